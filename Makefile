@@ -1,0 +1,42 @@
+# make lab and make test need nothing but a Python 3.11-3.13: each sets up .venv first, and skips that when it is done.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+EXTRAS ?= notebooks,dev
+BIN := $(VENV)/bin
+PYTEST_ARGS ?= -q
+READY := $(VENV)/ready
+
+.PHONY: help lab test lint format notebooks setup clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+lab: $(READY) ## open the notebooks in JupyterLab; LAB_ARGS="--no-browser --port=8890" passes through
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+
+test: $(READY) ## run the tests; PYTEST_ARGS="-q -k softmax" narrows them
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(READY) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## put style and formatting right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(READY) ## execute every notebook once, into build/notebooks; ONLY="01 05" picks some
+	$(BIN)/python scripts/run_notebooks.py $(ONLY)
+
+setup: $(READY) ## only set up .venv
+
+# What is installed follows pyproject.toml: when it changes, the next make brings .venv up to date.
+$(READY): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh $(VENV) $(EXTRAS)
+	@touch $@
+
+clean: ## remove what was built and trained here (build/, caches); .venv and runs/ stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find minivis tests scripts notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
