@@ -1,0 +1,91 @@
+"""1,797 real handwritten digits of 8 x 8 pixels, with one fixed held-out set.
+Not here: a second split for choosing settings; take it from "train", the held-out digits are for reporting."""
+
+import numpy as np
+
+from ._sklearn import sklearn_datasets
+
+__all__ = ["CLASSES", "SIZE", "SPLITS", "indices", "load"]
+
+CLASSES = tuple("0123456789")
+SPLITS = ("train", "held-out", "all")
+SIZE = 1797  # pictures in the whole set
+HELD_OUT = 360  # pictures nothing is chosen on: about one in five
+
+
+def indices(split="train"):
+    r"""Say which of the 1,797 digits belong to a split.
+
+    With :math:`\pi` the permutation that ``numpy.random.default_rng(0)`` draws, the held-out set is
+    :math:`\{\pi_0, \dots, \pi_{359}\}` and the training set is all the rest.
+
+    Parameters
+    ----------
+    split : {"train", "held-out", "all"}
+        Which part; "train" by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (B,) int64 positions in the whole set; B is 1437, 360 or 1797. "all" counts upwards, the other two come in
+        the shuffled order.
+
+    Raises
+    ------
+    ValueError
+        If `split` is none of the three names.
+
+    Examples
+    --------
+    >>> indices("held-out")[:3]
+    array([ 360, 1773, 1482])
+    """
+    if split not in SPLITS:
+        raise ValueError(f"digits: split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}")
+    if split == "all":
+        return np.arange(SIZE)
+    order = np.random.default_rng(0).permutation(SIZE)
+    return order[:HELD_OUT] if split == "held-out" else order[HELD_OUT:]
+
+
+def load(split="train"):
+    r"""Load real handwritten digits as pictures and labels, ready for a model.
+
+    Pen strokes were scanned at 32 x 32 in black and white and counted in blocks of 4 x 4, so a pixel holds one of
+    17 grey levels, :math:`x = \text{count} / 16`; 0 is paper and 1 is ink.
+
+    Parameters
+    ----------
+    split : {"train", "held-out", "all"}
+        The training digits (1437), the held-out digits (360), or both in their stored order (1797). Whatever is
+        chosen (a width, a learning rate, a number of steps) is chosen on "train" alone.
+
+    Returns
+    -------
+    images : numpy.ndarray
+        (B, 1, 8, 8) float32 in [0, 1].
+    labels : numpy.ndarray
+        (B,) int64 in 0..9, positions in `CLASSES`.
+
+    Raises
+    ------
+    ValueError
+        If `split` is none of the three names.
+    ImportError
+        If scikit-learn, whose package carries the pictures, is not installed. Nothing is downloaded.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+    doi:10.24432/C50P49 (its test part).
+
+    Examples
+    --------
+    >>> images, labels = load("held-out")
+    >>> images.shape, labels.shape
+    ((360, 1, 8, 8), (360,))
+    """
+    chosen = indices(split)
+    stored = sklearn_datasets("digits").load_digits()
+    images = stored.images.astype(np.float32)[:, None] / 16  # (1797, 1, 8, 8)
+    return images[chosen], stored.target.astype(np.int64)[chosen]

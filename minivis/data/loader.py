@@ -1,0 +1,275 @@
+"""Batches out of a data set: shuffled anew every epoch, and resumable to the exact batch.
+Not here: worker processes and the move to the GPU; a batch is NumPy, made when it is asked for."""
+
+import operator
+
+import numpy as np
+
+__all__ = ["DataLoader", "stack"]
+
+
+def stack(samples):
+    """Turn a list of samples into a batch: one stacked array for each thing a sample holds.
+
+    Parameters
+    ----------
+    samples : list of tuple
+        Each sample a tuple of equally many arrays or numbers, of the same shapes in every sample.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        One array for each place in the tuple, with a new first axis of length ``len(samples)``.
+
+    Raises
+    ------
+    ValueError
+        If samples hold different numbers of things, or things of different shapes, as scenes with one box and with
+        three do: then give the loader a `collate` of your own.
+
+    Examples
+    --------
+    >>> stack([([1, 2], 0), ([3, 4], 1)])
+    (array([[1, 2],
+           [3, 4]]), array([0, 1]))
+    """
+    counts = sorted({len(sample) for sample in samples})
+    if len(counts) > 1:
+        raise ValueError(
+            f"stack: the samples hold different numbers of things: {', '.join(map(str, counts))}"
+        )
+    batch = []
+    for place, column in enumerate(zip(*samples, strict=True)):
+        shapes = [np.shape(item) for item in column]
+        if len(set(shapes)) > 1:
+            raise ValueError(
+                f"stack: entry {place} of the samples has different shapes: {shapes}; pass your own collate"
+            )
+        batch.append(np.stack(column))
+    return tuple(batch)
+
+
+class DataLoader:
+    r"""Hand out a data set batch by batch, in a new random order every epoch.
+
+    Every batch is a pure function of three numbers: a seed (drawn once from `rng`), the epoch, and the batch's place
+    in it. With :math:`\pi` the permutation of the epoch and :math:`b` the batch size, batch :math:`i` holds the
+    samples :math:`\pi_{ib}, \dots, \pi_{ib + b - 1}`. So three numbers are all a checkpoint has to remember.
+
+    Parameters
+    ----------
+    dataset : numpy.ndarray, tuple of numpy.ndarray, or object with ``len()`` and ``[i]``
+        Arrays that share their first length, such as ``(images, labels)``; or anything whose ``dataset[i]`` is one
+        sample, a tuple such as (image, label).
+    batch_size : int
+        Samples in a batch, at least 1; 32 by default.
+    shuffle : bool
+        Draw a new order every epoch; otherwise (the default) the order is the data set's own.
+    rng : numpy.random.Generator, optional
+        Where the seed is drawn, once, here; None means ``numpy.random.default_rng(0)``.
+    drop_last : bool
+        Leave out a last batch that would be smaller than the others; False by default.
+    transform : callable, optional
+        ``transform(images, rng) -> images``, applied to the first array of every batch; `minivis.data.transforms`
+        has some. Its `rng` belongs to that batch alone.
+    collate : callable, optional
+        ``collate(list of samples) -> tuple``, for a data set without arrays; `stack` by default.
+
+    Raises
+    ------
+    ValueError
+        If the data set is empty, its arrays differ in length, `batch_size` is below 1, or `drop_last` leaves no batch.
+    TypeError
+        If `dataset` is none of the three kinds, `batch_size` no integer, or `rng` no Generator.
+
+    Notes
+    -----
+    A ``for`` loop runs one epoch; ``len(loader)`` is its number of batches. A loop that is left early leaves its epoch:
+    the next loop starts another. Only after `load_state_dict` does the next loop start in the middle of an epoch.
+
+    Examples
+    --------
+    >>> loader = DataLoader((np.arange(5), np.arange(5) ** 2), batch_size=2)
+    >>> [labels.tolist() for numbers, labels in loader]
+    [[0, 1], [4, 9], [16]]
+    """
+
+    def __init__(
+        self, dataset, batch_size=32, shuffle=False, rng=None, drop_last=False, transform=None, collate=stack
+    ):
+        self.dataset = _as_dataset(dataset)
+        self.samples = len(self.dataset[0]) if isinstance(self.dataset, tuple) else len(self.dataset)
+        self.batch_size = _as_index("batch_size", batch_size)
+        self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
+        self.transform, self.collate = transform, collate
+        rng = np.random.default_rng(0) if rng is None else rng
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(
+                f"DataLoader: rng must be a numpy.random.Generator such as numpy.random.default_rng(0), "
+                f"got {type(rng).__name__}"
+            )
+        if self.samples == 0:
+            raise ValueError("DataLoader: dataset is empty (0 samples)")
+        if self.batch_size < 1:
+            raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
+        if len(self) == 0:
+            raise ValueError(
+                f"DataLoader: drop_last leaves no batch: batch_size={batch_size}, but dataset has {self.samples} samples"
+            )
+        self._seed = int(rng.integers(2**63))
+        self._epoch = 0  # the epoch that is running, or the next one
+        self._handed_out = 0  # how many of its batches have left
+        self._continue = False  # True: the next loop goes on with that epoch instead of starting another
+
+    def __len__(self):
+        """Count the batches of one epoch."""
+        return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
+
+    def __repr__(self):
+        return (
+            f"DataLoader({self.samples} samples, batch_size={self.batch_size}, shuffle={self.shuffle}, "
+            f"drop_last={self.drop_last}: {len(self)} batches)"
+        )
+
+    def __iter__(self):
+        """Run one epoch, or the rest of the one that a loaded state was in."""
+        if self._handed_out and not self._continue:  # the last loop was left early
+            self._epoch, self._handed_out = self._epoch + 1, 0
+        self._continue = False
+        epoch, order = self._epoch, self.order(self._epoch)
+        for index in range(self._handed_out, len(self)):
+            batch = self._make(epoch, index, order)
+            self._epoch, self._handed_out = epoch, index + 1
+            yield batch
+        self._epoch, self._handed_out = epoch + 1, 0
+
+    def order(self, epoch):
+        """Return the order of the samples in an epoch, (samples,) int64, without moving the loader."""
+        if not self.shuffle:
+            return np.arange(self.samples)
+        return self._rng(epoch).permutation(self.samples)
+
+    def batch(self, epoch, index):
+        """Return batch number `index` of an epoch, without moving the loader.
+
+        Parameters
+        ----------
+        epoch : int
+            Which epoch, from 0.
+        index : int
+            Which batch of it, from 0 to ``len(loader) - 1``.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            What the loop would hand out there.
+
+        Raises
+        ------
+        ValueError
+            If there is no such batch.
+        """
+        if epoch < 0 or not 0 <= index < len(self):
+            raise ValueError(
+                f"DataLoader: no batch {index} in epoch {epoch}: an epoch has batches 0 to {len(self) - 1}"
+            )
+        return self._make(epoch, index, self.order(epoch))
+
+    def state_dict(self):
+        """Return the place in the data as a small dict of numbers that json can hold.
+
+        Returns
+        -------
+        dict
+            Seed, epoch and number of its batches already handed out; with samples, batch size, shuffle and drop_last,
+            by which `load_state_dict` knows that the state fits.
+
+        Notes
+        -----
+        A batch counts from the moment it is handed out. Whoever saves in the middle of a step takes the state of
+        before the step.
+        """
+        place = {"seed": self._seed, "epoch": self._epoch, "handed_out": self._handed_out}
+        return place | self._shape()
+
+    def load_state_dict(self, state):
+        """Go to a saved place: the next loop hands out exactly the batches that were still to come.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned, of a loader with the same data set and settings. The data and the transform
+            themselves are not in it.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing or not a possible value, or the state is of a loader with other samples, batch size,
+            shuffle or drop_last. The loader is then unchanged.
+        """
+        for name, mine in self._shape().items():
+            if name in state and state[name] != mine:
+                raise ValueError(
+                    f"DataLoader: the state has {name}={state[name]}, but this loader has {name}={mine}"
+                )
+        missing = [name for name in self.state_dict() if name not in state]
+        if missing:
+            raise ValueError(f"DataLoader: the state has no {', '.join(missing)}; it holds {sorted(state)}")
+        seed, epoch, handed_out = (_as_index(name, state[name]) for name in ("seed", "epoch", "handed_out"))
+        if seed < 0 or epoch < 0 or not 0 <= handed_out <= len(self):
+            raise ValueError(
+                f"DataLoader: the state is no place in the data: seed={seed}, epoch={epoch}, "
+                f"handed_out={handed_out} of {len(self)} batches"
+            )
+        self._seed, self._epoch, self._handed_out, self._continue = seed, epoch, handed_out, True
+
+    def _shape(self):
+        names = ("samples", "batch_size", "shuffle", "drop_last")
+        return {name: getattr(self, name) for name in names}
+
+    def _rng(self, *place):
+        # A spawn key, not a list of seeds: default_rng([5]) and default_rng([5, 0]) are the same stream.
+        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=place))
+
+    def _make(self, epoch, index, order):
+        chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+        if isinstance(self.dataset, tuple):
+            batch = tuple(array[chosen] for array in self.dataset)
+        else:
+            batch = tuple(self.collate([self.dataset[int(i)] for i in chosen]))
+        if self.transform is None:
+            return batch
+        return (self.transform(batch[0], self._rng(epoch, index)), *batch[1:])
+
+
+def _as_dataset(dataset):
+    """Return arrays as a tuple of one length; let any other data set through that has len() and [i]."""
+    if isinstance(dataset, np.ndarray):
+        dataset = (dataset,)
+    if (
+        isinstance(dataset, tuple | list)
+        and dataset
+        and all(isinstance(part, np.ndarray) for part in dataset)
+    ):
+        shapes = [part.shape for part in dataset]
+        if any(len(shape) == 0 or shape[0] != shapes[0][0] for shape in shapes):
+            raise ValueError(
+                f"DataLoader: the arrays of dataset must share their first length, got shapes {shapes}"
+            )
+        return tuple(dataset)
+    # A tuple is a tuple of arrays; strings and dicts have len() and [ ] too, but no samples 0, 1, 2, ...
+    if isinstance(dataset, tuple | str | bytes | dict) or not (
+        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    ):
+        raise TypeError(
+            f"DataLoader: dataset must be an array, a tuple of arrays, or an object with len() and [i], "
+            f"got {type(dataset).__name__}"
+        )
+    return dataset
+
+
+def _as_index(name, value):
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"DataLoader: {name} must be an integer, got {value!r}") from None
