@@ -49,6 +49,6 @@ if command -v uv >/dev/null; then
 else
     log=$venv/install.log # one line a package on the screen, all of it in the log
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off --log "$log" \
-        --editable ".[$extras]" | sed -u -n -E '/^(Collecting|Building|Installing)/p' ||
+        --editable ".[$extras]" | sed -u -n -E 's/^(Collecting [^ ]+).*/\1/p; s/^(Installing) .*/\1 .../p' ||
         die "the installation failed; the whole log: $log"
 fi

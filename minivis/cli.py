@@ -1,0 +1,141 @@
+"""The `minivis` command: check this machine, judge a solution by its laws, train a small model.
+
+Not here: what the commands do. Each imports its own module when it runs, so `minivis --help` stays quick.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["main"]
+
+DESCRIPTION = "How computers came to see with transformers: from NumPy to a Vision Transformer."
+EXIT_CODES = (
+    "Exit code: 0 when all is well, 1 when the answer is no, 2 when the command could not be carried out."
+)
+
+
+def main(arguments=None):
+    """Run the `minivis` command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        What stands after ``minivis`` on the command line; default: this process's own.
+
+    Returns
+    -------
+    int
+        0 when all is well, 1 when the answer is no (a law is broken, something needed is missing), 2 when the
+        command could not be carried out; a mistake of the user is one line on stderr, not a traceback.
+
+    Examples
+    --------
+    >>> main(["check"])                                                           # doctest: +ELLIPSIS
+    The laws know these functions:
+    ...
+    0
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("\nminivis: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `minivis doctor | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, ImportError) as error:
+        if options.traceback:
+            raise
+        print(f"minivis: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser():
+    from minivis import __version__
+
+    parser = argparse.ArgumentParser(prog="minivis", description=DESCRIPTION, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"minivis {__version__}")
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error arose, not only what it says"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name, does, run, epilog=None):
+        added = commands.add_parser(
+            name, help=does, description=f"{does[0].upper()}{does[1:]}.", epilog=epilog
+        )
+        added.set_defaults(command=run)
+        return added
+
+    command("doctor", "report what this machine offers, and what to do about each problem", _doctor)
+
+    check = command(
+        "check",
+        "judge your own function by the laws of what it implements",
+        _check,
+        "Without NAME: the names.",
+    )
+    check.add_argument("name", nargs="?", metavar="NAME", help="what it implements, such as softmax")
+    check.add_argument("target", nargs="?", metavar="FILE.py:FUNCTION", help="where it stands")
+
+    train = command(
+        "train", "train a small model and report how well it does", _train, "Without NAME: the names."
+    )
+    train.add_argument("name", nargs="?", metavar="NAME", help="what to train, such as vit-digits")
+    train.add_argument("--out", type=Path, metavar="DIR", help="where the results go (default: runs/NAME)")
+    train.add_argument(
+        "--seed", type=_at_least(0), default=0, metavar="N", help="same seed, same result (default: 0)"
+    )
+    train.add_argument(
+        "--steps", type=_at_least(1), metavar="N", help="optimiser steps (default: the recipe's)"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    return parser
+
+
+def _at_least(least):
+    def number(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return number
+
+
+def _doctor(options):
+    from minivis import doctor
+
+    return doctor.main()
+
+
+def _check(options):
+    from minivis import laws
+    from minivis.laws.command import check_file
+
+    if options.name is None:
+        return _list("The laws know these functions:", laws.names())
+    if options.target is None:
+        raise ValueError(f"check: say which function to judge: minivis check {options.name} FILE.py:FUNCTION")
+    return check_file(options.name, options.target)
+
+
+def _train(options):
+    from minivis import recipes
+
+    if options.name is None:
+        return _list("There are these recipes:", recipes.names())
+    if options.name not in recipes.names():
+        raise ValueError(f"train: no recipe {options.name!r}; there are: {', '.join(recipes.names())}")
+    out = options.out or Path("runs") / options.name
+    recipes.run(options.name, out=out, seed=options.seed, steps=options.steps, resume=options.resume)
+    return 0
+
+
+def _list(title, names):
+    print(title, *names, sep="\n  ")
+    return 0

@@ -1,0 +1,111 @@
+"""Execute every notebook once, two at a time, each within a time limit; the executed copies go to build/notebooks.
+
+Not here: changes to the sources. Usage: python scripts/run_notebooks.py [01 05 ...] [--limit SECONDS] [--jobs N].
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+ROOT = Path(__file__).resolve().parent.parent
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+async def run(path, built, limit):
+    """Execute one notebook; return what went wrong in words, empty when all is well."""
+    notebook = nbformat.read(path, as_version=4)
+    deadline = time.monotonic() + limit
+    client = NotebookClient(
+        notebook,
+        timeout_func=lambda cell: max(1, round(deadline - time.monotonic())),  # a cell may take what is left
+        kernel_name="python3",
+        extra_arguments=["--log-level=CRITICAL"],
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    wrong = ""
+    try:
+        await client.async_execute()
+        wrong = warnings_in(notebook)
+    except CellTimeoutError as error:
+        wrong = f"took more than {limit:g} s, all cells together\n{error}"
+    except (CellExecutionError, DeadKernelError) as error:
+        wrong = ANSI.sub("", str(error))
+    finally:
+        nbformat.write(notebook, built / path.name)  # also when it failed: the place to look
+    return wrong
+
+
+def warnings_in(notebook):
+    """Warnings that cells wrote to stderr: in a lesson they are errors."""
+    streams = [
+        out for cell in notebook.cells for out in cell.get("outputs", []) if out.get("name") == "stderr"
+    ]
+    return "\n".join(out["text"] for out in streams if re.search(r"\w*Warning: ", out["text"]))
+
+
+async def run_all(paths, built, limit, jobs):
+    """Execute notebooks, at most `jobs` at a time; print a line for each as it ends; return how many failed."""
+    free = asyncio.Semaphore(jobs)
+
+    async def one(path):
+        async with free:
+            start = time.perf_counter()
+            wrong = await run(path, built, limit)
+            print(
+                f"{'FAILED' if wrong else 'ok':<6} {time.perf_counter() - start:6.1f} s  {path.stem}",
+                flush=True,
+            )
+            if wrong:
+                print(wrong, file=sys.stderr, flush=True)
+            return bool(wrong)
+
+    return sum(await asyncio.gather(*map(one, paths)))
+
+
+def main():
+    """Read the command line, execute, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description="Execute every notebook once; the copies go to build/notebooks."
+    )
+    parser.add_argument(
+        "only", nargs="*", metavar="NN", help="how the wanted notebooks' names begin (default: all)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=180, metavar="SECONDS", help="for each notebook (default: 180)"
+    )
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (default: 2)")
+    parser.add_argument(
+        "--source", type=Path, default=ROOT / "notebooks", metavar="DIR", help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "--built", type=Path, default=ROOT / "build" / "notebooks", metavar="DIR", help=argparse.SUPPRESS
+    )
+    options = parser.parse_args()
+
+    paths = sorted(options.source.glob("*.ipynb"))
+    if options.only:
+        paths = [path for path in paths if path.name.startswith(tuple(options.only))]
+    if not paths:
+        parser.error(f"no such notebook in {options.source}")
+    options.built.mkdir(parents=True, exist_ok=True)
+    # Notebooks side by side share the cores; their kernels inherit this, and see nobody's IPython settings.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as settings:
+        os.environ["IPYTHONDIR"] = settings
+        failed = asyncio.run(run_all(paths, options.built, options.limit, options.jobs))
+    print(f"{len(paths) - failed} of {len(paths)} notebooks ran, {time.perf_counter() - start:.0f} s")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
