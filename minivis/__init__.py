@@ -1,0 +1,40 @@
+"""minivis: how computers came to see with transformers, from scratch on NumPy and CuPy.
+
+Not loaded here: anything heavier than NumPy. The submodules below load when they are first used.
+"""
+
+import importlib
+
+from minivis import ops
+from minivis.autograd import Tensor, debug, no_grad
+from minivis.backend import to_device, to_numpy
+
+__version__ = "0.1.0"
+
+# attribute -> the module that has it (PEP 562): None for a submodule of that name
+_LAZY = {
+    **dict.fromkeys(["data", "gradcheck", "laws", "losses", "metrics", "models", "nn", "optim", "train", "vision", "viz"]),
+    "save": "minivis.storage",
+    "load": "minivis.storage",
+    "summary": "minivis.nn.summary",
+}
+
+__all__ = ["Tensor", "debug", "no_grad", "ops", "to_device", "to_numpy", *sorted(_LAZY)]
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'minivis' has no attribute {name!r}")
+    home = _LAZY[name]
+    try:
+        value = importlib.import_module(f"minivis.{name}") if home is None else getattr(importlib.import_module(home), name)
+    except ModuleNotFoundError as error:
+        if error.name != f"minivis.{name}":
+            raise
+        raise AttributeError(f"module 'minivis' has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])

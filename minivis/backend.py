@@ -1,0 +1,262 @@
+"""Which array library an array belongs to, moving arrays between devices, and the few calls that differ.
+
+Not here: mathematics. Nothing but this file and kernels/cupy.py knows CuPy.
+"""
+
+import sys
+
+import numpy as np
+
+__all__ = [
+    "ArrayError",
+    "as_array",
+    "available",
+    "device_of",
+    "erf",
+    "is_array",
+    "namespace",
+    "register",
+    "scatter_add",
+    "to_device",
+    "to_numpy",
+]
+
+
+class ArrayError(TypeError):
+    """Something that is no array, or arrays of different devices, met where one array library was expected."""
+
+
+class _Library:
+    """An array library: its array type, its NumPy-like namespace, its device and how it meets the host."""
+
+    __slots__ = ("namespace", "device", "to_host", "from_host", "erf", "scatter_add")
+
+    def __init__(self, namespace, device, to_host, from_host, erf, scatter_add):
+        self.namespace, self.device = namespace, device
+        self.to_host, self.from_host = to_host, from_host
+        self.erf, self.scatter_add = erf, scatter_add
+
+
+def _numpy_erf(x):
+    from scipy.special import erf
+
+    return erf(x)
+
+
+_NUMPY = _Library(np, "cpu", lambda x: x, np.asarray, _numpy_erf, np.add.at)
+_LIBRARIES = {np.ndarray: _NUMPY}
+
+
+def register(array_type, namespace, device, to_host, from_host, erf, scatter_add):
+    """Teach minivis another array library (CuPy registers itself on first sight; tests register a pretend GPU).
+
+    Parameters
+    ----------
+    array_type : type
+        The library's array class.
+    namespace : module
+        Its NumPy-like functions.
+    device : str
+        The name `to_device` knows it by.
+    to_host, from_host : callable
+        Array to ``numpy.ndarray`` and back.
+    erf : callable
+        The error function on its arrays.
+    scatter_add : callable
+        ``scatter_add(out, index, values)``, in place, summing repeated indices.
+    """
+    _LIBRARIES[array_type] = _Library(namespace, device, to_host, from_host, erf, scatter_add)
+
+
+def _register_cupy():
+    import cupy
+    from cupyx.scipy.special import erf
+
+    register(cupy.ndarray, cupy, "gpu", cupy.asnumpy, cupy.asarray, erf, cupy.add.at)
+
+
+def _library(x):
+    """The library of an array, or None for anything that is not an array."""
+    found = _LIBRARIES.get(type(x))
+    if found is None and isinstance(x, np.ndarray):  # a subclass, such as numpy.memmap
+        return _NUMPY
+    if found is None and type(x).__module__.split(".")[0] == "cupy" and hasattr(x, "__cuda_array_interface__"):
+        _register_cupy()
+        found = _LIBRARIES.get(type(x))
+    return found
+
+
+def is_array(x):
+    """Whether ``x`` is an array of a known library (a Tensor, list or number is not)."""
+    return _library(x) is not None
+
+
+def namespace(*arrays):
+    """Return the NumPy-like namespace that computes with these arrays.
+
+    Parameters
+    ----------
+    *arrays : ndarray
+        Arrays of one library. Anything that is not an array (a number, None) has no say.
+
+    Returns
+    -------
+    module
+        ``numpy`` for CPU arrays, ``cupy`` for GPU arrays.
+
+    Raises
+    ------
+    ArrayError
+        If the arrays live on different devices, or there is no array among them.
+
+    Examples
+    --------
+    >>> namespace(np.zeros(3)).__name__
+    'numpy'
+    """
+    found = None
+    for x in arrays:
+        library = _LIBRARIES.get(type(x)) or _library(x)
+        if library is None or library is found:
+            continue
+        if found is not None:
+            raise ArrayError(
+                f"arrays on different devices: {' and '.join(describe(a) for a in arrays if is_array(a))}; "
+                'move them to one with mv.to_device(x, "cpu") or mv.to_device(x, "gpu")'
+            )
+        found = library
+    if found is None:
+        kinds = ", ".join(type(x).__name__ for x in arrays)
+        raise ArrayError(f"expected an array or a Tensor, got {kinds}; wrap lists and numbers in mv.Tensor(...)")
+    return found.namespace
+
+
+def device_of(x):
+    """The device an array lives on: ``"cpu"``, ``"gpu"`` (or the name a registered library gave)."""
+    return _library(x).device
+
+
+def describe(x):
+    """An array in words for an error: shape, dtype, device."""
+    return f"{x.dtype.name} {tuple(x.shape)} on {device_of(x)}"
+
+
+def as_array(x, like=None):
+    """Turn lists and numbers into arrays; leave arrays alone.
+
+    Parameters
+    ----------
+    x : array_like
+        Lists and Python numbers become float32 (bool stays bool); arrays keep their dtype.
+    like : ndarray, optional
+        Put a converted ``x`` on the device of this array.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> as_array([1, 2]).dtype
+    dtype('float32')
+    """
+    if is_array(x):
+        return x
+    array = np.asarray(x)
+    if array.dtype == object:
+        raise TypeError(f"expected numbers, got {type(x).__name__} with elements that are not numbers")
+    if array.dtype.kind in "iuf" and not isinstance(x, np.generic):
+        array = array.astype(np.float32)
+    return array if like is None else _library(like).from_host(array)
+
+
+def to_numpy(x):
+    """Return a Tensor or array as a ``numpy.ndarray`` on the host (itself, where it already is one).
+
+    Examples
+    --------
+    >>> to_numpy(np.ones(2))
+    array([1., 1.])
+    """
+    x = getattr(x, "data", x) if not is_array(x) else x
+    library = _library(x)
+    return np.asarray(x) if library is None else library.to_host(x)
+
+
+def available(device):
+    """Whether a device can be used here: ``"cpu"`` always, ``"gpu"`` where CuPy finds one."""
+    if device == "cpu":
+        return True
+    if any(library.device == device for library in _LIBRARIES.values()):
+        return True
+    if device != "gpu":
+        return False
+    try:
+        import cupy
+
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return False
+    except Exception:  # no CuPy, no driver, or a driver too old: each library raises its own
+        return False
+    _register_cupy()
+    return True
+
+
+def move(array, device):
+    """`to_device` for a raw array."""
+    if device_of(array) == device:
+        return array
+    if not available(device):
+        known = sorted({library.device for library in _LIBRARIES.values()} | {"gpu"})
+        if device not in known:
+            raise ValueError(f"to_device: unknown device {device!r}; known are {', '.join(known)}")
+        raise RuntimeError("to_device: no GPU can be used here; `minivis doctor` says why and what to do")
+    target = next(library for library in _LIBRARIES.values() if library.device == device)
+    return target.from_host(to_numpy(array))
+
+
+def to_device(x, device):
+    """Move an array or a Tensor to ``"cpu"`` or ``"gpu"``.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        What to move. A Tensor moves out of its graph: the result is a leaf with the same ``requires_grad``.
+    device : {"cpu", "gpu"}
+        Where to.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The same kind as ``x``; ``x`` itself when it is already there.
+
+    Raises
+    ------
+    ValueError
+        For an unknown device name.
+    RuntimeError
+        If no GPU can be used here.
+
+    Examples
+    --------
+    >>> to_device(np.ones(2), "cpu")
+    array([1., 1.])
+    """
+    if is_array(x):
+        return move(x, device)
+    moved = move(x.data, device)
+    return x if moved is x.data else type(x)(moved, requires_grad=x.requires_grad)
+
+
+def erf(x):
+    """The error function of an array, elementwise, in its own dtype."""
+    return _library(x).erf(x)
+
+
+def scatter_add(out, index, values):
+    """``out[index] += values`` in place, where repeated indices add up (plain ``+=`` would lose them)."""
+    _library(out).scatter_add(out, index, values)
+
+
+if "cupy" in sys.modules:  # somebody imported it before us: know its arrays at once
+    available("gpu")

@@ -1,0 +1,18 @@
+"""Differentiable ops on Tensors and arrays, flat: ``mv.ops.softmax(x)``. One idea a file.
+
+Not here: anything that owns parameters (nn/).
+"""
+
+from minivis.ops import operators  # noqa: F401 (binds Tensor's operators)
+from minivis.ops.attention import *
+from minivis.ops.elementwise import *
+from minivis.ops.index import *
+from minivis.ops.linalg import *
+from minivis.ops.loss import *
+from minivis.ops.normalize import *
+from minivis.ops.reduce import *
+from minivis.ops.shape import *
+from minivis.ops.softmax import *
+
+# What `import *` brought, less the names of the files themselves. `softmax` is both: the function wins.
+__all__ = sorted(name for name, value in globals().items() if callable(value))

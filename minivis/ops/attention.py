@@ -1,0 +1,225 @@
+"""Scaled dot-product attention, as one op and composed of smaller ops (a law proves them equal).
+
+Not here: projections and heads (nn/attention.py).
+"""
+
+import math
+
+from minivis.autograd import Tensor, primitive, unbroadcast
+from minivis.backend import is_array, namespace
+from minivis.ops.elementwise import mul, where
+from minivis.ops.linalg import matmul
+from minivis.ops.normalize import dropout
+from minivis.ops.softmax import softmax
+
+__all__ = ["attention_composed", "attention_weights", "scaled_dot_product_attention"]
+
+
+def _check(q, k, v):
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(
+            "scaled_dot_product_attention: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
+            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
+        )
+
+
+def _allowed(xp, q, k, mask, is_causal):
+    """The boolean mask of the pairs that may attend, or None where all may."""
+    n, m = q.shape[-2], k.shape[-2]
+    if mask is not None and mask.dtype != bool:
+        raise TypeError(
+            f"scaled_dot_product_attention: mask must be boolean, True = may be attended, got {mask.dtype.name}"
+        )
+    if not is_causal:
+        return mask
+    causal = xp.arange(n)[:, None] >= xp.arange(m)[None, :]  # query i sees keys 0..i
+    return causal if mask is None else causal & mask
+
+
+def _masked_softmax(xp, scores, allowed):
+    """Softmax over the allowed keys, in place in ``scores``; a row without any is all 0."""
+    if allowed is not None:
+        scores = xp.where(allowed, scores, -math.inf)
+        highest = scores.max(axis=-1, keepdims=True)
+        scores -= xp.where(highest == -math.inf, 0, highest).astype(scores.dtype)  # an empty row: -inf - (-inf) is NaN
+    else:
+        scores -= scores.max(axis=-1, keepdims=True)
+    xp.exp(scores, out=scores)
+    total = scores.sum(axis=-1, keepdims=True)
+    scores /= total if allowed is None else xp.where(total == 0, 1, total)
+    return scores
+
+
+def attention_weights(q, k, mask=None, *, is_causal=False):
+    """The weights with which each query looks at each key: rows sum to 1, or are 0 where nothing may be attended.
+
+    .. math:: A = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big)
+
+    Parameters
+    ----------
+    q : ndarray or Tensor, shape (..., N, d)
+        Queries.
+    k : ndarray or Tensor, shape (..., M, d)
+        Keys.
+    mask : bool ndarray, broadcasts to (..., N, M), optional
+        True = may be attended.
+    is_causal : bool, default False
+        Query i sees keys 0 to i only.
+
+    Returns
+    -------
+    ndarray, shape (..., N, M)
+        A plain array for looking at: no gradient.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> attention_weights(np.zeros((1, 4)), np.zeros((2, 4)))
+    array([[0.5, 0.5]])
+    """
+    q, k = (x.data if isinstance(x, Tensor) else x for x in (q, k))
+    _check(q, k, k)
+    xp = namespace(q, k, mask)
+    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)
+    return _masked_softmax(xp, scores, _allowed(xp, q, k, mask, is_causal))
+
+
+def scaled_dot_product_attention(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None):
+    """Each query gathers the values, weighted by how well its key fits.
+
+    .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big) V
+
+    Parameters
+    ----------
+    q : ndarray or Tensor, shape (..., N, d)
+        Queries.
+    k : ndarray or Tensor, shape (..., M, d)
+        Keys. Leading axes broadcast.
+    v : ndarray or Tensor, shape (..., M, d_v)
+        Values.
+    mask : bool ndarray, broadcasts to (..., N, M), optional
+        True = may be attended. There are no additive masks.
+    is_causal : bool, default False
+        Query i sees keys 0 to i only, on top of ``mask``.
+    dropout_p : float, default 0
+        Probability of dropping a weight (training only: pass 0 in evaluation).
+    empty : {"zero", "error"}, default "zero"
+        What a query with nothing to attend to gets: output and gradient 0, or a ValueError.
+    rng : numpy.random.Generator, optional
+        Needed with ``dropout_p``.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (..., N, d_v)
+        In the dtype of ``q``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a row is empty and ``empty="error"``.
+    TypeError
+        If the mask is not boolean.
+
+    Notes
+    -----
+    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. A masked
+    key cannot leak: its weight is exactly 0. The scale uses the width of one head.
+
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, equation 1. Deck A, "Scaled dot-product attention";
+    deck C, "Attention Layer"; deck Z, "Self-attention".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scaled_dot_product_attention(np.zeros((1, 4)), np.zeros((2, 4)), np.array([[1.0], [3.0]]))
+    array([[2.]])
+    """
+    if empty not in ("zero", "error"):
+        raise ValueError(f'scaled_dot_product_attention: empty must be "zero" or "error", got {empty!r}')
+    mask = mask.data if isinstance(mask, Tensor) else mask
+    if empty == "error" and mask is not None:
+        arrays = [x.data if isinstance(x, Tensor) else x for x in (q, k)]
+        if not bool(_allowed(namespace(*arrays), *arrays, mask, is_causal).any(axis=-1).all()):
+            raise ValueError(
+                f"scaled_dot_product_attention: a query has nothing to attend to (mask: {tuple(mask.shape)})"
+            )
+    if dropout_p:
+        return attention_composed(q, k, v, mask, is_causal=is_causal, dropout_p=dropout_p, rng=rng)
+    return _attention(q, k, v, mask, is_causal)
+
+
+@primitive
+def _attention(q, k, v, mask, is_causal):
+    """`scaled_dot_product_attention` in one piece: the scores are made once and become the weights in place."""
+    _check(q, k, v)
+    xp = namespace(q, k, v, mask)
+    scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
+    allowed = _allowed(xp, q, k, mask, is_causal)
+    scores = (q * scale) @ k.swapaxes(-1, -2)  # (..., N, M)
+    weights = _masked_softmax(xp, scores, allowed) if scores.size else scores
+
+    def vjp(g):
+        g_v = unbroadcast(weights.swapaxes(-1, -2) @ g, v)
+        g_scores = g @ v.swapaxes(-1, -2)
+        g_scores *= weights
+        g_scores -= weights * g_scores.sum(axis=-1, keepdims=True)  # as in softmax; masked pairs stay 0
+        g_scores *= scale
+        return unbroadcast(g_scores @ k, q), unbroadcast(g_scores.swapaxes(-1, -2) @ q, k), g_v
+
+    return weights @ v, vjp
+
+
+def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rng=None):
+    """`scaled_dot_product_attention` written with smaller ops, as the slides have it. Equal, with more memory.
+
+    Parameters
+    ----------
+    q, k, v : ndarray or Tensor, shapes (..., N, d), (..., M, d), (..., M, d_v)
+        Queries, keys, values.
+    mask : bool ndarray, broadcasts to (..., N, M), optional
+        True = may be attended.
+    is_causal : bool, default False
+        Query i sees keys 0 to i only.
+    dropout_p : float, default 0
+        Probability of dropping a weight.
+    rng : numpy.random.Generator, optional
+        Needed with ``dropout_p``.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (..., N, d_v)
+        In the dtype of ``q``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> attention_composed(np.zeros((1, 4)), np.zeros((2, 4)), np.array([[1.0], [3.0]]))
+    array([[2.]])
+    """
+    _check(q, k, v)
+    arrays = [x.data if isinstance(x, Tensor) else x for x in (q, k, v)]
+    xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
+    axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
+    scores = matmul(mul(q, 1 / math.sqrt(q.shape[-1])), k.transpose(axes))
+    allowed = _allowed(xp, *arrays[:2], mask, is_causal)
+    if allowed is None:
+        weights = softmax(scores, axis=-1)
+    else:
+        some = allowed.any(axis=-1, keepdims=True)
+        # an empty row is softmaxed without its mask and then set to 0, so that no NaN is ever made
+        weights = where(allowed & some, softmax(where(allowed | ~some, scores, -math.inf), axis=-1), 0.0)
+    if dropout_p:
+        weights = dropout(weights, dropout_p, rng=rng)
+    return matmul(weights, v)

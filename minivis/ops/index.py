@@ -1,0 +1,285 @@
+"""Picking elements by index: getitem, take, take_along_axis, embedding, and their adjoint scatter_add.
+
+Not here: ops that keep every element (shape.py). Repeated indices always add up in the gradient.
+"""
+
+import builtins
+
+import numpy as np
+
+from minivis import backend
+from minivis.autograd import Tensor, primitive
+from minivis.backend import is_array, namespace, to_numpy
+
+__all__ = ["embedding", "getitem", "scatter_add", "take", "take_along_axis"]
+
+
+def check_range(name, argument, indices, size, what="index", low=None):
+    """Refuse indices outside [low, size) on the host, since a GPU would wrap them around silently."""
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{name}: {argument} must be integers, got {indices.dtype.name}")
+    low = -size if low is None else low
+    host = to_numpy(indices)
+    if host.size and not (low <= host.min() and host.max() < size):
+        bad = host.max() if host.max() >= size else host.min()
+        raise IndexError(
+            f"{name}: {what} {bad} in {argument} is out of range for {size} entries, {max(low, 0)} to {size - 1}"
+            f" ({argument}: {tuple(indices.shape)})"
+        )
+
+
+def _simple(index):
+    """Whether an index is made of slices, integers, None and ... only, so that no element is picked twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(i is None or i is Ellipsis or isinstance(i, (slice, int, np.integer)) for i in parts)
+
+
+def _host_checked(x, index):
+    """The index with Tensors unwrapped; integer arrays are checked against the axes they index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = [i.data if isinstance(i, Tensor) else np.asarray(i) if isinstance(i, list) else i for i in parts]
+    parts = [i.astype(np.intp) if is_array(i) and i.size == 0 and i.dtype.kind == "f" else i for i in parts]
+    taken = builtins.sum(i.ndim if is_array(i) and i.dtype == bool else i is not None and i is not Ellipsis for i in parts)
+    axis = 0
+    for i in parts:
+        if i is Ellipsis:
+            axis = x.ndim - (taken - axis)
+        elif is_array(i) and i.dtype == bool:
+            axis += i.ndim
+        elif i is not None:
+            if is_array(i) and axis < x.ndim:
+                check_range("getitem", "index", i, x.shape[axis])
+            axis += 1
+    return tuple(parts) if isinstance(index, tuple) else parts[0]
+
+
+@primitive
+def getitem(x, index):
+    """Pick elements with NumPy's indexing: integers, slices, ..., None, boolean masks, integer arrays.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    index : int, slice, None, Ellipsis, ndarray or tuple of these
+        As in ``x[index]``.
+
+    Returns
+    -------
+    ndarray or Tensor
+        A view for integers and slices, otherwise a copy.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+
+    Notes
+    -----
+    The gradient is scattered back to where the elements came from; elements picked twice get the sum.
+
+    Examples
+    --------
+    >>> getitem(np.array([10.0, 20.0, 30.0]), np.array([2, 0, 2]))
+    array([30., 10., 30.])
+    """
+    xp = namespace(x)
+    simple = _simple(index)
+    if not simple:
+        index = _host_checked(x, index)
+
+    def vjp(g):
+        out = xp.zeros(x.shape, g.dtype)
+        if simple:
+            out[index] = g
+        else:
+            backend.scatter_add(out, index, g)
+        return (out,)
+
+    return x[index], vjp
+
+
+@primitive
+def take(x, indices, axis=0):
+    """Pick whole slices along one axis.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    indices : integer ndarray
+        Which, any shape; negative ones count from the end.
+    axis : int, default 0
+        The axis to pick along.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The shape of ``x`` with the shape of ``indices`` in place of the axis.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+
+    Examples
+    --------
+    >>> take(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 1]), axis=0)
+    array([[3., 4.],
+           [3., 4.]])
+    """
+    xp = namespace(x)
+    indices = xp.asarray(indices) if not is_array(indices) else indices
+    namespace(x, indices)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"take: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
+    check_range("take", "indices", indices, x.shape[axis])
+    at = (slice(None),) * (axis % x.ndim) + (indices,)
+
+    def vjp(g):
+        out = xp.zeros(x.shape, g.dtype)
+        backend.scatter_add(out, at, g)
+        return out, None
+
+    return x[at], vjp
+
+
+@primitive
+def take_along_axis(x, indices, axis=-1):
+    """Pick, in every row along an axis, the elements that the indices of that row name (torch's gather).
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    indices : integer ndarray
+        As many axes as ``x``; equal lengths but for ``axis``.
+    axis : int, default -1
+        The axis to pick along.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The shape of ``indices``.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1], [0]]))
+    array([[2.],
+           [3.]])
+    """
+    xp = namespace(x, indices)
+    if not -x.ndim <= axis < x.ndim or indices.ndim != x.ndim:
+        raise ValueError(
+            f"take_along_axis: x and indices need equal numbers of axes, and axis {axis} must be one of them "
+            f"(x: {tuple(x.shape)}, indices: {tuple(indices.shape)})"
+        )
+    check_range("take_along_axis", "indices", indices, x.shape[axis])
+    at = _along(xp, indices, axis % x.ndim, x.shape)
+
+    def vjp(g):
+        out = xp.zeros(x.shape, g.dtype)
+        backend.scatter_add(out, at, g)
+        return out, None
+
+    return x[at], vjp
+
+
+def _along(xp, indices, axis, shape):
+    """The index tuple that picks ``indices`` along one axis and walks straight along the others."""
+    for a, (n, m) in enumerate(zip(indices.shape, shape, strict=True)):
+        if a != axis and n != m:
+            raise ValueError(
+                f"x and indices must agree but for axis {axis} (x: {tuple(shape)}, indices: {tuple(indices.shape)})"
+            )
+    straight = [xp.arange(n).reshape([-1 if b == a else 1 for b in range(len(shape))]) for a, n in enumerate(shape)]
+    straight[axis] = indices
+    return tuple(straight)
+
+
+@primitive
+def scatter_add(x, indices, values, axis=0):
+    """Add values to slices of ``x`` along one axis; repeated indices add up. The adjoint of `take`.
+
+    .. math:: y = x, \\quad y[i_k] \\mathrel{+}= v_k
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        What is added to; it is copied, not changed.
+    indices : integer ndarray, shape (n,)
+        Where along ``axis``.
+    values : ndarray or Tensor
+        Shape of ``x`` with ``n`` in place of the axis.
+    axis : int, default 0
+        The axis that the indices count along.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> scatter_add(np.zeros(3), np.array([0, 0, 2]), np.array([1.0, 2.0, 5.0]))
+    array([3., 0., 5.])
+    """
+    namespace(x, indices, values)
+    expected = x.shape[:axis] + tuple(indices.shape) + x.shape[axis:][1:]
+    if not 0 <= axis < x.ndim or indices.ndim != 1 or tuple(values.shape) != expected:
+        raise ValueError(
+            f"scatter_add: values must have shape {expected} (x: {tuple(x.shape)}, indices: {tuple(indices.shape)}, "
+            f"values: {tuple(values.shape)}, axis {axis})"
+        )
+    check_range("scatter_add", "indices", indices, x.shape[axis])
+    at = (slice(None),) * axis + (indices,)
+    out = x.copy()
+    backend.scatter_add(out, at, values.astype(x.dtype, copy=False))
+    return out, lambda g: (g, None, g[at].astype(values.dtype, copy=False))
+
+
+def embedding(indices, weight):
+    """Look up a row of a table for every index.
+
+    Parameters
+    ----------
+    indices : integer ndarray
+        Row numbers, 0 to K-1, any shape.
+    weight : ndarray or Tensor, shape (K, D)
+        The table.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (*indices.shape, D)
+        The rows.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range (negative ones too).
+
+    Examples
+    --------
+    >>> embedding(np.array([1, 0]), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[3., 4.],
+           [1., 2.]])
+    """
+    indices = indices.data if isinstance(indices, Tensor) else np.asarray(indices) if isinstance(indices, list) else indices
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight must be (K, D) (weight: {tuple(weight.shape)})")
+    check_range("embedding", "indices", indices, weight.shape[0], low=0)
+    return take(weight, indices, axis=0)

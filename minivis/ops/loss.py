@@ -1,0 +1,312 @@
+"""Losses that are one op: cross-entropy, binary cross-entropy, L1, smooth L1, mean squared error.
+
+Not here: losses made of several steps, such as set prediction (losses/).
+"""
+
+from minivis.autograd import primitive
+from minivis.backend import namespace, to_numpy
+
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
+
+
+def _reduce(name, loss, reduction):
+    """Reduce elementwise losses; returns the result and the factor that the cotangent gets."""
+    if reduction == "none":
+        return loss, 1
+    if reduction == "sum":
+        return loss.sum(), 1
+    if reduction != "mean":
+        raise ValueError(f'{name}: reduction must be "mean", "sum" or "none", got {reduction!r}')
+    if not loss.size:
+        raise ValueError(f"{name}: the mean over an empty batch is not defined (shape {tuple(loss.shape)})")
+    return loss.mean(), 1 / loss.size
+
+
+def _same_shape(name, prediction, target):
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"{name}: prediction and target must have one shape (prediction: {tuple(prediction.shape)}, "
+            f"target: {tuple(target.shape)})"
+        )
+
+
+@primitive
+def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """How surprised the predicted distribution is by the true class, in nats.
+
+    .. math:: \\ell_b = -w_{t_b} \\ln p_{b, t_b}, \\quad p = \\mathrm{softmax}(z), \\qquad
+              \\bar z_b = w_{t_b} (p_b - \\mathrm{onehot}(t_b))
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (B, K) or (B, K, ...)
+        Scores of K classes.
+    target : integer ndarray, shape (B,) or (B, ...)
+        The true class, 0 to K-1, or ``ignore_index``.
+    weight : ndarray, shape (K,), optional
+        Weight of each class. The mean then divides by the sum of the weights of the targets, as torch's does.
+    ignore_index : int, default -100
+        Targets with this value count nowhere.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        What to do with the losses of the batch.
+    label_smoothing : float, default 0
+        Share of the target spread evenly over all classes, 0 to 1.
+
+    Returns
+    -------
+    ndarray or Tensor, shape () or that of target
+        Nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or there is nothing to take the mean of.
+    IndexError
+        If a target is out of range.
+    TypeError
+        If targets are not integers.
+
+    Notes
+    -----
+    Differentiable in ``logits``. Computed from log-softmax, never from the logarithm of a probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cross_entropy(np.zeros((2, 10)), np.array([3, 7])).round(4)  # a guess among ten: ln 10
+    np.float64(2.3026)
+    """
+    xp = namespace(logits, target, weight)
+    if logits.ndim < 2 or tuple(target.shape) != (logits.shape[0], *logits.shape[2:]):
+        raise ValueError(
+            f"cross_entropy: logits must be (B, K, ...) and target (B, ...) (logits: {tuple(logits.shape)}, "
+            f"target: {tuple(target.shape)})"
+        )
+    classes = logits.shape[1]
+    if weight is not None and tuple(weight.shape) != (classes,):
+        raise ValueError(f"cross_entropy: weight must be (K,) = ({classes},) (weight: {tuple(weight.shape)})")
+    _check_labels(target, classes, ignore_index)
+    counted = target != ignore_index
+    label = xp.where(counted, target, 0)[:, None]  # (B, 1, ...)
+    shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
+    log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+    column = (1, -1, *[1] * (logits.ndim - 2))
+    w = xp.ones(column, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False).reshape(column)
+    w_label = (xp.take(w.reshape(-1), label[:, 0]) * counted).astype(logits.dtype)  # (B, ...)
+    smooth = label_smoothing / classes
+    loss = -(1 - label_smoothing) * w_label * xp.take_along_axis(log_p, label, axis=1)[:, 0]
+    if label_smoothing:
+        loss = loss - smooth * (w * log_p).sum(axis=1) * counted
+    if reduction == "mean":
+        total = w_label.sum()
+        if not float(total) and not loss.size:
+            raise ValueError(f"cross_entropy: the mean over an empty batch is not defined (logits: {tuple(logits.shape)})")
+        if not bool(counted.any()):
+            raise ValueError(f"cross_entropy: every target is ignore_index={ignore_index}, the mean is not defined")
+        out, factor = loss.sum() / total, 1 / total
+    else:
+        out, factor = _reduce("cross_entropy", loss, reduction)
+
+    def vjp(g):
+        # the target distribution q has 1 - s at the label and s / K everywhere; d loss / dz = p sum(w q) - w q
+        wq = smooth * w * counted[:, None] if label_smoothing else xp.zeros(logits.shape, logits.dtype)
+        wq = xp.broadcast_to(wq, logits.shape).copy()
+        at_label = xp.take_along_axis(wq, label, axis=1) + (1 - label_smoothing) * w_label[:, None]
+        xp.put_along_axis(wq, label, at_label.astype(logits.dtype), axis=1)
+        g = (g * factor).astype(logits.dtype)
+        g = g[:, None] if g.ndim else g
+        return (((xp.exp(log_p) * wq.sum(axis=1, keepdims=True) - wq) * g).astype(logits.dtype, copy=False),)
+
+    return out, vjp
+
+
+def _check_labels(target, classes, ignore_index):
+    """Refuse labels outside 0..K-1, on the host, because a GPU would wrap them around silently."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: target must be integers (class numbers), got {target.dtype.name}")
+    host = to_numpy(target)
+    wrong = host[(host != ignore_index) & ((host < 0) | (host >= classes))]
+    if wrong.size:
+        raise IndexError(
+            f"cross_entropy: target {int(wrong[0])} is out of range for K={classes} classes, 0 to {classes - 1} "
+            f"(target: {tuple(target.shape)})"
+        )
+
+
+@primitive
+def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mean", pos_weight=None):
+    """Cross-entropy of independent yes-or-no questions, from logits, in nats.
+
+    .. math:: \\ell = w \\big[ (1 - t) z + (1 + (w_+ - 1) t) \\ln(1 + e^{-z}) \\big]
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor
+        Any shape.
+    target : ndarray
+        Probabilities from 0 to 1, shape of ``logits``; boolean or float.
+    weight : ndarray or float, optional
+        Weight of each element, broadcasts.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        What to do with the losses.
+    pos_weight : ndarray or float, optional
+        Weight of the positive answer, broadcasts.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Nats.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or there is nothing to take the mean of.
+
+    Notes
+    -----
+    Differentiable in ``logits``. ln(1 + e^-z) is computed as max(-z, 0) + ln(1 + e^-|z|), which cannot overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 1.0])).round(4)
+    np.float64(0.3466)
+    """
+    name = "binary_cross_entropy_with_logits"
+    xp = namespace(logits, target, weight, pos_weight)
+    _same_shape(name, logits, target)
+    t = target.astype(logits.dtype)
+    softplus = xp.maximum(-logits, 0) + xp.log1p(xp.exp(-xp.abs(logits)))
+    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
+    loss = (1 - t) * logits + positive * softplus
+    slope = (1 - t) - positive * (0.5 - 0.5 * xp.tanh(0.5 * logits))  # sigmoid(-z)
+    if weight is not None:
+        loss, slope = loss * weight, slope * weight
+    loss, slope = loss.astype(logits.dtype, copy=False), slope.astype(logits.dtype, copy=False)
+    out, factor = _reduce(name, loss, reduction)
+    return out, lambda g: (g * slope * factor,)
+
+
+@primitive
+def l1_loss(prediction, target, reduction="mean"):
+    """Mean absolute difference.
+
+    .. math:: \\ell = |x - t|
+
+    Parameters
+    ----------
+    prediction, target : ndarray or Tensor
+        One shape.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        What to do with the losses.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The unit of the prediction.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or there is nothing to take the mean of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(l1_loss(np.array([1.0, 2.0]), np.array([0.0, 4.0])))
+    1.5
+    """
+    xp = namespace(prediction, target)
+    _same_shape("l1_loss", prediction, target)
+    difference = prediction - target
+    out, factor = _reduce("l1_loss", xp.abs(difference), reduction)
+    return out, lambda g: _both(g * factor * xp.sign(difference), prediction, target)
+
+
+@primitive
+def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
+    """Squared near 0, absolute further out: outliers pull with a bounded force.
+
+    .. math:: \\ell = \\begin{cases} d^2 / (2\\beta) & |d| < \\beta \\\\ |d| - \\beta/2 & \\text{else} \\end{cases}
+
+    Parameters
+    ----------
+    prediction, target : ndarray or Tensor
+        One shape.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        What to do with the losses.
+    beta : float, default 1
+        Where the two pieces meet; 0 is the L1 loss. Region proposal networks use 1/9.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The losses.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, ``beta`` is negative, or there is nothing to take the mean of.
+
+    References
+    ----------
+    Girshick, "Fast R-CNN", ICCV 2015, equation 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(smooth_l1_loss(np.array([0.5, 3.0]), np.array([0.0, 0.0]), reduction="sum"))
+    2.625
+    """
+    xp = namespace(prediction, target)
+    _same_shape("smooth_l1_loss", prediction, target)
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss: beta must be at least 0, got {beta}")
+    difference = prediction - target
+    distance = xp.abs(difference)
+    near = distance < beta
+    loss = xp.where(near, difference * difference * (0.5 / (beta or 1.0)), distance - 0.5 * beta)
+    slope = xp.where(near, difference / (beta or 1.0), xp.sign(difference))
+    out, factor = _reduce("smooth_l1_loss", loss, reduction)
+    return out, lambda g: _both(g * factor * slope, prediction, target)
+
+
+@primitive
+def mse_loss(prediction, target, reduction="mean"):
+    """Mean squared difference.
+
+    .. math:: \\ell = (x - t)^2
+
+    Parameters
+    ----------
+    prediction, target : ndarray or Tensor
+        One shape.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        What to do with the losses.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The unit of the prediction, squared.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or there is nothing to take the mean of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(mse_loss(np.array([1.0, 2.0]), np.array([0.0, 4.0])))
+    2.5
+    """
+    namespace(prediction, target)
+    _same_shape("mse_loss", prediction, target)
+    difference = prediction - target
+    out, factor = _reduce("mse_loss", difference * difference, reduction)
+    return out, lambda g: _both(g * (2 * factor) * difference, prediction, target)
+
+
+def _both(g, prediction, target):
+    """The cotangents of a prediction and of its target, each in its own dtype; an integer target has none."""
+    return g.astype(prediction.dtype, copy=False), -g.astype(target.dtype) if target.dtype.kind == "f" else None

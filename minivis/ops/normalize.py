@@ -1,0 +1,341 @@
+"""Normalisation: layer, group and batch norm, and normalising vectors to length 1. Also dropout.
+
+Not here: the layers that own scale, shift and running statistics (nn/norm.py).
+"""
+
+import math
+
+from minivis.autograd import primitive, unbroadcast
+from minivis.backend import namespace
+
+__all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
+
+
+def _standardize(xp, x, axes, eps):
+    """Subtract the mean and divide by the standard deviation along axes, with the vjp of that.
+
+    With xhat = (x - mu) / s the cotangent is (g - mean(g) - xhat mean(g xhat)) / s: what changes mean or scale is lost.
+    """
+    n = math.prod(x.shape[a] for a in axes)
+    centred = x - x.sum(axis=axes, keepdims=True) / n
+    variance = (centred * centred).sum(axis=axes, keepdims=True) / n  # biased, as every norm has it
+    inverse = 1 / xp.sqrt(variance + eps)
+    centred *= inverse
+
+    def vjp(g):
+        out = g - g.sum(axis=axes, keepdims=True) / n
+        out -= centred * ((g * centred).sum(axis=axes, keepdims=True) / n)
+        out *= inverse
+        return out
+
+    return centred, variance, vjp
+
+
+def _affine(xhat, weight, bias, vjp_xhat):
+    """Scale and shift what a norm has standardised (weight and bias broadcast to it), with the vjp of the whole."""
+    y = xhat if weight is None else xhat * weight
+    y = y if bias is None else y + bias
+
+    def vjp(g):
+        g_weight = None if weight is None else unbroadcast(g * xhat, weight)
+        g_bias = None if bias is None else unbroadcast(g, bias)
+        return vjp_xhat(g if weight is None else g * weight), g_weight, g_bias
+
+    return y, vjp
+
+
+def _check_affine(name, shape, **parameters):
+    for key, p in parameters.items():
+        if p is not None and tuple(p.shape) != tuple(shape):
+            raise ValueError(f"{name}: {key} must have shape {tuple(shape)} ({key}: {tuple(p.shape)})")
+
+
+@primitive
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """Standardise each sample over its trailing axes, then scale and shift.
+
+    .. math:: y = \\frac{x - \\mu}{\\sqrt{\\sigma^2 + \\epsilon}} \\odot w + b
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape that ends in ``normalized_shape``.
+    normalized_shape : int or tuple of int
+        The trailing axes over which mean and (biased) variance are taken.
+    weight, bias : ndarray or Tensor, shape normalized_shape, optional
+        Scale and shift of every element.
+    eps : float, default 1e-5
+        Added to the variance. ViT uses 1e-6.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` does not end in ``normalized_shape``, or weight or bias do not have that shape.
+
+    Notes
+    -----
+    The gradient is orthogonal to constants and (eps aside) to the standardised input itself. Memory kept for backward:
+    the standardised input.
+
+    References
+    ----------
+    Ba, Kiros and Hinton, "Layer normalization", 2016, equation 3. Deck C, "Transformer Block".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer_norm(np.array([[1.0, 3.0]]), 2, eps=0.0)
+    array([[-1.,  1.]])
+    """
+    xp = namespace(x, weight, bias)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
+        raise ValueError(f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})")
+    _check_affine("layer_norm", shape, weight=weight, bias=bias)
+    axes = tuple(range(x.ndim - len(shape), x.ndim))
+    xhat, _, vjp_xhat = _standardize(xp, x, axes, eps)
+    y, vjp_affine = _affine(xhat, weight, bias, vjp_xhat)
+
+    def vjp(g):
+        g_x, g_weight, g_bias = vjp_affine(g)
+        return g_x, None, g_weight, g_bias
+
+    return y, vjp
+
+
+@primitive
+def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
+    """Standardise each sample over groups of channels and all positions, then scale and shift each channel.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, ...)
+        Feature maps.
+    num_groups : int
+        Divides C. 1 normalises over all channels, C each channel by itself (instance norm).
+    weight, bias : ndarray or Tensor, shape (C,), optional
+        Scale and shift of each channel.
+    eps : float, default 1e-5
+        Added to the variance.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``num_groups`` does not divide C, or weight or bias are not (C,).
+
+    References
+    ----------
+    Wu and He, "Group normalization", ECCV 2018, equations 2 and 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_norm(np.array([[1.0, 3.0]]), 1, eps=0.0)
+    array([[-1.,  1.]])
+    """
+    xp = namespace(x, weight, bias)
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups or not math.prod(x.shape[1:]):
+        raise ValueError(f"group_norm: {num_groups} groups do not divide C of x (B, C, ...) (x: {tuple(x.shape)})")
+    _check_affine("group_norm", x.shape[1:2], weight=weight, bias=bias)
+    groups = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
+    xhat, _, vjp_groups = _standardize(xp, groups, (2,), eps)
+    column = (-1, *[1] * (x.ndim - 2))  # one number a channel, against (B, C, ...)
+    y, vjp_affine = _affine(
+        xhat.reshape(x.shape),
+        None if weight is None else weight.reshape(column),
+        None if bias is None else bias.reshape(column),
+        lambda g: vjp_groups(g.reshape(groups.shape)).reshape(x.shape),
+    )
+
+    def vjp(g):
+        g_x, g_weight, g_bias = vjp_affine(g)
+        return g_x, None, _flat(g_weight), _flat(g_bias)
+
+    return y, vjp
+
+
+def _flat(g):
+    return None if g is None else g.reshape(-1)
+
+
+@primitive
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Standardise each channel over batch and positions (training) or with running statistics, then scale and shift.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, ...)
+        Feature maps, or (B, C) features.
+    running_mean, running_var : ndarray, shape (C,), or None
+        Statistics for evaluation. In training they are **updated in place**:
+        ``running = (1 - momentum) * running + momentum * batch``, the variance unbiased.
+    weight, bias : ndarray or Tensor, shape (C,), optional
+        Scale and shift of each channel.
+    training : bool, default False
+        Use the batch's own statistics (with the biased variance) instead of the running ones.
+    momentum : float, default 0.1
+        torch's convention: the share of the new batch.
+    eps : float, default 1e-5
+        Added to the variance.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit; in training with fewer than two values a channel; in evaluation without statistics.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> batch_norm(np.array([[1.0], [3.0]]), None, None, training=True, eps=0.0)
+    array([[-1.],
+           [ 1.]])
+    """
+    xp = namespace(x, running_mean, running_var, weight, bias)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm: x must be (B, C, ...) (x: {tuple(x.shape)})")
+    _check_affine(
+        "batch_norm", x.shape[1:2], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
+    axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+    n = math.prod(x.shape[a] for a in axes)
+    if training:
+        if n < 2:
+            raise ValueError(f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})")
+        xhat, variance, vjp_xhat = _standardize(xp, x, axes, eps)
+        if running_mean is not None:
+            running_mean += momentum * (x.mean(axis=axes) - running_mean)
+            running_var += momentum * (variance.reshape(-1) * (n / (n - 1)) - running_var)
+    else:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: evaluation needs running_mean and running_var")
+        inverse = 1 / xp.sqrt(running_var.reshape(column) + eps)
+        xhat = ((x - running_mean.reshape(column)) * inverse).astype(x.dtype, copy=False)
+        vjp_xhat = lambda g: (g * inverse).astype(x.dtype, copy=False)  # noqa: E731 (the twin of _standardize's)
+    y, vjp_affine = _affine(
+        xhat,
+        None if weight is None else weight.reshape(column),
+        None if bias is None else bias.reshape(column),
+        vjp_xhat,
+    )
+
+    def vjp(g):
+        g_x, g_weight, g_bias = vjp_affine(g)
+        return g_x, None, None, _flat(g_weight), _flat(g_bias)
+
+    return y, vjp
+
+
+@primitive
+def normalize(x, p=2.0, axis=1, eps=1e-12):
+    """Scale vectors along an axis to length 1.
+
+    .. math:: y = \\frac{x}{\\max(\\lVert x \\rVert_p, \\epsilon)}
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    p : float, default 2
+        Which norm; 2 is the Euclidean length.
+    axis : int, default 1
+        The axis that holds a vector.
+    eps : float, default 1e-12
+        Shorter vectors are divided by this instead, so that a zero vector stays zero, with a finite gradient.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If the axis is not there, or ``p`` is less than 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normalize(np.array([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
+    """
+    xp = namespace(x)
+    if not -x.ndim <= axis < x.ndim or p < 1:
+        raise ValueError(f"normalize: needs an axis of x and p of at least 1 (x: {tuple(x.shape)}, axis {axis}, p {p})")
+    magnitude = xp.abs(x)
+    norm = (magnitude**p).sum(axis=axis, keepdims=True) ** (1 / p)
+    length = xp.maximum(norm, eps).astype(x.dtype, copy=False)
+    y = x / length
+
+    def vjp(g):
+        along = (g * y).sum(axis=axis, keepdims=True)  # how much g wants the vector longer
+        safe = xp.where(norm > eps, norm, 1)
+        slope = xp.sign(x) * (magnitude / safe) ** (p - 1)  # d norm / dx
+        return ((g - along * xp.where(norm > eps, slope, 0)) / length,)
+
+    return y, vjp
+
+
+@primitive
+def dropout(x, p=0.5, training=True, *, rng=None):
+    """Set a random share of the elements to 0 and scale up the rest, so that the mean is kept.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    p : float, default 0.5
+        Probability of dropping an element, 0 to 1 (1 drops everything).
+    training : bool, default True
+        False returns ``x`` as it is.
+    rng : numpy.random.Generator
+        Where the randomness comes from; needed where something is dropped. Drawn on the CPU on every device.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is not a probability, or ``rng`` is missing.
+
+    References
+    ----------
+    Srivastava et al., "Dropout", JMLR 2014, section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dropout(np.ones(4), p=0.5, rng=np.random.default_rng(0))
+    array([2., 0., 0., 0.])
+    """
+    xp = namespace(x)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be a probability from 0 to 1, got {p}")
+    if not training or p == 0:
+        return x, lambda g: (g,)
+    if rng is None:
+        raise ValueError("dropout: pass rng, a numpy.random.Generator, for example numpy.random.default_rng(0)")
+    keep = rng.random(x.shape, dtype="float32") >= p if p < 1 else rng.random(x.shape, dtype="float32") > 1
+    factor = xp.asarray(keep).astype(x.dtype) * (1 / (1 - p) if p < 1 else 0.0)
+    return x * factor, lambda g: (g * factor,)

@@ -1,0 +1,51 @@
+"""The one table that gives Tensor its operators and methods, bound once on import.
+
+Not here: what they compute; each is an op of its own in this folder.
+"""
+
+from minivis.autograd import Tensor, primitive
+from minivis.ops import elementwise as e
+from minivis.ops import index, linalg, reduce, shape
+
+__all__ = []
+
+
+def _swapped(op):
+    return lambda self, other: op(other, self)
+
+
+def _varargs(op):
+    """``x.reshape(2, 3)`` as well as ``x.reshape((2, 3))``, as NumPy has it."""
+    return lambda self, *args: op(self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args or None)
+
+
+@primitive
+def astype(x, dtype):
+    """Convert to another dtype; the gradient comes back in the old one."""
+    return x.astype(dtype), lambda g: (g.astype(x.dtype),)
+
+
+def _comparison(name):
+    def compare(self, other):
+        return getattr(self.data, name)(other.data if isinstance(other, Tensor) else other)
+
+    return compare
+
+
+OPERATORS = {
+    "__add__": e.add, "__radd__": _swapped(e.add), "__sub__": e.sub, "__rsub__": _swapped(e.sub),
+    "__mul__": e.mul, "__rmul__": _swapped(e.mul), "__truediv__": e.div, "__rtruediv__": _swapped(e.div),
+    "__pow__": e.pow, "__rpow__": _swapped(e.pow), "__neg__": e.neg, "__abs__": e.abs,
+    "__matmul__": linalg.matmul, "__rmatmul__": _swapped(linalg.matmul), "__getitem__": index.getitem,
+    "sum": reduce.sum, "mean": reduce.mean, "var": reduce.var, "max": reduce.max, "min": reduce.min,
+    "argmax": reduce.argmax, "argsort": reduce.argsort, "exp": e.exp, "log": e.log, "sqrt": e.sqrt, "abs": e.abs,
+    "tanh": e.tanh, "sigmoid": e.sigmoid, "relu": e.relu, "clip": e.clip,
+    "reshape": _varargs(shape.reshape), "transpose": _varargs(shape.transpose), "squeeze": shape.squeeze,
+    "moveaxis": shape.moveaxis, "astype": astype, "T": property(lambda self: shape.transpose(self)),
+}  # fmt: skip
+
+for _name, _op in OPERATORS.items():
+    setattr(Tensor, _name, _op)
+for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(Tensor, _name, _comparison(_name))  # plain boolean arrays: nothing to differentiate
+Tensor.__hash__ = object.__hash__  # Python drops it where __eq__ is set

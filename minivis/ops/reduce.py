@@ -1,0 +1,392 @@
+"""Reductions: sum, mean, var, max, min, logsumexp, and the plain functions argmax, argsort, topk.
+
+Not here: softmax and the norms (softmax.py, normalize.py), losses (loss.py).
+"""
+
+import math
+
+from minivis.autograd import Tensor, primitive
+from minivis.backend import namespace
+
+__all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
+
+
+def _axes(x, axis):
+    """The axes as a tuple of non-negative int; None means all. Refuses axes that are not there or repeat."""
+    wanted = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in wanted)
+    if len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
+        raise ValueError(f"axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
+    return axes
+
+
+def _count(x, axes):
+    """How many elements fall together."""
+    n = 1
+    for a in axes:
+        n *= x.shape[a]
+    return n
+
+
+def _spread(xp, g, x, axes):
+    """The cotangent of a reduction, laid out again over the axes that were reduced (a read-only view)."""
+    g = g.reshape([1 if a in axes else n for a, n in enumerate(x.shape)])
+    return xp.broadcast_to(g, x.shape)
+
+
+@primitive
+def sum(x, axis=None, keepdims=False):
+    """Add up elements along axes.
+
+    .. math:: y = \\sum_i x_i, \\qquad \\bar x_i = \\bar y
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int, tuple of int or None
+        The axes to reduce; None for all.
+    keepdims : bool, default False
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The sum, in the dtype of ``x``; 0 over nothing.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    array([4., 6.])
+    """
+    xp, axes = namespace(x), _axes(x, axis)
+    return x.sum(axis=axes, keepdims=keepdims), lambda g: (_spread(xp, g, x, axes),)
+
+
+@primitive
+def mean(x, axis=None, keepdims=False):
+    """Average elements along axes.
+
+    .. math:: y = \\tfrac1n \\sum_i x_i, \\qquad \\bar x_i = \\bar y / n
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int, tuple of int or None
+        The axes to reduce; None for all.
+    keepdims : bool, default False
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The mean, in the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not there, or there is nothing to average.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    array([2., 3.])
+    """
+    xp, axes = namespace(x), _axes(x, axis)
+    n = _count(x, axes)
+    if not n:
+        raise ValueError(f"mean: there is nothing to average along axis {axis} (x: {tuple(x.shape)})")
+    return x.sum(axis=axes, keepdims=keepdims) / n, lambda g: (_spread(xp, g / n, x, axes),)
+
+
+@primitive
+def var(x, axis=None, *, correction=1, keepdims=False):
+    """Variance of elements along axes.
+
+    .. math:: y = \\frac{1}{n - c} \\sum_i (x_i - \\mu)^2, \\qquad \\bar x_i = \\bar y\\, \\frac{2 (x_i - \\mu)}{n - c}
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int, tuple of int or None
+        The axes to reduce; None for all.
+    correction : int, default 1
+        Bessel's correction c: 1 for the unbiased estimate (torch's default), 0 for the biased one that norms use.
+    keepdims : bool, default False
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The variance, in the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not there, or no more than ``correction`` elements fall together.
+
+    Notes
+    -----
+    NumPy's default is ``ddof=0``; torch's and ours is 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(var(np.array([1.0, 3.0]))), float(var(np.array([1.0, 3.0]), correction=0))
+    (2.0, 1.0)
+    """
+    axes = _axes(x, axis)
+    xp, n = namespace(x), _count(x, axes) - correction
+    if n <= 0:
+        raise ValueError(
+            f"var: {n + correction} elements fall together, correction={correction} needs more (x: {tuple(x.shape)})"
+        )
+    centred = x - x.mean(axis=axes, keepdims=True)
+    y = (centred * centred).sum(axis=axes, keepdims=keepdims) / n
+    return y, lambda g: (_spread(xp, g, x, axes) * centred * (2 / n),)
+
+
+def _extremum(name, x, axis, keepdims):
+    """Shared by max and min: the gradient goes to the first of equal elements, so that its sum is kept."""
+    xp, axes = namespace(x), _axes(x, axis)
+    if not _count(x, axes):
+        raise ValueError(f"{name}: nothing to choose from along axis {axis} (x: {tuple(x.shape)})")
+    kept = [a for a in range(x.ndim) if a not in axes]
+    rows = x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), -1)  # (kept..., n)
+    at = xp.expand_dims(getattr(rows, "arg" + name)(axis=-1), -1)
+    shape = [1 if a in axes else n for a, n in enumerate(x.shape)] if keepdims else [x.shape[a] for a in kept]
+
+    def vjp(g):
+        spread = xp.zeros(rows.shape, g.dtype)
+        xp.put_along_axis(spread, at, g.reshape(at.shape), axis=-1)
+        back = [(*kept, *axes).index(a) for a in range(x.ndim)]
+        return (spread.reshape(*(x.shape[a] for a in (*kept, *axes))).transpose(back),)
+
+    return xp.take_along_axis(rows, at, axis=-1).reshape(shape), vjp
+
+
+@primitive
+def max(x, axis=None, keepdims=False):
+    """Largest element along axes; of equal ones, the first gets the gradient.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int, tuple of int or None
+        The axes to reduce; None for all.
+    keepdims : bool, default False
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The maximum, in the dtype of ``x``. NaN if there is one among the elements.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not there, or there is nothing to choose from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max(np.array([[1.0, 5.0], [3.0, 4.0]]), axis=1)
+    array([5., 4.])
+    """
+    return _extremum("max", x, axis, keepdims)
+
+
+@primitive
+def min(x, axis=None, keepdims=False):
+    """Smallest element along axes; of equal ones, the first gets the gradient.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int, tuple of int or None
+        The axes to reduce; None for all.
+    keepdims : bool, default False
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        The minimum, in the dtype of ``x``. NaN if there is one among the elements.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not there, or there is nothing to choose from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> min(np.array([[1.0, 5.0], [3.0, 4.0]]), axis=1)
+    array([1., 3.])
+    """
+    return _extremum("min", x, axis, keepdims)
+
+
+@primitive
+def logsumexp(x, axis, keepdims=False):
+    """Logarithm of a sum of exponentials, without overflow: a smooth maximum.
+
+    .. math:: y = m + \\ln \\sum_i e^{x_i - m}, \\quad m = \\max_i x_i, \\qquad \\bar x = \\bar y\\, \\mathrm{softmax}(x)
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int or tuple of int
+        The axes to reduce.
+    keepdims : bool, default False
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        In the dtype of ``x``; -inf where every element is -inf.
+
+    Raises
+    ------
+    ValueError
+        If an axis is not there, or there is nothing to sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logsumexp(np.array([1000.0, 1000.0]), axis=0).round(3)
+    np.float64(1000.693)
+    """
+    xp, axes = namespace(x), _axes(x, axis)
+    if not _count(x, axes):
+        raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
+    m = x.max(axis=axes, keepdims=True)
+    m = xp.where(xp.isfinite(m), m, 0)  # inf - inf would be NaN
+    e = xp.exp(x - m)
+    total = e.sum(axis=axes, keepdims=True)
+    shape = [1 if a in axes else n for a, n in enumerate(x.shape)]
+    if not keepdims:
+        shape = [n for a, n in enumerate(x.shape) if a not in axes]
+    nothing = total == 0  # every element was -inf: the sum is 0 and its logarithm -inf, without a warning
+    safe = xp.where(nothing, 1, total)
+    weights = e / safe
+    y = xp.where(nothing, -math.inf, m + xp.log(safe)).astype(x.dtype, copy=False)
+    return y.reshape(shape), lambda g: (_spread(xp, g, x, axes) * weights,)
+
+
+def _data(x):
+    return x.data if isinstance(x, Tensor) else x
+
+
+def argmax(x, axis=None, keepdims=False):
+    """Index of the largest element (the first, where several are equal). A plain function: no gradient.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int or None
+        The axis to search; None for the flattened array.
+    keepdims : bool, default False
+        Keep the axis with length 1.
+
+    Returns
+    -------
+    ndarray of int64
+        Indices along ``axis``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> argmax(np.array([[1.0, 5.0], [7.0, 4.0]]), axis=1)
+    array([1, 0])
+    """
+    x = _data(x)
+    namespace(x)
+    return x.argmax(axis=axis, keepdims=keepdims)
+
+
+def argsort(x, axis=-1, descending=False, stable=True):
+    """Indices that sort along an axis. A plain function: no gradient.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    axis : int, default -1
+        The axis to sort along.
+    descending : bool, default False
+        Largest first.
+    stable : bool, default True
+        Keep equal elements in their order (also when descending).
+
+    Returns
+    -------
+    ndarray of int64
+        Shape of ``x``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> argsort(np.array([3.0, 1.0, 3.0]), descending=True)
+    array([0, 2, 1])
+    """
+    x = _data(x)
+    xp = namespace(x)
+    kind = "stable" if stable else None
+    if not descending:
+        return xp.argsort(x, axis=axis, kind=kind)
+    # sort the reversed array upwards and read it backwards: equal elements keep their order, no sign trick on integers
+    backwards = xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind=kind), axis)
+    return x.shape[axis] - 1 - backwards
+
+
+def topk(x, k, axis=-1, largest=True):
+    """The k largest (or smallest) elements along an axis and where they are, in order. A plain function: no gradient.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    k : int
+        How many, at most the length of the axis.
+    axis : int, default -1
+        The axis to search.
+    largest : bool, default True
+        Largest first; False for smallest first.
+
+    Returns
+    -------
+    values, indices : ndarray
+        Shape of ``x`` with ``k`` in place of the axis.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is negative or larger than the axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> topk(np.array([3.0, 1.0, 4.0]), 2)
+    (array([4., 3.]), array([2, 0]))
+    """
+    x = _data(x)
+    xp = namespace(x)
+    (axis,) = _axes(x, axis)
+    if not 0 <= k <= x.shape[axis]:
+        raise ValueError(f"topk: k={k} does not fit an axis of length {x.shape[axis]} (x: {tuple(x.shape)})")
+    at = argsort(x, axis=axis, descending=largest)[(slice(None),) * axis + (slice(k),)]
+    return xp.take_along_axis(x, at, axis=axis), at

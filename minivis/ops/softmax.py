@@ -1,0 +1,105 @@
+"""Softmax and its logarithm.
+
+Not here: the losses made of them (loss.py), masked softmax (attention.py).
+"""
+
+from minivis import kernels
+from minivis.autograd import primitive
+from minivis.backend import namespace
+
+__all__ = ["log_softmax", "softmax"]
+
+
+def _checked_axis(x, axis):
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
+    return axis
+
+
+@primitive
+def softmax(x, axis=-1):
+    """Turn scores into positive weights that sum to 1 along an axis.
+
+    .. math:: p_i = \\frac{e^{x_i - m}}{\\sum_j e^{x_j - m}}, \\quad m = \\max_j x_j, \\qquad
+              \\bar x_i = p_i \\Big(\\bar p_i - \\sum_j \\bar p_j p_j\\Big)
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Scores (logits), any shape.
+    axis : int, default -1
+        The axis along which the weights sum to 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``. An empty ``x`` gives an empty result.
+
+    Raises
+    ------
+    ValueError
+        If the axis is not there.
+
+    Notes
+    -----
+    Subtracting the maximum changes nothing in the result and keeps every exponential at most 1. Memory kept for
+    backward: the weights.
+
+    References
+    ----------
+    Deck C, "Attention Layer"; deck Z, "Self-attention".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax(np.array([0.0, 0.0, 1000.0]))
+    array([0., 0., 1.])
+    """
+    namespace(x)
+    axis = _checked_axis(x, axis)
+    p = kernels.of(x).softmax(x, axis) if x.size else x.copy()
+
+    def vjp(g):
+        gp = g * p
+        gp -= p * gp.sum(axis=axis, keepdims=True)
+        return (gp,)
+
+    return p, vjp
+
+
+@primitive
+def log_softmax(x, axis=-1):
+    """Logarithm of softmax, computed without ever taking the logarithm of a vanishing weight.
+
+    .. math:: y_i = x_i - m - \\ln \\sum_j e^{x_j - m}, \\qquad \\bar x_i = \\bar y_i - p_i \\sum_j \\bar y_j
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Scores (logits), any shape.
+    axis : int, default -1
+        The axis along which the exponentials sum to 1.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``, values of at most 0.
+
+    Raises
+    ------
+    ValueError
+        If the axis is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> log_softmax(np.array([0.0, 1000.0]))
+    array([-1000.,     0.])
+    """
+    xp = namespace(x)
+    axis = _checked_axis(x, axis)
+    if not x.size:
+        return x.copy(), lambda g: (g,)
+    y = x - x.max(axis=axis, keepdims=True)
+    y = y - xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
+    return y, lambda g: (g - xp.exp(y) * g.sum(axis=axis, keepdims=True),)
