@@ -134,6 +134,15 @@ def test_looking_at_one_batch_loses_no_sample_of_the_next_epoch():
     assert sorted(np.concatenate([x for (x,) in loader]).tolist()) == [0, 1, 2, 3, 4, 5]
 
 
+def test_only_the_first_loop_after_loading_starts_in_the_middle():
+    loader = DataLoader(np.arange(6), batch_size=2)
+    loader.load_state_dict(loader.state_dict() | {"epoch": 4, "handed_out": 1})
+    (first,) = next(iter(loader))
+    assert first.tolist() == [2, 3]
+    assert [x.tolist() for (x,) in loader] == [[0, 1], [2, 3], [4, 5]]
+    assert loader.state_dict()["epoch"] == 6
+
+
 def test_batches_are_copies_and_keep_their_dtype():
     images = np.zeros((4, 1, 2, 2), np.float32)
     images.flags.writeable = False

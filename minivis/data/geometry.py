@@ -1,0 +1,282 @@
+"""Moving the pixels of a batch of pictures: resize, crop, flip, affine maps. Pure functions of what they are given.
+Not here: chance, which transforms.py adds, and gradients; the differentiable namesakes are in minivis.ops."""
+
+import operator
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["affine", "affine_matrix", "center_crop", "horizontal_flip", "resize"]
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+def resize(images, size, mode="bilinear"):
+    r"""Make pictures larger or smaller, without jagged edges.
+
+    Along each axis output pixel :math:`i` is a weighted mean of the input,
+    :math:`y_i = \sum_j w_{ij} x_j / \sum_j w_{ij}` with
+    :math:`w_{ij} = k\big((j + \tfrac12 - (i + \tfrac12) s) / \max(s, 1)\big)`, where :math:`s` is input length over
+    output length. The :math:`\max` widens the filter :math:`k` when the picture shrinks, so no pixel is passed over:
+    that is the antialiasing, which `minivis.ops.interpolate` (as in the networks) does not have.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (B, C, H, W) floating.
+    size : int or (int, int)
+        New height and width in pixels; one number is the new length of the shorter side, and the longer one follows
+        (rounded down).
+    mode : {"bilinear", "bicubic", "nearest"}
+        The filter :math:`k`: a triangle, a cubic (a = -0.5; it may overshoot the values it is given), or just the
+        nearest pixel, which averages nothing. "bilinear" by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (B, C, size[0], size[1]) of the dtype of `images`, a new array.
+
+    Raises
+    ------
+    ValueError
+        If `images` is not four-dimensional or has no pixels, `size` is below 1, or `mode` is unknown.
+    TypeError
+        If `images` is not a NumPy array of floating-point numbers or `size` no integers.
+
+    Notes
+    -----
+    Pillow does the work, in single precision. A picture resized to its own size comes back bit for bit.
+
+    Examples
+    --------
+    >>> resize(np.float32([[[[0, 2], [4, 6]]]]), (1, 2))
+    array([[[[2., 4.]]]], dtype=float32)
+    """
+    check_images("resize", images)
+    B, C, H, W = images.shape
+    if H == 0 or W == 0:
+        raise ValueError(f"resize: images has no pixels (images: {images.shape})")
+    if mode not in FILTERS:
+        raise ValueError(f"resize: mode must be one of {', '.join(map(repr, FILTERS))}, got {mode!r}")
+    if np.ndim(size) == 0:
+        short = pair("resize", "size", size)[0]
+        height, width = (short, short * W // H) if H <= W else (short * H // W, short)
+    else:
+        height, width = pair("resize", "size", size)
+    out = np.empty((B * C, height, width), images.dtype)
+    for plane, target in zip(images.reshape(B * C, H, W), out, strict=True):
+        target[:] = Image.fromarray(plane.astype(np.float32)).resize((width, height), FILTERS[mode])
+    return out.reshape(B, C, height, width)
+
+
+def center_crop(images, size):
+    """Cut the middle out of pictures.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (B, C, H, W) floating.
+    size : int or (int, int)
+        Height and width to keep, in pixels. Where an odd number of rows (columns) goes, the bottom (right) loses one
+        more than the top (left).
+
+    Returns
+    -------
+    numpy.ndarray
+        (B, C, size[0], size[1]), a new array.
+
+    Raises
+    ------
+    ValueError
+        If the crop is larger than the pictures or below 1, or `images` is not four-dimensional.
+    TypeError
+        If `images` is not a NumPy array of floating-point numbers or `size` no integers.
+
+    Examples
+    --------
+    >>> center_crop(np.arange(5.0).reshape(1, 1, 1, 5), (1, 3))
+    array([[[[1., 2., 3.]]]])
+    """
+    check_images("center_crop", images)
+    height, width = check_crop("center_crop", images, size)
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    return images[:, :, top : top + height, left : left + width].copy()
+
+
+def horizontal_flip(images):
+    """Mirror pictures left to right.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (B, C, H, W) floating.
+
+    Returns
+    -------
+    numpy.ndarray
+        (B, C, H, W), a new array.
+
+    Raises
+    ------
+    ValueError
+        If `images` is not four-dimensional.
+    TypeError
+        If `images` is not a NumPy array of floating-point numbers.
+
+    Examples
+    --------
+    >>> horizontal_flip(np.arange(3.0).reshape(1, 1, 1, 3))
+    array([[[[2., 1., 0.]]]])
+    """
+    check_images("horizontal_flip", images)
+    return images[..., ::-1].copy()
+
+
+def affine_matrix(angle=0.0, translate=(0.0, 0.0), scale=1.0, shear=0.0):
+    r"""Build the matrix that `affine` needs from what one wants to see happen to the picture.
+
+    A point :math:`p = (x, y)`, in pixels from the middle of the picture, is to move to
+    :math:`q = s R \begin{pmatrix} 1 & \tan\phi \\ 0 & 1 \end{pmatrix} p + t`. An output pixel :math:`q` therefore
+    looks for its value at :math:`p = A (q - t)` with
+    :math:`A = \frac1s \begin{pmatrix} 1 & -\tan\phi \\ 0 & 1 \end{pmatrix} R^\top`: the matrix is that inverse.
+
+    Parameters
+    ----------
+    angle : float or (B,) array
+        Rotation :math:`R`, degrees, counter-clockwise as one sees it; 0 by default.
+    translate : (float, float) or (B, 2) array
+        Shift :math:`t`, pixels to the right and down; none by default.
+    scale : float or (B,) array
+        Enlargement :math:`s`, above 0; 1 by default.
+    shear : float or (B,) array
+        Slant :math:`\phi`, degrees; positive moves the lower rows to the right; 0 by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (2, 3) or (B, 2, 3) float64, :math:`(A, -A t)`.
+
+    Raises
+    ------
+    ValueError
+        If a `scale` is not above 0.
+
+    Examples
+    --------
+    >>> affine_matrix(angle=[0, 15, 90], translate=(2, 0)).shape
+    (3, 2, 3)
+    """
+    if not np.all(np.asarray(scale) > 0):
+        raise ValueError(f"affine_matrix: scale must be above 0, got {scale}")
+    angle, scale, shear = np.broadcast_arrays(np.radians(angle), scale, np.radians(shear))
+    cos, sin, tan = np.cos(angle), np.sin(angle), np.tan(shear)
+    inverse = np.stack([cos - tan * sin, -sin - tan * cos, sin, cos], axis=-1) / scale[..., None]
+    inverse = inverse.reshape(*scale.shape, 2, 2)
+    offset = -inverse @ np.asarray(translate, float)[..., None]  # (..., 2, 1)
+    return np.concatenate([np.broadcast_to(inverse, (*offset.shape[:-1], 2)), offset], axis=-1)
+
+
+def affine(images, matrix, fill=0.0):
+    r"""Shift, turn, scale or slant pictures about their middle, each by its own matrix.
+
+    Output pixel :math:`q` gets the input's value at :math:`p = M (q, 1)`, both counted in pixels from the middle.
+    Between four pixels, with :math:`(f_x, f_y)` the way from the upper left one, that value is bilinear:
+    :math:`(1 - f_y) [(1 - f_x) v_{00} + f_x v_{01}] + f_y [(1 - f_x) v_{10} + f_x v_{11}]`.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (B, C, H, W) floating.
+    matrix : array
+        (2, 3), the same for all, or (B, 2, 3); in pixels, x before y; from output to input, as `affine_matrix` makes.
+    fill : float
+        What lies outside the picture; 0 by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (B, C, H, W) of the dtype of `images`, a new array.
+
+    Raises
+    ------
+    ValueError
+        If `matrix` has another shape or is not finite, or `images` is not four-dimensional.
+    TypeError
+        If `images` is not a NumPy array of floating-point numbers.
+
+    Notes
+    -----
+    The identity returns the picture bit for bit, and a shift by whole pixels only moves them. The four reads are
+    gathers over the whole batch, without a loop over pictures.
+
+    Examples
+    --------
+    >>> affine(np.float32([[[[1, 2, 3]]]]), affine_matrix(translate=(1, 0)))
+    array([[[[0., 1., 2.]]]], dtype=float32)
+    """
+    check_images("affine", images)
+    B, C, H, W = images.shape
+    matrix = np.asarray(matrix, float)
+    if matrix.shape not in ((2, 3), (B, 2, 3)) or not np.isfinite(matrix).all():
+        raise ValueError(
+            f"affine: matrix must be finite and of shape (2, 3) or (B, 2, 3) with B={B} "
+            f"(images: {images.shape}, matrix: {matrix.shape})"
+        )
+    m = np.broadcast_to(matrix, (B, 2, 3))[..., None, None]  # (B, 2, 3, 1, 1)
+    x, y = np.arange(W) - (W - 1) / 2, np.arange(H)[:, None] - (H - 1) / 2
+    p = m[:, :, 0] * x + m[:, :, 1] * y + m[:, :, 2]  # (B, 2, H, W): where to look
+    # A frame of one pixel holds the fill value; whoever looks farther out sees the frame.
+    framed = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=fill)
+    framed = framed.reshape(B, C, (H + 2) * (W + 2))
+    px = np.clip(p[:, 0] + (W + 1) / 2, 0, W + 1).reshape(B, 1, H * W)
+    py = np.clip(p[:, 1] + (H + 1) / 2, 0, H + 1).reshape(B, 1, H * W)
+    left, top = np.minimum(px.astype(int), W), np.minimum(py.astype(int), H)
+    fx, fy = (px - left).astype(images.dtype), (py - top).astype(images.dtype)
+
+    def read(row, column):
+        return np.take_along_axis(framed, row * (W + 2) + column, axis=2)  # (B, C, H W)
+
+    upper = (1 - fx) * read(top, left) + fx * read(top, left + 1)
+    lower = (1 - fx) * read(top + 1, left) + fx * read(top + 1, left + 1)
+    return ((1 - fy) * upper + fy * lower).reshape(images.shape)
+
+
+def check_images(name, images):
+    """Refuse what is not a NumPy batch of pictures, in the name of the function called."""
+    if not isinstance(images, np.ndarray) or not np.issubdtype(images.dtype, np.floating):
+        found = f"dtype {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
+        hint = (
+            "; bytes become numbers in [0, 1] with images.astype('float32') / 255"
+            if found == "dtype uint8"
+            else ""
+        )
+        raise TypeError(f"{name}: images must be a NumPy array of floating-point numbers, got {found}{hint}")
+    if images.ndim != 4:
+        raise ValueError(f"{name}: images must have four axes (B, C, H, W), got shape {images.shape}")
+
+
+def check_crop(name, images, size):
+    """Return the crop's height and width, or refuse one that does not fit into the pictures."""
+    height, width = pair(name, "size", size)
+    if height > images.shape[2] or width > images.shape[3]:
+        raise ValueError(
+            f"{name}: the crop {height} x {width} is larger than the pictures (images: {images.shape})"
+        )
+    return height, width
+
+
+def pair(name, argument, value, least=1):
+    """Return one whole number as (value, value) and two as they are; refuse anything else."""
+    try:
+        parts = (
+            (operator.index(value),) * 2 if np.ndim(value) == 0 else tuple(operator.index(v) for v in value)
+        )
+    except TypeError:
+        raise TypeError(f"{name}: {argument} must be an integer or two of them, got {value!r}") from None
+    if len(parts) != 2 or min(parts) < least:
+        raise ValueError(f"{name}: {argument} must be one or two integers of at least {least}, got {value!r}")
+    return parts
