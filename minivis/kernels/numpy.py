@@ -59,29 +59,47 @@ def softmax(x, axis):
     return e
 
 
-def im2col(x, kernel, stride, dilation):
-    """Copy every window of a padded map into one row of a matrix, so that a convolution becomes one product.
+def im2col(x, kernel, out, stride, padding, dilation):
+    """Copy every window of a map into one column of a matrix, so that a convolution becomes one product.
 
-    ``x`` is (B, C, *spatial); the result is (B, *out, C, *kernel), contiguous.
+    ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros; ``out`` windows an axis are taken. Returns a contiguous
+    array (C * prod(kernel), B * prod(out)): a row for each weight, a column for each output element.
     """
     n = len(kernel)
+    padded = _padded(x, padding)
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    windows = sliding_window_view(x, reach, axis=tuple(range(2, 2 + n)))  # (B, C, *positions, *reach)
-    windows = windows[(..., *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))]
-    return np.ascontiguousarray(windows.transpose(0, *range(2, 2 + n), 1, *range(2 + n, 2 + 2 * n)))
+    windows = sliding_window_view(padded, reach, axis=tuple(range(2, 2 + n)))  # (C, B, *positions, *reach)
+    first = tuple(slice(0, o * s, s) for o, s in zip(out, stride, strict=True))
+    windows = windows[(..., *first, *(slice(None, None, d) for d in dilation))]  # (C, B, *out, *kernel)
+    windows = windows.transpose(0, *range(2 + n, 2 + 2 * n), 1, *range(2, 2 + n))  # (C, *kernel, B, *out)
+    return windows.reshape(x.shape[1] * math.prod(kernel), x.shape[0] * math.prod(out))
 
 
-def col2im(columns, shape, kernel, stride, dilation):
-    """The adjoint of `im2col`: add every window back where it came from (overlaps sum). Returns an array of ``shape``."""
-    n = len(kernel)
-    out = np.zeros(shape, columns.dtype)
-    counts = columns.shape[1 : 1 + n]
+def col2im(columns, shape, kernel, out, stride, padding, dilation):
+    """The adjoint of `im2col`: add every window back to where it came from (overlaps sum).
+
+    ``columns`` is (C * prod(kernel), B * prod(out)) and ``shape`` is that of the map, (B, C, *spatial).
+    """
+    B, C, *spatial = shape
+    columns = columns.reshape(C, *kernel, B, *out)
+    padded = np.zeros((C, B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True))), columns.dtype)
     for offset in np.ndindex(*kernel):
-        where = tuple(
-            slice(d * o, d * o + s * c, s) for o, d, s, c in zip(offset, dilation, stride, counts, strict=True)
-        )
-        part = columns[(slice(None),) * (1 + n) + (slice(None), *offset)]  # (B, *out, C)
-        out[(slice(None), slice(None), *where)] += np.moveaxis(part, -1, 1)
+        steps = zip(offset, out, stride, dilation, strict=True)
+        where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
+        padded[(..., *where)] += columns[(slice(None), *offset)]
+    inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
+    return np.ascontiguousarray(padded[(..., *inner)].swapaxes(0, 1))
+
+
+def _padded(x, padding):
+    """A map with zeros around it and the channels in front: (C, B, *spatial)."""
+    if not any(padding):
+        return x.swapaxes(0, 1)
+    spatial = x.shape[2:]
+    out = np.zeros(
+        (x.shape[1], x.shape[0], *(m + 2 * p for m, p in zip(spatial, padding, strict=True))), x.dtype
+    )
+    out[(..., *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))] = x.swapaxes(0, 1)
     return out
 
 
