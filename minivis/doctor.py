@@ -314,12 +314,12 @@ def _loaded_blas():
     return next((found for found in threadpoolctl.threadpool_info() if found["user_api"] == "blas"), None)
 
 
-def _usable_cores():
-    """Cores this process may use: a container often has fewer than the machine."""
+def _usable_cores(limit=Path("/sys/fs/cgroup/cpu.max")):
+    """Cores this process may use: a container often has fewer than the machine, and its limit stands in a file."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = limit.read_text().split()
         return min(cores, max(1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no such control group, or no limit ("max")
         return cores

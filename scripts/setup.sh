@@ -5,7 +5,7 @@ set -euo pipefail
 venv=$1
 extras=$2
 
-say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+say() { printf '==> %s\n' "$*"; }
 die() { printf 'minivis: %s\n' "$@" >&2; exit 1; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
 version() { "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null; }

@@ -1,0 +1,354 @@
+"""The shape of the project: who may import whom, how quick and light the import is, what the repository holds.
+
+Not here: what the code computes.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Who may import whom. A module may import what stands before it in ORDER, and its own package.
+
+ORDER = [
+    "backend", "kernels", "autograd", "ops", "gradcheck", "vision", "nn", "optim", "losses", "models", "storage",
+    "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+]  # fmt: skip
+BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
+MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
+MAY_IMPORT_KERNELS = {"kernels", "ops", "optim"}
+
+# Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
+CONFINED = {
+    "matplotlib": {"viz"},
+    "PIL": {"data", "viz"},
+    "sklearn": {"data"},
+    "hypothesis": {"laws"},
+    "tqdm": {"train", "data"},
+    "cupy": {"backend", "kernels.cupy", "doctor"},  # the doctor loads it to see whether it works
+    "cupyx": {"backend", "kernels.cupy"},
+    "threadpoolctl": {"doctor"},
+    "safetensors": {"storage", "train", "pretrained", "recipes"},
+    "IPython": {"viz", "laws"},
+    "ipywidgets": {"viz"},
+}
+ANYWHERE = {"numpy", "scipy"}
+ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "sklearn", "IPython", "ipywidgets", "threadpoolctl"}
+TOP_LEVEL_TOO = {
+    ("kernels.cupy", "cupy"),
+    ("kernels.cupy", "cupyx"),
+}  # loaded only where an array lives on a GPU
+BANNED = {
+    **dict.fromkeys(["pickle", "shelve", "marshal", "dill", "joblib"], "runs code from a file"),
+    **dict.fromkeys(["socket", "http", "urllib", "ftplib", "requests", "httpx"], "reaches for the network"),
+}
+
+
+def imports(tree, package):
+    """Yield (dotted name, inside a function or not) for each import, `importlib.import_module("...")` included."""
+
+    def visit(node, inside):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{module}.{alias.name}", inside) for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield node.args[0].value, inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, inside)
+
+    return visit(tree, False)
+
+
+def violations(library):
+    """Return every break of the rules above in the package folder `library`, one line each."""
+    return [line for path in sorted(library.rglob("*.py")) for line in _violations_of(path, library)]
+
+
+def _violations_of(path, library):
+    parts = list(path.relative_to(library).with_suffix("").parts)
+    package = ".".join(["minivis", *parts[:-1]])
+    if parts[-1] == "__init__":
+        parts.pop()
+    here, part = ".".join(parts), (parts or ["__init__"])[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    where = f"minivis/{path.relative_to(library).as_posix()}"
+    if not ast.get_docstring(tree):
+        yield f"{where} does not open with a docstring"
+    if part not in ["__init__", *ORDER]:
+        yield f"{where}: {part} has no place in ORDER"
+        return
+    for name, inside in imports(tree, package):
+        top, *rest = name.split(".")
+        if top == "minivis":
+            for reason in _inner(part, here, rest, inside):
+                yield f"{where}: {reason}"
+        elif top in BANNED:
+            yield f"{where} imports {top}, which {BANNED[top]}"
+        elif top in CONFINED and not {part, here} & CONFINED[top]:
+            yield f"{where} imports {top}: only {', '.join(sorted(CONFINED[top]))} may"
+        elif top in ONLY_IN_FUNCTIONS and not inside and (here, top) not in TOP_LEVEL_TOO:
+            yield f"{where} imports {top} at its top: import it inside the function that needs it"
+        elif top not in ANYWHERE | CONFINED.keys() | sys.stdlib_module_names:
+            yield f"{where} imports {top}, which is no dependency of minivis"
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and ast.unparse(node.value) != "False"
+        ):
+            yield f"{where} allows pickle"
+
+
+def _inner(part, here, rest, inside):
+    """What is wrong with the import of `minivis.rest` by the module `here` of `part`."""
+    if not rest or rest[0] not in ORDER or part == "__init__":
+        return  # `from minivis import __version__`; the package itself gathers what is beneath it
+    other = rest[0]
+    if other == part:
+        backbone = part == "models" and rest[1:] and not inside and "models." + rest[1] != here
+        if backbone and here != "models":
+            yield f"imports models.{rest[1]} at its top: only a published constructor may, inside"
+    elif other in BESIDE and part not in MAY_IMPORT_BESIDE:
+        yield f"{part} may not import {other}"
+    elif other == "kernels" and part not in MAY_IMPORT_KERNELS:
+        yield f"{part} may not import kernels: ops and optim alone do"
+    elif ORDER.index(other) > ORDER.index(part):
+        yield f"{part} may not import {other}, which stands above it"
+
+
+def test_imports_go_downward():
+    assert violations(ROOT / "minivis") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "complaint"),
+    [
+        ("ops/bad.py", "from minivis import nn", "ops may not import nn, which stands above it"),
+        ("ops/bad.py", "def f():\n    import minivis.nn.linear", "ops may not import nn"),
+        ("ops/bad.py", "from ..nn import linear", "ops may not import nn"),
+        (
+            "ops/bad.py",
+            "import importlib\nimportlib.import_module('minivis.models')",
+            "ops may not import models",
+        ),
+        ("backend.py", "from minivis.autograd import Tensor", "backend may not import autograd"),
+        ("autograd.py", "from minivis import kernels", "ops and optim alone do"),
+        ("nn/bad.py", "from minivis.kernels import of", "ops and optim alone do"),
+        ("vision/bad.py", "from minivis import nn", "vision may not import nn"),
+        ("models/bad.py", "from minivis import viz", "models may not import viz"),
+        ("models/swin.py", "from minivis.models.vit import ViT", "only a published constructor may"),
+        ("nn/bad.py", "from minivis.laws import check", "nn may not import laws"),
+        ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "only viz may"),
+        ("models/bad.py", "from PIL import Image", "only data, viz may"),
+        ("metrics/bad.py", "import hypothesis", "only laws may"),
+        ("models/bad.py", "import tqdm", "only data, train may"),
+        ("ops/bad.py", "import cupy", "only backend, doctor, kernels.cupy may"),
+        ("backend.py", "import cupy", "inside the function that needs it"),
+        ("ops/bad.py", "from scipy.special import erf", "inside the function that needs it"),
+        ("ops/bad.py", "import torch", "no dependency of minivis"),
+        ("train.py", "import pickle", "runs code from a file"),
+        ("data/bad.py", "def f():\n    from urllib.request import urlopen", "reaches for the network"),
+        ("data/bad.py", "import numpy as np\nnp.load('x', allow_pickle=True)", "allows pickle"),
+        ("misc.py", "import math", "has no place in ORDER"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path, file, line, complaint):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'"""Planted."""\n{line}\n')
+    (found,) = violations(tmp_path)
+    assert complaint in found
+
+
+def test_a_missing_docstring_is_found(tmp_path):
+    (tmp_path / "train.py").write_text("import math\n")
+    assert violations(tmp_path) == ["minivis/train.py does not open with a docstring"]
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        (
+            "nn/good.py",
+            "from minivis import ops, vision\nfrom minivis.autograd import Tensor\nfrom .linear import Linear",
+        ),
+        ("ops/good.py", "from minivis import backend, kernels\ndef f():\n    from scipy.special import erf"),
+        ("models/detr.py", "def detr_r50():\n    from minivis.models.resnet import resnet50"),
+        ("kernels/cupy.py", "import cupy"),
+        ("train.py", "from tqdm.auto import tqdm\nfrom minivis import data, metrics"),
+        ("cli.py", "def f():\n    from minivis import laws, recipes"),
+    ],
+)
+def test_what_is_allowed_is_not_complained_about(tmp_path, file, line):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'"""Allowed."""\n{line}\n')
+    assert violations(tmp_path) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The import
+
+
+def fresh(code):
+    """Run code in a Python of its own and return what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_import_is_quick():
+    code = "import time; start = time.process_time(); import minivis; print(time.process_time() - start)"
+    assert (
+        min(float(fresh(code)) for _ in range(5)) < 0.3
+    )  # the best of five: a busy machine is not our doing
+
+
+def test_import_loads_numpy_and_nothing_heavier():
+    loaded = "import sys, {0}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    ours, theirs = (set(fresh(loaded.format(name)).split()) for name in ("minivis", "numpy"))
+    assert ours - theirs - sys.stdlib_module_names == {"minivis"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The repository
+
+
+def tracked():
+    """Files under version control; in a copy without git, everything outside the folders that are never tracked."""
+    git = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    if git.returncode == 0 and git.stdout:
+        return [path for name in git.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+    untracked = {
+        ".venv",
+        "build",
+        "dist",
+        "runs",
+        "__pycache__",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".hypothesis",
+    }
+    return [path for path in ROOT.rglob("*") if path.is_file() and not untracked & set(path.parts)]
+
+
+def test_no_tracked_file_is_large():
+    assert [str(path) for path in tracked() if path.stat().st_size > 3_000_000] == []
+
+
+def test_nothing_generated_is_tracked():
+    ignored = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-ci", "--exclude-standard"], capture_output=True, text=True
+    )
+    assert ignored.stdout == ""
+    made = re.compile(r"(^|/)(__pycache__|build|dist|runs|\.ipynb_checkpoints|\.hypothesis)/|\.py[co]$")
+    assert [name for path in tracked() if made.search(name := path.relative_to(ROOT).as_posix())] == []
+
+
+def outputs(notebook):
+    """Cells that carry something a run left behind."""
+    return [
+        cell for cell in notebook["cells"] if cell.get("outputs") or cell.get("execution_count") is not None
+    ]
+
+
+def test_notebooks_carry_no_outputs():
+    notebooks = [path for path in tracked() if path.suffix == ".ipynb"]
+    left = [path.name for path in notebooks if outputs(json.loads(path.read_text(encoding="utf-8")))]
+    assert left == []
+
+
+def test_an_output_left_in_a_notebook_is_found():
+    cell = {"cell_type": "code", "outputs": [{"output_type": "stream", "text": "x"}], "execution_count": None}
+    assert outputs({"cells": [cell]}) == [cell]
+    assert outputs({"cells": [{**cell, "outputs": []}, {"cell_type": "markdown"}]}) == []
+
+
+def test_the_version_stands_in_one_place():
+    import minivis
+
+    assert "version" not in PROJECT and PROJECT["dynamic"] == ["version"]
+    places = [p.name for p in tracked() if p.suffix in {".py", ".toml", ".yml"} and re.search(
+        rf'(?im)^_*version_*\s*[=:]\s*"?{re.escape(minivis.__version__)}', p.read_text(encoding="utf-8"))]  # fmt: skip
+    assert places == ["__init__.py"]
+    newest = re.search(r"(?m)^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))[1]
+    assert minivis.__version__ in newest
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# environment.yml and pyproject.toml
+
+
+def conda_packages(text):
+    """Return {name: Requirement} of an environment.yml, and the names that pip installs."""
+    listed = yaml.safe_load(text)["dependencies"]
+    (from_pip,) = [entry["pip"] for entry in listed if isinstance(entry, dict)]
+    assert "--editable ." in from_pip
+    from_pip = [Requirement(entry) for entry in from_pip if not entry.startswith("--")]
+    from_conda = [Requirement(entry) for entry in listed if isinstance(entry, str)]
+    return {found.name: found for found in from_conda + from_pip}, {found.name for found in from_pip}
+
+
+def differences(environment, project):
+    """What an environment.yml and a [project] table do not agree on."""
+    packages, _ = conda_packages(environment)
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["notebooks"], *extras["dev"], *extras["gpu"]]
+    wanted = {
+        found.name: found for found in map(Requirement, [*wanted, f"python{project['requires-python']}"])
+    }
+    found = [f"{name} is missing" for name in sorted(wanted.keys() - packages.keys())]
+    found += [
+        f"{name} is not in pyproject.toml"
+        for name in sorted(packages.keys() - wanted.keys() - {"pip", "jupyter"})
+    ]
+    both = sorted(wanted.keys() & packages.keys())
+    return found + [f"{name} differs" for name in both if wanted[name].specifier != packages[name].specifier]
+
+
+def test_environment_and_project_name_the_same_packages():
+    assert differences((ROOT / "environment.yml").read_text(encoding="utf-8"), PROJECT) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("  - scipy>=1.13\n", "", "scipy is missing"),
+        ("  - numpy>=2\n", "  - numpy>=1.26\n", "numpy differs"),
+        ("  - tqdm", "  - tensorflow\n  - tqdm", "tensorflow is not in pyproject.toml"),
+    ],
+)
+def test_a_planted_difference_is_found(old, new, complaint):
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert old in text
+    assert differences(text.replace(old, new), PROJECT) == [complaint]
+
+
+def test_environment_serves_every_platform():
+    packages, from_pip = conda_packages((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    card = {"numpy", "scipy", "matplotlib", "jupyter", "pytest", "hypothesis"}
+    assert card <= packages.keys() - from_pip
+    cupy = packages["cupy-cuda13x"].marker
+    assert [cupy.evaluate({"sys_platform": system}) for system in ("linux", "win32", "darwin")] == [
+        True,
+        True,
+        False,
+    ]
