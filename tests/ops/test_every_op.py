@@ -1,0 +1,271 @@
+"""The laws of every op, without exception, over every row of tests/ops/cases on every backend.
+
+Not here: what only one op promises (test_conv.py, ...), parity with other libraries (tests/parity).
+"""
+
+import inspect
+import zlib
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import backend
+from minivis.autograd import Tensor
+from tests import strict
+from tests.ops.cases import Case, gather
+
+CASES, ERRORS = gather()
+VIEWS = {"reshape", "transpose", "moveaxis", "expand_dims", "squeeze", "broadcast_to", "split", "getitem", "flip", "dropout"}
+PLAIN = {"argmax", "argsort", "topk", "attention_weights"}  # functions without a gradient
+OPS = [name for name in mv.ops.__all__ if callable(getattr(mv.ops, name))]
+
+strict.install()
+
+
+def rng_of(case):
+    """A generator that depends on the row's words, not on its place in the table."""
+    return np.random.default_rng(zlib.crc32(str(case).encode()))
+
+
+def call(op, arguments):
+    """Call an op with its arguments, var-positional ones (einsum's operands) spread."""
+    parameters = inspect.signature(op).parameters
+    spread = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), None)
+    if spread in arguments:
+        before = [v for n, v in arguments.items() if n != spread]
+        return op(*before, *arguments[spread])
+    return op(**arguments)
+
+
+def outputs(result):
+    """The differentiable outputs of an op: one, or each of a list; indices that come along are left out."""
+    parts = result if isinstance(result, (list, tuple)) else [result]
+    return [y for y in parts if backend.to_numpy(y).dtype.kind == "f"]
+
+
+def convert(arguments, change):
+    """Arguments with every array (also in lists) changed."""
+
+    def one(v):
+        if backend.is_array(v):
+            return change(v)
+        if isinstance(v, list) and v and backend.is_array(v[0]):
+            return [change(x) for x in v]
+        return v
+
+    return {n: one(v) for n, v in arguments.items()}
+
+
+def leaves(case, arguments, dtype=None):
+    """Arguments with the differentiable arrays as leaves, and the flat list of those leaves."""
+    found = []
+
+    def leaf(x):
+        found.append(Tensor(x if dtype is None else x.astype(dtype), requires_grad=True))
+        return found[-1]
+
+    wanted = case.differentiable()
+    return {n: convert({n: v}, leaf)[n] if n in wanted else v for n, v in arguments.items()}, found
+
+
+def pull(case, arguments, cotangents):
+    """Run an op and its backward: (outputs, gradients) as arrays."""
+    arguments, found = leaves(case, arguments)
+    results = outputs(call(getattr(mv.ops, case.op), arguments))
+    scalar = None
+    for y, w in zip(results, cotangents, strict=True):
+        term = mv.ops.sum(y * Tensor(w))
+        scalar = term if scalar is None else scalar + term
+    scalar.backward()
+    return [y.data for y in results], [x.grad for x in found]
+
+
+def fresh_rng(arguments):
+    """A seed among the arguments becomes a new generator, so that two calls draw the same."""
+    return {n: np.random.default_rng(v) if n == "rng" else v for n, v in arguments.items()}
+
+
+def inputs_of(case, dtype=np.float64):
+    return case.inputs(rng_of(case), dtype)
+
+
+def setup(case, dtype=np.float64):
+    """Inputs and cotangents of a row."""
+    arguments = inputs_of(case, dtype)
+    results = outputs(call(getattr(mv.ops, case.op), fresh_rng(arguments)))
+    rng = np.random.default_rng(1)
+    return arguments, [rng.standard_normal(np.shape(y)).astype(dtype) for y in results]
+
+
+DIFFERENTIABLE = [c for c in CASES if c.op not in PLAIN and c.differentiable()]
+each = pytest.mark.parametrize("case", CASES, ids=str)
+each_differentiable = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+
+
+def gradient_mismatch(case, mutate=lambda g: g):
+    """The dot-product test: the difference between <w, J u> by central differences and <J^T w, u> by backward, relative."""
+    arguments, cotangents = setup(case)
+    _, gradients = pull(case, fresh_rng(arguments), cotangents)
+    gradients = [mutate(g) for g in gradients]
+    rng = np.random.default_rng(2)
+    directions = [rng.standard_normal(g.shape) for g in gradients]
+    eps = 1e-6
+
+    def shifted(step):
+        moves = iter(directions)
+        wanted = case.differentiable()
+        moved = {
+            n: convert({n: v}, lambda x: x + step * next(moves))[n] if n in wanted else v for n, v in arguments.items()
+        }
+        return outputs(call(getattr(mv.ops, case.op), fresh_rng(moved)))
+
+    pairs = zip(cotangents, shifted(eps), shifted(-eps), strict=True)
+    expected = sum(float((w * ((high - low) / (2 * eps))).sum()) for w, high, low in pairs)
+    got = [float((g * u).sum()) for g, u in zip(gradients, directions, strict=True)]
+    scale = max(1e-3, sum(abs(v) for v in got), abs(expected))
+    return abs(sum(got) - expected) / scale
+
+
+@each_differentiable
+def test_gradient(case):
+    assert gradient_mismatch(case) < 2e-6
+
+
+@pytest.mark.parametrize("op", sorted({c.op for c in DIFFERENTIABLE}))
+@pytest.mark.parametrize("mutant", ["zero", "1.01-scaled", "transposed"])
+def test_wrong_gradients_are_rejected(op, mutant):
+    change = {
+        "zero": np.zeros_like,
+        "1.01-scaled": lambda g: 1.01 * g,
+        "transposed": lambda g: np.ascontiguousarray(g.T).reshape(g.shape) if g.ndim > 1 else g[::-1],
+    }[mutant]
+    rows = [c for c in DIFFERENTIABLE if c.op == op and 0 not in [n for w in setup(c)[1] for n in w.shape]]
+    assert any(gradient_mismatch(c, change) > 1e-4 for c in rows), f"no row of {op} rejects the {mutant} gradient"
+
+
+@each
+def test_float32_agrees_with_float64_and_stays_float32(case):
+    arguments, cotangents = setup(case)
+    low = inputs_of(case, np.float32)
+    if case.op in PLAIN:
+        high32 = call(getattr(mv.ops, case.op), low)
+        for a, b in zip(as_list(high32), as_list(call(getattr(mv.ops, case.op), arguments)), strict=True):
+            assert a.dtype.kind != "f" or a.dtype == np.float32
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+        return
+    if not case.differentiable():
+        results = outputs(call(getattr(mv.ops, case.op), fresh_rng(low)))
+        assert all(y.dtype == np.float32 for y in results)
+        return
+    y64, g64 = pull(case, fresh_rng(arguments), cotangents)
+    y32, g32 = pull(case, fresh_rng(low), [w.astype(np.float32) for w in cotangents])
+    for a, b in zip([*y32, *g32], [*y64, *g64], strict=True):
+        assert a.dtype == np.float32
+        assert b.dtype == np.float64
+        assert isinstance(a, np.ndarray)
+        # not finite where the row means it (a logarithm of 0): equal there, close elsewhere
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5 * max(1.0, float(np.abs(b).max(initial=0, where=np.isfinite(b)))))
+
+
+def as_list(result):
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+@each_differentiable
+def test_inputs_and_cotangents_are_never_written_to(case):
+    arguments, cotangents = setup(case)
+
+    def lock(x):
+        x = x.copy()
+        x.flags.writeable = False
+        return x
+
+    op = getattr(mv.ops, case.op)
+    locked, found = leaves(case, convert(fresh_rng(arguments), lambda x: x if writes(case.op) else lock(x)))
+    results = outputs(call(op, locked))
+    for y, w in zip(results, cotangents, strict=True):
+        if y.node is not None:
+            for g in y.node.vjp(lock(w)):
+                for part in as_list(g):
+                    assert part is None or part.size == 0 or not any(np.shares_memory(part, x.data) for x in found)
+
+
+def writes(op):
+    """The one op that says it writes: batch_norm updates its running statistics."""
+    return op == "batch_norm"
+
+
+@pytest.mark.parametrize("case", [c for c in DIFFERENTIABLE if c.op not in VIEWS], ids=str)
+def test_outputs_are_new_arrays_unless_the_op_only_moves_elements(case):
+    arguments, found = leaves(case, fresh_rng(inputs_of(case)))
+    for y in outputs(call(getattr(mv.ops, case.op), arguments)):
+        assert not any(np.shares_memory(y.data, x.data) for x in found)
+
+
+@each
+def test_non_contiguous_inputs_give_the_same(case):
+    def strided(x):
+        wide = np.empty((*x.shape[:-1], 2 * x.shape[-1]) if x.ndim else (2,), x.dtype)
+        wide[..., ::2] = x
+        return wide[..., ::2] if x.ndim else wide[..., 0]
+
+    arguments = inputs_of(case)
+    op = getattr(mv.ops, case.op)
+    for a, b in zip(
+        as_list(call(op, fresh_rng(convert(arguments, strided)))), as_list(call(op, fresh_rng(arguments))), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def on_device(case, device):
+    """Outputs and gradients of a row computed on another device, as NumPy arrays."""
+    arguments, cotangents = setup(case)
+    arguments = convert(fresh_rng(arguments), lambda x: backend.to_device(x, device))
+    if case.op in PLAIN or not case.differentiable():
+        result = as_list(call(getattr(mv.ops, case.op), arguments))
+        assert all(backend.device_of(y) == device for y in result)
+        return [backend.to_numpy(y) for y in result]
+    ys, gs = pull(case, arguments, [backend.to_device(w, device) for w in cotangents])
+    assert all(backend.device_of(x) == device for x in [*ys, *gs])
+    return [backend.to_numpy(x) for x in [*ys, *gs]]
+
+
+@each
+@pytest.mark.parametrize("device", ["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_every_backend_gives_the_same(case, device):
+    for a, b in zip(on_device(case, device), on_device(case, "cpu"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7 if device == "gpu" else 1e-12, atol=1e-9 if device == "gpu" else 1e-12)
+
+
+@pytest.mark.parametrize("row", ERRORS, ids=str)
+def test_errors_name_the_op_and_what_is_wrong(row):
+    arguments = fresh_rng(Case(row.op, row.arguments).inputs(np.random.default_rng(0)))
+    for change in (lambda x: x, lambda x: Tensor(x)):
+        with pytest.raises(row.exception) as caught:
+            call(getattr(mv.ops, row.op), convert(arguments, change))
+        assert str(caught.value).startswith(f"{row.op}: ")
+        assert row.message in str(caught.value)
+
+
+def test_every_op_has_rows_and_a_docstring_by_the_template():
+    have_rows, have_errors = {c.op for c in CASES}, {e.op for e in ERRORS}
+    unary = {"neg", "abs", "exp", "log", "sqrt", "rsqrt", "sin", "cos", "tanh", "sigmoid", "erf", "relu", "silu", "softplus"}
+    assert sorted(set(OPS) - have_rows) == []
+    assert sorted(set(OPS) - have_errors - unary - {"argmax"}) == []
+    for name in OPS:
+        text = inspect.getdoc(getattr(mv.ops, name)) or ""
+        for section in ("Parameters", "Returns", "Examples"):
+            assert f"\n{section}\n-------" in text.replace("----------", "-------"), f"{name} has no {section}"
+        if name in have_errors:
+            assert "\nRaises\n------" in text, f"{name} has no Raises"
+
+
+def test_a_planted_leak_is_found_by_the_strict_backend():
+    x = backend.to_device(np.ones(3), "strict")
+    with pytest.raises(TypeError, match="met a device array"):
+        x + np.ones(3)
+    with pytest.raises(TypeError, match="implicit conversion"):
+        np.exp(x)
+    with pytest.raises(TypeError, match="different devices"):
+        mv.ops.add(x, np.ones(3))
