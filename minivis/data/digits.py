@@ -1,5 +1,5 @@
 """1,797 real handwritten digits of 8 x 8 pixels, with one fixed held-out set.
-Not here: a second split for choosing settings; take it from "train", the held-out digits are for reporting."""
+Not here: a second split for choosing settings; take it from "train": held-out digits are for reporting."""
 
 import numpy as np
 
@@ -27,8 +27,8 @@ def indices(split="train"):
     Returns
     -------
     numpy.ndarray
-        (B,) int64 positions in the whole set; B is 1437, 360 or 1797. "all" counts upwards, the other two come in
-        the shuffled order.
+        (B,) int64 positions in the whole set; B is 1437, 360 or 1797. "all" counts upwards, the other two
+        come in the shuffled order.
 
     Raises
     ------
@@ -51,14 +51,14 @@ def indices(split="train"):
 def load(split="train"):
     r"""Load real handwritten digits as pictures and labels, ready for a model.
 
-    Pen strokes were scanned at 32 x 32 in black and white and counted in blocks of 4 x 4, so a pixel holds one of
-    17 grey levels, :math:`x = \text{count} / 16`; 0 is paper and 1 is ink.
+    Pen strokes were scanned at 32 x 32 in black and white and counted in blocks of 4 x 4, so a pixel holds
+    one of 17 grey levels, :math:`x = \text{count} / 16`; 0 is paper and 1 is ink.
 
     Parameters
     ----------
     split : {"train", "held-out", "all"}
-        The training digits (1437), the held-out digits (360), or both in their stored order (1797). Whatever is
-        chosen (a width, a learning rate, a number of steps) is chosen on "train" alone.
+        The training digits (1437), the held-out digits (360), or both in their stored order (1797). Whatever
+        is chosen (a width, a learning rate, a number of steps) is chosen on "train" alone.
 
     Returns
     -------
@@ -76,8 +76,8 @@ def load(split="train"):
 
     References
     ----------
-    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
-    doi:10.24432/C50P49 (its test part).
+    E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
+    1998, doi:10.24432/C50P49 (its test part).
 
     Examples
     --------

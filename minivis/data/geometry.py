@@ -1,10 +1,10 @@
-"""Moving the pixels of a batch of pictures: resize, crop, flip, affine maps. Pure functions of what they are given.
+"""Moving the pixels of a batch of pictures: resize, crop, flip, affine maps; all pure functions.
 Not here: chance, which transforms.py adds, and gradients; the differentiable namesakes are in minivis.ops."""
-
-import operator
 
 import numpy as np
 from PIL import Image
+
+from ._check import check_crop, check_images, pair
 
 __all__ = ["affine", "affine_matrix", "center_crop", "horizontal_flip", "resize"]
 
@@ -20,20 +20,21 @@ def resize(images, size, mode="bilinear"):
 
     Along each axis output pixel :math:`i` is a weighted mean of the input,
     :math:`y_i = \sum_j w_{ij} x_j / \sum_j w_{ij}` with
-    :math:`w_{ij} = k\big((j + \tfrac12 - (i + \tfrac12) s) / \max(s, 1)\big)`, where :math:`s` is input length over
-    output length. The :math:`\max` widens the filter :math:`k` when the picture shrinks, so no pixel is passed over:
-    that is the antialiasing, which `minivis.ops.interpolate` (as in the networks) does not have.
+    :math:`w_{ij} = k\big((j + \tfrac12 - (i + \tfrac12) s) / \max(s, 1)\big)`, where :math:`s` is input
+    length over output length. The :math:`\max` widens the filter :math:`k` when the picture shrinks, so no
+    pixel is passed over: that is the antialiasing, which `minivis.ops.interpolate` (as in the networks) does
+    not have.
 
     Parameters
     ----------
     images : numpy.ndarray
         (B, C, H, W) floating.
     size : int or (int, int)
-        New height and width in pixels; one number is the new length of the shorter side, and the longer one follows
-        (rounded down).
+        New height and width in pixels; one number is the new length of the shorter side, and the longer one
+        follows (rounded down).
     mode : {"bilinear", "bicubic", "nearest"}
-        The filter :math:`k`: a triangle, a cubic (a = -0.5; it may overshoot the values it is given), or just the
-        nearest pixel, which averages nothing. "bilinear" by default.
+        The filter :math:`k`: a triangle, a cubic (a = -0.5; it may overshoot the values it is given), or
+        just the nearest pixel, which averages nothing. "bilinear" by default.
 
     Returns
     -------
@@ -81,8 +82,8 @@ def center_crop(images, size):
     images : numpy.ndarray
         (B, C, H, W) floating.
     size : int or (int, int)
-        Height and width to keep, in pixels. Where an odd number of rows (columns) goes, the bottom (right) loses one
-        more than the top (left).
+        Height and width to keep, in pixels. Where an odd number of rows (columns) goes, the bottom (right)
+        loses one more than the top (left).
 
     Returns
     -------
@@ -140,9 +141,10 @@ def affine_matrix(angle=0.0, translate=(0.0, 0.0), scale=1.0, shear=0.0):
     r"""Build the matrix that `affine` needs from what one wants to see happen to the picture.
 
     A point :math:`p = (x, y)`, in pixels from the middle of the picture, is to move to
-    :math:`q = s R \begin{pmatrix} 1 & \tan\phi \\ 0 & 1 \end{pmatrix} p + t`. An output pixel :math:`q` therefore
-    looks for its value at :math:`p = A (q - t)` with
-    :math:`A = \frac1s \begin{pmatrix} 1 & -\tan\phi \\ 0 & 1 \end{pmatrix} R^\top`: the matrix is that inverse.
+    :math:`q = s R \begin{pmatrix} 1 & \tan\phi \\ 0 & 1 \end{pmatrix} p + t`. An output pixel :math:`q`
+    therefore looks for its value at :math:`p = A (q - t)` with
+    :math:`A = \frac1s \begin{pmatrix} 1 & -\tan\phi \\ 0 & 1 \end{pmatrix} R^\top`: the matrix is that
+    inverse.
 
     Parameters
     ----------
@@ -183,16 +185,17 @@ def affine_matrix(angle=0.0, translate=(0.0, 0.0), scale=1.0, shear=0.0):
 def affine(images, matrix, fill=0.0):
     r"""Shift, turn, scale or slant pictures about their middle, each by its own matrix.
 
-    Output pixel :math:`q` gets the input's value at :math:`p = M (q, 1)`, both counted in pixels from the middle.
-    Between four pixels, with :math:`(f_x, f_y)` the way from the upper left one, that value is bilinear:
-    :math:`(1 - f_y) [(1 - f_x) v_{00} + f_x v_{01}] + f_y [(1 - f_x) v_{10} + f_x v_{11}]`.
+    Output pixel :math:`q` gets the input's value at :math:`p = M (q, 1)`, both counted in pixels from the
+    middle. Between four pixels, with :math:`(f_x, f_y)` the way from the upper left one, that value is
+    bilinear: :math:`(1 - f_y) [(1 - f_x) v_{00} + f_x v_{01}] + f_y [(1 - f_x) v_{10} + f_x v_{11}]`.
 
     Parameters
     ----------
     images : numpy.ndarray
         (B, C, H, W) floating.
     matrix : array
-        (2, 3), the same for all, or (B, 2, 3); in pixels, x before y; from output to input, as `affine_matrix` makes.
+        (2, 3), the same for all, or (B, 2, 3); in pixels, x before y; from output to input, as
+        `affine_matrix` makes.
     fill : float
         What lies outside the picture; 0 by default.
 
@@ -210,8 +213,8 @@ def affine(images, matrix, fill=0.0):
 
     Notes
     -----
-    The identity returns the picture bit for bit, and a shift by whole pixels only moves them. The four reads are
-    gathers over the whole batch, without a loop over pictures.
+    The identity returns the picture bit for bit, and a shift by whole pixels only moves them. The four reads
+    are gathers over the whole batch, without a loop over pictures.
 
     Examples
     --------
@@ -243,40 +246,3 @@ def affine(images, matrix, fill=0.0):
     upper = (1 - fx) * read(top, left) + fx * read(top, left + 1)
     lower = (1 - fx) * read(top + 1, left) + fx * read(top + 1, left + 1)
     return ((1 - fy) * upper + fy * lower).reshape(images.shape)
-
-
-def check_images(name, images):
-    """Refuse what is not a NumPy batch of pictures, in the name of the function called."""
-    if not isinstance(images, np.ndarray) or not np.issubdtype(images.dtype, np.floating):
-        found = f"dtype {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
-        hint = (
-            "; bytes become numbers in [0, 1] with images.astype('float32') / 255"
-            if found == "dtype uint8"
-            else ""
-        )
-        raise TypeError(f"{name}: images must be a NumPy array of floating-point numbers, got {found}{hint}")
-    if images.ndim != 4:
-        raise ValueError(f"{name}: images must have four axes (B, C, H, W), got shape {images.shape}")
-
-
-def check_crop(name, images, size):
-    """Return the crop's height and width, or refuse one that does not fit into the pictures."""
-    height, width = pair(name, "size", size)
-    if height > images.shape[2] or width > images.shape[3]:
-        raise ValueError(
-            f"{name}: the crop {height} x {width} is larger than the pictures (images: {images.shape})"
-        )
-    return height, width
-
-
-def pair(name, argument, value, least=1):
-    """Return one whole number as (value, value) and two as they are; refuse anything else."""
-    try:
-        parts = (
-            (operator.index(value),) * 2 if np.ndim(value) == 0 else tuple(operator.index(v) for v in value)
-        )
-    except TypeError:
-        raise TypeError(f"{name}: {argument} must be an integer or two of them, got {value!r}") from None
-    if len(parts) != 2 or min(parts) < least:
-        raise ValueError(f"{name}: {argument} must be one or two integers of at least {least}, got {value!r}")
-    return parts

@@ -24,8 +24,8 @@ def stack(samples):
     Raises
     ------
     ValueError
-        If samples hold different numbers of things, or things of different shapes, as scenes with one box and with
-        three do: then give the loader a `collate` of your own.
+        If samples hold different numbers of things, or things of different shapes, as scenes with one box
+        and with three do: then give the loader a `collate` of your own.
 
     Examples
     --------
@@ -52,15 +52,16 @@ def stack(samples):
 class DataLoader:
     r"""Hand out a data set batch by batch, in a new random order every epoch.
 
-    Every batch is a pure function of three numbers: a seed (drawn once from `rng`), the epoch, and the batch's place
-    in it. With :math:`\pi` the permutation of the epoch and :math:`b` the batch size, batch :math:`i` holds the
-    samples :math:`\pi_{ib}, \dots, \pi_{ib + b - 1}`. So three numbers are all a checkpoint has to remember.
+    Every batch is a pure function of three numbers: a seed (drawn once from `rng`), the epoch, and the
+    batch's place in it. With :math:`\pi` the permutation of the epoch and :math:`b` the batch size, batch
+    :math:`i` holds the samples :math:`\pi_{ib}, \dots, \pi_{ib + b - 1}`. So three numbers are all a
+    checkpoint has to remember.
 
     Parameters
     ----------
     dataset : numpy.ndarray, tuple of numpy.ndarray, or object with ``len()`` and ``[i]``
-        Arrays that share their first length, such as ``(images, labels)``; or anything whose ``dataset[i]`` is one
-        sample, a tuple such as (image, label).
+        Arrays that share their first length, such as ``(images, labels)``; or anything whose ``dataset[i]``
+        is one sample, a tuple such as (image, label).
     batch_size : int
         Samples in a batch, at least 1; 32 by default.
     shuffle : bool
@@ -70,22 +71,24 @@ class DataLoader:
     drop_last : bool
         Leave out a last batch that would be smaller than the others; False by default.
     transform : callable, optional
-        ``transform(images, rng) -> images``, applied to the first array of every batch; `minivis.data.transforms`
-        has some. Its `rng` belongs to that batch alone.
+        ``transform(images, rng) -> images``, applied to the first array of every batch;
+        `minivis.data.transforms` has some. Its `rng` belongs to that batch alone.
     collate : callable, optional
         ``collate(list of samples) -> tuple``, for a data set without arrays; `stack` by default.
 
     Raises
     ------
     ValueError
-        If the data set is empty, its arrays differ in length, `batch_size` is below 1, or `drop_last` leaves no batch.
+        If the data set is empty, its arrays differ in length, `batch_size` is below 1, or `drop_last` leaves
+        no batch.
     TypeError
         If `dataset` is none of the three kinds, `batch_size` no integer, or `rng` no Generator.
 
     Notes
     -----
-    A ``for`` loop runs one epoch; ``len(loader)`` is its number of batches. A loop that is left early leaves its epoch:
-    the next loop starts another. Only after `load_state_dict` does the next loop start in the middle of an epoch.
+    A ``for`` loop runs one epoch; ``len(loader)`` is its number of batches. A loop that is left early leaves
+    its epoch: the next loop starts another. Only after `load_state_dict` does the next loop start in the
+    middle of an epoch.
 
     Examples
     --------
@@ -114,7 +117,8 @@ class DataLoader:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
         if len(self) == 0:
             raise ValueError(
-                f"DataLoader: drop_last leaves no batch: batch_size={batch_size}, but dataset has {self.samples} samples"
+                f"DataLoader: drop_last leaves no batch: batch_size={batch_size}, "
+                f"but dataset has {self.samples} samples"
             )
         self._seed = int(rng.integers(2**63))
         self._epoch = 0  # the epoch that is running, or the next one
@@ -181,13 +185,13 @@ class DataLoader:
         Returns
         -------
         dict
-            Seed, epoch and number of its batches already handed out; with samples, batch size, shuffle and drop_last,
-            by which `load_state_dict` knows that the state fits.
+            Seed, epoch and number of its batches already handed out; with samples, batch size, shuffle and
+            drop_last, by which `load_state_dict` knows that the state fits.
 
         Notes
         -----
-        A batch counts from the moment it is handed out. Whoever saves in the middle of a step takes the state of
-        before the step.
+        A batch counts from the moment it is handed out. Whoever saves in the middle of a step takes the
+        state of before the step.
         """
         place = {"seed": self._seed, "epoch": self._epoch, "handed_out": self._handed_out}
         return place | self._shape()
@@ -198,14 +202,14 @@ class DataLoader:
         Parameters
         ----------
         state : dict
-            What `state_dict` returned, of a loader with the same data set and settings. The data and the transform
-            themselves are not in it.
+            What `state_dict` returned, of a loader with the same data set and settings. The data and the
+            transform themselves are not in it.
 
         Raises
         ------
         ValueError
-            If an entry is missing or not a possible value, or the state is of a loader with other samples, batch size,
-            shuffle or drop_last. The loader is then unchanged.
+            If an entry is missing or not a possible value, or the state is of a loader with other samples,
+            batch size, shuffle or drop_last. The loader is then unchanged.
         """
         for name, mine in self._shape().items():
             if name in state and state[name] != mine:

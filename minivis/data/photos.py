@@ -8,7 +8,7 @@ from .geometry import resize
 
 __all__ = ["CREDITS", "china", "flower", "load", "names"]
 
-# Both are under CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/): whoever prints one names its photographer.
+# Both are under CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/): who prints one names its photographer.
 CREDITS = {
     "china": "danielbuechele, flickr.com/photos/danielbuechele/6061409035, CC BY 2.0",
     "flower": "vultilion, flickr.com/photos/vultilion/6056698931, CC BY 2.0",
@@ -39,8 +39,8 @@ def load(name, size=None):
     name : {"china", "flower"}
         Which photo.
     size : int or (int, int), optional
-        Height and width in pixels to resize to (antialiased, bilinear); one number is the new shorter side. None
-        keeps the photo's 427 x 640.
+        Height and width in pixels to resize to (antialiased, bilinear); one number is the new shorter side.
+        None keeps the photo's 427 x 640.
 
     Returns
     -------
@@ -56,8 +56,8 @@ def load(name, size=None):
 
     Notes
     -----
-    These two, because they are photos of things a network trained on ImageNet knows, have one size and so fit into
-    one batch, and come with the package that the digits come with.
+    These two, because they are of one size, and so fit into one batch, and come with the package that the
+    digits come with.
 
     Examples
     --------

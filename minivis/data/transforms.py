@@ -1,12 +1,13 @@
 """Changes to a batch of pictures that make it fit a network, or make few pictures into many by chance.
-Not here: the arithmetic of moving pixels (geometry.py), and changes to boxes or masks that go with a picture."""
+Not here: how pixels are moved (geometry.py) and coloured (color.py), or a picture's boxes and masks."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import geometry
-from .geometry import check_crop, check_images, pair
+from ._check import check_crop, check_images, check_interval, check_rng, pair
+from .color import IMAGENET_MEAN, IMAGENET_STD, ColorJitter, Normalize
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -20,14 +21,6 @@ __all__ = [
     "RandomHorizontalFlip",
     "Resize",
 ]
-
-# Mean and standard deviation of R, G and B over ImageNet's training pictures scaled to [0, 1]: the figures that
-# torchvision's documentation of its models gives, and that most published vision networks were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# How bright an eye finds R, G and B (ITU-R BT.601).
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -186,9 +179,9 @@ class RandomHorizontalFlip:
 class RandomAffine:
     r"""Turn, shift, scale and slant each picture a little, by amounts drawn for that picture.
 
-    Every amount is uniform: the angle in :math:`[-d, d]`, the shift in :math:`[-tW, tW]` across and :math:`[-tH, tH]`
-    down, the scale in its interval, the slant in :math:`[-\phi, \phi]`. The map is the one of
-    `minivis.data.geometry.affine_matrix`; pixels in between are bilinear.
+    Every amount is uniform: the angle in :math:`[-d, d]`, the shift in :math:`[-tW, tW]` across and
+    :math:`[-tH, tH]` down, the scale in its interval, the slant in :math:`[-\phi, \phi]`. The map is the one
+    of `minivis.data.geometry.affine_matrix`; pixels in between are bilinear.
 
     Parameters
     ----------
@@ -246,136 +239,3 @@ class RandomAffine:
             shear=rng.uniform(-self.shear, self.shear, B),
         )
         return geometry.affine(images, matrix, self.fill)
-
-
-@dataclass(frozen=True)
-class ColorJitter:
-    r"""Change brightness, contrast and saturation of each picture by factors drawn for that picture.
-
-    With a factor :math:`f`: brightness is :math:`f x`; contrast blends with the picture's mean grey :math:`\bar g`,
-    :math:`f x + (1 - f) \bar g`; saturation blends with the grey picture, :math:`f x + (1 - f) g`, where
-    :math:`g = 0.299 R + 0.587 G + 0.114 B`. In this order, each cut to [0, 1].
-
-    Parameters
-    ----------
-    brightness, contrast, saturation : float or (float, float)
-        The interval the factor is drawn from; a number :math:`a` is :math:`[\max(0, 1 - a), 1 + a]`. 0 (the default)
-        leaves pictures as they are.
-
-    Raises
-    ------
-    ValueError
-        If a number or interval is negative, or saturation is asked of pictures without three channels.
-
-    Notes
-    -----
-    For pictures in [0, 1]: before `Normalize`, not after.
-
-    Examples
-    --------
-    >>> ColorJitter(brightness=(0.5, 0.5))(np.ones((1, 1, 1, 2)), np.random.default_rng(0))
-    array([[[[0.5, 0.5]]]])
-    """
-
-    brightness: float | tuple = 0.0
-    contrast: float | tuple = 0.0
-    saturation: float | tuple = 0.0
-
-    def __post_init__(self):
-        for name in ("brightness", "contrast", "saturation"):
-            amount = getattr(self, name)
-            if np.ndim(amount) == 0:
-                if not amount >= 0:
-                    raise ValueError(f"ColorJitter: {name} must be at least 0, got {amount}")
-                amount = (max(0, 1 - amount), 1 + amount)
-            check_interval("ColorJitter", name, amount)
-            object.__setattr__(self, name, tuple(amount))
-
-    def __call__(self, images, rng):
-        check_images("ColorJitter", images)
-        check_rng("ColorJitter", rng)
-        if self.saturation != (1, 1) and images.shape[1] != 3:
-            raise ValueError(
-                f"ColorJitter: saturation needs C=3 channels, R, G and B (images: {images.shape})"
-            )
-
-        def blend(images, other, interval):
-            f = rng.uniform(*interval, (len(images), 1, 1, 1)).astype(images.dtype)
-            return images if interval == (1, 1) else np.clip(f * images + (1 - f) * other, 0, 1)
-
-        images = blend(images.copy(), 0, self.brightness)
-        images = blend(images, grayscale(images).mean(axis=(1, 2, 3), keepdims=True), self.contrast)
-        return blend(images, grayscale(images), self.saturation)
-
-
-@dataclass(frozen=True)
-class Normalize:
-    r"""Give each colour channel mean 0 and standard deviation 1, by figures known beforehand.
-
-    .. math:: y_c = (x_c - \mu_c) / \sigma_c
-
-    Parameters
-    ----------
-    mean, std : sequence of float
-        :math:`\mu` and :math:`\sigma`, one of each a channel; :math:`\sigma` above 0. `IMAGENET_MEAN` and
-        `IMAGENET_STD` are what most published networks expect of RGB pictures in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If `mean` and `std` differ in length or from the pictures' channels, or a `std` is not above 0.
-
-    Examples
-    --------
-    >>> Normalize([0.5], [0.25])(np.float32([[[[0, 0.5, 1]]]]))
-    array([[[[-2.,  0.,  2.]]]], dtype=float32)
-    """
-
-    mean: tuple
-    std: tuple
-
-    def __post_init__(self):
-        for name in ("mean", "std"):
-            object.__setattr__(self, name, tuple(float(v) for v in np.atleast_1d(getattr(self, name))))
-        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
-            raise ValueError(
-                f"Normalize: mean and std must have one entry a channel, std above 0, got mean={self.mean}, "
-                f"std={self.std}"
-            )
-
-    def __call__(self, images, rng=None):
-        mean, std = self._figures(images)
-        return (images - mean) / std
-
-    def inverse(self, images):
-        """Undo it: turn what a network was given back into a picture, to look at."""
-        mean, std = self._figures(images)
-        return images * std + mean
-
-    def _figures(self, images):
-        check_images("Normalize", images)
-        if images.shape[1] != len(self.mean):
-            raise ValueError(
-                f"Normalize: images have C={images.shape[1]} channels but mean and std have {len(self.mean)} "
-                f"(images: {images.shape})"
-            )
-        return (np.array(v, images.dtype)[:, None, None] for v in (self.mean, self.std))
-
-
-def grayscale(images):
-    """Return the grey of each pixel, (B, 1, H, W): by `LUMA` where there are three channels, else their mean."""
-    if images.shape[1] != 3:
-        return images.mean(axis=1, keepdims=True)
-    return (images * np.array(LUMA, images.dtype)[:, None, None]).sum(axis=1, keepdims=True)
-
-
-def check_interval(name, argument, interval):
-    """Refuse what is not (least, greatest) with 0 <= least <= greatest."""
-    if np.shape(interval) != (2,) or not 0 <= interval[0] <= interval[1] < np.inf:
-        raise ValueError(f"{name}: {argument} must be (least, greatest), neither below 0, got {interval!r}")
-
-
-def check_rng(name, rng):
-    """Refuse a missing generator: a random transform with a seed of its own would repeat itself every batch."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{name}: rng must be a numpy.random.Generator, got {type(rng).__name__}")

@@ -26,7 +26,7 @@ def same(got, want):
     assert got.dtype == want.dtype and np.array_equal(got, want)
 
 
-# -- resize ---------------------------------------------------------------------------------------------------------
+# -- resize ----------------------------------------------------------------------------------------
 
 
 def resize_matrix(old, new, mode):
@@ -95,7 +95,7 @@ def test_one_number_is_the_shorter_side(shape, want):
     assert resize(np.zeros((1, 1, *shape), np.float32), 10).shape == (1, 1, *want)
 
 
-# -- crop and flip --------------------------------------------------------------------------------------------------
+# -- crop and flip ---------------------------------------------------------------------------------
 
 
 @given(pictures(), st.data())
@@ -118,7 +118,7 @@ def test_two_mirrors_are_none(images):
         assert np.array_equal(once[..., column], images[..., -1 - column])
 
 
-# -- affine ---------------------------------------------------------------------------------------------------------
+# -- affine ----------------------------------------------------------------------------------------
 
 angles = st.floats(-180, 180)
 shifts = st.tuples(st.floats(-5, 5), st.floats(-5, 5))
@@ -206,7 +206,7 @@ def test_a_dot_goes_where_it_is_sent():
     assert np.unravel_index(slanted.argmax(), (5, 5)) == (4, 4)  # from the bottom's middle to its right
 
 
-# -- bad input ------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 CALLS = {
     "resize": lambda images: resize(images, 2),

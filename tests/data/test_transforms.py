@@ -1,4 +1,4 @@
-"""What transforms do to pictures by chance: within the bounds asked for, picture by picture, and again for the same seed.
+"""What transforms do to pictures by chance: within the bounds asked for, picture by picture, repeatably.
 Not here: the arithmetic of moving pixels (test_geometry)."""
 
 import numpy as np
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from minivis.data import geometry, transforms
+from minivis.data.color import LUMA, grayscale
 from minivis.data.transforms import (
     CenterCrop,
     ColorJitter,
@@ -81,7 +82,7 @@ def test_what_is_no_batch_of_pictures_is_refused(name):
         ALL[name](colour_pictures().astype(np.uint8), rng())
 
 
-# -- crop and flip --------------------------------------------------------------------------------------------------
+# -- crop and flip ---------------------------------------------------------------------------------
 
 
 @given(st.data(), seeds)
@@ -117,7 +118,7 @@ def test_each_picture_is_mirrored_or_not(seed, p):
     assert 0 < sum(flipped) < 40 if 0 < p < 1 else sum(flipped) == 40 * p
 
 
-# -- affine ---------------------------------------------------------------------------------------------------------
+# -- affine ----------------------------------------------------------------------------------------
 
 
 def test_affine_by_nothing_changes_nothing():
@@ -126,7 +127,7 @@ def test_affine_by_nothing_changes_nothing():
 
 
 def measured(**amounts):
-    """Draw 2000 matrices through the transform; return their linear parts and offsets, inverted back to the motion."""
+    """Draw 2000 matrices through the transform; return linear parts and shifts of the motion itself."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(geometry, "affine", lambda images, matrix, fill: seen.append(matrix))
@@ -162,7 +163,7 @@ def test_what_comes_in_from_outside_is_the_fill():
     assert got.min() == 0.25 and got.max() == 1
 
 
-# -- colour ---------------------------------------------------------------------------------------------------------
+# -- colour ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_grey_pictures_have_brightness_and_contrast_but_no_saturation():
         ColorJitter(saturation=0.1)(grey, rng())
 
 
-# -- normalise, compose ---------------------------------------------------------------------------------------------
+# -- normalise, compose ----------------------------------------------------------------------------
 
 
 def test_normalised_pictures_have_the_figures_asked_for_and_come_back():
@@ -231,7 +232,20 @@ def test_normalised_pictures_have_the_figures_asked_for_and_come_back():
 def test_the_imagenet_figures_are_the_published_ones():
     assert transforms.IMAGENET_MEAN == (0.485, 0.456, 0.406)
     assert transforms.IMAGENET_STD == (0.229, 0.224, 0.225)
-    assert sum(transforms.LUMA) == pytest.approx(1)
+    assert sum(LUMA) == pytest.approx(1)
+
+
+def test_grey_is_the_weighted_sum_of_three_channels_and_the_mean_of_others():
+    images = colour_pictures()
+    want = 0.299 * images[:, :1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:]
+    got = grayscale(images)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        grayscale(images[:, :2]), images[:, :2].mean(1, keepdims=True), rtol=0, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="grayscale: images must have four axes"):
+        grayscale(images[0])
 
 
 def test_compose_goes_from_first_to_last_with_one_stream_of_chance():

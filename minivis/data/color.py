@@ -1,0 +1,165 @@
+"""Changing the values of pixels: colour jitter, and the normalisation that networks expect.
+Not here: where pixels go (geometry.py)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._check import check_images, check_interval, check_rng
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "LUMA", "ColorJitter", "Normalize", "grayscale"]
+
+# Mean and standard deviation of R, G and B over ImageNet's training pictures scaled to [0, 1]: the figures
+# that torchvision's documentation of its models gives, and most published vision networks were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# How bright an eye finds R, G and B (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
+
+
+def grayscale(images):
+    r"""Turn colours into grey as bright as they look.
+
+    .. math:: g = 0.299 R + 0.587 G + 0.114 B
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        (B, C, H, W) floating; RGB where C is 3, and for any other C the plain mean of the channels is taken.
+
+    Returns
+    -------
+    numpy.ndarray
+        (B, 1, H, W) of the dtype of `images`.
+
+    Raises
+    ------
+    ValueError
+        If `images` is not four-dimensional.
+    TypeError
+        If `images` is not a NumPy array of floating-point numbers.
+
+    Examples
+    --------
+    >>> grayscale(np.ones((1, 3, 1, 1), np.float32)).round(3)
+    array([[[[1.]]]], dtype=float32)
+    """
+    check_images("grayscale", images)
+    if images.shape[1] != 3:
+        return images.mean(axis=1, keepdims=True)
+    return (images * np.array(LUMA, images.dtype)[:, None, None]).sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    r"""Change brightness, contrast and saturation of each picture by factors drawn for that picture.
+
+    With a factor :math:`f`: brightness is :math:`f x`; contrast blends with the picture's mean grey
+    :math:`\bar g`, :math:`f x + (1 - f) \bar g`; saturation blends with the grey picture, :math:`f x + (1 -
+    f) g`, where :math:`g = 0.299 R + 0.587 G + 0.114 B`. In this order, each cut to [0, 1].
+
+    Parameters
+    ----------
+    brightness, contrast, saturation : float or (float, float)
+        The interval the factor is drawn from; a number :math:`a` is :math:`[\max(0, 1 - a), 1 + a]`. 0 (the
+        default) leaves pictures as they are.
+
+    Raises
+    ------
+    ValueError
+        If a number or interval is negative, or saturation is asked of pictures without three channels.
+
+    Notes
+    -----
+    For pictures in [0, 1]: before `Normalize`, not after.
+
+    Examples
+    --------
+    >>> ColorJitter(brightness=(0.5, 0.5))(np.ones((1, 1, 1, 2)), np.random.default_rng(0))
+    array([[[[0.5, 0.5]]]])
+    """
+
+    brightness: float | tuple = 0.0
+    contrast: float | tuple = 0.0
+    saturation: float | tuple = 0.0
+
+    def __post_init__(self):
+        for name in ("brightness", "contrast", "saturation"):
+            amount = getattr(self, name)
+            if np.ndim(amount) == 0:
+                if not amount >= 0:
+                    raise ValueError(f"ColorJitter: {name} must be at least 0, got {amount}")
+                amount = (max(0, 1 - amount), 1 + amount)
+            check_interval("ColorJitter", name, amount)
+            object.__setattr__(self, name, tuple(amount))
+
+    def __call__(self, images, rng):
+        check_images("ColorJitter", images)
+        check_rng("ColorJitter", rng)
+        if self.saturation != (1, 1) and images.shape[1] != 3:
+            raise ValueError(
+                f"ColorJitter: saturation needs C=3 channels, R, G and B (images: {images.shape})"
+            )
+
+        def blend(images, other, interval):
+            f = rng.uniform(*interval, (len(images), 1, 1, 1)).astype(images.dtype)
+            return images if interval == (1, 1) else np.clip(f * images + (1 - f) * other, 0, 1)
+
+        images = blend(images.copy(), 0, self.brightness)
+        images = blend(images, grayscale(images).mean(axis=(1, 2, 3), keepdims=True), self.contrast)
+        return blend(images, grayscale(images), self.saturation)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    r"""Give each colour channel mean 0 and standard deviation 1, by figures known beforehand.
+
+    .. math:: y_c = (x_c - \mu_c) / \sigma_c
+
+    Parameters
+    ----------
+    mean, std : sequence of float
+        :math:`\mu` and :math:`\sigma`, one of each a channel; :math:`\sigma` above 0. `IMAGENET_MEAN` and
+        `IMAGENET_STD` are what most published networks expect of RGB pictures in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `mean` and `std` differ in length or from the pictures' channels, or a `std` is not above 0.
+
+    Examples
+    --------
+    >>> Normalize([0.5], [0.25])(np.float32([[[[0, 0.5, 1]]]]))
+    array([[[[-2.,  0.,  2.]]]], dtype=float32)
+    """
+
+    mean: tuple
+    std: tuple
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(float(v) for v in np.atleast_1d(getattr(self, name))))
+        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
+            raise ValueError(
+                f"Normalize: mean and std must have one entry a channel, std above 0, got mean={self.mean}, "
+                f"std={self.std}"
+            )
+
+    def __call__(self, images, rng=None):
+        mean, std = self._figures(images)
+        return (images - mean) / std
+
+    def inverse(self, images):
+        """Undo it: turn what a network was given back into a picture, to look at."""
+        mean, std = self._figures(images)
+        return images * std + mean
+
+    def _figures(self, images):
+        check_images("Normalize", images)
+        if images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"Normalize: images have C={images.shape[1]} channels but mean and std have {len(self.mean)} "
+                f"(images: {images.shape})"
+            )
+        return (np.array(v, images.dtype)[:, None, None] for v in (self.mean, self.std))
