@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -q
 READY := $(VENV)/ready
 
-.PHONY: help lab test lint format notebooks setup clean
+.PHONY: help lab test lint format notebooks pair setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ format: $(READY) ## put style and formatting right
 
 notebooks: $(READY) ## execute every notebook once, into build/notebooks; ONLY="01 05" picks some
 	$(BIN)/python scripts/run_notebooks.py $(ONLY)
+
+pair: $(READY) ## make notebooks/*.ipynb from notebooks/src/*.py; PAIR_ARGS="--from-notebooks 05" first takes over edits
+	$(BIN)/python scripts/pair_notebooks.py $(PAIR_ARGS)
 
 setup: $(READY) ## only set up .venv
 
