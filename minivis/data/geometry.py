@@ -50,7 +50,7 @@ def resize(images, size, mode="bilinear"):
 
     Notes
     -----
-    Pillow does the work, in single precision. A float32 picture resized to its own size is unchanged, bit for bit.
+    Pillow does the work, in single precision. A float32 picture resized to its own size is unchanged.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from .geometry import resize
 
 __all__ = ["CREDITS", "china", "flower", "load", "names"]
 
-# Both are under CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/): to print one, name its photographer.
+# Both are under CC BY 2.0, https://creativecommons.org/licenses/by/2.0/: to print one, name who took it.
 CREDITS = {
     "china": "danielbuechele, flickr.com/photos/danielbuechele/6061409035, CC BY 2.0",
     "flower": "vultilion, flickr.com/photos/vultilion/6056698931, CC BY 2.0",
