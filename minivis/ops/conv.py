@@ -7,8 +7,6 @@ import math
 import operator
 from collections import namedtuple
 
-import numpy as np
-
 from minivis import kernels
 from minivis.autograd import primitive
 from minivis.backend import namespace
@@ -220,6 +218,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Examples
     --------
+    >>> import numpy as np
     >>> image = np.arange(9.0).reshape(1, 1, 3, 3)
     >>> conv2d(image, np.ones((1, 1, 2, 2)))
     array([[[[ 8., 12.],
@@ -261,6 +260,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Examples
     --------
+    >>> import numpy as np
     >>> conv1d(np.array([[[1.0, 4.0, -1.0, 0.0, 2.0]]]), np.array([[[1.0, 2.0, 0.0, -1.0]]]))
     array([[[9., 0.]]])
     """
@@ -296,6 +296,7 @@ def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Examples
     --------
+    >>> import numpy as np
     >>> conv3d(np.ones((1, 1, 2, 3, 3)), np.ones((1, 1, 2, 3, 3)))
     array([[[[[18.]]]]])
     """
@@ -348,6 +349,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
     Examples
     --------
+    >>> import numpy as np
     >>> conv_transpose2d(np.array([[[[1.0, 2.0]]]]), np.array([[[[1.0, 10.0, 100.0]]]]), stride=(1, 2))
     array([[[[  1.,  10., 102.,  20., 200.]]]])
     """
@@ -410,6 +412,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
 
     Examples
     --------
+    >>> import numpy as np
     >>> unfold(np.arange(4.0).reshape(1, 1, 2, 2), kernel_size=(1, 2))
     array([[[0., 2.],
             [1., 3.]]])
@@ -447,6 +450,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
     Examples
     --------
+    >>> import numpy as np
     >>> fold(np.ones((1, 2, 2)), output_size=(1, 3), kernel_size=(1, 2))
     array([[[[1., 2., 1.]]]])
     """

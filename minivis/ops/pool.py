@@ -1,0 +1,398 @@
+"""Pooling: the largest or the mean element of every window, and putting maxima back where they came from.
+
+Not here: resizing (resample.py), which has no windows; global pooling is `adaptive_avg_pool2d(x, 1)` or a mean.
+"""
+
+import math
+
+from minivis.autograd import Tensor, primitive
+from minivis.backend import namespace
+from minivis.ops.conv import Geometry, sizes
+from minivis.ops.index import check_range
+
+__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "max_unpool2d"]
+
+
+def _images(name, x):
+    """The shapes in words for errors, after refusing what is not (B, C, H, W) with something in it."""
+    shapes = f"(x: {tuple(x.shape)})"
+    if x.ndim != 4 or not all(x.shape[1:]):
+        raise ValueError(f"{name}: x must be (B, C, H, W), only B may be 0 {shapes}")
+    return shapes
+
+
+def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode):
+    """The windows of a pooling, of which there are floor((i + 2p - d (k - 1) - 1) / s) + 1 an axis.
+
+    With ``ceil_mode`` a last window that is not full counts too, if it starts on the image or its padding.
+    """
+    shapes = _images(name, x)
+    kernel = sizes(name, "kernel_size", kernel_size, 2)
+    stride = kernel if stride is None else sizes(name, "stride", stride, 2)
+    padding, dilation = sizes(name, "padding", padding, 2, least=0), sizes(name, "dilation", dilation, 2)
+    out = []
+    for i, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
+        reach = d * (k - 1) + 1
+        if p > reach // 2:
+            raise ValueError(
+                f"{name}: padding {padding} may be at most half of what the kernel {kernel} covers {shapes}"
+            )
+        o = (i + 2 * p - reach + (s - 1 if ceil_mode else 0)) // s + 1
+        if ceil_mode and (o - 1) * s >= i + p:
+            o -= 1
+        if o < 1:
+            raise ValueError(
+                f"{name}: kernel {kernel} is larger than the padded input, padding {padding} {shapes}"
+            )
+        out.append(o)
+    return Geometry(kernel, tuple(out), stride, padding, dilation)
+
+
+def _surround(x, geometry, fill):
+    """Put x into a larger map filled with ``fill``, so that every window lies inside; returns it and x's place in it."""
+    xp, full, inner = namespace(x), [], []
+    for i, k, o, s, p, d in zip(x.shape[2:], *geometry, strict=True):
+        full.append(max(p + i, (o - 1) * s + d * (k - 1) + 1))
+        inner.append(slice(p, p + i))
+    inner = (..., *inner)
+    if tuple(full) == x.shape[2:]:
+        return x, inner
+    padded = xp.full((*x.shape[:2], *full), fill, x.dtype)
+    padded[inner] = x
+    return padded, inner
+
+
+def _windows(geometry):
+    """For each element of the kernel, row by row, the slices of that element of all windows at once: (..., H', W')."""
+    rows, columns = (
+        [slice(n * d, n * d + s * (o - 1) + 1, s) for n in range(k)]
+        for k, o, s, _, d in zip(*geometry, strict=True)
+    )
+    return [(..., r, c) for r in rows for c in columns]
+
+
+def _lowest(x):
+    """What never wins a maximum: -inf, or the smallest integer."""
+    return -math.inf if x.dtype.kind == "f" else namespace(x).iinfo(x.dtype).min
+
+
+def _starts(xp, geometry):
+    """First row and column of every window, counted in the image: (H', 1) and (1, W')."""
+    (o_h, o_w), (s_h, s_w), (p_h, p_w) = geometry.out, geometry.stride, geometry.padding
+    return (xp.arange(o_h) * s_h - p_h)[:, None], (xp.arange(o_w) * s_w - p_w)[None, :]
+
+
+def _winners(x, geometry):
+    """Which element of its window is the maximum, numbered row by row: (B, C, H', W').
+
+    Of equal elements it is the first; NaN beats everything, and of several NaN it is the last.
+    """
+    xp = namespace(x)
+    padded, _ = _surround(x, geometry, _lowest(x))
+    (_, k_w), (d_h, d_w) = geometry.kernel, geometry.dilation
+    top, left = _starts(xp, geometry)  # to begin with, the first element that is not padding
+    first = -(xp.minimum(top, 0) // d_h) * k_w - xp.minimum(left, 0) // d_w
+    winner = xp.zeros((*x.shape[:2], *geometry.out), xp.int64) + first
+    best = xp.full(winner.shape, _lowest(x), x.dtype)
+    for n, window in enumerate(_windows(geometry)):
+        rival = padded[window]
+        wins = (rival > best) | (rival != rival)
+        best, winner = xp.where(wins, rival, best), xp.where(wins, n, winner)
+    return winner
+
+
+@primitive
+def _max_pool2d(x, geometry):
+    """`max_pool2d` after its checks."""
+    xp = namespace(x)
+    padded, inner = _surround(x, geometry, _lowest(x))
+    windows = _windows(geometry)
+    out = padded[windows[0]] + 0
+    for window in windows[1:]:
+        out = xp.maximum(out, padded[window])
+
+    def vjp(g):
+        winner, g_padded = _winners(x, geometry), xp.zeros(padded.shape, g.dtype)
+        for n, window in enumerate(windows):
+            g_padded[window] += xp.where(winner == n, g, 0)
+        return (g_padded[inner],)
+
+    return out, vjp
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """Keep the largest element of every window.
+
+    .. math:: y_{b,c,i,j} = \\max_{u,v}\\; x_{b,\\,c,\\; s i - p + d u,\\; s j - p + d v}
+
+    The gradient goes to the element that was the maximum, of equal ones to the first.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, H, W)
+        Images or maps.
+    kernel_size : int or (int, int)
+        Height and width of the window, pixels.
+    stride : int or (int, int), optional
+        Pixels from one window to the next; ``kernel_size`` if left out: windows side by side.
+    padding : int or (int, int), default 0
+        Pixels of -inf on every side (never a maximum); at most half the window.
+    dilation : int or (int, int), default 1
+        Pixels between neighbouring elements of a window.
+    ceil_mode : bool, default False
+        Whether what is left at the bottom and right gets a smaller window of its own, or is dropped.
+    return_indices : bool, default False
+        Return also where the maxima were, as `max_unpool2d` needs it.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (B, C, H', W')
+        The maxima; NaN where a window has one. With ``return_indices`` a pair: the maxima, and their positions
+        ``row * W + column`` as an int64 ndarray of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not (B, C, H, W), the window is larger than the padded image, or an option is out of range.
+
+    Notes
+    -----
+    Differentiable in ``x``. For backward only ``x`` is kept; where the maxima were is found again.
+
+    References
+    ----------
+    Slides: C, "In-network Up Sampling: Max Unpooling".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[[[1, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]]])
+    >>> max_pool2d(x, 2)
+    array([[[[5, 6],
+             [7, 8]]]])
+    """
+    array = x.data if isinstance(x, Tensor) else x
+    xp = namespace(array)
+    geometry = _geometry("max_pool2d", array, kernel_size, stride, padding, dilation, ceil_mode)
+    out = _max_pool2d(x, geometry)
+    if not return_indices:
+        return out
+    winner, (top, left) = _winners(array, geometry), _starts(xp, geometry)
+    k_w, (d_h, d_w) = geometry.kernel[1], geometry.dilation
+    return out, (top + winner // k_w * d_h) * array.shape[3] + left + winner % k_w * d_w
+
+
+@primitive
+def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """Put values back where `max_pool2d` found its maxima, with zeros everywhere else.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, H', W')
+        Values to place.
+    indices : int64 ndarray, shape (B, C, H', W')
+        For each value its position ``row * W + column``, from ``max_pool2d(..., return_indices=True)``.
+    kernel_size, stride, padding : int or (int, int), defaults -, ``kernel_size``, 0
+        Those of the pooling. They only decide the size of the result.
+    output_size : (int, int) or (B, C, int, int), optional
+        Height and width of the result, where the pooling dropped rows or columns. It must lie within one stride of
+        ``(H' - 1) stride + kernel - 2 padding``, which is what is taken if it is left out.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (B, C, H, W)
+        In the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or ``output_size`` is out of reach.
+    IndexError
+        If a position lies outside the result.
+
+    Notes
+    -----
+    Where two windows share their maximum, its position comes twice. One of the two values is kept (on the CPU the
+    last) and only that one gets the gradient.
+
+    References
+    ----------
+    Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 2.1. Slides: C, "In-network
+    Up Sampling: Max Unpooling".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> max_unpool2d(np.array([[[[1.0, 2.0]]]]), np.array([[[[5, 2]]]]), kernel_size=2)
+    array([[[[0., 0., 2., 0.],
+             [0., 1., 0., 0.]]]])
+    """
+    name, xp = "max_unpool2d", namespace(x, indices)
+    shapes = _images(name, x)[:-1] + f", indices: {tuple(indices.shape)})"
+    if indices.shape != x.shape:
+        raise ValueError(f"{name}: indices must have the shape of x {shapes}")
+    kernel = sizes(name, "kernel_size", kernel_size, 2)
+    stride = kernel if stride is None else sizes(name, "stride", stride, 2)
+    padding = sizes(name, "padding", padding, 2, least=0)
+    usual = tuple(
+        (i - 1) * s + k - 2 * p for i, k, s, p in zip(x.shape[2:], kernel, stride, padding, strict=True)
+    )
+    size = sizes(name, "output_size", usual if output_size is None else tuple(output_size)[-2:], 2)
+    if any(abs(n - u) >= s for n, u, s in zip(size, usual, stride, strict=True)):
+        raise ValueError(f"{name}: output_size {size} must be within a stride {stride} of {usual} {shapes}")
+    H, W = size
+    check_range(name, "indices", indices, H * W, low=0)
+    planes, n = x.shape[0] * x.shape[1], x.shape[2] * x.shape[3]
+    at = (xp.arange(planes)[:, None], indices.reshape(planes, n))
+    number = xp.zeros((planes, n), xp.int64) + xp.arange(1, n + 1)
+    owner = xp.zeros(
+        (planes, H * W), xp.int64
+    )  # the number of the value that stays at a position; 0 for none
+    owner[at] = number
+    stays = owner[at] == number
+    out = xp.where(owner > 0, xp.take_along_axis(x.reshape(planes, n), xp.maximum(owner - 1, 0), axis=1), 0)
+
+    def vjp(g):
+        return (xp.where(stays, g.reshape(planes, H * W)[at], 0).reshape(x.shape),)
+
+    return out.reshape(*x.shape[:2], H, W), vjp
+
+
+def _divisors(xp, dtype, spatial, geometry, count_include_pad):
+    """How many elements every window averages: (H', 1) and (1, W'), to be multiplied."""
+    counts = []
+    for start, i, k, p in zip(_starts(xp, geometry), spatial, geometry.kernel, geometry.padding, strict=True):
+        end = xp.minimum(
+            start + k, i + p
+        )  # a window that ceil_mode cut short never counts what is beyond the padding
+        if not count_include_pad:
+            start, end = xp.maximum(start, 0), xp.minimum(end, i)
+        counts.append((end - start).astype(dtype))
+    return counts
+
+
+@primitive
+def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """Average every window.
+
+    .. math:: y_{b,c,i,j} = \\frac{1}{n_{ij}} \\sum_{u,v} x_{b,\\,c,\\; s i - p + u,\\; s j - p + v}
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, H, W)
+        Images or maps, floating-point.
+    kernel_size, stride, padding : int or (int, int), defaults -, ``kernel_size``, 0
+        As for `max_pool2d`, with zeros for padding.
+    ceil_mode : bool, default False
+        As for `max_pool2d`.
+    count_include_pad : bool, default True
+        Whether n counts the zeros of the padding as well, or only the elements of the image.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (B, C, H', W')
+        The means, in the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not (B, C, H, W), the window is larger than the padded image, or an option is out of range.
+    TypeError
+        If ``x`` is not floating-point.
+
+    References
+    ----------
+    LeCun et al., "Gradient-based learning applied to document recognition", 1998, section II.B (sub-sampling layers).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2), 2)
+    array([[[[1.5]]]])
+    """
+    xp, geometry = namespace(x), _geometry("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    _floating("avg_pool2d", x)
+    rows, columns = _divisors(xp, x.dtype, x.shape[2:], geometry, count_include_pad)
+    padded, inner = _surround(x, geometry, 0)
+    windows, shape = _windows(geometry), padded.shape
+    total = padded[windows[0]].copy()
+    for window in windows[1:]:
+        total += padded[window]
+
+    def vjp(g):
+        share, g_padded = g / (rows * columns), xp.zeros(shape, g.dtype)
+        for window in windows:
+            g_padded[window] += share
+        return (g_padded[inner],)
+
+    return total / (rows * columns), vjp
+
+
+def _floating(name, x):
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: x must be floating-point, got {x.dtype.name} (x: {tuple(x.shape)})")
+
+
+@primitive
+def adaptive_avg_pool2d(x, output_size):
+    """Average into a map of a given size: output row i is the mean of rows floor(i H / H') to ceil((i + 1) H / H') - 1.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, H, W)
+        Images or maps, floating-point.
+    output_size : int or (int or None, int or None)
+        Height H' and width W' of the result; None keeps that of ``x``.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (B, C, H', W')
+        The means, in the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not (B, C, H, W) or a size is below 1.
+    TypeError
+        If ``x`` is not floating-point.
+
+    Notes
+    -----
+    Windows overlap where H' does not divide H. Rows are averaged first, then columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adaptive_avg_pool2d(np.array([[[[1.0, 2.0, 6.0]]]]), (1, 2))
+    array([[[[1.5, 4. ]]]])
+    """
+    name, xp = "adaptive_avg_pool2d", namespace(x)
+    _images(name, x)
+    _floating(name, x)
+    wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    size = sizes(
+        name,
+        "output_size",
+        tuple(i if n is None else n for n, i in zip(wanted, x.shape[2:], strict=False)),
+        2,
+    )
+    y = x
+    for axis, n in zip((2, 3), size, strict=True):
+        parts = [y[part].mean(axis=axis, keepdims=True) for part in _sections(axis, y.shape[axis], n)]
+        y = xp.concatenate(parts, axis=axis)
+
+    def vjp(g):
+        for axis, i in ((3, x.shape[3]), (2, x.shape[2])):
+            wide = xp.zeros((*g.shape[:axis], i, *g.shape[axis + 1 :]), g.dtype)
+            for n, part in enumerate(_sections(axis, i, g.shape[axis])):
+                one = (slice(None),) * axis + (slice(n, n + 1),)
+                wide[part] += g[one] / (part[axis].stop - part[axis].start)
+            g = wide
+        return (g,)
+
+    return y, vjp
+
+
+def _sections(axis, length, n):
+    """The slices along an axis whose means `adaptive_avg_pool2d` takes."""
+    return [(slice(None),) * axis + (slice(i * length // n, -(-(i + 1) * length // n)),) for i in range(n)]
