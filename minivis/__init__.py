@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 
 # attribute -> the module that has it (PEP 562): None for a submodule of that name
 _LAZY = {
-    **dict.fromkeys(["data", "gradcheck", "laws", "losses", "metrics", "models", "nn", "optim", "train", "vision", "viz"]),
+    **dict.fromkeys(
+        ["data", "gradcheck", "laws", "losses", "metrics", "models", "nn", "optim", "train", "vision", "viz"]
+    ),
     "save": "minivis.storage",
     "load": "minivis.storage",
     "summary": "minivis.nn.summary",
@@ -27,7 +29,11 @@ def __getattr__(name):
         raise AttributeError(f"module 'minivis' has no attribute {name!r}")
     home = _LAZY[name]
     try:
-        value = importlib.import_module(f"minivis.{name}") if home is None else getattr(importlib.import_module(home), name)
+        value = (
+            importlib.import_module(f"minivis.{name}")
+            if home is None
+            else getattr(importlib.import_module(home), name)
+        )
     except ModuleNotFoundError as error:
         if error.name != f"minivis.{name}":
             raise

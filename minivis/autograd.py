@@ -25,7 +25,11 @@ class Node:
     __slots__ = ("op", "vjp", "parents", "shape", "dtype")
 
     def __init__(self, op, vjp, parents, out):
-        self.op, self.vjp, self.parents = op, vjp, parents  # parents: ((position, index in list or None, parent), ...)
+        self.op, self.vjp, self.parents = (
+            op,
+            vjp,
+            parents,
+        )  # parents: ((position, index in list or None, parent), ...)
         self.shape, self.dtype = out.shape, out.dtype
 
 
@@ -64,7 +68,9 @@ class Tensor:
             raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
         self.data = data if type(data) is np.ndarray else as_array(data)
         if requires_grad and self.data.dtype.kind != "f":
-            raise TypeError(f"Tensor: only floating-point data can require a gradient, got {self.data.dtype.name}")
+            raise TypeError(
+                f"Tensor: only floating-point data can require a gradient, got {self.data.dtype.name}"
+            )
         self.grad, self.requires_grad, self.node = None, requires_grad, None
 
     def backward(self, grad=None, retain_graph=False):
@@ -149,8 +155,12 @@ class Tensor:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __repr__(self):
-        values = np.array2string(self.numpy(), precision=4, separator=", ", prefix="Tensor(", threshold=60, edgeitems=3)
-        made = f", made by {self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
+        values = np.array2string(
+            self.numpy(), precision=4, separator=", ", prefix="Tensor(", threshold=60, edgeitems=3
+        )
+        made = (
+            f", made by {self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
+        )
         device = "" if self.device == "cpu" else f", device={self.device}"
         return f"Tensor({values}, shape={self.shape}, {self.dtype.name}{device}{made})"
 
@@ -180,7 +190,9 @@ def primitive(function):
         inputs = args
         if kwargs:  # positions are those of the signature
             inputs = (*args, *(None,) * (len(parameters) - len(args)))
-            inputs = [kwargs.get(p, x) for p, x in zip(parameters, inputs, strict=False)] + list(args[len(parameters) :])
+            inputs = [kwargs.get(p, x) for p, x in zip(parameters, inputs, strict=False)] + list(
+                args[len(parameters) :]
+            )
         parents, traced = [], False
         for position, x in enumerate(inputs):
             if type(x) is Tensor or isinstance(x, Tensor):
@@ -224,7 +236,9 @@ def _explained(error, name, parameters, inputs):
         for p, x in zip(parameters, inputs, strict=False)
         if isinstance(x, Tensor) or is_array(x)
     ]
-    kind = TypeError if isinstance(error, TypeError) else IndexError if type(error) is IndexError else ValueError
+    kind = (
+        TypeError if isinstance(error, TypeError) else IndexError if type(error) is IndexError else ValueError
+    )
     return kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else ""))
 
 
@@ -300,13 +314,17 @@ def _cotangent_for(node, g, pulled, position, index, parent):
     if cotangent is not None and index is not None:
         cotangent = cotangent[index]
     if cotangent is None:
-        raise TypeError(f"{node.op}: not differentiable in its argument number {position + 1}; pass an array or x.detach()")
+        raise TypeError(
+            f"{node.op}: not differentiable in its argument number {position + 1}; pass an array or x.detach()"
+        )
     if cotangent.shape != parent.shape or cotangent.dtype != parent.dtype:
         raise AssertionError(
             f"{node.op}: its vjp broke the promise for argument number {position + 1}: cotangent "
             f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
         )
-    return cotangent if cotangent.shape else backend.namespace(g).asarray(cotangent)  # NumPy scalars become arrays
+    return (
+        cotangent if cotangent.shape else backend.namespace(g).asarray(cotangent)
+    )  # NumPy scalars become arrays
 
 
 def unbroadcast(g, like):
@@ -389,7 +407,9 @@ def _check_finite(name, out, inputs):
     if not _finite(out) and all(_finite(x) for x in _flat(inputs)):
         shapes = ", ".join(backend.describe(x) for x in _flat(inputs))
         what = "nan" if bool(backend.namespace(out).isnan(out).any()) else "inf"
-        raise FloatingPointError(f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite")
+        raise FloatingPointError(
+            f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite"
+        )
     return out
 
 

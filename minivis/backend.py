@@ -78,17 +78,23 @@ def _register_cupy():
 def _library(x):
     """The library of an array, or None for anything that is not an array."""
     found = _LIBRARIES.get(type(x))
-    if found is None and isinstance(x, np.ndarray):  # a subclass, such as numpy.memmap
+    if found is None and isinstance(
+        x, (np.ndarray, np.generic)
+    ):  # numpy.memmap; what a full reduction returns
         return _NUMPY
-    if found is None and type(x).__module__.split(".")[0] == "cupy" and hasattr(x, "__cuda_array_interface__"):
+    if (
+        found is None
+        and type(x).__module__.split(".")[0] == "cupy"
+        and hasattr(x, "__cuda_array_interface__")
+    ):
         _register_cupy()
         found = _LIBRARIES.get(type(x))
     return found
 
 
 def is_array(x):
-    """Whether ``x`` is an array of a known library (a Tensor, list or number is not)."""
-    return _library(x) is not None
+    """Whether ``x`` is an array of a known library (a Tensor, list or number, also a NumPy number, is not)."""
+    return type(x) in _LIBRARIES or (_library(x) is not None and not isinstance(x, np.generic))
 
 
 def namespace(*arrays):
@@ -127,7 +133,9 @@ def namespace(*arrays):
         found = library
     if found is None:
         kinds = ", ".join(type(x).__name__ for x in arrays)
-        raise ArrayError(f"expected an array or a Tensor, got {kinds}; wrap lists and numbers in mv.Tensor(...)")
+        raise ArrayError(
+            f"expected an array or a Tensor, got {kinds}; wrap lists and numbers in mv.Tensor(...)"
+        )
     return found.namespace
 
 

@@ -65,7 +65,9 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
     rng = np.random.default_rng(0) if rng is None else rng
     for x in inputs:
         if not is_array(x) or x.dtype != np.float64:
-            raise TypeError("check_gradient: inputs must be float64 arrays (float32 is too coarse for differences)")
+            raise TypeError(
+                "check_gradient: inputs must be float64 arrays (float32 is too coarse for differences)"
+            )
     leaves = [Tensor(x, requires_grad=True) for x in inputs]
     outputs = _as_list(function(*leaves))
     cotangents = [_like(rng.standard_normal(y.shape), y.data) for y in outputs]

@@ -142,9 +142,13 @@ class StrictNamespace(types.ModuleType):
             return StrictNamespace(value, full + ".")
         if isinstance(value, type) or not callable(value):
             return value
-        if name in ("asarray", "array", "ascontiguousarray"):  # cupy.asarray takes host arrays: an explicit move
-            return lambda x, *a, **k: (
-                StrictArray(value(x.host if isinstance(x, StrictArray) else _to_host(x), *a, **k))
+        if name in (
+            "asarray",
+            "array",
+            "ascontiguousarray",
+        ):  # cupy.asarray takes host arrays: an explicit move
+            return lambda x, *a, **k: StrictArray(
+                value(x.host if isinstance(x, StrictArray) else _to_host(x), *a, **k)
             )
         return _lifted(value, full, NAMES)
 

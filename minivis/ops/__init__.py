@@ -1,3 +1,4 @@
+# ruff: noqa: F403 (the flat list of ops is the purpose of this file)
 """Differentiable ops on Tensors and arrays, flat: ``mv.ops.softmax(x)``. One idea a file.
 
 Not here: anything that owns parameters (nn/).
@@ -5,6 +6,7 @@ Not here: anything that owns parameters (nn/).
 
 from minivis.ops import operators  # noqa: F401 (binds Tensor's operators)
 from minivis.ops.attention import *
+from minivis.ops.conv import *
 from minivis.ops.elementwise import *
 from minivis.ops.index import *
 from minivis.ops.linalg import *

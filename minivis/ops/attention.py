@@ -10,15 +10,18 @@ from minivis.backend import is_array, namespace
 from minivis.ops.elementwise import mul, where
 from minivis.ops.linalg import matmul
 from minivis.ops.normalize import dropout
+from minivis.ops.shape import transpose
 from minivis.ops.softmax import softmax
 
 __all__ = ["attention_composed", "attention_weights", "scaled_dot_product_attention"]
 
 
-def _check(q, k, v):
+def _check(name, q, k, v, mask):
+    if mask is not None and mask.dtype != bool:
+        raise TypeError(f"{name}: mask must be boolean, True = may be attended, got {mask.dtype.name}")
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ValueError(
-            "scaled_dot_product_attention: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
+            f"{name}: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
             f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
         )
 
@@ -26,10 +29,6 @@ def _check(q, k, v):
 def _allowed(xp, q, k, mask, is_causal):
     """The boolean mask of the pairs that may attend, or None where all may."""
     n, m = q.shape[-2], k.shape[-2]
-    if mask is not None and mask.dtype != bool:
-        raise TypeError(
-            f"scaled_dot_product_attention: mask must be boolean, True = may be attended, got {mask.dtype.name}"
-        )
     if not is_causal:
         return mask
     causal = xp.arange(n)[:, None] >= xp.arange(m)[None, :]  # query i sees keys 0..i
@@ -41,7 +40,9 @@ def _masked_softmax(xp, scores, allowed):
     if allowed is not None:
         scores = xp.where(allowed, scores, -math.inf)
         highest = scores.max(axis=-1, keepdims=True)
-        scores -= xp.where(highest == -math.inf, 0, highest).astype(scores.dtype)  # an empty row: -inf - (-inf) is NaN
+        scores -= xp.where(highest == -math.inf, 0, highest).astype(
+            scores.dtype
+        )  # an empty row: -inf - (-inf) is NaN
     else:
         scores -= scores.max(axis=-1, keepdims=True)
     xp.exp(scores, out=scores)
@@ -83,13 +84,16 @@ def attention_weights(q, k, mask=None, *, is_causal=False):
     array([[0.5, 0.5]])
     """
     q, k = (x.data if isinstance(x, Tensor) else x for x in (q, k))
-    _check(q, k, k)
+    _check("attention_weights", q, k, k, mask)
     xp = namespace(q, k, mask)
     scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)
     return _masked_softmax(xp, scores, _allowed(xp, q, k, mask, is_causal))
 
 
-def scaled_dot_product_attention(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None):
+@primitive
+def scaled_dot_product_attention(
+    q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
+):
     """Each query gathers the values, weighted by how well its key fits.
 
     .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big) V
@@ -143,37 +147,31 @@ def scaled_dot_product_attention(q, k, v, mask=None, *, is_causal=False, dropout
     """
     if empty not in ("zero", "error"):
         raise ValueError(f'scaled_dot_product_attention: empty must be "zero" or "error", got {empty!r}')
-    mask = mask.data if isinstance(mask, Tensor) else mask
-    if empty == "error" and mask is not None:
-        arrays = [x.data if isinstance(x, Tensor) else x for x in (q, k)]
-        if not bool(_allowed(namespace(*arrays), *arrays, mask, is_causal).any(axis=-1).all()):
-            raise ValueError(
-                f"scaled_dot_product_attention: a query has nothing to attend to (mask: {tuple(mask.shape)})"
-            )
-    if dropout_p:
-        return attention_composed(q, k, v, mask, is_causal=is_causal, dropout_p=dropout_p, rng=rng)
-    return _attention(q, k, v, mask, is_causal)
-
-
-@primitive
-def _attention(q, k, v, mask, is_causal):
-    """`scaled_dot_product_attention` in one piece: the scores are made once and become the weights in place."""
-    _check(q, k, v)
+    _check("scaled_dot_product_attention", q, k, v, mask)
     xp = namespace(q, k, v, mask)
     scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
     allowed = _allowed(xp, q, k, mask, is_causal)
+    if empty == "error" and allowed is not None and not bool(allowed.any(axis=-1).all()):
+        raise ValueError(
+            f"scaled_dot_product_attention: a query has nothing to attend to (mask: {tuple(mask.shape)})"
+        )
     scores = (q * scale) @ k.swapaxes(-1, -2)  # (..., N, M)
     weights = _masked_softmax(xp, scores, allowed) if scores.size else scores
+    kept, drop = weights, None
+    if dropout_p:
+        kept, drop = dropout.raw(weights, dropout_p, rng=rng)
 
     def vjp(g):
-        g_v = unbroadcast(weights.swapaxes(-1, -2) @ g, v)
+        g_v = unbroadcast(kept.swapaxes(-1, -2) @ g, v)
         g_scores = g @ v.swapaxes(-1, -2)
+        if drop is not None:
+            (g_scores,) = drop(g_scores)
         g_scores *= weights
         g_scores -= weights * g_scores.sum(axis=-1, keepdims=True)  # as in softmax; masked pairs stay 0
         g_scores *= scale
         return unbroadcast(g_scores @ k, q), unbroadcast(g_scores.swapaxes(-1, -2) @ q, k), g_v
 
-    return weights @ v, vjp
+    return kept @ v, vjp
 
 
 def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rng=None):
@@ -208,11 +206,11 @@ def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rn
     >>> attention_composed(np.zeros((1, 4)), np.zeros((2, 4)), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    _check(q, k, v)
+    _check("attention_composed", q, k, v, mask)
     arrays = [x.data if isinstance(x, Tensor) else x for x in (q, k, v)]
     xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
     axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
-    scores = matmul(mul(q, 1 / math.sqrt(q.shape[-1])), k.transpose(axes))
+    scores = matmul(mul(q, 1 / math.sqrt(q.shape[-1])), transpose(k, axes))
     allowed = _allowed(xp, *arrays[:2], mask, is_causal)
     if allowed is None:
         weights = softmax(scores, axis=-1)

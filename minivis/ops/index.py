@@ -39,7 +39,9 @@ def _host_checked(x, index):
     parts = index if isinstance(index, tuple) else (index,)
     parts = [i.data if isinstance(i, Tensor) else np.asarray(i) if isinstance(i, list) else i for i in parts]
     parts = [i.astype(np.intp) if is_array(i) and i.size == 0 and i.dtype.kind == "f" else i for i in parts]
-    taken = builtins.sum(i.ndim if is_array(i) and i.dtype == bool else i is not None and i is not Ellipsis for i in parts)
+    taken = builtins.sum(
+        i.ndim if is_array(i) and i.dtype == bool else i is not None and i is not Ellipsis for i in parts
+    )
     axis = 0
     for i in parts:
         if i is Ellipsis:
@@ -199,7 +201,9 @@ def _along(xp, indices, axis, shape):
             raise ValueError(
                 f"x and indices must agree but for axis {axis} (x: {tuple(shape)}, indices: {tuple(indices.shape)})"
             )
-    straight = [xp.arange(n).reshape([-1 if b == a else 1 for b in range(len(shape))]) for a, n in enumerate(shape)]
+    straight = [
+        xp.arange(n).reshape([-1 if b == a else 1 for b in range(len(shape))]) for a, n in enumerate(shape)
+    ]
     straight[axis] = indices
     return tuple(straight)
 
@@ -278,7 +282,13 @@ def embedding(indices, weight):
     array([[3., 4.],
            [1., 2.]])
     """
-    indices = indices.data if isinstance(indices, Tensor) else np.asarray(indices) if isinstance(indices, list) else indices
+    indices = (
+        indices.data
+        if isinstance(indices, Tensor)
+        else np.asarray(indices)
+        if isinstance(indices, list)
+        else indices
+    )
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must be (K, D) (weight: {tuple(weight.shape)})")
     check_range("embedding", "indices", indices, weight.shape[0], low=0)

@@ -100,7 +100,9 @@ def einsum(subscripts, *operands):
     for part, x in zip(parts, operands, strict=False):
         for letter, n in zip(part, x.shape, strict=False):
             if sizes.setdefault(letter, n) != n:
-                raise ValueError(f"einsum: {letter} is both {sizes[letter]} and {n} {_shapes(parts, operands)}")
+                raise ValueError(
+                    f"einsum: {letter} is both {sizes[letter]} and {n} {_shapes(parts, operands)}"
+                )
     if len(parts) != len(operands) or any(len(p) != x.ndim for p, x in zip(parts, operands, strict=True)):
         raise ValueError(f"einsum: {subscripts!r} does not fit the operands {_shapes(parts, operands)}")
     if not set(output) <= set("".join(parts)):
@@ -127,7 +129,8 @@ def _einsum(operands, parts, output):
             cotangent = xp.einsum(f"{letters}->{known}", *arrays, optimize=True)
             # a letter that only this operand has was summed away: its cotangent repeats along it
             cotangent = xp.broadcast_to(
-                cotangent.reshape([n if a in known else 1 for a, n in zip(part, x.shape, strict=True)]), x.shape
+                cotangent.reshape([n if a in known else 1 for a, n in zip(part, x.shape, strict=True)]),
+                x.shape,
             )
             cotangents.append(cotangent.astype(x.dtype, copy=False))
         return (cotangents,)
@@ -176,7 +179,9 @@ def linear(x, weight, bias=None):
             f"weight: {tuple(weight.shape)})"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"linear: bias must be (out,) (bias: {tuple(bias.shape)}, weight: {tuple(weight.shape)})")
+        raise ValueError(
+            f"linear: bias must be (out,) (bias: {tuple(bias.shape)}, weight: {tuple(weight.shape)})"
+        )
     rows = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
     out = rows @ weight.T
     if bias is not None:

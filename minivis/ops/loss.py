@@ -90,8 +90,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     label = xp.where(counted, target, 0)[:, None]  # (B, 1, ...)
     shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-    column = (1, -1, *[1] * (logits.ndim - 2))
-    w = xp.ones(column, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False).reshape(column)
+    w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
+    w = w.reshape(1, classes, *[1] * (logits.ndim - 2))
     w_label = (xp.take(w.reshape(-1), label[:, 0]) * counted).astype(logits.dtype)  # (B, ...)
     smooth = label_smoothing / classes
     loss = -(1 - label_smoothing) * w_label * xp.take_along_axis(log_p, label, axis=1)[:, 0]
@@ -100,9 +100,13 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     if reduction == "mean":
         total = w_label.sum()
         if not float(total) and not loss.size:
-            raise ValueError(f"cross_entropy: the mean over an empty batch is not defined (logits: {tuple(logits.shape)})")
+            raise ValueError(
+                f"cross_entropy: the mean over an empty batch is not defined (logits: {tuple(logits.shape)})"
+            )
         if not bool(counted.any()):
-            raise ValueError(f"cross_entropy: every target is ignore_index={ignore_index}, the mean is not defined")
+            raise ValueError(
+                f"cross_entropy: every target is ignore_index={ignore_index}, the mean is not defined"
+            )
         out, factor = loss.sum() / total, 1 / total
     else:
         out, factor = _reduce("cross_entropy", loss, reduction)
@@ -309,4 +313,6 @@ def mse_loss(prediction, target, reduction="mean"):
 
 def _both(g, prediction, target):
     """The cotangents of a prediction and of its target, each in its own dtype; an integer target has none."""
-    return g.astype(prediction.dtype, copy=False), -g.astype(target.dtype) if target.dtype.kind == "f" else None
+    return g.astype(prediction.dtype, copy=False), -g.astype(
+        target.dtype
+    ) if target.dtype.kind == "f" else None

@@ -95,7 +95,9 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     xp = namespace(x, weight, bias)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
-        raise ValueError(f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})")
+        raise ValueError(
+            f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
+        )
     _check_affine("layer_norm", shape, weight=weight, bias=bias)
     axes = tuple(range(x.ndim - len(shape), x.ndim))
     xhat, _, vjp_xhat = _standardize(xp, x, axes, eps)
@@ -145,7 +147,9 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     """
     xp = namespace(x, weight, bias)
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups or not math.prod(x.shape[1:]):
-        raise ValueError(f"group_norm: {num_groups} groups do not divide C of x (B, C, ...) (x: {tuple(x.shape)})")
+        raise ValueError(
+            f"group_norm: {num_groups} groups do not divide C of x (B, C, ...) (x: {tuple(x.shape)})"
+        )
     _check_affine("group_norm", x.shape[1:2], weight=weight, bias=bias)
     groups = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
     xhat, _, vjp_groups = _standardize(xp, groups, (2,), eps)
@@ -213,13 +217,20 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must be (B, C, ...) (x: {tuple(x.shape)})")
     _check_affine(
-        "batch_norm", x.shape[1:2], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+        "batch_norm",
+        x.shape[1:2],
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
     )
     axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
     n = math.prod(x.shape[a] for a in axes)
     if training:
         if n < 2:
-            raise ValueError(f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})")
+            raise ValueError(
+                f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})"
+            )
         xhat, variance, vjp_xhat = _standardize(xp, x, axes, eps)
         if running_mean is not None:
             running_mean += momentum * (x.mean(axis=axes) - running_mean)
@@ -279,7 +290,9 @@ def normalize(x, p=2.0, axis=1, eps=1e-12):
     """
     xp = namespace(x)
     if not -x.ndim <= axis < x.ndim or p < 1:
-        raise ValueError(f"normalize: needs an axis of x and p of at least 1 (x: {tuple(x.shape)}, axis {axis}, p {p})")
+        raise ValueError(
+            f"normalize: needs an axis of x and p of at least 1 (x: {tuple(x.shape)}, axis {axis}, p {p})"
+        )
     magnitude = xp.abs(x)
     norm = (magnitude**p).sum(axis=axis, keepdims=True) ** (1 / p)
     length = xp.maximum(norm, eps).astype(x.dtype, copy=False)
@@ -335,7 +348,9 @@ def dropout(x, p=0.5, training=True, *, rng=None):
     if not training or p == 0:
         return x, lambda g: (g,)
     if rng is None:
-        raise ValueError("dropout: pass rng, a numpy.random.Generator, for example numpy.random.default_rng(0)")
+        raise ValueError(
+            "dropout: pass rng, a numpy.random.Generator, for example numpy.random.default_rng(0)"
+        )
     keep = rng.random(x.shape, dtype="float32") >= p if p < 1 else rng.random(x.shape, dtype="float32") > 1
     factor = xp.asarray(keep).astype(x.dtype) * (1 / (1 - p) if p < 1 else 0.0)
     return x * factor, lambda g: (g * factor,)

@@ -16,7 +16,9 @@ def _swapped(op):
 
 def _varargs(op):
     """``x.reshape(2, 3)`` as well as ``x.reshape((2, 3))``, as NumPy has it."""
-    return lambda self, *args: op(self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args or None)
+    return lambda self, *args: op(
+        self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args or None
+    )
 
 
 @primitive

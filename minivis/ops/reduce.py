@@ -11,12 +11,14 @@ from minivis.backend import namespace
 __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
 
 
-def _axes(x, axis):
+def _axes(name, x, axis):
     """The axes as a tuple of non-negative int; None means all. Refuses axes that are not there or repeat."""
     wanted = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in wanted)
     if len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
-        raise ValueError(f"axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
+        raise ValueError(
+            f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
+        )
     return axes
 
 
@@ -65,7 +67,7 @@ def sum(x, axis=None, keepdims=False):
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([4., 6.])
     """
-    xp, axes = namespace(x), _axes(x, axis)
+    xp, axes = namespace(x), _axes("sum", x, axis)
     return x.sum(axis=axes, keepdims=keepdims), lambda g: (_spread(xp, g, x, axes),)
 
 
@@ -100,7 +102,7 @@ def mean(x, axis=None, keepdims=False):
     >>> mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([2., 3.])
     """
-    xp, axes = namespace(x), _axes(x, axis)
+    xp, axes = namespace(x), _axes("mean", x, axis)
     n = _count(x, axes)
     if not n:
         raise ValueError(f"mean: there is nothing to average along axis {axis} (x: {tuple(x.shape)})")
@@ -144,7 +146,7 @@ def var(x, axis=None, *, correction=1, keepdims=False):
     >>> float(var(np.array([1.0, 3.0]))), float(var(np.array([1.0, 3.0]), correction=0))
     (2.0, 1.0)
     """
-    axes = _axes(x, axis)
+    axes = _axes("var", x, axis)
     xp, n = namespace(x), _count(x, axes) - correction
     if n <= 0:
         raise ValueError(
@@ -157,11 +159,11 @@ def var(x, axis=None, *, correction=1, keepdims=False):
 
 def _extremum(name, x, axis, keepdims):
     """Shared by max and min: the gradient goes to the first of equal elements, so that its sum is kept."""
-    xp, axes = namespace(x), _axes(x, axis)
+    xp, axes = namespace(x), _axes(name, x, axis)
     if not _count(x, axes):
         raise ValueError(f"{name}: nothing to choose from along axis {axis} (x: {tuple(x.shape)})")
     kept = [a for a in range(x.ndim) if a not in axes]
-    rows = x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), -1)  # (kept..., n)
+    rows = x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), _count(x, axes))  # (kept..., n)
     at = xp.expand_dims(getattr(rows, "arg" + name)(axis=-1), -1)
     shape = [1 if a in axes else n for a, n in enumerate(x.shape)] if keepdims else [x.shape[a] for a in kept]
 
@@ -269,7 +271,7 @@ def logsumexp(x, axis, keepdims=False):
     >>> logsumexp(np.array([1000.0, 1000.0]), axis=0).round(3)
     np.float64(1000.693)
     """
-    xp, axes = namespace(x), _axes(x, axis)
+    xp, axes = namespace(x), _axes("logsumexp", x, axis)
     if not _count(x, axes):
         raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
     m = x.max(axis=axes, keepdims=True)
@@ -307,6 +309,11 @@ def argmax(x, axis=None, keepdims=False):
     ndarray of int64
         Indices along ``axis``.
 
+    Raises
+    ------
+    ValueError
+        If the axis is not there, or there is nothing to choose from.
+
     Examples
     --------
     >>> import numpy as np
@@ -314,8 +321,9 @@ def argmax(x, axis=None, keepdims=False):
     array([1, 0])
     """
     x = _data(x)
-    namespace(x)
-    return x.argmax(axis=axis, keepdims=keepdims)
+    if not _count(x, _axes("argmax", x, axis)):
+        raise ValueError(f"argmax: nothing to choose from along axis {axis} (x: {tuple(x.shape)})")
+    return namespace(x).argmax(x, axis=axis, keepdims=keepdims)
 
 
 def argsort(x, axis=-1, descending=False, stable=True):
@@ -337,6 +345,11 @@ def argsort(x, axis=-1, descending=False, stable=True):
     ndarray of int64
         Shape of ``x``.
 
+    Raises
+    ------
+    ValueError
+        If the axis is not there.
+
     Examples
     --------
     >>> import numpy as np
@@ -345,6 +358,7 @@ def argsort(x, axis=-1, descending=False, stable=True):
     """
     x = _data(x)
     xp = namespace(x)
+    (axis,) = _axes("argsort", x, axis)
     kind = "stable" if stable else None
     if not descending:
         return xp.argsort(x, axis=axis, kind=kind)
@@ -385,7 +399,7 @@ def topk(x, k, axis=-1, largest=True):
     """
     x = _data(x)
     xp = namespace(x)
-    (axis,) = _axes(x, axis)
+    (axis,) = _axes("topk", x, axis)
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: k={k} does not fit an axis of length {x.shape[axis]} (x: {tuple(x.shape)})")
     at = argsort(x, axis=axis, descending=largest)[(slice(None),) * axis + (slice(k),)]

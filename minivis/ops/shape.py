@@ -278,7 +278,9 @@ def stack(arrays, axis=0):
     xp = namespace(*arrays)
     dtypes = [x.dtype for x in arrays]
     out = xp.stack(arrays, axis)
-    return out, lambda g: ([part.astype(d, copy=False) for part, d in zip(xp.moveaxis(g, axis, 0), dtypes, strict=True)],)
+    return out, lambda g: (
+        [part.astype(d, copy=False) for part, d in zip(xp.moveaxis(g, axis, 0), dtypes, strict=True)],
+    )
 
 
 def split(x, indices_or_sections, axis=0):
@@ -319,7 +321,9 @@ def split(x, indices_or_sections, axis=0):
     if isinstance(indices_or_sections, int):
         parts = indices_or_sections
         if parts < 1 or n % parts:
-            raise ValueError(f"split: {parts} equal parts do not fit an axis of length {n} (x: {tuple(x.shape)})")
+            raise ValueError(
+                f"split: {parts} equal parts do not fit an axis of length {n} (x: {tuple(x.shape)})"
+            )
         cuts = [n // parts * i for i in range(1, parts)]
     else:
         cuts = list(indices_or_sections)

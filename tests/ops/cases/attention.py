@@ -34,11 +34,27 @@ CASES = [
 BAD = {"q": normal(3, 4), "k": normal(5, 3), "v": normal(5, 2)}
 ERRORS = [
     error("scaled_dot_product_attention", ValueError, "share d, k and v", **BAD),
-    error("scaled_dot_product_attention", ValueError, "share d, k and v", q=normal(3, 4), k=normal(5, 4), v=normal(4, 2)),
+    error(
+        "scaled_dot_product_attention",
+        ValueError,
+        "share d, k and v",
+        q=normal(3, 4),
+        k=normal(5, 4),
+        v=normal(4, 2),
+    ),
     error("scaled_dot_product_attention", TypeError, "mask must be boolean", **CROSS, mask=normal(3, 5)),
     error("scaled_dot_product_attention", ValueError, "could not be broadcast", **CROSS, mask=booleans(4, 5)),
-    error("scaled_dot_product_attention", ValueError, "nothing to attend to", **CROSS, mask=SOME_EMPTY, empty="error"),
-    error("scaled_dot_product_attention", ValueError, 'empty must be "zero" or "error"', **CROSS, empty="nan"),
+    error(
+        "scaled_dot_product_attention",
+        ValueError,
+        "nothing to attend to",
+        **CROSS,
+        mask=SOME_EMPTY,
+        empty="error",
+    ),
+    error(
+        "scaled_dot_product_attention", ValueError, 'empty must be "zero" or "error"', **CROSS, empty="nan"
+    ),
     error("attention_composed", ValueError, "share d, k and v", **BAD),
     error("attention_weights", ValueError, "share d, k and v", q=normal(3, 4), k=normal(5, 3)),
 ]

@@ -65,7 +65,9 @@ ERRORS = [
     ),
     error("pow", ValueError, "could not be broadcast", x=positive(2, 3), exponent=normal(4)),
     error("where", ValueError, "could not be broadcast", condition=booleans(2, 3), x=normal(4), y=normal(4)),
-    error("where", TypeError, "condition must be boolean", condition=constant([0, 1]), x=normal(2), y=normal(2)),
+    error(
+        "where", TypeError, "condition must be boolean", condition=constant([0, 1]), x=normal(2), y=normal(2)
+    ),
     error("gelu", ValueError, 'approximate must be "none"', x=normal(2), approximate="sigmoid"),
     error("clip", ValueError, "give min, max or both", x=normal(2)),
 ]

@@ -24,15 +24,34 @@ CASES = [
 
 ERRORS = [
     error("getitem", IndexError, "out of bounds", x=normal(4, 3), index=4),
-    error("getitem", IndexError, "index 4 in index is out of range for 4", x=normal(4, 3), index=constant([0, 4])),
-    error("take", IndexError, "index -5 in indices is out of range for 4", x=normal(4, 3), indices=constant([-5])),
+    error(
+        "getitem",
+        IndexError,
+        "index 4 in index is out of range for 4",
+        x=normal(4, 3),
+        index=constant([0, 4]),
+    ),
+    error(
+        "take",
+        IndexError,
+        "index -5 in indices is out of range for 4",
+        x=normal(4, 3),
+        indices=constant([-5]),
+    ),
     error("take", TypeError, "indices must be integers", x=normal(4, 3), indices=normal(2)),
     error("take", ValueError, "axis 2 does not fit", x=normal(4, 3), indices=constant([0]), axis=2),
     error("take_along_axis", IndexError, "out of range for 3", x=normal(4, 3), indices=constant([[3]] * 4)),
     error("take_along_axis", ValueError, "must agree but for axis", x=normal(4, 3), indices=constant([[1]])),
     error("take_along_axis", ValueError, "equal numbers of axes", x=normal(4, 3), indices=constant([1])),
     error("scatter_add", IndexError, "out of range", x=normal(4), indices=constant([4]), values=normal(1)),
-    error("scatter_add", ValueError, "values must have shape (1,)", x=normal(4), indices=constant([0]), values=normal(2)),
+    error(
+        "scatter_add",
+        ValueError,
+        "values must have shape (1,)",
+        x=normal(4),
+        indices=constant([0]),
+        values=normal(2),
+    ),
     error("embedding", IndexError, "index -1 in indices", indices=constant([-1]), weight=normal(5, 3)),
     error("embedding", ValueError, "weight must be (K, D)", indices=constant([1]), weight=normal(5)),
 ]

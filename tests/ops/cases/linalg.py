@@ -23,13 +23,39 @@ CASES = [
 ]
 
 ERRORS = [
-    error("matmul", ValueError, "inner lengths differ (x: (3, 4), y: (5, 4))", x=normal(3, 4), y=normal(5, 4)),
+    error(
+        "matmul", ValueError, "inner lengths differ (x: (3, 4), y: (5, 4))", x=normal(3, 4), y=normal(5, 4)
+    ),
     error("matmul", ValueError, "inner lengths differ", x=normal(), y=normal(5, 4)),
     error("matmul", ValueError, "broadcast", x=normal(2, 3, 4), y=normal(3, 4, 5)),
-    error("einsum", ValueError, "j is both 3 and 4", subscripts="ij,jk->ik", operands=several(normal(2, 3), normal(4, 5))),
-    error("einsum", ValueError, "must name its output", subscripts="ij,jk", operands=several(normal(2, 3), normal(3, 5))),
-    error("einsum", ValueError, "does not fit the operands", subscripts="ij->i", operands=several(normal(2, 3, 4))),
-    error("einsum", ValueError, "output letter that no operand has", subscripts="ij->k", operands=several(normal(2, 3))),
+    error(
+        "einsum",
+        ValueError,
+        "j is both 3 and 4",
+        subscripts="ij,jk->ik",
+        operands=several(normal(2, 3), normal(4, 5)),
+    ),
+    error(
+        "einsum",
+        ValueError,
+        "must name its output",
+        subscripts="ij,jk",
+        operands=several(normal(2, 3), normal(3, 5)),
+    ),
+    error(
+        "einsum",
+        ValueError,
+        "does not fit the operands",
+        subscripts="ij->i",
+        operands=several(normal(2, 3, 4)),
+    ),
+    error(
+        "einsum",
+        ValueError,
+        "output letter that no operand has",
+        subscripts="ij->k",
+        operands=several(normal(2, 3)),
+    ),
     error("linear", ValueError, "the last axis of x must match in", x=normal(3, 4), weight=normal(4, 5)),
     error("linear", ValueError, "bias must be (out,)", x=normal(3, 4), weight=normal(5, 4), bias=normal(4)),
 ]

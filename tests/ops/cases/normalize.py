@@ -6,7 +6,14 @@ from tests.ops.cases import case, constant, error, normal, positive
 
 CASES = [
     case("layer_norm", x=normal(3, 5), normalized_shape=5, weight=normal(5), bias=normal(5)),
-    case("layer_norm", x=normal(2, 3, 4), normalized_shape=(3, 4), weight=normal(3, 4), bias=normal(3, 4), eps=1e-6),
+    case(
+        "layer_norm",
+        x=normal(2, 3, 4),
+        normalized_shape=(3, 4),
+        weight=normal(3, 4),
+        bias=normal(3, 4),
+        eps=1e-6,
+    ),
     case("layer_norm", x=normal(2, 3, 4), normalized_shape=(4,)),
     case("layer_norm", x=normal(3, 5), normalized_shape=5, weight=normal(5)),
     case("layer_norm", x=normal(0, 5), normalized_shape=5, weight=normal(5), bias=normal(5)),
@@ -31,7 +38,9 @@ CASES = [
         weight=normal(2),
         bias=normal(2),
     ),
-    case("batch_norm", x=normal(0, 2, 5), running_mean=constant([0.5, -1.0]), running_var=constant([2.0, 0.3])),
+    case(
+        "batch_norm", x=normal(0, 2, 5), running_mean=constant([0.5, -1.0]), running_var=constant([2.0, 0.3])
+    ),
     case("normalize", x=normal(3, 5)),
     case("normalize", x=normal(3, 5, 2), axis=-1),
     case("normalize", x=positive(3, 5), p=3.0, axis=0),
@@ -42,11 +51,22 @@ CASES = [
 ]
 
 ERRORS = [
-    error("layer_norm", ValueError, "x must end in normalized_shape (4,)", x=normal(2, 3), normalized_shape=4),
-    error("layer_norm", ValueError, "weight must have shape (3,)", x=normal(2, 3), normalized_shape=3, weight=normal(2)),
+    error(
+        "layer_norm", ValueError, "x must end in normalized_shape (4,)", x=normal(2, 3), normalized_shape=4
+    ),
+    error(
+        "layer_norm",
+        ValueError,
+        "weight must have shape (3,)",
+        x=normal(2, 3),
+        normalized_shape=3,
+        weight=normal(2),
+    ),
     error("layer_norm", ValueError, "not empty", x=normal(2, 0), normalized_shape=0),
     error("group_norm", ValueError, "4 groups do not divide", x=normal(2, 6, 3), num_groups=4),
-    error("group_norm", ValueError, "bias must have shape (6,)", x=normal(2, 6, 3), num_groups=2, bias=normal(3)),
+    error(
+        "group_norm", ValueError, "bias must have shape (6,)", x=normal(2, 6, 3), num_groups=2, bias=normal(3)
+    ),
     error(
         "batch_norm",
         ValueError,
@@ -57,8 +77,17 @@ ERRORS = [
         training=True,
     ),
     error("batch_norm", ValueError, "evaluation needs", x=normal(2, 3), running_mean=None, running_var=None),
-    error("batch_norm", ValueError, "x must be (B, C, ...)", x=normal(2), running_mean=None, running_var=None),
-    error("batch_norm", ValueError, "running_mean must have shape (3,)", x=normal(2, 3), running_mean=normal(2), running_var=normal(3)),
+    error(
+        "batch_norm", ValueError, "x must be (B, C, ...)", x=normal(2), running_mean=None, running_var=None
+    ),
+    error(
+        "batch_norm",
+        ValueError,
+        "running_mean must have shape (3,)",
+        x=normal(2, 3),
+        running_mean=normal(2),
+        running_var=normal(3),
+    ),
     error("normalize", ValueError, "needs an axis of x", x=normal(3)),
     error("normalize", ValueError, "needs an axis of x", x=normal(3, 2), p=0.5),
     error("dropout", ValueError, "p must be a probability", x=normal(3), p=1.5),

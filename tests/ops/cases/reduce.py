@@ -1,7 +1,5 @@
 """Rows for minivis/ops/reduce.py."""
 
-import numpy as np
-
 from tests.ops.cases import case, constant, distinct, error, normal
 
 CASES = [
@@ -42,7 +40,8 @@ ERRORS = [
     error("max", ValueError, "nothing to choose from", x=normal(0, 3), axis=0),
     error("min", ValueError, "nothing to choose from", x=normal(0, 3)),
     error("logsumexp", ValueError, "nothing to sum", x=normal(0, 3), axis=0),
+    error("argmax", ValueError, "nothing to choose from", x=normal(0, 3)),
     error("topk", ValueError, "k=4 does not fit an axis of length 3", x=normal(2, 3), k=4),
-    error("argsort", ValueError, "axis 5", x=normal(2, 3), axis=5),
-    error("argmax", ValueError, "axis 5", x=constant(np.zeros((2, 3))), axis=5),
+    error("argsort", ValueError, "axis 5 does not fit", x=normal(2, 3), axis=5),
+    error("argmax", ValueError, "axis 5 does not fit", x=normal(2, 3), axis=5),
 ]

@@ -38,7 +38,7 @@ CASES = [
 
 ERRORS = [
     error("reshape", ValueError, "cannot reshape", x=normal(2, 3), shape=(4, 2)),
-    error("transpose", ValueError, "axes", x=normal(2, 3), axes=(0, 0)),
+    error("transpose", ValueError, "axis", x=normal(2, 3), axes=(0, 0)),
     error("moveaxis", ValueError, "out of bounds", x=normal(2, 3), source=2, destination=0),
     error("expand_dims", ValueError, "out of bounds", x=normal(2, 3), axis=4),
     error("squeeze", ValueError, "not equal to one", x=normal(2, 3), axis=0),
@@ -47,7 +47,13 @@ ERRORS = [
     error("concatenate", ValueError, "dimensions", arrays=several(normal(2, 3), normal(3, 2)), axis=0),
     error("stack", ValueError, "the list of arrays is empty", arrays=[]),
     error("stack", ValueError, "same shape", arrays=several(normal(2, 3), normal(3, 2))),
-    error("split", ValueError, "4 equal parts do not fit an axis of length 6", x=normal(6, 2), indices_or_sections=4),
+    error(
+        "split",
+        ValueError,
+        "4 equal parts do not fit an axis of length 6",
+        x=normal(6, 2),
+        indices_or_sections=4,
+    ),
     error("split", ValueError, "axis 2 does not fit", x=normal(6, 2), indices_or_sections=2, axis=2),
     error("pad", ValueError, "negative", x=normal(2, 3), pad_width=-1),
     error("roll", ValueError, "out of bounds", x=normal(2, 3), shift=1, axis=2),

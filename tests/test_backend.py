@@ -1,0 +1,60 @@
+"""Which library an array belongs to, and moving between devices. The pretend GPU stands in for a real one.
+
+Not here: CuPy itself; `pytest -m gpu` runs the ops on it (tests/ops).
+"""
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import backend
+from tests import strict
+
+strict.install()
+
+
+def test_the_array_decides():
+    assert backend.namespace(np.ones(2)) is np
+    assert backend.namespace(None, 2.0, np.ones(2)) is np
+    assert backend.is_array(np.ones(2))
+    assert not backend.is_array(np.float64(2))
+    assert not backend.is_array([1.0])
+    x = mv.to_device(np.ones(2), "strict")
+    assert backend.device_of(x) == "strict"
+
+
+def test_moving_there_and_back():
+    x = mv.Tensor(np.arange(3.0), requires_grad=True)
+    there = mv.to_device(x, "strict")
+    assert there.device == "strict"
+    assert there.requires_grad
+    assert mv.to_device(x, "cpu") is x
+    np.testing.assert_array_equal(mv.to_numpy(there), x.data)
+    np.testing.assert_array_equal(mv.to_numpy(mv.to_device(there, "cpu")), x.data)
+    (there * there).sum().backward()
+    assert backend.device_of(there.grad) == "strict"
+    np.testing.assert_array_equal(mv.to_numpy(there.grad), 2 * x.data)
+
+
+def test_mixed_devices_are_refused_by_name():
+    x, y = mv.Tensor(np.ones(3)), mv.to_device(np.ones(3), "strict")
+    with pytest.raises(TypeError, match=r"^add: arrays on different devices: .*cpu and .*strict; move them"):
+        x + mv.Tensor(y)
+
+
+def test_unknown_devices_and_missing_gpus_say_what_to_do():
+    with pytest.raises(ValueError, match="unknown device 'tpu'; known are cpu, gpu"):
+        mv.to_device(np.ones(2), "tpu")
+    if not backend.available("gpu"):
+        with pytest.raises(RuntimeError, match="minivis doctor"):
+            mv.to_device(np.ones(2), "gpu")
+
+
+def test_scatter_add_counts_repeated_indices():
+    out = np.zeros(3)
+    backend.scatter_add(out, np.array([0, 0, 2]), np.array([1.0, 2.0, 3.0]))
+    assert out.tolist() == [3, 0, 3]
+
+
+def test_erf_keeps_the_dtype():
+    assert backend.erf(np.ones(2, np.float32)).dtype == np.float32
