@@ -4,6 +4,7 @@ Not here: what the code computes.
 """
 
 import ast
+import doctest
 import json
 import re
 import subprocess
@@ -11,9 +12,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
+
+import minivis
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -283,14 +287,43 @@ def test_an_output_left_in_a_notebook_is_found():
 
 
 def test_the_version_stands_in_one_place():
-    import minivis
-
     assert "version" not in PROJECT and PROJECT["dynamic"] == ["version"]
     places = [p.name for p in tracked() if p.suffix in {".py", ".toml", ".yml"} and re.search(
         rf'(?im)^_*version_*\s*[=:]\s*"?{re.escape(minivis.__version__)}', p.read_text(encoding="utf-8"))]  # fmt: skip
     assert places == ["__init__.py"]
     newest = re.search(r"(?m)^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))[1]
     assert minivis.__version__ in newest
+
+
+def test_links_between_documents_resolve():
+    broken = []
+    for path in tracked():
+        if path.suffix == ".md":
+            links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text(encoding="utf-8"))
+            broken += [f"{path.name}: {link}" for link in links if not (path.parent / link).exists()]
+    assert broken == []
+
+
+def test_documents_name_only_make_targets_that_exist():
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    for name in ("CONTRIBUTING.md", ".ci/run", "Makefile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"(?m)(?:^|`|; )make ([a-z-]+)", text)) <= targets, name
+    named = (ROOT / "Makefile").read_text(encoding="utf-8").split(".PHONY:")[1].splitlines()[0].split()
+    assert set(named) <= targets
+
+
+def test_the_op_in_contributing_works():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"(?s)```python\n(@primitive.*?)```", text)[1]
+    scope = {"primitive": minivis.autograd.primitive, "__name__": "contributing"}
+    exec(code, scope)
+    examples = doctest.DocTestFinder(recurse=False).find(scope["square"], "square", globs=scope)
+    (result,) = [doctest.DocTestRunner().run(example) for example in examples]
+    assert (result.failed, result.attempted) == (0, 2)
+    x = minivis.Tensor(np.array([1.0, -3.0]), requires_grad=True)
+    scope["square"](x).backward(np.array([1.0, 10.0]))
+    assert x.grad.tolist() == [2.0, -60.0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
