@@ -1,4 +1,4 @@
-"""The engine: Tensor, primitive, backward, no_grad, debug. The chain rule as a program.
+"""The engine: Tensor, primitive, backward, no_grad. The chain rule as a program.
 
 Not here: any mathematics of a particular op (ops/), the operators of Tensor (ops/operators.py), second derivatives.
 """
@@ -12,11 +12,11 @@ import numpy as np
 
 from minivis import backend
 from minivis.backend import as_array, is_array
+from minivis.debugging import check_backward, check_forward, debug, debugging
 
 __all__ = ["Tensor", "debug", "no_grad", "primitive", "unbroadcast"]
 
 _recording = ContextVar("minivis_recording", default=True)
-_debugging = ContextVar("minivis_debugging", default=False)
 
 
 class Node:
@@ -208,15 +208,15 @@ def primitive(function):
         try:
             if not traced:
                 out = function(*args, **kwargs)[0]
-                return _check_finite(name, out, args) if _debugging.get() else out
+                return check_forward(name, out, inputs) if debugging() else out
             args = [_unwrap(x) for x in args]
             if kwargs:
                 kwargs = {key: _unwrap(x) for key, x in kwargs.items()}
             out, vjp = function(*args, **kwargs)
         except (ValueError, IndexError, TypeError) as error:
             raise _explained(error, name, parameters, inputs) from error
-        if _debugging.get():
-            _check_finite(name, out, args)
+        if debugging():
+            check_forward(name, out, _unwrap(list(inputs)))
         result = Tensor(out)
         if parents and _recording.get() and result.data.dtype.kind == "f":
             result.requires_grad = True
@@ -280,8 +280,8 @@ def backpropagate(root, grad, retain_graph):
             _accumulate_leaf(node, g, id(node) in owned)
             continue
         pulled = node.vjp(g)
-        if _debugging.get():
-            _check_finite_backward(node, g, pulled)
+        if debugging():
+            check_backward(node.op, g, pulled)
         for position, index, parent in node.parents:
             cotangent = _cotangent_for(node, g, pulled, position, index, parent)
             key = id(parent)
@@ -372,51 +372,3 @@ def no_grad():
         yield
     finally:
         _recording.reset(token)
-
-
-@contextmanager
-def debug():
-    """Find the first NaN or inf: inside, every op and every vjp is checked, and the culprit is named with its shapes.
-
-    Raises
-    ------
-    FloatingPointError
-        Where a result or a cotangent is not finite although everything that went in was.
-    """
-    token = _debugging.set(True)
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        _debugging.reset(token)
-
-
-def _finite(x):
-    return not is_array(x) or x.dtype.kind != "f" or bool(backend.namespace(x).isfinite(x).all())
-
-
-def _flat(values):
-    for x in values:
-        if isinstance(x, (list, tuple)):
-            yield from _flat(x)
-        elif is_array(x):
-            yield x
-
-
-def _check_finite(name, out, inputs):
-    if not _finite(out) and all(_finite(x) for x in _flat(inputs)):
-        shapes = ", ".join(backend.describe(x) for x in _flat(inputs))
-        what = "nan" if bool(backend.namespace(out).isnan(out).any()) else "inf"
-        raise FloatingPointError(
-            f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite"
-        )
-    return out
-
-
-def _check_finite_backward(node, g, pulled):
-    for position, cotangent in enumerate(_flat(pulled)):
-        if not _finite(cotangent) and _finite(g):
-            raise FloatingPointError(
-                f"{node.op}: made the first nan or inf (backward), in cotangent {position + 1} of shape "
-                f"{cotangent.shape}, from an incoming cotangent of shape {g.shape}"
-            )

@@ -5,9 +5,11 @@ Not here: anything that owns parameters (nn/).
 """
 
 from minivis.ops import operators  # noqa: F401 (binds Tensor's operators)
+from minivis.ops.activation import *
+from minivis.ops.arithmetic import *
 from minivis.ops.attention import *
 from minivis.ops.conv import *
-from minivis.ops.elementwise import *
+from minivis.ops.functions import *
 from minivis.ops.index import *
 from minivis.ops.linalg import *
 from minivis.ops.loss import *

@@ -7,7 +7,7 @@ import math
 
 from minivis.autograd import Tensor, primitive, unbroadcast
 from minivis.backend import is_array, namespace
-from minivis.ops.elementwise import mul, where
+from minivis.ops.arithmetic import mul, where
 from minivis.ops.linalg import matmul
 from minivis.ops.normalize import dropout
 from minivis.ops.shape import transpose

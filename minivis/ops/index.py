@@ -82,6 +82,7 @@ def getitem(x, index):
 
     Examples
     --------
+    >>> import numpy as np
     >>> getitem(np.array([10.0, 20.0, 30.0]), np.array([2, 0, 2]))
     array([30., 10., 30.])
     """
@@ -126,6 +127,7 @@ def take(x, indices, axis=0):
 
     Examples
     --------
+    >>> import numpy as np
     >>> take(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 1]), axis=0)
     array([[3., 4.],
            [3., 4.]])
@@ -173,6 +175,7 @@ def take_along_axis(x, indices, axis=-1):
 
     Examples
     --------
+    >>> import numpy as np
     >>> take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1], [0]]))
     array([[2.],
            [3.]])
@@ -239,6 +242,7 @@ def scatter_add(x, indices, values, axis=0):
 
     Examples
     --------
+    >>> import numpy as np
     >>> scatter_add(np.zeros(3), np.array([0, 0, 2]), np.array([1.0, 2.0, 5.0]))
     array([3., 0., 5.])
     """
@@ -278,6 +282,7 @@ def embedding(indices, weight):
 
     Examples
     --------
+    >>> import numpy as np
     >>> embedding(np.array([1, 0]), np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([[3., 4.],
            [1., 2.]])

@@ -40,6 +40,7 @@ def matmul(x, y):
 
     Examples
     --------
+    >>> import numpy as np
     >>> matmul(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
     array([[11.]])
     """
@@ -87,6 +88,7 @@ def einsum(subscripts, *operands):
 
     Examples
     --------
+    >>> import numpy as np
     >>> einsum("ij,j->i", np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 1.0]))
     array([3., 7.])
     """
@@ -169,6 +171,7 @@ def linear(x, weight, bias=None):
 
     Examples
     --------
+    >>> import numpy as np
     >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([10.0, 20.0]))
     array([[13., 22.]])
     """

@@ -340,7 +340,7 @@ def dropout(x, p=0.5, training=True, *, rng=None):
     --------
     >>> import numpy as np
     >>> dropout(np.ones(4), p=0.5, rng=np.random.default_rng(0))
-    array([2., 0., 0., 0.])
+    array([2., 2., 2., 0.])
     """
     xp = namespace(x)
     if not 0 <= p <= 1:

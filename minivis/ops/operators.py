@@ -4,8 +4,9 @@ Not here: what they compute; each is an op of its own in this folder.
 """
 
 from minivis.autograd import Tensor, primitive
-from minivis.ops import elementwise as e
-from minivis.ops import index, linalg, reduce, shape
+from minivis.ops import activation, index, linalg, reduce, shape
+from minivis.ops import arithmetic as a
+from minivis.ops import functions as f
 
 __all__ = []
 
@@ -35,13 +36,13 @@ def _comparison(name):
 
 
 OPERATORS = {
-    "__add__": e.add, "__radd__": _swapped(e.add), "__sub__": e.sub, "__rsub__": _swapped(e.sub),
-    "__mul__": e.mul, "__rmul__": _swapped(e.mul), "__truediv__": e.div, "__rtruediv__": _swapped(e.div),
-    "__pow__": e.pow, "__rpow__": _swapped(e.pow), "__neg__": e.neg, "__abs__": e.abs,
+    "__add__": a.add, "__radd__": _swapped(a.add), "__sub__": a.sub, "__rsub__": _swapped(a.sub),
+    "__mul__": a.mul, "__rmul__": _swapped(a.mul), "__truediv__": a.div, "__rtruediv__": _swapped(a.div),
+    "__pow__": a.pow, "__rpow__": _swapped(a.pow), "__neg__": a.neg, "__abs__": a.abs,
     "__matmul__": linalg.matmul, "__rmatmul__": _swapped(linalg.matmul), "__getitem__": index.getitem,
     "sum": reduce.sum, "mean": reduce.mean, "var": reduce.var, "max": reduce.max, "min": reduce.min,
-    "argmax": reduce.argmax, "argsort": reduce.argsort, "exp": e.exp, "log": e.log, "sqrt": e.sqrt, "abs": e.abs,
-    "tanh": e.tanh, "sigmoid": e.sigmoid, "relu": e.relu, "clip": e.clip,
+    "argmax": reduce.argmax, "argsort": reduce.argsort, "exp": f.exp, "log": f.log, "sqrt": f.sqrt, "abs": a.abs,
+    "tanh": f.tanh, "sigmoid": activation.sigmoid, "relu": activation.relu, "clip": a.clip,
     "reshape": _varargs(shape.reshape), "transpose": _varargs(shape.transpose), "squeeze": shape.squeeze,
     "moveaxis": shape.moveaxis, "astype": astype, "T": property(lambda self: shape.transpose(self)),
 }  # fmt: skip

@@ -33,10 +33,8 @@ def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode):
     out = []
     for i, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         reach = d * (k - 1) + 1
-        if p > reach // 2:
-            raise ValueError(
-                f"{name}: padding {padding} may be at most half of what the kernel {kernel} covers {shapes}"
-            )
+        if p > k // 2:
+            raise ValueError(f"{name}: padding {padding} may be at most half the kernel {kernel} {shapes}")
         o = (i + 2 * p - reach + (s - 1 if ceil_mode else 0)) // s + 1
         if ceil_mode and (o - 1) * s >= i + p:
             o -= 1

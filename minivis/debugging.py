@@ -1,0 +1,74 @@
+"""The debug switch: find the op that made the first NaN or inf, forward or backward.
+
+Not here: the engine that asks (autograd.py).
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+from minivis.backend import describe, is_array, namespace
+
+__all__ = ["check_backward", "check_forward", "debug", "debugging"]
+
+_state = ContextVar("minivis_debugging", default=False)
+debugging = _state.get
+
+
+@contextmanager
+def debug():
+    """Find the first NaN or inf: inside, every op and every vjp is checked, and the culprit is named with its shapes.
+
+    Raises
+    ------
+    FloatingPointError
+        Where a result or a cotangent is not finite although everything that went in was.
+
+    Examples
+    --------
+    >>> import minivis as mv
+    >>> with mv.debug():
+    ...     mv.ops.log(mv.Tensor([0.0, 1.0]))
+    Traceback (most recent call last):
+    FloatingPointError: log: made the first inf (forward) from inputs float32 (2,) on cpu; all were finite
+    """
+    token = _state.set(True)
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        _state.reset(token)
+
+
+def _finite(x):
+    return not is_array(x) or x.dtype.kind != "f" or bool(namespace(x).isfinite(x).all())
+
+
+def _flat(values):
+    for x in values:
+        if isinstance(x, (list, tuple)):
+            yield from _flat(x)
+        elif is_array(x):
+            yield x
+
+
+def check_forward(name, out, inputs):
+    """Hand ``out`` on, or say that this op made the first NaN or inf."""
+    if not _finite(out) and all(_finite(x) for x in _flat(inputs)):
+        shapes = ", ".join(describe(x) for x in _flat(inputs))
+        what = "nan" if bool(namespace(out).isnan(out).any()) else "inf"
+        raise FloatingPointError(
+            f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite"
+        )
+    return out
+
+
+def check_backward(op, g, pulled):
+    """Say so if this op's vjp made the first NaN or inf."""
+    for position, cotangent in enumerate(_flat(pulled)):
+        if not _finite(cotangent) and _finite(g):
+            raise FloatingPointError(
+                f"{op}: made the first nan or inf (backward), in cotangent {position + 1} of shape "
+                f"{cotangent.shape}, from an incoming cotangent of shape {g.shape}"
+            )

@@ -1,0 +1,187 @@
+"""Activations: sigmoid, ReLU, SiLU, softplus, GELU.
+
+Not here: softmax, which looks at a whole row (softmax.py).
+"""
+
+from minivis import kernels
+from minivis.autograd import primitive
+from minivis.backend import namespace
+
+__all__ = ["gelu", "relu", "sigmoid", "silu", "softplus"]
+
+
+@primitive
+def sigmoid(x):
+    """Squash every element into (0, 1).
+
+    .. math:: y = \\frac{1}{1 + e^{-x}}, \\qquad \\bar x = \\bar y\\, y (1 - y)
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape; large values of either sign do not overflow.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Notes
+    -----
+    Computed as (1 + tanh(x/2)) / 2, which has no large exponential to overflow. Its slope is at most 1/4, the
+    bound behind the vanishing gradients of deep sigmoid networks.
+
+    References
+    ----------
+    Deck C, "Optimizing Deep Neural Networks".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sigmoid(np.array([0.0, 1000.0]))
+    array([0.5, 1. ])
+    """
+    y = _sigmoid(namespace(x), x)
+    return y, lambda g: (g * y * (1 - y),)
+
+
+def _sigmoid(xp, x):
+    return 0.5 * (1 + xp.tanh(0.5 * x))
+
+
+@primitive
+def relu(x):
+    """Keep what is positive, replace the rest by 0; the derivative at 0 is taken as 0.
+
+    .. math:: y = \\max(x, 0)
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    References
+    ----------
+    Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    xp = namespace(x)
+    return xp.maximum(x, 0), lambda g: (g * (x > 0),)
+
+
+@primitive
+def silu(x):
+    """Multiply every element by its own sigmoid (also called swish).
+
+    .. math:: y = x\\, \\sigma(x), \\qquad \\bar x = \\bar y\\, \\sigma(x) (1 + x (1 - \\sigma(x)))
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    References
+    ----------
+    Ramachandran et al., "Searching for activation functions", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> silu(np.array([0.0]))
+    array([0.])
+    """
+    s = _sigmoid(namespace(x), x)
+    return x * s, lambda g: (g * s * (1 + x * (1 - s)),)
+
+
+@primitive
+def softplus(x, beta=1.0, threshold=20.0):
+    """A smooth ReLU.
+
+    .. math:: y = \\tfrac1\\beta \\ln(1 + e^{\\beta x}), \\qquad \\bar x = \\bar y\\, \\sigma(\\beta x)
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    beta : float, default 1
+        Sharpness of the bend.
+    threshold : float, default 20
+        Where ``beta * x`` is larger, the function is ``x`` itself.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softplus(np.array([0.0, 30.0])).round(3)
+    array([ 0.693, 30.   ])
+    """
+    xp = namespace(x)
+    z = beta * x
+    linear = z > threshold
+    y = xp.where(linear, x, (xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta)
+    return y, lambda g: (xp.where(linear, g, g * _sigmoid(xp, z)),)
+
+
+@primitive
+def gelu(x, approximate="none"):
+    """Weigh every element by the probability that a standard normal variable is smaller.
+
+    .. math:: y = x\\, \\Phi(x) = \\tfrac{x}{2} \\left(1 + \\operatorname{erf}(x / \\sqrt 2)\\right)
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+        Any shape.
+    approximate : {"none", "tanh", "quick"}, default "none"
+        Exact (ViT in PyTorch, Swin); the tanh formula (the original JAX ViT); ``x * sigmoid(1.702 x)`` (CLIP).
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        For another ``approximate``.
+
+    Notes
+    -----
+    In float32 the exact form uses a rational erf with an error below 5e-7; in float64 it is exact. The derivative is
+    computed in the same pass and kept for backward.
+
+    References
+    ----------
+    Hendrycks and Gimpel, "Gaussian error linear units", 2016, section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gelu(np.array([0.0, 1.0])).round(4)
+    array([0.    , 0.8413])
+    """
+    if approximate not in ("none", "tanh", "quick"):
+        raise ValueError(f'gelu: approximate must be "none", "tanh" or "quick", got {approximate!r}')
+    namespace(x)
+    y, slope = kernels.of(x).gelu(x, approximate)
+    return y, lambda g: (g * slope,)
