@@ -33,7 +33,7 @@ notebooks: $(READY) ## execute every notebook once, into build/notebooks; ONLY="
 pair: $(READY) ## make notebooks/*.ipynb from notebooks/src/*.py; PAIR_ARGS="--from-notebooks 05" first takes over edits
 	$(BIN)/python scripts/pair_notebooks.py $(PAIR_ARGS)
 
-setup: $(READY) ## only set up .venv
+setup: $(READY) ## only set up .venv; PYTHON=python3.12 picks the Python that a new one is made with
 
 # What is installed follows pyproject.toml: when it changes, the next make brings .venv up to date.
 $(READY): pyproject.toml scripts/setup.sh
