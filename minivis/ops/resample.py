@@ -1,0 +1,314 @@
+"""Resampling: resize an image (interpolate), read it at any points (grid_sample).
+
+Not here: pooling (pool.py), transposed convolution and unfold/fold (conv.py), resizing of pictures on disk (data/).
+"""
+
+import math
+
+from minivis import backend
+from minivis.autograd import primitive
+from minivis.backend import namespace
+from minivis.ops.conv import sizes
+
+__all__ = ["grid_sample", "interpolate"]
+
+
+@primitive
+def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=False, antialias=False):
+    """Resize images or maps.
+
+    .. math:: Y = A_H\\, X\\, A_W^T, \\qquad \\bar X = A_H^T\\, \\bar Y\\, A_W
+
+    One matrix an axis: row i of :math:`A_H` holds the weights of the one (nearest), two (bilinear) or four (bicubic)
+    input rows around the place that output row i comes from.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, H, W)
+        Images or maps.
+    size : int or (int, int), optional
+        Height and width of the result, pixels.
+    scale_factor : float or (float, float), optional
+        Instead of ``size``: the result has ``floor(H * scale_factor)`` rows, which lie exactly this much closer.
+    mode : {"nearest", "bilinear", "bicubic"}, default "nearest"
+        Nearest takes the pixel at floor(i / scale). Bicubic is Keys' kernel with a = -0.75.
+    align_corners : bool, default False
+        How coordinates run in bilinear and bicubic. False: pixels are squares, the edges of the images coincide, output
+        row i comes from row (i + 1/2) / scale - 1/2. True: pixels are points, the corner points coincide, and output
+        row i comes from row i (H - 1) / (H' - 1).
+    antialias : bool, default False
+        Widen the bilinear or bicubic kernel (a = -0.5) when shrinking, so that every input pixel has its say.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (B, C, H', W')
+        In the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` is not (B, C, H, W), not exactly one of ``size`` and ``scale_factor`` is given, nothing is left of the
+        result, the mode is unknown, or antialias is asked for with nearest or align_corners.
+    TypeError
+        If ``x`` is not floating-point (nearest takes any dtype).
+
+    References
+    ----------
+    Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15. Slides: C, "In-network Up
+    Sampling".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> interpolate(np.array([[[[1.0, 2.0]]]]), size=(1, 4))
+    array([[[[1., 1., 2., 2.]]]])
+    >>> interpolate(np.array([[[[1.0, 2.0]]]]), size=(1, 4), mode="bilinear")
+    array([[[[1.  , 1.25, 1.75, 2.  ]]]])
+    """
+    xp, name, shapes = namespace(x), "interpolate", f"(x: {tuple(x.shape)})"
+    if x.ndim != 4 or not all(x.shape[1:]):
+        raise ValueError(f"{name}: x must be (B, C, H, W), only B may be 0 {shapes}")
+    if mode not in ("nearest", "bilinear", "bicubic"):
+        raise ValueError(f'{name}: mode must be "nearest", "bilinear" or "bicubic", got {mode!r} {shapes}')
+    if antialias and (mode == "nearest" or align_corners):
+        raise ValueError(
+            f"{name}: antialias goes with bilinear or bicubic, and not with align_corners {shapes}"
+        )
+    if x.dtype.kind != "f" and mode != "nearest":
+        raise TypeError(f"{name}: x must be floating-point for {mode}, got {x.dtype.name} {shapes}")
+    out, factors = _target(x.shape[2:], size, scale_factor, shapes)
+    taps = [
+        _taps(xp, x.dtype, i, o, f, mode, align_corners, antialias)
+        for i, o, f in zip(x.shape[2:], out, factors, strict=True)
+    ]
+    y = _along(_along(x, 2, *taps[0]), 3, *taps[1])
+
+    def vjp(g):
+        A_h, A_w = (_matrix(xp, g.dtype, i, *t) for i, t in zip(x.shape[2:], taps, strict=True))
+        return (xp.matmul(xp.matmul(A_h.T, g), A_w),)
+
+    return y, vjp
+
+
+def _target(spatial, size, scale_factor, shapes):
+    """Output size and, where it was asked for, the scale factor (else None), one an axis."""
+    if (size is None) == (scale_factor is None):
+        both = "neither" if size is None else f"size={size} and scale_factor={scale_factor}"
+        raise ValueError(f"interpolate: give either size or scale_factor, got {both} {shapes}")
+    if size is not None:
+        return sizes("interpolate", "size", size, 2), (None, None)
+    factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * 2
+    if len(factors) != 2 or not all(math.isfinite(f) for f in factors):
+        raise ValueError(f"interpolate: scale_factor must be a number or two, got {scale_factor} {shapes}")
+    out = tuple(math.floor(i * f) for i, f in zip(spatial, factors, strict=True))
+    if min(out) < 1:
+        raise ValueError(
+            f"interpolate: nothing is left at scale_factor={scale_factor}, the size is {out} {shapes}"
+        )
+    return out, factors
+
+
+def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
+    """For every output position the input positions it reads and their weights: two arrays (out, taps).
+
+    Coordinates are computed in the dtype of x (nearest: float32), as torch does, so that both round alike.
+    """
+    step = n / out if factor is None else 1 / factor  # input pixels from one output pixel to the next
+    if out == n and (mode != "bicubic" or antialias):  # the same size keeps every pixel, whatever the factor
+        return xp.arange(out)[:, None], None
+    if mode == "nearest":
+        if out == 2 * n:  # whatever the factor, again
+            return xp.arange(out)[:, None] // 2, None
+        source = xp.floor(xp.arange(out).astype(xp.float32) * step).astype(xp.int64)
+        return xp.minimum(source, n - 1)[:, None], None
+    place = xp.arange(out).astype(dtype)[:, None]
+    if antialias:
+        return _wide_taps(xp, n, (place + 0.5) * step, max(step, 1.0), mode)
+    if align_corners:
+        place = place * ((n - 1) / (out - 1) if out > 1 else 0.0)
+    else:
+        place = (place + 0.5) * step - 0.5
+    if mode == "bilinear":
+        place = xp.maximum(place, 0)
+    first = xp.minimum(xp.floor(place), n - 1)
+    t = xp.clip(place - first, 0.0, 1.0)  # (out, 1), how far beyond the first tap
+    if mode == "bilinear":
+        offsets, weights = xp.arange(2), xp.concatenate([1 - t, t], axis=1)
+    else:
+        offsets = xp.arange(-1, 3)
+        weights = _keys(xp, t - offsets.astype(dtype), -0.75)
+    return xp.clip(first.astype(xp.int64) + offsets, 0, n - 1), weights
+
+
+def _wide_taps(xp, n, centre, width, mode):
+    """Taps under a kernel stretched to ``width`` input pixels; the weights of every output sum to 1."""
+    support = width * (1 if mode == "bilinear" else 2)
+    first = xp.maximum((centre - support + 0.5).astype(xp.int64), 0)
+    last = xp.minimum((centre + support + 0.5).astype(xp.int64), n)  # exclusive
+    index = first + xp.arange(2 * math.ceil(support) + 1)
+    distance = (index.astype(centre.dtype) + 0.5 - centre) / width
+    weights = xp.maximum(1 - xp.abs(distance), 0) if mode == "bilinear" else _keys(xp, distance, -0.5)
+    weights = xp.where(index < last, weights, 0)
+    return xp.clip(index, 0, n - 1), weights / weights.sum(axis=1, keepdims=True)
+
+
+def _keys(xp, distance, a):
+    """Keys' cubic kernel: 1 at 0, 0 at the other integers, smooth, and nothing beyond 2."""
+    d = xp.abs(distance)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return xp.where(d <= 1, near, xp.where(d < 2, far, 0))
+
+
+def _along(x, axis, index, weights):
+    """Weighted sums of the tapped rows (axis 2) or columns (axis 3). Only taps are read: a NaN stays where it is."""
+    xp = namespace(x)
+    if weights is None:
+        return xp.take(x, index[:, 0], axis=axis)
+    shape = [1, 1, 1, 1]
+    shape[axis] = index.shape[0]
+    total = 0
+    for tap in range(index.shape[1]):
+        total = total + xp.take(x, index[:, tap], axis=axis) * weights[:, tap].reshape(shape)
+    return total
+
+
+def _matrix(xp, dtype, n, index, weights):
+    """The taps written out as the matrix A (out, n)."""
+    A = xp.zeros((index.shape[0], n), dtype)
+    rows = xp.arange(index.shape[0])
+    for tap in range(index.shape[1]):
+        A[rows, index[:, tap]] += 1 if weights is None else weights[:, tap]
+    return A
+
+
+@primitive
+def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False):
+    """Read images at given points, between pixels too.
+
+    .. math:: y_{b,c,i,j} = \\sum_{u,v} x_{b,c,u,v}\\; \\max(0, 1 - |q_y - u|)\\; \\max(0, 1 - |q_x - v|)
+
+    where (q_x, q_y) is ``grid[b, i, j]`` in pixels (the formula is that of bilinear).
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, H, W)
+        Images or maps, floating-point.
+    grid : ndarray or Tensor, shape (B, H', W', 2)
+        Where to read: (x, y), that is column first, normalised so that -1 and 1 are the borders of the image.
+    mode : {"bilinear", "nearest"}, default "bilinear"
+        Mix the four pixels around the point, or take the nearest (halves go to the even one).
+    padding_mode : {"zeros", "border", "reflection"}, default "zeros"
+        What lies outside: zeros, the border pixel, or the image mirrored at its border, again and again.
+    align_corners : bool, default False
+        Whether -1 and 1 are the centres of the corner pixels, or the outer edges of them.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (B, C, H', W')
+        In the dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or an option is unknown.
+    TypeError
+        If ``x`` or ``grid`` is not floating-point.
+
+    Notes
+    -----
+    Differentiable in ``x`` and ``grid``. With nearest, the gradient in ``grid`` is exactly 0: moving a point changes
+    nothing. Points that are NaN lie outside.
+
+    References
+    ----------
+    Jaderberg et al., "Spatial transformer networks", 2015, equation 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.array([[[[1.0, 3.0]]]])
+    >>> grid_sample(image, np.array([[[[0.0, 0.0]]]]))
+    array([[[[2.]]]])
+    """
+    xp = namespace(x, grid)
+    _check_grid(x, grid, mode, padding_mode)
+    (B, C, H, W), (out_h, out_w) = x.shape, grid.shape[1:3]
+    q_x, slope_x = _pixels(xp, grid[..., 0].reshape(B, out_h * out_w), W, padding_mode, align_corners)
+    q_y, slope_y = _pixels(xp, grid[..., 1].reshape(B, out_h * out_w), H, padding_mode, align_corners)
+    row, column = (xp.rint(q_y), xp.rint(q_x)) if mode == "nearest" else (xp.floor(q_y), xp.floor(q_x))
+    t_y, t_x = (0 * row, 0 * column) if mode == "nearest" else (q_y - row, q_x - column)  # (B, L), in [0, 1)
+    corners = [(0, 0)] if mode == "nearest" else [(0, 0), (0, 1), (1, 0), (1, 1)]
+    pixels = x.reshape(B, C, H * W)
+
+    def corner(dy, dx):
+        """One of the pixels around every point: where it is, whether it is on the image, its weight in y and in x."""
+        inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
+        at = xp.where(inside, (row + dy) * W + column + dx, 0).astype(xp.int64)
+        return (
+            at[:, None],
+            inside[:, None],
+            (t_y if dy else 1 - t_y)[:, None],
+            (t_x if dx else 1 - t_x)[:, None],
+        )
+
+    y = xp.zeros((B, C, out_h * out_w), x.dtype)
+    for dy, dx in corners:
+        at, inside, w_y, w_x = corner(dy, dx)
+        y += xp.where(inside, xp.take_along_axis(pixels, at, axis=2) * (w_y * w_x), 0)
+
+    def vjp(g):
+        g = g.reshape(y.shape)
+        g_pixels = xp.zeros(B * C * H * W, x.dtype)
+        plane = xp.arange(B * C).reshape(B, C, 1) * (H * W)
+        g_qx, g_qy = xp.zeros(q_x.shape, g.dtype), xp.zeros(q_y.shape, g.dtype)
+        for dy, dx in corners:
+            at, inside, w_y, w_x = corner(dy, dx)
+            backend.scatter_add(g_pixels, (plane + at).ravel(), xp.where(inside, g * (w_y * w_x), 0).ravel())
+            if mode == "bilinear":
+                slope = xp.where(inside, g * xp.take_along_axis(pixels, at, axis=2), 0).sum(
+                    axis=1, keepdims=True
+                )
+                g_qx += (slope * w_y)[:, 0] * (1 if dx else -1)
+                g_qy += (slope * w_x)[:, 0] * (1 if dy else -1)
+        g_grid = xp.stack([g_qx * slope_x, g_qy * slope_y], axis=-1).reshape(grid.shape)
+        return g_pixels.reshape(x.shape), g_grid.astype(grid.dtype, copy=False)
+
+    return y.reshape(B, C, out_h, out_w), vjp
+
+
+def _check_grid(x, grid, mode, padding_mode):
+    shapes = f"(x: {tuple(x.shape)}, grid: {tuple(grid.shape)})"
+    if x.ndim != 4 or not all(x.shape[1:]):
+        raise ValueError(f"grid_sample: x must be (B, C, H, W), only B may be 0 {shapes}")
+    if grid.ndim != 4 or grid.shape[0] != x.shape[0] or grid.shape[3] != 2:
+        raise ValueError(f"grid_sample: grid must be (B, H', W', 2) with the B of x {shapes}")
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f'grid_sample: mode must be "bilinear" or "nearest", got {mode!r} {shapes}')
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(
+            f'grid_sample: padding_mode must be "zeros", "border" or "reflection", got {padding_mode!r}'
+        )
+    if x.dtype.kind != "f" or grid.dtype.kind != "f":
+        raise TypeError(
+            f"grid_sample: x and grid must be floating-point, got {x.dtype.name} and {grid.dtype.name}"
+        )
+
+
+def _pixels(xp, coordinate, n, padding_mode, align_corners):
+    """Normalised coordinates in pixels, brought onto the image where the padding says so, and the slope of that map."""
+    scale = (n - 1) / 2 if align_corners else n / 2
+    q = (coordinate + 1) * scale - (0 if align_corners else 0.5)
+    slope = xp.zeros(q.shape, q.dtype) + scale
+    if padding_mode == "reflection":
+        low, span = (0, n - 1) if align_corners else (-0.5, n)
+        if not span:  # a single point: everything mirrors onto it
+            return 0 * q, 0 * slope
+        turns = xp.floor((q - low) / span)
+        odd = turns % 2 == 1
+        rest = q - low - turns * span
+        q, slope = low + xp.where(odd, span - rest, rest), xp.where(odd, -slope, slope)
+    if padding_mode != "zeros":
+        slope = xp.where((q > 0) & (q < n - 1), slope, 0)
+        q = xp.clip(q, 0, n - 1)
+    return q, slope
