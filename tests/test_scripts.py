@@ -1,0 +1,107 @@
+"""What make calls: the setup that refuses an old Python in words, and the runner that executes notebooks.
+
+Not here: a real setup; every fresh clone does one. The pairing of notebooks is in tests/notebooks/.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+ROOT = Path(__file__).resolve().parent.parent
+OLD = """#!/bin/sh
+case "$2" in *version_info*) exit 1 ;; *) echo 3.9.18 ;; esac
+"""
+
+
+@pytest.fixture
+def setup(tmp_path):
+    """Run scripts/setup.sh where the only Python there is, is too old (or missing), and there is no uv."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "sed", "env"):
+        (tools / tool).symlink_to(shutil.which(tool))
+
+    def run(old=True, **environment):
+        if old:
+            (tools / "python3").write_text(OLD)
+            (tools / "python3").chmod(0o755)
+        command = ["bash", ROOT / "scripts" / "setup.sh", tmp_path / "venv", "dev"]
+        result = subprocess.run(
+            command,
+            env={"PATH": str(tools), **environment},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        assert result.returncode == 1 and not (tmp_path / "venv").exists()
+        return result.stderr
+
+    return run
+
+
+def test_an_old_python_is_refused_in_words(setup):
+    says = setup()
+    assert "needs Python 3.11, 3.12 or 3.13; python3 here is 3.9.18." in says
+    assert "apt install python3" in says and "make PYTHON=" in says
+
+
+def test_no_python_is_refused_in_words(setup):
+    assert "python3 here is missing." in setup(old=False)
+
+
+def test_a_chosen_python_that_does_not_fit_is_named(setup):
+    assert "PYTHON=python3 is 3.9.18; minivis needs" in setup(PYTHON="python3")
+    assert "PYTHON=/nowhere is not a Python; minivis needs" in setup(PYTHON="/nowhere")
+
+
+def notebook(folder, name, *cells):
+    nbformat.write(
+        v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells]), folder / f"{name}.ipynb"
+    )
+
+
+def run_notebooks(source, *arguments):
+    command = [sys.executable, ROOT / "scripts" / "run_notebooks.py", *arguments]
+    folders = ["--source", source, "--built", source / "built"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return subprocess.run([*command, *folders], capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_notebooks_are_run_once_within_their_time_and_left_as_they_are(tmp_path):
+    notebook(
+        tmp_path, "01_fine", "import os", "print(os.getcwd())", "import sys; print('hm', file=sys.stderr)"
+    )
+    notebook(tmp_path, "02_wrong", "1 / 0")
+    notebook(tmp_path, "03_warns", "import warnings; warnings.warn('old', DeprecationWarning)")
+    notebook(tmp_path, "04_slow", "import time", "time.sleep(1)", "time.sleep(60)")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.ipynb")}
+    result = run_notebooks(tmp_path, "--limit", "6")
+    lines = sorted(
+        re.findall(r"(?m)^(ok|FAILED) +([\d.]+) s  (\S+)$", result.stdout), key=lambda found: found[2]
+    )
+    assert [(state, name) for state, _, name in lines] == [
+        ("ok", "01_fine"), ("FAILED", "02_wrong"), ("FAILED", "03_warns"), ("FAILED", "04_slow")
+    ]  # fmt: skip
+    assert float(lines[3][1]) < 20
+    assert result.returncode == 1 and "1 of 4 notebooks ran" in result.stdout
+    assert "ZeroDivisionError: division by zero" in result.stderr
+    assert "DeprecationWarning: old" in result.stderr
+    assert "took more than 6 s" in result.stderr and "time.sleep(60)" in result.stderr
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.ipynb")} == before
+    cells = nbformat.read(tmp_path / "built" / "01_fine.ipynb", as_version=4).cells
+    assert cells[1].outputs[0].text == f"{tmp_path}\n"
+
+
+def test_only_the_notebooks_asked_for_are_run(tmp_path):
+    notebook(tmp_path, "01_fine", "1 + 1")
+    notebook(tmp_path, "02_wrong", "1 / 0")
+    result = run_notebooks(tmp_path, "01")
+    assert (result.returncode, result.stderr) == (0, "") and "1 of 1 notebooks ran" in result.stdout
+    assert "no such notebook" in run_notebooks(tmp_path, "07").stderr
