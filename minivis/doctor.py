@@ -151,7 +151,7 @@ def _python():
 def _needed():
     found = []
     for package, (module, oldest) in NEEDED.items():
-        name, install = _title(package), _pip(f"--upgrade '{package}>={oldest}'")
+        name, install = _title(package), _pip(f'--upgrade "{package}>={oldest}"')
         version, problem = _load(package, module)
         if problem:
             found.append(Finding("broken", name, problem, install))
@@ -270,7 +270,7 @@ def _device(cupy):
         x = cupy.arange(6, dtype=cupy.float32).reshape(2, 3)
         total = float(cupy.tanh(0 * x + 1).sum() + (x @ x.T).sum())
     except Exception as error:
-        todo = _pip("'cupy-cuda13x[ctk]'") + "   (the CUDA libraries as packages)"
+        todo = _pip('"cupy-cuda13x[ctk]"') + "   (the CUDA libraries as packages)"
         return [Finding("note", "GPU", f"{says}, but it cannot compute: {_line(error)}", todo)]
     if not math.isclose(total, 6 * math.tanh(1) + 83, rel_tol=1e-5):  # x x^T is [[5, 14], [14, 50]]
         return [Finding("note", "GPU", f"{says}, but it computes wrongly", "update the driver and CuPy")]
@@ -355,7 +355,8 @@ def _title(package):
 
 
 def _pip(what):
-    return f"{sys.executable} -m pip install {what}"
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f"{python} -m pip install {what}"
 
 
 def _setenv(name, value):

@@ -114,7 +114,7 @@ def test_a_missing_needed_package_is_broken(monkeypatch):
     installed(monkeypatch, safetensors=None)
     found = find(doctor._needed(), "safetensors")
     assert (found.state, found.says) == ("broken", "not installed")
-    assert found.todo == f"{sys.executable} -m pip install --upgrade 'safetensors>=0.4.3'"
+    assert found.todo == f'{sys.executable} -m pip install --upgrade "safetensors>=0.4.3"'
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,11 @@ def test_a_missing_needed_package_is_broken(monkeypatch):
 def test_a_version_too_old_is_broken(monkeypatch, version, state):
     installed(monkeypatch, safetensors=version)
     assert find(doctor._needed(), "safetensors").state == state
+
+
+def test_a_path_with_spaces_can_be_pasted(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/my things/python")
+    assert doctor._pip("tqdm") == '"/my things/python" -m pip install tqdm'
 
 
 def test_a_package_that_does_not_load_is_broken(monkeypatch):
