@@ -111,23 +111,23 @@ def _target(spatial, size, scale_factor, shapes):
 def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
     """For every output position the input positions it reads and their weights: two arrays (out, taps).
 
-    Coordinates are computed in the dtype of x (nearest: float32), as torch does, so that both round alike.
+    Coordinates are rounded as torch rounds them: once, to the dtype of x (nearest: float32), after a step that is
+    rounded itself. At large sizes the choice would show in float32.
     """
-    step = n / out if factor is None else 1 / factor  # input pixels from one output pixel to the next
     if out == n and (mode != "bicubic" or antialias):  # the same size keeps every pixel, whatever the factor
         return xp.arange(out)[:, None], None
+    if mode == "nearest" and out == 2 * n:  # whatever the factor, again
+        return xp.arange(out)[:, None] // 2, None
+    kind = xp.dtype("float32") if mode == "nearest" else dtype
+    step = n / out if factor is None else 1 / factor  # input pixels from one output pixel to the next
+    if align_corners and mode != "nearest":
+        step = (n - 1) / (out - 1) if out > 1 else 0.0
+    step, place = float(kind.type(step)), xp.arange(out).astype(xp.float64)[:, None]
     if mode == "nearest":
-        if out == 2 * n:  # whatever the factor, again
-            return xp.arange(out)[:, None] // 2, None
-        source = xp.floor(xp.arange(out).astype(xp.float32) * step).astype(xp.int64)
-        return xp.minimum(source, n - 1)[:, None], None
-    place = xp.arange(out).astype(dtype)[:, None]
+        return xp.minimum(xp.floor((place * step).astype(kind)), n - 1).astype(xp.int64), None
     if antialias:
-        return _wide_taps(xp, n, (place + 0.5) * step, max(step, 1.0), mode)
-    if align_corners:
-        place = place * ((n - 1) / (out - 1) if out > 1 else 0.0)
-    else:
-        place = (place + 0.5) * step - 0.5
+        return _wide_taps(xp, n, ((place + 0.5) * step).astype(kind), max(step, 1.0), mode)
+    place = (place * step if align_corners else (place + 0.5) * step - 0.5).astype(kind)
     if mode == "bilinear":
         place = xp.maximum(place, 0)
     first = xp.minimum(xp.floor(place), n - 1)
@@ -136,7 +136,7 @@ def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
         offsets, weights = xp.arange(2), xp.concatenate([1 - t, t], axis=1)
     else:
         offsets = xp.arange(-1, 3)
-        weights = _keys(xp, t - offsets.astype(dtype), -0.75)
+        weights = _keys(xp, t - offsets.astype(kind), -0.75)
     return xp.clip(first.astype(xp.int64) + offsets, 0, n - 1), weights
 
 
