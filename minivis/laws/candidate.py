@@ -1,0 +1,209 @@
+"""The function under judgement, as the laws see it: call it, compare it with the formula, pull a cotangent back.
+
+Not here: time limits and mishaps (sandbox.py), the laws of every family (common.py).
+"""
+
+import inspect
+import time
+
+import numpy as np
+
+from minivis.laws.inputs import leaves
+from minivis.laws.sandbox import Broken, call_safely
+
+__all__ = ["Candidate", "compare"]
+
+FIRST_LIMIT, LATER_LIMIT = 1.5, 0.3  # seconds for one call: before and after a first one did not come back
+TOTAL_LIMIT = 4.0  # seconds for all laws together
+MOST_HANGS = 4  # after so many calls that did not come back, no further law is tried
+SHRINK_RESERVE = 2.0  # seconds at the end in which no counterexample is made smaller any more
+
+
+class Candidate:
+    """A learner's function with its family's right answer beside it.
+
+    Parameters
+    ----------
+    function : callable
+        What is judged; an op of minivis is judged through its ``raw`` form when ``vjp`` is asked for.
+    family : Family
+        What it claims to be.
+    vjp : bool
+        Whether it returns ``(out, vjp)``.
+    alarm : Alarm
+        Ends calls that take too long.
+    """
+
+    def __init__(self, function, family, vjp, alarm):
+        self.function = getattr(function, "raw", function) if vjp else function
+        self.family, self.vjp, self.alarm = family, vjp, alarm
+        self.printed = ""
+        self.deadline = time.monotonic() + TOTAL_LIMIT
+        self.hangs, self.shrinks_left = 0, 0
+
+    @property
+    def gave_up(self):
+        """Whether no further law is tried: the time is up, or it hung again and again."""
+        return self.hangs >= MOST_HANGS or time.monotonic() >= self.deadline
+
+    def may_shrink(self):
+        """Whether a counterexample may still be made smaller: counted in calls, and kept within the time."""
+        self.shrinks_left -= 1
+        return self.shrinks_left >= 0 and not self.hangs and time.monotonic() < self.deadline - SHRINK_RESERVE
+
+    def _call(self, function, args, options=()):
+        limit = LATER_LIMIT if self.hangs else FIRST_LIMIT
+        seconds = max(0.05, min(limit, self.deadline - time.monotonic()))
+        try:
+            result, printed = call_safely(function, args, dict(options), self.alarm, seconds)
+        except Broken as broken:
+            self.hangs += broken.hang
+            raise
+        self.printed = self.printed or printed
+        return result
+
+    def result(self, case):
+        """Whatever it returns for a case, and its vjp (None unless judged with one); it may write into ``case``."""
+        result = self._call(self.function, case.args.values(), case.options)
+        if not self.vjp:
+            return result, None
+        if not (isinstance(result, (tuple, list)) and len(result) == 2 and callable(result[1])):
+            raise Broken(
+                f"With vjp=True a function returns the pair (out, vjp); yours returned {_described(result)}.",
+                hint="Define vjp(g) inside your function and end with `return out, vjp`.",
+            )
+        return result[0], result[1]
+
+    def __call__(self, case):
+        """The output for (a copy of) a case: an array or a NumPy number; anything else is a broken promise."""
+        return self.array(self.result(case.copy())[0])
+
+    def array(self, out):
+        if isinstance(out, (np.ndarray, np.generic)) and out.dtype.kind in "fiub":
+            return np.asarray(out)
+        if isinstance(out, (int, float)):
+            return np.asarray(out)
+        hint = "Return a NumPy array."
+        if out is None:
+            hint = "Does every path through your function end with `return`?"
+        elif isinstance(out, tuple) and len(out) == 2 and callable(out[1]):
+            hint = "To have the backward pass judged too, call check(..., vjp=True); otherwise return the output alone."
+        elif type(out).__name__ == "Tensor":
+            hint = "The laws speak of plain arrays: return the array inside the Tensor."
+        raise Broken(f"An array was expected; your function returned {_described(out)}.", hint=hint)
+
+    def right(self, case, dtype=np.float64):
+        """The right output for a case, computed in float64."""
+        exact = case.copy(dtype)
+        with np.errstate(all="ignore"):
+            return np.asarray(self.family.right(**exact.everything)[0])
+
+    def agrees(self, case, rtol=1e-4, atol=2e-5):
+        """Raise `Broken` unless the output for this case is the right one."""
+        compare(self(case), self.right(case), rtol, atol)
+
+    def pull(self, case, g):
+        """The cotangents its vjp gives for ``g``: a dict from argument name to array (or dict of arrays)."""
+        mine = case.copy()
+        vjp = self.result(mine)[1]
+        pulled = self._call(vjp, (g,))
+        if not isinstance(pulled, (tuple, list)):
+            raise Broken(
+                f"vjp(g) returns a tuple, one cotangent for each array parameter; yours returned {_described(pulled)}.",
+                hint="Even a single cotangent comes in a tuple: `return (dx,)`.",
+            )
+        return {
+            name: _checked(value, name, case[name])
+            for name, value in self._by_name(pulled, case).items()
+            if name in self.family.arrays and case.everything.get(name) is not None
+        }
+
+    def _by_name(self, pulled, case):
+        """Cotangents stand at their parameter's place in the signature, or packed: arrays' alone, in that order."""
+        order, arrays = list(self.family.parameters), self.family.arrays
+        packed = any(
+            value is not None and name not in arrays for name, value in zip(order, pulled, strict=False)
+        )
+        return {**dict.fromkeys(arrays), **dict(zip(arrays if packed else order, pulled, strict=False))}
+
+
+def _checked(value, name, like):
+    """A cotangent in the form of its argument, or a broken promise."""
+    if isinstance(like, dict) and isinstance(value, dict):
+        return {key: _checked(value.get(key), f"{name}[{key!r}]", item) for key, item in like.items()}
+    if value is None:
+        raise Broken(
+            f"vjp(g) gave nothing for {name}.",
+            hint="One cotangent for each array parameter, in the order of the signature.",
+        )
+    if not isinstance(value, (np.ndarray, np.generic)):
+        raise Broken(
+            f"vjp(g) gave {_described(value)} for {name}; an array of shape {np.shape(like)} was expected.",
+            hint="A cotangent is an array with the shape of the parameter it belongs to.",
+        )
+    if value.shape != like.shape:
+        raise Broken(
+            f"The gradient of {name} has shape {value.shape}; {name} itself has {like.shape}.",
+            hint="A gradient has the shape of what it is the gradient of. Was something broadcast forward? Sum it back.",
+        )
+    return np.asarray(value)
+
+
+def compare(got, expected, rtol=1e-4, atol=2e-5, what="The output"):
+    """Raise `Broken`, with where and how much, unless two arrays have one shape and agree.
+
+    The tolerance is that of float32 sums in another order: ``atol`` counts in units of the largest expected number.
+    """
+    if got.shape != expected.shape:
+        raise Broken(f"{what} has shape {got.shape}; {expected.shape} was expected.", expected, got)
+    if not got.size:
+        return
+    with np.errstate(all="ignore"):
+        difference = np.abs(got.astype(np.float64) - expected)
+    scale = max(1.0, float(np.abs(expected).max()))
+    wrong = ~(
+        difference <= atol * scale + rtol * np.abs(expected)
+    )  # NaN compares false, and so counts as wrong
+    if not wrong.any():
+        return
+    worst = np.unravel_index(np.argmax(np.where(np.isnan(difference), np.inf, difference) * wrong), got.shape)
+    count = f"{wrong.sum()} of {wrong.size} numbers are wrong" if wrong.size > 1 else "The number is wrong"
+    place = f" at {[int(i) for i in worst]}" if got.ndim else ""
+    if np.isfinite(difference[worst]):
+        largest = f"the largest difference is {difference[worst]:.3g}{place}"
+    else:
+        largest = f"{got[worst]}{place} where {expected[worst]:.4g} was expected"
+    raise Broken(f"{count}; {largest}.", expected, got)
+
+
+def _described(value):
+    """A returned value in words."""
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} with shape {value.shape}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if inspect.isgenerator(value):
+        return "a generator"
+    if inspect.isfunction(value):
+        return "a function"
+    return f"a {type(value).__name__}"
+
+
+def numerical_gradient(function, case, name, g, step=1e-5):
+    """The gradient of <g, function(case)> by central differences, one element at a time: to show, not to judge."""
+    gradients = []
+    case = case.copy(np.float64)
+    for leaf in leaves(case[name]):
+        gradient = np.zeros_like(leaf)
+        for index in np.ndindex(leaf.shape):
+            kept = leaf[index]
+            leaf[index] = kept + step
+            above = (g * function(case)).sum()
+            leaf[index] = kept - step
+            below = (g * function(case)).sum()
+            leaf[index] = kept
+            gradient[index] = (above - below) / (2 * step)
+        gradients.append(gradient)
+    return gradients

@@ -1,0 +1,138 @@
+"""What a law is and which there are: Law, Family and the registry that names() and catalogue() read.
+
+Not here: the laws themselves (one file a family) and how a function is judged by them (checking.py).
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from minivis.laws.inputs import Case
+
+__all__ = ["Family", "Law", "catalogue", "family_of", "names"]
+
+_FAMILIES = {}
+
+
+@dataclass(frozen=True)
+class Law:
+    """One promise, with all that the test suite, the learner's report and the book's table say about it.
+
+    Attributes
+    ----------
+    family, name : str
+        What it is a law of, and what it is called there.
+    sentence : str
+        The promise in one sentence.
+    equation : str
+        The same in LaTeX, or empty.
+    slide : str
+        Where the decks say it, "deck letter: slide title", or empty.
+    hint : str
+        What to think about when it is broken; it names the likely mistake and leaves the code to the learner.
+    mutant : callable
+        A plausible wrong answer that this law rejects, and no other law of the family.
+    gradient : bool
+        Whether it speaks of the backward pass and so needs ``vjp=True``.
+    """
+
+    family: str
+    name: str
+    sentence: str
+    equation: str
+    slide: str
+    hint: str
+    mutant: Callable
+    gradient: bool
+    inputs: st.SearchStrategy
+    holds: Callable
+    examples: int
+
+
+class Family:
+    """The laws of one function, the form in which it is called, and a right answer in plain NumPy.
+
+    Parameters
+    ----------
+    name : str
+        What `check` knows it by.
+    right : callable
+        The right answer, written for reading: it has the signature of the call form and returns ``(out, vjp)``. Run
+        in float64 it is what the laws compare with.
+    arrays : tuple of str
+        The parameters that have a gradient, in the order of the signature.
+    form : str, optional
+        The call form as a learner reads it; default: from the signature.
+    """
+
+    def __init__(self, name, right, arrays=(), form=None):
+        self.name, self.right, self.arrays, self.laws = name, right, arrays, []
+        self.parameters = inspect.signature(right).parameters
+        self.form = form or f"f{inspect.signature(right)}"
+        _FAMILIES[name] = self
+
+    def law(
+        self, name, *, inputs, hint, mutant, equation="", slide="", sentence=None, gradient=False, examples=12
+    ):
+        """Declare a law: decorates ``holds(f, case)``, which raises `Broken` when ``f`` breaks it on ``case``.
+
+        ``inputs(draw)`` returns the arguments of one call as a dict; the docstring of the decorated function is the
+        sentence.
+        """
+        parameters = self.parameters
+
+        @st.composite
+        def cases(draw):
+            return Case.of(self.name, parameters, inputs(draw))
+
+        def declare(holds):
+            words = sentence or inspect.getdoc(holds)
+            law = Law(
+                self.name, name, words, equation, slide, hint, mutant, gradient, cases(), holds, examples
+            )
+            self.laws.append(law)
+            return holds
+
+        return declare
+
+    def agrees(self, name, sentence, **of_the_law):
+        """Declare the commonest law: on these inputs the function agrees with the formula."""
+        self.law(name, sentence=sentence, **of_the_law)(lambda f, case: f.agrees(case))
+
+
+def names():
+    """The functions that have laws, in the order of the catalogue.
+
+    Examples
+    --------
+    >>> "softmax" in names()
+    True
+    """
+    return list(_FAMILIES)
+
+
+def catalogue():
+    """Every law of every family, for tables: each has family, name, sentence, equation, slide, hint.
+
+    Returns
+    -------
+    list of Law
+
+    Examples
+    --------
+    >>> catalogue()[0].family
+    'softmax'
+    """
+    return [law for family in _FAMILIES.values() for law in family.laws]
+
+
+def family_of(name):
+    """The family of that name; a ValueError that suggests the nearest name when there is none."""
+    if name in _FAMILIES:
+        return _FAMILIES[name]
+    near = difflib.get_close_matches(str(name).lower(), _FAMILIES, n=1, cutoff=0.5)
+    suggestion = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"check: there are no laws for {name!r}; {suggestion}Known are: {', '.join(_FAMILIES)}")

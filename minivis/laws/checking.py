@@ -1,0 +1,154 @@
+"""check(): a function is held against every law of its family, and each law's verdict is put into words.
+
+Not here: how a call is kept within its time (sandbox.py), how a report looks (report.py).
+"""
+
+import contextlib
+import os
+import time
+import warnings
+import zlib
+
+from hypothesis import HealthCheck, Phase, Verbosity, configuration, given, reject, seed, settings
+
+from minivis.laws.candidate import Candidate
+from minivis.laws.catalogue import family_of
+from minivis.laws.report import Report, Verdict
+from minivis.laws.sandbox import Alarm, Broken
+
+__all__ = ["check", "judge", "verdicts"]
+
+SHRINKS = 150  # cases that may go into making one counterexample smaller
+
+
+def check(name, implementation, vjp=False):
+    """Hold your function against the laws of what it implements, and print what came of it.
+
+    Parameters
+    ----------
+    name : str
+        What it implements, one of `names()`.
+    implementation : callable
+        A plain function of NumPy arrays (or an op of minivis). Required arguments are passed by position, options by
+        name; the report shows the call form.
+    vjp : bool
+        True when it returns ``(out, vjp)`` as an op does: then its gradients are judged as well.
+
+    Returns
+    -------
+    Report
+        ``report.passed``, and a `Verdict` for each law: name, passed, message, hint.
+
+    Raises
+    ------
+    ValueError
+        For a name that has no laws, or ``vjp=True`` where there is nothing to differentiate.
+    TypeError
+        If the implementation is not a function.
+
+    Examples
+    --------
+    >>> report = check("softmax", lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True))
+    softmax: 10 of 11 laws hold...
+    >>> [verdict.name for verdict in report if not verdict.passed]
+    ['large logits']
+    """
+    report = judge(name, implementation, vjp)
+    report.print()
+    return report
+
+
+def judge(name, implementation, vjp=False):
+    """`check` without the printing."""
+    start = time.monotonic()
+    found = list(verdicts(name, implementation, vjp))
+    return Report(family_of(name), found, vjp, time.monotonic() - start)
+
+
+def verdicts(name, implementation, vjp=False):
+    """The verdict of each law, one after the other (see `check`)."""
+    family = family_of(name)
+    if not callable(implementation):
+        raise TypeError(
+            f"check: the implementation of {name} is {type(implementation).__name__}, not a function; "
+            "pass the function itself, without calling it"
+        )
+    if vjp and not family.arrays:
+        raise ValueError(f"check: {name} has no array to differentiate; leave vjp=True out")
+    return _verdicts(family, implementation, vjp)
+
+
+def _verdicts(family, implementation, vjp):
+    with Alarm() as alarm, _no_traces():
+        candidate = Candidate(implementation, family, vjp, alarm)
+        for law in family.laws:
+            if vjp or not law.gradient:
+                yield _verdict(law, candidate)
+
+
+@contextlib.contextmanager
+def _no_traces():
+    """Let nothing of the checking show: no warnings, no .hypothesis folder where the learner works."""
+    home = getattr(configuration, "__hypothesis_home_directory", None)
+    configuration.set_hypothesis_home_dir(os.devnull)  # nothing can be made below it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        configuration.set_hypothesis_home_dir(home)
+
+
+class _Fails(Exception):
+    """Raised from one place for every failure, so that Hypothesis takes them for one bug."""
+
+
+def _verdict(law, candidate):
+    """Try one law on its examples; the smallest case that breaks it, if any does, makes the verdict."""
+    if candidate.gave_up:
+        return Verdict.of(law, None, "Not judged: the time was up.")
+    known, smallest = {}, None
+
+    @seed(zlib.crc32(f"{law.family}: {law.name}".encode()))
+    @settings(
+        max_examples=law.examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    @given(law.inputs)
+    def try_law(case):
+        nonlocal smallest
+        key = case.key()  # each case is tried once: a moody function cannot contradict itself
+        if key not in known:
+            if smallest and not candidate.may_shrink():
+                reject()
+            known[key] = _broken(law, candidate, case)
+        if known[key]:
+            smallest = (case, known[key])
+            raise _Fails
+
+    candidate.shrinks_left = SHRINKS
+    try:
+        try_law()
+    except _Fails:
+        return Verdict.of(law, smallest[0], smallest[1].what, smallest[1])
+    return Verdict.of(law)
+
+
+def _broken(law, candidate, case):
+    """What breaks a law on a case, or None."""
+    try:
+        law.holds(candidate, case)
+    except Broken as broken:
+        return broken
+    except Exception as error:  # an array of a strange kind: words, not a traceback
+        return Broken(
+            f"The result could not be compared with the right one ({type(error).__name__}: {error})."
+        )
+    return None

@@ -1,0 +1,125 @@
+"""What laws are tried on: a Case is one call, drawn from small shapes and simple numbers.
+
+Not here: which inputs a law asks for; each family says so itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+__all__ = ["Case", "choose", "distinct", "flags", "integer", "numbers", "pair", "sizes"]
+
+
+@dataclass
+class Case:
+    """One call of a function under judgement: what stands by position, what is passed by name."""
+
+    function: str
+    args: dict
+    options: dict
+
+    @classmethod
+    def of(cls, function, parameters, given):
+        """Sort drawn arguments into those passed by position (no default) and those passed by name."""
+        required = [
+            n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+        ]
+        options = {name: value for name, value in given.items() if name not in required}
+        return cls(function, {name: given[name] for name in required}, options)
+
+    @property
+    def everything(self):
+        return {**self.args, **self.options}
+
+    def copy(self, dtype=None):
+        """A case of its own arrays, float arrays in ``dtype`` when one is given."""
+        args = {name: _copied(value, dtype) for name, value in self.args.items()}
+        return Case(self.function, args, {n: _copied(value, dtype) for n, value in self.options.items()})
+
+    def replace(self, **changed):
+        """The same call with some arguments changed."""
+        args = {name: changed.get(name, value) for name, value in self.args.items()}
+        return Case(
+            self.function, args, {**self.options, **{n: v for n, v in changed.items() if n not in args}}
+        )
+
+    def key(self):
+        """What makes two cases equal, as bytes and words."""
+        return repr([(name, _key(value)) for name, value in self.everything.items()])
+
+    def __getitem__(self, name):
+        return self.everything[name]
+
+
+def leaves(value):
+    """The float arrays in an argument: itself, the values of a dict, or none."""
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    return [value] if isinstance(value, np.ndarray) and value.dtype.kind == "f" else []
+
+
+def _copied(value, dtype):
+    if isinstance(value, dict):
+        return {name: _copied(item, dtype) for name, item in value.items()}
+    if not isinstance(value, np.ndarray):
+        return value
+    return value.astype(dtype) if dtype is not None and value.dtype.kind == "f" else value.copy()
+
+
+def _key(value):
+    if isinstance(value, dict):
+        return [(name, _key(item)) for name, item in value.items()]
+    return (value.shape, value.dtype.name, value.tobytes()) if isinstance(value, np.ndarray) else value
+
+
+def integer(draw, low, high):
+    """A whole number from low to high, both included; shrinks towards low."""
+    return draw(st.integers(low, high))
+
+
+def choose(draw, *options):
+    """One of the options; shrinks towards the first."""
+    return draw(st.sampled_from(options))
+
+
+def sizes(draw, count, low=2, high=4):
+    """A shape: ``count`` axes of low to high elements."""
+    return tuple(integer(draw, low, high) for _ in range(count))
+
+
+def pair(draw, low, high):
+    """A number for both axes, or one for each."""
+    a, b = integer(draw, low, high), integer(draw, low, high)
+    return choose(draw, a, (a, b))
+
+
+def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):
+    """An array of simple numbers: mostly zeros and ones for the first seeds, tenths between -3 and 3 later.
+
+    One seed is drawn, not every element: it keeps drawing and shrinking fast, and a counterexample ends with the
+    smallest shape and plain numbers all the same.
+    """
+    seed = integer(draw, 0, 60)
+    rng = np.random.default_rng([seed, *shape])
+    if seed < 4:
+        values = rng.integers(0, 2, shape)
+    elif seed < 20:
+        values = rng.integers(-3, 4, shape)
+    else:
+        values = rng.integers(-30, 31, shape) / 10
+    return (values * scale + offset).astype(dtype)
+
+
+def distinct(draw, shape, spacing=0.5, dtype=np.float32):
+    """An array in which no two numbers are nearer than ``spacing``: no ties, no kinks near."""
+    seed = integer(draw, 0, 60)
+    count = int(np.prod(shape))
+    values = np.arange(count) if seed == 0 else np.random.default_rng([seed, *shape]).permutation(count)
+    return ((values - count // 2) * spacing).reshape(shape).astype(dtype)
+
+
+def flags(draw, shape, keep=0.6):
+    """A boolean array, True with probability ``keep``."""
+    seed = integer(draw, 0, 60)
+    return np.random.default_rng([seed, *shape]).random(shape) < keep

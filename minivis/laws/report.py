@@ -1,0 +1,203 @@
+"""What a judgement looks like: Verdict (one law), Report (all of them), and the words a learner reads.
+
+Not here: how the verdicts are reached.
+"""
+
+import sys
+import textwrap
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Report", "Verdict"]
+
+WIDTH = 100
+IN_FULL = 3  # so many broken laws are shown with their counterexample; the others in a line each
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one law.
+
+    Attributes
+    ----------
+    name, sentence : str
+        The law.
+    passed : bool
+        Whether it holds; False also where it was not judged.
+    judged : bool
+        False where the time was up before its turn.
+    message : str
+        What went wrong, in words; empty where it holds.
+    hint : str
+        What to think about; empty where it holds.
+    counterexample : Case or None
+        The smallest call found that breaks the law.
+    expected, got : ndarray or None
+        What should and what did come out of it.
+    """
+
+    name: str
+    sentence: str
+    passed: bool
+    judged: bool = True
+    message: str = ""
+    hint: str = ""
+    counterexample: object = None
+    expected: np.ndarray | None = None
+    got: np.ndarray | None = None
+    also: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, law, case=None, message="", broken=None):
+        """The verdict on a law: it holds (no message), was not judged (no ``broken``) or is broken."""
+        if broken is None:
+            return cls(law.name, law.sentence, passed=not message, judged=not message, message=message)
+        return cls(
+            law.name,
+            law.sentence,
+            passed=False,
+            message=message,
+            hint=broken.hint or law.hint,
+            counterexample=case,
+            expected=broken.expected,
+            got=broken.got,
+            also=broken.also,
+        )
+
+
+class Report:
+    """The verdicts on one function; prints as a page, iterates over its verdicts.
+
+    Attributes
+    ----------
+    name : str
+        What the function was judged as.
+    passed : bool
+        Whether every law holds.
+    verdicts : list of Verdict
+        One for each law.
+    seconds : float
+        How long the judgement took.
+    """
+
+    def __init__(self, family, verdicts, vjp, seconds):
+        self.name, self.form, self.verdicts, self.seconds = family.name, family.form, verdicts, seconds
+        self.could_differentiate = not vjp and any(law.gradient for law in family.laws)
+
+    @property
+    def passed(self):
+        return all(verdict.passed for verdict in self.verdicts)
+
+    def __iter__(self):
+        return iter(self.verdicts)
+
+    def __len__(self):
+        return len(self.verdicts)
+
+    def __bool__(self):
+        return self.passed
+
+    def __getitem__(self, name):
+        """The verdict on the law of that name (or at that place)."""
+        if isinstance(name, int):
+            return self.verdicts[name]
+        return next(verdict for verdict in self.verdicts if verdict.name == name)
+
+    def __repr__(self):
+        return f"<{self.headline}>"
+
+    @property
+    def headline(self):
+        """How many laws hold, in a line."""
+        holding, count = sum(verdict.passed for verdict in self.verdicts), len(self.verdicts)
+        if holding == count:
+            return f"{self.name}: all {count} laws hold"
+        return f"{self.name}: {holding} of {count} laws hold"
+
+    def print(self, file=None):
+        """Print the page to stdout or a file; signs that its encoding lacks are replaced by plain ones."""
+        file = file or sys.stdout
+        page, encoding = str(self), getattr(file, "encoding", None) or "utf-8"
+        try:
+            page.encode(encoding)
+        except UnicodeEncodeError:
+            page = (
+                page.replace("✓", "+").replace("✗", "x").replace("·", "-").encode("ascii", "replace").decode()
+            )
+        print(page, file=file)
+
+    def __str__(self):
+        broken = [verdict for verdict in self.verdicts if verdict.judged and not verdict.passed]
+        lines = [self.headline, f"called as {self.form}", ""]
+        width = max(len(verdict.name) for verdict in self.verdicts)
+        for verdict in self.verdicts:
+            sign = "✓" if verdict.passed else "✗" if verdict.judged else "·"
+            lines += _wrapped(f"{sign} {verdict.name:{width}}  {verdict.sentence}", width + 4)
+        for verdict in broken[:IN_FULL]:
+            lines += ["", *_in_full(verdict, self.name)]
+        for verdict in broken[IN_FULL:]:
+            lines += ["", *_wrapped(f"✗ {verdict.name}: {verdict.message} {verdict.hint}", 4)]
+        if any(not verdict.judged for verdict in self.verdicts):
+            lines += ["", "· not judged: your function took all the time there is (4 s for tiny inputs)."]
+        if len(broken) > 1:
+            lines += ["", "Mend the first one and check again: the others often follow from it."]
+        elif not broken and self.passed and self.could_differentiate:
+            lines += ["", "Have you written the backward pass too? check(..., vjp=True) judges it."]
+        return "\n".join(lines)
+
+
+def _in_full(verdict, function):
+    """A broken law with its counterexample."""
+    lines = _wrapped(f"✗ {verdict.name}: {verdict.sentence}", 2)
+    if verdict.counterexample is not None:
+        lines += [
+            "",
+            "  The smallest call that breaks it:",
+            f"      {_call(function, verdict.counterexample)}",
+        ]
+        for name, value in verdict.counterexample.everything.items():
+            lines += _arrays(name, value)
+    for name, value in verdict.also.items():
+        lines += _arrays(name, value)
+    for name, value in (("expected", verdict.expected), ("got", verdict.got)):
+        if value is not None:
+            lines += _array(name, value, precision=5)
+    lines += [""] + _wrapped("  " + verdict.message, 2) + _wrapped("  Hint: " + verdict.hint, 8)
+    return lines
+
+
+def _call(function, case):
+    """The call as one would write it; arrays by their name, the rest by value."""
+    shown = [n if _is_array(value) else repr(value) for n, value in case.args.items()]
+    shown += [f"{n}={n if _is_array(value) else repr(value)}" for n, value in case.options.items()]
+    return f"{function}({', '.join(shown)})"
+
+
+def _is_array(value):
+    return isinstance(value, (np.ndarray, dict))
+
+
+def _arrays(name, value):
+    if isinstance(value, dict):
+        return [line for key, item in value.items() for line in _arrays(f"{name}[{key!r}]", item)]
+    return _array(name, value) if isinstance(value, np.ndarray) else []
+
+
+def _array(name, value, precision=4):
+    """An array as ``name (shape) = values`` in a few lines."""
+    dtype = "" if value.dtype == np.float32 or name in ("expected", "got") else f" {value.dtype}"
+    head = f"      {name} {value.shape}{dtype} = "
+    text = np.array2string(
+        value, precision=precision, threshold=48, edgeitems=2, max_line_width=WIDTH - 10, suppress_small=False
+    )
+    rows = [row for row in text.splitlines() if row.strip()]
+    if len(rows) == 1 and len(head) + len(rows[0]) <= WIDTH:
+        return [head + rows[0]]
+    if len(rows) > 12:
+        rows = rows[:6] + [" ..."] + rows[-5:]
+    return [head.rstrip()] + [" " * 10 + row for row in rows]
+
+
+def _wrapped(text, indent):
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, drop_whitespace=True) or [""]

@@ -1,0 +1,220 @@
+"""Calling a learner's function with care: a time limit, its own copies of the inputs, and every mishap in words.
+
+Not here: what its results should be (promises.py), in which order the laws are tried (checking.py).
+"""
+
+import contextlib
+import ctypes
+import io
+import linecache
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Alarm", "Broken", "TimeIsUp", "call_safely", "learner_line"]
+
+
+class Broken(Exception):
+    """A law is broken: what happened, in words, with the pieces of the counterexample.
+
+    ``what`` says it in a sentence or two; ``expected`` and ``got`` are the arrays to show, ``also`` more of them by
+    name; ``hint`` replaces the hint of the law when the mishap is another; ``hang`` is True when the time was up.
+    """
+
+    def __init__(self, what, expected=None, got=None, hint=None, hang=False, also=None):
+        super().__init__(what)
+        self.what, self.expected, self.got, self.hint, self.hang = what, expected, got, hint, hang
+        self.also = also or {}
+
+
+class TimeIsUp(BaseException):
+    """Raised inside a function that does not come back; no Exception, so ``except Exception`` lets it pass."""
+
+
+class Alarm:
+    """Ends a call that takes too long, from within its own process.
+
+    In the main thread of a Unix process a timer signal interrupts it; anywhere else a second thread has the
+    interpreter raise the exception. Both repeat until the call gives up, for one that catches everything. Neither can
+    end a single call into compiled code: that needs a worker process (worker.py).
+    """
+
+    REPEAT = 0.037  # seconds between two attempts
+
+    def __enter__(self):
+        self.armed = False
+        in_main = threading.current_thread() is threading.main_thread()
+        self.signals = in_main and hasattr(signal, "setitimer")
+        if self.signals:
+            self.handler = signal.signal(signal.SIGALRM, self._ring)
+            self.timer = signal.setitimer(signal.ITIMER_REAL, 0)
+        else:
+            self.thread, self.change, self.open = threading.get_ident(), threading.Condition(), True
+            self.watchdog = threading.Thread(target=self._watch, daemon=True)
+            self.watchdog.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.signals:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.handler)
+            signal.setitimer(signal.ITIMER_REAL, *self.timer)
+            return
+        with self.change:
+            self.open = False
+            self.change.notify()
+        self.watchdog.join()
+
+    @contextlib.contextmanager
+    def limit(self, seconds):
+        """Raise `TimeIsUp` in the body when it takes longer than this."""
+        try:  # twice: the alarm may ring while the inner finally begins
+            try:
+                self._arm(seconds)
+                yield
+            finally:
+                self._disarm()
+        finally:
+            self._disarm()
+
+    def _arm(self, seconds):
+        if self.signals:
+            self.armed = True
+            signal.setitimer(signal.ITIMER_REAL, seconds, self.REPEAT)
+            return
+        with self.change:
+            self.armed, self.deadline = True, time.monotonic() + seconds
+            self.change.notify()
+
+    def _disarm(self):
+        self.armed = False
+        if self.signals:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        with (
+            self.change
+        ):  # the watchdog is not raising now, and what it raised and was not delivered is withdrawn
+            self.armed = False
+            _raise_in(self.thread, None)
+
+    def _ring(self, *_):
+        if self.armed:
+            raise TimeIsUp
+
+    def _watch(self):
+        with self.change:
+            while self.open:
+                left = self.deadline - time.monotonic() if self.armed else None
+                if left is None or left > 0:
+                    self.change.wait(left)
+                else:
+                    _raise_in(self.thread, TimeIsUp)
+                    self.change.wait(self.REPEAT)
+
+
+def _raise_in(thread, exception):
+    """Have the interpreter raise an exception in another thread at its next step; None withdraws it."""
+    pending = None if exception is None else ctypes.py_object(exception)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), pending)
+
+
+def call_safely(function, args, options, alarm, seconds):
+    """Call a function of unknown manners.
+
+    Returns
+    -------
+    result
+        What it returned.
+    printed : str
+        What it wrote to stdout and stderr.
+
+    Raises
+    ------
+    Broken
+        If it raised, called sys.exit() or did not come back in time. Ctrl-C passes through.
+    """
+    paper = io.StringIO()
+    stdin, sys.stdin = sys.stdin, io.StringIO()  # input() finds nothing instead of waiting for somebody
+    try:
+        with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), np.errstate(all="ignore"):
+            with alarm.limit(seconds):
+                result = function(*args, **options)
+    except KeyboardInterrupt:
+        raise
+    except TimeIsUp as interruption:
+        raise _hang(interruption, function, seconds) from None
+    except BaseException as error:
+        raise _mishap(error, function) from None
+    finally:
+        sys.stdin = stdin
+    return result, paper.getvalue()
+
+
+def _hang(interruption, function, seconds):
+    place = learner_line(interruption, function)
+    return Broken(
+        f"Your function did not come back within {seconds:.2g} s on this small input{place}.",
+        hint="Is there a loop whose condition never becomes false, or an index that is never advanced?",
+        hang=True,
+    )
+
+
+def _mishap(error, function):
+    place = learner_line(error, function)
+    if isinstance(error, SystemExit):
+        return Broken(
+            f"Your function called sys.exit(){place}.", hint="Return the result; do not end the program."
+        )
+    words = f": {error}" if str(error) else ""
+    article = "an" if type(error).__name__[0] in "AEIOU" else "a"
+    return Broken(
+        f"Your function raised {article} {type(error).__name__}{words}{place}.".replace("..", "."),
+        hint=_hint_for(error),
+    )
+
+
+def _hint_for(error):
+    words = str(error)
+    if isinstance(error, NotImplementedError):
+        return "This is where your work goes: replace the `raise` by the computation."
+    if (
+        isinstance(error, TypeError)
+        and "argument" in words
+        and ("unexpected" in words or "positional" in words)
+    ):
+        return "The names and the order of the parameters must be those of the call form above."
+    if isinstance(error, ValueError) and "broadcast" in words:
+        return "Two shapes do not fit. A sum, mean or max drops its axis unless keepdims=True keeps it with size 1."
+    if isinstance(error, (IndexError, KeyError)):
+        return "An index or a name is looked up that is not there. Print the shapes at this line for the input above."
+    if isinstance(error, (NameError, UnboundLocalError)):
+        return "A name is used before it has a value: a spelling, or a cell that was not run?"
+    if isinstance(error, RecursionError):
+        return "The function calls itself without end."
+    if isinstance(error, EOFError):
+        return "Take everything you need from the arguments; nobody is there to answer input()."
+    return "Call your function on the input above and look at the shapes before this line."
+
+
+def learner_line(error, function, file=None):
+    """Where in the learner's own file an exception arose: ``" (line 3 of x.py: `code`)"``, or empty."""
+    stack = traceback.extract_tb(error.__traceback__)
+    own = file or getattr(getattr(function, "__code__", None), "co_filename", None)
+    here = str(Path(__file__).parent)
+    frames = [f for f in stack if f.filename == own] or [f for f in stack if not f.filename.startswith(here)]
+    frames = [f for f in frames if not f.filename.startswith((here, contextlib.__file__))]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    name = (
+        "your cell"
+        if "ipykernel" in frame.filename or frame.filename.startswith("<")
+        else Path(frame.filename).name
+    )
+    code = linecache.getline(frame.filename, frame.lineno).strip()
+    return f" (line {frame.lineno} of {name}: `{code}`)" if code else f" (line {frame.lineno} of {name})"

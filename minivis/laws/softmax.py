@@ -1,0 +1,185 @@
+"""The laws of softmax and log_softmax.
+
+Not here: cross-entropy (loss.py), softmax inside attention (attention.py).
+"""
+
+import numpy as np
+
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients
+from minivis.laws.inputs import choose, integer, numbers, sizes
+
+PROBABILITY = r"p_i = \frac{e^{x_i}}{\sum_j e^{x_j}}"
+SHIFT = r"\frac{e^{x_i - m}}{\sum_j e^{x_j - m}} = \frac{e^{x_i}}{\sum_j e^{x_j}}, \quad m = \max_j x_j"
+LOG = r"\log p_i = x_i - m - \log \sum_j e^{x_j - m}, \quad m = \max_j x_j"
+SLIDE = "A: Scaled dot-product attention"
+
+
+def _softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    p = e / e.sum(axis=axis, keepdims=True)
+    return p, lambda g: (p * (g - (g * p).sum(axis=axis, keepdims=True)),)
+
+
+def _log_softmax(x, axis=-1):
+    shifted = x - x.max(axis=axis, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return log_p, lambda g: (g - np.exp(log_p) * g.sum(axis=axis, keepdims=True),)
+
+
+# Inputs: each law has its own corner, so that one mistake breaks one law
+
+
+def _plain(draw):
+    return {"x": numbers(draw, sizes(draw, 2))}
+
+
+def _last_axis(draw):
+    return {**_plain(draw), "axis": -1}
+
+
+def _any_axis(draw):
+    return {"x": numbers(draw, sizes(draw, 2)), "axis": choose(draw, 0, -2, 1)}
+
+
+def _any_rank(draw):
+    return {"x": numbers(draw, sizes(draw, choose(draw, 1, 3, 4), high=3)), "axis": -1}
+
+
+def _size_one(draw):
+    return {"x": numbers(draw, sizes(draw, 2, low=1, high=2)), "axis": -1}
+
+
+def _large(draw):
+    offset = choose(draw, 100.0, 1000.0, 9990.0, -1000.0)
+    return {"x": numbers(draw, sizes(draw, 2), offset=offset), "axis": -1}
+
+
+def _uneven(draw):
+    x = numbers(draw, (2, integer(draw, 2, 3)))
+    return {"x": x + np.array([[75.0], [-75.0]], np.float32), "axis": -1}
+
+
+def _far_apart(draw):
+    x = numbers(draw, sizes(draw, 2))
+    x[:, 0] += 75
+    x[:, 1:] -= 45  # exp of either is a fine float32, their quotient is not
+    return {"x": x, "axis": -1}
+
+
+def _smooth(draw):
+    return {"x": numbers(draw, sizes(draw, 2, high=3)), "axis": choose(draw, -1, 0)}
+
+
+def _declare(family, naive, whole, formula):
+    """The laws that softmax and its logarithm share."""
+    right = family.right
+
+    family.agrees(
+        "formula",
+        formula,
+        inputs=_plain,
+        equation=PROBABILITY if family.name == "softmax" else LOG,
+        slide=SLIDE,
+        hint="By hand: two logits 0 and 0 give 1/2 and 1/2. Along which axis does your function sum when nobody says?",
+        mutant=lambda x, axis=0: right(x, axis)[0],
+    )
+    family.agrees(
+        "any axis",
+        "It runs along the axis that is asked for, not always the last.",
+        inputs=_any_axis,
+        equation=PROBABILITY,
+        slide=SLIDE,
+        hint="max and sum need the axis of the call, and keepdims=True, so that what they give lines up with x again.",
+        mutant=lambda x, axis=-1: right(x, -1)[0],
+    )
+    family.agrees(
+        "any rank",
+        "One axis or four: the axes that are not summed are only carried along.",
+        inputs=_any_rank,
+        hint="Is the axis written as 0 or 1, or the shape unpacked as (rows, columns)? axis=-1 is last in any rank.",
+        mutant=lambda x, axis=-1: right(x, 1 if axis == -1 else axis)[0],
+    )
+    family.agrees(
+        "large logits",
+        "Logits of thousands give the same answer as the same logits near zero.",
+        inputs=_large,
+        equation=SHIFT,
+        slide=SLIDE,
+        hint="In float32 exp(x) is inf above 88 and 0 below -104. What may be taken from every logit of a row without "
+        "changing the answer?",
+        mutant=naive,
+    )
+    family.agrees(
+        "each row by itself",
+        "A row of large logits does not disturb a row of small ones.",
+        inputs=_uneven,
+        equation=SHIFT,
+        hint="The largest logit of the whole array, taken from a row far below it, leaves only exp of something huge "
+        "and negative: 0/0. Each row has its own maximum.",
+        mutant=whole,
+    )
+    every_family(family, inputs=_last_axis, shapes=_size_one)
+
+
+softmax = Family("softmax", _softmax, ("x",))
+
+
+def _naive(x, axis=-1):
+    e = np.exp(x)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _one_shift(x, axis=-1):
+    e = np.exp(x - x.max())
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+_declare(softmax, _naive, _one_shift, "Each number is its exp over the sum of exps, so that a row sums to 1.")
+gradients(
+    softmax,
+    inputs=_smooth,
+    equation={"x": r"\bar x_i = p_i \Big(g_i - \sum_j g_j p_j\Big)"},
+    hints={"x": "Each output depends on every logit of its row, through the sum. An all-ones g must give 0."},
+    mutants={"x": lambda x, axis=-1: (_softmax(x, axis)[0], lambda g: (g * _softmax(x, axis)[0],))},
+)
+
+
+log_softmax = Family("log_softmax", _log_softmax, ("x",))
+
+
+def _log_naive(x, axis=-1):
+    return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+
+
+def _log_one_shift(x, axis=-1):
+    shifted = x - x.max()
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+_declare(
+    log_softmax, _log_naive, _log_one_shift, "Each number minus the logarithm of the sum of exps of its row."
+)
+log_softmax.agrees(
+    "unlikely classes",
+    "A class of probability 1e-52 has the logarithm -120, not -inf.",
+    inputs=_far_apart,
+    equation=LOG,
+    hint="log(softmax(x)) rounds a small probability to 0 before the logarithm sees it. Write the logarithm of the "
+    "quotient out, and most of it cancels.",
+    mutant=lambda x, axis=-1: np.log(_softmax(x, axis)[0]),
+)
+gradients(
+    log_softmax,
+    inputs=_smooth,
+    equation={"x": r"\bar x_i = g_i - p_i \sum_j g_j"},
+    hints={
+        "x": "Each output has its own logit in it, and the log of a sum over all of them. Both terms count."
+    },
+    mutants={
+        "x": lambda x, axis=-1: (
+            _log_softmax(x, axis)[0],
+            lambda g: (g - np.exp(_log_softmax(x, axis)[0]) * g,),
+        )
+    },
+)

@@ -1,0 +1,77 @@
+"""Judging in a process of its own, which is ended when it does not come back: for the grader.
+
+Not here: the judgement itself (checking.py), which already stops most endless loops in the learner's own process.
+"""
+
+import multiprocessing
+import time
+import warnings
+
+from minivis.laws.catalogue import family_of
+from minivis.laws.checking import judge, verdicts
+from minivis.laws.report import Report, Verdict
+
+__all__ = ["judge_apart"]
+
+
+def judge_apart(name, implementation, vjp=False, seconds=5.0):
+    """Judge a function in a worker process and end that process when its time is up, whatever it does.
+
+    The worker is a fork of this process, so lambdas, closures and notebook functions need no pickling. Where there is
+    no fork (Windows) the function is judged in this process, as `check` does.
+
+    Parameters
+    ----------
+    name, implementation, vjp
+        As for `check`.
+    seconds : float
+        How long the worker may live, default 5.
+
+    Returns
+    -------
+    Report
+        Laws that the worker had judged before it was ended keep their verdicts; the one it was at is broken, those
+        after it are not judged. A worker that dies (a crash in compiled code, os._exit) is reported in the same way.
+
+    Examples
+    --------
+    >>> judge_apart("softmax", lambda x, axis=-1: x).passed
+    False
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return judge(name, implementation, vjp)
+    start, family = time.monotonic(), family_of(name)
+    laws = [law for law in family.laws if vjp or not law.gradient]
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    worker = context.Process(target=_work, args=(sending, name, implementation, vjp), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside other threads
+        worker.start()
+    sending.close()
+    found, ending = [], ""
+    try:
+        while len(found) < len(laws):
+            if not receiving.poll(max(0.0, start + seconds - time.monotonic())):
+                ending = f"Your function did not come back within {seconds:.0f} s and was ended."
+                break
+            found.append(receiving.recv())
+    except EOFError:
+        ending = "Your function ended the whole Python process it ran in."
+    finally:
+        worker.kill()
+        worker.join()
+        receiving.close()
+    return Report(family, found + _unjudged(laws[len(found) :], ending), vjp, time.monotonic() - start)
+
+
+def _work(sending, name, implementation, vjp):
+    for verdict in verdicts(name, implementation, vjp):
+        sending.send(verdict)
+
+
+def _unjudged(laws, ending):
+    """The verdicts that never came: the first law is the one that was being tried."""
+    hint = "Is there a loop whose condition never becomes false, or a call that ends the program?"
+    first = [Verdict(law.name, law.sentence, passed=False, message=ending, hint=hint) for law in laws[:1]]
+    return first + [Verdict.of(law, None, "Not judged: the time was up.") for law in laws[1:]]
