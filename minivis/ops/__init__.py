@@ -14,7 +14,9 @@ from minivis.ops.index import *
 from minivis.ops.linalg import *
 from minivis.ops.loss import *
 from minivis.ops.normalize import *
+from minivis.ops.pool import *
 from minivis.ops.reduce import *
+from minivis.ops.resample import *
 from minivis.ops.shape import *
 from minivis.ops.softmax import *
 

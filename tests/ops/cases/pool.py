@@ -1,0 +1,178 @@
+"""Rows for minivis/ops/pool.py."""
+
+import numpy as np
+
+from tests.ops.cases import case, constant, distinct, error, integers, normal
+
+# where distinct maxima of a 2x2 pooling might have been: one position in each window of a 4x6 map
+POSITIONS = constant(np.array([[[[0, 9, 5], [18, 15, 22]], [[7, 2, 11], [12, 20, 16]]]]))
+
+CASES = [
+    case("max_pool2d", x=distinct(2, 3, 4, 6), kernel_size=2),
+    case("max_pool2d", x=distinct(1, 2, 5, 7), kernel_size=(2, 3)),
+    case("max_pool2d", x=distinct(2, 2, 6, 5), kernel_size=3, stride=2, padding=1),
+    case("max_pool2d", x=distinct(1, 2, 5, 6), kernel_size=(3, 2), stride=(1, 3), padding=(0, 1)),
+    case("max_pool2d", x=distinct(1, 1, 8, 7), kernel_size=(2, 3), stride=1, dilation=(3, 2)),
+    case("max_pool2d", x=distinct(2, 1, 5, 6), kernel_size=2, stride=3, ceil_mode=True),
+    case(
+        "max_pool2d",
+        x=distinct(1, 1, 6, 7),
+        kernel_size=3,
+        stride=2,
+        padding=1,
+        ceil_mode=True,
+        return_indices=True,
+    ),
+    case("max_pool2d", x=distinct(1, 2, 1, 1), kernel_size=1),
+    case("max_pool2d", x=distinct(0, 2, 4, 4), kernel_size=2, return_indices=True),
+    case("max_unpool2d", x=normal(1, 2, 2, 3), indices=POSITIONS, kernel_size=2),
+    case("max_unpool2d", x=normal(1, 2, 2, 3), indices=POSITIONS, kernel_size=2, output_size=(5, 7)),
+    case(
+        "max_unpool2d",
+        x=normal(1, 2, 2, 3),
+        indices=POSITIONS,
+        kernel_size=3,
+        stride=2,
+        padding=1,
+        output_size=(4, 6),
+    ),
+    case(
+        "max_unpool2d", x=normal(1, 1, 2, 2), indices=constant([[[[4, 4], [4, 8]]]]), kernel_size=2, stride=1
+    ),
+    case("max_unpool2d", x=normal(0, 2, 2, 3), indices=integers(0, 1, 0, 2, 2, 3), kernel_size=2),
+    case("avg_pool2d", x=normal(2, 3, 4, 6), kernel_size=2),
+    case("avg_pool2d", x=normal(2, 2, 5, 7), kernel_size=(3, 2), stride=(2, 1)),
+    case("avg_pool2d", x=normal(1, 2, 5, 6), kernel_size=3, stride=2, padding=1),
+    case(
+        "avg_pool2d",
+        x=normal(1, 2, 5, 6),
+        kernel_size=(3, 2),
+        stride=2,
+        padding=(1, 0),
+        count_include_pad=False,
+    ),
+    case("avg_pool2d", x=normal(1, 2, 6, 7), kernel_size=3, stride=(2, 3), padding=1, ceil_mode=True),
+    case(
+        "avg_pool2d",
+        x=normal(1, 1, 6, 4),
+        kernel_size=(4, 3),
+        stride=3,
+        padding=(2, 1),
+        ceil_mode=True,
+        count_include_pad=False,
+    ),
+    case("avg_pool2d", x=normal(0, 2, 4, 4), kernel_size=2),
+    case("adaptive_avg_pool2d", x=normal(2, 3, 4, 6), output_size=1),
+    case("adaptive_avg_pool2d", x=normal(2, 2, 5, 7), output_size=(3, 4)),
+    case("adaptive_avg_pool2d", x=normal(1, 2, 3, 2), output_size=(5, 2)),
+    case("adaptive_avg_pool2d", x=normal(1, 2, 4, 6), output_size=(None, 3)),
+    case("adaptive_avg_pool2d", x=normal(0, 2, 4, 4), output_size=2),
+]
+
+ERRORS = [
+    error("max_pool2d", ValueError, "x must be (B, C, H, W)", x=normal(3, 4, 4), kernel_size=2),
+    error("max_pool2d", ValueError, "only B may be 0", x=normal(2, 3, 0, 4), kernel_size=2),
+    error(
+        "max_pool2d",
+        ValueError,
+        "kernel (5, 2) is larger than the padded input",
+        x=normal(1, 1, 4, 4),
+        kernel_size=(5, 2),
+    ),
+    error(
+        "max_pool2d",
+        ValueError,
+        "larger than the padded input",
+        x=normal(1, 1, 4, 4),
+        kernel_size=3,
+        dilation=2,
+    ),
+    error(
+        "max_pool2d",
+        ValueError,
+        "padding (2, 2) may be at most half the kernel (3, 3) (x: (1, 1, 4, 4))",
+        x=normal(1, 1, 4, 4),
+        kernel_size=3,
+        padding=2,
+    ),
+    error("max_pool2d", ValueError, "kernel_size must be", x=normal(1, 1, 4, 4), kernel_size=0),
+    error("max_pool2d", ValueError, "stride must be", x=normal(1, 1, 4, 4), kernel_size=2, stride=(1, 0)),
+    error("max_pool2d", ValueError, "dilation must be", x=normal(1, 1, 4, 4), kernel_size=2, dilation=-1),
+    error(
+        "max_unpool2d",
+        ValueError,
+        "indices must have the shape of x",
+        x=normal(1, 1, 2, 2),
+        indices=integers(0, 4, 1, 1, 2, 3),
+        kernel_size=2,
+    ),
+    error(
+        "max_unpool2d",
+        ValueError,
+        "output_size (7, 4) must be within a stride (2, 2) of (4, 4)",
+        x=normal(1, 1, 2, 2),
+        indices=integers(0, 4, 1, 1, 2, 2),
+        kernel_size=2,
+        output_size=(7, 4),
+    ),
+    error(
+        "max_unpool2d",
+        IndexError,
+        "16",
+        x=normal(1, 1, 2, 2),
+        indices=constant([[[[0, 1], [2, 16]]]]),
+        kernel_size=2,
+    ),
+    error(
+        "max_unpool2d",
+        IndexError,
+        "-1",
+        x=normal(1, 1, 2, 2),
+        indices=constant([[[[0, 1], [2, -1]]]]),
+        kernel_size=2,
+    ),
+    error(
+        "max_unpool2d",
+        TypeError,
+        "must be integers",
+        x=normal(1, 1, 2, 2),
+        indices=constant([[[[0.0, 1.0], [2.0, 3.0]]]]),
+        kernel_size=2,
+    ),
+    error("avg_pool2d", ValueError, "x must be (B, C, H, W)", x=normal(3, 4, 4), kernel_size=2),
+    error(
+        "avg_pool2d",
+        ValueError,
+        "padding (0, 2) may be at most half",
+        x=normal(1, 1, 4, 4),
+        kernel_size=2,
+        padding=(0, 2),
+    ),
+    error(
+        "avg_pool2d",
+        ValueError,
+        "larger than the padded input",
+        x=normal(1, 1, 4, 4),
+        kernel_size=7,
+        padding=1,
+    ),
+    error(
+        "avg_pool2d",
+        TypeError,
+        "x must be floating-point, got int64",
+        x=integers(0, 9, 1, 1, 4, 4),
+        kernel_size=2,
+    ),
+    error("adaptive_avg_pool2d", ValueError, "x must be (B, C, H, W)", x=normal(3, 4, 4), output_size=1),
+    error("adaptive_avg_pool2d", ValueError, "output_size must be", x=normal(1, 3, 4, 4), output_size=(0, 1)),
+    error(
+        "adaptive_avg_pool2d", ValueError, "output_size must be", x=normal(1, 3, 4, 4), output_size=(1, 2, 3)
+    ),
+    error(
+        "adaptive_avg_pool2d",
+        TypeError,
+        "x must be floating-point",
+        x=integers(0, 9, 1, 1, 4, 4),
+        output_size=1,
+    ),
+]
