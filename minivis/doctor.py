@@ -3,6 +3,7 @@
 Not here: repairs. The doctor changes nothing; it loads each package by name to see that it works, CuPy included.
 """
 
+import functools
 import importlib
 import math
 import os
@@ -58,6 +59,9 @@ class Finding:
     subject: str
     says: str
     todo: str = ""
+
+
+_ok, _note, _broken = (functools.partial(Finding, state) for state in ("ok", "note", "broken"))
 
 
 def main(stream=None):
@@ -144,8 +148,8 @@ def report(findings):
 def _python():
     says = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
     if (3, 11) <= sys.version_info[:2] <= (3, 13):
-        return [Finding("ok", "Python", says)]
-    return [Finding("broken", "Python", says, "use Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 setup")]
+        return [_ok("Python", says)]
+    return [_broken("Python", says, "use Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 setup")]
 
 
 def _needed():
@@ -154,11 +158,11 @@ def _needed():
         name, install = _title(package), _pip(f'--upgrade "{package}>={oldest}"')
         version, problem = _load(package, module)
         if problem:
-            found.append(Finding("broken", name, problem, install))
+            found.append(_broken(name, problem, install))
         elif _numbers(version) < _numbers(oldest):
-            found.append(Finding("broken", name, f"{version} is too old", install))
+            found.append(_broken(name, f"{version} is too old", install))
         else:
-            found.append(Finding("ok", name, version))
+            found.append(_ok(name, version))
     return found
 
 
@@ -167,9 +171,9 @@ def _optional():
     for package, (module, use) in OPTIONAL.items():
         version, problem = _load(package, module)
         if problem:
-            found.append(Finding("note", _title(package), f"{problem} ({use})", _pip(package)))
+            found.append(_note(_title(package), f"{problem} ({use})", _pip(package)))
         else:
-            found.append(Finding("ok", _title(package), version))
+            found.append(_ok(_title(package), version))
     return found
 
 
@@ -181,22 +185,18 @@ def _blas():
     says = f"{build['name']} {build.get('version', '')}".strip()
     loaded = _loaded_blas()
     if loaded is None:
-        return [
-            Finding("note", "BLAS", f"{says}; its kernel and threads are not known", _pip("threadpoolctl"))
-        ]
+        return [_note("BLAS", f"{says}; its kernel and threads are not known", _pip("threadpoolctl"))]
     kernel = loaded.get("architecture", "")
-    found = [Finding("ok", "BLAS", f"{says}, kernel {kernel}" if kernel else says)]
+    found = [_ok("BLAS", f"{says}, kernel {kernel}" if kernel else says)]
     wide = any(name.startswith("AVX512") or name == "X86_V4" for name in config["SIMD Extensions"]["found"])
     chosen = os.environ.get("OPENBLAS_CORETYPE")
     because = f" (OPENBLAS_CORETYPE={chosen})" if chosen else ""
     if wide and kernel in AVX2_KERNELS:
         says = f"has AVX-512, which the BLAS kernel {kernel} does not use{because}: large products could be faster"
         todo = f"{_setenv('OPENBLAS_CORETYPE', 'SkylakeX')}   (before Python starts)"
-        found.append(Finding("note", "CPU", says, todo))
+        found.append(_note("CPU", says, todo))
     else:
-        found.append(
-            Finding("ok", "CPU", f"{platform.machine()}, {'with' if wide else 'without'} AVX-512{because}")
-        )
+        found.append(_ok("CPU", f"{platform.machine()}, {'with' if wide else 'without'} AVX-512{because}"))
     return found
 
 
@@ -209,44 +209,37 @@ def _threads():
     says += f" ({asked})" if asked else ""
     if threads and threads > cores:
         todo = f"{_setenv('OMP_NUM_THREADS', cores)}   (more threads than cores wait for one another)"
-        return [Finding("note", "Threads", says, todo)]
-    return [Finding("ok", "Threads", says)]
+        return [_note("Threads", says, todo)]
+    return [_ok("Threads", says)]
 
 
 def _gpu():
     installed = _distributions("cupy")
     if not installed:
         if not _has_nvidia_driver():
-            return [Finding("ok", "GPU", "no NVIDIA driver here, and no CuPy: minivis computes on the CPU")]
-        return [
-            Finding("note", "GPU", "an NVIDIA driver is here, CuPy is not installed", _pip("cupy-cuda13x"))
-        ]
+            return [_ok("GPU", "no NVIDIA driver here, and no CuPy: minivis computes on the CPU")]
+        return [_note("GPU", "an NVIDIA driver is here, CuPy is not installed", _pip("cupy-cuda13x"))]
     if len(installed) > 1:
         todo = f"keep one: {sys.executable} -m pip uninstall {' '.join(sorted(installed)[:-1])}"
-        return [Finding("note", "CuPy", f"installed more than once: {', '.join(sorted(installed))}", todo)]
+        return [_note("CuPy", f"installed more than once: {', '.join(sorted(installed))}", todo)]
     ((package, version),) = installed.items()
-    found = [Finding("ok", "CuPy", f"{version} ({package})")]
+    found = [_ok("CuPy", f"{version} ({package})")]
     try:
         cupy = importlib.import_module("cupy")
         runtime = cupy.cuda.runtime
         driver, built = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     except Exception as error:
         return [
-            Finding(
-                "note",
-                "CuPy",
-                f"{version} does not load: {_line(error)}",
-                _pip(f"--force-reinstall {package}"),
-            )
+            _note("CuPy", f"{version} does not load: {_line(error)}", _pip(f"--force-reinstall {package}"))
         ]
     if driver == 0:
         todo = "install one from nvidia.com/drivers if this machine has an NVIDIA GPU; the CPU works without"
-        return [*found, Finding("note", "CUDA", "no NVIDIA driver", todo)]
+        return [*found, _note("CUDA", "no NVIDIA driver", todo)]
     says = f"driver for CUDA {_cuda(driver)}, CuPy built for {_cuda(built)}"
     if driver // 1000 < built // 1000:
         todo = f"update the driver, or {_pip(f'cupy-cuda{driver // 1000}x')} after uninstalling {package}"
-        return [*found, Finding("note", "CUDA", f"{says}: the driver is too old", todo)]
-    return [*found, Finding("ok", "CUDA", says), *_device(cupy)]
+        return [*found, _note("CUDA", f"{says}: the driver is too old", todo)]
+    return [*found, _ok("CUDA", says), *_device(cupy)]
 
 
 def _device(cupy):
@@ -257,12 +250,7 @@ def _device(cupy):
         device = runtime.getDeviceProperties(0)
     except Exception as error:
         return [
-            Finding(
-                "note",
-                "GPU",
-                _line(error),
-                "nvidia-smi shows what the driver sees; check CUDA_VISIBLE_DEVICES",
-            )
+            _note("GPU", _line(error), "nvidia-smi shows what the driver sees; check CUDA_VISIBLE_DEVICES")
         ]
     says = f"{device['name'].decode()}, {device['totalGlobalMem'] / 2**30:.0f} GiB, "
     says += f"compute capability {device['major']}.{device['minor']}"
@@ -271,10 +259,10 @@ def _device(cupy):
         total = float(cupy.tanh(0 * x + 1).sum() + (x @ x.T).sum())
     except Exception as error:
         todo = _pip('"cupy-cuda13x[ctk]"') + "   (the CUDA libraries as packages)"
-        return [Finding("note", "GPU", f"{says}, but it cannot compute: {_line(error)}", todo)]
+        return [_note("GPU", f"{says}, but it cannot compute: {_line(error)}", todo)]
     if not math.isclose(total, 6 * math.tanh(1) + 83, rel_tol=1e-5):  # x x^T is [[5, 14], [14, 50]]
-        return [Finding("note", "GPU", f"{says}, but it computes wrongly", "update the driver and CuPy")]
-    return [Finding("ok", "GPU", f"{says}, computes")]
+        return [_note("GPU", f"{says}, but it computes wrongly", "update the driver and CuPy")]
+    return [_ok("GPU", f"{says}, computes")]
 
 
 def _disk():
@@ -286,10 +274,10 @@ def _disk():
             pass
     except OSError as error:
         todo = "results need a folder of yours: minivis train NAME --out DIR"
-        return [Finding("note", "Disk", f"{says}, but nothing can be written there: {_line(error)}", todo)]
+        return [_note("Disk", f"{says}, but nothing can be written there: {_line(error)}", todo)]
     if free < 1:
-        return [Finding("note", "Disk", says, "make room: a training run keeps its checkpoints there")]
-    return [Finding("ok", "Disk", says)]
+        return [_note("Disk", says, "make room: a training run keeps its checkpoints there")]
+    return [_ok("Disk", says)]
 
 
 def _load(package, module):
