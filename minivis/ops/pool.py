@@ -368,12 +368,8 @@ def adaptive_avg_pool2d(x, output_size):
     _images(name, x)
     _floating(name, x)
     wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-    size = sizes(
-        name,
-        "output_size",
-        tuple(i if n is None else n for n, i in zip(wanted, x.shape[2:], strict=False)),
-        2,
-    )
+    wanted = tuple(x.shape[a - len(wanted)] if n is None else n for a, n in enumerate(wanted))
+    size = sizes(name, "output_size", wanted, 2)
     y = x
     for axis, n in zip((2, 3), size, strict=True):
         parts = [y[part].mean(axis=axis, keepdims=True) for part in _sections(axis, y.shape[axis], n)]
