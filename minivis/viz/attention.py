@@ -1,0 +1,111 @@
+"""Attention as pictures: one map for each head or query, alone or laid over the image it reads.
+
+Not here: the weights; `mv.ops.attention_weights` and `model.attention_maps` compute them.
+"""
+
+import numpy as np
+
+from minivis.viz.images import _channels_last
+from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, figure, label
+
+__all__ = ["attention_maps"]
+
+
+def attention_maps(
+    maps, image=None, titles=None, query=None, columns=None, shared=False, x_label="", y_label="", size=2.0,
+    title=None, caption=None,
+):  # fmt: skip
+    """Show attention maps side by side: bright where much is read.
+
+    Parameters
+    ----------
+    maps : array_like, shape (n, rows, columns) or (rows, columns)
+        Weights over a grid of cells (one query's view of an image), or whole (N, M) matrices.
+    image : array_like, shape (H, W) or (C, H, W), optional
+        Drawn first, and dimmed under each map: what is not read stays dark.
+    titles : sequence of str, optional
+        One for each map.
+    query : (row, column), optional
+        The cell that asks, marked with a cross.
+    columns : int, optional
+        Maps in a row; default: at most 4 (8 without an image).
+    shared : bool, default False
+        One colour scale for all maps, with a colour bar; otherwise each map uses its own range.
+    x_label, y_label : str
+        What columns and rows of a map are, where they are not places in an image.
+    size : float, default 2
+        Width of a map in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If maps are not two- or three-dimensional, or titles do not match them.
+
+    Examples
+    --------
+    >>> len(attention_maps(np.ones((3, 4, 4)), image=np.ones((8, 8))).axes)  # the image and three maps
+    4
+    """
+    maps = array(maps, "maps")
+    maps = maps[None] if maps.ndim == 2 else maps
+    if maps.ndim != 3 or not maps.size:
+        raise ValueError(f"attention_maps: expected maps (n, rows, columns), got {maps.shape}")
+    if titles is not None and len(titles) != len(maps):
+        raise ValueError(f"attention_maps: {len(titles)} titles for {len(maps)} maps")
+    picture = None if image is None else _channels_last(array(image, "image"))
+    count = len(maps) + (picture is not None)
+    columns = columns or min(count, 4 if picture is not None else 8)
+    rows = -(-count // columns)
+    cell = size * (maps.shape[1] / maps.shape[2] if picture is None else picture.shape[0] / picture.shape[1])
+    height = rows * (cell + (0.35 if titles is not None or picture is not None else 0.1)) + (0.4 if title else 0.1)
+    fig, axes = figure(rows, columns, max(size * columns + 0.7 * shared, 3.6), height, title, caption)
+    free = iter(axes.flat)
+    if picture is not None:
+        ax = next(free)
+        _draw_image(ax, picture)
+        label(ax, title="the image")
+        _cross(ax, query, maps.shape[1:], picture.shape)
+    top, drawn = float(maps.max()), None
+    for i, one in enumerate(maps):
+        ax = next(free)
+        if picture is not None:
+            _draw_lit(ax, picture, one / ((top if shared else float(one.max())) or 1.0))
+            _cross(ax, query, maps.shape[1:], picture.shape)
+        else:
+            high = top if shared else float(one.max())
+            drawn = ax.imshow(one, cmap=SEQUENTIAL, vmin=0, vmax=high or 1.0, interpolation="nearest")
+            _cross(ax, query, one.shape, one.shape)
+        blank(ax)
+        label(ax, x_label, y_label if i % columns == 0 else "", "" if titles is None else str(titles[i]))
+    for ax in free:
+        blank(ax)
+    if shared and drawn is not None:
+        colour_bar(fig, drawn, axes, "attention weight")
+    return fig
+
+
+def _draw_image(ax, picture):
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    blank(ax)
+
+
+def _draw_lit(ax, picture, weights):
+    """The image lit by a map: each cell's brightness follows its weight, on top of a faint rest."""
+    height, width = picture.shape[:2]
+    rows = np.minimum(np.arange(height) * weights.shape[0] // height, weights.shape[0] - 1)
+    columns = np.minimum(np.arange(width) * weights.shape[1] // width, weights.shape[1] - 1)
+    light = 0.12 + 0.88 * np.clip(weights[rows][:, columns], 0, 1) ** 0.6
+    ax.imshow(picture * (light if picture.ndim == 2 else light[..., None]), cmap="gray", vmin=0, vmax=1)
+
+
+def _cross(ax, query, grid, shape):
+    if query is not None:
+        y, x = ((q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
+        ax.plot([x], [y], marker="+", color=VERMILION, markersize=12, markeredgewidth=2.5)

@@ -1,0 +1,37 @@
+"""Attention maps: how many are drawn, what is marked, what is refused."""
+
+import numpy as np
+import pytest
+
+from minivis import Tensor, viz
+
+MAPS = np.random.default_rng(0).random((3, 4, 6))
+
+
+def test_one_axes_a_map_and_one_for_the_image():
+    assert len(viz.attention_maps(MAPS).axes) == 3
+    fig = viz.attention_maps(Tensor(MAPS), image=np.ones((3, 8, 12)), titles=["a", "b", "c"], title="t", caption="c")
+    assert [ax.get_title() for ax in fig.axes] == ["the image", "a", "b", "c"]
+    assert fig.caption == "c"
+    assert len(viz.attention_maps(MAPS[0], shared=True).axes) == 2  # the map and its colour bar
+
+
+def test_what_is_not_read_is_darker():
+    one = np.zeros((2, 2))
+    one[0, 1] = 1.0
+    lit = viz.attention_maps(one, image=np.ones((4, 4))).axes[1].images[0].get_array()
+    assert lit[0, 3] == 1.0
+    assert lit[3, 0] == pytest.approx(0.12)
+
+
+def test_the_query_is_marked_in_the_middle_of_its_cell():
+    ax = viz.attention_maps(MAPS[0], image=np.ones((8, 12)), query=(1, 2)).axes[1]
+    assert [float(v[0]) for v in ax.lines[0].get_data()] == [4.5, 2.5]
+
+
+def test_an_empty_map_is_drawn_and_wrong_shapes_are_refused():
+    viz.attention_maps(np.zeros((1, 2, 2)), image=np.ones((4, 4))).png()
+    with pytest.raises(ValueError, match=r"expected maps \(n, rows, columns\), got \(4,\)"):
+        viz.attention_maps(np.ones(4))
+    with pytest.raises(ValueError, match="2 titles for 3 maps"):
+        viz.attention_maps(MAPS, titles=["a", "b"])
