@@ -92,8 +92,8 @@ def _violations_of(path, library):
     here, part = ".".join(parts), (parts or ["__init__"])[0]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     where = f"minivis/{path.relative_to(library).as_posix()}"
-    if not ast.get_docstring(tree):
-        yield f"{where} does not open with a docstring"
+    if not re.search(r"\bNot (\w+ )?here\b", ast.get_docstring(tree) or ""):
+        yield f"{where} does not open with what is here and what is not"
     if part not in ["__init__", *ORDER]:
         yield f"{where}: {part} has no place in ORDER"
         return
@@ -175,14 +175,15 @@ def test_imports_go_downward():
 def test_a_planted_violation_is_found(tmp_path, file, line, complaint):
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'"""Planted."""\n{line}\n')
+    path.write_text(f'"""Planted. Not here: more."""\n{line}\n')
     (found,) = violations(tmp_path)
     assert complaint in found
 
 
-def test_a_missing_docstring_is_found(tmp_path):
-    (tmp_path / "train.py").write_text("import math\n")
-    assert violations(tmp_path) == ["minivis/train.py does not open with a docstring"]
+@pytest.mark.parametrize("opening", ["import math", '"""Only what is here."""\nimport math', "# Not here: x"])
+def test_a_file_that_does_not_say_what_it_leaves_out_is_found(tmp_path, opening):
+    (tmp_path / "train.py").write_text(opening + "\n")
+    assert violations(tmp_path) == ["minivis/train.py does not open with what is here and what is not"]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_missing_docstring_is_found(tmp_path):
 def test_what_is_allowed_is_not_complained_about(tmp_path, file, line):
     path = tmp_path / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'"""Allowed."""\n{line}\n')
+    path.write_text(f'"""Allowed. Not here: more."""\n{line}\n')
     assert violations(tmp_path) == []
 
 
