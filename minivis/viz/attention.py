@@ -10,6 +10,8 @@ from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, f
 
 __all__ = ["attention_maps"]
 
+LIGHT = "inferno"  # rises in lightness throughout, for any colour vision
+
 
 def attention_maps(
     maps, image=None, titles=None, query=None, columns=None, shared=False, x_label="", y_label="", size=2.0,
@@ -22,7 +24,7 @@ def attention_maps(
     maps : array_like, shape (n, rows, columns) or (rows, columns)
         Weights over a grid of cells (one query's view of an image), or whole (N, M) matrices.
     image : array_like, shape (H, W) or (C, H, W), optional
-        Drawn first, and dimmed under each map: what is not read stays dark.
+        Drawn first, and in grey under each map: dark violet is not read, bright yellow is read most.
     titles : sequence of str, optional
         One for each map.
     query : (row, column), optional
@@ -64,7 +66,9 @@ def attention_maps(
     columns = columns or min(count, 4 if picture is not None else 8)
     rows = -(-count // columns)
     cell = size * (maps.shape[1] / maps.shape[2] if picture is None else picture.shape[0] / picture.shape[1])
-    height = rows * (cell + (0.35 if titles is not None or picture is not None else 0.1)) + (0.4 if title else 0.1)
+    height = rows * (cell + (0.35 if titles is not None or picture is not None else 0.1)) + (
+        0.4 if title else 0.1
+    )
     fig, axes = figure(rows, columns, max(size * columns + 0.7 * shared, 3.6), height, title, caption)
     free = iter(axes.flat)
     if picture is not None:
@@ -76,7 +80,7 @@ def attention_maps(
     for i, one in enumerate(maps):
         ax = next(free)
         if picture is not None:
-            _draw_lit(ax, picture, one / ((top if shared else float(one.max())) or 1.0))
+            _draw_over(ax, picture, one / ((top if shared else float(one.max())) or 1.0))
             _cross(ax, query, maps.shape[1:], picture.shape)
         else:
             high = top if shared else float(one.max())
@@ -96,13 +100,22 @@ def _draw_image(ax, picture):
     blank(ax)
 
 
-def _draw_lit(ax, picture, weights):
-    """The image lit by a map: each cell's brightness follows its weight, on top of a faint rest."""
+def _draw_over(ax, picture, weights):
+    """A map in colours over the image in grey: where little is read the image shows, where much is read the colour."""
     height, width = picture.shape[:2]
-    rows = np.minimum(np.arange(height) * weights.shape[0] // height, weights.shape[0] - 1)
-    columns = np.minimum(np.arange(width) * weights.shape[1] // width, weights.shape[1] - 1)
-    light = 0.12 + 0.88 * np.clip(weights[rows][:, columns], 0, 1) ** 0.6
-    ax.imshow(picture * (light if picture.ndim == 2 else light[..., None]), cmap="gray", vmin=0, vmax=1)
+    grey = picture if picture.ndim == 2 else picture @ np.array([0.299, 0.587, 0.114])
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    weights = np.clip(weights, 0, 1)
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    ax.imshow(
+        weights,
+        cmap=LIGHT,
+        vmin=0,
+        vmax=1,
+        alpha=0.2 + 0.65 * weights**0.5,
+        extent=extent,
+        interpolation="nearest",
+    )
 
 
 def _cross(ax, query, grid, shape):

@@ -10,18 +10,22 @@ MAPS = np.random.default_rng(0).random((3, 4, 6))
 
 def test_one_axes_a_map_and_one_for_the_image():
     assert len(viz.attention_maps(MAPS).axes) == 3
-    fig = viz.attention_maps(Tensor(MAPS), image=np.ones((3, 8, 12)), titles=["a", "b", "c"], title="t", caption="c")
+    fig = viz.attention_maps(
+        Tensor(MAPS), image=np.ones((3, 8, 12)), titles=["a", "b", "c"], title="t", caption="c"
+    )
     assert [ax.get_title() for ax in fig.axes] == ["the image", "a", "b", "c"]
     assert fig.caption == "c"
     assert len(viz.attention_maps(MAPS[0], shared=True).axes) == 2  # the map and its colour bar
 
 
-def test_what_is_not_read_is_darker():
-    one = np.zeros((2, 2))
-    one[0, 1] = 1.0
-    lit = viz.attention_maps(one, image=np.ones((4, 4))).axes[1].images[0].get_array()
-    assert lit[0, 3] == 1.0
-    assert lit[3, 0] == pytest.approx(0.12)
+def test_the_map_lies_over_the_whole_image_and_hides_it_where_much_is_read():
+    one = np.zeros((2, 3))
+    one[0, 1] = 5.0
+    grey, over = viz.attention_maps(one, image=np.ones((4, 6))).axes[1].images
+    assert over.get_extent() == grey.get_extent()
+    assert over.get_array()[0, 1] == 1.0
+    assert over.get_alpha()[0, 1] == pytest.approx(0.85)
+    assert over.get_alpha()[1, 2] == pytest.approx(0.2)
 
 
 def test_the_query_is_marked_in_the_middle_of_its_cell():

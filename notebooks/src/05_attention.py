@@ -1,0 +1,810 @@
+# %% [markdown]
+# # 05. Attention: asking, comparing, averaging
+#
+# How a token gathers what it needs from all others, what that gives a network that sees, and what it costs.
+#
+# **Goals**
+#
+# - You can say what queries, keys and values are, and compute attention by hand, with loops, with matrices and with the library.
+# - You can explain the scale $1/\sqrt{d}$, the softmax over keys, masks, several heads and cross-attention, each with a measurement.
+# - You can show what attention has that a convolution lacks, and what it costs.
+# - You can write attention with its backward pass and have it checked.
+#
+# **Before**: matrix products; gradients from [01](01_autograd.ipynb); convolution from [02](02_convolution.ipynb).
+#
+# **Time**: about 60 minutes to read, 45 more for the exercises; the cells take half a minute.
+
+# %% tags=["setup"]
+import math
+import time
+
+import numpy as np
+
+import minivis as mv
+from minivis import viz
+from minivis.ops import linear, scaled_dot_product_attention, softmax
+
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## A dictionary that answers softly
+#
+# A Python dictionary compares the key you ask for with each key it holds, and hands out the value of the one that is *equal*.
+# Attention is the same idea made soft, so that it has gradients: the **query** is compared with *every* **key**, the comparison
+# gives each key a weight between 0 and 1, and the answer is the weighted average of the **values**. A sharp comparison gives
+# back one value, as a dictionary would; a soft one mixes.
+
+# %% tags=["slide:I/8-query-key-value"]
+keys = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # three addresses in the plane
+values = np.array([[10.0], [20.0], [30.0]])  # what is stored there
+query = np.array([0.9, 0.6])  # between the first two addresses
+
+answers = {}
+for sharpness in (0.0, 2.0, 50.0):
+    weights = softmax(sharpness * keys @ query)
+    answers[f"sharpness {sharpness:g}"] = weights
+    print(f"sharpness {sharpness:4g}: weights {weights.round(3)}, answer {(weights @ values).item():.2f}")
+
+assert np.allclose(answers["sharpness 0"] @ values, values.mean())  # no comparison at all: the plain average
+assert np.allclose(answers["sharpness 50"] @ values, 10.0, atol=1e-4)  # a hard look-up: the nearest key wins
+viz.bars(
+    {
+        name: dict(zip(["key 1 → 10", "key 2 → 20", "key 3 → 30"], w.round(3), strict=True))
+        for name, w in answers.items()
+    },
+    y_label="weight",
+    title="One query, three keys",
+    caption="The sharper the comparison, the more the soft dictionary behaves like a hard one.",
+)
+
+# %% [markdown]
+# ## Step one: relate
+#
+# How well does a query fit a key? Take the dot product, one number for each pair, and divide by $\sqrt{d}$, where $d$ is the width
+# of a key:
+#
+# $$E_{ij} = \frac{q_i \cdot k_j}{\sqrt{d}}$$
+#
+# Why divide? If the entries of $q$ and $k$ are independent with variance 1, the dot product is a sum of $d$ terms of
+# variance 1, so its standard deviation is $\sqrt d$. Wide keys would give scores in the tens, softmax would put all its weight on
+# one key, and its gradient would vanish. Do not believe it: measure it.
+
+# %% tags=["slide:I/9-relate"]
+widths = [2, 8, 32, 128, 512]
+spread, gradient = {"without": [], "with 1/√d": []}, {"without": [], "with 1/√d": []}
+for d in widths:
+    q, k = rng.standard_normal((200, d)), rng.standard_normal((50, d))
+    for name, scale in (("without", 1.0), ("with 1/√d", 1 / math.sqrt(d))):
+        scores = mv.Tensor(q @ k.T * scale, requires_grad=True)
+        probabilities = softmax(scores)
+        probabilities.backward(rng.standard_normal(probabilities.shape))  # a random cotangent
+        spread[name].append(scores.data.std())
+        gradient[name].append(np.abs(scores.grad).mean())
+
+for d, with_, without in zip(widths, spread["with 1/√d"], spread["without"], strict=True):
+    print(
+        f"d = {d:3}: standard deviation of the scores {without:6.2f} without, {with_:.2f} with the scale (√d = {math.sqrt(d):.2f})"
+    )
+assert np.allclose(spread["without"], np.sqrt(widths), rtol=0.1)
+assert np.allclose(spread["with 1/√d"], 1.0, rtol=0.1)
+assert gradient["without"][-1] < 0.25 * gradient["with 1/√d"][-1]
+
+viz.curves(
+    {name: (widths, g) for name, g in gradient.items()},
+    x_label="width of a key, d",
+    y_label="mean |gradient| of the scores",
+    log="xy",
+    title="What the scale is for",
+    caption="Unscaled scores saturate the softmax as keys grow wider, and the gradient fades. With 1/√d it does not depend on d.",
+)
+
+# %% [markdown]
+# ## Step two: aggregate
+#
+# Softmax over the keys turns each row of scores into weights that are positive and sum to 1. The output of a query is the average
+# of the values under those weights:
+#
+# $$A_{ij} = \frac{e^{E_{ij}}}{\sum_m e^{E_{im}}}, \qquad y_i = \sum_j A_{ij}\, v_j .$$
+#
+# An average cannot leave the range of what it averages. That is worth remembering: attention *moves* information between tokens;
+# making something new of it is the task of the MLP that follows (chapter 07).
+
+# %% tags=["slide:I/11-aggregate"]
+q, k, v = rng.standard_normal((4, 8)), rng.standard_normal((6, 8)), rng.standard_normal((6, 3))
+weights = softmax(q @ k.T / math.sqrt(8), axis=-1)  # (N, M)
+y = weights @ v  # (N, d_v)
+
+assert np.allclose(weights.sum(axis=-1), 1) and (weights > 0).all()
+assert (y >= v.min(axis=0)).all() and (y <= v.max(axis=0)).all()  # inside the box of the values
+viz.heatmap(
+    weights,
+    x_label="key",
+    y_label="query",
+    values=True,
+    title="The attention weights of four queries over six keys",
+    caption="Every row sums to 1: each query spreads its attention over the keys.",
+)
+
+# %% [markdown]
+# ## From loops to matrices to the library
+#
+# Here is the whole layer three times. First as the slides say it, one pair at a time:
+
+
+# %%
+def attention_loops(q, k, v):
+    """Attention one pair at a time: q (N, d), k (M, d), v (M, d_v) -> (N, d_v)."""
+    out = np.zeros((len(q), v.shape[1]), dtype=q.dtype)
+    for i in range(len(q)):
+        scores = np.array([q[i] @ k[j] / math.sqrt(q.shape[1]) for j in range(len(k))])
+        e = np.exp(scores - scores.max())
+        for j in range(len(k)):
+            out[i] += e[j] / e.sum() * v[j]
+    return out
+
+
+# %% [markdown]
+# then as matrices, all pairs at once. $X W_Q$, $X W_K$, $X W_V$ make queries, keys and values of tokens that stand in rows, and
+# *one head* is three products and a softmax:
+
+
+# %% tags=["slide:I/12-one-head-as-matrices"]
+def attention_matrices(q, k, v):
+    """Attention for all pairs at once, with any leading axes."""
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (..., N, M)
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True) @ v  # (..., N, d_v)
+
+
+x = rng.standard_normal((2, 4))  # two tokens of width four, as on the slide
+w_q, w_k, w_v = rng.standard_normal((3, 4, 3))
+q, k, v = x @ w_q, x @ w_k, x @ w_v  # (2, 3) each
+one_head = attention_matrices(q, k, v)
+assert one_head.shape == (2, 3)
+assert np.allclose(one_head, attention_loops(q, k, v))
+
+# %% [markdown]
+# and last as the library's op, which also has a mask and a backward pass. All three agree:
+
+# %%
+q, k, v = rng.standard_normal((5, 16)), rng.standard_normal((7, 16)), rng.standard_normal((7, 4))
+assert np.allclose(attention_loops(q, k, v), attention_matrices(q, k, v))
+assert np.allclose(attention_loops(q, k, v), scaled_dot_product_attention(q, k, v))
+
+# %% [markdown]
+# One example proves little. `mv.laws.check` draws many, of all shapes, and tries to break what you give it. Our loops know nothing
+# of masks, so they are not yet a complete answer: look at what the report says about that.
+
+# %%
+report = mv.laws.check("scaled_dot_product_attention", lambda q, k, v, mask=None: attention_matrices(q, k, v))
+assert not report.passed  # it ignores the mask
+
+# %% [markdown]
+# ## The shapes, once and for all
+#
+# | what | from | shape |
+# |---|---|---|
+# | queries $Q$ | given | $(N_Q, D_Q)$ |
+# | inputs $X$ | given | $(N_X, D_X)$ |
+# | keys $K = X W_K$ | $W_K$: $(D_X, D_Q)$ | $(N_X, D_Q)$ |
+# | values $V = X W_V$ | $W_V$: $(D_X, D_V)$ | $(N_X, D_V)$ |
+# | scores $E = Q K^T / \sqrt{D_Q}$ | | $(N_Q, N_X)$ |
+# | weights $A$ = softmax over the inputs | | $(N_Q, N_X)$ |
+# | outputs $Y = A V$ | | $(N_Q, D_V)$ |
+#
+# Queries and keys must share a width, because they are compared; values need not have it. We draw sizes that are all different, so
+# that a mistaken axis cannot hide.
+
+# %% tags=["slide:C/92-attention-layer", "worked:attention-shapes"]
+n_q, n_x, d_x, d_q, d_v = rng.permutation(np.arange(2, 12))[:5]
+queries, inputs = rng.standard_normal((n_q, d_q)), rng.standard_normal((n_x, d_x))
+w_k, w_v = rng.standard_normal((d_x, d_q)), rng.standard_normal((d_x, d_v))
+
+k, v = inputs @ w_k, inputs @ w_v
+e = queries @ k.T / math.sqrt(d_q)
+a = softmax(e, axis=1)
+y = a @ v
+
+print(f"N_Q = {n_q}, N_X = {n_x}, D_X = {d_x}, D_Q = {d_q}, D_V = {d_v}")
+for name, array, shape in (
+    ("keys", k, (n_x, d_q)), ("values", v, (n_x, d_v)), ("scores", e, (n_q, n_x)), ("weights", a, (n_q, n_x)), ("outputs", y, (n_q, d_v)),
+):  # fmt: skip
+    assert array.shape == shape
+    print(f"{name:8} {array.shape}")
+assert np.allclose(y, scaled_dot_product_attention(queries, k, v))
+
+# %% [markdown]
+# ## Self-attention: the tokens ask each other
+#
+# In **self-attention** the queries come from the same tokens as keys and values, through a third matrix: $Q = X W_Q$. The scores
+# become square, $(N_X, N_X)$, and every token is rewritten as a mixture of all tokens, itself included.
+#
+# > *A word on the slides.* Deck Z writes $W_q X$ (tokens in columns) and then $Q K^T$ (tokens in rows); one of the two has to give.
+# > We keep tokens in rows everywhere. On the first self-attention page of deck C the queries are still listed as an input; from
+# > the next page on they are computed from $X$.
+
+
+# %% tags=["slide:I/7-self-attention", "slide:C/97-self-attention-layer", "slide:Z/32-self-attention"]
+def self_attention(x, w_q, w_k, w_v):
+    """Self-attention of tokens in rows: x (N, D) -> (N, D_V)."""
+    return attention_matrices(x @ w_q, x @ w_k, x @ w_v)
+
+
+x = rng.standard_normal((6, 5))
+w_q, w_k, w_v = rng.standard_normal((5, 4)), rng.standard_normal((5, 4)), rng.standard_normal((5, 3))
+mixing = mv.ops.attention_weights(x @ w_q, x @ w_k)
+assert mixing.shape == (6, 6)  # square
+assert self_attention(x, w_q, w_k, w_v).shape == (6, 3)  # as many outputs as inputs
+
+# every output depends on every token: nudge one, and all outputs move
+nudged = x.copy()
+nudged[4] += 0.1
+moved = np.abs(self_attention(nudged, w_q, w_k, w_v) - self_attention(x, w_q, w_k, w_v)).max(axis=1)
+assert (moved > 0).all()
+
+# %% [markdown]
+# ## Cross-attention: one set asks another
+#
+# Nothing says that queries and keys must come from the same place. In **cross-attention** a sequence of length $L$ asks another of
+# length $L'$. The decoder of a transformer reads the encoder that way (chapter 07), DETR's object queries read the image that way
+# (chapter 15), and Mask2Former's do too (chapter 19). The formula does not change; the biases of the slide are shown as well.
+#
+# > *A word on the slide.* The sequence that attends is $Z$, from which the queries are made; deck A names another symbol there.
+
+# %% tags=["slide:A/25-queries-keys-values", "slide:A/26-cross-attention", "slide:I/26-self-versus-cross"]
+length, other_length, d_m, d_k, d_v = 3, 7, 6, 5, 4
+z, z_other = rng.standard_normal((length, d_m)), rng.standard_normal((other_length, d_m))
+w_q, w_k, w_v = (
+    rng.standard_normal((d_k, d_m)),
+    rng.standard_normal((d_k, d_m)),
+    rng.standard_normal((d_v, d_m)),
+)
+b_q, b_k, b_v = rng.standard_normal(d_k), rng.standard_normal(d_k), rng.standard_normal(d_v)
+
+
+def attend(z, z_other):
+    return mv.ops.attention_weights(linear(z, w_q, b_q), linear(z_other, w_k, b_k)), linear(z_other, w_v, b_v)
+
+
+rows, v = attend(z, z_other)  # cross
+assert rows.shape == (length, other_length) and np.allclose(
+    rows.sum(axis=1), 1
+)  # each row: a probability distribution
+assert (rows @ v).shape == (length, d_v)
+rows, v = attend(z, z)  # self: the same function, the same parameters
+assert rows.shape == (length, length)
+
+# %% [markdown]
+# ## Queries that are learned
+#
+# A query need not come from data at all. In the mask transformers, $N$ learned vectors of width $C$ ask the $HW$ cells of an image's
+# feature map. Relating gives one map over the image for each query, $(N, HW)$; aggregating gives one vector for each query,
+# $(N, C)$, to which its previous state is added.
+#
+# Let us do it on a real photo. The "features" of a cell are its mean colour and its place, projected to $C$ channels at random, and we train four
+# queries, by gradient descent through the attention, so that each one's answer is a colour we name. Where do they look?
+#
+# > *A word on the slide.* Its formula for cross-attention leaves out the scale; the published code has it, and so have we.
+
+# %% tags=["slide:I/27-learnable-queries"]
+photo = mv.data.photos.china(size=(96, 144))  # (3, H, W), values 0 to 1
+height, width = 24, 36  # cells of 4 x 4 pixels
+cells = photo.reshape(3, height, 4, width, 4).mean(axis=(2, 4)).reshape(3, -1).T  # (HW, 3) mean colours
+rows, columns = np.divmod(np.arange(height * width), width)
+position = np.stack([rows / height, columns / width], axis=1)  # (HW, 2)
+channels = 16
+feature_of = rng.standard_normal((5, channels)).astype(np.float32)
+features = (
+    np.concatenate([4 * (cells - cells.mean(axis=0)), position - 0.5], axis=1).astype(np.float32) @ feature_of
+)  # (HW, C)
+
+wanted = np.array([[0.85, 0.92, 1.0], [0.15, 0.15, 0.12], [0.6, 0.25, 0.2], [0.45, 0.5, 0.35]], np.float32)
+names = ["bright sky", "shadow", "red wood", "grey-green"]
+
+queries = mv.Tensor(
+    0.1 * rng.standard_normal((4, channels)).astype(np.float32), requires_grad=True
+)  # (N, C), not from the image
+losses = []
+for _ in range(300):
+    read = scaled_dot_product_attention(
+        queries, features, cells.astype(np.float32)
+    )  # (N, 3): the colour each query read
+    loss = mv.ops.mse_loss(read, wanted)
+    losses.append(float(loss))
+    loss.backward()
+    queries.data -= 20.0 * queries.grad
+    queries.grad = None
+print(f"error of the colours read: {losses[0]:.4f} at first, {losses[-1]:.4f} after 300 steps")
+assert losses[-1] < 0.5 * losses[0]
+
+# %% tags=["slide:I/30-cross-attention-relates", "slide:I/31-cross-attention-aggregates"]
+maps = mv.ops.attention_weights(queries, features)  # relate: (N, HW)
+read = maps @ features  # aggregate: (N, C)
+state = queries.data + read  # residual: the query's new state
+assert maps.shape == (4, height * width) and read.shape == state.shape == (4, channels)
+
+viz.attention_maps(
+    maps.reshape(4, height, width),
+    image=photo,
+    titles=names,
+    columns=5,
+    title="Four learned queries read one photo",
+    caption="Each map shows where one query looks. The queries were trained only to answer with a colour; where that colour is, they found out.",
+)
+
+# %% [markdown]
+# ## Masks: what may be attended
+#
+# Padding must not be read, and a decoder must not look ahead. A **mask** says for each pair whether it may attend: boolean, and here
+# always **True = may be attended**. A masked score counts as $-\infty$, so its weight is exactly 0.
+#
+# Two popular shortcuts go wrong, and both were in well-known code. Adding $-100$ instead of $-\infty$ *leaks* once logits exceed 100, and in a row where
+# *everything* is masked, adding a large negative number gives *uniform* weights over keys that must not be seen, while $-\infty$ gives NaN,
+# which spoils the whole batch. We define the empty row: output 0, gradient 0.
+
+# %%
+q = np.array([[30.0, 0.0]])
+k = np.array([[20.0, 0.0], [0.1, 0.0]])
+v = np.array([[1.0], [0.0]])  # the answer is the weight of key 0, which is forbidden
+mask = np.array([[False, True]])
+
+scores = q @ k.T / math.sqrt(2)
+additive = softmax(scores + np.where(mask, 0.0, -100.0)) @ v
+print("a mask of -100 lets through", additive.item())
+print("a boolean mask lets through", scaled_dot_product_attention(q, k, v, mask).item())
+assert additive.item() > 0.99
+assert scaled_dot_product_attention(q, k, v, mask).item() == 0.0
+
+nothing = np.array([[False, False]])
+q_leaf = mv.Tensor(q, requires_grad=True)
+out = scaled_dot_product_attention(q_leaf, k, v, nothing)
+out.backward(np.ones((1, 1)))
+assert out.data.item() == 0.0 and (q_leaf.grad == 0).all()  # defined, never NaN
+
+# %% [markdown]
+# ## Several heads
+#
+# One softmax can look at one thing at a time. **Multi-head attention** runs $h$ heads side by side, each with its own small projections,
+# concatenates what they found, and mixes it with one more matrix $W_O$:
+#
+# $$H_i = \mathrm{Attention}(Q W_i^Q,\; K W_i^K,\; V W_i^V), \qquad \mathrm{MultiHead} = [H_1, \ldots, H_h]\, W_O .$$
+#
+# $W_i^Q$ and $W_i^K$ are $(d_{model}, d_k)$, $W_i^V$ is $(d_{model}, d_v)$ and $W_O$ is $(h d_v, d_{model})$. Stacking the heads' matrices side by side turns $h$ small
+# products into one large product and a reshape; that is what libraries do. The scale uses the width of *one head*.
+
+
+# %% tags=["slide:Z/34-multi-head-attention", "slide:C/105-multi-head-self-attention", "worked:multi-head-shapes"]
+def multi_head_loops(x, w_q, w_k, w_v, w_o):
+    """Head by head: w_q, w_k (h, D, d_k), w_v (h, D, d_v), w_o (h d_v, D); x (N, D) -> (N, D)."""
+    heads = [
+        attention_matrices(x @ w_q[i], x @ w_k[i], x @ w_v[i]) for i in range(len(w_q))
+    ]  # h times (N, d_v)
+    return np.concatenate(heads, axis=-1) @ w_o
+
+
+def multi_head_reshape(x, w_q, w_k, w_v, w_o):
+    """All heads in one product: project to h * d, split the last axis into heads, attend, join."""
+    h = len(w_q)
+
+    def project(w):
+        side_by_side = w.transpose(1, 0, 2).reshape(x.shape[-1], -1)  # (D, h d)
+        return (x @ side_by_side).reshape(len(x), h, -1).swapaxes(0, 1)  # (h, N, d)
+
+    heads = attention_matrices(project(w_q), project(w_k), project(w_v))  # (h, N, d_v)
+    return heads.swapaxes(0, 1).reshape(len(x), -1) @ w_o  # (N, D)
+
+
+n, d_model, h, d_k, d_v = 5, 12, 3, 4, 2
+x = rng.standard_normal((n, d_model))
+w_q, w_k = rng.standard_normal((2, h, d_model, d_k))
+w_v, w_o = rng.standard_normal((h, d_model, d_v)), rng.standard_normal((h * d_v, d_model))
+assert multi_head_loops(x, w_q, w_k, w_v, w_o).shape == (n, d_model)
+assert np.allclose(multi_head_loops(x, w_q, w_k, w_v, w_o), multi_head_reshape(x, w_q, w_k, w_v, w_o))
+
+# %% [markdown]
+# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices and returns its weights when asked. Layers stack: the
+# first one reads the embedding of the input, every later one reads the output of the one before. The slide draws eight heads.
+
+# %% tags=["slide:I/15-multi-head-attention", "slide:A/27-several-heads"]
+layers = [mv.nn.MultiHeadAttention(32, 8, rng=np.random.default_rng(i)) for i in range(2)]
+tokens = rng.standard_normal((1, 10, 32)).astype(np.float32)  # (B, N, D)
+per_layer = []
+for layer in layers:
+    tokens, weights = layer(tokens, need_weights=True)  # weights (B, h, N, N)
+    per_layer.append(weights)
+assert per_layer[0].shape == (1, 8, 10, 10) and tokens.shape == (1, 10, 32)
+print(
+    "parameters of one layer:",
+    sum(p.size for p in layers[0].parameters()),
+    "= 4 matrices of 32 x 32 and 4 biases of 32",
+)
+assert sum(p.size for p in layers[0].parameters()) == 4 * (32 * 32 + 32)
+
+# %% [markdown]
+# What can different heads do? A head's weight for two patches is a softmax over a product of *learned projections of content plus position*: an
+# adaptive kernel. Let us set the projections of three heads by hand and let the patch under the roof's edge look at the photo: one head
+# compares colours, one compares places, one does both.
+
+# %% tags=["slide:A/11-attention-as-adaptive-kernel"]
+colour = (cells - cells.mean(axis=0)) / cells.std(axis=0)  # (HW, 3)
+place = (position - 0.5) / position.std(axis=0)  # (HW, 2)
+at = 13 * width + 14  # the cell that asks
+heads = []
+for colour_weight, place_weight in ((6.0, 0.0), (0.0, 6.0), (6.0, 6.0)):
+    # with x = (colour, place, |.|^2, 1) the product of two linear projections of x is minus a squared distance
+    content = np.concatenate([colour * math.sqrt(colour_weight), place * math.sqrt(place_weight)], axis=1)
+    length = (content**2).sum(axis=1, keepdims=True)
+    token = np.concatenate([content, length, np.ones_like(length)], axis=1)
+    w_query = np.eye(token.shape[1]) * np.r_[np.full(5, 2.0), 0.0, 1.0]  # (2 content, 0, 1)
+    w_key = np.eye(token.shape[1]) * np.r_[np.ones(5), -1.0, 0.0]
+    w_key[-2, -1] = -1.0  # key: (content, -|content|^2 where the query has its 1)
+    w_key[-2, -2] = 0.0
+    heads.append(mv.ops.attention_weights((token @ w_query)[[at]], token @ w_key)[0])
+
+viz.attention_maps(
+    np.stack(heads).reshape(3, height, width),
+    image=photo,
+    titles=["a head for colour", "a head for place", "a head for both"],
+    query=(at // width, at % width),
+    title="Three heads, one query (the cross)",
+    caption="The same formula with other projections: look for similar colour anywhere, look nearby, or look for similar colour nearby.",
+)
+
+# %% [markdown]
+# ## Convolution and attention side by side
+#
+# Both layers replace each token by a weighted sum of tokens. A convolution's weights are **fixed**: the same numbers for every image and
+# every place; and they are **local**: zero outside the kernel. Self-attention's weights are **adaptive**: computed from the input, so another image is
+# mixed differently by the same parameters; and they are **global**: one layer reaches the whole image. We draw the $(N, N)$ matrix that each layer
+# applies to a $6 \times 6$ image, for two images.
+
+# %% tags=["slide:I/22-convolution-has-fixed-weights", "slide:I/23-attention-has-adaptive-weights"]
+side = 6
+images = rng.standard_normal((2, side * side, 4))  # two images, 36 cells with 4 channels
+w_q, w_k = rng.standard_normal((2, 4, 4))
+kernel = np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
+
+# the matrix of a convolution: feed it each unit image in turn (it is linear)
+units = np.eye(side * side).reshape(-1, 1, side, side)
+convolution = mv.ops.conv2d(units, kernel[None, None], padding=1).reshape(side * side, -1).T  # (N, N)
+attention = [mv.ops.attention_weights(image @ w_q, image @ w_k) for image in images]  # each (N, N)
+
+difference = np.abs(attention[0] - attention[1]).max()
+print(
+    f"largest difference between the two images' matrices: convolution 0 (it is one matrix), attention {difference:.2f}"
+)
+assert difference > 0.1
+viz.attention_maps(
+    np.stack([convolution, convolution, *attention]),
+    titles=["convolution, image 1", "convolution, image 2", "attention, image 1", "attention, image 2"],
+    columns=4,
+    title="What mixes the cells of an image (rows: outputs, columns: inputs)",
+    caption="A convolution applies one banded matrix to every image; attention computes a full matrix anew from each image.",
+)
+
+# %% [markdown]
+# Locality can be measured without looking inside: pull a cotangent that sits on *one* output cell back to the input. The gradient is non-zero
+# exactly where that output can see.
+
+
+# %% tags=["slide:I/24-convolution-is-local", "slide:I/25-attention-is-global"]
+def sees(layer):
+    """Which of 9 x 9 input cells the middle output depends on: the gradient's size at each."""
+    x = mv.Tensor(np.random.default_rng(3).standard_normal((1, 4, 9, 9)), requires_grad=True)
+    y = layer(x)  # (1, C, 9, 9)
+    cotangent = np.zeros(y.shape)
+    cotangent[:, :, 4, 4] = 1
+    y.backward(cotangent)
+    return np.abs(x.grad).sum(axis=(0, 1))
+
+
+conv_weight = rng.standard_normal((4, 4, 3, 3))
+
+
+def convolve(x):
+    return mv.ops.conv2d(x, conv_weight, padding=1)
+
+
+def attend_all(x):
+    tokens = x.reshape(4, 81).transpose()  # (HW, C): the flattened feature map
+    y = scaled_dot_product_attention(tokens @ w_q, tokens @ w_k, tokens)
+    return y.transpose().reshape(1, 4, 9, 9)
+
+
+seen = {
+    "one convolution": sees(convolve),
+    "two": sees(lambda x: convolve(convolve(x))),
+    "one attention": sees(attend_all),
+}
+counts = {name: int((g > 0).sum()) for name, g in seen.items()}
+print("cells that the middle output depends on, of 81:", counts)
+assert list(counts.values()) == [9, 25, 81]
+viz.attention_maps(
+    np.stack([(g / g.max()) ** 0.3 for g in seen.values()]),
+    titles=[f"{name}: {counts[name]} cells" for name in seen],
+    title="What the middle cell can see",
+    caption="Brightness: size of the gradient (its root, so that small ones show). A 3×3 convolution reaches one cell further with every layer; attention reaches everywhere at once.",
+)
+
+# %% [markdown]
+# ## Attention knows no order
+#
+# Permute the tokens, and the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$. Self-attention works on *sets*. That is a law
+# (**permutation equivariance**), and a problem for images, whose cells do have places: the cure, adding position codes to the tokens, is in chapters 07 and 08. Here we show
+# both: the law, and how position codes break it, as they should.
+
+# %% tags=["slide:C/104-permutation-equivariance", "worked:permutation-equivariance"]
+x = rng.standard_normal((8, 5))
+w_q, w_k, w_v = rng.standard_normal((3, 5, 5))
+order = rng.permutation(8)
+assert np.allclose(self_attention(x[order], w_q, w_k, w_v), self_attention(x, w_q, w_k, w_v)[order])
+
+codes = rng.standard_normal((8, 5))  # one vector a place, the same whatever stands there
+with_codes = np.abs(
+    self_attention(x[order] + codes, w_q, w_k, w_v) - self_attention(x + codes, w_q, w_k, w_v)[order]
+).max()
+print(f"permuted tokens, difference of the outputs: 0 without position codes, {with_codes:.2f} with them")
+assert with_codes > 0.1
+
+# %% [markdown]
+# ## What it costs
+#
+# Every query meets every key: $N^2$ scores, each of $d$ multiply-adds, and as many again for the values. Twice the tokens, four times the
+# work and four times the memory for the weights. A photo in patches of 16 pixels has 196 tokens at $224^2$ pixels, and 784 at $448^2$.
+# Swin's windows (chapter 10) are an answer to this curve.
+
+# %% tags=["worked:quadratic-cost"]
+lengths = [128, 256, 512, 1024, 2048]
+d = 32
+seconds = []
+for n in lengths:
+    q, k, v = rng.standard_normal((3, n, d)).astype(np.float32)
+    runs = []
+    for _ in range(5):
+        started = time.perf_counter()
+        scaled_dot_product_attention(q, k, v)
+        runs.append(time.perf_counter() - started)
+    seconds.append(min(runs))
+
+multiply_adds = [2 * n * n * d for n in lengths]
+assert all(
+    b == 4 * a for a, b in zip(multiply_adds, multiply_adds[1:], strict=False)
+)  # counted: exactly fourfold
+slope = np.polyfit(np.log(lengths), np.log(seconds), 1)[0]
+print(f"fitted exponent: time grows like N^{slope:.2f}")
+guide = [seconds[-1] * (n / lengths[-1]) ** 2 for n in lengths]
+viz.curves(
+    {"measured": (lengths, seconds), "N² through the last point": (lengths, guide)},
+    x_label="tokens, N",
+    y_label="seconds",
+    log="xy",
+    title="The cost of attention",
+    caption="On logarithmic axes a power law is a straight line, and its slope is the exponent: 2 for attention.",
+)
+
+# %% [markdown]
+# ## Backwards
+#
+# The backward pass is chapter 01 applied four times. From $Y = A V$: $\;\bar V = A^T \bar Y$, $\;\bar A = \bar Y V^T$. Through the softmax, row by row:
+# $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores: $\bar Q = \bar E K / \sqrt d$, $\;\bar K = \bar E^T Q / \sqrt d$. Note what a masked pair gets: its
+# weight is 0, so its gradient is 0. Nothing leaks backwards either.
+
+# %%
+from minivis.gradcheck import check_gradient
+
+q, k, v = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 6, 3)), rng.standard_normal((2, 6, 5))
+mask = rng.random((2, 4, 6)) < 0.6
+print(
+    "relative error against finite differences:",
+    check_gradient(lambda q, k, v: scaled_dot_product_attention(q, k, v, mask), q, k, v),
+)
+leaves = {name: mv.Tensor(a, requires_grad=True) for name, a in (("q", q), ("k", k), ("v", v))}
+viz.graph(
+    mv.ops.attention_composed(*leaves.values()),
+    names=leaves,
+    title="Attention as a graph of smaller ops",
+    caption="The library's op does all of this in one node; the composed form, equal by a law, shows its parts.",
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
+
+# %% [markdown]
+# ### Exercise 1: the weights
+# Write the weights of every query over every key: `q` is $(N, d)$, `k` is $(M, d)$, the result $(N, M)$. Scores of 10,000 must not overflow.
+# Hint: which axis has to sum to 1?
+
+
+# %% tags=["exercise:weights"]
+def my_weights(q, k): ...  # your lines here
+
+
+# %% tags=["check:weights"]
+from minivis.laws.claims import claims
+
+_q, _k = np.random.default_rng(1).standard_normal((3, 4)), np.random.default_rng(2).standard_normal((5, 4))
+passed = claims(
+    "attention weights",
+    ("have one row a query and one column a key", lambda: my_weights(_q, _k).shape == (3, 5)),
+    ("sum to 1 over the keys", lambda: np.allclose(my_weights(_q, _k).sum(axis=1), 1)),
+    ("survive scores of 10,000", lambda: np.isfinite(my_weights(1e4 * _q, _k)).all()),
+    ("are those of the library", lambda: np.allclose(my_weights(_q, _k), mv.ops.attention_weights(_q, _k))),
+).passed
+
+# %% [markdown] tags=["solution:weights"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_weights(q, k):
+#     scores = q @ k.T / np.sqrt(q.shape[1])
+#     e = np.exp(scores - scores.max(axis=1, keepdims=True))
+#     return e / e.sum(axis=1, keepdims=True)
+# ```
+#
+# Subtracting the largest score of a row changes nothing in the quotient, and no exponential exceeds 1.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: attention with a mask
+# Write `my_attention(q, k, v, mask=None)` for any leading axes: `q` $(\ldots, N, d)$, `k` $(\ldots, M, d)$, `v` $(\ldots, M, d_v)$, and a boolean mask that broadcasts to
+# $(\ldots, N, M)$, True = may be attended. A query that may attend to nothing gets 0. float32 in, float32 out.
+# Hint: what is $-\infty - (-\infty)$?
+
+
+# %% tags=["exercise:attention"]
+def my_attention(q, k, v, mask=None): ...  # your lines here
+
+
+# %% tags=["check:attention"]
+passed = mv.laws.check("scaled_dot_product_attention", my_attention).passed
+
+# %% [markdown] tags=["solution:attention"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_attention(q, k, v, mask=None):
+#     scores = q @ k.swapaxes(-1, -2) * (1 / math.sqrt(q.shape[-1]))
+#     allowed = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(mask, scores.shape)
+#     highest = np.where(allowed, scores, -np.inf).max(axis=-1, keepdims=True)
+#     highest = np.where(np.isfinite(highest), highest, 0).astype(scores.dtype)  # an empty row has no highest score
+#     e = np.exp(np.where(allowed, scores - highest, -np.inf))  # exp(-inf) is exactly 0
+#     total = e.sum(axis=-1, keepdims=True)
+#     return (e / np.where(total > 0, total, 1)).astype(v.dtype) @ v
+# ```
+#
+# The scale is a Python number: a NumPy float64 scalar such as `np.sqrt(d)` would turn float32 into float64.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: several heads
+# Write `my_multi_head(query, key, value, weights, heads, mask=None)` for `query` $(B, N, D)$, `key` and `value` $(B, M, D)$. `weights` is a dictionary with `w_q`, `w_k`, `w_v`, `w_o`, each $(\text{out}, \text{in})$,
+# and biases `b_q`, `b_k`, `b_v`, `b_o`. You may use the library's attention for a single head. Hint: which width belongs under the root now?
+
+
+# %% tags=["exercise:heads"]
+def my_multi_head(query, key, value, weights, heads, mask=None): ...  # your lines here
+
+
+# %% tags=["check:heads"]
+passed = mv.laws.check("multi_head_attention", my_multi_head).passed
+
+# %% [markdown] tags=["solution:heads"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_multi_head(query, key, value, weights, heads, mask=None):
+#     def split(x, name):
+#         x = x @ weights["w_" + name].T + weights["b_" + name]  # (..., N, D)
+#         return x.reshape(*x.shape[:-1], heads, -1).swapaxes(-2, -3)  # (..., h, N, D/h)
+#
+#     if mask is not None and mask.ndim > 2:
+#         mask = mask[..., None, :, :]  # one mask for all heads
+#     y = scaled_dot_product_attention(split(query, "q"), split(key, "k"), split(value, "v"), mask)
+#     y = y.swapaxes(-2, -3)  # (..., N, h, D/h)
+#     return y.reshape(*y.shape[:-2], -1) @ weights["w_o"].T + weights["b_o"]
+# ```
+#
+# Each head works with the width $D/h$, and that is what the scale must use.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: backwards
+# Return the output *and* a function `vjp` that takes the cotangent of the output and returns those of `q`, `k` and `v`. No mask is given here, but the
+# signature has one: use your answer to exercise 2 or the solution's idea. Hint: a masked pair has weight 0; what does the formula above make of it?
+
+
+# %% tags=["exercise:backward"]
+def my_attention_with_vjp(q, k, v, mask=None): ...  # your lines here: return out, vjp
+
+
+# %% tags=["check:backward"]
+passed = mv.laws.check("scaled_dot_product_attention", my_attention_with_vjp, vjp=True).passed
+
+# %% [markdown] tags=["solution:backward"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_attention_with_vjp(q, k, v, mask=None):
+#     scale = 1 / math.sqrt(q.shape[-1])
+#     scores = q @ k.swapaxes(-1, -2) * scale
+#     allowed = np.ones(scores.shape, bool) if mask is None else np.broadcast_to(mask, scores.shape)
+#     highest = np.where(allowed, scores, -np.inf).max(axis=-1, keepdims=True)
+#     highest = np.where(np.isfinite(highest), highest, 0).astype(scores.dtype)
+#     e = np.exp(np.where(allowed, scores - highest, -np.inf))
+#     total = e.sum(axis=-1, keepdims=True)
+#     a = (e / np.where(total > 0, total, 1)).astype(v.dtype)
+#
+#     def summed(g, like):  # undo broadcasting of leading axes
+#         g = g.sum(axis=tuple(range(g.ndim - like.ndim)))
+#         ones = tuple(i for i, n in enumerate(like.shape) if n == 1 and g.shape[i] != 1)
+#         return g.sum(axis=ones, keepdims=True)
+#
+#     def vjp(g):
+#         g_a = g @ v.swapaxes(-1, -2)
+#         g_e = a * (g_a - (g_a * a).sum(axis=-1, keepdims=True)) * scale
+#         return (
+#             summed(g_e @ k, q),
+#             summed(g_e.swapaxes(-1, -2) @ q, k),
+#             summed(a.swapaxes(-1, -2) @ g, v),
+#         )
+#
+#     return a @ v, vjp
+# ```
+#
+# Where the weight is 0, $A \odot (\ldots)$ is 0: the mask needs no line of its own in the backward pass.
+# </details>
+
+# %% [markdown]
+# ### Exercise 5: the bill
+# How many multiply-adds do the two products of attention (scores, and weights times values) take for an image of `height` by `width` pixels, cut into patches of
+# `patch` pixels, with `heads` heads of width `d`? Hint: how many tokens are there?
+
+
+# %% tags=["exercise:bill"]
+def my_bill(height, width, patch, heads, d): ...  # your lines here
+
+
+# %% tags=["check:bill"]
+from minivis.laws.claims import claims
+
+passed = claims(
+    "the bill",
+    (
+        "is 2 · 196² · 64 for one head of 64 at 224 x 224 in patches of 16",
+        lambda: my_bill(224, 224, 16, 1, 64) == 2 * 196**2 * 64,
+    ),
+    (
+        "is 12 times that for ViT-B/16's twelve heads",
+        lambda: my_bill(224, 224, 16, 12, 64) == 12 * my_bill(224, 224, 16, 1, 64),
+    ),
+    (
+        "is sixteenfold for twice the side",
+        lambda: my_bill(448, 448, 16, 12, 64) == 16 * my_bill(224, 224, 16, 12, 64),
+    ),
+    ("counts a rectangular image", lambda: my_bill(32, 64, 16, 1, 1) == 2 * 8**2),
+).passed
+
+# %% [markdown] tags=["solution:bill"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_bill(height, width, patch, heads, d):
+#     tokens = (height // patch) * (width // patch)
+#     return 2 * heads * tokens**2 * d
+# ```
+#
+# Twice the side means four times the tokens, and sixteen times the bill.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - Attention relates (a scaled dot product for each pair) and aggregates (an average of values under a softmax over keys).
+# - The scale $1/\sqrt d$ keeps the scores' spread at 1 whatever the width, so that gradients live.
+# - Self-attention and cross-attention are one formula; queries may even be learned.
+# - Its weights follow the input and reach everywhere; a convolution's are fixed and local. It knows no order until positions are added.
+# - It costs $N^2$. Masks are boolean, True = may be attended, and a masked key has weight exactly 0.
+#
+# Next: [07](07_transformer.ipynb) builds the Transformer from it.
