@@ -1,0 +1,9 @@
+"""Models: one paper, one file. Each takes arrays or Tensors and returns Tensors.
+
+Not here: layers (nn/), training (train.py, recipes/).
+"""
+
+from minivis.models.cnn import *
+from minivis.models.vit import *
+
+__all__ = sorted(name for name, value in globals().items() if callable(value))

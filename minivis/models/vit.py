@@ -1,0 +1,273 @@
+"""ViT: an image is cut into patches, the patches are words, a transformer encoder reads them.
+
+Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021, equations 1
+to 4. Slides: H, "Vision Transformer"; A, "ViT"; C, "Vision Transformer (ViT)"; Z, "ViT".
+Not here: training (recipes/), published weights, distillation.
+"""
+
+from minivis import ops
+from minivis.autograd import no_grad
+from minivis.nn import (
+    MLP,
+    Conv2d,
+    Dropout,
+    DropPath,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+    init,
+)
+from minivis.vision.position_codes import resize_position_table
+
+__all__ = ["ViT", "vit_b16", "vit_b32", "vit_h14", "vit_l16", "vit_l32", "vit_s16", "vit_ti16"]
+
+
+class PatchEmbed(Module):
+    """Cut an image into patches and map each linearly to a token: a convolution with kernel and stride P.
+
+    Parameters
+    ----------
+    patch_size : (int, int)
+        Height and width of a patch, pixels.
+    channels : int
+        C of the images.
+    width : int
+        D of the tokens.
+    rng : numpy.random.Generator
+        Starting values: Xavier, bias 0.
+    """
+
+    def __init__(self, patch_size, channels, width, rng):
+        self.proj = Conv2d(
+            channels, width, patch_size, stride=patch_size, weight_init=init.xavier_uniform, rng=rng
+        )
+
+    def forward(self, images):
+        x = self.proj(images)  # (B, D, H/P, W/P)
+        B, D, rows, columns = x.shape
+        return x.reshape(B, D, rows * columns).transpose(0, 2, 1)  # (B, N, D)
+
+
+class Block(Module):
+    """One encoder block: z' = MSA(LN(z)) + z (equation 2), z = MLP(LN(z')) + z' (equation 3).
+
+    Parameters
+    ----------
+    width, heads : int
+        D and the number of heads.
+    mlp_ratio : float
+        Width inside the MLP, in multiples of D.
+    dropout, attention_dropout, drop_path : float
+        Probabilities: after each branch and in the MLP; of attention weights; of losing a whole branch.
+    activation : str
+        Of the MLP.
+    eps : float
+        Of the norms.
+    rng : numpy.random.Generator
+        Starting values.
+    """
+
+    def __init__(self, width, heads, mlp_ratio, dropout, attention_dropout, drop_path, activation, eps, rng):
+        self.norm1 = LayerNorm(width, eps)
+        self.attn = MultiHeadAttention(width, heads, attention_dropout, rng=rng)
+        self.norm2 = LayerNorm(width, eps)
+        self.mlp = MLP(width, int(width * mlp_ratio), activation=activation, dropout=dropout, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+        self.drop_path = DropPath(drop_path, rng=rng)
+
+    def forward(self, z, need_weights=False):
+        attended = self.attn(self.norm1(z), need_weights=need_weights)
+        attended, weights = attended if need_weights else (attended, None)
+        z = z + self.drop_path(self.dropout(attended))
+        z = z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
+        return z, weights
+
+
+class ViT(Module):
+    """Vision Transformer: images to class logits, or to tokens.
+
+    .. math::
+        z_0 &= [x_{class};\\; x_1 E;\\; \\dots;\\; x_N E] + E_{pos} \\\\
+        z'_l &= \\mathrm{MSA}(\\mathrm{LN}(z_{l-1})) + z_{l-1}, \\qquad z_l = \\mathrm{MLP}(\\mathrm{LN}(z'_l)) + z'_l \\\\
+        y &= \\mathrm{LN}(z_L^0)
+
+    Parameters
+    ----------
+    image_size : int or (int, int), default 224
+        Height and width the position table is made for. Other sizes work: the table is resized.
+    patch_size : int or (int, int), default 16
+        P.
+    width : int, default 768
+        D, the length of a token.
+    depth : int, default 12
+        Number of blocks.
+    heads : int, default 12
+        Attention heads; they divide D.
+    mlp_ratio : float, default 4
+        Width inside the MLP, in multiples of D.
+    num_classes : int, default 1000
+        K; 0 leaves the head away, and the pooled features are returned.
+    channels : int, default 3
+        C of the images.
+    dropout, attention_dropout, drop_path : float, default 0
+        Probabilities in training. The drop path rate rises linearly from 0 in the first block to this in the last.
+    pool : {"token", "mean"}, default "token"
+        What the head reads: the class token, or the mean of the patch tokens (there is no class token then).
+    activation : str, default "gelu"
+        Of the MLPs.
+    eps : float, default 1e-6
+        Of the norms.
+    rng : numpy.random.Generator, int or None
+        Starting values: Xavier for projections, normal with standard deviation 0.02 for class token, position table and
+        head, 0 for biases. None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If the patches do not fill the image, the heads do not divide the width, or ``pool`` is unknown.
+
+    Notes
+    -----
+    Attention costs depth * 2 N^2 D multiply-adds, everything else is linear in the number N of patches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = ViT(image_size=8, patch_size=2, width=16, depth=2, heads=4, num_classes=10, channels=1)
+    >>> model(np.zeros((5, 1, 8, 8), np.float32)).shape
+    (5, 10)
+    """
+
+    def __init__(
+        self,
+        image_size=224,
+        patch_size=16,
+        width=768,
+        depth=12,
+        heads=12,
+        mlp_ratio=4.0,
+        num_classes=1000,
+        channels=3,
+        dropout=0.0,
+        attention_dropout=0.0,
+        drop_path=0.0,
+        pool="token",
+        activation="gelu",
+        eps=1e-6,
+        rng=None,
+    ):
+        if pool not in ("token", "mean"):
+            raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
+        rng = init.generator(rng)
+        self.patch_size, image_size = _pair(patch_size), _pair(image_size)
+        self.grid = self._grid(*image_size)
+        self.pool, self.prefix = pool, int(pool == "token")
+        self.cls_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if self.prefix else None
+        tokens = self.prefix + self.grid[0] * self.grid[1]
+        self.pos_embed = Parameter(init.trunc_normal((1, tokens, width), 0.02, rng))
+        self.patch_embed = PatchEmbed(self.patch_size, channels, width, rng)
+        self.dropout = Dropout(dropout, rng=rng)
+        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
+        self.blocks = [
+            Block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
+            for rate in rates
+        ]
+        self.norm = LayerNorm(width, eps)
+        self.head = Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes else None
+
+    def forward(self, images, need_weights=False):
+        """Classify.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor, shape (B, C, H, W)
+            H and W divisible by the patch side.
+        need_weights : bool, default False
+            Return the attention of every block too.
+
+        Returns
+        -------
+        Tensor, shape (B, K), or (Tensor, list of ndarray of shape (B, h, N, N))
+            Logits (features (B, D) without a head). Token 0 of the weights is the class token, if there is one.
+        """
+        z, weights = self._encode(images, need_weights)
+        y = z[:, 0] if self.prefix else z.mean(axis=1)  # equation 4
+        y = y if self.head is None else self.head(y)
+        return (y, weights) if need_weights else y
+
+    def features(self, images):
+        """The normalised tokens after the last block, (B, N, D), the class token first if there is one."""
+        return self._encode(images)[0]
+
+    def attention_maps(self, images):
+        """Who looked at whom: a list with one array (B, h, N, N) for each block, for pictures. Keeps nothing for backward."""
+        with no_grad():
+            return self._encode(images, need_weights=True)[1]
+
+    def _encode(self, images, need_weights=False):
+        grid = self._grid(*images.shape[-2:])
+        z = self.patch_embed(images)  # (B, N, D)
+        if self.prefix:
+            z = ops.concatenate([ops.broadcast_to(self.cls_token, (z.shape[0], 1, z.shape[2])), z], axis=1)
+        z = self.dropout(
+            z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix)
+        )  # equation 1
+        weights = []
+        for block in self.blocks:
+            z, w = block(z, need_weights)
+            weights.append(w)
+        return self.norm(z), weights
+
+    def _grid(self, height, width):
+        """Rows and columns of patches of an image."""
+        p, q = self.patch_size
+        if height % p or width % q:
+            raise ValueError(f"ViT: patches of {p} x {q} do not fill an image of {height} x {width} pixels")
+        return height // p, width // q
+
+
+def _pair(value):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _small(shape, rng):
+    return init.trunc_normal(shape, 0.02, rng)
+
+
+def _published(name, patch, width, depth, heads, parameters):
+    """The constructor of a published size."""
+
+    def build(num_classes=1000, rng=None, **options):
+        options = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **options}
+        return ViT(num_classes=num_classes, rng=rng, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""{name}: patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads.
+
+    {parameters:,} parameters for 1000 classes at 224 x 224 pixels.
+
+    Parameters
+    ----------
+    num_classes : int, default 1000
+        K.
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+    **options
+        Of `ViT`, for example ``image_size=384``, ``drop_path=0.1``.
+
+    Returns
+    -------
+    ViT
+    """
+    return build
+
+
+vit_ti16 = _published("vit_ti16", 16, 192, 12, 3, 5_717_416)
+vit_s16 = _published("vit_s16", 16, 384, 12, 6, 22_050_664)
+vit_b16 = _published("vit_b16", 16, 768, 12, 12, 86_567_656)
+vit_b32 = _published("vit_b32", 32, 768, 12, 12, 88_224_232)
+vit_l16 = _published("vit_l16", 16, 1024, 24, 16, 304_326_632)
+vit_l32 = _published("vit_l32", 32, 1024, 24, 16, 306_535_400)
+vit_h14 = _published("vit_h14", 14, 1280, 32, 16, 632_045_800)

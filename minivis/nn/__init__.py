@@ -1,0 +1,17 @@
+"""Layers: things that own parameters. PyTorch's names and weight layouts; the mathematics is in ops/.
+
+Not here: whole models (models/), training (optim.py, train.py).
+"""
+
+from minivis.nn import init  # noqa: F401 (mv.nn.init.xavier_uniform)
+from minivis.nn.attention import *
+from minivis.nn.conv import *
+from minivis.nn.dropout import *
+from minivis.nn.linear import *
+from minivis.nn.mlp import *
+from minivis.nn.module import *
+from minivis.nn.norm import *
+from minivis.nn.position import *
+from minivis.nn.transformer import *
+
+__all__ = sorted(name for name, value in globals().items() if isinstance(value, type))

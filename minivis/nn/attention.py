@@ -1,0 +1,126 @@
+"""MultiHeadAttention: several attentions side by side, each on its own projection of the tokens.
+
+Not here: one attention (ops/attention.py), the block around it (transformer.py).
+"""
+
+from minivis import ops
+from minivis.autograd import Tensor
+from minivis.nn import init
+from minivis.nn.dropout import Dropout
+from minivis.nn.linear import Linear
+from minivis.nn.module import Module
+
+__all__ = ["MultiHeadAttention"]
+
+
+class MultiHeadAttention(Module):
+    """Let every query token gather from all key tokens, in several heads at once.
+
+    .. math::
+        \\mathrm{head}_i = \\mathrm{softmax}\\Big(\\frac{Q_i K_i^T}{\\sqrt{d}}\\Big) V_i, \\qquad
+        Y = [\\mathrm{head}_1, \\dots, \\mathrm{head}_h]\\, W_o^T + b_o
+
+    with Q = query W_q^T + b_q, K = key W_k^T + b_k, V = value W_v^T + b_v cut into h heads of width d = D / h.
+
+    Parameters
+    ----------
+    embed_dim : int
+        Width D of queries and output.
+    num_heads : int
+        h, divides D.
+    dropout : float, default 0
+        Probability of dropping an attention weight in training.
+    bias : bool, default True
+        Whether the four projections have biases.
+    kdim, vdim : int, optional
+        Widths of keys and values; default D.
+    rng : numpy.random.Generator, int or None
+        Starting values: Xavier for the weights, 0 for the biases. None is seed 0.
+
+    Attributes
+    ----------
+    query, key, value, out : Linear
+        The projections, each its own layer. torch packs the first three into ``in_proj_weight`` (3D, D): its rows are
+        those of query, key, value, one under another.
+
+    Raises
+    ------
+    ValueError
+        If the heads do not divide D.
+
+    References
+    ----------
+    Vaswani et al. 2017, section 3.2.2. Slides: A, "Multi-head attention"; C, "Multi-Head Self-Attention Layer".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tokens = np.ones((2, 5, 8), np.float32)
+    >>> attention = MultiHeadAttention(8, num_heads=2)
+    >>> y, weights = attention(tokens, need_weights=True)
+    >>> y.shape, weights.shape
+    ((2, 5, 8), (2, 2, 5, 5))
+    """
+
+    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, kdim=None, vdim=None, *, rng=None):
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ValueError(f"MultiHeadAttention: {num_heads} heads do not divide embed_dim {embed_dim}")
+        rng = init.generator(rng)
+        self.num_heads = num_heads
+        self.query = Linear(embed_dim, embed_dim, bias, weight_init=init.xavier_uniform, rng=rng)
+        self.key = Linear(kdim or embed_dim, embed_dim, bias, weight_init=init.xavier_uniform, rng=rng)
+        self.value = Linear(vdim or embed_dim, embed_dim, bias, weight_init=init.xavier_uniform, rng=rng)
+        self.out = Linear(embed_dim, embed_dim, bias, weight_init=init.xavier_uniform, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, query, key=None, value=None, mask=None, *, is_causal=False, need_weights=False):
+        """Attend.
+
+        Parameters
+        ----------
+        query : ndarray or Tensor, shape (B, N, D)
+            Tokens that ask.
+        key : ndarray or Tensor, shape (B, M, kdim), optional
+            Tokens that are asked. Left out, the queries ask each other: self-attention.
+        value : ndarray or Tensor, shape (B, M, vdim), optional
+            What is gathered; default ``key``.
+        mask : bool ndarray, (N, M), (B, N, M) or (B, h, N, M), axes may be 1, optional
+            True = may be attended. For padded keys, pass ``valid[:, None, :]``.
+        is_causal : bool, default False
+            Query i sees keys 0 to i only.
+        need_weights : bool, default False
+            Return the weights too.
+
+        Returns
+        -------
+        Tensor, shape (B, N, D), or (Tensor, ndarray of shape (B, h, N, M))
+            The weights are a plain array for looking at, before dropout.
+        """
+        key = query if key is None else key
+        value = key if value is None else value
+        mask = _for_heads(mask)
+        q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
+        dropout_p = self.dropout.p if self.training else 0.0
+        heads = ops.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=is_causal, dropout_p=dropout_p, rng=self.dropout.rng
+        )
+        y = self.out(self._join(heads))
+        return (y, ops.attention_weights(q, k, mask, is_causal=is_causal)) if need_weights else y
+
+    def _split(self, x):
+        B, N, D = x.shape
+        x = x.reshape(B, N, self.num_heads, D // self.num_heads)
+        return x.transpose(0, 2, 1, 3)  # (B, h, N, d)
+
+    def _join(self, x):
+        B, h, N, d = x.shape
+        return x.transpose(0, 2, 1, 3).reshape(B, N, h * d)  # (B, N, D)
+
+    def extra_repr(self):
+        return f"{self.query.weight.shape[0]}, num_heads={self.num_heads}"
+
+
+def _for_heads(mask):
+    """A mask with an axis for the heads: (N, M) serves all, (B, N, M) gets the axis."""
+    mask = mask.data if isinstance(mask, Tensor) else mask
+    return mask[:, None] if mask is not None and mask.ndim == 3 else mask

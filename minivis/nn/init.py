@@ -1,0 +1,127 @@
+"""Starting values for parameters, drawn on the CPU from an explicit generator, so that every device starts alike.
+
+Not here: which layer uses which; each says so in its docstring.
+"""
+
+import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+__all__ = [
+    "generator",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "skip_init",
+    "trunc_normal",
+    "uniform",
+    "xavier_uniform",
+]
+
+SEED = 0  # what rng=None means, everywhere in minivis
+
+_skipping = ContextVar("minivis_skip_init", default=False)
+
+
+def generator(rng=None):
+    """The generator to draw from: ``rng`` itself, or a fresh ``numpy.random.default_rng(0)`` for None.
+
+    Layers that are made with ``rng=None`` one by one start from the same stream; give several layers of a model one
+    generator, as the models do.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator, int or None
+        A generator, a seed, or None for seed 0.
+
+    Returns
+    -------
+    numpy.random.Generator
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if rng is None or isinstance(rng, (int, np.integer)):
+        return np.random.default_rng(SEED if rng is None else rng)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng: expected a numpy.random.Generator, a seed or None, got {type(rng).__name__}")
+    return rng
+
+
+@contextmanager
+def skip_init():
+    """Inside, random starting values are all 0 and cost no time: for weights that are loaded right after, or counted.
+
+    Examples
+    --------
+    >>> with skip_init():
+    ...     print(xavier_uniform((1, 2), np.random.default_rng(0)))
+    [[0. 0.]]
+    """
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
+
+
+def uniform(shape, bound, rng):
+    """Uniform values in [-bound, bound), float32."""
+    if _skipping.get():
+        return np.zeros(shape, np.float32)
+    values = rng.random(shape, dtype=np.float32)
+    values -= 0.5
+    values *= 2 * bound
+    return values
+
+
+def normal(shape, std, rng):
+    """Normal values with mean 0 and standard deviation ``std``, float32."""
+    if _skipping.get():
+        return np.zeros(shape, np.float32)
+    values = rng.standard_normal(shape, dtype=np.float32)
+    values *= std
+    return values
+
+
+def trunc_normal(shape, std, rng):
+    """Normal values with mean 0 and standard deviation ``std``, those beyond two of them drawn again, float32."""
+    values = normal(shape, std, rng)
+    while (beyond := np.abs(values) > 2 * std).any():
+        values[beyond] = normal(int(beyond.sum()), std, rng)
+    return values
+
+
+def xavier_uniform(shape, rng):
+    """Keep the variance the same forward and backward: uniform within sqrt(6 / (fan_in + fan_out)).
+
+    References
+    ----------
+    Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010, equation 16.
+    """
+    fan_in, fan_out = _fans(shape)
+    return uniform(shape, math.sqrt(6 / (fan_in + fan_out)), rng)
+
+
+def kaiming_uniform(shape, rng):
+    """Uniform within 1 / sqrt(fan_in): what ``torch.nn.Linear`` and ``Conv2d`` start from."""
+    return uniform(shape, 1 / math.sqrt(_fans(shape)[0]), rng)
+
+
+def kaiming_normal(shape, rng):
+    """Keep the variance through ReLU: normal with standard deviation sqrt(2 / fan_in).
+
+    References
+    ----------
+    He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
+    """
+    return normal(shape, math.sqrt(2 / _fans(shape)[0]), rng)
+
+
+def _fans(shape):
+    """How many numbers go into an output, and how many outputs an input reaches: (out, in, *kernel)."""
+    reach = math.prod(shape[2:])
+    return max(1, shape[1] * reach), max(1, shape[0] * reach)

@@ -1,0 +1,342 @@
+"""Module and Parameter: how layers find their parameters, save them, load them and move between devices.
+
+Not here: registration. Everything is found by walking the attributes of an object in the order they were set.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+
+from minivis import backend
+from minivis.autograd import Tensor
+from minivis.backend import is_array
+
+__all__ = ["Module", "ModuleList", "Parameter", "Sequential"]
+
+LoadReport = namedtuple("LoadReport", "missing unexpected")
+
+
+class Parameter(Tensor):
+    """A Tensor that a layer owns and an optimiser changes: it requires a gradient unless told otherwise.
+
+    Parameters
+    ----------
+    data : array_like
+        Its values. Lists and numbers become float32; an array is used as it is, not copied.
+    requires_grad : bool, default True
+        False freezes it.
+
+    Examples
+    --------
+    >>> Parameter([1.0, 2.0])
+    Parameter(shape=(2,), float32)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad=True):
+        super().__init__(data, requires_grad)
+
+    def __repr__(self):
+        frozen = "" if self.requires_grad else ", frozen"
+        return f"Parameter(shape={tuple(self.shape)}, {self.dtype.name}{frozen})"
+
+
+class Module:
+    """A layer or model: something with parameters that maps Tensors (or arrays) to Tensors.
+
+    Subclasses set parameters, layers and buffers as attributes in ``__init__`` (nothing is registered, so there is no
+    ``super().__init__()`` to forget) and compute in ``forward``. What is found, in the order of the attributes, through
+    lists, tuples and dicts too:
+
+    - a `Parameter` is trained, saved and moved;
+    - a `Module` is searched in turn;
+    - an array is a *buffer* (running statistics): saved and moved, not trained. An array whose name begins with an
+      underscore can be computed again: moved, not saved;
+    - a ``numpy.random.Generator`` belongs to `rng_state`.
+
+    Attributes
+    ----------
+    training : bool
+        Set by `train` and `eval`; dropout and batch norm ask it. True at first.
+
+    Examples
+    --------
+    >>> class Double(Module):
+    ...     def __init__(self):
+    ...         self.factor = Parameter([2.0])
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> Double()(np.ones(1, np.float32))
+    Tensor([2.], shape=(1,), float32, made by mul)
+    >>> list(Double().state_dict())
+    ['factor']
+    """
+
+    training = True
+
+    def __call__(self, *args, **kwargs):
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args, **kwargs):
+        raise NotImplementedError(f"{type(self).__name__} has no forward: say there what it computes")
+
+    def parameters(self):
+        """Every `Parameter`, each once, in the order of the attributes."""
+        return [p for _, p in self.named_parameters()]
+
+    def named_parameters(self):
+        """``(name, Parameter)`` pairs, each once; the name is the path of attributes, such as ``blocks.0.norm1.weight``."""
+        return [(name, value) for name, _, _, value in _walk(self) if isinstance(value, Parameter)]
+
+    def named_buffers(self):
+        """``(name, array)`` pairs of what is saved but not trained."""
+        return [
+            (name, value) for name, _, key, value in _walk(self) if is_array(value) and not _derived(name)
+        ]
+
+    def modules(self):
+        """This module and every module inside it, each once."""
+        return [m for _, m in self.named_modules()]
+
+    def named_modules(self):
+        """``(name, Module)`` pairs; this module comes first and has the empty name."""
+        return [("", self)] + [
+            (name, value) for name, _, _, value in _walk(self) if isinstance(value, Module)
+        ]
+
+    def train(self, mode=True):
+        """Switch to training (dropout drops, batch norm uses the batch's statistics). Returns the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self):
+        """Switch to evaluation. Returns the module."""
+        return self.train(False)
+
+    def zero_grad(self):
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            p.grad = None
+
+    def requires_grad_(self, requires_grad=True):
+        """Freeze (False) or thaw (True) every parameter. Returns the module."""
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
+    def state_dict(self):
+        """All parameters and buffers as arrays by name: a copy, which later training does not change."""
+        saved = [*self.named_parameters(), *self.named_buffers()]
+        order = {name: i for i, (name, *_) in enumerate(_walk(self))}
+        saved.sort(key=lambda pair: order[pair[0]])
+        return {
+            name: getattr(value, "data", value).copy() if isinstance(value, Tensor) else value.copy()
+            for name, value in saved
+        }
+
+    def load_state_dict(self, state, strict=True):
+        """Copy arrays into the parameters and buffers of the same names. All is checked first: it loads whole or not at all.
+
+        Parameters
+        ----------
+        state : dict of str to array
+            As `state_dict` returns it, on any device. Another floating dtype is converted.
+        strict : bool, default True
+            Refuse missing and unexpected names. False loads what is there; a wrong shape is refused all the same.
+
+        Returns
+        -------
+        LoadReport
+            ``missing`` and ``unexpected``, lists of names.
+
+        Raises
+        ------
+        ValueError
+            With every name that is missing, unexpected or of the wrong shape. Nothing was changed.
+        TypeError
+            If an array holds another kind of number.
+        """
+        own = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
+        state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
+        report = LoadReport([n for n in own if n not in state], [n for n in state if n not in own])
+        both = [name for name in own if name in state]
+        problems = [
+            f"{name} has shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
+            for name in both
+            if tuple(state[name].shape) != tuple(own[name].shape)
+        ]
+        if strict and report.missing:
+            problems.append(f"missing: {_some(report.missing)}")
+        if strict and report.unexpected:
+            problems.append(f"unexpected: {_some(report.unexpected)}")
+        if problems:
+            raise ValueError(f"load_state_dict: {type(self).__name__} loads nothing: {_some(problems, '; ')}")
+        for name in both:
+            if state[name].dtype.kind != own[name].dtype.kind:
+                raise TypeError(
+                    f"load_state_dict: {name} holds {state[name].dtype.name}, expected {own[name].dtype.name}"
+                )
+        for name in both:
+            value = backend.move(state[name], backend.device_of(own[name]))
+            own[name][...] = value.astype(own[name].dtype, copy=False)
+        return report
+
+    def to(self, target):
+        """Move everything to a device, or convert every floating array to a dtype. In place; returns the module.
+
+        Parameters
+        ----------
+        target : {"cpu", "gpu"} or floating dtype
+            ``model.to("gpu")``, ``model.to("float64")``.
+        """
+        change = _change(target)
+        for _, container, key, value in _walk(self):
+            if isinstance(value, Tensor):
+                value.data = change(value.data)
+                value.grad = None if value.grad is None else change(value.grad)
+            elif is_array(value):
+                container[key] = change(value)
+        return self
+
+    def rng_state(self):
+        """The state of every random generator inside (dropout's), by name: json-able, for an exact resume."""
+        return {name: value.bit_generator.state for name, value in _generators(self)}
+
+    def load_rng_state(self, state):
+        """Put every random generator back to where `rng_state` saw it; the names must be the same."""
+        own = dict(_generators(self))
+        if own.keys() != state.keys():
+            raise ValueError(f"load_rng_state: expected generators {sorted(own)}, got {sorted(state)}")
+        for name, generator in own.items():
+            generator.bit_generator.state = state[name]
+
+    def extra_repr(self):
+        """What stands between the parentheses of this module's repr."""
+        return ""
+
+    def __repr__(self):
+        children = [(n, m) for n, m in _children(vars(self).items())]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"({n}): {m!r}".replace("\n", "\n  ") for n, m in children]
+        return f"{type(self).__name__}({self.extra_repr()}\n  " + "\n  ".join(lines) + "\n)"
+
+
+class ModuleList(Module):
+    """Modules in a list. A plain Python list is found just as well; this one exists for those who look for it.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        What it holds.
+    """
+
+    def __init__(self, modules=()):
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def _items(self):
+        return [m for n, m in vars(self).items() if n.isdigit()]
+
+    def append(self, module):
+        """Add a module at the end."""
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __iter__(self):
+        return iter(self._items())
+
+    def __len__(self):
+        return len(self._items())
+
+    def __getitem__(self, index):
+        return self._items()[index]
+
+
+class Sequential(ModuleList):
+    """Layers one after the other: the output of each is the input of the next.
+
+    Parameters
+    ----------
+    *modules : Module
+        The layers, named "0", "1", ... in the state dict.
+
+    Examples
+    --------
+    >>> from minivis import nn
+    >>> model = Sequential(nn.Linear(2, 3), nn.ReLU())
+    >>> model(np.ones((4, 2), np.float32)).shape
+    (4, 3)
+    """
+
+    def __init__(self, *modules):
+        super().__init__(modules)
+
+    def forward(self, x):
+        for module in self:
+            x = module(x)
+        return x
+
+
+def as_tensor(x):
+    """Layers without parameters take arrays and return Tensors too."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _walk(root):
+    """Every Parameter, buffer, generator and Module below ``root``, each object once: (name, container, key, value)."""
+    seen = {id(root)}
+    stack = [("", vars(root), key, value) for key, value in reversed(vars(root).items())]
+    while stack:
+        prefix, container, key, value = stack.pop()
+        name = f"{prefix}{key}"
+        if isinstance(value, (Module, dict, list, tuple)):
+            inside = vars(value) if isinstance(value, Module) else value
+            pairs = list(inside.items() if isinstance(inside, dict) else enumerate(inside))
+        elif isinstance(value, (Parameter, np.random.Generator)) or is_array(value):
+            pairs = []
+        else:
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if not isinstance(value, (dict, list, tuple)):
+            yield name, container, key, value
+        stack += [(f"{name}.", inside, k, v) for k, v in reversed(pairs)]
+
+
+def _children(pairs):
+    """The modules directly inside, through lists and dicts, with their names."""
+    for name, value in pairs:
+        if isinstance(value, Module):
+            yield name, value
+        elif isinstance(value, (list, tuple, dict)):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from _children((f"{name}.{k}", v) for k, v in inner)
+
+
+def _derived(name):
+    return any(part.startswith("_") for part in name.split("."))
+
+
+def _generators(root):
+    return [(name, value) for name, _, _, value in _walk(root) if isinstance(value, np.random.Generator)]
+
+
+def _some(words, join=", ", limit=8):
+    rest = f" and {len(words) - limit} more" if len(words) > limit else ""
+    return join.join(words[:limit]) + rest
+
+
+def _change(target):
+    """The function on arrays that `Module.to` applies."""
+    try:
+        dtype = np.dtype(target)
+    except TypeError:
+        return lambda x: backend.move(x, target)
+    if dtype.kind != "f":
+        raise TypeError(f'to: target must be "cpu", "gpu" or a floating dtype, got {target!r}')
+    return lambda x: x.astype(dtype, copy=False) if x.dtype.kind == "f" else x

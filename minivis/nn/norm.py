@@ -1,0 +1,170 @@
+"""LayerNorm, GroupNorm, BatchNorm2d: the layers that own scale, shift and running statistics.
+
+Not here: the mathematics (ops/normalize.py).
+"""
+
+import math
+
+import numpy as np
+
+from minivis import ops
+from minivis.nn.module import Module, Parameter, as_tensor
+
+__all__ = ["BatchNorm2d", "GroupNorm", "LayerNorm"]
+
+
+class _Norm(Module):
+    """Scale 1 and shift 0 to start from, or neither."""
+
+    def _affine(self, shape, affine):
+        self.weight = Parameter(np.ones(shape, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(shape, np.float32)) if affine else None
+
+
+class LayerNorm(_Norm):
+    """Standardise each token over its features, then scale and shift.
+
+    .. math:: y = \\frac{x - \\mu}{\\sqrt{\\sigma^2 + \\epsilon}} \\odot w + b
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The trailing axes that are standardised together.
+    eps : float, default 1e-5
+        Added to the variance. torch's default; the published ViTs have 1e-6.
+    elementwise_affine : bool, default True
+        Whether there are weight and bias.
+
+    Attributes
+    ----------
+    weight, bias : Parameter, shape normalized_shape
+
+    References
+    ----------
+    Ba, Kiros and Hinton, "Layer normalization", 2016, equation 3.
+
+    Examples
+    --------
+    >>> LayerNorm(4)(np.ones((2, 4), np.float32)).shape
+    (2, 4)
+    """
+
+    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True):
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps = shape, eps
+        self._affine(shape, elementwise_affine)
+
+    def forward(self, x):
+        return as_tensor(ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps))
+
+    def extra_repr(self):
+        return f"{self.normalized_shape}, eps={self.eps:g}"
+
+
+class GroupNorm(_Norm):
+    """Standardise each sample over groups of channels and all positions, then scale and shift each channel.
+
+    Parameters
+    ----------
+    num_groups : int
+        Divides ``num_channels``.
+    num_channels : int
+        C of the maps (B, C, ...).
+    eps : float, default 1e-5
+        Added to the variance.
+    affine : bool, default True
+        Whether there are weight and bias, shape (C,).
+
+    References
+    ----------
+    Wu and He, "Group normalization", ECCV 2018.
+
+    Examples
+    --------
+    >>> GroupNorm(2, 4)(np.ones((1, 4, 3, 3), np.float32)).shape
+    (1, 4, 3, 3)
+    """
+
+    def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(f"GroupNorm: {num_groups} groups do not divide {num_channels} channels")
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self._affine((num_channels,), affine)
+
+    def forward(self, x):
+        return as_tensor(ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps))
+
+    def extra_repr(self):
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps:g}"
+
+
+class BatchNorm2d(_Norm):
+    """Standardise each channel over batch and positions in training, with running statistics in evaluation.
+
+    Parameters
+    ----------
+    num_features : int
+        C of the maps (B, C, H, W).
+    eps : float, default 1e-5
+        Added to the variance.
+    momentum : float or None, default 0.1
+        The share of the new batch in the running statistics, torch's convention. None averages all batches alike.
+    affine : bool, default True
+        Whether there are weight and bias, shape (C,).
+    track_running_stats : bool, default True
+        False uses the batch's own statistics in evaluation too.
+
+    Attributes
+    ----------
+    running_mean, running_var : ndarray, shape (C,)
+        Buffers. The running variance is the unbiased one.
+    num_batches_tracked : ndarray, shape (), int64
+        A buffer.
+
+    Raises
+    ------
+    ValueError
+        If the input has not four axes; in training, with fewer than two values a channel.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch normalization", ICML 2015, algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> BatchNorm2d(3)(np.ones((2, 3, 4, 4), np.float32)).shape
+    (2, 3, 4, 4)
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self._affine((num_features,), affine)
+        self.running_mean = np.zeros(num_features, np.float32) if track_running_stats else None
+        self.running_var = np.ones(num_features, np.float32) if track_running_stats else None
+        self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
+
+    def forward(self, x):
+        if x.ndim != 4:
+            raise ValueError(f"BatchNorm2d: x must be (B, C, H, W) (x: {tuple(x.shape)})")
+        tracked = self.running_mean is not None
+        momentum = self.momentum
+        if self.training and tracked:
+            if math.prod(x.shape) > x.shape[1]:  # else the op refuses, and nothing is counted
+                self.num_batches_tracked += 1
+            momentum = 1 / max(1, int(self.num_batches_tracked)) if momentum is None else momentum
+        batch = self.training or not tracked
+        return as_tensor(
+            ops.batch_norm(
+                x,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                batch,
+                momentum or 0.0,
+                self.eps,
+            )
+        )
+
+    def extra_repr(self):
+        return f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum}"

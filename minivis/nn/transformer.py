@@ -1,0 +1,340 @@
+"""Transformer layers and the encoder-decoder Transformer, with the norm after (2017) or before each branch.
+
+Not here: attention (attention.py), position codes (position.py), vision models (models/).
+"""
+
+import math
+
+from minivis.nn import init
+from minivis.nn.attention import MultiHeadAttention
+from minivis.nn.dropout import Dropout
+from minivis.nn.linear import Embedding, Linear
+from minivis.nn.mlp import MLP
+from minivis.nn.module import Module, as_tensor
+from minivis.nn.norm import LayerNorm
+from minivis.nn.position import SinePositionCode1d
+
+__all__ = [
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+]
+
+
+class TransformerEncoderLayer(Module):
+    """Tokens look at each other (self-attention), then each is thought over by itself (MLP); both with a residual.
+
+    .. math::
+        \\text{post-norm: } & x \\leftarrow \\mathrm{LN}(x + \\mathrm{SA}(x)), \\quad x \\leftarrow \\mathrm{LN}(x + \\mathrm{MLP}(x)) \\\\
+        \\text{pre-norm: } & x \\leftarrow x + \\mathrm{SA}(\\mathrm{LN}(x)), \\quad x \\leftarrow x + \\mathrm{MLP}(\\mathrm{LN}(x))
+
+    Parameters
+    ----------
+    d_model : int
+        Width D of the tokens.
+    nhead : int
+        Heads of the attention.
+    dim_feedforward : int, default 2048
+        Width inside the MLP.
+    dropout : float, default 0
+        Probability, on attention weights, inside the MLP and at the end of both branches.
+    activation : str, default "relu"
+        Of the MLP; see `MLP`.
+    layer_norm_eps : float, default 1e-5
+        Added to the variance.
+    norm_first : bool, default False
+        False: post-norm, as in 2017. True: pre-norm, which trains without a long warm-up.
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+
+    Attributes
+    ----------
+    self_attn : MultiHeadAttention
+    mlp : MLP
+        torch calls its layers ``linear1`` and ``linear2``, here ``mlp.fc1`` and ``mlp.fc2``.
+    norm1, norm2 : LayerNorm
+        Of the attention branch and of the MLP branch.
+
+    References
+    ----------
+    Vaswani et al. 2017, section 3.1. Xiong et al., "On layer normalization in the transformer architecture", ICML 2020,
+    for pre-norm. Slides: A, "Transformer encoder"; C, "Transformer Block".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> TransformerEncoderLayer(8, 2, 16)(np.ones((2, 5, 8), np.float32)).shape
+    (2, 5, 8)
+    """
+
+    def __init__(
+        self,
+        d_model,
+        nhead,
+        dim_feedforward=2048,
+        dropout=0.0,
+        activation="relu",
+        layer_norm_eps=1e-5,
+        norm_first=False,
+        *,
+        rng=None,
+    ):
+        rng = init.generator(rng)
+        self.norm_first = norm_first
+        self.norm1 = LayerNorm(d_model, layer_norm_eps)
+        self.self_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps)
+        self.mlp = MLP(d_model, dim_feedforward, activation=activation, dropout=dropout, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, x, mask=None, *, is_causal=False):
+        """Encode tokens (B, N, D); ``mask`` (True = may be attended) and ``is_causal`` as for `MultiHeadAttention`."""
+        x = as_tensor(x)
+
+        def attend(x):
+            return self.dropout(self.self_attn(x, mask=mask, is_causal=is_causal))
+
+        def think(x):
+            return self.dropout(self.mlp(x))
+
+        if self.norm_first:
+            x = x + attend(self.norm1(x))
+            return x + think(self.norm2(x))
+        x = self.norm1(x + attend(x))
+        return self.norm2(x + think(x))
+
+
+class TransformerDecoderLayer(Module):
+    """Target tokens look at each other, then at the encoded source (cross-attention), then pass the MLP.
+
+    Parameters
+    ----------
+    d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, rng
+        As for `TransformerEncoderLayer`.
+
+    Attributes
+    ----------
+    self_attn, cross_attn : MultiHeadAttention
+        torch calls the second ``multihead_attn``.
+    mlp : MLP
+    norm1, norm2, norm3 : LayerNorm
+        Of the three branches, in this order.
+
+    References
+    ----------
+    Vaswani et al. 2017, section 3.1. Slides: A, "Transformer decoder"; C, "Masked Self-Attention Layer".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = TransformerDecoderLayer(8, 2, 16)
+    >>> layer(np.ones((2, 3, 8), np.float32), np.ones((2, 5, 8), np.float32), is_causal=True).shape
+    (2, 3, 8)
+    """
+
+    def __init__(
+        self,
+        d_model,
+        nhead,
+        dim_feedforward=2048,
+        dropout=0.0,
+        activation="relu",
+        layer_norm_eps=1e-5,
+        norm_first=False,
+        *,
+        rng=None,
+    ):
+        rng = init.generator(rng)
+        self.norm_first = norm_first
+        self.norm1 = LayerNorm(d_model, layer_norm_eps)
+        self.self_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps)
+        self.cross_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.norm3 = LayerNorm(d_model, layer_norm_eps)
+        self.mlp = MLP(d_model, dim_feedforward, activation=activation, dropout=dropout, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, x, memory, mask=None, memory_mask=None, *, is_causal=False):
+        """Decode ``x`` (B, N, D) with ``memory`` (B, M, D); ``mask`` is (N, N), ``memory_mask`` (N, M), or with a batch."""
+        x = as_tensor(x)
+
+        def attend(x):
+            return self.dropout(self.self_attn(x, mask=mask, is_causal=is_causal))
+
+        def look_up(x):
+            return self.dropout(self.cross_attn(x, memory, mask=memory_mask))
+
+        def think(x):
+            return self.dropout(self.mlp(x))
+
+        if self.norm_first:
+            x = x + attend(self.norm1(x))
+            x = x + look_up(self.norm2(x))
+            return x + think(self.norm3(x))
+        x = self.norm1(x + attend(x))
+        x = self.norm2(x + look_up(x))
+        return self.norm3(x + think(x))
+
+
+class TransformerEncoder(Module):
+    """A stack of encoder layers, with a last norm if there is one.
+
+    Parameters
+    ----------
+    layers : list of TransformerEncoderLayer
+        From first to last.
+    norm : LayerNorm, optional
+        Applied to the result; a pre-norm stack needs one.
+    """
+
+    def __init__(self, layers, norm=None):
+        self.layers = list(layers)
+        self.norm = norm
+
+    def forward(self, x, mask=None, *, is_causal=False):
+        """Encode tokens (B, N, D)."""
+        for layer in self.layers:
+            x = layer(x, mask, is_causal=is_causal)
+        return as_tensor(x) if self.norm is None else self.norm(x)
+
+
+class TransformerDecoder(Module):
+    """A stack of decoder layers, with a last norm if there is one.
+
+    Parameters
+    ----------
+    layers : list of TransformerDecoderLayer
+        From first to last.
+    norm : LayerNorm, optional
+        Applied to the result.
+    """
+
+    def __init__(self, layers, norm=None):
+        self.layers = list(layers)
+        self.norm = norm
+
+    def forward(self, x, memory, mask=None, memory_mask=None, *, is_causal=False):
+        """Decode target tokens (B, N, D) with the encoded source (B, M, D)."""
+        for layer in self.layers:
+            x = layer(x, memory, mask, memory_mask, is_causal=is_causal)
+        return as_tensor(x) if self.norm is None else self.norm(x)
+
+
+class Transformer(Module):
+    """The encoder-decoder Transformer: encode the source once, decode the target with its eyes on it.
+
+    Without vocabularies it maps tokens to tokens, as ``torch.nn.Transformer`` does. With them it takes symbols: they are
+    embedded, multiplied by sqrt(D), given sine position codes, and the result is one logit for each target symbol.
+
+    Parameters
+    ----------
+    d_model : int, default 512
+        Width D of the tokens.
+    nhead : int, default 8
+        Heads of every attention.
+    num_encoder_layers, num_decoder_layers : int, default 6
+        Depth of both stacks.
+    dim_feedforward : int, default 2048
+        Width inside the MLPs.
+    dropout : float, default 0
+        Probability, in every layer and after the embeddings.
+    activation : str, default "relu"
+        Of the MLPs.
+    layer_norm_eps : float, default 1e-5
+        Added to the variance.
+    norm_first : bool, default False
+        Pre-norm instead of post-norm.
+    source_vocabulary, target_vocabulary : int, optional
+        Numbers of symbols. Given both, source and target are integers (B, M) and (B, N).
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If only one of the vocabularies is given.
+
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, sections 3.1 to 3.5. Slides: A, "Transformer"; Z,
+    "Transformer"; I, "Transformers".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = Transformer(8, 2, 1, 1, 16, source_vocabulary=11, target_vocabulary=13)
+    >>> model(np.array([[1, 2, 3]]), np.array([[0, 4]])).shape
+    (1, 2, 13)
+    """
+
+    def __init__(
+        self,
+        d_model=512,
+        nhead=8,
+        num_encoder_layers=6,
+        num_decoder_layers=6,
+        dim_feedforward=2048,
+        dropout=0.0,
+        activation="relu",
+        layer_norm_eps=1e-5,
+        norm_first=False,
+        *,
+        source_vocabulary=None,
+        target_vocabulary=None,
+        rng=None,
+    ):
+        if (source_vocabulary is None) != (target_vocabulary is None):
+            raise ValueError("Transformer: give both source_vocabulary and target_vocabulary, or neither")
+        rng = init.generator(rng)
+        options = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, norm_first)
+        self.encoder = TransformerEncoder(
+            [TransformerEncoderLayer(*options, rng=rng) for _ in range(num_encoder_layers)],
+            LayerNorm(d_model, layer_norm_eps),
+        )
+        self.decoder = TransformerDecoder(
+            [TransformerDecoderLayer(*options, rng=rng) for _ in range(num_decoder_layers)],
+            LayerNorm(d_model, layer_norm_eps),
+        )
+        self.source_embedding = self.target_embedding = self.head = None
+        if source_vocabulary is not None:
+            self.source_embedding = Embedding(source_vocabulary, d_model, rng=rng)
+            self.target_embedding = Embedding(target_vocabulary, d_model, rng=rng)
+            for table in (self.source_embedding, self.target_embedding):
+                table.weight.data /= math.sqrt(
+                    d_model
+                )  # so that after the factor sqrt(D) the codes still count
+            self.position = SinePositionCode1d(d_model)
+            self.dropout = Dropout(dropout, rng=rng)
+            self.head = Linear(d_model, target_vocabulary, weight_init=init.xavier_uniform, rng=rng)
+
+    def forward(
+        self, source, target, source_mask=None, target_mask=None, memory_mask=None, *, is_causal=True
+    ):
+        """Predict: the output at a place of the target may depend on the target up to there only.
+
+        Parameters
+        ----------
+        source : (B, M, D) tokens, or (B, M) integers
+        target : (B, N, D) tokens, or (B, N) integers
+        source_mask, target_mask, memory_mask : bool ndarray, optional
+            Which key may be attended: (M, M), (N, N), (N, M), or with a batch axis. For padding, pass
+            ``valid[:, None, :]``.
+        is_causal : bool, default True
+            Place i of the target sees places 0 to i only. torch has no such default: there the mask is passed.
+
+        Returns
+        -------
+        Tensor, shape (B, N, D) or (B, N, target_vocabulary)
+        """
+        memory = self.encoder(self._embed(source, self.source_embedding), source_mask)
+        target = self._embed(target, self.target_embedding)
+        y = self.decoder(target, memory, target_mask, memory_mask, is_causal=is_causal)
+        return y if self.head is None else self.head(y)
+
+    def _embed(self, symbols, table):
+        if table is None:
+            return symbols
+        x = table(symbols) * math.sqrt(table.weight.shape[1])
+        return self.dropout(x + self.position(x))

@@ -1,0 +1,465 @@
+"""Optimisers (SGD, Adam, AdamW), learning-rate schedules, and clipping of gradients.
+
+Not here: the training loop (train.py). Updates happen in place, in the arrays of the parameters.
+"""
+
+import math
+
+import numpy as np
+
+from minivis import kernels
+from minivis.autograd import Tensor
+from minivis.backend import device_of, move, namespace
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "clip_grad_norm",
+    "constant",
+    "cosine",
+    "decay_groups",
+    "one_cycle",
+]
+
+
+class Optimizer:
+    """What all optimisers share: groups of parameters, a schedule, and a state that can be saved.
+
+    Parameters
+    ----------
+    params : list of Parameter, or list of dict
+        A dict is a group: ``{"params": [...], "lr": 1e-4}`` with options of its own.
+    options : dict
+        Defaults of the options, ``lr`` among them.
+    schedule : callable, optional
+        ``schedule(step)`` is a factor for every learning rate; step 0 is the first. It is a function of the step and
+        nothing else, so a resumed training needs no state for it.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        The groups, every option filled in. Options may be changed between steps.
+    steps : int
+        How many steps were taken.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, one is in two groups, a group has an unknown option, or an option is negative.
+    TypeError
+        If something is not a Tensor that requires a gradient.
+    """
+
+    slots = ()  # names of the arrays kept for each parameter
+
+    def __init__(self, params, options, schedule=None):
+        name = type(self).__name__
+        groups = list(params.parameters() if hasattr(params, "parameters") else params)
+        groups = groups if groups and isinstance(groups[0], dict) else [{"params": groups}]
+        self.param_groups = []
+        for group in groups:
+            if unknown := set(group) - set(options) - {"params"}:
+                raise ValueError(f"{name}: unknown options {sorted(unknown)}; known are {sorted(options)}")
+            self.param_groups.append({**options, **group, "params": list(group["params"])})
+        self._check(name)
+        self.schedule, self.steps = schedule or constant, 0
+        self._state = {}  # id of a parameter -> {"step": int, slot: array}
+
+    def _check(self, name):
+        everything = [p for group in self.param_groups for p in group["params"]]
+        if not everything:
+            raise ValueError(f"{name}: there are no parameters to optimise")
+        if len({id(p) for p in everything}) < len(everything):
+            raise ValueError(f"{name}: a parameter appears twice; put each in one group")
+        for p in everything:
+            if not isinstance(p, Tensor) or p.node is not None:
+                raise TypeError(
+                    f"{name}: params must be leaf Tensors such as model.parameters(), got {p!r:.80}"
+                )
+        for group in self.param_groups:
+            for option in ("lr", "weight_decay", "eps", "momentum"):
+                if not 0 <= group.get(option, 0) < math.inf:
+                    raise ValueError(f"{name}: {option} must not be negative, got {group[option]}")
+            if not all(0 <= beta < 1 for beta in group.get("betas", ())):
+                raise ValueError(f"{name}: betas must lie in [0, 1), got {group['betas']}")
+
+    @property
+    def lr(self):
+        """The learning rate of the first group at the coming step, schedule included."""
+        return self.param_groups[0]["lr"] * self.schedule(self.steps)
+
+    def zero_grad(self):
+        """Forget all gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def step(self):
+        """Change every parameter that has a gradient; those without one are skipped, and so is their decay."""
+        factor = self.schedule(self.steps)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    state = self._state.get(id(p)) or self._state.setdefault(id(p), self._fresh(p))
+                    state["step"] += 1
+                    self._update(p.data, p.grad, state, group, group["lr"] * factor)
+        self.steps += 1
+
+    def _fresh(self, p):
+        xp = namespace(p.data)
+        return {"step": 0, **{slot: xp.zeros_like(p.data) for slot in self.slots}}
+
+    def _update(self, parameter, grad, state, group, lr):
+        raise NotImplementedError
+
+    def _numbered(self):
+        return list(enumerate(p for group in self.param_groups for p in group["params"]))
+
+    def state_dict(self):
+        """Everything a resumed training needs, as host arrays by name; the options are the constructor's business.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``steps`` and, for the parameter number i of those with a state, ``i.step`` and ``i.<slot>``: copies.
+        """
+        saved = {"steps": np.array(self.steps, np.int64)}
+        for i, p in self._numbered():
+            for key, value in self._state.get(id(p), {}).items():
+                value = np.array(value, np.int64) if key == "step" else move(value, "cpu").copy()
+                saved[f"{i}.{key}"] = value
+        return saved
+
+    def load_state_dict(self, state):
+        """Go back to where `state_dict` was called, for the same parameters in the same order.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to other parameters. Nothing was changed.
+        """
+        name, left = type(self).__name__, dict(state)
+        if "steps" not in left:
+            raise ValueError(f"{name}: this is not the state of an optimiser: it has no entry 'steps'")
+        steps, loaded = int(left.pop("steps")), {}
+        for i, p in self._numbered():
+            if f"{i}.step" not in left:
+                continue
+            loaded[id(p)] = {"step": int(left.pop(f"{i}.step"))}
+            for slot in self.slots:
+                value = left.pop(f"{i}.{slot}", None)
+                if value is None or tuple(value.shape) != tuple(p.shape):
+                    found = "nothing" if value is None else f"shape {tuple(value.shape)}"
+                    raise ValueError(
+                        f"{name}: state {i}.{slot} must have shape {tuple(p.shape)}, found {found}"
+                    )
+                loaded[id(p)][slot] = move(np.array(move(value, "cpu"), p.dtype), device_of(p.data))
+        if left:
+            raise ValueError(f"{name}: unexpected entries in the state: {', '.join(sorted(left)[:8])}")
+        self.steps, self._state = steps, loaded
+
+
+class SGD(Optimizer):
+    """Step against the gradient, with a memory of earlier steps if wanted.
+
+    .. math:: b \\leftarrow \\mu b + g + \\lambda \\theta, \\qquad \\theta \\leftarrow \\theta - \\eta b
+
+    Parameters
+    ----------
+    params : list of Parameter, or list of dict
+        See `Optimizer`.
+    lr : float
+        Learning rate eta.
+    momentum : float, default 0
+        mu.
+    weight_decay : float, default 0
+        lambda, added to the gradient.
+    nesterov : bool, default False
+        Look ahead: step along g + mu b instead of b.
+    schedule : callable, optional
+        See `Optimizer`.
+
+    References
+    ----------
+    Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in torch's form.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([x], lr=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.data
+    array([0.8], dtype=float32)
+    """
+
+    slots = ("momentum",)
+
+    def __init__(self, params, lr, momentum=0.0, weight_decay=0.0, nesterov=False, *, schedule=None):
+        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(params, options, schedule)
+
+    def _update(self, parameter, grad, state, group, lr):
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * parameter
+        if group["momentum"]:
+            buffer = state["momentum"]  # zeros at first, so that the first b is g
+            buffer *= group["momentum"]
+            buffer += grad
+            grad = grad + group["momentum"] * buffer if group["nesterov"] else buffer
+        parameter -= lr * grad
+
+
+class AdamW(Optimizer):
+    """Steps of about equal size for every weight, whatever the size of its gradient; decay apart from the gradient.
+
+    .. math::
+        m &\\leftarrow \\beta_1 m + (1 - \\beta_1) g, \\qquad v \\leftarrow \\beta_2 v + (1 - \\beta_2) g^2 \\\\
+        \\theta &\\leftarrow (1 - \\eta\\lambda)\\, \\theta
+            - \\eta\\, \\frac{m / (1 - \\beta_1^t)}{\\sqrt{v / (1 - \\beta_2^t)} + \\epsilon}
+
+    Parameters
+    ----------
+    params : list of Parameter, or list of dict
+        See `Optimizer`; `decay_groups` makes the two groups that transformers usually have.
+    lr : float, default 1e-3
+        Learning rate eta.
+    betas : (float, float), default (0.9, 0.999)
+        How slowly the two moments forget.
+    eps : float, default 1e-8
+        Added to the root.
+    weight_decay : float, default 0.01
+        lambda.
+    schedule : callable, optional
+        See `Optimizer`.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2, in torch's form (eta
+    multiplies lambda).
+
+    Examples
+    --------
+    >>> x = Tensor([1.0], requires_grad=True)
+    >>> optimizer = AdamW([x], lr=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.data
+    array([0.899], dtype=float32)
+    """
+
+    slots = ("m", "v")
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, *, schedule=None):
+        options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options, schedule)
+
+    def _update(self, parameter, grad, state, group, lr):
+        step, m, v = state["step"], state["m"], state["v"]
+        kernels.of(parameter).adamw_step(
+            parameter, grad, m, v, lr, *group["betas"], group["eps"], group["weight_decay"], step
+        )
+
+
+class Adam(AdamW):
+    """`AdamW` with the decay added to the gradient, as before 2019 (where it has little effect on large gradients).
+
+    Parameters
+    ----------
+    params : list of Parameter, or list of dict
+        See `Optimizer`.
+    lr, betas, eps : float, defaults 1e-3, (0.9, 0.999), 1e-8
+        As for `AdamW`.
+    weight_decay : float, default 0
+        lambda, added to the gradient.
+    schedule : callable, optional
+        See `Optimizer`.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+    """
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, schedule=None):
+        super().__init__(params, lr, betas, eps, weight_decay, schedule=schedule)
+
+    def _update(self, parameter, grad, state, group, lr):
+        if group["weight_decay"]:
+            grad = grad + group["weight_decay"] * parameter
+        super()._update(parameter, grad, state, {**group, "weight_decay": 0.0}, lr)
+
+
+def decay_groups(model, weight_decay):
+    """Two parameter groups: the weights of products decay; norms, biases, class token and position codes do not.
+
+    Parameters
+    ----------
+    model : Module
+        Its parameters named ``...weight`` with at least two axes decay.
+    weight_decay : float
+        For those.
+
+    Returns
+    -------
+    list of dict
+        For the ``params`` of an optimiser. An empty group is left out.
+
+    Examples
+    --------
+    >>> from minivis import nn
+    >>> [len(group["params"]) for group in decay_groups(nn.MLP(4, 8), 0.05)]
+    [2, 2]
+    """
+    groups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for name, p in model.named_parameters():
+        decays = name.split(".")[-1] == "weight" and p.ndim >= 2
+        groups[0 if decays else 1]["params"].append(p)
+    return [group for group in groups if group["params"]]
+
+
+def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
+    """Scale all gradients together so that the length of them as one long vector is at most ``max_norm``.
+
+    .. math:: g \\leftarrow g \\cdot \\min\\Big(1, \\frac{c}{\\lVert g \\rVert_2 + 10^{-6}}\\Big)
+
+    Parameters
+    ----------
+    parameters : list of Parameter, or Module
+        Those without a gradient are left out.
+    max_norm : float
+        c.
+    error_if_nonfinite : bool, default True
+        Refuse a norm that is NaN or infinite. torch's default is False, which spreads the NaN to all weights.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
+
+    Raises
+    ------
+    FloatingPointError
+        If the norm is not finite; no gradient was changed.
+
+    Examples
+    --------
+    >>> x = Tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> clip_grad_norm([x], 1.0)
+    10.0
+    """
+    if hasattr(parameters, "parameters"):
+        parameters = parameters.parameters()
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum(float((flat := g.reshape(-1)) @ flat) for g in grads))
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise FloatingPointError(
+            f"clip_grad_norm: the gradient norm is {norm}; run the step inside mv.debug() to see where it comes from"
+        )
+    factor = max_norm / (norm + 1e-6)
+    if not factor >= 1:
+        for g in grads:
+            g *= factor
+    return norm
+
+
+def constant(step):
+    """The schedule that changes nothing: factor 1 at every step."""
+    return 1.0
+
+
+def cosine(total_steps, warmup_steps=0, final=0.0):
+    """A straight climb to 1, then half a cosine down: ``schedule(step)``.
+
+    Parameters
+    ----------
+    total_steps : int
+        Steps of the whole training.
+    warmup_steps : int, default 0
+        Of the climb; the first step has the factor 1 / warmup_steps.
+    final : float, default 0
+        Factor after the last step and from then on.
+
+    Returns
+    -------
+    callable
+        step (0 is the first) -> factor, for ``schedule`` of an optimiser.
+
+    Raises
+    ------
+    ValueError
+        If the warm-up is longer than the whole.
+
+    References
+    ----------
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017, equation 5.
+
+    Examples
+    --------
+    >>> schedule = cosine(total_steps=8, warmup_steps=4)
+    >>> [round(schedule(step), 2) for step in range(9)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 0.85, 0.5, 0.15, 0.0]
+    """
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(f"cosine: warmup_steps must lie in 0 to {total_steps}, got {warmup_steps}")
+
+    def schedule(step):
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+
+    return schedule
+
+
+def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
+    """Half a cosine up to 1 and half a cosine down to almost 0: ``schedule(step)``.
+
+    Parameters
+    ----------
+    total_steps : int
+        Steps of the whole training.
+    warmup : float, default 0.3
+        Share of the steps in which it rises.
+    start : float, default 1/25
+        Factor of the first step.
+    final : float, default 1/250000
+        Factor of the last step and from then on.
+
+    Returns
+    -------
+    callable
+        step (0 is the first) -> factor, for ``schedule`` of an optimiser.
+
+    Raises
+    ------
+    ValueError
+        If there are no steps or ``warmup`` is no share.
+
+    References
+    ----------
+    Smith and Topin, "Super-convergence", 2018; the two phases of ``torch.optim.lr_scheduler.OneCycleLR``.
+
+    Examples
+    --------
+    >>> schedule = one_cycle(total_steps=11, warmup=0.5, start=0.0, final=0.0)
+    >>> [round(schedule(step), 2) for step in (0, 4, 5, 10)]
+    [0.0, 0.97, 0.99, 0.0]
+    """
+    if total_steps < 1 or not 0 <= warmup <= 1:
+        raise ValueError(
+            f"one_cycle: needs total_steps >= 1 and warmup in 0 to 1, got {total_steps}, {warmup}"
+        )
+    top = warmup * total_steps - 1  # the step at which it is 1
+
+    def schedule(step):
+        step = min(step, total_steps - 1)
+        if step <= top:
+            low, share = start, 1 - step / top if top else 0.0
+        else:
+            low, share = final, (step - top) / max(total_steps - 1 - top, 1e-12)
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+    return schedule

@@ -1,0 +1,9 @@
+"""The geometry of vision, without parameters: patches and position codes.
+
+Not here: layers (nn/), pictures (viz/).
+"""
+
+from minivis.vision.patches import *
+from minivis.vision.position_codes import *
+
+__all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -1,0 +1,172 @@
+"""Sine position codes for sequences and grids, and resizing a learned table to another grid.
+
+Not here: the layers that add codes to tokens (nn/position.py).
+"""
+
+import math
+
+import numpy as np
+
+from minivis import ops
+
+__all__ = ["resize_position_table", "sine_position_code", "sine_position_code_1d"]
+
+
+def _waves(positions, dim, temperature):
+    """Sines and cosines of positions, interleaved: (n,) -> (n, dim)."""
+    wavelengths = temperature ** (np.arange(0, dim, 2) / dim)
+    angles = positions[:, None] / wavelengths  # (n, dim/2)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(positions), dim)
+
+
+def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
+    """Give every place of a sequence its own pattern of sines and cosines, slow and fast waves together.
+
+    .. math:: c_{p, 2i} = \\sin(p / T^{2i/D}), \\qquad c_{p, 2i+1} = \\cos(p / T^{2i/D})
+
+    Parameters
+    ----------
+    length : int
+        Number of places p = 0, 1, ...
+    dim : int
+        D, even.
+    temperature : float, default 10000
+        T. Wavelengths run from 2 pi to nearly 2 pi T.
+    dtype : dtype, default "float32"
+        Of the result; computed in float64.
+
+    Returns
+    -------
+    ndarray, shape (length, dim)
+        Sines and cosines interleaved (MAE's tables have first all sines, then all cosines).
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is odd or a size is negative.
+
+    Notes
+    -----
+    A shift of the place is a rotation of each pair, whatever the place: that is how relative position can be read off.
+
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slides: A, "Positional encoding".
+
+    Examples
+    --------
+    >>> sine_position_code_1d(2, 2).round(2)
+    array([[0.  , 1.  ],
+           [0.84, 0.54]], dtype=float32)
+    """
+    if length < 0 or dim < 0 or dim % 2:
+        raise ValueError(
+            f"sine_position_code_1d: dim must be even and sizes not negative, got {length}, {dim}"
+        )
+    return _waves(np.arange(length, dtype=np.float64), dim, temperature).astype(dtype)
+
+
+def sine_position_code(height, width, dim, *, temperature=10000.0, normalize=False, dtype="float32"):
+    """Give every cell of a grid a pattern of sines and cosines: half of it tells the row, half the column.
+
+    Parameters
+    ----------
+    height, width : int
+        Rows and columns.
+    dim : int
+        D, divisible by 4. The first half codes the row, the second the column.
+    temperature : float, default 10000
+        As for `sine_position_code_1d`.
+    normalize : bool, default False
+        Count rows and columns from 1 and stretch them to (0, 2 pi], as DETR does, so that a place in the image keeps its
+        code at another resolution. Otherwise they count 0, 1, ...
+    dtype : dtype, default "float32"
+        Of the result; computed in float64.
+
+    Returns
+    -------
+    ndarray, shape (height, width, dim)
+        ``.reshape(-1, dim)`` fits tokens in reading order.
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is not divisible by 4 or a size is negative.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, appendix A.4: each axis has the code of
+    Vaswani et al. 2017, section 3.5, with D / 2. Slides: H, "DETR".
+
+    Examples
+    --------
+    >>> code = sine_position_code(2, 3, 4)
+    >>> code[1, 2].round(2)  # sin 1, cos 1, sin 2, cos 2
+    array([ 0.84,  0.54,  0.91, -0.42], dtype=float32)
+    """
+    if min(height, width, dim) < 0 or dim % 4:
+        raise ValueError(
+            f"sine_position_code: dim must be divisible by 4 and sizes not negative, got {height}, {width}, {dim}"
+        )
+
+    def positions(n):
+        return (
+            (np.arange(n) + 1) / (n + 1e-6) * (2 * math.pi) if normalize else np.arange(n, dtype=np.float64)
+        )
+
+    row = _waves(positions(height), dim // 2, temperature)[:, None, :]
+    column = _waves(positions(width), dim // 2, temperature)[None, :, :]
+    shape = (height, width, dim // 2)
+    code = np.concatenate([np.broadcast_to(row, shape), np.broadcast_to(column, shape)], axis=-1)
+    return code.astype(dtype)
+
+
+def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
+    """Stretch learned position codes to another number of patches, so that a model can take larger images.
+
+    Parameters
+    ----------
+    table : ndarray or Tensor, shape (1, prefix + h w, D)
+        Codes of the class token (and other prefix tokens), then of the patches in reading order.
+    grid, new_grid : (int, int)
+        Rows and columns of patches before and after.
+    prefix : int, default 1
+        Leading codes that belong to no place; they stay as they are.
+    mode : {"bicubic", "bilinear", "nearest"}, default "bicubic"
+        How to interpolate (``minivis.ops.interpolate``, align_corners False).
+
+    Returns
+    -------
+    ndarray or Tensor, shape (1, prefix + h' w', D)
+        ``table`` itself when the grids are the same.
+
+    Raises
+    ------
+    ValueError
+        If the table does not belong to the grid.
+
+    Notes
+    -----
+    Differentiable in ``table``. Grids are compared by rows and columns, not by their number of patches: 2 x 3 is not 3 x 2.
+
+    References
+    ----------
+    Dosovitskiy et al. 2021, section 3.2.
+
+    Examples
+    --------
+    >>> resize_position_table(np.zeros((1, 1 + 4, 8)), (2, 2), (3, 4)).shape
+    (1, 13, 8)
+    """
+    (h, w), (new_h, new_w) = grid, new_grid
+    if table.ndim != 3 or table.shape[0] != 1 or table.shape[1] != prefix + h * w:
+        raise ValueError(
+            f"resize_position_table: table must be (1, {prefix} + {h} x {w}, D) (table: {tuple(table.shape)})"
+        )
+    if (h, w) == (new_h, new_w):
+        return table
+    D = table.shape[2]
+    patches = ops.transpose(ops.reshape(table[:, prefix:], (1, h, w, D)), (0, 3, 1, 2))  # (1, D, h, w)
+    patches = ops.interpolate(patches, size=(new_h, new_w), mode=mode)
+    patches = ops.reshape(ops.transpose(patches, (0, 2, 3, 1)), (1, new_h * new_w, D))
+    return ops.concatenate([table[:, :prefix], patches], axis=1) if prefix else patches
