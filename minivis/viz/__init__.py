@@ -1,0 +1,14 @@
+# ruff: noqa: F403 (the flat list of pictures is the purpose of this file)
+"""Pictures: each function takes arrays or Tensors and returns a Figure with labelled axes and a caption.
+
+Not here: anything that computes what is shown; a new kind of picture is a file beside this one and a line below.
+"""
+
+from minivis.viz.attention import *
+from minivis.viz.charts import *
+from minivis.viz.graph import *
+from minivis.viz.images import *
+from minivis.viz.style import *
+
+# What `import *` brought, less the names of the files themselves. `graph` and `images` are both: the function wins.
+__all__ = sorted(name for name, value in globals().items() if callable(value) or name.isupper())

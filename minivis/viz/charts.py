@@ -1,0 +1,216 @@
+"""Numbers as charts: curves, bars, and the plane of a two-number classifier.
+
+Not here: the numbers; a chart draws what it is given.
+"""
+
+from itertools import cycle
+
+import numpy as np
+
+from minivis.viz.style import COLOURS, FAINT, INK, LINES, MARKERS, array, figure, label
+
+__all__ = ["bars", "curves", "plane"]
+
+
+def curves(
+    series, x_label, y_label, log="", mark=None, level=None, width=6.4, height=3.6, title=None, caption=None
+):
+    """Draw one or several curves, told apart by colour and by dash.
+
+    Parameters
+    ----------
+    series : dict of str to array_like or (array_like, array_like)
+        Name to y (drawn over 0, 1, 2, ...) or to (x, y).
+    x_label, y_label : str
+        The quantities, with their units.
+    log : {"", "x", "y", "xy"}
+        The axes with a logarithmic scale.
+    mark : bool, optional
+        Mark the points; default: when no curve has more than 25.
+    level : dict of str to float, optional
+        Name to height of horizontal reference lines.
+    width, height : float
+        Size in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw, or x and y differ in length.
+
+    Examples
+    --------
+    >>> fig = curves({"square": ([0, 1, 2], [0, 1, 4])}, "x", "y")
+    >>> fig.axes[0].get_ylabel()
+    'y'
+    """
+    points = {name: _points(name, given) for name, given in series.items()}
+    if not points:
+        raise ValueError("curves: there is no curve to draw")
+    mark = all(len(x) <= 25 for x, _ in points.values()) if mark is None else mark
+    fig, axes = figure(1, 1, width, height, title, caption)
+    ax = axes[0, 0]
+    looks = zip(cycle(COLOURS), cycle(LINES), cycle(MARKERS), strict=False)
+    for (name, (x, y)), (colour, line, marker) in zip(points.items(), looks, strict=False):
+        dot = {"marker": marker, "markersize": 4.5} if mark else {}
+        ax.plot(x, y, color=colour, linestyle=line, linewidth=1.8, label=name, **dot)
+    for name, height_of in (level or {}).items():
+        ax.axhline(height_of, color="#666666", linewidth=1, linestyle=(0, (4, 3)))
+        ax.annotate(
+            name, (1, height_of), (0, 2), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
+            ha="right", va="bottom", fontsize=8, color=INK,
+        )  # fmt: skip
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+    ax.grid(True, color=FAINT, linewidth=0.6)
+    label(ax, x_label, y_label)
+    if len(points) > 1:
+        ax.legend(fontsize=9, frameon=False)
+    return fig
+
+
+def _points(name, given):
+    """(x, y) of one curve, as vectors of one length."""
+    pair = isinstance(given, tuple) and len(given) == 2 and np.ndim(given[1]) == 1
+    y = array(given[1] if pair else given, name)
+    x = array(given[0], name) if pair else np.arange(len(y))
+    if y.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"curves: {name!r} needs x and y of one length, got x: {x.shape}, y: {y.shape}")
+    return x, y
+
+
+def bars(
+    series, y_label, x_label="", log=False, values=True, width=6.4, height=3.4, title=None, caption=None
+):
+    """Draw bars, one series or several side by side, with their numbers on top.
+
+    Parameters
+    ----------
+    series : dict
+        Name to number; or name of a series to such a dict, all with the same names.
+    y_label, x_label : str
+        The quantities, with their units.
+    log : bool, default False
+        Logarithmic heights.
+    values : bool, default True
+        Write the numbers on top.
+    width, height : float
+        Size in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If there is no bar to draw, or the series have different names.
+
+    Examples
+    --------
+    >>> len(bars({"cat": 3, "dog": 4}, "images").axes[0].patches)
+    2
+    """
+    several = all(isinstance(v, dict) for v in series.values())
+    groups = series if several else {"": series}
+    names = list(next(iter(groups.values()), {}))
+    if not names or any(list(g) != names for g in groups.values()):
+        raise ValueError(
+            f"bars: every series needs the same names, at least one; got {[list(g) for g in groups.values()]}"
+        )
+    fig, axes = figure(1, 1, width, height, title, caption)
+    ax, thick = axes[0, 0], 0.8 / len(groups)
+    hatches = ("", "//", "..", "xx", "\\\\", "--", "oo")
+    for i, (group, numbers) in enumerate(groups.items()):
+        at = np.arange(len(names)) + (i - (len(groups) - 1) / 2) * thick
+        look = {"color": COLOURS[i % 7], "hatch": hatches[i % 7], "edgecolor": "white", "linewidth": 0}
+        drawn = ax.bar(at, [float(v) for v in numbers.values()], thick * 0.92, label=group, **look)
+        if values:
+            ax.bar_label(drawn, fmt="{:.4g}", fontsize=8, color=INK, padding=1)
+    ax.set_xticks(range(len(names)), [str(n) for n in names])
+    ax.set_yscale("log" if log else "linear")
+    ax.set_axisbelow(True)
+    ax.grid(True, axis="y", color=FAINT, linewidth=0.6)
+    label(ax, x_label, y_label)
+    if several:
+        ax.legend(fontsize=9, frameon=False)
+    return fig
+
+
+def plane(
+    predict,
+    points,
+    labels,
+    names=None,
+    x_label="first input",
+    y_label="second input",
+    title=None,
+    caption=None,
+):
+    """Show what a classifier of two numbers answers everywhere, and the points it learned from.
+
+    Parameters
+    ----------
+    predict : callable
+        Takes (N, 2) float32, returns the score of the second class (N,) from 0 to 1, or scores (N, K), the highest wins.
+    points : array_like
+        The points, (N, 2).
+    labels : array_like
+        Their classes, (N,) int.
+    names : sequence of str, optional
+        What the classes are called.
+    x_label, y_label, title, caption : str, optional
+        Texts.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If the points are not pairs, or labels and points differ in number.
+
+    Examples
+    --------
+    >>> fig = plane(lambda p: p[:, 0] > 0, [[-1.0, 0.0], [1.0, 0.0]], [0, 1])
+    >>> fig.axes[0].get_xlabel()
+    'first input'
+    """
+    points, labels = array(points, "points"), array(labels, "labels").astype(int)
+    if points.ndim != 2 or points.shape[1:] != (2,) or labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"plane: expected points (N, 2) and labels (N,), got {points.shape} and {labels.shape}"
+        )
+    margin = 0.08 * np.ptp(points, axis=0) + 1e-3
+    (left, bottom), (right, top) = points.min(axis=0) - margin, points.max(axis=0) + margin
+    across, up = np.meshgrid(np.linspace(left, right, 161), np.linspace(bottom, top, 161))
+    scores = array(
+        predict(np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32)), "predict's result"
+    )
+    answer = scores.reshape(-1) > 0.5 if scores.ndim == 1 or scores.shape[1] == 1 else scores.argmax(axis=1)
+    answer = answer.reshape(across.shape).astype(int)
+    fig, axes = figure(1, 1, 5.0, 4.2, title, caption)
+    ax, classes = axes[0, 0], range(max(labels.max(), answer.max()) + 1)
+    edges = np.arange(len(classes) + 1) - 0.5
+    ax.contourf(across, up, answer, levels=edges, colors=[COLOURS[k % 7] for k in classes], alpha=0.22)
+    for k in classes:
+        x, y = points[labels == k].T
+        look = {"color": COLOURS[k % 7], "marker": MARKERS[k % 7], "edgecolor": "white", "linewidth": 0.5}
+        ax.scatter(x, y, s=26, label=names[k] if names is not None else f"class {k}", **look)
+    ax.set_aspect("equal")
+    label(ax, x_label, y_label)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return fig

@@ -1,0 +1,240 @@
+"""The computation graph of a Tensor, drawn: what backward will walk, leaves above, result below.
+
+Not here: values that did not need a gradient; the engine does not record them, so they are in no graph.
+"""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
+
+from minivis.autograd import Tensor
+from minivis.backend import to_numpy
+from minivis.viz.style import BLUE, GREEN, INK, ORANGE, blank, figure
+
+__all__ = ["graph"]
+
+MOST = 120  # nodes that still make a picture
+LEVEL, BOX, LINE = 0.78, 0.24, 0.17  # inches: between levels, height of a box, height of each further line
+LEAF, OP, RESULT = (ORANGE, "#fdf0d5", "square"), (BLUE, "#e3eff7", "round"), (GREEN, "#dcf2ea", "round")
+
+
+def graph(tensor, names=None, values=False, title=None, caption=None):
+    """Draw how a Tensor was computed: leaves are square and orange, ops round and blue, the result round and green.
+
+    Arrows follow the forward pass; backward walks them the other way and adds up where several leave one box.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        The result; it must be part of a graph that backward has not consumed.
+    names : dict of str to Tensor, optional
+        What to call leaves and intermediate results.
+    values : bool, default False
+        Also write values and gradients of leaves, named Tensors and the result: the number itself for one element.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    TypeError
+        If it is no Tensor.
+    ValueError
+        If nothing was recorded, backward has consumed the graph, or it is too large to read.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> fig = graph((x * x).sum(), names={"x": x})
+    >>> [text.get_text().split()[0] for text in fig.axes[0].texts if text.get_text() != "×2"]
+    ['x', 'mul', 'sum']
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"graph: expected a Tensor, got {type(tensor).__name__}")
+    if tensor.node is None:
+        raise ValueError(
+            "graph: nothing was recorded: no input had requires_grad=True, or it was under no_grad()"
+        )
+    nodes, edges = _walk(tensor.node)
+    tensors = {id(t.node or t): (name, t) for name, t in (names or {}).items()}
+    texts = {key: _text(node, *tensors.get(key, ("", None)), tensor, values) for key, node in nodes.items()}
+    rows, chains = _levels(nodes, edges)
+    widths = defaultdict(
+        lambda: 0.12, {k: 0.09 * max(map(len, t.split("\n"))) + 0.2 for k, t in texts.items()}
+    )
+    light = {key for key, node in nodes.items() if isinstance(node, Tensor)}
+    x = _place(_order(rows, chains), chains, widths, light)
+    tall = BOX + LINE * max(t.count("\n") for t in texts.values())
+    level = LEVEL - BOX - LINE + tall
+    places = {key: (x[key], -level * depth) for depth, row in enumerate(rows) for key in row}
+    right, bottom = max(x[k] + widths[k] / 2 for k in x), -level * (len(rows) - 1)
+    height = tall - bottom + 0.3
+    fig, axes = figure(1, 1, max(right + 0.3, 3.6), height + (0.4 if title else 0.1), title, caption)
+    ax = axes[0, 0]
+    blank(ax)
+    ax.set(xlim=(-0.1, right + 0.1), ylim=(bottom - tall / 2 - 0.1, tall / 2 + 0.1), aspect="equal")
+    _draw_edges(ax, chains, places, tall)
+    for key, text in texts.items():
+        look = LEAF if isinstance(nodes[key], Tensor) else RESULT if key == id(tensor.node) else OP
+        _draw_box(ax, places[key], (widths[key], tall), text, look)
+    return fig
+
+
+def _walk(root):
+    """Every Node and leaf above the root, parents before children, and how often each feeds which."""
+    nodes, edges, stack = {}, Counter(), [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            nodes.setdefault(id(node), node)
+        elif id(node) not in nodes:
+            stack.append((node, True))
+            if not isinstance(node, Tensor):
+                if node.vjp is None:
+                    raise ValueError(
+                        f"graph: the graph behind {node.op} was consumed by backward; draw it before, or pass retain_graph=True"
+                    )
+                stack += [(parent, False) for _, _, parent in reversed(node.parents)]
+        if len(nodes) > MOST:
+            raise ValueError(
+                f"graph: more than {MOST} nodes make no readable picture; draw a smaller example"
+            )
+    for key, node in nodes.items():
+        edges.update((id(parent), key) for _, _, parent in getattr(node, "parents", ()))
+    return nodes, edges
+
+
+def _text(node, name, tensor, result, values):
+    """What stands in a box: name or op, shape; with values, the numbers too."""
+    if isinstance(node, Tensor):
+        name, tensor = name or "leaf", node
+    elif node is result.node:
+        name, tensor = f"{name} = {node.op}" if name else node.op, result
+    else:
+        name = f"{name} = {node.op}" if name else node.op
+    lines = [name, "scalar" if not node.shape else str(tuple(node.shape))]
+    if values and tensor is not None:
+        lines.append(_number("", tensor.data))
+        if tensor.grad is not None:
+            lines.append(_number("grad ", tensor.grad))
+    return "\n".join(lines)
+
+
+def _number(what, data):
+    """A single element itself, of more the root mean square."""
+    data = to_numpy(data)
+    return f"{what}{data.item():.4g}" if data.size == 1 else f"{what}rms {np.sqrt(np.mean(data**2)):.3g}"
+
+
+def _levels(nodes, edges):
+    """Rows of keys from the leaves down, and for each edge its way from row to row (bends are keys of their own)."""
+    depth = dict.fromkeys(nodes, 0)
+    for key, node in nodes.items():
+        for _, _, parent in getattr(node, "parents", ()):
+            depth[key] = max(depth[key], depth[id(parent)] + 1)
+    for key, node in nodes.items():  # a leaf stands right above the first op that reads it
+        if isinstance(node, Tensor):
+            depth[key] = min(depth[child] for parent, child in edges if parent == key) - 1
+    rows = [[] for _ in range(max(depth.values()) + 1)]
+    for key in nodes:
+        rows[depth[key]].append(key)
+    chains = {}
+    for (parent, child), count in edges.items():
+        bends = [(parent, child, d) for d in range(depth[parent] + 1, depth[child])]
+        for bend in bends:
+            rows[bend[2]].append(bend)
+        chains[parent, child] = ([parent, *bends, child], count)
+    return rows, chains
+
+
+def _neighbours(chains):
+    """Keys above and keys below each key."""
+    above, below = defaultdict(list), defaultdict(list)
+    for chain, _ in chains.values():
+        for upper, lower in zip(chain, chain[1:], strict=False):
+            above[lower].append(upper)
+            below[upper].append(lower)
+    return above, below
+
+
+def _order(rows, chains):
+    """Sort each row by where its neighbours stand, down and up a few times: fewer crossings (Sugiyama's method)."""
+    above, below = _neighbours(chains)
+    for sweep in range(8):
+        near = above if sweep % 2 == 0 else below
+        for row in rows if sweep % 2 == 0 else reversed(rows):
+            at = {key: i / len(r) for r in rows for i, key in enumerate(r)}
+            row.sort(key=lambda k, at=at, near=near: np.mean([at[n] for n in near[k]]) if near[k] else at[k])
+    return rows
+
+
+def _place(rows, chains, widths, light):
+    """The x of every key: under the mean of its neighbours where there is room, in order and without overlap.
+
+    Light keys (the leaves) pull less, so that a chain of ops stays straight.
+    """
+    above, below = _neighbours(chains)
+    x = {}
+    for row in rows:
+        at = 0.0
+        for key in row:
+            x[key], at = at + widths[key] / 2, at + widths[key] + 0.22
+    for sweep in range(24):
+        for row in rows if sweep % 2 == 0 else reversed(rows):
+            near = [above[k] + below[k] for k in row]
+            want = [
+                np.average([x[n] for n in ns], weights=[0.1 if n in light else 1 for n in ns]) for ns in near
+            ]
+            half = [widths[k] / 2 for k in row]
+            left, right = list(want), list(want)
+            for i in range(1, len(row)):
+                left[i] = max(left[i], left[i - 1] + half[i - 1] + half[i] + 0.22)
+            for i in range(len(row) - 2, -1, -1):
+                right[i] = min(right[i], right[i + 1] - half[i + 1] - half[i] - 0.22)
+            x.update(
+                zip(row, (np.add(left, right) / 2).tolist(), strict=True)
+            )  # both keep apart, so their mean does
+    leftmost = min(x[k] - widths[k] / 2 for k in x)
+    return {k: v - leftmost for k, v in x.items()}
+
+
+def _draw_edges(ax, chains, places, tall):
+    """A smooth arrow for each edge, from the bottom of a box to the top of another; ×2 where it is used twice."""
+    for chain, count in chains.values():
+        points = [(x, y + side * tall / 2) for x, y in map(places.get, chain) for side in (1, -1)]
+        points = points[
+            1:-1
+        ]  # from under the first box to above the last; straight down beside the rows between
+        vertices, codes = points[:1], [Path.MOVETO]
+        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+            vertices += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]
+            codes += [Path.CURVE4] * 3
+        look = {
+            "arrowstyle": "-|>",
+            "mutation_scale": 9,
+            "color": "#777777",
+            "linewidth": 1.1,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        }
+        ax.add_patch(FancyArrowPatch(path=Path(vertices, codes), **look))
+        if count > 1:
+            x, y = (points[0][0] + points[1][0]) / 2, (points[0][1] + points[1][1]) / 2
+            ax.text(x + 0.1, y, f"×{count}", fontsize=8, color=INK, va="center")
+
+
+def _draw_box(ax, place, size, text, look):
+    """One box with its text."""
+    (x, y), (wide, tall), (edge, fill, shape) = place, size, look
+    style = "round,pad=0,rounding_size=0.14" if shape == "round" else "square,pad=0"
+    corner = (x - wide / 2, y - tall / 2)
+    ax.add_patch(
+        FancyBboxPatch(corner, wide, tall, boxstyle=style, edgecolor=edge, facecolor=fill, linewidth=1.4)
+    )
+    ax.text(x, y, text, ha="center", va="center", fontsize=9, color=INK, linespacing=1.2)

@@ -1,0 +1,173 @@
+"""The common frame of every picture: size, colours, title, caption, labelled axes, and how Jupyter shows it.
+
+Not here: pyplot. A Figure lives on its own: no global state, nothing to close, shown once.
+"""
+
+import io
+import os
+import tempfile
+import textwrap
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+
+from minivis.autograd import Tensor
+from minivis.backend import to_numpy
+
+__all__ = ["COLOURS", "DIVERGING", "SEQUENTIAL", "Figure", "figure", "label"]
+
+# Okabe and Ito's palette, less its yellow (too faint on white): readers with any colour vision tell them apart.
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, BLACK = COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000",
+)  # fmt: skip
+LINES = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (1, 1)),
+)  # colour is never the only difference
+MARKERS = "osD^vPX"
+SEQUENTIAL, DIVERGING, GREY = (
+    "viridis",
+    "PuOr_r",
+    "gray",
+)  # amounts; signed numbers (purple < 0 < orange); images
+INK, FAINT = "#222222", "#d9d9d9"
+DPI = 100
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that knows its caption and shows itself in Jupyter, once, as a PNG with the caption as alt text.
+
+    Attributes
+    ----------
+    caption : str or None
+        What to see, as one line.
+    """
+
+    caption = None
+
+    def png(self):
+        """The picture as the bytes of a PNG file."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI)
+        return buffer.getvalue()
+
+    def save(self, path):
+        """Write the picture; the suffix decides on the format (.png, .svg, .pdf). The file appears whole or not at all."""
+        path = Path(path)
+        handle, half = tempfile.mkstemp(suffix=path.suffix or ".png", dir=path.parent)
+        os.close(handle)
+        try:
+            self.savefig(half, dpi=DPI)
+            os.replace(half, path)
+        finally:
+            Path(half).unlink(missing_ok=True)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        about = {"needs_background": "light"}
+        if self.caption:
+            about["alt"] = self.caption
+        return {"image/png": self.png()}, {"image/png": about}
+
+
+def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, **options):
+    """An empty figure in the common style, and its axes.
+
+    Parameters
+    ----------
+    rows, columns : int, default 1
+        The grid of axes.
+    width, height : float, default 6.4 and 4.0
+        Size of title and axes together, in inches of 100 pixels; the caption comes on top of the height.
+    title : str, optional
+        Drawn above.
+    caption : str, optional
+        What to see, in a sentence or two; drawn below, and the alt text in Jupyter.
+    **options
+        Passed to matplotlib's ``Figure.subplots``: ``sharex``, ``width_ratios``, ...
+
+    Returns
+    -------
+    tuple of (Figure, ndarray)
+        The figure and its axes, an array of shape (rows, columns).
+
+    Examples
+    --------
+    >>> fig, axes = figure(1, 2, title="Two empty axes")
+    >>> axes.shape
+    (1, 2)
+    """
+    lines = textwrap.wrap(caption, width=max(20, int(width * 14))) if caption else []
+    fig = Figure(
+        figsize=(width, height + 0.17 * len(lines)), dpi=DPI, layout="constrained", facecolor="white"
+    )
+    fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    if title:
+        fig.suptitle(title, fontsize=12, color=INK)
+    if lines:
+        fig.caption = " ".join(lines)
+        fig.supxlabel("\n".join(lines), x=0.015, ha="left", fontsize=9, color="#444444", linespacing=1.35)
+    axes = fig.subplots(rows, columns, squeeze=False, **options)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=9, color="#888888", labelcolor=INK)
+    return fig, axes
+
+
+def label(ax, x="", y="", title=""):
+    """Name the axes of one plot, and the plot.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        One of those that `figure` returns.
+    x, y, title : str
+        Texts; an empty one is left out.
+    """
+    ax.set_xlabel(x, fontsize=10, color=INK)
+    ax.set_ylabel(y, fontsize=10, color=INK)
+    ax.set_title(title, fontsize=10, color=INK)
+
+
+def blank(ax):
+    """Take ticks and frame away: for images and drawings."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+
+
+def colour_bar(fig, picture, axes, text=""):
+    """A slim colour bar beside one or several axes, with its quantity written along it."""
+    bar = fig.colorbar(picture, ax=axes, shrink=0.85, pad=0.02, aspect=25)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    bar.set_label(text, fontsize=9)
+    return bar
+
+
+def limits(values, signed, low=None, high=None):
+    """The numbers that the two ends of a colour map stand for: around 0 when signed; never equal."""
+    finite = values[np.isfinite(values)]
+    if signed:
+        reach = max(abs(low or 0), abs(high or 0)) or float(np.abs(finite).max(initial=0)) or 1.0
+        return -reach, reach
+    low = float(finite.min()) if low is None and finite.size else low or 0.0
+    high = float(finite.max()) if high is None and finite.size else high if high is not None else 1.0
+    return low, high if high > low else low + 1.0
+
+
+def array(x, name="x"):
+    """The NumPy array of a Tensor, an array on any device, or nested lists."""
+    if not isinstance(x, Tensor | np.ndarray):
+        x = np.asarray(x) if isinstance(x, list | tuple | int | float | range) else x
+    x = to_numpy(x)
+    if x.dtype == bool:
+        return x.astype(np.float32)
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"viz: {name} must hold real numbers, got {x.dtype.name} {x.shape}")
+    return x
