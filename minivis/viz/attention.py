@@ -14,8 +14,8 @@ LIGHT = "inferno"  # rises in lightness throughout, for any colour vision
 
 
 def attention_maps(
-    maps, image=None, titles=None, query=None, columns=None, shared=False, x_label="", y_label="", size=2.0,
-    title=None, caption=None,
+    maps, image=None, titles=None, query=None, columns=None, shared=False, x_label="", y_label="",
+    bar_label="attention weight", size=2.0, title=None, caption=None,
 ):  # fmt: skip
     """Show attention maps side by side: bright where much is read.
 
@@ -35,6 +35,8 @@ def attention_maps(
         One colour scale for all maps, with a colour bar; otherwise each map uses its own range.
     x_label, y_label : str
         What columns and rows of a map are, where they are not places in an image.
+    bar_label : str, default "attention weight"
+        What a shared colour bar counts.
     size : float, default 2
         Width of a map in inches.
     title, caption : str, optional
@@ -91,7 +93,7 @@ def attention_maps(
     for ax in free:
         blank(ax)
     if shared and drawn is not None:
-        colour_bar(fig, drawn, axes, "attention weight")
+        colour_bar(fig, drawn, axes, bar_label)
     return fig
 
 

@@ -1,0 +1,584 @@
+# %% [markdown]
+# # 07. The Transformer: attention, a small network, and a stack
+#
+# How attention becomes a whole network that reads one sequence and writes another, part by part, until ours reverses numbers.
+#
+# **Goals**
+#
+# - You can turn an image into tokens, and give tokens a place.
+# - You can write a transformer block, say what each part is for, and count its parameters.
+# - You can keep a decoder from looking ahead, and prove that it does not.
+# - You can train an encoder-decoder Transformer, read its cross-attention, and say what it learned.
+#
+# **Before**: attention from [05](05_attention.ipynb); gradients from [01](01_autograd.ipynb).
+#
+# **Time**: about 50 minutes to read, 40 more for the exercises; the cells take half a minute.
+
+# %% tags=["setup"]
+import math
+
+import numpy as np
+
+import minivis as mv
+from minivis import nn, viz
+from minivis.ops import layer_norm, linear
+
+rng = np.random.default_rng(0)
+
+# %% [markdown] tags=["slide:I/5-transformer-translates"]
+# ## Where it comes from
+#
+# The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*), and another sentence
+# comes out, word by word. Nothing in it is about words. Whatever can be written as a set of vectors with places can be fed to it, and that
+# includes images.
+
+# %% [markdown]
+# ## Tokens from patches
+#
+# Deck A, *image patches*: cut an $H \times W$ image into patches of $N \times N$ pixels. Each patch is a vector of $N^2 C$ numbers, and one learned matrix
+# $W_e$ maps it to the width $d_m$ of the network: $x'_i = W_e x_i$.
+#
+# > *A word on the slide.* It lets $i$ run to $HW$. There are $HW / N^2$ patches.
+
+# %% tags=["slide:A/20-tokens-from-patches"]
+photo = mv.data.photos.flower(size=(96, 144))  # (3, H, W)
+patch = 24
+height, width = photo.shape[1] // patch, photo.shape[2] // patch  # patches down and across
+patches = photo.reshape(3, height, patch, width, patch).transpose(1, 3, 0, 2, 4)  # (H/N, W/N, C, N, N)
+flat = patches.reshape(height * width, -1)  # (HW/N^2, C N^2)
+
+d_m = 32
+w_embed = (rng.standard_normal((d_m, flat.shape[1])) / math.sqrt(flat.shape[1])).astype(np.float32)
+embedded = linear(flat, w_embed)  # (HW/N^2, d_m)
+assert len(flat) == 96 * 144 // patch**2 == 24
+assert flat.shape[1] == 3 * patch**2 and embedded.shape == (24, d_m)
+viz.images(
+    patches.reshape(-1, 3, patch, patch),
+    columns=width,
+    size=0.9,
+    title="A photo as 24 tokens",
+    caption=f"Each patch of {patch} × {patch} pixels is one vector of {flat.shape[1]} numbers; a matrix maps it to width {d_m}.",
+)
+
+# %% [markdown]
+# ## Positions are added
+#
+# Attention knows no order (chapter 05), so each token is told its place: a vector $p_i$ for place $i$ is added to the embedding, $z_i = x'_i + p_i$. A
+# learned table starts at random. Deck A: at first it says *nothing* about where a patch is, and training has to put that in. Compare it with the table
+# that needs no training, sines and cosines of rising wavelengths (Vaswani et al. 2017, section 3.5):
+#
+# $$p_{i, 2k} = \sin(i / 10000^{2k/D}), \qquad p_{i, 2k+1} = \cos(i / 10000^{2k/D}).$$
+#
+# The picture shows the cosine of the angle between the codes of every two places.
+
+# %% tags=["slide:A/21-positions-are-added"]
+length = 24
+learned = nn.LearnedPositionCode1d(length, d_m, rng=0).table.data  # before any training
+sine = nn.SinePositionCode1d(d_m)(np.zeros((1, length, d_m), np.float32))
+
+
+def cosine(table):
+    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+similar = {"learned, untrained": cosine(learned), "sine": cosine(sine)}
+neighbours = {name: float(np.diag(s, 1).mean()) for name, s in similar.items()}
+print("mean similarity of neighbouring places:", {name: round(v, 2) for name, v in neighbours.items()})
+assert abs(neighbours["learned, untrained"]) < 0.1 and neighbours["sine"] > 0.9
+assert (embedded + learned).shape == embedded.shape  # z = x' + p
+
+viz.attention_maps(
+    np.stack(list(similar.values())).clip(0),
+    titles=list(similar),
+    shared=True,
+    bar_label="cosine similarity (below 0 shown as 0)",
+    size=2.6,
+    x_label="place",
+    y_label="place",
+    title="How similar are the codes of two places?",
+    caption="Untrained vectors know no neighbourhood. Sine codes do: places close by have similar codes.",
+)
+
+# %% [markdown]
+# Two properties make sine codes pleasant. Every place has another code, and the dot product of two codes depends only on the *distance* of their places:
+# $\sum_k \cos(\omega_k (i - j))$. Look at the code itself: fast waves at one end tell neighbours apart, slow ones at the other end tell regions apart.
+
+# %%
+products = sine @ sine.T
+for distance in range(5):
+    assert np.ptp(np.diag(products, distance)) < 1e-4  # one value for one distance
+viz.heatmap(
+    sine.T,
+    x_label="place i",
+    y_label="channel",
+    values=False,
+    signed=True,
+    title="The sine position code",
+    caption="One column is the code of one place. From top to bottom the waves grow longer: a clock with many hands.",
+)
+
+# %% [markdown]
+# ## A block: communicate, then think
+#
+# Deck C, *transformer block*: a set of vectors comes in, a set of vectors goes out. Four parts: self-attention, a layer norm, a small network (MLP) and another
+# layer norm, with a residual around attention and MLP. Only *one* of the parts lets the vectors talk to each other.
+#
+# First the two that treat every vector by itself. The layer norm subtracts the vector's mean, divides by its standard deviation, then scales and shifts each
+# channel:
+
+
+# %%
+def layer_norm_loops(x, weight, bias, eps=1e-5):
+    """Vector by vector: x (N, D) -> (N, D)."""
+    out = np.empty_like(x)
+    for i in range(len(x)):
+        mean = sum(x[i]) / x.shape[1]
+        variance = sum((v - mean) ** 2 for v in x[i]) / x.shape[1]  # biased: divided by D
+        out[i] = weight * (x[i] - mean) / math.sqrt(variance + eps) + bias
+    return out
+
+
+x = rng.standard_normal((5, 8))
+gain, shift = rng.standard_normal((2, 8))
+np.testing.assert_allclose(layer_norm_loops(x, gain, shift), layer_norm(x, 8, gain, shift), atol=1e-12)
+
+# %% [markdown]
+# and the MLP, two linear maps with a non-linearity between, widens each vector (fourfold, as a rule), bends it, and brings it back. Is it true that only attention
+# communicates? Change one vector and see which outputs change.
+
+# %% tags=["slide:C/113-transformer-communicates-by-attention"]
+d, tokens = 16, 6
+parts = {
+    "layer norm": nn.LayerNorm(d),
+    "MLP": nn.MLP(d, 4 * d, rng=1),
+    "self-attention": nn.MultiHeadAttention(d, 4, rng=2),
+    "whole block": nn.TransformerEncoderLayer(d, 4, 4 * d, rng=3),
+}
+x = rng.standard_normal((1, tokens, d)).astype(np.float32)
+nudged = x.copy()
+nudged[0, 2] += rng.standard_normal(d).astype(np.float32)
+changed = {
+    name: (np.abs(part(nudged).data - part(x).data).max(axis=-1)[0] > 1e-6).astype(int)
+    for name, part in parts.items()
+}
+assert changed["layer norm"].tolist() == changed["MLP"].tolist() == [0, 0, 1, 0, 0, 0]
+assert changed["self-attention"].all() and changed["whole block"].all()
+viz.heatmap(
+    np.stack(list(changed.values())),
+    x_label="token (token 2 was changed)",
+    y_label="",
+    y_names=list(changed),
+    title="Which outputs change when one token does? (1 = changed)",
+    caption="Norm and MLP touch each token by itself; in self-attention, and so in the whole block, every token hears of the change.",
+)
+
+# %% [markdown]
+# ## The encoder layer, written out
+#
+# Deck A, *encoder*: around each of the two branches a residual, and a layer norm on the sum:
+#
+# $$x \leftarrow \mathrm{LN}(x + \mathrm{SA}(x)), \qquad x \leftarrow \mathrm{LN}(x + \mathrm{MLP}(x)).$$
+#
+# That is the order of 2017, **post-norm**. ViT and most networks since put the norm *before* each branch, on a residual that stays untouched
+# (**pre-norm**): $x \leftarrow x + \mathrm{SA}(\mathrm{LN}(x))$. We write the first with nothing but products, and compare it with the library's layer, weights and all.
+
+
+# %% tags=["slide:A/23-encoder"]
+def encoder_layer(x, p, heads):
+    """A post-norm encoder layer from raw arrays: x (N, D), p the layer's state dict."""
+
+    def project(name):
+        y = x @ p[f"self_attn.{name}.weight"].T + p[f"self_attn.{name}.bias"]  # (N, D)
+        return y.reshape(len(x), heads, -1).swapaxes(0, 1)  # (h, N, D/h)
+
+    q, k, v = project("query"), project("key"), project("value")
+    scores = q @ k.swapaxes(1, 2) / math.sqrt(q.shape[-1])
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    y = (e / e.sum(axis=-1, keepdims=True) @ v).swapaxes(0, 1).reshape(x.shape)  # heads side by side again
+    y = y @ p["self_attn.out.weight"].T + p["self_attn.out.bias"]
+    x = layer_norm_loops(x + y, p["norm1.weight"], p["norm1.bias"])
+    hidden = np.maximum(x @ p["mlp.fc1.weight"].T + p["mlp.fc1.bias"], 0)  # (N, 4 D)
+    y = hidden @ p["mlp.fc2.weight"].T + p["mlp.fc2.bias"]
+    return layer_norm_loops(x + y, p["norm2.weight"], p["norm2.bias"])
+
+
+block = parts["whole block"]
+by_hand = encoder_layer(x[0], block.state_dict(), heads=4)
+np.testing.assert_allclose(by_hand, block(x).data[0], atol=1e-5)
+block
+
+# %% [markdown]
+# ## Three numbers fix its size
+#
+# Number of blocks, heads of a block, widths. Attention has four $D \times D$ matrices, an MLP of hidden width $4D$ has two of $4D \times D$: $12 D^2$ for each block, plus
+# $13 D$ for biases and norms ($4D$ in attention, $5D$ in the MLP, $4D$ in two norms). The heads are not in the formula: they share the width. Counted, not believed:
+
+# %% tags=["slide:C/114-transformer-block"]
+print("blocks  heads  width   parameters   12 L D² + 13 L D")
+for blocks, heads, d in ((1, 1, 64), (1, 8, 64), (6, 8, 64), (12, 3, 192)):
+    stack = nn.TransformerEncoder([nn.TransformerEncoderLayer(d, heads, 4 * d, rng=i) for i in range(blocks)])
+    counted = sum(p.size for p in stack.parameters())
+    formula = blocks * (12 * d**2 + 13 * d)
+    print(f"{blocks:6} {heads:6} {d:6} {counted:12,} {formula:18,}")
+    assert counted == formula
+
+# %% [markdown]
+# ## Looking ahead is forbidden
+#
+# Deck C, *masked self-attention*: a network that writes word after word must not see the words to come. In training they are there, all at once, so a mask takes them away: scores
+# above the diagonal count as $-\infty$ before the softmax. In our convention the mask is boolean and True below the diagonal and on it.
+
+# %% tags=["slide:C/126-masked-self-attention"]
+n = 6
+q, k = rng.standard_normal((2, n, 8))
+weights = mv.ops.attention_weights(q, k, is_causal=True)
+assert (np.triu(weights, 1) == 0).all()  # exactly 0, not nearly
+np.testing.assert_allclose(weights.sum(axis=1), 1)
+viz.heatmap(
+    weights,
+    x_label="key: may be looked at",
+    y_label="query: looks",
+    title="Causal attention weights",
+    caption="The first token can only look at itself; the last one at all. Above the diagonal the weights are exactly 0.",
+)
+
+# %% [markdown]
+# The law that follows is the **prefix property**: cut the sequence short, and the outputs for what is left are *the same*. It is what allows training on all places of a sentence in one pass.
+
+# %%
+causal = nn.TransformerEncoderLayer(16, 4, 64, rng=5)
+x = rng.standard_normal((1, 10, 16)).astype(np.float32)
+whole = causal(x, is_causal=True).data
+for cut in range(1, 10):
+    np.testing.assert_allclose(causal(x[:, :cut], is_causal=True).data, whole[:, :cut], atol=1e-5)
+unmasked = np.abs(causal(x[:, :4]).data - causal(x).data[:, :4]).max()
+print(f"without the mask the first four outputs change by {unmasked:.2f} when the rest is cut off")
+assert unmasked > 0.01
+
+# %% [markdown]
+# ## The decoder layer: three parts
+#
+# Deck A, *decoder*; deck Z, *the original Transformer*: masked self-attention over what has been written so far; cross-attention, whose queries come from what has been written and whose keys and values come
+# from the encoder; and the MLP. Each with its residual and its norm. Change one source token: through cross-attention *all* outputs hear of it. Change one target token: only it and later ones do.
+
+# %% tags=["slide:A/24-decoder", "slide:Z/35-original-transformer"]
+decoder_layer = nn.TransformerDecoderLayer(16, 4, 64, rng=6)
+memory = rng.standard_normal((1, 5, 16)).astype(np.float32)  # what the encoder made
+written = rng.standard_normal((1, 7, 16)).astype(np.float32)
+
+
+def which_change(memory_change=0.0, written_change=0.0):
+    m, w = memory.copy(), written.copy()
+    m[0, 3] += memory_change
+    w[0, 3] += written_change * rng.standard_normal(16).astype(np.float32)
+    new = decoder_layer(w, m, is_causal=True).data
+    return (np.abs(new - decoder_layer(written, memory, is_causal=True).data).max(axis=-1)[0] > 1e-6).astype(
+        int
+    )
+
+
+heard = {
+    "source token 3 changes": which_change(memory_change=1.0),
+    "target token 3 changes": which_change(written_change=1.0),
+}
+assert heard["source token 3 changes"].all()
+assert heard["target token 3 changes"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+viz.heatmap(
+    np.stack(list(heard.values())),
+    x_label="target place",
+    y_label="",
+    y_names=list(heard),
+    title="Who hears of a change in the decoder? (1 = changed)",
+    caption="Cross-attention carries the source to every place; masked self-attention carries the target forward only.",
+)
+
+# %% [markdown]
+# ## The whole: encoder, decoder, head
+#
+# Stack $N$ encoder layers and $N$ decoder layers; every decoder layer reads the output of the *last* encoder layer; a linear head turns each output into scores for the next symbol. Our task: read seven digits, write them
+# in reverse. A child's task, but it needs everything: positions (reversal is about nothing else), cross-attention, and the mask (or the network would copy the answer it is shown).
+
+# %% tags=["slide:I/6-encoder-decoder-stack", "slide:A/22-encoder-decoder"]
+START, digits_long = 10, 7
+model = nn.Transformer(
+    32, 4, num_encoder_layers=2, num_decoder_layers=2, dim_feedforward=64, norm_first=True,
+    source_vocabulary=10, target_vocabulary=11, rng=np.random.default_rng(0),
+)  # fmt: skip
+assert len(model.encoder.layers) == len(model.decoder.layers) == 2
+
+
+def batch(size):
+    """Sources (B, 7); what the decoder is shown, shifted by a start symbol (B, 7); what it should answer (B, 7)."""
+    source = rng.integers(0, 10, (size, digits_long))
+    answer = source[:, ::-1].copy()
+    shown = np.concatenate([np.full((size, 1), START), answer[:, :-1]], axis=1)
+    return source, shown, answer
+
+
+source, shown, answer = batch(2)
+print("source", source[0], "\nshown ", shown[0], "\nanswer", answer[0])
+logits = model(source, shown)  # (B, 7, 11)
+assert logits.shape == (2, digits_long, 11)
+print("parameters:", f"{sum(p.size for p in model.parameters()):,}")
+
+# %% [markdown]
+# Training shows the decoder the right answer up to each place and asks for the next symbol, at all places at once. Guessing evenly costs $\ln 11 = 2.40$ nats; an untrained model does worse, since it guesses unevenly and wrong.
+
+# %%
+optimizer = mv.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
+steps, losses = 500, []
+for _ in range(steps):
+    source, shown, answer = batch(64)
+    logits = model(source, shown)
+    loss = mv.ops.cross_entropy(logits.reshape(-1, 11), answer.reshape(-1))
+    optimizer.zero_grad()
+    loss.backward()
+    mv.optim.clip_grad_norm(model.parameters(), 1.0)
+    optimizer.step()
+    losses.append(float(loss))
+print(f"loss {losses[0]:.2f} at first, {np.mean(losses[-20:]):.3f} at the end")
+assert np.mean(losses[-20:]) < 0.2
+viz.curves(
+    {"loss": (np.arange(steps), losses)},
+    "step",
+    "cross-entropy, nats",
+    level={"guessing: ln 11": math.log(11)},
+    title="Learning to reverse",
+    caption="The loss falls once cross-attention has found the right places to look at.",
+)
+
+# %% [markdown]
+# ## Writing, symbol by symbol
+#
+# When it writes for real, nobody shows it the answer: it starts with the start symbol, takes its own best guess as the next input, and goes on. We let it write 200 numbers it has not seen.
+
+
+# %%
+def write(model, source):
+    """Greedy decoding: (B, 7) -> (B, 7)."""
+    shown = np.full((len(source), 1), START)
+    with mv.no_grad():
+        for _ in range(digits_long):
+            guess = model(source, shown).data[:, -1].argmax(axis=-1)  # the last place says what comes next
+            shown = np.concatenate([shown, guess[:, None]], axis=1)
+    return shown[:, 1:]
+
+
+source, _, answer = batch(200)
+written = write(model, source)
+right = (written == answer).all(axis=1).mean()
+for i in range(3):
+    print(source[i], "→", written[i])
+print(f"{right:.1%} of 200 numbers are reversed without a mistake")
+assert right > 0.8
+
+# %% [markdown]
+# ## Where it looks
+#
+# What did it learn? Take the cross-attention weights of the decoder's layers, for the place that writes symbol $i$, over the source. If it has understood, place $i$ looks at source place $6 - i$: the other diagonal.
+
+
+# %%
+def cross_attention(model, source, shown):
+    """The cross-attention weights of every decoder layer, each (h, N, M), of one pair of sequences."""
+
+    def embed(table, symbols):
+        x = table(symbols) * math.sqrt(32)
+        return x + model.position(x)
+
+    memory, x, found = (
+        model.encoder(embed(model.source_embedding, source)),
+        embed(model.target_embedding, shown),
+        [],
+    )
+    for layer in model.decoder.layers:  # pre-norm: each branch on a normed copy
+        x = x + layer.self_attn(layer.norm1(x), is_causal=True)
+        y, weights = layer.cross_attn(layer.norm2(x), memory, need_weights=True)
+        found.append(mv.to_numpy(weights)[0])
+        x = x + y
+        x = x + layer.mlp(layer.norm3(x))
+    return found
+
+
+source, shown, answer = batch(1)
+maps = cross_attention(model, source, shown)
+reverse = np.mean([np.fliplr(m).trace() / digits_long for layer in maps for m in layer])
+best = max(np.fliplr(m).trace() / digits_long for layer in maps for m in layer)
+print(
+    f"weight on the other diagonal: {reverse:.2f} on average over the heads, {best:.2f} in the best head (chance: {1 / 7:.2f})"
+)
+assert best > 0.5
+viz.attention_maps(
+    np.concatenate(maps),
+    titles=[f"layer {i + 1}, head {j + 1}" for i in range(2) for j in range(4)],
+    columns=4,
+    shared=True,
+    size=1.8,
+    x_label="source place",
+    y_label="target place",
+    title="Cross-attention of the trained decoder",
+    caption="Some heads have found the other diagonal: to write place i, look at place 6 - i. Nobody told them.",
+)
+
+# %% [markdown]
+# ## Exercises
+
+# %% [markdown]
+# ### Exercise 1: layer norm
+# Write `my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5)` for any number of leading axes; `normalized_shape` is a tuple of one or two trailing lengths (or an int). Hint: how many axes does the mean run over?
+
+
+# %% tags=["exercise:layer-norm"]
+def my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5): ...  # your lines here
+
+
+# %% tags=["check:layer-norm"]
+passed = mv.laws.check("layer_norm", my_layer_norm).passed
+
+# %% [markdown] tags=["solution:layer-norm"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+#     n = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
+#     axes = tuple(range(-n, 0))
+#     centred = x - x.mean(axis=axes, keepdims=True)
+#     y = centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps)
+#     y = y if weight is None else y * weight
+#     return y if bias is None else y + bias
+# ```
+#
+# Centring first is also safer than $E[x^2] - E[x]^2$, which loses all its digits when the mean is large.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: the position code of an image
+# For an image, half of the channels code the row and half the column. Write `my_code(height, width, dim)`, the result is $(\text{height}, \text{width}, \text{dim})$: the first half of the channels is the sine code of the row (sine and cosine in turn,
+# as in the formula above with $D = \text{dim}/2$), the second half that of the column.
+
+
+# %% tags=["exercise:code"]
+def my_code(height, width, dim): ...  # your lines here
+
+
+# %% tags=["check:code"]
+passed = mv.laws.check("sine_position_code", my_code).passed
+
+# %% [markdown] tags=["solution:code"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_code(height, width, dim):
+#     half = dim // 2
+#     wave = 10000.0 ** (-np.arange(0, half, 2) / half)  # (half / 2,)
+#
+#     def code(n):
+#         angle = np.arange(n)[:, None] * wave
+#         return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(n, half)
+#
+#     rows = np.broadcast_to(code(height)[:, None], (height, width, half))
+#     columns = np.broadcast_to(code(width)[None], (height, width, half))
+#     return np.concatenate([rows, columns], axis=-1).astype(np.float32)
+# ```
+#
+# `stack` then `reshape` interleaves sine and cosine.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: the mask of a padded decoder
+# A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the boolean mask $(B, N, N)$ for the decoder's self-attention: no place may see a later place, nor a padded one.
+
+
+# %% tags=["exercise:mask"]
+def my_mask(lengths, n): ...  # your lines here
+
+
+# %% tags=["check:mask"]
+from minivis.laws.claims import claims
+
+_lengths = np.array([1, 3, 4])
+passed = claims(
+    "decoder mask",
+    (
+        "is boolean, (B, N, N)",
+        lambda: my_mask(_lengths, 4).dtype == bool and my_mask(_lengths, 4).shape == (3, 4, 4),
+    ),
+    ("never sees a later place", lambda: not np.triu(my_mask(_lengths, 4), 1).any()),
+    (
+        "sees everything before it in a full sentence",
+        lambda: (my_mask(_lengths, 4)[2] == np.tril(np.ones((4, 4), bool))).all(),
+    ),
+    (
+        "never sees padding",
+        lambda: (
+            not my_mask(_lengths, 4)[1][:, 3].any()
+            and my_mask(_lengths, 4)[0].sum(axis=1).tolist() == [1] * 4
+        ),
+    ),
+).passed
+
+# %% [markdown] tags=["solution:mask"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_mask(lengths, n):
+#     place = np.arange(n)
+#     causal = place[None, :] <= place[:, None]  # (N, N): key <= query
+#     valid = place[None, :] < np.asarray(lengths)[:, None]  # (B, N)
+#     return causal[None] & valid[:, None, :]
+# ```
+#
+# True = may be attended, so the two conditions are joined by *and*.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: how large is the model of 2017?
+# Write `my_count(blocks, d, hidden)`: the parameters of `blocks` encoder layers *and* `blocks` decoder layers (no embeddings, no last norms). A decoder layer has two attentions and three norms. Base model: 6 blocks, $d = 512$, hidden width 2048.
+
+
+# %% tags=["exercise:count"]
+def my_count(blocks, d, hidden): ...  # your lines here
+
+
+# %% tags=["check:count"]
+from minivis.laws.claims import claims
+
+
+def _counted(blocks, d, hidden):
+    layers = [kind(d, 1, hidden) for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)]
+    return blocks * sum(p.size for layer in layers for p in layer.parameters())
+
+
+passed = claims(
+    "parameters",
+    ("of one small pair of layers are right", lambda: my_count(1, 8, 32) == _counted(1, 8, 32)),
+    ("do not assume a hidden width of 4 d", lambda: my_count(2, 8, 5) == _counted(2, 8, 5)),
+    ("of the base model are 44,138,496", lambda: my_count(6, 512, 2048) == 44_138_496),
+).passed
+
+# %% [markdown] tags=["solution:count"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_count(blocks, d, hidden):
+#     attention = 4 * (d * d + d)
+#     mlp = 2 * d * hidden + hidden + d
+#     norm = 2 * d
+#     encoder = attention + mlp + 2 * norm
+#     decoder = 2 * attention + mlp + 3 * norm
+#     return blocks * (encoder + decoder)
+# ```
+#
+# The other 20 million or so of the 65 million in the paper are embeddings.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - A transformer takes vectors with places; where they come from (words, patches) is its embedding's business.
+# - In a block, attention communicates and the MLP thinks; the residual lets both only *add*. $12 D^2$ parameters a block.
+# - The causal mask makes the outputs of a prefix independent of what follows: a law you can test.
+# - A decoder adds cross-attention, which reads the encoder's output; its map shows where the answer was found.
+#
+# Next: [08](08_vit.ipynb), where the tokens are patches and the decoder is gone.
