@@ -1,0 +1,99 @@
+"""Every exercise of every notebook: its solution passes its check, the untouched stub does not.
+
+Not here: running whole notebooks (make notebooks). An exercise stands on the cells tagged `setup` alone.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def read_exercises(cells):
+    """Return {name: {"exercise": stub, "check": check, "solution": code}} and the set-up cells of a notebook."""
+    exercises, setup = {}, []
+    for cell in cells:
+        source = "".join(cell["source"])
+        for tag in cell["metadata"].get("tags", []):
+            part, _, name = tag.partition(":")
+            if tag == "setup":
+                setup.append(source)
+            elif part in ("exercise", "check", "solution"):
+                assert part not in exercises.setdefault(name, {}), f"two cells tagged {tag}"
+                if part == "solution":
+                    assert cell["cell_type"] == "markdown", f"{tag} must be folded away in Markdown"
+                    assert "<details>" in source and "</details>" in source, f"{tag} is not folded away"
+                    source = "\n".join(CODE.findall(source))
+                else:
+                    assert cell["cell_type"] == "code", f"{tag} must be a code cell"
+                exercises[name][part] = source
+    return exercises, setup
+
+
+def verdict(setup, answer, check):
+    """Execute the set-up cells, an answer and the check, as a fresh kernel would, and return `passed`."""
+    namespace = {"__name__": "__main__"}
+    for i, source in enumerate([*setup, answer, check]):
+        exec(compile(source, f"<cell {i}>", "exec"), namespace)
+    return namespace["passed"]
+
+
+def all_exercises():
+    """Each exercise of each notebook as a pytest parameter."""
+    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        exercises, setup = read_exercises(json.loads(path.read_text(encoding="utf-8"))["cells"])
+        for name, parts in exercises.items():
+            yield pytest.param(setup, parts, id=f"{path.stem[:2]}-{name}")
+
+
+@pytest.mark.parametrize(("setup", "parts"), list(all_exercises()))
+def test_the_solution_passes_and_the_stub_does_not(setup, parts):
+    assert set(parts) == {"exercise", "check", "solution"}
+    assert parts["solution"].strip(), "the solution holds no ```python block"
+    assert verdict(setup, parts["solution"], parts["check"]) is True
+    assert verdict(setup, parts["exercise"], parts["check"]) is False
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
+def test_every_notebook_has_three_to_six_exercises(path):
+    exercises, _ = read_exercises(json.loads(path.read_text(encoding="utf-8"))["cells"])
+    assert 3 <= len(exercises) <= 6
+
+
+def cells(check="passed = double(2) == 4", solution="def double(x):\n    return two * x"):
+    """A notebook with one exercise."""
+    folded = f"<details><summary>Solution</summary>\n\n```python\n{solution}\n```\n</details>"
+    return [
+        {"cell_type": "code", "metadata": {"tags": ["setup"]}, "source": "two = 2"},
+        {"cell_type": "code", "metadata": {}, "source": "two = 3"},
+        {
+            "cell_type": "code",
+            "metadata": {"tags": ["exercise:double"]},
+            "source": "def double(x):\n    ...",
+        },
+        {"cell_type": "code", "metadata": {"tags": ["check:double"]}, "source": check},
+        {"cell_type": "markdown", "metadata": {"tags": ["solution:double"]}, "source": folded},
+    ]
+
+
+def judge(notebook):
+    exercises, setup = read_exercises(notebook)
+    test_the_solution_passes_and_the_stub_does_not(setup, exercises["double"])
+
+
+def test_planted_mistakes_are_found():
+    judge(cells())
+    for planted in (
+        cells(solution="def double(x):\n    return x"),  # the solution is wrong
+        cells(check="passed = True"),  # the check lets everything pass
+        cells(solution=""),  # there is none
+        cells()[:-1],
+        [*cells(), cells()[-1]],  # there are two
+        [*cells()[:-1], {**cells()[-1], "cell_type": "code"}],  # it is not folded away
+    ):
+        with pytest.raises(AssertionError):
+            judge(planted)
