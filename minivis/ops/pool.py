@@ -105,7 +105,7 @@ def _max_pool2d(x, geometry):
     xp = namespace(x)
     padded, inner = _surround(x, geometry, _lowest(x))
     windows = _windows(geometry)
-    out = padded[windows[0]] + 0
+    out = padded[windows[0]].copy()
     for window in windows[1:]:
         out = xp.maximum(out, padded[window])
 

@@ -66,11 +66,11 @@ def convolutions(draw, n=2):
     return Setting(*counts, spatial, kernel, each(1, 3), padding, dilation, draw(st.integers(0, 99)))
 
 
-def rejects(law, implementation, strategy=None):
+def rejects(law, implementation):
     """Whether the law catches a wrong implementation: it must fail by its own assertion."""
 
     @settings(max_examples=200, derandomize=True, database=None, phases=[Phase.generate])
-    @given(strategy or convolutions())
+    @given(convolutions())
     def run(s):
         law(implementation, s)
 
