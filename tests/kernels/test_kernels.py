@@ -1,0 +1,167 @@
+"""The two files of kernels agree: names, signatures and results, with the CUDA sources run on the CPU or a real GPU.
+
+Not here: what the kernels compute (the laws of the ops that call them, tests/ops); which CuPy names exist (test_cupy_names.py).
+"""
+
+import ast
+import importlib.util
+import inspect
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivis.kernels import numpy as cpu
+from tests.kernels import pretend_cuda
+
+FOLDER = Path(cpu.__file__).parent
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape)
+
+
+def geometry(spatial, kernel, stride, padding, dilation):
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    out = [(n + 2 * p - r) // s + 1 for n, p, r, s in zip(spatial, padding, reach, stride, strict=True)]
+    return {"kernel": kernel, "out": tuple(out), "stride": stride, "padding": padding, "dilation": dilation}
+
+
+MAPS = [
+    ((2, 3, 5, 6), geometry((5, 6), (3, 2), (2, 1), (1, 0), (1, 2))),
+    ((1, 2, 7), geometry((7,), (3,), (2,), (2,), (2,))),
+    ((2, 1, 3, 4, 5), geometry((3, 4, 5), (2, 2, 3), (1, 2, 2), (1, 0, 1), (1, 1, 1))),
+    ((0, 2, 4, 4), geometry((4, 4), (2, 2), (2, 2), (0, 0), (1, 1))),
+]
+ROWS = [
+    *(
+        ("gelu", {"x": x, "approximate": a})
+        for a in ("none", "tanh", "quick")
+        for x in (normal(3, 5) * 3, normal())
+    ),
+    ("gelu", {"x": normal(0, 3), "approximate": "none"}),
+    ("softmax", {"x": normal(3, 5), "axis": -1}),
+    ("softmax", {"x": 100 * normal(2, 3, 4), "axis": 1}),
+    ("softmax", {"x": normal(2, 300), "axis": -1}),
+    ("softmax", {"x": normal(3, 1), "axis": 1}),
+    ("softmax", {"x": np.array([[0.0, -math.inf, 1.0]]), "axis": 1}),
+    *(("im2col", {"x": normal(*shape), **options}) for shape, options in MAPS),
+    *(
+        (
+            "col2im",
+            {
+                "columns": normal(
+                    shape[1] * math.prod(options["kernel"]), shape[0] * math.prod(options["out"])
+                ),
+                "shape": shape,
+                **options,
+            },
+        )
+        for shape, options in MAPS
+    ),
+    *(
+        (
+            "adamw_step",
+            {"parameter": normal(4, 3), "grad": normal(4, 3), "m": normal(4, 3), "v": normal(4, 3) ** 2}
+            | {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1, "step": step},
+        )
+        for step in (1, 7)
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def pretended():
+    if pretend_cuda.COMPILER is None:
+        pytest.skip("no C++ compiler to run the CUDA sources with")
+    return pretend_cuda.load(), np.array, np.asarray
+
+
+@pytest.fixture(scope="module")
+def real():
+    import cupy
+
+    from minivis.kernels import cupy as gpu
+
+    return gpu, cupy.array, cupy.asnumpy
+
+
+@pytest.mark.parametrize("name, row", ROWS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("where", ["pretended", pytest.param("real", marks=pytest.mark.gpu)])
+def test_both_give_the_same(name, row, dtype, where, request):
+    gpu, there, back = request.getfixturevalue(where)
+    row = {k: v.astype(dtype) if isinstance(v, np.ndarray) else v for k, v in row.items()}
+    ours = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in row.items()}
+    theirs = {k: there(v) if isinstance(v, np.ndarray) else v for k, v in row.items()}
+    expected, got = getattr(cpu, name)(**ours), getattr(gpu, name)(**theirs)
+    if name == "adamw_step":  # in place
+        assert expected is None
+        assert got is None
+        expected, got = ([arrays[k] for k in ("parameter", "m", "v")] for arrays in (ours, theirs))
+    expected, got = (list(r) if isinstance(r, (tuple, list)) else [r] for r in (expected, got))
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == b.dtype == dtype
+        assert a.shape == b.shape
+        close = 1e-6 if dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(back(a), b, rtol=close, atol=close)
+
+
+def public_functions(path):
+    """Name -> parameters of the public functions of a file, without importing it (CuPy may be absent)."""
+    found = {}
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found[node.name] = ast.unparse(node.args)
+    return found
+
+
+def test_both_files_have_the_same_names_and_signatures():
+    here, there = public_functions(FOLDER / "numpy.py"), public_functions(FOLDER / "cupy.py")
+    assert here == there
+    assert sorted(here) == cpu.__all__
+    assert {name: ", ".join(inspect.signature(getattr(cpu, name)).parameters) for name in here} == here
+    assert sorted({name for name, _ in ROWS}) == cpu.__all__  # each is compared above
+
+
+def cuda_sources():
+    """(name, CUDA source, name expressions) of everything minivis/kernels/cupy.py hands to the compiler."""
+    module, found = pretend_cuda.load(), []
+    for value in vars(module).values():
+        for kernel in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(kernel, pretend_cuda.ElementwiseKernel):
+                found += [
+                    (f"{kernel.name}-{word}", kernel.source(word, 'extern "C" __device__'), ())
+                    for word in ("float", "double")
+                ]
+            elif isinstance(kernel, pretend_cuda.RawModule):
+                found.append(("module", kernel.code, kernel.name_expressions))
+    return found
+
+
+def test_every_cuda_source_compiles_to_ptx():
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed")
+    from cupy.cuda import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except RuntimeError as error:
+        pytest.skip(f"CuPy finds no NVRTC (pip install nvidia-cuda-nvrtc): {error}")
+
+    def compile_to_ptx(source, expressions=()):
+        program = nvrtc.createProgram(source, "kernel.cu", (), ())
+        for expression in expressions:
+            nvrtc.addNameExpression(program, expression)
+        nvrtc.compileProgram(program, ("--std=c++17", "--gpu-architecture=compute_80"))
+        return nvrtc.getPTX(program)
+
+    sources = cuda_sources()
+    assert len(sources) >= 9
+    for name, source, expressions in sources:
+        ptx = compile_to_ptx(source, expressions)
+        assert b"sm_80" in ptx, name
+    with pytest.raises(nvrtc.NVRTCError):  # a planted mistake
+        compile_to_ptx(sources[0][1].replace(";", " + missing;", 1))
