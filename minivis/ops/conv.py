@@ -475,7 +475,7 @@ def _gather(x, geometry):
     """The patches of every image, (B, C kh kw, L)."""
     columns = kernels.of(x).im2col(x, *geometry)
     columns = columns.reshape(columns.shape[0], x.shape[0], math.prod(geometry.out))
-    return namespace(x).ascontiguousarray(columns.swapaxes(0, 1))
+    return columns.swapaxes(0, 1).copy()
 
 
 def _fold(columns, shape, geometry):

@@ -37,7 +37,8 @@ def _simple(index):
 def _host_checked(x, index):
     """The index with Tensors unwrapped; integer arrays are checked against the axes they index."""
     parts = index if isinstance(index, tuple) else (index,)
-    parts = [i.data if isinstance(i, Tensor) else np.asarray(i) if isinstance(i, list) else i for i in parts]
+    xp = namespace(x)
+    parts = [i.data if isinstance(i, Tensor) else xp.asarray(i) if isinstance(i, list) else i for i in parts]
     parts = [i.astype(np.intp) if is_array(i) and i.size == 0 and i.dtype.kind == "f" else i for i in parts]
     taken = builtins.sum(
         i.ndim if is_array(i) and i.dtype == bool else i is not None and i is not Ellipsis for i in parts
@@ -287,14 +288,10 @@ def embedding(indices, weight):
     array([[3., 4.],
            [1., 2.]])
     """
-    indices = (
-        indices.data
-        if isinstance(indices, Tensor)
-        else np.asarray(indices)
-        if isinstance(indices, list)
-        else indices
-    )
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must be (K, D) (weight: {tuple(weight.shape)})")
+    if isinstance(indices, list):
+        indices = namespace(weight.data if isinstance(weight, Tensor) else weight).asarray(indices)
+    indices = indices.data if isinstance(indices, Tensor) else indices
     check_range("embedding", "indices", indices, weight.shape[0], low=0)
     return take(weight, indices, axis=0)

@@ -119,7 +119,7 @@ TORCH = {
     "scatter_add": lambda x, indices, values, axis=0: torch.index_add(
         x, axis, indices % x.shape[axis], values
     ),
-    "embedding": lambda indices, weight: F.embedding(indices, weight),
+    "embedding": lambda indices, weight: F.embedding(torch.as_tensor(indices), weight),
     # products
     "matmul": lambda x, y: torch.matmul(x, y),
     "einsum": lambda subscripts, operands: torch.einsum(subscripts, *operands),

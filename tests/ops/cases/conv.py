@@ -67,6 +67,7 @@ CASES = [
     case("conv_transpose2d", x=normal(0, 3, 2, 3), weight=normal(3, 2, 2, 2), bias=normal(2), stride=2),
     case("unfold", x=normal(2, 3, 4, 5), kernel_size=(2, 3)),
     case("unfold", x=normal(1, 2, 5, 6), kernel_size=2, dilation=(2, 1), padding=(1, 0), stride=(1, 2)),
+    case("unfold", x=normal(1, 2, 3, 4), kernel_size=1),
     case("unfold", x=normal(0, 2, 3, 3), kernel_size=2),
     case("fold", x=normal(2, 18, 9), output_size=(4, 5), kernel_size=(2, 3)),
     case(

@@ -9,6 +9,7 @@ CASES = [
     case("getitem", x=normal(4, 3), index=(slice(None, None, -2), None, slice(1, 3))),
     case("getitem", x=normal(4, 3, 2), index=(Ellipsis, -1)),
     case("getitem", x=normal(4, 3), index=constant([0, 0, 3, -1])),
+    case("getitem", x=normal(4, 3), index=[0, 2, 0]),
     case("getitem", x=normal(4, 3), index=booleans(4, 3)),
     case("getitem", x=normal(4, 3), index=constant(np.zeros((0,), np.int64))),
     case("take", x=normal(4, 3), indices=integers(-4, 4, 2, 5)),
@@ -19,6 +20,7 @@ CASES = [
     case("scatter_add", x=normal(4, 3), indices=constant([0, 0, 3]), values=normal(3, 3)),
     case("scatter_add", x=normal(2, 4), indices=constant([1, -1, 1]), values=normal(2, 3), axis=1),
     case("embedding", indices=integers(0, 5, 2, 7), weight=normal(5, 3)),
+    case("embedding", indices=[[0, 4], [4, 1]], weight=normal(5, 3)),
     case("embedding", indices=constant(np.zeros((0, 2), np.int64)), weight=normal(5, 3)),
 ]
 
