@@ -158,6 +158,9 @@ class ViT(Module):
         eps=1e-6,
         rng=None,
     ):
+        self.config = {
+            name: value for name, value in locals().items() if name not in ("self", "rng")
+        }  # for mv.load
         if pool not in ("token", "mean"):
             raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
         rng = init.generator(rng)

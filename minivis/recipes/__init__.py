@@ -1,0 +1,61 @@
+"""The small trainings that `minivis train NAME` runs: one file each, to be read as the model of a training script.
+
+Not here: the loop (train.py), the networks (models/), the notebooks that explain them.
+"""
+
+import importlib
+
+__all__ = ["names", "run"]
+
+RECIPES = ("cnn-digits", "vit-digits")
+
+
+def names():
+    """The recipes there are.
+
+    Returns
+    -------
+    list of str
+        Names for `run` and for ``minivis train``.
+
+    Examples
+    --------
+    >>> names()
+    ['cnn-digits', 'vit-digits']
+    """
+    return sorted(RECIPES)
+
+
+def run(name, out=None, seed=0, steps=None, resume=False):
+    """Train what a recipe trains, write the results, and print how good it is.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`.
+    out : str or path, optional
+        Folder for the results; ``runs/NAME`` by default. A folder with an earlier run is not overwritten.
+    seed : int, default 0
+        Of the starting weights, the order of the data and its random changes.
+    steps : int, optional
+        Optimiser steps; by default as many as the recipe says.
+    resume : bool, default False
+        Go on from the checkpoint in `out`, if there is one.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds: metric, value (0 to 1), n, seconds, seed, ...
+
+    Raises
+    ------
+    ValueError
+        If there is no recipe of that name, or what is in `out` was trained with other settings.
+    OSError
+        If `out` cannot be written to (found out before training), or holds an earlier run that is not to be resumed.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"recipes: no recipe {name!r}; there are: {', '.join(names())}")
+    recipe = importlib.import_module(f"minivis.recipes.{name.replace('-', '_')}")
+    options = {} if steps is None else {"steps": steps}
+    return recipe.run(out or f"runs/{name}", seed=seed, resume=resume, **options)

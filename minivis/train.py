@@ -1,0 +1,376 @@
+"""The training loop: steps, progress, history, checkpoints, and a resume that is exact to the last bit.
+
+Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), reading and writing (storage.py).
+"""
+
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from minivis import backend, storage
+from minivis.autograd import Tensor, no_grad
+from minivis.optim import clip_grad_norm
+
+__all__ = ["CHECKPOINT", "HISTORY", "fit", "train_step"]
+
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
+
+
+def train_step(model, loss, batch, optimizer, clip=None):
+    """Learn from one batch: forward, backward, update.
+
+    Parameters
+    ----------
+    model : Module
+        What learns; its parameters and those of `optimizer` change in place.
+    loss : callable
+        ``loss(model, *batch)`` returns a Tensor of one element.
+    batch : tuple of ndarray
+        What the loss is computed from, such as (images, labels).
+    optimizer : Optimizer
+        See `minivis.optim`.
+    clip : float, optional
+        Longest gradient, all parameters taken as one vector.
+
+    Returns
+    -------
+    float
+        The loss, before the update.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss, or the length of the gradient where it is clipped, is not finite. No parameter was changed.
+    TypeError
+        If the loss is no Tensor of one element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minivis import nn, ops, optim
+    >>> model = nn.Linear(2, 1)
+    >>> distance = lambda model, x, y: ops.mse_loss(model(x), y)
+    >>> batch = np.ones((4, 2), np.float32), np.zeros((4, 1), np.float32)
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+    >>> train_step(model, distance, batch, optimizer) > train_step(model, distance, batch, optimizer)
+    True
+    """
+    optimizer.zero_grad()
+    value = loss(model, *batch)
+    if not isinstance(value, Tensor) or value.size != 1:
+        found = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"fit: loss must return a Tensor of one element, got {found}")
+    if not math.isfinite(value.item()):
+        raise FloatingPointError(f"the loss is {value.item()}")
+    value.backward()
+    if clip is not None:
+        clip_grad_norm(model.parameters(), clip)
+    optimizer.step()
+    return value.item()
+
+
+def fit(
+    model,
+    loader,
+    loss,
+    optimizer,
+    steps,
+    *,
+    clip=None,
+    evaluate=None,
+    every=None,
+    out=None,
+    resume=False,
+    save_every=30.0,
+    settings=None,
+):
+    """Train a model: `train_step` on one batch after another, with progress, checkpoints and exact resume.
+
+    Parameters
+    ----------
+    model : Module
+        What learns, in place. Batches are moved to its device. It is in eval mode afterwards, ready to predict.
+    loader : DataLoader, or iterable of batches
+        Looped over as often as it takes. Only a `DataLoader` (or what has its ``state_dict``) can be resumed.
+    loss : callable
+        ``loss(model, *batch)`` returns a Tensor of one element.
+    optimizer : Optimizer
+        It brings its schedule along.
+    steps : int
+        Batches to learn from.
+    clip : float, optional
+        Longest gradient, all parameters taken as one vector.
+    evaluate : callable, optional
+        ``evaluate(model)`` returns a dict of numbers; called in eval mode, without recording, for each row of history.
+    every : int, optional
+        Steps between rows of history; a twentieth of `steps` by default.
+    out : str or path, optional
+        Folder for ``checkpoint.safetensors`` (everything a resume needs), ``history.json`` and, when training ends,
+        the model as `minivis.save` writes it. None writes nothing.
+    resume : bool, default False
+        Go on from the checkpoint in `out`, if there is one. The parameters then end up the same, bit for bit, as if
+        nothing had happened.
+    save_every : float, default 30
+        Seconds between checkpoints.
+    settings : dict, optional
+        Whatever else must be the same for a resume, such as ``{"seed": 0}``; json-able.
+
+    Returns
+    -------
+    dict of str to list
+        Columns ``step``, ``loss`` (mean since the row before), ``lr``, ``seconds``, and those of `evaluate`.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite, with the step. The last checkpoint stays.
+    FileExistsError
+        If `out` holds an earlier run and `resume` is False: it is not overwritten.
+    ValueError
+        If the checkpoint is of other settings, truncated or foreign, or there are no batches.
+    KeyboardInterrupt
+        After Ctrl-C, when the step is done and the checkpoint written. A second Ctrl-C does not wait.
+
+    Notes
+    -----
+    Progress goes to stderr: a bar in a terminal and in Jupyter, in a file a line every ten seconds or so.
+    """
+    if steps < 1 or (every is not None and every < 1):
+        raise ValueError(f"fit: steps and every must be at least 1, got {steps} and {every}")
+    run = _Run(model, loader, optimizer, {"steps": steps, "clip": clip, **(settings or {})})
+    if out is not None:
+        out = run.begin(Path(out), resume)
+    every = every or max(1, steps // 20)
+    device = backend.device_of(model.parameters()[0].data)
+    batches, saved = _forever(loader), time.monotonic()
+    model.train()
+    with _progress(steps, run.step) as bar, _ctrl_c() as pressed:
+        while run.step < steps and not pressed:
+            batch = [backend.move(x, device) if backend.is_array(x) else x for x in next(batches)]
+            run.count(_named_step(run.step, model, loss, batch, optimizer, clip))
+            if run.step % every == 0 or run.step == steps:
+                run.add_row(evaluate)
+            bar.set_postfix(run.shown, refresh=False)
+            bar.update()
+            if out is not None and time.monotonic() - saved >= save_every:
+                run.save(out)
+                saved = time.monotonic()
+        if out is not None:
+            run.save(out, model=True)
+    model.eval()
+    if pressed:
+        kept = f"; {out} holds model and checkpoint, resume goes on from there" if out is not None else ""
+        print(f"fit: stopped after step {run.step} of {steps}{kept}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return run.history
+
+
+def _named_step(step, model, loss, batch, optimizer, clip):
+    """`train_step`, whose NaN is told with the step and with what to try."""
+    try:
+        return train_step(model, loss, batch, optimizer, clip)
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"fit: step {step + 1}: {error} (learning rate {optimizer.lr:.3g}). Try a smaller learning rate, a longer "
+            "warm-up, or clip=1.0; inside `with mv.debug():` the op that makes the first NaN is named"
+        ) from error
+
+
+class _Run:
+    """Where a training stands: all that a checkpoint holds beyond the arrays of model and optimiser."""
+
+    def __init__(self, model, loader, optimizer, settings):
+        self.model, self.loader, self.optimizer = model, loader, optimizer
+        self.step, self.history, self.losses, self.seconds = 0, {}, [], 0.0
+        self.shown = {}  # beside the progress bar
+        self.started = time.monotonic()
+        schedule = [optimizer.schedule(settings["steps"] * i // 4) for i in range(5)]
+        options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+        self.settings = {
+            "model": storage.describe(model),
+            "optimizer": {"class": type(optimizer).__name__, "groups": options, "schedule": schedule},
+            **settings,
+        }
+
+    def begin(self, out, resume):
+        """Make the folder; take up what it holds, or refuse to overwrite it."""
+        if not hasattr(self.loader, "state_dict"):
+            raise TypeError("fit: out needs a loader that can be resumed, such as minivis.data.DataLoader")
+        place = self.loader.state_dict()
+        self.settings["loader"] = {k: v for k, v in place.items() if k not in ("epoch", "handed_out")}
+        out = storage.make_folder(out)
+        if (out / CHECKPOINT).exists():
+            if not resume:
+                raise FileExistsError(
+                    f"fit: {out} holds an earlier run, which is not overwritten: go on with it by resume, choose "
+                    "another folder, or delete it"
+                )
+            self.restore(out / CHECKPOINT)
+        elif (out / storage.WEIGHTS).exists():
+            raise FileExistsError(
+                f"fit: {out} holds a model, which is not overwritten: choose another folder"
+            )
+        return out
+
+    def count(self, loss):
+        self.step += 1
+        self.losses.append(loss)
+        self.shown["loss"] = f"{loss:.4f}"
+
+    def add_row(self, evaluate):
+        """Add a row to the history."""
+        row = {"step": self.step, "loss": math.fsum(self.losses) / len(self.losses)}
+        row |= {"lr": self.optimizer.lr, "seconds": self.elapsed()}
+        if evaluate is not None:
+            self.model.eval()
+            with no_grad():
+                measured = {name: float(value) for name, value in evaluate(self.model).items()}
+            self.model.train()
+            row |= measured
+            self.shown |= {name: f"{value:.4g}" for name, value in measured.items()}
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)
+        self.losses = []
+
+    def elapsed(self):
+        return self.seconds + time.monotonic() - self.started
+
+    def save(self, out, model=False):
+        """Write the checkpoint, one file: no crash can leave half of it."""
+        arrays = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        arrays |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
+        state = {
+            "settings": self.settings,
+            "step": self.step,
+            "history": self.history,
+            "losses": self.losses,
+            "seconds": self.elapsed(),
+            "loader": self.loader.state_dict(),
+            "rng": self.model.rng_state(),
+        }
+        packed = storage.pack_arrays(arrays, run=json.dumps(state))
+        storage.write_files({out / CHECKPOINT: packed, out / HISTORY: storage.pack_json(self.history)})
+        if model:
+            storage.save(self.model, out)
+
+    def restore(self, path):
+        """Go to where a checkpoint stands. All is checked before anything changes."""
+        arrays, notes = storage.read_arrays(path)
+        try:
+            state = json.loads(notes["run"])
+            there, rng, place = state["settings"], state["rng"], state["loader"]
+            progress = {name: state[name] for name in ("step", "history", "losses", "seconds")}
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"fit: {path}: expected the checkpoint of a training, found none ({error!r})"
+            ) from error
+        here = json.loads(json.dumps(self.settings))
+        if other := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
+            told = "; ".join(f"{name} was {there.get(name)}, now {here.get(name)}" for name in other)
+            raise ValueError(f"fit: {path} was written with other settings, so it cannot go on: {told}")
+        weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
+        weights = storage.check_arrays(path, weights, self.model.state_dict())
+        self.optimizer.load_state_dict(moments)
+        self.loader.load_state_dict(place)
+        self.model.load_rng_state(rng)
+        self.model.load_state_dict(weights)
+        vars(self).update(progress)
+
+
+def _under(prefix, arrays):
+    return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
+
+
+def _forever(loader):
+    """Batches without end, one epoch after the other."""
+    empty = 0
+    while empty < 2:  # a resumed epoch may have no batch left, the one after it has
+        empty += 1
+        for batch in loader:
+            empty = 0
+            yield batch
+    raise ValueError(
+        "fit: loader has no batches (left): it must be something that can be looped over again and again"
+    )
+
+
+@contextmanager
+def _ctrl_c():
+    """A list that is empty until Ctrl-C is pressed, so that a step is never left half-done."""
+    pressed = []
+
+    def handler(number, frame):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    ours = threading.current_thread() is threading.main_thread()  # the only thread that gets signals
+    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, handler)
+    try:
+        yield pressed
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _progress(steps, done):
+    """tqdm's bar where somebody watches, lines where it is read later."""
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm
+
+        return tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True)
+    return _Lines(steps, done)
+
+
+class _Lines:
+    """The part of tqdm's interface that `fit` uses, for a log file: whole lines, neither many nor far apart.
+
+    A line comes when ten seconds and a fiftieth of the steps have passed since the last: five lines in a minute's
+    training, fifty in a day's. The first and the last step always have one.
+    """
+
+    def __init__(self, steps, done):
+        self.steps, self.done, self.first, self.shown = steps, done, done, {}
+        self.start = self.last = time.monotonic()
+        self.last_done = done
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *error):
+        if self.done > self.last_done:
+            self.line()
+
+    def set_postfix(self, shown, refresh=True):
+        self.shown = shown
+
+    def update(self):
+        self.done += 1
+        waited = time.monotonic() - self.last >= 10 and self.done - self.last_done >= self.steps / 50
+        if waited or self.done == self.first + 1:
+            self.line()
+
+    def line(self):
+        from tqdm import tqdm
+
+        now = time.monotonic()
+        pace = (now - self.start) / (self.done - self.first)
+        past, left = (
+            tqdm.format_interval(now - self.start),
+            tqdm.format_interval(pace * (self.steps - self.done)),
+        )
+        shown = "".join(f"  {name} {value}" for name, value in self.shown.items())
+        share = 100 * self.done // self.steps
+        print(
+            f"step {self.done} of {self.steps} ({share} %)  {past}, {left} left{shown}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.last, self.last_done = now, self.done
