@@ -102,6 +102,16 @@ class Candidate:
         """Raise `Broken` unless the output for this case is the right one."""
         compare(self(case), self.right(case), rtol, atol)
 
+    def is_close(self, got, expected):
+        """Whether a result is right but for its shape and its last digits."""
+        if got.size != expected.size:
+            return False
+        try:
+            compare(got.reshape(expected.shape), expected, 1e-3, 1e-3)
+        except Broken:
+            return False
+        return True
+
     def pull(self, case, g):
         """The cotangents its vjp gives for ``g``: a dict from argument name to array (or dict of arrays)."""
         mine = case.copy()

@@ -48,6 +48,7 @@ def check(name, implementation, vjp=False):
 
     Examples
     --------
+    >>> import numpy as np
     >>> report = check("softmax", lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True))
     softmax: 10 of 11 laws hold...
     >>> [verdict.name for verdict in report if not verdict.passed]
