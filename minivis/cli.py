@@ -129,10 +129,7 @@ def _train(options):
 
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
-    if options.name not in recipes.names():
-        raise ValueError(f"train: no recipe {options.name!r}; there are: {', '.join(recipes.names())}")
-    out = options.out or Path("runs") / options.name
-    recipes.run(options.name, out=out, seed=options.seed, steps=options.steps, resume=options.resume)
+    recipes.run(options.name, options.out, options.seed, options.steps, options.resume)
     return 0
 
 
