@@ -35,7 +35,7 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
     align_corners : bool, default False
         How coordinates run in bilinear and bicubic. False: pixels are squares, the edges of the images coincide, output
         row i comes from row (i + 1/2) / scale - 1/2. True: pixels are points, the corner points coincide, and output
-        row i comes from row i (H - 1) / (H' - 1).
+        row i comes from row i (H - 1) / (H' - 1), a single row from row 0.
     antialias : bool, default False
         Widen the bilinear or bicubic kernel (a = -0.5) when shrinking, so that every input pixel has its say.
 
