@@ -10,7 +10,7 @@ import numpy as np
 from minivis import backend, kernels
 from minivis.kernels import numpy as numpy_kernels
 
-NAMES = set()  # every NumPy name that was asked of the namespace, as "name" or "name(keyword, ...)"
+NAMES = set()  # every NumPy name that was used: (name, number of positional arguments, keywords)
 
 
 class StrictArray:
@@ -85,10 +85,14 @@ def _wrap(x):
     return x
 
 
-def _lifted(function, name=None, record=None):
+def _note(name, args=(), kwargs=()):
+    NAMES.add((name, len(args), tuple(sorted(kwargs))))
+
+
+def _lifted(function, name=None):
     def call(*args, **kwargs):
-        if record is not None:
-            record.add((name, *sorted(kwargs)))
+        if name is not None:
+            _note(name, args, kwargs)
         return _wrap(function(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
 
     return call
@@ -122,7 +126,7 @@ for _name in (
 ).split():
 
     def _call(self, *args, _name=_name, **kwargs):
-        NAMES.add((f"ndarray.{_name}", *sorted(kwargs)))
+        _note(f"ndarray.{_name}", args, kwargs)
         return _wrap(getattr(self.host, _name)(*_unwrap(args), **{k: _unwrap(v) for k, v in kwargs.items()}))
 
     setattr(StrictArray, _name, _call)
@@ -141,16 +145,16 @@ class StrictNamespace(types.ModuleType):
         if isinstance(value, types.ModuleType):
             return StrictNamespace(value, full + ".")
         if isinstance(value, type) or not callable(value):
+            _note(full)
             return value
-        if name in (
-            "asarray",
-            "array",
-            "ascontiguousarray",
-        ):  # cupy.asarray takes host arrays: an explicit move
-            return lambda x, *a, **k: StrictArray(
-                value(x.host if isinstance(x, StrictArray) else _to_host(x), *a, **k)
-            )
-        return _lifted(value, full, NAMES)
+        if name in ("asarray", "array", "ascontiguousarray"):  # cupy's take host arrays: an explicit move
+
+            def moved(x, *args, **kwargs):
+                _note(full, (x, *args), kwargs)
+                return StrictArray(value(_to_host(x), *args, **kwargs))
+
+            return moved
+        return _lifted(value, full)
 
 
 def _to_host(x):
