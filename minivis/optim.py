@@ -446,7 +446,7 @@ def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
     --------
     >>> schedule = one_cycle(total_steps=11, warmup=0.5, start=0.0, final=0.0)
     >>> [round(schedule(step), 2) for step in (0, 4, 5, 10)]
-    [0.0, 0.97, 0.99, 0.0]
+    [0.0, 0.97, 0.98, 0.0]
     """
     if total_steps < 1 or not 0 <= warmup <= 1:
         raise ValueError(

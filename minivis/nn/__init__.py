@@ -1,3 +1,4 @@
+# ruff: noqa: F403 (a flat list of names is the purpose of this file)
 """Layers: things that own parameters. PyTorch's names and weight layouts; the mathematics is in ops/.
 
 Not here: whole models (models/), training (optim.py, train.py).

@@ -5,7 +5,6 @@ Not here: two linear layers with a nonlinearity between them (mlp.py).
 
 import math
 
-
 from minivis import ops
 from minivis.nn import init
 from minivis.nn.module import Module, Parameter, as_tensor
@@ -37,6 +36,7 @@ class Linear(Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> Linear(3, 2)(np.ones((5, 3), np.float32)).shape
     (5, 2)
     """
@@ -73,6 +73,7 @@ class Embedding(Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> Embedding(10, 4)(np.array([[1, 2, 3]])).shape
     (1, 3, 4)
     """

@@ -1,3 +1,4 @@
+# ruff: noqa: F403 (a flat list of names is the purpose of this file)
 """The geometry of vision, without parameters: patches and position codes.
 
 Not here: layers (nn/), pictures (viz/).
