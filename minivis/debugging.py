@@ -42,6 +42,7 @@ def debug():
 
 
 def _finite(x):
+    x = np.asarray(x) if isinstance(x, np.generic) else x  # what NumPy makes of an array without axes
     return not is_array(x) or x.dtype.kind != "f" or bool(namespace(x).isfinite(x).all())
 
 
@@ -49,15 +50,15 @@ def _flat(values):
     for x in values:
         if isinstance(x, (list, tuple)):
             yield from _flat(x)
-        elif is_array(x):
-            yield x
+        elif is_array(x) or isinstance(x, np.generic):
+            yield np.asarray(x) if isinstance(x, np.generic) else x
 
 
 def check_forward(name, out, inputs):
     """Hand ``out`` on, or say that this op made the first NaN or inf."""
     if not _finite(out) and all(_finite(x) for x in _flat(inputs)):
         shapes = ", ".join(describe(x) for x in _flat(inputs))
-        what = "nan" if bool(namespace(out).isnan(out).any()) else "inf"
+        what = "nan" if bool((out != out).any()) else "inf"  # only a nan differs from itself
         raise FloatingPointError(
             f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite"
         )

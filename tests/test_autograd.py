@@ -356,6 +356,14 @@ def test_debug_names_the_first_op_that_makes_a_nan_backward():
             y.backward()
 
 
+def test_debug_sees_numbers_without_axes():
+    with mv.debug(), pytest.raises(FloatingPointError, match=r"^log: made the first inf \(forward\)"):
+        mv.ops.log(Tensor(np.float32(0.0)))
+    with mv.debug(), pytest.raises(FloatingPointError, match=r"^sqrt: .*\(backward\)"):
+        x = Tensor([0.0, 0.0], requires_grad=True)
+        mv.ops.sqrt((x * x).sum()).backward()
+
+
 def test_debug_blames_no_op_for_what_it_was_given():
     with mv.debug():
         y = mv.ops.exp(Tensor([np.nan, np.inf]))
