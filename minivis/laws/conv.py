@@ -1,0 +1,674 @@
+"""The laws of conv2d and conv_transpose2d: each option is explained by the plain operation, so each mistake stands alone.
+
+Not here: pooling (pool.py), one- and three-dimensional convolution.
+"""
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, numbers, pair, sizes
+
+SUM = r"y_{b,o,i,j} = \sum_{c,m,n} w_{o,c,m,n}\; x_{b,c,i+m,j+n}"
+SLIDE = "Z: Convolutions in 2D"
+DOWN = "C: In-network Up Sampling: Transpose Convolution"
+
+
+def both(value):
+    """An int or a pair, as a pair."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    (sy, sx), (py, px), (dy, dx) = both(stride), both(padding), both(dilation)
+    padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
+    B, C, H, W = padded.shape
+    O, c, M, N = weight.shape  # noqa: E741
+    rows, columns = (H - dy * (M - 1) - 1) // sy + 1, (W - dx * (N - 1) - 1) // sx + 1
+    w = weight.reshape(groups, O // groups, c, M, N)
+
+    def under(m, n):
+        """The pixels that lie under kernel element (m, n), one for each output: the slice that picks them."""
+        y0, x0 = m * dy, n * dx
+        return ..., slice(y0, y0 + rows * sy - sy + 1, sy), slice(x0, x0 + columns * sx - sx + 1, sx)
+
+    def grouped(array):
+        return array.reshape(B, groups, -1, *array.shape[2:])
+
+    out = np.zeros((B, groups, O // groups, rows, columns), x.dtype)
+    for m in range(M):
+        for n in range(N):
+            out += np.einsum("bgcij,goc->bgoij", grouped(padded)[under(m, n)], w[..., m, n])
+    out = out.reshape(B, O, rows, columns)
+
+    def vjp(g):
+        gg, d_padded, dw = grouped(g), np.zeros_like(grouped(padded)), np.zeros_like(w)
+        for m in range(M):
+            for n in range(N):
+                d_padded[under(m, n)] += np.einsum("bgoij,goc->bgcij", gg, w[..., m, n])
+                dw[..., m, n] = np.einsum("bgoij,bgcij->goc", gg, grouped(padded)[under(m, n)])
+        d = d_padded.reshape(padded.shape)[:, :, py : H - py, px : W - px]
+        return d, dw.reshape(weight.shape), g.sum(axis=(0, 2, 3))
+
+    return out if bias is None else out + bias[:, None, None], vjp
+
+
+conv2d = Family(
+    "conv2d",
+    _conv2d,
+    ("x", "weight", "bias"),
+    form="f(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1); x (B, C, H, W), "
+    "weight (O, C / groups, kh, kw); stride, padding, dilation are int or (rows, columns)",
+)
+
+
+def _images(draw, channels=2, low=4, high=6, batch=None):
+    H, W = sizes(draw, 2, low, high)
+    return numbers(draw, (batch or integer(draw, 1, 2), channels, H, W))
+
+
+def _kernel(draw, channels=2, outputs=2, low=2, high=3):
+    side = integer(draw, low, high)
+    return numbers(draw, (outputs, channels, side, side))
+
+
+def _plain(draw):
+    return {"x": _images(draw), "weight": _kernel(draw)}
+
+
+def _with_bias(draw):
+    return {**_plain(draw), "bias": numbers(draw, (2,)) + np.float32(0.5)}
+
+
+def _rectangular(draw):
+    return {"x": _images(draw, 1, 3, 5), "weight": _rectangle(draw, 1)}
+
+
+def _rectangle(draw, channels):
+    """A kernel that is no square; it looks the same turned around, for that is another law."""
+    weight = numbers(
+        draw, (channels, channels, *choose(draw, (1, 2), (2, 1), (2, 3), (3, 2), (1, 3), (3, 1)))
+    )
+    return weight + weight[..., ::-1, ::-1]
+
+
+def _strided(draw):
+    sy, sx, side = integer(draw, 1, 3), integer(draw, 1, 3), integer(draw, 2, 3)
+    shape = (
+        1,
+        2,
+        side + sy * integer(draw, 1, 2),
+        side + sx * integer(draw, 1, 2),
+    )  # the stride divides: no rest
+    stride = sy if sy == sx and choose(draw, True, False) else (sy, sx)
+    return {"x": numbers(draw, shape), "weight": numbers(draw, (2, 2, side, side)), "stride": stride}
+
+
+def _padded(draw):
+    padding = pair(draw, 0, 2)
+    return {"x": _images(draw, low=3, high=4), "weight": _kernel(draw), "padding": padding}
+
+
+def _dilated(draw):
+    return {
+        "x": _images(draw, low=5, high=7),
+        "weight": _kernel(draw, low=2, high=2),
+        "dilation": pair(draw, 1, 3),
+    }
+
+
+def _grouped(draw):
+    groups, each, outputs = integer(draw, 2, 3), integer(draw, 1, 2), integer(draw, 1, 2)
+    weight = numbers(draw, (groups * outputs, each, 2, 2))
+    return {"x": _images(draw, groups * each, 3, 4), "weight": weight, "groups": groups}
+
+
+def _all_together(draw):
+    return {
+        "x": _images(draw, 4, 5, 7),
+        "weight": numbers(draw, (4, 2, 2, 2)),
+        "bias": numbers(draw, (4,)) + np.float32(0.5),
+        "stride": choose(draw, 1, 2),
+        "padding": choose(draw, 0, 1),
+        "dilation": choose(draw, 1, 2),
+        "groups": 2,
+    }
+
+
+def _any_size(draw):
+    """Sizes the stride does not divide, and sizes of 1."""
+    stride, padding, dilation = (integer(draw, low, high) for low, high in ((1, 3), (0, 2), (1, 2)))
+    M, N = sizes(draw, 2, 1, 3)
+    H = max(1, dilation * (M - 1) + 1 - 2 * padding) + integer(draw, 0, 4)
+    W = max(1, dilation * (N - 1) + 1 - 2 * padding) + integer(draw, 0, 4)
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    B, C, O = sizes(draw, 3, 1, 2)  # noqa: E741
+    return {"x": numbers(draw, (B, C, H, W)), "weight": numbers(draw, (O, C, M, N)), **options}
+
+
+def _smooth(draw):
+    groups = choose(draw, 1, 2)
+    return {
+        "x": numbers(draw, (2, 2, integer(draw, 3, 4), integer(draw, 4, 5))),
+        "weight": numbers(draw, (2, 2 // groups, 2, integer(draw, 2, 3))),
+        "bias": numbers(draw, (2,)),
+        "stride": choose(draw, 1, (2, 1), 2),
+        "padding": choose(draw, 0, (0, 1), 1),
+        "dilation": choose(draw, 1, (1, 2)) if groups == 1 else 1,
+        "groups": groups,
+    }
+
+
+def _forward(change):
+    return mutated(_conv2d, change)
+
+
+def _changed(**rules):
+    """A mutant that hears something else for an option: each rule maps what was passed to what is used."""
+
+    def change(right, args, options):
+        heard = {n: rules[n](value) if n in rules else value for n, value in options.items()}
+        return right(*args, **heard)[0]
+
+    return change
+
+
+def swapped(value):
+    """(rows, columns) heard as (columns, rows)."""
+    return value[::-1] if isinstance(value, tuple) else value
+
+
+conv2d.agrees(
+    "loops",
+    "Each output is the sum, over channels and kernel, of weight times the pixel under it.",
+    inputs=_plain,
+    equation=SUM,
+    slide=SLIDE,
+    hint="Kernel element (0, 0) lies on the upper left pixel of the window: the kernel is not flipped (deep learning "
+    "says convolution and means correlation). All input channels are summed.",
+    mutant=_forward(lambda right, a, o: right(a[0], a[1][..., ::-1, ::-1], *a[2:], **o)[0]),
+)
+
+
+@conv2d.law(
+    "bias",
+    inputs=_with_bias,
+    equation=r"y_{b,o,i,j} + b_o",
+    hint="bias has one number for each output channel, added everywhere in that channel: bias[:, None, None].",
+    mutant=_forward(_changed(bias=lambda bias: None)),
+)
+def bias_added(f, case):
+    """bias is added to every pixel of its output channel."""
+    plain = f(case.replace(bias=None)).astype(np.float64)
+    compare(f(case), plain + case["bias"][:, None, None])
+
+
+def _sides_mixed_up(right, args, options):
+    O, C, M, N = args[1].shape  # noqa: E741
+    if options or M == N or args[0].shape[2] < N or args[0].shape[3] < M:
+        return right(*args, **options)[0]
+    return right(args[0], np.swapaxes(args[1], 2, 3), **options)[0]
+
+
+conv2d.agrees(
+    "rectangular kernels",
+    "A kernel need not be square: its rows go with the rows of the image.",
+    inputs=_rectangular,
+    equation=SUM,
+    hint="weight is (out, in, rows, columns). Are height and width of the kernel mixed up somewhere?",
+    mutant=_forward(_sides_mixed_up),
+)
+
+
+@conv2d.law(
+    "stride",
+    inputs=_strided,
+    equation=r"y^{(s)}_{i,j} = y_{s_y i,\, s_x j}",
+    slide=DOWN,
+    hint="The first number of stride belongs to the rows, the second to the columns; an int counts for both.",
+    mutant=_forward(_changed(stride=swapped)),
+)
+def stride_skips(f, case):
+    """A stride of s keeps every s-th output of the plain convolution."""
+    (sy, sx), plain = both(case["stride"]), f(case.replace(stride=1))
+    compare(f(case), plain[:, :, ::sy, ::sx].astype(np.float64))
+
+
+@conv2d.law(
+    "padding",
+    inputs=_padded,
+    equation=r"\mathrm{conv}(x, p) = \mathrm{conv}(\mathrm{pad}(x, p))",
+    slide=DOWN,
+    hint="padding adds zeros on both sides: the first number above and below, the second left and right.",
+    mutant=_forward(_changed(padding=swapped)),
+)
+def padding_is_zeros(f, case):
+    """Padding by p is a plain convolution of the image with p zeros around it."""
+    py, px = both(case["padding"])
+    padded = np.pad(case["x"], ((0, 0), (0, 0), (py, py), (px, px)))
+    compare(f(case), f(case.replace(x=padded, padding=0)).astype(np.float64))
+
+
+@conv2d.law(
+    "dilation",
+    inputs=_dilated,
+    equation=r"x_{b,c,\,i + d_y m,\, j + d_x n}",
+    hint="Dilation spreads the kernel: its elements lie d pixels apart, so it covers d (k - 1) + 1 pixels.",
+    mutant=_forward(_changed(dilation=swapped)),
+)
+def dilation_is_holes(f, case):
+    """Dilation by d is a plain convolution with a kernel that has d - 1 zeros between its elements."""
+    (dy, dx), w = both(case["dilation"]), case["weight"]
+    holes = np.zeros((*w.shape[:2], dy * (w.shape[2] - 1) + 1, dx * (w.shape[3] - 1) + 1), w.dtype)
+    holes[:, :, ::dy, ::dx] = w
+    compare(f(case), f(case.replace(weight=holes, dilation=1)).astype(np.float64))
+
+
+def _by_parts(f, case):
+    """Groups one by one, through the plain convolution."""
+    groups = case["groups"]
+    xs, ws = np.split(case["x"], groups, axis=1), np.split(case["weight"], groups)
+    parts = [f(case.replace(x=x, weight=w, groups=1)) for x, w in zip(xs, ws, strict=True)]
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def _interleaved(right, args, options):
+    groups = options.get("groups", 1)
+    B, C, H, W = args[0].shape
+    if options.keys() - {"groups"}:
+        return right(*args, **options)[0]
+    x = args[0].reshape(B, C // groups, groups, H, W).swapaxes(1, 2).reshape(B, C, H, W)
+    return right(x, *args[1:], **options)[0]
+
+
+@conv2d.law(
+    "groups",
+    inputs=_grouped,
+    equation=r"W = \mathrm{diag}(W_1, \dots, W_g)",
+    hint="Group 0 takes the first C / groups channels of x and the first O / groups kernels, and so on.",
+    mutant=_forward(_interleaved),
+)
+def groups_apart(f, case):
+    """Groups are separate convolutions of blocks of channels, side by side."""
+    compare(f(case), _by_parts(f, case))
+
+
+@conv2d.law(
+    "all together",
+    inputs=_all_together,
+    hint="Each option works alone; together something is lost. Is bias added whatever groups is? Does the padding come "
+    "before the stride?",
+    mutant=_forward(
+        lambda right, a, o: right(*a, **{**o, "bias": None if o.get("groups", 1) > 1 else o.get("bias")})[0]
+    ),
+)
+def all_together(f, case):
+    """Bias, stride, padding, dilation and groups do not disturb one another."""
+    halves = np.split(case["bias"], case["groups"])
+    xs, ws = np.split(case["x"], case["groups"], axis=1), np.split(case["weight"], case["groups"])
+    parts = [f(case.replace(x=x, weight=w, bias=b, groups=1)) for x, w, b in zip(xs, ws, halves, strict=True)]
+    compare(f(case), np.concatenate(parts, axis=1).astype(np.float64))
+
+
+def _contiguous_assumed(right, args, options):
+    x = args[0]
+    packed = np.lib.stride_tricks.as_strided(x, x.shape, np.empty(x.shape, x.dtype).strides)
+    return right(packed, *args[1:], **options)[0]
+
+
+@conv2d.law(
+    "any memory layout",
+    inputs=_plain,
+    hint="A transposed array has other strides than a fresh one. Take them from x.strides, or use "
+    "sliding_window_view, instead of computing them from the shape.",
+    mutant=_forward(_contiguous_assumed),
+    examples=6,
+)
+def any_layout(f, case):
+    """How the numbers of x lie in memory does not matter."""
+    x = case["x"]
+    lying = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(
+        0, 3, 1, 2
+    )  # channels last, seen as (B, C, H, W)
+    compare(f.call_as_is(case.copy().replace(x=lying)), f(case).astype(np.float64))
+
+
+def _rounded_up(right, args, options):
+    """Output sizes with the rest counted in: the image is padded below and right until the stride divides."""
+    (sy, sx), (py, px), (dy, dx) = (
+        both(options.get(n, v)) for n, v in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    H, W, M, N = *args[0].shape[2:], *args[1].shape[2:]
+    rest_y, rest_x = (H + 2 * py - dy * (M - 1) - 1) % sy, (W + 2 * px - dx * (N - 1) - 1) % sx
+    more = np.pad(args[0], ((0, 0), (0, 0), (0, (sy - rest_y) % sy), (0, (sx - rest_x) % sx)))
+    return right(more, *args[1:], **options)[0]
+
+
+every_family(
+    conv2d,
+    inputs=_plain,
+    shapes=_any_size,
+    wrong_shape=_forward(lambda right, a, o: _rounded_up(right, a, o)),
+    shape_equation=r"\left\lfloor \frac{i + 2p - d(k - 1) - 1}{s} \right\rfloor + 1",
+    shape_hint="The output has floor((i + 2p - d(k - 1) - 1) / s) + 1 rows: a window that does not fit is left out.",
+)
+
+
+def _unturned(right, args, options):
+    """Backward with the kernel turned around."""
+    out, vjp = right(*args, **options)
+    other = right(args[0], args[1][..., ::-1, ::-1], *args[2:], **options)[1]
+    return out, lambda g: (other(g)[0], *vjp(g)[1:])
+
+
+def _first_image(right, args, options):
+    """The weight's gradient from the first image of the batch only."""
+    out, vjp = right(*args, **options)
+    only = right(args[0][:1], *args[1:], **options)[1]
+    return out, lambda g: (vjp(g)[0], only(g[:1])[1], vjp(g)[2])
+
+
+def _averaged(right, args, options):
+    out, vjp = right(*args, **options)
+    return out, lambda g: (*vjp(g)[:2], g.mean(axis=(0, 2, 3)))
+
+
+HINTS = {
+    "x": "Every output sends its g back along the same weights that it read with: x[i + m] gets w[m] g[i]. Where "
+    "windows overlap, the contributions add up.",
+    "weight": "The same kernel was used at every place and in every image: sum over all of them.",
+    "bias": "bias was added at every pixel of every image: sum g over batch, rows and columns.",
+}
+gradients(
+    conv2d,
+    inputs=_smooth,
+    slide=DOWN,
+    equation={
+        "x": r"\bar x_{b,c,i,j} = \sum_{o,m,n} w_{o,c,m,n}\, g_{b,o,i-m,j-n}",
+        "weight": r"\bar w_{o,c,m,n} = \sum_{b,i,j} g_{b,o,i,j}\, x_{b,c,i+m,j+n}",
+        "bias": r"\bar b_o = \sum_{b,i,j} g_{b,o,i,j}",
+    },
+    hints=HINTS,
+    mutants={
+        n: mutated(_conv2d, m) for n, m in (("x", _unturned), ("weight", _first_image), ("bias", _averaged))
+    },
+)
+
+
+# Transposed convolution
+
+
+def _conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):
+    (sy, sx), (py, px), (oy, ox) = both(stride), both(padding), both(output_padding)
+    B, C, H, W = x.shape
+    _, O, M, N = weight.shape  # noqa: E741
+    rows, columns = (H - 1) * sy + M + oy, (W - 1) * sx + N + ox  # before the padding is cut off
+    bottom, right = rows - py, columns - px
+
+    def painted(m, n):
+        """The outputs that kernel element (m, n) is painted on, one for each pixel of x."""
+        return ..., slice(m, m + H * sy - sy + 1, sy), slice(n, n + W * sx - sx + 1, sx)
+
+    canvas = np.zeros((B, O, rows, columns), x.dtype)
+    for m in range(M):
+        for n in range(N):
+            canvas[painted(m, n)] += np.einsum("bcij,co->boij", x, weight[..., m, n])
+    out = canvas[:, :, py:bottom, px:right]
+
+    def vjp(g):
+        whole, dx, dw = np.zeros_like(canvas), np.zeros_like(x), np.zeros_like(weight)
+        whole[:, :, py:bottom, px:right] = g
+        for m in range(M):
+            for n in range(N):
+                dx += np.einsum("boij,co->bcij", whole[painted(m, n)], weight[..., m, n])
+                dw[..., m, n] = np.einsum("boij,bcij->co", whole[painted(m, n)], x)
+        return dx, dw, g.sum(axis=(0, 2, 3))
+
+    return out if bias is None else out + bias[:, None, None], vjp
+
+
+conv_transpose2d = Family(
+    "conv_transpose2d",
+    _conv_transpose2d,
+    ("x", "weight", "bias"),
+    form="f(x, weight, bias=None, stride=1, padding=0, output_padding=0); x (B, C, H, W), "
+    "weight (C, O, kh, kw); the options are int or (rows, columns)",
+)
+
+
+def _t_plain(draw):
+    return {"x": _images(draw, low=2, high=3, batch=2), "weight": _kernel(draw)}
+
+
+def _t_bias(draw):
+    return {**_t_plain(draw), "bias": numbers(draw, (2,)) + np.float32(0.5)}
+
+
+def _t_rectangular(draw):
+    return {"x": _images(draw, 2, 2, 3, batch=2), "weight": _rectangle(draw, 2)}
+
+
+def _t_apart(draw):
+    """Strides at least as large as the kernel: no overlaps."""
+    sy, sx = sizes(draw, 2, 2, 4)
+    stride = sy if sy == sx and choose(draw, True, False) else (sy, sx)
+    return {
+        "x": _images(draw, low=2, high=2, batch=2),
+        "weight": numbers(draw, (2, 2, 2, 2)),
+        "stride": stride,
+    }
+
+
+def _t_padded(draw):
+    padding = pair(draw, 0, 1)
+    return {
+        "x": _images(draw, low=3, high=4, batch=2),
+        "weight": _kernel(draw),
+        "stride": 1,
+        "padding": padding,
+    }
+
+
+def _t_output_padded(draw):
+    weight = numbers(draw, (2, 2, 3, 3)) + np.float32(0.25)
+    more = choose(draw, 1, (1, 0), (0, 1))
+    x = _images(draw, low=2, high=3, batch=2)
+    return {"x": x, "weight": weight, "stride": 2, "padding": choose(draw, 1, 0), "output_padding": more}
+
+
+def _t_overlap(draw):
+    return {
+        "x": _images(draw, low=2, high=3, batch=2),
+        "weight": numbers(draw, (2, 2, 3, 3)),
+        "stride": choose(draw, 1, 2),
+    }
+
+
+def _t_any_size(draw):
+    stride, padding = integer(draw, 2, 3), integer(draw, 0, 1)
+    more = integer(draw, 0, stride - 1)
+    (B, C, O), (M, N), (H, W) = sizes(draw, 3, 1, 2), sizes(draw, 2, 3, 4), sizes(draw, 2, 1, 2)  # noqa: E741
+    options = {"stride": stride, "padding": padding, "output_padding": more}
+    return {"x": numbers(draw, (B, C, H, W)), "weight": numbers(draw, (C, O, M, N)), **options}
+
+
+def _t_smooth(draw):
+    stride = choose(draw, 1, (2, 1), 2)
+    return {
+        "x": numbers(draw, (2, 2, integer(draw, 2, 3), 3)),
+        "weight": numbers(draw, (2, 2, integer(draw, 2, 3), 3)),
+        "bias": numbers(draw, (2,)),
+        "stride": stride,
+        "padding": choose(draw, 0, (0, 1), 1),
+        "output_padding": (0 if stride == 1 else 1, 0),
+    }
+
+
+def _t_forward(change):
+    return mutated(_conv_transpose2d, change)
+
+
+conv_transpose2d.agrees(
+    "adjoint of conv2d",
+    "It sends back what conv2d gathers: each input number paints the kernel, times itself.",
+    inputs=_t_plain,
+    equation=r"\langle \mathrm{conv}(y), x \rangle = \langle y, \mathrm{conv}^T(x) \rangle",
+    slide="C: Transpose Convolution: 1-D Example",
+    hint="Put a single 1 into x: the output is the kernel itself, not flipped, with its corner at that place. weight "
+    "is (in, out, rows, columns) here.",
+    mutant=_t_forward(lambda right, a, o: right(a[0], a[1][..., ::-1, ::-1], *a[2:], **o)[0]),
+)
+
+
+def _painted_over(right, args, options):
+    """Each kernel copy replaces what was there."""
+    x, weight = args
+    sy, sx = both(options.get("stride", 1))
+    if options.keys() != {"stride"} or weight.shape[2] <= sy and weight.shape[3] <= sx:
+        return right(*args, **options)[0]
+    M, N = weight.shape[2:]
+    out = np.zeros_like(right(*args, **options)[0])
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            copy = np.einsum("bc,comn->bomn", x[:, :, i, j], weight)
+            out[:, :, i * sy : i * sy + M, j * sx : j * sx + N] = copy
+    return out
+
+
+def _pixel_by_pixel(f, case):
+    """What images of a single pixel give, each put in its place."""
+    (sy, sx), x, (M, N) = both(case["stride"]), case["x"], case["weight"].shape[2:]
+    B, _, H, W = x.shape
+    canvas = np.zeros((B, 2, (H - 1) * sy + M, (W - 1) * sx + N))
+    for i in range(H):
+        for j in range(W):
+            pixel = f(case.replace(x=x[:, :, i : i + 1, j : j + 1], stride=1))
+            canvas[:, :, i * sy : i * sy + M, j * sx : j * sx + N] += pixel
+    return canvas
+
+
+@conv_transpose2d.law(
+    "overlaps add up",
+    inputs=_t_overlap,
+    equation=r"\mathrm{conv}^T(x_1 + x_2) = \mathrm{conv}^T(x_1) + \mathrm{conv}^T(x_2)",
+    slide="C: Transpose Convolution: 1-D Example",
+    hint="Where copies of the kernel overlap, they are summed: += and not =.",
+    mutant=_t_forward(_painted_over),
+)
+def overlaps_add(f, case):
+    """Painting an image is painting its pixels one by one and adding up the pictures."""
+    compare(f(case), _pixel_by_pixel(f, case))
+
+
+@conv_transpose2d.law(
+    "stride",
+    inputs=_t_apart,
+    equation=r"y_{s_y i + m,\; s_x j + n} \mathrel{+}= x_{i,j}\, w_{m,n}",
+    slide=DOWN,
+    hint="The filter moves s pixels in the output for each pixel of the input; the first number of stride is for rows.",
+    mutant=_t_forward(_changed(stride=swapped)),
+)
+def stride_spreads(f, case):
+    """A stride of s sets the painted kernels s apart."""
+    compare(f(case), _pixel_by_pixel(f, case))
+
+
+@conv_transpose2d.law(
+    "padding crops",
+    inputs=_t_padded,
+    equation=r"\mathrm{conv}^T(x, p) = \mathrm{conv}^T(x)_{p:-p}",
+    slide=DOWN,
+    hint="conv2d adds padding to its input; its adjoint takes it away from the output: first number rows, on both sides.",
+    mutant=_t_forward(_changed(padding=swapped)),
+)
+def padding_crops(f, case):
+    """Padding by p cuts p rows and columns off every side of the output."""
+    (py, px), whole = both(case["padding"]), f(case.replace(padding=0))
+    compare(f(case), whole[:, :, py : whole.shape[2] - py, px : whole.shape[3] - px].astype(np.float64))
+
+
+def _zeros_added(right, args, options):
+    oy, ox = both(options.get("output_padding", 0))
+    out = right(*args, **{**options, "output_padding": 0})[0]
+    bias = options.get("bias")
+    more = np.pad(out if bias is None else out - bias[:, None, None], ((0, 0), (0, 0), (0, oy), (0, ox)))
+    return more if bias is None else more + bias[:, None, None]
+
+
+@conv_transpose2d.law(
+    "output_padding",
+    inputs=_t_output_padded,
+    equation=r"(i - 1) s - 2p + k + o",
+    slide=DOWN,
+    hint="output_padding makes the canvas larger below and to the right before the padding is cut off: what was "
+    "painted there comes to light, it is not filled with zeros.",
+    mutant=_t_forward(_zeros_added),
+)
+def output_padding_uncovers(f, case):
+    """output_padding keeps more rows below and columns to the right, with what was painted on them."""
+    (py, px), (oy, ox) = both(case["padding"]), both(case["output_padding"])
+    whole = f(case.replace(padding=0, output_padding=0))
+    whole = np.pad(whole, ((0, 0), (0, 0), (0, oy), (0, ox))).astype(np.float64)
+    compare(f(case), whole[:, :, py : whole.shape[2] - py, px : whole.shape[3] - px])
+
+
+def _t_sides_mixed_up(right, args, options):
+    mixed = args[1] if options else np.swapaxes(args[1], 2, 3)
+    return right(args[0], mixed, **options)[0]
+
+
+conv_transpose2d.agrees(
+    "rectangular kernels",
+    "A kernel need not be square: its rows go with the rows of the image.",
+    inputs=_t_rectangular,
+    equation=r"y_{i + m,\; j + n} \mathrel{+}= x_{i,j}\, w_{m,n}",
+    hint="weight is (in, out, rows, columns). Are height and width of the kernel mixed up somewhere?",
+    mutant=_t_forward(
+        lambda right, a, o: (
+            right(*a, **o)[0] if a[1].shape[2] == a[1].shape[3] else _t_sides_mixed_up(right, a, o)
+        )
+    ),
+)
+
+
+@conv_transpose2d.law(
+    "bias",
+    inputs=_t_bias,
+    equation=r"y_{b,o,i,j} + b_o",
+    hint="bias has one number for each output channel, added once to every pixel: bias[:, None, None].",
+    mutant=_t_forward(_changed(bias=lambda bias: None)),
+)
+def t_bias_added(f, case):
+    """bias is added once to every pixel of its output channel."""
+    plain = f(case.replace(bias=None)).astype(np.float64)
+    compare(f(case), plain + case["bias"][:, None, None])
+
+
+every_family(
+    conv_transpose2d,
+    inputs=_t_plain,
+    shapes=_t_any_size,
+    shape_equation=r"(i - 1) s - 2p + k + o",
+    shape_hint="The output has (i - 1) s - 2p + k + output_padding rows; axes of size 1 are axes too.",
+)
+
+
+gradients(
+    conv_transpose2d,
+    inputs=_t_smooth,
+    slide=DOWN,
+    equation={
+        "x": r"\bar x = \mathrm{conv}(g, w)",
+        "weight": r"\bar w_{c,o,m,n} = \sum_{b,i,j} x_{b,c,i,j}\, g_{b,o,si+m,sj+n}",
+        "bias": r"\bar b_o = \sum_{b,i,j} g_{b,o,i,j}",
+    },
+    hints={
+        **HINTS,
+        "x": "What conv_transpose2d paints, its backward gathers: a plain conv2d of g with the same kernel and stride.",
+    },
+    mutants={
+        n: mutated(_conv_transpose2d, m)
+        for n, m in (("x", _unturned), ("weight", _first_image), ("bias", _averaged))
+    },
+)
