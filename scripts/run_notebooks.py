@@ -23,10 +23,13 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 async def run(path, built, limit):
     """Execute one notebook; return what went wrong in words, empty when all is well."""
     notebook = nbformat.read(path, as_version=4)
-    deadline = time.monotonic() + limit
+    begun = []
     client = NotebookClient(
         notebook,
-        timeout_func=lambda cell: max(1, round(deadline - time.monotonic())),  # a cell may take what is left
+        on_notebook_start=lambda notebook: begun.append(time.monotonic()),  # the kernel is up
+        timeout_func=lambda cell: max(
+            1, round(begun[0] + limit - time.monotonic())
+        ),  # what is left for this cell
         kernel_name="python3",
         extra_arguments=["--log-level=CRITICAL"],
         resources={"metadata": {"path": str(path.parent)}},

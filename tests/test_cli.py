@@ -175,7 +175,7 @@ def test_help_names_every_command_and_loads_none():
 
 
 def test_a_reader_that_stops_early_is_no_error():
-    code = "import sys; from minivis.cli import main; sys.exit(main(['doctor']))"
+    code = "import sys; from minivis.cli import main; sys.exit(main(['train']))"
     writer = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
