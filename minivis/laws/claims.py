@@ -61,6 +61,8 @@ def claims(name, *sentences):
             held = held is not None and bool(np.all(held))
         except Exception as error:  # whatever a learner's code raises is a finding, not a crash
             held, complaint = False, f"{type(error).__name__}: {error}"
+            if "NoneType" in complaint:
+                complaint = "something returned None: is it written, and does it end with return?"
         entries.append((sentence, held, complaint))
     report = ClaimsReport(name, tuple(entries))
     print(report)

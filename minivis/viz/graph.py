@@ -75,7 +75,9 @@ def graph(tensor, names=None, values=False, title=None, caption=None):
     places = {key: (x[key], -level * depth) for depth, row in enumerate(rows) for key in row}
     right, bottom = max(x[k] + widths[k] / 2 for k in x), -level * (len(rows) - 1)
     height = tall - bottom + 0.3
-    fig, axes = figure(1, 1, max(right + 0.3, 3.6), height + (0.4 if title else 0.1), title, caption)
+    fig, axes = figure(
+        1, 1, max(right + 0.3, 4.6 if caption else 3.0), height + (0.4 if title else 0.1), title, caption
+    )
     ax = axes[0, 0]
     blank(ax)
     ax.set(xlim=(-0.1, right + 0.1), ylim=(bottom - tall / 2 - 0.1, tall / 2 + 0.1), aspect="equal")
@@ -118,8 +120,9 @@ def _text(node, name, tensor, result, values):
         name, tensor = f"{name} = {node.op}" if name else node.op, result
     else:
         name = f"{name} = {node.op}" if name else node.op
-    lines = [name, "scalar" if not node.shape else str(tuple(node.shape))]
-    if values and tensor is not None:
+    known = values and tensor is not None  # a number that is written needs no word for its shape
+    lines = [name] if known and not node.shape else [name, str(tuple(node.shape)) if node.shape else "scalar"]
+    if known:
         lines.append(_number("", tensor.data))
         if tensor.grad is not None:
             lines.append(_number("grad ", tensor.grad))
@@ -185,23 +188,33 @@ def _place(rows, chains, widths, light):
         at = 0.0
         for key in row:
             x[key], at = at + widths[key] / 2, at + widths[key] + 0.22
-    for sweep in range(24):
+    weights = {key: 0.02 if key in light else 1.0 for key in x}
+    for sweep in range(40):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             near = [above[k] + below[k] for k in row]
-            want = [
-                np.average([x[n] for n in ns], weights=[0.1 if n in light else 1 for n in ns]) for ns in near
-            ]
-            half = [widths[k] / 2 for k in row]
-            left, right = list(want), list(want)
-            for i in range(1, len(row)):
-                left[i] = max(left[i], left[i - 1] + half[i - 1] + half[i] + 0.22)
-            for i in range(len(row) - 2, -1, -1):
-                right[i] = min(right[i], right[i + 1] - half[i + 1] - half[i] - 0.22)
-            x.update(
-                zip(row, (np.add(left, right) / 2).tolist(), strict=True)
-            )  # both keep apart, so their mean does
+            want = [np.average([x[n] for n in ns], weights=[weights[n] for n in ns]) for ns in near]
+            x.update(zip(row, _apart(want, [widths[k] for k in row], [weights[k] for k in row]), strict=True))
     leftmost = min(x[k] - widths[k] / 2 for k in x)
     return {k: v - leftmost for k, v in x.items()}
+
+
+def _apart(want, widths, weights, gap=0.22):
+    """The places nearest to the wanted ones, by weighted squares, at which boxes in a row do not touch.
+
+    Taking away where each box would stand if all were packed leaves a sequence that must not fall: isotonic regression,
+    by pooling neighbours that are in each other's way.
+    """
+    half = np.asarray(widths) / 2
+    packed = np.concatenate([[0.0], np.cumsum(half[:-1] + half[1:] + gap)])
+    blocks = []
+    for mean, weight in zip(want - packed, weights, strict=True):
+        count = 1
+        while blocks and blocks[-1][0] > mean:
+            other, mass, n = blocks.pop()
+            mean = (mean * weight + other * mass) / (weight + mass)
+            weight, count = weight + mass, count + n
+        blocks.append((mean, weight, count))
+    return (packed + np.repeat([b[0] for b in blocks], [b[2] for b in blocks])).tolist()
 
 
 def _draw_edges(ax, chains, places, tall):

@@ -191,5 +191,6 @@ def _write_numbers(ax, cells, shown):
     for (row, column), number in np.ndenumerate(cells):
         r, g, b, _ = shown.cmap(shown.norm(number))
         text = f"{number:.0f}" if whole else f"{number:.2f}" if abs(number) < 100 else f"{number:.3g}"
+        text = text.lstrip("-") if not text.strip("-0.") else text  # no minus zero
         dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.55
         ax.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")

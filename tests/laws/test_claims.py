@@ -24,6 +24,8 @@ def test_false_and_nothing_and_errors_are_crosses():
         assert not claims("x", ("holds", lambda: True), ("fails", holds)).passed
     (_, (_, held, complaint)) = claims("x", ("holds", lambda: True), ("fails", raises)).entries
     assert not held and complaint == "NotImplementedError: write me"
+    (_, (_, _, complaint)) = claims("x", ("holds", lambda: True), ("fails", lambda: stub() > 1)).entries
+    assert complaint.startswith("something returned None")
 
 
 def test_no_claim_passes_nothing():

@@ -1,0 +1,1047 @@
+# %% [markdown]
+# # 01. Autograd: the chain rule as a program
+#
+# A network learns by asking, of every one of its numbers: if I raised you a little, how would the error change? Autograd is
+# the program that answers for all of them at once. You are going to write it.
+#
+# **Goals**
+#
+# - You can measure a derivative, work one out by the chain rule, and say what each costs.
+# - You can write an autograd for numbers in thirty lines, and say why it must add up where a value is used twice.
+# - You can pull a gradient back through an op on arrays, undo broadcasting, and add an op of your own to minivis.
+# - You can check any backward pass, and you know the check that looks right and lets everything through.
+# - You can show why the early layers of a deep sigmoid network hardly learn, and what a shortcut changes.
+#
+# **Before**: the derivative of a function of one variable, and NumPy arrays with their broadcasting. Nothing about networks.
+#
+# **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
+
+# %% tags=["setup"]
+import math
+
+import numpy as np
+
+import minivis as mv
+from minivis import ops, viz
+from minivis.autograd import primitive, unbroadcast
+from minivis.gradcheck import GradientError, check_gradient
+from minivis.laws.claims import claims
+
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## A derivative is a slope you can measure
+#
+# Raise $x$ by a small step $h$, see by how much $f(x)$ rises, divide: that is the slope. Two ways to do it:
+#
+# $$\text{forward:}\ \frac{f(x+h)-f(x)}{h} \qquad\qquad \text{central:}\ \frac{f(x+h)-f(x-h)}{2h}$$
+#
+# How small should the step be? Take a slope we know, the sine's, which is the cosine, and try.
+
+# %%
+steps = 10.0 ** np.arange(-13, 0.5, 0.5)
+slope = math.cos(1.0)
+forward = (np.sin(1 + steps) - np.sin(1)) / steps
+central = (np.sin(1 + steps) - np.sin(1 - steps)) / (2 * steps)
+
+viz.curves(
+    {"forward": (steps, abs(forward - slope)), "central": (steps, abs(central - slope))},
+    "step h",
+    "error of the slope",
+    log="xy",
+    mark=True,
+    title="Too large is wrong, and so is too small",
+    caption="From the right both errors fall with the step, the central one twice as steeply. To the left they rise again: "
+    "f(x+h) and f(x-h) agree in more and more digits, and rounding is all that their difference has left.",
+)
+
+# %% [markdown]
+# The forward error falls like $h$, the central one like $h^2$; rounding adds about $10^{-16}/h$. So: central differences, in
+# float64, with a step near $10^{-6}$. That is how every gradient in minivis is *tested*. It is not how gradients are
+# *computed*, because each slope takes new runs of the function: a network with 86 million parameters would run 172 million
+# times for one step of learning.
+
+# %% [markdown]
+# ## The chain rule by hand
+#
+# Here is one neuron, with one input $x$, a weight $w$, a bias $b$ and a target $t$:
+#
+# $$z = wx + b, \qquad a = \sigma(z) = \frac{1}{1+e^{-z}}, \qquad C = (a - t)^2.$$
+#
+# The chain rule says that slopes multiply along the way from a number to the cost:
+#
+# $$\frac{\partial C}{\partial w} = \frac{\partial C}{\partial a}\cdot\frac{\partial a}{\partial z}\cdot\frac{\partial z}{\partial w}
+#   = 2(a-t)\cdot\sigma(z)\,(1-\sigma(z))\cdot x .$$
+#
+# We start at the cost and go back. At every stop we hold one number, the slope of the cost with respect to where we are;
+# each step multiplies it by one local slope. Take $x=2$, $w=\tfrac12$, $b=-1$, $t=1$: it comes out in round numbers.
+
+# %%
+x, w, b, t = 2.0, 0.5, -1.0, 1.0
+
+z = w * x + b  # forward: 0
+a = 1 / (1 + math.exp(-z))  # 1/2
+cost = (a - t) ** 2  # 1/4
+
+d_cost = 1.0  # backward: the slope of the cost with respect to itself ...
+d_a = d_cost * 2 * (a - t)  # ... with respect to a: -1
+d_z = d_a * a * (1 - a)  # -1/4, for the slope of the sigmoid is a (1 - a)
+d_w, d_b, d_x = d_z * x, d_z * 1.0, d_z * w
+
+assert (z, a, cost) == (0, 0.5, 0.25)
+assert (d_a, d_z, d_w, d_b, d_x) == (-1, -0.25, -0.5, -0.25, -0.125)
+print(f"dC/dw = {d_w}, dC/db = {d_b}, dC/dx = {d_x}")
+
+# %% [markdown]
+# Look at what was shared: $d_z$ was computed once and served three slopes. A network has millions of parameters and one
+# cost, so going *back* from the cost shares nearly everything. Now compare with measured slopes.
+
+
+# %%
+def neuron(w, b, x):
+    return (1 / (1 + math.exp(-(w * x + b))) - 1.0) ** 2
+
+
+h = 1e-6
+measured = [
+    (neuron(w + h, b, x) - neuron(w - h, b, x)) / (2 * h),
+    (neuron(w, b + h, x) - neuron(w, b - h, x)) / (2 * h),
+    (neuron(w, b, x + h) - neuron(w, b, x - h)) / (2 * h),
+]
+np.testing.assert_allclose(measured, [d_w, d_b, d_x], atol=1e-9)
+measured
+
+# %% [markdown]
+# ## Thirty lines of autograd
+#
+# By hand we did three things that a program can do as well:
+#
+# 1. while computing, **remember** which numbers each result was made of;
+# 2. for each kind of step, know how to **pull** the slope at its result **back** to its inputs;
+# 3. walk **backwards** from the cost.
+#
+# The function that pulls back is called `vjp` in minivis (you will see why below), and the slope that comes in is always `g`.
+
+
+# %% tags=["setup"]
+class Value:
+    """A number that remembers how it was made."""
+
+    def __init__(self, data, parents=(), vjp=lambda g: ()):
+        self.data, self.parents, self.vjp, self.grad = data, parents, vjp, 0.0
+
+    def __add__(self, other):
+        return Value(self.data + other.data, (self, other), lambda g: (g, g))
+
+    def __mul__(self, other):
+        return Value(self.data * other.data, (self, other), lambda g: (g * other.data, g * self.data))
+
+    def sigmoid(self):
+        s = 1 / (1 + math.exp(-self.data))
+        return Value(s, (self,), lambda g: (g * s * (1 - s),))
+
+    def backward(self):
+        order, seen = [], set()
+
+        def visit(value):  # parents before children
+            if value not in seen:
+                seen.add(value)
+                for parent in value.parents:
+                    visit(parent)
+                order.append(value)
+
+        visit(self)
+        self.grad = 1.0
+        for value in reversed(order):  # children before parents
+            for parent, slope in zip(value.parents, value.vjp(value.grad), strict=True):
+                parent.grad += slope
+
+
+# %%
+x, w, b, minus_t = Value(2.0), Value(0.5), Value(-1.0), Value(-1.0)
+difference = (w * x + b).sigmoid() + minus_t
+cost = difference * difference
+cost.backward()
+
+assert (cost.data, w.grad, b.grad, x.grad) == (0.25, -0.5, -0.25, -0.125)  # as by hand
+w.grad, b.grad, x.grad
+
+# %% [markdown]
+# minivis is this, for arrays: a `Tensor` is a `Value` with an array in `.data` and, after `backward`, another in `.grad`. It
+# can draw what it remembers.
+
+# %%
+x, w, b = (mv.Tensor(np.float64(number), requires_grad=True) for number in (2.0, 0.5, -1.0))
+product = w * x
+z = product + b
+a = ops.sigmoid(z)
+difference = a - 1
+cost = difference * difference
+cost.backward(retain_graph=True)  # usually the graph is gone after backward: keep it, for the picture
+assert (cost.item(), w.grad, b.grad, x.grad) == (0.25, -0.5, -0.25, -0.125)
+
+viz.graph(
+    cost,
+    names={"x": x, "w": w, "b": b, "w x": product, "z": z, "a": a, "difference": difference},
+    values=True,
+    title="The neuron, as minivis remembers it",
+    caption="Square: what we asked a gradient for, with its value and its gradient. Round: the ops, with their values. The "
+    "arrows are the forward pass; backward goes up them, and multiplies by a local slope at each box.",
+)
+
+# %% [markdown]
+# ## Where a value is used twice, slopes add
+#
+# The cost above is `difference * difference`: one value, used twice. If you raise it, the product rises for two reasons, and
+# the two slopes **add**. Hence the `+=` in `backward`; with `=` the second use would erase the first.
+#
+# The order matters too. A value may hand its slope on only when *all* its uses have reported, which is why `backward` walks
+# children before parents. The obvious recursion, "pull back to my parents, then let each do the same", gets the right
+# answer too, but it walks every *path* instead of every *value*. In $x_{k+1} = x_k + x_k$ the number of paths doubles with
+# each step.
+
+
+# %%
+def backward_by_paths(value, g=1.0):
+    """Right, and hopeless: returns how many visits it made."""
+    value.grad += g
+    return 1 + sum(backward_by_paths(p, s) for p, s in zip(value.parents, value.vjp(g), strict=True))
+
+
+def doubled(times):
+    x = y = Value(1.0)
+    for _ in range(times):
+        y = y + y
+    return x, y
+
+
+visits = []
+for times in range(1, 15):
+    x, y = doubled(times)
+    visits.append(backward_by_paths(y))
+    assert x.grad == 2.0**times
+
+x, y = doubled(60)
+y.backward()
+assert x.grad == 2.0**60  # at once; by paths, at a million visits a second, it would take 73,000 years
+
+viz.curves(
+    {"by paths": (range(1, 15), visits), "each value once": (range(1, 15), range(2, 16))},
+    "times a value was used twice",
+    "visits",
+    log="y",
+    title="Sixty shared values, and the universe is too young",
+    caption="Walking every path doubles with each shared value; walking every value once grows by one. A network with "
+    "shortcuts, such as a transformer, shares a value in every layer.",
+)
+
+# %% [markdown]
+# ## From numbers to arrays
+#
+# A layer takes thousands of numbers to thousands of numbers. Its slopes form a table, the **Jacobian** $J$, with a row for
+# each output and a column for each input: $J_{ij} = \partial y_i / \partial x_j$. Here is the one of softmax, which turns
+# scores into weights that sum to one, $p_i = e^{x_i} / \sum_j e^{x_j}$, measured column by column.
+
+# %%
+scores = np.array([2.0, 1.0, 0.5, 0.0, -1.0])
+
+
+def measured_jacobian(f, x, h=1e-6):
+    columns = []
+    for j in range(x.size):
+        step = h * (np.arange(x.size) == j)
+        columns.append((f(x + step) - f(x - step)) / (2 * h))
+    return np.stack(columns, axis=1)  # (outputs, inputs)
+
+
+jacobian = measured_jacobian(ops.softmax, scores)
+np.testing.assert_allclose(jacobian.sum(axis=0), 0, atol=1e-9)  # what one weight gains, the others lose
+
+viz.heatmap(
+    jacobian,
+    "input: score",
+    "output: weight",
+    bar_label="slope",
+    title="The Jacobian of softmax",
+    caption="On the diagonal: a higher score raises its own weight. Off it: and lowers all others. Each column sums to 0, "
+    "because the weights always sum to 1. Remember this: it will fool a test below.",
+)
+
+# %% [markdown]
+# Backward never needs the table. It needs the table *times* what comes in. Let $g_i = \partial C/\partial y_i$ be the slopes of
+# the cost with respect to the outputs (the **cotangent**: an array of the outputs' shape). By the chain rule, and because
+# slopes add, those with respect to the inputs are
+#
+# $$\bar x_j = \sum_i g_i\, J_{ij}, \qquad\text{in short}\qquad \bar x = J^\top g .$$
+#
+# This is a vector-Jacobian product, in short a **vjp**. For softmax the sum can be done on paper:
+#
+# $$\bar x_j = p_j \Big( g_j - \sum_i g_i\, p_i \Big).$$
+#
+# Three ways to the same numbers: the table, the formula by loops, the formula at once.
+
+# %%
+g = rng.standard_normal(5)
+p = ops.softmax(scores)
+
+by_loops = np.zeros(5)
+for j in range(5):
+    for i in range(5):
+        by_loops[j] += g[i] * (p[i] * (i == j) - p[i] * p[j])
+
+at_once = p * (g - (g * p).sum())
+
+np.testing.assert_allclose(by_loops, jacobian.T @ g, atol=1e-8)
+np.testing.assert_allclose(at_once, by_loops, atol=1e-12)
+pixels = 3 * 224 * 224
+print(
+    f"a ReLU on one photo of 224 x 224: the Jacobian has {pixels**2:,} numbers ({pixels**2 * 4 / 1e9:.0f} GB),"
+)
+print(f"its vjp multiplies {pixels:,} numbers once")
+
+# %% [markdown]
+# So an op, for minivis, is a function that returns its result *and* its `vjp`. Every law that softmax must obey, its
+# gradient included, is in the catalogue; `check` tries a function against all of them on inputs that it makes up.
+
+
+# %%
+def my_softmax(x, axis=-1):
+    e = np.exp(
+        x - x.max(axis=axis, keepdims=True)
+    )  # less the largest score: the same weights, and no overflow
+    p = e / e.sum(axis=axis, keepdims=True)
+
+    def vjp(g):
+        return (p * (g - (g * p).sum(axis=axis, keepdims=True)),)
+
+    return p, vjp
+
+
+report = mv.laws.check("softmax", my_softmax, vjp=True)
+assert report.passed
+
+# %% [markdown]
+# ## The most important op: a matrix product
+#
+# A linear layer takes a batch $X$ of shape (B, I) and weights $W$ of shape (I, O) to $Y = XW$ of shape (B, O):
+# $Y_{bo} = \sum_i X_{bi} W_{io}$. Each multiplication sends its slope both ways, and everything that arrives at one place adds
+# up. First exactly that, as loops; then the same as two matrix products.
+#
+# $$\bar X = \bar Y\, W^\top \qquad\qquad \bar W = X^\top\, \bar Y$$
+#
+# You need not memorise where the transpose goes: only one arrangement has the right shape.
+
+# %%
+X, W, G = rng.standard_normal((4, 3)), rng.standard_normal((3, 2)), rng.standard_normal((4, 2))
+
+X_bar, W_bar = np.zeros_like(X), np.zeros_like(W)
+for n in range(4):
+    for i in range(3):
+        for o in range(2):
+            X_bar[n, i] += G[n, o] * W[i, o]
+            W_bar[i, o] += G[n, o] * X[n, i]
+
+np.testing.assert_allclose(X_bar, G @ W.T)
+np.testing.assert_allclose(W_bar, X.T @ G)
+
+x, w = mv.Tensor(X, requires_grad=True), mv.Tensor(W, requires_grad=True)
+(x @ w).backward(G)  # minivis: the cotangent of the result goes in
+np.testing.assert_allclose(x.grad, X_bar)
+np.testing.assert_allclose(w.grad, W_bar)
+w.grad
+
+# %% [markdown]
+# ## Broadcasting, backwards
+#
+# `Y + b` with $Y$ of shape (4, 3) and $b$ of shape (3,) uses each number of $b$ four times, once a row. Used four times, four
+# slopes: they add. So what broadcasting repeats in the forward pass is **summed** in the backward pass, over exactly the
+# axes that were repeated. minivis does it in the open: `unbroadcast(g, b)` stands in the vjp of every op that broadcasts.
+
+# %%
+g = np.arange(12.0).reshape(4, 3)
+
+for b in (np.zeros(3), np.zeros((4, 1)), np.zeros((1, 1)), np.zeros((4, 3))):
+    print(f"b {b.shape!s:7} -> gradient {unbroadcast(g, b).tolist()}")
+
+np.testing.assert_array_equal(unbroadcast(g, np.zeros(3)), g.sum(axis=0))
+np.testing.assert_array_equal(unbroadcast(g, np.zeros((4, 1))), g.sum(axis=1, keepdims=True))
+
+# %% [markdown]
+# ## An op of your own
+#
+# Here is all it takes to add an op to minivis. *Softplus*, $\ln(1 + e^x)$, is a ramp with its corner rounded, and its slope
+# is the sigmoid. `@primitive` looks for Tensors among the arguments, calls your function with plain arrays, and remembers the
+# vjp: steps 1 and 2 of the thirty lines.
+
+
+# %%
+@primitive
+def softplus(x):
+    out = np.logaddexp(0, x).astype(x.dtype)  # ln(e^0 + e^x), without overflow
+
+    def vjp(g):
+        return (g * ops.sigmoid(x),)
+
+    return out, vjp
+
+
+x = mv.Tensor([-2.0, 0.0, 3.0], requires_grad=True)
+y = softplus(x)
+y.sum().backward()
+
+np.testing.assert_allclose(y.numpy(), ops.softplus(x.data), rtol=1e-6)
+np.testing.assert_allclose(x.grad, 1 / (1 + np.exp([2.0, 0.0, -3.0])), rtol=1e-6)
+check_gradient(softplus, rng.standard_normal((3, 4)))  # returns the relative difference that it found
+y, x.grad
+
+# %% [markdown]
+# ## A network, its graph, and one sweep
+#
+# Deck C, *Summary*: **backpropagation** learns a network's parameters by the chain rule, applied from the output back to the
+# input. Below is a network of two layers, and the graph that minivis recorded while it ran. The arrows show the forward pass;
+# `backward` goes up them.
+
+# %% tags=["slide:C/91-backpropagation"]
+x = rng.standard_normal((6, 4))  # six inputs of four numbers: data, no gradient wanted
+target = np.array([0, 2, 1, 1, 0, 2])
+sizes = {"w1": (4, 5), "b1": (5,), "w2": (5, 3), "b2": (3,)}
+parameters = {name: mv.Tensor(rng.standard_normal(size), requires_grad=True) for name, size in sizes.items()}
+
+
+def network_loss(w1, b1, w2, b2):
+    hidden = ops.relu(x @ w1 + b1)  # (6, 5)
+    return ops.cross_entropy(hidden @ w2 + b2, target)
+
+
+loss = network_loss(**parameters)
+viz.graph(
+    loss,
+    names=parameters,
+    title="What backward will walk",
+    caption="Square boxes are parameters, round ones ops with the shape of their result. The input x is not here: nobody asked "
+    "for its gradient, so nothing about it was recorded. Backward starts in the green box and visits each box once.",
+)
+
+# %% [markdown]
+# One sweep gives the gradient with respect to all 43 parameters. To measure it takes two forward passes for each of them: 86,
+# and it gives the same numbers.
+
+# %% tags=["slide:C/91-backpropagation"]
+loss.backward()
+
+passes, h = 0, 1e-6
+for parameter in parameters.values():
+    measured = np.zeros(parameter.shape)
+    for place in np.ndindex(parameter.shape):
+        before = parameter.data[place]
+        costs = []
+        for moved in (before + h, before - h):
+            parameter.data[place] = moved
+            costs.append(network_loss(**parameters).item())
+            passes += 1
+        parameter.data[place] = before
+        measured[place] = (costs[0] - costs[1]) / (2 * h)
+    np.testing.assert_allclose(measured, parameter.grad, atol=1e-8)
+
+assert passes == 2 * sum(p.size for p in parameters.values()) == 86
+print(f"one backward pass = {passes} forward passes, and the numbers agree")
+
+# %% [markdown]
+# ## Checking a gradient, and a check that checks nothing
+#
+# You wrote a vjp. Is it right? To compare the whole Jacobian is slow. One number is enough, if it is drawn at random: choose a
+# random direction $u$ for the inputs and a random cotangent $w$ for the outputs. Then
+#
+# $$\Big\langle w,\ \frac{f(x+\epsilon u)-f(x-\epsilon u)}{2\epsilon}\Big\rangle = \langle \mathrm{vjp}(w),\, u\rangle$$
+#
+# must hold: two forward passes on the left, one backward pass on the right, whatever the size. A wrong gradient could agree by
+# chance only, and with random numbers that practically never happens.
+#
+# It is tempting to save the $w$ and check `f(x).sum()`. That is $w = (1, \ldots, 1)$. Watch what happens to a softmax whose
+# gradient is simply *zero*.
+
+
+# %%
+@primitive
+def zero_softmax(x):
+    return ops.softmax(x), lambda g: (np.zeros_like(x),)  # wrong, as wrong as can be
+
+
+def all_ones_check(function, x, h=1e-6):
+    """Compares the slope of f(x).sum() along a random direction: the tempting version."""
+    leaf, u = mv.Tensor(x, requires_grad=True), rng.standard_normal(x.shape)
+    function(leaf).sum().backward()
+    measured = (function(x + h * u).sum() - function(x - h * u).sum()) / (2 * h)
+    return abs(measured - (leaf.grad * u).sum()) < 1e-6
+
+
+scores = rng.standard_normal((2, 5))
+print("all-ones check of the zero gradient:", "passes!" if all_ones_check(zero_softmax, scores) else "fails")
+assert all_ones_check(zero_softmax, scores)
+try:
+    check_gradient(zero_softmax, scores)
+except GradientError as error:
+    print("random cotangent:", error)
+else:
+    raise AssertionError("a zero gradient must not pass")
+print(f"the right softmax: relative difference {check_gradient(ops.softmax, scores):.1e}")
+
+# %% [markdown]
+# The weights of softmax always sum to one, whatever the scores: `softmax(x).sum()` is constant, its slope *is* zero, and the
+# all-ones check finds zero where zero is expected. (You saw it in the Jacobian: every column sums to 0.) Everything that
+# normalises is like that: layer norm, batch norm, attention. In minivis every op must therefore reject a planted zero
+# gradient and a gradient 1 % too large.
+
+# %% [markdown]
+# ## Why early layers learn slowly
+#
+# Deck C, *Optimizing Deep Neural Networks*. Put four neurons in a row, each with a weight $w_l$, a bias $b_l$ and a sigmoid:
+# $z_l = w_l a_{l-1} + b_l$, $a_l = \sigma(z_l)$. What we did by hand for one, done for four, gives
+#
+# $$\frac{\partial C}{\partial b_1} = \sigma'(z_1)\; w_2\,\sigma'(z_2)\; w_3\,\sigma'(z_3)\; w_4\,\sigma'(z_4)\;\frac{\partial C}{\partial a_4}
+# \qquad\text{but}\qquad
+# \frac{\partial C}{\partial b_3} = \sigma'(z_3)\; w_4\,\sigma'(z_4)\;\frac{\partial C}{\partial a_4} .$$
+#
+# One factor $w\,\sigma'(z)$ for every layer above. And the slope of a sigmoid is small: $\sigma' = \sigma(1-\sigma)$, a number times
+# what it lacks to one, which is never more than $\tfrac14$.
+
+# %% tags=["slide:C/19-vanishing-gradient"]
+z = np.linspace(-6, 6, 241)
+s = ops.sigmoid(z)
+slope = s * (1 - s)
+assert slope.max() == 0.25 and z[slope.argmax()] == 0  # equality at z = 0 alone
+
+viz.curves(
+    {"sigmoid": (z, s), "its slope": (z, slope)},
+    "z",
+    "value",
+    level={"1/4": 0.25},
+    title="The slope of a sigmoid is at most 1/4",
+    caption="Where the sigmoid is steepest, at z = 0, its slope is 1/4. Towards either side it goes to zero: a neuron that is sure "
+    "of itself passes hardly any gradient on.",
+)
+
+# %% tags=["slide:C/19-vanishing-gradient"]
+weights = [mv.Tensor(w, requires_grad=True) for w in rng.standard_normal(4)]
+biases = [mv.Tensor(b, requires_grad=True) for b in rng.standard_normal(4)]
+
+a, slopes = mv.Tensor(np.float64(0.7)), []
+for w, b in zip(weights, biases, strict=True):
+    a = ops.sigmoid(w * a + b)
+    slopes.append(a.item() * (1 - a.item()))  # sigma'(z) of this layer
+cost = (a - 1) ** 2
+cost.backward()
+
+d_a4 = 2 * (a.item() - 1)
+factors = [w.item() * s for w, s in zip(weights, slopes, strict=True)]  # w sigma'(z), layer by layer
+by_formula = [slopes[layer] * math.prod(factors[layer + 1 :]) * d_a4 for layer in range(4)]
+
+np.testing.assert_allclose([b.grad.item() for b in biases], by_formula)
+for layer, b in enumerate(biases, start=1):
+    print(f"dC/db{layer} = {b.grad.item():+.6f}")
+
+# %% [markdown]
+# The slide writes $w\,\sigma'(z) < \tfrac14$. Only $\sigma'(z) \le \tfrac14$ holds always; the bound on the product needs
+# $|w| < 1$. With large weights the same product **explodes**: here are rows of neurons with equal weights and with biases
+# that keep every neuron at its steepest, $z = 0$, so that each layer multiplies the gradient by exactly $w/4$.
+
+
+# %% tags=["slide:C/19-vanishing-gradient"]
+def bias_gradients(weight, layers=12):
+    """dC/db of each layer in a row of neurons, every one of which is at z = 0."""
+    biases = [mv.Tensor(np.float64(-weight * 0.5), requires_grad=True) for _ in range(layers)]
+    a = 0.5
+    for b in biases:
+        a = ops.sigmoid(weight * a + b)
+    (a - 1).backward()
+    return np.array([b.grad.item() for b in biases])
+
+
+rows = {w: bias_gradients(w) for w in (1.0, 2.0, 4.0, 8.0)}
+for w, gradients in rows.items():
+    np.testing.assert_allclose(gradients[:-1] / gradients[1:], w / 4)
+
+layer = np.arange(1, 13)
+viz.curves(
+    {f"w = {w:g}": (layer, gradients) for w, gradients in rows.items()},
+    "layer",
+    "gradient of its bias",
+    log="y",
+    title="Each layer multiplies by w/4",
+    caption="Read from right to left, the way backward goes. With weights below 4 the gradient vanishes on its way to layer 1, "
+    "above 4 it explodes; only at the edge does it arrive as it left.",
+)
+
+# %% [markdown]
+# Now a real network: 30 layers of 64 units, weights drawn so that a layer neither inflates nor shrinks its input much. The
+# same network four times: with sigmoids, with tanh (slope up to 1), with ReLU (slope 1 or 0), and with sigmoids *and a
+# shortcut*, where each layer adds to what it was given instead of replacing it, $a_l = a_{l-1} + \sigma(z_l) - \tfrac12$. The
+# shortcut's slope is 1, so the product of the factors becomes a product of (1 + factor).
+
+
+# %% tags=["slide:C/19-vanishing-gradient"]
+def gradient_norms(activate, gain=1.0, shortcut=False, layers=30, width=64):
+    """The norm of the cost's gradient with respect to the biases of each layer, at initialisation."""
+    draw = np.random.default_rng(1)
+    a = draw.standard_normal((32, width))
+    biases = []
+    for _ in range(layers):
+        w = draw.standard_normal((width, width)) * gain / math.sqrt(width)
+        biases.append(mv.Tensor(np.zeros(width), requires_grad=True))
+        new = activate(a @ w + biases[-1])
+        a = a + new if shortcut else new
+    (a**2).mean().backward()
+    return np.array([np.linalg.norm(b.grad) for b in biases])
+
+
+norms = {
+    "sigmoid": gradient_norms(ops.sigmoid),
+    "tanh": gradient_norms(ops.tanh),
+    "ReLU": gradient_norms(ops.relu, gain=math.sqrt(2)),
+    "sigmoid with a shortcut": gradient_norms(lambda z: ops.sigmoid(z) - 0.5, shortcut=True),
+}
+first_to_last = {name: norm[0] / norm[-1] for name, norm in norms.items()}
+assert first_to_last["sigmoid"] < 1e-12 and first_to_last["sigmoid with a shortcut"] > 0.1
+
+viz.curves(
+    {name: (np.arange(1, 31), norm) for name, norm in norms.items()},
+    "layer (1 = next to the input)",
+    "norm of the bias gradient",
+    log="y",
+    mark=False,
+    title="How much of the gradient reaches each layer",
+    caption="With sigmoids layer 1 receives almost nothing: it is told how to change in a whisper, layer 30 aloud. The same sigmoids "
+    "with a shortcut around each layer pass the gradient on to the first.",
+)
+
+# %%
+for name, ratio in first_to_last.items():
+    print(f"{name:24} layer 1 receives {ratio:8.1e} of what layer 30 receives")
+
+# %% [markdown]
+# This is why the deck calls deep networks hard to train: with one learning rate for all, late layers learn and early ones
+# stand still. Two cures are in the figure. Tanh at 0 and ReLU wherever it is on have slope 1, and carry the gradient as
+# long as the weights are drawn with care. The shortcut needs no care: it is the *residual* connection, the heart of the ResNet of chapter 3, and every
+# layer of a transformer has two of them.
+
+# %% [markdown]
+# ## The engine, read and tried
+#
+# This is minivis' walk, all of it. Compare it with yours: `children` counts how many uses have yet to report, `ready` holds
+# the values all of whose uses have, and `cotangents` holds what `.grad` held in yours, but only as long as it is needed.
+
+# %%
+import inspect
+
+from minivis import autograd
+
+print(inspect.getsource(autograd.backpropagate))
+
+# %% [markdown]
+# Four properties make it usable, and each is a line to try.
+#
+# **Depth.** `Value.backward` calls itself, once per level, and Python allows about a thousand levels. minivis keeps a list of
+# what is ready instead, so depth costs nothing.
+
+# %%
+try:
+    doubled(20_000)[1].backward()
+except RecursionError as error:
+    print("thirty lines:", str(error).split(" while")[0])
+
+x = mv.Tensor([1.0], requires_grad=True)
+y = x
+for _ in range(20_000):
+    y = y + 1
+y.backward()
+print("minivis, 20,000 ops deep: gradient", x.grad)
+assert x.grad == 1
+
+# %% [markdown]
+# **Memory.** Recording keeps arrays alive: that is the price of going back. Backward consumes the graph while it walks, so the
+# memory is free again when it is done, and with `no_grad()` nothing is kept in the first place. Use it whenever you only
+# want answers.
+
+# %%
+import tracemalloc
+
+
+def megabytes_kept(requires_grad, walk_back=False):
+    """What 40 steps on an array of 2 MB leave in memory."""
+    x = mv.Tensor(np.ones(500_000, np.float32), requires_grad=requires_grad)
+    tracemalloc.start()
+    y = x
+    for _ in range(40):
+        y = ops.tanh(y)
+    y = y.sum()
+    if walk_back:
+        y.backward()
+    kept = tracemalloc.get_traced_memory()[0] / 1e6
+    tracemalloc.stop()
+    return kept
+
+
+with mv.no_grad():
+    without = megabytes_kept(requires_grad=True)
+kept = {
+    "recorded": megabytes_kept(requires_grad=True),
+    "after backward": megabytes_kept(requires_grad=True, walk_back=True),
+    "no_grad": without,
+}
+assert kept["recorded"] > 70 and kept["after backward"] < 5 and kept["no_grad"] < 1
+
+viz.bars(
+    {name: round(megabytes, 1) for name, megabytes in kept.items()},
+    "memory kept (MB)",
+    width=5,
+    title="What forty steps leave behind",
+    caption="Recording keeps the results of all forty steps. Backward gives them back and leaves the gradient (2 MB); under no_grad "
+    "nothing is kept.",
+)
+
+# %% [markdown]
+# **A second backward** is refused, because the graph is gone; ask for `retain_graph=True` if you mean it. It *adds* to `.grad`, as
+# every use of a value does. So before each step of learning, gradients are cleared: forget it, and you learn from the sum of
+# all steps so far.
+
+# %%
+x = mv.Tensor([3.0], requires_grad=True)
+y = x * x
+y.backward(retain_graph=True)
+y.backward()
+print("twice:", x.grad)
+assert x.grad == 12  # 6 + 6
+try:
+    y.backward()
+except RuntimeError as error:
+    print("third:", error)
+
+# %% [markdown]
+# **NaN.** One bad number spreads until everything is NaN, and the place where you notice is never the place where it began. Below, the
+# length of a vector: $\sqrt{\sum_i x_i^2}$. Its value at 0 is fine. Its slope is not: the square root is vertical there.
+# `debug()` checks each op and each vjp, and names the first that makes a NaN or an infinity.
+
+
+# %%
+def length(x):
+    return ops.sqrt((x * x).sum())
+
+
+x = mv.Tensor([0.0, 0.0], requires_grad=True)
+with np.errstate(all="ignore"):
+    length(x).backward()
+print("length 0: gradient", x.grad)
+assert np.isnan(x.grad).all()
+
+try:
+    with mv.debug():
+        length(mv.Tensor([0.0, 0.0], requires_grad=True)).backward()
+except FloatingPointError as error:
+    print("debug:", error)
+else:
+    raise AssertionError("debug() must find the culprit")
+
+# %% [markdown]
+# ## Learning, in three lines
+#
+# All of it together: three spirals that no straight line separates, a network of two hidden layers, and gradient descent. The
+# three lines are in the loop: clear the gradients, go back, take a small step downhill.
+
+# %%
+turn = np.linspace(0.3, 1.0, 100)
+arms = [4.5 * turn + 2 * math.pi * k / 3 for k in range(3)]
+points = np.concatenate([turn[:, None] * np.stack([np.cos(a), np.sin(a)], axis=1) for a in arms])
+points = (points + 0.02 * rng.standard_normal(points.shape)).astype(np.float32)  # (300, 2)
+labels = np.repeat(np.arange(3), 100)
+
+widths = [2, 32, 32, 3]
+matrices = [rng.standard_normal((i, o)) * math.sqrt(2 / i) for i, o in zip(widths, widths[1:], strict=False)]
+weights = [mv.Tensor(w.astype(np.float32), requires_grad=True) for w in matrices]
+biases = [mv.Tensor(np.zeros(n, np.float32), requires_grad=True) for n in widths[1:]]
+
+
+def scores(x):
+    for w, b in zip(weights[:-1], biases[:-1], strict=True):
+        x = ops.relu(x @ w + b)
+    return x @ weights[-1] + biases[-1]  # (N, 3)
+
+
+losses = []
+for _ in range(2000):
+    loss = ops.cross_entropy(scores(points), labels)
+    for parameter in weights + biases:
+        parameter.grad = None  # 1. clear
+    loss.backward()  # 2. go back
+    for parameter in weights + biases:
+        parameter.data -= np.float32(0.3) * parameter.grad  # 3. a step downhill
+    losses.append(loss.item())
+
+accuracy = (scores(points).data.argmax(axis=1) == labels).mean()
+print(f"loss {losses[0]:.2f} -> {losses[-1]:.3f}, {accuracy:.1%} of the points right")
+assert accuracy > 0.97
+
+# %%
+viz.curves(
+    {"loss": losses},
+    "step",
+    "cross-entropy (nats)",
+    log="y",
+    level={"guessing: ln 3": math.log(3)},
+    title="Learning",
+    caption="The loss starts near that of a guess among three classes and ends more than a thousand times lower.",
+)
+
+# %%
+viz.plane(
+    scores,
+    points,
+    labels,
+    title="What the network answers everywhere",
+    caption="Every point of the plane in the colour of the class it is given. The borders bend with the arms; far from the points "
+    "they are straight, because a ReLU network is linear piece by piece.",
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write your lines in the first cell of each, run it, then run the check below it. The solutions are folded away.
+
+# %% [markdown]
+# ### Exercise 1: two more steps for the thirty lines
+#
+# Write `exp(a)` and `div(a, b)` for Values, each returning a `Value` with its parents and its `vjp`. (Hint: what is the slope
+# of $a/b$ with respect to $a$, what with respect to $b$?)
+
+
+# %% tags=["exercise:value-ops"]
+def exp(a): ...  # your lines here
+
+
+def div(a, b): ...  # and here
+
+
+# %% tags=["check:value-ops"]
+def slopes_of(f, *numbers):
+    values = [Value(n) for n in numbers]
+    f(*values).backward()
+    return [v.grad for v in values]
+
+
+passed = claims(
+    "exp and div",
+    ("exp(1) is e", lambda: math.isclose(exp(Value(1.0)).data, math.e)),
+    ("the slope of exp at 2 is e^2", lambda: np.isclose(slopes_of(exp, 2.0), math.e**2)),
+    ("3 / 4 is 0.75", lambda: div(Value(3.0), Value(4.0)).data == 0.75),
+    ("the slopes of a / b at 3, 4 are 1/4 and -3/16", lambda: slopes_of(div, 3.0, 4.0) == [0.25, -0.1875]),
+    ("slopes go through: e^a / a at a = 2 has slope e^2 / 4",
+     lambda: np.isclose(slopes_of(lambda a: div(exp(a), a), 2.0), math.e**2 / 4)),
+).passed  # fmt: skip
+
+# %% [markdown] tags=["solution:value-ops"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def exp(a):
+#     e = math.exp(a.data)
+#     return Value(e, (a,), lambda g: (g * e,))
+#
+#
+# def div(a, b):
+#     return Value(a.data / b.data, (a, b), lambda g: (g / b.data, -g * a.data / b.data**2))
+# ```
+#
+# The exponential is its own slope, so its vjp keeps the result and nothing else.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: undo broadcasting
+#
+# Write `undo(g, shape)`: `g` is the cotangent of something to which an array of shape `shape` was broadcast; return the
+# cotangent of that array, of shape `shape`. (Hint: NumPy adds axes in front and stretches axes of length 1. Sum over both kinds.)
+
+
+# %% tags=["exercise:undo-broadcasting"]
+def undo(g, shape): ...  # your lines here
+
+
+# %% tags=["check:undo-broadcasting"]
+def agrees(big, small):
+    """Raising every element of the small array raises the sum of w times the broadcast as the cotangent says."""
+    w, b = rng.standard_normal(big), rng.standard_normal(small)
+    got = undo(w, small)
+    return got.shape == small and np.isclose((got * b).sum(), (w * np.broadcast_to(b, big)).sum())
+
+
+passed = claims(
+    "undo broadcasting",
+    ("nothing to undo: (2, 3) to (2, 3)", lambda: agrees((2, 3), (2, 3))),
+    ("an axis was added: (3,) to (2, 3)", lambda: agrees((2, 3), (3,))),
+    ("an axis was stretched: (2, 1) to (2, 3)", lambda: agrees((2, 3), (2, 1))),
+    ("both: (1, 3) to (4, 2, 3)", lambda: agrees((4, 2, 3), (1, 3))),
+    ("a single number: () to (2, 3)", lambda: agrees((2, 3), ())),
+    ("an axis of length 1 that stayed 1: (1, 3) to (1, 3)", lambda: agrees((1, 3), (1, 3))),
+).passed
+
+# %% [markdown] tags=["solution:undo-broadcasting"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def undo(g, shape):
+#     added = g.ndim - len(shape)
+#     g = g.sum(axis=tuple(range(added)))
+#     stretched = tuple(i for i, n in enumerate(shape) if n == 1)
+#     return g.sum(axis=stretched, keepdims=True)
+# ```
+#
+# To sum over an axis of length 1 that was never stretched changes nothing, so it need not be told apart.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: log-softmax, forward and backward
+#
+# Write `log_softmax(x, axis=-1)` for arrays; it returns `(out, vjp)`, and `vjp(g)` returns a tuple of one array.
+#
+# $$y_i = x_i - m - \ln\sum_j e^{x_j - m}, \qquad m = \max_j x_j$$
+#
+# (Hint: $\partial y_i / \partial x_j = [i = j] - p_j$, where $p$ is the softmax. Sum over $i$ what each $g_i$ contributes.)
+
+
+# %% tags=["exercise:log-softmax"]
+def log_softmax(x, axis=-1): ...  # your lines here
+
+
+# %% tags=["check:log-softmax"]
+passed = mv.laws.check("log_softmax", log_softmax, vjp=True).passed
+
+# %% [markdown] tags=["solution:log-softmax"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def log_softmax(x, axis=-1):
+#     y = x - x.max(axis=axis, keepdims=True)
+#     y = y - np.log(np.exp(y).sum(axis=axis, keepdims=True))
+#
+#     def vjp(g):
+#         return (g - np.exp(y) * g.sum(axis=axis, keepdims=True),)
+#
+#     return y, vjp
+# ```
+#
+# `np.log(softmax(x))` is the same on paper, and infinite on a computer as soon as a weight underflows to 0.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: cross-entropy
+#
+# Write `cross_entropy(logits, target)`: logits (B, K), target (B,) of class numbers. It is the mean over the batch of minus the
+# log-softmax at the right class, a single number, and returns `(out, vjp)`; the target has no gradient. (Hint: the famous
+# result is "weights minus one-hot, over B".)
+
+
+# %% tags=["exercise:cross-entropy"]
+def cross_entropy(logits, target): ...  # your lines here
+
+
+# %% tags=["check:cross-entropy"]
+passed = mv.laws.check("cross_entropy", cross_entropy, vjp=True).passed
+
+# %% [markdown] tags=["solution:cross-entropy"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def cross_entropy(logits, target):
+#     rows = np.arange(len(target))
+#     y = logits - logits.max(axis=1, keepdims=True)
+#     y = y - np.log(np.exp(y).sum(axis=1, keepdims=True))  # log-softmax (B, K)
+#     out = -y[rows, target].mean()
+#
+#     def vjp(g):
+#         p = np.exp(y)
+#         p[rows, target] -= 1
+#         return (g * p / len(target),)
+#
+#     return out, vjp
+# ```
+#
+# The gradient says: take from the weights what is too much, and add to the right class what it lacks to one.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 5: fool the all-ones check
+#
+# Centring, $y = x - \text{mean}(x)$ along the last axis, is a normalisation too. Write it as a `@primitive` of `x` called `centre`, with
+# the right forward pass and a gradient that is **wrong**, but passes the all-ones check. Then write `right_centre`, whose
+# gradient is right. (Hint for the second: what is $\partial y_i/\partial x_j$? The vjp looks surprisingly like the forward pass.)
+
+
+# %% tags=["exercise:fool-the-check"]
+def centre(x): ...  # your lines here: a @primitive with a wrong gradient
+
+
+def right_centre(x): ...  # your lines here: a @primitive with the right one
+
+
+# %% tags=["check:fool-the-check"]
+def passes_all_ones(function):
+    leaf = mv.Tensor(rng.standard_normal((3, 4)), requires_grad=True)
+    function(leaf).sum().backward()
+    return (
+        np.abs(leaf.grad).max() < 1e-9
+    )  # the sum of centred numbers is 0, whatever they are: its slope is 0
+
+
+def passes_random(function):
+    try:
+        return check_gradient(function, rng.standard_normal((3, 4))) < 1e-6
+    except GradientError:
+        return False
+
+
+passed = claims(
+    "fool the all-ones check",
+    ("centre centres", lambda: np.allclose(centre(np.array([[1.0, 2.0, 6.0]])), [[-2, -1, 3]])),
+    ("its gradient passes the all-ones check", lambda: passes_all_ones(centre)),
+    (
+        "and fails the random one",
+        lambda: centre(mv.Tensor(np.ones(2))) is not None and not passes_random(centre),
+    ),
+    ("right_centre centres", lambda: np.allclose(right_centre(np.array([[1.0, 2.0, 6.0]])), [[-2, -1, 3]])),
+    ("and passes both", lambda: passes_all_ones(right_centre) and passes_random(right_centre)),
+).passed
+
+# %% [markdown] tags=["solution:fool-the-check"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# @primitive
+# def centre(x):
+#     return x - x.mean(axis=-1, keepdims=True), lambda g: (np.zeros_like(x),)
+#
+#
+# @primitive
+# def right_centre(x):
+#     return x - x.mean(axis=-1, keepdims=True), lambda g: (g - g.mean(axis=-1, keepdims=True),)
+# ```
+#
+# The Jacobian of centring is symmetric, $[i=j] - 1/n$, so its vjp is centring again. All-ones centred is zero: that is the
+# only thing the all-ones check can see.
+#
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - The chain rule multiplies along a path and adds over paths. Autograd is that sentence as a program: remember, pull back, walk
+#   backwards, each value once.
+# - An op is a forward pass and a vjp. Nobody ever builds the Jacobian.
+# - Whatever is used several times sums its gradients: shared values, broadcast biases, the rows of a batch.
+# - Check gradients with a random cotangent. All ones see nothing of whatever normalises.
+# - A deep product of small slopes vanishes, of large ones explodes. Shortcuts turn the product of slopes into a product of
+#   (1 + slope), and the gradient arrives.
+#
+# Next: [02. Convolution](02_convolution.ipynb), the op that made deep networks see. The engine is `minivis/autograd.py`: you can read
+# all of it now.
