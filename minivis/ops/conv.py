@@ -9,11 +9,12 @@ from collections import namedtuple
 
 from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import namespace
+from minivis.backend import device_of, namespace
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
-_PATCH_LIMIT = 2**24  # elements of one block of patches: 64 MB in float32
+# Patches are laid out for so many elements at a time: what a CPU keeps near, what is still memory on a GPU.
+_PATCH_LIMIT = {"cpu": 2**21, "gpu": 2**26}
 
 # Where the windows lie, one number an axis each. The kernels take these in this order.
 Geometry = namedtuple("Geometry", "kernel out stride padding dilation")
@@ -49,10 +50,10 @@ def _geometry(name, spatial, kernel, stride, padding, dilation, shapes):
     return Geometry(tuple(kernel), out, stride, padding, dilation)
 
 
-def _blocks(batch, columns_per_image):
-    """Slices of the batch whose patches stay below the memory limit (one slice, for all but large images)."""
-    size = max(1, _PATCH_LIMIT // max(1, columns_per_image))
-    return [slice(i, i + size) for i in range(0, max(batch, 1), size)]
+def _blocks(x, elements):
+    """Slices of the batch whose patches, ``elements`` an image, stay below the limit."""
+    size = max(1, _PATCH_LIMIT.get(device_of(x), _PATCH_LIMIT["cpu"]) // elements)
+    return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
 
 
 def _join(xp, parts, axis=0):
@@ -89,7 +90,7 @@ def _correlate(x, weight, geometry, groups):
         y = xp.matmul(_rows(weight, groups), _patches(x, geometry, groups))  # (groups, O/groups, B prod(out))
         return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
 
-    return _join(xp, [part(x[b]) for b in _blocks(x.shape[0], _patch_size(weight, geometry, groups))])
+    return _join(xp, [part(x[b]) for b in _blocks(x, _patch_size(weight, geometry, groups))])
 
 
 def _spread(y, weight, spatial, geometry, groups):
@@ -101,14 +102,14 @@ def _spread(y, weight, spatial, geometry, groups):
         columns = columns.reshape(C * math.prod(geometry.kernel), columns.shape[2])
         return kernels.of(y).col2im(columns, (y.shape[0], C, *spatial), *geometry)
 
-    return _join(xp, [part(y[b]) for b in _blocks(y.shape[0], _patch_size(weight, geometry, groups))])
+    return _join(xp, [part(y[b]) for b in _blocks(y, _patch_size(weight, geometry, groups))])
 
 
 def _weigh(x, y, weight, geometry, groups):
     """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
     xp = namespace(x, y)
     total = 0
-    for b in _blocks(x.shape[0], _patch_size(weight, geometry, groups)):
+    for b in _blocks(x, _patch_size(weight, geometry, groups)):
         total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups).swapaxes(1, 2))
     return total.reshape(weight.shape)
 
@@ -207,8 +208,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     Notes
     -----
     B H' W' O (C / groups) kh kw multiply-adds. The patches are laid out as the columns of a matrix, and the convolution
-    is one matrix product. For backward only ``x`` and ``weight`` are kept: the patches, kh kw times as large, are laid
-    out again.
+    is one matrix product, a few images at a time where there are many patches. For backward only ``x`` and ``weight``
+    are kept: the patches, kh kw times as large, are laid out again.
 
     References
     ----------

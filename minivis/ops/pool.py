@@ -80,23 +80,23 @@ def _starts(xp, geometry):
     return (xp.arange(o_h) * s_h - p_h)[:, None], (xp.arange(o_w) * s_w - p_w)[None, :]
 
 
-def _winners(x, geometry):
-    """Which element of its window is the maximum, numbered row by row: (B, C, H', W').
+def _hits(x, maxima, geometry):
+    """For each element of the kernel: its slices, its positions in the image, and where it is the maximum.
 
-    Of equal elements it is the first; NaN beats everything, and of several NaN it is the last.
+    Every window hits once: of equal elements (and of several NaN) the first counts, and padding never does.
     """
-    xp = namespace(x)
+    xp, (H, W) = namespace(x), x.shape[2:]
     padded, _ = _surround(x, geometry, _lowest(x))
-    (_, k_w), (d_h, d_w) = geometry.kernel, geometry.dilation
-    top, left = _starts(xp, geometry)  # to begin with, the first element that is not padding
-    first = -(xp.minimum(top, 0) // d_h) * k_w - xp.minimum(left, 0) // d_w
-    winner = xp.zeros((*x.shape[:2], *geometry.out), xp.int64) + first
-    best = xp.full(winner.shape, _lowest(x), x.dtype)
+    top, left = _starts(xp, geometry)
+    free = xp.ones(maxima.shape, bool)
     for n, window in enumerate(_windows(geometry)):
+        u, v = divmod(n, geometry.kernel[1])
+        row, column = top + u * geometry.dilation[0], left + v * geometry.dilation[1]
+        on_image = (row >= 0) & (row < H) & (column >= 0) & (column < W)
         rival = padded[window]
-        wins = (rival > best) | (rival != rival)
-        best, winner = xp.where(wins, rival, best), xp.where(wins, n, winner)
-    return winner
+        hit = ((rival == maxima) | (rival != rival)) & on_image & free
+        free &= ~hit
+        yield window, row * W + column, hit
 
 
 @primitive
@@ -109,10 +109,12 @@ def _max_pool2d(x, geometry):
     for window in windows[1:]:
         out = xp.maximum(out, padded[window])
 
+    shape = padded.shape
+
     def vjp(g):
-        winner, g_padded = _winners(x, geometry), xp.zeros(padded.shape, g.dtype)
-        for n, window in enumerate(windows):
-            g_padded[window] += xp.where(winner == n, g, 0)
+        g_padded = xp.zeros(shape, g.dtype)
+        for window, _, hit in _hits(x, out, geometry):
+            g_padded[window] += xp.where(hit, g, 0)
         return (g_padded[inner],)
 
     return out, vjp
@@ -155,7 +157,8 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
 
     Notes
     -----
-    Differentiable in ``x``. For backward only ``x`` is kept; where the maxima were is found again.
+    Differentiable in ``x``. For backward ``x`` and the maxima are kept; where they were is found again. A window without
+    any pixel (dilation can make one) gives -inf, position 0 and no gradient.
 
     References
     ----------
@@ -175,9 +178,11 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     out = _max_pool2d(x, geometry)
     if not return_indices:
         return out
-    winner, (top, left) = _winners(array, geometry), _starts(xp, geometry)
-    k_w, (d_h, d_w) = geometry.kernel[1], geometry.dilation
-    return out, (top + winner // k_w * d_h) * array.shape[3] + left + winner % k_w * d_w
+    maxima = out.data if isinstance(out, Tensor) else out
+    indices = xp.zeros(maxima.shape, xp.int64)
+    for _, position, hit in _hits(array, maxima, geometry):
+        indices += xp.where(hit, position, 0)
+    return out, indices
 
 
 @primitive

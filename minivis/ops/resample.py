@@ -233,48 +233,47 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     """
     xp = namespace(x, grid)
     _check_grid(x, grid, mode, padding_mode)
-    (B, C, H, W), (out_h, out_w) = x.shape, grid.shape[1:3]
-    q_x, slope_x = _pixels(xp, grid[..., 0].reshape(B, out_h * out_w), W, padding_mode, align_corners)
-    q_y, slope_y = _pixels(xp, grid[..., 1].reshape(B, out_h * out_w), H, padding_mode, align_corners)
+    (B, C, H, W), shape = x.shape, grid.shape[:3]
+    q_x, slope_x = _pixels(
+        xp, grid[..., 0].ravel(), W, padding_mode, align_corners
+    )  # (points,), all images in a row
+    q_y, slope_y = _pixels(xp, grid[..., 1].ravel(), H, padding_mode, align_corners)
+    first = (
+        xp.zeros(shape, xp.int64) + (xp.arange(B) * (H * W))[:, None, None]
+    )  # where the image of a point begins
     row, column = (xp.rint(q_y), xp.rint(q_x)) if mode == "nearest" else (xp.floor(q_y), xp.floor(q_x))
-    t_y, t_x = (0 * row, 0 * column) if mode == "nearest" else (q_y - row, q_x - column)  # (B, L), in [0, 1)
+    t_y, t_x = q_y - row, q_x - column  # in [0, 1) for bilinear
     corners = [(0, 0)] if mode == "nearest" else [(0, 0), (0, 1), (1, 0), (1, 1)]
-    pixels = x.reshape(B, C, H * W)
+    pixels = xp.moveaxis(x, 1, -1).reshape(B * H * W, C)
 
     def corner(dy, dx):
-        """One of the pixels around every point: where it is, whether it is on the image, its weight in y and in x."""
+        """One of the pixels around every point: which, whether it is on the image, and its weights in y and x."""
         inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
-        at = xp.where(inside, (row + dy) * W + column + dx, 0).astype(xp.int64)
-        return (
-            at[:, None],
-            inside[:, None],
-            (t_y if dy else 1 - t_y)[:, None],
-            (t_x if dx else 1 - t_x)[:, None],
-        )
+        at = first.ravel() + xp.where(inside, (row + dy) * W + column + dx, 0).astype(xp.int64)
+        w_y, w_x = (1, 1) if mode == "nearest" else (t_y if dy else 1 - t_y, t_x if dx else 1 - t_x)
+        return at, inside, xp.where(inside, w_y, 0).astype(x.dtype), xp.where(inside, w_x, 0).astype(x.dtype)
 
-    y = xp.zeros((B, C, out_h * out_w), x.dtype)
+    y = xp.zeros((q_x.size, C), x.dtype)
     for dy, dx in corners:
         at, inside, w_y, w_x = corner(dy, dx)
-        y += xp.where(inside, xp.take_along_axis(pixels, at, axis=2) * (w_y * w_x), 0)
+        y += xp.where(inside[:, None], xp.take(pixels, at, axis=0) * (w_y * w_x)[:, None], 0)
 
     def vjp(g):
-        g = g.reshape(y.shape)
-        g_pixels = xp.zeros(B * C * H * W, x.dtype)
-        plane = xp.arange(B * C).reshape(B, C, 1) * (H * W)
+        g = xp.moveaxis(g, 1, -1).reshape(y.shape)
+        g_pixels = xp.zeros(pixels.shape, x.dtype)
         g_qx, g_qy = xp.zeros(q_x.shape, g.dtype), xp.zeros(q_y.shape, g.dtype)
         for dy, dx in corners:
             at, inside, w_y, w_x = corner(dy, dx)
-            backend.scatter_add(g_pixels, (plane + at).ravel(), xp.where(inside, g * (w_y * w_x), 0).ravel())
+            backend.scatter_add(g_pixels, at, g * (w_y * w_x)[:, None])
             if mode == "bilinear":
-                slope = xp.where(inside, g * xp.take_along_axis(pixels, at, axis=2), 0).sum(
-                    axis=1, keepdims=True
-                )
-                g_qx += (slope * w_y)[:, 0] * (1 if dx else -1)
-                g_qy += (slope * w_x)[:, 0] * (1 if dy else -1)
+                slope = xp.where(inside, (g * xp.take(pixels, at, axis=0)).sum(axis=1), 0)
+                g_qx += slope * w_y * (1 if dx else -1)
+                g_qy += slope * w_x * (1 if dy else -1)
+        g_x = xp.ascontiguousarray(xp.moveaxis(g_pixels.reshape(B, H, W, C), -1, 1))
         g_grid = xp.stack([g_qx * slope_x, g_qy * slope_y], axis=-1).reshape(grid.shape)
-        return g_pixels.reshape(x.shape), g_grid.astype(grid.dtype, copy=False)
+        return g_x, g_grid.astype(grid.dtype, copy=False)
 
-    return y.reshape(B, C, out_h, out_w), vjp
+    return xp.ascontiguousarray(xp.moveaxis(y.reshape(*shape, C), -1, 1)), vjp
 
 
 def _check_grid(x, grid, mode, padding_mode):

@@ -247,12 +247,10 @@ def test_large_batches_are_worked_in_blocks(s):
         (y * y).sum().backward()
         return [y.data, *(leaf.grad for leaf in leaves)]
 
-    whole, limit = run(), conv_file._PATCH_LIMIT
-    try:
-        conv_file._PATCH_LIMIT = 1
+    whole = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(conv_file._PATCH_LIMIT, "cpu", 1)
         parts = run()
-    finally:
-        conv_file._PATCH_LIMIT = limit
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
 

@@ -97,7 +97,7 @@ def windows(s):
 
 
 def maxima_equal_loops(max_pool, s):
-    """Values and positions: NaN beats everything (the last one), and of equal elements the first counts."""
+    """Values and positions: NaN beats everything, and of equal elements (or several NaN) the first counts."""
     x = s.image()
     y, indices = max_pool(x, s.kernel, dilation=s.dilation, return_indices=True, **s.options)
     found = list(windows(s))
@@ -106,7 +106,7 @@ def maxima_equal_loops(max_pool, s):
         for at, pixels in found:
             best = pixels[0]
             for pixel in pixels:
-                if x[b, c][pixel] > x[b, c][best] or np.isnan(x[b, c][pixel]):
+                if x[b, c][pixel] > x[b, c][best] or np.isnan(x[b, c][pixel]) > np.isnan(x[b, c][best]):
                     best = pixel
             np.testing.assert_array_equal(y[b, c][at], x[b, c][best])
             assert indices[b, c][at] == best[0] * s.shape[3] + best[1]
@@ -220,6 +220,14 @@ def test_a_window_of_minus_infinity_points_at_its_first_pixel():
     assert indices.ravel().tolist() == [0, 1, 3, 4]
     y.backward(np.ones(y.shape))
     assert x.grad[0, 0].tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_a_window_that_misses_the_image_gives_minus_infinity_and_no_gradient():
+    x = mv.Tensor(np.array([[[[5.0]]]]), requires_grad=True)
+    y, indices = ops.max_pool2d(x, (1, 2), padding=(0, 1), dilation=3, ceil_mode=True, return_indices=True)
+    assert (y.data.tolist(), indices.tolist()) == ([[[[-np.inf]]]], [[[[0]]]])
+    y.backward(np.ones(y.shape))
+    assert not x.grad.any()
 
 
 def test_integers_are_pooled_without_a_detour_over_floats():
