@@ -73,7 +73,7 @@ class Block(Module):
         self.norm1 = LayerNorm(width, eps)
         self.attn = MultiHeadAttention(width, heads, attention_dropout, rng=rng)
         self.norm2 = LayerNorm(width, eps)
-        self.mlp = MLP(width, int(width * mlp_ratio), activation=activation, dropout=dropout, rng=rng)
+        self.mlp = MLP(width, round(width * mlp_ratio), activation=activation, dropout=dropout, rng=rng)
         self.dropout = Dropout(dropout, rng=rng)
         self.drop_path = DropPath(drop_path, rng=rng)
 
