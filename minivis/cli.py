@@ -48,7 +48,7 @@ def main(arguments=None):
     except BrokenPipeError:  # `minivis doctor | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if options.traceback:
             raise
         print(f"minivis: {error}", file=sys.stderr)

@@ -215,6 +215,9 @@ class _Run:
             raise FileExistsError(
                 f"fit: {out} holds a model, which is not overwritten: choose another folder"
             )
+        for name in (CHECKPOINT, HISTORY, storage.WEIGHTS, storage.CONFIG):
+            for left in out.glob(f".{name}.*.tmp"):  # by a process that was killed while it wrote
+                left.unlink()
         return out
 
     def count(self, loss):

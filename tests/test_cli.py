@@ -81,6 +81,7 @@ def test_a_bad_option_is_refused(runs, capsys, arguments):
     "error",
     [
         ValueError("fit: steps must be positive"),
+        FloatingPointError("fit: step 5: the loss is nan"),
         FileNotFoundError(2, "No such file or directory", "there/model.safetensors"),
         PermissionError(13, "Permission denied", "/there"),
         OSError(28, "No space left on device"),

@@ -5,8 +5,6 @@ Not here: any choice that decides how good a model gets; those stand in the reci
 
 from pathlib import Path
 
-import numpy as np
-
 from minivis import ops, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, digits

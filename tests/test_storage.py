@@ -1,0 +1,320 @@
+"""Saved models come back the same, nothing on disk is ever half-written, and a bad file is named, with what is wrong.
+
+Not here: the checkpoints of a training (test_train.py) and how good the packaged models are (recipes/).
+"""
+
+import errno
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import nn, storage
+from minivis.models import CNN, ViT
+
+SIZES = {
+    "image_size": 8,
+    "patch_size": 4,
+    "width": 8,
+    "depth": 1,
+    "heads": 2,
+    "num_classes": 3,
+    "channels": 1,
+}
+
+
+def vit(rng=0, **options):
+    return ViT(**{**SIZES, **options}, rng=rng)
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return list(a) == list(b) and all(np.array_equal(a[n], b[n]) and a[n].dtype == b[n].dtype for n in a)
+
+
+def contents(folder):
+    """Every file of a folder, hidden ones too, and its bytes."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with a good checkpoint."""
+    mv.save(vit(rng=1), tmp_path / "run")
+    return tmp_path / "run"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# There and back
+
+
+@pytest.mark.parametrize(
+    "model", [vit(rng=3), vit(rng=3, pool="mean", dropout=0.1), CNN(widths=[4, 6], rng=3)]
+)
+def test_a_model_comes_back_the_same(tmp_path, model):
+    images = np.random.default_rng(0).normal(size=(5, 1, 8, 8)).astype(np.float32)
+    if isinstance(model, CNN):
+        model(images)  # running statistics that differ from the starting ones
+    mv.save(model, tmp_path / "new" / "folder")
+    loaded = mv.load(tmp_path / "new" / "folder")
+    assert same(loaded, model) and type(loaded) is type(model) and loaded.config == model.config
+    assert not loaded.training
+    assert np.array_equal(loaded(images).data, model.eval()(images).data)
+
+
+def test_the_folder_holds_two_files_people_can_read(saved):
+    assert contents(saved).keys() == {"config.json", "model.safetensors"}
+    config = json.loads((saved / "config.json").read_text())
+    assert config["model"] == "vit.ViT" and config["arguments"].items() >= SIZES.items()
+    arrays, _ = storage.read_arrays(saved / "model.safetensors")
+    assert arrays.keys() == vit().state_dict().keys()
+
+
+def test_saving_again_replaces(saved):
+    mv.save(vit(rng=2), saved)
+    assert same(mv.load(saved), vit(rng=2)) and len(contents(saved)) == 2
+
+
+def test_half_precision_halves_the_file_and_comes_back_as_float32(tmp_path):
+    model = vit(width=64)
+    mv.save(model, tmp_path / "full")
+    mv.save(model, tmp_path / "half", half=True)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded = mv.load(tmp_path / "half").state_dict()
+    for name, x in model.state_dict().items():
+        assert loaded[name].dtype == np.float32
+        np.testing.assert_allclose(loaded[name], x, rtol=2**-11, atol=2**-24)
+
+
+def test_half_precision_refuses_what_it_cannot_hold(tmp_path):
+    model = vit()
+    model.head.bias.data[1] = 70000
+    with pytest.raises(ValueError, match=r"save: head.bias is too large for half precision: 7e\+04"):
+        mv.save(model, tmp_path, half=True)
+    assert contents(tmp_path) == {}
+
+
+def test_a_model_of_ones_own_is_loaded_into_one(tmp_path):
+    mv.save(nn.Linear(3, 2, rng=5), tmp_path)
+    with pytest.raises(ValueError, match=r"cannot rebuild \(Linear\).*into=model"):
+        mv.load(tmp_path)
+    mine = nn.Linear(3, 2, rng=6)
+    assert mv.load(tmp_path, into=mine) is mine and same(mine, nn.Linear(3, 2, rng=5))
+
+
+def test_any_layout_in_memory_is_stored_by_value(tmp_path):
+    arrays = {
+        "turned": np.arange(6.0).reshape(2, 3).T,
+        "scalar": np.float32(3)[...],
+        "none": np.zeros((0, 4)),
+    }
+    (tmp_path / "x").write_bytes(storage.pack_arrays(arrays, note="words"))
+    found, notes = storage.read_arrays(tmp_path / "x")
+    assert notes == {"note": "words"}
+    for name, x in arrays.items():
+        assert (
+            found[name].shape == x.shape and found[name].dtype == x.dtype and np.array_equal(found[name], x)
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What cannot be loaded
+
+
+@pytest.mark.parametrize("name", ["vit-digit", "vitdigits"])
+def test_an_unknown_name_suggests_the_nearest(name):
+    with pytest.raises(FileNotFoundError, match=rf"^load: .*{name}.*did you mean 'vit-digits'"):
+        mv.load(name)
+
+
+def test_a_name_like_no_other_lists_what_there_is(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"^load: there is no folder .*nowhere.*cnn-digits, vit-digits"
+    ):
+        mv.load(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_is_said_to_hold_no_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no model.safetensors"):
+        mv.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"^load: .*{name} is missing"):
+        mv.load(saved)
+
+
+def test_a_file_truncated_anywhere_is_refused(saved):
+    path = saved / "model.safetensors"
+    whole = path.read_bytes()
+    for length in [0, 1, 8, 9, len(whole) // 2, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(
+            ValueError, match=rf"^load: .*model.safetensors: expected .*, found {length} bytes"
+        ):
+            mv.load(saved)
+
+
+def bfloat16():
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "foreign", [b"\x80\x04}.", b"PK\x03\x04" + bytes(100), b"version https://", bfloat16()]
+)
+def test_a_foreign_weight_file_is_refused(saved, foreign):
+    (saved / "model.safetensors").write_bytes(foreign)
+    with pytest.raises(ValueError, match=r"^load: .*model.safetensors: expected a safetensors file"):
+        mv.load(saved)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe\x00", b"[1, 2]", b'"vit.ViT"', b"{}", b'{"model": 3}']
+)
+def test_a_foreign_config_is_refused(saved, content):
+    rewrite(saved, content)
+    with pytest.raises(ValueError, match=r"^load: .*config.json: expected"):
+        mv.load(saved)
+
+
+def rewrite(folder, config):
+    """Another config.json, and weights that do not say to which config they belong."""
+    arrays, _ = storage.read_arrays(folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(storage.pack_arrays(arrays))
+    (folder / "config.json").write_bytes(config if isinstance(config, bytes) else json.dumps(config).encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os.system", "vit", "vit.", "vit.nothing", "vit.Block.__init__", "vit._pair", "vit.no_grad", "vit.vit_b16",
+     "vit.ops", "..nn.linear.Linear", "__init__.ViT", "vit.Conv2d", "nn.Linear"],
+)  # fmt: skip
+def test_a_config_can_reach_nothing_but_models(saved, name):
+    rewrite(saved, {"model": name, "arguments": {}})
+    with pytest.raises(ValueError, match=r"^load: .*config.json names .*, which is no"):
+        mv.load(saved)
+
+
+@pytest.mark.parametrize("arguments", [{"widht": 8}, {"patch_size": 3}, {"heads": "two"}])
+def test_arguments_that_make_no_model_are_named(saved, arguments):
+    rewrite(saved, {"model": "vit.ViT", "arguments": SIZES | arguments})
+    with pytest.raises(ValueError, match=r"^load: .*config.json: vit.ViT cannot be made of these arguments"):
+        mv.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"width": 12}, r"cls_token: expected float32 \(1, 1, 12\), found float32 \(1, 1, 8\)"),
+        ({"depth": 2}, r"lacks blocks.1.* and \d+ more"),
+        ({"num_classes": 0}, "also has head.bias, head.weight"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named_and_nothing_is_half_loaded(saved, arguments, complaint):
+    rewrite(saved, {"model": "vit.ViT", "arguments": SIZES | arguments})
+    with pytest.raises(ValueError, match=r"^load: .*model.safetensors.*" + complaint):
+        mv.load(saved)
+    mine = vit(rng=9, **arguments)
+    with pytest.raises(ValueError, match=complaint):
+        mv.load(saved, into=mine)
+    assert same(mine, vit(rng=9, **arguments))
+
+
+def test_weights_of_another_kind_of_number_are_refused(saved):
+    arrays, _ = storage.read_arrays(saved / "model.safetensors")
+    arrays["head.bias"] = arrays["head.bias"].astype(np.int64)
+    (saved / "model.safetensors").write_bytes(storage.pack_arrays(arrays))
+    with pytest.raises(ValueError, match=r"head.bias: expected float32 \(3,\), found int64 \(3,\)"):
+        mv.load(saved)
+
+
+def test_a_config_beside_the_weights_of_another_is_noticed(saved):
+    path = saved / "config.json"
+    path.write_text(path.read_text().replace('"heads": 2', '"heads": 4'))  # every shape stays the same
+    with pytest.raises(ValueError, match=r"config.json does not belong to the model.safetensors beside it"):
+        mv.load(saved)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What cannot be written
+
+
+def fail_with(number, monkeypatch):
+    """Let the second file fail on its way to the disk, when the first is complete."""
+    real, calls = os.fsync, []
+
+    def failing(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(number, os.strerror(number))
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, OSError), (errno.EACCES, PermissionError)])
+def test_a_failed_write_keeps_the_old_checkpoint_and_leaves_nothing(saved, monkeypatch, number, kind):
+    before = contents(saved)
+    fail_with(number, monkeypatch)
+    with pytest.raises(
+        kind, match=rf"^save: cannot write .*run.*{os.strerror(number)}.*untouched"
+    ) as failure:
+        mv.save(vit(rng=2), saved)
+    assert failure.value.errno == number
+    assert contents(saved) == before and same(mv.load(saved), vit(rng=1))
+
+
+def test_ctrl_c_while_saving_keeps_the_old_checkpoint(saved, monkeypatch):
+    before = contents(saved)
+
+    def interrupted(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mv.save(vit(rng=2), saved)
+    assert contents(saved) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file-size limits are POSIX")
+def test_a_write_the_system_cuts_off_keeps_the_old_checkpoint(saved):
+    before = contents(saved)
+    code = """if True:
+        import resource, signal, sys
+        import minivis as mv
+        from minivis.models import ViT
+        model = ViT(image_size=8, patch_size=4, width=64, depth=4, heads=2, num_classes=3, channels=1)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        mv.save(model, sys.argv[1])"""
+    result = subprocess.run([sys.executable, "-c", code, saved], capture_output=True, text=True, timeout=60)
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and last.startswith("OSError: save: cannot write") and "too large" in last
+    assert contents(saved) == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("here first")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=r"^save: cannot write to the folder .*file"):
+            mv.save(vit(), folder)
+    assert contents(tmp_path) == {"file": b"here first"}
+
+
+def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):
+    def refuse(self, *arguments, **options):  # permissions do not stop a test that runs as root
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(PermissionError, match=r"^save: cannot write to the folder .*Permission denied"):
+        mv.save(vit(), tmp_path)

@@ -1,0 +1,440 @@
+"""Training: it learns, it says so readably, and neither kill -9 nor Ctrl-C nor a full disk costs more than time.
+
+Not here: what the recipes reach (recipes/), optimisers and schedules (test_optim.py), files of models (test_storage.py).
+"""
+
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import nn, ops, optim, storage, train
+from minivis.data import DataLoader
+
+IMAGES = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+LABELS = (IMAGES[:, 0] > 0).astype(np.int64)
+
+
+def cross_entropy(model, x, labels):
+    return ops.cross_entropy(model(x), labels)
+
+
+def noise(x, rng):
+    return x + rng.normal(0, 0.1, x.shape).astype(np.float32)
+
+
+def parts(seed=0, steps=40, lr=0.01, rng=None, **options):
+    """A small training in which everything is random that can be: weights, order, noise, dropout; and batch norm."""
+    rng = np.random.default_rng(seed) if rng is None else rng
+    model = nn.Sequential(
+        nn.Linear(6, 16, rng=rng),
+        nn.LayerNorm(16),
+        nn.GELU(),
+        nn.Dropout(0.3, rng=rng),
+        nn.Linear(16, 2, rng=rng),
+    )
+    loader = DataLoader((IMAGES, LABELS), 8, shuffle=True, rng=rng, transform=noise, **options)
+    optimizer = optim.AdamW(model.parameters(), lr=lr, schedule=optim.cosine(steps, warmup_steps=5))
+    return model, loader, cross_entropy, optimizer, steps
+
+
+def bits(model):
+    return {name: x.tobytes() for name, x in model.state_dict().items()}
+
+
+def accuracy(model):
+    return {"accuracy": (model(IMAGES).numpy().argmax(1) == LABELS).mean()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Learning
+
+
+def test_it_learns_and_keeps_a_history():
+    model, *rest = parts(steps=100)
+    history = train.fit(model, *rest, evaluate=accuracy, every=30)
+    assert list(history) == ["step", "loss", "lr", "seconds", "accuracy"]
+    assert history["step"] == [30, 60, 90, 100]
+    assert history["loss"][-1] < 0.5 * history["loss"][0] and history["accuracy"][-1] > 0.9
+    assert history["accuracy"][-1] == accuracy(model)["accuracy"] and not model.training
+    assert history["seconds"] == sorted(history["seconds"])
+
+
+def test_the_loss_of_a_row_is_the_mean_since_the_row_before():
+    seen = []
+
+    def watched(model, x, labels):
+        value = cross_entropy(model, x, labels)
+        seen.append(value.item())
+        return value
+
+    model, loader, _, optimizer, _ = parts()
+    history = train.fit(model, loader, watched, optimizer, 7, every=3)
+    assert history["loss"] == pytest.approx([np.mean(seen[:3]), np.mean(seen[3:6]), seen[6]], rel=1e-12)
+
+
+def test_fit_is_train_step_again_and_again():
+    (fitted, *rest), (model, loader, loss, optimizer, steps) = parts(), parts()
+    train.fit(fitted, *rest, clip=0.5)
+    epochs = -(-steps // len(loader))
+    batches = [batch for _ in range(epochs) for batch in loader][:steps]
+    for batch in batches:
+        train.train_step(model, loss, batch, optimizer, clip=0.5)
+    assert bits(model) == bits(fitted)
+
+
+def test_evaluating_changes_nothing():
+    (watched, *rest), (alone, *others) = parts(), parts()
+
+    def evaluate(model):
+        assert not model.training and not model(IMAGES).requires_grad
+        return accuracy(model)
+
+    train.fit(watched, *rest, evaluate=evaluate, every=1)
+    train.fit(alone, *others)
+    assert bits(watched) == bits(alone)
+
+
+def test_clipping_bounds_the_step():
+    def moved(clip):
+        model, loader, loss, _, _ = parts()
+        before = np.concatenate([x.ravel() for x in model.state_dict().values()])
+        train.fit(model, loader, loss, optim.SGD(model.parameters(), lr=1.0), 1, clip=clip)
+        return np.linalg.norm(np.concatenate([x.ravel() for x in model.state_dict().values()]) - before)
+
+    assert moved(None) > 0.1 and moved(0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Resuming
+
+
+def stop_at(step, loss=cross_entropy):
+    """A loss during which, at a step, something stops the training: the return value lets it happen."""
+    calls = []
+
+    def stopping(model, x, labels):
+        calls.append(None)
+        if len(calls) == step:
+            signal.raise_signal(signal.SIGINT)
+        return loss(model, x, labels)
+
+    return stopping
+
+
+def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path, capsys):
+    whole, *rest = parts()
+    expected = train.fit(whole, *rest, every=7)
+    model, loader, _, optimizer, steps = parts()
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(model, loader, stop_at(17), optimizer, steps, every=7, out=tmp_path)
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"fit: stopped after step 17 of 40; {tmp_path} holds model and checkpoint, resume goes on from there"
+    )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert bits(mv.load(tmp_path, into=parts()[0])) == bits(model)  # the step was finished, not cut in half
+    resumed, *rest = parts()
+    history = train.fit(resumed, *rest, every=7, out=tmp_path, resume=True)
+    assert bits(resumed) == bits(whole)
+    assert {**history, "seconds": None} == {**expected, "seconds": None}
+    assert json.loads((tmp_path / "history.json").read_text()) == history
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    def stubborn(model, x, labels):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still here")
+
+    model, loader, _, optimizer, steps = parts()
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(model, loader, stubborn, optimizer, steps, out=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("at", [1, 6, 7, 8, 39])
+def test_a_resume_is_exact_wherever_it_stopped(tmp_path, at):
+    """7 steps are an epoch: at its first, in its middle, at its end; the resumed objects may have been used before."""
+    whole, *rest = parts()
+    train.fit(whole, *rest)
+    model, loader, loss, optimizer, steps = parts()
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(model, loader, stop_at(at), optimizer, steps, out=tmp_path)
+    next(iter(loader))
+    train.fit(model, loader, loss, optimizer, steps, out=tmp_path, resume=True)
+    assert bits(model) == bits(whole)
+
+
+CHILD = """
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import numpy as np
+    from minivis import nn, ops, optim, train
+    from minivis.data import DataLoader
+    from minivis.models import ViT
+
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=(40, 1, 8, 8)).astype(np.float32)
+    labels = rng.integers(10, size=40)
+    model = ViT(image_size=8, patch_size=2, channels=1, num_classes=10, width=16, depth=2, heads=2,
+                dropout=0.2, drop_path=0.2, rng=rng)
+    loader = DataLoader((images, labels), 16, shuffle=True, rng=rng,
+                        transform=lambda x, rng: x + rng.normal(size=x.shape).astype(np.float32))
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), schedule=optim.one_cycle(150))
+    train.fit(model, loader, lambda m, x, y: ops.cross_entropy(m(x), y), optimizer, 150, clip=1.0,
+              out=sys.argv[2], resume="--resume" in sys.argv, save_every=0)
+"""
+
+
+def child(folder, *options):
+    return [sys.executable, "-c", textwrap.dedent(CHILD), os.getcwd(), folder, *options]
+
+
+def test_kill_9_and_resume_give_the_same_bits(tmp_path):
+    subprocess.run(child(tmp_path / "whole"), check=True, capture_output=True, timeout=60)
+    checkpoint = tmp_path / "killed" / train.CHECKPOINT
+    kills = 0
+    for at in (20, 90):
+        process = subprocess.Popen(child(tmp_path / "killed", "--resume"), stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not checkpoint.exists() or step_of(checkpoint) < at):
+            time.sleep(0.002)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 2 and 90 <= step_of(checkpoint) < 150
+    subprocess.run(child(tmp_path / "killed", "--resume"), check=True, capture_output=True, timeout=60)
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(os.listdir(tmp_path / "killed")) == sorted(
+        os.listdir(tmp_path / "whole")
+    )  # no temporary file left
+
+
+def step_of(checkpoint):
+    return json.loads(storage.read_arrays(checkpoint)[1]["run"])["step"]
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    model, *rest = parts()
+    history = train.fit(model, *rest, out=tmp_path)
+    again, loader, _, optimizer, steps = parts()
+    assert train.fit(again, loader, None, optimizer, steps, out=tmp_path, resume=True) == history
+    assert bits(again) == bits(model)
+
+
+def test_resume_without_a_checkpoint_starts_at_the_beginning(tmp_path):
+    (model, *rest), (other, *others) = parts(), parts()
+    train.fit(model, *rest, out=tmp_path / "new", resume=True)
+    train.fit(other, *others)
+    assert bits(model) == bits(other)
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path):
+    train.fit(*parts(), out=tmp_path / "run")
+    mv.save(nn.Linear(2, 2), tmp_path / "model")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    for folder, resume in [("run", False), ("model", False), ("model", True)]:
+        with pytest.raises(FileExistsError, match=rf"^fit: .*{folder} holds .* not overwritten"):
+            train.fit(*parts(seed=1), out=tmp_path / folder, resume=resume)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"settings": {"seed": 1}}, "seed was 0, now 1"),
+        ({"settings": {}}, "seed was 0, now None"),
+        ({"seed": 1}, "loader was"),
+        ({"steps": 41}, "optimizer was .* steps was 40, now 41"),
+        ({"lr": 0.02}, "optimizer was"),
+        ({"clip": 1.0}, "clip was None, now 1.0"),
+        ({"drop_last": True}, "loader was"),
+        ({"model": nn.Linear(6, 2)}, "model was"),
+        (
+            {"model": nn.Sequential(nn.Linear(6, 2))},
+            "model.* is of another model: it lacks 0.*|checkpoint.safetensors",
+        ),
+    ],
+)
+def test_a_resume_with_other_settings_is_refused_and_changes_nothing(tmp_path, changed, complaint):
+    train.fit(*parts(), out=tmp_path, settings={"seed": 0})
+    replaced, fit_options = changed.pop("model", None), {"settings": changed.pop("settings", {"seed": 0})}
+    fit_options["clip"] = changed.pop("clip", None)
+    model, loader, loss, optimizer, steps = parts(**changed)
+    if replaced is not None:
+        model, optimizer = replaced, optim.AdamW(replaced.parameters(), lr=0.01, schedule=optimizer.schedule)
+    before = bits(model), optimizer.state_dict(), loader.state_dict()
+    with pytest.raises(ValueError, match=complaint):
+        train.fit(model, loader, loss, optimizer, steps, out=tmp_path, resume=True, **fit_options)
+    assert (bits(model), optimizer.state_dict(), loader.state_dict()) == before
+
+
+def test_a_bad_checkpoint_is_refused_and_changes_nothing(tmp_path):
+    train.fit(*parts(), out=tmp_path)
+    path = tmp_path / train.CHECKPOINT
+    whole = path.read_bytes()
+    arrays, notes = storage.read_arrays(path)
+    arrays.pop("model.0.weight")
+    foreign = (
+        storage.pack_arrays(arrays),
+        storage.pack_arrays(arrays, run=notes["run"]),
+        storage.pack_arrays({}, run="3"),
+    )
+    for content in (whole[:100], whole[:-1], b"", *foreign, storage.pack_arrays({}, run='{"step": 3}')):
+        path.write_bytes(content)
+        model, *rest = parts(seed=0)
+        before = bits(model)
+        with pytest.raises(
+            ValueError, match=rf"{path}: expected|{path} is of another model: it lacks 0.weight"
+        ):
+            train.fit(model, *rest, out=tmp_path, resume=True)
+        assert bits(model) == before and path.read_bytes() == content
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What goes wrong
+
+
+def test_nan_stops_with_the_step_and_advice_and_keeps_the_weights(tmp_path):
+    seen = []
+
+    def breaking(model, x, labels):
+        seen.append(bits(model))
+        return cross_entropy(model, x * (np.nan if len(seen) == 5 else 1), labels)
+
+    model, loader, _, optimizer, steps = parts()
+    with pytest.raises(
+        FloatingPointError, match=r"^fit: step 5: the loss is nan \(learning rate 0.01\). Try .*clip"
+    ):
+        train.fit(model, loader, breaking, optimizer, steps, out=tmp_path, save_every=0)
+    assert bits(model) == seen[4] and step_of(tmp_path / train.CHECKPOINT) == 4
+
+
+def test_an_infinite_gradient_stops_where_it_is_clipped():
+    def breaking(model, x, labels):
+        return cross_entropy(model, x, labels) + 0 * ops.sqrt(ops.sum(model[0].weight * 0))  # slope 1 / 0
+
+    model, loader, _, optimizer, steps = parts()
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"^fit: step 1: .*gradient norm is nan"),
+    ):
+        train.fit(model, loader, breaking, optimizer, steps, clip=1.0)
+    assert bits(model) == bits(parts()[0])
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 8:  # two files a checkpoint: the second file of the fourth
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    whole, *rest = parts()
+    train.fit(whole, *rest)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"^save: cannot write .*No space left") as failure:
+        train.fit(*parts(), out=tmp_path, save_every=0)
+    assert failure.value.errno == errno.ENOSPC and step_of(tmp_path / train.CHECKPOINT) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [train.CHECKPOINT, train.HISTORY]
+    model, *rest = parts()
+    train.fit(model, *rest, out=tmp_path, resume=True)
+    assert bits(model) == bits(whole)
+
+
+def test_an_unwritable_folder_is_found_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"^save: cannot write to the folder .*file"):
+        model, loader, _, optimizer, steps = parts()
+        train.fit(model, loader, None, optimizer, steps, out=tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (
+            lambda model, x, y: ops.cross_entropy(model(x), y, reduction="none"),
+            r"one element, got a Tensor of shape \(8,\)",
+        ),
+        (lambda model, x, y: 0.5, "one element, got float"),
+    ],
+)
+def test_a_loss_that_is_no_single_tensor_is_named(value, complaint):
+    model, loader, _, optimizer, steps = parts()
+    with pytest.raises(TypeError, match=f"^fit: loss must return a Tensor of {complaint}"):
+        train.fit(model, loader, value, optimizer, steps)
+
+
+def test_batches_that_run_out_are_named():
+    model, loader, loss, optimizer, _ = parts()
+    for batches in ([], iter(list(loader))):
+        with pytest.raises(ValueError, match=r"^fit: loader has no batches \(left\)"):
+            train.fit(model, batches, loss, optimizer, 40)
+    train.fit(model, list(loader), loss, optimizer, 40)  # a list can be looped over again
+
+
+def test_a_loader_that_cannot_be_resumed_is_named(tmp_path):
+    model, loader, loss, optimizer, steps = parts()
+    with pytest.raises(TypeError, match=r"^fit: out needs a loader that can be resumed"):
+        train.fit(model, list(loader), loss, optimizer, steps, out=tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": -3}, {"steps": 5, "every": 0}])
+def test_impossible_numbers_are_named(options):
+    model, loader, loss, optimizer, _ = parts()
+    with pytest.raises(ValueError, match=r"^fit: steps and every must be at least 1"):
+        train.fit(model, loader, loss, optimizer, **options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Progress
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_in_a_terminal_there_is_one_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    train.fit(*parts(), evaluate=accuracy)
+    shown = screen.getvalue()
+    assert shown.count("\n") == 1 and "40/40" in shown and "loss=" in shown and "accuracy=" in shown
+
+
+def test_in_a_log_there_are_few_whole_lines(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    now = iter(np.arange(0, 1e6, 0.5))  # every look at the clock is half a second later
+    monkeypatch.setattr(train.time, "monotonic", lambda: float(next(now)))
+    train.fit(*parts(steps=400), evaluate=accuracy)
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == "" and "\r" not in captured.err and 5 < len(lines) < 60
+    assert lines[0].startswith("step 1 of 400 (0 %)") and "loss" in lines[0]
+    assert (
+        lines[-1].startswith("step 400 of 400 (100 %)")
+        and "00:00 left" in lines[-1]
+        and "accuracy" in lines[-1]
+    )
+
+
+def test_a_day_in_a_log_is_fifty_lines(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])
+    with train._Lines(1000, 0) as lines:
+        for _ in range(1000):
+            clock[0] += 86.4
+            lines.update()
+    shown = capsys.readouterr().err.splitlines()
+    assert 49 <= len(shown) <= 52 and "23:58:33 left" in shown[0]
