@@ -68,11 +68,15 @@ class Figure(matplotlib.figure.Figure):
         finally:
             Path(half).unlink(missing_ok=True)
 
+    def __repr__(self):
+        size = "x".join(f"{inches * DPI:.0f}" for inches in self.get_size_inches())
+        return f"<Figure {size}: {self.caption}>" if self.caption else f"<Figure {size}>"
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         about = {"needs_background": "light"}
         if self.caption:
             about["alt"] = self.caption
-        return {"image/png": self.png()}, {"image/png": about}
+        return {"image/png": self.png(), "text/plain": repr(self)}, {"image/png": about}
 
 
 def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, **options):

@@ -39,7 +39,8 @@ def pixels(fig):
 def test_a_picture_shows_itself_once_with_its_caption(name):
     plain, fig = PICTURES[name](), PICTURES[name](title="A title", caption="What to see: " + "words " * 40)
     data, about = fig._repr_mimebundle_()
-    assert list(data) == ["image/png"] and fig._repr_html_() is None
+    assert list(data) == ["image/png", "text/plain"] and fig._repr_html_() is None
+    assert fig.caption in data["text/plain"] and "None" not in repr(plain)
     assert about["image/png"]["alt"] == fig.caption and fig.caption.startswith("What to see: words")
     assert "alt" not in plain._repr_mimebundle_()[1]["image/png"]
     assert pixels(fig).shape[0] > pixels(plain).shape[0]  # title and caption have room of their own
