@@ -8,7 +8,7 @@ import functools
 import numpy as np
 
 from minivis.laws.candidate import compare, numerical_gradient
-from minivis.laws.inputs import leaves
+from minivis.laws.inputs import copied, leaves
 from minivis.laws.sandbox import Broken
 
 __all__ = ["every_family", "gradients", "mutated"]
@@ -85,7 +85,7 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
         "same again",
         inputs=inputs,
         hint="Is there randomness, or something remembered from one call to the next?",
-        mutant=forward(lambda right, a, o: right(*a, **o)[0] + _JITTER.normal(scale=1e-12)),
+        mutant=forward(lambda right, a, o: right(*a, **o)[0] * (1 + _JITTER.normal(scale=1e-12))),
         examples=6,
     )
     def same_again(f, case):
@@ -132,7 +132,7 @@ def _array_laws(family, inputs, forward):
     """The laws about float arrays that come in."""
 
     def single(right, args, options):
-        args = [a.astype(np.float32) if leaves(a) and not isinstance(a, dict) else a for a in args]
+        args = [copied(a, np.float32) for a in args]
         return right(*args, **options)[0]
 
     @family.law(

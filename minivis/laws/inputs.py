@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-__all__ = ["Case", "choose", "distinct", "flags", "integer", "numbers", "pair", "sizes"]
+__all__ = ["Case", "choose", "copied", "distinct", "flags", "integer", "numbers", "pair", "sizes"]
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Case:
 
     def copy(self, dtype=None):
         """A case of its own arrays, float arrays in ``dtype`` when one is given."""
-        args = {name: _copied(value, dtype) for name, value in self.args.items()}
-        return Case(self.function, args, {n: _copied(value, dtype) for n, value in self.options.items()})
+        args = {name: copied(value, dtype) for name, value in self.args.items()}
+        return Case(self.function, args, {n: copied(value, dtype) for n, value in self.options.items()})
 
     def replace(self, **changed):
         """The same call with some arguments changed."""
@@ -59,9 +59,10 @@ def leaves(value):
     return [value] if isinstance(value, np.ndarray) and value.dtype.kind == "f" else []
 
 
-def _copied(value, dtype):
+def copied(value, dtype):
+    """An argument with arrays of its own, float arrays in ``dtype`` when one is given."""
     if isinstance(value, dict):
-        return {name: _copied(item, dtype) for name, item in value.items()}
+        return {name: copied(item, dtype) for name, item in value.items()}
     if not isinstance(value, np.ndarray):
         return value
     return value.astype(dtype) if dtype is not None and value.dtype.kind == "f" else value.copy()

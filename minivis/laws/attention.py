@@ -1,0 +1,615 @@
+"""The laws of scaled_dot_product_attention and multi_head_attention.
+
+Not here: dropout, causal flags; position codes (position.py).
+"""
+
+import math
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, flags, integer, numbers, sizes
+from minivis.laws.sandbox import Broken
+
+ATTENTION = r"Y = \mathrm{softmax}\Big(\frac{Q K^T}{\sqrt{d}}\Big) V"
+SLIDE = "A: Scaled dot-product attention"
+
+
+def _weights(scores, mask=None):
+    """Softmax over the allowed keys; a row that may attend to nothing is 0."""
+    allowed = scores if mask is None else np.where(mask, scores, -np.inf)
+    top = allowed.max(axis=-1, keepdims=True)
+    e = np.exp(allowed - np.where(np.isfinite(top), top, 0))
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(total == 0, 1, total)
+
+
+def _attention(q, k, v, mask=None):
+    scale = 1 / math.sqrt(q.shape[-1])
+    p = _weights(q @ np.swapaxes(k, -1, -2) * scale, mask)
+
+    def vjp(g):
+        dp = g @ np.swapaxes(v, -1, -2)
+        ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True)) * scale
+        return ds @ k, np.swapaxes(ds, -1, -2) @ q, np.swapaxes(p, -1, -2) @ g
+
+    return p @ v, vjp
+
+
+attention = Family(
+    "scaled_dot_product_attention",
+    _attention,
+    ("q", "k", "v"),
+    form="f(q, k, v, mask=None); q (..., N, d), k (..., M, d), v (..., M, e); mask boolean, True = may be attended",
+)
+
+
+# Every law but "scale" has keys of width 1, where the scale is 1, and other numbers of queries and of keys
+
+
+def _tokens(draw, leading=(2,), width=1, queries=None, keys=None, values=2):
+    N = queries or integer(draw, 2, 3)
+    M = keys or choose(draw, *(m for m in (2, 3, 4) if m != N))
+    shapes = {"q": (*leading, N, width), "k": (*leading, M, width), "v": (*leading, M, values)}
+    return {name: numbers(draw, shape) for name, shape in shapes.items()}
+
+
+def _plain(draw):
+    return _tokens(draw)
+
+
+def _matrices(draw):
+    return _tokens(draw, leading=())
+
+
+def _many_axes(draw):
+    return _tokens(draw, leading=(2, choose(draw, 3, 2)))
+
+
+def _wide(draw):
+    return _tokens(draw, width=integer(draw, 2, 4))
+
+
+def _square(draw):
+    N = integer(draw, 2, 3)
+    return _tokens(draw, queries=N, keys=N)
+
+
+def _large(draw):
+    case = _tokens(draw)
+    top = np.float32(choose(draw, 100.0, 9000.0))
+    return {**case, "q": np.abs(case["q"]) + np.float32(1), "k": case["k"] + top}
+
+
+def _masked(draw, keep=0.6):
+    case = _tokens(draw)
+    mask = flags(draw, (2, case["q"].shape[1], case["k"].shape[1]), keep)
+    mask[..., 0] |= ~mask.any(axis=-1)  # nobody is left without a key
+    return {**case, "mask": mask}
+
+
+def _broadcast(draw):
+    case = _masked(draw)
+    N, M = case["mask"].shape[1:]
+    shape = choose(draw, (M,), (N, M), (1, M), (2, 1, M), (1, N, M))
+    mask = flags(draw, shape)
+    mask[..., 0] = True
+    return {**case, "mask": mask}
+
+
+def _forbidden(draw):
+    """Masked keys that score far higher than the allowed ones."""
+    case = _tokens(draw)
+    M = case["k"].shape[1]
+    mask = np.zeros((2, case["q"].shape[1], M), bool)
+    mask[..., : M - 1] = True
+    k = case["k"].copy()
+    k[:, -1] = choose(draw, 150.0, 9000.0)
+    return {**case, "q": np.abs(case["q"]) + np.float32(1), "k": k, "mask": mask}
+
+
+def _empty_rows(draw):
+    case = _masked(draw)
+    mask = case["mask"].copy()
+    mask[:, choose(draw, 0, -1)] = False
+    return {**case, "mask": mask}
+
+
+def _size_one(draw):
+    return _tokens(
+        draw, (integer(draw, 1, 2),), integer(draw, 1, 2), integer(draw, 1, 2), integer(draw, 1, 2), 1
+    )
+
+
+def _smooth(draw):
+    case = _tokens(draw, width=integer(draw, 2, 3))
+    if choose(draw, False, True):
+        case["mask"] = flags(draw, (2, case["q"].shape[1], case["k"].shape[1]))
+    return case
+
+
+def _extra_axis(right, args, options):
+    """Leading axes are flattened into one, even when there are none."""
+    q, k, v = args
+    if q.ndim == 2:
+        return right(q[None], k[None], v[None], **options)[0]
+    return right(*args, **options)[0]
+
+
+def _transposed_whole(right, args, options):
+    """k.T, or a batch's transpose: nothing for two leading axes."""
+    q, k, v = args
+    if q.ndim < 4:
+        return right(*args, **options)[0]
+    return _weights(q @ k.transpose(0, 2, 3, 1)) @ v
+
+
+attention.agrees(
+    "matrices",
+    "Each query gets a mixture of the values, weighted by how well their keys match it.",
+    inputs=_matrices,
+    equation=ATTENTION,
+    slide=SLIDE,
+    hint="q, k and v may be plain matrices (N, d) without a batch. Softmax runs over the keys: each row of weights sums "
+    "to 1.",
+    mutant=mutated(_attention, _extra_axis),
+)
+attention.agrees(
+    "leading axes",
+    "Images and heads are only carried along: only the last two axes take part.",
+    inputs=_many_axes,
+    equation=ATTENTION,
+    slide="Z: Multi-head attention",
+    hint="k.T turns all axes around: swap the last two, np.swapaxes(k, -1, -2), and let @ do the rest.",
+    mutant=mutated(_attention, _transposed_whole),
+)
+attention.agrees(
+    "scale",
+    "Scores are divided by the square root of the width of the keys.",
+    inputs=_wide,
+    equation=r"\mathrm{Var}(q \cdot k) = d \ \Rightarrow\ \frac{q \cdot k}{\sqrt d}",
+    slide="I: 1] Relate",
+    hint="A dot product of d numbers has a spread of sqrt(d). Divide by sqrt(d), once: not by d, and not by the number of "
+    "tokens.",
+    mutant=lambda q, k, v, mask=None: _weights(q @ np.swapaxes(k, -1, -2), mask) @ v,
+)
+
+
+def _naive(q, k, v, mask=None):
+    scores = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])
+    e = (
+        np.exp(scores)
+        if mask is None
+        else np.exp(scores) * mask
+        if scores.max() < 80
+        else np.where(mask, 1, 0)
+    )
+    total = e.sum(axis=-1, keepdims=True)
+    return (e / np.where(total == 0, 1, total)).astype(q.dtype) @ v
+
+
+attention.agrees(
+    "large scores",
+    "Scores of thousands are no trouble.",
+    inputs=_large,
+    equation=r"\frac{e^{s_j - m}}{\sum_k e^{s_k - m}}, \quad m = \max_j s_j",
+    slide="I: 1] Relate",
+    hint="exp of a score above 88 is inf in float32. Subtract the row's largest score first.",
+    mutant=_naive,
+)
+
+
+@attention.law(
+    "permutation",
+    inputs=_square,
+    equation=r"f(\Pi Q, \Pi K, \Pi V) = \Pi f(Q, K, V)",
+    slide="C: Self-attention Layer",
+    hint="Without position codes attention knows no order. Is a causal mask applied although nobody asked for one, or "
+    "something added that depends on the place?",
+    mutant=mutated(
+        _attention,
+        lambda right, a, o: (
+            right(*a, **{"mask": np.tri(a[0].shape[-2], dtype=bool), **o})[0]
+            if a[0].shape[-2] == a[1].shape[-2] > 1
+            else right(*a, **o)[0]
+        ),
+    ),
+)
+def permutation(f, case):
+    """Permuting the tokens permutes the output, and changes nothing else."""
+    turned = case.replace(**{n: np.ascontiguousarray(case[n][..., ::-1, :]) for n in ("q", "k", "v")})
+    compare(f(turned)[..., ::-1, :], f(case).astype(np.float64))
+
+
+def _masked_late(right, args, options):
+    p = _weights(args[0] @ np.swapaxes(args[1], -1, -2) / math.sqrt(args[0].shape[-1]))
+    return p * options["mask"] @ args[2] if options.get("mask") is not None else right(*args, **options)[0]
+
+
+attention.agrees(
+    "mask",
+    "A query shares its attention among the keys it may see: mask is True there, and their weights sum to 1.",
+    inputs=_masked,
+    equation=r"s_{ij} = -\infty \text{ where } M_{ij} = 0",
+    slide="I: Mask2Former, Masked Attention",
+    hint="True means may be attended. Take the forbidden keys out before the softmax: taken out after it, the weights no "
+    "longer sum to 1.",
+    mutant=mutated(_attention, _masked_late),
+)
+
+
+def _indexed(right, args, options):
+    scores = args[0] @ np.swapaxes(args[1], -1, -2) / math.sqrt(args[0].shape[-1])
+    if options.get("mask") is None:
+        return right(*args, **options)[0]
+    scores[~options["mask"]] = -np.inf
+    return _weights(scores) @ args[2]
+
+
+@attention.law(
+    "mask broadcasts",
+    inputs=_broadcast,
+    equation=r"M \in \{0, 1\}^{M},\ \{0, 1\}^{N \times M},\ \dots",
+    hint="A mask of shape (M,) holds for every query. scores[~mask] needs the full shape; np.where(mask, scores, ...) "
+    "broadcasts.",
+    mutant=mutated(_attention, _indexed),
+)
+def mask_broadcasts(f, case):
+    """A mask with fewer axes, or axes of size 1, means the same as the full one."""
+    full = np.broadcast_to(case["mask"], (2, case["q"].shape[1], case["k"].shape[1])).copy()
+    compare(f(case), f(case.replace(mask=full)).astype(np.float64))
+
+
+def _minus_hundred(right, args, options):
+    mask = options.get("mask")
+    if mask is None:
+        return right(*args, **options)[0]
+    scores = args[0] @ np.swapaxes(args[1], -1, -2) / math.sqrt(args[0].shape[-1])
+    return (
+        _weights(scores + np.where(mask, 0, -100).astype(scores.dtype))
+        @ args[2]
+        * mask.any(axis=-1, keepdims=True)
+    )
+
+
+@attention.law(
+    "no leak",
+    inputs=_forbidden,
+    equation=r"M_{ij} = 0 \ \Rightarrow\ \frac{\partial y_i}{\partial v_j} = 0",
+    slide="I: Mask2Former, Masked Attention",
+    hint="Adding -100 to a score of 150 leaves 50: it still wins. A forbidden key must get weight exactly 0, however "
+    "high its score: -inf, or the mask multiplied in.",
+    mutant=mutated(_attention, _minus_hundred),
+)
+def no_leak(f, case):
+    """What stands at a forbidden key never shows: another value there leaves the output the same, bit for bit."""
+    v = case["v"].copy()
+    v[:, -1] += 5
+    before, after = f(case), f(case.replace(v=v))
+    if not np.isfinite(before).all():
+        raise Broken("The output has numbers that are not finite.", f.right(case), before)
+    if not np.array_equal(before, after):
+        raise Broken(
+            "The forbidden last key has 5 added to its value, and the output is another.", before, after
+        )
+
+
+def _uniform(right, args, options):
+    scores = args[0] @ np.swapaxes(args[1], -1, -2) / math.sqrt(args[0].shape[-1])
+    if options.get("mask") is None:
+        return right(*args, **options)[0]
+    return _weights(np.where(options["mask"], scores, np.float32(-1e9))) @ args[2]
+
+
+@attention.law(
+    "nothing to see",
+    inputs=_empty_rows,
+    equation=r"\forall j\ M_{ij} = 0 \ \Rightarrow\ y_i = 0",
+    hint="With every score -inf softmax is 0/0; with every score -1e9 it is uniform over forbidden keys. Treat a row "
+    "whose exps sum to 0 apart.",
+    mutant=mutated(_attention, _uniform),
+)
+def nothing_to_see(f, case):
+    """A query that may attend to no key gets 0, not NaN and not a mean over forbidden keys."""
+    empty = ~case["mask"].any(axis=-1)
+    out = f(case)
+    if out.shape != f.right(case).shape:
+        raise Broken(f"The output has shape {out.shape}; {f.right(case).shape} was expected.")
+    compare(out[empty], np.zeros(out[empty].shape), what="The output of the queries without keys")
+
+
+every_family(attention, inputs=_plain, shapes=_size_one)
+
+
+def _backward(change):
+    """A mutant of the backward pass: ``change(g, q, k, v, scale, p, pulled)`` returns the wrong cotangents."""
+
+    def mutant(q, k, v, mask=None):
+        out, vjp = _attention(q, k, v, mask)
+        scale = 1 / math.sqrt(q.shape[-1])
+        scores = q @ np.swapaxes(k, -1, -2) * scale
+        return out, lambda g: change(g, scores, scale, vjp(g))
+
+    return mutant
+
+
+gradients(
+    attention,
+    inputs=_smooth,
+    slide=SLIDE,
+    equation={
+        "q": r"\bar Q = \bar S K / \sqrt d",
+        "k": r"\bar K = \bar S^T Q / \sqrt d",
+        "v": r"\bar V = P^T g",
+    },
+    hints={
+        "q": "Walk back: product with V, softmax, scale, product with K. The scale counts in the backward pass too.",
+        "k": "As for q, with the scores' cotangent transposed; the scale counts here too.",
+        "v": "Each value hears from every query that attended to it, by the same weights: the weights transposed, "
+        "after the softmax.",
+    },
+    mutants={
+        "q": _backward(lambda g, s, scale, d: (d[0] / scale, *d[1:])),
+        "k": _backward(lambda g, s, scale, d: (d[0], d[1] / scale, d[2])),
+        "v": _backward(lambda g, s, scale, d: (*d[:2], np.swapaxes(s, -1, -2) @ g)),
+    },
+)
+
+
+# Several heads
+
+
+def _split(tokens, heads):
+    B, N, D = tokens.shape
+    return tokens.reshape(B, N, heads, D // heads).swapaxes(1, 2)  # (B, h, N, D/h)
+
+
+def _join(tokens):
+    B, h, N, d = tokens.shape
+    return tokens.swapaxes(1, 2).reshape(B, N, h * d)
+
+
+def _multi_head(query, key, value, weights, heads, mask=None):
+    w = weights
+    inputs = {"q": query, "k": key, "v": value}
+    projected = {n: x @ w[f"w_{n}"].T + w[f"b_{n}"] for n, x in inputs.items()}
+    mixed, pull = _attention(*(_split(x, heads) for x in projected.values()), mask)
+    joined = _join(mixed)
+
+    def vjp(g):
+        d_weights = {"w_o": np.einsum("bno,bni->oi", g, joined), "b_o": g.sum(axis=(0, 1))}
+        d_inputs = []
+        for (n, x), d in zip(inputs.items(), pull(_split(g @ w["w_o"], heads)), strict=True):
+            d = _join(d)
+            d_inputs.append(d @ w[f"w_{n}"])
+            d_weights |= {f"w_{n}": np.einsum("bno,bni->oi", d, x), f"b_{n}": d.sum(axis=(0, 1))}
+        return *d_inputs, d_weights
+
+    return joined @ w["w_o"].T + w["b_o"], vjp
+
+
+multi_head_attention = Family(
+    "multi_head_attention",
+    _multi_head,
+    ("query", "key", "value", "weights"),
+    form="f(query, key, value, weights, heads, mask=None); query (B, N, D), key and value (B, M, D), weights a dict of "
+    "w_q w_k w_v w_o (out, in) and b_q b_k b_v b_o (out,)",
+)
+MULTI = r"H_i = \mathrm{Attention}(Q W_i^Q, K W_i^K, V W_i^V), \quad Y = [H_1, \dots, H_h] W^O"
+HEADS = "Z: Multi-head attention"
+
+
+# The plainest case: one head, self-attention, symmetric weights, no biases, no output projection. Each law lifts one
+
+
+def _matrix(draw, D, lift):
+    if lift:
+        return numbers(draw, (D, D))
+    square = numbers(draw, (D, D), 0.5)
+    return square + square.T
+
+
+def _weights_dict(draw, D, lift):
+    w = {f"w_{n}": _matrix(draw, D, lift == "orientation") for n in "qkv"}
+    w["w_o"] = numbers(draw, (D, D)) if lift == "output" else np.eye(D, dtype=np.float32)
+    return w | {f"b_{n}": numbers(draw, (D,)) * np.float32(lift == "biases") for n in "qkvo"}
+
+
+def _case(draw, lift="", D=2):
+    N = integer(draw, 2, 3)
+    M = choose(draw, *(m for m in (2, 3, 4) if m != N)) if lift == "lengths" else N
+    query = numbers(draw, (2, N, D), 10.0 if lift == "large" else 0.5)
+    key = numbers(draw, (2, M, D), 0.5) if lift == "lengths" else query
+    value = numbers(draw, (2, M, D)) if lift == "values" else key
+    case = {"query": query, "key": key, "value": value, "weights": _weights_dict(draw, D, lift), "heads": 1}
+    if lift == "mask":
+        mask = flags(draw, (N, M), 0.5)
+        mask[:, 0] |= ~mask.any(axis=-1)
+        case["mask"] = mask
+    return case
+
+
+def _lifting(lift):
+    return lambda draw: _case(draw, lift)
+
+
+def _heads(draw):
+    heads = choose(draw, 2, 3)
+    return {**_case(draw, D=2 * heads), "heads": heads}
+
+
+def _mha_size_one(draw):
+    case = _case(draw)
+    n, m = sizes(draw, 2, 1, 2)
+    case["query"], case["key"] = case["query"][:1, :n], case["key"][:1, :m]
+    return {**case, "value": case["key"]}
+
+
+def _mha_smooth(draw):
+    N, M, D = integer(draw, 2, 3), integer(draw, 2, 3), 4
+    inputs = {n: numbers(draw, (2, s, D), 0.5) for n, s in (("query", N), ("key", M), ("value", M))}
+    w = {f"w_{n}": numbers(draw, (D, D), 0.5) for n in "qkvo"} | {
+        f"b_{n}": numbers(draw, (D,)) for n in "qkvo"
+    }
+    return {**inputs, "weights": w, "heads": choose(draw, 2, 1)}
+
+
+def _with(**changed):
+    """A mutant that uses other weights: each rule maps the weights to what stands for one of them."""
+
+    def change(right, args, options):
+        w = args[3]
+        return right(*args[:3], w | {n: rule(w) for n, rule in changed.items()}, *args[4:], **options)[0]
+
+    return mutated(_multi_head, change)
+
+
+multi_head_attention.agrees(
+    "output projection",
+    "The heads, side by side, go through one more linear map.",
+    inputs=_lifting("output"),
+    equation=MULTI,
+    slide=HEADS,
+    hint="After the heads are joined comes w_o (and b_o): without it the heads never mix.",
+    mutant=_with(w_o=lambda w: np.eye(len(w["w_o"]), dtype=w["w_o"].dtype)),
+)
+multi_head_attention.agrees(
+    "weights are (out, in)",
+    "A linear map is x W^T + b: the rows of a weight are its outputs.",
+    inputs=_lifting("orientation"),
+    equation=r"Q = X W_q^T + b_q",
+    slide="A: Scaled dot-product attention",
+    hint="As in PyTorch a weight is (out, in), so a row of tokens meets its transpose.",
+    mutant=_with(**{f"w_{n}": lambda w, n=n: w[f"w_{n}"].T for n in "qkv"}),
+)
+multi_head_attention.agrees(
+    "biases",
+    "Each of the four linear maps has a bias.",
+    inputs=_lifting("biases"),
+    equation=r"Q = X W_q^T + b_q",
+    slide="A: Scaled dot-product attention",
+    hint="b_q, b_k, b_v and b_o are added after their matrix products, before the heads are split (b_o: after all).",
+    mutant=_with(**{f"b_{n}": lambda w, n=n: 0 * w[f"b_{n}"] for n in "qkvo"}),
+)
+
+
+def _full_width(right, args, options):
+    """Scaled by the width of all heads together."""
+    w, heads = args[3], args[4]
+    root = np.float32(1 / math.sqrt(heads)).astype(args[0].dtype)
+    return right(*args[:3], w | {"w_q": w["w_q"] * root, "b_q": w["b_q"] * root}, heads, **options)[0]
+
+
+multi_head_attention.agrees(
+    "heads",
+    "Each head attends with its own slice of the features, and is scaled by its own width.",
+    inputs=_heads,
+    equation=MULTI,
+    slide="C: Multi-head Self-attention Layer",
+    hint="Head 0 takes the first D / h features: (B, N, D) -> (B, N, h, D/h) -> (B, h, N, D/h). The scale is "
+    "sqrt(D / h), not sqrt(D).",
+    mutant=mutated(_multi_head, _full_width),
+)
+multi_head_attention.agrees(
+    "values of their own",
+    "Keys say who is attended to, values say what is handed over: they may differ.",
+    inputs=_lifting("values"),
+    equation=r"V = \mathrm{value}\, W_v^T + b_v",
+    slide="I: Self Attention vs Cross Attention",
+    hint="The third argument goes through w_v; is the second used twice?",
+    mutant=mutated(_multi_head, lambda right, a, o: right(a[0], a[1], a[1], *a[3:], **o)[0]),
+)
+
+
+def _one_length(right, args, options):
+    query, key, value, weights, heads = args
+    N = query.shape[1]
+    if key.shape[1] == N or query.shape[0] == 1:
+        return right(*args, **options)[0]
+    wrapped = np.arange(N) % key.shape[1]
+    return right(query, key[:, wrapped], value[:, wrapped], weights, heads, **options)[0]
+
+
+multi_head_attention.agrees(
+    "cross-attention",
+    "Queries and keys come in different numbers.",
+    inputs=_lifting("lengths"),
+    equation=r"Q \in \mathbb R^{N \times D},\ K, V \in \mathbb R^{M \times D},\ Y \in \mathbb R^{N \times D}",
+    slide="I: Cross Attention",
+    hint="Take N from query and M from key; reshape keys and values with M.",
+    mutant=mutated(_multi_head, _one_length),
+)
+multi_head_attention.agrees(
+    "mask",
+    "The mask reaches every head: True = may be attended.",
+    inputs=_lifting("mask"),
+    equation=r"s_{ij} = -\infty \text{ where } M_{ij} = 0",
+    slide="C: Masked Self-Attention Layer",
+    hint="True means may be attended, in every head. Is it inverted, or not passed on?",
+    mutant=mutated(
+        _multi_head,
+        lambda right, a, o: right(
+            *a, **{n: ~m if n == "mask" and m is not None else m for n, m in o.items()}
+        )[0],
+    ),
+)
+
+
+def _unshifted(right, args, options):
+    query, key, value, w, heads = args
+    q, k, v = (
+        _split(x @ w[f"w_{n}"].T + w[f"b_{n}"], heads) for n, x in (("q", query), ("k", key), ("v", value))
+    )
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    if options.get("mask") is not None or scores.max() < 80:
+        return right(*args, **options)[0]
+    e = np.exp(scores)
+    return _join(e / e.sum(axis=-1, keepdims=True) @ v) @ w["w_o"].T + w["b_o"]
+
+
+multi_head_attention.agrees(
+    "large scores",
+    "Scores of hundreds are no trouble.",
+    inputs=_lifting("large"),
+    equation=r"\frac{e^{s_j - m}}{\sum_k e^{s_k - m}}, \quad m = \max_j s_j",
+    hint="exp of a score above 88 is inf in float32. Subtract the row's largest score first.",
+    mutant=mutated(_multi_head, _unshifted),
+    examples=20,
+)
+every_family(multi_head_attention, inputs=_case, shapes=_mha_size_one)
+
+
+def _pulled(change):
+    def wrong(right, args, options):
+        out, vjp = right(*args, **options)
+        return out, lambda g: change(g, args, vjp(g))
+
+    return mutated(_multi_head, wrong)
+
+
+gradients(
+    multi_head_attention,
+    inputs=_mha_smooth,
+    slide=HEADS,
+    equation={
+        "query": r"\bar X_q = \bar Q W_q",
+        "key": r"\bar X_k = \bar K W_k",
+        "value": r"\bar X_v = \bar V W_v",
+        "weights": r"\bar W = \sum_{\text{tokens}} d\, x^T, \quad \bar b = \sum_{\text{tokens}} d",
+    },
+    hints={
+        "query": "Forward x W^T, backward d W: the weight is not transposed on the way back.",
+        "key": "Forward x W^T, backward d W: the weight is not transposed on the way back.",
+        "value": "Forward x W^T, backward d W: the weight is not transposed on the way back.",
+        "weights": "A dict with the same names. The gradient of a weight is (out, in) and sums over all tokens of all "
+        "images; that of a bias sums too.",
+    },
+    mutants={
+        "query": _pulled(lambda g, a, d: (d[0] @ a[3]["w_q"].T, *d[1:])),
+        "key": _pulled(lambda g, a, d: (d[0], d[1] @ a[3]["w_k"].T, *d[2:])),
+        "value": _pulled(lambda g, a, d: (*d[:2], d[2] @ a[3]["w_v"].T, d[3])),
+        "weights": _pulled(lambda g, a, d: (*d[:3], d[3] | {"b_o": g.mean(axis=(0, 1))})),
+    },
+)

@@ -1,0 +1,234 @@
+"""The laws of interpolate: nearest and bilinear, up and down.
+
+Not here: bicubic, scale factors, antialiasing.
+"""
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, distinct, integer, numbers, sizes
+from minivis.laws.sandbox import Broken
+
+SLIDE = "C: In-network Up Sampling (a.k.a “Unpooling”)"
+CENTRES = r"u = \Big(i + \tfrac12\Big) \frac{h}{H} - \tfrac12"
+CORNERS = r"u = i\, \frac{h - 1}{H - 1}"
+
+
+def _matrix(old, new, mode, align_corners, clamp=True, half=0.0):
+    """The (new, old) matrix that resamples one axis."""
+    i, matrix = np.arange(new), np.zeros((new, old))
+    if mode == "nearest":
+        matrix[i, np.minimum((i + half) * old // new, old - 1).astype(int)] = 1
+        return matrix
+    u = i * ((old - 1) / max(new - 1, 1)) if align_corners else (i + 0.5) * old / new - 0.5
+    u = np.clip(u, 0, old - 1) if clamp else u
+    left = np.clip(np.floor(u).astype(int), 0, max(old - 2, 0))
+    matrix[i, left] += 1 - (u - left)
+    matrix[i, np.minimum(left + 1, old - 1)] += u - left
+    return matrix
+
+
+def _resampled(x, rows, columns):
+    rows, columns = rows.astype(x.dtype), columns.astype(x.dtype)
+    return rows @ x @ columns.T, lambda g: (rows.T @ g @ columns,)
+
+
+def _interpolate(x, size, mode="nearest", align_corners=False):
+    rows = _matrix(x.shape[2], size[0], mode, align_corners)
+    return _resampled(x, rows, _matrix(x.shape[3], size[1], mode, align_corners))
+
+
+interpolate = Family(
+    "interpolate",
+    _interpolate,
+    ("x",),
+    form='f(x, size, mode="nearest" or "bilinear", align_corners=False); x (B, C, H, W), size (rows, columns)',
+)
+
+
+def _images(draw, low=2, high=4):
+    return numbers(draw, (2, 2, *sizes(draw, 2, low, high)))
+
+
+def _doubled(draw):
+    x, factor = _images(draw), integer(draw, 2, 3)
+    return {"x": x, "size": (x.shape[2] * factor, x.shape[3] * factor)}
+
+
+def _square(draw):
+    side = integer(draw, 3, 5)
+    return numbers(draw, (2, 2, side, side))
+
+
+def _new_side(draw, old):
+    return choose(draw, *(n for n in range(2, 10) if n != old))
+
+
+def _any_nearest(draw):
+    x = _square(draw)
+    return {"x": x, "size": (_new_side(draw, x.shape[2]),) * 2, "mode": "nearest"}
+
+
+def _bilinear(draw):
+    x = _square(draw)
+    size = (_new_side(draw, x.shape[2]),) * 2
+    return {"x": x, "size": size, "mode": "bilinear", "align_corners": False}
+
+
+def _aligned(draw):
+    x = _square(draw)
+    return {"x": x, "size": (_new_side(draw, x.shape[2]),) * 2, "mode": "bilinear", "align_corners": True}
+
+
+def _corners(draw):
+    side = integer(draw, 2, 3)
+    x = distinct(draw, (2, 2, side, side))
+    return {"x": x, "size": (side * integer(draw, 2, 4),) * 2, "mode": "bilinear", "align_corners": False}
+
+
+def _rectangular(draw):
+    x = numbers(draw, (2, 2, *sizes(draw, 2, 3, 4)))
+    size = choose(draw, (6, 9), (8, 5), (3, 8), (7, 2))
+    return {"x": x, "size": size, "mode": "bilinear", "align_corners": False}
+
+
+def _plain(draw):
+    x = _images(draw)
+    return {"x": x, "size": (x.shape[2] * 2, x.shape[3] * 2), "mode": "nearest"}
+
+
+def _any_size(draw):
+    x = numbers(draw, (*sizes(draw, 2, 1, 2), *sizes(draw, 2, 2, 4)))
+    return {"x": x, "size": sizes(draw, 2, 1, 6), "mode": choose(draw, "nearest", "bilinear")}
+
+
+def _smooth(draw):
+    mode = choose(draw, "nearest", "bilinear")
+    options = {"mode": mode, "align_corners": mode == "bilinear" and choose(draw, False, True)}
+    return {"x": _images(draw), "size": sizes(draw, 2, 2, 6), **options}
+
+
+def _with_matrices(matrix):
+    """A mutant that resamples with other matrices: ``matrix(old, new, mode, align_corners)``."""
+
+    def mutant(x, size, mode="nearest", align_corners=False):
+        rows = matrix(x.shape[2], size[0], mode, align_corners)
+        return _resampled(x, rows, matrix(x.shape[3], size[1], mode, align_corners))[0]
+
+    return mutant
+
+
+interpolate.agrees(
+    "repeat",
+    "Enlarging by a whole number repeats each pixel; nearest is the mode when nobody says.",
+    inputs=_doubled,
+    equation=r"y_{i,j} = x_{\lfloor i / f \rfloor, \lfloor j / f \rfloor}",
+    slide=SLIDE,
+    hint='The default of mode is "nearest". Twice as large: each pixel becomes a block of 2 x 2.',
+    mutant=lambda x, size, mode="bilinear", align_corners=False: _interpolate(x, size, mode, align_corners)[
+        0
+    ],
+)
+interpolate.agrees(
+    "nearest",
+    "Nearest takes the pixel at floor(i h / H), for sizes that do not divide and when shrinking.",
+    inputs=_any_nearest,
+    equation=r"y_i = x_{\lfloor i h / H \rfloor}",
+    slide=SLIDE,
+    hint="Multiply the output index by old size / new size and round down; do not round to the nearest.",
+    mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, align, half=0.5)),
+)
+
+
+@interpolate.law(
+    "bilinear",
+    inputs=_bilinear,
+    equation=CENTRES,
+    hint="Pixels are squares: pixel i has its centre at i + 1/2. Output centre (i + 1/2) h / H - 1/2 lies between two "
+    "input centres; weigh them by nearness. (Corner to corner is align_corners=True.)",
+    mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, mode == "bilinear")),
+)
+def bilinear_inside(f, case):
+    """Between the outermost pixel centres, an output is the mixture of its four neighbours by nearness."""
+    old, new = case["x"].shape[2], case["size"][0]
+    u = (np.arange(new) + 0.5) * old / new - 0.5
+    inside = (u >= 0) & (u <= old - 1)
+    got, expected = f(case), f.right(case)
+    if got.shape != expected.shape:
+        raise Broken(f"The output has shape {got.shape}; {expected.shape} was expected.")
+    compare(got[:, :, inside][..., inside], expected[:, :, inside][..., inside])
+
+
+interpolate.agrees(
+    "corners aligned",
+    "With align_corners=True the corner pixels stay at the corners, and the others lie evenly between.",
+    inputs=_aligned,
+    equation=CORNERS,
+    hint="With align_corners=True output i lies at i (h - 1) / (H - 1): the last output on the last input.",
+    mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, False)),
+)
+
+
+@interpolate.law(
+    "no overshoot",
+    inputs=_corners,
+    equation=r"\min x \le y \le \max x",
+    hint="Half an output pixel lies outside the outermost input centres: clamp the position there to the edge before "
+    "you compute the weights, or one of them becomes negative.",
+    mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, align, clamp=False)),
+)
+def no_overshoot(f, case):
+    """Enlarging mixes pixels and never leaves their range; the corners keep their value."""
+    got = f(case)
+    compare(got, np.clip(got, case["x"].min(), case["x"].max()).astype(np.float64))
+    compare(_four_corners(got), _four_corners(case["x"]).astype(np.float64), what="The four corners")
+
+
+def _four_corners(images):
+    return images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+
+
+def _one_scale(right, args, options):
+    x, size = args
+    rows = _matrix(x.shape[2], size[0], options.get("mode", "nearest"), options.get("align_corners", False))
+    if options.get("mode") != "bilinear" or x.shape[2] == x.shape[3] and size[0] == size[1]:
+        return right(*args, **options)[0]
+    u = np.clip((np.arange(size[1]) + 0.5) * x.shape[2] / size[0] - 0.5, 0, x.shape[3] - 1)
+    columns = np.maximum(0, 1 - np.abs(u[:, None] - np.arange(x.shape[3])))
+    return _resampled(x, rows, columns)[0]
+
+
+@interpolate.law(
+    "rows and columns",
+    inputs=_rectangular,
+    equation=r"y = R\, x\, C^T",
+    hint="size is (rows, columns), and each axis has its own factor. Is one used for both, or are they swapped?",
+    mutant=mutated(_interpolate, _one_scale),
+)
+def rows_and_columns(f, case):
+    """Stretching both axes is stretching the rows first and then the columns, each by its own factor."""
+    taller = f(case.replace(size=(case["size"][0], case["x"].shape[3])))
+    compare(f(case), f(case.replace(x=taller)).astype(np.float64))
+
+
+every_family(interpolate, inputs=_plain, shapes=_any_size)
+
+
+def _resized_back(right, args, options):
+    """Backward by interpolating g to the size of x."""
+    out, _ = right(*args, **options)
+    return out, lambda g: (right(g, args[0].shape[2:], **options)[0],)
+
+
+gradients(
+    interpolate,
+    inputs=_smooth,
+    slide=SLIDE,
+    equation={"x": r"\bar x = R^T g\, C \quad \text{where } y = R\, x\, C^T"},
+    hints={
+        "x": "Each output sends its g back to the pixels it was mixed from, by the same weights, and they add up."
+    },
+    mutants={"x": mutated(_interpolate, _resized_back)},
+)
