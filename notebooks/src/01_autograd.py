@@ -230,7 +230,7 @@ viz.curves(
     "times a value was used twice",
     "visits",
     log="y",
-    title="Sixty shared values, and the universe is too young",
+    title="Walk every value once, not every path",
     caption="Walking every path doubles with each shared value; walking every value once grows by one. A network with "
     "shortcuts, such as a transformer, shares a value in every layer.",
 )
