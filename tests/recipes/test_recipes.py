@@ -1,0 +1,109 @@
+"""The recipes run, resume, refuse and report; the checkpoints that come with minivis are as good as their cards say.
+
+Not here: a full training (a minute each: `minivis train vit-digits`), and the loop itself (test_train.py).
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import cli, recipes, storage, train
+from minivis.data import digits
+from minivis.metrics import accuracy
+
+NAMES = ["cnn-digits", "vit-digits"]
+
+
+def test_the_names_are_those_of_the_files():
+    assert recipes.names() == NAMES
+    files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
+    assert sorted(file.replace("_", "-") for file in files) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_run_through_the_command(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", name, "--steps", "30", "--seed", "2"]) == 0
+    captured = capsys.readouterr()
+    out = tmp_path / "runs" / name
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["metric"] == "held-out accuracy" and 0.4 < metrics["value"] <= 1
+    assert (metrics["n"], metrics["seed"], metrics["steps"], metrics["recipe"]) == (360, 2, 30, name)
+    assert metrics["seconds"] > 0 and metrics["value"] == metrics["correct"] / 360
+    percent = f"{100 * metrics['value']:.1f}"
+    assert captured.out == f"held-out accuracy {percent} % ({metrics['correct']} of 360)\n"
+    assert captured.err.splitlines()[-1].startswith("step 30 of 30 (100 %)")
+
+    model = mv.load(out)
+    assert sum(p.size for p in model.parameters()) == metrics["parameters"]
+    images, labels = digits.load("held-out")
+    assert accuracy(model(images).detach(), labels) == metrics["value"]
+    history = json.loads((out / train.HISTORY).read_text())
+    assert history["step"][-1] == 30 and history["loss"][-1] < history["loss"][0]
+
+
+def test_a_seed_decides_everything(tmp_path):
+    for folder, seed in [("a", 0), ("b", 0), ("c", 1)]:
+        recipes.run("cnn-digits", tmp_path / folder, seed=seed, steps=3)
+    a, b, c = ((tmp_path / folder / "model.safetensors").read_bytes() for folder in "abc")
+    assert a == b != c
+
+
+def test_a_second_run_resumes_or_refuses(tmp_path, capsys):
+    command = ["train", "cnn-digits", "--out", str(tmp_path / "run"), "--steps", "3"]
+    assert cli.main(command) == 0
+    first, files = capsys.readouterr().out, {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert cli.main(command) == 2
+    assert "holds an earlier run, which is not overwritten" in capsys.readouterr().err
+    assert cli.main([*command, "--seed", "1", "--resume"]) == 2
+    assert "other settings" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == files
+    (tmp_path / "run" / "metrics.json").unlink()  # as if stopped between training and report
+    assert cli.main([*command, "--resume"]) == 0
+    assert capsys.readouterr().out == first and (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_an_unwritable_folder_is_found_before_training(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(train, "train_step", lambda *arguments: pytest.fail("training began"))
+    assert cli.main(["train", "vit-digits", "--out", str(tmp_path / "file" / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("minivis: save: cannot write to the folder ") and captured.out == ""
+
+
+def test_an_unknown_recipe_is_named():
+    with pytest.raises(ValueError, match=r"^recipes: no recipe 'x'; there are: cnn-digits, vit-digits"):
+        recipes.run("x")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The checkpoints that come with minivis
+
+
+def test_every_recipe_has_its_checkpoint():
+    assert storage.names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_is_as_good_as_its_card_says(name):
+    card = json.loads((storage.PACKAGED / name / "card.json").read_text())
+    model = mv.load(name)
+    images, labels = digits.load("held-out")
+    with mv.no_grad():
+        scores = model(images).numpy()
+    wrong = np.flatnonzero(scores.argmax(1) != labels)
+    assert accuracy(scores, labels) == card["held-out accuracy"]["value"] == 1 - len(wrong) / 360
+    found = [
+        {
+            "digit": int(digits.indices("held-out")[i]),
+            "is": int(labels[i]),
+            "taken for": int(scores[i].argmax()),
+        }
+        for i in wrong
+    ]
+    assert found == card["mistakes"]
+    assert sum(p.size for p in model.parameters()) == card["parameters"]
+    assert card["held-out accuracy"]["value"] >= {"vit-digits": 0.97, "cnn-digits": 0.98}[name]
+    assert (storage.PACKAGED / name / storage.WEIGHTS).stat().st_size < 700_000
