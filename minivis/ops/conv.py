@@ -56,8 +56,8 @@ def _blocks(x, elements):
     return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
 
 
-def _join(xp, parts, axis=0):
-    return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=axis)
+def _join(xp, parts):
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=0)
 
 
 # The three products of a convolution y = w * x. Each is linear in both of its arguments, and the gradients of one are

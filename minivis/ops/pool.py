@@ -108,7 +108,6 @@ def _max_pool2d(x, geometry):
     out = padded[windows[0]].copy()
     for window in windows[1:]:
         out = xp.maximum(out, padded[window])
-
     shape = padded.shape
 
     def vjp(g):

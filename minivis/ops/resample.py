@@ -234,13 +234,11 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     xp = namespace(x, grid)
     _check_grid(x, grid, mode, padding_mode)
     (B, C, H, W), shape = x.shape, grid.shape[:3]
-    q_x, slope_x = _pixels(
-        xp, grid[..., 0].ravel(), W, padding_mode, align_corners
-    )  # (points,), all images in a row
+    # points of all images in one row, (B H' W',)
+    q_x, slope_x = _pixels(xp, grid[..., 0].ravel(), W, padding_mode, align_corners)
     q_y, slope_y = _pixels(xp, grid[..., 1].ravel(), H, padding_mode, align_corners)
-    first = (
-        xp.zeros(shape, xp.int64) + (xp.arange(B) * (H * W))[:, None, None]
-    )  # where the image of a point begins
+    image = xp.zeros(shape, xp.int64) + xp.arange(B)[:, None, None]  # which image each point reads
+    first = image.ravel() * (H * W)
     row, column = (xp.rint(q_y), xp.rint(q_x)) if mode == "nearest" else (xp.floor(q_y), xp.floor(q_x))
     t_y, t_x = q_y - row, q_x - column  # in [0, 1) for bilinear
     corners = [(0, 0)] if mode == "nearest" else [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -249,9 +247,10 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     def corner(dy, dx):
         """One of the pixels around every point: which, whether it is on the image, and its weights in y and x."""
         inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
-        at = first.ravel() + xp.where(inside, (row + dy) * W + column + dx, 0).astype(xp.int64)
+        u, v = (xp.where(inside, place, 0).astype(xp.int64) for place in (row + dy, column + dx))
         w_y, w_x = (1, 1) if mode == "nearest" else (t_y if dy else 1 - t_y, t_x if dx else 1 - t_x)
-        return at, inside, xp.where(inside, w_y, 0).astype(x.dtype), xp.where(inside, w_x, 0).astype(x.dtype)
+        w_y, w_x = (xp.where(inside, w, 0).astype(x.dtype) for w in (w_y, w_x))
+        return first + u * W + v, inside, w_y, w_x
 
     y = xp.zeros((q_x.size, C), x.dtype)
     for dy, dx in corners:
@@ -308,7 +307,9 @@ def _pixels(xp, coordinate, n, padding_mode, align_corners):
         odd = turns % 2 == 1
         rest = q - low - turns * span
         q, slope = low + xp.where(odd, span - rest, rest), xp.where(odd, -slope, slope)
-    if padding_mode != "zeros":
+    if padding_mode == "zeros":
+        q = xp.clip(q, -2, n + 1)  # nothing is read there, nor farther out
+    else:
         slope = xp.where((q > 0) & (q < n - 1), slope, 0)
         q = xp.clip(q, 0, n - 1)
     return q, slope
