@@ -234,46 +234,50 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     xp = namespace(x, grid)
     _check_grid(x, grid, mode, padding_mode)
     (B, C, H, W), shape = x.shape, grid.shape[:3]
-    # points of all images in one row, (B H' W',)
+    # points of all images in one row, (B H' W',), and pixels of all images in one column of channels, (B H W, C)
     q_x, slope_x = _pixels(xp, grid[..., 0].ravel(), W, padding_mode, align_corners)
     q_y, slope_y = _pixels(xp, grid[..., 1].ravel(), H, padding_mode, align_corners)
-    image = xp.zeros(shape, xp.int64) + xp.arange(B)[:, None, None]  # which image each point reads
-    first = image.ravel() * (H * W)
-    row, column = (xp.rint(q_y), xp.rint(q_x)) if mode == "nearest" else (xp.floor(q_y), xp.floor(q_x))
-    t_y, t_x = q_y - row, q_x - column  # in [0, 1) for bilinear
-    corners = [(0, 0)] if mode == "nearest" else [(0, 0), (0, 1), (1, 0), (1, 1)]
+    image = (xp.zeros(shape, xp.int64) + xp.arange(B)[:, None, None]).ravel()
     pixels = xp.moveaxis(x, 1, -1).reshape(B * H * W, C)
-
-    def corner(dy, dx):
-        """One of the pixels around every point: which, whether it is on the image, and its weights in y and x."""
-        inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
-        u, v = (xp.where(inside, place, 0).astype(xp.int64) for place in (row + dy, column + dx))
-        w_y, w_x = (1, 1) if mode == "nearest" else (t_y if dy else 1 - t_y, t_x if dx else 1 - t_x)
-        w_y, w_x = (xp.where(inside, w, 0).astype(x.dtype) for w in (w_y, w_x))
-        return first + u * W + v, inside, w_y, w_x
-
+    corners = _corners(xp, q_y, q_x, image, H, W, mode, x.dtype)
     y = xp.zeros((q_x.size, C), x.dtype)
-    for dy, dx in corners:
-        at, inside, w_y, w_x = corner(dy, dx)
+    for at, inside, w_y, w_x, _, _ in corners:
         y += xp.where(inside[:, None], xp.take(pixels, at, axis=0) * (w_y * w_x)[:, None], 0)
 
     def vjp(g):
         g = xp.moveaxis(g, 1, -1).reshape(y.shape)
         g_pixels, channel = xp.zeros(pixels.size, x.dtype), xp.arange(C)
         g_qx, g_qy = xp.zeros(q_x.shape, g.dtype), xp.zeros(q_y.shape, g.dtype)
-        for dy, dx in corners:
-            at, inside, w_y, w_x = corner(dy, dx)
+        for at, inside, w_y, w_x, sign_y, sign_x in corners:
             where = (at[:, None] * C + channel).ravel()  # one axis: NumPy adds whole rows five times slower
             backend.scatter_add(g_pixels, where, (g * (w_y * w_x)[:, None]).ravel())
             if mode == "bilinear":
                 slope = xp.where(inside, (g * xp.take(pixels, at, axis=0)).sum(axis=1), 0)
-                g_qx += slope * w_y * (1 if dx else -1)
-                g_qy += slope * w_x * (1 if dy else -1)
+                g_qx += sign_x * slope * w_y
+                g_qy += sign_y * slope * w_x
         g_x = xp.ascontiguousarray(xp.moveaxis(g_pixels.reshape(B, H, W, C), -1, 1))
         g_grid = xp.stack([g_qx * slope_x, g_qy * slope_y], axis=-1).reshape(grid.shape)
         return g_x, g_grid.astype(grid.dtype, copy=False)
 
     return xp.ascontiguousarray(xp.moveaxis(y.reshape(*shape, C), -1, 1)), vjp
+
+
+def _corners(xp, q_y, q_x, image, H, W, mode, dtype):
+    """The pixels around every point, the four of bilinear or the one of nearest.
+
+    For each: which pixel, whether it is on the image, its weights in y and x (0 outside), and the signs with which
+    these weights grow.
+    """
+    row, column = (xp.rint(q_y), xp.rint(q_x)) if mode == "nearest" else (xp.floor(q_y), xp.floor(q_x))
+    t_y, t_x = q_y - row, q_x - column  # in [0, 1) for bilinear
+    found = []
+    for dy, dx in [(0, 0)] if mode == "nearest" else [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
+        u, v = (xp.where(inside, place, 0).astype(xp.int64) for place in (row + dy, column + dx))
+        w_y, w_x = (1, 1) if mode == "nearest" else (t_y if dy else 1 - t_y, t_x if dx else 1 - t_x)
+        w_y, w_x = (xp.where(inside, w, 0).astype(dtype) for w in (w_y, w_x))
+        found.append(((image * H + u) * W + v, inside, w_y, w_x, 2 * dy - 1, 2 * dx - 1))
+    return found
 
 
 def _check_grid(x, grid, mode, padding_mode):
