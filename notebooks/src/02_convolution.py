@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 02. Convolution: one small filter, everywhere
-# A convolution slides one small filter over a sequence or an image and takes a dot product at every stop. Everything else in this
-# notebook follows from that sentence.
+# A convolution slides one small filter over a sequence or an image and takes a dot product at every stop.
+# Everything else in this notebook follows from that sentence.
 #
 # **Goals.** At the end you can
 # - compute a convolution by hand, in one and two dimensions, and say when the filter must be flipped;
@@ -11,7 +11,8 @@
 # - run it backwards: the gradient, and the transposed convolution that enlarges;
 # - train a small convolutional network on real digits and look at the filters it found.
 #
-# **Before.** [01 Autograd](01_autograd.ipynb): what a Tensor and a gradient are. NumPy slices and `np.einsum` help.
+# **Before.** [01 Autograd](01_autograd.ipynb): what a Tensor and a gradient are. NumPy slices and `np.einsum`
+# help.
 #
 # **Time.** About 75 minutes to read and do; the cells take less than a minute.
 
@@ -30,14 +31,14 @@ rng = np.random.default_rng(0)
 # ## A filter slides along a sequence
 # Deck Z, *Convolution Example*.
 #
-# Take a sequence $x$ of $L$ numbers and a shorter row of $k$ numbers $w$, the **filter** (or *kernel*). Lay the filter under the first $k$
-# numbers, multiply what stands above each other, add the products: that is the first output. Move the filter one step to the right and do it
-# again, until it touches the end:
+# Take a sequence $x$ of $L$ numbers and a shorter row of $k$ numbers $w$, the **filter** (or *kernel*). Lay
+# the filter under the first $k$ numbers, multiply what stands above each other, add the products: that is the
+# first output. Move the filter one step to the right and do it again, until it touches the end:
 #
 # $$y_i = \sum_{u=0}^{k-1} w_u \, x_{i+u}, \qquad i = 0, \dots, L - k .$$
 #
-# There are $L - k + 1$ places where the filter fits: here $10 - 4 + 1 = 7$. Do the first two in your head before you run the cell.
-# (The slide leaves the seventh output blank; it is 6.)
+# There are $L - k + 1$ places where the filter fits: here $10 - 4 + 1 = 7$. Do the first two in your head
+# before you run the cell. (The slide leaves the seventh output blank; it is 6.)
 
 # %% tags=["slide:Z/4-convolution-1d", "worked:conv-1d"]
 x = np.array([1, 4, -1, 0, 2, -2, 1, 3, 3, 1])
@@ -57,27 +58,32 @@ viz.sliding_window(
 )
 
 # %% [markdown]
-# The inner loop is a dot product, and the windows can be had all at once: `sliding_window_view` gives them as the rows of a matrix (without
-# copying anything). Then all seven outputs are **one** matrix product. `mv.ops.conv1d` does the same for a batch $B$ of sequences with $C$
-# channels: it takes $x$ as $(B, C, L)$ and the filters as $(O, C, k)$, where $O$ is how many filters there are.
+# The inner loop is a dot product, and the windows can be had all at once: `sliding_window_view` gives them as
+# the rows of a matrix (without copying anything). Then all seven outputs are **one** matrix product.
+# `mv.ops.conv1d` does the same for a batch $B$ of sequences with $C$ channels: it takes $x$ as $(B, C, L)$
+# and the filters as $(O, C, k)$, where $O$ is how many filters there are.
 
 # %% tags=["slide:Z/4-convolution-1d"]
 windows = sliding_window_view(x, len(w))  # (7, 4)
 np.testing.assert_array_equal(windows @ w, y)
 np.testing.assert_array_equal(mv.ops.conv1d(x[None, None], w[None, None])[0, 0], y)
 
-viz.heatmap(
-    windows, "place in the window", "output", caption="Each row is one window: the row above, moved one step."
+viz.grids(
+    [windows, w[:, None], y[:, None]],
+    titles=["windows (7, 4)", "times filter (4,)", "= output (7,)"],
+    caption="Each row on the left is one window: the row above, moved one step.",
 )
 
 # %% [markdown]
 # ### To flip or not to flip
-# In signal processing the operation above is called **cross-correlation**. *Convolution* proper turns the filter around first:
+# In signal processing the operation above is called **cross-correlation**. *Convolution* proper turns the
+# filter around first:
 #
 # $$(w * x)_i = \sum_u w_u \, x_{i-u} .$$
 #
-# Deep learning leaves out the flip and keeps the name. `np.correlate` does not flip, `np.convolve` does. The difference shows best on a single 1
-# among zeros: convolution answers with the filter, correlation with the filter **backwards**.
+# Deep learning leaves out the flip and keeps the name. `np.correlate` does not flip, `np.convolve` does. The
+# difference shows best on a single 1 among zeros: convolution answers with the filter, correlation with the
+# filter **backwards**.
 
 # %%
 spike = np.array([0, 0, 0, 1, 0, 0, 0])
@@ -88,14 +94,16 @@ np.testing.assert_array_equal(np.convolve(x, w[::-1], "valid"), y)  # flip twice
 viz.grids(
     [spike, w, correlated, convolved],
     titles=["a spike", "filter", "correlation (no flip)", "convolution (flip)"],
-    caption="The spike copies the filter: backwards if the filter was not flipped, forwards if it was.",
+    columns=2,
+    caption="The spike copies the filter: backwards if it was not flipped, forwards if it was.",
 )
 
 # %% [markdown]
 # When does it matter?
 # - **Not for learned filters.** A network that flips learns the flipped weights, and computes the same.
 # - **For filters written by hand** that are not symmetric: the sign of an edge filter turns around.
-# - **For weights from elsewhere**, and for formulas: only the flipped version may be reordered, $(a * b) * c = a * (b * c)$.
+# - **For weights from elsewhere**, and for formulas: only the flipped version may be reordered, $(a * b) * c
+#   = a * (b * c)$.
 # - **For gradients**: running backwards through one is the other, as you will see below.
 
 # %%
@@ -111,7 +119,8 @@ assert not np.array_equal(one_by_one, combined)
 # ## The same in two dimensions
 # Deck Z, *Convolutions in 2D*.
 #
-# On an image the window is a rectangle. With an image of $H \times W$ pixels and a filter of $k_h \times k_w$ weights
+# On an image the window is a rectangle. With an image of $H \times W$ pixels and a filter of $k_h \times k_w$
+# weights
 #
 # $$y_{i,j} = \sum_{u=0}^{k_h-1} \sum_{v=0}^{k_w-1} w_{u,v} \, x_{i+u,\,j+v} .$$
 
@@ -135,9 +144,10 @@ viz.sliding_window(
 # ### It looks at one small place at a time, and always in the same way
 # Deck A, *Convolutional Neural Network limitations*.
 #
-# A filter is a **local feature detector**: each output depends on one window and on nothing else, so distant parts of the image cannot work together
-# within one layer. And the filter is **fixed**: it does not adapt to what lies under it. Both can be seen by changing one pixel and looking at which outputs
-# change, on two very different images.
+# A filter is a **local feature detector**: each output depends on one window and on nothing else, so distant
+# parts of the image cannot work together within one layer. And the filter is **fixed**: it does not adapt to
+# what lies under it. Both can be seen by changing one pixel and looking at which outputs change, on two very
+# different images.
 
 # %% tags=["slide:A/3-convolution-is-local"]
 changes = []
@@ -156,8 +166,9 @@ viz.images(
     titles=["change, on zeros", "change, on noise"],
     signed=True,
     size=2.4,
-    caption="One pixel in the middle was raised by 1. Only outputs within one pixel of it move (five of the cross's nine weights are not zero), and "
-    "they move alike on both images: the operation is local and linear.",
+    caption="One pixel in the middle was raised by 1. Only outputs within one pixel of it move (five of the "
+    "cross's nine weights are not zero), and they move alike on both images: the operation is local "
+    "and linear.",
 )
 
 # %% [markdown]
@@ -173,7 +184,8 @@ viz.images(
 # | stride $s$ | how many pixels the filter moves in the input for one pixel of the output |
 # | dilation $d$ | how many pixels lie between neighbouring weights |
 #
-# A dilated filter reaches over $d(k-1)+1$ pixels. It fits into the padded input of length $n + 2p$ as often as
+# A dilated filter reaches over $d(k-1)+1$ pixels. It fits into the padded input of length $n + 2p$ as often
+# as
 #
 # $$n' = \left\lfloor \frac{n + 2p - d(k-1) - 1}{s} \right\rfloor + 1 .$$
 #
@@ -204,10 +216,12 @@ for n, k, s, p, d in table:
     print(f"{n:3} {k:3} {s:3} {p:3} {d:3}   {got:3}")
 
 # %% [markdown]
-# Read off two rules of thumb. An odd kernel with padding $(k-1)/2$ and stride 1 **keeps the size**. Stride 2 **halves it**, whether it was even or odd (rounding up).
-# The last two rows you will meet again: the first layer of a ResNet, and the patches of a ViT.
+# Read off two rules of thumb. An odd kernel with padding $(k-1)/2$ and stride 1 **keeps the size**. Stride 2
+# **halves it**, whether it was even or odd (rounding up). The last two rows you will meet again: the first
+# layer of a ResNet, and the patches of a ViT.
 #
-# The slides do both with a $3 \times 3$ filter and padding 1 on a $4 \times 4$ image. Stride 1: sixteen places, $4 \times 4$ again.
+# The slides do both with a $3 \times 3$ filter and padding 1 on a $4 \times 4$ image. Stride 1: sixteen
+# places, $4 \times 4$ again.
 
 # %% tags=["slide:C/79-convolution-stride-1"]
 small = np.arange(1.0, 17).reshape(1, 1, 4, 4)
@@ -216,16 +230,18 @@ blur = np.ones((1, 1, 3, 3))
 same = mv.ops.conv2d(small, blur, padding=1)
 assert same.shape == (1, 1, 4, 4)
 assert same[0, 0, 2, 1] == (small[0, 0, 1:4, 0:3] * blur[0, 0]).sum()  # the dot product of filter and window
-viz.sliding_window(
-    small[0, 0],
-    blur[0, 0],
-    same[0, 0],
-    padding=1,
-    caption="Grey squares are the padding. With them every pixel can be the middle of a window.",
+window, at = np.zeros((6, 6)), np.zeros((4, 4))
+window[2:5, 0:3] = at[2, 0] = 1
+viz.grids(
+    [np.pad(small[0, 0], 1), blur[0, 0], same[0, 0]],
+    titles=["4 × 4, padded to 6 × 6", "filter", "output 4 × 4"],
+    marks=[window, None, at],
+    caption="With a frame of zeros every pixel can be the middle of a window: 5 + 6 + 9 + 10 + 13 + 14 = 57.",
 )
 
 # %% [markdown]
-# Stride 2: the filter moves two pixels in the input for each pixel of the output, and $4 \times 4$ becomes $2 \times 2$.
+# Stride 2: the filter moves two pixels in the input for each pixel of the output, and $4 \times 4$ becomes $2
+# \times 2$.
 
 # %% tags=["slide:C/81-convolution-stride-2", "worked:conv-stride-2"]
 halved = mv.ops.conv2d(small, blur, stride=2, padding=1)
@@ -238,13 +254,15 @@ viz.sliding_window(
     halved[0, 0],
     stride=2,
     padding=1,
-    caption="Four of the sixteen places above are left: every second one, in both directions.",
+    caption="Four of the sixteen places are left: every second one, in both directions. Grey is padding.",
 )
 
 # %% [markdown]
 # ## From loops to one matrix product
-# Real layers have channels. An image is $(C, H, W)$, a batch $(B, C, H, W)$; a layer has $O$ filters, and **each filter reads all $C$ channels**, so the weight is
-# $(O, C, k_h, k_w)$. With **groups** $g$ the channels are split into $g$ blocks that do not see each other, and the weight shrinks to $(O, C/g, k_h, k_w)$.
+# Real layers have channels. An image is $(C, H, W)$, a batch $(B, C, H, W)$; a layer has $O$ filters, and
+# **each filter reads all $C$ channels**, so the weight is $(O, C, k_h, k_w)$. With **groups** $g$ the
+# channels are split into $g$ blocks that do not see each other, and the weight shrinks to $(O, C/g, k_h,
+# k_w)$.
 #
 # $$y_{b,o,i,j} = \beta_o + \sum_{c,u,v} w_{o,c,u,v}\; x_{b,\,c,\; s i - p + d u,\; s j - p + d v}$$
 #
@@ -270,10 +288,11 @@ def conv2d_by_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, group
     return y if bias is None else y + bias[:, None, None]
 
 
-mv.laws.check("conv2d", conv2d_by_loops)
+assert mv.laws.check("conv2d", conv2d_by_loops).passed
 
 # %% [markdown]
-# `mv.laws.check` tried it on random shapes and options: rectangular images and kernels, pairs of strides, groups. A swapped height and width would not survive that.
+# `mv.laws.check` tried it on random shapes and options: rectangular images and kernels, pairs of strides,
+# groups. A swapped height and width would not survive that.
 #
 # Second version: all windows at once, then one `einsum` whose letters are those of the formula.
 
@@ -298,11 +317,14 @@ def conv2d_by_windows(x, weight, bias=None, stride=1, padding=0, dilation=1, gro
     return y if bias is None else y + bias[:, None, None]
 
 
-mv.laws.check("conv2d", conv2d_by_windows)
+report = mv.laws.judge("conv2d", conv2d_by_windows)  # the same laws, without printing
+assert report.passed
+report
 
 # %% [markdown]
-# Third version, the one that libraries use: write every window down as a **column** (*im2col*), every filter as a **row**, and hand both to matrix multiplication, the
-# most polished routine a computer has. The price is memory: each pixel is copied into up to $k_h k_w$ columns.
+# Third version, the one that libraries use: write every window down as a **column** (*im2col*), every filter
+# as a **row**, and hand both to matrix multiplication, the most polished routine a computer has. The price is
+# memory: each pixel is copied into up to $k_h k_w$ columns.
 
 
 # %%
@@ -316,17 +338,20 @@ def conv2d_by_matrix(x, weight, bias=None, stride=1, padding=0, dilation=1, grou
     return y if bias is None else y + bias[:, None, None]
 
 
-mv.laws.check("conv2d", conv2d_by_matrix)
+report = mv.laws.judge("conv2d", conv2d_by_matrix)  # the same laws, without printing
+assert report.passed
+report
 
 # %% [markdown]
-# `mv.ops.conv2d` is this third version, plus its gradient. How much did each step gain? A fair measure is **multiply-adds per second**: the same convolution is the same
-# $B\,H'W'\,O\,\frac{C}{g}\,k_h k_w$ multiply-adds however it is written. (The loops get a smaller image, or you would wait for minutes. The figures are of the machine that
-# runs this page, right now.)
+# `mv.ops.conv2d` is this third version, plus its gradient. How much did each step gain? A fair measure is
+# **multiply-adds per second**: the same convolution is the same $B\,H'W'\,O\,\frac{C}{g}\,k_h k_w$
+# multiply-adds however it is written. (The loops get a smaller image, or you would wait for minutes. The
+# figures are of the machine that runs this page, right now.)
 
 
 # %%
 def rate(function, size, repeats=5):
-    """Millions of multiply-adds a second for 16 filters of 3 x 3 on 16 channels: the best of several runs."""
+    """Billions of multiply-adds a second for 16 filters of 3 x 3 on 16 channels: the best of several runs."""
     x = rng.standard_normal((1, 16, size, size)).astype(np.float32)
     weight = rng.standard_normal((16, 16, 3, 3)).astype(np.float32)
     seconds = []
@@ -334,7 +359,7 @@ def rate(function, size, repeats=5):
         start = time.perf_counter()
         y = function(x, weight, padding=1)
         seconds.append(time.perf_counter() - start)
-    return y.size * weight[0].size / min(seconds) / 1e6
+    return y.size * weight[0].size / min(seconds) / 1e9
 
 
 rates = {
@@ -343,16 +368,22 @@ rates = {
     "im2col, matrix product": rate(conv2d_by_matrix, 96),
     "mv.ops.conv2d": rate(mv.ops.conv2d, 96),
 }
+assert rates["im2col, matrix product"] > 100 * rates["loops"]
 viz.bars(
-    rates, "million multiply-adds per second", log=True, title="One convolution, four ways",
-    caption="A logarithmic scale: taking the loops out of Python gains the most; the matrix product, which uses the processor's caches and vector units, gains "
-    "again. Three lines of algebra, a factor in the thousands.",
-)  # fmt: skip
+    {name: float(f"{value:.2g}") for name, value in rates.items()},
+    "billion multiply-adds per second",
+    log=True,
+    title="One convolution, four ways",
+    caption="Mind the logarithmic scale. Taking the loops out of Python gains a factor in the hundreds; the "
+    "matrix product, which uses the processor's caches and vector units, gains as much again.",
+)
 
 # %% [markdown]
 # ## A convolution is a matrix, and a very thrifty one
-# A convolution is linear in $x$, so there is **one** matrix $T$ with $y = T x$. Its columns are the answers to spikes; its rows are the filter, each one step further to the right. Such a matrix,
-# constant along its diagonals, is called **Toeplitz**. You see both ideas of convolution in the picture: few entries per row (*local*), and the same few numbers in every row (*shared*).
+# A convolution is linear in $x$, so there is **one** matrix $T$ with $y = T x$. Its columns are the answers
+# to spikes; its rows are the filter, each one step further to the right. Such a matrix, constant along its
+# diagonals, is called **Toeplitz**. You see both ideas of convolution in the picture: few entries per row
+# (*local*), and the same few numbers in every row (*shared*).
 
 # %%
 eye = np.eye(10)[:, None]  # ten spikes as a batch, (10, 1, 10)
@@ -363,11 +394,13 @@ viz.convolution_matrix(
     T,
     (10,),
     (7,),
-    caption="The convolution of the first section as a matrix. 70 entries, 28 that could differ from 0 (the filter itself holds one 0), four different numbers.",
+    caption="The convolution of the first section as a matrix. 70 entries, 28 that could differ from 0 (the "
+    "filter itself holds one 0), four different numbers.",
 )
 
 # %% [markdown]
-# In two dimensions both images are flattened row by row, and the matrix is Toeplitz twice: bands within blocks, and the blocks themselves lie in bands.
+# In two dimensions both images are flattened row by row, and the matrix is Toeplitz twice: bands within
+# blocks, and the blocks themselves lie in bands.
 
 # %%
 spikes = np.eye(25).reshape(25, 1, 5, 5)
@@ -378,15 +411,18 @@ viz.convolution_matrix(
     T2,
     (5, 5),
     (3, 3),
-    caption="The cross filter on a 5 × 5 image. Grey lines separate image rows: each row of the filter makes one diagonal of blocks.",
+    caption="The cross filter on a 5 × 5 image. Grey lines separate image rows: each row of the filter makes "
+    "one diagonal of blocks.",
 )
 
 # %% [markdown]
 # ## Layers, and what they cost
 # Deck C, *Summary*.
 #
-# Three kinds of layers make a classical network. **Convolution** applies a set of learned filters. **Pooling** shrinks the map in space; *max pooling* keeps the largest number of each window. A **fully
-# connected** layer joins everything to everything. Each takes a volume to another volume by a differentiable function, so `backward` runs through all of them.
+# Three kinds of layers make a classical network. **Convolution** applies a set of learned filters.
+# **Pooling** shrinks the map in space; *max pooling* keeps the largest number of each window. A **fully
+# connected** layer joins everything to everything. Each takes a volume to another volume by a differentiable
+# function, so `backward` runs through all of them.
 
 # %% tags=["slide:C/90-layer-types"]
 volume = rng.standard_normal((1, 3, 8, 8))
@@ -407,8 +443,9 @@ for name, layer in layers:
 assert volume.shape == (1, 10)
 
 # %% [markdown]
-# A convolutional network **knows** that its input is an image, and spends far fewer parameters for it. Count: $O\,(C\,k_h k_w + 1)$ parameters for a convolution, whatever the size of the image; a
-# fully connected layer between the same two volumes needs one weight for every pair of an input and an output.
+# A convolutional network **knows** that its input is an image, and spends far fewer parameters for it. Count:
+# $O\,(C\,k_h k_w + 1)$ parameters for a convolution, whatever the size of the image; a fully connected layer
+# between the same two volumes needs one weight for every pair of an input and an output.
 
 # %% tags=["slide:C/91-convolution-saves-parameters"]
 C, O, side, k = 3, 64, 224, 3
@@ -419,13 +456,21 @@ connected = (C * side * side + 1) * O * side * side
 assert convolution == 1_792
 assert connected // convolution > 100_000_000
 viz.bars(
-    {"fully connected": connected, "local": local_unshared, "local and shared:\nconvolution": convolution}, "parameters", log=True,
+    {
+        "fully connected:\n483 billion": connected,
+        "local:\n90 million": local_unshared,
+        "local and shared\n(convolution): 1,792": convolution,
+    },
+    "parameters",
+    log=True,
+    values=False,
     title="From 3 × 224 × 224 to 64 × 224 × 224",
-    caption="Being local saves a factor of 5,400, sharing the filter over all places another 50,176 (= 224²). 483 billion parameters become 1,792.",
-)  # fmt: skip
+    caption="Being local saves a factor of 5,376, sharing the filter over all places another 50,176 (= 224²).",
+)
 
 # %% [markdown]
-# Stacked layers become a *hierarchy* of filters: edges, then corners and textures made of edges, then parts. You will look into a trained one at the end.
+# Stacked layers become a *hierarchy* of filters: edges, then corners and textures made of edges, then parts.
+# You will look into a trained one at the end.
 #
 # ## What is assumed: locality and stationarity
 # Deck A, *CNN inductive bias*.
@@ -434,7 +479,8 @@ viz.bars(
 # - **Locality**: near pixels are more alike than distant ones. So a small window already says a lot.
 # - **Stationarity**: the statistics are the same everywhere. So one filter serves all places.
 #
-# Do not take it on trust: here is the correlation of two pixels as a function of their distance, for two photos, and for the second photo with its pixels shuffled.
+# Do not take it on trust: here is the correlation of two pixels as a function of their distance, for two
+# photos, and for the second photo with its pixels shuffled.
 
 
 # %% tags=["slide:A/6-locality-and-stationarity"]
@@ -457,13 +503,18 @@ assert (
     and abs(falls["flower, shuffled"][0]) < 0.05
 )
 viz.curves(
-    {name: (distances, np.array(values)) for name, values in falls.items()}, "distance in pixels", "correlation", mark=False,
-    caption="Locality: neighbours are almost equal, and the likeness falls with distance. Shuffling keeps every pixel and destroys all of it.",
-)  # fmt: skip
+    {name: (distances, np.array(values)) for name, values in falls.items()},
+    "distance in pixels",
+    "correlation",
+    mark=False,
+    caption="Locality: neighbours are almost equal, and the likeness falls with distance. Shuffling keeps "
+    "every pixel and destroys all of it.",
+)
 
 # %% [markdown]
-# For stationarity, cut the photo into four quarters and compare. The **mean** differs (sky is brighter than ground), so images are not stationary in the strict sense. But what a filter feeds on, how
-# neighbours go together, is nearly the same in each quarter.
+# For stationarity, cut the photo into four quarters and compare. The **mean** differs (sky is brighter than
+# ground), so images are not stationary in the strict sense. But what a filter feeds on, how neighbours go
+# together, is nearly the same in each quarter.
 
 # %% tags=["slide:A/6-locality-and-stationarity"]
 quarters = {
@@ -476,14 +527,21 @@ neighbours = {name: correlation(quarter, 1) for name, quarter in quarters.items(
 means = {name: quarter.mean() for name, quarter in quarters.items()}
 
 assert max(neighbours.values()) - min(neighbours.values()) < max(means.values()) - min(means.values())
-viz.bars(
-    {"mean brightness": means, "correlation of neighbours": neighbours}, "", width=7.5,
-    caption="The tower's four quarters: brightness changes from one to the next, the relation between neighbours hardly does.",
-)  # fmt: skip
+viz.heatmap(
+    [list(means.values()), list(neighbours.values())],
+    "",
+    "",
+    x_names=list(quarters),
+    y_names=["mean brightness", "correlation of neighbours"],
+    vmin=0,
+    vmax=1,
+    caption="Brightness changes from quarter to quarter; the relation between neighbours hardly does.",
+)
 
 # %% [markdown]
 # ## Filters that people wrote
-# Before filters were learned they were designed. Each of these is a $3 \times 3$ table that you can read: weights that sum to 1 keep the brightness, weights that sum to 0 answer only to change.
+# Before filters were learned they were designed. Each of these is a $3 \times 3$ table that you can read:
+# weights that sum to 1 keep the brightness, weights that sum to 0 answer only to change.
 
 # %%
 classic = {
@@ -505,24 +563,34 @@ viz.grids(
 grey = mv.data.photos.china(size=(200, 300)).mean(axis=0)
 answers = mv.ops.conv2d(grey[None, None].astype(np.float32), bank, padding=1)[0]  # (5, 200, 300)
 viz.images(
-    [grey, np.clip(answers[0], 0, 1), np.clip(answers[1], 0, 1)], titles=["photo (grey)", "blur", "sharpen"], size=3.2,
-    caption="Sums to 1: blur averages what the pixels have in common, sharpen exaggerates where they differ.",
-)  # fmt: skip
+    [grey, np.clip(answers[0], 0, 1), np.clip(answers[1], 0, 1)],
+    titles=["photo (grey)", "blur", "sharpen"],
+    size=3.2,
+    caption="Sums to 1: blur averages what the pixels have in common, sharpen exaggerates where they differ. "
+    "The dark rim of the blur is the zeros of the padding.",
+)
 
 # %%
 viz.images(
-    list(answers[2:, 1:-1, 1:-1]), titles=list(classic)[2:], signed=True, vmax=2, size=3.0,
-    caption="Sums to 0: flat regions give 0 (white). One Sobel filter answers to upright edges, the other to level ones, with the sign of the step; the Laplacian to "
-    "any thin line or corner, whatever its direction.",
-)  # fmt: skip
+    list(answers[2:, 1:-1, 1:-1]),
+    titles=list(classic)[2:],
+    signed=True,
+    vmax=1,
+    size=3.0,
+    caption="Sums to 0: flat regions give 0 (white). One Sobel filter answers to upright edges, the other to "
+    "level ones, with the sign of the step; the Laplacian to any thin line or corner, whatever its "
+    "direction.",
+)
 
 # %% [markdown]
 # ## Shift the input, and the output shifts
-# A filter that is the same everywhere finds a thing wherever it is: if the input moves by $t$ pixels, so does the output, and nothing else changes. With $S_t$ for "shift by $t$",
+# A filter that is the same everywhere finds a thing wherever it is: if the input moves by $t$ pixels, so does
+# the output, and nothing else changes. With $S_t$ for "shift by $t$",
 #
 # $$\mathrm{conv}(S_t\, x) = S_t\, \mathrm{conv}(x) .$$
 #
-# This is **equivariance**. A stride $s$ breaks it: the output can only move by whole output pixels, that is by multiples of $s$ input pixels. Measure the difference of both sides away from the border:
+# This is **equivariance**. A stride $s$ breaks it: the output can only move by whole output pixels, that is
+# by multiples of $s$ input pixels. Measure the difference of both sides away from the border:
 
 
 # %%
@@ -548,23 +616,30 @@ assert (
     and curves["stride 2"][1::2].min() > 0.1
 )
 viz.curves(
-    {name: (shifts, values) for name, values in curves.items()}, "shift of the input, pixels", "relative difference",
-    caption="Stride 1 is equivariant to every shift. Stride 2 only to even ones, stride 4 only to multiples of 4; in between the output is a different one.",
-)  # fmt: skip
+    {name: (shifts, values) for name, values in curves.items()},
+    "shift of the input, pixels",
+    "relative difference",
+    caption="Stride 1 is equivariant to every shift. Stride 2 only to even ones, stride 4 only to multiples "
+    "of 4; in between the output is a different one.",
+)
 
 # %% [markdown]
 # ## How far a deep layer sees
 # Deck A, *CNN limitations*.
 #
-# One layer sees $k$ pixels. The layer above sees $k$ of *its* outputs, hence more pixels: the **receptive field** grows with depth. Layer $l$ adds $(k_l - 1)$ steps, each as long as the product of all strides below it:
+# One layer sees $k$ pixels. The layer above sees $k$ of *its* outputs, hence more pixels: the **receptive
+# field** grows with depth. Layer $l$ adds $(k_l - 1)$ steps, each as long as the product of all strides below
+# it:
 #
 # $$r = 1 + \sum_l (k_l - 1) \prod_{m < l} s_m .$$
 #
-# Pooling has a kernel and a stride like any other layer, and its stride of 2 **doubles the reach of everything above it**. You can measure a receptive field with one backward pass: which pixels get a gradient from the middle output?
+# Pooling has a kernel and a stride like any other layer, and its stride of 2 **doubles the reach of
+# everything above it**. You can measure a receptive field with one backward pass: which pixels get a gradient
+# from the middle output?
 
 
 # %% tags=["slide:A/5-pooling-widens-and-loses"]
-def seen(layers, side=65):
+def seen(layers, side=45):
     """Gradient of the middle output in each pixel, for a stack of ("conv" or "pool", kernel, stride) with positive weights."""
     x = mv.Tensor(np.ones((1, 1, side, side)), requires_grad=True)
     y = x
@@ -590,23 +665,28 @@ conv, pool = ("conv", 3, 1), ("pool", 2, 2)
 stacks = {
     "2 conv": [conv] * 2,
     "6 conv": [conv] * 6,
-    "2 × (2 conv, pool),\n2 conv": [conv, conv, pool] * 2 + [conv] * 2,
+    "6 conv, 2 pool": [conv, conv, pool] * 2 + [conv] * 2,
 }
 fields = {name: seen(layers) for name, layers in stacks.items()}
 widths = {name: int((g.sum(axis=0) > 0).sum()) for name, g in fields.items()}
 assert widths == {name: formula(layers) for name, layers in stacks.items()}
 viz.images(
-    [g / g.max() for g in fields.values()], titles=[f"{name}\n{widths[name]} pixels wide" for name in fields], size=2.6,
-    caption="Pixels that the middle output depends on, and how much. Six 3 × 3 layers see 13 pixels; with two poolings between them, 32. The middle counts "
-    "for more than the rim: more paths lead there.",
-)  # fmt: skip
+    [np.sqrt(g / g.max()) for g in fields.values()],
+    titles=[f"{name}\n{widths[name]} pixels wide" for name in fields],
+    size=2.6,
+    caption="Pixels that the middle output depends on, and how much (square root, to make the rim visible). "
+    "Six 3 × 3 layers see 13 pixels; with two poolings between them, 32. The middle counts for more "
+    "than the rim: more paths lead there.",
+)
 
 # %% [markdown]
-# The same slide names the price: pooling **throws information away**. To see how much, take a handwritten digit and shuffle the four pixels inside every $2 \times 2$ block. A different picture, with the same pooled map.
+# The same slide names the price: pooling **throws information away**. To see how much, take a handwritten
+# digit and shuffle the four pixels inside every $2 \times 2$ block. A different picture, with the same pooled
+# map.
 
 # %% tags=["slide:A/5-pooling-widens-and-loses"]
 digits, labels = mv.data.digits.load("train")
-digit = digits[8, 0]
+digit = digits[labels == 3][0, 0]
 blocks = digit.reshape(4, 2, 4, 2).swapaxes(1, 2).reshape(4, 4, 4)  # (block row, block column, its pixels)
 mixed = rng.permuted(blocks, axis=2).reshape(4, 4, 2, 2).swapaxes(1, 2).reshape(8, 8)
 pooled, pooled_mixed = (mv.ops.max_pool2d(d[None, None], 2)[0, 0] for d in (digit, mixed))
@@ -615,7 +695,7 @@ assert not np.array_equal(digit, mixed)
 np.testing.assert_array_equal(pooled, pooled_mixed)
 viz.images(
     [digit, mixed, pooled, pooled_mixed],
-    titles=["a digit", "its blocks shuffled", "the digit, pooled", "shuffled, pooled"],
+    titles=["a 3", "its blocks shuffled", "the 3, pooled", "shuffled, pooled"],
     caption="Two inputs, one pooled map: what is above cannot tell them apart.",
 )
 
@@ -623,12 +703,18 @@ viz.images(
 # ### All parts, and yet no face
 # Deck A, *CNN limitations* (the "Picasso problem").
 #
-# Here is a network of local detectors: one filter for each part of a simple face, then the maximum over the whole image ("is this part anywhere?"). It is content with a face whose parts are in the wrong places.
+# Here is a network of local detectors: one filter for each part of a simple face, then the maximum over the
+# whole image ("is this part anywhere?"). It is content with a face whose parts are in the wrong places.
 
 # %% tags=["slide:A/4-parts-without-the-whole"]
-eye, nose, mouth = (np.array(part, dtype=float) for part in (
-    [[1, 1, 1], [1, 0, 1], [1, 1, 1]], [[0, 1, 0], [0, 1, 0], [1, 1, 0]], [[1, 0, 1], [1, 0, 1], [1, 1, 1]],
-))  # fmt: skip
+eye, nose, mouth = (
+    np.array(part, dtype=float)
+    for part in (
+        [[1, 1, 1], [1, 0, 1], [1, 1, 1]],
+        [[0, 1, 0], [0, 1, 0], [1, 1, 0]],
+        [[1, 0, 1], [1, 0, 1], [1, 1, 1]],
+    )
+)
 
 
 def draw(*parts):
@@ -648,16 +734,20 @@ viz.images(
     [face, scrambled],
     titles=["a face", "not a face"],
     size=2.4,
-    caption="Every part is found with the same score in both. Where a part is, relative to the others, was lost in the maximum.",
+    caption="Every part is found with the same score in both. Where a part is, relative to the others, was "
+    "lost in the maximum.",
 )
 
 # %% [markdown]
 # ## The gradient of a convolution is a convolution
-# How does the loss $\mathcal{L}$ change with a pixel? Write $g_i = \partial \mathcal{L} / \partial y_i$. Pixel $x_j$ goes into every output $y_i$ whose window covers it, with weight $w_{j-i}$, and weight $w_u$ meets pixel $x_{i+u}$ in every output $y_i$:
+# How does the loss $\mathcal{L}$ change with a pixel? Write $g_i = \partial \mathcal{L} / \partial y_i$.
+# Pixel $x_j$ goes into every output $y_i$ whose window covers it, with weight $w_{j-i}$, and weight $w_u$
+# meets pixel $x_{i+u}$ in every output $y_i$:
 #
 # $$\frac{\partial \mathcal{L}}{\partial x_j} = \sum_i w_{j-i}\, g_i, \qquad \frac{\partial \mathcal{L}}{\partial w_u} = \sum_i x_{i+u}\, g_i .$$
 #
-# The first is a *convolution proper*, with the flip, of $g$ and $w$. The second slides $g$ over $x$ like a filter. Backward through a convolution is two convolutions.
+# The first is a *convolution proper*, with the flip, of $g$ and $w$. The second slides $g$ over $x$ like a
+# filter. Backward through a convolution is two convolutions.
 
 # %%
 X, W = (
@@ -670,20 +760,23 @@ mv.ops.conv1d(X, W).backward(g[None, None])
 np.testing.assert_allclose(X.grad[0, 0], np.convolve(g, w))  # with flip, (10,)
 np.testing.assert_allclose(W.grad[0, 0], np.correlate(x, g))  # without, (4,)
 np.testing.assert_allclose(X.grad[0, 0], T.T @ g)  # and as a matrix: the transpose
-mv.gradcheck.check_gradient(
+off = mv.gradcheck.check_gradient(
     lambda x, w: mv.ops.conv2d(x, w, stride=2, padding=1),
     rng.standard_normal((2, 3, 6, 7)),
     rng.standard_normal((4, 3, 3, 2)),
 )
+print(f"backward of conv2d with stride 2 and padding 1: off finite differences by {off:.0e}")
 
 # %% [markdown]
-# The last line of asserts says it in matrices: forward multiplies by $T$, backward by $T^\top$. The number shown is how far `backward` is off finite differences in a 2-D case with stride and padding.
+# # The last assert says it in matrices: forward multiplies by $T$, backward by $T^\top$.
 #
 # ## Transposed convolution: enlarge by running backwards
 # Deck C, *Transpose Convolution*.
 #
-# Multiplying by $T^\top$ leads from the small map to the large one. Used as a layer of its own it is the **transposed convolution**: every input value *stamps* a copy of the filter into the output, multiplied by that value; the stamps lie a stride apart, and where they overlap they
-# **add up**. Deck C's one-dimensional example, with numbers in place of its letters (two inputs, a filter of three, stride 2):
+# Multiplying by $T^\top$ leads from the small map to the large one. Used as a layer of its own it is the
+# **transposed convolution**: every input value *stamps* a copy of the filter into the output, multiplied by
+# that value; the stamps lie a stride apart, and where they overlap they **add up**. Deck C's one-dimensional
+# example, with numbers in place of its letters (two inputs, a filter of three, stride 2):
 
 # %% tags=["slide:C/86-transpose-convolution-1d", "worked:transpose-1d"]
 inputs, stamp = np.array([2.0, 3.0]), np.array([1.0, 10.0, 100.0])
@@ -698,16 +791,25 @@ np.testing.assert_array_equal(
     mv.ops.conv_transpose2d(inputs[None, None, None], stamp[None, None, None], stride=(1, 2))[0, 0, 0], total
 )
 viz.grids(
-    [stamps[0], stamps[1], total], titles=["2 × the filter", "3 × the filter, two steps on", "sum"], zeros=False, columns=1,
-    marks=[np.arange(5) == 2] * 3, size=0.5, caption="The copies overlap in one square (orange), and there they add.",
-)  # fmt: skip
+    [stamps[0], stamps[1], total],
+    titles=["2 × the filter", "3 × the filter, two steps on", "sum"],
+    zeros=False,
+    columns=1,
+    marks=[np.arange(5) == 2] * 3,
+    size=0.5,
+    caption="The copies overlap in one square (orange), and there they add.",
+)
 
 # %% [markdown]
-# In two dimensions the slide takes $2 \times 2$ to $4 \times 4$ with a $3 \times 3$ filter, stride 2 and padding 1. Padding of the convolution is a **cut** in its transpose: $p$ rows and columns fall off each side. The size is
+# In two dimensions the slide takes $2 \times 2$ to $4 \times 4$ with a $3 \times 3$ filter, stride 2 and
+# padding 1. Padding of the convolution is a **cut** in its transpose: $p$ rows and columns fall off each
+# side. The size is
 #
 # $$n' = (n - 1)\,s - 2p + d(k - 1) + 1 + \text{output padding} .$$
 #
-# That gives $3 \times 3$, not the slide's $4 \times 4$: for the latter `output_padding=1` is needed. The reason is honest ambiguity. A convolution with stride 2 takes *both* $3 \times 3$ and $4 \times 4$ to $2 \times 2$; on the way back somebody has to say which.
+# That gives $3 \times 3$, not the slide's $4 \times 4$: for the latter `output_padding=1` is needed. The
+# reason is honest ambiguity. A convolution with stride 2 takes *both* $3 \times 3$ and $4 \times 4$ to $2
+# \times 2$; on the way back somebody has to say which.
 
 # %% tags=["slide:C/83-transpose-convolution", "worked:transpose-2d"]
 corners, three = np.array([[1.0, 2.0], [3.0, 4.0]])[None, None], np.ones((1, 1, 3, 3))
@@ -727,12 +829,16 @@ np.testing.assert_array_equal(uncut[1:5, 1:5], with_extra[0, 0])
 middle, lower = np.zeros((2, 5, 5))
 middle[1:4, 1:4] = lower[1:5, 1:5] = 1
 viz.grids(
-    [corners[0, 0], uncut, uncut], titles=["input", "kept: 3 × 3", "kept: 4 × 4"], marks=[None, middle, lower],
-    caption="A filter of ones stamps four 3 × 3 squares with the values 1 to 4, two pixels apart. Padding 1 cuts a frame off (middle); output_padding=1 leaves the last row and column on (right).",
-)  # fmt: skip
+    [corners[0, 0], uncut, uncut],
+    titles=["input", "kept: 3 × 3", "kept: 4 × 4"],
+    marks=[None, middle, lower],
+    caption="A filter of ones stamps four 3 × 3 squares with the values 1 to 4, two pixels apart. Padding 1 "
+    "cuts a frame off (middle); output_padding=1 leaves the last row and column on (right).",
+)
 
 # %% [markdown]
-# The exact relation is that of a matrix and its transpose (mathematicians say *adjoint*): for any $x$ and $y$ of fitting sizes, the two dot products
+# The exact relation is that of a matrix and its transpose (mathematicians say *adjoint*): for any $x$ and $y$
+# of fitting sizes, the two dot products
 #
 # $$\langle \mathrm{conv}(x), y \rangle = \langle x, \mathrm{convT}(y) \rangle$$
 #
@@ -751,8 +857,10 @@ np.testing.assert_allclose((down * coarse).sum(), (fine * up).sum())
 
 # %% [markdown]
 # ### Checkerboards
-# When the stride does not divide the kernel, some pixels lie under more stamps than others, and the sum shows it as a checkerboard. Feed a constant image through filters of ones: kernel 3 with stride 2 gives a pattern, kernel 4 with stride 2 does not. That is why networks that draw
-# images take $k$ as a multiple of $s$, or enlarge first and convolve then.
+# When the stride does not divide the kernel, some pixels lie under more stamps than others, and the sum shows
+# it as a checkerboard. Feed a constant image through filters of ones: kernel 3 with stride 2 gives a pattern,
+# kernel 4 with stride 2 does not. That is why networks that draw images take $k$ as a multiple of $s$, or
+# enlarge first and convolve then.
 
 # %%
 flat = np.ones((1, 1, 8, 8))
@@ -760,13 +868,18 @@ boards = {k: mv.ops.conv_transpose2d(flat, np.ones((1, 1, k, k)), stride=2, padd
 assert np.unique(boards[3]).tolist() == [1, 2, 4]
 assert np.ptp(boards[4][1:-1, 1:-1]) == 0
 viz.images(
-    [board / 4 for board in boards.values()], titles=["kernel 3, stride 2", "kernel 4, stride 2"], size=2.4,
-    caption="How many stamps lie on each output pixel: black none, white four. With kernel 3 it is 1, 2 or 4 in turn; with kernel 4 it is 4 everywhere but at the rim.",
-)  # fmt: skip
+    [board / 4 for board in boards.values()],
+    titles=["kernel 3, stride 2", "kernel 4, stride 2"],
+    size=2.4,
+    caption="How many stamps lie on each output pixel: black none, white four. With kernel 3 it is 1, 2 or 4 "
+    "in turn; with kernel 4 it is 4 everywhere but at the rim.",
+)
 
 # %% [markdown]
 # ## A network that learns its filters
-# Now put it together: a small convolutional network on 1,437 real handwritten digits of $8 \times 8$ pixels. Two convolutions, each followed by ReLU and max pooling, and one fully connected layer for the ten classes. The 360 **held-out** digits are not touched until the end.
+# Now put it together: a small convolutional network on 1,437 real handwritten digits of $8 \times 8$ pixels.
+# Two convolutions, each followed by ReLU and max pooling, and one fully connected layer for the ten classes.
+# The 360 **held-out** digits are not touched until the end.
 
 
 # %%
@@ -795,8 +908,10 @@ initial = filters1.data.copy()
 print(f"{sum(p.data.size for p in parameters):,} parameters")
 
 # %% [markdown]
-# Training is [chapter 01](01_autograd.ipynb)'s loop: a random batch, the loss, `backward`, a step against the gradient. Two refinements: *momentum* (the step is a running sum of past gradients), and
-# a learning rate that falls to 0, so that the last steps only settle.
+# Training is [chapter 01](01_autograd.ipynb)'s loop: a random batch, the loss, `backward`, a step against the
+# gradient. Three refinements: *momentum* (the step is a running sum of past gradients), a learning rate that
+# falls to 0, so that the last steps only settle, and *weight decay* (each step also pulls every weight a
+# little towards 0), so that only weights that are needed stay.
 
 
 # %%
@@ -809,7 +924,7 @@ for step in range(steps):
     rate_now = 0.05 * (1 + np.cos(np.pi * step / steps)) / 2  # from 0.05 down to 0
     for p, v in zip(parameters, velocity, strict=True):
         v *= 0.9
-        v += p.grad
+        v += p.grad + np.float32(0.01) * p.data  # weight decay: pull towards 0
         p.data -= np.float32(rate_now) * v
         p.grad = None
     losses.append(loss.item())
@@ -820,7 +935,8 @@ viz.curves(
     "step",
     "cross entropy (nats)",
     log="y",
-    caption="Ten classes start at ln 10 ≈ 2.3 nats or above. (The smoothing is a convolution, too.)",
+    caption=f"Guessing among ten classes costs ln 10 ≈ 2.3 nats; the first batch cost {losses[0]:.1f}. (The "
+    "smoothing is a convolution, too.)",
 )
 
 # %%
@@ -840,7 +956,10 @@ viz.images(
 
 # %% [markdown]
 # ### What it learned
-# The first layer's sixteen filters, before and after. They began as noise. Look for pairs of an orange and a purple side: those are edges and strokes of one direction, not unlike the Sobel filters above, and nobody wrote them.
+# The first layer's sixteen filters, before and after. They began as noise. Weight decay has wiped out what
+# was of no use (some filters have faded), and what remains has order: look for filters with one orange and
+# one purple side. They answer to upright, level or slanting edges, not unlike the Sobel filters above, and
+# nobody wrote them.
 
 # %%
 viz.filters(initial, title="Before training", caption="Noise.")
@@ -849,19 +968,30 @@ viz.filters(initial, title="Before training", caption="Noise.")
 viz.filters(
     filters1,
     title="After training",
-    caption="Orange and purple have gathered into sides and stripes: detectors of strokes and edges in several directions.",
+    caption="Neighbouring weights now agree: bars and edges of several directions. Nearly white filters were "
+    "given up.",
 )
 
 # %% [markdown]
-# And what each layer makes of one held-out digit: sixteen filtered copies, pooled, then 32 coarser maps in which few places still answer.
+# And what each layer makes of one held-out digit: sixteen filtered copies, pooled, then 32 coarser maps in
+# which few places still answer.
 
 # %%
 with mv.no_grad():
     first, pooled, second, summary, scores = (s.data for s in stages(held_out[:1]))
 viz.feature_maps(
-    {"image": held_out[0], "conv 1 + ReLU": first, "max pool": pooled, "conv 2 + ReLU": second, "max pool ": summary}, columns=16, size=0.45,
-    caption=f"A {truth[0]}, stage by stage (yellow is large). Shapes are channels × height × width: space shrinks, channels grow.",
-)  # fmt: skip
+    {
+        "image": held_out[0],
+        "conv 1, ReLU": first,
+        "pool 1": pooled,
+        "conv 2, ReLU": second,
+        "pool 2": summary,
+    },
+    columns=16,
+    size=0.45,
+    caption=f"A {truth[0]}, stage by stage (yellow is large). Shapes are channels × height × width: space "
+    "shrinks, channels grow.",
+)
 
 # %% [markdown]
 # ## Exercises
@@ -869,7 +999,8 @@ viz.feature_maps(
 
 # %% [markdown]
 # ### Exercise 1: undo the size formula
-# Write `same_padding(k, d)`: the padding that keeps the size with stride 1, for an odd kernel $k$ and dilation $d$. Hint: put $n' = n$ into the formula.
+# Write `same_padding(k, d)`: the padding that keeps the size with stride 1, for an odd kernel $k$ and
+# dilation $d$. Hint: put $n' = n$ into the formula.
 
 
 # %% tags=["exercise:same-padding"]
@@ -905,7 +1036,9 @@ passed = claims(
 
 # %% [markdown]
 # ### Exercise 2: design a filter
-# Write a $3 \times 3$ filter `diagonal` whose answer to a bright line from upper left to lower right (on black) is 3, to the other diagonal at most 1, and to every constant image 0. Hint: what must the weights sum to?
+# Write a $3 \times 3$ filter `diagonal` whose answer to a bright line from upper left to lower right (on
+# black) is 3, to the other diagonal at most 1, and to every constant image 0. Hint: what must the weights sum
+# to?
 
 # %% tags=["exercise:diagonal"]
 diagonal = np.zeros((3, 3))  # your numbers here
@@ -937,8 +1070,12 @@ passed = claims(
 
 # %% [markdown]
 # ### Exercise 3: convolution with its gradient
-# Write `conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)` that returns `(y, vjp)`; you may leave out dilation and groups at first, but the laws ask for them in the end. `vjp(g)` returns the three gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias.
-# Hint: with `windows_of` the forward pass is one `einsum`; the gradient of the weight is another one; for the gradient of $x$, add each weight's share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and cut the padding off.
+# Write `conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)` that returns `(y, vjp)`; you
+# may leave out dilation and groups at first, but the laws ask for them in the end. `vjp(g)` returns the three
+# gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias. Hint: with `windows_of` the forward
+# pass is one `einsum`; the gradient of the weight is another one; for the gradient of $x$, add each weight's
+# share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and cut the padding
+# off.
 
 
 # %% tags=["exercise:conv2d"]
@@ -983,7 +1120,9 @@ passed = mv.laws.check("conv2d", conv2d, vjp=True).passed
 
 # %% [markdown]
 # ### Exercise 4: transposed convolution
-# Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$ $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Hint: stamp into an array that has room for everything, then cut.
+# Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$ $(B, C, H,
+# W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Hint: stamp into an array that has room for
+# everything, then cut.
 
 
 # %% tags=["exercise:conv-transpose2d"]
@@ -1014,7 +1153,9 @@ passed = mv.laws.check("conv_transpose2d", conv_transpose2d).passed
 
 # %% [markdown]
 # ### Exercise 5: max pooling
-# Write `max_pool2d(x, kernel_size, stride=None, padding=0)` for $x$ $(B, C, H, W)$; without a stride the windows lie side by side. What must the padding hold, so that it is never the maximum, not even among negative numbers?
+# Write `max_pool2d(x, kernel_size, stride=None, padding=0)` for $x$ $(B, C, H, W)$; without a stride the
+# windows lie side by side. What must the padding hold, so that it is never the maximum, not even among
+# negative numbers?
 
 
 # %% tags=["exercise:max-pool2d"]
@@ -1041,11 +1182,14 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 
 # %% [markdown]
 # ## What to take away
-# - A convolution is a dot product at every place: $y_i = \sum_u w_u x_{i+u}$. Deep learning does not flip the filter; only hand-made filters, foreign weights and algebra mind.
+# - A convolution is a dot product at every place: $y_i = \sum_u w_u x_{i+u}$. Deep learning does not flip the
+#   filter; only hand-made filters, foreign weights and algebra mind.
 # - It is a sparse matrix with shared entries. Local and shared turns 483 billion parameters into 1,792.
 # - Loops, windows and im2col compute the same; the matrix product is the fast one.
-# - It assumes locality and stationarity, which photos roughly have, and gives equivariance to shifts, which strides take away again.
+# - It assumes locality and stationarity, which photos roughly have, and gives equivariance to shifts, which
+#   strides take away again.
 # - Backward through it is its transpose, which as a layer enlarges: stamp, overlap, add.
-# - What it cannot do: let distant places work together in one layer, or adapt to what it sees. That is where attention comes in.
+# - What it cannot do: let distant places work together in one layer, or adapt to what it sees. That is where
+#   attention comes in.
 #
 # Next: [05 Attention](05_attention.ipynb).
