@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -q
 READY := $(VENV)/ready
 
-.PHONY: help lab test lint format notebooks pair setup clean
+.PHONY: help lab test lint format bench notebooks pair setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ lint: $(READY) ## check style and formatting
 format: $(READY) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(READY) ## measure what the engine costs an op; writes tests/benchmarks/results
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.engine_overhead
 
 notebooks: $(READY) ## execute every notebook once, into build/notebooks; ONLY="01 05" picks some
 	$(BIN)/python scripts/run_notebooks.py $(ONLY)

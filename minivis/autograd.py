@@ -25,11 +25,8 @@ class Node:
     __slots__ = ("op", "vjp", "parents", "shape", "dtype")
 
     def __init__(self, op, vjp, parents, out):
-        self.op, self.vjp, self.parents = (
-            op,
-            vjp,
-            parents,
-        )  # parents: ((position, index in list or None, parent), ...)
+        self.op, self.vjp = op, vjp
+        self.parents = parents  # [(position, index in a list or None, parent), ...]
         self.shape, self.dtype = out.shape, out.dtype
 
 
@@ -64,9 +61,12 @@ class Tensor:
     __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__ instead of looping over elements
 
     def __init__(self, data, requires_grad=False):
-        if isinstance(data, Tensor):
+        if type(data) is np.ndarray:
+            self.data = data
+        elif isinstance(data, Tensor):
             raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
-        self.data = data if type(data) is np.ndarray else as_array(data)
+        else:
+            self.data = as_array(data)
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(
                 f"Tensor: only floating-point data can require a gradient, got {self.data.dtype.name}"
@@ -183,72 +183,65 @@ def primitive(function):
         The op. Its undecorated function is ``op.raw``.
     """
     parameters = list(inspect.signature(function).parameters)  # looked at once, never when called
+    position_of = {parameter: position for position, parameter in enumerate(parameters)}
     name = function.__name__.lstrip("_")
 
     @functools.wraps(function)
     def op(*args, **kwargs):
-        inputs = args
-        if kwargs:  # positions are those of the signature
-            inputs = (*args, *(None,) * (len(parameters) - len(args)))
-            inputs = [kwargs.get(p, x) for p, x in zip(parameters, inputs, strict=False)] + list(
-                args[len(parameters) :]
-            )
-        parents, traced = [], False
-        for position, x in enumerate(inputs):
-            if type(x) is Tensor or isinstance(x, Tensor):
+        arrays, options, parents, traced = [], kwargs, [], False
+        for x in args:
+            if isinstance(x, Tensor):
                 traced = True
                 if x.requires_grad:
-                    parents.append((position, None, x.node or x))
+                    parents.append((len(arrays), None, x.node or x))
+                x = x.data
             elif type(x) is list or type(x) is tuple:
-                for index, element in enumerate(x):
-                    if isinstance(element, Tensor):
-                        traced = True
-                        if element.requires_grad:
-                            parents.append((position, index, element.node or element))
+                given, x = x, _enter(x, len(arrays), parents)
+                traced = traced or x is not given
+            arrays.append(x)
+        if kwargs:
+            options = {key: _enter(x, position_of.get(key), parents) for key, x in kwargs.items()}
+            traced = traced or any(options[key] is not x for key, x in kwargs.items())
         try:
-            if not traced:
-                out = function(*args, **kwargs)[0]
-                return check_forward(name, out, inputs) if debugging() else out
-            args = [_unwrap(x) for x in args]
-            if kwargs:
-                kwargs = {key: _unwrap(x) for key, x in kwargs.items()}
-            out, vjp = function(*args, **kwargs)
+            out, vjp = function(*arrays, **options)
         except (ValueError, IndexError, TypeError) as error:
-            raise _explained(error, name, parameters, inputs) from error
+            raise _explained(error, name, parameters, arrays, options) from error
         if debugging():
-            check_forward(name, out, _unwrap(list(inputs)))
+            check_forward(name, out, [*arrays, *options.values()])
+        if not traced:
+            return out
         result = Tensor(out)
         if parents and _recording.get() and result.data.dtype.kind == "f":
-            result.requires_grad = True
-            result.node = Node(name, vjp, parents, result.data)
+            result.requires_grad, result.node = True, Node(name, vjp, parents, result.data)
         return result
 
     op.raw = function
     return op
 
 
-def _explained(error, name, parameters, inputs):
+def _enter(x, position, parents):
+    """The array of a Tensor, a list with the arrays of its Tensors, anything else itself; who needs a gradient is noted."""
+    if isinstance(x, Tensor):
+        if x.requires_grad:
+            parents.append((position, None, x.node or x))
+        return x.data
+    if (type(x) is list or type(x) is tuple) and any(isinstance(part, Tensor) for part in x):
+        for index, part in enumerate(x):
+            if isinstance(part, Tensor) and part.requires_grad:
+                parents.append((position, index, part.node or part))
+        return type(x)(part.data if isinstance(part, Tensor) else part for part in x)
+    return x
+
+
+def _explained(error, name, parameters, arrays, options):
     """The error with the op's name in front and every shape behind it, unless it says so already."""
     if str(error).startswith(f"{name}: "):
         return error.with_traceback(None)
-    shapes = [
-        f"{p}: {tuple(x.shape)} {x.dtype.name}"
-        for p, x in zip(parameters, inputs, strict=False)
-        if isinstance(x, Tensor) or is_array(x)
-    ]
-    kind = (
-        TypeError if isinstance(error, TypeError) else IndexError if type(error) is IndexError else ValueError
-    )
+    inputs = [*zip(parameters, arrays, strict=False), *options.items()]
+    shapes = [f"{p}: {tuple(x.shape)} {x.dtype.name}" for p, x in inputs if is_array(x)]
+    kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
+    kind = next(kind for kind in kinds if isinstance(error, kind))
     return kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else ""))
-
-
-def _unwrap(x):
-    """The arrays of a Tensor or of a list of Tensors; anything else as it is."""
-    if type(x) is Tensor or isinstance(x, Tensor):
-        return x.data
-    if type(x) is list or type(x) is tuple:
-        return type(x)(e.data if isinstance(e, Tensor) else e for e in x)
-    return x
 
 
 def backpropagate(root, grad, retain_graph):
@@ -258,21 +251,24 @@ def backpropagate(root, grad, retain_graph):
     walked once. Cotangents live in a local dict: an aborted backward leaves nothing behind. Only a sum the walk made
     itself is ever written to, because a vjp may hand out a view or its argument.
     """
-    children, stack = {id(root): 0}, [root]
+    children, stack = {id(root): 0}, [root] if type(root) is Node else []
     while stack:
         node = stack.pop()
-        if type(node) is Node and node.vjp is None:
+        if node.vjp is None:
             raise RuntimeError(
                 f"backward: the graph behind {node.op} was consumed by an earlier backward; "
                 "pass retain_graph=True to the earlier one, or compute the forward pass again"
             )
-        for _, _, parent in node.parents if type(node) is Node else ():
-            if id(parent) not in children:
-                children[id(parent)] = 0
-                stack.append(parent)
-            children[id(parent)] += 1
+        for _, _, parent in node.parents:
+            key = id(parent)
+            if key in children:
+                children[key] += 1
+            else:
+                children[key] = 1
+                if type(parent) is Node:
+                    stack.append(parent)
     cotangents, owned, ready = {id(root): grad}, set(), [root]
-    del node, root
+    node = parent = root = None  # nothing outlives its turn: memory falls as the walk goes
     while ready:
         node = ready.pop()
         g = cotangents.pop(id(node))
@@ -283,7 +279,13 @@ def backpropagate(root, grad, retain_graph):
         if debugging():
             check_backward(node.op, g, pulled)
         for position, index, parent in node.parents:
-            cotangent = _cotangent_for(node, g, pulled, position, index, parent)
+            cotangent = pulled[position] if position < len(pulled) else None
+            if index is not None and cotangent is not None:
+                cotangent = cotangent[index]
+            if cotangent is None or cotangent.shape != parent.shape or cotangent.dtype != parent.dtype:
+                raise _broken_promise(node, cotangent, position, parent)
+            if not cotangent.shape:
+                cotangent = backend.namespace(g).asarray(cotangent)  # NumPy scalars become arrays
             key = id(parent)
             if key not in cotangents:
                 cotangents[key] = cotangent
@@ -297,7 +299,7 @@ def backpropagate(root, grad, retain_graph):
                 ready.append(parent)
         if not retain_graph:
             node.vjp, node.parents = None, ()
-        del node, g, pulled, cotangent, parent  # nothing outlives its turn: memory falls as the walk goes
+        del node, g, pulled, cotangent, parent
 
 
 def _accumulate_leaf(leaf, g, owned):
@@ -308,23 +310,16 @@ def _accumulate_leaf(leaf, g, owned):
         leaf.grad += g
 
 
-def _cotangent_for(node, g, pulled, position, index, parent):
-    """What a vjp returned for one parent, checked against the shape and dtype of that parent."""
-    cotangent = pulled[position] if position < len(pulled) else None
-    if cotangent is not None and index is not None:
-        cotangent = cotangent[index]
+def _broken_promise(node, cotangent, position, parent):
+    """The error for a cotangent that is missing or does not have the shape and dtype of what it belongs to."""
     if cotangent is None:
-        raise TypeError(
+        return TypeError(
             f"{node.op}: not differentiable in its argument number {position + 1}; pass an array or x.detach()"
         )
-    if cotangent.shape != parent.shape or cotangent.dtype != parent.dtype:
-        raise AssertionError(
-            f"{node.op}: its vjp broke the promise for argument number {position + 1}: cotangent "
-            f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
-        )
-    return (
-        cotangent if cotangent.shape else backend.namespace(g).asarray(cotangent)
-    )  # NumPy scalars become arrays
+    return AssertionError(
+        f"{node.op}: its vjp broke the promise for argument number {position + 1}: cotangent "
+        f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
+    )
 
 
 def unbroadcast(g, like):
@@ -347,13 +342,13 @@ def unbroadcast(g, like):
     >>> unbroadcast(np.ones((2, 3)), np.ones((3,)))
     array([2., 2., 2.])
     """
-    if not is_array(like):
+    if type(like) is not np.ndarray and not is_array(like):
         return None
     if g.shape != like.shape:
         added = g.ndim - like.ndim
         stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
         g = g.sum(axis=(*range(added), *stretched)).reshape(like.shape)
-    return g.astype(like.dtype, copy=False)
+    return g if g.dtype == like.dtype else g.astype(like.dtype)
 
 
 @contextmanager

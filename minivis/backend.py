@@ -45,6 +45,7 @@ def _numpy_erf(x):
 
 _NUMPY = _Library(np, "cpu", lambda x: x, np.asarray, _numpy_erf, np.add.at)
 _LIBRARIES = {np.ndarray: _NUMPY}
+_PLAIN = {float, int, bool, type(None)}  # of no library, known without looking
 
 
 def register(array_type, namespace, device, to_host, from_host, erf, scatter_add):
@@ -122,7 +123,8 @@ def namespace(*arrays):
     """
     found = None
     for x in arrays:
-        library = _LIBRARIES.get(type(x)) or _library(x)
+        kind = type(x)
+        library = _LIBRARIES.get(kind) or (None if kind in _PLAIN else _library(x))
         if library is None or library is found:
             continue
         if found is not None:

@@ -13,16 +13,21 @@ from minivis.backend import as_array, is_array, namespace
 __all__ = ["abs", "add", "clip", "div", "maximum", "minimum", "mul", "neg", "pow", "sub", "where"]
 
 
-def _operands(*operands):
+_MEET = {(a, b) for a in (np.ndarray, float, int) for b in (np.ndarray, float, int) if np.ndarray in (a, b)}
+
+
+def _operands(x, y):
     """Make operands meet as arrays and plain numbers do, so that a number never changes an array's dtype.
 
     A NumPy float64 scalar would turn a float32 array into float64; as a Python number it follows the array.
     """
-    if all(type(x) is np.ndarray for x in operands):
-        return operands
-    like = next((x for x in operands if is_array(x)), None)
-    operands = [x.item() if isinstance(x, np.generic) else x for x in operands]
-    return [x if like is not None and isinstance(x, (int, float)) else as_array(x, like) for x in operands]
+    if (type(x), type(y)) in _MEET:  # the usual case, without delay
+        return x, y
+    like = next((a for a in (x, y) if is_array(a)), None)
+    x, y = (a.item() if isinstance(a, np.generic) else a for a in (x, y))
+    x, y = (a if like is not None and isinstance(a, (int, float)) else as_array(a, like) for a in (x, y))
+    namespace(x, y)  # refuses arrays of different devices
+    return x, y
 
 
 @primitive
@@ -53,7 +58,6 @@ def add(x, y):
     array([11., 12.])
     """
     x, y = _operands(x, y)
-    namespace(x, y)
     return x + y, lambda g: (unbroadcast(g, x), unbroadcast(g, y))
 
 
@@ -85,7 +89,6 @@ def sub(x, y):
     array([-9., -8.])
     """
     x, y = _operands(x, y)
-    namespace(x, y)
     return x - y, lambda g: (unbroadcast(g, x), unbroadcast(-g, y))
 
 
@@ -118,7 +121,6 @@ def mul(x, y):
            [3., 6.]])
     """
     x, y = _operands(x, y)
-    namespace(x, y)
     return x * y, lambda g: (
         unbroadcast(g * y, x) if is_array(x) else None,
         unbroadcast(g * x, y) if is_array(y) else None,
@@ -153,7 +155,6 @@ def div(x, y):
     array([0.5, 1.5])
     """
     x, y = _operands(x, y)
-    namespace(x, y)
     z = x / y
     return z, lambda g: (
         unbroadcast(g / y, x) if is_array(x) else None,

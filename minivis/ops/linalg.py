@@ -49,6 +49,9 @@ def matmul(x, y):
         raise ValueError(f"matmul: inner lengths differ (x: {tuple(x.shape)}, y: {tuple(y.shape)})")
 
     def vjp(g):
+        if x.ndim > 1 and y.ndim > 1:
+            return unbroadcast(g @ y.swapaxes(-1, -2), x), unbroadcast(x.swapaxes(-1, -2) @ g, y)
+        # a vector is a matrix with one row (on the left) or one column (on the right)
         a = x if x.ndim > 1 else x[None, :]
         b = y if y.ndim > 1 else y[:, None]
         if x.ndim == 1:
