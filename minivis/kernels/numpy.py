@@ -24,12 +24,8 @@ def _keep_freed_memory():
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt is not None:
-        for option, size in (
-            (-3, 2**25),
-            (-1, 2**30),
-            (-2, 2**26),
-        ):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
-            mallopt(option, size)
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: the largest glibc accepts
+        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
 
 
 _keep_freed_memory()

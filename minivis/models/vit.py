@@ -210,7 +210,9 @@ class ViT(Module):
             return self._encode(images, need_weights=True)[1]
 
     def _encode(self, images, need_weights=False):
-        grid = self._grid(*images.shape[-2:])
+        if images.ndim != 4:
+            raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        grid = self._grid(*images.shape[2:])
         z = self.patch_embed(images)  # (B, N, D)
         if self.prefix:
             z = ops.concatenate([ops.broadcast_to(self.cls_token, (z.shape[0], 1, z.shape[2])), z], axis=1)

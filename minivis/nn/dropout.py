@@ -4,6 +4,7 @@ Not here: the op (ops.dropout).
 """
 
 from minivis import ops
+from minivis.backend import namespace
 from minivis.nn import init
 from minivis.nn.module import Module, as_tensor
 
@@ -72,6 +73,5 @@ class DropPath(Dropout):
         x = as_tensor(x)
         if not self.training or not self.p:
             return x
-        one_per_sample = x.data[(slice(None), *(slice(0, 1),) * (x.ndim - 1))]
-        keep = ops.dropout(one_per_sample * 0 + 1, self.p, rng=self.rng)  # (B, 1, ...): 0 or 1 / (1 - p)
-        return x * keep
+        ones = namespace(x.data).ones((x.shape[0], *(1,) * (x.ndim - 1)), x.dtype)
+        return x * ops.dropout(ones, self.p, rng=self.rng)  # (B, 1, ...): 0 or 1 / (1 - p)

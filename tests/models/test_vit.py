@@ -1,0 +1,170 @@
+"""ViT: the published sizes, the equations, images of other sizes, and that it learns.
+
+Not here: equality with transformers (tests/parity), the training recipe.
+"""
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import models, nn, optim
+from minivis.models import ViT
+from minivis.vision import patchify
+from tests import strict
+
+strict.install()
+
+RNG = np.random.default_rng(4)
+PUBLISHED = {
+    "vit_ti16": (224, 5_717_416),
+    "vit_s16": (224, 22_050_664),
+    "vit_b16": (224, 86_567_656),
+    "vit_b16 at 384": (384, 86_859_496),
+    "vit_b32 at 384": (384, 88_297_192),
+    "vit_l16": (224, 304_326_632),
+    "vit_l32 at 384": (384, 306_632_680),
+}
+
+
+def small(**options):
+    options = {"num_classes": 3, "channels": 2, **options}
+    return ViT((8, 12), 4, 16, 2, 4, **options)
+
+
+def images(*shape):
+    return RNG.standard_normal(shape or (2, 2, 8, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_have_their_exact_number_of_parameters(name):
+    size, expected = PUBLISHED[name]
+    with nn.init.skip_init():
+        model = getattr(models, name.split()[0])(image_size=size)
+    assert sum(p.size for p in model.parameters()) == expected
+    assert len(model.state_dict()) == len(model.parameters())
+
+
+def test_vit_h14_has_the_published_encoder():
+    with nn.init.skip_init():
+        model = models.vit_h14(num_classes=0)
+    pooler = 1280 * 1280 + 1280  # the published checkpoint has one
+    assert sum(p.size for p in model.parameters()) + pooler == 632_404_480
+
+
+def test_the_smallest_published_size_runs_for_real():
+    model = models.vit_ti16(num_classes=7, rng=3)
+    y = model(images(1, 3, 224, 224))
+    assert y.shape == (1, 7) and y.dtype == np.float32 and np.isfinite(y.numpy()).all()
+    assert {p.dtype.name for p in model.parameters()} == {"float32"}
+
+
+def test_equation_1_by_hand():
+    model, x = small(), images()
+    seen = []
+    model.blocks = []
+    model.norm = lambda z: seen.append(z) or z
+    model(x)
+    proj = model.patch_embed.proj
+    rows = proj.weight.data.transpose(0, 2, 3, 1).reshape(16, -1)
+    embedded = patchify(x, 4) @ rows.T + proj.bias.data
+    expected = (
+        np.concatenate([np.broadcast_to(model.cls_token.data, (2, 1, 16)), embedded], 1)
+        + model.pos_embed.data
+    )
+    np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-5)
+
+
+def test_without_position_codes_shuffled_patches_give_the_same_logits():
+    model, x = small(), images()
+    model.pos_embed.data[...] = 0
+    tokens = patchify(x, 4)
+    shuffled = mv.vision.unpatchify(tokens[:, RNG.permutation(6)], 4, 8, 12)
+    np.testing.assert_allclose(model(shuffled).numpy(), model(x).numpy(), atol=1e-5)
+    model.pos_embed.data += images(*model.pos_embed.shape)
+    assert np.abs(model(shuffled).numpy() - model(x).numpy()).max() > 1e-3
+
+
+def test_the_mean_of_the_patches_can_be_read_instead_of_a_class_token():
+    model, x = small(pool="mean"), images()
+    assert model.cls_token is None and model.pos_embed.shape == (1, 6, 16)
+    expected = model.features(x).numpy().mean(axis=1) @ model.head.weight.data.T + model.head.bias.data
+    np.testing.assert_allclose(model(x).numpy(), expected, atol=1e-6)
+    assert [w.shape for w in model.attention_maps(x)] == [(2, 4, 6, 6)] * 2
+
+
+def test_without_a_head_features_are_returned():
+    model, x = small(num_classes=0), images()
+    np.testing.assert_array_equal(model(x).numpy(), model.features(x).numpy()[:, 0])
+    assert model.features(x).shape == (2, 7, 16)
+
+
+def test_images_of_another_size_stretch_the_position_table():
+    model = small()
+    assert model(images(1, 2, 16, 8)).shape == (1, 3)
+    assert model.attention_maps(images(1, 2, 16, 8))[0].shape == (1, 4, 9, 9)
+    model(images(1, 2, 16, 8)).sum().backward()
+    assert np.abs(model.pos_embed.grad).min() > 0
+
+
+def test_attention_maps_sum_to_one_and_keep_no_graph():
+    model = small().eval()
+    maps = model.attention_maps(images())
+    assert all(type(a) is np.ndarray for a in maps)
+    np.testing.assert_allclose(np.stack(maps).sum(axis=-1), 1, atol=1e-5)
+
+
+def test_dropout_and_drop_path_are_off_unless_asked_and_rise_with_depth():
+    model, x = small(), images()
+    np.testing.assert_array_equal(model(x).numpy(), model(x).numpy())
+    noisy = small(dropout=0.1, drop_path=0.3)
+    assert not np.array_equal(noisy(x).numpy(), noisy(x).numpy())
+    np.testing.assert_array_equal(noisy.eval()(x).numpy(), model(x).numpy())
+    rates = [block.drop_path.p for block in ViT(8, 4, 8, 4, 2, drop_path=0.3).blocks]
+    np.testing.assert_allclose(rates, [0, 0.1, 0.2, 0.3])
+
+
+def test_the_same_logits_and_gradients_on_a_device():
+    found = []
+    x = images()
+    for device in ("cpu", "strict"):
+        model = small().to(device)
+        y = model(mv.to_device(x, device))
+        mv.ops.cross_entropy(y, mv.to_device(np.array([0, 2]), device)).backward()
+        found.append([y.numpy(), *(mv.to_numpy(p.grad) for p in model.parameters())])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_it_learns_the_images_it_sees_and_every_parameter_takes_part():
+    model, x, target = small(rng=0), images(12, 2, 8, 12), RNG.integers(0, 3, 12)
+    before = model.state_dict()
+    optimiser = optim.AdamW(optim.decay_groups(model, 0.01), lr=3e-3)
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = mv.ops.cross_entropy(model(x), target)
+        loss.backward()
+        optim.clip_grad_norm(model, 1.0)
+        optimiser.step()
+    assert float(loss) < 0.1
+    for name, value in model.state_dict().items():
+        assert not np.array_equal(value, before[name]), name
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: ViT(8, 3), "ViT: patches of 3 x 3 do not fill an image of 8 x 8"),
+        (lambda: ViT(8, 4, 8, 1, 3), "MultiHeadAttention: 3 heads do not divide embed_dim 8"),
+        (lambda: small(pool="max"), 'ViT: pool must be "token" or "mean"'),
+        (lambda: small()(images(1, 2, 9, 12)), "ViT: patches of 4 x 4 do not fill an image of 9 x 12"),
+        (lambda: small()(images(1, 3, 8, 12)), "conv2d: x has C=3 channels but weight expects C=2"),
+        (lambda: small()(images(2, 8, 12)), r"ViT: images must be \(B, C, H, W\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_an_empty_batch_gives_empty_logits():
+    assert small()(np.zeros((0, 2, 8, 12), np.float32)).shape == (0, 3)
