@@ -102,8 +102,8 @@ viz.grids(
 # When does it matter?
 # - **Not for learned filters.** A network that flips learns the flipped weights, and computes the same.
 # - **For filters written by hand** that are not symmetric: the sign of an edge filter turns around.
-# - **For weights from elsewhere**, and for formulas: only the flipped version may be reordered, $(a * b) * c
-#   = a * (b * c)$.
+# - **For weights from elsewhere**, and for formulas: only the flipped version may be reordered,
+#   $(a * b) * c = a * (b * c)$.
 # - **For gradients**: running backwards through one is the other, as you will see below.
 
 # %%
@@ -240,8 +240,8 @@ viz.grids(
 )
 
 # %% [markdown]
-# Stride 2: the filter moves two pixels in the input for each pixel of the output, and $4 \times 4$ becomes $2
-# \times 2$.
+# Stride 2: the filter moves two pixels in the input for each pixel of the output, and $4 \times 4$ becomes
+# $2 \times 2$.
 
 # %% tags=["slide:C/81-convolution-stride-2", "worked:conv-stride-2"]
 halved = mv.ops.conv2d(small, blur, stride=2, padding=1)
@@ -261,8 +261,8 @@ viz.sliding_window(
 # ## From loops to one matrix product
 # Real layers have channels. An image is $(C, H, W)$, a batch $(B, C, H, W)$; a layer has $O$ filters, and
 # **each filter reads all $C$ channels**, so the weight is $(O, C, k_h, k_w)$. With **groups** $g$ the
-# channels are split into $g$ blocks that do not see each other, and the weight shrinks to $(O, C/g, k_h,
-# k_w)$.
+# channels are split into $g$ blocks that do not see each other, and the weight shrinks to
+# $(O, C/g, k_h, k_w)$.
 #
 # $$y_{b,o,i,j} = \beta_o + \sum_{c,u,v} w_{o,c,u,v}\; x_{b,\,c,\; s i - p + d u,\; s j - p + d v}$$
 #
@@ -365,18 +365,38 @@ def rate(function, size, repeats=5):
 rates = {
     "loops": rate(conv2d_by_loops, 10, repeats=1),
     "windows, einsum": rate(conv2d_by_windows, 96),
-    "im2col, matrix product": rate(conv2d_by_matrix, 96),
+    "im2col, matmul": rate(conv2d_by_matrix, 96),
     "mv.ops.conv2d": rate(mv.ops.conv2d, 96),
 }
-assert rates["im2col, matrix product"] > 100 * rates["loops"]
+assert rates["im2col, matmul"] > 100 * rates["loops"]
 viz.bars(
     {name: float(f"{value:.2g}") for name, value in rates.items()},
     "billion multiply-adds per second",
     log=True,
     title="One convolution, four ways",
     caption="Mind the logarithmic scale. Taking the loops out of Python gains a factor in the hundreds; the "
-    "matrix product, which uses the processor's caches and vector units, gains as much again.",
+    "matrix product, which uses the processor's caches and vector units, gains another hundredfold or so.",
 )
+
+# %% [markdown]
+# ### Channels and groups
+# Three special cases are worth knowing by sight. With a $1 \times 1$ kernel nothing slides: the layer is one
+# matrix that mixes the channels of every pixel. With $g$ groups it is $g$ smaller convolutions side by side.
+# With as many groups as channels (*depthwise*) every channel has a filter of its own and nothing is mixed at
+# all.
+
+# %%
+maps = rng.standard_normal((2, 6, 8, 9))
+mix, grouped, depthwise = (rng.standard_normal(shape) for shape in [(4, 6, 1, 1), (4, 3, 3, 3), (6, 1, 3, 3)])
+
+np.testing.assert_allclose(mv.ops.conv2d(maps, mix), np.einsum("oc,bchw->bohw", mix[:, :, 0, 0], maps))
+halves = [mv.ops.conv2d(maps[:, :3], grouped[:2]), mv.ops.conv2d(maps[:, 3:], grouped[2:])]
+np.testing.assert_allclose(mv.ops.conv2d(maps, grouped, groups=2), np.concatenate(halves, axis=1))
+alone = [mv.ops.conv2d(maps[:, c : c + 1], depthwise[c : c + 1]) for c in range(6)]
+np.testing.assert_allclose(mv.ops.conv2d(maps, depthwise, groups=6), np.concatenate(alone, axis=1))
+
+for name, weight in {"1 x 1": mix, "two groups": grouped, "depthwise": depthwise}.items():
+    print(f"{name:10}  weight {weight.shape}: {weight.size} numbers")
 
 # %% [markdown]
 # ## A convolution is a matrix, and a very thrifty one
@@ -808,8 +828,8 @@ viz.grids(
 # $$n' = (n - 1)\,s - 2p + d(k - 1) + 1 + \text{output padding} .$$
 #
 # That gives $3 \times 3$, not the slide's $4 \times 4$: for the latter `output_padding=1` is needed. The
-# reason is honest ambiguity. A convolution with stride 2 takes *both* $3 \times 3$ and $4 \times 4$ to $2
-# \times 2$; on the way back somebody has to say which.
+# reason is honest ambiguity. A convolution with stride 2 takes *both* $3 \times 3$ and $4 \times 4$ to
+# $2 \times 2$; on the way back somebody has to say which.
 
 # %% tags=["slide:C/83-transpose-convolution", "worked:transpose-2d"]
 corners, three = np.array([[1.0, 2.0], [3.0, 4.0]])[None, None], np.ones((1, 1, 3, 3))
@@ -950,6 +970,7 @@ assert right / len(truth) > 0.95
 wrong = np.flatnonzero(answers != truth)[:8]
 viz.images(
     held_out[wrong],
+    size=1.3,
     titles=[f"{truth[i]}, read as {answers[i]}" for i in wrong],
     caption="Held-out digits that were misread (at most eight). Would you have done better?",
 )
@@ -962,7 +983,11 @@ viz.images(
 # nobody wrote them.
 
 # %%
-viz.filters(initial, title="Before training", caption="Noise.")
+viz.filters(
+    initial,
+    title="Before training",
+    caption="Random numbers: neighbouring weights have nothing to do with each other.",
+)
 
 # %%
 viz.filters(
@@ -1004,7 +1029,9 @@ viz.feature_maps(
 
 
 # %% tags=["exercise:same-padding"]
-def same_padding(k, d=1): ...  # your line here
+def same_padding(k, d=1):
+    # your lines here
+    ...
 
 
 # %% tags=["check:same-padding"]
@@ -1079,7 +1106,9 @@ passed = claims(
 
 
 # %% tags=["exercise:conv2d"]
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1): ...  # your lines here
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    # your lines here
+    ...
 
 
 # %% tags=["check:conv2d"]
@@ -1120,13 +1149,15 @@ passed = mv.laws.check("conv2d", conv2d, vjp=True).passed
 
 # %% [markdown]
 # ### Exercise 4: transposed convolution
-# Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$ $(B, C, H,
-# W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Hint: stamp into an array that has room for
-# everything, then cut.
+# Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$
+# $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Hint: stamp into an array that has
+# room for everything, then cut.
 
 
 # %% tags=["exercise:conv-transpose2d"]
-def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0): ...  # your lines here
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):
+    # your lines here
+    ...
 
 
 # %% tags=["check:conv-transpose2d"]
@@ -1159,7 +1190,9 @@ passed = mv.laws.check("conv_transpose2d", conv_transpose2d).passed
 
 
 # %% tags=["exercise:max-pool2d"]
-def max_pool2d(x, kernel_size, stride=None, padding=0): ...  # your lines here
+def max_pool2d(x, kernel_size, stride=None, padding=0):
+    # your lines here
+    ...
 
 
 # %% tags=["check:max-pool2d"]
