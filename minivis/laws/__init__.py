@@ -12,5 +12,5 @@ from minivis.laws.worker import judge_apart
 
 __all__ = ["Law", "Report", "Verdict", "catalogue", "check", "judge", "judge_apart", "names"]
 
-for _file in ("softmax", "normalize", "conv", "pool", "resample", "attention", "loss"):
+for _file in ("softmax", "normalize", "conv", "pool", "resample", "attention", "loss", "vision"):
     importlib.import_module(f"minivis.laws.{_file}")  # a family is known once its file is read

@@ -98,9 +98,9 @@ class Family:
 
         return declare
 
-    def agrees(self, name, sentence, **of_the_law):
+    def agrees(self, name, sentence, atol=2e-5, **of_the_law):
         """Declare the commonest law: on these inputs the function agrees with the formula."""
-        self.law(name, sentence=sentence, **of_the_law)(lambda f, case: f.agrees(case))
+        self.law(name, sentence=sentence, **of_the_law)(lambda f, case: f.agrees(case, atol=atol))
 
 
 def names():

@@ -74,8 +74,8 @@ def verdicts(name, implementation, vjp=False):
             f"check: the implementation of {name} is {type(implementation).__name__}, not a function; "
             "pass the function itself, without calling it"
         )
-    if vjp and not family.arrays:
-        raise ValueError(f"check: {name} has no array to differentiate; leave vjp=True out")
+    if vjp and not any(law.gradient for law in family.laws):
+        raise ValueError(f"check: {name} has no laws about gradients; leave vjp=True out")
     return _verdicts(family, implementation, vjp)
 
 

@@ -85,7 +85,11 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
         "same again",
         inputs=inputs,
         hint="Is there randomness, or something remembered from one call to the next?",
-        mutant=forward(lambda right, a, o: right(*a, **o)[0] * (1 + _JITTER.normal(scale=1e-12))),
+        mutant=forward(
+            lambda right, a, o: (
+                right(*a, **o)[0] * (1 + _JITTER.normal(scale=1e-12 if family.arrays else 1e-6))
+            )
+        ),
         examples=6,
     )
     def same_again(f, case):

@@ -103,6 +103,7 @@ def _declare(family, naive, whole, formula):
     family.agrees(
         "large logits",
         "Logits of thousands give the same answer as the same logits near zero.",
+        atol=3e-3,  # x - logsumexp(x) is right too, and float32 has steps of 0.001 near 10,000
         inputs=_large,
         equation=SHIFT,
         slide=SLIDE,

@@ -29,7 +29,7 @@ def test_the_right_answer_passes_in_time(name):
     report = laws.judge(name, forward(name))
     assert report.passed, str(report)
     assert report.seconds < 3
-    if family_of(name).arrays:
+    if any(law.gradient for law in family_of(name).laws):
         report = laws.judge(name, family_of(name).right, vjp=True)
         assert report.passed, str(report)
         assert report.seconds < 3

@@ -1,0 +1,224 @@
+"""Wrong answers of the kind people write, each caught by the law that is about it; right answers written otherwise.
+
+Not here: the mutants of the catalogue (test_catalogue.py).
+"""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.signal
+import scipy.special
+
+from minivis import laws
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def attention(scale=math.sqrt, fill=-np.inf, invert=False, axis=-1):
+    """An attention with one thing or another done wrong."""
+
+    def f(q, k, v, mask=None):
+        scores = q @ np.swapaxes(k, -1, -2) / scale(q.shape[-1])
+        if mask is not None:
+            scores = np.where(mask ^ invert, scores, np.float32(fill))
+        with np.errstate(invalid="ignore"):
+            p = np.nan_to_num(softmax(scores, axis))
+        return p @ v
+
+    return f
+
+
+def conv_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Convolution as on the slide: one loop for each index."""
+    sy, sx = stride if isinstance(stride, tuple) else (stride, stride)
+    py, px = padding if isinstance(padding, tuple) else (padding, padding)
+    dy, dx = dilation if isinstance(dilation, tuple) else (dilation, dilation)
+    B, C, H, W = x.shape
+    O, c, M, N = weight.shape  # noqa: E741
+    rows, columns = (H + 2 * py - dy * (M - 1) - 1) // sy + 1, (W + 2 * px - dx * (N - 1) - 1) // sx + 1
+    y = np.zeros((B, O, rows, columns), x.dtype)
+    for b in range(B):
+        for o in range(O):
+            for i in range(rows):
+                for j in range(columns):
+                    total = 0.0 if bias is None else bias[o]
+                    for k in range(c):
+                        for m in range(M):
+                            for n in range(N):
+                                row, column = i * sy + m * dy - py, j * sx + n * dx - px
+                                if 0 <= row < H and 0 <= column < W:
+                                    channel = o // (O // groups) * c + k
+                                    total += x[b, channel, row, column] * weight[o, k, m, n]
+                    y[b, o, i, j] = total
+    return y
+
+
+def conv_scipy(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    def two(value):
+        return value if isinstance(value, tuple) else (value, value)
+
+    (sy, sx), (py, px), (dy, dx) = two(stride), two(padding), two(dilation)
+    x = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
+    wide = np.zeros(
+        (*weight.shape[:2], (weight.shape[2] - 1) * dy + 1, (weight.shape[3] - 1) * dx + 1), x.dtype
+    )
+    wide[:, :, ::dy, ::dx] = weight
+    each_in, each_out = x.shape[1] // groups, len(weight) // groups
+    images = [
+        [
+            sum(
+                scipy.signal.correlate2d(image[o // each_out * each_in + c], wide[o, c], "valid")
+                for c in range(each_in)
+            )[::sy, ::sx]
+            for o in range(len(weight))
+        ]
+        for image in x
+    ]
+    y = np.array(images, x.dtype)
+    return y if bias is None else y + bias[:, None, None]
+
+
+def pool_loops(x, kernel_size, stride=None, padding=0):
+    two = lambda value: value if isinstance(value, tuple) else (value, value)  # noqa: E731
+    (M, N), (sy, sx), (py, px) = (
+        two(kernel_size),
+        two(kernel_size if stride is None else stride),
+        two(padding),
+    )
+    B, C, H, W = x.shape
+    y = np.empty((B, C, (H + 2 * py - M) // sy + 1, (W + 2 * px - N) // sx + 1), x.dtype)
+    for i in range(y.shape[2]):
+        for j in range(y.shape[3]):
+            top, left = i * sy - py, j * sx - px
+            y[:, :, i, j] = x[:, :, max(top, 0) : top + M, max(left, 0) : left + N].max(axis=(2, 3))
+    return y
+
+
+def norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    rows = x.reshape(-1, math.prod(normalized_shape))
+    mean = rows.sum(axis=1, keepdims=True) / rows.shape[1]
+    y = np.array([(r - m) / math.sqrt(((r - m) ** 2).mean() + eps) for r, m in zip(rows, mean, strict=True)])
+    y = y.astype(x.dtype).reshape(x.shape)
+    return (y if weight is None else y * weight) + (0 if bias is None else bias)
+
+
+RIGHT = {
+    "softmax": lambda x, axis=-1: scipy.special.softmax(x, axis=axis),
+    "log_softmax": lambda x, axis=-1: scipy.special.log_softmax(x, axis=axis),
+    "layer_norm": norm,
+    "conv2d": conv_loops,
+    "max_pool2d": pool_loops,
+    "scaled_dot_product_attention": attention(),
+    "cross_entropy": lambda logits, target: np.mean(
+        [scipy.special.logsumexp(row) - row[t] for row, t in zip(logits, target, strict=True)],
+        dtype=logits.dtype,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_another_right_answer_passes_in_time(name):
+    report = laws.judge(name, RIGHT[name])
+    assert report.passed, str(report)
+    assert report.seconds < 3
+
+
+def test_scipy_convolution_passes():
+    report = laws.judge("conv2d", conv_scipy)
+    assert report.passed, str(report)
+
+
+def reads_x(change):
+    """Softmax that first writes into its input."""
+
+    def f(x, axis=-1):
+        change(x)
+        return softmax(x, axis)
+
+    return f
+
+
+def entropy(reduce):
+    return lambda logits, target: reduce(-np.log(softmax(logits))[np.arange(len(target)), target])
+
+
+def in_place(x, axis=-1):
+    x -= x.max(axis=axis, keepdims=True)
+    np.exp(x, out=x)
+    x /= x.sum(axis=axis, keepdims=True)
+    return x
+
+
+WRONG = [
+    ("softmax", "large logits", lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)),
+    ("softmax", "formula", lambda x, axis=-1: softmax(x, 0)),
+    ("softmax", "any axis", lambda x, axis=-1: softmax(x, -1)),
+    ("softmax", "inputs left alone", in_place),
+    ("softmax", "float32 stays float32", lambda x, axis=-1: softmax(x * np.float64(1), axis)),
+    ("softmax", "formula", lambda x, axis=-1: np.exp(x - x.max(axis=axis, keepdims=True))),
+    ("log_softmax", "unlikely classes", lambda x, axis=-1: np.log(softmax(x, axis))),
+    ("layer_norm", "each token by itself", lambda x, s, weight=None, bias=None, eps=1e-5: norm(x.T, x.T.shape[-1:]).T),
+    ("layer_norm", "weight", lambda x, s, weight=None, bias=None, eps=1e-5: norm(x, s, None, bias, eps)),
+    ("layer_norm", "bias", lambda x, s, weight=None, bias=None, eps=1e-5: norm(x, s, weight, None, eps)),
+    ("conv2d", "loops", lambda x, w, *a, **o: conv_loops(x, w[..., ::-1, ::-1], *a, **o)),
+    ("conv2d", "bias", lambda x, w, bias=None, **o: conv_loops(x, w, None, **o)),
+    ("conv2d", "groups", lambda x, w, bias=None, groups=1, **o: conv_loops(x, w, bias, **o)),
+    ("max_pool2d", "padding never wins", lambda x, k, stride=None, padding=0: pool_loops(
+        np.pad(x, [(0, 0), (0, 0)] + [(p, p) for p in (padding if isinstance(padding, tuple) else (padding,) * 2)]),
+        k, stride)),
+    ("scaled_dot_product_attention", "scale", attention(scale=lambda d: 1)),
+    ("scaled_dot_product_attention", "scale", attention(scale=lambda d: d)),
+    ("scaled_dot_product_attention", "mask", attention(invert=True)),
+    ("scaled_dot_product_attention", "no leak", attention(fill=-100)),
+    ("scaled_dot_product_attention", "nothing to see", attention(fill=-1e9)),
+    ("scaled_dot_product_attention", "matrices", attention(axis=-2)),
+    ("cross_entropy", "mean over the batch", entropy(np.sum)),
+    ("cross_entropy", "sure and wrong", entropy(np.mean)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "law", "wrong"), WRONG, ids=[f"{n}-{law}" for n, law, _ in WRONG])
+def test_a_wrong_answer_breaks_the_law_about_it(name, law, wrong):
+    report = laws.judge(name, wrong)
+    assert not report.passed
+    verdict = report[law]
+    assert not verdict.passed and verdict.judged
+    assert "Hint: " in str(report)
+    assert report.seconds < 5
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in laws.names() if any(v.gradient for v in laws.catalogue() if v.family == n)]
+)
+@pytest.mark.parametrize("wrong", [lambda d: 0 * d, lambda d: 1.01 * d], ids=["zero", "scaled"])
+def test_zero_and_scaled_gradients_are_rejected(name, wrong):
+    from minivis.laws.catalogue import family_of
+
+    family = family_of(name)
+
+    def change(d):
+        return {k: wrong(v) for k, v in d.items()} if isinstance(d, dict) else None if d is None else wrong(d)
+
+    def mutant(*args, **options):
+        out, vjp = family.right(*args, **options)
+        return out, lambda g: tuple(change(d) for d in vjp(g))
+
+    report = laws.judge(name, mutant, vjp=True)
+    broken = {verdict.name for verdict in report if not verdict.passed}
+    assert broken == {f"gradient of {array}" for array in family.arrays}
+
+
+def test_a_gradient_may_leave_places_of_options_out_or_in():
+    from minivis.laws.catalogue import family_of
+
+    right = family_of("layer_norm").right
+
+    def packed(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+        out, vjp = right(x, normalized_shape, weight, bias, eps)
+        return out, lambda g: tuple(d for i, d in enumerate(vjp(g)) if i != 1)
+
+    assert laws.judge("layer_norm", packed, vjp=True).passed
