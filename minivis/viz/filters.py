@@ -117,15 +117,8 @@ def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None
     outside = ~np.pad(np.ones(x.shape, dtype=bool), padding)
     rows, per_row = (-(-out.size // (columns or 2)), columns or 2) if flat else out.shape
     wide, high = (padded.size, 2.0) if flat else padded.shape[::-1]
-    # A sequence has its arithmetic as a title, in full; an image only the sum.
-    fig, axes = figure(
-        rows,
-        per_row,
-        per_row * (0.36 * wide + 0.35),
-        rows * (0.36 * high + 0.42) + (0.4 if title else 0),
-        title,
-        caption,
-    )
+    width, height = per_row * (0.36 * wide + 0.35), rows * (0.36 * high + 0.42) + (0.4 if title else 0)
+    fig, axes = figure(rows, per_row, width, height, title, caption)
     for ax in axes.flat:
         _paper(ax, wide, high)
     for ax, place in zip(axes.flat, np.ndindex(*out.shape), strict=False):
@@ -136,23 +129,24 @@ def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None
         inside = np.zeros(padded.shape, dtype=bool)
         inside[window] = True
         _squares(ax, np.atleast_2d(padded), 0, 0, np.atleast_2d(inside), np.atleast_2d(outside))
-        if flat:
-            for j, w in enumerate(weight):
-                _square(ax, place[0] * stride + j * dilation, 1.15, w, style.SKY, size=0.75)
-            label(ax, title=f"{_sum_of_products(padded[window], weight)} = {_number(out[place])}")
-        else:
-            for corner, w in zip(np.argwhere(inside), weight.ravel(), strict=True):
-                ax.text(
-                    corner[1] + 0.93,
-                    corner[0] + 0.93,
-                    f"×{_number(w)}",
-                    fontsize=6.5,
-                    ha="right",
-                    va="bottom",
-                    color=style.BLUE,
-                )
-            label(ax, title=f"products sum to {_number(out[place])}")
+        draw_weights = _weights_below if flat else _weights_inside
+        draw_weights(ax, np.argwhere(inside), weight.ravel())
+        words = f"{_sum_of_products(padded[window], weight)} =" if flat else "products sum to"
+        label(ax, title=f"{words} {_number(out[place])}")
     return fig
+
+
+def _weights_below(ax, places, weights):
+    """The filter as a row of its own under the window of a sequence."""
+    for (left,), weight in zip(places, weights, strict=True):
+        _square(ax, left, 1.15, weight, style.SKY, size=0.75)
+
+
+def _weights_inside(ax, places, weights):
+    """Each weight in the corner of the pixel that it multiplies."""
+    look = {"fontsize": 6.5, "ha": "right", "va": "bottom", "color": style.BLUE}
+    for (row, column), weight in zip(places, weights, strict=True):
+        ax.text(column + 0.93, row + 0.93, f"×{_number(weight)}", **look)
 
 
 def _check_places(x, weight, out, stride, padding, dilation):

@@ -299,7 +299,7 @@ assert mv.laws.check("conv2d", conv2d_by_loops).passed
 
 # %% tags=["setup"]
 def windows_of(x, kernel, stride=1, padding=0, dilation=1):
-    """Every window of a batch of images, (B, C, H', W', kh, kw): a view, nothing is copied but the padded image."""
+    """Every window of a batch of images, as a view: (B, C, H', W', kh, kw)."""
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, pair(stride), pair(padding), pair(dilation)
     padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     reach = dh * (kh - 1) + 1, dw * (kw - 1) + 1
@@ -454,9 +454,7 @@ layers = [
     ("fully connected", lambda v: mv.ops.linear(v.reshape(v.shape[0], -1), dense)),
 ]
 for name, layer in layers:
-    error = mv.gradcheck.check_gradient(
-        layer, volume
-    )  # raises unless backward agrees with finite differences
+    error = mv.gradcheck.check_gradient(layer, volume)  # raises if backward is not right
     result = layer(volume)
     print(f"{name:16} {str(volume.shape[1:]):12} -> {str(result.shape[1:]):12} gradient off by {error:.0e}")
     volume = result
@@ -617,13 +615,12 @@ viz.images(
 def mismatch(shift, stride):
     """Relative difference of conv(shifted) and shifted conv, in the interior."""
     edge = bank[2:3]
-    moved = np.roll(grey, shift, axis=1)
-    ours = mv.ops.conv2d(moved[None, None].astype(np.float32), edge, stride=stride)[0, 0]
-    theirs = np.roll(
-        mv.ops.conv2d(grey[None, None].astype(np.float32), edge, stride=stride)[0, 0],
-        round(shift / stride),
-        axis=1,
-    )
+
+    def apply(photo):
+        return mv.ops.conv2d(photo[None, None].astype(np.float32), edge, stride=stride)[0, 0]
+
+    ours = apply(np.roll(grey, shift, axis=1))
+    theirs = np.roll(apply(grey), round(shift / stride), axis=1)
     inside = (slice(None), slice(12, -12))
     return np.linalg.norm((ours - theirs)[inside]) / np.linalg.norm(theirs[inside])
 
@@ -655,33 +652,29 @@ viz.curves(
 #
 # Pooling has a kernel and a stride like any other layer, and its stride of 2 **doubles the reach of
 # everything above it**. You can measure a receptive field with one backward pass: which pixels get a gradient
-# from the middle output?
+# from the middle output? (Every weight is equal here; *average* pooling is then just a convolution with
+# stride 2. Max pooling has the same reach, but sends each gradient to a single pixel.)
 
 
 # %% tags=["slide:A/5-pooling-widens-and-loses"]
 def seen(layers, side=45):
-    """Gradient of the middle output in each pixel, for a stack of ("conv" or "pool", kernel, stride) with positive weights."""
+    """Gradient of the middle output in each pixel, for a stack of layers (kernel, stride) with equal weights."""
     x = mv.Tensor(np.ones((1, 1, side, side)), requires_grad=True)
     y = x
-    for kind, k, s in layers:
-        y = (
-            mv.ops.conv2d(y, np.full((1, 1, k, k), 1 / k**2), stride=s, padding=k // 2)
-            if kind == "conv"
-            else mv.ops.avg_pool2d(y, k, s)
-        )
-    middle = tuple(n // 2 for n in y.shape)
-    y[(0, 0, *middle[2:])].backward()
+    for k, s in layers:
+        y = mv.ops.conv2d(y, np.full((1, 1, k, k), 1 / k**2), stride=s)
+    y[0, 0, y.shape[2] // 2, y.shape[3] // 2].backward()
     return x.grad[0, 0]
 
 
 def formula(layers):
     reach, jump = 1, 1
-    for _, k, s in layers:
+    for k, s in layers:
         reach, jump = reach + (k - 1) * jump, jump * s
     return reach
 
 
-conv, pool = ("conv", 3, 1), ("pool", 2, 2)
+conv, pool = (3, 1), (2, 2)  # kernel, stride
 stacks = {
     "2 conv": [conv] * 2,
     "6 conv": [conv] * 6,
@@ -706,7 +699,7 @@ viz.images(
 
 # %% tags=["slide:A/5-pooling-widens-and-loses"]
 digits, labels = mv.data.digits.load("train")
-digit = digits[labels == 3][0, 0]
+digit = digits[labels == 0][0, 0]
 blocks = digit.reshape(4, 2, 4, 2).swapaxes(1, 2).reshape(4, 4, 4)  # (block row, block column, its pixels)
 mixed = rng.permuted(blocks, axis=2).reshape(4, 4, 2, 2).swapaxes(1, 2).reshape(8, 8)
 pooled, pooled_mixed = (mv.ops.max_pool2d(d[None, None], 2)[0, 0] for d in (digit, mixed))
@@ -715,7 +708,7 @@ assert not np.array_equal(digit, mixed)
 np.testing.assert_array_equal(pooled, pooled_mixed)
 viz.images(
     [digit, mixed, pooled, pooled_mixed],
-    titles=["a 3", "its blocks shuffled", "the 3, pooled", "shuffled, pooled"],
+    titles=["a 0", "its blocks shuffled", "the 0, pooled", "shuffled, pooled"],
     caption="Two inputs, one pooled map: what is above cannot tell them apart.",
 )
 
@@ -764,7 +757,8 @@ viz.images(
 # Pixel $x_j$ goes into every output $y_i$ whose window covers it, with weight $w_{j-i}$, and weight $w_u$
 # meets pixel $x_{i+u}$ in every output $y_i$:
 #
-# $$\frac{\partial \mathcal{L}}{\partial x_j} = \sum_i w_{j-i}\, g_i, \qquad \frac{\partial \mathcal{L}}{\partial w_u} = \sum_i x_{i+u}\, g_i .$$
+# $$\frac{\partial \mathcal{L}}{\partial x_j} = \sum_i w_{j-i}\, g_i, \qquad
+# \frac{\partial \mathcal{L}}{\partial w_u} = \sum_i x_{i+u}\, g_i .$$
 #
 # The first is a *convolution proper*, with the flip, of $g$ and $w$. The second slides $g$ over $x$ like a
 # filter. Backward through a convolution is two convolutions.
@@ -788,7 +782,7 @@ off = mv.gradcheck.check_gradient(
 print(f"backward of conv2d with stride 2 and padding 1: off finite differences by {off:.0e}")
 
 # %% [markdown]
-# # The last assert says it in matrices: forward multiplies by $T$, backward by $T^\top$.
+# The third assert says it in matrices: forward multiplies by $T$, backward by $T^\top$.
 #
 # ## Transposed convolution: enlarge by running backwards
 # Deck C, *Transpose Convolution*.
@@ -904,7 +898,7 @@ viz.images(
 
 # %%
 def he(*shape):
-    """Random weights with variance 2 / (inputs of one output), so that signals keep their size through ReLU layers."""
+    """Random weights with variance 2 / (inputs of an output): signals keep their size through ReLU layers."""
     spread = np.sqrt(2 / np.prod(shape[1:]))
     return mv.Tensor((spread * rng.standard_normal(shape)).astype(np.float32), requires_grad=True)
 
@@ -1092,7 +1086,8 @@ passed = claims(
 # diagonal = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]])
 # ```
 #
-# Ones where the line is, and the rest chosen so that everything sums to 0. The other diagonal shares only the middle: $1 - 0.5 - 0.5 = 0$.
+# Ones where the line is, and the rest chosen so that everything sums to 0. The other diagonal shares only the
+# middle: $1 - 0.5 - 0.5 = 0$.
 # </details>
 
 # %% [markdown]
