@@ -88,12 +88,12 @@ class Module:
 
     def named_parameters(self):
         """``(name, Parameter)`` pairs, each once; the name is the path of attributes, such as ``blocks.0.norm1.weight``."""
-        return [(name, value) for name, _, _, value in _walk(self) if isinstance(value, Parameter)]
+        return [(found.name, found.value) for found in _walk(self) if isinstance(found.value, Parameter)]
 
     def named_buffers(self):
         """``(name, array)`` pairs of what is saved but not trained."""
         return [
-            (name, value) for name, _, key, value in _walk(self) if is_array(value) and not _derived(name)
+            (found.name, found.value) for found in _walk(self) if is_array(found.value) and not found.derived
         ]
 
     def modules(self):
@@ -102,9 +102,8 @@ class Module:
 
     def named_modules(self):
         """``(name, Module)`` pairs; this module comes first and has the empty name."""
-        return [("", self)] + [
-            (name, value) for name, _, _, value in _walk(self) if isinstance(value, Module)
-        ]
+        inside = [(found.name, found.value) for found in _walk(self) if isinstance(found.value, Module)]
+        return [("", self), *inside]
 
     def train(self, mode=True):
         """Switch to training (dropout drops, batch norm uses the batch's statistics). Returns the module."""
@@ -129,13 +128,15 @@ class Module:
 
     def state_dict(self):
         """All parameters and buffers as arrays by name: a copy, which later training does not change."""
-        saved = [*self.named_parameters(), *self.named_buffers()]
-        order = {name: i for i, (name, *_) in enumerate(_walk(self))}
-        saved.sort(key=lambda pair: order[pair[0]])
-        return {
-            name: getattr(value, "data", value).copy() if isinstance(value, Tensor) else value.copy()
-            for name, value in saved
-        }
+        return {name: array.copy() for name, array in self._saved()}
+
+    def _saved(self):
+        """``(name, array)`` pairs of all parameters and buffers, in the order of the attributes."""
+        for found in _walk(self):
+            if isinstance(found.value, Parameter):
+                yield found.name, found.value.data
+            elif is_array(found.value) and not found.derived:
+                yield found.name, found.value
 
     def load_state_dict(self, state, strict=True):
         """Copy arrays into the parameters and buffers of the same names. All is checked first: it loads whole or not at all.
@@ -159,7 +160,7 @@ class Module:
         TypeError
             If an array holds another kind of number.
         """
-        own = {name: p.data for name, p in self.named_parameters()} | dict(self.named_buffers())
+        own = dict(self._saved())
         state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
         report = LoadReport([n for n in own if n not in state], [n for n in state if n not in own])
         both = [name for name in own if name in state]
@@ -193,7 +194,7 @@ class Module:
             ``model.to("gpu")``, ``model.to("float64")``.
         """
         change = _change(target)
-        for _, container, key, value in _walk(self):
+        for _, container, key, value, _ in _walk(self):
             if isinstance(value, Tensor):
                 value.data = change(value.data)
                 value.grad = None if value.grad is None else change(value.grad)
@@ -218,7 +219,7 @@ class Module:
         return ""
 
     def __repr__(self):
-        children = [(n, m) for n, m in _children(vars(self).items())]
+        children = list(_children(vars(self).items()))
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"({n}): {m!r}".replace("\n", "\n  ") for n, m in children]
@@ -286,26 +287,37 @@ def as_tensor(x):
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
+# A Parameter, buffer, generator or Module: where it was found, and whether an underscore says it can be computed again.
+Found = namedtuple("Found", "name container key value derived")
+
+
 def _walk(root):
-    """Every Parameter, buffer, generator and Module below ``root``, each object once: (name, container, key, value)."""
-    seen = {id(root)}
-    stack = [("", vars(root), key, value) for key, value in reversed(vars(root).items())]
+    """Everything below ``root`` that counts, each object once, in the order of the attributes."""
+    seen, stack = {id(root)}, _inside(root, "", False)
     while stack:
-        prefix, container, key, value = stack.pop()
-        name = f"{prefix}{key}"
-        if isinstance(value, (Module, dict, list, tuple)):
-            inside = vars(value) if isinstance(value, Module) else value
-            pairs = list(inside.items() if isinstance(inside, dict) else enumerate(inside))
-        elif isinstance(value, (Parameter, np.random.Generator)) or is_array(value):
-            pairs = []
-        else:
+        found = stack.pop()
+        if id(found.value) in seen:
             continue
-        if id(value) in seen:
+        seen.add(id(found.value))
+        if isinstance(found.value, (Module, dict, list, tuple)):
+            stack += _inside(found.value, f"{found.name}.", found.derived)
+            if not isinstance(found.value, Module):
+                continue
+        elif not (isinstance(found.value, (Parameter, np.random.Generator)) or is_array(found.value)):
             continue
-        seen.add(id(value))
-        if not isinstance(value, (dict, list, tuple)):
-            yield name, container, key, value
-        stack += [(f"{name}.", inside, k, v) for k, v in reversed(pairs)]
+        yield found
+
+
+def _inside(value, prefix, derived):
+    """What a Module, dict, list or tuple holds, the first last: a stack."""
+    container = vars(value) if isinstance(value, Module) else value
+    pairs = container.items() if isinstance(container, dict) else enumerate(container)
+
+    def found(key, element):
+        private = str(key).startswith("_") if isinstance(value, Module) else derived
+        return Found(f"{prefix}{key}", container, key, element, private)
+
+    return [found(key, element) for key, element in pairs][::-1]
 
 
 def _children(pairs):
@@ -318,12 +330,8 @@ def _children(pairs):
             yield from _children((f"{name}.{k}", v) for k, v in inner)
 
 
-def _derived(name):
-    return any(part.startswith("_") for part in name.split("."))
-
-
 def _generators(root):
-    return [(name, value) for name, _, _, value in _walk(root) if isinstance(value, np.random.Generator)]
+    return [(f.name, f.value) for f in _walk(root) if isinstance(f.value, np.random.Generator)]
 
 
 def _some(words, join=", ", limit=8):

@@ -72,6 +72,13 @@ def test_state_dict_holds_parameters_and_buffers_but_not_what_can_be_computed():
     ]
 
 
+def test_only_an_array_of_its_own_is_left_out_not_a_module_with_an_underscore():
+    model = nn.Module()
+    model._backbone = nn.BatchNorm2d(1)
+    model._cache = {"a": np.zeros(1)}
+    assert list(model.state_dict()) == [f"_backbone.{name}" for name in nn.BatchNorm2d(1).state_dict()]
+
+
 def test_state_dict_is_a_copy():
     model = Nest()
     saved = model.state_dict()
