@@ -9,6 +9,7 @@ from minivis.viz.charts import *
 from minivis.viz.filters import *
 from minivis.viz.graph import *
 from minivis.viz.images import *
+from minivis.viz.squares import *
 from minivis.viz.style import *
 
 # What `import *` brought, less the names of the files themselves. `graph` and `images` are both: the function wins.
