@@ -1,7 +1,7 @@
 """ViT: an image is cut into patches, the patches are words, a transformer encoder reads them.
 
 Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021, equations 1
-to 4. Slides: H, "Vision Transformer"; A, "ViT"; C, "Vision Transformer (ViT)"; Z, "ViT".
+to 4. Slides: H, "Vision Transformer"; C, "Vision Transformer (ViT)"; A, 29 to 42; Z, 37 to 39.
 Not here: training (recipes/), published weights, distillation.
 """
 

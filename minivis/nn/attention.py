@@ -50,7 +50,7 @@ class MultiHeadAttention(Module):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.2.2. Slides: A, "Multi-head attention"; C, "Multi-Head Self-Attention Layer".
+    Vaswani et al. 2017, section 3.2.2. Slides: C, "Multi-head Self-attention Layer"; A, 27.
 
     Examples
     --------

@@ -29,7 +29,7 @@ class SinePositionCode1d(Module):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.5. Slides: A, "Positional encoding".
+    Vaswani et al. 2017, section 3.5. Slides: A, 21.
 
     Examples
     --------

@@ -60,7 +60,7 @@ class TransformerEncoderLayer(Module):
     References
     ----------
     Vaswani et al. 2017, section 3.1. Xiong et al., "On layer normalization in the transformer architecture", ICML 2020,
-    for pre-norm. Slides: A, "Transformer encoder"; C, "Transformer Block".
+    for pre-norm. Slides: A, 23; C, the page on the transformer block.
 
     Examples
     --------
@@ -124,7 +124,7 @@ class TransformerDecoderLayer(Module):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.1. Slides: A, "Transformer decoder"; C, "Masked Self-Attention Layer".
+    Vaswani et al. 2017, section 3.1. Slides: A, 24; C, "Masked Self-Attention Layer".
 
     Examples
     --------
@@ -258,8 +258,8 @@ class Transformer(Module):
 
     References
     ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, sections 3.1 to 3.5. Slides: A, "Transformer"; Z,
-    "Transformer"; I, "Transformers".
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, sections 3.1 to 3.5. Slides: A, 22
+    to 24; Z, 35; I, 5 and 6.
 
     Examples
     --------

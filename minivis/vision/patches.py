@@ -53,8 +53,8 @@ def patchify(images, patch):
 
     References
     ----------
-    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, section 3.1. Slides: C, "Image Patches"; H, "Vision
-    Transformer". One slide lets the patch index run to HW; it is HW / P^2.
+    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, section 3.1. Slides: C, "Transformer on
+    Image Patches"; H, "Vision Transformer"; A, 30. One slide lets the patch index run to HW; it is HW / P^2.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def attention_distance(attention, patch_size, grid):
 
     References
     ----------
-    Dosovitskiy et al. 2021, figure 7 (right) and appendix D.7. Slides: A and H, "ViT".
+    Dosovitskiy et al. 2021, figure 7 (right) and appendix D.7. Slides: H, "Result"; A, 36.
 
     Examples
     --------

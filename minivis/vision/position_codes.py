@@ -51,7 +51,7 @@ def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
 
     References
     ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slides: A, "Positional encoding".
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slides: A, 21.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def sine_position_code(height, width, dim, *, temperature=10000.0, normalize=Fal
     References
     ----------
     Carion et al., "End-to-end object detection with transformers", ECCV 2020, appendix A.4: each axis has the code of
-    Vaswani et al. 2017, section 3.5, with D / 2. Slides: H, "DETR".
+    Vaswani et al. 2017, section 3.5, with D / 2. Slides: A, 55; Z, 55.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 Not here: what layers compute (test_layers.py).
 """
 
+import copy
 import json
 
 import numpy as np
@@ -165,6 +166,16 @@ def test_freezing_and_forgetting_gradients():
     model(np.ones((1, 2), np.float32)).sum().backward()
     model.zero_grad()
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_deep_copy_shares_nothing():
+    model = small_vit(dropout=0.5)
+    images = np.ones((2, 1, 8, 8), np.float32)
+    teacher = copy.deepcopy(model)
+    np.testing.assert_array_equal(teacher(images).numpy(), model(images).numpy())  # the generators too
+    model.head.weight.data += 1
+    assert np.abs(teacher.head.weight.data - model.head.weight.data).min() > 0.5
+    assert not {id(p) for p in teacher.parameters()} & {id(p) for p in model.parameters()}
 
 
 def test_same_seed_same_weights_and_none_is_seed_0():
