@@ -65,7 +65,7 @@ def _matrices(draw):
 
 
 def _many_axes(draw):
-    return _tokens(draw, leading=(2, choose(draw, 3, 2)))
+    return _tokens(draw, leading=(2, choose(draw, 2, 3)))
 
 
 def _wide(draw):

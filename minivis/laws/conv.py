@@ -74,11 +74,13 @@ def _kernel(draw, channels=2, outputs=2, low=2, high=3):
 
 
 def _plain(draw):
-    return {"x": _images(draw), "weight": _kernel(draw)}
+    channels, outputs = sizes(draw, 2, 1, 2)
+    return {"x": _images(draw, channels, 3, 5), "weight": _kernel(draw, channels, outputs)}
 
 
 def _with_bias(draw):
-    return {**_plain(draw), "bias": numbers(draw, (2,)) + np.float32(0.5)}
+    case = _plain(draw)
+    return {**case, "bias": numbers(draw, case["weight"].shape[:1]) + np.float32(0.5)}
 
 
 def _rectangular(draw):
@@ -328,7 +330,7 @@ def _contiguous_assumed(right, args, options):
 def any_layout(f, case):
     """How the numbers of x lie in memory does not matter."""
     x = case["x"]
-    lying = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(
+    lying = np.array(x.transpose(0, 2, 3, 1), order="C").transpose(
         0, 3, 1, 2
     )  # channels last, seen as (B, C, H, W)
     compare(f.call_as_is(case.copy().replace(x=lying)), f(case).astype(np.float64))

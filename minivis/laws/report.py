@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["Report", "Verdict"]
 
 WIDTH = 100
-IN_FULL = 3  # so many broken laws are shown with their counterexample; the others in a line each
+IN_FULL = 2  # so many broken laws are shown with their counterexample; the others in a line each
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,22 @@ class Report:
 
     def __str__(self):
         broken = [verdict for verdict in self.verdicts if verdict.judged and not verdict.passed]
-        lines = [self.headline, f"called as {self.form}", ""]
+        lines = [self.headline, *_wrapped(f"called as {self.form}", 10), ""]
         width = max(len(verdict.name) for verdict in self.verdicts)
         for verdict in self.verdicts:
             sign = "✓" if verdict.passed else "✗" if verdict.judged else "·"
             lines += _wrapped(f"{sign} {verdict.name:{width}}  {verdict.sentence}", width + 4)
         for verdict in broken[:IN_FULL]:
             lines += ["", *_in_full(verdict, self.name)]
+        told, likewise = {verdict.message for verdict in broken[:IN_FULL]}, []
         for verdict in broken[IN_FULL:]:
+            if verdict.message in told:
+                likewise.append(verdict.name)
+                continue
+            told.add(verdict.message)
             lines += ["", *_wrapped(f"✗ {verdict.name}: {verdict.message} {verdict.hint}", 4)]
+        if likewise:
+            lines += ["", *_wrapped(f"✗ likewise: {', '.join(likewise)}", 4)]
         if any(not verdict.judged for verdict in self.verdicts):
             lines += ["", "· not judged: your function took all the time there is (4 s for tiny inputs)."]
         if len(broken) > 1:

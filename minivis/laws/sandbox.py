@@ -190,7 +190,7 @@ def _mishap(error, function):
         return Broken(
             f"Your function called sys.exit(){place}.", hint="Return the result; do not end the program."
         )
-    words = f": {error}" if str(error) else ""
+    words = f": {str(error).strip()}" if str(error).strip() else ""
     article = "an" if type(error).__name__[0] in "AEIOU" else "a"
     return Broken(
         f"Your function raised {article} {type(error).__name__}{words}{place}.".replace("..", "."),
@@ -210,6 +210,10 @@ def _hint_for(error):
         return "The names and the order of the parameters must be those of the call form above."
     if isinstance(error, ValueError) and "broadcast" in words:
         return "Two shapes do not fit. A sum, mean or max drops its axis unless keepdims=True keeps it with size 1."
+    if "matmul" in words or "shapes" in words and "aligned" in words:
+        return "Two matrices do not fit: (..., n, k) @ (..., k, m). x.T turns all axes around, not only the last two."
+    if "NoneType" in words:
+        return "An argument that was not given is None: leave it out of the computation then."
     if isinstance(error, (IndexError, KeyError)):
         return "An index or a name is looked up that is not there. Print the shapes at this line for the input above."
     if isinstance(error, (NameError, UnboundLocalError)):

@@ -423,8 +423,9 @@ def _two_heads(draw):
 
 def _spread(draw):
     N = integer(draw, 2, 4)
-    weights = np.abs(numbers(draw, (N, N))) + np.float32(0.25)
-    attention = weights / weights.sum(axis=-1, keepdims=True)
+    sixteenths = np.minimum(np.floor(np.abs(numbers(draw, (N, N))) * 2), 4)
+    sixteenths[:, -1] = 16 - sixteenths[:, :-1].sum(axis=-1)  # rows sum to exactly 1, also in float32
+    attention = sixteenths / np.float32(16)
     return {"attention": np.stack([attention, attention]), "patch_size": 1, "grid": (1, N)}
 
 
