@@ -29,8 +29,8 @@ class Optimizer:
 
     Parameters
     ----------
-    params : list of Parameter, or list of dict
-        A dict is a group: ``{"params": [...], "lr": 1e-4}`` with options of its own.
+    params : list of Parameter, list of dict, or Module
+        A dict is a group: ``{"params": [...], "lr": 1e-4}`` with options of its own. A Module gives all of its parameters.
     options : dict
         Defaults of the options, ``lr`` among them.
     schedule : callable, optional
@@ -60,6 +60,8 @@ class Optimizer:
         groups = groups if groups and isinstance(groups[0], dict) else [{"params": groups}]
         self.param_groups = []
         for group in groups:
+            if "params" not in group:
+                raise ValueError(f'{name}: a group is a dict with "params", got the keys {sorted(group)}')
             if unknown := set(group) - set(options) - {"params"}:
                 raise ValueError(f"{name}: unknown options {sorted(unknown)}; known are {sorted(options)}")
             self.param_groups.append({**options, **group, "params": list(group["params"])})

@@ -152,6 +152,7 @@ def test_decay_groups_keep_norms_biases_class_token_and_codes_from_decaying():
             ValueError,
             r"SGD: unknown options \['beta'\]",
         ),
+        (lambda p: optim.SGD([{"lr": 1}], 1), ValueError, 'SGD: a group is a dict with "params"'),
         (lambda p: optim.cosine(5, 6), ValueError, "cosine: warmup_steps must lie in 0 to 5"),
         (lambda p: optim.one_cycle(0), ValueError, "one_cycle: needs total_steps >= 1"),
     ],

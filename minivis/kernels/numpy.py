@@ -14,6 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 __all__ = ["adamw_step", "col2im", "gelu", "im2col", "softmax"]
 
 
+_BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
+
+
 def _keep_freed_memory():
     """Let glibc reuse the memory of freed arrays instead of returning it to the system: a third off a training step.
 
@@ -50,9 +53,6 @@ def gelu(x, approximate):
     phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
     return x * phi, (phi + x * density).astype(x.dtype, copy=False)
-
-
-_BLOCK = 2**15  # elements: the five arrays of a block of GELU stay in a core's cache
 
 
 def _gelu_float32(x):
