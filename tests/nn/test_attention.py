@@ -200,3 +200,17 @@ def test_weights_of_a_model_and_of_its_layers_agree():
     np.testing.assert_array_equal(logits.numpy(), model(images).numpy())
     for a, b in zip(weights, model.attention_maps(images), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_layer_keeps_the_laws_of_multi_head_attention(capsys):
+    from minivis import laws
+
+    def by_layer(query, key, value, weights, heads, mask=None):
+        layer = nn.MultiHeadAttention(query.shape[-1], heads, kdim=key.shape[-1], vdim=value.shape[-1])
+        parts = {"query": "q", "key": "k", "value": "v", "out": "o"}
+        state = {f"{name}.weight": weights[f"w_{letter}"] for name, letter in parts.items()}
+        state |= {f"{name}.bias": weights[f"b_{letter}"] for name, letter in parts.items()}
+        layer.to(query.dtype).load_state_dict(state)
+        return layer(query, key, value, mask).numpy()
+
+    assert laws.check("multi_head_attention", by_layer).passed, capsys.readouterr().out
