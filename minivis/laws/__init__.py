@@ -12,5 +12,8 @@ from minivis.laws.worker import judge_apart
 
 __all__ = ["Law", "Report", "Verdict", "catalogue", "check", "judge", "judge_apart", "names"]
 
-for _file in ("softmax", "normalize", "conv", "pool", "resample", "attention", "loss", "vision"):
+for _file in (
+    "softmax", "normalize", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss", "patches",
+    "position", "distance",
+):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # a family is known once its file is read

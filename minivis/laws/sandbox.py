@@ -1,6 +1,6 @@
 """Calling a learner's function with care: a time limit, its own copies of the inputs, and every mishap in words.
 
-Not here: what its results should be (promises.py), in which order the laws are tried (checking.py).
+Not here: what its results should be (candidate.py), in which order the laws are tried (checking.py).
 """
 
 import contextlib

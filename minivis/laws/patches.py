@@ -1,0 +1,238 @@
+"""The laws of patchify and unpatchify: where each number of an image goes.
+
+Not here: the learned embedding of patches, windows.
+"""
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.sandbox import Broken
+
+PATCHES = r"x \in \mathbb R^{H \times W \times C} \to x_p \in \mathbb R^{N \times P^2 C}, \quad N = HW / P^2"
+VIT = "H: Vision Transformer"
+
+
+def _patchify(images, patch):
+    B, C, H, W = images.shape
+    P, rows, columns = patch, H // patch, W // patch
+    x = images.reshape(B, C, rows, P, columns, P).transpose(0, 2, 4, 3, 5, 1)  # (B, rows, columns, P, P, C)
+    return x.reshape(B, rows * columns, P * P * C), lambda g: (_unpatchify(g, patch, H, W)[0],)
+
+
+def _unpatchify(tokens, patch, height, width):
+    B, _, features = tokens.shape
+    P, C = patch, features // patch**2
+    x = tokens.reshape(B, height // P, width // P, P, P, C).transpose(0, 5, 1, 3, 2, 4)
+    return x.reshape(B, C, height, width), lambda g: (_patchify(g, patch)[0],)
+
+
+patchify = Family(
+    "patchify",
+    _patchify,
+    ("images",),
+    form="f(images, patch); images (B, C, H, W) -> (B, N, P P C): patches in reading order, in each its pixels in "
+    "reading order, in each its channels",
+)
+unpatchify = Family(
+    "unpatchify",
+    _unpatchify,
+    ("tokens",),
+    form="f(tokens, patch, height, width); tokens (B, N, P P C) -> (B, C, height, width)",
+)
+
+
+def _count(*shape):
+    """Numbers that are all different, so that each can be found again."""
+    return np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
+
+
+# One lifts squareness, one the single channel, one patches of one pixel: P = 1 or C = 1 makes orders agree
+
+
+def _patches(draw, patch, rows, columns, channels, batch=2):
+    return {"images": _count(batch, channels, rows * patch, columns * patch), "patch": patch}
+
+
+def _patch_order(draw):
+    return _patches(draw, 1, integer(draw, 2, 3), integer(draw, 2, 3), 2)
+
+
+def _pixel_order(draw):
+    return _patches(draw, integer(draw, 2, 3), 1, 1, 1)
+
+
+def _channel_order(draw):
+    case = _patches(draw, 2, 1, 1, integer(draw, 2, 3))
+    return {**case, "images": case["images"] + case["images"].swapaxes(2, 3)}  # rows and columns alike
+
+
+def _grid(draw):
+    return _patches(draw, 2, 1, integer(draw, 2, 3), 1)
+
+
+def _size_one(draw):
+    return _patches(draw, integer(draw, 1, 2), *(integer(draw, 1, 2) for _ in range(3)), integer(draw, 1, 2))
+
+
+def _drawn(draw):
+    shape = (2, integer(draw, 1, 2), 2 * integer(draw, 1, 2), 2 * integer(draw, 1, 3))
+    return {"images": numbers(draw, shape), "patch": choose(draw, 2, 1)}
+
+
+def _of_tokens(of_images):
+    """The same cases for unpatchify."""
+
+    def inputs(draw):
+        case = of_images(draw)
+        height, width = case["images"].shape[2:]
+        tokens = _patchify(_shuffled(draw, case["images"]), case["patch"])[0]
+        return {"tokens": tokens, "patch": case["patch"], "height": height, "width": width}
+
+    return inputs
+
+
+def _shuffled(draw, images):
+    return images * np.float32(choose(draw, 1, -1))
+
+
+def _rearranged(split, order):
+    """A mutant of patchify that reshapes to ``split`` and then transposes in another ``order``."""
+
+    def mutant(images, patch):
+        B, C, H, W = images.shape
+        P, rows, columns = patch, H // patch, W // patch
+        x = images.reshape([{"B": B, "C": C, "P": P, "h": rows, "w": columns}[axis] for axis in split])
+        return x.transpose(order).reshape(B, rows * columns, P * P * C)
+
+    return mutant
+
+
+def _put_back(order, axes):
+    """A mutant of unpatchify: tokens split into ``order``, then transposed by ``axes``."""
+
+    def mutant(tokens, patch, height, width):
+        B, _, features = tokens.shape
+        P, rows, columns = patch, height // patch, width // patch
+        by = {"B": B, "C": features // P**2, "P": P, "h": rows, "w": columns}
+        return tokens.reshape([by[axis] for axis in order]).transpose(axes).reshape(B, by["C"], height, width)
+
+    return mutant
+
+
+def _blind_reshape(images, patch):
+    """Rows of the image cut into pieces of the right length: right while a patch is as wide as the image, or a pixel."""
+    B, C, H, W = images.shape
+    x = images.transpose(0, 2, 3, 1)
+    return x.reshape(B, (H // patch) * (W // patch), patch * patch * C)
+
+
+def _blind_reshape_back(tokens, patch, height, width):
+    B, _, features = tokens.shape
+    return tokens.reshape(B, height, width, features // patch**2).transpose(0, 3, 1, 2)
+
+
+def _squares(f, case):
+    """The same pixels in each square, in whatever order."""
+    got, expected = f(case), f.right(case)
+    if got.shape != expected.shape:
+        raise Broken(f"The output has shape {got.shape}; {expected.shape} was expected.")
+    if got.ndim == 4:  # images: look at their squares
+        got, expected = (_patchify(images, case["patch"])[0] for images in (got, expected))
+    compare(np.sort(got, axis=-1), np.sort(expected, axis=-1), what="The pixels of the tokens, sorted,")
+
+
+for family, of, mutants in (
+    (
+        patchify,
+        lambda inputs: inputs,
+        {
+            "patches": _rearranged("BChPwP", (0, 4, 2, 3, 5, 1)),
+            "pixels": _rearranged("BChPwP", (0, 2, 4, 5, 3, 1)),
+            "channels": _rearranged("BChPwP", (0, 2, 4, 1, 3, 5)),
+            "grid": _blind_reshape,
+        },
+    ),
+    (
+        unpatchify,
+        _of_tokens,
+        {
+            "patches": _put_back("BwhPPC", (0, 5, 2, 3, 1, 4)),
+            "pixels": _put_back("BhwPPC", (0, 5, 1, 4, 2, 3)),
+            "channels": _put_back("BhwCPP", (0, 3, 1, 4, 2, 5)),
+            "grid": _blind_reshape_back,
+        },
+    ),
+):
+    family.agrees(
+        "patches in reading order",
+        "Token 0 is the patch at the upper left, token 1 the one to its right; a new row begins at the left.",
+        inputs=of(_patch_order),
+        equation=PATCHES,
+        slide=VIT,
+        hint="The row of the patch is the slow axis, its column the fast one: (..., rows, columns, ...) before the last "
+        "reshape.",
+        mutant=mutants["patches"],
+    )
+    family.agrees(
+        "pixels in reading order",
+        "In a token the pixels of a patch follow one another row by row.",
+        inputs=of(_pixel_order),
+        equation=PATCHES,
+        slide=VIT,
+        hint="The row inside the patch comes before the column inside the patch.",
+        mutant=mutants["pixels"],
+    )
+    family.agrees(
+        "channels last",
+        "In a token the channels of one pixel stand together.",
+        inputs=of(_channel_order),
+        equation=PATCHES,
+        slide=VIT,
+        hint="Red, green and blue of a pixel are neighbours in the token: C is the fastest axis, although images have "
+        "it in front.",
+        mutant=mutants["channels"],
+    )
+    family.law(
+        "a token is a square",
+        sentence="Each token holds the pixels of one square of the image, not a stretch of its rows.",
+        inputs=of(_grid),
+        equation=PATCHES,
+        slide="C: Transformer on Image Patches",
+        hint="A reshape alone cuts rows into stretches. Split H into (rows, P) and W into (columns, P), bring the two P "
+        "together with transpose, then reshape.",
+        mutant=mutants["grid"],
+    )(_squares)
+
+
+def _first_only(right, args, options):
+    out = right(*args, **options)[0]
+    return out[0] if len(out) == 1 else out
+
+
+for family, of in ((patchify, lambda inputs: inputs), (unpatchify, _of_tokens)):
+    mutant = mutated(family.right, _first_only)
+    hint = "A batch of one image is a batch too: its axis stays."
+    every_family(family, inputs=of(_drawn), shapes=of(_size_one), wrong_shape=mutant, shape_hint=hint)
+
+
+def _reshaped_back(right, args, options):
+    """Backward by a reshape to the input's shape: every number in its place is not every number in its order."""
+    out, _ = right(*args, **options)
+    return out, lambda g: (g.reshape(args[0].shape),)
+
+
+for family, name in ((patchify, "images"), (unpatchify, "tokens")):
+    gradients(
+        family,
+        inputs=_drawn if family is patchify else _of_tokens(_drawn),
+        equation={
+            name: r"\langle g, \mathrm{patchify}(x) \rangle = \langle \mathrm{unpatchify}(g), x \rangle"
+        },
+        hints={
+            name: "Numbers are only moved: move each g back to where its number came from, the same way reversed."
+        },
+        mutants={name: mutated(family.right, _reshaped_back)},
+    )
