@@ -58,6 +58,11 @@ class Candidate:
             result, printed = call_safely(function, args, dict(options), self.alarm, seconds)
         except Broken as broken:
             self.hangs += broken.hang
+            if broken.hang and seconds < limit:
+                broken.what = f"The {TOTAL_LIMIT:.0f} s for all laws together were up: a call takes too long."
+                broken.hint = (
+                    "The inputs are tiny: milliseconds are enough, also with a Python loop for every index."
+                )
             raise
         self.printed = self.printed or printed
         return result

@@ -146,7 +146,10 @@ class Report:
         if likewise:
             lines += ["", *_wrapped(f"✗ likewise: {', '.join(likewise)}", 4)]
         if any(not verdict.judged for verdict in self.verdicts):
-            lines += ["", "· not judged: your function took all the time there is (4 s for tiny inputs)."]
+            lines += [
+                "",
+                "· not judged: on tiny inputs your function took too long, or did not come back too often.",
+            ]
         if len(broken) > 1:
             lines += ["", "Mend the first one and check again: the others often follow from it."]
         elif not broken and self.passed and self.could_differentiate:
