@@ -16,8 +16,10 @@ __all__ = ["loader", "loss", "report"]
 
 def loader(batch_size, rng):
     """The training digits for ever: shuffled, and each time turned, moved, scaled and slanted a little."""
-    jitter = RandomAffine(degrees=12, translate=0.08, scale=(0.88, 1.12), shear=8)
-    return DataLoader(digits.load("train"), batch_size, shuffle=True, drop_last=True, rng=rng, transform=jitter)
+    jitter = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)
+    return DataLoader(
+        digits.load("train"), batch_size, shuffle=True, drop_last=True, rng=rng, transform=jitter
+    )
 
 
 def loss(model, images, labels):

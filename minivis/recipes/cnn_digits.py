@@ -20,9 +20,9 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     model = CNN(channels=1, num_classes=10, widths=(32, 64), depth=2, rng=rng)
     loader = _digits.loader(batch_size=64, rng=rng)
-    optimizer = optim.AdamW(
-        optim.decay_groups(model, 0.05), lr=3e-3, schedule=optim.cosine(steps, warmup_steps=min(100, steps // 5))
-    )
+    schedule = optim.cosine(steps, warmup_steps=min(100, steps // 5))
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=3e-3, schedule=schedule)
     facts = {"recipe": "cnn-digits", "seed": seed}
-    history = fit(model, loader, _digits.loss, optimizer, steps, clip=1.0, out=out, resume=resume, settings=facts)
+    keep = {"out": out, "resume": resume, "save_every": 5, "settings": facts}
+    history = fit(model, loader, _digits.loss, optimizer, steps, clip=1.0, **keep)
     return _digits.report(model, history, out, **facts)

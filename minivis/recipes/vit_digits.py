@@ -12,21 +12,29 @@ from minivis.train import fit
 
 __all__ = ["run"]
 
-STEPS = 1200
+STEPS = 1600
 
 
 def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the accuracy; see `recipes.run`."""
     rng = np.random.default_rng(seed)
     model = ViT(
-        image_size=8, patch_size=2, channels=1, num_classes=10, width=64, depth=4, heads=4, mlp_ratio=2, rng=rng
-    )  # 16 tokens and a class token
+        image_size=8,
+        patch_size=2,  # 16 tokens
+        channels=1,
+        num_classes=10,
+        width=64,
+        depth=4,
+        heads=4,
+        mlp_ratio=2,
+        dropout=0.1,
+        pool="mean",
+        rng=rng,
+    )
     loader = _digits.loader(batch_size=64, rng=rng)
-    optimizer = optim.AdamW(
-        optim.decay_groups(model, 0.05), lr=3e-3, schedule=optim.cosine(steps, warmup_steps=min(100, steps // 5))
-    )
+    schedule = optim.cosine(steps, warmup_steps=min(100, steps // 5))
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=3e-3, schedule=schedule)
     facts = {"recipe": "vit-digits", "seed": seed}
-    history = fit(
-        model, loader, _digits.loss, optimizer, steps, clip=1.0, out=out, resume=resume, settings=facts
-    )
+    keep = {"out": out, "resume": resume, "save_every": 5, "settings": facts}
+    history = fit(model, loader, _digits.loss, optimizer, steps, clip=1.0, **keep)
     return _digits.report(model, history, out, **facts)
