@@ -5,12 +5,15 @@
 #
 # **Goals**
 #
-# - You can say what queries, keys and values are, and compute attention by hand, with loops, with matrices and with the library.
-# - You can explain the scale $1/\sqrt{d}$, the softmax over keys, masks, several heads and cross-attention, each with a measurement.
+# - You can say what queries, keys and values are, and compute attention by hand, with loops, with matrices
+#   and with the library.
+# - You can explain the scale $1/\sqrt{d}$, the softmax over keys, masks, several heads and cross-attention,
+#   each with a measurement.
 # - You can show what attention has that a convolution lacks, and what it costs.
 # - You can write attention with its backward pass and have it checked.
 #
-# **Before**: matrix products; gradients from [01](01_autograd.ipynb); convolution from [02](02_convolution.ipynb).
+# **Before**: matrix products; gradients from [01](01_autograd.ipynb); convolution from
+# [02](02_convolution.ipynb).
 #
 # **Time**: about 60 minutes to read, 45 more for the exercises; the cells take half a minute.
 
@@ -29,10 +32,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## A dictionary that answers softly
 #
-# A Python dictionary compares the key you ask for with each key it holds, and hands out the value of the one that is *equal*.
-# Attention is the same idea made soft, so that it has gradients: the **query** is compared with *every* **key**, the comparison
-# gives each key a weight between 0 and 1, and the answer is the weighted average of the **values**. A sharp comparison gives
-# back one value, as a dictionary would; a soft one mixes.
+# A Python dictionary compares the key you ask for with each key it holds, and hands out the value of the one
+# that is *equal*. Attention is the same idea made soft, so that it has gradients: the **query** is compared
+# with *every* **key**, the comparison gives each key a weight between 0 and 1, and the answer is the weighted
+# average of the **values**. A sharp comparison gives back one value, as a dictionary would; a soft one mixes.
 
 # %% tags=["slide:I/8-query-key-value"]
 keys = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # three addresses in the plane
@@ -60,14 +63,14 @@ viz.bars(
 # %% [markdown]
 # ## Step one: relate
 #
-# How well does a query fit a key? Take the dot product, one number for each pair, and divide by $\sqrt{d}$, where $d$ is the width
-# of a key:
+# How well does a query fit a key? Take the dot product, one number for each pair, and divide by $\sqrt{d}$,
+# where $d$ is the width of a key:
 #
 # $$E_{ij} = \frac{q_i \cdot k_j}{\sqrt{d}}$$
 #
-# Why divide? If the entries of $q$ and $k$ are independent with variance 1, the dot product is a sum of $d$ terms of
-# variance 1, so its standard deviation is $\sqrt d$. Wide keys would give scores in the tens, softmax would put all its weight on
-# one key, and its gradient would vanish. Do not believe it: measure it.
+# Why divide? If the entries of $q$ and $k$ are independent with variance 1, the dot product is a sum of
+# $d$ terms of variance 1, so its standard deviation is $\sqrt d$. Wide keys would give scores in the tens,
+# softmax would put all its weight on one key, and its gradient would vanish. Do not believe it: measure it.
 
 # %% tags=["slide:I/9-relate"]
 widths = [2, 8, 32, 128, 512]
@@ -101,13 +104,13 @@ viz.curves(
 # %% [markdown]
 # ## Step two: aggregate
 #
-# Softmax over the keys turns each row of scores into weights that are positive and sum to 1. The output of a query is the average
-# of the values under those weights:
+# Softmax over the keys turns each row of scores into weights that are positive and sum to 1. The output of a
+# query is the average of the values under those weights:
 #
 # $$A_{ij} = \frac{e^{E_{ij}}}{\sum_m e^{E_{im}}}, \qquad y_i = \sum_j A_{ij}\, v_j .$$
 #
-# An average cannot leave the range of what it averages. That is worth remembering: attention *moves* information between tokens;
-# making something new of it is the task of the MLP that follows (chapter 07).
+# An average cannot leave the range of what it averages. That is worth remembering: attention *moves*
+# information between tokens; making something new of it is the task of the MLP that follows (chapter 07).
 
 # %% tags=["slide:I/11-aggregate"]
 q, k, v = rng.standard_normal((4, 8)), rng.standard_normal((6, 8)), rng.standard_normal((6, 3))
@@ -144,8 +147,8 @@ def attention_loops(q, k, v):
 
 
 # %% [markdown]
-# then as matrices, all pairs at once. $X W_Q$, $X W_K$, $X W_V$ make queries, keys and values of tokens that stand in rows, and
-# *one head* is three products and a softmax:
+# then as matrices, all pairs at once. $X W_Q$, $X W_K$, $X W_V$ make queries, keys and values of tokens that
+# stand in rows, and *one head* is three products and a softmax:
 
 
 # %% tags=["slide:I/12-one-head-as-matrices"]
@@ -172,8 +175,9 @@ assert np.allclose(attention_loops(q, k, v), attention_matrices(q, k, v))
 assert np.allclose(attention_loops(q, k, v), scaled_dot_product_attention(q, k, v))
 
 # %% [markdown]
-# One example proves little. `mv.laws.check` draws many, of all shapes, and tries to break what you give it. Our loops know nothing
-# of masks, so they are not yet a complete answer: look at what the report says about that.
+# One example proves little. `mv.laws.check` draws many, of all shapes, and tries to break what you give it.
+# Our loops know nothing of masks, so they are not yet a complete answer: look at what the report says about
+# that.
 
 # %%
 report = mv.laws.check("scaled_dot_product_attention", lambda q, k, v, mask=None: attention_matrices(q, k, v))
@@ -192,8 +196,8 @@ assert not report.passed  # it ignores the mask
 # | weights $A$ = softmax over the inputs | | $(N_Q, N_X)$ |
 # | outputs $Y = A V$ | | $(N_Q, D_V)$ |
 #
-# Queries and keys must share a width, because they are compared; values need not have it. We draw sizes that are all different, so
-# that a mistaken axis cannot hide.
+# Queries and keys must share a width, because they are compared; values need not have it. We draw sizes that
+# are all different, so that a mistaken axis cannot hide.
 
 # %% tags=["slide:C/92-attention-layer", "worked:attention-shapes"]
 n_q, n_x, d_x, d_q, d_v = rng.permutation(np.arange(2, 12))[:5]
@@ -216,12 +220,13 @@ assert np.allclose(y, scaled_dot_product_attention(queries, k, v))
 # %% [markdown]
 # ## Self-attention: the tokens ask each other
 #
-# In **self-attention** the queries come from the same tokens as keys and values, through a third matrix: $Q = X W_Q$. The scores
-# become square, $(N_X, N_X)$, and every token is rewritten as a mixture of all tokens, itself included.
+# In **self-attention** the queries come from the same tokens as keys and values, through a third matrix:
+# $Q = X W_Q$. The scores become square, $(N_X, N_X)$, and every token is rewritten as a mixture of all
+# tokens, itself included.
 #
-# > *A word on the slides.* Deck Z writes $W_q X$ (tokens in columns) and then $Q K^T$ (tokens in rows); one of the two has to give.
-# > We keep tokens in rows everywhere. On the first self-attention page of deck C the queries are still listed as an input; from
-# > the next page on they are computed from $X$.
+# > *A word on the slides.* Deck Z writes $W_q X$ (tokens in columns) and then $Q K^T$ (tokens in rows); one
+# > of the two has to give. We keep tokens in rows everywhere. On the first self-attention page of deck C the
+# > queries are still listed as an input; from the next page on they are computed from $X$.
 
 
 # %% tags=["slide:I/7-self-attention", "slide:C/97-self-attention-layer", "slide:Z/32-self-attention"]
@@ -245,11 +250,13 @@ assert (moved > 0).all()
 # %% [markdown]
 # ## Cross-attention: one set asks another
 #
-# Nothing says that queries and keys must come from the same place. In **cross-attention** a sequence of length $L$ asks another of
-# length $L'$. The decoder of a transformer reads the encoder that way (chapter 07), DETR's object queries read the image that way
-# (chapter 15), and Mask2Former's do too (chapter 19). The formula does not change; the biases of the slide are shown as well.
+# Nothing says that queries and keys must come from the same place. In **cross-attention** a sequence of
+# length $L$ asks another of length $L'$. The decoder of a transformer reads the encoder that way (chapter
+# 07), DETR's object queries read the image that way (chapter 15), and Mask2Former's do too (chapter 19). The
+# formula does not change; the biases of the slide are shown as well.
 #
-# > *A word on the slide.* The sequence that attends is $Z$, from which the queries are made; deck A names another symbol there.
+# > *A word on the slide.* The sequence that attends is $Z$, from which the queries are made; deck A names
+# > another symbol there.
 
 # %% tags=["slide:A/25-queries-keys-values", "slide:A/26-cross-attention", "slide:I/26-self-versus-cross"]
 length, other_length, d_m, d_k, d_v = 3, 7, 6, 5, 4
@@ -277,14 +284,16 @@ assert rows.shape == (length, length)
 # %% [markdown]
 # ## Queries that are learned
 #
-# A query need not come from data at all. In the mask transformers, $N$ learned vectors of width $C$ ask the $HW$ cells of an image's
-# feature map. Relating gives one map over the image for each query, $(N, HW)$; aggregating gives one vector for each query,
-# $(N, C)$, to which its previous state is added.
+# A query need not come from data at all. In the mask transformers, $N$ learned vectors of width $C$ ask
+# the $HW$ cells of an image's feature map. Relating gives one map over the image for each query, $(N, HW)$;
+# aggregating gives one vector for each query, $(N, C)$, to which its previous state is added.
 #
-# Let us do it on a real photo. The "features" of a cell are its mean colour and its place, projected to $C$ channels at random, and we train four
-# queries, by gradient descent through the attention, so that each one's answer is a colour we name. Where do they look?
+# Let us do it on a real photo. The "features" of a cell are its mean colour and its place, projected to $C$
+# channels at random, and we train four queries, by gradient descent through the attention, so that each one's
+# answer is a colour we name. Where do they look?
 #
-# > *A word on the slide.* Its formula for cross-attention leaves out the scale; the published code has it, and so have we.
+# > *A word on the slide.* Its formula for cross-attention leaves out the scale; the published code has it,
+# > and so have we.
 
 # %% tags=["slide:I/27-learnable-queries"]
 photo = mv.data.photos.china(size=(96, 144))  # (3, H, W), values 0 to 1
@@ -335,12 +344,14 @@ viz.attention_maps(
 # %% [markdown]
 # ## Masks: what may be attended
 #
-# Padding must not be read, and a decoder must not look ahead. A **mask** says for each pair whether it may attend: boolean, and here
-# always **True = may be attended**. A masked score counts as $-\infty$, so its weight is exactly 0.
+# Padding must not be read, and a decoder must not look ahead. A **mask** says for each pair whether it may
+# attend: boolean, and here always **True = may be attended**. A masked score counts as $-\infty$, so its
+# weight is exactly 0.
 #
-# Two popular shortcuts go wrong, and both were in well-known code. Adding $-100$ instead of $-\infty$ *leaks* once logits exceed 100, and in a row where
-# *everything* is masked, adding a large negative number gives *uniform* weights over keys that must not be seen, while $-\infty$ gives NaN,
-# which spoils the whole batch. We define the empty row: output 0, gradient 0.
+# Two popular shortcuts go wrong, and both were in well-known code. Adding $-100$ instead of $-\infty$ *leaks*
+# once logits exceed 100, and in a row where *everything* is masked, adding a large negative number gives
+# *uniform* weights over keys that must not be seen, while $-\infty$ gives NaN, which spoils the whole batch.
+# We define the empty row: output 0, gradient 0.
 
 # %%
 q = np.array([[30.0, 0.0]])
@@ -364,13 +375,14 @@ assert out.data.item() == 0.0 and (q_leaf.grad == 0).all()  # defined, never NaN
 # %% [markdown]
 # ## Several heads
 #
-# One softmax can look at one thing at a time. **Multi-head attention** runs $h$ heads side by side, each with its own small projections,
-# concatenates what they found, and mixes it with one more matrix $W_O$:
+# One softmax can look at one thing at a time. **Multi-head attention** runs $h$ heads side by side, each
+# with its own small projections, concatenates what they found, and mixes it with one more matrix $W_O$:
 #
 # $$H_i = \mathrm{Attention}(Q W_i^Q,\; K W_i^K,\; V W_i^V), \qquad \mathrm{MultiHead} = [H_1, \ldots, H_h]\, W_O .$$
 #
-# $W_i^Q$ and $W_i^K$ are $(d_{model}, d_k)$, $W_i^V$ is $(d_{model}, d_v)$ and $W_O$ is $(h d_v, d_{model})$. Stacking the heads' matrices side by side turns $h$ small
-# products into one large product and a reshape; that is what libraries do. The scale uses the width of *one head*.
+# $W_i^Q$ and $W_i^K$ are $(d_{model}, d_k)$, $W_i^V$ is $(d_{model}, d_v)$ and $W_O$ is $(h d_v, d_{model})$.
+# Stacking the heads' matrices side by side turns $h$ small products into one large product and a reshape;
+# that is what libraries do. The scale uses the width of *one head*.
 
 
 # %% tags=["slide:Z/34-multi-head-attention", "slide:C/105-multi-head-self-attention", "worked:multi-head-shapes"]
@@ -402,8 +414,9 @@ assert multi_head_loops(x, w_q, w_k, w_v, w_o).shape == (n, d_model)
 assert np.allclose(multi_head_loops(x, w_q, w_k, w_v, w_o), multi_head_reshape(x, w_q, w_k, w_v, w_o))
 
 # %% [markdown]
-# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices and returns its weights when asked. Layers stack: the
-# first one reads the embedding of the input, every later one reads the output of the one before. The slide draws eight heads.
+# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices and returns its weights when
+# asked. Layers stack: the first one reads the embedding of the input, every later one reads the output of the
+# one before. The slide draws eight heads.
 
 # %% tags=["slide:I/15-multi-head-attention", "slide:A/27-several-heads"]
 layers = [mv.nn.MultiHeadAttention(32, 8, rng=np.random.default_rng(i)) for i in range(2)]
@@ -421,9 +434,10 @@ print(
 assert sum(p.size for p in layers[0].parameters()) == 4 * (32 * 32 + 32)
 
 # %% [markdown]
-# What can different heads do? A head's weight for two patches is a softmax over a product of *learned projections of content plus position*: an
-# adaptive kernel. Let us set the projections of three heads by hand and let the patch under the roof's edge look at the photo: one head
-# compares colours, one compares places, one does both.
+# What can different heads do? A head's weight for two patches is a softmax over a product of *learned
+# projections of content plus position*: an adaptive kernel. Let us set the projections of three heads by hand
+# and let the patch under the roof's edge look at the photo: one head compares colours, one compares places,
+# one does both.
 
 # %% tags=["slide:A/11-attention-as-adaptive-kernel"]
 colour = (cells - cells.mean(axis=0)) / cells.std(axis=0)  # (HW, 3)
@@ -453,10 +467,11 @@ viz.attention_maps(
 # %% [markdown]
 # ## Convolution and attention side by side
 #
-# Both layers replace each token by a weighted sum of tokens. A convolution's weights are **fixed**: the same numbers for every image and
-# every place; and they are **local**: zero outside the kernel. Self-attention's weights are **adaptive**: computed from the input, so another image is
-# mixed differently by the same parameters; and they are **global**: one layer reaches the whole image. We draw the $(N, N)$ matrix that each layer
-# applies to a $6 \times 6$ image, for two images.
+# Both layers replace each token by a weighted sum of tokens. A convolution's weights are **fixed**: the same
+# numbers for every image and every place; and they are **local**: zero outside the kernel. Self-attention's
+# weights are **adaptive**: computed from the input, so another image is mixed differently by the same
+# parameters; and they are **global**: one layer reaches the whole image. We draw the $(N, N)$ matrix that
+# each layer applies to a $6 \times 6$ image, for two images.
 
 # %% tags=["slide:I/22-convolution-has-fixed-weights", "slide:I/23-attention-has-adaptive-weights"]
 side = 6
@@ -483,8 +498,8 @@ viz.attention_maps(
 )
 
 # %% [markdown]
-# Locality can be measured without looking inside: pull a cotangent that sits on *one* output cell back to the input. The gradient is non-zero
-# exactly where that output can see.
+# Locality can be measured without looking inside: pull a cotangent that sits on *one* output cell back to the
+# input. The gradient is non-zero exactly where that output can see.
 
 
 # %% tags=["slide:I/24-convolution-is-local", "slide:I/25-attention-is-global"]
@@ -529,9 +544,10 @@ viz.attention_maps(
 # %% [markdown]
 # ## Attention knows no order
 #
-# Permute the tokens, and the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$. Self-attention works on *sets*. That is a law
-# (**permutation equivariance**), and a problem for images, whose cells do have places: the cure, adding position codes to the tokens, is in chapters 07 and 08. Here we show
-# both: the law, and how position codes break it, as they should.
+# Permute the tokens, and the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$.
+# Self-attention works on *sets*. That is a law (**permutation equivariance**), and a problem for images,
+# whose cells do have places: the cure, adding position codes to the tokens, is in chapters 07 and 08. Here we
+# show both: the law, and how position codes break it, as they should.
 
 # %% tags=["slide:C/104-permutation-equivariance", "worked:permutation-equivariance"]
 x = rng.standard_normal((8, 5))
@@ -549,9 +565,10 @@ assert with_codes > 0.1
 # %% [markdown]
 # ## What it costs
 #
-# Every query meets every key: $N^2$ scores, each of $d$ multiply-adds, and as many again for the values. Twice the tokens, four times the
-# work and four times the memory for the weights. A photo in patches of 16 pixels has 196 tokens at $224^2$ pixels, and 784 at $448^2$.
-# Swin's windows (chapter 10) are an answer to this curve.
+# Every query meets every key: $N^2$ scores, each of $d$ multiply-adds, and as many again for the values.
+# Twice the tokens, four times the work and four times the memory for the weights. A photo in patches of 16
+# pixels has 196 tokens at $224^2$ pixels, and 784 at $448^2$. Swin's windows (chapter 10) are an answer to
+# this curve.
 
 # %% tags=["worked:quadratic-cost"]
 lengths = [128, 256, 512, 1024, 2048]
@@ -585,9 +602,11 @@ viz.curves(
 # %% [markdown]
 # ## Backwards
 #
-# The backward pass is chapter 01 applied four times. From $Y = A V$: $\;\bar V = A^T \bar Y$, $\;\bar A = \bar Y V^T$. Through the softmax, row by row:
-# $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores: $\bar Q = \bar E K / \sqrt d$, $\;\bar K = \bar E^T Q / \sqrt d$. Note what a masked pair gets: its
-# weight is 0, so its gradient is 0. Nothing leaks backwards either.
+# The backward pass is chapter 01 applied four times. From $Y = A V$: $\;\bar V = A^T \bar Y$,
+# $\;\bar A = \bar Y V^T$. Through the softmax, row by row:
+# $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores:
+# $\bar Q = \bar E K / \sqrt d$, $\;\bar K = \bar E^T Q / \sqrt d$. Note what a masked pair gets: its weight
+# is 0, so its gradient is 0. Nothing leaks backwards either.
 
 # %%
 from minivis.gradcheck import check_gradient
@@ -613,8 +632,8 @@ viz.graph(
 
 # %% [markdown]
 # ### Exercise 1: the weights
-# Write the weights of every query over every key: `q` is $(N, d)$, `k` is $(M, d)$, the result $(N, M)$. Scores of 10,000 must not overflow.
-# Hint: which axis has to sum to 1?
+# Write the weights of every query over every key: `q` is $(N, d)$, `k` is $(M, d)$, the result $(N, M)$.
+# Scores of 10,000 must not overflow. Hint: which axis has to sum to 1?
 
 
 # %% tags=["exercise:weights"]
@@ -648,9 +667,9 @@ passed = claims(
 
 # %% [markdown]
 # ### Exercise 2: attention with a mask
-# Write `my_attention(q, k, v, mask=None)` for any leading axes: `q` $(\ldots, N, d)$, `k` $(\ldots, M, d)$, `v` $(\ldots, M, d_v)$, and a boolean mask that broadcasts to
-# $(\ldots, N, M)$, True = may be attended. A query that may attend to nothing gets 0. float32 in, float32 out.
-# Hint: what is $-\infty - (-\infty)$?
+# Write `my_attention(q, k, v, mask=None)` for any leading axes: `q` $(\ldots, N, d)$, `k` $(\ldots, M, d)$,
+# `v` $(\ldots, M, d_v)$, and a boolean mask that broadcasts to $(\ldots, N, M)$, True = may be attended. A
+# query that may attend to nothing gets 0. float32 in, float32 out. Hint: what is $-\infty - (-\infty)$?
 
 
 # %% tags=["exercise:attention"]
@@ -679,8 +698,10 @@ passed = mv.laws.check("scaled_dot_product_attention", my_attention).passed
 
 # %% [markdown]
 # ### Exercise 3: several heads
-# Write `my_multi_head(query, key, value, weights, heads, mask=None)` for `query` $(B, N, D)$, `key` and `value` $(B, M, D)$. `weights` is a dictionary with `w_q`, `w_k`, `w_v`, `w_o`, each $(\text{out}, \text{in})$,
-# and biases `b_q`, `b_k`, `b_v`, `b_o`. You may use the library's attention for a single head. Hint: which width belongs under the root now?
+# Write `my_multi_head(query, key, value, weights, heads, mask=None)` for `query` $(B, N, D)$, `key` and
+# `value` $(B, M, D)$. `weights` is a dictionary with `w_q`, `w_k`, `w_v`, `w_o`, each
+# $(\text{out}, \text{in})$, and biases `b_q`, `b_k`, `b_v`, `b_o`. You may use the library's attention for a
+# single head. Hint: which width belongs under the root now?
 
 
 # %% tags=["exercise:heads"]
@@ -711,8 +732,9 @@ passed = mv.laws.check("multi_head_attention", my_multi_head).passed
 
 # %% [markdown]
 # ### Exercise 4: backwards
-# Return the output *and* a function `vjp` that takes the cotangent of the output and returns those of `q`, `k` and `v`. No mask is given here, but the
-# signature has one: use your answer to exercise 2 or the solution's idea. Hint: a masked pair has weight 0; what does the formula above make of it?
+# Return the output *and* a function `vjp` that takes the cotangent of the output and returns those of `q`,
+# `k` and `v`. No mask is given here, but the signature has one: use your answer to exercise 2 or the
+# solution's idea. Hint: a masked pair has weight 0; what does the formula above make of it?
 
 
 # %% tags=["exercise:backward"]
@@ -758,8 +780,9 @@ passed = mv.laws.check("scaled_dot_product_attention", my_attention_with_vjp, vj
 
 # %% [markdown]
 # ### Exercise 5: the bill
-# How many multiply-adds do the two products of attention (scores, and weights times values) take for an image of `height` by `width` pixels, cut into patches of
-# `patch` pixels, with `heads` heads of width `d`? Hint: how many tokens are there?
+# How many multiply-adds do the two products of attention (scores, and weights times values) take for an image
+# of `height` by `width` pixels, cut into patches of `patch` pixels, with `heads` heads of width `d`? Hint:
+# how many tokens are there?
 
 
 # %% tags=["exercise:bill"]
@@ -801,10 +824,12 @@ passed = claims(
 # %% [markdown]
 # ## What to take away
 #
-# - Attention relates (a scaled dot product for each pair) and aggregates (an average of values under a softmax over keys).
+# - Attention relates (a scaled dot product for each pair) and aggregates (an average of values under a
+#   softmax over keys).
 # - The scale $1/\sqrt d$ keeps the scores' spread at 1 whatever the width, so that gradients live.
 # - Self-attention and cross-attention are one formula; queries may even be learned.
-# - Its weights follow the input and reach everywhere; a convolution's are fixed and local. It knows no order until positions are added.
+# - Its weights follow the input and reach everywhere; a convolution's are fixed and local. It knows no order
+#   until positions are added.
 # - It costs $N^2$. Masks are boolean, True = may be attended, and a masked key has weight exactly 0.
 #
 # Next: [07](07_transformer.ipynb) builds the Transformer from it.

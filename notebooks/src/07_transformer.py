@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 07. The Transformer: attention, a small network, and a stack
 #
-# How attention becomes a whole network that reads one sequence and writes another, part by part, until ours reverses numbers.
+# How attention becomes a whole network that reads one sequence and writes another, part by part, until ours
+# reverses numbers.
 #
 # **Goals**
 #
@@ -28,15 +29,16 @@ rng = np.random.default_rng(0)
 # %% [markdown] tags=["slide:I/5-transformer-translates"]
 # ## Where it comes from
 #
-# The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*), and another sentence
-# comes out, word by word. Nothing in it is about words. Whatever can be written as a set of vectors with places can be fed to it, and that
-# includes images.
+# The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*),
+# and another sentence comes out, word by word. Nothing in it is about words. Whatever can be written as a set
+# of vectors with places can be fed to it, and that includes images.
 
 # %% [markdown]
 # ## Tokens from patches
 #
-# Deck A, *image patches*: cut an $H \times W$ image into patches of $N \times N$ pixels. Each patch is a vector of $N^2 C$ numbers, and one learned matrix
-# $W_e$ maps it to the width $d_m$ of the network: $x'_i = W_e x_i$.
+# Deck A, *image patches*: cut an $H \times W$ image into patches of $N \times N$ pixels. Each patch is a
+# vector of $N^2 C$ numbers, and one learned matrix $W_e$ maps it to the width $d_m$ of the network:
+# $x'_i = W_e x_i$.
 #
 # > *A word on the slide.* It lets $i$ run to $HW$. There are $HW / N^2$ patches.
 
@@ -63,9 +65,10 @@ viz.images(
 # %% [markdown]
 # ## Positions are added
 #
-# Attention knows no order (chapter 05), so each token is told its place: a vector $p_i$ for place $i$ is added to the embedding, $z_i = x'_i + p_i$. A
-# learned table starts at random. Deck A: at first it says *nothing* about where a patch is, and training has to put that in. Compare it with the table
-# that needs no training, sines and cosines of rising wavelengths (Vaswani et al. 2017, section 3.5):
+# Attention knows no order (chapter 05), so each token is told its place: a vector $p_i$ for place $i$ is
+# added to the embedding, $z_i = x'_i + p_i$. A learned table starts at random. Deck A: at first it says
+# *nothing* about where a patch is, and training has to put that in. Compare it with the table that needs no
+# training, sines and cosines of rising wavelengths (Vaswani et al. 2017, section 3.5):
 #
 # $$p_{i, 2k} = \sin(i / 10000^{2k/D}), \qquad p_{i, 2k+1} = \cos(i / 10000^{2k/D}).$$
 #
@@ -101,8 +104,9 @@ viz.attention_maps(
 )
 
 # %% [markdown]
-# Two properties make sine codes pleasant. Every place has another code, and the dot product of two codes depends only on the *distance* of their places:
-# $\sum_k \cos(\omega_k (i - j))$. Look at the code itself: fast waves at one end tell neighbours apart, slow ones at the other end tell regions apart.
+# Two properties make sine codes pleasant. Every place has another code, and the dot product of two codes
+# depends only on the *distance* of their places: $\sum_k \cos(\omega_k (i - j))$. Look at the code itself:
+# fast waves at one end tell neighbours apart, slow ones at the other end tell regions apart.
 
 # %%
 products = sine @ sine.T
@@ -121,11 +125,12 @@ viz.heatmap(
 # %% [markdown]
 # ## A block: communicate, then think
 #
-# Deck C, *transformer block*: a set of vectors comes in, a set of vectors goes out. Four parts: self-attention, a layer norm, a small network (MLP) and another
-# layer norm, with a residual around attention and MLP. Only *one* of the parts lets the vectors talk to each other.
+# Deck C, *transformer block*: a set of vectors comes in, a set of vectors goes out. Four parts:
+# self-attention, a layer norm, a small network (MLP) and another layer norm, with a residual around attention
+# and MLP. Only *one* of the parts lets the vectors talk to each other.
 #
-# First the two that treat every vector by itself. The layer norm subtracts the vector's mean, divides by its standard deviation, then scales and shifts each
-# channel:
+# First the two that treat every vector by itself. The layer norm subtracts the vector's mean, divides by its
+# standard deviation, then scales and shifts each channel:
 
 
 # %%
@@ -144,8 +149,9 @@ gain, shift = rng.standard_normal((2, 8))
 np.testing.assert_allclose(layer_norm_loops(x, gain, shift), layer_norm(x, 8, gain, shift), atol=1e-12)
 
 # %% [markdown]
-# and the MLP, two linear maps with a non-linearity between, widens each vector (fourfold, as a rule), bends it, and brings it back. Is it true that only attention
-# communicates? Change one vector and see which outputs change.
+# and the MLP, two linear maps with a non-linearity between, widens each vector (fourfold, as a rule), bends
+# it, and brings it back. Is it true that only attention communicates? Change one vector and see which outputs
+# change.
 
 # %% tags=["slide:C/113-transformer-communicates-by-attention"]
 d, tokens = 16, 6
@@ -180,8 +186,9 @@ viz.heatmap(
 #
 # $$x \leftarrow \mathrm{LN}(x + \mathrm{SA}(x)), \qquad x \leftarrow \mathrm{LN}(x + \mathrm{MLP}(x)).$$
 #
-# That is the order of 2017, **post-norm**. ViT and most networks since put the norm *before* each branch, on a residual that stays untouched
-# (**pre-norm**): $x \leftarrow x + \mathrm{SA}(\mathrm{LN}(x))$. We write the first with nothing but products, and compare it with the library's layer, weights and all.
+# That is the order of 2017, **post-norm**. ViT and most networks since put the norm *before* each branch, on
+# a residual that stays untouched (**pre-norm**): $x \leftarrow x + \mathrm{SA}(\mathrm{LN}(x))$. We write the
+# first with nothing but products, and compare it with the library's layer, weights and all.
 
 
 # %% tags=["slide:A/23-encoder"]
@@ -211,8 +218,10 @@ block
 # %% [markdown]
 # ## Three numbers fix its size
 #
-# Number of blocks, heads of a block, widths. Attention has four $D \times D$ matrices, an MLP of hidden width $4D$ has two of $4D \times D$: $12 D^2$ for each block, plus
-# $13 D$ for biases and norms ($4D$ in attention, $5D$ in the MLP, $4D$ in two norms). The heads are not in the formula: they share the width. Counted, not believed:
+# Number of blocks, heads of a block, widths. Attention has four $D \times D$ matrices, an MLP of hidden width
+# $4D$ has two of $4D \times D$: $12 D^2$ for each block, plus $13 D$ for biases and norms ($4D$ in
+# attention, $5D$ in the MLP, $4D$ in two norms). The heads are not in the formula: they share the width.
+# Counted, not believed:
 
 # %% tags=["slide:C/114-transformer-block"]
 print("blocks  heads  width   parameters   12 L D² + 13 L D")
@@ -226,8 +235,9 @@ for blocks, heads, d in ((1, 1, 64), (1, 8, 64), (6, 8, 64), (12, 3, 192)):
 # %% [markdown]
 # ## Looking ahead is forbidden
 #
-# Deck C, *masked self-attention*: a network that writes word after word must not see the words to come. In training they are there, all at once, so a mask takes them away: scores
-# above the diagonal count as $-\infty$ before the softmax. In our convention the mask is boolean and True below the diagonal and on it.
+# Deck C, *masked self-attention*: a network that writes word after word must not see the words to come. In
+# training they are there, all at once, so a mask takes them away: scores above the diagonal count as
+# $-\infty$ before the softmax. In our convention the mask is boolean and True below the diagonal and on it.
 
 # %% tags=["slide:C/126-masked-self-attention"]
 n = 6
@@ -244,7 +254,8 @@ viz.heatmap(
 )
 
 # %% [markdown]
-# The law that follows is the **prefix property**: cut the sequence short, and the outputs for what is left are *the same*. It is what allows training on all places of a sentence in one pass.
+# The law that follows is the **prefix property**: cut the sequence short, and the outputs for what is left
+# are *the same*. It is what allows training on all places of a sentence in one pass.
 
 # %%
 causal = nn.TransformerEncoderLayer(16, 4, 64, rng=5)
@@ -259,8 +270,10 @@ assert unmasked > 0.01
 # %% [markdown]
 # ## The decoder layer: three parts
 #
-# Deck A, *decoder*; deck Z, *the original Transformer*: masked self-attention over what has been written so far; cross-attention, whose queries come from what has been written and whose keys and values come
-# from the encoder; and the MLP. Each with its residual and its norm. Change one source token: through cross-attention *all* outputs hear of it. Change one target token: only it and later ones do.
+# Deck A, *decoder*; deck Z, *the original Transformer*: masked self-attention over what has been written so
+# far; cross-attention, whose queries come from what has been written and whose keys and values come from the
+# encoder; and the MLP. Each with its residual and its norm. Change one source token: through cross-attention
+# *all* outputs hear of it. Change one target token: only it and later ones do.
 
 # %% tags=["slide:A/24-decoder", "slide:Z/35-original-transformer"]
 decoder_layer = nn.TransformerDecoderLayer(16, 4, 64, rng=6)
@@ -296,8 +309,10 @@ viz.heatmap(
 # %% [markdown]
 # ## The whole: encoder, decoder, head
 #
-# Stack $N$ encoder layers and $N$ decoder layers; every decoder layer reads the output of the *last* encoder layer; a linear head turns each output into scores for the next symbol. Our task: read seven digits, write them
-# in reverse. A child's task, but it needs everything: positions (reversal is about nothing else), cross-attention, and the mask (or the network would copy the answer it is shown).
+# Stack $N$ encoder layers and $N$ decoder layers; every decoder layer reads the output of the *last*
+# encoder layer; a linear head turns each output into scores for the next symbol. Our task: read seven digits,
+# write them in reverse. A child's task, but it needs everything: positions (reversal is about nothing else),
+# cross-attention, and the mask (or the network would copy the answer it is shown).
 
 # %% tags=["slide:I/6-encoder-decoder-stack", "slide:A/22-encoder-decoder"]
 START, digits_long = 10, 7
@@ -323,7 +338,9 @@ assert logits.shape == (2, digits_long, 11)
 print("parameters:", f"{sum(p.size for p in model.parameters()):,}")
 
 # %% [markdown]
-# Training shows the decoder the right answer up to each place and asks for the next symbol, at all places at once. Guessing evenly costs $\ln 11 = 2.40$ nats; an untrained model does worse, since it guesses unevenly and wrong.
+# Training shows the decoder the right answer up to each place and asks for the next symbol, at all places at
+# once. Guessing evenly costs $\ln 11 = 2.40$ nats; an untrained model does worse, since it guesses unevenly
+# and wrong.
 
 # %%
 optimizer = mv.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
@@ -351,7 +368,8 @@ viz.curves(
 # %% [markdown]
 # ## Writing, symbol by symbol
 #
-# When it writes for real, nobody shows it the answer: it starts with the start symbol, takes its own best guess as the next input, and goes on. We let it write 200 numbers it has not seen.
+# When it writes for real, nobody shows it the answer: it starts with the start symbol, takes its own best
+# guess as the next input, and goes on. We let it write 200 numbers it has not seen.
 
 
 # %%
@@ -376,7 +394,9 @@ assert right > 0.8
 # %% [markdown]
 # ## Where it looks
 #
-# What did it learn? Take the cross-attention weights of the decoder's layers, for the place that writes symbol $i$, over the source. If it has understood, place $i$ looks at source place $6 - i$: the other diagonal.
+# What did it learn? Take the cross-attention weights of the decoder's layers, for the place that writes
+# symbol $i$, over the source. If it has understood, place $i$ looks at source place $6 - i$: the other
+# diagonal.
 
 
 # %%
@@ -426,7 +446,9 @@ viz.attention_maps(
 
 # %% [markdown]
 # ### Exercise 1: layer norm
-# Write `my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5)` for any number of leading axes; `normalized_shape` is a tuple of one or two trailing lengths (or an int). Hint: how many axes does the mean run over?
+# Write `my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5)` for any number of leading axes;
+# `normalized_shape` is a tuple of one or two trailing lengths (or an int). Hint: how many axes does the mean
+# run over?
 
 
 # %% tags=["exercise:layer-norm"]
@@ -454,8 +476,10 @@ passed = mv.laws.check("layer_norm", my_layer_norm).passed
 
 # %% [markdown]
 # ### Exercise 2: the position code of an image
-# For an image, half of the channels code the row and half the column. Write `my_code(height, width, dim)`, the result is $(\text{height}, \text{width}, \text{dim})$: the first half of the channels is the sine code of the row (sine and cosine in turn,
-# as in the formula above with $D = \text{dim}/2$), the second half that of the column.
+# For an image, half of the channels code the row and half the column. Write `my_code(height, width, dim)`,
+# the result is $(\text{height}, \text{width}, \text{dim})$: the first half of the channels is the sine code
+# of the row (sine and cosine in turn, as in the formula above with $D = \text{dim}/2$), the second half that
+# of the column.
 
 
 # %% tags=["exercise:code"]
@@ -487,7 +511,8 @@ passed = mv.laws.check("sine_position_code", my_code).passed
 
 # %% [markdown]
 # ### Exercise 3: the mask of a padded decoder
-# A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the boolean mask $(B, N, N)$ for the decoder's self-attention: no place may see a later place, nor a padded one.
+# A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the
+# boolean mask $(B, N, N)$ for the decoder's self-attention: no place may see a later place, nor a padded one.
 
 
 # %% tags=["exercise:mask"]
@@ -534,7 +559,9 @@ passed = claims(
 
 # %% [markdown]
 # ### Exercise 4: how large is the model of 2017?
-# Write `my_count(blocks, d, hidden)`: the parameters of `blocks` encoder layers *and* `blocks` decoder layers (no embeddings, no last norms). A decoder layer has two attentions and three norms. Base model: 6 blocks, $d = 512$, hidden width 2048.
+# Write `my_count(blocks, d, hidden)`: the parameters of `blocks` encoder layers *and* `blocks` decoder layers
+# (no embeddings, no last norms). A decoder layer has two attentions and three norms. Base model: 6 blocks,
+# $d = 512$, hidden width 2048.
 
 
 # %% tags=["exercise:count"]
@@ -576,9 +603,12 @@ passed = claims(
 # %% [markdown]
 # ## What to take away
 #
-# - A transformer takes vectors with places; where they come from (words, patches) is its embedding's business.
-# - In a block, attention communicates and the MLP thinks; the residual lets both only *add*. $12 D^2$ parameters a block.
+# - A transformer takes vectors with places; where they come from (words, patches) is its embedding's
+#   business.
+# - In a block, attention communicates and the MLP thinks; the residual lets both only *add*. $12 D^2$
+#   parameters a block.
 # - The causal mask makes the outputs of a prefix independent of what follows: a law you can test.
-# - A decoder adds cross-attention, which reads the encoder's output; its map shows where the answer was found.
+# - A decoder adds cross-attention, which reads the encoder's output; its map shows where the answer was
+#   found.
 #
 # Next: [08](08_vit.ipynb), where the tokens are patches and the decoder is gone.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 08. ViT: an image as a sentence of patches
 #
-# The Transformer of chapter 07, almost unchanged, reads images. We build it, count it, train it on handwritten digits next to a
-# convolutional network, and then look inside.
+# The Transformer of chapter 07, almost unchanged, reads images. We build it, count it, train it on
+# handwritten digits next to a convolutional network, and then look inside.
 #
 # **Goals**
 #
@@ -11,7 +11,8 @@
 # - You can say what ViT does not know when it is born, and measure what that costs on little data.
 # - You can read a trained ViT: its filters, its position codes, how far its heads look, and where.
 #
-# **Before**: attention from [05](05_attention.ipynb), the transformer block from [07](07_transformer.ipynb), convolution from [02](02_convolution.ipynb).
+# **Before**: attention from [05](05_attention.ipynb), the transformer block from [07](07_transformer.ipynb),
+# convolution from [02](02_convolution.ipynb).
 #
 # **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about a minute.
 
@@ -29,8 +30,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Words of an image
 #
-# Deck H, *Vision Transformer*; deck A and deck Z, *ViT*: transformers are efficient and grow to very many parameters, so let one read images, changed as little as possible. A sentence is a
-# sequence of words; make an image a sequence of **patches**, embed each linearly, and train for classification with labels. Our images are real digits of $8 \times 8$ pixels, and our patches are $2 \times 2$.
+# Deck H, *Vision Transformer*; deck A and deck Z, *ViT*: transformers are efficient and grow to very many
+# parameters, so let one read images, changed as little as possible. A sentence is a sequence of words; make
+# an image a sequence of **patches**, embed each linearly, and train for classification with labels. Our
+# images are real digits of $8 \times 8$ pixels, and our patches are $2 \times 2$.
 
 # %% tags=["slide:H/4-transformer-on-patches", "slide:Z/37-vit-idea", "slide:A/29-vit-idea"]
 images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8), values 0 to 1
@@ -54,10 +57,12 @@ viz.images(
 # %% [markdown]
 # ## Three ways to embed a patch, one result
 #
-# Deck A, *ViT architecture*; deck C, *image patches*: an image of $HW$ pixels gives $L = HW / N^2$ patches of $N \times N$ pixels, and one learned matrix $W_e$ $(d_m, N^2 C)$ maps each to a token.
-# With loops, as a product of matrices, and as **a convolution whose stride is its kernel size**:
+# Deck A, *ViT architecture*; deck C, *image patches*: an image of $HW$ pixels gives $L = HW / N^2$ patches
+# of $N \times N$ pixels, and one learned matrix $W_e$ $(d_m, N^2 C)$ maps each to a token. With loops, as a
+# product of matrices, and as **a convolution whose stride is its kernel size**:
 #
-# > *A word on the slides.* Deck A's index runs to $HW$; there are $HW/N^2$ patches. Deck C calls the result a model without convolutions: patch embedding *is* one, with kernel and stride 16.
+# > *A word on the slides.* Deck A's index runs to $HW$; there are $HW/N^2$ patches. Deck C calls the result
+# > a model without convolutions: patch embedding *is* one, with kernel and stride 16.
 
 # %% tags=["slide:A/30-patch-embedding", "slide:C/115-image-patches"]
 d = 6
@@ -89,8 +94,11 @@ assert mv.laws.check("patchify", mv.vision.patches.patchify).passed
 # %% [markdown]
 # ## Positions and the class token
 #
-# A learned vector for each place is added; at the start it knows nothing of the image plane (deck A). And one more learned vector, the **class token**, is put in front: it belongs to no patch, it goes through all layers with the others and can
-# gather what it needs, and its state at the end stands for the whole image. $L$ patches make $L + 1$ tokens. One linear layer $(d_m \to K)$ and a softmax turn its state into class probabilities.
+# A learned vector for each place is added; at the start it knows nothing of the image plane (deck A). And one
+# more learned vector, the **class token**, is put in front: it belongs to no patch, it goes through all
+# layers with the others and can gather what it needs, and its state at the end stands for the whole image.
+# $L$ patches make $L + 1$ tokens. One linear layer $(d_m \to K)$ and a softmax turn its state into class
+# probabilities.
 
 # %% tags=["slide:A/31-learned-positions", "slide:A/32-class-token", "slide:C/121-class-token", "slide:A/33-classification-head"]
 config = dict(image_size=8, patch_size=patch, width=48, depth=4, heads=4, num_classes=10, channels=1)
@@ -127,7 +135,8 @@ assert probabilities.shape == (5, 10) and np.allclose(probabilities.sum(axis=1),
 # $$z'_l = \mathrm{MSA}(\mathrm{LN}(z_{l-1})) + z_{l-1}, \qquad z_l = \mathrm{MLP}(\mathrm{LN}(z'_l)) + z'_l$$
 # $$y = \mathrm{LN}(z_L^0)$$
 #
-# Norm *before* each branch, residual around it. Here they are in NumPy alone, with the weights of the library's model:
+# Norm *before* each branch, residual around it. Here they are in NumPy alone, with the weights of the
+# library's model:
 
 
 # %% tags=["slide:H/8-vit-equations", "slide:H/5-vision-transformer", "slide:Z/38-vit-architecture"]
@@ -177,8 +186,10 @@ summary
 # %% [markdown]
 # ## Sizes
 #
-# Three numbers again (chapter 07): depth $L$, width $D$, heads. With $12 D^2 + 13 D$ parameters a block, plus embedding, tokens, last norm and head, the published sizes can be computed on paper. The decks' tables print 6M, 22M, 86M and 307M for
-# Ti, S, B and L; we count. The largest is 304.3 million with its head of 1000 classes at $224^2$; the 307M of the table is a rounded figure of the paper.
+# Three numbers again (chapter 07): depth $L$, width $D$, heads. With $12 D^2 + 13 D$ parameters a block,
+# plus embedding, tokens, last norm and head, the published sizes can be computed on paper. The decks' tables
+# print 6M, 22M, 86M and 307M for Ti, S, B and L; we count. The largest is 304.3 million with its head of 1000
+# classes at $224^2$; the 307M of the table is a rounded figure of the paper.
 
 
 # %% tags=["worked:vit-sizes"]
@@ -199,8 +210,10 @@ assert sum(q.size for q in tiny.parameters()) == count(192, 12)  # and the libra
 # %% [markdown]
 # ## What a newborn ViT does not know
 #
-# Deck H, *weak inductive bias*: its MLPs are local and treat all places alike, its attention is global; of the two-dimensional arrangement of its patches it knows nothing. Here is the proof: shuffle the patches of every image,
-# always in the same way, shuffle the position table with them, and the model says exactly the same. It could be trained on shuffled images *just as well*. A convolution could not.
+# Deck H, *weak inductive bias*: its MLPs are local and treat all places alike, its attention is global; of
+# the two-dimensional arrangement of its patches it knows nothing. Here is the proof: shuffle the patches of
+# every image, always in the same way, shuffle the position table with them, and the model says exactly the
+# same. It could be trained on shuffled images *just as well*. A convolution could not.
 
 # %% tags=["slide:H/8-weak-inductive-bias"]
 order = rng.permutation(16)
@@ -219,10 +232,13 @@ viz.images(
 # %% [markdown]
 # ## Little data: ViT against a CNN
 #
-# A CNN is born with locality and translation equivariance; ViT has to learn them, and learning takes data (deck H). So take little data and ask for just that: put each digit at a random place of a $16 \times 16$ canvas, train on
-# 50, 100 and 200 of them, the same number of steps for both, and test on the 360 held-out digits at places of their own.
+# A CNN is born with locality and translation equivariance; ViT has to learn them, and learning takes data
+# (deck H). So take little data and ask for just that: put each digit at a random place of a $16 \times 16$
+# canvas, train on 50, 100 and 200 of them, the same number of steps for both, and test on the 360 held-out
+# digits at places of their own.
 #
-# > *A word on the slide.* Its arrows can be read as if the CNN's bias made it generalise badly. It is the transformer, without the bias, that suffers from little data.
+# > *A word on the slide.* Its arrows can be read as if the CNN's bias made it generalise badly. It is the
+# > transformer, without the bias, that suffers from little data.
 
 
 # %% tags=["slide:H/4-data-against-bias"]
@@ -282,13 +298,17 @@ viz.curves(
 )
 
 # %% [markdown] tags=["slide:H/9-vit-datasets", "slide:C/122-vit-against-resnet"]
-# At the other end of the scale the picture turns. ViT was pre-trained on ImageNet (1.3 million images), ImageNet-21k (14 million) and JFT (303 million), then transferred to ImageNet, CIFAR, Pets and Flowers. With JFT, large ViTs overtake large ResNets: the
-# bias that helps with little data is a limit with much. (A smaller patch means more tokens and so more computation; the number of parameters hardly changes, whatever the slide's "bigger" suggests.)
+# At the other end of the scale the picture turns. ViT was pre-trained on ImageNet (1.3 million images),
+# ImageNet-21k (14 million) and JFT (303 million), then transferred to ImageNet, CIFAR, Pets and Flowers. With
+# JFT, large ViTs overtake large ResNets: the bias that helps with little data is a limit with much. (A
+# smaller patch means more tokens and so more computation; the number of parameters hardly changes, whatever
+# the slide's "bigger" suggests.)
 
 # %% [markdown]
 # ## A trained ViT
 #
-# The checkpoint in the package was trained on the same 1,437 digits for longer, with small shifts and turns of each image as augmentation (`minivis train vit-digits`). We look at what it gets wrong first.
+# The checkpoint in the package was trained on the same 1,437 digits for longer, with small shifts and turns
+# of each image as augmentation (`minivis train vit-digits`). We look at what it gets wrong first.
 
 # %%
 model = mv.load("vit-digits")
@@ -311,7 +331,8 @@ viz.images(
 # %% [markdown]
 # ## Inside: filters, positions, distances
 #
-# Deck H, *inside ViT*, shows three pictures. The first: the filters of the patch embedding, the patterns it looks for in a patch.
+# Deck H, *inside ViT*, shows three pictures. The first: the filters of the patch embedding, the patterns it
+# looks for in a patch.
 
 # %% tags=["slide:H/10-inside-vit"]
 filters = model.patch_embed.proj.weight.data  # (D, 1, P, P)
@@ -327,7 +348,9 @@ viz.images(
 )
 
 # %% [markdown]
-# The second: the cosine similarity of each position code with all others. Before training it was noise (you saw the figure above). Now the codes of near patches, and of patches in a row or a column, are similar: nobody told the model that its tokens lie in a plane.
+# The second: the cosine similarity of each position code with all others. Before training it was noise (you
+# saw the figure above). Now the codes of near patches, and of patches in a row or a column, are similar:
+# nobody told the model that its tokens lie in a plane.
 
 # %% tags=["slide:A/34-position-similarity"]
 rows, columns = model.grid
@@ -352,7 +375,9 @@ viz.images(
 )
 
 # %% [markdown]
-# The third: how far each head looks. The **attention distance** is the mean distance, in pixels, between a patch and the patches it attends to. Class token aside; weights made to sum to 1 again. Deck A: in a large ViT it grows with depth, and early layers have near and far heads side by side. Ours has few layers and a
+# The third: how far each head looks. The **attention distance** is the mean distance, in pixels, between a
+# patch and the patches it attends to. Class token aside; weights made to sum to 1 again. Deck A: in a large
+# ViT it grows with depth, and early layers have near and far heads side by side. Ours has few layers and a
 # small plane: see for yourself what holds.
 
 # %% tags=["slide:A/36-attention-distance"]
@@ -382,7 +407,9 @@ viz.curves(
 # %% [markdown]
 # ## Where it looks
 #
-# Deck H and deck A: the class token attends to what carries the meaning of the image. We draw its attention in the last block, mean over the heads, over eight digits. To measure it: how much of the attention falls on patches with ink?
+# Deck H and deck A: the class token attends to what carries the meaning of the image. We draw its attention
+# in the last block, mean over the heads, over eight digits. To measure it: how much of the attention falls on
+# patches with ink?
 
 # %% tags=["slide:H/10-attention-finds-the-object", "slide:A/35-output-token-attention"]
 eight = [int(np.flatnonzero(held_labels == c)[0]) for c in range(8)]
@@ -408,7 +435,8 @@ for column, i in enumerate(eight):
 fig
 
 # %% [markdown]
-# What a layer attends to changes with depth (deck Z, *ViT attention*, shows the first and the last layers side by side). One digit, all blocks, all heads:
+# What a layer attends to changes with depth (deck Z, *ViT attention*, shows the first and the last layers
+# side by side). One digit, all blocks, all heads:
 
 # %% tags=["slide:Z/39-vit-attention-by-layer"]
 digit = eight[5]
@@ -436,15 +464,19 @@ viz.attention_maps(
 # %% [markdown] tags=["slide:H/12-vit-strengths-and-weaknesses"]
 # ## What it is good for, and not
 #
-# ViT brings the transformer of language to vision with almost nothing of convolution, and it scales. It needs more data than a CNN and much computation, since every patch attends to every other. MViT, Swin (ICCV 2021; the slide says CVPR) and DETR build on it or stand
-# beside it: chapter 10 keeps attention in windows, chapter 15 asks the tokens for objects. Its spectrum, its loss surface and its hybrid with a ResNet are taken up once there is a ResNet to compare it with.
+# ViT brings the transformer of language to vision with almost nothing of convolution, and it scales. It needs
+# more data than a CNN and much computation, since every patch attends to every other. MViT, Swin (ICCV 2021;
+# the slide says CVPR) and DETR build on it or stand beside it: chapter 10 keeps attention in windows, chapter
+# 15 asks the tokens for objects. Its spectrum, its loss surface and its hybrid with a ResNet are taken up
+# once there is a ResNet to compare it with.
 
 # %% [markdown]
 # ## Exercises
 
 # %% [markdown]
 # ### Exercise 1: cut
-# Write `my_patchify(images, patch)`: `images` $(B, C, H, W)$ to tokens $(B, N, P P C)$; patches row by row, inside a patch row by row, channels last. Hint: reshape, transpose, reshape.
+# Write `my_patchify(images, patch)`: `images` $(B, C, H, W)$ to tokens $(B, N, P P C)$; patches row by row,
+# inside a patch row by row, channels last. Hint: reshape, transpose, reshape.
 
 
 # %% tags=["exercise:patchify"]
@@ -497,8 +529,9 @@ passed = mv.laws.check("unpatchify", my_unpatchify).passed
 
 # %% [markdown]
 # ### Exercise 3: how far does a head look?
-# Write `my_distance(attention, patch_size, grid)`: `attention` is $(N, N)$ (or with leading axes), rows sum to 1, `grid` is (rows, columns) with $N$ = rows · columns, the result is the mean over the patches, in pixels. Hint: first a table of
-# the distances between all pairs of patches.
+# Write `my_distance(attention, patch_size, grid)`: `attention` is $(N, N)$ (or with leading axes), rows sum
+# to 1, `grid` is (rows, columns) with $N$ = rows · columns, the result is the mean over the patches, in
+# pixels. Hint: first a table of the distances between all pairs of patches.
 
 
 # %% tags=["exercise:distance"]
@@ -525,7 +558,9 @@ passed = mv.laws.check("attention_distance", my_distance).passed
 
 # %% [markdown]
 # ### Exercise 4: the price of a smaller patch
-# Write `my_price(size, patch, d, depth)`: the multiply-adds of ViT's *attention products* (scores, and weights times values) for one square image of `size` pixels, class token included. How much does halving the patch cost?
+# Write `my_price(size, patch, d, depth)`: the multiply-adds of ViT's *attention products* (scores, and
+# weights times values) for one square image of `size` pixels, class token included. How much does halving the
+# patch cost?
 
 
 # %% tags=["exercise:price"]
@@ -564,8 +599,10 @@ passed = claims(
 # ## What to take away
 #
 # - Patches, a linear map, positions, a class token, pre-norm blocks, one linear head: that is all of ViT.
-# - Patch embedding is a convolution with kernel and stride $P$; the rest knows nothing of the plane and has to learn it.
+# - Patch embedding is a convolution with kernel and stride $P$; the rest knows nothing of the plane and has
+#   to learn it.
 # - With little data the built-in locality of a CNN wins; with very much, ViT does.
-# - A trained ViT shows what it learned: position codes that form a plane, near and far heads, attention on what matters.
+# - A trained ViT shows what it learned: position codes that form a plane, near and far heads, attention on
+#   what matters.
 #
 # Back to [05](05_attention.ipynb) and [07](07_transformer.ipynb) for the parts.
