@@ -66,7 +66,10 @@ class Tensor:
         elif isinstance(data, Tensor):
             raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
         else:
-            self.data = as_array(data)
+            try:
+                self.data = as_array(data)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Tensor: {error}") from error
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(
                 f"Tensor: only floating-point data can require a gradient, got {self.data.dtype.name}"
@@ -112,6 +115,8 @@ class Tensor:
 
     def item(self):
         """The only element, as a Python number."""
+        if self.data.size != 1:
+            raise ValueError(f"item: a Tensor of shape {self.shape} has {self.size} elements, not one")
         return self.data.item()
 
     def numpy(self):
@@ -204,7 +209,7 @@ def primitive(function):
             traced = traced or any(options[key] is not x for key, x in kwargs.items())
         try:
             out, vjp = function(*arrays, **options)
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
             raise _explained(error, name, parameters, arrays, options) from error
         if debugging():
             check_forward(name, out, [*arrays, *options.values()])
@@ -233,15 +238,49 @@ def _enter(x, position, parents):
     return x
 
 
+def named(function):
+    """For a function of Tensors that is no `primitive`: its errors too begin with its name and tell every shape."""
+    parameters = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
+            raise _explained(error, function.__name__, parameters, args, kwargs) from error
+
+    return call
+
+
 def _explained(error, name, parameters, arrays, options):
     """The error with the op's name in front and every shape behind it, unless it says so already."""
     if str(error).startswith(f"{name}: "):
         return error.with_traceback(None)
+    if foreign := [key for key in options if key not in parameters]:
+        return TypeError(f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}")
     inputs = [*zip(parameters, arrays, strict=False), *options.items()]
-    shapes = [f"{p}: {tuple(x.shape)} {x.dtype.name}" for p, x in inputs if is_array(x)]
+    if isinstance(error, AttributeError):  # what is no array was asked for its shape
+        wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
+        if not wrong or isinstance(error.obj, Tensor) or is_array(error.obj):
+            return error  # a mistake of ours, not of the caller
+        return TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}")
     kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
     kind = next(kind for kind in kinds if isinstance(error, kind))
+    shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
     return kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else ""))
+
+
+def _kind(x):
+    hint = "; wrap it in mv.Tensor(...)" if isinstance(x, (list, tuple, int, float)) else ""
+    return type(x).__name__ + hint
+
+
+def _shape_in_words(x):
+    """Shape and dtype of an array or Tensor, of each in a list of them; nothing for anything else."""
+    if isinstance(x, (list, tuple)):
+        words = [_shape_in_words(part) for part in x]
+        return f"[{', '.join(words)}]" if words and all(words) else ""
+    return f"{tuple(x.shape)} {x.dtype.name}" if isinstance(x, Tensor) or is_array(x) else ""
 
 
 def backpropagate(root, grad, retain_graph):

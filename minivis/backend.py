@@ -13,7 +13,9 @@ __all__ = [
     "available",
     "device_of",
     "erf",
+    "check_floating",
     "is_array",
+    "meet",
     "namespace",
     "register",
     "scatter_add",
@@ -134,7 +136,7 @@ def namespace(*arrays):
             )
         found = library
     if found is None:
-        kinds = ", ".join(type(x).__name__ for x in arrays)
+        kinds = ", ".join(type(x).__name__ for x in arrays if x is not None) or "None"
         raise ArrayError(
             f"expected an array or a Tensor, got {kinds}; wrap lists and numbers in mv.Tensor(...)"
         )
@@ -173,8 +175,8 @@ def as_array(x, like=None):
     if is_array(x):
         return x
     array = np.asarray(x)
-    if array.dtype == object:
-        raise TypeError(f"expected numbers, got {type(x).__name__} with elements that are not numbers")
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"expected numbers, got {type(x).__name__} {x!r:.60}")
     if array.dtype.kind in "iuf" and not isinstance(x, np.generic):
         array = array.astype(np.float32)
     return array if like is None else _library(like).from_host(array)
@@ -256,6 +258,39 @@ def to_device(x, device):
         return move(x, device)
     moved = move(x.data, device)
     return x if moved is x.data else type(x)(moved, requires_grad=x.requires_grad)
+
+
+def meet(*arrays):
+    """Give integers and booleans the dtype of the floats they meet: float32 stays float32, as in torch.
+
+    Parameters
+    ----------
+    *arrays : ndarray or None
+        Operands of one op. NumPy would make float64 of float32 and int64.
+
+    Returns
+    -------
+    sequence of ndarray or None
+        The same; without a float among them, unchanged.
+
+    Examples
+    --------
+    >>> [x.dtype.name for x in meet(np.ones(2, np.float32), np.arange(2))]
+    ['float32', 'float32']
+    """
+    dtypes = {x.dtype for x in arrays if x is not None}
+    floating = next((dtype for dtype in dtypes if dtype.kind == "f"), None)
+    if len(dtypes) == 1 or floating is None:
+        return arrays
+    return [x.astype(floating) if x is not None and x.dtype.kind in "iub" else x for x in arrays]
+
+
+def check_floating(name, x):
+    """Refuse integers where the op ``name`` has no meaning for them."""
+    if x.dtype.kind != "f":
+        raise TypeError(
+            f"{name}: x must be floating-point, got {x.dtype.name}; x.astype(np.float32) makes it so (x: {tuple(x.shape)})"
+        )
 
 
 def erf(x):

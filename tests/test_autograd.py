@@ -47,12 +47,15 @@ def test_lists_and_numbers_become_float32_and_arrays_keep_their_dtype():
     [
         (lambda: Tensor(np.arange(3), requires_grad=True), TypeError, "only floating-point"),
         (lambda: Tensor(Tensor([1.0])), TypeError, "already a Tensor"),
-        (lambda: Tensor(["a", None]), TypeError, "not numbers"),
+        (lambda: Tensor(["a", None]), TypeError, "Tensor: expected numbers"),
         (lambda: bool(leaf(2, 3)), ValueError, "shape (2, 3) is ambiguous"),
         (lambda: len(Tensor(1.0)), TypeError, "without axes"),
         (lambda: iter(Tensor(1.0)).__next__(), TypeError, "without axes"),
         (lambda: np.asarray(leaf(2)), TypeError, "part of a graph"),
-        (lambda: leaf(2).item(), ValueError, "size 1"),
+        (lambda: leaf(2).item(), ValueError, "item: a Tensor of shape (2,) has 2 elements"),
+        (lambda: leaf(2) + "a", TypeError, "add: expected numbers, got str 'a'"),
+        (lambda: leaf(2).sum(dim=0), TypeError, "sum: there is no argument 'dim'"),
+        (lambda: leaf(2) @ [1.0, 2.0], TypeError, "matmul: y must be an array or a Tensor, got list"),
     ],
 )
 def test_misuse_is_refused_in_words(make, error, message):

@@ -8,26 +8,31 @@ import math
 import numpy as np
 
 from minivis.autograd import primitive, unbroadcast
-from minivis.backend import as_array, is_array, namespace
+from minivis.backend import as_array, is_array, meet, namespace
 
 __all__ = ["abs", "add", "clip", "div", "maximum", "minimum", "mul", "neg", "pow", "sub", "where"]
 
 
-_MEET = {(a, b) for a in (np.ndarray, float, int) for b in (np.ndarray, float, int) if np.ndarray in (a, b)}
+_USUAL = {
+    *((np.ndarray, number) for number in (float, int)),
+    *((number, np.ndarray) for number in (float, int)),
+}
+_ARRAYS = (np.ndarray, np.ndarray)
 
 
 def _operands(x, y):
-    """Make operands meet as arrays and plain numbers do, so that a number never changes an array's dtype.
+    """Make operands meet so that neither a number nor an array of integers changes the dtype of a floating array.
 
     A NumPy float64 scalar would turn a float32 array into float64; as a Python number it follows the array.
     """
-    if (type(x), type(y)) in _MEET:  # the usual case, without delay
+    kinds = type(x), type(y)
+    if kinds in _USUAL or kinds == _ARRAYS and x.dtype is y.dtype:  # without delay
         return x, y
     like = next((a for a in (x, y) if is_array(a)), None)
     x, y = (a.item() if isinstance(a, np.generic) else a for a in (x, y))
     x, y = (a if like is not None and isinstance(a, (int, float)) else as_array(a, like) for a in (x, y))
     namespace(x, y)  # refuses arrays of different devices
-    return x, y
+    return meet(x, y) if is_array(x) and is_array(y) else (x, y)
 
 
 @primitive
@@ -44,7 +49,7 @@ def add(x, y):
     Returns
     -------
     ndarray or Tensor
-        The broadcast shape; dtype of the arrays (a number follows the array).
+        The broadcast shape; dtype of the arrays (numbers and integers follow the floating one).
 
     Raises
     ------

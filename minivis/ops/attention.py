@@ -5,7 +5,7 @@ Not here: projections and heads (nn/attention.py).
 
 import math
 
-from minivis.autograd import Tensor, primitive, unbroadcast
+from minivis.autograd import Tensor, named, primitive, unbroadcast
 from minivis.backend import is_array, namespace
 from minivis.ops.arithmetic import mul, where
 from minivis.ops.linalg import matmul
@@ -51,6 +51,7 @@ def _masked_softmax(xp, scores, allowed):
     return scores
 
 
+@named
 def attention_weights(q, k, mask=None, *, is_causal=False):
     """The weights with which each query looks at each key: rows sum to 1, or are 0 where nothing may be attended.
 
@@ -153,7 +154,7 @@ def scaled_dot_product_attention(
     allowed = _allowed(xp, q, k, mask, is_causal)
     if empty == "error" and allowed is not None and not bool(allowed.any(axis=-1).all()):
         raise ValueError(
-            f"scaled_dot_product_attention: a query has nothing to attend to (mask: {tuple(mask.shape)})"
+            f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
         )
     scores = (q * scale) @ k.swapaxes(-1, -2)  # (..., N, M)
     weights = _masked_softmax(xp, scores, allowed) if scores.size else scores
@@ -174,6 +175,7 @@ def scaled_dot_product_attention(
     return kept @ v, vjp
 
 
+@named
 def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rng=None):
     """`scaled_dot_product_attention` written with smaller ops, as the slides have it. Equal, with more memory.
 
@@ -207,7 +209,7 @@ def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rn
     array([[2.]])
     """
     _check("attention_composed", q, k, v, mask)
-    arrays = [x.data if isinstance(x, Tensor) else x for x in (q, k, v)]
+    *arrays, mask = (x.data if isinstance(x, Tensor) else x for x in (q, k, v, mask))
     xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
     axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
     scores = matmul(mul(q, 1 / math.sqrt(q.shape[-1])), transpose(k, axes))

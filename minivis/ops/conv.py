@@ -9,7 +9,7 @@ from collections import namedtuple
 
 from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import device_of, namespace
+from minivis.backend import device_of, meet, namespace
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
@@ -148,6 +148,7 @@ def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
     shapes = _checked(name, x, weight, bias, groups, n)
     spatial, kernel = x.shape[2:], weight.shape[2:]
     geometry = _geometry(name, spatial, kernel, stride, padding, dilation, shapes)
+    x, weight, bias = meet(x, weight, bias)
     y = _correlate(x, weight, geometry, groups)
     if bias is not None:
         y = y + bias.reshape(-1, *(1,) * n)
@@ -374,6 +375,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     geometry = Geometry(
         kernel, out, stride, padding, dilation
     )  # of the convolution that this is the transpose of
+    x, weight, bias = meet(x, weight, bias)
     y = _spread(x, weight, spatial, geometry, groups)
     if bias is not None:
         y = y + bias[:, None, None]

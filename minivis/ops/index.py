@@ -8,7 +8,7 @@ import builtins
 import numpy as np
 
 from minivis import backend
-from minivis.autograd import Tensor, primitive
+from minivis.autograd import Tensor, named, primitive
 from minivis.backend import is_array, namespace, to_numpy
 
 __all__ = ["embedding", "getitem", "scatter_add", "take", "take_along_axis"]
@@ -261,6 +261,7 @@ def scatter_add(x, indices, values, axis=0):
     return out, lambda g: (g, None, g[at].astype(values.dtype, copy=False))
 
 
+@named
 def embedding(indices, weight):
     """Look up a row of a table for every index.
 

@@ -5,8 +5,8 @@ Not here: convolution (conv.py) and attention (attention.py), which are made of 
 
 import numpy as np
 
-from minivis.autograd import primitive, unbroadcast
-from minivis.backend import namespace
+from minivis.autograd import named, primitive, unbroadcast
+from minivis.backend import meet, namespace
 
 __all__ = ["einsum", "linear", "matmul"]
 
@@ -48,6 +48,8 @@ def matmul(x, y):
     if not x.ndim or not y.ndim or x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ValueError(f"matmul: inner lengths differ (x: {tuple(x.shape)}, y: {tuple(y.shape)})")
 
+    x, y = meet(x, y)
+
     def vjp(g):
         if x.ndim > 1 and y.ndim > 1:
             return unbroadcast(g @ y.swapaxes(-1, -2), x), unbroadcast(x.swapaxes(-1, -2) @ g, y)
@@ -64,6 +66,7 @@ def matmul(x, y):
     return xp.matmul(x, y), vjp
 
 
+@named
 def einsum(subscripts, *operands):
     """Sum of products, written with one letter an axis (Einstein's notation).
 
@@ -188,6 +191,7 @@ def linear(x, weight, bias=None):
         raise ValueError(
             f"linear: bias must be (out,) (bias: {tuple(bias.shape)}, weight: {tuple(weight.shape)})"
         )
+    x, weight, bias = meet(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
     out = rows @ weight.T
     if bias is not None:

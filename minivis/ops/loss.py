@@ -4,7 +4,7 @@ Not here: losses made of several steps, such as set prediction (losses/).
 """
 
 from minivis.autograd import primitive
-from minivis.backend import namespace, to_numpy
+from minivis.backend import meet, namespace, to_numpy
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -22,12 +22,14 @@ def _reduce(name, loss, reduction):
     return loss.mean(), 1 / loss.size
 
 
-def _same_shape(name, prediction, target):
+def _pair(name, prediction, target):
+    """Prediction and target, if they have one shape; an integer target counts as floats."""
     if prediction.shape != target.shape:
         raise ValueError(
             f"{name}: prediction and target must have one shape (prediction: {tuple(prediction.shape)}, "
             f"target: {tuple(target.shape)})"
         )
+    return meet(prediction, target)
 
 
 @primitive
@@ -85,6 +87,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     classes = logits.shape[1]
     if weight is not None and tuple(weight.shape) != (classes,):
         raise ValueError(f"cross_entropy: weight must be (K,) = ({classes},) (weight: {tuple(weight.shape)})")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
     _check_labels(target, classes, ignore_index)
     counted = target != ignore_index
     label = xp.where(counted, target, 0)[:, None]  # (B, 1, ...)
@@ -103,10 +107,13 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
             raise ValueError(
                 f"cross_entropy: the mean over an empty batch is not defined (logits: {tuple(logits.shape)})"
             )
-        if not bool(counted.any()):
-            raise ValueError(
-                f"cross_entropy: every target is ignore_index={ignore_index}, the mean is not defined"
+        if not float(total) > 0:
+            why = (
+                "the weights of the targets sum to 0"
+                if bool(counted.any())
+                else f"every target is {ignore_index=}"
             )
+            raise ValueError(f"cross_entropy: {why}, the mean is not defined")
         out, factor = loss.sum() / total, 1 / total
     else:
         out, factor = _reduce("cross_entropy", loss, reduction)
@@ -178,8 +185,8 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
     """
     name = "binary_cross_entropy_with_logits"
     xp = namespace(logits, target, weight, pos_weight)
-    _same_shape(name, logits, target)
-    t = target.astype(logits.dtype)
+    logits, t = _pair(name, logits, target)
+    t = t.astype(logits.dtype, copy=False)
     softplus = xp.maximum(-logits, 0) + xp.log1p(xp.exp(-xp.abs(logits)))
     positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
     loss = (1 - t) * logits + positive * softplus
@@ -221,7 +228,7 @@ def l1_loss(prediction, target, reduction="mean"):
     1.5
     """
     xp = namespace(prediction, target)
-    _same_shape("l1_loss", prediction, target)
+    prediction, target = _pair("l1_loss", prediction, target)
     difference = prediction - target
     out, factor = _reduce("l1_loss", xp.abs(difference), reduction)
     return out, lambda g: _both(g * factor * xp.sign(difference), prediction, target)
@@ -263,7 +270,7 @@ def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
     2.625
     """
     xp = namespace(prediction, target)
-    _same_shape("smooth_l1_loss", prediction, target)
+    prediction, target = _pair("smooth_l1_loss", prediction, target)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta must be at least 0, got {beta}")
     difference = prediction - target
@@ -305,14 +312,12 @@ def mse_loss(prediction, target, reduction="mean"):
     2.5
     """
     namespace(prediction, target)
-    _same_shape("mse_loss", prediction, target)
+    prediction, target = _pair("mse_loss", prediction, target)
     difference = prediction - target
     out, factor = _reduce("mse_loss", difference * difference, reduction)
     return out, lambda g: _both(g * (2 * factor) * difference, prediction, target)
 
 
 def _both(g, prediction, target):
-    """The cotangents of a prediction and of its target, each in its own dtype; an integer target has none."""
-    return g.astype(prediction.dtype, copy=False), -g.astype(
-        target.dtype
-    ) if target.dtype.kind == "f" else None
+    """The cotangents of a prediction and of its target, each in its own dtype."""
+    return g.astype(prediction.dtype, copy=False), -g.astype(target.dtype)

@@ -347,9 +347,9 @@ def dropout(x, p=0.5, training=True, *, rng=None):
         raise ValueError(f"dropout: p must be a probability from 0 to 1, got {p}")
     if not training or p == 0:
         return x, lambda g: (g,)
-    if rng is None:
+    if not hasattr(rng, "random"):
         raise ValueError(
-            "dropout: pass rng, a numpy.random.Generator, for example numpy.random.default_rng(0)"
+            f"dropout: pass rng, a numpy.random.Generator, for example numpy.random.default_rng(0), got {rng!r}"
         )
     keep = rng.random(x.shape, dtype="float32") >= p if p < 1 else rng.random(x.shape, dtype="float32") > 1
     factor = xp.asarray(keep).astype(x.dtype) * (1 / (1 - p) if p < 1 else 0.0)

@@ -5,8 +5,8 @@ Not here: resizing (resample.py), which has no windows; global pooling is `adapt
 
 import math
 
-from minivis.autograd import Tensor, primitive
-from minivis.backend import namespace
+from minivis.autograd import Tensor, named, primitive
+from minivis.backend import check_floating, namespace
 from minivis.ops.conv import Geometry, sizes
 from minivis.ops.index import check_range
 
@@ -119,6 +119,7 @@ def _max_pool2d(x, geometry):
     return out, vjp
 
 
+@named
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """Keep the largest element of every window.
 
@@ -313,7 +314,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     array([[[[1.5]]]])
     """
     xp, geometry = namespace(x), _geometry("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
-    _floating("avg_pool2d", x)
+    check_floating("avg_pool2d", x)
     rows, columns = _divisors(xp, x.dtype, x.shape[2:], geometry, count_include_pad)
     padded, inner = _surround(x, geometry, 0)
     windows, shape = _windows(geometry), padded.shape
@@ -328,11 +329,6 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
         return (g_padded[inner],)
 
     return total / (rows * columns), vjp
-
-
-def _floating(name, x):
-    if x.dtype.kind != "f":
-        raise TypeError(f"{name}: x must be floating-point, got {x.dtype.name} (x: {tuple(x.shape)})")
 
 
 @primitive
@@ -370,7 +366,7 @@ def adaptive_avg_pool2d(x, output_size):
     """
     name, xp = "adaptive_avg_pool2d", namespace(x)
     _images(name, x)
-    _floating(name, x)
+    check_floating(name, x)
     wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2
     wanted = tuple(x.shape[a - len(wanted)] if n is None else n for a, n in enumerate(wanted))
     size = sizes(name, "output_size", wanted, 2)

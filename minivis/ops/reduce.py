@@ -5,8 +5,8 @@ Not here: softmax and the norms (softmax.py, normalize.py), losses (loss.py).
 
 import math
 
-from minivis.autograd import Tensor, primitive
-from minivis.backend import namespace
+from minivis.autograd import Tensor, named, primitive
+from minivis.backend import check_floating, namespace
 
 __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
 
@@ -14,8 +14,9 @@ __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk"
 def _axes(name, x, axis):
     """The axes as a tuple of non-negative int; None means all. Refuses axes that are not there or repeat."""
     wanted = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-    axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in wanted)
-    if len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
+    whole = all(hasattr(a, "__index__") for a in wanted)
+    axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in wanted) if whole else ()
+    if not whole or len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
         raise ValueError(
             f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
         )
@@ -272,6 +273,7 @@ def logsumexp(x, axis, keepdims=False):
     np.float64(1000.693)
     """
     xp, axes = namespace(x), _axes("logsumexp", x, axis)
+    check_floating("logsumexp", x)
     if not _count(x, axes):
         raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
     m = x.max(axis=axes, keepdims=True)
@@ -292,6 +294,7 @@ def _data(x):
     return x.data if isinstance(x, Tensor) else x
 
 
+@named
 def argmax(x, axis=None, keepdims=False):
     """Index of the largest element (the first, where several are equal). A plain function: no gradient.
 
@@ -326,6 +329,7 @@ def argmax(x, axis=None, keepdims=False):
     return namespace(x).argmax(x, axis=axis, keepdims=keepdims)
 
 
+@named
 def argsort(x, axis=-1, descending=False, stable=True):
     """Indices that sort along an axis. A plain function: no gradient.
 
@@ -367,6 +371,7 @@ def argsort(x, axis=-1, descending=False, stable=True):
     return x.shape[axis] - 1 - backwards
 
 
+@named
 def topk(x, k, axis=-1, largest=True):
     """The k largest (or smallest) elements along an axis and where they are, in order. A plain function: no gradient.
 

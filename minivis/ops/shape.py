@@ -3,8 +3,8 @@
 Not here: picking elements by index (index.py).
 """
 
-from minivis.autograd import primitive, unbroadcast
-from minivis.backend import namespace
+from minivis.autograd import named, primitive, unbroadcast
+from minivis.backend import meet, namespace
 
 __all__ = [
     "broadcast_to", "concatenate", "expand_dims", "flip", "moveaxis", "pad", "reshape", "roll", "split", "squeeze",
@@ -201,6 +201,13 @@ def broadcast_to(x, shape):
     return namespace(x).broadcast_to(x, shape), lambda g: (unbroadcast(g, x),)
 
 
+def _check_list(name, arrays):
+    if not isinstance(arrays, (list, tuple)) or not all(hasattr(x, "dtype") for x in arrays):
+        raise TypeError(f"{name}: arrays must be a list of arrays or Tensors, got {type(arrays).__name__}")
+    if not arrays:
+        raise ValueError(f"{name}: the list of arrays is empty")
+
+
 @primitive
 def concatenate(arrays, axis=0):
     """Join arrays along an axis that they have.
@@ -229,10 +236,9 @@ def concatenate(arrays, axis=0):
     array([[1., 0., 0.],
            [1., 0., 0.]])
     """
-    if not arrays:
-        raise ValueError("concatenate: the list of arrays is empty")
-    out = namespace(*arrays).concatenate(arrays, axis)
+    _check_list("concatenate", arrays)
     dtypes = [x.dtype for x in arrays]
+    out = namespace(*arrays).concatenate(meet(*arrays), axis)
     ends = [0]
     for x in arrays:
         ends.append(ends[-1] + x.shape[axis])
@@ -273,16 +279,16 @@ def stack(arrays, axis=0):
     array([[1., 0.],
            [1., 0.]])
     """
-    if not arrays:
-        raise ValueError("stack: the list of arrays is empty")
+    _check_list("stack", arrays)
     xp = namespace(*arrays)
     dtypes = [x.dtype for x in arrays]
-    out = xp.stack(arrays, axis)
+    out = xp.stack(meet(*arrays), axis)
     return out, lambda g: (
         [part.astype(d, copy=False) for part, d in zip(xp.moveaxis(g, axis, 0), dtypes, strict=True)],
     )
 
 
+@named
 def split(x, indices_or_sections, axis=0):
     """Cut along an axis into equal parts, or at given places.
 

@@ -5,14 +5,17 @@ Not here: the losses made of them (loss.py), masked softmax (attention.py).
 
 from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import namespace
+from minivis.backend import check_floating, namespace
 
 __all__ = ["log_softmax", "softmax"]
 
 
-def _checked_axis(x, axis):
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
+def _checked_axis(name, x, axis):
+    check_floating(name, x)
+    if type(axis) is bool or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
+        )
     return axis
 
 
@@ -56,7 +59,7 @@ def softmax(x, axis=-1):
     array([0., 0., 1.])
     """
     namespace(x)
-    axis = _checked_axis(x, axis)
+    axis = _checked_axis("softmax", x, axis)
     p = kernels.of(x).softmax(x, axis) if x.size else x.copy()
 
     def vjp(g):
@@ -97,7 +100,7 @@ def log_softmax(x, axis=-1):
     array([-1000.,     0.])
     """
     xp = namespace(x)
-    axis = _checked_axis(x, axis)
+    axis = _checked_axis("log_softmax", x, axis)
     if not x.size:
         return x.copy(), lambda g: (g,)
     y = x - x.max(axis=axis, keepdims=True)

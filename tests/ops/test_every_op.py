@@ -272,6 +272,39 @@ def test_errors_name_the_op_and_what_is_wrong(row):
         assert row.message in str(caught.value)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+@pytest.mark.parametrize(
+    "op, shapes",
+    [
+        ("matmul", [(2, 3), (3, 4)]),
+        ("linear", [(2, 3), (4, 3), (4,)]),
+        ("conv2d", [(1, 2, 5, 5), (4, 2, 3, 3), (4,)]),
+        ("conv_transpose2d", [(1, 4, 5, 5), (4, 2, 3, 3), (2,)]),
+    ],
+)
+def test_integers_that_meet_float32_count_as_float32(op, shapes, dtype):
+    """PyTorch refuses these mixtures and NumPy makes float64 of them: pixels 0 to 255, a Sobel filter, 0/1 masks."""
+    rng = np.random.default_rng(0)
+    for whole in range(len(shapes)):
+        x = [
+            rng.integers(0, 9, shape).astype(dtype if i == whole else np.float32)
+            for i, shape in enumerate(shapes)
+        ]
+        leaves = [Tensor(a, requires_grad=i != whole) for i, a in enumerate(x)]
+        y = getattr(mv.ops, op)(*leaves)
+        y.sum().backward()
+        assert y.dtype == np.float32
+        assert all(leaf.grad.dtype == np.float32 for leaf in leaves if leaf.requires_grad)
+        np.testing.assert_array_equal(y.data, getattr(mv.ops, op)(*(a.astype(np.float32) for a in x)))
+
+
+def test_joining_float32_and_integers_gives_float32():
+    x = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    y = mv.ops.concatenate([x, np.zeros((1, 3), np.int64)])
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == np.float32
+
+
 def test_every_op_has_rows_and_a_docstring_by_the_template():
     have_rows, have_errors = {c.op for c in CASES}, {e.op for e in ERRORS}
     unary = {

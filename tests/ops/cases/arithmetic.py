@@ -1,12 +1,14 @@
 """Rows for minivis/ops/arithmetic.py."""
 
-from tests.ops.cases import booleans, case, constant, distinct, error, normal, positive, uniform
+from tests.ops.cases import booleans, case, constant, distinct, error, integers, normal, positive, uniform
 
 CASES = [
     case("add", x=normal(3, 5), y=normal(3, 5)),
     case("add", x=normal(2, 1, 4), y=normal(3, 1)),
     case("add", x=normal(3, 2), y=2),
     case("add", x=normal(0, 3), y=normal(1, 3)),
+    case("add", x=normal(3, 5), y=integers(-3, 3, 3, 5)),  # float32 stays float32
+    case("mul", x=booleans(3, 5), y=normal(5)),
     case("sub", x=normal(3, 5), y=normal(5)),
     case("sub", x=normal(), y=normal(2, 3)),
     case("sub", x=1.5, y=normal(2, 3)),
@@ -45,5 +47,8 @@ ERRORS = [
     error(
         "where", TypeError, "condition must be boolean", condition=constant([0, 1]), x=normal(2), y=normal(2)
     ),
+    error("add", TypeError, "expected numbers, got str 'a'", x=normal(2), y="a"),
+    error("mul", TypeError, "expected numbers, got NoneType None", x=normal(2), y=None),
+    error("where", TypeError, "condition must be an array or a Tensor", condition=[True], x=normal(2), y=1.0),
     error("clip", ValueError, "give min, max or both", x=normal(2)),
 ]

@@ -55,6 +55,11 @@ ERRORS = [
     error(
         "scaled_dot_product_attention", ValueError, 'empty must be "zero" or "error"', **CROSS, empty="nan"
     ),
+    error("scaled_dot_product_attention", TypeError, "mask must be an array", **CROSS, mask=[[True] * 5] * 3),
+    error("attention_composed", ValueError, "could not be broadcast", **CROSS, mask=booleans(4, 5)),
+    error(
+        "attention_weights", TypeError, "q must be an array or a Tensor, got list", q=[[1.0]], k=normal(5, 1)
+    ),
     error("attention_composed", ValueError, "share d, k and v", **BAD),
     error("attention_weights", ValueError, "share d, k and v", q=normal(3, 4), k=normal(5, 3)),
 ]

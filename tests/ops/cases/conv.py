@@ -85,6 +85,14 @@ CASES = [
 ERRORS = [
     error(
         "conv2d",
+        TypeError,
+        "bias must be an array",
+        x=normal(1, 1, 4, 4),
+        weight=normal(1, 1, 3, 3),
+        bias=1.0,
+    ),
+    error(
+        "conv2d",
         ValueError,
         "x has C=3 channels but weight expects C=4 (x: (8, 3, 32, 32), weight: (16, 4, 3, 3))",
         x=normal(8, 3, 32, 32),

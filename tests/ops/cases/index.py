@@ -25,6 +25,9 @@ CASES = [
 ]
 
 ERRORS = [
+    error(
+        "embedding", TypeError, "weight must be an array or a Tensor", indices=constant([0]), weight=[[1.0]]
+    ),
     error("getitem", IndexError, "out of bounds", x=normal(4, 3), index=4),
     error(
         "getitem",

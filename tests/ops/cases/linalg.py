@@ -56,6 +56,7 @@ ERRORS = [
         subscripts="ij->k",
         operands=several(normal(2, 3)),
     ),
+    error("matmul", TypeError, "y must be an array or a Tensor, got int", x=normal(2, 3), y=2),
     error("linear", ValueError, "the last axis of x must match in", x=normal(3, 4), weight=normal(4, 5)),
     error("linear", ValueError, "bias must be (out,)", x=normal(3, 4), weight=normal(5, 4), bias=normal(4)),
 ]

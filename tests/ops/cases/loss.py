@@ -54,10 +54,18 @@ CASES = [
     case("smooth_l1_loss", prediction=distinct(3, 4), target=uniform(0.02, 0.05, 3, 4), beta=0.0),
     case("mse_loss", prediction=normal(0, 2), target=normal(0, 2), reduction="sum"),
     case("l1_loss", prediction=positive(), target=constant(0.0)),
+    case("mse_loss", prediction=normal(3, 4), target=integers(0, 5, 3, 4)),  # float32 stays float32
 ]
 
 LOGITS = normal(4, 3)
 ERRORS = [
+    error("cross_entropy", ValueError, "label_smoothing must lie in 0 to 1", **CE, label_smoothing=2),
+    error(
+        "cross_entropy", ValueError, "weights of the targets sum to 0", **CE, weight=constant([0.0, 0.0, 0.0])
+    ),
+    error(
+        "cross_entropy", TypeError, "target must be an array or a Tensor", logits=LOGITS, target=[0, 1, 2, 0]
+    ),
     error(
         "cross_entropy", ValueError, "target (B, ...) (logits: (4, 3)", logits=LOGITS, target=constant([0, 1])
     ),

@@ -70,6 +70,7 @@ CASES = [
 ]
 
 ERRORS = [
+    error("max_pool2d", TypeError, "got list; wrap", x=[[[[1.0]]]], kernel_size=1),
     error("max_pool2d", ValueError, "x must be (B, C, H, W)", x=normal(3, 4, 4), kernel_size=2),
     error("max_pool2d", ValueError, "only B may be 0", x=normal(2, 3, 0, 4), kernel_size=2),
     error(

@@ -1,6 +1,6 @@
 """Rows for minivis/ops/reduce.py."""
 
-from tests.ops.cases import case, constant, distinct, error, normal
+from tests.ops.cases import case, constant, distinct, error, integers, normal
 
 CASES = [
     *(
@@ -34,6 +34,14 @@ ERRORS = [
         error(op, ValueError, "axis 2 does not fit an array with 2 axes (x: (2, 3))", x=normal(2, 3), axis=2)
         for op in ("sum", "mean", "var", "max", "min", "logsumexp")
     ),
+    error("sum", ValueError, "axis 1.5 does not fit", x=normal(2, 3), axis=1.5),
+    error(
+        "mean", TypeError, "there is no argument 'dim'; there are x, axis, keepdims", x=normal(2, 3), dim=1
+    ),
+    error("logsumexp", TypeError, "must be floating-point, got int64", x=integers(0, 9, 2, 3), axis=1),
+    error("argmax", TypeError, "x must be an array or a Tensor, got list", x=[1.0, 2.0]),
+    error("argsort", TypeError, "got list; wrap", x=[1.0, 2.0]),
+    error("topk", TypeError, "there is no argument 'dim'", x=normal(3), k=1, dim=0),
     error("sum", ValueError, "axis (0, 0) does not fit", x=normal(2, 3), axis=(0, 0)),
     error("mean", ValueError, "nothing to average", x=normal(0, 3), axis=0),
     error("var", ValueError, "needs more", x=normal(1, 3), axis=0),

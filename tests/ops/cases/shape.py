@@ -37,6 +37,12 @@ CASES = [
 ]
 
 ERRORS = [
+    error("concatenate", TypeError, "must be a list of arrays or Tensors, got ndarray", arrays=normal(2, 3)),
+    error("stack", TypeError, "must be a list of arrays or Tensors, got list", arrays=[[1.0], [2.0]]),
+    error("concatenate", ValueError, "(arrays: [(2, 3)", arrays=several(normal(2, 3), normal(2, 4))),
+    error(
+        "split", TypeError, "x must be an array or a Tensor, got list", x=[1.0, 2.0], indices_or_sections=2
+    ),
     error("reshape", ValueError, "cannot reshape", x=normal(2, 3), shape=(4, 2)),
     error("transpose", ValueError, "axis", x=normal(2, 3), axes=(0, 0)),
     error("moveaxis", ValueError, "out of bounds", x=normal(2, 3), source=2, destination=0),

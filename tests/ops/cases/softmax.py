@@ -1,6 +1,6 @@
 """Rows for minivis/ops/softmax.py."""
 
-from tests.ops.cases import case, constant, error, normal
+from tests.ops.cases import case, constant, error, integers, normal
 
 HUGE = constant([[1e4, -1e4, 1e4 - 1], [0.0, -1e4, 1.0]], differentiable=True)
 
@@ -21,5 +21,8 @@ CASES = [
 ERRORS = [
     error(op, ValueError, f"axis {axis} does not fit", x=normal(*shape), axis=axis)
     for op in ("softmax", "log_softmax")
-    for shape, axis in (((2, 3), 2), ((2, 3), -3), ((), -1))
+    for shape, axis in (((2, 3), 2), ((2, 3), -3), ((), -1), ((2, 3), None), ((2, 3), 1.0))
+] + [
+    error(op, TypeError, "x must be floating-point, got int64", x=integers(0, 9, 2, 3))
+    for op in ("softmax", "log_softmax")
 ]
