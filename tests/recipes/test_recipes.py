@@ -105,5 +105,15 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
     ]
     assert found == card["mistakes"]
     assert sum(p.size for p in model.parameters()) == card["parameters"]
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    moved = [
+        padded[:, :, row : row + 8, column : column + 8] for row, column in ((0, 1), (2, 1), (1, 0), (1, 2))
+    ]
+    with mv.no_grad():
+        elsewhere = np.mean([accuracy(model(pictures).numpy(), labels) for pictures in moved])
+        inverted = accuracy(model(1 - images).numpy(), labels)
+    told = card["accuracy when the held-out digits are"]
+    assert told == pytest.approx({"moved by one pixel": elsewhere, "inverted": inverted}, abs=1 / 360)
+    assert card["correct of 360 by seed"]["0"] == card["held-out accuracy"]["correct"] == 360 - len(wrong)
     assert card["held-out accuracy"]["value"] >= {"vit-digits": 0.97, "cnn-digits": 0.98}[name]
     assert (storage.PACKAGED / name / storage.WEIGHTS).stat().st_size < 700_000
