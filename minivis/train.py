@@ -142,7 +142,7 @@ def fit(
     """
     if steps < 1 or (every is not None and every < 1):
         raise ValueError(f"fit: steps and every must be at least 1, got {steps} and {every}")
-    run = _Run(model, loader, optimizer, {"steps": steps, "clip": clip, **(settings or {})})
+    run = _Run(model, loader, optimizer, {**(settings or {}), "steps": steps, "clip": clip})
     if out is not None:
         out = run.begin(Path(out), resume)
     every = every or max(1, steps // 20)
@@ -191,10 +191,10 @@ class _Run:
         self.started = time.monotonic()
         schedule = [optimizer.schedule(settings["steps"] * i // 4) for i in range(5)]
         options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        self.settings = {
+        self.settings = {  # what a person sets comes first, what follows from it later
+            **settings,
             "model": storage.describe(model),
             "optimizer": {"class": type(optimizer).__name__, "groups": options, "schedule": schedule},
-            **settings,
         }
 
     def begin(self, out, resume):
@@ -274,7 +274,9 @@ class _Run:
             ) from error
         here = json.loads(json.dumps(self.settings))
         if other := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
-            told = "; ".join(f"{name} was {there.get(name)}, now {here.get(name)}" for name in other)
+            first, *rest = other
+            told = f"{first} was {there.get(first)}, now {here.get(first)}"
+            told += f"; {', '.join(rest)} differ too" if rest else ""
             raise ValueError(f"fit: {path} was written with other settings, so it cannot go on: {told}")
         weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
         weights = storage.check_arrays(path, weights, self.model.state_dict())
