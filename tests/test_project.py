@@ -42,7 +42,7 @@ CONFINED = {
     "tqdm": {"train", "data"},
     "cupy": {"backend", "kernels.cupy", "doctor"},  # the doctor loads it to see whether it works
     "cupyx": {"backend", "kernels.cupy"},
-    "threadpoolctl": {"doctor"},
+    "threadpoolctl": {"doctor", "recipes"},
     "safetensors": {"storage", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},

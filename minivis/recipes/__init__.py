@@ -3,6 +3,7 @@
 Not here: the loop (train.py), the networks (models/), the notebooks that explain them.
 """
 
+import contextlib
 import importlib
 
 __all__ = ["names", "run"]
@@ -58,4 +59,14 @@ def run(name, out=None, seed=0, steps=None, resume=False):
         raise ValueError(f"recipes: no recipe {name!r}; there are: {', '.join(names())}")
     recipe = importlib.import_module(f"minivis.recipes.{name.replace('-', '_')}")
     options = {} if steps is None else {"steps": steps}
-    return recipe.run(out or f"runs/{name}", seed=seed, resume=resume, **options)
+    with _one_thread():
+        return recipe.run(out or f"runs/{name}", seed=seed, resume=resume, **options)
+
+
+def _one_thread():
+    """Let BLAS use one core: products this small gain nothing from more, and one adds up alike on every machine."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:  # it comes with scikit-learn, whose absence the data tell better
+        return contextlib.nullcontext()
+    return threadpool_limits(1)

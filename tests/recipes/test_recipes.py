@@ -7,11 +7,13 @@ import json
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import minivis as mv
 from minivis import cli, recipes, storage, train
 from minivis.data import digits
 from minivis.metrics import accuracy
+from minivis.recipes import cnn_digits
 
 NAMES = ["cnn-digits", "vit-digits"]
 
@@ -71,6 +73,16 @@ def test_an_unwritable_folder_is_found_before_training(tmp_path, capsys, monkeyp
     assert cli.main(["train", "vit-digits", "--out", str(tmp_path / "file" / "run")]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("minivis: save: cannot write to the folder ") and captured.out == ""
+
+
+def test_blas_has_one_thread_in_a_recipe_and_all_of_them_after(tmp_path, monkeypatch):
+    def threads():
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+    before, inside = threads(), []
+    monkeypatch.setattr(cnn_digits, "run", lambda *_, **__: inside.extend(threads()))
+    recipes.run("cnn-digits", tmp_path)
+    assert inside and set(inside) == {1} and threads() == before
 
 
 def test_an_unknown_recipe_is_named():
