@@ -19,6 +19,7 @@ from minivis.nn import (
     Parameter,
     init,
 )
+from minivis.nn.module import as_tensor
 from minivis.vision.position_codes import resize_position_table
 
 __all__ = ["ViT", "vit_b16", "vit_b32", "vit_h14", "vit_l16", "vit_l32", "vit_s16", "vit_ti16"]
@@ -210,6 +211,7 @@ class ViT(Module):
             return self._encode(images, need_weights=True)[1]
 
     def _encode(self, images, need_weights=False):
+        images = as_tensor(images)
         if images.ndim != 4:
             raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
         grid = self._grid(*images.shape[2:])

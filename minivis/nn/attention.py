@@ -46,7 +46,7 @@ class MultiHeadAttention(Module):
     Raises
     ------
     ValueError
-        If the heads do not divide D.
+        If the heads do not divide D, or, when called, the tokens are not (B, N, D).
 
     References
     ----------
@@ -108,6 +108,10 @@ class MultiHeadAttention(Module):
         return (y, ops.attention_weights(q, k, mask, is_causal=is_causal)) if need_weights else y
 
     def _split(self, x):
+        if x.ndim != 3:
+            raise ValueError(
+                f"MultiHeadAttention: query, key and value must be (B, N, D) (projected: {x.shape})"
+            )
         B, N, D = x.shape
         x = x.reshape(B, N, self.num_heads, D // self.num_heads)
         return x.transpose(0, 2, 1, 3)  # (B, h, N, d)

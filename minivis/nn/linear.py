@@ -92,7 +92,8 @@ class Flatten(Module):
     """Make one axis of all axes but the batch: (B, ...) -> (B, everything else)."""
 
     def forward(self, x):
-        return ops.reshape(as_tensor(x), (x.shape[0], math.prod(x.shape[1:])))
+        x = as_tensor(x)
+        return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
 
 class Identity(Module):

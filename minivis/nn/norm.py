@@ -144,6 +144,7 @@ class BatchNorm2d(_Norm):
         self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
 
     def forward(self, x):
+        x = as_tensor(x)
         if x.ndim != 4:
             raise ValueError(f"BatchNorm2d: x must be (B, C, H, W) (x: {tuple(x.shape)})")
         tracked = self.running_mean is not None

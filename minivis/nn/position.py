@@ -4,17 +4,18 @@ Not here: the sine formula and the resizing of tables (vision/position_codes.py)
 """
 
 from minivis import backend, ops
+from minivis.autograd import Tensor
 from minivis.nn import init
-from minivis.nn.module import Module, Parameter
+from minivis.nn.module import Module, Parameter, as_tensor
 from minivis.vision.position_codes import sine_position_code, sine_position_code_1d
 
 __all__ = ["LearnedPositionCode1d", "LearnedPositionCode2d", "SinePositionCode1d", "SinePositionCode2d"]
 
 
 def _like(code, x):
-    """A host array with the dtype and on the device of ``x``."""
-    data = getattr(x, "data", x) if not backend.is_array(x) else x
-    return backend.move(code.astype(data.dtype, copy=False), backend.device_of(data))
+    """A Tensor of a host array, with the dtype of ``x`` (float32 for integers) and on its device."""
+    dtype = x.dtype if x.dtype.kind == "f" else "float32"
+    return Tensor(backend.move(code.astype(dtype, copy=False), x.device))
 
 
 class SinePositionCode1d(Module):
@@ -42,7 +43,8 @@ class SinePositionCode1d(Module):
         self.dim, self.temperature = dim, temperature
 
     def forward(self, x):
-        """The code (N, D) of tokens (B, N, D), an array in their dtype and on their device."""
+        """The code (N, D) of tokens (B, N, D), in their dtype and on their device."""
+        x = as_tensor(x)
         if x.ndim < 2 or x.shape[-1] != self.dim:
             raise ValueError(f"SinePositionCode1d: x must be (B, N, D={self.dim}) (x: {tuple(x.shape)})")
         code = sine_position_code_1d(x.shape[-2], self.dim, temperature=self.temperature, dtype="float64")
@@ -79,7 +81,8 @@ class SinePositionCode2d(Module):
         self.dim, self.temperature, self.normalize = dim, temperature, normalize
 
     def forward(self, x):
-        """The code (D, H, W) of maps (B, D, H, W), an array in their dtype and on their device."""
+        """The code (D, H, W) of maps (B, D, H, W), in their dtype and on their device."""
+        x = as_tensor(x)
         if x.ndim != 4 or x.shape[1] != self.dim:
             raise ValueError(f"SinePositionCode2d: x must be (B, D={self.dim}, H, W) (x: {tuple(x.shape)})")
         code = sine_position_code(
@@ -119,6 +122,7 @@ class LearnedPositionCode1d(Module):
 
     def forward(self, x):
         """The code (N, D) of tokens (B, N, D)."""
+        x = as_tensor(x)
         if x.ndim < 2 or x.shape[-2] > self.table.shape[0] or x.shape[-1] != self.table.shape[1]:
             raise ValueError(
                 f"LearnedPositionCode1d: x must be (B, N, D) with N at most {self.table.shape[0]} and "
@@ -166,6 +170,7 @@ class LearnedPositionCode2d(Module):
 
     def forward(self, x):
         """The code (D, H, W) of maps (B, D, H, W)."""
+        x = as_tensor(x)
         (rows, half), columns = self.row.shape, self.column.shape[0]
         if x.ndim != 4 or x.shape[1] != 2 * half or x.shape[2] > rows or x.shape[3] > columns:
             raise ValueError(

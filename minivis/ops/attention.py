@@ -26,6 +26,10 @@ def _check(name, q, k, v, mask):
         )
 
 
+def _scale(q):
+    return 1 / math.sqrt(max(1, q.shape[-1]))  # width 0: every score is 0
+
+
 def _allowed(xp, q, k, mask, is_causal):
     """The boolean mask of the pairs that may attend, or None where all may."""
     n, m = q.shape[-2], k.shape[-2]
@@ -37,6 +41,8 @@ def _allowed(xp, q, k, mask, is_causal):
 
 def _masked_softmax(xp, scores, allowed):
     """Softmax over the allowed keys, in place in ``scores``; a row without any is all 0."""
+    if not scores.size:
+        return scores
     if allowed is not None:
         scores = xp.where(allowed, scores, -math.inf)
         highest = scores.max(axis=-1, keepdims=True)
@@ -87,7 +93,7 @@ def attention_weights(q, k, mask=None, *, is_causal=False):
     q, k = (x.data if isinstance(x, Tensor) else x for x in (q, k))
     _check("attention_weights", q, k, k, mask)
     xp = namespace(q, k, mask)
-    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.swapaxes(-1, -2)
+    scores = (q * _scale(q)) @ k.swapaxes(-1, -2)
     return _masked_softmax(xp, scores, _allowed(xp, q, k, mask, is_causal))
 
 
@@ -150,14 +156,14 @@ def scaled_dot_product_attention(
         raise ValueError(f'scaled_dot_product_attention: empty must be "zero" or "error", got {empty!r}')
     _check("scaled_dot_product_attention", q, k, v, mask)
     xp = namespace(q, k, v, mask)
-    scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
+    scale = _scale(q)
     allowed = _allowed(xp, q, k, mask, is_causal)
     if empty == "error" and allowed is not None and not bool(allowed.any(axis=-1).all()):
         raise ValueError(
             f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
         )
     scores = (q * scale) @ k.swapaxes(-1, -2)  # (..., N, M)
-    weights = _masked_softmax(xp, scores, allowed) if scores.size else scores
+    weights = _masked_softmax(xp, scores, allowed)
     kept, drop = weights, None
     if dropout_p:
         kept, drop = dropout.raw(weights, dropout_p, rng=rng)
@@ -212,7 +218,7 @@ def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rn
     *arrays, mask = (x.data if isinstance(x, Tensor) else x for x in (q, k, v, mask))
     xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
     axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
-    scores = matmul(mul(q, 1 / math.sqrt(q.shape[-1])), transpose(k, axes))
+    scores = matmul(mul(q, _scale(q)), transpose(k, axes))
     allowed = _allowed(xp, *arrays[:2], mask, is_causal)
     if allowed is None:
         weights = softmax(scores, axis=-1)

@@ -6,7 +6,7 @@ Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 import math
 
 from minivis.autograd import primitive, unbroadcast
-from minivis.backend import namespace
+from minivis.backend import meet, namespace
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
 
@@ -99,6 +99,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
             f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
         )
     _check_affine("layer_norm", shape, weight=weight, bias=bias)
+    x, weight, bias = meet(x, weight, bias)
     axes = tuple(range(x.ndim - len(shape), x.ndim))
     xhat, _, vjp_xhat = _standardize(xp, x, axes, eps)
     y, vjp_affine = _affine(xhat, weight, bias, vjp_xhat)
@@ -151,6 +152,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
             f"group_norm: {num_groups} groups do not divide C of x (B, C, ...) (x: {tuple(x.shape)})"
         )
     _check_affine("group_norm", x.shape[1:2], weight=weight, bias=bias)
+    x, weight, bias = meet(x, weight, bias)
     groups = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
     xhat, _, vjp_groups = _standardize(xp, groups, (2,), eps)
     column = (-1, *[1] * (x.ndim - 2))  # one number a channel, against (B, C, ...)
@@ -224,6 +226,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
         weight=weight,
         bias=bias,
     )
+    x, weight, bias = meet(x, weight, bias)
     axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
     n = math.prod(x.shape[a] for a in axes)
     if training:

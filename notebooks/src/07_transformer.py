@@ -77,7 +77,7 @@ viz.images(
 # %% tags=["slide:A/21-positions-are-added"]
 length = 24
 learned = nn.LearnedPositionCode1d(length, d_m, rng=0).table.data  # before any training
-sine = nn.SinePositionCode1d(d_m)(np.zeros((1, length, d_m), np.float32))
+sine = nn.SinePositionCode1d(d_m)(np.zeros((1, length, d_m), np.float32)).numpy()
 
 
 def cosine(table):

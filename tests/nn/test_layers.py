@@ -151,6 +151,8 @@ def test_drop_path_drops_whole_samples_and_scales_the_others_once():
     np.testing.assert_allclose(per_sample[kept, 0], 1 / 0.8, rtol=1e-5)
     assert abs(kept.mean() - 0.8) < 0.05
     assert np.array_equal(layer.eval()(x).numpy(), x)
+    with pytest.raises(TypeError, match="rng: expected a numpy.random.Generator"):
+        nn.DropPath(0.5, rng=0.5)
     assert not nn.DropPath(1.0)(x).numpy().any()  # and no division by zero
 
 
@@ -214,6 +216,7 @@ def test_layers_refuse_sizes_that_do_not_fit(make, message):
         (nn.LearnedPositionCode2d(3, 4, 8), (1, 8, 4, 4), "H at most 3"),
         (nn.SinePositionCode1d(4), (1, 5, 6), "D=4"),
         (nn.SinePositionCode2d(4), (1, 8, 3, 3), "D=4"),
+        (nn.MultiHeadAttention(4, 2), (3, 4), r"query, key and value must be \(B, N, D\)"),
         (nn.Linear(4, 2), (3, 5), "linear: the last axis of x"),
         (nn.Conv2d(3, 2, 5), (1, 3, 4, 4), "larger than the padded input"),
     ],
@@ -223,8 +226,31 @@ def test_layers_refuse_inputs_that_do_not_fit(layer, shape, message):
         layer(np.zeros(shape, np.float32))
 
 
-def test_empty_batches_give_empty_results():
-    for make, x, shape in (
-        LAYERS[n] for n in ("linear", "mlp", "attention", "encoder layer", "conv", "layer norm")
-    ):
-        assert make()(x[:0].astype(np.float32)).shape == (0, *shape[1:])
+@pytest.mark.parametrize("name", LAYERS)
+def test_empty_batches_give_empty_results(name):
+    make, x, shape = LAYERS[name]
+    for layer in (make().eval(), make()):
+        if layer.training and name == "batch norm":
+            continue  # refuses a batch without statistics, see below
+        y = layer(x[:0].astype(np.float32))
+        assert y.shape == (0, *shape[1:]) and y.dtype == np.float32
+        if layer.parameters():
+            y.backward(y.data)
+            assert all(not p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if "code" not in n])
+def test_a_list_is_taken_as_floats_or_refused_in_words(name):
+    make, x, shape = LAYERS[name]
+    try:
+        assert make()(x.tolist()).shape == shape
+    except TypeError as error:
+        assert "an array or a Tensor, got list; wrap" in str(error)
+
+
+def test_pixels_from_0_to_255_stay_float32_in_a_network():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 4), dtype=np.uint8)
+    for name in ("conv", "transposed conv", "batch norm", "group norm"):
+        y = LAYERS[name][0]()(pixels)
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y.numpy(), LAYERS[name][0]()(pixels.astype(np.float32)).numpy(), atol=1e-5)
