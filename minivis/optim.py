@@ -4,6 +4,7 @@ Not here: the training loop (train.py). Updates happen in place, in the arrays o
 """
 
 import math
+import numbers
 
 import numpy as np
 
@@ -66,6 +67,10 @@ class Optimizer:
                 raise ValueError(f"{name}: unknown options {sorted(unknown)}; known are {sorted(options)}")
             self.param_groups.append({**options, **group, "params": list(group["params"])})
         self._check(name)
+        if not callable(schedule or constant):
+            raise TypeError(
+                f"{name}: schedule must be a function of the step such as cosine(...), got {schedule!r}"
+            )
         self.schedule, self.steps = schedule or constant, 0
         self._state = {}  # id of a parameter -> {"step": int, slot: array}
 
@@ -82,10 +87,12 @@ class Optimizer:
                 )
         for group in self.param_groups:
             for option in ("lr", "weight_decay", "eps", "momentum"):
-                if not 0 <= group.get(option, 0) < math.inf:
-                    raise ValueError(f"{name}: {option} must not be negative, got {group[option]}")
-            if not all(0 <= beta < 1 for beta in group.get("betas", ())):
-                raise ValueError(f"{name}: betas must lie in [0, 1), got {group['betas']}")
+                value = group.get(option, 0)
+                if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+                    raise ValueError(f"{name}: {option} must be a number of at least 0, got {value!r}")
+            betas = group.get("betas", (0, 0))
+            if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+                raise ValueError(f"{name}: betas must be two numbers in [0, 1), got {betas}")
 
     @property
     def lr(self):
@@ -342,6 +349,8 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
 
     Raises
     ------
+    ValueError
+        If ``max_norm`` is negative: the step would go uphill.
     FloatingPointError
         If the norm is not finite; no gradient was changed.
 
@@ -352,6 +361,8 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     >>> clip_grad_norm([x], 1.0)
     10.0
     """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm: max_norm must be at least 0, got {max_norm}")
     if hasattr(parameters, "parameters"):
         parameters = parameters.parameters()
     grads = [p.grad for p in parameters if p.grad is not None]

@@ -36,6 +36,8 @@ def save(model, folder, half=False):
 
     Raises
     ------
+    TypeError
+        If `model` is no Module.
     OSError
         If the folder cannot be made or written, or the disk is full. What was there before is then untouched.
     ValueError
@@ -54,6 +56,7 @@ def save(model, folder, half=False):
     ...     sorted(path.name for path in Path(folder).iterdir())
     ['config.json', 'model.safetensors']
     """
+    _check_model("save", model)
     arrays = {name: _stored(name, x, half) for name, x in model.state_dict().items()}
     config = describe(model)
     folder = make_folder(folder)
@@ -95,6 +98,8 @@ def load(source, into=None):
     >>> model(np.zeros((1, 1, 8, 8), np.float32)).shape
     (1, 10)
     """
+    if into is not None:
+        _check_model("load", into)
     folder = _find(source)
     config = read_json(folder / CONFIG)
     arrays, notes = read_arrays(folder / WEIGHTS)
@@ -133,6 +138,11 @@ def describe(model):
     return {"model": f"{file}.{type(model).__qualname__}", "arguments": dict(model.config)}
 
 
+def _check_model(name, model):
+    if not hasattr(model, "state_dict"):
+        raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}")
+
+
 def _stored(name, x, half):
     x = backend.to_numpy(x)
     if not half or x.dtype != np.float32:
@@ -153,6 +163,8 @@ def _find(source):
         raise FileNotFoundError(
             f"load: {folder} holds no {WEIGHTS}; a training run that did not finish goes on with resume"
         )
+    if folder.exists():
+        raise FileNotFoundError(f"load: {folder} is a file; give the folder it is in, {folder.parent}")
     near = difflib.get_close_matches(str(source), names(), n=1)
     raise FileNotFoundError(
         f"load: there is no folder {folder}, and no checkpoint of that name comes with minivis"
@@ -306,11 +318,11 @@ def pack_json(content):
 
 def read_json(path):
     """Return the dict in a json file; a missing, truncated or foreign file is refused by its path."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"load: {path} is missing")
     try:
         content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"load: {path} is missing") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise ValueError(f"load: {path}: expected json, found something else ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"load: {path}: expected a json object, found {type(content).__name__}")

@@ -141,6 +141,19 @@ def test_a_name_like_no_other_lists_what_there_is(tmp_path):
         mv.load(tmp_path / "nowhere")
 
 
+def test_the_file_in_place_of_its_folder_is_told_where_it_is(saved):
+    with pytest.raises(FileNotFoundError, match="model.safetensors is a file; give the folder it is in"):
+        mv.load(saved / "model.safetensors")
+
+
+def test_what_is_no_model_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(TypeError, match="save: expected a model .* got (Posix|Windows)Path"):
+        mv.save(tmp_path / "new", CNN(widths=(2,)))
+    with pytest.raises(TypeError, match="load: expected a model .* got dict"):
+        mv.load(tmp_path, into={})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_empty_folder_is_said_to_hold_no_model(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no model.safetensors"):
         mv.load(tmp_path)
@@ -179,7 +192,7 @@ def test_a_foreign_weight_file_is_refused(saved, foreign):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe\x00", b"[1, 2]", b'"vit.ViT"', b"{}", b'{"model": 3}']
+    "content", [b"", b"{", b"\xff\xfe\x00", b"[1, 2]", b'"vit.ViT"', b"{}", b'{"model": 3}', b"[" * 100_000]
 )
 def test_a_foreign_config_is_refused(saved, content):
     rewrite(saved, content)
@@ -205,7 +218,7 @@ def test_a_config_can_reach_nothing_but_models(saved, name):
         mv.load(saved)
 
 
-@pytest.mark.parametrize("arguments", [{"widht": 8}, {"patch_size": 3}, {"heads": "two"}])
+@pytest.mark.parametrize("arguments", [{"widht": 8}, {"patch_size": 3}, {"heads": "two"}, {"patch_size": 0}])
 def test_arguments_that_make_no_model_are_named(saved, arguments):
     rewrite(saved, {"model": "vit.ViT", "arguments": SIZES | arguments})
     with pytest.raises(ValueError, match=r"^load: .*config.json: vit.ViT cannot be made of these arguments"):

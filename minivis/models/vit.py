@@ -164,6 +164,9 @@ class ViT(Module):
         }  # for mv.load
         if pool not in ("token", "mean"):
             raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
+        init.check_sizes(
+            "ViT", image_size=image_size, patch_size=patch_size, depth=depth, heads=heads, width=width
+        )
         rng = init.generator(rng)
         self.patch_size, image_size = _pair(patch_size), _pair(image_size)
         self.grid = self._grid(*image_size)

@@ -63,7 +63,8 @@ class MultiHeadAttention(Module):
     """
 
     def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, kdim=None, vdim=None, *, rng=None):
-        if num_heads < 1 or embed_dim % num_heads:
+        init.check_sizes("MultiHeadAttention", embed_dim=embed_dim, num_heads=num_heads)
+        if embed_dim % num_heads:
             raise ValueError(f"MultiHeadAttention: {num_heads} heads do not divide embed_dim {embed_dim}")
         rng = init.generator(rng)
         self.num_heads = num_heads

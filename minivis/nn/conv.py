@@ -68,6 +68,9 @@ class Conv2d(Module):
         weight_init=None,
         rng=None,
     ):
+        init.check_sizes(
+            "Conv2d", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
+        )
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide {in_channels} and {out_channels} channels")
         rng = init.generator(rng)
@@ -140,6 +143,9 @@ class ConvTranspose2d(Module):
         *,
         rng=None,
     ):
+        init.check_sizes(
+            "ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
+        )
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"ConvTranspose2d: groups={groups} must divide {in_channels} and {out_channels} channels"

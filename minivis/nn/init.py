@@ -51,6 +51,14 @@ def generator(rng=None):
     return rng
 
 
+def check_sizes(layer, **sizes):
+    """Refuse a size that is no whole number of at least 1; several numbers in a tuple or list."""
+    for name, size in sizes.items():
+        numbers = size if isinstance(size, (tuple, list)) else [size]
+        if not all(hasattr(n, "__index__") and n >= 1 for n in numbers):
+            raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r}")
+
+
 @contextmanager
 def skip_init():
     """Inside, random starting values are all 0 and cost no time: for weights that are loaded right after, or counted.

@@ -42,6 +42,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features, out_features, bias=True, *, weight_init=None, rng=None):
+        init.check_sizes("Linear", in_features=in_features, out_features=out_features)
         rng = init.generator(rng)
         self.weight = Parameter((weight_init or init.kaiming_uniform)((out_features, in_features), rng))
         bound = 0.0 if weight_init else 1 / math.sqrt(max(1, in_features))

@@ -160,8 +160,14 @@ class Module:
         TypeError
             If an array holds another kind of number.
         """
+        if not isinstance(state, dict):
+            raise TypeError(f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
         own = dict(self._saved())
         state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
+        if wrong := [name for name in own if name in state and not is_array(state[name])]:
+            raise TypeError(
+                f"load_state_dict: {wrong[0]} must be an array, got {type(state[wrong[0]]).__name__}"
+            )
         report = LoadReport([n for n in own if n not in state], [n for n in state if n not in own])
         both = [name for name in own if name in state]
         problems = [
@@ -237,6 +243,8 @@ class ModuleList(Module):
 
     def __init__(self, modules=()):
         for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__}: expected Modules, got {module!r:.60}")
             setattr(self, str(i), module)
 
     def _items(self):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from minivis import ops
+from minivis.nn import init
 from minivis.nn.module import Module, Parameter, as_tensor
 
 __all__ = ["BatchNorm2d", "GroupNorm", "LayerNorm"]
@@ -50,7 +51,10 @@ class LayerNorm(_Norm):
     """
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True):
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        init.check_sizes("LayerNorm", normalized_shape=normalized_shape)
+        shape = (
+            tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        )
         self.normalized_shape, self.eps = shape, eps
         self._affine(shape, elementwise_affine)
 
@@ -86,6 +90,7 @@ class GroupNorm(_Norm):
     """
 
     def __init__(self, num_groups, num_channels, eps=1e-5, affine=True):
+        init.check_sizes("GroupNorm", num_channels=num_channels)
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: {num_groups} groups do not divide {num_channels} channels")
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
@@ -137,6 +142,7 @@ class BatchNorm2d(_Norm):
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
+        init.check_sizes("BatchNorm2d", num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self._affine((num_features,), affine)
         self.running_mean = np.zeros(num_features, np.float32) if track_running_stats else None

@@ -153,6 +153,7 @@ def test_it_learns_the_images_it_sees_and_every_parameter_takes_part():
 @pytest.mark.parametrize(
     "make, message",
     [
+        (lambda: ViT(8, 0), "ViT: patch_size must be a whole number of at least 1, got 0"),
         (lambda: ViT(8, 3), "ViT: patches of 3 x 3 do not fill an image of 8 x 8"),
         (lambda: ViT(8, 4, 8, 1, 3), "MultiHeadAttention: 3 heads do not divide embed_dim 8"),
         (lambda: small(pool="max"), 'ViT: pool must be "token" or "mean"'),

@@ -201,6 +201,16 @@ def test_batch_norm_refuses_a_single_value_a_channel_and_counts_nothing():
         (lambda: nn.Conv2d(3, 8, 3, groups=2), "Conv2d: groups=2 must divide 3 and 8"),
         (lambda: nn.ConvTranspose2d(4, 3, 3, groups=2), "ConvTranspose2d: groups=2 must divide 4 and 3"),
         (lambda: nn.MultiHeadAttention(8, 3), "MultiHeadAttention: 3 heads do not divide embed_dim 8"),
+        (lambda: nn.Linear(-1, 3), "Linear: in_features must be a whole number of at least 1, got -1"),
+        (lambda: nn.Linear(3, 2.5), "Linear: out_features must be a whole number"),
+        (
+            lambda: nn.Conv2d(3, 8, (3, 0)),
+            r"Conv2d: kernel_size must be a whole number of at least 1, got \(3, 0\)",
+        ),
+        (lambda: nn.ConvTranspose2d(3, "8", 3), "ConvTranspose2d: out_channels must be a whole number"),
+        (lambda: nn.LayerNorm(4.0), "LayerNorm: normalized_shape must be a whole number"),
+        (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number"),
+        (lambda: nn.MultiHeadAttention(8, 0), "MultiHeadAttention: num_heads must be a whole number"),
         (lambda: nn.LearnedPositionCode2d(2, 2, 3), "LearnedPositionCode2d: dim must be even"),
     ],
 )

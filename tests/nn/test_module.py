@@ -131,6 +131,28 @@ def test_load_state_dict_refuses_another_kind_of_number():
         nn.Linear(1, 2).load_state_dict({"weight": np.zeros((2, 1)), "bias": np.zeros(2, int)})
 
 
+@pytest.mark.parametrize(
+    "state, message",
+    [
+        (None, "state must be a dict of arrays, got NoneType"),
+        ("model.safetensors", "state must be a dict of arrays, got str"),
+        ({"weight": np.ones((2, 1)), "bias": [0.0, 0.0]}, "bias must be an array, got list"),
+    ],
+)
+def test_load_state_dict_refuses_what_holds_no_arrays_and_changes_nothing(state, message):
+    layer = nn.Linear(1, 2)
+    before = layer.state_dict()
+    with pytest.raises(TypeError, match=f"load_state_dict: {message}"):
+        layer.load_state_dict(state)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_list_in_place_of_layers_is_refused():
+    with pytest.raises(TypeError, match=r"Sequential: expected Modules, got \[Linear\(2, 2\)\]"):
+        nn.Sequential([nn.Linear(2, 2)])
+
+
 def test_train_and_eval_reach_every_module():
     model = Nest()
     assert not any(m.training for m in model.eval().modules())
