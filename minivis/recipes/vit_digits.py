@@ -20,7 +20,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     model = ViT(
         image_size=8,
-        patch_size=2,  # 16 tokens
+        patch_size=2,  # 16 tokens and a class token
         channels=1,
         num_classes=10,
         width=64,
@@ -28,7 +28,6 @@ def run(out, seed=0, steps=STEPS, resume=False):
         heads=4,
         mlp_ratio=2,
         dropout=0.1,
-        pool="mean",
         rng=rng,
     )
     loader = _digits.loader(batch_size=64, rng=rng)
