@@ -46,7 +46,7 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
     GradientError
         If the two numbers differ.
     TypeError
-        If an input is not float64: finite differences drown in float32 rounding.
+        If an input is not float64 (finite differences drown in float32 rounding), or the function returns no Tensor.
 
     Notes
     -----
@@ -70,6 +70,10 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
             )
     leaves = [Tensor(x, requires_grad=True) for x in inputs]
     outputs = _as_list(function(*leaves))
+    if not all(isinstance(y, Tensor) and y.requires_grad for y in outputs):
+        raise TypeError(
+            "check_gradient: function must return Tensors that depend on its inputs, made of minivis's ops"
+        )
     cotangents = [_like(rng.standard_normal(y.shape), y.data) for y in outputs]
     total = sum(((y * w).sum() for y, w in zip(outputs, cotangents, strict=True)), start=0.0)
     total.backward()

@@ -45,7 +45,7 @@ def train_step(model, loss, batch, optimizer, clip=None):
     Raises
     ------
     FloatingPointError
-        If the loss, or the length of the gradient where it is clipped, is not finite. No parameter was changed.
+        If the loss, or the length of the gradient, is not finite. No parameter was changed.
     TypeError
         If the loss is no Tensor of one element.
 
@@ -68,8 +68,7 @@ def train_step(model, loss, batch, optimizer, clip=None):
     if not math.isfinite(value.item()):
         raise FloatingPointError(f"the loss is {value.item()}")
     value.backward()
-    if clip is not None:
-        clip_grad_norm(model.parameters(), clip)
+    clip_grad_norm(model.parameters(), math.inf if clip is None else clip)  # refuses NaN in either case
     optimizer.step()
     return value.item()
 
@@ -132,7 +131,10 @@ def fit(
     FileExistsError
         If `out` holds an earlier run and `resume` is False: it is not overwritten.
     ValueError
-        If the checkpoint is of other settings, truncated or foreign, or there are no batches.
+        If the checkpoint is of other settings, truncated or foreign, there are no batches, or the optimiser is of
+        another model.
+    TypeError
+        If `loss` or `evaluate` returns something else, or with `out` the loader cannot be resumed or `settings` saved.
     KeyboardInterrupt
         After Ctrl-C, when the step is done and the checkpoint written. A second Ctrl-C does not wait.
 
@@ -140,8 +142,7 @@ def fit(
     -----
     Progress goes to stderr: a bar in a terminal and in Jupyter, in a file a line every ten seconds or so.
     """
-    if steps < 1 or (every is not None and every < 1):
-        raise ValueError(f"fit: steps and every must be at least 1, got {steps} and {every}")
+    _check(model, optimizer, steps, every)
     run = _Run(model, loader, optimizer, {**(settings or {}), "steps": steps, "clip": clip})
     if out is not None:
         out = run.begin(Path(out), resume)
@@ -168,6 +169,15 @@ def fit(
         print(f"fit: stopped after step {run.step} of {steps}{kept}", file=sys.stderr)
         raise KeyboardInterrupt
     return run.history
+
+
+def _check(model, optimizer, steps, every):
+    """Refuse, before anything is written, what would train nothing."""
+    if not all(hasattr(n, "__index__") and n >= 1 for n in (steps, 1 if every is None else every)):
+        raise ValueError(f"fit: steps and every must be whole numbers of at least 1, got {steps} and {every}")
+    learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if learning.isdisjoint(map(id, model.parameters())):
+        raise ValueError("fit: optimizer holds no parameter of this model; make it from model.parameters()")
 
 
 def _named_step(step, model, loss, batch, optimizer, clip):
@@ -201,6 +211,10 @@ class _Run:
         """Make the folder; take up what it holds, or refuse to overwrite it."""
         if not hasattr(self.loader, "state_dict"):
             raise TypeError("fit: out needs a loader that can be resumed, such as minivis.data.DataLoader")
+        try:
+            json.dumps(self.settings)
+        except TypeError as error:
+            raise TypeError(f"fit: settings must be json-able: {error}") from error
         place = self.loader.state_dict()
         self.settings["loader"] = {k: v for k, v in place.items() if k not in ("epoch", "handed_out")}
         out = storage.make_folder(out)
@@ -232,7 +246,10 @@ class _Run:
         if evaluate is not None:
             self.model.eval()
             with no_grad():
-                measured = {name: float(value) for name, value in evaluate(self.model).items()}
+                measured = evaluate(self.model)
+            if not isinstance(measured, dict):
+                raise TypeError(f"fit: evaluate must return a dict of numbers, got {type(measured).__name__}")
+            measured = {name: float(value) for name, value in measured.items()}
             self.model.train()
             row |= measured
             self.shown |= {name: f"{value:.4g}" for name, value in measured.items()}

@@ -26,6 +26,14 @@ def test_wrong_gradients_are_found_even_where_the_sum_of_outputs_is_constant(sca
         check_gradient(softmax, X)
 
 
+@pytest.mark.parametrize("function", [lambda x: np.ones(2), lambda x: x.detach()])
+def test_a_function_without_a_graph_is_refused(function):
+    with pytest.raises(
+        TypeError, match="check_gradient: function must return Tensors that depend on its inputs"
+    ):
+        check_gradient(function, X)
+
+
 def test_float32_is_refused():
     with pytest.raises(TypeError, match="float64"):
         check_gradient(mv.ops.exp, X.astype(np.float32))

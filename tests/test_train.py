@@ -318,7 +318,8 @@ def test_nan_stops_with_the_step_and_advice_and_keeps_the_weights(tmp_path):
     assert bits(model) == seen[4] and step_of(tmp_path / train.CHECKPOINT) == 4
 
 
-def test_an_infinite_gradient_stops_where_it_is_clipped():
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_an_infinite_gradient_stops_before_any_weight_is_changed(clip):
     def breaking(model, x, labels):
         return cross_entropy(model, x, labels) + 0 * ops.sqrt(ops.sum(model[0].weight * 0))  # slope 1 / 0
 
@@ -327,7 +328,7 @@ def test_an_infinite_gradient_stops_where_it_is_clipped():
         np.errstate(all="ignore"),
         pytest.raises(FloatingPointError, match=r"^fit: step 1: .*gradient norm is nan"),
     ):
-        train.fit(model, loader, breaking, optimizer, steps, clip=1.0)
+        train.fit(model, loader, breaking, optimizer, steps, clip=clip)
     assert bits(model) == bits(parts()[0])
 
 
@@ -375,6 +376,24 @@ def test_a_loss_that_is_no_single_tensor_is_named(value, complaint):
         train.fit(model, loader, value, optimizer, steps)
 
 
+def test_an_optimizer_of_another_model_is_refused():
+    model, loader, loss, _, steps = parts()
+    with pytest.raises(ValueError, match=r"^fit: optimizer holds no parameter of this model"):
+        train.fit(model, loader, loss, parts()[3], steps)
+
+
+def test_settings_that_cannot_be_saved_are_refused_before_training(tmp_path):
+    model, *rest = parts()
+    with pytest.raises(TypeError, match=r"^fit: settings must be json-able"):
+        train.fit(model, *rest, out=tmp_path, settings={"when": object()})
+    assert bits(model) == bits(parts()[0]) and list(tmp_path.iterdir()) == []
+
+
+def test_an_evaluation_that_returns_no_dict_is_named():
+    with pytest.raises(TypeError, match=r"^fit: evaluate must return a dict of numbers, got float"):
+        train.fit(*parts(), evaluate=lambda model: 0.5)
+
+
 def test_batches_that_run_out_are_named():
     model, loader, loss, optimizer, _ = parts()
     for batches in ([], iter(list(loader))):
@@ -389,10 +408,10 @@ def test_a_loader_that_cannot_be_resumed_is_named(tmp_path):
         train.fit(model, list(loader), loss, optimizer, steps, out=tmp_path)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": -3}, {"steps": 5, "every": 0}])
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": -3}, {"steps": 2.5}, {"steps": 5, "every": 0}])
 def test_impossible_numbers_are_named(options):
     model, loader, loss, optimizer, _ = parts()
-    with pytest.raises(ValueError, match=r"^fit: steps and every must be at least 1"):
+    with pytest.raises(ValueError, match=r"^fit: steps and every must be whole numbers of at least 1"):
         train.fit(model, loader, loss, optimizer, **options)
 
 

@@ -26,6 +26,8 @@ def stack(samples):
     ValueError
         If samples hold different numbers of things, or things of different shapes, as scenes with one box
         and with three do: then give the loader a `collate` of your own.
+    TypeError
+        If a sample is no tuple.
 
     Examples
     --------
@@ -33,6 +35,8 @@ def stack(samples):
     (array([[1, 2],
            [3, 4]]), array([0, 1]))
     """
+    if not all(isinstance(sample, (tuple, list)) for sample in samples):
+        raise TypeError(f"stack: every sample must be a tuple such as (image, label), got {samples[0]!r:.60}")
     counts = sorted({len(sample) for sample in samples})
     if len(counts) > 1:
         raise ValueError(
@@ -82,7 +86,8 @@ class DataLoader:
         If the data set is empty, its arrays differ in length, `batch_size` is below 1, or `drop_last` leaves
         no batch.
     TypeError
-        If `dataset` is none of the three kinds, `batch_size` no integer, or `rng` no Generator.
+        If `dataset` is none of the three kinds, `batch_size` no integer, `rng` no Generator, or `transform` or
+        `collate` no function.
 
     Notes
     -----
@@ -105,6 +110,10 @@ class DataLoader:
         self.batch_size = _as_index("batch_size", batch_size)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         self.transform, self.collate = transform, collate
+        if not callable(collate) or not (transform is None or callable(transform)):
+            raise TypeError(
+                f"DataLoader: transform and collate must be functions, got {transform!r:.60} and {collate!r:.60}"
+            )
         rng = np.random.default_rng(0) if rng is None else rng
         if not isinstance(rng, np.random.Generator):
             raise TypeError(
@@ -267,9 +276,15 @@ def _as_dataset(dataset):
     ):
         raise TypeError(
             f"DataLoader: dataset must be an array, a tuple of arrays, or an object with len() and [i], "
-            f"got {type(dataset).__name__}"
+            f"got {_kind(dataset)}"
         )
     return dataset
+
+
+def _kind(dataset):
+    if not isinstance(dataset, tuple):
+        return type(dataset).__name__
+    return f"a tuple of {', '.join(type(part).__name__ for part in dataset) or 'nothing'}"
 
 
 def _as_index(name, value):

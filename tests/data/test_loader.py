@@ -175,6 +175,13 @@ def test_the_repr_says_how_many():
     )
 
 
+def test_samples_that_are_no_tuples_are_named():
+    with pytest.raises(
+        TypeError, match=r"stack: every sample must be a tuple such as \(image, label\), got 1"
+    ):
+        next(iter(DataLoader([1, 2, 3], batch_size=2)))
+
+
 @pytest.mark.parametrize(
     ("dataset", "options", "error", "message"),
     [
@@ -182,8 +189,16 @@ def test_the_repr_says_how_many():
         ([], {}, ValueError, "dataset is empty"),
         ((np.zeros((4, 1)), np.zeros(3)), {}, ValueError, r"first length, got shapes \[\(4, 1\), \(3,\)\]"),
         (np.float32([1, 2]).sum(keepdims=True).reshape(()), {}, ValueError, r"got shapes \[\(\)\]"),
-        ((), {}, TypeError, "dataset must be an array, a tuple of arrays, or an object .* got tuple"),
-        (([1, 2], [3, 4]), {}, TypeError, "got tuple"),
+        (
+            (),
+            {},
+            TypeError,
+            "dataset must be an array, a tuple of arrays, or an object .* got a tuple of nothing",
+        ),
+        ((np.zeros(2), [0, 1]), {}, TypeError, "got a tuple of ndarray, list"),
+        (np.zeros(2), {"transform": 3}, TypeError, "transform and collate must be functions, got 3"),
+        (np.zeros(2), {"collate": None}, TypeError, "transform and collate must be functions"),
+        (([1, 2], [3, 4]), {}, TypeError, "got a tuple of list, list"),
         ({"images": 1}, {}, TypeError, "got dict"),
         (iter([1]), {}, TypeError, "got list_iterator"),
         (np.zeros(4), {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
