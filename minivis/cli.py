@@ -87,7 +87,7 @@ def _parser():
         "train", "train a small model and report how well it does", _train, "Without NAME: the names."
     )
     train.add_argument("name", nargs="?", metavar="NAME", help="what to train, such as vit-digits")
-    train.add_argument("--out", type=Path, metavar="DIR", help="where the results go (default: runs/NAME)")
+    train.add_argument("--out", type=_folder, metavar="DIR", help="where the results go (default: runs/NAME)")
     train.add_argument(
         "--seed", type=_at_least(0), default=0, metavar="N", help="same seed, same result (default: 0)"
     )
@@ -96,6 +96,12 @@ def _parser():
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
     return parser
+
+
+def _folder(text):
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the folder has no name")
+    return Path(text)
 
 
 def _at_least(least):

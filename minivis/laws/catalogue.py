@@ -134,5 +134,5 @@ def family_of(name):
     if name in _FAMILIES:
         return _FAMILIES[name]
     near = difflib.get_close_matches(str(name).lower(), _FAMILIES, n=1, cutoff=0.5)
-    suggestion = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"check: there are no laws for {name!r}; {suggestion}Known are: {', '.join(_FAMILIES)}")
+    suggestion = f"did you mean {near[0]!r}? Known are" if near else "known are"
+    raise ValueError(f"check: there are no laws for {name!r}; {suggestion}: {', '.join(_FAMILIES)}")

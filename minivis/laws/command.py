@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from minivis.laws.catalogue import family_of
@@ -75,7 +76,8 @@ def _load(path):
         code = compile(path.read_bytes(), str(path), "exec")
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes
         raise ValueError(f"check: {path} is no Python that can be read: {_where(error)}") from None
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loader = SourceFileLoader(path.stem, str(path))  # whatever the file's name ends in
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
     module = importlib.util.module_from_spec(spec)
     with _importable(path, module), Alarm() as alarm:
         try:
@@ -119,5 +121,7 @@ def _importable(path, module):
 def _nearest_file(path):
     if not path.parent.is_dir():
         return f": the folder {str(path.parent)!r} does not exist"
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(
+        path.name, [p.name for p in path.parent.glob("*.py") if p.is_file()], n=1, cutoff=0.6
+    )
     return f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""

@@ -29,6 +29,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "neighbour.py").write_text("from numpy import exp\n")
     (tmp_path / "typo.py").write_text("def softmax(x:\n    return x\n")
     (tmp_path / "breaks.py").write_text("import numpy\nprint('loading')\nnumpy.softmax\n")
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "submission").write_text("def other(x):\n    return x\n")
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit()\n")
     return tmp_path
 
@@ -50,6 +52,8 @@ def test_right_and_wrong_answers(folder, capsys):
         ("softmax", "solution.py:xyz", "it has: softmax, forgot"),
         ("softmax", "solution.py:number", "number in solution.py is int, not a function"),
         ("softmax", "solution.py", "write FILE.py:FUNCTION"),
+        ("softmax", "folder.py:softmax", "there is no file 'folder.py'\n"),
+        ("softmax", "submission:softmax", "submission has no function 'softmax'; it has: other"),
         ("softmax", "typo.py:softmax", "(line 1)\n    def softmax(x:"),
         ("softmax", "breaks.py:softmax", "raised AttributeError"),
         ("softmax", "breaks.py:softmax", "(line 3 of breaks.py: `numpy.softmax`)"),
