@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._check import check_images, check_interval, check_rng
+from minivis.data._check import check_images, check_interval, check_rng
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "LUMA", "ColorJitter", "Normalize", "grayscale"]
 

@@ -3,7 +3,7 @@ Not here: a second split for choosing settings; take it from "train": held-out d
 
 import numpy as np
 
-from ._sklearn import sklearn_datasets
+from minivis.data._sklearn import sklearn_datasets
 
 __all__ = ["CLASSES", "SIZE", "SPLITS", "indices", "load"]
 

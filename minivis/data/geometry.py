@@ -4,7 +4,7 @@ Not here: chance, which transforms.py adds, and gradients; the differentiable na
 import numpy as np
 from PIL import Image
 
-from ._check import check_crop, check_images, pair
+from minivis.data._check import check_crop, check_images, pair
 
 __all__ = ["affine", "affine_matrix", "center_crop", "horizontal_flip", "resize"]
 

@@ -3,8 +3,8 @@ Not here: photos of one's own (open those with Pillow), or enough photos to lear
 
 import numpy as np
 
-from ._sklearn import sklearn_datasets
-from .geometry import resize
+from minivis.data._sklearn import sklearn_datasets
+from minivis.data.geometry import resize
 
 __all__ = ["CREDITS", "china", "flower", "load", "names"]
 

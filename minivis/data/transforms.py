@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import geometry
-from ._check import check_crop, check_images, check_interval, check_rng, pair
-from .color import IMAGENET_MEAN, IMAGENET_STD, ColorJitter, Normalize
+from minivis.data import geometry
+from minivis.data._check import check_crop, check_images, check_interval, check_rng, pair
+from minivis.data.color import IMAGENET_MEAN, IMAGENET_STD, ColorJitter, Normalize
 
 __all__ = [
     "IMAGENET_MEAN",

@@ -3,6 +3,6 @@
 Not here: losses (losses/, ops/loss.py), which are made to be differentiated rather than read.
 """
 
-from .accuracy import accuracy
+from minivis.metrics.accuracy import accuracy
 
 __all__ = ["accuracy"]
