@@ -379,7 +379,17 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
 
 
 def constant(step):
-    """The schedule that changes nothing: factor 1 at every step."""
+    """The schedule that changes nothing: factor 1 at every step.
+
+    Parameters
+    ----------
+    step : int
+        0 is the first.
+
+    Returns
+    -------
+    float
+    """
     return 1.0
 
 

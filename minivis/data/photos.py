@@ -74,6 +74,16 @@ def load(name, size=None):
 def china(size=None):
     """Load the photo of a Chinese tower by a lake: straight edges, fine repeats, an even sky; see `load`.
 
+    Parameters
+    ----------
+    size : int or (int, int), optional
+        As for `load`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, H, W) float32 in [0, 1], RGB.
+
     Examples
     --------
     >>> china(size=(32, 48)).shape
@@ -84,6 +94,16 @@ def china(size=None):
 
 def flower(size=None):
     """Load the photo of a dahlia: one object, sharp, and a blurred background around it; see `load`.
+
+    Parameters
+    ----------
+    size : int or (int, int), optional
+        As for `load`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, H, W) float32 in [0, 1], RGB.
 
     Examples
     --------

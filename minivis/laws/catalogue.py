@@ -106,6 +106,11 @@ class Family:
 def names():
     """The functions that have laws, in the order of the catalogue.
 
+    Returns
+    -------
+    list of str
+        Names for `check` and for ``minivis check``.
+
     Examples
     --------
     >>> "softmax" in names()

@@ -60,7 +60,17 @@ def check(name, implementation, vjp=False):
 
 
 def judge(name, implementation, vjp=False):
-    """`check` without the printing."""
+    """`check` without the printing.
+
+    Parameters
+    ----------
+    name, implementation, vjp
+        As for `check`.
+
+    Returns
+    -------
+    Report
+    """
     start = time.monotonic()
     found = list(verdicts(name, implementation, vjp))
     return Report(family_of(name), found, vjp, time.monotonic() - start)

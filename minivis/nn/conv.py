@@ -45,7 +45,7 @@ class Conv2d(Module):
     Raises
     ------
     ValueError
-        If ``groups`` does not divide the channels.
+        If ``groups`` does not divide the channels, or a size is no whole number of at least 1.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class ConvTranspose2d(Module):
     Raises
     ------
     ValueError
-        If ``groups`` does not divide the channels.
+        If ``groups`` does not divide the channels, or a size is no whole number of at least 1.
 
     Examples
     --------

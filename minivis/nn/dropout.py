@@ -22,6 +22,11 @@ class Dropout(Module):
         The layer draws from a child of it (``rng.spawn``), so that dropout never changes which weights are drawn; None
         is seed 0. Its state is part of `Module.rng_state`.
 
+    Raises
+    ------
+    ValueError
+        If ``p`` is no probability.
+
     Examples
     --------
     >>> import numpy as np

@@ -77,7 +77,21 @@ def skip_init():
 
 
 def uniform(shape, bound, rng):
-    """Uniform values in [-bound, bound), float32."""
+    """Uniform values in [-bound, bound), float32.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter.
+    bound : float
+        Half the width of the interval.
+    rng : numpy.random.Generator
+        Where the values come from.
+
+    Returns
+    -------
+    ndarray of float32
+    """
     if _skipping.get():
         return np.zeros(shape, np.float32)
     values = rng.random(shape, dtype=np.float32)
@@ -96,7 +110,21 @@ def normal(shape, std, rng):
 
 
 def trunc_normal(shape, std, rng):
-    """Normal values with mean 0 and standard deviation ``std``, those beyond two of them drawn again, float32."""
+    """Normal values with mean 0 and standard deviation ``std``, those beyond two of them drawn again, float32.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter.
+    std : float
+        Standard deviation before the ends are cut off.
+    rng : numpy.random.Generator
+        Where the values come from.
+
+    Returns
+    -------
+    ndarray of float32
+    """
     values = normal(shape, std, rng)
     while (beyond := np.abs(values) > 2 * std).any():
         values[beyond] = normal(int(beyond.sum()), std, rng)
@@ -105,6 +133,17 @@ def trunc_normal(shape, std, rng):
 
 def xavier_uniform(shape, rng):
     """Keep the variance the same forward and backward: uniform within sqrt(6 / (fan_in + fan_out)).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
+    rng : numpy.random.Generator
+        Where the values come from.
+
+    Returns
+    -------
+    ndarray of float32
 
     References
     ----------
@@ -115,12 +154,35 @@ def xavier_uniform(shape, rng):
 
 
 def kaiming_uniform(shape, rng):
-    """Uniform within 1 / sqrt(fan_in): what ``torch.nn.Linear`` and ``Conv2d`` start from."""
+    """Uniform within 1 / sqrt(fan_in): what ``torch.nn.Linear`` and ``Conv2d`` start from.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
+    rng : numpy.random.Generator
+        Where the values come from.
+
+    Returns
+    -------
+    ndarray of float32
+    """
     return uniform(shape, 1 / math.sqrt(_fans(shape)[0]), rng)
 
 
 def kaiming_normal(shape, rng):
     """Keep the variance through ReLU: normal with standard deviation sqrt(2 / fan_in).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
+    rng : numpy.random.Generator
+        Where the values come from.
+
+    Returns
+    -------
+    ndarray of float32
 
     References
     ----------

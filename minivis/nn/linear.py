@@ -34,6 +34,11 @@ class Linear(Module):
     weight : Parameter, shape (out_features, in_features)
     bias : Parameter, shape (out_features,), or None
 
+    Raises
+    ------
+    ValueError
+        If a size is no whole number of at least 1.
+
     Examples
     --------
     >>> import numpy as np

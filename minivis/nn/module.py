@@ -158,7 +158,7 @@ class Module:
         ValueError
             With every name that is missing, unexpected or of the wrong shape. Nothing was changed.
         TypeError
-            If an array holds another kind of number.
+            If something is no array, or an array holds another kind of number.
         """
         if not isinstance(state, dict):
             raise TypeError(f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
@@ -239,6 +239,11 @@ class ModuleList(Module):
     ----------
     modules : iterable of Module
         What it holds.
+
+    Raises
+    ------
+    TypeError
+        If something in it is no Module.
     """
 
     def __init__(self, modules=()):

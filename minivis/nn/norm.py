@@ -40,6 +40,11 @@ class LayerNorm(_Norm):
     ----------
     weight, bias : Parameter, shape normalized_shape
 
+    Raises
+    ------
+    ValueError
+        If ``normalized_shape`` holds no whole numbers of at least 1.
+
     References
     ----------
     Ba, Kiros and Hinton, "Layer normalization", 2016, equation 3.
@@ -78,6 +83,11 @@ class GroupNorm(_Norm):
         Added to the variance.
     affine : bool, default True
         Whether there are weight and bias, shape (C,).
+
+    Raises
+    ------
+    ValueError
+        If the groups do not divide the channels.
 
     References
     ----------

@@ -110,6 +110,11 @@ class LearnedPositionCode1d(Module):
     ----------
     table : Parameter, shape (max_length, dim)
 
+    Raises
+    ------
+    ValueError
+        When called, if there are more tokens than places, or of another width.
+
     Examples
     --------
     >>> import numpy as np
@@ -149,6 +154,11 @@ class LearnedPositionCode2d(Module):
     Attributes
     ----------
     row, column : Parameter, shapes (max_height, D / 2), (max_width, D / 2)
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is odd; when called, if the map is larger than the tables or has other channels.
 
     References
     ----------
