@@ -90,6 +90,8 @@ class Tensor:
         ------
         ValueError
             If ``grad`` is left out for several elements, or has the wrong shape.
+        TypeError
+            If ``grad`` is on another device.
         RuntimeError
             If nothing here requires a gradient, or the graph was consumed by an earlier backward.
         """
@@ -101,6 +103,10 @@ class Tensor:
                 )
             grad = backend.namespace(self.data).ones_like(self.data)
         grad = as_array(grad.data if isinstance(grad, Tensor) else grad, like=self.data)
+        try:
+            backend.namespace(grad, self.data)
+        except backend.ArrayError as error:
+            raise TypeError(f"backward: grad and Tensor are {error}") from None
         if grad.shape != self.shape:
             raise ValueError(f"backward: grad has shape {grad.shape}, but the Tensor has shape {self.shape}")
         if not self.requires_grad:

@@ -113,6 +113,8 @@ class Optimizer:
                 if p.grad is not None:
                     state = self._state.get(id(p)) or self._state.setdefault(id(p), self._fresh(p))
                     state["step"] += 1
+                    for slot in self.slots:  # follow a parameter that was moved meanwhile
+                        state[slot] = move(state[slot], device_of(p.data))
                     self._update(p.data, p.grad, state, group, group["lr"] * factor)
         self.steps += 1
 

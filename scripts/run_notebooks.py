@@ -95,10 +95,12 @@ def main():
     options = parser.parse_args()
 
     paths = sorted(options.source.glob("*.ipynb"))
+    known = ", ".join(path.stem for path in paths) or "none"
+    for beginning in options.only or [""]:
+        if not any(path.name.startswith(beginning) for path in paths):
+            parser.error(f"no such notebook in {options.source}: {beginning} (there are: {known})")
     if options.only:
         paths = [path for path in paths if path.name.startswith(tuple(options.only))]
-    if not paths:
-        parser.error(f"no such notebook in {options.source}")
     options.built.mkdir(parents=True, exist_ok=True)
     # Notebooks side by side share the cores; their kernels inherit this, and see nobody's IPython settings.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))

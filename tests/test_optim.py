@@ -56,6 +56,15 @@ def test_the_same_steps_on_a_device(name):
     np.testing.assert_allclose(models[0].weight.data, models[1].weight.numpy(), rtol=1e-5)
 
 
+def test_the_state_follows_a_model_that_is_moved():
+    models = [nn.Linear(5, 2), nn.Linear(5, 2)]
+    optimisers = [optim.AdamW(model) for model in models]
+    for device in ("cpu", "strict", "cpu"):
+        for model, optimiser in zip(models, optimisers, strict=True):
+            train(model.to(device if model is models[0] else "cpu"), optimiser, 3)
+    np.testing.assert_allclose(models[0].weight.data, models[1].weight.data, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_saved_state_resumes_bit_for_bit(name):
     def fresh(model):

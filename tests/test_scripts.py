@@ -104,4 +104,6 @@ def test_only_the_notebooks_asked_for_are_run(tmp_path):
     notebook(tmp_path, "02_wrong", "1 / 0")
     result = run_notebooks(tmp_path, "01")
     assert (result.returncode, result.stderr) == (0, "") and "1 of 1 notebooks ran" in result.stdout
-    assert "no such notebook" in run_notebooks(tmp_path, "07").stderr
+    for unknown in (["07"], ["01", "07"]):  # one wrong name, and nothing runs
+        result = run_notebooks(tmp_path, *unknown)
+        assert result.returncode == 2 and "07 (there are: 01_fine, 02_wrong)" in result.stderr

@@ -11,8 +11,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from minivis.laws.catalogue import family_of
-from minivis.laws.checking import check
 from minivis.laws.sandbox import Alarm, TimeIsUp, learner_line
+from minivis.laws.worker import judge_apart
 
 __all__ = ["check_file", "load_function"]
 
@@ -29,7 +29,7 @@ def check_file(name, target, vjp=False):
     target : str
         ``FILE.py:FUNCTION``.
     vjp : bool
-        As for `check`.
+        As for `judge_apart`.
 
     Returns
     -------
@@ -38,7 +38,9 @@ def check_file(name, target, vjp=False):
     """
     try:
         family_of(name)
-        return 0 if check(name, load_function(target), vjp).passed else 1
+        report = judge_apart(name, load_function(target), vjp)  # a process that ends is no pass
+        report.print()
+        return 0 if report.passed else 1
     except (ValueError, TypeError) as error:
         print(f"minivis {error}", file=sys.stderr)
         return 1

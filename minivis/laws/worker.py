@@ -41,6 +41,7 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0):
     if "fork" not in multiprocessing.get_all_start_methods():
         return judge(name, implementation, vjp)
     start, family = time.monotonic(), family_of(name)
+    verdicts(name, implementation, vjp)  # refuses here, not in the worker, what cannot be judged
     laws = [law for law in family.laws if vjp or not law.gradient]
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)

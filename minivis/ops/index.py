@@ -39,6 +39,7 @@ def _host_checked(x, index):
     parts = index if isinstance(index, tuple) else (index,)
     xp = namespace(x)
     parts = [i.data if isinstance(i, Tensor) else xp.asarray(i) if isinstance(i, list) else i for i in parts]
+    namespace(x, *(i for i in parts if is_array(i)))  # refuses indices on another device
     parts = [i.astype(np.intp) if is_array(i) and i.size == 0 and i.dtype.kind == "f" else i for i in parts]
     taken = builtins.sum(
         i.ndim if is_array(i) and i.dtype == bool else i is not None and i is not Ellipsis for i in parts

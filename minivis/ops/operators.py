@@ -4,6 +4,7 @@ Not here: what they compute; each is an op of its own in this folder.
 """
 
 from minivis.autograd import Tensor, primitive
+from minivis.backend import is_array, namespace
 from minivis.ops import activation, index, linalg, reduce, shape
 from minivis.ops import arithmetic as a
 from minivis.ops import functions as f
@@ -30,7 +31,10 @@ def astype(x, dtype):
 
 def _comparison(name):
     def compare(self, other):
-        return getattr(self.data, name)(other.data if isinstance(other, Tensor) else other)
+        other = other.data if isinstance(other, Tensor) else other
+        if is_array(other):
+            namespace(self.data, other)  # refuses arrays of different devices
+        return getattr(self.data, name)(other)
 
     return compare
 

@@ -35,6 +35,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_function_that_ends_the_process_has_not_passed(folder, capfd):
+    (folder / "quits.py").write_text("import os\ndef softmax(x, axis=-1):\n    os._exit(0)\n")
+    assert check_file("softmax", "quits.py:softmax") == 1
+    assert "ended the whole Python process" in capfd.readouterr().out
+
+
 def test_right_and_wrong_answers(folder, capsys):
     assert check_file("softmax", "solution.py:softmax") == 0
     assert "all 11 laws hold" in capsys.readouterr().out

@@ -298,6 +298,26 @@ def test_integers_that_meet_float32_count_as_float32(op, shapes, dtype):
         np.testing.assert_array_equal(y.data, getattr(mv.ops, op)(*(a.astype(np.float32) for a in x)))
 
 
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda there, here: there + here,
+        lambda there, here: there > here,
+        lambda there, here: there[here > 0],
+        lambda there, here: there[np.array([0, 1])],
+        lambda there, here: (there * 2).backward(here),
+        lambda there, here: mv.ops.concatenate([there, here]),
+        lambda there, here: mv.ops.embedding(np.array([0]), there.reshape(3, 1)),
+    ],
+)
+def test_arrays_of_two_devices_are_refused_with_the_way_out(mixed):
+    here = np.ones(3, np.float32)
+    there = Tensor(mv.to_device(here, "strict"), requires_grad=True)
+    with pytest.raises(TypeError, match="arrays on different devices: .* move them to one with mv.to_device"):
+        mixed(there, here)
+    assert there.grad is None
+
+
 def test_joining_float32_and_integers_gives_float32():
     x = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
     y = mv.ops.concatenate([x, np.zeros((1, 3), np.int64)])
