@@ -3,6 +3,7 @@
 Not here: the judgement itself (checking.py), which already stops most endless loops in the learner's own process.
 """
 
+import contextlib
 import multiprocessing
 import time
 import warnings
@@ -67,8 +68,9 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0):
 
 
 def _work(sending, name, implementation, vjp):
-    for verdict in verdicts(name, implementation, vjp):
-        sending.send(verdict)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
+        for verdict in verdicts(name, implementation, vjp):
+            sending.send(verdict)
 
 
 def _unjudged(laws, ending):

@@ -62,7 +62,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     Raises
     ------
     ValueError
-        If the shapes do not fit, or there is nothing to take the mean of.
+        If the shapes do not fit, ``label_smoothing`` is no share, or there is nothing to take the mean of: an empty
+        batch, nothing but ``ignore_index``, weights that sum to 0.
     IndexError
         If a target is out of range.
     TypeError

@@ -228,6 +228,8 @@ def concatenate(arrays, axis=0):
     ------
     ValueError
         If the list is empty or another axis differs.
+    TypeError
+        If ``arrays`` is no list of arrays.
 
     Examples
     --------
@@ -271,6 +273,8 @@ def stack(arrays, axis=0):
     ------
     ValueError
         If the list is empty or the shapes differ.
+    TypeError
+        If ``arrays`` is no list of arrays.
 
     Examples
     --------

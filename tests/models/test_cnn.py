@@ -47,3 +47,10 @@ def test_it_learns_and_evaluation_agrees_with_training():
         optimiser.step()
     assert float(loss) < 0.1
     assert (model.eval()(x).numpy().argmax(1) == target).mean() > 0.95
+
+
+def test_an_empty_batch_gives_empty_logits_and_has_no_statistics_in_training():
+    empty = np.zeros((0, 1, 8, 8), np.float32)
+    assert CNN().eval()(empty).shape == (0, 10)
+    with pytest.raises(ValueError, match="batch_norm: training needs more than one value a channel"):
+        CNN()(empty)
