@@ -5,21 +5,35 @@ Not here: any choice that decides how good a model gets; those stand in the reci
 
 from pathlib import Path
 
+import numpy as np
+
 from minivis import ops, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, digits
-from minivis.data.transforms import RandomAffine
+from minivis.data.transforms import RandomAffine, RandomCrop
 from minivis.metrics import accuracy
 
-__all__ = ["loader", "loss", "report"]
+__all__ = ["SCATTER", "held_out", "loader", "loss", "report"]
+
+SCATTER = RandomCrop(
+    16, padding=8
+)  # a digit of 8 x 8 pixels somewhere on an empty canvas of 16 x 16, wholly inside
 
 
-def loader(batch_size, rng):
+JITTER = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)
+
+
+def loader(batch_size, rng, transform=JITTER):
     """The training digits for ever: shuffled, and each time turned, moved, scaled and slanted a little."""
-    jitter = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)
     return DataLoader(
-        digits.load("train"), batch_size, shuffle=True, drop_last=True, rng=rng, transform=jitter
+        digits.load("train"), batch_size, shuffle=True, drop_last=True, rng=rng, transform=transform
     )
+
+
+def held_out(scattered=False):
+    """The held-out digits and their labels; scattered: each at a place of its own, the same ones every time."""
+    images, labels = digits.load("held-out")
+    return (SCATTER(images, np.random.default_rng(0)) if scattered else images), labels
 
 
 def loss(model, images, labels):
@@ -27,9 +41,9 @@ def loss(model, images, labels):
     return ops.cross_entropy(model(images), labels, label_smoothing=0.1)
 
 
-def report(model, history, out, **facts):
+def report(model, history, out, scattered=False, **facts):
     """Measure a finished model on the held-out digits, once; write ``metrics.json``; print the result."""
-    images, labels = digits.load("held-out")
+    images, labels = held_out(scattered)
     with no_grad():
         value = accuracy(model(images).numpy(), labels)
     n = len(labels)

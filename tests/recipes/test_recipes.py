@@ -13,9 +13,21 @@ import minivis as mv
 from minivis import cli, recipes, storage, train
 from minivis.data import digits
 from minivis.metrics import accuracy
-from minivis.recipes import cnn_digits
+from minivis.recipes import _digits, cnn_digits
 
-NAMES = ["cnn-digits", "vit-digits"]
+NAMES = ["cnn-digits", "vit-digits", "vit-scattered-digits"]
+AT_LEAST = {
+    "cnn-digits": 0.98,
+    "vit-digits": 0.97,
+    "vit-scattered-digits": 0.9,
+}  # what the checkpoints reach
+# what thirty steps reach, where guessing is 0.1: too few for scattered digits, whose loss falls all the same
+LEARNS = {"cnn-digits": 0.4, "vit-digits": 0.4, "vit-scattered-digits": 0.0}
+
+
+def held_out(name):
+    """The pictures a recipe is measured on."""
+    return _digits.held_out(scattered="scattered" in name)
 
 
 def test_the_names_are_those_of_the_files():
@@ -31,7 +43,7 @@ def test_a_short_run_through_the_command(tmp_path, monkeypatch, capsys, name):
     captured = capsys.readouterr()
     out = tmp_path / "runs" / name
     metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["metric"] == "held-out accuracy" and 0.4 < metrics["value"] <= 1
+    assert metrics["metric"] == "held-out accuracy" and LEARNS[name] < metrics["value"] <= 1
     assert (metrics["n"], metrics["seed"], metrics["steps"], metrics["recipe"]) == (360, 2, 30, name)
     assert metrics["seconds"] > 0 and metrics["value"] == metrics["correct"] / 360
     percent = f"{100 * metrics['value']:.1f}"
@@ -40,7 +52,7 @@ def test_a_short_run_through_the_command(tmp_path, monkeypatch, capsys, name):
 
     model = mv.load(out)
     assert sum(p.size for p in model.parameters()) == metrics["parameters"]
-    images, labels = digits.load("held-out")
+    images, labels = held_out(name)
     assert accuracy(model(images).detach(), labels) == metrics["value"]
     history = json.loads((out / train.HISTORY).read_text())
     assert history["step"][-1] == 30 and history["loss"][-1] < history["loss"][0]
@@ -86,7 +98,9 @@ def test_blas_has_one_thread_in_a_recipe_and_all_of_them_after(tmp_path, monkeyp
 
 
 def test_an_unknown_recipe_is_named():
-    with pytest.raises(ValueError, match=r"^recipes: no recipe 'x'; there are: cnn-digits, vit-digits"):
+    with pytest.raises(
+        ValueError, match=r"^recipes: no recipe 'x'; there are: cnn-digits, vit-digits, vit-scattered-digits"
+    ):
         recipes.run("x")
 
 
@@ -102,7 +116,7 @@ def test_every_recipe_has_its_checkpoint():
 def test_a_checkpoint_is_as_good_as_its_card_says(name):
     card = json.loads((storage.PACKAGED / name / "card.json").read_text())
     model = mv.load(name)
-    images, labels = digits.load("held-out")
+    images, labels = held_out(name)
     with mv.no_grad():
         scores = model(images).numpy()
     wrong = np.flatnonzero(scores.argmax(1) != labels)
@@ -117,15 +131,13 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
     ]
     assert found == card["mistakes"]
     assert sum(p.size for p in model.parameters()) == card["parameters"]
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    moved = [
-        padded[:, :, row : row + 8, column : column + 8] for row, column in ((0, 1), (2, 1), (1, 0), (1, 2))
-    ]
     with mv.no_grad():
-        elsewhere = np.mean([accuracy(model(pictures).numpy(), labels) for pictures in moved])
-        inverted = accuracy(model(1 - images).numpy(), labels)
-    told = card["accuracy when the held-out digits are"]
-    assert told == pytest.approx({"moved by one pixel": elsewhere, "inverted": inverted}, abs=1 / 360)
+        elsewhere = {"inverted": accuracy(model(1 - images).numpy(), labels)}
+        if "scattered" not in name:
+            padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+            moved = [padded[:, :, y : y + 8, x : x + 8] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
+            elsewhere["moved by one pixel"] = np.mean([accuracy(model(m).numpy(), labels) for m in moved])
+    assert card["accuracy when the held-out digits are"] == pytest.approx(elsewhere, abs=1 / 360)
     assert card["correct of 360 by seed"]["0"] == card["held-out accuracy"]["correct"] == 360 - len(wrong)
-    assert card["held-out accuracy"]["value"] >= {"vit-digits": 0.97, "cnn-digits": 0.98}[name]
+    assert card["held-out accuracy"]["value"] >= AT_LEAST[name]
     assert (storage.PACKAGED / name / storage.WEIGHTS).stat().st_size < 700_000

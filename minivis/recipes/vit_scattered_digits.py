@@ -1,0 +1,42 @@
+"""`minivis train vit-scattered-digits`: a ViT learns digits that may stand anywhere on a larger canvas, in ten minutes.
+
+A digit in the middle of its picture needs no sense of place: each patch has its own meaning. Here the same stroke may
+lie under any patch, so the position codes have to learn the plane, and attention has to find the digit. Made to be
+looked at (notebook 08), not to be quick.
+Not here: what the recipes on digits share (_digits.py), the model (models/vit.py), the loop (train.py).
+"""
+
+import numpy as np
+
+from minivis import optim
+from minivis.data.transforms import Compose
+from minivis.models import ViT
+from minivis.recipes import _digits
+from minivis.train import fit
+
+__all__ = ["run"]
+
+STEPS = 6000
+
+
+def run(out, seed=0, steps=STEPS, resume=False):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the accuracy; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    model = ViT(
+        image_size=16,
+        patch_size=2,  # 64 tokens and a class token
+        channels=1,
+        num_classes=10,
+        width=64,
+        depth=4,
+        heads=4,
+        mlp_ratio=2,
+        rng=rng,
+    )
+    loader = _digits.loader(64, rng, transform=Compose([_digits.JITTER, _digits.SCATTER]))
+    schedule = optim.cosine(steps, warmup_steps=min(100, steps // 5))
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=2e-3, schedule=schedule)
+    facts = {"recipe": "vit-scattered-digits", "seed": seed}
+    keep = {"out": out, "resume": resume, "settings": facts}
+    history = fit(model, loader, _digits.loss, optimizer, steps, clip=1.0, **keep)
+    return _digits.report(model, history, out, scattered=True, **facts)
