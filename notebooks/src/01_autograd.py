@@ -14,6 +14,8 @@
 #
 # **Before**: the derivative of a function of one variable, and NumPy arrays with their broadcasting. Nothing about networks.
 #
+# **Slides**: Deck C is CPSC 425, lecture 23. A section that follows a slide names it: Deck C, *title*.
+#
 # **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
 # %% tags=["setup"]
@@ -220,10 +222,15 @@ for times in range(1, 15):
     x, y = doubled(times)
     visits.append(backward_by_paths(y))
     assert x.grad == 2.0**times
+assert visits == [2 ** (times + 1) - 1 for times in range(1, 15)]
 
+# %% [markdown]
+# Fourteen doublings, 32,767 visits. Sixty would take 73,000 years at a million visits a second. `backward` does them at once.
+
+# %%
 x, y = doubled(60)
 y.backward()
-assert x.grad == 2.0**60  # at once; by paths, at a million visits a second, it would take 73,000 years
+assert x.grad == 2.0**60  # at once
 
 viz.curves(
     {"by paths": (range(1, 15), visits), "each value once": (range(1, 15), range(2, 16))},
@@ -263,8 +270,8 @@ viz.heatmap(
     "output: weight",
     bar_label="slope",
     title="The Jacobian of softmax",
-    caption="On the diagonal: a higher score raises its own weight. Off it: and lowers all others. Each column sums to 0, "
-    "because the weights always sum to 1. Remember this: it will fool a test below.",
+    caption="On the diagonal: a higher score raises its own weight. Off the diagonal: it lowers all others. Each column sums "
+    "to 0, because the weights always sum to 1. Remember this: it will fool a test below.",
 )
 
 # %% [markdown]
@@ -306,9 +313,7 @@ print(f"its vjp multiplies {pixels:,} numbers once")
 
 # %%
 def my_softmax(x, axis=-1):
-    e = np.exp(
-        x - x.max(axis=axis, keepdims=True)
-    )  # less the largest score: the same weights, and no overflow
+    e = np.exp(x - x.max(axis=axis, keepdims=True))  # less the largest score: same weights, no overflow
     p = e / e.sum(axis=axis, keepdims=True)
 
     def vjp(g):
@@ -397,8 +402,11 @@ y, x.grad
 # %% [markdown]
 # ## A network, its graph, and one sweep
 #
-# Deck C, *Summary*: **backpropagation** learns a network's parameters by the chain rule, applied from the output back to the
-# input. Below is a network of two layers, and the graph that minivis recorded while it ran. The arrows show the forward pass;
+# Deck C, *Summary*.
+#
+# **Backpropagation** learns a network's parameters by the chain rule, applied from the output back to the input. Below is a
+# network of two layers, and the graph that minivis recorded while it ran: `relu` sets negative numbers to 0, and
+# `cross_entropy` is a cost for choosing among classes (you write it in exercise 4). The arrows show the forward pass;
 # `backward` goes up them.
 
 # %% tags=["slide:C/91-backpropagation"]
@@ -489,14 +497,16 @@ print(f"the right softmax: relative difference {check_gradient(ops.softmax, scor
 # %% [markdown]
 # The weights of softmax always sum to one, whatever the scores: `softmax(x).sum()` is constant, its slope *is* zero, and the
 # all-ones check finds zero where zero is expected. (You saw it in the Jacobian: every column sums to 0.) Everything that
-# normalises is like that: layer norm, batch norm, attention. In minivis every op must therefore reject a planted zero
-# gradient and a gradient 1 % too large.
+# normalises is like that: what a layer norm or a batch norm makes always sums to 0, attention weights always sum to 1. So
+# in minivis the check of every op must also *reject* a planted zero gradient, and one that is 1 % too large.
 
 # %% [markdown]
 # ## Why early layers learn slowly
 #
-# Deck C, *Optimizing Deep Neural Networks*. Put four neurons in a row, each with a weight $w_l$, a bias $b_l$ and a sigmoid:
-# $z_l = w_l a_{l-1} + b_l$, $a_l = \sigma(z_l)$. What we did by hand for one, done for four, gives
+# Deck C, *Optimizing Deep Neural Networks*.
+#
+# Put four neurons in a row. Neuron $l$ has a weight $w_l$, a bias $b_l$ and a sigmoid: $z_l = w_l a_{l-1} + b_l$,
+# $a_l = \sigma(z_l)$, where $a_0$ is the input. What we did by hand for one, done for four, gives
 #
 # $$\frac{\partial C}{\partial b_1} = \sigma'(z_1)\; w_2\,\sigma'(z_2)\; w_3\,\sigma'(z_3)\; w_4\,\sigma'(z_4)\;\frac{\partial C}{\partial a_4}
 # \qquad\text{but}\qquad
@@ -569,7 +579,7 @@ viz.curves(
     log="y",
     title="Each layer multiplies by w/4",
     caption="Read from right to left, the way backward goes. With weights below 4 the gradient vanishes on its way to layer 1, "
-    "above 4 it explodes; only at the edge does it arrive as it left.",
+    "above 4 it explodes; with exactly 4 it arrives as it left.",
 )
 
 # %% [markdown]
@@ -579,7 +589,7 @@ viz.curves(
 # shortcut's slope is 1, so the product of the factors becomes a product of (1 + factor).
 
 
-# %% tags=["slide:C/19-vanishing-gradient"]
+# %%
 def gradient_norms(activate, gain=1.0, shortcut=False, layers=30, width=64):
     """The norm of the cost's gradient with respect to the biases of each layer, at initialisation."""
     draw = np.random.default_rng(1)
@@ -594,6 +604,7 @@ def gradient_norms(activate, gain=1.0, shortcut=False, layers=30, width=64):
     return np.array([np.linalg.norm(b.grad) for b in biases])
 
 
+# %% tags=["slide:C/19-vanishing-gradient"]
 norms = {
     "sigmoid": gradient_norms(ops.sigmoid),
     "tanh": gradient_norms(ops.tanh),
@@ -620,9 +631,9 @@ for name, ratio in first_to_last.items():
 
 # %% [markdown]
 # This is why the deck calls deep networks hard to train: with one learning rate for all, late layers learn and early ones
-# stand still. Two cures are in the figure. Tanh at 0 and ReLU wherever it is on have slope 1, and carry the gradient as
-# long as the weights are drawn with care. The shortcut needs no care: it is the *residual* connection, the heart of the ResNet of chapter 3, and every
-# layer of a transformer has two of them.
+# stand still. Two cures are in the figure. One is another activation: tanh at 0 and ReLU wherever it is on have slope 1,
+# and carry the gradient as long as the weights are drawn with care. The other is the shortcut, and it needs less care. It is
+# the *residual* connection, the heart of the ResNet of chapter 03, and every layer of a transformer has two of them.
 
 # %% [markdown]
 # ## The engine, read and tried
@@ -681,6 +692,7 @@ def megabytes_kept(requires_grad, walk_back=False):
     return kept
 
 
+# %%
 with mv.no_grad():
     without = megabytes_kept(requires_grad=True)
 kept = {
@@ -744,8 +756,8 @@ else:
 # %% [markdown]
 # ## Learning, in three lines
 #
-# All of it together: three spirals that no straight line separates, a network of two hidden layers, and gradient descent. The
-# three lines are in the loop: clear the gradients, go back, take a small step downhill.
+# All of it together: three spirals that no straight line separates, a network of two hidden layers, and gradient descent.
+# First the points, (300, 2), and the weights. The network gives each point three scores; the highest one is its answer.
 
 # %%
 turn = np.linspace(0.3, 1.0, 100)
@@ -766,6 +778,10 @@ def scores(x):
     return x @ weights[-1] + biases[-1]  # (N, 3)
 
 
+# %% [markdown]
+# The three lines are in the loop: clear the gradients, go back, take a small step downhill.
+
+# %%
 losses = []
 for _ in range(2000):
     loss = ops.cross_entropy(scores(points), labels)
@@ -809,8 +825,9 @@ viz.plane(
 # %% [markdown]
 # ### Exercise 1: two more steps for the thirty lines
 #
-# Write `exp(a)` and `div(a, b)` for Values, each returning a `Value` with its parents and its `vjp`. (Hint: what is the slope
-# of $a/b$ with respect to $a$, what with respect to $b$?)
+# Write `exp(a)` and `div(a, b)` for Values, each returning a `Value` with its parents and its `vjp`. A `vjp` returns a tuple,
+# one slope for each parent, even if there is only one. (Hint: what is the slope of $a/b$ with respect to $a$, what with
+# respect to $b$?)
 
 
 # %% tags=["exercise:value-ops"]
@@ -989,9 +1006,7 @@ def right_centre(x): ...  # your lines here: a @primitive with the right one
 def passes_all_ones(function):
     leaf = mv.Tensor(rng.standard_normal((3, 4)), requires_grad=True)
     function(leaf).sum().backward()
-    return (
-        np.abs(leaf.grad).max() < 1e-9
-    )  # the sum of centred numbers is 0, whatever they are: its slope is 0
+    return np.abs(leaf.grad).max() < 1e-9  # centred numbers always sum to 0: the slope of the sum is 0
 
 
 def passes_random(function):
@@ -1001,15 +1016,16 @@ def passes_random(function):
         return False
 
 
+rows, centred = np.array([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]]), [[-2, -1, 3], [0, 0, 0]]
 passed = claims(
     "fool the all-ones check",
-    ("centre centres", lambda: np.allclose(centre(np.array([[1.0, 2.0, 6.0]])), [[-2, -1, 3]])),
+    ("centre, with @primitive above it, centres each row", lambda: np.allclose(centre(rows), centred)),
     ("its gradient passes the all-ones check", lambda: passes_all_ones(centre)),
     (
         "and fails the random one",
         lambda: centre(mv.Tensor(np.ones(2))) is not None and not passes_random(centre),
     ),
-    ("right_centre centres", lambda: np.allclose(right_centre(np.array([[1.0, 2.0, 6.0]])), [[-2, -1, 3]])),
+    ("right_centre centres each row", lambda: np.allclose(right_centre(rows), centred)),
     ("and passes both", lambda: passes_all_ones(right_centre) and passes_random(right_centre)),
 ).passed
 
