@@ -14,8 +14,8 @@
 # **Before.** [01 Autograd](01_autograd.ipynb): what a Tensor and a gradient are. NumPy slices and `np.einsum`
 # help.
 #
-# **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A is
-# AIIA, *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it.
+# **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A
+# is AIIA, *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it.
 #
 # **Time.** About 75 minutes to read and do; the cells take about 20 seconds.
 
@@ -1013,8 +1013,8 @@ viz.filters(
 viz.filters(
     filters1,
     title="After training",
-    caption="Neighbouring weights now agree: bars and edges of several directions. Nearly white filters were "
-    "given up.",
+    caption="Neighbouring weights agree more often than before: bars and edges of several directions. Nearly "
+    "white filters were given up.",
 )
 
 # %% [markdown]

@@ -13,9 +13,14 @@
 # - You can write attention with its backward pass and have it checked.
 #
 # **Before**: matrix products; gradients from [01](01_autograd.ipynb); convolution from
-# [02](02_convolution.ipynb).
+# [02](02_convolution.ipynb). A **token** is a vector that stands for one piece of the input, a word or a
+# patch of an image; tokens are the rows of a matrix.
 #
-# **Time**: about 60 minutes to read, 45 more for the exercises; the cells take half a minute.
+# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23;
+# Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks
+# in Computer Vision*. A section that follows a slide names it.
+#
+# **Time**: about 60 minutes to read, 45 more for the exercises; the cells take about ten seconds.
 
 # %% tags=["setup"]
 import math
@@ -31,11 +36,15 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## A dictionary that answers softly
+# Deck I, *Single Head Attention*.
 #
 # A Python dictionary compares the key you ask for with each key it holds, and hands out the value of the one
 # that is *equal*. Attention is the same idea made soft, so that it has gradients: the **query** is compared
 # with *every* **key**, the comparison gives each key a weight between 0 and 1, and the answer is the weighted
 # average of the **values**. A sharp comparison gives back one value, as a dictionary would; a soft one mixes.
+#
+# The weights are a *softmax* of scores $s_j$, one for each key: $e^{s_j} / \sum_m e^{s_m}$, positive numbers
+# that sum to 1. Here a score is the dot product of query and key, times a sharpness that we choose.
 
 # %% tags=["slide:I/8-query-key-value"]
 keys = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # three addresses in the plane
@@ -57,14 +66,17 @@ viz.bars(
     },
     y_label="weight",
     title="One query, three keys",
-    caption="The sharper the comparison, the more the soft dictionary behaves like a hard one.",
+    caption="Sharpness 0 weighs all keys alike; sharpness 50 gives all the weight to the nearest key, as a hard "
+    "dictionary would.",
 )
 
 # %% [markdown]
 # ## Step one: relate
+# Deck I, *Relate*.
 #
-# How well does a query fit a key? Take the dot product, one number for each pair, and divide by $\sqrt{d}$,
-# where $d$ is the width of a key:
+# $N$ queries are the rows $q_i$ of a matrix $Q$, $(N, d)$; $M$ keys are the rows $k_j$ of $K$, $(M, d)$. How
+# well does a query fit a key? Take the dot product, one number for each pair, and divide by $\sqrt{d}$. That
+# gives the scores $E$, $(N, M)$:
 #
 # $$E_{ij} = \frac{q_i \cdot k_j}{\sqrt{d}}$$
 #
@@ -84,14 +96,14 @@ for d in widths:
         spread[name].append(scores.data.std())
         gradient[name].append(np.abs(scores.grad).mean())
 
+print("  d   √d     spread of the scores without, with the scale")
 for d, with_, without in zip(widths, spread["with 1/√d"], spread["without"], strict=True):
-    print(
-        f"d = {d:3}: standard deviation of the scores {without:6.2f} without, {with_:.2f} with the scale (√d = {math.sqrt(d):.2f})"
-    )
+    print(f"{d:3} {math.sqrt(d):6.2f} {without:16.2f} {with_:12.2f}")
 assert np.allclose(spread["without"], np.sqrt(widths), rtol=0.1)
 assert np.allclose(spread["with 1/√d"], 1.0, rtol=0.1)
 assert gradient["without"][-1] < 0.25 * gradient["with 1/√d"][-1]
 
+# %% tags=["slide:I/9-relate"]
 viz.curves(
     {name: (widths, g) for name, g in gradient.items()},
     x_label="width of a key, d",
@@ -103,9 +115,11 @@ viz.curves(
 
 # %% [markdown]
 # ## Step two: aggregate
+# Deck I, *Aggregate*.
 #
-# Softmax over the keys turns each row of scores into weights that are positive and sum to 1. The output of a
-# query is the average of the values under those weights:
+# Softmax over the keys turns each row of scores into weights $A$, $(N, M)$, that are positive and sum to 1.
+# Each key has a value; the values are the rows $v_j$ of $V$, $(M, d_v)$. The output of a query is the average
+# of the values under its weights, and all outputs are $(N, d_v)$:
 #
 # $$A_{ij} = \frac{e^{E_{ij}}}{\sum_m e^{E_{im}}}, \qquad y_i = \sum_j A_{ij}\, v_j .$$
 #
@@ -130,8 +144,9 @@ viz.heatmap(
 
 # %% [markdown]
 # ## From loops to matrices to the library
+# Deck I, *Single-Headed Attention*.
 #
-# Here is the whole layer three times. First as the slides say it, one pair at a time:
+# Here is the whole layer three times. First as the formulas say it, one pair at a time.
 
 
 # %%
@@ -146,9 +161,9 @@ def attention_loops(q, k, v):
     return out
 
 
-# %% [markdown]
-# then as matrices, all pairs at once. $X W_Q$, $X W_K$, $X W_V$ make queries, keys and values of tokens that
-# stand in rows, and *one head* is three products and a softmax:
+# %% [markdown] Then as matrices, all pairs at once. The products $X W_Q$, $X W_K$ and $X W_V$ make queries,
+# keys and values of tokens that stand in the rows of $X$. With those, *one head* is $\mathrm{softmax}(Q K^T /
+# \sqrt{d})\, V$:
 
 
 # %% tags=["slide:I/12-one-head-as-matrices"]
@@ -167,7 +182,7 @@ assert one_head.shape == (2, 3)
 assert np.allclose(one_head, attention_loops(q, k, v))
 
 # %% [markdown]
-# and last as the library's op, which also has a mask and a backward pass. All three agree:
+# Last as the library's op, which also has a mask and a backward pass. All three agree:
 
 # %%
 q, k, v = rng.standard_normal((5, 16)), rng.standard_normal((7, 16)), rng.standard_normal((7, 4))
@@ -185,6 +200,7 @@ assert not report.passed  # it ignores the mask
 
 # %% [markdown]
 # ## The shapes, once and for all
+# Deck C, *Attention Layer*.
 #
 # | what | from | shape |
 # |---|---|---|
@@ -219,13 +235,14 @@ assert np.allclose(y, scaled_dot_product_attention(queries, k, v))
 
 # %% [markdown]
 # ## Self-attention: the tokens ask each other
+# Deck I, *Self Attention*; Deck C, *Self-attention Layer*; Deck Z, *Self-attention*.
 #
 # In **self-attention** the queries come from the same tokens as keys and values, through a third matrix:
 # $Q = X W_Q$. The scores become square, $(N_X, N_X)$, and every token is rewritten as a mixture of all
 # tokens, itself included.
 #
 # > *A word on the slides.* Deck Z writes $W_q X$ (tokens in columns) and then $Q K^T$ (tokens in rows); one
-# > of the two has to give. We keep tokens in rows everywhere. On the first self-attention page of deck C the
+# > of the two has to give. We keep tokens in rows everywhere. On the first self-attention page of Deck C the
 # > queries are still listed as an input; from the next page on they are computed from $X$.
 
 
@@ -239,92 +256,100 @@ x = rng.standard_normal((6, 5))
 w_q, w_k, w_v = rng.standard_normal((5, 4)), rng.standard_normal((5, 4)), rng.standard_normal((5, 3))
 mixing = mv.ops.attention_weights(x @ w_q, x @ w_k)
 assert mixing.shape == (6, 6)  # square
-assert self_attention(x, w_q, w_k, w_v).shape == (6, 3)  # as many outputs as inputs
+assert (mixing > 0).all() and np.allclose(mixing.sum(axis=1), 1)
+y = self_attention(x, w_q, w_k, w_v)
+assert y.shape == (6, 3)  # as many outputs as inputs
+assert np.allclose(y, mixing @ (x @ w_v))  # each token has become a mixture of what all tokens offer
 
 # every output depends on every token: nudge one, and all outputs move
 nudged = x.copy()
 nudged[4] += 0.1
-moved = np.abs(self_attention(nudged, w_q, w_k, w_v) - self_attention(x, w_q, w_k, w_v)).max(axis=1)
+moved = np.abs(self_attention(nudged, w_q, w_k, w_v) - y).max(axis=1)
 assert (moved > 0).all()
+print("token 4 was nudged by 0.1; the outputs moved by", moved.round(4))
 
 # %% [markdown]
 # ## Cross-attention: one set asks another
+# Deck I, *Self Attention vs Cross Attention*; Deck A, *Scaled dot-product attention*.
 #
-# Nothing says that queries and keys must come from the same place. In **cross-attention** a sequence of
-# length $L$ asks another of length $L'$. The decoder of a transformer reads the encoder that way (chapter
-# 07), DETR's object queries read the image that way (chapter 15), and Mask2Former's do too (chapter 19). The
-# formula does not change; the biases of the slide are shown as well.
+# Nothing says that queries and keys must come from the same place. In **cross-attention** a sequence $Z$ of
+# length $L$ asks another, $Z'$, of length $L'$. The decoder of a transformer reads the encoder that way
+# (chapter 07), DETR's object queries read the image that way (chapter 15), and Mask2Former's do too (chapter
+# 19). The formula does not change. As on the slide, each projection has a bias. The library's `linear(x, w,
+# b)` is
+# $x w^T + b$: it keeps its matrix as (out, in), the transpose of $W_Q$, $W_K$ and $W_V$ above.
 #
-# > *A word on the slide.* The sequence that attends is $Z$, from which the queries are made; deck A names
+# > *A word on the slide.* The sequence that attends is $Z$, from which the queries are made; Deck A names
 # > another symbol there.
 
 # %% tags=["slide:A/25-queries-keys-values", "slide:A/26-cross-attention", "slide:I/26-self-versus-cross"]
 length, other_length, d_m, d_k, d_v = 3, 7, 6, 5, 4
 z, z_other = rng.standard_normal((length, d_m)), rng.standard_normal((other_length, d_m))
-w_q, w_k, w_v = (
-    rng.standard_normal((d_k, d_m)),
-    rng.standard_normal((d_k, d_m)),
-    rng.standard_normal((d_v, d_m)),
-)
-b_q, b_k, b_v = rng.standard_normal(d_k), rng.standard_normal(d_k), rng.standard_normal(d_v)
+w_q, w_k, w_v = (rng.standard_normal((d, d_m)) for d in (d_k, d_k, d_v))
+b_q, b_k, b_v = (rng.standard_normal(d) for d in (d_k, d_k, d_v))
 
 
 def attend(z, z_other):
-    return mv.ops.attention_weights(linear(z, w_q, b_q), linear(z_other, w_k, b_k)), linear(z_other, w_v, b_v)
+    """Tokens z (L, d_m) ask tokens z_other (L', d_m): the weights (L, L') and the outputs (L, d_v)."""
+    q, k, v = linear(z, w_q, b_q), linear(z_other, w_k, b_k), linear(z_other, w_v, b_v)
+    weights = mv.ops.attention_weights(q, k)
+    return weights, weights @ v
 
 
-rows, v = attend(z, z_other)  # cross
-assert rows.shape == (length, other_length) and np.allclose(
-    rows.sum(axis=1), 1
-)  # each row: a probability distribution
-assert (rows @ v).shape == (length, d_v)
-rows, v = attend(z, z)  # self: the same function, the same parameters
-assert rows.shape == (length, length)
+weights, y = attend(z, z_other)  # cross
+assert weights.shape == (length, other_length) and y.shape == (length, d_v)
+assert (weights > 0).all() and np.allclose(weights.sum(axis=1), 1)  # each row: a probability distribution
+weights, y = attend(z, z)  # self: the same function, the same parameters
+assert weights.shape == (length, length)
 
 # %% [markdown]
 # ## Queries that are learned
+# Deck I, *Cross Attention*.
 #
 # A query need not come from data at all. In the mask transformers, $N$ learned vectors of width $C$ ask
 # the $HW$ cells of an image's feature map. Relating gives one map over the image for each query, $(N, HW)$;
 # aggregating gives one vector for each query, $(N, C)$, to which its previous state is added.
 #
-# Let us do it on a real photo. The "features" of a cell are its mean colour and its place, projected to $C$
-# channels at random, and we train four queries, by gradient descent through the attention, so that each one's
-# answer is a colour we name. Where do they look?
+# Let us do it on a real photo, cut into $24 \times 36$ cells. The features of a cell are its mean colour and
+# its place, five numbers, projected to $C$ channels at random.
 #
 # > *A word on the slide.* Its formula for cross-attention leaves out the scale; the published code has it,
 # > and so have we.
 
-# %% tags=["slide:I/27-learnable-queries"]
+# %%
 photo = mv.data.photos.china(size=(96, 144))  # (3, H, W), values 0 to 1
 height, width = 24, 36  # cells of 4 x 4 pixels
 cells = photo.reshape(3, height, 4, width, 4).mean(axis=(2, 4)).reshape(3, -1).T  # (HW, 3) mean colours
+cells = cells.astype(np.float32)
 rows, columns = np.divmod(np.arange(height * width), width)
-position = np.stack([rows / height, columns / width], axis=1)  # (HW, 2)
+position = np.stack([rows / height, columns / width], axis=1).astype(np.float32)  # (HW, 2)
 channels = 16
-feature_of = rng.standard_normal((5, channels)).astype(np.float32)
-features = (
-    np.concatenate([4 * (cells - cells.mean(axis=0)), position - 0.5], axis=1).astype(np.float32) @ feature_of
-)  # (HW, C)
+colour_and_place = np.concatenate([4 * (cells - cells.mean(axis=0)), position - 0.5], axis=1)  # (HW, 5)
+features = colour_and_place @ rng.standard_normal((5, channels)).astype(np.float32)  # (HW, C)
+features.shape
 
-wanted = np.array([[0.85, 0.92, 1.0], [0.15, 0.15, 0.12], [0.6, 0.25, 0.2], [0.45, 0.5, 0.35]], np.float32)
+# %% [markdown]
+# We train four queries by gradient descent *through* the attention, so that each one's answer (the average of
+# the colours it reads) is a colour that we name. Nobody says where in the photo that colour is.
+
+# %% tags=["slide:I/27-learnable-queries"]
 names = ["bright sky", "shadow", "red wood", "grey-green"]
+wanted = np.array([[0.85, 0.92, 1.0], [0.15, 0.15, 0.12], [0.6, 0.25, 0.15], [0.45, 0.5, 0.35]], np.float32)
 
-queries = mv.Tensor(
-    0.1 * rng.standard_normal((4, channels)).astype(np.float32), requires_grad=True
-)  # (N, C), not from the image
-losses = []
-for _ in range(300):
-    read = scaled_dot_product_attention(
-        queries, features, cells.astype(np.float32)
-    )  # (N, 3): the colour each query read
+start = 0.1 * rng.standard_normal((4, channels)).astype(np.float32)  # (N, C), not from the image
+queries, losses = mv.Tensor(start, requires_grad=True), []
+for _ in range(1000):
+    read = scaled_dot_product_attention(queries, features, cells)  # (N, 3): the colour each query read
     loss = mv.ops.mse_loss(read, wanted)
     losses.append(float(loss))
     loss.backward()
-    queries.data -= 20.0 * queries.grad
+    queries.data -= np.float32(50) * queries.grad
     queries.grad = None
-print(f"error of the colours read: {losses[0]:.4f} at first, {losses[-1]:.4f} after 300 steps")
-assert losses[-1] < 0.5 * losses[0]
+print(f"error of the colours read: {losses[0]:.4f} at first, {losses[-1]:.4f} after 1000 steps")
+assert losses[-1] < 0.1 * losses[0]
+
+# %% [markdown] Where do they look? For each query, take the tenth of the cells whose colour is nearest to the
+# wanted one. How much of its weight lies on them?
 
 # %% tags=["slide:I/30-cross-attention-relates", "slide:I/31-cross-attention-aggregates"]
 maps = mv.ops.attention_weights(queries, features)  # relate: (N, HW)
@@ -332,13 +357,20 @@ read = maps @ features  # aggregate: (N, C)
 state = queries.data + read  # residual: the query's new state
 assert maps.shape == (4, height * width) and read.shape == state.shape == (4, channels)
 
+distance = np.linalg.norm(cells - wanted[:, None], axis=-1)  # (N, HW): how far from the wanted colour
+near = distance <= np.quantile(distance, 0.1, axis=1, keepdims=True)
+on_near = (maps * near).sum(axis=1)
+print({name: f"{share:.0%}" for name, share in zip(names, on_near, strict=True)}, "(chance: 10%)")
+assert (on_near[:3] > 0.25).all()
+
 viz.attention_maps(
     maps.reshape(4, height, width),
     image=photo,
     titles=names,
     columns=5,
     title="Four learned queries read one photo",
-    caption="Each map shows where one query looks. The queries were trained only to answer with a colour; where that colour is, they found out.",
+    caption="Bright: where a query looks. Told only which colour to answer, the queries found sky, shadows, red wood and "
+    "leaves. The fourth mixes bright leaves and dark ones: only their average has its colour.",
 )
 
 # %% [markdown]
@@ -348,10 +380,10 @@ viz.attention_maps(
 # attend: boolean, and here always **True = may be attended**. A masked score counts as $-\infty$, so its
 # weight is exactly 0.
 #
-# Two popular shortcuts go wrong, and both were in well-known code. Adding $-100$ instead of $-\infty$ *leaks*
-# once logits exceed 100, and in a row where *everything* is masked, adding a large negative number gives
-# *uniform* weights over keys that must not be seen, while $-\infty$ gives NaN, which spoils the whole batch.
-# We define the empty row: output 0, gradient 0.
+# Two popular shortcuts go wrong. Adding $-100$ instead of $-\infty$ *leaks* once scores exceed 100. And in a
+# row where *everything* is masked, adding a large negative number gives *uniform* weights over keys that must
+# not be seen, while $-\infty$ gives NaN, which spoils the whole batch. We define the empty row: output 0,
+# gradient 0. First the leak.
 
 # %%
 q = np.array([[30.0, 0.0]])
@@ -361,19 +393,31 @@ mask = np.array([[False, True]])
 
 scores = q @ k.T / math.sqrt(2)
 additive = softmax(scores + np.where(mask, 0.0, -100.0)) @ v
-print("a mask of -100 lets through", additive.item())
-print("a boolean mask lets through", scaled_dot_product_attention(q, k, v, mask).item())
-assert additive.item() > 0.99
-assert scaled_dot_product_attention(q, k, v, mask).item() == 0.0
+boolean = scaled_dot_product_attention(q, k, v, mask)
+print(f"score of the forbidden key: {scores[0, 0]:.0f}")
+print(f"a mask of -100 lets through {additive.item():.3f}, a boolean mask {boolean.item():.3f}")
+assert additive.item() > 0.99 and boolean.item() == 0.0
 
+# %% [markdown]
+# Now the row that may see nothing, three ways.
+
+# %%
 nothing = np.array([[False, False]])
+large = softmax(np.where(nothing, 0.0, -1e9))
+with np.errstate(invalid="ignore"):
+    infinite = np.exp(np.float64(-np.inf) - np.float64(-np.inf))  # a score less the largest score
+assert (large == 0.5).all() and np.isnan(infinite)
+
 q_leaf = mv.Tensor(q, requires_grad=True)
 out = scaled_dot_product_attention(q_leaf, k, v, nothing)
 out.backward(np.ones((1, 1)))
 assert out.data.item() == 0.0 and (q_leaf.grad == 0).all()  # defined, never NaN
+print(f"-1e9: weights {large[0]}; -inf: {infinite}; minivis: output {out.item()}, gradient {q_leaf.grad[0]}")
 
 # %% [markdown]
 # ## Several heads
+# Deck I, *Multihead Attention*; Deck C, *Multi-head Self-attention Layer*; Deck Z, *Multi-head attention*;
+# Deck A, *Transformers*.
 #
 # One softmax can look at one thing at a time. **Multi-head attention** runs $h$ heads side by side, each
 # with its own small projections, concatenates what they found, and mixes it with one more matrix $W_O$:
@@ -381,17 +425,17 @@ assert out.data.item() == 0.0 and (q_leaf.grad == 0).all()  # defined, never NaN
 # $$H_i = \mathrm{Attention}(Q W_i^Q,\; K W_i^K,\; V W_i^V), \qquad \mathrm{MultiHead} = [H_1, \ldots, H_h]\, W_O .$$
 #
 # $W_i^Q$ and $W_i^K$ are $(d_{model}, d_k)$, $W_i^V$ is $(d_{model}, d_v)$ and $W_O$ is $(h d_v, d_{model})$.
+# In self-attention the three inputs $Q$, $K$ and $V$ are one and the same $X$, $(N, d_{model})$.
+#
 # Stacking the heads' matrices side by side turns $h$ small products into one large product and a reshape;
 # that is what libraries do. The scale uses the width of *one head*.
 
 
-# %% tags=["slide:Z/34-multi-head-attention", "slide:C/105-multi-head-self-attention", "worked:multi-head-shapes"]
+# %%
 def multi_head_loops(x, w_q, w_k, w_v, w_o):
     """Head by head: w_q, w_k (h, D, d_k), w_v (h, D, d_v), w_o (h d_v, D); x (N, D) -> (N, D)."""
-    heads = [
-        attention_matrices(x @ w_q[i], x @ w_k[i], x @ w_v[i]) for i in range(len(w_q))
-    ]  # h times (N, d_v)
-    return np.concatenate(heads, axis=-1) @ w_o
+    heads = [attention_matrices(x @ q, x @ k, x @ v) for q, k, v in zip(w_q, w_k, w_v, strict=True)]
+    return np.concatenate(heads, axis=-1) @ w_o  # h times (N, d_v), side by side: (N, h d_v)
 
 
 def multi_head_reshape(x, w_q, w_k, w_v, w_o):
@@ -406,17 +450,21 @@ def multi_head_reshape(x, w_q, w_k, w_v, w_o):
     return heads.swapaxes(0, 1).reshape(len(x), -1) @ w_o  # (N, D)
 
 
+# %% tags=["slide:Z/34-multi-head-attention", "slide:C/105-multi-head-self-attention", "worked:multi-head-shapes"]
 n, d_model, h, d_k, d_v = 5, 12, 3, 4, 2
 x = rng.standard_normal((n, d_model))
 w_q, w_k = rng.standard_normal((2, h, d_model, d_k))
 w_v, w_o = rng.standard_normal((h, d_model, d_v)), rng.standard_normal((h * d_v, d_model))
-assert multi_head_loops(x, w_q, w_k, w_v, w_o).shape == (n, d_model)
-assert np.allclose(multi_head_loops(x, w_q, w_k, w_v, w_o), multi_head_reshape(x, w_q, w_k, w_v, w_o))
+first_head = attention_matrices(x @ w_q[0], x @ w_k[0], x @ w_v[0])
+y = multi_head_loops(x, w_q, w_k, w_v, w_o)
+assert first_head.shape == (n, d_v) and y.shape == (n, d_model)
+assert np.allclose(y, multi_head_reshape(x, w_q, w_k, w_v, w_o))
+print(f"{h} heads of {first_head.shape}, side by side {(n, h * d_v)}, mixed by W_O {w_o.shape}: {y.shape}")
 
 # %% [markdown]
 # The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices and returns its weights when
 # asked. Layers stack: the first one reads the embedding of the input, every later one reads the output of the
-# one before. The slide draws eight heads.
+# one before. As on the slide, we take eight heads.
 
 # %% tags=["slide:I/15-multi-head-attention", "slide:A/27-several-heads"]
 layers = [mv.nn.MultiHeadAttention(32, 8, rng=np.random.default_rng(i)) for i in range(2)]
@@ -426,35 +474,59 @@ for layer in layers:
     tokens, weights = layer(tokens, need_weights=True)  # weights (B, h, N, N)
     per_layer.append(weights)
 assert per_layer[0].shape == (1, 8, 10, 10) and tokens.shape == (1, 10, 32)
-print(
-    "parameters of one layer:",
-    sum(p.size for p in layers[0].parameters()),
-    "= 4 matrices of 32 x 32 and 4 biases of 32",
-)
-assert sum(p.size for p in layers[0].parameters()) == 4 * (32 * 32 + 32)
+assert (np.ptp(per_layer[0], axis=1) > 0).all()  # the heads weigh every pair of tokens differently
+
+size = sum(p.size for p in layers[0].parameters())
+assert size == 4 * (32 * 32 + 32)
+print("parameters of one layer:", size, "= 4 matrices of 32 x 32 and 4 biases of 32")
+
+# %% [markdown] The same layer does cross-attention when it is given another set to read: four queries, ten
+# tokens, eight maps of $4 \times 10$.
+
+# %% tags=["slide:I/26-self-versus-cross"]
+asking = rng.standard_normal((1, 4, 32)).astype(np.float32)
+answers, weights = layers[0](asking, tokens, need_weights=True)
+assert answers.shape == (1, 4, 32) and weights.shape == (1, 8, 4, 10)
+answers.shape, weights.shape
 
 # %% [markdown]
-# What can different heads do? A head's weight for two patches is a softmax over a product of *learned
-# projections of content plus position*: an adaptive kernel. Let us set the projections of three heads by hand
-# and let the patch under the roof's edge look at the photo: one head compares colours, one compares places,
-# one does both.
+# ### What can different heads do?
+# Deck A, *Locally adaptive kernels*.
+#
+# A head's weight for two patches is a softmax over a product of *learned projections of content plus
+# position*: an adaptive kernel. Let us set the projections of three heads by hand, and let one cell of the
+# tower look at the photo: one head compares colours, one compares places, one does both.
+#
+# Can a product of two linear projections say "close by"? Yes. Let a token $x$ hold its features $c$ (colour
+# and place, weighted for this head) and the number $|c|^2$ and a 1. Project it to the query $(2c, 1)$ and to
+# the key
+# $(c, -|c|^2)$. Then $q_i \cdot k_j = 2\, c_i \cdot c_j - |c_j|^2 = |c_i|^2 - |c_i - c_j|^2$: the smaller the
+# distance, the higher the score.
 
-# %% tags=["slide:A/11-attention-as-adaptive-kernel"]
+# %% tags=["slide:A/11-attention-as-adaptive-kernel", "slide:A/27-several-heads"]
 colour = (cells - cells.mean(axis=0)) / cells.std(axis=0)  # (HW, 3)
 place = (position - 0.5) / position.std(axis=0)  # (HW, 2)
 at = 13 * width + 14  # the cell that asks
+w_query, w_key = np.zeros((2, 7, 6))  # from a token of 7 numbers (5 features, |c|^2, 1) to a width of 6
+w_query[:5, :5], w_query[6, 5] = 2 * np.eye(5), 1  # (2 c, 1)
+w_key[:5, :5], w_key[5, 5] = np.eye(5), -1  # (c, -|c|^2)
+
 heads = []
 for colour_weight, place_weight in ((6.0, 0.0), (0.0, 6.0), (6.0, 6.0)):
-    # with x = (colour, place, |.|^2, 1) the product of two linear projections of x is minus a squared distance
-    content = np.concatenate([colour * math.sqrt(colour_weight), place * math.sqrt(place_weight)], axis=1)
-    length = (content**2).sum(axis=1, keepdims=True)
-    token = np.concatenate([content, length, np.ones_like(length)], axis=1)
-    w_query = np.eye(token.shape[1]) * np.r_[np.full(5, 2.0), 0.0, 1.0]  # (2 content, 0, 1)
-    w_key = np.eye(token.shape[1]) * np.r_[np.ones(5), -1.0, 0.0]
-    w_key[-2, -1] = -1.0  # key: (content, -|content|^2 where the query has its 1)
-    w_key[-2, -2] = 0.0
-    heads.append(mv.ops.attention_weights((token @ w_query)[[at]], token @ w_key)[0])
+    c = np.concatenate(
+        [math.sqrt(colour_weight) * colour, math.sqrt(place_weight) * place], axis=1
+    )  # (HW, 5)
+    token = np.concatenate([c, (c**2).sum(axis=1, keepdims=True), np.ones((len(c), 1))], axis=1)  # (HW, 7)
+    heads.append(mv.ops.attention_weights(token[[at]] @ w_query, token @ w_key)[0])  # (HW,)
 
+far_colour, far_place = (np.linalg.norm(z - z[at], axis=1) for z in (colour, place))
+print("mean distance read   in colour   in place")
+for name, head in zip(("colour", "place", "both"), heads, strict=True):
+    print(f"head for {name:9} {head @ far_colour:9.2f} {head @ far_place:10.2f}")
+print(f"an even average    {far_colour.mean():9.2f} {far_place.mean():10.2f}")
+assert heads[0] @ far_colour < 0.5 * far_colour.mean() and heads[1] @ far_place < 0.5 * far_place.mean()
+
+# %% tags=["slide:A/11-attention-as-adaptive-kernel", "slide:A/27-several-heads"]
 viz.attention_maps(
     np.stack(heads).reshape(3, height, width),
     image=photo,
@@ -466,28 +538,47 @@ viz.attention_maps(
 
 # %% [markdown]
 # ## Convolution and attention side by side
+# Deck I, *Self Attention: A New Perspective*.
 #
 # Both layers replace each token by a weighted sum of tokens. A convolution's weights are **fixed**: the same
 # numbers for every image and every place; and they are **local**: zero outside the kernel. Self-attention's
 # weights are **adaptive**: computed from the input, so another image is mixed differently by the same
 # parameters; and they are **global**: one layer reaches the whole image. We draw the $(N, N)$ matrix that
-# each layer applies to a $6 \times 6$ image, for two images.
+# each layer applies to a $6 \times 6$ image, for two images. First the convolution.
 
-# %% tags=["slide:I/22-convolution-has-fixed-weights", "slide:I/23-attention-has-adaptive-weights"]
+# %% tags=["slide:I/22-convolution-has-fixed-weights"]
 side = 6
 images = rng.standard_normal((2, side * side, 4))  # two images, 36 cells with 4 channels
-w_q, w_k = rng.standard_normal((2, 4, 4))
 kernel = np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
 
-# the matrix of a convolution: feed it each unit image in turn (it is linear)
-units = np.eye(side * side).reshape(-1, 1, side, side)
-convolution = mv.ops.conv2d(units, kernel[None, None], padding=1).reshape(side * side, -1).T  # (N, N)
+
+def blur(pictures):
+    return mv.ops.conv2d(pictures.reshape(-1, 1, side, side), kernel[None, None], padding=1).reshape(
+        -1, side**2
+    )
+
+
+convolution = blur(np.eye(side * side)).T  # (N, N): the answers to pictures of a single 1 are its columns
+for image in images:  # one matrix for both images
+    np.testing.assert_allclose(blur(image.T), (convolution @ image).T)
+inner = np.arange(side * side).reshape(side, side)[1:-1, 1:-1].ravel()
+for row in convolution[
+    inner
+]:  # the same nine weights at every place (but at the rim, where the kernel is cut)
+    np.testing.assert_array_equal(row[row > 0], kernel.ravel())
+
+# %% [markdown]
+# Now self-attention with one set of parameters $W_Q$, $W_K$, on the same two images.
+
+# %% tags=["slide:I/22-convolution-has-fixed-weights", "slide:I/23-attention-has-adaptive-weights"]
+w_q, w_k = rng.standard_normal((2, 4, 4)) / 2  # queries and keys of variance 1
 attention = [mv.ops.attention_weights(image @ w_q, image @ w_k) for image in images]  # each (N, N)
+for weights, image in zip(attention, images, strict=True):
+    out = scaled_dot_product_attention(image @ w_q, image @ w_k, image)
+    np.testing.assert_allclose(out, weights @ image)  # this is the matrix that mixes the cells
 
 difference = np.abs(attention[0] - attention[1]).max()
-print(
-    f"largest difference between the two images' matrices: convolution 0 (it is one matrix), attention {difference:.2f}"
-)
+print(f"largest difference between the two images' matrices: convolution 0, attention {difference:.2f}")
 assert difference > 0.1
 viz.attention_maps(
     np.stack([convolution, convolution, *attention]),
@@ -502,7 +593,7 @@ viz.attention_maps(
 # input. The gradient is non-zero exactly where that output can see.
 
 
-# %% tags=["slide:I/24-convolution-is-local", "slide:I/25-attention-is-global"]
+# %%
 def sees(layer):
     """Which of 9 x 9 input cells the middle output depends on: the gradient's size at each."""
     x = mv.Tensor(np.random.default_rng(3).standard_normal((1, 4, 9, 9)), requires_grad=True)
@@ -526,6 +617,7 @@ def attend_all(x):
     return y.transpose().reshape(1, 4, 9, 9)
 
 
+# %% tags=["slide:I/24-convolution-is-local", "slide:I/25-attention-is-global"]
 seen = {
     "one convolution": sees(convolve),
     "two": sees(lambda x: convolve(convolve(x))),
@@ -538,18 +630,21 @@ viz.attention_maps(
     np.stack([(g / g.max()) ** 0.3 for g in seen.values()]),
     titles=[f"{name}: {counts[name]} cells" for name in seen],
     title="What the middle cell can see",
-    caption="Brightness: size of the gradient (its root, so that small ones show). A 3×3 convolution reaches one cell further with every layer; attention reaches everywhere at once.",
+    caption="Brightness: size of the gradient (to the power 0.3, so that small ones show). A 3×3 convolution reaches one "
+    "cell further with every layer; attention reaches everywhere at once.",
 )
 
 # %% [markdown]
 # ## Attention knows no order
+# Deck C, *Self-attention Layer*; Deck Z, *Self-attention*.
 #
-# Permute the tokens, and the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$.
-# Self-attention works on *sets*. That is a law (**permutation equivariance**), and a problem for images,
-# whose cells do have places: the cure, adding position codes to the tokens, is in chapters 07 and 08. Here we
-# show both: the law, and how position codes break it, as they should.
+# Permute the tokens, and the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$, where
+# $\sigma$ puts the rows of a matrix into another order. Self-attention works on *sets*. That is a law
+# (**permutation equivariance**), and a problem for images, whose cells do have places: the cure, adding
+# position codes to the tokens, is in chapters 07 and 08. Here we show both: the law, and how position codes
+# break it, as they should.
 
-# %% tags=["slide:C/104-permutation-equivariance", "worked:permutation-equivariance"]
+# %% tags=["slide:C/104-permutation-equivariance", "slide:Z/32-self-attention", "worked:permutation-equivariance"]
 x = rng.standard_normal((8, 5))
 w_q, w_k, w_v = rng.standard_normal((3, 5, 5))
 order = rng.permutation(8)
@@ -564,13 +659,14 @@ assert with_codes > 0.1
 
 # %% [markdown]
 # ## What it costs
+# Deck Z, *Self-attention*.
 #
 # Every query meets every key: $N^2$ scores, each of $d$ multiply-adds, and as many again for the values.
 # Twice the tokens, four times the work and four times the memory for the weights. A photo in patches of 16
 # pixels has 196 tokens at $224^2$ pixels, and 784 at $448^2$. Swin's windows (chapter 10) are an answer to
 # this curve.
 
-# %% tags=["worked:quadratic-cost"]
+# %% tags=["slide:Z/32-self-attention", "worked:quadratic-cost"]
 lengths = [128, 256, 512, 1024, 2048]
 d = 32
 seconds = []
@@ -584,11 +680,12 @@ for n in lengths:
     seconds.append(min(runs))
 
 multiply_adds = [2 * n * n * d for n in lengths]
-assert all(
-    b == 4 * a for a, b in zip(multiply_adds, multiply_adds[1:], strict=False)
-)  # counted: exactly fourfold
+for fewer, more in zip(multiply_adds, multiply_adds[1:], strict=False):
+    assert more == 4 * fewer  # counted: twice the tokens, exactly four times the work
 slope = np.polyfit(np.log(lengths), np.log(seconds), 1)[0]
 print(f"fitted exponent: time grows like N^{slope:.2f}")
+
+# %% tags=["slide:Z/32-self-attention"]
 guide = [seconds[-1] * (n / lengths[-1]) ** 2 for n in lengths]
 viz.curves(
     {"measured": (lengths, seconds), "N² through the last point": (lengths, guide)},
@@ -596,13 +693,15 @@ viz.curves(
     y_label="seconds",
     log="xy",
     title="The cost of attention",
-    caption="On logarithmic axes a power law is a straight line, and its slope is the exponent: 2 for attention.",
+    caption="On logarithmic axes a power law is a straight line, and its slope is the exponent: close to 2 for attention.",
 )
 
 # %% [markdown]
 # ## Backwards
 #
-# The backward pass is chapter 01 applied four times. From $Y = A V$: $\;\bar V = A^T \bar Y$,
+# The backward pass is chapter 01 applied four times; as there, $\bar V$ is the gradient of the cost with
+# respect to
+# $V$, of the same shape, and $\odot$ multiplies element by element. From $Y = A V$: $\;\bar V = A^T \bar Y$,
 # $\;\bar A = \bar Y V^T$. Through the softmax, row by row:
 # $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores:
 # $\bar Q = \bar E K / \sqrt d$, $\;\bar K = \bar E^T Q / \sqrt d$. Note what a masked pair gets: its weight
@@ -613,10 +712,9 @@ from minivis.gradcheck import check_gradient
 
 q, k, v = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 6, 3)), rng.standard_normal((2, 6, 5))
 mask = rng.random((2, 4, 6)) < 0.6
-print(
-    "relative error against finite differences:",
-    check_gradient(lambda q, k, v: scaled_dot_product_attention(q, k, v, mask), q, k, v),
-)
+error = check_gradient(lambda q, k, v: scaled_dot_product_attention(q, k, v, mask), q, k, v)
+print(f"relative error against finite differences: {error:.0e}")
+
 leaves = {name: mv.Tensor(a, requires_grad=True) for name, a in (("q", q), ("k", k), ("v", v))}
 viz.graph(
     mv.ops.attention_composed(*leaves.values()),
@@ -699,9 +797,9 @@ passed = mv.laws.check("scaled_dot_product_attention", my_attention).passed
 # %% [markdown]
 # ### Exercise 3: several heads
 # Write `my_multi_head(query, key, value, weights, heads, mask=None)` for `query` $(B, N, D)$, `key` and
-# `value` $(B, M, D)$. `weights` is a dictionary with `w_q`, `w_k`, `w_v`, `w_o`, each
-# $(\text{out}, \text{in})$, and biases `b_q`, `b_k`, `b_v`, `b_o`. You may use the library's attention for a
-# single head. Hint: which width belongs under the root now?
+# `value` $(B, M, D)$; the mask, if there is one, is $(N, M)$. `weights` is a dictionary with `w_q`, `w_k`,
+# `w_v`, `w_o`, each $(\text{out}, \text{in})$, and biases `b_q`, `b_k`, `b_v`, `b_o`. You may use the
+# library's attention for a single head. Hint: which width belongs under the root now?
 
 
 # %% tags=["exercise:heads"]
@@ -720,8 +818,6 @@ passed = mv.laws.check("multi_head_attention", my_multi_head).passed
 #         x = x @ weights["w_" + name].T + weights["b_" + name]  # (..., N, D)
 #         return x.reshape(*x.shape[:-1], heads, -1).swapaxes(-2, -3)  # (..., h, N, D/h)
 #
-#     if mask is not None and mask.ndim > 2:
-#         mask = mask[..., None, :, :]  # one mask for all heads
 #     y = scaled_dot_product_attention(split(query, "q"), split(key, "k"), split(value, "v"), mask)
 #     y = y.swapaxes(-2, -3)  # (..., N, h, D/h)
 #     return y.reshape(*y.shape[:-2], -1) @ weights["w_o"].T + weights["b_o"]
@@ -732,9 +828,9 @@ passed = mv.laws.check("multi_head_attention", my_multi_head).passed
 
 # %% [markdown]
 # ### Exercise 4: backwards
-# Return the output *and* a function `vjp` that takes the cotangent of the output and returns those of `q`,
-# `k` and `v`. No mask is given here, but the signature has one: use your answer to exercise 2 or the
-# solution's idea. Hint: a masked pair has weight 0; what does the formula above make of it?
+# Return the output *and* a function `vjp` that takes the cotangent of the output and returns a tuple with
+# those of `q`, `k` and `v`. Begin with your answer to exercise 2: the same laws hold, those of the mask too.
+# Hint: a masked pair has weight 0; what do the formulas of the last section make of it?
 
 
 # %% tags=["exercise:backward"]
@@ -758,19 +854,10 @@ passed = mv.laws.check("scaled_dot_product_attention", my_attention_with_vjp, vj
 #     total = e.sum(axis=-1, keepdims=True)
 #     a = (e / np.where(total > 0, total, 1)).astype(v.dtype)
 #
-#     def summed(g, like):  # undo broadcasting of leading axes
-#         g = g.sum(axis=tuple(range(g.ndim - like.ndim)))
-#         ones = tuple(i for i, n in enumerate(like.shape) if n == 1 and g.shape[i] != 1)
-#         return g.sum(axis=ones, keepdims=True)
-#
 #     def vjp(g):
 #         g_a = g @ v.swapaxes(-1, -2)
 #         g_e = a * (g_a - (g_a * a).sum(axis=-1, keepdims=True)) * scale
-#         return (
-#             summed(g_e @ k, q),
-#             summed(g_e.swapaxes(-1, -2) @ q, k),
-#             summed(a.swapaxes(-1, -2) @ g, v),
-#         )
+#         return g_e @ k, g_e.swapaxes(-1, -2) @ q, a.swapaxes(-1, -2) @ g
 #
 #     return a @ v, vjp
 # ```
