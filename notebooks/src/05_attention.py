@@ -161,9 +161,10 @@ def attention_loops(q, k, v):
     return out
 
 
-# %% [markdown] Then as matrices, all pairs at once. The products $X W_Q$, $X W_K$ and $X W_V$ make queries,
-# keys and values of tokens that stand in the rows of $X$. With those, *one head* is $\mathrm{softmax}(Q K^T /
-# \sqrt{d})\, V$:
+# %% [markdown]
+# Then as matrices, all pairs at once. The products $X W_Q$, $X W_K$ and $X W_V$ make queries,
+# keys and values of tokens that stand in the rows of $X$. With those, *one head* is
+# $\mathrm{softmax}(Q K^T / \sqrt{d})\, V$:
 
 
 # %% tags=["slide:I/12-one-head-as-matrices"]
@@ -348,7 +349,8 @@ for _ in range(1000):
 print(f"error of the colours read: {losses[0]:.4f} at first, {losses[-1]:.4f} after 1000 steps")
 assert losses[-1] < 0.1 * losses[0]
 
-# %% [markdown] Where do they look? For each query, take the tenth of the cells whose colour is nearest to the
+# %% [markdown]
+# Where do they look? For each query, take the tenth of the cells whose colour is nearest to the
 # wanted one. How much of its weight lies on them?
 
 # %% tags=["slide:I/30-cross-attention-relates", "slide:I/31-cross-attention-aggregates"]
@@ -480,7 +482,8 @@ size = sum(p.size for p in layers[0].parameters())
 assert size == 4 * (32 * 32 + 32)
 print("parameters of one layer:", size, "= 4 matrices of 32 x 32 and 4 biases of 32")
 
-# %% [markdown] The same layer does cross-attention when it is given another set to read: four queries, ten
+# %% [markdown]
+# The same layer does cross-attention when it is given another set to read: four queries, ten
 # tokens, eight maps of $4 \times 10$.
 
 # %% tags=["slide:I/26-self-versus-cross"]

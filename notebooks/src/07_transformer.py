@@ -13,7 +13,11 @@
 #
 # **Before**: attention from [05](05_attention.ipynb); gradients from [01](01_autograd.ipynb).
 #
-# **Time**: about 50 minutes to read, 40 more for the exercises; the cells take half a minute.
+# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23;
+# Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks
+# in Computer Vision*. A section that follows a slide names it.
+#
+# **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
 # %% tags=["setup"]
 import math
@@ -28,6 +32,7 @@ rng = np.random.default_rng(0)
 
 # %% [markdown] tags=["slide:I/5-transformer-translates"]
 # ## Where it comes from
+# Deck I, *Transformers*.
 #
 # The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*),
 # and another sentence comes out, word by word. Nothing in it is about words. Whatever can be written as a set
@@ -35,10 +40,11 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## Tokens from patches
+# Deck A, *Image patches*.
 #
-# Deck A, *image patches*: cut an $H \times W$ image into patches of $N \times N$ pixels. Each patch is a
-# vector of $N^2 C$ numbers, and one learned matrix $W_e$ maps it to the width $d_m$ of the network:
-# $x'_i = W_e x_i$.
+# Cut an image of $H \times W$ pixels and $C$ channels into patches of $N \times N$ pixels. Each patch is a
+# vector $x_i$ of $N^2 C$ numbers, and one learned matrix $W_e$, $(d_m, N^2 C)$, maps it to the width $d_m$ of
+# the network: $x'_i = W_e x_i$.
 #
 # > *A word on the slide.* It lets $i$ run to $HW$. There are $HW / N^2$ patches.
 
@@ -64,13 +70,15 @@ viz.images(
 
 # %% [markdown]
 # ## Positions are added
+# Deck A, *Transformers*.
 #
-# Attention knows no order (chapter 05), so each token is told its place: a vector $p_i$ for place $i$ is
-# added to the embedding, $z_i = x'_i + p_i$. A learned table starts at random. Deck A: at first it says
+# Attention knows no order (chapter 05), so each token is told its place: a vector $p_i$ of width $d_m$ for
+# place $i$ is added to the embedding, $z_i = x'_i + p_i$. A learned table starts at random: at first it says
 # *nothing* about where a patch is, and training has to put that in. Compare it with the table that needs no
-# training, sines and cosines of rising wavelengths (Vaswani et al. 2017, section 3.5):
+# training, sines and cosines of rising wavelengths (Vaswani et al. 2017, section 3.5). The channels come in
+# pairs $k = 0, 1, \ldots$, a sine and a cosine; write $D$ for the width $d_m$:
 #
-# $$p_{i, 2k} = \sin(i / 10000^{2k/D}), \qquad p_{i, 2k+1} = \cos(i / 10000^{2k/D}).$$
+# $$p_{i, 2k} = \sin(\omega_k\, i), \qquad p_{i, 2k+1} = \cos(\omega_k\, i), \qquad \omega_k = 10000^{-2k/D}.$$
 #
 # The picture shows the cosine of the angle between the codes of every two places.
 
@@ -91,6 +99,7 @@ print("mean similarity of neighbouring places:", {name: round(v, 2) for name, v 
 assert abs(neighbours["learned, untrained"]) < 0.1 and neighbours["sine"] > 0.9
 assert (embedded + learned).shape == embedded.shape  # z = x' + p
 
+# %% tags=["slide:A/21-positions-are-added"]
 viz.attention_maps(
     np.stack(list(similar.values())).clip(0),
     titles=list(similar),
@@ -104,14 +113,17 @@ viz.attention_maps(
 )
 
 # %% [markdown]
-# Two properties make sine codes pleasant. Every place has another code, and the dot product of two codes
-# depends only on the *distance* of their places: $\sum_k \cos(\omega_k (i - j))$. Look at the code itself:
-# fast waves at one end tell neighbours apart, slow ones at the other end tell regions apart.
+# Two properties make sine codes pleasant. No two places share a code, and the dot product of
+# two codes depends only on the *distance* of their places: $p_i \cdot p_j = \sum_k \cos(\omega_k (i - j))$.
+# Look at the code itself: the fast waves of the first channels tell neighbours apart, the slow ones of the
+# later channels tell regions apart.
 
 # %%
+assert len(np.unique(sine, axis=0)) == length  # no code twice
 products = sine @ sine.T
-for distance in range(5):
-    assert np.ptp(np.diag(products, distance)) < 1e-4  # one value for one distance
+omega = 10000.0 ** (-np.arange(0, d_m, 2) / d_m)
+for distance in range(length):
+    np.testing.assert_allclose(np.diag(products, distance), np.cos(omega * distance).sum(), atol=1e-4)
 viz.heatmap(
     sine.T,
     x_label="place i",
@@ -119,18 +131,21 @@ viz.heatmap(
     values=False,
     signed=True,
     title="The sine position code",
-    caption="One column is the code of one place. From top to bottom the waves grow longer: a clock with many hands.",
+    caption="One column is the code of one place. From top to bottom the waves grow longer: a clock with many hands. "
+    "(Sines and cosines take turns, hence the stripes.)",
 )
 
 # %% [markdown]
 # ## A block: communicate, then think
+# Deck C, *Transformer*.
 #
-# Deck C, *transformer block*: a set of vectors comes in, a set of vectors goes out. Four parts:
-# self-attention, a layer norm, a small network (MLP) and another layer norm, with a residual around attention
-# and MLP. Only *one* of the parts lets the vectors talk to each other.
+# A set of vectors comes in, a set of vectors goes out, $N$ of width $D$. A block has four parts:
+# self-attention, a layer norm, a small network (MLP, for *multi-layer perceptron*) and another layer norm,
+# with a **residual** around attention and MLP: what goes in is added to what comes out. Only *one* of the
+# parts lets the vectors talk to each other.
 #
-# First the two that treat every vector by itself. The layer norm subtracts the vector's mean, divides by its
-# standard deviation, then scales and shifts each channel:
+# First the two that treat every vector by itself. The **layer norm** subtracts the vector's mean, divides by
+# its standard deviation, then scales and shifts each channel by learned numbers.
 
 
 # %%
@@ -149,9 +164,9 @@ gain, shift = rng.standard_normal((2, 8))
 np.testing.assert_allclose(layer_norm_loops(x, gain, shift), layer_norm(x, 8, gain, shift), atol=1e-12)
 
 # %% [markdown]
-# and the MLP, two linear maps with a non-linearity between, widens each vector (fourfold, as a rule), bends
-# it, and brings it back. Is it true that only attention communicates? Change one vector and see which outputs
-# change.
+# The **MLP** is two linear maps with a non-linearity between: it widens each vector (fourfold,
+# as a rule), bends it, and brings it back. Is it true that only attention communicates? Change one vector and
+# see which outputs change.
 
 # %% tags=["slide:C/113-transformer-communicates-by-attention"]
 d, tokens = 16, 6
@@ -181,17 +196,20 @@ viz.heatmap(
 
 # %% [markdown]
 # ## The encoder layer, written out
+# Deck A, *Encoder*; Deck Z, *Original Transformer*.
 #
-# Deck A, *encoder*: around each of the two branches a residual, and a layer norm on the sum:
+# Around each of the two branches, self-attention (SA) and MLP, goes a residual, and a layer norm (LN) on the
+# sum:
 #
 # $$x \leftarrow \mathrm{LN}(x + \mathrm{SA}(x)), \qquad x \leftarrow \mathrm{LN}(x + \mathrm{MLP}(x)).$$
 #
 # That is the order of 2017, **post-norm**. ViT and most networks since put the norm *before* each branch, on
 # a residual that stays untouched (**pre-norm**): $x \leftarrow x + \mathrm{SA}(\mathrm{LN}(x))$. We write the
-# first with nothing but products, and compare it with the library's layer, weights and all.
+# first with nothing but products, and give it the weights of the library's layer. (`state_dict()` is a
+# dictionary of all weights by name.)
 
 
-# %% tags=["slide:A/23-encoder"]
+# %%
 def encoder_layer(x, p, heads):
     """A post-norm encoder layer from raw arrays: x (N, D), p the layer's state dict."""
 
@@ -210,18 +228,20 @@ def encoder_layer(x, p, heads):
     return layer_norm_loops(x + y, p["norm2.weight"], p["norm2.bias"])
 
 
+# %% tags=["slide:A/23-encoder", "slide:Z/35-original-transformer"]
 block = parts["whole block"]
 by_hand = encoder_layer(x[0], block.state_dict(), heads=4)
 np.testing.assert_allclose(by_hand, block(x).data[0], atol=1e-5)
 block
 
 # %% [markdown]
-# ## Three numbers fix its size
+# ## Three choices fix its size
+# Deck C, *Transformer*.
 #
-# Number of blocks, heads of a block, widths. Attention has four $D \times D$ matrices, an MLP of hidden width
-# $4D$ has two of $4D \times D$: $12 D^2$ for each block, plus $13 D$ for biases and norms ($4D$ in
-# attention, $5D$ in the MLP, $4D$ in two norms). The heads are not in the formula: they share the width.
-# Counted, not believed:
+# The number $L$ of blocks, the heads of a block, and the widths. Attention has four $D \times D$ matrices, an
+# MLP of hidden width $4D$ has two of $4D \times D$: $12 D^2$ for each block, plus $13 D$ for biases and norms
+# ($4D$ in attention, $5D$ in the MLP, $4D$ in two norms). The heads are not in the formula: they share the
+# width. Counted, not believed:
 
 # %% tags=["slide:C/114-transformer-block"]
 print("blocks  heads  width   parameters   12 L D² + 13 L D")
@@ -234,10 +254,12 @@ for blocks, heads, d in ((1, 1, 64), (1, 8, 64), (6, 8, 64), (12, 3, 192)):
 
 # %% [markdown]
 # ## Looking ahead is forbidden
+# Deck C, *Masked Self-Attention Layer*.
 #
-# Deck C, *masked self-attention*: a network that writes word after word must not see the words to come. In
-# training they are there, all at once, so a mask takes them away: scores above the diagonal count as
-# $-\infty$ before the softmax. In our convention the mask is boolean and True below the diagonal and on it.
+# A network that writes word after word must not see the words to come. In training they are there, all at
+# once, so a mask takes them away: scores above the diagonal count as $-\infty$ before the softmax. In our
+# convention the mask is boolean and True below the diagonal and on it. The library makes it when you say
+# `is_causal=True`.
 
 # %% tags=["slide:C/126-masked-self-attention"]
 n = 6
@@ -245,12 +267,16 @@ q, k = rng.standard_normal((2, n, 8))
 weights = mv.ops.attention_weights(q, k, is_causal=True)
 assert (np.triu(weights, 1) == 0).all()  # exactly 0, not nearly
 np.testing.assert_allclose(weights.sum(axis=1), 1)
+
+allowed = np.tri(n, dtype=bool)  # True below the diagonal and on it
+scores = np.where(allowed, q @ k.T / math.sqrt(8), -np.inf)
+np.testing.assert_allclose(mv.ops.softmax(scores), weights)
 viz.heatmap(
     weights,
-    x_label="key: may be looked at",
-    y_label="query: looks",
+    x_label="key (is looked at)",
+    y_label="query (looks)",
     title="Causal attention weights",
-    caption="The first token can only look at itself; the last one at all. Above the diagonal the weights are exactly 0.",
+    caption="Each row is what one token looks at: the first only at itself, the last at all. Above the diagonal the weights are exactly 0.",
 )
 
 # %% [markdown]
@@ -269,31 +295,42 @@ assert unmasked > 0.01
 
 # %% [markdown]
 # ## The decoder layer: three parts
+# Deck A, *Decoder*; Deck Z, *Original Transformer*.
 #
-# Deck A, *decoder*; deck Z, *the original Transformer*: masked self-attention over what has been written so
-# far; cross-attention, whose queries come from what has been written and whose keys and values come from the
-# encoder; and the MLP. Each with its residual and its norm. Change one source token: through cross-attention
-# *all* outputs hear of it. Change one target token: only it and later ones do.
+# Masked self-attention over what has been written so far, the *target*; cross-attention, whose queries come
+# from what has been written and whose keys and values come from the encoder, the *memory* of the source; and
+# the MLP. Each with its residual, and a layer norm on the sum. Put together from the library's parts, it is
+# three lines:
 
 # %% tags=["slide:A/24-decoder", "slide:Z/35-original-transformer"]
 decoder_layer = nn.TransformerDecoderLayer(16, 4, 64, rng=6)
 memory = rng.standard_normal((1, 5, 16)).astype(np.float32)  # what the encoder made
-written = rng.standard_normal((1, 7, 16)).astype(np.float32)
+written = rng.standard_normal((1, 7, 16)).astype(np.float32)  # what the decoder has written
+out = decoder_layer(written, memory, is_causal=True).data
+
+x = decoder_layer.norm1(written + decoder_layer.self_attn(written, is_causal=True))
+x = decoder_layer.norm2(x + decoder_layer.cross_attn(x, memory))
+x = decoder_layer.norm3(x + decoder_layer.mlp(x))
+np.testing.assert_allclose(x.data, out, atol=1e-6)
+x.shape
+
+# %% [markdown]
+# Change one source token: through cross-attention *all* outputs hear of it. Change one target
+# token: only it and later ones do.
+
+# %% tags=["slide:A/24-decoder"]
+other_memory, other_written = memory.copy(), written.copy()
+other_memory[0, 3] += rng.standard_normal(16).astype(np.float32)
+other_written[0, 3] += rng.standard_normal(16).astype(np.float32)
 
 
-def which_change(memory_change=0.0, written_change=0.0):
-    m, w = memory.copy(), written.copy()
-    m[0, 3] += memory_change
-    w[0, 3] += written_change * rng.standard_normal(16).astype(np.float32)
-    new = decoder_layer(w, m, is_causal=True).data
-    return (np.abs(new - decoder_layer(written, memory, is_causal=True).data).max(axis=-1)[0] > 1e-6).astype(
-        int
-    )
+def changed_places(new):
+    return (np.abs(new.data - out).max(axis=-1)[0] > 1e-6).astype(int)
 
 
 heard = {
-    "source token 3 changes": which_change(memory_change=1.0),
-    "target token 3 changes": which_change(written_change=1.0),
+    "source token 3 changes": changed_places(decoder_layer(written, other_memory, is_causal=True)),
+    "target token 3 changes": changed_places(decoder_layer(other_written, memory, is_causal=True)),
 }
 assert heard["source token 3 changes"].all()
 assert heard["target token 3 changes"].tolist() == [0, 0, 0, 1, 1, 1, 1]
@@ -308,19 +345,19 @@ viz.heatmap(
 
 # %% [markdown]
 # ## The whole: encoder, decoder, head
+# Deck I, *Transformers*; Deck A, *Transformers*.
 #
-# Stack $N$ encoder layers and $N$ decoder layers; every decoder layer reads the output of the *last*
-# encoder layer; a linear head turns each output into scores for the next symbol. Our task: read seven digits,
-# write them in reverse. A child's task, but it needs everything: positions (reversal is about nothing else),
+# Stack $L$ encoder layers and $L$ decoder layers; every decoder layer reads the output of the *last* encoder
+# layer; a linear head turns each output into scores for the next symbol. Our task: read seven digits, write
+# them in reverse. A child's task, but it needs everything: positions (reversal is about nothing else),
 # cross-attention, and the mask (or the network would copy the answer it is shown).
 
-# %% tags=["slide:I/6-encoder-decoder-stack", "slide:A/22-encoder-decoder"]
+# %%
 START, digits_long = 10, 7
 model = nn.Transformer(
     32, 4, num_encoder_layers=2, num_decoder_layers=2, dim_feedforward=64, norm_first=True,
     source_vocabulary=10, target_vocabulary=11, rng=np.random.default_rng(0),
 )  # fmt: skip
-assert len(model.encoder.layers) == len(model.decoder.layers) == 2
 
 
 def batch(size):
@@ -332,10 +369,31 @@ def batch(size):
 
 
 source, shown, answer = batch(2)
-print("source", source[0], "\nshown ", shown[0], "\nanswer", answer[0])
-logits = model(source, shown)  # (B, 7, 11)
-assert logits.shape == (2, digits_long, 11)
+print(f"source {source[0]}\nshown  {shown[0]}\nanswer {answer[0]}")
 print("parameters:", f"{sum(p.size for p in model.parameters()):,}")
+
+# %% [markdown]
+# A tour through it by hand: embed the symbols, add positions, encode; decode layer by layer,
+# each with the same memory; then the head. (Training has not begun. The embeddings are multiplied by
+# $\sqrt{D}$, as in 2017, so that the positions do not drown them.)
+
+
+# %% tags=["slide:I/6-encoder-decoder-stack", "slide:A/22-encoder-decoder"]
+def embed(table, symbols):
+    """Symbols (B, N) -> tokens with positions (B, N, D)."""
+    x = table(symbols) * math.sqrt(32)
+    return x + model.position(x)
+
+
+memory = model.encoder(embed(model.source_embedding, source))  # (B, 7, D), after the last encoder layer
+x = embed(model.target_embedding, shown)  # (B, 7, D)
+for layer in model.decoder.layers:
+    x = layer(x, memory, is_causal=True)
+by_hand = model.head(model.decoder.norm(x))  # (B, 7, 11): scores for 10 digits and the start symbol
+
+assert len(model.encoder.layers) == len(model.decoder.layers) == 2
+np.testing.assert_allclose(by_hand.data, model(source, shown).data, atol=1e-5)
+by_hand.shape
 
 # %% [markdown]
 # Training shows the decoder the right answer up to each place and asks for the next symbol, at all places at
@@ -355,21 +413,24 @@ for _ in range(steps):
     optimizer.step()
     losses.append(float(loss))
 print(f"loss {losses[0]:.2f} at first, {np.mean(losses[-20:]):.3f} at the end")
-assert np.mean(losses[-20:]) < 0.2
+assert losses[0] > math.log(11) and np.mean(losses[-20:]) < 0.2
+
+# %%
 viz.curves(
     {"loss": (np.arange(steps), losses)},
     "step",
     "cross-entropy, nats",
     level={"guessing: ln 11": math.log(11)},
     title="Learning to reverse",
-    caption="The loss falls once cross-attention has found the right places to look at.",
+    caption="Above the line the network is worse than guessing, below it has learned something. Near 0 it is sure, and right.",
 )
 
 # %% [markdown]
 # ## Writing, symbol by symbol
 #
 # When it writes for real, nobody shows it the answer: it starts with the start symbol, takes its own best
-# guess as the next input, and goes on. We let it write 200 numbers it has not seen.
+# guess as the next input, and goes on. We let it write 200 new numbers. (There are ten million; training
+# showed it 32,000.)
 
 
 # %%
@@ -396,23 +457,16 @@ assert right > 0.8
 #
 # What did it learn? Take the cross-attention weights of the decoder's layers, for the place that writes
 # symbol $i$, over the source. If it has understood, place $i$ looks at source place $6 - i$: the other
-# diagonal.
+# diagonal. The walk is the one above, except that the layers are taken apart. They are pre-norm
+# (`norm_first=True`): each branch works on a normed copy.
 
 
 # %%
-def cross_attention(model, source, shown):
-    """The cross-attention weights of every decoder layer, each (h, N, M), of one pair of sequences."""
-
-    def embed(table, symbols):
-        x = table(symbols) * math.sqrt(32)
-        return x + model.position(x)
-
-    memory, x, found = (
-        model.encoder(embed(model.source_embedding, source)),
-        embed(model.target_embedding, shown),
-        [],
-    )
-    for layer in model.decoder.layers:  # pre-norm: each branch on a normed copy
+def cross_attention(source, shown):
+    """The cross-attention weights of every decoder layer, each (h, N, M), for one pair of sequences."""
+    memory = model.encoder(embed(model.source_embedding, source))
+    x, found = embed(model.target_embedding, shown), []
+    for layer in model.decoder.layers:
         x = x + layer.self_attn(layer.norm1(x), is_causal=True)
         y, weights = layer.cross_attn(layer.norm2(x), memory, need_weights=True)
         found.append(mv.to_numpy(weights)[0])
@@ -422,15 +476,14 @@ def cross_attention(model, source, shown):
 
 
 source, shown, answer = batch(1)
-maps = cross_attention(model, source, shown)
-reverse = np.mean([np.fliplr(m).trace() / digits_long for layer in maps for m in layer])
-best = max(np.fliplr(m).trace() / digits_long for layer in maps for m in layer)
-print(
-    f"weight on the other diagonal: {reverse:.2f} on average over the heads, {best:.2f} in the best head (chance: {1 / 7:.2f})"
-)
-assert best > 0.5
+maps = np.concatenate(cross_attention(source, shown))  # (8, 7, 7): two layers of four heads
+on_diagonal = np.array([np.fliplr(m).trace() / digits_long for m in maps])
+print("weight on the other diagonal, head by head:", on_diagonal.round(2), f"(chance: {1 / 7:.2f})")
+assert on_diagonal.max() > 0.5
+
+# %%
 viz.attention_maps(
-    np.concatenate(maps),
+    maps,
     titles=[f"layer {i + 1}, head {j + 1}" for i in range(2) for j in range(4)],
     columns=4,
     shared=True,
@@ -438,11 +491,13 @@ viz.attention_maps(
     x_label="source place",
     y_label="target place",
     title="Cross-attention of the trained decoder",
-    caption="Some heads have found the other diagonal: to write place i, look at place 6 - i. Nobody told them.",
+    caption="Look for the other diagonal: to write place i, a head looks at source place 6 - i. Nobody told it to.",
 )
 
 # %% [markdown]
 # ## Exercises
+#
+# Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
 
 # %% [markdown]
 # ### Exercise 1: layer norm
@@ -479,7 +534,8 @@ passed = mv.laws.check("layer_norm", my_layer_norm).passed
 # For an image, half of the channels code the row and half the column. Write `my_code(height, width, dim)`,
 # the result is $(\text{height}, \text{width}, \text{dim})$: the first half of the channels is the sine code
 # of the row (sine and cosine in turn, as in the formula above with $D = \text{dim}/2$), the second half that
-# of the column.
+# of the column. Hint: write the code of one axis first, $(n, \text{dim}/2)$; `np.broadcast_to` repeats it
+# along the other.
 
 
 # %% tags=["exercise:code"]
@@ -512,7 +568,9 @@ passed = mv.laws.check("sine_position_code", my_code).passed
 # %% [markdown]
 # ### Exercise 3: the mask of a padded decoder
 # A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the
-# boolean mask $(B, N, N)$ for the decoder's self-attention: no place may see a later place, nor a padded one.
+# boolean mask $(B, N, N)$ for the decoder's self-attention, True = may be attended: no place may see a later
+# place, nor a padded one. Hint: write the two conditions apart, $(N, N)$ and $(B, N)$. Which axis of the mask
+# is the one that is looked at?
 
 
 # %% tags=["exercise:mask"]
@@ -561,7 +619,7 @@ passed = claims(
 # ### Exercise 4: how large is the model of 2017?
 # Write `my_count(blocks, d, hidden)`: the parameters of `blocks` encoder layers *and* `blocks` decoder layers
 # (no embeddings, no last norms). A decoder layer has two attentions and three norms. Base model: 6 blocks,
-# $d = 512$, hidden width 2048.
+# $d = 512$, hidden width 2048. Hint: count one attention, one MLP and one norm, with their biases, and add.
 
 
 # %% tags=["exercise:count"]
