@@ -380,8 +380,9 @@ viz.bars(
     "billion multiply-adds per second",
     log=True,
     title="One convolution, four ways",
-    caption=f"Mind the logarithmic scale. Taking the loops out of Python gains a factor of {vectorised:.0f}; the "
-    f"matrix product, which uses the processor's caches and vector units, gains another {polished:.0f}.",
+    caption="Mind the logarithmic scale. Taking the loops out of Python gains a factor of "
+    f"{vectorised:.0f}; the matrix product, which uses the processor's caches and vector units, "
+    f"gains another {polished:.0f}.",
 )
 
 # %% [markdown]
@@ -489,7 +490,8 @@ viz.bars(
     log=True,
     values=False,
     title="From 3 × 224 × 224 to 64 × 224 × 224",
-    caption="Being local saves a factor of 5,376, sharing the filter over all places another 50,176 (= 224²).",
+    caption="Being local saves a factor of 5,376, sharing the filter over all places another 50,176 "
+    "(224²).",
 )
 
 # %% [markdown]
