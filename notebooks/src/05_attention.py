@@ -66,8 +66,8 @@ viz.bars(
     },
     y_label="weight",
     title="One query, three keys",
-    caption="Sharpness 0 weighs all keys alike; sharpness 50 gives all the weight to the nearest key, as a hard "
-    "dictionary would.",
+    caption="Sharpness 0 weighs all keys alike; sharpness 50 gives all the weight to the nearest key, "
+    "as a hard dictionary would.",
 )
 
 # %% [markdown]
@@ -110,7 +110,8 @@ viz.curves(
     y_label="mean |gradient| of the scores",
     log="xy",
     title="What the scale is for",
-    caption="Unscaled scores saturate the softmax as keys grow wider, and the gradient fades. With 1/√d it does not depend on d.",
+    caption="Unscaled scores saturate the softmax as keys grow wider, and the gradient fades. With "
+    "1/√d it does not depend on d.",
 )
 
 # %% [markdown]
@@ -227,9 +228,14 @@ a = softmax(e, axis=1)
 y = a @ v
 
 print(f"N_Q = {n_q}, N_X = {n_x}, D_X = {d_x}, D_Q = {d_q}, D_V = {d_v}")
-for name, array, shape in (
-    ("keys", k, (n_x, d_q)), ("values", v, (n_x, d_v)), ("scores", e, (n_q, n_x)), ("weights", a, (n_q, n_x)), ("outputs", y, (n_q, d_v)),
-):  # fmt: skip
+expected = {
+    "keys": (n_x, d_q),
+    "values": (n_x, d_v),
+    "scores": (n_q, n_x),
+    "weights": (n_q, n_x),
+    "outputs": (n_q, d_v),
+}
+for array, (name, shape) in zip((k, v, e, a, y), expected.items(), strict=True):
     assert array.shape == shape
     print(f"{name:8} {array.shape}")
 assert np.allclose(y, scaled_dot_product_attention(queries, k, v))
@@ -371,8 +377,9 @@ viz.attention_maps(
     titles=names,
     columns=5,
     title="Four learned queries read one photo",
-    caption="Bright: where a query looks. Told only which colour to answer, the queries found sky, shadows, red wood and "
-    "leaves. The fourth mixes bright leaves and dark ones: only their average has its colour.",
+    caption="Bright: where a query looks. Told only which colour to answer, the queries found sky, "
+    "shadows, red wood and leaves. The fourth mixes bright leaves and dark ones: only their "
+    "average has its colour.",
 )
 
 # %% [markdown]
@@ -536,7 +543,8 @@ viz.attention_maps(
     titles=["a head for colour", "a head for place", "a head for both"],
     query=(at // width, at % width),
     title="Three heads, one query (the cross)",
-    caption="The same formula with other projections: look for similar colour anywhere, look nearby, or look for similar colour nearby.",
+    caption="The same formula with other projections: look for similar colour anywhere, look nearby, "
+    "or look for similar colour nearby.",
 )
 
 # %% [markdown]
@@ -588,7 +596,8 @@ viz.attention_maps(
     titles=["convolution, image 1", "convolution, image 2", "attention, image 1", "attention, image 2"],
     columns=4,
     title="What mixes the cells of an image (rows: outputs, columns: inputs)",
-    caption="A convolution applies one banded matrix to every image; attention computes a full matrix anew from each image.",
+    caption="A convolution applies one banded matrix to every image; attention computes a full matrix "
+    "anew from each image.",
 )
 
 # %% [markdown]
@@ -633,8 +642,9 @@ viz.attention_maps(
     np.stack([(g / g.max()) ** 0.3 for g in seen.values()]),
     titles=[f"{name}: {counts[name]} cells" for name in seen],
     title="What the middle cell can see",
-    caption="Brightness: size of the gradient (to the power 0.3, so that small ones show). A 3×3 convolution reaches one "
-    "cell further with every layer; attention reaches everywhere at once.",
+    caption="Brightness: size of the gradient (to the power 0.3, so that small ones show). A 3×3 "
+    "convolution reaches one cell further with every layer; attention reaches everywhere at "
+    "once.",
 )
 
 # %% [markdown]
@@ -696,7 +706,8 @@ viz.curves(
     y_label="seconds",
     log="xy",
     title="The cost of attention",
-    caption="On logarithmic axes a power law is a straight line, and its slope is the exponent: close to 2 for attention.",
+    caption="On logarithmic axes a power law is a straight line, and its slope is the exponent: close "
+    "to 2 for attention.",
 )
 
 # %% [markdown]
@@ -723,7 +734,8 @@ viz.graph(
     mv.ops.attention_composed(*leaves.values()),
     names=leaves,
     title="Attention as a graph of smaller ops",
-    caption="The library's op does all of this in one node; the composed form, equal by a law, shows its parts.",
+    caption="The library's op does all of this in one node; the composed form, equal by a law, shows "
+    "its parts.",
 )
 
 # %% [markdown]
@@ -749,7 +761,7 @@ passed = claims(
     "attention weights",
     ("have one row a query and one column a key", lambda: my_weights(_q, _k).shape == (3, 5)),
     ("sum to 1 over the keys", lambda: np.allclose(my_weights(_q, _k).sum(axis=1), 1)),
-    ("survive scores of 10,000", lambda: np.isfinite(my_weights(1e4 * _q, _k)).all()),
+    ("survive scores of 10,000", lambda: my_weights(1e4 * _q, _k).max() <= 1),
     ("are those of the library", lambda: np.allclose(my_weights(_q, _k), mv.ops.attention_weights(_q, _k))),
 ).passed
 
