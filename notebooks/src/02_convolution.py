@@ -490,8 +490,7 @@ viz.bars(
     log=True,
     values=False,
     title="From 3 × 224 × 224 to 64 × 224 × 224",
-    caption="Being local saves a factor of 5,376, sharing the filter over all places another 50,176 "
-    "(224²).",
+    caption="Being local saves a factor of 5,376, sharing the filter over all places another 50,176 (224²).",
 )
 
 # %% [markdown]
