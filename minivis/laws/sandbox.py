@@ -5,6 +5,7 @@ Not here: what its results should be (candidate.py), in which order the laws are
 
 import contextlib
 import ctypes
+import gc
 import io
 import linecache
 import signal
@@ -47,7 +48,7 @@ class Alarm:
     REPEAT = 0.037  # seconds between two attempts
 
     def __enter__(self):
-        self.armed = False
+        self.armed, self.trace = False, sys.gettrace()
         in_main = threading.current_thread() is threading.main_thread()
         self.signals = in_main and hasattr(signal, "setitimer")
         if self.signals:
@@ -84,7 +85,7 @@ class Alarm:
 
     def _arm(self, seconds):
         if self.signals:
-            self.armed, self.rings, self.trace = True, 0, sys.gettrace()
+            self.armed, self.rings = True, 0
             signal.setitimer(signal.ITIMER_REAL, seconds, self.REPEAT)
             return
         with self.change:
@@ -95,6 +96,7 @@ class Alarm:
         self.armed = False
         if self.signals:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            sys.settrace(self.trace)
             return
         with (
             self.change
@@ -105,17 +107,22 @@ class Alarm:
     def _ring(self, _, frame):
         if not self.armed:
             return
+        if _is_gc_callback(frame):
+            return self._raise_later(frame, lines=0)
         self.rings += 1
         if self.rings == 1:
             raise TimeIsUp
+        # a bare `except:` swallowed it: each time one line later, until that is outside its try
         self._raise_later(frame, lines=self.rings - 2)
 
     def _raise_later(self, frame, lines):
-        """A bare ``except:`` swallowed it: raise some lines later, each time one more, until that is outside its try."""
+        """Raise some lines after this one, in a frame where that is not lost."""
 
         def tracer(frame, event, _):
             nonlocal lines
             if not self.armed or frame.f_code.co_filename in (__file__, contextlib.__file__):
+                return None
+            if _is_gc_callback(frame):
                 return None
             lines -= event == "line"
             if lines < 0:
@@ -135,6 +142,11 @@ class Alarm:
                 else:
                     _raise_in(self.thread, TimeIsUp)
                     self.change.wait(self.REPEAT)
+
+
+def _is_gc_callback(frame):
+    """Whether a frame is one that the garbage collector calls (Hypothesis has one): what it raises goes nowhere."""
+    return any(frame.f_code is getattr(callback, "__code__", None) for callback in gc.callbacks)
 
 
 def _raise_in(thread, exception):

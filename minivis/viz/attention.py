@@ -123,4 +123,8 @@ def _draw_over(ax, picture, weights):
 def _cross(ax, query, grid, shape):
     if query is not None:
         y, x = ((q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
-        ax.plot([x], [y], marker="+", color=VERMILION, markersize=12, markeredgewidth=2.5)
+        for colour, size, width in (
+            ("white", 14, 5),
+            (VERMILION, 12, 2.5),
+        ):  # an outline, to be seen on any map
+            ax.plot([x], [y], marker="+", color=colour, markersize=size, markeredgewidth=width)

@@ -3,6 +3,7 @@
 Not here: wrong numbers (test_mistakes.py).
 """
 
+import gc
 import os
 import sys
 import threading
@@ -85,6 +86,21 @@ def test_a_bare_except_does_not_help_a_hang():
     start = time.monotonic()
     assert not laws.judge("softmax", stubborn).passed
     assert time.monotonic() - start < 5
+
+
+def test_a_hang_is_not_ended_inside_the_garbage_collector_where_the_exception_would_be_lost():
+    def slow_callback(phase, info):
+        time.sleep(0.01)
+
+    def collecting(x, axis=-1):
+        while True:
+            gc.collect(0)
+
+    gc.callbacks.append(slow_callback)
+    try:  # an exception lost there would be a warning, and warnings are errors
+        assert "did not come back" in laws.judge("softmax", collecting)["formula"].message
+    finally:
+        gc.callbacks.remove(slow_callback)
 
 
 def test_a_hang_is_ended_outside_the_main_thread_too():
