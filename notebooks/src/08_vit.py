@@ -14,6 +14,10 @@
 # **Before**: attention from [05](05_attention.ipynb), the transformer block from [07](07_transformer.ipynb),
 # convolution from [02](02_convolution.ipynb).
 #
+# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention
+# and Transformer Networks in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck Z is Zagoruyko,
+# *Transformers in Computer Vision*. A section that follows a slide names it.
+#
 # **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about a minute.
 
 # %% tags=["setup"]
@@ -30,7 +34,7 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Words of an image
 #
-# Deck H, *Vision Transformer*; deck A and deck Z, *ViT*: transformers are efficient and grow to very many
+# Deck H, *Vision Transformer*; Deck A and Deck Z, *ViT*: transformers are efficient and grow to very many
 # parameters, so let one read images, changed as little as possible. A sentence is a sequence of words; make
 # an image a sequence of **patches**, embed each linearly, and train for classification with labels. Our
 # images are real digits of $8 \times 8$ pixels, and our patches are $2 \times 2$.
@@ -57,9 +61,9 @@ viz.images(
 # %% [markdown]
 # ## Three ways to embed a patch, one result
 #
-# Deck A, *ViT architecture*; deck C, *image patches*: an image of $HW$ pixels gives $L = HW / N^2$ patches
-# of $N \times N$ pixels, and one learned matrix $W_e$ $(d_m, N^2 C)$ maps each to a token. With loops, as a
-# product of matrices, and as **a convolution whose stride is its kernel size**:
+# Deck A, *ViT architecture*; Deck C, *Transformer on Image Patches*: an image of $HW$ pixels gives
+# $L = HW / N^2$ patches of $N \times N$ pixels, and one learned matrix $W_e$ $(d_m, N^2 C)$ maps each to a
+# token. With loops, as a product of matrices, and as **a convolution whose stride is its kernel size**:
 #
 # > *A word on the slides.* Deck A's index runs to $HW$; there are $HW/N^2$ patches. Deck C calls the result
 # > a model without convolutions: patch embedding *is* one, with kernel and stride 16.
@@ -94,7 +98,7 @@ assert mv.laws.check("patchify", mv.vision.patches.patchify).passed
 # %% [markdown]
 # ## Positions and the class token
 #
-# A learned vector for each place is added; at the start it knows nothing of the image plane (deck A). And one
+# A learned vector for each place is added; at the start it knows nothing of the image plane (Deck A). And one
 # more learned vector, the **class token**, is put in front: it belongs to no patch, it goes through all
 # layers with the others and can gather what it needs, and its state at the end stands for the whole image.
 # $L$ patches make $L + 1$ tokens. One linear layer $(d_m \to K)$ and a softmax turn its state into class
@@ -129,7 +133,7 @@ assert probabilities.shape == (5, 10) and np.allclose(probabilities.sum(axis=1),
 # %% [markdown]
 # ## ViT in four lines
 #
-# Dosovitskiy et al. 2021, equations 1 to 4; deck H, *equations*:
+# Dosovitskiy et al. 2021, equations 1 to 4; Deck H, *Vision Transformer*:
 #
 # $$z_0 = [x_{class};\, x_1 E;\, \ldots;\, x_N E] + E_{pos}$$
 # $$z'_l = \mathrm{MSA}(\mathrm{LN}(z_{l-1})) + z_{l-1}, \qquad z_l = \mathrm{MLP}(\mathrm{LN}(z'_l)) + z'_l$$
@@ -177,7 +181,7 @@ def vit(images, p, depth=4, heads=4):
 np.testing.assert_allclose(vit(images[:8], p), newborn(images[:8]).data, atol=1e-5)
 
 # %% [markdown]
-# Stage by stage, with the shape and the price of each (deck H, *step by step*):
+# Stage by stage, with the shape and the price of each (Deck H, *Vision Transformer*):
 
 # %% tags=["slide:H/7-vit-step-by-step"]
 summary = mv.summary(newborn, images[:1])
@@ -210,10 +214,10 @@ assert sum(q.size for q in tiny.parameters()) == count(192, 12)  # and the libra
 # %% [markdown]
 # ## What a newborn ViT does not know
 #
-# Deck H, *weak inductive bias*: its MLPs are local and treat all places alike, its attention is global; of
-# the two-dimensional arrangement of its patches it knows nothing. Here is the proof: shuffle the patches of
-# every image, always in the same way, shuffle the position table with them, and the model says exactly the
-# same. It could be trained on shuffled images *just as well*. A convolution could not.
+# Deck H, *Vision Transformer*: its MLPs are local and treat all places alike, its attention is global; of the
+# two-dimensional arrangement of its patches it knows nothing. Here is the proof: shuffle the patches of every
+# image, always in the same way, shuffle the position table with them, and the model says exactly the same. It
+# could be trained on shuffled images *just as well*. A convolution could not.
 
 # %% tags=["slide:H/8-weak-inductive-bias"]
 order = rng.permutation(16)
@@ -233,7 +237,7 @@ viz.images(
 # ## Little data: ViT against a CNN
 #
 # A CNN is born with locality and translation equivariance; ViT has to learn them, and learning takes data
-# (deck H). So take little data and ask for just that: put each digit at a random place of a $16 \times 16$
+# (Deck H). So take little data and ask for just that: put each digit at a random place of a $16 \times 16$
 # canvas, train on 50, 100 and 200 of them, the same number of steps for both, and test on the 360 held-out
 # digits at places of their own.
 #
@@ -366,9 +370,9 @@ viz.images(
 # %% [markdown]
 # ## Inside: filters, positions, distances
 #
-# Deck H, *inside ViT*, shows three pictures of a ViT trained on photos. Can ours show them? Not the one
-# above: its digits all stand in the middle, so every patch has a meaning of its own, and nothing ever told it
-# which patches are neighbours. A photo's objects may stand anywhere. So we look at a ViT that was trained on
+# Deck H, *Result*, shows three pictures of a ViT trained on photos. Can ours show them? Not the one above:
+# its digits all stand in the middle, so every patch has a meaning of its own, and nothing ever told it which
+# patches are neighbours. A photo's objects may stand anywhere. So we look at a ViT that was trained on
 # scattered digits, $16 \times 16$ pixels in 64 patches, fresh places all the time (`minivis train
 # vit-scattered-digits`, some ten minutes).
 #
@@ -440,9 +444,9 @@ viz.images(
 
 # %% [markdown]
 # The third: how far each head looks. The **attention distance** is the mean distance, in pixels, between a
-# patch and the patches it attends to, class token aside, weights made to sum to 1 again. Deck A: in a large
-# ViT it grows with depth as a receptive field does, and early layers have near and far heads side by side.
-# Ours is small; see for yourself what holds.
+# patch and the patches it attends to, class token aside, weights made to sum to 1 again. Deck A says that in
+# a large ViT it grows with depth as a receptive field does, and early layers have near and far heads side by
+# side. Ours is small; see for yourself what holds.
 
 # %% tags=["slide:A/36-attention-distance"]
 maps = model.attention_maps(everywhere_images)  # for each block (B, h, N + 1, N + 1)
@@ -472,9 +476,9 @@ viz.curves(
 # %% [markdown]
 # ## Where it looks
 #
-# Deck H and deck A: the class token attends to what carries the meaning of the image. Here that can be
-# measured: the digit covers a part of the canvas, and the rest is empty. How much of the attention falls on
-# patches with ink?
+# Deck H, *Result*, and Deck A, *ViT*: the class token attends to what carries the meaning of the image. Here
+# that can be measured: the digit covers a part of the canvas, and the rest is empty. How much of the
+# attention falls on patches with ink?
 
 # %% tags=["slide:H/10-attention-finds-the-object", "slide:A/35-output-token-attention"]
 inked = mv.vision.patches.patchify(everywhere_images, model.patch_size).mean(axis=2) > 0.1  # (B, N)
@@ -507,7 +511,7 @@ for column, i in enumerate(eight):
 fig
 
 # %% [markdown]
-# What a layer attends to changes with depth (deck Z, *ViT attention*, shows the first and the last layers
+# What a layer attends to changes with depth (Deck Z, *ViT attention*, shows the first and the last layers
 # side by side). One digit, all blocks, all heads:
 
 # %% tags=["slide:Z/39-vit-attention-by-layer"]
