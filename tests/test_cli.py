@@ -69,7 +69,9 @@ def test_an_unknown_recipe_is_one_line(capsys):
     assert "'vit-digit'" in captured.err and "cnn-digits, vit-digits" in captured.err
 
 
-@pytest.mark.parametrize("arguments", ["--seed -1", "--seed x", "--steps 0", "--steps 1.5", "--sead 1", "--out="])
+@pytest.mark.parametrize(
+    "arguments", ["--seed -1", "--seed x", "--steps 0", "--steps 1.5", "--sead 1", "--out="]
+)
 def test_a_bad_option_is_refused(runs, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         cli.main(["train", "vit-digits", *arguments.split()])
