@@ -47,7 +47,7 @@ multi_head_attention = Family(
     _multi_head,
     ("query", "key", "value", "weights"),
     form="f(query, key, value, weights, heads, mask=None); query (B, N, D), key and value (B, M, D), weights a dict of "
-    "w_q w_k w_v w_o (out, in) and b_q b_k b_v b_o (out,)",
+    "w_q w_k w_v w_o (out, in) and b_q b_k b_v b_o (out,), mask (N, M), True = may be attended",
 )
 MULTI = r"H_i = \mathrm{Attention}(Q W_i^Q, K W_i^K, V W_i^V), \quad Y = [H_1, \dots, H_h] W^O"
 HEADS = "Z: Multi-head attention"
