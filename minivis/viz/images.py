@@ -7,6 +7,7 @@ import numpy as np
 
 from minivis.viz.style import (
     DIVERGING,
+    FAINT,
     GREY,
     SEQUENTIAL,
     array,
@@ -78,6 +79,9 @@ def images(
             drawn = ax.imshow(pictures[i], interpolation="nearest", **(look if pictures[i].ndim == 2 else {}))
             shown = drawn if pictures[i].ndim == 2 else shown
             label(ax, title="" if titles is None else str(titles[i]))
+            ax.spines[:].set(
+                visible=True, color=FAINT, linewidth=0.8
+            )  # white pixels end where the image ends
     if signed and shown is not None:
         colour_bar(fig, shown, axes)
     return fig
