@@ -134,15 +134,15 @@ class Report:
         for verdict in self.verdicts:
             sign = "✓" if verdict.passed else "✗" if verdict.judged else "·"
             lines += _wrapped(f"{sign} {verdict.name:{width}}  {verdict.sentence}", width + 4)
-        for verdict in broken[:IN_FULL]:
-            lines += ["", *_in_full(verdict, self.name)]
-        told, likewise = {verdict.message for verdict in broken[:IN_FULL]}, []
-        for verdict in broken[IN_FULL:]:
+        told, likewise = set(), []
+        for verdict in broken:
             if verdict.message in told:
                 likewise.append(verdict.name)
-                continue
+            elif len(told) < IN_FULL:
+                lines += ["", *_in_full(verdict, self.name)]
+            else:
+                lines += ["", *_wrapped(f"✗ {verdict.name}: {verdict.message} {verdict.hint}", 4)]
             told.add(verdict.message)
-            lines += ["", *_wrapped(f"✗ {verdict.name}: {verdict.message} {verdict.hint}", 4)]
         if likewise:
             lines += ["", *_wrapped(f"✗ likewise: {', '.join(likewise)}", 4)]
         if any(not verdict.judged for verdict in self.verdicts):

@@ -253,3 +253,9 @@ def test_with_vjp_the_pair_is_asked_for():
     assert "returns a tuple" in report["gradient of x"].message
     report = laws.judge("softmax", lambda x, axis=-1: (softmax(x, axis), lambda g: (g.sum(),)), vjp=True)
     assert "has shape ()" in report["gradient of x"].message
+
+
+def test_one_mishap_is_told_once():
+    report = laws.judge("softmax", lambda x, axis=-1: None)
+    assert str(report).count("The smallest call that breaks it") == 1
+    assert "✗ likewise: any axis, " in str(report)
