@@ -55,7 +55,8 @@ viz.images(
     columns=9,
     size=0.95,
     title="One digit as a sequence of sixteen tokens",
-    caption="Each token is one patch, read from left to right and from top to bottom. From here on it is a vector of four numbers.",
+    caption="Each token is one patch, read from left to right and from top to bottom. From here on it is "
+    "a vector of four numbers.",
 )
 
 # %% [markdown]
@@ -202,7 +203,12 @@ def count(d, depth, patch=16, size=224, classes=1000):
     return (3 * patch**2 * d + d) + d + n * d + depth * (12 * d**2 + 13 * d) + 2 * d + d * classes + classes
 
 
-published = {"Ti/16": (192, 12, 5_717_416, "6M"), "S/16": (384, 12, 22_050_664, "22M"), "B/16": (768, 12, 86_567_656, "86M"), "L/16": (1024, 24, 304_326_632, "307M")}  # fmt: skip
+published = {
+    "Ti/16": (192, 12, 5_717_416, "6M"),
+    "S/16": (384, 12, 22_050_664, "22M"),
+    "B/16": (768, 12, 86_567_656, "86M"),
+    "L/16": (1024, 24, 304_326_632, "307M"),
+}
 for name, (d, depth, exact, printed) in published.items():
     print(
         f"ViT-{name}: width {d:4}, {depth} blocks: {count(d, depth):11,} parameters; the decks print {printed}"
@@ -230,7 +236,8 @@ viz.images(
     columns=6,
     size=1.0,
     title="Digits, and the same digits with their patches shuffled",
-    caption="For a ViT that has learned nothing yet, both rows are equally easy. For you, and for a convolution, they are not.",
+    caption="For a ViT that has learned nothing yet, both rows are equally easy. For you, and for a "
+    "convolution, they are not.",
 )
 
 # %% [markdown]
@@ -245,7 +252,7 @@ viz.images(
 # > transformer, without the bias, that suffers from little data.
 
 
-# %% tags=["slide:H/4-data-against-bias"]
+# %%
 scatter = mv.data.transforms.RandomCrop(16, padding=8)  # 8 empty pixels around, then 16 x 16 cut at random
 scattered = scatter(images, np.random.default_rng(1))
 held_scattered = scatter(held_images, np.random.default_rng(2))
@@ -272,6 +279,7 @@ def train(model, count, lr, steps=200):
     return right
 
 
+# %% tags=["slide:H/4-data-against-bias"]
 counts, accuracy = [50, 100, 200], {"ViT": [], "CNN": []}
 canvas_config = {**config, "image_size": 16, "patch_size": 4}
 for n in counts:
@@ -291,7 +299,8 @@ viz.curves(
     "accuracy on 360 held-out digits",
     level={"guessing": 0.1},
     title="What it costs to know nothing of the plane",
-    caption="Both know their training digits by heart. The CNN, for which a digit is the same wherever it stands, recognises new ones; ViT has to see a digit in many places first.",
+    caption="Both know their training digits by heart. The CNN, for which a digit is the same wherever it "
+    "stands, recognises new ones; ViT has to see a digit in many places first.",
 )
 
 # %% [markdown] tags=["slide:H/9-vit-datasets", "slide:C/122-vit-against-resnet"]
@@ -332,6 +341,7 @@ def held_out(model):
     return {"held-out accuracy": mv.metrics.accuracy(model(held_images), held_labels)}
 
 
+# %%
 history = mv.train.fit(mine, loader, loss_of, optimizer, steps, clip=1.0, evaluate=held_out)
 print(f"after {steps} steps: {history['held-out accuracy'][-1]:.1%} of the held-out digits")
 assert history["held-out accuracy"][-1] > 0.93
@@ -364,7 +374,8 @@ viz.images(
     columns=8,
     size=1.15,
     title="The eight held-out digits it is least sure of",
-    caption="Above each: what it is, and the probability that the model gives to that. Would you have been sure?",
+    caption="Above each: what it is, and the probability that the model gives to that. Would you have "
+    "been sure?",
 )
 
 # %% [markdown]
@@ -405,7 +416,7 @@ viz.images(
 # out.
 
 
-# %% tags=["slide:A/34-position-similarity"]
+# %%
 def position_similarity(model):
     """Cosine similarity of all position codes, class token aside, mean removed: (N, N), and the distances in patches."""
     table = model.pos_embed.data[0, 1:]
@@ -419,6 +430,7 @@ def position_similarity(model):
     )
 
 
+# %% tags=["slide:A/34-position-similarity"]
 for name in ("vit-digits", "vit-scattered-digits"):
     alike, apart, in_line = position_similarity(mv.load(name))
     near, line = alike[(apart > 0) & (apart < 1.5)].mean(), alike[in_line & (apart > 1.5)].mean()
@@ -430,16 +442,13 @@ assert near > 0.2 and near > line > rest
 
 rows, columns = model.grid
 viz.images(
-    list(
-        alike.reshape(-1, rows, columns)[::2]
-        .reshape(rows, columns // 2, rows, columns)[::2]
-        .reshape(-1, rows, columns)
-    ),
+    alike.reshape(rows, columns, 1, rows, columns)[::2, ::2].reshape(-1, 1, rows, columns),
     columns=4,
     size=1.1,
     signed=True,
     title="Similarity of a position code with all others",
-    caption="One map for every second place in every second row. Its own place is the brightest; its surroundings are alike. The plane was learned.",
+    caption="One map for every second place in every second row. Its own place is 1, the darkest orange; "
+    "its surroundings are alike. The plane was learned.",
 )
 
 # %% [markdown]
@@ -470,7 +479,8 @@ viz.curves(
     "mean attention distance, pixels",
     level={"looking everywhere alike": everywhere},
     title="How far the heads look",
-    caption="In the first block near and far heads stand side by side. The dashed line is a head that looks everywhere alike.",
+    caption="In the first block near and far heads stand side by side. The dashed line is a head that "
+    "looks everywhere alike.",
 )
 
 # %% [markdown]
@@ -501,7 +511,8 @@ fig, axes = viz.figure(
     width=9.6,
     height=2.9,
     title=f"Eight digits, and where the class token looks in block {best + 1}",
-    caption="Bright squares: patches that the class token reads most. It has found the digit, wherever it stands.",
+    caption="Bright squares: patches that the class token reads most. It has found the digit, wherever it "
+    "stands.",
 )
 for column, i in enumerate(eight):
     axes[0, column].imshow(everywhere_images[i, 0], cmap="gray")
