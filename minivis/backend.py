@@ -45,7 +45,7 @@ def _numpy_erf(x):
     return erf(x)
 
 
-_NUMPY = _Library(np, "cpu", lambda x: x, np.asarray, _numpy_erf, np.add.at)
+_NUMPY = _Library(np, "cpu", np.asarray, np.asarray, _numpy_erf, np.add.at)
 _LIBRARIES = {np.ndarray: _NUMPY}
 _PLAIN = {float, int, bool, type(None)}  # of no library, known without looking
 
@@ -279,9 +279,10 @@ def meet(*arrays):
     ['float32', 'float32']
     """
     dtypes = {x.dtype for x in arrays if x is not None}
-    floating = next((dtype for dtype in dtypes if dtype.kind == "f"), None)
-    if len(dtypes) == 1 or floating is None:
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    if len(dtypes) == 1 or not floats:
         return arrays
+    floating = np.result_type(*floats)  # where several meet, the widest
     return [x.astype(floating) if x is not None and x.dtype.kind in "iub" else x for x in arrays]
 
 

@@ -28,6 +28,9 @@ __all__ = [
 class Optimizer:
     """What all optimisers share: groups of parameters, a schedule, and a state that can be saved.
 
+    A subclass names the arrays it keeps for each parameter in ``slots`` and defines the update of one parameter,
+    ``_update(parameter, grad, state, group, lr)``, in place.
+
     Parameters
     ----------
     params : list of Parameter, list of dict, or Module
@@ -121,9 +124,6 @@ class Optimizer:
     def _fresh(self, p):
         xp = namespace(p.data)
         return {"step": 0, **{slot: xp.zeros_like(p.data) for slot in self.slots}}
-
-    def _update(self, parameter, grad, state, group, lr):
-        raise NotImplementedError
 
     def _numbered(self):
         return list(enumerate(p for group in self.param_groups for p in group["params"]))

@@ -58,3 +58,15 @@ def test_scatter_add_counts_repeated_indices():
 
 def test_erf_keeps_the_dtype():
     assert backend.erf(np.ones(2, np.float32)).dtype == np.float32
+
+
+def test_where_several_floats_meet_integers_follow_the_widest():
+    one, two, whole = (
+        np.ones(1, np.float32),
+        np.ones(1),
+        np.array([2**24 + 1]),
+    )  # float32 cannot hold that integer
+    for operands in ((one, whole, two), (two, one, whole), (whole, two, one)):
+        assert 2**24 + 1 in [float(x[0]) for x in backend.meet(*operands)]
+    assert [x.dtype for x in backend.meet(one, whole)] == [np.float32, np.float32]
+    assert isinstance(mv.to_numpy(np.float32(2)), np.ndarray)

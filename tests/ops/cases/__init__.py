@@ -72,7 +72,6 @@ class Case:
 
     op: str
     arguments: dict = field(hash=False)
-    number: int = 0
 
     def inputs(self, rng, dtype=np.float64):
         """The arguments with every `Draw` drawn; floats in ``dtype``."""
