@@ -253,9 +253,10 @@ def write_files(contents):
     Raises
     ------
     OSError
-        Of the kind that arose, with the path. The old files are then untouched, and no temporary file is left.
+        Of the kind that arose, with the path and whether the old files are untouched. No temporary file is left.
     """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
+    replaced = []
     try:
         for path, content in contents.items():
             with open(temporary[path], "wb") as file:
@@ -264,10 +265,12 @@ def write_files(contents):
                 os.fsync(file.fileno())  # on the disk before the name points to it
         for path in contents:
             os.replace(temporary[path], path)
+            replaced.append(path.name)
     except OSError as error:
-        raise _named(
-            error, f"save: cannot write {path}: {error.strerror}; what was there is untouched"
-        ) from error
+        before = (
+            f"{', '.join(replaced)} is new already: save again" if replaced else "what was there is untouched"
+        )
+        raise _named(error, f"save: cannot write {path}: {error.strerror}; {before}") from error
     finally:
         for left in temporary.values():
             with contextlib.suppress(OSError):

@@ -331,3 +331,25 @@ def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "touch", refuse)
     with pytest.raises(PermissionError, match=r"^save: cannot write to the folder .*Permission denied"):
         mv.save(vit(), tmp_path)
+
+
+def test_the_error_says_whether_a_file_was_replaced_already(tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    real = os.replace
+
+    def fails(wanted):
+        def replace(source, target):
+            if target == wanted:
+                raise OSError(errno.EIO, "Input/output error")
+            real(source, target)
+
+        return replace
+
+    for wanted, told in (
+        (first, "what was there is untouched"),
+        (second, "first is new already: save again"),
+    ):
+        monkeypatch.setattr(os, "replace", fails(wanted))
+        with pytest.raises(OSError, match=told):
+            storage.write_files({first: b"1", second: b"2"})
+        assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
