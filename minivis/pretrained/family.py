@@ -1,0 +1,138 @@
+"""What minivis must know of a family of published models: how to build one, and what its weights are called elsewhere.
+
+Not here: reading files (folder.py), preparing images (preprocess.py), the families themselves (vit.py, detr.py, ...).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Family", "Part", "Stack", "labels_of", "translate"]
+
+
+class Part(NamedTuple):
+    """Our array is one of several equal blocks, one under another, of a published one: the query rows of a packed qkv.
+
+    Attributes
+    ----------
+    name : str
+        The published name.
+    index, count : int
+        Block `index` of `count` along axis 0.
+    """
+
+    name: str
+    index: int
+    count: int
+
+
+class Stack(NamedTuple):
+    """Our array is several published ones, one under another along axis 0: a packed qkv of three projections.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The published names, first rows first.
+    """
+
+    names: tuple
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of published models.
+
+    Parameters
+    ----------
+    model_types : tuple of str
+        What ``"model_type"`` in config.json says of it, such as ``("vit",)``.
+    build : function of (config) -> Module
+        Makes the model a parsed config.json describes. It is called under `init.skip_init`. Settings that a config does not
+        have take the published default of its model type; one that minivis cannot honour is refused with a ValueError.
+    names : function of (model, dialect) -> dict
+        For each name of ``model.state_dict()``, the published name, or a `Part` or `Stack` of published arrays.
+    dialects : tuple of str
+        What `names` takes: "hf" (the hub's) first, then those of the authors. That of a file is the one which fits best.
+    recomputed : tuple of str
+        Regular expressions of whole published names that are not loaded: buffers that minivis computes itself.
+    infer : function of (shapes) -> dict or None
+        From {published name: shape} of a file in an authors' dialect without config.json, what that config.json would say
+        ("model_type" included); None if the names are not of this family. Left out, such a file is refused.
+    preprocessor : dict
+        What preprocessor_config.json says of the family's best known checkpoint, for folders that lack it.
+    """
+
+    model_types: tuple
+    build: Callable[[dict], Any]
+    names: Callable[[Any, str], dict]
+    dialects: tuple = ("hf",)
+    recomputed: tuple = ()
+    infer: Callable[[dict], dict | None] | None = None
+    preprocessor: dict = field(default_factory=dict)
+
+
+def translate(names, rules):
+    """Turn our names into published ones by a table that a reader can check line by line.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of our state dict.
+    rules : list of (str, str or Part or Stack)
+        Our name and the published one. A ``*`` is any part of a name between two dots; those of the published name take over
+        those of ours, in the order they stand. The first rule that fits a whole name is taken.
+
+    Returns
+    -------
+    dict of str to str, Part or Stack
+
+    Raises
+    ------
+    ValueError
+        If no rule fits a name: the table is incomplete.
+
+    Examples
+    --------
+    >>> translate(["blocks.3.attn.key.bias"], [("blocks.*.attn.key.*", Part("layers.*.qkv.*", 1, 3))])
+    {'blocks.3.attn.key.bias': Part(name='layers.3.qkv.bias', index=1, count=3)}
+    """
+    rules = [(re.compile(re.escape(ours).replace(r"\*", r"([^.]+)")), theirs) for ours, theirs in rules]
+    return {name: _translated(name, rules) for name in names}
+
+
+def _translated(name, rules):
+    for pattern, theirs in rules:
+        if found := pattern.fullmatch(name):
+            if isinstance(theirs, Part):
+                return theirs._replace(name=_filled(theirs.name, found.groups()))
+            if isinstance(theirs, Stack):
+                return Stack(tuple(_filled(one, found.groups()) for one in theirs.names))
+            return _filled(theirs, found.groups())
+    raise ValueError(f"translate: no rule for {name}")
+
+
+def _filled(published, pieces):
+    return published.replace("*", "{}").format(*pieces)
+
+
+def labels_of(config):
+    """The classes a config.json names, {0: "tench", ...}; LABEL_0, LABEL_1, ... where it has only their number.
+
+    Parameters
+    ----------
+    config : dict
+        With ``id2label``, or ``num_labels``, or neither (2 classes, as transformers has it).
+
+    Returns
+    -------
+    dict of int to str
+
+    Examples
+    --------
+    >>> labels_of({"id2label": {"0": "cat", "1": "dog"}}), labels_of({"num_labels": 1})
+    ({0: 'cat', 1: 'dog'}, {0: 'LABEL_0'})
+    """
+    if "id2label" in config:
+        return {int(number): str(label) for number, label in config["id2label"].items()}
+    return {number: f"LABEL_{number}" for number in range(config.get("num_labels", 2))}
