@@ -61,7 +61,8 @@ def check_sizes(layer, **sizes):
 
 @contextmanager
 def skip_init():
-    """Inside, random starting values are all 0 and cost no time: for weights that are loaded right after, or counted.
+    """Inside, random starting values are all 0 and cost neither time nor memory: for models that are only counted, or
+    whose weights are put in their place right after. They cannot be written into.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def uniform(shape, bound, rng):
     ndarray of float32
     """
     if _skipping.get():
-        return np.zeros(shape, np.float32)
+        return _placeholder(shape)
     values = rng.random(shape, dtype=np.float32)
     values -= 0.5
     values *= 2 * bound
@@ -103,7 +104,7 @@ def uniform(shape, bound, rng):
 def normal(shape, std, rng):
     """Normal values with mean 0 and standard deviation ``std``, float32."""
     if _skipping.get():
-        return np.zeros(shape, np.float32)
+        return _placeholder(shape)
     values = rng.standard_normal(shape, dtype=np.float32)
     values *= std
     return values
@@ -125,6 +126,8 @@ def trunc_normal(shape, std, rng):
     -------
     ndarray of float32
     """
+    if _skipping.get():
+        return _placeholder(shape)
     values = normal(shape, std, rng)
     while (beyond := np.abs(values) > 2 * std).any():
         values[beyond] = normal(int(beyond.sum()), std, rng)
@@ -189,6 +192,11 @@ def kaiming_normal(shape, rng):
     He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
     """
     return normal(shape, math.sqrt(2 / _fans(shape)[0]), rng)
+
+
+def _placeholder(shape):
+    """Zeros that share one element: any shape costs four bytes. Read-only."""
+    return np.broadcast_to(np.float32(0), shape)
 
 
 def _fans(shape):

@@ -3,6 +3,6 @@
 Not here: the models (models/), our own checkpoints (storage.py).
 """
 
-from minivis.pretrained.family import Family, Part, Stack, labels_of, translate
+from minivis.pretrained.family import Family, Part, Stack, labels_of, names_of, translate
 
-__all__ = ["Family", "Part", "Stack", "labels_of", "translate"]
+__all__ = ["Family", "Part", "Stack", "labels_of", "names_of", "translate"]

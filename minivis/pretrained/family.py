@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Family", "Part", "Stack", "labels_of", "translate"]
+__all__ = ["Family", "Part", "Stack", "labels_of", "names_of", "translate"]
 
 
 class Part(NamedTuple):
@@ -70,6 +70,11 @@ class Family:
     recomputed: tuple = ()
     infer: Callable[[dict], dict | None] | None = None
     preprocessor: dict = field(default_factory=dict)
+
+
+def names_of(model):
+    """Every name of ``model.state_dict()``, without copying a single array."""
+    return [name for name, _ in [*model.named_parameters(), *model.named_buffers()]]
 
 
 def translate(names, rules):
