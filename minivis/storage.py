@@ -135,7 +135,11 @@ def describe(model):
     home, _, file = type(model).__module__.rpartition(".")
     if home != "minivis.models":
         return {"model": None, "class": type(model).__qualname__}
-    return {"model": f"{file}.{type(model).__qualname__}", "arguments": dict(model.config)}
+    arguments = {
+        name: describe(value) if hasattr(value, "state_dict") else value
+        for name, value in model.config.items()
+    }  # a backbone is an argument too, with arguments of its own
+    return {"model": f"{file}.{type(model).__qualname__}", "arguments": arguments}
 
 
 def _check_model(name, model):
@@ -193,6 +197,10 @@ def _build(path, config):
     found = vars(home).get(constructor)
     if not isinstance(found, type) or found.__module__ != home.__name__ or not hasattr(found, "state_dict"):
         raise ValueError(f"load: {path} names {name!r}, which is no model of minivis.models.{file}")
+    arguments = {
+        key: _build(path, value) if isinstance(value, dict) and "model" in value else value
+        for key, value in arguments.items()
+    }
     try:
         return found(**arguments)
     except (TypeError, ValueError, MemoryError) as error:

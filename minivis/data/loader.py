@@ -1,7 +1,11 @@
 """Batches out of a data set: shuffled anew every epoch, and resumable to the exact batch.
-Not here: worker processes and the move to the GPU; a batch is NumPy, made when it is asked for."""
+Not here: the move to the GPU; a batch is NumPy, made when it is asked for, or a little earlier by a worker process."""
 
+import collections
+import multiprocessing
 import operator
+import signal
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -79,12 +83,16 @@ class DataLoader:
         `minivis.data.transforms` has some. Its `rng` belongs to that batch alone.
     collate : callable, optional
         ``collate(list of samples) -> tuple``, for a data set without arrays; `stack` by default.
+    workers : int
+        Processes that make batches ahead of time, for samples that take long to make, such as drawn scenes. The
+        batches are the same whatever the number; 0, the default, makes them here. The data set is sent to each
+        process, so its class and functions must be importable there: in a file, not in a notebook's cell.
 
     Raises
     ------
     ValueError
-        If the data set is empty, its arrays differ in length, `batch_size` is below 1, or `drop_last` leaves
-        no batch.
+        If the data set is empty, its arrays differ in length, `batch_size` is below 1, `workers` below 0, or
+        `drop_last` leaves no batch.
     TypeError
         If `dataset` is none of the three kinds, `batch_size` no integer, `rng` no Generator, or `transform` or
         `collate` no function.
@@ -103,7 +111,15 @@ class DataLoader:
     """
 
     def __init__(
-        self, dataset, batch_size=32, shuffle=False, rng=None, drop_last=False, transform=None, collate=stack
+        self,
+        dataset,
+        batch_size=32,
+        shuffle=False,
+        rng=None,
+        drop_last=False,
+        transform=None,
+        collate=stack,
+        workers=0,
     ):
         self.dataset = _as_dataset(dataset)
         self.samples = len(self.dataset[0]) if isinstance(self.dataset, tuple) else len(self.dataset)
@@ -124,6 +140,9 @@ class DataLoader:
             raise ValueError("DataLoader: dataset is empty (0 samples)")
         if self.batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
+        self.workers = _as_index("workers", workers)
+        if self.workers < 0:
+            raise ValueError(f"DataLoader: workers must be 0 or more, got {workers}")
         if len(self) == 0:
             raise ValueError(
                 f"DataLoader: drop_last leaves no batch: batch_size={batch_size}, "
@@ -150,8 +169,11 @@ class DataLoader:
             self._epoch, self._handed_out = self._epoch + 1, 0
         self._continue = False
         epoch, order = self._epoch, self.order(self._epoch)
-        for index in range(self._handed_out, len(self)):
-            batch = self._make(epoch, index, order)
+        indices = range(self._handed_out, len(self))
+        batches = map(lambda index: _make(*self._task(epoch, index, order)), indices)
+        if self.workers:
+            batches = self._made_ahead(self._task(epoch, index, order) for index in indices)
+        for index, batch in zip(indices, batches, strict=True):
             self._epoch, self._handed_out = epoch, index + 1
             yield batch
         self._epoch, self._handed_out = epoch + 1, 0
@@ -186,7 +208,7 @@ class DataLoader:
             raise ValueError(
                 f"DataLoader: no batch {index} in epoch {epoch}: an epoch has batches 0 to {len(self) - 1}"
             )
-        return self._make(epoch, index, self.order(epoch))
+        return _make(*self._task(epoch, index, self.order(epoch)))
 
     def state_dict(self):
         """Return the place in the data as a small dict of numbers that json can hold.
@@ -244,15 +266,51 @@ class DataLoader:
         # A spawn key, not a list of seeds: default_rng([5]) and default_rng([5, 0]) are the same stream.
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=place))
 
-    def _make(self, epoch, index, order):
+    def _task(self, epoch, index, order):
+        """What a batch is made from: nothing else decides what is in it."""
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-        if isinstance(self.dataset, tuple):
-            batch = tuple(array[chosen] for array in self.dataset)
-        else:
-            batch = tuple(self.collate([self.dataset[int(i)] for i in chosen]))
-        if self.transform is None:
-            return batch
-        return (self.transform(batch[0], self._rng(epoch, index)), *batch[1:])
+        return self.dataset, self.collate, self.transform, chosen, self._rng(epoch, index)
+
+    def _made_ahead(self, tasks):
+        """The batches of tasks, in their order, each made by a worker process while earlier ones are in use."""
+        pool = ProcessPoolExecutor(
+            self.workers,
+            multiprocessing.get_context("spawn"),  # a fork would copy the locks of running threads
+            initializer=_begin_worker,
+            initargs=(self.dataset, self.collate, self.transform),
+        )
+        waiting = collections.deque()
+        try:
+            for _, _, _, chosen, rng in tasks:
+                waiting.append(pool.submit(_make_in_worker, chosen, rng))
+                if len(waiting) > 2 * self.workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also when the loop is left early
+            pool.shutdown(cancel_futures=True)
+
+
+def _make(dataset, collate, transform, chosen, rng):
+    """One batch."""
+    if isinstance(dataset, tuple):
+        batch = tuple(array[chosen] for array in dataset)
+    else:
+        batch = tuple(collate([dataset[int(i)] for i in chosen]))
+    return batch if transform is None else (transform(batch[0], rng), *batch[1:])
+
+
+_worker = ()  # in a worker process: data set, collate, transform
+
+
+def _begin_worker(*what):
+    global _worker
+    _worker = what
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains; it ends this one
+
+
+def _make_in_worker(chosen, rng):
+    return _make(*_worker, chosen, rng)
 
 
 def _as_dataset(dataset):
