@@ -1,9 +1,11 @@
 # ruff: noqa: F403 (a flat list of names is the purpose of this file)
-"""The geometry of vision, without parameters: patches and position codes.
+"""The geometry of vision, without parameters: patches, position codes, windows, boxes, matching, masks.
 
 Not here: layers (nn/), pictures (viz/).
 """
 
+from minivis.vision.masks import *
+from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
 
