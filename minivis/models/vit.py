@@ -1,8 +1,9 @@
 """ViT: an image is cut into patches, the patches are words, a transformer encoder reads them.
 
 Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021, equations 1
-to 4. Slides: H, "Vision Transformer"; C, "Vision Transformer (ViT)"; A, 29 to 42; Z, 37 to 39.
-Not here: training (recipes/), published weights, distillation.
+to 4. Slides: H, "Vision Transformer"; C, "Vision Transformer (ViT)"; A, 29 to 42; Z, 37 to 39. With `distilled`, DeiT's:
+Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021, section 4.
+Not here: training (recipes/), published weights (pretrained/), the teacher and its loss.
 """
 
 from minivis import ops
@@ -22,7 +23,19 @@ from minivis.nn import (
 from minivis.nn.module import as_tensor
 from minivis.vision.position_codes import resize_position_table
 
-__all__ = ["ViT", "vit_b16", "vit_b32", "vit_h14", "vit_l16", "vit_l32", "vit_s16", "vit_ti16"]
+__all__ = [
+    "ViT",
+    "deit_b16",
+    "deit_s16",
+    "deit_ti16",
+    "vit_b16",
+    "vit_b32",
+    "vit_h14",
+    "vit_l16",
+    "vit_l32",
+    "vit_s16",
+    "vit_ti16",
+]
 
 
 class PatchEmbed(Module):
@@ -120,14 +133,18 @@ class ViT(Module):
         Of the MLPs.
     eps : float, default 1e-6
         Of the norms.
+    distilled : bool, default False
+        A second learned token asks beside the class token, and a second head reads it: DeiT's, which learns from the labels
+        of a teacher.
     rng : numpy.random.Generator, int or None
-        Starting values: Xavier for projections, normal with standard deviation 0.02 for class token, position table and
-        head, 0 for biases. None is seed 0.
+        Starting values: Xavier for projections, normal with standard deviation 0.02 for learned tokens, position table and
+        heads, 0 for biases. None is seed 0.
 
     Raises
     ------
     ValueError
-        If the patches do not fill the image, the heads do not divide the width, or ``pool`` is unknown.
+        If the patches do not fill the image, the heads do not divide the width, ``pool`` is unknown, or ``distilled`` is
+        asked for without a class token.
 
     Notes
     -----
@@ -157,6 +174,7 @@ class ViT(Module):
         pool="token",
         activation="gelu",
         eps=1e-6,
+        distilled=False,
         rng=None,
     ):
         self.config = {
@@ -164,14 +182,18 @@ class ViT(Module):
         }  # for mv.load
         if pool not in ("token", "mean"):
             raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
+        if distilled and pool != "token":
+            raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
         init.check_sizes(
             "ViT", image_size=image_size, patch_size=patch_size, depth=depth, heads=heads, width=width
         )
         rng = init.generator(rng)
         self.patch_size, image_size = _pair(patch_size), _pair(image_size)
         self.grid = self._grid(*image_size)
-        self.pool, self.prefix = pool, int(pool == "token")
+        self.pool = pool
+        self.prefix = (pool == "token") + bool(distilled)  # learned tokens before the patches
         self.cls_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if self.prefix else None
+        self.dist_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if distilled else None
         tokens = self.prefix + self.grid[0] * self.grid[1]
         self.pos_embed = Parameter(init.trunc_normal((1, tokens, width), 0.02, rng))
         self.patch_embed = PatchEmbed(self.patch_size, channels, width, rng)
@@ -183,6 +205,9 @@ class ViT(Module):
         ]
         self.norm = LayerNorm(width, eps)
         self.head = Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes else None
+        self.head_dist = (
+            Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes and distilled else None
+        )
 
     def forward(self, images, need_weights=False):
         """Classify.
@@ -197,15 +222,21 @@ class ViT(Module):
         Returns
         -------
         Tensor, shape (B, K), or (Tensor, list of ndarray of shape (B, h, N, N))
-            Logits (features (B, D) without a head). Token 0 of the weights is the class token, if there is one.
+            Logits (features (B, D) without a head). Token 0 of the weights is the class token, if there is one; token 1 is
+            then the distillation token, if there is one. A distilled model answers with the mean of its two heads; in
+            training it returns a pair, the class head's logits and the distillation head's, as each has its own loss.
         """
         z, weights = self._encode(images, need_weights)
         y = z[:, 0] if self.prefix else z.mean(axis=1)  # equation 4
-        y = y if self.head is None else self.head(y)
+        if self.head_dist is not None:
+            y = self.head(y), self.head_dist(z[:, 1])
+            y = y if self.training else (y[0] + y[1]) * 0.5
+        elif self.head is not None:
+            y = self.head(y)
         return (y, weights) if need_weights else y
 
     def features(self, images):
-        """The normalised tokens after the last block, (B, N, D), the class token first if there is one."""
+        """The normalised tokens after the last block, (B, N, D), first the class and the distillation token if there are."""
         return self._encode(images)[0]
 
     def attention_maps(self, images):
@@ -219,8 +250,10 @@ class ViT(Module):
             raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
         grid = self._grid(*images.shape[2:])
         z = self.patch_embed(images)  # (B, N, D)
-        if self.prefix:
-            z = ops.concatenate([ops.broadcast_to(self.cls_token, (z.shape[0], 1, z.shape[2])), z], axis=1)
+        learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
+        if learned:
+            learned = [ops.broadcast_to(token, (z.shape[0], 1, z.shape[2])) for token in learned]
+            z = ops.concatenate([*learned, z], axis=1)
         z = self.dropout(
             z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix)
         )  # equation 1
@@ -246,15 +279,15 @@ def _small(shape, rng):
     return init.trunc_normal(shape, 0.02, rng)
 
 
-def _published(name, patch, width, depth, heads, parameters):
+def _published(name, patch, width, depth, heads, parameters, **fixed):
     """The constructor of a published size."""
 
     def build(num_classes=1000, rng=None, **options):
-        options = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **options}
+        options = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **fixed, **options}
         return ViT(num_classes=num_classes, rng=rng, **options)
 
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads.
+    build.__doc__ = f"""{name}: patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads{", distilled" * bool(fixed)}.
 
     {parameters:,} parameters for 1000 classes at 224 x 224 pixels.
 
@@ -281,3 +314,6 @@ vit_b32 = _published("vit_b32", 32, 768, 12, 12, 88_224_232)
 vit_l16 = _published("vit_l16", 16, 1024, 24, 16, 304_326_632)
 vit_l32 = _published("vit_l32", 32, 1024, 24, 16, 306_535_400)
 vit_h14 = _published("vit_h14", 14, 1280, 32, 16, 632_045_800)
+deit_ti16 = _published("deit_ti16", 16, 192, 12, 3, 5_910_800, distilled=True)
+deit_s16 = _published("deit_s16", 16, 384, 12, 6, 22_436_432, distilled=True)
+deit_b16 = _published("deit_b16", 16, 768, 12, 12, 87_338_192, distilled=True)

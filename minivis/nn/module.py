@@ -138,7 +138,7 @@ class Module:
             elif is_array(found.value) and not found.derived:
                 yield found.name, found.value
 
-    def load_state_dict(self, state, strict=True):
+    def load_state_dict(self, state, strict=True, assign=False):
         """Copy arrays into the parameters and buffers of the same names. All is checked first: it loads whole or not at all.
 
         Parameters
@@ -147,6 +147,9 @@ class Module:
             As `state_dict` returns it, on any device. Another floating dtype is converted.
         strict : bool, default True
             Refuse missing and unexpected names. False loads what is there; a wrong shape is refused all the same.
+        assign : bool, default False
+            Take the arrays themselves, with their dtype and device, instead of copying: for weights too large to be in
+            memory twice.
 
         Returns
         -------
@@ -186,10 +189,21 @@ class Module:
                 raise TypeError(
                     f"load_state_dict: {name} holds {state[name].dtype.name}, expected {own[name].dtype.name}"
                 )
+        if assign:
+            self._assign({name: state[name] for name in both})
+            return report
         for name in both:
             value = backend.move(state[name], backend.device_of(own[name]))
             own[name][...] = value.astype(own[name].dtype, copy=False)
         return report
+
+    def _assign(self, state):
+        """Put arrays in the place of the parameters and buffers of the same names."""
+        for name, container, key, value, _ in list(_walk(self)):
+            if name in state and isinstance(value, Parameter):
+                value.data = state[name]
+            elif name in state:
+                container[key] = state[name]
 
     def to(self, target):
         """Move everything to a device, or convert every floating array to a dtype. In place; returns the module.

@@ -23,6 +23,9 @@ PUBLISHED = {
     "vit_b32 at 384": (384, 88_297_192),
     "vit_l16": (224, 304_326_632),
     "vit_l32 at 384": (384, 306_632_680),
+    "deit_ti16": (224, 5_910_800),
+    "deit_s16": (224, 22_436_432),
+    "deit_b16": (224, 87_338_192),
 }
 
 
@@ -156,6 +159,7 @@ def test_it_learns_the_images_it_sees_and_every_parameter_takes_part():
         (lambda: ViT(8, 0), "ViT: patch_size must be a whole number of at least 1, got 0"),
         (lambda: ViT(8, 3), "ViT: patches of 3 x 3 do not fill an image of 8 x 8"),
         (lambda: ViT(8, 4, 8, 1, 3), "MultiHeadAttention: 3 heads do not divide embed_dim 8"),
+        (lambda: small(pool="mean", distilled=True), 'ViT: distilled needs pool="token"'),
         (lambda: small(pool="max"), 'ViT: pool must be "token" or "mean"'),
         (lambda: small()(images(1, 2, 9, 12)), "ViT: patches of 4 x 4 do not fill an image of 9 x 12"),
         (lambda: small()(images(1, 3, 8, 12)), "conv2d: x has C=3 channels but weight expects C=2"),
@@ -169,3 +173,18 @@ def test_what_does_not_fit_is_refused(make, message):
 
 def test_an_empty_batch_gives_empty_logits():
     assert small()(np.zeros((0, 2, 8, 12), np.float32)).shape == (0, 3)
+
+
+def test_a_distilled_model_answers_with_the_mean_of_two_heads_and_trains_each():
+    model, x = small(distilled=True), images()
+    assert model.pos_embed.shape == (1, 8, 16) and model.attention_maps(x)[0].shape == (2, 4, 8, 8)
+    by_labels, by_teacher = model(x)
+    tokens = model.features(x).numpy()
+    expected = tokens[:, 1] @ model.head_dist.weight.data.T + model.head_dist.bias.data
+    np.testing.assert_allclose(by_teacher.numpy(), expected, atol=1e-6)
+    mean = (by_labels.numpy() + by_teacher.numpy()) / 2
+    np.testing.assert_allclose(model.eval()(x).numpy(), mean, atol=1e-6)
+    assert np.abs(by_labels.numpy() - by_teacher.numpy()).max() > 1e-3
+    (by_labels.sum() - 2 * by_teacher.sum()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model(images(1, 2, 16, 8)).shape == (1, 3)  # both learned tokens keep their codes

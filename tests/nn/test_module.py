@@ -279,3 +279,14 @@ def test_skip_init_leaves_random_values_out_and_ends_with_its_block():
     with nn.init.skip_init():
         assert not nn.Linear(3, 3).weight.data.any()
     assert nn.Linear(3, 3).weight.data.all()
+
+
+def test_assign_takes_the_arrays_themselves():
+    layer, norm = nn.Linear(2, 3), nn.BatchNorm2d(4)
+    weight, mean = np.ones((3, 2)), np.ones(4, np.float32)
+    layer.load_state_dict({"weight": weight, "bias": np.ones(3)}, assign=True)
+    norm.load_state_dict({"running_mean": mean}, strict=False, assign=True)
+    assert layer.weight.data is weight and norm.running_mean is mean
+    assert layer(np.ones((1, 2))).dtype == np.float64
+    with pytest.raises(ValueError, match="bias has shape"):
+        layer.load_state_dict({"weight": weight, "bias": np.ones(4)}, assign=True)
