@@ -10,6 +10,7 @@ from minivis.viz.charts import *
 from minivis.viz.filters import *
 from minivis.viz.graph import *
 from minivis.viz.images import *
+from minivis.viz.masks import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 

@@ -3,8 +3,6 @@
 Not here: the arithmetic of boxes, which is `mv.vision`; predicted boxes paired with true ones (matching.py).
 """
 
-import colorsys
-
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
@@ -14,6 +12,8 @@ from minivis.viz.style import COLOURS, FAINT, LINES, array, blank, figure, label
 
 __all__ = ["boxes_on_image", "boxes_on_images"]
 
+# Scenes have more classes than charts have curves: five more colours, chosen to differ from these and from white.
+_PALETTE = (*COLOURS, "#6600FF", "#99DD66", "#003366", "#FFEE11", "#993322")
 _MARGIN = 0.25  # a box may leave the image: so much of a side is shown beyond the edge
 
 
@@ -183,11 +183,8 @@ def name_of(label, names):
 
 
 def colour_of(number):
-    """The colour of a class or an object: the common palette, then the same lighter, then darker, then again."""
-    red, green, blue = to_rgb(COLOURS[number % len(COLOURS)])
-    hue, light, full = colorsys.rgb_to_hls(red, green, blue)
-    light = (light, 0.5 + light / 2, 0.55 * light + 0.05)[number // len(COLOURS) % 3]
-    return colorsys.hls_to_rgb(hue, light, full)
+    """The colour of a class or an object; after the last comes the first again."""
+    return _PALETTE[number % len(_PALETTE)]
 
 
 def gallery(pictures, titles, columns, size, title, caption):
@@ -232,7 +229,7 @@ def draw_boxes(ax, boxes, labels=None, texts=None, scores=None, line=None, width
         number = int(i if labels is None else labels[i])
         colour = colour_of(number) if colours is None else colours[i]
         dash = (
-            line or LINES[number // len(COLOURS) % len(LINES)]
+            line or LINES[number // len(_PALETTE) % len(LINES)]
         )  # a class beyond the palette has its own dash
         x0, y0, x1, y1 = boxes[i]
         for paint, thick, stroke in (("white", width + 1.6, "-"), (colour, width, dash)):
@@ -277,7 +274,16 @@ def draw_tags(ax, boxes, texts, colours, centred=False):
         red, green, blue = to_rgb(colour)
         ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.6 else "black"
         paper = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.5, "pad": 1.2}
-        ax.text(x + wide / 2, y + high / 2, text, ha="center", va="center", fontsize=8, color=ink, bbox=paper)
+        ax.text(
+            x + (wide / 2 if centred else 0.02 * inch),
+            y + high / 2,
+            text,
+            ha="center" if centred else "left",
+            va="center",
+            fontsize=8,
+            color=ink,
+            bbox=paper,
+        )
 
 
 def _overlap(place, wide, high, other):

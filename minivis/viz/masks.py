@@ -1,0 +1,225 @@
+"""Masks painted on images: one for each object, a panoptic result, a map of classes with its legend.
+
+Not here: how masks come about; merging and run lengths are `mv.vision`.
+"""
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+
+from minivis.viz.boxes import colour_of, draw_image, draw_tags, gallery, name_of, per_box, picture_of, tags
+from minivis.viz.style import INK, array
+
+__all__ = ["masks_on_image", "panoptic_on_image", "semantic_map"]
+
+
+def masks_on_image(
+    image, masks, labels=None, scores=None, names=None, strength=0.5, size=4.0, title=None, caption=None
+):
+    """Paint one mask for each object on an image, each in a colour of its own, outlined, with its tag.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
+        RGB numbers from 0 to 1, or bytes.
+    masks : array_like of bool, shape (T, H, W)
+        True on the pixels of the object; a later one lies on top. T may be 0.
+    labels, scores : array_like, shape (T,), optional
+        Class and score of each object, for its tag.
+    names : sequence or dict of int to str, optional
+        Name of each label; default: the label's number.
+    strength : float, default 0.5
+        How much of the paint covers the image: 0 outlines only, 1 hides it.
+    size : float, default 4
+        Width of the image in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If the masks have not the height and width of the image, or labels or scores differ from them in number.
+
+    Examples
+    --------
+    >>> fig = masks_on_image(np.zeros((8, 8)), np.eye(8, dtype=bool)[None], labels=[1], names=["cat", "line"])
+    >>> [text.get_text() for text in fig.axes[0].texts]
+    ['line']
+    """
+    picture = picture_of("masks_on_image", image)
+    masks = array(masks, "masks") > 0
+    masks = masks.reshape(0, *picture.shape[:2]) if masks.size == 0 else masks
+    if masks.ndim != 3 or masks.shape[1:] != picture.shape[:2]:
+        raise ValueError(
+            f"masks_on_image: masks must be (T, H, W) with the image's H and W, got {masks.shape} for an image "
+            f"of {picture.shape[:2]}"
+        )
+    labels, scores = (
+        per_box("masks_on_image", name, given, masks)
+        for name, given in (("labels", labels), ("scores", scores))
+    )
+    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    draw_image(ax, picture)
+    _paint(ax, masks, [colour_of(i) for i in range(len(masks))], tags(labels, scores, names), strength)
+    return fig
+
+
+def panoptic_on_image(
+    image, segmentation, segments, names=None, strength=0.5, size=4.0, title=None, caption=None
+):
+    """Paint a panoptic result: every pixel in the colour of its segment, every segment with its class on a tag.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
+        RGB numbers from 0 to 1, or bytes.
+    segmentation : array_like of int, shape (H, W)
+        Number of the segment that each pixel belongs to; one that no segment has stays unpainted.
+    segments : sequence of dict
+        For each segment its ``id``, the number in `segmentation`; its class as ``label`` (or ``label_id``, or
+        ``category_id``, as files have it); and its ``score``, if it has one.
+    names : sequence or dict of int to str, optional
+        Name of each class; default: its number.
+    strength, size, title, caption
+        As in `masks_on_image`.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If the segmentation has not the height and width of the image, or a segment has no id or no class.
+
+    Examples
+    --------
+    >>> segments = [{"id": 1, "label": 0, "score": 0.9}, {"id": 2, "label": 1}]
+    >>> fig = panoptic_on_image(np.zeros((2, 2)), [[1, 1], [2, 0]], segments, names=["sky", "sea"])
+    >>> [text.get_text() for text in fig.axes[0].texts]
+    ['sky 0.90', 'sea']
+    """
+    picture = picture_of("panoptic_on_image", image)
+    numbers = array(segmentation, "segmentation")
+    if numbers.shape != picture.shape[:2]:
+        raise ValueError(
+            f"panoptic_on_image: segmentation is {numbers.shape}, but the image is {picture.shape[:2]}"
+        )
+    texts = []
+    for segment in segments:
+        kind = next((segment[key] for key in ("label", "label_id", "category_id") if key in segment), None)
+        if kind is None or "id" not in segment:
+            raise ValueError(f"panoptic_on_image: a segment needs an id and a label, got {segment!r:.80}")
+        score = segment.get("score")
+        texts.append(name_of(kind, names) + ("" if score is None else f" {score:.2f}"))
+    masks = np.array([numbers == segment["id"] for segment in segments]).reshape(-1, *numbers.shape)
+    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    draw_image(ax, picture)
+    _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
+    return fig
+
+
+def semantic_map(
+    labels, names=None, image=None, ignore=None, strength=0.6, size=4.0, title=None, caption=None
+):
+    """Show the class of every pixel as a colour, with a legend of the classes that occur.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (H, W)
+        Class of each pixel.
+    names : sequence or dict of int to str, optional
+        Name of each class; default: its number.
+    image : array_like, shape (H, W) or (C, H, W), optional
+        Drawn under the colours.
+    ignore : int, optional
+        The number that stands for "no class", left unpainted.
+    strength : float, default 0.6
+        How much of the paint covers the image; without an image, all.
+    size : float, default 4
+        Width of the map in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown. A class keeps its colour from picture to picture.
+
+    Raises
+    ------
+    ValueError
+        If `labels` is not (H, W), or has not the height and width of the image.
+
+    Examples
+    --------
+    >>> fig = semantic_map([[0, 0], [1, 255]], names=["sky", "sea"], ignore=255)
+    >>> [text.get_text() for text in fig.legends[0].get_texts()]
+    ['sky', 'sea']
+    """
+    labels = array(labels, "labels")
+    picture = np.ones(labels.shape) if image is None else picture_of("semantic_map", image)
+    if labels.ndim != 2 or not labels.size or labels.shape != picture.shape[:2]:
+        raise ValueError(
+            f"semantic_map: labels must be (H, W), the image's if there is one, got {labels.shape} for "
+            f"{'no image' if image is None else picture.shape[:2]}"
+        )
+    found = [int(number) for number in np.unique(labels) if number != ignore]
+    words = [name_of(number, names) for number in found]
+    per_column = 16
+    wide = 0.4 + (0.35 + 0.085 * max(map(len, words), default=0)) * -(-len(found) // per_column)
+    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    fig.set_size_inches(fig.get_size_inches() + [wide, 0])
+    draw_image(ax, picture)
+    masks = np.array([labels == number for number in found]).reshape(-1, *labels.shape)
+    colours = [colour_of(number) for number in found]
+    large = [w if mask.mean() > 0.02 else "" for mask, w in zip(masks, words, strict=True)]
+    _paint(ax, masks, colours, large, 1.0 if image is None else strength)
+    patches = [
+        Patch(facecolor=c, edgecolor=INK, linewidth=0.5, label=w) for c, w in zip(colours, words, strict=True)
+    ]
+    if patches:
+        columns = -(-len(found) // per_column)
+        fig.legend(handles=patches, loc="outside right center", fontsize=8, frameon=False, ncols=columns)
+    return fig
+
+
+def _paint(ax, masks, colours, texts, strength):
+    """Masks in their colours, each with a white and a coloured outline, then the tags."""
+    height, width = masks.shape[1:]
+    layer = np.zeros((height, width, 4))
+    for mask, colour in zip(masks, colours, strict=True):
+        layer[mask] = (*to_rgb(colour), strength)
+    ax.imshow(layer, extent=(0, width, height, 0), interpolation="nearest")
+    for mask, colour in zip(masks, colours, strict=True):
+        _outline(ax, mask, colour)
+    if texts is not None:
+        seen = [i for i, mask in enumerate(masks) if mask.any() and texts[i]]
+        places = [_middle(masks[i]) for i in seen]
+        draw_tags(ax, places, [texts[i] for i in seen], [colours[i] for i in seen], centred=True)
+
+
+def _outline(ax, mask, colour):
+    """Lines along the edges between pixels where the mask begins or ends."""
+    height, width = mask.shape
+    framed = np.pad(mask, 1)
+    rows, columns = np.nonzero(framed[1:, 1:-1] != framed[:-1, 1:-1])  # edges above pixel (row, column)
+    downs, rights = np.nonzero(framed[1:-1, 1:] != framed[1:-1, :-1])  # edges left of it
+    x = np.concatenate([np.stack([columns, columns + 1], 1), np.stack([rights, rights], 1)])
+    y = np.concatenate([np.stack([rows, rows], 1), np.stack([downs, downs + 1], 1)])
+    gap = np.full((len(x), 1), np.nan)  # lifts the pen between edges
+    x, y = (np.concatenate([part, gap], axis=1).ravel() for part in (x, y))
+    ax.plot(x, y, color=colour, linewidth=1.2, solid_capstyle="projecting")
+
+
+def _middle(mask):
+    """A tiny box around the pixel of the mask nearest to its centre: a ring's centre is not in the ring."""
+    places = np.argwhere(mask)
+    y, x = places[((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin()] + 0.5
+    return x, y, x, y
