@@ -1,0 +1,311 @@
+"""Boxes as numbers: two formats, area, intersection over union and its generalised form, clipping to the image.
+
+Not here: choosing among overlapping boxes (nms.py), losses (losses/boxes.py), masks.
+"""
+
+import math
+
+import numpy as np
+
+from minivis import ops
+from minivis.backend import to_numpy
+
+__all__ = [
+    "box_area",
+    "box_cxcywh_to_xyxy",
+    "box_iou",
+    "box_xyxy_to_cxcywh",
+    "clip_boxes",
+    "generalized_box_iou",
+]
+
+
+def _check(name, **boxes):
+    """Refuse what are not four floating-point coordinates."""
+    shapes = ", ".join(f"{argument}: {tuple(x.shape)}" for argument, x in boxes.items())
+    for argument, x in boxes.items():
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"{name}: {argument} must be floating-point, got {x.dtype.name}; x.astype(np.float32) makes it so"
+            )
+        if x.ndim < 1 or x.shape[-1] != 4:
+            raise ValueError(f"{name}: {argument} must be (..., 4), four numbers a box ({shapes})")
+
+
+def _check_corners(name, **boxes):
+    """Refuse boxes whose lower right corner is not to the right of, and below, the upper left one."""
+    _check(name, **boxes)
+    for argument, x in boxes.items():
+        turned = (x[..., 2:] < x[..., :2]).any(axis=-1)
+        if turned.any():
+            first = to_numpy(x)[to_numpy(turned)][0]
+            raise ValueError(
+                f"{name}: {argument} has boxes of negative width or height, the first is {first.tolist()} as "
+                f"(x1, y1, x2, y2); is it in the format (cx, cy, w, h)? ({argument}: {tuple(x.shape)})"
+            )
+
+
+def box_cxcywh_to_xyxy(boxes):
+    """Turn centre and size, as models predict them, into the two corners that geometry needs.
+
+    .. math:: (x_1, y_1) = (c_x, c_y) - (w, h) / 2, \\qquad (x_2, y_2) = (c_x, c_y) + (w, h) / 2
+
+    Parameters
+    ----------
+    boxes : ndarray or Tensor, shape (..., 4)
+        Centre x, centre y, width, height; pixels or normalised.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (..., 4)
+        Left, top, right, bottom, in the same unit.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not 4.
+    TypeError
+        If the boxes are integers.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 3.1. Slides: H, "DETR model".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box_cxcywh_to_xyxy(np.array([5.0, 3.0, 4.0, 2.0]))
+    array([3., 2., 7., 4.])
+    """
+    _check("box_cxcywh_to_xyxy", boxes=boxes)
+    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    return ops.concatenate([centre - half, centre + half], axis=-1)
+
+
+def box_xyxy_to_cxcywh(boxes):
+    """Turn two corners into centre and size: the inverse of `box_cxcywh_to_xyxy`.
+
+    Parameters
+    ----------
+    boxes : ndarray or Tensor, shape (..., 4)
+        Left, top, right, bottom; pixels or normalised.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (..., 4)
+        Centre x, centre y, width, height, in the same unit.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not 4.
+    TypeError
+        If the boxes are integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box_xyxy_to_cxcywh(np.array([3.0, 2.0, 7.0, 4.0]))
+    array([5., 3., 4., 2.])
+    """
+    _check("box_xyxy_to_cxcywh", boxes=boxes)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
+
+
+def box_area(boxes):
+    """Width times height.
+
+    Parameters
+    ----------
+    boxes : ndarray or Tensor, shape (..., 4)
+        Left, top, right, bottom.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (...)
+        In the square of the unit of ``boxes``.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not 4, or a width or height is negative.
+    TypeError
+        If the boxes are integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box_area(np.array([[3.0, 2.0, 7.0, 4.0], [0.0, 0.0, 0.0, 9.0]]))
+    array([8., 0.])
+    """
+    _check_corners("box_area", boxes=boxes)
+    return _area(boxes[..., 2:] - boxes[..., :2])
+
+
+def _area(sides):
+    return sides[..., 0] * sides[..., 1]
+
+
+def _share(part, whole):
+    """part / whole, and 0 where the whole is empty, with gradients that are finite there too.
+
+    An area counts as empty below the square root of the smallest normal number (1e-19 in float32), where the gradient,
+    which divides by the area twice, would overflow. The inner ``where`` is for that gradient: the outer one alone would
+    leave it at 0 times infinity.
+    """
+    smallest = math.sqrt(np.finfo(whole.dtype).tiny)
+    positive = whole > smallest
+    return ops.where(positive, part / ops.where(positive, whole, 1.0), 0.0)
+
+
+def _two_lists(name, boxes1, boxes2, pairwise):
+    """Checked boxes, with axes for all pairs when those are asked for."""
+    _check_corners(name, boxes1=boxes1, boxes2=boxes2)
+    shapes = f"(boxes1: {tuple(boxes1.shape)}, boxes2: {tuple(boxes2.shape)})"
+    if pairwise and min(boxes1.ndim, boxes2.ndim) < 2:
+        raise ValueError(f"{name}: for all pairs boxes must be (N, 4) and (M, 4) {shapes}")
+    if pairwise:
+        boxes1, boxes2 = boxes1[..., :, None, :], boxes2[..., None, :, :]  # (N, 1, 4), (1, M, 4)
+    for n, m in zip(boxes1.shape[::-1], boxes2.shape[::-1], strict=False):
+        if n != m and 1 not in (n, m):
+            raise ValueError(f"{name}: the axes before the last do not broadcast {shapes}")
+    return boxes1, boxes2
+
+
+def _overlap(boxes1, boxes2):
+    """Areas of intersection and union."""
+    low = ops.maximum(boxes1[..., :2], boxes2[..., :2])
+    high = ops.minimum(boxes1[..., 2:], boxes2[..., 2:])
+    intersection = _area(ops.clip(high - low, 0))  # a negative side: no overlap
+    areas = _area(boxes1[..., 2:] - boxes1[..., :2]) + _area(boxes2[..., 2:] - boxes2[..., :2])
+    return intersection, areas - intersection
+
+
+def box_iou(boxes1, boxes2, pairwise=True):
+    """How much two boxes agree: the area that both cover, as a share of the area that either covers.
+
+    .. math:: \\mathrm{IoU} = \\frac{|A \\cap B|}{|A \\cup B|}
+
+    Parameters
+    ----------
+    boxes1, boxes2 : ndarray or Tensor, shapes (N, 4) and (M, 4)
+        Left, top, right, bottom, in one unit. Leading axes broadcast.
+    pairwise : bool, default True
+        Every box of the one list with every box of the other. False: box by box, shapes (..., 4) that broadcast.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (N, M), or (...) box by box
+        From 0 (apart) to 1 (the same box). The IoU of two empty boxes is 0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a width or height is negative.
+    TypeError
+        If the boxes are integers.
+
+    Notes
+    -----
+    Differentiable in both. Boxes that lie apart have gradient 0, however far: what `generalized_box_iou` mends.
+
+    References
+    ----------
+    Slides: H, "Bipartite Matching"; Z, "DETR".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box_iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])).round(3)
+    array([[0.333, 0.   ]])
+    """
+    intersection, union = _overlap(*_two_lists("box_iou", boxes1, boxes2, pairwise))
+    return _share(intersection, union)
+
+
+def generalized_box_iou(boxes1, boxes2, pairwise=True):
+    """IoU that also tells how far boxes are apart: less the share of their common enclosure that neither covers.
+
+    .. math:: \\mathrm{GIoU} = \\frac{|A \\cap B|}{|A \\cup B|} - \\frac{|E| - |A \\cup B|}{|E|}
+
+    with E the smallest box that encloses both.
+
+    Parameters
+    ----------
+    boxes1, boxes2 : ndarray or Tensor, shapes (N, 4) and (M, 4)
+        Left, top, right, bottom, in one unit. Leading axes broadcast.
+    pairwise : bool, default True
+        Every box of the one list with every box of the other. False: box by box, shapes (..., 4) that broadcast.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (N, M), or (...) box by box
+        From -1 (far apart) to 1 (the same box), never above the IoU. An enclosure without area contributes 0.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a width or height is negative.
+    TypeError
+        If the boxes are integers.
+
+    Notes
+    -----
+    Differentiable in both; boxes that lie apart are pulled together. Where corners coincide, each box gets half the
+    gradient.
+
+    References
+    ----------
+    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 1. Slides: H, "Bipartite Matching".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> box = np.array([[0.0, 0.0, 1.0, 1.0]])
+    >>> generalized_box_iou(box, np.array([[2.0, 0.0, 3.0, 1.0], [9.0, 0.0, 10.0, 1.0]])).round(3)
+    array([[-0.333, -0.8  ]])
+    """
+    boxes1, boxes2 = _two_lists("generalized_box_iou", boxes1, boxes2, pairwise)
+    intersection, union = _overlap(boxes1, boxes2)
+    low = ops.minimum(boxes1[..., :2], boxes2[..., :2])
+    high = ops.maximum(boxes1[..., 2:], boxes2[..., 2:])
+    enclosure = _area(high - low)
+    return _share(intersection, union) - _share(enclosure - union, enclosure)
+
+
+def clip_boxes(boxes, height, width):
+    """Cut off what leaves the image.
+
+    Parameters
+    ----------
+    boxes : ndarray or Tensor, shape (..., 4)
+        Left, top, right, bottom.
+    height, width : float
+        Of the image, in the unit of the boxes (1 and 1 where they are normalised).
+
+    Returns
+    -------
+    ndarray or Tensor, shape (..., 4)
+        A box that lies wholly outside becomes an empty one on the border.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not 4.
+    TypeError
+        If the boxes are integers.
+
+    Notes
+    -----
+    Differentiable in ``boxes``; coordinates that were cut off have gradient 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip_boxes(np.array([-3.0, 2.0, 7.0, 4.0]), 3, 5)
+    array([0., 2., 5., 3.])
+    """
+    _check("clip_boxes", boxes=boxes)
+    limits = (width, height, width, height)
+    return ops.stack([ops.clip(boxes[..., i], 0, limit) for i, limit in enumerate(limits)], axis=-1)
