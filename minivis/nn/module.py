@@ -53,7 +53,8 @@ class Module:
     - a `Module` is searched in turn;
     - an array is a *buffer* (running statistics): saved and moved, not trained. An array whose name begins with an
       underscore can be computed again: moved, not saved;
-    - a ``numpy.random.Generator`` belongs to `rng_state`.
+    - a ``numpy.random.Generator`` belongs to `rng_state`;
+    - the attribute ``config`` holds what the module was made from (`minivis.save` writes it): not searched.
 
     Attributes
     ----------
@@ -239,7 +240,7 @@ class Module:
         return ""
 
     def __repr__(self):
-        children = list(_children(vars(self).items()))
+        children = list(_children(_attributes(self)))
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"({n}): {m!r}".replace("\n", "\n  ") for n, m in children]
@@ -338,13 +339,21 @@ def _walk(root):
 def _inside(value, prefix, derived):
     """What a Module, dict, list or tuple holds, the first last: a stack."""
     container = vars(value) if isinstance(value, Module) else value
-    pairs = container.items() if isinstance(container, dict) else enumerate(container)
+    if isinstance(value, Module):
+        pairs = _attributes(value)
+    else:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
 
     def found(key, element):
         private = str(key).startswith("_") if isinstance(value, Module) else derived
         return Found(f"{prefix}{key}", container, key, element, private)
 
     return [found(key, element) for key, element in pairs][::-1]
+
+
+def _attributes(module):
+    """The attributes that are searched: not ``config``, which tells how the module was made and may name a backbone."""
+    return [(name, value) for name, value in vars(module).items() if name != "config"]
 
 
 def _children(pairs):

@@ -290,3 +290,14 @@ def test_assign_takes_the_arrays_themselves():
     assert layer(np.ones((1, 2))).dtype == np.float64
     with pytest.raises(ValueError, match="bias has shape"):
         layer.load_state_dict({"weight": weight, "bias": np.ones(4)}, assign=True)
+
+
+def test_the_config_of_a_module_is_not_searched():
+    class Model(nn.Module):
+        def __init__(self, backbone):
+            self.config = {"backbone": backbone}
+            self.backbone = backbone
+
+    model = Model(nn.Linear(2, 3))
+    assert list(model.state_dict()) == ["backbone.weight", "backbone.bias"]
+    assert "config" not in repr(model)
