@@ -7,6 +7,7 @@ Not here: layers (nn/), pictures (viz/).
 from minivis.vision.boxes import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
+from minivis.vision.nms import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
