@@ -1,0 +1,11 @@
+# ruff: noqa: F403 (a flat list of names is the purpose of this file)
+"""Losses made of several steps: masks, boxes, and the set losses that first match predictions to objects.
+
+Not here: losses that are one op (ops/loss.py), how good an answer is (metrics/).
+"""
+
+from minivis.losses.boxes import *
+from minivis.losses.masks import *
+from minivis.losses.set_prediction import *
+
+__all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -1,0 +1,109 @@
+"""How far predicted boxes are from the boxes of the objects they were matched to: L1 and GIoU.
+
+Not here: which box belongs to which object (set_prediction.py), the geometry itself (vision/boxes.py).
+"""
+
+from minivis import ops
+from minivis.autograd import named
+from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
+
+__all__ = ["box_giou_loss", "box_l1_loss"]
+
+
+def reduce_sets(name, losses, normalizer, reduction):
+    """One loss for each box or mask, (N,), made what was asked for: all of them, or their sum by a normaliser."""
+    if reduction == "none":
+        return losses
+    if reduction != "mean":
+        raise ValueError(f'{name}: reduction must be "mean" or "none", got {reduction!r}')
+    normalizer = losses.shape[0] if normalizer is None else normalizer
+    if not normalizer > 0:
+        raise ValueError(f"{name}: the mean over nothing is not defined; give a normalizer of at least 1")
+    return ops.sum(losses) / normalizer
+
+
+def _check_pairs(name, boxes, targets):
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != targets.shape:
+        raise ValueError(f"{name}: boxes and targets must be (N, 4), pair by pair")
+
+
+@named
+def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
+    """How far a box is off in centre and size, summed over the four numbers.
+
+    .. math:: \\ell = \\lVert b - \\hat b \\rVert_1
+
+    Parameters
+    ----------
+    boxes, targets : ndarray or Tensor, shape (N, 4)
+        Pairs of boxes (centre x, centre y, width, height), in shares of the image.
+    normalizer : float, optional
+        Divide the sum by this instead of by N; DETR's is the number of objects in the batch.
+    reduction : {"mean", "none"}, default "mean"
+        "none" gives the loss of every pair, (N,).
+
+    Returns
+    -------
+    ndarray or Tensor, shape () or (N,)
+        In shares of the image: the same error counts more for a small box, which is why GIoU stands beside it.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or there is nothing to take the mean of.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equation 5. Slides: H, "DETR model:
+    Bipartite Matching".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(box_l1_loss(np.array([[0.5, 0.5, 0.25, 0.25]]), np.array([[0.5, 0.25, 0.25, 0.5]])))
+    0.5
+    """
+    _check_pairs("box_l1_loss", boxes, targets)
+    distance = ops.sum(ops.l1_loss(boxes, targets, reduction="none"), axis=1)  # (N,)
+    return reduce_sets("box_l1_loss", distance, normalizer, reduction)
+
+
+@named
+def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
+    """How little two boxes overlap, whatever their size; boxes that do not meet are still pulled together.
+
+    .. math:: \\ell = 1 - \\mathrm{GIoU}(b, \\hat b)
+
+    Parameters
+    ----------
+    boxes, targets : ndarray or Tensor, shape (N, 4)
+        Pairs of boxes (centre x, centre y, width, height), in any one unit.
+    normalizer : float, optional
+        Divide the sum by this instead of by N; DETR's is the number of objects in the batch.
+    reduction : {"mean", "none"}, default "mean"
+        "none" gives the loss of every pair, (N,).
+
+    Returns
+    -------
+    ndarray or Tensor, shape () or (N,)
+        From 0 (the same box) to 2 (far apart).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or there is nothing to take the mean of.
+
+    References
+    ----------
+    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 2. Slides: H, "DETR model: Bipartite
+    Matching".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(box_giou_loss(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([[0.5, 0.5, 1.0, 0.5]])))  # half of it
+    0.5
+    """
+    _check_pairs("box_giou_loss", boxes, targets)
+    giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(targets), pairwise=False)  # (N,)
+    return reduce_sets("box_giou_loss", 1 - giou, normalizer, reduction)

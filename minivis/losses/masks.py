@@ -1,0 +1,130 @@
+"""How far predicted masks are from the masks of objects: the dice loss and the focal loss.
+
+Not here: plain cross-entropy of pixels (ops/loss.py), which mask belongs to which object (mask_prediction.py).
+"""
+
+from minivis import ops
+from minivis.autograd import named
+from minivis.losses.boxes import reduce_sets
+
+__all__ = ["dice_loss", "sigmoid_focal_loss"]
+
+
+def _rows(name, logits, targets):
+    """Logits and targets as rows of pixels, (N, P), the targets as floats."""
+    if logits.ndim < 2 or logits.shape != targets.shape:
+        raise ValueError(f"{name}: logits and targets must have one shape (N, ...)")
+    if logits.dtype.kind != "f":
+        raise TypeError(f"{name}: logits must be floating-point, got {logits.dtype.name}")
+    if not all(logits.shape[1:]):
+        raise ValueError(f"{name}: masks need pixels")
+    if targets.dtype != logits.dtype:
+        targets = targets.astype(logits.dtype)
+    pixels = (logits.shape[0], logits.size // logits.shape[0] if logits.shape[0] else 1)
+    return ops.reshape(logits, pixels), ops.reshape(targets, pixels)
+
+
+@named
+def dice_loss(logits, targets, normalizer=None, reduction="mean"):
+    """How little a predicted mask and the true one overlap, whatever the size of the object.
+
+    .. math:: \\ell = 1 - \\frac{2 \\sum_i p_i t_i + 1}{\\sum_i p_i + \\sum_i t_i + 1}, \\qquad p = \\sigma(z)
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (N, ...)
+        Scores of the pixels of N masks.
+    targets : ndarray, shape of logits
+        True or 1 on the object.
+    normalizer : float, optional
+        Divide the sum over the masks by this instead of by N; DETR's is the number of objects in the batch.
+    reduction : {"mean", "none"}, default "mean"
+        "none" gives the loss of every mask, (N,).
+
+    Returns
+    -------
+    ndarray or Tensor, shape () or (N,)
+        From 0 (the same) to almost 1 (nothing in common). The ones in the fraction keep an empty mask finite.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, masks have no pixels, or there is nothing to take the mean of.
+    TypeError
+        If ``logits`` is not floating-point.
+
+    References
+    ----------
+    Milletari et al., "V-Net", 2016, section 3; Carion et al., ECCV 2020, section 4.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(dice_loss(np.array([[0.0, 0.0]]), np.array([[True, False]])))  # p = 1/2 everywhere: 1 - 2/3
+    0.33333333333333337
+    """
+    z, t = _rows("dice_loss", logits, targets)
+    p = ops.sigmoid(z)
+    overlap, total = ops.sum(p * t, axis=1), ops.sum(p, axis=1) + ops.sum(t, axis=1)
+    return reduce_sets("dice_loss", 1 - (2 * overlap + 1) / (total + 1), normalizer, reduction)
+
+
+@named
+def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, reduction="mean"):
+    """Cross-entropy of pixels in which those already right hardly count, so that a large background cannot drown an object.
+
+    .. math:: \\ell = \\frac{1}{P} \\sum_i \\alpha_i\\, q_i^\\gamma \\, (-\\ln(1 - q_i))
+
+    where q is the probability given to the wrong answer, 1 - p on the object and p beside it, and the weight is
+    :math:`\\alpha` on the object and :math:`1 - \\alpha` beside it.
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (N, ...)
+        Scores of the pixels of N masks.
+    targets : ndarray, shape of logits
+        True or 1 on the object.
+    alpha : float or None, default 0.25
+        Weight of the object's pixels, 0 to 1; None weighs nothing.
+    gamma : float, default 2
+        How little what is right counts; 0 is cross-entropy.
+    normalizer : float, optional
+        Divide the sum over the masks by this instead of by N; DETR's is the number of objects in the batch.
+    reduction : {"mean", "none"}, default "mean"
+        "none" gives the loss of every mask, the mean over its pixels, (N,).
+
+    Returns
+    -------
+    ndarray or Tensor, shape () or (N,)
+        Nats, weighted.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, masks have no pixels, alpha or gamma is out of range, or there is nothing to take the mean
+        of.
+    TypeError
+        If ``logits`` is not floating-point.
+
+    References
+    ----------
+    Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 5; Carion et al., ECCV 2020, section 4.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(sigmoid_focal_loss(np.array([[0.0]]), np.array([[True]]))), 4)  # 1/4 * (1/2)^2 * ln 2
+    0.0433
+    """
+    name = "sigmoid_focal_loss"
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"{name}: alpha must lie in 0 to 1, or be None, got {alpha}")
+    if not gamma >= 0:
+        raise ValueError(f"{name}: gamma must be at least 0, got {gamma}")
+    z, t = _rows(name, logits, targets)
+    p = ops.sigmoid(z)
+    wrong = p * (1 - t) + ops.sigmoid(-z) * t  # 1 - p as sigmoid(-z): exact also where p is nearly 1
+    losses = ops.binary_cross_entropy_with_logits(z, t, reduction="none") * wrong**gamma
+    if alpha is not None:
+        losses = losses * (alpha * t + (1 - alpha) * (1 - t))
+    return reduce_sets(name, ops.mean(losses, axis=1), normalizer, reduction)

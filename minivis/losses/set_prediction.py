@@ -1,0 +1,240 @@
+"""The set loss of DETR: match every object to one query, then ask each query for its object, or for none.
+
+Not here: masks on sampled points as Mask2Former matches them (mask_prediction.py), the solver (vision/matching.py).
+"""
+
+import numpy as np
+
+from minivis import ops
+from minivis.backend import ArrayError, namespace, to_numpy
+from minivis.losses.boxes import box_giou_loss, box_l1_loss
+from minivis.losses.masks import dice_loss, sigmoid_focal_loss
+from minivis.losses.sets import by_layer, checked_weights, class_loss, flat, join, raw, solve, total
+from minivis.losses.targets import gather
+from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
+
+__all__ = ["HungarianMatcher", "SetCriterion"]
+
+
+class HungarianMatcher:
+    """Match predictions to objects one to one, so that the sum of the costs of all pairs is the least possible.
+
+    .. math:: \\hat\\sigma = \\arg\\min_\\sigma \\sum_i C(y_i, \\hat y_{\\sigma(i)}), \\quad
+              C = -\\lambda_c\\, \\hat p(c) + \\lambda_1 \\lVert b - \\hat b \\rVert_1 - \\lambda_g \\mathrm{GIoU}(b, \\hat b)
+
+    Parameters
+    ----------
+    class_weight : float, default 1
+        Weight of the class: the probability of the object's class, not its logarithm, which would outweigh the boxes.
+    box_weight : float, default 5
+        Weight of the L1 distance of the boxes.
+    giou_weight : float, default 2
+        Weight of the generalised intersection over union.
+    solver : callable, optional
+        ``solver(cost) -> rows, columns``; SciPy's ``linear_sum_assignment`` if left out, ours is
+        `minivis.vision.linear_sum_assignment`.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or all are 0.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equations 1 and 5. Slides: H, "DETR
+    model: Bipartite Matching", "Hungarian Algorithm".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits, boxes = np.zeros((1, 2, 3)), np.array([[[0.2, 0.2, 0.1, 0.1], [0.7, 0.7, 0.2, 0.2]]])
+    >>> targets = [{"labels": np.array([0]), "boxes": np.array([[0.7, 0.6, 0.2, 0.2]])}]
+    >>> HungarianMatcher()(logits, boxes, targets)  # query 1 gets object 0
+    [(array([1]), array([0]))]
+    """
+
+    def __init__(self, class_weight=1, box_weight=5, giou_weight=2, solver=None):
+        weights = class_weight, box_weight, giou_weight
+        if min(weights) < 0 or not max(weights) > 0:
+            raise ValueError(
+                f"HungarianMatcher: weights must be at least 0, and one of them above it, got {weights}"
+            )
+        self.class_weight, self.box_weight, self.giou_weight = weights
+        self.solver = solver
+
+    def __call__(self, logits, boxes, targets):
+        """Match the queries of every image to its objects.
+
+        Parameters
+        ----------
+        logits : ndarray or Tensor, shape (B, Q, K + 1)
+            Scores of the classes, no-object last.
+        boxes : ndarray or Tensor, shape (B, Q, 4)
+            Predicted boxes, normalised cxcywh.
+        targets : list of dict
+            Of each image ``labels (T,)`` and ``boxes (T, 4)``, normalised cxcywh.
+
+        Returns
+        -------
+        list of (ndarray, ndarray)
+            Of each image the indices of the matched queries, rising, and of the objects they are matched to; as many as
+            the smaller of Q and T.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, targets are not as described, or predictions are not finite.
+        """
+        return solve("HungarianMatcher", self.costs(logits, boxes, targets), self.solver)
+
+    def costs(self, logits, boxes, targets):
+        """What each pair of an object and a query of its image costs.
+
+        Parameters
+        ----------
+        logits, boxes, targets
+            As for a call.
+
+        Returns
+        -------
+        list of ndarray, shape (T, Q)
+            Of each image, on the host.
+        """
+        logits, boxes = raw(logits), raw(boxes)
+        xp = _check_predictions("HungarianMatcher", logits, boxes)
+        objects = gather("HungarianMatcher", targets, len(logits), logits.shape[2] - 1, ["boxes"])
+        image, labels = xp.asarray(objects.image), xp.asarray(objects.labels)
+        wanted = xp.asarray(objects.boxes.astype(boxes.dtype))[:, None]  # (T, 1, 4)
+        boxes = boxes[image]  # (T, Q, 4): an object meets the queries of its own image only
+        probability = ops.softmax(logits)[image, :, labels]  # (T, Q)
+        distance = xp.abs(boxes - wanted).sum(axis=-1)
+        wanted = xp.broadcast_to(wanted, boxes.shape)
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted), pairwise=False)
+        costs = self.box_weight * distance - self.class_weight * probability - self.giou_weight * giou
+        return np.split(to_numpy(costs), objects.starts[1:])
+
+
+def _check_predictions(name, logits, boxes):
+    """Refuse predictions of wrong shapes; returns their namespace."""
+    if logits.ndim != 3 or logits.shape[2] < 2 or boxes.shape != (*logits.shape[:2], 4):
+        raise ValueError(
+            f"{name}: logits must be (B, Q, K + 1) and boxes (B, Q, 4) (logits: {tuple(logits.shape)}, "
+            f"boxes: {tuple(boxes.shape)})"
+        )
+    try:
+        return namespace(logits, boxes)
+    except ArrayError as error:
+        raise TypeError(f"{name}: {error}") from None
+
+
+PUBLISHED = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 1, "loss_dice": 1}
+
+
+class SetCriterion:
+    """The loss of a set of predictions: each object asks one query for its class, box and mask, all others for nothing.
+
+    .. math:: L = \\sum_\\text{layers} \\lambda_c\\, \\mathrm{CE} + \\frac{1}{N} \\sum_{(q, t)} \\big[
+              \\lambda_1 \\lVert b_t - \\hat b_q \\rVert_1 + \\lambda_g (1 - \\mathrm{GIoU}(b_t, \\hat b_q)) \\big]
+
+    Parameters
+    ----------
+    num_classes : int
+        K, without no-object; the highest label plus 1.
+    matcher : callable, optional
+        ``matcher(logits, boxes, targets)``; a `HungarianMatcher` with its published weights if left out.
+    weights : dict, optional
+        Weights of the terms in the total that differ from the published ``loss_ce`` 1, ``loss_bbox`` 5, ``loss_giou`` 2,
+        ``loss_mask`` 1, ``loss_dice`` 1.
+    no_object : float, default 0.1
+        Weight of the class no-object in the cross-entropy; most queries have no object.
+
+    Raises
+    ------
+    ValueError
+        If there is no class, a weight is unknown or negative, or ``no_object`` is not positive.
+
+    Notes
+    -----
+    N is the number of objects in the batch, at least 1. The outputs of earlier decoder layers (``output.auxiliary``)
+    are matched anew and count as much as the last; of masks only the last layer's count. Predictions are compared in the
+    size of the target masks.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equations 2 and 5, section 4.4 (masks),
+    appendix A.4. Slides: H, "DETR model: Hungarian Algorithm"; A and Z, DETR.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> output = SimpleNamespace(logits=np.zeros((1, 2, 3)), boxes=np.full((1, 2, 4), 0.5), auxiliary=[])
+    >>> targets = [{"labels": np.array([0]), "boxes": np.full((1, 4), 0.5)}]
+    >>> {name: round(float(value), 4) for name, value in SetCriterion(2)(output, targets).items()}
+    {'loss': 1.0986, 'loss_ce': 1.0986, 'loss_bbox': 0.0, 'loss_giou': 0.0}
+    """
+
+    def __init__(self, num_classes, matcher=None, weights=None, no_object=0.1):
+        self.weights = checked_weights("SetCriterion", num_classes, PUBLISHED, weights, no_object)
+        self.num_classes, self.no_object = num_classes, no_object
+        self.matcher = HungarianMatcher() if matcher is None else matcher
+
+    def __call__(self, output, targets):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        output : object
+            With ``logits (B, Q, K + 1)``, ``boxes (B, Q, 4)``, a list ``auxiliary`` of the like (or None) and, where the
+            model predicts them, ``masks (B, Q, h, w)``.
+        targets : list of dict
+            Of each image ``labels (T,)``, ``boxes (T, 4)`` in normalised cxcywh and, with masks, ``masks (T, H, W)``.
+
+        Returns
+        -------
+        dict of Tensor, shape ()
+            ``loss``, the weighted total, and the terms it is made of, unweighted: of the last layer ``loss_ce``,
+            ``loss_bbox``, ``loss_giou`` (``loss_mask``, ``loss_dice``), of layer i before it ``loss_ce_i`` and so on.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, targets are not as described, or predictions are not finite.
+        """
+        name, masks = "SetCriterion", getattr(output, "masks", None)
+        objects = gather(
+            name,
+            targets,
+            len(output.logits),
+            self.num_classes,
+            ["boxes"] if masks is None else ["boxes", "masks"],
+        )
+        (logits, boxes), layers = join(name, output, ["logits", "boxes"], self.num_classes)
+        pairs = self.matcher(raw(logits), raw(boxes), list(targets) * layers)
+        query, target = flat(pairs, objects, logits.shape[1], layers)  # (L M,) each
+        xp, count = namespace(raw(boxes)), max(len(objects.labels), 1)
+        found = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
+        wanted = xp.asarray(objects.boxes[target].astype(boxes.dtype))
+        terms = {
+            "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, layers),
+            "loss_bbox": by_layer(box_l1_loss(found, wanted, reduction="none"), layers) / count,
+            "loss_giou": by_layer(box_giou_loss(found, wanted, reduction="none"), layers) / count,
+        }
+        if masks is not None:
+            last = slice(len(query) // layers)
+            terms |= _mask_terms(masks, query[last], objects.masks[target[last]], count)
+        return total(terms, self.weights)
+
+
+def _mask_terms(masks, query, wanted, count):
+    """Focal and dice loss of matched masks, which are enlarged to the size of the objects' masks."""
+    found = ops.take(
+        ops.reshape(masks, (-1, *masks.shape[2:])), namespace(raw(masks)).asarray(query)
+    )  # (M, h, w)
+    found = ops.interpolate(found[:, None], size=wanted.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
+    wanted = namespace(raw(masks)).asarray(wanted.astype(masks.dtype))
+    losses = {
+        "loss_mask": sigmoid_focal_loss(found, wanted, reduction="none"),
+        "loss_dice": dice_loss(found, wanted, reduction="none"),
+    }
+    return {name: by_layer(values, 1) / count for name, values in losses.items()}

@@ -1,0 +1,103 @@
+"""What the set losses share: solving the matching, the loss of the classes, the sum of the terms.
+
+Not here: the costs of a pair and the losses of boxes and masks (set_prediction.py, mask_prediction.py).
+"""
+
+import numpy as np
+
+from minivis import ops
+from minivis.backend import is_array, namespace
+
+__all__ = []
+
+
+def raw(x):
+    """The array of a Tensor, outside the graph: a matching is a choice, no gradient flows through it."""
+    return x if is_array(x) else x.data
+
+
+def solve(name, costs, solver):
+    """Assign the objects of each image to queries, given its costs (T, Q).
+
+    Returns of each image (query_indices, target_indices), queries rising.
+    """
+    if solver is None:
+        from scipy.optimize import linear_sum_assignment as solver
+    if not all(np.isfinite(cost).all() for cost in costs):
+        raise ValueError(f"{name}: a prediction is NaN or infinite: has the training diverged?")
+    return [solver(cost.T) for cost in costs]  # rows are queries, columns are objects
+
+
+def checked_weights(name, num_classes, published, weights, no_object):
+    """The weights of the terms: the published ones, and what the user has set."""
+    weights = weights or {}
+    if unknown := [key for key in weights if key not in published]:
+        raise ValueError(
+            f"{name}: there is no term {unknown[0]!r} to weigh; there are {', '.join(published)}"
+        )
+    if num_classes < 1:
+        raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes}")
+    if not no_object > 0 or not min([0, *weights.values()]) >= 0:
+        raise ValueError(
+            f"{name}: weights must be at least 0 and no_object above it, got {weights} and {no_object}"
+        )
+    return {**published, **weights}
+
+
+def join(name, output, fields, num_classes):
+    """Predictions of the last layer and of those before it in one batch (L B, Q, ...): just more images, same objects.
+
+    Returns the joined fields and L.
+    """
+    layers = [output, *(getattr(output, "auxiliary", None) or ())]
+    B, Q = output.logits.shape[:2]
+    for layer in layers:
+        if tuple(layer.logits.shape) != (B, Q, num_classes + 1):
+            raise ValueError(
+                f"{name}: logits must be (B, Q, K + 1), the last class no-object, with K={num_classes} "
+                f"(logits: {tuple(layer.logits.shape)})"
+            )
+    return [ops.concatenate([getattr(layer, field) for layer in layers]) for field in fields], len(layers)
+
+
+def flat(pairs, objects, queries, layers):
+    """The pairs of all layers and images as two rows: indices into (L B Q) queries and into the row of objects."""
+    counts = [len(query) for query, _ in pairs]
+    if sum(counts) != layers * sum(counts[: len(objects.counts)]):
+        raise ValueError(
+            "a matcher must find as many pairs in every layer: the smaller of Q and T in each image"
+        )
+    query = np.concatenate([query for query, _ in pairs]) + np.repeat(np.arange(len(pairs)) * queries, counts)
+    target = np.concatenate([target for _, target in pairs])
+    return query, target + np.repeat(np.tile(objects.starts, layers), counts)
+
+
+def class_loss(logits, query, labels, no_object, layers):
+    """Cross-entropy of every layer, (L,): a matched query answers its object's label, any other no-object.
+
+    The mean divides by the sum of the weights, which are 1 but for no-object.
+    """
+    xp, K = namespace(raw(logits)), logits.shape[2] - 1
+    answers = np.full(logits.shape[0] * logits.shape[1], K)
+    answers[query] = labels
+    weight = np.ones(K + 1, logits.dtype)
+    weight[K] = no_object
+    surprise = ops.cross_entropy(
+        ops.reshape(logits, (-1, K + 1)), xp.asarray(answers), xp.asarray(weight), reduction="none"
+    )
+    divisor = weight[answers].reshape(layers, -1).sum(axis=1)
+    return by_layer(surprise, layers) / xp.asarray(divisor)
+
+
+def by_layer(losses, layers):
+    """The sum of each layer, (L,), of losses (L M,)."""
+    return ops.sum(ops.reshape(losses, (layers, losses.shape[0] // layers)), axis=1)
+
+
+def total(terms, weights):
+    """The weighted sum of all terms, each (L,), and every term by name: the last layer's, then ``_0`` and so on."""
+    loss = sum(ops.sum(values) * weights[name] for name, values in terms.items())
+    named = {name: ops.getitem(values, 0) for name, values in terms.items()}
+    for name, values in terms.items():
+        named |= {f"{name}_{i}": ops.getitem(values, i + 1) for i in range(values.shape[0] - 1)}
+    return {"loss": loss, **named}

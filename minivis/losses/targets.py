@@ -1,0 +1,144 @@
+"""The objects of a batch, checked and put in one row: what the set losses look things up in.
+
+Not here: the losses and matchers themselves (set_prediction.py, mask_prediction.py).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minivis.backend import to_numpy
+
+__all__ = []
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of all images of a batch in one row, image after image, on the host."""
+
+    labels: np.ndarray  # (T,) int64
+    boxes: np.ndarray | None  # (T, 4) cxcywh
+    masks: np.ndarray | None  # (T, H, W) bool; smaller masks are padded at the bottom and at the right
+    counts: np.ndarray  # (B,) how many objects each image has
+
+    @property
+    def image(self):
+        """For every object the image it is in, (T,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @property
+    def starts(self):
+        """For every image where its objects begin in the row, (B,)."""
+        return np.cumsum(self.counts) - self.counts
+
+
+def gather(name, targets, batch, classes, needed):
+    """Check the targets of a batch and put their objects in one row.
+
+    Parameters
+    ----------
+    name : str
+        Who asks, for the errors.
+    targets : list of dict
+        One of each image.
+    batch, classes : int
+        How many images and, without no-object, classes the predictions have.
+    needed : sequence of {"boxes", "masks"}
+        What is looked up besides the labels.
+
+    Returns
+    -------
+    Objects
+    """
+    if not isinstance(targets, (list, tuple)) or not all(isinstance(target, dict) for target in targets):
+        raise TypeError(
+            f"{name}: targets must be a list with a dict for each image, got {type(targets).__name__}"
+        )
+    if len(targets) != batch or not batch:
+        raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
+    for i, target in enumerate(targets):
+        if missing := [key for key in ("labels", *needed) if key not in target]:
+            raise ValueError(
+                f"{name}: targets[{i}] lacks {missing[0]!r}; it has {', '.join(map(repr, target)) or 'nothing'}"
+            )
+    labels = [to_numpy(target["labels"]) for target in targets]
+    counts = np.array([x.size for x in labels])
+    boxes = masks = None
+    labels = _labels(name, labels, classes)
+    if "boxes" in needed:
+        boxes = _boxes(name, [to_numpy(target["boxes"]) for target in targets], counts)
+    if "masks" in needed:
+        masks = _masks(name, [to_numpy(target["masks"]) for target in targets], counts)
+    return Objects(labels, boxes, masks, counts)
+
+
+def _labels(name, labels, classes):
+    for i, x in enumerate(labels):
+        if x.ndim != 1:
+            raise ValueError(f"{name}: labels must be (T,) (targets[{i}]['labels']: {x.shape})")
+        if x.size and x.dtype.kind not in "iu":
+            raise TypeError(f"{name}: labels must be integers, got {x.dtype.name} in targets[{i}]['labels']")
+    row = np.concatenate([x.astype(np.int64) for x in labels])
+    if row.size and not (row.min() >= 0 and row.max() < classes):
+        i = next(i for i, x in enumerate(labels) if x.size and not (x.min() >= 0 and x.max() < classes))
+        wrong = next(int(label) for label in labels[i] if not 0 <= label < classes)
+        why = f"; {classes} stands for no object" if wrong == classes else ""
+        raise ValueError(
+            f"{name}: label {wrong} in targets[{i}] is out of range for {classes} classes, 0 to {classes - 1}{why} "
+            "(the number of classes is the highest label plus 1)"
+        )
+    return row
+
+
+def _boxes(name, boxes, counts):
+    for i, (x, count) in enumerate(zip(boxes, counts, strict=True)):
+        if x.shape != (count, 4) and (count or x.size):
+            raise ValueError(
+                f"{name}: boxes must be (T, 4), one for each label (targets[{i}]['boxes']: {x.shape}, labels: {(int(count),)})"
+            )
+    row = np.concatenate([x.reshape(-1, 4) for x in boxes])
+    row = row if row.dtype.kind == "f" else row.astype(np.float32)
+    centre, size = row[:, :2], row[:, 2:]
+    kind = "boxes must be (centre x, centre y, width, height) in shares of the image, 0 to 1"
+    wrong = ~((centre >= 0) & (centre <= 1) & (size >= 0) & (size <= 2)).all(axis=1)
+    if wrong.any():
+        at = int(wrong.argmax())
+        box, i = row[at], int(np.repeat(np.arange(len(counts)), counts)[at])
+        why = "is not finite"
+        if np.isfinite(box).all():
+            why = (
+                "has a negative width or height" if box[2:].min() < 0 else "has its centre outside the image"
+            )
+            why = "looks like pixels: divide by the image's width and height" if box.max() > 2 else why
+        raise ValueError(f"{name}: {kind}; {_told(box)} in targets[{i}] {why}")
+    # corners (x1, y1, x2, y2) have x1 < x2 and y1 < y2; read as centre and size, most of them leave the image
+    outside = ((centre - size / 2 < -0.02) | (centre + size / 2 > 1.02)).any(axis=1)
+    if len(row) >= 3 and (size > centre).all() and outside.mean() >= 0.5:
+        raise ValueError(
+            f"{name}: {kind}; all {len(row)} of the batch look like corners (x1, y1, x2, y2), for example "
+            f"{_told(row[outside.argmax()])}: convert them with mv.vision.box_xyxy_to_cxcywh"
+        )
+    return row
+
+
+def _told(box):
+    return f"({', '.join(f'{x:g}' for x in box)})"
+
+
+def _masks(name, masks, counts):
+    for i, (x, count) in enumerate(zip(masks, counts, strict=True)):
+        if x.ndim != 3 or len(x) != count or not all(x.shape[1:]):
+            raise ValueError(
+                f"{name}: masks must be (T, H, W), one for each label (targets[{i}]['masks']: {x.shape}, labels: {(int(count),)})"
+            )
+        if x.dtype != bool and ((x != 0) & (x != 1)).any():
+            raise ValueError(
+                f"{name}: masks must be boolean, got other values than 0 and 1 in targets[{i}]['masks']"
+            )
+    size = tuple(max(x.shape[axis] for x in masks) for axis in (1, 2))
+    if all(x.shape[1:] == size for x in masks):
+        return np.concatenate(masks).astype(bool, copy=False)
+    row = np.zeros((int(counts.sum()), *size), bool)
+    for start, x in zip(np.cumsum(counts) - counts, masks, strict=True):
+        row[start : start + len(x), : x.shape[1], : x.shape[2]] = x
+    return row
