@@ -1,4 +1,4 @@
-"""LayerNorm, GroupNorm, BatchNorm2d: the layers that own scale, shift and running statistics.
+"""LayerNorm, GroupNorm, BatchNorm2d, FrozenBatchNorm2d: the layers that own scale, shift and running statistics.
 
 Not here: the mathematics (ops/normalize.py).
 """
@@ -8,10 +8,11 @@ import math
 import numpy as np
 
 from minivis import ops
+from minivis.backend import namespace
 from minivis.nn import init
 from minivis.nn.module import Module, Parameter, as_tensor
 
-__all__ = ["BatchNorm2d", "GroupNorm", "LayerNorm"]
+__all__ = ["BatchNorm2d", "FrozenBatchNorm2d", "GroupNorm", "LayerNorm"]
 
 
 class _Norm(Module):
@@ -185,3 +186,63 @@ class BatchNorm2d(_Norm):
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum}"
+
+
+class FrozenBatchNorm2d(Module):
+    """Batch norm that no longer learns: fixed statistics and fixed scale and shift, one multiply and one add a pixel.
+
+    .. math:: y = \\frac{x - \\mu}{\\sqrt{\\sigma^2 + \\epsilon}}\\, w + b
+
+    Detectors train on few large images: the statistics of such batches are noise, so those of the classifier stay.
+
+    Parameters
+    ----------
+    num_features : int
+        C of the maps (B, C, H, W).
+    eps : float, default 1e-5
+        Added to the variance. Torchvision's published detectors have 0.
+
+    Attributes
+    ----------
+    weight, bias, running_mean, running_var : ndarray, shape (C,)
+        Buffers, all four: saved and moved, never trained.
+
+    Raises
+    ------
+    ValueError
+        If the input is not (B, C, H, W).
+
+    Notes
+    -----
+    Differentiable in the input only.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.
+
+    Examples
+    --------
+    >>> FrozenBatchNorm2d(3)(np.ones((2, 3, 4, 4), np.float32)).shape
+    (2, 3, 4, 4)
+    """
+
+    def __init__(self, num_features, eps=1e-5):
+        init.check_sizes("FrozenBatchNorm2d", num_features=num_features)
+        self.num_features, self.eps = num_features, eps
+        self.weight = np.ones(num_features, np.float32)
+        self.bias = np.zeros(num_features, np.float32)
+        self.running_mean = np.zeros(num_features, np.float32)
+        self.running_var = np.ones(num_features, np.float32)
+
+    def forward(self, x):
+        x = as_tensor(x)
+        if x.ndim != 4 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"FrozenBatchNorm2d: x must be (B, C={self.num_features}, H, W) (x: {tuple(x.shape)})"
+            )
+        scale = self.weight / namespace(self.running_var).sqrt(self.running_var + self.eps)
+        shift = self.bias - self.running_mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
+
+    def extra_repr(self):
+        return f"{self.num_features}, eps={self.eps:g}"

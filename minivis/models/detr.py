@@ -1,0 +1,491 @@
+"""DETR: a CNN, a transformer and a set of object queries that each answer with one box or with "no object".
+
+Carion et al., "End-to-end object detection with transformers", ECCV 2020, figures 2 and 10. Slides: H, "DETR model"; A, "DETR
+architecture"; Z, "DETR: Rethinking object detection"; I, "DetR".
+Not here: matching and loss (losses/), the mask head (detr_panoptic.py), the backbone (resnet.py), training (recipes/).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from minivis import ops
+from minivis.autograd import Tensor
+from minivis.backend import namespace
+from minivis.nn import (
+    MLP,
+    Conv2d,
+    Dropout,
+    LayerNorm,
+    LearnedPositionCode2d,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+    Sequential,
+    init,
+)
+from minivis.nn.mlp import ReLU
+from minivis.nn.module import as_tensor
+
+__all__ = ["DETR", "DETRAttention", "DETROutput", "detr_r50", "detr_r50_dc5", "detr_r101"]
+
+POSITIONS = ("none", "sine_input", "learned_attention", "sine_decoder", "sine_attention")
+
+
+@dataclass
+class DETRAttention:
+    """Who looked at whom in each layer, as plain arrays for looking at; token n is cell (n // W', n % W') of the grid.
+
+    Attributes
+    ----------
+    encoder : list of ndarray, shape (B, h, N, N)
+        Self-attention of the N = H' W' image tokens.
+    decoder : list of ndarray, shape (B, h, Q, Q)
+        Self-attention of the queries.
+    cross : list of ndarray, shape (B, h, Q, N)
+        Where in the image each query looks.
+    grid : (int, int)
+        H', W'.
+    """
+
+    encoder: list = field(default_factory=list)
+    decoder: list = field(default_factory=list)
+    cross: list = field(default_factory=list)
+    grid: tuple = ()
+
+
+@dataclass
+class DETROutput:
+    """One class and one box for each query.
+
+    Attributes
+    ----------
+    logits : Tensor, shape (B, Q, K + 1)
+        Scores of the classes; the last is "no object".
+    boxes : Tensor, shape (B, Q, 4)
+        Centre, width and height as fractions of the image: normalised cxcywh.
+    auxiliary : list of DETROutput
+        What the decoder layers before the last would have answered, the first layer first.
+    attention : DETRAttention or None
+        When asked for.
+    masks : Tensor, shape (B, Q, H / 4, W / 4), or None
+        Logits of the mask head, if there is one.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    auxiliary: list = field(default_factory=list)
+    attention: DETRAttention | None = None
+    masks: Tensor | None = None
+
+
+class Layer(Module):
+    """What encoder and decoder layers share: the residual, and attention that knows where its tokens are."""
+
+    def _residual(self, norm, branch, x):
+        """x + branch(x), with the norm after the sum (as published) or before the branch."""
+        if self.norm_first:
+            return x + self.dropout(branch(norm(x)))
+        return norm(x + self.dropout(branch(x)))
+
+    @staticmethod
+    def _attend(attention, query, key, value, mask, seen):
+        """Attend, and add the weights to the list ``seen`` unless it is None."""
+        if seen is None:
+            return attention(query, key, value, mask)
+        y, weights = attention(query, key, value, mask, need_weights=True)
+        seen.append(weights)
+        return y
+
+
+class EncoderLayer(Layer):
+    """Image tokens look at each other. Places are added to queries and keys in every layer, never to values.
+
+    Parameters
+    ----------
+    width, heads, mlp_width : int
+        D, heads of the attention, width inside the MLP.
+    dropout : float
+        Probability, for attention weights, inside the MLP and after both branches.
+    norm_first : bool
+        Norm before instead of after each branch.
+    rng : numpy.random.Generator
+        Starting values.
+    """
+
+    def __init__(self, width, heads, mlp_width, dropout, norm_first, rng):
+        self.norm_first = norm_first
+        self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
+        self.norm1 = LayerNorm(width)
+        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
+        self.norm2 = LayerNorm(width)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, x, codes, mask, seen):
+        """Tokens x (B, N, D) with codes (B, N, D); ``mask`` (B, 1, N) is True at keys that may be attended."""
+
+        def look(x):
+            placed = _plus(x, codes)
+            return self._attend(self.self_attn, placed, placed, x, mask, seen)
+
+        x = self._residual(self.norm1, look, x)
+        return self._residual(self.norm2, self.mlp, x)
+
+
+class DecoderLayer(Layer):
+    """Queries look at each other, then at the image, then think; parameters as for `EncoderLayer`."""
+
+    def __init__(self, width, heads, mlp_width, dropout, norm_first, rng):
+        self.norm_first = norm_first
+        self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
+        self.norm1 = LayerNorm(width)
+        self.cross_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
+        self.norm2 = LayerNorm(width)
+        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
+        self.norm3 = LayerNorm(width)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, x, query_codes, memory, placed_memory, mask, seen, cross_seen):
+        """States x (B, Q, D) of the queries; memory (B, N, D) as values, with its codes as keys."""
+
+        def confer(x):
+            placed = _plus(x, query_codes)
+            return self._attend(self.self_attn, placed, placed, x, None, seen)
+
+        def look(x):
+            placed = _plus(x, query_codes)
+            return self._attend(self.cross_attn, placed, placed_memory, memory, mask, cross_seen)
+
+        x = self._residual(self.norm1, confer, x)
+        x = self._residual(self.norm2, look, x)
+        return self._residual(self.norm3, self.mlp, x)
+
+
+class DETRTransformer(Module):
+    """Encoder over image tokens and decoder over queries.
+
+    Parameters
+    ----------
+    width, heads, mlp_width : int
+        D, heads of the attention, width inside the MLPs.
+    encoder_layers, decoder_layers : int
+        How many of each.
+    dropout, decoder_dropout : float
+        Probabilities in the encoder and in the decoder.
+    norm_first : bool
+        Norm before instead of after each branch; the encoder then ends with a norm too.
+    rng : numpy.random.Generator
+        Starting values.
+    """
+
+    def __init__(
+        self,
+        width,
+        heads,
+        mlp_width,
+        encoder_layers,
+        decoder_layers,
+        dropout,
+        decoder_dropout,
+        norm_first,
+        rng,
+    ):
+        shape = (width, heads, mlp_width)
+        self.encoder = [EncoderLayer(*shape, dropout, norm_first, rng) for _ in range(encoder_layers)]
+        self.encoder_norm = LayerNorm(width) if norm_first else None
+        self.decoder = [DecoderLayer(*shape, decoder_dropout, norm_first, rng) for _ in range(decoder_layers)]
+        self.decoder_norm = LayerNorm(width)
+
+    def encode(self, x, codes=None, mask=None, attention=None):
+        """Image tokens x (B, N, D) -> memory (B, N, D); ``mask`` (B, 1, N) is True at tokens inside the image."""
+        for layer in self.encoder:
+            x = layer(x, codes, mask, attention and attention.encoder)
+        return self.encoder_norm(x) if self.encoder_norm else x
+
+    def decode(self, x, query_codes, memory, codes=None, mask=None, attention=None):
+        """States x (B, Q, D) of the queries -> the normalised states after every layer, (layers, B, Q, D)."""
+        placed, states = _plus(memory, codes), []
+        for layer in self.decoder:
+            seen = (attention.decoder, attention.cross) if attention else (None, None)
+            x = layer(x, query_codes, memory, placed, mask, *seen)
+            states.append(x)
+        return self.decoder_norm(ops.stack(states))
+
+
+class DETR(Module):
+    """DEtection TRansformer: images to a set of boxes, all at once, with no anchors and nothing to suppress afterwards.
+
+    The backbone's map becomes tokens, the encoder lets them look at each other, and Q learned queries ask the result where
+    the objects are:
+
+    .. math::
+        M = \\mathrm{encoder}(W * \\mathrm{backbone}(x)), \\qquad Y = \\mathrm{decoder}(\\mathrm{queries}, M), \\qquad
+        p = \\mathrm{softmax}(Y W_c^T + b_c), \\quad b = \\sigma(\\mathrm{MLP}(Y))
+
+    Parameters
+    ----------
+    backbone : Module
+        With ``channels`` (of each map it returns) and ``features(images)``, a list of maps (B, C_i, H_i, W_i), finest first.
+    num_classes : int
+        K; class K is "no object".
+    queries : int, default 100
+        Q, more than any image has objects.
+    width : int, default 256
+        D, divisible by 4.
+    heads : int, default 8
+        Attention heads; they divide D.
+    encoder_layers, decoder_layers : int, default 6
+        At least 1 of the latter.
+    mlp_width : int, default 2048
+        Width inside the MLPs.
+    dropout : float, default 0.1
+        Probability in training.
+    decoder_dropout : float, optional
+        That of the decoder; default ``dropout``.
+    norm_first : bool, default False
+        Norm before instead of after each branch, which trains without a long warm-up.
+    position : str, default "sine_attention"
+        How tokens know their places, the rows of the paper's table 3: ``"none"``; ``"sine_input"``, added once to the
+        encoder's input; ``"learned_attention"``, learned and added at every attention; ``"sine_decoder"``, sine, at the
+        decoder's attention only; ``"sine_attention"``, sine, at every attention. In the first two the queries are the
+        decoder's input, in the others they are added at every attention and the decoder starts from 0.
+    feature_level : int, default -1
+        Which of the backbone's maps becomes tokens.
+    masks : bool, default False
+        Add the mask head of the paper's section 4.4 (`minivis.models.detr_panoptic`).
+    rng : numpy.random.Generator, int or None
+        Starting values: Xavier in the transformer, normal for the queries, torch's for the rest. None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If a size or ``position`` cannot be; when called, if the mask does not fit the images.
+
+    Notes
+    -----
+    With N = H' W' tokens, attention costs encoder_layers * 2 N^2 D + decoder_layers * 2 (Q N + Q^2) D multiply-adds.
+
+    References
+    ----------
+    Carion et al. 2020, section 3.2 and appendix A.3. Slides: H, "DETR model"; A, "DETR architecture".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minivis.models import ResNet
+    >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), num_classes=0)
+    >>> model = DETR(backbone, num_classes=6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=2, mlp_width=32)
+    >>> output = model(np.zeros((2, 3, 64, 64), np.float32))
+    >>> output.logits.shape, output.boxes.shape, len(output.auxiliary)
+    ((2, 5, 7), (2, 5, 4), 1)
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        queries=100,
+        width=256,
+        heads=8,
+        encoder_layers=6,
+        decoder_layers=6,
+        mlp_width=2048,
+        dropout=0.1,
+        decoder_dropout=None,
+        norm_first=False,
+        position="sine_attention",
+        feature_level=-1,
+        masks=False,
+        rng=None,
+    ):
+        self.config = {
+            name: value for name, value in locals().items() if name not in ("self", "rng")
+        }  # for mv.load
+        if position not in POSITIONS:
+            raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
+        if width % 4:
+            raise ValueError(f"DETR: width must be divisible by 4, for the position codes, got {width}")
+        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_layers=decoder_layers)
+        rng = init.generator(rng)
+        self.position, self.width = position, width
+        self.level = range(len(backbone.channels))[feature_level]
+        self.backbone = backbone
+        self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
+        decoder_dropout = dropout if decoder_dropout is None else decoder_dropout
+        self.transformer = DETRTransformer(
+            width, heads, mlp_width, encoder_layers, decoder_layers, dropout, decoder_dropout, norm_first, rng
+        )
+        self.codes = (
+            LearnedPositionCode2d(50, 50, width, rng=rng) if position == "learned_attention" else None
+        )
+        self.queries = Parameter(init.normal((queries, width), 1.0, rng))
+        self.class_head = Linear(width, num_classes + 1, rng=rng)
+        self.box_head = Sequential(
+            Linear(width, width, rng=rng),
+            ReLU(),
+            Linear(width, width, rng=rng),
+            ReLU(),
+            Linear(width, 4, rng=rng),
+        )
+        self.mask_head = None
+        if masks:
+            from minivis.models.detr_panoptic import MaskHead
+
+            self.mask_head = MaskHead(width, heads, backbone.channels[: self.level], rng=rng)
+
+    def forward(self, images, mask=None, need_attention=False):
+        """Detect.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor, shape (B, C, H, W)
+            Images of different sizes are padded with zeros at the bottom and the right to a common one.
+        mask : bool ndarray, shape (B, H, W), optional
+            True = inside the image, False = padding.
+        need_attention : bool, default False
+            Return who looked at whom.
+
+        Returns
+        -------
+        DETROutput
+        """
+        images = as_tensor(images)
+        if images.ndim != 4:
+            raise ValueError(f"DETR: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        maps = self.backbone.features(images)[: self.level + 1]
+        source = self.input_proj(maps[-1])  # (B, D, H', W')
+        grid = tuple(source.shape[2:])
+        valid = None if mask is None else self._shrink(mask, images, grid)  # (B, H', W')
+        attention = DETRAttention(grid=grid) if need_attention else None
+        states, memory = self.transform(source, valid, attention)
+        logits, boxes = self.class_head(states), ops.sigmoid(self.box_head(states))  # (layers, B, Q, ...)
+        *earlier, last = [DETROutput(logits[i], boxes[i]) for i in range(len(logits))]
+        masks = self.mask_head(states[-1], memory, source, maps[:-1], valid) if self.mask_head else None
+        return DETROutput(last.logits, last.boxes, earlier, attention, masks)
+
+    def transform(self, source, valid=None, attention=None):
+        """The transformer alone: a map (B, D, H', W') to the states (layers, B, Q, D) and the memory (B, N, D).
+
+        Parameters
+        ----------
+        source : ndarray or Tensor, shape (B, D, H', W')
+            The projected map of the backbone.
+        valid : bool ndarray, shape (B, H', W'), optional
+            True = inside the image. What stands in padded cells changes nothing.
+        attention : DETRAttention, optional
+            The weights are added to its lists.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+        """
+        source = as_tensor(source)
+        B, D, H, W = source.shape
+        tokens = source.reshape(B, D, H * W).transpose(0, 2, 1)  # (B, N, D)
+        mask = None if valid is None else valid.reshape(B, 1, H * W)
+        codes = self._codes(source, valid)
+        queries = ops.broadcast_to(self.queries, (B, *self.queries.shape))
+        if self.position in ("none", "sine_input"):
+            memory = self.transformer.encode(_plus(tokens, codes), None, mask, attention)
+            return self.transformer.decode(queries, None, memory, None, mask, attention), memory
+        memory = self.transformer.encode(
+            tokens, None if self.position == "sine_decoder" else codes, mask, attention
+        )
+        zeros = Tensor(namespace(queries.data).zeros_like(queries.data))
+        return self.transformer.decode(zeros, queries, memory, codes, mask, attention), memory
+
+    def _codes(self, source, valid):
+        """Position codes of the tokens, (B or 1, N, D), or None."""
+        H, W = source.shape[2:]
+        if self.position == "none":
+            return None
+        if self.codes:
+            return self.codes(source).reshape(1, self.width, H * W).transpose(0, 2, 1)
+        valid = namespace(source.data).ones((1, H, W), bool) if valid is None else valid
+        return position_codes(valid, self.width).reshape(len(valid), H * W, self.width).astype(source.dtype)
+
+    @staticmethod
+    def _shrink(mask, images, grid):
+        """The mask at the resolution of the map: True where the nearest pixel is inside the image."""
+        B, _, H, W = images.shape
+        if mask.dtype != bool or tuple(mask.shape) != (B, H, W):
+            raise ValueError(
+                f"DETR: mask must be boolean (B, H, W), True = inside the image (mask: {mask.dtype.name} "
+                f"{tuple(mask.shape)}, images: {tuple(images.shape)})"
+            )
+        return ops.interpolate(mask[:, None].astype("float32"), size=grid)[:, 0] > 0.5
+
+
+def position_codes(valid, width, temperature=10000.0):
+    """Sine codes that count rows and columns inside the image only, from the share of the image above and to the left.
+
+    .. math:: \\theta_{y} = 2 \\pi \\frac{\\sum_{y' \\le y} v_{y'x}}{\\sum_{y'} v_{y'x} + 10^{-6}}
+
+    Parameters
+    ----------
+    valid : bool ndarray, shape (B, H, W)
+        True = inside the image.
+    width : int
+        D, divisible by 4: the first half of a code tells the row, the second the column, sines and cosines interleaved.
+    temperature : float, default 10000
+        Wavelengths run from 2 pi to nearly 2 pi times this.
+
+    Returns
+    -------
+    ndarray of float32, shape (B, H, W, D)
+        Computed in float32 whatever the model's dtype, as published.
+
+    References
+    ----------
+    Carion et al. 2020, appendix A.4. Without padding it is ``vision.sine_position_code(..., normalize=True)``.
+    """
+    xp = namespace(valid)
+    exponents = xp.arange(0, width // 2, 2, dtype="float32") / (width // 2)
+    wavelengths = temperature**exponents  # (D/4,)
+    halves = []
+    for axis in (1, 2):
+        place = xp.cumsum(valid, axis=axis, dtype="float32")
+        place = place / (place.max(axis=axis, keepdims=True) + 1e-6) * (2 * math.pi)
+        angles = place[..., None] / wavelengths  # (B, H, W, D/4)
+        halves.append(xp.stack([xp.sin(angles), xp.cos(angles)], axis=-1).reshape(*valid.shape, width // 2))
+    return xp.concatenate(halves, axis=-1)
+
+
+def _plus(x, codes):
+    return x if codes is None else x + codes
+
+
+def _published(name, depths, parameters, dilated=False):
+    """The constructor of a published size."""
+
+    def build(num_classes=91, rng=None, **options):
+        from minivis.models.resnet import ResNet
+
+        rng = init.generator(rng)
+        backbone = ResNet(depths, num_classes=0, norm="frozen", dilated=dilated, rng=rng)
+        return DETR(backbone, num_classes, rng=rng, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""{name}: ResNet-{3 * sum(depths) + 2} with frozen norms{", the last stage dilated" * dilated}.
+
+    {parameters:,} parameters for COCO's 91 numbers of classes.
+
+    Parameters
+    ----------
+    num_classes : int, default 91
+        K; class K is "no object".
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+    **options
+        Of `DETR`, for example ``masks=True`` for the panoptic head.
+
+    Returns
+    -------
+    DETR
+    """
+    return build
+
+
+detr_r50 = _published("detr_r50", (3, 4, 6, 3), 41_524_768)
+detr_r101 = _published("detr_r101", (3, 4, 23, 3), 60_464_672)
+detr_r50_dc5 = _published("detr_r50_dc5", (3, 4, 6, 3), 41_524_768, dilated=True)

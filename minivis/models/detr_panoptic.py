@@ -1,0 +1,153 @@
+"""The mask head of DETR: where a query looks, sharpened step by step with the finer maps of the backbone.
+
+Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.4 and figure 8. Slides: H, "Panoptic
+Segmentation"; A, "DETR for panoptic segmentation".
+Not here: merging the masks into one panoptic map (vision/panoptic.py), the losses.
+"""
+
+import math
+
+from minivis import ops
+from minivis.backend import namespace
+from minivis.nn import Conv2d, GroupNorm, Linear, Module, init
+
+__all__ = ["MaskAttention", "MaskHead"]
+
+
+class MaskAttention(Module):
+    """How much each query looks at each place in each head: attention weights without values.
+
+    .. math:: a_{q,i,n} = \\mathrm{softmax}_{(i, n)} \\frac{\\langle q_i, k_{n,i} \\rangle}{\\sqrt d}
+
+    The softmax runs over heads and places together, so that heads compete: all weights of a query sum to 1.
+
+    Parameters
+    ----------
+    width, heads : int
+        D, and the number of heads, which divides it.
+    rng : numpy.random.Generator
+        Starting values: Xavier, biases 0.
+    """
+
+    def __init__(self, width, heads, rng):
+        self.heads = heads
+        self.query = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
+        self.key = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
+
+    def forward(self, queries, memory, valid=None):
+        """Queries (B, Q, D) on memory (B, N, D), of which ``valid`` (B, N) may be looked at: (B, Q, h, N)."""
+        B, Q, D = queries.shape
+        N, h, d = memory.shape[1], self.heads, D // self.heads
+        q = self.query(queries).reshape(B, Q, h, d).transpose(0, 2, 1, 3)  # (B, h, Q, d)
+        k = self.key(memory).reshape(B, N, h, d).transpose(0, 2, 3, 1)  # (B, h, d, N)
+        scores = ((q * (1 / math.sqrt(d))) @ k).transpose(0, 2, 1, 3)  # (B, Q, h, N)
+        if valid is None:
+            return ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N)
+        allowed = valid[:, None, None, :]
+        lowest = float(
+            namespace(valid).finfo(scores.dtype).min
+        )  # finite: an image that is all padding gives no NaN
+        scores = ops.where(allowed, scores, lowest)
+        return ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N) * allowed
+
+
+class MaskHead(Module):
+    """One mask for each query: convolutions, with the maps of the backbone added on the way to their resolution.
+
+    Parameters
+    ----------
+    width, heads : int
+        D of the transformer, and heads of the attention. D + heads is divisible by 8.
+    channels : sequence of int
+        Channels of the backbone's maps that are finer than the transformer's, finest first.
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If 8 groups do not divide D + heads.
+
+    Notes
+    -----
+    Every query has its own pass through the convolutions: B Q maps. Only the first layer can share, see `_first`.
+
+    References
+    ----------
+    Carion et al. 2020, section 4.4: attention maps of h heads, then an FPN-like net with group norm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> head = MaskHead(width=16, heads=8, channels=(4, 8))
+    >>> states, memory = np.zeros((2, 5, 16), np.float32), np.zeros((2, 6, 16), np.float32)
+    >>> maps = [np.zeros((2, 4, 8, 12), np.float32), np.zeros((2, 8, 4, 6), np.float32)]
+    >>> head(states, memory, np.zeros((2, 16, 2, 3), np.float32), maps).shape
+    (2, 5, 8, 12)
+    """
+
+    def __init__(self, width, heads, channels, rng=None):
+        rng = init.generator(rng)
+        self.attention = MaskAttention(width, heads, rng)
+        inputs = width + heads
+        widths = [inputs, inputs, *(width // 2**i for i in range(1, len(channels) + 2))]
+        self.convs = [
+            Conv2d(a, b, 3, padding=1, weight_init=_even, rng=rng)
+            for a, b in zip(widths, widths[1:], strict=False)
+        ]
+        self.norms = [GroupNorm(min(8, C), C) for C in widths[1:]]
+        self.adapters = [
+            Conv2d(a, b, 1, weight_init=_even, rng=rng)
+            for a, b in zip(channels[::-1], widths[2:], strict=False)
+        ]
+        self.out = Conv2d(widths[-1], 1, 3, padding=1, weight_init=_even, rng=rng)
+
+    def forward(self, states, memory, source, maps, valid=None):
+        """Mask logits.
+
+        Parameters
+        ----------
+        states : (B, Q, D)
+            The queries after the last decoder layer.
+        memory : (B, N, D)
+            The tokens after the encoder.
+        source : (B, D, H', W')
+            The tokens before the encoder, as a map; N = H' W'.
+        maps : list of (B, C_i, H_i, W_i)
+            The finer maps, finest first.
+        valid : bool ndarray, shape (B, H', W'), optional
+            True = inside the image.
+
+        Returns
+        -------
+        Tensor, shape (B, Q, H_0, W_0)
+        """
+        B, Q, _ = states.shape
+        H, W = source.shape[2:]
+        looks = self.attention(states, memory, None if valid is None else valid.reshape(B, H * W))
+        x = self._first(source, looks.reshape(B * Q, -1, H, W))
+        x = ops.relu(self.norms[0](x))
+        x = ops.relu(self.norms[1](self.convs[1](x)))
+        finer = zip(maps[::-1], self.adapters, self.convs[2:], self.norms[2:], strict=True)
+        for image, adapter, conv, norm in finer:
+            x = ops.interpolate(x, size=image.shape[2:], mode="nearest")
+            x = _add_to_each_query(x, adapter(image))
+            x = ops.relu(norm(conv(x)))
+        return self.out(x).reshape(B, Q, *x.shape[2:])
+
+    def _first(self, source, looks):
+        """The first convolution of [source, looks]: linear, so what the queries of an image share is computed once."""
+        conv, D = self.convs[0], source.shape[1]
+        shared = ops.conv2d(source, conv.weight[:, :D], conv.bias, padding=1)
+        return _add_to_each_query(ops.conv2d(looks, conv.weight[:, D:], padding=1), shared)
+
+
+def _add_to_each_query(x, image):
+    """Add (B, C, H, W) to each of the Q maps of an image in (B Q, C, H, W)."""
+    B, *shape = image.shape
+    return (x.reshape(B, -1, *shape) + image.reshape(B, 1, *shape)).reshape(-1, *shape)
+
+
+def _even(shape, rng):
+    """Uniform within sqrt(3 / fan_in): the variance of a linear layer's output is that of its input."""
+    return init.uniform(shape, math.sqrt(3 / math.prod(shape[1:])), rng)

@@ -1,0 +1,252 @@
+"""ResNet: layers learn what to change about their input, and the sum lets gradients through a hundred of them.
+
+He et al., "Deep residual learning for image recognition", CVPR 2016, equations 1 and 2, table 1. Slides: C, "ResNet".
+Not here: training, the variants with other stems, widths or attention.
+"""
+
+from minivis import ops
+from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, Module, init
+from minivis.nn.module import as_tensor
+
+__all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101"]
+
+NORMS = {
+    "batch": BatchNorm2d,
+    "frozen": FrozenBatchNorm2d,
+    "group": lambda channels: GroupNorm(min(8, channels), channels),
+}
+
+
+class ConvNorm(Module):
+    """Convolution without bias, then a norm (which has one); the output has the size of the input over the stride.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size : int
+        As for `Conv2d`.
+    stride, dilation : int
+        As for `Conv2d`.
+    norm : {"batch", "frozen", "group"}
+        Which norm.
+    rng : numpy.random.Generator
+        Starting values: He's.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, dilation, norm, rng):
+        self.conv = Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            bias=False,
+            weight_init=_he,
+            rng=rng,
+        )
+        self.norm = NORMS[norm](out_channels)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+class Block(Module):
+    """A residual block: y = ReLU(F(x) + x), where F is two or three convolutions; a 1 x 1 convolution of x where shapes differ.
+
+    Parameters
+    ----------
+    kind : {"basic", "bottleneck"}
+        F is 3x3, 3x3; or 1x1 to a quarter of the channels, 3x3, 1x1 back.
+    in_channels, out_channels : int
+        Channels of x and y.
+    stride, dilation : int
+        Of the first 3 x 3 convolution (the paper had the stride in the 1 x 1 before it; this order, "v1.5", is the one
+        published weights have).
+    norm : {"batch", "frozen", "group"}
+        Which norm.
+    rng : numpy.random.Generator
+        Starting values.
+    """
+
+    def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng):
+        inner = out_channels // 4 if kind == "bottleneck" else out_channels
+        plan = {  # in, out, kernel, stride, dilation of each convolution
+            "basic": [(in_channels, inner, 3, stride, dilation), (inner, inner, 3, 1, dilation)],
+            "bottleneck": [
+                (in_channels, inner, 1, 1, 1),
+                (inner, inner, 3, stride, dilation),
+                (inner, out_channels, 1, 1, 1),
+            ],
+        }[kind]
+        self.layers = [ConvNorm(*sizes, norm, rng) for sizes in plan]
+        same = stride == 1 and in_channels == out_channels
+        self.shortcut = None if same else ConvNorm(in_channels, out_channels, 1, stride, 1, norm, rng)
+
+    def forward(self, x):
+        y = x
+        for layer in self.layers[:-1]:
+            y = ops.relu(layer(y))
+        y = self.layers[-1](y)
+        return ops.relu(y + (self.shortcut(x) if self.shortcut else x))
+
+
+class ResNet(Module):
+    """Residual network: images to class logits, or to maps of several resolutions for a detector.
+
+    .. math:: y = \\mathrm{ReLU}(F(x) + x)
+
+    A 7 x 7 convolution and max pooling bring the image to a quarter of its size; every stage after the first halves it.
+
+    Parameters
+    ----------
+    depths : sequence of int, default (3, 4, 6, 3)
+        Blocks in each stage.
+    kind : {"bottleneck", "basic"}, default "bottleneck"
+        Of the blocks, see `Block`.
+    widths : sequence of int, optional
+        Channels of each stage's map; default 256, 512, 1024, 2048 for bottlenecks, a quarter of that for basic blocks.
+    stem_width : int, default 64
+        Channels of the first convolution.
+    num_classes : int, default 1000
+        K; 0 leaves the head away.
+    channels_in : int, default 3
+        C of the images.
+    norm : {"batch", "frozen", "group"}, default "batch"
+        Batch norm; batch norm with fixed statistics, as detectors have it; group norm with 8 groups, for small batches.
+    dilated : bool, default False
+        The last stage dilates its filters instead of halving the map ("DC5": C5 with dilation).
+    rng : numpy.random.Generator, int or None
+        Starting values: He's for convolutions, torch's for the head. None is seed 0.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Channels of the maps that `features` returns.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` or ``norm`` is unknown, or there is not one width for each stage.
+
+    References
+    ----------
+    He et al. 2016, table 1. Slides: C, "ResNet".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, num_classes=10)
+    >>> images = np.zeros((2, 3, 32, 32), np.float32)
+    >>> model(images).shape, [x.shape for x in model.features(images)]
+    ((2, 10), [(2, 8, 8, 8), (2, 16, 4, 4)])
+    """
+
+    def __init__(
+        self,
+        depths=(3, 4, 6, 3),
+        kind="bottleneck",
+        widths=None,
+        stem_width=64,
+        num_classes=1000,
+        channels_in=3,
+        norm="batch",
+        dilated=False,
+        rng=None,
+    ):
+        self.config = {
+            name: value for name, value in locals().items() if name not in ("self", "rng")
+        }  # for mv.load
+        if kind not in ("basic", "bottleneck"):
+            raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
+        if norm not in NORMS:
+            raise ValueError(f"ResNet: norm must be one of {', '.join(NORMS)}, got {norm!r}")
+        widths = widths or [(256 if kind == "bottleneck" else 64) * 2**i for i in range(len(depths))]
+        if len(widths) != len(depths):
+            raise ValueError(f"ResNet: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")
+        rng = init.generator(rng)
+        self.channels = tuple(widths)
+        self.stem = ConvNorm(channels_in, stem_width, 7, 2, 1, norm, rng)
+        self.stages, inputs = [], stem_width
+        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            dilate = dilated and stage == len(depths) - 1
+            stride = 1 if stage == 0 or dilate else 2
+            # the first block of a dilated stage still reads what the stage before wrote: its filters stay dense
+            self.stages.append(
+                [
+                    Block(
+                        kind,
+                        width if i else inputs,
+                        width,
+                        1 if i else stride,
+                        2 if i and dilate else 1,
+                        norm,
+                        rng,
+                    )
+                    for i in range(depth)
+                ]
+            )
+            inputs = width
+        self.head = Linear(inputs, num_classes, rng=rng) if num_classes else None
+
+    def forward(self, images):
+        """Logits (B, K) of images (B, C, H, W); without a head the mean of the last map, (B, channels[-1])."""
+        pooled = ops.mean(self.features(images)[-1], axis=(2, 3))
+        return self.head(pooled) if self.head else pooled
+
+    def features(self, images):
+        """The maps after each stage, finest first: (B, channels[i], H / 4 / 2^i, W / 4 / 2^i), sizes rounded up."""
+        images = as_tensor(images)
+        if images.ndim != 4:
+            raise ValueError(f"ResNet: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        x = ops.max_pool2d(ops.relu(self.stem(images)), 3, stride=2, padding=1)
+        maps = []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            maps.append(x)
+        return maps
+
+    def freeze(self, stages):
+        """Train neither the stem nor the first ``stages`` stages; detectors freeze 1. Returns the model."""
+        for module in [self.stem, *(block for stage in self.stages[:stages] for block in stage)]:
+            module.requires_grad_(False)
+        return self
+
+
+def _he(shape, rng):
+    """He's values for what goes out: normal with variance 2 / (out channels * kernel area), as published."""
+    out, _, height, width = shape
+    return init.normal(shape, (2 / (out * height * width)) ** 0.5, rng)
+
+
+def _published(name, kind, depths, parameters):
+    """The constructor of a published size."""
+
+    def build(num_classes=1000, rng=None, **options):
+        return ResNet(depths, kind, num_classes=num_classes, rng=rng, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""{name}: {kind} blocks, {depths} of them in the four stages.
+
+    {parameters:,} parameters for 1000 classes.
+
+    Parameters
+    ----------
+    num_classes : int, default 1000
+        K.
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+    **options
+        Of `ResNet`, for example ``norm="frozen"``, ``dilated=True``.
+
+    Returns
+    -------
+    ResNet
+    """
+    return build
+
+
+resnet18 = _published("resnet18", "basic", (2, 2, 2, 2), 11_689_512)
+resnet34 = _published("resnet34", "basic", (3, 4, 6, 3), 21_797_672)
+resnet50 = _published("resnet50", "bottleneck", (3, 4, 6, 3), 25_557_032)
+resnet101 = _published("resnet101", "bottleneck", (3, 4, 23, 3), 44_549_160)
