@@ -7,7 +7,7 @@ import math
 
 from minivis.autograd import Tensor, named, primitive, unbroadcast
 from minivis.backend import is_array, namespace
-from minivis.ops.arithmetic import mul, where
+from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
 from minivis.ops.normalize import dropout
 from minivis.ops.shape import transpose
@@ -28,6 +28,14 @@ def _check(name, q, k, v, mask):
 
 def _scale(q):
     return 1 / math.sqrt(max(1, q.shape[-1]))  # width 0: every score is 0
+
+
+def _scores(q, k, bias):
+    """q k^T / sqrt(d) + bias, (..., N, M): a new array."""
+    scores = (q * _scale(q)) @ k.swapaxes(-1, -2)
+    if bias is not None:
+        scores += bias
+    return scores
 
 
 def _allowed(xp, q, k, mask, is_causal):
@@ -58,7 +66,7 @@ def _masked_softmax(xp, scores, allowed):
 
 
 @named
-def attention_weights(q, k, mask=None, *, is_causal=False):
+def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     """The weights with which each query looks at each key: rows sum to 1, or are 0 where nothing may be attended.
 
     .. math:: A = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big)
@@ -71,6 +79,8 @@ def attention_weights(q, k, mask=None, *, is_causal=False):
         Keys.
     mask : bool ndarray, broadcasts to (..., N, M), optional
         True = may be attended.
+    bias : ndarray or Tensor, broadcasts to (..., N, M), optional
+        Added to the scaled scores.
     is_causal : bool, default False
         Query i sees keys 0 to i only.
 
@@ -90,20 +100,20 @@ def attention_weights(q, k, mask=None, *, is_causal=False):
     >>> attention_weights(np.zeros((1, 4)), np.zeros((2, 4)))
     array([[0.5, 0.5]])
     """
-    q, k = (x.data if isinstance(x, Tensor) else x for x in (q, k))
+    q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
     _check("attention_weights", q, k, k, mask)
     xp = namespace(q, k, mask)
-    scores = (q * _scale(q)) @ k.swapaxes(-1, -2)
+    scores = _scores(q, k, bias)
     return _masked_softmax(xp, scores, _allowed(xp, q, k, mask, is_causal))
 
 
 @primitive
 def scaled_dot_product_attention(
-    q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
+    q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
 ):
     """Each query gathers the values, weighted by how well its key fits.
 
-    .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big) V
+    .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d} + B\\Big) V
 
     Parameters
     ----------
@@ -115,6 +125,8 @@ def scaled_dot_product_attention(
         Values.
     mask : bool ndarray, broadcasts to (..., N, M), optional
         True = may be attended. There are no additive masks.
+    bias : ndarray or Tensor, broadcasts to (..., N, M), optional
+        B, in the dtype of ``q``: a learned preference, such as Swin's for relative positions. Default 0.
     is_causal : bool, default False
         Query i sees keys 0 to i only, on top of ``mask``.
     dropout_p : float, default 0
@@ -162,7 +174,7 @@ def scaled_dot_product_attention(
         raise ValueError(
             f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
         )
-    scores = (q * scale) @ k.swapaxes(-1, -2)  # (..., N, M)
+    scores = _scores(q, k, bias)  # (..., N, M)
     weights = _masked_softmax(xp, scores, allowed)
     kept, drop = weights, None
     if dropout_p:
@@ -175,14 +187,15 @@ def scaled_dot_product_attention(
             (g_scores,) = drop(g_scores)
         g_scores *= weights
         g_scores -= weights * g_scores.sum(axis=-1, keepdims=True)  # as in softmax; masked pairs stay 0
-        g_scores *= scale
-        return unbroadcast(g_scores @ k, q), unbroadcast(g_scores.swapaxes(-1, -2) @ q, k), g_v
+        g_bias = unbroadcast(g_scores, bias)
+        g_q, g_k = (g_scores @ k) * scale, (g_scores.swapaxes(-1, -2) @ q) * scale
+        return unbroadcast(g_q, q), unbroadcast(g_k, k), g_v, None, g_bias
 
     return kept @ v, vjp
 
 
 @named
-def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rng=None):
+def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, rng=None):
     """`scaled_dot_product_attention` written with smaller ops, as the slides have it. Equal, with more memory.
 
     Parameters
@@ -191,6 +204,8 @@ def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rn
         Queries, keys, values.
     mask : bool ndarray, broadcasts to (..., N, M), optional
         True = may be attended.
+    bias : ndarray or Tensor, broadcasts to (..., N, M), optional
+        Added to the scaled scores.
     is_causal : bool, default False
         Query i sees keys 0 to i only.
     dropout_p : float, default 0
@@ -219,6 +234,7 @@ def attention_composed(q, k, v, mask=None, *, is_causal=False, dropout_p=0.0, rn
     xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
     axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
     scores = matmul(mul(q, _scale(q)), transpose(k, axes))
+    scores = scores if bias is None else add(scores, bias)
     allowed = _allowed(xp, *arrays[:2], mask, is_causal)
     if allowed is None:
         weights = softmax(scores, axis=-1)

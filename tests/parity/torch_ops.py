@@ -40,15 +40,18 @@ def _allowed(q, k, mask, is_causal):
     return causal if mask is None else causal & mask
 
 
-def _attention(q, k, v, mask=None, *, is_causal=False):
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=_allowed(q, k, mask, is_causal))
+def _attention(q, k, v, mask=None, bias=None, *, is_causal=False):
+    """torch has one argument for both: a boolean mask, or numbers to add, -inf where nothing may be attended."""
+    allowed = _allowed(q, k, mask, is_causal)
+    if bias is not None:
+        allowed = bias if allowed is None else torch.where(allowed, bias, -torch.inf)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
 
 
-def _attention_weights(q, k, mask=None, *, is_causal=False):
+def _attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     """The weights are the attention to the unit vectors."""
-    return _attention(
-        q, k, torch.eye(k.shape[-2], dtype=k.dtype).expand(*k.shape[:-2], -1, -1), mask, is_causal=is_causal
-    )
+    values = torch.eye(k.shape[-2], dtype=k.dtype).expand(*k.shape[:-2], -1, -1)
+    return _attention(q, k, values, mask, bias, is_causal=is_causal)
 
 
 def _interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=False, antialias=False):

@@ -24,11 +24,14 @@ CASES = [
         {"q": HUGE, "k": HUGE, "v": normal(2, 3)},
         {"q": normal(0, 3, 4), "k": normal(0, 5, 4), "v": normal(0, 5, 2)},
         {**CROSS, "dropout_p": 0.4, "rng": 5},
+        {**CROSS, "bias": normal(3, 5)},
+        {**CROSS, "bias": normal(2, 3, 5), "mask": SOME_EMPTY},
     )
 ] + [
     case("attention_weights", q=normal(2, 3, 4), k=normal(2, 5, 4)),
     case("attention_weights", q=normal(3, 4), k=normal(5, 4), mask=SOME_EMPTY),
     case("attention_weights", q=normal(3, 4), k=normal(3, 4), is_causal=True),
+    case("attention_weights", q=normal(2, 3, 4), k=normal(2, 5, 4), bias=normal(1, 5)),
 ]
 
 BAD = {"q": normal(3, 4), "k": normal(5, 3), "v": normal(5, 2)}
@@ -57,6 +60,7 @@ ERRORS = [
     ),
     error("scaled_dot_product_attention", TypeError, "mask must be an array", **CROSS, mask=[[True] * 5] * 3),
     error("attention_composed", ValueError, "could not be broadcast", **CROSS, mask=booleans(4, 5)),
+    error("scaled_dot_product_attention", ValueError, "broadcast", **CROSS, bias=normal(4, 5)),
     error(
         "attention_weights", TypeError, "q must be an array or a Tensor, got list", q=[[1.0]], k=normal(5, 1)
     ),
