@@ -14,8 +14,22 @@ __version__ = "0.1.0"
 # attribute -> the module that has it (PEP 562): None for a submodule of that name
 _LAZY = {
     **dict.fromkeys(
-        ["data", "gradcheck", "laws", "losses", "metrics", "models", "nn", "optim", "train", "vision", "viz"]
+        [
+            "data",
+            "gradcheck",
+            "laws",
+            "losses",
+            "metrics",
+            "models",
+            "nn",
+            "optim",
+            "pretrained",
+            "train",
+            "vision",
+            "viz",
+        ]
     ),
+    "from_pretrained": "minivis.pretrained",
     "save": "minivis.storage",
     "load": "minivis.storage",
     "summary": "minivis.nn.summary",

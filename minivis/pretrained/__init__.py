@@ -1,8 +1,9 @@
 """Published checkpoints: a folder as it lies on the hub becomes a minivis model, ready to predict.
 
-Not here: the models (models/), our own checkpoints (storage.py).
+Not here: the models (models/), our own checkpoints (storage.py), any download.
 """
 
-from minivis.pretrained.family import Family, Part, Stack, labels_of, names_of, translate
+from minivis.pretrained.folder import from_pretrained, model_types
+from minivis.pretrained.preprocess import Preprocess
 
-__all__ = ["Family", "Part", "Stack", "labels_of", "names_of", "translate"]
+__all__ = ["Preprocess", "from_pretrained", "model_types"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Family", "Part", "Stack", "labels_of", "names_of", "translate"]
+__all__ = ["Family", "Part", "Stack", "activation_of", "labels_of", "names_of", "translate"]
 
 
 class Part(NamedTuple):
@@ -55,7 +55,8 @@ class Family:
     dialects : tuple of str
         What `names` takes: "hf" (the hub's) first, then those of the authors. That of a file is the one which fits best.
     recomputed : tuple of str
-        Regular expressions of whole published names that are not loaded: buffers that minivis computes itself.
+        Regular expressions of whole published names that are not loaded: buffers that minivis computes itself, and weights
+        that no prediction asks for.
     infer : function of (shapes) -> dict or None
         From {published name: shape} of a file in an authors' dialect without config.json, what that config.json would say
         ("model_type" included); None if the names are not of this family. Left out, such a file is refused.
@@ -141,3 +142,45 @@ def labels_of(config):
     if "id2label" in config:
         return {int(number): str(label) for number, label in config["id2label"].items()}
     return {number: f"LABEL_{number}" for number in range(config.get("num_labels", 2))}
+
+
+# transformers' name of an activation -> ours
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+def activation_of(config, key="hidden_act", default="gelu"):
+    """The activation a config.json names, by the name it has in `minivis.nn`.
+
+    Parameters
+    ----------
+    config : dict
+        A parsed config.json.
+    key, default : str
+        Where it stands, and what it is when it does not.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If minivis has no such activation.
+
+    Examples
+    --------
+    >>> activation_of({"hidden_act": "gelu_new"})
+    'gelu_tanh'
+    """
+    name = config.get(key, default)
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation: {key} must be one of {', '.join(ACTIVATIONS)}, found {name!r}")
+    return ACTIVATIONS[name]

@@ -1,0 +1,45 @@
+"""Published DeiTs with a distillation token: facebook/deit-*-distilled-*, and timm's deit_*_distilled_*.
+
+Not here: the model (models/vit.py), the plain DeiTs, which are published as ViT (vit.py).
+"""
+
+from minivis.pretrained import vit
+from minivis.pretrained.family import Family
+
+__all__ = ["FAMILY"]
+
+
+def build(config):
+    """The DeiT a config.json describes."""
+    if "DeiTForImageClassification" in (config.get("architectures") or ()):
+        raise ValueError(
+            "deit: DeiTForImageClassification has no head on its distillation token; minivis reads the published "
+            "DeiTForImageClassificationWithTeacher"
+        )
+    return vit.build(config)
+
+
+def names(model, dialect):
+    """What the weights of a DeiT are called in a dialect."""
+    if dialect == "timm":
+        return vit.names(model, dialect)
+    heads = [("head.*", "cls_classifier.*"), ("head_dist.*", "distillation_classifier.*")]
+    return vit.hub_names(model, "deit.", heads)
+
+
+FAMILY = Family(
+    model_types=("deit",),
+    build=build,
+    names=names,
+    dialects=("hf", "timm"),
+    recomputed=vit.FAMILY.recomputed,
+    preprocessor={
+        "image_processor_type": "DeiTImageProcessor",
+        "size": {"height": 256, "width": 256},
+        "crop_size": {"height": 224, "width": 224},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    },
+)

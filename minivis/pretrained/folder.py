@@ -1,0 +1,372 @@
+"""A folder as published becomes a model: find the files, recognise the family and the dialect, take the weights over.
+
+Not here: what the families look like (vit.py, detr.py, ...), the preparation of photos (preprocess.py), any download.
+"""
+
+import functools
+import importlib
+import json
+import logging
+import math
+import pkgutil
+import re
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+
+from minivis.nn import init
+from minivis.pretrained.family import Part, Stack, labels_of
+from minivis.pretrained.preprocess import Preprocess
+
+__all__ = ["from_pretrained", "model_types"]
+
+WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+FOREIGN = (".pth", ".pt", ".bin", ".pkl", ".ckpt", ".tar", ".h5", ".msgpack", ".npz", ".onnx")
+Stored = namedtuple(
+    "Stored", "path shape kind"
+)  # an array in a file: which file, its shape, its dtype in safetensors' words
+FLOATS = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
+
+
+def from_pretrained(folder, dtype=None, device=None):
+    """Bring a published checkpoint to life: a folder as it lies on the model hub becomes a model, ready to predict.
+
+    Parameters
+    ----------
+    folder : str or path
+        With ``model.safetensors`` (or its shards and ``model.safetensors.index.json``), ``config.json`` and
+        ``preprocessor_config.json``. Weights may have the hub's names or those of the authors' own code: which, is seen from
+        the names. In the authors' dialects config.json may be missing; sizes are then read off the shapes.
+    dtype : dtype or str, optional
+        Of the parameters. Left out, that of the file, half precision as float32, because NumPy is slow and coarse in half.
+    device : {"cpu", "gpu"}, optional
+        Where the model lives; "cpu" by default.
+
+    Returns
+    -------
+    Module
+        One of `minivis.models` in eval mode, as its constructor would make it (so `minivis.save` can store it), and with
+
+        - ``labels``: {number: name} of the classes;
+        - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch that the model takes, see `Preprocess`;
+        - ``published``: what config.json says, a dict.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or one of its files is missing.
+    ValueError
+        If a file is broken, in a format that could run code (.pth, .bin: a conversion in three lines is shown), of a kind of
+        model that minivis does not have, or if weights are missing, surplus, of the wrong shape or not finite.
+    TypeError
+        If dtype is no floating-point dtype.
+
+    Notes
+    -----
+    Tensors are read one at a time and become the parameters themselves: memory stays within 1.2 times the file, as long as
+    dtype is the file's.
+
+    Examples
+    --------
+    >>> from_pretrained("no-such-folder")
+    Traceback (most recent call last):
+    FileNotFoundError: from_pretrained: there is no folder no-such-folder
+    """
+    folder, dtype = Path(folder), _floating(dtype)
+    stored = _stored(folder)
+    config = _config(folder, {name: array.shape for name, array in stored.items()})
+    family = _family(folder / CONFIG, config)
+    model = _build(folder / CONFIG, family, config)
+    wanted = _dialect(model, family, stored)
+    _check(folder, model, family, wanted, stored)
+    if dtype is None:
+        dtype = max([np.dtype(np.float32), *(FLOATS[stored[name].kind] for name in _published(wanted))])
+    preprocess = _preprocess(folder, family, config, dtype, device or "cpu")
+    model.load_state_dict(dict(_arrays(wanted, stored, dtype)), assign=True)
+    model.to(dtype).to(device or "cpu").eval()
+    model.published, model.labels, model.preprocess = config, labels_of(config), preprocess
+    return model
+
+
+def model_types():
+    """The values of "model_type" in config.json that minivis has a model for.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> "vit" in model_types()
+    True
+    """
+    return sorted(kind for family in families() for kind in family.model_types)
+
+
+@functools.cache
+def families():
+    """Every `Family`: each module beside this one that has a ``FAMILY``."""
+    here = Path(__file__).parent
+    modules = [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules([here])]
+    return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
+
+
+def _floating(dtype):
+    if dtype is None:
+        return None
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        dtype = None
+    if dtype not in FLOATS.values():
+        raise TypeError("from_pretrained: dtype must be float16, float32 or float64, or left out")
+    return dtype
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The files
+
+
+def _stored(folder):
+    """{published name: Stored} of everything in the folder's weights, none of which is read yet."""
+    if not folder.is_dir():
+        _refuse_foreign([folder] if folder.exists() else [])
+        hint = f" (it is a file: give its folder, {folder.parent})" if folder.exists() else ""
+        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hint}")
+    if (folder / WEIGHTS).is_file():
+        return _contents(folder / WEIGHTS)
+    if not (folder / INDEX).is_file():
+        _refuse_foreign(sorted(folder.iterdir()))
+        raise FileNotFoundError(f"from_pretrained: {folder} has neither {WEIGHTS} nor {INDEX}")
+    index = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
+        raise ValueError(f'from_pretrained: {folder / INDEX}: expected {{"weight_map": {{name: file}}}}')
+    stored = {}
+    for shard in sorted(set(index.values())):
+        stored |= _contents(_inside(folder, shard))
+    for name, shard in index.items():
+        if name not in stored or stored[name].path != folder / shard:
+            raise ValueError(
+                f"from_pretrained: {folder / INDEX} says that {name} is in {shard}, and it is not"
+            )
+    return stored
+
+
+def _inside(folder, shard):
+    """The path of a shard, which must lie in the folder itself: an index is data, and may not point elsewhere."""
+    if re.search(r"[/\\:\0]", shard) or shard in ("", ".", ".."):
+        raise ValueError(
+            f"from_pretrained: {folder / INDEX} names the file {shard!r}, which is outside the folder"
+        )
+    if not (folder / shard).is_file():
+        raise FileNotFoundError(f"from_pretrained: {folder / shard}, named in {INDEX}, is missing")
+    return folder / shard
+
+
+def _refuse_foreign(paths):
+    """Say how to turn a pickle into safetensors, if there is one where weights were looked for."""
+    found = next((path for path in paths if path.suffix.lower() in FOREIGN), None)
+    if found is None:
+        return
+    raise ValueError(
+        f"from_pretrained: {found} is not read: a {found.suffix} file can hold code that runs when it is opened. Where "
+        f"PyTorch is installed, convert it once, in its folder:\n"
+        f"    import torch; from safetensors.torch import save_file\n"
+        f'    state = torch.load("{found.name}", map_location="cpu", weights_only=True)\n'
+        f'    save_file({{k: v.clone() for k, v in state.get("model", state).items()}}, "{WEIGHTS}")'
+    )
+
+
+def read_json(path):
+    """The dict in a json file; what is missing, truncated or foreign is refused by its path."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"from_pretrained: {path} is missing") from None
+    except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
+        raise ValueError(f"from_pretrained: {path}: expected json, found something else ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"from_pretrained: {path}: expected a json object, found {type(content).__name__}")
+    return content
+
+
+def _open(path):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        start = path.open("rb").read(4)
+        pickled = " (it is a pickle by another name)" if start[:2] in (b"PK", b"\x80\x02") else ""
+        raise ValueError(
+            f"from_pretrained: {path}: expected a safetensors file, found {path.stat().st_size} bytes that are none"
+            f"{pickled or f' ({error})'}"
+        ) from error
+
+
+def _contents(path):
+    """{published name: Stored} of one file."""
+    with _open(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        return {name: Stored(path, tuple(x.get_shape()), x.get_dtype()) for name, x in slices.items()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model
+
+
+def _config(folder, shapes):
+    """What config.json says, or would say: authors' files have none, and timm's says little that shapes do not."""
+    path = folder / CONFIG
+    config = read_json(path) if path.exists() else {}
+    if "model_type" in config:
+        return config
+    if "model" in config and "arguments" in config:
+        raise ValueError(
+            f"from_pretrained: {folder} was written by minivis: mv.load({str(folder)!r}) brings it back"
+        )
+    for family in families():
+        if family.infer and (inferred := family.infer(shapes)):
+            return {**inferred, **config}
+    if path.exists():
+        raise ValueError(
+            f'from_pretrained: {path} has no "model_type", and the weights\' names are of no known model'
+        )
+    raise FileNotFoundError(
+        f"from_pretrained: {path} is missing (it lies beside the weights on the hub), and the weights' names are not those "
+        "of a model that minivis knows without it"
+    )
+
+
+def _family(path, config):
+    kind = config["model_type"]
+    for family in families():
+        if kind in family.model_types:
+            return family
+    raise ValueError(
+        f"from_pretrained: {path}: minivis has no model of type {kind!r}; it has {', '.join(model_types())}"
+    )
+
+
+def _build(path, family, config):
+    try:
+        with init.skip_init():
+            return family.build(config)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError) as error:
+        raise ValueError(f"from_pretrained: {path}: no model can be made of it: {error!r}") from error
+
+
+def _dialect(model, family, stored):
+    """{our name: where it is in the file}, in the dialect most of whose names the file has."""
+    spoken = [family.names(model, dialect) for dialect in family.dialects]
+    return max(spoken, key=lambda names: sum(part in stored for part in _published(names)))
+
+
+def _published(names):
+    """Every published name in a mapping, each once."""
+    return dict.fromkeys(name for source in names.values() for name in _sources(source))
+
+
+def _sources(source):
+    if isinstance(source, Part):
+        return (source.name,)
+    return source.names if isinstance(source, Stack) else (source,)
+
+
+def _check(folder, model, family, wanted, stored):
+    """Refuse, by name, weights that are missing, surplus, of the wrong shape or no floating-point numbers."""
+    shapes = {name: tuple(x.shape) for name, x in [*model.named_parameters(), *model.named_buffers()]}
+    assert wanted.keys() == shapes.keys(), "the family does not name every array of its model once"
+    published = _published(wanted)
+    problems = {
+        "it lacks": [name for name in published if name not in stored],
+        "it also has": [n for n in stored if n not in published and not recomputed(family, n)],
+        "of another shape than expected are": [],
+        "of a dtype that is not float16, float32 or float64 are": [],
+    }
+    for name, source in wanted.items():
+        expected = _expected(shapes[name], source)
+        for part in _sources(source):
+            found = stored.get(part)
+            if found and found.shape != expected:
+                problems["of another shape than expected are"].append(
+                    f"{part} ({found.shape}, not {expected})"
+                )
+            elif found and found.kind not in FLOATS:
+                problems["of a dtype that is not float16, float32 or float64 are"].append(
+                    f"{part} ({found.kind})"
+                )
+    complaints = [f"{what} {_some(list(dict.fromkeys(names)))}" for what, names in problems.items() if names]
+    if complaints:
+        raise ValueError(
+            f"from_pretrained: {folder} does not hold the {type(model).__name__} that its {CONFIG} describes: "
+            f"{'; '.join(complaints)}"
+        )
+
+
+def _some(names, limit=5):
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def recomputed(family, name):
+    """Whether a published array is one that minivis computes itself."""
+    return any(re.fullmatch(pattern, name) for pattern in family.recomputed)
+
+
+def _expected(shape, source):
+    """The published shape of an array of ours."""
+    if isinstance(source, Part):
+        return (shape[0] * source.count, *shape[1:])
+    if isinstance(source, Stack):
+        return (shape[0] // len(source.names), *shape[1:])
+    return shape
+
+
+def _arrays(wanted, stored, dtype):
+    """Yield (our name, array), reading each stored array once."""
+    packed = {}
+    for name, source in wanted.items():
+        if isinstance(
+            source, Part
+        ):  # neighbouring rows of a packed array: they share its memory, none is copied
+            if source.name not in packed:
+                packed[source.name] = _read(stored[source.name].path, source.name, dtype)
+            yield name, np.split(packed[source.name], source.count)[source.index]
+        elif isinstance(source, Stack):
+            yield name, np.concatenate([_read(stored[part].path, part, dtype) for part in source.names])
+        else:
+            yield name, _read(stored[source].path, source, dtype)
+
+
+def _read(path, name, dtype):
+    """One array of a file. The file is opened anew for each, so that pages of it that were read do not stay in memory."""
+    with _open(path) as file:
+        array = file.get_tensor(name)
+    lowest, highest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError(
+            f"from_pretrained: {path}: {name} holds numbers that are not finite (NaN or infinity)"
+        )
+    if max(-lowest, highest) > np.finfo(dtype).max:
+        raise ValueError(f"from_pretrained: {path}: {name} holds numbers too large for {dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def _preprocess(folder, family, config, dtype, device):
+    path, note = folder / PREPROCESSOR, None
+    if path.exists():
+        settings = {
+            key: family.preprocessor[key] for key in ("size", "resample") if key in family.preprocessor
+        }
+        settings |= read_json(path)
+    elif "pretrained_cfg" in config:
+        settings = config["pretrained_cfg"]
+    else:
+        settings = family.preprocessor
+        note = (
+            f"{path} is missing: photos are prepared as for the best known {config['model_type']} checkpoint"
+        )
+        logging.getLogger("minivis").warning("from_pretrained: %s", note)
+    return Preprocess.from_config(settings, dtype=dtype, device=device, note=note, path=path)
