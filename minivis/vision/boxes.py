@@ -32,7 +32,7 @@ def _check(name, **boxes):
             raise ValueError(f"{name}: {argument} must be (..., 4), four numbers a box ({shapes})")
 
 
-def _check_corners(name, **boxes):
+def check_corners(name, **boxes):
     """Refuse boxes whose lower right corner is not to the right of, and below, the upper left one."""
     _check(name, **boxes)
     for argument, x in boxes.items():
@@ -139,12 +139,13 @@ def box_area(boxes):
     >>> box_area(np.array([[3.0, 2.0, 7.0, 4.0], [0.0, 0.0, 0.0, 9.0]]))
     array([8., 0.])
     """
-    _check_corners("box_area", boxes=boxes)
-    return _area(boxes[..., 2:] - boxes[..., :2])
+    check_corners("box_area", boxes=boxes)
+    return _area(boxes[..., 2:] - boxes[..., :2])[..., 0]
 
 
 def _area(sides):
-    return sides[..., 0] * sides[..., 1]
+    """(..., 2) -> (..., 1): the last axis stays, so that the measures of a single box are arrays too."""
+    return sides[..., :1] * sides[..., 1:]
 
 
 def _share(part, whole):
@@ -161,7 +162,7 @@ def _share(part, whole):
 
 def _two_lists(name, boxes1, boxes2, pairwise):
     """Checked boxes, with axes for all pairs when those are asked for."""
-    _check_corners(name, boxes1=boxes1, boxes2=boxes2)
+    check_corners(name, boxes1=boxes1, boxes2=boxes2)
     shapes = f"(boxes1: {tuple(boxes1.shape)}, boxes2: {tuple(boxes2.shape)})"
     if pairwise and min(boxes1.ndim, boxes2.ndim) < 2:
         raise ValueError(f"{name}: for all pairs boxes must be (N, 4) and (M, 4) {shapes}")
@@ -174,7 +175,7 @@ def _two_lists(name, boxes1, boxes2, pairwise):
 
 
 def _overlap(boxes1, boxes2):
-    """Areas of intersection and union."""
+    """Areas of intersection and union, (..., 1)."""
     low = ops.maximum(boxes1[..., :2], boxes2[..., :2])
     high = ops.minimum(boxes1[..., 2:], boxes2[..., 2:])
     intersection = _area(ops.clip(high - low, 0))  # a negative side: no overlap
@@ -212,7 +213,7 @@ def box_iou(boxes1, boxes2, pairwise=True):
 
     References
     ----------
-    Slides: H, "Bipartite Matching"; Z, "DETR".
+    Slides: H, "Bipartite Matching".
 
     Examples
     --------
@@ -221,7 +222,7 @@ def box_iou(boxes1, boxes2, pairwise=True):
     array([[0.333, 0.   ]])
     """
     intersection, union = _overlap(*_two_lists("box_iou", boxes1, boxes2, pairwise))
-    return _share(intersection, union)
+    return _share(intersection, union)[..., 0]
 
 
 def generalized_box_iou(boxes1, boxes2, pairwise=True):
@@ -252,12 +253,13 @@ def generalized_box_iou(boxes1, boxes2, pairwise=True):
 
     Notes
     -----
-    Differentiable in both; boxes that lie apart are pulled together. Where corners coincide, each box gets half the
-    gradient.
+    Differentiable in both; boxes that lie apart are pulled together, and made larger. Where sides coincide, each box
+    gets half the gradient.
 
     References
     ----------
-    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 1. Slides: H, "Bipartite Matching".
+    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 1. Slides: H,
+    "Bipartite Matching"; A, "Bipartite matching loss".
 
     Examples
     --------
@@ -271,7 +273,7 @@ def generalized_box_iou(boxes1, boxes2, pairwise=True):
     low = ops.minimum(boxes1[..., :2], boxes2[..., :2])
     high = ops.maximum(boxes1[..., 2:], boxes2[..., 2:])
     enclosure = _area(high - low)
-    return _share(intersection, union) - _share(enclosure - union, enclosure)
+    return (_share(intersection, union) - _share(enclosure - union, enclosure))[..., 0]
 
 
 def clip_boxes(boxes, height, width):

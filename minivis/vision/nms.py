@@ -1,0 +1,128 @@
+"""Non-maximum suppression: of boxes that overlap too much, keep the one with the best score.
+
+Not here: IoU itself (boxes.py), set prediction, which needs none of this.
+"""
+
+import numpy as np
+
+from minivis.autograd import Tensor
+from minivis.backend import device_of, to_device, to_numpy
+from minivis.vision.boxes import box_iou, check_corners
+
+__all__ = ["batched_nms", "nms"]
+
+
+def nms(boxes, scores, threshold):
+    """Keep the best box, drop every box that overlaps it too much, and go on with the best of those left.
+
+    Parameters
+    ----------
+    boxes : ndarray or Tensor, shape (N, 4)
+        Left, top, right, bottom, in any unit.
+    scores : ndarray or Tensor, shape (N,)
+        The larger, the better.
+    threshold : float
+        From 0 to 1: a box is dropped when its IoU with a better one that was kept is larger than this.
+
+    Returns
+    -------
+    ndarray of int64, shape (K,)
+        Indices of the boxes that are kept, by falling score; of equal scores the earlier box comes first. On the device
+        of ``boxes``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, a width or height is negative, a score is NaN or the threshold is not in [0, 1].
+    TypeError
+        If the boxes are integers.
+
+    Notes
+    -----
+    One choice waits for the other, so it runs on the host: K times a row of N overlaps. A dropped box drops no others.
+    Empty boxes overlap nothing (IoU 0) and are all kept. Not differentiable.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.2: what it does to DETR. Slides:
+    Z, "Decoder: no NMS needed"; H, "DETR".
+
+    Examples
+    --------
+    >>> boxes = np.array([[0.0, 0.0, 4.0, 4.0], [1.0, 0.0, 5.0, 4.0], [6.0, 0.0, 9.0, 4.0]])
+    >>> nms(boxes, np.array([0.8, 0.9, 0.3]), threshold=0.5)
+    array([1, 2])
+    """
+    host_boxes, host_scores = _checked("nms", boxes, scores, threshold)
+    left = np.argsort(-host_scores, kind="stable")
+    kept = []
+    while left.size:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        left = left[box_iou(host_boxes[best], host_boxes[left], pairwise=False) <= threshold]
+    return _indices(kept, boxes)
+
+
+def batched_nms(boxes, scores, labels, threshold):
+    """`nms` within each class: a cat on a sofa does not drop the sofa.
+
+    Parameters
+    ----------
+    boxes : ndarray or Tensor, shape (N, 4)
+        Left, top, right, bottom, in any unit.
+    scores : ndarray or Tensor, shape (N,)
+        The larger, the better.
+    labels : ndarray of int, shape (N,)
+        The class of each box; for several images at once, a number for each pair of image and class.
+    threshold : float
+        From 0 to 1, as for `nms`.
+
+    Returns
+    -------
+    ndarray of int64, shape (K,)
+        Indices of the boxes that are kept, by falling score over all classes.
+
+    Raises
+    ------
+    ValueError
+        As `nms`, and if ``labels`` are not one a box.
+    TypeError
+        If the boxes are integers.
+
+    Examples
+    --------
+    >>> boxes = np.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.0]])
+    >>> batched_nms(boxes, np.array([0.8, 0.9, 0.3]), np.array([7, 2, 7]), threshold=0.5)
+    array([1, 0])
+    """
+    host_boxes, host_scores = _checked("batched_nms", boxes, scores, threshold)
+    labels = to_numpy(labels)
+    if labels.shape != host_scores.shape:
+        raise ValueError(
+            f"batched_nms: labels must be (N,), one a box (boxes: {host_boxes.shape}, labels: {labels.shape})"
+        )
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    kept = [own[nms(host_boxes[own], host_scores[own], threshold)] for own in members]
+    kept = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
+    return _indices(kept[np.argsort(-host_scores[kept], kind="stable")], boxes)
+
+
+def _checked(name, boxes, scores, threshold):
+    """Boxes and scores on the host, if they belong together."""
+    boxes, scores = to_numpy(boxes), to_numpy(scores)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"{name}: boxes must be (N, 4) and scores (N,) (boxes: {boxes.shape}, scores: {scores.shape})"
+        )
+    check_corners(name, boxes=boxes)
+    if np.isnan(scores).any():
+        raise ValueError(f"{name}: scores[{np.flatnonzero(np.isnan(scores))[0]}] is NaN")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{name}: threshold must be from 0 to 1, got {threshold}")
+    return boxes, scores
+
+
+def _indices(kept, boxes):
+    """The kept indices on the device of the boxes."""
+    boxes = boxes.data if isinstance(boxes, Tensor) else boxes
+    return to_device(np.array(kept, dtype=np.int64), device_of(boxes))
