@@ -1,0 +1,444 @@
+"""Swin: attention in small windows that shift from block to block, and maps that get coarser stage by stage.
+
+Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", ICCV 2021. Slides: A, 43 to 50.
+Not here: cutting and shifting windows (vision/windows.py), published weights (pretrained/swin.py), training (recipes/).
+"""
+
+import functools
+
+from minivis import backend, ops
+from minivis.autograd import no_grad
+from minivis.nn import (
+    MLP,
+    Conv2d,
+    Dropout,
+    DropPath,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+    init,
+)
+from minivis.nn.module import as_tensor
+from minivis.vision.windows import (
+    cyclic_shift,
+    relative_position_index,
+    shifted_window_mask,
+    window_partition,
+    window_reverse,
+)
+
+__all__ = ["Swin", "swin_b", "swin_s", "swin_t"]
+
+
+class WindowAttention(MultiHeadAttention):
+    """Attention among the tokens of each window, with a learned preference for every relative position.
+
+    .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d} + B\\Big) V, \\qquad B_{ij} = \\hat B[I_{ij}]
+
+    Parameters
+    ----------
+    width, heads : int
+        D and the number of heads.
+    window : (int, int)
+        Sides of the largest window, tokens: (2 M_h - 1)(2 M_w - 1) biases a head.
+    qkv_bias : bool
+        Whether queries, keys and values have a bias.
+    dropout : float
+        Probability of dropping an attention weight.
+    rng : numpy.random.Generator
+        Starting values: as `MultiHeadAttention`; the table normal with standard deviation 0.02.
+    """
+
+    def __init__(self, width, heads, window, qkv_bias, dropout, rng):
+        super().__init__(width, heads, dropout, rng=rng)
+        if not qkv_bias:
+            self.query.bias = self.key.bias = self.value.bias = None
+        self.window = window
+        rows = (2 * window[0] - 1) * (2 * window[1] - 1)
+        self.bias_table = Parameter(init.trunc_normal((rows, heads), 0.02, rng))
+
+    def forward(self, x, window, mask=None, need_weights=False):
+        """Attend in windows (B, nW, N, D) of the given sides; mask (nW, N, N), True = may be attended."""
+        B, windows, N, D = x.shape
+        q, k, v = (self._split(projection(x)) for projection in (self.query, self.key, self.value))
+        mask = None if mask is None else mask[:, None]  # (nW, 1, N, N): one for all heads and images
+        bias, dropout = self._bias(window), self.dropout.p if self.training else 0.0
+        y = ops.scaled_dot_product_attention(q, k, v, mask, bias, dropout_p=dropout, rng=self.dropout.rng)
+        y = self.out(y.transpose(0, 1, 3, 2, 4).reshape(B, windows, N, D))
+        return y, ops.attention_weights(q, k, mask, bias) if need_weights else None
+
+    def _split(self, x):
+        B, windows, N, D = x.shape
+        x = x.reshape(B, windows, N, self.num_heads, D // self.num_heads)
+        return x.transpose(0, 1, 3, 2, 4)  # (B, nW, h, N, d)
+
+    def _bias(self, window):
+        """B of every head, (h, N, N). A smaller window knows the middle of the table: its distances are shorter."""
+        table = self.bias_table
+        if window != self.window:
+            (M, N), (m, n) = self.window, window
+            table = table.reshape(2 * M - 1, 2 * N - 1, self.num_heads)[M - m : M + m - 1, N - n : N + n - 1]
+            table = table.reshape(-1, self.num_heads)
+        return ops.take(table, _index(window, table.device), axis=0).transpose(2, 0, 1)
+
+
+class SwinBlock(Module):
+    """One block on a map: z = (S)W-MSA(LN(x)) + x, y = MLP(LN(z)) + z (equation 3).
+
+    Parameters
+    ----------
+    width, heads : int
+        D and the number of heads.
+    window, shift : (int, int)
+        Sides of the windows and by how much they are shifted, tokens.
+    drop_path : float
+        Probability of losing a whole branch.
+    options : dict
+        mlp_ratio, qkv_bias, dropout, attention_dropout, activation, eps, shrink: see `Swin`.
+    rng : numpy.random.Generator
+        Starting values.
+    """
+
+    def __init__(self, width, heads, window, shift, drop_path, options, rng):
+        eps, dropout = options["eps"], options["dropout"]
+        self.window, self.shift, self.shrink = window, shift, options["shrink"]
+        self.norm1 = LayerNorm(width, eps)
+        self.attn = WindowAttention(
+            width, heads, window, options["qkv_bias"], options["attention_dropout"], rng
+        )
+        self.norm2 = LayerNorm(width, eps)
+        hidden = int(width * options["mlp_ratio"])
+        self.mlp = MLP(width, hidden, activation=options["activation"], dropout=dropout, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+        self.drop_path = DropPath(drop_path, rng=rng)
+
+    def forward(self, x, need_weights=False):
+        """x (B, H, W, D) -> the same shape, and the attention weights (B, nW, h, N, N) or None."""
+        attended, weights = self._attend(self.norm1(x), need_weights)
+        z = x + self.drop_path(self.dropout(attended))
+        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z)))), weights
+
+    def _attend(self, x, need_weights):
+        """Pad, shift, cut into windows, attend in each, and all of that back."""
+        B, H, W, D = x.shape
+        (m, n), shift = self._fitted(H, W)
+        x = _padded(x, m, n)  # zeros after the norm, and nobody is kept from seeing them: as published
+        height, width = x.shape[1:3]
+        mask = None
+        if any(shift):
+            x = cyclic_shift(x, shift)
+            mask = _mask(height, width, (m, n), shift, x.device)
+        windows = window_partition(x, (m, n)).reshape(B, height * width // (m * n), m * n, D)
+        windows, weights = self.attn(windows, (m, n), mask, need_weights)
+        x = window_reverse(windows.reshape(-1, m, n, D), (m, n), height, width)
+        if any(shift):
+            x = cyclic_shift(x, (-shift[0], -shift[1]))
+        return (x if (height, width) == (H, W) else x[:, :H, :W]), weights
+
+    def _fitted(self, height, width):
+        """Window and shift for a map: where it is not larger than the window, one window and no shift."""
+        if self.shrink and (height <= self.window[0] or width <= self.window[1]):
+            return (min(self.window[0], height), min(self.window[1], width)), (0, 0)
+        return self.window, self.shift
+
+
+class PatchMerging(Module):
+    """Make a map half as high and wide and twice as deep: four neighbours, normalised, through one linear layer.
+
+    Parameters
+    ----------
+    width : int
+        D of the incoming map; 2 D comes out.
+    eps : float
+        Of the norm.
+    rng : numpy.random.Generator
+        Starting values.
+    """
+
+    def __init__(self, width, eps, rng):
+        self.norm = LayerNorm(4 * width, eps)
+        self.reduction = Linear(4 * width, 2 * width, bias=False, weight_init=init.xavier_uniform, rng=rng)
+
+    def forward(self, x):
+        x = _padded(x, 2, 2)
+        B, H, W, D = x.shape
+        x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(
+            0, 1, 3, 4, 2, 5
+        )  # left column first, each downward
+        return self.reduction(self.norm(x.reshape(B, H // 2, W // 2, 4 * D)))  # (B, H/2, W/2, 2 D)
+
+
+class Stage(Module):
+    """Blocks on maps of one size: every other one shifted. All stages but the first begin with a `PatchMerging`.
+
+    Parameters
+    ----------
+    merge : PatchMerging or None
+        What comes first.
+    blocks : list of SwinBlock
+        What follows.
+    """
+
+    def __init__(self, merge, blocks):
+        self.merge, self.blocks = merge, blocks
+
+    def forward(self, x, need_weights=False):
+        """x (B, H, W, D) -> the map after the last block, and a list of weights or None for each block."""
+        x, weights = x if self.merge is None else self.merge(x), []
+        for block in self.blocks:
+            x, w = block(x, need_weights)
+            weights.append(w)
+        return x, weights
+
+
+class Swin(Module):
+    """Swin Transformer: images to class logits, or to maps of four sizes for detection and segmentation.
+
+    .. math::
+        \\hat z_l &= \\mathrm{W\\text{-}MSA}(\\mathrm{LN}(z_{l-1})) + z_{l-1}, &
+        z_l &= \\mathrm{MLP}(\\mathrm{LN}(\\hat z_l)) + \\hat z_l \\\\
+        \\hat z_{l+1} &= \\mathrm{SW\\text{-}MSA}(\\mathrm{LN}(z_l)) + z_l, &
+        z_{l+1} &= \\mathrm{MLP}(\\mathrm{LN}(\\hat z_{l+1})) + \\hat z_{l+1}
+
+    Parameters
+    ----------
+    patch_size : int or (int, int), default 4
+        Sides of a patch, pixels: the stride of the finest map.
+    width : int, default 96
+        D of the first stage; each further stage has twice that of the one before.
+    depths : sequence of int, default (2, 2, 6, 2)
+        Number of blocks of each stage.
+    heads : sequence of int, default (3, 6, 12, 24)
+        Attention heads of each stage; they divide its width.
+    window : int or (int, int), default 7
+        Sides of the windows, tokens.
+    mlp_ratio : float, default 4
+        Width inside the MLP, in multiples of the stage's.
+    num_classes : int, default 1000
+        K; 0 leaves the head away, and the pooled features are returned.
+    in_channels : int, default 3
+        C of the images.
+    qkv_bias : bool, default True
+        Whether queries, keys and values have a bias.
+    dropout, attention_dropout, drop_path : float, default 0
+        Probabilities in training. The drop path rate rises linearly from 0 in the first block to this in the last.
+    shift : bool, default True
+        Shift the windows of every other block by half a window. False keeps windows apart: to see what shifting does.
+    shrink : bool, default True
+        On a map not larger than the window, take one window of the map's size and do not shift it. False pads and shifts
+        there too, as published backbones do.
+    feature_norms : bool, default False
+        Be a backbone: a norm for the map of each stage, and neither the last norm nor a head. ``model(images)`` is
+        ``model.features(images)`` then.
+    activation : str, default "gelu"
+        Of the MLPs.
+    eps : float, default 1e-5
+        Of the norms.
+    rng : numpy.random.Generator, int or None
+        Starting values: Xavier for projections, normal with standard deviation 0.02 for bias tables and head, 0 for
+        biases. None is seed 0.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Channels of the maps that `features` returns: D, 2 D, 4 D, ...
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, the heads do not divide the width, or there is not one number of heads a stage.
+
+    Notes
+    -----
+    Attention costs 2 M^2 HW D multiply-adds a block instead of 2 (HW)^2 D: linear in the number of tokens. Images need
+    not be square nor divisible by anything: they are padded at the bottom and right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = Swin(patch_size=2, width=8, depths=(2, 2), heads=(2, 4), window=4, num_classes=10)
+    >>> images = np.zeros((5, 3, 16, 24), np.float32)
+    >>> model(images).shape, [tuple(m.shape) for m in model.features(images)]
+    ((5, 10), [(5, 8, 8, 12), (5, 16, 4, 6)])
+    """
+
+    def __init__(
+        self,
+        patch_size=4,
+        width=96,
+        depths=(2, 2, 6, 2),
+        heads=(3, 6, 12, 24),
+        window=7,
+        mlp_ratio=4.0,
+        num_classes=1000,
+        in_channels=3,
+        qkv_bias=True,
+        dropout=0.0,
+        attention_dropout=0.0,
+        drop_path=0.0,
+        shift=True,
+        shrink=True,
+        feature_norms=False,
+        activation="gelu",
+        eps=1e-5,
+        rng=None,
+    ):
+        self.config = {
+            name: value for name, value in locals().items() if name not in ("self", "rng")
+        }  # for mv.load
+        init.check_sizes(
+            "Swin", patch_size=patch_size, width=width, depths=depths, heads=heads, window=window
+        )
+        if len(depths) != len(heads):
+            raise ValueError(f"Swin: depths {depths} and heads {heads} must have a number for each stage")
+        rng = init.generator(rng)
+        self.channels = tuple(width * 2**stage for stage in range(len(depths)))
+        self.patch_size = _pair(patch_size)
+        self.proj = Conv2d(
+            in_channels,
+            width,
+            self.patch_size,
+            stride=self.patch_size,
+            weight_init=init.xavier_uniform,
+            rng=rng,
+        )
+        self.patch_norm = LayerNorm(width, eps)
+        self.dropout = Dropout(dropout, rng=rng)
+        self.stages = self._stages(rng)
+        self.norm = self.head = self.feature_norms = None
+        if feature_norms:
+            self.feature_norms = [LayerNorm(D, eps) for D in self.channels]
+            return
+        self.norm = LayerNorm(self.channels[-1], eps)
+        self.head = (
+            Linear(self.channels[-1], num_classes, weight_init=_small, rng=rng) if num_classes else None
+        )
+
+    def _stages(self, rng):
+        options, rates = self.config, iter(_rising(self.config["drop_path"], sum(self.config["depths"])))
+        window, stages = _pair(options["window"]), []
+        half = tuple(side // 2 for side in window)
+        for stage, (width, depth, heads) in enumerate(
+            zip(self.channels, options["depths"], options["heads"], strict=True)
+        ):
+            merge = PatchMerging(width // 2, options["eps"], rng) if stage else None
+            shifts = [half if i % 2 and options["shift"] else (0, 0) for i in range(depth)]
+            blocks = [SwinBlock(width, heads, window, shift, next(rates), options, rng) for shift in shifts]
+            stages.append(Stage(merge, blocks))
+        return stages
+
+    def forward(self, images):
+        """Classify.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor, shape (B, C, H, W)
+            Any size.
+
+        Returns
+        -------
+        Tensor, shape (B, K)
+            Logits (features (B, D) without a head; with ``feature_norms`` what `features` returns).
+        """
+        if self.feature_norms is not None:
+            return self.features(images)
+        y = self.norm(self._maps(images)[0][-1]).mean(axis=(1, 2))
+        return y if self.head is None else self.head(y)
+
+    def features(self, images):
+        """The map of every stage, finest first: a list of (B, C_i, H_i, W_i), C_i as in ``channels``.
+
+        H_i is the image's height divided by 4, 8, 16, 32 (for patches of 4), rounded up. Normalised only if the model has
+        ``feature_norms``.
+        """
+        maps, _ = self._maps(images)
+        if self.feature_norms is not None:
+            maps = [norm(x) for norm, x in zip(self.feature_norms, maps, strict=True)]
+        return [x.transpose(0, 3, 1, 2) for x in maps]
+
+    def attention_maps(self, images):
+        """Who looked at whom: for each block an array (B, nW, h, N, N) of its windows, for pictures. Keeps no graph."""
+        with no_grad():
+            return self._maps(images, need_weights=True)[1]
+
+    def _maps(self, images, need_weights=False):
+        images = as_tensor(images)
+        if images.ndim != 4:
+            raise ValueError(f"Swin: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        p, q = self.patch_size
+        x = self.proj(_padded(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
+        x = self.dropout(self.patch_norm(x))
+        maps, weights = [], []
+        for stage in self.stages:
+            x, w = stage(x, need_weights)
+            maps.append(x)
+            weights += w
+        return maps, weights
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(height, width, window, shift, device):
+    """`shifted_window_mask` on a device, kept for the next batch: sizes of maps are few."""
+    return backend.to_device(shifted_window_mask(height, width, window, shift), device)
+
+
+@functools.lru_cache(maxsize=64)
+def _index(window, device):
+    return backend.to_device(relative_position_index(window), device)
+
+
+def _padded(x, rows, columns, axis=1):
+    """Zeros at the bottom and right until height and width (at `axis`) are multiples."""
+    height, width = -x.shape[axis] % rows, -x.shape[axis + 1] % columns
+    if not (height or width):
+        return x
+    widths = [(0, 0)] * x.ndim
+    widths[axis : axis + 2] = (0, height), (0, width)
+    return ops.pad(x, widths)
+
+
+def _rising(last, count):
+    return [last * i / max(1, count - 1) for i in range(count)]
+
+
+def _pair(value):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def _small(shape, rng):
+    return init.trunc_normal(shape, 0.02, rng)
+
+
+def _published(name, width, depths, heads, parameters):
+    """The constructor of a published size."""
+
+    def build(num_classes=1000, rng=None, **options):
+        options = {"width": width, "depths": depths, "heads": heads, **options}
+        return Swin(num_classes=num_classes, rng=rng, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""{name}: patches of 4 x 4, windows of 7 x 7, width {width}, {sum(depths)} blocks in stages of {depths}.
+
+    {parameters:,} parameters for 1000 classes.
+
+    Parameters
+    ----------
+    num_classes : int, default 1000
+        K.
+    rng : numpy.random.Generator, int or None
+        Starting values; None is seed 0.
+    **options
+        Of `Swin`, for example ``window=12``, ``drop_path=0.2``, ``feature_norms=True``.
+
+    Returns
+    -------
+    Swin
+    """
+    return build
+
+
+swin_t = _published("swin_t", 96, (2, 2, 6, 2), (3, 6, 12, 24), 28_288_354)
+swin_s = _published("swin_s", 96, (2, 2, 18, 2), (3, 6, 12, 24), 49_606_258)
+swin_b = _published("swin_b", 128, (2, 2, 18, 2), (4, 8, 16, 32), 87_768_224)
