@@ -4,5 +4,17 @@ Not here: losses (losses/, ops/loss.py), which are made to be differentiated rat
 """
 
 from minivis.metrics.accuracy import accuracy
+from minivis.metrics.average_precision import AveragePrecision, average_precision
+from minivis.metrics.confusion import class_iou, confusion_matrix, mean_iou
+from minivis.metrics.panoptic_quality import PanopticQuality, panoptic_quality
 
-__all__ = ["accuracy"]
+__all__ = [
+    "AveragePrecision",
+    "PanopticQuality",
+    "accuracy",
+    "average_precision",
+    "class_iou",
+    "confusion_matrix",
+    "mean_iou",
+    "panoptic_quality",
+]

@@ -1,0 +1,206 @@
+"""Panoptic quality: how well an image is divided into things and stuff, in one number that is a product of two.
+
+Not here: how a model's queries become such a division (vision/panoptic.py).
+"""
+
+import numpy as np
+
+from minivis.backend import to_numpy
+
+__all__ = ["PanopticQuality", "panoptic_quality"]
+
+
+class PanopticQuality:
+    r"""Gather divisions image by image, then say how good they are.
+
+    A predicted and a true segment of one class and image match when their IoU is above 1/2. No segment can match two
+    (no two others could cover more than half of it each), so there is nothing to choose. With the matches (TP), the
+    predicted segments left over (FP) and the true ones (FN),
+
+    .. math:: PQ = \frac{\sum_{(p, g) \in TP} \text{IoU}(p, g)}{|TP| + \frac12 |FP| + \frac12 |FN|}
+        = \underbrace{\frac{\sum_{(p, g) \in TP} \text{IoU}(p, g)}{|TP|}}_{SQ}
+        \times \underbrace{\frac{|TP|}{|TP| + \frac12 |FP| + \frac12 |FN|}}_{RQ}
+
+    for each class over all images; the numbers of a set of images are the means over the classes that occur.
+
+    Parameters
+    ----------
+    things : array of bool, shape (K,)
+        Which classes are things; the others are stuff. Classes are 0 to K - 1.
+
+    Raises
+    ------
+    ValueError
+        If `things` is not boolean.
+
+    Notes
+    -----
+    Pixels that are void in the truth (0: nobody knows what they show) count for nobody: they are left out of the union,
+    and a predicted segment with more than half of its pixels in void, or in a crowd of its class, is no FP. A crowd
+    (several objects nobody told apart) is never matched and is no FN. SQ and RQ of a set are means of their own: their
+    product is not its PQ.
+
+    References
+    ----------
+    Kirillov et al., "Panoptic segmentation", CVPR 2019, section 4.1 and equations 1 and 2.
+
+    Examples
+    --------
+    >>> there = (np.array([[1, 1, 2, 2]]), [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}])
+    >>> found = (np.array([[1, 1, 1, 2]]), there[1])
+    >>> metric = PanopticQuality(things=[True, False])
+    >>> metric.update([found], [there])
+    >>> result = metric.compute()  # class 0: IoU 2/3, a match; class 1: IoU 1/2, none
+    >>> round(result["PQ"], 3), round(result["SQ"], 3), result["RQ"], result["PQ_stuff"]
+    (0.333, 0.333, 0.5, 0.0)
+    """
+
+    def __init__(self, things):
+        self.things = np.asarray(things)
+        if self.things.ndim != 1 or self.things.dtype != bool:
+            raise ValueError(
+                f"PanopticQuality: things must be (K,) boolean, one a class, got {self.things.shape} "
+                f"{self.things.dtype.name}"
+            )
+        K = len(self.things)
+        self._iou, self._counts = np.zeros(K), np.zeros((3, K), np.int64)  # TP, FP, FN
+
+    def update(self, predictions, targets):
+        """Add images.
+
+        Parameters
+        ----------
+        predictions, targets : list of (ids, segments)
+            One an image: ``ids`` (H, W), the number of each pixel's segment, 0 = void; ``segments``, a list of dicts
+            with ``id`` and ``category_id`` (0 to K - 1). Those of a target may have ``iscrowd``.
+
+        Raises
+        ------
+        ValueError
+            If the maps differ in size, a number in the map has no segment or the other way round, or a class is unknown.
+        TypeError
+            If a map is not of integers.
+        """
+        predictions, targets = list(predictions), list(targets)
+        if len(predictions) != len(targets):
+            raise ValueError(
+                f"PanopticQuality: one prediction a target: {len(predictions)} predictions, {len(targets)} targets"
+            )
+        for found, there in zip(predictions, targets, strict=True):
+            self._compare(found, there)
+
+    def _compare(self, found, there):
+        """Count the matches of one image, and what is left over."""
+        found_rows, found_labels, _ = self._segments("predictions", *found)
+        true_rows, true_labels, crowd = self._segments("targets", *there)
+        if found_rows.shape != true_rows.shape:
+            raise ValueError(
+                f"PanopticQuality: prediction and target must be of one size (prediction: {found_rows.shape}, target: "
+                f"{true_rows.shape}): give the merge size=(height, width)"
+            )
+        G, D = len(true_labels), len(found_labels)  # row and column 0 are void
+        pairs = np.bincount((true_rows * D + found_rows).ravel(), minlength=G * D).reshape(G, D)
+        union = pairs.sum(axis=1, keepdims=True) + pairs.sum(axis=0) - pairs - pairs[0]
+        same = (true_labels[:, None] == found_labels) & ~crowd[:, None]
+        same[0] = same[:, 0] = False
+        iou = np.where(same, pairs / np.maximum(union, 1), 0)
+        match = iou > 0.5
+        for_nothing = pairs[0] + (pairs * (crowd[:, None] & (true_labels[:, None] == found_labels))).sum(
+            axis=0
+        )
+        wrong = ~match.any(axis=0) & (2 * for_nothing <= pairs.sum(axis=0))
+        missed = ~match.any(axis=1) & ~crowd
+        wrong[0] = missed[0] = False
+        g, d = np.nonzero(match)
+        np.add.at(self._iou, true_labels[g], iou[g, d])
+        for count, labels in zip(
+            self._counts, (true_labels[g], found_labels[wrong], true_labels[missed]), strict=True
+        ):
+            np.add.at(count, labels, 1)
+
+    def _segments(self, argument, ids, segments):
+        """The map with its segments numbered 0 (void), 1, 2, ...; their classes and whether they are crowds."""
+        name, ids = f"PanopticQuality: {argument}", to_numpy(ids)
+        if ids.dtype.kind not in "iu":
+            raise TypeError(
+                f"{name}: ids must be integers, got {ids.dtype.name}; a PNG of COCO's goes through rgb2id"
+            )
+        if ids.ndim != 2:
+            raise ValueError(
+                f"{name}: ids must be (H, W), got {ids.shape}; a PNG of COCO's goes through rgb2id"
+            )
+        numbers = np.array([0, *(segment["id"] for segment in segments)], np.int64)
+        labels = np.array([-1, *(segment["category_id"] for segment in segments)], np.int64)
+        crowd = np.array([False, *(bool(segment.get("iscrowd", False)) for segment in segments)])
+        if set(numbers.tolist()) != {0, *np.unique(ids).tolist()} or len(set(numbers.tolist())) != len(
+            numbers
+        ):
+            raise ValueError(
+                f"{name}: each segment must have an id of its own, not 0, and pixels, and each number in the map a "
+                f"segment (segments: {numbers[1:].tolist()}, map: {np.unique(ids).tolist()}, 0 is void)"
+            )
+        if len(labels) > 1 and not (labels[1:].min() >= 0 and labels.max() < len(self.things)):
+            raise ValueError(
+                f"{name}: category_id must lie in 0 to {len(self.things) - 1}, got {labels[1:].tolist()}"
+            )
+        order = np.argsort(numbers)
+        return order[np.searchsorted(numbers, ids, sorter=order)], labels, crowd
+
+    def by_class(self):
+        """PQ, SQ and RQ of each class that occurs.
+
+        Returns
+        -------
+        dict of dict
+            By class: ``PQ``, ``SQ``, ``RQ``, from 0 to 1, and the counts ``TP``, ``FP``, ``FN``.
+        """
+        result = {}
+        for label in np.flatnonzero(self._counts.sum(axis=0)).tolist():
+            TP, FP, FN = self._counts[:, label].tolist()
+            whole, iou = TP + FP / 2 + FN / 2, float(self._iou[label])
+            numbers = {"PQ": iou / whole, "SQ": iou / TP if TP else 0.0, "RQ": TP / whole}
+            result[label] = {**numbers, "TP": TP, "FP": FP, "FN": FN}
+        return result
+
+    def compute(self):
+        """Means over the classes that occur in truth or prediction.
+
+        Returns
+        -------
+        dict of float
+            ``PQ``, ``SQ``, ``RQ``; the same of things only (``PQ_things``, ...) and of stuff only (``PQ_stuff``, ...).
+            From 0 to 1; -1 where no such class occurs.
+        """
+        each, result = self.by_class(), {}
+        for suffix, chosen in (("", self.things | True), ("_things", self.things), ("_stuff", ~self.things)):
+            for name in ("PQ", "SQ", "RQ"):
+                values = [numbers[name] for label, numbers in each.items() if chosen[label]]
+                result[name + suffix] = sum(values) / len(values) if values else -1.0
+        return result
+
+
+def panoptic_quality(predictions, targets, things):
+    """PQ, SQ and RQ of a list of images; `PanopticQuality` says what they mean.
+
+    Parameters
+    ----------
+    predictions, targets : list of (ids, segments)
+        One an image: ``ids`` (H, W), 0 = void, and a list of dicts with ``id``, ``category_id`` and, in targets,
+        perhaps ``iscrowd``.
+    things : array of bool, shape (K,)
+        Which classes are things.
+
+    Returns
+    -------
+    dict of float
+        ``PQ``, ``SQ``, ``RQ``, and each with ``_things`` and ``_stuff``; -1 where no such class occurs.
+
+    Examples
+    --------
+    >>> image = (np.array([[0, 5]]), [{"id": 5, "category_id": 0}])
+    >>> panoptic_quality([image], [image], things=[True])["PQ"]
+    1.0
+    """
+    metric = PanopticQuality(things)
+    metric.update(predictions, targets)
+    return metric.compute()
