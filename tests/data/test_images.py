@@ -1,0 +1,170 @@
+"""Picture files of every kind become the same numbers, the right way up; broken ones are named.
+Not here: whole folders of them (test_folders)."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minivis.data import read_image
+
+rng = np.random.default_rng(0)
+COLOURS = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def write(path, pixels, **options):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tiff", "a.ppm", "a.webp"])
+def test_bytes_become_numbers_from_0_to_1(tmp_path, name):
+    lossless = {"lossless": True} if name.endswith("webp") else {}
+    image = read_image(write(tmp_path / name, COLOURS, **lossless))
+    assert image.shape == (3, 5, 7) and image.dtype == np.float32 and image.flags.c_contiguous
+    np.testing.assert_array_equal(image, COLOURS.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+
+
+def test_jpeg_is_nearly_the_same_and_takes_str(tmp_path):
+    smooth = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    image = read_image(str(write(tmp_path / "a.jpg", smooth, quality=95)))
+    np.testing.assert_allclose(image[:, 8, 8], [200 / 255, 100 / 255, 50 / 255], atol=0.02)
+
+
+def test_grey_pictures_have_three_equal_channels(tmp_path):
+    for name, pixels, most in [
+        ("a.png", COLOURS[..., 0], 255),
+        ("b.png", COLOURS[..., 0].astype(np.uint16) * 257, 65535),
+        ("b.tiff", COLOURS[..., 0].astype(np.uint16) * 200, 65535),
+        ("c.png", COLOURS[..., 0] > 99, 1),
+    ]:
+        image = read_image(write(tmp_path / name, pixels))
+        for channel in image:
+            np.testing.assert_allclose(channel, pixels / most, rtol=1e-6)
+    (tmp_path / "d.pgm").write_bytes(b"P5 2 1 65535 " + struct.pack(">2H", 65535, 13107))
+    np.testing.assert_allclose(read_image(tmp_path / "d.pgm")[2], [[1, 0.2]], rtol=1e-6)
+
+
+def test_palettes_are_looked_up(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8), "L").convert("P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    for name in ("a.png", "a.gif"):
+        read = read_image(write(tmp_path / name, image))
+        assert read[:, 0, 0].tolist() == [1, 0, 0] and read[:, 1, 0].tolist() == [0, 0, 1]
+
+
+def test_what_is_transparent_lies_on_white(tmp_path):
+    pixels = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], np.uint8)
+    image = read_image(write(tmp_path / "a.png", pixels))
+    np.testing.assert_allclose(image[:, 0].T, [[1, 0, 0], [1, 1, 1], [0.8, 0.8, 0.8]], atol=1e-6)
+    grey = read_image(write(tmp_path / "b.png", Image.fromarray(pixels).convert("LA")))
+    assert grey[:, 0, 1].tolist() == [1, 1, 1]
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "L").convert("P")
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette = read_image(write(tmp_path / "c.png", palette, transparency=1))
+    assert palette[:, 0].T.tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+def test_cmyk_is_converted(tmp_path):
+    image = read_image(write(tmp_path / "a.tiff", Image.new("CMYK", (2, 2), (0, 255, 255, 0))))
+    assert image[:, 0, 0].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "orientation, upright",
+    [(1, lambda x: x), (3, lambda x: x[::-1, ::-1]), (6, lambda x: np.rot90(x, -1)), (8, np.rot90),
+     (2, lambda x: x[:, ::-1]), (5, lambda x: x.transpose(1, 0, 2))],
+)  # fmt: skip
+def test_the_picture_is_turned_as_the_camera_noted(tmp_path, orientation, upright):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path / "a.png", COLOURS, exif=exif)
+    wanted = upright(COLOURS).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(read_image(path), wanted)
+    stored = COLOURS.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(read_image(path, orient=False), stored)
+
+
+def test_an_animation_gives_its_first_picture(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif")[:, 0, 0].tolist() == [1, 0, 0]
+
+
+def huge_png():
+    """A PNG of 80 bytes that claims 100,000 x 100,000 pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+def png(**options):
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"", "is no picture in JPEG"),
+        (b"hello", "is no picture in JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture in JPEG"),
+        (png()[:2000], "is a broken picture"),
+        (png()[:40], "is (a broken|no) picture"),
+        (huge_png(), "more than most_pixels=80000000"),
+        (b"P5 9000 9000 255 ", "claims 9000 x 9000 pixels, more than"),
+        (b"P5 8000 8000 255 ", "is a broken picture"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_named(tmp_path, data, words):
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"read_image: .*a.png {words}" if "claims" in words else f"read_image: .*a.png .*{words}"):  # fmt: skip
+        read_image(path)
+
+
+def test_every_damage_is_a_value_error_or_harmless(tmp_path):
+    path = tmp_path / "a"
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "PPM"):
+        buffer = io.BytesIO()
+        Image.fromarray(COLOURS).save(buffer, kind)
+        whole = buffer.getvalue()
+        for _ in range(40):
+            data = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+            data[rng.integers(len(data))] = rng.integers(256)
+            path.write_bytes(data)
+            try:
+                assert read_image(path, most_pixels=10**6).shape[0] == 3
+            except ValueError as error:
+                assert str(error).startswith("read_image: "), kind
+
+
+def test_numbers_without_a_white_are_refused(tmp_path):
+    for pixels, kind in [
+        (np.ones((2, 2), np.float32), "floating-point"),
+        (np.ones((2, 2), np.int32), "32-bit"),
+    ]:
+        with pytest.raises(ValueError, match=rf"a.tiff stores {kind} numbers .* 8- or 16-bit"):
+            read_image(write(tmp_path / "a.tiff", pixels))
+
+
+def test_a_missing_file_or_a_folder_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.png"):
+        read_image(tmp_path / "nothing.png")
+    with pytest.raises(IsADirectoryError):
+        read_image(tmp_path)
+    with pytest.raises(ValueError, match="claims 7 x 5 pixels, more than most_pixels=34"):
+        read_image(write(tmp_path / "a.png", COLOURS), most_pixels=34)
