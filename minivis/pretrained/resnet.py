@@ -1,0 +1,129 @@
+"""Published ResNets: microsoft/resnet-* on the hub, and the names that torchvision and timm share.
+
+Not here: the model (models/resnet.py); detectors that carry a ResNet (detr.py, mask2former.py) take `rules` from here.
+"""
+
+from minivis.models.resnet import ResNet
+from minivis.pretrained.family import Family, labels_of, names_of, translate
+
+__all__ = ["FAMILY", "rules"]
+
+# What transformers writes for the backbone alone; it is then without a head, and its names without the prefix "resnet."
+BACKBONES = ("ResNetModel", "ResNetBackbone")
+
+
+def build(config, **options):
+    """The ResNet a config.json describes; options go to `ResNet`."""
+    for key, only in (
+        ("hidden_act", "relu"),
+        ("downsample_in_first_stage", False),
+        ("downsample_in_bottleneck", False),
+    ):
+        if config.get(key, only) != only:
+            raise ValueError(f"resnet: {key} must be {only!r}, found {config[key]!r}")
+    headless = set(config.get("architectures") or ()) & set(BACKBONES)
+    options = {"num_classes": 0 if headless else len(labels_of(config)), **options}
+    return ResNet(
+        depths=tuple(config.get("depths", (3, 4, 6, 3))),
+        kind=config.get("layer_type", "bottleneck"),
+        widths=tuple(config.get("hidden_sizes", (256, 512, 1024, 2048))),
+        stem_width=config.get("embedding_size", 64),
+        channels_in=config.get("num_channels", 3),
+        **options,
+    )
+
+
+def rules(dialect, stages=4):
+    """What the body of a ResNet is called, for `translate`.
+
+    Parameters
+    ----------
+    dialect : {"hf", "timm"}
+        The hub's names, or those that torchvision, timm and the authors of DETR share.
+    stages : int, default 4
+        How many there are.
+
+    Returns
+    -------
+    list of (str, str)
+    """
+    if dialect == "hf":
+        pieces, block, layer = (
+            ("convolution", "normalization"),
+            "encoder.stages.{0}.layers.*.",
+            "layer.{0}.{1}",
+        )
+        stem, shortcut = (
+            [f"embedder.embedder.{piece}" for piece in pieces],
+            [f"shortcut.{piece}" for piece in pieces],
+        )
+        layers = [[layer.format(i, piece) for piece in pieces] for i in range(3)]
+    else:
+        block, stem, shortcut = "layer{1}.*.", ("conv1", "bn1"), ("downsample.0", "downsample.1")
+        layers = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)]
+    found = [("stem.conv.*", f"{stem[0]}.*"), ("stem.norm.*", f"{stem[1]}.*")]
+    for stage in range(stages):
+        home = block.format(stage, stage + 1)
+        for ours, (conv, norm) in [
+            ("shortcut", shortcut),
+            *((f"layers.{i}", pair) for i, pair in enumerate(layers)),
+        ]:
+            found += [
+                (f"stages.{stage}.*.{ours}.conv.*", f"{home}{conv}.*"),
+                (f"stages.{stage}.*.{ours}.norm.*", f"{home}{norm}.*"),
+            ]
+    return found
+
+
+def names(model, dialect):
+    """What the weights of a ResNet are called in a dialect."""
+    prefix = "resnet." if dialect == "hf" and model.head else ""
+    body = [(ours, prefix + theirs) for ours, theirs in rules(dialect, len(model.stages))]
+    return translate(names_of(model), [*body, ("head.*", "classifier.1.*" if dialect == "hf" else "fc.*")])
+
+
+def infer(shapes):
+    """The config.json of a file of torchvision or timm, from its shapes."""
+    if not {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"} <= shapes.keys():
+        return None
+    headless = "fc.weight" not in shapes
+    return {
+        **body(shapes),
+        "architectures": ["ResNetModel" if headless else "ResNetForImageClassification"],
+        "num_labels": 0 if headless else shapes["fc.weight"][0],
+    }
+
+
+def body(shapes, prefix=""):
+    """What config.json would say of a ResNet with timm's names below a prefix."""
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
+    depths, widths = [], []
+    while (first := f"{prefix}layer{len(depths) + 1}.0.") + "conv1.weight" in shapes:
+        widths.append(shapes[f"{first}conv{3 if bottleneck else 2}.weight"][0])
+        blocks = (f"{prefix}layer{len(depths) + 1}.{i}.conv1.weight" for i in range(len(shapes)))
+        depths.append(sum(name in shapes for name in blocks))
+    return {
+        "model_type": "resnet",
+        "depths": depths,
+        "layer_type": "bottleneck" if bottleneck else "basic",
+        "hidden_sizes": widths,
+        "embedding_size": shapes[f"{prefix}conv1.weight"][0],
+        "num_channels": shapes[f"{prefix}conv1.weight"][1],
+    }
+
+
+FAMILY = Family(
+    model_types=("resnet",),
+    build=build,
+    names=names,
+    dialects=("hf", "timm"),
+    infer=infer,
+    preprocessor={
+        "image_processor_type": "ConvNextImageProcessor",
+        "size": {"shortest_edge": 224},
+        "crop_pct": 0.875,
+        "resample": 3,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    },
+)
