@@ -1,0 +1,157 @@
+"""Published Swins: microsoft/swin-* on the hub, as a classifier or a backbone; Microsoft's own files; timm's swin_*.
+
+Not here: the model (models/swin.py), Mask2Former, which has a Swin inside (mask2former.py).
+"""
+
+import math
+import re
+
+from minivis.models.swin import Swin
+from minivis.pretrained.family import Family, Part, activation_of, labels_of, names_of, translate
+
+__all__ = ["FAMILY", "hub_rules"]
+
+OURS, HUB, AUTHORS = "stages.*.blocks.*.", "encoder.layers.*.blocks.*.", "layers.*.blocks.*."
+# What transformers writes without a head, and then without the prefix "swin."
+BACKBONES = ("SwinModel", "SwinBackbone")
+
+
+def build(config):
+    """The Swin a config.json describes."""
+    if config.get("use_absolute_embeddings"):
+        raise ValueError("swin: use_absolute_embeddings is true, and minivis has no such Swin")
+    architectures = set(config.get("architectures") or ())
+    depths, backbone = config.get("depths", [2, 2, 6, 2]), "SwinBackbone" in architectures
+    stages = [f"stage{i + 1}" for i in range(len(depths))]
+    if backbone and config.get("out_features", stages[-1:]) != stages:
+        raise ValueError(f"swin: a backbone with out_features other than {stages} is not supported")
+    return Swin(
+        patch_size=_size(config.get("patch_size", 4)),
+        width=config.get("embed_dim", 96),
+        depths=tuple(depths),
+        heads=tuple(config.get("num_heads", [3, 6, 12, 24])),
+        window=_size(config.get("window_size", 7)),
+        mlp_ratio=config.get("mlp_ratio", 4.0),
+        num_classes=0 if architectures & set(BACKBONES) else len(labels_of(config)),
+        in_channels=config.get("num_channels", 3),
+        qkv_bias=config.get("qkv_bias", True),
+        dropout=config.get("hidden_dropout_prob", 0.0),
+        attention_dropout=config.get("attention_probs_dropout_prob", 0.0),
+        drop_path=config.get("drop_path_rate", 0.1),
+        shrink=not backbone,  # a backbone pads small maps to a whole window
+        feature_norms=backbone,
+        activation=activation_of(config),
+        eps=config.get("layer_norm_eps", 1e-5),
+    )
+
+
+def names(model, dialect):
+    """What the weights of a Swin are called in a dialect."""
+    if dialect == "hf":
+        prefix = "swin." if model.head else ""
+        return translate(names_of(model), [*hub_rules(len(model.stages), prefix), ("head.*", "classifier.*")])
+    later = dialect == "timm"  # which counts the merging to the stage that it opens, as we do
+    merges = [
+        (f"stages.{i}.merge.*.*", f"layers.{i - 1 + later}.downsample.*.*")
+        for i in range(1, len(model.stages))
+    ]
+    qkv = [
+        (f"{OURS}attn.{name}.*", Part(f"{AUTHORS}attn.qkv.*", i, 3))
+        for i, name in enumerate(("query", "key", "value"))
+    ]
+    return translate(
+        names_of(model),
+        [
+            ("proj.*", "patch_embed.proj.*"),
+            ("patch_norm.*", "patch_embed.norm.*"),
+            *merges,
+            *qkv,
+            (OURS + "attn.bias_table", AUTHORS + "attn.relative_position_bias_table"),
+            (OURS + "attn.out.*", AUTHORS + "attn.proj.*"),
+            (OURS + "*.*", AUTHORS + "*.*"),  # norm1, norm2
+            (OURS + "mlp.*.*", AUTHORS + "mlp.*.*"),
+            ("norm.*", "norm.*"),
+            ("head.*", "head.fc.*" if later else "head.*"),
+        ],
+    )
+
+
+def hub_rules(stages, prefix=""):
+    """The hub's names of a Swin's weights below a prefix, head aside, as rules for `translate`.
+
+    Parameters
+    ----------
+    stages : int
+        How many the model has.
+    prefix : str, default ""
+        What the published names begin with, ending in a dot.
+
+    Returns
+    -------
+    list of (str, str)
+    """
+    block = HUB + "attention."
+    rules = [
+        ("proj.*", "embeddings.patch_embeddings.projection.*"),
+        ("patch_norm.*", "embeddings.norm.*"),
+        (OURS + "norm1.*", HUB + "layernorm_before.*"),
+        (OURS + "attn.bias_table", block + "self.relative_position_bias_table"),
+        (OURS + "attn.out.*", block + "output.dense.*"),
+        (OURS + "attn.*.*", block + "self.*.*"),  # query, key, value
+        (OURS + "norm2.*", HUB + "layernorm_after.*"),
+        (OURS + "mlp.fc1.*", HUB + "intermediate.dense.*"),
+        (OURS + "mlp.fc2.*", HUB + "output.dense.*"),
+        ("norm.*", "layernorm.*"),
+    ]
+    for i in range(
+        stages
+    ):  # the hub counts the merging to the stage that it closes, we to the one that it opens
+        rules.append((f"stages.{i}.merge.*.*", f"encoder.layers.{i - 1}.downsample.*.*"))
+        rules.append((f"feature_norms.{i}.*", f"hidden_states_norms.stage{i + 1}.*"))
+    return [(ours, prefix + theirs) for ours, theirs in rules]
+
+
+def infer(shapes):
+    """The config.json of a file in Microsoft's dialect or timm's, from its shapes."""
+    table = "layers.0.blocks.0.attn.relative_position_bias_table"
+    if not {"patch_embed.proj.weight", table} <= shapes.keys():
+        return None
+    width, channels, *patch = shapes["patch_embed.proj.weight"]
+    blocks = [re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.norm1\.weight", name) for name in shapes]
+    stage_of_block = [int(found[1]) for found in blocks if found]
+    stages = range(max(stage_of_block, default=0) + 1)
+    head = shapes.get("head.weight") or shapes.get("head.fc.weight")
+    return {
+        "model_type": "swin",
+        "architectures": ["SwinForImageClassification" if head else "SwinModel"],
+        "patch_size": patch,
+        "embed_dim": width,
+        "depths": [stage_of_block.count(stage) for stage in stages],
+        "num_heads": [shapes.get(table.replace("0", str(s), 1), (0, 0))[1] for s in stages],
+        "window_size": (math.isqrt(shapes[table][0]) + 1) // 2,
+        "mlp_ratio": shapes["layers.0.blocks.0.mlp.fc1.weight"][0] / width,
+        "qkv_bias": "layers.0.blocks.0.attn.qkv.bias" in shapes,
+        "num_channels": channels,
+        "num_labels": head[0] if head else 0,
+    }
+
+
+def _size(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+FAMILY = Family(
+    model_types=("swin",),
+    build=build,
+    names=names,
+    dialects=("hf", "ms", "timm"),
+    recomputed=(r"(.*\.)?relative_position_index", r"(.*\.)?attn_mask"),
+    infer=infer,
+    preprocessor={
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": 224, "width": 224},
+        "resample": 3,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    },
+)
