@@ -5,6 +5,7 @@ Not here: losses that are one op (ops/loss.py), how good an answer is (metrics/)
 """
 
 from minivis.losses.boxes import *
+from minivis.losses.mask_prediction import *
 from minivis.losses.masks import *
 from minivis.losses.set_prediction import *
 

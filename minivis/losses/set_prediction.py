@@ -9,7 +9,16 @@ from minivis import ops
 from minivis.backend import ArrayError, namespace, to_numpy
 from minivis.losses.boxes import box_giou_loss, box_l1_loss
 from minivis.losses.masks import dice_loss, sigmoid_focal_loss
-from minivis.losses.sets import by_layer, checked_weights, class_loss, flat, join, raw, solve, total
+from minivis.losses.sets import (
+    by_layer,
+    check_classes,
+    checked_weights,
+    class_loss,
+    flat,
+    raw,
+    solve,
+    total,
+)
 from minivis.losses.targets import gather
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
@@ -209,7 +218,13 @@ class SetCriterion:
             self.num_classes,
             ["boxes"] if masks is None else ["boxes", "masks"],
         )
-        (logits, boxes), layers = join(name, output, ["logits", "boxes"], self.num_classes)
+        # earlier layers are just more images with the same objects: (L B, Q, ...), the last layer first
+        every = [output, *(getattr(output, "auxiliary", None) or ())]
+        logits, boxes = (
+            ops.concatenate([getattr(layer, field) for layer in every]) for field in ("logits", "boxes")
+        )
+        check_classes(name, logits, self.num_classes)
+        layers = len(every)
         pairs = self.matcher(raw(logits), raw(boxes), list(targets) * layers)
         query, target = flat(pairs, objects, logits.shape[1], layers)  # (L M,) each
         xp, count = namespace(raw(boxes)), max(len(objects.labels), 1)

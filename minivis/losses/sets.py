@@ -44,20 +44,13 @@ def checked_weights(name, num_classes, published, weights, no_object):
     return {**published, **weights}
 
 
-def join(name, output, fields, num_classes):
-    """Predictions of the last layer and of those before it in one batch (L B, Q, ...): just more images, same objects.
-
-    Returns the joined fields and L.
-    """
-    layers = [output, *(getattr(output, "auxiliary", None) or ())]
-    B, Q = output.logits.shape[:2]
-    for layer in layers:
-        if tuple(layer.logits.shape) != (B, Q, num_classes + 1):
-            raise ValueError(
-                f"{name}: logits must be (B, Q, K + 1), the last class no-object, with K={num_classes} "
-                f"(logits: {tuple(layer.logits.shape)})"
-            )
-    return [ops.concatenate([getattr(layer, field) for layer in layers]) for field in fields], len(layers)
+def check_classes(name, logits, num_classes):
+    """Refuse logits that are not of K classes and no-object."""
+    if logits.ndim != 3 or logits.shape[2] != num_classes + 1:
+        raise ValueError(
+            f"{name}: logits must be (B, Q, K + 1), the last class no-object, with K={num_classes} "
+            f"(logits: {tuple(logits.shape)})"
+        )
 
 
 def flat(pairs, objects, queries, layers):

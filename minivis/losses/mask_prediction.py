@@ -1,0 +1,348 @@
+"""The set loss of Mask2Former: objects are matched and compared by their masks, read at a few random points only.
+
+Not here: boxes, and masks compared pixel by pixel (set_prediction.py).
+"""
+
+import numpy as np
+
+from minivis import ops
+from minivis.autograd import named
+from minivis.backend import ArrayError, namespace, to_numpy
+from minivis.losses.masks import dice_loss
+from minivis.losses.sets import by_layer, check_classes, checked_weights, class_loss, flat, raw, solve, total
+from minivis.losses.targets import gather
+from minivis.nn.init import generator
+
+__all__ = ["Mask2FormerCriterion", "MaskMatcher", "sample_points", "uncertain_points"]
+
+
+@named
+def sample_points(maps, points):
+    """Read maps at points, between pixels too.
+
+    Parameters
+    ----------
+    maps : ndarray or Tensor, shape (N, C, H, W)
+        Maps, floating-point; zero outside.
+    points : ndarray, shape (N, P, 2)
+        Where to read each: (x, y) in shares of the width and of the height, 0 to 1.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (N, C, P)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sample_points(np.array([[[[1.0, 3.0]]]]), np.array([[[0.25, 0.5], [0.5, 0.5]]]))  # a pixel, between two
+    array([[[1., 2.]]])
+    """
+    if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (maps.shape[0], 2):
+        raise ValueError("sample_points: maps must be (N, C, H, W) and points (N, P, 2)")
+    return ops.grid_sample(maps, 2 * points[:, :, None] - 1)[:, :, :, 0]
+
+
+@named
+def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=None):
+    """Choose points where masks are undecided: near their outlines, where the errors are.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (N, H, W)
+        Scores of the pixels of N masks.
+    points : int
+        P, how many points to choose for each.
+    oversample : float, default 3
+        As many times P points are drawn at random at first.
+    importance : float, default 0.75
+        Share of the P points that are the most undecided of those, with scores nearest 0. The rest is drawn anew.
+    rng : numpy.random.Generator, int or None
+        Where points come from; None is seed 0.
+
+    Returns
+    -------
+    ndarray, shape (N, P, 2)
+        (x, y) in shares of the width and of the height.
+
+    Raises
+    ------
+    ValueError
+        If the numbers do not fit one another.
+
+    References
+    ----------
+    Kirillov et al., "PointRend: image segmentation as rendering", CVPR 2020, section 3.2; Cheng et al., "Masked-attention
+    mask transformer for universal image segmentation", CVPR 2022, section 3.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sides = np.full((1, 1, 100), 9.0) - 18 * (np.arange(100) < 50)  # left no, right yes: undecided at x = 1/2
+    >>> uncertain_points(sides, 4, oversample=99, importance=1)[0, :, 0].round(2)
+    array([0.5, 0.5, 0.5, 0.5])
+    """
+    _check_sampling("uncertain_points", points, oversample, importance)
+    xp, rng, N = namespace(logits), generator(rng), logits.shape[0]
+    candidates = xp.asarray(rng.random((N, int(oversample * points), 2)).astype(logits.dtype))
+    undecided = int(importance * points)
+    rest = xp.asarray(rng.random((N, points - undecided, 2)).astype(logits.dtype))
+    if not undecided:
+        return rest
+    distance = xp.abs(sample_points(logits[:, None], candidates)[:, 0])  # (N, 3 P)
+    nearest = xp.argpartition(distance, undecided - 1, axis=1)[:, :undecided]
+    return xp.concatenate([xp.take_along_axis(candidates, nearest[:, :, None], axis=1), rest], axis=1)
+
+
+def _check_sampling(name, points, oversample, importance):
+    if points < 1 or not oversample >= 1 or not 0 <= importance <= 1:
+        raise ValueError(
+            f"{name}: points and oversample must be at least 1 and importance lie in 0 to 1, "
+            f"got {points}, {oversample} and {importance}"
+        )
+
+
+def _check_predictions(name, logits, masks):
+    """Refuse predictions of wrong shapes; returns their namespace."""
+    if logits.ndim != 3 or logits.shape[2] < 2 or masks.ndim != 4 or masks.shape[:2] != logits.shape[:2]:
+        raise ValueError(
+            f"{name}: logits must be (B, Q, K + 1) and masks (B, Q, h, w) (logits: {tuple(logits.shape)}, "
+            f"masks: {tuple(masks.shape)})"
+        )
+    try:
+        return namespace(logits, masks)
+    except ArrayError as error:
+        raise TypeError(f"{name}: {error}") from None
+
+
+class MaskMatcher:
+    """Match predictions to objects one to one by class and mask, so that the sum of all costs is the least possible.
+
+    .. math:: C = -\\lambda_c\\, \\hat p(c) + \\lambda_m \\mathrm{CE}(m, \\hat m) + \\lambda_d \\mathrm{dice}(m, \\hat m)
+
+    The masks of an image are compared at random points, the same for all its queries and objects.
+
+    Parameters
+    ----------
+    class_weight : float, default 2
+        Weight of the probability of the object's class.
+    mask_weight : float, default 5
+        Weight of the mean cross-entropy of the points, object or not.
+    dice_weight : float, default 5
+        Weight of the dice loss of the points.
+    points : int, default 12544
+        How many; the published 112 x 112 suits images of 1024 pixels.
+    solver : callable, optional
+        ``solver(cost) -> rows, columns``; SciPy's ``linear_sum_assignment`` if left out.
+    rng : numpy.random.Generator, int or None
+        Where points come from; None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or all are 0, or there are no points.
+
+    References
+    ----------
+    Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022, sections 3.3 and 4.1.
+    Slides: I, "Mask2Former".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> left = np.arange(4) < 2
+    >>> masks = np.where(np.stack([~left, left]), 5.0, -5.0)[None, :, None]  # query 0 is right, query 1 is left
+    >>> targets = [{"labels": np.array([0]), "masks": left[None, None]}]
+    >>> MaskMatcher(points=64)(np.zeros((1, 2, 3)), masks, targets)
+    [(array([1]), array([0]))]
+    """
+
+    def __init__(self, class_weight=2, mask_weight=5, dice_weight=5, points=12544, solver=None, rng=None):
+        weights = class_weight, mask_weight, dice_weight
+        if min(weights) < 0 or not max(weights) > 0:
+            raise ValueError(
+                f"MaskMatcher: weights must be at least 0, and one of them above it, got {weights}"
+            )
+        _check_sampling("MaskMatcher", points, 1, 0)
+        self.class_weight, self.mask_weight, self.dice_weight = weights
+        self.points, self.solver, self.rng = points, solver, generator(rng)
+
+    def __call__(self, logits, masks, targets):
+        """Match the queries of every image to its objects.
+
+        Parameters
+        ----------
+        logits : ndarray or Tensor, shape (B, Q, K + 1)
+            Scores of the classes, no-object last.
+        masks : ndarray or Tensor, shape (B, Q, h, w)
+            Scores of the pixels.
+        targets : list of dict
+            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``, of any resolution.
+
+        Returns
+        -------
+        list of (ndarray, ndarray)
+            Of each image the indices of the matched queries, rising, and of the objects they are matched to; as many as
+            the smaller of Q and T.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, targets are not as described, or predictions are not finite.
+        """
+        return solve("MaskMatcher", self.costs(logits, masks, targets), self.solver)
+
+    def costs(self, logits, masks, targets):
+        """What each pair of an object and a query of its image costs, at newly drawn points.
+
+        Parameters
+        ----------
+        logits, masks, targets
+            As for a call.
+
+        Returns
+        -------
+        list of ndarray, shape (T, Q)
+            Of each image, on the host.
+        """
+        logits, masks = raw(logits), raw(masks)
+        xp, (B, Q) = _check_predictions("MaskMatcher", logits, masks), logits.shape[:2]
+        objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
+        place = objects.image, np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
+        labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T), padded with anything
+        labels[place[0], 0, place[1]] = objects.labels
+        wanted = np.zeros((B, labels.shape[2], *objects.masks.shape[1:]), masks.dtype)
+        wanted[place] = objects.masks
+        points = xp.asarray(self.rng.random((B, self.points, 2)).astype(masks.dtype))
+        t = sample_points(xp.asarray(wanted), points).swapaxes(1, 2)  # (B, P, T)
+        z = sample_points(masks, points)  # (B, Q, P)
+        p = ops.sigmoid(z)
+        # the cross-entropy of a point is softplus(z) - z t: its mean over the points is one product for all pairs
+        entropy = (ops.softplus(z).sum(axis=2, keepdims=True) - z @ t) / self.points  # (B, Q, T)
+        dice = 1 - (2 * (p @ t) + 1) / (p.sum(axis=2, keepdims=True) + t.sum(axis=1, keepdims=True) + 1)
+        labels = xp.broadcast_to(xp.asarray(labels), (B, Q, labels.shape[2]))
+        probability = xp.take_along_axis(ops.softmax(logits), labels, axis=2)
+        costs = self.mask_weight * entropy - self.class_weight * probability + self.dice_weight * dice
+        return [cost[:, :count].T for cost, count in zip(to_numpy(costs), objects.counts, strict=True)]
+
+
+PUBLISHED = {"loss_ce": 2, "loss_mask": 5, "loss_dice": 5}
+
+
+class Mask2FormerCriterion:
+    """The loss of a set of classes and masks: each object asks one query for its class and mask, all others for nothing.
+
+    .. math:: L = \\sum_\\text{layers} \\lambda_c\\, \\mathrm{CE} + \\frac{1}{N} \\sum_{(q, t)} \\big[
+              \\lambda_m \\mathrm{CE}(m_t, \\hat m_q) + \\lambda_d\\, \\mathrm{dice}(m_t, \\hat m_q) \\big]
+
+    Parameters
+    ----------
+    num_classes : int
+        K, without no-object; the highest label plus 1.
+    matcher : callable, optional
+        ``matcher(logits, masks, targets)``; a `MaskMatcher` with as many points and the same ``rng`` if left out.
+    weights : dict, optional
+        Weights of the terms in the total that differ from the published ``loss_ce`` 2, ``loss_mask`` 5, ``loss_dice`` 5.
+    no_object : float, default 0.1
+        Weight of the class no-object in the cross-entropy; most queries have no object.
+    points, oversample, importance
+        How many points of each mask are compared and how they are chosen: see `uncertain_points`.
+    rng : numpy.random.Generator, int or None
+        Where points come from, kept as ``.rng``; None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no class, a weight is unknown or negative, ``no_object`` is not positive, or the points do not fit.
+
+    Notes
+    -----
+    N is the number of objects in the batch, at least 1. The outputs before the last (``output.auxiliary``) are matched
+    anew, at new points, and count as much.
+
+    References
+    ----------
+    Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022, sections 3.3 and 4.1.
+    Slides: I, "Mask2Former".
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> output = SimpleNamespace(logits=np.zeros((1, 2, 3)), masks=np.zeros((1, 2, 4, 4)), auxiliary=[])
+    >>> targets = [{"labels": np.array([0]), "masks": np.ones((1, 4, 4), bool)}]
+    >>> terms = Mask2FormerCriterion(2, points=64)(output, targets)
+    >>> list(terms), round(float(terms["loss_ce"]), 4)
+    (['loss', 'loss_ce', 'loss_mask', 'loss_dice'], 1.0986)
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        matcher=None,
+        weights=None,
+        no_object=0.1,
+        points=12544,
+        oversample=3.0,
+        importance=0.75,
+        rng=None,
+    ):
+        self.weights = checked_weights("Mask2FormerCriterion", num_classes, PUBLISHED, weights, no_object)
+        _check_sampling("Mask2FormerCriterion", points, oversample, importance)
+        self.num_classes, self.no_object = num_classes, no_object
+        self.points, self.oversample, self.importance = points, oversample, importance
+        self.rng = generator(rng)
+        self.matcher = MaskMatcher(points=points, rng=self.rng) if matcher is None else matcher
+
+    def __call__(self, output, targets):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        output : object
+            With ``logits (B, Q, K + 1)``, ``masks (B, Q, h, w)`` and a list ``auxiliary`` of the like (or None).
+        targets : list of dict
+            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``.
+
+        Returns
+        -------
+        dict of Tensor, shape ()
+            ``loss``, the weighted total, and the terms it is made of, unweighted: of the last layer ``loss_ce``,
+            ``loss_mask``, ``loss_dice``, of layer i before it ``loss_ce_i`` and so on.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, targets are not as described, or predictions are not finite.
+        """
+        layers = [output, *(getattr(output, "auxiliary", None) or ())]
+        for layer in layers:
+            check_classes("Mask2FormerCriterion", layer.logits, self.num_classes)
+        objects = gather("Mask2FormerCriterion", targets, len(output.logits), self.num_classes, ["masks"])
+        terms = [self._layer(layer.logits, layer.masks, targets, objects) for layer in layers]
+        return total(
+            {name: ops.concatenate([term[name] for term in terms]) for name in PUBLISHED}, self.weights
+        )
+
+    def _layer(self, logits, masks, targets, objects):
+        """The terms of one layer, each (1,)."""
+        query, target = flat(
+            self.matcher(raw(logits), raw(masks), targets), objects, logits.shape[1], 1
+        )  # (M,)
+        xp, count = namespace(raw(masks)), max(len(objects.labels), 1)
+        found = ops.take(ops.reshape(masks, (-1, 1, *masks.shape[2:])), xp.asarray(query))  # (M, 1, h, w)
+        points = uncertain_points(
+            raw(found)[:, 0], self.points, self.oversample, self.importance, rng=self.rng
+        )  # (M, P, 2)
+        wanted = xp.asarray(objects.masks[target, None].astype(masks.dtype))
+        found, wanted = sample_points(found, points)[:, 0], sample_points(wanted, points)[:, 0]  # (M, P)
+        entropy = ops.mean(ops.binary_cross_entropy_with_logits(found, wanted, reduction="none"), axis=1)
+        return {
+            "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, 1),
+            "loss_mask": by_layer(entropy, 1) / count,
+            "loss_dice": by_layer(dice_loss(found, wanted, reduction="none"), 1) / count,
+        }
