@@ -1,0 +1,102 @@
+"""Writing a small random model of transformers as the hub would publish it, with what it computes: for every family.
+
+Not here: which models (make_*_fixtures.py), the comparison (test_published_parity.py). It needs torch and transformers.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / "published"
+
+
+def randomise(model, seed):
+    """Give every weight and statistic of a model a random value: what starts at 0 or 1 would hide mistakes."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, x in [*model.named_parameters(), *model.named_buffers()]:
+            if not x.is_floating_point():
+                continue
+            noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype)
+            fan_in = x[0].numel() if x.ndim > 1 else 1
+            if name.endswith("running_var"):
+                x.copy_(0.5 + noise.abs())
+            elif x.ndim == 1 and name.endswith("weight"):  # of a norm
+                x.copy_(1 + 0.2 * noise)
+            else:
+                x.copy_(noise * (fan_in**-0.5 if name.endswith("weight") and x.ndim > 1 else 0.3))
+    return model
+
+
+def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **options):
+    """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
+
+    Parameters
+    ----------
+    folder : path or str
+        Where to; a plain name is one in ``published`` beside this file.
+    model : transformers.PreTrainedModel
+        Made under ``torch.set_default_dtype(torch.float64)``; it is randomised here.
+    images : tensor, (B, 3, H, W)
+        Its input.
+    mask : bool tensor, (B, H, W), optional
+        True = valid.
+    outputs : sequence of str, or dict of our name to theirs
+        Which of its outputs to keep, and to differentiate in a random direction.
+    seed : int
+        Of weights and cotangents.
+    **options
+        Of the model's forward.
+    """
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    folder = FOLDER / folder if isinstance(folder, str) else Path(folder)
+    randomise(model, seed).requires_grad_(True).eval()
+    if mask is not None:
+        options["pixel_mask"] = mask
+    torch.set_default_dtype(torch.float64)  # some tables and losses are made in the default dtype
+    try:
+        found = model(images, **options)
+        outputs = outputs if isinstance(outputs, dict) else {name: name for name in outputs}
+        results = {ours: getattr(found, theirs) for ours, theirs in outputs.items()}
+        generator = torch.Generator().manual_seed(seed + 1)
+        cotangents = {
+            n: torch.randn(x.shape, generator=generator, dtype=torch.float64) for n, x in results.items()
+        }
+        sum((x * cotangents[n]).sum() for n, x in results.items()).backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = {"input.images": images} | ({} if mask is None else {"input.mask": mask})
+    expected |= {f"output.{n}": x.detach() for n, x in results.items()}
+    expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
+    expected |= {f"grad.{n}": p.grad.float() for n, p in model.named_parameters() if p.grad is not None}
+    model.save_pretrained(folder)
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(seed)}
+    save_file(
+        {n: x.clone().contiguous() for n, x in expected.items()}, folder / "expected.safetensors", versions
+    )
+    for path in folder.iterdir():
+        path.chmod(0o644)
+        if path.name not in ("config.json", "model.safetensors", "expected.safetensors"):
+            path.unlink()
+
+
+def main(rows):
+    """Write the fixtures of a make_*_fixtures.py: a dict of name to a function that publishes into a folder."""
+    for name, make in rows.items():
+        make(FOLDER / name)
+        size = sum(path.stat().st_size for path in (FOLDER / name).iterdir())
+        kind = json.loads((FOLDER / name / "config.json").read_text())["model_type"]
+        print(f"{name}: {kind}, {size / 1024:.0f} KB")
+
+
+def images(*shape, seed=0):
+    """Random pictures, float64."""
+    import torch
+
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
