@@ -1,0 +1,341 @@
+"""The laws of multi_scale_deformable_attention: a few points of several maps, read between pixels and mixed.
+
+Not here: the layer that predicts points and weights.
+"""
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, numbers
+
+SUM = r"y_{q,h} = \sum_{l,p} A_{q,h,l,p}\; v_{l,h}(z_{q,h,l,p})"
+BILINEAR = r"v(z) = \sum_{u,v} v_{u,v} \max(0, 1 - |y - u|) \max(0, 1 - |x - v|)"
+PLACE = r"x = z_x W - \tfrac12, \quad y = z_y H - \tfrac12"
+
+
+def _place(z, side):
+    """A location in [0, 1], edge to edge, as a place counted in pixel centres."""
+    return z * side - 0.5
+
+
+def _hat(place, side):
+    """How much each of ``side`` pixels counts at a place, (..., side), and the slope of that."""
+    away = place[..., None] - np.arange(side, dtype=place.dtype)
+    inside = np.abs(away) < 1
+    return np.maximum(0, 1 - np.abs(away)), -np.sign(away) * inside
+
+
+def _maps(values, shapes):
+    """Each map as (B, H, W, h, d), in turn."""
+    end = 0
+    for H, W in shapes:
+        start, end = end, end + H * W
+        yield values[:, start:end].reshape(len(values), H, W, *values.shape[2:])
+
+
+def _attend(values, shapes, locations, weights, place=_place, hat=_hat, maps=_maps):
+    (B, Q, h), d = locations.shape[:3], values.shape[3]
+    out, parts = np.zeros((B, Q, h, d), values.dtype), []
+    for level, (image, (H, W)) in enumerate(zip(maps(values, shapes), shapes, strict=True)):
+        x, y = locations[:, :, :, level, :, 0], locations[:, :, :, level, :, 1]
+        x, y, A = hat(place(x, W), W), hat(place(y, H), H), weights[:, :, :, level]
+        out += np.einsum("bqhp,bqhpu,bqhpv,buvhd->bqhd", A, y[0], x[0], image, optimize=True)
+        parts.append((A, y, x, image))
+
+    def vjp(g):
+        g, g_values, g_locations, g_weights = g.reshape(out.shape), [], [], []
+        for (A, (y, y_slope), (x, x_slope), image), (H, W) in zip(parts, shapes, strict=True):
+            g_image = np.einsum("bqhp,bqhpu,bqhpv,bqhd->buvhd", A, y, x, g, optimize=True)
+            g_values.append(g_image.reshape(B, H * W, h, d))
+            seen = np.einsum("buvhd,bqhd->bqhuv", image, g)
+            share = "bqhpu,bqhpv,bqhuv->bqhp"
+            g_weights.append(np.einsum(share, y, x, seen, optimize=True))
+            g_x = np.einsum(share, y, x_slope, seen, optimize=True) * (A * W)
+            g_y = np.einsum(share, y_slope, x, seen, optimize=True) * (A * H)
+            g_locations.append(np.stack([g_x, g_y], axis=-1))
+        return np.concatenate(g_values, 1), None, np.stack(g_locations, 3), np.stack(g_weights, 3)
+
+    return out.reshape(B, Q, h * d), vjp
+
+
+def _right(values, shapes, locations, weights):
+    return _attend(values, shapes, locations, weights)
+
+
+multi_scale_deformable_attention = Family(
+    "multi_scale_deformable_attention",
+    _right,
+    ("values", "locations", "weights"),
+    form="f(values, shapes, locations, weights); values (B, N, h, d) are the pixels of all maps, one map after another; "
+    "shapes a list of (H, W); locations (B, Q, h, L, P, 2) are (x, y) in [0, 1]; weights (B, Q, h, L, P) -> (B, Q, h d)",
+)
+family = multi_scale_deformable_attention
+
+
+def _case(draw, shapes, at, heads=1, width=1, weights=None, values=None, images=2):
+    """A call with the given maps and locations (1, Q, h, L, P, 2); all images are the same: a batch of one is a size too."""
+    if values is None:
+        values = numbers(draw, (1, sum(H * W for H, W in shapes), heads, width))
+    if weights is None:
+        weights = np.full(at.shape[:-1], 1 / np.prod(at.shape[3:5]))
+    arrays = {"values": values, "locations": at, "weights": weights}
+    arrays = {name: np.concatenate([x] * images).astype(np.float32) for name, x in arrays.items()}
+    return {"values": arrays.pop("values"), "shapes": shapes, **arrays}
+
+
+def _chosen(draw, shape, options):
+    """Any of some numbers in each place."""
+    return np.random.default_rng(integer(draw, 0, 60)).choice(np.asarray(options, np.float32), shape)
+
+
+def _middle(*shape):
+    return np.full((*shape, 2), 0.5)
+
+
+# Each law lifts one of: points off the pixel centres, off the diagonal, off the map; several maps, heads, images, points
+
+
+def _centres(draw):
+    side = integer(draw, 2, 4)
+    at = _chosen(draw, (1, integer(draw, 1, 3), 1, 1, 1, 2), (np.arange(side) + 0.5) / side)
+    image = numbers(draw, (side, side))
+    return _case(draw, [(side, side)], at, values=(image + image.T).reshape(1, -1, 1, 1))
+
+
+def _between(draw):
+    """The two ends of a line along x or y within one cell of a map of 2 x 2."""
+    at = np.full((1, 2, 1, 1, 1, 2), choose(draw, 0.25, 0.375, 0.5, 0.75))
+    at[0, :, 0, 0, 0, integer(draw, 0, 1)] = 0.25, 0.75
+    image = numbers(draw, (1, 4, 1, 1)) + np.float32([0, 1, 3, 7])[:, None, None]
+    return _case(draw, [(2, 2)], at, values=image)
+
+
+def _stripes(draw):
+    """A map that only changes along x, and points well inside it."""
+    side = integer(draw, 3, 4)
+    row = 4 * np.arange(side, dtype=np.float32) + numbers(draw, (side,))
+    at = _chosen(draw, (1, 2, 1, 1, 1, 2), [0.35, 0.4, 0.6, 0.65])
+    return _case(draw, [(side, side)], at, values=np.tile(row, side).reshape(1, -1, 1, 1))
+
+
+def _outside(draw):
+    at = _chosen(draw, (1, integer(draw, 1, 3), 1, 1, 1, 1), [-1, 2, 0.5, -40])
+    return _case(
+        draw, [(3, 3)], np.concatenate([at, at], axis=-1), values=1 + np.abs(numbers(draw, (1, 9, 1, 1)))
+    )
+
+
+def _several_maps(draw):
+    sides = choose(draw, (3, 1), (1, 3), (5, 1, 3))
+    return _case(draw, [(side, side) for side in sides], _middle(1, integer(draw, 1, 2), 1, len(sides), 1))
+
+
+def _several_points(draw):
+    points = integer(draw, 2, 3)
+    weights = numbers(draw, (1, 1, 1, 1, points))
+    return _case(draw, [(3, 3)], _middle(1, 1, 1, 1, points), weights=weights)
+
+
+def _several_heads(draw):
+    heads, width = integer(draw, 2, 3), integer(draw, 2, 3)
+    return _case(draw, [(1, 1)], _middle(1, 1, heads, 1, 1), heads, width)
+
+
+def _several_images(draw):
+    case = _case(draw, [(3, 3)], _middle(1, 1, 1, 1, 1), images=integer(draw, 2, 3))
+    return {**case, "values": numbers(draw, case["values"].shape)}
+
+
+def _any(draw, low=1):
+    B, Q, h, P, d = (integer(draw, low, 2) for _ in range(5))
+    shapes = choose(draw, [(2, 3)], [(2, 3), (3, 1)], [(1, 2), (3, 2), (2, 2)])
+    places = [0.15, 0.3, 0.45, 0.6, 0.85, 0.95, -0.1, 1.05]  # no pixel centre, no end of a hat
+    at = _chosen(draw, (1, Q, h, len(shapes), P, 2), places)
+    return _case(draw, shapes, at, h, d, numbers(draw, at.shape[:-1]) + np.float32(0.5), images=B)
+
+
+def _plain(draw):
+    return _any(draw, low=2)
+
+
+def _with(**parts):
+    """A mutant that attends with other parts."""
+    return lambda values, shapes, locations, weights: _attend(values, shapes, locations, weights, **parts)[0]
+
+
+def _before(change):
+    """A mutant that changes values, locations or weights and then attends rightly."""
+    return lambda values, shapes, locations, weights: _right(*change(values, shapes, locations, weights))[0]
+
+
+def _nearest(place, side):
+    return (np.rint(place)[..., None] == np.arange(side)).astype(place.dtype), None
+
+
+def _equal_maps(values, shapes):
+    """Every map as if those before it had its own size."""
+    for level, (H, W) in enumerate(shapes):
+        start = min(level * H * W, values.shape[1] - H * W)
+        yield values[:, start : start + H * W].reshape(len(values), H, W, *values.shape[2:])
+
+
+def _softmax(values, shapes, locations, weights):
+    flat = weights.reshape(*weights.shape[:3], -1)
+    e = np.exp(flat - flat.max(axis=-1, keepdims=True))
+    return values, shapes, locations, (e / e.sum(axis=-1, keepdims=True)).reshape(weights.shape)
+
+
+def _first_only(right, args, options):
+    out = right(*args, **options)[0]
+    return out[0] if len(out) == 1 else out
+
+
+def _interleaved(values, shapes, locations, weights):
+    out = _right(values, shapes, locations, weights)[0]
+    B, Q, _ = out.shape
+    return out.reshape(B, Q, *values.shape[2:]).swapaxes(2, 3).reshape(out.shape)
+
+
+family.agrees(
+    "edge to edge",
+    "Location 0 is the outer edge of the first pixel and 1 that of the last: pixel i has its centre at (i + 1/2) / W.",
+    inputs=_centres,
+    equation=PLACE,
+    hint="Multiply by the side and take half a pixel away. z (W - 1) would put 0 and 1 on the centres of the outer pixels.",
+    mutant=_with(place=lambda z, side: z * (side - 1)),
+)
+
+
+@family.law(
+    "between pixels",
+    inputs=_between,
+    equation=BILINEAR,
+    hint="Mix the four pixels around the point, each by how near it is along x times how near it is along y.",
+    mutant=_with(hat=_nearest),
+)
+def between_pixels(f, case):
+    """Between two pixels the reading changes evenly: halfway along x or y it is the mean of both ends."""
+    ends, at = f(case), case["locations"]
+    middle = f(case.replace(locations=np.repeat(at.mean(axis=1, keepdims=True), 2, axis=1)))
+    compare(middle[:, :1], ends.mean(axis=1, keepdims=True, dtype=np.float64))
+
+
+@family.law(
+    "x before y",
+    inputs=_stripes,
+    equation=PLACE,
+    hint="A location is (x, y): column first, although arrays have the row first.",
+    mutant=_before(lambda values, shapes, at, weights: (values, shapes, at[..., ::-1], weights)),
+)
+def x_before_y(f, case):
+    """On a map that only changes along x, moving the points along y changes nothing."""
+    level = case["locations"].copy()
+    level[..., 1] = 0.5
+    compare(f(case), f(case.replace(locations=level)).astype(np.float64))
+
+
+family.agrees(
+    "zeros outside",
+    "Beyond the map there are zeros.",
+    inputs=_outside,
+    equation=BILINEAR,
+    hint="A point may leave the map. Give the pixels that do not exist the share 0; do not clamp the point to the border.",
+    mutant=_with(place=lambda z, side: np.clip(_place(z, side), 0, side - 1)),
+)
+family.agrees(
+    "one map after another",
+    "The pixels of the maps lie one map after another: a map starts where the maps before it end.",
+    inputs=_several_maps,
+    equation=r"N = \sum_l H_l W_l",
+    hint="The first pixel of map l is at the sum of H W of the maps before it, which have sizes of their own.",
+    mutant=_with(maps=_equal_maps),
+)
+family.agrees(
+    "weighted sum",
+    "The readings of all points of all maps are summed with the weights as they are given.",
+    inputs=_several_points,
+    equation=SUM,
+    hint="No softmax in here, and no division by the number of points: the weights come as they are wanted.",
+    mutant=_before(_softmax),
+)
+family.agrees(
+    "heads side by side",
+    "Every head reads its own channels at its own points; the results stand side by side, head after head.",
+    inputs=_several_heads,
+    equation=r"y_q = [\,y_{q,1}, \dots, y_{q,h}\,]",
+    hint="Reshape (B, Q, h, d) to (B, Q, h d), with the head before the channel.",
+    mutant=_interleaved,
+)
+
+
+@family.law(
+    "every image by itself",
+    inputs=_several_images,
+    equation=SUM,
+    hint="Do queries of one image read another? When the maps of all images lie in one array, image b starts at b N.",
+    mutant=_before(lambda values, shapes, at, weights: (values[:1] + 0 * values, shapes, at, weights)),
+)
+def every_image_by_itself(f, case):
+    """What a query gathers comes from its own image: what the others of the batch show has no say."""
+    together = f(case)
+    for b in range(len(together)):
+        alone = f(case.replace(values=case["values"][b] + 0 * case["values"]))
+        compare(together[b], alone[b].astype(np.float64), what=f"The output of image {b}")
+
+
+every_family(
+    family,
+    inputs=_plain,
+    shapes=_any,
+    wrong_shape=mutated(_right, _first_only),
+    shape_hint="A batch of one image is a batch too: its axis stays.",
+)
+
+
+def _lost(right, args, options):
+    """Pixels that are read twice get one of the two cotangents: what `a[index] += g` does."""
+    out, vjp = right(*args, **options)
+    values, shapes, locations, weights = args
+    first = weights * (np.arange(weights.shape[4]) == 0)
+    return out, lambda g: (right(values, shapes, locations, first)[1](g)[0], *vjp(g)[1:])
+
+
+def _in_pixels(right, args, options):
+    out, vjp = right(*args, **options)
+    sides = np.array([[W, H] for H, W in args[1]], args[2].dtype)[:, None]
+    return out, lambda g: [p / sides if i == 2 else p for i, p in enumerate(vjp(g))]
+
+
+def _through_a_softmax(right, args, options):
+    out, vjp = right(*args, **options)
+
+    def wrong(g):
+        pulled = list(vjp(g))
+        pulled[3] = pulled[3] - pulled[3].mean(axis=(3, 4), keepdims=True)
+        return tuple(pulled)
+
+    return out, wrong
+
+
+gradients(
+    family,
+    inputs=_plain,
+    equation={
+        "values": r"\bar v_{l,h,u} = \sum_{q,p} A_{q,h,l,p}\, s_u(z_{q,h,l,p})\, g_{q,h}",
+        "locations": r"\bar z_x = W A \sum_u \frac{\partial s_u}{\partial x} \langle v_u, g \rangle",
+        "weights": r"\bar A_{q,h,l,p} = \langle v_{l,h}(z_{q,h,l,p}), g_{q,h} \rangle",
+    },
+    hints={
+        "values": "A pixel is read by many points: its cotangents add up. `a[index] += g` keeps one of them, np.add.at all.",
+        "locations": "The share of the pixel on the right grows with x, that on the left falls; and a location of 1 is W "
+        "pixels, so that the slope has a factor W along x and H along y.",
+        "weights": "The gradient of a weight is the dot product of what its point read and g, and nothing else.",
+    },
+    mutants={
+        "values": mutated(_right, _lost),
+        "locations": mutated(_right, _in_pixels),
+        "weights": mutated(_right, _through_a_softmax),
+    },
+)
