@@ -11,8 +11,10 @@ from minivis.viz.filters import *
 from minivis.viz.graph import *
 from minivis.viz.images import *
 from minivis.viz.masks import *
+from minivis.viz.matching import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
+from minivis.viz.windows import *
 
 # What `import *` brought, less the names of the files themselves. `graph` and `images` are both: the function wins.
 __all__ = sorted(name for name, value in globals().items() if callable(value) or name.isupper())
