@@ -4,11 +4,22 @@ Not here: the weights; `mv.ops.attention_weights` and `model.attention_maps` com
 """
 
 import numpy as np
+from matplotlib.colors import to_rgb
 
+from minivis.viz.boxes import (
+    colour_of,
+    corners_of,
+    draw_boxes,
+    draw_image,
+    gallery,
+    name_of,
+    per_box,
+    picture_of,
+)
 from minivis.viz.images import _channels_last
 from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, figure, label
 
-__all__ = ["attention_maps"]
+__all__ = ["attention_by_object", "attention_maps"]
 
 LIGHT = "inferno"  # rises in lightness throughout, for any colour vision
 
@@ -27,8 +38,8 @@ def attention_maps(
         Drawn first, and in grey under each map: dark violet is not read, bright yellow is read most.
     titles : sequence of str, optional
         One for each map.
-    query : (row, column), optional
-        The cell that asks, marked with a cross.
+    query : (row, column) or array_like of shape (n, 2), optional
+        The cell that asks, marked with a cross: one for all maps, or one for each, then numbered in the image.
     columns : int, optional
         Maps in a row; default: at most 4 (8 without an image).
     shared : bool, default False
@@ -50,7 +61,7 @@ def attention_maps(
     Raises
     ------
     ValueError
-        If maps are not two- or three-dimensional, or titles do not match them.
+        If maps are not two- or three-dimensional, or titles or queries do not match them.
 
     Examples
     --------
@@ -63,6 +74,11 @@ def attention_maps(
         raise ValueError(f"attention_maps: expected maps (n, rows, columns), got {maps.shape}")
     if titles is not None and len(titles) != len(maps):
         raise ValueError(f"attention_maps: {len(titles)} titles for {len(maps)} maps")
+    queries = [None] * len(maps) if query is None else np.asarray(query)
+    numbered = np.ndim(queries[0]) == 1
+    if query is not None and np.shape(queries) not in ((2,), (len(maps), 2)):
+        raise ValueError(f"attention_maps: query must be (2,) or ({len(maps)}, 2), got {np.shape(queries)}")
+    queries = queries if numbered or query is None else [queries] * len(maps)
     picture = None if image is None else _channels_last(array(image, "image"))
     count = len(maps) + (picture is not None)
     columns = columns or min(count, 4 if picture is not None else 8)
@@ -77,23 +93,101 @@ def attention_maps(
         ax = next(free)
         _draw_image(ax, picture)
         label(ax, title="the image")
-        _cross(ax, query, maps.shape[1:], picture.shape)
+        for i, asks in enumerate(queries if numbered else queries[:1]):
+            _cross(ax, asks, maps.shape[1:], picture.shape, str(i + 1) if numbered else None)
     top, drawn = float(maps.max()), None
     for i, one in enumerate(maps):
         ax = next(free)
         if picture is not None:
             _draw_over(ax, picture, one / ((top if shared else float(one.max())) or 1.0))
-            _cross(ax, query, maps.shape[1:], picture.shape)
+            _cross(ax, queries[i], maps.shape[1:], picture.shape)
         else:
             high = top if shared else float(one.max())
             drawn = ax.imshow(one, cmap=SEQUENTIAL, vmin=0, vmax=high or 1.0, interpolation="nearest")
-            _cross(ax, query, one.shape, one.shape)
+            _cross(ax, queries[i], one.shape, one.shape)
         blank(ax)
         label(ax, x_label, y_label if i % columns == 0 else "", "" if titles is None else str(titles[i]))
     for ax in free:
         blank(ax)
     if shared and drawn is not None:
         colour_bar(fig, drawn, axes, bar_label)
+    return fig
+
+
+def attention_by_object(
+    maps,
+    image,
+    boxes,
+    labels=None,
+    names=None,
+    normalised=False,
+    floor=0.15,
+    size=4.0,
+    title=None,
+    caption=None,
+):
+    """Lay what several queries read over one image, each in the colour of its box: who looks where.
+
+    Parameters
+    ----------
+    maps : array_like, shape (n, rows, columns)
+        Weights of each query over a grid of cells.
+    image : array_like, shape (H, W) or (C, H, W)
+        Drawn in grey underneath.
+    boxes : array_like, shape (n, 4)
+        The box that each query predicts, (x0, y0, x1, y1) in pixels.
+    labels : array_like of int, shape (n,), optional
+        Classes, for the tags; without them a tag says the number of the query.
+    names : sequence or dict of int to str, optional
+        Name of each label.
+    normalised : bool, default False
+        The boxes are (centre x, centre y, width, height) in parts of the image.
+    floor : float, default 0.15
+        Weights below this part of the largest in their map are not painted.
+    size : float, default 4
+        Width of the image in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown. Each map is as strong as its largest weight is one: strengths compare within a map only.
+
+    Raises
+    ------
+    ValueError
+        If maps are not (n, rows, columns), or the boxes or labels are not as many.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, figure 6.
+
+    Examples
+    --------
+    >>> fig = attention_by_object(np.eye(4)[None], np.ones((8, 8)), [[1, 1, 7, 7]], labels=[0], names=["cat"])
+    >>> [text.get_text() for text in fig.axes[0].texts]
+    ['cat']
+    """
+    name, maps = "attention_by_object", array(maps, "maps")
+    picture = picture_of(name, image)
+    boxes = corners_of(name, boxes, picture, normalised)
+    labels = per_box(name, "labels", labels, boxes)
+    if maps.ndim != 3 or len(maps) != len(boxes):
+        raise ValueError(
+            f"{name}: maps must be (n, rows, columns), one for each of {len(boxes)} boxes, got {maps.shape}"
+        )
+    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    draw_image(ax, picture, boxes, grey=True)
+    colours = [colour_of(i) for i in range(len(maps))]
+    for one, colour in zip(maps, colours, strict=True):
+        part = one / (one.max() or 1.0)
+        layer = np.empty((*one.shape, 4))
+        layer[..., :3] = to_rgb(colour)
+        layer[..., 3] = np.where(part >= floor, 0.85 * np.clip(part, 0, 1) ** 0.5, 0)
+        ax.imshow(layer, extent=(0, picture.shape[1], picture.shape[0], 0), interpolation="nearest")
+    texts = [f"query {i}" if labels is None else name_of(labels[i], names) for i in range(len(maps))]
+    draw_boxes(ax, boxes, texts=texts, colours=colours, width=1.4)
     return fig
 
 
@@ -120,11 +214,16 @@ def _draw_over(ax, picture, weights):
     )
 
 
-def _cross(ax, query, grid, shape):
+def _cross(ax, query, grid, shape, number=None):
     if query is not None:
-        y, x = ((q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
+        y, x = (float(q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
         for colour, size, width in (
             ("white", 14, 5),
             (VERMILION, 12, 2.5),
         ):  # an outline, to be seen on any map
             ax.plot([x], [y], marker="+", color=colour, markersize=size, markeredgewidth=width)
+        if number is not None:
+            paper = {"facecolor": VERMILION, "edgecolor": "white", "linewidth": 0.5, "pad": 1.2}
+            ax.annotate(
+                number, (x, y), (7, 6), textcoords="offset points", color="white", fontsize=8, bbox=paper
+            )
