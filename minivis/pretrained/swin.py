@@ -9,7 +9,7 @@ import re
 from minivis.models.swin import Swin
 from minivis.pretrained.family import Family, Part, activation_of, labels_of, names_of, translate
 
-__all__ = ["FAMILY", "hub_rules"]
+__all__ = ["FAMILY", "author_rules", "hub_rules"]
 
 OURS, HUB, AUTHORS = "stages.*.blocks.*.", "encoder.layers.*.blocks.*.", "layers.*.blocks.*."
 # What transformers writes without a head, and then without the prefix "swin."
@@ -50,30 +50,47 @@ def names(model, dialect):
     if dialect == "hf":
         prefix = "swin." if model.head else ""
         return translate(names_of(model), [*hub_rules(len(model.stages), prefix), ("head.*", "classifier.*")])
-    later = dialect == "timm"  # which counts the merging to the stage that it opens, as we do
+    table = author_rules(len(model.stages), later=dialect == "timm")
+    return translate(names_of(model), table)
+
+
+def author_rules(stages, prefix="", later=False):
+    """The names of a Swin's weights in Microsoft's own files below a prefix, as rules for `translate`.
+
+    Parameters
+    ----------
+    stages : int
+        How many the model has.
+    prefix : str, default ""
+        What the published names begin with, ending in a dot.
+    later : bool, default False
+        timm's names, which count the merging to the stage that it opens, as we do.
+
+    Returns
+    -------
+    list of (str, str or Part)
+    """
     merges = [
-        (f"stages.{i}.merge.*.*", f"layers.{i - 1 + later}.downsample.*.*")
-        for i in range(1, len(model.stages))
+        (f"stages.{i}.merge.*.*", f"{prefix}layers.{i - 1 + later}.downsample.*.*") for i in range(1, stages)
     ]
+    authors = prefix + AUTHORS
     qkv = [
-        (f"{OURS}attn.{name}.*", Part(f"{AUTHORS}attn.qkv.*", i, 3))
+        (f"{OURS}attn.{name}.*", Part(f"{authors}attn.qkv.*", i, 3))
         for i, name in enumerate(("query", "key", "value"))
     ]
-    return translate(
-        names_of(model),
-        [
-            ("proj.*", "patch_embed.proj.*"),
-            ("patch_norm.*", "patch_embed.norm.*"),
-            *merges,
-            *qkv,
-            (OURS + "attn.bias_table", AUTHORS + "attn.relative_position_bias_table"),
-            (OURS + "attn.out.*", AUTHORS + "attn.proj.*"),
-            (OURS + "*.*", AUTHORS + "*.*"),  # norm1, norm2
-            (OURS + "mlp.*.*", AUTHORS + "mlp.*.*"),
-            ("norm.*", "norm.*"),
-            ("head.*", "head.fc.*" if later else "head.*"),
-        ],
-    )
+    return [
+        ("proj.*", f"{prefix}patch_embed.proj.*"),
+        ("patch_norm.*", f"{prefix}patch_embed.norm.*"),
+        *merges,
+        *qkv,
+        (OURS + "attn.bias_table", authors + "attn.relative_position_bias_table"),
+        (OURS + "attn.out.*", authors + "attn.proj.*"),
+        (OURS + "*.*", authors + "*.*"),  # norm1, norm2
+        (OURS + "mlp.*.*", authors + "mlp.*.*"),
+        *((f"feature_norms.{i}.*", f"{prefix}norm{i}.*") for i in range(stages)),  # as a backbone
+        ("norm.*", f"{prefix}norm.*"),
+        ("head.*", f"{prefix}head.fc.*" if later else f"{prefix}head.*"),
+    ]
 
 
 def hub_rules(stages, prefix=""):

@@ -1,0 +1,203 @@
+"""Published Mask2Formers: facebook/mask2former-* on the hub, with a Swin or a ResNet inside, and the authors' own files.
+
+Not here: the model (models/mask2former.py), the names of the backbones' weights (swin.py, resnet.py).
+"""
+
+from minivis.models.mask2former import Mask2Former
+from minivis.pretrained import resnet, swin
+from minivis.pretrained.family import Family, Part, labels_of, names_of, translate
+
+__all__ = ["FAMILY"]
+
+# What transformers has where a config.json says nothing of the backbone
+DEFAULT_BACKBONE = {"model_type": "swin", "depths": [2, 2, 18, 2]}
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+def build(config):
+    """The Mask2Former a config.json describes."""
+    width = config.get("hidden_dim", 256)
+    for key, only in (
+        ("activation_function", "relu"),
+        ("pre_norm", False),
+        ("enforce_input_projection", False),
+        ("feature_size", width),
+        ("common_stride", 4),
+        ("feature_strides", [4, 8, 16, 32]),
+    ):
+        if config.get(key, only) != only:
+            raise ValueError(f"mask2former: {key} must be {only!r}, found {config[key]!r}")
+    return Mask2Former(
+        _backbone(config),
+        num_classes=len(labels_of(config)),
+        queries=config.get("num_queries", 100),
+        width=width,
+        heads=config.get("num_attention_heads", 8),
+        decoder_layers=config.get("decoder_layers", 10)
+        - 1,  # it counts the prediction before the first one too
+        pixel_layers=config.get("encoder_layers", 6),
+        mlp_width=config.get("dim_feedforward", 2048),
+        pixel_mlp_width=config.get("encoder_feedforward_dim", 1024),
+        mask_width=config.get("mask_feature_size", 256),
+        dropout=config.get("dropout", 0.0),
+    )
+
+
+def _backbone(config):
+    described = config.get("backbone_config")
+    if described is None and config.get("backbone"):
+        raise ValueError(
+            f"mask2former: backbone {config['backbone']!r} is only named; minivis needs its backbone_config"
+        )
+    described = {"out_features": STAGES, **(described or DEFAULT_BACKBONE)}
+    kind = described.get("model_type")
+    if kind not in ("swin", "resnet") or described["out_features"] != STAGES:
+        raise ValueError(
+            f"mask2former: backbone_config must be of a swin or resnet with out_features {STAGES}, found {kind!r} with "
+            f"{described['out_features']}"
+        )
+    if kind == "swin":
+        return swin.build({**described, "architectures": ["SwinBackbone"]})
+    return resnet.build(described, num_classes=0)
+
+
+def names(model, dialect):
+    """What the weights of a Mask2Former are called: "hf" on the hub, "fb" in the authors' code."""
+    stages, hub = len(model.backbone.stages), dialect == "hf"
+    prefix = "model.pixel_level_module.encoder." if hub else "backbone."
+    if not hasattr(model.backbone, "patch_norm"):
+        body = [(ours, prefix + theirs) for ours, theirs in resnet.rules("hf" if hub else "timm", stages)]
+    else:
+        body = (swin.hub_rules if hub else swin.author_rules)(stages, prefix)
+    table = [(f"backbone.{ours}", theirs) for ours, theirs in body]
+    fine = len(model.pixel_decoder.lateral)
+    return translate(names_of(model), table + (_hub(fine) if hub else _authors(fine)))
+
+
+def _hub(fine):
+    pixels, decoder = "model.pixel_level_module.decoder.", "model.transformer_module."
+    layer, ours = pixels + "encoder.layers.*.", "pixel_decoder.layers.*."
+    table = [
+        ("pixel_decoder.level_embed", pixels + "level_embed"),
+        ("pixel_decoder.input_proj.*.*.*", pixels + "input_projections.*.*.*"),
+        ("pixel_decoder.mask_features.*", pixels + "mask_projection.*"),
+        *_deformable(ours + "attn.", layer + "self_attn."),
+        (ours + "norm1.*", layer + "self_attn_layer_norm.*"),
+        (ours + "norm2.*", layer + "final_layer_norm.*"),
+        (ours + "mlp.*.*", layer + "*.*"),  # fc1, fc2
+        ("query_features", decoder + "queries_features.weight"),
+        ("query_positions", decoder + "queries_embedder.weight"),
+        ("level_embed", decoder + "level_embed.weight"),
+        ("norm.*", decoder + "decoder.layernorm.*"),
+        ("mask_head.*.*", decoder + "decoder.mask_predictor.mask_embedder.*.0.*"),
+        ("class_head.*", "class_predictor.*"),
+    ]
+    for i in range(fine):  # they count from the finest map, we from the coarsest
+        table.append((f"pixel_decoder.lateral.{i}.*.*", f"{pixels}adapter_{fine - i}.*.*"))
+        table.append((f"pixel_decoder.output.{i}.*.*", f"{pixels}layer_{fine - i}.*.*"))
+    layer, ours = decoder + "decoder.layers.*.", "layers.*."
+    table += _packed(ours + "cross_attn.", layer + "cross_attn.")
+    table += [
+        (f"{ours}self_attn.{role}.*", f"{layer}self_attn.{name}.*")
+        for role, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
+    ]
+    norms = ("cross_attn_layer_norm", "self_attn_layer_norm", "final_layer_norm")
+    table += [(f"{ours}norm{i}.*", f"{layer}{name}.*") for i, name in enumerate(norms, start=1)]
+    return [*table, (ours + "mlp.*.*", layer + "*.*")]
+
+
+def _authors(fine):
+    pixels, decoder = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
+    layer, ours = pixels + "transformer.encoder.layers.*.", "pixel_decoder.layers.*."
+    table = [
+        ("pixel_decoder.level_embed", pixels + "transformer.level_embed"),
+        ("pixel_decoder.input_proj.*.*.*", pixels + "input_proj.*.*.*"),
+        ("pixel_decoder.mask_features.*", pixels + "mask_features.*"),
+        *_deformable(ours + "attn.", layer + "self_attn."),
+        (ours + "norm*.*", layer + "norm*.*"),
+        (ours + "mlp.fc*.*", layer + "linear*.*"),
+        ("query_features", decoder + "query_feat.weight"),
+        ("query_positions", decoder + "query_embed.weight"),
+        ("level_embed", decoder + "level_embed.weight"),
+        ("norm.*", decoder + "decoder_norm.*"),
+        ("mask_head.*.*", decoder + "mask_embed.layers.*.*"),
+        ("class_head.*", decoder + "class_embed.*"),
+    ]
+    for i in range(fine):
+        for part, theirs in (("lateral", "adapter"), ("output", "layer")):
+            table.append((f"pixel_decoder.{part}.{i}.0.weight", f"{pixels}{theirs}_{fine - i}.weight"))
+            table.append((f"pixel_decoder.{part}.{i}.1.*", f"{pixels}{theirs}_{fine - i}.norm.*"))
+    for part, number, attention, theirs in (
+        ("cross_attention", 1, "cross_attn.", "multihead_attn."),
+        ("self_attention", 2, "self_attn.", "self_attn."),
+    ):
+        layer = f"{decoder}transformer_{part}_layers.*."
+        table += _packed("layers.*." + attention, layer + theirs)
+        table.append((f"layers.*.norm{number}.*", layer + "norm.*"))
+    layer = decoder + "transformer_ffn_layers.*."
+    return [*table, ("layers.*.norm3.*", layer + "norm.*"), ("layers.*.mlp.fc*.*", layer + "linear*.*")]
+
+
+def _deformable(ours, theirs):
+    pairs = (
+        ("offsets", "sampling_offsets"), ("weights", "attention_weights"), ("value", "value_proj"), ("out", "output_proj"),
+    )  # fmt: skip
+    return [(f"{ours}{role}.*", f"{theirs}{name}.*") for role, name in pairs]
+
+
+def _packed(ours, theirs):
+    """torch's attention: query, key and value one under another."""
+    packed = [
+        (f"{ours}{role}.*", Part(f"{theirs}in_proj_*", i, 3))
+        for i, role in enumerate(("query", "key", "value"))
+    ]
+    return [*packed, (f"{ours}out.*", f"{theirs}out_proj.*")]
+
+
+def infer(shapes):
+    """The config.json of a file in the authors' dialect with a Swin, from its shapes. Four points a map, as published."""
+    pixels, decoder = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
+    offsets = pixels + "transformer.encoder.layers.0.self_attn.sampling_offsets.weight"
+    if not {offsets, decoder + "query_feat.weight"} <= shapes.keys():
+        return None
+    body = swin.infer({name[9:]: shape for name, shape in shapes.items() if name.startswith("backbone.")})
+    if body is None:
+        raise ValueError(
+            "mask2former: of the authors' files minivis reads those with a Swin: write a config.json"
+        )
+    queries, width = shapes[decoder + "query_feat.weight"]
+
+    def layers(prefix, last):
+        return sum(name.startswith(prefix) and name.endswith(last) for name in shapes)
+
+    return {
+        "model_type": "mask2former",
+        "backbone_config": {**body, "out_features": STAGES},
+        "num_queries": queries,
+        "hidden_dim": width,
+        "feature_size": width,
+        "num_attention_heads": shapes[offsets][0] // (3 * 4 * 2),  # maps, points, x and y
+        "decoder_layers": 1 + layers(decoder + "transformer_ffn_layers.", ".linear1.weight"),
+        "encoder_layers": layers(pixels + "transformer.encoder.layers.", ".linear1.weight"),
+        "dim_feedforward": shapes[decoder + "transformer_ffn_layers.0.linear1.weight"][0],
+        "encoder_feedforward_dim": shapes[pixels + "transformer.encoder.layers.0.linear1.weight"][0],
+        "mask_feature_size": shapes[pixels + "mask_features.weight"][0],
+        "num_labels": shapes[decoder + "class_embed.weight"][0] - 1,
+    }
+
+
+FAMILY = Family(
+    model_types=("mask2former",),
+    build=build,
+    names=names,
+    dialects=("hf", "fb"),
+    recomputed=(r"(.*\.)?relative_position_index", r"(.*\.)?attn_mask", r"criterion\.empty_weight"),
+    infer=infer,
+    preprocessor={
+        "image_processor_type": "Mask2FormerImageProcessor",
+        "size": {"height": 384, "width": 384},
+        "resample": 2,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    },
+)
