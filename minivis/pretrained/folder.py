@@ -82,9 +82,11 @@ def from_pretrained(folder, dtype=None, device=None):
     wanted = _dialect(model, family, stored)
     _check(folder, model, family, wanted, stored)
     if dtype is None:
-        dtype = max([np.dtype(np.float32), *(FLOATS[stored[name].kind] for name in _published(wanted))])
+        kinds = {stored[name].kind for name in _published(wanted)} & FLOATS.keys()
+        dtype = max([np.dtype(np.float32), *(FLOATS[kind] for kind in kinds)])
     preprocess = _preprocess(folder, family, config, dtype, device or "cpu")
-    model.load_state_dict(dict(_arrays(wanted, stored, dtype)), assign=True)
+    arrays = dict(_arrays(wanted, stored, dtype))
+    model.load_state_dict(arrays, strict=False, assign=True)  # _check was strict already
     model.to(dtype).to(device or "cpu").eval()
     model.published, model.labels, model.preprocess = config, labels_of(config), preprocess
     return model
@@ -228,8 +230,13 @@ def _config(folder, shapes):
             f"from_pretrained: {folder} was written by minivis: mv.load({str(folder)!r}) brings it back"
         )
     for family in families():
-        if family.infer and (inferred := family.infer(shapes)):
-            return {**inferred, **config}
+        try:
+            if family.infer and (inferred := family.infer(shapes)):
+                return {**inferred, **config}
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"from_pretrained: {path} is missing, and what it would say does not follow from the weights: {error!r}"
+            ) from error
     if path.exists():
         raise ValueError(
             f'from_pretrained: {path} has no "model_type", and the weights\' names are of no known model'
@@ -276,28 +283,24 @@ def _sources(source):
 
 
 def _check(folder, model, family, wanted, stored):
-    """Refuse, by name, weights that are missing, surplus, of the wrong shape or no floating-point numbers."""
-    shapes = {name: tuple(x.shape) for name, x in [*model.named_parameters(), *model.named_buffers()]}
-    assert wanted.keys() == shapes.keys(), "the family does not name every array of its model once"
+    """Refuse, by name, weights that are missing, surplus, of the wrong shape or of a dtype that NumPy does not have."""
+    ours = dict([*model.named_parameters(), *model.named_buffers()])
+    assert wanted.keys() == ours.keys(), "the family does not name every array of its model once"
     published = _published(wanted)
     problems = {
-        "it lacks": [name for name in published if name not in stored],
+        "it lacks": [n for n in published if n not in stored and not recomputed(family, n)],
         "it also has": [n for n in stored if n not in published and not recomputed(family, n)],
         "of another shape than expected are": [],
-        "of a dtype that is not float16, float32 or float64 are": [],
+        "neither float16, float32 nor float64 are": [],
     }
     for name, source in wanted.items():
-        expected = _expected(shapes[name], source)
-        for part in _sources(source):
-            found = stored.get(part)
-            if found and found.shape != expected:
-                problems["of another shape than expected are"].append(
-                    f"{part} ({found.shape}, not {expected})"
-                )
-            elif found and found.kind not in FLOATS:
-                problems["of a dtype that is not float16, float32 or float64 are"].append(
-                    f"{part} ({found.kind})"
-                )
+        shape, floating = _expected(tuple(ours[name].shape), source), ours[name].dtype.kind == "f"
+        for part in (part for part in _sources(source) if part in stored):
+            _, found, kind = stored[part]
+            if found != shape:
+                problems["of another shape than expected are"].append(f"{part} ({found}, not {shape})")
+            elif floating and kind not in FLOATS:
+                problems["neither float16, float32 nor float64 are"].append(f"{part} ({kind})")
     complaints = [f"{what} {_some(list(dict.fromkeys(names)))}" for what, names in problems.items() if names]
     if complaints:
         raise ValueError(
@@ -344,6 +347,8 @@ def _read(path, name, dtype):
     """One array of a file. The file is opened anew for each, so that pages of it that were read do not stay in memory."""
     with _open(path) as file:
         array = file.get_tensor(name)
+    if array.dtype.kind != "f":  # batch norm counts its batches
+        return array
     lowest, highest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise ValueError(

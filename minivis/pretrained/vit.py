@@ -1,4 +1,4 @@
-"""Published ViTs: google/vit-*, the plain DeiTs (published as ViT), DINO's backbones, and timm's vit_*.
+"""Published ViTs: google/vit-*, the plain DeiTs (published as ViT), DINO's backbones; timm's and torchvision's vit_*.
 
 Not here: the model (models/vit.py), DeiTs with a distillation token (deit.py).
 """
@@ -36,6 +36,22 @@ TIMM = [
     ("*.*", "*.*"),
     ("*", "*"),
 ]
+LAYER = "encoder.layers.encoder_layer_*."
+TORCHVISION = [
+    ("cls_token", "class_token"),
+    ("pos_embed", "encoder.pos_embedding"),
+    ("patch_embed.proj.*", "conv_proj.*"),
+    ("blocks.*.norm1.*", LAYER + "ln_1.*"),
+    ("blocks.*.attn.out.*", LAYER + "self_attention.out_proj.*"),
+    ("blocks.*.attn.query.*", Part(LAYER + "self_attention.in_proj_*", 0, 3)),
+    ("blocks.*.attn.key.*", Part(LAYER + "self_attention.in_proj_*", 1, 3)),
+    ("blocks.*.attn.value.*", Part(LAYER + "self_attention.in_proj_*", 2, 3)),
+    ("blocks.*.norm2.*", LAYER + "ln_2.*"),
+    ("blocks.*.mlp.fc1.*", LAYER + "mlp.0.*"),
+    ("blocks.*.mlp.fc2.*", LAYER + "mlp.3.*"),
+    ("norm.*", "encoder.ln.*"),
+    ("head.*", "heads.head.*"),
+]
 # What transformers writes for the backbone alone; it is then without a head, and its names without the prefix "vit."
 BACKBONES = ("ViTModel", "DeiTModel")
 
@@ -69,8 +85,8 @@ def is_backbone(config):
 
 def names(model, dialect):
     """What the weights of a ViT are called in a dialect."""
-    if dialect == "timm":
-        return translate(names_of(model), TIMM)
+    if dialect != "hf":
+        return translate(names_of(model), {"timm": TIMM, "tv": TORCHVISION}[dialect])
     return hub_names(model, "vit.", [("head.*", "classifier.*")])
 
 
@@ -81,12 +97,18 @@ def hub_names(model, prefix, heads):
 
 
 def infer(shapes):
-    """The config.json of a file in timm's dialect, from its shapes. Heads are 64 wide, as in every published ViT."""
-    if not {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= shapes.keys():
+    """The config.json of a file in timm's or torchvision's dialect, from its shapes. Heads are 64 wide, as published."""
+    if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
+        patch, table, inside, head = "patch_embed.proj", "pos_embed", "blocks.0.mlp.fc1", "head"
+        block = r"blocks\.\d+\.attn\.qkv\.weight"
+    elif "conv_proj.weight" in shapes and "class_token" in shapes:
+        patch, table, inside, head = "conv_proj", "encoder.pos_embedding", LAYER.replace("*", "0") + "mlp.0", "heads.head"
+        block = r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
+    else:
         return None
-    width, channels, *patch = shapes["patch_embed.proj.weight"]
-    distilled, headless = "dist_token" in shapes, "head.weight" not in shapes
-    patches = shapes["pos_embed"][1] - 1 - distilled
+    width, channels, *patch_size = shapes[f"{patch}.weight"]
+    distilled, headless = "dist_token" in shapes, f"{head}.weight" not in shapes
+    patches = shapes[table][1] - 1 - distilled
     side = math.isqrt(patches)
     if width % 64 or side * side != patches:
         raise ValueError(
@@ -95,15 +117,15 @@ def infer(shapes):
     return {
         "model_type": "deit" if distilled else "vit",
         "architectures": ["ViTModel" if headless else "ViTForImageClassification"],
-        "image_size": [side * patch[0], side * patch[1]],
-        "patch_size": patch,
+        "image_size": [side * patch_size[0], side * patch_size[1]],
+        "patch_size": patch_size,
         "hidden_size": width,
-        "intermediate_size": shapes["blocks.0.mlp.fc1.weight"][0],
-        "num_hidden_layers": len([n for n in shapes if re.fullmatch(r"blocks\.\d+\.attn\.qkv\.weight", n)]),
+        "intermediate_size": shapes[f"{inside}.weight"][0],
+        "num_hidden_layers": sum(bool(re.fullmatch(block, name)) for name in shapes),
         "num_attention_heads": width // 64,
         "num_channels": channels,
         "layer_norm_eps": 1e-6,
-        "num_labels": 0 if headless else shapes["head.weight"][0],
+        "num_labels": 0 if headless else shapes[f"{head}.weight"][0],
     }
 
 
@@ -115,7 +137,7 @@ FAMILY = Family(
     model_types=("vit",),
     build=build,
     names=names,
-    dialects=("hf", "timm"),
+    dialects=("hf", "timm", "tv"),
     recomputed=(r"pooler\.dense\.(weight|bias)",),  # ViTModel's tanh layer behind the class token
     infer=infer,
     preprocessor={
