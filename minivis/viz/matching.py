@@ -175,16 +175,13 @@ def _pairs(name, matches, shape):
 
 
 def _sum(costs):
-    """'framed: 1 + 2 = 3', or the sum alone where there are many."""
-    whole = (costs == np.round(costs)).all()
-    total = f"{costs.sum():.0f}" if whole else f"{costs.sum():.2f}"
-    if not 1 < len(costs) <= 6:
-        return (
-            f"framed: {total}"
-            if len(costs) < 2
-            else f"framed: {len(costs)} cells, together {total.replace('-', '−')}"
-        )
-    parts = [f"{c:.0f}" if whole else f"{c:.2f}" for c in costs]
-    return (
-        "framed: " + " + ".join(f"({p})" if p.startswith("-") else p for p in parts) + f" = {total}"
-    ).replace("-", "−")
+    """'framed: 1 + 2 = 3', or the sum alone where there are many; with real minus signs."""
+    digits = 0 if (costs == np.round(costs)).all() else 2
+    total, parts = f"{costs.sum():.{digits}f}", [f"{cost:.{digits}f}" for cost in costs]
+    if len(costs) < 2:
+        text = total
+    elif len(costs) > 6:
+        text = f"{len(costs)} cells, together {total}"
+    else:
+        text = " + ".join(f"({part})" if part.startswith("-") else part for part in parts) + f" = {total}"
+    return "framed: " + text.replace("-", "−")
