@@ -12,7 +12,7 @@ import pytest
 
 MODULES = (
     "ops nn nn.init optim data data.color data.digits data.geometry data.loader data.photos data.transforms vision models "
-    "train storage metrics gradcheck laws viz"
+    "train storage metrics gradcheck laws viz losses"
 ).split()
 
 

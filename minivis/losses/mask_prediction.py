@@ -1,122 +1,44 @@
 """The set loss of Mask2Former: objects are matched and compared by their masks, read at a few random points only.
 
-Not here: boxes, and masks compared pixel by pixel (set_prediction.py).
+Not here: boxes, and masks compared pixel by pixel (set_prediction.py), the choice of the points (points.py).
 """
 
 import numpy as np
 
 from minivis import ops
-from minivis.autograd import named
 from minivis.backend import ArrayError, namespace, to_numpy
 from minivis.losses.masks import dice_loss
-from minivis.losses.sets import by_layer, check_classes, checked_weights, class_loss, flat, raw, solve, total
+from minivis.losses.points import check_sampling, sample_points, uncertain_points
+from minivis.losses.sets import (
+    by_layer,
+    check_classes,
+    check_finite,
+    checked_weights,
+    class_loss,
+    flat,
+    raw,
+    solve,
+    total,
+)
 from minivis.losses.targets import gather
 from minivis.nn.init import generator
 
-__all__ = ["Mask2FormerCriterion", "MaskMatcher", "sample_points", "uncertain_points"]
-
-
-@named
-def sample_points(maps, points):
-    """Read maps at points, between pixels too.
-
-    Parameters
-    ----------
-    maps : ndarray or Tensor, shape (N, C, H, W)
-        Maps, floating-point; zero outside.
-    points : ndarray, shape (N, P, 2)
-        Where to read each: (x, y) in shares of the width and of the height, 0 to 1.
-
-    Returns
-    -------
-    ndarray or Tensor, shape (N, C, P)
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sample_points(np.array([[[[1.0, 3.0]]]]), np.array([[[0.25, 0.5], [0.5, 0.5]]]))  # a pixel, between two
-    array([[[1., 2.]]])
-    """
-    if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (maps.shape[0], 2):
-        raise ValueError("sample_points: maps must be (N, C, H, W) and points (N, P, 2)")
-    return ops.grid_sample(maps, 2 * points[:, :, None] - 1)[:, :, :, 0]
-
-
-@named
-def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=None):
-    """Choose points where masks are undecided: near their outlines, where the errors are.
-
-    Parameters
-    ----------
-    logits : ndarray, shape (N, H, W)
-        Scores of the pixels of N masks.
-    points : int
-        P, how many points to choose for each.
-    oversample : float, default 3
-        As many times P points are drawn at random at first.
-    importance : float, default 0.75
-        Share of the P points that are the most undecided of those, with scores nearest 0. The rest is drawn anew.
-    rng : numpy.random.Generator, int or None
-        Where points come from; None is seed 0.
-
-    Returns
-    -------
-    ndarray, shape (N, P, 2)
-        (x, y) in shares of the width and of the height.
-
-    Raises
-    ------
-    ValueError
-        If the numbers do not fit one another.
-
-    References
-    ----------
-    Kirillov et al., "PointRend: image segmentation as rendering", CVPR 2020, section 3.2; Cheng et al., "Masked-attention
-    mask transformer for universal image segmentation", CVPR 2022, section 3.3.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sides = np.full((1, 1, 100), 9.0) - 18 * (np.arange(100) < 50)  # left no, right yes: undecided at x = 1/2
-    >>> uncertain_points(sides, 4, oversample=99, importance=1)[0, :, 0].round(2)
-    array([0.5, 0.5, 0.5, 0.5])
-    """
-    _check_sampling("uncertain_points", points, oversample, importance)
-    xp, rng, N = namespace(logits), generator(rng), logits.shape[0]
-    candidates = xp.asarray(rng.random((N, int(oversample * points), 2)).astype(logits.dtype))
-    undecided = int(importance * points)
-    rest = xp.asarray(rng.random((N, points - undecided, 2)).astype(logits.dtype))
-    if not undecided:
-        return rest
-    distance = xp.abs(sample_points(logits[:, None], candidates)[:, 0])  # (N, 3 P)
-    nearest = xp.argpartition(distance, undecided - 1, axis=1)[:, :undecided]
-    return xp.concatenate([xp.take_along_axis(candidates, nearest[:, :, None], axis=1), rest], axis=1)
-
-
-def _check_sampling(name, points, oversample, importance):
-    if points < 1 or not oversample >= 1 or not 0 <= importance <= 1:
-        raise ValueError(
-            f"{name}: points and oversample must be at least 1 and importance lie in 0 to 1, "
-            f"got {points}, {oversample} and {importance}"
-        )
+__all__ = ["Mask2FormerCriterion", "MaskMatcher"]
 
 
 def _check_predictions(name, logits, masks):
-    """Refuse predictions of wrong shapes; returns their namespace."""
+    """Refuse predictions of wrong shapes or values; returns their namespace."""
     if logits.ndim != 3 or logits.shape[2] < 2 or masks.ndim != 4 or masks.shape[:2] != logits.shape[:2]:
         raise ValueError(
             f"{name}: logits must be (B, Q, K + 1) and masks (B, Q, h, w) (logits: {tuple(logits.shape)}, "
             f"masks: {tuple(masks.shape)})"
         )
     try:
-        return namespace(logits, masks)
+        xp = namespace(logits, masks)
     except ArrayError as error:
         raise TypeError(f"{name}: {error}") from None
+    check_finite(name, logits=logits, masks=masks)
+    return xp
 
 
 class MaskMatcher:
@@ -167,7 +89,7 @@ class MaskMatcher:
             raise ValueError(
                 f"MaskMatcher: weights must be at least 0, and one of them above it, got {weights}"
             )
-        _check_sampling("MaskMatcher", points, 1, 0)
+        check_sampling("MaskMatcher", points, 1, 0)
         self.class_weight, self.mask_weight, self.dice_weight = weights
         self.points, self.solver, self.rng = points, solver, generator(rng)
 
@@ -194,7 +116,7 @@ class MaskMatcher:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
-        return solve("MaskMatcher", self.costs(logits, masks, targets), self.solver)
+        return solve(self.costs(logits, masks, targets), self.solver)
 
     def costs(self, logits, masks, targets):
         """What each pair of an object and a query of its image costs, at newly drawn points.
@@ -292,7 +214,7 @@ class Mask2FormerCriterion:
         rng=None,
     ):
         self.weights = checked_weights("Mask2FormerCriterion", num_classes, PUBLISHED, weights, no_object)
-        _check_sampling("Mask2FormerCriterion", points, oversample, importance)
+        check_sampling("Mask2FormerCriterion", points, oversample, importance)
         self.num_classes, self.no_object = num_classes, no_object
         self.points, self.oversample, self.importance = points, oversample, importance
         self.rng = generator(rng)
@@ -330,14 +252,12 @@ class Mask2FormerCriterion:
 
     def _layer(self, logits, masks, targets, objects):
         """The terms of one layer, each (1,)."""
-        query, target = flat(
-            self.matcher(raw(logits), raw(masks), targets), objects, logits.shape[1], 1
-        )  # (M,)
+        pairs = self.matcher(raw(logits), raw(masks), targets)
+        query, target = flat("Mask2FormerCriterion", pairs, objects, logits.shape[1], 1)  # (M,)
         xp, count = namespace(raw(masks)), max(len(objects.labels), 1)
         found = ops.take(ops.reshape(masks, (-1, 1, *masks.shape[2:])), xp.asarray(query))  # (M, 1, h, w)
-        points = uncertain_points(
-            raw(found)[:, 0], self.points, self.oversample, self.importance, rng=self.rng
-        )  # (M, P, 2)
+        sampling = self.points, self.oversample, self.importance
+        points = uncertain_points(raw(found)[:, 0], *sampling, rng=self.rng)  # (M, P, 2)
         wanted = xp.asarray(objects.masks[target, None].astype(masks.dtype))
         found, wanted = sample_points(found, points)[:, 0], sample_points(wanted, points)[:, 0]  # (M, P)
         entropy = ops.mean(ops.binary_cross_entropy_with_logits(found, wanted, reduction="none"), axis=1)

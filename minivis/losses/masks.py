@@ -3,6 +3,8 @@
 Not here: plain cross-entropy of pixels (ops/loss.py), which mask belongs to which object (mask_prediction.py).
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import named
 from minivis.losses.boxes import reduce_sets
@@ -124,6 +126,8 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
     z, t = _rows(name, logits, targets)
     p = ops.sigmoid(z)
     wrong = p * (1 - t) + ops.sigmoid(-z) * t  # 1 - p as sigmoid(-z): exact also where p is nearly 1
+    if 0 < gamma < 1:  # the slope of the power is infinite at 0
+        wrong = ops.clip(wrong, np.finfo(z.dtype).tiny)
     losses = ops.binary_cross_entropy_with_logits(z, t, reduction="none") * wrong**gamma
     if alpha is not None:
         losses = losses * (alpha * t + (1 - alpha) * (1 - t))

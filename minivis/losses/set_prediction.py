@@ -12,6 +12,7 @@ from minivis.losses.masks import dice_loss, sigmoid_focal_loss
 from minivis.losses.sets import (
     by_layer,
     check_classes,
+    check_finite,
     checked_weights,
     class_loss,
     flat,
@@ -94,7 +95,7 @@ class HungarianMatcher:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
-        return solve("HungarianMatcher", self.costs(logits, boxes, targets), self.solver)
+        return solve(self.costs(logits, boxes, targets), self.solver)
 
     def costs(self, logits, boxes, targets):
         """What each pair of an object and a query of its image costs.
@@ -117,23 +118,24 @@ class HungarianMatcher:
         boxes = boxes[image]  # (T, Q, 4): an object meets the queries of its own image only
         probability = ops.softmax(logits)[image, :, labels]  # (T, Q)
         distance = xp.abs(boxes - wanted).sum(axis=-1)
-        wanted = xp.broadcast_to(wanted, boxes.shape)
         giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted), pairwise=False)
         costs = self.box_weight * distance - self.class_weight * probability - self.giou_weight * giou
         return np.split(to_numpy(costs), objects.starts[1:])
 
 
 def _check_predictions(name, logits, boxes):
-    """Refuse predictions of wrong shapes; returns their namespace."""
+    """Refuse predictions of wrong shapes or values; returns their namespace."""
     if logits.ndim != 3 or logits.shape[2] < 2 or boxes.shape != (*logits.shape[:2], 4):
         raise ValueError(
             f"{name}: logits must be (B, Q, K + 1) and boxes (B, Q, 4) (logits: {tuple(logits.shape)}, "
             f"boxes: {tuple(boxes.shape)})"
         )
     try:
-        return namespace(logits, boxes)
+        xp = namespace(logits, boxes)
     except ArrayError as error:
         raise TypeError(f"{name}: {error}") from None
+    check_finite(name, logits=logits, boxes=boxes)
+    return xp
 
 
 PUBLISHED = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 1, "loss_dice": 1}
@@ -226,7 +228,7 @@ class SetCriterion:
         check_classes(name, logits, self.num_classes)
         layers = len(every)
         pairs = self.matcher(raw(logits), raw(boxes), list(targets) * layers)
-        query, target = flat(pairs, objects, logits.shape[1], layers)  # (L M,) each
+        query, target = flat(name, pairs, objects, logits.shape[1], layers)  # (L M,) each
         xp, count = namespace(raw(boxes)), max(len(objects.labels), 1)
         found = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
         wanted = xp.asarray(objects.boxes[target].astype(boxes.dtype))
@@ -236,6 +238,7 @@ class SetCriterion:
             "loss_giou": by_layer(box_giou_loss(found, wanted, reduction="none"), layers) / count,
         }
         if masks is not None:
+            check_finite(name, masks=raw(masks))
             last = slice(len(query) // layers)
             terms |= _mask_terms(masks, query[last], objects.masks[target[last]], count)
         return total(terms, self.weights)

@@ -16,16 +16,20 @@ def raw(x):
     return x if is_array(x) else x.data
 
 
-def solve(name, costs, solver):
-    """Assign the objects of each image to queries, given its costs (T, Q).
+def check_finite(name, **predictions):
+    """Refuse predictions that hold NaN or infinity: no matching is the cheapest of such costs."""
+    for argument, x in predictions.items():
+        if not bool(namespace(x).isfinite(x).all()):
+            raise ValueError(
+                f"{name}: {argument} hold NaN or infinity: has the training diverged? ({argument}: {tuple(x.shape)})"
+            )
 
-    Returns of each image (query_indices, target_indices), queries rising.
-    """
+
+def solve(costs, solver):
+    """Assign the objects of each image to queries, given its costs (T, Q): a list of (queries, objects)."""
     if solver is None:
         from scipy.optimize import linear_sum_assignment as solver
-    if not all(np.isfinite(cost).all() for cost in costs):
-        raise ValueError(f"{name}: a prediction is NaN or infinite: has the training diverged?")
-    return [solver(cost.T) for cost in costs]  # rows are queries, columns are objects
+    return [solver(cost.T) for cost in costs]  # rows are queries and rise, columns are objects
 
 
 def checked_weights(name, num_classes, published, weights, no_object):
@@ -53,12 +57,14 @@ def check_classes(name, logits, num_classes):
         )
 
 
-def flat(pairs, objects, queries, layers):
+def flat(name, pairs, objects, queries, layers):
     """The pairs of all layers and images as two rows: indices into (L B Q) queries and into the row of objects."""
     counts = [len(query) for query, _ in pairs]
-    if sum(counts) != layers * sum(counts[: len(objects.counts)]):
+    wanted = np.tile(np.minimum(objects.counts, queries), layers)
+    if counts != wanted.tolist():
         raise ValueError(
-            "a matcher must find as many pairs in every layer: the smaller of Q and T in each image"
+            f"{name}: matcher must find as many pairs as the smaller of queries and objects, {wanted.tolist()} "
+            f"in {len(wanted)} images, got {counts}"
         )
     query = np.concatenate([query for query, _ in pairs]) + np.repeat(np.arange(len(pairs)) * queries, counts)
     target = np.concatenate([target for _, target in pairs])

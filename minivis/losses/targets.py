@@ -51,9 +51,9 @@ def gather(name, targets, batch, classes, needed):
     Objects
     """
     if not isinstance(targets, (list, tuple)) or not all(isinstance(target, dict) for target in targets):
-        raise TypeError(
-            f"{name}: targets must be a list with a dict for each image, got {type(targets).__name__}"
-        )
+        kinds = {type(target).__name__ for target in targets} if isinstance(targets, (list, tuple)) else ()
+        got = f"a list of {', '.join(sorted(kinds))}" if kinds else type(targets).__name__
+        raise TypeError(f"{name}: targets must be a list with a dict for each image, got {got}")
     if len(targets) != batch or not batch:
         raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
     for i, target in enumerate(targets):
@@ -100,14 +100,16 @@ def _boxes(name, boxes, counts):
     row = row if row.dtype.kind == "f" else row.astype(np.float32)
     centre, size = row[:, :2], row[:, 2:]
     kind = "boxes must be (centre x, centre y, width, height) in shares of the image, 0 to 1"
-    wrong = ~((centre >= 0) & (centre <= 1) & (size >= 0) & (size <= 2)).all(axis=1)
+    wrong = ~((centre > -1e-4) & (centre < 1 + 1e-4) & (size >= 0) & (size <= 2)).all(axis=1)
     if wrong.any():
         at = int(wrong.argmax())
         box, i = row[at], int(np.repeat(np.arange(len(counts)), counts)[at])
         why = "is not finite"
         if np.isfinite(box).all():
             why = (
-                "has a negative width or height" if box[2:].min() < 0 else "has its centre outside the image"
+                "has a negative width or height"
+                if box[2:].min() < 0
+                else "has its centre outside the image, which no query predicts"
             )
             why = "looks like pixels: divide by the image's width and height" if box.max() > 2 else why
         raise ValueError(f"{name}: {kind}; {_told(box)} in targets[{i}] {why}")

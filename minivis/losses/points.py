@@ -1,0 +1,102 @@
+"""Points on maps: reading maps there, choosing points where masks are undecided.
+
+Not here: the loss that compares masks at these points (mask_prediction.py).
+"""
+
+from minivis import ops
+from minivis.autograd import named
+from minivis.backend import namespace
+from minivis.nn.init import generator
+
+__all__ = ["sample_points", "uncertain_points"]
+
+
+@named
+def sample_points(maps, points):
+    """Read maps at points, between pixels too.
+
+    Parameters
+    ----------
+    maps : ndarray or Tensor, shape (N, C, H, W)
+        Maps, floating-point; zero outside.
+    points : ndarray, shape (N, P, 2)
+        Where to read each: (x, y) in shares of the width and of the height, 0 to 1.
+
+    Returns
+    -------
+    ndarray or Tensor, shape (N, C, P)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sample_points(np.array([[[[1.0, 3.0]]]]), np.array([[[0.25, 0.5], [0.5, 0.5]]]))  # a pixel, between two
+    array([[[1., 2.]]])
+    """
+    if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (maps.shape[0], 2):
+        raise ValueError("sample_points: maps must be (N, C, H, W) and points (N, P, 2)")
+    return ops.grid_sample(maps, 2 * points[:, :, None] - 1)[:, :, :, 0]
+
+
+@named
+def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=None):
+    """Choose points where masks are undecided: near their outlines, where the errors are.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (N, H, W)
+        Scores of the pixels of N masks.
+    points : int
+        P, how many points to choose for each.
+    oversample : float, default 3
+        As many times P points are drawn at random at first.
+    importance : float, default 0.75
+        Share of the P points that are the most undecided of those, with scores nearest 0. The rest is drawn anew.
+    rng : numpy.random.Generator, int or None
+        Where points come from; None is seed 0.
+
+    Returns
+    -------
+    ndarray, shape (N, P, 2)
+        (x, y) in shares of the width and of the height.
+
+    Raises
+    ------
+    ValueError
+        If the numbers do not fit one another.
+
+    References
+    ----------
+    Kirillov et al., "PointRend: image segmentation as rendering", CVPR 2020, section 3.2; Cheng et al., "Masked-attention
+    mask transformer for universal image segmentation", CVPR 2022, section 3.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sides = np.full((1, 1, 100), 9.0) - 18 * (np.arange(100) < 50)  # left no, right yes: undecided at x = 1/2
+    >>> uncertain_points(sides, 4, oversample=99, importance=1)[0, :, 0].round(2)
+    array([0.5, 0.5, 0.5, 0.5])
+    """
+    check_sampling("uncertain_points", points, oversample, importance)
+    xp, rng, N = namespace(logits), generator(rng), logits.shape[0]
+    candidates = xp.asarray(rng.random((N, int(oversample * points), 2)).astype(logits.dtype))
+    undecided = int(importance * points)
+    rest = xp.asarray(rng.random((N, points - undecided, 2)).astype(logits.dtype))
+    if not undecided:
+        return rest
+    distance = xp.abs(sample_points(logits[:, None], candidates)[:, 0])  # (N, 3 P)
+    nearest = xp.argpartition(distance, undecided - 1, axis=1)[:, :undecided]
+    return xp.concatenate([xp.take_along_axis(candidates, nearest[:, :, None], axis=1), rest], axis=1)
+
+
+def check_sampling(name, points, oversample, importance):
+    """Refuse numbers of points that do not fit one another."""
+    if points < 1 or not oversample >= 1 or not 0 <= importance <= 1:
+        raise ValueError(
+            f"{name}: points and oversample must be at least 1 and importance lie in 0 to 1, "
+            f"got {points}, {oversample} and {importance}"
+        )
