@@ -1,0 +1,122 @@
+"""Every array of every published checkpoint has its one place in a model of ours, and every place has its array.
+
+Not here: values (tests/parity), files (test_folder.py). The lists are in published_names.json.gz.
+"""
+
+import gzip
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from minivis.nn import init
+from minivis.pretrained import folder as folders
+from minivis.pretrained.family import Part
+from tests.pretrained.make_published_names import FILE
+
+LISTS = json.loads(gzip.decompress(Path(FILE).read_bytes()))
+SWIN_T = {
+    "model_type": "swin",
+    "embed_dim": 96,
+    "depths": [2, 2, 6, 2],
+    "num_heads": [3, 6, 12, 24],
+    "window_size": 7,
+}
+SWIN_B = {
+    "model_type": "swin",
+    "embed_dim": 128,
+    "depths": [2, 2, 18, 2],
+    "num_heads": [4, 8, 16, 32],
+    "window_size": 7,
+}
+STAGES = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
+DETR = {"model_type": "detr", "architectures": ["DetrForObjectDetection"], "num_labels": 91}
+PANOPTIC = {"model_type": "detr", "architectures": ["DetrForSegmentation"], "num_labels": 250}
+HUB_RESNET = {
+    "use_timm_backbone": False,
+    "use_pretrained_backbone": False,
+    "backbone": None,
+    "backbone_config": {"model_type": "resnet", "out_features": ["stage4"]},
+}
+MASK2FORMER = {
+    "model_type": "mask2former",
+    "architectures": ["Mask2FormerForUniversalSegmentation"],
+    "backbone_config": {**SWIN_T, **STAGES},
+}
+VIT_L = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+# What config.json says, as far as it matters here. Authors' files have none: it is read off the shapes.
+CONFIGS = {
+    "hf_vit_base_patch16_224": {"model_type": "vit", "num_labels": 1000},
+    "hf_vit_large_patch16_224": {"model_type": "vit", "num_labels": 1000, **VIT_L},
+    "hf_dino_vits16": {
+        "model_type": "vit",
+        "architectures": ["ViTModel"],
+        "hidden_size": 384,
+        "num_attention_heads": 6,
+        "intermediate_size": 1536,
+    },
+    "hf_deit_base_distilled_patch16_224": {"model_type": "deit", "num_labels": 1000},
+    "hf_resnet_50": {"model_type": "resnet", "num_labels": 1000},
+    "hf_swin_tiny_patch4_window7_224": {**SWIN_T, "num_labels": 1000},
+    "hf_swin_base_patch4_window7_224": {**SWIN_B, "num_labels": 1000},
+    "hf_detr_resnet_50_main_timm": DETR,
+    "hf_detr_resnet_50_no_timm": {**DETR, **HUB_RESNET},
+    "hf_detr_resnet_50_panoptic_main_timm": PANOPTIC,
+    "hf_detr_resnet_50_panoptic_no_timm": {**PANOPTIC, **HUB_RESNET},
+    "hf_mask2former_swin_tiny_coco_instance": {**MASK2FORMER, "num_labels": 80},
+    "hf_mask2former_swin_tiny_coco_panoptic": {**MASK2FORMER, "num_labels": 133},
+}
+# What is in published files and not loaded, by the last piece of its name: computed again here.
+SWIN_BUFFERS = {"relative_position_index"}
+RECOMPUTED = {
+    "hf_mask2former_swin_tiny_coco_instance": {*SWIN_BUFFERS, "empty_weight"},
+    "hf_mask2former_swin_tiny_coco_panoptic": {*SWIN_BUFFERS, "empty_weight"},
+    "fb_mask2former_swin_tiny_coco_panoptic": {*SWIN_BUFFERS, "empty_weight"},
+    "hf_swin_base_patch4_window7_224": SWIN_BUFFERS,
+    "hf_swin_tiny_patch4_window7_224": SWIN_BUFFERS,
+    "ms_swin_tiny_patch4_window7_224": {*SWIN_BUFFERS, "attn_mask"},
+    "tv_swin_t": SWIN_BUFFERS,
+}
+# Lists that do not say how many parameters there are -> the same model in the hub's words
+TWINS = {
+    "fb_detr_resnet_50": "hf_detr_resnet_50_no_timm",
+    "fb_detr_resnet_50_panoptic": "hf_detr_resnet_50_panoptic_no_timm",
+    "fb_mask2former_swin_tiny_coco_panoptic": "hf_mask2former_swin_tiny_coco_panoptic",
+}
+
+
+def opened(name):
+    """(model, family, stored) of a list, as if its arrays lay in a folder."""
+    shapes = {n: tuple(shape) for n, shape in LISTS[name]["shapes"].items()}
+    stored = {n: folders.Stored(Path(name), shape, "F32") for n, shape in shapes.items()}
+    config = CONFIGS.get(name) or folders._config(Path("nowhere"), shapes)
+    family = folders._family(Path(name), config)
+    with init.skip_init():
+        return family.build(config), family, stored
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_names_and_shapes_map_one_to_one(name):
+    model, family, stored = opened(name)
+    wanted = folders._dialect(model, family, stored)
+    folders._check(Path(name), model, family, wanted, stored)  # nothing missing, nothing surplus, every shape
+    left = [n for n in stored if n not in folders._published(wanted)]
+    assert {n.split(".")[-1] for n in left} == RECOMPUTED.get(name, set())
+    used = Counter(part for source in wanted.values() for part in folders._sources(source))
+    counts = {source.name: source.count for source in wanted.values() if isinstance(source, Part)}
+    assert used == {n: counts.get(n, 1) for n in used}
+    blocks = {source for source in wanted.values() if isinstance(source, Part)}
+    assert len(blocks) == sum(counts.values())  # each block of a packed array once
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_number_of_parameters_is_the_published_one(name):
+    published = re.search(r"(\d+) parameters", LISTS[TWINS.get(name, name)]["about"])[1]
+    assert sum(p.size for p in opened(name)[0].parameters()) == int(published)
+
+
+def test_every_family_has_a_list_and_every_list_a_family():
+    kinds = {opened(name)[1].model_types for name in LISTS}
+    assert kinds == {family.model_types for family in folders.families()}
