@@ -45,7 +45,7 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     mask : bool tensor, (B, H, W), optional
         True = valid.
     outputs : sequence of str, or dict of our name to theirs
-        Which of its outputs to keep, and to differentiate in a random direction.
+        Which of its outputs to keep, and to differentiate in a random direction; a name may be a path, see `reached`.
     seed : int
         Of weights and cotangents.
     **options
@@ -63,7 +63,7 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     try:
         found = model(images, **options)
         outputs = outputs if isinstance(outputs, dict) else {name: name for name in outputs}
-        results = {ours: getattr(found, theirs) for ours, theirs in outputs.items()}
+        results = {ours: reached(found, theirs) for ours, theirs in outputs.items()}
         generator = torch.Generator().manual_seed(seed + 1)
         cotangents = {
             n: torch.randn(x.shape, generator=generator, dtype=torch.float64) for n, x in results.items()
@@ -84,6 +84,13 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         path.chmod(0o644)
         if path.name not in ("config.json", "model.safetensors", "expected.safetensors"):
             path.unlink()
+
+
+def reached(x, path):
+    """What a path of attributes, keys and numbers, such as auxiliary_logits.0.masks, leads to."""
+    for piece in path.split("."):
+        x = x[int(piece)] if piece.isdigit() else x[piece] if isinstance(x, dict) else getattr(x, piece)
+    return x
 
 
 def main(rows):
