@@ -298,15 +298,16 @@ def _pack(counts):
 
 def _unpack(text):
     """Characters -> lengths."""
-    text = text.encode("ascii", "replace") if isinstance(text, str) else text
+    text = text.decode("latin-1") if isinstance(text, bytes) else text
     counts, groups = [], []
-    for at, code in enumerate(text):
-        if not 48 <= code < 48 + 64:
+    for at, character in enumerate(text):
+        code = ord(character) - 48
+        if not 0 <= code < 64:
             raise ValueError(
-                f"rle_decode: counts has the character {chr(code)!r} at {at}, which is no group of bits"
+                f"rle_decode: counts has the character {character!r} at {at}, which is no group of bits"
             )
-        groups.append((code - 48) & 31)
-        if not (code - 48) & 32:
+        groups.append(code & 31)
+        if not code & 32:
             value = sum(bits << 5 * i for i, bits in enumerate(groups))
             value -= (groups[-1] >> 4) << 5 * len(groups)  # the sign
             counts.append(value + (counts[-2] if len(counts) > 2 else 0))

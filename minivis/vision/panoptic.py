@@ -107,9 +107,9 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
     """
     masks, labels, scores = _confident("detr_panoptic", logits, masks, things, size, threshold)
     first = np.arange(len(labels))  # of each query: the first one of its stuff class, or itself
-    for label in np.flatnonzero(~np.asarray(things)):
-        first[labels == label] = np.argmax(labels == label)
-    winner = np.zeros(masks.shape[1:], np.int32)
+    for label in np.unique(labels):
+        if not things[label]:
+            first[labels == label] = np.argmax(labels == label)
     while len(labels):
         winner = masks.argmax(axis=0)  # (H, W)
         areas = np.bincount(first[winner].ravel(), minlength=len(labels))

@@ -1,4 +1,4 @@
-"""Random detections in COCO's format, what pycocotools says of them, and what minivis says.
+"""Random detections, masks and queries, what pycocotools and transformers make of them, and what minivis makes.
 
 Not here: the comparison (test_metric_parity.py), the stored file (make_metric_fixtures.py).
 """
@@ -129,3 +129,54 @@ def their_run_lengths(mask):
     string = api.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     assert api.frPyObjects(plain, *mask.shape)["counts"].decode() == string
     return {**plain, "string": string}
+
+
+MERGE_THINGS = [True, True, True, False, False]
+
+
+def queries(seed):
+    """Draw class and mask logits of one image: coarse regions with noise on top, some queries sure, some faint."""
+    rng = np.random.default_rng(seed)
+    K, Q = len(MERGE_THINGS), int(rng.integers(4, 12))
+    logits = rng.normal(0, 1, (Q, K + 1))
+    logits[np.arange(Q), rng.integers(0, K + 1, Q)] += rng.choice([3, 7], Q)
+    masks = np.kron(rng.normal(0, 1, (Q, 3, 4)), np.ones((4, 5))) + rng.normal(0, 0.2, (Q, 12, 20))
+    masks -= rng.choice([0, 3], (Q, 1, 1))
+    return {"logits": logits.round(3).tolist(), "masks": masks.round(3).tolist(), "size": [21 + seed, 33]}
+
+
+def our_merge(row):
+    """Segment of each pixel and the list of segments."""
+    logits, masks = np.array(row["logits"]), np.array(row["masks"])
+    ids, segments = vision.detr_panoptic(logits, masks, MERGE_THINGS, size=row["size"])
+    told = [{key: segment[key] for key in ("id", "category_id", "isthing", "area")} for segment in segments]
+    return {"ids": ids.tolist(), "segments": told}
+
+
+def their_merge(row):
+    """The same from transformers, which counts its segments from 0."""
+    import types
+    import warnings
+
+    import torch
+    from PIL import Image
+    from transformers import DetrImageProcessor
+
+    tensors = {
+        "logits": row["logits"],
+        "pred_masks": row["masks"],
+        "pred_boxes": np.zeros((len(row["logits"]), 4)),
+    }
+    output = types.SimpleNamespace(
+        **{name: torch.tensor(np.array(x), dtype=torch.float64)[None] for name, x in tensors.items()}
+    )
+    size = tuple(row["size"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (merged,) = DetrImageProcessor().post_process_panoptic(
+            output, [size], [size], dict(enumerate(MERGE_THINGS))
+        )
+    ids = vision.rgb2id(np.array(Image.open(io.BytesIO(merged["png_string"])))) + 1
+    segments = [{**segment, "id": segment["id"] + 1} for segment in merged["segments_info"]]
+    told = [{key: segment[key] for key in ("id", "category_id", "isthing", "area")} for segment in segments]
+    return {"ids": ids.tolist(), "segments": told}
