@@ -1,0 +1,64 @@
+"""What the readers of data sets share: json that is what it should be, paths that stay inside, bytes that are all there.
+Not here: any one format; each has a file of its own."""
+
+import gzip
+import json
+import operator
+import os
+import zlib
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+MOST_BYTES = 2**30  # of pixels in one file; the largest of the sets read here has 550 MB
+
+
+def read_json(name, path):
+    """The object in a json file, or an error that says where it stops being json."""
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: {path} is no json: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: {path} must hold an object {{...}}, but holds a {type(content).__name__}")
+    return content
+
+
+def inside(name, folder, relative, what):
+    """The path of a file that a list names, or an error if it would lie outside the folder."""
+    # By its spelling alone: a link inside the folder was put there by whoever owns it, a name in a list was not.
+    text = relative if isinstance(relative, str) else ""
+    parts = PurePosixPath(text.replace("\\", "/")).parts
+    if (
+        not parts
+        or "\0" in text
+        or ".." in parts
+        or text.startswith(("/", "\\"))
+        or PureWindowsPath(text).drive
+    ):
+        raise ValueError(f"{name}: {what} has file_name {relative!r:.80}, which is no file inside {folder}")
+    return Path(folder, *parts)
+
+
+def read_bytes(name, path, most=MOST_BYTES):
+    """All bytes of a file; one with more than `most` is refused before it is read."""
+    size = os.stat(path).st_size
+    if size > most:
+        raise ValueError(f"{name}: {path} has {size} bytes, more than the {most} that are read")
+    return Path(path).read_bytes()
+
+
+def open_maybe_gz(path):
+    """A binary file to read from, unpacked on the way when it begins as gzip does."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else open(path, "rb")
+
+
+GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+def position(name, i, count):
+    """A sample's number as an int, counted from the end when negative; IndexError ends a `for` loop over the set."""
+    i = operator.index(i)
+    if not -count <= i < count:
+        raise IndexError(f"{name}: there are samples 0 to {count - 1}, got {i}")
+    return i % count

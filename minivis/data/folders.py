@@ -1,0 +1,102 @@
+"""Pictures sorted into folders, one for each class: FOLDER/cat/1.png, FOLDER/dog/2.jpg.
+Not here: labels in lists (coco.py), random changes (transforms.py)."""
+
+from pathlib import Path
+
+from minivis.data._files import position
+from minivis.data.geometry import center_crop, resize
+from minivis.data.images import read_image
+
+__all__ = ["ImageFolder"]
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+
+
+class ImageFolder:
+    """Every picture in the folders of a folder; the name of its folder is its class.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Holds one folder for each class, and these the pictures. Names that begin with a dot and files that are no
+        pictures by their suffix are passed over.
+    size : int or (int, int), optional
+        Pixels. One number: the shorter side is resized to it, then the middle is cut out, a square. Two: height and
+        width to resize to, whatever becomes of the proportions. By default each picture keeps its own size, and then
+        a batch needs a `collate` of its own.
+    names : sequence of str, optional
+        The classes in the order of their labels, such as those of another split; default: the folders there are, in
+        alphabetical order.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Class of each label.
+    paths : list of pathlib.Path
+        The pictures: class by class, and by name within.
+    labels : list of int
+        Label of each.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If it holds no folder, a class no picture, a class folder another folder, or a folder is none of `names`.
+
+    Notes
+    -----
+    ``dataset[i]`` is (image, label): (3, H, W) float32 in [0, 1], and an int. A picture is opened when it is asked
+    for; a broken one is named then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "ink").mkdir()
+    ...     _ = Path(folder, "ink", "1.pgm").write_bytes(b"P5 2 1 255 " + bytes([0, 51]))
+    ...     image, label = ImageFolder(folder)[0]
+    >>> image.shape, label
+    ((3, 1, 2), 0)
+    """
+
+    def __init__(self, folder, size=None, names=None):
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"ImageFolder: there is no folder {folder}")
+        found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        self.names = tuple(found if names is None else names)
+        self.size, self.paths, self.labels = size, [], []
+        if not found:
+            raise ValueError(
+                f"ImageFolder: {folder} holds no folders; expected one for each class, with its pictures"
+            )
+        if unknown := sorted(set(found) - set(self.names)):
+            raise ValueError(
+                f"ImageFolder: {folder} has folders that are none of the names: {', '.join(unknown)}"
+            )
+        for name in found:
+            pictures = _pictures(folder / name)
+            self.paths += pictures
+            self.labels += [self.names.index(name)] * len(pictures)
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, i):
+        i = position("ImageFolder", i, len(self))
+        image = read_image(self.paths[i])
+        if self.size is not None:
+            image = resize(image[None], self.size)
+            image = (center_crop(image, self.size) if isinstance(self.size, int) else image)[0]
+        return image, self.labels[i]
+
+
+def _pictures(folder):
+    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    if nested := [p.name for p in entries if p.is_dir()]:
+        raise ValueError(f"ImageFolder: {folder} holds a folder, {nested[0]}; expected pictures only")
+    pictures = [p for p in entries if p.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise ValueError(f"ImageFolder: {folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
+    return pictures
