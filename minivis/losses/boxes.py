@@ -10,21 +10,21 @@ from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 __all__ = ["box_giou_loss", "box_l1_loss"]
 
 
-def reduce_sets(name, losses, normalizer, reduction):
+def reduce_sets(losses, normalizer, reduction):
     """One loss for each box or mask, (N,), made what was asked for: all of them, or their sum by a normaliser."""
     if reduction == "none":
         return losses
     if reduction != "mean":
-        raise ValueError(f'{name}: reduction must be "mean" or "none", got {reduction!r}')
+        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}')
     normalizer = losses.shape[0] if normalizer is None else normalizer
     if not normalizer > 0:
-        raise ValueError(f"{name}: the mean over nothing is not defined; give a normalizer of at least 1")
+        raise ValueError("the mean over nothing is not defined; give a normalizer of at least 1")
     return ops.sum(losses) / normalizer
 
 
-def _check_pairs(name, boxes, targets):
+def _check_pairs(boxes, targets):
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != targets.shape:
-        raise ValueError(f"{name}: boxes and targets must be (N, 4), pair by pair")
+        raise ValueError("boxes and targets must be (N, 4), pair by pair")
 
 
 @named
@@ -63,9 +63,9 @@ def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
     >>> float(box_l1_loss(np.array([[0.5, 0.5, 0.25, 0.25]]), np.array([[0.5, 0.25, 0.25, 0.5]])))
     0.5
     """
-    _check_pairs("box_l1_loss", boxes, targets)
+    _check_pairs(boxes, targets)
     distance = ops.sum(ops.l1_loss(boxes, targets, reduction="none"), axis=1)  # (N,)
-    return reduce_sets("box_l1_loss", distance, normalizer, reduction)
+    return reduce_sets(distance, normalizer, reduction)
 
 
 @named
@@ -104,6 +104,6 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
     >>> float(box_giou_loss(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([[0.5, 0.5, 1.0, 0.5]])))  # half of it
     0.5
     """
-    _check_pairs("box_giou_loss", boxes, targets)
+    _check_pairs(boxes, targets)
     giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(targets), pairwise=False)  # (N,)
-    return reduce_sets("box_giou_loss", 1 - giou, normalizer, reduction)
+    return reduce_sets(1 - giou, normalizer, reduction)

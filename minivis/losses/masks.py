@@ -12,14 +12,14 @@ from minivis.losses.boxes import reduce_sets
 __all__ = ["dice_loss", "sigmoid_focal_loss"]
 
 
-def _rows(name, logits, targets):
+def _rows(logits, targets):
     """Logits and targets as rows of pixels, (N, P), the targets as floats."""
     if logits.ndim < 2 or logits.shape != targets.shape:
-        raise ValueError(f"{name}: logits and targets must have one shape (N, ...)")
+        raise ValueError("logits and targets must have one shape (N, ...)")
     if logits.dtype.kind != "f":
-        raise TypeError(f"{name}: logits must be floating-point, got {logits.dtype.name}")
+        raise TypeError(f"logits must be floating-point, got {logits.dtype.name}")
     if not all(logits.shape[1:]):
-        raise ValueError(f"{name}: masks need pixels")
+        raise ValueError("masks need pixels")
     if targets.dtype != logits.dtype:
         targets = targets.astype(logits.dtype)
     pixels = (logits.shape[0], logits.size // logits.shape[0] if logits.shape[0] else 1)
@@ -65,10 +65,10 @@ def dice_loss(logits, targets, normalizer=None, reduction="mean"):
     >>> float(dice_loss(np.array([[0.0, 0.0]]), np.array([[True, False]])))  # p = 1/2 everywhere: 1 - 2/3
     0.33333333333333337
     """
-    z, t = _rows("dice_loss", logits, targets)
+    z, t = _rows(logits, targets)
     p = ops.sigmoid(z)
     overlap, total = ops.sum(p * t, axis=1), ops.sum(p, axis=1) + ops.sum(t, axis=1)
-    return reduce_sets("dice_loss", 1 - (2 * overlap + 1) / (total + 1), normalizer, reduction)
+    return reduce_sets(1 - (2 * overlap + 1) / (total + 1), normalizer, reduction)
 
 
 @named
@@ -118,12 +118,11 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
     >>> round(float(sigmoid_focal_loss(np.array([[0.0]]), np.array([[True]]))), 4)  # 1/4 * (1/2)^2 * ln 2
     0.0433
     """
-    name = "sigmoid_focal_loss"
     if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"{name}: alpha must lie in 0 to 1, or be None, got {alpha}")
+        raise ValueError(f"alpha must lie in 0 to 1, or be None, got {alpha}")
     if not gamma >= 0:
-        raise ValueError(f"{name}: gamma must be at least 0, got {gamma}")
-    z, t = _rows(name, logits, targets)
+        raise ValueError(f"gamma must be at least 0, got {gamma}")
+    z, t = _rows(logits, targets)
     p = ops.sigmoid(z)
     wrong = p * (1 - t) + ops.sigmoid(-z) * t  # 1 - p as sigmoid(-z): exact also where p is nearly 1
     if 0 < gamma < 1:  # the slope of the power is infinite at 0
@@ -131,4 +130,4 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
     losses = ops.binary_cross_entropy_with_logits(z, t, reduction="none") * wrong**gamma
     if alpha is not None:
         losses = losses * (alpha * t + (1 - alpha) * (1 - t))
-    return reduce_sets(name, ops.mean(losses, axis=1), normalizer, reduction)
+    return reduce_sets(ops.mean(losses, axis=1), normalizer, reduction)

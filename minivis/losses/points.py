@@ -38,7 +38,7 @@ def sample_points(maps, points):
     array([[[1., 2.]]])
     """
     if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (maps.shape[0], 2):
-        raise ValueError("sample_points: maps must be (N, C, H, W) and points (N, P, 2)")
+        raise ValueError("maps must be (N, C, H, W) and points (N, P, 2)")
     return ops.grid_sample(maps, 2 * points[:, :, None] - 1)[:, :, :, 0]
 
 

@@ -113,9 +113,9 @@ def _boxes(name, boxes, counts):
             )
             why = "looks like pixels: divide by the image's width and height" if box.max() > 2 else why
         raise ValueError(f"{name}: {kind}; {_told(box)} in targets[{i}] {why}")
-    # corners (x1, y1, x2, y2) have x1 < x2 and y1 < y2; read as centre and size, most of them leave the image
+    # corners (x1, y1, x2, y2) have x1 < x2 and y1 < y2; read as centre and size, some of them leave the image
     outside = ((centre - size / 2 < -0.02) | (centre + size / 2 > 1.02)).any(axis=1)
-    if len(row) >= 3 and (size > centre).all() and outside.mean() >= 0.5:
+    if len(row) >= 3 and (size > centre).all() and outside.any():
         raise ValueError(
             f"{name}: {kind}; all {len(row)} of the batch look like corners (x1, y1, x2, y2), for example "
             f"{_told(row[outside.argmax()])}: convert them with mv.vision.box_xyxy_to_cxcywh"
