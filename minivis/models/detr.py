@@ -5,7 +5,6 @@ architecture"; Z, "DETR: Rethinking object detection"; I, "DetR".
 Not here: matching and loss (losses/), the mask head (detr_panoptic.py), the backbone (resnet.py), training (recipes/).
 """
 
-import math
 from dataclasses import dataclass, field
 
 from minivis import ops
@@ -26,6 +25,7 @@ from minivis.nn import (
 )
 from minivis.nn.mlp import ReLU
 from minivis.nn.module import as_tensor
+from minivis.vision.position_codes import padded_sine_position_code
 
 __all__ = ["DETR", "DETRAttention", "DETROutput", "detr_r50", "detr_r50_dc5", "detr_r101"]
 
@@ -166,34 +166,17 @@ class DETRTransformer(Module):
 
     Parameters
     ----------
-    width, heads, mlp_width : int
-        D, heads of the attention, width inside the MLPs.
-    encoder_layers, decoder_layers : int
-        How many of each.
-    dropout, decoder_dropout : float
-        Probabilities in the encoder and in the decoder.
+    encoder, decoder : list of EncoderLayer, list of DecoderLayer
+        The layers.
+    width : int
+        D.
     norm_first : bool
-        Norm before instead of after each branch; the encoder then ends with a norm too.
-    rng : numpy.random.Generator
-        Starting values.
+        As in the layers: what comes out of the encoder is then not normalised yet.
     """
 
-    def __init__(
-        self,
-        width,
-        heads,
-        mlp_width,
-        encoder_layers,
-        decoder_layers,
-        dropout,
-        decoder_dropout,
-        norm_first,
-        rng,
-    ):
-        shape = (width, heads, mlp_width)
-        self.encoder = [EncoderLayer(*shape, dropout, norm_first, rng) for _ in range(encoder_layers)]
+    def __init__(self, encoder, decoder, width, norm_first):
+        self.encoder, self.decoder = encoder, decoder
         self.encoder_norm = LayerNorm(width) if norm_first else None
-        self.decoder = [DecoderLayer(*shape, decoder_dropout, norm_first, rng) for _ in range(decoder_layers)]
         self.decoder_norm = LayerNorm(width)
 
     def encode(self, x, codes=None, mask=None, attention=None):
@@ -259,7 +242,9 @@ class DETR(Module):
     Raises
     ------
     ValueError
-        If a size or ``position`` cannot be; when called, if the mask does not fit the images.
+        If a size, ``position`` or ``feature_level`` cannot be; when called, if the mask does not fit the images.
+    TypeError
+        When called, if the mask is not boolean.
 
     Notes
     -----
@@ -308,16 +293,20 @@ class DETR(Module):
         init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_layers=decoder_layers)
         rng = init.generator(rng)
         self.position, self.width = position, width
-        self.level = range(len(backbone.channels))[feature_level]
+        if not -len(backbone.channels) <= feature_level < len(backbone.channels):
+            raise ValueError(f"DETR: feature_level {feature_level} is none of {len(backbone.channels)} maps")
+        self.level = feature_level % len(backbone.channels)
         self.backbone = backbone
         self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
-        decoder_dropout = dropout if decoder_dropout is None else decoder_dropout
+        shape, calm = (width, heads, mlp_width), dropout if decoder_dropout is None else decoder_dropout
         self.transformer = DETRTransformer(
-            width, heads, mlp_width, encoder_layers, decoder_layers, dropout, decoder_dropout, norm_first, rng
+            [EncoderLayer(*shape, dropout, norm_first, rng) for _ in range(encoder_layers)],
+            [DecoderLayer(*shape, calm, norm_first, rng) for _ in range(decoder_layers)],
+            width,
+            norm_first,
         )
-        self.codes = (
-            LearnedPositionCode2d(50, 50, width, rng=rng) if position == "learned_attention" else None
-        )
+        learned = position == "learned_attention"
+        self.codes = LearnedPositionCode2d(50, 50, width, rng=rng) if learned else None
         self.queries = Parameter(init.normal((queries, width), 1.0, rng))
         self.class_head = Linear(width, num_classes + 1, rng=rng)
         self.box_head = Sequential(
@@ -388,9 +377,8 @@ class DETR(Module):
         if self.position in ("none", "sine_input"):
             memory = self.transformer.encode(_plus(tokens, codes), None, mask, attention)
             return self.transformer.decode(queries, None, memory, None, mask, attention), memory
-        memory = self.transformer.encode(
-            tokens, None if self.position == "sine_decoder" else codes, mask, attention
-        )
+        encoder_codes = None if self.position == "sine_decoder" else codes
+        memory = self.transformer.encode(tokens, encoder_codes, mask, attention)
         zeros = Tensor(namespace(queries.data).zeros_like(queries.data))
         return self.transformer.decode(zeros, queries, memory, codes, mask, attention), memory
 
@@ -402,53 +390,20 @@ class DETR(Module):
         if self.codes:
             return self.codes(source).reshape(1, self.width, H * W).transpose(0, 2, 1)
         valid = namespace(source.data).ones((1, H, W), bool) if valid is None else valid
-        return position_codes(valid, self.width).reshape(len(valid), H * W, self.width).astype(source.dtype)
+        codes = padded_sine_position_code(valid, self.width).astype(source.dtype)
+        return codes.reshape(len(valid), H * W, self.width)
 
     @staticmethod
     def _shrink(mask, images, grid):
         """The mask at the resolution of the map: True where the nearest pixel is inside the image."""
         B, _, H, W = images.shape
-        if mask.dtype != bool or tuple(mask.shape) != (B, H, W):
+        if mask.dtype != bool:
+            raise TypeError(f"DETR: mask must be boolean, True = inside the image, got {mask.dtype.name}")
+        if tuple(mask.shape) != (B, H, W):
             raise ValueError(
-                f"DETR: mask must be boolean (B, H, W), True = inside the image (mask: {mask.dtype.name} "
-                f"{tuple(mask.shape)}, images: {tuple(images.shape)})"
+                f"DETR: mask must be (B, H, W) of the images (mask: {tuple(mask.shape)}, images: {tuple(images.shape)})"
             )
         return ops.interpolate(mask[:, None].astype("float32"), size=grid)[:, 0] > 0.5
-
-
-def position_codes(valid, width, temperature=10000.0):
-    """Sine codes that count rows and columns inside the image only, from the share of the image above and to the left.
-
-    .. math:: \\theta_{y} = 2 \\pi \\frac{\\sum_{y' \\le y} v_{y'x}}{\\sum_{y'} v_{y'x} + 10^{-6}}
-
-    Parameters
-    ----------
-    valid : bool ndarray, shape (B, H, W)
-        True = inside the image.
-    width : int
-        D, divisible by 4: the first half of a code tells the row, the second the column, sines and cosines interleaved.
-    temperature : float, default 10000
-        Wavelengths run from 2 pi to nearly 2 pi times this.
-
-    Returns
-    -------
-    ndarray of float32, shape (B, H, W, D)
-        Computed in float32 whatever the model's dtype, as published.
-
-    References
-    ----------
-    Carion et al. 2020, appendix A.4. Without padding it is ``vision.sine_position_code(..., normalize=True)``.
-    """
-    xp = namespace(valid)
-    exponents = xp.arange(0, width // 2, 2, dtype="float32") / (width // 2)
-    wavelengths = temperature**exponents  # (D/4,)
-    halves = []
-    for axis in (1, 2):
-        place = xp.cumsum(valid, axis=axis, dtype="float32")
-        place = place / (place.max(axis=axis, keepdims=True) + 1e-6) * (2 * math.pi)
-        angles = place[..., None] / wavelengths  # (B, H, W, D/4)
-        halves.append(xp.stack([xp.sin(angles), xp.cos(angles)], axis=-1).reshape(*valid.shape, width // 2))
-    return xp.concatenate(halves, axis=-1)
 
 
 def _plus(x, codes):

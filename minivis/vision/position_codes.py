@@ -8,8 +8,14 @@ import math
 import numpy as np
 
 from minivis import ops
+from minivis.backend import namespace
 
-__all__ = ["resize_position_table", "sine_position_code", "sine_position_code_1d"]
+__all__ = [
+    "padded_sine_position_code",
+    "resize_position_table",
+    "sine_position_code",
+    "sine_position_code_1d",
+]
 
 
 def _waves(positions, dim, temperature):
@@ -119,6 +125,63 @@ def sine_position_code(height, width, dim, *, temperature=10000.0, normalize=Fal
     shape = (height, width, dim // 2)
     code = np.concatenate([np.broadcast_to(row, shape), np.broadcast_to(column, shape)], axis=-1)
     return code.astype(dtype)
+
+
+def padded_sine_position_code(valid, dim, *, temperature=10000.0):
+    """Sine codes for images that are padded to one size: rows and columns are counted inside each image only.
+
+    .. math:: \\theta_{yx} = 2 \\pi \\, \\frac{\\sum_{y' \\le y} v_{y'x}}{\\sum_{y'} v_{y'x} + 10^{-6}}
+
+    is the place of row y, from 0 at the top of the image to 2 pi at its end, where v is 1 inside the image and 0 in the
+    padding; columns alike. So the code of a place does not depend on what the image is padded to.
+
+    Parameters
+    ----------
+    valid : bool ndarray, shape (B, H, W)
+        True = inside the image, False = padding.
+    dim : int
+        D, divisible by 4. The first half codes the row, the second the column, sines and cosines interleaved.
+    temperature : float, default 10000
+        As for `sine_position_code_1d`.
+
+    Returns
+    -------
+    ndarray of float32, shape (B, H, W, dim)
+        Computed in float32, as the published models do; where nothing is valid, the code of place 0.
+
+    Raises
+    ------
+    ValueError
+        If ``dim`` is not divisible by 4, or ``valid`` is not boolean (B, H, W).
+
+    Notes
+    -----
+    Without padding it is `sine_position_code` with ``normalize=True``.
+
+    References
+    ----------
+    Carion et al. 2020, appendix A.4. Slides: A, 55.
+
+    Examples
+    --------
+    >>> valid = np.array([[[True, True, False]]])
+    >>> padded_sine_position_code(valid, 4)[0, 0, :, 3].round(2)  # cos pi, cos 2 pi, and padding goes on
+    array([-1.,  1.,  1.], dtype=float32)
+    """
+    if dim < 0 or dim % 4 or valid.ndim != 3 or valid.dtype != bool:
+        raise ValueError(
+            f"padded_sine_position_code: valid must be boolean (B, H, W) and dim divisible by 4 (valid: "
+            f"{valid.dtype.name} {tuple(valid.shape)}, dim: {dim})"
+        )
+    xp, half = namespace(valid), dim // 2
+    wavelengths = temperature ** (xp.arange(0, half, 2, dtype="float32") / max(1, half))  # (D/4,)
+    halves = []
+    for axis in (1, 2):
+        place = xp.cumsum(valid, axis=axis, dtype="float32")
+        total = valid.sum(axis=axis, keepdims=True, dtype="float32")
+        angles = (place / (total + 1e-6) * (2 * math.pi))[..., None] / wavelengths  # (B, H, W, D/4)
+        halves.append(xp.stack([xp.sin(angles), xp.cos(angles)], axis=-1).reshape(*valid.shape, half))
+    return xp.concatenate(halves, axis=-1)
 
 
 def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
