@@ -1,0 +1,57 @@
+"""Polygons filled with pixels exactly as COCO's own tools do it, so that areas and scores agree to the pixel.
+Not here: run lengths, which are minivis.vision.rle_decode's."""
+
+import numpy as np
+
+FINER = 5  # corners are rounded to a fifth of a pixel
+
+
+def polygon_mask(corners, height, width):
+    """The pixels inside a polygon.
+
+    Go round the outline: wherever it crosses the middle of a column of pixels, everything below changes sides. What
+    has changed sides an odd number of times is inside.
+
+    Parameters
+    ----------
+    corners : numpy.ndarray, shape (n, 2)
+        (x, y) in pixels.
+    height, width : int
+        Size of the mask.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width) bool.
+
+    Examples
+    --------
+    >>> polygon_mask(np.array([[1, 0], [3, 0], [3, 2], [1, 2]]), 2, 4).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 1, 1, 0]])
+    """
+    changes = np.zeros(
+        height * width + 1, np.uint32
+    )  # of each place, column by column; the last is beyond the mask
+    points = np.trunc(FINER * np.asarray(corners, float) + 0.5).astype(np.int64)
+    for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
+        u, v = _line(*start, *end)
+        turn = np.flatnonzero(np.diff(u))  # from these points to the next it enters another fine column
+        column, row = np.minimum(u[turn], u[turn + 1]), np.minimum(v[turn], v[turn + 1])
+        middle = (column % FINER == FINER // 2) & (column >= 0) & (column < FINER * width)
+        below = np.ceil(np.clip((row[middle] + 0.5) / FINER - 0.5, 0, height)).astype(np.int64)
+        np.add.at(changes, column[middle] // FINER * height + below, 1)
+    inside = np.cumsum(changes[:-1]) % 2 == 1
+    return np.ascontiguousarray(inside.reshape(width, height).T)
+
+
+def _line(x0, y0, x1, y1):
+    """The fine points (u, v) of a straight edge, one for each step along its longer side."""
+    steep = abs(y1 - y0) > abs(x1 - x0)
+    if steep:
+        x0, y0, x1, y1 = y0, x0, y1, x1
+    if x0 > x1:
+        x0, y0, x1, y1 = x1, y1, x0, y0
+    step = np.arange(x1 - x0 + 1)
+    u, v = x0 + step, np.trunc(y0 + (y1 - y0) / max(x1 - x0, 1) * step + 0.5).astype(np.int64)
+    return (v, u) if steep else (u, v)
