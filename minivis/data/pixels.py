@@ -40,7 +40,7 @@ def as_bytes(image):
     if isinstance(image, str | Path):
         image = read_image(image)
     elif isinstance(image, Image.Image):
-        image = _rgb("as_bytes: the image", ImageOps.exif_transpose(image))
+        image = _rgb(ImageOps.exif_transpose(image))
         image = image if image.dtype == np.uint8 else image / np.float32(65535)
     if not isinstance(image, np.ndarray):
         raise TypeError(

@@ -122,7 +122,7 @@ def _floating(dtype):
         dtype = np.dtype(dtype)
     except TypeError:
         dtype = None
-    if dtype not in FLOATS.values():
+    if dtype is None or dtype not in FLOATS.values():
         raise TypeError("from_pretrained: dtype must be float16, float32 or float64, or left out")
     return dtype
 
@@ -200,8 +200,9 @@ def _open(path):
     try:
         return safe_open(path, framework="numpy")
     except SafetensorError as error:
-        start = path.open("rb").read(4)
-        pickled = " (it is a pickle by another name)" if start[:2] in (b"PK", b"\x80\x02") else ""
+        with path.open("rb") as file:
+            start = file.read(2)
+        pickled = " (it is a pickle by another name)" if start in (b"PK", b"\x80\x02") else ""
         raise ValueError(
             f"from_pretrained: {path}: expected a safetensors file, found {path.stat().st_size} bytes that are none"
             f"{pickled or f' ({error})'}"
@@ -354,7 +355,7 @@ def _read(path, name, dtype):
         raise ValueError(
             f"from_pretrained: {path}: {name} holds numbers that are not finite (NaN or infinity)"
         )
-    if max(-lowest, highest) > np.finfo(dtype).max:
+    if max(-lowest, highest) > float(np.finfo(dtype).max):
         raise ValueError(f"from_pretrained: {path}: {name} holds numbers too large for {dtype}")
     return array.astype(dtype, copy=False)
 

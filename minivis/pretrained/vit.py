@@ -102,7 +102,12 @@ def infer(shapes):
         patch, table, inside, head = "patch_embed.proj", "pos_embed", "blocks.0.mlp.fc1", "head"
         block = r"blocks\.\d+\.attn\.qkv\.weight"
     elif "conv_proj.weight" in shapes and "class_token" in shapes:
-        patch, table, inside, head = "conv_proj", "encoder.pos_embedding", LAYER.replace("*", "0") + "mlp.0", "heads.head"
+        patch, table, inside, head = (
+            "conv_proj",
+            "encoder.pos_embedding",
+            LAYER.replace("*", "0") + "mlp.0",
+            "heads.head",
+        )
         block = r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
     else:
         return None
