@@ -1,0 +1,395 @@
+"""The laws of shifted_window_mask and relative_position_index: who may see whom after the shift, and where it stands.
+
+Not here: attention in the windows, the shift itself.
+"""
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import mutated
+from minivis.laws.inputs import choose, integer
+from minivis.laws.sandbox import Broken
+from minivis.laws.windows import _partition, _sides
+
+LOCAL, SHIFT, BIAS = "A: Swin Transformer", "A: Cyclic shift of windows", "A: Swin Transformer architecture"
+
+
+def _apart(height, width, window, shift):
+    """The windows of the shifted map as places in the map before: y and x, each (nW, N)."""
+    (m, n), (down, right) = _sides(window), _sides(shift)
+    y, x = np.indices((height, width))
+    places = np.stack([(y + down) % height, (x + right) % width], axis=-1)  # whence each token came
+    return np.moveaxis(_partition(places[None], (m, n))[0].reshape(-1, m * n, 2), -1, 0)
+
+
+def _mask(height, width, window, shift):
+    """Two tokens meet if they stood to each other before the shift as they do in their window."""
+    m, n = _sides(window)
+    y, x = _apart(height, width, window, shift)
+    row, column = (place.reshape(-1) for place in np.indices((m, n)))
+    same_rows = y[:, :, None] - y[:, None] == row[:, None] - row
+    same_columns = x[:, :, None] - x[:, None] == column[:, None] - column
+    return same_rows & same_columns, None
+
+
+mask = Family(
+    "shifted_window_mask",
+    _mask,
+    form="f(height, width, window, shift) -> boolean (nW, N, N), True = may be attended: for each window of a map that was "
+    "shifted up and left by shift, which of its N tokens were neighbours before",
+)
+NEIGHBOURS = r"M_{ij} = 1 \iff p_i - p_j = q_i - q_j, \quad p \text{ before the shift}, q \text{ after}"
+
+
+def _shifted(draw, window=None):
+    M = window or integer(draw, 2, 4)
+    return {
+        "height": M * integer(draw, 1, 2),
+        "width": M * integer(draw, 2, 3),
+        "window": M,
+        "shift": integer(draw, 1, M - 1),
+    }
+
+
+def _long_shift(draw):
+    (m, n), (down, right) = choose(
+        draw, ((2, 3), (1, 2)), ((3, 2), (2, 1)), ((3, 2), (1, 0)), ((2, 4), (0, 2))
+    )
+    return {
+        "height": m * integer(draw, 1, 2),
+        "width": n * integer(draw, 2, 3),
+        "window": (m, n),
+        "shift": (down, right),
+    }
+
+
+def _not_shifted(draw):
+    return {**_shifted(draw), "shift": 0}
+
+
+def _mask_shape(draw):
+    M = integer(draw, 1, 2)
+    return {"height": M, "width": M, "window": M, "shift": 0}
+
+
+def _allowed(f, case):
+    """The mask as booleans of the right shape."""
+    got, expected = f(case), f.right(case)
+    if got.shape != expected.shape:
+        raise Broken(f"The mask has shape {got.shape}; {expected.shape} was expected.")
+    return got != 0
+
+
+def _square_only(change):
+    """A mutant that errs in square windows that are shifted, and is right elsewhere."""
+
+    def mutant(height, width, window, shift):
+        right = _mask(height, width, window, shift)[0]
+        return (
+            right if isinstance(window, tuple) or not shift else change(right, height, width, window, shift)
+        )
+
+    return mutant
+
+
+def _two_ends(right, height, width, window, shift):
+    """Regions numbered by a sum: what came around one edge has the number of what came around the other."""
+    came_down, came_right = (np.arange(size) >= size - shift for size in (height, width))
+    region = _partition((came_down[:, None].astype(int) + came_right)[None, ..., None], window)[0]
+    region = region.reshape(len(right), -1)
+    return region[:, :, None] == region[:, None]
+
+
+@mask.law(
+    "no leak across the seam",
+    inputs=_shifted,
+    equation=r"M_{ij} = 1 \Rightarrow p_i - p_j = q_i - q_j",
+    slide=SHIFT,
+    hint="The corner window holds four regions, from four corners of the map. Number them so that all four differ, and let "
+    "tokens meet only within one.",
+    mutant=_square_only(_two_ends),
+)
+def no_leak(f, case):
+    """Tokens from opposite ends of the map, side by side only because of the cyclic shift, do not see each other."""
+    leaks = _allowed(f, case) & ~f.right(case, bool)
+    if leaks.any():
+        w, i, j = (int(k) for k in np.argwhere(leaks)[0])
+        y, x = _apart(**case.everything)
+        raise Broken(
+            f"In window {w} token {i}, from row {y[w, i]}, column {x[w, i]}, sees token {j}, from row {y[w, j]}, column "
+            f"{x[w, j]}.",
+            f.right(case, bool)[w],
+            f(case)[w],
+        )
+
+
+@mask.law(
+    "neighbours meet",
+    inputs=_shifted,
+    equation=r"p_i - p_j = q_i - q_j \Rightarrow M_{ij} = 1",
+    slide=SHIFT,
+    hint="Only windows at the bottom and right edges hold strips from both ends. In all others everybody sees everybody: is "
+    "one mask used for all windows, or are the windows numbered in another order?",
+    mutant=_square_only(lambda right, *_: np.broadcast_to(right[-1:], right.shape).copy()),
+)
+def neighbours_meet(f, case):
+    """Tokens of a window that were neighbours before the shift see each other, as if the map had never been rolled."""
+    blind = f.right(case, bool) & ~_allowed(f, case)
+    blind &= np.tri(blind.shape[-1], dtype=bool)  # one way; the other is the law of symmetry
+    if blind.any():
+        w, i, j = (int(k) for k in np.argwhere(blind)[0])
+        raise Broken(
+            f"In window {w} token {i} does not see token {j}, its neighbour.",
+            f.right(case, bool)[w],
+            f(case)[w],
+        )
+
+
+@mask.law(
+    "mutual",
+    inputs=_shifted,
+    equation=r"M_{ij} = M_{ji}",
+    hint="Whether two tokens come from one region has no direction: compare with ==, not with <= or an order.",
+    mutant=_square_only(lambda right, *_: right & np.tri(right.shape[-1], dtype=bool)),
+)
+def mutual(f, case):
+    """If one token may see another, the other may see it."""
+    allowed = _allowed(f, case)
+    if not np.array_equal(allowed, allowed.swapaxes(1, 2)):
+        w, i, j = (int(k) for k in np.argwhere(allowed & ~allowed.swapaxes(1, 2))[0])
+        raise Broken(f"In window {w} token {i} sees token {j}, and {j} does not see {i}.", got=f(case)[w])
+
+
+def _exact(f, case):
+    compare(_allowed(f, case).astype(float), f.right(case, bool).astype(np.float64), what="The mask")
+
+
+mask.law(
+    "no shift, no mask",
+    sentence="Without a shift nothing has come around: everybody in a window sees everybody.",
+    inputs=_not_shifted,
+    equation=r"s = 0 \Rightarrow M_{ij} = 1",
+    slide=LOCAL,
+    hint="Is a shift of 0 taken for a missing one? Slices from -0 are another trap: x[-0:] is the whole of x.",
+    mutant=lambda height, width, window, shift: _mask(height, width, window, shift or _sides(window)[0] // 2)[
+        0
+    ],
+)(_exact)
+mask.law(
+    "rows and columns by their own shift",
+    sentence="Windows may be longer than high, and shifted by other amounts down and to the right.",
+    inputs=_long_shift,
+    equation=NEIGHBOURS,
+    hint="height goes with window[0] and shift[0], width with window[1] and shift[1].",
+    mutant=lambda height, width, window, shift: _mask(height, width, window, _sides(shift)[::-1])[0],
+)(_exact)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The index of relative positions
+
+
+def _index(window):
+    m, n = _sides(window)
+    y, x = (place.reshape(-1) for place in np.indices((m, n)))
+    return (y[:, None] - y + m - 1) * (2 * n - 1) + (x[:, None] - x + n - 1), None
+
+
+index = Family(
+    "relative_position_index",
+    _index,
+    form="f(window) -> whole numbers (N, N): which of the (2 M_h - 1)(2 M_w - 1) biases query i adds for key j, counted "
+    "row by row of the offset query minus key",
+)
+INDEX = r"I_{ij} = (y_i - y_j + M_h - 1)(2 M_w - 1) + (x_i - x_j + M_w - 1)"
+
+
+def _square_window(draw):
+    return {"window": integer(draw, 2, 4)}
+
+
+def _wide_window(draw):
+    m = integer(draw, 1, 3)
+    return {"window": (m, m + integer(draw, 1, 2))}
+
+
+def _numbers(f, case):
+    """The index, of the right shape, with the sides of its window."""
+    got, expected = f(case), f.right(case)
+    if got.shape != expected.shape:
+        raise Broken(f"The index has shape {got.shape}; {expected.shape} was expected.")
+    return got, _sides(case["window"])
+
+
+def _formula(rows, columns, stride=None, first=None):
+    """A mutant: how rows of queries and keys give a number, columns likewise, the stride of rows, the first number."""
+
+    def mutant(window):
+        m, n = _sides(window)
+        y, x = (place.reshape(-1) for place in np.indices((m, n)))
+        dy, dx = rows(y[:, None], y, m), columns(x[:, None], x, n)
+        return dy * (stride(m, n) if stride else 2 * n - 1) + dx + (first(m, n) if first else 0)
+
+    return mutant
+
+
+def _minus(a, b, size):
+    return a - b + size - 1
+
+
+@index.law(
+    "offset alone",
+    inputs=_square_window,
+    equation=r"I_{ij} = I_{kl} \text{ if } p_i - p_j = p_k - p_l",
+    slide=BIAS,
+    hint="The number comes from the difference of the two places: y_i - y_j and x_i - x_j. Is something added, or left "
+    "absolute?",
+    mutant=_formula(lambda a, b, _: a + b, lambda a, b, _: a + b),
+)
+def offset_alone(f, case):
+    """Two pairs of tokens that stand to each other alike have the same number, wherever in the window they are."""
+    numbered, (m, n) = _numbers(f, case)
+    of_pair = numbered.reshape(m, n, m, n)
+    if not np.array_equal(of_pair[1:, :, 1:], of_pair[:-1, :, :-1]):
+        raise Broken("One row further down, the same offset has another number.", f.right(case), f(case))
+    if not np.array_equal(of_pair[:, 1:, :, 1:], of_pair[:, :-1, :, :-1]):
+        raise Broken("One column further right, the same offset has another number.", f.right(case), f(case))
+
+
+@index.law(
+    "as many numbers as offsets",
+    inputs=_wide_window,
+    equation=r"|\{I_{ij}\}| = (2 M_h - 1)(2 M_w - 1)",
+    slide=BIAS,
+    hint="Offsets of columns take 2 M_w - 1 values, so a row of offsets is that long: multiply the row by 2 M_w - 1, the "
+    "width's, not the height's.",
+    mutant=_formula(_minus, _minus, stride=lambda m, n: 2 * m - 1),
+)
+def as_many(f, case):
+    """No two offsets share a number."""
+    numbered, (m, n) = _numbers(f, case)
+    found, expected = len(np.unique(numbered)), (2 * m - 1) * (2 * n - 1)
+    if found != expected:
+        raise Broken(
+            f"There are {found} different numbers for {expected} offsets in a window of {m} x {n}.",
+            f.right(case),
+            f(case),
+        )
+
+
+@index.law(
+    "counted from 0",
+    inputs=_square_window,
+    equation=r"\min I = 0, \quad \max I = (2 M_h - 1)(2 M_w - 1) - 1",
+    slide=BIAS,
+    hint="Differences run from -(M-1) to M-1. Add M-1 to each before they are put together: a negative index would pick from "
+    "the table's end without a word.",
+    mutant=_formula(_minus, _minus, first=lambda m, n: -((m - 1) * (2 * n - 1) + n - 1)),
+)
+def from_zero(f, case):
+    """The numbers are rows of the table of biases: the first is 0, the last one less than its length."""
+    numbered, (m, n) = _numbers(f, case)
+    low, high, last = numbered.min(), numbered.max(), (2 * m - 1) * (2 * n - 1) - 1
+    if (low, high) != (0, last):
+        raise Broken(
+            f"The numbers run from {low:g} to {high:g}; 0 to {last} was expected.",
+            f.right(case),
+            f(case),
+        )
+
+
+@index.law(
+    "row by row",
+    inputs=_square_window,
+    equation=INDEX,
+    slide=BIAS,
+    hint="The offset of rows is the slow part and that of columns the fast one, as in every index.",
+    mutant=_formula(
+        lambda a, b, size: a - b + size - 1,
+        lambda a, b, size: (a - b + size - 1) * (2 * size - 1),
+        stride=lambda m, n: 1,
+    ),
+)
+def row_by_row(f, case):
+    """The next offset of columns is one number away, the next offset of rows 2 M - 1."""
+    numbered, (m, n) = _numbers(f, case)
+    beside, below = (abs(numbered[i, 0] - numbered[0, 0]) for i in (1, n))
+    if beside != 1 or below != 2 * n - 1:
+        raise Broken(
+            f"A query one column further is {beside:g} numbers away, one a row further {below:g}; 1 and {2 * n - 1} was "
+            "expected.",
+            f.right(case),
+            f(case),
+        )
+
+
+@index.law(
+    "query minus key",
+    inputs=_square_window,
+    equation=r"p_i - p_j",
+    slide=BIAS,
+    hint="Row i is the query, column j the key, and the offset is the place of i less that of j: is the index transposed?",
+    mutant=_formula(lambda a, b, size: b - a + size - 1, lambda a, b, size: b - a + size - 1),
+)
+def query_minus_key(f, case):
+    """The number grows as the query moves right and down, with the key staying."""
+    numbered, (_, n) = _numbers(f, case)
+    if not (numbered[1, 0] > numbered[0, 0] and numbered[n, 0] > numbered[0, 0]):
+        raise Broken("A query further right, or further down, has a smaller number.", f.right(case), f(case))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What both promise, whatever they compute
+
+
+def _plain_laws(family, inputs, shapes, kinds, words):
+    """Declare the laws of shape, kind of numbers and silence, for functions that take no arrays."""
+
+    @family.law(
+        "shape",
+        inputs=shapes,
+        hint="Axes of size 1 are axes too: squeeze, or indexing with a number, takes them away.",
+        mutant=mutated(family.right, lambda right, a, o: np.squeeze(right(*a, **o)[0])),
+    )
+    def shape(f, case):
+        """The output has the promised shape, for sizes of 1 as well."""
+        got, expected = f(case).shape, f.right(case).shape
+        if got != expected:
+            raise Broken(f"The output has shape {got}; {expected} was expected.")
+
+    @family.law(
+        words,
+        sentence=f"The result holds {words}, not floating-point numbers.",
+        inputs=inputs,
+        hint="np.zeros and division make float64. Masks are compared, not added; an index picks rows.",
+        mutant=mutated(family.right, lambda right, a, o: right(*a, **o)[0].astype(np.float32)),
+        examples=4,
+    )
+    def kind(f, case):
+        out = f.array(f.result(case.copy())[0])
+        if out.dtype.kind not in kinds:
+            raise Broken(f"The result is {out.dtype.name}; {words} were expected.")
+
+    @family.law(
+        "quiet",
+        inputs=inputs,
+        hint="Remove the print calls; a function that is called a million times must not talk.",
+        mutant=mutated(family.right, _talk),
+        examples=4,
+    )
+    def quiet(f, case):
+        """It returns its result and prints nothing."""
+        f.printed = ""
+        f(case)
+        if f.printed:
+            raise Broken(f"It printed {f.printed.strip()[:60]!r}.")
+
+
+def _talk(right, args, options):
+    print("window", args)
+    return right(*args, **options)[0]
+
+
+_plain_laws(mask, _shifted, _mask_shape, "b", "booleans")
+_plain_laws(index, _square_window, lambda draw: {"window": integer(draw, 1, 2)}, "iu", "whole numbers")

@@ -1,0 +1,244 @@
+"""The laws of window_partition and window_reverse: where each token of a map goes.
+
+Not here: the mask of shifted windows and their relative positions (shifted_windows.py), padding to whole windows.
+"""
+
+import numpy as np
+
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, numbers
+
+WINDOWS = (
+    r"x \in \mathbb R^{B \times H \times W \times C} \to \mathbb R^{B\,HW/M^2 \times M \times M \times C}"
+)
+LOCAL = "A: Swin Transformer"
+
+
+def _sides(window):
+    return window if isinstance(window, tuple) else (window, window)
+
+
+def _partition(x, window):
+    (B, H, W, C), (m, n) = x.shape, _sides(window)
+    out = x.reshape(B, H // m, m, W // n, n, C).transpose(0, 1, 3, 2, 4, 5)  # (B, H/m, W/n, m, n, C)
+    return out.reshape(-1, m, n, C), lambda g: (_reverse(g, window, H, W)[0],)
+
+
+def _reverse(windows, window, height, width):
+    (m, n), C = _sides(window), windows.shape[3]
+    x = windows.reshape(-1, height // m, width // n, m, n, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(-1, height, width, C), lambda g: (_partition(g, window)[0],)
+
+
+partition = Family(
+    "window_partition",
+    _partition,
+    ("x",),
+    form="f(x, window); x (B, H, W, C), window a number or (height, width) -> (B nW, height, width, C): the windows of "
+    "each map in reading order",
+)
+reverse = Family(
+    "window_reverse",
+    _reverse,
+    ("windows",),
+    form="f(windows, window, height, width); windows (B nW, ...) as window_partition makes them -> (B, height, width, C)",
+)
+
+
+# Each law of order lifts one thing alone: several windows, several tokens in a window, several maps, long windows
+
+
+def _maps(batch, height, width, channels, window):
+    x = np.arange(1, 1 + batch * height * width * channels, dtype=np.float32)  # all different
+    return {"x": x.reshape(batch, height, width, channels), "window": window}
+
+
+def _many_windows(draw):
+    return _maps(1, integer(draw, 2, 3), integer(draw, 2, 4), 2, 1)
+
+
+def _one_window(draw):
+    M = integer(draw, 2, 3)
+    return _maps(1, M, M, 2, M)
+
+
+def _side_by_side(draw):
+    case = _maps(1, 2, 2 * integer(draw, 2, 3), 2, 2)
+    case["x"][:, 1, 0::2] = case["x"][:, 0, 1::2]  # a window is the same with rows and columns exchanged
+    return case
+
+
+def _many_maps(draw):
+    return _maps(integer(draw, 2, 3), 1, integer(draw, 2, 3), 2, 1)
+
+
+def _long_windows(draw):
+    n = integer(draw, 2, 3)
+    return _maps(1, n, n, 2, (1, n))
+
+
+def _any_size(draw):
+    M = integer(draw, 1, 2)
+    return _maps(
+        integer(draw, 1, 2), M * integer(draw, 1, 2), M * integer(draw, 1, 2), integer(draw, 1, 2), M
+    )
+
+
+def _drawn(draw):
+    M = choose(draw, 2, 1)
+    return {"x": numbers(draw, (2, M * integer(draw, 1, 2), M * integer(draw, 1, 3), 2)), "window": M}
+
+
+def _of_windows(of_maps):
+    """The same cases for window_reverse."""
+
+    def inputs(draw):
+        case = of_maps(draw)
+        _, height, width, _ = case["x"].shape
+        windows = _partition(case["x"], case["window"])[0]
+        return {"windows": windows, "window": case["window"], "height": height, "width": width}
+
+    return inputs
+
+
+def _cut(split, order):
+    """A mutant of window_partition: the map reshaped to ``split``, transposed to ``order``, reshaped to windows."""
+
+    def mutant(x, window):
+        (B, H, W, C), (m, n) = x.shape, _sides(window)
+        sizes = {"B": B, "h": H // m, "m": m, "w": W // n, "n": n, "C": C}
+        x = x.reshape([sizes[axis] for axis in split])
+        return x.transpose([split.index(axis) for axis in order]).reshape(-1, m, n, C)
+
+    return mutant
+
+
+def _put_back(split, order):
+    """A mutant of window_reverse: the windows reshaped to ``split``, transposed to ``order``, reshaped to maps."""
+
+    def mutant(windows, window, height, width):
+        (m, n), C = _sides(window), windows.shape[3]
+        sizes = {"h": height // m, "m": m, "w": width // n, "n": n, "C": C}
+        sizes["B"] = windows.shape[0] // (sizes["h"] * sizes["w"])
+        x = windows.reshape([sizes[axis] for axis in split])
+        return x.transpose([split.index(axis) for axis in order]).reshape(-1, height, width, C)
+
+    return mutant
+
+
+def _turned(right):
+    """A mutant with the sides of the window exchanged."""
+
+    def mutant(x, window, *size):
+        m, n = _sides(window)
+        out = right(x.reshape(-1, n, m, x.shape[3]) if size else x, (n, m), *size)[0]
+        return out if size else out.reshape(-1, m, n, x.shape[3])
+
+    return mutant
+
+
+for family, of, mutants in (
+    (
+        partition,
+        lambda inputs: inputs,
+        {
+            "windows": _cut("BhmwnC", "BwhmnC"),
+            "tokens": _cut("BhmwnC", "BhwnmC"),
+            "squares": lambda x, window: x.reshape(-1, *_sides(window), x.shape[3]),
+            "maps": _cut("BhmwnC", "hwBmnC"),
+            "sides": _turned(_partition),
+        },
+    ),
+    (
+        reverse,
+        _of_windows,
+        {
+            "windows": _put_back("BwhmnC", "BhmwnC"),
+            "tokens": _put_back("BhwnmC", "BhmwnC"),
+            "squares": lambda windows, window, height, width: windows.reshape(
+                -1, height, width, windows.shape[3]
+            ),
+            "maps": _put_back("hwBmnC", "BhmwnC"),
+            "sides": _turned(_reverse),
+        },
+    ),
+):
+    family.agrees(
+        "windows in reading order",
+        "Window 0 is at the upper left, window 1 to its right; a new row of windows begins at the left.",
+        inputs=of(_many_windows),
+        equation=WINDOWS,
+        slide=LOCAL,
+        hint="The row of the window is the slow axis, its column the fast one: (..., rows, columns, ...) where both become "
+        "one.",
+        mutant=mutants["windows"],
+    )
+    family.agrees(
+        "tokens stay in order",
+        "Inside a window rows are rows and columns are columns, as they were in the map.",
+        inputs=of(_one_window),
+        equation=WINDOWS,
+        slide=LOCAL,
+        hint="Height before width inside the window too: is a window turned over on its way?",
+        mutant=mutants["tokens"],
+    )
+    family.agrees(
+        "a window is a square",
+        "Each window holds a square of the map, not a stretch of its rows.",
+        inputs=of(_side_by_side),
+        equation=WINDOWS,
+        slide=LOCAL,
+        hint="A reshape alone cuts rows into stretches. Split H into (rows, M) and W into (columns, M), bring the two M "
+        "side by side with transpose, then reshape.",
+        mutant=mutants["squares"],
+    )
+    family.agrees(
+        "map after map",
+        "All windows of the first map come before those of the second.",
+        inputs=of(_many_maps),
+        equation=WINDOWS,
+        slide=LOCAL,
+        hint="Batch and windows share the first axis, the batch being the slow part: masks, one for each window, rely on "
+        "that order.",
+        mutant=mutants["maps"],
+    )
+    family.agrees(
+        "height and width of a window",
+        "A window may be longer than high: its sides are (height, width).",
+        inputs=of(_long_windows),
+        equation=r"x \to \mathbb R^{B\,HW/(M_h M_w) \times M_h \times M_w \times C}",
+        slide="",
+        hint="H is split by the window's height and W by its width.",
+        mutant=mutants["sides"],
+    )
+    shape_hint = "Four axes out, also where there is one map, one window or one channel."
+    every_family(
+        family,
+        inputs=of(_drawn),
+        shapes=of(_any_size),
+        wrong_shape=mutated(family.right, lambda right, a, o: _without_channels(right(*a, **o)[0])),
+        shape_hint=shape_hint,
+    )
+
+
+def _without_channels(out):
+    return out[..., 0] if out.shape[-1] == 1 else out
+
+
+def _reshaped_back(right, args, options):
+    """Backward by a reshape: every number in its place, and not in the place that it came from."""
+    out, _ = right(*args, **options)
+    return out, lambda g: (g.reshape(args[0].shape),)
+
+
+for family, name, pulled in ((partition, "x", "reverse"), (reverse, "windows", "partition")):
+    gradients(
+        family,
+        inputs=_drawn if family is partition else _of_windows(_drawn),
+        equation={name: rf"\bar x = \mathrm{{{pulled}}}(g)"},
+        hints={
+            name: "Numbers are only moved: each g goes back to where its number came from, by the inverse move."
+        },
+        mutants={name: mutated(family.right, _reshaped_back)},
+    )
