@@ -35,6 +35,7 @@ LAYERS = {
     "depthwise conv": (lambda: nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False), MAPS, (2, 8, 3, 2)),
     "transposed conv": (lambda: nn.ConvTranspose2d(8, 4, 2, stride=2), MAPS, (2, 4, 12, 8)),
     "batch norm": (lambda: nn.BatchNorm2d(8), MAPS, (2, 8, 6, 4)),
+    "frozen batch norm": (lambda: nn.FrozenBatchNorm2d(8), MAPS, (2, 8, 6, 4)),
     "group norm": (lambda: nn.GroupNorm(4, 8), MAPS, (2, 8, 6, 4)),
     "learned code": (lambda: Plus(nn.LearnedPositionCode1d(7, 8)), TOKENS, (2, 5, 8)),
     "learned grid code": (lambda: Plus(nn.LearnedPositionCode2d(7, 9, 8)), MAPS, (2, 8, 6, 4)),
@@ -182,6 +183,25 @@ def test_batch_norm_without_running_statistics_uses_the_batch_always():
     x = RNG.standard_normal((4, 3, 5, 5)).astype(np.float32)
     assert list(layer.state_dict()) == ["weight", "bias"]
     np.testing.assert_array_equal(layer(x).numpy(), layer.eval()(x).numpy())
+
+
+def test_frozen_batch_norm_is_batch_norm_in_evaluation_and_learns_nothing():
+    rng, norm, frozen = np.random.default_rng(3), nn.BatchNorm2d(8).eval(), nn.FrozenBatchNorm2d(8)
+    state = {name: rng.random(8, dtype=np.float32) + 0.5 for name in frozen.state_dict()}
+    frozen.load_state_dict(state)
+    norm.load_state_dict({**state, "num_batches_tracked": np.array(3)})
+    x = MAPS.astype(np.float32)
+    np.testing.assert_allclose(frozen(x).numpy(), norm(x).numpy(), atol=1e-5)
+    assert frozen.train()(x).numpy().tobytes() == frozen.eval()(x).numpy().tobytes()
+    assert not frozen.parameters() and list(frozen.state_dict()) == [
+        "weight",
+        "bias",
+        "running_mean",
+        "running_var",
+    ]
+    assert {b.dtype.name for _, b in frozen.to("float64").named_buffers()} == {"float64"}
+    with pytest.raises(ValueError, match=r"FrozenBatchNorm2d: x must be \(B, C=8, H, W\)"):
+        frozen(x[:, :4])
 
 
 def test_batch_norm_refuses_a_single_value_a_channel_and_counts_nothing():

@@ -10,7 +10,12 @@ import pytest
 
 import minivis as mv
 from minivis.gradcheck import check_gradient
-from minivis.vision import resize_position_table, sine_position_code, sine_position_code_1d
+from minivis.vision import (
+    padded_sine_position_code,
+    resize_position_table,
+    sine_position_code,
+    sine_position_code_1d,
+)
 
 RNG = np.random.default_rng(2)
 
@@ -94,3 +99,26 @@ def test_a_constant_table_stays_constant_and_gradients_flow():
     np.testing.assert_allclose(resize_position_table(np.ones((1, 7, 2)), (2, 3), (5, 4)), 1)
     check_gradient(lambda t: resize_position_table(t, (2, 3), (3, 4)), RNG.standard_normal((1, 7, 2)))
     assert resize_position_table(np.ones((1, 7, 2), np.float32), (2, 3), (5, 4)).dtype == np.float32
+
+
+def test_without_padding_the_padded_code_is_the_stretched_one():
+    code = padded_sine_position_code(np.ones((2, 5, 7), bool), 16)
+    assert code.dtype == np.float32 and code.shape == (2, 5, 7, 16)
+    np.testing.assert_allclose(code[1], sine_position_code(5, 7, 16, normalize=True), atol=2e-6)
+
+
+def test_the_code_of_a_place_does_not_depend_on_the_padding():
+    valid = np.zeros((3, 9, 12), bool)
+    for i, (height, width) in enumerate([(9, 12), (4, 5), (0, 0)]):
+        valid[i, :height, :width] = True
+    code = padded_sine_position_code(valid, 8)
+    np.testing.assert_array_equal(code[1, :4, :5], padded_sine_position_code(np.ones((1, 4, 5), bool), 8)[0])
+    np.testing.assert_array_equal(code[2, ..., ::2], 0)  # an image that is all padding: sin 0, cos 0
+    np.testing.assert_array_equal(code[2, ..., 1::2], 1)
+
+
+def test_padded_codes_refuse_masks_that_are_not_boolean():
+    with pytest.raises(ValueError, match="padded_sine_position_code: valid must be boolean"):
+        padded_sine_position_code(np.ones((1, 2, 2)), 8)
+    with pytest.raises(ValueError, match="dim divisible by 4"):
+        padded_sine_position_code(np.ones((1, 2, 2), bool), 6)

@@ -1,0 +1,147 @@
+"""ResNet: the published sizes, what a block computes, the maps a detector takes, frozen and dilated stages, and that it learns.
+
+Not here: equality with transformers (tests/parity), names in published files (tests/pretrained).
+"""
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import models, nn, optim
+from minivis.models import ResNet
+from minivis.models.resnet import Block
+from tests import strict
+
+strict.install()
+
+RNG = np.random.default_rng(12)
+PUBLISHED = {  # parameters and buffers for 1000 classes
+    "resnet18": (11_689_512, 9_620),
+    "resnet34": (21_797_672, 17_060),
+    "resnet50": (25_557_032, 53_173),
+    "resnet101": (44_549_160, 105_448),
+}
+
+
+def images(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def small(**options):
+    return ResNet(
+        **{"depths": (1, 2), "kind": "basic", "widths": (8, 16), "stem_width": 8, "num_classes": 3, **options}
+    )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_have_their_exact_number_of_parameters_and_buffers(name):
+    with nn.init.skip_init():
+        model = getattr(models, name)()
+    assert sum(p.size for p in model.parameters()) == PUBLISHED[name][0]
+    assert sum(b.size for _, b in model.named_buffers()) == PUBLISHED[name][1]
+
+
+def test_frozen_norms_are_buffers_and_do_not_count_batches():
+    with nn.init.skip_init():
+        model = models.resnet50(num_classes=0, norm="frozen")
+    norms = 26_560
+    assert sum(p.size for p in model.parameters()) == 25_557_032 - 2 * norms - (2048 * 1000 + 1000)
+    assert sum(b.size for _, b in model.named_buffers()) == 4 * norms
+
+
+def test_a_block_that_adds_nothing_is_a_relu():
+    for kind in ("basic", "bottleneck"):
+        block, x = Block(kind, 8, 8, 1, 1, "batch", np.random.default_rng(0)).eval(), images(2, 8, 5, 6)
+        block.layers[-1].conv.weight.data[...] = 0
+        np.testing.assert_array_equal(block(x).numpy(), np.maximum(x, 0))
+
+
+def test_equation_2_by_hand():
+    block, x = Block("bottleneck", 8, 16, 2, 1, "frozen", np.random.default_rng(1)), images(2, 8, 6, 4)
+    first, second, third = (layer.conv.weight.data for layer in block.layers)
+    assert [w.shape for w in (first, second, third)] == [(4, 8, 1, 1), (4, 4, 3, 3), (16, 4, 1, 1)]
+    y = np.maximum(mv.ops.conv2d(x, first), 0)
+    y = np.maximum(mv.ops.conv2d(y, second, stride=2, padding=1), 0)  # the stride is in the 3 x 3: v1.5
+    expected = mv.ops.conv2d(y, third) + mv.ops.conv2d(x, block.shortcut.conv.weight.data, stride=2)
+    np.testing.assert_allclose(block(x).numpy(), np.maximum(expected, 0), atol=1e-4)
+
+
+def test_maps_halve_and_round_up_and_their_channels_are_announced():
+    model = ResNet((1, 1, 1, 1), widths=(8, 16, 24, 32), stem_width=4, num_classes=0)
+    maps = model.features(images(2, 3, 65, 100))
+    assert [x.shape[1:] for x in maps] == [(8, 17, 25), (16, 9, 13), (24, 5, 7), (32, 3, 4)]
+    assert model.channels == (8, 16, 24, 32)
+    np.testing.assert_allclose(
+        model.eval()(images(1, 3, 64, 64) * 0 + 1).numpy(),
+        model.features(images(1, 3, 64, 64) * 0 + 1)[-1].numpy().mean(axis=(2, 3)),
+        atol=1e-6,
+    )
+
+
+def test_a_dilated_stage_keeps_the_size_and_the_weights_and_sees_as_far():
+    plain, dilated = (
+        ResNet((1, 1, 2), "basic", (4, 4, 8), 4, num_classes=0, norm="frozen", dilated=d, rng=0)
+        for d in (False, True)
+    )
+    same = plain.state_dict()
+    assert all(np.array_equal(x, same[name]) for name, x in dilated.state_dict().items())
+    x = images(1, 3, 64, 96)
+    (*_, a), (*_, b) = plain.features(x), dilated.features(x)
+    assert a.shape[2:] == (4, 6) and b.shape[2:] == (8, 12)
+    stage = [[layer.conv.dilation for layer in block.layers] for block in dilated.stages[-1]]
+    assert stage == [[1, 1], [2, 2]]  # the first block still reads a dense map
+
+
+def test_frozen_stages_get_no_gradient():
+    model = small(norm="frozen").freeze(1)
+    model(images(2, 3, 32, 32)).sum().backward()
+    trained = {
+        name.split(".")[0] + name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None
+    }
+    assert trained == {"stages1", "headweight", "headbias"}
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen", "group"])
+def test_the_same_logits_and_gradients_on_a_device(norm):
+    found, x = [], images(2, 3, 33, 32)
+    for device in ("cpu", "strict"):
+        model = small(norm=norm).to(device)
+        y = model(mv.to_device(x, device))
+        mv.ops.cross_entropy(y, mv.to_device(np.array([0, 2]), device)).backward()
+        found.append([y.numpy(), *(mv.to_numpy(p.grad) for p in model.parameters())])
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_it_learns_and_every_parameter_takes_part():
+    model, x, target = small(norm="group", rng=0), images(12, 3, 32, 32), RNG.integers(0, 3, 12)
+    before, optimiser = model.state_dict(), optim.AdamW(model, lr=3e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = mv.ops.cross_entropy(model(x), target)
+        loss.backward()
+        optimiser.step()
+    assert float(loss) < 0.1
+    assert not [name for name, value in model.state_dict().items() if np.array_equal(value, before[name])]
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    model, x = small(norm="frozen", rng=3).eval(), images(1, 3, 32, 32)
+    mv.save(model, tmp_path)
+    np.testing.assert_array_equal(mv.load(tmp_path)(x).numpy(), model(x).numpy())
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: ResNet(kind="wide"), 'ResNet: kind must be "basic" or "bottleneck", got'),
+        (lambda: ResNet(norm="layer"), "ResNet: norm must be one of batch, frozen, group, got 'layer'"),
+        (lambda: ResNet((1, 1), widths=(8,)), "ResNet: 2 stages need 2 widths, got 1"),
+        (lambda: small()(images(3, 32, 32)), r"ResNet: images must be \(B, C, H, W\)"),
+        (lambda: small()(images(1, 4, 32, 32)), "conv2d: x has C=4 channels but weight expects C=3"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
