@@ -268,7 +268,8 @@ class Mask2Former(Module):
 
     References
     ----------
-    Cheng et al. 2022, equations 1 and 2, figure 2. Slides: H, "Mask2Former".
+    Cheng et al. 2022, equations 1 and 2, figure 2. Slides: I, "Mask2Former", "Masked Attention", "Masked Cross
+    Attention".
 
     Examples
     --------
@@ -302,7 +303,11 @@ class Mask2Former(Module):
         rng=None,
     ):
         self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
-        init.check_sizes("Mask2Former", queries=queries, levels=levels, points=points, width=width)
+        init.check_sizes(
+            "Mask2Former", queries=queries, levels=levels, points=points, width=width, heads=heads
+        )
+        if width % heads:
+            raise ValueError(f"Mask2Former: {heads} heads do not divide the width {width}")
         if len(backbone.channels) < levels:
             raise ValueError(
                 f"Mask2Former: levels={levels}, but the backbone has {len(backbone.channels)} maps"
@@ -346,7 +351,7 @@ class Mask2Former(Module):
             mask = reset = None
             if self.masked:
                 mask, reset = attended_pixels(predictions[-1].masks, shapes[level])
-            flat = None if mask is None else mask.reshape(B, Q, -1)
+            flat = None if mask is None else mask.reshape(B, Q, math.prod(shapes[level]))
             x, cross, own = layer(x, self.query_positions, keys[level], values[level], flat, need_attention)
             predictions.append(self._predict(x, pixels))
             if need_attention:
@@ -466,7 +471,8 @@ def mask2former_swin_t(num_classes=133, rng=None, **options):
     from minivis.models.swin import swin_t
 
     rng = init.generator(rng)
-    return Mask2Former(swin_t(num_classes=0, feature_norms=True, rng=rng), num_classes, rng=rng, **options)
+    backbone = swin_t(num_classes=0, drop_path=0.3, shrink=False, feature_norms=True, rng=rng)
+    return Mask2Former(backbone, num_classes, rng=rng, **options)
 
 
 def mask2former_r50(num_classes=133, rng=None, **options):
@@ -488,4 +494,5 @@ def mask2former_r50(num_classes=133, rng=None, **options):
     from minivis.models.resnet import resnet50
 
     rng = init.generator(rng)
-    return Mask2Former(resnet50(num_classes=0, norm="frozen", rng=rng), num_classes, rng=rng, **options)
+    backbone = resnet50(num_classes=0, norm="frozen", rng=rng)
+    return Mask2Former(backbone, num_classes, rng=rng, **options)
