@@ -7,19 +7,19 @@ import math
 
 import numpy as np
 
-from minivis.backend import to_numpy
+from minivis.metrics._check import column, entry
 
 __all__ = ["AveragePrecision", "average_precision"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU
 RECALLS = np.linspace(0, 1, 101)  # where precision is read
-AREAS = {
+MOST = (1, 10, 100)  # detections of one class in one image that count
+AREAS = {  # square pixels
     "all": (0, 1e10),
     "small": (0, 32**2),
     "medium": (32**2, 96**2),
     "large": (96**2, 1e10),
-}  # square pixels
-MOST = (1, 10, 100)  # detections of one class in one image that count
+}
 
 
 class AveragePrecision:
@@ -172,15 +172,14 @@ class AveragePrecision:
 
     def _compare(self, prediction, target, size):
         """Which detections of one image find an object, at every range of areas (A) and IoU threshold (T)."""
-        labels, shapes = _entry("predictions", prediction, self.kind, size)
-        objects, truth = _entry("targets", target, self.kind, size)
-        scores = _column("predictions", prediction, "scores", labels)
-        crowd = _column("targets", target, "crowd", objects, np.zeros(len(objects))).astype(bool)
-        areas = _column("targets", target, "areas", objects, _area(truth))
+        labels, shapes = entry("predictions", prediction, self.kind, size)
+        objects, truth = entry("targets", target, self.kind, size)
+        scores = column("predictions", prediction, "scores", labels)
+        crowd = column("targets", target, "crowd", objects, np.zeros(len(objects))).astype(bool)
+        areas = column("targets", target, "areas", objects, _area(truth))
         order = np.argsort(-scores, kind="stable")
-        rank = np.tril(labels[order, None] == labels[order], -1).sum(
-            axis=1
-        )  # how many of its class are surer
+        surer = np.tril(labels[order, None] == labels[order], -1)  # of the same class
+        rank = surer.sum(axis=1)
         order, rank = order[rank < MOST[-1]], rank[rank < MOST[-1]]
         labels, shapes, scores = labels[order], shapes[order], scores[order]  # D detections, G objects
         iou = (_box_iou if self.kind == "boxes" else _mask_iou)(shapes, truth, crowd)
@@ -219,9 +218,8 @@ class AveragePrecision:
             own = labels == label
             hits, misses, place = right[..., own], wrong[..., own], rank[own]
             for a in np.flatnonzero(n):
-                recall[k, a] = (
-                    np.stack([hits[a][:, place < most].sum(axis=1) for most in MOST], axis=1) / n[a]
-                )
+                reached = [hits[a][:, place < most].sum(axis=1) for most in MOST]
+                recall[k, a] = np.stack(reached, axis=1) / n[a]
                 precision[k, a] = [_read(*pair, n[a]) for pair in zip(hits[a], misses[a], strict=True)]
         return precision, recall
 
@@ -283,84 +281,13 @@ def _mask_iou(found, there, crowd):
             f"targets: {there.shape})"
         )
     pixels = math.prod(found.shape[1:])
-    found, there = (masks.reshape(len(masks), pixels).astype(np.float32) for masks in (found, there))
-    return _ratio((found @ there.T).astype(float), found.sum(axis=1), there.sum(axis=1), crowd)
+    rows = [masks.reshape(len(masks), pixels).astype(np.float32) for masks in (found, there)]
+    return _ratio((rows[0] @ rows[1].T).astype(float), _area(found), _area(there), crowd)
 
 
 def _ratio(common, found, there, crowd):
     union = np.where(crowd, found[:, None], found[:, None] + there - common)
     return common / np.where(common > 0, union, 1)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What comes in
-
-
-def _entry(argument, entry, kind, size):
-    """Labels (n,) and boxes (n, 4) in pixels or masks (n, H, W) of one image, refused where they do not go together."""
-    name = f"AveragePrecision: {argument}"
-    missing = [key for key in ("labels", kind) if key not in entry]
-    if missing:
-        raise ValueError(f"{name} must have {' and '.join(missing)}, got {', '.join(entry) or 'nothing'}")
-    labels, shapes = to_numpy(entry["labels"]), to_numpy(entry[kind])
-    wanted = "(n, 4)" if kind == "boxes" else "(n, H, W)"
-    fits = shapes.shape[1:] == (4,) if kind == "boxes" else shapes.ndim == 3
-    if labels.ndim != 1 or not fits or len(shapes) != len(labels):
-        raise ValueError(
-            f"{name}: labels must be (n,) and {kind} {wanted} (labels: {labels.shape}, {kind}: {shapes.shape})"
-        )
-    if len(labels) and labels.dtype.kind not in "iu":
-        raise TypeError(f"{name}: labels must be integers, got {labels.dtype.name}")
-    if kind == "masks" and shapes.dtype != bool:
-        raise TypeError(
-            f"{name}: masks must be boolean, got {shapes.dtype.name}: logits become masks by `logits > 0`"
-        )
-    if kind == "boxes":
-        shapes = _pixel_boxes(name, shapes.astype(float), size, argument == "targets")
-    return labels.astype(np.int64), shapes
-
-
-def _column(argument, entry, key, labels, default=None):
-    """One number a detection or object: scores, areas, crowd."""
-    values = entry.get(key, default)
-    if values is None:
-        raise ValueError(f"AveragePrecision: {argument} must have {key}, got {', '.join(entry)}")
-    values = to_numpy(values).astype(float)
-    if values.shape != labels.shape or np.isnan(values).any():
-        raise ValueError(
-            f"AveragePrecision: {argument}: {key} must be (n,) without NaN "
-            f"({key}: {values.shape}, labels: {labels.shape})"
-        )
-    return values
-
-
-def _pixel_boxes(name, boxes, size, is_target):
-    """Boxes (n, 4) as xyxy in pixels; refused where they look like another format."""
-    if size is not None:
-        if is_target and np.abs(boxes).max(initial=0) > 2:
-            raise ValueError(
-                f"{name}: with sizes, boxes must be cxcywh from 0 to 1, but one is {boxes[np.abs(boxes).argmax() // 4]}: "
-                "for xyxy in pixels leave sizes out"
-            )
-        (cx, cy, w, h), (height, width) = boxes.T, size
-        boxes = np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], axis=1) * [
-            width,
-            height,
-            width,
-            height,
-        ]
-    elif is_target and len(boxes) and boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1).any():
-        raise ValueError(
-            f"{name}: boxes must be xyxy in pixels, but all lie between 0 and 1, as {boxes[0]}: if they are cxcywh from 0 "
-            "to 1, give sizes=[(height, width), ...]"
-        )
-    wrong = ~((boxes[:, :2] <= boxes[:, 2:]).all(axis=1) & np.isfinite(boxes).all(axis=1))
-    if wrong.any():
-        raise ValueError(
-            f"{name}: boxes must be xyxy with x1 <= x2 and y1 <= y2, in pixels, but one is {boxes[wrong][0]}: "
-            "cxcywh or xywh must be converted first, NaN means the model failed"
-        )
-    return boxes
 
 
 def average_precision(predictions, targets, sizes=None, kind="boxes", areas=None):

@@ -12,6 +12,7 @@ from minivis.vision.nms import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.run_lengths import *
 from minivis.vision.windows import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

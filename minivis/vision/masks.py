@@ -1,17 +1,15 @@
-"""Masks of objects: the box around one, one from a box, run lengths (COCO's format), pasting a small one into an image.
+"""Masks of objects: the box around one, one from a box, pasting a small one into an image, how much two agree.
 
-Not here: losses on masks (losses/masks.py), who gets which pixel of an image (panoptic.py).
+Not here: losses on masks (losses/masks.py), files (run_lengths.py), who gets which pixel of an image (panoptic.py).
 """
 
 import operator
-
-import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
 
-__all__ = ["boxes_to_masks", "masks_to_boxes", "paste_masks", "rle_decode", "rle_encode"]
+__all__ = ["boxes_to_masks", "mask_dice", "mask_iou", "masks_to_boxes", "paste_masks"]
 
 
 def _length(name, argument, value):
@@ -25,7 +23,7 @@ def _length(name, argument, value):
     return value
 
 
-def _boolean(name, masks):
+def as_masks(name, masks):
     """Masks as an array, refused where they are no masks yet."""
     masks = masks.data if isinstance(masks, Tensor) else masks
     if masks.dtype != bool:
@@ -78,10 +76,11 @@ def masks_to_boxes(masks):
 
     Examples
     --------
+    >>> import numpy as np
     >>> masks_to_boxes(np.array([[[False, True, True], [False, True, False]]]))
     array([[1., 0., 3., 2.]], dtype=float32)
     """
-    masks = _boolean("masks_to_boxes", masks)
+    masks = as_masks("masks_to_boxes", masks)
     if masks.ndim < 2 or not all(masks.shape[-2:]):
         raise ValueError(f"masks_to_boxes: masks must be (..., H, W) with pixels (masks: {masks.shape})")
     xp = namespace(masks)
@@ -119,6 +118,7 @@ def boxes_to_masks(boxes, height, width):
 
     Examples
     --------
+    >>> import numpy as np
     >>> boxes_to_masks(np.array([1.0, 0.0, 3.0, 1.0]), 2, 3)
     array([[False,  True,  True],
            [False, False, False]])
@@ -170,6 +170,7 @@ def paste_masks(masks, boxes, height, width):
 
     Examples
     --------
+    >>> import numpy as np
     >>> paste_masks(np.ones((1, 1, 1)), np.array([[1.0, 0.0, 3.0, 1.0]]), 1, 4)
     array([[[0.25, 0.75, 0.75, 0.25]]])
     """
@@ -179,6 +180,8 @@ def paste_masks(masks, boxes, height, width):
             f"boxes: {tuple(boxes.shape)})"
         )
     height, width = _length("paste_masks", "height", height), _length("paste_masks", "width", width)
+    if boxes.dtype.kind != "f":  # half pixels would be lost
+        raise TypeError(f"paste_masks: boxes must be floating-point, got {boxes.dtype.name}")
     x1, y1, x2, y2 = _corners("paste_masks", boxes)
     raw = boxes.data if isinstance(boxes, Tensor) else boxes
     xp, shape = namespace(raw), (masks.shape[0], height, width)
@@ -194,124 +197,80 @@ def paste_masks(masks, boxes, height, width):
     return ops.squeeze(ops.grid_sample(ops.expand_dims(masks, 1), ops.stack([x, y], axis=-1)), 1)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Run lengths
+def mask_iou(masks1, masks2):
+    r"""How much masks agree: the pixels that both have, as a share of the pixels that either has.
 
-
-def rle_encode(mask, compressed=True):
-    """Write a mask as the lengths of its runs, as COCO's files do.
-
-    The pixels are read column by column, top to bottom; the lengths are those of the runs of False, True, False ...
-    in turn, so the first is 0 where the first pixel is True.
+    .. math:: \text{IoU} = \frac{|A \cap B|}{|A \cup B|}
 
     Parameters
     ----------
-    mask : ndarray, shape (H, W)
+    masks1, masks2 : ndarray, shapes (N, H, W) and (M, H, W)
         Boolean, True = object.
-    compressed : bool, default True
-        Pack the lengths into a string: from the fourth run on the difference to the last but one is written (runs in
-        neighbouring columns are of like length), in groups of 5 bits, low ones first, each plus 32 when another
-        follows, plus 48 to be a printable character.
 
     Returns
     -------
-    dict
-        ``size``: [H, W]; ``counts``: a string, or a list of int when not compressed. Fit for `json`.
+    ndarray, shape (N, M)
+        float64, every mask of the one list with every mask of the other, from 0 (apart) to 1 (the same). The IoU of two
+        empty masks is 0.
 
     Raises
     ------
-    TypeError
-        If the mask is not boolean.
     ValueError
-        If it is not (H, W).
-
-    References
-    ----------
-    Lin et al., "Microsoft COCO", ECCV 2014; the string is that of its mask API.
+        If the masks are not (N, H, W) and (M, H, W).
+    TypeError
+        If they are not boolean.
 
     Examples
     --------
-    >>> rle_encode(np.array([[False, True], [True, True]]), compressed=False)
-    {'size': [2, 2], 'counts': [1, 3]}
-    >>> rle_encode(np.array([[False, True], [True, True]]))
-    {'size': [2, 2], 'counts': '13'}
+    >>> import numpy as np
+    >>> mask_iou(np.array([[[True, True, False]]]), np.array([[[False, True, True]], [[True, True, False]]])).round(3)
+    array([[0.333, 1.   ]])
     """
-    mask = to_numpy(_boolean("rle_encode", mask))
-    if mask.ndim != 2:
-        raise ValueError(f"rle_encode: mask must be (H, W), one mask at a time (mask: {mask.shape})")
-    pixels = mask.reshape(-1, order="F")
-    ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    counts = np.diff([0, *ends, pixels.size]).tolist()
-    if pixels.size and pixels[0]:
-        counts.insert(0, 0)
-    return {"size": list(mask.shape), "counts": _pack(counts) if compressed else counts}
+    both, either = _overlap("mask_iou", masks1, masks2)
+    return both / namespace(either).maximum(either, 1)
 
 
-def rle_decode(rle):
-    """Make the mask of its run lengths again: the inverse of `rle_encode`.
+def mask_dice(masks1, masks2):
+    r"""How much masks agree, as Dice and Sorensen count it: the pixels that both have, over their mean size.
+
+    .. math:: \text{Dice} = \frac{2\,|A \cap B|}{|A| + |B|} = \frac{2\,\text{IoU}}{1 + \text{IoU}}
 
     Parameters
     ----------
-    rle : dict
-        ``size``: [H, W]; ``counts``: a list of lengths, or the compressed string (str or bytes).
+    masks1, masks2 : ndarray, shapes (N, H, W) and (M, H, W)
+        Boolean, True = object.
 
     Returns
     -------
-    numpy.ndarray, shape (H, W)
-        Boolean.
+    ndarray, shape (N, M)
+        float64, every mask of the one list with every mask of the other, from 0 (apart) to 1 (the same); never less than
+        the IoU, and in the same order. That of two empty masks is 0.
 
     Raises
     ------
     ValueError
-        If the string is damaged or the lengths do not fill the image.
+        If the masks are not (N, H, W) and (M, H, W).
+    TypeError
+        If they are not boolean.
 
     Examples
     --------
-    >>> rle_decode({"size": [2, 2], "counts": "13"})
-    array([[False,  True],
-           [ True,  True]])
+    >>> import numpy as np
+    >>> mask_dice(np.array([[[True, True, False]]]), np.array([[[False, True, True]]]))
+    array([[0.5]])
     """
-    height, width = rle["size"]
-    counts = rle["counts"]
-    counts = _unpack(counts) if isinstance(counts, (str, bytes)) else list(counts)
-    if sum(counts) != height * width or min(counts, default=0) < 0:
+    both, either = _overlap("mask_dice", masks1, masks2)
+    return 2 * both / namespace(either).maximum(both + either, 1)
+
+
+def _overlap(name, masks1, masks2):
+    """Pixels of both and of either, (N, M) each, of (N, H, W) and (M, H, W)."""
+    masks1, masks2 = as_masks(name, masks1), as_masks(name, masks2)
+    if masks1.ndim != 3 or masks2.ndim != 3 or masks1.shape[1:] != masks2.shape[1:]:
         raise ValueError(
-            f"rle_decode: the run lengths must not be negative and fill size {height} x {width} = {height * width} "
-            f"pixels, but they sum to {sum(counts)} and the least is {min(counts, default=0)}"
+            f"{name}: masks must be (N, H, W) and (M, H, W) of one size (masks1: {masks1.shape}, masks2: {masks2.shape})"
         )
-    pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return np.ascontiguousarray(pixels.reshape(height, width, order="F"))
-
-
-def _pack(counts):
-    """Lengths -> characters."""
-    text = []
-    for i, count in enumerate(counts):
-        left = count - counts[i - 2] if i > 2 else count
-        more = True
-        while more:
-            bits, left = left & 31, left >> 5
-            more = left != (-1 if bits & 16 else 0)  # bit 16 of the last group is the sign
-            text.append(chr(48 + bits + 32 * more))
-    return "".join(text)
-
-
-def _unpack(text):
-    """Characters -> lengths."""
-    text = text.decode("latin-1") if isinstance(text, bytes) else text
-    counts, groups = [], []
-    for at, character in enumerate(text):
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            raise ValueError(
-                f"rle_decode: counts has the character {character!r} at {at}, which is no group of bits"
-            )
-        groups.append(code & 31)
-        if not code & 32:
-            value = sum(bits << 5 * i for i, bits in enumerate(groups))
-            value -= (groups[-1] >> 4) << 5 * len(groups)  # the sign
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            groups = []
-    if groups:
-        raise ValueError("rle_decode: counts ends in the middle of a number: the string is cut off")
-    return counts
+    pixels = masks1.shape[1] * masks1.shape[2]
+    rows1, rows2 = (masks.reshape(len(masks), pixels).astype("float64") for masks in (masks1, masks2))
+    both = rows1 @ rows2.T
+    return both, rows1.sum(axis=1)[:, None] + rows2.sum(axis=1) - both

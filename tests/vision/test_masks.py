@@ -1,9 +1,7 @@
-"""Masks: box around and back, run lengths, pasting; each against loops, on the pretend GPU too, and what is refused.
+"""Masks: box around and back, pasting, agreement; each against loops, on the pretend GPU too, and what is refused.
 
-Not here: panoptic merge (test_panoptic.py), pycocotools' own strings (tests/parity/test_metric_parity.py).
+Not here: run lengths (test_run_lengths.py), panoptic merge (test_panoptic.py).
 """
-
-import json
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 
 import minivis as mv
 from minivis.gradcheck import check_gradient
-from minivis.vision import boxes_to_masks, masks_to_boxes, paste_masks, rle_decode, rle_encode
+from minivis.vision import boxes_to_masks, mask_dice, mask_iou, masks_to_boxes, paste_masks
 from tests import strict
 
 strict.install()
@@ -21,10 +19,10 @@ RNG = np.random.default_rng(2)
 
 
 @st.composite
-def masks(draw, leading=1):
-    """Boolean masks (N, H, W) or (H, W): noise of any density, so also empty and full ones."""
+def masks(draw):
+    """Boolean masks (N, H, W): noise of any density, so also empty and full ones."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    shape = [draw(st.integers(0, 3)) for _ in range(leading)] + [draw(st.integers(1, 9)) for _ in range(2)]
+    shape = draw(st.integers(0, 3)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     return rng.random(shape) < draw(st.sampled_from([0.0, 0.05, 0.5, 0.95, 1.0]))
 
 
@@ -131,65 +129,36 @@ def test_pasting_is_differentiable_and_runs_on_a_device():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Run lengths
+# Agreement
 
 
-@given(masks(leading=0), st.booleans())
-def test_decoding_gives_the_mask_back_also_through_json(mask, compressed):
-    rle = json.loads(json.dumps(rle_encode(mask, compressed)))
-    assert rle["size"] == list(mask.shape)
-    got = rle_decode(rle)
-    assert got.dtype == bool
-    np.testing.assert_array_equal(got, mask)
+@given(masks(), st.integers(0, 2**32))
+def test_iou_and_dice_are_those_of_sets_of_pixels(found, seed):
+    other = np.random.default_rng(seed).random((2, *found.shape[1:])) < 0.5
+    iou, dice = mask_iou(found, other), mask_dice(found, other)
+    assert iou.shape == dice.shape == (len(found), 2)
+    for n, a in enumerate(found):
+        for m, b in enumerate(other):
+            either, both = (a | b).sum(), (a & b).sum()
+            assert iou[n, m] == (both / either if either else 0)
+            assert dice[n, m] == (2 * both / (a.sum() + b.sum()) if either else 0)
+    np.testing.assert_allclose(dice, 2 * iou / (1 + iou), rtol=1e-12)
+    assert (0 <= iou).all() and (iou <= dice).all() and (dice <= 1).all()
 
 
-@given(st.lists(st.integers(0, 10**6), max_size=6))
-def test_run_lengths_of_any_size_survive_the_string(counts):
-    from minivis.vision.masks import _pack, _unpack
-
-    assert _unpack(_pack(counts)) == counts
-
-
-@given(masks(leading=0))
-def test_run_lengths_are_read_column_by_column_and_begin_with_false(mask):
-    runs, value = [0], False
-    for j in range(mask.shape[1]):
-        for i in range(mask.shape[0]):
-            if mask[i, j] != value:
-                value = not value
-                runs.append(0)
-            runs[-1] += 1
-    assert rle_encode(mask, compressed=False)["counts"] == runs
-
-
-def test_a_string_may_be_bytes():
-    mask = RNG.random((6, 7)) < 0.4
-    rle = rle_encode(mask)
-    np.testing.assert_array_equal(rle_decode({**rle, "counts": rle["counts"].encode()}), mask)
-
-
-@pytest.mark.parametrize(
-    ("rle", "complaint"),
-    [
-        ({"size": [2, 2], "counts": [1, 2]}, "fill size 2 x 2 = 4 pixels, but they sum to 3"),
-        ({"size": [2, 2], "counts": [5, -1]}, "the least is -1"),
-        ({"size": [2, 2], "counts": "1 3"}, "the character ' ' at 1"),
-        ({"size": [2, 2], "counts": "1é"}, "the character 'é' at 1"),
-        (
-            {"size": [99, 99], "counts": rle_encode(np.zeros((99, 99), bool))["counts"][:-1]},
-            "the string is cut off",
-        ),
-    ],
-)
-def test_damaged_run_lengths_are_refused(rle, complaint):
-    with pytest.raises(ValueError, match=f"^rle_decode: .*{complaint}"):
-        rle_decode(rle)
+def test_a_mask_agrees_with_itself_an_empty_one_with_nothing_on_a_device_too():
+    found = np.stack([np.eye(3, 4, dtype=bool), np.zeros((3, 4), bool)])
+    for agreement in (mask_iou, mask_dice):
+        assert agreement(found, found).tolist() == [[1, 0], [0, 0]]
+        device = mv.to_device(found, "strict")
+        np.testing.assert_array_equal(mv.to_numpy(agreement(device, device)), agreement(found, found))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What is refused
 
 BOX = np.array([[0.0, 0.0, 2.0, 2.0]])
+MASK = np.zeros((1, 2, 3), bool)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +186,20 @@ BOX = np.array([[0.0, 0.0, 2.0, 2.0]])
             r"paste_masks: .*\(masks: \(2, 3, 3\), boxes: \(1, 4\)\)",
         ),
         (lambda: paste_masks(np.zeros((1, 3, 3), bool), BOX, 4, 4), TypeError, "floating-point, got bool"),
-        (lambda: rle_encode(np.zeros((2, 3))), TypeError, "rle_encode: masks must be boolean"),
         (
-            lambda: rle_encode(np.zeros((1, 2, 3), bool)),
+            lambda: paste_masks(np.zeros((1, 3, 3)), BOX.astype(int), 4, 4),
+            TypeError,
+            "paste_masks: boxes .*got int64",
+        ),
+        (
+            lambda: mask_iou(MASK, MASK.astype(float)),
+            TypeError,
+            "mask_iou: masks must be boolean, .*got float64",
+        ),
+        (
+            lambda: mask_dice(MASK, MASK[0]),
             ValueError,
-            r"rle_encode: .*one mask at a time .*\(1, 2, 3\)",
+            r"mask_dice: .*masks1: \(1, 2, 3\), masks2: \(2, 3\)\)",
         ),
     ],
 )
