@@ -11,8 +11,9 @@ import re
 import pytest
 
 MODULES = (
-    "ops nn nn.init optim data data.color data.digits data.geometry data.loader data.photos data.transforms vision models "
-    "train storage metrics gradcheck laws viz losses"
+    "ops nn nn.init optim data data.cifar data.coco data.color data.digits data.folders data.geometry "
+    "data.images data.loader data.mnist data.photos data.transforms vision models train storage metrics "
+    "gradcheck laws viz losses"
 ).split()
 
 

@@ -320,7 +320,7 @@ def _mask(what, drawn, image):
     for polygon in drawn:
         try:
             corners = np.array(polygon, float).reshape(-1, 2)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             corners = np.zeros((0, 2))
         # Corners far outside are a mistake, and would cost memory in proportion.
         if len(corners) < 3 or not (np.abs(corners) <= 2 * max(size)).all():

@@ -128,6 +128,7 @@ def png(**options):
         (b"P5 9000 9000 255 ", "claims 9000 x 9000 pixels, more than"),
         (b"P5 8000 8000 255 ", "is a broken picture"),
     ],
+    ids=[str(i) for i in range(8)],
 )  # fmt: skip
 def test_a_broken_file_is_named(tmp_path, data, words):
     path = tmp_path / "a.png"
