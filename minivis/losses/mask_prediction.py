@@ -6,13 +6,13 @@ Not here: boxes, and masks compared pixel by pixel (set_prediction.py), the choi
 import numpy as np
 
 from minivis import ops
-from minivis.backend import ArrayError, namespace, to_numpy
+from minivis.backend import namespace, to_numpy
 from minivis.losses.masks import dice_loss
 from minivis.losses.points import check_sampling, sample_points, uncertain_points
 from minivis.losses.sets import (
     by_layer,
     check_classes,
-    check_finite,
+    check_predictions,
     checked_weights,
     class_loss,
     flat,
@@ -24,21 +24,6 @@ from minivis.losses.targets import gather
 from minivis.nn.init import generator
 
 __all__ = ["Mask2FormerCriterion", "MaskMatcher"]
-
-
-def _check_predictions(name, logits, masks):
-    """Refuse predictions of wrong shapes or values; returns their namespace."""
-    if logits.ndim != 3 or logits.shape[2] < 2 or masks.ndim != 4 or masks.shape[:2] != logits.shape[:2]:
-        raise ValueError(
-            f"{name}: logits must be (B, Q, K + 1) and masks (B, Q, h, w) (logits: {tuple(logits.shape)}, "
-            f"masks: {tuple(masks.shape)})"
-        )
-    try:
-        xp = namespace(logits, masks)
-    except ArrayError as error:
-        raise TypeError(f"{name}: {error}") from None
-    check_finite(name, logits=logits, masks=masks)
-    return xp
 
 
 class MaskMatcher:
@@ -132,7 +117,7 @@ class MaskMatcher:
             Of each image, on the host.
         """
         logits, masks = raw(logits), raw(masks)
-        xp, (B, Q) = _check_predictions("MaskMatcher", logits, masks), logits.shape[:2]
+        xp, (B, Q) = check_predictions("MaskMatcher", logits, "BQhw", masks=masks), logits.shape[:2]
         objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
         place = objects.image, np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
         labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T), padded with anything

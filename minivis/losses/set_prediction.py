@@ -6,13 +6,14 @@ Not here: masks on sampled points as Mask2Former matches them (mask_prediction.p
 import numpy as np
 
 from minivis import ops
-from minivis.backend import ArrayError, namespace, to_numpy
+from minivis.backend import namespace, to_numpy
 from minivis.losses.boxes import box_giou_loss, box_l1_loss
 from minivis.losses.masks import dice_loss, sigmoid_focal_loss
 from minivis.losses.sets import (
     by_layer,
     check_classes,
     check_finite,
+    check_predictions,
     checked_weights,
     class_loss,
     flat,
@@ -111,7 +112,7 @@ class HungarianMatcher:
             Of each image, on the host.
         """
         logits, boxes = raw(logits), raw(boxes)
-        xp = _check_predictions("HungarianMatcher", logits, boxes)
+        xp = check_predictions("HungarianMatcher", logits, "BQ4", boxes=boxes)
         objects = gather("HungarianMatcher", targets, len(logits), logits.shape[2] - 1, ["boxes"])
         image, labels = xp.asarray(objects.image), xp.asarray(objects.labels)
         wanted = xp.asarray(objects.boxes.astype(boxes.dtype))[:, None]  # (T, 1, 4)
@@ -121,21 +122,6 @@ class HungarianMatcher:
         giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted), pairwise=False)
         costs = self.box_weight * distance - self.class_weight * probability - self.giou_weight * giou
         return np.split(to_numpy(costs), objects.starts[1:])
-
-
-def _check_predictions(name, logits, boxes):
-    """Refuse predictions of wrong shapes or values; returns their namespace."""
-    if logits.ndim != 3 or logits.shape[2] < 2 or boxes.shape != (*logits.shape[:2], 4):
-        raise ValueError(
-            f"{name}: logits must be (B, Q, K + 1) and boxes (B, Q, 4) (logits: {tuple(logits.shape)}, "
-            f"boxes: {tuple(boxes.shape)})"
-        )
-    try:
-        xp = namespace(logits, boxes)
-    except ArrayError as error:
-        raise TypeError(f"{name}: {error}") from None
-    check_finite(name, logits=logits, boxes=boxes)
-    return xp
 
 
 PUBLISHED = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 1, "loss_dice": 1}
@@ -213,13 +199,8 @@ class SetCriterion:
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
         name, masks = "SetCriterion", getattr(output, "masks", None)
-        objects = gather(
-            name,
-            targets,
-            len(output.logits),
-            self.num_classes,
-            ["boxes"] if masks is None else ["boxes", "masks"],
-        )
+        needed = ["boxes"] if masks is None else ["boxes", "masks"]
+        objects = gather(name, targets, len(output.logits), self.num_classes, needed)
         # earlier layers are just more images with the same objects: (L B, Q, ...), the last layer first
         every = [output, *(getattr(output, "auxiliary", None) or ())]
         logits, boxes = (
@@ -246,11 +227,10 @@ class SetCriterion:
 
 def _mask_terms(masks, query, wanted, count):
     """Focal and dice loss of matched masks, which are enlarged to the size of the objects' masks."""
-    found = ops.take(
-        ops.reshape(masks, (-1, *masks.shape[2:])), namespace(raw(masks)).asarray(query)
-    )  # (M, h, w)
+    xp = namespace(raw(masks))
+    found = ops.take(ops.reshape(masks, (-1, *masks.shape[2:])), xp.asarray(query))  # (M, h, w)
     found = ops.interpolate(found[:, None], size=wanted.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
-    wanted = namespace(raw(masks)).asarray(wanted.astype(masks.dtype))
+    wanted = xp.asarray(wanted.astype(masks.dtype))
     losses = {
         "loss_mask": sigmoid_focal_loss(found, wanted, reduction="none"),
         "loss_dice": dice_loss(found, wanted, reduction="none"),

@@ -6,7 +6,7 @@ Not here: the costs of a pair and the losses of boxes and masks (set_prediction.
 import numpy as np
 
 from minivis import ops
-from minivis.backend import is_array, namespace
+from minivis.backend import ArrayError, is_array, namespace
 
 __all__ = []
 
@@ -19,10 +19,27 @@ def raw(x):
 def check_finite(name, **predictions):
     """Refuse predictions that hold NaN or infinity: no matching is the cheapest of such costs."""
     for argument, x in predictions.items():
-        if not bool(namespace(x).isfinite(x).all()):
+        xp = namespace(x)
+        if not bool(xp.isfinite(x).all()):
             raise ValueError(
                 f"{name}: {argument} hold NaN or infinity: has the training diverged? ({argument}: {tuple(x.shape)})"
             )
+
+
+def check_predictions(name, logits, shape, **field):
+    """Refuse predictions, logits and one field more of a shape in words, that do not fit; returns their namespace."""
+    ((argument, x),) = field.items()
+    if logits.ndim != 3 or logits.shape[2] < 2 or x.ndim != len(shape) or x.shape[:2] != logits.shape[:2]:
+        raise ValueError(
+            f"{name}: logits must be (B, Q, K + 1) and {argument} ({', '.join(shape)}) (logits: {tuple(logits.shape)}, "
+            f"{argument}: {tuple(x.shape)})"
+        )
+    try:
+        xp = namespace(logits, x)
+    except ArrayError as error:
+        raise TypeError(f"{name}: {error}") from None
+    check_finite(name, logits=logits, **field)
+    return xp
 
 
 def solve(costs, solver):
