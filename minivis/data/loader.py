@@ -4,7 +4,9 @@ Not here: the move to the GPU; a batch is NumPy, made when it is asked for, or a
 import collections
 import multiprocessing
 import operator
+import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -307,6 +309,13 @@ def _begin_worker(*what):
     global _worker
     _worker = what
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains; it ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """Leave when the process that trains is gone, even if it was killed and could not say so."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _make_in_worker(chosen, rng):

@@ -1,5 +1,10 @@
 """Generated scenes: everything a scene promises, over many of them; splits that share nothing; films."""
 
+import os
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,6 +114,29 @@ def test_a_loop_that_is_left_early_ends_its_workers():
     loop.close()
     assert loader.state_dict()["handed_out"] == 1
     next(iter(loader))
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal\n"
+        "from minivis.data import DataLoader, shapes\n"
+        "if __name__ == '__main__':\n"
+        "    import multiprocessing\n"
+        "    loop = iter(DataLoader(shapes.Scenes(100, size=32), 2, collate=shapes.collate, workers=1))\n"
+        "    next(loop)\n"
+        "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, timeout=60)
+    worker, end = int(run.stdout), time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {worker} is still there")
 
 
 @pytest.mark.parametrize("seed", range(5))
