@@ -68,7 +68,7 @@ class DETROutput:
         What the decoder layers before the last would have answered, the first layer first.
     attention : DETRAttention or None
         When asked for.
-    masks : Tensor, shape (B, Q, H / 4, W / 4), or None
+    masks : Tensor, shape (B, Q, H / 4, W / 4), or (n, H / 4, W / 4) of n chosen ones, or None
         Logits of the mask head, if there is one.
     """
 
@@ -322,7 +322,7 @@ class DETR(Module):
 
             self.mask_head = MaskHead(width, heads, backbone.channels[: self.level], rng=rng)
 
-    def forward(self, images, mask=None, need_attention=False):
+    def forward(self, images, mask=None, need_attention=False, choose=None):
         """Detect.
 
         Parameters
@@ -333,6 +333,9 @@ class DETR(Module):
             True = inside the image, False = padding.
         need_attention : bool, default False
             Return who looked at whom.
+        choose : function of (DETROutput) -> (int ndarray, int ndarray), optional
+            From logits and boxes, says of which image and which query masks are wanted: they cost more than all the rest,
+            and a loss needs the matched ones, a picture the confident ones only. Default all.
 
         Returns
         -------
@@ -349,8 +352,11 @@ class DETR(Module):
         states, memory = self.transform(source, valid, attention)
         logits, boxes = self.class_head(states), ops.sigmoid(self.box_head(states))  # (layers, B, Q, ...)
         *earlier, last = [DETROutput(logits[i], boxes[i]) for i in range(len(logits))]
-        masks = self.mask_head(states[-1], memory, source, maps[:-1], valid) if self.mask_head else None
-        return DETROutput(last.logits, last.boxes, earlier, attention, masks)
+        output = DETROutput(last.logits, last.boxes, earlier, attention)
+        if self.mask_head:
+            chosen = choose(output) if choose else None
+            output.masks = self.mask_head(states[-1], memory, source, maps[:-1], valid, chosen)
+        return output
 
     def transform(self, source, valid=None, attention=None):
         """The transformer alone: a map (B, D, H', W') to the states (layers, B, Q, D) and the memory (B, N, D).

@@ -70,7 +70,8 @@ class MaskHead(Module):
 
     Notes
     -----
-    Every query has its own pass through the convolutions: B Q maps. Only the first layer can share, see `_first`.
+    Every query has its own pass through the convolutions: B Q maps. Only the first layer can share, see `_first`. In
+    training the masks of matched queries are enough: ``chosen``.
 
     References
     ----------
@@ -102,7 +103,7 @@ class MaskHead(Module):
         ]
         self.out = Conv2d(widths[-1], 1, 3, padding=1, weight_init=_even, rng=rng)
 
-    def forward(self, states, memory, source, maps, valid=None):
+    def forward(self, states, memory, source, maps, valid=None, chosen=None):
         """Mask logits.
 
         Parameters
@@ -117,35 +118,44 @@ class MaskHead(Module):
             The finer maps, finest first.
         valid : bool ndarray, shape (B, H', W'), optional
             True = inside the image.
+        chosen : (int ndarray, int ndarray) of length n, optional
+            Image and query of the masks that are wanted; the default is all.
 
         Returns
         -------
-        Tensor, shape (B, Q, H_0, W_0)
+        Tensor, shape (B, Q, H_0, W_0) or (n, H_0, W_0)
         """
         B, Q, _ = states.shape
         H, W = source.shape[2:]
-        looks = self.attention(states, memory, None if valid is None else valid.reshape(B, H * W))
-        x = self._first(source, looks.reshape(B * Q, -1, H, W))
+        looks = self.attention(
+            states, memory, None if valid is None else valid.reshape(B, H * W)
+        )  # (B, Q, h, N)
+        looks, owners = (looks, None) if chosen is None else (looks[chosen], chosen[0])
+        x = self._first(source, looks.reshape(-1, looks.shape[-2], H, W), owners)
         x = ops.relu(self.norms[0](x))
         x = ops.relu(self.norms[1](self.convs[1](x)))
         finer = zip(maps[::-1], self.adapters, self.convs[2:], self.norms[2:], strict=True)
         for image, adapter, conv, norm in finer:
             x = ops.interpolate(x, size=image.shape[2:], mode="nearest")
-            x = _add_to_each_query(x, adapter(image))
+            x = _add_to_each_mask(x, adapter(image), owners)
             x = ops.relu(norm(conv(x)))
-        return self.out(x).reshape(B, Q, *x.shape[2:])
+        x = self.out(x)[:, 0]
+        return x.reshape(B, Q, *x.shape[1:]) if chosen is None else x
 
-    def _first(self, source, looks):
-        """The first convolution of [source, looks]: linear, so what the queries of an image share is computed once."""
+    def _first(self, source, looks, owners):
+        """The first convolution of [source, looks]: linear, so what the masks of an image share is computed once."""
         conv, D = self.convs[0], source.shape[1]
         shared = ops.conv2d(source, conv.weight[:, :D], conv.bias, padding=1)
-        return _add_to_each_query(ops.conv2d(looks, conv.weight[:, D:], padding=1), shared)
+        return _add_to_each_mask(ops.conv2d(looks, conv.weight[:, D:], padding=1), shared, owners)
 
 
-def _add_to_each_query(x, image):
-    """Add (B, C, H, W) to each of the Q maps of an image in (B Q, C, H, W)."""
-    B, *shape = image.shape
-    return (x.reshape(B, -1, *shape) + image.reshape(B, 1, *shape)).reshape(-1, *shape)
+def _add_to_each_mask(x, maps, owners):
+    """Add to each mask in x (n, C, H, W) the map of its image, of maps (B, C, H, W): all have as many, or owners says whose."""
+    if owners is not None:
+        return x + ops.take(maps, owners)
+    B, *shape = maps.shape
+    Q = x.shape[0] // max(1, B)
+    return (x.reshape(B, Q, *shape) + maps.reshape(B, 1, *shape)).reshape(x.shape)
 
 
 def _even(shape, rng):

@@ -218,8 +218,28 @@ def test_the_shared_part_of_the_mask_heads_first_layer_is_the_convolution_of_eve
     head.convs[0].bias.data[...] = array(24)
     source, looks = array(2, 16, 3, 4), array(6, 8, 3, 4)
     both = np.concatenate([source.repeat(3, axis=0), looks], axis=1)
-    got = head._first(mv.Tensor(source), mv.Tensor(looks)).numpy()
+    got = head._first(mv.Tensor(source), mv.Tensor(looks), None).numpy()
     np.testing.assert_allclose(got, head.convs[0](both).numpy(), atol=1e-5)
+
+
+def test_chosen_masks_are_those_of_all():
+    model, x = small(masks=True), array(3, 3, 64, 48)
+    rows = np.array([0, 2, 2, 0]), np.array([4, 1, 0, 4])
+    seen = []
+    output = model(x, choose=lambda answers: seen.append(answers.logits) or rows)
+    assert output.masks.shape == (4, 16, 12) and seen[0] is output.logits
+    every = model(x).masks
+    np.testing.assert_allclose(output.masks.numpy(), every.numpy()[rows], atol=1e-5)
+    g = array(4, 16, 12)
+    output.masks.backward(g)
+    found = [None if p.grad is None else p.grad.copy() for p in model.parameters()]
+    model.zero_grad()
+    every[rows].backward(g)
+    for p, a in zip(model.parameters(), found, strict=True):
+        assert (a is None) == (p.grad is None)
+        if a is not None:
+            np.testing.assert_allclose(a, p.grad, atol=1e-3)
+    assert model(x, choose=lambda _: (np.zeros(0, int), np.zeros(0, int))).masks.shape == (0, 16, 12)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (45, 71)])
