@@ -94,9 +94,8 @@ class CocoDetection:
                     )
                 self.skipped += 1
             elif crowds or not entry.get("iscrowd"):
-                self._objects[image.id].append(
-                    (entry["id"], label, box, entry.get("segmentation"), entry.get("iscrowd"))
-                )
+                drawn = entry.get("segmentation") if masks else None  # most of the memory of a long list
+                self._objects[image.id].append((entry["id"], label, box, drawn, entry.get("iscrowd")))
 
     def __len__(self):
         return len(self.image_ids)

@@ -74,6 +74,8 @@ def panoptic_on_image(
 ):
     """Paint a panoptic result: every pixel in the colour of its segment, every segment with its class on a tag.
 
+    The image underneath is grey, so that all colours are those of segments.
+
     Parameters
     ----------
     image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
@@ -120,7 +122,7 @@ def panoptic_on_image(
         texts.append(name_of(kind, names) + ("" if score is None else f" {score:.2f}"))
     masks = np.array([numbers == segment["id"] for segment in segments]).reshape(-1, *numbers.shape)
     fig, (ax,) = gallery([picture], None, 1, size, title, caption)
-    draw_image(ax, picture)
+    draw_image(ax, picture, grey=True)
     _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
     return fig
 
@@ -137,7 +139,7 @@ def semantic_map(
     names : sequence or dict of int to str, optional
         Name of each class; default: its number.
     image : array_like, shape (H, W) or (C, H, W), optional
-        Drawn under the colours.
+        Drawn in grey under the colours.
     ignore : int, optional
         The number that stands for "no class", left unpainted.
     strength : float, default 0.6
@@ -176,7 +178,7 @@ def semantic_map(
     wide = 0.4 + (0.35 + 0.085 * max(map(len, words), default=0)) * -(-len(found) // per_column)
     fig, (ax,) = gallery([picture], None, 1, size, title, caption)
     fig.set_size_inches(fig.get_size_inches() + [wide, 0])
-    draw_image(ax, picture)
+    draw_image(ax, picture, grey=True)
     masks = np.array([labels == number for number in found]).reshape(-1, *labels.shape)
     colours = [colour_of(number) for number in found]
     large = [w if mask.mean() > 0.02 else "" for mask, w in zip(masks, words, strict=True)]

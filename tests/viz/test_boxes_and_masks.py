@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from minivis import Tensor, viz
+from minivis import Tensor, vision, viz
 from minivis.viz.boxes import _PALETTE, colour_of
 
 IMAGE = np.random.default_rng(0).random((3, 20, 40)).astype(np.float32)
@@ -155,6 +155,13 @@ def test_shifted_windows_are_the_same_pieces_before_and_after_the_roll():
     rolled = viz.shifted_windows(4, 6, 2, 1, image).axes[2].images[0].get_array()
     np.testing.assert_array_equal(rolled, np.roll(image, (-2, -2), (0, 1)))
     assert len(words(viz.shifted_windows(4, 6, 2, 0).axes[1])) == 1  # no shift: one piece
+
+
+def test_the_pieces_are_those_that_the_mask_keeps_apart():
+    after = viz.shifted_windows(8, 12, (4, 6), (2, 3)).axes[2].images[0].get_array()[..., :3]
+    windows = after.reshape(2, 4, 2, 6, 3).transpose(0, 2, 1, 3, 4).reshape(4, 24, 3)
+    alike = (windows[:, :, None] == windows[:, None]).all(axis=-1)
+    np.testing.assert_array_equal(alike, vision.shifted_window_mask(8, 12, (4, 6), (2, 3)))
 
 
 def test_window_masks_and_relative_indices_show_their_numbers():
