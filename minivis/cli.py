@@ -1,4 +1,4 @@
-"""The `minivis` command: check this machine, judge a solution by its laws, train a small model.
+"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo.
 
 Not here: what the commands do. Each imports its own module when it runs, so `minivis --help` stays quick.
 """
@@ -95,6 +95,26 @@ def _parser():
         "--steps", type=_at_least(1), metavar="N", help="optimiser steps (default: the recipe's)"
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+
+    predict = command(
+        "predict",
+        "show a model a photo: classes, boxes or masks, printed and drawn",
+        _predict,
+        "Without MODEL: the small models that come with minivis.",
+    )
+    predict.add_argument(
+        "model", nargs="?", metavar="MODEL", help="folder of a published or trained checkpoint, or a name"
+    )
+    predict.add_argument("photo", nargs="?", metavar="PHOTO", help="a picture file: JPEG, PNG, ...")
+    predict.add_argument(
+        "--out", type=Path, metavar="FILE", help="the picture to write (default: PHOTO-predicted.png)"
+    )
+    predict.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="least score of a box or mask (default: the model's usual one)",
+    )
     return parser
 
 
@@ -136,6 +156,18 @@ def _train(options):
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
     recipes.run(options.name, options.out, options.seed, options.steps, options.resume)
+    return 0
+
+
+def _predict(options):
+    from minivis import storage
+    from minivis.pretrained.predict import predict
+
+    if options.model is None:
+        return _list("These small models come with minivis:", storage.names())
+    if options.photo is None:
+        raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
+    predict(options.model, options.photo, options.out, options.threshold)
     return 0
 
 

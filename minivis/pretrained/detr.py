@@ -55,6 +55,10 @@ def _backbone(config):
     described = described or {}
     if described.get("model_type", "resnet") != "resnet":
         raise ValueError(f"detr: backbone_config must be of a resnet, found {described['model_type']!r}")
+    if dilated and described.get("layer_type") == "basic":
+        raise ValueError(
+            "detr: a dilated backbone of basic blocks was never published, and libraries differ on it"
+        )
     return resnet.build(described, num_classes=0, norm="frozen", dilated=dilated)
 
 

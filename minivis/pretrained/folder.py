@@ -17,6 +17,7 @@ import numpy as np
 
 from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, labels_of
+from minivis.pretrained.postprocess import countable
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["from_pretrained", "model_types"]
@@ -50,6 +51,7 @@ def from_pretrained(folder, dtype=None, device=None):
         One of `minivis.models` in eval mode, as its constructor would make it (so `minivis.save` can store it), and with
 
         - ``labels``: {number: name} of the classes;
+        - ``things``: which of them can be counted, for panoptic results, see `minivis.pretrained.postprocess`;
         - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch that the model takes, see `Preprocess`;
         - ``published``: what config.json says, a dict.
 
@@ -89,6 +91,7 @@ def from_pretrained(folder, dtype=None, device=None):
     model.load_state_dict(arrays, strict=False, assign=True)  # _check was strict already
     model.to(dtype).to(device or "cpu").eval()
     model.published, model.labels, model.preprocess = config, labels_of(config), preprocess
+    model.things = countable(len(model.labels))
     return model
 
 

@@ -7,6 +7,7 @@ Not here: anything that computes what is shown; a new kind of picture is a file 
 from minivis.viz.attention import *
 from minivis.viz.boxes import *
 from minivis.viz.charts import *
+from minivis.viz.classes import *
 from minivis.viz.filters import *
 from minivis.viz.graph import *
 from minivis.viz.images import *

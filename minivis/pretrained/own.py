@@ -1,0 +1,79 @@
+"""The small models that come with minivis, made as ready for photos as a published one: labels, preparation of photos.
+
+Not here: their training (recipes/), where their weights lie (storage.py).
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from minivis import storage
+from minivis.data import shapes
+from minivis.pretrained.preprocess import Preprocess
+
+__all__ = ["load_ready"]
+
+
+def load_ready(source):
+    """Load one of our own checkpoints and give it what `from_pretrained` gives a published one.
+
+    Parameters
+    ----------
+    source : str or path
+        As for `minivis.load`: a name, or the folder of a finished training.
+
+    Returns
+    -------
+    Module
+        With ``labels``, ``things`` and ``preprocess``.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint does not say which recipe it is of, so that nobody knows what its pictures look like.
+
+    Examples
+    --------
+    >>> load_ready("vit-digits").labels[7]
+    '7'
+    """
+    model = storage.load(source)
+    kind = _recipe(source).rpartition("-")[2]
+    if kind not in READY:
+        raise ValueError(
+            f"predict: {source} is a model of minivis, but it is not known what its pictures look like: only models of "
+            f"the recipes *-{', *-'.join(READY)} can be shown a photo; call any other with an array"
+        )
+    READY[kind](model)
+    return model
+
+
+def _recipe(source):
+    """The recipe of a checkpoint: from the metrics of its training, or its card, or else its name."""
+    for name in ("metrics.json", "card.json"):
+        path = Path(source) / name
+        if path.is_file():
+            told = json.loads(path.read_bytes())
+            return str(told.get("name") or told.get("recipe") or "")
+    return Path(source).name
+
+
+def _digits(model):
+    """Handwritten digits: ink is 1, and there is one grey channel."""
+    side = model.config.get("image_size", 8)
+    square = Preprocess(size=(side, side))
+    model.labels = {digit: str(digit) for digit in range(10)}
+    model.things = np.ones(10, bool)
+    model.preprocess = lambda photo: 1 - square(photo).mean(axis=1, keepdims=True)  # (1, 1, side, side)
+
+
+def _shapes(model):
+    """Generated scenes: colours as they are."""
+    K = model.config["num_classes"]
+    model.labels = dict(enumerate(shapes.CLASSES[:K]))
+    model.things = np.arange(K) < len(shapes.THINGS)
+    model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
+
+
+READY = {"digits": _digits, "shapes": _shapes}

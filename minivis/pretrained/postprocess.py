@@ -1,0 +1,134 @@
+"""From a model's answer about one photo to what a person wants to know: classes, boxes in pixels, segments.
+
+Not here: the merging of masks (vision/panoptic.py), pictures (viz/), many photos at once: index the answer first.
+"""
+
+import numpy as np
+
+from minivis import ops
+from minivis.backend import to_numpy
+from minivis.vision import box_cxcywh_to_xyxy, detr_panoptic, mask2former_panoptic
+
+__all__ = ["classes", "countable", "detections", "segments"]
+
+# How many of a data set's classes are things, which come first: COCO's panoptic classes by their numbers in its files, and
+# counted without gaps; COCO's objects the same two ways.
+THINGS_OF = {250: 91, 133: 80, 91: 91, 80: 80}
+
+
+def countable(K):
+    """Which classes are things, as far as their number tells the data set: COCO's are known, others count as stuff.
+
+    Parameters
+    ----------
+    K : int
+        Number of classes.
+
+    Returns
+    -------
+    ndarray of bool, shape (K,)
+
+    Examples
+    --------
+    >>> int(countable(133).sum()), int(countable(150).sum())
+    (80, 0)
+    """
+    return np.arange(K) < THINGS_OF.get(K, 0)
+
+
+def classes(logits, count=5):
+    """The likeliest classes of one image.
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (K,)
+        Of one image: ``model(images)[0]``.
+    count : int, default 5
+        How many at most.
+
+    Returns
+    -------
+    labels : ndarray of int64
+        Likeliest first.
+    scores : ndarray
+        Their probabilities.
+
+    Examples
+    --------
+    >>> classes(np.log([0.25, 0.75]))
+    (array([1, 0]), array([0.75, 0.25]))
+    """
+    probabilities = ops.softmax(to_numpy(logits), axis=-1)
+    labels = np.argsort(-probabilities, kind="stable")[:count]
+    return labels, probabilities[labels]
+
+
+def detections(output, size, threshold=0.7):
+    """The objects a detector is sure of, surest first, each query by itself: nothing else is needed after DETR.
+
+    Parameters
+    ----------
+    output : object with logits (1, Q, K + 1) and boxes (1, Q, 4)
+        What the model answered.
+    size : (int, int)
+        Height and width of the photo, pixels.
+    threshold : float, default 0.7
+        Least probability of a class other than "no object".
+
+    Returns
+    -------
+    dict
+        ``boxes`` (n, 4), corners x0, y0, x1, y1 in pixels; ``labels`` (n,) int64; ``scores`` (n,).
+
+    Raises
+    ------
+    ValueError
+        If the answer is about several photos.
+    """
+    _check_one("detections", output)
+    probabilities = ops.softmax(to_numpy(output.logits[0]), axis=-1)[:, :-1]  # (Q, K)
+    labels, scores = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > threshold]
+    height, width = size
+    boxes = box_cxcywh_to_xyxy(to_numpy(output.boxes[0])) * np.array([width, height, width, height])
+    return {"boxes": boxes[order], "labels": labels[order], "scores": scores[order]}
+
+
+def segments(output, things, size, threshold=None):
+    """The panoptic result of a model with masks, merged as its authors do.
+
+    Parameters
+    ----------
+    output : object with logits (1, Q, K + 1) and masks (1, Q, h, w)
+        What the model answered: DETR's if it has boxes too, else Mask2Former's.
+    things : array of bool, shape (K,)
+        Which classes are things.
+    size : (int, int)
+        Height and width of the photo, pixels.
+    threshold : float, optional
+        Least probability of a query's class; default: the authors', 0.85 for DETR and 0.8 for Mask2Former.
+
+    Returns
+    -------
+    ids : ndarray of int32, shape (H, W)
+        Number of each pixel's segment; 0 = none.
+    segments : list of dict
+        See `minivis.vision.detr_panoptic`.
+
+    Raises
+    ------
+    ValueError
+        If the answer is about several photos.
+    """
+    _check_one("segments", output)
+    merge = mask2former_panoptic if getattr(output, "boxes", None) is None else detr_panoptic
+    options = {} if threshold is None else {"threshold": threshold}
+    return merge(to_numpy(output.logits[0]), to_numpy(output.masks[0]), things, size, **options)
+
+
+def _check_one(name, output):
+    if len(output.logits) != 1:
+        raise ValueError(
+            f"{name}: expected the answer about one photo, got logits {tuple(output.logits.shape)}"
+        )

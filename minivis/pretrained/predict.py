@@ -1,0 +1,122 @@
+"""`minivis predict`: a model, one photo, and a picture with classes, boxes or masks drawn on it.
+
+Not here: the models, how photos are prepared (preprocess.py), what is drawn (viz/).
+"""
+
+import sys
+from pathlib import Path
+
+from minivis.autograd import Tensor, no_grad
+from minivis.data.images import read_image
+from minivis.pretrained import postprocess
+from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
+from minivis.pretrained.own import load_ready
+
+__all__ = ["predict"]
+
+
+def predict(source, photo, out=None, threshold=None):
+    """Show a model a photo, print what it sees and write a picture of it.
+
+    Parameters
+    ----------
+    source : str or path
+        A published folder, the folder of a finished training, or the name of a small model that comes with minivis.
+    photo : str or path
+        A picture file.
+    out : str or path, optional
+        The picture to write; default: the photo's name with ``-predicted.png`` at its end, in the current folder.
+    threshold : float, optional
+        Least score of a box or mask; default: 0.7 for boxes, 0.85 and 0.8 for the masks of DETR and Mask2Former.
+
+    Returns
+    -------
+    Path
+        Of the picture.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model or photo.
+    ValueError
+        If a file is broken, the picture would overwrite the photo, or the threshold is not within [0, 1].
+    """
+    out = Path(out or f"{Path(photo).stem}-predicted.png")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
+    image = read_image(photo)  # (3, H, W); a missing photo is found out before a large model is loaded
+    if out.exists() and out.samefile(photo):
+        raise ValueError(f"predict: out is the photo itself, {photo}: name another file")
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(
+            f"predict: there is no folder {out.absolute().parent} to write {out.name} into"
+        )
+    model = load(source)
+    with no_grad():
+        output = model(model.preprocess(image))
+    lines, figure = told(model, output, image, threshold)
+    print(*lines, sep="\n")
+    figure.save(out)
+    print(f"drawn on {out}")
+    return out
+
+
+def load(source):
+    """A model that is ready for photos, published or our own."""
+    folder = Path(source)
+    published = folder.is_dir() and not (
+        (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
+    )
+    if not published:
+        return load_ready(source)
+    model = from_pretrained(folder, dtype="float32")
+    if model.preprocess.note:
+        print(f"minivis: note: {model.preprocess.note}", file=sys.stderr)
+    return model
+
+
+def told(model, output, image, threshold=None):
+    """What a model says of a photo, in lines of text and as a Figure."""
+    if isinstance(output, Tensor):
+        return _classes(model, output, image)
+    if getattr(output, "masks", None) is not None:
+        return _segments(model, output, image, threshold)
+    return _boxes(model, output, image, 0.7 if threshold is None else threshold)
+
+
+def _classes(model, logits, image):
+    from minivis import viz
+
+    if not model.labels:
+        raise ValueError(
+            "predict: this checkpoint has no classifier, only features: model.features(images) gives them"
+        )
+    labels, scores = postprocess.classes(logits[0])
+    names = [model.labels.get(int(label), str(label)) for label in labels]
+    lines = [f"{score:.3f}  {name}" for name, score in zip(names, scores, strict=True)]
+    return lines, viz.classes_on_image(image, names, scores)
+
+
+def _boxes(model, output, image, threshold):
+    from minivis import viz
+
+    found = postprocess.detections(output, image.shape[1:], threshold)
+    lines = [f"{len(found['boxes'])} objects with a score above {threshold:g}"]
+    for label, score, box in zip(found["labels"], found["scores"], found["boxes"], strict=True):
+        x0, y0, x1, y1 = (round(float(x)) for x in box)
+        name = model.labels.get(int(label), str(label))
+        lines.append(f"{score:.3f}  {name}  from ({x0}, {y0}) to ({x1}, {y1})")
+    return lines, viz.boxes_on_image(
+        image, found["boxes"], found["labels"], found["scores"], model.labels, size=8
+    )
+
+
+def _segments(model, output, image, threshold):
+    from minivis import viz
+
+    ids, segments = postprocess.segments(output, model.things, image.shape[1:], threshold)
+    lines = [f"{len(segments)} segments"]
+    for segment in segments:
+        name = model.labels.get(segment["category_id"], str(segment["category_id"]))
+        lines.append(f"{segment['score']:.3f}  {name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
+    return lines, viz.panoptic_on_image(image, ids, segments, model.labels, size=8)
