@@ -14,6 +14,7 @@ __all__ = ["Law", "Report", "Verdict", "catalogue", "check", "judge", "judge_apa
 
 for _file in (
     "softmax", "normalize", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss", "patches",
-    "position", "distance", "boxes", "windows", "shifted_windows", "deformable",
+    "position", "distance", "boxes", "overlaps", "assignment", "nms", "mask_losses", "windows", "shifted_windows",
+    "deformable",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # a family is known once its file is read

@@ -1,0 +1,441 @@
+"""The laws of linear_sum_assignment, and those of every function that returns indices.
+
+Not here: the prices that prove an assignment optimal; a learner's solver need not have them.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+
+from minivis.laws.catalogue import Family
+from minivis.laws.common import mutated
+from minivis.laws.inputs import choose, flags, integer
+from minivis.laws.sandbox import Broken
+
+SLIDE = "H: Hungarian Algorithm"
+BIPARTITE = r"\hat\sigma = \arg\min_\sigma \sum_i c_{i, \sigma(i)}"
+
+
+def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, overwritten):
+    """Declare what every function that returns indices keeps (`every_family` is for results that are numbers).
+
+    Parameters
+    ----------
+    family : Family
+        Gains the laws.
+    inputs, shapes : callable
+        ``inputs(draw)``: the arguments of a plain call, with ties; of calls with sizes 0 and 1.
+    read : callable
+        ``read(f, case)``: what the function returns, as an array of any dtype.
+    squeezed, moody, float_mutant : callable
+        Mutants: one that drops axes of length 1, one that breaks ties by chance, one that returns floats.
+    overwritten : str
+        The argument that the mutant of "inputs left alone" writes into.
+    """
+
+    @family.law(
+        "shape",
+        inputs=shapes,
+        hint="One index, or none, is a list too: np.squeeze takes its axis away.",
+        mutant=squeezed,
+    )
+    def shape(f, case):
+        """The output has the promised shape, also where there is nothing, or one thing, to choose."""
+        got, expected = read(f, case).shape, f.right(case).shape
+        if got != expected:
+            raise Broken(f"The output has shape {got}; {expected} was expected.")
+
+    @family.law(
+        "whole numbers",
+        inputs=inputs,
+        hint="Indices are for indexing: x[3.0] is an error. np.zeros and np.empty make float64 unless they are told "
+        "otherwise.",
+        mutant=float_mutant,
+    )
+    def whole_numbers(f, case):
+        """Indices are integers."""
+        got = read(f, case)
+        if got.dtype.kind not in "iu":
+            raise Broken(f"The indices are {got.dtype}; integers were expected.")
+
+    def overwrite(right, args, options):
+        out = right(*args, **options)[0]
+        given = dict(zip(family.parameters, args, strict=False))[overwritten]
+        given -= given.max(initial=-1) + 1
+        return out
+
+    @family.law(
+        "inputs left alone",
+        inputs=inputs,
+        hint="`x -= ...` and `x[...] = ...` write into the caller's array: work on a copy.",
+        mutant=mutated(family.right, overwrite),
+    )
+    def untouched(f, case):
+        """The arrays that come in are read, never written to."""
+        mine = case.copy()
+        f.result(mine)
+        for name, before in case.args.items():
+            if not np.array_equal(before, mine[name]):
+                raise Broken(f"After the call {name} was another.", expected=before, got=mine[name])
+
+    @family.law(
+        "same again",
+        inputs=inputs,
+        hint="Ties may be broken either way, but the same way each time: is there randomness, or something remembered "
+        "from one call to the next?",
+        mutant=moody,
+    )
+    def same_again(f, case):
+        """The same input gives the same output, also where several are as good."""
+        first, second = read(f, case), read(f, case)
+        if not np.array_equal(first, second):
+            raise Broken("Two calls with the same input gave two answers.", expected=first, got=second)
+
+    def talk(right, args, options):
+        print("shape:", *[np.shape(a) for a in args])
+        return right(*args, **options)[0]
+
+    @family.law(
+        "quiet",
+        inputs=inputs,
+        hint="Remove the print calls; a function that is called a million times must not talk.",
+        mutant=mutated(family.right, talk),
+        examples=4,
+    )
+    def quiet(f, case):
+        """It returns its result and prints nothing."""
+        f.printed = ""
+        f.result(case.copy())
+        if f.printed:
+            raise Broken(f"It printed {f.printed.strip()[:60]!r}.")
+
+
+@functools.cache
+def _choices(n, m):
+    """All ways to choose columns for n rows among m, (ways, n)."""
+    return np.array(list(itertools.permutations(range(m), n)), dtype=np.int64)
+
+
+def _optima(cost):
+    """All ways to pair the shorter side at the least cost, by trying every one: (count, 2, K)."""
+    n, m = cost.shape
+    if n > m:
+        found = _optima(cost.T)[:, ::-1]
+        order = np.argsort(found[:, :1], axis=2)
+        return np.take_along_axis(found, order.repeat(2, axis=1), axis=2)
+    columns = _choices(n, m)
+    totals = cost[np.arange(n), columns].sum(axis=1)
+    best = columns[totals <= totals.min() + 1e-6 * (1 + np.abs(cost).max(initial=0))]
+    return np.stack([np.broadcast_to(np.arange(n), best.shape), best], axis=1)
+
+
+def _linear_sum_assignment(cost):
+    return tuple(_optima(cost.astype(np.float64))[0]), None
+
+
+linear_sum_assignment = Family(
+    "linear_sum_assignment",
+    _linear_sum_assignment,
+    form="f(cost) -> (rows, columns); cost (N, M), any finite numbers; two lists of min(N, M) indices: row rows[k] is "
+    "paired with column columns[k], no row and no column twice",
+)
+
+
+# Each matrix has a single optimum unless ties are the point. In easy ones the pairs are the cheapest entries of their rows
+# and columns, so that a greedy choice finds them too; what else may go wrong is seen there alone.
+
+
+def _hard(draw):
+    """Square, one optimum."""
+    n = integer(draw, 2, 4)
+    rng = np.random.default_rng([integer(draw, 0, 60), n])
+    while True:
+        cost = rng.integers(0, 10, (n, n)).astype(np.float32)
+        if len(_optima(cost)) == 1:
+            return {"cost": cost}
+
+
+def _easy(draw, n, m):
+    """One entry in each row (of the shorter side) is below 5, in a column of its own; the others are 10 or more."""
+    rng = np.random.default_rng([integer(draw, 0, 60), n, m])
+    cost = rng.integers(10, 20, (n, m))
+    k = min(n, m)
+    cost[rng.permutation(n)[:k], rng.permutation(m)[:k]] = rng.integers(0, 5, k)
+    return {"cost": cost.astype(np.float32)}
+
+
+def _wide(draw):
+    n = integer(draw, 2, 3)
+    return _easy(draw, n, n + integer(draw, 1, 2))
+
+
+def _high(draw):
+    return {"cost": _wide(draw)["cost"].T.copy()}
+
+
+def _negative(draw):
+    case = _easy(draw, *(2 * [integer(draw, 2, 4)]))
+    return {"cost": case["cost"] - np.float32(choose(draw, 30, 1000, 25))}
+
+
+def _contested(draw):
+    """All rows would like the same column best."""
+    case = _hard(draw)
+    case["cost"][:, integer(draw, 0, len(case["cost"]) - 1)] -= 20
+    return case
+
+
+def _expensive(draw):
+    return _easy(draw, *(2 * [integer(draw, 2, 4)]))
+
+
+def _large(draw):
+    """Five by five, no two entries equal."""
+    rng = np.random.default_rng([integer(draw, 0, 60), 5])
+    return {"cost": rng.permutation(25).reshape(5, 5).astype(np.float32)}
+
+
+def _ties(draw):
+    shape = choose(draw, (2, 2), (3, 3), (2, 3), (3, 2))
+    return {"cost": flags(draw, shape, keep=0.7).astype(np.float32)}
+
+
+def _all_equal(draw):
+    return {"cost": np.full((3, 3), integer(draw, 0, 9), np.float32)}
+
+
+def _none(draw):
+    return {"cost": np.zeros(choose(draw, (0, 3), (2, 0), (0, 0)), np.float32)}
+
+
+def _any_shape(draw):
+    return _easy(draw, integer(draw, 1, 3), integer(draw, 1, 3))
+
+
+def _read(f, case):
+    """The pair of lists as one array, (2, K)."""
+    result = f.result(case.copy())[0]
+    if (
+        isinstance(result, np.ndarray)
+        and len(result) != 2
+        or not isinstance(result, (tuple, list, np.ndarray))
+    ):
+        raise Broken(
+            f"A pair (rows, columns) was expected; your function returned a {type(result).__name__}.",
+            hint="End with `return rows, columns`: two lists of the same length.",
+        )
+    if len(result) != 2 or np.shape(result[0]) != np.shape(result[1]):
+        raise Broken(
+            f"Two lists of the same length were expected; the output is a {type(result).__name__} of shapes "
+            f"{[np.shape(part) for part in result]}.",
+            hint="rows[k] is paired with columns[k].",
+        )
+    rows, columns = (f.array(np.asarray(part)) for part in result)
+    return np.stack([rows, columns])
+
+
+def _paired(f, case):
+    """Its rows and columns as indices, if they can be."""
+    found = _read(f, case).reshape(2, -1).astype(np.int64)
+    N, M = case["cost"].shape
+    if found.size and ((found < 0).any() or (found[0] >= N).any() or (found[1] >= M).any()):
+        raise Broken(f"There is no such row or column in a matrix {N, M}.", f.right(case), found)
+    return found
+
+
+def _total(cost, pairs):
+    return float(cost.astype(np.float64)[pairs[0], pairs[1]].sum())
+
+
+def _cheapest(f, case, cost=None):
+    """Raise unless the pairs cost no more than the best ones."""
+    cost, pairs = case["cost"] if cost is None else cost, _paired(f, case)
+    best = _optima(cost)[0]
+    mine, least = _total(cost, pairs), _total(cost, best)
+    if pairs.shape != best.shape:
+        raise Broken(f"{best.shape[1]} pairs were expected; there are {pairs.shape[1]}.", best, pairs)
+    if mine > least + 1e-4 * (1 + abs(least)):
+        raise Broken(f"The pairs cost {mine:g} together; there are pairs that cost {least:g}.", best, pairs)
+
+
+def _greedy(cost):
+    """Again and again the cheapest pair that is left."""
+    left = cost.astype(np.float64)
+    pairs = []
+    for _ in range(min(cost.shape)):
+        i, j = np.unravel_index(left.argmin(), left.shape)
+        pairs.append((i, j))
+        left[i], left[:, j] = np.inf, np.inf
+    return tuple(np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2).T)
+
+
+def _favourites(cost):
+    """Each of the shorter side takes its cheapest partner, taken or not."""
+    if cost.shape[0] > cost.shape[1]:
+        return _favourites(cost.T)[::-1]
+    return np.arange(len(cost)), cost.argmin(axis=1) if cost.size else np.arange(len(cost))
+
+
+def _on(change):
+    """A mutant that solves another matrix."""
+    return lambda cost: _linear_sum_assignment(change(cost))[0]
+
+
+def _every_optimum(cost):
+    """All pairs that are in some optimum."""
+    return tuple(np.unique(np.concatenate([*_optima(cost)], axis=1), axis=1))
+
+
+linear_sum_assignment.law(
+    "least cost",
+    sentence="No other choice of pairs costs less: it is the total that counts.",
+    inputs=_hard,
+    equation=BIPARTITE,
+    slide=SLIDE,
+    hint="The cheapest pair of all may have to be left, where it forces the others into expensive ones. A choice that is "
+    "never taken back (greedy) is not enough.",
+    mutant=_greedy,
+)(_cheapest)
+
+
+@linear_sum_assignment.law(
+    "one to one",
+    inputs=_contested,
+    equation=r"i \ne k \;\Rightarrow\; \sigma(i) \ne \sigma(k)",
+    slide=SLIDE,
+    hint="argmin of each row gives several rows the same column. What is taken is taken.",
+    mutant=_favourites,
+)
+def _one_to_one(f, case):
+    """No row and no column is paired twice."""
+    for name, indices in zip(("row", "column"), _paired(f, case), strict=True):
+        if len(set(indices.tolist())) < len(indices):
+            raise Broken(f"A {name} is paired twice.", got=indices)
+
+
+linear_sum_assignment.law(
+    "more columns than rows",
+    sentence="Where there are more columns, all of them may be chosen, and some stay without a row.",
+    inputs=_wide,
+    equation=BIPARTITE,
+    slide=SLIDE,
+    hint="Each of the N rows chooses among all M columns, not among the first N.",
+    mutant=_on(lambda cost: cost[:, : len(cost)]),
+)(_cheapest)
+linear_sum_assignment.law(
+    "more rows than columns",
+    sentence="Where there are more rows, each column gets one, and some rows stay without a column: most predictions of "
+    "a detector.",
+    inputs=_high,
+    equation=BIPARTITE,
+    slide=SLIDE,
+    hint="Not the first M rows, but the best. Solve the transpose and exchange rows and columns.",
+    mutant=_on(lambda cost: cost[: cost.shape[1]]),
+)(_cheapest)
+linear_sum_assignment.law(
+    "negative costs",
+    sentence="Costs may be negative: less is better there, too.",
+    inputs=_negative,
+    equation=BIPARTITE,
+    slide=SLIDE,
+    hint="A matching cost holds -p and -GIoU. 0 is no lower bound, and abs() turns the order around.",
+    mutant=_on(np.abs),
+)(_cheapest)
+
+
+@linear_sum_assignment.law(
+    "a constant on a row",
+    inputs=_expensive,
+    equation=r"c'_{ij} = c_{ij} + a_i \;\Rightarrow\; \hat\sigma' = \hat\sigma",
+    slide=SLIDE,
+    hint="Only differences count. Is something compared with a fixed number, such as a first `best = 1000`? Use math.inf.",
+    mutant=lambda cost: (
+        _linear_sum_assignment(cost)[0]
+        if not cost.size or cost.min(axis=1).sum() < 1000
+        else (np.arange(min(cost.shape)), np.arange(min(cost.shape))[::-1])
+    ),
+)
+def _row_constant(f, case):
+    """A constant added to all costs of a row (as many columns as rows or more) leaves the best pairs the best."""
+    cost = case["cost"]
+    for constants in ([600.0, 1700.0, 900.0, 1100.0], [5.0, 0.0, -3.0, 9.0]):
+        shifted = cost + np.array(constants[: len(cost)], np.float32)[:, None]
+        _cheapest(f, case.replace(cost=shifted), cost)
+    flipped = cost[:, ::-1].copy()
+    _cheapest(f, case.replace(cost=flipped + np.float32(1500)), flipped)
+
+
+@linear_sum_assignment.law(
+    "any order of rows",
+    inputs=_large,
+    equation=r"\min_\sigma \sum_i c_{\pi(i), \sigma(i)} = \min_\sigma \sum_i c_{i, \sigma(i)}",
+    slide=SLIDE,
+    hint="The optimum does not know which row came first. Are rows served one after the other, without ever giving back "
+    "what an earlier one took?",
+    mutant=lambda cost: _first_come(cost) if cost.shape == (5, 5) else _linear_sum_assignment(cost)[0],
+)
+def _permuted(f, case):
+    """With its rows in another order, a matrix of five rows has an optimum of the same cost."""
+    cost = case["cost"]
+    turned = cost[::-1].copy()
+    first, second = _total(cost, _paired(f, case)), _total(turned, _paired(f, case.replace(cost=turned)))
+    if abs(first - second) > 1e-3:
+        raise Broken(f"The pairs cost {first:g}, with the rows in reverse order {second:g}.")
+
+
+def _first_come(cost):
+    """Row after row takes the cheapest column that is left."""
+    left, columns = cost.astype(np.float64), []
+    for row in left:
+        columns.append(int(row.argmin()))
+        left[:, columns[-1]] = np.inf
+    return np.arange(len(cost)), np.array(columns)
+
+
+@linear_sum_assignment.law(
+    "ties",
+    inputs=_ties,
+    equation=r"K = \min(N, M)",
+    hint="Several entries may be the smallest of their row, and several zeros may stand in one row: take one of them.",
+    mutant=_every_optimum,
+)
+def _one_of_several(f, case):
+    """Of several optima one is returned: as many pairs as the shorter side is long."""
+    K, pairs = min(case["cost"].shape), _paired(f, case)
+    if pairs.shape[1] != K:
+        raise Broken(f"{K} pairs were expected; there are {pairs.shape[1]}.", f.right(case), pairs)
+
+
+@linear_sum_assignment.law(
+    "nothing to pair",
+    inputs=_none,
+    hint="An image without objects is no rare case. np.array([]) is float64: ask for integers.",
+    mutant=lambda cost: _linear_sum_assignment(cost)[0] if cost.size else (np.array([]), np.array([])),
+)
+def _nothing(f, case):
+    """A matrix without rows or without columns has no pairs: two empty lists of integers."""
+    got = _read(f, case)
+    if got.shape != (2, 0) or got.dtype.kind not in "iu":
+        raise Broken(f"Two empty lists of integers were expected; the output is {got.dtype} {got.shape}.")
+
+
+_CHANCE = np.random.default_rng()
+
+
+def _any_optimum(cost):
+    return tuple(_CHANCE.choice(_optima(cost)))
+
+
+index_laws(
+    linear_sum_assignment,
+    inputs=_all_equal,
+    shapes=_any_shape,
+    read=_read,
+    squeezed=lambda cost: tuple(np.squeeze(part) for part in _linear_sum_assignment(cost)[0]),
+    moody=_any_optimum,
+    float_mutant=lambda cost: tuple(
+        part.astype(np.float64) if part.size else part for part in _linear_sum_assignment(cost)[0]
+    ),
+    overwritten="cost",
+)

@@ -1,0 +1,206 @@
+"""The laws of the two formats of a box: centre and size, and two corners.
+
+Not here: overlaps (overlaps.py), choosing among boxes (nms.py).
+"""
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, numbers, sizes
+from minivis.laws.sandbox import Broken
+
+SLIDE = "H: Bipartite Matching"
+
+
+def _to_corners(boxes):
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+
+    def vjp(g):
+        low, high = g[..., :2], g[..., 2:]
+        return (np.concatenate([low + high, (high - low) / 2], axis=-1),)
+
+    return np.concatenate([centre - half, centre + half], axis=-1), vjp
+
+
+def _to_centre(boxes):
+    low, high = boxes[..., :2], boxes[..., 2:]
+
+    def vjp(g):
+        centre, size = g[..., :2] / 2, g[..., 2:]
+        return (np.concatenate([centre - size, centre + size], axis=-1),)
+
+    return np.concatenate([(low + high) / 2, high - low], axis=-1), vjp
+
+
+box_cxcywh_to_xyxy = Family(
+    "box_cxcywh_to_xyxy",
+    _to_corners,
+    ("boxes",),
+    form="f(boxes); boxes (..., 4): centre x, centre y, width, height -> left, top, right, bottom",
+)
+box_xyxy_to_cxcywh = Family(
+    "box_xyxy_to_cxcywh",
+    _to_centre,
+    ("boxes",),
+    form="f(boxes); boxes (..., 4): left, top, right, bottom -> centre x, centre y, width, height",
+)
+
+
+def _centres_and_sizes(draw, *leading):
+    boxes = numbers(draw, (*leading, 4), scale=2)
+    boxes[..., 2:] = np.abs(boxes[..., 2:]) + 1
+    return boxes
+
+
+def _some(draw):
+    return {"boxes": _centres_and_sizes(draw, integer(draw, 2, 3))}
+
+
+def _oblong(draw):
+    boxes = _centres_and_sizes(draw, 2)
+    boxes[:, 1] = boxes[:, 0]
+    boxes[:, 2] = boxes[:, 3] + np.float32(choose(draw, 1, 3))
+    return {"boxes": boxes}
+
+
+def _on_the_diagonal(draw):
+    """Squares on the line x = y: their four corner coordinates are two numbers, in whatever order."""
+    boxes = _centres_and_sizes(draw, 2)
+    boxes[:, 1::2] = boxes[:, ::2]
+    return {"boxes": boxes}
+
+
+def _any_leading(draw):
+    return {"boxes": _centres_and_sizes(draw, *sizes(draw, choose(draw, 2, 0, 1, 3), 1, 3))}
+
+
+def _as_corners(of_centres):
+    """The same boxes for the way back."""
+    return lambda draw: {"boxes": _to_corners(of_centres(draw)["boxes"])[0].astype(np.float32)}
+
+
+def _extent(corners):
+    return corners[..., 2:] - corners[..., :2]
+
+
+def _middle(corners):
+    return (corners[..., :2] + corners[..., 2:]) / 2
+
+
+def _boxes_of(f, case):
+    """Its output, if it has the promised shape."""
+    got = f(case)
+    if got.shape != case["boxes"].shape:
+        raise Broken(f"The output has shape {got.shape}; {case['boxes'].shape} was expected.")
+    return got.astype(np.float64)
+
+
+@box_cxcywh_to_xyxy.law(
+    "half to each side",
+    inputs=_on_the_diagonal,
+    equation=r"x_1 = c_x - w/2, \quad x_2 = c_x + w/2",
+    slide=SLIDE,
+    hint="The centre is in the middle: half the width lies to its left, half to its right.",
+    mutant=lambda boxes: _to_corners(boxes * np.array([1, 1, 2, 2], boxes.dtype))[0],
+)
+def _half(f, case):
+    """A box reaches from its centre by half its size to each side."""
+    compare(
+        np.sort(_boxes_of(f, case)), np.sort(f.right(case)), what="The coordinates of the corners, sorted,"
+    )
+
+
+@box_cxcywh_to_xyxy.law(
+    "two corners",
+    inputs=_some,
+    equation=r"(c_x, c_y, w, h) \to (x_1, y_1, x_2, y_2)",
+    slide=SLIDE,
+    hint="First the upper left corner, x and y, then the lower right one, x and y: not both x first.",
+    mutant=lambda boxes: _to_corners(boxes)[0][..., [0, 2, 1, 3]],
+)
+def _corners(f, case):
+    """The output is a corner, x and y, and the corner opposite; in the middle between them is the centre."""
+    compare(_middle(_boxes_of(f, case)), case["boxes"][..., :2], what="The middle between the two corners")
+
+
+@box_cxcywh_to_xyxy.law(
+    "width along x",
+    inputs=_oblong,
+    equation=r"x_2 - x_1 = w, \quad y_2 - y_1 = h",
+    slide=SLIDE,
+    hint="The third number is the width, along x, the fourth the height, along y.",
+    mutant=lambda boxes: _to_corners(boxes[..., [0, 1, 3, 2]])[0],
+)
+def _along_x(f, case):
+    """A box that is wider than high comes out wider than high."""
+    sides = np.abs(_extent(_boxes_of(f, case)))
+    if (sides[:, 0] < sides[:, 1] - 1e-3).any():
+        raise Broken("A box that is wider than high came out higher than wide.", f.right(case), f(case))
+
+
+box_xyxy_to_cxcywh.law(
+    "centre",
+    sentence="The centre is the mean of the two corners.",
+    inputs=_as_corners(_some),
+    equation=r"c_x = (x_1 + x_2) / 2",
+    slide=SLIDE,
+    hint="Half of the sum of left and right; half of the difference would be half of the width.",
+    mutant=lambda boxes: np.concatenate([boxes[..., :2], _to_centre(boxes)[0][..., 2:]], axis=-1),
+)(lambda f, case: compare(_boxes_of(f, case)[..., :2], f.right(case)[..., :2], what="The centre"))
+
+
+box_xyxy_to_cxcywh.law(
+    "size",
+    sentence="Width and height are the differences of the two corners.",
+    inputs=_as_corners(_on_the_diagonal),
+    equation=r"w = x_2 - x_1, \quad h = y_2 - y_1",
+    slide=SLIDE,
+    hint="Right minus left, bottom minus top: the whole size, without the 1 that counts pixels.",
+    mutant=lambda boxes: _to_centre(boxes)[0] * np.array([1, 1, 0.5, 0.5], boxes.dtype),
+)(lambda f, case: compare(_boxes_of(f, case)[..., 2:], f.right(case)[..., 2:], what="The size"))
+
+
+@box_xyxy_to_cxcywh.law(
+    "width along x",
+    inputs=_as_corners(_oblong),
+    equation=r"w : h = (x_2 - x_1) : (y_2 - y_1)",
+    slide=SLIDE,
+    hint="The third number is the width, along x, the fourth the height, along y.",
+    mutant=lambda boxes: _to_centre(boxes)[0][..., [0, 1, 3, 2]],
+)
+def _wide_stays_wide(f, case):
+    """A wide box stays wide, a high one high."""
+    across = _boxes_of(f, case)[..., 2:] * _extent(case["boxes"])[..., ::-1]  # w (y2 - y1) and h (x2 - x1)
+    compare(across[..., 0], across[..., 1], what="Its width times the height it should have")
+
+
+for family, inverse, of in (
+    (
+        box_cxcywh_to_xyxy,
+        "each corner moves with the centre, and with half of the size",
+        lambda inputs: inputs,
+    ),
+    (box_xyxy_to_cxcywh, "half of the centre's and all of the size's cotangent, with its sign", _as_corners),
+):
+    every_family(
+        family,
+        inputs=of(_some),
+        shapes=of(_any_leading),
+        wrong_shape=mutated(family.right, lambda right, a, o: right(*a)[0].reshape(-1, 4)),
+        shape_hint="One box (4,), a list (N, 4), a batch of lists (B, N, 4): index the last axis, boxes[..., 0].",
+    )
+    gradients(
+        family,
+        inputs=of(_some),
+        equation={"boxes": r"\bar b = J^\top g"},
+        hints={"boxes": f"The map is linear, so its backward is its transpose: {inverse}."},
+        mutants={
+            "boxes": mutated(
+                family.right,
+                lambda right, a, o: (right(*a)[0], lambda g: (g * np.array([1, 1, 0.5, 0.5], g.dtype),)),
+            )
+        },
+        slide=SLIDE,
+    )

@@ -1,0 +1,349 @@
+"""The laws of dice_loss and sigmoid_focal_loss: how a predicted mask is judged.
+
+Not here: weights, other denominators than the number of masks, points sampled from a mask.
+"""
+
+import functools
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.catalogue import Family
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.sandbox import Broken
+
+SLIDE = "A: SAM loss functions"
+DICE = r"L = \frac1N \sum_n 1 - \frac{2 \sum_i p_{ni} t_{ni} + 1}{\sum_i p_{ni} + \sum_i t_{ni} + 1}, \quad p = \sigma(x)"
+FOCAL = r"L = \frac{1}{NP} \sum_{ni} \alpha_t (1 - p_t)^\gamma \, (-\log p_t)"
+
+
+def _sigmoid(x):
+    e = np.exp(-np.abs(x))  # at most 1: never too large
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _dice_loss(logits, targets, smooth=1.0):
+    N, p = len(logits), _sigmoid(logits)
+    above = 2 * (p * targets).sum(axis=1, keepdims=True) + smooth
+    below = p.sum(axis=1, keepdims=True) + targets.sum(axis=1, keepdims=True) + smooth
+
+    def vjp(g):
+        return (g / N * p * (1 - p) * (above / below - 2 * targets) / below,)
+
+    return (1 - above / below).mean(), vjp
+
+
+def _elements(logits, targets, alpha, gamma):
+    """Focal loss of each pixel, and its derivative."""
+    sign = 2 * targets - 1  # of the logit that says what is true
+    q = _sigmoid(-sign * logits)  # 1 - p_t
+    log_p = -(np.maximum(-sign * logits, 0) + np.log1p(np.exp(-np.abs(logits))))
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    slope = sign * q**gamma * (gamma * (1 - q) * log_p - q)
+    return weight * q**gamma * -log_p, weight * slope
+
+
+def _sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2):
+    loss, slope = _elements(logits, targets, alpha, gamma)
+    return loss.mean(), lambda g: (g * slope / loss.size,)
+
+
+FORM = "logits (N, P), targets (N, P) of 0 and 1: N masks of P pixels -> a number, the mean over the masks"
+dice_loss = Family("dice_loss", _dice_loss, ("logits",), form=f"f(logits, targets); {FORM}")
+sigmoid_focal_loss = Family(
+    "sigmoid_focal_loss",
+    _sigmoid_focal_loss,
+    ("logits",),
+    form=f"f(logits, targets, alpha=0.25, gamma=2); {FORM} of the means over their pixels",
+)
+
+
+def _number(f, case, rtol=1e-4, atol=2e-5):
+    """Agreement, whatever the shape of the single number."""
+    got = f(case)
+    if got.size != 1:
+        raise Broken(f"One number was expected; the output has shape {got.shape}.")
+    compare(got.reshape(()), f.right(case), rtol, atol)
+
+
+def _agrees(family, name, sentence, atol=2e-5, **of_the_law):
+    family.law(name, sentence=sentence, **of_the_law)(functools.partial(_number, atol=atol))
+
+
+# Dice. Masks have a hundred pixels and more, where the 1 in the fraction hardly counts, and p is 0 or 1, unless a law is about that
+
+
+def _sure(targets, wrong=0):
+    """Logits of +-20 that say what is true, but for the first ``wrong`` pixels of each row."""
+    logits = 40 * targets - 20
+    logits[:, :wrong] *= -1
+    return {"logits": logits.astype(np.float32), "targets": targets.astype(np.float32)}
+
+
+def _object(pixels, of):
+    return (np.arange(of) < pixels).astype(np.float32)
+
+
+def _unsure(draw):
+    targets = _object(integer(draw, 40, 60), 120)[None]
+    return {"logits": numbers(draw, targets.shape, offset=0.5), "targets": targets}
+
+
+def _two_masks(draw):
+    targets = np.stack([_object(integer(draw, 100, 150), 900), _object(integer(draw, 500, 800), 900)])
+    case = _sure(targets)
+    case["logits"][1] *= -1
+    return case
+
+
+def _no_object(draw):
+    return _sure(np.zeros((1, integer(draw, 2, 30))))
+
+
+def _thousands(draw):
+    case = _unsure(draw)
+    return {**case, "logits": case["logits"] * np.float32(choose(draw, 1000, 200, 5000))}
+
+
+def _any_masks(draw):
+    shape = integer(draw, 1, 3), integer(draw, 1, 4)
+    return {"logits": numbers(draw, shape), "targets": (numbers(draw, shape) > 0).astype(np.float32)}
+
+
+def _small(draw):
+    return {"logits": numbers(draw, (2, 4)), "targets": np.array([[1, 0, 1, 0], [0, 0, 1, 0]], np.float32)}
+
+
+def _squared(logits, targets):
+    p = _sigmoid(logits)
+    above, below = 2 * (p * targets).sum(axis=1) + 1, (p * p + targets * targets).sum(axis=1) + 1
+    return (1 - above / below).mean()
+
+
+def _overflowing(x):
+    e = np.exp(x)
+    return e / (1 + e)
+
+
+def _unstable_dice(logits, targets):
+    p = _overflowing(logits)
+    return (1 - (2 * (p * targets).sum(axis=1) + 1) / (p.sum(axis=1) + targets.sum(axis=1) + 1)).mean()
+
+
+_agrees(
+    dice_loss,
+    "twice the overlap over the sum",
+    "The loss is 1 less twice the overlap of probability and mask, divided by the sum of both.",
+    atol=0.01,
+    inputs=_unsure,
+    equation=DICE,
+    slide=SLIDE,
+    hint="Take the sigmoid of the logits; sum p t, p and t over the pixels, with no squares and no decision p > 0.5.",
+    mutant=_squared,
+)
+_agrees(
+    dice_loss,
+    "nothing to find",
+    "A mask without any pixel, predicted as such, costs nothing.",
+    inputs=_no_object,
+    equation=r"1 - \frac{0 + 1}{0 + 0 + 1} = 0",
+    hint="Both sums are 0 there. The 1 above and below makes it 1 / 1; a small number below alone makes it 0 / small.",
+    mutant=lambda logits, targets: (
+        _dice_loss(logits, targets, smooth=0)[0] if targets.any() else np.float32(1)
+    ),
+)
+_agrees(
+    dice_loss,
+    "each mask by itself",
+    "Every mask has a loss of its own, and the mean over the masks is returned: small ones count as much as large ones.",
+    atol=0.01,
+    inputs=_two_masks,
+    equation=DICE,
+    slide=SLIDE,
+    hint="Sum over the pixels (axis 1) alone, and take the mean over the masks last.",
+    mutant=lambda logits, targets: _dice_loss(logits.reshape(1, -1), targets.reshape(1, -1))[0],
+)
+
+
+@dice_loss.law(
+    "from 0 to 1",
+    inputs=_thousands,
+    equation=r"0 \le L \le 1",
+    slide=SLIDE,
+    hint="In float32 exp(x) is inf above 88, and inf / inf is NaN: use exp(-|x|).",
+    mutant=_unstable_dice,
+)
+def _bounded(f, case):
+    """The loss is from 0 to 1, also for logits of thousands."""
+    got = f(case)
+    if not ((got >= -1e-5) & (got <= 1 + 1e-5)).all():
+        raise Broken("The output leaves the range from 0 to 1.", f.right(case), got)
+
+
+# Focal loss. One mask of one pixel, alpha 1/2 and gamma 0 (half of the cross-entropy), unless a law is about one of them
+
+
+def _pixel(draw, target=None, **options):
+    target = integer(draw, 0, 1) if target is None else target
+    logits = np.array([[choose(draw, 1.0, -1.0, 0.5, 2.0, -3.0)]], np.float32)
+    return {"logits": logits, "targets": np.array([[target]], np.float32), **options}
+
+
+def _plain(draw):
+    return _pixel(draw, alpha=0.5, gamma=0)
+
+
+def _focused(draw):
+    return _pixel(draw, alpha=0.5, gamma=choose(draw, 1, 2, 3.5))
+
+
+def _weighted(draw):
+    return _pixel(draw, alpha=choose(draw, 0.25, 0.75, 0.9), gamma=0)
+
+
+def _by_default(draw):
+    return {**_pixel(draw, 1), "logits": np.zeros((1, 1), np.float32), "alpha": 0.5}
+
+
+def _no_alpha(draw):
+    return _pixel(draw, 1, gamma=0)
+
+
+def _many_pixels(draw):
+    shape = integer(draw, 2, 3), integer(draw, 2, 5)
+    targets = (numbers(draw, shape) > 0).astype(np.float32)
+    return {"logits": numbers(draw, shape), "targets": targets, "alpha": 0.5, "gamma": 0}
+
+
+def _sure_and_wrong(draw):
+    target = integer(draw, 0, 1)
+    logits = np.array([[(1 - 2 * target) * choose(draw, 120, 1000, 10000)]], np.float32)
+    return {"logits": logits, "targets": np.array([[target]], np.float32), "alpha": 0.5, "gamma": 0}
+
+
+def _any_pixels(draw):
+    return {**_any_masks(draw), "alpha": 0.5, "gamma": 0}
+
+
+def _focal_smooth(draw):
+    return {**_small(draw), "alpha": choose(draw, 0.25, 0.75), "gamma": choose(draw, 2, 1, 3)}
+
+
+def _focal(change):
+    """A mutant: the right answer with other arguments, ``change(logits, targets, alpha, gamma)``."""
+
+    def mutant(logits, targets, alpha=0.25, gamma=2):
+        return _sigmoid_focal_loss(*change(logits, targets, alpha, gamma))[0]
+
+    return mutant
+
+
+def _sure_ones_first(logits, targets, alpha=0.25, gamma=2):
+    q = _sigmoid((1 - 2 * targets) * logits)
+    return (_elements(logits, targets, alpha, 0)[0] * (1 - q) ** gamma).mean()
+
+
+def _log_of_sigmoid(logits, targets, alpha=0.25, gamma=2):
+    p = _sigmoid(logits)
+    p_t = np.where(targets > 0, p, 1 - p)
+    return ((alpha * targets + (1 - alpha) * (1 - targets)) * (1 - p_t) ** gamma * -np.log(p_t)).mean()
+
+
+_agrees(
+    sigmoid_focal_loss,
+    "easy pixels count less",
+    "The cross-entropy of a pixel is multiplied by how wrong it is, to the power gamma.",
+    inputs=_focused,
+    equation=FOCAL,
+    slide=SLIDE,
+    hint="The factor is (1 - p_t)^gamma, near 0 for what is predicted well, with p_t the probability of what is true: p "
+    "where the target is 1, and 1 - p where it is 0.",
+    mutant=_sure_ones_first,
+)
+_agrees(
+    sigmoid_focal_loss,
+    "alpha",
+    "Pixels of the object are weighted by alpha, the others by 1 - alpha.",
+    inputs=_weighted,
+    equation=r"\alpha_t = \alpha t + (1 - \alpha)(1 - t)",
+    slide=SLIDE,
+    hint="alpha belongs to target 1, 1 - alpha to target 0. Is it the other way around, or missing for one of the two?",
+    mutant=lambda logits, targets, alpha=None, gamma=2: _sigmoid_focal_loss(
+        logits, targets, 0.25 if alpha is None else 1 - alpha, gamma
+    )[0],
+)
+_agrees(
+    sigmoid_focal_loss,
+    "gamma is 2",
+    "Where gamma is not given, it is 2.",
+    inputs=_by_default,
+    equation=FOCAL,
+    hint="The published default: def f(logits, targets, alpha=0.25, gamma=2).",
+    mutant=lambda logits, targets, alpha=0.25, gamma=1: _sigmoid_focal_loss(logits, targets, alpha, gamma)[0],
+)
+_agrees(
+    sigmoid_focal_loss,
+    "alpha is 1/4",
+    "Where alpha is not given, it is 0.25.",
+    inputs=_no_alpha,
+    equation=FOCAL,
+    hint="The published default: def f(logits, targets, alpha=0.25, gamma=2).",
+    mutant=lambda logits, targets, alpha=0.5, gamma=2: _sigmoid_focal_loss(logits, targets, alpha, gamma)[0],
+)
+_agrees(
+    sigmoid_focal_loss,
+    "mean over pixels and masks",
+    "The loss is the mean over the pixels of each mask, and then over the masks.",
+    inputs=_many_pixels,
+    equation=FOCAL,
+    slide=SLIDE,
+    hint="Neither the size of the image nor the number of masks makes the loss larger: mean, not sum.",
+    mutant=lambda logits, targets, alpha=0.25, gamma=2: (
+        _elements(logits, targets, alpha, gamma)[0].sum(axis=1).mean()
+    ),
+)
+_agrees(
+    sigmoid_focal_loss,
+    "sure and wrong",
+    "A pixel that is predicted with certainty and wrongly has a large loss, not an infinite one.",
+    inputs=_sure_and_wrong,
+    equation=r"-\log p_t = \max(-x_t, 0) + \log(1 + e^{-|x_t|})",
+    hint="In float32 a sigmoid far out is exactly 0 or 1, and its log -inf. Compute the log of the probability from the "
+    "logit: log1p(exp(-|x|)).",
+    mutant=_log_of_sigmoid,
+)
+
+
+def _no_slope(right, args, options):
+    """Backward to the probability, and no further."""
+    out, vjp = right(*args, **options)
+    p = _sigmoid(args[0])
+    return out, lambda g: (vjp(g)[0] / (p * (1 - p)),)
+
+
+for family, inputs, shapes, smooth, equation in (
+    (dice_loss, _unsure, _any_masks, _small, r"\bar x = g\, \frac{p (1 - p)}{N} \frac{D - 2t}{\sum p + \sum t + 1}"),
+    (
+        sigmoid_focal_loss, _plain, _any_pixels, _focal_smooth,
+        r"\bar x = \pm \frac{g\, \alpha_t}{NP} (1 - p_t)^\gamma (\gamma p_t \log p_t - (1 - p_t))",
+    ),
+):  # fmt: skip
+    every_family(
+        family,
+        inputs=inputs,
+        shapes=shapes,
+        wrong_shape=mutated(family.right, lambda right, a, o: np.array([right(*a, **o)[0]])),
+        shape_equation=r"L \in \mathbb R",
+        shape_hint="A loss is one number: shape (), neither (1,) nor one loss for each mask.",
+    )
+    gradients(
+        family,
+        inputs=smooth,
+        equation={"logits": equation},
+        hints={
+            "logits": "From the loss to the probability, and from there to the logit by the slope p (1 - p) of the sigmoid."
+        },
+        mutants={"logits": mutated(family.right, _no_slope)},
+        slide=SLIDE,
+    )

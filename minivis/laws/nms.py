@@ -1,0 +1,329 @@
+"""The laws of nms: which of several overlapping boxes stays.
+
+Not here: IoU itself (boxes.py), suppression by class.
+"""
+
+import numpy as np
+
+from minivis.laws.assignment import index_laws
+from minivis.laws.catalogue import Family
+from minivis.laws.inputs import choose, integer
+from minivis.laws.sandbox import Broken
+
+SLIDE = "Z: Decoder: no NMS needed"
+
+
+def _overlaps(boxes, over=None):
+    """IoU of each box with each, (N, N); ``over(area1, area2, union)`` stands in the place of the union."""
+    a, b = boxes[:, None], boxes[None]
+    sides = np.minimum(a, b)[..., 2:] - np.maximum(a, b)[..., :2]
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    shared = np.maximum(sides, 0).prod(axis=-1)
+    union = area[:, None] + area - shared
+    whole = union if over is None else over(area[:, None], area, union)
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+
+
+def _greedy(boxes, scores, threshold, overlaps=_overlaps, drops=None, order=None):
+    """One box after the other, best first: kept if no kept one drops it. ``drops(k, i, kept)`` is changed by mutants."""
+    table = overlaps(boxes.astype(np.float64))
+    order = np.argsort(-scores, kind="stable") if order is None else order
+    kept = []
+    for i in order:
+        if not any(drops(k, i, kept) if drops else table[k, i] > threshold for k in kept):
+            kept.append(i)
+    return np.array(kept, dtype=np.int64)
+
+
+nms = Family(
+    "nms",
+    lambda boxes, scores, threshold: (_greedy(boxes, scores, threshold), None),
+    form="f(boxes, scores, threshold) -> indices of the boxes that stay, by falling score; boxes (N, 4): left, top, right, "
+    "bottom; scores (N,); dropped is what has an IoU of more than threshold with a better box that stays",
+)
+
+
+# No two scores are equal and no overlap is near the threshold, unless that is the point
+
+
+def _scored(draw, boxes, threshold, ranks=None):
+    """Boxes with falling scores in the order ``ranks`` (drawn, when it is not given)."""
+    boxes = np.array(boxes, np.float32)
+    if ranks is None:
+        ranks = np.random.default_rng(integer(draw, 0, 60)).permutation(len(boxes))
+    scores = 0.9 - 0.1 * np.array(ranks, np.float32)
+    return {"boxes": boxes, "scores": scores, "threshold": threshold}
+
+
+def _square(x, y=0, side=4):
+    return [x, y, x + side, y + side]
+
+
+def _spread(draw, least=2, most=5):
+    """Boxes far from one another."""
+    return _scored(draw, [_square(10 * i) for i in range(integer(draw, least, most))], 0.5)
+
+
+def _cluster_and_another(draw):
+    """The best, one far away, and one that overlaps the best, in this order of scores."""
+    shift = choose(draw, 1, -1)
+    return _scored(draw, [_square(0), _square(10 + integer(draw, 0, 3)), _square(shift)], 0.5, [0, 1, 2])
+
+
+def _chain(draw):
+    """Three in a chain: each overlaps the next, the first and the last do not (IoU 0.6 and 0.33)."""
+    order = choose(draw, [0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 0, 2])
+    return _scored(draw, [_square(0), _square(1), _square(2)], 0.5, order)
+
+
+def _pair(draw):
+    return _scored(draw, [_square(0), _square(1, choose(draw, 0, 0, 10))], 0.5)
+
+
+def _nested(draw):
+    """A small box in a large one: IoU 1/4 or less."""
+    return _scored(
+        draw, [_square(0, side=4), _square(0, side=integer(draw, 1, 2))], choose(draw, 0.5, 0.4, 0.3)
+    )
+
+
+def _at_the_threshold(draw):
+    """Boxes apart with threshold 0, the same box with threshold 1."""
+    same = choose(draw, True, False)
+    return _scored(draw, [_square(0 if same else 4 * i) for i in range(integer(draw, 2, 3))], float(same))
+
+
+def _crowd(draw):
+    """The best in the middle, two to one side of it, one to the other side."""
+    side = choose(draw, 1, -1)
+    boxes = [_square(0), _square(-side), _square(-side), _square(side)]
+    return _scored(draw, boxes, 0.5, range(4))
+
+
+def _tied(draw):
+    count = integer(draw, 2, 3)
+    return _scored(draw, [_square(0)] * count, 0.5, [0] * count)
+
+
+def _tied_apart(draw):
+    return _scored(draw, [_square(10 * i) for i in range(4)], 0.5, [0] * 4)
+
+
+def _points(draw):
+    x, width = integer(draw, 0, 3), integer(draw, 0, 2)
+    return _scored(draw, [[x, 1, x + width, 1]] * integer(draw, 2, 3), 0.5)
+
+
+def _few(draw):
+    count = integer(draw, 0, 2)
+    boxes = np.array([_square(10 * i) for i in range(count)], np.float32).reshape(count, 4)
+    return {"boxes": boxes, "scores": np.linspace(0.9, 0.5, count, dtype=np.float32), "threshold": 0.5}
+
+
+def _kept(f, case):
+    """The indices it returns as a list, if there are such boxes."""
+    got = f(case).ravel()
+    N = len(case["boxes"])
+    if got.size and (got.min() < 0 or got.max() >= N or len(set(got.tolist())) < len(got)):
+        raise Broken(f"Each of the {N} boxes is kept once or not at all.", got=got)
+    return got.astype(np.int64)
+
+
+def _same_set(f, case):
+    """Raise unless the right boxes are kept, in whatever order."""
+    got, expected = np.sort(_kept(f, case)), np.sort(f.right(case))
+    if not np.array_equal(got, expected):
+        raise Broken("Other boxes should stay.", expected, got)
+
+
+@nms.law(
+    "best first",
+    inputs=_spread,
+    slide=SLIDE,
+    hint="Return indices in the order in which the boxes were chosen, not in the order in which they came.",
+    mutant=lambda boxes, scores, threshold: np.sort(_greedy(boxes, scores, threshold)),
+)
+def _by_score(f, case):
+    """The indices come by falling score."""
+    got = _kept(f, case)
+    scores = case["scores"][got]
+    if (np.diff(scores) > 0).any():
+        raise Broken("The scores of the boxes that stay should fall.", np.sort(scores)[::-1], scores)
+
+
+@nms.law(
+    "no two overlap",
+    inputs=_cluster_and_another,
+    equation=r"i, k \text{ stay} \;\Rightarrow\; \mathrm{IoU}(b_i, b_k) \le t",
+    slide=SLIDE,
+    hint="Compare a box with every one that stays, not only with the last.",
+    mutant=lambda boxes, scores, threshold: _greedy(
+        boxes,
+        scores,
+        threshold,
+        drops=lambda k, i, kept: k == kept[-1] and _overlaps(boxes[[k, i]])[0, 1] > threshold,
+    ),
+)
+def _little(f, case):
+    """Boxes that stay overlap by no more than the threshold."""
+    got = _kept(f, case)
+    table = _overlaps(case["boxes"].astype(np.float64))[np.ix_(got, got)]
+    np.fill_diagonal(table, 0)
+    if table.max(initial=0) > case["threshold"] + 1e-6:
+        raise Broken(f"Two boxes that stay have an IoU of {table.max():.3g}.", f.right(case), got)
+
+
+def _by_any(boxes, scores, threshold):
+    """Dropped by every better box, also by one that is dropped itself."""
+    order = np.argsort(-scores, kind="stable")
+    table = _overlaps(boxes.astype(np.float64))
+    return np.array([i for n, i in enumerate(order) if not (table[i, order[:n]] > threshold).any()], np.int64)
+
+
+@nms.law(
+    "a dropped box drops no others",
+    inputs=_chain,
+    equation=r"i \text{ dropped} \;\Rightarrow\; \exists k \text{ that stays: } \mathrm{IoU}(b_i, b_k) > t",
+    slide=SLIDE,
+    hint="What is gone has no say: take it off the list before you go on to the next.",
+    mutant=_by_any,
+)
+def _for_a_reason(f, case):
+    """Each box that is dropped overlaps one that stays."""
+    got = _kept(f, case)
+    table = _overlaps(case["boxes"].astype(np.float64))
+    for i in set(range(len(table))) - set(got.tolist()):
+        if not (table[i, got] > case["threshold"] - 1e-6).any():
+            raise Broken(f"Box {i} is dropped, and overlaps no box that stays so much.", f.right(case), got)
+
+
+@nms.law(
+    "the best stays",
+    inputs=_pair,
+    equation=r"\arg\max_i s_i \text{ stays}",
+    slide=SLIDE,
+    hint="argsort gives the smallest score first: sort by -scores, or turn the order around.",
+    mutant=lambda boxes, scores, threshold: (lambda kept: kept[np.argsort(-scores[kept], kind="stable")])(
+        _greedy(boxes, scores, threshold, order=np.argsort(scores, kind="stable"))
+    ),
+)
+def _top(f, case):
+    """The box with the best score is never dropped."""
+    got, best = _kept(f, case), int(case["scores"].argmax())
+    if best not in got:
+        raise Broken(f"Box {best} has the best score and is not kept.", f.right(case), got)
+
+
+nms.law(
+    "overlap is IoU",
+    sentence="A small box inside a large one is another object: what counts is IoU.",
+    inputs=_nested,
+    equation=r"\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}",
+    slide=SLIDE,
+    hint="Divide the intersection by the union, not by the area of one of the two.",
+    mutant=lambda boxes, scores, threshold: _greedy(
+        boxes,
+        scores,
+        threshold,
+        overlaps=lambda b: _overlaps(b, lambda a, b, union: np.minimum(a, b) + 0 * union),
+    ),
+)(_same_set)
+nms.law(
+    "exactly the threshold",
+    sentence="An IoU of exactly the threshold is not yet too much.",
+    inputs=_at_the_threshold,
+    equation=r"\mathrm{IoU} > t \;\Rightarrow\; \text{dropped}",
+    hint="More than the threshold drops a box: > and not >=. What stays has <=.",
+    mutant=lambda boxes, scores, threshold: _greedy(boxes, scores, threshold - 1e-9),
+)(_same_set)
+
+
+@nms.law(
+    "idempotent",
+    inputs=_crowd,
+    equation=r"\mathrm{NMS}(\mathrm{NMS}(B)) = \mathrm{NMS}(B)",
+    slide=SLIDE,
+    hint="What stays after one pass has to be free of large overlaps. Are all boxes compared, also those that are far from "
+    "each other in the order of scores?",
+    mutant=lambda boxes, scores, threshold: _near_in_order(boxes, scores, threshold),
+)
+def _again(f, case):
+    """On what it has kept, it keeps all."""
+    got = _kept(f, case)
+    second = _kept(f, case.replace(boxes=case["boxes"][got], scores=case["scores"][got]))
+    if len(second) != len(got):
+        raise Broken("A second pass drops boxes that the first one kept.", np.arange(len(got)), second)
+
+
+def _near_in_order(boxes, scores, threshold):
+    """Each box is compared with the two before it in the order of scores."""
+    place = np.empty(len(boxes), int)
+    place[np.argsort(-scores, kind="stable")] = np.arange(len(boxes))
+    table = _overlaps(boxes.astype(np.float64))
+    return _greedy(
+        boxes,
+        scores,
+        threshold,
+        drops=lambda k, i, kept: place[i] - place[k] <= 2 and table[k, i] > threshold,
+    )
+
+
+@nms.law(
+    "ties",
+    inputs=_tied,
+    hint="Of boxes with equal scores, the one that was chosen first drops the others: compare with what stays, not with "
+    "what has a larger score.",
+    mutant=lambda boxes, scores, threshold: _greedy(
+        boxes,
+        scores,
+        threshold,
+        drops=lambda k, i, kept: scores[k] > scores[i] and _overlaps(boxes[[k, i]])[0, 1] > threshold,
+    ),
+)
+def _one_of_equals(f, case):
+    """Of equal boxes with equal scores exactly one stays, whichever."""
+    got = _kept(f, case)
+    if len(got) != 1:
+        raise Broken(f"{len(got)} of {len(case['boxes'])} equal boxes stay; one was expected.", got=got)
+
+
+def _unguarded(boxes, scores, threshold):
+    """0 / 0 is NaN, and NaN is not less than the threshold."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    table = _overlaps(boxes.astype(np.float64))
+    return _greedy(
+        boxes,
+        scores,
+        threshold,
+        drops=lambda k, i, kept: area[k] + area[i] == 0 or table[k, i] > threshold,
+    )
+
+
+nms.law(
+    "empty boxes",
+    sentence="Boxes without area overlap nothing, not even each other: all stay.",
+    inputs=_points,
+    hint="Their IoU is 0 / 0, and every comparison with NaN is False. Define it as 0.",
+    mutant=_unguarded,
+)(_same_set)
+
+
+_CHANCE = np.random.default_rng()
+
+
+def _moody(boxes, scores, threshold):
+    shuffled = _CHANCE.permutation(len(boxes))
+    order = shuffled[np.argsort(-scores[shuffled], kind="stable")]
+    return _greedy(boxes, scores, threshold, order=order)
+
+
+index_laws(
+    nms,
+    inputs=_tied_apart,
+    shapes=_few,
+    read=lambda f, case: f(case),
+    squeezed=lambda boxes, scores, threshold: np.squeeze(_greedy(boxes, scores, threshold)),
+    moody=_moody,
+    float_mutant=lambda boxes, scores, threshold: _greedy(boxes, scores, threshold).astype(np.float64),
+    overwritten="scores",
+)
