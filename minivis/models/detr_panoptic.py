@@ -8,7 +8,7 @@ Not here: merging the masks into one panoptic map (vision/panoptic.py), the loss
 import math
 
 from minivis import ops
-from minivis.backend import namespace
+from minivis.backend import move, namespace
 from minivis.nn import Conv2d, GroupNorm, Linear, Module, init
 
 __all__ = ["MaskAttention", "MaskHead"]
@@ -130,7 +130,10 @@ class MaskHead(Module):
         looks = self.attention(
             states, memory, None if valid is None else valid.reshape(B, H * W)
         )  # (B, Q, h, N)
-        looks, owners = (looks, None) if chosen is None else (looks[chosen], chosen[0])
+        owners = None
+        if chosen is not None:
+            chosen = tuple(move(index, looks.device) for index in chosen)  # a matcher works on the CPU
+            looks, owners = looks[chosen], chosen[0]
         x = self._first(source, looks.reshape(-1, looks.shape[-2], H, W), owners)
         x = ops.relu(self.norms[0](x))
         x = ops.relu(self.norms[1](self.convs[1](x)))

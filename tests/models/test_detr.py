@@ -277,7 +277,8 @@ def test_the_same_answers_and_gradients_on_a_device(options):
     for device in ("cpu", "strict"):
         model = small(masks=True, **options).to(device)
         output = model(mv.to_device(x, device), mv.to_device(mask, device), need_attention=True)
-        answers = [*everything(output), output.masks]
+        chosen = model(mv.to_device(x, device), choose=lambda _: (np.array([1, 1]), np.array([0, 3])))
+        answers = [*everything(output), output.masks, chosen.masks]
         sum((y * y).sum() for y in answers).backward()
         grads = [mv.to_numpy(p.grad) for p in model.parameters()]
         found.append([y.numpy() for y in answers] + [g / max(np.abs(g).max() for g in grads) for g in grads])

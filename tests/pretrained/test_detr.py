@@ -190,6 +190,7 @@ def test_a_backbone_is_described_or_named(config, depths, dilated):
             {"backbone_kwargs": {"stem_type": "deep"}},
             "backbone_kwargs: minivis does not know stem_type",
         ),
+        (detr.build, {"backbone": "resnet18", "dilation": True}, "dilated backbone of basic blocks"),
         (detr.build, {"backbone_config": {"model_type": "swin"}}, "must be of a resnet, found 'swin'"),
     ],
 )
