@@ -13,7 +13,7 @@ __all__ = ["sample_points", "uncertain_points"]
 
 @named
 def sample_points(maps, points):
-    """Read maps at points, between pixels too.
+    """Read maps at points, between pixels too: `minivis.ops.grid_sample` where all points lie on the map, and faster.
 
     Parameters
     ----------
@@ -29,7 +29,11 @@ def sample_points(maps, points):
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or a point lies outside.
+
+    Notes
+    -----
+    Differentiable in ``maps``.
 
     Examples
     --------
@@ -39,7 +43,18 @@ def sample_points(maps, points):
     """
     if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (maps.shape[0], 2):
         raise ValueError("maps must be (N, C, H, W) and points (N, P, 2)")
-    return ops.grid_sample(maps, 2 * points[:, :, None] - 1)[:, :, :, 0]
+    if points.size and not (points.min() >= 0 and points.max() <= 1):
+        raise ValueError("points must lie in 0 to 1")
+    xp, (N, C, H, W) = namespace(points), maps.shape
+    framed = ops.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))  # a frame of zeros: all four neighbours exist
+    pixels = ops.reshape(ops.moveaxis(framed, 1, 3), (N * (H + 2) * (W + 2), C))
+    x, y = points[..., 0] * W + 0.5, points[..., 1] * H + 0.5  # in pixels of the framed map, (N, P)
+    left, top = x.astype(xp.int64), y.astype(xp.int64)
+    right, down = (x - left).astype(maps.dtype), (y - top).astype(maps.dtype)  # 0 to 1
+    at = (xp.arange(N)[:, None] * (H + 2) + top) * (W + 2) + left
+    corners = xp.stack([at, at + 1, at + W + 2, at + W + 3])  # (4, N, P)
+    weights = xp.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
+    return ops.moveaxis(ops.sum(ops.take(pixels, corners) * weights[..., None], axis=0), 2, 1)
 
 
 @named

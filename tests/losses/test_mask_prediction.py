@@ -13,6 +13,7 @@ import pytest
 from minivis import to_device, to_numpy
 from minivis.gradcheck import check_gradient
 from minivis.losses import Mask2FormerCriterion, MaskMatcher, sample_points, uncertain_points
+from minivis.ops import grid_sample
 from minivis.vision import linear_sum_assignment
 from tests import strict
 from tests.losses.predictions import CLASSES, as_output, draw_arrays, draw_targets, permuted
@@ -61,6 +62,16 @@ def test_points_are_read_between_pixels():
     check_gradient(lambda m: sample_points(m, points), maps)
     centres = (np.stack(np.meshgrid(np.arange(5), np.arange(4)), axis=-1).reshape(1, -1, 2) + 0.5) / (5, 4)
     np.testing.assert_allclose(sample_points(maps[:1], centres), maps[:1].reshape(1, 3, 20))
+    border = np.array([[[0, 0], [1, 0], [0, 1], [1, 1], [0.999, 0.5]]])
+    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
+        some, there = maps[:1].astype(dtype), border.astype(dtype)
+        read = sample_points(some, there)
+        assert read.dtype == dtype
+        expected = grid_sample(some, (2 * there - 1)[:, :, None])[..., 0]
+        np.testing.assert_allclose(read, expected, rtol=0, atol=tolerance)
+    for outside in (-1e-6, 1 + 1e-6, np.nan):
+        with pytest.raises(ValueError, match="^sample_points: points must lie in 0 to 1"):
+            sample_points(maps[:1], np.full((1, 1, 2), outside))
     with pytest.raises(
         ValueError, match=r"^sample_points: maps must be \(N, C, H, W\) and points .*maps: \(2, 3, 4, 5\)"
     ):
