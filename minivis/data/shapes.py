@@ -19,7 +19,7 @@ SMALLEST, LARGEST = 0.12, 0.6  # sides of a visible box, as a fraction of the im
 VISIBLE = 0.55  # of an object at least this part can be seen, else another place is drawn
 OVERLAP = 0.2  # chance that an object may stay where it would hide part of another; two scenes in five then have occlusion
 SPLITS = {"held-out": 0, "validation": 1, "train": 2}  # blocks of scene seeds, in units of BLOCK
-BLOCK = 10**9
+BLOCK = 10**12
 
 HUES = {
     "red": 0,
@@ -255,7 +255,7 @@ class Scenes:
     ((3, 64, 64), ['boxes', 'labels', 'masks'])
     """
 
-    STRETCH = 10**7  # scenes to a seed
+    STRETCH = 10**6  # scenes to a seed
 
     def __init__(self, count, split="train", seed=0, size=SIZE, objects=None, sample=None):
         if split not in SPLITS:

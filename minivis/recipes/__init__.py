@@ -8,7 +8,7 @@ import importlib
 
 __all__ = ["names", "run"]
 
-RECIPES = ("cnn-digits", "vit-digits", "vit-scattered-digits")
+RECIPES = ("cnn-digits", "detr-shapes", "swin-shapes", "vit-digits", "vit-scattered-digits")
 
 
 def names():
@@ -22,7 +22,7 @@ def names():
     Examples
     --------
     >>> names()
-    ['cnn-digits', 'vit-digits', 'vit-scattered-digits']
+    ['cnn-digits', 'detr-shapes', 'swin-shapes', 'vit-digits', 'vit-scattered-digits']
     """
     return sorted(RECIPES)
 

@@ -6,6 +6,7 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.vision.boxes import *
 from minivis.vision.deformable_attention import *
+from minivis.vision.detections import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
 from minivis.vision.nms import *

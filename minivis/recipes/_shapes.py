@@ -1,0 +1,126 @@
+"""What the recipes on generated scenes share: scenes that never repeat, a backbone that first learns to name pixels, reports.
+
+Not here: any choice that decides how good a model gets; those stand in the recipe.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from minivis import ops, optim, storage
+from minivis.autograd import no_grad
+from minivis.data import DataLoader, shapes
+from minivis.metrics import AveragePrecision, PanopticQuality
+from minivis.models import ResNet
+from minivis.nn import Conv2d, Module
+from minivis.train import fit
+from minivis.vision import detr_detections
+
+__all__ = [
+    "THINGS",
+    "loader",
+    "measure_boxes",
+    "measure_panoptic",
+    "pretrain",
+    "small_backbone",
+    "write_report",
+]
+
+THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # which classes are things
+
+
+def loader(steps, batch_size, rng, seed, sample=None, collate=shapes.collate):
+    """Training scenes for so many steps, each seen once, drawn by a process of their own."""
+    scenes = shapes.Scenes(batch_size * steps, "train", seed, sample=sample)
+    return DataLoader(scenes, batch_size, rng=rng, collate=collate, workers=1)
+
+
+# ------------------------------------------------------------------ the backbone
+
+
+def small_backbone(rng):
+    """A ResNet of six 3 x 3 convolutions, with maps of 16 x 16 and 8 x 8 cells for a scene of 64 x 64 pixels."""
+    options = {"norm": "group", "patch_stem": True, "num_classes": 0}
+    return ResNet((1, 2), "basic", widths=(64, 128), stem_width=64, **options, rng=rng)
+
+
+class PixelNamer(Module):
+    """A backbone and one linear layer: each cell of the coarsest map names the class of all pixels it stands for."""
+
+    def __init__(self, backbone, cell, rng):
+        self.backbone, self.cell = backbone, cell
+        self.head = Conv2d(backbone.channels[-1], len(shapes.CLASSES) * cell * cell, 1, rng=rng)
+
+    def forward(self, images):
+        """Logits (B, K, H, W) of images (B, 3, H, W)."""
+        y = self.head(self.backbone.features(images)[-1])  # (B, K P P, H/P, W/P)
+        (B, _, rows, columns), P = y.shape, self.cell
+        y = y.reshape(B, -1, P, P, rows, columns).transpose(0, 1, 4, 2, 5, 3)  # (B, K, rows, P, columns, P)
+        return y.reshape(B, -1, rows * P, columns * P)
+
+
+def pretrain(backbone, out, steps, rng, resume, lr=2e-3, **facts):
+    """Teach a backbone to name the class of every pixel, as published ones learnt to name photos before they met DETR.
+
+    Without it a transformer on top has nothing to look at and learns nothing for thousands of steps. The log and the
+    checkpoint are in ``out/backbone``. Returns the seconds it took.
+    """
+    model = PixelNamer(backbone, 8, rng)
+
+    def loss(model, images, labels):
+        return ops.cross_entropy(model(images), labels)
+
+    schedule = optim.cosine(steps, warmup_steps=min(150, max(1, steps // 5)))
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=lr, schedule=schedule)
+    scenes = shapes.Scenes(32 * steps, "train", 500_000 + facts["seed"], sample=_pixels)
+    batches = DataLoader(scenes, 32, rng=rng, workers=1)
+    keep = {"out": Path(out) / "backbone", "resume": resume, "settings": facts}
+    return fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)["seconds"][-1]
+
+
+def _pixels(scene):
+    return scene.image, scene.semantic
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def measure_boxes(model, count=500, split="held-out"):
+    """COCO's numbers of a DETR on scenes it has not seen."""
+    scenes = shapes.Scenes(count, split)
+    metric = AveragePrecision()
+    for images, targets in DataLoader(scenes, 50, collate=shapes.collate):
+        with no_grad():
+            output = model(images)
+        found = [
+            detr_detections(logits, boxes)
+            for logits, boxes in zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
+        ]
+        metric.update(
+            found, [{k: t[k] for k in ("labels", "boxes")} for t in targets], [images.shape[2:]] * len(images)
+        )
+    return metric.compute()
+
+
+def measure_panoptic(model, merge, count=500, split="held-out"):
+    """Panoptic quality on scenes it has not seen; ``merge(logits, masks, THINGS, size)`` makes the map of an image."""
+    scenes = shapes.Scenes(count, split, sample=_panoptic)
+    metric = PanopticQuality(THINGS)
+    for images, truth in DataLoader(scenes, 50, collate=shapes.collate):
+        with no_grad():
+            output = model(images)
+        pairs = zip(output.logits.numpy(), output.masks.numpy(), strict=True)
+        metric.update([merge(logits, masks, THINGS, images.shape[2:]) for logits, masks in pairs], truth)
+    return metric.compute()
+
+
+def _panoptic(scene):
+    return scene.image, (scene.panoptic, scene.segments)
+
+
+def write_report(model, out, **facts):
+    """Write ``metrics.json`` and print its first number."""
+    metrics = {**facts, "parameters": sum(p.size for p in model.parameters())}
+    storage.write_files({Path(out) / "metrics.json": storage.pack_json(metrics)})
+    print(f"{facts['metric']} {facts['value']:.3f} on {facts['n']} scenes")
+    return metrics

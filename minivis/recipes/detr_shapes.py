@@ -1,0 +1,63 @@
+"""`minivis train detr-shapes`: a small DETR learns to find the shapes of generated scenes, from scratch, in half an hour.
+
+Not here: what the recipes on scenes share (_shapes.py), the model (models/detr.py), the loss (losses/), the loop (train.py).
+"""
+
+import numpy as np
+
+from minivis import optim
+from minivis.data import shapes
+from minivis.losses import HungarianMatcher, SetCriterion
+from minivis.models import DETR
+from minivis.recipes import _shapes
+from minivis.train import fit
+
+__all__ = ["run"]
+
+STEPS = 4000
+
+
+def run(out, seed=0, steps=STEPS, resume=False):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    facts = {"recipe": "detr-shapes", "seed": seed}
+    backbone = _shapes.small_backbone(rng)
+    seconds = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
+    model = DETR(
+        backbone,
+        num_classes=len(shapes.THINGS),
+        queries=16,  # twice as many as there can be objects
+        width=96,
+        heads=4,
+        encoder_layers=2,
+        decoder_layers=3,
+        mlp_width=384,
+        dropout=0.0,
+        norm_first=True,  # the published order needs a long warm-up
+        rng=rng,
+    )
+    criterion = SetCriterion(len(shapes.THINGS), HungarianMatcher(), no_object=0.2)
+
+    def loss(model, images, targets):
+        return criterion(model(images), targets)["loss"]
+
+    def evaluate(model):
+        return {"validation AP50": _shapes.measure_boxes(model, 100, "validation")["AP50"]}
+
+    schedule = optim.one_cycle(steps, warmup=0.05)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    batches = _shapes.loader(steps, 32, rng, seed, sample=_boxes)
+    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
+    history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
+    found = _shapes.measure_boxes(model)
+    seconds = {
+        "seconds": round(seconds + history["seconds"][-1], 1),
+        "seconds for the backbone": round(seconds, 1),
+    }
+    numbers = {name: round(float(value), 4) for name, value in found.items()}
+    result = {"metric": "held-out AP50", "value": numbers["AP50"], "n": 500, "AP": numbers["AP"]}
+    return _shapes.write_report(model, out, **result, **seconds, steps=steps, coco=numbers, **facts)
+
+
+def _boxes(scene):
+    return scene.image, {"labels": scene.labels, "boxes": scene.boxes}

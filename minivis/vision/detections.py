@@ -1,0 +1,55 @@
+"""From what queries say to a list of detections: DETR's last step, which has nothing to suppress.
+
+Not here: panoptic results (panoptic.py), non-maximum suppression (nms.py), the score of a result (metrics/).
+"""
+
+from minivis import ops
+from minivis.backend import to_numpy
+
+__all__ = ["detr_detections"]
+
+
+def detr_detections(logits, boxes, threshold=0.0):
+    """List what the queries of one image found: the likeliest class of each, leaving out "no object".
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (Q, K + 1)
+        Class scores of one image; the last is "no object".
+    boxes : ndarray or Tensor, shape (Q, 4)
+        In any format; they are handed on.
+    threshold : float, default 0
+        Detections with a smaller probability are left out. For average precision keep all, for pictures take 0.7 or so.
+
+    Returns
+    -------
+    dict
+        ``labels (n,)`` int64, ``scores (n,)`` and ``boxes (n, 4)``, the surest first; arrays on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not go together.
+
+    References
+    ----------
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 3.2. Slides: H, "DETR model".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.array([[0.0, 0.0, 9.0], [0.0, 3.0, 0.0]])  # the first query has nothing to say
+    >>> found = detr_detections(logits, np.array([[0.5, 0.5, 1, 1], [0.2, 0.2, 0.1, 0.1]]), threshold=0.5)
+    >>> found["labels"], found["scores"].round(2), found["boxes"]
+    (array([1]), array([0.91]), array([[0.2, 0.2, 0.1, 0.1]]))
+    """
+    if logits.ndim != 2 or boxes.shape != (logits.shape[0], 4):
+        raise ValueError(
+            f"detr_detections: logits must be (Q, K + 1) and boxes (Q, 4), those of one image: output.logits[i] and "
+            f"output.boxes[i] (logits: {tuple(logits.shape)}, boxes: {tuple(boxes.shape)})"
+        )
+    probabilities, boxes = ops.softmax(to_numpy(logits), axis=-1)[:, :-1], to_numpy(boxes)
+    scores, labels = probabilities.max(axis=-1), probabilities.argmax(axis=-1)
+    order = (-scores).argsort(kind="stable")
+    order = order[scores[order] >= threshold]
+    return {"labels": labels[order], "scores": scores[order], "boxes": boxes[order]}
