@@ -90,8 +90,11 @@ def from_pretrained(folder, dtype=None, device=None):
     arrays = dict(_arrays(wanted, stored, dtype))
     model.load_state_dict(arrays, strict=False, assign=True)  # _check was strict already
     model.to(dtype).to(device or "cpu").eval()
-    model.published, model.labels, model.preprocess = config, labels_of(config), preprocess
-    model.things = countable(len(model.labels))
+    model.published, model.preprocess = config, preprocess
+    model.labels = (
+        {} if getattr(model, "head", True) is None else labels_of(config)
+    )  # a backbone has no classes
+    model.things = countable(len(model.labels)).tolist()  # an array would be taken for a buffer
     return model
 
 

@@ -6,8 +6,6 @@ Not here: their training (recipes/), where their weights lie (storage.py).
 import json
 from pathlib import Path
 
-import numpy as np
-
 from minivis import storage
 from minivis.data import shapes
 from minivis.pretrained.preprocess import Preprocess
@@ -64,7 +62,7 @@ def _digits(model):
     side = model.config.get("image_size", 8)
     square = Preprocess(size=(side, side))
     model.labels = {digit: str(digit) for digit in range(10)}
-    model.things = np.ones(10, bool)
+    model.things = [True] * 10
     model.preprocess = lambda photo: 1 - square(photo).mean(axis=1, keepdims=True)  # (1, 1, side, side)
 
 
@@ -72,7 +70,7 @@ def _shapes(model):
     """Generated scenes: colours as they are."""
     K = model.config["num_classes"]
     model.labels = dict(enumerate(shapes.CLASSES[:K]))
-    model.things = np.arange(K) < len(shapes.THINGS)
+    model.things = [label < len(shapes.THINGS) for label in range(K)]
     model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
 
 

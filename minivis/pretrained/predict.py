@@ -77,6 +77,10 @@ def load(source):
 
 def told(model, output, image, threshold=None):
     """What a model says of a photo, in lines of text and as a Figure."""
+    if not model.labels or isinstance(output, list):
+        raise ValueError(
+            "predict: this checkpoint is a backbone: it has features for other models, and no classes of its own"
+        )
     if isinstance(output, Tensor):
         return _classes(model, output, image)
     if getattr(output, "masks", None) is not None:
@@ -87,10 +91,6 @@ def told(model, output, image, threshold=None):
 def _classes(model, logits, image):
     from minivis import viz
 
-    if not model.labels:
-        raise ValueError(
-            "predict: this checkpoint has no classifier, only features: model.features(images) gives them"
-        )
     labels, scores = postprocess.classes(logits[0])
     names = [model.labels.get(int(label), str(label)) for label in labels]
     lines = [f"{score:.3f}  {name}" for name, score in zip(names, scores, strict=True)]

@@ -1,0 +1,250 @@
+"""`minivis predict`: what is said of a photo and drawn on it, by published models and by our own.
+
+Not here: the pictures' looks (tests/viz), the merging of masks (tests/vision), numbers of models (tests/parity).
+"""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+import minivis as mv
+from minivis import cli, viz
+from minivis.data import shapes
+from minivis.models import DETR, ViT
+from minivis.pretrained import from_pretrained, own, postprocess, predict
+
+PUBLISHED = Path(__file__).parent.parent / "parity" / "published"
+KINDS = sorted(path.name for path in PUBLISHED.iterdir() if "backbone" not in path.name)
+has_torch = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+class Backbone(mv.nn.Module):
+    """Mean colours of squares of 16 pixels: as little of a backbone as there can be."""
+
+    channels = (3,)
+
+    def __init__(self):
+        self.config = {}
+
+    def features(self, images):
+        return [mv.ops.avg_pool2d(images, 16)]
+
+
+def answer(logits, boxes=None, masks=None):
+    return SimpleNamespace(logits=np.float32([logits]), boxes=boxes, masks=masks)
+
+
+def test_classes_are_sorted_and_sum_to_one_at_most():
+    labels, scores = postprocess.classes(np.log(np.float32([0.1, 0.5, 0.15, 0.05, 0.2])), count=3)
+    assert labels.tolist() == [1, 4, 2]
+    np.testing.assert_allclose(scores, [0.5, 0.2, 0.15], rtol=1e-6)
+
+
+def test_detections_are_in_pixels_of_the_photo_surest_first():
+    probabilities = np.array([[0.75, 0.05, 0.2], [0.05, 0.9, 0.05], [0.1, 0.1, 0.8], [0.6, 0.3, 0.1]])
+    boxes = np.float32([[[0.5, 0.5, 0.5, 1.0], [0.25, 0.75, 0.5, 0.5], [0.5] * 4, [0.5] * 4]])
+    found = postprocess.detections(answer(np.log(probabilities), boxes), (100, 200))
+    assert found["labels"].tolist() == [1, 0]
+    np.testing.assert_allclose(found["scores"], [0.9, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(found["boxes"], [[0, 50, 100, 100], [50, 0, 150, 100]], rtol=1e-6)
+    assert len(postprocess.detections(answer(np.log(probabilities), boxes), (100, 200), 0.5)["boxes"]) == 3
+    two = SimpleNamespace(logits=np.zeros((2, 1, 3)), boxes=np.zeros((2, 1, 4)))
+    with pytest.raises(ValueError, match="detections: expected the answer about one photo"):
+        postprocess.detections(two, (10, 10))
+
+
+def test_segments_are_merged_as_the_models_authors_do():
+    masks = np.float32([[[[9, 9, -9, -9]], [[-9, -9, 9, -9]]]])
+    logits, things = [[9, 0, 0], [9, 0, 0]], np.array([True, False])
+    by_mask2former, found = postprocess.segments(answer(logits, masks=masks), things, (1, 4))
+    assert by_mask2former.tolist() == [[1, 1, 2, 0]] and [s["category_id"] for s in found] == [0, 0]
+    large = postprocess.segments(answer(logits, np.zeros((1, 2, 4)), masks), things, (30, 40))[0]
+    assert large.shape == (30, 40) and set(np.unique(large)) == {
+        1,
+        2,
+    }  # DETR leaves no pixel without a segment
+    assert postprocess.segments(answer(logits, masks=masks), things, (1, 4), 0.99999)[1] == []
+
+
+def test_which_published_classes_are_things():
+    assert [postprocess.countable(K).sum() for K in (250, 133, 80, 150, 0)] == [91, 80, 80, 0, 0]
+
+
+def give_it_colours(folder):
+    """Let a detector of one-channel pictures take three, and return its config."""
+    config = json.loads((folder / "config.json").read_text())
+    backbone = config.get("backbone_config") or {}
+    if backbone.get("num_channels") == 1:
+        weights = load_file(folder / "model.safetensors")
+        (first,) = [
+            name for name, x in weights.items() if x.ndim == 4 and x.shape[1] == 1 and "embedder" in name
+        ]
+        weights[first] = np.repeat(weights[first] / 3, 3, axis=1)
+        save_file(weights, folder / "model.safetensors")
+        config["backbone_config"]["num_channels"] = config["num_channels"] = 3
+        (folder / "config.json").write_text(json.dumps(config))
+    return config
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_published_model_says_and_draws_something(name, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(PUBLISHED / name, "hub")
+    small = {"size": {"height": 32, "width": 32}, "resample": 2}
+    config = give_it_colours(Path("hub"))
+    if "image_size" in config:  # 2 x 3 patches or windows need not fill a square
+        side = config["image_size"]
+        small["size"] = dict(
+            zip(("height", "width"), side if isinstance(side, list) else (side, side), strict=True)
+        )
+    Path("hub/preprocessor_config.json").write_text(json.dumps(small))
+    assert cli.main(["predict", "hub", str(photo), "--threshold", "0"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.splitlines()[-1] == "drawn on photo-predicted.png"
+    assert len(said.out.splitlines()) > 1
+    with Image.open("photo-predicted.png") as drawn:
+        assert drawn.width >= 600 and np.asarray(drawn).std() > 10
+
+
+def test_missing_settings_are_noted_on_stderr(photo, tmp_path, capsys):
+    assert cli.main(["predict", str(PUBLISHED / "vit"), str(photo), "--out", str(tmp_path / "x.png")]) == 0
+    assert "note: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, labels", [("vit-digits", 10), ("vit-scattered-digits", 10), ("cnn-digits", 10)]
+)
+def test_our_own_models_go_by_their_names(name, labels, photo, tmp_path, capsys):
+    out = tmp_path / "x.png"
+    assert cli.main(["predict", name, str(photo), "--out", str(out)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6 and out.stat().st_size > 3000
+    assert len(own.load_ready(name).labels) == labels
+
+
+def test_a_digit_on_paper_is_read(tmp_path, capsys):
+    from minivis.data import digits
+
+    images, labels = digits.load("held-out")
+    right = 0
+    for image, label in zip(
+        images[:20], labels[:20], strict=True
+    ):  # ink is dark on paper, and a photo is larger
+        paper = np.kron(1 - image[0], np.ones((8, 8)))
+        Image.fromarray(np.rint(paper * 255).astype(np.uint8)).save(tmp_path / "digit.png")
+        predict.predict("vit-digits", tmp_path / "digit.png", tmp_path / "out.png")
+        right += capsys.readouterr().out.split()[1] == str(label)
+    assert right >= 19
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder as `minivis train detr-shapes` leaves it, but that it has learnt nothing."""
+    folder = tmp_path / "run"
+    mv.save(ViT(64, 16, 16, 1, 2, num_classes=6, rng=1), folder)
+    (folder / "metrics.json").write_text(json.dumps({"recipe": "vit-shapes"}))
+    return folder
+
+
+def test_a_training_of_ones_own_knows_its_classes_by_its_recipe(trained, photo, tmp_path):
+    model = predict.load(trained)
+    assert list(model.labels.values()) == list(shapes.THINGS) and all(model.things)
+    scene = shapes.scene(seed=3)
+    np.testing.assert_allclose(model.preprocess(scene.image)[0], scene.image, atol=0.5 / 255)
+    (trained / "metrics.json").write_text(json.dumps({"recipe": "vit-stamps"}))
+    with pytest.raises(ValueError, match="it is not known what its pictures look like"):
+        predict.load(trained)
+
+
+def test_a_detector_of_ours_draws_boxes(photo):
+    model = DETR(
+        Backbone(), 6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=1, mlp_width=16
+    ).eval()
+    own._shapes(model)
+    image = shapes.scene(seed=1).image
+    lines, figure = predict.told(model, model(model.preprocess(image)), image, threshold=0.0)
+    assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
+    assert lines[1].split()[1] in shapes.THINGS and isinstance(figure, viz.Figure)
+
+
+def test_without_names_the_models_are_listed(capsys):
+    assert cli.main(["predict"]) == 0
+    assert "vit-digits" in capsys.readouterr().out
+    assert cli.main(["predict", "vit-digits"]) == 2
+    assert "minivis predict vit-digits PHOTO" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["vit-digts", "photo.png"], "did you mean 'vit-digits'?"),
+        (["vit-digits", "nothing.png"], "nothing.png"),
+        (["vit-digits", "text.png"], "text.png"),
+        (["vit-digits", "photo.png", "--out", "photo.png"], "out is the photo itself"),
+        (["vit-digits", "photo.png", "--out", "there/x.png"], "there is no folder"),
+        (["vit-digits", "photo.png", "--threshold", "2"], "threshold must be within [0, 1], got 2.0"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("no picture")
+    before = photo.read_bytes()
+    assert cli.main(["predict", *arguments]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert photo.read_bytes() == before
+
+
+def test_a_backbone_without_a_head_has_no_classes_to_tell(photo):
+    model = SimpleNamespace(labels={})
+    with pytest.raises(ValueError, match="this checkpoint is a backbone"):
+        predict.told(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
+
+
+@pytest.mark.skipif(not has_torch, reason="needs the parity extra")
+def test_boxes_on_a_photo_are_those_of_transformers(tmp_path):
+    import torch
+    import transformers
+
+    from tests.parity.torch_published import randomise
+
+    resnet = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], layer_type="basic"
+    )
+    sizes = {
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+        "d_model": 16,
+    }
+    config = transformers.DetrConfig(
+        use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=resnet,
+        num_queries=6, num_labels=4, encoder_attention_heads=2, decoder_attention_heads=2, **sizes,
+    )  # fmt: skip
+    theirs = randomise(transformers.DetrForObjectDetection(config), 3).eval()
+    processor = transformers.DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 90})
+    theirs.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (50, 77, 3), dtype=np.uint8)
+    with torch.no_grad():
+        output = theirs(**processor(Image.fromarray(image), return_tensors="pt"))
+    (expected,) = processor.post_process_object_detection(output, threshold=0.0, target_sizes=[(50, 77)])
+    ours = from_pretrained(tmp_path)
+    found = postprocess.detections(ours(ours.preprocess(image)), (50, 77), threshold=0.0)
+    order = np.argsort(-expected["scores"].numpy(), kind="stable")
+    for name, tolerance in (("scores", 1e-4), ("labels", 0), ("boxes", 1e-2)):
+        np.testing.assert_allclose(found[name], expected[name].numpy()[order], atol=tolerance)
