@@ -114,6 +114,11 @@ def _partial(draw):
     return _twice([left, top, left + w, top + h], [left + x, top + y, left + x + wide, top + y + high])
 
 
+def _in_pixels(draw):
+    """The same, so large that a small number added to an area is of no account."""
+    return {name: 64 * boxes for name, boxes in _partial(draw).items()}
+
+
 def _inside(draw):
     """The second in the first, at times as large as it."""
     w, h = integer(draw, 2, 6), integer(draw, 2, 6)
@@ -152,11 +157,11 @@ def _apart(draw):
 
 
 def _without_area(draw):
-    """A point or a line with itself, with another on the same line, with a box around it."""
-    length = integer(draw, 0, 2)
-    line = np.array(choose(draw, [1, 1, 1 + length, 1], [1, 1, 1, 1 + length]))
-    return _twice(*choose(draw, (line, line), (line, line + (line[2:] > 1).repeat(2).reshape(2, 2).T.ravel()),
-                          ([0, 0, 4, 4], line)))  # fmt: skip
+    """A point or a line with itself or another along the same line, or in the corner of a box."""
+    along = np.array(choose(draw, [1, 0], [0, 1]))
+    line = np.concatenate([[1, 1], 1 + integer(draw, 0, 2) * along])
+    later = line + np.tile(along, 2) * integer(draw, 0, 3)
+    return _twice(*choose(draw, (line, later), ([1, 1, 4, 4], line)))
 
 
 def _table(draw):
@@ -460,7 +465,7 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
         "area only where it is positive.",
         mutant=functools.partial(_unguarded, generalized=generalized),
     )
-    every_family(family, inputs=_partial, shapes=_any_number)
+    every_family(family, inputs=_in_pixels, shapes=_any_number)
     gradients(
         family,
         inputs=_smooth,
