@@ -1,35 +1,19 @@
 """Mask2Former: queries become masks and classes; each looks only inside the mask it predicted a layer before.
 
 Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022: equations 1 to 3 and sections
-3.2 and 3.3; its pixel decoder is the deformable encoder of Zhu et al., "Deformable DETR", ICLR 2021.
-Not here: the loss (losses/), merging masks to a panoptic map (vision/), the backbones (resnet.py, swin.py).
+3.2 and 3.3.
+Not here: the pixel decoder (pixel_decoder.py), the backbones (resnet.py, swin.py), the loss (losses/), merging masks to a
+panoptic map (vision/).
 """
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from minivis import backend, ops
+from minivis import ops
 from minivis.autograd import Tensor
-from minivis.nn import (
-    MLP,
-    Conv2d,
-    Dropout,
-    GroupNorm,
-    LayerNorm,
-    Linear,
-    Module,
-    MultiHeadAttention,
-    Parameter,
-    Sequential,
-    init,
-)
+from minivis.nn import MLP, Dropout, LayerNorm, Linear, Module, MultiHeadAttention, Parameter, init
 from minivis.nn.module import as_tensor
-from minivis.vision.deformable_attention import multi_scale_deformable_attention
-from minivis.vision.position_codes import sine_position_code
 
 __all__ = [
     "LayerAttention",
@@ -86,115 +70,6 @@ class LayerAttention:
     reset: Any
     cross: Any
     own: Any
-
-
-class DeformableAttention(Module):
-    """Multi-scale deformable attention: from its own pixel, each token predicts where to read and what it counts.
-
-    Parameters
-    ----------
-    width, heads : int
-        D and the number of heads.
-    levels, points : int
-        Maps, and points that a head reads in each.
-    rng : numpy.random.Generator
-        Starting values: the points of head k lie 1, 2, ... pixels away in direction k, all with the same weight.
-    """
-
-    def __init__(self, width, heads, levels, points, rng):
-        self.heads, self.levels, self.points = heads, levels, points
-        self.offsets = Linear(width, heads * levels * points * 2, weight_init=_zeros, rng=rng)
-        self.offsets.bias = Parameter(_star(heads, levels, points))
-        self.weights = Linear(width, heads * levels * points, weight_init=_zeros, rng=rng)
-        self.value = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
-        self.out = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
-
-    def forward(self, tokens, codes, places, pixel, shapes):
-        """Tokens (B, N, D) with position codes (N, D) at ``places`` (N, 1, 1, 1, 2); ``pixel`` is a step of 1, (L, 1, 2)."""
-        (B, N, D), h, L, P = tokens.shape, self.heads, self.levels, self.points
-        query = tokens + codes
-        offsets = self.offsets(query).reshape(B, N, h, L, P, 2)  # in pixels of each map
-        weights = ops.softmax(self.weights(query).reshape(B, N, h, L * P)).reshape(B, N, h, L, P)
-        values = self.value(tokens).reshape(B, N, h, D // h)
-        return self.out(multi_scale_deformable_attention(values, shapes, offsets * pixel + places, weights))
-
-
-class PixelLayer(Module):
-    """One layer of the pixel decoder, norms after each branch: deformable attention among all maps, then an MLP."""
-
-    def __init__(self, width, heads, levels, points, mlp_width, dropout, rng):
-        self.attn = DeformableAttention(width, heads, levels, points, rng)
-        self.norm1 = LayerNorm(width)
-        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
-        self.norm2 = LayerNorm(width)
-        self.dropout = Dropout(dropout, rng=rng)
-
-    def forward(self, tokens, *where):
-        tokens = self.norm1(tokens + self.dropout(self.attn(tokens, *where)))
-        return self.norm2(tokens + self.dropout(self.mlp(tokens)))
-
-
-class PixelDecoder(Module):
-    """Backbone maps to pixel embeddings: the coarse maps look at each other, the fine ones are added on the way up.
-
-    Parameters
-    ----------
-    channels : tuple of int
-        Of the backbone's maps, finest first.
-    width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
-        As for `Mask2Former`.
-    """
-
-    def __init__(
-        self, channels, width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
-    ):
-        def projection(channels, kernel, bias):
-            conv = Conv2d(
-                channels,
-                width,
-                kernel,
-                padding=kernel // 2,
-                bias=bias,
-                weight_init=init.xavier_uniform,
-                rng=rng,
-            )
-            return Sequential(conv, GroupNorm(groups, width))
-
-        self.levels = levels
-        fine, coarse = channels[:-levels], channels[-levels:]
-        self.input_proj = [
-            projection(c, 1, True) for c in reversed(coarse)
-        ]  # coarsest first, as everywhere below
-        self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
-        self.layers = [
-            PixelLayer(width, heads, levels, points, mlp_width, dropout, rng) for _ in range(layers)
-        ]
-        self.lateral = [projection(c, 1, False) for c in reversed(fine)]
-        self.output = [projection(width, 3, False) for _ in fine]
-        self.mask_features = Conv2d(width, mask_width, 1, weight_init=init.xavier_uniform, rng=rng)
-
-    def forward(self, maps):
-        """Maps (B, C_i, H_i, W_i), finest first, to pixel embeddings (B, D, H_0, W_0), and tokens, codes, shapes by level."""
-        coarse = [project(x) for project, x in zip(self.input_proj, reversed(maps), strict=False)]
-        shapes = [x.shape[2:] for x in coarse]
-        tokens = ops.concatenate([_tokens(x) for x in coarse], axis=1)  # (B, N, D)
-        B, _, D = tokens.shape
-        codes = [_constant(_codes, tokens, *shape, D) for shape in shapes]
-        marked = ops.concatenate([code + self.level_embed[i] for i, code in enumerate(codes)])  # (N, D)
-        places = _constant(_places, tokens, *shapes)
-        pixel = _constant(_pixel, tokens, *shapes)
-        for layer in self.layers:
-            tokens = layer(tokens, marked, places, pixel, shapes)
-        ends = np.cumsum([0, *(H * W for H, W in shapes)]).tolist()
-        levels = [tokens[:, start:end] for start, end in zip(ends, ends[1:], strict=False)]
-        y = levels[-1].transpose(0, 2, 1).reshape(B, D, *shapes[-1])
-        fine = reversed(maps[: -self.levels])
-        for lateral, output, x in zip(
-            self.lateral, self.output, fine, strict=True
-        ):  # the way up, as in an FPN
-            y = lateral(x) + ops.interpolate(y, size=x.shape[2:], mode="bilinear")
-            y = ops.relu(output(y))
-        return self.mask_features(y), levels, codes, shapes
 
 
 class DecoderLayer(Module):
@@ -273,6 +148,7 @@ class Mask2Former(Module):
 
     Examples
     --------
+    >>> import numpy as np
     >>> class Backbone(Module):  # mean colours of squares of 4, 8 and 16 pixels
     ...     channels = (3, 3, 3)
     ...     def features(self, images):
@@ -303,6 +179,8 @@ class Mask2Former(Module):
         rng=None,
     ):
         self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
+        from minivis.models.pixel_decoder import PixelDecoder
+
         init.check_sizes(
             "Mask2Former", queries=queries, levels=levels, points=points, width=width, heads=heads
         )
@@ -396,6 +274,7 @@ def attended_pixels(masks, size):
 
     Examples
     --------
+    >>> import numpy as np
     >>> mask, reset = attended_pixels(np.array([[[[1.0, -1.0]], [[-1.0, -1.0]]]]), (1, 2))
     >>> mask[0, :, 0].tolist(), reset.tolist()
     ([[True, False], [True, True]], [[False, True]])
@@ -404,52 +283,6 @@ def attended_pixels(masks, size):
     mask = ops.interpolate(masks, size=size, mode="bilinear") >= 0  # a sigmoid of 0.5 is a logit of 0
     reset = ~mask.any(axis=(2, 3))
     return mask | reset[:, :, None, None], reset
-
-
-def _tokens(x):
-    """A map (B, D, H, W) as tokens (B, H W, D)."""
-    B, D, H, W = x.shape
-    return x.reshape(B, D, H * W).transpose(0, 2, 1)
-
-
-def _constant(make, like, *arguments):
-    """``make(*arguments)``, made once, in the dtype and on the device of a Tensor."""
-    return backend.move(make(*arguments).astype(like.dtype, copy=False), like.device)
-
-
-@functools.lru_cache(64)
-def _codes(height, width, dim):
-    return sine_position_code(height, width, dim, normalize=True, dtype="float64").reshape(
-        -1, dim
-    )  # (H W, D)
-
-
-@functools.lru_cache(64)
-def _places(*shapes):
-    """The centre (x, y) of every pixel of all maps, in [0, 1]: (N, 1, 1, 1, 2)."""
-    centres = [
-        np.stack(np.meshgrid((np.arange(W) + 0.5) / W, (np.arange(H) + 0.5) / H), axis=-1) for H, W in shapes
-    ]
-    return np.concatenate([c.reshape(-1, 1, 1, 1, 2) for c in centres])
-
-
-@functools.lru_cache(64)
-def _pixel(*shapes):
-    """Width and height of a pixel of each map, where the map is 1 x 1: (L, 1, 2)."""
-    return np.array([[[1 / W, 1 / H]] for H, W in shapes])
-
-
-def _zeros(shape, rng):
-    return np.zeros(shape, np.float32)
-
-
-def _star(heads, levels, points):
-    """Offsets to start from, in pixels: head k looks in direction k, its points 1, 2, ... steps away."""
-    angles = np.arange(heads) * (2 * math.pi / heads)
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    directions /= np.abs(directions).max(axis=-1, keepdims=True)  # on the square around the pixel
-    steps = directions[:, None, None] * np.arange(1, points + 1)[:, None]  # (h, 1, P, 2)
-    return np.broadcast_to(steps, (heads, levels, points, 2)).reshape(-1).astype(np.float32)
 
 
 def mask2former_swin_t(num_classes=133, rng=None, **options):

@@ -3,7 +3,7 @@
 Not here: the layer that predicts the points and their weights (models/mask2former.py).
 """
 
-import itertools
+from collections import namedtuple
 
 from minivis import backend, ops
 from minivis.autograd import primitive
@@ -65,83 +65,88 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
     xp = namespace(values, locations, weights)
     _check(values, shapes, locations, weights)
     (B, N, h, d), (_, Q, _, L, P) = values.shape, weights.shape
-    rows, A = (
-        values.reshape(B * N * h, d),
-        weights.reshape(B * Q * h, L * P),
-    )  # one head of a pixel, of a query, in each
-    corners = _corners(xp, shapes, locations, N)
-    at = [first + second for (first, _, _), (second, _, _) in corners]
-    mix = [(w_y * w_x * A).astype(rows.dtype, copy=False) for (_, w_y, _), (_, w_x, _) in corners]
+    rows = values.reshape(B * N * h, d)  # one head of a pixel in each
+    levels = [weights[:, :, :, level].reshape(B * Q * h, P) for level in range(L)]
+    corners = list(_corners(xp, shapes, locations, N))  # four for each level
+    mix = [levels[c.level] * (c.w_y * c.w_x) for c in corners]
+    gather, scatter = _products(xp, mix, [c.at for c in corners], B * N * h)
 
     def vjp(g):
         g = g.reshape(B * Q * h, d)
-        g_A, g_x, g_y = 0, 0, 0
-        for a, ((_, w_y, slope_y), (_, w_x, slope_x)) in zip(at, corners, strict=True):
-            found = xp.einsum("rkd,rd->rk", xp.take(rows, a, axis=0), g)
-            g_A = g_A + found * (w_y * w_x)
-            g_x = g_x + found * (w_y * slope_x)
-            g_y = g_y + found * (slope_y * w_x)
-        g_locations = xp.stack([g_x * A, g_y * A], axis=-1).reshape(locations.shape)
+        g_locations, g_weights = xp.zeros(locations.shape, g.dtype), xp.zeros(weights.shape, g.dtype)
+        for c in corners:
+            found = xp.einsum("rkd,rd->rk", xp.take(rows, c.at, axis=0), g)
+            g_weights[:, :, :, c.level] += (found * (c.w_y * c.w_x)).reshape(B, Q, h, P)
+            found *= levels[c.level]
+            g_locations[:, :, :, c.level, :, 0] += (found * (c.w_y * c.slope_x)).reshape(B, Q, h, P)
+            g_locations[:, :, :, c.level, :, 1] += (found * (c.slope_y * c.w_x)).reshape(B, Q, h, P)
+        g_values = scatter(g).reshape(values.shape)
         return (
-            _scatter(xp, mix, at, g, rows).reshape(values.shape),
+            g_values.astype(values.dtype, copy=False),
             None,
             g_locations.astype(locations.dtype, copy=False),
-            g_A.reshape(weights.shape).astype(weights.dtype, copy=False),
+            g_weights.astype(weights.dtype, copy=False),
         )
 
-    return _gather(xp, mix, at, rows).reshape(B, Q, h * d), vjp
+    return gather(rows).astype(values.dtype, copy=False).reshape(B, Q, h * d), vjp
+
+
+Corner = namedtuple("Corner", "level at w_y w_x slope_y slope_x")  # arrays are (B Q h, P)
 
 
 def _corners(xp, shapes, locations, N):
-    """The four pixels around every point, each as its row and its column: (index, share, slope) of (B Q h, L P)."""
-    B, Q, h, L, P, _ = locations.shape
-    H, W = (xp.asarray([[side] for side in sides]) for sides in zip(*shapes, strict=True))  # (L, 1)
-    starts = itertools.accumulate((height * width for height, width in shapes[:-1]), initial=0)
-    image = (xp.arange(B) * N).reshape(B, 1, 1, 1, 1) + xp.asarray([[start] for start in starts])
-    head = xp.arange(h).reshape(h, 1, 1)
-    height, width = (max(sides) for sides in zip(*shapes, strict=True))
-    columns = [(at * h + head, *rest) for at, *rest in _neighbours(xp, locations[..., 0], W, width)]
-    rows = [((image + at * W) * h, *rest) for at, *rest in _neighbours(xp, locations[..., 1], H, height)]
-    columns, rows = (
-        [[part.reshape(B * Q * h, L * P) for part in parts] for parts in pair] for pair in (columns, rows)
-    )
-    return list(itertools.product(rows, columns))
+    """The four pixels around every point, map after map: which row, its shares along y and x, and how fast these grow."""
+    B, Q, h, _, P, _ = locations.shape
+    first = (xp.arange(B) * (N * h)).reshape(B, 1, 1, 1) + xp.arange(h).reshape(h, 1)
+    first = (xp.zeros((B, Q, h, P), xp.int64) + first).reshape(
+        B * Q * h, P
+    )  # the head of the image's first pixel
+    start = 0
+    for level, (H, W) in enumerate(shapes):
+        x, y = (locations[:, :, :, level, :, i].reshape(B * Q * h, P) for i in (0, 1))
+        for row, w_y, slope_y in _neighbours(xp, y, H):
+            for column, w_x, slope_x in _neighbours(xp, x, W):
+                at = first + (start + row * W + column) * h
+                yield Corner(level, at, w_y, w_x, slope_y, slope_x)
+        start += H * W
 
 
-def _neighbours(xp, place, size, largest):
+def _neighbours(xp, place, size):
     """The two pixels beside each place along one axis: index, share, and how fast the share grows with the place."""
-    scale = size.astype(place.dtype)
-    place = xp.clip(place * scale - 0.5, -2, largest + 1)  # in pixels; nothing is read beyond
+    place = xp.clip(place * size - 0.5, -2, size + 1)  # in pixels; nothing is read beyond
     low = xp.floor(place)
     for index, share, sign in ((low, low + 1 - place, -1), (low + 1, place - low, 1)):
-        inside = (index >= 0) & (index < scale)
-        yield xp.where(inside, index, 0).astype(xp.int64), xp.where(inside, share, 0), inside * (scale * sign)
+        inside = (index >= 0) & (index < size)
+        slope = inside.astype(place.dtype) * (size * sign)
+        yield xp.where(inside, index, 0).astype(xp.int64), xp.where(inside, share, 0), slope
 
 
-def _gather(xp, mix, at, rows):
-    """Row r of the result is the sum of ``mix[c][r, k] * rows[at[c][r, k]]`` over c and k: a sparse matrix times rows."""
-    if backend.device_of(rows) == "cpu":
-        return _sparse(xp, mix, at, rows) @ rows
-    return sum(xp.einsum("rk,rkd->rd", m, xp.take(rows, a, axis=0)) for m, a in zip(mix, at, strict=True))
+def _products(xp, mix, at, count):
+    """The products with a sparse matrix and with its transpose, two functions of an array of rows.
 
+    Row r of the matrix, which has ``count`` columns, holds the numbers ``mix[c][r, k]`` in the columns ``at[c][r, k]``.
+    """
+    if (
+        backend.device_of(mix[0]) == "cpu"
+    ):  # NumPy gathers and scatters rows ten times slower than SciPy multiplies
+        from scipy.sparse import csr_array
 
-def _scatter(xp, mix, at, g, rows):
-    """The adjoint of `_gather` in its rows: the transposed matrix times g."""
-    if backend.device_of(g) == "cpu":
-        return _sparse(xp, mix, at, rows).T @ g
-    out = xp.zeros(rows.shape, g.dtype)
-    for m, a in zip(mix, at, strict=True):
-        backend.scatter_add(out, a.ravel(), (m[..., None] * g[:, None]).reshape(-1, g.shape[1]))
-    return out
+        mix, at = xp.concatenate(mix, axis=1), xp.concatenate(at, axis=1)
+        ends = xp.arange(mix.shape[0] + 1) * mix.shape[1]
+        matrix = csr_array((mix.ravel(), at.ravel(), ends), shape=(mix.shape[0], count))
+        return matrix.__matmul__, matrix.T.__matmul__
 
+    def gather(rows):
+        found = (xp.einsum("rk,rkd->rd", m, xp.take(rows, a, axis=0)) for m, a in zip(mix, at, strict=True))
+        return sum(found)
 
-def _sparse(xp, mix, at, rows):
-    """The matrix of all shares, (B h Q, B h N): NumPy gathers and scatters rows ten times slower than SciPy multiplies."""
-    from scipy.sparse import csr_array
+    def scatter(g):
+        out = xp.zeros((count, g.shape[1]), g.dtype)
+        for m, a in zip(mix, at, strict=True):
+            backend.scatter_add(out, a.ravel(), (m[..., None] * g[:, None]).reshape(-1, g.shape[1]))
+        return out
 
-    mix, at = xp.concatenate(mix, axis=1), xp.concatenate(at, axis=1)
-    first = xp.arange(mix.shape[0] + 1) * mix.shape[1]
-    return csr_array((mix.ravel(), at.ravel(), first), shape=(mix.shape[0], rows.shape[0]))
+    return gather, scatter
 
 
 def multi_scale_deformable_attention_composed(values, shapes, locations, weights):

@@ -10,7 +10,8 @@ import pytest
 
 import minivis as mv
 from minivis import models, nn, ops, optim
-from minivis.models.mask2former import DeformableAttention, Mask2Former, attended_pixels
+from minivis.models.mask2former import Mask2Former, attended_pixels
+from minivis.models.pixel_decoder import DeformableAttention, _places, _steps
 from tests import strict
 
 strict.install()
@@ -190,10 +191,9 @@ def test_deformable_attention_with_its_offsets_at_zero_gathers_its_own_place():
     attention = DeformableAttention(8, 2, 1, 2, np.random.default_rng(0))
     attention.offsets.bias.data[...] = 0
     tokens, shapes = images(1, 6, 8), [(2, 3)]
-    places, pixel = models.mask2former._places(*shapes), models.mask2former._pixel(*shapes)
-    y = attention(
-        mv.Tensor(tokens), np.zeros((6, 8), np.float32), *(x.astype("f") for x in (places, pixel)), shapes
-    )
+    tokens, shapes = images(1, 6, 8), ((2, 3),)
+    where = _places(shapes, 4, "float32"), _steps(shapes, 2, 2, "float32")
+    y = attention(mv.Tensor(tokens), np.zeros((6, 8), np.float32), *where, shapes)
     expected = attention.out(attention.value(tokens))
     np.testing.assert_allclose(y.numpy(), expected.numpy(), atol=1e-5)
 

@@ -1,0 +1,166 @@
+"""The pixel decoder of Mask2Former: deformable attention among the coarse maps, then a pyramid up to the finest.
+
+Zhu et al., "Deformable DETR: deformable transformers for end-to-end object detection", ICLR 2021, equation 3; Cheng et al.,
+"Masked-attention mask transformer for universal image segmentation", CVPR 2022, section 3.2.1.
+Not here: the reading of points (vision/deformable_attention.py), the masked-attention decoder (mask2former.py).
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from minivis import backend, ops
+from minivis.nn import MLP, Conv2d, Dropout, GroupNorm, LayerNorm, Linear, Module, Parameter, Sequential, init
+from minivis.vision.deformable_attention import multi_scale_deformable_attention
+from minivis.vision.position_codes import sine_position_code
+
+__all__ = ["DeformableAttention", "PixelDecoder"]
+
+
+class DeformableAttention(Module):
+    """Multi-scale deformable attention: from its own pixel, each token predicts where to read and what it counts.
+
+    Parameters
+    ----------
+    width, heads : int
+        D and the number of heads.
+    levels, points : int
+        Maps, and points that a head reads in each.
+    rng : numpy.random.Generator
+        Starting values: the points of head k lie 1, 2, ... pixels away in direction k, all with the same weight.
+    """
+
+    def __init__(self, width, heads, levels, points, rng):
+        self.heads, self.levels, self.points = heads, levels, points
+        self.offsets = Linear(width, heads * levels * points * 2, weight_init=_zeros, rng=rng)
+        self.offsets.bias = Parameter(_star(heads, levels, points))
+        self.weights = Linear(width, heads * levels * points, weight_init=_zeros, rng=rng)
+        self.value = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
+        self.out = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
+
+    def forward(self, tokens, codes, places, steps, shapes):
+        """Tokens (B, N, D) with position codes (N, D); see `_places`, `_steps` for the rest."""
+        (B, N, D), h, L, P = tokens.shape, self.heads, self.levels, self.points
+        query = tokens + codes
+        locations = self.offsets(query) * steps + places  # the offsets are in pixels of each map
+        weights = ops.softmax(self.weights(query).reshape(B, N, h, L * P))
+        values = self.value(tokens).reshape(B, N, h, D // h)
+        locations, weights = locations.reshape(B, N, h, L, P, 2), weights.reshape(B, N, h, L, P)
+        return self.out(multi_scale_deformable_attention(values, shapes, locations, weights))
+
+
+class PixelLayer(Module):
+    """One layer of the pixel decoder, norms after each branch: deformable attention among all maps, then an MLP."""
+
+    def __init__(self, width, heads, levels, points, mlp_width, dropout, rng):
+        self.attn = DeformableAttention(width, heads, levels, points, rng)
+        self.norm1 = LayerNorm(width)
+        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
+        self.norm2 = LayerNorm(width)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, tokens, *where):
+        tokens = self.norm1(tokens + self.dropout(self.attn(tokens, *where)))
+        return self.norm2(tokens + self.dropout(self.mlp(tokens)))
+
+
+class PixelDecoder(Module):
+    """Backbone maps to pixel embeddings: the coarse maps look at each other, the fine ones are added on the way up.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Of the backbone's maps, finest first.
+    width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
+        As for `Mask2Former`.
+    """
+
+    def __init__(
+        self, channels, width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
+    ):
+        xavier, fine, coarse = init.xavier_uniform, channels[:-levels], channels[-levels:]
+
+        def projection(C, kernel=1, bias=False):
+            conv = Conv2d(C, width, kernel, padding=kernel // 2, bias=bias, weight_init=xavier, rng=rng)
+            return Sequential(conv, GroupNorm(groups, width))
+
+        self.heads, self.levels, self.points = heads, levels, points
+        self.input_proj = [projection(C, bias=True) for C in reversed(coarse)]  # coarsest first, as all below
+        self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
+        layer = (width, heads, levels, points, mlp_width, dropout, rng)
+        self.layers = [PixelLayer(*layer) for _ in range(layers)]
+        self.lateral = [projection(C) for C in reversed(fine)]
+        self.output = [projection(width, kernel=3) for _ in fine]
+        self.mask_features = Conv2d(width, mask_width, 1, weight_init=xavier, rng=rng)
+
+    def forward(self, maps):
+        """Maps (B, C_i, H_i, W_i), finest first, to pixel embeddings (B, D, H_0, W_0), and tokens, codes, shapes by level."""
+        coarse = [project(x) for project, x in zip(self.input_proj, reversed(maps), strict=False)]
+        shapes = [x.shape[2:] for x in coarse]
+        tokens = ops.concatenate([_tokens(x) for x in coarse], axis=1)  # (B, N, D)
+        B, _, D = tokens.shape
+        codes = [_constant(_codes, tokens, *shape, D) for shape in shapes]  # (H W, D)
+        marked = ops.concatenate([code + self.level_embed[i] for i, code in enumerate(codes)])  # (N, D)
+        places = _constant(_places, tokens, tuple(shapes), self.heads * self.levels * self.points)
+        steps = _constant(_steps, tokens, tuple(shapes), self.heads, self.points)
+        for layer in self.layers:
+            tokens = layer(tokens, marked, places, steps, shapes)
+        ends = np.cumsum([0, *(H * W for H, W in shapes)]).tolist()
+        levels = [tokens[:, start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        y = levels[-1].transpose(0, 2, 1).reshape(B, D, *shapes[-1])
+        fine = reversed(maps[: -self.levels])
+        for lateral, output, x in zip(
+            self.lateral, self.output, fine, strict=True
+        ):  # the way up, as in an FPN
+            y = lateral(x) + ops.interpolate(y, size=x.shape[2:], mode="bilinear")
+            y = ops.relu(output(y))
+        return self.mask_features(y), levels, codes, shapes
+
+
+def _tokens(x):
+    """A map (B, D, H, W) as tokens (B, H W, D)."""
+    B, D, H, W = x.shape
+    return x.reshape(B, D, H * W).transpose(0, 2, 1)
+
+
+def _constant(make, like, *arguments):
+    """An array that ``make`` makes once, in the dtype and on the device of a Tensor."""
+    return backend.move(make(*arguments, like.dtype), like.device)
+
+
+@functools.lru_cache(32)
+def _codes(height, width, dim, dtype):
+    """The sine code of every pixel of a map, (H W, D)."""
+    return sine_position_code(height, width, dim, normalize=True, dtype=dtype).reshape(-1, dim)
+
+
+@functools.lru_cache(16)
+def _places(shapes, repeats, dtype):
+    """The centre (x, y) of every pixel of all maps, in [0, 1], as often as it reads points: (N, h L P 2).
+
+    Written out, because NumPy is slow at broadcasting an axis of length 2.
+    """
+    grids = [np.meshgrid((np.arange(W) + 0.5) / W, (np.arange(H) + 0.5) / H) for H, W in shapes]
+    centres = np.concatenate([np.stack(grid, axis=-1).reshape(-1, 2) for grid in grids])  # (N, 2)
+    return np.tile(centres, repeats).astype(dtype)
+
+
+@functools.lru_cache(16)
+def _steps(shapes, heads, points, dtype):
+    """A step of one pixel in the map that each point reads, where the map is 1 x 1: (h L P 2)."""
+    sides = np.array([[1 / W, 1 / H] for H, W in shapes])[:, None]  # (L, 1, 2)
+    return np.broadcast_to(sides, (heads, len(shapes), points, 2)).reshape(-1).astype(dtype)
+
+
+def _zeros(shape, rng):
+    return np.zeros(shape, np.float32)
+
+
+def _star(heads, levels, points):
+    """Offsets to start from, in pixels: head k looks in direction k, its points 1, 2, ... steps away."""
+    angles = np.arange(heads) * (2 * math.pi / heads)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    directions /= np.abs(directions).max(axis=-1, keepdims=True)  # on the square around the pixel
+    steps = directions[:, None, None] * np.arange(1, points + 1)[:, None]  # (h, 1, P, 2)
+    return np.broadcast_to(steps, (heads, levels, points, 2)).reshape(-1).astype(np.float32)
