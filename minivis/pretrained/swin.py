@@ -1,4 +1,4 @@
-"""Published Swins: microsoft/swin-* on the hub, as a classifier or a backbone; Microsoft's own files; timm's swin_*.
+"""Published Swins: microsoft/swin-* on the hub, classifier or backbone; Microsoft's own files; timm's; torchvision's.
 
 Not here: the model (models/swin.py), Mask2Former, which has a Swin inside (mask2former.py).
 """
@@ -50,8 +50,39 @@ def names(model, dialect):
     if dialect == "hf":
         prefix = "swin." if model.head else ""
         return translate(names_of(model), [*hub_rules(len(model.stages), prefix), ("head.*", "classifier.*")])
-    table = author_rules(len(model.stages), later=dialect == "timm")
-    return translate(names_of(model), table)
+    found = translate(names_of(model), author_rules(len(model.stages), later=dialect == "timm"))
+    if dialect != "tv":
+        return found
+    return {
+        ours: name._replace(name=_torchvision(name.name)) if isinstance(name, Part) else _torchvision(name)
+        for ours, name in found.items()
+    }
+
+
+# Microsoft's names -> torchvision's, where they differ by more than how stages are counted
+PIECES = {
+    "patch_embed.proj": "features.0.0",
+    "patch_embed.norm": "features.0.2",
+    "mlp.fc1": "mlp.0",
+    "mlp.fc2": "mlp.3",
+}
+
+
+def _torchvision(name):
+    """torchvision's name for one of Microsoft's: blocks and mergings are every other entry of one list."""
+    name = re.sub(r"^layers\.(\d+)\.blocks", lambda found: f"features.{2 * int(found[1]) + 1}", name)
+    name = re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"features.{2 * int(found[1]) + 2}", name)
+    for authors, theirs in PIECES.items():
+        name = name.replace(authors, theirs)
+    return name
+
+
+def _authors(name):
+    """The inverse of `_torchvision`."""
+    for authors, theirs in PIECES.items():
+        name = re.sub(rf"(^|\.){re.escape(theirs)}\.", rf"\1{authors}.", name)
+    name = re.sub(r"^features\.(\d*[13579])\.", lambda found: f"layers.{int(found[1]) // 2}.blocks.", name)
+    return re.sub(r"^features\.(\d+)\.", lambda found: f"layers.{int(found[1]) // 2 - 1}.downsample.", name)
 
 
 def author_rules(stages, prefix="", later=False):
@@ -129,7 +160,9 @@ def hub_rules(stages, prefix=""):
 
 
 def infer(shapes):
-    """The config.json of a file in Microsoft's dialect or timm's, from its shapes."""
+    """The config.json of a file in Microsoft's dialect, timm's or torchvision's, from its shapes."""
+    if "features.0.0.weight" in shapes:
+        shapes = {_authors(name): shape for name, shape in shapes.items()}
     table = "layers.0.blocks.0.attn.relative_position_bias_table"
     if not {"patch_embed.proj.weight", table} <= shapes.keys():
         return None
@@ -161,7 +194,7 @@ FAMILY = Family(
     model_types=("swin",),
     build=build,
     names=names,
-    dialects=("hf", "ms", "timm"),
+    dialects=("hf", "ms", "timm", "tv"),
     recomputed=(r"(.*\.)?relative_position_index", r"(.*\.)?attn_mask"),
     infer=infer,
     preprocessor={
