@@ -78,6 +78,17 @@ def test_maps_halve_and_round_up_and_their_channels_are_announced():
     )
 
 
+def test_a_patch_stem_is_as_coarse_and_looks_at_each_pixel_once():
+    model = small(patch_stem=True)
+    assert [x.shape for x in model.features(images(2, 3, 32, 48))] == [(2, 8, 8, 12), (2, 16, 4, 6)]
+    assert model.stem.conv.weight.shape == (8, 3, 4, 4) and model.stem.conv.stride == 4
+    x = mv.Tensor(images(1, 3, 32, 32), requires_grad=True)
+    model.stem.conv(x)[0, 0, 2, 3].backward()
+    assert {tuple(i) for i in np.argwhere(x.grad[0, 0])} == {
+        (y, x) for y in range(8, 12) for x in range(12, 16)
+    }
+
+
 def test_a_dilated_stage_keeps_the_size_and_the_weights_and_sees_as_far():
     plain, dilated = (
         ResNet((1, 1, 2), "basic", (4, 4, 8), 4, num_classes=0, norm="frozen", dilated=d, rng=0)
