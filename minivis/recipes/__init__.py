@@ -8,7 +8,15 @@ import importlib
 
 __all__ = ["names", "run"]
 
-RECIPES = ("cnn-digits", "detr-shapes", "swin-shapes", "vit-digits", "vit-scattered-digits")
+RECIPES = (
+    "cnn-digits",
+    "detr-panoptic-shapes",
+    "detr-shapes",
+    "mask2former-shapes",
+    "swin-shapes",
+    "vit-digits",
+    "vit-scattered-digits",
+)
 
 
 def names():
@@ -21,8 +29,8 @@ def names():
 
     Examples
     --------
-    >>> names()
-    ['cnn-digits', 'detr-shapes', 'swin-shapes', 'vit-digits', 'vit-scattered-digits']
+    >>> names()[:3]
+    ['cnn-digits', 'detr-panoptic-shapes', 'detr-shapes']
     """
     return sorted(RECIPES)
 

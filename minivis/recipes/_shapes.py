@@ -38,22 +38,24 @@ def loader(steps, batch_size, rng, seed, sample=None, collate=shapes.collate):
 # ------------------------------------------------------------------ the backbone
 
 
-def small_backbone(rng):
+def small_backbone(rng, depths=(1, 2), widths=(64, 128)):
     """A ResNet of six 3 x 3 convolutions, with maps of 16 x 16 and 8 x 8 cells for a scene of 64 x 64 pixels."""
     options = {"norm": "group", "patch_stem": True, "num_classes": 0}
-    return ResNet((1, 2), "basic", widths=(64, 128), stem_width=64, **options, rng=rng)
+    return ResNet(depths, "basic", widths=widths, stem_width=widths[0], **options, rng=rng)
 
 
 class PixelNamer(Module):
-    """A backbone and one linear layer: each cell of the coarsest map names the class of all pixels it stands for."""
+    """A backbone and one linear layer: each cell of the second map names the class of the 8 x 8 pixels it stands for."""
 
-    def __init__(self, backbone, cell, rng):
-        self.backbone, self.cell = backbone, cell
-        self.head = Conv2d(backbone.channels[-1], len(shapes.CLASSES) * cell * cell, 1, rng=rng)
+    cell = 8
+
+    def __init__(self, backbone, rng):
+        self.backbone = backbone
+        self.head = Conv2d(backbone.channels[1], len(shapes.CLASSES) * self.cell**2, 1, rng=rng)
 
     def forward(self, images):
         """Logits (B, K, H, W) of images (B, 3, H, W)."""
-        y = self.head(self.backbone.features(images)[-1])  # (B, K P P, H/P, W/P)
+        y = self.head(self.backbone.features(images)[1])  # (B, K P P, H/P, W/P)
         (B, _, rows, columns), P = y.shape, self.cell
         y = y.reshape(B, -1, P, P, rows, columns).transpose(0, 1, 4, 2, 5, 3)  # (B, K, rows, P, columns, P)
         return y.reshape(B, -1, rows * P, columns * P)
@@ -65,7 +67,7 @@ def pretrain(backbone, out, steps, rng, resume, lr=2e-3, **facts):
     Without it a transformer on top has nothing to look at and learns nothing for thousands of steps. The log and the
     checkpoint are in ``out/backbone``. Returns the seconds it took.
     """
-    model = PixelNamer(backbone, 8, rng)
+    model = PixelNamer(backbone, rng)
 
     def loss(model, images, labels):
         return ops.cross_entropy(model(images), labels)
@@ -112,6 +114,11 @@ def measure_panoptic(model, merge, count=500, split="held-out"):
         pairs = zip(output.logits.numpy(), output.masks.numpy(), strict=True)
         metric.update([merge(logits, masks, THINGS, images.shape[2:]) for logits, masks in pairs], truth)
     return metric.compute()
+
+
+def with_grounds(scene):
+    """What the loader hands out for panoptic recipes: the grounds are objects too."""
+    return scene.image, scene.target(grounds=True)
 
 
 def _panoptic(scene):

@@ -1,0 +1,87 @@
+"""`minivis train detr-panoptic-shapes`: a small DETR learns boxes of shapes and grounds, then masks, as the paper does it.
+
+First the backbone, then boxes of things and stuff alike, then, with all that frozen, the mask head.
+Not here: what the recipes on scenes share (_shapes.py), the models (models/detr.py, detr_panoptic.py), the loop (train.py).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from minivis import ops, optim
+from minivis.data import shapes
+from minivis.losses import HungarianMatcher, SetCriterion, dice_loss, sigmoid_focal_loss
+from minivis.recipes import _shapes
+from minivis.recipes.detr_shapes import small_detr
+from minivis.train import fit
+from minivis.vision import detr_panoptic
+
+__all__ = ["merge", "run"]
+
+STEPS = 3000
+
+
+def merge(logits, masks, things, size):
+    """The panoptic map of one scene; the score asked for suits a model that trained for minutes, not for days."""
+    return detr_panoptic(logits, masks, things, size, threshold=0.5)
+
+
+def run(out, seed=0, steps=STEPS, resume=False):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
+    rng, out = np.random.default_rng(seed), Path(out)
+    facts = {"recipe": "detr-panoptic-shapes", "seed": seed}
+    backbone = _shapes.small_backbone(rng)
+    seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]
+    model = small_detr(backbone, len(shapes.CLASSES), rng, heads=8, masks=True)  # 8 groups divide D + heads
+    matcher = HungarianMatcher()
+    criterion = SetCriterion(len(shapes.CLASSES), matcher, no_object=0.2)
+
+    def box_loss(model, images, targets):
+        output = model(images, choose=_no_masks)
+        output.masks = None
+        return criterion(output, targets)["loss"]
+
+    schedule = optim.one_cycle(steps, warmup=0.05)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_grounds)
+    keep = {"resume": resume, "settings": facts}
+    seconds += fit(model, batches, box_loss, optimizer, steps, clip=1.0, out=out / "boxes", **keep)[
+        "seconds"
+    ][-1:]
+
+    def mask_loss(model, images, targets):
+        pairs = []
+
+        def matched(output):
+            pairs[:] = matcher(output.logits, output.boxes, targets)
+            owners = np.repeat(np.arange(len(pairs)), [len(query) for query, _ in pairs])
+            return owners, np.concatenate([query for query, _ in pairs])
+
+        masks = model(images, choose=matched).masks  # (n, 16, 16)
+        wanted = np.concatenate([t["masks"][objects] for t, (_, objects) in zip(targets, pairs, strict=True)])
+        masks = ops.interpolate(masks[:, None], size=wanted.shape[1:], mode="bilinear")[:, 0]  # (n, 64, 64)
+        wanted = wanted.astype(np.float32)
+        return sigmoid_focal_loss(masks, wanted) + dice_loss(masks, wanted)
+
+    def evaluate(model):
+        return {"validation PQ": _shapes.measure_panoptic(model, merge, 100, "validation")["PQ"]}
+
+    model.requires_grad_(False)
+    model.mask_head.requires_grad_(True)
+    last = max(1, steps // 2)
+    schedule = optim.one_cycle(last, warmup=0.05)
+    optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
+    batches = _shapes.loader(last, 32, rng, 250_000 + seed, sample=_shapes.with_grounds)
+    history = fit(model, batches, mask_loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
+    seconds += history["seconds"][-1:]
+    found = _shapes.measure_panoptic(model, merge)
+    numbers = {name: round(float(value), 4) for name, value in found.items()}
+    result = {"metric": "held-out PQ", "value": numbers["PQ"], "n": 500, "seconds": round(sum(seconds), 1)}
+    parts = dict(zip(("backbone", "boxes", "masks"), (round(s, 1) for s in seconds), strict=True))
+    return _shapes.write_report(
+        model, out, **result, steps=steps, **{"seconds for": parts}, panoptic=numbers, **facts
+    )
+
+
+def _no_masks(output):
+    return np.zeros(0, int), np.zeros(0, int)

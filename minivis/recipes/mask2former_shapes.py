@@ -1,0 +1,68 @@
+"""`minivis train mask2former-shapes`: a small Mask2Former learns to give every pixel of a generated scene to its segment.
+
+Not here: what the recipes on scenes share (_shapes.py), the model (models/mask2former.py), the loss (losses/), the loop.
+"""
+
+import numpy as np
+
+from minivis import optim
+from minivis.data import shapes
+from minivis.losses import Mask2FormerCriterion
+from minivis.models import Mask2Former
+from minivis.recipes import _shapes
+from minivis.train import fit
+from minivis.vision import mask2former_panoptic
+
+__all__ = ["merge", "run"]
+
+STEPS = 3500
+
+
+def merge(logits, masks, things, size):
+    """The panoptic map of one scene; the score asked for suits a model that trained for minutes, not for days."""
+    return mask2former_panoptic(logits, masks, things, size, threshold=0.5, overlap=0.7)
+
+
+def run(out, seed=0, steps=STEPS, resume=False, masked=True):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    facts = {"recipe": "mask2former-shapes", "seed": seed}
+    backbone = _shapes.small_backbone(rng, (1, 2, 1), (64, 128, 128))
+    seconds = _shapes.pretrain(backbone, out, max(1, steps * 3 // 7), rng, resume, **facts)
+    model = Mask2Former(
+        backbone,
+        num_classes=len(shapes.CLASSES),
+        queries=16,  # there can be 8 objects and 3 grounds
+        width=96,
+        heads=4,
+        decoder_layers=4,
+        pixel_layers=1,
+        mlp_width=384,
+        pixel_mlp_width=384,
+        levels=2,  # 4 x 4 and 8 x 8 cells, in turn; masks have 16 x 16
+        groups=8,
+        masked=masked,
+        rng=rng,
+    )
+    criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
+    model.points = criterion.rng  # a checkpoint then remembers where the random points stood
+
+    def loss(model, images, targets):
+        return criterion(model(images), targets)["loss"]
+
+    def evaluate(model):
+        return {"validation PQ": _shapes.measure_panoptic(model, merge, 100, "validation")["PQ"]}
+
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    batches = _shapes.loader(steps, 24, rng, seed, sample=_shapes.with_grounds)
+    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
+    history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
+    found = _shapes.measure_panoptic(model, merge)
+    seconds = {
+        "seconds": round(seconds + history["seconds"][-1], 1),
+        "seconds for the backbone": round(seconds, 1),
+    }
+    numbers = {name: round(float(value), 4) for name, value in found.items()}
+    result = {"metric": "held-out PQ", "value": numbers["PQ"], "n": 500}
+    return _shapes.write_report(model, out, **result, **seconds, steps=steps, panoptic=numbers, **facts)
