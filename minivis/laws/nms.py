@@ -156,7 +156,7 @@ def _by_score(f, case):
     inputs=_cluster_and_another,
     equation=r"i, k \text{ stay} \;\Rightarrow\; \mathrm{IoU}(b_i, b_k) \le t",
     slide=SLIDE,
-    hint="Compare a box with every one that stays, not only with the last.",
+    hint="Drop each box whose IoU with one that stays is too large. Compare it with all of these, not only with the last.",
     mutant=lambda boxes, scores, threshold: _greedy(
         boxes,
         scores,
