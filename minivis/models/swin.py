@@ -1,87 +1,15 @@
 """Swin: attention in small windows that shift from block to block, and maps that get coarser stage by stage.
 
 Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", ICCV 2021. Slides: A, 43 to 50.
-Not here: cutting and shifting windows (vision/windows.py), published weights (pretrained/swin.py), training (recipes/).
+Not here: the attention (nn/window_attention.py), published weights (pretrained/swin.py), training (recipes/).
 """
 
-import functools
-
-from minivis import backend, ops
 from minivis.autograd import no_grad
-from minivis.nn import (
-    MLP,
-    Conv2d,
-    Dropout,
-    DropPath,
-    LayerNorm,
-    Linear,
-    Module,
-    MultiHeadAttention,
-    Parameter,
-    init,
-)
+from minivis.nn import MLP, Conv2d, Dropout, DropPath, LayerNorm, Linear, Module, WindowAttention, init
 from minivis.nn.module import as_tensor
-from minivis.vision.windows import (
-    cyclic_shift,
-    relative_position_index,
-    shifted_window_mask,
-    window_partition,
-    window_reverse,
-)
+from minivis.nn.window_attention import padded
 
 __all__ = ["Swin", "swin_b", "swin_s", "swin_t"]
-
-
-class WindowAttention(MultiHeadAttention):
-    """Attention among the tokens of each window, with a learned preference for every relative position.
-
-    .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d} + B\\Big) V, \\qquad B_{ij} = \\hat B[I_{ij}]
-
-    Parameters
-    ----------
-    width, heads : int
-        D and the number of heads.
-    window : (int, int)
-        Sides of the largest window, tokens: (2 M_h - 1)(2 M_w - 1) biases a head.
-    qkv_bias : bool
-        Whether queries, keys and values have a bias.
-    dropout : float
-        Probability of dropping an attention weight.
-    rng : numpy.random.Generator
-        Starting values: as `MultiHeadAttention`; the table normal with standard deviation 0.02.
-    """
-
-    def __init__(self, width, heads, window, qkv_bias, dropout, rng):
-        super().__init__(width, heads, dropout, rng=rng)
-        if not qkv_bias:
-            self.query.bias = self.key.bias = self.value.bias = None
-        self.window = window
-        rows = (2 * window[0] - 1) * (2 * window[1] - 1)
-        self.bias_table = Parameter(init.trunc_normal((rows, heads), 0.02, rng))
-
-    def forward(self, x, window, mask=None, need_weights=False):
-        """Attend in windows (B, nW, N, D) of the given sides; mask (nW, N, N), True = may be attended."""
-        B, windows, N, D = x.shape
-        q, k, v = (self._split(projection(x)) for projection in (self.query, self.key, self.value))
-        mask = None if mask is None else mask[:, None]  # (nW, 1, N, N): one for all heads and images
-        bias, dropout = self._bias(window), self.dropout.p if self.training else 0.0
-        y = ops.scaled_dot_product_attention(q, k, v, mask, bias, dropout_p=dropout, rng=self.dropout.rng)
-        y = self.out(y.transpose(0, 1, 3, 2, 4).reshape(B, windows, N, D))
-        return y, ops.attention_weights(q, k, mask, bias) if need_weights else None
-
-    def _split(self, x):
-        B, windows, N, D = x.shape
-        x = x.reshape(B, windows, N, self.num_heads, D // self.num_heads)
-        return x.transpose(0, 1, 3, 2, 4)  # (B, nW, h, N, d)
-
-    def _bias(self, window):
-        """B of every head, (h, N, N). A smaller window knows the middle of the table: its distances are shorter."""
-        table = self.bias_table
-        if window != self.window:
-            (M, N), (m, n) = self.window, window
-            table = table.reshape(2 * M - 1, 2 * N - 1, self.num_heads)[M - m : M + m - 1, N - n : N + n - 1]
-            table = table.reshape(-1, self.num_heads)
-        return ops.take(table, _index(window, table.device), axis=0).transpose(2, 0, 1)
 
 
 class SwinBlock(Module):
@@ -96,18 +24,16 @@ class SwinBlock(Module):
     drop_path : float
         Probability of losing a whole branch.
     options : dict
-        mlp_ratio, qkv_bias, dropout, attention_dropout, activation, eps, shrink: see `Swin`.
+        mlp_ratio, qkv_bias, dropout, attention_dropout, activation, eps, shrink: as for `Swin`.
     rng : numpy.random.Generator
         Starting values.
     """
 
     def __init__(self, width, heads, window, shift, drop_path, options, rng):
         eps, dropout = options["eps"], options["dropout"]
-        self.window, self.shift, self.shrink = window, shift, options["shrink"]
         self.norm1 = LayerNorm(width, eps)
-        self.attn = WindowAttention(
-            width, heads, window, options["qkv_bias"], options["attention_dropout"], rng
-        )
+        attention = {key: options[key] for key in ("shrink", "qkv_bias", "attention_dropout")}
+        self.attn = WindowAttention(width, heads, window, shift, **attention, rng=rng)
         self.norm2 = LayerNorm(width, eps)
         hidden = int(width * options["mlp_ratio"])
         self.mlp = MLP(width, hidden, activation=options["activation"], dropout=dropout, rng=rng)
@@ -116,32 +42,9 @@ class SwinBlock(Module):
 
     def forward(self, x, need_weights=False):
         """x (B, H, W, D) -> the same shape, and the attention weights (B, nW, h, N, N) or None."""
-        attended, weights = self._attend(self.norm1(x), need_weights)
+        attended, weights = self.attn(self.norm1(x), need_weights)
         z = x + self.drop_path(self.dropout(attended))
         return z + self.drop_path(self.dropout(self.mlp(self.norm2(z)))), weights
-
-    def _attend(self, x, need_weights):
-        """Pad, shift, cut into windows, attend in each, and all of that back."""
-        B, H, W, D = x.shape
-        (m, n), shift = self._fitted(H, W)
-        x = _padded(x, m, n)  # zeros after the norm, and nobody is kept from seeing them: as published
-        height, width = x.shape[1:3]
-        mask = None
-        if any(shift):
-            x = cyclic_shift(x, shift)
-            mask = _mask(height, width, (m, n), shift, x.device)
-        windows = window_partition(x, (m, n)).reshape(B, height * width // (m * n), m * n, D)
-        windows, weights = self.attn(windows, (m, n), mask, need_weights)
-        x = window_reverse(windows.reshape(-1, m, n, D), (m, n), height, width)
-        if any(shift):
-            x = cyclic_shift(x, (-shift[0], -shift[1]))
-        return (x if (height, width) == (H, W) else x[:, :H, :W]), weights
-
-    def _fitted(self, height, width):
-        """Window and shift for a map: where it is not larger than the window, one window and no shift."""
-        if self.shrink and (height <= self.window[0] or width <= self.window[1]):
-            return (min(self.window[0], height), min(self.window[1], width)), (0, 0)
-        return self.window, self.shift
 
 
 class PatchMerging(Module):
@@ -151,10 +54,8 @@ class PatchMerging(Module):
     ----------
     width : int
         D of the incoming map; 2 D comes out.
-    eps : float
-        Of the norm.
-    rng : numpy.random.Generator
-        Starting values.
+    eps, rng
+        As for `Swin`.
     """
 
     def __init__(self, width, eps, rng):
@@ -162,24 +63,14 @@ class PatchMerging(Module):
         self.reduction = Linear(4 * width, 2 * width, bias=False, weight_init=init.xavier_uniform, rng=rng)
 
     def forward(self, x):
-        x = _padded(x, 2, 2)
+        x = padded(x, 2, 2)
         B, H, W, D = x.shape
-        x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(
-            0, 1, 3, 4, 2, 5
-        )  # left column first, each downward
+        x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(0, 1, 3, 4, 2, 5)  # left column first, downward
         return self.reduction(self.norm(x.reshape(B, H // 2, W // 2, 4 * D)))  # (B, H/2, W/2, 2 D)
 
 
 class Stage(Module):
-    """Blocks on maps of one size: every other one shifted. All stages but the first begin with a `PatchMerging`.
-
-    Parameters
-    ----------
-    merge : PatchMerging or None
-        What comes first.
-    blocks : list of SwinBlock
-        What follows.
-    """
+    """Blocks on maps of one size, every other one shifted; all stages but the first begin with a `PatchMerging`."""
 
     def __init__(self, merge, blocks):
         self.merge, self.blocks = merge, blocks
@@ -368,7 +259,7 @@ class Swin(Module):
         if images.ndim != 4:
             raise ValueError(f"Swin: images must be (B, C, H, W) (images: {tuple(images.shape)})")
         p, q = self.patch_size
-        x = self.proj(_padded(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
+        x = self.proj(padded(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
         x = self.dropout(self.patch_norm(x))
         maps, weights = [], []
         for stage in self.stages:
@@ -376,27 +267,6 @@ class Swin(Module):
             maps.append(x)
             weights += w
         return maps, weights
-
-
-@functools.lru_cache(maxsize=64)
-def _mask(height, width, window, shift, device):
-    """`shifted_window_mask` on a device, kept for the next batch: sizes of maps are few."""
-    return backend.to_device(shifted_window_mask(height, width, window, shift), device)
-
-
-@functools.lru_cache(maxsize=64)
-def _index(window, device):
-    return backend.to_device(relative_position_index(window), device)
-
-
-def _padded(x, rows, columns, axis=1):
-    """Zeros at the bottom and right until height and width (at `axis`) are multiples."""
-    height, width = -x.shape[axis] % rows, -x.shape[axis + 1] % columns
-    if not (height or width):
-        return x
-    widths = [(0, 0)] * x.ndim
-    widths[axis : axis + 2] = (0, height), (0, width)
-    return ops.pad(x, widths)
 
 
 def _rising(last, count):

@@ -14,5 +14,6 @@ from minivis.nn.module import *
 from minivis.nn.norm import *
 from minivis.nn.position import *
 from minivis.nn.transformer import *
+from minivis.nn.window_attention import *
 
 __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))

@@ -1,6 +1,6 @@
 """Windows of a feature map: cutting, shifting, who may see whom after the shift, and where two tokens stand to each other.
 
-Not here: attention inside windows and its learned bias (models/swin.py), patches of an image (patches.py).
+Not here: attention inside windows and its learned bias (nn/window_attention.py), patches of an image (patches.py).
 """
 
 import numpy as np
@@ -137,7 +137,7 @@ def cyclic_shift(x, shift):
 
     References
     ----------
-    Liu et al. 2021, figure 4. Slides: A, 47 to 49.
+    Liu et al. 2021, figure 4. Slides: A, 47 and 48.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def shifted_window_mask(height, width, window, shift):
 
     References
     ----------
-    Liu et al. 2021, section 3.2 and figure 4. Slides: A, 49.
+    Liu et al. 2021, section 3.2 and figure 4. Slides: A, 47 and 48.
 
     Examples
     --------
@@ -233,7 +233,7 @@ def relative_position_index(window):
 
     References
     ----------
-    Liu et al. 2021, section 3.2, equation 4. Slides: A, 50.
+    Liu et al. 2021, section 3.2, equation 4. Slides: A, 49.
 
     Examples
     --------

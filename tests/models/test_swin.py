@@ -110,7 +110,7 @@ def brute_force(layer, x, window, shift):
 )
 def test_shifted_attention_equals_brute_force_over_the_map_that_was_never_rolled(size, window, shift):
     made, x = block(window, shift, shrink=False), RNG.standard_normal((2, *size, 8))
-    attended, _ = made._attend(mv.Tensor(x), need_weights=False)
+    attended, _ = made.attn(mv.Tensor(x))
     for image, expected in zip(attended.numpy(), x, strict=True):
         np.testing.assert_allclose(image, brute_force(made.attn, expected, window, shift), atol=1e-12)
 
@@ -145,7 +145,7 @@ def test_a_map_not_larger_than_the_window_is_one_window_with_the_middle_of_the_t
     made = block((4, 4), (2, 2))
     for size in ((4, 4), (2, 3), (4, 3)):
         x = RNG.standard_normal((1, *size, 8))
-        attended, weights = made._attend(mv.Tensor(x), need_weights=True)
+        attended, weights = made.attn(mv.Tensor(x), need_weights=True)
         assert weights.shape == (1, 1, 2, size[0] * size[1], size[0] * size[1])
         np.testing.assert_allclose(
             attended.numpy()[0], brute_force(made.attn, x[0], size, (0, 0)), atol=1e-12
@@ -156,14 +156,14 @@ def test_padded_places_are_zeros_behind_the_norm_that_everybody_sees():
     made, x = block((3, 3), (1, 1)), RNG.standard_normal((1, 4, 5, 8))
     padded = np.zeros((6, 6, 8))
     padded[:4, :5] = x[0]
-    attended, _ = made._attend(mv.Tensor(x), need_weights=False)
+    attended, _ = made.attn(mv.Tensor(x))
     expected = brute_force(made.attn, padded, (3, 3), (1, 1))[:4, :5]
     np.testing.assert_allclose(attended.numpy()[0], expected, atol=1e-12)
     unshrunk = block((4, 4), (2, 2), shrink=False)
     x, padded = x[:, :3, :3], np.zeros((4, 4, 8))
     padded[:3, :3] = x[0]
     expected = brute_force(unshrunk.attn, padded, (4, 4), (2, 2))[:3, :3]
-    np.testing.assert_allclose(unshrunk._attend(mv.Tensor(x), False)[0].numpy()[0], expected, atol=1e-12)
+    np.testing.assert_allclose(unshrunk.attn(mv.Tensor(x))[0].numpy()[0], expected, atol=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -191,9 +191,9 @@ def test_images_of_any_size(height, width):
 
 
 def test_every_other_block_is_shifted_unless_shifting_is_off():
-    shifts = [b.shift for stage in small(window=(4, 6)).stages for b in stage.blocks]
+    shifts = [b.attn.shift for stage in small(window=(4, 6)).stages for b in stage.blocks]
     assert shifts == [(0, 0), (2, 3)] * 2
-    assert {b.shift for stage in small(shift=False).stages for b in stage.blocks} == {(0, 0)}
+    assert {b.attn.shift for stage in small(shift=False).stages for b in stage.blocks} == {(0, 0)}
     x = normal(1, 2, 16, 16)
     assert not np.array_equal(small()(x).numpy(), small(shift=False)(x).numpy())
 
@@ -244,7 +244,7 @@ def test_attention_maps_sum_to_one_and_are_zero_where_masked():
 
 
 def test_masks_are_made_once_for_a_size():
-    from minivis.models.swin import _mask
+    from minivis.nn.window_attention import _mask
 
     model = small()
     for size in (16, 16, 24, 16):
