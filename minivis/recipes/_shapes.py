@@ -23,6 +23,8 @@ __all__ = [
     "measure_panoptic",
     "pretrain",
     "small_backbone",
+    "with_boxes",
+    "with_grounds",
     "write_report",
 ]
 
@@ -114,6 +116,11 @@ def measure_panoptic(model, merge, count=500, split="held-out"):
         pairs = zip(output.logits.numpy(), output.masks.numpy(), strict=True)
         metric.update([merge(logits, masks, THINGS, images.shape[2:]) for logits, masks in pairs], truth)
     return metric.compute()
+
+
+def with_boxes(scene):
+    """What the loader hands out for recipes on boxes."""
+    return scene.image, {"labels": scene.labels, "boxes": scene.boxes}
 
 
 def with_grounds(scene):

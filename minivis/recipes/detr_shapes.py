@@ -21,6 +21,7 @@ def small_detr(backbone, num_classes, rng, **options):
     """The model: 64 tokens of width 96, 16 queries, 1.3 million parameters with the backbone."""
     options = {
         "queries": 16,  # twice as many as there can be objects
+        "width": 96,
         "heads": 4,
         "encoder_layers": 2,
         "decoder_layers": 3,
@@ -29,7 +30,7 @@ def small_detr(backbone, num_classes, rng, **options):
         "norm_first": True,  # the published order needs a long warm-up
         **options,
     }
-    return DETR(backbone, num_classes, width=96, rng=rng, **options)
+    return DETR(backbone, num_classes, rng=rng, **options)
 
 
 def run(out, seed=0, steps=STEPS, resume=False):
@@ -49,7 +50,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     schedule = optim.one_cycle(steps, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
-    batches = _shapes.loader(steps, 32, rng, seed, sample=_boxes)
+    batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_boxes)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
     found = _shapes.measure_boxes(model)
@@ -60,7 +61,3 @@ def run(out, seed=0, steps=STEPS, resume=False):
     numbers = {name: round(float(value), 4) for name, value in found.items()}
     result = {"metric": "held-out AP50", "value": numbers["AP50"], "n": 500, "AP": numbers["AP"]}
     return _shapes.write_report(model, out, **result, **seconds, steps=steps, coco=numbers, **facts)
-
-
-def _boxes(scene):
-    return scene.image, {"labels": scene.labels, "boxes": scene.boxes}
