@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from minivis.viz.boxes import colour_of, draw_image, draw_tags, gallery, name_of, per_box, picture_of, tags
 from minivis.viz.style import INK, array
 
-__all__ = ["masks_on_image", "panoptic_on_image", "semantic_map"]
+__all__ = ["masks_on_image", "panoptic_on_image", "panoptic_on_images", "semantic_map"]
 
 
 def masks_on_image(
@@ -107,7 +107,63 @@ def panoptic_on_image(
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['sky 0.90', 'sea']
     """
-    picture = picture_of("panoptic_on_image", image)
+    return panoptic_on_images(
+        [image], [(segmentation, segments)], names, None, 1, strength, size, title, caption
+    )
+
+
+def panoptic_on_images(
+    images, results, names=None, titles=None, columns=None, strength=0.5, size=2.6, title=None, caption=None
+):
+    """Paint a gallery of panoptic results: truth beside prediction, or many scenes.
+
+    Parameters
+    ----------
+    images : sequence of array_like
+        Each as in `panoptic_on_image`; a batch (B, C, H, W) is one.
+    results : sequence of (segmentation, segments)
+        One for each image, each as in `panoptic_on_image`.
+    names, strength
+        As in `panoptic_on_image`.
+    titles : sequence of str, optional
+        One for each image.
+    columns : int, optional
+        Images in a row; default: at most 4.
+    size : float, default 2.6
+        Width of an image in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        As `panoptic_on_image`; or if the sequences differ in length.
+
+    Examples
+    --------
+    >>> result = np.array([[1, 1], [1, 0]]), [{"id": 1, "label": 0}]
+    >>> len(panoptic_on_images(np.zeros((2, 1, 2, 2)), [result, result], titles=["truth", "found"]).axes)
+    2
+    """
+    pictures = [picture_of("panoptic_on_image", image) for image in images]
+    for name, given in (("results", results), ("titles", titles)):
+        if given is not None and len(given) != len(pictures):
+            raise ValueError(f"panoptic_on_image: {len(given)} {name} for {len(pictures)} images")
+    read = [_segments(picture, *result, names) for picture, result in zip(pictures, results, strict=True)]
+    fig, axes = gallery(pictures, titles, columns, size, title, caption)
+    for ax, picture, (masks, texts) in zip(axes, pictures, read, strict=True):
+        draw_image(ax, picture, grey=True)
+        _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
+    return fig
+
+
+def _segments(picture, segmentation, segments, names):
+    """One mask and one text for each segment of a panoptic result, checked."""
     numbers = array(segmentation, "segmentation")
     if numbers.shape != picture.shape[:2]:
         raise ValueError(
@@ -120,11 +176,7 @@ def panoptic_on_image(
             raise ValueError(f"panoptic_on_image: a segment needs an id and a label, got {segment!r:.80}")
         score = segment.get("score")
         texts.append(name_of(kind, names) + ("" if score is None else f" {score:.2f}"))
-    masks = np.array([numbers == segment["id"] for segment in segments]).reshape(-1, *numbers.shape)
-    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
-    draw_image(ax, picture, grey=True)
-    _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
-    return fig
+    return np.array([numbers == segment["id"] for segment in segments]).reshape(-1, *numbers.shape), texts
 
 
 def semantic_map(
