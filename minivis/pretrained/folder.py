@@ -39,7 +39,8 @@ def from_pretrained(folder, dtype=None, device=None):
     folder : str or path
         With ``model.safetensors`` (or its shards and ``model.safetensors.index.json``), ``config.json`` and
         ``preprocessor_config.json``. Weights may have the hub's names or those of the authors' own code: which, is seen from
-        the names. In the authors' dialects config.json may be missing; sizes are then read off the shapes.
+        the names. In the authors' dialects config.json may be missing; sizes are then read off the shapes, and a config.json
+        need only say what shapes do not: ``{"id2label": {"0": "tench", ...}}``, or ``{"dilation": true}`` of DETR-DC5.
     dtype : dtype or str, optional
         Of the parameters. Left out, that of the file, half precision as float32, because NumPy is slow and coarse in half.
     device : {"cpu", "gpu"}, optional

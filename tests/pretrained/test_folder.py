@@ -173,6 +173,8 @@ def test_timm_folders_need_no_more_than_their_own_config(tmp_path):
     assert model(model.preprocess(np.zeros((3, 50, 60), np.float32))).shape == (1, 7)
     publish(tmp_path / "bare", weights, None, None)
     assert len(mv.from_pretrained(tmp_path / "bare").labels) == 7
+    named = {"id2label": {str(i): f"bird {i}" for i in range(7)}}
+    assert mv.from_pretrained(publish(tmp_path / "named", weights, named, None)).labels[6] == "bird 6"
     odd = {**weights, "pos_embed": np.zeros((1, 12, 64), np.float32)}
     with pytest.raises(ValueError, match="does not follow from the weights.*11 patches: write a config.json"):
         mv.from_pretrained(publish(tmp_path / "odd", odd, None, None))
