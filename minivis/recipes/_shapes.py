@@ -28,6 +28,7 @@ __all__ = [
     "write_report",
 ]
 
+COUNT = 500  # scenes that a finished model is measured on
 THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # which classes are things
 
 
@@ -89,9 +90,9 @@ def _pixels(scene):
 # ------------------------------------------------------------------ measuring
 
 
-def measure_boxes(model, count=500, split="held-out"):
+def measure_boxes(model, count=None, split="held-out"):
     """COCO's numbers of a DETR on scenes it has not seen."""
-    scenes = shapes.Scenes(count, split)
+    scenes = shapes.Scenes(count or COUNT, split)
     metric = AveragePrecision()
     for images, targets in DataLoader(scenes, 50, collate=shapes.collate):
         with no_grad():
@@ -106,9 +107,9 @@ def measure_boxes(model, count=500, split="held-out"):
     return metric.compute()
 
 
-def measure_panoptic(model, merge, count=500, split="held-out"):
+def measure_panoptic(model, merge, count=None, split="held-out"):
     """Panoptic quality on scenes it has not seen; ``merge(logits, masks, THINGS, size)`` makes the map of an image."""
-    scenes = shapes.Scenes(count, split, sample=_panoptic)
+    scenes = shapes.Scenes(count or COUNT, split, sample=_panoptic)
     metric = PanopticQuality(THINGS)
     for images, truth in DataLoader(scenes, 50, collate=shapes.collate):
         with no_grad():

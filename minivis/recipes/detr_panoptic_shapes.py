@@ -76,7 +76,12 @@ def run(out, seed=0, steps=STEPS, resume=False):
     seconds += history["seconds"][-1:]
     found = _shapes.measure_panoptic(model, merge)
     numbers = {name: round(float(value), 4) for name, value in found.items()}
-    result = {"metric": "held-out PQ", "value": numbers["PQ"], "n": 500, "seconds": round(sum(seconds), 1)}
+    result = {
+        "metric": "held-out PQ",
+        "value": numbers["PQ"],
+        "n": _shapes.COUNT,
+        "seconds": round(sum(seconds), 1),
+    }
     parts = dict(zip(("backbone", "boxes", "masks"), (round(s, 1) for s in seconds), strict=True))
     return _shapes.write_report(
         model, out, **result, steps=steps, **{"seconds for": parts}, panoptic=numbers, **facts

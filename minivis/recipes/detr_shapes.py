@@ -59,5 +59,5 @@ def run(out, seed=0, steps=STEPS, resume=False):
         "seconds for the backbone": round(seconds, 1),
     }
     numbers = {name: round(float(value), 4) for name, value in found.items()}
-    result = {"metric": "held-out AP50", "value": numbers["AP50"], "n": 500, "AP": numbers["AP"]}
+    result = {"metric": "held-out AP50", "value": numbers["AP50"], "n": _shapes.COUNT, "AP": numbers["AP"]}
     return _shapes.write_report(model, out, **result, **seconds, steps=steps, coco=numbers, **facts)

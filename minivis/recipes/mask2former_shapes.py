@@ -67,5 +67,5 @@ def run(out, seed=0, steps=STEPS, resume=False):
         "seconds for the backbone": round(seconds, 1),
     }
     numbers = {name: round(float(value), 4) for name, value in found.items()}
-    result = {"metric": "held-out PQ", "value": numbers["PQ"], "n": 500}
+    result = {"metric": "held-out PQ", "value": numbers["PQ"], "n": _shapes.COUNT}
     return _shapes.write_report(model, out, **result, **seconds, steps=steps, panoptic=numbers, **facts)

@@ -1,6 +1,7 @@
-"""The recipes run, resume, refuse and report; the checkpoints that come with minivis are as good as their cards say.
+"""The recipes run, resume, refuse and report; the checkpoints on digits are as good as their cards say.
 
-Not here: a full training (a minute each: `minivis train vit-digits`), and the loop itself (test_train.py).
+Not here: a full training (a minute each: `minivis train vit-digits`), recipes on scenes (test_shapes.py), the loop
+itself (test_train.py).
 """
 
 import json
@@ -15,7 +16,8 @@ from minivis.data import digits
 from minivis.metrics import accuracy
 from minivis.recipes import _digits, cnn_digits
 
-NAMES = ["cnn-digits", "vit-digits", "vit-scattered-digits"]
+DIGITS = ["cnn-digits", "vit-digits", "vit-scattered-digits"]
+NAMES = sorted([*DIGITS, "detr-panoptic-shapes", "detr-shapes", "mask2former-shapes", "swin-shapes"])
 AT_LEAST = {
     "cnn-digits": 0.98,
     "vit-digits": 0.97,
@@ -33,10 +35,10 @@ def held_out(name):
 def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
-    assert sorted(file.replace("_", "-") for file in files) == NAMES
+    assert sorted(file.replace("_", "-") for file in files) == sorted([*NAMES, "ablations"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DIGITS)
 def test_a_short_run_through_the_command(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", name, "--steps", "30", "--seed", "2"]) == 0
@@ -100,7 +102,8 @@ def test_blas_has_one_thread_in_a_recipe_and_all_of_them_after(tmp_path, monkeyp
 
 def test_an_unknown_recipe_is_named():
     with pytest.raises(
-        ValueError, match=r"^recipes: no recipe 'x'; there are: cnn-digits, vit-digits, vit-scattered-digits"
+        ValueError,
+        match=r"^recipes: no recipe 'x'; there are: cnn-digits, detr-panoptic-shapes, detr-shapes, ",
     ):
         recipes.run("x")
 
@@ -113,7 +116,7 @@ def test_every_recipe_has_its_checkpoint():
     assert storage.names() == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DIGITS)
 def test_a_checkpoint_is_as_good_as_its_card_says(name):
     card = json.loads((storage.PACKAGED / name / "card.json").read_text())
     model = mv.load(name)

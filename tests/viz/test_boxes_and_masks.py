@@ -25,6 +25,9 @@ PICTURES = {
     "boxes_on_images": lambda **text: viz.boxes_on_images([IMAGE] * 5, [BOXES] * 5, titles=range(5), **text),
     "masks_on_image": lambda **text: viz.masks_on_image(IMAGE, MASKS, [0, 1], **text),
     "panoptic_on_image": lambda **text: viz.panoptic_on_image(IMAGE, SEGMENTATION, SEGMENTS, **text),
+    "panoptic_on_images": lambda **text: viz.panoptic_on_images(
+        [IMAGE] * 2, [(SEGMENTATION, SEGMENTS)] * 2, titles=["there", "found"], **text
+    ),
     "semantic_map": lambda **text: viz.semantic_map(SEGMENTATION, {0: "ground"}, IMAGE, **text),
     "shifted_windows": lambda **text: viz.shifted_windows(4, 8, 2, 1, IMAGE, **text),
     "window_masks": lambda **text: viz.window_masks(np.ones((6, 4, 4), bool), **text),
@@ -223,6 +226,7 @@ def test_each_query_is_painted_where_it_reads_much():
         (lambda: viz.boxes_on_images([], []), "there is no image"),
         (lambda: viz.masks_on_image(IMAGE, MASKS[:, 1:]), r"masks must be \(T, H, W\) .* got \(2, 19, 40\)"),
         (lambda: viz.masks_on_image(IMAGE, MASKS, labels=[1]), r"labels must be \(2,\)"),
+        (lambda: viz.panoptic_on_images([IMAGE], []), "0 results for 1 images"),
         (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION.T, []), r"segmentation is \(40, 20\)"),
         (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION, [{"id": 1}]), "a segment needs an id and a label"),
         (lambda: viz.semantic_map(np.zeros((2, 2)), image=IMAGE), r"semantic_map: labels must be \(H, W\)"),

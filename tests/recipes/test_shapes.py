@@ -1,0 +1,116 @@
+"""The recipes on generated scenes train from scratch and resume; the checkpoints are as good as their cards say.
+
+Not here: a full training (half an hour each: `minivis train detr-shapes`), the scenes (tests/data/test_shapes.py).
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+import minivis as mv
+from minivis import cli, recipes, storage, train
+from minivis.recipes import _shapes, ablations, detr_panoptic_shapes, mask2former_shapes, swin_shapes
+
+MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
+AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name of the figure
+    "swin-shapes": {"accuracy": 0.97},
+    "detr-shapes": {"AP50": 0.80, "AP": 0.50},
+    "detr-panoptic-shapes": {"PQ": 0.50},
+    "mask2former-shapes": {"PQ": 0.60},
+}
+NAMES = sorted(AT_LEAST)
+
+
+def measure(name, model, count):
+    if name == "swin-shapes":
+        return swin_shapes.measure(model, count)
+    if name == "detr-shapes":
+        return _shapes.measure_boxes(model, count)
+    return _shapes.measure_panoptic(model, MERGES[name], count)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Recipes that measure themselves on a few scenes only."""
+    monkeypatch.setattr(_shapes, "COUNT", 8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, name):
+    weights = {}
+    shipped = mv.load(name).state_dict()
+    for seed in (1, 2):
+        out = tmp_path / str(seed)
+        assert cli.main(["train", name, "--steps", "16", "--seed", str(seed), "--out", str(out)]) == 0
+        assert capsys.readouterr().out.startswith("held-out ")
+        metrics = json.loads((out / "metrics.json").read_text())
+        assert (metrics["seed"], metrics["steps"], metrics["recipe"], metrics["n"]) == (seed, 16, name, 8)
+        weights[seed] = mv.load(out).state_dict()
+        logs = [out / train.HISTORY, out / "backbone" / train.HISTORY]
+        for log in logs if (out / "backbone").exists() else logs[:1]:
+            losses = json.loads(log.read_text())["loss"]
+            assert np.mean(losses[-3:]) < np.mean(losses[:3]), "it learns"
+    for key, value in weights[1].items():
+        if value.ndim > 1:  # norms and biases start alike
+            assert not np.array_equal(value, weights[2][key]), key
+            assert np.abs(value - shipped[key]).mean() > 0.2 * np.abs(shipped[key]).mean(), key
+
+
+def test_a_run_in_stages_resumes_bit_for_bit(tmp_path, quick):
+    recipes.run("detr-shapes", tmp_path / "whole", steps=6)
+    recipes.run("detr-shapes", tmp_path / "parts", steps=6)
+    for name in (
+        train.CHECKPOINT,
+        storage.WEIGHTS,
+        "metrics.json",
+    ):  # as if it had ended between the two stages
+        (tmp_path / "parts" / name).unlink()
+    recipes.run("detr-shapes", tmp_path / "parts", steps=6, resume=True)
+    whole, parts = ((tmp_path / run / storage.WEIGHTS).read_bytes() for run in ("whole", "parts"))
+    assert whole == parts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_is_as_good_as_its_card_says(name):
+    folder = storage.PACKAGED / name
+    card = json.loads((folder / "card.json").read_text())
+    model = mv.load(name)
+    assert sum(p.size for p in model.parameters()) == card["parameters"]
+    found, said = measure(name, model, 500), card["on 500 held-out scenes"]
+    assert {key: float(value) for key, value in found.items()} == pytest.approx(said, abs=2e-3)
+    for figure, least in AT_LEAST[name].items():
+        assert said[figure] >= least
+    assert (folder / storage.WEIGHTS).stat().st_size <= 3_000_000
+    assert (folder / card["failures"]).exists() and card["recipe"] == f"minivis train {name} --seed 0"
+    assert card["seconds"] <= 1800
+
+
+def test_mask2former_is_better_than_detr_at_panoptic_segmentation():
+    cards = [json.loads((storage.PACKAGED / name / "card.json").read_text()) for name in sorted(MERGES)]
+    detr, mask2former = (card["on 500 held-out scenes"]["PQ"] for card in cards)
+    assert mask2former > detr
+
+
+def test_all_checkpoints_together_are_small():
+    assert sum(path.stat().st_size for path in storage.PACKAGED.rglob("*.safetensors")) <= 12_000_000
+
+
+def test_the_ablations_are_complete():
+    found = ablations.results()
+    for subject, choices in ablations.CHOICES.items():
+        assert list(found[subject]) == list(choices)
+        for metrics in found[subject].values():
+            assert all(len(values) == len(ablations.SEEDS) for values in metrics.values())
+            assert all(
+                0 <= value <= 1 for name, values in metrics.items() if name != "seconds" for value in values
+            )
+    assert max(max(row["seconds"]) for choices in found.values() for row in choices.values()) <= 240
+
+
+def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "STEPS", dict.fromkeys(ablations.STEPS, 2))
+    monkeypatch.setattr(_shapes, "COUNT", 4)
+    first = ablations.measure(tmp_path, "attention", "plain", 0)
+    monkeypatch.setattr(ablations, "mask2former", lambda *_: pytest.fail("trained again"))
+    assert ablations.measure(tmp_path, "attention", "plain", 0) == first and 0 <= first["PQ"] <= 1
