@@ -235,7 +235,11 @@ class Swin(Module):
         """
         if self.feature_norms is not None:
             return self.features(images)
-        y = self.norm(self._maps(images)[0][-1]).mean(axis=(1, 2))
+        return self.classify(self.features(images)[-1])
+
+    def classify(self, last):
+        """Logits (B, K) from the last map of `features`: the mean of its normalised tokens, through the head."""
+        y = self.norm(last.transpose(0, 2, 3, 1)).mean(axis=(1, 2))
         return y if self.head is None else self.head(y)
 
     def features(self, images):
