@@ -64,7 +64,7 @@ class PixelNamer(Module):
         return y.reshape(B, -1, rows * P, columns * P)
 
 
-def pretrain(backbone, out, steps, rng, resume, lr=2e-3, **facts):
+def pretrain(backbone, out, steps, rng, resume, **facts):
     """Teach a backbone to name the class of every pixel, as published ones learnt to name photos before they met DETR.
 
     Without it a transformer on top has nothing to look at and learns nothing for thousands of steps. The log and the
@@ -76,7 +76,7 @@ def pretrain(backbone, out, steps, rng, resume, lr=2e-3, **facts):
         return ops.cross_entropy(model(images), labels)
 
     schedule = optim.cosine(steps, warmup_steps=min(150, max(1, steps // 5)))
-    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=lr, schedule=schedule)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=2e-3, schedule=schedule)
     scenes = shapes.Scenes(32 * steps, "train", 500_000 + facts["seed"], sample=_pixels)
     batches = DataLoader(scenes, 32, rng=rng, workers=1)
     keep = {"out": Path(out) / "backbone", "resume": resume, "settings": facts}
