@@ -1,0 +1,143 @@
+"""What the papers' choices are worth at the size of the generated scenes: each left out in turn, three seeds each.
+
+Position codes (DETR's table 3), box losses (its table 4), masked attention (Mask2Former's table 4), shifted windows (Swin's
+table 4). `results` reads what was measured; scripts/run_ablations.py measures it again.
+Not here: the recipes of the models that come with minivis.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from minivis import optim, storage
+from minivis.data import shapes
+from minivis.losses import HungarianMatcher, Mask2FormerCriterion, SetCriterion
+from minivis.recipes import _shapes, mask2former_shapes, swin_shapes
+from minivis.recipes.detr_shapes import small_detr
+from minivis.train import fit
+
+__all__ = ["CHOICES", "measure", "results"]
+
+RESULTS = Path(__file__).with_suffix(".json")
+SEEDS = (0, 1, 2)
+STEPS = {"backbone": 800, "detr": 1500, "mask2former": 800, "swin": 900}
+
+
+def results():
+    """What was measured.
+
+    Returns
+    -------
+    dict
+        ``results()[subject][choice][metric]`` is a list with one number a seed. Subjects are "positions", "losses",
+        "attention" and "windows". Scenes are those of the validation split, which nothing was trained on.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file is missing or broken.
+
+    Examples
+    --------
+    >>> sorted(results())
+    ['attention', 'losses', 'positions', 'windows']
+    """
+    return storage.read_json(RESULTS)["results"]
+
+
+def backbone(out, seed):
+    """A small backbone that can name pixels: trained once for each seed, the same for all choices."""
+    rng = np.random.default_rng(seed)
+    body = _shapes.small_backbone(rng, (1, 1, 1), (48, 96, 96))
+    _shapes.pretrain(body, Path(out) / f"seed-{seed}", STEPS["backbone"], rng, True, seed=seed)
+    return body
+
+
+def detr(out, seed, position="sine_attention", l1=5, giou=2):
+    """A DETR with other position codes or another box loss: AP and AP50."""
+    body, rng, steps = backbone(out, seed), np.random.default_rng(seed), STEPS["detr"]
+    model = small_detr(
+        body, len(shapes.THINGS), rng, position=position, feature_level=1, width=64, mlp_width=256
+    )
+    matcher = HungarianMatcher(box_weight=l1, giou_weight=giou)
+    criterion = SetCriterion(
+        len(shapes.THINGS), matcher, weights={"loss_bbox": l1, "loss_giou": giou}, no_object=0.2
+    )
+
+    def loss(model, images, targets):
+        return criterion(model(images), targets)["loss"]
+
+    history = _fit(model, loss, steps, seed, rng, _shapes.with_boxes)
+    found = _shapes.measure_boxes(model, split="validation")
+    return {"AP": found["AP"], "AP50": found["AP50"], "seconds": history["seconds"][-1]}
+
+
+def mask2former(out, seed, masked=True):
+    """A Mask2Former whose queries look inside their masks only, or everywhere: PQ."""
+    body, rng, steps = backbone(out, seed), np.random.default_rng(seed), STEPS["mask2former"]
+    model = mask2former_shapes.small_mask2former(body, rng, masked=masked, width=64, mlp_width=256)
+    criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
+
+    def loss(model, images, targets):
+        return criterion(model(images), targets)["loss"]
+
+    history = _fit(model, loss, steps, seed, rng, _shapes.with_grounds)
+    found = _shapes.measure_panoptic(model, mask2former_shapes.merge, split="validation")
+    return {"PQ": found["PQ"], "seconds": history["seconds"][-1]}
+
+
+def _fit(model, loss, steps, seed, rng, sample):
+    optimizer = optim.AdamW(
+        optim.decay_groups(model, 1e-4), lr=1e-3, schedule=optim.one_cycle(steps, warmup=0.1)
+    )
+    batches = _shapes.loader(steps, 16, rng, seed, sample=sample)
+    history = fit(model, batches, loss, optimizer, steps, clip=1.0)
+    model.eval()
+    return history
+
+
+def swin(out, seed, shift=True):
+    """A Swin with shifted windows, or with the same windows in every layer: accuracy."""
+    folder = Path(out) / f"swin-{'shifted' if shift else 'unshifted'}-{seed}"
+    model, seconds = swin_shapes.train(folder, STEPS["swin"], seed, shift, resume=True)
+    return {**swin_shapes.measure(model, split="validation"), "seconds": seconds["seconds"]}
+
+
+CHOICES = {
+    "positions": {
+        "none": (detr, {"position": "none"}),
+        "sine at the input": (detr, {"position": "sine_input"}),
+        "learned at every attention": (detr, {"position": "learned_attention"}),
+        "sine in the decoder only": (detr, {"position": "sine_decoder"}),
+        "sine at every attention": (detr, {}),
+    },
+    "losses": {"L1 only": (detr, {"giou": 0}), "GIoU only": (detr, {"l1": 0}), "L1 and GIoU": (detr, {})},
+    "attention": {"masked": (mask2former, {}), "plain": (mask2former, {"masked": False})},
+    "windows": {"shifted": (swin, {}), "unshifted": (swin, {"shift": False})},
+}
+
+
+def measure(out, subject, choice, seed):
+    """Train and measure one choice with one seed; what is in `out` already is not trained again.
+
+    Parameters
+    ----------
+    out : str or path
+        Folder for the results of single runs.
+    subject, choice : str
+        One of `CHOICES`, and one of its choices.
+    seed : int
+        0 to 2 for the committed results.
+
+    Returns
+    -------
+    dict
+        Metrics and ``seconds``.
+    """
+    function, options = CHOICES[subject][choice]
+    same = "_".join([function.__name__, *(f"{name}-{value}" for name, value in sorted(options.items()))])
+    path = storage.make_folder(out) / f"{same}_seed-{seed}.json"  # what two subjects share is trained once
+    if not path.exists():
+        numbers = {name: round(float(value), 4) for name, value in function(out, seed, **options).items()}
+        storage.write_files({path: storage.pack_json(numbers)})
+    return storage.read_json(path)
