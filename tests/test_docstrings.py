@@ -13,7 +13,7 @@ import pytest
 MODULES = (
     "ops nn nn.init optim data data.cifar data.coco data.color data.digits data.folders data.geometry "
     "data.images data.loader data.mnist data.photos data.transforms vision models train storage metrics "
-    "gradcheck laws viz losses"
+    "gradcheck analysis laws viz losses"
 ).split()
 
 

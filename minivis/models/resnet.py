@@ -125,6 +125,8 @@ class ResNet(Module):
     ----------
     channels : tuple of int
         Channels of the maps that `features` returns.
+    stride : int
+        Pixels of the image from one place of the last map to the next.
 
     Raises
     ------
@@ -169,6 +171,7 @@ class ResNet(Module):
             raise ValueError(f"ResNet: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")
         rng = init.generator(rng)
         self.channels = tuple(widths)
+        self.stride = 4 * 2 ** max(0, len(depths) - 1 - bool(dilated))
         kernel, stride, self.pooled = (4, 4, False) if patch_stem else (7, 2, True)
         self.stem = ConvNorm(channels_in, stem_width, kernel, stride, 1, norm, rng)
         self.stages, inputs = [], stem_width

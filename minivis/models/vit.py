@@ -3,7 +3,8 @@
 Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021, equations 1
 to 4. Slides: H, "Vision Transformer"; C, "Vision Transformer (ViT)"; A, 29 to 42; Z, 37 to 39. With `distilled`, DeiT's:
 Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021, section 4.
-Not here: training (recipes/), published weights (pretrained/), the teacher and its loss.
+Given a backbone it is the paper's hybrid: the patches are cut from a convolutional network's map.
+Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
 """
 
 from minivis import ops
@@ -136,6 +137,9 @@ class ViT(Module):
     distilled : bool, default False
         A second learned token asks beside the class token, and a second head reads it: DeiT's, which learns from the labels
         of a teacher.
+    backbone : Module, optional
+        The hybrid: its last map is read in the place of the image. It has ``features(images)``, ``channels`` and ``stride`` as
+        `ResNet` has. ``patch_size`` then counts places of that map (1: every place is a token), ``image_size`` still pixels.
     rng : numpy.random.Generator, int or None
         Starting values: Xavier for projections, normal with standard deviation 0.02 for learned tokens, position table and
         heads, 0 for biases. None is seed 0.
@@ -175,6 +179,7 @@ class ViT(Module):
         activation="gelu",
         eps=1e-6,
         distilled=False,
+        backbone=None,
         rng=None,
     ):
         self.config = {
@@ -189,6 +194,7 @@ class ViT(Module):
         )
         rng = init.generator(rng)
         self.patch_size, image_size = _pair(patch_size), _pair(image_size)
+        self.backbone = backbone
         self.grid = self._grid(*image_size)
         self.pool = pool
         self.prefix = (pool == "token") + bool(distilled)  # learned tokens before the patches
@@ -196,6 +202,7 @@ class ViT(Module):
         self.dist_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if distilled else None
         tokens = self.prefix + self.grid[0] * self.grid[1]
         self.pos_embed = Parameter(init.trunc_normal((1, tokens, width), 0.02, rng))
+        channels = channels if backbone is None else backbone.channels[-1]
         self.patch_embed = PatchEmbed(self.patch_size, channels, width, rng)
         self.dropout = Dropout(dropout, rng=rng)
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
@@ -249,7 +256,8 @@ class ViT(Module):
         if images.ndim != 4:
             raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
         grid = self._grid(*images.shape[2:])
-        z = self.patch_embed(images)  # (B, N, D)
+        maps = images if self.backbone is None else self.backbone.features(images)[-1]
+        z = self.patch_embed(maps)  # (B, N, D)
         learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
         if learned:
             learned = [ops.broadcast_to(token, (z.shape[0], 1, z.shape[2])) for token in learned]
@@ -266,8 +274,12 @@ class ViT(Module):
     def _grid(self, height, width):
         """Rows and columns of patches of an image."""
         p, q = self.patch_size
+        what = f"an image of {height} x {width} pixels"
+        if self.backbone is not None:
+            height, width = -(-height // self.backbone.stride), -(-width // self.backbone.stride)
+            what = f"the map of {height} x {width} places that the backbone makes of {what}"
         if height % p or width % q:
-            raise ValueError(f"ViT: patches of {p} x {q} do not fill an image of {height} x {width} pixels")
+            raise ValueError(f"ViT: patches of {p} x {q} do not fill {what}")
         return height // p, width // q
 
 

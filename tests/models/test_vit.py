@@ -142,7 +142,7 @@ def test_it_learns_the_images_it_sees_and_every_parameter_takes_part():
     model, x, target = small(rng=0), images(12, 2, 8, 12), RNG.integers(0, 3, 12)
     before = model.state_dict()
     optimiser = optim.AdamW(optim.decay_groups(model, 0.01), lr=3e-3)
-    for _ in range(40):
+    for _ in range(60):
         optimiser.zero_grad()
         loss = mv.ops.cross_entropy(model(x), target)
         loss.backward()
@@ -188,3 +188,50 @@ def test_a_distilled_model_answers_with_the_mean_of_two_heads_and_trains_each():
     (by_labels.sum() - 2 * by_teacher.sum()).backward()
     assert all(p.grad is not None for p in model.parameters())
     assert model(images(1, 2, 16, 8)).shape == (1, 3)  # both learned tokens keep their codes
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The hybrid
+
+
+def backbone(**options):
+    options = {"depths": (1, 1), "widths": (8, 12), "stem_width": 8, **options}
+    return models.ResNet(kind="basic", num_classes=0, channels_in=2, rng=0, **options)
+
+
+def hybrid(patch=1, **options):
+    return ViT((24, 34), patch, 16, 2, 4, num_classes=3, backbone=backbone(**options), rng=0)
+
+
+def test_the_hybrid_reads_the_map_of_its_backbone():
+    model, x = hybrid(), images(2, 2, 24, 34)
+    model.eval()
+    (last,) = model.backbone.features(x)[1:]
+    assert last.shape == (2, 12, 3, 5) and model.grid == (3, 5)
+    plain = ViT((3, 5), 1, 16, 2, 4, num_classes=3, channels=12, rng=1)
+    own = {n: a for n, a in model.state_dict().items() if not n.startswith("backbone.")}
+    plain.load_state_dict(own)
+    np.testing.assert_array_equal(model(x).numpy(), plain(last).numpy())
+    assert model.attention_maps(x)[0].shape == (2, 4, 16, 16)
+
+
+def test_the_hybrid_trains_its_backbone_and_takes_other_sizes():
+    model = hybrid()
+    (model(images(2, 2, 32, 48)) ** 2).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.backbone.parameters())
+
+
+def test_patches_of_the_hybrid_fill_the_map():
+    assert hybrid((3, 5)).grid == (1, 1)
+    assert hybrid(1, depths=(1, 1), dilated=True).grid == (6, 9)
+    with pytest.raises(
+        ValueError, match="2 x 2 do not fill the map of 3 x 5 places .* image of 24 x 34 pixels"
+    ):
+        hybrid(2)
+
+
+def test_the_hybrid_comes_back_from_disk(tmp_path):
+    model, x = hybrid(), images(1, 2, 24, 34)
+    model.eval()
+    mv.save(model, tmp_path)
+    np.testing.assert_array_equal(mv.load(tmp_path)(x).numpy(), model(x).numpy())

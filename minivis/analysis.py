@@ -1,0 +1,307 @@
+"""What a network is like: the spectrum of its maps, the pixels that a place sees, the curvature and surface of its loss.
+
+Not here: attention distance (vision/patches.py), the pictures (viz/), which model and which data to look at.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from minivis.autograd import Tensor, no_grad
+from minivis.backend import namespace, to_numpy
+
+__all__ = ["fourier_amplitude", "hessian_eigenvalues", "loss_surface", "receptive_field"]
+
+
+def fourier_amplitude(maps):
+    """How strong the detail in feature maps is, finer and finer, against their mean brightness.
+
+    .. math:: \\Delta(f) = \\log \\overline{|F(f, f)|} - \\log \\overline{|F(0, 0)|}
+
+    with F the two-dimensional Fourier transform of a map, read along its diagonal, and the mean over images and channels.
+
+    Parameters
+    ----------
+    maps : ndarray or Tensor, shape (B, C, H, H)
+        Square feature maps, or images.
+
+    Returns
+    -------
+    frequencies : ndarray, shape (H // 2 + 1,)
+        From 0 to 1 for even H, in units of pi radians a place: at 1, every place differs from its neighbours.
+    amplitude : ndarray, shape (H // 2 + 1,)
+        Relative log amplitude (natural logarithm); the first is 0.
+
+    Raises
+    ------
+    ValueError
+        If the maps are not square, or there are none.
+
+    Notes
+    -----
+    The published code takes the mean of logarithms. We take the logarithm of the mean: a channel that is 0 everywhere, as
+    ReLU leaves some, then does not count.
+
+    References
+    ----------
+    Park and Kim, "How do vision transformers work?", ICLR 2022, figures 2 and 8. Slides: A, "ViT: Remarks".
+
+    Examples
+    --------
+    >>> board = np.indices((4, 4)).sum(axis=0) % 2  # a chessboard of 0 and 1: its mean is 1/2, and 1/2 is what alternates
+    >>> frequencies, amplitude = fourier_amplitude(board[None, None])
+    >>> float(frequencies[2]), float(amplitude[2])
+    (1.0, 0.0)
+    """
+    maps = to_numpy(maps)
+    if maps.ndim != 4 or maps.shape[2] != maps.shape[3] or 0 in maps.shape:
+        raise ValueError(
+            f"fourier_amplitude: maps must be (B, C, H, H), square and not empty (maps: {tuple(maps.shape)})"
+        )
+    k = np.arange(maps.shape[2] // 2 + 1)
+    amplitude = np.abs(np.fft.fft2(maps)).mean(axis=(0, 1))[k, k]
+    log_amplitude = np.log(np.maximum(amplitude, np.finfo(amplitude.dtype).tiny))
+    return 2 * k / maps.shape[2], log_amplitude - log_amplitude[0]
+
+
+def receptive_field(function, images, place=None, rng=None):
+    """How much one place of a feature map depends on each pixel: its effective receptive field.
+
+    .. math:: S_{yx} \\propto \\overline{\\Big| \\frac{\\partial \\langle w, f(I)_{:, place} \\rangle}{\\partial I_{cyx}} \\Big|}
+
+    with w a random direction in the channels of that place, and the mean over the images I and their channels c.
+
+    Parameters
+    ----------
+    function : callable
+        Takes images as a Tensor (B, C, H, W), returns a Tensor of maps (B, C', H', W').
+    images : ndarray, shape (B, C, H, W)
+        The field of a network depends on what it sees; these are averaged over.
+    place : (int, int), optional
+        Row and column in the map; default: the middle, (H' // 2, W' // 2).
+    rng : numpy.random.Generator, optional
+        Where w is drawn from; a fixed seed if left out.
+
+    Returns
+    -------
+    ndarray, shape (H, W)
+        Shares: not negative, sum 1.
+
+    Raises
+    ------
+    ValueError
+        If the function returns no maps, or the place does not depend on any pixel.
+    IndexError
+        If the place is outside the map.
+
+    Notes
+    -----
+    Where it is not 0 is the theoretical field. Like every backward pass it leaves gradients in the parameters it comes by.
+
+    References
+    ----------
+    Luo et al., "Understanding the effective receptive field in deep convolutional neural networks", NeurIPS 2016,
+    section 2; Raghu et al., "Do vision transformers see like convolutional neural networks?", NeurIPS 2021, figure 6.
+    Slides: A, 37.
+
+    Examples
+    --------
+    >>> from minivis import ops
+    >>> blur = np.ones((1, 1, 1, 3), np.float32)
+    >>> receptive_field(lambda x: ops.conv2d(x, blur, padding=(0, 1)), np.zeros((1, 1, 1, 5), np.float32))
+    array([[0.        , 0.33333334, 0.33333334, 0.33333334, 0.        ]],
+          dtype=float32)
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    images = Tensor(images, requires_grad=True)
+    maps = function(images)
+    if getattr(maps, "ndim", 0) != 4:
+        raise ValueError(f"receptive_field: function must return maps (B, C, H, W), got {maps!r:.80}")
+    row, column = (n // 2 for n in maps.shape[2:]) if place is None else place
+    w = np.zeros(maps.shape, maps.dtype)
+    w[:, :, row, column] = rng.standard_normal(maps.shape[:2])
+    maps.backward(namespace(maps.data).asarray(w))
+    seen = 0 if images.grad is None else np.abs(to_numpy(images.grad)).mean(axis=(0, 1))  # (H, W)
+    if not np.any(seen):
+        raise ValueError(f"receptive_field: place {(row, column)} depends on no pixel of the images")
+    return seen / seen.sum()
+
+
+def hessian_eigenvalues(model, loss, count=5, which="LM", tolerance=1e-2, step=1e-5, rng=None):
+    """How curved the loss is around a model's weights, in the directions where it is most curved.
+
+    The Hessian H holds all second derivatives: far too many to write down. Lanczos' method only needs products with it,
+    and a product is a difference of two gradients:
+
+    .. math:: H v \\approx \\frac{\\nabla L(w + \\epsilon v) - \\nabla L(w - \\epsilon v)}{2 \\epsilon}
+
+    Parameters
+    ----------
+    model : Module
+        With float64 parameters: ``model.to("float64")``. It is read in evaluation mode, and left as it was.
+    loss : callable
+        Takes the model, returns a scalar Tensor; the same each time for the same weights.
+    count : int, default 5
+        How many eigenvalues.
+    which : {"LM", "LA", "SA", "BE"}, default "LM"
+        The largest in magnitude, the largest, the smallest (most negative), or half from either end.
+    tolerance : float, default 1e-2
+        Relative error allowed in an eigenvalue.
+    step : float, default 1e-5
+        Epsilon, for a v of length 1.
+    rng : numpy.random.Generator, optional
+        Where Lanczos' first vector comes from; a fixed seed if left out.
+
+    Returns
+    -------
+    ndarray, shape (count,)
+        In falling order. A negative one is a direction along which the loss curves down: it is not convex here.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not float64: differences of float32 gradients drown in rounding.
+
+    Notes
+    -----
+    Every product costs two backward passes; some 20 to 60 products are needed.
+
+    References
+    ----------
+    Park and Kim, "How do vision transformers work?", ICLR 2022, figure 4 and appendix. Slides: A, 38 and 39.
+
+    Examples
+    --------
+    >>> from minivis import nn
+    >>> model = nn.Linear(3, 1, bias=False).to("float64")
+    >>> bowl = lambda m: (m.weight * m.weight * np.array([1.0, -2.0, 4.0])).sum()
+    >>> hessian_eigenvalues(model, bowl, count=2).round(3)
+    array([ 8., -4.])
+    """
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    rng = np.random.default_rng(0) if rng is None else rng
+    with _explored(model) as parameters:
+        if wrong := [p.dtype.name for p in parameters if p.dtype != np.float64]:
+            raise TypeError(
+                f'hessian_eigenvalues: parameters must be float64, got {wrong[0]}; use model.to("float64")'
+            )
+        start = [p.data for p in parameters]
+
+        def gradient(move):
+            _move(parameters, start, move)
+            for p in parameters:
+                p.grad = None
+            loss(model).backward()
+            return np.concatenate(
+                [np.zeros(p.size) if p.grad is None else to_numpy(p.grad).ravel() for p in parameters]
+            )
+
+        def product(v):
+            epsilon = step / np.linalg.norm(v)
+            v = np.ravel(v)
+            return (gradient(epsilon * v) - gradient(-epsilon * v)) / (2 * epsilon)
+
+        size = sum(p.size for p in parameters)
+        hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
+        first = rng.standard_normal(size)
+        found = eigsh(hessian, count, which=which, v0=first, tol=tolerance, return_eigenvectors=False)
+    return np.sort(found)[::-1]
+
+
+def loss_surface(model, loss, reach=1.0, points=11, rng=None):
+    """The loss on a plane through a model's weights, spanned by two random directions.
+
+    .. math:: L(w + a d_1 + b d_2), \\qquad a, b \\in [-reach, reach]
+
+    Each filter of a direction (a row of a matrix) is as long as the filter of the model that it changes: without that,
+    surfaces of two networks could not be compared, because a ReLU network with weights ten times as large computes the same.
+
+    Parameters
+    ----------
+    model : Module
+        It is read in evaluation mode, and left as it was.
+    loss : callable
+        Takes the model, returns a scalar Tensor; the same each time for the same weights.
+    reach : float, default 1
+        How far to go: at 1 a weight is changed by as much as it is large.
+    points : int, default 11
+        Steps along each direction; odd, so that the model itself is in the middle.
+    rng : numpy.random.Generator, optional
+        Where the directions come from; a fixed seed if left out.
+
+    Returns
+    -------
+    steps : ndarray, shape (points,)
+        The values of a, and of b.
+    values : ndarray, shape (points, points)
+        The loss, a down and b to the right.
+
+    Raises
+    ------
+    ValueError
+        If ``points`` is even.
+
+    References
+    ----------
+    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4; biases and norms stay, as there.
+    Slides: A, 38.
+
+    Examples
+    --------
+    >>> from minivis import nn
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> model.weight.data[...] = 3
+    >>> loss = lambda m: (m.weight * m.weight).sum()
+    >>> sorted(float(v) for v in loss_surface(model, loss, points=3)[1][1])  # the direction is 3 long, as the weight is
+    [0.0, 9.0, 36.0]
+    """
+    if points % 2 == 0:
+        raise ValueError(f"loss_surface: points must be odd, so that the model is one of them, got {points}")
+    rng = np.random.default_rng(0) if rng is None else rng
+    steps = np.linspace(-reach, reach, points)
+    values = np.zeros((points, points))
+    with _explored(model) as parameters, no_grad():
+        start = [p.data for p in parameters]
+        d1, d2 = (np.concatenate([_like_filters(x, rng) for x in start]) for _ in range(2))
+        for i, a in enumerate(steps):
+            for j, b in enumerate(steps):
+                _move(parameters, start, a * d1 + b * d2)
+                values[i, j] = float(loss(model))
+    return steps, values
+
+
+def _like_filters(weight, rng):
+    """A random direction for one parameter, each filter as long as the parameter's own; 0 for vectors. Flat, float64."""
+    weight = to_numpy(weight)
+    if weight.ndim < 2:
+        return np.zeros(weight.size)
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    random = rng.standard_normal(rows.shape)
+    random *= np.linalg.norm(rows, axis=1, keepdims=True) / np.linalg.norm(random, axis=1, keepdims=True)
+    return random.ravel()
+
+
+def _move(parameters, start, move):
+    """Set the parameters to where they started, plus their parts of one long vector."""
+    at = 0
+    for p, x in zip(parameters, start, strict=True):
+        part = move[at : at + x.size].reshape(x.shape)
+        p.data = x + namespace(x).asarray(part.astype(x.dtype))
+        at += x.size
+
+
+@contextmanager
+def _explored(model):
+    """The trained parameters of a model, which is in evaluation mode meanwhile and put back as it was afterwards."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    before = [(p.data, p.grad) for p in parameters]
+    model.eval()
+    try:
+        yield parameters
+    finally:
+        for module, training in modes:
+            module.training = training
+        for p, (data, grad) in zip(parameters, before, strict=True):
+            p.data, p.grad = data, grad

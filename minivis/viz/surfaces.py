@@ -1,0 +1,69 @@
+"""Loss surfaces as maps with contour lines, several networks on one scale.
+
+Not here: their computation (minivis/analysis.py).
+"""
+
+import numpy as np
+
+from minivis.viz.style import INK, SEQUENTIAL, array, colour_bar, figure, label
+
+__all__ = ["loss_surfaces"]
+
+
+def loss_surfaces(surfaces, columns=None, title=None, caption=None):
+    """Draw loss surfaces side by side: dark is low, a cross marks the model, and all share one scale.
+
+    Parameters
+    ----------
+    surfaces : dict of str to (array_like, array_like)
+        Name to what `minivis.analysis.loss_surface` returns: steps (n,) and values (n, n).
+    columns : int, optional
+        Pictures in a row; default: all.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If there is no surface, or values and steps do not fit.
+
+    References
+    ----------
+    Slides: A, 38.
+
+    Examples
+    --------
+    >>> steps = np.linspace(-1, 1, 5)
+    >>> fig = loss_surfaces({"a bowl": (steps, steps[:, None] ** 2 + steps**2)})
+    >>> fig.axes[0].get_title()
+    'a bowl'
+    """
+    surfaces = {n: (array(s, "steps"), array(v, "values")) for n, (s, v) in surfaces.items()}
+    if not surfaces:
+        raise ValueError("loss_surfaces: there is no surface to draw")
+    for name, (steps, values) in surfaces.items():
+        if steps.ndim != 1 or values.shape != (len(steps),) * 2:
+            raise ValueError(
+                f"loss_surfaces: {name!r} needs steps (n,) and values (n, n), got {steps.shape} and {values.shape}"
+            )
+    low, high = (f([f(v) for _, v in surfaces.values()]) for f in (np.min, np.max))
+    levels = np.linspace(low, high if high > low else low + 1, 15)
+    columns = min(columns or len(surfaces), len(surfaces))
+    rows = -(-len(surfaces) // columns)
+    fig, axes = figure(rows, columns, 2.5 * columns + 0.9, 2.6 * rows + 0.4 * bool(title), title, caption)
+    for ax in axes.flat[len(surfaces) :]:
+        ax.set_axis_off()
+    for ax, (name, (steps, values)) in zip(axes.flat, surfaces.items(), strict=False):
+        drawn = ax.contourf(steps, steps, values, levels=levels, cmap=SEQUENTIAL)
+        ax.contour(steps, steps, values, levels=levels, colors="white", linewidths=0.4)
+        ax.plot(0, 0, "+", color="white", markersize=9, markeredgewidth=1.6)
+        ax.set_aspect("equal")
+        label(ax, "second direction", "first direction", name)
+        ax.tick_params(labelcolor=INK, labelsize=8)
+    colour_bar(fig, drawn, axes, "loss, nats")
+    return fig
