@@ -1,0 +1,605 @@
+# %% [markdown]
+# # 00. A tour: one photo through the whole library
+#
+# Ten minutes, from the numbers in a photo to a network that names, frames and paints what it sees. Nothing
+# has to be known before, nothing is explained to the end: every stop has a chapter of its own.
+#
+# **Goals**
+#
+# - You have seen what a computer sees, and the two ideas this course is about: *convolution* and *attention*.
+# - You have trained a network and used trained ones: one names a shape, one frames objects, two paint every
+#   pixel.
+# - You can have your own code judged by *laws*, and read what an error tells you.
+# - You know which chapter to open next.
+#
+# **Before**: a little Python with NumPy.
+#
+# **Time**: about ten minutes to read, ten more for the exercises; the cells take about 15 seconds.
+#
+# **How to read**: click on the first grey cell and press Shift+Enter, again and again. Each cell computes
+# what is below it, here and now, on your machine. Change a number, press Shift+Enter, and see what it does:
+# nothing can break.
+
+# %% tags=["setup"]
+import numpy as np
+
+import minivis as mv
+from minivis import viz
+from minivis.data import shapes
+from minivis.laws.claims import claims
+
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## What a computer gets
+#
+# A photo is an array of numbers: for each of 3 colours (red, green, blue), 256 rows and 384 columns, a
+# brightness from 0 to 1. That is all. Nobody tells the computer which of the 294,912 numbers are tower and
+# which are sky.
+
+# %%
+photo = mv.data.photos.china(size=(256, 384))  # (3, H, W): colour, row, column
+print(f"{photo.shape}, {photo.size:,} numbers from {photo.min():.2f} to {photo.max():.2f}")
+top, left, side = 13, 118, 12  # twelve by twelve pixels: the tip of the tower
+pixels = photo[:, top : top + side, left : left + side]
+red = np.round(100 * pixels[0])
+
+fig, axes = viz.figure(
+    1,
+    3,
+    width=9.6,
+    height=3.3,
+    width_ratios=[1.4, 1, 1],
+    title="A photo, 144 of its pixels, and what the computer has",
+    caption="The small square at the tip of the tower is the picture in the middle. On the right the same pixels as "
+    "a computer has them: the red parts, in hundredths. Photo: danielbuechele, CC BY 2.0.",
+)
+panels = {"the photo": photo, "12 x 12 pixels": pixels, "their red": pixels}
+for ax, (name, picture) in zip(axes[0], panels.items(), strict=True):
+    ax.set_axis_off()
+    viz.label(ax, title=name)
+    ax.imshow(picture.transpose(1, 2, 0), alpha=0.35 if name == "their red" else 1)
+around = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) * side
+axes[0, 0].plot(*(around + [left, top]).T, color="#D55E00", linewidth=2)
+for (row, column), value in np.ndenumerate(red):
+    axes[0, 2].text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7)
+fig
+
+# %% [markdown]
+# ## Convolution: compare with the neighbours
+#
+# Where is something? Where the numbers *change*. A **filter** is a small table of weights. Lay it on a pixel
+# and its neighbours, multiply, add up, write the sum down; move on by one pixel; do so everywhere. That is a
+# **convolution**. The filter below is negative on its left and positive on its right: it answers 0 where
+# nothing changes, and loudly at the edges of things.
+
+# %%
+grey = photo.mean(axis=0)  # (H, W)
+left_to_right = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
+both = np.stack([left_to_right, left_to_right.T])[:, None]  # (2, 1, 3, 3): the second looks downward
+changes = mv.ops.conv2d(grey[None, None], both)[0]  # (2, H - 2, W - 2): an answer for each filter and place
+
+one = (left_to_right * grey[100:103, 200:203]).sum()  # by hand, at one place
+assert np.isclose(changes[0, 100, 200], one, atol=1e-5)
+edges = np.sqrt((changes**2).sum(axis=0))  # how much it changes, in whichever direction
+viz.images(
+    [grey, np.abs(changes[0]) / 2, np.abs(changes[1]) / 2, edges / 2],
+    titles=["grey", "changes sideways", "changes downward", "both: edges"],
+    columns=2,
+    size=4.2,
+    vmax=1,
+    title="Two filters of nine numbers find the edges",
+    caption="Pillars appear in the second picture, roofs in the third, and in the fourth a drawing of the tower. The sky, "
+    "where nothing changes, is black.",
+)
+
+# %% [markdown]
+# The library is the same code you would write: read [conv2d](../minivis/ops/conv.py). More in [chapter
+# 02](02_convolution.ipynb): strides, layers, and how far a deep network sees.
+#
+# ## Patches: a photo as a sentence
+#
+# A convolution sees a pixel's neighbours and nothing else. To compare things that are far apart, cut the
+# photo into **patches** and treat each as a *word*. Now a photo is a sentence of 384 words, and a machine
+# that reads sentences, a **Transformer**, can read photos.
+
+# %%
+P = 16  # pixels, the side of a patch
+patches = mv.vision.patchify(photo[None], P)[0]  # (N, P P 3): each row is one patch
+rows, columns = 256 // P, 384 // P
+print(f"{rows} rows of {columns} patches: {patches.shape[0]} words of {patches.shape[1]} numbers each")
+assert (mv.vision.unpatchify(patches[None], P, 256, 384)[0] == photo).all()  # nothing was lost
+
+gap = 3
+cut = np.ones((3, rows * (P + gap), columns * (P + gap)), np.float32)
+for n, patch in enumerate(patches):
+    i, j = (k * (P + gap) for k in divmod(n, columns))
+    cut[:, i : i + P, j : j + P] = patch.reshape(P, P, 3).transpose(2, 0, 1)
+viz.images(
+    cut,
+    size=6.5,
+    title="The photo as 384 patches",
+    caption="Read from left to right and from top to bottom, as a text.",
+)
+
+# %% [markdown]
+# ## Attention: ask everybody, everywhere
+#
+# Now every word asks all others: *are you like me?* Each word is turned into a few numbers that describe it,
+# and two words that have similar numbers get a high score. The scores of one word become **weights**,
+# positive, 1 in all; with them it gathers what the others know. That is **attention**, and it does not care
+# how far apart two words are.
+#
+# A trained network *learns* how to describe a word. Here we do it by hand, with four numbers: how bright, how
+# red, how blue, how rough.
+
+# %%
+colours = patches.reshape(-1, P * P, 3)  # (N, pixels, RGB)
+r, g, b = colours.mean(axis=1).T
+light, rough = (r + g + b) / 3, colours.mean(axis=2).std(axis=1)
+words = np.stack([light, (r - g) / light, (b - r) / light, rough], axis=1)  # (N, 4)
+words = (words - words.mean(axis=0)) / words.std(axis=0)
+words /= np.linalg.norm(words, axis=1, keepdims=True)  # length 1: the product of two is their likeness
+
+sharpness = 25
+weights = mv.ops.attention_weights(sharpness * words, words)  # (N, N): how much word i listens to word j
+assert weights.shape == (384, 384) and np.allclose(weights.sum(axis=1), 1, atol=1e-5)
+
+asking = [(3, 20), (5, 10), (13, 20)]  # (row, column): a piece of sky, of the tower, of a tree
+maps = np.stack([weights[i * columns + j].reshape(rows, columns) for i, j in asking])
+viz.attention_maps(
+    maps,
+    photo,
+    titles=["1: sky asks", "2: tower asks", "3: tree asks"],
+    query=asking,
+    columns=2,
+    size=4.2,
+    title="Three patches ask: who is like me?",
+    caption="The cross is the patch that asks. Yellow is what it listens to most; what stays grey it ignores. Sky finds "
+    "sky, on both sides of the tower, and the lake; the tower finds the tower; leaves find leaves, and here and "
+    "there a rough piece of tower.",
+)
+
+# %% [markdown]
+# More in [chapter 05](05_attention.ipynb); the [Transformer](07_transformer.ipynb) is a stack of this; and
+# the [Vision Transformer](08_vit.ipynb) is that stack, reading patches.
+#
+# ## Learning: let the numbers be found
+#
+# We chose the filters and the four numbers by hand. Nobody could choose the hundred thousand numbers of a
+# network that reads handwriting. They are *learned*: show it examples, measure how wrong it is (the
+# **loss**), find out by the chain rule in which direction each number makes it less wrong ([chapter
+# 01](01_autograd.ipynb)), and move all of them a little that way. Again.
+
+# %%
+images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8): real handwritten digits
+new_images, new_labels = mv.data.digits.load("held-out")  # 360 more that it will not learn from
+
+network = mv.models.CNN(widths=(16, 32), rng=0)
+loader = mv.data.DataLoader((images, labels), batch_size=64, shuffle=True, drop_last=True, rng=rng)
+optimizer = mv.optim.AdamW(network.parameters(), lr=1e-2)
+
+
+def loss(network, images, labels):
+    return mv.ops.cross_entropy(network(images), labels)
+
+
+def how_good(network):
+    return {"right": mv.metrics.accuracy(network(new_images), new_labels)}
+
+
+history = mv.train.fit(network, loader, loss, optimizer, steps=50, evaluate=how_good, every=2)
+numbers = sum(p.size for p in network.parameters())
+right, seconds = history["right"][-1], history["seconds"][-1]
+print(f"{numbers:,} numbers, {seconds:.1f} seconds: {right:.0%} of the new digits are right")
+assert right > 0.8
+viz.curves(
+    {"new digits": (history["step"], history["right"])},
+    "steps of learning",
+    "share that is right",
+    level={"guessing": 0.1},
+    title="A network learns to read",
+    caption="It begins by guessing. Fifty small steps later it reads digits of people whose writing it never saw.",
+)
+
+# %%
+with mv.no_grad():  # looking only: nothing to learn from here
+    probabilities = mv.ops.softmax(network(new_images).data)  # (360, 10)
+says, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+wrong = np.flatnonzero(says != new_labels)
+shown = np.concatenate([np.flatnonzero(says == new_labels)[::40][:8], wrong[:8]])
+viz.images(
+    new_images[shown],
+    titles=[f"{says[i]} ({sure[i]:.0%})" + f", is {new_labels[i]}" * (i in wrong) for i in shown],
+    columns=8,
+    size=1.25,
+    title="What it reads, and how sure it is",
+    caption="Above eight that it gets right, below some that it gets wrong, and what they are. Would you have read them?",
+)
+
+# %% [markdown]
+# That was the whole of machine learning, in one cell. `minivis train cnn-digits` in a shell is a longer one
+# (16 seconds); `minivis train` lists the others.
+#
+# ## Trained networks, ready to use
+#
+# What is *in* a picture, and *where*? To learn that, a network needs many thousands of pictures with the
+# right answers. Photos with answers are far too many for this package; so it draws its own pictures: scenes
+# of shapes on grass, sand and water, as many as one wants, each with every answer there is. Here is one that
+# no network has learned from.
+
+# %%
+scene = shapes.scene(12)
+print(scene.caption)
+print(f"image {scene.image.shape}, {len(scene.labels)} objects, {len(scene.segments)} segments")
+truth = {"boxes": scene.boxes, "labels": scene.labels}
+viz.panoptic_on_images(
+    [scene.image],
+    [(scene.panoptic, scene.segments)],
+    names=shapes.CLASSES,
+    size=3.4,
+    title="A scene, and the right answer",
+    caption="Every pixel belongs to one segment: an object that can be counted, or a ground that cannot.",
+)
+
+# %% [markdown]
+# The networks below were trained on such scenes, on two cores of a computer without a graphics card, in less
+# than half an hour each. They come with the package; **`mv.load` brings one back by its name**.
+#
+# ### What is it? Swin
+#
+# The simplest question: one object, what is it? **Swin** ([chapter 10](10_swin.ipynb)) reads patches with
+# attention inside small windows, and shifts the windows from layer to layer, so that news can travel.
+
+# %%
+swin = mv.load("swin-shapes")
+singles = [shapes.scene(seed, objects=1) for seed in range(100)]
+with mv.no_grad():
+    answer = mv.ops.softmax(swin(np.stack([s.image for s in singles])).data)  # (100, 6)
+right = answer.argmax(axis=1) == [s.label for s in singles]
+print(f"{right.sum()} of {len(right)} new scenes are right")
+assert right.mean() > 0.9
+viz.images(
+    [s.image for s in singles[:8]],
+    titles=[f"{shapes.THINGS[a.argmax()]} {a.max():.2f}" for a in answer[:8]],
+    columns=8,
+    size=1.3,
+    title="What Swin says, and how sure it is",
+    caption="Colour, pattern, size and ground differ; it names the shape.",
+)
+
+# %% [markdown]
+# ### Where is what? DETR
+#
+# **DETR** ([chapter 15](15_detr.ipynb)) has sixteen *queries*: sixteen learned questions, each of which looks
+# at the whole image and answers with one class and one box, or with "no object". All at once.
+
+# %%
+detr = mv.load("detr-shapes")
+with mv.no_grad():
+    output = detr(scene.image[None], need_attention=True)
+found = mv.vision.detr_detections(output.logits[0], output.boxes[0], threshold=0.5)
+spoke, queries = len(found["labels"]), output.logits.shape[1]
+print(f"{len(scene.labels)} objects; {spoke} queries found something, {queries - spoke} say 'no object'")
+viz.boxes_on_images(
+    [scene.image] * 2,
+    [truth["boxes"], found["boxes"]],
+    [truth["labels"], found["labels"]],
+    [None, found["scores"]],
+    names=shapes.THINGS,
+    normalised=True,
+    titles=["the right answer", "what DETR says"],
+    columns=2,
+    size=4,
+    title="A box and a name for everything that can be counted",
+    caption="The number on a tag is how sure the network is.",
+)
+
+# %% [markdown]
+# Since all is attention, we can ask each query where it looked when it gave its answer:
+
+# %%
+probabilities = mv.ops.softmax(output.logits.numpy()[0])[:, :-1]  # (16, 6), without "no object"
+sure = np.flatnonzero(probabilities.max(axis=1) > 0.5)  # the queries with an answer
+looked = output.attention.cross[-1][0].mean(axis=0)[sure].reshape(-1, *output.attention.grid)  # (n, 8, 8)
+viz.attention_by_object(
+    looked,
+    scene.image,
+    output.boxes.numpy()[0][sure],
+    labels=probabilities[sure].argmax(axis=1),
+    names=shapes.THINGS,
+    normalised=True,
+    size=4.2,
+    title="Where each query looked",
+    caption="One colour for each query. Strong colour: much attention on this piece of 8 x 8 pixels.",
+)
+
+# %% [markdown]
+# ### Every pixel: panoptic segmentation
+#
+# Boxes are coarse. The last question: which object or ground does *every pixel* belong to? DETR answers with
+# a small network that draws masks; **Mask2Former** ([chapter 19](19_mask2former.ipynb)) was made for it: its
+# queries look only where their own mask was a layer before.
+
+# %%
+things = np.array([name in shapes.THINGS for name in shapes.CLASSES])
+mask2former, panoptic_detr = mv.load("mask2former-shapes"), mv.load("detr-panoptic-shapes")
+size = scene.image.shape[1:]
+with mv.no_grad():
+    by_detr, by_mask2former = panoptic_detr(scene.image[None]), mask2former(scene.image[None])
+answers = {
+    "the right answer": (scene.panoptic, scene.segments),
+    "DETR": mv.vision.detr_panoptic(by_detr.logits[0], by_detr.masks[0], things, size, threshold=0.5),
+    "Mask2Former": mv.vision.mask2former_panoptic(
+        by_mask2former.logits[0], by_mask2former.masks[0], things, size, threshold=0.5, overlap=0.7
+    ),
+}
+for name, answer in answers.items():
+    quality = mv.metrics.panoptic_quality([answer], [answers["the right answer"]], things)["PQ"]
+    print(f"{name:16}: panoptic quality {quality:.2f}")
+
+
+def same_colours(ids, segments):
+    """List segments in the order of the true ones that they lie on: a picture colours them by their place in the list."""
+    on = {int(np.bincount(scene.panoptic[ids == s["id"]]).argmax()): s for s in segments}
+    listed = [on.get(s["id"], {"id": -1, "label": 0}) for s in scene.segments]
+    return ids, listed + [s for s in segments if s not in listed]
+
+
+viz.panoptic_on_images(
+    [scene.image] * 3,
+    [same_colours(*answer) for answer in answers.values()],
+    names=shapes.CLASSES,
+    titles=list(answers),
+    columns=3,
+    size=3.4,
+    title="Every pixel has a name",
+    caption="Look at the edges: Mask2Former's are finer. (Panoptic quality: 1 is perfect, 0 is nothing found.)",
+)
+
+# %% [markdown]
+# ### And the photo?
+#
+# These networks have only ever seen shapes. Show one a photo, and it tells you what it knows:
+
+# %%
+small = [
+    mv.data.photos.china(size=64)[:, :, :64],
+    mv.data.photos.flower(size=64)[:, :, 16:80],
+]  # 64 x 64 pixels
+with mv.no_grad():
+    seen = detr(np.stack(small))
+guesses = [
+    mv.vision.detr_detections(*pair, threshold=0.5) for pair in zip(seen.logits, seen.boxes, strict=True)
+]
+viz.boxes_on_images(
+    small,
+    [g["boxes"] for g in guesses],
+    [g["labels"] for g in guesses],
+    [g["scores"] for g in guesses],
+    names=shapes.THINGS,
+    normalised=True,
+    columns=2,
+    size=3.4,
+    title="A network of shapes looks at photos",
+    caption="A network answers with what it was taught, whether or not the question makes sense.",
+)
+
+# %% [markdown]
+# The very same code reads real photos with the weights that the papers' authors published:
+# `mv.from_pretrained(folder)`, or in a shell `minivis predict FOLDER PHOTO`, draws boxes and masks on any
+# photo of yours once you have downloaded such a folder.
+#
+# ## Laws: who tells me that I am right?
+#
+# In every chapter you write the pieces yourself. To see whether they are right you need no teacher and no
+# list of solutions: **laws** say what must hold for *every* input, and `mv.laws.check` looks for one that
+# breaks them. Here is the softmax, which made weights out of scores above, just as the formula says, $e^{x_i}
+# / \sum_j e^{x_j}$:
+
+
+# %%
+def my_softmax(x, axis=-1):
+    e = np.exp(x)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+report = mv.laws.check("softmax", my_softmax)
+assert not report.passed
+
+# %% [markdown]
+# One law is broken, and the report gives the smallest input it found that breaks it, what came out, what
+# should have come out, and a hint. $e^{89}$ is more than these numbers can hold. But adding the same number
+# to all scores changes nothing, so subtract the largest first:
+
+
+# %%
+def my_softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+report = mv.laws.check("softmax", my_softmax)
+assert report.passed
+
+# %% [markdown]
+# `mv.laws.names()` lists what can be checked. In a shell it is `minivis check softmax answer.py:my_softmax`.
+#
+# ## When something goes wrong
+#
+# It will; errors are half of programming. Those of this library say what was wrong, with which shapes, and
+# mostly what to do. Three on purpose:
+
+
+# %%
+def a_filter_for_grey_on_a_photo_in_colour():
+    mv.ops.conv2d(photo[None], both)
+
+
+def one_image_instead_of_a_batch():
+    detr(scene.image)
+
+
+def a_slip_of_the_finger():
+    mv.load("detr-shape")
+
+
+for mistake in (a_filter_for_grey_on_a_photo_in_colour, one_image_instead_of_a_batch, a_slip_of_the_finger):
+    try:
+        mistake()
+    except (ValueError, OSError) as error:
+        print(f"{mistake.__name__.replace('_', ' ')}:\n    {type(error).__name__}: {error}\n")
+
+# %% [markdown]
+# And if it is not your code but the machine, ask the doctor. In a shell that is **`minivis doctor`**: what
+# this computer has, what it lacks, and what to do about each.
+
+# %%
+from minivis import doctor
+
+for finding in doctor.examine():
+    print(f"{finding.state:6} {finding.subject}")
+
+# %% [markdown]
+# ## Exercises
+#
+# Every chapter ends with some. Replace the dots, run the cell, run the check below it: ticks and crosses tell
+# you how far you are. The solution is folded away beneath. These three are for warming up.
+#
+# ### Exercise 1: without colours
+# Write `to_grey(photo)`: from a photo $(3, H, W)$ to a grey picture $(H, W)$, each pixel the mean of its red,
+# green and blue. Hint: an array has a method `mean`, and it can be told along which axis.
+
+
+# %% tags=["exercise:grey"]
+def to_grey(photo): ...  # your lines here
+
+
+# %% tags=["check:grey"]
+dots = np.zeros((3, 2, 4), np.float32)
+dots[:, 0, 0], dots[0, 1, 1] = 1, 0.6  # one white pixel, one dark red one
+passed = claims(
+    "to_grey",
+    ("gives one number for each pixel", lambda: to_grey(dots).shape == (2, 4)),
+    ("keeps white white", lambda: to_grey(dots)[0, 0] == 1),
+    ("makes red of 0.6 a grey of 0.2", lambda: abs(to_grey(dots)[1, 1] - 0.2) < 1e-6),
+).passed
+
+# %% [markdown] tags=["solution:grey"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def to_grey(photo):
+#     return photo.mean(axis=0)
+# ```
+#
+# Axis 0 is the one of the colours; the mean takes it away and leaves rows and columns.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: a filter of your own
+# Write `find_bright_dots()`: it returns a filter, an array of $3 \times 3$ numbers, that answers 0 where all
+# nine pixels are alike, and 8 where the middle one is 1 and its eight neighbours are 0. Hint: the sum of its
+# numbers must be 0.
+
+
+# %% tags=["exercise:dots"]
+def find_bright_dots(): ...  # your lines here
+
+
+# %% tags=["check:dots"]
+flat, dot = np.full((5, 5), 0.7), np.zeros((5, 5))
+dot[2, 2] = 1
+
+
+def answers_of(picture):
+    weight = np.array([*find_bright_dots()], float)
+    return mv.ops.conv2d(picture[None, None], weight[None, None])[0, 0]  # (3, 3)
+
+
+passed = claims(
+    "find_bright_dots",
+    ("is 3 by 3", lambda: np.shape(find_bright_dots()) == (3, 3)),
+    ("says 0 on a flat picture", lambda: np.allclose(answers_of(flat), 0)),
+    ("says 8 on the dot", lambda: np.isclose(answers_of(dot)[1, 1], 8)),
+    ("says less beside it", lambda: (np.delete(answers_of(dot).ravel(), 4) < 8).all()),
+).passed
+
+# %% [markdown] tags=["solution:dots"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def find_bright_dots():
+#     return np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
+# ```
+#
+# Eight times the middle, minus the eight around it. If all are alike, that is nothing. Try it on the photo!
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: who found something?
+# DETR's sixteen queries each give probabilities for six shapes and, last, for "no object": an array $(16,
+# 7)$. Write `who_found(probabilities)`: the numbers of the queries for which "no object" is *not* the
+# likeliest answer, in order. Hint: `argmax(axis=1)` says which column is largest in each row,
+# `np.flatnonzero` where something is true.
+
+
+# %% tags=["exercise:who"]
+def who_found(probabilities): ...  # your lines here
+
+
+# %% tags=["check:who"]
+said = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.5, 0.4]])  # 4 queries, 2 shapes
+passed = claims(
+    "who_found",
+    ("names queries 1 and 3", lambda: list(who_found(said)) == [1, 3]),
+    ("names nobody when all say 'no object'", lambda: len(who_found(said[[0, 2]])) == 0),
+    ("works for sixteen queries too", lambda: list(who_found(np.eye(7)[[6] * 15 + [2]])) == [15]),
+).passed
+
+# %% [markdown] tags=["solution:who"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def who_found(probabilities):
+#     nobody = probabilities.shape[1] - 1
+#     return np.flatnonzero(probabilities.argmax(axis=1) != nobody)
+# ```
+#
+# Nothing else stands between DETR's output and its list of objects.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - A picture is an array of numbers. A convolution compares each with its neighbours; attention compares each
+#   patch with all.
+# - The numbers of a network are learned, by going downhill in small steps. The code to do that fits on a
+#   page, and you can read it.
+# - `mv.load(name)` brings a trained network back; `mv.laws.check(name, yours)` judges what you write;
+#   `minivis doctor` helps when the machine does not.
+#
+# ## Where to go next
+#
+# Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 05, 07,
+# 08), *what it can do* (10, 15, 19).
+#
+# | chapter | what you will build | time |
+# |---|---|---|
+# | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill, in thirty lines | 50 min |
+# | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 50 min |
+# | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
+# | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 60 min |
+# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 60 min |
+# | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
+# | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
+# | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
+#
+# **To come**: 03 from LeNet to ResNet · 04 kernels that adapt · 06 attention inside CNNs · 09 masked
+# modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 14 detection before transformers · 16 U-Net and Mask
+# R-CNN · 17 Segmenter · 18 MaskFormer · 20 SAM · 21 speed · 22 published weights · 23 more than one machine ·
+# 24 a gallery of the rest.
+#
+# **When you are stuck**: read the error's last line first; `help(mv.ops.conv2d)` shows what a function wants,
+# with an example; `mv.laws.check` finds your mistake's smallest case; `minivis doctor` looks at the machine;
+# and the code itself, in [minivis/](../minivis), is short on purpose.
