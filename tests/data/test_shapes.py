@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivis.data import DataLoader, shapes
+from minivis.data import DataLoader, _drawing, shapes
 
 SCENES = [shapes.scene(seed) for seed in range(200)]
 
@@ -53,10 +53,10 @@ def test_part_of_an_object_is_hidden_in_a_third_of_the_scenes():
     def has_occlusion(seed):
         height, width, rng = shapes._begin("scene", seed, 64, None)
         count = 1 + int(rng.binomial(7, 3 / 7))
-        shapes._draw_ground(rng, height, width)
+        _drawing.draw_ground(rng, height, width)
         covered = np.zeros((height, width), int)
-        for shape in shapes._place(rng, count, height, width):
-            rows, columns, mask = shapes._cover(shape, height, width)
+        for shape in _drawing.place(rng, count, height, width):
+            rows, columns, mask = _drawing.cover(shape, height, width)
             covered[rows, columns] += mask
         return (covered > 1).any()
 
@@ -120,7 +120,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal\n"
-        "from minivis.data import DataLoader, shapes\n"
+        "from minivis.data import DataLoader, _drawing, shapes\n"
         "if __name__ == '__main__':\n"
         "    import multiprocessing\n"
         "    loop = iter(DataLoader(shapes.Scenes(100, size=32), 2, collate=shapes.collate, workers=1))\n"
