@@ -263,7 +263,24 @@ class Scenes:
 
 
 def collate(samples):
-    """Make a batch of (image, target) samples: images (B, 3, H, W) and the list of their B targets."""
+    """Make a batch of scenes, whose targets are of different lengths: images are stacked, targets listed.
+
+    Parameters
+    ----------
+    samples : list of (ndarray, target)
+        Images (3, H, W) of one size, and of each whatever goes with it.
+
+    Returns
+    -------
+    (ndarray, list)
+        Images (B, 3, H, W) and the B targets.
+
+    Examples
+    --------
+    >>> images, targets = collate([Scenes(10)[0], Scenes(10)[1]])
+    >>> images.shape, len(targets)
+    ((2, 3, 64, 64), 2)
+    """
     return np.stack([image for image, _ in samples]), [target for _, target in samples]
 
 
