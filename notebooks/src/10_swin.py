@@ -642,15 +642,19 @@ viz.heatmap(
 )
 
 # %% [markdown]
-# Look at the mistakes before you believe a number. And remember the beginning: things come in all sizes. Does
-# the size matter?
+# Look at the mistakes before you believe a number. And remember the beginning: things come in all sizes. The
+# size matters: an object of 8 pixels is two tokens wide, and of the finest there are, which is little to tell a
+# star from a circle.
 
 # %%
 side = np.array([math.sqrt(s.boxes[0, 2] * s.boxes[0, 3]) * 64 for s in held])  # pixels
 thirds = np.quantile(side, [0, 1 / 3, 2 / 3, 1])
+right = []
 for low, high in zip(thirds, thirds[1:], strict=False):
     inside = (side >= low) & (side <= high)
-    print(f"objects of {low:4.1f} to {high:4.1f} pixels: {(said == labels)[inside].mean():.1%} right")
+    right.append((said == labels)[inside].mean())
+    print(f"objects of {low:4.1f} to {high:4.1f} pixels: {right[-1]:.1%} right")
+assert right[0] < min(right[1:])  # the small ones are the hard ones
 mistakes = np.flatnonzero(said != labels)[:10]
 things = mv.data.shapes.THINGS
 shown = mistakes if len(mistakes) else np.argsort(np.sort(logits, axis=1)[:, -1])[:5]  # or the least sure
@@ -694,9 +698,13 @@ def as_colours(maps):
     return np.clip((main - low) / (high - low), 0, 1).reshape(B, H, W, 3).transpose(0, 3, 1, 2)
 
 
-few = images[:6]
 with mv.no_grad():
-    stages = [m.data for m in model.features(few)]
+    stages = [m.data for m in model.features(images[:60])]
+for i, m in enumerate(stages):  # (B, C, H, W)
+    between = m.mean(axis=(2, 3)).var(axis=0).sum() / m.var(axis=(0, 2, 3)).sum()
+    print(f"stage {i + 1}: {between:.0%} of what tokens differ by is the scene, the rest is the place in it")
+    assert (between > 0.5) == (i == len(stages) - 1)
+few, stages = images[:6], [m[:6] for m in stages]
 assert [m.shape[2] for m in stages] == [64 // model.patch_size[0] // 2**i for i in range(len(stages))]
 viz.images(
     [*few, *(picture for m in stages for picture in as_colours(m))],
@@ -704,8 +712,8 @@ viz.images(
     columns=6,
     size=1.3,
     title="Six scenes, and the maps of each stage",
-    caption="First stages tell the object from its ground, place by place; the last is coarse and about the "
-    "whole.",
+    caption="Colours compare within a row of maps. The first stage tells object and grounds apart, place by place. "
+    "In the last all tokens of a scene say much the same: which shape it shows.",
 )
 
 # %% [markdown]
@@ -846,12 +854,21 @@ verdict = (
 )
 print(f"shifting is worth {100 * gain.mean():+.1f} points on average:", verdict or "the seeds disagree")
 assert all(len(values) == 3 and (values > 1 / 6).all() for values in found.values())
-viz.bars(
-    {name: {f"seed {i}": 100 * v for i, v in enumerate(values)} for name, values in found.items()},
-    "accuracy, %",
-    title="Shifted windows against windows that stand still",
-    caption="Validation scenes, three seeds. Compare the difference within a seed to that between seeds.",
+fig, axes = viz.figure(
+    width=5.2,
+    height=3.2,
+    title="Windows that stand still against windows that shift",
+    caption="One line for each seed, validation scenes. Compare how steep the lines are to how far apart.",
 )
+for seed, (still, moved) in enumerate(zip(found["unshifted"], found["shifted"], strict=True)):
+    axes[0, 0].plot(
+        [0, 1], [100 * still, 100 * moved], "os^"[seed] + "-", color=viz.COLOURS[seed], label=f"seed {seed}"
+    )
+axes[0, 0].set_xticks([0, 1], ["unshifted", "shifted"])
+axes[0, 0].set_xlim(-0.3, 1.3)
+axes[0, 0].legend(frameon=False, fontsize=9)
+viz.label(axes[0, 0], "windows", "accuracy, %")
+fig
 
 # %% [markdown]
 # ## Exercises
