@@ -14,7 +14,7 @@
 # - You can merge masks to one panoptic map, and judge the result.
 #
 # **Before**: attention and learned queries from [05](05_attention.ipynb); the set loss, the matching and DETR's panoptic head
-# from chapter 15, DETR.
+# from [15](15_detr.ipynb).
 #
 # **Slides**: Deck I is Deep Learning Indaba, *Panoptic Segmentation with Transformers*. A section that follows a slide
 # names it. The paper is Cheng et al., *Masked-attention mask transformer for universal image segmentation*, CVPR 2022.
@@ -30,7 +30,7 @@ import minivis as mv
 from minivis import recipes, viz
 from minivis.laws.claims import claims
 from minivis.ops import interpolate, sigmoid, softmax
-from minivis.recipes import detr_panoptic_shapes, mask2former_shapes
+from minivis.recipes import ablations, detr_panoptic_shapes, mask2former_shapes
 
 rng = np.random.default_rng(0)
 NAMES = mv.data.shapes.CLASSES  # six things, three grounds
@@ -352,8 +352,10 @@ for q, i, j in np.ndindex(masks.shape):
     masks[q, i, j] = (
         embeddings[0, q] @ pixels.data[0, :, i, j]
     )  # by loops: one product for each query and pixel
-np.testing.assert_allclose(masks, np.einsum("qc,chw->qhw", embeddings[0], pixels.data[0]), atol=1e-3)
-np.testing.assert_allclose(masks, output.auxiliary[0].masks.data[0], atol=1e-3)  # and the model's
+np.testing.assert_allclose(
+    masks, np.einsum("qc,chw->qhw", embeddings[0], pixels.data[0]), rtol=1e-3, atol=1e-2
+)
+np.testing.assert_allclose(masks, output.auxiliary[0].masks.data[0], rtol=1e-3, atol=1e-2)  # and the model's
 np.testing.assert_allclose(logits, output.auxiliary[0].logits.data, atol=1e-4)
 viz.images(
     list(sigmoid(masks)),
@@ -482,8 +484,8 @@ with mv.no_grad():
         state = layer.norm2(state + layer.self_attn(placed, placed, state))  # 2. talk
         state = layer.norm3(state + layer.mlp(state))  # 3. think
         logits, embeddings = predict(state)
-        masks = np.einsum("bqc,bchw->bqhw", embeddings, pixels.data)
-np.testing.assert_allclose(masks, output.masks.data, atol=2e-3)
+        masks = (embeddings @ pixels.data.reshape(1, D, -1)).reshape(masks.shape)
+np.testing.assert_allclose(masks, output.masks.data, rtol=1e-3, atol=1e-2)
 np.testing.assert_allclose(logits, output.logits.data, atol=1e-3)
 assert levels == [a.level for a in output.attention] == [i % L for i in range(depth)]
 print("maps visited, layer by layer:", [sizes[level] for level in levels])
@@ -698,8 +700,8 @@ fig, axes = viz.figure(
     width=7.6,
     height=3.9,
     title="256 points of one mask",
-    caption="Left, for the matching: anywhere. Right, for the loss: three of four near the outline, where the logit is "
-    "close to 0 (green), the fourth anywhere.",
+    caption="Left, for the matching: anywhere. Right, for the loss: three of four where the logit is closest to 0 of all that "
+    "were drawn, on and around the object and hardly ever far away; the fourth anywhere.",
 )
 certainty = {}
 for ax, (name, at) in zip(axes[0], {"random": anywhere, "undecided": undecided}.items(), strict=True):
@@ -900,7 +902,7 @@ assert right.mean() > 0.7
 # %% [markdown]
 # ## The test
 #
-# Mask2Former against DETR with a panoptic head (chapter 15), each with its own merge, on the same 100 held-out scenes.
+# Mask2Former against DETR with a panoptic head ([15](15_detr.ipynb)), each with its own merge, on the same 100 held-out scenes.
 
 # %%
 detr = mv.load("detr-panoptic-shapes")
@@ -913,7 +915,7 @@ for name, numbers in {"Mask2Former": ours, "DETR": theirs}.items():
         f"{name:12}", "  ".join(f"{k} {numbers[k]:.3f}" for k in ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff"))
     )
 assert ours["PQ"] > theirs["PQ"] and ours["PQ"] > 0.3
-viz.bars(
+fig = viz.bars(
     {
         name: {k: round(numbers[k], 3) for k in ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff")}
         for name, numbers in {"Mask2Former": ours, "DETR panoptic": theirs}.items()
@@ -922,6 +924,34 @@ viz.bars(
     title="Panoptic quality on 100 held-out scenes",
     caption="PQ = SQ x RQ in each class; the bars are means over classes. Things are found or not (RQ); stuff is easier.",
 )
+fig.axes[0].set_ylim(0, 1.3)  # room for the legend
+fig
+
+# %% [markdown]
+# ## Is it the mask?
+#
+# Masked against plain cross-attention, all else equal: small models of both kinds, trained for the same few steps on the same
+# scenes from three seeds, PQ on scenes nobody was trained on (`scripts/run_ablations.py` measures it again). In the paper
+# (table 4, COCO, full training) nothing that is left out costs more than the mask. A difference smaller than that between
+# seeds says nothing.
+
+# %%
+measured = ablations.results()["attention"]
+quality_of = {name: np.array(measured[name]["PQ"]) for name in ("masked", "plain")}
+for name, values in quality_of.items():
+    print(f"{name:6}: PQ {values.round(3)}, mean {values.mean():.3f}, from seed to seed {np.ptp(values):.3f}")
+gain = quality_of["masked"] - quality_of["plain"]
+print(
+    f"masked less plain: {gain.round(3)}, mean {gain.mean():+.3f}; the mask is better with {(gain > 0).sum()} of 3 seeds"
+)
+fig = viz.bars(
+    {name: {f"seed {i}": round(v, 3) for i, v in enumerate(values)} for name, values in quality_of.items()},
+    "PQ",
+    title="Masked against plain cross-attention",
+    caption="Three trainings of each kind. Compare a pair's difference with the differences from seed to seed.",
+)
+fig.axes[0].set_ylim(0, 1.35 * max(map(np.max, quality_of.values())))  # room for the legend
+fig
 
 # %% [markdown]
 # ## Where it fails
@@ -946,7 +976,7 @@ viz.images(
 )
 
 # %%
-small_area, sizes_found, sizes_missed = 0.03, [], []
+sizes_found, sizes_missed = [], []
 for (ids, described), s in zip(our_maps, scenes, strict=True):
     for label, mask in zip(s.labels, s.masks, strict=True):
         mine = [ids == d["id"] for d in described if d["category_id"] == label]
@@ -1151,4 +1181,4 @@ passed = claims(
 # - Every layer predicts, is matched and is judged, so that the masks are useful to the layer after.
 # - Cross-entropy and dice, at undecided points: small objects count, and memory does not grow with resolution.
 #
-# Back to [05](05_attention.ipynb) for the attention that was masked here, and to chapter 15, DETR, for the set loss.
+# Back to [05](05_attention.ipynb) for the attention that was masked here, and to [15](15_detr.ipynb), DETR, for the set loss.
