@@ -64,7 +64,7 @@ with mv.no_grad():
     output = model(images, need_attention=True)
 logits, boxes = output.logits.numpy(), output.boxes.numpy()  # (200, 16, 7), (200, 16, 4)
 probabilities = softmax(logits)
-assert logits.shape == (200, 16, 7) and boxes.shape == (300, 16, 4) and 0 <= boxes.min() <= boxes.max() <= 1
+assert logits.shape == (200, 16, 7) and boxes.shape == (200, 16, 4) and 0 <= boxes.min() <= boxes.max() <= 1
 
 few = [0, 2, 5, 9]
 found = [detr_detections(logits[i], boxes[i], threshold=0.5) for i in few]
@@ -78,8 +78,8 @@ viz.boxes_on_images(
     titles=["truth"] * 4 + ["answers above 0.5"] * 4,
     columns=4,
     title="Four new scenes: the truth, and what the network says",
-    caption="What you see below is the network's output with the unsure answers left out. Nothing was merged "
-    "or suppressed.",
+    caption="What you see below is the network's output with the unsure answers left out; nothing was merged or suppressed. "
+    "Small objects that lie on others are its weak side.",
 )
 
 # %% [markdown]
@@ -317,7 +317,7 @@ viz.matched_boxes(
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad
 #   \mathrm{GIoU} = \mathrm{IoU} - \frac{|E| - |A \cup B|}{|E|} .$$
 #
-# For two boxes, in plain Python, and held against the laws that every GIoU keeps:
+# For two boxes in plain Python, and for all pairs against the library (exercise 3 holds *yours* against sixteen laws):
 
 
 # %%
@@ -343,7 +343,6 @@ def giou_by_loops(boxes1, boxes2):
 
 some = box_cxcywh_to_xyxy(rng.uniform(0.1, 0.9, (12, 4)))
 np.testing.assert_allclose(giou_by_loops(some, some[:5]), generalized_box_iou(some, some[:5]), atol=1e-12)
-assert mv.laws.check("generalized_box_iou", generalized_box_iou).passed
 
 # %%
 still = np.array([[0.0, 0.0, 1.0, 1.0]])
@@ -371,6 +370,7 @@ for ax, gap in zip(axes.flat, gaps, strict=True):
         ax.fill([x0, x1, x1, x0], [y0, y0, y1, y1], color=colour, alpha=strength)
     iou, giou = overlaps_by_hand(still[0], moving[0])
     ax.set(xlim=(-0.2, 4.2), ylim=(1.3, -0.3), aspect="equal", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
     viz.label(ax, title=f"IoU {iou:.2f}\nGIoU {giou:.2f}")
 fig
 
@@ -473,8 +473,8 @@ viz.cost_matrix(
     y_label="slot",
     x_names=[shapes.THINGS[k] for k in scene.labels],
     title="What each slot would cost each object",
-    caption="Read it column by column: the right slot is far cheaper (about -3) than the others. A trained network "
-    "leaves the matching little to decide.",
+    caption="Read it column by column: the right slot is far cheaper than the others. The dearest pair is the small star "
+    "that lies on the circle.",
 )
 
 # %%
@@ -560,7 +560,7 @@ print("DETR-R50: strides", strides, "channels", channels, "->", published.input_
 # %% [markdown]
 # A backbone that starts from nothing leaves the transformer with nothing to look at: pre-training is essential (Deck Z,
 # *We use standard ResNet*). The paper's knew ImageNet. Ours first learns to name the class of every pixel of the scenes,
-# before it meets the transformer; the last section but two comes back to that.
+# before it meets the transformer; the section on training comes back to that.
 #
 # ### Where things are
 #
@@ -728,36 +728,43 @@ truth = [{"labels": s.labels, "boxes": s.boxes} for s in scenes]
 
 
 def precision(answers, suppress=None):
-    """AP and AP50 of (logits, boxes) on the 200 scenes, after NMS at an IoU of `suppress` if that is given."""
+    """AP and AP50 of (logits, boxes) of the first scenes, after NMS at an IoU of `suppress` if that is given."""
     found = [detr_detections(*image) for image in zip(*answers, strict=True)]
     if suppress:
         for f in found:
             kept = batched_nms(box_cxcywh_to_xyxy(f["boxes"]), f["scores"], f["labels"], suppress)
             f.update({name: values[kept] for name, values in f.items()})
-    numbers = mv.metrics.average_precision(found, truth, sizes=[(64, 64)] * len(found))
+    numbers = mv.metrics.average_precision(found, truth[: len(found)], sizes=[(64, 64)] * len(found))
     return numbers["AP"], numbers["AP50"]
 
 
 layers = [(layer.logits.numpy(), layer.boxes.numpy()) for layer in [*output.auxiliary, output]]
 plain = [precision(answers) for answers in layers]
-suppressed = [precision(answers, suppress=0.7) for answers in layers]
-for i, (before, after) in enumerate(zip(plain, suppressed, strict=True), start=1):
-    print(
-        f"layer {i}: AP {before[0]:.3f} -> with NMS {after[0]:.3f} ({after[0] - before[0]:+.3f}),"
-        f"  AP50 {before[1]:.3f} -> {after[1]:.3f} ({after[1] - before[1]:+.3f})"
-    )
-assert plain[-1][0] > plain[0][0]
-viz.bars(
+suppressed = {limit: [precision(answers, suppress=limit) for answers in layers] for limit in (0.7, 0.5)}
+gains = {limit: np.array(numbers) - np.array(plain) for limit, numbers in suppressed.items()}  # (layers, 2)
+for i, (ap, ap50) in enumerate(plain):
+    print(f"layer {i + 1}: AP {ap:.3f}, AP50 {ap50:.3f}", end="")
+    print(*(f"; NMS at {limit}: {gain[i, 0]:+.4f}, {gain[i, 1]:+.4f}" for limit, gain in gains.items()))
+assert plain[0][0] < plain[1][0] < plain[2][0]  # refined at each layer
+assert all(
+    gain[0, 0] > 0 > gain[2, 0] for gain in gains.values()
+)  # NMS helps after the first, hurts after the last
+viz.curves(
     {
-        "as it answers": {f"layer {i + 1}": ap for i, (ap, _) in enumerate(plain)},
-        "with NMS": {f"layer {i + 1}": ap for i, (ap, _) in enumerate(suppressed)},
+        "as it answers": ([1, 2, 3], [ap for ap, _ in plain]),
+        **{
+            f"NMS at {limit}": ([1, 2, 3], [ap for ap, _ in numbers]) for limit, numbers in suppressed.items()
+        },
     },
+    "decoder layer",
     "AP on 200 held-out scenes",
     title="What each decoder layer adds, and what NMS adds to it",
-    caption="Later layers are better.",
+    caption="After the first layer NMS helps a little. After the last it takes more than it gives.",
 )
 
 # %% [markdown]
+# As in the paper: NMS helps after the first layer and hurts, if only just, after the last, where only AP50 still gains a little.
+#
 # Why can a network do without suppression at all? Because its queries confer: in the decoder's self-attention a slot
 # can learn that another one has the object already. The proof is to forbid it. In our fifty lines each query is now
 # shown itself only, and nothing else is changed:
@@ -781,14 +788,18 @@ def answers_for_taken(answers):
     return extra / sure
 
 
+found = {}
 for name, answers in (("queries confer", layers[-1]), ("each for itself", deaf)):
-    before, after = precision(answers)[0], precision(answers, suppress=0.7)[0]
-    print(f"{name:15}: AP {before:.3f}, with NMS {after:.3f}; duplicates {answers_for_taken(answers):.1%}")
-assert precision(deaf)[0] < plain[-1][0] and answers_for_taken(deaf) > answers_for_taken(layers[-1])
+    found[name] = (precision(answers)[0], precision(answers, suppress=0.7)[0], answers_for_taken(answers))
+    print(
+        "{:15}: AP {:.3f}, with NMS {:.3f}; duplicates {:.1%} of the sure answers".format(name, *found[name])
+    )
+(ap, _, taken), (deaf_ap, helped, deaf_taken) = found.values()
+assert deaf_ap < helped < ap and deaf_taken > taken
 
 distance_of = mv.vision.patches.attention_distance
 reach = [distance_of(a, 8, output.attention.grid).mean(axis=0) for a in output.attention.encoder]  # by head
-print("mean distance of the encoder's attention by head, pixels:", [np.round(r, 1).tolist() for r in reach])
+print("mean distance of the encoder's attention by layer and head, pixels:", *(np.round(r) for r in reach))
 assert max(r.max() for r in reach) > 12  # beyond the neighbouring cell: context, in one layer
 
 # %% [markdown]
@@ -835,6 +846,9 @@ centres, sides = boxes[..., :2], boxes[..., 2:]
 for name, values in (("centres", centres), ("sides", sides)):
     within, overall = values.var(axis=0).sum(axis=-1).mean(), values.reshape(-1, 2).var(axis=0).sum()
     print(f"{name}: {1 - within / overall:.0%} of the variance is explained by the query")
+print(
+    f"queries that are never sure of anything in 200 scenes: {np.flatnonzero(sure.sum(axis=0) == 0).tolist()}"
+)
 explained = 1 - centres.var(axis=0).sum(axis=-1).mean() / centres.reshape(-1, 2).var(axis=0).sum()
 assert explained > 0.5
 
@@ -847,68 +861,82 @@ assert explained > 0.5
 # Deck A, *Encoder self-attention*; Deck Z, *We use 6 layers of transformer encoder*; Deck H, *Transformer* (encoder).
 # Take a cell on an object: which cells does it attend to? In the paper, those of the same object: the encoder already
 # tells instances apart.
+#
+# One picture proves little, so measure first. For each cell that lies on one object: how densely does it attend to that
+# object, to the other objects, to the ground? Density 1 is what an attention spread evenly over the image would have. And
+# a baseline that knows the *place* but not the *scene*: what the same cell attends to on average over all scenes.
 
 
-# %% tags=["slide:A/67-encoder-separates-instances", "slide:Z/57-detr-encoder"]
+# %% tags=["slide:Z/57-detr-encoder", "slide:H/21-what-encoder-and-decoder-look-at"]
 def coverage(scene):
     """How much of each cell each object covers: (n, N)."""
     return scene.masks.reshape(-1, 8, 8, 8, 8).mean(axis=(2, 4)).reshape(-1, 64)
 
 
+def density(weights, region):
+    """Mean attention (..., N) on a region (N,) of cells or shares of cells; 1 is an even spread over the image."""
+    return weights @ region / region.mean()
+
+
+by_head = []
+for i, attention in enumerate(output.attention.encoder, start=1):  # (B, h, N, N)
+    average, rows = attention.mean(axis=0), []  # (h, N, N): what the place alone makes a cell look at
+    for s, weights_of in zip(scenes, attention, strict=True):
+        cover = coverage(s)
+        covered = cover.sum(axis=0)
+        for own in cover:
+            k = own.argmax()
+            if own[k] > 0.9 and len(cover) > 1:  # the cell lies on one object, to nine tenths
+                regions = (own, covered - own, 1 - covered)
+                rows.append([[density(a[:, k], region) for region in regions] for a in (weights_of, average)])
+    by_head.append(np.mean(rows, axis=0))  # (2, 3, h)
+    for name, numbers in zip(("measured", "place only"), by_head[-1].mean(axis=-1), strict=True):
+        own, other, ground = numbers
+        print(f"layer {i}, {name:10}: own object {own:.2f}, other objects {other:.2f}, ground {ground:.2f}")
+    (own, other, _), (expected, _, _) = by_head[-1].mean(axis=-1)
+    assert own > 2 * other and own > expected
+
+# %% [markdown]
+# The encoder does begin to separate instances: the own object is read three to almost five times as densely as the others, and
+# more densely than the cell's place alone would explain. The head that does so most, in a picture:
+
+# %% tags=["slide:A/67-encoder-separates-instances"]
+own = np.array([measured[0, 0] for measured in by_head])  # (layers, h)
+layer, head = np.unravel_index(own.argmax(), own.shape)
+print(f"density on the own object by layer and head: {own.round(1).tolist()}")
+looks = output.attention.encoder[layer][one, head]  # (N, N)
 cover = coverage(scene)
 points = cover.argmax(axis=1)  # the fullest cell of each object
-looks = output.attention.encoder[-1][one].mean(axis=0)  # (N, N), all heads
 viz.attention_maps(
     looks[points].reshape(-1, 8, 8),
     image=scene.image,
     titles=[f"from {i + 1}, a {shapes.THINGS[k]}" for i, k in enumerate(scene.labels)],
     query=[(k // 8, k % 8) for k in points],
     columns=3,
-    title="The encoder's last layer, asked at one cell of each object",
-    caption="Bright cells are what the marked cell reads. Mostly its own object.",
+    title=f"Encoder layer {layer + 1}, head {head + 1}, asked at one cell of each object",
+    caption="Bright cells are what the marked cell reads: mostly cells of its own object.",
 )
 
 # %% [markdown]
-# One picture proves little, so measure. For each cell that lies (to nine tenths) on one object: how densely does it attend
-# to that object, to the other objects, to the ground? Density 1 is what an attention spread evenly over the image would
-# have. And a baseline that knows the *place* but not the *scene*: what the same cell attends to on average over all scenes.
+# Other heads look elsewhere. One of the last layer has a favourite cell whatever the scene: attention must sum to 1, and a
+# head with nothing to ask still has to look somewhere.
 
-# %% tags=["slide:H/21-what-encoder-and-decoder-look-at"]
-
-
-def density(weights, region):
-    """Mean attention (..., N) on a region (N,) of cells or shares of cells, with 1 for an even spread."""
-    return weights @ region / region.mean() if region.mean() > 0 else np.full(weights.shape[:-1], np.nan)
-
-
-for i, attention in enumerate(output.attention.encoder, start=1):  # (B, h, N, N)
-    average, rows = attention.mean(axis=0), []  # (h, N, N)
-    for s, weights_of in zip(scenes, attention, strict=True):
-        cover = coverage(s)
-        covered = cover.sum(axis=0)
-        for own in cover:
-            k = own.argmax()
-            if own[k] > 0.9 and len(cover) > 1:
-                regions = (own, covered - own, 1 - covered)
-                rows.append([[density(a[:, k], r).mean() for r in regions] for a in (weights_of, average)])
-    measured, baseline = np.mean(rows, axis=0)
-    for name, numbers in (("measured", measured), ("baseline", baseline)):
-        print(
-            f"layer {i}, {name}: own object {numbers[0]:.2f}, other objects {numbers[1]:.2f}, ground {numbers[2]:.2f}"
-        )
-    assert measured[0] > 2 * measured[1] and measured[0] > baseline[0]
+# %%
+received = output.attention.encoder[-1].mean(axis=(0, 2))  # (h, N): how much each cell is read, on average
+head, cell = np.unravel_index(received.argmax(), received.shape)
+print(
+    f"head {head + 1} spends {received[head, cell]:.0%} on cell ({cell // 8}, {cell % 8}); an even share is {1 / 64:.1%}"
+)
+assert received[head, cell] > 4 / 64
 
 # %% [markdown]
-# The encoder does separate instances: the own object is read about three times as densely as the others, and more than
-# its place alone would explain.
-#
 # ## What the decoder looks at
 #
 # Deck Z, *Decoder attention weights*: each sure query's attention, in the colour of its box. First a scene in which
 # objects overlap.
 
 # %% tags=["slide:Z/66-decoder-attention-weights"]
-crowded = 18
+crowded = 135
 found = np.flatnonzero(sure[crowded])
 cross = output.attention.cross[-1].mean(axis=1)  # (B, Q, N), all heads of the last layer
 picture = viz.attention_by_object(
@@ -968,12 +996,15 @@ for i, attention in enumerate(output.attention.cross, start=1):  # (B, h, Q, N)
     most = measured.argmax(axis=0)
     print(f"layer {i}: each head reads most densely: {', '.join(zones[z] for z in most)}")
 print(f"{large.sum()} boxes")
-viz.bars(
-    {zone: {name: row[k] for name, row in table.items()} for k, zone in enumerate(zones)},
-    "density of attention (1 = even)",
-    width=9,
-    title="Where the decoder looks, seen from the box it predicts",
-    caption="Left of each pair: measured. Right: what the query looks at on average, whatever the scene.",
+viz.heatmap(
+    np.array(list(table.values())),
+    "seen from the border of the box",
+    "",
+    x_names=zones,
+    y_names=list(table),
+    bar_label="density",
+    title="Where the decoder looks",
+    caption="1 would be an even spread. The middle of the box is read most, and more than the query's usual place explains.",
 )
 
 # %%
@@ -1026,15 +1057,15 @@ wishes = mv.ops.interpolate(mask_logits[one : one + 1, sure_ones], size=(64, 64)
 winner = wishes.argmax(axis=0)  # (64, 64): which query gets the pixel
 by_hand = chances[sure_ones, :-1].argmax(axis=-1)[winner]  # its class
 
-things = np.array([name in shapes.THINGS for name in shapes.CLASSES])
+is_thing = np.array([name in shapes.THINGS for name in shapes.CLASSES])
 ids, segments = mv.vision.detr_panoptic(
-    class_logits[one], mask_logits[one], things, size=(64, 64), threshold=0.5
+    class_logits[one], mask_logits[one], is_thing, size=(64, 64), threshold=0.5
 )
 of_segment = np.array([-1] + [s["category_id"] for s in segments])
 agree = (of_segment[ids] == by_hand).mean()
 print(f"by hand and by the library: the same class at {agree:.1%} of the pixels")
 print(f"right class at {(of_segment[ids] == scene.semantic).mean():.1%} of the pixels")
-assert agree > 0.98  # the library also removes segments of a few pixels and joins pieces of one ground
+assert agree > 0.9  # the library also removes segments of a few pixels and joins pieces of one ground
 viz.panoptic_on_image(
     scene.image,
     ids,
@@ -1049,10 +1080,10 @@ viz.panoptic_on_image(
 # how few invented (RQ); chapter [19](19_mask2former.ipynb) computes it by hand.
 
 # %%
-quality = mv.metrics.PanopticQuality(things)
+quality = mv.metrics.PanopticQuality(is_thing)
 quality.update(
     [
-        mv.vision.detr_panoptic(c, m, things, size=(64, 64), threshold=0.5)
+        mv.vision.detr_panoptic(c, m, is_thing, size=(64, 64), threshold=0.5)
         for c, m in zip(class_logits, mask_logits, strict=True)
     ],
     [(s.panoptic, s.segments) for s in scenes[:100]],
@@ -1071,8 +1102,8 @@ from minivis.recipes.detr_shapes import small_detr
 
 young = small_detr(mv.load("detr-shapes").backbone, len(shapes.THINGS), np.random.default_rng(0))
 young.train()
-fresh = shapes.Scenes(160, "train", sample=lambda s: (s.image, {"labels": s.labels, "boxes": s.boxes}))
-loader = mv.data.DataLoader(fresh, 16, collate=shapes.collate)
+fresh = shapes.Scenes(80, "train", sample=lambda s: (s.image, {"labels": s.labels, "boxes": s.boxes}))
+loader = mv.data.DataLoader(fresh, 8, collate=shapes.collate)
 optimizer = mv.optim.AdamW(mv.optim.decay_groups(young, 1e-4), lr=5e-4)
 criterion = mv.losses.SetCriterion(len(shapes.THINGS), no_object=0.2)
 losses = []
@@ -1087,9 +1118,7 @@ for _ in range(2):
 young.eval()
 with mv.no_grad():
     said = young(images[:100])
-truth_of, truth[100:] = truth[:], []
 early = precision((said.logits.numpy(), said.boxes.numpy()))
-truth = truth_of
 apart = said.boxes.numpy()[..., :2].std(axis=1).mean()  # of the queries' centres, in one image
 print(
     f"loss {losses[0]:.1f} -> {losses[-1]:.1f} in {len(losses)} steps; AP {early[0]:.3f}, AP50 {early[1]:.3f}"
@@ -1106,8 +1135,8 @@ assert early[0] < 0.05 and apart < centres[:100].std(axis=1).mean() / 2
 # model of this chapter (`history.json` beside its checkpoint).
 
 # %%
-# step, loss, AP50: minivis train detr-shapes --seed 0
-steps = [200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2200, 2400, 2600, 2800, 3000, 3200, 3400]
+# minivis train detr-shapes --seed 0: loss, and AP50 of 100 validation scenes
+steps = np.arange(200, 4001, 200)
 history_loss = [
     16.53,
     12.28,
@@ -1126,6 +1155,9 @@ history_loss = [
     2.81,
     2.72,
     2.65,
+    2.56,
+    2.52,
+    2.56,
 ]
 ap50 = [
     0.004,
@@ -1145,9 +1177,15 @@ ap50 = [
     0.925,
     0.925,
     0.927,
+    0.937,
+    0.934,
+    0.934,
 ]
 viz.curves(
-    {"AP50 on 100 validation scenes": (steps, ap50), "loss / 20": (steps, np.array(history_loss) / 20)},
+    {
+        "AP50 on 100 validation scenes": (steps, np.array(ap50)),
+        "loss / 20": (steps, np.array(history_loss) / 20),
+    },
     "step",
     "AP50, loss / 20",
     title="Half an hour of training",
@@ -1157,8 +1195,8 @@ viz.curves(
 # %% [markdown]
 # And that is *with* a backbone that was first taught to name the class of each pixel (1,500 steps, the same scenes). Why this
 # detour? A matching can only reward differences that the tokens show. On top of random features all tokens look alike, the
-# queries stay alike, and the plateau lasts: in trials of the recipe a slightly smaller model reached AP50 0.31 after
-# 4,000 steps from nothing, and 0.85 after 1,500 steps of naming pixels and 2,500 of detection. The paper does the same
+# queries stay alike, and the plateau lasts. In trials with a slightly smaller model one run from nothing stood at AP50 0.31
+# after 4,000 steps; one that spent the first 1,500 of its 4,000 on naming pixels stood at 0.85. The paper does the same
 # with ImageNet.
 #
 # Retraining is one call: backbone, then DETR, resumable, about half an hour on two cores.
@@ -1174,9 +1212,12 @@ if RETRAIN:
 # Deck H, *Result*, prints two tables of the paper, Deck Z four rows of the first. **Position codes**, AP on COCO: none 32.8;
 # sine once at the input 39.2; learned at every attention 39.6; sine in the decoder only 39.3; sine at every attention
 # 40.6. **Box loss**: L1 alone 35.8, GIoU alone 39.9, both 40.6. The same choices at the size of our scenes, a smaller DETR
-# trained for 1,500 steps, three seeds each (`scripts/run_ablations.py` measures them anew):
+# trained for 1,500 steps, three seeds each (`scripts/run_ablations.py` measures them anew). Read the spread before the mean:
+# where the seeds of two rows overlap, three seeds cannot tell them apart.
 
 # %%
+from minivis.recipes import ablations
+
 paper = {
     "positions": {
         "none": 32.8,
@@ -1187,12 +1228,22 @@ paper = {
     },
     "losses": {"L1 only": 35.8, "GIoU only": 39.9, "L1 and GIoU": 40.6},
 }
-measured = mv.recipes.ablations.results()
+measured = ablations.results()
 for subject, rows in paper.items():
     print(f"{subject:28} AP, three seeds          mean   the paper, COCO")
     for row, theirs in rows.items():
         ours = 100 * np.array(measured[subject][row]["AP"])
         print(f"  {row:26} {np.array2string(ours, precision=1):22} {ours.mean():6.1f}   {theirs:.1f}")
+    *others, published = [np.array(measured[subject][row]["AP"]) for row in rows]
+    for row, ap in zip(rows, others, strict=False):
+        verdict = (
+            "worse"
+            if ap.max() < published.min()
+            else "better"
+            if ap.min() > published.max()
+            else "no telling"
+        )
+        print(f"  {row}, against what was published: {verdict}")
 
 # %% [markdown] tags=["slide:H/22-coco", "slide:H/28-detr-strengths-and-weaknesses"]
 # ## DETR among the detectors
