@@ -858,7 +858,7 @@ fig, axes = viz.figure(
     width=5.2,
     height=3.2,
     title="Windows that stand still against windows that shift",
-    caption="One line for each seed, validation scenes. Compare how steep the lines are to how far apart.",
+    caption="One line for each seed, validation scenes. Compare their slope to the distance between them.",
 )
 for seed, (still, moved) in enumerate(zip(found["unshifted"], found["shifted"], strict=True)):
     axes[0, 0].plot(
