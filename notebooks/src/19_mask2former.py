@@ -436,8 +436,8 @@ assert (keys.grad == 0).all()  # zero: nothing is learned where to look
 
 # %% [markdown]
 # Minus infinity gives NaN, which poisons the whole batch. A large negative number quietly averages what is forbidden.
-# Zero is what our attention does by default, and honest, but here a dead end: a query that sees nothing cannot find an object
-# in the next layer either, and no gradient tells it where to look. So the program (the paper does not mention it)
+# Zero is what our attention does by default, and honest, but here a dead end: a query that reads nothing learns nothing of
+# the image, and no gradient tells it where to look. So the program (the paper does not mention it)
 # **resets** such a row: nothing inside, then everything is allowed. How often does it happen? All the measurements from
 # here on are on 100 scenes that the model never saw.
 
