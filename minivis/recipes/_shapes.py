@@ -133,9 +133,19 @@ def _panoptic(scene):
     return scene.image, (scene.panoptic, scene.segments)
 
 
-def write_report(model, out, **facts):
-    """Write ``metrics.json`` and print its first number."""
-    metrics = {**facts, "parameters": sum(p.size for p in model.parameters())}
+def write_report(model, out, figure, found, seconds, **facts):
+    """Write ``metrics.json``: what was found on held-out scenes, and the seconds of each part. Print the main figure."""
+    numbers = {name: round(float(value), 4) for name, value in found.items()}
+    metrics = {
+        "metric": f"held-out {figure}",
+        "value": numbers[figure],
+        "n": COUNT,
+        "seconds": round(sum(seconds.values()), 1),
+        "seconds for": {part: round(value, 1) for part, value in seconds.items()},
+        "parameters": sum(p.size for p in model.parameters()),
+        "figures": numbers,
+        **facts,
+    }
     storage.write_files({Path(out) / "metrics.json": storage.pack_json(metrics)})
-    print(f"{facts['metric']} {facts['value']:.3f} on {facts['n']} scenes")
+    print(f"{metrics['metric']} {metrics['value']:.3f} on {COUNT} scenes")
     return metrics

@@ -100,7 +100,7 @@ def swin(out, seed, shift=True):
     """A Swin with shifted windows, or with the same windows in every layer: accuracy."""
     folder = Path(out) / f"swin-{'shifted' if shift else 'unshifted'}-{seed}"
     model, seconds = swin_shapes.train(folder, STEPS["swin"], seed, shift, resume=True)
-    return {**swin_shapes.measure(model, split="validation"), "seconds": seconds["seconds"]}
+    return {**swin_shapes.measure(model, split="validation"), "seconds": sum(seconds.values())}
 
 
 CHOICES = {

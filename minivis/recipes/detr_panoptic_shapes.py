@@ -74,18 +74,9 @@ def run(out, seed=0, steps=STEPS, resume=False):
     batches = _shapes.loader(last, 32, rng, 250_000 + seed, sample=_shapes.with_grounds)
     history = fit(model, batches, mask_loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
     seconds += history["seconds"][-1:]
+    seconds = dict(zip(("backbone", "boxes", "masks"), seconds, strict=True))
     found = _shapes.measure_panoptic(model, merge)
-    numbers = {name: round(float(value), 4) for name, value in found.items()}
-    result = {
-        "metric": "held-out PQ",
-        "value": numbers["PQ"],
-        "n": _shapes.COUNT,
-        "seconds": round(sum(seconds), 1),
-    }
-    parts = dict(zip(("backbone", "boxes", "masks"), (round(s, 1) for s in seconds), strict=True))
-    return _shapes.write_report(
-        model, out, **result, steps=steps, **{"seconds for": parts}, panoptic=numbers, **facts
-    )
+    return _shapes.write_report(model, out, "PQ", found, seconds, steps=steps, **facts)
 
 
 def _no_masks(output):

@@ -38,7 +38,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     facts = {"recipe": "detr-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
-    seconds = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
+    before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
     model = small_detr(backbone, len(shapes.THINGS), rng)
     criterion = SetCriterion(len(shapes.THINGS), HungarianMatcher(), no_object=0.2)
 
@@ -53,11 +53,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_boxes)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
-    found = _shapes.measure_boxes(model)
-    seconds = {
-        "seconds": round(seconds + history["seconds"][-1], 1),
-        "seconds for the backbone": round(seconds, 1),
-    }
-    numbers = {name: round(float(value), 4) for name, value in found.items()}
-    result = {"metric": "held-out AP50", "value": numbers["AP50"], "n": _shapes.COUNT, "AP": numbers["AP"]}
-    return _shapes.write_report(model, out, **result, **seconds, steps=steps, coco=numbers, **facts)
+    seconds = {"backbone": before, "boxes": history["seconds"][-1]}
+    return _shapes.write_report(
+        model, out, "AP50", _shapes.measure_boxes(model), seconds, steps=steps, **facts
+    )

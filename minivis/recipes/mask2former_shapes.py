@@ -45,7 +45,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     facts = {"recipe": "mask2former-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng, (1, 2, 1), (64, 128, 128))
-    seconds = _shapes.pretrain(backbone, out, max(1, steps * 3 // 7), rng, resume, **facts)
+    before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 7), rng, resume, **facts)
     model = small_mask2former(backbone, rng)
     criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
     model.points = criterion.rng  # a checkpoint then remembers where the random points stood
@@ -61,11 +61,6 @@ def run(out, seed=0, steps=STEPS, resume=False):
     batches = _shapes.loader(steps, 24, rng, seed, sample=_shapes.with_grounds)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
+    seconds = {"backbone": before, "segments": history["seconds"][-1]}
     found = _shapes.measure_panoptic(model, merge)
-    seconds = {
-        "seconds": round(seconds + history["seconds"][-1], 1),
-        "seconds for the backbone": round(seconds, 1),
-    }
-    numbers = {name: round(float(value), 4) for name, value in found.items()}
-    result = {"metric": "held-out PQ", "value": numbers["PQ"], "n": _shapes.COUNT}
-    return _shapes.write_report(model, out, **result, **seconds, steps=steps, panoptic=numbers, **facts)
+    return _shapes.write_report(model, out, "PQ", found, seconds, steps=steps, **facts)

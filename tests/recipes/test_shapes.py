@@ -81,7 +81,6 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
         assert said[figure] >= least
     assert (folder / storage.WEIGHTS).stat().st_size <= 3_000_000
     assert (folder / card["failures"]).exists() and card["recipe"] == f"minivis train {name} --seed 0"
-    assert card["seconds"] <= 1800
 
 
 def test_mask2former_is_better_than_detr_at_panoptic_segmentation():
