@@ -127,8 +127,8 @@ viz.images(
 #
 # Now every word asks all others: *are you like me?* Each word is turned into a few numbers that describe it,
 # and two words that have similar numbers get a high score. The scores of one word become **weights**,
-# positive, 1 in all; with them it gathers what the others know. That is **attention**, and it does not care
-# how far apart two words are.
+# positive numbers that sum to 1; with them it gathers what the others know. That is **attention**, and it
+# does not care how far apart two words are.
 #
 # A trained network *learns* how to describe a word. Here we do it by hand, with four numbers: how bright, how
 # red, how blue, how rough.
@@ -166,10 +166,10 @@ viz.attention_maps(
 #
 # ## Learning: let the numbers be found
 #
-# We chose the filters and the four numbers by hand. Nobody could choose the hundred thousand numbers of a
-# network that reads handwriting. They are *learned*: show it examples, measure how wrong it is (the
-# **loss**), find out by the chain rule in which direction each number makes it less wrong ([chapter
-# 01](01_autograd.ipynb)), and move all of them a little that way. Again.
+# We chose the filters and the four numbers by hand. Nobody could choose the 16,794 numbers of a small network
+# that reads handwriting. They are *learned*: show it examples, measure how wrong it is (the **loss**), find
+# out by the chain rule in which direction each number makes it less wrong ([chapter 01](01_autograd.ipynb)),
+# and move all of them a little that way. Again.
 
 # %%
 images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8): real handwritten digits
@@ -191,6 +191,7 @@ def how_good(network):
 history = mv.train.fit(network, loader, loss, optimizer, steps=50, evaluate=how_good, every=2)
 numbers = sum(p.size for p in network.parameters())
 right, seconds = history["right"][-1], history["seconds"][-1]
+assert numbers == 16_794
 print(f"{numbers:,} numbers, {seconds:.1f} seconds: {right:.0%} of the new digits are right")
 assert right > 0.8
 viz.curves(
