@@ -4,13 +4,14 @@ Not here: their computation (minivis/analysis.py).
 """
 
 import numpy as np
+from matplotlib.colors import LogNorm, Normalize
 
 from minivis.viz.style import INK, SEQUENTIAL, array, colour_bar, figure, label
 
 __all__ = ["loss_surfaces"]
 
 
-def loss_surfaces(surfaces, columns=None, title=None, caption=None):
+def loss_surfaces(surfaces, columns=None, log=False, title=None, caption=None):
     """Draw loss surfaces side by side: dark is low, a cross marks the model, and all share one scale.
 
     Parameters
@@ -19,6 +20,8 @@ def loss_surfaces(surfaces, columns=None, title=None, caption=None):
         Name to what `minivis.analysis.loss_surface` returns: steps (n,) and values (n, n).
     columns : int, optional
         Pictures in a row; default: all.
+    log : bool, default False
+        Colours and contour lines at equal ratios instead of equal differences; every loss must be above 0.
     title, caption : str, optional
         Above and below.
 
@@ -30,7 +33,7 @@ def loss_surfaces(surfaces, columns=None, title=None, caption=None):
     Raises
     ------
     ValueError
-        If there is no surface, or values and steps do not fit.
+        If there is no surface, values and steps do not fit, or ``log`` meets a loss that is not above 0.
 
     References
     ----------
@@ -52,18 +55,25 @@ def loss_surfaces(surfaces, columns=None, title=None, caption=None):
                 f"loss_surfaces: {name!r} needs steps (n,) and values (n, n), got {steps.shape} and {values.shape}"
             )
     low, high = (f([f(v) for _, v in surfaces.values()]) for f in (np.min, np.max))
-    levels = np.linspace(low, high if high > low else low + 1, 15)
+    if log and low <= 0:
+        raise ValueError(f"loss_surfaces: log=True needs losses above 0, got {low:.3g}")
+    high = high if high > low else low + 1
+    levels = np.geomspace(low, high, 15) if log else np.linspace(low, high, 15)
+    scale = LogNorm(low, high) if log else Normalize(low, high)
     columns = min(columns or len(surfaces), len(surfaces))
     rows = -(-len(surfaces) // columns)
     fig, axes = figure(rows, columns, 2.5 * columns + 0.9, 2.6 * rows + 0.4 * bool(title), title, caption)
     for ax in axes.flat[len(surfaces) :]:
         ax.set_axis_off()
     for ax, (name, (steps, values)) in zip(axes.flat, surfaces.items(), strict=False):
-        drawn = ax.contourf(steps, steps, values, levels=levels, cmap=SEQUENTIAL)
+        drawn = ax.contourf(steps, steps, values, levels=levels, cmap=SEQUENTIAL, norm=scale)
         ax.contour(steps, steps, values, levels=levels, colors="white", linewidths=0.4)
         ax.plot(0, 0, "+", color="white", markersize=9, markeredgewidth=1.6)
         ax.set_aspect("equal")
-        label(ax, "second direction", "first direction", name)
+        first = ax in axes[:, 0]
+        label(ax, "second direction", "first direction" if first else "", name)
         ax.tick_params(labelcolor=INK, labelsize=8)
-    colour_bar(fig, drawn, axes, "loss, nats")
+    bar = colour_bar(fig, drawn, axes, "loss, nats")
+    bar.set_ticks(levels[::2], labels=[f"{level:.2g}" for level in levels[::2]], minor=False)
+    bar.minorticks_off()
     return fig

@@ -26,6 +26,15 @@ def test_surfaces_share_one_scale_and_mark_the_model():
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
 
 
+def test_a_logarithmic_scale_has_levels_at_equal_ratios():
+    fig = viz.loss_surfaces({"steep": (STEPS, 0.01 + 100 * BOWL)}, log=True)
+    levels = fig.axes[0].collections[0].levels
+    np.testing.assert_allclose(levels[1:] / levels[:-1], levels[1] / levels[0])
+    assert (levels[0], levels[-1]) == pytest.approx((0.01, 400.01))
+    with pytest.raises(ValueError, match="loss_surfaces: log=True needs losses above 0, got 0"):
+        viz.loss_surfaces({"bowl": (STEPS, BOWL)}, log=True)
+
+
 def test_a_level_surface_can_be_drawn():
     assert len(viz.loss_surfaces({"level": (STEPS, np.ones((5, 5)))}).axes) == 2
 
