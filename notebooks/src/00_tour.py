@@ -166,10 +166,10 @@ viz.attention_maps(
 #
 # ## Learning: let the numbers be found
 #
-# We chose the filters and the four numbers by hand. Nobody could choose the 16,794 numbers of a small network
-# that reads handwriting. They are *learned*: show it examples, measure how wrong it is (the **loss**), find
-# out by the chain rule in which direction each number makes it less wrong ([chapter 01](01_autograd.ipynb)),
-# and move all of them a little that way. Again.
+# We chose the filters and the four numbers by hand. Nobody could choose the seventeen thousand numbers of a
+# small network that reads handwriting. They are *learned*: show it examples, measure how wrong it is (the
+# **loss**), find out by the chain rule in which direction each number makes it less wrong ([chapter
+# 01](01_autograd.ipynb)), and move all of them a little that way. Again.
 
 # %%
 images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8): real handwritten digits
@@ -191,7 +191,6 @@ def how_good(network):
 history = mv.train.fit(network, loader, loss, optimizer, steps=50, evaluate=how_good, every=2)
 numbers = sum(p.size for p in network.parameters())
 right, seconds = history["right"][-1], history["seconds"][-1]
-assert numbers == 16_794
 print(f"{numbers:,} numbers, {seconds:.1f} seconds: {right:.0%} of the new digits are right")
 assert right > 0.8
 viz.curves(
@@ -445,8 +444,8 @@ assert not report.passed
 
 # %% [markdown]
 # One law is broken, and the report gives the smallest input it found that breaks it, what came out, what
-# should have come out, and a hint. $e^{89}$ is more than these numbers can hold. But adding the same number
-# to all scores changes nothing, so subtract the largest first:
+# should have come out, and a hint. $e^{89}$ is more than a float32 can hold. But adding the same number to
+# all scores changes nothing, so subtract the largest first:
 
 
 # %%
