@@ -647,15 +647,13 @@ across = [int((f > 0).any(axis=0).sum()) for f in fields["ResNet"]]
 print("the theoretical field of the ResNet, pixels across:", across)
 assert across == [2, 10, 16, 16, 16]  # 1 + 4 n patches of 2 pixels, less what is outside the canvas
 viz.images(
-    [f / f.max() for name in fields for f in fields[name]],
-    vmin=0,
-    vmax=0.4,
+    [np.sqrt(f / f.max()) for name in fields for f in fields[name]],
     titles=[f"{name}, {'patches' if i == 0 else f'block {i}'}" for name in fields for i in range(5)],
     columns=5,
     size=1.5,
     title="Which pixels the place in the middle sees",
-    caption="Brighter pixels count more. One block lets ViT see a little of everything; what the ResNet sees has "
-    "an edge that moves outwards block by block. Both see most of what is near.",
+    caption="Brighter pixels count more (the square root is shown). One block lets ViT see a little of everything; "
+    "what the ResNet sees has an edge that moves outwards block by block. Both see most of what is near.",
 )
 
 # %% [markdown]
@@ -681,8 +679,8 @@ viz.curves(
     "mean distance, pixels",
     level={"seeing everything alike": float(apart.mean())},
     title="How far a place sees, by depth",
-    caption="ViT sees further than the ResNet at every depth, most of all after the first block. The gradient says "
-    "less than the attention: the residual connections carry each place's own patch along.",
+    caption="ViT sees further than the ResNet at every depth, most of all after the first block. Attention "
+    "distance and gradient tell nearly the same.",
 )
 
 # %% [markdown]
