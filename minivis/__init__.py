@@ -25,6 +25,7 @@ _LAZY = {
             "nn",
             "optim",
             "pretrained",
+            "recipes",
             "train",
             "vision",
             "viz",

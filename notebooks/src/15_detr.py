@@ -1211,9 +1211,9 @@ if RETRAIN:
 #
 # Deck H, *Result*, prints two tables of the paper, Deck Z four rows of the first. **Position codes**, AP on COCO: none 32.8;
 # sine once at the input 39.2; learned at every attention 39.6; sine in the decoder only 39.3; sine at every attention
-# 40.6. **Box loss**: L1 alone 35.8, GIoU alone 39.9, both 40.6. The same choices at the size of our scenes, a smaller DETR
-# trained for 1,500 steps, three seeds each (`scripts/run_ablations.py` measures them anew). Read the spread before the mean:
-# where the seeds of two rows overlap, three seeds cannot tell them apart.
+# 40.6. **Box loss**: L1 alone 35.8, GIoU alone 39.9, both 40.6. The same choices at the size of our scenes: a smaller DETR
+# on a backbone that stays as it is, some hundred steps, three seeds each (`scripts/run_ablations.py` measures them anew).
+# Read the spread before the mean: where the seeds of two rows overlap, three seeds cannot tell them apart.
 
 # %%
 from minivis.recipes import ablations
