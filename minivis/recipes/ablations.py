@@ -20,7 +20,7 @@ __all__ = ["CHOICES", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
-STEPS = {"backbone": 600, "detr": 700, "mask2former": 400, "swin": 350}
+STEPS = {"backbone": 600, "detr": 450, "mask2former": 300, "swin": 280}
 
 
 def results():

@@ -15,7 +15,7 @@ from minivis.vision import mask2former_panoptic
 
 __all__ = ["merge", "run", "small_mask2former"]
 
-STEPS = 3500
+STEPS = 2200
 
 
 def merge(logits, masks, things, size):
@@ -24,15 +24,15 @@ def merge(logits, masks, things, size):
 
 
 def small_mask2former(backbone, rng, **options):
-    """The model: two maps of 4 x 4 and 8 x 8 cells looked at in turn, masks of 16 x 16, 1.6 million parameters in all."""
+    """The model: two maps of 4 x 4 and 8 x 8 cells looked at in turn, masks of 16 x 16, 1.5 million parameters in all."""
     options = {
         "queries": 16,  # there can be 8 objects and 3 grounds
         "width": 96,
         "heads": 4,
         "decoder_layers": 4,
         "pixel_layers": 1,
-        "mlp_width": 384,
-        "pixel_mlp_width": 384,
+        "mlp_width": 256,
+        "pixel_mlp_width": 256,
         "levels": 2,
         "groups": 8,
         **options,
@@ -44,8 +44,8 @@ def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
     rng = np.random.default_rng(seed)
     facts = {"recipe": "mask2former-shapes", "seed": seed}
-    backbone = _shapes.small_backbone(rng, (1, 2, 1), (64, 128, 128))
-    before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 7), rng, resume, **facts)
+    backbone = _shapes.small_backbone(rng, (1, 2, 1), (64, 128, 64))
+    before = _shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)
     model = small_mask2former(backbone, rng)
     criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
     model.points = criterion.rng  # a checkpoint then remembers where the random points stood
