@@ -20,9 +20,11 @@ def stand_in(monkeypatch, name, **members):
     """Put a module of our own in the place of `minivis.name`."""
     module = types.ModuleType(f"minivis.{name}")
     vars(module).update(members)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    parent, _, last = name.rpartition(".")
+    parent, _, last = name.rpartition(
+        "."
+    )  # first the attribute: what it was may have to be loaded to be put back
     monkeypatch.setattr(sys.modules[f"minivis.{parent}".rstrip(".")], last, module, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_an_unknown_recipe_is_one_line(capsys):
     assert cli.main(["train", "vit-digit"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
-    assert "'vit-digit'" in captured.err and "cnn-digits, vit-digits" in captured.err
+    assert "'vit-digit'" in captured.err and "swin-shapes, vit-digits" in captured.err
 
 
 @pytest.mark.parametrize(

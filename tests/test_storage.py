@@ -136,7 +136,7 @@ def test_an_unknown_name_suggests_the_nearest(name):
 
 def test_a_name_like_no_other_lists_what_there_is(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"^load: there is no folder .*nowhere.*cnn-digits, vit-digits"
+        FileNotFoundError, match=r"^load: there is no folder .*nowhere.*cnn-digits, detr-panoptic-shapes"
     ):
         mv.load(tmp_path / "nowhere")
 

@@ -48,7 +48,9 @@ def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, name):
         assert (metrics["seed"], metrics["steps"], metrics["recipe"], metrics["n"]) == (seed, 16, name, 8)
         weights[seed] = mv.load(out).state_dict()
         losses = json.loads((out / "backbone" / train.HISTORY).read_text())["loss"]
-        assert np.mean(losses[-3:]) < np.mean(losses[:3]), "it learns to name pixels, and that is where it begins"
+        assert np.mean(losses[-3:]) < np.mean(losses[:3]), (
+            "it learns to name pixels, and that is where it begins"
+        )
     for key, value in weights[1].items():
         if value.ndim > 1:  # norms and biases start alike
             assert not np.array_equal(value, weights[2][key]), key
