@@ -749,7 +749,7 @@ assert plain[0][0] < plain[1][0] < plain[2][0]  # refined at each layer
 assert all(
     gain[0, 0] > 0 > gain[2, 0] for gain in gains.values()
 )  # NMS helps after the first, hurts after the last
-viz.curves(
+fig = viz.curves(
     {
         "as it answers": ([1, 2, 3], [ap for ap, _ in plain]),
         **{
@@ -761,6 +761,8 @@ viz.curves(
     title="What each decoder layer adds, and what NMS adds to it",
     caption="After the first layer NMS helps a little. After the last it takes more than it gives.",
 )
+fig.axes[0].set_xticks([1, 2, 3])
+fig
 
 # %% [markdown]
 # As in the paper: NMS helps after the first layer and hurts, if only just, after the last, where only AP50 still gains a little.
