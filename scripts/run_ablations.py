@@ -47,6 +47,7 @@ def main():
         "recipe": "python scripts/run_ablations.py",
         "seeds": list(ablations.SEEDS),
         "steps": ablations.STEPS,
+        "training scenes": f"{ablations.SCENES}, gone through again and again",
         "scenes": "500 of the validation split",
         "machine": f"2 cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",
         "seconds": {"a run, at most": max(seconds), "all runs": round(sum(seconds), 1)},

@@ -76,7 +76,9 @@ def open_image(name, path, orient=False, most_pixels=MOST_PIXELS):
                 if complaint is None:
                     image.load()
                     return ImageOps.exif_transpose(image) if orient else image.copy()
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: there is no file {path.absolute()}") from None
+    except (IsADirectoryError, PermissionError):
         raise  # they name the path themselves
     except Image.DecompressionBombError as error:
         complaint = f"claims more than most_pixels={most_pixels}: {error}"

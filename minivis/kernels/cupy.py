@@ -9,7 +9,7 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "col2im", "gelu", "im2col", "softmax"]
+__all__ = ["adamw_step", "gelu", "im2row", "row2im", "softmax"]
 
 # The body of the loop over the elements, in CUDA C++; T is the dtype of the arrays.
 _GELU = {
@@ -86,43 +86,43 @@ def softmax(x, axis):
     return cupy.moveaxis(p, -1, axis)
 
 
-def im2col(x, kernel, out, stride, padding, dilation):
-    """Copy every window of a map into one column of a matrix, so that a convolution becomes one product.
+def im2row(x, kernel, out, stride, padding, dilation):
+    """Copy every window of a map into one row of a matrix, so that a convolution becomes one product.
 
     ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros; ``out`` windows an axis are taken. Returns a contiguous
-    array (C * prod(kernel), B * prod(out)): a row for each weight, a column for each output element.
+    array (B * prod(out), prod(kernel) * C): a row for each output element, in it the channels of one pixel side by side.
     """
     B, C = x.shape[:2]
     padded = cupy.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding))) if any(padding) else x
     batch, channel, *step = padded.strides
     windows = as_strided(
         padded,
-        (C, *kernel, B, *out),
+        (B, *out, *kernel, C),
         (
-            channel,
-            *(d * n for d, n in zip(dilation, step, strict=True)),
             batch,
             *(s * n for s, n in zip(stride, step, strict=True)),
+            *(d * n for d, n in zip(dilation, step, strict=True)),
+            channel,
         ),
     )
-    return windows.reshape(C * math.prod(kernel), B * math.prod(out))
+    return windows.reshape(B * math.prod(out), math.prod(kernel) * C)
 
 
-def col2im(columns, shape, kernel, out, stride, padding, dilation):
-    """The adjoint of `im2col`: add every window back to where it came from (overlaps sum).
+def row2im(rows, shape, kernel, out, stride, padding, dilation):
+    """The adjoint of `im2row`: add every window back to where it came from (overlaps sum).
 
-    ``columns`` is (C * prod(kernel), B * prod(out)) and ``shape`` is that of the map, (B, C, *spatial).
+    ``rows`` is (B * prod(out), prod(kernel) * C) and ``shape`` is that of the map, (B, C, *spatial).
     """
     B, C, *spatial = shape
-    columns = columns.reshape(C, *kernel, B, *out)
-    padded = cupy.zeros((C, B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True))), columns.dtype)
+    rows = rows.reshape(B, *out, *kernel, C)
+    padded = cupy.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), rows.dtype)
     for offset in itertools.product(*map(range, kernel)):
         steps = zip(offset, out, stride, dilation, strict=True)
         where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
-        target = padded[(..., *where)]  # a view: += on it adds in place, without a second copy by __setitem__
-        target += columns[(slice(None), *offset)]
+        target = padded[(slice(None), *where)]  # a view: += on it adds in place, and copies nothing
+        target += rows[(..., *offset, slice(None))]
     inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
-    return cupy.ascontiguousarray(padded[(..., *inner)].swapaxes(0, 1))
+    return cupy.ascontiguousarray(cupy.moveaxis(padded[(slice(None), *inner)], -1, 1))
 
 
 _ADAMW = cupy.ElementwiseKernel(

@@ -1,4 +1,4 @@
-"""Hot routines on NumPy arrays: GELU, softmax, im2col and col2im, the AdamW step.
+"""Hot routines on NumPy arrays: GELU, softmax, im2row and row2im, the AdamW step.
 
 Not here: gradients and argument checks (ops/), anything that is as fast written plainly in an op.
 """
@@ -9,9 +9,9 @@ import os
 import sys
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "col2im", "gelu", "im2col", "softmax"]
+__all__ = ["adamw_step", "gelu", "im2row", "row2im", "softmax"]
 
 
 _BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
@@ -95,47 +95,51 @@ def softmax(x, axis):
     return e
 
 
-def im2col(x, kernel, out, stride, padding, dilation):
-    """Copy every window of a map into one column of a matrix, so that a convolution becomes one product.
+def im2row(x, kernel, out, stride, padding, dilation):
+    """Copy every window of a map into one row of a matrix, so that a convolution becomes one product.
 
     ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros; ``out`` windows an axis are taken. Returns a contiguous
-    array (C * prod(kernel), B * prod(out)): a row for each weight, a column for each output element.
+    array (B * prod(out), prod(kernel) * C): a row for each output element, in it the channels of one pixel side by side,
+    so that whole runs of memory are copied.
     """
-    n = len(kernel)
     padded = _padded(x, padding)
-    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    windows = sliding_window_view(padded, reach, axis=tuple(range(2, 2 + n)))  # (C, B, *positions, *reach)
-    first = tuple(slice(0, o * s, s) for o, s in zip(out, stride, strict=True))
-    windows = windows[(..., *first, *(slice(None, None, d) for d in dilation))]  # (C, B, *out, *kernel)
-    windows = windows.transpose(0, *range(2 + n, 2 + 2 * n), 1, *range(2, 2 + n))  # (C, *kernel, B, *out)
-    return windows.reshape(x.shape[1] * math.prod(kernel), x.shape[0] * math.prod(out))
+    windows = as_strided(
+        padded,
+        (x.shape[0], *out, *kernel, x.shape[1]),
+        (
+            padded.strides[0],
+            *(s * step for s, step in zip(stride, padded.strides[1:-1], strict=True)),
+            *(d * step for d, step in zip(dilation, padded.strides[1:-1], strict=True)),
+            padded.strides[-1],
+        ),
+    )
+    return windows.reshape(x.shape[0] * math.prod(out), math.prod(kernel) * x.shape[1])
 
 
-def col2im(columns, shape, kernel, out, stride, padding, dilation):
-    """The adjoint of `im2col`: add every window back to where it came from (overlaps sum).
+def row2im(rows, shape, kernel, out, stride, padding, dilation):
+    """The adjoint of `im2row`: add every window back to where it came from (overlaps sum).
 
-    ``columns`` is (C * prod(kernel), B * prod(out)) and ``shape`` is that of the map, (B, C, *spatial).
+    ``rows`` is (B * prod(out), prod(kernel) * C) and ``shape`` is that of the map, (B, C, *spatial).
     """
     B, C, *spatial = shape
-    columns = columns.reshape(C, *kernel, B, *out)
-    padded = np.zeros((C, B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True))), columns.dtype)
+    rows = rows.reshape(B, *out, *kernel, C)
+    padded = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), rows.dtype)
     for offset in np.ndindex(*kernel):
         steps = zip(offset, out, stride, dilation, strict=True)
         where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
-        padded[(..., *where)] += columns[(slice(None), *offset)]
+        padded[(slice(None), *where)] += rows[(..., *offset, slice(None))]
     inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
-    return np.ascontiguousarray(padded[(..., *inner)].swapaxes(0, 1))
+    return np.ascontiguousarray(np.moveaxis(padded[(slice(None), *inner)], -1, 1))
 
 
 def _padded(x, padding):
-    """A map with zeros around it and the channels in front: (C, B, *spatial)."""
+    """A map with zeros around it and the channels last: (B, *spatial, C), contiguous."""
+    last = np.moveaxis(x, 1, -1)
     if not any(padding):
-        return x.swapaxes(0, 1)
-    spatial = x.shape[2:]
-    out = np.zeros(
-        (x.shape[1], x.shape[0], *(m + 2 * p for m, p in zip(spatial, padding, strict=True))), x.dtype
-    )
-    out[(..., *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))] = x.swapaxes(0, 1)
+        return np.ascontiguousarray(last)
+    B, *spatial, C = last.shape
+    out = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), x.dtype)
+    out[(slice(None), *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))] = last
     return out
 
 

@@ -70,24 +70,28 @@ def _grouped(y, groups):
     return y.swapaxes(0, 1).reshape(groups, channels // groups, B * math.prod(out))
 
 
-def _rows(weight, groups):
-    """(O, C / groups, *kernel) as the matrices (groups, O / groups, C / groups prod(kernel))."""
+def _filters(weight, groups):
+    """(O, C / groups, *kernel) as the matrices (groups, O / groups, prod(kernel) C / groups)."""
     O, C, *kernel = weight.shape
-    return weight.reshape(groups, O // groups, C * math.prod(kernel))
+    weight = weight.reshape(groups, O // groups, C, math.prod(kernel))
+    return weight.swapaxes(2, 3).reshape(groups, O // groups, math.prod(kernel) * C)
 
 
 def _patches(x, geometry, groups):
-    """The patches of a map as the matrices (groups, C / groups prod(kernel), B prod(out))."""
-    columns = kernels.of(x).im2col(x, *geometry)
-    return columns.reshape(groups, columns.shape[0] // groups, columns.shape[1])
+    """The patches of a map as the matrices (groups, B prod(out), prod(kernel) C / groups)."""
+    rows = kernels.of(x).im2row(x, *geometry)
+    K, C = math.prod(geometry.kernel), x.shape[1] // groups
+    return rows.reshape(-1, K, groups, C).transpose(2, 0, 1, 3).reshape(groups, -1, K * C)
 
 
 def _correlate(x, weight, geometry, groups):
     """y: every output is the dot product of the kernel and a patch."""
     xp, O = namespace(x, weight), weight.shape[0]
+    filters = _filters(weight, groups)
 
     def part(x):
-        y = xp.matmul(_rows(weight, groups), _patches(x, geometry, groups))  # (groups, O/groups, B prod(out))
+        patches = _patches(x, geometry, groups).swapaxes(1, 2)
+        y = xp.matmul(filters, patches)  # (groups, O/groups, B prod(out))
         return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
 
     return _join(xp, [part(x[b]) for b in _blocks(x, _patch_size(weight, geometry, groups))])
@@ -95,12 +99,13 @@ def _correlate(x, weight, geometry, groups):
 
 def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
-    xp, C = namespace(y, weight), weight.shape[1] * groups
+    xp, K, C = namespace(y, weight), math.prod(geometry.kernel), weight.shape[1]
+    filters = _filters(weight, groups)
 
     def part(y):
-        columns = xp.matmul(_rows(weight, groups).swapaxes(1, 2), _grouped(y, groups))
-        columns = columns.reshape(C * math.prod(geometry.kernel), columns.shape[2])
-        return kernels.of(y).col2im(columns, (y.shape[0], C, *spatial), *geometry)
+        rows = xp.matmul(_grouped(y, groups).swapaxes(1, 2), filters)  # (groups, B prod(out), K C/groups)
+        rows = rows.reshape(groups, -1, K, C).transpose(1, 2, 0, 3).reshape(-1, K * groups * C)
+        return kernels.of(y).row2im(rows, (y.shape[0], groups * C, *spatial), *geometry)
 
     return _join(xp, [part(y[b]) for b in _blocks(y, _patch_size(weight, geometry, groups))])
 
@@ -110,8 +115,9 @@ def _weigh(x, y, weight, geometry, groups):
     xp = namespace(x, y)
     total = 0
     for b in _blocks(x, _patch_size(weight, geometry, groups)):
-        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups).swapaxes(1, 2))
-    return total.reshape(weight.shape)
+        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups))
+    O, C, *kernel = weight.shape
+    return total.reshape(O, math.prod(kernel), C).swapaxes(1, 2).reshape(weight.shape)
 
 
 def _patch_size(weight, geometry, groups):
@@ -208,7 +214,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Notes
     -----
-    B H' W' O (C / groups) kh kw multiply-adds. The patches are laid out as the columns of a matrix, and the convolution
+    B H' W' O (C / groups) kh kw multiply-adds. The patches are laid out as the rows of a matrix, and the convolution
     is one matrix product, a few images at a time where there are many patches. For backward only ``x`` and ``weight``
     are kept: the patches, kh kw times as large, are laid out again.
 
@@ -476,12 +482,13 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 def _gather(x, geometry):
     """The patches of every image, (B, C kh kw, L)."""
-    columns = kernels.of(x).im2col(x, *geometry)
-    columns = columns.reshape(columns.shape[0], x.shape[0], math.prod(geometry.out))
-    return columns.swapaxes(0, 1).copy()
+    (B, C), L = x.shape[:2], math.prod(geometry.out)
+    rows = kernels.of(x).im2row(x, *geometry).reshape(B, L, math.prod(geometry.kernel), C)
+    return rows.transpose(0, 3, 2, 1).reshape(B, C * rows.shape[2], L)
 
 
 def _fold(columns, shape, geometry):
     """The images of the given shape that the patches (B, C kh kw, L) add up to."""
-    columns = columns.swapaxes(0, 1).reshape(columns.shape[1], columns.shape[0] * columns.shape[2])
-    return kernels.of(columns).col2im(columns, shape, *geometry)
+    (B, C), L = shape[:2], columns.shape[2]
+    rows = columns.reshape(B, C, math.prod(geometry.kernel), L).transpose(0, 3, 2, 1)  # (B, L, kh kw, C)
+    return kernels.of(columns).row2im(rows.reshape(B * L, rows.shape[2] * C), shape, *geometry)

@@ -10,7 +10,8 @@ import numpy as np
 from minivis import ops, optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
-from minivis.metrics import AveragePrecision, PanopticQuality
+from minivis.data.loader import stack
+from minivis.metrics import AveragePrecision, PanopticQuality, confusion_matrix, mean_iou
 from minivis.models import ResNet
 from minivis.nn import Conv2d, Module
 from minivis.train import fit
@@ -18,13 +19,17 @@ from minivis.vision import detr_detections
 
 __all__ = [
     "THINGS",
+    "PixelNamer",
+    "classify",
     "loader",
     "measure_boxes",
     "measure_panoptic",
+    "measure_pixels",
     "pretrain",
     "small_backbone",
     "with_boxes",
     "with_grounds",
+    "with_pixels",
     "write_report",
 ]
 
@@ -32,9 +37,9 @@ COUNT = 500  # scenes that a finished model is measured on
 THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # which classes are things
 
 
-def loader(steps, batch_size, rng, seed, sample=None, collate=shapes.collate):
+def loader(steps, batch_size, rng, seed, sample=None, collate=shapes.collate, objects=None):
     """Training scenes for so many steps, each seen once, drawn by a process of their own."""
-    scenes = shapes.Scenes(batch_size * steps, "train", seed, sample=sample)
+    scenes = shapes.Scenes(batch_size * steps, "train", seed, objects=objects, sample=sample)
     return DataLoader(scenes, batch_size, rng=rng, collate=collate, workers=1)
 
 
@@ -72,19 +77,16 @@ def pretrain(backbone, out, steps, rng, resume, **facts):
     """
     model = PixelNamer(backbone, rng)
 
-    def loss(model, images, labels):
-        return ops.cross_entropy(model(images), labels)
-
     schedule = optim.cosine(steps, warmup_steps=min(150, max(1, steps // 5)))
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=2e-3, schedule=schedule)
-    scenes = shapes.Scenes(32 * steps, "train", 500_000 + facts["seed"], sample=_pixels)
-    batches = DataLoader(scenes, 32, rng=rng, workers=1)
+    batches = loader(steps, 32, rng, 500_000 + facts["seed"], with_pixels, stack)
     keep = {"out": Path(out) / "backbone", "resume": resume, "settings": facts}
-    return fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)["seconds"][-1]
+    return fit(model, batches, classify, optimizer, steps, clip=1.0, **keep)["seconds"][-1]
 
 
-def _pixels(scene):
-    return scene.image, scene.semantic
+def classify(model, images, labels):
+    """The loss of a model that names pictures, or pixels."""
+    return ops.cross_entropy(model(images), labels)
 
 
 # ------------------------------------------------------------------ measuring
@@ -117,6 +119,21 @@ def measure_panoptic(model, merge, count=None, split="held-out"):
         pairs = zip(output.logits.numpy(), output.masks.numpy(), strict=True)
         metric.update([merge(logits, masks, THINGS, images.shape[2:]) for logits, masks in pairs], truth)
     return metric.compute()
+
+
+def measure_pixels(model, count=None, split="held-out"):
+    """Mean IoU of the classes that a `PixelNamer` gives to the pixels of scenes it has not seen: {"mIoU": 0 to 1}."""
+    counted = np.zeros((len(shapes.CLASSES),) * 2, np.int64)
+    for images, there in DataLoader(shapes.Scenes(count or COUNT, split, sample=with_pixels), 50):
+        with no_grad():
+            named = model(images).numpy().argmax(axis=1)
+        counted += confusion_matrix(named, there, len(shapes.CLASSES))
+    return {"mIoU": mean_iou(counted)}
+
+
+def with_pixels(scene):
+    """What the loader hands out for semantic segmentation."""
+    return scene.image, scene.semantic
 
 
 def with_boxes(scene):

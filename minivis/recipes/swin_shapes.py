@@ -8,15 +8,16 @@ Not here: what the recipes on scenes share (_shapes.py), the model (models/swin.
 
 import numpy as np
 
-from minivis import ops, optim
+from minivis import optim
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
+from minivis.data.loader import stack
 from minivis.metrics import accuracy
 from minivis.models import Swin
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["measure", "run", "small_swin", "train"]
+__all__ = ["measure", "run", "small_swin"]
 
 STEPS = 4000
 
@@ -43,34 +44,23 @@ def measure(model, count=None, split="held-out"):
     return {"accuracy": accuracy(np.concatenate(scores), np.concatenate(labels))}
 
 
-def train(out, steps, seed, shift=True, resume=False, **options):
-    """Train a small Swin, its windows shifted or not, with options for `fit`: (model, seconds)."""
-    rng = np.random.default_rng(seed)
-    model = small_swin(rng, shift)
-    facts = {"recipe": "swin-shapes", "seed": seed}
-    before = _shapes.pretrain(model, out, max(1, steps * 3 // 4), rng, resume, **facts)
-
-    def loss(model, images, labels):
-        return ops.cross_entropy(model(images), labels)
-
-    schedule = optim.one_cycle(steps, warmup=0.1)
-    optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=1e-3, betas=(0.9, 0.99), schedule=schedule)
-    scenes = shapes.Scenes(32 * steps, "train", seed, objects=1, sample=_labelled)  # each is seen once
-    batches = DataLoader(scenes, 32, rng=rng, workers=1)
-    options |= {"out": out, "resume": resume, "settings": facts}
-    history = fit(model, batches, loss, optimizer, steps, clip=1.0, **options)
-    return model, {"pixels": before, "shapes": history["seconds"][-1]}
-
-
 def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the accuracy; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    facts = {"recipe": "swin-shapes", "seed": seed}
+    model = small_swin(rng)
+    before = _shapes.pretrain(model, out, max(1, steps * 3 // 4), rng, resume, **facts)
 
     def evaluate(model):
         return {"validation accuracy": measure(model, 200, "validation")["accuracy"]}
 
-    model, seconds = train(out, steps, seed, resume=resume, evaluate=evaluate)
-    facts = {"recipe": "swin-shapes", "seed": seed, "steps": steps}
-    return _shapes.write_report(model, out, "accuracy", measure(model), seconds, **facts)
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=1e-3, betas=(0.9, 0.99), schedule=schedule)
+    batches = _shapes.loader(steps, 32, rng, seed, _labelled, stack, objects=1)
+    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
+    history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
+    seconds = {"pixels": before, "shapes": history["seconds"][-1]}
+    return _shapes.write_report(model, out, "accuracy", measure(model), seconds, steps=steps, **facts)
 
 
 def _labelled(scene):

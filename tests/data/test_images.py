@@ -163,7 +163,7 @@ def test_numbers_without_a_white_are_refused(tmp_path):
 
 
 def test_a_missing_file_or_a_folder_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing.png"):
+    with pytest.raises(FileNotFoundError, match=r"^read_image: there is no file .*nothing\.png$"):
         read_image(tmp_path / "nothing.png")
     with pytest.raises(IsADirectoryError):
         read_image(tmp_path)

@@ -47,14 +47,12 @@ ROWS = [
     ("softmax", {"x": normal(2, 300), "axis": -1}),
     ("softmax", {"x": normal(3, 1), "axis": 1}),
     ("softmax", {"x": np.array([[0.0, -math.inf, 1.0]]), "axis": 1}),
-    *(("im2col", {"x": normal(*shape), **options}) for shape, options in MAPS),
+    *(("im2row", {"x": normal(*shape), **options}) for shape, options in MAPS),
     *(
         (
-            "col2im",
+            "row2im",
             {
-                "columns": normal(
-                    shape[1] * math.prod(options["kernel"]), shape[0] * math.prod(options["out"])
-                ),
+                "rows": normal(shape[0] * math.prod(options["out"]), math.prod(options["kernel"]) * shape[1]),
                 "shape": shape,
                 **options,
             },

@@ -332,20 +332,20 @@ def test_adjoint_rejects_a_flipped_transpose():
 
 
 def test_adjoint_rejects_assigning_where_windows_overlap(monkeypatch):
-    """Writing ``=`` for ``+=`` in col2im keeps only the last of overlapping windows."""
+    """Writing ``=`` for ``+=`` in row2im keeps only the last of overlapping windows."""
 
-    def assigning(columns, shape, kernel, out, stride, padding, dilation):
+    def assigning(rows, shape, kernel, out, stride, padding, dilation):
         B, C, *spatial = shape
-        columns = columns.reshape(C, *kernel, B, *out)
-        padded = np.zeros((C, B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True))))
+        rows = rows.reshape(B, *out, *kernel, C)
+        padded = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C))
         for offset in np.ndindex(*kernel):
             steps = zip(offset, out, stride, dilation, strict=True)
-            padded[(..., *(slice(i * d, i * d + o * s, s) for i, o, s, d in steps))] = columns[
-                (slice(None), *offset)
-            ]
-        return padded[(..., *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))].swapaxes(0, 1)
+            where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
+            padded[(slice(None), *where)] = rows[(..., *offset, slice(None))]
+        inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
+        return np.moveaxis(padded[(slice(None), *inner)], -1, 1)
 
-    monkeypatch.setattr(kernels, "col2im", assigning)
+    monkeypatch.setattr(kernels, "row2im", assigning)
     rejects(lambda transpose, s: has_adjoint(ops.conv2d, transpose, s), ops.conv_transpose2d)
     rejects(lambda fold, s: fold_is_adjoint_of_unfold(ops.unfold, fold, s), ops.fold)
 

@@ -109,7 +109,18 @@ def test_the_ablations_are_complete():
 
 def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "STEPS", dict.fromkeys(ablations.STEPS, 2))
+    monkeypatch.setattr(ablations, "SCENES", 32)
     monkeypatch.setattr(_shapes, "COUNT", 4)
     first = ablations.measure(tmp_path, "attention", "plain", 0)
-    monkeypatch.setattr(ablations, "mask2former", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(ablations, "_fit", lambda *_: pytest.fail("trained again"))
     assert ablations.measure(tmp_path, "attention", "plain", 0) == first and 0 <= first["PQ"] <= 1
+
+
+@pytest.mark.parametrize("subject, metrics", [("losses", {"AP", "AP50"}), ("windows", {"mIoU"})])
+def test_every_kind_of_choice_runs(tmp_path, monkeypatch, subject, metrics):
+    monkeypatch.setattr(ablations, "STEPS", dict.fromkeys(ablations.STEPS, 2))
+    monkeypatch.setattr(ablations, "SCENES", 32)
+    monkeypatch.setattr(_shapes, "COUNT", 4)
+    for choice in ablations.CHOICES[subject]:
+        found = ablations.measure(tmp_path, subject, choice, 0)
+        assert set(found) == metrics | {"seconds"} and all(0 <= found[name] <= 1 for name in metrics)
