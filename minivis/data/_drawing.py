@@ -98,7 +98,7 @@ def _draw_shape(rng, height, width, largest):
     high = [max(least, math.floor(largest * side)) for least, side in zip(low, (height, width), strict=True)]
     scale, aspect = rng.uniform(math.log(SMALLEST), math.log(largest)), rng.uniform(-0.3, 0.3)
     h, w = (
-        int(np.clip(round(math.exp(scale + sign * aspect) * side), least, most))
+        min(max(round(math.exp(scale + sign * aspect) * side), least), most)
         for sign, side, least, most in zip((-1, 1), (height, width), low, high, strict=True)
     )
     colour = list(HUES)[rng.integers(len(HUES))]
@@ -140,8 +140,8 @@ def place(rng, count, height, width):
         rows, columns, mask = cover(shape, height, width)
         before = owner[rows, columns].copy()
         owner[rows, columns] = np.where(mask, len(placed), before)
-        areas.append(mask.sum())
-        touched = [k for k in np.unique(before[mask]) if k >= 0] + [len(placed)]
+        areas.append(np.count_nonzero(mask))
+        touched = [*(set(before[mask].tolist()) - {-1}), len(placed)]
         welcome = len(touched) == 1 or (
             rng.uniform() < OVERLAP and all(placed[k]["colour"] != shape["colour"] for k in touched[:-1])
         )
@@ -157,7 +157,7 @@ def place(rng, count, height, width):
 
 def _seen(visible, area, least):
     """Whether enough of an object is left to see: its area, and both sides of its box."""
-    if visible.sum() < area:
+    if np.count_nonzero(visible) < area:
         return False
     extent = [np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0)]
     return all(line[-1] + 1 - line[0] >= side for line, side in zip(extent, least, strict=True))
