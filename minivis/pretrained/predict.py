@@ -3,7 +3,6 @@
 Not here: the models, how photos are prepared (preprocess.py), what is drawn (viz/).
 """
 
-import sys
 from pathlib import Path
 
 from minivis.autograd import Tensor, no_grad
@@ -67,12 +66,7 @@ def load(source):
     published = folder.is_dir() and not (
         (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
     )
-    if not published:
-        return load_ready(source)
-    model = from_pretrained(folder, dtype="float32")
-    if model.preprocess.note:
-        print(f"minivis: note: {model.preprocess.note}", file=sys.stderr)
-    return model
+    return from_pretrained(folder, dtype="float32") if published else load_ready(source)
 
 
 def told(model, output, image, threshold=None):
