@@ -31,7 +31,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng, out = np.random.default_rng(seed), Path(out)
     facts = {"recipe": "detr-panoptic-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
-    seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]
+    seconds = [_shapes.pretrain(backbone, out, max(1, steps // 3), rng, resume, **facts)]
     backbone.freeze(1)  # as detectors do
     model = small_detr(backbone, len(shapes.CLASSES), rng, heads=8, masks=True)  # 8 groups divide D + heads
     matcher = HungarianMatcher()
@@ -69,7 +69,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     model.requires_grad_(False)
     model.mask_head.requires_grad_(True)
-    last = max(1, steps // 2)
+    last = max(1, steps // 3)
     schedule = optim.one_cycle(last, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
     batches = _shapes.loader(last, 24, rng, 250_000 + seed, sample=_shapes.with_grounds)
