@@ -309,13 +309,17 @@ def _begin_worker(*what):
     global _worker
     _worker = what
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains; it ends this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent():
-    """Leave when the process that trains is gone, even if it was killed and could not say so."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def end_with_parent():
+    """From now on, leave when the process that started this one is gone, even if it was killed and could not say so."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _make_in_worker(chosen, rng):

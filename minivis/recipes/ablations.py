@@ -6,14 +6,18 @@ Not here: the recipes of the models that come with minivis.
 """
 
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from minivis import optim, storage
+from minivis import ops, optim, storage
+from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
 from minivis.losses import HungarianMatcher, Mask2FormerCriterion, SetCriterion
+from minivis.nn import Module
+from minivis.nn.module import as_tensor
 from minivis.recipes import _shapes, mask2former_shapes, swin_shapes
 from minivis.recipes.detr_shapes import small_detr
 from minivis.train import fit
@@ -22,8 +26,8 @@ __all__ = ["CHOICES", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
-STEPS = {"backbone": 1500, "detr": 1500, "mask2former": 700, "swin": 1400}
-SCENES = 6000  # gone through again and again: to draw new ones would take longer than to learn from them
+STEPS = {"backbone": 1000, "detr": 1000, "mask2former": 600, "swin": 700}
+SCENES = 4000  # gone through again and again: to draw new ones would take longer than to learn from them
 
 
 def results():
@@ -48,43 +52,74 @@ def results():
     return storage.read_json(RESULTS)["results"]
 
 
-def backbone(out, seed):
-    """A small backbone that can name pixels: trained once for each seed, the same for all choices, and frozen then."""
-    rng = np.random.default_rng(seed)
-    body = _shapes.small_backbone(rng, (1, 1, 1), (48, 96, 96))
-    _shapes.pretrain(body, Path(out) / f"seed-{seed}", STEPS["backbone"], rng, True, seed=seed)
-    return body.freeze(2)  # the third stage, which only Mask2Former uses, has learnt nothing yet
+class Seen(Module):
+    """A backbone that stays as it is. It takes pictures, or what `see` made of them before: then it has nothing to do.
+
+    Its maps have 16 x 16 and 8 x 8 cells; the third, of 4 x 4, is the second averaged.
+    """
+
+    def __init__(self, body):
+        self.body = body.requires_grad_(False)
+        self.channels = (*body.channels, body.channels[-1])
+
+    def see(self, images):
+        """The two maps of pictures in one array, (B, C0 + C1 / 4, 16, 16)."""
+        with no_grad():
+            fine, coarse = (x.numpy() for x in self.body.features(images))
+        return np.concatenate([fine, coarse.reshape(len(coarse), -1, *fine.shape[2:])], axis=1)
+
+    def features(self, images):
+        """The three maps."""
+        seen = as_tensor(self.see(images) if images.shape[1] == 3 else images)
+        (B, _, rows, columns), fine = seen.shape, self.channels[0]
+        coarse = seen[:, fine:].reshape(B, self.channels[1], rows // 2, columns // 2)
+        return [seen[:, :fine], coarse, ops.avg_pool2d(coarse, 2)]
+
+
+@lru_cache(maxsize=1)
+def backbone(out):
+    """A small backbone that can name pixels, trained once for all choices and seeds."""
+    rng = np.random.default_rng(0)
+    body = _shapes.small_backbone(rng, (1, 1), (48, 96))
+    _shapes.pretrain(body, out, STEPS["backbone"], rng, True, seed=0)
+    return Seen(body)
+
+
+@lru_cache(maxsize=1)
+def _scenes(out, seed):
+    """The training scenes of a seed as the backbone sees them: maps, targets without and with grounds."""
+    scenes = list(shapes.Scenes(SCENES, "train", seed, sample=lambda scene: scene))
+    blocks = [scenes[i : i + 50] for i in range(0, len(scenes), 50)]
+    maps = [backbone(out).see(np.stack([scene.image for scene in block])) for block in blocks]
+    targets = [[scene.target(grounds) for scene in scenes] for grounds in (False, True)]
+    return np.concatenate(maps), *targets
+
+
+@lru_cache(maxsize=1)
+def _pictures(seed):
+    """The training scenes of a seed, and the class of every pixel."""
+    return stack(list(shapes.Scenes(SCENES, "train", seed, sample=_shapes.with_pixels)))
 
 
 def detr(out, seed, position="sine_attention", l1=5, giou=2):
     """A DETR with other position codes or another box loss: AP and AP50."""
-    body, rng = backbone(out, seed), np.random.default_rng(seed)
-    model = small_detr(
-        body, len(shapes.THINGS), rng, position=position, feature_level=1, width=64, mlp_width=256
-    )
+    rng, (maps, targets, _) = np.random.default_rng(seed), _scenes(out, seed)
+    options = {"position": position, "feature_level": 1, "width": 64, "mlp_width": 256}
+    model = small_detr(backbone(out), len(shapes.THINGS), rng, **options)
     matcher = HungarianMatcher(box_weight=l1, giou_weight=giou)
-    criterion = SetCriterion(
-        len(shapes.THINGS), matcher, weights={"loss_bbox": l1, "loss_giou": giou}, no_object=0.2
-    )
-
-    def loss(model, images, targets):
-        return criterion(model(images), targets)["loss"]
-
-    _fit(model, loss, STEPS["detr"], seed, rng, _shapes.with_boxes)
+    weights = {"loss_bbox": l1, "loss_giou": giou}
+    criterion = SetCriterion(len(shapes.THINGS), matcher, weights=weights, no_object=0.2)
+    _fit(model, _set_loss(criterion), STEPS["detr"], rng, list(zip(maps, targets, strict=True)))
     found = _shapes.measure_boxes(model, split="validation")
     return {"AP": found["AP"], "AP50": found["AP50"]}
 
 
 def mask2former(out, seed, masked=True):
     """A Mask2Former whose queries look inside their masks only, or everywhere: PQ."""
-    body, rng = backbone(out, seed), np.random.default_rng(seed)
-    model = mask2former_shapes.small_mask2former(body, rng, masked=masked, width=64, mlp_width=256)
+    rng, (maps, _, targets) = np.random.default_rng(seed), _scenes(out, seed)
+    model = mask2former_shapes.small_mask2former(backbone(out), rng, masked=masked, width=64, mlp_width=256)
     criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
-
-    def loss(model, images, targets):
-        return criterion(model(images), targets)["loss"]
-
-    _fit(model, loss, STEPS["mask2former"], seed, rng, _shapes.with_grounds)
+    _fit(model, _set_loss(criterion), STEPS["mask2former"], rng, list(zip(maps, targets, strict=True)))
     found = _shapes.measure_panoptic(model, mask2former_shapes.merge, split="validation")
     return {"PQ": found["PQ"]}
 
@@ -93,17 +128,25 @@ def swin(out, seed, shift=True):
     """A Swin with shifted windows, or with the same windows in every layer, that names pixels: mean IoU."""
     rng = np.random.default_rng(seed)
     model = _shapes.PixelNamer(swin_shapes.small_swin(rng, shift), rng)
-    _fit(model, _shapes.classify, STEPS["swin"], seed, rng, _shapes.with_pixels, stack)
+    _fit(model, _shapes.classify, STEPS["swin"], rng, _pictures(seed), stack)
     return _shapes.measure_pixels(model, split="validation")
 
 
-def _fit(model, loss, steps, seed, rng, sample, collate=shapes.collate):
-    optimizer = optim.AdamW(
-        optim.decay_groups(model, 1e-4), lr=1e-3, schedule=optim.one_cycle(steps, warmup=0.1)
+def _set_loss(criterion):
+    return lambda model, maps, targets: criterion(model(maps), targets)["loss"]
+
+
+def _fit(model, loss, steps, rng, scenes, collate=shapes.collate):
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    fit(
+        model,
+        DataLoader(scenes, 16, shuffle=True, rng=rng, collate=collate),
+        loss,
+        optimizer,
+        steps,
+        clip=1.0,
     )
-    scenes = list(shapes.Scenes(SCENES, "train", seed, sample=sample))
-    batches = DataLoader(scenes, 16, shuffle=True, rng=rng, collate=collate)
-    fit(model, batches, loss, optimizer, steps, clip=1.0)
 
 
 CHOICES = {
@@ -142,7 +185,7 @@ def measure(out, subject, choice, seed):
     path = storage.make_folder(out) / f"{same}_seed-{seed}.json"  # what two subjects share is trained once
     if not path.exists():
         start = time.monotonic()
-        found = function(out, seed, **options)
+        found = function(str(out), seed, **options)
         numbers = {name: round(float(value), 4) for name, value in found.items()}
         numbers["seconds"] = round(time.monotonic() - start, 1)
         storage.write_files({path: storage.pack_json(numbers)})
