@@ -29,7 +29,8 @@ import math
 import numpy as np
 
 import minivis as mv
-from minivis import viz
+from minivis import recipes, viz
+from minivis.laws.claims import claims
 from minivis.ops import gelu, layer_norm, linear, softmax
 
 rng = np.random.default_rng(0)
@@ -147,9 +148,10 @@ print(f"{cost / 1e6:,.0f} million in windows: {cost_global / cost:.1f} times les
 assert 13 < cost_global / cost < 14
 
 # %% [markdown]
-# Now with a clock, one that stands still while other programs have the processor. Both run the same operation, `scaled_dot_product_attention`; one gets all tokens as one
-# sequence, the other gets windows of $8 \times 8$ as many short ones. On axes that are both logarithmic, a
-# cost of $N^k$ is a straight line of slope $k$.
+# Now with a clock, one that stands still while other programs have the processor. Both run the same operation,
+# `scaled_dot_product_attention`; one gets all tokens as one sequence, the other gets windows of $8 \times 8$ as
+# many short ones. On axes that are both logarithmic, a cost of $N^k$ is a straight line of slope $k$: 1 is
+# linear, 2 quadratic. A measured slope varies by a few tenths from run to run.
 
 # %% tags=["slide:A/44-windows-and-merging"]
 import time
@@ -193,9 +195,10 @@ viz.curves(
 #
 # In windows that always stand in the same place a token never learns of its neighbour across the border. So
 # every second block uses windows that are **shifted by half a window** (Deck A, *Swin Transformer*): what was
-# a border is now the middle. The price: windows at the edges are cut off, so there are more of them, and of
-# nine sizes. A map of $8 \times 8$ with $M = 4$ has $2 \times 2$ windows, but $3 \times 3$ shifted ones;
-# computing each as a full window would cost $9/4$ as much.
+# a border is now the middle. The shift is $s = \lfloor M/2 \rfloor$ tokens. The price: windows at the edges are
+# cut off, so there are more of them, and not all of one shape. A map of $8 \times 8$ with $M = 4$ has
+# $2 \times 2$ windows, but $3 \times 3$ shifted ones, of four shapes; computing each as a full window would cost
+# $9/4$ as much.
 
 # %% tags=["slide:A/46-shifted-windows"]
 M, s = 4, 2
@@ -219,7 +222,7 @@ viz.shifted_windows(
     image=scene.image,
     size=3.0,
     title="Windows, shifted windows, and the trick",
-    caption="Middle: shifted windows, nine of unequal size. Right: the map rolled up and left by the shift. Four "
+    caption="Middle: shifted windows, nine of four shapes. Right: the map rolled up and left by the shift. Four "
     "full windows again; those at the lower and right edge hold pieces from different parts of the map.",
 )
 
@@ -258,7 +261,7 @@ assert (mv.vision.cyclic_shift(mv.vision.cyclic_shift(x, 2), -2) == x).all()  # 
 
 # %%
 def mask_loops(H, W, M, s):
-    """For each window of the rolled map: who was together before? Boolean (nW, N, N), True = may be attended."""
+    """For each window of the rolled map: who was together before? Boolean (nW, N, N), N = M M, True = may be attended."""
     allowed = []
     for top in range(0, H, M):
         for left in range(0, W, M):
@@ -356,8 +359,9 @@ viz.images(
 )
 
 # %% [markdown]
-# Published models add $-100$ to forbidden scores where we put $-\infty$. A weight of $e^{-100}$ is about
-# $4 \cdot 10^{-44}$, less than anything that float32 can add to 1: the results are the same.
+# Published models add $-100$ to forbidden scores where we put $-\infty$. The weights come out as about
+# $e^{-100} \approx 4 \cdot 10^{-44}$ instead of 0, which vanishes beside 1 in float32: as long as the scores
+# themselves are far from 100, the results are the same.
 #
 # ## Where, relative to me?
 #
@@ -998,8 +1002,6 @@ def my_price(height, width, D, M): ...  # your lines here
 
 
 # %% tags=["check:price"]
-from minivis.laws.claims import claims
-
 passed = claims(
     "the price",
     (
