@@ -125,10 +125,10 @@ assert p["pos_embed"].shape == (1, 17, 48)
 table = p["pos_embed"][0, 1:]
 unit = table / np.linalg.norm(table, axis=1, keepdims=True)
 off_diagonal = (unit @ unit.T)[~np.eye(16, dtype=bool)]
-print(f"cosine similarity of two places' codes before training: {off_diagonal.mean():.3f} on average,", end=" ")
-print(f"{np.abs(off_diagonal).max():.2f} at most: noise")
+print("cosine similarity of two places' codes before training:", end=" ")
+print(f"{off_diagonal.mean():.3f} on average, {np.abs(off_diagonal).max():.2f} at most: noise")
 assert abs(off_diagonal.mean()) < 0.05
-probabilities = softmax(linear(z[:, 0], p["head.weight"], p["head.bias"]))  # the head, (D -> K), and a softmax
+probabilities = softmax(linear(z[:, 0], p["head.weight"], p["head.bias"]))  # (B, K)
 assert probabilities.shape == (5, 10) and np.allclose(probabilities.sum(axis=1), 1)
 
 # %% [markdown]
@@ -502,9 +502,7 @@ viz.curves(
 
 # %% tags=["slide:H/10-attention-finds-the-object", "slide:A/35-output-token-attention"]
 inked = mv.vision.patches.patchify(everywhere_images, model.patch_size).mean(axis=2) > 0.1  # (B, N)
-to_patches = np.stack(
-    [m[:, :, 0, 1:].mean(axis=1) for m in maps]
-)  # (depth, B, N): from the class token, mean over heads
+to_patches = np.stack([m[:, :, 0, 1:].mean(axis=1) for m in maps])  # (depth, B, N): of the class token
 to_patches = to_patches / to_patches.sum(axis=-1, keepdims=True)
 on_ink = (to_patches * inked).sum(axis=-1).mean(axis=1)
 print(

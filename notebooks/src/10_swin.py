@@ -21,7 +21,7 @@
 #
 # > *A word on the slides.* Deck H, *Vision Transformer*, has Swin at CVPR 2021; it appeared at ICCV 2021.
 #
-# **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about a minute.
+# **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about a quarter of a minute.
 
 # %% tags=["setup"]
 import math
@@ -126,7 +126,8 @@ viz.images(
 # %% [markdown]
 # ## Linear instead of quadratic
 #
-# $N = HW$ tokens of width $D$. Queries, keys, values and the output projection are four products of
+# $N = HW$ tokens of width $D$; $\Omega$ counts multiply-adds, MSA is attention among all tokens, W-MSA attention
+# in windows. Queries, keys, values and the output projection are four products of
 # $N D^2$ multiply-adds either way. Global attention then forms $N^2$ scores and uses them, $2 N^2 D$;
 # attention in windows has $M^2$ keys for each query:
 #
@@ -295,20 +296,20 @@ viz.window_masks(
 )
 
 # %% [markdown]
-# The same painted on the map: three tokens, and whom they may see. On the rolled map the forbidden tokens of
-# a window lie next to the allowed ones; on the map as it was, what a token sees is always one rectangle
-# around it.
+# The same painted on the map: three tokens, their windows, and whom they may see. On the rolled map the
+# forbidden tokens of a window lie right beside the allowed ones. Rolled back, they turn out to be strangers from
+# other ends of the map, and what a token sees is always one rectangle around it.
 
 # %%
 rolled = []
 for window, token in ((0, 5), (1, 4), (3, 15)):
     seen = np.zeros((4, M * M))  # four windows of sixteen tokens
-    seen[window] = 0.6 * mask[window, token]
+    seen[window] = np.where(mask[window, token], 0.7, 0.3)
     seen[window, token] = 1
     rolled.append(mv.vision.window_reverse(seen.reshape(4, M, M, 1), M, 8, 8))
 unrolled = [mv.vision.cyclic_shift(seen, -s) for seen in rolled]
 for seen in unrolled:
-    there = np.argwhere(seen[0, ..., 0] > 0)
+    there = np.argwhere(seen[0, ..., 0] > 0.5)
     assert len(there) == np.prod(np.ptp(there, axis=0) + 1)  # as many as the rectangle around them has
 viz.images(
     [seen[0, ..., 0] for seen in rolled + unrolled],
@@ -316,7 +317,10 @@ viz.images(
     columns=3,
     size=2.3,
     title="Whom three tokens may see",
-    caption="White: the token; grey: whom it sees. Above on the rolled map, below on the map as it was.",
+    vmin=0,
+    vmax=1,
+    caption="White: the token; light grey: whom it sees; dark grey: in the same window of the rolled map, and forbidden. "
+    "Above on the rolled map, below on the map as it was.",
 )
 
 # %% [markdown]
@@ -354,8 +358,8 @@ viz.images(
     titles=["no mask", "with the mask"],
     size=2.4,
     title="One token is changed: who notices?",
-    caption="The token at the upper left is changed. White: the output changes. Without the mask all four corners of the map take part; with it only the four "
-    "tokens of one piece.",
+    caption="The token at the upper left is changed. White: the output changes. Without the mask all four corners of "
+    "the map take part; with it only the four tokens of one piece.",
 )
 
 # %% [markdown]
@@ -641,8 +645,9 @@ viz.heatmap(
     "is",
     x_names=mv.data.shapes.THINGS,
     y_names=mv.data.shapes.THINGS,
+    bar_label="scenes",
     title="What is taken for what",
-    caption="Off the diagonal: mistakes.",
+    caption="Rows: what the shape is; columns: what the model said. Off the diagonal: mistakes.",
 )
 
 # %% [markdown]
@@ -678,10 +683,8 @@ viz.images(
 # switched off here. Every scene it trains on is drawn afresh; the held-out ones are measured at the end.
 
 # %%
-RETRAIN = False
+RETRAIN = False  # True: trains it again, into runs/swin-shapes; mv.load("runs/swin-shapes") then loads yours
 if RETRAIN:
-    from minivis import recipes
-
     print(recipes.run("swin-shapes", out="runs/swin-shapes", seed=0))
 
 # %% [markdown]
@@ -761,10 +764,14 @@ viz.images(
 )
 
 # %% [markdown]
+# In the first two stages near keys are preferred. In the last, where one window is the whole map and all tokens
+# of a scene say much the same, the tables have hardly moved from where they began.
+#
 # ## How far does information travel?
 #
 # Without the shift a window is an island: whatever the number of blocks, a token knows what is in its window
-# and no more. With the shift, knowledge crosses one border in each pair of blocks. Measured by gradients: if
+# and no more. With the shift, knowledge crosses one more border with every block, now towards one side, now
+# towards the other. Measured by gradients: if
 # the gradient of an output with respect to an input is exactly zero, the one does not know of the other. A
 # map of $16 \times 16$ tokens, windows of $4 \times 4$, weights just drawn, one stage of one to six blocks:
 
@@ -806,8 +813,8 @@ viz.images(
     columns=6,
     size=1.45,
     title="What one token knows of",
-    caption="White: the token; grey: what it depends on. Unshifted windows never let it out; shifted ones let it "
-    "see the whole map after five blocks.",
+    caption="White: the token; grey: what it depends on. Unshifted windows never let it out. With shifted ones "
+    "every block adds a window's width, to one side or the other (for block 4 the map ends there): after five it knows all.",
 )
 
 # %% [markdown]
