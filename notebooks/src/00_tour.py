@@ -312,7 +312,9 @@ y, x = (np.indices((8, 8)).reshape(2, 1, 64) + 0.5) / 8  # the middle of each ce
 middle_x, middle_y, width, height = boxes[one][sure].T[:, :, None]
 inside = (abs(x - middle_x) < width / 2) & (abs(y - middle_y) < height / 2)  # (n, 64)
 share = (looked * inside).sum(axis=1)
-print("of each query's attention, the share inside its own box:", *(f"{part:.0%}" for part in share))
+names = [shapes.THINGS[k] for k in probabilities[sure].argmax(axis=1)]
+parts = ", ".join(f"{name} {part:.0%}" for name, part in zip(names, share, strict=True))
+print(f"of each query's attention, the share inside its own box: {parts}")
 viz.attention_by_object(
     looked.reshape(-1, *output.attention.grid),  # (n, 8, 8)
     scene.image,
@@ -322,8 +324,8 @@ viz.attention_by_object(
     normalised=True,
     size=4.2,
     title="Where each query looked",
-    caption="One colour for each query. Strong colour: much attention on this piece of 8 x 8 pixels. Each looks at "
-    "the thing that it talks about.",
+    caption="One colour for each query. Strong colour: much attention on this piece of 8 x 8 pixels. Each looks "
+    "mostly at the thing that it talks about; a small one fits into a few pieces.",
 )
 
 # %% [markdown]
@@ -367,7 +369,7 @@ viz.panoptic_on_images(
     columns=3,
     size=3.4,
     title="Every pixel has a name",
-    caption="The number on a tag is how sure the network is. Look at the edges, and at what has been missed.",
+    caption="The number on a tag is how sure the network is. Look at the edges, and at the holes of the rings.",
 )
 
 # %% [markdown]
@@ -626,8 +628,8 @@ passed = claims(
 # | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill, in thirty lines | 50 min |
 # | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 50 min |
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
-# | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 60 min |
-# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 60 min |
+# | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
+# | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
 # | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |

@@ -1042,6 +1042,7 @@ def my_spectrum(maps): ...  # your lines here
 # %% tags=["check:spectrum"]
 wave = np.cos(np.pi * np.indices((8, 8)).sum(axis=0))  # +1, -1, +1, ...: frequency pi
 noise = 1 + np.random.default_rng(0).standard_normal((4, 3, 8, 8))
+two = np.stack([[3 + wave, 3 + 3 * wave]]) + 1e-9 * noise[:1, :2]  # waves of 1 and of 3
 smooth = sum(np.roll(noise, shift, axis=(2, 3)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1))) / 4
 passed = claims(
     "the spectrum",
@@ -1052,6 +1053,10 @@ passed = claims(
     (
         "of 3 plus a wave of size 1 ends at log(1/3)",
         lambda: abs(my_spectrum(3 + wave + 1e-9 * noise)[-1] + math.log(3)) < 1e-6,
+    ),
+    (
+        "takes the mean of the amplitudes, then the logarithm: here log((1 + 3) / 2 / 3)",
+        lambda: abs(my_spectrum(two)[-1] - math.log(2 / 3)) < 1e-6,
     ),
     (
         "does not change when all is made ten times as large",

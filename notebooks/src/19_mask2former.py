@@ -51,7 +51,18 @@ palette = np.concatenate([np.zeros((1, 3)), palette, 0.5 + palette / 2])  # 0 is
 
 def paint(numbers):
     """A colour for each number: (H, W) -> (3, H, W)."""
-    return palette[numbers % len(palette)].transpose(2, 0, 1)
+    turn = len(palette) - 1  # after the last colour the first again, but never black
+    return palette[np.where(numbers > 0, 1 + (numbers - 1) % turn, 0)].transpose(2, 0, 1)
+
+
+def like(found, true):
+    """Number found segments as the true ones they lie on, so that colours agree; one too many gets a new number."""
+    numbers, spare = np.zeros(found.max() + 1, int), true.max() + 1
+    for n in sorted(set(found[found > 0]), key=lambda n: -(found == n).sum()):
+        numbers[n] = np.bincount(true[found == n]).argmax()
+        if (numbers == numbers[n]).sum() > 1:  # a larger one lies there already
+            numbers[n], spare = spare, spare + 1
+    return numbers[found]
 
 
 # %% tags=["slide:I/2-three-kinds-of-segmentation"]
@@ -813,11 +824,12 @@ by_heart = mv.metrics.panoptic_quality([(ids, segments)], [(one.panoptic, one.se
 print(f"loss {losses[0]:.1f} -> {losses[-1]:.1f}; PQ of the scene that it learned by heart: {by_heart:.2f}")
 assert losses[-1] < losses[0] / 3
 viz.images(
-    [one.image, paint(ids), paint(one.panoptic)],
+    [one.image, paint(like(ids, one.panoptic)), paint(one.panoptic)],
     titles=["the scene", f"learned: PQ {by_heart:.2f}", "truth"],
     size=2.2,
     title="One scene by heart",
-    caption="Segment numbers and so colours are the queries' own; what counts is where the borders are. Black: nobody was sure.",
+    caption="A found segment has the colour of the true one that it lies on; a colour that the truth has not is a segment too "
+    "many. Black: nobody was sure.",
 )
 
 # %% [markdown]
@@ -870,11 +882,12 @@ print(
     f"{keep.sum()} of {Q} queries are sure; {segments} segments; {(ids == 0).mean():.1%} of the pixels belong to nobody"
 )
 viz.images(
-    [one.image, paint(winner + 1), paint(ids), paint(one.panoptic)],
+    [one.image, *(paint(like(m, one.panoptic)) for m in (winner + 1, ids)), paint(one.panoptic)],
     titles=["the scene", "who wins each pixel", "inside its own mask", "truth"],
     size=2.2,
     title="The merge",
-    caption="Second picture: some query wins every pixel. Third: what no winner has in its own mask is nobody's (black).",
+    caption="Second picture: some query wins every pixel. Third: what no winner has in its own mask is nobody's (black). Colours "
+    "are those of the truth, as far as they go.",
 )
 
 # %%
@@ -885,7 +898,7 @@ viz.panoptic_on_image(
     names=NAMES,
     size=5,
     title="What the model says of the scene",
-    caption="Every segment with its class and score.",
+    caption="Every segment with its class and score. Compare with the truth: what melted, what was invented?",
 )
 
 # %% [markdown]
@@ -920,7 +933,7 @@ fig = viz.bars(
         name: {k: round(numbers[k], 3) for k in ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff")}
         for name, numbers in {"Mask2Former": ours, "DETR panoptic": theirs}.items()
     },
-    "0 to 1",
+    "from 0 to 1",
     title="Panoptic quality on 100 held-out scenes",
     caption="PQ = SQ x RQ in each class; the bars are means over classes. Things are found or not (RQ); stuff is easier.",
 )
@@ -964,15 +977,15 @@ alone = [
     for found, s in zip(our_maps, scenes, strict=True)
 ]
 worst = np.argsort(alone)[:5]
-pictures = [p for i in worst for p in (images[i], paint(our_maps[i][0]), paint(scenes[i].panoptic))]
+painted = [paint(like(our_maps[i][0], scenes[i].panoptic)) for i in worst]
 viz.images(
-    [pictures[3 * column + row] for row in range(3) for column in range(5)],
+    [*images[worst], *painted, *(paint(scenes[i].panoptic) for i in worst)],
     titles=[f"scene {i}: PQ {alone[i]:.2f}" for i in worst] + ["found"] * 5 + ["truth"] * 5,
     columns=5,
     size=1.7,
     title="The five worst scenes",
-    caption="Colours number the segments and need not agree. Look for objects that melted with a neighbour, small ones "
-    "that are missing (black or ground), and pieces counted as objects.",
+    caption="Look for objects that melted with a neighbour, small ones that are missing (black or ground), and pieces counted "
+    "as objects (colours that the truth has not).",
 )
 
 # %%
