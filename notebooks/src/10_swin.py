@@ -296,8 +296,9 @@ viz.window_masks(
     titles=[f"window {i}" for i in range(4)],
     size=2.3,
     title="Who may see whom in the four windows of the rolled map",
-    caption="Rows ask, columns answer, white is allowed. Upper left: an ordinary window. Upper right: two pieces, "
-    "side by side. Lower left: two pieces, one above the other. Lower right: four.",
+    caption="Rows ask, columns answer: the 16 tokens of a window in reading order. White is allowed. "
+    "Upper left: an ordinary window. Upper right: two pieces, side by side. Lower left: two pieces, one above the other. "
+    "Lower right: four.",
 )
 
 # %% [markdown]
