@@ -477,7 +477,7 @@ viz.cost_matrix(
     x_names=[shapes.THINGS[k] for k in scene.labels],
     title="What each slot would cost each object",
     caption="Read it column by column. Some objects have one slot that is far cheaper than all others; for others two or "
-    "three compete, and the assignment frames one. The dearest pair is the small star that lies on the circle.",
+    "three compete, and the assignment frames one. The dearest framed pair is the small star on the circle.",
 )
 
 # %%
