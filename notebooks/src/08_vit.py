@@ -186,7 +186,7 @@ np.testing.assert_allclose(vit(images[:8], p), newborn(images[:8]).data, atol=1e
 # its four equal blocks.
 
 # %% tags=["slide:H/7-vit-step-by-step"]
-print(mv.summary(newborn, images[:1], depth=1))
+print(mv.summary(newborn, images[:1], depth=1), end="\n\n")
 print(mv.summary(newborn.blocks[0], (1, 17, 48)))
 
 # %% [markdown]
