@@ -20,7 +20,7 @@ def curves(
     Parameters
     ----------
     series : dict of str to array_like or (array_like, array_like)
-        Name to y (drawn over 0, 1, 2, ...) or to (x, y).
+        Name to y (drawn over 0, 1, 2, ...) or to (x, y). Where all x are whole numbers, so are the ticks.
     x_label, y_label : str
         The quantities, with their units.
     log : {"", "x", "y", "xy"}
@@ -68,6 +68,8 @@ def curves(
         )  # fmt: skip
     if "x" in log:
         ax.set_xscale("log")
+    elif all((x == np.round(x)).all() for x, _ in points.values()):
+        ax.xaxis.get_major_locator().set_params(integer=True)  # layers and steps: nothing happens at 1.5
     if "y" in log:
         ax.set_yscale("log")
     ax.grid(True, color=FAINT, linewidth=0.6)

@@ -166,10 +166,15 @@ def heatmap(
     values = rows <= 16 and columns <= 12 if values is None else values
     signed = bool(np.nanmin(cells) < 0) if signed is None else signed
     step = 0.58 if values else min(0.45, 4.6 / max(rows, columns))
-    wide = max(step * columns + 1.9, 3.4)
-    fig, axes = figure(1, 1, wide, max(step * rows, 0.6) + (1.25 if title else 0.95), title, caption)
+    low_step = (
+        0.36 if values and rows > 8 and rows > 1.5 * columns else step
+    )  # a long table: rows, not squares
+    wide, tall = max(step * columns + 1.9, 3.4), max(low_step * rows, 0.6) + (1.25 if title else 0.95)
+    fig, axes = figure(1, 1, wide, tall, title, caption)
     ax, (low, high) = axes[0, 0], limits(cells, signed, vmin, vmax)
-    shown = ax.imshow(cells, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=high)
+    shown = ax.imshow(
+        cells, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=high, aspect=low_step / step
+    )
     if values:
         _write_numbers(ax, cells, shown)
     for axis, names, length in ((ax.xaxis, x_names, columns), (ax.yaxis, y_names, rows)):

@@ -85,7 +85,7 @@ def cost_matrix(
                     (column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=colour, linewidth=width
                 )
                 ax.add_patch(frame)
-        ax.set_title(_sum(cost[rows, columns]), fontsize=10)
+        ax.set_title(_sum(cost[rows, columns], fig.get_figwidth()), fontsize=10)
     return fig
 
 
@@ -174,14 +174,13 @@ def _pairs(name, matches, shape):
     return rows, columns
 
 
-def _sum(costs):
-    """'framed: 1 + 2 = 3', or the sum alone where there are many; with real minus signs."""
+def _sum(costs, room):
+    """'framed: 1 + 2 = 3', or the sum alone where that has no room (inches); with real minus signs."""
     digits = 0 if (costs == np.round(costs)).all() else 2
     total, parts = f"{costs.sum():.{digits}f}", [f"{cost:.{digits}f}" for cost in costs]
+    text = " + ".join(f"({part})" if part.startswith("-") else part for part in parts) + f" = {total}"
     if len(costs) < 2:
         text = total
-    elif len(costs) > 6:
+    elif len(costs) > 6 or 0.08 * len("framed: " + text) > room:  # 0.08: a character of the title
         text = f"{len(costs)} cells, together {total}"
-    else:
-        text = " + ".join(f"({part})" if part.startswith("-") else part for part in parts) + f" = {total}"
     return "framed: " + text.replace("-", "−")

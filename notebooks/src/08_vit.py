@@ -28,7 +28,8 @@ import math
 import numpy as np
 
 import minivis as mv
-from minivis import viz
+from minivis import recipes, viz
+from minivis.laws.claims import claims
 from minivis.ops import gelu, layer_norm, linear, softmax
 
 rng = np.random.default_rng(0)
@@ -64,23 +65,23 @@ viz.images(
 # %% [markdown]
 # ## Three ways to embed a patch, one result
 #
-# Deck A, *ViT architecture*; Deck C, *Transformer on Image Patches*: an image of $HW$ pixels gives
-# $L = HW / N^2$ patches of $N \times N$ pixels, and one learned matrix $W_e$ $(d_m, N^2 C)$ maps each to a
-# token. With loops, as a product of matrices, and as **a convolution whose stride is its kernel size**:
+# Deck A, *ViT architecture*; Deck C, *Transformer on Image Patches*: an image of $H \times W$ pixels and $C$
+# colours gives $N = HW / P^2$ patches of $P \times P$ pixels, and one learned matrix $W_e$ $(D, P^2 C)$ maps
+# each to a token, a vector of width $D$. With loops, as a product of matrices, and as **a convolution whose
+# stride is its kernel size**:
 #
-# > *A word on the slides.* Deck A's index runs to $HW$; there are $HW/N^2$ patches. Deck C calls the result
-# > a model without convolutions: patch embedding *is* one, with kernel and stride 16.
+# > *A word on the slides.* Deck A writes $N$ for the side of a patch and $L$ for their number, and its index
+# > runs to $HW$; there are only $HW/P^2$ patches. Deck C calls the result a model without convolutions: patch
+# > embedding *is* one, with kernel and stride 16.
 
 # %% tags=["slide:A/30-patch-embedding", "slide:C/115-image-patches"]
 d = 6
-kernel = rng.standard_normal((d, 1, patch, patch)).astype(
-    np.float32
-)  # (d_m, C, N, N): what a convolution calls it
-w_embed = kernel.transpose(0, 2, 3, 1).reshape(d, -1)  # (d_m, N^2 C): what a product calls it
+kernel = rng.standard_normal((d, 1, patch, patch)).astype(np.float32)  # (D, C, P, P): for a convolution
+w_embed = kernel.transpose(0, 2, 3, 1).reshape(d, -1)  # (D, P P C): the same numbers, for a product
 
 
 def embed_loops(image):
-    """Patch by patch: (C, H, W) -> (L, d_m)."""
+    """Patch by patch: (C, H, W) -> (N, D)."""
     rows, columns = image.shape[1] // patch, image.shape[2] // patch
     out = np.zeros((rows * columns, d), np.float32)
     for i in range(rows):
@@ -104,33 +105,30 @@ assert mv.laws.check("patchify", mv.vision.patches.patchify).passed
 # A learned vector for each place is added; at the start it knows nothing of the image plane (Deck A). And one
 # more learned vector, the **class token**, is put in front: it belongs to no patch, it goes through all
 # layers with the others and can gather what it needs, and its state at the end stands for the whole image.
-# $L$ patches make $L + 1$ tokens. One linear layer $(d_m \to K)$ and a softmax turn its state into class
-# probabilities.
+# $N$ patches make $N + 1$ tokens. One linear layer $(D \to K)$ and a softmax turn its state into the
+# probabilities of $K$ classes. The first two steps for five digits, with the weights of a model just made
+# (`newborn`); below follow the layers between them and the head:
 
 # %% tags=["slide:A/31-learned-positions", "slide:A/32-class-token", "slide:C/121-class-token", "slide:A/33-classification-head"]
 config = dict(image_size=8, patch_size=patch, width=48, depth=4, heads=4, num_classes=10, channels=1)
 newborn = mv.models.vit.ViT(**config, rng=np.random.default_rng(0))
 p = {name: value.astype(np.float32) for name, value in newborn.state_dict().items()}
 
-z = linear(
-    tokens[:5], p["patch_embed.proj.weight"].transpose(0, 2, 3, 1).reshape(48, -1), p["patch_embed.proj.bias"]
-)
-assert z.shape == (5, 16, 48)  # (B, L, d_m)
+w_embed = p["patch_embed.proj.weight"].transpose(0, 2, 3, 1).reshape(48, -1)  # (D, P P C)
+z = linear(tokens[:5], w_embed, p["patch_embed.proj.bias"])
+assert z.shape == (5, 16, 48)  # (B, N, D)
 z = np.concatenate([np.broadcast_to(p["cls_token"], (5, 1, 48)), z], axis=1)
-assert z.shape == (5, 17, 48)  # (B, L + 1, d_m)
+assert z.shape == (5, 17, 48)  # (B, N + 1, D)
 z = z + p["pos_embed"]
 assert p["pos_embed"].shape == (1, 17, 48)
 
 table = p["pos_embed"][0, 1:]
 unit = table / np.linalg.norm(table, axis=1, keepdims=True)
 off_diagonal = (unit @ unit.T)[~np.eye(16, dtype=bool)]
-print(
-    f"similarity of two places' codes before training: {off_diagonal.mean():.3f} on average, {np.abs(off_diagonal).max():.2f} at most"
-)
+print("cosine similarity of two places' codes before training:", end=" ")
+print(f"{off_diagonal.mean():.3f} on average, {np.abs(off_diagonal).max():.2f} at most: noise")
 assert abs(off_diagonal.mean()) < 0.05
-probabilities = softmax(
-    linear(z[:, 0], p["head.weight"], p["head.bias"])
-)  # the head, (d_m -> K), and a softmax
+probabilities = softmax(linear(z[:, 0], p["head.weight"], p["head.bias"]))  # (B, K)
 assert probabilities.shape == (5, 10) and np.allclose(probabilities.sum(axis=1), 1)
 
 # %% [markdown]
@@ -142,8 +140,9 @@ assert probabilities.shape == (5, 10) and np.allclose(probabilities.sum(axis=1),
 # $$z'_l = \mathrm{MSA}(\mathrm{LN}(z_{l-1})) + z_{l-1}, \qquad z_l = \mathrm{MLP}(\mathrm{LN}(z'_l)) + z'_l$$
 # $$y = \mathrm{LN}(z_L^0)$$
 #
-# Norm *before* each branch, residual around it. Here they are in NumPy alone, with the weights of the
-# library's model:
+# $x_1, \ldots, x_N$ are the flattened patches, $E$ is $W_e$ transposed, $l = 1, \ldots, L$ counts the blocks, MSA
+# is multi-head self-attention, LN a layer norm. Norm *before* each branch, residual around it. Here they are
+# in NumPy alone, with the weights of the library's model:
 
 
 # %% tags=["slide:H/8-vit-equations", "slide:H/5-vision-transformer", "slide:Z/38-vit-architecture"]
@@ -169,9 +168,8 @@ def vit(images, p, depth=4, heads=4):
     kernel = p["patch_embed.proj.weight"]
     x = mv.ops.conv2d(images, kernel, p["patch_embed.proj.bias"], stride=kernel.shape[-1])  # (B, D, H/P, W/P)
     x = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)  # (B, N, D)
-    z = (
-        np.concatenate([np.broadcast_to(p["cls_token"], (len(x), 1, x.shape[2])), x], axis=1) + p["pos_embed"]
-    )  # (1)
+    first = np.broadcast_to(p["cls_token"], (len(x), 1, x.shape[2]))
+    z = np.concatenate([first, x], axis=1) + p["pos_embed"]  # (1)
     for i in range(depth):
         b = f"blocks.{i}."
         z = attention(norm(z, p, b + "norm1"), p, b + "attn", heads) + z  # (2)
@@ -184,11 +182,12 @@ def vit(images, p, depth=4, heads=4):
 np.testing.assert_allclose(vit(images[:8], p), newborn(images[:8]).data, atol=1e-5)
 
 # %% [markdown]
-# Stage by stage, with the shape and the price of each (Deck H, *Vision Transformer*):
+# Stage by stage, with the shape and the price of each (Deck H, *Vision Transformer*): the whole, then one of
+# its four equal blocks.
 
 # %% tags=["slide:H/7-vit-step-by-step"]
-summary = mv.summary(newborn, images[:1])
-summary
+print(mv.summary(newborn, images[:1], depth=1), end="\n\n")
+print(mv.summary(newborn.blocks[0], (1, 17, 48)))
 
 # %% [markdown]
 # ## Sizes
@@ -357,12 +356,12 @@ viz.curves(
     "share of held-out digits that is right",
     level={"guessing": 0.1},
     title="A ViT learns to read",
-    caption="Written from NumPy alone, on real handwritten digits, in seconds. More steps bring it to 99 %.",
+    caption="Written in NumPy alone, on real handwritten digits. A wider model and more steps bring it to 99 %.",
 )
 
 # %% [markdown]
 # The checkpoint in the package is a somewhat wider model after 1,600 such steps (`minivis train vit-digits`,
-# 40 seconds). We look at what it finds hard.
+# 40 seconds, or the cell after the next). We look at what it finds hard.
 
 # %%
 model = mv.load("vit-digits")
@@ -383,6 +382,11 @@ viz.images(
     caption="Above each: what it is, and the probability that the model gives to that. Would you have "
     "been sure?",
 )
+
+# %%
+RETRAIN = False  # True: trains it again, into runs/vit-digits; mv.load("runs/vit-digits") then loads yours
+if RETRAIN:
+    print(recipes.run("vit-digits", out="runs/vit-digits", seed=0))
 
 # %% [markdown]
 # ## Inside: filters, positions, distances
@@ -416,8 +420,8 @@ viz.images(
 )
 
 # %% [markdown]
-# The second: the cosine similarity of each position code with all others. Before training it was noise (you
-# saw the figure above). Now the codes of near patches are similar, and those in one row or column more than
+# The second: the cosine similarity of each position code with all others. Before training it was noise (the
+# number printed under *Positions and the class token*). Now the codes of near patches are similar, and those in one row or column more than
 # the rest: nobody told the model that its tokens lie in a plane. The ViT for centred digits never had to find
 # out.
 
@@ -498,9 +502,7 @@ viz.curves(
 
 # %% tags=["slide:H/10-attention-finds-the-object", "slide:A/35-output-token-attention"]
 inked = mv.vision.patches.patchify(everywhere_images, model.patch_size).mean(axis=2) > 0.1  # (B, N)
-to_patches = np.stack(
-    [m[:, :, 0, 1:].mean(axis=1) for m in maps]
-)  # (depth, B, N): from the class token, mean over heads
+to_patches = np.stack([m[:, :, 0, 1:].mean(axis=1) for m in maps])  # (depth, B, N): of the class token
 to_patches = to_patches / to_patches.sum(axis=-1, keepdims=True)
 on_ink = (to_patches * inked).sum(axis=-1).mean(axis=1)
 print(
@@ -680,7 +682,7 @@ viz.curves(
     level={"seeing everything alike": float(apart.mean())},
     title="How far a place sees, by depth",
     caption="ViT sees further than the ResNet at every depth, most of all after the first block. Attention "
-    "distance and gradient tell nearly the same.",
+    "distance and gradient tell much the same; what differs is the second block.",
 )
 
 # %% [markdown]
@@ -803,18 +805,17 @@ for n in (50, 1437):
         curved[name, n] = values = curvature(halfway)
         with mv.no_grad():
             height = loss_of_fifty(halfway).item()
-        print(
-            f"{name}, {n:4} digits: loss {height:.2f}, curvature from {values[0]:6.1f} to {values[-1]:6.1f}"
-        )
+        print(f"{name}, {n:4} digits: loss {height:.2f}, curvature from {values[0]:6.1f}", end=" ")
+        print(f"to {values[-1]:6.1f}, which is {-values[-1] / values[0]:4.0%} of the largest")
         assert values[-1] < 0 < values[0]  # no valley that is convex: each of the four is a saddle
 assert curved["ViT", 50][-1] < curved["ViT", 1437][-1]  # on little data it curves down more
 
 # %% [markdown]
-# On 50 digits the loss of the ViT curves down by 23, on all digits by 7: the slide's direction. Do not take it for
-# more than it is. The largest curvature falls too, from 1018 to 24, because after 40 steps on many digits the ViT
-# has hardly begun (a loss of 2.27; guessing is $\log 10 = 2.30$) and its surface is flat all around; against the
-# largest, the downward part is 2 % on little data and 31 % on much. And here the CNN curves down far more than the
-# ViT, where Park and Kim's ResNet, on photos and with more training, had nearly no negative eigenvalues. The
+# On 50 digits the loss of the ViT curves down more than on all digits: the slide's direction. Do not take it for
+# more than it is. The largest curvature falls too, and far more, because after 40 steps on many digits the ViT has
+# hardly begun (its loss is close to that of guessing, $\log 10 = 2.30$) and its surface is flat all around; against
+# the largest, the downward part is *less* on little data than on much. And here the CNN curves down far more than
+# the ViT, where Park and Kim's ResNet, on photos and with more training, had nearly no negative eigenvalues. The
 # measurement carries over to any model; the finding does not carry over to ours.
 
 # %% [markdown]
@@ -849,7 +850,7 @@ viz.loss_surfaces(
 
 # %% [markdown]
 # The ViT's surface is the flatter one by far, as the slide says, though on little data already. But flatness did
-# not help it: of new digits it reads 25 %, the CNN 88 %. And one reason for the steep walls is no merit of
+# not help it: of new digits the ViT reads far fewer than the CNN (the curves under *Little data*). And one reason for the steep walls is no merit of
 # attention: batch norm keeps the statistics of the filters where they were, so a moved filter is scaled wrongly;
 # layer norm measures anew for each token.
 
@@ -883,11 +884,11 @@ compared = {"ViT": accuracy["ViT"][-1], "hybrid": found_hybrid, "CNN": accuracy[
 print("trained on 200 digits:", {name: f"{value:.1%}" for name, value in compared.items()})
 assert compared["ViT"] + 0.1 < compared["hybrid"]
 viz.bars(
-    {name: 100 * value for name, value in compared.items()},
+    {name: round(100 * value, 1) for name, value in compared.items()},
     "% of held-out digits that are right",
     width=5.0,
     title="A few convolutions in front",
-    caption="The hybrid knows twice as many new digits as the ViT with the same encoder. The CNN, local all the way "
+    caption="The hybrid knows about twice as many new digits as the ViT with the same encoder. The CNN, local all the way "
     "to one mean over the map, still knows most.",
 )
 
@@ -1002,8 +1003,6 @@ def my_price(size, patch, d, depth): ...  # your lines here
 
 
 # %% tags=["check:price"]
-from minivis.laws.claims import claims
-
 passed = claims(
     "the price",
     ("counts the class token: one patch makes two tokens", lambda: my_price(16, 16, 1, 1) == 2 * 2**2),
@@ -1041,10 +1040,9 @@ def my_spectrum(maps): ...  # your lines here
 
 
 # %% tags=["check:spectrum"]
-from minivis.laws.claims import claims
-
 wave = np.cos(np.pi * np.indices((8, 8)).sum(axis=0))  # +1, -1, +1, ...: frequency pi
 noise = 1 + np.random.default_rng(0).standard_normal((4, 3, 8, 8))
+two = np.stack([[3 + wave, 3 + 3 * wave]]) + 1e-9 * noise[:1, :2]  # waves of 1 and of 3
 smooth = sum(np.roll(noise, shift, axis=(2, 3)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1))) / 4
 passed = claims(
     "the spectrum",
@@ -1055,6 +1053,10 @@ passed = claims(
     (
         "of 3 plus a wave of size 1 ends at log(1/3)",
         lambda: abs(my_spectrum(3 + wave + 1e-9 * noise)[-1] + math.log(3)) < 1e-6,
+    ),
+    (
+        "takes the mean of the amplitudes, then the logarithm: here log((1 + 3) / 2 / 3)",
+        lambda: abs(my_spectrum(two)[-1] - math.log(2 / 3)) < 1e-6,
     ),
     (
         "does not change when all is made ten times as large",
@@ -1088,8 +1090,6 @@ def my_product(gradient, w, v, step=1e-5): ...  # your lines here
 
 
 # %% tags=["check:hessian"]
-from minivis.laws.claims import claims
-
 H = np.array([[3.0, 1.0, 0.0], [1.0, -2.0, 0.5], [0.0, 0.5, 1.0]])
 at, v = np.array([0.3, -1.0, 2.0]), np.array([1.0, 2.0, -1.0])
 passed = claims(

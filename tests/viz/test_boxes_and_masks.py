@@ -188,6 +188,8 @@ def test_the_chosen_cells_are_framed_and_summed():
     assert viz.cost_matrix([[-3.0], [-3]], ([0, 1], [0, 0])).axes[0].get_title() == "framed: (−3) + (−3) = −6"
     many = viz.cost_matrix(np.eye(9) / 2, (range(9), range(9))).axes[0].get_title()
     assert many == "framed: 9 cells, together 4.50"
+    wide = viz.cost_matrix(np.full((5, 5), -10.25), (range(5), range(5))).axes[0].get_title()
+    assert wide == "framed: 5 cells, together −51.25"  # the five numbers would run over the edge
     assert not viz.cost_matrix([[1, 2]]).axes[0].patches
 
 

@@ -119,6 +119,17 @@ def test_heatmap_writes_its_numbers():
     assert pixels(viz.heatmap([[np.nan, 1.0]])).size
 
 
+def test_a_long_table_of_numbers_has_low_rows():
+    heights = [viz.heatmap(np.ones((rows, 7))).get_figheight() for rows in (8, 16)]
+    assert heights[1] < 1.4 * heights[0]
+
+
+@pytest.mark.parametrize(("x", "whole"), [([1, 2, 3], True), ([0.5, 1, 2], False)])
+def test_curves_over_whole_numbers_have_whole_ticks(x, whole):
+    ticks = viz.curves({"a": (x, [1, 2, 4])}, "layer", "y").axes[0].get_xticks()
+    assert (ticks == ticks.round()).all() == whole
+
+
 def test_curves_draw_their_points():
     ax = viz.curves({"a": [1, 10], "b": ([3, 4], [5, 6])}, "x", "y", log="y", level={"bound": 2}).axes[0]
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 1], [1, 10]])
