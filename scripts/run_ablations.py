@@ -50,7 +50,7 @@ def main():
         "training scenes": f"{ablations.SCENES} a seed, gone through again and again, 16 a step",
         "scenes": "500 of the validation split",
         "machine": f"2 cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",
-        "seconds": {"a run, at most": max(seconds), "all runs": round(sum(seconds), 1)},
+        "seconds of one core": {"a run, at most": max(seconds), "all runs": round(sum(seconds), 1)},
         "results": found,
     }
     storage.write_files({ablations.RESULTS: storage.pack_json(content)})

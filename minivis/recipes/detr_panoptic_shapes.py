@@ -31,8 +31,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng, out = np.random.default_rng(seed), Path(out)
     facts = {"recipe": "detr-panoptic-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
-    seconds = [_shapes.pretrain(backbone, out, max(1, steps // 3), rng, resume, **facts)]
-    backbone.freeze(1)  # as detectors do
+    seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]
     model = small_detr(backbone, len(shapes.CLASSES), rng, heads=8, masks=True)  # 8 groups divide D + heads
     matcher = HungarianMatcher()
     criterion = SetCriterion(len(shapes.CLASSES), matcher, no_object=0.2)
@@ -44,7 +43,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     schedule = optim.one_cycle(steps, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
-    batches = _shapes.loader(steps, 24, rng, seed, sample=_shapes.with_grounds)
+    batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_grounds)
     keep = {"resume": resume, "settings": facts}
     seconds += fit(model, batches, box_loss, optimizer, steps, clip=1.0, out=out / "boxes", **keep)[
         "seconds"
@@ -69,10 +68,10 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     model.requires_grad_(False)
     model.mask_head.requires_grad_(True)
-    last = max(1, steps // 3)
+    last = max(1, steps // 2)
     schedule = optim.one_cycle(last, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
-    batches = _shapes.loader(last, 24, rng, 250_000 + seed, sample=_shapes.with_grounds)
+    batches = _shapes.loader(last, 32, rng, 250_000 + seed, sample=_shapes.with_grounds)
     history = fit(model, batches, mask_loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
     seconds += history["seconds"][-1:]
     seconds = dict(zip(("backbone", "boxes", "masks"), seconds, strict=True))

@@ -39,7 +39,6 @@ def run(out, seed=0, steps=STEPS, resume=False):
     facts = {"recipe": "detr-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
     before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
-    backbone.freeze(1)  # as detectors do
     model = small_detr(backbone, len(shapes.THINGS), rng)
     criterion = SetCriterion(len(shapes.THINGS), HungarianMatcher(), no_object=0.2)
 
@@ -51,7 +50,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     schedule = optim.one_cycle(steps, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
-    batches = _shapes.loader(steps, 24, rng, seed, sample=_shapes.with_boxes)
+    batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_boxes)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
     seconds = {"backbone": before, "boxes": history["seconds"][-1]}
