@@ -1,0 +1,57 @@
+"""Build the book: lay out its pages in build/book/source, then let Sphinx make book/_build/html of them.
+
+Not here: the execution of notebooks, which `make book` has done before; what stands on a generated page (book/generate).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from sphinx.cmd.build import main as sphinx_build
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages that are installed
+
+from book import generate  # noqa: E402 (it is found through the line above)
+
+BOOK, BUILT = ROOT / "book", ROOT / "build" / "book"
+HTML = BOOK / "_build" / "html"
+
+
+def lay_out(source):
+    """Bring a folder in step with the pages as they are now: written by hand, generated, executed."""
+    wanted = {path.name: path.read_bytes() for path in [*BOOK.glob("*.md"), BOOK / "references.bib"]}
+    wanted["CHANGELOG.md"] = (ROOT / "CHANGELOG.md").read_bytes()
+    wanted |= generate.pages(ROOT / "notebooks", ROOT / "build" / "notebooks", BUILT)
+    for name, content in wanted.items():
+        path = source / name
+        if not path.exists() or path.read_bytes() != content:  # Sphinx goes by the time of a file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = path.with_name(f"{path.name}.tmp")
+            half.write_bytes(content)
+            os.replace(half, path)
+    for path in source.rglob("*"):
+        if path.is_file() and path.relative_to(source).as_posix() not in wanted:
+            path.unlink()
+
+
+def main():
+    """Lay out and build; return Sphinx's exit code."""
+    source = BUILT / "source"
+    lay_out(source)
+    folders = ["-c", BOOK, "-d", BUILT / "doctrees", source, HTML]
+    code = sphinx_build(["-b", "html", "-j", "2", "-q", "-W", "--keep-going", *map(str, folders)])
+    if code:
+        return code
+    # What Sphinx built of pages that are no longer there would stay and be linked to by nobody.
+    for page in HTML.rglob("*.html"):
+        name = page.relative_to(HTML).with_suffix("").as_posix()
+        made = name.startswith("_modules") or name in {"genindex", "py-modindex", "search"}
+        if not made and not any((source / name).with_suffix(s).exists() for s in (".md", ".rst", ".ipynb")):
+            page.unlink()
+    print(f"the book: {HTML / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
