@@ -6,6 +6,7 @@ Not here: the docstrings, which autodoc reads, and whether they are whole (tests
 import ast
 import importlib
 import inspect
+import sys
 import types
 from pathlib import Path
 
@@ -84,12 +85,12 @@ def elsewhere(part, found):
     }
 
 
-def file_of(thing, module):
-    """The file of the library that defines a name; a constant is taken to be defined where it is public."""
-    try:
+def file_of(name, thing, module):
+    """The file of the library that defines a name; for a constant, the one whose ``__all__`` has it."""
+    if callable(thing):
         return Path(inspect.getsourcefile(inspect.unwrap(thing)))
-    except TypeError:
-        return Path(module.__file__)
+    files = [m for n, m in sys.modules.items() if n.startswith(f"{module.__name__}.") and name in getattr(m, "__all__", ())]
+    return Path((files or [module])[0].__file__)
 
 
 def opening(file):
@@ -98,11 +99,18 @@ def opening(file):
 
 
 def directive(name, thing):
-    """The autodoc directive of one public name."""
+    """The autodoc directive of one public name; of a class with the members that are its own and documented."""
     if isinstance(thing, type):
-        kind, options = ("exception", []) if issubclass(thing, BaseException) else ("class", [":members:"])
-        return [f".. auto{kind}:: {name}", *(f"   {o}" for o in [*options, ":show-inheritance:"]), ""]
+        kind = "exception" if issubclass(thing, BaseException) else "class"
+        own = [n for n, v in vars(thing).items() if not n.startswith("_") and v.__doc__ and is_ours(v)]
+        return [f".. auto{kind}:: {name}", "   :show-inheritance:", *([f"   :members: {', '.join(own)}"] if own else []), ""]
     return [f".. auto{'function' if callable(thing) else 'data'}:: {name}", ""]
+
+
+def is_ours(member):
+    """Whether a member of a class is a method or a property that this library defines, not one that it was given."""
+    function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+    return inspect.isfunction(function) and function.__module__.startswith("minivis")
 
 
 def page(part, found):
@@ -118,7 +126,7 @@ def page(part, found):
         lines += ["Parts: " + ", ".join(f":py:mod:`minivis.{name}`" for name in pages) + ".", ""]
     files = {}
     for name, thing in found[part]:
-        files.setdefault(file_of(thing, module), []).append((name, thing))
+        files.setdefault(file_of(name, thing, module), []).append((name, thing))
     if sum(map(len, files.values())) > 3:
         lines += [".. autosummary::", "   :nosignatures:", ""]
         lines += [*(f"   {name}" for name, _ in sorted(found[part])), ""]
