@@ -76,7 +76,10 @@ def tools():
     if not all(find()) and shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
         print("installing chromium and chromium-driver", flush=True)
         subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"], check=True)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"],
+            check=True,
+        )
     if not all(find()):
         sys.exit(
             "book-check: needs Chromium and its driver (Debian: apt install chromium chromium-driver). "
@@ -107,13 +110,15 @@ def noted(browser, name):
     found = [
         f"{name}: the console says {entry['message'][:160]}"
         for entry in browser.get_log("browser")
-        if entry["level"] in ("SEVERE", "WARNING")
+        if entry["level"] == "SEVERE"
     ]
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
-            if not url.startswith(("file:", "data:", "blob:")):
+            if not url.startswith(
+                ("file:", "data:", "blob:", "chrome:")
+            ):  # chrome: is the browser's own first page
                 found.append(f"{name}: asks the network for {url[:120]}")
     return found
 
@@ -148,7 +153,11 @@ def search(browser, html, words, wanted):
         })();
     """
     links = browser.execute_async_script(script)
-    found = [] if any(wanted in link for link in links) else [f"search for {words!r} finds {links[:5]}, not {wanted}"]
+    found = (
+        []
+        if any(wanted in link for link in links)
+        else [f"search for {words!r} finds {links[:5]}, not {wanted}"]
+    )
     return found + noted(browser, "search.html")
 
 

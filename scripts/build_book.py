@@ -4,6 +4,7 @@ Not here: the execution of notebooks, which `make book` has done before; what st
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -35,6 +36,22 @@ def lay_out(source):
             path.unlink()
 
 
+def lead_back(html, modules):
+    """Put right where the pages of source lead back to: Sphinx takes all names of a file to be public in one module."""
+    link = re.compile(r'(class="viewcode-back" href="[./]*/api/)([\w.]+)\.html#([\w.]+)')
+    longest_first = sorted(modules, key=len, reverse=True)
+
+    def right(found):
+        before, module, place = found.groups()
+        home = next(name for name in longest_first if place.startswith(f"{name}."))
+        return f"{before}{module}.html#{module}{place.removeprefix(home)}"
+
+    for page in (html / "_modules").rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if (better := link.sub(right, text)) != text:
+            page.write_text(better, encoding="utf-8")
+
+
 def main():
     """Lay out and build; return Sphinx's exit code."""
     source = BUILT / "source"
@@ -49,6 +66,7 @@ def main():
         made = name.startswith("_modules") or name in {"genindex", "py-modindex", "search"}
         if not made and not any((source / name).with_suffix(s).exists() for s in (".md", ".rst", ".ipynb")):
             page.unlink()
+    lead_back(HTML, [generate.api.module_of(part).__name__ for part in generate.api.PARTS])
     print(f"the book: {HTML / 'index.html'}")
     return 0
 

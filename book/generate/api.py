@@ -10,8 +10,6 @@ import sys
 import types
 from pathlib import Path
 
-import minivis
-
 # Part of the library -> what it is to a reader, in the order in which one meets them.
 PARTS = {
     "minivis": "The names that everyone needs, at the top",
@@ -75,7 +73,9 @@ def documented():
 
 def elsewhere(part, found):
     """Return {name: where it is documented} of the public names of a part that stand on an earlier page."""
-    homes = {id(thing): f"{module_of(p).__name__}.{name}" for p, names in found.items() for name, thing in names}
+    homes = {
+        id(thing): f"{module_of(p).__name__}.{name}" for p, names in found.items() for name, thing in names
+    }
     module = module_of(part)
     own = {name for name, _ in found[part]}
     return {
@@ -89,7 +89,11 @@ def file_of(name, thing, module):
     """The file of the library that defines a name; for a constant, the one whose ``__all__`` has it."""
     if callable(thing):
         return Path(inspect.getsourcefile(inspect.unwrap(thing)))
-    files = [m for n, m in sys.modules.items() if n.startswith(f"{module.__name__}.") and name in getattr(m, "__all__", ())]
+    files = [
+        m
+        for n, m in sys.modules.items()
+        if n.startswith(f"{module.__name__}.") and name in getattr(m, "__all__", ())
+    ]
     return Path((files or [module])[0].__file__)
 
 
@@ -103,7 +107,12 @@ def directive(name, thing):
     if isinstance(thing, type):
         kind = "exception" if issubclass(thing, BaseException) else "class"
         own = [n for n, v in vars(thing).items() if not n.startswith("_") and v.__doc__ and is_ours(v)]
-        return [f".. auto{kind}:: {name}", "   :show-inheritance:", *([f"   :members: {', '.join(own)}"] if own else []), ""]
+        return [
+            f".. auto{kind}:: {name}",
+            "   :show-inheritance:",
+            *([f"   :members: {', '.join(own)}"] if own else []),
+            "",
+        ]
     return [f".. auto{'function' if callable(thing) else 'data'}:: {name}", ""]
 
 
@@ -120,7 +129,10 @@ def page(part, found):
     lines += [f".. module:: {module.__name__}", "", opening(Path(module.__file__)), ""]
     same = elsewhere(part, found)
     if same:
-        lines += ["Documented elsewhere: " + ", ".join(f":py:obj:`~{home}`" for home in same.values()) + ".", ""]
+        lines += [
+            "Documented elsewhere: " + ", ".join(f":py:obj:`~{home}`" for home in same.values()) + ".",
+            "",
+        ]
     pages = [name for name in PARTS if name.rpartition(".")[0] == (part if part != "minivis" else "")]
     if part not in ("minivis", "recipes", "laws") and pages:
         lines += ["Parts: " + ", ".join(f":py:mod:`minivis.{name}`" for name in pages) + ".", ""]

@@ -35,7 +35,9 @@ def for_the_book(notebook):
             targets = "\n".join(f"({anchor})=" for anchor in anchors)
             cells.append(v4.new_markdown_cell(targets, id=f"at-{cell.id}"))
         cells.append(cell)
-    return nbformat.from_dict({**notebook, "cells": cells, "metadata": {"kernelspec": notebook.metadata.kernelspec}})
+    return nbformat.from_dict(
+        {**notebook, "cells": cells, "metadata": {"kernelspec": notebook.metadata.kernelspec}}
+    )
 
 
 def anchors_of(notebook):

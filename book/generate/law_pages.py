@@ -8,10 +8,9 @@ import functools
 import inspect
 import textwrap
 
+from book.generate.slide_map import plain
 from minivis import laws, losses, nn, ops, vision
 from minivis.laws.catalogue import family_of
-
-from book.generate.slide_map import plain
 
 
 def pages():
@@ -29,14 +28,28 @@ def pages():
 def page(name):
     """The page of one function."""
     family = family_of(name)
-    home = next((f"minivis.{home.__name__[8:]}.{name}" for home in (ops, vision, losses, nn) if hasattr(home, name)), "")
+    home = next(
+        (f"minivis.{home.__name__[8:]}.{name}" for home in (ops, vision, losses, nn) if hasattr(home, name)),
+        "",
+    )
     lines = [f"(laws-{slug(name)})=", f"# {name}", ""]
-    lines += [f"Called as `{family.form}`; your answer is judged by `mv.laws.check(\"{name}\", yours)`, or in a shell by"]
-    lines += [f"`minivis check {name} answer.py:yours`. {f'The library’s own is {{py:func}}`{home}`.' if home else ''}", ""]
+    lines += [
+        f'Called as `{family.form}`; your answer is judged by `mv.laws.check("{name}", yours)`, or in a shell by'
+    ]
+    lines += [
+        f"`minivis check {name} answer.py:yours`. {f'The library’s own is {{py:func}}`{home}`.' if home else ''}",
+        "",
+    ]
     gradient = False
     for law in family.laws:
         if law.gradient and not gradient:
-            lines += ["## With a backward pass", "", "These are asked with `vjp=True`, of a function that returns", "`(out, vjp)`.", ""]
+            lines += [
+                "## With a backward pass",
+                "",
+                "These are asked with `vjp=True`, of a function that returns",
+                "`(out, vjp)`.",
+                "",
+            ]
         gradient = law.gradient
         lines += entry(law)
     return "\n".join(lines)
@@ -71,8 +84,12 @@ def source_of(mutant):
     within = inspect.getclosurevars(mutant).nonlocals
     code = (within["change"] if inspect.isfunction(within.get("change")) else mutant).__code__
     text, functions = functions_of(code.co_filename)
-    line, column = next((at[0], at[2]) for at in code.co_positions() if at[0] and at[2])  # of its first instruction
-    around = [n for n in functions if (n.lineno, n.col_offset) <= (line, column) <= (n.end_lineno, n.end_col_offset)]
+    line, column = next(
+        (at[0], at[2]) for at in code.co_positions() if at[0] and at[2]
+    )  # of its first instruction
+    around = [
+        n for n in functions if (n.lineno, n.col_offset) <= (line, column) <= (n.end_lineno, n.end_col_offset)
+    ]
     node = [n for n in around if arguments_of(n) == code.co_varnames[: code.co_argcount]][-1]  # the innermost
     segment = ast.get_source_segment(text, node)
     if isinstance(node, ast.FunctionDef):
@@ -80,8 +97,13 @@ def source_of(mutant):
     else:  # a lambda begins in the middle of a line
         first, _, rest = segment.partition("\n")
         segment = f"{first}\n{textwrap.dedent(rest)}".rstrip()
-    parts = next((value for value in within.values() if isinstance(value, dict)), {})  # steps that it does otherwise
-    return "\n".join([segment, *(f"# {step}: {source_of(part)}" for step, part in parts.items() if callable(part))])
+    parts = next(
+        (value for value in within.values() if isinstance(value, dict)), {}
+    )  # steps that it does otherwise
+    for step, part in parts.items():
+        if inspect.isfunction(part):
+            segment += f"\n\n# its step {step!r}:\n{source_of(part)}"
+    return segment
 
 
 @functools.cache
@@ -89,7 +111,9 @@ def functions_of(file):
     """The text of a file, and the syntax of all functions in it, the outer before the inner."""
     with open(file, encoding="utf-8") as opened:
         text = opened.read()
-    return text, [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Lambda | ast.FunctionDef)]
+    return text, [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Lambda | ast.FunctionDef)
+    ]
 
 
 def arguments_of(node):

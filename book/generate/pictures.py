@@ -16,7 +16,11 @@ PICTURES = [
     ("08_vit", "A reader of patches, opened to see where it looks", "slide:H/10-attention-finds-the-object"),
     ("10_swin", "Attention in windows that shift", "slide:A/46-shifted-windows"),
     ("15_detr", "Detection as a set of answers", "slide:H/14-detr-idea"),
-    ("19_mask2former", "Every pixel, with queries that look inside their own mask", "slide:I/2-three-kinds-of-segmentation"),
+    (
+        "19_mask2former",
+        "Every pixel, with queries that look inside their own mask",
+        "slide:I/2-three-kinds-of-segmentation",
+    ),
 ]
 
 

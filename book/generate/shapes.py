@@ -38,7 +38,14 @@ def tables(cache):
 def table(title, summary):
     """One model's section: what it is fed, and a row for every stage."""
     head = ["stage", "layer", "output shape", "parameters", "multiply-adds"]
-    lines = [f"## {title}", "", f"Input `{summary.inputs}`.", "", "| " + " | ".join(head) + " |", "|---|---|---|--:|--:|"]
+    lines = [
+        f"## {title}",
+        "",
+        f"Input `{summary.inputs}`.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---|---|---|--:|--:|",
+    ]
     for row in summary.rows:
         indent = "&emsp;" * row.depth
         shape = "not called" if row.shape is None else row.shape

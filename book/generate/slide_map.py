@@ -38,7 +38,13 @@ def page(notebooks, laws):
     cells = {number: cells_by_tag(path) for number, path in chapters.items()}
     lines = []
     for deck, title in DECKS.items():
-        lines += ["", f"## {deck}: {title}", "", "| slide | what it claims | shown in | laws |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {deck}: {title}",
+            "",
+            "| slide | what it claims | shown in | laws |",
+            "|---|---|---|---|",
+        ]
         for slide in slides:
             if slide["deck"] == deck:
                 lines.append(row(slide, cells.get(slide["chapter"]), laws))
@@ -61,7 +67,9 @@ def row(slide, cells, laws):
     tag = f"slide:{slide['deck']}/{slide['number']}-{slide['slug']}"
     last = slide["number"] + slide.get("builds", 1) - 1
     pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
-    claims = plain(slide["claims"]) + (f" *On the slide:* {plain(slide['erratum'])}" if "erratum" in slide else "")
+    claims = plain(slide["claims"]) + (
+        f" *On the slide:* {plain(slide['erratum'])}" if "erratum" in slide else ""
+    )
     sources = (cells or {}).get(tag, [])
     places = [anchor(tag) + (f"-{n}" if n > 1 else "") for n in range(1, len(sources) + 1)]
     texts = [f"chapter {slide['chapter']:02}", *(f"again ({n})" for n in range(2, len(places) + 1))]
@@ -76,7 +84,9 @@ def row(slide, cells, laws):
 def speaks_of(law, slide):
     """Whether a law names this slide as the one that states it: all words of the slug stand in the title it gives."""
     deck, _, title = law.slide.partition(": ")
-    return deck == slide["deck"] and set(slide["slug"].split("-")) <= set(re.findall("[a-z0-9]+", title.lower()))
+    return deck == slide["deck"] and set(slide["slug"].split("-")) <= set(
+        re.findall("[a-z0-9]+", title.lower())
+    )
 
 
 def names_in(source):

@@ -61,7 +61,9 @@ def words(node, function, line):
             return f"<{key}>"
         case ast.Call(func=ast.Attribute(value=ast.Subscript() as value)):
             return again(value)
-    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id not in dir(builtins)]
+    names = [
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id not in dir(builtins)
+    ]
     return f"<{names[-1]}>"
 
 
@@ -73,10 +75,16 @@ def assigned(name, function, line):
             break
         if isinstance(node, ast.Assign):
             target, value = node.targets[0], node.value
-            pairs = zip(target.elts, value.elts, strict=True) if isinstance(value, ast.Tuple) else [(target, value)]
+            pairs = (
+                zip(target.elts, value.elts, strict=True)
+                if isinstance(value, ast.Tuple)
+                else [(target, value)]
+            )
             for one, part in pairs:
                 texts = isinstance(part, ast.Constant | ast.JoinedStr)
-                if getattr(one, "id", "") == name and (texts or ast.unparse(part).startswith(("_pip(", "_setenv("))):
+                if getattr(one, "id", "") == name and (
+                    texts or ast.unparse(part).startswith(("_pip(", "_setenv("))
+                ):
                     text = words(part, function, node.lineno)
         elif isinstance(node, ast.AugAssign) and getattr(node.target, "id", "") == name:
             text += words(node.value, function, node.lineno)

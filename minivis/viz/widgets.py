@@ -85,13 +85,17 @@ class Explorer:
 
         if isinstance(choices, list):
             start = self.start[name]
-            return ipywidgets.SelectionSlider(options=choices, value=start, description=name, continuous_update=False)
+            return ipywidgets.SelectionSlider(
+                options=choices, value=start, description=name, continuous_update=False
+            )
         rows, columns = choices
         squares = ipywidgets.ToggleButtons(
             options=[(" ", number) for number in range(rows * columns)],
             value=self.start[name],
             description=name,
-            tooltips=[f"row {number // columns}, column {number % columns}" for number in range(rows * columns)],
+            tooltips=[
+                f"row {number // columns}, column {number % columns}" for number in range(rows * columns)
+            ],
             layout=ipywidgets.Layout(width=f"{columns * (CELL + 4) + 90}px"),  # beside it, its name
         )
         squares.style.button_width = f"{CELL}px"
@@ -148,7 +152,11 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
     """
     attention, (rows, columns) = array(attention, "attention"), grid
     tokens = rows * columns
-    if attention.ndim != 4 or attention.shape[2] != attention.shape[3] or attention.shape[3] - tokens not in (0, 1):
+    if (
+        attention.ndim != 4
+        or attention.shape[2] != attention.shape[3]
+        or attention.shape[3] - tokens not in (0, 1)
+    ):
         raise ValueError(
             f"attention_explorer: attention must be (layers, heads, N, N) with the N = {tokens} patches of a grid of "
             f"{rows} x {columns}, and a class token or none before them, got {attention.shape}"
@@ -168,9 +176,17 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
 
     layers, heads = range(len(attention)), range(attention.shape[1])
     middle = rows // 2 * columns + columns // 2
-    start = {"layer": layers[-1] if layer is None else layer, "head": head, "patch": middle if query is None else query}
+    start = {
+        "layer": layers[-1] if layer is None else layer,
+        "head": head,
+        "patch": middle if query is None else query,
+    }
     named = [(str(n + 1), n) for n in heads]
-    choices = {"layer": [(str(n + 1), n) for n in layers], "head": [("mean", "mean"), *named], "patch": (rows, columns)}
+    choices = {
+        "layer": [(str(n + 1), n) for n in layers],
+        "head": [("mean", "mean"), *named],
+        "patch": (rows, columns),
+    }
     return Explorer(draw, start, choices)
 
 
@@ -203,7 +219,9 @@ def window_painter(height, width, window, shift=None, token=0):
         here = np.zeros((1, height, width, 1))
         here[0, token // width, token % width] = 1
         cut = window_partition(cyclic_shift(here, shift), window).reshape(-1, window * window, 1)
-        seen = shifted_window_mask(height, width, window, shift) @ cut  # whoever may see the token: masks are symmetric
+        seen = (
+            shifted_window_mask(height, width, window, shift) @ cut
+        )  # whoever may see the token: masks are symmetric
         paint = (0.5 * seen + 0.5 * cut).reshape(-1, window, window, 1)
         rolled = window_reverse(paint, window, height, width)
         return images(

@@ -15,7 +15,9 @@ PNG = base64.b64encode(b"a picture").decode()
 
 
 def drawn(alt):
-    return v4.new_output("display_data", {"image/png": PNG, chapters.WIDGET: {}}, metadata={"image/png": {"alt": alt}})
+    return v4.new_output(
+        "display_data", {"image/png": PNG, chapters.WIDGET: {}}, metadata={"image/png": {"alt": alt}}
+    )
 
 
 def notebook(*cells):
@@ -29,7 +31,9 @@ def code(*tags, outputs=()):
 
 
 def test_every_slide_gets_an_anchor_before_its_cell():
-    made = chapters.for_the_book(notebook(code("slide:H/4-a-slide", "setup"), code("slide:H/4-a-slide", "slide:Z/1-b")))
+    made = chapters.for_the_book(
+        notebook(code("slide:H/4-a-slide", "setup"), code("slide:H/4-a-slide", "slide:Z/1-b"))
+    )
     assert [(cell.cell_type, cell.source) for cell in made.cells] == [
         ("markdown", "(slide-h-4-a-slide)="),
         ("code", "x"),
@@ -39,7 +43,9 @@ def test_every_slide_gets_an_anchor_before_its_cell():
 
 
 def test_links_to_the_library_lead_to_its_source_in_the_book():
-    text = "[conv2d](../minivis/ops/conv.py), [a card](../minivis/weights/x/card.json), [05](05_attention.ipynb)"
+    text = (
+        "[conv2d](../minivis/ops/conv.py), [a card](../minivis/weights/x/card.json), [05](05_attention.ipynb)"
+    )
     assert chapters.inside(text) == "[conv2d](source:minivis/ops/conv), a card, [05](05_attention.ipynb)"
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from scripts.check_book import Page, problems, read
 
-GOOD = '<p id="here">x</p><a href="b.html#there">b</a><a href="#here">x</a><a href="https://example.org">far</a>'
+GOOD = (
+    '<p id="here">x</p><a href="b.html#there">b</a><a href="#here">x</a><a href="https://example.org">far</a>'
+)
 
 
 def found(tmp_path, text):

@@ -43,7 +43,9 @@ def test_a_row_links_every_cell_and_names_the_laws_behind_them():
 
 def test_a_chapter_to_come_and_an_erratum_are_told():
     row = slide_map.row({**SLIDE, "builds": 3, "erratum": "It is three."}, None, [])
-    assert row == r"| 4–6 two boxes | Boxes \| overlap. *On the slide:* It is three. | chapter 15, to come |  |"
+    assert (
+        row == r"| 4–6 two boxes | Boxes \| overlap. *On the slide:* It is three. | chapter 15, to come |  |"
+    )
 
 
 def test_the_pictures_of_the_welcome_page_are_of_slides_that_exist():
