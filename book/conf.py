@@ -9,9 +9,8 @@ from pathlib import Path
 import minivis
 
 HERE = Path(__file__).parent
-MATHJAX = importlib.util.find_spec(
-    "sphinx-mathjax-offline"
-)  # its files alone: as an extension it is not parallel-safe
+# Its files alone: as an extension it is not parallel-safe.
+MATHJAX = importlib.util.find_spec("sphinx-mathjax-offline")
 
 project = "minivis"
 author = "The minivis authors"
@@ -31,9 +30,8 @@ extensions = [
 ]
 exclude_patterns = ["CHANGELOG.md", "generated/**"]  # pages include them
 nitpicky = True
-nitpick_ignore = [
-    ("py:class", "matplotlib.figure.Figure")
-]  # another library's: a build looks up nothing in the network
+# Another library's: a build looks up nothing in the network.
+nitpick_ignore = [("py:class", "matplotlib.figure.Figure")]
 nitpick_ignore_regex = [
     ("py:class", r"minivis\..*\._\w+"),  # a base class that is not public
     ("py:obj", r"\w+"),  # a parameter's name in backticks, which is the name of something else too

@@ -8,8 +8,6 @@ import re
 import sys
 from pathlib import Path
 
-from sphinx.cmd.build import main as sphinx_build
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages that are installed
 
@@ -36,6 +34,17 @@ def lay_out(source):
             path.unlink()
 
 
+def remove_stale(html, source):
+    """Remove pages whose source is gone: Sphinx leaves what it built of them."""
+    for page in html.rglob("*.html"):
+        name = page.relative_to(html).with_suffix("").as_posix()
+        made = name.startswith(("_modules", "_static")) or name in {"genindex", "py-modindex", "search"}
+        if not made and not any(
+            (source / f"{name}{suffix}").exists() for suffix in (".md", ".rst", ".ipynb")
+        ):
+            page.unlink()
+
+
 def lead_back(html, modules):
     """Put right where the pages of source lead back to: Sphinx takes all names of a file to be public in one module."""
     link = re.compile(r'(class="viewcode-back" href="[./]*/api/)([\w.]+)\.html#([\w.]+)')
@@ -54,18 +63,18 @@ def lead_back(html, modules):
 
 def main():
     """Lay out and build; return Sphinx's exit code."""
+    from sphinx.cmd.build import (
+        main as sphinx_build,
+    )  # of the book's own packages: what is above is tested without
+
     source = BUILT / "source"
     lay_out(source)
     folders = ["-c", BOOK, "-d", BUILT / "doctrees", source, HTML]
     code = sphinx_build(["-b", "html", "-j", "2", "-q", "-W", "--keep-going", *map(str, folders)])
-    if code:
+    if code:  # a page that was read with a warning would not be read again, and the next build would pass
+        (BUILT / "doctrees" / "environment.pickle").unlink(missing_ok=True)
         return code
-    # What Sphinx built of pages that are no longer there would stay and be linked to by nobody.
-    for page in HTML.rglob("*.html"):
-        name = page.relative_to(HTML).with_suffix("").as_posix()
-        made = name.startswith("_modules") or name in {"genindex", "py-modindex", "search"}
-        if not made and not any((source / name).with_suffix(s).exists() for s in (".md", ".rst", ".ipynb")):
-            page.unlink()
+    remove_stale(HTML, source)
     lead_back(HTML, [generate.api.module_of(part).__name__ for part in generate.api.PARTS])
     print(f"the book: {HTML / 'index.html'}")
     return 0
