@@ -7,8 +7,9 @@ EXTRAS ?= notebooks,dev
 BIN := $(VENV)/bin
 PYTEST_ARGS ?= -q
 READY := $(VENV)/ready
+BOOK_READY := $(VENV)/ready-book
 
-.PHONY: help lab test lint format bench notebooks pair setup clean
+.PHONY: help lab test lint format bench notebooks pair book book-check setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -36,6 +37,13 @@ notebooks: $(READY) ## execute every notebook once, into build/notebooks; ONLY="
 pair: $(READY) ## make notebooks/*.ipynb from notebooks/src/*.py; PAIR_ARGS="--from-notebooks 05" first takes over edits
 	$(BIN)/python scripts/pair_notebooks.py $(PAIR_ARGS)
 
+book: $(BOOK_READY) ## build the book, book/_build/html/index.html; notebooks run where they or the library changed
+	$(BIN)/python scripts/run_notebooks.py --changed
+	$(BIN)/python scripts/build_book.py
+
+book-check: book ## look at every page of the book in a headless browser; BOOK_CHECK=static does without one
+	$(BIN)/python scripts/check_book.py
+
 setup: $(READY) ## only set up .venv; PYTHON=python3.12 picks the Python that a new one is made with
 
 # What is installed follows pyproject.toml: when it changes, the next make brings .venv up to date.
@@ -43,6 +51,11 @@ $(READY): pyproject.toml scripts/setup.sh
 	@scripts/setup.sh $(VENV) $(EXTRAS)
 	@touch $@
 
+# The book's packages come when they are first needed.
+$(BOOK_READY): $(READY)
+	@scripts/setup.sh $(VENV) $(EXTRAS),book
+	@touch $@
+
 clean: ## remove what was built and trained here (build/, caches); .venv and runs/ stay
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist book/_build .pytest_cache .ruff_cache .hypothesis
 	find minivis tests scripts notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

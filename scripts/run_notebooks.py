@@ -1,10 +1,12 @@
 """Execute every notebook once, two at a time, each within a time limit; the executed copies go to build/notebooks.
 
-Not here: changes to the sources. Usage: python scripts/run_notebooks.py [01 05 ...] [--limit SECONDS] [--jobs N].
+Not here: changes to the sources. Usage: python scripts/run_notebooks.py [01 05 ...] [--changed] [--limit SECONDS] [--jobs N].
 """
 
 import argparse
 import asyncio
+import hashlib
+import json
 import os
 import re
 import sys
@@ -20,6 +22,26 @@ ROOT = Path(__file__).resolve().parent.parent
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def fingerprint(*paths):
+    """One hash of files and of all files below folders, by name and content; what a run leaves behind does not count."""
+    total = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+                total.update(f"{file.relative_to(path.parent).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+def is_current(path, built):
+    """Whether the executed copy of a notebook is there, whole, and of this notebook with this library."""
+    copy = built / path.name
+    if not copy.exists():
+        return False
+    made_of = json.loads(copy.read_text(encoding="utf-8"))["metadata"].get("made_of")
+    return made_of == fingerprint(path, ROOT / "minivis")
+
+
 async def run(path, built, limit):
     """Execute one notebook; return what went wrong in words, empty when all is well."""
     notebook = nbformat.read(path, as_version=4)
@@ -31,19 +53,24 @@ async def run(path, built, limit):
             1, round(begun[0] + limit - time.monotonic())
         ),  # what is left for this cell
         kernel_name="python3",
+        startup_timeout=300,  # a busy machine is slow to start one
         extra_arguments=["--log-level=CRITICAL"],
         resources={"metadata": {"path": str(path.parent)}},
     )
-    wrong = ""
+    wrong, made_of = "", fingerprint(path, ROOT / "minivis")
     try:
         await client.async_execute()
         wrong = warnings_in(notebook)
+        if not wrong:
+            notebook.metadata["made_of"] = made_of
     except CellTimeoutError as error:
         wrong = f"took more than {limit:g} s, all cells together\n{error}"
     except (CellExecutionError, DeadKernelError) as error:
         wrong = ANSI.sub("", str(error))
     finally:
-        nbformat.write(notebook, built / path.name)  # also when it failed: the place to look
+        half = built / f"{path.name}.tmp"
+        nbformat.write(notebook, half)  # also when it failed: the place to look
+        os.replace(half, built / path.name)
     return wrong
 
 
@@ -83,6 +110,11 @@ def main():
         "only", nargs="*", metavar="NN", help="how the wanted notebooks' names begin (default: all)"
     )
     parser.add_argument(
+        "--changed",
+        action="store_true",
+        help="keep the copies that were made of this notebook with this library",
+    )
+    parser.add_argument(
         "--limit", type=float, default=180, metavar="SECONDS", help="for each notebook (default: 180)"
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (default: 2)")
@@ -102,6 +134,8 @@ def main():
     if options.only:
         paths = [path for path in paths if path.name.startswith(tuple(options.only))]
     options.built.mkdir(parents=True, exist_ok=True)
+    if options.changed:
+        paths = [path for path in paths if not is_current(path, options.built)]
     # Notebooks side by side share the cores; their kernels inherit this, and see nobody's IPython settings.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
     start = time.perf_counter()

@@ -245,6 +245,7 @@ def tracked():
     untracked = {
         ".venv",
         "build",
+        "_build",
         "dist",
         "runs",
         "__pycache__",

@@ -14,6 +14,8 @@ import nbformat
 import pytest
 from nbformat import v4
 
+from scripts.run_notebooks import fingerprint, is_current
+
 ROOT = Path(__file__).resolve().parent.parent
 OLD = """#!/bin/sh
 case "$2" in *version_info*) exit 1 ;; *) echo 3.9.18 ;; esac
@@ -107,3 +109,32 @@ def test_only_the_notebooks_asked_for_are_run(tmp_path):
     for unknown in (["07"], ["01", "07"]):  # one wrong name, and nothing runs
         result = run_notebooks(tmp_path, *unknown)
         assert result.returncode == 2 and "07 (there are: 01_fine, 02_wrong)" in result.stderr
+
+
+def test_what_has_not_changed_is_not_run_again(tmp_path):
+    notebook(tmp_path, "01_kept", "1 + 1")
+    notebook(tmp_path, "02_wrong", "1 / 0")
+
+    def run():
+        result = run_notebooks(tmp_path, "--changed")
+        return re.findall(r"(?m)^(?:ok|FAILED) .* (\S+)$", result.stdout)
+
+    assert sorted(run()) == ["01_kept", "02_wrong"]
+    assert run() == ["02_wrong"]  # what failed is never kept
+    notebook(tmp_path, "01_kept", "1 + 2")
+    assert sorted(run()) == ["01_kept", "02_wrong"]
+    assert is_current(tmp_path / "01_kept.ipynb", tmp_path / "built")
+    assert not is_current(tmp_path / "02_wrong.ipynb", tmp_path / "built")
+
+
+def test_a_fingerprint_changes_with_any_file_and_its_name(tmp_path):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "a.py").write_text("x = 1")
+    before = fingerprint(tmp_path)
+    (tmp_path / "part" / "__pycache__").mkdir()
+    (tmp_path / "part" / "__pycache__" / "a.pyc").write_text("left behind")
+    assert fingerprint(tmp_path) == before
+    (tmp_path / "part" / "a.py").write_text("x = 2")
+    changed = fingerprint(tmp_path)
+    (tmp_path / "part" / "a.py").rename(tmp_path / "part" / "b.py")
+    assert len({before, changed, fingerprint(tmp_path)}) == 3

@@ -235,7 +235,7 @@ class DETR(Module):
     feature_level : int, default -1
         Which of the backbone's maps becomes tokens.
     masks : bool, default False
-        Add the mask head of the paper's section 4.4 (`minivis.models.detr_panoptic`).
+        Add the mask head of the paper's section 4.4 (``minivis.models.detr_panoptic``).
     rng : numpy.random.Generator, int or None
         Starting values: Xavier in the transformer, normal for the queries, torch's for the rest. None is seed 0.
 

@@ -275,7 +275,7 @@ def embedding(indices, weight):
 
     Returns
     -------
-    ndarray or Tensor, shape (*indices.shape, D)
+    ndarray or Tensor, shape of ``indices`` and (D,)
         The rows.
 
     Raises

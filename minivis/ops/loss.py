@@ -176,7 +176,7 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
 
     Notes
     -----
-    Differentiable in ``logits``. ln(1 + e^-z) is computed as max(-z, 0) + ln(1 + e^-|z|), which cannot overflow.
+    Differentiable in ``logits``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
 
     Examples
     --------

@@ -52,7 +52,7 @@ def from_pretrained(folder, dtype=None, device=None):
         One of `minivis.models` in eval mode, as its constructor would make it (so `minivis.save` can store it), and with
 
         - ``labels``: {number: name} of the classes;
-        - ``things``: which of them can be counted, for panoptic results, see `minivis.pretrained.postprocess`;
+        - ``things``: which of them can be counted, for panoptic results, see ``minivis.pretrained.postprocess``;
         - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch that the model takes, see `Preprocess`;
         - ``published``: what config.json says, a dict.
 

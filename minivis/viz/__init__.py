@@ -16,6 +16,7 @@ from minivis.viz.matching import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
+from minivis.viz.widgets import *
 from minivis.viz.windows import *
 
 # What `import *` brought, less the names of the files themselves. `graph` and `images` are both: the function wins.

@@ -557,6 +557,14 @@ viz.attention_maps(
 )
 
 # %% [markdown]
+# The patches ask too, each of them. Choose a block, a head and a patch (the squares stand as the patches do):
+
+# %%
+viz.attention_explorer(
+    np.stack([m[digit] for m in maps]), everywhere_images[digit, 0], grid=(rows, columns), layer=best
+)
+
+# %% [markdown]
 # ## Against a ResNet: how far a place sees
 #
 # Deck A, *ViT: Remarks*: with depth, ViT goes from near and far to far only, while the field of a ResNet stays

@@ -330,6 +330,12 @@ viz.images(
 )
 
 # %% [markdown]
+# Paint it yourself: choose a shift, and click on a token (the squares stand as the tokens do). Which tokens see only four?
+
+# %%
+viz.window_painter(8, 8, M, shift=s)
+
+# %% [markdown]
 # ### Nothing leaks
 #
 # A mask that is almost right trains almost as well, so nobody notices. Therefore we look for leaks: change

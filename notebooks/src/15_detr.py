@@ -309,6 +309,23 @@ viz.matched_boxes(
 )
 
 # %% [markdown]
+# Now let the five be less sure: the second says "dog", loudly and far away. Weigh the parts of the cost and watch the
+# pairs: who answers for the dog when the class counts most?
+
+# %%
+unsure = np.array(
+    [[0.2, 0.1, 0.7], [0.9, 0.0, 0.1], [0.3, 0.3, 0.4], [0.1, 0.6, 0.3], [0.0, 0.7, 0.3]]
+)  # (5, 3): dog, cat, nothing
+viz.matching_playground(
+    {"class": -unsure[:, true_classes], "L1": distance, "GIoU": -giou},
+    {"class": 1, "L1": 5, "GIoU": 2},
+    x_label="object",
+    y_label="prediction",
+    x_names=["dog", "cat"],
+    y_names=["ŷ1", "ŷ2", "ŷ3", "ŷ4", "ŷ5"],
+)
+
+# %% [markdown]
 # ## Boxes that do not meet
 #
 # Deck A, *Bipartite matching loss* (box loss); Deck H, *DETR model: Bipartite Matching*. How alike are two boxes $A$ and

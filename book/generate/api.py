@@ -1,0 +1,177 @@
+"""The API reference: a page for each public part of the library, every public name on exactly one of them.
+
+Not here: the docstrings, which autodoc reads, and whether they are whole (tests/test_docstrings.py).
+"""
+
+import ast
+import importlib
+import inspect
+import sys
+import types
+from pathlib import Path
+
+# Part of the library -> what it is to a reader, in the order in which one meets them.
+PARTS = {
+    "minivis": "The names that everyone needs, at the top",
+    "ops": "Differentiable functions",
+    "nn": "Layers",
+    "nn.init": "Starting values of parameters",
+    "vision": "The geometry of vision",
+    "models": "Models, one paper a file",
+    "losses": "Losses of detection and segmentation",
+    "optim": "Optimisers and schedules",
+    "train": "Training",
+    "metrics": "Metrics",
+    "laws": "Laws: judging an answer",
+    "laws.claims": "Claims: judging a single answer of an exercise",
+    "viz": "Pictures",
+    "analysis": "Looking inside a trained network",
+    "data": "Images and batches",
+    "data.shapes": "Generated scenes",
+    "data.digits": "Handwritten digits",
+    "data.photos": "Two photos",
+    "data.images": "Picture files",
+    "data.transforms": "Random changes of pictures",
+    "data.geometry": "Moving pixels",
+    "data.color": "Colours",
+    "data.pixels": "Bytes and sizes",
+    "data.loader": "Batches ahead of time",
+    "data.folders": "Folders of images",
+    "data.coco": "COCO",
+    "data.cifar": "CIFAR-10",
+    "data.mnist": "MNIST",
+    "pretrained": "Published checkpoints",
+    "storage": "Our own checkpoints",
+    "recipes": "Recipes: the small trainings",
+    "recipes.ablations": "What the papers' choices are worth",
+    "autograd": "For those who write an op",
+    "gradcheck": "Checking a gradient",
+    "backend": "CPU and GPU",
+    "doctor": "What this machine has",
+}
+
+
+def module_of(part):
+    """The module of a part: ``"ops"`` -> minivis.ops."""
+    return importlib.import_module("minivis" if part == "minivis" else f"minivis.{part}")
+
+
+def documented():
+    """Return {part: [(name, object), ...]}: every public name, at the first part that has it."""
+    seen, found = set(), {}
+    for part in PARTS:
+        found[part] = []
+        module = module_of(part)
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if isinstance(thing, types.ModuleType) or (callable(thing) and id(thing) in seen):
+                continue  # it has its own page, or stands on an earlier one
+            seen.add(id(thing))
+            found[part].append((name, thing))
+    return found
+
+
+def elsewhere(part, found):
+    """Return {name: where it is documented} of the public names of a part that stand on an earlier page."""
+    homes = {
+        id(thing): f"{module_of(p).__name__}.{name}" for p, names in found.items() for name, thing in names
+    }
+    module = module_of(part)
+    own = {name for name, _ in found[part]}
+    return {
+        name: homes[id(getattr(module, name))]
+        for name in module.__all__
+        if name not in own and id(getattr(module, name)) in homes
+    }
+
+
+def file_of(name, thing, module):
+    """The file of the library that defines a name; for a constant, the one whose ``__all__`` has it."""
+    if callable(thing):
+        return Path(inspect.getsourcefile(inspect.unwrap(thing)))
+    files = [
+        m
+        for n, m in sys.modules.items()
+        if n.startswith(f"{module.__name__}.") and name in getattr(m, "__all__", ())
+    ]
+    return Path((files or [module])[0].__file__)
+
+
+def opening(file):
+    """What a file of the library says it holds: the first sentence or two of its docstring."""
+    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).split("\n\n")[0].split("\nNot ")[0]
+
+
+def directive(name, thing):
+    """The autodoc directive of one public name; of a class with the members that are its own and documented."""
+    if isinstance(thing, type):
+        kind = "exception" if issubclass(thing, BaseException) else "class"
+        own = [n for n, v in vars(thing).items() if not n.startswith("_") and v.__doc__ and is_ours(v)]
+        return [
+            f".. auto{kind}:: {name}",
+            "   :show-inheritance:",
+            *([f"   :members: {', '.join(own)}"] if own else []),
+            "",
+        ]
+    return [f".. auto{'function' if callable(thing) else 'data'}:: {name}", ""]
+
+
+def is_ours(member):
+    """Whether a member of a class is a method or a property that this library defines, not one that it was given."""
+    function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+    return inspect.isfunction(function) and function.__module__.startswith("minivis")
+
+
+def page(part, found):
+    """The text of a part's page: a table of its names, then each name in full, file by file."""
+    module = module_of(part)
+    lines = [*heading(f"{module.__name__}: {PARTS[part][0].lower()}{PARTS[part][1:]}", "=")]
+    lines += [f".. module:: {module.__name__}", "", opening(Path(module.__file__)), ""]
+    same = elsewhere(part, found)
+    if same:
+        lines += [
+            "Documented elsewhere: " + ", ".join(f":py:obj:`~{home}`" for home in same.values()) + ".",
+            "",
+        ]
+    pages = [name for name in PARTS if name.rpartition(".")[0] == (part if part != "minivis" else "")]
+    if part not in ("minivis", "recipes", "laws") and pages:
+        lines += ["Parts: " + ", ".join(f":py:mod:`minivis.{name}`" for name in pages) + ".", ""]
+    files = {}
+    for name, thing in found[part]:
+        files.setdefault(file_of(name, thing, module), []).append((name, thing))
+    if sum(map(len, files.values())) > 3:
+        lines += [".. autosummary::", "   :nosignatures:", ""]
+        lines += [*(f"   {name}" for name, _ in sorted(found[part])), ""]
+    for file, names in files.items():
+        if len(files) > 1:
+            lines += [*heading(file.stem.replace("_", " ").capitalize(), "-"), opening(file), ""]
+        for name, thing in names:
+            lines += directive(name, thing)
+    return "\n".join(lines)
+
+
+def heading(text, under):
+    """A heading of reStructuredText."""
+    return [text, under * len(text), ""]
+
+
+def pages():
+    """Return {path: text} of the reference: its index and a page for each part."""
+    found = documented()
+    index = [
+        *heading("API reference", "="),
+        "Every public name, by the part of the library it belongs to. ``mv`` stands for ``import minivis as mv``;",
+        "each entry has a link to its source.",
+        "",
+        ".. list-table::",
+        "",
+        *(f"   * - :py:mod:`{module_of(part).__name__}`\n     - {PARTS[part]}" for part in PARTS),
+        "",
+        ".. toctree::",
+        "   :hidden:",
+        "",
+        *(f"   {module_of(part).__name__}" for part in PARTS),
+        "",
+    ]
+    texts = {f"api/{module_of(part).__name__}.rst": page(part, found) for part in PARTS}
+    return {"api/index.rst": "\n".join(index), **texts}

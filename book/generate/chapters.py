@@ -1,0 +1,70 @@
+"""The chapters: executed notebooks, with an anchor at every slide, links that lead inside the book, and alt texts.
+
+Not here: the execution (scripts/run_notebooks.py), the notebooks themselves.
+"""
+
+import re
+
+import nbformat
+from nbformat import v4
+
+WIDGET = "application/vnd.jupyter.widget-view+json"  # needs a kernel; the picture beside it does not
+
+
+def pages(notebooks, executed):
+    """Return {path: bytes} of the chapters; a notebook that was not executed is a FileNotFoundError."""
+    found = {}
+    for path in sorted(notebooks.glob("*.ipynb")):
+        copy = executed / path.name
+        if not copy.exists():
+            raise FileNotFoundError(f"{copy} is not there: make notebooks")
+        chapter = for_the_book(nbformat.read(copy, as_version=4))
+        found[f"notebooks/{path.name}"] = nbformat.writes(chapter).encode()
+    return found
+
+
+def for_the_book(notebook):
+    """Return an executed notebook as a page of the book."""
+    cells = []
+    for cell, anchors in zip(notebook.cells, anchors_of(notebook), strict=True):
+        if cell.cell_type == "markdown":
+            cell.source = inside(cell.source)
+        else:
+            static(cell)
+        if anchors:
+            targets = "\n".join(f"({anchor})=" for anchor in anchors)
+            cells.append(v4.new_markdown_cell(targets, id=f"at-{cell.id}"))
+        cells.append(cell)
+    return nbformat.from_dict(
+        {**notebook, "cells": cells, "metadata": {"kernelspec": notebook.metadata.kernelspec}}
+    )
+
+
+def anchors_of(notebook):
+    """For each cell its anchors: ``slide-h-4-slug`` for the tag slide:H/4-slug; the second cell of a slide ends in -2."""
+    seen, found = {}, []
+    for cell in notebook.cells:
+        slides = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("slide:")]
+        for slide in slides:
+            seen[slide] = seen.get(slide, 0) + 1
+        found.append([anchor(slide) + (f"-{seen[slide]}" if seen[slide] > 1 else "") for slide in slides])
+    return found
+
+
+def anchor(slide):
+    """The anchor of a slide's first cell, from its tag."""
+    return re.sub(r"[^a-z0-9]+", "-", slide.lower())
+
+
+def inside(markdown):
+    """Markdown whose links to files of the library lead to their source in the book."""
+    markdown = re.sub(r"\]\(\.\./(minivis/[\w/]+)\.py\)", r"](source:\1)", markdown)
+    return re.sub(r"\[([^\]]+)\]\(\.\./minivis[^)]*\)", r"\1", markdown)  # data and folders: not in the book
+
+
+def static(cell):
+    """Leave of a cell's outputs what needs no kernel, and hand a picture's caption on as its alt text."""
+    for output in cell.get("outputs", []):
+        output.get("data", {}).pop(WIDGET, None)
+        if "image/png" in output.get("data", {}):
+            cell.metadata["mystnb"] = {"image": {"alt": output.metadata["image/png"]["alt"]}}

@@ -1,0 +1,46 @@
+"""The pictures of the welcome page: one for each system, taken from the chapter that builds it.
+
+Not here: the drawing; a picture is the output of a cell and known by the slide that the cell mirrors.
+"""
+
+import base64
+
+import nbformat
+
+# chapter, what is built there, the slide whose cell draws its picture
+PICTURES = [
+    ("01_autograd", "An engine that finds out which way is downhill", "slide:C/91-backpropagation"),
+    ("02_convolution", "Filters by hand, then filters that learn", "slide:Z/11-convolution-2d"),
+    ("05_attention", "Queries, keys and values, one head and many", "slide:I/30-cross-attention-relates"),
+    ("07_transformer", "Encoder and decoder, and a model that writes", "slide:C/126-masked-self-attention"),
+    ("08_vit", "A reader of patches, opened to see where it looks", "slide:H/10-attention-finds-the-object"),
+    ("10_swin", "Attention in windows that shift", "slide:A/46-shifted-windows"),
+    ("15_detr", "Detection as a set of answers", "slide:H/14-detr-idea"),
+    (
+        "19_mask2former",
+        "Every pixel, with queries that look inside their own mask",
+        "slide:I/2-three-kinds-of-segmentation",
+    ),
+]
+
+
+def pages(executed):
+    """Return {path: bytes}: the text with the cards, and the pictures themselves."""
+    found, cards = {}, ["::::{grid} 1 1 2 2", ":gutter: 3", ""]
+    for chapter, title, slide in PICTURES:
+        png, alt = picture(executed / f"{chapter}.ipynb", slide)
+        found[f"generated/{chapter}.png"] = png
+        cards += [f":::{{grid-item-card}} {title}", f":img-top: /generated/{chapter}.png", f":img-alt: {alt}"]
+        cards += [f":link: /notebooks/{chapter}", ":link-type: doc", "", f"Chapter {chapter[:2]}", ":::", ""]
+    return {**found, "generated/pictures.md": "\n".join([*cards, "::::", ""]).encode()}
+
+
+def picture(path, slide):
+    """The PNG and the caption of the first picture that a cell of this slide has drawn."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if slide in cell.metadata.get("tags", []):
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    alt = output.metadata["image/png"]["alt"]
+                    return base64.b64decode(output.data["image/png"]), alt
+    raise LookupError(f"{path} has no picture in a cell tagged {slide}")

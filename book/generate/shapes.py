@@ -1,0 +1,54 @@
+"""The shape of each model at every stage, measured by running it once on an image of zeros.
+
+Not here: how a stage is counted (minivis/nn/summary.py). Running takes seconds, so what was found is kept.
+"""
+
+import os
+
+import minivis as mv
+from scripts.run_notebooks import ROOT, fingerprint
+
+# title, how the model is made, the shape of its input, how deep to look
+MODELS = [
+    ("The digits' CNN", lambda: mv.load("cnn-digits"), (1, 1, 8, 8), 2),
+    ("The digits' ViT", lambda: mv.load("vit-digits"), (1, 1, 8, 8), 3),
+    ("ViT-B/16", lambda: mv.models.vit_b16(), (1, 3, 224, 224), 2),
+    ("ResNet-50", lambda: mv.models.resnet50(), (1, 3, 224, 224), 2),
+    ("Swin-T", lambda: mv.models.swin_t(), (1, 3, 224, 224), 2),
+    ("The scenes' DETR", lambda: mv.load("detr-shapes"), (1, 3, 64, 64), 3),
+    ("DETR with ResNet-50", lambda: mv.models.detr_r50(), (1, 3, 256, 256), 3),
+    ("The scenes' Mask2Former", lambda: mv.load("mask2former-shapes"), (1, 3, 64, 64), 2),
+    ("Mask2Former with Swin-T", lambda: mv.models.mask2former_swin_t(), (1, 3, 256, 256), 2),
+]
+
+
+def tables(cache):
+    """The text of all tables; what was measured for this library is read from the folder ``cache``."""
+    kept, made_of = cache / "shapes.md", f"<!-- {fingerprint(ROOT / 'minivis')} -->\n"
+    if kept.exists() and (text := kept.read_text(encoding="utf-8")).startswith(made_of):
+        return text.removeprefix(made_of)
+    text = "\n".join(table(title, mv.summary(make(), shape, depth)) for title, make, shape, depth in MODELS)
+    cache.mkdir(parents=True, exist_ok=True)
+    half = kept.with_suffix(".tmp")
+    half.write_text(made_of + text, encoding="utf-8")
+    os.replace(half, kept)
+    return text
+
+
+def table(title, summary):
+    """One model's section: what it is fed, and a row for every stage."""
+    head = ["stage", "layer", "output shape", "parameters", "multiply-adds"]
+    lines = [
+        f"## {title}",
+        "",
+        f"Input `{summary.inputs}`.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---|---|---|--:|--:|",
+    ]
+    for row in summary.rows:
+        indent = "&emsp;" * row.depth
+        shape = "not called" if row.shape is None else row.shape
+        products = "" if row.multiply_adds is None else f"{row.multiply_adds:,}"
+        lines.append(f"| {indent}{row.name} | {row.kind} | {shape} | {row.parameters:,} | {products} |")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,107 @@
+"""The slide map: every slide of the decks with what it claims, the cell that shows it and the laws behind that cell.
+
+Not here: the list of slides (notebooks/slides.toml), and whether a slide lacks its cell (tests/notebooks/test_slides.py).
+"""
+
+import ast
+import json
+import re
+import tomllib
+
+from book.generate.chapters import anchor
+
+DECKS = {
+    "I": "Indaba: panoptic segmentation with transformers",
+    "H": "Hanyang University: ViT, DETR and Segmenter",
+    "C": "CPSC 425, lecture 23: vision with neural networks",
+    "Z": "Zagoruyko: transformers in computer vision",
+    "A": "AIIA: attention and transformer networks in computer vision",
+}
+
+
+def page(notebooks, laws):
+    """Return the text of the slide map.
+
+    Parameters
+    ----------
+    notebooks : Path
+        The folder with slides.toml and the notebooks.
+    laws : list of Law
+        The catalogue.
+
+    Returns
+    -------
+    str
+    """
+    slides = tomllib.loads((notebooks / "slides.toml").read_text(encoding="utf-8"))["slide"]
+    chapters = {int(path.name[:2]): path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    cells = {number: cells_by_tag(path) for number, path in chapters.items()}
+    lines = []
+    for deck, title in DECKS.items():
+        lines += [
+            "",
+            f"## {deck}: {title}",
+            "",
+            "| slide | what it claims | shown in | laws |",
+            "|---|---|---|---|",
+        ]
+        for slide in slides:
+            if slide["deck"] == deck:
+                lines.append(row(slide, cells.get(slide["chapter"]), laws))
+    return "\n".join(lines) + "\n"
+
+
+def cells_by_tag(path):
+    """Return {slide tag: sources of its code cells, one for each cell} of a notebook."""
+    found = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
+        for tag in cell["metadata"].get("tags", []):
+            if tag.startswith("slide:"):
+                found.setdefault(tag, []).append(source)
+    return found
+
+
+def row(slide, cells, laws):
+    """One row of the table; ``cells`` is None where the chapter is still to come."""
+    tag = f"slide:{slide['deck']}/{slide['number']}-{slide['slug']}"
+    last = slide["number"] + slide.get("builds", 1) - 1
+    pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
+    claims = plain(slide["claims"]) + (
+        f" *On the slide:* {plain(slide['erratum'])}" if "erratum" in slide else ""
+    )
+    sources = (cells or {}).get(tag, [])
+    places = [anchor(tag) + (f"-{n}" if n > 1 else "") for n in range(1, len(sources) + 1)]
+    texts = [f"chapter {slide['chapter']:02}", *(f"again ({n})" for n in range(2, len(places) + 1))]
+    shown = ", ".join(f"[{text}](#{place})" for text, place in zip(texts, places, strict=False))
+    used = set().union(*map(names_in, sources))
+    families = sorted({law.family for law in laws if law.family in used or speaks_of(law, slide)})
+    checked = ", ".join(f"[{name}](#laws-{name.replace('_', '-')})" for name in families)
+    name, later = slide["slug"].replace("-", " "), f"chapter {slide['chapter']:02}, to come"
+    return f"| {pages} {name} | {claims} | {shown or later} | {checked} |"
+
+
+def speaks_of(law, slide):
+    """Whether a law names this slide as the one that states it: all words of the slug stand in the title it gives."""
+    deck, _, title = law.slide.partition(": ")
+    return deck == slide["deck"] and set(slide["slug"].split("-")) <= set(
+        re.findall("[a-z0-9]+", title.lower())
+    )
+
+
+def names_in(source):
+    """The names a code cell uses, and the strings it hands to laws.check."""
+    names = set()
+    for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", source))):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    return names
+
+
+def plain(text):
+    """Text in which no character is Markdown."""
+    return re.sub(r"([\\`*_$|<>\[\]{}])", r"\\\1", text)

@@ -1,0 +1,91 @@
+"""What `minivis doctor` can find wrong, and what it says to do: read off its source, so that nothing is left out.
+
+Not here: an examination of this machine; troubleshooting by hand (troubleshooting.md).
+"""
+
+import ast
+import builtins
+import inspect
+
+from book.generate.slide_map import plain
+from minivis import doctor
+
+STATES = {"_note": "note", "_broken": "broken"}
+
+
+def table():
+    """The text of a table: every finding that is not fine, in the order of the report."""
+    lines = ["| about | the doctor says | what to do |", "|---|---|---|"]
+    for kind, subject, says, todo in findings():
+        cells = [plain(subject), f"{STATES[kind]}: {plain(says)}", f"`{todo}`" if todo else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def findings():
+    """Yield (kind, subject, says, todo) of every finding that doctor.py can make; ``<name>`` stands for what varies."""
+    for function in ast.parse(inspect.getsource(doctor)).body:
+        if isinstance(function, ast.FunctionDef):
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") in STATES:
+                    texts = [words(argument, function, call.lineno) for argument in call.args]
+                    yield call.func.id, *texts, *[""] * (3 - len(texts))
+
+
+def words(node, function, line):
+    """What an expression of doctor.py says, as far as it can be known without running it."""
+
+    def again(part):
+        return words(part, function, line)
+
+    match node:
+        case ast.Constant():
+            return str(node.value)
+        case ast.JoinedStr():
+            return "".join(map(again, node.values))
+        case ast.FormattedValue():
+            return again(node.value)
+        case ast.BinOp(op=ast.Add()):
+            return again(node.left) + again(node.right)
+        case ast.IfExp():
+            return again(node.body)
+        case ast.Call(func=ast.Name(id="_pip")):
+            return f"python -m pip install {again(node.args[0])}"
+        case ast.Call(func=ast.Name(id="_setenv")):
+            return "export {}={}".format(*map(again, node.args))
+        case ast.Name() if text := assigned(node.id, function, line):
+            return text
+        case ast.Name() | ast.Attribute():
+            return f"<{getattr(node, 'id', None) or node.attr}>"
+        case ast.Subscript(slice=ast.Constant(value=key)):
+            return f"<{key}>"
+        case ast.Call(func=ast.Attribute(value=ast.Subscript() as value)):
+            return again(value)
+    names = [
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id not in dir(builtins)
+    ]
+    return f"<{names[-1]}>"
+
+
+def assigned(name, function, line):
+    """The text that a variable of a function holds at a line, where it was put together of texts; else nothing."""
+    text = ""
+    for node in sorted((n for n in ast.walk(function) if isinstance(n, ast.stmt)), key=lambda n: n.lineno):
+        if node.lineno >= line:
+            break
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            pairs = (
+                zip(target.elts, value.elts, strict=True)
+                if isinstance(value, ast.Tuple)
+                else [(target, value)]
+            )
+            for one, part in pairs:
+                texts = isinstance(part, ast.Constant | ast.JoinedStr)
+                if getattr(one, "id", "") == name and (
+                    texts or ast.unparse(part).startswith(("_pip(", "_setenv("))
+                ):
+                    text = words(part, function, node.lineno)
+        elif isinstance(node, ast.AugAssign) and getattr(node.target, "id", "") == name:
+            text += words(node.value, function, node.lineno)
+    return text

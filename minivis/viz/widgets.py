@@ -1,0 +1,274 @@
+"""Pictures with controls: explore attention, paint whom a token of a shifted window sees, weigh the costs of a matching.
+
+Not here: what is drawn without a kernel, which is the same picture standing still; drawings of other kinds.
+"""
+
+import base64
+import functools
+import html
+
+import numpy as np
+
+from minivis.vision.matching import linear_sum_assignment
+from minivis.vision.windows import cyclic_shift, shifted_window_mask, window_partition, window_reverse
+from minivis.viz.attention import attention_maps
+from minivis.viz.images import images
+from minivis.viz.matching import cost_matrix
+from minivis.viz.style import array
+
+__all__ = ["Explorer", "attention_explorer", "matching_playground", "window_painter"]
+
+CELL = 26  # pixels, the side of a square to click on
+
+
+class Explorer:
+    """A picture with controls. Jupyter shows both; where no kernel runs, the picture stands for itself.
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(**chosen)`` returns a Figure with a caption.
+    start : dict
+        What is chosen at first, by name.
+    choices : dict
+        For each name what there is to choose from: a list, shown as a slider, or ``(rows, columns)``, squares to
+        click on, of which the number is chosen in reading order.
+
+    Examples
+    --------
+    >>> from minivis.viz import images
+    >>> levels = Explorer(lambda level: images(np.full((2, 2), level), caption="Grey."), {"level": 0}, {"level": [0, 1]})
+    >>> levels.figure(level=1).caption
+    'Grey.'
+    """
+
+    def __init__(self, draw, start, choices):
+        self.draw, self.start, self.choices = draw, start, choices
+
+    def figure(self, **chosen):
+        """The picture for some choices; the rest is as at first.
+
+        Parameters
+        ----------
+        **chosen
+            Names of controls and what to choose.
+
+        Returns
+        -------
+        Figure
+        """
+        return self.draw(**{**self.start, **chosen})
+
+    def widget(self):
+        """The controls and the picture that follows them, as an ipywidget.
+
+        Returns
+        -------
+        ipywidgets.VBox
+            The controls, and the picture last.
+        """
+        import ipywidgets
+
+        controls = {name: self._control(name, choices) for name, choices in self.choices.items()}
+        picture = ipywidgets.HTML()
+
+        def follow(change=None):
+            picture.value = _html(self.figure(**{name: control.value for name, control in controls.items()}))
+
+        for control in controls.values():
+            control.observe(follow, "value")
+        follow()
+        return ipywidgets.VBox([*controls.values(), picture])
+
+    def _control(self, name, choices):
+        import ipywidgets
+
+        if isinstance(choices, list):
+            start = self.start[name]
+            return ipywidgets.SelectionSlider(
+                options=choices, value=start, description=name, continuous_update=False
+            )
+        rows, columns = choices
+        squares = ipywidgets.ToggleButtons(
+            options=[(" ", number) for number in range(rows * columns)],
+            value=self.start[name],
+            description=name,
+            tooltips=[
+                f"row {number // columns}, column {number % columns}" for number in range(rows * columns)
+            ],
+            layout=ipywidgets.Layout(width=f"{columns * (CELL + 4) + 90}px"),  # beside it, its name
+        )
+        squares.style.button_width = f"{CELL}px"
+        return squares
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        picture, about = self.figure()._repr_mimebundle_()
+        try:
+            controls = self.widget()._repr_mimebundle_()
+        except ImportError:  # without ipywidgets the picture is all there is
+            controls = {}
+        return {**controls, **picture}, about
+
+
+def _html(figure):
+    picture = base64.b64encode(figure.png()).decode()
+    return f'<img alt="{html.escape(figure.caption or "")}" src="data:image/png;base64,{picture}">'
+
+
+def attention_explorer(attention, image, grid, layer=None, head="mean", query=None):
+    """Choose a layer, a head and a patch, and see what the patch reads.
+
+    Parameters
+    ----------
+    attention : array_like, shape (L, h, N, N)
+        Weights of every layer and head for one image: rows ask. With one token more than the grid has cells the
+        first is a class token.
+    image : array_like, shape (H, W) or (C, H, W)
+        What was read.
+    grid : (int, int)
+        Rows and columns of patches.
+    layer : int, optional
+        Shown at first; default: the last.
+    head : int or "mean", default "mean"
+        Shown at first.
+    query : int, optional
+        The patch that asks at first, in reading order; default: the one in the middle.
+
+    Returns
+    -------
+    Explorer
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If the tokens are not those of the grid.
+
+    Examples
+    --------
+    >>> explorer = attention_explorer(np.full((2, 3, 16, 16), 1 / 16), np.ones((8, 8)), grid=(4, 4))
+    >>> explorer.figure(layer=0, head=2, patch=5).caption
+    'Layer 1, head 3: what the patch with the cross reads. Bright is read most.'
+    """
+    attention, (rows, columns) = array(attention, "attention"), grid
+    tokens = rows * columns
+    if (
+        attention.ndim != 4
+        or attention.shape[2] != attention.shape[3]
+        or attention.shape[3] - tokens not in (0, 1)
+    ):
+        raise ValueError(
+            f"attention_explorer: attention must be (layers, heads, N, N) with the N = {tokens} patches of a grid of "
+            f"{rows} x {columns}, and a class token or none before them, got {attention.shape}"
+        )
+    patches = attention[:, :, -tokens:, -tokens:]
+
+    def draw(layer, head, patch):
+        weights = patches[layer].mean(axis=0) if head == "mean" else patches[layer, head]
+        who = "mean over heads" if head == "mean" else f"head {head + 1}"
+        return attention_maps(
+            weights[patch].reshape(rows, columns),
+            image=image,
+            query=divmod(patch, columns),
+            size=3.2,
+            caption=f"Layer {layer + 1}, {who}: what the patch with the cross reads. Bright is read most.",
+        )
+
+    layers, heads = range(len(attention)), range(attention.shape[1])
+    middle = rows // 2 * columns + columns // 2
+    start = {
+        "layer": layers[-1] if layer is None else layer,
+        "head": head,
+        "patch": middle if query is None else query,
+    }
+    named = [(str(n + 1), n) for n in heads]
+    choices = {
+        "layer": [(str(n + 1), n) for n in layers],
+        "head": [("mean", "mean"), *named],
+        "patch": (rows, columns),
+    }
+    return Explorer(draw, start, choices)
+
+
+def window_painter(height, width, window, shift=None, token=0):
+    """Click on a token of a map, and see whom it sees through a shifted window.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the map, in tokens.
+    window : int
+        Side of a window, in tokens; divides both.
+    shift : int, optional
+        At first, in tokens; default: half a window.
+    token : int, default 0
+        Chosen at first, in reading order.
+
+    Returns
+    -------
+    Explorer
+        To be shown.
+
+    Examples
+    --------
+    >>> window_painter(8, 8, 4).figure(shift=2, token=0).caption
+    'White: the token; grey: the 4 tokens that it sees, itself among them. The shift is 2.'
+    """
+
+    def draw(shift, token):
+        here = np.zeros((1, height, width, 1))
+        here[0, token // width, token % width] = 1
+        cut = window_partition(cyclic_shift(here, shift), window).reshape(-1, window * window, 1)
+        seen = (
+            shifted_window_mask(height, width, window, shift) @ cut
+        )  # whoever may see the token: masks are symmetric
+        paint = (0.5 * seen + 0.5 * cut).reshape(-1, window, window, 1)
+        rolled = window_reverse(paint, window, height, width)
+        return images(
+            [cyclic_shift(rolled, -shift)[0, ..., 0], rolled[0, ..., 0]],
+            titles=["on the map", "on the rolled map"],
+            size=2.8,
+            vmin=0,
+            vmax=1,
+            caption=f"White: the token; grey: the {int(seen.sum())} tokens that it sees, itself among them. The shift is "
+            f"{shift}.",
+        )
+
+    start = {"shift": window // 2 if shift is None else shift, "token": token}
+    return Explorer(draw, start, {"shift": list(range(window)), "token": (height, width)})
+
+
+def matching_playground(costs, weights=None, **names):
+    """Weigh the parts of a matching cost, and see which pairs come out cheapest.
+
+    Parameters
+    ----------
+    costs : dict of str to array_like, shape (Q, T)
+        The parts, by name: what each pair of a prediction and a target costs.
+    weights : dict of str to number, optional
+        At first; default: 1 each. One of 0, 0.5, 1, 2, 5, 10.
+    **names
+        Passed to `cost_matrix`: ``x_names``, ``y_names``, ``values``, ...
+
+    Returns
+    -------
+    Explorer
+        To be shown.
+
+    Examples
+    --------
+    >>> parts = {"class": [[0, 1], [1, 0]], "L1": [[1, 0], [0, 1]]}
+    >>> matching_playground(parts, {"class": 2, "L1": 1}).figure().caption
+    'Total cost of the cheapest pairs: 2.00, for 2 class + 1 L1.'
+    """
+    costs = {name: array(cost, name).astype(np.float64) for name, cost in costs.items()}
+
+    def draw(**weights):
+        total = functools.reduce(np.add, (weights[name] * cost for name, cost in costs.items()))
+        pairs = linear_sum_assignment(total)
+        words = " + ".join(f"{weight:g} {name}" for name, weight in weights.items())
+        caption = f"Total cost of the cheapest pairs: {total[pairs].sum():.2f}, for {words}."
+        return cost_matrix(total, pairs, caption=caption, **names)
+
+    start = {**dict.fromkeys(costs, 1), **(weights or {})}
+    return Explorer(draw, start, dict.fromkeys(costs, [0, 0.5, 1, 2, 5, 10]))

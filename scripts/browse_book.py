@@ -1,0 +1,177 @@
+"""Every page of the book in a headless Chromium, as a reader without a network would open it.
+
+Not here: what can be seen from the files alone (check_book.py).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+NARROW, WIDE = (390, 844), (1280, 900)  # a phone and a laptop, in CSS pixels
+LEAST_CONTRAST = 4.5  # WCAG AA, for text of ordinary size
+FLAGS = (
+    "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+    "disable-component-update disable-sync disable-default-apps disable-extensions"
+).split()
+
+# Waits for the equations, then looks at the page; the answer is a dict.
+LOOK = """
+const done = arguments[0];
+const luminance = c => { const [r, g, b] = c.map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const numbers = text => text.match(/[\\d.]+/g).map(Number);
+const opaque = c => c.length < 4 || c[3] > 0.5;
+function behind(element) {
+    for (; element; element = element.parentElement) {
+        const c = numbers(getComputedStyle(element).backgroundColor);
+        if (opaque(c)) return c.slice(0, 3);
+    }
+    return [255, 255, 255];
+}
+function faintest() {
+    let worst = {ratio: 99, text: ""};
+    for (const e of document.querySelectorAll("article p, article li, article td, article th, article h1, article h2, article dt, article pre span, article a")) {
+        const text = [...e.childNodes].filter(n => n.nodeType == 3).map(n => n.data).join("").trim();
+        if (!text || !e.offsetParent) continue;
+        const [a, b] = [luminance(numbers(getComputedStyle(e).color).slice(0, 3)), luminance(behind(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < worst.ratio) worst = {ratio, text: text.slice(0, 60)};
+    }
+    return worst;
+}
+async function look() {
+    if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+    const still = document.createElement("style");
+    still.textContent = "* { transition: none !important; }";
+    document.head.append(still);
+    const found = {
+        broken_math: [...document.querySelectorAll("mjx-merror")].map(e => e.textContent.slice(0, 80)),
+        raw_math: [...document.querySelectorAll("article .math")].filter(e => !e.querySelector("mjx-container")).length,
+        width: document.scrollingElement.scrollWidth, screen: window.innerWidth, contrast: {},
+    };
+    for (const theme of ["light", "dark"]) {
+        document.documentElement.dataset.theme = theme;
+        document.documentElement.dataset.mode = theme;
+        found.contrast[theme] = faintest();
+    }
+    return found;
+}
+look().then(done, error => done({error: String(error)}));
+"""
+
+
+def tools():
+    """The browser and its driver; where they are missing they are installed, or it is said how."""
+
+    def find():
+        browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))
+        return next(filter(None, browsers), None), shutil.which("chromedriver")
+
+    if not all(find()) and shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
+        print("installing chromium and chromium-driver", flush=True)
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"],
+            check=True,
+        )
+    if not all(find()):
+        sys.exit(
+            "book-check: needs Chromium and its driver (Debian: apt install chromium chromium-driver). "
+            "BOOK_CHECK=static make book-check does what can be done without."
+        )
+    return find()
+
+
+def start(profile):
+    """A browser with a profile of its own that notes what its pages say and fetch."""
+    browser, driver = tools()
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in [*FLAGS, f"user-data-dir={profile}"]:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(driver))
+
+
+def show(browser, size):
+    """Give the page a screen of this size."""
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def noted(browser, name):
+    """What the page has said and fetched since the last call, as far as it should not have."""
+    found = [
+        f"{name}: the console says {entry['message'][:160]}"
+        for entry in browser.get_log("browser")
+        if entry["level"] == "SEVERE"
+    ]
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            url = message["params"]["request"]["url"]
+            if not url.startswith(
+                ("file:", "data:", "blob:", "chrome:")
+            ):  # chrome: is the browser's own first page
+                found.append(f"{name}: asks the network for {url[:120]}")
+    return found
+
+
+def open_page(browser, html, name):
+    """Open a page on a phone's screen; return what is wrong with it."""
+    browser.get((html / name).as_uri())
+    seen = browser.execute_async_script(LOOK)
+    if "error" in seen:
+        return [f"{name}: {seen['error']}"]
+    found = [f"{name}: broken equation: {text}" for text in seen["broken_math"]]
+    if seen["raw_math"]:
+        found.append(f"{name}: {seen['raw_math']} equations were left as TeX")
+    if seen["width"] > seen["screen"]:
+        found.append(f"{name}: {seen['width']} pixels wide on a screen of {seen['screen']}")
+    for theme, worst in seen["contrast"].items():
+        if worst["ratio"] < LEAST_CONTRAST:
+            found.append(f"{name}: contrast {worst['ratio']:.1f} in {theme} mode: {worst['text']}")
+    return found + noted(browser, name)
+
+
+def search(browser, html, words, wanted):
+    """Search for words as a reader does; what is wrong when a page is not among the results."""
+    browser.get(f"{(html / 'search.html').as_uri()}?q={words.replace(' ', '+')}")
+    script = """
+        const done = arguments[0], begun = Date.now();
+        const links = () => [...document.querySelectorAll("#search-results li a")].map(a => a.getAttribute("href"));
+        const status = () => document.querySelector("#search-results .search-summary")?.textContent || "";
+        (function wait() {
+            if (/finished/i.test(status()) || Date.now() - begun > 20000) return done(links());
+            setTimeout(wait, 200);
+        })();
+    """
+    links = browser.execute_async_script(script)
+    found = (
+        []
+        if any(wanted in link for link in links)
+        else [f"search for {words!r} finds {links[:5]}, not {wanted}"]
+    )
+    return found + noted(browser, "search.html")
+
+
+def browse(html, pages):
+    """Open every page, and search; return what is wrong, one line each."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = start(profile)
+        try:
+            browser.set_script_timeout(120)
+            browser.set_page_load_timeout(120)
+            show(browser, NARROW)
+            found = [problem for name in pages for problem in open_page(browser, html, name)]
+            show(browser, WIDE)
+            found += search(browser, html, "shifted window", "notebooks/10_swin.html")
+        finally:
+            browser.quit()
+    return found

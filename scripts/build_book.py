@@ -1,0 +1,84 @@
+"""Build the book: lay out its pages in build/book/source, then let Sphinx make book/_build/html of them.
+
+Not here: the execution of notebooks, which `make book` has done before; what stands on a generated page (book/generate).
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages that are installed
+
+from book import generate  # noqa: E402 (it is found through the line above)
+
+BOOK, BUILT = ROOT / "book", ROOT / "build" / "book"
+HTML = BOOK / "_build" / "html"
+
+
+def lay_out(source):
+    """Bring a folder in step with the pages as they are now: written by hand, generated, executed."""
+    wanted = {path.name: path.read_bytes() for path in [*BOOK.glob("*.md"), BOOK / "references.bib"]}
+    wanted["CHANGELOG.md"] = (ROOT / "CHANGELOG.md").read_bytes()
+    wanted |= generate.pages(ROOT / "notebooks", ROOT / "build" / "notebooks", BUILT)
+    for name, content in wanted.items():
+        path = source / name
+        if not path.exists() or path.read_bytes() != content:  # Sphinx goes by the time of a file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = path.with_name(f"{path.name}.tmp")
+            half.write_bytes(content)
+            os.replace(half, path)
+    for path in source.rglob("*"):
+        if path.is_file() and path.relative_to(source).as_posix() not in wanted:
+            path.unlink()
+
+
+def remove_stale(html, source):
+    """Remove pages whose source is gone: Sphinx leaves what it built of them."""
+    for page in html.rglob("*.html"):
+        name = page.relative_to(html).with_suffix("").as_posix()
+        made = name.startswith(("_modules", "_static")) or name in {"genindex", "py-modindex", "search"}
+        if not made and not any(
+            (source / f"{name}{suffix}").exists() for suffix in (".md", ".rst", ".ipynb")
+        ):
+            page.unlink()
+
+
+def lead_back(html, modules):
+    """Put right where the pages of source lead back to: Sphinx takes all names of a file to be public in one module."""
+    link = re.compile(r'(class="viewcode-back" href="[./]*/api/)([\w.]+)\.html#([\w.]+)')
+    longest_first = sorted(modules, key=len, reverse=True)
+
+    def right(found):
+        before, module, place = found.groups()
+        home = next(name for name in longest_first if place.startswith(f"{name}."))
+        return f"{before}{module}.html#{module}{place.removeprefix(home)}"
+
+    for page in (html / "_modules").rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if (better := link.sub(right, text)) != text:
+            page.write_text(better, encoding="utf-8")
+
+
+def main():
+    """Lay out and build; return Sphinx's exit code."""
+    from sphinx.cmd.build import (
+        main as sphinx_build,
+    )  # of the book's own packages: what is above is tested without
+
+    source = BUILT / "source"
+    lay_out(source)
+    folders = ["-c", BOOK, "-d", BUILT / "doctrees", source, HTML]
+    code = sphinx_build(["-b", "html", "-j", "2", "-q", "-W", "--keep-going", *map(str, folders)])
+    if code:  # a page that was read with a warning would not be read again, and the next build would pass
+        (BUILT / "doctrees" / "environment.pickle").unlink(missing_ok=True)
+        return code
+    remove_stale(HTML, source)
+    lead_back(HTML, [generate.api.module_of(part).__name__ for part in generate.api.PARTS])
+    print(f"the book: {HTML / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The code on the page "From minivis to PyTorch and back" runs, and gives the shapes that it claims.
+
+Not here: whether both give the same numbers (tests/parity). PyTorch's half runs where it is installed.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PAGE = Path(__file__).parents[2] / "book" / "pytorch.md"
+BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"))
+OURS = [block for block in BLOCKS if "torch" not in block]
+THEIRS = [block for block in BLOCKS if "torch" in block]
+
+
+def run(code, scope):
+    """Run a block; each line ``name  # (shape)`` of it is a claim."""
+    exec(code, scope)
+    claims = re.findall(r"(?m)^([\w.]+)  # \(([\d, ]*)\)$", code)
+    for name, shape in claims:
+        got = tuple(np.shape(eval(name, scope)))
+        assert got == tuple(int(n) for n in shape.split(",") if n.strip()), name
+    return len(claims)
+
+
+def test_the_halves_of_minivis_run():
+    scope = {}  # the last block goes on from the one before
+    assert sum(run(code, scope) for code in OURS) >= 6
+    packed = scope["attention"].state_dict()["key.weight"]
+    assert (packed == scope["packed"][8:16]).all()
+
+
+def test_both_halves_stand_side_by_side():
+    assert len(THEIRS) == 5 and len(OURS) == 7
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the parity extra")
+@pytest.mark.parametrize("number", range(len(THEIRS)))
+def test_the_halves_of_torch_run(number):
+    assert run(THEIRS[number], {}) >= 1
+
+
+def test_a_wrong_shape_is_found():
+    with pytest.raises(AssertionError):
+        run("import numpy as np\ny = np.ones(3)\ny  # (4,)\n", {})

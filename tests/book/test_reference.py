@@ -1,0 +1,81 @@
+"""The generated parts of the reference: every public name, every finding of the doctor, the shapes that were measured.
+
+Not here: the docstrings (tests/test_docstrings.py), Sphinx.
+"""
+
+import importlib
+import inspect
+import re
+import types
+
+import minivis as mv
+from book.generate import api, shapes, troubles
+from minivis import doctor
+from tests.test_docstrings import MODULES
+
+
+def test_every_public_name_is_documented_once():
+    pages = api.pages()
+    text = "\n".join(pages.values())
+    found = api.documented()
+    homes = {id(thing): name for names in found.values() for name, thing in names}
+    assert {"minivis", *MODULES} <= api.PARTS.keys()
+    for part in api.PARTS:
+        module = api.module_of(part)
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not isinstance(thing, types.ModuleType):
+                assert id(thing) in homes, f"{part}.{name}"
+    for part, names in found.items():
+        page = pages[f"api/{api.module_of(part).__name__}.rst"]
+        for name, _ in names:
+            assert len(re.findall(rf"(?m)^\.\. auto\w+:: {name}$", page)) == 1, f"{part}.{name}"
+    assert len(re.findall(r"(?m)^\.\. auto(?!summary)\w+::", text)) == sum(map(len, found.values()))
+
+
+def test_a_name_from_elsewhere_is_linked():
+    page = api.pages()["api/minivis.storage.rst"]
+    assert ":py:obj:`~minivis.load`" in page and ".. autofunction:: load" not in page
+
+
+def test_only_members_of_ours_are_listed():
+    text = "\n".join(api.directive("Figure", mv.viz.Figure))
+    assert ":members: png, save\n" in text + "\n"  # matplotlib gives every subclass a `set` of its own
+
+
+def test_every_finding_of_the_doctor_is_told():
+    calls = re.findall(r"(?<!def )\b_(?:note|broken)\(", inspect.getsource(doctor))
+    rows = list(troubles.findings())
+    assert len(rows) == len(calls) > 10
+    assert ("_note", "CUDA", "no NVIDIA driver") in [row[:3] for row in rows]
+    says = {row[2]: row[3] for row in rows}
+    assert says["<version> is too old"] == 'python -m pip install --upgrade "<package>>=<oldest>"'
+    assert says["an NVIDIA driver is here, CuPy is not installed"] == "python -m pip install cupy-cuda13x"
+    assert says["<free> GiB free in <here>, but nothing can be written there: <error>"].startswith(
+        "results need"
+    )
+    assert troubles.table().count("\n") == len(rows) + 2
+
+
+def test_shapes_are_those_of_the_summary_and_measured_once(tmp_path, monkeypatch):
+    runs = []
+
+    def made():
+        runs.append(1)
+        return mv.nn.Sequential(mv.nn.Linear(3, 4), mv.nn.ReLU())
+
+    monkeypatch.setattr(shapes, "MODELS", [("Small", made, (2, 3), 2)])
+    text = shapes.tables(tmp_path)
+    assert "## Small" in text and "| &emsp;0 | Linear | (2, 4) | 16 | 24 |" in text
+    assert shapes.tables(tmp_path) == text and len(runs) == 1
+    monkeypatch.setattr(shapes, "fingerprint", lambda *paths: "another library")
+    assert shapes.tables(tmp_path) == text and len(runs) == 2
+
+
+def test_models_of_the_shapes_page_exist():
+    for title, make, _, _ in shapes.MODELS:
+        source = inspect.getsource(make)
+        for name in re.findall(r"mv\.models\.(\w+)\(", source):
+            assert callable(getattr(mv.models, name)), title
+        for name in re.findall(r'mv\.load\("([\w-]+)"\)', source):
+            assert name in importlib.import_module("minivis.storage").names(), title

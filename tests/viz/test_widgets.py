@@ -1,0 +1,73 @@
+"""Pictures with controls: the picture alone, the controls as a reader moves them, and what is refused.
+
+Not here: a browser.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+
+from minivis import vision, viz
+
+RNG = np.random.default_rng(0)
+ATTENTION = RNG.random((2, 3, 13, 13))  # a class token and 3 x 4 patches
+PNG, VIEW = "image/png", "application/vnd.jupyter.widget-view+json"
+
+
+def explorer():
+    return viz.attention_explorer(ATTENTION, np.ones((6, 8)), grid=(3, 4))
+
+
+def test_the_picture_stands_beside_the_controls_and_alone_without_ipywidgets(monkeypatch):
+    data, about = explorer()._repr_mimebundle_()
+    assert data[PNG].startswith(b"\x89PNG") and VIEW in data
+    assert about[PNG]["alt"].startswith("Layer 2, mean over heads")
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    data, about = explorer()._repr_mimebundle_()
+    assert data[PNG].startswith(b"\x89PNG") and VIEW not in data
+
+
+def test_a_moved_control_changes_the_picture():
+    box = explorer().widget()
+    layer, head, patch, picture = box.children
+    before = picture.value
+    layer.value, head.value, patch.value = 0, 2, 11
+    assert before != picture.value and "Layer 1, head 3" in picture.value
+    assert len(patch.options) == 12 and patch.tooltips[11] == "row 2, column 3"
+
+
+def test_what_a_patch_reads_is_its_row_without_the_class_token():
+    fig = explorer().figure(layer=1, head=0, patch=5)
+    shown = fig.axes[1].images[-1].get_array()
+    row = ATTENTION[1, 0, 6, 1:].reshape(3, 4)
+    assert np.unravel_index(shown.argmax(), shown.shape) == np.unravel_index(row.argmax(), row.shape)
+    assert [float(v[0]) for v in fig.axes[1].lines[0].get_data()] == [2.5, 2.5]  # patch 5: row 1, column 1
+
+
+def test_attention_of_another_grid_is_refused():
+    with pytest.raises(ValueError, match=r"N = 12 patches of a grid of 3 x 4.*got \(2, 3, 16, 16\)"):
+        viz.attention_explorer(np.ones((2, 3, 16, 16)), np.ones((6, 8)), grid=(3, 4))
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 3])
+def test_whom_a_token_sees_is_what_the_mask_allows(shift):
+    for token in (0, 13, 31, 47):
+        fig = viz.window_painter(8, 8, 4).figure(shift=shift, token=token)
+        on_the_map = np.asarray(fig.axes[0].images[0].get_array())
+        rows, columns = np.arange(8), np.arange(8)
+        window = (((rows - shift) % 8) // 4)[:, None] * 2 + ((columns - shift) % 8) // 4
+        wrapped = (rows < shift)[:, None] * 2 + (columns < shift)
+        same = (window == window.flat[token]) & (wrapped == wrapped.flat[token])
+        assert ((on_the_map > 0) == same).all() and on_the_map.argmax() == token
+
+
+def test_the_pairs_are_the_cheapest_for_the_weights():
+    parts = {"class": RNG.random((4, 3)), "L1": RNG.random((4, 3))}
+    playground = viz.matching_playground(parts, {"L1": 5})
+    total = parts["class"] + 5 * parts["L1"]
+    best = total[vision.linear_sum_assignment(total)].sum()
+    assert playground.figure().caption == f"Total cost of the cheapest pairs: {best:.2f}, for 1 class + 5 L1."
+    weight, _, picture = playground.widget().children
+    weight.value = 10
+    assert "for 10 class + 5 L1." in picture.value
