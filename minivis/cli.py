@@ -49,7 +49,7 @@ def main(arguments=None):
     except BrokenPipeError:  # `minivis doctor | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ImportError, FloatingPointError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if options.traceback:
             raise
         print(f"minivis: {error}", file=sys.stderr)
@@ -117,7 +117,9 @@ def _parser():
         help="least score of a box or mask (default: the model's usual one)",
     )
     assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
-    _assignment_parsers(assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True))
+    _assignment_parsers(
+        assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    )
     return parser
 
 
@@ -129,11 +131,18 @@ def _assignment_parsers(actions):
         for argument, options in arguments:
             added.add_argument(argument, **options)
 
-    name = ("name", {"metavar": "NAME", "help": "an assignment, or the path of your own notebook with solutions"})
+    name = (
+        "name",
+        {"metavar": "NAME", "help": "an assignment, or the path of your own notebook with solutions"},
+    )
     action("list", "list the assignments, one a line, its name first")
     out = ("folder", {"type": _folder, "metavar": "DIR", "help": "where the notebook for the students goes"})
     action("release", "write the notebook that students get: no solutions, no hidden laws", name, out)
-    submissions = {"type": _folder, "metavar": "DIR", "help": "one sub-folder, .ipynb or .zip for each student"}
+    submissions = {
+        "type": _folder,
+        "metavar": "DIR",
+        "help": "one sub-folder, .ipynb or .zip for each student",
+    }
     student = {"metavar": "S", "help": "grade this student alone and leave the others' grades as they are"}
     action("grade", "grade a folder of submissions into grades.csv and feedback/", name, ("folder", submissions), ("--student", student))  # fmt: skip
     action("solution", "print the solutions", name)
@@ -190,6 +199,12 @@ def _predict(options):
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
     predict(options.model, options.photo, options.out, options.threshold)
     return 0
+
+
+def _assignment(options):
+    from minivis.classroom.command import run
+
+    return run(options)
 
 
 def _assignment(options):

@@ -48,7 +48,12 @@ def _for_nbgrader(cell):
         if kind not in ("task", "check"):
             raise ValueError(f"pair: an assignment knows the tags task:NAME and check:NAME, not {tag!r}")
         check = kind == "check"
-        own = {"grade_id": name if check else f"{name}-task", "grade": check, "solution": not check, "locked": check}
+        own = {
+            "grade_id": name if check else f"{name}-task",
+            "grade": check,
+            "solution": not check,
+            "locked": check,
+        }
         if check:
             own["points"] = sum(awarded(cell["source"])[2].values())
         cell["metadata"]["nbgrader"] = {**own, "schema_version": 3, "task": False}

@@ -22,7 +22,9 @@ def run(options):
     -------
     int
     """
-    return {"list": _list, "release": _release, "grade": _grade, "solution": _solution}[options.action](options)
+    return {"list": _list, "release": _release, "grade": _grade, "solution": _solution}[options.action](
+        options
+    )
 
 
 def _list(options):

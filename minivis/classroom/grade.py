@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 
 from minivis.classroom.feedback import letter, task_html, task_text
-from minivis.classroom.gradebook import Course, write_whole
+from minivis.classroom.gradebook import Course, NbgraderFailed, write_whole
 from minivis.classroom.guard import Guard
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing
 from minivis.classroom.names import by_student
@@ -79,14 +79,18 @@ def _chosen(folder, student):
     if student is None:
         return owners
     if student not in owners:
-        raise ValueError(f"assignment grade: {folder} has no submission of {student!r}; it has: {', '.join(owners)}")
+        raise ValueError(
+            f"assignment grade: {folder} has no submission of {student!r}; it has: {', '.join(owners)}"
+        )
     return {student: owners[student]}
 
 
 def _progress(things, doing):
     from tqdm import tqdm
 
-    return tqdm(list(things), desc=doing, unit="student", leave=False, disable=None)  # silent where nobody looks
+    return tqdm(
+        list(things), desc=doing, unit="student", leave=False, disable=None
+    )  # silent where nobody looks
 
 
 def _judged(assignment, paths, released, guard, seconds, memory):
@@ -101,7 +105,9 @@ def _judged(assignment, paths, released, guard, seconds, memory):
     found = judge_submission(assignment.tasks, cells, handed.files, seconds, memory)
     if changed := guard.restore():
         listed = ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
-        handed.remarks.append(f"While it ran, files of the course folder were changed; they were put back: {listed}.")
+        handed.remarks.append(
+            f"While it ran, files of the course folder were changed; they were put back: {listed}."
+        )
     return found, handed.notebook, handed.remarks
 
 
@@ -120,7 +126,7 @@ def _recorded(course, assignment, student, found, notebook, remarks, folder):
         write_whole(pages / f"{student}.html", course.feedback(assignment, student))
         scores = course.scores(assignment, student)
         rows = [(task.name, *scores[task.name]) for task in assignment.tasks]
-    except (RuntimeError, KeyError, OSError) as error:  # nothing is lost: the verdicts are there without nbgrader too
+    except (NbgraderFailed, KeyError, OSError) as error:  # nothing is lost: the verdicts stand without it
         remarks.append(f"The page could not be made ({error}); points and text are those of the laws.")
         rows = [(task["name"], task["points"], task["most"]) for task in found["tasks"]]
     texts = "\n".join(f"```text\n{task['text']}```\n" for task in found["tasks"])

@@ -13,7 +13,11 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["Course", "write_whole"]
+__all__ = ["Course", "NbgraderFailed", "write_whole"]
+
+
+class NbgraderFailed(ValueError):
+    """nbgrader could not do its part; the message says what it said."""
 
 
 def write_whole(path, content):
@@ -55,7 +59,7 @@ class Course:
         return released
 
     def autograde(self, assignment, student, notebook, found):
-        """Record a submission and what was found; returns nothing, a RuntimeError says what nbgrader minded.
+        """Record a submission and what was found; an `NbgraderFailed` says what nbgrader minded.
 
         Parameters
         ----------
@@ -98,7 +102,7 @@ class Course:
         with _quiet():
             result = getattr(NbGraderAPI(config=settings), action)(*names, **options)
         if not result["success"]:
-            raise RuntimeError(f"nbgrader's {action} failed: {_reason(result)}")
+            raise NbgraderFailed(f"nbgrader's {action} failed: {_reason(result)}")
 
 
 def _reason(result):

@@ -45,11 +45,15 @@ class Guard:
             self.folder.unlink(missing_ok=True)
             self.folder.mkdir(parents=True)
         now = hashes(self.folder)
-        changed = sorted(name for name in self.before.keys() | now.keys() if self.before.get(name) != now.get(name))
+        changed = sorted(
+            name for name in self.before.keys() | now.keys() if self.before.get(name) != now.get(name)
+        )
         for name in sorted(changed, reverse=True):  # what lies in a folder before the folder itself
             if name in now:
                 path = self.folder / name
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(
+                    missing_ok=True
+                )
         for name in changed:
             if name in self.before:
                 _copy(self.kept / name, self.folder / name)

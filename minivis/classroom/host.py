@@ -129,7 +129,9 @@ class Host:
             return str(cause)
         if isinstance(cause, MemoryError):
             broken.hint = "Is an array of the wrong size made? The inputs are tiny."
-            return broken.what.replace("raised a MemoryError", "asked for more memory than there is (MemoryError)")
+            return broken.what.replace(
+                "raised a MemoryError", "asked for more memory than there is (MemoryError)"
+            )
         return broken.what
 
 
@@ -181,7 +183,9 @@ def serve(reading, writing, alarm):
             wire.send(writing, answer, host.keep)
         except wire.TooLarge as error:
             words = f"Your function returned {error}; the inputs have a few hundred."
-            wire.send(writing, {"broken": words, "hint": "Print the shape of what is returned.", "hang": False})
+            wire.send(
+                writing, {"broken": words, "hint": "Print the shape of what is returned.", "hang": False}
+            )
         except Exception as error:
             words = f"What your function returned could not be read ({type(error).__name__})."
             wire.send(writing, {"broken": words, "hint": "Return a NumPy array.", "hang": False})

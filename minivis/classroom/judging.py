@@ -40,13 +40,17 @@ def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):
         passed, judged, message, hint, shown); ``notes``: cell number -> what went wrong when it was run.
     """
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")  # a fork has the laws loaded
+    context = multiprocessing.get_context(
+        "fork" if "fork" in methods else "spawn"
+    )  # a fork has the laws loaded
     receiving, sending = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
         arguments = (sending, folder, tasks, cells, list(files), seconds, memory)
         worker = context.Process(target=_work, args=arguments)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside other threads
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # Python 3.12 warns of forks beside other threads
             worker.start()
         sending.close()
         try:

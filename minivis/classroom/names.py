@@ -13,7 +13,10 @@ __all__ = ["RESERVED", "by_student", "student_of"]
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?:.*)")
 # "doejane_LATE_12345_678901_attention-2.ipynb": login, student's number, submission's number, the file's own name
 CANVAS = re.compile(r"(?P<student>.+?)(?:_LATE)?_(?P<id>\d+)_(?P<order>\d+)_.+")
-RESERVED = {"feedback", "grades.csv"}  # what grading itself writes; names with a dot or underscores before are not read
+RESERVED = {
+    "feedback",
+    "grades.csv",
+}  # what grading itself writes; names with a dot or underscores before are not read
 
 
 def student_of(name):

@@ -78,6 +78,8 @@ def solution(name):
         own = cell["metadata"].get("nbgrader") or {}
         if cell["cell_type"] == "code" and own.get("solution"):
             lines = "".join(cell["source"]).split("\n")
-            kept = [line for line in lines if "### BEGIN SOLUTION" not in line and "### END SOLUTION" not in line]
+            kept = [
+                line for line in lines if "### BEGIN SOLUTION" not in line and "### END SOLUTION" not in line
+            ]
             cells.append("\n".join(kept).strip("\n") + "\n")
     return "\n\n".join(cells)

@@ -81,10 +81,14 @@ class Submission:
             answer = self._ask(seconds, do="call", number=number, args=args, options=options, seconds=seconds)
         except wire.ConnectionLost:
             late = self.clock() - before > seconds
-            hint = "Is there a loop whose condition never becomes false?" if late else "Is there an os._exit()?"
+            hint = (
+                "Is there a loop whose condition never becomes false?" if late else "Is there an os._exit()?"
+            )
             raise Broken(ENDLESS if late else GONE, hint=hint, hang=late) from None
         if "broken" in answer:
-            raise Broken(str(answer["broken"]), hint=answer.get("hint") or None, hang=bool(answer.get("hang")))
+            raise Broken(
+                str(answer["broken"]), hint=answer.get("hint") or None, hang=bool(answer.get("hang"))
+            )
         for mine, theirs in zip(wire.leaves([args, options]), answer["written"], strict=True):
             if theirs is not None and theirs.shape == mine.shape:
                 np.copyto(mine, theirs, casting="unsafe")  # it wrote into its arguments: let the laws see it
@@ -100,7 +104,9 @@ class Submission:
                 if number in self.poison:
                     continue
                 try:
-                    note = self._ask(CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS)
+                    note = self._ask(
+                        CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS
+                    )
                 except wire.ConnectionLost:
                     self.poison.add(number)
                     note = "It ended the whole Python process, and was left out."
@@ -114,8 +120,19 @@ class Submission:
 
     def _start(self):
         self.end()
-        keep = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "LD_LIBRARY_PATH")
-        own = {name: str(self.folder) for name in ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")}
+        keep = (
+            "PATH",
+            "LANG",
+            "LC_ALL",
+            "SYSTEMROOT",
+            "TEMP",
+            "OPENBLAS_CORETYPE",
+            "OPENBLAS_L2_SIZE",
+            "LD_LIBRARY_PATH",
+        )
+        own = {
+            name: str(self.folder) for name in ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")
+        }
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         seconds = max(1, int(self.seconds_left) + 5)
         self.process = subprocess.Popen(

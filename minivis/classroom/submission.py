@@ -5,12 +5,23 @@ Not here: whose it is (names.py), running any of it.
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 __all__ = ["Handed", "cells_to_run", "mended", "read"]
 
 MOST_FILES, MOST_BYTES = 200, 50 * 2**20  # of one submission: an archive must not fill the disk
+
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass
@@ -75,17 +86,23 @@ def _all_files(paths, remarks):
             continue  # .ipynb_checkpoints and the like
         count, size = count + 1, size + length
         if count > MOST_FILES or size > MOST_BYTES:
-            remarks.append(f"Not everything was read: more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB.")
+            remarks.append(
+                f"Not everything was read: more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB."
+            )
             return
         try:
             yield "/".join(parts), content()
-        except (OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
+        except UNREADABLE as error:
             remarks.append(f"{path} could not be read: {type(error).__name__}: {error}")
 
 
 def _entries(paths, remarks):
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink()) if path.is_dir() else [path]
+        inside = (
+            sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+            if path.is_dir()
+            else [path]
+        )
         for file in inside:
             if file.suffix.lower() == ".zip":
                 yield from _archive(file, remarks)
@@ -99,7 +116,11 @@ def _archive(file, remarks):
         with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
                 if not entry.is_dir():
-                    yield entry.filename.replace("\\", "/"), entry.file_size, lambda e=entry: _bounded(archive, e)
+                    yield (
+                        entry.filename.replace("\\", "/"),
+                        entry.file_size,
+                        lambda e=entry: _bounded(archive, e),
+                    )
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         remarks.append(f"{file.name} is no archive that can be opened: {error}")
 

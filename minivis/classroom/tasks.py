@@ -12,7 +12,15 @@ from pathlib import Path
 __all__ = ["Assignment", "Task", "award", "awarded", "find", "names"]
 
 FOLDER = Path(__file__).parent / "assignments"
-ORDER = ("convolution", "autograd", "attention", "vit", "swin", "detr", "masked-attention")  # as they are taught
+ORDER = (
+    "convolution",
+    "autograd",
+    "attention",
+    "vit",
+    "swin",
+    "detr",
+    "masked-attention",
+)  # as they are taught
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ def find(name):
     title = next((s for _, s in cells if s.startswith("# ")), f"# {path.stem}").splitlines()[0].lstrip("# ")
     tasks = tuple(_task(cell, source, path) for cell, source in cells if _is_check(cell))
     if not tasks:
-        raise ValueError(f"assignment: {path} has no check cell: an autograder cell of nbgrader with award(...)")
+        raise ValueError(
+            f"assignment: {path} has no check cell: an autograder cell of nbgrader with award(...)"
+        )
     return Assignment(path.stem, path, title, tasks)
 
 
@@ -120,13 +130,17 @@ def _task(cell, source, path):
         raise ValueError(f"{where}: {error}") from None
     chosen(family_of(family), vjp, points)  # refuses laws that there are not
     if float(cell["metadata"]["nbgrader"]["points"]) != sum(points.values()):
-        raise ValueError(f"{where}: the laws have {sum(points.values())} points, the cell's metadata says otherwise")
+        raise ValueError(
+            f"{where}: the laws have {sum(points.values())} points, the cell's metadata says otherwise"
+        )
     return Task(name, family, function, points, vjp)
 
 
 def awarded(source):
     """What the call of `award` in a check cell says: family, function as an expression, points by law, vjp."""
-    calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "award"]
+    calls = [
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "award"
+    ]
     if len(calls) != 1 or len(calls[0].args) != 3:
         raise ValueError(f"expected one call award(FAMILY, FUNCTION, POINTS), found {len(calls)}")
     family, function, points = calls[0].args
@@ -172,7 +186,9 @@ def award(family, function, points, vjp=False):
 
     report = laws.check(family, function, vjp, only=points)
     earned = sum(points[verdict.name] for verdict in report if verdict.passed)
-    print(f"\n{earned} of {sum(points.values())} points that are counted here; other laws are tried after you hand in.")
+    print(
+        f"\n{earned} of {sum(points.values())} points that are counted here; other laws are tried after you hand in."
+    )
     if not earned:
         raise AssertionError(f"{family}: no point yet")
     return earned
