@@ -36,10 +36,12 @@ class Course:
     ----------
     folder : Path
         Made when it is not there. Gradebook, sources and submissions lie in it.
+    database : bool
+        False where nothing is graded: then no gradebook is made.
     """
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self, folder, database=True):
+        self.folder, self.database = Path(folder), database
         _need_nbgrader()
 
     def released(self, assignment):
@@ -98,6 +100,8 @@ class Course:
         settings = Config(config or {})
         settings.CourseDirectory.root = str(self.folder.resolve())
         settings.CourseDirectory.course_id = "minivis"
+        if not self.database:
+            settings.GenerateAssignment.no_database, settings.SaveCells.enabled = True, False
         settings.NbGraderAPI.log_level = settings.Application.log_level = 40
         with _quiet():
             result = getattr(NbGraderAPI(config=settings), action)(*names, **options)
