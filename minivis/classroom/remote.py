@@ -148,8 +148,8 @@ class Submission:
     def _ask(self, limit, **request):
         """Send a request and wait for its answer; the process is ended when it does not come in time."""
         answered = threading.Event()
-        until = self.clock() + min(limit + GRACE, self.seconds_left)
-        guard = threading.Thread(target=self._end_at, args=(until, answered), daemon=True)
+        seconds = min(limit + GRACE, self.seconds_left)
+        guard = threading.Thread(target=self._end_after, args=(seconds, answered), daemon=True)
         guard.start()
         try:
             wire.send(self.process.stdin, request)
@@ -161,8 +161,8 @@ class Submission:
             answered.set()
             guard.join()
 
-    def _end_at(self, until, answered):
-        process = self.process
+    def _end_after(self, seconds, answered):
+        process, until = self.process, self.clock() + seconds  # its own clock: each thread waits for itself
         while (left := until - self.clock()) > 0:
             if answered.wait(left):
                 return

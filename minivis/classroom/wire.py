@@ -90,7 +90,7 @@ def _pack_array(value, arrays):
     if array.dtype.kind not in "biufc":
         return {"objects": list(array.shape)}
     axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))  # outermost in memory first
-    lying = np.ascontiguousarray(array.transpose(axes))
+    lying = np.array(array.transpose(axes), order="C")
     start = sum(map(len, arrays))
     arrays.append(lying.tobytes())
     packed = {"array": array.dtype.str, "shape": lying.shape, "axes": axes, "start": start}
@@ -120,4 +120,4 @@ def _unpack_array(tree, numbers):
     dtype, shape = np.dtype(tree["array"]), tuple(tree["shape"])
     count = int(np.prod(shape, dtype=np.int64))
     lying = np.frombuffer(numbers, dtype, count, tree["start"]) if count else np.empty(0, dtype)
-    return lying.reshape(shape).transpose(np.argsort(tree["axes"]).astype(int) if shape else None)
+    return lying.reshape(shape).transpose(np.argsort(tree["axes"]).astype(int).tolist())
