@@ -70,7 +70,7 @@ def _grade(options):
         points, most = sums.get(row["student"], (0, 0))
         sums[row["student"]] = points + float(row["points"]), most + float(row["max"])
     for student, (points, most) in sums.items():
-        if student.lstrip("'") in told or student in told:
+        if student in told:
             print(f"{student}: {points:g} of {most:g}")
     print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
     return 0

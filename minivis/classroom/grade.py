@@ -157,10 +157,5 @@ def _write_rows(path, rows):
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for student in sorted(rows):
-        writer.writerows((_cell(student), *row) for row in rows[student])
+        writer.writerows((student, *row) for row in rows[student])
     write_whole(path, text.getvalue())
-
-
-def _cell(student):
-    """A name as a table takes it: one that begins like a formula must not become one in a spreadsheet."""
-    return f"'{student}" if student.startswith(("=", "+", "-", "@")) else student

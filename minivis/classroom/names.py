@@ -76,6 +76,6 @@ def by_student(folder):
 
 
 def _plain(student):
-    """A name that is safe as the name of a file on every system, and in a table: letters of any script stay."""
+    """A name that is safe as the name of a file, and no formula in a spreadsheet; letters of any script stay."""
     kept = "".join(c if c.isalnum() or c in " .-_'" or unicodedata.combining(c) else "-" for c in student)
     return re.sub(r"\s+", " ", kept).strip(" .-") or "nameless"
