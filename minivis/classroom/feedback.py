@@ -116,9 +116,13 @@ def letter(assignment, student, found, remarks):
     str
     """
     points = sum(task["points"] for task in found["tasks"])
-    lines = [f"# {assignment.title}", "", f"**{student}: {points} of {assignment.most} points.**", ""]
-    lines += ["| task | points | of |", "|---|---|---|"]
-    lines += [f"| {task['name']} | {task['points']} | {task['most']} |" for task in found["tasks"]]
+    lines = [
+        f"# Feedback: {assignment.title}",
+        "",
+        f"**{student}: {points} of {assignment.most} points.**",
+        "",
+    ]
+    lines += [f"- {task['name']}: {task['points']} of {task['most']}" for task in found["tasks"]]
     if remarks:
         lines += ["", "About what was handed in:", "", *(f"- {_plain(remark)}" for remark in remarks)]
     if found["notes"]:
@@ -129,9 +133,10 @@ def letter(assignment, student, found, remarks):
 
 
 def _closing(found):
-    problems = [law["message"] for task in found["tasks"] for law in task["laws"] if not law["passed"]]
-    problems += [task["problem"] for task in found["tasks"] if task["problem"]]
-    if not problems:
+    laws = [law for task in found["tasks"] for law in task["laws"]]
+    if not laws:
+        return "No law could be tried. Mend what is named above, run the notebook from top to bottom, and hand it in again."
+    if all(law["passed"] for law in laws) and not any(task["problem"] for task in found["tasks"]):
         return "Nothing to mend."
     return (
         "Under each task: the laws that were tried, and for one that is broken the smallest case found that breaks it. "

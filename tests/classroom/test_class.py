@@ -84,13 +84,21 @@ def test_a_class_of_five_is_graded_in_one_command(five):
                 "✗ 0/2 half to each side",
                 "The smallest call that breaks it:",
                 "box_cxcywh_to_xyxy(boxes)",
-                "boxes (1, 4) = ",
-                "expected (1, 4) = ",
-                "got (1, 4) = ",
+                "boxes (2, 4) = ",
+                "expected (2, 4) = ",
+                "got (2, 4) = ",
                 "Hint: ",
             ],
         ),
-        ("endless", ["did not come back within", "while True: pass", "loop whose condition", "Not tried"]),
+        (
+            "endless",
+            [
+                "did not come back within",
+                "(line 2 of your cell: `while True:`)",
+                "loop whose condition",
+                "(for the same reason)",
+            ],
+        ),
         (
             "Брокен",
             [
@@ -105,7 +113,7 @@ def test_a_class_of_five_is_graded_in_one_command(five):
 def test_the_feedback_reads_as_a_teacher_would_write_it(five, student, words):
     page = (five / "feedback" / f"{student}.md").read_text(encoding="utf-8")
     for part in [f"**{student}: ", *words]:
-        assert part in page.replace("while\n      True: pass", "while True: pass")
+        assert part.strip() in " ".join(page.split())
     assert "Traceback" not in page and "/tmp" not in page and "minivis." not in page
     assert max(map(len, page.split("```text")[-1].splitlines())) <= 110
     html = (five / "feedback" / f"{student}.html").read_text(encoding="utf-8")
