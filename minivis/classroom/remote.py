@@ -5,6 +5,7 @@ Not here: what runs in that process (host.py), what its answers are worth (judgi
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -140,6 +141,7 @@ class Submission:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # select() must see all there is
             cwd=self.folder,
             env={name: os.environ[name] for name in keep if name in os.environ} | own | threads,
             start_new_session=True,
@@ -147,26 +149,14 @@ class Submission:
 
     def _ask(self, limit, **request):
         """Send a request and wait for its answer; the process is ended when it does not come in time."""
-        answered = threading.Event()
-        seconds = min(limit + GRACE, self.seconds_left)
-        guard = threading.Thread(target=self._end_after, args=(seconds, answered), daemon=True)
-        guard.start()
+        until = self.clock() + min(limit + GRACE, self.seconds_left)
+        reader = _Reader(self.process, until, self.clock, self._kill)
         try:
             wire.send(self.process.stdin, request)
-            return wire.receive(self.process.stdout, lambda number: RemoteFunction(self, number))
+            return wire.receive(reader, lambda number: RemoteFunction(self, number))
         except (wire.ConnectionLost, OSError, ValueError, KeyError, TypeError):  # gone, or it wrote nonsense
             self.end()
             raise wire.ConnectionLost from None
-        finally:
-            answered.set()
-            guard.join()
-
-    def _end_after(self, seconds, answered):
-        process, until = self.process, self.clock() + seconds  # its own clock: each thread waits for itself
-        while (left := until - self.clock()) > 0:
-            if answered.wait(left):
-                return
-        self._kill(process)
 
     def clock(self):
         """Seconds, without those in which either process was ready to run and others had the processor."""
@@ -190,6 +180,36 @@ class Submission:
                 os.killpg(process.pid, signal.SIGKILL)  # it leads its group, so its number is the group's
             else:
                 process.kill()
+
+
+class _Reader:
+    """What a process sends, until a time is up: then there is nothing more to read."""
+
+    def __init__(self, process, until, clock, kill):
+        self.process, self.until, self.clock, self.kill, self.timer = process, until, clock, kill, None
+
+    def read(self, count):
+        data = bytearray()
+        while len(data) < count and (left := self.until - self.clock()) > 0:
+            if self._is_there(left):
+                more = self.process.stdout.read(count - len(data))
+                if not more:
+                    break
+                data += more
+        return bytes(data)
+
+    def _is_there(self, seconds):
+        if os.name != "nt":
+            return bool(select.select([self.process.stdout], [], [], seconds)[0])
+        if self.timer is None:  # Windows cannot wait for a pipe: the process is ended when the time is up
+            self.timer = threading.Timer(seconds, self.kill, [self.process])
+            self.timer.daemon = True
+            self.timer.start()
+        return True
+
+    def close(self):
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 def _waited(process):
