@@ -68,7 +68,9 @@ def to_source(notebook):
 
 def out_of_step(folder, sources=None, convert=to_notebook):
     """Return what is wrong with the pairs below a folder, one line each."""
-    there, here = folder.name, f"{folder.name}/src" if sources is None else "notebooks/src/assignments"
+    there, here = "notebooks", "notebooks/src"
+    if sources is not None:
+        there, here = "minivis/classroom/assignments", "notebooks/src/assignments"
     sources, notebooks = sorted((sources or folder / "src").glob("*.py")), sorted(folder.glob("*.ipynb"))
     lone = {path.stem for path in sources} ^ {path.stem for path in notebooks}
     wrong = [f"{name} has only one of {there}/{name}.ipynb and {here}/{name}.py" for name in sorted(lone)]

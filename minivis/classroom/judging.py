@@ -16,7 +16,9 @@ __all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing"]
 
 SECONDS = 60  # for a submission, from its first cell to its last law
 MEMORY = 2 * 2**30  # bytes that its process may ask for
-PATIENCE = 20  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
+PATIENCE = (
+    20  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
+)
 
 
 def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):

@@ -157,6 +157,8 @@ class Submission:
         except (wire.ConnectionLost, OSError, ValueError, KeyError, TypeError):  # gone, or it wrote nonsense
             self.end()
             raise wire.ConnectionLost from None
+        finally:
+            reader.close()
 
     def clock(self):
         """Seconds, without those in which either process was ready to run and others had the processor."""
@@ -222,6 +224,8 @@ def _waited(process):
 
 class RemoteFunction:
     """A function that lives in a submission's process; the laws call it through ``call_apart`` and use its clock."""
+
+    total = 15.0  # seconds for all laws of a task: a learner waits for a check, a class does not
 
     def __init__(self, submission, number):
         self.submission, self.number, self.clock = submission, number, submission.clock

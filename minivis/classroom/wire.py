@@ -91,7 +91,9 @@ def _pack_array(value, arrays):
         return {"objects": list(array.shape)}
     axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))  # outermost in memory first
     lying = np.array(array.transpose(axes), order="C")
-    start = sum(map(len, arrays))
+    start = 0
+    for before in arrays:  # not sum(): a submission may have replaced it
+        start += len(before)
     arrays.append(lying.tobytes())
     packed = {"array": array.dtype.str, "shape": lying.shape, "axes": axes, "start": start}
     return packed if isinstance(value, np.ndarray) else {"number": packed}

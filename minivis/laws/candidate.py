@@ -37,7 +37,7 @@ class Candidate:
     function : callable
         What is judged; an op of minivis is judged through its ``raw`` form when ``vjp`` is asked for. One that has
         ``call_apart(args, options, seconds)`` is called through that, which does what `call_safely` does; it may
-        have a ``clock()`` of its own too.
+        have a ``clock()`` and a ``total``, seconds for all laws together, of its own too.
     family : Family
         What it claims to be.
     vjp : bool
@@ -50,8 +50,8 @@ class Candidate:
         self.function = getattr(function, "raw", function) if vjp else function
         self.family, self.vjp, self.alarm = family, vjp, alarm
         self.printed = ""
-        self.clock = getattr(function, "clock", clock)
-        self.deadline = self.clock() + TOTAL_LIMIT
+        self.clock, self.total = getattr(function, "clock", clock), getattr(function, "total", TOTAL_LIMIT)
+        self.deadline = self.clock() + self.total
         self.hangs, self.shrinks_left = 0, 0
 
     @property
@@ -76,7 +76,7 @@ class Candidate:
         except Broken as broken:
             self.hangs += broken.hang
             if broken.hang and seconds < limit:
-                broken.what = f"The {TOTAL_LIMIT:.0f} s for all laws together were up: a call takes too long."
+                broken.what = f"The {self.total:.0f} s for all laws together were up: a call takes too long."
                 broken.hint = (
                     "The inputs are tiny: milliseconds are enough, also with a Python loop for every index."
                 )

@@ -3,6 +3,7 @@
 Not here: strange submissions (test_class.py).
 """
 
+import functools
 import importlib.util
 import json
 
@@ -12,6 +13,19 @@ from minivis import cli
 from minivis.classroom import find, names
 from tests.classroom.making import grades, put, solved
 from tests.classroom.mistakes import ALL, MISTAKES
+
+
+@pytest.fixture(scope="module")
+def handed_out(tmp_path_factory):
+    """The notebook that `minivis assignment release` writes, made once for each assignment."""
+
+    @functools.cache
+    def path(name):
+        folder = tmp_path_factory.mktemp("release")
+        assert cli.main(["assignment", "release", name, str(folder)]) == 0
+        return folder / f"{name}.ipynb"
+
+    return path
 
 
 def wrong(name, number):
@@ -31,8 +45,8 @@ def wrong(name, number):
 
 
 @pytest.mark.parametrize("name", names())
-def test_points_are_lost_for_what_is_wrong_and_for_nothing_else(name, tmp_path, capsys):
-    assert cli.main(["assignment", "release", name, str(tmp_path / "stub")]) == 0
+def test_points_are_lost_for_what_is_wrong_and_for_nothing_else(name, handed_out, tmp_path, capsys):
+    put(tmp_path / "stub.ipynb", json.loads(handed_out(name).read_text(encoding="utf-8")))
     put(tmp_path / "right.ipynb", solved(name))
     expected = {
         "right": {task.name: task.most for task in find(name).tasks},
@@ -73,9 +87,8 @@ def test_an_assignment_says_what_a_student_needs(name):
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_released_notebook_has_no_answers_and_fails_when_run(name, tmp_path, capsys):
-    assert cli.main(["assignment", "release", name, str(tmp_path)]) == 0
-    notebook = json.loads((tmp_path / f"{name}.ipynb").read_text(encoding="utf-8"))
+def test_the_released_notebook_has_no_answers_and_fails_when_run(name, handed_out):
+    notebook = json.loads(handed_out(name).read_text(encoding="utf-8"))
     cells = [(cell["metadata"].get("nbgrader", {}), "".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == "code"]  # fmt: skip
     text = "\n".join(source for _, source in cells)
     assert (
