@@ -16,6 +16,7 @@ _LAZY = {
     **dict.fromkeys(
         [
             "analysis",
+            "classroom",
             "data",
             "gradcheck",
             "laws",

@@ -1,4 +1,5 @@
-"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo.
+"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo,
+hand out and grade assignments.
 
 Not here: what the commands do. Each imports its own module when it runs, so `minivis --help` stays quick.
 """
@@ -115,7 +116,36 @@ def _parser():
         metavar="P",
         help="least score of a box or mask (default: the model's usual one)",
     )
+    assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
+    _assignment_parsers(
+        assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    )
     return parser
+
+
+def _assignment_parsers(actions):
+    """What stands after `minivis assignment`."""
+
+    def action(name, does, *arguments):
+        added = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        for argument, options in arguments:
+            added.add_argument(argument, **options)
+
+    name = (
+        "name",
+        {"metavar": "NAME", "help": "an assignment, or the path of your own notebook with solutions"},
+    )
+    action("list", "list the assignments, one a line, its name first")
+    out = ("folder", {"type": _folder, "metavar": "DIR", "help": "where the notebook for the students goes"})
+    action("release", "write the notebook that students get: no solutions, no hidden laws", name, out)
+    submissions = {
+        "type": _folder,
+        "metavar": "DIR",
+        "help": "one sub-folder, .ipynb or .zip for each student",
+    }
+    student = {"metavar": "S", "help": "grade this student alone and leave the others' grades as they are"}
+    action("grade", "grade a folder of submissions into grades.csv and feedback/", name, ("folder", submissions), ("--student", student))  # fmt: skip
+    action("solution", "print the solutions", name)
 
 
 def _folder(text):
@@ -169,6 +199,18 @@ def _predict(options):
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
     predict(options.model, options.photo, options.out, options.threshold)
     return 0
+
+
+def _assignment(options):
+    from minivis.classroom.command import run
+
+    return run(options)
+
+
+def _assignment(options):
+    from minivis.classroom.command import run
+
+    return run(options)
 
 
 def _list(title, names):

@@ -1,5 +1,8 @@
 """Keep notebooks/NN_name.ipynb (what people open) and notebooks/src/NN_name.py (what is reviewed) in step.
 
+Likewise the assignments: minivis/classroom/assignments/NAME.ipynb (what is handed out) is made from
+notebooks/src/assignments/NAME.py, where a task is a cell tagged `task:NAME` and its check one tagged `check:NAME`.
+
 Not here: file times, which git does not keep: the source decides, unless --from-notebooks says otherwise.
 """
 
@@ -10,22 +13,50 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+from minivis.classroom import awarded
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+ASSIGNMENTS = ROOT / "minivis" / "classroom" / "assignments"
+ASSIGNMENT_SOURCES = NOTEBOOKS / "src" / "assignments"
 PYTHON = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
 
-def to_notebook(source):
+def to_notebook(source, prepare=lambda cell: None):
     """Return the .ipynb text of a py:percent text: no outputs, cells numbered, so the same source gives the same bytes."""
     notebook = jupytext.reads(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(PYTHON)
     for number, cell in enumerate(notebook.cells, start=1):
         cell["id"] = f"cell-{number}"
+        prepare(cell)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
+
+
+def to_assignment(source):
+    """Return the .ipynb text of an assignment: its tags become what nbgrader reads."""
+    return to_notebook(source, _for_nbgrader)
+
+
+def _for_nbgrader(cell):
+    for tag in cell["metadata"].pop("tags", []):
+        kind, _, name = tag.partition(":")
+        if kind not in ("task", "check"):
+            raise ValueError(f"pair: an assignment knows the tags task:NAME and check:NAME, not {tag!r}")
+        check = kind == "check"
+        own = {
+            "grade_id": name if check else f"{name}-task",
+            "grade": check,
+            "solution": not check,
+            "locked": check,
+        }
+        if check:
+            own["points"] = sum(awarded(cell["source"])[2].values())
+        cell["metadata"]["nbgrader"] = {**own, "schema_version": 3, "task": False}
 
 
 def to_source(notebook):
@@ -35,19 +66,18 @@ def to_source(notebook):
     return jupytext.writes(notebook, fmt="py:percent")
 
 
-def out_of_step(folder):
+def out_of_step(folder, sources=None, convert=to_notebook):
     """Return what is wrong with the pairs below a folder, one line each."""
-    sources, notebooks = sorted((folder / "src").glob("*.py")), sorted(folder.glob("*.ipynb"))
+    there, here = "notebooks", "notebooks/src"
+    if sources is not None:
+        there, here = "minivis/classroom/assignments", "notebooks/src/assignments"
+    sources, notebooks = sorted((sources or folder / "src").glob("*.py")), sorted(folder.glob("*.ipynb"))
     lone = {path.stem for path in sources} ^ {path.stem for path in notebooks}
-    wrong = [
-        f"{name} has only one of notebooks/{name}.ipynb and notebooks/src/{name}.py" for name in sorted(lone)
-    ]
+    wrong = [f"{name} has only one of {there}/{name}.ipynb and {here}/{name}.py" for name in sorted(lone)]
     for source in sources:
         notebook = folder / f"{source.stem}.ipynb"
-        if source.stem not in lone and read(notebook) != to_notebook(read(source)):
-            wrong.append(
-                f"notebooks/{notebook.name} is not what notebooks/src/{source.name} gives: make pair"
-            )
+        if source.stem not in lone and read(notebook) != convert(read(source)):
+            wrong.append(f"{there}/{notebook.name} is not what {here}/{source.name} gives: make pair")
     return wrong
 
 
@@ -74,7 +104,7 @@ def main():
     )
     options = parser.parse_args()
     if options.check:
-        wrong = out_of_step(NOTEBOOKS)
+        wrong = out_of_step(NOTEBOOKS) + out_of_step(ASSIGNMENTS, ASSIGNMENT_SOURCES, to_assignment)
         print(*wrong, sep="\n", end="\n" if wrong else "")
         return int(bool(wrong))
     if options.from_notebooks is not None:
@@ -84,6 +114,8 @@ def main():
                 write(NOTEBOOKS / "src" / f"{notebook.stem}.py", to_source(read(notebook)))
     for source in sorted((NOTEBOOKS / "src").glob("*.py")):
         write(NOTEBOOKS / f"{source.stem}.ipynb", to_notebook(read(source)))
+    for source in sorted(ASSIGNMENT_SOURCES.glob("*.py")):
+        write(ASSIGNMENTS / f"{source.stem}.ipynb", to_assignment(read(source)))
     return 0
 
 

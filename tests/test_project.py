@@ -39,16 +39,18 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"train", "data"},
+    "tqdm": {"train", "data", "classroom"},
     "cupy": {"backend", "kernels.cupy", "doctor"},  # the doctor loads it to see whether it works
     "cupyx": {"backend", "kernels.cupy"},
     "threadpoolctl": {"doctor", "recipes"},
     "safetensors": {"storage", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
+    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets"], {"classroom"}),
 }
 ANYWHERE = {"numpy", "scipy"}
-ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "sklearn", "IPython", "ipywidgets", "threadpoolctl"}
+ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
+                     "nbgrader", "nbconvert", "nbformat", "traitlets"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("kernels.cupy", "cupy"),
     ("kernels.cupy", "cupyx"),
@@ -161,7 +163,7 @@ def test_imports_go_downward():
         ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "only viz may"),
         ("models/bad.py", "from PIL import Image", "only data, viz may"),
         ("metrics/bad.py", "import hypothesis", "only laws may"),
-        ("models/bad.py", "import tqdm", "only data, train may"),
+        ("models/bad.py", "import tqdm", "only classroom, data, train may"),
         ("ops/bad.py", "import cupy", "only backend, doctor, kernels.cupy may"),
         ("backend.py", "import cupy", "inside the function that needs it"),
         ("ops/bad.py", "from scipy.special import erf", "inside the function that needs it"),
@@ -346,7 +348,13 @@ def differences(environment, project):
     """What an environment.yml and a [project] table do not agree on."""
     packages, _ = conda_packages(environment)
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["notebooks"], *extras["dev"], *extras["gpu"]]
+    wanted = [
+        *project["dependencies"],
+        *extras["notebooks"],
+        *extras["dev"],
+        *extras["classroom"],
+        *extras["gpu"],
+    ]
     wanted = {
         found.name: found for found in map(Requirement, [*wanted, f"python{project['requires-python']}"])
     }

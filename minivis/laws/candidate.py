@@ -35,7 +35,9 @@ class Candidate:
     Parameters
     ----------
     function : callable
-        What is judged; an op of minivis is judged through its ``raw`` form when ``vjp`` is asked for.
+        What is judged; an op of minivis is judged through its ``raw`` form when ``vjp`` is asked for. One that has
+        ``call_apart(args, options, seconds)`` is called through that, which does what `call_safely` does; it may
+        have a ``clock()`` and a ``total``, seconds for all laws together, of its own too.
     family : Family
         What it claims to be.
     vjp : bool
@@ -48,28 +50,33 @@ class Candidate:
         self.function = getattr(function, "raw", function) if vjp else function
         self.family, self.vjp, self.alarm = family, vjp, alarm
         self.printed = ""
-        self.deadline = clock() + TOTAL_LIMIT
+        self.clock, self.total = getattr(function, "clock", clock), getattr(function, "total", TOTAL_LIMIT)
+        self.deadline = self.clock() + self.total
         self.hangs, self.shrinks_left = 0, 0
 
     @property
     def gave_up(self):
         """Whether no further law is tried: the time is up, or it hung again and again."""
-        return self.hangs >= MOST_HANGS or clock() >= self.deadline
+        return self.hangs >= MOST_HANGS or self.clock() >= self.deadline
 
     def may_shrink(self):
         """Whether a counterexample may still be made smaller: counted in calls, and kept within the time."""
         self.shrinks_left -= 1
-        return self.shrinks_left >= 0 and not self.hangs and clock() < self.deadline - SHRINK_RESERVE
+        return self.shrinks_left >= 0 and not self.hangs and self.clock() < self.deadline - SHRINK_RESERVE
 
     def _call(self, function, args, options=()):
         limit = LATER_LIMIT if self.hangs else FIRST_LIMIT
-        seconds = max(0.05, min(limit, self.deadline - clock()))
+        seconds = max(0.05, min(limit, self.deadline - self.clock()))
+        apart = getattr(function, "call_apart", None)  # it lives in another process, which keeps the time
         try:
-            result, printed = call_safely(function, args, dict(options), self.alarm, seconds)
+            if apart is not None:
+                result, printed = apart(args, dict(options), seconds)
+            else:
+                result, printed = call_safely(function, args, dict(options), self.alarm, seconds)
         except Broken as broken:
             self.hangs += broken.hang
             if broken.hang and seconds < limit:
-                broken.what = f"The {TOTAL_LIMIT:.0f} s for all laws together were up: a call takes too long."
+                broken.what = f"The {self.total:.0f} s for all laws together were up: a call takes too long."
                 broken.hint = (
                     "The inputs are tiny: milliseconds are enough, also with a Python loop for every index."
                 )

@@ -16,12 +16,12 @@ from minivis.laws.catalogue import family_of
 from minivis.laws.report import Report, Verdict
 from minivis.laws.sandbox import Alarm, Broken
 
-__all__ = ["check", "judge", "verdicts"]
+__all__ = ["check", "chosen", "judge", "verdicts"]
 
 SHRINKS = 150  # cases that may go into making one counterexample smaller
 
 
-def check(name, implementation, vjp=False):
+def check(name, implementation, vjp=False, only=None):
     """Hold your function against the laws of what it implements, and print what came of it.
 
     Parameters
@@ -33,6 +33,8 @@ def check(name, implementation, vjp=False):
         name; the report shows the call form.
     vjp : bool
         True when it returns ``(out, vjp)`` as an op does: then its gradients are judged as well.
+    only : iterable of str, optional
+        The names of the laws to try; default: all of them.
 
     Returns
     -------
@@ -42,7 +44,8 @@ def check(name, implementation, vjp=False):
     Raises
     ------
     ValueError
-        For a name that has no laws, or ``vjp=True`` where there is nothing to differentiate.
+        For a name that has no laws, ``vjp=True`` where there is nothing to differentiate, or laws in ``only`` that
+        there are not.
     TypeError
         If the implementation is not a function.
 
@@ -54,17 +57,17 @@ def check(name, implementation, vjp=False):
     >>> [verdict.name for verdict in report if not verdict.passed]
     ['large logits']
     """
-    report = judge(name, implementation, vjp)
+    report = judge(name, implementation, vjp, only)
     report.print()
     return report
 
 
-def judge(name, implementation, vjp=False):
+def judge(name, implementation, vjp=False, only=None):
     """`check` without the printing.
 
     Parameters
     ----------
-    name, implementation, vjp
+    name, implementation, vjp, only
         As for `check`.
 
     Returns
@@ -72,11 +75,11 @@ def judge(name, implementation, vjp=False):
     Report
     """
     start = time.monotonic()
-    found = list(verdicts(name, implementation, vjp))
+    found = list(verdicts(name, implementation, vjp, only))
     return Report(family_of(name), found, vjp, time.monotonic() - start)
 
 
-def verdicts(name, implementation, vjp=False):
+def verdicts(name, implementation, vjp=False, only=None):
     """The verdict of each law, one after the other (see `check`)."""
     family = family_of(name)
     if not callable(implementation):
@@ -86,15 +89,27 @@ def verdicts(name, implementation, vjp=False):
         )
     if vjp and not any(law.gradient for law in family.laws):
         raise ValueError(f"check: {name} has no laws about gradients; leave vjp=True out")
-    return _verdicts(family, implementation, vjp)
+    return _verdicts(family, implementation, vjp, chosen(family, vjp, only))
 
 
-def _verdicts(family, implementation, vjp):
+def chosen(family, vjp, only):
+    """The laws to try, in the order of the catalogue."""
+    laws = [law for law in family.laws if vjp or not law.gradient]
+    if only is None:
+        return laws
+    only, known = list(only), [law.name for law in laws]
+    for name in only:
+        if name not in known:
+            also = "" if vjp else " (those of gradients need vjp=True)"
+            raise ValueError(f"check: {family.name} has no law {name!r}; it has{also}: {', '.join(known)}")
+    return [law for law in laws if law.name in only]
+
+
+def _verdicts(family, implementation, vjp, laws):
     with Alarm() as alarm, _no_traces():
         candidate = Candidate(implementation, family, vjp, alarm)
-        for law in family.laws:
-            if vjp or not law.gradient:
-                yield _verdict(law, candidate)
+        for law in laws:
+            yield _verdict(law, candidate)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Report", "Verdict"]
+__all__ = ["Report", "Verdict", "in_full"]
 
 WIDTH = 100
 IN_FULL = 2  # so many broken laws are shown with their counterexample; the others in a line each
@@ -139,7 +139,7 @@ class Report:
             if verdict.message in told:
                 likewise.append(verdict.name)
             elif len(told) < IN_FULL:
-                lines += ["", *_in_full(verdict, self.name)]
+                lines += ["", *in_full(verdict, self.name)]
             else:
                 lines += ["", *_wrapped(f"✗ {verdict.name}: {verdict.message} {verdict.hint}", 4)]
             told.add(verdict.message)
@@ -157,8 +157,8 @@ class Report:
         return "\n".join(lines)
 
 
-def _in_full(verdict, function):
-    """A broken law with its counterexample."""
+def in_full(verdict, function):
+    """A broken law with its counterexample, as lines: what `Report` prints and a grader hands on."""
     lines = _wrapped(f"✗ {verdict.name}: {verdict.sentence}", 2)
     if verdict.counterexample is not None:
         lines += [

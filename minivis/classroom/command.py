@@ -1,0 +1,76 @@
+"""`minivis assignment list | release | grade | solution`: what each prints, and its exit code.
+
+Not here: the command line itself (minivis/cli.py), the work.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+__all__ = ["run"]
+
+
+def run(options):
+    """Carry out `minivis assignment ...` and return its exit code.
+
+    Parameters
+    ----------
+    options : Namespace
+        ``action`` and what belongs to it, as minivis/cli.py reads them.
+
+    Returns
+    -------
+    int
+    """
+    return {"list": _list, "release": _release, "grade": _grade, "solution": _solution}[options.action](
+        options
+    )
+
+
+def _list(options):
+    from minivis.classroom.tasks import find, names
+
+    found = [find(name) for name in names()]
+    width = max(len(assignment.name) for assignment in found)
+    if sys.stdout.isatty():
+        print("The assignments, in the order in which they are taught:")
+    for assignment in found:
+        tasks = ", ".join(task.name for task in assignment.tasks)
+        print(f"{assignment.name:{width}}  {assignment.title}; {assignment.most} points: {tasks}")
+    return 0
+
+
+def _release(options):
+    from minivis.classroom.release import release
+
+    path = release(options.name, options.folder)
+    print(f"{path}: hand out this folder")
+    return 0
+
+
+def _solution(options):
+    from minivis.classroom.release import solution
+
+    print(solution(options.name), end="")
+    return 0
+
+
+def _grade(options):
+    from minivis.classroom.grade import grade
+
+    told = grade(options.name, options.folder, options.student)
+    for student, remarks in told.items():
+        for remark in remarks:
+            print(f"{student}: {remark}", file=sys.stderr)
+    folder = Path(options.folder)
+    with open(folder / "grades.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    sums = {}
+    for row in rows:
+        points, most = sums.get(row["student"], (0, 0))
+        sums[row["student"]] = points + float(row["points"]), most + float(row["max"])
+    for student, (points, most) in sums.items():
+        if student in told:
+            print(f"{student}: {points:g} of {most:g}")
+    print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
+    return 0

@@ -1,0 +1,149 @@
+"""What a student reads: for each task the points, what holds, and for what does not the smallest case and a thought.
+
+Not here: how the verdicts were reached (judging.py), the page around it (nbgrader's).
+"""
+
+import html
+import textwrap
+
+__all__ = ["letter", "task_html", "task_text"]
+
+WIDTH = 100
+IN_FULL = 2  # so many broken laws of a task are shown with their counterexample; the others follow from them as a rule
+
+
+def headline(task):
+    """A task's result in a line."""
+    laws = task["laws"]
+    line = f"{task['name']}: {task['points']} of {task['most']} points."
+    if task["problem"]:
+        return f"{line} {task['problem']}"
+    broken = [law for law in laws if not law["passed"]]
+    if not broken:
+        return f"{line} Every law holds. Well done."
+    first = f"the first to look at is “{broken[0]['name']}”."
+    if len(broken) < len(laws):
+        return f"{line} {len(laws) - len(broken)} of {len(laws)} laws hold; {first}"
+    if task["after"]:
+        return f"{line} None of the laws holds. If it calls what you wrote for “{task['after']}”, mend that first."
+    return f"{line} None of the laws holds; {first}"
+
+
+def _parts(task):
+    """(law, how to show it) for each law that was tried: "holds", "full", "short" or "likewise"."""
+    told, full = set(), 0
+    for law in task["laws"]:
+        reason = law["message"].split(" within ")[0]  # the limits of two calls that hang may differ
+        if law["passed"]:
+            yield law, "holds"
+        elif law["judged"] and reason in told:
+            yield law, "likewise"
+        elif law["judged"]:
+            told.add(reason)
+            full += 1
+            yield law, "full" if full <= IN_FULL else "short"
+
+
+def _explained(law, how):
+    """The lines under a broken law."""
+    if how == "full" and law["shown"]:
+        lines = [line[2:] if line.startswith("  ") else line for line in law["shown"]]
+        return lines[lines.index("") + 1 :]  # the first repeat name and sentence
+    if how in ("full", "short"):
+        return [law["message"], f"Hint: {law['hint']}"]
+    return []
+
+
+def _untried(task):
+    """One line for the laws that were not tried."""
+    left = [law["name"] for law in task["laws"] if not law["judged"]]
+    if not left:
+        return ""
+    points = sum(law["most"] for law in task["laws"] if not law["judged"])
+    return f"Not tried, because the time was up ({points} points): {', '.join(left)}."
+
+
+def task_text(task):
+    """A task's feedback as plain text."""
+    lines = textwrap.wrap(headline(task), WIDTH)
+    if task["laws"]:
+        lines += [*textwrap.wrap(f"Called as {task['form']}", WIDTH, subsequent_indent="          "), ""]
+    for law, how in _parts(task):
+        mark = "✓" if law["passed"] else "✗"
+        also = " (for the same reason)" if how == "likewise" else ""
+        line = f"{mark} {law['points']}/{law['most']} {law['name']}: {law['sentence']}{also}"
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent="      ")
+        if explained := _explained(law, how):
+            lines += [f"      {line}".rstrip() for line in explained] + [""]
+    lines += textwrap.wrap(_untried(task), WIDTH, subsequent_indent="      ")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def task_html(task):
+    """The same as HTML, for nbgrader's page."""
+    parts = [f"<p><strong>{html.escape(headline(task))}</strong></p>"]
+    if task["laws"]:
+        parts.append(f"<p>Called as <code>{html.escape(task['form'])}</code></p>")
+    for law, how in _parts(task):
+        sign, colour = ("✓", "#1b7f3b") if law["passed"] else ("✗", "#b3261e")
+        also = " <em>(for the same reason)</em>" if how == "likewise" else ""
+        parts.append(
+            f'<div style="margin:0.2em 0"><span style="color:{colour}">{sign}</span> {law["points"]}/{law["most"]} '
+            f"<strong>{html.escape(law['name'])}</strong>: {html.escape(law['sentence'])}{also}</div>"
+        )
+        if explained := _explained(law, how):
+            style = f"margin:0.2em 0 0.8em 1.5em;border-left:3px solid {colour};padding-left:0.8em"
+            parts.append(f'<pre style="{style}">{html.escape(chr(10).join(explained).strip(chr(10)))}</pre>')
+    if untried := _untried(task):
+        parts.append(f"<p>{html.escape(untried)}</p>")
+    return "\n".join(parts)
+
+
+def letter(assignment, student, found, remarks):
+    """The head of a student's feedback, in Markdown: the points, and what stood in the way of reading the notebook.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    student : str
+    found : dict
+        As `judge_submission` returns it.
+    remarks : list of str
+        About the files.
+
+    Returns
+    -------
+    str
+    """
+    points = sum(task["points"] for task in found["tasks"])
+    lines = [
+        f"# Feedback: {assignment.title}",
+        "",
+        f"**{student}: {points} of {assignment.most} points.**",
+        "",
+    ]
+    lines += [f"- {task['name']}: {task['points']} of {task['most']}" for task in found["tasks"]]
+    if remarks:
+        lines += ["", "About what was handed in:", "", *(f"- {_plain(remark)}" for remark in remarks)]
+    if found["notes"]:
+        lines += ["", "When the cells were run from top to bottom:", ""]
+        lines += [f"- Cell {number}: {_plain(note)}" for number, note in found["notes"].items()]
+    lines += ["", _closing(found)]
+    return "\n".join(lines) + "\n"
+
+
+def _closing(found):
+    laws = [law for task in found["tasks"] for law in task["laws"]]
+    if not laws:
+        return "No law could be tried. Mend what is named above, run the notebook from top to bottom, and hand it in again."
+    if all(law["passed"] for law in laws) and not any(task["problem"] for task in found["tasks"]):
+        return "Nothing to mend."
+    return (
+        "Under each task: the laws that were tried, and for one that is broken the smallest case found that breaks it. "
+        "Mend the first one and run the check again; the others often follow from it."
+    )
+
+
+def _plain(text):
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{c}" if c in "\\*_<>|#[]" else c for c in text).replace("\n", " ")

@@ -1,0 +1,169 @@
+"""All that nbgrader does for us: the released notebook, autograding into its database, feedback pages.
+
+Not here: running what students wrote. nbgrader's own executor is replaced by one that writes down the judge's verdicts,
+so what it records is what the laws said.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+__all__ = ["Course", "NbgraderFailed", "write_whole"]
+
+
+class NbgraderFailed(ValueError):
+    """nbgrader could not do its part; the message says what it said."""
+
+
+def write_whole(path, content):
+    """Write a file whole or not at all."""
+    path = Path(path)
+    half = path.with_name(f".{path.name}.tmp")
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
+    half.write_bytes(data)
+    os.replace(half, path)
+
+
+class Course:
+    """A folder as nbgrader lays it out, for one assignment after another.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when it is not there. Gradebook, sources and submissions lie in it.
+    database : bool
+        False where nothing is graded: then no gradebook is made.
+    """
+
+    def __init__(self, folder, database=True):
+        self.folder, self.database = Path(folder), database
+        _need_nbgrader()
+
+    def released(self, assignment):
+        """The notebook to hand out: solutions and hidden laws taken out. Made anew when its source has changed.
+
+        Returns
+        -------
+        Path
+        """
+        source = self.folder / "source" / assignment.name / f"{assignment.name}.ipynb"
+        released = self.folder / "release" / assignment.name / f"{assignment.name}.ipynb"
+        text = assignment.path.read_bytes()
+        if not (released.is_file() and source.is_file() and source.read_bytes() == text):
+            source.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(source, text)
+            self._run("generate_assignment", assignment.name, force=True, create=True)
+        return released
+
+    def autograde(self, assignment, student, notebook, found):
+        """Record a submission and what was found; an `NbgraderFailed` says what nbgrader minded.
+
+        Parameters
+        ----------
+        assignment : Assignment
+        student : str
+        notebook : dict
+            The submission, mended.
+        found : dict
+            As `judge_submission` returns it, with ``output`` for each task: what stands under its check cell.
+        """
+        place = self.folder / "submitted" / student / assignment.name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        write_whole(place / f"{assignment.name}.ipynb", json.dumps(notebook, ensure_ascii=False, indent=1))
+        with _verdicts_instead_of_running(found) as config:
+            self._run("autograde", assignment.name, student, config=config, force=True, create=True)
+
+    def feedback(self, assignment, student):
+        """The feedback page of a student, as HTML."""
+        self._run("generate_feedback", assignment.name, student, force=True)
+        page = self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html"
+        return page.read_text(encoding="utf-8")
+
+    def scores(self, assignment, student):
+        """Points of each task: a dict name -> (points, most). A grade given by hand goes before the laws'."""
+        from nbgrader.api import Gradebook
+
+        with _quiet(), Gradebook(f"sqlite:///{self.folder / 'gradebook.db'}") as book:
+            submission = book.find_submission_notebook(assignment.name, assignment.name, student)
+            return {grade.name: (grade.score, grade.max_score) for grade in submission.grades}
+
+    def _run(self, action, *names, config=None, **options):
+        from nbgrader.apps import NbGraderAPI
+        from traitlets.config import Config
+
+        settings = Config(config or {})
+        settings.CourseDirectory.root = str(self.folder.resolve())
+        settings.CourseDirectory.course_id = "minivis"
+        if not self.database:
+            settings.GenerateAssignment.no_database, settings.SaveCells.enabled = True, False
+        settings.NbGraderAPI.log_level = settings.Application.log_level = 40
+        with _quiet():
+            result = getattr(NbGraderAPI(config=settings), action)(*names, **options)
+        if not result["success"]:
+            raise NbgraderFailed(f"nbgrader's {action} failed: {_reason(result)}")
+
+
+def _reason(result):
+    """The line of a traceback that says what went wrong."""
+    lines = f"{result.get('log', '')}\n{result.get('error', '')}".splitlines()
+    errors = [line.strip() for line in lines if line[:1].isalpha() and "Error: " in line]
+    return (errors or [line for line in lines if line.strip()] or ["it did not say why"])[0]
+
+
+def _need_nbgrader():
+    import importlib.util
+
+    if importlib.util.find_spec("nbgrader") is None:
+        raise ImportError('assignment: nbgrader is not installed: pip install "minivis[classroom]"')
+
+
+@contextlib.contextmanager
+def _quiet():
+    """nbgrader and what it stands on warn about one another: none of it is for a teacher.
+
+    It also calls alembic as a command: one that lies beside this Python, whether or not its environment is activated.
+    """
+    import logging
+
+    log = logging.getLogger("traitlets")  # where nbgrader logs when it is no application
+    handlers, propagate, path = log.handlers[:], log.propagate, os.environ.get("PATH", "")
+    log.handlers[:], log.propagate = [logging.NullHandler()], False
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.handlers[:], log.propagate, os.environ["PATH"] = handlers, propagate, path
+
+
+@contextlib.contextmanager
+def _verdicts_instead_of_running(found):
+    """A configuration of nbgrader whose autograder does not run notebooks: it looks up what the judge found."""
+    with _quiet():
+        from nbconvert.preprocessors import ClearMetadataPreprocessor
+        from nbformat.v4 import new_output
+        from nbgrader.preprocessors import CheckCellMetadata, NbGraderPreprocessor, SaveAutoGrades
+
+    tasks = {task["name"]: task for task in found["tasks"]}
+
+    class WriteVerdicts(NbGraderPreprocessor):
+        def preprocess_cell(self, cell, resources, cell_index):
+            task = tasks.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
+            if cell.cell_type == "code" and task:
+                shown = {"text/html": task["html"], "text/plain": task["text"]}
+                points = {"text/plain": str(float(task["points"]))}  # what nbgrader reads as partial credit
+                cell.outputs = [
+                    new_output("display_data", shown),
+                    new_output("execute_result", points, execution_count=None),
+                ]
+            return cell, resources
+
+    steps = [WriteVerdicts, ClearMetadataPreprocessor, SaveAutoGrades, CheckCellMetadata]
+    yield {"Autograde": {"autograde_preprocessors": steps}, "ClearMetadataPreprocessor": {"enabled": False}}

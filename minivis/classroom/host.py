@@ -1,0 +1,210 @@
+"""The process in which a submission runs: it takes in the cells, then calls their functions when it is asked to.
+
+Not here: any verdict. The laws are tried in another process, which sends inputs and receives outputs; whatever a
+submission replaces in this one, it replaces for itself. Run as a script, by its path, so that minivis is not imported.
+"""
+
+import builtins
+import difflib
+import importlib.util
+import linecache
+import os
+import re
+import sys
+import types
+from collections import OrderedDict
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+MOST_PRINTED = 2000  # characters of one call's print-out that travel
+MOST_KEPT = 32  # functions that were returned (vjp) and may still be called
+
+
+def _load(name, path):
+    """A module from its file: its package would bring minivis with it."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+wire = _load("_wire", HERE / "wire.py")
+closed = _load("_closed", HERE / "closed.py")
+sandbox = _load("_sandbox", HERE.parent / "laws" / "sandbox.py")
+
+
+class Paper:
+    """A file that forgets: a cell may print for ever."""
+
+    encoding = "utf-8"
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return False
+
+
+class Cell:
+    """A cell as a function, whose lines are the learner's own."""
+
+    def __init__(self, code, names):
+        self.__code__, self.names = code, names
+
+    def __call__(self):
+        exec(self.__code__, self.names)
+
+
+class Host:
+    """What was defined, and how to call it."""
+
+    def __init__(self, alarm):
+        self.alarm, self.kept, self.count = alarm, OrderedDict(), 0
+        self.module = types.ModuleType("__main__")
+        self.names = vars(self.module)
+        nothing = lambda *args, **options: None  # noqa: E731
+        self.names.update(display=nothing, get_ipython=nothing, __builtins__=builtins)
+        sys.modules["__main__"] = self.module
+
+    def load(self, number, source, seconds):
+        """Run one cell; return what went wrong in words, or an empty string."""
+        name = f"<cell {number}>"
+        source = plain_python(source)
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        try:
+            code = compile(source, name, "exec")
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None)
+            text = f"{getattr(error, 'msg', error)}" + (f", line {line}" if line else "")
+            return f"Python cannot read it: {text}. None of its lines were run."
+        try:
+            sandbox.call_safely(Cell(code, self.names), (), {}, self.alarm, seconds)
+        except sandbox.Broken as broken:
+            return self.in_words(broken).replace("Your function", "It").replace(" on this small input", "")
+        return ""
+
+    def find(self, expression):
+        """Keep the function an expression gives; return its number, or in words why there is none."""
+        try:
+            found = eval(expression, self.names)
+        except NameError:
+            own = [n for n, value in self.names.items() if callable(value) and not n.startswith("_")]
+            near = difflib.get_close_matches(expression, own, n=1, cutoff=0.5)
+            hint = f" The nearest name that it has is {near[0]!r}." if near else ""
+            return f"The notebook does not define {expression!r}.{hint}"
+        except BaseException as error:
+            return f"{expression!r} could not be had: {type(error).__name__}."
+        return self.keep(found) if callable(found) else f"{expression!r} is no function."
+
+    def keep(self, function):
+        self.count += 1
+        self.kept[self.count] = function
+        if len(self.kept) > MOST_KEPT:  # the oldest vjp; what find() kept is asked for again and again
+            self.kept.popitem(last=False)
+        return self.count
+
+    def call(self, number, args, options, seconds):
+        """Call a kept function: the answer as a dict that can be sent."""
+        function = self.kept[number]
+        self.kept.move_to_end(number)
+        before = [leaf.tobytes() for leaf in wire.leaves([args, options])]
+        try:
+            result, printed = sandbox.call_safely(function, args, options, self.alarm, seconds)
+        except sandbox.Broken as broken:
+            return {"broken": self.in_words(broken), "hint": broken.hint, "hang": broken.hang}
+        after = [
+            None if leaf.tobytes() == old else leaf
+            for leaf, old in zip(wire.leaves([args, options]), before, strict=True)
+        ]
+        return {"result": result, "printed": printed[:MOST_PRINTED], "written": after}
+
+    def in_words(self, broken):
+        cause = broken.__context__
+        if isinstance(cause, closed.Closed):
+            broken.hint = "The task is to write it yourself, with NumPy. While grading, the libraries that have it are closed."
+            return str(cause)
+        if isinstance(cause, MemoryError):
+            broken.hint = "Is an array of the wrong size made? The inputs are tiny."
+            return broken.what.replace(
+                "raised a MemoryError", "asked for more memory than there is (MemoryError)"
+            )
+        return broken.what
+
+
+def plain_python(source):
+    """A cell without what only IPython understands: magics and shell lines become `pass`."""
+    if re.match(r"\s*%%(?!time\b|timeit\b|capture\b)", source):
+        return ""  # another language
+    lines = source.split("\n")
+    for i, line in enumerate(lines):
+        if re.match(r"\s*(%|!|\?)", line) or re.fullmatch(r"\s*[\w.]+\?{1,2}\s*", line):
+            lines[i] = line[: len(line) - len(line.lstrip())] + "pass"
+    return "\n".join(lines)
+
+
+def limit(memory, seconds):
+    """Let the system itself end what goes too far, where it can."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no longer than the judge
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for name, most in (
+        ("RLIMIT_AS", memory),
+        ("RLIMIT_CPU", seconds),
+        ("RLIMIT_FSIZE", 100 * 2**20),
+        ("RLIMIT_CORE", 0),
+    ):
+        try:
+            resource.setrlimit(getattr(resource, name), (most, most))
+        except (AttributeError, ValueError, OSError):
+            pass  # macOS has no limit on the address space
+
+
+def serve(reading, writing, alarm):
+    """Answer requests until the other side is gone."""
+    host = Host(alarm)
+    while True:
+        try:
+            request = wire.receive(reading)
+        except wire.ConnectionLost:
+            return
+        action = request.pop("do")
+        answer = getattr(host, action)(**request)
+        try:
+            wire.send(writing, answer, host.keep)
+        except wire.TooLarge as error:
+            words = f"Your function returned {error}; the inputs have a few hundred."
+            wire.send(
+                writing, {"broken": words, "hint": "Print the shape of what is returned.", "hang": False}
+            )
+        except Exception as error:
+            words = f"What your function returned could not be read ({type(error).__name__})."
+            wire.send(writing, {"broken": words, "hint": "Return a NumPy array.", "hang": False})
+
+
+def main():
+    memory, seconds = int(sys.argv[1]), int(sys.argv[2])
+    reading, writing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # what a submission prints, also from compiled code, goes nowhere
+        os.dup2(nowhere, standard)
+    sys.stdout = sys.stderr = Paper()
+    sys.path.insert(0, os.getcwd())
+    sys.argv = ["notebook"]
+    limit(memory, seconds)
+    closed.close()
+    with sandbox.Alarm() as alarm:
+        serve(reading, writing, alarm)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""One submission held against the laws of each task, and what came of it as plain data.
+
+Not here: where submissions come from (submission.py), what is written about them (feedback.py).
+"""
+
+import contextlib
+import json
+import multiprocessing
+import tempfile
+import warnings
+from pathlib import Path
+
+from minivis.classroom.remote import Missing, Submission
+
+__all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing"]
+
+SECONDS = 60  # for a submission, from its first cell to its last law
+MEMORY = 2 * 2**30  # bytes that its process may ask for
+PATIENCE = (
+    20  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
+)
+
+
+def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):
+    """Judge a submission in a process that is thrown away afterwards.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        What is asked for.
+    cells : list of (int, str)
+        Number and source of the code cells to run.
+    files : sequence of (str, bytes)
+        What else was handed in: relative path and content, laid beside the running cells.
+    seconds, memory : int
+        Its limits.
+
+    Returns
+    -------
+    dict
+        ``tasks``: for each task its name, points, most, problem and laws (dicts with name, sentence, points, most,
+        passed, judged, message, hint, shown); ``notes``: cell number -> what went wrong when it was run.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context(
+        "fork" if "fork" in methods else "spawn"
+    )  # a fork has the laws loaded
+    receiving, sending = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
+        arguments = (sending, folder, tasks, cells, list(files), seconds, memory)
+        worker = context.Process(target=_work, args=arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # Python 3.12 warns of forks beside other threads
+            worker.start()
+        sending.close()
+        try:
+            if receiving.poll(seconds * PATIENCE):
+                return json.loads(receiving.recv_bytes())
+            return nothing(tasks, "The time for the whole submission was up.")
+        except (EOFError, OSError):
+            return nothing(tasks, "The process that judged this submission was ended from within it.")
+        finally:
+            worker.kill()
+            worker.join()
+            receiving.close()
+
+
+def nothing(tasks, problem):
+    """What is found where there is nothing to judge."""
+    return {"tasks": [_without(task, problem) for task in tasks], "notes": {}}
+
+
+def _work(sending, folder, tasks, cells, files, seconds, memory):
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
+        sending.send_bytes(json.dumps(_judge(folder, tasks, cells, files, seconds, memory)).encode())
+
+
+def _judge(folder, tasks, cells, files, seconds, memory):
+    home = Path(folder)
+    for name, content in files:
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with Submission(cells, home, memory, seconds) as submission:
+        found = []
+        for task in tasks:
+            judged = _judge_task(task, submission)
+            judged["after"] = next((t["name"] for t in found if t["points"] < t["most"]), "")
+            found.append(judged)
+        return {"tasks": found, "notes": {str(n): note for n, note in submission.notes.items()}}
+
+
+def _judge_task(task, submission):
+    from minivis.laws.checking import judge
+
+    if submission.seconds_left <= 0:
+        return _without(task, "The time for the whole submission was up before this task's turn.")
+    try:
+        function = submission.function(task.function)
+    except Missing as missing:
+        return _without(task, f"{missing}{_cause(task, submission)}")
+    report = judge(task.family, function, task.vjp, only=task.points)
+    laws = [_law(verdict, task) for verdict in report]
+    laws.sort(key=lambda law: list(task.points).index(law["name"]))
+    return {**_without(task, ""), "points": sum(law["points"] for law in laws), "laws": laws}
+
+
+def _cause(task, submission):
+    """What went wrong in the cell that should have defined a function."""
+    for number, source in submission.cells:
+        if number in submission.notes and f"def {task.function}" in source:
+            return f" Cell {number}: {submission.notes[number]}"
+    return ""
+
+
+def _without(task, problem):
+    return {"name": task.name, "function": task.function, "form": _form(task), "points": 0, "most": task.most,
+            "problem": problem, "laws": [], "after": ""}  # fmt: skip
+
+
+def _form(task):
+    from minivis.laws.catalogue import family_of
+
+    return family_of(task.family).form
+
+
+def _law(verdict, task):
+    from minivis.laws.report import in_full
+
+    most = task.points[verdict.name]
+    shown = [] if verdict.passed or verdict.counterexample is None else in_full(verdict, task.function)
+    return {
+        "name": verdict.name,
+        "sentence": verdict.sentence,
+        "points": most if verdict.passed else 0,
+        "most": most,
+        "passed": verdict.passed,
+        "judged": verdict.judged,
+        "message": verdict.message,
+        "hint": verdict.hint,
+        "shown": shown,
+    }

@@ -1,0 +1,238 @@
+"""A submission's process as the judge sees it: start it, give it its cells, call its functions, end it.
+
+Not here: what runs in that process (host.py), what its answers are worth (judging.py).
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from minivis.classroom import wire
+from minivis.laws.candidate import clock
+from minivis.laws.sandbox import Broken
+
+__all__ = ["Missing", "RemoteFunction", "Submission"]
+
+HOST = Path(__file__).with_name("host.py")
+CELL_SECONDS = 10.0  # for one cell: definitions, and whatever a student left in between
+GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is ended
+GONE = "The whole Python process ended while your function ran."
+ENDLESS = "Your function did not come back and could not be interrupted."
+
+
+class Missing(Exception):
+    """A notebook does not define what a task asks for."""
+
+
+class Submission:
+    """The cells of a notebook in a process, a home folder and a process group of their own.
+
+    Parameters
+    ----------
+    cells : list of (int, str)
+        Number and source of each code cell that is to be run.
+    folder : Path
+        Where it runs: the submission's own copy.
+    memory, seconds : int
+        Bytes it may ask for, where the system can limit that; seconds until it must be done with everything.
+    """
+
+    def __init__(self, cells, folder, memory, seconds):
+        self.cells, self.folder, self.memory = cells, folder, memory
+        self.process, self.notes, self.poison, self.waited = None, {}, set(), 0.0
+        self.deadline = self.clock() + seconds
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+    @property
+    def seconds_left(self):
+        return self.deadline - self.clock()
+
+    def function(self, expression):
+        """What stands for the function that an expression gives; `Missing` says in words why there is none."""
+        for _ in range(2):
+            self._ready()
+            try:
+                found = self._ask(CELL_SECONDS, do="find", expression=expression)
+            except wire.ConnectionLost:
+                continue
+            if isinstance(found, str):
+                raise Missing(found)
+            return RemoteFunction(self, found)
+        raise Missing("The whole Python process ended whenever the notebook was run.")
+
+    def call(self, number, args, options, seconds):
+        """Call a function there, as `minivis.laws.sandbox.call_safely` does here."""
+        if self.process is None or self.process.poll() is not None:
+            raise Broken(GONE, hint="Not tried again: it had ended the process before.")
+        args = list(args)
+        before = self.clock()
+        try:
+            answer = self._ask(seconds, do="call", number=number, args=args, options=options, seconds=seconds)
+        except wire.ConnectionLost:
+            late = self.clock() - before > seconds
+            hint = (
+                "Is there a loop whose condition never becomes false?" if late else "Is there an os._exit()?"
+            )
+            raise Broken(ENDLESS if late else GONE, hint=hint, hang=late) from None
+        if "broken" in answer:
+            raise Broken(
+                str(answer["broken"]), hint=answer.get("hint") or None, hang=bool(answer.get("hang"))
+            )
+        for mine, theirs in zip(wire.leaves([args, options]), answer["written"], strict=True):
+            if theirs is not None and theirs.shape == mine.shape:
+                np.copyto(mine, theirs, casting="unsafe")  # it wrote into its arguments: let the laws see it
+        return answer["result"], str(answer["printed"])
+
+    def _ready(self):
+        """Have a process that has run all cells; a cell that ended one before is left out."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        for _ in range(3):
+            self._start()
+            for number, source in self.cells:
+                if number in self.poison:
+                    continue
+                try:
+                    note = self._ask(
+                        CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS
+                    )
+                except wire.ConnectionLost:
+                    self.poison.add(number)
+                    note = "It ended the whole Python process, and was left out."
+                if note:
+                    self.notes[number] = note
+                if number in self.poison:
+                    break
+            else:
+                return
+        raise Missing("Cell after cell of the notebook ended the whole Python process.")
+
+    def _start(self):
+        self.end()
+        keep = (
+            "PATH",
+            "LANG",
+            "LC_ALL",
+            "SYSTEMROOT",
+            "TEMP",
+            "OPENBLAS_CORETYPE",
+            "OPENBLAS_L2_SIZE",
+            "LD_LIBRARY_PATH",
+        )
+        own = {
+            name: str(self.folder) for name in ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")
+        }
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        seconds = max(1, int(self.seconds_left) + 5)
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-B", "-X", "utf8", str(HOST), str(self.memory), str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # select() must see all there is
+            cwd=self.folder,
+            env={name: os.environ[name] for name in keep if name in os.environ} | own | threads,
+            start_new_session=True,
+        )
+
+    def _ask(self, limit, **request):
+        """Send a request and wait for its answer; the process is ended when it does not come in time."""
+        until = self.clock() + min(limit + GRACE, self.seconds_left)
+        reader = _Reader(self.process, until, self.clock, self._kill)
+        try:
+            wire.send(self.process.stdin, request)
+            return wire.receive(reader, lambda number: RemoteFunction(self, number))
+        except (wire.ConnectionLost, OSError, ValueError, KeyError, TypeError):  # gone, or it wrote nonsense
+            self.end()
+            raise wire.ConnectionLost from None
+        finally:
+            reader.close()
+
+    def clock(self):
+        """Seconds, without those in which either process was ready to run and others had the processor."""
+        return clock() - self.waited - _waited(self.process)
+
+    def end(self):
+        """End the process and all that it started in its group."""
+        if self.process is not None:
+            self.waited += _waited(self.process)
+            self._kill(self.process)
+            self.process.wait()
+            for file in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(OSError):
+                    file.close()
+            self.process = None
+
+    @staticmethod
+    def _kill(process):
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)  # it leads its group, so its number is the group's
+            else:
+                process.kill()
+
+
+class _Reader:
+    """What a process sends, until a time is up: then there is nothing more to read."""
+
+    def __init__(self, process, until, clock, kill):
+        self.process, self.until, self.clock, self.kill, self.timer = process, until, clock, kill, None
+
+    def read(self, count):
+        data = bytearray()
+        while len(data) < count and (left := self.until - self.clock()) > 0:
+            if self._is_there(left):
+                more = self.process.stdout.read(count - len(data))
+                if not more:
+                    break
+                data += more
+        return bytes(data)
+
+    def _is_there(self, seconds):
+        if os.name != "nt":
+            return bool(select.select([self.process.stdout], [], [], seconds)[0])
+        if self.timer is None:  # Windows cannot wait for a pipe: the process is ended when the time is up
+            self.timer = threading.Timer(seconds, self.kill, [self.process])
+            self.timer.daemon = True
+            self.timer.start()
+        return True
+
+    def close(self):
+        if self.timer is not None:
+            self.timer.cancel()
+
+
+def _waited(process):
+    """Seconds for which a process was ready to run and did not, where Linux tells."""
+    try:
+        return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
+    except (AttributeError, OSError, IndexError, ValueError):
+        return 0.0
+
+
+class RemoteFunction:
+    """A function that lives in a submission's process; the laws call it through ``call_apart`` and use its clock."""
+
+    total = 15.0  # seconds for all laws of a task: a learner waits for a check, a class does not
+
+    def __init__(self, submission, number):
+        self.submission, self.number, self.clock = submission, number, submission.clock
+
+    def call_apart(self, args, options, seconds):
+        """Its answer and what it printed, or a `Broken` in words."""
+        return self.submission.call(self.number, args, options, seconds)
+
+    def __call__(self, *args, **options):
+        return self.call_apart(args, options, 1.0)[0]

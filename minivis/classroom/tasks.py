@@ -1,0 +1,194 @@
+"""Assignments as they lie in the package, and the tasks that their check cells award points for.
+
+Not here: handing out and grading. A check cell is read as data, so that a grader need not run it.
+"""
+
+import ast
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Assignment", "Task", "award", "awarded", "find", "names"]
+
+FOLDER = Path(__file__).parent / "assignments"
+ORDER = (
+    "convolution",
+    "autograd",
+    "attention",
+    "vit",
+    "swin",
+    "detr",
+    "masked-attention",
+)  # as they are taught
+
+
+@dataclass(frozen=True)
+class Task:
+    """One check cell: which function it judges, as what, and the points of each law."""
+
+    name: str
+    family: str
+    function: str
+    points: dict
+    vjp: bool
+
+    @property
+    def most(self):
+        return sum(self.points.values())
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A notebook with solutions: its name, the file, its title and its tasks."""
+
+    name: str
+    path: Path
+    title: str
+    tasks: tuple
+
+    @property
+    def most(self):
+        return sum(task.most for task in self.tasks)
+
+
+def names():
+    """The assignments in the package, in the order in which they are taught.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> names()[:3]
+    ['convolution', 'autograd', 'attention']
+    """
+    there = {path.stem for path in FOLDER.glob("*.ipynb")}
+    return [name for name in ORDER if name in there] + sorted(there - set(ORDER))
+
+
+def find(name):
+    """The assignment of that name, or in a teacher's own notebook.
+
+    Parameters
+    ----------
+    name : str or Path
+        One of `names()`, or the path of a notebook with solutions (``.ipynb``).
+
+    Returns
+    -------
+    Assignment
+
+    Raises
+    ------
+    ValueError
+        If there is none, or its cells do not say what nbgrader and `award` need.
+
+    Examples
+    --------
+    >>> [task.name for task in find("attention").tasks]
+    ['attention', 'backward', 'multi-head']
+    """
+    text = str(name)
+    path = Path(text) if text.endswith(".ipynb") else FOLDER / f"{text}.ipynb"
+    if not path.is_file():
+        if text.endswith(".ipynb"):
+            raise ValueError(f"assignment: there is no file {text!r}")
+        near = difflib.get_close_matches(text.lower(), names(), n=1, cutoff=0.5)
+        suggestion = f"did you mean {near[0]!r}? There are" if near else "there are"
+        raise ValueError(f"assignment: there is no assignment {text!r}; {suggestion}: {', '.join(names())}")
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = [(cell, "".join(cell["source"])) for cell in notebook["cells"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"assignment: {path} is no notebook: {type(error).__name__}: {error}") from None
+    title = next((s for _, s in cells if s.startswith("# ")), f"# {path.stem}").splitlines()[0].lstrip("# ")
+    tasks = tuple(_task(cell, source, path) for cell, source in cells if _is_check(cell))
+    if not tasks:
+        raise ValueError(
+            f"assignment: {path} has no check cell: an autograder cell of nbgrader with award(...)"
+        )
+    return Assignment(path.stem, path, title, tasks)
+
+
+def _is_check(cell):
+    kind = cell.get("metadata", {}).get("nbgrader", {})
+    return cell["cell_type"] == "code" and bool(kind.get("grade")) and not kind.get("solution")
+
+
+def _task(cell, source, path):
+    """A check cell as data."""
+    from minivis.laws.catalogue import family_of
+    from minivis.laws.checking import chosen
+
+    name = cell["metadata"]["nbgrader"]["grade_id"]
+    where = f"assignment: {path.name}, check cell {name!r}"
+    try:
+        family, function, points, vjp = awarded(source)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
+    chosen(family_of(family), vjp, points)  # refuses laws that there are not
+    if float(cell["metadata"]["nbgrader"]["points"]) != sum(points.values()):
+        raise ValueError(
+            f"{where}: the laws have {sum(points.values())} points, the cell's metadata says otherwise"
+        )
+    return Task(name, family, function, points, vjp)
+
+
+def awarded(source):
+    """What the call of `award` in a check cell says: family, function as an expression, points by law, vjp."""
+    calls = [
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "award"
+    ]
+    if len(calls) != 1 or len(calls[0].args) != 3:
+        raise ValueError(f"expected one call award(FAMILY, FUNCTION, POINTS), found {len(calls)}")
+    family, function, points = calls[0].args
+    try:
+        options = {word.arg: ast.literal_eval(word.value) for word in calls[0].keywords}
+        family, points = ast.literal_eval(family), ast.literal_eval(points)
+    except ValueError:
+        raise ValueError("family, points and vjp are written out, not computed") from None
+    return family, ast.unparse(function), points, bool(options.get("vjp", False))
+
+
+def award(family, function, points, vjp=False):
+    """Check a function by some laws of its family and count the points: the last line of a check cell.
+
+    Parameters
+    ----------
+    family : str
+        What it implements, one of `minivis.laws.names()`.
+    function : callable
+        The student's function.
+    points : dict
+        Name of a law -> points for it.
+    vjp : bool
+        Whether it returns ``(out, vjp)``, see `minivis.laws.check`.
+
+    Returns
+    -------
+    int
+        The points earned.
+
+    Raises
+    ------
+    AssertionError
+        If no point was earned.
+
+    Examples
+    --------
+    >>> award("softmax", lambda x, axis=-1: 0 * x, {"formula": 2, "quiet": 1})
+    softmax: 1 of 2 laws hold...
+    1
+    """
+    from minivis import laws
+
+    report = laws.check(family, function, vjp, only=points)
+    earned = sum(points[verdict.name] for verdict in report if verdict.passed)
+    print(
+        f"\n{earned} of {sum(points.values())} points that are counted here; other laws are tried after you hand in."
+    )
+    if not earned:
+        raise AssertionError(f"{family}: no point yet")
+    return earned
