@@ -67,10 +67,10 @@ async def run(path, built, limit):
         wrong = f"took more than {limit:g} s, all cells together\n{error}"
     except (CellExecutionError, DeadKernelError) as error:
         wrong = ANSI.sub("", str(error))
-    finally:
-        half = built / f"{path.name}.tmp"
-        nbformat.write(notebook, half)  # also when it failed: the place to look
-        os.replace(half, built / path.name)
+    # Also when it failed: the place to look. Not when it was stopped: the copy from before is worth more.
+    half = built / f"{path.name}.tmp"
+    nbformat.write(notebook, half)
+    os.replace(half, built / path.name)
     return wrong
 
 
