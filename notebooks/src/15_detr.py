@@ -1200,7 +1200,7 @@ if RETRAIN:
 # Deck H, *Result*, prints two tables of the paper, Deck Z four rows of the first. **Position codes**, AP on COCO: none 32.8;
 # sine once at the input 39.2; learned at every attention 39.6; sine in the decoder only 39.3; sine at every attention
 # 40.6. **Box loss**: L1 alone 35.8, GIoU alone 39.9, both 40.6. The same choices at the size of our scenes: a smaller DETR
-# on a backbone that stays as it is, a thousand steps, three seeds each (`scripts/run_ablations.py` measures them anew).
+# on a backbone that stays as it is, some hundred steps, three seeds each (`scripts/run_ablations.py` measures them anew).
 # Read the spread before the mean: where the seeds of two rows overlap, three seeds cannot tell them apart.
 
 # %%
@@ -1232,25 +1232,6 @@ for subject, rows in paper.items():
             else "no telling"
         )
         print(f"  {row}, against what was published: {verdict}")
-fig, axes = viz.figure(
-    1,
-    2,
-    width=9.4,
-    height=3.2,
-    title="What each choice is worth, at the size of generated scenes",
-    caption="A dot for each seed, a stroke at their mean, 500 validation scenes; beside it the paper's AP on COCO.",
-)
-for ax, (subject, rows) in zip(axes[0], paper.items(), strict=True):
-    for y, (row, theirs) in enumerate(rows.items()):
-        ours = 100 * np.array(measured[subject][row]["AP"])
-        ax.plot(ours, [y] * len(ours), "o", markersize=5, color=viz.COLOURS[0])
-        ax.plot(ours.mean(), y, "|", markersize=18, color=viz.COLOURS[0])
-        ax.annotate(f"{theirs}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlim(left=0)
-    viz.label(ax, "AP, %")
-fig
 
 # %% [markdown] tags=["slide:H/22-coco", "slide:H/28-detr-strengths-and-weaknesses"]
 # ## DETR among the detectors
