@@ -223,10 +223,12 @@ def fresh(code):
 
 
 def test_import_is_quick():
-    code = "import time; start = time.process_time(); import minivis; print(time.process_time() - start)"
-    assert (
-        min(float(fresh(code)) for _ in range(5)) < 0.3
-    )  # the best of five: a busy machine is not our doing
+    """Against NumPy's own import, a tenth of a second where nothing else runs: a slow machine slows both."""
+    code = (
+        "from time import process_time as now; t = [now()]; import numpy; t.append(now()); "
+        "import minivis; t.append(now()); print((t[2] - t[1]) / (t[1] - t[0]))"
+    )
+    assert min(float(fresh(code)) for _ in range(5)) < 0.75  # the best of five
 
 
 def test_import_loads_numpy_and_nothing_heavier():

@@ -51,7 +51,7 @@ def test_who_handed_in_what(tmp_path):
         write(tmp_path / name, "")
     found = {student: [path.name for path in paths] for student, paths in by_student(tmp_path).items()}
     assert found == {
-        "cmd-' -C calc'": ["=cmd|' C calc'.ipynb"],
+        "cmd-' C calc'": ["=cmd|' C calc'.ipynb"],
         "Jane Doe 1": ["Jane Doe_1_assignsubmission_file_"],
         "Jane Doe 2": ["Jane Doe_2_assignsubmission_file_"],
         "Zoe": ["Zoe"],
