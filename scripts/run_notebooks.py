@@ -115,7 +115,11 @@ def main():
         help="keep the copies that were made of this notebook with this library",
     )
     parser.add_argument(
-        "--limit", type=float, default=180, metavar="SECONDS", help="for each notebook (default: 180)"
+        "--limit",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="after which a notebook is taken to hang (default: 600)",
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (default: 2)")
     parser.add_argument(
