@@ -1,4 +1,4 @@
-"""Measure again what minivis/recipes/ablations.json holds: every choice, three seeds, two at a time, in less than an hour.
+"""Measure again what minivis/recipes/ablations.json holds: every choice, three seeds; less than an hour on two cores.
 
 A run that was stopped goes on: finished trainings are kept in the folder. The choices are in minivis/recipes/ablations.py.
 """
@@ -25,19 +25,18 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="how many trainings at a time")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
-    with ProcessPoolExecutor(
-        options.jobs, get_context("spawn"), end_with_parent, max_tasks_per_child=1
-    ) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         pool.submit(ablations.backbone, str(options.out)).result()
-        groups = {}  # what shares its training scenes is measured by one process
-        for seed in ablations.SEEDS:
-            for subject, choices in ablations.CHOICES.items():
-                for choice, (function, _) in choices.items():
-                    groups.setdefault((function.__name__, seed), []).append((subject, choice, seed))
-        waiting = [pool.submit(_measured, options.out, runs) for runs in groups.values()]
-        with tqdm(total=sum(map(len, groups.values())), desc="choices") as bar:
-            for done in as_completed(waiting):
-                bar.update(len(done.result()))
+        choices = {  # each training once, in an order in which a process can go on with the scenes it has seen
+            (function, *sorted(changes.items()), seed): (subject, choice, seed)
+            for seed in ablations.SEEDS
+            for subject, choices in ablations.CHOICES.items()
+            for choice, (function, changes) in choices.items()
+        }
+        runs = [pool.submit(ablations.measure, options.out, *choice) for choice in choices.values()]
+        for run in tqdm(as_completed(runs), total=len(runs), desc="trainings"):
+            run.result()
     found = {
         subject: {choice: _columns(options.out, subject, choice) for choice in choices}
         for subject, choices in ablations.CHOICES.items()
@@ -49,17 +48,12 @@ def main():
         "steps": ablations.STEPS,
         "training scenes": f"{ablations.SCENES} a seed, gone through again and again, 16 a step",
         "scenes": "500 of the validation split",
-        "machine": f"2 cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",
         "seconds of one core": {"a run, at most": max(seconds), "all runs": round(sum(seconds), 1)},
         "results": found,
     }
     storage.write_files({ablations.RESULTS: storage.pack_json(content)})
     print(f"wrote {ablations.RESULTS}")
-
-
-def _measured(out, runs):
-    """Measure one choice after another."""
-    return [ablations.measure(out, *run) for run in runs]
 
 
 def _columns(out, subject, choice):

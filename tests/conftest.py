@@ -9,6 +9,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import strict
+
 os.environ.setdefault("MPLBACKEND", "Agg")  # before anything imports matplotlib: no window, no display
 
 # A shared machine is slow, not wrong: no profile has a deadline, and only `thorough` minds slow generation.
@@ -17,6 +19,13 @@ settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, d
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "dev")
 settings.load_profile(PROFILE)
+
+
+@pytest.fixture(params=["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request):
+    """A device other than the CPU: the pretend GPU of tests/strict.py, and a real one where there is one."""
+    strict.install()
+    return request.param
 
 
 def why_no_gpu():

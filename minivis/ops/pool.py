@@ -215,8 +215,8 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
 
     Notes
     -----
-    Where two windows share their maximum, its position comes twice. One of the two values is kept (on the CPU the
-    last) and only that one gets the gradient.
+    Where two windows share their maximum, its position comes twice. The last of the two values is kept, and only that
+    one gets the gradient.
 
     References
     ----------
@@ -246,12 +246,11 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
     H, W = size
     check_range(name, "indices", indices, H * W, low=0)
     planes, n = x.shape[0] * x.shape[1], x.shape[2] * x.shape[3]
-    at = (xp.arange(planes)[:, None], indices.reshape(planes, n))
+    at = (xp.zeros((planes, n), xp.int64) + xp.arange(planes)[:, None], indices.reshape(planes, n))
     number = xp.zeros((planes, n), xp.int64) + xp.arange(1, n + 1)
-    owner = xp.zeros(
-        (planes, H * W), xp.int64
-    )  # the number of the value that stays at a position; 0 for none
-    owner[at] = number
+    owner = xp.zeros((planes, H * W), xp.int64)  # the number of the value that stays at a position; 0: none
+    while (late := owner[at] < number).any():  # once on a CPU; a GPU writes what comes twice in any order
+        owner[at[0][late], at[1][late]] = number[late]
     stays = owner[at] == number
     out = xp.where(owner > 0, xp.take_along_axis(x.reshape(planes, n), xp.maximum(owner - 1, 0), axis=1), 0)
 

@@ -26,7 +26,7 @@ __all__ = ["CHOICES", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
-STEPS = {"backbone": 1500, "detr": 1200, "mask2former": 400, "swin": 700}
+STEPS = {"backbone": 1050, "detr": 1200, "mask2former": 400, "swin": 700}
 SCENES = 4000  # gone through again and again: to draw new ones would take longer than to learn from them
 
 
@@ -37,8 +37,7 @@ def results():
     -------
     dict
         ``results()[subject][choice][metric]`` is a list with one number a seed. Subjects are "positions", "losses",
-        "attention" and "windows". Scenes are those of the validation split, which nothing was trained on. The file
-        is of an earlier, shorter measurement than `measure` makes: windows by accuracy, not by mean IoU.
+        "attention" and "windows". Scenes are those of the validation split, which nothing was trained on.
 
     Raises
     ------

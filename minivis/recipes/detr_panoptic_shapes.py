@@ -18,7 +18,7 @@ from minivis.vision import detr_panoptic
 
 __all__ = ["merge", "run"]
 
-STEPS = 3000
+STEPS = 2400
 
 
 def merge(logits, masks, things, size):

@@ -14,7 +14,7 @@ from minivis.train import fit
 
 __all__ = ["run", "small_detr"]
 
-STEPS = 4000
+STEPS = 2800
 
 
 def small_detr(backbone, num_classes, rng, **options):

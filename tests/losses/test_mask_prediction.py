@@ -15,10 +15,7 @@ from minivis.gradcheck import check_gradient
 from minivis.losses import Mask2FormerCriterion, MaskMatcher, sample_points, uncertain_points
 from minivis.ops import grid_sample
 from minivis.vision import linear_sum_assignment
-from tests import strict
 from tests.losses.predictions import CLASSES, as_output, draw_arrays, draw_targets, permuted
-
-strict.install()
 
 COUNTS = (2, 0, 3)
 
@@ -79,7 +76,9 @@ def test_points_are_read_between_pixels():
 
 
 @pytest.mark.parametrize("importance, undecided", [(0, 0), (0.75, 6), (1, 8)])
-def test_uncertain_points_are_the_least_decided_of_those_drawn_and_some_at_random(importance, undecided):
+def test_uncertain_points_are_the_least_decided_of_those_drawn_and_some_at_random(
+    importance, undecided, device
+):
     logits = np.random.default_rng(1).standard_normal((3, 6, 5))
     points = uncertain_points(logits, 8, oversample=3, importance=importance, rng=2)
     rng = np.random.default_rng(2)
@@ -90,7 +89,7 @@ def test_uncertain_points_are_the_least_decided_of_those_drawn_and_some_at_rando
         np.testing.assert_array_equal(points[i, undecided:], rest[i])
     assert uncertain_points(logits.astype(np.float32), 8).dtype == np.float32
     assert uncertain_points(logits[:0], 8).shape == (0, 8, 2)
-    moved = uncertain_points(to_device(logits, "strict"), 8, importance=importance, rng=2)
+    moved = uncertain_points(to_device(logits, device), 8, importance=importance, rng=2)
     np.testing.assert_array_equal(to_numpy(moved), points)
 
 
@@ -273,18 +272,18 @@ def test_the_gradient_of_every_term(counts):
     check_gradient(terms, *(layers[i][name] for i, name in names), rng=np.random.default_rng(1))
 
 
-def test_it_works_on_a_device_with_targets_here_or_there():
+def test_it_works_on_a_device_with_targets_here_or_there(device):
     layers, targets = batch()
     expected, leaves = loss(layers, targets)
-    moved = [{name: to_device(x, "strict") for name, x in target.items()} for target in targets]
+    moved = [{name: to_device(x, device) for name, x in target.items()} for target in targets]
     for there in (targets, moved):
-        terms, found = loss(layers, there, device="strict")
+        terms, found = loss(layers, there, device=device)
         for name, value in expected.items():
-            assert terms[name].device == "strict"
+            assert terms[name].device == device
             np.testing.assert_allclose(terms[name].item(), value.item(), rtol=1e-12)
         np.testing.assert_allclose(to_numpy(found[0]["masks"].grad), leaves[0]["masks"].grad, rtol=1e-9)
     with pytest.raises(TypeError, match="^MaskMatcher: .*different devices"):
-        MaskMatcher(points=3)(layers[0]["logits"], to_device(layers[0]["masks"], "strict"), targets)
+        MaskMatcher(points=3)(layers[0]["logits"], to_device(layers[0]["masks"], device), targets)
 
 
 @pytest.mark.parametrize(

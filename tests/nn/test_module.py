@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis import nn
+from minivis import backend, nn
 from minivis.models import CNN, ViT
-from tests import strict
-
-strict.install()
 
 
 class Nest(nn.Module):
@@ -159,15 +156,15 @@ def test_train_and_eval_reach_every_module():
     assert all(m.training for m in model.train().modules())
 
 
-def test_to_moves_parameters_gradients_and_buffers_and_back():
+def test_to_moves_parameters_gradients_and_buffers_and_back(device):
     model = CNN(widths=(2,))
     model(np.ones((2, 1, 4, 4), np.float32)).sum().backward()
     ids = [id(p) for p in model.parameters()]
-    assert model.to("strict") is model
+    assert model.to(device) is model
     assert [id(p) for p in model.parameters()] == ids
     for p in model.parameters():
-        assert type(p.data) is type(p.grad) is strict.StrictArray
-    assert all(type(x) is strict.StrictArray for _, x in model.named_buffers())
+        assert backend.device_of(p.data) == backend.device_of(p.grad) == device
+    assert all(backend.device_of(x) == device for _, x in model.named_buffers())
     assert all(type(p.data) is np.ndarray for p in model.to("cpu").parameters())
 
 

@@ -254,7 +254,6 @@ def on_device(case, device):
 
 
 @each
-@pytest.mark.parametrize("device", ["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_every_backend_gives_the_same(case, device):
     for a, b in zip(on_device(case, device), on_device(case, "cpu"), strict=True):
         np.testing.assert_allclose(
@@ -310,9 +309,9 @@ def test_integers_that_meet_float32_count_as_float32(op, shapes, dtype):
         lambda there, here: mv.ops.embedding(np.array([0]), there.reshape(3, 1)),
     ],
 )
-def test_arrays_of_two_devices_are_refused_with_the_way_out(mixed):
+def test_arrays_of_two_devices_are_refused_with_the_way_out(mixed, device):
     here = np.ones(3, np.float32)
-    there = Tensor(mv.to_device(here, "strict"), requires_grad=True)
+    there = Tensor(mv.to_device(here, device), requires_grad=True)
     with pytest.raises(TypeError, match="arrays on different devices: .* move them to one with mv.to_device"):
         mixed(there, here)
     assert there.grad is None

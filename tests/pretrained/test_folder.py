@@ -110,13 +110,10 @@ def test_a_dtype_that_is_no_float_is_refused(dtype):
         mv.from_pretrained(SOURCE, dtype=dtype)
 
 
-def test_it_moves_to_a_device(tmp_path):
-    from tests import strict
-
-    strict.install()
-    model = mv.from_pretrained(publish(tmp_path), device="strict")
-    assert {p.device for p in model.parameters()} == {"strict"}
-    assert model(model.preprocess(np.zeros((3, 8, 8), np.float32))).device == "strict"
+def test_it_moves_to_a_device(tmp_path, device):
+    model = mv.from_pretrained(publish(tmp_path), device=device)
+    assert {p.device for p in model.parameters()} == {device}
+    assert model(model.preprocess(np.zeros((3, 8, 8), np.float32))).device == device
     with pytest.raises(ValueError, match="unknown device"):
         mv.from_pretrained(tmp_path, device="tpu")
 

@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 import minivis as mv
 from minivis.gradcheck import check_gradient
 from minivis.vision import detr_panoptic, id2rgb, mask2former_panoptic, rgb2id, semantic_inference
-from tests import strict
-
-strict.install()
 
 THINGS = np.array([True, True, False, False])
 MERGES = {"detr": detr_panoptic, "mask2former": mask2former_panoptic}
@@ -147,10 +144,10 @@ def test_nobody_sure_is_void_everywhere(merge):
 
 
 @pytest.mark.parametrize("merge", MERGES.values())
-def test_tensors_and_arrays_of_a_device_give_the_same(merge):
+def test_tensors_and_arrays_of_a_device_give_the_same(merge, device):
     logits, masks = queries(7, Q=6)
     expected = merge(logits, masks, THINGS)
-    for place in (mv.Tensor, lambda x: mv.to_device(x, "strict")):
+    for place in (mv.Tensor, lambda x: mv.to_device(x, device)):
         ids, segments = merge(place(logits), place(masks), THINGS.tolist())
         np.testing.assert_array_equal(ids, expected[0])
         assert segments == expected[1]
@@ -173,12 +170,12 @@ def test_semantic_scores_are_the_votes_of_all_queries(dtype):
     assert (got.sum(axis=1) <= 5).all() and (got >= 0).all()
 
 
-def test_semantic_scores_are_differentiable_and_run_on_a_device():
+def test_semantic_scores_are_differentiable_and_run_on_a_device(device):
     rng = np.random.default_rng(0)
     logits, masks = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 2, 3))
     check_gradient(lambda c, m: semantic_inference(c, m, size=(3, 5)), logits, masks, rng=rng)
-    device = semantic_inference(mv.to_device(logits, "strict"), mv.to_device(masks, "strict"))
-    np.testing.assert_allclose(mv.to_numpy(device), semantic_inference(logits, masks))
+    there = semantic_inference(mv.to_device(logits, device), mv.to_device(masks, device))
+    np.testing.assert_allclose(mv.to_numpy(there), semantic_inference(logits, masks))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
