@@ -80,8 +80,10 @@ class Seen(Module):
 def backbone(out):
     """The backbone with which detr-shapes begins: it can name pixels. Trained once for all choices and seeds."""
     rng = np.random.default_rng(0)
-    body = _shapes.small_backbone(rng)
-    _shapes.pretrain(body, out, STEPS["backbone"], rng, True, recipe="detr-shapes", seed=0)
+    body, kept = _shapes.small_backbone(rng), Path(out) / "backbone"
+    if not (kept / "model.safetensors").exists():
+        _shapes.pretrain(body, out, STEPS["backbone"], rng, True, recipe="detr-shapes", seed=0)
+    storage.load(kept, into=_shapes.PixelNamer(body, rng))
     return Seen(body)
 
 
