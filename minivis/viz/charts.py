@@ -1,4 +1,4 @@
-"""Numbers as charts: curves, bars, and the plane of a two-number classifier.
+"""Numbers as charts: curves, bars, dots, and the plane of a two-number classifier.
 
 Not here: the numbers; a chart draws what it is given.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from minivis.viz.style import COLOURS, FAINT, INK, LINES, MARKERS, array, figure, label
 
-__all__ = ["bars", "curves", "plane"]
+__all__ = ["bars", "curves", "dots", "plane"]
 
 
 def curves(
@@ -147,6 +147,54 @@ def bars(
     label(ax, x_label, y_label)
     if several:
         ax.legend(fontsize=9, frameon=False)
+    return fig
+
+
+def dots(series, x_label, width=6.4, height=None, title=None, caption=None):
+    """Draw repeated measurements: a row of dots for each name, with their mean, so that means are read beside their spread.
+
+    Parameters
+    ----------
+    series : dict of str to array_like
+        Name to its numbers, one for each repetition, in any number. The first is on top. The i-th of each name have one
+        colour and shape: they belong together (one seed, say).
+    x_label : str
+        The quantity, with its unit.
+    width, height : float
+        Size in inches; as high as the rows need, if left out.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw, or a name has no numbers.
+
+    Examples
+    --------
+    >>> fig = dots({"with": [3.0, 5.0], "without": [2.0, 4.0]}, "accuracy, %")
+    >>> [text.get_text() for text in fig.axes[0].get_yticklabels()]
+    ['with', 'without']
+    """
+    rows = {name: array(values, name) for name, values in series.items()}
+    if not rows or any(values.ndim != 1 or not values.size for values in rows.values()):
+        shapes = ", ".join(f"{name}: {values.shape}" for name, values in rows.items())
+        raise ValueError(f"dots: every name needs a list of numbers, at least one; got {shapes or 'no name'}")
+    fig, axes = figure(1, 1, width, height or 1.6 + 0.36 * len(rows), title, caption)
+    ax = axes[0, 0]
+    for row, values in enumerate(rows.values()):
+        ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.5)
+        for i, value in enumerate(values):
+            ax.plot(value, row, MARKERS[i % 7], color=COLOURS[i % 7], markersize=6, alpha=0.85)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(True, axis="x", color=FAINT, linewidth=0.6)
+    label(ax, x_label, "")
     return fig
 
 

@@ -858,40 +858,34 @@ viz.images(
 # %% [markdown]
 # ## What the shift is worth
 #
-# Liu et al., table 4: without shifting, Swin-T loses 1.1 points of accuracy on ImageNet (80.2 instead of 81.3 %)
-# and 2.8 points of box AP on COCO (47.7 instead of 50.5). And here? The same small Swin was trained with and
-# without, three seeds each, shorter than the one above, and measured on scenes of the validation split. Judge
-# with the last figure in mind: two blocks a stage and a last stage of one window do not leave much to the
-# shift.
+# Liu et al., table 4: without shifting, Swin-T loses 1.1 points of accuracy on ImageNet (80.2 instead of 81.3 %), 2.8
+# points of box AP on COCO (47.7 instead of 50.5) and 2.8 points of mean IoU on ADE20K (43.3 instead of 46.1): the more
+# a task asks *where*, the more. So let the small Swin name pixels, with and without the shift: 700 steps, three seeds
+# each, mean IoU on 500 scenes of the validation split.
 
 # %%
 from minivis.recipes import ablations
 
 windows = ablations.results()["windows"]
-found = {name: np.array(windows[name]["accuracy"]) for name in ("shifted", "unshifted")}
+found = {name: 100 * np.array(windows[name]["mIoU"]) for name in ("shifted", "unshifted")}
 for name, values in found.items():
-    print(f"{name:9}: {values.mean():.1%} on average,", ", ".join(f"{v:.1%}" for v in values))
+    print(f"{name:9}: {values.mean():.1f} on average,", ", ".join(f"{v:.1f}" for v in values))
 gain = found["shifted"] - found["unshifted"]  # seed by seed
-verdict = (
-    "helps with every seed" if (gain > 0).all() else "hurts with every seed" if (gain < 0).all() else None
-)
-print(f"shifting is worth {100 * gain.mean():+.1f} points on average:", verdict or "the seeds disagree")
-assert all(len(values) == 3 and (values > 1 / 6).all() for values in found.values())
-fig, axes = viz.figure(
-    width=5.2,
-    height=3.2,
+print("shifting is worth", ", ".join(f"{g:+.1f}" for g in gain), f"points: {gain.mean():+.1f} on average")
+assert all(len(values) == 3 and (values > 33).all() for values in found.values())
+viz.dots(
+    found,
+    "mean IoU, %",
     title="Windows that stand still against windows that shift",
-    caption="One line for each seed, validation scenes. Compare their slope to the distance between them.",
+    caption="Three seeds, a colour each; the bar is their mean. Compare the bars with the way from dot to dot.",
 )
-for seed, (still, moved) in enumerate(zip(found["unshifted"], found["shifted"], strict=True)):
-    axes[0, 0].plot(
-        [0, 1], [100 * still, 100 * moved], "os^"[seed] + "-", color=viz.COLOURS[seed], label=f"seed {seed}"
-    )
-axes[0, 0].set_xticks([0, 1], ["unshifted", "shifted"])
-axes[0, 0].set_xlim(-0.3, 1.3)
-axes[0, 0].legend(frameon=False, fontsize=9)
-viz.label(axes[0, 0], "windows", "accuracy, %")
-fig
+
+# %% [markdown]
+# **Here the shift is worth nothing that three seeds could show**: the gain changes its sign with the seed. This is no
+# contradiction. Each stage of this model halves the map, so that most borders between windows lie inside a window of the
+# next stage; and its last stage is one window, as the last figure shows. Swin-T at 512 pixels has 19 x 19 windows in its first
+# stage and still 3 x 3 in its last: over the borders that stay, only the shift can carry anything. A number in a table belongs to the
+# size at which it was measured.
 
 # %% [markdown]
 # ## Exercises

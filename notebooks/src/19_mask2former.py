@@ -943,28 +943,28 @@ fig
 # %% [markdown]
 # ## Is it the mask?
 #
-# Masked against plain cross-attention, all else equal: small models of both kinds, trained for the same few steps on the same
-# scenes from three seeds, PQ on scenes nobody was trained on (`scripts/run_ablations.py` measures it again). In the paper
-# (table 4, COCO, full training) nothing that is left out costs more than the mask. A difference smaller than that between
-# seeds says nothing.
+# Masked against plain cross-attention, all else equal: small models of both kinds on a backbone that stays as it is, 400 steps
+# of 16 scenes from three seeds, PQ on 500 validation scenes (`scripts/run_ablations.py` measures it again). In the paper
+# (table 4, COCO, full training) nothing that is left out costs more than the mask: PQ 47.1 instead of 51.9.
 
 # %%
 measured = ablations.results()["attention"]
-quality_of = {name: np.array(measured[name]["PQ"]) for name in ("masked", "plain")}
+quality_of = {name: 100 * np.array(measured[name]["PQ"]) for name in ("masked", "plain")}
 for name, values in quality_of.items():
-    print(f"{name:6}: PQ {values.round(3)}, mean {values.mean():.3f}, from seed to seed {np.ptp(values):.3f}")
-gain = quality_of["masked"] - quality_of["plain"]
-print(
-    f"masked less plain: {gain.round(3)}, mean {gain.mean():+.3f}; the mask is better with {(gain > 0).sum()} of 3 seeds"
-)
-fig = viz.bars(
-    {name: {f"seed {i}": round(v, 3) for i, v in enumerate(values)} for name, values in quality_of.items()},
-    "PQ",
+    print(f"{name:6}: PQ {values.round(1)}, mean {values.mean():.1f}, from seed to seed {np.ptp(values):.1f}")
+gain = quality_of["masked"] - quality_of["plain"]  # seed by seed
+print("the mask is worth", ", ".join(f"{g:+.1f}" for g in gain), f"points: {gain.mean():+.1f} on average")
+viz.dots(
+    quality_of,
+    "PQ, %",
     title="Masked against plain cross-attention",
-    caption="Three trainings of each kind. Compare a pair's difference with the differences from seed to seed.",
+    caption="Three trainings of each kind, a colour for each seed; the bar is their mean. Compare dots of one colour.",
 )
-fig.axes[0].set_ylim(0, 1.35 * max(map(np.max, quality_of.values())))  # room for the legend
-fig
+
+# %% [markdown]
+# **The mask helps with every seed, but by half a point, not by five.** Small scenes are kinder to plain attention than photos:
+# 256 pixels on the finest map are few to search, and in a frozen backbone that was taught to name pixels the objects already stand out. The
+# paper gives slow convergence of global attention as the reason for the mask; where convergence takes 400 steps, less is to be gained.
 
 # %% [markdown]
 # ## Where it fails

@@ -25,6 +25,7 @@ PICTURES = {
     "heatmap": lambda **text: viz.heatmap(rng.standard_normal((3, 4)), **text),
     "curves": lambda **text: viz.curves({"a": [1, 2, 4], "b": ([0, 2], [1, 3])}, "x", "y", **text),
     "bars": lambda **text: viz.bars({"one": {"a": 1, "b": 2}, "two": {"a": 3, "b": 4}}, "y", "x", **text),
+    "dots": lambda **text: viz.dots({"one": [1, 2], "two": [3]}, "x", **text),
     "plane": lambda **text: viz.plane(lambda p: p[:, 0] > 0, [[-1, 0], [1, 1]], [0, 1], **text),
     "graph": lambda **text: viz.graph((x * x).sum(), **text),
 }
@@ -143,6 +144,15 @@ def test_bars_have_their_heights():
     assert [bar.get_height() for bar in ax.patches] == [1, 2, 3, 4]
 
 
+def test_dots_stand_at_their_numbers_the_first_name_on_top_and_means_between():
+    ax = viz.dots({"one": [1, 2], "two": [5]}, "x").axes[0]
+    means, dots = ([line for line in ax.lines if len(line.get_xdata()) == n] for n in (2, 1))
+    assert [line.get_xdata()[0] for line in means] == [1.5, 5]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in dots] == [(1, 0), (2, 0), (5, 1)]
+    assert dots[0].get_marker() != dots[1].get_marker() and dots[0].get_marker() == dots[2].get_marker()
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+
+
 def labels(fig):
     """What stands in the boxes of a graph."""
     return [text.get_text() for text in fig.axes[0].texts]
@@ -195,6 +205,8 @@ def test_boxes_of_a_graph_do_not_overlap():
         (lambda: viz.curves({"a": ([1], [1, 2])}, "x", "y"), ValueError, "'a' needs x and y of one length"),
         (lambda: viz.bars({}, "y"), ValueError, "bars: every series"),
         (lambda: viz.bars({"s": {"a": 1}, "t": {"b": 1}}, "y"), ValueError, "same names"),
+        (lambda: viz.dots({}, "x"), ValueError, "dots: every name needs a list"),
+        (lambda: viz.dots({"a": [1], "b": []}, "x"), ValueError, r"got a: \(1,\), b: \(0,\)"),
         (lambda: viz.plane(len, np.zeros((3, 3)), [0, 0, 0]), ValueError, r"plane: expected points \(N, 2\)"),
         (lambda: viz.graph(np.ones(3)), TypeError, "graph: expected a Tensor, got ndarray"),
         (lambda: viz.graph(mv.Tensor([1.0]) * 2), ValueError, "nothing was recorded"),
