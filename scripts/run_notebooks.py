@@ -73,10 +73,9 @@ async def run(path, built, limit):
             notebook.metadata["made_of"] = made_of
     except CellTimeoutError as error:
         wrong = f"took more than {limit:g} s, all cells together\n{error}"
-    except (
-        CellExecutionError,
-        RuntimeError,
-    ) as error:  # RuntimeError: of a kernel that died or never came up
+    except (CellExecutionError, RuntimeError) as error:  # the second: a kernel died or did not come up
+        if asyncio.current_task().cancelling():  # which nbclient takes for the death of the kernel
+            raise asyncio.CancelledError from None
         wrong = ANSI.sub("", str(error)) or repr(error)
     # Also when it failed: the place to look. Not when it was stopped: the copy from before is worth more.
     write_files({built / path.name: f"{nbformat.writes(notebook)}\n".encode()})
@@ -163,7 +162,11 @@ def main():
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as settings:
         os.environ["IPYTHONDIR"] = settings
-        failed = asyncio.run(run_all(paths, options.built, options.limit, options.jobs))
+        try:
+            failed = asyncio.run(run_all(paths, options.built, options.limit, options.jobs))
+        except KeyboardInterrupt:
+            print("stopped; what had not ended yet is as it was before", file=sys.stderr)
+            return 130  # as a shell has it
     print(f"{len(paths) - failed} of {len(paths)} notebooks ran, {time.perf_counter() - start:.0f} s")
     return int(failed > 0)
 

@@ -6,8 +6,10 @@ Not here: a real setup; every fresh clone does one. The pairing of notebooks is 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -99,6 +101,33 @@ def test_notebooks_are_run_once_within_their_time_and_left_as_they_are(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.glob("*.ipynb")} == before
     cells = nbformat.read(tmp_path / "built" / "01_fine.ipynb", as_version=4).cells
     assert cells[1].outputs[0].text == f"{tmp_path}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal")
+def test_ctrl_c_ends_the_run_and_leaves_the_copies_from_before(tmp_path):
+    for name in ("01_a", "02_b", "03_c"):
+        begun = f"import os, pathlib; pathlib.Path('{name}').write_text(str(os.getpid()))"
+        notebook(tmp_path, name, begun, "import time; time.sleep(600)")
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "01_a.ipynb").write_text("from before")
+    command = [sys.executable, ROOT / "scripts" / "run_notebooks.py", "--jobs", "2"]
+    folders = ["--source", tmp_path, "--built", tmp_path / "built"]
+    run = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun, end = [tmp_path / "01_a", tmp_path / "02_b"], time.monotonic() + 240
+    try:
+        while not all(path.exists() and path.read_text() for path in begun) and time.monotonic() < end:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        says, complains = run.communicate(timeout=120)
+    finally:
+        run.kill()
+    assert (run.returncode, says) == (130, "")
+    assert complains.startswith("stopped; ") and "Traceback" not in complains
+    assert [path.read_text() for path in (tmp_path / "built").iterdir()] == ["from before"]
+    assert not (tmp_path / "03_c").exists()
+    for kernel in (int(path.read_text()) for path in begun):
+        with pytest.raises(ProcessLookupError):
+            os.kill(kernel, 0)
 
 
 def test_only_the_notebooks_asked_for_are_run(tmp_path):
