@@ -140,6 +140,15 @@ def test_only_the_notebooks_asked_for_are_run(tmp_path):
         assert result.returncode == 2 and "07 (there are: 01_fine, 02_wrong)" in result.stderr
 
 
+def test_a_mistake_on_the_command_line_is_refused_and_nothing_is_done(tmp_path):
+    notebook(tmp_path, "01_fine", "1 + 1")
+    result = run_notebooks(tmp_path, "--jobs", "0")
+    assert result.returncode == 2 and "--jobs must be at least 1, got 0" in result.stderr
+    pair = [sys.executable, ROOT / "scripts" / "pair_notebooks.py", "--from-notebooks", "01", "99", "no"]
+    result = subprocess.run(pair, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (2, "") and "begins with 99 or no; nothing" in result.stderr
+
+
 def test_what_has_not_changed_is_not_run_again(tmp_path):
     notebook(tmp_path, "01_kept", "1 + 1")
     notebook(tmp_path, "02_wrong", "1 / 0")

@@ -44,7 +44,7 @@ def test_a_title_begins_small_unless_it_is_an_abbreviation():
     assert titles == [
         "minivis.data.coco: COCO",
         "minivis.backend: CPU and GPU",
-        "minivis.laws: laws: judging an answer",
+        "minivis.laws: judging an answer by laws",
     ]
     assert "Parts: :py:mod:`minivis.laws.claims`." in pages["api/minivis.laws.rst"]
 
