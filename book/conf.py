@@ -66,9 +66,7 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
 }
-html_context = {
-    "default_mode": "auto"
-}  # light or dark as the system is; unset, the theme complains on the console
+html_context = {"default_mode": "auto"}  # light or dark as the system is; the theme asks for a word on it
 html_static_path = [str(HERE / "_static"), str(Path(MATHJAX.origin).parent / "static")]
 html_css_files = ["book.css"]
 mathjax_path = "mathjax/tex-chtml.js"

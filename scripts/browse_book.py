@@ -1,20 +1,24 @@
 """Every page of the book in a headless Chromium, as a reader without a network would open it.
 
-Not here: what can be seen from the files alone (check_book.py).
+Not here: what can be seen from the files alone (check_book.py). No wait is without a limit, and a page that reaches
+one is named.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-
-NARROW, WIDE = (390, 844), (1280, 900)  # a phone and a laptop, in CSS pixels
-LEAST_CONTRAST = 4.5  # WCAG AA, for text of ordinary size
+PHONE, LAPTOP = (390, 844), (1280, 900)  # viewports, in CSS pixels
+MIN_CONTRAST = 4.5  # WCAG AA, for text of ordinary size
+PAGE_LIMIT = 60  # seconds to load a page, and as many to look at it
+ANSWER_LIMIT = 90  # seconds for any answer of the driver: above PAGE_LIMIT, so that the driver speaks first
+INSTALL_LIMIT = 600  # seconds for each of the two commands that install a browser
 FLAGS = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
     "disable-component-update disable-sync disable-default-apps disable-extensions"
@@ -67,7 +71,7 @@ look().then(done, error => done({error: String(error)}));
 
 
 def tools():
-    """The browser and its driver; where they are missing they are installed, or it is said how."""
+    """The browser and its driver: found, or installed where apt can, or it is said what is missing."""
 
     def find():
         browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))
@@ -75,11 +79,13 @@ def tools():
 
     if not all(find()) and shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
         print("installing chromium and chromium-driver", flush=True)
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "chromium-driver"],
-            check=True,
-        )
+        install = "install -y -qq --no-install-recommends chromium chromium-driver"
+        try:
+            for command in ("update -qq", install):
+                command = ["apt-get", *command.split()]
+                subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=INSTALL_LIMIT)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            print(error, file=sys.stderr)  # and below, what to do
     if not all(find()):
         sys.exit(
             "book-check: needs Chromium and its driver (Debian: apt install chromium chromium-driver). "
@@ -89,55 +95,61 @@ def tools():
 
 
 def start(profile):
-    """A browser with a profile of its own that notes what its pages say and fetch."""
+    """A browser with a profile of its own that logs what its pages say and fetch."""
+    from selenium import webdriver  # in the book extra: what else is here is tested without it
+    from selenium.webdriver.chrome.service import Service
+
     browser, driver = tools()
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in [*FLAGS, f"user-data-dir={profile}"]:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=Service(driver))  # Selenium gives it two minutes
+    browser.command_executor.client_config.timeout = ANSWER_LIMIT
+    browser.set_page_load_timeout(PAGE_LIMIT)
+    browser.set_script_timeout(PAGE_LIMIT)
+    return browser
 
 
-def show(browser, size):
+def set_viewport(browser, size):
     """Give the page a screen of this size."""
     metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
-def noted(browser, name):
+def logged(browser, name):
     """What the page has said and fetched since the last call, as far as it should not have."""
     found = [
         f"{name}: the console says {entry['message'][:160]}"
         for entry in browser.get_log("browser")
         if entry["level"] == "SEVERE"
     ]
+    own = ("file:", "data:", "blob:", "chrome:")  # chrome: is the browser's own first page
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
-            if not url.startswith(
-                ("file:", "data:", "blob:", "chrome:")
-            ):  # chrome: is the browser's own first page
+            if not url.startswith(own):
                 found.append(f"{name}: asks the network for {url[:120]}")
     return found
 
 
 def open_page(browser, html, name):
-    """Open a page on a phone's screen; return what is wrong with it."""
+    """Open a page; return what is wrong with it."""
     browser.get((html / name).as_uri())
     seen = browser.execute_async_script(LOOK)
     if "error" in seen:
-        return [f"{name}: {seen['error']}"]
+        return [f"{name}: {seen['error']}", *logged(browser, name)]
     found = [f"{name}: broken equation: {text}" for text in seen["broken_math"]]
     if seen["raw_math"]:
         found.append(f"{name}: {seen['raw_math']} equations were left as TeX")
     if seen["width"] > seen["screen"]:
         found.append(f"{name}: {seen['width']} pixels wide on a screen of {seen['screen']}")
     for theme, worst in seen["contrast"].items():
-        if worst["ratio"] < LEAST_CONTRAST:
+        if worst["ratio"] < MIN_CONTRAST:
             found.append(f"{name}: contrast {worst['ratio']:.1f} in {theme} mode: {worst['text']}")
-    return found + noted(browser, name)
+    return found + logged(browser, name)
 
 
 def search(browser, html, words, wanted):
@@ -153,25 +165,58 @@ def search(browser, html, words, wanted):
         })();
     """
     links = browser.execute_async_script(script)
-    found = (
-        []
-        if any(wanted in link for link in links)
-        else [f"search for {words!r} finds {links[:5]}, not {wanted}"]
-    )
-    return found + noted(browser, "search.html")
+    found = logged(browser, "search.html")
+    if not any(wanted in link for link in links):
+        found.insert(0, f"search.html: {words!r} finds {links[:5]}, not {wanted}")
+    return found
+
+
+def each(browser, html, pages):
+    """Open every page on a phone's screen, then search on a laptop's; return what is wrong, one line each.
+
+    A page that the browser does not come back from is the last: what it still runs would hold up the next one too.
+    """
+    found, at = [], "the first page"
+    try:
+        set_viewport(browser, PHONE)
+        for at in pages:
+            found += open_page(browser, html, at)
+        at = "search.html"
+        set_viewport(browser, LAPTOP)
+        found += search(browser, html, "shifted window", "notebooks/10_swin.html")
+    except Exception as error:  # of Selenium or of its connection; whatever it is, it belongs to this page
+        found.append(f"{at}: stuck, or the browser is; nothing after it was looked at: {in_short(error)}")
+    return found
+
+
+def in_short(error):
+    """The name of an exception and its first line; Selenium's go on with what the driver did."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0].removeprefix('Message: ')[:160]}"
 
 
 def browse(html, pages):
-    """Open every page, and search; return what is wrong, one line each."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = start(profile)
+    """Start a browser, look at every page, and search; return what is wrong, one line each."""
+    profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with profile as folder, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(kill_all, folder)
         try:
-            browser.set_script_timeout(120)
-            browser.set_page_load_timeout(120)
-            show(browser, NARROW)
-            found = [problem for name in pages for problem in open_page(browser, html, name)]
-            show(browser, WIDE)
-            found += search(browser, html, "shifted window", "notebooks/10_swin.html")
-        finally:
-            browser.quit()
-    return found
+            browser = start(folder)
+        except Exception as error:
+            return [f"the browser does not start: {in_short(error)}"]
+        at_the_end.callback(leave, browser)
+        return each(browser, html, pages)
+
+
+def leave(browser):
+    """End the browser and its driver, as far as they still answer."""
+    browser.command_executor.client_config.timeout = 10
+    with contextlib.suppress(Exception):  # `kill_all` comes after
+        browser.quit()
+
+
+def kill_all(profile):
+    """End what is left of a browser; where there is no /proc, nothing: its driver has been ended, which sees to it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
+            if profile in (process / "cmdline").read_text(errors="replace"):
+                os.kill(int(process.name), signal.SIGKILL)

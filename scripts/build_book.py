@@ -3,7 +3,6 @@
 Not here: the execution of notebooks, which `make book` has done before; what stands on a generated page (book/generate).
 """
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages that are installed
 
 from book import generate  # noqa: E402 (it is found through the line above)
+from minivis.storage import write_files  # noqa: E402
 
 BOOK, BUILT = ROOT / "book", ROOT / "build" / "book"
 HTML = BOOK / "_build" / "html"
@@ -26,9 +26,7 @@ def lay_out(source):
         path = source / name
         if not path.exists() or path.read_bytes() != content:  # Sphinx goes by the time of a file
             path.parent.mkdir(parents=True, exist_ok=True)
-            half = path.with_name(f"{path.name}.tmp")
-            half.write_bytes(content)
-            os.replace(half, path)
+            write_files({path: content})
     for path in source.rglob("*"):
         if path.is_file() and path.relative_to(source).as_posix() not in wanted:
             path.unlink()
@@ -38,10 +36,13 @@ def remove_stale(html, source):
     """Remove pages whose source is gone: Sphinx leaves what it built of them."""
     for page in html.rglob("*.html"):
         name = page.relative_to(html).with_suffix("").as_posix()
-        made = name.startswith(("_modules", "_static")) or name in {"genindex", "py-modindex", "search"}
-        if not made and not any(
-            (source / f"{name}{suffix}").exists() for suffix in (".md", ".rst", ".ipynb")
-        ):
+        if name.startswith("_static") or name in {"genindex", "py-modindex", "search", "_modules/index"}:
+            continue
+        if name.startswith("_modules/"):
+            origin, suffixes = ROOT / name.removeprefix("_modules/"), (".py", "/__init__.py")
+        else:
+            origin, suffixes = source / name, (".md", ".rst", ".ipynb")
+        if not any(Path(f"{origin}{suffix}").exists() for suffix in suffixes):
             page.unlink()
 
 
@@ -63,9 +64,7 @@ def lead_back(html, modules):
 
 def main():
     """Lay out and build; return Sphinx's exit code."""
-    from sphinx.cmd.build import (
-        main as sphinx_build,
-    )  # of the book's own packages: what is above is tested without
+    from sphinx.cmd.build import main as sphinx_build  # in the book extra: what is above is tested without it
 
     source = BUILT / "source"
     lay_out(source)

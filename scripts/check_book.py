@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages that are installed
+
+from book.generate import api  # noqa: E402 (it is found through the line above)
+
 HTML = ROOT / "book" / "_build" / "html"
-LOADED = {
-    "script": "src",
-    "img": "src",
-    "iframe": "src",
-    "source": "src",
-    "link": "href",
-}  # what a page fetches by itself
+# What a page fetches by itself.
+LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+POINTERS = ("canonical", "author", "index", "search", "next", "prev")  # of <link>: said, not fetched
 
 
 class Page(HTMLParser):
@@ -45,12 +45,11 @@ class Page(HTMLParser):
         if tag == "a" and found.get("href"):
             self.links.append(found["href"])
         fetched = found.get(LOADED.get(tag, ""))
-        if fetched and found.get("rel") not in ("canonical", "author", "index", "search", "next", "prev"):
+        if fetched and found.get("rel") not in POINTERS:
             self.loads.append(fetched)
         alt = (found.get("alt") or "").strip()
-        if tag == "img" and (
-            not alt or alt.endswith((".png", ".svg"))
-        ):  # Sphinx puts the file's name where nothing is said
+        file_name = alt.endswith((".png", ".svg"))  # Sphinx puts it where nothing is said
+        if tag == "img" and (not alt or file_name):
             self.unnamed.append(found.get("src", ""))
 
 
@@ -87,13 +86,9 @@ def problems(html, pages):
 
 def undocumented(pages):
     """Return a line for each public name of the library that the reference leaves out."""
-    sys.path.insert(0, str(ROOT))
-    from book.generate.api import documented, module_of
-
     ids = {name for path, page in pages.items() if path.startswith("api/") for name in page.ids}
-    wanted = [
-        f"{module_of(part).__name__}.{name}" for part, names in documented().items() for name, _ in names
-    ]
+    found = api.documented()
+    wanted = [f"{api.module_of(part).__name__}.{name}" for part, names in found.items() for name, _ in names]
     return [f"api: {name} is not documented" for name in wanted if name not in ids]
 
 
@@ -103,14 +98,13 @@ def main():
     found = problems(HTML, pages) + undocumented(pages)
     how = "their files alone, no browser was asked (BOOK_CHECK=static)"
     if os.environ.get("BOOK_CHECK") != "static":
-        from browse_book import browse
+        from scripts.browse_book import browse  # needs selenium
 
-        found += browse(
-            HTML, [name for name in pages if not name.startswith("_modules/")]
-        )  # there is only source
+        with_text = [name for name in pages if not name.startswith("_modules/")]  # there is only source
+        found += browse(HTML, with_text)
         how = "in a browser too"
     print(*found, sep="\n", end="\n" if found else "")
-    print(f"{len(pages)} pages checked, {how}: {len(found) or 'no'} problems")
+    print(f"{len(pages)} pages checked, {how}: {len(found) or 'no'} problem{'s' * (len(found) != 1)}")
     return int(bool(found))
 
 

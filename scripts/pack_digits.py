@@ -7,7 +7,6 @@ python scripts/pack_digits.py NAME RUNS. Seed 0 is the one that is shipped: noth
 import argparse
 import json
 import platform
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +89,10 @@ def main():
     made = card(options.name, options.runs)
     target = storage.PACKAGED / options.name
     target.mkdir(parents=True, exist_ok=True)
-    for file in (storage.WEIGHTS, storage.CONFIG):
-        shutil.copyfile(options.runs / "0" / file, target / file)
-    (target / "card.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    shipped = {
+        target / name: (options.runs / "0" / name).read_bytes() for name in (storage.WEIGHTS, storage.CONFIG)
+    }
+    storage.write_files({**shipped, target / "card.json": storage.pack_json(made)})
     print(f"wrote {target}: {made['held-out accuracy']['correct']} of 360")
 
 

@@ -144,7 +144,6 @@ def main():
         "license": "MIT",
     }
     failures(name, model).save(target / "failures.png")
-    (target / "failures.png").chmod(0o644)
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {figures}")
 

@@ -14,6 +14,7 @@ import jupytext
 import nbformat
 
 from minivis.classroom import awarded
+from minivis.storage import write_files
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -89,7 +90,7 @@ def read(path):
 def write(path, text):
     """Write a file where its text has changed, and say so."""
     if not path.exists() or read(path) != text:
-        path.write_text(text, encoding="utf-8", newline="\n")
+        write_files({path: text.encode()})
         print(f"wrote {path}")
 
 
@@ -108,10 +109,11 @@ def main():
         print(*wrong, sep="\n", end="\n" if wrong else "")
         return int(bool(wrong))
     if options.from_notebooks is not None:
-        (NOTEBOOKS / "src").mkdir(exist_ok=True)
-        for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
-            if notebook.name.startswith(tuple(options.from_notebooks) or ""):
-                write(NOTEBOOKS / "src" / f"{notebook.stem}.py", to_source(read(notebook)))
+        edited = {name: sorted(NOTEBOOKS.glob(f"{name}*.ipynb")) for name in options.from_notebooks or [""]}
+        if unknown := [name for name, found in edited.items() if not found]:
+            parser.error(f"no notebook in {NOTEBOOKS} begins with {' or '.join(unknown)}; nothing was made")
+        for notebook in {path for found in edited.values() for path in found}:
+            write(NOTEBOOKS / "src" / f"{notebook.stem}.py", to_source(read(notebook)))
     for source in sorted((NOTEBOOKS / "src").glob("*.py")):
         write(NOTEBOOKS / f"{source.stem}.ipynb", to_notebook(read(source)))
     for source in sorted(ASSIGNMENT_SOURCES.glob("*.py")):

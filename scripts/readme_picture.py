@@ -21,9 +21,8 @@ def main():
     images, labels = mv.data.digits.load("held-out")
     images = RandomCrop(16, padding=8)(images, np.random.default_rng(0))
     chosen = [int(np.flatnonzero(labels == c)[0]) for c in range(10)]
-    maps = model.attention_maps(images[chosen])[BLOCK][:, :, 0, 1:].mean(
-        axis=1
-    )  # (10, N): from the class token
+    attention = model.attention_maps(images[chosen])[BLOCK]  # (10, h, 1 + N, 1 + N)
+    maps = attention[:, :, 0, 1:].mean(axis=1)  # (10, N): from the class token
     with mv.no_grad():
         guesses = model(images[chosen]).numpy().argmax(axis=1)
     fig, axes = viz.figure(2, 10, width=9.6, height=2.3)

@@ -5,10 +5,12 @@ Not here: changes to the sources. Usage: python scripts/run_notebooks.py [01 05 
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -16,7 +18,9 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+from minivis.storage import write_files
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -45,13 +49,17 @@ def is_current(path, built):
 async def run(path, built, limit):
     """Execute one notebook; return what went wrong in words, empty when all is well."""
     notebook = nbformat.read(path, as_version=4)
-    begun = []
+    deadline = None
+
+    def kernel_is_up(notebook):
+        nonlocal deadline
+        deadline = time.monotonic() + limit
+        leave_signals_alone()
+
     client = NotebookClient(
         notebook,
-        on_notebook_start=lambda notebook: begun.append(time.monotonic()),  # the kernel is up
-        timeout_func=lambda cell: max(
-            1, round(begun[0] + limit - time.monotonic())
-        ),  # what is left for this cell
+        on_notebook_start=kernel_is_up,
+        timeout_func=lambda cell: max(1, round(deadline - time.monotonic())),  # what is left for this cell
         kernel_name="python3",
         startup_timeout=300,  # a busy machine is slow to start one
         extra_arguments=["--log-level=CRITICAL"],
@@ -65,13 +73,20 @@ async def run(path, built, limit):
             notebook.metadata["made_of"] = made_of
     except CellTimeoutError as error:
         wrong = f"took more than {limit:g} s, all cells together\n{error}"
-    except (CellExecutionError, DeadKernelError) as error:
-        wrong = ANSI.sub("", str(error))
+    except (CellExecutionError, RuntimeError) as error:  # the second: a kernel died or did not come up
+        if asyncio.current_task().cancelling():  # which nbclient takes for the death of the kernel
+            raise asyncio.CancelledError from None
+        wrong = ANSI.sub("", str(error)) or repr(error)
     # Also when it failed: the place to look. Not when it was stopped: the copy from before is worth more.
-    half = built / f"{path.name}.tmp"
-    nbformat.write(notebook, half)
-    os.replace(half, built / path.name)
+    write_files({built / path.name: f"{nbformat.writes(notebook)}\n".encode()})
     return wrong
+
+
+def leave_signals_alone():
+    """Give Ctrl-C back its meaning: nbclient's handler ends one kernel, calls its notebook failed, and goes on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows, where it has set none
+            asyncio.get_running_loop().remove_signal_handler(number)
 
 
 def warnings_in(notebook):
@@ -129,6 +144,8 @@ def main():
         "--built", type=Path, default=ROOT / "build" / "notebooks", metavar="DIR", help=argparse.SUPPRESS
     )
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {options.jobs}")
 
     paths = sorted(options.source.glob("*.ipynb"))
     known = ", ".join(path.stem for path in paths) or "none"
@@ -145,7 +162,11 @@ def main():
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as settings:
         os.environ["IPYTHONDIR"] = settings
-        failed = asyncio.run(run_all(paths, options.built, options.limit, options.jobs))
+        try:
+            failed = asyncio.run(run_all(paths, options.built, options.limit, options.jobs))
+        except KeyboardInterrupt:
+            print("stopped; what had not ended yet is as it was before", file=sys.stderr)
+            return 130  # as a shell has it
     print(f"{len(paths) - failed} of {len(paths)} notebooks ran, {time.perf_counter() - start:.0f} s")
     return int(failed > 0)
 

@@ -6,8 +6,10 @@ Not here: a real setup; every fresh clone does one. The pairing of notebooks is 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -101,6 +103,33 @@ def test_notebooks_are_run_once_within_their_time_and_left_as_they_are(tmp_path)
     assert cells[1].outputs[0].text == f"{tmp_path}\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows sends no such signal")
+def test_ctrl_c_ends_the_run_and_leaves_the_copies_from_before(tmp_path):
+    for name in ("01_a", "02_b", "03_c"):
+        begun = f"import os, pathlib; pathlib.Path('{name}').write_text(str(os.getpid()))"
+        notebook(tmp_path, name, begun, "import time; time.sleep(600)")
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "01_a.ipynb").write_text("from before")
+    command = [sys.executable, ROOT / "scripts" / "run_notebooks.py", "--jobs", "2"]
+    folders = ["--source", tmp_path, "--built", tmp_path / "built"]
+    run = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun, end = [tmp_path / "01_a", tmp_path / "02_b"], time.monotonic() + 240
+    try:
+        while not all(path.exists() and path.read_text() for path in begun) and time.monotonic() < end:
+            time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        says, complains = run.communicate(timeout=120)
+    finally:
+        run.kill()
+    assert (run.returncode, says) == (130, "")
+    assert complains.startswith("stopped; ") and "Traceback" not in complains
+    assert [path.read_text() for path in (tmp_path / "built").iterdir()] == ["from before"]
+    assert not (tmp_path / "03_c").exists()
+    for kernel in (int(path.read_text()) for path in begun):
+        with pytest.raises(ProcessLookupError):
+            os.kill(kernel, 0)
+
+
 def test_only_the_notebooks_asked_for_are_run(tmp_path):
     notebook(tmp_path, "01_fine", "1 + 1")
     notebook(tmp_path, "02_wrong", "1 / 0")
@@ -109,6 +138,15 @@ def test_only_the_notebooks_asked_for_are_run(tmp_path):
     for unknown in (["07"], ["01", "07"]):  # one wrong name, and nothing runs
         result = run_notebooks(tmp_path, *unknown)
         assert result.returncode == 2 and "07 (there are: 01_fine, 02_wrong)" in result.stderr
+
+
+def test_a_mistake_on_the_command_line_is_refused_and_nothing_is_done(tmp_path):
+    notebook(tmp_path, "01_fine", "1 + 1")
+    result = run_notebooks(tmp_path, "--jobs", "0")
+    assert result.returncode == 2 and "--jobs must be at least 1, got 0" in result.stderr
+    pair = [sys.executable, ROOT / "scripts" / "pair_notebooks.py", "--from-notebooks", "01", "99", "no"]
+    result = subprocess.run(pair, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (2, "") and "begins with 99 or no; nothing" in result.stderr
 
 
 def test_what_has_not_changed_is_not_run_again(tmp_path):

@@ -22,8 +22,8 @@ PARTS = {
     "optim": "Optimisers and schedules",
     "train": "Training",
     "metrics": "Metrics",
-    "laws": "Laws: judging an answer",
-    "laws.claims": "Claims: judging a single answer of an exercise",
+    "laws": "Judging an answer by laws",
+    "laws.claims": "Judging a single answer of an exercise",
     "viz": "Pictures",
     "analysis": "Looking inside a trained network",
     "data": "Images and batches",
@@ -42,7 +42,7 @@ PARTS = {
     "data.mnist": "MNIST",
     "pretrained": "Published checkpoints",
     "storage": "Our own checkpoints",
-    "recipes": "Recipes: the small trainings",
+    "recipes": "The small trainings",
     "recipes.ablations": "What the papers' choices are worth",
     "autograd": "For those who write an op",
     "gradcheck": "Checking a gradient",
@@ -78,28 +78,24 @@ def elsewhere(part, found):
     }
     module = module_of(part)
     own = {name for name, _ in found[part]}
-    return {
-        name: homes[id(getattr(module, name))]
-        for name in module.__all__
-        if name not in own and id(getattr(module, name)) in homes
-    }
+    others = {name: id(getattr(module, name)) for name in module.__all__ if name not in own}
+    return {name: homes[thing] for name, thing in others.items() if thing in homes}
 
 
 def file_of(name, thing, module):
     """The file of the library that defines a name; for a constant, the one whose ``__all__`` has it."""
     if callable(thing):
         return Path(inspect.getsourcefile(inspect.unwrap(thing)))
-    files = [
-        m
-        for n, m in sys.modules.items()
-        if n.startswith(f"{module.__name__}.") and name in getattr(m, "__all__", ())
-    ]
+    within = [m for n, m in sys.modules.items() if n.startswith(f"{module.__name__}.")]
+    files = [m for m in within if name in getattr(m, "__all__", ())]
     return Path((files or [module])[0].__file__)
 
 
 def opening(file):
     """What a file of the library says it holds: the first sentence or two of its docstring."""
-    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).split("\n\n")[0].split("\nNot ")[0]
+    return (
+        ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).split("\n\n")[0].split("\nNot here")[0]
+    )
 
 
 def directive(name, thing):
@@ -125,7 +121,8 @@ def is_ours(member):
 def page(part, found):
     """The text of a part's page: a table of its names, then each name in full, file by file."""
     module = module_of(part)
-    lines = [*heading(f"{module.__name__}: {PARTS[part][0].lower()}{PARTS[part][1:]}", "=")]
+    what = PARTS[part] if PARTS[part][1].isupper() else PARTS[part][0].lower() + PARTS[part][1:]  # not cOCO
+    lines = heading(f"{module.__name__}: {what}", "=")
     lines += [f".. module:: {module.__name__}", "", opening(Path(module.__file__)), ""]
     same = elsewhere(part, found)
     if same:
@@ -134,7 +131,7 @@ def page(part, found):
             "",
         ]
     pages = [name for name in PARTS if name.rpartition(".")[0] == (part if part != "minivis" else "")]
-    if part not in ("minivis", "recipes", "laws") and pages:
+    if part != "minivis" and pages:  # of minivis itself, the index has them
         lines += ["Parts: " + ", ".join(f":py:mod:`minivis.{name}`" for name in pages) + ".", ""]
     files = {}
     for name, thing in found[part]:

@@ -18,7 +18,10 @@ def pages(notebooks, executed):
         copy = executed / path.name
         if not copy.exists():
             raise FileNotFoundError(f"{copy} is not there: make notebooks")
-        chapter = for_the_book(nbformat.read(copy, as_version=4))
+        try:
+            chapter = for_the_book(nbformat.read(copy, as_version=4))
+        except ValueError as error:
+            raise ValueError(f"{copy}: {error}") from None
         found[f"notebooks/{path.name}"] = nbformat.writes(chapter).encode()
     return found
 
@@ -67,4 +70,12 @@ def static(cell):
     for output in cell.get("outputs", []):
         output.get("data", {}).pop(WIDGET, None)
         if "image/png" in output.get("data", {}):
-            cell.metadata["mystnb"] = {"image": {"alt": output.metadata["image/png"]["alt"]}}
+            cell.metadata["mystnb"] = {"image": {"alt": caption_of(cell, output)}}
+
+
+def caption_of(cell, output):
+    """The caption of a picture that a cell has drawn: its alt text."""
+    caption = output.metadata.get("image/png", {}).get("alt")
+    if not caption:
+        raise ValueError(f"{cell.id} draws a picture without a caption")
+    return caption

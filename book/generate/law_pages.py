@@ -8,7 +8,7 @@ import functools
 import inspect
 import textwrap
 
-from book.generate.slide_map import plain
+from book.generate.markdown import escape, head, laws_of, row
 from minivis import laws, losses, nn, ops, vision
 from minivis.laws.catalogue import family_of
 
@@ -16,11 +16,11 @@ from minivis.laws.catalogue import family_of
 def pages():
     """Return {path: text}: an index, and a page for each function that has laws."""
     families = laws.names()
-    lines = ["| function | called as | laws | the first of them |", "|---|---|---|---|"]
+    lines = head("function", "called as", "laws", "the first of them")
     for name in families:
         family = family_of(name)
-        count, first = len(family.laws), plain(sentence(family.laws[0]))
-        lines.append(f"| [{name}](#laws-{slug(name)}) | `{family.form}` | {count} | {first} |")
+        first = escape(one_line(family.laws[0].sentence))
+        lines.append(row(f"[{name}](#{laws_of(name)})", f"`{family.form}`", len(family.laws), first))
     lines += ["", "```{toctree}", ":hidden:", "", *(f"/laws/{name}" for name in families), "```", ""]
     return {"generated/laws.md": "\n".join(lines), **{f"laws/{name}.md": page(name) for name in families}}
 
@@ -28,15 +28,12 @@ def pages():
 def page(name):
     """The page of one function."""
     family = family_of(name)
-    home = next(
-        (f"minivis.{home.__name__[8:]}.{name}" for home in (ops, vision, losses, nn) if hasattr(home, name)),
+    home = next((f"{home.__name__}.{name}" for home in (ops, vision, losses, nn) if hasattr(home, name)), "")
+    lines = [
+        f"({laws_of(name)})=",
+        f"# {name}",
         "",
-    )
-    lines = [f"(laws-{slug(name)})=", f"# {name}", ""]
-    lines += [
-        f'Called as `{family.form}`; your answer is judged by `mv.laws.check("{name}", yours)`, or in a shell by'
-    ]
-    lines += [
+        f'Called as `{family.form}`; your answer is judged by `mv.laws.check("{name}", yours)`, or in a shell by',
         f"`minivis check {name} answer.py:yours`. {f'The library’s own is {{py:func}}`{home}`.' if home else ''}",
         "",
     ]
@@ -46,8 +43,7 @@ def page(name):
             lines += [
                 "## With a backward pass",
                 "",
-                "These are asked with `vjp=True`, of a function that returns",
-                "`(out, vjp)`.",
+                "These are asked with `vjp=True`, of a function that returns `(out, vjp)`.",
                 "",
             ]
         gradient = law.gradient
@@ -57,23 +53,24 @@ def page(name):
 
 def entry(law):
     """One law: what it promises, and folded away what helps when it is broken."""
-    says = f"**{plain(law.name)}**: {sentence(law)}" + (f" *({plain(law.slide)})*" if law.slide else "")
+    says = f"**{escape(law.name)}**: {one_line(law.sentence)}"
+    if law.slide:
+        says += f" *({escape(law.slide)})*"
     lines = [says, ""]
     if law.equation:
         lines += ["$$", law.equation, "$$", ""]
-    hint, code = " ".join(law.hint.split()), source_of(law.mutant)
-    lines += ["::::{dropdown} Hint, and a mistake that this law alone finds", "", plain(hint), ""]
-    return [*lines, "```python", code, "```", "::::", ""]
+    lines += [
+        "::::{dropdown} Hint, and a mistake that this law alone finds",
+        "",
+        escape(one_line(law.hint)),
+        "",
+    ]
+    return [*lines, "```python", source_of(law.mutant), "```", "::::", ""]
 
 
-def sentence(law):
-    """The promise of a law, on one line."""
-    return " ".join(law.sentence.split())
-
-
-def slug(name):
-    """A name as it stands in an anchor."""
-    return name.replace("_", "-")
+def one_line(text):
+    """A text without its line breaks."""
+    return " ".join(text.split())
 
 
 def source_of(mutant):
@@ -84,23 +81,17 @@ def source_of(mutant):
     within = inspect.getclosurevars(mutant).nonlocals
     code = (within["change"] if inspect.isfunction(within.get("change")) else mutant).__code__
     text, functions = functions_of(code.co_filename)
-    line, column = next(
-        (at[0], at[2]) for at in code.co_positions() if at[0] and at[2]
-    )  # of its first instruction
-    around = [
-        n for n in functions if (n.lineno, n.col_offset) <= (line, column) <= (n.end_lineno, n.end_col_offset)
-    ]
+    first = next((line, column) for line, _, column, _ in code.co_positions() if line and column)
+    around = [n for n in functions if (n.lineno, n.col_offset) <= first <= (n.end_lineno, n.end_col_offset)]
     node = [n for n in around if arguments_of(n) == code.co_varnames[: code.co_argcount]][-1]  # the innermost
     segment = ast.get_source_segment(text, node)
     if isinstance(node, ast.FunctionDef):
         segment = textwrap.dedent(" " * node.col_offset + segment)
     else:  # a lambda begins in the middle of a line
-        first, _, rest = segment.partition("\n")
-        segment = f"{first}\n{textwrap.dedent(rest)}".rstrip()
-    parts = next(
-        (value for value in within.values() if isinstance(value, dict)), {}
-    )  # steps that it does otherwise
-    for step, part in parts.items():
+        opening, _, rest = segment.partition("\n")
+        segment = f"{opening}\n{textwrap.dedent(rest)}".rstrip()
+    steps = next((value for value in within.values() if isinstance(value, dict)), {})  # done otherwise
+    for step, part in steps.items():
         if inspect.isfunction(part):
             segment += f"\n\n# its step {step!r}:\n{source_of(part)}"
     return segment

@@ -7,20 +7,18 @@ import base64
 
 import nbformat
 
+from book.generate.chapters import caption_of
+
 # chapter, what is built there, the slide whose cell draws its picture
 PICTURES = [
-    ("01_autograd", "An engine that finds out which way is downhill", "slide:C/91-backpropagation"),
-    ("02_convolution", "Filters by hand, then filters that learn", "slide:Z/11-convolution-2d"),
-    ("05_attention", "Queries, keys and values, one head and many", "slide:I/30-cross-attention-relates"),
-    ("07_transformer", "Encoder and decoder, and a model that writes", "slide:C/126-masked-self-attention"),
-    ("08_vit", "A reader of patches, opened to see where it looks", "slide:H/10-attention-finds-the-object"),
-    ("10_swin", "Attention in windows that shift", "slide:A/46-shifted-windows"),
-    ("15_detr", "Detection as a set of answers", "slide:H/14-detr-idea"),
-    (
-        "19_mask2former",
-        "Every pixel, with queries that look inside their own mask",
-        "slide:I/2-three-kinds-of-segmentation",
-    ),
+    ("01_autograd", "An autograd engine: the gradient of any program", "slide:C/91-backpropagation"),
+    ("02_convolution", "Convolution: filters by hand, then filters that learn", "slide:Z/11-convolution-2d"),
+    ("05_attention", "Attention: queries, keys and values", "slide:I/30-cross-attention-relates"),
+    ("07_transformer", "The Transformer: encoder and decoder", "slide:C/126-masked-self-attention"),
+    ("08_vit", "The Vision Transformer, and where it looks", "slide:H/10-attention-finds-the-object"),
+    ("10_swin", "Swin: attention in shifted windows", "slide:A/46-shifted-windows"),
+    ("15_detr", "DETR: object detection as set prediction", "slide:H/14-detr-idea"),
+    ("19_mask2former", "Mask2Former: masked attention", "slide:I/2-three-kinds-of-segmentation"),
 ]
 
 
@@ -41,6 +39,5 @@ def picture(path, slide):
         if slide in cell.metadata.get("tags", []):
             for output in cell.get("outputs", []):
                 if "image/png" in output.get("data", {}):
-                    alt = output.metadata["image/png"]["alt"]
-                    return base64.b64decode(output.data["image/png"]), alt
+                    return base64.b64decode(output.data["image/png"]), caption_of(cell, output)
     raise LookupError(f"{path} has no picture in a cell tagged {slide}")

@@ -3,9 +3,11 @@
 Not here: how a stage is counted (minivis/nn/summary.py). Running takes seconds, so what was found is kept.
 """
 
-import os
+from pathlib import Path
 
 import minivis as mv
+from book.generate.markdown import head, row
+from minivis.storage import write_files
 from scripts.run_notebooks import ROOT, fingerprint
 
 # title, how the model is made, the shape of its input, how deep to look
@@ -23,32 +25,23 @@ MODELS = [
 
 
 def tables(cache):
-    """The text of all tables; what was measured for this library is read from the folder ``cache``."""
-    kept, made_of = cache / "shapes.md", f"<!-- {fingerprint(ROOT / 'minivis')} -->\n"
+    """The text of all tables; what was measured for this library and these models is read from the folder ``cache``."""
+    kept, made_of = cache / "shapes.md", f"<!-- {fingerprint(ROOT / 'minivis', Path(__file__))} -->\n"
     if kept.exists() and (text := kept.read_text(encoding="utf-8")).startswith(made_of):
         return text.removeprefix(made_of)
     text = "\n".join(table(title, mv.summary(make(), shape, depth)) for title, make, shape, depth in MODELS)
     cache.mkdir(parents=True, exist_ok=True)
-    half = kept.with_suffix(".tmp")
-    half.write_text(made_of + text, encoding="utf-8")
-    os.replace(half, kept)
+    write_files({kept: (made_of + text).encode()})
     return text
 
 
 def table(title, summary):
     """One model's section: what it is fed, and a row for every stage."""
-    head = ["stage", "layer", "output shape", "parameters", "multiply-adds"]
-    lines = [
-        f"## {title}",
-        "",
-        f"Input `{summary.inputs}`.",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|---|---|---|--:|--:|",
-    ]
-    for row in summary.rows:
-        indent = "&emsp;" * row.depth
-        shape = "not called" if row.shape is None else row.shape
-        products = "" if row.multiply_adds is None else f"{row.multiply_adds:,}"
-        lines.append(f"| {indent}{row.name} | {row.kind} | {shape} | {row.parameters:,} | {products} |")
+    lines = [f"## {title}", "", f"Input `{summary.inputs}`.", ""]
+    lines += head("stage", "layer", "output shape", "parameters", "multiply-adds", numbers=2)
+    for stage in summary.rows:
+        name = "&emsp;" * stage.depth + stage.name
+        shape = "not called" if stage.shape is None else stage.shape
+        products = "" if stage.multiply_adds is None else f"{stage.multiply_adds:,}"
+        lines.append(row(name, stage.kind, shape, f"{stage.parameters:,}", products))
     return "\n".join([*lines, ""])

@@ -9,6 +9,8 @@ import re
 import tomllib
 
 from book.generate.chapters import anchor
+from book.generate.markdown import escape, head, laws_of
+from book.generate.markdown import row as table_row
 
 DECKS = {
     "I": "Indaba: panoptic segmentation with transformers",
@@ -38,13 +40,7 @@ def page(notebooks, laws):
     cells = {number: cells_by_tag(path) for number, path in chapters.items()}
     lines = []
     for deck, title in DECKS.items():
-        lines += [
-            "",
-            f"## {deck}: {title}",
-            "",
-            "| slide | what it claims | shown in | laws |",
-            "|---|---|---|---|",
-        ]
+        lines += ["", f"## {deck}: {title}", "", *head("slide", "what it claims", "shown in", "laws")]
         for slide in slides:
             if slide["deck"] == deck:
                 lines.append(row(slide, cells.get(slide["chapter"]), laws))
@@ -67,18 +63,18 @@ def row(slide, cells, laws):
     tag = f"slide:{slide['deck']}/{slide['number']}-{slide['slug']}"
     last = slide["number"] + slide.get("builds", 1) - 1
     pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
-    claims = plain(slide["claims"]) + (
-        f" *On the slide:* {plain(slide['erratum'])}" if "erratum" in slide else ""
-    )
+    claims = escape(slide["claims"])
+    if "erratum" in slide:
+        claims += f" *On the slide:* {escape(slide['erratum'])}"
     sources = (cells or {}).get(tag, [])
     places = [anchor(tag) + (f"-{n}" if n > 1 else "") for n in range(1, len(sources) + 1)]
     texts = [f"chapter {slide['chapter']:02}", *(f"again ({n})" for n in range(2, len(places) + 1))]
     shown = ", ".join(f"[{text}](#{place})" for text, place in zip(texts, places, strict=False))
     used = set().union(*map(names_in, sources))
     families = sorted({law.family for law in laws if law.family in used or speaks_of(law, slide)})
-    checked = ", ".join(f"[{name}](#laws-{name.replace('_', '-')})" for name in families)
+    checked = ", ".join(f"[{name}](#{laws_of(name)})" for name in families)
     name, later = slide["slug"].replace("-", " "), f"chapter {slide['chapter']:02}, to come"
-    return f"| {pages} {name} | {claims} | {shown or later} | {checked} |"
+    return table_row(f"{pages} {name}", claims, shown or later, checked)
 
 
 def speaks_of(law, slide):
@@ -100,8 +96,3 @@ def names_in(source):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)
     return names
-
-
-def plain(text):
-    """Text in which no character is Markdown."""
-    return re.sub(r"([\\`*_$|<>\[\]{}])", r"\\\1", text)

@@ -7,18 +7,18 @@ import ast
 import builtins
 import inspect
 
-from book.generate.slide_map import plain
+from book.generate.markdown import escape, head, row
 from minivis import doctor
 
 STATES = {"_note": "note", "_broken": "broken"}
+COMMANDS = ("_pip(", "_setenv(")  # what doctor.py writes a command with
 
 
 def table():
-    """The text of a table: every finding that is not fine, in the order of the report."""
-    lines = ["| about | the doctor says | what to do |", "|---|---|---|"]
+    """The text of a table: every finding that is not fine, in the order of doctor.py."""
+    lines = head("about", "the doctor says", "what to do")
     for kind, subject, says, todo in findings():
-        cells = [plain(subject), f"{STATES[kind]}: {plain(says)}", f"`{todo}`" if todo else ""]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(row(escape(subject), f"{STATES[kind]}: {escape(says)}", f"`{todo}`" if todo else ""))
     return "\n".join(lines) + "\n"
 
 
@@ -26,10 +26,14 @@ def findings():
     """Yield (kind, subject, says, todo) of every finding that doctor.py can make; ``<name>`` stands for what varies."""
     for function in ast.parse(inspect.getsource(doctor)).body:
         if isinstance(function, ast.FunctionDef):
-            for call in ast.walk(function):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "") in STATES:
-                    texts = [words(argument, function, call.lineno) for argument in call.args]
-                    yield call.func.id, *texts, *[""] * (3 - len(texts))
+            calls = [
+                n
+                for n in ast.walk(function)
+                if isinstance(n, ast.Call) and getattr(n.func, "id", "") in STATES
+            ]
+            for call in sorted(calls, key=lambda call: call.lineno):
+                texts = [words(argument, function, call.lineno) for argument in call.args]
+                yield call.func.id, *texts, *[""] * (3 - len(texts))
 
 
 def words(node, function, line):
@@ -61,9 +65,7 @@ def words(node, function, line):
             return f"<{key}>"
         case ast.Call(func=ast.Attribute(value=ast.Subscript() as value)):
             return again(value)
-    names = [
-        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id not in dir(builtins)
-    ]
+    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and n.id not in dir(builtins)]
     return f"<{names[-1]}>"
 
 
@@ -75,16 +77,13 @@ def assigned(name, function, line):
             break
         if isinstance(node, ast.Assign):
             target, value = node.targets[0], node.value
-            pairs = (
-                zip(target.elts, value.elts, strict=True)
-                if isinstance(value, ast.Tuple)
-                else [(target, value)]
-            )
+            several = isinstance(value, ast.Tuple)
+            pairs = zip(target.elts, value.elts, strict=True) if several else [(target, value)]
             for one, part in pairs:
-                texts = isinstance(part, ast.Constant | ast.JoinedStr)
-                if getattr(one, "id", "") == name and (
-                    texts or ast.unparse(part).startswith(("_pip(", "_setenv("))
-                ):
+                says = isinstance(part, ast.Constant | ast.JoinedStr) or ast.unparse(part).startswith(
+                    COMMANDS
+                )
+                if getattr(one, "id", "") == name and says:
                     text = words(part, function, node.lineno)
         elif isinstance(node, ast.AugAssign) and getattr(node.target, "id", "") == name:
             text += words(node.value, function, node.lineno)

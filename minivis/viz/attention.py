@@ -16,8 +16,7 @@ from minivis.viz.boxes import (
     per_box,
     picture_of,
 )
-from minivis.viz.images import _channels_last
-from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, figure, label
+from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, figure, greyscale, label
 
 __all__ = ["attention_by_object", "attention_maps"]
 
@@ -79,7 +78,7 @@ def attention_maps(
     if query is not None and np.shape(queries) not in ((2,), (len(maps), 2)):
         raise ValueError(f"attention_maps: query must be (2,) or ({len(maps)}, 2), got {np.shape(queries)}")
     queries = queries if numbered or query is None else [queries] * len(maps)
-    picture = None if image is None else _channels_last(array(image, "image"))
+    picture = None if image is None else picture_of("attention_maps", image)
     count = len(maps) + (picture is not None)
     columns = columns or min(count, 4 if picture is not None else 8)
     rows = -(-count // columns)
@@ -91,7 +90,8 @@ def attention_maps(
     free = iter(axes.flat)
     if picture is not None:
         ax = next(free)
-        _draw_image(ax, picture)
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        blank(ax)
         label(ax, title="the image")
         for i, asks in enumerate(queries if numbered else queries[:1]):
             _cross(ax, asks, maps.shape[1:], picture.shape, str(i + 1) if numbered else None)
@@ -177,7 +177,7 @@ def attention_by_object(
         raise ValueError(
             f"{name}: maps must be (n, rows, columns), one for each of {len(boxes)} boxes, got {maps.shape}"
         )
-    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    fig, (ax,) = gallery(name, [picture], None, 1, size, title, caption)
     draw_image(ax, picture, boxes, grey=True)
     colours = [colour_of(i) for i in range(len(maps))]
     for one, colour in zip(maps, colours, strict=True):
@@ -191,16 +191,10 @@ def attention_by_object(
     return fig
 
 
-def _draw_image(ax, picture):
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    blank(ax)
-
-
 def _draw_over(ax, picture, weights):
     """A map in colours over the image in grey: where little is read the image shows, where much is read the colour."""
     height, width = picture.shape[:2]
-    grey = picture if picture.ndim == 2 else picture @ np.array([0.299, 0.587, 0.114])
-    ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(greyscale(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     weights = np.clip(weights, 0, 1)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     ax.imshow(
@@ -217,10 +211,8 @@ def _draw_over(ax, picture, weights):
 def _cross(ax, query, grid, shape, number=None):
     if query is not None:
         y, x = (float(q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
-        for colour, size, width in (
-            ("white", 14, 5),
-            (VERMILION, 12, 2.5),
-        ):  # an outline, to be seen on any map
+        outline, line = ("white", 14, 5), (VERMILION, 12, 2.5)  # to be seen on any map
+        for colour, size, width in (outline, line):
             ax.plot([x], [y], marker="+", color=colour, markersize=size, markeredgewidth=width)
         if number is not None:
             paper = {"facecolor": VERMILION, "edgecolor": "white", "linewidth": 0.5, "pad": 1.2}

@@ -4,11 +4,10 @@ Not here: the arithmetic of boxes, which is `mv.vision`; predicted boxes paired 
 """
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from minivis.viz.images import _channels_last
-from minivis.viz.style import COLOURS, FAINT, LINES, array, blank, figure, label
+from minivis.viz.images import channels_last
+from minivis.viz.style import COLOURS, FAINT, LINES, array, blank, figure, greyscale, ink_on, label
 
 __all__ = ["boxes_on_image", "boxes_on_images"]
 
@@ -62,10 +61,10 @@ def boxes_on_image(
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['cat 0.98']
     """
-    return boxes_on_images(
-        [image], [boxes], None if labels is None else [labels], None if scores is None else [scores], names,
-        normalised=normalised, size=size, title=title, caption=caption,
-    )  # fmt: skip
+    labels, scores = (None if given is None else [given] for given in (labels, scores))
+    return _draw(
+        "boxes_on_image", [image], [boxes], labels, scores, names, normalised, None, 1, size, title, caption
+    )
 
 
 def boxes_on_images(
@@ -107,16 +106,23 @@ def boxes_on_images(
     >>> len(boxes_on_images([image, image], [box, []], titles=["truth", "found"]).axes)
     2
     """
-    pictures = [picture_of("boxes_on_image", image) for image in images]
+    return _draw(
+        "boxes_on_images", images, boxes, labels, scores, names, normalised, titles, columns, size, title, caption
+    )  # fmt: skip
+
+
+def _draw(caller, images, boxes, labels, scores, names, normalised, titles, columns, size, title, caption):
+    """What both functions do; errors begin with the name of the one that was called."""
+    pictures = [picture_of(caller, image) for image in images]
     count = len(pictures)
     for name, given in (("boxes", boxes), ("labels", labels), ("scores", scores), ("titles", titles)):
         if given is not None and len(given) != count:
-            raise ValueError(f"boxes_on_image: {len(given)} {name} for {count} images")
-    corners = [corners_of("boxes_on_image", b, p, normalised) for b, p in zip(boxes, pictures, strict=True)]
-    fig, axes = gallery(pictures, titles, columns, size, title, caption)
+            raise ValueError(f"{caller}: {len(given)} {name} for {count} images")
+    corners = [corners_of(caller, b, p, normalised) for b, p in zip(boxes, pictures, strict=True)]
+    fig, axes = gallery(caller, pictures, titles, columns, size, title, caption)
     for i, (ax, picture) in enumerate(zip(axes, pictures, strict=True)):
         numbers, points = (
-            per_box("boxes_on_image", name, None if given is None else given[i], corners[i])
+            per_box(caller, name, None if given is None else given[i], corners[i])
             for name, given in (("labels", labels), ("scores", scores))
         )
         draw_image(ax, picture, corners[i])
@@ -129,11 +135,8 @@ def boxes_on_images(
 
 
 def picture_of(name, image):
-    """An image as (H, W) or (H, W, 3), as matplotlib wants it; refused in the name of the function called."""
-    try:
-        return _channels_last(array(image, "image"))
-    except ValueError as error:
-        raise ValueError(str(error).replace("images:", f"{name}:")) from None
+    """The image that a function named ``name`` draws on, as (H, W) or (H, W, 3)."""
+    return channels_last(array(image, "image"), name)
 
 
 def corners_of(name, boxes, picture, normalised=False, argument="boxes"):
@@ -187,15 +190,14 @@ def colour_of(number):
     return _PALETTE[number % len(_PALETTE)]
 
 
-def gallery(pictures, titles, columns, size, title, caption):
-    """A figure with one blank plot for each picture, and these plots."""
+def gallery(name, pictures, titles, columns, size, title, caption):
+    """A figure with one blank plot for each picture, and these plots; refused in the name of the function called."""
     if not pictures:
-        raise ValueError("viz: there is no image to draw on")
+        raise ValueError(f"{name}: there is no image to draw on")
     columns = min(columns or 4, len(pictures))
     rows = -(-len(pictures) // columns)
-    cell = size * max(min(p.shape[0] / p.shape[1], 3) for p in pictures) + (
-        0.3 if titles is not None else 0.1
-    )
+    cell = size * max(min(p.shape[0] / p.shape[1], 3) for p in pictures)
+    cell += 0.3 if titles is not None else 0.1
     height = rows * cell + (0.4 if title else 0.1)
     fig, axes = figure(rows, columns, max(size * columns, 3.2), height, title, caption)
     for ax in axes.flat:
@@ -208,8 +210,7 @@ def gallery(pictures, titles, columns, size, title, caption):
 def draw_image(ax, picture, boxes=None, grey=False):
     """The image, measured so that pixel 0 reaches from 0 to 1; with room for boxes that leave it."""
     height, width = picture.shape[:2]
-    if grey and picture.ndim == 3:
-        picture = picture @ np.array([0.299, 0.587, 0.114])
+    picture = greyscale(picture) if grey else picture
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="antialiased")
     ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=FAINT, linewidth=0.8))
     left, top, right, bottom = 0, 0, width, height
@@ -225,27 +226,20 @@ def draw_image(ax, picture, boxes=None, grey=False):
 def draw_boxes(ax, boxes, labels=None, texts=None, scores=None, line=None, width=2.0, colours=None):
     """The boxes in the colours of their labels (or one by one), the surest on top, and their tags."""
     order = np.arange(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
+    painted = []
     for i in order:
         number = int(i if labels is None else labels[i])
         colour = colour_of(number) if colours is None else colours[i]
-        dash = (
-            line or LINES[number // len(_PALETTE) % len(LINES)]
-        )  # a class beyond the palette has its own dash
+        painted.append(colour)
+        beyond = number // len(_PALETTE)  # colours come again: a dash tells the classes apart
+        dash = line or LINES[beyond % len(LINES)]
         x0, y0, x1, y1 = boxes[i]
         for paint, thick, stroke in (("white", width + 1.6, "-"), (colour, width, dash)):
             ax.add_patch(
                 Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=paint, linewidth=thick, linestyle=stroke)
             )  # fmt: skip
     if texts is not None:
-        draw_tags(
-            ax,
-            [boxes[i] for i in order],
-            [texts[i] for i in order],
-            [
-                colour_of(int(i if labels is None else labels[i])) if colours is None else colours[i]
-                for i in order
-            ],
-        )
+        draw_tags(ax, [boxes[i] for i in order], [texts[i] for i in order], painted)
 
 
 def draw_tags(ax, boxes, texts, colours, centred=False):
@@ -271,8 +265,6 @@ def draw_tags(ax, boxes, texts, colours, centred=False):
         places = [(min(max(x, left), right - wide), min(max(y, top), bottom - high)) for x, y in places]
         x, y = next((p for p in places if not any(_overlap(p, wide, high, t) for t in taken)), places[0])
         taken.append((x, y, x + wide, y + high))
-        red, green, blue = to_rgb(colour)
-        ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.6 else "black"
         paper = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.5, "pad": 1.2}
         ax.text(
             x + (wide / 2 if centred else 0.02 * inch),
@@ -281,7 +273,7 @@ def draw_tags(ax, boxes, texts, colours, centred=False):
             ha="center" if centred else "left",
             va="center",
             fontsize=8,
-            color=ink,
+            color=ink_on(colour),
             bbox=paper,
         )
 

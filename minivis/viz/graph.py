@@ -221,9 +221,8 @@ def _draw_edges(ax, chains, places, tall):
     """A smooth arrow for each edge, from the bottom of a box to the top of another; ×2 where it is used twice."""
     for chain, count in chains.values():
         points = [(x, y + side * tall / 2) for x, y in map(places.get, chain) for side in (1, -1)]
-        points = points[
-            1:-1
-        ]  # from under the first box to above the last; straight down beside the rows between
+        # From under the first box to above the last; straight down beside the rows between.
+        points = points[1:-1]
         vertices, codes = points[:1], [Path.MOVETO]
         for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
             vertices += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]

@@ -14,6 +14,7 @@ from minivis.viz.style import (
     blank,
     colour_bar,
     figure,
+    ink_on,
     label,
     limits,
 )
@@ -79,9 +80,7 @@ def images(
             drawn = ax.imshow(pictures[i], interpolation="nearest", **(look if pictures[i].ndim == 2 else {}))
             shown = drawn if pictures[i].ndim == 2 else shown
             label(ax, title="" if titles is None else str(titles[i]))
-            ax.spines[:].set(
-                visible=True, color=FAINT, linewidth=0.8
-            )  # white pixels end where the image ends
+            ax.spines[:].set(visible=True, color=FAINT, linewidth=0.8)  # white images end somewhere too
     if signed and shown is not None:
         colour_bar(fig, shown, axes)
     return fig
@@ -89,21 +88,19 @@ def images(
 
 def _as_list(given):
     """Every image as (H, W) or (H, W, 3), the order that matplotlib wants."""
-    batch = (
-        given
-        if isinstance(given, list | tuple) and np.ndim(given[0] if given else 0)
-        else array(given, "images")
-    )
-    if not isinstance(batch, list | tuple):
+    several = isinstance(given, list | tuple) and given and np.ndim(given[0]) > 1  # not the rows of one image
+    batch = given if several else array(given, "images")
+    if not several:
         if batch.ndim not in (2, 3, 4) or not batch.size:
             raise ValueError(f"images: expected (H, W), (C, H, W) or (B, C, H, W), got {batch.shape}")
         batch = batch if batch.ndim == 4 else [batch]
-    return [_channels_last(array(image, "images")) for image in batch]
+    return [channels_last(array(image, "images")) for image in batch]
 
 
-def _channels_last(image):
+def channels_last(image, name="images"):
+    """An image as (H, W) or (H, W, 3), as matplotlib wants it; refused in the name of the function called."""
     if image.ndim not in (2, 3) or not image.size or (image.ndim == 3 and image.shape[0] not in (1, 3)):
-        raise ValueError(f"images: expected (H, W) or (C, H, W) with C = 1 or 3, got {image.shape}")
+        raise ValueError(f"{name}: expected (H, W) or (C, H, W) with C = 1 or 3, got {image.shape}")
     if image.dtype.kind != "f":
         image = image / 255 if image.dtype == np.uint8 else image.astype(np.float32)
     if image.ndim == 2 or image.shape[0] == 1:
@@ -166,9 +163,8 @@ def heatmap(
     values = rows <= 16 and columns <= 12 if values is None else values
     signed = bool(np.nanmin(cells) < 0) if signed is None else signed
     step = 0.58 if values else min(0.45, 4.6 / max(rows, columns))
-    low_step = (
-        0.36 if values and rows > 8 and rows > 1.5 * columns else step
-    )  # a long table: rows, not squares
+    long_table = values and rows > 8 and rows > 1.5 * columns  # rows, not squares
+    low_step = 0.36 if long_table else step
     wide, tall = max(step * columns + 1.9, 3.4), max(low_step * rows, 0.6) + (1.25 if title else 0.95)
     fig, axes = figure(1, 1, wide, tall, title, caption)
     ax, (low, high) = axes[0, 0], limits(cells, signed, vmin, vmax)
@@ -198,8 +194,7 @@ def _write_numbers(ax, cells, shown):
     """Each cell's number, white on dark cells and black on light ones."""
     whole = np.isfinite(cells).all() and (cells == np.round(cells)).all()
     for (row, column), number in np.ndenumerate(cells):
-        r, g, b, _ = shown.cmap(shown.norm(number))
         text = f"{number:.0f}" if whole else f"{number:.2f}" if abs(number) < 100 else f"{number:.3g}"
         text = text.lstrip("-") if not text.strip("-0.") else text  # no minus zero
-        dark = 0.299 * r + 0.587 * g + 0.114 * b < 0.55
-        ax.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+        ink = ink_on(shown.cmap(shown.norm(number)))
+        ax.text(column, row, text, ha="center", va="center", fontsize=9, color=ink)

@@ -63,7 +63,7 @@ def masks_on_image(
         per_box("masks_on_image", name, given, masks)
         for name, given in (("labels", labels), ("scores", scores))
     )
-    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    fig, (ax,) = gallery("masks_on_image", [picture], None, 1, size, title, caption)
     draw_image(ax, picture)
     _paint(ax, masks, [colour_of(i) for i in range(len(masks))], tags(labels, scores, names), strength)
     return fig
@@ -107,9 +107,8 @@ def panoptic_on_image(
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['sky 0.90', 'sea']
     """
-    return panoptic_on_images(
-        [image], [(segmentation, segments)], names, None, 1, strength, size, title, caption
-    )
+    result = segmentation, segments
+    return _draw("panoptic_on_image", [image], [result], names, None, 1, strength, size, title, caption)
 
 
 def panoptic_on_images(
@@ -150,30 +149,35 @@ def panoptic_on_images(
     >>> len(panoptic_on_images(np.zeros((2, 1, 2, 2)), [result, result], titles=["truth", "found"]).axes)
     2
     """
-    pictures = [picture_of("panoptic_on_image", image) for image in images]
+    return _draw(
+        "panoptic_on_images", images, results, names, titles, columns, strength, size, title, caption
+    )
+
+
+def _draw(caller, images, results, names, titles, columns, strength, size, title, caption):
+    """What both functions do; errors begin with the name of the one that was called."""
+    pictures = [picture_of(caller, image) for image in images]
     for name, given in (("results", results), ("titles", titles)):
         if given is not None and len(given) != len(pictures):
-            raise ValueError(f"panoptic_on_image: {len(given)} {name} for {len(pictures)} images")
-    read = [_segments(picture, *result, names) for picture, result in zip(pictures, results, strict=True)]
-    fig, axes = gallery(pictures, titles, columns, size, title, caption)
+            raise ValueError(f"{caller}: {len(given)} {name} for {len(pictures)} images")
+    read = [_segments(caller, p, *result, names) for p, result in zip(pictures, results, strict=True)]
+    fig, axes = gallery(caller, pictures, titles, columns, size, title, caption)
     for ax, picture, (masks, texts) in zip(axes, pictures, read, strict=True):
         draw_image(ax, picture, grey=True)
         _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
     return fig
 
 
-def _segments(picture, segmentation, segments, names):
+def _segments(caller, picture, segmentation, segments, names):
     """One mask and one text for each segment of a panoptic result, checked."""
     numbers = array(segmentation, "segmentation")
     if numbers.shape != picture.shape[:2]:
-        raise ValueError(
-            f"panoptic_on_image: segmentation is {numbers.shape}, but the image is {picture.shape[:2]}"
-        )
+        raise ValueError(f"{caller}: segmentation is {numbers.shape}, but the image is {picture.shape[:2]}")
     texts = []
     for segment in segments:
         kind = next((segment[key] for key in ("label", "label_id", "category_id") if key in segment), None)
         if kind is None or "id" not in segment:
-            raise ValueError(f"panoptic_on_image: a segment needs an id and a label, got {segment!r:.80}")
+            raise ValueError(f"{caller}: a segment needs an id and a label, got {segment!r:.80}")
         score = segment.get("score")
         texts.append(name_of(kind, names) + ("" if score is None else f" {score:.2f}"))
     return np.array([numbers == segment["id"] for segment in segments]).reshape(-1, *numbers.shape), texts
@@ -228,7 +232,7 @@ def semantic_map(
     words = [name_of(number, names) for number in found]
     per_column = 16
     wide = 0.4 + (0.35 + 0.085 * max(map(len, words), default=0)) * -(-len(found) // per_column)
-    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    fig, (ax,) = gallery("semantic_map", [picture], None, 1, size, title, caption)
     fig.set_size_inches(fig.get_size_inches() + [wide, 0])
     draw_image(ax, picture, grey=True)
     masks = np.array([labels == number for number in found]).reshape(-1, *labels.shape)

@@ -65,17 +65,9 @@ def cost_matrix(
         raise ValueError(f"cost_matrix: cost must be (N, M) and not empty, got {cost.shape}")
     # Without a sign in colour: what is compared is which number is smaller, not where zero is.
     fig = heatmap(
-        cost,
-        x_label,
-        y_label,
-        values,
-        False,
-        x_names,
-        y_names,
-        bar_label="cost",
-        title=title,
-        caption=caption,
-    )
+        cost, x_label, y_label, values, signed=False, x_names=x_names, y_names=y_names,
+        bar_label="cost", title=title, caption=caption,
+    )  # fmt: skip
     if matches is not None:
         rows, columns = _pairs("cost_matrix", matches, cost.shape)
         ax = fig.axes[0]
@@ -138,12 +130,10 @@ def matched_boxes(
     picture = picture_of(name, image)
     boxes = corners_of(name, boxes, picture, normalised)
     targets = corners_of(name, targets, picture, normalised, "targets")
-    labels, target_labels = (
-        per_box(name, "labels", labels, boxes),
-        per_box(name, "target_labels", target_labels, targets),
-    )
+    labels = per_box(name, "labels", labels, boxes)
+    target_labels = per_box(name, "target_labels", target_labels, targets)
     found, true = _pairs(name, matches, (len(boxes), len(targets)))
-    fig, (ax,) = gallery([picture], None, 1, size, title, caption)
+    fig, (ax,) = gallery(name, [picture], None, 1, size, title, caption)
     draw_image(ax, picture, np.concatenate([boxes, targets]), grey=True)
     left = np.setdiff1d(np.arange(len(boxes)), found)
     draw_boxes(ax, boxes[left], colours=["#777777"] * len(left), width=0.8, line=":")

@@ -4,16 +4,17 @@ Not here: pyplot. A Figure lives on its own: no global state, nothing to close, 
 """
 
 import io
-import os
-import tempfile
 import textwrap
 from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from minivis.autograd import Tensor
 from minivis.backend import to_numpy
+from minivis.data.color import LUMA
+from minivis.storage import write_files
 
 __all__ = ["COLOURS", "DIVERGING", "SEQUENTIAL", "Figure", "figure", "label"]
 
@@ -21,21 +22,11 @@ __all__ = ["COLOURS", "DIVERGING", "SEQUENTIAL", "Figure", "figure", "label"]
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, BLACK = COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000",
 )  # fmt: skip
-LINES = (
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (5, 1)),
-    (0, (3, 1, 1, 1, 1, 1)),
-    (0, (1, 1)),
-)  # colour is never the only difference
+# Colour is never the only difference.
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = "osD^vPX"
-SEQUENTIAL, DIVERGING, GREY = (
-    "viridis",
-    "PuOr_r",
-    "gray",
-)  # amounts; signed numbers (purple < 0 < orange); images
+# Amounts; signed numbers (purple < 0 < orange); images.
+SEQUENTIAL, DIVERGING, GREY = "viridis", "PuOr_r", "gray"
 INK, FAINT = "#222222", "#d9d9d9"
 DPI = 100
 
@@ -59,14 +50,9 @@ class Figure(matplotlib.figure.Figure):
 
     def save(self, path):
         """Write the picture; the suffix decides on the format (.png, .svg, .pdf). The file appears whole or not at all."""
-        path = Path(path)
-        handle, half = tempfile.mkstemp(suffix=path.suffix or ".png", dir=path.parent)
-        os.close(handle)
-        try:
-            self.savefig(half, dpi=DPI)
-            os.replace(half, path)
-        finally:
-            Path(half).unlink(missing_ok=True)
+        path, buffer = Path(path), io.BytesIO()
+        self.savefig(buffer, format=path.suffix[1:] or "png", dpi=DPI)
+        write_files({path: buffer.getvalue()})
 
     def __repr__(self):
         size = "x".join(f"{inches * DPI:.0f}" for inches in self.get_size_inches())
@@ -152,6 +138,16 @@ def colour_bar(fig, picture, axes, text=""):
     bar.outline.set_visible(False)
     bar.set_label(text, fontsize=9)
     return bar
+
+
+def greyscale(picture):
+    """An image (H, W) or (H, W, 3) as (H, W), as bright as it looks."""
+    return picture if picture.ndim == 2 else picture @ np.array(LUMA)
+
+
+def ink_on(colour):
+    """The colour of a text on a ground: white where that is dark, black where it is light."""
+    return "white" if np.dot(to_rgb(colour), LUMA) < 0.55 else "black"
 
 
 def limits(values, signed, low=None, high=None):

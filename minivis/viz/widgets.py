@@ -31,8 +31,13 @@ class Explorer:
     start : dict
         What is chosen at first, by name.
     choices : dict
-        For each name what there is to choose from: a list, shown as a slider, or ``(rows, columns)``, squares to
-        click on, of which the number is chosen in reading order.
+        For each name what there is to choose from: a list of values or of (label, value), shown as a slider; or
+        ``(rows, columns)``, squares to click on, of which the number is chosen in reading order.
+
+    Raises
+    ------
+    ValueError
+        If what is chosen at first is none of the choices.
 
     Examples
     --------
@@ -44,6 +49,15 @@ class Explorer:
 
     def __init__(self, draw, start, choices):
         self.draw, self.start, self.choices = draw, start, choices
+        if start.keys() != choices.keys():
+            raise ValueError(
+                f"Explorer: {list(start)} are chosen at first, but the choices are {list(choices)}"
+            )
+        for name, chosen in start.items():
+            if chosen not in _values(choices[name]):
+                raise ValueError(
+                    f"Explorer: {name}={chosen!r} is none of the choices: {_values(choices[name])}"
+                )
 
     def figure(self, **chosen):
         """The picture for some choices; the rest is as at first.
@@ -70,7 +84,7 @@ class Explorer:
         import ipywidgets
 
         controls = {name: self._control(name, choices) for name, choices in self.choices.items()}
-        picture = ipywidgets.HTML()
+        picture = ipywidgets.HTML()  # and not Image, which has no alt text
 
         def follow(change=None):
             picture.value = _html(self.figure(**{name: control.value for name, control in controls.items()}))
@@ -93,9 +107,7 @@ class Explorer:
             options=[(" ", number) for number in range(rows * columns)],
             value=self.start[name],
             description=name,
-            tooltips=[
-                f"row {number // columns}, column {number % columns}" for number in range(rows * columns)
-            ],
+            tooltips=[f"row {row}, column {column}" for row in range(rows) for column in range(columns)],
             layout=ipywidgets.Layout(width=f"{columns * (CELL + 4) + 90}px"),  # beside it, its name
         )
         squares.style.button_width = f"{CELL}px"
@@ -108,6 +120,13 @@ class Explorer:
         except ImportError:  # without ipywidgets the picture is all there is
             controls = {}
         return {**controls, **picture}, about
+
+
+def _values(choices):
+    """What one control can be set to."""
+    if isinstance(choices, tuple):
+        return range(choices[0] * choices[1])
+    return [choice[1] if isinstance(choice, tuple) else choice for choice in choices]
 
 
 def _html(figure):
@@ -174,19 +193,14 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
             caption=f"Layer {layer + 1}, {who}: what the patch with the cross reads. Bright is read most.",
         )
 
-    layers, heads = range(len(attention)), range(attention.shape[1])
+    layers, heads = ([(str(n + 1), n) for n in range(count)] for count in attention.shape[:2])
     middle = rows // 2 * columns + columns // 2
     start = {
-        "layer": layers[-1] if layer is None else layer,
+        "layer": len(layers) - 1 if layer is None else layer,
         "head": head,
         "patch": middle if query is None else query,
     }
-    named = [(str(n + 1), n) for n in heads]
-    choices = {
-        "layer": [(str(n + 1), n) for n in layers],
-        "head": [("mean", "mean"), *named],
-        "patch": (rows, columns),
-    }
+    choices = {"layer": layers, "head": [("mean", "mean"), *heads], "patch": (rows, columns)}
     return Explorer(draw, start, choices)
 
 
@@ -219,9 +233,8 @@ def window_painter(height, width, window, shift=None, token=0):
         here = np.zeros((1, height, width, 1))
         here[0, token // width, token % width] = 1
         cut = window_partition(cyclic_shift(here, shift), window).reshape(-1, window * window, 1)
-        seen = (
-            shifted_window_mask(height, width, window, shift) @ cut
-        )  # whoever may see the token: masks are symmetric
+        # Whoever may see the token, which are those that it sees: the mask is symmetric.
+        seen = shifted_window_mask(height, width, window, shift) @ cut
         paint = (0.5 * seen + 0.5 * cut).reshape(-1, window, window, 1)
         rolled = window_reverse(paint, window, height, width)
         return images(
@@ -230,8 +243,8 @@ def window_painter(height, width, window, shift=None, token=0):
             size=2.8,
             vmin=0,
             vmax=1,
-            caption=f"White: the token; grey: the {int(seen.sum())} tokens that it sees, itself among them. The shift is "
-            f"{shift}.",
+            caption=f"White: the token; grey: the {int(seen.sum())} tokens that it sees, itself among them. "
+            f"The shift is {shift}.",
         )
 
     start = {"shift": window // 2 if shift is None else shift, "token": token}

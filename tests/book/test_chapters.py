@@ -55,6 +55,15 @@ def test_a_picture_has_words_and_a_widget_stays_out():
     assert list(cell.outputs[0].data) == ["image/png"]
 
 
+def test_a_picture_without_a_caption_is_named(tmp_path):
+    (tmp_path / "built").mkdir()
+    cell = code(outputs=[v4.new_output("display_data", {"image/png": PNG})])
+    for folder in (tmp_path, tmp_path / "built"):
+        nbformat.write(notebook(cell), folder / "01_a.ipynb")
+    with pytest.raises(ValueError, match=f"01_a.ipynb: {cell.id} draws a picture without a caption"):
+        chapters.pages(tmp_path, tmp_path / "built")
+
+
 def test_a_notebook_that_was_not_executed_is_named(tmp_path):
     (tmp_path / "01_a.ipynb").touch()
     with pytest.raises(FileNotFoundError, match="01_a.ipynb is not there: make notebooks"):

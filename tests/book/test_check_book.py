@@ -5,7 +5,7 @@ Not here: the built book, and what a browser is needed for.
 
 import pytest
 
-from scripts.check_book import Page, problems, read
+from scripts.check_book import Page, problems, read, undocumented
 
 GOOD = (
     '<p id="here">x</p><a href="b.html#there">b</a><a href="#here">x</a><a href="https://example.org">far</a>'
@@ -49,3 +49,11 @@ def test_a_book_that_was_not_built_is_a_problem(tmp_path):
 def test_a_page_knows_what_it_holds():
     page = Page('<a name="old"></a><iframe src="x.html"></iframe>')
     assert page.ids == {"old"} and page.loads == ["x.html"]
+
+
+def test_a_public_name_that_the_reference_leaves_out_is_found():
+    missing = undocumented({})
+    assert "api: minivis.ops.softmax is not documented" in missing
+    ids = " ".join(f'<dt id="{line.split()[1]}">x</dt>' for line in missing[1:])
+    assert undocumented({"api/all.html": Page(ids)}) == missing[:1]
+    assert undocumented({"laws/all.html": Page(ids)}) == missing  # not a page of the reference

@@ -9,6 +9,7 @@ import functools
 import pytest
 
 from book.generate import law_pages
+from book.generate.markdown import escape
 from minivis import laws
 
 
@@ -16,8 +17,8 @@ def test_every_law_stands_on_its_page_with_all_that_belongs_to_it():
     pages = law_pages.pages()
     for law in laws.catalogue():
         page = pages[f"laws/{law.family}.md"]
-        assert law_pages.sentence(law) in page and law.equation in page, (law.family, law.name)
-        assert law_pages.plain(" ".join(law.hint.split())) in page, (law.family, law.name)
+        assert law_pages.one_line(law.sentence) in page and law.equation in page, (law.family, law.name)
+        assert escape(law_pages.one_line(law.hint)) in page, (law.family, law.name)
     assert all(f"/laws/{name}\n" in pages["generated/laws.md"] for name in laws.names())
 
 

@@ -16,10 +16,15 @@ OURS = [block for block in BLOCKS if "torch" not in block]
 THEIRS = [block for block in BLOCKS if "torch" in block]
 
 
+def claims_of(code):
+    """Each line ``name  # (shape)`` of a block."""
+    return re.findall(r"(?m)^([\w.]+)  # \(([\d, ]*)\)$", code)
+
+
 def run(code, scope):
-    """Run a block; each line ``name  # (shape)`` of it is a claim."""
+    """Run a block, hold it to its claims, and return how many there are."""
     exec(code, scope)
-    claims = re.findall(r"(?m)^([\w.]+)  # \(([\d, ]*)\)$", code)
+    claims = claims_of(code)
     for name, shape in claims:
         got = tuple(np.shape(eval(name, scope)))
         assert got == tuple(int(n) for n in shape.split(",") if n.strip()), name
@@ -29,12 +34,16 @@ def run(code, scope):
 def test_the_halves_of_minivis_run():
     scope = {}  # the last block goes on from the one before
     assert sum(run(code, scope) for code in OURS) >= 6
-    packed = scope["attention"].state_dict()["key.weight"]
-    assert (packed == scope["packed"][8:16]).all()
+    state, packed, back = scope["attention"].state_dict(), scope["packed"], scope["back"]
+    assert (state["key.weight"] == packed["in_proj_weight"][8:16]).all()
+    assert (state["value.bias"] == packed["in_proj_bias"][16:]).all()
+    assert back.keys() == packed.keys() and all((back[name] == packed[name]).all() for name in packed)
 
 
 def test_both_halves_stand_side_by_side():
     assert len(THEIRS) == 5 and len(OURS) == 7
+    for ours, theirs in zip(OURS, THEIRS, strict=False):  # the last two of ours stand alone
+        assert claims_of(ours) == claims_of(theirs) != []
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the parity extra")

@@ -3,14 +3,14 @@
 Not here: the docstrings (tests/test_docstrings.py), Sphinx.
 """
 
-import importlib
 import inspect
 import re
 import types
+from pathlib import Path
 
 import minivis as mv
 from book.generate import api, shapes, troubles
-from minivis import doctor
+from minivis import doctor, storage
 from tests.test_docstrings import MODULES
 
 
@@ -36,6 +36,17 @@ def test_every_public_name_is_documented_once():
 def test_a_name_from_elsewhere_is_linked():
     page = api.pages()["api/minivis.storage.rst"]
     assert ":py:obj:`~minivis.load`" in page and ".. autofunction:: load" not in page
+
+
+def test_a_title_begins_small_unless_it_is_an_abbreviation():
+    pages = api.pages()
+    titles = [pages[f"api/minivis.{part}.rst"].split("\n")[0] for part in ("data.coco", "backend", "laws")]
+    assert titles == [
+        "minivis.data.coco: COCO",
+        "minivis.backend: CPU and GPU",
+        "minivis.laws: judging an answer by laws",
+    ]
+    assert "Parts: :py:mod:`minivis.laws.claims`." in pages["api/minivis.laws.rst"]
 
 
 def test_only_members_of_ours_are_listed():
@@ -68,14 +79,17 @@ def test_shapes_are_those_of_the_summary_and_measured_once(tmp_path, monkeypatch
     text = shapes.tables(tmp_path)
     assert "## Small" in text and "| &emsp;0 | Linear | (2, 4) | 16 | 24 |" in text
     assert shapes.tables(tmp_path) == text and len(runs) == 1
-    monkeypatch.setattr(shapes, "fingerprint", lambda *paths: "another library")
+    seen = []
+    monkeypatch.setattr(shapes, "fingerprint", lambda *paths: seen.extend(paths) or "another library")
     assert shapes.tables(tmp_path) == text and len(runs) == 2
+    assert Path(shapes.__file__) in seen  # the list of models is there: a changed one is measured again
 
 
 def test_models_of_the_shapes_page_exist():
     for title, make, _, _ in shapes.MODELS:
         source = inspect.getsource(make)
-        for name in re.findall(r"mv\.models\.(\w+)\(", source):
-            assert callable(getattr(mv.models, name)), title
-        for name in re.findall(r'mv\.load\("([\w-]+)"\)', source):
-            assert name in importlib.import_module("minivis.storage").names(), title
+        models = re.findall(r"mv\.models\.(\w+)\(", source)
+        checkpoints = re.findall(r'mv\.load\("([\w-]+)"\)', source)
+        assert len(models) + len(checkpoints) == 1, title
+        assert all(callable(getattr(mv.models, name)) for name in models), title
+        assert set(checkpoints) <= set(storage.names()), title

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import nbformat
 
 from book.generate import chapters, pictures, slide_map
+from book.generate.markdown import escape, laws_of
 from minivis import laws
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -22,9 +23,9 @@ def test_every_slide_has_its_row_and_every_link_its_place():
     text = slide_map.page(NOTEBOOKS, laws.catalogue())
     slides = tomllib.loads((NOTEBOOKS / "slides.toml").read_text(encoding="utf-8"))["slide"]
     for slide in slides:
-        rows = [line for line in text.splitlines() if slide_map.plain(slide["claims"]) in line]
+        rows = [line for line in text.splitlines() if escape(slide["claims"]) in line]
         assert len(rows) == 1 and slide["slug"].replace("-", " ") in rows[0], slide
-    places = {f"laws-{name.replace('_', '-')}" for name in laws.names()}
+    places = {laws_of(name) for name in laws.names()}
     for path in NOTEBOOKS.glob("*.ipynb"):
         places.update(*chapters.anchors_of(nbformat.read(path, as_version=4)))
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= places

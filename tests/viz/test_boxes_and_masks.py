@@ -96,7 +96,8 @@ def test_the_surest_box_is_drawn_last_and_tags_do_not_hide_each_other():
 
 def test_no_boxes_and_no_masks_are_no_trouble():
     assert rectangles(viz.boxes_on_image(IMAGE, []).axes[0]) == [(0, 0, 40, 20)]
-    assert rectangles(viz.boxes_on_image(IMAGE, np.zeros((0, 4)), np.zeros(0, int), np.zeros(0)).axes[0])
+    none = viz.boxes_on_image(IMAGE, np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))
+    assert rectangles(none.axes[0]) == [(0, 0, 40, 20)] and words(none.axes[0]) == []
     assert not words(viz.masks_on_image(IMAGE, np.zeros((0, 20, 40), bool), np.zeros(0, int)).axes[0])
     assert not words(viz.panoptic_on_image(IMAGE, np.zeros((20, 40), int), []).axes[0])
     viz.matched_boxes(IMAGE, BOXES, [], ([], [])).png()
@@ -224,13 +225,14 @@ def test_each_query_is_painted_where_it_reads_much():
         (lambda: viz.boxes_on_image(IMAGE, [[0, 0, np.nan, 1]]), "boxes must be finite"),
         (lambda: viz.boxes_on_image(IMAGE, BOXES, labels=[1]), r"labels must be \(2,\), one for each box, got \(1,\)"),
         (lambda: viz.boxes_on_image(IMAGE, BOXES, scores=[[1, 2]]), r"scores must be \(2,\)"),
-        (lambda: viz.boxes_on_images([IMAGE], [BOXES] * 2), "2 boxes for 1 images"),
-        (lambda: viz.boxes_on_images([], []), "there is no image"),
+        (lambda: viz.boxes_on_images([IMAGE], [BOXES] * 2), "boxes_on_images: 2 boxes for 1 images"),
+        (lambda: viz.boxes_on_images([IMAGE], [[[1, 2, 3]]]), "boxes_on_images: boxes must be"),
+        (lambda: viz.boxes_on_images([], []), "boxes_on_images: there is no image"),
         (lambda: viz.masks_on_image(IMAGE, MASKS[:, 1:]), r"masks must be \(T, H, W\) .* got \(2, 19, 40\)"),
         (lambda: viz.masks_on_image(IMAGE, MASKS, labels=[1]), r"labels must be \(2,\)"),
-        (lambda: viz.panoptic_on_images([IMAGE], []), "0 results for 1 images"),
-        (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION.T, []), r"segmentation is \(40, 20\)"),
-        (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION, [{"id": 1}]), "a segment needs an id and a label"),
+        (lambda: viz.panoptic_on_images([IMAGE], []), "panoptic_on_images: 0 results for 1 images"),
+        (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION.T, []), r"panoptic_on_image: segmentation is \(40, 20\)"),
+        (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION, [{"id": 1}]), "_image: a segment needs an id and a label"),
         (lambda: viz.semantic_map(np.zeros((2, 2)), image=IMAGE), r"semantic_map: labels must be \(H, W\)"),
         (lambda: viz.shifted_windows(6, 6, 4, 1), "windows of 4 x 4 do not divide a map of 6 x 6"),
         (lambda: viz.shifted_windows(4, 4, 2, 2), r"shift \(2, 2\) must be 0 to less"),
@@ -247,6 +249,7 @@ def test_each_query_is_painted_where_it_reads_much():
         (lambda: viz.matched_boxes(IMAGE, BOXES, [[1, 2, 3]], ([], [])), r"targets must be \(N, 4\)"),
         (lambda: viz.matched_boxes(IMAGE, BOXES, BOXES, ([2], [0])), r"matches has \[2\]"),
         (lambda: viz.attention_by_object(np.ones((1, 2, 2)), IMAGE, BOXES), "one for each of 2 boxes"),
+        (lambda: viz.attention_maps(np.ones((2, 2)), image=np.ones((2, 4, 4))), r"attention_maps: expected \(H, W\)"),
         (lambda: viz.attention_maps(np.ones((3, 2, 2)), query=[(0, 0), (1, 1)]), r"query must be \(2,\) or \(3, 2\)"),
     ],
 )  # fmt: skip

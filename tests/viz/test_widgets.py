@@ -50,6 +50,22 @@ def test_attention_of_another_grid_is_refused():
         viz.attention_explorer(np.ones((2, 3, 16, 16)), np.ones((6, 8)), grid=(3, 4))
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: viz.attention_explorer(ATTENTION, np.ones((6, 8)), (3, 4), layer=2), r"layer=2 .*: \[0, 1\]"),
+        (lambda: viz.attention_explorer(ATTENTION, np.ones((6, 8)), (3, 4), head=3), "head=3 is none of the choices"),
+        (lambda: viz.attention_explorer(ATTENTION, np.ones((6, 8)), (3, 4), query=12), r"patch=12 .*range\(0, 12\)"),
+        (lambda: viz.window_painter(8, 8, 4, shift=4), r"shift=4 .*: \[0, 1, 2, 3\]"),
+        (lambda: viz.matching_playground({"class": [[0.0]]}, {"class": 3}), "class=3 is none of the choices"),
+        (lambda: viz.matching_playground({"class": [[0.0]]}, {"L1": 1}), r"the choices are \['class'\]"),
+    ],
+)  # fmt: skip
+def test_a_start_that_is_no_choice_is_refused_before_anything_is_drawn(make, message):
+    with pytest.raises(ValueError, match=f"Explorer: .*{message}"):
+        make()
+
+
 @pytest.mark.parametrize("shift", [0, 1, 2, 3])
 def test_whom_a_token_sees_is_what_the_mask_allows(shift):
     for token in (0, 13, 31, 47):
