@@ -51,9 +51,7 @@ def main(side, device):
     """Answer until stdin ends."""
     if side == "torch":
         import torch
-        import transformers
 
-        transformers.logging.set_verbosity_error()
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     place = {"gpu": "cuda"}.get(device, device) if side == "torch" else device
     known, number, wait = {row.name: row for row in rows(device)}, 0, waiter(side, device)
