@@ -45,7 +45,21 @@ def _numpy_erf(x):
     return erf(x)
 
 
-_NUMPY = _Library(np, "cpu", np.asarray, np.asarray, _numpy_erf, np.add.at)
+def _numpy_scatter_add(out, index, values):
+    """``np.add.at``; many whole rows by a product with a sparse matrix of ones, where NumPy would go element by element."""
+    rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    whole = isinstance(rows, np.ndarray) and rows.dtype.kind in "iu" and out.ndim > 1
+    if not whole or values.size < 2**12 or not out.dtype == values.dtype in ("float32", "float64"):
+        np.add.at(out, index, values)
+        return
+    from scipy.sparse import csr_array
+
+    n = rows.size
+    picks = csr_array((np.ones(n, out.dtype), rows.ravel() % len(out), np.arange(n + 1)), (n, len(out)))
+    out += (picks.T @ values.reshape(n, -1)).reshape(out.shape)
+
+
+_NUMPY = _Library(np, "cpu", np.asarray, np.asarray, _numpy_erf, _numpy_scatter_add)
 _LIBRARIES = {np.ndarray: _NUMPY}
 _PLAIN = {float, int, bool, type(None)}  # of no library, known without looking
 

@@ -118,6 +118,7 @@ def main():
     storage.save(mv.load(options.run), target, half=True)
     model = mv.load(target)
     figures = measure(name, model)
+    history = storage.read_json(options.run / "history.json")
     seconds = {key: value for key, value in trained.items() if key.startswith("seconds")}
     card = {
         "name": name,
@@ -133,6 +134,11 @@ def main():
         "machine": f"2 cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the figures are of these weights",
         "on 500 held-out scenes": figures,
+        "history": {
+            column: [float(f"{value:.4g}") for value in values]
+            for column, values in history.items()
+            if column in ("step", "loss") or column.startswith("validation")
+        },
         "failures": "failures.png",
         "not for": "photos, or anything else that is not a generated scene: it will name shapes all the same",
         "license": "MIT",

@@ -70,3 +70,20 @@ def test_where_several_floats_meet_integers_follow_the_widest():
         assert 2**24 + 1 in [float(x[0]) for x in backend.meet(*operands)]
     assert [x.dtype for x in backend.meet(one, whole)] == [np.float32, np.float32]
     assert isinstance(mv.to_numpy(np.float32(2)), np.ndarray)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize(
+    "shape, index_shape", [((5, 3, 7), (40, 9)), ((70, 2), (3000,)), ((1, 4096), (2,)), ((3, 5), (0,))]
+)
+def test_many_rows_are_added_as_numpy_adds_them(shape, index_shape, dtype):
+    rng = np.random.default_rng(0)
+    index = rng.integers(-shape[0], shape[0], index_shape)
+    values = (10 * rng.standard_normal((*index_shape, *shape[1:]))).astype(dtype)
+    start = (10 * rng.standard_normal(shape)).astype(dtype)
+    expected, *found = (start.copy() for _ in range(3))
+    np.add.at(expected, index, values)
+    rounding = 2000 * np.finfo(dtype).eps if dtype in (np.float32, np.float64) else 0  # sums are a few hundred
+    for out, at in zip(found, (index, (index,)), strict=True):
+        backend.scatter_add(out, at, values)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=rounding)

@@ -14,7 +14,7 @@ from minivis.train import fit
 
 __all__ = ["run", "small_detr"]
 
-STEPS = 2800
+STEPS = 4000
 
 
 def small_detr(backbone, num_classes, rng, **options):
@@ -39,7 +39,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     facts = {"recipe": "detr-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
     before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
-    model = small_detr(backbone, len(shapes.THINGS), rng)
+    model = small_detr(backbone.freeze(1), len(shapes.THINGS), rng)  # as published: stem and first stage stay
     criterion = SetCriterion(len(shapes.THINGS), HungarianMatcher(), no_object=0.2)
 
     def loss(model, images, targets):
