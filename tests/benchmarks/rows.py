@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import minivis as mv
-from minivis import models, nn, ops, optim
+from minivis import models, ops, optim
 
 SEVERAL = 4  # inputs that the steps take in turn
 
@@ -123,7 +123,7 @@ def model_work(make, shape, passes):
     """Work of a model: its multiply-adds, each two operations, and its parameters, read in each pass."""
 
     def work():
-        found = nn.summary(make(), shape)
+        found = mv.summary(make(), shape)
         return 2 * found.multiply_adds * passes, 4 * found.parameters * passes
 
     return work

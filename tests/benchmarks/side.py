@@ -6,7 +6,6 @@ Not here: the rows (rows.py), who asks (__main__.py).
 
 import json
 import os
-import resource
 import sys
 import time
 
@@ -28,16 +27,23 @@ def waiter(side, device):
     return cupy.cuda.Device().synchronize
 
 
-def resident():
-    """Bytes of memory that this process holds now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def status(key):
+    """A line of /proc/self/status in bytes: what this process holds now (VmRSS), or held at most (VmHWM)."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        line = next(line for line in file if line.startswith(key))
+    return 1024 * int(line.split()[1])
+
+
+def forget_peak():
+    """The most that was held so far no longer counts (Linux)."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
 
 
 def peak(side, device, before):
     """The most bytes that were in use since `before`."""
     if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        return status("VmHWM") - before
     if side == "torch":
         import torch
 
@@ -59,7 +65,8 @@ def main(side, device):
     for line in sys.stdin:
         asked = json.loads(line)
         if "row" in asked:
-            before = resident()
+            forget_peak()
+            before = status("VmRSS")
             step = getattr(known[asked["row"]], side)(place)
             steps = WARM_UP
         else:
