@@ -79,9 +79,33 @@ def _filters(weight, groups):
 
 def _patches(x, geometry, groups):
     """The patches of a map as the matrices (groups, B prod(out), prod(kernel) C / groups)."""
+    if _of_one_pixel(geometry):
+        return _grouped(x[_thinned(geometry)], groups).swapaxes(1, 2)
     rows = kernels.of(x).im2row(x, *geometry)
     K, C = math.prod(geometry.kernel), x.shape[1] // groups
     return rows.reshape(-1, K, groups, C).transpose(2, 0, 1, 3).reshape(groups, -1, K * C)
+
+
+def _put_patches(rows, shape, geometry):
+    """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
+    groups, K = len(rows), math.prod(geometry.kernel)
+    if _of_one_pixel(geometry):
+        xp, (B, C) = namespace(rows), shape[:2]
+        x = xp.zeros(shape, rows.dtype)
+        x[_thinned(geometry)] = rows.swapaxes(1, 2).reshape(C, B, *geometry.out).swapaxes(0, 1)
+        return x
+    rows = rows.reshape(groups, -1, K, shape[1] // groups).transpose(1, 2, 0, 3).reshape(-1, K * shape[1])
+    return kernels.of(rows).row2im(rows, shape, *geometry)
+
+
+def _of_one_pixel(geometry):
+    """Whether a map is its own matrix of patches, and nothing has to be laid out."""
+    return max(geometry.kernel) == 1 and not any(geometry.padding)
+
+
+def _thinned(geometry):
+    """The index of the pixels that a kernel of one pixel looks at."""
+    return (..., *(slice(0, (n - 1) * s + 1, s) for n, s in zip(geometry.out, geometry.stride, strict=True)))
 
 
 def _correlate(x, weight, geometry, groups):
@@ -99,13 +123,14 @@ def _correlate(x, weight, geometry, groups):
 
 def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
-    xp, K, C = namespace(y, weight), math.prod(geometry.kernel), weight.shape[1]
+    xp, C = namespace(y, weight), groups * weight.shape[1]
     filters = _filters(weight, groups)
 
     def part(y):
-        rows = xp.matmul(_grouped(y, groups).swapaxes(1, 2), filters)  # (groups, B prod(out), K C/groups)
-        rows = rows.reshape(groups, -1, K, C).transpose(1, 2, 0, 3).reshape(-1, K * groups * C)
-        return kernels.of(y).row2im(rows, (y.shape[0], groups * C, *spatial), *geometry)
+        rows = xp.matmul(
+            _grouped(y, groups).swapaxes(1, 2), filters
+        )  # (groups, B prod(out), prod(kernel) C/groups)
+        return _put_patches(rows, (y.shape[0], C, *spatial), geometry)
 
     return _join(xp, [part(y[b]) for b in _blocks(y, _patch_size(weight, geometry, groups))])
 
