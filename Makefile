@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -q
 READY := $(VENV)/ready
 BOOK_READY := $(VENV)/ready-book
+PARITY_READY := $(VENV)/ready-parity
 
-.PHONY: help lab test lint format bench notebooks pair book book-check setup clean
+.PHONY: help lab test lint format bench bench-gpu notebooks pair book book-check setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -28,8 +29,12 @@ format: $(READY) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## measure what the engine costs an op; writes tests/benchmarks/results
+bench: $(PARITY_READY) ## measure against PyTorch on this CPU, side by side; writes tests/benchmarks/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.engine_overhead
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+bench-gpu: $(PARITY_READY) ## the same on a GPU (pip install -e ".[gpu]" first)
+	$(BIN)/python -m tests.benchmarks --device gpu $(BENCH_ARGS)
 
 notebooks: $(READY) ## execute every notebook once, into build/notebooks; ONLY="01 05" picks some
 	$(BIN)/python scripts/run_notebooks.py $(ONLY)
@@ -54,6 +59,11 @@ $(READY): pyproject.toml scripts/setup.sh
 # The book's packages come when they are first needed.
 $(BOOK_READY): $(READY)
 	@scripts/setup.sh $(VENV) $(EXTRAS),book
+	@touch $@
+
+# PyTorch, several hundred megabytes, comes when something is measured against it.
+$(PARITY_READY): $(READY)
+	@scripts/setup.sh $(VENV) $(EXTRAS),parity
 	@touch $@
 
 clean: ## remove what was built and trained here (build/, caches); .venv and runs/ stay

@@ -83,7 +83,9 @@ def test_many_rows_are_added_as_numpy_adds_them(shape, index_shape, dtype):
     start = (10 * rng.standard_normal(shape)).astype(dtype)
     expected, *found = (start.copy() for _ in range(3))
     np.add.at(expected, index, values)
-    rounding = 2000 * np.finfo(dtype).eps if dtype in (np.float32, np.float64) else 0  # sums are a few hundred
+    rounding = (
+        2000 * np.finfo(dtype).eps if dtype in (np.float32, np.float64) else 0
+    )  # sums are a few hundred
     for out, at in zip(found, (index, (index,)), strict=True):
         backend.scatter_add(out, at, values)
         np.testing.assert_allclose(out, expected, rtol=0, atol=rounding)
