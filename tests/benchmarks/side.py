@@ -59,6 +59,7 @@ def main(side, device):
         import torch
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.backends.cudnn.allow_tf32 = False  # float32 on both sides
     place = {"gpu": "cuda"}.get(device, device) if side == "torch" else device
     known, number, wait = {row.name: row for row in rows(device)}, 0, waiter(side, device)
     step, before = None, 0
