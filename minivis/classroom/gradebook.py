@@ -5,6 +5,7 @@ so what it records is what the laws said.
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -13,20 +14,13 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["Course", "NbgraderFailed", "write_whole"]
+from minivis.storage import write_files
+
+__all__ = ["Course", "NbgraderFailed"]
 
 
 class NbgraderFailed(ValueError):
     """nbgrader could not do its part; the message says what it said."""
-
-
-def write_whole(path, content):
-    """Write a file whole or not at all."""
-    path = Path(path)
-    half = path.with_name(f".{path.name}.tmp")
-    data = content if isinstance(content, bytes) else content.encode("utf-8")
-    half.write_bytes(data)
-    os.replace(half, path)
 
 
 class Course:
@@ -47,16 +41,29 @@ class Course:
     def released(self, assignment):
         """The notebook to hand out: solutions and hidden laws taken out. Made anew when its source has changed.
 
+        Parameters
+        ----------
+        assignment : Assignment
+
         Returns
         -------
         Path
+            Of the notebook inside the course.
+
+        Raises
+        ------
+        NbgraderFailed
+            If nbgrader does not take the source.
         """
         source = self.folder / "source" / assignment.name / f"{assignment.name}.ipynb"
         released = self.folder / "release" / assignment.name / f"{assignment.name}.ipynb"
         text = assignment.path.read_bytes()
         if not (released.is_file() and source.is_file() and source.read_bytes() == text):
+            released.unlink(
+                missing_ok=True
+            )  # or, should nbgrader fail, the old one would pass for the new source's
             source.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(source, text)
+            write_files({source: text})
             self._run("generate_assignment", assignment.name, force=True, create=True)
         return released
 
@@ -70,20 +77,21 @@ class Course:
         notebook : dict
             The submission, mended.
         found : dict
-            As `judge_submission` returns it, with ``output`` for each task: what stands under its check cell.
+            As `judge_submission` returns it, with ``html`` and ``text`` for each task: what stands under its check
+            cell.
         """
         place = self.folder / "submitted" / student / assignment.name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        write_whole(place / f"{assignment.name}.ipynb", json.dumps(notebook, ensure_ascii=False, indent=1))
-        with _verdicts_instead_of_running(found) as config:
-            self._run("autograde", assignment.name, student, config=config, force=True, create=True)
+        write_files({place / f"{assignment.name}.ipynb": json.dumps(notebook, indent=1).encode()})
+        config = _verdicts_instead_of_running(found)
+        self._run("autograde", assignment.name, student, config=config, force=True, create=True)
 
     def feedback(self, assignment, student):
-        """The feedback page of a student, as HTML."""
-        self._run("generate_feedback", assignment.name, student, force=True)
-        page = self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html"
-        return page.read_text(encoding="utf-8")
+        """The feedback page of a student, as the bytes of an HTML file; an `NbgraderFailed` as for `autograde`."""
+        config = {"GenerateFeedback": {"exporter_class": _page_exporter()}}
+        self._run("generate_feedback", assignment.name, student, config=config, force=True)
+        return (self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html").read_bytes()
 
     def scores(self, assignment, student):
         """Points of each task: a dict name -> (points, most). A grade given by hand goes before the laws'."""
@@ -143,7 +151,6 @@ def _quiet():
         log.handlers[:], log.propagate, os.environ["PATH"] = handlers, propagate, path
 
 
-@contextlib.contextmanager
 def _verdicts_instead_of_running(found):
     """A configuration of nbgrader whose autograder does not run notebooks: it looks up what the judge found."""
     with _quiet():
@@ -166,4 +173,28 @@ def _verdicts_instead_of_running(found):
             return cell, resources
 
     steps = [WriteVerdicts, ClearMetadataPreprocessor, SaveAutoGrades, CheckCellMetadata]
-    yield {"Autograde": {"autograde_preprocessors": steps}, "ClearMetadataPreprocessor": {"enabled": False}}
+    return {"Autograde": {"autograde_preprocessors": steps}, "ClearMetadataPreprocessor": {"enabled": False}}
+
+
+@functools.cache
+def _page_exporter():
+    """nbgrader's exporter of feedback pages, but a template is compiled once and not for each student."""
+    with _quiet():
+        from nbconvert.exporters import HTMLExporter
+
+    compiled = {}
+
+    class Page(HTMLExporter):
+        def _create_environment(self):
+            environment = super()._create_environment()
+            compile_template = environment.compile
+
+            def compile_once(*template):
+                if template not in compiled:
+                    compiled[template] = compile_template(*template)
+                return compiled[template]
+
+            environment.compile = compile_once
+            return environment
+
+    return Page
