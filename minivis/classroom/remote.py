@@ -85,6 +85,8 @@ class Submission:
             if isinstance(found, str):
                 raise Missing(found)
             return RemoteFunction(self, found)
+        if self.seconds_left <= 0:
+            raise Missing(TIME_IS_UP)
         raise Missing("The whole Python process ended whenever the notebook was run.")
 
     def call(self, number, args, options, seconds):
@@ -116,28 +118,28 @@ class Submission:
             return
         for _ in range(3):
             self._start()
-            for number, source in self.cells:
-                if number in self.poison:
-                    continue
-                if self.seconds_left <= 0:
-                    raise Missing(TIME_IS_UP)
-                before = self.clock()
-                try:
-                    note = self._ask(
-                        CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS
-                    )
-                except wire.ConnectionLost:
-                    self.poison.add(number)
-                    late = self.clock() - before > min(CELL_SECONDS, self.seconds_left)
-                    did = "could not be interrupted" if late else "ended the whole Python process"
-                    note = f"It {did}, and was left out."
-                if note:
-                    self.notes[number] = note
-                if number in self.poison:
-                    break
-            else:
+            if all(self._load(number, source) for number, source in self.cells):
                 return
         raise Missing("Cell after cell of the notebook ended the whole Python process.")
+
+    def _load(self, number, source):
+        """Run a cell that has not ended a process before; return whether the process is there to run the next one."""
+        if number in self.poison:
+            return True
+        if (left := self.seconds_left) <= 0:
+            raise Missing(TIME_IS_UP)
+        before = self.clock()
+        try:
+            note = self._ask(CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS)
+        except wire.ConnectionLost:
+            self.poison.add(number)
+            late = self.clock() - before > min(CELL_SECONDS, left)
+            note = (
+                f"It {'did not come back' if late else 'ended the whole Python process'}, and was left out."
+            )
+        if note:
+            self.notes[number] = note
+        return number not in self.poison
 
     def _start(self):
         self.end()
