@@ -8,9 +8,7 @@ import contextlib
 import functools
 import io
 import json
-import os
 import shutil
-import sys
 import warnings
 from pathlib import Path
 
@@ -111,7 +109,7 @@ class Course:
         if not self.database:
             settings.GenerateAssignment.no_database, settings.SaveCells.enabled = True, False
         settings.NbGraderAPI.log_level = settings.Application.log_level = 40
-        with _quiet():
+        with _quiet(), _version_at_hand():
             result = getattr(NbGraderAPI(config=settings), action)(*names, **options)
         if not result["success"]:
             raise NbgraderFailed(f"nbgrader's {action} failed: {_reason(result)}")
@@ -133,22 +131,41 @@ def _need_nbgrader():
 
 @contextlib.contextmanager
 def _quiet():
-    """nbgrader and what it stands on warn about one another: none of it is for a teacher.
-
-    It also calls alembic as a command: one that lies beside this Python, whether or not its environment is activated.
-    """
+    """nbgrader and what it stands on warn about one another: none of it is for a teacher."""
     import logging
 
     log = logging.getLogger("traitlets")  # where nbgrader logs when it is no application
-    handlers, propagate, path = log.handlers[:], log.propagate, os.environ.get("PATH", "")
+    handlers, propagate = log.handlers[:], log.propagate
     log.handlers[:], log.propagate = [logging.NullHandler()], False
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.handlers[:], log.propagate, os.environ["PATH"] = handlers, propagate, path
+        log.handlers[:], log.propagate = handlers, propagate
+
+
+@contextlib.contextmanager
+def _version_at_hand():
+    """For a new gradebook nbgrader runs the command `alembic`, which takes seconds and must be on the PATH: not here."""
+    from nbgrader import api
+
+    kept, api.get_alembic_version = api.get_alembic_version, _version_of_gradebooks
+    try:
+        yield
+    finally:
+        api.get_alembic_version = kept
+
+
+def _version_of_gradebooks():
+    """The newest version of nbgrader's database: what `alembic heads` prints, read from the same files."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from nbgrader.dbutil import ALEMBIC_DIR
+
+    config = Config()
+    config.set_main_option("script_location", ALEMBIC_DIR.replace("%", "%%"))
+    return ScriptDirectory.from_config(config).get_current_head()
 
 
 def _verdicts_instead_of_running(found):

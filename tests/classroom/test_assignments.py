@@ -14,8 +14,6 @@ from minivis.classroom import find, names
 from tests.classroom.making import grades, put, solved
 from tests.classroom.mistakes import ALL, MISTAKES
 
-pytestmark = pytest.mark.usefixtures("one_look_at_the_version")
-
 
 @pytest.fixture(scope="module")
 def handed_out(tmp_path_factory):

@@ -14,7 +14,6 @@ from minivis.classroom import find
 from minivis.classroom.grade import grade
 from tests.classroom.making import grades, put, solved, write
 
-pytestmark = pytest.mark.usefixtures("one_look_at_the_version")
 NAME = "detr"  # its laws are quick
 FULL = {task.name: task.most for task in find(NAME).tasks}
 NONE = dict.fromkeys(FULL, 0)

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from minivis import cli, laws
 from minivis.classroom import award, awarded, closed, find, wire
 from minivis.classroom.grade import read_grades
+from minivis.classroom.gradebook import _version_of_gradebooks
 from minivis.classroom.guard import Guard
 from minivis.classroom.host import Host, is_python, plain_python
 from minivis.classroom.names import by_student, student_of
@@ -330,6 +332,13 @@ def test_without_nbgrader_it_says_what_to_install(tmp_path, monkeypatch, capsys)
             == 'minivis: assignment: nbgrader is not installed: pip install "minivis[classroom]"\n'
         )
     assert cli.main(["assignment", "list"]) == 0
+
+
+def test_a_gradebook_says_the_version_that_nbgrader_gives_it(monkeypatch):
+    from nbgrader.api import get_alembic_version
+
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert _version_of_gradebooks() == get_alembic_version()
 
 
 def test_a_folder_with_work_in_it_is_not_written_over(tmp_path, capsys):
