@@ -207,12 +207,6 @@ def _assignment(options):
     return run(options)
 
 
-def _assignment(options):
-    from minivis.classroom.command import run
-
-    return run(options)
-
-
 def _list(title, names):
     print(title, *names, sep="\n  ")
     return 0

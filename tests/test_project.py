@@ -46,11 +46,11 @@ CONFINED = {
     "safetensors": {"storage", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
-    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets"], {"classroom"}),
+    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic"], {"classroom"}),
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
-                     "nbgrader", "nbconvert", "nbformat", "traitlets"}  # fmt: skip
+                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("kernels.cupy", "cupy"),
     ("kernels.cupy", "cupyx"),

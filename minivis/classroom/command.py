@@ -3,7 +3,6 @@
 Not here: the command line itself (minivis/cli.py), the work.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -22,9 +21,8 @@ def run(options):
     -------
     int
     """
-    return {"list": _list, "release": _release, "grade": _grade, "solution": _solution}[options.action](
-        options
-    )
+    actions = {"list": _list, "release": _release, "grade": _grade, "solution": _solution}
+    return actions[options.action](options)
 
 
 def _list(options):
@@ -44,7 +42,7 @@ def _release(options):
     from minivis.classroom.release import release
 
     path = release(options.name, options.folder)
-    print(f"{path}: hand out this folder")
+    print(f"{path}: hand out this notebook")
     return 0
 
 
@@ -56,21 +54,16 @@ def _solution(options):
 
 
 def _grade(options):
-    from minivis.classroom.grade import grade
+    from minivis.classroom.grade import grade, read_grades
 
     told = grade(options.name, options.folder, options.student)
     for student, remarks in told.items():
         for remark in remarks:
             print(f"{student}: {remark}", file=sys.stderr)
     folder = Path(options.folder)
-    with open(folder / "grades.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    sums = {}
-    for row in rows:
-        points, most = sums.get(row["student"], (0, 0))
-        sums[row["student"]] = points + float(row["points"]), most + float(row["max"])
-    for student, (points, most) in sums.items():
+    for student, rows in read_grades(folder / "grades.csv").items():
         if student in told:
+            points, most = (sum(float(row[column]) for row in rows) for column in (1, 2))
             print(f"{student}: {points:g} of {most:g}")
     print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
     return 0

@@ -5,28 +5,20 @@ so what it records is what the laws said.
 """
 
 import contextlib
+import functools
 import io
 import json
-import os
 import shutil
-import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["Course", "NbgraderFailed", "write_whole"]
+from minivis.storage import write_files
+
+__all__ = ["Course", "NbgraderFailed"]
 
 
 class NbgraderFailed(ValueError):
     """nbgrader could not do its part; the message says what it said."""
-
-
-def write_whole(path, content):
-    """Write a file whole or not at all."""
-    path = Path(path)
-    half = path.with_name(f".{path.name}.tmp")
-    data = content if isinstance(content, bytes) else content.encode("utf-8")
-    half.write_bytes(data)
-    os.replace(half, path)
 
 
 class Course:
@@ -47,16 +39,29 @@ class Course:
     def released(self, assignment):
         """The notebook to hand out: solutions and hidden laws taken out. Made anew when its source has changed.
 
+        Parameters
+        ----------
+        assignment : Assignment
+
         Returns
         -------
         Path
+            Of the notebook inside the course.
+
+        Raises
+        ------
+        NbgraderFailed
+            If nbgrader does not take the source.
         """
         source = self.folder / "source" / assignment.name / f"{assignment.name}.ipynb"
         released = self.folder / "release" / assignment.name / f"{assignment.name}.ipynb"
         text = assignment.path.read_bytes()
         if not (released.is_file() and source.is_file() and source.read_bytes() == text):
+            released.unlink(
+                missing_ok=True
+            )  # or, should nbgrader fail, the old one would pass for the new source's
             source.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(source, text)
+            write_files({source: text})
             self._run("generate_assignment", assignment.name, force=True, create=True)
         return released
 
@@ -70,20 +75,21 @@ class Course:
         notebook : dict
             The submission, mended.
         found : dict
-            As `judge_submission` returns it, with ``output`` for each task: what stands under its check cell.
+            As `judge_submission` returns it, with ``html`` and ``text`` for each task: what stands under its check
+            cell.
         """
         place = self.folder / "submitted" / student / assignment.name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        write_whole(place / f"{assignment.name}.ipynb", json.dumps(notebook, ensure_ascii=False, indent=1))
-        with _verdicts_instead_of_running(found) as config:
-            self._run("autograde", assignment.name, student, config=config, force=True, create=True)
+        write_files({place / f"{assignment.name}.ipynb": json.dumps(notebook, indent=1).encode()})
+        config = _verdicts_instead_of_running(found)
+        self._run("autograde", assignment.name, student, config=config, force=True, create=True)
 
     def feedback(self, assignment, student):
-        """The feedback page of a student, as HTML."""
-        self._run("generate_feedback", assignment.name, student, force=True)
-        page = self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html"
-        return page.read_text(encoding="utf-8")
+        """The feedback page of a student, as the bytes of an HTML file; an `NbgraderFailed` as for `autograde`."""
+        config = {"GenerateFeedback": {"exporter_class": _page_exporter()}}
+        self._run("generate_feedback", assignment.name, student, config=config, force=True)
+        return (self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html").read_bytes()
 
     def scores(self, assignment, student):
         """Points of each task: a dict name -> (points, most). A grade given by hand goes before the laws'."""
@@ -103,7 +109,7 @@ class Course:
         if not self.database:
             settings.GenerateAssignment.no_database, settings.SaveCells.enabled = True, False
         settings.NbGraderAPI.log_level = settings.Application.log_level = 40
-        with _quiet():
+        with _quiet(), _version_at_hand():
             result = getattr(NbGraderAPI(config=settings), action)(*names, **options)
         if not result["success"]:
             raise NbgraderFailed(f"nbgrader's {action} failed: {_reason(result)}")
@@ -125,25 +131,43 @@ def _need_nbgrader():
 
 @contextlib.contextmanager
 def _quiet():
-    """nbgrader and what it stands on warn about one another: none of it is for a teacher.
-
-    It also calls alembic as a command: one that lies beside this Python, whether or not its environment is activated.
-    """
+    """nbgrader and what it stands on warn about one another: none of it is for a teacher."""
     import logging
 
     log = logging.getLogger("traitlets")  # where nbgrader logs when it is no application
-    handlers, propagate, path = log.handlers[:], log.propagate, os.environ.get("PATH", "")
+    handlers, propagate = log.handlers[:], log.propagate
     log.handlers[:], log.propagate = [logging.NullHandler()], False
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.handlers[:], log.propagate, os.environ["PATH"] = handlers, propagate, path
+        log.handlers[:], log.propagate = handlers, propagate
 
 
 @contextlib.contextmanager
+def _version_at_hand():
+    """For a new gradebook nbgrader runs the command `alembic`, which takes seconds and must be on the PATH: not here."""
+    from nbgrader import api
+
+    kept, api.get_alembic_version = api.get_alembic_version, _version_of_gradebooks
+    try:
+        yield
+    finally:
+        api.get_alembic_version = kept
+
+
+def _version_of_gradebooks():
+    """The newest version of nbgrader's database: what `alembic heads` prints, read from the same files."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from nbgrader.dbutil import ALEMBIC_DIR
+
+    config = Config()
+    config.set_main_option("script_location", ALEMBIC_DIR.replace("%", "%%"))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
 def _verdicts_instead_of_running(found):
     """A configuration of nbgrader whose autograder does not run notebooks: it looks up what the judge found."""
     with _quiet():
@@ -166,4 +190,28 @@ def _verdicts_instead_of_running(found):
             return cell, resources
 
     steps = [WriteVerdicts, ClearMetadataPreprocessor, SaveAutoGrades, CheckCellMetadata]
-    yield {"Autograde": {"autograde_preprocessors": steps}, "ClearMetadataPreprocessor": {"enabled": False}}
+    return {"Autograde": {"autograde_preprocessors": steps}, "ClearMetadataPreprocessor": {"enabled": False}}
+
+
+@functools.cache
+def _page_exporter():
+    """nbgrader's exporter of feedback pages, but a template is compiled once and not for each student."""
+    with _quiet():
+        from nbconvert.exporters import HTMLExporter
+
+    compiled = {}
+
+    class Page(HTMLExporter):
+        def _create_environment(self):
+            environment = super()._create_environment()
+            compile_template = environment.compile
+
+            def compile_once(*template):
+                if template not in compiled:
+                    compiled[template] = compile_template(*template)
+                return compiled[template]
+
+            environment.compile = compile_once
+            return environment
+
+    return Page

@@ -70,8 +70,11 @@ def hashes(folder):
         elif path.is_dir():
             found[name] = "folder"
         elif path.is_file():
-            with open(path, "rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with open(path, "rb") as file:
+                    found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:  # a submission may have taken the right to read it away
+                found[name] = "unreadable"
         else:
             found[name] = "special"
     return found

@@ -35,7 +35,7 @@ sandbox = _load("_sandbox", HERE.parent / "laws" / "sandbox.py")
 
 
 class Paper:
-    """A file that forgets: a cell may print for ever."""
+    """A file that forgets, for what is printed while no call runs: by a thread, say."""
 
     encoding = "utf-8"
 
@@ -73,7 +73,7 @@ class Host:
     def load(self, number, source, seconds):
         """Run one cell; return what went wrong in words, or an empty string."""
         name = f"<cell {number}>"
-        source = plain_python(source)
+        source = source if is_python(source) else plain_python(source)
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         try:
             code = compile(source, name, "exec")
@@ -91,16 +91,18 @@ class Host:
         """Keep the function an expression gives; return its number, or in words why there is none."""
         try:
             found = eval(expression, self.names)
-        except NameError:
+        except NameError as error:
+            missing = error.name or expression
             own = [n for n, value in self.names.items() if callable(value) and not n.startswith("_")]
-            near = difflib.get_close_matches(expression, own, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(missing, own, n=1, cutoff=0.5)
             hint = f" The nearest name that it has is {near[0]!r}." if near else ""
-            return f"The notebook does not define {expression!r}.{hint}"
+            return f"The notebook does not define {missing!r}.{hint}"
         except BaseException as error:
             return f"{expression!r} could not be had: {type(error).__name__}."
         return self.keep(found) if callable(found) else f"{expression!r} is no function."
 
     def keep(self, function):
+        """Remember a function; return the number by which it can be called."""
         self.count += 1
         self.kept[self.count] = function
         if len(self.kept) > MOST_KEPT:  # the oldest vjp; what find() kept is asked for again and again
@@ -123,6 +125,7 @@ class Host:
         return {"result": result, "printed": printed[:MOST_PRINTED], "written": after}
 
     def in_words(self, broken):
+        """What a mishap was, where this process knows more than the sandbox does."""
         cause = broken.__context__
         if isinstance(cause, closed.Closed):
             broken.hint = "The task is to write it yourself, with NumPy. While grading, the libraries that have it are closed."
@@ -133,6 +136,15 @@ class Host:
                 "raised a MemoryError", "asked for more memory than there is (MemoryError)"
             )
         return broken.what
+
+
+def is_python(source):
+    """Whether a cell can be compiled as it is: then a line that begins with % goes on with an expression."""
+    try:
+        compile(source, "<cell>", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def plain_python(source):

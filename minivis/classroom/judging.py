@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minivis.classroom.remote import Missing, Submission
 
-__all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing"]
+__all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing", "warm_up"]
 
 SECONDS = 60  # for a submission, from its first cell to its last law
 MEMORY = 2 * 2**30  # bytes that its process may ask for
@@ -21,7 +21,21 @@ PATIENCE = (
 )
 
 
-def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):
+def warm_up(tasks):
+    """Try the laws of some tasks on the right answers, before a class is judged.
+
+    What the laws load and look up the first time, half a second and more, a forked judge then has.
+    """
+    from minivis.laws.catalogue import family_of
+    from minivis.laws.checking import judge
+
+    for task in tasks:
+        right = family_of(task.family).right  # returns (out, vjp)
+        answer = right if task.vjp else lambda *args, right=right, **options: right(*args, **options)[0]
+        judge(task.family, answer, task.vjp, only=task.points)
+
+
+def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=MEMORY):
     """Judge a submission in a process that is thrown away afterwards.
 
     Parameters
@@ -31,7 +45,9 @@ def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):
     cells : list of (int, str)
         Number and source of the code cells to run.
     files : sequence of (str, bytes)
-        What else was handed in: relative path and content, laid beside the running cells.
+        What else was handed in: relative path and content.
+    place : str
+        Where among these files the notebook lay: there its cells run.
     seconds, memory : int
         Its limits.
 
@@ -47,7 +63,7 @@ def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):
     )  # a fork has the laws loaded
     receiving, sending = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
-        arguments = (sending, folder, tasks, cells, list(files), seconds, memory)
+        arguments = (sending, folder, tasks, cells, list(files), place, seconds, memory)
         worker = context.Process(target=_work, args=arguments)
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -68,22 +84,29 @@ def judge_submission(tasks, cells, files=(), seconds=SECONDS, memory=MEMORY):
 
 
 def nothing(tasks, problem):
-    """What is found where there is nothing to judge."""
+    """What is found where there is nothing to judge: as `judge_submission` returns it, with a problem for each task."""
     return {"tasks": [_without(task, problem) for task in tasks], "notes": {}}
 
 
-def _work(sending, folder, tasks, cells, files, seconds, memory):
+def _work(sending, *arguments):
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
-        sending.send_bytes(json.dumps(_judge(folder, tasks, cells, files, seconds, memory)).encode())
+        # half of a surrogate pair, in an error message say, is a string and no text: no file could hold it
+        found = json.dumps(_judge(*arguments), ensure_ascii=False).encode("utf-8", "replace")
+        sending.send_bytes(found)
 
 
-def _judge(folder, tasks, cells, files, seconds, memory):
+def _judge(folder, tasks, cells, files, place, seconds, memory):
     home = Path(folder)
     for name, content in files:
         path = home / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    with Submission(cells, home, memory, seconds) as submission:
+        with contextlib.suppress(
+            OSError
+        ):  # a name that is too long, or both a file and a folder: the cells will tell
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    start = home / place
+    start.mkdir(parents=True, exist_ok=True)
+    with Submission(cells, start, memory, seconds) as submission:
         found = []
         for task in tasks:
             judged = _judge_task(task, submission)

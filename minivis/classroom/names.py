@@ -13,10 +13,9 @@ __all__ = ["RESERVED", "by_student", "student_of"]
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?:.*)")
 # "doejane_LATE_12345_678901_attention-2.ipynb": login, student's number, submission's number, the file's own name
 CANVAS = re.compile(r"(?P<student>.+?)(?:_LATE)?_(?P<id>\d+)_(?P<order>\d+)_.+")
-RESERVED = {
-    "feedback",
-    "grades.csv",
-}  # what grading itself writes; names with a dot or underscores before are not read
+# what grading itself writes; a name that begins with a dot or two underscores is not read either
+RESERVED = {"feedback", "grades.csv"}
+MOST_LETTERS = 50  # of a student's name: file systems allow 255 bytes, and a letter has up to four
 
 
 def student_of(name):
@@ -56,7 +55,8 @@ def by_student(folder):
     Returns
     -------
     dict
-        Student -> list of paths, in the order of the names. Two students of one name get their numbers added.
+        Student -> list of paths, in the order of the names. Two students of one name get their numbers added; where
+        they have none, the second gets a 2.
     """
     owners = {}
     for path in sorted(Path(folder).iterdir(), key=lambda path: unicodedata.normalize("NFC", path.name)):
@@ -65,17 +65,21 @@ def by_student(folder):
         if path.is_dir() or path.suffix.lower() in (".ipynb", ".zip"):
             student = student_of(path.name if path.is_dir() else path.stem)
             owners.setdefault(student, []).append(path)
-    numbers = {}
+    namesakes = {}
     for student, number in owners:
-        numbers.setdefault(_plain(student), set()).add(number)
+        namesakes.setdefault(_plain(student), []).append((student, number))
     found = {}
-    for (student, number), paths in owners.items():
-        shared = len(numbers[_plain(student)]) > 1 and number
-        found.setdefault(f"{_plain(student)} {number}" if shared else _plain(student), []).extend(paths)
+    for name, those in namesakes.items():
+        for student, number in those:
+            label = f"{name} {number}" if number and len(those) > 1 else name
+            count = 2
+            while label in found:
+                label, count = f"{name} {count}", count + 1
+            found[label] = owners[student, number]
     return found
 
 
 def _plain(student):
     """A name that is safe as the name of a file, and no formula in a spreadsheet; letters of any script stay."""
     kept = "".join(c if c.isalnum() or c in " .-_'" or unicodedata.combining(c) else "-" for c in student)
-    return re.sub(r"\s+", " ", kept).strip(" .-") or "nameless"
+    return re.sub(r"\s+", " ", kept).strip(" .-")[:MOST_LETTERS].rstrip(" .-") or "nameless"

@@ -7,10 +7,14 @@ import json
 import tempfile
 from pathlib import Path
 
-from minivis.classroom.gradebook import Course, write_whole
+from minivis.classroom.cells import is_task
+from minivis.classroom.gradebook import Course
 from minivis.classroom.tasks import find
+from minivis.storage import write_files
 
 __all__ = ["release", "released_notebook", "solution"]
+
+DELIMITERS = ("### BEGIN SOLUTION", "### END SOLUTION")
 
 
 def release(name, folder):
@@ -42,12 +46,23 @@ def release(name, folder):
             f"assignment release: {path} is there already and is another notebook; name another folder, or move it away"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
+    write_files({path: content})
     return path
 
 
 def released_notebook(course, assignment):
-    """The released notebook as a dict whose sources are strings."""
+    """The notebook that was handed out, as grading needs it.
+
+    Parameters
+    ----------
+    course : Course
+    assignment : Assignment
+
+    Returns
+    -------
+    dict
+        As in the file, but each cell's source is one string.
+    """
     notebook = json.loads(course.released(assignment).read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         cell["source"] = "".join(cell["source"])
@@ -75,11 +90,8 @@ def solution(name):
     notebook = json.loads(assignment.path.read_text(encoding="utf-8"))
     cells = [f"# {assignment.title}: solutions\n"]
     for cell in notebook["cells"]:
-        own = cell["metadata"].get("nbgrader") or {}
-        if cell["cell_type"] == "code" and own.get("solution"):
+        if cell["cell_type"] == "code" and is_task(cell):
             lines = "".join(cell["source"]).split("\n")
-            kept = [
-                line for line in lines if "### BEGIN SOLUTION" not in line and "### END SOLUTION" not in line
-            ]
+            kept = [line for line in lines if not any(mark in line for mark in DELIMITERS)]
             cells.append("\n".join(kept).strip("\n") + "\n")
     return "\n\n".join(cells)

@@ -4,6 +4,7 @@ Not here: what runs in that process (host.py), what its answers are worth (judgi
 """
 
 import contextlib
+import io
 import os
 import select
 import signal
@@ -23,12 +24,26 @@ __all__ = ["Missing", "RemoteFunction", "Submission"]
 HOST = Path(__file__).with_name("host.py")
 CELL_SECONDS = 10.0  # for one cell: definitions, and whatever a student left in between
 GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is ended
+# what its environment keeps of the judge's: nothing that could hold a secret
+KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "SYSTEMROOT",
+    "TEMP",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "LD_LIBRARY_PATH",
+)
+OWN = ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")  # and what is its own folder
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 GONE = "The whole Python process ended while your function ran."
+TIME_IS_UP = "The time for the whole submission was up."
 ENDLESS = "Your function did not come back and could not be interrupted."
 
 
 class Missing(Exception):
-    """A notebook does not define what a task asks for."""
+    """A notebook does not define what a task asks for, or not in time; the message says it in words."""
 
 
 class Submission:
@@ -70,6 +85,8 @@ class Submission:
             if isinstance(found, str):
                 raise Missing(found)
             return RemoteFunction(self, found)
+        if self.seconds_left <= 0:
+            raise Missing(TIME_IS_UP)
         raise Missing("The whole Python process ended whenever the notebook was run.")
 
     def call(self, number, args, options, seconds):
@@ -101,40 +118,32 @@ class Submission:
             return
         for _ in range(3):
             self._start()
-            for number, source in self.cells:
-                if number in self.poison:
-                    continue
-                try:
-                    note = self._ask(
-                        CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS
-                    )
-                except wire.ConnectionLost:
-                    self.poison.add(number)
-                    note = "It ended the whole Python process, and was left out."
-                if note:
-                    self.notes[number] = note
-                if number in self.poison:
-                    break
-            else:
+            if all(self._load(number, source) for number, source in self.cells):
                 return
         raise Missing("Cell after cell of the notebook ended the whole Python process.")
 
+    def _load(self, number, source):
+        """Run a cell that has not ended a process before; return whether the process is there to run the next one."""
+        if number in self.poison:
+            return True
+        if (left := self.seconds_left) <= 0:
+            raise Missing(TIME_IS_UP)
+        before = self.clock()
+        try:
+            note = self._ask(CELL_SECONDS, do="load", number=number, source=source, seconds=CELL_SECONDS)
+        except wire.ConnectionLost:
+            self.poison.add(number)
+            late = self.clock() - before > min(CELL_SECONDS, left)
+            note = (
+                f"It {'did not come back' if late else 'ended the whole Python process'}, and was left out."
+            )
+        if note:
+            self.notes[number] = note
+        return number not in self.poison
+
     def _start(self):
         self.end()
-        keep = (
-            "PATH",
-            "LANG",
-            "LC_ALL",
-            "SYSTEMROOT",
-            "TEMP",
-            "OPENBLAS_CORETYPE",
-            "OPENBLAS_L2_SIZE",
-            "LD_LIBRARY_PATH",
-        )
-        own = {
-            name: str(self.folder) for name in ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")
-        }
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         seconds = max(1, int(self.seconds_left) + 5)
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-B", "-X", "utf8", str(HOST), str(self.memory), str(seconds)],
@@ -143,9 +152,12 @@ class Submission:
             stderr=subprocess.DEVNULL,
             bufsize=0,  # select() must see all there is
             cwd=self.folder,
-            env={name: os.environ[name] for name in keep if name in os.environ} | own | threads,
+            env=kept | dict.fromkeys(OWN, str(self.folder)) | ONE_THREAD,
             start_new_session=True,
         )
+        self.process.stdin = io.BufferedWriter(
+            self.process.stdin
+        )  # unbuffered, it may write a part of a message
 
     def _ask(self, limit, **request):
         """Send a request and wait for its answer; the process is ended when it does not come in time."""
@@ -154,7 +166,7 @@ class Submission:
         try:
             wire.send(self.process.stdin, request)
             return wire.receive(reader, lambda number: RemoteFunction(self, number))
-        except (wire.ConnectionLost, OSError, ValueError, KeyError, TypeError):  # gone, or it wrote nonsense
+        except Exception:  # it is gone, or what it wrote is nonsense, which can go wrong in any way
             self.end()
             raise wire.ConnectionLost from None
         finally:
@@ -217,7 +229,8 @@ class _Reader:
 def _waited(process):
     """Seconds for which a process was ready to run and did not, where Linux tells."""
     try:
-        return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
+        with open(f"/proc/{process.pid}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
     except (AttributeError, OSError, IndexError, ValueError):
         return 0.0
 

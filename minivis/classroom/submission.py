@@ -5,30 +5,25 @@ Not here: whose it is (names.py), running any of it.
 
 import json
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+from minivis.classroom.cells import grade_id, is_check, is_task
 
 __all__ = ["Handed", "cells_to_run", "mended", "read"]
 
 MOST_FILES, MOST_BYTES = 200, 50 * 2**20  # of one submission: an archive must not fill the disk
 
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    NotImplementedError,
-    EOFError,
-    ValueError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-
 
 @dataclass
 class Handed:
-    """A submission as read: the notebook (None where there is none), other files, and remarks for the teacher."""
+    """A submission as read: the notebook (None where there is none), other files, and remarks for the teacher.
+
+    ``files`` are pairs of relative path and content; ``folder`` is where among them the notebook lies.
+    """
 
     notebook: dict | None = None
+    folder: str = "."
     files: list = field(default_factory=list)
     remarks: list = field(default_factory=list)
 
@@ -49,7 +44,11 @@ def read(paths, name):
         Whatever is wrong with the files becomes a remark, not an exception.
     """
     handed = Handed()
-    files = dict(_all_files(paths, handed.remarks))
+    files = {}
+    for path, content in _all_files(paths, handed.remarks):
+        if path in files:
+            handed.remarks.append(f"{path} is there more than once; the last one counts.")
+        files[path] = content
     notebooks = {path: content for path, content in files.items() if path.lower().endswith(".ipynb")}
     readable = {}
     for path, content in notebooks.items():
@@ -61,7 +60,7 @@ def read(paths, name):
         handed.remarks.append("There is no notebook (.ipynb) in what was handed in.")
     if readable:
         best = max(readable, key=lambda path: (_likeness(path, readable[path], name), path))
-        handed.notebook = readable[best]
+        handed.notebook, handed.folder = readable[best], str(PurePosixPath(best).parent)
         if len(readable) > 1:
             handed.remarks.append(f"Of {len(readable)} notebooks this is about {best}.")
     handed.files = [(path, content) for path, content in files.items() if path not in notebooks]
@@ -92,11 +91,14 @@ def _all_files(paths, remarks):
             return
         try:
             yield "/".join(parts), content()
-        except UNREADABLE as error:
+        except (
+            Exception
+        ) as error:  # each compression has its own for a damaged entry, an encrypted one another
             remarks.append(f"{path} could not be read: {type(error).__name__}: {error}")
 
 
 def _entries(paths, remarks):
+    """Relative path, size in bytes, and a function that reads the content, for every file."""
     for path in paths:
         inside = (
             sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
@@ -121,7 +123,12 @@ def _archive(file, remarks):
                         entry.file_size,
                         lambda e=entry: _bounded(archive, e),
                     )
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+    ) as error:  # ValueError: names no UTF-8
         remarks.append(f"{file.name} is no archive that can be opened: {error}")
 
 
@@ -152,29 +159,27 @@ def _notebook(content):
     return {"cells": kept}
 
 
-def grade_id(cell):
-    """The name nbgrader gave a cell, or None."""
-    own = cell["metadata"].get("nbgrader")
-    found = own.get("grade_id") if isinstance(own, dict) else None
-    return found if isinstance(found, str) else None
-
-
 def cells_to_run(notebook, released):
-    """Number and source of the cells that define what is judged: all code but the check cells.
+    """The cells that define what is judged: all code but the check cells, whose laws the judge tries itself.
 
-    The judge tries the laws itself, so what a student's copy of a check cell says does not count.
+    Parameters
+    ----------
+    notebook : dict
+        As `read` gives it.
+    released : dict
+        The notebook that was handed out: it says which cells are checks, not the student's copy.
+
+    Returns
+    -------
+    list of (int, str)
+        Number, counted from 1 over all cells, and source.
     """
-    checks = {grade_id(cell) for cell in released["cells"] if _is_check(cell)}
+    checks = {grade_id(cell) for cell in released["cells"] if is_check(cell)}
     return [
         (number, cell["source"])
         for number, cell in enumerate(notebook["cells"], start=1)
         if cell["cell_type"] == "code" and grade_id(cell) not in checks - {None}
     ]
-
-
-def _is_check(cell):
-    own = cell["metadata"].get("nbgrader") or {}
-    return bool(own.get("grade")) and not own.get("solution")
 
 
 def mended(notebook, released):
@@ -206,7 +211,7 @@ def mended(notebook, released):
     cells = list(extra.get(None, []))
     for cell in released["cells"]:
         name = grade_id(cell)
-        if name in own and cell["metadata"]["nbgrader"].get("solution"):
+        if name in own and is_task(cell):
             cell = {**cell, "source": own[name]}
         cells += [cell, *(extra.get(name, []) if name else [])]
     return {**released, "cells": [{**cell, "id": f"cell-{i}"} for i, cell in enumerate(cells, start=1)]}

@@ -6,21 +6,17 @@ Not here: handing out and grading. A check cell is read as data, so that a grade
 import ast
 import difflib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from minivis.classroom.cells import grade_id, is_check, nbgrader_metadata
 
 __all__ = ["Assignment", "Task", "award", "awarded", "find", "names"]
 
 FOLDER = Path(__file__).parent / "assignments"
-ORDER = (
-    "convolution",
-    "autograd",
-    "attention",
-    "vit",
-    "swin",
-    "detr",
-    "masked-attention",
-)  # as they are taught
+# as they are taught
+ORDER = ("convolution", "autograd", "attention", "vit", "swin", "detr", "masked-attention")
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Task:
 
     @property
     def most(self):
+        """The points that can be earned."""
         return sum(self.points.values())
 
 
@@ -49,6 +46,7 @@ class Assignment:
 
     @property
     def most(self):
+        """The points that can be earned."""
         return sum(task.most for task in self.tasks)
 
 
@@ -100,11 +98,12 @@ def find(name):
         raise ValueError(f"assignment: there is no assignment {text!r}; {suggestion}: {', '.join(names())}")
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        cells = [(cell, "".join(cell["source"])) for cell in notebook["cells"]]
+        cells = [(cell, cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"assignment: {path} is no notebook: {type(error).__name__}: {error}") from None
-    title = next((s for _, s in cells if s.startswith("# ")), f"# {path.stem}").splitlines()[0].lstrip("# ")
-    tasks = tuple(_task(cell, source, path) for cell, source in cells if _is_check(cell))
+    texts = [source for _, kind, source in cells if kind == "markdown" and source.startswith("# ")]
+    title = texts[0].splitlines()[0].lstrip("# ") if texts else path.stem
+    tasks = tuple(_task(cell, source, path) for cell, _, source in cells if is_check(cell))
     if not tasks:
         raise ValueError(
             f"assignment: {path} has no check cell: an autograder cell of nbgrader with award(...)"
@@ -112,24 +111,19 @@ def find(name):
     return Assignment(path.stem, path, title, tasks)
 
 
-def _is_check(cell):
-    kind = cell.get("metadata", {}).get("nbgrader", {})
-    return cell["cell_type"] == "code" and bool(kind.get("grade")) and not kind.get("solution")
-
-
 def _task(cell, source, path):
     """A check cell as data."""
     from minivis.laws.catalogue import family_of
     from minivis.laws.checking import chosen
 
-    name = cell["metadata"]["nbgrader"]["grade_id"]
+    name = grade_id(cell)
     where = f"assignment: {path.name}, check cell {name!r}"
     try:
         family, function, points, vjp = awarded(source)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
     chosen(family_of(family), vjp, points)  # refuses laws that there are not
-    if float(cell["metadata"]["nbgrader"]["points"]) != sum(points.values()):
+    if not math.isclose(float(nbgrader_metadata(cell).get("points") or 0), sum(points.values())):
         raise ValueError(
             f"{where}: the laws have {sum(points.values())} points, the cell's metadata says otherwise"
         )
@@ -137,18 +131,51 @@ def _task(cell, source, path):
 
 
 def awarded(source):
-    """What the call of `award` in a check cell says: family, function as an expression, points by law, vjp."""
+    """What the call of `award` in a check cell says; nothing of it is run.
+
+    Parameters
+    ----------
+    source : str
+        The cell.
+
+    Returns
+    -------
+    family, function : str
+        The function as an expression.
+    points : dict
+        Name of a law -> points for it.
+    vjp : bool
+
+    Raises
+    ------
+    SyntaxError
+        If it is no Python.
+    ValueError
+        If there is not exactly one such call, or it is not written out.
+
+    Examples
+    --------
+    >>> awarded("award('softmax', my_softmax, {'formula': 2}, vjp=True)")
+    ('softmax', 'my_softmax', {'formula': 2}, True)
+    """
     calls = [
         n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "award"
     ]
-    if len(calls) != 1 or len(calls[0].args) != 3:
+    if len(calls) != 1:
         raise ValueError(f"expected one call award(FAMILY, FUNCTION, POINTS), found {len(calls)}")
+    if len(calls[0].args) != 3:
+        raise ValueError(
+            f"award is called with {len(calls[0].args)} arguments by position; "
+            "expected are three, award(FAMILY, FUNCTION, POINTS), and vjp= by name"
+        )
     family, function, points = calls[0].args
     try:
         options = {word.arg: ast.literal_eval(word.value) for word in calls[0].keywords}
         family, points = ast.literal_eval(family), ast.literal_eval(points)
-    except ValueError:
+    except (ValueError, TypeError):
         raise ValueError("family, points and vjp are written out, not computed") from None
+    if not isinstance(points, dict):
+        raise ValueError("the points are a dict, {LAW: POINTS}")
     return family, ast.unparse(function), points, bool(options.get("vjp", False))
 
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from minivis.classroom import find
+from minivis.classroom.cells import grade_id, is_task
 
 __all__ = ["grades", "put", "solved", "write"]
 
@@ -16,9 +17,9 @@ def solved(name, change=lambda task, source: source):
     """The notebook of a student who found the solutions; ``change(task, source)`` spoils a cell."""
     notebook = json.loads(find(name).path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
-        own, source = cell["metadata"].get("nbgrader", {}), "".join(cell["source"])
-        if own.get("solution"):
-            source = change(own["grade_id"].removesuffix("-task"), source)
+        source = "".join(cell["source"])
+        if is_task(cell):
+            source = change(grade_id(cell).removesuffix("-task"), source)
         cell["source"] = [line for line in source.splitlines(keepends=True) if " SOLUTION" not in line]
     return notebook
 

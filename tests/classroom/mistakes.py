@@ -48,7 +48,7 @@ MISTAKES = {
                 {"gradient of x"}),
         Mistake("layer-norm", "eps outside of the root", "np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps)", "np.sqrt((centred**2).mean(axis=axes, keepdims=True)) + eps", {"eps under the root", "gradient of x", "gradient of weight"}),
         Mistake("cross-entropy", "sum for mean", "return -log_p[rows, target].mean(), vjp", "return -log_p[rows, target].sum(), vjp", {"mean over the batch"}),
-        Mistake("cross-entropy", "gradient of the sum", "(g / len(logits))", "np.asarray(g)", {"gradient of logits"}),
+        Mistake("cross-entropy", "gradient of the sum", "g / len(logits), logits", "g, logits", {"gradient of logits"}),
         Mistake("cross-entropy", "log of softmax", "log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))", "log_p = np.log(np.exp(shifted) / np.exp(shifted).sum(axis=-1, keepdims=True))", {"sure and wrong"}),
     ],
     "attention": [

@@ -6,7 +6,6 @@ Not here: strange submissions (test_class.py).
 import functools
 import importlib.util
 import json
-import warnings
 
 import pytest
 
@@ -14,17 +13,6 @@ from minivis import cli
 from minivis.classroom import find, names
 from tests.classroom.making import grades, put, solved
 from tests.classroom.mistakes import ALL, MISTAKES
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_look_at_the_version():
-    """nbgrader starts a process to ask for the version of its database, seconds for each new gradebook: ask once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from nbgrader import api
-    kept, api.get_alembic_version = api.get_alembic_version, functools.cache(api.get_alembic_version)
-    yield
-    api.get_alembic_version = kept
 
 
 @pytest.fixture(scope="module")

@@ -207,9 +207,18 @@ def test_odd_files_are_told_and_the_others_graded(tmp_path):
     write(tmp_path / "no archive.zip", "PK? no")
     write(tmp_path / "a listing.ipynb", "[]")
     write(tmp_path / "readme.txt", "not a submission")
+    with zipfile.ZipFile(
+        tmp_path / "helper.zip", "w"
+    ) as archive:  # beside the notebook, as the student had it
+        helped = spoiled("return np.concatenate(", "from mine import join\n    return join(")
+        archive.writestr("work/detr.ipynb", json.dumps(helped))
+        archive.writestr("work/mine.py", "from numpy import concatenate as join")
+    half = "\ud83d"  # of an emoji: a string that no file can hold
+    put(tmp_path / "half.ipynb", first_cell(f"raise ValueError({half!r})"))
     told = grade(NAME, tmp_path)
     found = grades(tmp_path)
-    assert found.pop("no metadata") == FULL and found.pop("no checks") == FULL
+    for student in ("no metadata", "no checks", "helper", "half"):
+        assert found.pop(student) == FULL, student
     assert found == dict.fromkeys(["no json", "nothing", "no archive", "a listing"], NONE)
     assert "cannot be read as JSON" in told["no json"][0] and "the file is empty" in told["nothing"][0]
     assert (

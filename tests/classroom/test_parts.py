@@ -9,15 +9,19 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minivis import cli, laws
-from minivis.classroom import award, closed, find, wire
+from minivis.classroom import award, awarded, closed, find, wire
+from minivis.classroom.grade import read_grades
+from minivis.classroom.gradebook import _version_of_gradebooks
 from minivis.classroom.guard import Guard
-from minivis.classroom.host import plain_python
+from minivis.classroom.host import Host, is_python, plain_python
 from minivis.classroom.names import by_student, student_of
+from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.submission import mended, read
 from tests.classroom.making import put, solved, write
 
@@ -57,6 +61,35 @@ def test_who_handed_in_what(tmp_path):
         "Zoe": ["Zoe"],
         "doe": ["doe_5_10_a.ipynb", "doe_5_10_b.zip"],
     }
+
+
+def test_namesakes_and_long_names_stay_apart(tmp_path):
+    for name in ("Ana?", "Ana!", "王" * 80, "王" * 81):
+        write(tmp_path / f"{name}.ipynb", "")
+    found = by_student(tmp_path)
+    assert list(found) == ["Ana", "Ana 2", "王" * 50, f"{'王' * 50} 2"]
+    assert all(len(paths) == 1 for paths in found.values())
+
+
+def test_damaged_archives_are_told(tmp_path):
+    names, damaged = tmp_path / "names.zip", tmp_path / "damaged.zip"
+    with zipfile.ZipFile(names, "w") as archive:
+        archive.writestr("é.ipynb", "{}")
+    names.write_bytes(names.read_bytes().replace("é".encode(), b"\xff\xfe"))  # says UTF-8, and is not
+    with zipfile.ZipFile(damaged, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("detr.ipynb", json.dumps(solved("detr")))
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:60] + b"U" * 240 + content[300:])
+    assert "names.zip is no archive that can be opened" in read([names], "detr").remarks[0]
+    assert "detr.ipynb could not be read: " in read([damaged], "detr").remarks[0]
+
+
+def test_a_file_that_is_there_twice_is_told(tmp_path):
+    for name, text in (("a.zip", "1"), ("b.zip", "2")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("data.txt", text)
+    handed = read([tmp_path / "a.zip", tmp_path / "b.zip"], "detr")
+    assert handed.files == [("data.txt", b"2")] and "data.txt is there more than once" in handed.remarks[0]
 
 
 def test_an_archive_cannot_write_outside_nor_fill_the_disk(tmp_path):
@@ -154,12 +187,62 @@ def test_closed_libraries_can_be_imported_and_not_used():
     ], done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts processor time as Linux tells it")
+@pytest.mark.parametrize(
+    ("cell", "seconds", "note"),
+    [
+        ("import os; os._exit(0)", 20, "It ended the whole Python process, and was left out."),
+        ("while True:\n    pass", 2, "It did not come back, and was left out."),
+    ],
+)
+def test_a_cell_that_ends_its_process_or_the_time_is_told_and_left_out(cell, seconds, note, tmp_path):
+    with Submission([(1, cell), (2, "def f(): return 1")], tmp_path, 2**31, seconds) as submission:
+        if "exit" in cell:
+            assert submission.function("f")() == 1
+        else:
+            with pytest.raises(Missing, match="The time for the whole submission was up"):
+                submission.function("f")
+        assert submission.notes == {1: note}
+
+
 def test_what_only_ipython_understands_is_left_out():
     assert (
         plain_python("%matplotlib inline\nif x:\n    !ls\ny = 3 % 2\nnp.sum?\n")
         == "pass\nif x:\n    pass\ny = 3 % 2\npass\n"
     )
     assert plain_python("%%bash\nrm -rf x") == "" and plain_python("%%time\ny = 1") == "pass\ny = 1"
+
+
+def test_a_line_that_goes_on_with_a_percent_sign_is_python(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # a host puts its own there
+    host = Host(alarm=None)
+    assert is_python("x = (7\n     % 4)") and not is_python("%matplotlib inline\nx = 1")
+    assert host.find("lambda x: missing") == 1
+    assert host.find("adapted(lambda x: x)") == "The notebook does not define 'adapted'."
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
+    path = tmp_path / "grades.csv"
+    assert read_grades(path) == {}
+    write(path, "\ufeffstudent,task,points,max\r\nAda,giou,11.5,12\r\n\r\n")
+    assert read_grades(path) == {"Ada": [("giou", "11.5", "12")]}
+    write(path, "student;task;points;max\n")
+    with pytest.raises(ValueError, match="does not begin with student,task,points,max; move it away"):
+        read_grades(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1", "expected one call"),
+        ("award('softmax', f)", "with 2 arguments by position"),
+        ("award('softmax', f, points)", "written out, not computed"),
+        ("award('softmax', f, {'formula'})", "the points are a dict"),
+    ],
+)
+def test_a_check_cell_says_what_it_awards(source, words):
+    with pytest.raises(ValueError, match=words):
+        awarded(source)
 
 
 def test_the_guard_puts_a_folder_right(tmp_path):
@@ -249,6 +332,13 @@ def test_without_nbgrader_it_says_what_to_install(tmp_path, monkeypatch, capsys)
             == 'minivis: assignment: nbgrader is not installed: pip install "minivis[classroom]"\n'
         )
     assert cli.main(["assignment", "list"]) == 0
+
+
+def test_a_gradebook_says_the_version_that_nbgrader_gives_it(monkeypatch):
+    from nbgrader.api import get_alembic_version
+
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert _version_of_gradebooks() == get_alembic_version()
 
 
 def test_a_folder_with_work_in_it_is_not_written_over(tmp_path, capsys):

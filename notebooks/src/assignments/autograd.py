@@ -159,7 +159,7 @@ def cross_entropy(logits, target):
     def vjp(g):
         g_logits = np.exp(log_p)
         g_logits[rows, target] -= 1
-        return (g_logits * (g / len(logits)).astype(logits.dtype),)
+        return (g_logits * np.asarray(g / len(logits), logits.dtype),)
 
     return -log_p[rows, target].mean(), vjp
     ### END SOLUTION
