@@ -155,6 +155,17 @@ def _raise_in(thread, exception):
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), pending)
 
 
+class _Paper(io.StringIO):
+    """Takes what a call prints, and keeps as much of it as anybody reads: what prints for ever fills no memory."""
+
+    LENGTH = 100_000
+
+    def write(self, text):
+        """Write what there is room for; to the writer it looks as if all was written."""
+        super().write(text[: max(0, self.LENGTH - self.tell())])
+        return len(text)
+
+
 def call_safely(function, args, options, alarm, seconds):
     """Call a function of unknown manners.
 
@@ -163,14 +174,14 @@ def call_safely(function, args, options, alarm, seconds):
     result
         What it returned.
     printed : str
-        What it wrote to stdout and stderr.
+        What it wrote to stdout and stderr, the first 100,000 characters of it.
 
     Raises
     ------
     Broken
         If it raised, called sys.exit() or did not come back in time. Ctrl-C passes through.
     """
-    paper = io.StringIO()
+    paper = _Paper()
     stdin, sys.stdin = sys.stdin, io.StringIO()  # input() finds nothing instead of waiting for somebody
     try:
         with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), np.errstate(all="ignore"):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from minivis import laws
+from minivis.laws import sandbox
 
 
 def softmax(x, axis=-1):
@@ -259,3 +260,11 @@ def test_one_mishap_is_told_once():
     report = laws.judge("softmax", lambda x, axis=-1: None)
     assert str(report).count("The smallest call that breaks it") == 1
     assert "✗ likewise: any axis, " in str(report)
+
+
+def test_what_is_printed_for_ever_fills_no_memory():
+    with sandbox.Alarm() as alarm:
+        result, printed = sandbox.call_safely(
+            lambda: [print("x" * 10**6) for _ in range(50)], (), {}, alarm, 20
+        )
+    assert len(result) == 50 and printed == "x" * 100_000
