@@ -135,7 +135,7 @@ def main():
         "weights": "half precision; the figures are of these weights",
         "on 500 held-out scenes": figures,
         "history": {
-            column: [float(f"{value:.4g}") for value in values]
+            column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
             for column, values in history.items()
             if column in ("step", "loss") or column.startswith("validation")
         },

@@ -39,7 +39,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     facts = {"recipe": "detr-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
     before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
-    model = small_detr(backbone.freeze(1), len(shapes.THINGS), rng)  # as published: stem and first stage stay
+    model = small_detr(backbone, len(shapes.THINGS), rng)
     criterion = SetCriterion(len(shapes.THINGS), HungarianMatcher(), no_object=0.2)
 
     def loss(model, images, targets):

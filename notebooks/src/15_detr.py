@@ -1161,7 +1161,7 @@ fig, axes = viz.figure(
     width=8.6,
     height=3.4,
     title="Half an hour of training: minivis train detr-shapes --seed 0",
-    caption="After 200 steps AP50 is nearly nothing. Then it rises quickly, and slowly in the second half.",
+    caption="After 200 steps AP50 is 0.004: nothing. Then it rises quickly, and slowly in the second half.",
 )
 names = {"loss": "training loss", "validation AP50": "AP50 on 100 validation scenes"}
 for ax, (column, name) in zip(axes[0], names.items(), strict=True):
@@ -1171,7 +1171,7 @@ for ax, (column, name) in zip(axes[0], names.items(), strict=True):
 fig
 
 # %% [markdown]
-# And that is *with* a backbone that was first taught to name the class of each pixel (1,500 steps, the same scenes). Why this
+# And that is *with* a backbone that was first taught to name the class of each pixel (1,500 steps, the same kind of scenes). Why this
 # detour? A matching can only reward differences that the tokens show. On top of random features all tokens look alike, the
 # queries stay alike, and the plateau lasts. In trials with a slightly smaller model one run from nothing stood at AP50 0.31
 # after 4,000 steps; one that spent the first 1,500 of its 4,000 on naming pixels stood at 0.85. The paper does the same
