@@ -9,7 +9,7 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax"]
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 # The body of the loop over the elements, in CUDA C++; T is the dtype of the arrays.
 _GELU = {
@@ -72,6 +72,18 @@ __global__ void softmax_rows(const T* x, T* p, long long length) {
     for (long long i = threadIdx.x; i < length; i += blockDim.x) p[i] /= total;
 }
 
+template <typename T>
+__global__ void softmax_rows_vjp(const T* g, const T* p, T* out, long long length) {
+    __shared__ T shared[THREADS];
+    g += blockIdx.x * length;
+    p += blockIdx.x * length;
+    out += blockIdx.x * length;
+    T along = 0;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) along += g[i] * p[i];
+    along = over_block(along, sum<T>, shared);
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) out[i] = p[i] * (g[i] - along);
+}
+
 template <typename T>  // scaled, shifted: whether there is a weight, a bias
 __global__ void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* xhat, T* inverse, long long length,
                           long long scaled, long long shifted, double eps) {
@@ -117,7 +129,7 @@ _MODULE = cupy.RawModule(
     options=("--std=c++17",),
     name_expressions=tuple(
         f"{name}<{word}>"
-        for name in ("softmax_rows", "norm_rows", "norm_rows_vjp")
+        for name in ("softmax_rows", "softmax_rows_vjp", "norm_rows", "norm_rows_vjp")
         for word in _WORDS.values()
     ),
 )
@@ -137,6 +149,14 @@ def softmax(x, axis):
     p, length = cupy.empty_like(rows), rows.shape[-1]
     _over_rows("softmax_rows", rows.reshape(-1, length), rows, p, length)
     return cupy.moveaxis(p, -1, axis)
+
+
+def softmax_vjp(g, p, axis):
+    """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
+    rows, weights = (cupy.ascontiguousarray(cupy.moveaxis(x, axis, -1), dtype=p.dtype) for x in (g, p))
+    out, length = cupy.empty_like(rows), rows.shape[-1]
+    _over_rows("softmax_rows_vjp", rows.reshape(-1, length), rows, weights, out, length)
+    return cupy.moveaxis(out, -1, axis)
 
 
 def layer_norm(x, weight, bias, eps):

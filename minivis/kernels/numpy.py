@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minivis.kernels import threads
 
-__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax"]
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 
 _BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
@@ -116,6 +116,22 @@ def softmax(x, axis):
 
     _in_blocks(*rows.shape, run)
     return np.moveaxis(p.reshape(shape), -1, axis)
+
+
+def softmax_vjp(g, p, axis):
+    """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
+    rows, weights = (np.ascontiguousarray(np.moveaxis(x, axis, -1)) for x in (g, p))
+    shape, length = rows.shape, rows.shape[-1]
+    rows, weights = rows.reshape(-1, length), weights.reshape(-1, length)
+    out = np.empty_like(rows)
+
+    def run(block):
+        v, w, o = rows[block], weights[block], out[block]
+        np.subtract(v, np.einsum("rn,rn->r", v, w)[:, None], out=o)
+        o *= w
+
+    _in_blocks(*rows.shape, run)
+    return np.moveaxis(out.reshape(shape), -1, axis)
 
 
 def layer_norm(x, weight, bias, eps):

@@ -48,6 +48,10 @@ ROWS = [
     ("softmax", {"x": normal(3, 1), "axis": 1}),
     ("softmax", {"x": np.array([[0.0, -math.inf, 1.0]]), "axis": 1}),
     *(
+        ("softmax_vjp", {"g": normal(*shape), "p": normal(*shape), "axis": axis})
+        for shape, axis in (((3, 5), -1), ((2, 3, 4), 1), ((2, 300), -1))
+    ),
+    *(
         ("layer_norm", {"x": normal(rows, n), "weight": w, "bias": b, "eps": 1e-5})
         for rows, n, w, b in (
             (3, 5, normal(5), normal(5)),
