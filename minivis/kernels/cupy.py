@@ -9,7 +9,7 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "gelu", "im2row", "row2im", "softmax"]
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 # The body of the loop over the elements, in CUDA C++; T is the dtype of the arrays.
 _GELU = {
@@ -41,7 +41,7 @@ def gelu(x, approximate):
 
 
 _THREADS = 256  # at most, for one row
-_SOFTMAX = """
+_SOURCE = """
 template <typename T>
 __device__ T over_block(T mine, T (*join)(T, T), T* shared) {  // what `join` makes of the values of all threads
     shared[threadIdx.x] = mine;
@@ -57,8 +57,10 @@ __device__ T over_block(T mine, T (*join)(T, T), T* shared) {  // what `join` ma
 template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
 template <typename T> __device__ T sum(T a, T b) { return a + b; }
 
+// A block of threads for each row.
+
 template <typename T>
-__global__ void softmax_rows(const T* x, T* p, long long length) {  // a block of threads for each row
+__global__ void softmax_rows(const T* x, T* p, long long length) {
     __shared__ T shared[THREADS];
     x += blockIdx.x * length;
     p += blockIdx.x * length;
@@ -69,21 +71,114 @@ __global__ void softmax_rows(const T* x, T* p, long long length) {  // a block o
     total = over_block(total, sum<T>, shared);
     for (long long i = threadIdx.x; i < length; i += blockDim.x) p[i] /= total;
 }
+
+template <typename T>
+__global__ void softmax_rows_vjp(const T* g, const T* p, T* out, long long length) {
+    __shared__ T shared[THREADS];
+    g += blockIdx.x * length;
+    p += blockIdx.x * length;
+    out += blockIdx.x * length;
+    T along = 0;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) along += g[i] * p[i];
+    along = over_block(along, sum<T>, shared);
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) out[i] = p[i] * (g[i] - along);
+}
+
+template <typename T>  // scaled, shifted: whether there is a weight, a bias
+__global__ void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* xhat, T* inverse, long long length,
+                          long long scaled, long long shifted, double eps) {
+    __shared__ T shared[THREADS];
+    x += blockIdx.x * length;
+    y += blockIdx.x * length;
+    xhat += blockIdx.x * length;
+    T total = 0, squares = 0;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) total += x[i];
+    const T mean = over_block(total, sum<T>, shared) / length;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) squares += (x[i] - mean) * (x[i] - mean);
+    const T scale = 1 / sqrt(over_block(squares, sum<T>, shared) / length + T(eps));
+    if (threadIdx.x == 0) inverse[blockIdx.x] = scale;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) {
+        const T h = (x[i] - mean) * scale;
+        xhat[i] = h;
+        if (scaled || shifted) y[i] = (scaled ? h * weight[i] : h) + (shifted ? bias[i] : T(0));
+    }
+}
+
+template <typename T>
+__global__ void norm_rows_vjp(const T* g, const T* weight, const T* xhat, const T* inverse, T* out, long long length,
+                              long long scaled) {
+    __shared__ T shared[THREADS];
+    g += blockIdx.x * length;
+    xhat += blockIdx.x * length;
+    out += blockIdx.x * length;
+    T total = 0, along = 0;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x) {
+        const T h = scaled ? g[i] * weight[i] : g[i];
+        total += h;
+        along += h * xhat[i];
+    }
+    total = over_block(total, sum<T>, shared) / length;
+    along = over_block(along, sum<T>, shared) / length;
+    for (long long i = threadIdx.x; i < length; i += blockDim.x)
+        out[i] = ((scaled ? g[i] * weight[i] : g[i]) - total - xhat[i] * along) * inverse[blockIdx.x];
+}
 """.replace("THREADS", str(_THREADS))
-_ROWS = {"float32": "softmax_rows<float>", "float64": "softmax_rows<double>"}
-_SOFTMAX_MODULE = cupy.RawModule(
-    code=_SOFTMAX, options=("--std=c++17",), name_expressions=tuple(_ROWS.values())
+_WORDS = {"float32": "float", "float64": "double"}
+_MODULE = cupy.RawModule(
+    code=_SOURCE,
+    options=("--std=c++17",),
+    name_expressions=tuple(
+        f"{name}<{word}>"
+        for name in ("softmax_rows", "softmax_rows_vjp", "norm_rows", "norm_rows_vjp")
+        for word in _WORDS.values()
+    ),
 )
+
+
+def _over_rows(name, rows, *args):
+    """Run one of the kernels above: ``rows`` (R, length) decides on grid, block and dtype."""
+    if not rows.size:
+        return
+    threads = min(_THREADS, 1 << max(5, (rows.shape[1] - 1).bit_length()))  # a power of two
+    _MODULE.get_function(f"{name}<{_WORDS[rows.dtype.name]}>")((rows.shape[0],), (threads,), args)
 
 
 def softmax(x, axis):
     """Softmax along one axis, with the maximum subtracted first."""
     rows = cupy.ascontiguousarray(cupy.moveaxis(x, axis, -1))
     p, length = cupy.empty_like(rows), rows.shape[-1]
-    threads = min(_THREADS, 1 << max(5, (length - 1).bit_length()))  # a power of two
-    kernel = _SOFTMAX_MODULE.get_function(_ROWS[x.dtype.name])
-    kernel((x.size // length,), (threads,), (rows, p, length))
+    _over_rows("softmax_rows", rows.reshape(-1, length), rows, p, length)
     return cupy.moveaxis(p, -1, axis)
+
+
+def softmax_vjp(g, p, axis):
+    """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
+    rows, weights = (cupy.ascontiguousarray(cupy.moveaxis(x, axis, -1), dtype=p.dtype) for x in (g, p))
+    out, length = cupy.empty_like(rows), rows.shape[-1]
+    _over_rows("softmax_rows_vjp", rows.reshape(-1, length), rows, weights, out, length)
+    return cupy.moveaxis(out, -1, axis)
+
+
+def layer_norm(x, weight, bias, eps):
+    """Rows standardised, then scaled and shifted: ``(y, xhat, inverse)``, inverse = 1 / sqrt(variance + eps).
+
+    ``x`` is (rows, n), ``weight`` and ``bias`` are (n,) or None. Without both, y is xhat.
+    """
+    x, (rows, n) = cupy.ascontiguousarray(x), x.shape
+    xhat, inverse = cupy.empty_like(x), cupy.empty((rows, 1), x.dtype)
+    y = xhat if weight is None and bias is None else cupy.empty_like(x)
+    w, b = (x if p is None else cupy.ascontiguousarray(p, dtype=x.dtype) for p in (weight, bias))
+    scaled, shifted = int(weight is not None), int(bias is not None)
+    _over_rows("norm_rows", x, x, w, b, y, xhat, inverse, n, scaled, shifted, float(eps))
+    return y, xhat, inverse
+
+
+def layer_norm_vjp(g, xhat, inverse, weight):
+    """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
+    out, g = cupy.empty_like(xhat), cupy.ascontiguousarray(g, dtype=xhat.dtype)
+    w = g if weight is None else cupy.ascontiguousarray(weight, dtype=xhat.dtype)
+    _over_rows("norm_rows_vjp", xhat, g, w, xhat, inverse, out, xhat.shape[1], int(weight is not None))
+    return out
 
 
 def im2row(x, kernel, out, stride, padding, dilation):

@@ -11,10 +11,24 @@ import sys
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "gelu", "im2row", "row2im", "softmax"]
+from minivis.kernels import threads
+
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 
 _BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
+_SHARE = 2**16  # elements that are worth a thread
+
+
+def _in_blocks(rows, length, run):
+    """Call ``run(slice)`` on blocks of rows that stay in the cache, several at a time; a row has ``length`` elements."""
+    size = max(1, _BLOCK // max(1, length))
+
+    def part(start, stop):
+        for at in range(start, stop, size):
+            run(slice(at, min(at + size, stop)))
+
+    threads.over(rows, part, -(-_SHARE // max(1, length)))
 
 
 def _keep_freed_memory():
@@ -59,11 +73,10 @@ def _gelu_float32(x):
     """`gelu` through bell = exp(-x^2 / 2), in blocks: Abramowitz and Stegun 7.1.26 for the rest of erf, error 1e-7."""
     flat = np.ascontiguousarray(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
-    scratch = np.empty((3, min(_BLOCK, flat.size)), np.float32)
-    for start in range(0, flat.size, _BLOCK):
-        block = slice(start, start + _BLOCK)
+
+    def run(block):
         v, phi = flat[block], slope[block]
-        bell, t, tail = scratch[:, : v.size]
+        bell, t, tail = np.empty((3, v.size), np.float32)
         np.multiply(v, v, out=bell)
         bell *= -0.5
         np.exp(bell, out=bell)
@@ -84,15 +97,82 @@ def _gelu_float32(x):
         bell *= 1 / math.sqrt(2 * math.pi)
         bell *= v
         phi += bell
+
+    _in_blocks(flat.size, 1, run)
     return y.reshape(x.shape), slope.reshape(x.shape)
 
 
 def softmax(x, axis):
     """Softmax along one axis, with the maximum subtracted first."""
-    e = x - x.max(axis=axis, keepdims=True)
-    np.exp(e, out=e)
-    e /= e.sum(axis=axis, keepdims=True)
-    return e
+    rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+    shape, rows = rows.shape, rows.reshape(-1, rows.shape[-1])
+    p = np.empty_like(rows)
+
+    def run(block):
+        e = p[block]
+        np.subtract(rows[block], rows[block].max(axis=1, keepdims=True), out=e)
+        np.exp(e, out=e)
+        e /= e.sum(axis=1, keepdims=True)
+
+    _in_blocks(*rows.shape, run)
+    return np.moveaxis(p.reshape(shape), -1, axis)
+
+
+def softmax_vjp(g, p, axis):
+    """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
+    rows, weights = (np.ascontiguousarray(np.moveaxis(x, axis, -1)) for x in (g, p))
+    shape, length = rows.shape, rows.shape[-1]
+    rows, weights = rows.reshape(-1, length), weights.reshape(-1, length)
+    out = np.empty_like(rows)
+
+    def run(block):
+        v, w, o = rows[block], weights[block], out[block]
+        np.subtract(v, np.einsum("rn,rn->r", v, w)[:, None], out=o)
+        o *= w
+
+    _in_blocks(*rows.shape, run)
+    return np.moveaxis(out.reshape(shape), -1, axis)
+
+
+def layer_norm(x, weight, bias, eps):
+    """Rows standardised, then scaled and shifted: ``(y, xhat, inverse)``, inverse = 1 / sqrt(variance + eps).
+
+    ``x`` is (rows, n), ``weight`` and ``bias`` are (n,) or None. Without both, y is xhat.
+    """
+    rows, n = x.shape
+    xhat, inverse = np.empty(x.shape, x.dtype), np.empty((rows, 1), x.dtype)
+    y = xhat if weight is None and bias is None else np.empty_like(xhat)
+
+    def run(block):
+        v = xhat[block]
+        np.subtract(x[block], x[block].sum(axis=1, keepdims=True) / n, out=v)
+        variance = np.einsum("rn,rn->r", v, v)[:, None] / n  # biased, as every norm has it
+        inverse[block] = 1 / np.sqrt(variance + eps)
+        v *= inverse[block]
+        if weight is not None:
+            np.multiply(v, weight, out=y[block])
+        if bias is not None:
+            np.add(v if weight is None else y[block], bias, out=y[block])
+
+    _in_blocks(rows, n, run)
+    return y, xhat, inverse
+
+
+def layer_norm_vjp(g, xhat, inverse, weight):
+    """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
+    rows, n = xhat.shape
+    out = np.empty(xhat.shape, xhat.dtype)
+
+    def run(block):
+        v, o = xhat[block], out[block]
+        h = g[block] if weight is None else g[block] * weight
+        np.multiply(v, np.einsum("rn,rn->r", h, v)[:, None] / -n, out=o)
+        o += h
+        o -= h.sum(axis=1, keepdims=True) / n
+        o *= inverse[block]
+
+    _in_blocks(rows, n, run)
+    return out
 
 
 def im2row(x, kernel, out, stride, padding, dilation):
@@ -145,18 +225,28 @@ def _padded(x, padding):
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
     """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2)."""
-    scratch = np.multiply(grad, 1 - beta1)
-    if weight_decay:
-        parameter *= 1 - lr * weight_decay
-    m *= beta1
-    m += scratch
-    np.multiply(grad, grad, out=scratch)
-    scratch *= 1 - beta2
-    v *= beta2
-    v += scratch
-    np.sqrt(v, out=scratch)
-    scratch *= 1 / math.sqrt(1 - beta2**step)
-    scratch += eps
-    np.divide(m, scratch, out=scratch)
-    scratch *= lr / (1 - beta1**step)
-    parameter -= scratch
+    arrays = [x.reshape(-1) if x.flags.c_contiguous else x for x in (parameter, grad, m, v)]
+    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+
+    def run(block):
+        p, g, m, v = (x[block] for x in arrays)
+        scratch = np.multiply(g, 1 - beta1)
+        if weight_decay:
+            p *= 1 - lr * weight_decay
+        m *= beta1
+        m += scratch
+        np.multiply(g, g, out=scratch)
+        scratch *= 1 - beta2
+        v *= beta2
+        v += scratch
+        np.sqrt(v, out=scratch)
+        scratch *= root
+        scratch += eps
+        np.divide(m, scratch, out=scratch)
+        scratch *= rate
+        p -= scratch
+
+    if all(x.ndim == 1 for x in arrays):
+        _in_blocks(parameter.size, 1, run)
+    else:  # a view with gaps, say
+        run(...)

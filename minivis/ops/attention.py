@@ -5,6 +5,7 @@ Not here: projections and heads (nn/attention.py).
 
 import math
 
+from minivis import kernels
 from minivis.autograd import Tensor, named, primitive, unbroadcast
 from minivis.backend import is_array, namespace
 from minivis.ops.arithmetic import add, mul, where
@@ -48,20 +49,19 @@ def _allowed(xp, q, k, mask, is_causal):
 
 
 def _masked_softmax(xp, scores, allowed):
-    """Softmax over the allowed keys, in place in ``scores``; a row without any is all 0."""
+    """Softmax over the allowed keys; a row without any is all 0. ``scores`` may be overwritten."""
     if not scores.size:
         return scores
-    if allowed is not None:
-        scores = xp.where(allowed, scores, -math.inf)
-        highest = scores.max(axis=-1, keepdims=True)
-        scores -= xp.where(highest == -math.inf, 0, highest).astype(
-            scores.dtype
-        )  # an empty row: -inf - (-inf) is NaN
-    else:
-        scores -= scores.max(axis=-1, keepdims=True)
+    if allowed is None:
+        return kernels.of(scores).softmax(scores, -1)
+    scores = xp.where(allowed, scores, -math.inf)
+    highest = scores.max(axis=-1, keepdims=True)
+    scores -= xp.where(highest == -math.inf, 0, highest).astype(
+        scores.dtype
+    )  # an empty row: -inf - (-inf) is NaN
     xp.exp(scores, out=scores)
     total = scores.sum(axis=-1, keepdims=True)
-    scores /= total if allowed is None else xp.where(total == 0, 1, total)
+    scores /= xp.where(total == 0, 1, total)
     return scores
 
 
@@ -185,8 +185,8 @@ def scaled_dot_product_attention(
         g_scores = g @ v.swapaxes(-1, -2)
         if drop is not None:
             (g_scores,) = drop(g_scores)
-        g_scores *= weights
-        g_scores -= weights * g_scores.sum(axis=-1, keepdims=True)  # as in softmax; masked pairs stay 0
+        if weights.size:
+            g_scores = kernels.of(weights).softmax_vjp(g_scores, weights, -1)  # masked pairs stay 0
         g_bias = unbroadcast(g_scores, bias)
         g_q, g_k = (g_scores @ k) * scale, (g_scores.swapaxes(-1, -2) @ q) * scale
         return unbroadcast(g_q, q), unbroadcast(g_k, k), g_v, None, g_bias

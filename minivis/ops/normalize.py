@@ -5,6 +5,7 @@ Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 
 import math
 
+from minivis import kernels
 from minivis.autograd import primitive, unbroadcast
 from minivis.backend import meet, namespace
 
@@ -100,15 +101,17 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
         )
     _check_affine("layer_norm", shape, weight=weight, bias=bias)
     x, weight, bias = meet(x, weight, bias)
-    axes = tuple(range(x.ndim - len(shape), x.ndim))
-    xhat, _, vjp_xhat = _standardize(xp, x, axes, eps)
-    y, vjp_affine = _affine(xhat, weight, bias, vjp_xhat)
+    rows, w, b = (p if p is None else p.reshape(-1, math.prod(shape)) for p in (x, weight, bias))
+    y, xhat, inverse = kernels.of(x).layer_norm(rows, w, b, eps)
 
     def vjp(g):
-        g_x, g_weight, g_bias = vjp_affine(g)
+        g = g.reshape(xhat.shape)
+        g_x = kernels.of(g).layer_norm_vjp(g, xhat, inverse, w).reshape(x.shape)
+        g_weight = None if weight is None else xp.einsum("rn,rn->n", g, xhat).reshape(shape)
+        g_bias = None if bias is None else g.sum(axis=0).reshape(shape)
         return g_x, None, g_weight, g_bias
 
-    return y, vjp
+    return y.reshape(x.shape), vjp
 
 
 @primitive
@@ -146,21 +149,21 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     >>> group_norm(np.array([[1.0, 3.0]]), 1, eps=0.0)
     array([[-1.,  1.]])
     """
-    xp = namespace(x, weight, bias)
+    namespace(x, weight, bias)
     if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups or not math.prod(x.shape[1:]):
         raise ValueError(
             f"group_norm: {num_groups} groups do not divide C of x (B, C, ...) (x: {tuple(x.shape)})"
         )
     _check_affine("group_norm", x.shape[1:2], weight=weight, bias=bias)
     x, weight, bias = meet(x, weight, bias)
-    groups = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
-    xhat, _, vjp_groups = _standardize(xp, groups, (2,), eps)
+    groups = x.reshape(x.shape[0] * num_groups, math.prod(x.shape[1:]) // num_groups)
+    _, xhat, inverse = kernels.of(x).layer_norm(groups, None, None, eps)
     column = (-1, *[1] * (x.ndim - 2))  # one number a channel, against (B, C, ...)
     y, vjp_affine = _affine(
         xhat.reshape(x.shape),
         None if weight is None else weight.reshape(column),
         None if bias is None else bias.reshape(column),
-        lambda g: vjp_groups(g.reshape(groups.shape)).reshape(x.shape),
+        lambda g: kernels.of(g).layer_norm_vjp(g.reshape(xhat.shape), xhat, inverse, None).reshape(x.shape),
     )
 
     def vjp(g):

@@ -63,9 +63,7 @@ def softmax(x, axis=-1):
     p = kernels.of(x).softmax(x, axis) if x.size else x.copy()
 
     def vjp(g):
-        gp = g * p
-        gp -= p * gp.sum(axis=axis, keepdims=True)
-        return (gp,)
+        return (kernels.of(p).softmax_vjp(g, p, axis) if p.size else g,)
 
     return p, vjp
 

@@ -18,7 +18,7 @@ import numpy as np
 import minivis.kernels
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-WORD = {"float32": "float", "float64": "double", "int": "long long"}
+WORD = {"float32": "float", "float64": "double", "int": "long long", "float": "double"}
 
 SHIM = """
 #include <barrier>
@@ -118,7 +118,10 @@ class RawModule:
         assert name in self.name_expressions
 
         def kernel(grid, block, args):
-            words = [f"{WORD[x.dtype.name]}*" if isinstance(x, np.ndarray) else WORD["int"] for x in args]
+            words = [
+                f"{WORD[x.dtype.name]}*" if isinstance(x, np.ndarray) else WORD[type(x).__name__]
+                for x in args
+            ]
             names = [f"p{n}" for n in range(len(args))]
             parameters = ", ".join(f"{w} {n}" for w, n in zip(words, names, strict=True))
             call = f"launch(grid, block, [=] {{ {name}({', '.join(names)}); }});"
@@ -127,7 +130,9 @@ class RawModule:
             )
             assert all(not isinstance(x, np.ndarray) or x.flags.c_contiguous for x in args)
             pointers = [
-                ctypes.c_void_p(x.ctypes.data) if isinstance(x, np.ndarray) else ctypes.c_longlong(x)
+                ctypes.c_void_p(x.ctypes.data)
+                if isinstance(x, np.ndarray)
+                else {int: ctypes.c_longlong, float: ctypes.c_double}[type(x)](x)
                 for x in args
             ]
             run(*grid, *block, *pointers)

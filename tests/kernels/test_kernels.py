@@ -47,6 +47,27 @@ ROWS = [
     ("softmax", {"x": normal(2, 300), "axis": -1}),
     ("softmax", {"x": normal(3, 1), "axis": 1}),
     ("softmax", {"x": np.array([[0.0, -math.inf, 1.0]]), "axis": 1}),
+    *(
+        ("softmax_vjp", {"g": normal(*shape), "p": normal(*shape), "axis": axis})
+        for shape, axis in (((3, 5), -1), ((2, 3, 4), 1), ((2, 300), -1))
+    ),
+    *(
+        ("layer_norm", {"x": normal(rows, n), "weight": w, "bias": b, "eps": 1e-5})
+        for rows, n, w, b in (
+            (3, 5, normal(5), normal(5)),
+            (2, 300, None, None),
+            (4, 33, normal(33), None),
+            (1, 7, None, normal(7)),
+            (0, 4, normal(4), normal(4)),
+        )
+    ),
+    *(
+        (
+            "layer_norm_vjp",
+            {"g": normal(rows, n), "xhat": normal(rows, n), "inverse": normal(rows, 1) ** 2, "weight": w},
+        )
+        for rows, n, w in ((3, 5, normal(5)), (2, 300, None), (0, 4, None))
+    ),
     *(("im2row", {"x": normal(*shape), **options}) for shape, options in MAPS),
     *(
         (
