@@ -225,7 +225,9 @@ def _padded(x, padding):
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
     """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2)."""
-    arrays = [x.reshape(-1) if x.flags.c_contiguous else x for x in (parameter, grad, m, v)]
+    arrays = [parameter, np.ascontiguousarray(grad), m, v]
+    in_a_row = all(x.flags.c_contiguous for x in arrays)  # a view with gaps cannot be cut into blocks
+    arrays = [x.reshape(-1) for x in arrays] if in_a_row else arrays
     rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
 
     def run(block):
@@ -246,7 +248,7 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
         scratch *= rate
         p -= scratch
 
-    if all(x.ndim == 1 for x in arrays):
+    if in_a_row:
         _in_blocks(parameter.size, 1, run)
-    else:  # a view with gaps, say
+    else:
         run(...)
