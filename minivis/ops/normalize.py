@@ -107,8 +107,10 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     def vjp(g):
         g = g.reshape(xhat.shape)
         g_x = kernels.of(g).layer_norm_vjp(g, xhat, inverse, w).reshape(x.shape)
-        g_weight = None if weight is None else xp.einsum("rn,rn->n", g, xhat).reshape(shape)
-        g_bias = None if bias is None else g.sum(axis=0).reshape(shape)
+        g_weight = (
+            None if weight is None else unbroadcast(xp.einsum("rn,rn->n", g, xhat).reshape(shape), weight)
+        )
+        g_bias = None if bias is None else unbroadcast(g.sum(axis=0).reshape(shape), bias)
         return g_x, None, g_weight, g_bias
 
     return y.reshape(x.shape), vjp

@@ -271,6 +271,26 @@ def test_errors_name_the_op_and_what_is_wrong(row):
         assert row.message in str(caught.value)
 
 
+@pytest.mark.parametrize("dtypes", [(np.float64, np.float32), (np.float32, np.float64)])
+@pytest.mark.parametrize("name, argument", [("layer_norm", 4), ("group_norm", 2), ("batch_norm", None)])
+def test_norms_with_parameters_of_another_precision(name, argument, dtypes):
+    rng, n = np.random.default_rng(0), 4
+    x, w, b = (
+        Tensor(rng.standard_normal(shape).astype(dtype), requires_grad=True)
+        for shape, dtype in (((5, n), dtypes[0]), (n, dtypes[1]), (n, dtypes[1]))
+    )
+    before = (None, None) if argument is None else (argument,)
+    options = {"training": True} if argument is None else {}
+    y = getattr(mv.ops, name)(x, *before, w, b, **options)
+    (y * y).sum().backward()
+    assert [p.grad.dtype for p in (x, w, b)] == [dtypes[0], dtypes[1], dtypes[1]]
+    precise = [Tensor(p.data.astype(np.float64), requires_grad=True) for p in (x, w, b)]
+    z = getattr(mv.ops, name)(precise[0], *before, *precise[1:], **options)
+    (z * z).sum().backward()
+    for p, q in zip((x, w, b), precise, strict=True):
+        np.testing.assert_allclose(p.grad, q.grad, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
 @pytest.mark.parametrize(
     "op, shapes",
