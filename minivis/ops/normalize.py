@@ -40,7 +40,8 @@ def _affine(xhat, weight, bias, vjp_xhat):
     def vjp(g):
         g_weight = None if weight is None else unbroadcast(g * xhat, weight)
         g_bias = None if bias is None else unbroadcast(g, bias)
-        return vjp_xhat(g if weight is None else g * weight), g_weight, g_bias
+        g_x = vjp_xhat(g if weight is None else g * weight)
+        return g_x.astype(xhat.dtype, copy=False), g_weight, g_bias
 
     return y, vjp
 
