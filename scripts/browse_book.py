@@ -125,7 +125,7 @@ def logged(browser, name):
         for entry in browser.get_log("browser")
         if entry["level"] == "SEVERE"
     ]
-    own = ("file:", "data:", "blob:", "chrome:")  # chrome: is the browser's own first page
+    own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")  # chrome: are pages of the browser itself
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
