@@ -18,7 +18,7 @@ from minivis.vision import detr_panoptic
 
 __all__ = ["merge", "run"]
 
-STEPS = 2400
+STEPS = 3000
 
 
 def merge(logits, masks, things, size):
@@ -32,7 +32,6 @@ def run(out, seed=0, steps=STEPS, resume=False):
     facts = {"recipe": "detr-panoptic-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
     seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]
-    backbone.freeze(1)  # as published: stem and first stage stay
     model = small_detr(backbone, len(shapes.CLASSES), rng, heads=8, masks=True)  # 8 groups divide D + heads
     matcher = HungarianMatcher()
     criterion = SetCriterion(len(shapes.CLASSES), matcher, no_object=0.2)
@@ -72,7 +71,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     last = max(1, steps // 2)
     schedule = optim.one_cycle(last, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
-    batches = _shapes.loader(last, 16, rng, 250_000 + seed, sample=_shapes.with_grounds)
+    batches = _shapes.loader(last, 32, rng, 250_000 + seed, sample=_shapes.with_grounds)
     history = fit(model, batches, mask_loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
     seconds += history["seconds"][-1:]
     seconds = dict(zip(("backbone", "boxes", "masks"), seconds, strict=True))
