@@ -125,7 +125,13 @@ def logged(browser, name):
         for entry in browser.get_log("browser")
         if entry["level"] == "SEVERE"
     ]
-    own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")  # chrome: are pages of the browser itself
+    own = (
+        "file:",
+        "data:",
+        "blob:",
+        "chrome:",
+        "chrome-untrusted:",
+    )  # chrome: are pages of the browser itself
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":

@@ -11,8 +11,8 @@ from minivis.classroom.feedback import letter, task_html, task_text
 from minivis.classroom.gradebook import Course, NbgraderFailed
 from minivis.classroom.guard import Guard
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing, warm_up
-from minivis.classroom.names import by_student
 from minivis.classroom.release import released_notebook
+from minivis.classroom.students import by_student
 from minivis.classroom.submission import cells_to_run, mended, read
 from minivis.classroom.tasks import find
 from minivis.storage import write_files

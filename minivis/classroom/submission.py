@@ -1,6 +1,6 @@
 """What a student handed in: find the notebook in folders and archives, read its cells, mend what nbgrader needs.
 
-Not here: whose it is (names.py), running any of it.
+Not here: whose it is (students.py), running any of it.
 """
 
 import json

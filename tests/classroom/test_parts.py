@@ -20,8 +20,8 @@ from minivis.classroom.grade import read_grades
 from minivis.classroom.gradebook import _version_of_gradebooks
 from minivis.classroom.guard import Guard
 from minivis.classroom.host import Host, is_python, plain_python
-from minivis.classroom.names import by_student, student_of
 from minivis.classroom.remote import Missing, Submission
+from minivis.classroom.students import by_student, student_of
 from minivis.classroom.submission import mended, read
 from tests.classroom.making import put, solved, write
 
@@ -346,3 +346,10 @@ def test_a_folder_with_work_in_it_is_not_written_over(tmp_path, capsys):
     assert cli.main(["assignment", "release", "detr", str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert json.loads((tmp_path / "detr.ipynb").read_text()) == {"cells": []}
+
+
+def test_no_file_of_the_classroom_takes_the_place_of_a_public_name():
+    import minivis.classroom
+
+    files = {path.stem for path in Path(minivis.classroom.__file__).parent.glob("*.py")}
+    assert files.isdisjoint(minivis.classroom.__all__)
