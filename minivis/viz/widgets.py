@@ -14,7 +14,7 @@ from minivis.vision.windows import cyclic_shift, shifted_window_mask, window_par
 from minivis.viz.attention import attention_maps
 from minivis.viz.images import images
 from minivis.viz.matching import cost_matrix
-from minivis.viz.style import array
+from minivis.viz.style import FAINT, VERMILION, array
 
 __all__ = ["Explorer", "attention_explorer", "matching_playground", "window_painter"]
 
@@ -83,7 +83,14 @@ class Explorer:
         """
         import ipywidgets
 
-        controls = {name: self._control(name, choices) for name, choices in self.choices.items()}
+        controls, shown = {}, []  # what holds the value, and what is seen
+        for name, choices in self.choices.items():
+            if isinstance(choices, tuple):
+                controls[name], box = _squares(name, self.start[name], *choices)
+            else:
+                options = {"options": choices, "value": self.start[name], "description": name}
+                controls[name] = box = ipywidgets.SelectionSlider(**options, continuous_update=False)
+            shown.append(box)
         picture = ipywidgets.HTML()  # and not Image, which has no alt text
 
         def follow(change=None):
@@ -92,26 +99,7 @@ class Explorer:
         for control in controls.values():
             control.observe(follow, "value")
         follow()
-        return ipywidgets.VBox([*controls.values(), picture])
-
-    def _control(self, name, choices):
-        import ipywidgets
-
-        if isinstance(choices, list):
-            start = self.start[name]
-            return ipywidgets.SelectionSlider(
-                options=choices, value=start, description=name, continuous_update=False
-            )
-        rows, columns = choices
-        squares = ipywidgets.ToggleButtons(
-            options=[(" ", number) for number in range(rows * columns)],
-            value=self.start[name],
-            description=name,
-            tooltips=[f"row {row}, column {column}" for row in range(rows) for column in range(columns)],
-            layout=ipywidgets.Layout(width=f"{columns * (CELL + 4) + 90}px"),  # beside it, its name
-        )
-        squares.style.button_width = f"{CELL}px"
-        return squares
+        return ipywidgets.VBox([*shown, picture])
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         picture, about = self.figure()._repr_mimebundle_()
@@ -120,6 +108,31 @@ class Explorer:
         except ImportError:  # without ipywidgets the picture is all there is
             controls = {}
         return {**controls, **picture}, about
+
+
+def _squares(name, start, rows, columns):
+    """A grid of squares to click on: what holds the number of the one that was clicked last, and the grid below its name."""
+    import ipywidgets
+
+    chosen = ipywidgets.IntText(start)
+    layout = ipywidgets.Layout(width="auto", height="auto", margin="0", padding="0")
+    squares = [
+        ipywidgets.Button(layout=layout, tooltip=f"row {row}, column {column}")
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+    def paint(change=None):
+        for number, square in enumerate(squares):
+            square.style.button_color = VERMILION if number == chosen.value else FAINT
+
+    for number, square in enumerate(squares):
+        square.on_click(lambda _, number=number: setattr(chosen, "value", number))
+    chosen.observe(paint, "value")
+    paint()
+    cells = {"grid_template_columns": f"repeat({columns}, {CELL}px)", "grid_auto_rows": f"{CELL}px"}
+    grid = ipywidgets.GridBox(squares, layout=ipywidgets.Layout(**cells, grid_gap="2px"))
+    return chosen, ipywidgets.VBox([ipywidgets.Label(name), grid])
 
 
 def _values(choices):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from minivis import vision, viz
+from minivis.viz.style import FAINT
 
 RNG = np.random.default_rng(0)
 ATTENTION = RNG.random((2, 3, 13, 13))  # a class token and 3 x 4 patches
@@ -32,9 +33,17 @@ def test_a_moved_control_changes_the_picture():
     box = explorer().widget()
     layer, head, patch, picture = box.children
     before = picture.value
-    layer.value, head.value, patch.value = 0, 2, 11
+    layer.value, head.value = 0, 2
     assert before != picture.value and "Layer 1, head 3" in picture.value
-    assert len(patch.options) == 12 and patch.tooltips[11] == "row 2, column 3"
+    name, grid = patch.children
+    assert name.value == "patch" and grid.layout.grid_template_columns.startswith("repeat(4,")
+    assert len(grid.children) == 12 and grid.children[11].tooltip == "row 2, column 3"
+    for number in (11, 5):
+        before = picture.value
+        grid.children[number].click()
+        assert before != picture.value
+        marked = [i for i, square in enumerate(grid.children) if square.style.button_color != FAINT]
+        assert marked == [number]
 
 
 def test_what_a_patch_reads_is_its_row_without_the_class_token():
