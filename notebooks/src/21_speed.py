@@ -269,7 +269,7 @@ print(f"fresh {times['fresh']:.1f} ms, reused {times['reused']:.1f} ms for {y.nb
 # Chapter [02](02_convolution.ipynb) wrote convolution as loops. Laid out as rows of a matrix, the patches turn it into one matrix product, which is
 # where the machine is fast. The price is memory: each pixel is copied once for every place of the kernel.
 
-# %%
+# %% tags=["setup"]
 images = rng.standard_normal((1, 3, 24, 24), dtype=np.float32)
 kernel = rng.standard_normal((8, 3, 3, 3), dtype=np.float32)
 
