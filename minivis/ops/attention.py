@@ -7,7 +7,7 @@ import math
 
 from minivis import kernels
 from minivis.autograd import Tensor, named, primitive, unbroadcast
-from minivis.backend import is_array, namespace
+from minivis.backend import device_of, is_array, namespace
 from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
 from minivis.ops.normalize import dropout
@@ -27,6 +27,10 @@ def _check(name, q, k, v, mask):
         )
 
 
+# Weights that are held at a time, elements: what a CPU has room for, what keeps a GPU busy. Beyond, see `_in_parts`.
+_AT_A_TIME = {"cpu": 2**24, "gpu": 2**27}
+
+
 def _scale(q):
     return 1 / math.sqrt(max(1, q.shape[-1]))  # width 0: every score is 0
 
@@ -39,13 +43,26 @@ def _scores(q, k, bias):
     return scores
 
 
-def _allowed(xp, q, k, mask, is_causal):
-    """The boolean mask of the pairs that may attend, or None where all may."""
+def _allowed(xp, q, k, mask, is_causal, rows=slice(None)):
+    """The boolean mask of the pairs that may attend, or None where all may; for some rows of queries."""
     n, m = q.shape[-2], k.shape[-2]
+    mask = _of_rows(mask, rows, n)
     if not is_causal:
         return mask
-    causal = xp.arange(n)[:, None] >= xp.arange(m)[None, :]  # query i sees keys 0..i
+    causal = xp.arange(n)[rows, None] >= xp.arange(m)[None, :]  # query i sees keys 0..i
     return causal if mask is None else causal & mask
+
+
+def _of_rows(x, rows, n):
+    """The part of a mask or bias for some of n queries; one that is the same for all of them stays."""
+    return x[..., rows, :] if x is not None and x.ndim > 1 and x.shape[-2] == n > 1 else x
+
+
+def _parts(q, k):
+    """Slices of queries whose weights together are not more than are held at a time."""
+    n, weights = q.shape[-2], math.prod(q.shape[:-2]) * k.shape[-2]
+    size = max(1, _AT_A_TIME.get(device_of(q), _AT_A_TIME["cpu"]) // max(1, weights))
+    return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
 
 def _masked_softmax(xp, scores, allowed):
@@ -150,8 +167,10 @@ def scaled_dot_product_attention(
 
     Notes
     -----
-    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. A masked
-    key cannot leak: its weight is exactly 0. The scale uses the width of one head.
+    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. Beyond 2^24
+    of them (2^27 on a GPU) queries are taken some at a time, and backward computes their weights again: a third more work,
+    and memory linear in N; with dropout it is not done. A masked key cannot leak: its weight is exactly 0. The scale uses
+    the width of one head.
 
     References
     ----------
@@ -168,12 +187,27 @@ def scaled_dot_product_attention(
         raise ValueError(f'scaled_dot_product_attention: empty must be "zero" or "error", got {empty!r}')
     _check("scaled_dot_product_attention", q, k, v, mask)
     xp = namespace(q, k, v, mask)
+    if empty == "error" and (mask is not None or is_causal):
+        allowed = _allowed(xp, q, k, mask, is_causal)
+        if not bool(allowed.any(axis=-1).all()):
+            raise ValueError(
+                f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
+            )
+    parts = _parts(q, k)
+    if len(parts) > 1 and not dropout_p:
+        return _in_parts(xp, parts, q, k, v, mask, bias, is_causal)
+    y, pull = _attend(xp, q, k, v, _allowed(xp, q, k, mask, is_causal), bias, dropout_p, rng)
+
+    def vjp(g):
+        g_q, g_k, g_v, g_bias = pull(g)
+        return g_q, g_k, g_v, None, g_bias
+
+    return y, vjp
+
+
+def _attend(xp, q, k, v, allowed, bias, dropout_p=0.0, rng=None):
+    """Attention of some queries, and its vjp, which keeps their weights."""
     scale = _scale(q)
-    allowed = _allowed(xp, q, k, mask, is_causal)
-    if empty == "error" and allowed is not None and not bool(allowed.any(axis=-1).all()):
-        raise ValueError(
-            f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
-        )
     scores = _scores(q, k, bias)  # (..., N, M)
     weights = _masked_softmax(xp, scores, allowed)
     kept, drop = weights, None
@@ -189,9 +223,39 @@ def scaled_dot_product_attention(
             g_scores = kernels.of(weights).softmax_vjp(g_scores, weights, -1)  # masked pairs stay 0
         g_bias = unbroadcast(g_scores, bias)
         g_q, g_k = (g_scores @ k) * scale, (g_scores.swapaxes(-1, -2) @ q) * scale
-        return unbroadcast(g_q, q), unbroadcast(g_k, k), g_v, None, g_bias
+        return unbroadcast(g_q, q), unbroadcast(g_k, k), g_v, g_bias
 
     return kept @ v, vjp
+
+
+def _in_parts(xp, parts, q, k, v, mask, bias, is_causal):
+    """Attention of many queries, some at a time. No weights are kept: backward computes them again, so that memory is linear in N.
+
+    Chen et al., "Training deep nets with sublinear memory cost", 2016; for attention Rabe and Staats, 2021.
+    """
+    n = q.shape[-2]
+
+    def attend(rows):
+        allowed = _allowed(xp, q, k, mask, is_causal, rows)
+        return _attend(xp, q[..., rows, :], k, v, allowed, _of_rows(bias, rows, n))
+
+    def vjp(g):
+        g_q, g_k, g_v, g_bias = [], 0, 0, []
+        for rows in parts:
+            _, pull = attend(rows)
+            part_q, part_k, part_v, part_bias = pull(g[..., rows, :])
+            g_k, g_v = g_k + part_k, g_v + part_v
+            g_q.append(part_q)
+            g_bias.append(part_bias)
+        if bias is None:
+            g_bias = None
+        elif _of_rows(bias, parts[0], n) is bias:  # the same for all queries
+            g_bias = sum(g_bias)
+        else:
+            g_bias = xp.concatenate(g_bias, axis=-2)
+        return xp.concatenate(g_q, axis=-2), g_k, g_v, None, g_bias
+
+    return xp.concatenate([attend(rows)[0] for rows in parts], axis=-2), vjp
 
 
 @named

@@ -1,0 +1,93 @@
+"""Attention over many tokens: some queries at a time give what all at once give, in memory that grows with N only.
+
+Not here: attention itself (cases/attention.py and the laws).
+"""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from minivis import Tensor, ops
+from minivis.ops import attention
+
+RNG = np.random.default_rng(0)
+Q, K, V = (
+    RNG.standard_normal((2, 3, 7, 4)),
+    RNG.standard_normal((2, 3, 5, 4)),
+    RNG.standard_normal((2, 3, 5, 6)),
+)
+EMPTY_ROW = RNG.random((7, 5)) < 0.6
+EMPTY_ROW[2] = False
+CALLS = {
+    "plain": {},
+    "a mask": {"mask": RNG.random((2, 1, 7, 5)) < 0.6},
+    "a row without a key": {"mask": EMPTY_ROW},
+    "a mask for all queries": {"mask": np.array([True, False, True, True, False])},
+    "a mask of one row": {"mask": RNG.random((2, 3, 1, 5)) < 0.6},
+    "a bias": {"bias": RNG.standard_normal((3, 7, 5))},
+    "a bias for all queries": {"bias": RNG.standard_normal((3, 1, 5))},
+    "a bias for each key": {"bias": RNG.standard_normal(5)},
+    "causal": {"is_causal": True},
+    "causal, mask and bias": {"is_causal": True, "mask": EMPTY_ROW, "bias": RNG.standard_normal((7, 5))},
+}
+
+
+def with_gradients(q, k, v, bias=None, **options):
+    leaves = [None if x is None else Tensor(x, requires_grad=True) for x in (q, k, v, bias)]
+    y = ops.scaled_dot_product_attention(*leaves[:3], bias=leaves[3], **options)
+    y.backward(np.cos(np.arange(y.size)).reshape(y.shape))
+    return [y.data, *(leaf.grad for leaf in leaves if leaf is not None)]
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("limit", [1, 61, 10**9])
+def test_some_queries_at_a_time_give_the_same(name, limit, monkeypatch):
+    expected = with_gradients(Q, K, V, **CALLS[name])
+    monkeypatch.setitem(attention._AT_A_TIME, "cpu", limit)
+    assert len(attention._parts(Q, K)) == {1: 7, 61: 4, 10**9: 1}[limit]
+    for a, b in zip(with_gradients(Q, K, V, **CALLS[name]), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_leading_axes_still_broadcast(monkeypatch):
+    shared = K[:1, :1], V[:1, :1]
+    expected = with_gradients(Q, *shared)
+    monkeypatch.setitem(attention._AT_A_TIME, "cpu", 1)
+    for a, b in zip(with_gradients(Q, *shared), expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_float32_agrees_with_float64(monkeypatch):
+    monkeypatch.setitem(attention._AT_A_TIME, "cpu", 100)
+    for a, b in zip(
+        with_gradients(*(x.astype(np.float32) for x in (Q, K, V))), with_gradients(Q, K, V), strict=True
+    ):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
+    monkeypatch.setitem(attention._AT_A_TIME, "cpu", 2**14)
+
+    def peak(n):
+        q, k, v = RNG.standard_normal((3, 1, n, 8), dtype=np.float32)
+        tracemalloc.start()
+        with_gradients(q, k, v)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(64)
+    assert (
+        peak(2048) < 3 * peak(1024) < 3 * 4 * 1024**2 / 2
+    )  # a quarter of the square of 1,024 weights, at most
+
+
+def test_with_dropout_all_weights_are_kept(monkeypatch):
+    options = {"dropout_p": 0.5}
+    expected = with_gradients(Q, K, V, **options, rng=np.random.default_rng(1))
+    monkeypatch.setitem(attention._AT_A_TIME, "cpu", 1)
+    for a, b in zip(with_gradients(Q, K, V, **options, rng=np.random.default_rng(1)), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
