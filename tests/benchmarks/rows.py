@@ -362,7 +362,7 @@ def rows(device):
         convolution(3, 192, 16, 16, 224),
         op(
             "layer norm, 1576 x 192",
-            lambda x, w, b: ops.layer_norm(x, w, b),
+            lambda x, w, b: ops.layer_norm(x, 192, w, b),
             lambda torch, x, w, b: torch.nn.functional.layer_norm(x, (192,), w, b, 1e-6),
             [tokens, (192,), (192,)],
             20 * 1576 * 192,

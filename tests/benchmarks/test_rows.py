@@ -1,0 +1,62 @@
+"""The rows of the benchmark: named once, with work to do, and steps that run; the table that is made of them.
+
+Not here: how fast anything is, and PyTorch's side.
+"""
+
+import pytest
+
+from tests.benchmarks.__main__ import table
+from tests.benchmarks.rows import rows
+
+ROWS = {row.name: row for row in rows("cpu")}
+
+
+def test_names_are_told_apart_and_a_gpu_has_the_same_rows_and_one_more():
+    assert len(ROWS) == len(rows("cpu"))
+    gpu = rows("gpu")
+    assert [row.name for row in gpu[1:]] == list(ROWS)
+    assert gpu[0].at_least and not any(row.at_least for row in gpu[1:])  # the others' bars are a CPU's
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["attention, 64 tokens", "softmax, 4728 x 197", "layer norm, 1576 x 192", "chain of 1,000 tiny ops"],
+)
+def test_a_step_runs_on_other_inputs_each_time(name):
+    step = ROWS[name].minivis("cpu")
+    step(0)
+    step(1)
+    flops, moved = ROWS[name].work()
+    assert flops > 0 and moved > 0
+
+
+def test_the_work_of_a_model_is_three_forward_passes_for_a_step():
+    row = ROWS["ViT of width 64, 4 layers, 32 x 32, batch 64, training step"]
+    flops, moved = row.work()
+    tokens, width = 64 * 65, 64
+    products = 4 * 12 * width * width * tokens + 4 * 2 * 64 * 65 * 65 * width  # of four blocks
+    assert 6 * products < flops < 6 * 1.1 * products  # patches and head besides
+    assert moved > 0
+
+
+def test_the_table_shows_ratio_bar_and_limit():
+    row = {
+        "row": "a step",
+        "seconds": {"minivis": 0.2, "torch": 0.1},
+        "ratio": 2.0,
+        "spread": [1.9, 2.1],
+        "peak_bytes": {"minivis": 2**20, "torch": 2**21},
+        "at_least": 1.5,
+        "aim": 1.0,
+        "flops": 1e9,
+        "bytes": 1e6,
+    }
+    content = {
+        "machine": "a machine",
+        "torch": "PyTorch",
+        "gemm_flops": 1e10,
+        "copy_bytes": 1e9,
+        "rows": [row],
+    }
+    *_, line = table(content).splitlines()
+    assert line == "| a step | 200 | 100 | **2.00** (1.90 to 2.10) | 1.5 / 1 | 1, 2 | 100 | 50% |"
