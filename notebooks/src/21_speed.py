@@ -339,14 +339,14 @@ def both_ways(op, *shapes):
 step()  # so that every parameter has a gradient
 N, D = 2 * 197, 192
 parts = {
-    "linear layers": 12
+    "linear": 12
     * (
         both_ways(ops.linear, (N, D), (3 * D, D), (3 * D,))
         + both_ways(ops.linear, (N, D), (D, D), (D,))
         + both_ways(ops.linear, (N, D), (4 * D, D), (4 * D,))
         + both_ways(ops.linear, (N, 4 * D), (D, 4 * D), (D,))
     ),
-    "patch embedding": both_ways(
+    "patches": both_ways(
         lambda x, w, b: ops.conv2d(x, w, b, stride=16), (2, 3, 224, 224), (D, 3, 16, 16), (D,)
     ),
     "attention": 12 * both_ways(ops.scaled_dot_product_attention, *[(2, 3, 197, 64)] * 3),
@@ -364,7 +364,7 @@ viz.bars(
     {name: round(1e3 * value, 1) for name, value in parts.items()},
     "milliseconds",
     title=f"A step of ViT-Ti/16, two images: {1e3 * whole:.0f} ms",
-    caption="Each kind of operation, forward and backward, times how often it occurs.",
+    caption="Each kind of operation, forward and backward, times how often it occurs. Patches: their embedding, one convolution.",
 )
 
 # %% [markdown]
@@ -404,7 +404,7 @@ print(f"a product forward and backward: NumPy {bare:.1f} µs, with the engine {e
 # ## On a GPU
 #
 # Nothing in the ops changes: they take their functions from the library that the arrays belong to, and CuPy has NumPy's names. What changes is the
-# balance. A large GPU multiplies some 500 times as fast as one core here, reads memory some 200 times as fast, but *starting* an operation still takes
+# balance. A large GPU multiplies hundreds of times as fast as one core, and reads memory a hundred times as fast, but *starting* an operation still takes
 # Python its microseconds, ten to forty of them. So the smaller the work, the more of the time is spent on starting it:
 
 # %%
