@@ -10,6 +10,11 @@ READY := $(VENV)/ready
 BOOK_READY := $(VENV)/ready-book
 PARITY_READY := $(VENV)/ready-parity
 
+# Some builds of OpenBLAS take AVX2 kernels on a CPU that has AVX-512. Whoever has set the variable has decided already.
+ifneq ($(shell grep -m1 -o avx512f /proc/cpuinfo 2>/dev/null),)
+export OPENBLAS_CORETYPE ?= SkylakeX
+endif
+
 .PHONY: help lab test lint format bench bench-gpu notebooks pair book book-check setup clean
 
 help: ## show this list
