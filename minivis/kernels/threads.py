@@ -45,9 +45,10 @@ def over(n, run, least=1):
         run(0, n)
         return
     cuts = [n * i // parts for i in range(parts + 1)]
-    pool = _threads(parts - 1)
-    others = [pool.submit(_share, run, a, b) for a, b in zip(cuts[1:-1], cuts[2:], strict=True)]
+    pool, others = _threads(parts - 1), []
     try:
+        for start, stop in zip(cuts[1:-1], cuts[2:], strict=True):
+            others.append(pool.submit(_share, run, start, stop))
         run(0, cuts[1])
     finally:
         _all_done(others)
