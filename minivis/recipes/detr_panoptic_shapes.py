@@ -71,7 +71,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     last = max(1, steps // 2)
     schedule = optim.one_cycle(last, warmup=0.05)
     optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
-    batches = _shapes.loader(last, 32, rng, 250_000 + seed, sample=_shapes.with_grounds)
+    batches = _shapes.loader(last, 16, rng, 250_000 + seed, sample=_shapes.with_grounds)
     history = fit(model, batches, mask_loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
     seconds += history["seconds"][-1:]
     seconds = dict(zip(("backbone", "boxes", "masks"), seconds, strict=True))
