@@ -11,7 +11,7 @@ BOOK_READY := $(VENV)/ready-book
 PARITY_READY := $(VENV)/ready-parity
 
 # Some builds of OpenBLAS take AVX2 kernels on a CPU that has AVX-512. Whoever has set the variable has decided already.
-ifneq ($(shell grep -m1 -o avx512f /proc/cpuinfo 2>/dev/null),)
+ifneq ($(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE ?= SkylakeX
 endif
 
@@ -35,8 +35,7 @@ format: $(READY) ## put style and formatting right
 	$(BIN)/ruff format .
 
 bench: $(PARITY_READY) ## measure against PyTorch on this CPU, side by side; writes tests/benchmarks/results
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.engine_overhead
-	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m tests.benchmarks --tests $(BENCH_ARGS)
 
 bench-gpu: $(PARITY_READY) ## the same on a GPU (pip install -e ".[gpu]" first)
 	$(BIN)/python -m tests.benchmarks --device gpu $(BENCH_ARGS)

@@ -8,9 +8,9 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from minivis.backend import describe, is_array, namespace
+from minivis.backend import describe, device_of, is_array, namespace
 
-__all__ = ["check_backward", "check_forward", "debug", "debugging"]
+__all__ = ["check_backward", "check_forward", "debug", "debugging", "may_read"]
 
 _state = ContextVar("minivis_debugging", default=False)
 debugging = _state.get
@@ -39,6 +39,14 @@ def debug():
             yield
     finally:
         _state.reset(token)
+
+
+def may_read(x):
+    """Whether a check may look at the values of ``x``: on a GPU it would have to wait for all that is under way there.
+
+    So there it looks inside `debug` only; outside, what is wrong makes NaN.
+    """
+    return device_of(x) == "cpu" or debugging()
 
 
 def _finite(x):

@@ -368,7 +368,8 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     if hasattr(parameters, "parameters"):
         parameters = parameters.parameters()
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float((flat := g.reshape(-1)) @ flat) for g in grads))
+    squares = [((flat := g.reshape(-1)) @ flat).astype(np.float64) for g in grads]
+    norm = math.sqrt(sum(squares))  # added where they are: a GPU is waited for once, not for each
     if error_if_nonfinite and not math.isfinite(norm):
         raise FloatingPointError(
             f"clip_grad_norm: the gradient norm is {norm}; run the step inside mv.debug() to see where it comes from"

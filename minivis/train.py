@@ -65,12 +65,13 @@ def train_step(model, loss, batch, optimizer, clip=None):
     if not isinstance(value, Tensor) or value.size != 1:
         found = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"fit: loss must return a Tensor of one element, got {found}")
-    if not math.isfinite(value.item()):
-        raise FloatingPointError(f"the loss is {value.item()}")
     value.backward()
+    found = value.item()  # a GPU is waited for here, when it has got all of its work
+    if not math.isfinite(found):
+        raise FloatingPointError(f"the loss is {found}")
     clip_grad_norm(model.parameters(), math.inf if clip is None else clip)  # refuses NaN in either case
     optimizer.step()
-    return value.item()
+    return found
 
 
 def fit(

@@ -3,6 +3,7 @@
 Not here: tests. `install()` teaches minivis this array library under the device name "strict".
 """
 
+import contextlib
 import types
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from minivis import backend, kernels
 from minivis.kernels import numpy as numpy_kernels
 
+_reading = True  # whether the host may read from the device, see `no_reads`
 NAMES = set()  # every NumPy name that was used: (name, number of positional arguments, keywords)
 
 
@@ -37,7 +39,7 @@ class StrictArray:
     T = property(lambda self: StrictArray(self.host.T))
 
     def item(self):
-        return self.host.item()
+        return _read(self).item()
 
     def __len__(self):
         return len(self.host)
@@ -46,13 +48,13 @@ class StrictArray:
         return (StrictArray(part) for part in self.host)
 
     def __bool__(self):
-        return bool(self.host)
+        return bool(_read(self))
 
     def __float__(self):
-        return float(self.host)
+        return float(_read(self))
 
     def __int__(self):
-        return int(self.host)
+        return int(_read(self))
 
     def __repr__(self):
         return f"StrictArray({self.host!r})"
@@ -64,6 +66,22 @@ class StrictArray:
 
     def __setitem__(self, index, value):
         self.host[_unwrap(index, indexing=True)] = _unwrap(value)
+
+
+def _read(x):
+    assert _reading, "strict: the host reads from the device, and waits for it"
+    return x.host
+
+
+@contextlib.contextmanager
+def no_reads():
+    """Inside, it is an error that the host reads anything from the device: a GPU would have to be waited for."""
+    global _reading
+    _reading = False
+    try:
+        yield
+    finally:
+        _reading = True
 
 
 def _unwrap(x, indexing=False):
@@ -181,7 +199,7 @@ def install():
         StrictArray,
         xp,
         "strict",
-        to_host=lambda x: x.host,
+        to_host=_read,
         from_host=lambda x: StrictArray(np.array(x)),
         erf=erf,
         scatter_add=lambda out, index, values: np.add.at(out.host, _unwrap(index, True), _unwrap(values)),

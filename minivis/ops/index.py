@@ -10,6 +10,7 @@ import numpy as np
 from minivis import backend
 from minivis.autograd import Tensor, named, primitive
 from minivis.backend import is_array, namespace, to_numpy
+from minivis.debugging import may_read
 
 __all__ = ["embedding", "getitem", "scatter_add", "take", "take_along_axis"]
 
@@ -125,7 +126,7 @@ def take(x, indices, axis=0):
     Raises
     ------
     IndexError
-        If an index is out of range.
+        If an index is out of range. On a GPU, which is not waited for, floats are NaN instead; `minivis.debug` raises.
 
     Examples
     --------
@@ -139,7 +140,12 @@ def take(x, indices, axis=0):
     namespace(x, indices)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"take: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
-    check_range("take", "indices", indices, x.shape[axis])
+    n, lost = x.shape[axis], None
+    if may_read(indices) or x.dtype.kind != "f" or not n:
+        check_range("take", "indices", indices, n)
+    else:
+        lost = (indices < -n) | (indices >= n)
+        indices = xp.where(lost, 0, indices)
     at = (slice(None),) * (axis % x.ndim) + (indices,)
 
     def vjp(g):
@@ -147,7 +153,10 @@ def take(x, indices, axis=0):
         backend.scatter_add(out, at, g)
         return out, None
 
-    return x[at], vjp
+    out = x[at]
+    if lost is not None:
+        out[(*at[:-1], lost)] = np.nan
+    return out, vjp
 
 
 @primitive
@@ -281,7 +290,7 @@ def embedding(indices, weight):
     Raises
     ------
     IndexError
-        If an index is out of range (negative ones too).
+        If an index is out of range (negative ones too). On a GPU the row is NaN instead, as for `take`.
 
     Examples
     --------
@@ -295,5 +304,10 @@ def embedding(indices, weight):
     if isinstance(indices, list):
         indices = namespace(weight.data if isinstance(weight, Tensor) else weight).asarray(indices)
     indices = indices.data if isinstance(indices, Tensor) else indices
-    check_range("embedding", "indices", indices, weight.shape[0], low=0)
+    if may_read(indices):
+        check_range("embedding", "indices", indices, weight.shape[0], low=0)
+    else:
+        indices = namespace(indices).where(
+            indices < 0, weight.shape[0], indices
+        )  # take finds it out of range
     return take(weight, indices, axis=0)

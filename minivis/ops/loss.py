@@ -3,8 +3,11 @@
 Not here: losses made of several steps, such as set prediction (losses/).
 """
 
+import math
+
 from minivis.autograd import primitive
 from minivis.backend import meet, namespace, to_numpy
+from minivis.debugging import may_read
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -65,7 +68,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         If the shapes do not fit, ``label_smoothing`` is no share, or there is nothing to take the mean of: an empty
         batch, nothing but ``ignore_index``, weights that sum to 0.
     IndexError
-        If a target is out of range.
+        If a target is out of range. On a GPU, which is not waited for, the loss is NaN instead; `minivis.debug` raises.
     TypeError
         If targets are not integers.
 
@@ -90,28 +93,28 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         raise ValueError(f"cross_entropy: weight must be (K,) = ({classes},) (weight: {tuple(weight.shape)})")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
-    _check_labels(target, classes, ignore_index)
-    counted = target != ignore_index
-    label = xp.where(counted, target, 0)[:, None]  # (B, 1, ...)
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: target must be integers (class numbers), got {target.dtype.name}")
+    label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
     shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
     w = w.reshape(1, classes, *[1] * (logits.ndim - 2))
-    w_label = (xp.take(w.reshape(-1), label[:, 0]) * counted).astype(logits.dtype)  # (B, ...)
+    w_label = xp.take(w.reshape(-1), label[:, 0]) * counts  # (B, ...)
     smooth = label_smoothing / classes
     loss = -(1 - label_smoothing) * w_label * xp.take_along_axis(log_p, label, axis=1)[:, 0]
     if label_smoothing:
-        loss = loss - smooth * (w * log_p).sum(axis=1) * counted
+        loss = loss - smooth * (w * log_p).sum(axis=1) * counts
     if reduction == "mean":
         total = w_label.sum()
-        if not float(total) and not loss.size:
+        if not loss.size:
             raise ValueError(
                 f"cross_entropy: the mean over an empty batch is not defined (logits: {tuple(logits.shape)})"
             )
-        if not float(total) > 0:
+        if may_read(total) and not float(total) > 0:
             why = (
                 "the weights of the targets sum to 0"
-                if bool(counted.any())
+                if bool(counts.any())
                 else f"every target is {ignore_index=}"
             )
             raise ValueError(f"cross_entropy: {why}, the mean is not defined")
@@ -121,7 +124,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
 
     def vjp(g):
         # the target distribution q has 1 - s at the label and s / K everywhere; d loss / dz = p sum(w q) - w q
-        wq = smooth * w * counted[:, None] if label_smoothing else xp.zeros(logits.shape, logits.dtype)
+        wq = smooth * w * counts[:, None] if label_smoothing else xp.zeros(logits.shape, logits.dtype)
         wq = xp.broadcast_to(wq, logits.shape).copy()
         at_label = xp.take_along_axis(wq, label, axis=1) + (1 - label_smoothing) * w_label[:, None]
         xp.put_along_axis(wq, label, at_label.astype(logits.dtype), axis=1)
@@ -132,17 +135,24 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     return out, vjp
 
 
-def _check_labels(target, classes, ignore_index):
-    """Refuse labels outside 0..K-1, on the host, because a GPU would wrap them around silently."""
+def _labels(xp, target, classes, ignore_index, dtype):
+    """The labels with an axis for classes, and how often each counts: once, or never if it is to be ignored.
+
+    Those outside 0..K-1 are refused on the host, because a GPU would wrap them around silently; where the host must
+    not wait for a GPU, they count NaN times.
+    """
     if target.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: target must be integers (class numbers), got {target.dtype.name}")
-    host = to_numpy(target)
-    wrong = host[(host != ignore_index) & ((host < 0) | (host >= classes))]
-    if wrong.size:
+    counted, known = target != ignore_index, (target >= 0) & (target < classes)
+    counts, lost = counted.astype(dtype), counted & ~known
+    if not may_read(target):
+        counts[lost] = math.nan
+    elif bool(lost.any()):
         raise IndexError(
-            f"cross_entropy: target {int(wrong[0])} is out of range for K={classes} classes, 0 to {classes - 1} "
+            f"cross_entropy: target {to_numpy(target[lost])[0]} is out of range for K={classes} classes, 0 to {classes - 1} "
             f"(target: {tuple(target.shape)})"
         )
+    return xp.where(known, target, 0)[:, None], counts
 
 
 @primitive

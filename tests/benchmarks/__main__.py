@@ -18,10 +18,12 @@ from tqdm import tqdm
 
 import minivis as mv
 from minivis import storage
+from tests.benchmarks import engine_overhead
 from tests.benchmarks.rows import rows
 from tests.benchmarks.side import waiter
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, ROOT = Path(__file__).parent / "results", Path(__file__).parents[2]
+OVERHEAD = engine_overhead.LIMIT  # microseconds an op
 SAMPLE = 0.05  # seconds that a sample takes at least
 REST = 0.05  # seconds between samples: threads of the other side stop spinning
 
@@ -50,31 +52,25 @@ class Side:
             )
         return json.loads(answer)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def end(self):
+        """Let the process end."""
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
 
-def compare(row, device, threads, repeats):
-    """Time both sides of a row in turn; return what was found."""
-    with Side("minivis", device, threads) as ours, Side("torch", device, threads) as theirs:
-        sides = {"minivis": ours, "torch": theirs}
-        counts = {}
+def compare(row, sides, repeats):
+    """Time the sides of a row in turn; return what was found."""
+    counts, samples, peaks = {}, {name: [] for name in sides}, {}
+    for name, side in sides.items():
+        side.ask(row=row.name)
+        counts[name] = max(1, round(SAMPLE / side.ask(time=1)["seconds"]))
+    for _ in range(repeats):
         for name, side in sides.items():
-            warm = side.ask(row=row.name)
-            warm = side.ask(time=1)
-            counts[name] = max(1, round(SAMPLE / warm["seconds"]))
-        samples, peaks = {name: [] for name in sides}, {}
-        for _ in range(repeats):
-            for name, side in sides.items():
-                time.sleep(REST)
-                answer = side.ask(time=counts[name])
-                samples[name].append(answer["seconds"])
-                peaks[name] = answer["peak"]
+            time.sleep(REST)
+            answer = side.ask(time=counts[name])
+            samples[name].append(answer["seconds"])
+            peaks[name] = answer["peak"]
     ratios = [a / b for a, b in zip(samples["minivis"], samples["torch"], strict=True)]
     flops, moved = row.work()
     return {
@@ -88,7 +84,36 @@ def compare(row, device, threads, repeats):
         "memory_at_least": row.memory,
         "flops": flops,
         "bytes": moved,
+        "series": row.series,
     }
+
+
+def measured(chosen, device, threads, repeats):
+    """What `compare` finds for each row in turn, or the error of one that failed.
+
+    On a CPU each row has processes of its own, because only a fresh one has a clean peak of memory. On a GPU, where
+    the libraries report their peaks themselves and take seconds to load, all rows share theirs.
+    """
+    sides = {}
+    try:
+        for row in tqdm(chosen):
+            try:
+                for name in row.sides(device):
+                    sides[name] = sides.get(name) or Side(name, device, threads)
+                yield row, compare(row, sides, repeats), None
+            except RuntimeError as error:  # what was measured before is not lost
+                yield row, None, error
+                end(sides)
+            if device == "cpu":
+                end(sides)
+    finally:
+        end(sides)
+
+
+def end(sides):
+    """End the processes."""
+    while sides:
+        sides.popitem()[1].end()
 
 
 def limits(device):
@@ -131,32 +156,103 @@ def machine(device, threads):
 def table(content):
     """The results as Markdown."""
     gemm, copy = content["gemm_flops"], content["copy_bytes"]
+    dezero = any("dezero" in row["seconds"] for row in content["rows"])
     lines = [
         f"{content['machine']}; {content['torch']}. Matrix product {gemm / 1e9:.0f} GFLOP/s, copy {copy / 1e9:.1f} GB/s.",
         "",
-        "| | minivis, ms | PyTorch, ms | ratio (spread) | at least / aim | peak, MB: ours, theirs | limit, ms | of the limit |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | minivis, ms | PyTorch, ms | ratio (spread) | at least / aim | peak memory, MB, ours / theirs "
+        "| limit, ms | of the limit |" + (" DeZero, ms |" if dezero else ""),
+        "|---|---|---|---|---|---|---|---|" + ("---|" if dezero else ""),
     ]
     for row in content["rows"]:
         ours, theirs = (1e3 * row["seconds"][side] for side in ("minivis", "torch"))
         limit = 1e3 * max(row["flops"] / gemm, row["bytes"] / copy)
         bar = f"{row['at_least']:g} / {row['aim']:g}" if row["at_least"] else ""
-        peaks = ", ".join(f"{row['peak_bytes'][side] / 2**20:.0f}" for side in ("minivis", "torch"))
+        peaks = " / ".join(f"{row['peak_bytes'][side] / 2**20:.0f}" for side in ("minivis", "torch"))
+        if row["memory_at_least"]:
+            peaks += f" = **{memory_ratio(row):.2f}** (at least {row['memory_at_least']:g})"
         low, high = row["spread"]
+        other = f" {1e3 * row['seconds']['dezero']:.3g} |" if "dezero" in row["seconds"] else " |" * dezero
         lines.append(
             f"| {row['row']} | {ours:.3g} | {theirs:.3g} | **{row['ratio']:.2f}** ({low:.2f} to {high:.2f}) | {bar} | {peaks} "
-            f"| {limit:.3g} | {limit / ours:.0%} |"
+            f"| {limit:.3g} | {limit / ours:.0%} |{other}"
+        )
+    lines += ["", *grown(content["rows"])]
+    if overhead := content.get("overhead_us"):
+        lines.append(
+            f"\nWhat the engine adds to an op of bare NumPy: {overhead:.1f} us (at least {OVERHEAD:g}, aim 2)."
+        )
+    if tests := content.get("tests"):
+        lines.append(
+            f"\n`make test`: {tests['says']} in {tests['seconds']:.0f} s on {tests['threads']} cores."
         )
     return "\n".join(lines) + "\n"
+
+
+def memory_ratio(row):
+    """Our peak of memory over PyTorch's."""
+    return row["peak_bytes"]["minivis"] / max(1, row["peak_bytes"]["torch"])
+
+
+def exponents(rows):
+    """{series: {side: exponent}}: the slope of a line through log(time) against log(size)."""
+    series = {}
+    for row in rows:
+        if row["series"]:
+            name, size = row["series"]
+            series.setdefault(name, []).append((size, row["seconds"]))
+    return {
+        name: {
+            side: float(np.polyfit(*np.log([(size, seconds[side]) for size, seconds in points]).T, 1)[0])
+            for side in ("minivis", "torch")
+        }
+        for name, points in series.items()
+        if len(points) > 1
+    }
+
+
+def grown(rows):
+    """How time grows, as lines of Markdown."""
+    found = exponents(rows)
+    if not found:
+        return []
+    lines = ["| time grows as a power of the size | minivis | PyTorch |", "|---|---|---|"]
+    return lines + [f"| {name} | {x['minivis']:.2f} | {x['torch']:.2f} |" for name, x in found.items()]
+
+
+def missed(content):
+    """The bars that were not met, in words."""
+    rows = content["rows"]
+    found = [f"missed its bar: {r['row']}" for r in rows if r["at_least"] and r["ratio"] > r["at_least"]]
+    found += [
+        f"missed its bar for memory: {row['row']}"
+        for row in rows
+        if row["memory_at_least"] and memory_ratio(row) > row["memory_at_least"]
+    ]
+    return found + ["missed its bar: what the engine adds to an op"] * (
+        content.get("overhead_us", 0) > OVERHEAD
+    )
+
+
+def tests(threads):
+    """How long `make test` takes, and what it says."""
+    run = [sys.executable, "-m", "pytest", "-q", "-n", str(threads), "-p", "no:cacheprovider"]
+    start = time.perf_counter()
+    done = subprocess.run(
+        run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    last = done.stdout.strip().rpartition("\n")[2].strip("= ")
+    return {"seconds": time.perf_counter() - start, "threads": threads, "says": last.partition(" in ")[0]}
 
 
 def main():
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], prog="python -m tests.benchmarks")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of all sides")
     parser.add_argument("--repeats", type=int, default=9, help="samples of each side of a row")
     parser.add_argument("--only", default="", help="rows whose name holds this; nothing is written then")
+    parser.add_argument("--tests", action="store_true", help="time the tests too, some minutes")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import torch
@@ -170,22 +266,22 @@ def main():
         "copy_bytes": copy,
         "rows": [],
     }
-    failed = []
-    for row in tqdm(chosen):
-        try:
-            content["rows"].append(compare(row, options.device, options.threads, options.repeats))
-        except RuntimeError as error:  # what was measured before is not lost
+    if options.device == "cpu" and not options.only:
+        content["overhead_us"] = engine_overhead.main()
+    failed, results = [], RESULTS / f"against_pytorch_{options.device}"
+    for row, found, error in measured(chosen, options.device, options.threads, options.repeats):
+        if error is None:
+            content["rows"].append(found)
+        else:
             failed.append(f"failed: {row.name}: {error}")
         if not options.only:
-            write(content, RESULTS / f"against_pytorch_{options.device}")
+            write(content, results)
+    if options.tests:
+        content["tests"] = tests(options.threads)
+        write(content, results)
     print(table(content))
-    missed = [
-        f"missed its bar: {row['row']}"
-        for row in content["rows"]
-        if row["at_least"] and row["ratio"] > row["at_least"]
-    ]
-    print("\n".join([*failed, *missed]) or "every bar is met")
-    return bool(failed or missed)
+    print("\n".join([*failed, *missed(content)]) or "every bar is met")
+    return bool(failed or missed(content))
 
 
 def write(content, stem):

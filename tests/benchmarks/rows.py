@@ -1,6 +1,7 @@
 """What is measured: each row as a step in minivis and the same step in eager PyTorch, with the work that it is made of.
 
-A step takes its number, so that its inputs differ from those before and nothing can be remembered.
+Where DeZero (the NumPy engine of the book "Deep Learning from Scratch 3") can do the step, it does it too. A step takes
+its number, so that its inputs differ from those before and nothing can be remembered.
 Not here: how a step is timed (side.py), which process runs it and what is written (__main__.py).
 """
 
@@ -19,8 +20,9 @@ SEVERAL = 4  # inputs that the steps take in turn
 class Row:
     """One comparison.
 
-    ``minivis(device)`` and ``torch(device)`` build a step: a function of the step's number. ``work()`` is (floating-point
-    operations, bytes that must be read or written at least). The bars are ratios of our time to PyTorch's.
+    ``minivis(device)``, ``torch(device)`` and ``dezero(device)`` build a step: a function of the step's number. ``work()``
+    is (floating-point operations, bytes that must be read or written at least). The bars are ratios of our time to
+    PyTorch's. Rows of one series differ in a size only: (name of the series, size).
     """
 
     name: str
@@ -30,6 +32,12 @@ class Row:
     at_least: float | None = None
     aim: float | None = None
     memory: float | None = None  # the bar for the ratio of peaks
+    dezero: Callable | None = None
+    series: tuple | None = None
+
+    def sides(self, device):
+        """Who can do it."""
+        return ["minivis", "torch"] + (["dezero"] if self.dezero and device == "cpu" else [])
 
 
 def draw(*shape, seed=0):
@@ -135,9 +143,9 @@ def trained(name, make, theirs, shape, count=1000, **bars):
     return Row(name, training(make, shape, count), torch_training(theirs, shape, count), work, **bars)
 
 
-def asked(name, make, theirs, shape, **bars):
+def asked(name, make, theirs, shape, **more):
     """The row of a forward pass."""
-    return Row(name, asking(make, shape), torch_asking(theirs, shape), model_work(make, shape, 1), **bars)
+    return Row(name, asking(make, shape), torch_asking(theirs, shape), model_work(make, shape, 1), **more)
 
 
 # ------------------------------------------------------------------ the models as transformers builds them
@@ -185,11 +193,42 @@ def their_detr():
     return DetrForObjectDetection(config)
 
 
+# ------------------------------------------------------------------ models on images of several sizes
+
+
+def swin(size, **bars):
+    """The row of Swin-T's forward pass on one image."""
+    series = ("Swin-T forward, with pixels", size**2)
+    name = f"Swin-T, {size} x {size}, forward"
+    return asked(name, models.swin_t, their_swin, (1, 3, size, size), series=series, **bars)
+
+
+def vit(size):
+    """The row of ViT-Ti/16's forward pass on one image."""
+
+    def make():
+        return models.ViT(image_size=size, patch_size=16, width=192, depth=12, heads=3, num_classes=1000)
+
+    series, theirs = (
+        ("ViT-Ti/16 forward, with tokens", (size // 16) ** 2),
+        their_vit(192, 12, 3, size, 16, 1000),
+    )
+    return asked(f"ViT-Ti/16, {size} x {size}, forward", make, theirs, (1, 3, size, size), series=series)
+
+
 # ------------------------------------------------------------------ single ops
 
 
-def op(name, ours, theirs, shapes, flops, **bars):
-    """The row of one op, forward and backward, with inputs of these shapes."""
+def import_dezero():
+    """DeZero 0.0.13, which asks NumPy for a name that NumPy has dropped since."""
+    vars(np)["int"] = int
+    import dezero
+
+    return dezero
+
+
+def op(name, ours, theirs, shapes, flops, in_dezero=None, **more):
+    """The row of one op, forward and backward, with inputs of these shapes; ``in_dezero`` where DeZero has it."""
 
     def inputs():
         return list(zip(*(draw(*shape, seed=i) for i, shape in enumerate(shapes)), strict=True))
@@ -220,8 +259,23 @@ def op(name, ours, theirs, shapes, flops, **bars):
 
         return step
 
+    def dezero_build(device):
+        dezero = import_dezero()
+        leaves = [[dezero.Variable(x) for x in group] for group in inputs()]
+        ones = dezero.Variable(np.ones(in_dezero(dezero, *leaves[0]).shape, np.float32))
+
+        def step(i):
+            for leaf in leaves[i % SEVERAL]:
+                leaf.cleargrad()
+            out = in_dezero(dezero, *leaves[i % SEVERAL])
+            out.grad = ones
+            out.backward()
+
+        return step
+
     touched = 4 * 4 * sum(int(np.prod(shape)) for shape in shapes)  # in, out, and both cotangents
-    return Row(name, build, torch_build, lambda: (flops, touched), **bars)
+    more |= {"dezero": dezero_build if in_dezero else None}
+    return Row(name, build, torch_build, lambda: (flops, touched), **more)
 
 
 def attention(tokens):
@@ -233,6 +287,7 @@ def attention(tokens):
         lambda torch, q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v),
         shapes,
         3 * 2 * 2 * 3 * tokens**2 * 64,
+        series=("attention alone, with tokens", tokens) if tokens >= 256 else None,  # fewer: mostly overhead
     )
 
 
@@ -246,6 +301,7 @@ def convolution(channels, out, kernel, stride, size, batch=4):
         lambda torch, x, w: torch.nn.functional.conv2d(x, w, stride=stride, padding=padding),
         [(batch, channels, size, size), (out, channels, kernel, kernel)],
         3 * 2 * batch * out * side * side * channels * kernel * kernel,
+        in_dezero=lambda dezero, x, w: dezero.functions_conv.conv2d(x, w, stride=stride, pad=padding),
     )
 
 
@@ -297,7 +353,10 @@ def chain():
     def theirs(torch, x):
         return links(x, torch.tanh)
 
-    return op("chain of 1,000 tiny ops", ours, theirs, [(1, 8)], 1000 * 8)
+    def in_dezero(dezero, x):
+        return links(x, dezero.functions.tanh)
+
+    return op("chain of 1,000 tiny ops", ours, theirs, [(1, 8)], 1000 * 8, in_dezero)
 
 
 def rows(device):
@@ -323,14 +382,7 @@ def rows(device):
             at_least=1.2,
             aim=0.8,
         ),
-        asked(
-            "Swin-T, 224 x 224, forward",
-            models.swin_t,
-            lambda: their_swin(),
-            (1, 3, 224, 224),
-            at_least=1.3,
-            aim=0.8,
-        ),
+        swin(224, at_least=1.3, aim=0.8),
         trained(
             "ResNet-18, 64 x 64, batch 16, training step",
             models.resnet18,
@@ -353,6 +405,8 @@ def rows(device):
             at_least=1.6,
             aim=1.0,
         ),
+        *(swin(size) for size in (448, 896)),
+        *(vit(size) for size in (224, 448, 896)),
         *(attention(n) for n in (64, 256, 1024, 4096)),
         convolution(3, 64, 7, 2, 224),
         convolution(64, 64, 3, 1, 56),
@@ -373,6 +427,7 @@ def rows(device):
             lambda torch, x: torch.softmax(x, -1),
             [(4728, 197)],
             10 * 4728 * 197,
+            in_dezero=lambda dezero, x: dezero.functions.softmax(x),
         ),
         op(
             "exact GELU, 1576 x 768",

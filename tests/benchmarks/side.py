@@ -4,6 +4,7 @@ It reads a line of json from stdin and answers each with one on stdout: {"row": 
 Not here: the rows (rows.py), who asks (__main__.py).
 """
 
+import gc
 import json
 import os
 import sys
@@ -48,9 +49,23 @@ def peak(side, device, before):
         import torch
 
         return torch.cuda.max_memory_reserved()
-    import cupy
+    import minivis as mv
 
-    return cupy.get_default_memory_pool().total_bytes()
+    return mv.backend.peak_memory()
+
+
+def forget_gpu(side):
+    """What earlier rows held on the GPU no longer counts."""
+    gc.collect()
+    if side == "torch":
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        import minivis as mv
+
+        mv.backend.peak_memory(reset=True)
 
 
 def main(side, device):
@@ -66,7 +81,11 @@ def main(side, device):
     for line in sys.stdin:
         asked = json.loads(line)
         if "row" in asked:
-            forget_peak()
+            step = None
+            if device == "gpu":
+                forget_gpu(side)
+            else:
+                forget_peak()
             before = status("VmRSS")
             step = getattr(known[asked["row"]], side)(place)
             steps = WARM_UP

@@ -5,7 +5,7 @@ Not here: how fast anything is, and PyTorch's side.
 
 import pytest
 
-from tests.benchmarks.__main__ import table
+from tests.benchmarks.__main__ import exponents, missed, table
 from tests.benchmarks.rows import rows
 
 ROWS = {row.name: row for row in rows("cpu")}
@@ -39,24 +39,51 @@ def test_the_work_of_a_model_is_three_forward_passes_for_a_step():
     assert moved > 0
 
 
-def test_the_table_shows_ratio_bar_and_limit():
-    row = {
-        "row": "a step",
-        "seconds": {"minivis": 0.2, "torch": 0.1},
-        "ratio": 2.0,
-        "spread": [1.9, 2.1],
-        "peak_bytes": {"minivis": 2**20, "torch": 2**21},
-        "at_least": 1.5,
-        "aim": 1.0,
-        "flops": 1e9,
-        "bytes": 1e6,
-    }
-    content = {
-        "machine": "a machine",
-        "torch": "PyTorch",
-        "gemm_flops": 1e10,
-        "copy_bytes": 1e9,
-        "rows": [row],
-    }
-    *_, line = table(content).splitlines()
-    assert line == "| a step | 200 | 100 | **2.00** (1.90 to 2.10) | 1.5 / 1 | 1, 2 | 100 | 50% |"
+ROW = {
+    "row": "a step",
+    "seconds": {"minivis": 0.2, "torch": 0.1, "dezero": 0.4},
+    "ratio": 2.0,
+    "spread": [1.9, 2.1],
+    "peak_bytes": {"minivis": 2**20, "torch": 2**21},
+    "at_least": 1.5,
+    "aim": 1.0,
+    "memory_at_least": 1.2,
+    "flops": 1e9,
+    "bytes": 1e6,
+    "series": None,
+}
+CONTENT = {"machine": "a machine", "torch": "PyTorch", "gemm_flops": 1e10, "copy_bytes": 1e9, "rows": [ROW]}
+
+
+def test_the_table_shows_ratio_bar_memory_limit_and_the_other_engine():
+    row = "| a step | 200 | 100 | **2.00** (1.90 to 2.10) | 1.5 / 1 | 1 / 2 = **0.50** (at least 1.2) | 100 | 50% | 400 |"
+    assert row in table(CONTENT).splitlines()
+    alone = {**ROW, "seconds": {"minivis": 0.2, "torch": 0.1}}
+    assert table({**CONTENT, "rows": [alone]}).splitlines()[4].endswith("| 50% |")
+
+
+def test_bars_of_time_memory_and_overhead_are_judged():
+    assert missed(CONTENT) == ["missed its bar: a step"]
+    good = {**ROW, "ratio": 1.5, "peak_bytes": {"minivis": 13, "torch": 10}}
+    assert missed({**CONTENT, "rows": [good]}) == ["missed its bar for memory: a step"]
+    assert len(missed({**CONTENT, "rows": [], "overhead_us": 5.1})) == 1
+    assert not missed({**CONTENT, "rows": [{**ROW, "at_least": None}], "overhead_us": 4.9})
+
+
+def test_growth_is_the_exponent_of_the_size():
+    sizes = [64, 256, 1024]
+    rows = [
+        {**ROW, "series": ["growth", n], "seconds": {"minivis": 3e-6 * n**2, "torch": 2e-3 * n}}
+        for n in sizes
+    ]
+    assert exponents(rows)["growth"] == pytest.approx({"minivis": 2, "torch": 1})
+    assert "| growth | 2.00 | 1.00 |" in table({**CONTENT, "rows": rows}).splitlines()
+    assert not exponents(rows[:1]) and not exponents([ROW])
+
+
+def test_every_series_has_sizes_to_fit():
+    series = {}
+    for row in ROWS.values():
+        if row.series:
+            series.setdefault(row.series[0], set()).add(row.series[1])
+    assert len(series) == 3 and all(len(sizes) == 3 for sizes in series.values())
