@@ -6,6 +6,7 @@ Seed 0 is the one that is shipped: nothing is selected on held-out scenes.
 
 import argparse
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **seconds,
-        "machine": f"2 cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the figures are of these weights",
         "on 500 held-out scenes": figures,
         "history": {

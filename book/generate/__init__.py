@@ -3,10 +3,14 @@
 Not here: pages written by hand (the folder above), and writing files, which scripts/build_book.py does.
 """
 
+from pathlib import Path
+
 from book.generate import api, chapters, law_pages, pictures, shapes, slide_map, troubles
 from minivis import laws
 
 __all__ = ["pages"]
+
+BENCHMARK = Path(__file__).parents[2] / "tests" / "benchmarks" / "results" / "against_pytorch_cpu.md"
 
 
 def pages(notebooks, executed, cache):
@@ -26,6 +30,7 @@ def pages(notebooks, executed, cache):
         "generated/slides.md": slide_map.page(notebooks, laws.catalogue()),
         "generated/shapes.md": shapes.tables(cache),
         "generated/troubles.md": troubles.table(),
+        "generated/benchmark.md": BENCHMARK.read_text(encoding="utf-8"),
         **law_pages.pages(),
         **api.pages(),
     }

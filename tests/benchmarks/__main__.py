@@ -23,6 +23,7 @@ from tests.benchmarks.rows import rows
 from tests.benchmarks.side import waiter
 
 RESULTS, ROOT = Path(__file__).parent / "results", Path(__file__).parents[2]
+README, BEGIN, END = ROOT / "README.md", "<!-- the table of make bench -->", "<!-- its end -->"
 OVERHEAD = engine_overhead.LIMIT  # microseconds an op
 SAMPLE = 0.05  # seconds that a sample takes at least
 REST = 0.05  # seconds between samples: threads of the other side stop spinning
@@ -285,9 +286,13 @@ def main():
 
 
 def write(content, stem):
-    """Write the json and the table."""
-    written = {".json": storage.pack_json(content), ".md": table(content).encode()}
-    storage.write_files({stem.with_suffix(suffix): text for suffix, text in written.items()})
+    """Write the json and the table; the table of a CPU stands in the README too."""
+    text = table(content)
+    written = {stem.with_suffix(".json"): storage.pack_json(content), stem.with_suffix(".md"): text.encode()}
+    if stem.name.endswith("cpu"):
+        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+        written[README] = f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}".encode()
+    storage.write_files(written)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 Not here: how fast anything is, and PyTorch's side.
 """
 
+import json
+
 import pytest
 
+from tests.benchmarks import __main__ as benchmark
 from tests.benchmarks.__main__ import exponents, missed, table
 from tests.benchmarks.rows import rows
 
@@ -87,3 +90,21 @@ def test_every_series_has_sizes_to_fit():
         if row.series:
             series.setdefault(row.series[0], set()).add(row.series[1])
     assert len(series) == 3 and all(len(sizes) == 3 for sizes in series.values())
+
+
+def test_the_readme_shows_the_table_that_was_measured(tmp_path, monkeypatch):
+    stem = benchmark.RESULTS / "against_pytorch_cpu"
+    measured, shown = stem.with_suffix(".md").read_text(), benchmark.README.read_text(encoding="utf-8")
+    assert f"{benchmark.BEGIN}\n{measured}{benchmark.END}\n" in shown
+    assert table(json.loads(stem.with_suffix(".json").read_text())) == measured
+    monkeypatch.setattr(benchmark, "README", tmp_path / "README.md")
+    benchmark.README.write_text(shown, encoding="utf-8")
+    benchmark.write(CONTENT, tmp_path / "against_pytorch_cpu")
+    before, after = (
+        text.partition(benchmark.BEGIN) for text in (shown, benchmark.README.read_text(encoding="utf-8"))
+    )
+    assert (
+        before[0] == after[0]
+        and before[2].partition(benchmark.END)[2] == after[2].partition(benchmark.END)[2]
+    )
+    assert table(CONTENT) in after[2]
