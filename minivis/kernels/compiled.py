@@ -1,0 +1,233 @@
+"""Hot routines on large float32 NumPy arrays, compiled by Numba where it is installed: whatever is not here is numpy.py's.
+
+Plain loops over rows, each row once through the cache. No thread needs the interpreter while it is in one of them, so
+the rows are shared among the cores. Not here: gradients and argument checks (ops/), float64, which stays exact.
+"""
+
+import math
+
+import numba
+import numpy as np
+from numpy import float32, int32
+
+from minivis.kernels import numpy as plain
+from minivis.kernels import threads
+from minivis.kernels.numpy import im2row, row2im
+
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
+
+_SHARE = 2**20  # elements that are worth waking a thread for
+_ORDER = {"reassoc", "contract", "nsz", "arcp"}  # sums may change their order; NaN and infinity stay what they are
+
+
+def _compile(function, **options):
+    """Compile on first use, and keep what was compiled beside this file, or in the user's cache."""
+    try:
+        return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+    except RuntimeError:  # neither can be written to
+        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+
+def _rows(function):
+    """Compile a loop over the rows from start to stop of its arrays."""
+    return _compile(function, fastmath=_ORDER)
+
+
+def _over(rows, length, run, *arrays):
+    """Run a compiled loop over rows of so many elements, several parts at a time."""
+    threads.over(
+        rows, lambda start, stop: run(start, stop, *arrays), max(1, -(-_SHARE // max(1, length)))
+    )
+
+
+def _exp(x):
+    """exp to 1e-7, in a form that the compiler can do for 8 or 16 elements at once: 2^k p(r) with |r| <= ln(2) / 2."""
+    inside = min(max(x, float32(-87.0)), float32(88.0))
+    k = np.floor(inside * float32(1.4426950408889634) + float32(0.5))
+    r = inside - k * float32(0.693359375) + k * float32(2.12194440e-4)  # ln 2 in two parts
+    p = float32(1.9875691500e-4) * r + float32(1.3981999507e-3)
+    p = p * r + float32(8.3334519073e-3)
+    p = p * r + float32(4.1665795894e-2)
+    p = p * r + float32(1.6666665459e-1)
+    p = p * r + float32(5.0000001201e-1)
+    p = p * r * r + r + float32(1.0)
+    power = int32((int32(k) + int32(127)) << int32(23)).view(float32)  # 2^k, written as a float's exponent
+    return p * power if x > float32(-87.0) else (float32(0.0) if x <= float32(-87.0) else x)  # NaN stays NaN
+
+
+_exp = _compile(_exp, inline="always")
+
+
+def gelu(x, approximate):
+    """GELU and its derivative in one pass: ``(y, dy/dx)``; the exact one by the formula that numpy.py explains."""
+    if approximate != "none":
+        return plain.gelu(x, approximate)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    y, slope = np.empty_like(flat), np.empty_like(flat)
+    _over(flat.size, 1, _gelu, flat, y, slope)
+    return y.reshape(x.shape), slope.reshape(x.shape)
+
+
+@_rows
+def _gelu(start, stop, x, y, slope):
+    x, y, slope = x[start:stop], y[start:stop], slope[start:stop]
+    for i in range(x.size):
+        v = x[i]
+        bell = _exp(float32(-0.5) * v * v)
+        t = float32(1.0) / (float32(1.0) + float32(0.231641888) * abs(v))
+        tail = float32(1.061405429) * t - float32(1.453152027)
+        tail = tail * t + float32(1.421413741)
+        tail = tail * t - float32(0.284496736)
+        tail = tail * t + float32(0.254829592)
+        tail = float32(0.5) * tail * t * bell  # the probability of lying beyond |x|
+        phi = tail if v < float32(0.0) else float32(1.0) - tail
+        y[i] = v * phi
+        slope[i] = phi + float32(0.3989422804) * v * bell
+
+
+def softmax(x, axis):
+    """Softmax along one axis, with the maximum subtracted first."""
+    rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+    p = np.empty_like(rows)
+    length = rows.shape[-1]
+    _over(rows.size // length, length, _softmax, rows.reshape(-1, length), p.reshape(-1, length))
+    return np.moveaxis(p, -1, axis)
+
+
+def _ordered(bits):
+    """The bits of a float as an integer that is larger where the float is, and back: negative ones are turned round."""
+    return int32(bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF)))
+
+
+_ordered = _compile(_ordered, inline="always")
+
+
+@_compile
+def _largest(row):
+    """The largest of a row, by its bits: a maximum of integers is what the compiler can do for many at once."""
+    bits = row.view(int32)
+    highest = _ordered(bits[0])
+    for i in range(bits.size):
+        highest = max(highest, _ordered(bits[i]))
+    return _ordered(highest).view(float32)
+
+
+@_rows
+def _softmax(start, stop, x, p):
+    for r in range(start, stop):
+        row, out = x[r], p[r]
+        highest, total = _largest(row), float32(0.0)
+        for i in range(row.size):
+            e = _exp(row[i] - highest)
+            out[i] = e
+            total += e
+        scale = float32(1.0) / total
+        for i in range(row.size):
+            out[i] *= scale
+
+
+def softmax_vjp(g, p, axis):
+    """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
+    rows, weights = (np.ascontiguousarray(np.moveaxis(x, axis, -1), np.float32) for x in (g, p))
+    out, length = np.empty_like(rows), rows.shape[-1]
+    flat = (a.reshape(-1, length) for a in (rows, weights, out))
+    _over(rows.size // length, length, _softmax_vjp, *flat)
+    return np.moveaxis(out, -1, axis)
+
+
+@_rows
+def _softmax_vjp(start, stop, g, p, out):
+    for r in range(start, stop):
+        gs, ps, to = g[r], p[r], out[r]
+        along = float32(0.0)
+        for i in range(gs.size):
+            along += gs[i] * ps[i]
+        for i in range(gs.size):
+            to[i] = ps[i] * (gs[i] - along)
+
+
+_NONE = np.empty(0, np.float32)  # stands for a weight or bias that there is not
+
+
+def _given(parameter):
+    return _NONE if parameter is None else np.ascontiguousarray(parameter, np.float32).reshape(-1)
+
+
+def layer_norm(x, weight, bias, eps):
+    """Rows standardised, then scaled and shifted: ``(y, xhat, inverse)``, inverse = 1 / sqrt(variance + eps).
+
+    ``x`` is (rows, n), ``weight`` and ``bias`` are (n,) or None. Without both, y is xhat.
+    """
+    x = np.ascontiguousarray(x)
+    xhat, inverse = np.empty_like(x), np.empty((len(x), 1), np.float32)
+    y = xhat if weight is None and bias is None else np.empty_like(x)
+    _over(*x.shape, _layer_norm, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
+    return y, xhat, inverse
+
+
+@_rows
+def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
+    n = x.shape[1]
+    for r in range(start, stop):
+        row, hat, out = x[r], xhat[r], y[r]
+        total, squares = float32(0.0), float32(0.0)
+        for i in range(n):
+            total += row[i]
+        mean = total / float32(n)
+        for i in range(n):
+            squares += (row[i] - mean) * (row[i] - mean)
+        scale = float32(1.0) / np.sqrt(squares / float32(n) + eps)  # biased, as every norm has it
+        inverse[r, 0] = scale
+        for i in range(n):
+            hat[i] = (row[i] - mean) * scale
+        if weight.size:
+            for i in range(n):
+                out[i] = hat[i] * weight[i]
+        if bias.size:
+            scaled = out if weight.size else hat
+            for i in range(n):
+                out[i] = scaled[i] + bias[i]
+
+
+def layer_norm_vjp(g, xhat, inverse, weight):
+    """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
+    g, out = np.ascontiguousarray(g, np.float32), np.empty_like(xhat)
+    weight = np.ones(xhat.shape[1], np.float32) if weight is None else _given(weight)
+    _over(*xhat.shape, _layer_norm_vjp, g, xhat, inverse, weight, out)
+    return out
+
+
+@_rows
+def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, out):
+    n = xhat.shape[1]
+    for r in range(start, stop):
+        gs, hat, to, scale = g[r], xhat[r], out[r], inverse[r, 0]
+        total, along = float32(0.0), float32(0.0)
+        for i in range(n):
+            h = gs[i] * weight[i]
+            total += h
+            along += h * hat[i]
+        total, along = total / float32(n), along / float32(n)
+        for i in range(n):
+            to[i] = (gs[i] * weight[i] - total - hat[i] * along) * scale
+
+
+def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
+    """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2)."""
+    if not all(x.flags.c_contiguous and x.dtype == np.float32 for x in (parameter, m, v)):
+        plain.adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
+        return
+    grad = np.ascontiguousarray(grad, np.float32)
+    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    numbers = [float32(x) for x in (1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps)]
+    _over(parameter.size, 1, _adamw, *(x.reshape(-1) for x in (parameter, grad, m, v)), *numbers)
+
+
+@_rows
+def _adamw(start, stop, parameter, grad, m, v, keep, beta1, new1, beta2, new2, rate, root, eps):
+    parameter, grad, m, v = parameter[start:stop], grad[start:stop], m[start:stop], v[start:stop]
+    for i in range(parameter.size):
+        g = grad[i]
+        m[i] = beta1 * m[i] + new1 * g
+        v[i] = beta2 * v[i] + new2 * g * g
+        parameter[i] = keep * parameter[i] - rate * m[i] / (np.sqrt(v[i]) * root + eps)
