@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV ?= .venv
-EXTRAS ?= notebooks,dev
+EXTRAS ?= notebooks,dev,fast
 BIN := $(VENV)/bin
 PYTEST_ARGS ?= -q
 READY := $(VENV)/ready

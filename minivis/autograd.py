@@ -7,6 +7,7 @@ import functools
 import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 
 import numpy as np
 
@@ -180,7 +181,9 @@ def primitive(function):
     """Make a differentiable op of ``function``, which takes raw arrays and returns ``(out, vjp)``.
 
     ``vjp(g)`` takes the cotangent of ``out`` and returns one cotangent (or None) for each parameter, in the order of
-    the signature; a parameter that is a list of arrays gets a list, and trailing static parameters are left out.
+    the signature; a parameter that is a list of arrays gets a list, and trailing static parameters are left out. One
+    that costs much may be a function without arguments, which returns a new array; it is called only for a parameter
+    that wants its gradient.
     Called with a Tensor anywhere, the op records; called with arrays only, it just computes.
 
     Parameters
@@ -293,8 +296,8 @@ def backpropagate(root, grad, retain_graph):
     """Walk the graph from ``root``, each node after all its children, pulling cotangents back.
 
     The walk is iterative (graphs are deeper than Python's stack) and counts children first, so that shared parts are
-    walked once. Cotangents live in a local dict: an aborted backward leaves nothing behind. Only a sum the walk made
-    itself is ever written to, because a vjp may hand out a view or its argument.
+    walked once. Cotangents live in a local dict: an aborted backward leaves nothing behind. Only what the walk made itself,
+    a sum or a new array from a function, is ever written to, because a vjp may hand out a view or its argument.
     """
     children, stack = {id(root): 0}, [root] if type(root) is Node else []
     while stack:
@@ -322,11 +325,15 @@ def backpropagate(root, grad, retain_graph):
             continue
         pulled = node.vjp(g)
         if debugging():
+            pulled = [part() if type(part) is FunctionType else part for part in pulled]
             check_backward(node.op, g, pulled)
         for position, index, parent in node.parents:
             cotangent = pulled[position] if position < len(pulled) else None
             if index is not None and cotangent is not None:
                 cotangent = cotangent[index]
+            made = type(cotangent) is FunctionType
+            if made:
+                cotangent = cotangent()
             if cotangent is None or cotangent.shape != parent.shape or cotangent.dtype != parent.dtype:
                 raise _broken_promise(node, cotangent, position, parent)
             if not cotangent.shape:
@@ -334,6 +341,8 @@ def backpropagate(root, grad, retain_graph):
             key = id(parent)
             if key not in cotangents:
                 cotangents[key] = cotangent
+                if made:
+                    owned.add(key)
             elif key in owned:
                 cotangents[key] += cotangent
             else:

@@ -39,8 +39,8 @@ def test_the_real_report_is_whole_and_this_machine_can_run_minivis():
 def test_packages_are_those_of_the_project():
     needed = {found.name: str(found.specifier) for found in map(Requirement, PROJECT["dependencies"])}
     assert {package: f">={oldest}" for package, (_, oldest) in doctor.NEEDED.items()} == needed
-    notebooks = {Requirement(line).name for line in PROJECT["optional-dependencies"]["notebooks"]}
-    assert doctor.OPTIONAL.keys() <= notebooks
+    extras = PROJECT["optional-dependencies"]
+    assert doctor.OPTIONAL.keys() <= {Requirement(line).name for line in extras["notebooks"] + extras["fast"]}
 
 
 def test_report_is_aligned_and_ends_with_the_verdict():

@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "backend", "kernels", "debugging", "autograd", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "storage",
+    "blas_kernel", "backend", "kernels", "debugging", "autograd", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "storage",
     "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
@@ -42,6 +42,7 @@ CONFINED = {
     "tqdm": {"train", "data", "classroom"},
     "cupy": {"backend", "kernels.cupy", "doctor"},  # the doctor loads it to see whether it works
     "cupyx": {"backend", "kernels.cupy"},
+    "numba": {"kernels.compiled"},
     "threadpoolctl": {"doctor", "recipes"},
     "safetensors": {"storage", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
@@ -49,12 +50,13 @@ CONFINED = {
     **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic"], {"classroom"}),
 }
 ANYWHERE = {"numpy", "scipy"}
-ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
+ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
                      "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("kernels.cupy", "cupy"),
-    ("kernels.cupy", "cupyx"),
-}  # loaded only where an array lives on a GPU
+    ("kernels.cupy", "cupyx"),  # loaded only where an array lives on a GPU
+    ("kernels.compiled", "numba"),  # loaded only for large arrays
+}
 BANNED = {
     **dict.fromkeys(["pickle", "shelve", "marshal", "dill", "joblib"], "runs code from a file"),
     **dict.fromkeys(["socket", "http", "urllib", "ftplib", "requests", "httpx"], "reaches for the network"),
@@ -356,6 +358,7 @@ def differences(environment, project):
         *extras["dev"],
         *extras["classroom"],
         *extras["gpu"],
+        *extras["fast"],
     ]
     wanted = {
         found.name: found for found in map(Requirement, [*wanted, f"python{project['requires-python']}"])

@@ -17,7 +17,11 @@ from minivis.kernels.numpy import im2row, row2im
 __all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 _SHARE = 2**20  # elements that are worth waking a thread for
-_ORDER = {"reassoc", "contract", "nsz", "arcp"}  # sums may change their order; NaN and infinity stay what they are
+_RUN = (
+    2**10
+)  # elements: an array without rows is cut at multiples of it only, so that no loop leaves a rest there
+# What the compiler may change: products join sums; sums along a row change their order. NaN and infinity stay what they are.
+_ALONE, _ROWS = {"contract", "nsz"}, {"contract", "nsz", "reassoc"}
 
 
 def _compile(function, **options):
@@ -28,16 +32,25 @@ def _compile(function, **options):
         return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
+def _alone(function):
+    """Compile a loop over elements that have nothing to do with one another."""
+    return _compile(function, fastmath=_ALONE)
+
+
 def _rows(function):
     """Compile a loop over the rows from start to stop of its arrays."""
-    return _compile(function, fastmath=_ORDER)
+    return _compile(function, fastmath=_ROWS)
 
 
-def _over(rows, length, run, *arrays):
+def _over(run, rows, length, *arrays):
     """Run a compiled loop over rows of so many elements, several parts at a time."""
-    threads.over(
-        rows, lambda start, stop: run(start, stop, *arrays), max(1, -(-_SHARE // max(1, length)))
-    )
+    least = -(-_SHARE // max(1, length))
+    threads.over(rows, lambda start, stop: run(start, stop, *arrays), least)
+
+
+def _matrices(*arrays):
+    """Arrays as matrices: their last axis is a row."""
+    return [x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) for x in arrays]
 
 
 def _exp(x):
@@ -64,13 +77,14 @@ def gelu(x, approximate):
         return plain.gelu(x, approximate)
     flat = np.ascontiguousarray(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
-    _over(flat.size, 1, _gelu, flat, y, slope)
+    _over(_gelu, -(-flat.size // _RUN), _RUN, flat, y, slope)
     return y.reshape(x.shape), slope.reshape(x.shape)
 
 
-@_rows
+@_alone
 def _gelu(start, stop, x, y, slope):
-    x, y, slope = x[start:stop], y[start:stop], slope[start:stop]
+    part = slice(start * _RUN, stop * _RUN)
+    x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
         bell = _exp(float32(-0.5) * v * v)
@@ -89,8 +103,8 @@ def softmax(x, axis):
     """Softmax along one axis, with the maximum subtracted first."""
     rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
     p = np.empty_like(rows)
-    length = rows.shape[-1]
-    _over(rows.size // length, length, _softmax, rows.reshape(-1, length), p.reshape(-1, length))
+    x, to = _matrices(rows, p)
+    _over(_softmax, *x.shape, x, to)
     return np.moveaxis(p, -1, axis)
 
 
@@ -129,9 +143,9 @@ def _softmax(start, stop, x, p):
 def softmax_vjp(g, p, axis):
     """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
     rows, weights = (np.ascontiguousarray(np.moveaxis(x, axis, -1), np.float32) for x in (g, p))
-    out, length = np.empty_like(rows), rows.shape[-1]
-    flat = (a.reshape(-1, length) for a in (rows, weights, out))
-    _over(rows.size // length, length, _softmax_vjp, *flat)
+    out = np.empty_like(rows)
+    matrices = _matrices(rows, weights, out)
+    _over(_softmax_vjp, *matrices[0].shape, *matrices)
     return np.moveaxis(out, -1, axis)
 
 
@@ -161,8 +175,13 @@ def layer_norm(x, weight, bias, eps):
     x = np.ascontiguousarray(x)
     xhat, inverse = np.empty_like(x), np.empty((len(x), 1), np.float32)
     y = xhat if weight is None and bias is None else np.empty_like(x)
-    _over(*x.shape, _layer_norm, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
+    _over(_layer_norm, *x.shape, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
     return y, xhat, inverse
+
+
+@_compile  # outside of what sums may do: there a root becomes an estimate, and that of infinity NaN
+def _inverse_root(x):
+    return float32(1.0) / np.sqrt(x)
 
 
 @_rows
@@ -176,7 +195,7 @@ def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
         mean = total / float32(n)
         for i in range(n):
             squares += (row[i] - mean) * (row[i] - mean)
-        scale = float32(1.0) / np.sqrt(squares / float32(n) + eps)  # biased, as every norm has it
+        scale = _inverse_root(squares / float32(n) + eps)  # biased, as every norm has it
         inverse[r, 0] = scale
         for i in range(n):
             hat[i] = (row[i] - mean) * scale
@@ -193,7 +212,7 @@ def layer_norm_vjp(g, xhat, inverse, weight):
     """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
     g, out = np.ascontiguousarray(g, np.float32), np.empty_like(xhat)
     weight = np.ones(xhat.shape[1], np.float32) if weight is None else _given(weight)
-    _over(*xhat.shape, _layer_norm_vjp, g, xhat, inverse, weight, out)
+    _over(_layer_norm_vjp, *xhat.shape, g, xhat, inverse, weight, out)
     return out
 
 
@@ -219,13 +238,18 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
         return
     grad = np.ascontiguousarray(grad, np.float32)
     rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-    numbers = [float32(x) for x in (1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps)]
-    _over(parameter.size, 1, _adamw, *(x.reshape(-1) for x in (parameter, grad, m, v)), *numbers)
+    numbers = [
+        float32(x) for x in (1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps)
+    ]
+    _over(
+        _adamw, -(-parameter.size // _RUN), _RUN, *(x.reshape(-1) for x in (parameter, grad, m, v)), *numbers
+    )
 
 
-@_rows
+@_alone
 def _adamw(start, stop, parameter, grad, m, v, keep, beta1, new1, beta2, new2, rate, root, eps):
-    parameter, grad, m, v = parameter[start:stop], grad[start:stop], m[start:stop], v[start:stop]
+    part = slice(start * _RUN, stop * _RUN)
+    parameter, grad, m, v = parameter[part], grad[part], m[part], v[part]
     for i in range(parameter.size):
         g = grad[i]
         m[i] = beta1 * m[i] + new1 * g

@@ -185,11 +185,9 @@ def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
         y = y + bias.reshape(-1, *(1,) * n)
 
     def vjp(g):
-        g_x = _spread(g, weight, spatial, geometry, groups)
-        g_weight = _weigh(x, g, weight, geometry, groups)
         return (
-            g_x.astype(x.dtype, copy=False),
-            g_weight.astype(weight.dtype, copy=False),
+            lambda: _spread(g, weight, spatial, geometry, groups).astype(x.dtype, copy=False),
+            lambda: _weigh(x, g, weight, geometry, groups).astype(weight.dtype, copy=False),
             _bias_cotangent(g, bias),
         )
 
@@ -412,11 +410,9 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
         y = y + bias[:, None, None]
 
     def vjp(g):
-        g_x = _correlate(g, weight, geometry, groups)
-        g_weight = _weigh(g, x, weight, geometry, groups)
         return (
-            g_x.astype(x.dtype, copy=False),
-            g_weight.astype(weight.dtype, copy=False),
+            lambda: _correlate(g, weight, geometry, groups).astype(x.dtype, copy=False),
+            lambda: _weigh(g, x, weight, geometry, groups).astype(weight.dtype, copy=False),
             _bias_cotangent(g, bias),
         )
 

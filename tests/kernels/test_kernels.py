@@ -1,4 +1,4 @@
-"""The two files of kernels agree: names, signatures and results, with the CUDA sources run on the CPU or a real GPU.
+"""The files of kernels agree: names, signatures and results, with the CUDA sources run on the CPU or a real GPU.
 
 Not here: what the kernels compute (the laws of the ops that call them, tests/ops); which CuPy names exist (test_cupy_names.py).
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minivis import kernels
 from minivis.kernels import numpy as cpu
 from tests.kernels import pretend_cuda
 
@@ -107,10 +108,26 @@ def real():
     return gpu, cupy.array, cupy.asnumpy
 
 
+@pytest.fixture(scope="module")
+def compiled():
+    pytest.importorskip("numba")
+    from minivis.kernels import compiled
+
+    return compiled, np.array, np.asarray
+
+
+WHERE = [
+    ("pretended", np.float32),
+    ("pretended", np.float64),
+    pytest.param("real", np.float32, marks=pytest.mark.gpu),
+    pytest.param("real", np.float64, marks=pytest.mark.gpu),
+    ("compiled", np.float32),  # all that it is for
+]
+
+
 @pytest.mark.parametrize("name, row", ROWS, ids=lambda value: value if isinstance(value, str) else "")
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("where", ["pretended", pytest.param("real", marks=pytest.mark.gpu)])
-def test_both_give_the_same(name, row, dtype, where, request):
+@pytest.mark.parametrize("where, dtype", WHERE)
+def test_all_give_the_same(name, row, dtype, where, request):
     gpu, there, back = request.getfixturevalue(where)
     row = {k: v.astype(dtype) if isinstance(v, np.ndarray) else v for k, v in row.items()}
     ours = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in row.items()}
@@ -137,12 +154,82 @@ def public_functions(path):
     return found
 
 
-def test_both_files_have_the_same_names_and_signatures():
-    here, there = public_functions(FOLDER / "numpy.py"), public_functions(FOLDER / "cupy.py")
+def test_all_files_have_the_same_names_and_signatures():
+    here, there, compiled = (
+        public_functions(FOLDER / f"{name}.py") for name in ("numpy", "cupy", "compiled")
+    )
     assert here == there
+    assert compiled.items() <= here.items() and set(here) - set(compiled) == {"im2row", "row2im"}
     assert sorted(here) == cpu.__all__
     assert {name: ", ".join(inspect.signature(getattr(cpu, name)).parameters) for name in here} == here
     assert sorted({name for name, _ in ROWS}) == cpu.__all__  # each is compared above
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The compiled ones: on large arrays, with every number a float can be, and who gets them
+
+
+def test_nothing_that_is_no_number_gets_lost(compiled):
+    module, *_ = compiled
+    x = RNG.standard_normal((6, 400)).astype(np.float32)
+    x[0, 3], x[1, 5], x[2, 7], x[3], x[3, 0], x[4], x[5, 0] = np.nan, -np.inf, np.inf, -200, 0, -0.0, 1e30
+    weight = np.ones(400, np.float32)
+    with np.errstate(all="ignore"):
+        for call in (
+            lambda k: k.softmax(x, -1),
+            lambda k: k.gelu(x, "none")[0],
+            lambda k: k.gelu(x, "none")[1],
+            lambda k: k.softmax_vjp(x, x, -1),
+            lambda k: k.layer_norm(x, weight, None, 1e-6)[0],
+            lambda k: k.layer_norm_vjp(x, x, x[:, :1], weight),
+        ):
+            plain, fast = call(cpu), call(module)
+            np.testing.assert_array_equal(np.isnan(fast), np.isnan(plain))
+            ordinary = [1, 3, 4]  # rows: sums of 1e30 may differ
+            np.testing.assert_allclose(fast[ordinary], plain[ordinary], rtol=1e-4, atol=1e-5)
+
+
+def test_exp_and_gelu_are_exact_to_a_few_bits(compiled):
+    from scipy.special import erf
+
+    module, *_ = compiled
+    x = np.linspace(-86.9, 0, 20001).astype(np.float32)
+    p = module.softmax(np.stack([x, np.zeros_like(x)], axis=1), -1)[:, 0].astype(float)
+    e = np.exp(x.astype(float))
+    np.testing.assert_allclose(p, e / (1 + e), rtol=4e-7)
+    x = np.linspace(-12, 12, 20001).astype(np.float32)
+    y, slope = module.gelu(x, "none")
+    x = x.astype(float)
+    phi = 0.5 * (1 + erf(x / math.sqrt(2)))
+    np.testing.assert_allclose(y, x * phi, atol=6e-7)
+    np.testing.assert_allclose(slope, phi + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi), atol=6e-7)
+
+
+def test_large_arrays_of_float32_get_them_and_no_others(monkeypatch):
+    large = np.zeros(2**14, np.float32)
+    plain = [large[:-1], large.astype(np.float64), np.zeros(2**15, np.int32)]
+    assert all(kernels.of(x) is cpu for x in plain)
+    if importlib.util.find_spec("numba"):
+        assert kernels.of(large).__name__ == "minivis.kernels.compiled"
+    kernels._compiled.cache_clear()
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    try:
+        assert kernels.of(large) is cpu
+    finally:
+        kernels._compiled.cache_clear()
+
+
+def test_where_nothing_can_be_kept_it_compiles_all_the_same(compiled, monkeypatch):
+    module, *_ = compiled
+    njit = module.numba.njit
+
+    def nowhere(**options):
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return njit(**options)
+
+    monkeypatch.setattr(module.numba, "njit", nowhere)
+    assert module._compile(lambda x: x + 1)(1) == 2
 
 
 def cuda_sources():

@@ -20,7 +20,9 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "mask2former-shapes": {"PQ": 0.60},
 }
 NAMES = sorted(AT_LEAST)
-AGAIN = "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
+AGAIN = (
+    "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
+)
 
 
 def measure(name, model, count):
