@@ -194,7 +194,7 @@ def primitive(function):
     Returns
     -------
     callable
-        The op. Its undecorated function is ``op.raw``.
+        The op. ``op.raw`` is the function itself, with all cotangents made.
     """
     parameters = list(inspect.signature(function).parameters)  # looked at once, never when called
     position_of = {parameter: position for position, parameter in enumerate(parameters)}
@@ -229,8 +229,18 @@ def primitive(function):
             result.requires_grad, result.node = True, Node(name, vjp, parents, result.data)
         return result
 
-    op.raw = function
+    @functools.wraps(function)
+    def raw(*args, **kwargs):
+        out, vjp = function(*args, **kwargs)
+        return out, lambda g: _made(vjp(g))
+
+    op.raw = raw
     return op
+
+
+def _made(pulled):
+    """The cotangents that a vjp returned, those that are still functions made."""
+    return tuple(part() if type(part) is FunctionType else part for part in pulled)
 
 
 def _enter(x, position, parents):
@@ -325,7 +335,7 @@ def backpropagate(root, grad, retain_graph):
             continue
         pulled = node.vjp(g)
         if debugging():
-            pulled = [part() if type(part) is FunctionType else part for part in pulled]
+            pulled = _made(pulled)
             check_backward(node.op, g, pulled)
         for position, index, parent in node.parents:
             cotangent = pulled[position] if position < len(pulled) else None
