@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from minivis import ops
-from minivis.backend import namespace
 from minivis.nn import init
 from minivis.nn.module import Module, Parameter, as_tensor
 
@@ -240,9 +239,8 @@ class FrozenBatchNorm2d(Module):
             raise ValueError(
                 f"FrozenBatchNorm2d: x must be (B, C={self.num_features}, H, W) (x: {tuple(x.shape)})"
             )
-        scale = self.weight / namespace(self.running_var).sqrt(self.running_var + self.eps)
-        shift = self.bias - self.running_mean * scale
-        return x * scale[:, None, None] + shift[:, None, None]
+        statistics = self.running_mean, self.running_var
+        return as_tensor(ops.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps))
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps:g}"

@@ -233,23 +233,18 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
         bias=bias,
     )
     x, weight, bias = meet(x, weight, bias)
-    axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
-    n = math.prod(x.shape[a] for a in axes)
-    if training:
-        if n < 2:
-            raise ValueError(
-                f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})"
-            )
-        xhat, variance, vjp_xhat = _standardize(xp, x, axes, eps)
-        if running_mean is not None:
-            running_mean += momentum * (x.mean(axis=axes) - running_mean)
-            running_var += momentum * (variance.reshape(-1) * (n / (n - 1)) - running_var)
-    else:
+    if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: evaluation needs running_mean and running_var")
-        inverse = 1 / xp.sqrt(running_var.reshape(column) + eps)
-        xhat = ((x - running_mean.reshape(column)) * inverse).astype(x.dtype, copy=False)
-        vjp_xhat = lambda g: (g * inverse).astype(x.dtype, copy=False)  # noqa: E731 (the twin of _standardize's)
+        return _scale_and_shift(xp, x, running_mean, running_var, weight, bias, eps)
+    axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+    n = math.prod(x.shape[a] for a in axes)
+    if n < 2:
+        raise ValueError(f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})")
+    xhat, variance, vjp_xhat = _standardize(xp, x, axes, eps)
+    if running_mean is not None:
+        running_mean += momentum * (x.mean(axis=axes) - running_mean)
+        running_var += momentum * (variance.reshape(-1) * (n / (n - 1)) - running_var)
     y, vjp_affine = _affine(
         xhat,
         None if weight is None else weight.reshape(column),
@@ -260,6 +255,27 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     def vjp(g):
         g_x, g_weight, g_bias = vjp_affine(g)
         return g_x, None, None, _flat(g_weight), _flat(g_bias)
+
+    return y, vjp
+
+
+def _scale_and_shift(xp, x, mean, variance, weight, bias, eps):
+    """Batch norm by statistics that are given: nothing but a factor and a summand for each channel."""
+    axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+    inverse = 1 / xp.sqrt(variance + eps)
+    scale = inverse if weight is None else weight * inverse
+    shift = -mean * scale if bias is None else bias - mean * scale
+    scale, shift = (p.reshape(column).astype(x.dtype, copy=False) for p in (scale, shift))
+    y = x * scale
+    y += shift
+
+    def vjp(g):
+        def g_weight():
+            centred = x - mean.reshape(column)
+            return ((g * centred).sum(axis=axes) * inverse).astype(weight.dtype, copy=False)
+
+        g_bias = None if bias is None else g.sum(axis=axes).astype(bias.dtype, copy=False)
+        return lambda: g * scale, None, None, None if weight is None else g_weight, g_bias
 
     return y, vjp
 
