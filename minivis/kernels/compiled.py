@@ -8,6 +8,7 @@ import math
 
 import numba
 import numpy as np
+from numba import types
 from numpy import float32, int32
 
 from minivis.kernels import numpy as plain
@@ -17,29 +18,43 @@ from minivis.kernels.numpy import im2row, row2im
 __all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 _SHARE = 2**20  # elements that are worth waking a thread for
-_RUN = (
-    2**10
-)  # elements: an array without rows is cut at multiples of it only, so that no loop leaves a rest there
-# What the compiler may change: products join sums; sums along a row change their order. NaN and infinity stay what they are.
-_ALONE, _ROWS = {"contract", "nsz"}, {"contract", "nsz", "reassoc"}
+_RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no loop leaves a rest at a cut
+
+# What the compiler may do with arithmetic is said below: NaN and infinity always stay what they are. Each loop is compiled
+# for one list of types, when this file is loaded.
+_read1, _read2 = (types.Array(types.float32, n, "C", readonly=True) for n in (1, 2))
+_write1, _write2 = (types.Array(types.float32, n, "C") for n in (1, 2))
+_number = types.float32
 
 
-def _compile(function, **options):
-    """Compile on first use, and keep what was compiled beside this file, or in the user's cache."""
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
-    except RuntimeError:  # neither can be written to
-        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+def _loop(*arguments, fastmath):
+    """Compile a loop from start to stop over arguments of these types, and keep it beside this file or in the user's cache."""
+    signature, options = (
+        types.void(types.intp, types.intp, *arguments),
+        {"nogil": True, "error_model": "numpy"},
+    )
+
+    def made(function):
+        try:
+            return numba.njit(signature, cache=True, fastmath=fastmath, **options)(function)
+        except RuntimeError:  # neither can be written to
+            return numba.njit(signature, fastmath=fastmath, **options)(function)
+
+    return made
 
 
-def _alone(function):
-    """Compile a loop over elements that have nothing to do with one another."""
-    return _compile(function, fastmath=_ALONE)
+def _alone(*arguments):
+    """A loop over elements that have nothing to do with one another."""
+    return _loop(*arguments, fastmath={"contract", "nsz"})  # products join sums
 
 
-def _rows(function):
-    """Compile a loop over the rows from start to stop of its arrays."""
-    return _compile(function, fastmath=_ROWS)
+def _rows(*arguments):
+    """A loop over rows; sums along a row change their order."""
+    return _loop(*arguments, fastmath={"contract", "nsz", "reassoc"})
+
+
+_part = numba.njit(inline="always", error_model="numpy")  # becomes part of the loop that calls it
+_apart = numba.njit(error_model="numpy")  # keeps to the letter of its arithmetic there
 
 
 def _over(run, rows, length, *arrays):
@@ -53,6 +68,7 @@ def _matrices(*arrays):
     return [x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) for x in arrays]
 
 
+@_part
 def _exp(x):
     """exp to 1e-7, in a form that the compiler can do for 8 or 16 elements at once: 2^k p(r) with |r| <= ln(2) / 2."""
     inside = min(max(x, float32(-87.0)), float32(88.0))
@@ -68,9 +84,6 @@ def _exp(x):
     return p * power if x > float32(-87.0) else (float32(0.0) if x <= float32(-87.0) else x)  # NaN stays NaN
 
 
-_exp = _compile(_exp, inline="always")
-
-
 def gelu(x, approximate):
     """GELU and its derivative in one pass: ``(y, dy/dx)``; the exact one by the formula that numpy.py explains."""
     if approximate != "none":
@@ -81,7 +94,7 @@ def gelu(x, approximate):
     return y.reshape(x.shape), slope.reshape(x.shape)
 
 
-@_alone
+@_alone(_read1, _write1, _write1)
 def _gelu(start, stop, x, y, slope):
     part = slice(start * _RUN, stop * _RUN)
     x, y, slope = x[part], y[part], slope[part]
@@ -108,15 +121,13 @@ def softmax(x, axis):
     return np.moveaxis(p, -1, axis)
 
 
+@_part
 def _ordered(bits):
     """The bits of a float as an integer that is larger where the float is, and back: negative ones are turned round."""
     return int32(bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF)))
 
 
-_ordered = _compile(_ordered, inline="always")
-
-
-@_compile
+@_apart
 def _largest(row):
     """The largest of a row, by its bits: a maximum of integers is what the compiler can do for many at once."""
     bits = row.view(int32)
@@ -126,7 +137,7 @@ def _largest(row):
     return _ordered(highest).view(float32)
 
 
-@_rows
+@_rows(_read2, _write2)
 def _softmax(start, stop, x, p):
     for r in range(start, stop):
         row, out = x[r], p[r]
@@ -149,7 +160,7 @@ def softmax_vjp(g, p, axis):
     return np.moveaxis(out, -1, axis)
 
 
-@_rows
+@_rows(_read2, _read2, _write2)
 def _softmax_vjp(start, stop, g, p, out):
     for r in range(start, stop):
         gs, ps, to = g[r], p[r], out[r]
@@ -179,12 +190,12 @@ def layer_norm(x, weight, bias, eps):
     return y, xhat, inverse
 
 
-@_compile  # outside of what sums may do: there a root becomes an estimate, and that of infinity NaN
+@_apart  # where sums may change, a root becomes an estimate, and that of infinity NaN
 def _inverse_root(x):
     return float32(1.0) / np.sqrt(x)
 
 
-@_rows
+@_rows(_read2, _read1, _read1, _number, _write2, _write2, _write2)
 def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
     n = x.shape[1]
     for r in range(start, stop):
@@ -210,13 +221,14 @@ def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
 
 def layer_norm_vjp(g, xhat, inverse, weight):
     """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
-    g, out = np.ascontiguousarray(g, np.float32), np.empty_like(xhat)
+    g, xhat, inverse = (np.ascontiguousarray(x, np.float32) for x in (g, xhat, inverse))
+    out = np.empty_like(xhat)
     weight = np.ones(xhat.shape[1], np.float32) if weight is None else _given(weight)
     _over(_layer_norm_vjp, *xhat.shape, g, xhat, inverse, weight, out)
     return out
 
 
-@_rows
+@_rows(_read2, _read2, _read2, _read1, _write2)
 def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, out):
     n = xhat.shape[1]
     for r in range(start, stop):
@@ -246,7 +258,7 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
     )
 
 
-@_alone
+@_alone(_write1, _read1, _write1, _write1, *[_number] * 8)
 def _adamw(start, stop, parameter, grad, m, v, keep, beta1, new1, beta2, new2, rate, root, eps):
     part = slice(start * _RUN, stop * _RUN)
     parameter, grad, m, v = parameter[part], grad[part], m[part], v[part]

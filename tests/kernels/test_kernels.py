@@ -223,13 +223,37 @@ def test_where_nothing_can_be_kept_it_compiles_all_the_same(compiled, monkeypatc
     module, *_ = compiled
     njit = module.numba.njit
 
-    def nowhere(**options):
-        if options.pop("cache", False):
+    def nowhere(*args, cache=False, **options):
+        if cache:
             raise RuntimeError("cannot cache function: no locator available for file")
-        return njit(**options)
+        return njit(*args, **options)
 
     monkeypatch.setattr(module.numba, "njit", nowhere)
-    assert module._compile(lambda x: x + 1)(1) == 2
+
+    @module._alone(module._write1)
+    def one(start, stop, x):
+        x[start:stop] = 1
+
+    one(1, 2, x := np.zeros(3, np.float32))
+    assert x.tolist() == [0, 1, 0]
+
+
+def test_arrays_may_be_locked_or_have_gaps(compiled):
+    module, *_ = compiled
+    wide = RNG.standard_normal((40, 60)).astype(np.float32)
+    for x in (wide[::2, ::3], wide.T, np.broadcast_to(wide[0], (8, 60))):
+        x.flags.writeable = False
+        for call in (
+            lambda k, x: k.gelu(x, "none"),
+            lambda k, x: k.softmax(x, 0),
+            lambda k, x: k.softmax_vjp(x, x, -1),
+            lambda k, x: k.layer_norm(x, x[0], x[1], 1e-5),
+            lambda k, x: k.layer_norm_vjp(x, x, x[:, :1], x[0]),
+        ):
+            expected, found = call(cpu, x), call(module, x)
+            pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+            for a, b in pairs:
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def cuda_sources():
