@@ -28,17 +28,15 @@ _number = types.float32
 
 
 def _loop(*arguments, fastmath):
-    """Compile a loop from start to stop over arguments of these types, and keep it beside this file or in the user's cache."""
-    signature, options = (
-        types.void(types.intp, types.intp, *arguments),
-        {"nogil": True, "error_model": "numpy"},
-    )
+    """Compile a loop from start to stop over arguments of these types; keep it beside this file or in the user's cache."""
+    signature = types.void(types.intp, types.intp, *arguments)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
 
     def made(function):
         try:
-            return numba.njit(signature, cache=True, fastmath=fastmath, **options)(function)
+            return numba.njit(signature, cache=True, **options)(function)
         except RuntimeError:  # neither can be written to
-            return numba.njit(signature, fastmath=fastmath, **options)(function)
+            return numba.njit(signature, **options)(function)
 
     return made
 

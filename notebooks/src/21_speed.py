@@ -19,6 +19,7 @@
 # are measured on the machine that runs this page: yours will differ, their order hardly.
 
 # %% tags=["setup"]
+import importlib.util
 import math
 import statistics
 import time
@@ -27,6 +28,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import models, ops, optim, viz
+from minivis.kernels import numpy as plain
 from minivis.laws.claims import claims
 
 rng = np.random.default_rng(0)
@@ -224,8 +226,63 @@ viz.curves(
 )
 
 # %% [markdown]
-# `minivis.kernels` does this for GELU and AdamW, where it pays, and nowhere else: an op is read more often than it is run. A law holds
-# the fast form to the plain one. On a GPU the same fusion is one kernel in CUDA C++, and saves the same passes.
+# ### One loop, compiled
+#
+# A block still goes through the nearest cache once for every step. Best would be the loop that we began with: take a row, do all
+# steps with it, go on to the next. In Python that costs fifty nanoseconds a number and step. **Numba** compiles such a function for the
+# processor that it runs on, when it is first called. Here is layer norm (chapter [07](07_transformer.ipynb)) as loops. `fastmath` lets the compiler add up a row in
+# another order, without which it could not do eight numbers at once.
+
+# %%
+compiled = importlib.util.find_spec("numba") is not None  # comes with `make`; otherwise pip install numba
+
+
+def norm_rows(x, y):
+    for r in range(x.shape[0]):
+        total, squares = np.float32(0), np.float32(0)
+        for i in range(x.shape[1]):
+            total += x[r, i]
+        mean = total / np.float32(x.shape[1])
+        for i in range(x.shape[1]):
+            squares += (x[r, i] - mean) * (x[r, i] - mean)
+        scale = np.float32(1) / np.sqrt(squares / np.float32(x.shape[1]) + np.float32(1e-6))
+        for i in range(x.shape[1]):
+            y[r, i] = (x[r, i] - mean) * scale
+
+
+def norm_whole(x):
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + 1e-6)
+
+
+tokens = rng.standard_normal((8 * 197, 192), dtype=np.float32)
+out = np.empty_like(tokens)
+norm_rows(tokens[:2], out[:2])
+assert np.allclose(out[:2], norm_whole(tokens[:2]), atol=1e-5)
+took = {"loops in Python": seconds(lambda: norm_rows(tokens[:20], out[:20]), repeats=3) / tokens[:20].size}
+took["whole arrays"] = seconds(lambda: norm_whole(tokens)) / tokens.size
+took["in blocks"] = seconds(lambda: plain.layer_norm(tokens, None, None, 1e-6)) / tokens.size
+if compiled:
+    import numba
+
+    fast = numba.njit(fastmath={"contract", "nsz", "reassoc"})(norm_rows)
+    took["the loops, compiled"] = seconds(lambda: fast(tokens, out)) / tokens.size
+    assert np.allclose(out, norm_whole(tokens), atol=1e-5)
+for name, value in took.items():
+    print(f"{name:20} {1e9 * value:8.2f} ns a number")
+viz.bars(
+    {name: float(f"{1e9 * value:.2g}") for name, value in took.items()},
+    "nanoseconds a number",
+    log=True,
+    title="Layer norm of 1,576 tokens of width 192",
+    caption="The same loops twice: run by Python, and compiled by Numba.",
+)
+
+# %% [markdown]
+# The files of `minivis.kernels` do this for softmax, layer norm, GELU and AdamW, where it pays, and nowhere else: an op is read more often than it
+# is run. `kernels/numpy.py` has them in blocks, `kernels/compiled.py` as such loops, for large float32 arrays and where Numba is installed;
+# laws hold the fast forms to the plain ones. One thing a compiler cannot do for eight numbers at once is a call of `exp`, so there it is a polynomial. On a GPU the
+# same fusion is a kernel in CUDA C++, and saves the same passes.
 #
 # ## Fresh memory is not free
 #
@@ -425,7 +482,7 @@ for name, (ours, theirs, bound) in on_gpu.items():
 # %% [markdown]
 # With 32 images ViT-B keeps the GPU busy, and minivis takes 1.4 times as long as PyTorch. With one image nobody does: the GPU waits for the next
 # operation to be started, in PyTorch too. That is why small models are trained with large batches, why compilers fuse operations, and why
-# a whole step can be recorded once and replayed (CUDA graphs).
+# a whole step can be recorded once and replayed (CUDA graphs; CuPy cannot record matrix products, so that minivis does without).
 #
 # **In what order to look for speed**, then:
 #
@@ -497,7 +554,7 @@ passed = mv.laws.check("softmax", my_softmax).passed
 #     return y
 # ```
 #
-# The subtraction makes the array, everything after works in it. This is `kernels.softmax`, word for word.
+# The subtraction makes the array, everything after works in it. `kernels/numpy.py` does the same a block of rows at a time.
 # </details>
 
 # %% [markdown]
