@@ -25,8 +25,8 @@ from tests.benchmarks.side import waiter
 RESULTS, ROOT = Path(__file__).parent / "results", Path(__file__).parents[2]
 README, BEGIN, END = ROOT / "README.md", "<!-- the table of make bench -->", "<!-- its end -->"
 OVERHEAD = engine_overhead.LIMIT  # microseconds an op
-SAMPLE = 0.05  # seconds that a sample takes at least
-REST = 0.05  # seconds between samples: threads of the other side stop spinning
+SAMPLE = 0.25  # seconds that a sample takes at least
+REST = 0.25  # seconds between samples: the threads of the other sides spin a while before they sleep
 
 
 class Side:
