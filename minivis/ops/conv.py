@@ -79,8 +79,6 @@ def _filters(weight, groups):
 
 def _patches(x, geometry, groups):
     """The patches of a map as the matrices (groups, B prod(out), prod(kernel) C / groups)."""
-    if _of_one_pixel(geometry):
-        return _grouped(x[_thinned(geometry)], groups).swapaxes(1, 2)
     rows = kernels.of(x).im2row(x, *geometry)
     K, C = math.prod(geometry.kernel), x.shape[1] // groups
     return rows.reshape(-1, K, groups, C).transpose(2, 0, 1, 3).reshape(groups, -1, K * C)
@@ -89,17 +87,12 @@ def _patches(x, geometry, groups):
 def _put_patches(rows, shape, geometry):
     """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
     groups, K = len(rows), math.prod(geometry.kernel)
-    if _of_one_pixel(geometry):
-        xp, (B, C) = namespace(rows), shape[:2]
-        x = xp.zeros(shape, rows.dtype)
-        x[_thinned(geometry)] = rows.swapaxes(1, 2).reshape(C, B, *geometry.out).swapaxes(0, 1)
-        return x
     rows = rows.reshape(groups, -1, K, shape[1] // groups).transpose(1, 2, 0, 3).reshape(-1, K * shape[1])
     return kernels.of(rows).row2im(rows, shape, *geometry)
 
 
 def _of_one_pixel(geometry):
-    """Whether a map is its own matrix of patches, and nothing has to be laid out."""
+    """Whether a map is its own matrix of patches: then each image is one product, and nothing has to be laid out."""
     return max(geometry.kernel) == 1 and not any(geometry.padding)
 
 
@@ -108,10 +101,18 @@ def _thinned(geometry):
     return (..., *(slice(0, (n - 1) * s + 1, s) for n, s in zip(geometry.out, geometry.stride, strict=True)))
 
 
+def _images(y, groups):
+    """(B, C, *out) as the matrices (B, groups, C / groups, prod(out))."""
+    B, C, *out = y.shape
+    return y.reshape(B, groups, C // groups, math.prod(out))
+
+
 def _correlate(x, weight, geometry, groups):
     """y: every output is the dot product of the kernel and a patch."""
     xp, O = namespace(x, weight), weight.shape[0]
     filters = _filters(weight, groups)
+    if _of_one_pixel(geometry):
+        return xp.matmul(filters, _images(x[_thinned(geometry)], groups)).reshape(len(x), O, *geometry.out)
 
     def part(x):
         patches = _patches(x, geometry, groups).swapaxes(1, 2)
@@ -125,6 +126,13 @@ def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
     xp, C = namespace(y, weight), groups * weight.shape[1]
     filters = _filters(weight, groups)
+    if _of_one_pixel(geometry):
+        seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
+        if max(geometry.stride) == 1:
+            return seen
+        x = xp.zeros((len(y), C, *spatial), seen.dtype)
+        x[_thinned(geometry)] = seen
+        return x
 
     def part(y):
         rows = xp.matmul(
@@ -137,8 +145,12 @@ def _spread(y, weight, spatial, geometry, groups):
 
 def _weigh(x, y, weight, geometry, groups):
     """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
-    xp = namespace(x, y)
-    total = 0
+    xp, total = namespace(x, y), 0
+    if _of_one_pixel(geometry):
+        x, y = _images(x[_thinned(geometry)], groups), _images(y, groups)
+        for b in _blocks(x, math.prod(weight.shape)):
+            total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
+        return total.reshape(weight.shape)
     for b in _blocks(x, _patch_size(weight, geometry, groups)):
         total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups))
     O, C, *kernel = weight.shape
