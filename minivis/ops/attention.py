@@ -27,8 +27,8 @@ def _check(name, q, k, v, mask):
         )
 
 
-# Weights that are held at a time, elements: what a CPU has room for, what keeps a GPU busy. Beyond, see `_in_parts`.
-_AT_A_TIME = {"cpu": 2**24, "gpu": 2**27}
+# Weights that are held at a time, elements: what is still near a CPU, what keeps a GPU busy. Beyond, see `_in_parts`.
+_AT_A_TIME = {"cpu": 2**22, "gpu": 2**27}
 
 
 def _scale(q):
@@ -167,7 +167,7 @@ def scaled_dot_product_attention(
 
     Notes
     -----
-    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. Beyond 2^24
+    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. Beyond 2^22
     of them (2^27 on a GPU) queries are taken some at a time, and backward computes their weights again: a third more work,
     and memory linear in N; with dropout it is not done. A masked key cannot leak: its weight is exactly 0. The scale uses
     the width of one head.
