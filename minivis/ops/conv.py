@@ -128,7 +128,7 @@ def _spread(y, weight, spatial, geometry, groups):
     filters = _filters(weight, groups)
     if _of_one_pixel(geometry):
         seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
-        if max(geometry.stride) == 1:
+        if geometry.out == tuple(spatial):
             return seen
         x = xp.zeros((len(y), C, *spatial), seen.dtype)
         x[_thinned(geometry)] = seen
