@@ -14,7 +14,8 @@ FLAGS = "fpu sse2 avx2 avx512f avx512dq avx512cd avx512bw avx512vl"
 @pytest.fixture
 def cpu(monkeypatch, tmp_path):
     """Pretend a CPU with these flags, and that NumPy has not been loaded."""
-    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "")  # so that what `choose` sets is taken back afterwards
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
     monkeypatch.delitem(sys.modules, "numpy")
 
     def pretend(flags):

@@ -44,12 +44,17 @@ LINKS = {
     "relu": lambda x, y: ops.relu(x),
     "gelu": lambda x, y: ops.gelu(x),
     "softmax": lambda x, y: ops.softmax(x, axis=-1),
-    "layer_norm": lambda x, y: ops.layer_norm(x, 4),
+    "layer_norm": lambda x, y: ops.layer_norm(
+        x, 4, eps=1.0
+    ),  # smaller, and a constant row would blow up rounding
     "there and back": lambda x, y: x.transpose(1, 0).reshape(4, 3).transpose(1, 0),
     "flat": lambda x, y: (x.reshape(12) + y.reshape(12)).reshape(*SHAPE),
     "cut": lambda x, y: ops.concatenate([x[:1], y[1:]], axis=0),
     "row": lambda x, y: x.sum(axis=0, keepdims=True) + y,
     "attention": lambda x, y: ops.scaled_dot_product_attention(x, y, y),
+    "linear": lambda x, y: ops.tanh(
+        ops.linear(x, y.transpose(1, 0) @ x)
+    ),  # its cotangents are made when asked for
     "product": lambda x, y: ops.tanh(x @ (y.transpose(1, 0) @ x)),
 }
 
@@ -96,7 +101,7 @@ def by_copies(root, cotangent, leaves):
     visit(root.node)
     pulled = {id(root.node or root): cotangent.copy()}
     for node in reversed(order):
-        parts = node.vjp(pulled.pop(id(node)).copy())
+        parts = autograd._made(node.vjp(pulled.pop(id(node)).copy()))
         for position, index, parent in node.parents:
             part = parts[position] if index is None else parts[position][index]
             pulled[id(parent)] = pulled.get(id(parent), 0) + part.copy()
@@ -195,6 +200,10 @@ MUTANTS = {
     "the first cotangent of a leaf is not copied": (
         "backend.namespace(leaf.data).array(g)",
         "backend.namespace(leaf.data).asarray(g)",
+    ),
+    "what a vjp handed out is taken for new": (
+        "if made:\n                    owned",
+        "if True:\n                    owned",
     ),
     "a graph is consumed although it was to be kept": ("if not retain_graph:", "if True:"),
     "a fan-out forgets all but the last": (

@@ -307,7 +307,6 @@ def embedding(indices, weight):
     if may_read(indices):
         check_range("embedding", "indices", indices, weight.shape[0], low=0)
     else:
-        indices = namespace(indices).where(
-            indices < 0, weight.shape[0], indices
-        )  # take finds it out of range
+        beyond = weight.shape[0]  # take finds that out of range, and does not count from the end
+        indices = namespace(indices).where(indices < 0, beyond, indices)
     return take(weight, indices, axis=0)

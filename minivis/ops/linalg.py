@@ -199,13 +199,11 @@ def linear(x, weight, bias=None):
 
     def vjp(g):
         g = g.reshape(out.shape)
-        g_bias = (
-            None if bias is None else (xp.ones(len(g), g.dtype) @ g).astype(bias.dtype, copy=False)
-        )  # the sum of rows
+        ones = xp.ones(len(g), g.dtype)  # ones @ g sums the rows: as a product it takes a fifth of the time
         return (
             lambda: xp.matmul(g, weight).reshape(x.shape).astype(x.dtype, copy=False),
             lambda: xp.matmul(g.T, rows).astype(weight.dtype, copy=False),
-            g_bias,
+            None if bias is None else (ones @ g).astype(bias.dtype, copy=False),
         )
 
     return out.reshape(*x.shape[:-1], weight.shape[0]), vjp

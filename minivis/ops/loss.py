@@ -93,8 +93,6 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         raise ValueError(f"cross_entropy: weight must be (K,) = ({classes},) (weight: {tuple(weight.shape)})")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: target must be integers (class numbers), got {target.dtype.name}")
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
     shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))

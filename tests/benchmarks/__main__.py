@@ -244,6 +244,7 @@ def missed(content):
         for row in rows
         if row["memory_at_least"] and memory_ratio(row) > row["memory_at_least"]
     ]
+    found += content.get("tests", {}).get("failed", [])
     return found + ["missed its bar: what the engine adds to an op"] * (
         content.get("overhead_us", 0) > OVERHEAD
     )
@@ -256,8 +257,13 @@ def tests(threads):
     done = subprocess.run(
         run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
-    last = done.stdout.strip().rpartition("\n")[2].strip("= ")
-    return {"seconds": time.perf_counter() - start, "threads": threads, "says": last.partition(" in ")[0]}
+    seconds, lines = time.perf_counter() - start, done.stdout.strip().splitlines()
+    return {
+        "seconds": seconds,
+        "threads": threads,
+        "says": lines[-1].strip("= ").partition(" in ")[0],
+        "failed": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
+    }
 
 
 def main():
