@@ -1,6 +1,7 @@
 """The few hot routines, once for each array library: numpy.py and cupy.py with equal names and signatures.
 
-For large float32 arrays on the CPU, compiled.py has the same once more, where Numba is installed.
+For large float32 arrays on the CPU, compiled.py has the same once more, where Numba is installed. Attention in one pass
+is for GPUs only (cupy_attention.py).
 Not here: gradients and argument checks; those are the ops'. `of(array)` picks; only ops/ and optim call kernels.
 """
 
@@ -9,7 +10,7 @@ import importlib.util
 
 from minivis.backend import device_of
 
-__all__ = ["of", "register"]
+__all__ = ["of", "one_pass_attention", "register"]
 
 _BY_DEVICE = {}
 _LARGE = 2**14  # elements from which a compiled routine is worth loading and calling
@@ -38,6 +39,15 @@ def _compiled():
     else:
         from minivis.kernels import compiled as found
     return found
+
+
+def one_pass_attention(q, k, v):
+    """The function ``(q, k, v, mask, bias, is_causal)`` that needs no room for weights (cupy_attention.py), or None."""
+    if device_of(q) != "gpu":
+        return None
+    from minivis.kernels import cupy_attention
+
+    return cupy_attention.attention if cupy_attention.fits(q, k, v) else None
 
 
 def register(device, module):

@@ -255,6 +255,8 @@ def _in_parts(xp, parts, q, k, v, mask, bias, is_causal):
             g_bias = xp.concatenate(g_bias, axis=-2)
         return xp.concatenate(g_q, axis=-2), g_k, g_v, None, g_bias
 
+    if one_pass := kernels.one_pass_attention(q, k, v):
+        return one_pass(q, k, v, mask, bias, is_causal), vjp
     return xp.concatenate([attend(rows)[0] for rows in parts], axis=-2), vjp
 
 

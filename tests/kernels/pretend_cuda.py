@@ -1,6 +1,7 @@
-"""CuPy on the CPU, as much of it as minivis/kernels/cupy.py needs: NumPy's functions, and CUDA C++ run by a C++ compiler.
+"""CuPy on the CPU, as much of it as the files of minivis/kernels need: NumPy's functions, and CUDA C++ run by a C++ compiler.
 
-Not here: tests, speed. A block's threads are real threads and `__syncthreads` a real barrier.
+Not here: tests, speed. A block's threads are real threads and `__syncthreads` a real barrier; to exchange a value within a
+warp the whole block meets.
 """
 
 import ctypes
@@ -18,14 +19,15 @@ import numpy as np
 import minivis.kernels
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-WORD = {"float32": "float", "float64": "double", "int": "long long", "float": "double"}
+WORD = {"float32": "float", "float64": "double", "int64": "long long", "bool": "unsigned char"}
+WORD |= {"int": "long long", "float": "double"}  # of Python
 
 SHIM = """
 #include <barrier>
 #include <cmath>
 #include <thread>
 #include <vector>
-using std::exp, std::sqrt, std::tanh;
+using std::exp, std::log, std::sqrt, std::tanh;
 template <typename T> T normcdf(T x) { return T(0.5) * std::erfc(-x * T(0.7071067811865476)); }
 #define __device__
 #define __global__
@@ -35,6 +37,15 @@ static thread_local Index threadIdx;
 static Index blockIdx, blockDim;
 static std::barrier<>* gate;
 #define __syncthreads() gate->arrive_and_wait()
+static double shared_memory[1 << 15];  // stands for `extern __shared__`
+template <typename T> T __shfl_xor_sync(unsigned, T mine, int lane) {
+    static T told[1024];
+    told[threadIdx.x] = mine;
+    __syncthreads();
+    const T theirs = told[threadIdx.x ^ lane];
+    __syncthreads();
+    return theirs;
+}
 template <typename F>
 void launch(unsigned grid, unsigned block, F kernel) {
     for (blockIdx.x = 0, blockDim.x = block; blockIdx.x < grid; ++blockIdx.x) {
@@ -112,12 +123,15 @@ class RawModule:
     """`cupy.RawModule` with one-dimensional grids."""
 
     def __init__(self, code, options, name_expressions):
-        self.code, self.name_expressions = code, name_expressions
+        self.name_expressions = name_expressions
+        self.code = code
+        self.here = code.replace("extern __shared__ double memory[]", "double* memory = shared_memory")
 
     def get_function(self, name):
         assert name in self.name_expressions
 
-        def kernel(grid, block, args):
+        def kernel(grid, block, args, shared_mem=0):
+            assert shared_mem <= 2**18
             words = [
                 f"{WORD[x.dtype.name]}*" if isinstance(x, np.ndarray) else WORD[type(x).__name__]
                 for x in args
@@ -126,7 +140,7 @@ class RawModule:
             parameters = ", ".join(f"{w} {n}" for w, n in zip(words, names, strict=True))
             call = f"launch(grid, block, [=] {{ {name}({', '.join(names)}); }});"
             run = compiled(
-                f'{self.code}\nextern "C" void run(unsigned grid, unsigned block, {parameters}) {{ {call} }}'
+                f'{self.here}\nextern "C" void run(unsigned grid, unsigned block, {parameters}) {{ {call} }}'
             )
             assert all(not isinstance(x, np.ndarray) or x.flags.c_contiguous for x in args)
             pointers = [
@@ -140,17 +154,25 @@ class RawModule:
         return kernel
 
 
-def load():
-    """minivis/kernels/cupy.py, with this file in the place of CuPy. Only the `cupy` of that module is replaced."""
+class Device:
+    """`cupy.cuda.Device`: what a block may have of shared memory, bytes."""
+
+    def __init__(self, number):
+        self.attributes = {"MaxSharedMemoryPerBlockOptin": 2**17}
+
+
+def load(name="cupy"):
+    """minivis/kernels/NAME.py, with this file in the place of CuPy. Only the `cupy` of that module is replaced."""
     cupy = types.ModuleType("cupy")
     cupy.__getattr__ = lambda name: getattr(np, name)
     cupy.ElementwiseKernel, cupy.RawModule = ElementwiseKernel, RawModule
+    cupy.cuda = types.SimpleNamespace(Device=Device, runtime=types.SimpleNamespace(getDevice=lambda: 0))
     modules = {"cupy": cupy, "cupy.lib": np.lib, "cupy.lib.stride_tricks": np.lib.stride_tricks}
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        path = Path(minivis.kernels.__file__).parent / "cupy.py"
-        spec = importlib.util.spec_from_file_location("pretend_cupy_kernels", path)
+        path = Path(minivis.kernels.__file__).parent / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"pretend_{name}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module

@@ -1,0 +1,164 @@
+"""Attention in one pass on a GPU: scores and weights live in a block's own memory and never reach the card's.
+
+Dao et al., "FlashAttention", NeurIPS 2022, with the running maximum of Milakov and Gimelshein, "Online normalizer
+calculation for softmax", 2018. Not here: its gradient, and attention whose weights are kept (ops/attention.py).
+"""
+
+import functools
+import math
+
+import cupy
+
+__all__ = ["attention", "fits"]
+
+_TILE, _SIDE = 64, 16  # queries and keys that a block has at a time; it has 16 x 16 threads
+_WIDTHS = (32, 64, 128)  # of heads, at most; each is compiled for itself
+_WORDS = {"float32": "float", "float64": "double"}
+
+_SOURCE = """
+template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
+
+template <typename T, int WIDTH>  // TILE rows of a matrix (rows, width), from `first` on; what lies outside is 0
+__device__ void fetch(const T* matrix, long long first, long long rows, long long width, T* to) {
+    for (int i = threadIdx.x; i < TILE * WIDTH; i += blockDim.x) {
+        const int r = i / WIDTH, c = i % WIDTH;
+        const bool inside = first + r < rows && c < width;
+        to[r * (WIDTH + 1) + c] = inside ? matrix[(first + r) * width + c] : T(0);  // + 1: see below
+    }
+}
+
+// A block takes TILE queries of one head and goes through the keys, TILE at a time. Of the TILE x TILE scores thread
+// (row, column) makes those of queries row, row + SIDE, ... and keys column, column + SIDE, ... Matrices lie in shared
+// memory with one element between their rows, so that a column's elements lie in different banks.
+template <typename T, int WIDTH>
+__global__ void attend(const T* q, const T* k, const T* v, const unsigned char* mask, const long long* mask_at,
+                       const T* bias, const long long* bias_at, T* y, long long n, long long m, long long d,
+                       long long e, long long masked, long long mask_query, long long mask_key, long long biased,
+                       long long bias_query, long long bias_key, long long causal, double scale) {
+    extern __shared__ double memory[];
+    constexpr int EACH = TILE / SIDE, COLUMNS = WIDTH / SIDE, LINE = WIDTH + 1;
+    T *queries = (T*)memory, *others = queries + TILE * LINE, *weights = others + TILE * LINE;  // others: keys, then values
+    const int row = threadIdx.x / SIDE, column = threadIdx.x % SIDE;
+    const long long tiles = (n + TILE - 1) / TILE, head = blockIdx.x / tiles, first = blockIdx.x % tiles * TILE;
+    const T never = log(T(0));  // minus infinity
+    T highest[EACH], total[EACH], out[EACH][COLUMNS];
+    for (int i = 0; i < EACH; ++i) {
+        highest[i] = never, total[i] = 0;
+        for (int c = 0; c < COLUMNS; ++c) out[i][c] = 0;
+    }
+    fetch<T, WIDTH>(q + head * n * d, first, n, d, queries);
+    for (long long start = 0; start < m && !(causal && start >= first + TILE); start += TILE) {
+        __syncthreads();  // nobody reads the values of the tile before
+        fetch<T, WIDTH>(k + head * m * d, start, m, d, others);
+        __syncthreads();
+        T score[EACH][EACH] = {};
+        for (int c = 0; c < d; ++c)
+            for (int i = 0; i < EACH; ++i)
+                for (int j = 0; j < EACH; ++j)
+                    score[i][j] += queries[(row + SIDE * i) * LINE + c] * others[(column + SIDE * j) * LINE + c];
+        for (int i = 0; i < EACH; ++i)
+            for (int j = 0; j < EACH; ++j) {
+                const long long query = first + row + SIDE * i, key = start + column + SIDE * j;
+                bool sees = query < n && key < m && !(causal && key > query);
+                if (sees && masked) sees = mask[mask_at[head] + query * mask_query + key * mask_key];
+                score[i][j] *= T(scale);
+                if (sees && biased) score[i][j] += bias[bias_at[head] + query * bias_query + key * bias_key];
+                if (!sees) score[i][j] = never;
+            }
+        __syncthreads();  // nobody reads the keys any more
+        fetch<T, WIDTH>(v + head * m * e, start, m, e, others);
+        for (int i = 0; i < EACH; ++i) {
+            T top = highest[i];
+            for (int j = 0; j < EACH; ++j) top = larger(top, score[i][j]);
+            for (int lane = 1; lane < SIDE; lane *= 2) top = larger(top, __shfl_xor_sync(~0u, top, lane));
+            const T base = top == never ? T(0) : top;  // nothing seen so far: -inf - (-inf) would be NaN
+            const T shrink = exp(highest[i] - base);  // what was summed belongs to a lower maximum
+            highest[i] = top, total[i] *= shrink;
+            for (int c = 0; c < COLUMNS; ++c) out[i][c] *= shrink;
+            for (int j = 0; j < EACH; ++j) {
+                const T weight = exp(score[i][j] - base);
+                total[i] += weight;
+                weights[(row + SIDE * i) * (TILE + 1) + column + SIDE * j] = weight;
+            }
+        }
+        __syncthreads();
+        for (int j = 0; j < TILE; ++j)
+            for (int i = 0; i < EACH; ++i)
+                for (int c = 0; c < COLUMNS; ++c)
+                    out[i][c] += weights[(row + SIDE * i) * (TILE + 1) + j] * others[j * LINE + column + SIDE * c];
+    }
+    for (int i = 0; i < EACH; ++i) {
+        for (int lane = 1; lane < SIDE; lane *= 2) total[i] += __shfl_xor_sync(~0u, total[i], lane);
+        const long long query = first + row + SIDE * i;
+        for (int c = 0; c < COLUMNS; ++c)
+            if (query < n && column + SIDE * c < e)
+                y[(head * n + query) * e + column + SIDE * c] = total[i] == 0 ? T(0) : out[i][c] / total[i];
+    }
+}
+""".replace("TILE", str(_TILE)).replace("SIDE", str(_SIDE))
+
+_MODULE = cupy.RawModule(
+    code=_SOURCE,
+    options=("--std=c++17",),
+    name_expressions=tuple(f"attend<{word}, {width}>" for word in _WORDS.values() for width in _WIDTHS),
+)
+
+
+def fits(q, k, v):
+    """Whether `attention` can do it: one dtype, and heads that go into a block's memory."""
+    width = max(q.shape[-1], v.shape[-1])
+    return (
+        q.dtype == k.dtype == v.dtype
+        and q.dtype.name in _WORDS
+        and width <= _WIDTHS[-1]
+        and _bytes(width, q.dtype) <= _room(cupy.cuda.runtime.getDevice())
+    )
+
+
+def _wide(width):
+    return next(w for w in _WIDTHS if w >= width)
+
+
+def _bytes(width, dtype):
+    """What a block needs of shared memory."""
+    return dtype.itemsize * _TILE * (2 * (_wide(width) + 1) + _TILE + 1)
+
+
+@functools.cache
+def _room(device):
+    return cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
+
+
+def attention(q, k, v, mask=None, bias=None, is_causal=False):
+    """softmax(q k^T / sqrt(d) + bias) v, (..., N, e); a query that may attend to nothing gets 0.
+
+    ``q`` is (..., N, d), ``k`` (..., M, d), ``v`` (..., M, e) of one dtype; ``mask`` (True = may be attended) and
+    ``bias`` broadcast to (..., N, M).
+    """
+    n, m, d, e = q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]
+    given = [x.shape[:-2] for x in (q, k, v, mask, bias) if x is not None]
+    lead = cupy.broadcast_shapes(*given)
+    y = cupy.empty((*lead, n, e), q.dtype)
+    if y.size:
+        q, k, v = (cupy.ascontiguousarray(cupy.broadcast_to(x, lead + x.shape[-2:])) for x in (q, k, v))
+        masks, biases = _reach(mask, bool, (*lead, n, m)), _reach(bias, q.dtype, (*lead, n, m))
+        wide = _wide(max(d, e))
+        kernel = _MODULE.get_function(f"attend<{_WORDS[q.dtype.name]}, {wide}>")
+        kernel.max_dynamic_shared_size_bytes = room = _bytes(wide, q.dtype)
+        arrays = (q, k, v, *masks[:2], *biases[:2], y)
+        numbers = (n, m, d, e, *masks[2:], *biases[2:], int(is_causal), 1 / math.sqrt(max(1, d)))
+        grid = math.prod(lead) * -(-n // _TILE)
+        kernel((grid,), (_SIDE * _SIDE,), (*arrays, *numbers), shared_mem=room)
+    return y
+
+
+def _reach(x, dtype, shape):
+    """How to find the element of ``x`` for a (head, query, key): (x, where each head begins, whether there is one, steps)."""
+    if x is None:
+        return cupy.empty(1, dtype), cupy.empty(1, "int64"), 0, 0, 0
+    x = cupy.ascontiguousarray(x, dtype=dtype)
+    *steps, query, key = (step // x.itemsize for step in cupy.broadcast_to(x, shape).strides)  # 0 where repeated
+    begins = cupy.zeros(1, "int64")
+    for length, step in zip(shape, steps, strict=False):
+        begins = (begins[:, None] + cupy.arange(length) * step).ravel()
+    return x, begins, 1, query, key
