@@ -15,7 +15,7 @@ from minivis import backend
 from minivis.backend import as_array, is_array
 from minivis.debugging import check_backward, check_forward, debug, debugging
 
-__all__ = ["Tensor", "debug", "no_grad", "primitive", "unbroadcast"]
+__all__ = ["Tensor", "debug", "no_grad", "primitive", "recording", "unbroadcast"]
 
 _recording = ContextVar("minivis_recording", default=True)
 
@@ -413,6 +413,11 @@ def unbroadcast(g, like):
         stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
         g = g.sum(axis=(*range(added), *stretched)).reshape(like.shape)
     return g if g.dtype == like.dtype else g.astype(like.dtype)
+
+
+def recording():
+    """Whether calls are recorded for backward: not inside `no_grad`."""
+    return _recording.get()
 
 
 @contextmanager

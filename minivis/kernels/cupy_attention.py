@@ -11,91 +11,103 @@ import cupy
 
 __all__ = ["attention", "fits"]
 
-_TILE, _SIDE = 64, 16  # queries and keys that a block has at a time; it has 16 x 16 threads
-_WIDTHS = (32, 64, 128)  # of heads, at most; each is compiled for itself
+_QUERIES, _KEYS, _SIDE = 64, 64, 16  # what a block has at a time; its threads are 16 x 16
+_WIDTHS = (
+    32,
+    64,
+)  # of heads, at most; each is compiled for itself. For wider ones cuBLAS in three steps is faster
 _WORDS = {"float32": "float", "float64": "double"}
 
 _SOURCE = """
+constexpr int QUERIES = _QUERIES, KEYS = _KEYS, SIDE = _SIDE, THREADS = SIDE * SIDE;
+constexpr int GAP = 4;  // elements between rows in shared memory: rows below one another lie in different banks
+
 template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
 
-template <typename T, int WIDTH>  // TILE rows of a matrix (rows, width), from `first` on; what lies outside is 0
+template <typename T, int ROWS, int WIDTH>  // rows of a matrix (rows, width), from `first` on; what lies outside is 0
 __device__ void fetch(const T* matrix, long long first, long long rows, long long width, T* to) {
-    for (int i = threadIdx.x; i < TILE * WIDTH; i += blockDim.x) {
+    for (int i = threadIdx.x; i < ROWS * WIDTH; i += THREADS) {
         const int r = i / WIDTH, c = i % WIDTH;
         const bool inside = first + r < rows && c < width;
-        to[r * (WIDTH + 1) + c] = inside ? matrix[(first + r) * width + c] : T(0);  // + 1: see below
+        to[r * (WIDTH + GAP) + c] = inside ? matrix[(first + r) * width + c] : T(0);
     }
 }
 
-// A block takes TILE queries of one head and goes through the keys, TILE at a time. Of the TILE x TILE scores thread
-// (row, column) makes those of queries row, row + SIDE, ... and keys column, column + SIDE, ... Matrices lie in shared
-// memory with one element between their rows, so that a column's elements lie in different banks.
+// A block takes QUERIES queries of one head and goes through the keys, KEYS at a time. Thread (row, column) has the queries
+// row, row + SIDE, ...; of the scores it makes those with the keys column, column + SIDE, ..., and of the output COLUMNS
+// columns side by side.
 template <typename T, int WIDTH>
 __global__ void attend(const T* q, const T* k, const T* v, const unsigned char* mask, const long long* mask_at,
                        const T* bias, const long long* bias_at, T* y, long long n, long long m, long long d,
                        long long e, long long masked, long long mask_query, long long mask_key, long long biased,
                        long long bias_query, long long bias_key, long long causal, double scale) {
     extern __shared__ double memory[];
-    constexpr int EACH = TILE / SIDE, COLUMNS = WIDTH / SIDE, LINE = WIDTH + 1;
-    T *queries = (T*)memory, *others = queries + TILE * LINE, *weights = others + TILE * LINE;  // others: keys, then values
+    constexpr int EACH = QUERIES / SIDE, SEEN = KEYS / SIDE, COLUMNS = WIDTH / SIDE, LINE = WIDTH + GAP, ROW = KEYS + GAP;
+    T *queries = (T*)memory, *others = queries + QUERIES * LINE, *weights = others + KEYS * LINE;  // others: keys, then values
     const int row = threadIdx.x / SIDE, column = threadIdx.x % SIDE;
-    const long long tiles = (n + TILE - 1) / TILE, head = blockIdx.x / tiles, first = blockIdx.x % tiles * TILE;
+    const long long parts = (n + QUERIES - 1) / QUERIES, head = blockIdx.x / parts, first = blockIdx.x % parts * QUERIES;
     const T never = log(T(0));  // minus infinity
     T highest[EACH], total[EACH], out[EACH][COLUMNS];
     for (int i = 0; i < EACH; ++i) {
         highest[i] = never, total[i] = 0;
         for (int c = 0; c < COLUMNS; ++c) out[i][c] = 0;
     }
-    fetch<T, WIDTH>(q + head * n * d, first, n, d, queries);
-    for (long long start = 0; start < m && !(causal && start >= first + TILE); start += TILE) {
-        __syncthreads();  // nobody reads the values of the tile before
-        fetch<T, WIDTH>(k + head * m * d, start, m, d, others);
+    fetch<T, QUERIES, WIDTH>(q + head * n * d, first, n, d, queries);
+    for (long long start = 0; start < m && !(causal && start >= first + QUERIES); start += KEYS) {
+        __syncthreads();  // nobody reads the values of before
+        fetch<T, KEYS, WIDTH>(k + head * m * d, start, m, d, others);
         __syncthreads();
-        T score[EACH][EACH] = {};
-        for (int c = 0; c < d; ++c)
+        T score[EACH][SEEN] = {};
+        #pragma unroll 4
+        for (int c = 0; c < WIDTH; ++c)
             for (int i = 0; i < EACH; ++i)
-                for (int j = 0; j < EACH; ++j)
+                for (int j = 0; j < SEEN; ++j)
                     score[i][j] += queries[(row + SIDE * i) * LINE + c] * others[(column + SIDE * j) * LINE + c];
-        for (int i = 0; i < EACH; ++i)
-            for (int j = 0; j < EACH; ++j) {
-                const long long query = first + row + SIDE * i, key = start + column + SIDE * j;
+        __syncthreads();  // nobody reads the keys any more
+        fetch<T, KEYS, WIDTH>(v + head * m * e, start, m, e, others);
+        #pragma unroll  // whatever has an index must be known when compiled, to lie in registers
+        for (int i = 0; i < EACH; ++i) {
+            const long long query = first + row + SIDE * i;
+            T top = highest[i];
+            for (int j = 0; j < SEEN; ++j) {
+                const long long key = start + column + SIDE * j;
                 bool sees = query < n && key < m && !(causal && key > query);
                 if (sees && masked) sees = mask[mask_at[head] + query * mask_query + key * mask_key];
                 score[i][j] *= T(scale);
                 if (sees && biased) score[i][j] += bias[bias_at[head] + query * bias_query + key * bias_key];
                 if (!sees) score[i][j] = never;
+                top = larger(top, score[i][j]);
             }
-        __syncthreads();  // nobody reads the keys any more
-        fetch<T, WIDTH>(v + head * m * e, start, m, e, others);
-        for (int i = 0; i < EACH; ++i) {
-            T top = highest[i];
-            for (int j = 0; j < EACH; ++j) top = larger(top, score[i][j]);
             for (int lane = 1; lane < SIDE; lane *= 2) top = larger(top, __shfl_xor_sync(~0u, top, lane));
             const T base = top == never ? T(0) : top;  // nothing seen so far: -inf - (-inf) would be NaN
             const T shrink = exp(highest[i] - base);  // what was summed belongs to a lower maximum
             highest[i] = top, total[i] *= shrink;
             for (int c = 0; c < COLUMNS; ++c) out[i][c] *= shrink;
-            for (int j = 0; j < EACH; ++j) {
+            for (int j = 0; j < SEEN; ++j) {
                 const T weight = exp(score[i][j] - base);
                 total[i] += weight;
-                weights[(row + SIDE * i) * (TILE + 1) + column + SIDE * j] = weight;
+                weights[(row + SIDE * i) * ROW + column + SIDE * j] = weight;
             }
         }
         __syncthreads();
-        for (int j = 0; j < TILE; ++j)
+        #pragma unroll 4
+        for (int j = 0; j < KEYS; ++j)
             for (int i = 0; i < EACH; ++i)
                 for (int c = 0; c < COLUMNS; ++c)
-                    out[i][c] += weights[(row + SIDE * i) * (TILE + 1) + j] * others[j * LINE + column + SIDE * c];
+                    out[i][c] += weights[(row + SIDE * i) * ROW + j] * others[j * LINE + COLUMNS * column + c];
     }
+    #pragma unroll
     for (int i = 0; i < EACH; ++i) {
         for (int lane = 1; lane < SIDE; lane *= 2) total[i] += __shfl_xor_sync(~0u, total[i], lane);
         const long long query = first + row + SIDE * i;
         for (int c = 0; c < COLUMNS; ++c)
-            if (query < n && column + SIDE * c < e)
-                y[(head * n + query) * e + column + SIDE * c] = total[i] == 0 ? T(0) : out[i][c] / total[i];
+            if (query < n && COLUMNS * column + c < e)
+                y[(head * n + query) * e + COLUMNS * column + c] = total[i] == 0 ? T(0) : out[i][c] / total[i];
     }
 }
-""".replace("TILE", str(_TILE)).replace("SIDE", str(_SIDE))
+"""
+for _name, _value in (("_QUERIES", _QUERIES), ("_KEYS", _KEYS), ("_SIDE", _SIDE)):
+    _SOURCE = _SOURCE.replace(_name, str(_value))
 
 _MODULE = cupy.RawModule(
     code=_SOURCE,
@@ -121,7 +133,7 @@ def _wide(width):
 
 def _bytes(width, dtype):
     """What a block needs of shared memory."""
-    return dtype.itemsize * _TILE * (2 * (_wide(width) + 1) + _TILE + 1)
+    return dtype.itemsize * ((_QUERIES + _KEYS) * (_wide(width) + 4) + _QUERIES * (_KEYS + 4))
 
 
 @functools.cache
@@ -147,7 +159,7 @@ def attention(q, k, v, mask=None, bias=None, is_causal=False):
         kernel.max_dynamic_shared_size_bytes = room = _bytes(wide, q.dtype)
         arrays = (q, k, v, *masks[:2], *biases[:2], y)
         numbers = (n, m, d, e, *masks[2:], *biases[2:], int(is_causal), 1 / math.sqrt(max(1, d)))
-        grid = math.prod(lead) * -(-n // _TILE)
+        grid = math.prod(lead) * -(-n // _QUERIES)
         kernel((grid,), (_SIDE * _SIDE,), (*arrays, *numbers), shared_mem=room)
     return y
 
@@ -157,7 +169,9 @@ def _reach(x, dtype, shape):
     if x is None:
         return cupy.empty(1, dtype), cupy.empty(1, "int64"), 0, 0, 0
     x = cupy.ascontiguousarray(x, dtype=dtype)
-    *steps, query, key = (step // x.itemsize for step in cupy.broadcast_to(x, shape).strides)  # 0 where repeated
+    *steps, query, key = (
+        step // x.itemsize for step in cupy.broadcast_to(x, shape).strides
+    )  # 0 where repeated
     begins = cupy.zeros(1, "int64")
     for length, step in zip(shape, steps, strict=False):
         begins = (begins[:, None] + cupy.arange(length) * step).ravel()

@@ -6,7 +6,7 @@ Not here: projections and heads (nn/attention.py).
 import math
 
 from minivis import kernels
-from minivis.autograd import Tensor, named, primitive, unbroadcast
+from minivis.autograd import Tensor, named, primitive, recording, unbroadcast
 from minivis.backend import device_of, is_array, namespace
 from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
@@ -169,8 +169,9 @@ def scaled_dot_product_attention(
     -----
     N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. Beyond 2^22
     of them (2^27 on a GPU) queries are taken some at a time, and backward computes their weights again: a third more work,
-    and memory linear in N; with dropout it is not done. A masked key cannot leak: its weight is exactly 0. The scale uses
-    the width of one head.
+    and memory linear in N; with dropout it is not done. On a GPU those, and all under `no_grad`, take one pass: weights
+    never leave the chip (heads of at most 64 wide). A masked key cannot leak: its weight is exactly 0. The scale uses the
+    width of one head.
 
     References
     ----------
@@ -194,7 +195,8 @@ def scaled_dot_product_attention(
                 f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
             )
     parts = _parts(q, k)
-    if len(parts) > 1 and not dropout_p:
+    too_many = len(parts) > 1 or not recording() and kernels.one_pass_attention(q, k, v)
+    if too_many and not dropout_p:
         return _in_parts(xp, parts, q, k, v, mask, bias, is_causal)
     y, pull = _attend(xp, q, k, v, _allowed(xp, q, k, mask, is_causal), bias, dropout_p, rng)
 
@@ -229,7 +231,7 @@ def _attend(xp, q, k, v, allowed, bias, dropout_p=0.0, rng=None):
 
 
 def _in_parts(xp, parts, q, k, v, mask, bias, is_causal):
-    """Attention of many queries, some at a time. No weights are kept: backward computes them again, so that memory is linear in N.
+    """Attention whose weights are not kept: memory is linear in N. Queries are taken some at a time, or all in one pass on a GPU.
 
     Chen et al., "Training deep nets with sublinear memory cost", 2016; for attention Rabe and Staats, 2021.
     """

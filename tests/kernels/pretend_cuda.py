@@ -39,12 +39,12 @@ static std::barrier<>* gate;
 #define __syncthreads() gate->arrive_and_wait()
 static double shared_memory[1 << 15];  // stands for `extern __shared__`
 template <typename T> T __shfl_xor_sync(unsigned, T mine, int lane) {
-    static T told[1024];
-    told[threadIdx.x] = mine;
+    static T told[2][1024];
+    static thread_local int turn = 0;  // nobody writes where others may still read: that was a barrier ago
+    turn = 1 - turn;
+    told[turn][threadIdx.x] = mine;
     __syncthreads();
-    const T theirs = told[threadIdx.x ^ lane];
-    __syncthreads();
-    return theirs;
+    return told[turn][threadIdx.x ^ lane];
 }
 template <typename F>
 void launch(unsigned grid, unsigned block, F kernel) {

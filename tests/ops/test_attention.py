@@ -8,8 +8,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minivis import Tensor, ops
+import minivis as mv
+from minivis import Tensor, kernels, ops
 from minivis.ops import attention
+from tests.kernels import pretend_cuda
 
 RNG = np.random.default_rng(0)
 Q, K, V = (
@@ -48,6 +50,71 @@ def test_some_queries_at_a_time_give_the_same(name, limit, monkeypatch):
     assert len(attention._parts(Q, K)) == {1: 7, 61: 4, 10**9: 1}[limit]
     for a, b in zip(with_gradients(Q, K, V, **CALLS[name]), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.fixture
+def one_pass(monkeypatch):
+    """One pass, on the CPU and whenever it is asked for; how often it was, in a list."""
+    if pretend_cuda.COMPILER is None:
+        pytest.skip("no C++ compiler to run the CUDA sources with")
+    calls, attend = [], pretend_cuda.load("cupy_attention").attention
+
+    def noted(*args):
+        calls.append(args)
+        return attend(*args)
+
+    monkeypatch.setattr(kernels, "one_pass_attention", lambda q, k, v: noted)
+    return calls
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_pass_gives_the_same_and_the_same_gradients(name, one_pass, monkeypatch):
+    expected = with_gradients(Q, K, V, **CALLS[name])
+    assert not one_pass  # few weights are kept
+    monkeypatch.setitem(attention._AT_A_TIME, "cpu", 61)
+    for a, b in zip(with_gradients(Q, K, V, **CALLS[name]), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    assert len(one_pass) == 1
+
+
+def test_without_gradients_one_pass_is_taken_at_once(one_pass):
+    expected = ops.attention_composed(Q, K, V)
+    with mv.no_grad():
+        np.testing.assert_allclose(ops.scaled_dot_product_attention(Q, K, V), expected, rtol=1e-12)
+        assert len(one_pass) == 1
+        ops.scaled_dot_product_attention(Q, K, V, dropout_p=0.5, rng=np.random.default_rng(0))
+    assert len(one_pass) == 1  # it knows no dropout
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CALLS)
+def test_a_gpu_takes_one_pass(name, monkeypatch):
+    expected = with_gradients(Q, K, V, **CALLS[name])
+    monkeypatch.setitem(attention._AT_A_TIME, "gpu", 61)
+    q, k, v = (mv.to_device(x, "gpu") for x in (Q, K, V))
+    assert kernels.one_pass_attention(q, k, v)
+    options = {
+        key: mv.to_device(x, "gpu") if isinstance(x, np.ndarray) else x for key, x in CALLS[name].items()
+    }
+    bias = options.pop("bias", None)
+    leaves = [None if x is None else Tensor(x, requires_grad=True) for x in (q, k, v, bias)]
+    y = ops.scaled_dot_product_attention(*leaves[:3], bias=leaves[3], **options)
+    y.backward(mv.to_device(np.cos(np.arange(y.size)).reshape(y.shape), "gpu"))
+    found = [y.data, *(leaf.grad for leaf in leaves if leaf is not None)]
+    with mv.no_grad():
+        found.append(ops.scaled_dot_product_attention(q, k, v, bias=bias, **options))
+    for a, b in zip(found, [*expected, expected[0]], strict=True):
+        np.testing.assert_allclose(mv.to_numpy(a), b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.gpu
+def test_one_pass_needs_no_room_for_weights():
+    q = mv.to_device(RNG.standard_normal((1, 2, 8192, 64), dtype=np.float32), "gpu")
+    with mv.no_grad():
+        ops.scaled_dot_product_attention(q[..., :64, :], q[..., :64, :], q[..., :64, :])  # compiles
+        before = mv.backend.peak_memory(reset=True)
+        ops.scaled_dot_product_attention(q, q, q)
+    assert mv.backend.peak_memory() - before < 4 * q.nbytes  # the weights alone would be 128 times as much
 
 
 def test_leading_axes_still_broadcast(monkeypatch):
