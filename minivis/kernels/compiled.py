@@ -15,7 +15,17 @@ from minivis.kernels import numpy as plain
 from minivis.kernels import threads
 from minivis.kernels.numpy import im2row, row2im
 
-__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
+__all__ = [
+    "adamw_step",
+    "gelu",
+    "gelu_vjp",
+    "im2row",
+    "layer_norm",
+    "layer_norm_vjp",
+    "row2im",
+    "softmax",
+    "softmax_vjp",
+]
 
 _SHARE = 2**20  # elements that are worth waking a thread for
 _RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no loop leaves a rest at a cut
@@ -83,31 +93,48 @@ def _exp(x):
 
 
 def gelu(x, approximate):
-    """GELU and its derivative in one pass: ``(y, dy/dx)``; the exact one by the formula that numpy.py explains."""
+    """GELU, y = x p(x); the exact one by the formula of numpy.py."""
     if approximate != "none":
         return plain.gelu(x, approximate)
     flat = np.ascontiguousarray(x).reshape(-1)
-    y, slope = np.empty_like(flat), np.empty_like(flat)
-    _over(_gelu, -(-flat.size // _RUN), _RUN, flat, y, slope)
-    return y.reshape(x.shape), slope.reshape(x.shape)
+    y = np.empty_like(flat)
+    _over(_gelu, -(-flat.size // _RUN), _RUN, flat, y)
+    return y.reshape(x.shape)
 
 
-@_alone(_read1, _write1, _write1)
-def _gelu(start, stop, x, y, slope):
+@_alone(_read1, _write1)
+def _gelu(start, stop, x, y):
     part = slice(start * _RUN, stop * _RUN)
-    x, y, slope = x[part], y[part], slope[part]
+    x, y = x[part], y[part]
     for i in range(x.size):
         v = x[i]
-        bell = _exp(float32(-0.5) * v * v)
         t = float32(1.0) / (float32(1.0) + float32(0.231641888) * abs(v))
         tail = float32(1.061405429) * t - float32(1.453152027)
         tail = tail * t + float32(1.421413741)
         tail = tail * t - float32(0.284496736)
         tail = tail * t + float32(0.254829592)
-        tail = float32(0.5) * tail * t * bell  # the probability of lying beyond |x|
-        phi = tail if v < float32(0.0) else float32(1.0) - tail
-        y[i] = v * phi
-        slope[i] = phi + float32(0.3989422804) * v * bell
+        tail = float32(0.5) * tail * t * _exp(float32(-0.5) * v * v)  # the probability of lying beyond |x|
+        y[i] = v * (tail if v < float32(0.0) else float32(1.0) - tail)
+
+
+def gelu_vjp(g, x, y, approximate):
+    """The cotangent g (p + x p'(x)) of x, where y = x p(x)."""
+    if approximate != "none":
+        return plain.gelu_vjp(g, x, y, approximate)
+    shape, (g, x, y) = x.shape, (np.ascontiguousarray(a, np.float32).reshape(-1) for a in (g, x, y))
+    out = np.empty_like(x)
+    _over(_gelu_vjp, -(-x.size // _RUN), _RUN, g, x, y, out)
+    return out.reshape(shape)
+
+
+@_alone(_read1, _read1, _read1, _write1)
+def _gelu_vjp(start, stop, g, x, y, out):
+    part = slice(start * _RUN, stop * _RUN)
+    g, x, y, out = g[part], x[part], y[part], out[part]
+    for i in range(x.size):
+        v = x[i]
+        p = y[i] / v if abs(v) > float32(1e-30) else float32(0.5)
+        out[i] = g[i] * (p + float32(0.3989422804) * v * _exp(float32(-0.5) * v * v))
 
 
 def softmax(x, axis):
@@ -218,27 +245,35 @@ def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
 
 
 def layer_norm_vjp(g, xhat, inverse, weight):
-    """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
+    """The cotangents of x, weight and bias, as in numpy.py."""
     g, xhat, inverse = (np.ascontiguousarray(x, np.float32) for x in (g, xhat, inverse))
-    out = np.empty_like(xhat)
-    weight = np.ones(xhat.shape[1], np.float32) if weight is None else _given(weight)
-    _over(_layer_norm_vjp, *xhat.shape, g, xhat, inverse, weight, out)
-    return out
+    out, (rows, n) = np.empty_like(xhat), xhat.shape
+    some = np.ones(n, np.float32) if weight is None else _given(weight)
+    along, total = np.zeros((2, -(-rows // _TOGETHER), n), np.float32)
+    _over(_layer_norm_vjp, len(along), _TOGETHER * n, g, xhat, inverse, some, out, along, total)
+    return (out, None, None) if weight is None else (out, along.sum(axis=0), total.sum(axis=0))
 
 
-@_rows(_read2, _read2, _read2, _read1, _write2)
-def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, out):
+_TOGETHER = 64  # rows whose sums along the columns are made together, whoever makes them: the same bits for any threads
+
+
+@_rows(_read2, _read2, _read2, _read1, _write2, _write2, _write2)
+def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, out, along, total):
     n = xhat.shape[1]
-    for r in range(start, stop):
+    for r in range(start * _TOGETHER, min(stop * _TOGETHER, len(g))):
         gs, hat, to, scale = g[r], xhat[r], out[r], inverse[r, 0]
-        total, along = float32(0.0), float32(0.0)
+        of_weight, of_bias = along[r // _TOGETHER], total[r // _TOGETHER]
+        mean, common = float32(0.0), float32(0.0)
         for i in range(n):
             h = gs[i] * weight[i]
-            total += h
-            along += h * hat[i]
-        total, along = total / float32(n), along / float32(n)
+            mean += h
+            common += h * hat[i]
+        mean, common = mean / float32(n), common / float32(n)
         for i in range(n):
-            to[i] = (gs[i] * weight[i] - total - hat[i] * along) * scale
+            to[i] = (gs[i] * weight[i] - mean - hat[i] * common) * scale
+        for i in range(n):
+            of_weight[i] += gs[i] * hat[i]
+            of_bias[i] += gs[i]
 
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):

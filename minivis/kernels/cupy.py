@@ -9,93 +9,108 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
+__all__ = [
+    "adamw_step",
+    "gelu",
+    "gelu_vjp",
+    "im2row",
+    "layer_norm",
+    "layer_norm_vjp",
+    "row2im",
+    "softmax",
+    "softmax_vjp",
+]
 
 # The body of the loop over the elements, in CUDA C++; T is the dtype of the arrays.
 _GELU = {
-    approximate: cupy.ElementwiseKernel("T x", "T y, T slope", body, f"minivis_gelu_{approximate}")
+    approximate: cupy.ElementwiseKernel("T x", "T y", body, f"minivis_gelu_{approximate}")
     for approximate, body in {
-        "none": """
-            const T phi = normcdf(x);
-            y = x * phi;
-            slope = phi + x * exp(T(-0.5) * x * x) * T(0.3989422804014327);  // 1 / sqrt(2 pi)
-        """,
-        "tanh": """
-            const T c = T(0.7978845608028654), a = T(0.044715);  // c = sqrt(2 / pi)
-            const T t = tanh(c * (x + a * x * x * x));
-            y = T(0.5) * x * (T(1) + t);
-            slope = T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * c * (T(1) + T(3) * a * x * x);
-        """,
-        "quick": """
-            const T s = T(0.5) + T(0.5) * tanh(T(0.851) * x);  // sigmoid(1.702 x)
-            y = x * s;
-            slope = s * (T(1) + T(1.702) * x * (T(1) - s));
-        """,
+        "none": "y = x * normcdf(x);",
+        "tanh": "y = T(0.5) * x * (T(1) + tanh(T(0.7978845608028654) * (x + T(0.044715) * x * x * x)));",  # sqrt(2 / pi)
+        "quick": "y = x * (T(0.5) + T(0.5) * tanh(T(0.851) * x));",  # sigmoid(1.702 x)
+    }.items()
+}
+_GELU_VJP = {
+    approximate: cupy.ElementwiseKernel(
+        "T g, T x, T y",
+        "T out",
+        f"const T p = x > T(1e-30) || x < T(-1e-30) ? y / x : T(0.5); out = g * (p + x * {slope});",
+        f"minivis_gelu_vjp_{approximate}",
+    )
+    for approximate, slope in {
+        "none": "exp(T(-0.5) * x * x) * T(0.3989422804014327)",  # 1 / sqrt(2 pi)
+        "tanh": "p * (T(1) - p) * T(1.5957691216057308) * (T(1) + T(0.134145) * x * x)",
+        "quick": "p * (T(1) - p) * T(1.702)",
     }.items()
 }
 
 
 def gelu(x, approximate):
-    """GELU and its derivative in one pass: ``(y, dy/dx)``."""
+    """GELU, y = x p(x): p is the probability that a standard normal number is below x, or an approximation of it."""
     return _GELU[approximate](x)
 
 
-_THREADS = 256  # at most, for one row
+def gelu_vjp(g, x, y, approximate):
+    """The cotangent g (p + x p'(x)) of x, where y = x p(x): y / x is p, which need not be made again."""
+    return _GELU_VJP[approximate](g, x, y)
+
+
+_THREADS, _EACH = 256, 8  # threads for one row, at most; elements that are worth a thread
 _SOURCE = """
-template <typename T>
-__device__ T over_block(T mine, T (*join)(T, T), T* shared) {  // what `join` makes of the values of all threads
-    shared[threadIdx.x] = mine;
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) shared[threadIdx.x] = join(shared[threadIdx.x], shared[threadIdx.x + half]);
-    }
-    __syncthreads();
-    const T all = shared[0];
-    __syncthreads();  // everybody has read it: shared is free again
-    return all;
-}
 template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
 template <typename T> __device__ T sum(T a, T b) { return a + b; }
+
+template <typename T, T (*join)(T, T)>
+__device__ T over_block(T mine, T* shared) {  // what `join` makes of the values of all threads, for each of them
+    for (int lane = 16; lane > 0; lane /= 2) mine = join(mine, __shfl_xor_sync(~0u, mine, lane));
+    if (blockDim.x == 32) return mine;
+    __syncthreads();  // everybody has read what was shared before
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
+    __syncthreads();
+    T all = shared[0];
+    for (int warp = 1; warp < blockDim.x / 32; ++warp) all = join(all, shared[warp]);
+    return all;
+}
 
 // A block of threads for each row.
 
 template <typename T>
 __global__ void softmax_rows(const T* x, T* p, long long length) {
-    __shared__ T shared[THREADS];
+    __shared__ T shared[THREADS / 32];
     x += blockIdx.x * length;
     p += blockIdx.x * length;
     T highest = x[0], total = 0;
     for (long long i = threadIdx.x; i < length; i += blockDim.x) highest = larger(highest, x[i]);
-    highest = over_block(highest, larger<T>, shared);
+    highest = over_block<T, larger<T>>(highest, shared);
     for (long long i = threadIdx.x; i < length; i += blockDim.x) total += p[i] = exp(x[i] - highest);
-    total = over_block(total, sum<T>, shared);
+    total = over_block<T, sum<T>>(total, shared);
     for (long long i = threadIdx.x; i < length; i += blockDim.x) p[i] /= total;
 }
 
 template <typename T>
 __global__ void softmax_rows_vjp(const T* g, const T* p, T* out, long long length) {
-    __shared__ T shared[THREADS];
+    __shared__ T shared[THREADS / 32];
     g += blockIdx.x * length;
     p += blockIdx.x * length;
     out += blockIdx.x * length;
     T along = 0;
     for (long long i = threadIdx.x; i < length; i += blockDim.x) along += g[i] * p[i];
-    along = over_block(along, sum<T>, shared);
+    along = over_block<T, sum<T>>(along, shared);
     for (long long i = threadIdx.x; i < length; i += blockDim.x) out[i] = p[i] * (g[i] - along);
 }
 
 template <typename T>  // scaled, shifted: whether there is a weight, a bias
 __global__ void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* xhat, T* inverse, long long length,
                           long long scaled, long long shifted, double eps) {
-    __shared__ T shared[THREADS];
+    __shared__ T shared[THREADS / 32];
     x += blockIdx.x * length;
     y += blockIdx.x * length;
     xhat += blockIdx.x * length;
     T total = 0, squares = 0;
     for (long long i = threadIdx.x; i < length; i += blockDim.x) total += x[i];
-    const T mean = over_block(total, sum<T>, shared) / length;
+    const T mean = over_block<T, sum<T>>(total, shared) / length;
     for (long long i = threadIdx.x; i < length; i += blockDim.x) squares += (x[i] - mean) * (x[i] - mean);
-    const T scale = 1 / sqrt(over_block(squares, sum<T>, shared) / length + T(eps));
+    const T scale = 1 / sqrt(over_block<T, sum<T>>(squares, shared) / length + T(eps));
     if (threadIdx.x == 0) inverse[blockIdx.x] = scale;
     for (long long i = threadIdx.x; i < length; i += blockDim.x) {
         const T h = (x[i] - mean) * scale;
@@ -107,7 +122,7 @@ __global__ void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* x
 template <typename T>
 __global__ void norm_rows_vjp(const T* g, const T* weight, const T* xhat, const T* inverse, T* out, long long length,
                               long long scaled) {
-    __shared__ T shared[THREADS];
+    __shared__ T shared[THREADS / 32];
     g += blockIdx.x * length;
     xhat += blockIdx.x * length;
     out += blockIdx.x * length;
@@ -117,8 +132,8 @@ __global__ void norm_rows_vjp(const T* g, const T* weight, const T* xhat, const 
         total += h;
         along += h * xhat[i];
     }
-    total = over_block(total, sum<T>, shared) / length;
-    along = over_block(along, sum<T>, shared) / length;
+    total = over_block<T, sum<T>>(total, shared) / length;
+    along = over_block<T, sum<T>>(along, shared) / length;
     for (long long i = threadIdx.x; i < length; i += blockDim.x)
         out[i] = ((scaled ? g[i] * weight[i] : g[i]) - total - xhat[i] * along) * inverse[blockIdx.x];
 }
@@ -139,7 +154,7 @@ def _over_rows(name, rows, *args):
     """Run one of the kernels above: ``rows`` (R, length) decides on grid, block and dtype."""
     if not rows.size:
         return
-    threads = min(_THREADS, 1 << max(5, (rows.shape[1] - 1).bit_length()))  # a power of two
+    threads = min(_THREADS, 1 << max(5, ((rows.shape[1] - 1) // _EACH).bit_length()))  # a power of two
     _MODULE.get_function(f"{name}<{_WORDS[rows.dtype.name]}>")((rows.shape[0],), (threads,), args)
 
 
@@ -174,11 +189,17 @@ def layer_norm(x, weight, bias, eps):
 
 
 def layer_norm_vjp(g, xhat, inverse, weight):
-    """The cotangent of x: (h - mean(h) - xhat mean(h xhat)) / s with h = g weight. What changes mean or scale is lost."""
+    """The cotangents of x, weight and bias; those of the last two are None where there is no weight.
+
+    That of x is (h - mean(h) - xhat mean(h xhat)) / s with h = g weight: what changes mean or scale is lost.
+    """
     out, g = cupy.empty_like(xhat), cupy.ascontiguousarray(g, dtype=xhat.dtype)
     w = g if weight is None else cupy.ascontiguousarray(weight, dtype=xhat.dtype)
     _over_rows("norm_rows_vjp", xhat, g, w, xhat, inverse, out, xhat.shape[1], int(weight is not None))
-    return out
+    if weight is None:
+        return out, None, None
+    ones = cupy.ones(len(g), g.dtype)  # a product sums columns faster than a sum does
+    return out, ones @ (g * xhat), ones @ g
 
 
 def im2row(x, kernel, out, stride, padding, dilation):

@@ -52,6 +52,11 @@ def _check_affine(name, shape, **parameters):
             raise ValueError(f"{name}: {key} must have shape {tuple(shape)} ({key}: {tuple(p.shape)})")
 
 
+def _like(g, parameter):
+    """A cotangent with the shape and dtype of its parameter, None where there is none."""
+    return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
+
+
 @primitive
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Standardise each sample over its trailing axes, then scale and shift.
@@ -94,7 +99,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     >>> layer_norm(np.array([[1.0, 3.0]]), 2, eps=0.0)
     array([[-1.,  1.]])
     """
-    xp = namespace(x, weight, bias)
+    namespace(x, weight, bias)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
         raise ValueError(
@@ -107,12 +112,10 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
     def vjp(g):
         g = g.reshape(xhat.shape)
-        g_x = kernels.of(g).layer_norm_vjp(g, xhat, inverse, w).reshape(x.shape)
-        g_weight = (
-            None if weight is None else unbroadcast(xp.einsum("rn,rn->n", g, xhat).reshape(shape), weight)
-        )
-        g_bias = None if bias is None else unbroadcast(g.sum(axis=0).reshape(shape), bias)
-        return g_x, None, g_weight, g_bias
+        g_x, g_weight, g_bias = kernels.of(g).layer_norm_vjp(g, xhat, inverse, w)
+        if bias is not None and weight is None:
+            g_bias = g.sum(axis=0)
+        return g_x.reshape(x.shape), None, _like(g_weight, weight), _like(g_bias, bias)
 
     return y.reshape(x.shape), vjp
 
@@ -162,11 +165,16 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     groups = x.reshape(x.shape[0] * num_groups, math.prod(x.shape[1:]) // num_groups)
     _, xhat, inverse = kernels.of(x).layer_norm(groups, None, None, eps)
     column = (-1, *[1] * (x.ndim - 2))  # one number a channel, against (B, C, ...)
+
+    def vjp_xhat(g):
+        g_x, _, _ = kernels.of(g).layer_norm_vjp(g.reshape(xhat.shape), xhat, inverse, None)
+        return g_x.reshape(x.shape)
+
     y, vjp_affine = _affine(
         xhat.reshape(x.shape),
         None if weight is None else weight.reshape(column),
         None if bias is None else bias.reshape(column),
-        lambda g: kernels.of(g).layer_norm_vjp(g.reshape(xhat.shape), xhat, inverse, None).reshape(x.shape),
+        vjp_xhat,
     )
 
     def vjp(g):
