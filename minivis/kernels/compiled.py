@@ -15,17 +15,7 @@ from minivis.kernels import numpy as plain
 from minivis.kernels import threads
 from minivis.kernels.numpy import im2row, row2im
 
-__all__ = [
-    "adamw_step",
-    "gelu",
-    "gelu_vjp",
-    "im2row",
-    "layer_norm",
-    "layer_norm_vjp",
-    "row2im",
-    "softmax",
-    "softmax_vjp",
-]
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 _SHARE = 2**20  # elements that are worth waking a thread for
 _RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no loop leaves a rest at a cut
@@ -78,8 +68,11 @@ def _matrices(*arrays):
 
 @_part
 def _exp(x):
-    """exp to 1e-7, in a form that the compiler can do for 8 or 16 elements at once: 2^k p(r) with |r| <= ln(2) / 2."""
-    inside = min(max(x, float32(-87.0)), float32(88.0))
+    """exp of what is not above 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
+
+    It is 2^k p(r) with |r| <= ln(2) / 2; below -87 it is 0.
+    """
+    inside = x if x > float32(-87.0) else float32(-87.0)
     k = np.floor(inside * float32(1.4426950408889634) + float32(0.5))
     r = inside - k * float32(0.693359375) + k * float32(2.12194440e-4)  # ln 2 in two parts
     p = float32(1.9875691500e-4) * r + float32(1.3981999507e-3)
@@ -93,48 +86,31 @@ def _exp(x):
 
 
 def gelu(x, approximate):
-    """GELU, y = x p(x); the exact one by the formula of numpy.py."""
+    """GELU and its derivative in one pass: ``(y, dy/dx)``; the exact one by the formula that numpy.py explains."""
     if approximate != "none":
         return plain.gelu(x, approximate)
     flat = np.ascontiguousarray(x).reshape(-1)
-    y = np.empty_like(flat)
-    _over(_gelu, -(-flat.size // _RUN), _RUN, flat, y)
-    return y.reshape(x.shape)
+    y, slope = np.empty_like(flat), np.empty_like(flat)
+    _over(_gelu, -(-flat.size // _RUN), _RUN, flat, y, slope)
+    return y.reshape(x.shape), slope.reshape(x.shape)
 
 
-@_alone(_read1, _write1)
-def _gelu(start, stop, x, y):
+@_alone(_read1, _write1, _write1)
+def _gelu(start, stop, x, y, slope):
     part = slice(start * _RUN, stop * _RUN)
-    x, y = x[part], y[part]
+    x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
+        bell = _exp(float32(-0.5) * v * v)
         t = float32(1.0) / (float32(1.0) + float32(0.231641888) * abs(v))
         tail = float32(1.061405429) * t - float32(1.453152027)
         tail = tail * t + float32(1.421413741)
         tail = tail * t - float32(0.284496736)
         tail = tail * t + float32(0.254829592)
-        tail = float32(0.5) * tail * t * _exp(float32(-0.5) * v * v)  # the probability of lying beyond |x|
-        y[i] = v * (tail if v < float32(0.0) else float32(1.0) - tail)
-
-
-def gelu_vjp(g, x, y, approximate):
-    """The cotangent g (p + x p'(x)) of x, where y = x p(x)."""
-    if approximate != "none":
-        return plain.gelu_vjp(g, x, y, approximate)
-    shape, (g, x, y) = x.shape, (np.ascontiguousarray(a, np.float32).reshape(-1) for a in (g, x, y))
-    out = np.empty_like(x)
-    _over(_gelu_vjp, -(-x.size // _RUN), _RUN, g, x, y, out)
-    return out.reshape(shape)
-
-
-@_alone(_read1, _read1, _read1, _write1)
-def _gelu_vjp(start, stop, g, x, y, out):
-    part = slice(start * _RUN, stop * _RUN)
-    g, x, y, out = g[part], x[part], y[part], out[part]
-    for i in range(x.size):
-        v = x[i]
-        p = y[i] / v if abs(v) > float32(1e-30) else float32(0.5)
-        out[i] = g[i] * (p + float32(0.3989422804) * v * _exp(float32(-0.5) * v * v))
+        tail = float32(0.5) * tail * t * bell  # the probability of lying beyond |x|
+        phi = tail if v < float32(0.0) else float32(1.0) - tail
+        y[i] = v * phi
+        slope[i] = phi + float32(0.3989422804) * v * bell
 
 
 def softmax(x, axis):

@@ -9,50 +9,35 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-__all__ = [
-    "adamw_step",
-    "gelu",
-    "gelu_vjp",
-    "im2row",
-    "layer_norm",
-    "layer_norm_vjp",
-    "row2im",
-    "softmax",
-    "softmax_vjp",
-]
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 # The body of the loop over the elements, in CUDA C++; T is the dtype of the arrays.
 _GELU = {
-    approximate: cupy.ElementwiseKernel("T x", "T y", body, f"minivis_gelu_{approximate}")
+    approximate: cupy.ElementwiseKernel("T x", "T y, T slope", body, f"minivis_gelu_{approximate}")
     for approximate, body in {
-        "none": "y = x * normcdf(x);",
-        "tanh": "y = T(0.5) * x * (T(1) + tanh(T(0.7978845608028654) * (x + T(0.044715) * x * x * x)));",  # sqrt(2 / pi)
-        "quick": "y = x * (T(0.5) + T(0.5) * tanh(T(0.851) * x));",  # sigmoid(1.702 x)
-    }.items()
-}
-_GELU_VJP = {
-    approximate: cupy.ElementwiseKernel(
-        "T g, T x, T y",
-        "T out",
-        f"const T p = x > T(1e-30) || x < T(-1e-30) ? y / x : T(0.5); out = g * (p + x * {slope});",
-        f"minivis_gelu_vjp_{approximate}",
-    )
-    for approximate, slope in {
-        "none": "exp(T(-0.5) * x * x) * T(0.3989422804014327)",  # 1 / sqrt(2 pi)
-        "tanh": "p * (T(1) - p) * T(1.5957691216057308) * (T(1) + T(0.134145) * x * x)",
-        "quick": "p * (T(1) - p) * T(1.702)",
+        "none": """
+            const T phi = normcdf(x);
+            y = x * phi;
+            slope = phi + x * exp(T(-0.5) * x * x) * T(0.3989422804014327);  // 1 / sqrt(2 pi)
+        """,
+        "tanh": """
+            const T c = T(0.7978845608028654), a = T(0.044715);  // c = sqrt(2 / pi)
+            const T t = tanh(c * (x + a * x * x * x));
+            y = T(0.5) * x * (T(1) + t);
+            slope = T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * c * (T(1) + T(3) * a * x * x);
+        """,
+        "quick": """
+            const T s = T(0.5) + T(0.5) * tanh(T(0.851) * x);  // sigmoid(1.702 x)
+            y = x * s;
+            slope = s * (T(1) + T(1.702) * x * (T(1) - s));
+        """,
     }.items()
 }
 
 
 def gelu(x, approximate):
-    """GELU, y = x p(x): p is the probability that a standard normal number is below x, or an approximation of it."""
+    """GELU and its derivative in one pass: ``(y, dy/dx)``."""
     return _GELU[approximate](x)
-
-
-def gelu_vjp(g, x, y, approximate):
-    """The cotangent g (p + x p'(x)) of x, where y = x p(x): y / x is p, which need not be made again."""
-    return _GELU_VJP[approximate](g, x, y)
 
 
 _THREADS, _EACH = 256, 8  # threads for one row, at most; elements that are worth a thread

@@ -13,17 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minivis.kernels import threads
 
-__all__ = [
-    "adamw_step",
-    "gelu",
-    "gelu_vjp",
-    "im2row",
-    "layer_norm",
-    "layer_norm_vjp",
-    "row2im",
-    "softmax",
-    "softmax_vjp",
-]
+__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 
 _BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
@@ -59,26 +49,34 @@ _keep_freed_memory()
 
 
 def gelu(x, approximate):
-    """GELU, y = x p(x): p is the probability that a standard normal number is below x, or an approximation of it."""
+    """GELU and its derivative in one pass: ``(y, dy/dx)``."""
+    if not x.ndim:  # the in-place steps below need an axis
+        return tuple(part.reshape(()) for part in gelu(x.reshape(1), approximate))
     if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        c, a = math.sqrt(2 / math.pi), 0.044715
+        t = np.tanh(c * (x + a * x * x * x))
+        y = 0.5 * x * (1 + t)
+        return y, 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (c * (1 + 3 * a * x * x))
     if approximate == "quick":
-        return x * (0.5 * (1 + np.tanh(0.851 * x)))  # sigmoid(1.702 x)
+        s = 0.5 * (1 + np.tanh(0.851 * x))  # sigmoid(1.702 x)
+        return x * s, s * (1 + 1.702 * x * (1 - s))
     if x.dtype == np.float32:
         return _gelu_float32(x)
     from scipy.special import erf
 
-    return x * (0.5 * (1 + erf(x * math.sqrt(0.5)))).astype(x.dtype, copy=False)
+    phi = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return x * phi, (phi + x * density).astype(x.dtype, copy=False)
 
 
 def _gelu_float32(x):
-    """`gelu` in blocks, through Abramowitz and Stegun 7.1.26: erf with an error of 1e-7."""
+    """`gelu` through bell = exp(-x^2 / 2), in blocks: Abramowitz and Stegun 7.1.26 for the rest of erf, error 1e-7."""
     flat = np.ascontiguousarray(x).reshape(-1)
-    y = np.empty_like(flat)
+    y, slope = np.empty_like(flat), np.empty_like(flat)
 
     def run(block):
-        v, p = flat[block], y[block]
-        bell, t = np.empty((2, v.size), np.float32)
+        v, phi = flat[block], slope[block]
+        bell, t, tail = np.empty((3, v.size), np.float32)
         np.multiply(v, v, out=bell)
         bell *= -0.5
         np.exp(bell, out=bell)
@@ -86,44 +84,22 @@ def _gelu_float32(x):
         t *= 0.3275911 * math.sqrt(0.5)
         t += 1
         np.reciprocal(t, out=t)
-        np.multiply(t, 1.061405429, out=p)
+        np.multiply(t, 1.061405429, out=tail)
         for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-            p += coefficient
-            p *= t
-        p *= bell
-        p *= 0.5  # the probability of lying beyond |x|
-        np.subtract(0.5, p, out=p)
-        np.copysign(p, v, out=p)
-        p += 0.5  # of lying below x
-        p *= v
+            tail += coefficient
+            tail *= t
+        tail *= bell
+        tail *= 0.5  # the probability of lying beyond |x|
+        np.subtract(0.5, tail, out=tail)
+        np.copysign(tail, v, out=tail)
+        np.add(tail, 0.5, out=phi)  # of lying below x
+        np.multiply(v, phi, out=y[block])
+        bell *= 1 / math.sqrt(2 * math.pi)
+        bell *= v
+        phi += bell
 
     _in_blocks(flat.size, 1, run)
-    return y.reshape(x.shape)
-
-
-def gelu_vjp(g, x, y, approximate):
-    """The cotangent g (p + x p'(x)) of x, where y = x p(x): y / x is p, which need not be made again."""
-    shape, (g, x, y) = x.shape, (np.ascontiguousarray(a).reshape(-1) for a in (g, x, y))
-    out = np.empty_like(x)
-
-    def run(block):
-        v, slope, p = x[block], out[block], np.full_like(x[block], 0.5)
-        np.divide(y[block], v, out=p, where=np.abs(v) > 1e-30)  # p(0) = 1/2
-        if approximate == "none":
-            np.multiply(v, v, out=slope)
-            slope *= -0.5
-            np.exp(slope, out=slope)
-            slope *= 1 / math.sqrt(2 * math.pi)
-        else:  # p is the sigmoid of something, whose derivative is p (1 - p) times that of the something
-            np.subtract(1, p, out=slope)
-            slope *= p
-            slope *= 1.702 if approximate == "quick" else math.sqrt(8 / math.pi) * (1 + 0.134145 * v * v)
-        slope *= v
-        slope += p
-        slope *= g[block]
-
-    _in_blocks(x.size, 1, run)
-    return out.reshape(shape)
+    return y.reshape(x.shape), slope.reshape(x.shape)
 
 
 def softmax(x, axis):
