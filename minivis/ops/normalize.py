@@ -4,10 +4,11 @@ Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 """
 
 import math
+from operator import index
 
 from minivis import kernels
 from minivis.autograd import primitive, unbroadcast
-from minivis.backend import meet, namespace
+from minivis.backend import is_array, meet, namespace
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
 
@@ -83,6 +84,8 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     ------
     ValueError
         If ``x`` does not end in ``normalized_shape``, or weight or bias do not have that shape.
+    TypeError
+        If ``normalized_shape`` is something else, such as the weight.
 
     Notes
     -----
@@ -100,7 +103,14 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     array([[-1.,  1.]])
     """
     namespace(x, weight, bias)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if is_array(normalized_shape) and normalized_shape.ndim:
+        raise TypeError(
+            f"layer_norm: normalized_shape is an int or a tuple, such as x.shape[-1]; weight and bias come after it "
+            f"(it got an array of shape {tuple(normalized_shape.shape)})"
+        )
+    shape = (
+        tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (index(normalized_shape),)
+    )
     if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
         raise ValueError(
             f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"

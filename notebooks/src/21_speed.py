@@ -468,10 +468,10 @@ print(f"a product forward and backward: NumPy {bare:.1f} µs, with the engine {e
 # `make bench-gpu` on an NVIDIA H100 80GB, float32, CuPy 14.2 and PyTorch 2.11, eager; milliseconds
 # (tests/benchmarks/results/against_pytorch_gpu.json)
 on_gpu = {
-    "ViT-B/16, 32 images, step": (131, 94.2, 65.8),
-    "ViT-Ti/16, 8 images, step": (78.5, 28.0, 1.17),
-    "Swin-T, 1 image, forward": (42.1, 16.0, 0.175),
-    "ResNet-50, 1 image, forward": (31.6, 4.79, 0.160),
+    "ViT-B/16, 32 images, step": (106, 93.0, 65.2),
+    "ViT-Ti/16, 8 images, step": (59.5, 32.1, 1.16),
+    "Swin-T, 1 image, forward": (53.8, 18.0, 0.174),
+    "ResNet-50, 1 image, forward": (27.2, 5.82, 0.158),
 }
 print(f"{'':28} minivis  PyTorch  bound by arithmetic or memory")
 for name, (ours, theirs, bound) in on_gpu.items():
@@ -480,7 +480,7 @@ for name, (ours, theirs, bound) in on_gpu.items():
     )
 
 # %% [markdown]
-# With 32 images ViT-B keeps the GPU busy, and minivis takes 1.4 times as long as PyTorch. With one image nobody does: the GPU waits for the next
+# With 32 images ViT-B keeps the GPU busy, and minivis takes 1.13 times as long as PyTorch. With one image nobody does: the GPU waits for the next
 # operation to be started, in PyTorch too. That is why small models are trained with large batches, why compilers fuse operations, and why
 # a whole step can be recorded once and replayed (CUDA graphs; CuPy cannot record matrix products, so that minivis does without).
 #

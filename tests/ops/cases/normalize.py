@@ -63,6 +63,9 @@ ERRORS = [
         weight=normal(2),
     ),
     error("layer_norm", ValueError, "not empty", x=normal(2, 0), normalized_shape=0),
+    error(
+        "layer_norm", TypeError, "weight and bias come after it", x=normal(2, 3), normalized_shape=normal(3)
+    ),
     error("group_norm", ValueError, "4 groups do not divide", x=normal(2, 6, 3), num_groups=4),
     error(
         "group_norm", ValueError, "bias must have shape (6,)", x=normal(2, 6, 3), num_groups=2, bias=normal(3)
