@@ -40,7 +40,7 @@ CONFINED = {
     "sklearn": {"data"},
     "hypothesis": {"laws"},
     "tqdm": {"train", "data", "classroom"},
-    "cupy": {"backend", "kernels.cupy", "doctor"},  # the doctor loads it to see whether it works
+    "cupy": {"backend", "kernels.cupy", "kernels.cupy_attention", "doctor"},  # the doctor loads it to see whether it works
     "cupyx": {"backend", "kernels.cupy"},
     "numba": {"kernels.compiled"},
     "threadpoolctl": {"doctor", "recipes"},
@@ -55,6 +55,7 @@ ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "i
 TOP_LEVEL_TOO = {
     ("kernels.cupy", "cupy"),
     ("kernels.cupy", "cupyx"),  # loaded only where an array lives on a GPU
+    ("kernels.cupy_attention", "cupy"),
     ("kernels.compiled", "numba"),  # loaded only for large arrays
 }
 BANNED = {
@@ -166,7 +167,7 @@ def test_imports_go_downward():
         ("models/bad.py", "from PIL import Image", "only data, viz may"),
         ("metrics/bad.py", "import hypothesis", "only laws may"),
         ("models/bad.py", "import tqdm", "only classroom, data, train may"),
-        ("ops/bad.py", "import cupy", "only backend, doctor, kernels.cupy may"),
+        ("ops/bad.py", "import cupy", "only backend, doctor, kernels.cupy, kernels.cupy_attention may"),
         ("backend.py", "import cupy", "inside the function that needs it"),
         ("ops/bad.py", "from scipy.special import erf", "inside the function that needs it"),
         ("ops/bad.py", "import torch", "no dependency of minivis"),
