@@ -40,7 +40,8 @@ CONFINED = {
     "sklearn": {"data"},
     "hypothesis": {"laws"},
     "tqdm": {"train", "data", "classroom"},
-    "cupy": {"backend", "kernels.cupy", "kernels.cupy_attention", "doctor"},  # the doctor loads it to see whether it works
+    # the doctor loads it to see whether it works
+    "cupy": {"backend", "kernels.cupy", "kernels.cupy_attention", "doctor"},
     "cupyx": {"backend", "kernels.cupy"},
     "numba": {"kernels.compiled"},
     "threadpoolctl": {"doctor", "recipes"},
