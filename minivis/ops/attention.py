@@ -195,8 +195,9 @@ def scaled_dot_product_attention(
                 f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
             )
     parts = _parts(q, k)
-    too_many = len(parts) > 1 or not recording() and kernels.one_pass_attention(q, k, v)
-    if too_many and not dropout_p:
+    # weights are not kept where they are too many, or where nobody will ask for them again and a GPU can do without
+    unkept = len(parts) > 1 or (not recording() and kernels.one_pass_attention(q, k, v))
+    if unkept and not dropout_p:
         return _in_parts(xp, parts, q, k, v, mask, bias, is_causal)
     y, pull = _attend(xp, q, k, v, _allowed(xp, q, k, mask, is_causal), bias, dropout_p, rng)
 
