@@ -106,7 +106,7 @@ def _hf_vit(torch, image_size=(12, 16), resize=False):
         num_channels=2,
         layer_norm_eps=1e-6,
         num_labels=5,
-        attn_implementation="eager",
+        attn_implementation="sdpa",  # "eager" takes its softmax in float32
     )
     model = ViTForImageClassification(config)
     return lambda x: model(x, interpolate_pos_encoding=resize).logits, model
