@@ -18,6 +18,7 @@ from minivis.kernels.numpy import im2row, row2im
 __all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
 _SHARE = 2**20  # elements that are worth waking a thread for
+_TOGETHER = 64  # rows whose sums along the columns one thread makes, so that there are the same bits for any number of them
 _RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no loop leaves a rest at a cut
 
 # What the compiler may do with arithmetic is said below: NaN and infinity always stay what they are. Each loop is compiled
@@ -224,21 +225,21 @@ def layer_norm_vjp(g, xhat, inverse, weight):
     """The cotangents of x, weight and bias, as in numpy.py."""
     g, xhat, inverse = (np.ascontiguousarray(x, np.float32) for x in (g, xhat, inverse))
     out, (rows, n) = np.empty_like(xhat), xhat.shape
-    some = np.ones(n, np.float32) if weight is None else _given(weight)
+    if weight is None:  # no sums, and each row for itself
+        nothing = np.empty((0, n), np.float32)
+        _over(_layer_norm_vjp, rows, n, g, xhat, inverse, np.ones(n, np.float32), 1, out, nothing, nothing)
+        return out, None, None
     along, total = np.zeros((2, -(-rows // _TOGETHER), n), np.float32)
-    _over(_layer_norm_vjp, len(along), _TOGETHER * n, g, xhat, inverse, some, out, along, total)
-    return (out, None, None) if weight is None else (out, along.sum(axis=0), total.sum(axis=0))
+    arrays = (g, xhat, inverse, _given(weight), _TOGETHER, out, along, total)
+    _over(_layer_norm_vjp, len(along), _TOGETHER * n, *arrays)
+    return out, along.sum(axis=0), total.sum(axis=0)
 
 
-_TOGETHER = 64  # rows whose sums along the columns are made together, whoever makes them: the same bits for any threads
-
-
-@_rows(_read2, _read2, _read2, _read1, _write2, _write2, _write2)
-def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, out, along, total):
+@_rows(_read2, _read2, _read2, _read1, types.intp, _write2, _write2, _write2)
+def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, together, out, along, total):
     n = xhat.shape[1]
-    for r in range(start * _TOGETHER, min(stop * _TOGETHER, len(g))):
+    for r in range(start * together, min(stop * together, len(g))):
         gs, hat, to, scale = g[r], xhat[r], out[r], inverse[r, 0]
-        of_weight, of_bias = along[r // _TOGETHER], total[r // _TOGETHER]
         mean, common = float32(0.0), float32(0.0)
         for i in range(n):
             h = gs[i] * weight[i]
@@ -247,9 +248,11 @@ def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, out, along, total):
         mean, common = mean / float32(n), common / float32(n)
         for i in range(n):
             to[i] = (gs[i] * weight[i] - mean - hat[i] * common) * scale
-        for i in range(n):
-            of_weight[i] += gs[i] * hat[i]
-            of_bias[i] += gs[i]
+        if len(along):
+            of_weight, of_bias = along[r // together], total[r // together]
+            for i in range(n):
+                of_weight[i] += gs[i] * hat[i]
+                of_bias[i] += gs[i]
 
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):

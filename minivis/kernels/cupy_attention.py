@@ -12,15 +12,13 @@ import cupy
 __all__ = ["attention", "fits"]
 
 _QUERIES, _KEYS, _SIDE = 64, 64, 16  # what a block has at a time; its threads are 16 x 16
-_WIDTHS = (
-    32,
-    64,
-)  # of heads, at most; each is compiled for itself. For wider ones cuBLAS in three steps is faster
+_GAP = 4  # elements between rows in shared memory: rows below one another lie in different banks
+# Heads are at most so wide, and each width is compiled for itself. For wider ones cuBLAS in three steps is faster.
+_WIDTHS = (32, 64)
 _WORDS = {"float32": "float", "float64": "double"}
 
 _SOURCE = """
-constexpr int QUERIES = _QUERIES, KEYS = _KEYS, SIDE = _SIDE, THREADS = SIDE * SIDE;
-constexpr int GAP = 4;  // elements between rows in shared memory: rows below one another lie in different banks
+constexpr int QUERIES = _QUERIES, KEYS = _KEYS, SIDE = _SIDE, GAP = _GAP, THREADS = SIDE * SIDE;
 
 template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
 
@@ -106,7 +104,7 @@ __global__ void attend(const T* q, const T* k, const T* v, const unsigned char* 
     }
 }
 """
-for _name, _value in (("_QUERIES", _QUERIES), ("_KEYS", _KEYS), ("_SIDE", _SIDE)):
+for _name, _value in (("_QUERIES", _QUERIES), ("_KEYS", _KEYS), ("_SIDE", _SIDE), ("_GAP", _GAP)):
     _SOURCE = _SOURCE.replace(_name, str(_value))
 
 _MODULE = cupy.RawModule(
@@ -133,7 +131,7 @@ def _wide(width):
 
 def _bytes(width, dtype):
     """What a block needs of shared memory."""
-    return dtype.itemsize * ((_QUERIES + _KEYS) * (_wide(width) + 4) + _QUERIES * (_KEYS + 4))
+    return dtype.itemsize * ((_QUERIES + _KEYS) * (_wide(width) + _GAP) + _QUERIES * (_KEYS + _GAP))
 
 
 @functools.cache
@@ -169,9 +167,8 @@ def _reach(x, dtype, shape):
     if x is None:
         return cupy.empty(1, dtype), cupy.empty(1, "int64"), 0, 0, 0
     x = cupy.ascontiguousarray(x, dtype=dtype)
-    *steps, query, key = (
-        step // x.itemsize for step in cupy.broadcast_to(x, shape).strides
-    )  # 0 where repeated
+    strides = cupy.broadcast_to(x, shape).strides  # 0 where it is repeated
+    *steps, query, key = (step // x.itemsize for step in strides)
     begins = cupy.zeros(1, "int64")
     for length, step in zip(shape, steps, strict=False):
         begins = (begins[:, None] + cupy.arange(length) * step).ravel()

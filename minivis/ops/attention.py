@@ -194,11 +194,12 @@ def scaled_dot_product_attention(
             raise ValueError(
                 f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
             )
-    parts = _parts(q, k)
-    # weights are not kept where they are too many, or where nobody will ask for them again and a GPU can do without
-    unkept = len(parts) > 1 or (not recording() and kernels.one_pass_attention(q, k, v))
-    if unkept and not dropout_p:
-        return _in_parts(xp, parts, q, k, v, mask, bias, is_causal)
+    if not dropout_p:
+        parts, one_pass = _parts(q, k), kernels.one_pass_attention(q, k, v)
+        if len(parts) > 1 or (
+            one_pass and not recording()
+        ):  # the weights are too many, or nobody asks for them again
+            return _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal)
     y, pull = _attend(xp, q, k, v, _allowed(xp, q, k, mask, is_causal), bias, dropout_p, rng)
 
     def vjp(g):
@@ -231,7 +232,7 @@ def _attend(xp, q, k, v, allowed, bias, dropout_p=0.0, rng=None):
     return kept @ v, vjp
 
 
-def _in_parts(xp, parts, q, k, v, mask, bias, is_causal):
+def _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal):
     """Attention whose weights are not kept: memory is linear in N. Queries are taken some at a time, or all in one pass on a GPU.
 
     Chen et al., "Training deep nets with sublinear memory cost", 2016; for attention Rabe and Staats, 2021.
@@ -258,7 +259,7 @@ def _in_parts(xp, parts, q, k, v, mask, bias, is_causal):
             g_bias = xp.concatenate(g_bias, axis=-2)
         return xp.concatenate(g_q, axis=-2), g_k, g_v, None, g_bias
 
-    if one_pass := kernels.one_pass_attention(q, k, v):
+    if one_pass:
         return one_pass(q, k, v, mask, bias, is_causal), vjp
     return xp.concatenate([attend(rows)[0] for rows in parts], axis=-2), vjp
 

@@ -67,7 +67,7 @@ ROWS = [
             "layer_norm_vjp",
             {"g": normal(rows, n), "xhat": normal(rows, n), "inverse": normal(rows, 1) ** 2, "weight": w},
         )
-        for rows, n, w in ((3, 5, normal(5)), (2, 300, None), (0, 4, None))
+        for rows, n, w in ((3, 5, normal(5)), (2, 300, None), (0, 4, None), (130, 3, normal(3)))
     ),
     *(("im2row", {"x": normal(*shape), **options}) for shape, options in MAPS),
     *(

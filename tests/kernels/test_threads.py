@@ -120,6 +120,7 @@ CALLS = {
     "softmax_vjp": lambda kernels, x: kernels.softmax_vjp(x, x[::-1], -1),
     "layer_norm": lambda kernels, x: kernels.layer_norm(x, x[0], x[1], 1e-5),
     "layer_norm_vjp": lambda kernels, x: kernels.layer_norm_vjp(x, x[::-1], x[:, :1], x[0]),
+    "layer_norm_vjp, no weight": lambda kernels, x: kernels.layer_norm_vjp(x, x[::-1], x[:, :1], None)[0],
 }
 
 
