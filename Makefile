@@ -10,7 +10,8 @@ READY := $(VENV)/ready
 BOOK_READY := $(VENV)/ready-book
 PARITY_READY := $(VENV)/ready-parity
 
-# Some builds of OpenBLAS take AVX2 kernels on a CPU that has AVX-512. Whoever has set the variable has decided already.
+# What OpenBLAS is asked for, and why: minivis/openblas.py. Whoever has set a variable has decided already.
+export OPENBLAS_THREAD_TIMEOUT ?= 18
 ifneq ($(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE ?= SkylakeX
 endif

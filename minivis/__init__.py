@@ -5,7 +5,7 @@ Not loaded here: anything heavier than NumPy. The submodules below load when the
 
 import importlib
 
-from minivis import blas_kernel, ops  # noqa: F401  (blas_kernel comes first: it must see that NumPy is not loaded yet)
+from minivis import openblas, ops  # noqa: F401  (openblas comes first: it must see that NumPy is not loaded yet)
 from minivis.autograd import Tensor, debug, no_grad
 from minivis.backend import to_device, to_numpy
 

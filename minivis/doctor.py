@@ -38,6 +38,7 @@ OPTIONAL = {
 }
 AVX2_KERNELS = {"Haswell", "Zen"}  # what OpenBLAS falls back to on a CPU whose name it does not know
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
+PATIENCE = "OPENBLAS_THREAD_TIMEOUT"  # how long a thread of OpenBLAS keeps a core when it has nothing to do
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,9 @@ def _blas():
 
 def _threads():
     cores = _usable_cores()
-    asked = ", ".join(f"{name}={os.environ[name]}" for name in BLAS_THREADS if name in os.environ)
+    asked = ", ".join(
+        f"{name}={os.environ[name]}" for name in (*BLAS_THREADS, PATIENCE) if name in os.environ
+    )
     threads = (_loaded_blas() or {}).get("num_threads")
     says = f"{_count(cores, 'core')} to use"
     says += f", BLAS uses {_count(threads, 'thread')}" if threads else ""

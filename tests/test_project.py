@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "blas_kernel", "backend", "kernels", "debugging", "autograd", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "storage",
+    "openblas", "backend", "kernels", "debugging", "autograd", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "storage",
     "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
@@ -43,8 +43,8 @@ CONFINED = {
     # the doctor loads it to see whether it works
     "cupy": {"backend", "kernels.cupy", "kernels.cupy_attention", "doctor"},
     "cupyx": {"backend", "kernels.cupy"},
-    "numba": {"kernels.compiled"},
-    "threadpoolctl": {"doctor", "recipes"},
+    "numba": {"kernels.compiled", "kernels.compiled_attention"},
+    "threadpoolctl": {"doctor", "kernels.threads", "recipes"},
     "safetensors": {"storage", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
@@ -58,6 +58,8 @@ TOP_LEVEL_TOO = {
     ("kernels.cupy", "cupyx"),  # loaded only where an array lives on a GPU
     ("kernels.cupy_attention", "cupy"),
     ("kernels.compiled", "numba"),  # loaded only for large arrays
+    ("kernels.compiled_attention", "numba"),
+    ("kernels.compiled_attention", "scipy"),
 }
 BANNED = {
     **dict.fromkeys(["pickle", "shelve", "marshal", "dill", "joblib"], "runs code from a file"),

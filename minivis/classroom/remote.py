@@ -33,6 +33,7 @@ KEPT = (
     "TEMP",
     "OPENBLAS_CORETYPE",
     "OPENBLAS_L2_SIZE",
+    "OPENBLAS_THREAD_TIMEOUT",
     "LD_LIBRARY_PATH",
 )
 OWN = ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")  # and what is its own folder

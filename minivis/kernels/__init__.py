@@ -10,7 +10,7 @@ import importlib.util
 
 from minivis.backend import device_of
 
-__all__ = ["of", "one_pass_attention", "register"]
+__all__ = ["attention_by_heads", "of", "one_pass_attention", "register"]
 
 _BY_DEVICE = {}
 _LARGE = 2**14  # elements from which a compiled routine is worth loading and calling
@@ -41,13 +41,32 @@ def _compiled():
     return found
 
 
-def one_pass_attention(q, k, v):
-    """The function ``(q, k, v, mask, bias, is_causal)`` that needs no room for weights (cupy_attention.py), or None."""
-    if device_of(q) != "gpu":
-        return None
-    from minivis.kernels import cupy_attention
+def one_pass_attention(q, k, v, mask=None, bias=None):
+    """The function ``(q, k, v, mask, bias, is_causal)`` that needs no room for the weights, or None where there is none."""
+    if device_of(q) == "gpu":
+        from minivis.kernels import cupy_attention
 
-    return cupy_attention.attention if cupy_attention.fits(q, k, v) else None
+        return cupy_attention.attention if cupy_attention.fits(q, k, v) else None
+    found = _compiled_attention() if device_of(q) == "cpu" else None
+    return found.attention if found and found.fits(q, k, v, mask, bias) else None
+
+
+def attention_by_heads(q, k, v, mask=None, bias=None):
+    """``(forward, backward)`` of attention that keeps its weights and takes a head at a time, or None where products of all heads are the way."""
+    found = _compiled_attention() if device_of(q) == "cpu" else None
+    if found and found.fits(q, k, v, mask, bias, backward=True):
+        return found.attention_with_weights, found.attention_vjp
+    return None
+
+
+@functools.cache
+def _compiled_attention():
+    """compiled_attention.py, or None without Numba and threadpoolctl."""
+    if any(importlib.util.find_spec(name) is None for name in ("numba", "threadpoolctl")):
+        return None
+    from minivis.kernels import compiled_attention
+
+    return compiled_attention
 
 
 def register(device, module):

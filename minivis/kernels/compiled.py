@@ -17,7 +17,7 @@ from minivis.kernels.numpy import im2row, row2im
 
 __all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
-_SHARE = 2**20  # elements that are worth waking a thread for
+_SHARE = 2**18  # elements that are worth waking a thread for
 _TOGETHER = 64  # rows whose sums along the columns one thread makes, so that there are the same bits for any number of them
 _RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no loop leaves a rest at a cut
 

@@ -1,16 +1,25 @@
-"""Rows shared among the cores: NumPy lets go of the interpreter while it computes, so that threads really run at once.
+"""Rows shared among the cores: NumPy and compiled loops let go of the interpreter, so that threads really run at once.
 
-Not here: matrix products, whose library has threads of its own; nothing in here calls it, so the two never nest.
+Two queues of the standard library hand out the parts: its ThreadPoolExecutor takes three times as long, longer than many
+a kernel. Not here: matrix products, whose library has threads of its own; whoever wants one inside a part asks
+`blas_alone`, so that the two never nest.
 """
 
+import functools
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from queue import SimpleQueue
 
-__all__ = ["count", "over"]
+__all__ = ["blas_alone", "count", "over"]
 
-_pool = None
+_parts, _workers = SimpleQueue(), []
 _inside = threading.local()  # set in a thread that already has its share
+_lock, _alone, _before = (
+    threading.Lock(),
+    set(),
+    [],
+)  # who wants BLAS alone now, and the threads it had before
 
 
 def count():
@@ -29,7 +38,8 @@ def over(n, run, least=1):
     n : int
         Rows there are.
     run : callable
-        It may write to rows start to stop of its arrays and to nothing else, and calls no matrix product.
+        It may write to rows start to stop of its arrays and to nothing else, and calls a matrix product only where
+        `blas_alone` holds.
     least : int
         Rows that are worth a thread; fewer than two such parts are done here and now.
 
@@ -44,48 +54,88 @@ def over(n, run, least=1):
     if parts < 2:
         run(0, n)
         return
-    cuts = [n * i // parts for i in range(parts + 1)]
-    pool, others = _threads(parts - 1), []
+    _see_to(parts - 1)
+    cuts, sent, ended, news = [n * i // parts for i in range(parts + 1)], 0, [], SimpleQueue()
     try:
         for start, stop in zip(cuts[1:-1], cuts[2:], strict=True):
-            others.append(pool.submit(_share, run, start, stop))
+            _parts.put((run, start, stop, ended, news))
+            sent += 1
         run(0, cuts[1])
     finally:
-        _all_done(others)
-    for other in others:
-        other.result()
+        _all_done(sent, ended, news)
+    for error in filter(None, ended):
+        raise error
 
 
-def _share(run, start, stop):
-    _inside.work = True
-    run(start, stop)
-
-
-def _all_done(futures):
-    """Wait until all are done, also where Ctrl-C asks not to; the first one is raised afterwards."""
+def _all_done(sent, ended, news):
+    """Wait until as many parts have ended, also where Ctrl-C asks not to; the first one is raised afterwards."""
     interrupted = None
-    while True:
+    while len(ended) < sent:
         try:
-            wait(futures)
-            break
+            news.get()
         except KeyboardInterrupt as error:
             interrupted = interrupted or error
     if interrupted:
         raise interrupted
 
 
-def _threads(least):
-    """The threads, made when they are first needed."""
-    global _pool
-    if _pool is None or _pool._max_workers < least:
-        _pool = ThreadPoolExecutor(least, thread_name_prefix="minivis")
-    return _pool
+def _see_to(workers):
+    """Start threads until there are so many."""
+    while len(_workers) < workers:
+        name = f"minivis_{len(_workers)}"
+        _workers.append(threading.Thread(target=_work, args=(_parts,), name=name, daemon=True))
+        _workers[-1].start()
+
+
+def _work(parts):
+    _inside.work = True
+    while True:
+        _do(*parts.get())
+
+
+def _do(run, start, stop, ended, news):
+    error = None
+    try:
+        run(start, stop)
+    except BaseException as raised:  # raised again where the others are waited for
+        error = raised
+    ended.append(error)
+    news.put(None)
+
+
+@contextmanager
+def blas_alone():
+    """A matrix product keeps to the thread that calls it; who leaves last gives BLAS the threads back that it had."""
+    global _before
+    me = object()
+    try:
+        with _lock:
+            if not _alone:
+                _before = [(library, library.num_threads) for library in _blas()]
+            _alone.add(me)
+            for library, _ in _before:
+                library.set_num_threads(1)
+        yield
+    finally:
+        with _lock:
+            _alone.discard(me)
+            for library, threads in _before if not _alone else ():
+                library.set_num_threads(threads)
+
+
+@functools.cache
+def _blas():
+    """The BLAS libraries that are loaded: NumPy's and SciPy's may be two."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _forget():
     """A forked process has none of its parent's threads."""
-    global _pool
-    _pool = None
+    global _parts, _workers, _lock
+    _parts, _workers, _lock = SimpleQueue(), [], threading.Lock()
+    _alone.clear()
 
 
 if hasattr(os, "register_at_fork"):

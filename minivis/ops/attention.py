@@ -195,16 +195,30 @@ def scaled_dot_product_attention(
                 f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
             )
     if not dropout_p:
-        parts, one_pass = _parts(q, k), kernels.one_pass_attention(q, k, v)
+        parts, one_pass = _parts(q, k), kernels.one_pass_attention(q, k, v, mask, bias)
         if len(parts) > 1 or (
             one_pass and not recording()
         ):  # the weights are too many, or nobody asks for them again
             return _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal)
+        by_heads = kernels.attention_by_heads(q, k, v, mask, bias)
+        if by_heads:
+            return _by_heads(*by_heads, q, k, v, mask, bias, is_causal)
     y, pull = _attend(xp, q, k, v, _allowed(xp, q, k, mask, is_causal), bias, dropout_p, rng)
 
     def vjp(g):
         g_q, g_k, g_v, g_bias = pull(g)
         return g_q, g_k, g_v, None, g_bias
+
+    return y, vjp
+
+
+def _by_heads(forward, backward, q, k, v, mask, bias, is_causal):
+    """Attention by a kernel that does all for one head and then for the next."""
+    y, weights = forward(q, k, v, mask, bias, is_causal)
+
+    def vjp(g):
+        g_q, g_k, g_v, g_scores = backward(g, q, k, v, weights, bias is not None)
+        return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
 
     return y, vjp
 

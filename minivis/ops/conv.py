@@ -3,6 +3,7 @@
 Not here: pooling (pool.py), resizing (resample.py), the layers that own the weights (nn/).
 """
 
+import itertools
 import math
 import operator
 from collections import namedtuple
@@ -70,15 +71,30 @@ def _grouped(y, groups):
     return y.swapaxes(0, 1).reshape(groups, channels // groups, B * math.prod(out))
 
 
-def _filters(weight, groups):
-    """(O, C / groups, *kernel) as the matrices (groups, O / groups, prod(kernel) C / groups)."""
+def _filters(weight, geometry, groups):
+    """(O, C / groups, *kernel) as the matrices (groups, O / groups, elements of a patch), in the order of `_patches`."""
     O, C, *kernel = weight.shape
     weight = weight.reshape(groups, O // groups, C, math.prod(kernel))
-    return weight.swapaxes(2, 3).reshape(groups, O // groups, math.prod(kernel) * C)
+    if not _of_tiles(geometry):
+        weight = weight.swapaxes(2, 3)
+    return weight.reshape(groups, O // groups, math.prod(kernel) * C)
+
+
+def _unfiltered(filters, shape, geometry):
+    """And back: (groups, O / groups, elements of a patch) as (O, C / groups, *kernel)."""
+    O, C, *kernel = shape
+    if not _of_tiles(geometry):
+        filters = filters.reshape(O, math.prod(kernel), C).swapaxes(1, 2)
+    return filters.reshape(shape)
 
 
 def _patches(x, geometry, groups):
-    """The patches of a map as the matrices (groups, B prod(out), prod(kernel) C / groups)."""
+    """The patches of a map as the matrices (groups, B prod(out), elements of a patch).
+
+    A patch is in the order (*kernel, C / groups), so that whole pixels are copied; a tile keeps its own, (C / groups, *kernel).
+    """
+    if _of_tiles(geometry):
+        return _tiles(x, geometry, groups)
     rows = kernels.of(x).im2row(x, *geometry)
     K, C = math.prod(geometry.kernel), x.shape[1] // groups
     return rows.reshape(-1, K, groups, C).transpose(2, 0, 1, 3).reshape(groups, -1, K * C)
@@ -87,6 +103,8 @@ def _patches(x, geometry, groups):
 def _put_patches(rows, shape, geometry):
     """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
     groups, K = len(rows), math.prod(geometry.kernel)
+    if _of_tiles(geometry):
+        return _put_tiles(rows, shape, geometry)
     rows = rows.reshape(groups, -1, K, shape[1] // groups).transpose(1, 2, 0, 3).reshape(-1, K * shape[1])
     return kernels.of(rows).row2im(rows, shape, *geometry)
 
@@ -94,6 +112,36 @@ def _put_patches(rows, shape, geometry):
 def _of_one_pixel(geometry):
     """Whether a map is its own matrix of patches: then each image is one product, and nothing has to be laid out."""
     return max(geometry.kernel) == 1 and not any(geometry.padding)
+
+
+def _of_tiles(geometry):
+    """Whether the patches lie side by side, as those of a patch embedding: then a transposition lays them out."""
+    return geometry.kernel == geometry.stride and not any(geometry.padding) and max(geometry.dilation) == 1
+
+
+def _tiles(x, geometry, groups):
+    """`_patches` for these."""
+    n, (B, C) = len(geometry.out), x.shape[:2]
+    cuts = list(zip(geometry.out, geometry.kernel, strict=True))
+    x = x[(..., *(slice(o * k) for o, k in cuts))]  # what no tile covers is left out
+    x = x.reshape(
+        B, groups, C // groups, *itertools.chain(*cuts)
+    )  # (B, groups, C / groups, rows, kh, columns, kw)
+    x = x.transpose(1, 0, *range(3, 3 + 2 * n, 2), 2, *range(4, 4 + 2 * n, 2))
+    return x.reshape(groups, B * math.prod(geometry.out), C // groups * math.prod(geometry.kernel))
+
+
+def _put_tiles(rows, shape, geometry):
+    """`_put_patches` for these: nothing overlaps."""
+    n, groups, (B, C, *spatial) = len(geometry.out), len(rows), shape
+    covered = [o * k for o, k in zip(geometry.out, geometry.kernel, strict=True)]
+    rows = rows.reshape(groups, B, *geometry.out, C // groups, *geometry.kernel)
+    rows = rows.transpose(1, 0, 2 + n, *itertools.chain(*((2 + i, 3 + n + i) for i in range(n))))
+    if covered == spatial:
+        return rows.reshape(shape)
+    x = namespace(rows).zeros(shape, rows.dtype)
+    x[(..., *map(slice, covered))] = rows.reshape(B, C, *covered)
+    return x
 
 
 def _thinned(geometry):
@@ -110,7 +158,7 @@ def _images(y, groups):
 def _correlate(x, weight, geometry, groups):
     """y: every output is the dot product of the kernel and a patch."""
     xp, O = namespace(x, weight), weight.shape[0]
-    filters = _filters(weight, groups)
+    filters = _filters(weight, geometry, groups)
     if _of_one_pixel(geometry):
         return xp.matmul(filters, _images(x[_thinned(geometry)], groups)).reshape(len(x), O, *geometry.out)
 
@@ -125,7 +173,7 @@ def _correlate(x, weight, geometry, groups):
 def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
     xp, C = namespace(y, weight), groups * weight.shape[1]
-    filters = _filters(weight, groups)
+    filters = _filters(weight, geometry, groups)
     if _of_one_pixel(geometry):
         seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
         if geometry.out == tuple(spatial):
@@ -153,8 +201,7 @@ def _weigh(x, y, weight, geometry, groups):
         return total.reshape(weight.shape)
     for b in _blocks(x, _patch_size(weight, geometry, groups)):
         total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups))
-    O, C, *kernel = weight.shape
-    return total.reshape(O, math.prod(kernel), C).swapaxes(1, 2).reshape(weight.shape)
+    return _unfiltered(total, weight.shape, geometry)
 
 
 def _patch_size(weight, geometry, groups):

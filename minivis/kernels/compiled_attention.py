@@ -1,0 +1,232 @@
+"""Attention a head at a time, compiled by Numba: a head's scores stay near the core that made them.
+
+Heads, and queries of one head where nothing is kept, are shared among the cores. Not here: argument checks, and what
+to do where this does not fit (ops/attention.py).
+"""
+
+import math
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  where Numba has its matrix products from
+from numba import types
+from numpy import float32
+
+from minivis.kernels import threads
+from minivis.kernels.compiled import _exp, _largest, _part, _rows
+
+__all__ = ["attention", "attention_vjp", "attention_with_weights", "fits"]
+
+_WORTH = 2**18  # weights, elements, from which this is faster than one product of all heads after another
+_HEADS = 8  # that there should be at least for backward, which shares heads only
+_NEAR, _QUERIES = (
+    2**17,
+    128,
+)  # weights that a core has at a time, elements, but at least those of so many queries
+_TILE = 8  # rows that are transposed together, so that what lies beside an element is used while it is in the cache
+
+_read3, _read4 = (types.Array(types.float32, n, "C", readonly=True) for n in (3, 4))
+_write3, _write4 = (types.Array(types.float32, n, "C") for n in (3, 4))
+_mask3 = types.Array(types.boolean, 3, "C", readonly=True)
+_places = types.Array(types.intp, 1, "C", readonly=True)
+
+
+def fits(q, k, v, mask=None, bias=None, *, backward=False):
+    """Whether this is the way: large, float32, leading axes of q, k, v the same, and mask and bias have no others."""
+    lead, n, m = q.shape[:-2], q.shape[-2], k.shape[-2]
+    heads = math.prod(lead)
+    if heads * n * m < _WORTH or not q.shape[-1] or not v.shape[-1] or (backward and heads < _HEADS):
+        return False
+    if any(x.dtype != np.float32 or x.shape[:-2] != lead for x in (q, k, v)):
+        return False
+    return all(x is None or _broadcasts(x.shape, (*lead, n, m)) for x in (mask, bias))
+
+
+def _broadcasts(shape, to):
+    try:
+        return np.broadcast_shapes(shape, to) == to
+    except ValueError:
+        return False
+
+
+def attention(q, k, v, mask, bias, is_causal):
+    """softmax(q k^T / sqrt(d) + bias) v over the allowed keys, without room for the weights."""
+    return _attend(q, k, v, mask, bias, is_causal, keep=False)[0]
+
+
+def attention_with_weights(q, k, v, mask, bias, is_causal):
+    """The same, and the weights: ``(y, weights)``."""
+    y, weights = _attend(q, k, v, mask, bias, is_causal, keep=True)
+    return y, weights.reshape(*q.shape[:-1], k.shape[-2])
+
+
+def _attend(q, k, v, mask, bias, is_causal, keep):
+    lead, n, m = q.shape[:-2], q.shape[-2], k.shape[-2]
+    heads, rows = math.prod(lead), min(n, max(_QUERIES, _NEAR // m))
+    weights = np.empty((heads if keep else 0, n, m), np.float32)
+    q, k, v = (_by_token(x) for x in (q, k, v))
+    y = np.empty((*q.shape[:-1], v.shape[-1]), np.float32)
+    more = *_matrices(bias, np.float32, (*lead, n, m)), *_matrices(mask, np.bool_, (*lead, n, m)), is_causal
+    arrays = (q, k, v, *more, _scale(q), rows, weights, y)
+    with threads.blas_alone():
+        threads.over(heads * -(-n // rows), lambda start, stop: _attention(start, stop, *arrays))
+    return _by_head(y, lead), weights
+
+
+def attention_vjp(g, q, k, v, weights, with_scores):
+    """The cotangents of q, k, v, and of the scores where they are wanted, otherwise None."""
+    lead, (n, m) = q.shape[:-2], weights.shape[-2:]
+    g, q, k, v = (_by_token(x) for x in (g, q, k, v))
+    outputs = [np.empty_like(x) for x in (q, k, v)]
+    weights = np.ascontiguousarray(weights).reshape(-1, n, m)
+    g_scores = np.empty((len(weights) if with_scores else 0, n, m), np.float32)
+    arrays = (g, q, k, v, weights, _scale(q), *outputs, g_scores)
+    with threads.blas_alone():
+        threads.over(len(weights), lambda start, stop: _attention_vjp(start, stop, *arrays))
+    return *(_by_head(x, lead) for x in outputs), g_scores.reshape(*lead, n, m) if with_scores else None
+
+
+def _scale(q):
+    return float32(1 / math.sqrt(q.shape[-1]))
+
+
+def _by_token(x):
+    """(..., h, N, d) as (B, N, h, d): the heads of a token side by side, as the layers before and after have them."""
+    x = x.reshape((1,) * (4 - x.ndim) + x.shape).swapaxes(-2, -3)
+    return np.ascontiguousarray(x, np.float32).reshape(-1, *x.shape[-3:])
+
+
+def _by_head(x, lead):
+    """And back, with the leading axes that there were."""
+    x = x.reshape(*lead[:-1], *x.shape[1:]).swapaxes(-2, -3)
+    return x.reshape(*lead, *x.shape[-2:])
+
+
+def _matrices(x, dtype, shape):
+    """What broadcasts to (..., n, m), as different matrices (., n or 1, m), and which of them each head has."""
+    lead, m = shape[:-2], shape[-1]
+    if x is None:
+        return np.empty((0, 1, m), dtype), np.empty(0, np.intp)
+    x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
+    places = np.arange(math.prod(x.shape[:-2])).reshape(x.shape[:-2])
+    x = np.ascontiguousarray(np.broadcast_to(x, (*x.shape[:-1], m)), dtype)
+    return x.reshape(-1, *x.shape[-2:]), np.ascontiguousarray(np.broadcast_to(places, lead)).reshape(-1)
+
+
+@_part
+def _take(x, head, first, scale, to):
+    """A head of (B, N, h, d) from token `first` on, scaled."""
+    image, place = head // x.shape[2], head % x.shape[2]
+    for i in range(len(to)):
+        row, out = x[image, first + i, place], to[i]
+        for j in range(row.size):
+            out[j] = row[j] * scale
+
+
+@_part
+def _give(x, head, first, to):
+    """And back to its place."""
+    image, place = head // to.shape[2], head % to.shape[2]
+    for i in range(len(x)):
+        row, out = x[i], to[image, first + i, place]
+        for j in range(row.size):
+            out[j] = row[j]
+
+
+@_part
+def _transpose(x, to):
+    """x^T: where a large factor is to be transposed, this before the product is faster than BLAS."""
+    whole = len(x) - len(x) % _TILE
+    for first in range(0, whole, _TILE):
+        for j in range(x.shape[1]):
+            for i in range(_TILE):
+                to[j, first + i] = x[first + i, j]
+    for i in range(whole, len(x)):
+        for j in range(x.shape[1]):
+            to[j, i] = x[i, j]
+
+
+@_rows(
+    *[_read4] * 3,
+    _read3,
+    _places,
+    _mask3,
+    _places,
+    types.boolean,
+    types.float32,
+    types.intp,
+    _write3,
+    _write4,
+)
+def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale, rows, weights, y):
+    (n, d), (m, e) = (q.shape[1], q.shape[3]), (v.shape[1], v.shape[3])
+    queries, keys, values = np.empty((rows, d), float32), np.empty((m, d), float32), np.empty((m, e), float32)
+    scores, out = np.empty((rows, m), float32), np.empty((rows, e), float32)
+    parts = (n + rows - 1) // rows
+    for part in range(start, stop):
+        head, first = part // parts, part % parts * rows
+        count = min(rows, n - first)
+        if first == 0 or part == start:
+            _take(k, head, 0, float32(1.0), keys)
+            _take(v, head, 0, float32(1.0), values)
+        _take(q, head, first, scale, queries[:count])
+        p = weights[head][first : first + count] if len(weights) else scores[:count]
+        np.dot(queries[:count], keys.T, p)
+        for i in range(count):
+            row, query = p[i], first + i
+            if len(bias):
+                matrix = bias[bias_of[head]]
+                more = matrix[query % len(matrix)]
+                for j in range(m):
+                    row[j] += more[j]
+            if len(mask):
+                matrix = mask[mask_of[head]]
+                may = matrix[query % len(matrix)]
+                for j in range(m):
+                    row[j] = row[j] if may[j] else float32(-np.inf)
+            if causal:
+                for j in range(query + 1, m):
+                    row[j] = float32(-np.inf)
+            highest, total = _largest(row), float32(0.0)
+            if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
+                for j in range(m):
+                    row[j] = float32(0.0)
+            else:
+                for j in range(m):
+                    weight = _exp(row[j] - highest)
+                    row[j] = weight
+                    total += weight
+                inverse = float32(1.0) / total
+                for j in range(m):
+                    row[j] *= inverse
+        np.dot(p, values, out[:count])
+        _give(out[:count], head, first, y)
+
+
+@_rows(*[_read4] * 4, _read3, types.float32, *[_write4] * 3, _write3)
+def _attention_vjp(start, stop, g, q, k, v, weights, scale, g_q, g_k, g_v, g_scores):
+    (n, d), (m, e) = (q.shape[1], q.shape[3]), (v.shape[1], v.shape[3])
+    gs, queries, of_queries = np.empty((n, e), float32), np.empty((n, d), float32), np.empty((n, d), float32)
+    keys, of_keys = np.empty((m, d), float32), np.empty((m, d), float32)
+    values, of_values = np.empty((m, e), float32), np.empty((m, e), float32)
+    scores, turned = np.empty((n, m), float32), np.empty((m, n), float32)
+    for head in range(start, stop):
+        p, s = weights[head], g_scores[head] if len(g_scores) else scores
+        _take(g, head, 0, float32(1.0), gs)
+        _take(q, head, 0, scale, queries)
+        _take(k, head, 0, scale, keys)
+        _take(v, head, 0, float32(1.0), values)
+        _transpose(p, turned)
+        np.dot(turned, gs, of_values)
+        np.dot(gs, values.T, s)
+        for i in range(n):
+            row, ps, along = s[i], p[i], float32(0.0)
+            for j in range(m):
+                along += row[j] * ps[j]
+            for j in range(m):
+                row[j] = ps[j] * (row[j] - along)
+        np.dot(s, keys, of_queries)
+        _transpose(s, turned)
+        np.dot(turned, queries, of_keys)
+        _give(of_queries, head, 0, g_q)
+        _give(of_keys, head, 0, g_k)
+        _give(of_values, head, 0, g_v)

@@ -1,0 +1,57 @@
+"""What OpenBLAS is asked for. It looks at its environment once, when NumPy loads, so this comes before.
+
+Its AVX-512 kernels where the CPU has them: some builds take AVX2 ones there, which halves the speed of a large product.
+And threads that sleep soon after a product: they would otherwise wait for the next one for tens of milliseconds without
+rest, and take half a core from whatever else runs on threads (kernels/threads.py).
+Not here: what was found in the end; `minivis doctor` reports that.
+"""
+
+import os
+import sys
+
+__all__ = ["choose"]
+
+_NEEDED = {
+    "avx512f",
+    "avx512bw",
+    "avx512cd",
+    "avx512dq",
+    "avx512vl",
+}  # what OpenBLAS's SkylakeX kernels are built of
+_CPU = "/proc/cpuinfo"  # Linux; elsewhere nobody asks, and OpenBLAS chooses for itself
+_PATIENCE = (
+    "18"  # a thread waits for 2^18 ticks of the CPU's clock, a tenth of a millisecond; OpenBLAS's own is 2^26
+)
+
+
+def choose():
+    """Set ``OPENBLAS_CORETYPE`` and ``OPENBLAS_THREAD_TIMEOUT`` for this process and its children.
+
+    What is set already stays, and nothing is set where NumPy has been loaded.
+
+    Returns
+    -------
+    dict
+        What was set here.
+    """
+    if "numpy" in sys.modules:
+        return {}
+    wanted = {"OPENBLAS_THREAD_TIMEOUT": _PATIENCE}
+    if _cpu_flags() >= _NEEDED:
+        wanted["OPENBLAS_CORETYPE"] = "SkylakeX"
+    new = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(new)
+    return new
+
+
+def _cpu_flags():
+    """What the first core can do, in the kernel's words; nothing where that is not to be read."""
+    try:
+        with open(_CPU, encoding="ascii", errors="replace") as file:
+            line = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return set()
+    return set(line.partition(":")[2].split())
+
+
+choose()

@@ -1,0 +1,246 @@
+"""Compiled attention, a head at a time, equals attention in three steps, gradients too; mutants of its source do not.
+
+Not here: who gets it (tests/ops/test_attention.py).
+"""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivis import Tensor, kernels
+from minivis.kernels import threads
+from minivis.ops import attention_composed
+from tests.kernels.test_cupy_attention import CASES as SHARED
+
+pytest.importorskip("numba")
+pytest.importorskip("threadpoolctl")
+from minivis.kernels import compiled_attention
+
+SOURCE = Path(compiled_attention.__file__).read_text(encoding="utf-8")
+CASES = {
+    **{
+        name: case
+        for name, case in SHARED.items()
+        if name not in ("no width", "no keys", "no heads", "no queries")
+    },
+    "heads of several images": ((2, 3), 9, 17, 4, 6, (2, 1, 9, 17), (3, 9, 17), False),
+    "a mask for each image, windows as an axis": ((2, 3, 2), 8, 8, 4, 4, (3, 1, 8, 8), (2, 8, 8), False),
+    "one number for all": ((2,), 5, 4, 3, 3, (1, 1), (1,), False),
+    "causal, mask and bias": ((2, 2), 20, 11, 3, 5, (20, 1), (20, 11), True),
+}
+
+
+@pytest.fixture(autouse=True)
+def few_queries_at_a_time(monkeypatch):
+    monkeypatch.setattr(compiled_attention, "_QUERIES", 7)
+    monkeypatch.setattr(compiled_attention, "_NEAR", 64)
+
+
+def drawn(case, dtype=np.float32):
+    """q, k, v, mask, bias and whether it is causal, always the same; the first query may look at nothing where there is a mask."""
+    (lead, n, m, d, e, mask, bias, causal), rng = CASES[case], np.random.default_rng(0)
+    # as a layer has them: heads are a view of (..., N, h d), where there are any
+    q, k, v = (
+        rng.standard_normal((*lead[:-1], *shape))
+        for shape in ((n, *lead[-1:], d), (m, *lead[-1:], d), (m, *lead[-1:], e))
+    )
+    if lead:
+        q, k, v = (x.swapaxes(-2, -3) for x in (q, k, v))
+    if mask is not None:
+        mask = rng.random(mask) < 0.5
+        mask[..., :1, :] = False
+    bias = None if bias is None else rng.standard_normal(bias)
+    return *(x.astype(dtype) for x in (q, k, v)), mask, None if bias is None else bias.astype(dtype), causal
+
+
+def expected(case):
+    """y, and the cotangents of q, k, v and bias for the cotangent of y, in float64; that cotangent."""
+    q, k, v, mask, bias, causal = drawn(case, np.float64)
+    leaves = [None if x is None else Tensor(x, requires_grad=True) for x in (q, k, v, bias)]
+    y = attention_composed(*leaves[:3], mask, leaves[3], is_causal=causal)
+    g = np.random.default_rng(1).standard_normal(y.shape)
+    y.backward(g)
+    return y.data, [None if leaf is None else leaf.grad for leaf in leaves], g
+
+
+def found(module, case, g):
+    """The same from a module like compiled_attention."""
+    q, k, v, mask, bias, causal = drawn(case)
+    y, weights = module.attention_with_weights(q, k, v, mask, bias, causal)
+    np.testing.assert_array_equal(module.attention(q, k, v, mask, bias, causal), y)
+    *cotangents, of_scores = module.attention_vjp(g.astype(np.float32), q, k, v, weights, bias is not None)
+    return y, weights, cotangents, of_scores
+
+
+def agree(module, case):
+    y, (g_q, g_k, g_v, g_bias), g = expected(case)
+    ours, weights, cotangents, of_scores = found(module, case, g)
+    for a, b in zip((ours, *cotangents), (y, g_q, g_k, g_v), strict=True):
+        assert a.dtype == np.float32
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+    total = weights.sum(axis=-1)
+    assert (np.isclose(total, 1, atol=1e-6) | (total == 0)).all()
+    if g_bias is None:
+        assert of_scores is None
+    else:
+        extra = of_scores.ndim - g_bias.ndim
+        axes = [*range(extra), *(extra + i for i, size in enumerate(g_bias.shape) if size == 1)]
+        summed = of_scores.sum(axis=tuple(axes), keepdims=True, dtype=np.float64).reshape(g_bias.shape)
+        np.testing.assert_allclose(summed, g_bias, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_gives_what_three_steps_give(case):
+    agree(compiled_attention, case)
+
+
+@pytest.mark.parametrize("case", ["heads of several images", "everything"])
+def test_any_number_of_threads_gives_the_same_bits(case, monkeypatch):
+    _, _, g = expected(case)
+    results = []
+    for count in ("1", "2", "3", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", count)
+        y, weights, cotangents, of_scores = found(compiled_attention, case, g)
+        results.append([y, weights, *cotangents, of_scores])
+    for other in results[1:]:
+        for a, b in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+MUTANTS = {
+    "keys of the head before": ("if first == 0 or part == start:", "if part == start:"),
+    "queries are not scaled": ("_take(q, head, first, scale,", "_take(q, head, first, float32(1.0),"),
+    "always the first queries": ("_take(q, head, first, scale,", "_take(q, head, 0, scale,"),
+    "results of the first queries only": (
+        "_give(out[:count], head, first, y)",
+        "_give(out[:count], head, 0, y)",
+    ),
+    "the bias of the first head": ("matrix = bias[bias_of[head]]", "matrix = bias[0]"),
+    "the bias of the query's place among those held": (
+        "more = matrix[query % len(matrix)]",
+        "more = matrix[i % len(matrix)]",
+    ),
+    "the mask of the first image": ("matrix = mask[mask_of[head]]", "matrix = mask[0]"),
+    "a mask turned round": (
+        "row[j] if may[j] else float32(-np.inf)",
+        "float32(-np.inf) if may[j] else row[j]",
+    ),
+    "a query does not see itself": ("range(query + 1, m)", "range(query, m)"),
+    "an empty row is NaN": ("if (len(mask) or causal) and", "if False and"),
+    "weights that do not sum to 1": ("inverse = float32(1.0) / total", "inverse = float32(1.0)"),
+    "the sum along the row is forgotten": ("ps[j] * (row[j] - along)", "ps[j] * row[j]"),
+    "scores are not turned": ("_transpose(s, turned)", "pass"),
+    "a scale too many": ("_take(k, head, 0, scale, keys)", "_take(k, head, 0, scale * scale, keys)"),
+    "a transposition forgets the last rows": ("for i in range(whole, len(x)):", "for i in range(0):"),
+}
+
+
+def in_python(source):
+    """The module of this source, its loops not compiled."""
+    source = source.replace(
+        "from minivis.kernels.compiled import _exp, _largest, _part, _rows",
+        "from minivis.kernels.compiled import _exp, _largest",
+    )
+    made = {"_part": lambda f: f, "_rows": lambda *types: lambda f: f, "__name__": "mutant"}
+    exec(compile(source, "mutant", "exec"), made)
+    made["_QUERIES"], made["_NEAR"] = 7, 64
+    return type(
+        "Module",
+        (),
+        {name: staticmethod(made[name]) for name in ("attention", "attention_with_weights", "attention_vjp")},
+    )
+
+
+SMALL = (
+    "one tile",
+    "heads of several images",
+    "causal, mask and bias",
+    "a mask for each image, windows as an axis",
+)
+
+
+def test_the_loops_are_right_as_plain_python_too():
+    for case in SMALL:
+        agree(in_python(SOURCE), case)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_mutants_are_found(mutant):
+    right, wrong = MUTANTS[mutant]
+    assert SOURCE.count(right) == 1
+    module = in_python(SOURCE.replace(right, wrong))
+    with pytest.raises(AssertionError), np.errstate(all="ignore"):
+        for case in SMALL:
+            agree(module, case)
+
+
+def test_what_is_no_number_stays_what_three_steps_make_of_it():
+    q = np.ones((1, 2, 3), np.float32)
+    k, v = np.ones((2, 1, 4, 3), np.float32)
+    q[0, 0, 0], k[0, 1, 1] = np.nan, np.inf
+    mask = np.array([True, False, True, True])
+    for allowed in (None, mask):
+        with np.errstate(invalid="ignore"):
+            three = attention_composed(q, k, v, allowed)
+        np.testing.assert_array_equal(compiled_attention.attention(q, k, v, allowed, None, False), three)
+
+
+def test_one_pass_has_no_room_for_all_weights():
+    q = np.ones((2, 4096, 8), np.float32)
+    tracemalloc.start()
+    compiled_attention.attention(q, q, q, None, None, True)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * q.nbytes  # the weights alone would be 512 times as much
+
+
+def test_who_is_for_it(monkeypatch):
+    monkeypatch.setattr(compiled_attention, "_WORTH", 2 * 9 * 8 * 8)
+    q = np.zeros((2, 9, 8, 4), np.float32)
+    fits = compiled_attention.fits
+    assert fits(q, q, q) and fits(q, q, q, backward=True) and fits(q, q, q[..., :1])
+    assert not fits(q, q[:, :, :7], q[:, :, :7])  # too few weights
+    few = q.reshape(1, 2, 72, 4)
+    assert fits(few, few, few) and not fits(few, few, few, backward=True)  # too few heads to share
+    assert not fits(q.astype(np.float64), q, q) and not fits(q, q, q.astype(np.float64))
+    assert not fits(q, q[:1], q[:1])  # axes that broadcast
+    assert not fits(q[..., :0], q[..., :0], q) and not fits(q, q, q[..., :0])
+    assert fits(q, q, q, np.ones((8, 8), bool), np.ones((9, 1, 8), np.float32))
+    assert not fits(q, q, q, np.ones((3, 2, 9, 8, 8), bool)) and not fits(
+        q, q, q, None, np.ones((7, 8, 8), np.float32)
+    )
+
+
+def test_blas_has_its_threads_back_afterwards(monkeypatch):
+    before = [library.num_threads for library in threads._blas()]
+    for library in threads._blas():
+        library.set_num_threads(2)
+    try:
+        with threads.blas_alone():
+            assert all(library.num_threads == 1 for library in threads._blas())
+            with threads.blas_alone():
+                pass
+            assert all(library.num_threads == 1 for library in threads._blas())
+        assert all(library.num_threads == 2 for library in threads._blas())
+        with pytest.raises(ZeroDivisionError), threads.blas_alone():
+            raise ZeroDivisionError
+        assert all(library.num_threads == 2 for library in threads._blas())
+    finally:
+        for library, count in zip(threads._blas(), before, strict=True):
+            library.set_num_threads(count)
+
+
+@pytest.mark.parametrize("missing", ["numba", "threadpoolctl"])
+def test_without_numba_or_threadpoolctl_there_is_none(missing, monkeypatch):
+    q, find = np.zeros((8, 256, 4), np.float32), kernels.importlib.util.find_spec
+    assert kernels.attention_by_heads(q, q, q) and kernels.one_pass_attention(q, q, q)
+    kernels._compiled_attention.cache_clear()
+    with monkeypatch.context() as here:
+        here.setattr(
+            kernels.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+        )
+        assert kernels.attention_by_heads(q, q, q) is None and kernels.one_pass_attention(q, q, q) is None
+    kernels._compiled_attention.cache_clear()
