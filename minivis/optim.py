@@ -266,10 +266,11 @@ class AdamW(Optimizer):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, *, schedule=None):
         options = {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options, schedule)
+        self._elements = sum(p.size for group in self.param_groups for p in group["params"])
 
     def _update(self, parameter, grad, state, group, lr):
         step, m, v = state["step"], state["m"], state["v"]
-        kernels.of(parameter).adamw_step(
+        kernels.of(parameter, self._elements).adamw_step(
             parameter, grad, m, v, lr, *group["betas"], group["eps"], group["weight_decay"], step
         )
 

@@ -16,10 +16,11 @@ _BY_DEVICE = {}
 _LARGE = 2**14  # elements from which a compiled routine is worth loading and calling
 
 
-def of(array):
-    """The kernels for ``array``: those of its device, or the compiled ones."""
+def of(array, elements=None):
+    """The kernels for ``array``, one of several that have so many elements together: its device's, or the compiled ones."""
     device = device_of(array)
-    if device == "cpu" and array.size >= _LARGE and array.dtype.char == "f":
+    large = (elements or array.size) >= _LARGE
+    if device == "cpu" and large and array.dtype.char == "f":
         return _compiled()
     found = _BY_DEVICE.get(device)
     if found is None:

@@ -18,10 +18,8 @@ __all__ = ["attention", "attention_vjp", "attention_with_weights", "fits"]
 
 _WORTH = 2**18  # weights, elements, from which this is faster than one product of all heads after another
 _HEADS = 8  # that there should be at least for backward, which shares heads only
-_NEAR, _QUERIES = (
-    2**17,
-    128,
-)  # weights that a core has at a time, elements, but at least those of so many queries
+_NEAR = 2**17  # weights that a core has at a time, elements,
+_QUERIES = 128  # but at least those of so many queries, or too much of the time goes into laying out the keys
 _TILE = 8  # rows that are transposed together, so that what lies beside an element is used while it is in the cache
 
 _read3, _read4 = (types.Array(types.float32, n, "C", readonly=True) for n in (3, 4))

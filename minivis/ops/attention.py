@@ -169,9 +169,9 @@ def scaled_dot_product_attention(
     -----
     N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. Beyond 2^22
     of them (2^27 on a GPU) queries are taken some at a time, and backward computes their weights again: a third more work,
-    and memory linear in N; with dropout it is not done. On a GPU those, and all under `no_grad`, take one pass: weights
-    never leave the chip (heads of at most 64 wide). A masked key cannot leak: its weight is exactly 0. The scale uses the
-    width of one head.
+    and memory linear in N; with dropout it is not done. Those, and all under `no_grad`, take one pass on a GPU (heads of
+    at most 64 wide) and, from 2^18 weights on, on a CPU with Numba: weights never leave the chip, or the core. A masked
+    key cannot leak: its weight is exactly 0. The scale uses the width of one head.
 
     References
     ----------
