@@ -11,7 +11,7 @@ BOOK_READY := $(VENV)/ready-book
 PARITY_READY := $(VENV)/ready-parity
 
 # What OpenBLAS is asked for, and why: minivis/openblas.py. Whoever has set a variable has decided already.
-export OPENBLAS_THREAD_TIMEOUT ?= 18
+export OPENBLAS_THREAD_TIMEOUT ?= 20
 ifneq ($(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE ?= SkylakeX
 endif

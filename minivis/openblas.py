@@ -19,9 +19,7 @@ _NEEDED = {
     "avx512vl",
 }  # what OpenBLAS's SkylakeX kernels are built of
 _CPU = "/proc/cpuinfo"  # Linux; elsewhere nobody asks, and OpenBLAS chooses for itself
-_PATIENCE = (
-    "18"  # a thread waits for 2^18 ticks of the CPU's clock, a tenth of a millisecond; OpenBLAS's own is 2^26
-)
+_PATIENCE = "20"  # a thread waits for 2^20 ticks of the CPU clock, under half a millisecond; by itself OpenBLAS takes 2^26
 
 
 def choose():

@@ -30,14 +30,14 @@ def cpu(monkeypatch, tmp_path):
 
 def test_it_asks_where_the_cpu_has_every_part(cpu):
     cpu(FLAGS)
-    assert openblas.choose() == {"OPENBLAS_CORETYPE": "SkylakeX", "OPENBLAS_THREAD_TIMEOUT": "18"}
-    assert os.environ["OPENBLAS_CORETYPE"] == "SkylakeX" and os.environ["OPENBLAS_THREAD_TIMEOUT"] == "18"
+    assert openblas.choose() == {"OPENBLAS_CORETYPE": "SkylakeX", "OPENBLAS_THREAD_TIMEOUT": "20"}
+    assert os.environ["OPENBLAS_CORETYPE"] == "SkylakeX" and os.environ["OPENBLAS_THREAD_TIMEOUT"] == "20"
 
 
 @pytest.mark.parametrize("missing", ["avx512f", "avx512vl"])
 def test_it_asks_for_no_kernels_where_a_part_is_missing(cpu, missing):
     cpu(FLAGS.replace(missing, ""))
-    assert openblas.choose() == {"OPENBLAS_THREAD_TIMEOUT": "18"} and "OPENBLAS_CORETYPE" not in os.environ
+    assert openblas.choose() == {"OPENBLAS_THREAD_TIMEOUT": "20"} and "OPENBLAS_CORETYPE" not in os.environ
 
 
 @pytest.mark.parametrize("name, own", [("OPENBLAS_CORETYPE", "Haswell"), ("OPENBLAS_THREAD_TIMEOUT", "26")])
