@@ -1,7 +1,7 @@
 """The few hot routines, once for each array library: numpy.py and cupy.py with equal names and signatures.
 
-For large float32 arrays on the CPU, compiled.py has the same once more, where Numba is installed. Attention in one pass
-is for GPUs only (cupy_attention.py).
+For large float32 arrays on the CPU, compiled.py has the same once more, where Numba is installed. Attention
+without room for its weights has files of its own: cupy_attention.py, and compiled_attention.py, which can keep them too.
 Not here: gradients and argument checks; those are the ops'. `of(array)` picks; only ops/ and optim call kernels.
 """
 

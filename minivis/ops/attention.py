@@ -195,10 +195,10 @@ def scaled_dot_product_attention(
                 f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
             )
     if not dropout_p:
-        parts, one_pass = _parts(q, k), kernels.one_pass_attention(q, k, v, mask, bias)
-        if len(parts) > 1 or (
-            one_pass and not recording()
-        ):  # the weights are too many, or nobody asks for them again
+        parts, one_pass = _parts(q, k), None
+        if len(parts) > 1 or not recording():  # the weights are too many, or nobody asks for them again
+            one_pass = kernels.one_pass_attention(q, k, v, mask, bias)
+        if len(parts) > 1 or one_pass:
             return _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal)
         by_heads = kernels.attention_by_heads(q, k, v, mask, bias)
         if by_heads:

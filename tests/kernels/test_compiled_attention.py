@@ -1,6 +1,6 @@
 """Compiled attention, a head at a time, equals attention in three steps, gradients too; mutants of its source do not.
 
-Not here: who gets it (tests/ops/test_attention.py).
+Not here: its use by the op (tests/ops/test_attention.py).
 """
 
 import tracemalloc
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from minivis import Tensor, kernels
-from minivis.kernels import threads
 from minivis.ops import attention_composed
 from tests.kernels.test_cupy_attention import CASES as SHARED
 
@@ -212,25 +211,6 @@ def test_who_is_for_it(monkeypatch):
     assert not fits(q, q, q, np.ones((3, 2, 9, 8, 8), bool)) and not fits(
         q, q, q, None, np.ones((7, 8, 8), np.float32)
     )
-
-
-def test_blas_has_its_threads_back_afterwards(monkeypatch):
-    before = [library.num_threads for library in threads._blas()]
-    for library in threads._blas():
-        library.set_num_threads(2)
-    try:
-        with threads.blas_alone():
-            assert all(library.num_threads == 1 for library in threads._blas())
-            with threads.blas_alone():
-                pass
-            assert all(library.num_threads == 1 for library in threads._blas())
-        assert all(library.num_threads == 2 for library in threads._blas())
-        with pytest.raises(ZeroDivisionError), threads.blas_alone():
-            raise ZeroDivisionError
-        assert all(library.num_threads == 2 for library in threads._blas())
-    finally:
-        for library, count in zip(threads._blas(), before, strict=True):
-            library.set_num_threads(count)
 
 
 @pytest.mark.parametrize("missing", ["numba", "threadpoolctl"])

@@ -114,6 +114,26 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch):
     assert done and os.waitstatus_to_exitcode(status) == 2
 
 
+def test_blas_has_its_threads_back_afterwards():
+    pytest.importorskip("threadpoolctl")
+    before = [library.num_threads for library in threads._blas()]
+    for library in threads._blas():
+        library.set_num_threads(2)
+    try:
+        with threads.blas_alone():
+            assert all(library.num_threads == 1 for library in threads._blas())
+            with threads.blas_alone():
+                pass
+            assert all(library.num_threads == 1 for library in threads._blas())
+        assert all(library.num_threads == 2 for library in threads._blas())
+        with pytest.raises(ZeroDivisionError), threads.blas_alone():
+            raise ZeroDivisionError
+        assert all(library.num_threads == 2 for library in threads._blas())
+    finally:
+        for library, count in zip(threads._blas(), before, strict=True):
+            library.set_num_threads(count)
+
+
 CALLS = {
     "gelu": lambda kernels, x: kernels.gelu(x, "none"),
     "softmax": lambda kernels, x: kernels.softmax(x, -1),

@@ -77,6 +77,26 @@ def test_one_pass_gives_the_same_and_the_same_gradients(name, one_pass, monkeypa
     assert len(one_pass) == 1
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_compiled_attention_gives_the_same_and_the_same_gradients(name, monkeypatch):
+    pytest.importorskip("numba")
+    pytest.importorskip("threadpoolctl")
+    from minivis.kernels import compiled_attention
+
+    monkeypatch.setattr(compiled_attention, "_WORTH", 1)
+    monkeypatch.setattr(compiled_attention, "_HEADS", 1)
+    expected = with_gradients(Q, K, V, **CALLS[name])  # float64 never gets it
+    options = {x: y.astype(np.float32) if x == "bias" else y for x, y in CALLS[name].items()}
+    small = [x.astype(np.float32) for x in (Q, K, V)]
+    assert kernels.attention_by_heads(*small, options.get("mask"), options.get("bias"))
+    found = with_gradients(*small, **options)
+    with mv.no_grad():
+        found.append(ops.scaled_dot_product_attention(*small, **options))
+    for a, b in zip(found, [*expected, expected[0]], strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_without_gradients_one_pass_is_taken_at_once(one_pass):
     expected = ops.attention_composed(Q, K, V)
     with mv.no_grad():
