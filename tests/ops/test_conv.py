@@ -225,6 +225,25 @@ def test_1x1_convolution_is_a_matrix_product():
     )
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize(
+    "batch, size", [(2, (6, 8)), (1, (7, 9)), (2, (2, 4)), (0, (6, 8))]
+)  # exact, with a rest, one tile
+def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((batch, 6, *size)), rng.standard_normal((3, 6 // groups, 2, 4))
+
+    def both_ways():
+        y, pull = ops.conv2d.raw(x, weight, None, stride=(2, 4), groups=groups)
+        g = np.random.default_rng(1).standard_normal(y.shape)
+        return y, *pull(g)[:2], ops.conv_transpose2d(g, weight, stride=(2, 4), groups=groups)
+
+    found = both_ways()
+    monkeypatch.setattr(conv_file, "_of_tiles", lambda geometry: False)
+    for a, b in zip(found, both_ways(), strict=True):
+        np.testing.assert_allclose(a, b, **CLOSE)
+
+
 def test_output_size_for_all_small_settings():
     for i, k, stride, p, d in itertools.product(range(1, 8), range(1, 4), range(1, 4), range(3), range(1, 4)):
         s = Setting(1, 1, 1, 1, (i,), (k,), (stride,), (p,), (d,), 0)
