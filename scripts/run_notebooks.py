@@ -5,12 +5,10 @@ Not here: changes to the sources. Usage: python scripts/run_notebooks.py [01 05 
 
 import argparse
 import asyncio
-import contextlib
 import hashlib
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
 import time
@@ -54,11 +52,15 @@ async def run(path, built, limit):
     def kernel_is_up(notebook):
         nonlocal deadline
         deadline = time.monotonic() + limit
-        leave_signals_alone()
+
+    def go_on_unless_stopped(cell, cell_index):
+        if asyncio.current_task().cancelling():  # wait_for of Python 3.11 can swallow it where a cell ends
+            raise asyncio.CancelledError
 
     client = NotebookClient(
         notebook,
         on_notebook_start=kernel_is_up,
+        on_cell_execute=go_on_unless_stopped,
         timeout_func=lambda cell: max(1, round(deadline - time.monotonic())),  # what is left for this cell
         kernel_name="python3",
         startup_timeout=300,  # a busy machine is slow to start one
@@ -82,13 +84,6 @@ async def run(path, built, limit):
     return wrong
 
 
-def leave_signals_alone():
-    """Give Ctrl-C back its meaning: nbclient's handler ends one kernel, calls its notebook failed, and goes on."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows, where it has set none
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-
 def warnings_in(notebook):
     """Warnings that cells wrote to stderr: in a lesson they are errors."""
     streams = [
@@ -99,7 +94,13 @@ def warnings_in(notebook):
 
 async def run_all(paths, built, limit, jobs):
     """Execute notebooks, at most `jobs` at a time; print a line for each as it ends; return how many failed."""
-    free = asyncio.Semaphore(jobs)
+    # Ctrl-C is asyncio's, which cancels every notebook in order; nbclient would put a handler of its own there,
+    # which ends one kernel, calls its notebook failed, and goes on.
+    loop, free = asyncio.get_running_loop(), asyncio.Semaphore(jobs)
+    loop.add_signal_handler = loop.remove_signal_handler = lambda *signal_and_handler: False
+    loop.set_exception_handler(
+        lambda *what: None
+    )  # its helpers complain of a kernel that was stopped under them
 
     async def one(path):
         async with free:
@@ -113,7 +114,9 @@ async def run_all(paths, built, limit, jobs):
                 print(wrong, file=sys.stderr, flush=True)
             return bool(wrong)
 
-    return sum(await asyncio.gather(*map(one, paths)))
+    async with asyncio.TaskGroup() as group:  # cancelled, it waits until every kernel has been shut down
+        runs = [group.create_task(one(path)) for path in paths]
+    return sum(run.result() for run in runs)
 
 
 def main():
