@@ -7,6 +7,8 @@ import functools
 import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count, zip_longest
+from operator import attrgetter
 from types import FunctionType
 
 import numpy as np
@@ -17,18 +19,19 @@ from minivis.debugging import check_backward, check_forward, debug, debugging
 
 __all__ = ["Tensor", "debug", "no_grad", "primitive", "recording", "unbroadcast"]
 
+_births = count()
 _recording = ContextVar("minivis_recording", default=True)
 
 
 class Node:
     """One recorded call: how to pull a cotangent back (`vjp`) and to whom (`parents`: other Nodes or leaf Tensors)."""
 
-    __slots__ = ("op", "vjp", "parents", "shape", "dtype")
+    __slots__ = ("op", "vjp", "parents", "shape", "dtype", "born")
 
     def __init__(self, op, vjp, parents, out):
         self.op, self.vjp = op, vjp
-        self.parents = parents  # [(position, index in a list or None, parent), ...]
-        self.shape, self.dtype = out.shape, out.dtype
+        self.parents = parents  # in the order of the cotangents; None where none is wanted
+        self.shape, self.dtype, self.born = out.shape, out.dtype, next(_births)
 
 
 class Tensor:
@@ -130,10 +133,10 @@ class Tensor:
         """The data as a ``numpy.ndarray`` on the host (not a copy where it already is one)."""
         return backend.to_numpy(self.data)
 
-    shape = property(lambda self: self.data.shape, doc="Lengths of the axes, a tuple of int.")
-    dtype = property(lambda self: self.data.dtype, doc="NumPy dtype of the elements.")
-    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
-    size = property(lambda self: self.data.size, doc="Number of elements.")
+    shape = property(attrgetter("data.shape"), doc="Lengths of the axes, a tuple of int.")
+    dtype = property(attrgetter("data.dtype"), doc="NumPy dtype of the elements.")
+    ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
+    size = property(attrgetter("data.size"), doc="Number of elements.")
     device = property(lambda self: backend.device_of(self.data), doc='"cpu" or "gpu".')
 
     __hash__ = object.__hash__
@@ -202,22 +205,29 @@ def primitive(function):
 
     @functools.wraps(function)
     def op(*args, **kwargs):
-        arrays, options, parents, traced = [], kwargs, [], False
+        arrays, parents, options = [], [], kwargs
+        traced = wanted = lists = False
         for x in args:
+            parent = None
             if isinstance(x, Tensor):
                 traced = True
                 if x.requires_grad:
-                    parents.append((len(arrays), None, x.node or x))
+                    wanted, parent = True, x.node or x
                 x = x.data
             elif type(x) is list or type(x) is tuple:
-                given, x = x, _enter(x, len(arrays), parents)
-                traced = traced or x is not given
+                x, parent, traced_too = _enter(x)
+                traced, lists = traced or traced_too, lists or parent is not None
             arrays.append(x)
+            parents.append(parent)
         if kwargs:
-            options = {key: _enter(x, position_of.get(key), parents) for key, x in kwargs.items()}
-            traced = traced or any(options[key] is not x for key, x in kwargs.items())
+            options, parents = {}, parents + [None] * (len(parameters) - len(parents))
+            for key, x in kwargs.items():
+                options[key], parent, traced_too = _enter(x)
+                traced, lists = traced or traced_too, lists or type(parent) is list
+                if parent is not None and key in position_of:
+                    wanted, parents[position_of[key]] = True, parent
         try:
-            out, vjp = function(*arrays, **options)
+            out, vjp = function(*arrays, **options) if options else function(*arrays)
         except (ValueError, IndexError, TypeError, AttributeError) as error:
             raise _explained(error, name, parameters, arrays, options) from error
         if debugging():
@@ -225,7 +235,9 @@ def primitive(function):
         if not traced:
             return out
         result = Tensor(out)
-        if parents and _recording.get() and result.data.dtype.kind == "f":
+        if lists:
+            wanted, parents, vjp = True, *_side_by_side(parents, vjp)
+        if wanted and result.data.dtype.kind == "f" and _recording.get():
             result.requires_grad, result.node = True, Node(name, vjp, parents, result.data)
         return result
 
@@ -243,18 +255,30 @@ def _made(pulled):
     return tuple(part() if type(part) is FunctionType else part for part in pulled)
 
 
-def _enter(x, position, parents):
-    """The array of a Tensor, a list with the arrays of its Tensors, anything else itself; who needs a gradient is noted."""
+def _enter(x):
+    """The array of a Tensor, a list with the arrays of its Tensors, or x itself; the parent or parents; whether it had Tensors."""
     if isinstance(x, Tensor):
-        if x.requires_grad:
-            parents.append((position, None, x.node or x))
-        return x.data
-    if (type(x) is list or type(x) is tuple) and any(isinstance(part, Tensor) for part in x):
-        for index, part in enumerate(x):
-            if isinstance(part, Tensor) and part.requires_grad:
-                parents.append((position, index, part.node or part))
-        return type(x)(part.data if isinstance(part, Tensor) else part for part in x)
-    return x
+        return x.data, (x.node or x) if x.requires_grad else None, True
+    if type(x) is list or type(x) is tuple:
+        for part in x:
+            if isinstance(part, Tensor):
+                arrays, parents, _ = zip(*map(_enter, x), strict=True)
+                wanted = any(parent is not None for parent in parents)
+                return type(x)(arrays), list(parents) if wanted else None, True
+    return x, None, False
+
+
+def _side_by_side(parents, vjp):
+    """The parents in a list beside the others instead, and their cotangents where they are."""
+
+    def flat(of):
+        for parent, part in zip_longest(parents, of):
+            if type(parent) is list:
+                yield from part or [None] * len(parent)
+            else:
+                yield part
+
+    return list(flat(parents)), lambda g: tuple(flat(vjp(g)))
 
 
 def named(function):
@@ -303,64 +327,57 @@ def _shape_in_words(x):
 
 
 def backpropagate(root, grad, retain_graph):
-    """Walk the graph from ``root``, each node after all its children, pulling cotangents back.
+    """Walk the graph from ``root``, the newest node first, pulling cotangents back.
 
-    The walk is iterative (graphs are deeper than Python's stack) and counts children first, so that shared parts are
-    walked once. Cotangents live in a local dict: an aborted backward leaves nothing behind. Only what the walk made itself,
-    a sum or a new array from a function, is ever written to, because a vjp may hand out a view or its argument.
+    A node is newer than all it was made from, so whoever uses its result has given its share when its turn comes. Cotangents
+    live in a local dict: an aborted backward leaves no trace of them. Only what the walk made itself, a sum or a new
+    array from a function, is ever written to, because a vjp may hand out a view or its argument.
     """
-    children, stack = {id(root): 0}, [root] if type(root) is Node else []
-    while stack:
-        node = stack.pop()
+    if type(root) is not Node:
+        return _accumulate_leaf(root, grad, False)
+    nodes, seen = [root], {root}
+    for node in nodes:  # which grows as it is read
         if node.vjp is None:
             raise RuntimeError(
                 f"backward: the graph behind {node.op} was consumed by an earlier backward; "
                 "pass retain_graph=True to the earlier one, or compute the forward pass again"
             )
-        for _, _, parent in node.parents:
-            key = id(parent)
-            if key in children:
-                children[key] += 1
-            else:
-                children[key] = 1
-                if type(parent) is Node:
-                    stack.append(parent)
-    cotangents, owned, ready = {id(root): grad}, set(), [root]
-    node = parent = root = None  # nothing outlives its turn: memory falls as the walk goes
-    while ready:
-        node = ready.pop()
-        g = cotangents.pop(id(node))
-        if type(node) is not Node:
-            _accumulate_leaf(node, g, id(node) in owned)
-            continue
+        for parent in node.parents:
+            if type(parent) is Node and parent not in seen:
+                seen.add(parent)
+                nodes.append(parent)
+    nodes.sort(key=attrgetter("born"))
+    cotangents, owned, checked = {root: grad}, set(), debugging()
+    node = parent = root = grad = seen = None  # nothing outlives its turn: memory falls as the walk goes
+    while nodes:
+        node = nodes.pop()
+        g = cotangents.pop(node)
         pulled = node.vjp(g)
-        if debugging():
+        if checked:
             pulled = _made(pulled)
             check_backward(node.op, g, pulled)
-        for position, index, parent in node.parents:
-            cotangent = pulled[position] if position < len(pulled) else None
-            if index is not None and cotangent is not None:
-                cotangent = cotangent[index]
+        for parent, cotangent in zip_longest(node.parents, pulled):
+            if parent is None:
+                continue
             made = type(cotangent) is FunctionType
             if made:
                 cotangent = cotangent()
-            if cotangent is None or cotangent.shape != parent.shape or cotangent.dtype != parent.dtype:
-                raise _broken_promise(node, cotangent, position, parent)
-            if not cotangent.shape:
+            shape = cotangent.shape if cotangent is not None else None
+            if shape != parent.shape or cotangent.dtype != parent.dtype:
+                raise _broken_promise(node, cotangent, parent)
+            if not shape:
                 cotangent = backend.namespace(g).asarray(cotangent)  # NumPy scalars become arrays
-            key = id(parent)
-            if key not in cotangents:
-                cotangents[key] = cotangent
+            if type(parent) is not Node:
+                _accumulate_leaf(parent, cotangent, made)
+            elif parent not in cotangents:
+                cotangents[parent] = cotangent
                 if made:
-                    owned.add(key)
-            elif key in owned:
-                cotangents[key] += cotangent
+                    owned.add(parent)
+            elif parent in owned:
+                cotangents[parent] += cotangent
             else:
-                cotangents[key] = cotangents[key] + cotangent
-                owned.add(key)
-            children[key] -= 1
-            if not children[key]:
-                ready.append(parent)
+                cotangents[parent] = cotangents[parent] + cotangent
+                owned.add(parent)
         if not retain_graph:
             node.vjp, node.parents = None, ()
         del node, g, pulled, cotangent, parent
@@ -374,8 +391,9 @@ def _accumulate_leaf(leaf, g, owned):
         leaf.grad += g
 
 
-def _broken_promise(node, cotangent, position, parent):
+def _broken_promise(node, cotangent, parent):
     """The error for a cotangent that is missing or does not have the shape and dtype of what it belongs to."""
+    position = next(i for i, wanted in enumerate(node.parents) if wanted is parent)
     if cotangent is None:
         return TypeError(
             f"{node.op}: not differentiable in its argument number {position + 1}; pass an array or x.detach()"
@@ -412,7 +430,7 @@ def unbroadcast(g, like):
         added = g.ndim - like.ndim
         stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
         g = g.sum(axis=(*range(added), *stretched)).reshape(like.shape)
-    return g if g.dtype == like.dtype else g.astype(like.dtype)
+    return g if g.dtype is like.dtype else g.astype(like.dtype, copy=False)
 
 
 def recording():

@@ -113,7 +113,10 @@ def _library(x):
 
 def is_array(x):
     """Whether ``x`` is an array of a known library (a Tensor, list or number, also a NumPy number, is not)."""
-    return type(x) in _LIBRARIES or (_library(x) is not None and not isinstance(x, np.generic))
+    kind = type(x)
+    if kind in _LIBRARIES or kind in _PLAIN:  # without looking closer
+        return kind in _LIBRARIES
+    return _library(x) is not None and not isinstance(x, np.generic)
 
 
 def namespace(*arrays):
@@ -354,9 +357,13 @@ def meet(*arrays):
     >>> [x.dtype.name for x in meet(np.ones(2, np.float32), np.arange(2))]
     ['float32', 'float32']
     """
-    dtypes = {x.dtype for x in arrays if x is not None}
-    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-    if len(dtypes) == 1 or not floats:
+    for x in arrays:
+        if x is not None and x.dtype is not arrays[0].dtype:
+            break
+    else:  # all of one dtype, as nearly always
+        return arrays
+    floats = [dtype for dtype in {x.dtype for x in arrays if x is not None} if dtype.kind == "f"]
+    if not floats:
         return arrays
     floating = np.result_type(*floats)  # where several meet, the widest
     return [x.astype(floating) if x is not None and x.dtype.kind in "iub" else x for x in arrays]

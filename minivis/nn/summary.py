@@ -248,9 +248,11 @@ class _Watch:
                 continue
             self._seen[id(node)] = node
             if node.op in PRODUCTS:
-                total += PRODUCTS[node.op](node.shape, {i: parent.shape for i, _, parent in node.parents})
+                total += PRODUCTS[node.op](
+                    node.shape, {i: p.shape for i, p in enumerate(node.parents) if p is not None}
+                )
             self.uncounted.update([node.op] if node.op in UNCOUNTED else [])
-            stack += [parent for _, _, parent in node.parents]
+            stack += node.parents
         return total
 
 

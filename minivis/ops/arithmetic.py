@@ -17,7 +17,6 @@ _USUAL = {
     *((np.ndarray, number) for number in (float, int)),
     *((number, np.ndarray) for number in (float, int)),
 }
-_ARRAYS = (np.ndarray, np.ndarray)
 
 
 def _operands(x, y):
@@ -25,8 +24,9 @@ def _operands(x, y):
 
     A NumPy float64 scalar would turn a float32 array into float64; as a Python number it follows the array.
     """
-    kinds = type(x), type(y)
-    if kinds in _USUAL or kinds == _ARRAYS and x.dtype is y.dtype:  # without delay
+    if (
+        type(x) is type(y) is np.ndarray and x.dtype is y.dtype or (type(x), type(y)) in _USUAL
+    ):  # without delay
         return x, y
     like = next((a for a in (x, y) if is_array(a)), None)
     x, y = (a.item() if isinstance(a, np.generic) else a for a in (x, y))

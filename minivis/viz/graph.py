@@ -102,14 +102,19 @@ def _walk(root):
                     raise ValueError(
                         f"graph: the graph behind {node.op} was consumed by backward; draw it before, or pass retain_graph=True"
                     )
-                stack += [(parent, False) for _, _, parent in reversed(node.parents)]
+                stack += [(parent, False) for parent in reversed(_parents(node))]
         if len(nodes) > MOST:
             raise ValueError(
                 f"graph: more than {MOST} nodes make no readable picture; draw a smaller example"
             )
     for key, node in nodes.items():
-        edges.update((id(parent), key) for _, _, parent in getattr(node, "parents", ()))
+        edges.update((id(parent), key) for parent in _parents(node))
     return nodes, edges
+
+
+def _parents(node):
+    """Those that take a gradient from it; a leaf has none."""
+    return [parent for parent in getattr(node, "parents", ()) if parent is not None]
 
 
 def _text(node, name, tensor, result, values):
@@ -139,7 +144,7 @@ def _levels(nodes, edges):
     """Rows of keys from the leaves down, and for each edge its way from row to row (bends are keys of their own)."""
     depth = dict.fromkeys(nodes, 0)
     for key, node in nodes.items():
-        for _, _, parent in getattr(node, "parents", ()):
+        for parent in _parents(node):
             depth[key] = max(depth[key], depth[id(parent)] + 1)
     for key, node in nodes.items():  # a leaf stands right above the first op that reads it
         if isinstance(node, Tensor):

@@ -638,8 +638,9 @@ for name, ratio in first_to_last.items():
 # %% [markdown]
 # ## The engine, read and tried
 #
-# This is minivis' walk, all of it. Compare it with yours: `children` counts how many uses have yet to report, `ready` holds
-# the values all of whose uses have, and `cotangents` holds what `.grad` held in yours, but only as long as it is needed.
+# This is minivis' walk, all of it. Compare it with yours: `nodes` holds what can be reached, as `order` did in yours, and is
+# sorted by birth. A value is younger than all it was made from, so from the youngest to the oldest is children before parents.
+# `cotangents` holds what `.grad` held in yours, but only as long as it is needed.
 
 # %%
 import inspect
@@ -651,8 +652,8 @@ print(inspect.getsource(autograd.backpropagate))
 # %% [markdown]
 # Four properties make it usable, and each is a line to try.
 #
-# **Depth.** `Value.backward` calls itself, once per level, and Python allows about a thousand levels. minivis keeps a list of
-# what is ready instead, so depth costs nothing.
+# **Depth.** `Value.backward` calls itself, once per level, and Python allows about a thousand levels. minivis lets a list grow
+# while it reads it instead, so depth costs nothing.
 
 # %%
 try:
