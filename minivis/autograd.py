@@ -424,13 +424,15 @@ def unbroadcast(g, like):
     >>> unbroadcast(np.ones((2, 3)), np.ones((3,)))
     array([2., 2., 2.])
     """
-    if type(like) is not np.ndarray and not is_array(like):
+    if type(like) is np.ndarray and g.shape == like.shape and g.dtype is like.dtype:  # as nearly always
+        return g
+    if not is_array(like):
         return None
     if g.shape != like.shape:
         added = g.ndim - like.ndim
         stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
         g = g.sum(axis=(*range(added), *stretched)).reshape(like.shape)
-    return g if g.dtype is like.dtype else g.astype(like.dtype, copy=False)
+    return g.astype(like.dtype, copy=False)
 
 
 def recording():
