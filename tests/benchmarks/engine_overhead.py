@@ -72,32 +72,33 @@ def by_hand(names):
     return [g, *(p for p in gradients if p is not None)]
 
 
-def measure(names):
-    """Microseconds of CPU time an op, by hand and with the engine, in turn: each the best of thirty runs.
+def measure():
+    """Microseconds of CPU time an op of each chain, by hand and with the engine: the best of thirty rounds through all.
 
     What else the machine does can only add to a time, so that the best one is what the code costs.
     """
-    times = [(_time(by_hand, names), _time(engine, names)) for _ in range(REPEATS)]
-    return [min(of_one) / (OPS // len(names) * len(names)) * 1e6 for of_one in zip(*times, strict=True)]
+    best = dict.fromkeys(LINKS_OF, (float("inf"), float("inf")))
+    for _ in range(REPEATS):
+        for label, names in LINKS_OF.items():
+            best[label] = tuple(map(min, best[label], (_time(by_hand, names), _time(engine, names))))
+    return best
 
 
 def _time(run, names):
     start = time.thread_time()
     run(names)
-    return time.thread_time() - start
+    return (time.thread_time() - start) / (OPS // len(names) * len(names)) * 1e6
 
 
 def main():
-    rows = []
-    print(f"{'1,000 ops, forward and backward':33}{'NumPy':>10}{'minivis':>10}{'overhead':>11}   (us an op)")
-    for label, names in LINKS_OF.items():
+    for names in LINKS_OF.values():
         for a, b in zip(engine(names), by_hand(names), strict=True):
             np.testing.assert_allclose(a, b)
-        bare, with_engine = measure(names)
-        rows.append(
-            {"chain": label, "numpy_us": bare, "minivis_us": with_engine, "overhead_us": with_engine - bare}
-        )
-        print(f"{label:33}{bare:10.2f}{with_engine:10.2f}{with_engine - bare:11.2f}")
+    rows = []
+    print(f"{'1,000 ops, forward and backward':33}{'NumPy':>10}{'minivis':>10}{'overhead':>11}   (us an op)")
+    for label, (bare, ours) in measure().items():
+        rows.append({"chain": label, "numpy_us": bare, "minivis_us": ours, "overhead_us": ours - bare})
+        print(f"{label:33}{bare:10.2f}{ours:10.2f}{ours - bare:11.2f}")
     overhead = rows[-1]["overhead_us"]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
     print(f"engine overhead {overhead:.1f} us an op, at most {LIMIT:g}   ({machine})")
