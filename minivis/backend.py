@@ -113,10 +113,9 @@ def _library(x):
 
 def is_array(x):
     """Whether ``x`` is an array of a known library (a Tensor, list or number, also a NumPy number, is not)."""
-    kind = type(x)
-    if kind in _LIBRARIES or kind in _PLAIN:  # without looking closer
-        return kind in _LIBRARIES
-    return _library(x) is not None and not isinstance(x, np.generic)
+    if type(x) in _LIBRARIES:
+        return True
+    return type(x) not in _PLAIN and _library(x) is not None and not isinstance(x, np.generic)
 
 
 def namespace(*arrays):

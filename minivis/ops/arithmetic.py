@@ -13,10 +13,7 @@ from minivis.backend import as_array, is_array, meet, namespace
 __all__ = ["abs", "add", "clip", "div", "maximum", "minimum", "mul", "neg", "pow", "sub", "where"]
 
 
-_USUAL = {
-    *((np.ndarray, number) for number in (float, int)),
-    *((number, np.ndarray) for number in (float, int)),
-}
+_NUMBERS = {float, int}
 
 
 def _operands(x, y):
@@ -24,9 +21,10 @@ def _operands(x, y):
 
     A NumPy float64 scalar would turn a float32 array into float64; as a Python number it follows the array.
     """
-    if (
-        type(x) is type(y) is np.ndarray and x.dtype is y.dtype or (type(x), type(y)) in _USUAL
-    ):  # without delay
+    if type(x) is np.ndarray:
+        if type(y) in _NUMBERS or type(y) is np.ndarray and x.dtype is y.dtype:  # as nearly always
+            return x, y
+    elif type(y) is np.ndarray and type(x) in _NUMBERS:
         return x, y
     like = next((a for a in (x, y) if is_array(a)), None)
     x, y = (a.item() if isinstance(a, np.generic) else a for a in (x, y))
