@@ -274,7 +274,7 @@ def _side_by_side(parents, vjp):
     def flat(of):
         for parent, part in zip_longest(parents, of):
             if type(parent) is list:
-                yield from part or [None] * len(parent)
+                yield from (None if part is None else part[index] for index in range(len(parent)))
             else:
                 yield part
 
@@ -356,7 +356,7 @@ def backpropagate(root, grad, retain_graph):
         if checked:
             pulled = _made(pulled)
             check_backward(node.op, g, pulled)
-        for parent, cotangent in zip_longest(node.parents, pulled):
+        for position, (parent, cotangent) in enumerate(zip_longest(node.parents, pulled), 1):
             if parent is None:
                 continue
             made = type(cotangent) is FunctionType
@@ -364,7 +364,7 @@ def backpropagate(root, grad, retain_graph):
                 cotangent = cotangent()
             shape = cotangent.shape if cotangent is not None else None
             if shape != parent.shape or cotangent.dtype != parent.dtype:
-                raise _broken_promise(node, cotangent, parent)
+                raise _broken_promise(node, position, cotangent, parent)
             if not shape:
                 cotangent = backend.namespace(g).asarray(cotangent)  # NumPy scalars become arrays
             if type(parent) is not Node:
@@ -391,15 +391,14 @@ def _accumulate_leaf(leaf, g, owned):
         leaf.grad += g
 
 
-def _broken_promise(node, cotangent, parent):
+def _broken_promise(node, position, cotangent, parent):
     """The error for a cotangent that is missing or does not have the shape and dtype of what it belongs to."""
-    position = next(i for i, wanted in enumerate(node.parents) if wanted is parent)
     if cotangent is None:
         return TypeError(
-            f"{node.op}: not differentiable in its argument number {position + 1}; pass an array or x.detach()"
+            f"{node.op}: not differentiable in its argument number {position}; pass an array or x.detach()"
         )
     return AssertionError(
-        f"{node.op}: its vjp broke the promise for argument number {position + 1}: cotangent "
+        f"{node.op}: its vjp broke the promise for argument number {position}: cotangent "
         f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
     )
 

@@ -98,9 +98,8 @@ async def run_all(paths, built, limit, jobs):
     # which ends one kernel, calls its notebook failed, and goes on.
     loop, free = asyncio.get_running_loop(), asyncio.Semaphore(jobs)
     loop.add_signal_handler = loop.remove_signal_handler = lambda *signal_and_handler: False
-    loop.set_exception_handler(
-        lambda *what: None
-    )  # its helpers complain of a kernel that was stopped under them
+    # Its helpers complain where a kernel is stopped under them; what a notebook does wrong is raised all the same.
+    loop.set_exception_handler(lambda *what: None)
 
     async def one(path):
         async with free:

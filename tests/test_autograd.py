@@ -287,6 +287,39 @@ def test_a_list_of_tensors_gets_a_list_of_cotangents():
     assert b.grad.tolist() == [1, 1, 1]
 
 
+@primitive
+def weighted(parts, weight, shift=0.0):
+    """Sum of arrays times a weight, plus a shift; the cotangents of the list come as one array."""
+    total = sum(parts)
+    return weight * total + shift, lambda g: (np.stack([g * weight] * len(parts)), g * total, lambda: g * 1.0)
+
+
+def test_what_stands_behind_a_list_gets_its_own_cotangent():
+    a, b, w, s = (Tensor(np.full(2, x), requires_grad=True) for x in (1.0, 2.0, 3.0, 4.0))
+    fixed = np.full(2, 5.0)
+    for call in (
+        lambda: weighted([a, fixed, b], w, s),
+        lambda: weighted([a, fixed, b], w, shift=s),
+        lambda: weighted(shift=s, weight=w, parts=(a, fixed, b)),
+    ):
+        call().backward(np.ones(2))
+        grads = [x.grad.tolist() for x in (a, b, w, s)]
+        assert grads == [[3, 3], [3, 3], [8, 8], [1, 1]]
+        a.grad = b.grad = w.grad = s.grad = None
+    weighted([fixed, Tensor(fixed)], w, s).backward(np.ones(2))  # nobody in the list wants one
+    assert w.grad.tolist() == [10, 10] and s.grad.tolist() == [1, 1]
+
+
+def test_a_broken_promise_names_the_argument_also_where_one_is_given_twice():
+    @primitive
+    def twice(x, y):
+        return x + y, lambda g: (g, g[:1])
+
+    x = leaf(2)
+    with pytest.raises(AssertionError, match="twice: its vjp broke the promise for argument number 2"):
+        twice(x, x).backward(np.ones(2))
+
+
 def test_arrays_in_give_an_array_out_and_raw_gives_the_pair():
     assert type(mv.ops.softmax(np.zeros(2))) is np.ndarray
     out, vjp = mv.ops.softmax.raw(np.zeros(2))
