@@ -356,7 +356,7 @@ def backpropagate(root, grad, retain_graph):
         if checked:
             pulled = _made(pulled)
             check_backward(node.op, g, pulled)
-        for position, (parent, cotangent) in enumerate(zip_longest(node.parents, pulled), 1):
+        for parent, cotangent in zip_longest(node.parents, pulled):
             if parent is None:
                 continue
             made = type(cotangent) is FunctionType
@@ -364,7 +364,7 @@ def backpropagate(root, grad, retain_graph):
                 cotangent = cotangent()
             shape = cotangent.shape if cotangent is not None else None
             if shape != parent.shape or cotangent.dtype != parent.dtype:
-                raise _broken_promise(node, position, cotangent, parent)
+                raise _broken_promise(node, pulled)
             if not shape:
                 cotangent = backend.namespace(g).asarray(cotangent)  # NumPy scalars become arrays
             if type(parent) is not Node:
@@ -391,16 +391,18 @@ def _accumulate_leaf(leaf, g, owned):
         leaf.grad += g
 
 
-def _broken_promise(node, position, cotangent, parent):
-    """The error for a cotangent that is missing or does not have the shape and dtype of what it belongs to."""
-    if cotangent is None:
-        return TypeError(
-            f"{node.op}: not differentiable in its argument number {position}; pass an array or x.detach()"
-        )
-    return AssertionError(
-        f"{node.op}: its vjp broke the promise for argument number {position}: cotangent "
-        f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
-    )
+def _broken_promise(node, pulled):
+    """The error for the first cotangent that is missing or does not have the shape and dtype of what it belongs to."""
+    for position, (parent, cotangent) in enumerate(zip_longest(node.parents, _made(pulled)), 1):
+        if parent is not None and cotangent is None:
+            return TypeError(
+                f"{node.op}: not differentiable in its argument number {position}; pass an array or x.detach()"
+            )
+        if parent is not None and (cotangent.shape, cotangent.dtype) != (parent.shape, parent.dtype):
+            return AssertionError(
+                f"{node.op}: its vjp broke the promise for argument number {position}: cotangent "
+                f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
+            )
 
 
 def unbroadcast(g, like):

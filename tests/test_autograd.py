@@ -313,7 +313,7 @@ def test_what_stands_behind_a_list_gets_its_own_cotangent():
 def test_a_broken_promise_names_the_argument_also_where_one_is_given_twice():
     @primitive
     def twice(x, y):
-        return x + y, lambda g: (g, g[:1])
+        return x + y, lambda g: (lambda: g * 1.0, lambda: g[:1])
 
     x = leaf(2)
     with pytest.raises(AssertionError, match="twice: its vjp broke the promise for argument number 2"):
