@@ -13,7 +13,7 @@ from numpy import float32, int32
 
 from minivis.kernels import numpy as plain
 from minivis.kernels import threads
-from minivis.kernels.numpy import im2row, row2im
+from minivis.kernels.numpy import im2row
 
 __all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
 
@@ -26,6 +26,8 @@ _RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no
 _read1, _read2 = (types.Array(types.float32, n, "C", readonly=True) for n in (1, 2))
 _write1, _write2 = (types.Array(types.float32, n, "C") for n in (1, 2))
 _number = types.float32
+_windows, _maps = types.Array(types.float32, 6, "C", readonly=True), types.Array(types.float32, 4, "C")
+_steps = types.UniTuple(types.intp, 2)
 
 
 def _loop(*arguments, fastmath):
@@ -253,6 +255,29 @@ def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, together, out, along,
             for i in range(n):
                 of_weight[i] += gs[i] * hat[i]
                 of_bias[i] += gs[i]
+
+
+def row2im(rows, shape, kernel, out, stride, padding, dilation):
+    """The adjoint of `im2row`: every row once through the cache, added to a map that stays there."""
+    if len(kernel) != 2:
+        return plain.row2im(rows, shape, kernel, out, stride, padding, dilation)
+    rows = np.ascontiguousarray(rows, np.float32).reshape(shape[0], *out, *kernel, shape[1])
+    padded, inner = plain._room(shape, padding, np.float32)
+    _over(_row2im, len(rows), math.prod(rows.shape[1:]), rows, padded, stride, dilation)
+    return np.ascontiguousarray(np.moveaxis(padded[inner], -1, 1))
+
+
+@_alone(_windows, _maps, _steps, _steps)
+def _row2im(start, stop, rows, padded, stride, dilation):
+    _, rows_out, columns_out, kh, kw, C = rows.shape
+    for b in range(start, stop):
+        for i in range(rows_out):
+            for j in range(columns_out):
+                for u in range(kh):
+                    for v in range(kw):
+                        pixel = padded[b, i * stride[0] + u * dilation[0], j * stride[1] + v * dilation[1]]
+                        for c in range(C):
+                            pixel[c] += rows[b, i, j, u, v, c]
 
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):

@@ -188,10 +188,10 @@ def im2row(x, kernel, out, stride, padding, dilation):
     array (B * prod(out), prod(kernel) * C): a row for each output element, in it the channels of one pixel side by side,
     so that whole runs of memory are copied.
     """
-    padded = _padded(x, padding)
+    padded, C = _padded(x, padding), x.shape[1]
     windows = as_strided(
         padded,
-        (x.shape[0], *out, *kernel, x.shape[1]),
+        (len(x), *out, *kernel, C),
         (
             padded.strides[0],
             *(s * step for s, step in zip(stride, padded.strides[1:-1], strict=True)),
@@ -199,7 +199,13 @@ def im2row(x, kernel, out, stride, padding, dilation):
             padded.strides[-1],
         ),
     )
-    return windows.reshape(x.shape[0] * math.prod(out), math.prod(kernel) * x.shape[1])
+    rows = np.empty(windows.shape, x.dtype)
+
+    def run(start, stop):
+        rows[start:stop] = windows[start:stop]
+
+    _over_images(rows, run)
+    return rows.reshape(len(x) * math.prod(out), math.prod(kernel) * C)
 
 
 def row2im(rows, shape, kernel, out, stride, padding, dilation):
@@ -207,26 +213,38 @@ def row2im(rows, shape, kernel, out, stride, padding, dilation):
 
     ``rows`` is (B * prod(out), prod(kernel) * C) and ``shape`` is that of the map, (B, C, *spatial).
     """
-    B, C, *spatial = shape
-    rows = rows.reshape(B, *out, *kernel, C)
-    padded = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), rows.dtype)
-    for offset in np.ndindex(*kernel):
-        steps = zip(offset, out, stride, dilation, strict=True)
-        where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
-        padded[(slice(None), *where)] += rows[(..., *offset, slice(None))]
-    inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
-    return np.ascontiguousarray(np.moveaxis(padded[(slice(None), *inner)], -1, 1))
+    rows = rows.reshape(shape[0], *out, *kernel, shape[1])
+    padded, inner = _room(shape, padding, rows.dtype)
+
+    def run(start, stop):
+        for offset in np.ndindex(*kernel):
+            steps = zip(offset, out, stride, dilation, strict=True)
+            where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
+            padded[(slice(start, stop), *where)] += rows[(slice(start, stop), ..., *offset, slice(None))]
+
+    _over_images(rows, run)
+    return np.ascontiguousarray(np.moveaxis(padded[inner], -1, 1))
+
+
+def _over_images(rows, run):
+    """Call ``run(start, stop)`` on parts of a batch whose windows are in ``rows``, (B, ...), several at a time."""
+    threads.over(len(rows), run, -(-_SHARE // max(1, math.prod(rows.shape[1:]))))
 
 
 def _padded(x, padding):
     """A map with zeros around it and the channels last: (B, *spatial, C), contiguous."""
-    last = np.moveaxis(x, 1, -1)
     if not any(padding):
-        return np.ascontiguousarray(last)
-    B, *spatial, C = last.shape
-    out = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), x.dtype)
-    out[(slice(None), *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))] = last
-    return out
+        return np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    padded, inner = _room(x.shape, padding, x.dtype)
+    padded[inner] = np.moveaxis(x, 1, -1)
+    return padded
+
+
+def _room(shape, padding, dtype):
+    """Zeros for a map of the shape (B, C, *spatial) and its padding, channels last, and the index of the map in it."""
+    B, C, *spatial = shape
+    zeros = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), dtype)
+    return zeros, (slice(None), *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))
 
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
