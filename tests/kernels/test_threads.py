@@ -134,7 +134,15 @@ def test_blas_has_its_threads_back_afterwards():
             library.set_num_threads(count)
 
 
+def windows(kernels, x):
+    """The windows of 40 maps, and what adding them back gives."""
+    shape, geometry = (40, 8, 30, 30), ((3, 2), (15, 29), (2, 1), (1, 0), (1, 1))
+    rows = kernels.im2row(x[:3000, :96].reshape(shape), *geometry)
+    return rows, kernels.row2im(rows, shape, *geometry)
+
+
 CALLS = {
+    "im2row and row2im": windows,
     "gelu": lambda kernels, x: kernels.gelu(x, "none"),
     "softmax": lambda kernels, x: kernels.softmax(x, -1),
     "softmax_vjp": lambda kernels, x: kernels.softmax_vjp(x, x[::-1], -1),

@@ -274,6 +274,39 @@ def test_large_batches_are_worked_in_blocks(s):
         np.testing.assert_allclose(a, b, **CLOSE)
 
 
+LARGE = [
+    {"padding": 1},
+    {"stride": (2, 3), "padding": (0, 2), "dilation": (2, 1)},
+    {"groups": 2, "stride": 2},
+]
+
+
+def _gradients(conv, dtype, options):
+    """The three results of a convolution of maps so large that compiled kernels do float32, where they are installed."""
+    rng = np.random.default_rng(0)
+    x, weight = (
+        rng.standard_normal((3, 8, 41, 30)),
+        rng.standard_normal((6, 8 // options.get("groups", 1), 3, 3)),
+    )
+    x, weight = (mv.Tensor(a.astype(dtype), requires_grad=True) for a in (x, weight))
+    y = conv(x, weight, **options)
+    y.backward(rng.standard_normal(y.shape).astype(dtype))
+    return y.numpy(), x.grad, weight.grad
+
+
+def single_equals_double(conv, options):
+    for single, double in zip(
+        _gradients(conv, np.float32, options), _gradients(ops.conv2d, np.float64, options), strict=True
+    ):
+        assert single.dtype == np.float32
+        np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5 * np.abs(double).max())
+
+
+@pytest.mark.parametrize("options", LARGE, ids=["padding", "stride and dilation", "groups"])
+def test_large_maps_in_float32_equal_float64(options):
+    single_equals_double(ops.conv2d, options)
+
+
 def test_an_empty_batch_gives_zero_gradients():
     x, weight, bias = (mv.Tensor(np.ones(n), requires_grad=True) for n in ((0, 2, 5, 5), (3, 2, 3, 3), (3,)))
     y = ops.conv2d(x, weight, bias, padding=1)
@@ -367,6 +400,24 @@ def test_adjoint_rejects_assigning_where_windows_overlap(monkeypatch):
     monkeypatch.setattr(kernels, "row2im", assigning)
     rejects(lambda transpose, s: has_adjoint(ops.conv2d, transpose, s), ops.conv_transpose2d)
     rejects(lambda fold, s: fold_is_adjoint_of_unfold(ops.unfold, fold, s), ops.fold)
+
+
+def test_float64_rejects_a_loop_that_assigns_where_windows_overlap(monkeypatch):
+    pytest.importorskip("numba")
+    from minivis.kernels import compiled
+
+    monkeypatch.setattr(compiled, "_row2im", _assigning)
+    with pytest.raises(AssertionError):
+        single_equals_double(ops.conv2d, LARGE[0])
+
+
+def _assigning(start, stop, rows, padded, stride, dilation):
+    H, W, kh, kw = rows.shape[1:5]
+    for u, v in np.ndindex(kh, kw):
+        h, w = u * dilation[0], v * dilation[1]
+        padded[start:stop, h : h + H * stride[0] : stride[0], w : w + W * stride[1] : stride[1]] = rows[
+            start:stop, :, :, u, v
+        ]
 
 
 def test_shifts_reject_a_position_dependent_filter():
