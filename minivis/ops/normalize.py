@@ -7,44 +7,10 @@ import math
 from operator import index
 
 from minivis import kernels
-from minivis.autograd import primitive, unbroadcast
+from minivis.autograd import primitive
 from minivis.backend import is_array, meet, namespace
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
-
-
-def _standardize(xp, x, axes, eps):
-    """Subtract the mean and divide by the standard deviation along axes, with the vjp of that.
-
-    With xhat = (x - mu) / s the cotangent is (g - mean(g) - xhat mean(g xhat)) / s: what changes mean or scale is lost.
-    """
-    n = math.prod(x.shape[a] for a in axes)
-    centred = x - x.sum(axis=axes, keepdims=True) / n
-    variance = (centred * centred).sum(axis=axes, keepdims=True) / n  # biased, as every norm has it
-    inverse = 1 / xp.sqrt(variance + eps)
-    centred *= inverse
-
-    def vjp(g):
-        out = g - g.sum(axis=axes, keepdims=True) / n
-        out -= centred * ((g * centred).sum(axis=axes, keepdims=True) / n)
-        out *= inverse
-        return out
-
-    return centred, variance, vjp
-
-
-def _affine(xhat, weight, bias, vjp_xhat):
-    """Scale and shift what a norm has standardised (weight and bias broadcast to it), with the vjp of the whole."""
-    y = xhat if weight is None else xhat * weight
-    y = y if bias is None else y + bias
-
-    def vjp(g):
-        g_weight = None if weight is None else unbroadcast(g * xhat, weight)
-        g_bias = None if bias is None else unbroadcast(g, bias)
-        g_x = vjp_xhat(g if weight is None else g * weight)
-        return g_x.astype(xhat.dtype, copy=False), g_weight, g_bias
-
-    return y, vjp
 
 
 def _check_affine(name, shape, **parameters):
@@ -174,28 +140,24 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     x, weight, bias = meet(x, weight, bias)
     groups = x.reshape(x.shape[0] * num_groups, math.prod(x.shape[1:]) // num_groups)
     _, xhat, inverse = kernels.of(x).layer_norm(groups, None, None, eps)
-    column = (-1, *[1] * (x.ndim - 2))  # one number a channel, against (B, C, ...)
-
-    def vjp_xhat(g):
-        g_x, _, _ = kernels.of(g).layer_norm_vjp(g.reshape(xhat.shape), xhat, inverse, None)
-        return g_x.reshape(x.shape)
-
-    y, vjp_affine = _affine(
-        xhat.reshape(x.shape),
-        None if weight is None else weight.reshape(column),
-        None if bias is None else bias.reshape(column),
-        vjp_xhat,
-    )
+    axes, column = _channels(x)
+    xhat = xhat.reshape(x.shape)
+    y = xhat if weight is None else xhat * weight.reshape(column)
+    y = y if bias is None else y + bias.reshape(column)
 
     def vjp(g):
-        g_x, g_weight, g_bias = vjp_affine(g)
-        return g_x, None, _flat(g_weight), _flat(g_bias)
+        h = (g if weight is None else g * weight.reshape(column)).reshape(groups.shape)
+        g_x, _, _ = kernels.of(h).layer_norm_vjp(h, xhat.reshape(groups.shape), inverse, None)
+        g_weight = None if weight is None else (g * xhat).sum(axis=axes)
+        g_bias = None if bias is None else g.sum(axis=axes)
+        return g_x.reshape(x.shape), None, _like(g_weight, weight), _like(g_bias, bias)
 
     return y, vjp
 
 
-def _flat(g):
-    return None if g is None else g.reshape(-1)
+def _channels(x):
+    """All axes of (B, C, ...) but the channels', and the shape of one number a channel that is broadcast to it."""
+    return (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
 
 
 @primitive
@@ -255,31 +217,39 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: evaluation needs running_mean and running_var")
         return _scale_and_shift(xp, x, running_mean, running_var, weight, bias, eps)
-    axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+    axes, column = _channels(x)
     n = math.prod(x.shape[a] for a in axes)
     if n < 2:
         raise ValueError(f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})")
-    xhat, variance, vjp_xhat = _standardize(xp, x, axes, eps)
+    mean = x.sum(axis=axes) / n
+    centred = x - mean.reshape(column)
+    variance = (centred * centred).sum(axis=axes) / n  # biased, as every norm has it
     if running_mean is not None:
-        running_mean += momentum * (x.mean(axis=axes) - running_mean)
-        running_var += momentum * (variance.reshape(-1) * (n / (n - 1)) - running_var)
-    y, vjp_affine = _affine(
-        xhat,
-        None if weight is None else weight.reshape(column),
-        None if bias is None else bias.reshape(column),
-        vjp_xhat,
-    )
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (variance * (n / (n - 1)) - running_var)
+    inverse = 1 / xp.sqrt(variance + eps)
+    scale = inverse if weight is None else weight * inverse
+    y = centred * scale.reshape(column)
+    if bias is not None:
+        y += bias.reshape(column)
 
     def vjp(g):
-        g_x, g_weight, g_bias = vjp_affine(g)
-        return g_x, None, None, _flat(g_weight), _flat(g_bias)
+        # What changes mean or scale of a channel is lost: with xhat = centred inverse, the cotangent of x is
+        # scale (g - mean(g) - xhat mean(g xhat)), and the two sums are the cotangents of bias and weight.
+        total, along = g.sum(axis=axes), (g * centred).sum(axis=axes)
+        g_x = centred * (-along * inverse * inverse / n).reshape(column)
+        g_x += g
+        g_x -= (total / n).reshape(column)
+        g_x *= scale.reshape(column)
+        g_x = g_x.astype(x.dtype, copy=False)
+        return g_x, None, None, _like(along * inverse, weight), _like(total, bias)
 
     return y, vjp
 
 
 def _scale_and_shift(xp, x, mean, variance, weight, bias, eps):
     """Batch norm by statistics that are given: nothing but a factor and a summand for each channel."""
-    axes, column = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+    axes, column = _channels(x)
     inverse = 1 / xp.sqrt(variance + eps)
     scale = inverse if weight is None else weight * inverse
     shift = -mean * scale if bias is None else bias - mean * scale
