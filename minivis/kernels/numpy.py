@@ -199,13 +199,7 @@ def im2row(x, kernel, out, stride, padding, dilation):
             padded.strides[-1],
         ),
     )
-    rows = np.empty(windows.shape, x.dtype)
-
-    def run(start, stop):
-        rows[start:stop] = windows[start:stop]
-
-    _over_images(rows, run)
-    return rows.reshape(len(x) * math.prod(out), math.prod(kernel) * C)
+    return windows.reshape(len(x) * math.prod(out), math.prod(kernel) * C)
 
 
 def row2im(rows, shape, kernel, out, stride, padding, dilation):
@@ -215,20 +209,11 @@ def row2im(rows, shape, kernel, out, stride, padding, dilation):
     """
     rows = rows.reshape(shape[0], *out, *kernel, shape[1])
     padded, inner = _room(shape, padding, rows.dtype)
-
-    def run(start, stop):
-        for offset in np.ndindex(*kernel):
-            steps = zip(offset, out, stride, dilation, strict=True)
-            where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
-            padded[(slice(start, stop), *where)] += rows[(slice(start, stop), ..., *offset, slice(None))]
-
-    _over_images(rows, run)
+    for offset in np.ndindex(*kernel):
+        steps = zip(offset, out, stride, dilation, strict=True)
+        where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
+        padded[(slice(None), *where)] += rows[(..., *offset, slice(None))]
     return np.ascontiguousarray(np.moveaxis(padded[inner], -1, 1))
-
-
-def _over_images(rows, run):
-    """Call ``run(start, stop)`` on parts of a batch whose windows are in ``rows``, (B, ...), several at a time."""
-    threads.over(len(rows), run, -(-_SHARE // max(1, math.prod(rows.shape[1:]))))
 
 
 def _padded(x, padding):

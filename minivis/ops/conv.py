@@ -71,42 +71,52 @@ def _grouped(y, groups):
     return y.swapaxes(0, 1).reshape(groups, channels // groups, B * math.prod(out))
 
 
-def _filters(weight, geometry, groups):
+def _filters(weight, groups, channels_first):
     """(O, C / groups, *kernel) as the matrices (groups, O / groups, elements of a patch), in the order of `_patches`."""
     O, C, *kernel = weight.shape
     weight = weight.reshape(groups, O // groups, C, math.prod(kernel))
-    if not _of_tiles(geometry):
+    if not channels_first:
         weight = weight.swapaxes(2, 3)
     return weight.reshape(groups, O // groups, math.prod(kernel) * C)
 
 
-def _unfiltered(filters, shape, geometry):
+def _unfiltered(filters, shape, channels_first):
     """And back: (groups, O / groups, elements of a patch) as (O, C / groups, *kernel)."""
     O, C, *kernel = shape
-    if not _of_tiles(geometry):
+    if not channels_first:
         filters = filters.reshape(O, math.prod(kernel), C).swapaxes(1, 2)
     return filters.reshape(shape)
 
 
-def _patches(x, geometry, groups):
-    """The patches of a map as the matrices (groups, B prod(out), elements of a patch).
-
-    A patch is in the order (*kernel, C / groups), so that whole pixels are copied; a tile keeps its own, (C / groups, *kernel).
-    """
+def _patches(x, geometry, groups, channels_first):
+    """The patches of a map as the matrices (groups, B prod(out), elements of a patch)."""
     if _of_tiles(geometry):
         return _tiles(x, geometry, groups)
     rows = kernels.of(x).im2row(x, *geometry)
     K, C = math.prod(geometry.kernel), x.shape[1] // groups
-    return rows.reshape(-1, K, groups, C).transpose(2, 0, 1, 3).reshape(groups, -1, K * C)
+    order = (2, 0, 3, 1) if channels_first else (2, 0, 1, 3)
+    return rows.reshape(-1, K, groups, C).transpose(order).reshape(groups, -1, K * C)
 
 
-def _put_patches(rows, shape, geometry):
+def _put_patches(rows, shape, geometry, channels_first):
     """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
     groups, K = len(rows), math.prod(geometry.kernel)
     if _of_tiles(geometry):
         return _put_tiles(rows, shape, geometry)
-    rows = rows.reshape(groups, -1, K, shape[1] // groups).transpose(1, 2, 0, 3).reshape(-1, K * shape[1])
+    C = shape[1] // groups
+    if channels_first:
+        rows = rows.reshape(groups, -1, C, K).swapaxes(2, 3)
+    rows = rows.reshape(groups, -1, K, C).transpose(1, 2, 0, 3).reshape(-1, K * shape[1])
     return kernels.of(rows).row2im(rows, shape, *geometry)
+
+
+def _channels_first(B, weight, geometry):
+    """Whether a patch is in the order (C / groups, *kernel), or in (*kernel, C / groups), so that whole pixels are copied.
+
+    The first is the order of the filters, which then need not be turned: it pays where the patches are fewer than they
+    are. Tiles lie in it anyway.
+    """
+    return _of_tiles(geometry) or B * math.prod(geometry.out) < len(weight)
 
 
 def _of_one_pixel(geometry):
@@ -158,12 +168,13 @@ def _images(y, groups):
 def _correlate(x, weight, geometry, groups):
     """y: every output is the dot product of the kernel and a patch."""
     xp, O = namespace(x, weight), weight.shape[0]
-    filters = _filters(weight, geometry, groups)
+    order = _channels_first(len(x), weight, geometry)
+    filters = _filters(weight, groups, order)
     if _of_one_pixel(geometry):
         return xp.matmul(filters, _images(x[_thinned(geometry)], groups)).reshape(len(x), O, *geometry.out)
 
     def part(x):
-        patches = _patches(x, geometry, groups).swapaxes(1, 2)
+        patches = _patches(x, geometry, groups, order).swapaxes(1, 2)
         y = xp.matmul(filters, patches)  # (groups, O/groups, B prod(out))
         return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
 
@@ -173,7 +184,8 @@ def _correlate(x, weight, geometry, groups):
 def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
     xp, C = namespace(y, weight), groups * weight.shape[1]
-    filters = _filters(weight, geometry, groups)
+    order = _channels_first(len(y), weight, geometry)
+    filters = _filters(weight, groups, order)
     if _of_one_pixel(geometry):
         seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
         if geometry.out == tuple(spatial):
@@ -186,7 +198,7 @@ def _spread(y, weight, spatial, geometry, groups):
         rows = xp.matmul(
             _grouped(y, groups).swapaxes(1, 2), filters
         )  # (groups, B prod(out), prod(kernel) C/groups)
-        return _put_patches(rows, (y.shape[0], C, *spatial), geometry)
+        return _put_patches(rows, (y.shape[0], C, *spatial), geometry, order)
 
     return _join(xp, [part(y[b]) for b in _blocks(y, _patch_size(weight, geometry, groups))])
 
@@ -199,9 +211,10 @@ def _weigh(x, y, weight, geometry, groups):
         for b in _blocks(x, math.prod(weight.shape)):
             total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
         return total.reshape(weight.shape)
+    order = _channels_first(len(x), weight, geometry)
     for b in _blocks(x, _patch_size(weight, geometry, groups)):
-        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups))
-    return _unfiltered(total, weight.shape, geometry)
+        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, order))
+    return _unfiltered(total, weight.shape, order)
 
 
 def _patch_size(weight, geometry, groups):

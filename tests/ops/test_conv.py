@@ -244,6 +244,25 @@ def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size,
         np.testing.assert_allclose(a, b, **CLOSE)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("batch", [2, 0])
+def test_either_order_of_a_patch_gives_the_same(groups, batch, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((batch, 6, 4, 5)), rng.standard_normal((12, 6 // groups, 3, 2))
+    geometry = conv_file._geometry("conv2d", (4, 5), (3, 2), (2, 2), 1, 1, "")
+    assert conv_file._channels_first(1, weight, geometry)  # 6 windows, 12 filters
+    assert not conv_file._channels_first(2, weight, geometry)
+
+    def both_ways(order):
+        monkeypatch.setattr(conv_file, "_channels_first", lambda B, weight, geometry: order)
+        y, pull = ops.conv2d.raw(x, weight, None, stride=2, padding=1, groups=groups)
+        g = np.random.default_rng(1).standard_normal(y.shape)
+        return y, *pull(g)[:2], ops.conv_transpose2d(g, weight, stride=2, padding=1, groups=groups)
+
+    for a, b in zip(both_ways(True), both_ways(False), strict=True):
+        np.testing.assert_allclose(a, b, **CLOSE)
+
+
 def test_output_size_for_all_small_settings():
     for i, k, stride, p, d in itertools.product(range(1, 8), range(1, 4), range(1, 4), range(3), range(1, 4)):
         s = Setting(1, 1, 1, 1, (i,), (k,), (stride,), (p,), (d,), 0)
