@@ -51,7 +51,7 @@ def _geometry(name, spatial, kernel, stride, padding, dilation, shapes):
     return Geometry(tuple(kernel), out, stride, padding, dilation)
 
 
-def _blocks(x, elements):
+def blocks(x, elements):
     """Slices of the batch whose patches, ``elements`` an image, stay below the limit."""
     size = max(1, _PATCH_LIMIT.get(device_of(x), _PATCH_LIMIT["cpu"]) // elements)
     return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
@@ -178,7 +178,7 @@ def _correlate(x, weight, geometry, groups):
         y = xp.matmul(filters, patches)  # (groups, O/groups, B prod(out))
         return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
 
-    return _join(xp, [part(x[b]) for b in _blocks(x, _patch_size(weight, geometry, groups))])
+    return _join(xp, [part(x[b]) for b in blocks(x, _patch_size(weight, geometry, groups))])
 
 
 def _spread(y, weight, spatial, geometry, groups):
@@ -200,7 +200,7 @@ def _spread(y, weight, spatial, geometry, groups):
         )  # (groups, B prod(out), prod(kernel) C/groups)
         return _put_patches(rows, (y.shape[0], C, *spatial), geometry, order)
 
-    return _join(xp, [part(y[b]) for b in _blocks(y, _patch_size(weight, geometry, groups))])
+    return _join(xp, [part(y[b]) for b in blocks(y, _patch_size(weight, geometry, groups))])
 
 
 def _weigh(x, y, weight, geometry, groups):
@@ -208,11 +208,11 @@ def _weigh(x, y, weight, geometry, groups):
     xp, total = namespace(x, y), 0
     if _of_one_pixel(geometry):
         x, y = _images(x[_thinned(geometry)], groups), _images(y, groups)
-        for b in _blocks(x, math.prod(weight.shape)):
+        for b in blocks(x, math.prod(weight.shape)):
             total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
         return total.reshape(weight.shape)
     order = _channels_first(len(x), weight, geometry)
-    for b in _blocks(x, _patch_size(weight, geometry, groups)):
+    for b in blocks(x, _patch_size(weight, geometry, groups)):
         total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, order))
     return _unfiltered(total, weight.shape, order)
 

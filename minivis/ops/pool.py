@@ -7,7 +7,7 @@ import math
 
 from minivis.autograd import Tensor, named, primitive
 from minivis.backend import check_floating, namespace
-from minivis.ops.conv import Geometry, sizes
+from minivis.ops.conv import Geometry, blocks, sizes
 from minivis.ops.index import check_range
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "max_unpool2d"]
@@ -107,13 +107,14 @@ def _max_pool2d(x, geometry):
     windows = _windows(geometry)
     out = padded[windows[0]].copy()
     for window in windows[1:]:
-        out = xp.maximum(out, padded[window])
+        xp.maximum(out, padded[window], out=out)
     shape = padded.shape
 
     def vjp(g):
         g_padded = xp.zeros(shape, g.dtype)
-        for window, _, hit in _hits(x, out, geometry):
-            g_padded[window] += xp.where(hit, g, 0)
+        for b in blocks(x, math.prod(geometry.kernel) * math.prod(out.shape[1:])):
+            for window, _, hit in _hits(x[b], out[b], geometry):
+                g_padded[b][window] += xp.where(hit, g[b], 0)
         return (g_padded[inner],)
 
     return out, vjp
