@@ -89,7 +89,7 @@ def _unfiltered(filters, shape, channels_first):
 
 
 def _patches(x, geometry, groups, channels_first):
-    """The patches of a map as the matrices (groups, B prod(out), elements of a patch)."""
+    """The patches of a map as the matrices (groups, B prod(out), elements of a patch); `_channels_first` says in which order."""
     if _of_tiles(geometry):
         return _tiles(x, geometry, groups)
     rows = kernels.of(x).im2row(x, *geometry)
@@ -168,13 +168,13 @@ def _images(y, groups):
 def _correlate(x, weight, geometry, groups):
     """y: every output is the dot product of the kernel and a patch."""
     xp, O = namespace(x, weight), weight.shape[0]
-    order = _channels_first(len(x), weight, geometry)
-    filters = _filters(weight, groups, order)
+    channels_first = _channels_first(len(x), weight, geometry)
+    filters = _filters(weight, groups, channels_first)
     if _of_one_pixel(geometry):
         return xp.matmul(filters, _images(x[_thinned(geometry)], groups)).reshape(len(x), O, *geometry.out)
 
     def part(x):
-        patches = _patches(x, geometry, groups, order).swapaxes(1, 2)
+        patches = _patches(x, geometry, groups, channels_first).swapaxes(1, 2)
         y = xp.matmul(filters, patches)  # (groups, O/groups, B prod(out))
         return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
 
@@ -184,8 +184,8 @@ def _correlate(x, weight, geometry, groups):
 def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
     xp, C = namespace(y, weight), groups * weight.shape[1]
-    order = _channels_first(len(y), weight, geometry)
-    filters = _filters(weight, groups, order)
+    channels_first = _channels_first(len(y), weight, geometry)
+    filters = _filters(weight, groups, channels_first)
     if _of_one_pixel(geometry):
         seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
         if geometry.out == tuple(spatial):
@@ -198,7 +198,7 @@ def _spread(y, weight, spatial, geometry, groups):
         rows = xp.matmul(
             _grouped(y, groups).swapaxes(1, 2), filters
         )  # (groups, B prod(out), prod(kernel) C/groups)
-        return _put_patches(rows, (y.shape[0], C, *spatial), geometry, order)
+        return _put_patches(rows, (y.shape[0], C, *spatial), geometry, channels_first)
 
     return _join(xp, [part(y[b]) for b in blocks(y, _patch_size(weight, geometry, groups))])
 
@@ -211,10 +211,10 @@ def _weigh(x, y, weight, geometry, groups):
         for b in blocks(x, math.prod(weight.shape)):
             total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
         return total.reshape(weight.shape)
-    order = _channels_first(len(x), weight, geometry)
+    channels_first = _channels_first(len(x), weight, geometry)
     for b in blocks(x, _patch_size(weight, geometry, groups)):
-        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, order))
-    return _unfiltered(total, weight.shape, order)
+        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, channels_first))
+    return _unfiltered(total, weight.shape, channels_first)
 
 
 def _patch_size(weight, geometry, groups):

@@ -112,7 +112,7 @@ def _max_pool2d(x, geometry):
 
     def vjp(g):
         g_padded = xp.zeros(shape, g.dtype)
-        for b in blocks(x, math.prod(geometry.kernel) * math.prod(out.shape[1:])):
+        for b in blocks(x, math.prod(geometry.kernel) * math.prod(out.shape[1:])):  # what stays in the cache
             for window, _, hit in _hits(x[b], out[b], geometry):
                 g_padded[b][window] += xp.where(hit, g[b], 0)
         return (g_padded[inner],)

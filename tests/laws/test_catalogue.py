@@ -24,6 +24,12 @@ def test_the_mutant_is_rejected_by_its_law_alone(law):
     assert report[law.name].message and report[law.name].hint
 
 
+@pytest.mark.parametrize("name", ["linear_sum_assignment", "nms"])
+def test_what_breaks_ties_by_chance_is_not_passed_by_chance(name):
+    (law,) = [law for law in family_of(name).laws if law.name == "same again"]
+    assert not any(laws.judge(name, law.mutant, only=[law.name]).passed for _ in range(200))
+
+
 @pytest.mark.parametrize("name", laws.names())
 def test_the_right_answer_passes_in_time(name):
     report = laws.judge(name, forward(name))

@@ -300,30 +300,26 @@ LARGE = [
 ]
 
 
-def _gradients(conv, dtype, options):
-    """The three results of a convolution of maps so large that compiled kernels do float32, where they are installed."""
-    rng = np.random.default_rng(0)
-    x, weight = (
-        rng.standard_normal((3, 8, 41, 30)),
-        rng.standard_normal((6, 8 // options.get("groups", 1), 3, 3)),
-    )
+def _with_gradients(dtype, options):
+    """A convolution of maps so large that compiled kernels do float32, where they are installed, and its two gradients."""
+    rng, groups = np.random.default_rng(0), options.get("groups", 1)
+    x, weight = rng.standard_normal((3, 8, 41, 30)), rng.standard_normal((6, 8 // groups, 3, 3))
     x, weight = (mv.Tensor(a.astype(dtype), requires_grad=True) for a in (x, weight))
-    y = conv(x, weight, **options)
+    y = ops.conv2d(x, weight, **options)
     y.backward(rng.standard_normal(y.shape).astype(dtype))
-    return y.numpy(), x.grad, weight.grad
+    return y.data, x.grad, weight.grad
 
 
-def single_equals_double(conv, options):
-    for single, double in zip(
-        _gradients(conv, np.float32, options), _gradients(ops.conv2d, np.float64, options), strict=True
-    ):
+def single_equals_double(options):
+    found, exact = _with_gradients(np.float32, options), _with_gradients(np.float64, options)
+    for single, double in zip(found, exact, strict=True):
         assert single.dtype == np.float32
         np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5 * np.abs(double).max())
 
 
 @pytest.mark.parametrize("options", LARGE, ids=["padding", "stride and dilation", "groups"])
 def test_large_maps_in_float32_equal_float64(options):
-    single_equals_double(ops.conv2d, options)
+    single_equals_double(options)
 
 
 def test_an_empty_batch_gives_zero_gradients():
@@ -402,41 +398,32 @@ def test_adjoint_rejects_a_flipped_transpose():
     rejects(lambda transpose, s: has_adjoint(ops.conv2d, transpose, s), flipped)
 
 
+def _assigning(rows, shape, kernel, out, stride, padding, dilation):
+    """row2im with ``=`` for ``+=``: of overlapping windows it keeps only the last."""
+    B, C, *spatial = shape
+    rows = rows.reshape(B, *out, *kernel, C)
+    padded = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), rows.dtype)
+    for offset in np.ndindex(*kernel):
+        steps = zip(offset, out, stride, dilation, strict=True)
+        where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
+        padded[(slice(None), *where)] = rows[(..., *offset, slice(None))]
+    inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
+    return np.moveaxis(padded[(slice(None), *inner)], -1, 1)
+
+
 def test_adjoint_rejects_assigning_where_windows_overlap(monkeypatch):
-    """Writing ``=`` for ``+=`` in row2im keeps only the last of overlapping windows."""
-
-    def assigning(rows, shape, kernel, out, stride, padding, dilation):
-        B, C, *spatial = shape
-        rows = rows.reshape(B, *out, *kernel, C)
-        padded = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C))
-        for offset in np.ndindex(*kernel):
-            steps = zip(offset, out, stride, dilation, strict=True)
-            where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
-            padded[(slice(None), *where)] = rows[(..., *offset, slice(None))]
-        inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
-        return np.moveaxis(padded[(slice(None), *inner)], -1, 1)
-
-    monkeypatch.setattr(kernels, "row2im", assigning)
+    monkeypatch.setattr(kernels, "row2im", _assigning)
     rejects(lambda transpose, s: has_adjoint(ops.conv2d, transpose, s), ops.conv_transpose2d)
     rejects(lambda fold, s: fold_is_adjoint_of_unfold(ops.unfold, fold, s), ops.fold)
 
 
-def test_float64_rejects_a_loop_that_assigns_where_windows_overlap(monkeypatch):
+def test_float64_rejects_assigning_where_large_windows_overlap(monkeypatch):
     pytest.importorskip("numba")
     from minivis.kernels import compiled
 
-    monkeypatch.setattr(compiled, "_row2im", _assigning)
+    monkeypatch.setattr(compiled, "row2im", _assigning)
     with pytest.raises(AssertionError):
-        single_equals_double(ops.conv2d, LARGE[0])
-
-
-def _assigning(start, stop, rows, padded, stride, dilation):
-    H, W, kh, kw = rows.shape[1:5]
-    for u, v in np.ndindex(kh, kw):
-        h, w = u * dilation[0], v * dilation[1]
-        padded[start:stop, h : h + H * stride[0] : stride[0], w : w + W * stride[1] : stride[1]] = rows[
-            start:stop, :, :, u, v
-        ]
+        single_equals_double(LARGE[0])
 
 
 def test_shifts_reject_a_position_dependent_filter():
