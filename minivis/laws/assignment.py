@@ -36,6 +36,7 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
 
     @family.law(
         "shape",
+        manners=True,
         inputs=shapes,
         hint="One index, or none, is a list too: np.squeeze takes its axis away.",
         mutant=squeezed,
@@ -48,6 +49,7 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
 
     @family.law(
         "whole numbers",
+        manners=True,
         inputs=inputs,
         hint="Indices are for indexing: x[3.0] is an error. np.zeros and np.empty make float64 unless they are told "
         "otherwise.",
@@ -67,6 +69,7 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
 
     @family.law(
         "inputs left alone",
+        manners=True,
         inputs=inputs,
         hint="`x -= ...` and `x[...] = ...` write into the caller's array: work on a copy.",
         mutant=mutated(family.right, overwrite),
@@ -81,6 +84,7 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
 
     @family.law(
         "same again",
+        manners=True,
         inputs=inputs,
         hint="Ties may be broken either way, but the same way each time: is there randomness, or something remembered "
         "from one call to the next?",
@@ -98,6 +102,7 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
 
     @family.law(
         "quiet",
+        manners=True,
         inputs=inputs,
         hint="Remove the print calls; a function that is called a million times must not talk.",
         mutant=mutated(family.right, talk),

@@ -4,6 +4,7 @@ Not here: time limits and mishaps (sandbox.py), the laws of every family (common
 """
 
 import inspect
+import math
 import time
 
 import numpy as np
@@ -140,21 +141,28 @@ class Candidate:
 
     def pull(self, case, g):
         """The cotangents its vjp gives for ``g``: a dict from argument name to array (or dict of arrays)."""
-        mine = case.copy()
-        vjp = self.result(mine)[1]
+        return self.checked(self.pulled(case, g), case)
+
+    def pulled(self, case, g):
+        """Whatever its vjp returns for ``g``, if that is a tuple."""
+        vjp = self.result(case.copy())[1]
         pulled = self._call(vjp, (g,))
         if not isinstance(pulled, (tuple, list)):
             raise Broken(
                 f"vjp(g) returns a tuple, one cotangent for each array parameter; yours returned {_described(pulled)}.",
                 hint="Even a single cotangent comes in a tuple: `return (dx,)`.",
             )
+        return pulled
+
+    def checked(self, pulled, case):
+        """A tuple of cotangents by the name of their argument, each an array of its shape or a broken promise."""
         return {
             name: _checked(value, name, case[name])
-            for name, value in self._by_name(pulled, case).items()
+            for name, value in self.by_name(pulled).items()
             if name in self.family.arrays and case.everything.get(name) is not None
         }
 
-    def _by_name(self, pulled, case):
+    def by_name(self, pulled):
         """Cotangents stand at their parameter's place in the signature, or packed: arrays' alone, in that order."""
         order, arrays = list(self.family.parameters), self.family.arrays
         packed = any(
@@ -191,7 +199,8 @@ def compare(got, expected, rtol=1e-4, atol=2e-5, what="The output"):
     The tolerance is that of float32 sums in another order: ``atol`` counts in units of the largest expected number.
     """
     if got.shape != expected.shape:
-        raise Broken(f"{what} has shape {got.shape}; {expected.shape} was expected.", expected, got)
+        words = f"{what} has shape {got.shape}; {expected.shape} was expected."
+        raise Broken(words, expected, got, hint=_shape_hint(got.shape, expected.shape))
     if not got.size:
         return
     with np.errstate(all="ignore"):
@@ -210,6 +219,22 @@ def compare(got, expected, rtol=1e-4, atol=2e-5, what="The output"):
     else:
         largest = f"{got[worst]}{place} where {expected[worst]:.4g} was expected"
     raise Broken(f"{count}; {largest}.", expected, got)
+
+
+def _shape_hint(got, expected):
+    """What may have happened to a shape."""
+    without_ones = [n for n in got if n != 1]
+    if without_ones == [n for n in expected if n != 1]:
+        return "Axes of size 1 are axes too: squeeze takes them away, keepdims=True and x[None] keep or make them."
+    if sorted(got) == sorted(expected):
+        return "The axes are there, in another order: which axis should stand where? np.swapaxes and transpose move them."
+    if math.prod(got) == math.prod(expected):
+        return "The numbers are there, on other axes: is a reshape missing at the end, or does it name other sizes?"
+    if len(got) < len(expected):
+        return "An axis is gone: was something summed, averaged or indexed over more axes than it should be?"
+    if len(got) > len(expected):
+        return "There is an axis too many: should something be summed over, or does a broadcast make a table of it?"
+    return "Print the shape after each line for the input above: at which one does the first size differ?"
 
 
 def _described(value):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minivis.laws.inputs import Case
 
-__all__ = ["Family", "Law", "catalogue", "family_of", "names"]
+__all__ = ["Family", "Law", "Mistake", "catalogue", "family_of", "names"]
 
 _FAMILIES = {}
 
@@ -34,9 +34,16 @@ class Law:
     hint : str
         What to think about when it is broken; it names the likely mistake and leaves the code to the learner.
     mutant : callable
-        A plausible wrong answer that this law rejects, and no other law of the family.
+        A plausible wrong answer that this law rejects; of the other laws only value laws may reject it too.
     gradient : bool
         Whether it speaks of the backward pass and so needs ``vjp=True``.
+    value : bool
+        Whether it compares plain inputs with the right answer: points for the other laws depend on it.
+    manners : bool
+        Whether it speaks of shape, dtype, printing and the like, whatever the numbers are.
+    right_too : callable or None
+        ``right_too(f, case)``: the comparison with the right answer that a law adds when its own check, of a call
+        with another call, holds.
     """
 
     family: str
@@ -50,6 +57,31 @@ class Law:
     inputs: st.SearchStrategy
     holds: Callable
     examples: int
+    value: bool = False
+    manners: bool = False
+    right_too: Callable | None = None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that is known by name: who gives it gets a hint of its own, whichever law finds it.
+
+    Attributes
+    ----------
+    name : str
+        What was done wrong, in a few words.
+    hint : str
+        What to think about.
+    answer : callable
+        It computes what the mistake makes of the arguments; with ``gradient`` it returns ``(out, vjp)``.
+    gradient : bool
+        Whether the mistake is in the backward pass.
+    """
+
+    name: str
+    hint: str
+    answer: Callable
+    gradient: bool = False
 
 
 class Family:
@@ -69,18 +101,19 @@ class Family:
     """
 
     def __init__(self, name, right, arrays=(), form=None):
-        self.name, self.right, self.arrays, self.laws = name, right, arrays, []
+        self.name, self.right, self.arrays = name, right, arrays
+        self.laws, self.mistakes = [], []
         self.parameters = inspect.signature(right).parameters
         self.form = form or f"f{inspect.signature(right)}"
         _FAMILIES[name] = self
 
-    def law(
-        self, name, *, inputs, hint, mutant, equation="", slide="", sentence=None, gradient=False, examples=12
-    ):
+    def law(self, name, *, inputs, hint, mutant, equation="", slide="", sentence=None, gradient=False, examples=12,
+            value=False, manners=False, right_too=True, atol=2e-5):  # fmt: skip
         """Declare a law: decorates ``holds(f, case)``, which raises `Broken` when ``f`` breaks it on ``case``.
 
         ``inputs(draw)`` returns the arguments of one call as a dict; the docstring of the decorated function is the
-        sentence.
+        sentence. A law that compares calls with each other also compares the first with the right answer, within
+        ``atol``, once the simplest form is right; ``right_too=False`` leaves that out.
         """
         parameters = self.parameters
 
@@ -88,19 +121,47 @@ class Family:
         def cases(draw):
             return Case.of(self.name, parameters, inputs(draw))
 
+        compared = right_too and not (gradient or value or manners)
+
         def declare(holds):
-            words = sentence or inspect.getdoc(holds)
             law = Law(
-                self.name, name, words, equation, slide, hint, mutant, gradient, cases(), holds, examples
+                self.name,
+                name,
+                sentence or inspect.getdoc(holds),
+                equation,
+                slide,
+                hint,
+                mutant,
+                gradient,
+                cases(),
+                holds,
+                examples,
+                value,
+                manners,
+                right_too=(lambda f, case: self.same(f, case, atol)) if compared else None,
             )
             self.laws.append(law)
             return holds
 
         return declare
 
+    def same(self, f, case, atol=2e-5):
+        """Raise `Broken` unless the output for a case is right; families with several right answers replace this."""
+        f.agrees(case, atol=atol)
+
+    def mistake(self, name, hint, answer, gradient=False):
+        """Declare a wrong answer that people give; with ``gradient`` it returns ``(out, vjp)`` (see `Mistake`)."""
+        self.mistakes.append(Mistake(name, hint, answer, gradient))
+
     def agrees(self, name, sentence, atol=2e-5, **of_the_law):
         """Declare the commonest law: on these inputs the function agrees with the formula."""
-        self.law(name, sentence=sentence, **of_the_law)(lambda f, case: f.agrees(case, atol=atol))
+        self.law(name, sentence=sentence, right_too=False, **of_the_law)(
+            lambda f, case: f.agrees(case, atol=atol)
+        )
+
+    def law_named(self, name):
+        """The law of that name, or None."""
+        return next((law for law in self.laws if law.name == name), None)
 
 
 def names():

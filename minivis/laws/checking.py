@@ -9,19 +9,22 @@ import time
 import warnings
 import zlib
 
-from hypothesis import HealthCheck, Phase, Verbosity, configuration, given, reject, seed, settings
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity
 
 from minivis.laws.candidate import Candidate
 from minivis.laws.catalogue import family_of
+from minivis.laws.mistakes import recognised
 from minivis.laws.report import Report, Verdict
 from minivis.laws.sandbox import Alarm, Broken
+from minivis.laws.values import ANYTHING, GRADIENTS, SIMPLEST
 
-__all__ = ["check", "chosen", "judge", "verdicts"]
+__all__ = ["check", "chosen", "drawn", "judge", "smallest_broken", "verdicts"]
 
 SHRINKS = 150  # cases that may go into making one counterexample smaller
 
 
-def check(name, implementation, vjp=False, only=None):
+def check(name, implementation, vjp=False, only=None, seed=0):
     """Hold your function against the laws of what it implements, and print what came of it.
 
     Parameters
@@ -35,6 +38,8 @@ def check(name, implementation, vjp=False, only=None):
         True when it returns ``(out, vjp)`` as an op does: then its gradients are judged as well.
     only : iterable of str, optional
         The names of the laws to try; default: all of them.
+    seed : int
+        What the inputs are drawn from. The same seed gives the same verdicts; a grading takes one of its own.
 
     Returns
     -------
@@ -53,21 +58,21 @@ def check(name, implementation, vjp=False, only=None):
     --------
     >>> import numpy as np
     >>> report = check("softmax", lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True))
-    softmax: 10 of 11 laws hold...
+    softmax: 11 of 13 laws hold...
     >>> [verdict.name for verdict in report if not verdict.passed]
-    ['large logits']
+    ['large logits', 'agrees on anything']
     """
-    report = judge(name, implementation, vjp, only)
+    report = judge(name, implementation, vjp, only, seed)
     report.print()
     return report
 
 
-def judge(name, implementation, vjp=False, only=None):
+def judge(name, implementation, vjp=False, only=None, seed=0):
     """`check` without the printing.
 
     Parameters
     ----------
-    name, implementation, vjp, only
+    name, implementation, vjp, only, seed
         As for `check`.
 
     Returns
@@ -75,11 +80,11 @@ def judge(name, implementation, vjp=False, only=None):
     Report
     """
     start = time.monotonic()
-    found = list(verdicts(name, implementation, vjp, only))
+    found = list(verdicts(name, implementation, vjp, only, seed))
     return Report(family_of(name), found, vjp, time.monotonic() - start)
 
 
-def verdicts(name, implementation, vjp=False, only=None):
+def verdicts(name, implementation, vjp=False, only=None, seed=0):
     """The verdict of each law, one after the other (see `check`)."""
     family = family_of(name)
     if not callable(implementation):
@@ -89,7 +94,7 @@ def verdicts(name, implementation, vjp=False, only=None):
         )
     if vjp and not any(law.gradient for law in family.laws):
         raise ValueError(f"check: {name} has no laws about gradients; leave vjp=True out")
-    return _verdicts(family, implementation, vjp, chosen(family, vjp, only))
+    return _verdicts(family, implementation, vjp, chosen(family, vjp, only), seed)
 
 
 def chosen(family, vjp, only):
@@ -105,76 +110,133 @@ def chosen(family, vjp, only):
     return [law for law in laws if law.name in only]
 
 
-def _verdicts(family, implementation, vjp, laws):
+def _verdicts(family, implementation, vjp, laws, seed):
     with Alarm() as alarm, _no_traces():
-        candidate = Candidate(implementation, family, vjp, alarm)
+        judgement = _Judgement(Candidate(implementation, family, vjp, alarm), seed)
         for law in laws:
-            yield _verdict(law, candidate)
+            yield judgement.verdict(law)
 
 
 @contextlib.contextmanager
 def _no_traces():
     """Let nothing of the checking show: no warnings, no .hypothesis folder where the learner works."""
-    home = getattr(configuration, "__hypothesis_home_directory", None)
-    configuration.set_hypothesis_home_dir(os.devnull)  # nothing can be made below it
+    home = getattr(hypothesis.configuration, "__hypothesis_home_directory", None)
+    hypothesis.configuration.set_hypothesis_home_dir(os.devnull)  # nothing can be made below it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        configuration.set_hypothesis_home_dir(home)
+        hypothesis.configuration.set_hypothesis_home_dir(home)
 
 
 class _Fails(Exception):
     """Raised from one place for every failure, so that Hypothesis takes them for one bug."""
 
 
-def _verdict(law, candidate):
-    """Try one law on its examples; the smallest case that breaks it, if any does, makes the verdict."""
-    if candidate.gave_up:
-        return Verdict.of(law, None, "Not judged: the time was up.")
-    known, smallest = {}, None
+class _Judgement:
+    """One function on its way through the laws: each law is tried once, though several may want to know of it."""
 
-    @seed(zlib.crc32(f"{law.family}: {law.name}".encode()))
-    @settings(
-        max_examples=law.examples,
+    def __init__(self, candidate, seed):
+        self.candidate, self.seed, self.found = candidate, seed, {}
+
+    def verdict(self, law):
+        """The verdict on a law; the smallest case that breaks it, if any does, makes it."""
+        if law.name not in self.found:
+            self.found[law.name] = self._verdict(law)
+        return self.found[law.name]
+
+    def _verdict(self, law):
+        if self.candidate.gave_up:
+            return Verdict.of(law, None, "Not judged: the time was up.")
+        if law.right_too is not None:
+            self._simplest_holds()  # known before the law is tried, not in the middle of it
+        self.candidate.shrinks_left = SHRINKS
+        case, broken = smallest_broken(law, self._broken, self.seed, self.candidate.may_shrink)
+        if broken is None:
+            return Verdict.of(law)
+        mistake = recognised(self.candidate, law, case, self._others(law))
+        return Verdict.of(law, case, broken.what, broken, mistake)
+
+    def _broken(self, law, case):
+        """What breaks a law on a case, or None."""
+        try:
+            law.holds(self.candidate, case)
+            if law.right_too is not None and self._simplest_holds():
+                law.right_too(self.candidate, case)
+        except Broken as broken:
+            return broken
+        except Exception as error:  # an array of a strange kind: words, not a traceback
+            return Broken(
+                f"The result could not be compared with the right one ({type(error).__name__}: {error})."
+            )
+        return None
+
+    def _simplest_holds(self):
+        """Whether the simplest form is right: if it is not, laws that compare calls with each other say more alone."""
+        law = self.candidate.family.law_named(SIMPLEST)
+        return law is None or self.verdict(law).passed
+
+    def _others(self, law):
+        """A few plain calls, to tell one mistake from another."""
+        plain = self.candidate.family.law_named(GRADIENTS if law.gradient else ANYTHING)
+        return drawn(plain, 6) if plain is not None else []
+
+
+def _settings(examples, *phases):
+    return hypothesis.settings(
+        max_examples=examples,
         database=None,
         deadline=None,
         derandomize=False,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
+        phases=phases,
         verbosity=Verbosity.quiet,
         report_multiple_bugs=False,
         print_blob=False,
     )
-    @given(law.inputs)
+
+
+def _seed_of(law, seed):
+    """A law draws the same inputs for the same seed, whichever laws are tried before it."""
+    return zlib.crc32(f"{law.family}: {law.name}{seed or ''}".encode())
+
+
+def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
+    """Try a law on its cases: (case, broken) for the smallest one that breaks it, or (None, None).
+
+    ``broken_by(law, case)`` says what breaks it, or None; ``may_shrink()`` whether to look for a smaller case still.
+    """
+    known, smallest = {}, (None, None)
+
+    @hypothesis.seed(_seed_of(law, seed))
+    @_settings(law.examples, Phase.generate, Phase.shrink)
+    @hypothesis.given(law.inputs)
     def try_law(case):
         nonlocal smallest
         key = case.key()  # each case is tried once: a moody function cannot contradict itself
         if key not in known:
-            if smallest and not candidate.may_shrink():
-                reject()
-            known[key] = _broken(law, candidate, case)
+            if smallest[1] and not may_shrink():
+                hypothesis.reject()
+            known[key] = broken_by(law, case)
         if known[key]:
             smallest = (case, known[key])
             raise _Fails
 
-    candidate.shrinks_left = SHRINKS
-    try:
+    with contextlib.suppress(_Fails):
         try_law()
-    except _Fails:
-        return Verdict.of(law, smallest[0], smallest[1].what, smallest[1])
-    return Verdict.of(law)
+    return smallest
 
 
-def _broken(law, candidate, case):
-    """What breaks a law on a case, or None."""
-    try:
-        law.holds(candidate, case)
-    except Broken as broken:
-        return broken
-    except Exception as error:  # an array of a strange kind: words, not a traceback
-        return Broken(
-            f"The result could not be compared with the right one ({type(error).__name__}: {error})."
-        )
-    return None
+def drawn(law, count, seed=0):
+    """So many cases of a law, as it would draw them."""
+    cases = []
+
+    @hypothesis.seed(_seed_of(law, seed))
+    @_settings(count, Phase.generate)
+    @hypothesis.given(law.inputs)
+    def collect(case):
+        cases.append(case)
+
+    collect()
+    return cases

@@ -46,6 +46,7 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
 
     @family.law(
         "shape",
+        manners=True,
         inputs=shapes,
         equation=shape_equation,
         hint=shape_hint
@@ -60,6 +61,7 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
 
     @family.law(
         "float32 stays float32",
+        manners=True,
         inputs=inputs,
         hint="np.sqrt(2), np.float64(...) and np.zeros(shape) are float64 and turn the result into float64: use "
         "math.sqrt and Python numbers, and give new arrays the dtype of the input."
@@ -83,6 +85,7 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
 
     @family.law(
         "same again",
+        manners=True,
         inputs=inputs,
         hint="Is there randomness, or something remembered from one call to the next?",
         mutant=forward(
@@ -101,6 +104,7 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
 
     @family.law(
         "quiet",
+        manners=True,
         inputs=inputs,
         hint="Remove the print calls; a function that is called a million times must not talk.",
         mutant=forward(_talk),
@@ -141,6 +145,7 @@ def _array_laws(family, inputs, forward):
 
     @family.law(
         "float64 is exact",
+        manners=True,
         inputs=inputs,
         hint="Is something turned into float32 on the way (astype, np.empty(..., np.float32))? Let the input decide.",
         mutant=forward(single),
@@ -165,6 +170,7 @@ def _array_laws(family, inputs, forward):
 
     @family.law(
         "inputs left alone",
+        manners=True,
         inputs=inputs,
         hint="`x -= ...`, `x[...] = ...` and `out=x` write into the caller's array: compute a new one instead.",
         mutant=forward(overwrite),
@@ -210,6 +216,7 @@ def gradients(family, *, inputs, mutants, equation, hints, slide=""):
 
     @family.law(
         "gradients stay float32",
+        manners=True,
         inputs=inputs,
         gradient=True,
         hint="A np.float64 number in the backward pass makes everything after it float64; use Python numbers.",
@@ -236,6 +243,7 @@ def gradients(family, *, inputs, mutants, equation, hints, slide=""):
 
     @family.law(
         "cotangent left alone",
+        manners=True,
         inputs=inputs,
         gradient=True,
         hint="`g *= ...` writes into an array that belongs to somebody else; another branch of the graph may need it.",

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-__all__ = ["Case", "choose", "copied", "distinct", "flags", "integer", "numbers", "pair", "sizes"]
+__all__ = [
+    "Case",
+    "choose",
+    "copied",
+    "distinct",
+    "flags",
+    "generator",
+    "integer",
+    "normals",
+    "numbers",
+    "pair",
+    "sizes",
+]
 
 
 @dataclass
@@ -110,6 +122,16 @@ def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):
     else:
         values = rng.integers(-30, 31, shape) / 10
     return (values * scale + offset).astype(dtype)
+
+
+def generator(draw):
+    """A NumPy generator from a seed that Hypothesis draws: each case has numbers of its own."""
+    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+
+def normals(draw, shape, scale=1.0, dtype=np.float32):
+    """An array of normally distributed numbers with two decimals: for laws about any numbers, not about a corner."""
+    return (generator(draw).normal(size=shape).round(2) * scale).astype(dtype)
 
 
 def distinct(draw, shape, spacing=0.5, dtype=np.float32):

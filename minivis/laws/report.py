@@ -35,6 +35,10 @@ class Verdict:
         The smallest call found that breaks the law.
     expected, got : ndarray or None
         What should and what did come out of it.
+    mistake : str
+        The name of the known mistake that gives the same answers; empty where there is none.
+    value : bool
+        Whether the law compares plain inputs with the right answer.
     """
 
     name: str
@@ -47,22 +51,27 @@ class Verdict:
     expected: np.ndarray | None = None
     got: np.ndarray | None = None
     also: dict = field(default_factory=dict)
+    mistake: str = ""
+    value: bool = False
 
     @classmethod
-    def of(cls, law, case=None, message="", broken=None):
+    def of(cls, law, case=None, message="", broken=None, mistake=None):
         """The verdict on a law: it holds (no message), was not judged (no ``broken``) or is broken."""
         if broken is None:
-            return cls(law.name, law.sentence, passed=not message, judged=not message, message=message)
+            held = not message
+            return cls(law.name, law.sentence, passed=held, judged=held, message=message, value=law.value)
         return cls(
             law.name,
             law.sentence,
             passed=False,
             message=message,
-            hint=broken.hint or law.hint,
+            hint=mistake.hint if mistake else broken.hint or law.hint,
             counterexample=case,
             expected=broken.expected,
             got=broken.got,
             also=broken.also,
+            mistake=mistake.name if mistake else "",
+            value=law.value,
         )
 
 
@@ -135,8 +144,9 @@ class Report:
             sign = "✓" if verdict.passed else "✗" if verdict.judged else "·"
             lines += _wrapped(f"{sign} {verdict.name:{width}}  {verdict.sentence}", width + 4)
         told, likewise = set(), []
+        others = [verdict for verdict in broken if not verdict.value]
         for verdict in broken:
-            if verdict.message in told:
+            if verdict.message in told or verdict.value and others:  # another law says more about it
                 likewise.append(verdict.name)
             elif len(told) < IN_FULL:
                 lines += ["", *in_full(verdict, self.name)]

@@ -6,8 +6,9 @@ Not here: cross-entropy (loss.py), softmax inside attention (attention.py).
 import numpy as np
 
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients
-from minivis.laws.inputs import choose, integer, numbers, sizes
+from minivis.laws.common import every_family, gradients, mutated
+from minivis.laws.inputs import choose, integer, normals, numbers, sizes
+from minivis.laws.values import gradient_values, values
 
 PROBABILITY = r"p_i = \frac{e^{x_i}}{\sum_j e^{x_j}}"
 SHIFT = r"\frac{e^{x_i - m}}{\sum_j e^{x_j - m}} = \frac{e^{x_i}}{\sum_j e^{x_j}}, \quad m = \max_j x_j"
@@ -71,6 +72,22 @@ def _smooth(draw):
     return {"x": numbers(draw, sizes(draw, 2, high=3)), "axis": choose(draw, -1, 0)}
 
 
+def _matrix(draw):
+    return {"x": normals(draw, sizes(draw, 2))}
+
+
+def _anything(draw):
+    rank = integer(draw, 1, 4)
+    x = normals(draw, sizes(draw, rank, 1, 4), choose(draw, 1.0, 4.0, 30.0))
+    offset = choose(draw, 0.0, 0.0, 100.0, -100.0)
+    return {"x": x + np.float32(offset), "axis": integer(draw, -rank, rank - 1)}
+
+
+def _moderate(draw):
+    rank = integer(draw, 1, 4)
+    return {"x": normals(draw, sizes(draw, rank, 1, 4), 2.0), "axis": integer(draw, -rank, rank - 1)}
+
+
 def _declare(family, naive, whole, formula):
     """The laws that softmax and its logarithm share."""
     right = family.right
@@ -121,9 +138,75 @@ def _declare(family, naive, whole, formula):
         mutant=whole,
     )
     every_family(family, inputs=_last_axis, shapes=_size_one)
+    values(
+        family,
+        simplest=_matrix,
+        words="a matrix, along its last axis",
+        anything=_anything,
+        hint="Three or four axes, and an axis that is neither the first nor the last: does your function move axes "
+        "around, or name one by number?",
+        mutant=lambda x, axis=-1: right(x, axis if axis % x.ndim != 2 or x.ndim < 4 else 1)[0],
+    )
+    family.mistake(
+        "the sum of everything",
+        "All the numbers of x together sum to 1 now; each row should do so by itself. Give max and sum an axis, and "
+        "keepdims=True.",
+        lambda x, axis=-1: right(x.reshape(1, -1), -1)[0].reshape(x.shape),
+    )
+    family.mistake(
+        "always the last axis",
+        "The axis of the call is not used: it belongs into max and into sum.",
+        lambda x, axis=-1: right(x, -1)[0],
+    )
+    family.mistake(
+        "always the first axis",
+        "This runs along axis 0, whatever axis is asked for; without one it is the last.",
+        lambda x, axis=-1: right(x, 0)[0],
+    )
+    family.mistake(
+        "exp of large numbers",
+        "The numbers are right until exp overflows: in float32 it is inf above 88. Subtract the largest number of each "
+        "row first; why does that change nothing?",
+        naive,
+    )
+    gradient_values(
+        family,
+        simplest=_matrix,
+        words="a matrix, along its last axis",
+        anything=_moderate,
+        hint="The sum of the backward pass runs along the axis of the call, as the one forward does.",
+        mutant=mutated(right, _last_axis_back),
+    )
+
+
+def _last_axis_back(right, args, options):
+    """Backward along the last axis of four, whatever the axis is."""
+    x, axis = args[0], options.get("axis", -1)
+    return right(x, axis)[0], right(x, axis if x.ndim < 4 else -1)[1]
 
 
 softmax = Family("softmax", _softmax, ("x",))
+softmax.mistake(
+    "exp without the sum",
+    "These are exps that do not sum to 1: divide by their sum along the axis.",
+    lambda x, axis=-1: np.exp(x - x.max(axis=axis, keepdims=True)),
+)
+softmax.mistake(
+    "the sum over the row left out on the way back",
+    "This is p g, the diagonal of the Jacobian. Each output depends on every logit of its row: subtract the row's sum "
+    "of p g, times p.",
+    lambda x, axis=-1: (_softmax(x, axis)[0], lambda g: (g * _softmax(x, axis)[0],)),
+    gradient=True,
+)
+softmax.mistake(
+    "the derivative of one logit alone",
+    "This is p (1 - p) g, what a logit does to its own probability. It moves those of the others too: p (g - sum of p g).",
+    lambda x, axis=-1: (
+        _softmax(x, axis)[0],
+        lambda g: (g * _softmax(x, axis)[0] * (1 - _softmax(x, axis)[0]),),
+    ),
+    gradient=True,
+)
 
 
 def _naive(x, axis=-1):

@@ -15,7 +15,7 @@ from minivis.laws.report import Report, Verdict
 __all__ = ["judge_apart"]
 
 
-def judge_apart(name, implementation, vjp=False, seconds=5.0):
+def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
     """Judge a function in a worker process and end that process when its time is up, whatever it does.
 
     The worker is a fork of this process, so lambdas, closures and notebook functions need no pickling. Where there is
@@ -27,6 +27,8 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0):
         As for `check`.
     seconds : float
         How long the worker may live, default 5.
+    seed : int
+        As for `check`.
 
     Returns
     -------
@@ -40,13 +42,13 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0):
     False
     """
     if "fork" not in multiprocessing.get_all_start_methods():
-        return judge(name, implementation, vjp)
+        return judge(name, implementation, vjp, seed=seed)
     start, family = time.monotonic(), family_of(name)
     verdicts(name, implementation, vjp)  # refuses here, not in the worker, what cannot be judged
     laws = [law for law in family.laws if vjp or not law.gradient]
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
-    worker = context.Process(target=_work, args=(sending, name, implementation, vjp), daemon=True)
+    worker = context.Process(target=_work, args=(sending, name, implementation, vjp, seed), daemon=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside other threads
         worker.start()
@@ -67,9 +69,9 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0):
     return Report(family, found + _unjudged(laws[len(found) :], ending), vjp, time.monotonic() - start)
 
 
-def _work(sending, name, implementation, vjp):
+def _work(sending, name, implementation, vjp, seed):
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
-        for verdict in verdicts(name, implementation, vjp):
+        for verdict in verdicts(name, implementation, vjp, seed=seed):
             sending.send(verdict)
 
 

@@ -1,0 +1,100 @@
+"""Which known mistake is it? A wrong answer is compared with what the named mistakes of its family give.
+
+Not here: the mistakes themselves; each family names its own.
+"""
+
+import numpy as np
+
+from minivis.laws.common import cotangent
+from minivis.laws.inputs import leaves
+from minivis.laws.sandbox import Broken
+
+__all__ = ["recognised"]
+
+
+def recognised(candidate, law, case, others):
+    """The mistake that gives what a function gave, on the case that breaks a law and on a few others.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        The function.
+    law : Law
+        The law that it breaks.
+    case : Case
+        The call that breaks it.
+    others : list of Case
+        Calls on which the mistake must not contradict the function.
+
+    Returns
+    -------
+    Mistake or None
+    """
+    mistakes = [m for m in candidate.family.mistakes if m.gradient == law.gradient]
+    if law.manners or not mistakes:
+        return None
+    gives = _pulled if law.gradient else _output
+    right = _answer(candidate.family.right, case, law.gradient, backward=True)
+    seen = [(c, _given(gives, candidate, c)) for c in [case, *others]]
+    for mistake in mistakes:
+        shown = _answer(mistake.answer, case, law.gradient)
+        if shown is None or seen[0][1] is None or _alike(shown, right) or not _alike(shown, seen[0][1]):
+            continue
+        if all(_fits(mistake, c, given, law.gradient) for c, given in seen[1:]):
+            return mistake
+    return None
+
+
+def _fits(mistake, case, given, gradient):
+    expected = _answer(mistake.answer, case, gradient)
+    return expected is None or given is None or _alike(expected, given)
+
+
+def _given(gives, candidate, case):
+    """What the function gives for a case as a list of arrays, or None where it does not come to that."""
+    if candidate.gave_up:
+        return None
+    try:
+        return gives(candidate, case)
+    except Broken:
+        return None
+
+
+def _output(candidate, case):
+    return [candidate(case)]
+
+
+def _pulled(candidate, case):
+    exact = case.copy(np.float64)
+    return _flat(candidate.pulled(exact, cotangent(candidate.right(exact).shape)))
+
+
+def _answer(answer, case, gradient, backward=False):
+    """What a mistake (or, with ``backward``, the right answer, which has a vjp) gives for a case."""
+    exact = case.copy(np.float64) if gradient else case.copy()
+    try:
+        with np.errstate(all="ignore"):
+            result = answer(*exact.args.values(), **exact.options)
+            if not gradient:
+                return [np.asarray(result[0] if backward else result)]
+            return _flat(result[1](cotangent(np.shape(result[0]))))
+    except Exception:  # a mistake need not be able to do every call
+        return None
+
+
+def _flat(pulled):
+    """The arrays of a tuple of cotangents."""
+    return [leaf for d in pulled if d is not None for leaf in (leaves(d) or [np.asarray(d)])]
+
+
+def _alike(first, second):
+    if first is None or second is None or len(first) != len(second):
+        return False
+    return all(_close(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _close(a, b):
+    if a.shape != b.shape or a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
+        return False
+    finite = np.abs(b[np.isfinite(b)]).max(initial=0) if b.dtype.kind == "f" else 0
+    return bool(np.allclose(a, b, rtol=1e-3, atol=1e-4 * max(1.0, float(finite)), equal_nan=True))

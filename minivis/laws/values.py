@@ -1,0 +1,156 @@
+"""The value laws: is the answer right, on the simplest calls and on any? The other laws say why it is not.
+
+Not here: what the calls of a family look like; each family says so itself.
+"""
+
+import itertools
+
+import numpy as np
+
+from minivis.laws.candidate import compare
+from minivis.laws.common import cotangent, mutated
+from minivis.laws.inputs import leaves
+
+__all__ = ["ANYTHING", "GRADIENTS", "SIMPLEST", "SIMPLEST_GRADIENTS", "CASES", "gradient_values", "values"]
+
+SIMPLEST, ANYTHING = "the simplest form", "agrees on anything"
+SIMPLEST_GRADIENTS, GRADIENTS = "gradients of the simplest form", "gradients agree on anything"
+CASES = 160  # a mistake that shows on one case in twenty escapes so many once in 4,000 times
+
+
+def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=2e-5):
+    """Declare the two laws that compare plain inputs with the right answer.
+
+    Parameters
+    ----------
+    family : Family
+        Gains the laws.
+    simplest, anything : callable
+        ``simplest(draw)``: the arguments of a call without any option; of any call in the whole domain.
+    words : str
+        What the simplest form is, in a few words: "matrices, no mask".
+    hint : str
+        What to look at when all other laws hold and this one does not.
+    mutant : callable
+        A wrong answer that "agrees on anything" rejects and that no law about a corner finds.
+    wrong : callable, optional
+        One that already the simplest form rejects; default: the right answer less one half of itself.
+    atol : float
+        See `Family.agrees`.
+    """
+    same = family.same
+    family.law(
+        SIMPLEST,
+        sentence=f"On the simplest calls ({words}) the answer is right.",
+        inputs=simplest,
+        hint="Work one such call out by hand, step by step, and print the same steps in your function.",
+        mutant=wrong or mutated(family.right, lambda right, a, o: right(*a, **o)[0] / 2),
+        examples=24,
+        value=True,
+    )(lambda f, case: same(f, case, atol))
+    family.law(
+        ANYTHING,
+        sentence="On any calls, with all options at once and in all shapes, the answer is right.",
+        inputs=anything,
+        hint=hint,
+        mutant=mutant,
+        examples=CASES,
+        value=True,
+    )(lambda f, case: same(f, case, atol))
+
+
+def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=None):
+    """Declare the same two laws for the gradients, and the mistakes that everybody makes on the way back.
+
+    Parameters
+    ----------
+    family, simplest, words, anything, hint, mutant, wrong
+        As for `values`; inputs are away from kinks and ties, mutants return ``(out, vjp)``.
+    """
+
+    def halved(right, args, options):
+        out, vjp = right(*args, **options)
+        return out, lambda g: tuple(_each(d, lambda leaf: leaf / 2) for d in vjp(g))
+
+    family.law(
+        SIMPLEST_GRADIENTS,
+        sentence=f"On the simplest calls ({words}) all gradients are right.",
+        inputs=simplest,
+        hint="Take one such call with a single number in each place, and differentiate by hand.",
+        mutant=wrong or mutated(family.right, halved),
+        gradient=True,
+        examples=24,
+        value=True,
+    )(gradients_agree)
+    family.law(
+        GRADIENTS,
+        sentence="On any calls, with all options at once and in all shapes, all gradients are right.",
+        inputs=anything,
+        hint=hint,
+        mutant=mutant,
+        gradient=True,
+        examples=CASES,
+        value=True,
+    )(gradients_agree)
+    _known_by_everybody(family)
+
+
+def gradients_agree(f, case):
+    """Each gradient is that of the right answer, in float64."""
+    exact = case.copy(np.float64)
+    g = cotangent(f.right(exact).shape)
+    with np.errstate(all="ignore"):
+        right = f.by_name(f.family.right(**exact.copy().everything)[1](g.copy()))
+    for name, mine in f.pull(exact, g.copy()).items():
+        for got, expected in zip(leaves(mine) or [mine], leaves(right[name]), strict=True):
+            compare(np.asarray(got), expected, 1e-6, 1e-6, f"The gradient of {name}")
+
+
+def _each(d, change):
+    """A cotangent (an array, a dict of arrays or None) with each array changed."""
+    if isinstance(d, dict):
+        return {name: change(leaf) for name, leaf in d.items()}
+    return None if d is None else change(d)
+
+
+def _known_by_everybody(family):
+    """Mistakes of any backward pass."""
+    right, arrays = family.right, len(family.arrays)
+
+    def backward(change):
+        def answer(*args, **options):
+            out, vjp = right(*args, **options)
+            return out, lambda g: change(vjp, g)
+
+        return answer
+
+    family.mistake(
+        "a sign turned around",
+        "Every gradient is right but for its sign: which subtraction stands the wrong way around?",
+        backward(lambda vjp, g: tuple(_each(d, np.negative) for d in vjp(g))),
+        gradient=True,
+    )
+    family.mistake(
+        "g left out",
+        "This is the gradient for a cotangent of ones. Each product of the backward pass begins with g.",
+        backward(lambda vjp, g: vjp(np.ones_like(g))),
+        gradient=True,
+    )
+    for order in itertools.permutations(range(min(arrays, 3))):
+        if list(order) != sorted(order):
+            family.mistake(
+                "cotangents in another order",
+                f"The gradients are right and stand in another order; vjp(g) returns those of "
+                f"{', '.join(family.arrays)}, in the order of the signature.",
+                backward(lambda vjp, g, order=order: _reordered(family, vjp(g), order)),
+                gradient=True,
+            )
+
+
+def _reordered(family, pulled, order):
+    """The cotangents of the arrays alone, in another order."""
+    places = [list(family.parameters).index(name) for name in family.arrays]
+    own = [pulled[place] if len(pulled) > place else None for place in places]
+    if len(pulled) == len(family.arrays):  # they came without places for options
+        own = list(pulled)
+    return tuple(own[i] for i in order) + tuple(own[len(order) :])
