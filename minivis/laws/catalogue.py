@@ -12,7 +12,24 @@ from hypothesis import strategies as st
 
 from minivis.laws.inputs import Case
 
-__all__ = ["Family", "Law", "Mistake", "catalogue", "family_of", "names"]
+__all__ = [
+    "ANYTHING",
+    "GRADIENTS",
+    "PLAIN",
+    "SIMPLEST",
+    "SIMPLEST_GRADIENTS",
+    "Family",
+    "Law",
+    "Mistake",
+    "catalogue",
+    "family_of",
+    "names",
+]
+
+# the laws about plain inputs, which every family has: see values.py
+SIMPLEST, ANYTHING = "the simplest form", "agrees on anything"
+SIMPLEST_GRADIENTS, GRADIENTS = "gradients of the simplest form", "gradients agree on anything"
+PLAIN = (SIMPLEST, ANYTHING, SIMPLEST_GRADIENTS, GRADIENTS)
 
 _FAMILIES = {}
 
@@ -38,7 +55,8 @@ class Law:
     gradient : bool
         Whether it speaks of the backward pass and so needs ``vjp=True``.
     value : bool
-        Whether it compares plain inputs with the right answer: points for the other laws depend on it.
+        Whether it compares with the right answer, so that no constant keeps it: points for laws that compare calls
+        with each other, or look at shape and dtype, count once one of these holds.
     manners : bool
         Whether it speaks of shape, dtype, printing and the like, whatever the numbers are.
     right_too : callable or None
@@ -153,9 +171,12 @@ class Family:
         """Declare a wrong answer that people give; with ``gradient`` it returns ``(out, vjp)`` (see `Mistake`)."""
         self.mistakes.append(Mistake(name, hint, answer, gradient))
 
-    def agrees(self, name, sentence, atol=2e-5, **of_the_law):
-        """Declare the commonest law: on these inputs the function agrees with the formula."""
-        self.law(name, sentence=sentence, right_too=False, **of_the_law)(
+    def agrees(self, name, sentence, atol=2e-5, value=True, **of_the_law):
+        """Declare the commonest law: on these inputs the function agrees with the formula.
+
+        ``value=False`` where the right answer is the same number everywhere on them, which a constant gives too.
+        """
+        self.law(name, sentence=sentence, right_too=False, value=value, **of_the_law)(
             lambda f, case: f.agrees(case, atol=atol)
         )
 

@@ -13,11 +13,10 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 
 from minivis.laws.candidate import Candidate
-from minivis.laws.catalogue import family_of
+from minivis.laws.catalogue import ANYTHING, GRADIENTS, SIMPLEST, family_of
 from minivis.laws.mistakes import recognised
 from minivis.laws.report import Report, Verdict
 from minivis.laws.sandbox import Alarm, Broken
-from minivis.laws.values import ANYTHING, GRADIENTS, SIMPLEST
 
 __all__ = ["check", "chosen", "drawn", "judge", "smallest_broken", "verdicts"]
 

@@ -208,6 +208,7 @@ def gradients(family, *, inputs, mutants, equation, hints, slide=""):
             hint=hints[name],
             mutant=mutants[name],
             gradient=True,
+            value=True,
         )(functools.partial(_gradient_holds, name=name))
 
     def double(right, args, options):

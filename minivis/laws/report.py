@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minivis.laws.catalogue import PLAIN
+
 __all__ = ["Report", "Verdict", "in_full"]
 
 WIDTH = 100
@@ -37,8 +39,8 @@ class Verdict:
         What should and what did come out of it.
     mistake : str
         The name of the known mistake that gives the same answers; empty where there is none.
-    value : bool
-        Whether the law compares plain inputs with the right answer.
+    value, gradient : bool
+        Whether the law compares with the right answer, and whether it speaks of the backward pass.
     """
 
     name: str
@@ -53,13 +55,15 @@ class Verdict:
     also: dict = field(default_factory=dict)
     mistake: str = ""
     value: bool = False
+    gradient: bool = False
 
     @classmethod
     def of(cls, law, case=None, message="", broken=None, mistake=None):
         """The verdict on a law: it holds (no message), was not judged (no ``broken``) or is broken."""
         if broken is None:
             held = not message
-            return cls(law.name, law.sentence, passed=held, judged=held, message=message, value=law.value)
+            kind = {"value": law.value, "gradient": law.gradient}
+            return cls(law.name, law.sentence, passed=held, judged=held, message=message, **kind)
         return cls(
             law.name,
             law.sentence,
@@ -72,6 +76,7 @@ class Verdict:
             also=broken.also,
             mistake=mistake.name if mistake else "",
             value=law.value,
+            gradient=law.gradient,
         )
 
 
@@ -144,9 +149,9 @@ class Report:
             sign = "✓" if verdict.passed else "✗" if verdict.judged else "·"
             lines += _wrapped(f"{sign} {verdict.name:{width}}  {verdict.sentence}", width + 4)
         told, likewise = set(), []
-        others = [verdict for verdict in broken if not verdict.value]
+        others = [verdict for verdict in broken if verdict.name not in PLAIN]
         for verdict in broken:
-            if verdict.message in told or verdict.value and others:  # another law says more about it
+            if verdict.message in told or others and verdict.name in PLAIN:  # another law says more about it
                 likewise.append(verdict.name)
             elif len(told) < IN_FULL:
                 lines += ["", *in_full(verdict, self.name)]

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from minivis import laws
 from minivis.laws.candidate import Candidate
-from minivis.laws.catalogue import family_of
+from minivis.laws.catalogue import ANYTHING, GRADIENTS, family_of
 from minivis.laws.inputs import Case
 from minivis.laws.sandbox import Alarm, Broken
-from minivis.laws.values import ANYTHING, GRADIENTS, gradients_agree
+from minivis.laws.values import gradients_agree
 from tests.laws.mutants import changed
 from tests.laws.plain_inputs import PLAIN
 
