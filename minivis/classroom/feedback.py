@@ -24,8 +24,6 @@ def headline(task):
     first = f"the first to look at is “{broken[0]['name']}”."
     if len(broken) < len(laws):
         return f"{line} {len(laws) - len(broken)} of {len(laws)} laws hold; {first}"
-    if task["after"]:
-        return f"{line} None of the laws holds. If it calls what you wrote for “{task['after']}”, mend that first."
     return f"{line} None of the laws holds; {first}"
 
 
@@ -44,6 +42,15 @@ def _parts(task):
             yield law, "full" if full <= IN_FULL else "short"
 
 
+def _also(law, how):
+    """What follows a law's sentence: it is broken like one above, or it holds and earns nothing yet."""
+    if how == "likewise":
+        return " (for the same reason)"
+    if law["passed"] and not law["points"]:
+        return " (holds; it counts once a law holds that compares with the right answer)"
+    return ""
+
+
 def _explained(law, how):
     """The lines under a broken law."""
     if how == "full" and law["shown"]:
@@ -52,6 +59,14 @@ def _explained(law, how):
     if how in ("full", "short"):
         return [law["message"], f"Hint: {law['hint']}"]
     return []
+
+
+def _stand_in(task):
+    """One line on the functions of earlier tasks that were replaced by the right ones."""
+    if not task["given"]:
+        return ""
+    names = ", ".join(task["given"])
+    return f"Where this calls {names}, it was judged with the right {names}: mistakes made there cost nothing here."
 
 
 def _untried(task):
@@ -68,9 +83,11 @@ def task_text(task):
     lines = textwrap.wrap(headline(task), WIDTH)
     if task["laws"]:
         lines += [*textwrap.wrap(f"Called as {task['form']}", WIDTH, subsequent_indent="          "), ""]
+    if stand_in := _stand_in(task):
+        lines += [*textwrap.wrap(stand_in, WIDTH), ""]
     for law, how in _parts(task):
         mark = "✓" if law["passed"] else "✗"
-        also = " (for the same reason)" if how == "likewise" else ""
+        also = _also(law, how)
         line = f"{mark} {law['points']}/{law['most']} {law['name']}: {law['sentence']}{also}"
         lines += textwrap.wrap(line, WIDTH, subsequent_indent="      ")
         if explained := _explained(law, how):
@@ -84,9 +101,11 @@ def task_html(task):
     parts = [f"<p><strong>{html.escape(headline(task))}</strong></p>"]
     if task["laws"]:
         parts.append(f"<p>Called as <code>{html.escape(task['form'])}</code></p>")
+    if stand_in := _stand_in(task):
+        parts.append(f"<p>{html.escape(stand_in)}</p>")
     for law, how in _parts(task):
         sign, colour = ("✓", "#1b7f3b") if law["passed"] else ("✗", "#b3261e")
-        also = " <em>(for the same reason)</em>" if how == "likewise" else ""
+        also = f"<em>{_also(law, how)}</em>"
         parts.append(
             f'<div style="margin:0.2em 0"><span style="color:{colour}">{sign}</span> {law["points"]}/{law["most"]} '
             f"<strong>{html.escape(law['name'])}</strong>: {html.escape(law['sentence'])}{also}</div>"

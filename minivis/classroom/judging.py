@@ -6,11 +6,13 @@ Not here: where submissions come from (submission.py), what is written about the
 import contextlib
 import json
 import multiprocessing
+import re
 import tempfile
 import warnings
 from pathlib import Path
 
 from minivis.classroom.remote import Missing, Submission
+from minivis.classroom.tasks import earned
 
 __all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing", "warm_up"]
 
@@ -35,7 +37,7 @@ def warm_up(tasks):
         judge(task.family, answer, task.vjp, only=task.points)
 
 
-def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=MEMORY):
+def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=MEMORY, seed=0):
     """Judge a submission in a process that is thrown away afterwards.
 
     Parameters
@@ -50,6 +52,8 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
         Where among these files the notebook lay: there its cells run.
     seconds, memory : int
         Its limits.
+    seed : int
+        What the laws draw their inputs from (see `minivis.laws.check`).
 
     Returns
     -------
@@ -63,7 +67,7 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
     )  # a fork has the laws loaded
     receiving, sending = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
-        arguments = (sending, folder, tasks, cells, list(files), place, seconds, memory)
+        arguments = (sending, folder, tasks, cells, list(files), place, seconds, memory, seed)
         worker = context.Process(target=_work, args=arguments)
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -95,7 +99,7 @@ def _work(sending, *arguments):
         sending.send_bytes(found)
 
 
-def _judge(folder, tasks, cells, files, place, seconds, memory):
+def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
     home = Path(folder)
     for name, content in files:
         path = home / name
@@ -107,15 +111,25 @@ def _judge(folder, tasks, cells, files, place, seconds, memory):
     start = home / place
     start.mkdir(parents=True, exist_ok=True)
     with Submission(cells, start, memory, seconds) as submission:
-        found = []
+        found, given = [], []
         for task in tasks:
-            judged = _judge_task(task, submission)
-            judged["after"] = next((t["name"] for t in found if t["points"] < t["most"]), "")
+            judged = _judge_task(task, submission, seed)
+            judged["given"] = [name for name in given if _mentions(cells, task.function, name)]
             found.append(judged)
+            if judged["points"] < judged["most"] and task.function.isidentifier():
+                given.append(task.function)  # what builds on it is judged with the right one
+                submission.give(task.function, task.reference)
         return {"tasks": found, "notes": {str(n): note for n, note in submission.notes.items()}}
 
 
-def _judge_task(task, submission):
+def _mentions(cells, function, name):
+    """Whether the cells that define a function mention another name."""
+    return any(
+        re.search(rf"\b{name}\b", source) for _, source in cells if re.search(rf"\bdef {function}\b", source)
+    )
+
+
+def _judge_task(task, submission, seed):
     from minivis.laws.checking import judge
 
     if submission.seconds_left <= 0:
@@ -124,8 +138,9 @@ def _judge_task(task, submission):
         function = submission.function(task.function)
     except Missing as missing:
         return _without(task, f"{missing}{_cause(task, submission)}")
-    report = judge(task.family, function, task.vjp, only=task.points)
-    laws = [_law(verdict, task) for verdict in report]
+    report = judge(task.family, function, task.vjp, only=task.points, seed=seed)
+    counted = earned(report, task.points)
+    laws = [_law(verdict, task, counted[verdict.name]) for verdict in report]
     laws.sort(key=lambda law: list(task.points).index(law["name"]))
     return {**_without(task, ""), "points": sum(law["points"] for law in laws), "laws": laws}
 
@@ -140,7 +155,7 @@ def _cause(task, submission):
 
 def _without(task, problem):
     return {"name": task.name, "function": task.function, "form": _form(task), "points": 0, "most": task.most,
-            "problem": problem, "laws": [], "after": ""}  # fmt: skip
+            "problem": problem, "laws": [], "given": []}  # fmt: skip
 
 
 def _form(task):
@@ -149,16 +164,15 @@ def _form(task):
     return family_of(task.family).form
 
 
-def _law(verdict, task):
+def _law(verdict, task, points):
     from minivis.laws.report import in_full
 
-    most = task.points[verdict.name]
     shown = [] if verdict.passed or verdict.counterexample is None else in_full(verdict, task.function)
     return {
         "name": verdict.name,
         "sentence": verdict.sentence,
-        "points": most if verdict.passed else 0,
-        "most": most,
+        "points": points,
+        "most": task.points[verdict.name],
         "passed": verdict.passed,
         "judged": verdict.judged,
         "message": verdict.message,

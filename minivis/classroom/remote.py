@@ -90,6 +90,15 @@ class Submission:
             raise Missing(TIME_IS_UP)
         raise Missing("The whole Python process ended whenever the notebook was run.")
 
+    def give(self, function, source):
+        """Let the cells that are run from now on end with the right answer to a task, in the place of their own.
+
+        It is defined among its own names, so that no name of the notebook disturbs it, nor it them.
+        """
+        own = f"_names = {{}}\nexec({source!r}, _names)\n{function} = _names[{function!r}]\n"
+        self.cells = [*self.cells, (f"given: {function}", own)]
+        self.end()  # the next call starts a process that has it
+
     def call(self, number, args, options, seconds):
         """Call a function there, as `minivis.laws.sandbox.call_safely` does here."""
         if self.process is None or self.process.poll() is not None:

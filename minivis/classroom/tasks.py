@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minivis.classroom.cells import grade_id, is_check, nbgrader_metadata
 
-__all__ = ["Assignment", "Task", "award", "awarded", "find", "names"]
+__all__ = ["Assignment", "Task", "award", "awarded", "earned", "find", "names"]
 
 FOLDER = Path(__file__).parent / "assignments"
 # as they are taught
@@ -21,13 +21,18 @@ ORDER = ("convolution", "autograd", "attention", "vit", "swin", "detr", "masked-
 
 @dataclass(frozen=True)
 class Task:
-    """One check cell: which function it judges, as what, and the points of each law."""
+    """One check cell: which function it judges, as what, and the points of each law.
+
+    ``reference`` is the source of the assignment up to the task, with its solution: tasks that build on it are judged
+    with that where a submission's own function is wrong.
+    """
 
     name: str
     family: str
     function: str
     points: dict
     vjp: bool
+    reference: str = ""
 
     @property
     def most(self):
@@ -103,17 +108,25 @@ def find(name):
         raise ValueError(f"assignment: {path} is no notebook: {type(error).__name__}: {error}") from None
     texts = [source for _, kind, source in cells if kind == "markdown" and source.startswith("# ")]
     title = texts[0].splitlines()[0].lstrip("# ") if texts else path.stem
-    tasks = tuple(_task(cell, source, path) for cell, _, source in cells if is_check(cell))
+    tasks = []
+    for i, (cell, _, source) in enumerate(cells):
+        if is_check(cell):
+            tasks.append(_task(cell, source, path, _reference(cells[:i])))
     if not tasks:
         raise ValueError(
             f"assignment: {path} has no check cell: an autograder cell of nbgrader with award(...)"
         )
-    return Assignment(path.stem, path, title, tasks)
+    return Assignment(path.stem, path, title, tuple(tasks))
 
 
-def _task(cell, source, path):
+def _reference(cells):
+    """The code of an assignment's cells, solutions included and checks left out."""
+    return "\n\n".join(source for cell, kind, source in cells if kind == "code" and not is_check(cell))
+
+
+def _task(cell, source, path, reference):
     """A check cell as data."""
-    from minivis.laws.catalogue import family_of
+    from minivis.laws.catalogue import PLAIN, family_of
     from minivis.laws.checking import chosen
 
     name = grade_id(cell)
@@ -122,12 +135,18 @@ def _task(cell, source, path):
         family, function, points, vjp = awarded(source)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
-    chosen(family_of(family), vjp, points)  # refuses laws that there are not
+    laws = chosen(family_of(family), vjp, points)  # refuses laws that there are not
+    for gradient in {law.gradient for law in laws}:
+        if not any(law.value for law in laws if law.gradient == gradient):
+            raise ValueError(
+                f"{where}: none of {', '.join(law.name for law in laws if law.gradient == gradient)} compares with the "
+                f"right answer, so that a constant could earn points; add {PLAIN[2 if gradient else 0]!r}"
+            )
     if not math.isclose(float(nbgrader_metadata(cell).get("points") or 0), sum(points.values())):
         raise ValueError(
             f"{where}: the laws have {sum(points.values())} points, the cell's metadata says otherwise"
         )
-    return Task(name, family, function, points, vjp)
+    return Task(name, family, function, points, vjp, reference)
 
 
 def awarded(source):
@@ -179,6 +198,36 @@ def awarded(source):
     return family, ast.unparse(function), points, bool(options.get("vjp", False))
 
 
+def earned(verdicts, points):
+    """The points of each law, from the verdicts on one task.
+
+    A law that compares calls with each other, or looks at shape, dtype and manners, is kept by many a constant. So it
+    counts once a law holds that compares with the right answer: forward laws for forward laws, gradients for gradients.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+        As `minivis.laws.judge` gives them.
+    points : dict
+        Name of a law -> points for it.
+
+    Returns
+    -------
+    dict
+        Name of a law -> points earned.
+
+    Examples
+    --------
+    >>> from minivis.laws import judge
+    >>> points = {"formula": 2, "shape": 1}
+    >>> earned(judge("softmax", lambda x, axis=-1: 0 * x, only=points), points)
+    {'formula': 0, 'shape': 0}
+    """
+    verdicts = list(verdicts)
+    right = {v.gradient for v in verdicts if v.passed and v.value}
+    return {v.name: points[v.name] if v.passed and v.gradient in right else 0 for v in verdicts}
+
+
 def award(family, function, points, vjp=False):
     """Check a function by some laws of its family and count the points: the last line of a check cell.
 
@@ -205,17 +254,24 @@ def award(family, function, points, vjp=False):
 
     Examples
     --------
-    >>> award("softmax", lambda x, axis=-1: 0 * x, {"formula": 2, "quiet": 1})
+    >>> import numpy as np
+    >>> award("softmax", lambda x, axis=-1: np.exp(x) / np.exp(x).sum(-1, keepdims=True), {"formula": 2, "any axis": 1})
     softmax: 1 of 2 laws hold...
-    1
+    2
     """
     from minivis import laws
 
     report = laws.check(family, function, vjp, only=points)
-    earned = sum(points[verdict.name] for verdict in report if verdict.passed)
+    counted = earned(report, points)
+    total = sum(counted.values())
     print(
-        f"\n{earned} of {sum(points.values())} points that are counted here; other laws are tried after you hand in."
+        f"\n{total} of {sum(points.values())} points that are counted here; other laws are tried after you hand in."
     )
-    if not earned:
+    if idle := [v.name for v in report if v.passed and not counted[v.name]]:
+        print(
+            f"Not counted yet: {', '.join(idle)}. A constant may keep these; they count once a law holds that compares "
+            "with the right answer."
+        )
+    if not total:
         raise AssertionError(f"{family}: no point yet")
-    return earned
+    return total

@@ -56,15 +56,16 @@ award(
     "scaled_dot_product_attention",
     attention,
     {
-        "matrices": 2,
+        "the simplest form": 2,
         "leading axes": 1,
         "scale": 2,
         "large scores": 1,
         "mask": 2,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 2,
         "mask broadcasts": 1,
-        "no leak": 2,
-        "nothing to see": 2,
+        "no leak": 1,
+        "nothing to see": 1,
         "float32 stays float32": 1,
         "inputs left alone": 1,
         ### END HIDDEN TESTS
@@ -114,10 +115,12 @@ award(
     "scaled_dot_product_attention",
     attention_vjp,
     {
-        "gradient of v": 2,
-        "gradient of q": 3,
+        "gradients of the simplest form": 1,
+        "gradient of v": 1,
+        "gradient of q": 2,
         ### BEGIN HIDDEN TESTS
-        "gradient of k": 3,
+        "gradients agree on anything": 2,
+        "gradient of k": 2,
         "gradients stay float32": 1,
         "cotangent left alone": 1,
         ### END HIDDEN TESTS
@@ -157,13 +160,15 @@ award(
     "multi_head_attention",
     multi_head,
     {
+        "the simplest form": 1,
         "weights are (out, in)": 1,
         "biases": 1,
-        "heads": 3,
+        "heads": 2,
         "output projection": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "values of their own": 1,
-        "cross-attention": 2,
+        "cross-attention": 1,
         "mask": 1,
         ### END HIDDEN TESTS
     },

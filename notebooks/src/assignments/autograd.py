@@ -62,12 +62,14 @@ award(
     "softmax",
     softmax,
     {
-        "formula": 1,
+        "the simplest form": 1,
         "any axis": 1,
-        "gradient of x": 3,
+        "gradients of the simplest form": 1,
+        "gradient of x": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "large logits": 1,
-        "gradients stay float32": 1,
+        "gradients agree on anything": 1,
         "cotangent left alone": 1,
         ### END HIDDEN TESTS
     },
@@ -120,16 +122,19 @@ award(
     "layer_norm",
     layer_norm,
     {
+        "the simplest form": 1,
         "mean 0": 1,
-        "variance 1": 1,
         "each token by itself": 1,
         "weight": 1,
         "bias": 1,
-        "gradient of x": 4,
+        "gradients of the simplest form": 1,
+        "gradient of x": 2,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "far from zero": 1,
         "eps under the root": 1,
-        "gradient of weight": 2,
+        "gradients agree on anything": 1,
+        "gradient of weight": 1,
         "gradient of bias": 1,
         ### END HIDDEN TESTS
     },
@@ -170,12 +175,14 @@ award(
     "cross_entropy",
     cross_entropy,
     {
-        "any class": 1,
+        "the simplest form": 1,
         "mean over the batch": 1,
-        "gradient of logits": 3,
+        "gradients of the simplest form": 1,
+        "gradient of logits": 2,
         ### BEGIN HIDDEN TESTS
-        "large logits": 1,
-        "sure and wrong": 2,
+        "agrees on anything": 1,
+        "sure and wrong": 1,
+        "gradients agree on anything": 1,
         ### END HIDDEN TESTS
     },
     vjp=True,

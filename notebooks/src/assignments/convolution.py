@@ -67,15 +67,15 @@ award(
     "conv2d",
     conv2d,
     {
-        "loops": 2,
+        "the simplest form": 2,
         "bias": 1,
-        "rectangular kernels": 2,
+        "rectangular kernels": 1,
         "stride": 2,
         "padding": 2,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 2,
         "dilation": 1,
         "groups": 1,
-        "all together": 1,
         "any memory layout": 1,
         "float32 stays float32": 1,
         ### END HIDDEN TESTS
@@ -128,10 +128,12 @@ award(
     "conv2d",
     conv2d_vjp,
     {
+        "gradients of the simplest form": 1,
         "gradient of bias": 1,
-        "gradient of weight": 3,
+        "gradient of weight": 2,
         ### BEGIN HIDDEN TESTS
-        "gradient of x": 4,
+        "gradients agree on anything": 2,
+        "gradient of x": 2,
         "gradients stay float32": 1,
         "cotangent left alone": 1,
         ### END HIDDEN TESTS
@@ -163,10 +165,12 @@ award(
     "max_pool2d",
     max_pool2d,
     {
-        "windows side by side": 2,
+        "the simplest form": 1,
+        "windows side by side": 1,
         "stride": 1,
-        "rectangular windows": 2,
+        "rectangular windows": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "padding": 1,
         "padding never wins": 2,
         ### END HIDDEN TESTS

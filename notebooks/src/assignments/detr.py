@@ -39,11 +39,12 @@ award(
     "box_cxcywh_to_xyxy",
     box_cxcywh_to_xyxy,
     {
-        "half to each side": 2,
+        "the simplest form": 1,
+        "half to each side": 1,
         "two corners": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "width along x": 1,
-        "inputs left alone": 1,
         ### END HIDDEN TESTS
     },
 )
@@ -84,15 +85,15 @@ award(
     "generalized_box_iou",
     generalized_box_iou,
     {
-        "formula": 2,
+        "the simplest form": 1,
+        "formula": 1,
         "one inside the other": 1,
         "every pair": 2,
         "the further, the lower": 1,
-        "from -1 to 1": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 2,
         "never above IoU": 1,
         "either first": 1,
-        "any unit": 1,
         "empty boxes": 2,
         ### END HIDDEN TESTS
     },
@@ -127,11 +128,13 @@ award(
     "linear_sum_assignment",
     linear_sum_assignment,
     {
-        "least cost": 3,
-        "one to one": 2,
+        "the simplest form": 1,
+        "least cost": 2,
+        "one to one": 1,
         "more columns than rows": 2,
         "ties": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "more rows than columns": 2,
         "negative costs": 1,
         "nothing to pair": 1,

@@ -64,16 +64,19 @@ award(
     "scaled_dot_product_attention",
     masked_attention,
     {
-        "matrices": 1,
+        "the simplest form": 1,
         "scale": 1,
-        "mask": 3,
-        "gradient of v": 1,
-        "gradient of q": 2,
+        "mask": 2,
+        "gradients of the simplest form": 1,
+        "gradient of q": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 2,
         "mask broadcasts": 1,
-        "no leak": 2,
-        "nothing to see": 2,
-        "gradient of k": 2,
+        "no leak": 1,
+        "nothing to see": 1,
+        "gradients agree on anything": 2,
+        "gradient of k": 1,
+        "gradient of v": 1,
         ### END HIDDEN TESTS
     },
     vjp=True,
@@ -105,10 +108,12 @@ award(
     "dice_loss",
     dice_loss,
     {
-        "twice the overlap over the sum": 3,
+        "the simplest form": 1,
+        "twice the overlap over the sum": 2,
         "each mask by itself": 2,
         ### BEGIN HIDDEN TESTS
-        "nothing to find": 2,
+        "agrees on anything": 1,
+        "nothing to find": 1,
         "from 0 to 1": 1,
         ### END HIDDEN TESTS
     },
@@ -143,12 +148,13 @@ award(
     "sigmoid_focal_loss",
     sigmoid_focal_loss,
     {
-        "easy pixels count less": 3,
+        "the simplest form": 1,
+        "easy pixels count less": 2,
         "alpha": 2,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "gamma is 2": 1,
         "alpha is 1/4": 1,
-        "mean over pixels and masks": 1,
         "sure and wrong": 1,
         ### END HIDDEN TESTS
     },

@@ -46,12 +46,14 @@ award(
     "window_partition",
     window_partition,
     {
+        "the simplest form": 1,
         "windows in reading order": 2,
         "tokens stay in order": 1,
-        "a window is a square": 2,
+        "a window is a square": 1,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "map after map": 1,
-        "height and width of a window": 2,
+        "height and width of a window": 1,
         ### END HIDDEN TESTS
     },
 )
@@ -76,11 +78,12 @@ award(
     "window_reverse",
     window_reverse,
     {
+        "the simplest form": 1,
         "windows in reading order": 1,
         "a window is a square": 1,
         ### BEGIN HIDDEN TESTS
-        "map after map": 1,
-        "height and width of a window": 2,
+        "agrees on anything": 1,
+        "height and width of a window": 1,
         ### END HIDDEN TESTS
     },
 )
@@ -114,11 +117,13 @@ award(
     "shifted_window_mask",
     shifted_window_mask,
     {
-        "no leak across the seam": 3,
+        "the simplest form": 1,
+        "no leak across the seam": 2,
         "neighbours meet": 2,
         "mutual": 1,
         ### BEGIN HIDDEN TESTS
-        "no shift, no mask": 2,
+        "agrees on anything": 1,
+        "no shift, no mask": 1,
         "rows and columns by their own shift": 2,
         ### END HIDDEN TESTS
     },
@@ -149,11 +154,13 @@ award(
     "relative_position_index",
     relative_position_index,
     {
+        "the simplest form": 1,
         "offset alone": 2,
-        "as many numbers as offsets": 2,
+        "as many numbers as offsets": 1,
         "counted from 0": 1,
         ### BEGIN HIDDEN TESTS
-        "row by row": 2,
+        "agrees on anything": 1,
+        "row by row": 1,
         "query minus key": 2,
         ### END HIDDEN TESTS
     },

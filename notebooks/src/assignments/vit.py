@@ -41,10 +41,12 @@ award(
     "patchify",
     patchify,
     {
-        "patches in reading order": 2,
-        "pixels in reading order": 2,
+        "the simplest form": 1,
+        "patches in reading order": 1,
+        "pixels in reading order": 1,
         "channels last": 2,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "a token is a square": 2,
         ### END HIDDEN TESTS
     },
@@ -71,11 +73,13 @@ award(
     "unpatchify",
     unpatchify,
     {
-        "patches in reading order": 2,
+        "the simplest form": 1,
+        "patches in reading order": 1,
         "pixels in reading order": 1,
         "channels last": 1,
         ### BEGIN HIDDEN TESTS
-        "a token is a square": 2,
+        "agrees on anything": 1,
+        "a token is a square": 1,
         ### END HIDDEN TESTS
     },
 )
@@ -111,11 +115,13 @@ award(
     "sine_position_code",
     sine_position_code,
     {
+        "the simplest form": 1,
         "row first": 2,
         "counted from 0": 1,
-        "in turn": 2,
+        "in turn": 1,
         ### BEGIN HIDDEN TESTS
-        "wavelengths": 2,
+        "agrees on anything": 1,
+        "wavelengths": 1,
         "float32 stays float32": 1,
         ### END HIDDEN TESTS
     },
@@ -148,10 +154,12 @@ award(
     "attention_distance",
     attention_distance,
     {
-        "in pixels": 2,
-        "as the crow flies": 2,
+        "the simplest form": 1,
+        "in pixels": 1,
+        "as the crow flies": 1,
         "rows and columns": 2,
         ### BEGIN HIDDEN TESTS
+        "agrees on anything": 1,
         "each head by itself": 1,
         "weighted by attention": 1,
         ### END HIDDEN TESTS
