@@ -16,7 +16,7 @@ ifneq ($(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE ?= SkylakeX
 endif
 
-.PHONY: help lab test lint format bench bench-gpu notebooks pair book book-check setup clean
+.PHONY: help lab test lint format mutation bench bench-gpu notebooks pair book book-check setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ lint: $(READY) ## check style and formatting
 format: $(READY) ## put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+mutation: $(READY) ## change one thing at a time in each right answer: do the laws notice? ONLY="conv2d nms" picks some
+	$(BIN)/python -m tests.laws.mutation $(ONLY)
 
 bench: $(PARITY_READY) ## measure against PyTorch on this CPU, side by side; writes tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks --tests $(BENCH_ARGS)

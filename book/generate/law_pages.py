@@ -1,4 +1,5 @@
-"""The law table: for each function that has laws, each law's name, sentence, equation, hint and mutant.
+"""The law table: for each function that has laws, each law's name, sentence, equation, hint and mutant, the mistakes
+that are known by name, and how many mutants of the right answer the laws rejected.
 
 Not here: the laws (minivis/laws) and how a function is judged by them.
 """
@@ -6,11 +7,15 @@ Not here: the laws (minivis/laws) and how a function is judged by them.
 import ast
 import functools
 import inspect
+import json
 import textwrap
+from pathlib import Path
 
 from book.generate.markdown import escape, head, laws_of, row
 from minivis import laws, losses, nn, ops, vision
-from minivis.laws.catalogue import family_of
+from minivis.laws.catalogue import PLAIN, family_of
+
+MUTATION = Path(__file__).parents[2] / "tests" / "laws" / "results" / "mutation.json"
 
 
 def pages():
@@ -21,8 +26,27 @@ def pages():
         family = family_of(name)
         first = escape(one_line(family.laws[0].sentence))
         lines.append(row(f"[{name}](#{laws_of(name)})", f"`{family.form}`", len(family.laws), first))
+    lines += ["", *mutation_table()]
     lines += ["", "```{toctree}", ":hidden:", "", *(f"/laws/{name}" for name in families), "```", ""]
     return {"generated/laws.md": "\n".join(lines), **{f"laws/{name}.md": page(name) for name in families}}
+
+
+def mutation_table():
+    """How the laws stood the change of one thing at a time in the right answers."""
+    lines = head("function", "mutants", "of them wrong", "rejected")
+    rows = json.loads(MUTATION.read_text(encoding="utf-8"))
+    lines += [row(f"`{r['family']}`", r["mutants"], r["differing"], r["rejected"]) for r in rows]
+    sums = [sum(r[key] for r in rows) for key in ("mutants", "differing", "rejected")]
+    lines.append(row("all together", *(f"**{number:,}**" for number in sums)))
+    return [
+        "## Do the laws find what is wrong?",
+        "",
+        "In each right answer one thing was changed at a time: an operator, a number, an axis, a comparison, a pair, a "
+        "statement. A change counts as wrong where the result differs on more than one plain random input in twenty; "
+        "the laws should reject each of these. `make mutation` counts again.",
+        "",
+        *lines,
+    ]
 
 
 def page(name):
@@ -48,7 +72,21 @@ def page(name):
             ]
         gradient = law.gradient
         lines += entry(law)
-    return "\n".join(lines)
+    return "\n".join([*lines, *known_mistakes(family)])
+
+
+def known_mistakes(family):
+    """The mistakes that are recognised by their answers, folded away: the hints say what was done."""
+    lines = [
+        "## Mistakes that are known by name",
+        "",
+        "Who gives the same answers as one of these gets its hint.",
+        "",
+    ]
+    lines += ["::::{dropdown} The mistakes and their hints", ""]
+    hints = {m.name: m.hint for m in family.mistakes}
+    lines += [f"- **{escape(name)}**: {escape(one_line(hint))}" for name, hint in hints.items()]
+    return [*lines, "::::", ""]
 
 
 def entry(law):
@@ -60,7 +98,7 @@ def entry(law):
     if law.equation:
         lines += ["$$", law.equation, "$$", ""]
     lines += [
-        "::::{dropdown} Hint, and a mistake that this law alone finds",
+        f"::::{{dropdown}} Hint, and a mistake that this law {'rejects' if law.name in PLAIN else 'alone explains'}",
         "",
         escape(one_line(law.hint)),
         "",

@@ -11,6 +11,7 @@ import pytest
 from book.generate import law_pages
 from book.generate.markdown import escape
 from minivis import laws
+from minivis.laws.catalogue import family_of
 
 
 def test_every_law_stands_on_its_page_with_all_that_belongs_to_it():
@@ -19,7 +20,10 @@ def test_every_law_stands_on_its_page_with_all_that_belongs_to_it():
         page = pages[f"laws/{law.family}.md"]
         assert law_pages.one_line(law.sentence) in page and law.equation in page, (law.family, law.name)
         assert escape(law_pages.one_line(law.hint)) in page, (law.family, law.name)
+        for mistake in family_of(law.family).mistakes:
+            assert escape(law_pages.one_line(mistake.hint)) in page, (law.family, mistake.name)
     assert all(f"/laws/{name}\n" in pages["generated/laws.md"] for name in laws.names())
+    assert all(f"| `{name}` |" in pages["generated/laws.md"] for name in laws.names())
 
 
 @pytest.mark.parametrize("name", laws.names())
