@@ -5,8 +5,6 @@ Not here: any mathematics of a particular op (ops/), the operators of Tensor (op
 
 import functools
 import inspect
-from contextlib import contextmanager
-from contextvars import ContextVar
 from itertools import count, zip_longest
 from operator import attrgetter
 from types import FunctionType
@@ -15,12 +13,13 @@ import numpy as np
 
 from minivis import backend
 from minivis.backend import as_array, is_array
-from minivis.debugging import check_backward, check_forward, debug, debugging
+from minivis.debugging import check_backward, check_forward, debug, debugging, quietly
+from minivis.switches import Switch
 
 __all__ = ["Tensor", "debug", "no_grad", "primitive", "recording", "unbroadcast"]
 
 _births = count()
-_recording = ContextVar("minivis_recording", default=True)
+_unrecorded = Switch("minivis_no_grad")
 
 
 class Node:
@@ -226,28 +225,36 @@ def primitive(function):
                 traced, lists = traced or traced_too, lists or type(parent) is list
                 if parent is not None and key in position_of:
                     wanted, parents[position_of[key]] = True, parent
+        checked = debugging()
+        run = quietly(function) if checked else function
         try:
-            out, vjp = function(*arrays, **options) if options else function(*arrays)
-        except (ValueError, IndexError, TypeError, AttributeError) as error:
-            raise _explained(error, name, parameters, arrays, options) from error
-        if debugging():
+            out, vjp = run(*arrays, **options) if options else run(*arrays)
+        except _CALLERS as error:
+            _explain(error, name, parameters, arrays, options)
+            raise
+        if checked:
             check_forward(name, out, [*arrays, *options.values()])
         if not traced:
             return out
         result = Tensor(out)
         if lists:
             wanted, parents, vjp = True, *_side_by_side(parents, vjp)
-        if wanted and result.data.dtype.kind == "f" and _recording.get():
+        if wanted and result.data.dtype.kind == "f" and not _unrecorded.is_on():
             result.requires_grad, result.node = True, Node(name, vjp, parents, result.data)
         return result
 
     @functools.wraps(function)
     def raw(*args, **kwargs):
         out, vjp = function(*args, **kwargs)
-        return out, lambda g: _made(vjp(g))
+        return out, lambda g: _pull(vjp, g)
 
     op.raw = raw
     return op
+
+
+def _pull(vjp, g):
+    """All cotangents that a vjp gives for ``g``."""
+    return _made(vjp(g))
 
 
 def _made(pulled):
@@ -289,28 +296,40 @@ def named(function):
     def call(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except (ValueError, IndexError, TypeError, AttributeError) as error:
-            raise _explained(error, function.__name__, parameters, args, kwargs) from error
+        except _CALLERS as error:
+            _explain(error, function.__name__, parameters, args, kwargs)
+            raise
 
     return call
 
 
-def _explained(error, name, parameters, arrays, options):
-    """The error with the op's name in front and every shape behind it, unless it says so already."""
+_CALLERS = (ValueError, IndexError, TypeError, AttributeError)  # what a wrong call ends in
+
+
+def _explain(error, name, parameters, arrays, options):
+    """Raise the error again with the op's name in front and every shape behind it, unless it says so already.
+
+    Nobody raises an error from itself, or keeps the new one in a variable: it would be a cycle, which holds the arrays of
+    every frame on its way until the garbage collector comes.
+    """
     if str(error).startswith(f"{name}: "):
-        return error.with_traceback(None)
+        return
     if foreign := [key for key in options if key not in parameters]:
-        return TypeError(f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}")
+        raise TypeError(
+            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}"
+        ) from error
     inputs = [*zip(parameters, arrays, strict=False), *options.items()]
     if isinstance(error, AttributeError):  # what is no array was asked for its shape
         wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
         if not wrong or isinstance(error.obj, Tensor) or is_array(error.obj):
-            return error  # a mistake of ours, not of the caller
-        return TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}")
+            return  # a mistake of ours, not of the caller
+        raise TypeError(
+            f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}"
+        ) from error
     kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
     kind = next(kind for kind in kinds if isinstance(error, kind))
     shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
-    return kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else ""))
+    raise kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else "")) from error
 
 
 def _kind(x):
@@ -352,9 +371,8 @@ def backpropagate(root, grad, retain_graph):
     while nodes:
         node = nodes.pop()
         g = cotangents.pop(node)
-        pulled = node.vjp(g)
+        pulled = quietly(_pull)(node.vjp, g) if checked else node.vjp(g)
         if checked:
-            pulled = _made(pulled)
             check_backward(node.op, g, pulled)
         for parent, cotangent in zip_longest(node.parents, pulled):
             if parent is None:
@@ -438,10 +456,9 @@ def unbroadcast(g, like):
 
 def recording():
     """Whether calls are recorded for backward: not inside `no_grad`."""
-    return _recording.get()
+    return not _unrecorded.is_on()
 
 
-@contextmanager
 def no_grad():
     """Compute without recording: inside, results do not require a gradient and nothing is kept for backward.
 
@@ -452,8 +469,4 @@ def no_grad():
     ...     print((x * 2).requires_grad)
     False
     """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+    return _unrecorded.on()

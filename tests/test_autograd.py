@@ -351,6 +351,38 @@ def test_errors_carry_the_name_of_the_op_and_the_shapes():
         mv.ops.softmax([1.0, 2.0])
 
 
+WRONG_CALLS = {
+    "refused by the op itself": lambda x: mv.ops.matmul(x, np.zeros((4, 1))),
+    "refused by NumPy": lambda x: mv.ops.add(x, np.zeros(7)),
+    "refused by what an op calls": lambda x: mv.ops.softmax(x, axis=5),
+    "unknown argument": lambda x: mv.ops.sum(x, dim=0),
+    "no array": lambda x: mv.ops.matmul(x, "text"),
+    "no array for a function of several ops": lambda x: mv.ops.attention_composed(x, x, [1.0]),
+    "refused by a function of several ops": lambda x: mv.losses.dice_loss(x, x[:1]),
+    "no list": lambda x: mv.ops.concatenate(x, axis=9),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+@pytest.mark.parametrize("wrap", [np.asarray, lambda x: Tensor(x, requires_grad=True)], ids=["array", "Tensor"])
+def test_an_error_is_no_cycle_and_frees_its_arrays(no_gc, name, wrap):
+    x = np.zeros((3, 3))
+    alive = weakref.ref(x)
+    try:
+        WRONG_CALLS[name](wrap(x))
+    except (ValueError, IndexError, TypeError) as error:
+        seen = []
+        while error is not None:
+            assert error not in seen
+            seen.append(error)
+            error = error.__cause__ or error.__context__
+        del seen
+    else:
+        raise AssertionError("was not refused")
+    del x
+    assert alive() is None
+
+
 def test_integer_results_do_not_require_a_gradient():
     @primitive
     def signs(x):
