@@ -323,9 +323,7 @@ def _explain(error, name, parameters, arrays, options):
         wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
         if not wrong or isinstance(error.obj, Tensor) or is_array(error.obj):
             return  # a mistake of ours, not of the caller
-        raise TypeError(
-            f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}"
-        ) from error
+        raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
     kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
     kind = next(kind for kind in kinds if isinstance(error, kind))
     shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]

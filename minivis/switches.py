@@ -44,7 +44,8 @@ class Switch:
     @contextmanager
     def on(self):
         """The block; also a decorator of a function, whose calls are blocks then."""
-        block = [self]  # a list that is emptied is seen wherever the block was copied to, another thread for example
+        # A list, because one that is emptied is seen in every context that it was copied to.
+        block = [self]
         self._blocks.set((*self._blocks.get(), block))
         try:
             yield

@@ -364,7 +364,9 @@ WRONG_CALLS = {
 
 
 @pytest.mark.parametrize("name", WRONG_CALLS)
-@pytest.mark.parametrize("wrap", [np.asarray, lambda x: Tensor(x, requires_grad=True)], ids=["array", "Tensor"])
+@pytest.mark.parametrize(
+    "wrap", [np.asarray, lambda x: Tensor(x, requires_grad=True)], ids=["array", "Tensor"]
+)
 def test_an_error_is_no_cycle_and_frees_its_arrays(no_gc, name, wrap):
     x = np.zeros((3, 3))
     alive = weakref.ref(x)
