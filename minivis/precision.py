@@ -11,7 +11,7 @@ import numpy as np
 from minivis.autograd import Tensor
 from minivis.backend import is_array
 
-__all__ = ["in_float32", "widened"]
+__all__ = ["computed_in", "in_float32", "rounded", "widened"]
 
 
 def widened(x):
@@ -19,46 +19,55 @@ def widened(x):
     return x.astype(np.float32) if x.dtype.char == "e" else x
 
 
-def in_float32(function):
-    """Let a function that is given arrays or Tensors of float16 compute in float32, and round what it returns.
+def rounded(x, dtype):
+    """A number, array or Tensor in a dtype, itself where it has it."""
+    return x if x.dtype == dtype else x.astype(dtype)
 
-    A result has the dtype that it would have without this: float16, unless a wider array came along with the halves.
+
+def computed_in(wide):
+    """Decorate a function so that it computes with wider numbers than it is given, and rounds what it returns.
+
+    The result has the dtype that it would have without this: that of the widest floating-point argument.
 
     Parameters
     ----------
-    function : callable
-        It returns an array or Tensor.
+    wide : callable
+        An array or Tensor -> the same with more bits, or itself where it has enough.
 
     Returns
     -------
     callable
-
-    Examples
-    --------
-    >>> area = in_float32(lambda sides: sides[0] * sides[1] / 1000)
-    >>> area(np.array([300, 300], np.float16))
-    np.float16(90.0)
+        The decorator, for functions of arrays or Tensors, and of anything else, that return an array or Tensor.
     """
 
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        arguments = [*args, *kwargs.values()]
-        if not any(map(_is_half, arguments)):
-            return function(*args, **kwargs)
-        out = function(*map(_wide, args), **{name: _wide(x) for name, x in kwargs.items()})
-        dtypes = [x.dtype for x in arguments if _is_number(x) and x.dtype.kind == "f"]
-        return out.astype(np.result_type(*dtypes))
+    def decorated(function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            given = [x for x in (*args, *kwargs.values()) if _is_number(x)]
+            found = {id(x): wide(x) for x in given}
+            if all(found[id(x)] is x for x in given):
+                return function(*args, **kwargs)
+            wider = {name: found.get(id(x), x) for name, x in kwargs.items()}
+            out = function(*(found.get(id(x), x) for x in args), **wider)
+            return out.astype(np.result_type(*(x.dtype for x in given if x.dtype.kind == "f")))
 
-    return call
+        return call
+
+    return decorated
+
+
+in_float32 = computed_in(widened)
+"""The decorator of functions that compute in float32 what they are given in float16.
+
+Examples
+--------
+>>> @in_float32
+... def area(sides):
+...     return sides[0] * sides[1] / 1000
+>>> area(np.array([300, 300], np.float16))
+np.float16(90.0)
+"""
 
 
 def _is_number(x):
     return isinstance(x, Tensor) or is_array(x)
-
-
-def _is_half(x):
-    return _is_number(x) and x.dtype == np.float16
-
-
-def _wide(x):
-    return widened(x) if _is_number(x) else x
