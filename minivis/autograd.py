@@ -490,8 +490,7 @@ def unbroadcast(g, like):
     if g.shape != like.shape:
         added = g.ndim - like.ndim
         stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
-        wide = np.float32 if g.dtype.char == "e" else None  # ones of float16 add up to 2048 at most
-        g = g.sum(axis=(*range(added), *stretched), dtype=wide).reshape(like.shape)
+        g = g.sum(axis=(*range(added), *stretched)).reshape(like.shape)
     return g.astype(like.dtype, copy=False)
 
 

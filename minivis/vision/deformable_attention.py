@@ -8,7 +8,7 @@ from collections import namedtuple
 from minivis import backend, ops
 from minivis.autograd import primitive
 from minivis.backend import namespace
-from minivis.precision import in_float32, widened
+from minivis.precision import in_float32
 
 __all__ = ["multi_scale_deformable_attention", "multi_scale_deformable_attention_composed"]
 
@@ -65,8 +65,6 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
     """
     xp = namespace(values, locations, weights)
     _check(values, shapes, locations, weights)
-    dtypes = values.dtype, locations.dtype, weights.dtype
-    values, locations, weights = widened(values), widened(locations), widened(weights)
     (B, N, h, d), (_, Q, _, L, P) = values.shape, weights.shape
     rows = values.reshape(B * N * h, d)  # one head of a pixel in each
     levels = [weights[:, :, :, level].reshape(B * Q * h, P) for level in range(L)]
@@ -75,7 +73,7 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
     gather, scatter = _products(xp, mix, [c.at for c in corners], B * N * h)
 
     def vjp(g):
-        g = widened(g).reshape(B * Q * h, d)
+        g = g.reshape(B * Q * h, d)
         g_locations, g_weights = xp.zeros(locations.shape, g.dtype), xp.zeros(weights.shape, g.dtype)
         for c in corners:
             found = xp.einsum("rkd,rd->rk", xp.take(rows, c.at, axis=0), g)
@@ -84,13 +82,14 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
             g_locations[:, :, :, c.level, :, 0] += (found * (c.w_y * c.slope_x)).reshape(B, Q, h, P)
             g_locations[:, :, :, c.level, :, 1] += (found * (c.slope_y * c.w_x)).reshape(B, Q, h, P)
         g_values = scatter(g).reshape(values.shape)
-        g_arrays = (g_values, g_locations, g_weights)
-        g_values, g_locations, g_weights = (
-            g.astype(dtype, copy=False) for g, dtype in zip(g_arrays, dtypes, strict=True)
+        return (
+            g_values.astype(values.dtype, copy=False),
+            None,
+            g_locations.astype(locations.dtype, copy=False),
+            g_weights.astype(weights.dtype, copy=False),
         )
-        return g_values, None, g_locations, g_weights
 
-    return gather(rows).astype(dtypes[0], copy=False).reshape(B, Q, h * d), vjp
+    return gather(rows).astype(values.dtype, copy=False).reshape(B, Q, h * d), vjp
 
 
 Corner = namedtuple("Corner", "level at w_y w_x slope_y slope_x")  # arrays are (B Q h, P)
