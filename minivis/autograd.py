@@ -502,6 +502,11 @@ def recording():
 def no_grad():
     """Compute without recording: inside, results do not require a gradient and nothing is kept for backward.
 
+    Returns
+    -------
+    context manager
+        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
+
     Examples
     --------
     >>> x = Tensor([1.0], requires_grad=True)

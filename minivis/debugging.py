@@ -17,6 +17,11 @@ debugging = _checking.is_on
 def debug():
     """Find the first NaN or inf: inside, every op and every vjp is checked, and the culprit is named with its shapes.
 
+    Returns
+    -------
+    context manager
+        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
+
     Raises
     ------
     FloatingPointError

@@ -63,6 +63,11 @@ def skip_init():
     """Inside, random starting values are all 0 and cost neither time nor memory: for models that are only counted, or
     whose weights are put in their place right after. They cannot be written into.
 
+    Returns
+    -------
+    context manager
+        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
+
     Examples
     --------
     >>> with skip_init():

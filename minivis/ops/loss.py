@@ -184,7 +184,7 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
 
     Notes
     -----
-    Differentiable in ``logits``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
+    Differentiable in ``logits`` and ``target``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
 
     Examples
     --------
@@ -204,7 +204,13 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
         loss, slope = loss * weight, slope * weight
     loss, slope = loss.astype(logits.dtype, copy=False), slope.astype(logits.dtype, copy=False)
     out, factor = _reduce(name, loss, reduction)
-    return out, lambda g: (g * slope * factor,)
+
+    def pull_target(g):
+        rise = -logits if pos_weight is None else (pos_weight - 1) * softplus - logits
+        rise = rise if weight is None else rise * weight
+        return (g * factor * rise).astype(target.dtype)
+
+    return out, lambda g: (g * slope * factor, lambda: pull_target(g))
 
 
 @primitive
