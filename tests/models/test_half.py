@@ -113,7 +113,7 @@ def test_a_model_in_half_learns_what_it_learns_in_float64_and_stays_in_half(name
         optim.SGD(m.parameters(), 1 / everything).step()
     for (where, p), q in pairs:
         assert p.dtype == np.float16
-        np.testing.assert_allclose(p.data, q.data, rtol=1e-3, atol=3e-3, err_msg=where)
+        np.testing.assert_allclose(p.data, q.data, rtol=1e-3, atol=off, err_msg=where)
 
 
 @pytest.mark.parametrize("name", ["DETR", "DETR with masks", "Mask2Former"])
