@@ -51,7 +51,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     weight : ndarray, shape (K,), optional
         Weight of each class. The mean then divides by the sum of the weights of the targets, as torch's does.
     ignore_index : int, default -100
-        Targets with this value count nowhere.
+        Targets with this value count nowhere; their logits may be NaN (on a GPU, which is not asked, they may not).
     reduction : {"mean", "sum", "none"}, default "mean"
         What to do with the losses of the batch.
     label_smoothing : float, default 0
@@ -94,6 +94,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
+    if may_read(counts) and not bool(counts.all()):  # what is ignored may be NaN: 0 times NaN would not be 0
+        logits = xp.where((counts != 0)[:, None], logits, 0).astype(logits.dtype, copy=False)
     shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
