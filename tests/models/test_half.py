@@ -1,6 +1,6 @@
 """Models in float16: what they answer and learn is what float64 with the same weights does, and nothing leaves float16.
 
-Not here: single layers and losses (tests/test_dtypes.py).
+Not here: single layers and losses (tests/test_precision.py).
 """
 
 import copy
