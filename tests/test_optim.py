@@ -454,3 +454,19 @@ def test_a_wrong_gradient_is_refused_before_anything_changes():
     b.grad = np.ones(2)
     optimiser.step()
     np.testing.assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("dtype, size", [("float16", 300), ("float32", 1e20)])
+def test_halves_and_large_gradients_on_a_device(dtype, size, device):
+    results = []
+    for where in ("cpu", device):
+        p = Tensor(mv.to_device(np.ones(50, dtype), where), requires_grad=True)
+        p.grad = mv.to_device(np.full(50, size, dtype), where)
+        norm = optim.clip_grad_norm([p], size)
+        assert norm == pytest.approx(size * math.sqrt(50), rel=1e-3)
+        optimiser = optim.AdamW([p], 0.1)
+        p.grad = p.grad / (1 if dtype == "float16" else size)
+        optimiser.step()
+        assert p.dtype == dtype
+        results.append(mv.to_numpy(p.data))
+    np.testing.assert_allclose(*results, rtol=1e-6)

@@ -285,3 +285,20 @@ def test_the_dtype_stays_and_the_numbers_are_those_of_float64(row, dtype):
         assert np.abs(got - right).max() <= row.steps * TOLERANCE[dtype] * largest * cotangent
     if layer:
         assert {p.dtype.name for p in layer.parameters()} <= {dtype}
+
+
+ON_A_DEVICE = [
+    row for row in [*VISION, *LOSSES] if row.name.startswith(("box_", "generalized", "paste")) and row.pulled
+]
+
+
+@pytest.mark.parametrize("row", ON_A_DEVICE, ids=str)
+def test_halves_are_widened_on_a_device_too(row, device):
+    arrays = [x.astype(np.float16) for x in row.draw(np.random.default_rng(0))]
+    leaves = [Tensor(backend.move(x, device), requires_grad=True) for x in arrays]
+    out = row.call(*leaves)
+    (wanted,), _ = run(row, arrays, None)
+    assert out.dtype == np.float16
+    np.testing.assert_allclose(out.numpy(), wanted, rtol=1e-3)
+    ops.mean(out.astype(np.float64)).backward()
+    assert all(x.grad.dtype == np.float16 for x in leaves)
