@@ -233,6 +233,9 @@ def test_data_changed_in_place_is_no_matter_where_no_graph_needs_it():
     x.data = x.data + 1  # another array: the graph has kept the old one
     y.sum().backward()
     np.testing.assert_allclose(x.grad, wanted)
+    loss = (x * x).sum()
+    holder(x).to("float64")  # which it has already: the array stays
+    loss.backward()
     x.data -= 0.1 * x.grad  # after
     h = leaf(3, seed=1)
     (h * h).sum().backward()
