@@ -407,9 +407,7 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
         parameters = parameters.parameters()
     grads = [p.grad for p in parameters if p.grad is not None]
     norm = _length(grads)
-    if (
-        not 1e-12 < norm < math.inf
-    ):  # the squares left the range of float32, or nearly, or there is nothing to measure
+    if not 1e-12 < norm < math.inf:  # perhaps the squares have left the range of float32
         largest = max((float(abs(g).max()) for g in grads if g.size), default=0.0)
         if 0 < largest < math.inf:
             norm = largest * _length([g.astype(np.float64) / largest for g in grads])
@@ -420,9 +418,7 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:
         for g in grads:
-            if (
-                g.dtype == np.float16 or factor < np.finfo(g.dtype).tiny
-            ):  # the factor has no place in this dtype
+            if g.dtype == np.float16 or factor < np.finfo(g.dtype).tiny:  # the factor has no place there
                 g[...] = g.astype(np.float64) * factor
             else:
                 g *= factor
@@ -486,9 +482,8 @@ def cosine(total_steps, warmup_steps=0, final=0.0):
     """
     if not 0 <= warmup_steps <= total_steps:
         raise ValueError(f"cosine: warmup_steps must lie in 0 to {total_steps}, got {warmup_steps}")
-    return partial(
-        _cosine, total_steps, warmup_steps, final
-    )  # unlike a function made here, it can be pickled
+    # Unlike a function that is made here, it can be pickled.
+    return partial(_cosine, total_steps, warmup_steps, final)
 
 
 def _cosine(total_steps, warmup_steps, final, step):

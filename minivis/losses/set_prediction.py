@@ -231,9 +231,8 @@ def _mask_terms(masks, query, wanted, count):
     """Focal and dice loss of matched masks, which are enlarged to the size of the objects' masks."""
     xp = namespace(raw(masks))
     found = ops.take(ops.reshape(masks, (-1, *masks.shape[2:])), xp.asarray(query))  # (M, h, w)
-    found = ops.interpolate(widened(found)[:, None], size=wanted.shape[1:], mode="bilinear")[
-        :, 0
-    ]  # (M, H, W)
+    found = widened(found)[:, None]
+    found = ops.interpolate(found, size=wanted.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
     wanted = xp.asarray(wanted.astype(found.dtype))
     losses = {
         "loss_mask": sigmoid_focal_loss(found, wanted, reduction="none"),

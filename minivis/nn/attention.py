@@ -132,9 +132,7 @@ def _without_unreached(query, key, value, mask, is_causal):
     tokens = (query, key, value)
     if mask is None or any(x.ndim != 3 for x in tokens):
         return tokens
-    arrays = [
-        (x.data if isinstance(x, Tensor) else x)[:, None] for x in tokens
-    ]  # (B, 1, N, D): one for all heads
+    arrays = [(x.data if isinstance(x, Tensor) else x)[:, None] for x in tokens]  # (B, 1, N, D)
     rows = reached(*arrays, mask, is_causal)
     return [
         x if there is None else ops.where(there[:, 0], x, 0.0) for x, there in zip(tokens, rows, strict=True)
