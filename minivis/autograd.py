@@ -5,8 +5,6 @@ Not here: any mathematics of a particular op (ops/), the operators of Tensor (op
 
 import functools
 import inspect
-from contextlib import contextmanager
-from contextvars import ContextVar
 from itertools import count, zip_longest
 from operator import attrgetter
 from types import FunctionType
@@ -15,23 +13,25 @@ import numpy as np
 
 from minivis import backend
 from minivis.backend import as_array, is_array
-from minivis.debugging import check_backward, check_forward, debug, debugging
+from minivis.debugging import check_backward, check_forward, debug, debugging, quietly
+from minivis.switches import Switch
 
 __all__ = ["Tensor", "debug", "no_grad", "primitive", "recording", "unbroadcast"]
 
-_births = count()
-_recording = ContextVar("minivis_recording", default=True)
+_births = count(1)
+_unrecorded = Switch("minivis_no_grad")
 
 
 class Node:
     """One recorded call: how to pull a cotangent back (`vjp`) and to whom (`parents`: other Nodes or leaf Tensors)."""
 
-    __slots__ = ("op", "vjp", "parents", "shape", "dtype", "born")
+    __slots__ = ("op", "vjp", "parents", "shape", "dtype", "born", "changed")
 
     def __init__(self, op, vjp, parents, out):
         self.op, self.vjp = op, vjp
         self.parents = parents  # in the order of the cotangents; None where none is wanted
         self.shape, self.dtype, self.born = out.shape, out.dtype, next(_births)
+        self.changed = 0  # when the result was last changed in place; see `mark_changed`
 
 
 class Tensor:
@@ -47,7 +47,9 @@ class Tensor:
     Attributes
     ----------
     data : ndarray
-        The values, on the CPU or the GPU.
+        The values, on the CPU or the GPU. ``x.data += 1`` between forward and backward is noticed, and backward refuses:
+        it needs the values as they were. So is an optimiser's step. Nobody can notice who writes into the array by
+        another name, or into a part of it (``x.data[0] = 1``); ``x.data = x.data + 1`` is a new array and does no harm.
     grad : ndarray or None
         After `backward`, the derivative of the scalar with respect to this leaf: shape and dtype of `data`.
     requires_grad : bool
@@ -61,24 +63,25 @@ class Tensor:
     array([2., 4., 6.], dtype=float32)
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
+    __slots__ = ("_data", "grad", "requires_grad", "node", "changed", "__weakref__")
     __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__ instead of looping over elements
 
     def __init__(self, data, requires_grad=False):
         if type(data) is np.ndarray:
-            self.data = data
+            self._data = data
         elif isinstance(data, Tensor):
             raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
         else:
             try:
-                self.data = as_array(data)
+                self._data = as_array(data)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Tensor: {error}") from error
-        if requires_grad and self.data.dtype.kind != "f":
+        if requires_grad and self._data.dtype.kind != "f":
             raise TypeError(
-                f"Tensor: only floating-point data can require a gradient, got {self.data.dtype.name}"
+                f"Tensor: only floating-point data can require a gradient, got {self._data.dtype.name}"
             )
         self.grad, self.requires_grad, self.node = None, requires_grad, None
+        self.changed = 0  # when `data` was last changed in place; see `mark_changed`
 
     def backward(self, grad=None, retain_graph=False):
         """Run the chain rule from this Tensor back to every leaf, adding to each leaf's ``.grad``.
@@ -97,7 +100,8 @@ class Tensor:
         TypeError
             If ``grad`` is on another device.
         RuntimeError
-            If nothing here requires a gradient, or the graph was consumed by an earlier backward.
+            If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs was
+            changed in place since the forward pass. No gradient was changed.
         """
         if grad is None:
             if self.data.size != 1:
@@ -133,13 +137,32 @@ class Tensor:
         """The data as a ``numpy.ndarray`` on the host (not a copy where it already is one)."""
         return backend.to_numpy(self.data)
 
-    shape = property(attrgetter("data.shape"), doc="Lengths of the axes, a tuple of int.")
-    dtype = property(attrgetter("data.dtype"), doc="NumPy dtype of the elements.")
-    ndim = property(attrgetter("data.ndim"), doc="Number of axes.")
-    size = property(attrgetter("data.size"), doc="Number of elements.")
-    device = property(lambda self: backend.device_of(self.data), doc='"cpu" or "gpu".')
+    def _set_data(self, data):
+        if data is self._data:  # the second half of x.data += 1, which has written into the array
+            mark_changed(self)
+        self._data = data
+
+    data = property(attrgetter("_data"), _set_data)  # the engine reads _data: this happens in every op
+    shape = property(attrgetter("_data.shape"), doc="Lengths of the axes, a tuple of int.")
+    dtype = property(attrgetter("_data.dtype"), doc="NumPy dtype of the elements.")
+    ndim = property(attrgetter("_data.ndim"), doc="Number of axes.")
+    size = property(attrgetter("_data.size"), doc="Number of elements.")
+    device = property(lambda self: backend.device_of(self._data), doc='"cpu" or "gpu".')
 
     __hash__ = object.__hash__
+
+    def __getstate__(self):
+        """What `copy` and pickling take along: a leaf. What was computed has a graph behind it, which cannot be copied."""
+        if self.node is not None:
+            raise TypeError(
+                f"copy: this {type(self).__name__} {self.shape} is a result (made by {self.node.op}), not a leaf: "
+                "x.detach() is the same data without its graph, which can be copied"
+            )
+        return self._data, self.grad, self.requires_grad
+
+    def __setstate__(self, state):
+        self._data, self.grad, self.requires_grad = state
+        self.node, self.changed = None, 0
 
     def __len__(self):
         if not self.data.ndim:
@@ -213,7 +236,7 @@ def primitive(function):
                 traced = True
                 if x.requires_grad:
                     wanted, parent = True, x.node or x
-                x = x.data
+                x = x._data
             elif type(x) is list or type(x) is tuple:
                 x, parent, traced_too = _enter(x)
                 traced, lists = traced or traced_too, lists or parent is not None
@@ -226,28 +249,36 @@ def primitive(function):
                 traced, lists = traced or traced_too, lists or type(parent) is list
                 if parent is not None and key in position_of:
                     wanted, parents[position_of[key]] = True, parent
+        checked = debugging()
+        run = quietly(function) if checked else function
         try:
-            out, vjp = function(*arrays, **options) if options else function(*arrays)
-        except (ValueError, IndexError, TypeError, AttributeError) as error:
-            raise _explained(error, name, parameters, arrays, options) from error
-        if debugging():
+            out, vjp = run(*arrays, **options) if options else run(*arrays)
+        except _CALLERS as error:
+            _explain(error, name, parameters, arrays, options)
+            raise
+        if checked:
             check_forward(name, out, [*arrays, *options.values()])
         if not traced:
             return out
         result = Tensor(out)
         if lists:
             wanted, parents, vjp = True, *_side_by_side(parents, vjp)
-        if wanted and result.data.dtype.kind == "f" and _recording.get():
-            result.requires_grad, result.node = True, Node(name, vjp, parents, result.data)
+        if wanted and result._data.dtype.kind == "f" and not _unrecorded.is_on():
+            result.requires_grad, result.node = True, Node(name, vjp, parents, result._data)
         return result
 
     @functools.wraps(function)
     def raw(*args, **kwargs):
         out, vjp = function(*args, **kwargs)
-        return out, lambda g: _made(vjp(g))
+        return out, lambda g: _pull(vjp, g)
 
     op.raw = raw
     return op
+
+
+def _pull(vjp, g):
+    """All cotangents that a vjp gives for ``g``."""
+    return _made(vjp(g))
 
 
 def _made(pulled):
@@ -258,7 +289,7 @@ def _made(pulled):
 def _enter(x):
     """The array of a Tensor, a list with the arrays of its Tensors, or x itself; the parent or parents; whether it had Tensors."""
     if isinstance(x, Tensor):
-        return x.data, (x.node or x) if x.requires_grad else None, True
+        return x._data, (x.node or x) if x.requires_grad else None, True
     if type(x) is list or type(x) is tuple:
         for part in x:
             if isinstance(part, Tensor):
@@ -281,6 +312,11 @@ def _side_by_side(parents, vjp):
     return list(flat(parents)), lambda g: tuple(flat(vjp(g)))
 
 
+def mark_changed(tensor):
+    """Note that somebody wrote into the data of a Tensor: a graph that was recorded before may have kept the array."""
+    (tensor.node or tensor).changed = next(_births)
+
+
 def named(function):
     """For a function of Tensors that is no `primitive`: its errors too begin with its name and tell every shape."""
     parameters = list(inspect.signature(function).parameters)
@@ -289,28 +325,38 @@ def named(function):
     def call(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except (ValueError, IndexError, TypeError, AttributeError) as error:
-            raise _explained(error, function.__name__, parameters, args, kwargs) from error
+        except _CALLERS as error:
+            _explain(error, function.__name__, parameters, args, kwargs)
+            raise
 
     return call
 
 
-def _explained(error, name, parameters, arrays, options):
-    """The error with the op's name in front and every shape behind it, unless it says so already."""
+_CALLERS = (ValueError, IndexError, TypeError, AttributeError)  # what a wrong call ends in
+
+
+def _explain(error, name, parameters, arrays, options):
+    """Raise the error again with the op's name in front and every shape behind it, unless it says so already.
+
+    Nobody raises an error from itself, or keeps the new one in a variable: it would be a cycle, which holds the arrays of
+    every frame on its way until the garbage collector comes.
+    """
     if str(error).startswith(f"{name}: "):
-        return error.with_traceback(None)
+        return
     if foreign := [key for key in options if key not in parameters]:
-        return TypeError(f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}")
+        raise TypeError(
+            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}"
+        ) from error
     inputs = [*zip(parameters, arrays, strict=False), *options.items()]
     if isinstance(error, AttributeError):  # what is no array was asked for its shape
         wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
         if not wrong or isinstance(error.obj, Tensor) or is_array(error.obj):
-            return error  # a mistake of ours, not of the caller
-        return TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}")
+            return  # a mistake of ours, not of the caller
+        raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
     kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
     kind = next(kind for kind in kinds if isinstance(error, kind))
     shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
-    return kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else ""))
+    raise kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else "")) from error
 
 
 def _kind(x):
@@ -342,19 +388,23 @@ def backpropagate(root, grad, retain_graph):
                 f"backward: the graph behind {node.op} was consumed by an earlier backward; "
                 "pass retain_graph=True to the earlier one, or compute the forward pass again"
             )
+        if node.changed:
+            raise _changed(f"the result of {node.op}")
         for parent in node.parents:
-            if type(parent) is Node and parent not in seen:
-                seen.add(parent)
-                nodes.append(parent)
+            if type(parent) is Node:
+                if parent not in seen:
+                    seen.add(parent)
+                    nodes.append(parent)
+            elif parent is not None and parent.changed > node.born:
+                raise _changed(f"a leaf {tuple(parent.shape)}, which {node.op} was given,")
     nodes.sort(key=attrgetter("born"))
     cotangents, owned, checked = {root: grad}, set(), debugging()
     node = parent = root = grad = seen = None  # nothing outlives its turn: memory falls as the walk goes
     while nodes:
         node = nodes.pop()
         g = cotangents.pop(node)
-        pulled = node.vjp(g)
+        pulled = quietly(_pull)(node.vjp, g) if checked else node.vjp(g)
         if checked:
-            pulled = _made(pulled)
             check_backward(node.op, g, pulled)
         for parent, cotangent in zip_longest(node.parents, pulled):
             if parent is None:
@@ -381,6 +431,14 @@ def backpropagate(root, grad, retain_graph):
         if not retain_graph:
             node.vjp, node.parents = None, ()
         del node, g, pulled, cotangent, parent
+
+
+def _changed(what):
+    return RuntimeError(
+        f"backward: the data of {what} was changed in place after the forward pass (by x.data += ..., or by an optimiser's "
+        "step), but its gradient needs the values as they were: compute the forward pass again, change them before it, or "
+        "give x a new array, x.data = x.data + ..."
+    )
 
 
 def _accumulate_leaf(leaf, g, owned):
@@ -438,12 +496,16 @@ def unbroadcast(g, like):
 
 def recording():
     """Whether calls are recorded for backward: not inside `no_grad`."""
-    return _recording.get()
+    return not _unrecorded.is_on()
 
 
-@contextmanager
 def no_grad():
     """Compute without recording: inside, results do not require a gradient and nothing is kept for backward.
+
+    Returns
+    -------
+    context manager
+        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
 
     Examples
     --------
@@ -452,8 +514,4 @@ def no_grad():
     ...     print((x * 2).requires_grad)
     False
     """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+    return _unrecorded.on()

@@ -3,22 +3,24 @@
 Not here: the engine that asks (autograd.py).
 """
 
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 import numpy as np
 
 from minivis.backend import describe, device_of, is_array, namespace
+from minivis.switches import Switch
 
-__all__ = ["check_backward", "check_forward", "debug", "debugging", "may_read"]
+__all__ = ["check_backward", "check_forward", "debug", "debugging", "may_read", "quietly"]
 
-_state = ContextVar("minivis_debugging", default=False)
-debugging = _state.get
+_checking = Switch("minivis_debugging")
+debugging = _checking.is_on
 
 
-@contextmanager
 def debug():
     """Find the first NaN or inf: inside, every op and every vjp is checked, and the culprit is named with its shapes.
+
+    Returns
+    -------
+    context manager
+        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
 
     Raises
     ------
@@ -33,12 +35,12 @@ def debug():
     Traceback (most recent call last):
     FloatingPointError: log: made the first inf (forward) from inputs float32 (2,) on cpu; all were finite
     """
-    token = _state.set(True)
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        _state.reset(token)
+    return _checking.on()
+
+
+def quietly(function):
+    """The function without NumPy's warnings: what they would tell is told here, with the name of the op."""
+    return np.errstate(all="ignore")(function)
 
 
 def may_read(x):

@@ -5,12 +5,15 @@ Not here: the training loop (train.py). Updates happen in place, in the arrays o
 
 import math
 import numbers
+from functools import partial
 
 import numpy as np
 
 from minivis import kernels
-from minivis.autograd import Tensor
+from minivis.autograd import Tensor, mark_changed
 from minivis.backend import device_of, move, namespace
+from minivis.interrupts import ctrl_c_waits
+from minivis.precision import widened
 
 __all__ = [
     "SGD",
@@ -29,7 +32,8 @@ class Optimizer:
     """What all optimisers share: groups of parameters, a schedule, and a state that can be saved.
 
     A subclass names the arrays it keeps for each parameter in ``slots`` and defines the update of one parameter,
-    ``_update(parameter, grad, state, group, lr)``, in place.
+    ``_update(parameter, grad, state, group, lr)``, in place. Parameters of float16 are handed to it in float32, and so is
+    what it keeps for them: squares of gradients leave the range of float16.
 
     Parameters
     ----------
@@ -54,6 +58,11 @@ class Optimizer:
         If there are no parameters, one is in two groups, a group has an unknown option, or an option is negative.
     TypeError
         If something is not a Tensor that requires a gradient.
+
+    Notes
+    -----
+    ``copy.deepcopy((model, optimizer))`` and pickling both in one go keep moments, steps and who belongs to whom. An
+    optimiser that is copied alone takes copies of its parameters along: it no longer changes the model.
     """
 
     slots = ()  # names of the arrays kept for each parameter
@@ -75,7 +84,7 @@ class Optimizer:
                 f"{name}: schedule must be a function of the step such as cosine(...), got {schedule!r}"
             )
         self.schedule, self.steps = schedule or constant, 0
-        self._state = {}  # id of a parameter -> {"step": int, slot: array}
+        self._state = {}  # parameter -> {"step": int, slot: array}
 
     def _check(self, name):
         everything = [p for group in self.param_groups for p in group["params"]]
@@ -109,21 +118,44 @@ class Optimizer:
                 p.grad = None
 
     def step(self):
-        """Change every parameter that has a gradient; those without one are skipped, and so is their decay."""
-        factor = self.schedule(self.steps)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    state = self._state.get(id(p)) or self._state.setdefault(id(p), self._fresh(p))
-                    state["step"] += 1
-                    for slot in self.slots:  # follow a parameter that was moved meanwhile
-                        state[slot] = move(state[slot], device_of(p.data))
-                    self._update(p.data, p.grad, state, group, group["lr"] * factor)
-        self.steps += 1
+        """Change every parameter that has a gradient; those without one are skipped, and so is their decay.
 
-    def _fresh(self, p):
-        xp = namespace(p.data)
-        return {"step": 0, **{slot: xp.zeros_like(p.data) for slot in self.slots}}
+        Raises
+        ------
+        ValueError
+            If a gradient has not the shape of its parameter. Nothing was changed.
+        KeyboardInterrupt
+            After Ctrl-C, when the step is done. A second Ctrl-C does not wait.
+        """
+        factor = self.schedule(self.steps)
+        todo = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for _, p in todo:
+            self._prepare(p)
+        with ctrl_c_waits() as pressed:
+            for group, p in todo:
+                state, parameter = self._state[p], widened(p.data)
+                state["step"] += 1
+                self._update(parameter, widened(p.grad), state, group, group["lr"] * factor)
+                if parameter is not p.data:
+                    p.data[...] = parameter
+                mark_changed(p)
+            self.steps += 1
+        if pressed:
+            raise KeyboardInterrupt
+
+    def _prepare(self, p):
+        """Refuse a gradient that does not fit; make what is kept for a parameter, or let it follow one that has moved."""
+        if p.grad.shape != p.shape:
+            raise ValueError(
+                f"{type(self).__name__}: a gradient has shape {tuple(p.grad.shape)}, its parameter {tuple(p.shape)}"
+            )
+        state = self._state.get(p)
+        if state is None:
+            zeros = namespace(p.data).zeros_like
+            state = {"step": 0, **{slot: zeros(p.data, dtype=_kept_in(p)) for slot in self.slots}}
+            self._state[p] = state
+        for slot in self.slots:
+            state[slot] = move(state[slot], device_of(p.data))
 
     def _numbered(self):
         return list(enumerate(p for group in self.param_groups for p in group["params"]))
@@ -138,7 +170,7 @@ class Optimizer:
         """
         saved = {"steps": np.array(self.steps, np.int64)}
         for i, p in self._numbered():
-            for key, value in self._state.get(id(p), {}).items():
+            for key, value in self._state.get(p, {}).items():
                 value = np.array(value, np.int64) if key == "step" else move(value, "cpu").copy()
                 saved[f"{i}.{key}"] = value
         return saved
@@ -158,7 +190,7 @@ class Optimizer:
         for i, p in self._numbered():
             if f"{i}.step" not in left:
                 continue
-            loaded[id(p)] = {"step": int(left.pop(f"{i}.step"))}
+            loaded[p] = {"step": int(left.pop(f"{i}.step"))}
             for slot in self.slots:
                 value = left.pop(f"{i}.{slot}", None)
                 if value is None or tuple(value.shape) != tuple(p.shape):
@@ -166,10 +198,15 @@ class Optimizer:
                     raise ValueError(
                         f"{name}: state {i}.{slot} must have shape {tuple(p.shape)}, found {found}"
                     )
-                loaded[id(p)][slot] = move(np.array(move(value, "cpu"), p.dtype), device_of(p.data))
+                loaded[p][slot] = move(np.array(move(value, "cpu"), _kept_in(p)), device_of(p.data))
         if left:
             raise ValueError(f"{name}: unexpected entries in the state: {', '.join(sorted(left)[:8])}")
         self.steps, self._state = steps, loaded
+
+
+def _kept_in(p):
+    """The dtype in which a parameter is updated, and what is kept for it: its own, float32 for float16."""
+    return np.dtype(np.float32) if p.dtype == np.float16 else p.dtype
 
 
 class SGD(Optimizer):
@@ -369,8 +406,11 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     if hasattr(parameters, "parameters"):
         parameters = parameters.parameters()
     grads = [p.grad for p in parameters if p.grad is not None]
-    squares = [((flat := g.reshape(-1)) @ flat).astype(np.float64) for g in grads]
-    norm = math.sqrt(sum(squares))  # added where they are: a GPU is waited for once, not for each
+    norm = _length(grads)
+    if not 1e-12 < norm < math.inf:  # perhaps the squares have left the range of float32
+        largest = max((float(abs(g).max()) for g in grads if g.size), default=0.0)
+        if 0 < largest < math.inf:
+            norm = largest * _length([g.astype(np.float64) / largest for g in grads])
     if error_if_nonfinite and not math.isfinite(norm):
         raise FloatingPointError(
             f"clip_grad_norm: the gradient norm is {norm}; run the step inside mv.debug() to see where it comes from"
@@ -378,8 +418,19 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:
         for g in grads:
-            g *= factor
+            if g.dtype == np.float16 or factor < np.finfo(g.dtype).tiny:  # the factor has no place there
+                g[...] = g.astype(np.float64) * factor
+            else:
+                g *= factor
     return norm
+
+
+def _length(arrays):
+    """The Euclidean length of all of them, a float."""
+    flat = [widened(x).reshape(-1) for x in arrays]
+    with np.errstate(over="ignore"):  # told by the result
+        squares = [(x @ x).astype(np.float64) for x in flat]
+    return math.sqrt(sum(squares))  # added where they are: a GPU is waited for once, not for each
 
 
 def constant(step):
@@ -431,14 +482,15 @@ def cosine(total_steps, warmup_steps=0, final=0.0):
     """
     if not 0 <= warmup_steps <= total_steps:
         raise ValueError(f"cosine: warmup_steps must lie in 0 to {total_steps}, got {warmup_steps}")
+    # Unlike a function that is made here, it can be pickled.
+    return partial(_cosine, total_steps, warmup_steps, final)
 
-    def schedule(step):
-        if step < warmup_steps:
-            return (step + 1) / warmup_steps
-        share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
 
-    return schedule
+def _cosine(total_steps, warmup_steps, final, step):
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
@@ -479,14 +531,14 @@ def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
         raise ValueError(
             f"one_cycle: needs total_steps >= 1 and warmup in 0 to 1, got {total_steps}, {warmup}"
         )
+    return partial(_one_cycle, total_steps, warmup, start, final)
+
+
+def _one_cycle(total_steps, warmup, start, final, step):
     top = warmup * total_steps - 1  # the step at which it is 1
-
-    def schedule(step):
-        step = min(step, total_steps - 1)
-        if step <= top:
-            low, share = start, 1 - step / top if top else 0.0
-        else:
-            low, share = final, (step - top) / max(total_steps - 1 - top, 1e-12)
-        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
-
-    return schedule
+    step = min(step, total_steps - 1)
+    if step <= top:
+        low, share = start, 1 - step / top if top else 0.0
+    else:
+        low, share = final, (step - top) / max(total_steps - 1 - top, 1e-12)
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))

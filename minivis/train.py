@@ -5,15 +5,13 @@ Not here: optimisers and schedules (optim.py), whole trainings with their data (
 
 import json
 import math
-import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 from minivis import backend, storage
 from minivis.autograd import Tensor, no_grad
+from minivis.interrupts import ctrl_c_waits
 from minivis.optim import clip_grad_norm
 
 __all__ = ["CHECKPOINT", "HISTORY", "fit", "train_step"]
@@ -151,7 +149,7 @@ def fit(
     device = backend.device_of(model.parameters()[0].data)
     batches, saved = _forever(loader), time.monotonic()
     model.train()
-    with _progress(steps, run.step) as bar, _ctrl_c() as pressed:
+    with _progress(steps, run.step) as bar, ctrl_c_waits() as pressed:
         while run.step < steps and not pressed:
             batch = [backend.move(x, device) if backend.is_array(x) else x for x in next(batches)]
             run.count(_named_step(run.step, model, loss, batch, optimizer, clip))
@@ -320,27 +318,6 @@ def _forever(loader):
     raise ValueError(
         "fit: loader has no batches (left): it must be something that can be looped over again and again"
     )
-
-
-@contextmanager
-def _ctrl_c():
-    """A list that is empty until Ctrl-C is pressed, so that a step is never left half-done."""
-    pressed = []
-
-    def handler(number, frame):
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
-
-    ours = threading.current_thread() is threading.main_thread()  # the only thread that gets signals
-    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, handler)
-    try:
-        yield pressed
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _progress(steps, done):

@@ -3,7 +3,9 @@
 Not here: the gradients of single ops (tests/ops).
 """
 
+import copy
 import gc
+import pickle
 import time
 import tracemalloc
 import weakref
@@ -193,6 +195,89 @@ def test_a_consumed_part_is_found_before_anything_is_changed():
     assert z.grad is None
 
 
+CHANGES = {  # what writes into the data of a leaf x, or of y = exp(x), between forward and backward
+    "x.data += 1": lambda x, y: setattr(x, "data", x.data.__iadd__(1)),  # what Python makes of it
+    "x.data *= 2": lambda x, y: setattr(x, "data", x.data.__imul__(2)),
+    "y.data += 1": lambda x, y: setattr(y, "data", y.data.__iadd__(1)),
+    "an optimiser's step": lambda x, y: mv.optim.SGD([x], 1.0).step(),
+    "loaded weights": lambda x, y: holder(x).load_state_dict({"x": np.zeros(3)}),
+}
+
+
+def holder(x):
+    module = mv.nn.Module()
+    module.x = x
+    return module
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_data_changed_in_place_between_forward_and_backward_is_noticed(name):
+    x, z = mv.nn.Parameter(np.arange(3.0)), leaf(3)
+    x.grad = np.ones(3)
+    y = mv.ops.exp(x)
+    loss = (y * z).sum()
+    CHANGES[name](x, y)
+    with pytest.raises(RuntimeError, match="backward: the data of .*changed in place after the forward pass"):
+        loss.backward()
+    assert (x.grad == 1).all() and z.grad is None  # nothing was changed
+    again = (mv.ops.exp(x) * z).sum()
+    again.backward()  # a new forward pass is all it takes
+    np.testing.assert_allclose(z.grad, np.exp(x.data))
+
+
+def test_data_changed_in_place_is_no_matter_where_no_graph_needs_it():
+    x = leaf(3)
+    x.data += 1  # before
+    y = mv.ops.exp(x)
+    wanted = np.exp(x.data)
+    x.data = x.data + 1  # another array: the graph has kept the old one
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, wanted)
+    loss = (x * x).sum()
+    holder(x).to("float64")  # which it has already: the array stays
+    loss.backward()
+    x.data -= 0.1 * x.grad  # after
+    h = leaf(3, seed=1)
+    (h * h).sum().backward()
+    (x * 2).sum().backward()
+
+
+def test_data_changed_in_place_behind_a_detach_or_in_a_loop_of_steps_is_fine():
+    x = leaf(3)
+    for _ in range(3):
+        x.grad = None
+        loss = (x * x).sum()
+        loss.backward()
+        np.testing.assert_allclose(x.grad, 2 * x.data)
+        x.data -= 0.1 * x.grad
+    with pytest.raises(RuntimeError, match="which mul was given"):
+        loss = (x * x).sum()
+        loss.backward(retain_graph=True)
+        x.data -= 0.1 * x.grad
+        loss.backward()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_leaf_can_be_copied_and_a_result_is_refused_in_words(copied):
+    x = leaf(3)
+    x.grad = np.ones(3)
+    x.data += 1
+    twin = copied(x)
+    assert twin.requires_grad and (twin.data == x.data).all() and (twin.grad == 1).all()
+    assert copied is copy.copy or not np.shares_memory(twin.data, x.data)
+    (twin * twin).sum().backward()
+    np.testing.assert_allclose(twin.grad, 1 + 2 * x.data)
+    result = x * 2
+    for thing in (result, [result], {"a": (result,)}):
+        if copied is copy.copy and thing is not result:
+            continue
+        with pytest.raises(
+            TypeError, match=r"copy: this Tensor \(3,\) is a result \(made by mul\).*x.detach\(\)"
+        ):
+            copied(thing)
+    assert copied(result.detach()).data.tolist() == result.data.tolist()
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_backward_is_linear_in_the_cotangent(seed):
     rng = np.random.default_rng(seed)
@@ -349,6 +434,40 @@ def test_errors_carry_the_name_of_the_op_and_the_shapes():
         leaf(2, 3) + leaf(4)
     with pytest.raises(TypeError, match="^softmax: expected an array or a Tensor, got list"):
         mv.ops.softmax([1.0, 2.0])
+
+
+WRONG_CALLS = {
+    "refused by the op itself": lambda x: mv.ops.matmul(x, np.zeros((4, 1))),
+    "refused by NumPy": lambda x: mv.ops.add(x, np.zeros(7)),
+    "refused by what an op calls": lambda x: mv.ops.softmax(x, axis=5),
+    "unknown argument": lambda x: mv.ops.sum(x, dim=0),
+    "no array": lambda x: mv.ops.matmul(x, "text"),
+    "no array for a function of several ops": lambda x: mv.ops.attention_composed(x, x, [1.0]),
+    "refused by a function of several ops": lambda x: mv.losses.dice_loss(x, x[:1]),
+    "no list": lambda x: mv.ops.concatenate(x, axis=9),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+@pytest.mark.parametrize(
+    "wrap", [np.asarray, lambda x: Tensor(x, requires_grad=True)], ids=["array", "Tensor"]
+)
+def test_an_error_is_no_cycle_and_frees_its_arrays(no_gc, name, wrap):
+    x = np.zeros((3, 3))
+    alive = weakref.ref(x)
+    try:
+        WRONG_CALLS[name](wrap(x))
+    except (ValueError, IndexError, TypeError) as error:
+        seen = []
+        while error is not None:
+            assert error not in seen
+            seen.append(error)
+            error = error.__cause__ or error.__context__
+        del seen
+    else:
+        raise AssertionError("was not refused")
+    del x
+    assert alive() is None
 
 
 def test_integer_results_do_not_require_a_gradient():

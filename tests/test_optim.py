@@ -3,7 +3,10 @@
 Not here: equality with torch (tests/parity).
 """
 
+import copy
 import math
+import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -253,3 +256,217 @@ def test_clipping_keeps_float32_and_works_on_a_device(device):
     assert optim.clip_grad_norm([p], 1.0) == 4
     assert p.grad.dtype == np.float32
     np.testing.assert_allclose(mv.to_numpy(p.grad), 0.5, rtol=1e-5)
+
+
+def by_the_book(name, start, grads):
+    """The parameters after these gradients, in float64, from the equations in the docstrings, with MAKERS' options."""
+    x, m, v = (np.array(a, np.float64) for a in (start, np.zeros_like(start), np.zeros_like(start)))
+    decay = {"nesterov": 1e-4, "adam": 1e-4, "adamw": 0.01}.get(name, 0.0)
+    for t, g in enumerate(np.asarray(grads, np.float64), 1):
+        if name in ("adam", "adamw"):
+            g = g + decay * x if name == "adam" else g
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            x = x * (1 - 0.05 * decay) if name == "adamw" else x
+            x = x - 0.05 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        else:
+            g = g + decay * x
+            m = m * (0 if name == "sgd" else 0.9) + g
+            x = x - 0.05 * (g + 0.9 * m if name == "nesterov" else m)
+    return x
+
+
+@pytest.mark.parametrize("dtype, rtol", [("float16", 5e-3), ("float32", 2e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_dtype_follows_the_equations_and_keeps_itself(name, dtype, rtol):
+    """Squares of these gradients leave the range of float16 on both sides; its parameters round at every step."""
+    start = np.linspace(1, 3, 6).astype(dtype)
+    grads = (np.array([3e2, -3e2, 1e2, 1e-4, -1e-4, 0.5]) * np.linspace(1, 2, 4)[:, None]).astype(dtype)
+    if name in ("sgd", "momentum", "nesterov"):
+        grads /= 100  # their steps grow with the gradient
+    p = Tensor(start.copy(), requires_grad=True)
+    optimiser = MAKERS[name]([p])
+    for g in grads:
+        p.grad = g
+        optimiser.step()
+    assert p.dtype == dtype
+    kept = {x.dtype for key, x in optimiser.state_dict().items() if "step" not in key}
+    assert kept == {np.dtype("float64" if dtype == "float64" else "float32")}
+    np.testing.assert_allclose(p.data, by_the_book(name, start, grads), rtol=rtol)
+
+
+def test_the_state_of_halves_is_saved_and_resumed_in_float32():
+    models = [nn.Linear(5, 2).to("float16") for _ in range(2)]
+    optimisers = [optim.AdamW(model, 0.01) for model in models]
+    gradients = [
+        np.full(p.shape, 1e-4, np.float16) for p in models[0].parameters()
+    ]  # squares vanish in float16
+
+    def step(model, optimiser):
+        for p, g in zip(model.parameters(), gradients, strict=True):
+            p.grad = g
+        optimiser.step()
+
+    step(models[0], optimisers[0])
+    models[1].load_state_dict(models[0].state_dict())
+    optimisers[1].load_state_dict(optimisers[0].state_dict())
+    for model, optimiser in zip(models, optimisers, strict=True):
+        step(model, optimiser)
+    for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+NORMS = {  # gradients, and the length that follows from them without squaring anything in their dtype
+    "70,000 half ones": ([np.ones(70_000, np.float16)], math.sqrt(70_000)),
+    "half at its end": ([np.full(10_000, 65504, np.float16)], 65504 * 100),
+    "half below its normal numbers": ([np.full(4, 6e-8, np.float16)], 2 * float(np.float16(6e-8))),
+    "float32 of 1e20": ([np.array([1e20, -1e20, 1e20, -1e20], np.float32)], 2 * float(np.float32(1e20))),
+    "float32 at its end": ([np.full(4, 3e38, np.float32)], 2 * float(np.float32(3e38))),
+    "float32 of 1e-30": ([np.full(4, 1e-30, np.float32)], 2 * float(np.float32(1e-30))),
+    "float64 of 1e200": ([np.full(4, -1e200)], 2e200),
+    "large and small": ([np.full(4, 1e20, np.float32), np.full(4, 1e-20, np.float32)], 2 * float(np.float32(1e20))),
+    "halves and floats": ([np.full(9, 300, np.float16), np.full(16, 1e5, np.float32)], math.hypot(900, 4e5)),
+    "nothing": ([np.zeros(3, np.float32), np.zeros((0, 2), np.float32)], 0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_clipping_measures_and_scales_what_has_no_square(name):
+    grads, length = NORMS[name]
+    parameters = [Tensor(np.zeros_like(g), requires_grad=True) for g in grads]
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = g.copy()
+    assert optim.clip_grad_norm(parameters, math.inf) == pytest.approx(length, rel=2e-7, abs=0)
+    for p, g in zip(parameters, grads, strict=True):
+        np.testing.assert_array_equal(p.grad, g)
+    limit = length / 3 if length > 1e-3 else 1.0
+    optim.clip_grad_norm(parameters, limit)
+    for p, g in zip(parameters, grads, strict=True):
+        assert p.grad.dtype == g.dtype
+        wanted = np.asarray(g, np.float64) * min(1, limit / (length + 1e-6))
+        np.testing.assert_allclose(
+            p.grad, wanted.astype(g.dtype), rtol=1e-3 if g.dtype == "float16" else 1e-6
+        )
+
+
+def test_clipping_reports_infinity_only_where_there_is_one():
+    p = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    for wrong in (math.inf, math.nan):
+        p.grad = np.array([wrong, 1e30], np.float32)
+        with pytest.raises(FloatingPointError, match="clip_grad_norm: the gradient norm is"):
+            optim.clip_grad_norm([p], 1.0)
+        assert p.grad[1] == np.float32(1e30)
+
+
+# Copies
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda pair: pickle.loads(pickle.dumps(pair)),
+}
+
+
+def both_orders(model, optimiser, how):
+    yield COPIES[how]((model, optimiser))
+    yield COPIES[how]((optimiser, model))[::-1]
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("name", MAKERS)
+def test_model_and_optimiser_copied_together_go_on_bit_for_bit(name, how):
+    model = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.2), nn.Linear(4, 2))
+    model.weight = model[0].weight  # `train` looks at it: one parameter under two names
+    optimiser = MAKERS[name](optim.decay_groups(model, 1e-3), schedule=optim.one_cycle(20))
+    train(model, optimiser, 3)
+    for twin, copied in both_orders(model, optimiser, how):
+        assert copied.steps == 3 and copied.lr == optimiser.lr
+        assert {id(p) for group in copied.param_groups for p in group["params"]} == set(
+            map(id, twin.parameters())
+        )
+        for key, value in optimiser.state_dict().items():
+            np.testing.assert_array_equal(copied.state_dict()[key], value)
+    before = model.state_dict()
+    losses = train(twin, copied, 4)
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])  # the copy is a copy
+    assert train(model, optimiser, 4) == losses
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_an_optimiser_copied_alone_has_parameters_of_its_own(how):
+    model = nn.Linear(5, 2)
+    optimiser = optim.AdamW(model, 0.05, schedule=optim.cosine(20))
+    train(model, optimiser, 3)
+    before = model.state_dict()
+    copied = COPIES[how](optimiser)
+    (group,) = copied.param_groups
+    for p, q in zip(group["params"], model.parameters(), strict=True):
+        assert type(p) is nn.Parameter and not np.shares_memory(p.data, q.data)
+        p.grad = q.grad
+    copied.step()
+    optimiser.step()  # the same step
+    for p, q in zip(group["params"], model.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    assert any((before[key] != value).any() for key, value in model.state_dict().items())
+
+
+# Whole steps or none
+
+
+class Interrupted(optim.SGD):
+    """Somebody presses Ctrl-C while the first parameter changes, as often as it says."""
+
+    presses = 1
+
+    def _update(self, parameter, grad, state, group, lr):
+        super()._update(parameter, grad, state, group, lr)
+        for _ in range(self.presses):
+            signal.raise_signal(signal.SIGINT)
+        self.presses = 0
+
+
+def test_ctrl_c_waits_for_the_end_of_a_step():
+    parameters = [Tensor(np.ones(2), requires_grad=True) for _ in range(3)]
+    for p in parameters:
+        p.grad = np.ones(2)
+    optimiser = Interrupted(parameters, lr=1.0)
+    with pytest.raises(KeyboardInterrupt):
+        optimiser.step()
+    assert [p.data.tolist() for p in parameters] == [[0, 0]] * 3 and optimiser.steps == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    optimiser.step()
+    assert parameters[0].data.tolist() == [-1, -1] and optimiser.steps == 2
+    optimiser.presses = 2
+    with pytest.raises(KeyboardInterrupt):
+        optimiser.step()
+    assert parameters[2].data.tolist() == [-1, -1] and optimiser.steps == 2  # the second did not wait
+
+
+def test_a_wrong_gradient_is_refused_before_anything_changes():
+    a, b = (Tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    a.grad, b.grad = np.ones(2), np.ones(1)  # which NumPy would stretch
+    optimiser = optim.AdamW([a, b])
+    with pytest.raises(ValueError, match=r"AdamW: a gradient has shape \(1,\), its parameter \(2,\)"):
+        optimiser.step()
+    assert a.data.tolist() == [1, 1] and optimiser.steps == 0
+    b.grad = np.ones(2)
+    optimiser.step()
+    np.testing.assert_array_equal(a.data, b.data)
+
+
+@pytest.mark.parametrize("dtype, size", [("float16", 300), ("float32", 1e20)])
+def test_halves_and_large_gradients_on_a_device(dtype, size, device):
+    results = []
+    for where in ("cpu", device):
+        p = Tensor(mv.to_device(np.ones(50, dtype), where), requires_grad=True)
+        p.grad = mv.to_device(np.full(50, size, dtype), where)
+        norm = optim.clip_grad_norm([p], size)
+        assert norm == pytest.approx(size * math.sqrt(50), rel=1e-3)
+        optimiser = optim.AdamW([p], 0.1)
+        p.grad = p.grad / (1 if dtype == "float16" else size)
+        optimiser.step()
+        assert p.dtype == dtype
+        results.append(mv.to_numpy(p.data))
+    np.testing.assert_allclose(*results, rtol=1e-6)

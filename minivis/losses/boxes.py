@@ -3,28 +3,33 @@
 Not here: which box belongs to which object (set_prediction.py), the geometry itself (vision/boxes.py).
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import named
+from minivis.precision import rounded, widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
 __all__ = ["box_giou_loss", "box_l1_loss"]
 
 
-def reduce_sets(losses, normalizer, reduction):
+def reduce_sets(losses, normalizer, reduction, dtype):
     """One loss for each box or mask, (N,), made what was asked for: all of them, or their sum by a normaliser."""
     if reduction == "none":
-        return losses
+        return rounded(losses, dtype)
     if reduction != "mean":
         raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}')
     normalizer = losses.shape[0] if normalizer is None else normalizer
     if not normalizer > 0:
         raise ValueError("the mean over nothing is not defined; give a normalizer of at least 1")
-    return ops.sum(losses) / normalizer
+    return rounded(ops.sum(losses) / normalizer, dtype)
 
 
-def _check_pairs(boxes, targets):
+def _pairs(boxes, targets):
+    """Boxes and targets in float32 at least, and the dtype of their loss."""
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != targets.shape:
         raise ValueError("boxes and targets must be (N, 4), pair by pair")
+    return widened(boxes), widened(targets), np.result_type(boxes.dtype, targets.dtype)
 
 
 @named
@@ -63,9 +68,9 @@ def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
     >>> float(box_l1_loss(np.array([[0.5, 0.5, 0.25, 0.25]]), np.array([[0.5, 0.25, 0.25, 0.5]])))
     0.5
     """
-    _check_pairs(boxes, targets)
+    boxes, targets, dtype = _pairs(boxes, targets)
     distance = ops.sum(ops.l1_loss(boxes, targets, reduction="none"), axis=1)  # (N,)
-    return reduce_sets(distance, normalizer, reduction)
+    return reduce_sets(distance, normalizer, reduction, dtype)
 
 
 @named
@@ -104,6 +109,6 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
     >>> float(box_giou_loss(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([[0.5, 0.5, 1.0, 0.5]])))  # half of it
     0.5
     """
-    _check_pairs(boxes, targets)
+    boxes, targets, dtype = _pairs(boxes, targets)
     giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(targets), pairwise=False)  # (N,)
-    return reduce_sets(1 - giou, normalizer, reduction)
+    return reduce_sets(1 - giou, normalizer, reduction, dtype)

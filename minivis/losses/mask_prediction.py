@@ -22,6 +22,7 @@ from minivis.losses.sets import (
 )
 from minivis.losses.targets import gather
 from minivis.nn.init import generator
+from minivis.precision import widened
 
 __all__ = ["Mask2FormerCriterion", "MaskMatcher"]
 
@@ -116,7 +117,7 @@ class MaskMatcher:
         list of ndarray, shape (T, Q)
             Of each image, on the host.
         """
-        logits, masks = raw(logits), raw(masks)
+        logits, masks = widened(raw(logits)), widened(raw(masks))
         xp, (B, Q) = check_predictions("MaskMatcher", logits, "BQhw", masks=masks), logits.shape[:2]
         objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
         place = objects.image, np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
@@ -231,12 +232,12 @@ class Mask2FormerCriterion:
             check_classes("Mask2FormerCriterion", layer.logits, self.num_classes)
         objects = gather("Mask2FormerCriterion", targets, len(output.logits), self.num_classes, ["masks"])
         terms = [self._layer(layer.logits, layer.masks, targets, objects) for layer in layers]
-        return total(
-            {name: ops.concatenate([term[name] for term in terms]) for name in PUBLISHED}, self.weights
-        )
+        terms = {name: ops.concatenate([term[name] for term in terms]) for name in PUBLISHED}
+        return total(terms, self.weights, [output.logits, output.masks])
 
     def _layer(self, logits, masks, targets, objects):
         """The terms of one layer, each (1,)."""
+        logits, masks = widened(logits), widened(masks)
         pairs = self.matcher(raw(logits), raw(masks), targets)
         query, target = flat("Mask2FormerCriterion", pairs, objects, logits.shape[1], 1)  # (M,)
         xp, count = namespace(raw(masks)), max(len(objects.labels), 1)

@@ -8,18 +8,20 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import named
 from minivis.losses.boxes import reduce_sets
+from minivis.precision import widened
 
 __all__ = ["dice_loss", "sigmoid_focal_loss"]
 
 
 def _rows(logits, targets):
-    """Logits and targets as rows of pixels, (N, P), the targets as floats."""
+    """Logits and targets as rows of pixels, (N, P), both floats, float32 at least: sums over pixels leave float16."""
     if logits.ndim < 2 or logits.shape != targets.shape:
         raise ValueError("logits and targets must have one shape (N, ...)")
     if logits.dtype.kind != "f":
         raise TypeError(f"logits must be floating-point, got {logits.dtype.name}")
     if not all(logits.shape[1:]):
         raise ValueError("masks need pixels")
+    logits = widened(logits)
     if targets.dtype != logits.dtype:
         targets = targets.astype(logits.dtype)
     pixels = (logits.shape[0], logits.size // logits.shape[0] if logits.shape[0] else 1)
@@ -68,7 +70,7 @@ def dice_loss(logits, targets, normalizer=None, reduction="mean"):
     z, t = _rows(logits, targets)
     p = ops.sigmoid(z)
     overlap, total = ops.sum(p * t, axis=1), ops.sum(p, axis=1) + ops.sum(t, axis=1)
-    return reduce_sets(1 - (2 * overlap + 1) / (total + 1), normalizer, reduction)
+    return reduce_sets(1 - (2 * overlap + 1) / (total + 1), normalizer, reduction, logits.dtype)
 
 
 @named
@@ -130,4 +132,4 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
     losses = ops.binary_cross_entropy_with_logits(z, t, reduction="none") * wrong**gamma
     if alpha is not None:
         losses = losses * (alpha * t + (1 - alpha) * (1 - t))
-    return reduce_sets(ops.mean(losses, axis=1), normalizer, reduction)
+    return reduce_sets(ops.mean(losses, axis=1), normalizer, reduction, logits.dtype)

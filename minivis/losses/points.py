@@ -3,10 +3,13 @@
 Not here: the loss that compares masks at these points (mask_prediction.py).
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import named
 from minivis.backend import namespace
 from minivis.nn.init import generator
+from minivis.precision import rounded, widened
 
 __all__ = ["sample_points", "uncertain_points"]
 
@@ -45,16 +48,18 @@ def sample_points(maps, points):
         raise ValueError("maps must be (N, C, H, W) and points (N, P, 2)")
     if points.size and not (points.min() >= 0 and points.max() <= 1):
         raise ValueError("points must lie in 0 to 1")
-    xp, (N, C, H, W) = namespace(points), maps.shape
+    xp, (N, C, H, W), points = namespace(points), maps.shape, widened(points)
     framed = ops.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))  # a frame of zeros: all four neighbours exist
     pixels = ops.reshape(ops.moveaxis(framed, 1, 3), (N * (H + 2) * (W + 2), C))
     x, y = points[..., 0] * W + 0.5, points[..., 1] * H + 0.5  # in pixels of the framed map, (N, P)
     left, top = x.astype(xp.int64), y.astype(xp.int64)
-    right, down = (x - left).astype(maps.dtype), (y - top).astype(maps.dtype)  # 0 to 1
+    dtype = maps.dtype if maps.dtype != np.float16 else np.float32
+    right, down = (x - left).astype(dtype), (y - top).astype(dtype)  # 0 to 1
     at = (xp.arange(N)[:, None] * (H + 2) + top) * (W + 2) + left
     corners = xp.stack([at, at + 1, at + W + 2, at + W + 3])  # (4, N, P)
     weights = xp.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right])
-    return ops.moveaxis(ops.sum(ops.take(pixels, corners) * weights[..., None], axis=0), 2, 1)
+    found = ops.sum(widened(ops.take(pixels, corners)) * weights[..., None], axis=0)  # (N, P, C)
+    return rounded(ops.moveaxis(found, 2, 1), maps.dtype)
 
 
 @named
@@ -77,7 +82,8 @@ def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=Non
     Returns
     -------
     ndarray, shape (N, P, 2)
-        (x, y) in shares of the width and of the height.
+        (x, y) in shares of the width and of the height, in the dtype of ``logits``; in float32 where that is float16,
+        which has no more than 2048 places.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=Non
     array([0.5, 0.5, 0.5, 0.5])
     """
     check_sampling("uncertain_points", points, oversample, importance)
-    xp, rng, N = namespace(logits), generator(rng), logits.shape[0]
+    xp, rng, N, logits = namespace(logits), generator(rng), logits.shape[0], widened(logits)
     candidates = xp.asarray(rng.random((N, int(oversample * points), 2)).astype(logits.dtype))
     undecided = int(importance * points)
     rest = xp.asarray(rng.random((N, points - undecided, 2)).astype(logits.dtype))

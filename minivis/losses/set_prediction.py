@@ -22,6 +22,7 @@ from minivis.losses.sets import (
     total,
 )
 from minivis.losses.targets import gather
+from minivis.precision import widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
 __all__ = ["HungarianMatcher", "SetCriterion"]
@@ -111,7 +112,7 @@ class HungarianMatcher:
         list of ndarray, shape (T, Q)
             Of each image, on the host.
         """
-        logits, boxes = raw(logits), raw(boxes)
+        logits, boxes = widened(raw(logits)), widened(raw(boxes))
         xp = check_predictions("HungarianMatcher", logits, "BQ4", boxes=boxes)
         objects = gather("HungarianMatcher", targets, len(logits), logits.shape[2] - 1, ["boxes"])
         image, labels = xp.asarray(objects.image), xp.asarray(objects.labels)
@@ -204,7 +205,8 @@ class SetCriterion:
         # earlier layers are just more images with the same objects: (L B, Q, ...), the last layer first
         every = [output, *(getattr(output, "auxiliary", None) or ())]
         logits, boxes = (
-            ops.concatenate([getattr(layer, field) for layer in every]) for field in ("logits", "boxes")
+            widened(ops.concatenate([getattr(layer, field) for layer in every]))
+            for field in ("logits", "boxes")
         )
         check_classes(name, logits, self.num_classes)
         layers = len(every)
@@ -222,15 +224,16 @@ class SetCriterion:
             check_finite(name, masks=raw(masks))
             last = slice(len(query) // layers)
             terms |= _mask_terms(masks, query[last], objects.masks[target[last]], count)
-        return total(terms, self.weights)
+        return total(terms, self.weights, [output.logits, output.boxes])
 
 
 def _mask_terms(masks, query, wanted, count):
     """Focal and dice loss of matched masks, which are enlarged to the size of the objects' masks."""
     xp = namespace(raw(masks))
     found = ops.take(ops.reshape(masks, (-1, *masks.shape[2:])), xp.asarray(query))  # (M, h, w)
-    found = ops.interpolate(found[:, None], size=wanted.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
-    wanted = xp.asarray(wanted.astype(masks.dtype))
+    found = widened(found)[:, None]
+    found = ops.interpolate(found, size=wanted.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
+    wanted = xp.asarray(wanted.astype(found.dtype))
     losses = {
         "loss_mask": sigmoid_focal_loss(found, wanted, reduction="none"),
         "loss_dice": dice_loss(found, wanted, reduction="none"),

@@ -7,6 +7,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.backend import ArrayError, is_array, namespace
+from minivis.precision import rounded
 
 __all__ = []
 
@@ -110,10 +111,16 @@ def by_layer(losses, layers):
     return ops.sum(ops.reshape(losses, (layers, losses.shape[0] // layers)), axis=1)
 
 
-def total(terms, weights):
-    """The weighted sum of all terms, each (L,), and every term by name: the last layer's, then ``_0`` and so on."""
+def total(terms, weights, predictions):
+    """The weighted sum of all terms, each (L,), and every term by name: the last layer's, then ``_0`` and so on.
+
+    They are rounded to float16 where the predictions were all of it.
+    """
     loss = sum(ops.sum(values) * weights[name] for name, values in terms.items())
     named = {name: ops.getitem(values, 0) for name, values in terms.items()}
     for name, values in terms.items():
         named |= {f"{name}_{i}": ops.getitem(values, i + 1) for i in range(values.shape[0] - 1)}
-    return {"loss": loss, **named}
+    named = {"loss": loss, **named}
+    if all(x.dtype == np.float16 for x in predictions):
+        named = {name: rounded(value, np.float16) for name, value in named.items()}
+    return named

@@ -12,6 +12,7 @@ import numpy as np
 
 from minivis import backend, ops
 from minivis.nn import MLP, Conv2d, Dropout, GroupNorm, LayerNorm, Linear, Module, Parameter, Sequential, init
+from minivis.precision import widened
 from minivis.vision.deformable_attention import multi_scale_deformable_attention
 from minivis.vision.position_codes import sine_position_code
 
@@ -43,7 +44,8 @@ class DeformableAttention(Module):
         """Tokens (B, N, D) with position codes (N, D); see `_places`, `_steps` for the rest."""
         (B, N, D), h, L, P = tokens.shape, self.heads, self.levels, self.points
         query = tokens + codes
-        locations = self.offsets(query) * steps + places  # the offsets are in pixels of each map
+        # The offsets are in pixels of each map. Places in float16 would be off by a pixel in maps of 2048.
+        locations = widened(self.offsets(query)) * steps + places
         weights = ops.softmax(self.weights(query).reshape(B, N, h, L * P))
         values = self.value(tokens).reshape(B, N, h, D // h)
         locations, weights = locations.reshape(B, N, h, L, P, 2), weights.reshape(B, N, h, L, P)
@@ -143,14 +145,18 @@ def _places(shapes, repeats, dtype):
     """
     grids = [np.meshgrid((np.arange(W) + 0.5) / W, (np.arange(H) + 0.5) / H) for H, W in shapes]
     centres = np.concatenate([np.stack(grid, axis=-1).reshape(-1, 2) for grid in grids])  # (N, 2)
-    return np.tile(centres, repeats).astype(dtype)
+    return np.tile(centres, repeats).astype(np.promote_types(dtype, np.float32))
 
 
 @functools.lru_cache(16)
 def _steps(shapes, heads, points, dtype):
     """A step of one pixel in the map that each point reads, where the map is 1 x 1: (h L P 2)."""
     sides = np.array([[1 / W, 1 / H] for H, W in shapes])[:, None]  # (L, 1, 2)
-    return np.broadcast_to(sides, (heads, len(shapes), points, 2)).reshape(-1).astype(dtype)
+    return (
+        np.broadcast_to(sides, (heads, len(shapes), points, 2))
+        .reshape(-1)
+        .astype(np.promote_types(dtype, np.float32))
+    )
 
 
 def _zeros(shape, rng):

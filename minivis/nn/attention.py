@@ -9,6 +9,7 @@ from minivis.nn import init
 from minivis.nn.dropout import Dropout
 from minivis.nn.linear import Linear
 from minivis.nn.module import Module
+from minivis.ops.attention import reached
 
 __all__ = ["MultiHeadAttention"]
 
@@ -100,6 +101,7 @@ class MultiHeadAttention(Module):
         key = query if key is None else key
         value = key if value is None else value
         mask = _for_heads(mask)
+        query, key, value = _without_unreached(query, key, value, mask, is_causal)
         q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
         dropout_p = self.dropout.p if self.training else 0.0
         heads = ops.scaled_dot_product_attention(
@@ -123,6 +125,18 @@ class MultiHeadAttention(Module):
 
     def extra_repr(self):
         return f"{self.query.weight.shape[0]}, num_heads={self.num_heads}"
+
+
+def _without_unreached(query, key, value, mask, is_causal):
+    """Tokens (B, N, D) of which the mask lets nobody see anything as zeros: NaN there would pass into the projections."""
+    tokens = (query, key, value)
+    if mask is None or any(x.ndim != 3 for x in tokens):
+        return tokens
+    arrays = [(x.data if isinstance(x, Tensor) else x)[:, None] for x in tokens]  # (B, 1, N, D)
+    rows = reached(*arrays, mask, is_causal)
+    return [
+        x if there is None else ops.where(there[:, 0], x, 0.0) for x, there in zip(tokens, rows, strict=True)
+    ]
 
 
 def _for_heads(mask):

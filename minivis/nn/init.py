@@ -4,10 +4,10 @@ Not here: which layer uses which; each says so in its docstring.
 """
 
 import math
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 import numpy as np
+
+from minivis.switches import Switch
 
 __all__ = [
     "generator",
@@ -21,7 +21,7 @@ __all__ = [
 
 SEED = 0  # what rng=None means, everywhere in minivis
 
-_skipping = ContextVar("minivis_skip_init", default=False)
+_skipping = Switch("minivis_skip_init")
 
 
 def generator(rng=None):
@@ -59,10 +59,14 @@ def check_sizes(layer, **sizes):
             raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r}")
 
 
-@contextmanager
 def skip_init():
     """Inside, random starting values are all 0 and cost neither time nor memory: for models that are only counted, or
     whose weights are put in their place right after. They cannot be written into.
+
+    Returns
+    -------
+    context manager
+        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
 
     Examples
     --------
@@ -70,11 +74,7 @@ def skip_init():
     ...     print(xavier_uniform((1, 2), np.random.default_rng(0)))
     [[0. 0.]]
     """
-    token = _skipping.set(True)
-    try:
-        yield
-    finally:
-        _skipping.reset(token)
+    return _skipping.on()
 
 
 def uniform(shape, bound, rng):
@@ -93,7 +93,7 @@ def uniform(shape, bound, rng):
     -------
     ndarray of float32
     """
-    if _skipping.get():
+    if _skipping.is_on():
         return _placeholder(shape)
     values = rng.random(shape, dtype=np.float32)
     values -= 0.5
@@ -103,7 +103,7 @@ def uniform(shape, bound, rng):
 
 def normal(shape, std, rng):
     """Normal values with mean 0 and standard deviation ``std``, float32."""
-    if _skipping.get():
+    if _skipping.is_on():
         return _placeholder(shape)
     values = rng.standard_normal(shape, dtype=np.float32)
     values *= std
@@ -126,7 +126,7 @@ def trunc_normal(shape, std, rng):
     -------
     ndarray of float32
     """
-    if _skipping.get():
+    if _skipping.is_on():
         return _placeholder(shape)
     values = normal(shape, std, rng)
     while (beyond := np.abs(values) > 2 * std).any():

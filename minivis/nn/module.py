@@ -8,7 +8,7 @@ from collections import namedtuple
 import numpy as np
 
 from minivis import backend
-from minivis.autograd import Tensor
+from minivis.autograd import Tensor, mark_changed
 from minivis.backend import is_array
 
 __all__ = ["Module", "ModuleList", "Parameter", "Sequential"]
@@ -196,6 +196,9 @@ class Module:
         for name in both:
             value = backend.move(state[name], backend.device_of(own[name]))
             own[name][...] = value.astype(own[name].dtype, copy=False)
+        for name, p in self.named_parameters():
+            if name in state:
+                mark_changed(p)
         return report
 
     def _assign(self, state):
@@ -217,7 +220,9 @@ class Module:
         change = _change(target)
         for _, container, key, value, _ in _walk(self):
             if isinstance(value, Tensor):
-                value.data = change(value.data)
+                changed = change(value.data)
+                if changed is not value.data:
+                    value.data = changed
                 value.grad = None if value.grad is None else change(value.grad)
             elif is_array(value):
                 container[key] = change(value)

@@ -8,6 +8,7 @@ import math
 from minivis import kernels
 from minivis.autograd import Tensor, named, primitive, recording, unbroadcast
 from minivis.backend import device_of, is_array, namespace
+from minivis.debugging import may_read
 from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
 from minivis.ops.normalize import dropout
@@ -56,6 +57,40 @@ def _allowed(xp, q, k, mask, is_causal, rows=slice(None)):
 def _of_rows(x, rows, n):
     """The part of a mask or bias for some of n queries; one that is the same for all of them stays."""
     return x[..., rows, :] if x is not None and x.ndim > 1 and x.shape[-2] == n > 1 else x
+
+
+def reached(q, k, v, mask, is_causal=False):
+    """Which rows of queries, keys and values belong to a pair that may attend: (..., N, 1) and (..., M, 1), or None.
+
+    A row that belongs to none may hold anything. Its weights are 0, but 0 times NaN is NaN: it is to be set to 0. None says
+    that nothing needs to be, because every row is reached or all numbers are finite. A GPU is not waited for: there rows
+    are told where the mask is one for all queries, as that of padded keys is.
+    """
+    n, m = q.shape[-2], k.shape[-2]
+    if mask is None and (not is_causal or m <= n):
+        return None, None, None
+    allowed = _allowed(namespace(q, k, v, mask), q, k, mask, is_causal)
+    allowed = allowed[None] if allowed.ndim == 1 else allowed
+    if not (may_read(allowed) or allowed.shape[-2] == 1):
+        return None, None, None
+    asking, asked = allowed.any(axis=-1), allowed.any(axis=-2)  # (..., N), (..., M)
+    return _rows(q, asking), _rows(k, asked), _rows(v, asked)
+
+
+def _rows(x, there):
+    """``there``, which says of which rows of ``x`` something is wanted, in the leading axes that ``x`` has."""
+    if may_read(there) and (bool(there.all()) or bool(namespace(x).isfinite(x).all())):
+        return None
+    extra = there.ndim - (x.ndim - 1)
+    there = there.any(axis=tuple(range(extra))) if extra > 0 else there
+    sizes = x.shape[-1 - there.ndim : -1]
+    shared = tuple(i for i, (a, b) in enumerate(zip(there.shape, sizes, strict=True)) if b == 1 < a)
+    return there.any(axis=shared, keepdims=True)[..., None]
+
+
+def _zeroed(xp, x, there):
+    """``x`` with zeros in the rows that are not there."""
+    return x if there is None else xp.where(there, x, 0).astype(x.dtype, copy=False)
 
 
 def _parts(q, k):
@@ -171,7 +206,8 @@ def scaled_dot_product_attention(
     of them (2^27 on a GPU) queries are taken some at a time, and backward computes their weights again: a third more work,
     and memory linear in N; with dropout it is not done. Those, and all under `no_grad`, take one pass on a GPU (heads of
     at most 64 wide) and, from 2^18 weights on, on a CPU with Numba: weights never leave the chip, or the core. A masked
-    key cannot leak: its weight is exactly 0. The scale uses the width of one head.
+    key cannot leak: its weight is exactly 0, and a key or value that no query may attend to may be NaN (on a GPU, where
+    the mask is one for all queries). The scale uses the width of one head.
 
     References
     ----------
@@ -188,6 +224,8 @@ def scaled_dot_product_attention(
         raise ValueError(f'scaled_dot_product_attention: empty must be "zero" or "error", got {empty!r}')
     _check("scaled_dot_product_attention", q, k, v, mask)
     xp = namespace(q, k, v, mask)
+    rows = reached(q, k, v, mask, is_causal)
+    q, k, v = (_zeroed(xp, x, there) for x, there in zip((q, k, v), rows, strict=True))
     if empty == "error" and (mask is not None or is_causal):
         allowed = _allowed(xp, q, k, mask, is_causal)
         if not bool(allowed.any(axis=-1).all()):
@@ -316,6 +354,8 @@ def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropou
     _check("attention_composed", q, k, v, mask)
     *arrays, mask = (x.data if isinstance(x, Tensor) else x for x in (q, k, v, mask))
     xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
+    rows = reached(*arrays[:3], mask, is_causal)
+    q, k, v = (x if there is None else where(there, x, 0.0) for x, there in zip((q, k, v), rows, strict=True))
     axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
     scores = matmul(mul(q, _scale(q)), transpose(k, axes))
     scores = scores if bias is None else add(scores, bias)

@@ -51,7 +51,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     weight : ndarray, shape (K,), optional
         Weight of each class. The mean then divides by the sum of the weights of the targets, as torch's does.
     ignore_index : int, default -100
-        Targets with this value count nowhere.
+        Targets with this value count nowhere; their logits may be NaN (on a GPU, which is not asked, they may not).
     reduction : {"mean", "sum", "none"}, default "mean"
         What to do with the losses of the batch.
     label_smoothing : float, default 0
@@ -94,6 +94,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
+    if may_read(counts) and not bool(counts.all()):  # what is ignored may be NaN: 0 times NaN would not be 0
+        logits = xp.where((counts != 0)[:, None], logits, 0).astype(logits.dtype, copy=False)
     shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
     log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
@@ -184,7 +186,7 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
 
     Notes
     -----
-    Differentiable in ``logits``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
+    Differentiable in ``logits`` and ``target``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
 
     Examples
     --------
@@ -204,7 +206,13 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
         loss, slope = loss * weight, slope * weight
     loss, slope = loss.astype(logits.dtype, copy=False), slope.astype(logits.dtype, copy=False)
     out, factor = _reduce(name, loss, reduction)
-    return out, lambda g: (g * slope * factor,)
+
+    def pull_target(g):
+        rise = -logits if pos_weight is None else (pos_weight - 1) * softplus - logits
+        rise = rise if weight is None else rise * weight
+        return (g * factor * rise).astype(target.dtype)
+
+    return out, lambda g: (g * slope * factor, lambda: pull_target(g))
 
 
 @primitive

@@ -8,7 +8,9 @@ import math
 import numpy as np
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.backend import to_numpy
+from minivis.precision import computed_in, in_float32, widened
 
 __all__ = [
     "box_area",
@@ -18,6 +20,21 @@ __all__ = [
     "clip_boxes",
     "generalized_box_iou",
 ]
+
+
+FAR = 2.0**62  # coordinates up to here have areas in float32: a quarter of the root of its largest number
+
+
+def with_room(boxes):
+    """Boxes in a dtype that has their areas: float16 in float32, and float32 with corners far out in float64."""
+    boxes = widened(boxes)
+    if boxes.dtype != np.float32 or not boxes.size:
+        return boxes
+    values = boxes.data if isinstance(boxes, Tensor) else boxes
+    return boxes.astype(np.float64) if values.max() > FAR or values.min() < -FAR else boxes
+
+
+measured = computed_in(with_room)  # decorates what multiplies sides
 
 
 def _check(name, **boxes):
@@ -45,6 +62,7 @@ def check_corners(name, **boxes):
             )
 
 
+@in_float32
 def box_cxcywh_to_xyxy(boxes):
     """Turn centre and size, as models predict them, into the two corners that geometry needs.
 
@@ -82,6 +100,7 @@ def box_cxcywh_to_xyxy(boxes):
     return ops.concatenate([centre - half, centre + half], axis=-1)
 
 
+@in_float32
 def box_xyxy_to_cxcywh(boxes):
     """Turn two corners into centre and size: the inverse of `box_cxcywh_to_xyxy`.
 
@@ -113,6 +132,7 @@ def box_xyxy_to_cxcywh(boxes):
     return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
 
 
+@measured
 def box_area(boxes):
     """Width times height.
 
@@ -183,6 +203,13 @@ def _overlap(boxes1, boxes2):
     return intersection, areas - intersection
 
 
+def iou(boxes1, boxes2):
+    """`box_iou` box by box, unchecked, of boxes `with_room`."""
+    intersection, union = _overlap(boxes1, boxes2)
+    return _share(intersection, union)[..., 0]
+
+
+@measured
 def box_iou(boxes1, boxes2, pairwise=True):
     """How much two boxes agree: the area that both cover, as a share of the area that either covers.
 
@@ -221,10 +248,10 @@ def box_iou(boxes1, boxes2, pairwise=True):
     >>> box_iou(np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 0.0, 3.0, 2.0], [5.0, 5.0, 6.0, 6.0]])).round(3)
     array([[0.333, 0.   ]])
     """
-    intersection, union = _overlap(*_two_lists("box_iou", boxes1, boxes2, pairwise))
-    return _share(intersection, union)[..., 0]
+    return iou(*_two_lists("box_iou", boxes1, boxes2, pairwise))
 
 
+@measured
 def generalized_box_iou(boxes1, boxes2, pairwise=True):
     """IoU that also tells how far boxes are apart: less the share of their common enclosure that neither covers.
 

@@ -8,6 +8,7 @@ from collections import namedtuple
 from minivis import backend, ops
 from minivis.autograd import primitive
 from minivis.backend import namespace
+from minivis.precision import in_float32
 
 __all__ = ["multi_scale_deformable_attention", "multi_scale_deformable_attention_composed"]
 
@@ -149,6 +150,7 @@ def _products(xp, mix, at, count):
     return gather, scatter
 
 
+@in_float32
 def multi_scale_deformable_attention_composed(values, shapes, locations, weights):
     """`multi_scale_deformable_attention` written with `grid_sample`, one map after another. Equal, and slower.
 

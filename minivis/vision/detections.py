@@ -5,6 +5,7 @@ Not here: panoptic results (panoptic.py), non-maximum suppression (nms.py), the 
 
 from minivis import ops
 from minivis.backend import to_numpy
+from minivis.precision import rounded, widened
 
 __all__ = ["detr_detections"]
 
@@ -48,8 +49,8 @@ def detr_detections(logits, boxes, threshold=0.0):
             f"detr_detections: logits must be (Q, K + 1) and boxes (Q, 4), those of one image: output.logits[i] and "
             f"output.boxes[i] (logits: {tuple(logits.shape)}, boxes: {tuple(boxes.shape)})"
         )
-    probabilities, boxes = ops.softmax(to_numpy(logits), axis=-1)[:, :-1], to_numpy(boxes)
+    probabilities, boxes = ops.softmax(widened(to_numpy(logits)), axis=-1)[:, :-1], to_numpy(boxes)
     scores, labels = probabilities.max(axis=-1), probabilities.argmax(axis=-1)
     order = (-scores).argsort(kind="stable")
     order = order[scores[order] >= threshold]
-    return {"labels": labels[order], "scores": scores[order], "boxes": boxes[order]}
+    return {"labels": labels[order], "scores": rounded(scores[order], logits.dtype), "boxes": boxes[order]}

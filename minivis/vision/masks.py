@@ -8,6 +8,7 @@ import operator
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
+from minivis.precision import rounded, widened
 
 __all__ = ["boxes_to_masks", "mask_dice", "mask_iou", "masks_to_boxes", "paste_masks"]
 
@@ -182,6 +183,7 @@ def paste_masks(masks, boxes, height, width):
     height, width = _length("paste_masks", "height", height), _length("paste_masks", "width", width)
     if boxes.dtype.kind != "f":  # half pixels would be lost
         raise TypeError(f"paste_masks: boxes must be floating-point, got {boxes.dtype.name}")
+    dtype, masks, boxes = masks.dtype, widened(masks), widened(boxes)
     x1, y1, x2, y2 = _corners("paste_masks", boxes)
     raw = boxes.data if isinstance(boxes, Tensor) else boxes
     xp, shape = namespace(raw), (masks.shape[0], height, width)
@@ -194,7 +196,8 @@ def paste_masks(masks, boxes, height, width):
 
     x = ops.broadcast_to(ops.expand_dims(along(x1, x2, width), -2), shape)
     y = ops.broadcast_to(ops.expand_dims(along(y1, y2, height), -1), shape)
-    return ops.squeeze(ops.grid_sample(ops.expand_dims(masks, 1), ops.stack([x, y], axis=-1)), 1)
+    pasted = ops.squeeze(ops.grid_sample(ops.expand_dims(masks, 1), ops.stack([x, y], axis=-1)), 1)
+    return rounded(pasted, dtype)
 
 
 def mask_iou(masks1, masks2):

@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.autograd import Tensor
 from minivis.backend import device_of, to_device, to_numpy
-from minivis.vision.boxes import box_iou, check_corners
+from minivis.vision.boxes import check_corners, iou, with_room
 
 __all__ = ["batched_nms", "nms"]
 
@@ -59,7 +59,7 @@ def nms(boxes, scores, threshold):
     while left.size:
         best, left = left[0], left[1:]
         kept.append(best)
-        left = left[box_iou(host_boxes[best], host_boxes[left], pairwise=False) <= threshold]
+        left = left[iou(host_boxes[best], host_boxes[left]) <= threshold]
     return _indices(kept, boxes)
 
 
@@ -109,7 +109,7 @@ def batched_nms(boxes, scores, labels, threshold):
 
 def _checked(name, boxes, scores, threshold):
     """Boxes and scores on the host, if they belong together."""
-    boxes, scores = to_numpy(boxes), to_numpy(scores)
+    boxes, scores = with_room(to_numpy(boxes)), to_numpy(scores)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
         raise ValueError(
             f"{name}: boxes must be (N, 4) and scores (N,) (boxes: {boxes.shape}, scores: {scores.shape})"

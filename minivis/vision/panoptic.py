@@ -7,6 +7,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.backend import to_numpy
+from minivis.precision import in_float32, widened
 
 __all__ = ["detr_panoptic", "id2rgb", "mask2former_panoptic", "rgb2id", "semantic_inference"]
 
@@ -18,7 +19,7 @@ def _confident(name, logits, masks, things, size, threshold):
             f"{name}: logits must be (Q, K+1) and masks (Q, h, w), those of one image: output.logits[i] and "
             f"output.masks[i] (logits: {tuple(logits.shape)}, masks: {tuple(masks.shape)})"
         )
-    logits, masks, things = to_numpy(logits), to_numpy(masks), np.asarray(things)
+    logits, masks, things = widened(to_numpy(logits)), widened(to_numpy(masks)), np.asarray(things)
     if masks.dtype.kind != "f":
         raise TypeError(f"{name}: masks must be logits, floating-point, got {masks.dtype.name}")
     K = logits.shape[1] - 1
@@ -203,6 +204,7 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
     return ids, segments
 
 
+@in_float32
 def semantic_inference(logits, masks, size=None):
     r"""How much each pixel looks like each class, all queries voting: for semantic segmentation.
 

@@ -7,6 +7,7 @@ import operator
 
 from minivis import ops
 from minivis.backend import namespace
+from minivis.precision import in_float32
 
 __all__ = ["attention_distance", "patchify", "unpatchify"]
 
@@ -118,6 +119,7 @@ def unpatchify(tokens, patch, height, width):
     return ops.reshape(x, (B, C, height, width))
 
 
+@in_float32
 def attention_distance(attention, patch_size, grid):
     """How far away, on average, the patches are that a head looks at: small = local like a convolution.
 

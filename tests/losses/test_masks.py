@@ -103,3 +103,19 @@ def test_what_does_not_fit_is_refused(loss, inputs, options, error, message):
 def test_focal_refuses_weights_out_of_range(options):
     with pytest.raises(ValueError, match=f"^sigmoid_focal_loss: {next(iter(options))} must"):
         sigmoid_focal_loss(LOGITS, MASKS, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"reduction": "none"}])
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+def test_what_cross_entropy_ignores_may_be_nan(options, what):
+    target = np.array([[0, 255, 2], [255, 255, 1]])
+    results = []
+    for filled in (0.0, what):
+        z = np.random.default_rng(0).standard_normal((2, 4, 3))
+        z = Tensor(np.where((target == 255)[:, None], filled, z), requires_grad=True)
+        loss = ops.cross_entropy(z, target, ignore_index=255, **options)
+        loss.backward(np.ones(loss.shape))
+        results.append([loss.data, z.grad])
+    for clean, dirty in zip(*results, strict=True):
+        np.testing.assert_array_equal(dirty, clean)
+        assert np.isfinite(dirty).all()

@@ -214,3 +214,27 @@ def test_the_layer_keeps_the_laws_of_multi_head_attention(capsys):
         return layer(query, key, value, mask).numpy()
 
     assert laws.check("multi_head_attention", by_layer).passed, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["padded keys", "a mask for each query", "a mask for each head"])
+def test_tokens_that_nobody_may_attend_to_may_be_nan(form):
+    layer, x, y, z = attention(kdim=6, vdim=5), tokens(2, 4, 8), tokens(2, 7, 6), tokens(2, 7, 5)
+    seen = np.array([[True] * 5 + [False] * 2, [True] * 3 + [False] * 4])
+    mask = {
+        "padded keys": seen[:, None],
+        "a mask for each query": (RNG.random((2, 4, 7)) < 0.8) & seen[:, None],
+        "a mask for each head": (RNG.random((2, 2, 4, 7)) < 0.8) & seen[:, None, None],
+    }[form]
+    results = []
+    for filled in (0.0, np.nan):
+        inputs = [
+            Tensor(np.where(keep, a, filled), requires_grad=True)
+            for a, keep in ((x, True), (y, seen[..., None]), (z, seen[..., None]))
+        ]
+        layer.zero_grad()
+        out = layer(*inputs, mask=mask)
+        out.backward(np.cos(np.arange(out.size)).reshape(out.shape))
+        results.append([out.data, *(a.grad for a in inputs), *(p.grad for p in layer.parameters())])
+    for clean, dirty in zip(*results, strict=True):
+        np.testing.assert_array_equal(dirty, clean)
+        assert np.isfinite(dirty).all()

@@ -11,6 +11,7 @@ import pytest
 import minivis as mv
 from minivis import Tensor, kernels, ops
 from minivis.ops import attention
+from tests import strict
 from tests.kernels import pretend_cuda
 
 RNG = np.random.default_rng(0)
@@ -179,3 +180,85 @@ def test_with_dropout_all_weights_are_kept(monkeypatch):
     monkeypatch.setitem(attention._AT_A_TIME, "cpu", 1)
     for a, b in zip(with_gradients(Q, K, V, **options, rng=np.random.default_rng(1)), expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# What a mask hides may be anything
+
+
+def hidden(shape, seen, what):
+    """Random numbers, with ``what`` in the rows that are not seen."""
+    x = np.random.default_rng(sum(shape)).standard_normal(shape)
+    return np.where(np.broadcast_to(seen, shape[:-1])[..., None], x, what)
+
+
+KEYS = np.array(
+    [[True, True, False, True, False], [True, False, True, False, False]]
+)  # (B, M): what is padded
+ASKING = np.array([True, True, False, True, True, False, True])  # (N,)
+FULL = np.random.default_rng(3).random((2, 3, 7, 5)) < 0.7
+HIDING = {  # name: mask, is_causal; which queries ask, which keys are asked
+    "padded keys": (KEYS[:, None, None], False, True, KEYS[:, None]),
+    "padded keys, a row for each query": (FULL & KEYS[:, None, None], False, True, None),
+    "padded keys, for all images": (KEYS[0], False, True, KEYS[0]),
+    "queries without keys": (np.broadcast_to(ASKING[:, None], (7, 5)), False, ASKING, True),
+    "both": (ASKING[:, None] & KEYS[0], False, ASKING, KEYS[0]),
+    "both and causal": (ASKING[:, None] & KEYS[0], True, ASKING, KEYS[0]),
+    "nothing at all": (np.zeros((1, 1), bool), False, False, False),
+}
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", HIDING)
+@pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
+def test_what_nobody_may_attend_to_may_be_nan(name, what, attend):
+    mask, is_causal, asking, asked = HIDING[name]
+    if asked is None:
+        asked = mask.any(axis=-2)
+    results = []
+    for filled in (0.0, what):
+        q, k, v = (
+            Tensor(hidden(x.shape, seen, filled), requires_grad=True)
+            for x, seen in ((Q, asking), (K, asked), (V, asked))
+        )
+        y = attend(q, k, v, mask, is_causal=is_causal)
+        y.backward(np.cos(np.arange(y.size)).reshape(y.shape))
+        results.append([y.data, q.grad, k.grad, v.grad])
+        with mv.no_grad():
+            results[-1].append(attend(q, k, v, mask, is_causal=is_causal).data)
+    for clean, dirty in zip(*results, strict=True):
+        assert np.isfinite(dirty).all()
+        np.testing.assert_array_equal(dirty, clean)
+
+
+def test_what_is_hidden_in_large_float32_arrays_may_be_nan():
+    """Large enough for compiled kernels, with and without recording."""
+    seen = np.arange(600) < 500
+    results = []
+    for filled in (0.0, np.nan):
+        rng = np.random.default_rng(0)
+        q, k, v = (rng.standard_normal((2, 600, 32)).astype(np.float32) for _ in range(3))
+        k[:, ~seen] = v[:, ~seen] = filled
+        leaves = [Tensor(x, requires_grad=True) for x in (q, k, v)]
+        y = ops.scaled_dot_product_attention(*leaves, seen[None])
+        y.sum().backward()
+        with mv.no_grad():
+            again = ops.scaled_dot_product_attention(*leaves, seen[None])
+        results.append([y.data, again.data, *(x.grad for x in leaves)])
+    for clean, dirty in zip(*results, strict=True):
+        assert np.isfinite(dirty).all()
+        np.testing.assert_array_equal(dirty, clean)
+
+
+def test_padded_keys_may_be_nan_on_a_device_which_is_not_waited_for(device):
+    arrays = Q, hidden(K.shape, KEYS[:, None], np.nan), hidden(V.shape, KEYS[:, None], np.nan)
+    leaves = [Tensor(mv.to_device(x, device), requires_grad=True) for x in arrays]
+    mask = mv.to_device(KEYS[:, None, None], device)
+    if device == "strict":
+        with strict.no_reads():
+            y = ops.scaled_dot_product_attention(*leaves, mask)
+            y.backward(mv.to_device(np.ones(y.shape), device))
+    else:
+        y = ops.scaled_dot_product_attention(*leaves, mask)
+        y.backward(mv.to_device(np.ones(y.shape), device))
+    for x in (y.data, *(leaf.grad for leaf in leaves)):
+        assert np.isfinite(mv.to_numpy(x)).all()

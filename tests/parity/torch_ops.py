@@ -160,8 +160,8 @@ TORCH = {
     # losses
     "cross_entropy": lambda logits, target, **options: F.cross_entropy(logits, target, **options),
     "binary_cross_entropy_with_logits": lambda logits, target, **options: F.binary_cross_entropy_with_logits(
-        logits, target, **options
-    ),
+        logits, target.to(logits.dtype), **options
+    ),  # torch refuses booleans
     "l1_loss": lambda prediction, target, **options: F.l1_loss(prediction, target, **options),
     "smooth_l1_loss": lambda prediction, target, **options: F.smooth_l1_loss(prediction, target, **options),
     "mse_loss": lambda prediction, target, **options: F.mse_loss(prediction, target, **options),

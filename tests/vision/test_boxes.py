@@ -152,6 +152,40 @@ def test_float32_stays_and_agrees_with_float64(measure):
     np.testing.assert_allclose(out, measure(a, b), atol=3e-6)
 
 
+@pytest.mark.parametrize("far", [2e18, 4e18, 2e19, 1e30, 1e38])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_boxes_of_float32_so_far_out_that_areas_overflow_are_measured_by_their_ratios(measure, far):
+    shapes = np.array([[-1, -1, 1, 1], [0, 0, 1, 1], [-1, 0.5, 0.25, 1], [0.5, -1, 0.75, 1]])
+    far_out, near = (far * shapes).astype(np.float32), shapes.astype(np.float32)
+    a, b = (mv.Tensor(boxes, requires_grad=True) for boxes in (far_out, near))
+    out, wanted = measure(a, a.detach()), measure(b, b.detach())
+    np.testing.assert_allclose(out.data, wanted.data, rtol=3e-6, atol=3e-7)
+    assert out.dtype == np.float32
+    for y in (out, wanted):
+        y.backward(np.arange(16, dtype=np.float32).reshape(4, 4))
+    np.testing.assert_allclose(a.grad.astype(np.float64) * far, b.grad, rtol=3e-5, atol=3e-5)
+
+
+def test_far_and_near_boxes_in_one_list_do_not_disturb_one_another():
+    near = random_boxes(6, size=3).astype(np.float32)
+    far = np.array([[-3e20, -3e20, 3e20, 3e20]], np.float32)
+    for measure in MEASURES:
+        np.testing.assert_allclose(
+            measure(np.concatenate([far, near]), near)[1:], measure(near, near), atol=1e-6
+        )
+    kept = mv.vision.nms(np.concatenate([far, far, near[:1], near[:1]]), np.arange(4.0), 0.5)
+    np.testing.assert_array_equal(kept, [3, 1])
+
+
+def test_boxes_of_halves_are_measured_in_float32():
+    """3,000 x 2,000 pixels: the area is infinite in float16."""
+    a = np.array([[0, 0, 3000, 2000], [8, 8, 16, 12]], np.float16)
+    b = np.array([[0, 0, 3000, 1000], [8, 8, 12, 12]], np.float16)
+    np.testing.assert_array_equal(box_iou(a, b), np.array([[0.5, 16 / 6e6], [32 / 3e6, 0.5]], np.float16))
+    np.testing.assert_array_equal(np.diag(generalized_box_iou(a, b)), [0.5, 0.5])
+    np.testing.assert_array_equal(mv.vision.nms(a[[0, 0, 1]], np.array([1, 2, 3], np.float16), 0.5), [2, 1])
+
+
 def test_clipping_cuts_what_leaves_the_image():
     boxes = np.array([[-1.0, 1, 3, 9], [1, 1, 2, 2], [7, 8, 9, 10], [-3, -3, -1, -1]])
     np.testing.assert_array_equal(

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from tests.ops.cases import case, constant, distinct, error, integers, normal, positive, uniform
+from tests.ops.cases import booleans, case, constant, distinct, error, integers, normal, positive, uniform
 
 CE = {"logits": normal(4, 3), "target": constant([0, 2, 1, 2])}
 BCE = {"logits": normal(3, 4), "target": uniform(0, 1, 3, 4)}
-BCE["target"] = type(BCE["target"])(BCE["target"].make, (3, 4), differentiable=False)
 
 CASES = [
     case("cross_entropy", **CE),
@@ -40,6 +39,13 @@ CASES = [
         "binary_cross_entropy_with_logits", **BCE, reduction="none", pos_weight=constant([1.0, 2.0, 0.5, 3.0])
     ),
     case("binary_cross_entropy_with_logits", **BCE, reduction="sum"),
+    case(
+        "binary_cross_entropy_with_logits",
+        **BCE,
+        weight=constant([[1.0, 2.0, 0.0, 3.0]]),
+        pos_weight=constant([1.0, 2.0, 0.5, 3.0]),
+    ),
+    case("binary_cross_entropy_with_logits", logits=normal(3, 4), target=booleans(3, 4)),
     case(
         "binary_cross_entropy_with_logits",
         logits=constant([1e4, -1e4, 1e4], differentiable=True),

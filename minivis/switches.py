@@ -1,0 +1,54 @@
+"""Switch: something that holds inside a `with` block, whatever the order in which blocks are left.
+
+Not here: what is switched (recording in autograd.py, checks in debugging.py, starting values in nn/init.py).
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["Switch"]
+
+
+class Switch:
+    """A switch that is on inside the blocks ``with switch.on():``, and off again when the last of them is left.
+
+    Each block is an entry of its own, so that it does not matter who leaves first: the blocks of two generators that take
+    turns overlap without one lying inside the other. Other threads do not see a block, and one that is left in another
+    thread, as that of a generator which a worker goes on with, is over in the first one too.
+
+    Parameters
+    ----------
+    name : str
+        Of its context variable.
+
+    Examples
+    --------
+    >>> quiet = Switch("quiet")
+    >>> with quiet.on():
+    ...     print(quiet.is_on())
+    True
+    >>> quiet.is_on()
+    False
+    """
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self, name):
+        self._blocks = ContextVar(name, default=())
+
+    def is_on(self):
+        """Whether a block was entered here that is not left."""
+        blocks = self._blocks.get()
+        return bool(blocks) and any(blocks)
+
+    @contextmanager
+    def on(self):
+        """The block; also a decorator of a function, whose calls are blocks then."""
+        # A list, because one that is emptied is seen in every context that it was copied to.
+        block = [self]
+        self._blocks.set((*self._blocks.get(), block))
+        try:
+            yield
+        finally:
+            block.clear()
+            self._blocks.set(tuple(other for other in self._blocks.get() if other))

@@ -1,0 +1,304 @@
+"""Every function and layer outside ops/ that takes floats: float16, float32 and float64 in, the same out, and the same numbers.
+
+The yardstick is float64 on the same, already rounded inputs; it is checked for itself beside each subject's other tests.
+A new function joins with a row in ROWS, or with a reason in EXEMPT. Not here: ops (tests/ops), models (tests/models).
+"""
+
+import copy
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from minivis import backend, losses, metrics, nn, ops, optim, vision
+from minivis.autograd import Tensor
+
+# Relative to the largest number of an output or gradient. A result of float16 is off by 5e-4 where it is rounded once.
+TOLERANCE = {"float16": 1e-3, "float32": 3e-6, "float64": 1e-12}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A call: ``call(*arrays)`` with the arrays that ``draw(rng)`` makes in float64, or ``call(layer, *arrays)``."""
+
+    name: str
+    draw: object
+    call: object
+    layer: object = None  # made anew for every dtype
+    pulled: bool = True  # whether it has gradients
+    keeps: bool = True  # whether floats come out in the dtype that went in
+    steps: float = 1  # how many roundings to the narrow dtype follow one another: layers hand halves on
+
+    def __str__(self):
+        return self.name
+
+
+def normal(*shapes, scale=1.0):
+    return lambda rng: [scale * rng.standard_normal(shape) for shape in shapes]
+
+
+def uniform(*shapes, low=0.0, high=1.0):
+    return lambda rng: [rng.uniform(low, high, shape) for shape in shapes]
+
+
+def boxes(*counts, side=(50, 3000), to=3000):
+    """xyxy in pixels, beyond the range in which float16 has every pixel, with areas that it has not."""
+
+    def draw(rng):
+        corners = [rng.uniform(0, to, (n, 2)) for n in counts]
+        return [np.concatenate([xy, xy + rng.uniform(*side, xy.shape)], axis=1) for xy in corners]
+
+    return draw
+
+
+def shares(*counts):
+    """cxcywh in shares of an image."""
+    return lambda rng: [
+        np.concatenate([rng.uniform(0.2, 0.8, (n, 2)), rng.uniform(0.02, 0.4, (n, 2))], axis=1)
+        for n in counts
+    ]
+
+
+def also(*draws):
+    return lambda rng: [x for draw in draws for x in draw(rng)]
+
+
+def segments(result):
+    ids, found = result
+    return [ids, np.array([segment["score"] for segment in found])]
+
+
+MASKS = np.random.default_rng(5).random((3, 40, 50)) < 0.3
+PIXELS = np.random.default_rng(6).random((2, 70_000)) < 0.5
+TARGETS = [
+    {"labels": np.array([1, 0]), "boxes": np.array([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.3, 0.1]]), "masks": MASKS[:2]},
+    {"labels": np.array([2]), "boxes": np.array([[0.5, 0.5, 0.5, 0.4]]), "masks": MASKS[2:]},
+]  # fmt: skip
+THINGS = np.array([True, False, True])
+SETS = also(normal((2, 5, 4)), lambda rng: [np.stack(shares(5, 5)(rng))])
+MASK_SETS = normal((2, 5, 4), (2, 5, 20, 25), scale=3)
+MAPS = [(200, 150), (9, 7)]
+SAMPLED = also(
+    normal((1, 200 * 150 + 63, 2, 3)),
+    uniform((1, 4, 2, 2, 5, 2), low=0.05, high=0.95),
+    uniform((1, 4, 2, 2, 5)),
+)
+PLACES = np.random.default_rng(7).random((2, 30, 2))
+
+
+def criterion(make, *fields):
+    def call(*arrays):
+        terms = make()(SimpleNamespace(**dict(zip(fields, arrays, strict=True)), auxiliary=None), TARGETS)
+        return list(terms.values())
+
+    return call
+
+
+def stepped(make):
+    """A parameter after three steps along one gradient."""
+
+    def call(start, grad):
+        p = Tensor(start.copy(), requires_grad=True)
+        optimiser = make([p])
+        for _ in range(3):
+            p.grad = grad
+            optimiser.step()
+        return p.data
+
+    return call
+
+
+def clipped(*grads):
+    parameters = [Tensor(np.zeros_like(g), requires_grad=True) for g in grads]
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = g.copy()
+    norm = optim.clip_grad_norm(parameters, 1e3)
+    return [np.float64(norm), *(p.grad for p in parameters)]
+
+
+def precision(name, found, scores):
+    metric = metrics.AveragePrecision()
+    there = [{"boxes": boxes(6)(np.random.default_rng(1))[0].astype(found.dtype), "labels": np.zeros(6, int)}]
+    found = [{"boxes": found, "scores": scores, "labels": np.zeros(len(found), int)}]
+    if name == "average_precision":
+        return np.array(list(metrics.average_precision(found, there).values()))
+    metric.update(found, there)
+    return np.array(list(metric.compute().values()))
+
+
+def near_the_truth(rng):
+    true = boxes(6)(np.random.default_rng(1))[0]
+    return [true + rng.uniform(-40, 40, true.shape), rng.random(6)]
+
+
+TOKENS, MAP = (2, 6, 8), (2, 8, 6, 5)
+VISION = [
+    Row("attention_distance", uniform((2, 150, 150)), lambda a: vision.attention_distance(a, 160, (10, 15)), pulled=False),
+    Row("batched_nms", also(boxes(40), uniform(40)), lambda b, s: vision.batched_nms(b, s, np.arange(40) % 3, 0.3), pulled=False),
+    Row("box_area", boxes(9, side=(20, 250)), vision.box_area),
+    Row("box_cxcywh_to_xyxy", uniform((9, 4), low=2000, high=4000), vision.box_cxcywh_to_xyxy),
+    Row("box_iou", boxes(9, 7), vision.box_iou),
+    Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
+    Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
+    Row("clip_boxes", boxes(9), lambda b: vision.clip_boxes(b, 2500, 2300)),
+    Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
+    Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
+    Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
+    Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
+    Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
+    Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
+    Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
+    Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
+    Row("nms", also(boxes(40), uniform(40)), lambda b, s: vision.nms(b, s, 0.3), pulled=False),
+    Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
+    Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
+    Row("resize_position_table", normal((1, 1 + 14 * 14, 3)), lambda x: vision.resize_position_table(x, (14, 14), (21, 18))),
+    Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
+    Row("sine_position_code", normal(1), lambda x: vision.sine_position_code(3, 3000, 8, dtype=x.dtype), pulled=False),
+    Row("sine_position_code_1d", normal(1), lambda x: vision.sine_position_code_1d(5000, 8, dtype=x.dtype), pulled=False),
+    Row("unpatchify", normal((1, 6, 8)), lambda x: vision.unpatchify(x, 2, 4, 6)),
+    Row("window_partition", normal((1, 4, 6, 2)), lambda x: vision.window_partition(x, 2)),
+    Row("window_reverse", normal((6, 2, 2, 2)), lambda x: vision.window_reverse(x, 2, 4, 6)),
+]  # fmt: skip
+LOSSES = [
+    Row("HungarianMatcher", SETS, lambda z, b: losses.HungarianMatcher().costs(z, b, TARGETS), pulled=False, keeps=False),
+    Row("Mask2FormerCriterion", MASK_SETS, criterion(lambda: losses.Mask2FormerCriterion(3, points=500), "logits", "masks")),
+    Row("MaskMatcher", MASK_SETS, lambda z, m: losses.MaskMatcher(points=500).costs(z, m, TARGETS), pulled=False, keeps=False),
+    Row("SetCriterion", also(SETS, normal((2, 5, 20, 25))), criterion(lambda: losses.SetCriterion(3), "logits", "boxes", "masks")),
+    Row("box_giou_loss", shares(300, 300), losses.box_giou_loss),
+    Row("box_giou_loss", boxes(300, 300), losses.box_giou_loss),
+    Row("box_l1_loss", uniform((300, 4), (300, 4), high=2000), losses.box_l1_loss),
+    Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
+    Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
+    Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
+    Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
+    Row("uncertain_points", normal((2, 40, 2000)), lambda z: losses.uncertain_points(z, 50), pulled=False, keeps=False),
+]  # fmt: skip
+METRICS = [
+    Row("AveragePrecision", near_the_truth, lambda b, s: precision("AveragePrecision", b, s), pulled=False, keeps=False),
+    Row("accuracy", normal((50, 4)), lambda z: np.float64(metrics.accuracy(z, np.arange(50) % 4, k=2)), pulled=False, keeps=False),
+    Row("average_precision", near_the_truth, lambda b, s: precision("average_precision", b, s), pulled=False, keeps=False),
+]  # fmt: skip
+OPTIM = [
+    Row("SGD", normal(9, 9), stepped(lambda p: optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1)), pulled=False, steps=3),
+    Row("Adam", normal(9, 9, scale=300), stepped(lambda p: optim.Adam(p, 1.0)), pulled=False, steps=3),
+    Row("AdamW", normal(9, 9, scale=300), stepped(lambda p: optim.AdamW(p, 1.0)), pulled=False, steps=3),
+    Row("clip_grad_norm", normal(70_000, (3, 4), scale=100), clipped, pulled=False, keeps=False),
+]  # fmt: skip
+forward = lambda layer, *x: layer(*x)  # noqa: E731
+NN = [
+    Row("BatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.BatchNorm2d(8)),
+    Row("Conv2d", normal(MAP), forward, lambda: nn.Conv2d(8, 4, 3, padding=1), steps=2),
+    Row("ConvTranspose2d", normal(MAP), forward, lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), steps=2),
+    Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.5), steps=2),
+    Row("Dropout", normal(TOKENS), forward, lambda: nn.Dropout(0.25), steps=2),
+    Row("Embedding", normal(1), lambda layer, x: layer(np.arange(4_000) % 3), lambda: nn.Embedding(3, 4)),
+    Row("Flatten", normal(MAP), forward, nn.Flatten),
+    Row("FrozenBatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.FrozenBatchNorm2d(8), steps=2),
+    Row("GELU", normal(TOKENS), forward, nn.GELU, steps=2),
+    Row("GroupNorm", normal(MAP, scale=300), forward, lambda: nn.GroupNorm(2, 8)),
+    Row("Identity", normal(TOKENS), forward, nn.Identity),
+    Row("LayerNorm", normal((2, 600), scale=300), forward, lambda: nn.LayerNorm(600)),
+    Row("LearnedPositionCode1d", normal(TOKENS), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode1d(9, 8), steps=2),
+    Row("LearnedPositionCode2d", normal(MAP), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode2d(9, 9, 8), steps=2),
+    Row("Linear", normal((5_000, 8)), forward, lambda: nn.Linear(8, 4), steps=2),
+    Row("MLP", normal(TOKENS), forward, lambda: nn.MLP(8, 16), steps=4),
+    Row("ModuleList", normal(TOKENS), lambda layers, x: layers[0](x), lambda: nn.ModuleList([nn.Linear(8, 4)]), steps=2),
+    Row("MultiHeadAttention", normal(TOKENS), forward, lambda: nn.MultiHeadAttention(8, 2), steps=8),
+    Row("ReLU", normal(TOKENS), forward, nn.ReLU),
+    Row("Sequential", normal(TOKENS), forward, lambda: nn.Sequential(nn.Linear(8, 4), nn.Tanh()), steps=4),
+    Row("SiLU", normal(TOKENS), forward, nn.SiLU, steps=2),
+    Row("Sigmoid", normal(TOKENS), forward, nn.Sigmoid, steps=2),
+    Row("SinePositionCode1d", normal((1, 5_000, 8)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode1d(8), steps=2),
+    Row("SinePositionCode2d", normal((1, 8, 3, 3_000)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode2d(8), steps=2),
+    Row("Tanh", normal(TOKENS), forward, nn.Tanh, steps=2),
+    Row("Transformer", normal(1), lambda layer, x: layer(np.arange(12).reshape(2, 6) % 5, np.arange(8).reshape(2, 4) % 5), lambda: nn.Transformer(8, 2, 1, 1, 16, source_vocabulary=5, target_vocabulary=5), steps=20),
+    Row("TransformerDecoder", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoder([nn.TransformerDecoderLayer(8, 2, 16) for _ in range(2)]), steps=20),
+    Row("TransformerDecoderLayer", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoderLayer(8, 2, 16), steps=15),
+    Row("TransformerEncoder", normal(TOKENS), forward, lambda: nn.TransformerEncoder([nn.TransformerEncoderLayer(8, 2, 16) for _ in range(2)]), steps=15),
+    Row("TransformerEncoderLayer", normal(TOKENS), forward, lambda: nn.TransformerEncoderLayer(8, 2, 16), steps=10),
+    Row("WindowAttention", normal((1, 6, 8, 8)), lambda layer, x: layer(x)[0], lambda: nn.WindowAttention(8, 2, (3, 4), (1, 2)), steps=8),
+]  # fmt: skip
+ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
+EXEMPT = {
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
+    "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
+    "no arrays": ["relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups"],
+    "computes nothing by itself": ["Module", "Parameter", "Optimizer"],
+}  # fmt: skip
+EVERY = [row for rows in ROWS.values() for row in rows]
+
+
+def test_every_public_function_has_a_row_or_a_reason():
+    for package, rows in ROWS.items():
+        public = {name for name in package.__all__ if callable(getattr(package, name))}
+        named = {row.name for row in rows}
+        excused = {name for names in EXEMPT.values() for name in names}
+        assert public - named - excused == set(), (
+            f"{package.__name__}: no row in ROWS and no reason in EXEMPT"
+        )
+        assert named <= public and not named & excused
+
+
+def run(row, arrays, layer, cotangent=1.0):
+    """Outputs as arrays and, where there are any, the gradients of the arrays and of the layer's parameters."""
+    leaves = [Tensor(x, requires_grad=True) for x in arrays] if row.pulled else arrays
+    out = row.call(*([layer] if layer else []), *leaves)
+    outputs = out if isinstance(out, list) else [out]
+    if not row.pulled:
+        return outputs, []
+    total = 0
+    for i, y in enumerate(outputs):
+        g = np.random.default_rng(i).uniform(0.5, 1, y.shape).astype(np.float64)
+        total = total + ops.sum(y.astype(np.float64) * (cotangent * g))
+    total.backward()
+    parameters = layer.parameters() if layer else []
+    gradients = [x.grad for x in (*leaves, *parameters) if x.grad is not None]
+    return [y.data for y in outputs], gradients
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("row", EVERY, ids=str)
+def test_the_dtype_stays_and_the_numbers_are_those_of_float64(row, dtype):
+    arrays = [x.astype(dtype) for x in row.draw(np.random.default_rng(0))]
+    layer = row.layer and row.layer().to(dtype)
+    twin = copy.deepcopy(layer) and copy.deepcopy(layer).to("float64")
+    wide = [x.astype(np.float64) for x in arrays]
+    pulled = run(row, wide, copy.deepcopy(twin))[1]
+    largest = max((np.abs(g).max() for g in pulled), default=1)  # a mean over many pixels has tiny gradients:
+    cotangent = min(2.0**14, 2.0 ** -np.round(np.log2(largest)))  # measured where float16 has normal numbers
+    outputs, gradients = run(row, arrays, layer, cotangent)
+    wanted, pulled = run(row, wide, twin, cotangent)
+    assert len(gradients) == len(pulled) and bool(gradients) == row.pulled
+    for got, right in zip(outputs, wanted, strict=True):
+        got, right = backend.to_numpy(got), backend.to_numpy(right)
+        if right.dtype.kind == "f":
+            assert got.dtype == dtype or (not row.keeps and got.dtype.kind == "f")
+            assert np.abs(got - right).max(initial=0) <= row.steps * TOLERANCE[dtype] * np.abs(right).max(
+                initial=0
+            )
+        else:
+            np.testing.assert_array_equal(got, right)
+    for got, right in zip(gradients, pulled, strict=True):
+        assert got.dtype == dtype
+        assert np.abs(got - right).max() <= row.steps * TOLERANCE[dtype] * largest * cotangent
+    if layer:
+        assert {p.dtype.name for p in layer.parameters()} <= {dtype}
+
+
+ON_A_DEVICE = [
+    row for row in [*VISION, *LOSSES] if row.name.startswith(("box_", "generalized", "paste")) and row.pulled
+]
+
+
+@pytest.mark.parametrize("row", ON_A_DEVICE, ids=str)
+def test_halves_are_widened_on_a_device_too(row, device):
+    arrays = [x.astype(np.float16) for x in row.draw(np.random.default_rng(0))]
+    leaves = [Tensor(backend.move(x, device), requires_grad=True) for x in arrays]
+    out = row.call(*leaves)
+    (wanted,), _ = run(row, arrays, None)
+    assert out.dtype == np.float16
+    np.testing.assert_allclose(out.numpy(), wanted, rtol=1e-3)
+    ops.mean(out.astype(np.float64)).backward()
+    assert all(x.grad.dtype == np.float16 for x in leaves)
