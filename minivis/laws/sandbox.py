@@ -215,10 +215,8 @@ def _mishap(error, function):
         )
     words = f": {str(error).strip()}" if str(error).strip() else ""
     article = "an" if type(error).__name__[0] in "AEIOU" else "a"
-    return Broken(
-        f"Your function raised {article} {type(error).__name__}{words}{place}.".replace("..", "."),
-        hint=_hint_for(error),
-    )
+    what = f"Your function raised {article} {type(error).__name__}{words}{place}"
+    return Broken(what if what.endswith((".", "!", "?")) else f"{what}.", hint=_hint_for(error))
 
 
 def _hint_for(error):
