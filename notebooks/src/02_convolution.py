@@ -27,6 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import minivis as mv
 from minivis import viz
+from minivis.laws.claims import at_most, claims
 
 rng = np.random.default_rng(0)
 
@@ -1056,19 +1057,31 @@ def same_padding(k, d=1):
 
 
 # %% tags=["check:same-padding"]
-from minivis.laws.claims import claims
-
 passed = claims(
     "same padding",
-    ("is 1 for a kernel of 3", lambda: same_padding(3) == 1),
-    ("is a whole number (an int)", lambda: isinstance(same_padding(3), int)),
     (
-        "keeps 32 for k = 1, 3, 5, 7",
-        lambda: all(output_size(32, k, 1, same_padding(k)) == 32 for k in (1, 3, 5, 7)),
+        "is 1 for a kernel of 3",
+        lambda: same_padding(3),
+        1,
+        "With a frame of one zero, the middle of a filter of 3 can stand on every number.",
     ),
     (
-        "keeps 33 for dilation 2 and 3",
-        lambda: all(output_size(33, 5, 1, same_padding(5, d), d) == 33 for d in (2, 3)),
+        "is a whole number",
+        lambda: type(same_padding(3)).__name__,
+        "int",
+        "`/` gives a float, and half a zero cannot be padded: `//` divides ints to an int.",
+    ),
+    (
+        "keeps the size for k = 1, 3, 5, 7",
+        lambda: [same_padding(k) for k in (1, 3, 5, 7)],
+        [0, 1, 2, 3],
+        "Put n' = n, s = 1 and d = 1 into the formula for n' and solve it for p.",
+    ),
+    (
+        "keeps it for k = 5 and dilation 1, 2, 3",
+        lambda: [same_padding(5, d) for d in (1, 2, 3)],
+        [2, 4, 6],
+        "A dilated filter reaches over d(k - 1) + 1 numbers, half of them on each side of the middle.",
     ),
 ).passed
 
@@ -1092,19 +1105,33 @@ passed = claims(
 # %% tags=["exercise:diagonal"]
 diagonal = np.zeros((3, 3))  # your numbers here
 
+
 # %% tags=["check:diagonal"]
-from minivis.laws.claims import claims
-
-
 def answer(picture):
     return mv.ops.conv2d(picture[None, None], np.asarray(diagonal, dtype=float)[None, None])[0, 0, 0, 0]
 
 
 passed = claims(
     "a diagonal filter",
-    ("answers 3 to its own line", lambda: abs(answer(np.eye(3)) - 3) < 1e-9),
-    ("answers at most 1 to the other diagonal", lambda: answer(np.eye(3)[::-1].copy()) <= 1),
-    ("answers 0 to a constant image", lambda: abs(answer(np.ones((3, 3)))) < 1e-9),
+    ("is 3 by 3", lambda: np.shape(diagonal), (3, 3), "Three rows of three numbers each."),
+    (
+        "answers 3 to its own line",
+        lambda: answer(np.eye(3)),
+        3.0,
+        "The line meets three of the nine numbers, from upper left to lower right. What must they sum to?",
+    ),
+    (
+        "answers at most 1 to the other diagonal",
+        lambda: answer(np.eye(3)[::-1].copy()),
+        at_most(1),
+        "It shares the middle number with the first line. The corners have to make up for that.",
+    ),
+    (
+        "answers 0 to a constant image",
+        lambda: answer(np.ones((3, 3))),
+        0.0,
+        "A constant image meets all nine numbers alike: the answer is their sum.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:diagonal"]

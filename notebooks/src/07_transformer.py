@@ -26,6 +26,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import nn, viz
+from minivis.laws.claims import claims
 from minivis.ops import layer_norm, linear
 
 rng = np.random.default_rng(0)
@@ -584,26 +585,44 @@ def my_mask(lengths, n): ...  # your lines here
 
 
 # %% tags=["check:mask"]
-from minivis.laws.claims import claims
-
 _lengths = np.array([1, 3, 4])
 passed = claims(
     "decoder mask",
     (
-        "is boolean, (B, N, N)",
-        lambda: my_mask(_lengths, 4).dtype == bool and my_mask(_lengths, 4).shape == (3, 4, 4),
-    ),
-    ("never sees a later place", lambda: not (my_mask(_lengths, 4) & ~np.tri(4, dtype=bool)).any()),
-    (
-        "sees everything before it in a full sentence",
-        lambda: (my_mask(_lengths, 4)[2] == np.tril(np.ones((4, 4), bool))).all(),
+        "is boolean",
+        lambda: my_mask(_lengths, 4).dtype.name,
+        "bool",
+        "A comparison gives booleans, and `&` keeps them; a product or a sum makes numbers of them.",
     ),
     (
-        "never sees padding",
-        lambda: (
-            not my_mask(_lengths, 4)[1][:, 3].any()
-            and my_mask(_lengths, 4)[0].sum(axis=1).tolist() == [1] * 4
-        ),
+        "is (B, N, N)",
+        lambda: my_mask(_lengths, 4).shape,
+        (3, 4, 4),
+        "The first condition is the same for every sentence, the second for every query: None gives each the axis it lacks.",
+    ),
+    (
+        "lets no place see a later one",
+        lambda: np.count_nonzero(my_mask(_lengths, 4) & ~np.tri(4, dtype=bool)),
+        0,
+        "The rows are the places that look: row i may have True in the columns up to i.",
+    ),
+    (
+        "in a full sentence lets every place see itself and all before",
+        lambda: my_mask(_lengths, 4)[2],
+        np.tri(4, dtype=bool),
+        "This sentence has no padding, so only the first condition counts.",
+    ),
+    (
+        "in a sentence of 3 hides place 3 from all",
+        lambda: my_mask(_lengths, 4)[1],
+        np.tri(4, dtype=bool) & [True, True, True, False],
+        "The last axis is the one that is looked at: there a padded place is False, for every row.",
+    ),
+    (
+        "in a sentence of 1 leaves only place 0 to be seen",
+        lambda: my_mask(_lengths, 4)[0],
+        np.array([[True, False, False, False]] * 4),
+        "Places are counted from 0: with a length of 1 only place 0 is real. Padded places look too, nobody reads what they see.",
     ),
 ).passed
 
@@ -633,9 +652,6 @@ def my_count(blocks, d, hidden): ...  # your lines here
 
 
 # %% tags=["check:count"]
-from minivis.laws.claims import claims
-
-
 def _counted(blocks, d, hidden):
     layers = [kind(d, 1, hidden) for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)]
     return blocks * sum(p.size for layer in layers for p in layer.parameters())
@@ -643,9 +659,25 @@ def _counted(blocks, d, hidden):
 
 passed = claims(
     "parameters",
-    ("of one small pair of layers are right", lambda: my_count(1, 8, 32) == _counted(1, 8, 32)),
-    ("do not assume a hidden width of 4 d", lambda: my_count(2, 8, 5) == _counted(2, 8, 5)),
-    ("of the base model are 44,138,496", lambda: my_count(6, 512, 2048) == 44_138_496),
+    (
+        "of one small pair of layers are right",
+        lambda: my_count(1, 8, 32),
+        _counted(1, 8, 32),
+        "An attention has four matrices d x d, an MLP two, each with a bias; a norm has a weight and a bias of length d. "
+        "The encoder layer has 1 attention and 2 norms, the decoder layer 2 and 3.",
+    ),
+    (
+        "do not assume a hidden width of 4 d",
+        lambda: my_count(2, 8, 5),
+        _counted(2, 8, 5),
+        "The two matrices of the MLP are d x hidden and hidden x d, their biases hidden and d.",
+    ),
+    (
+        "of the base model are 44,138,496",
+        lambda: my_count(6, 512, 2048),
+        44_138_496,
+        "6 encoder layers and 6 decoder layers; no embeddings, no last norms.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:count"]

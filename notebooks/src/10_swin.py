@@ -1019,12 +1019,22 @@ passed = claims(
     "the price",
     (
         "is 145,108,992 for 56 x 56 tokens of width 96 and M = 7",
-        lambda: my_price(56, 56, 96, 7) == 145_108_992,
+        lambda: my_price(56, 56, 96, 7),
+        145_108_992,
+        "Four projections take D² each for each token; scores and averages take D for each pair in a window, "
+        "and a token has M² partners.",
     ),
-    ("doubles with the tokens", lambda: my_price(112, 56, 96, 7) == 2 * my_price(56, 56, 96, 7)),
+    (
+        "doubles with the tokens",
+        lambda: my_price(112, 56, 96, 7),
+        2 * 145_108_992,
+        "Twice the tokens are twice the windows, each of which costs what it cost before.",
+    ),
     (
         "with one window for all is that of global attention",
-        lambda: my_price(14, 14, 8, 14) == 4 * 196 * 8**2 + 2 * 196**2 * 8,
+        lambda: my_price(14, 14, 8, 14),
+        4 * 196 * 8**2 + 2 * 196**2 * 8,
+        "Then M² is the number of all tokens. Is it M where M² should stand?",
     ),
 ).passed
 

@@ -29,7 +29,7 @@ import numpy as np
 import minivis as mv
 from minivis import models, ops, optim, viz
 from minivis.kernels import numpy as plain
-from minivis.laws.claims import claims
+from minivis.laws.claims import above, claims
 
 rng = np.random.default_rng(0)
 
@@ -510,10 +510,30 @@ def my_bend(peak, memory): ...  # your lines here
 # %% tags=["check:bound"]
 passed = claims(
     "my_bound",
-    ("much arithmetic: arithmetic decides", lambda: my_bound(1e12, 1e6, 1e11, 1e10) == 10),
-    ("few operations: memory decides", lambda: my_bound(1e6, 1e10, 1e11, 1e10) == 1),
-    ("an empty operation takes no time", lambda: my_bound(0, 0, 1e11, 1e10) == 0),
-    ("at the bend both take as long", lambda: np.isclose(my_bend(1e11, 1e10) * 1e9 / 1e11, 1e9 / 1e10)),
+    (
+        "much arithmetic: arithmetic decides",
+        lambda: my_bound(1e12, 1e6, 1e11, 1e10),
+        10.0,
+        "The operations alone take flops / peak, the bytes alone moved / memory. The slower of the two decides.",
+    ),
+    (
+        "few operations: memory decides",
+        lambda: my_bound(1e6, 1e10, 1e11, 1e10),
+        1.0,
+        "Here the bytes take a second and the operations almost nothing. The two go on at the same time.",
+    ),
+    (
+        "an empty operation takes no time",
+        lambda: my_bound(0, 0, 1e11, 1e10),
+        0.0,
+        "Nothing to compute and nothing to move: 0 / peak and 0 / memory.",
+    ),
+    (
+        "my_bend: 10 operations a byte for 1e11 operations and 1e10 bytes a second",
+        lambda: my_bend(1e11, 1e10),
+        10.0,
+        "At the bend F / P = Q / M. Solve that for F / Q.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:bound"]
@@ -571,11 +591,33 @@ def my_conv(x, w): ...  # your lines here
 map_, filters = rng.standard_normal((2, 3, 9, 7)), rng.standard_normal((4, 3, 2, 3))
 passed = claims(
     "my_conv",
-    ("it is the convolution", lambda: np.allclose(my_conv(map_, filters), ops.conv2d(map_, filters))),
-    ("also with a kernel of one pixel", lambda: np.allclose(my_conv(map_, filters[..., :1, :1]), ops.conv2d(map_, filters[..., :1, :1]))),
-    ("also where the kernel covers the map", lambda: my_conv(map_[..., :2, :3], filters).shape == (2, 4, 1, 1)),
-    ("ten times as fast as loops over pixels", lambda: seconds(lambda: conv_by_loops(images, kernel), 3) > 10 * seconds(lambda: my_conv(images, kernel), 3)),
-).passed  # fmt: skip
+    (
+        "it is the convolution",
+        lambda: my_conv(map_, filters),
+        ops.conv2d(map_, filters),
+        "At the place (i, j) of the kernel the part of x that begins there, as large as the result, meets w[:, :, i, j].",
+    ),
+    (
+        "also with a kernel of one pixel",
+        lambda: my_conv(map_, filters[..., :1, :1]),
+        ops.conv2d(map_, filters[..., :1, :1]),
+        "Take the number of places from w.shape.",
+    ),
+    (
+        "also where the kernel covers the map",
+        lambda: my_conv(map_[..., :2, :3], filters),
+        ops.conv2d(map_[..., :2, :3], filters),
+        "The result has H - kh + 1 rows and W - kw + 1 columns: here one of each.",
+    ),
+    (
+        "ten times as fast as loops over pixels",
+        lambda: (
+            seconds(lambda: conv_by_loops(images, kernel), 3) / seconds(lambda: my_conv(images, kernel), 3)
+        ),
+        above(10),
+        "Loop over the places of the kernel only, 9 here; all pixels go through one np.einsum together.",
+    ),
+).passed
 
 # %% [markdown] tags=["solution:conv"]
 # <details><summary>Solution</summary>
