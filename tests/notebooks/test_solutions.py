@@ -58,6 +58,46 @@ def test_the_solution_passes_and_the_stub_does_not(setup, parts):
     assert verdict(setup, parts["exercise"], parts["check"]) is False
 
 
+WRONG = {
+    "not written": "...",
+    "zero": "return 0.0",
+    "an array": "return np.ones((2, 2))",
+    "raises": "return [][0]",
+}
+
+
+@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("setup", "parts"), list(all_exercises()))
+def test_whoever_fails_is_told_why(setup, parts, answer, capsys):
+    """Whatever the mistake, no exercise ends in a bare cross."""
+    if "claims(" not in parts["check"] and answer != WRONG["not written"]:
+        pytest.skip("the laws' own words: tests/laws/test_mistakes.py")
+    wrong = re.sub(r"(?m)(^def .*:\s*(#.*\n\s*)?)\.\.\.", lambda stub: stub[1] + answer, parts["exercise"])
+    assert answer == "..." or wrong != parts["exercise"] or "def " not in wrong
+    assert verdict(setup, wrong, parts["check"]) is False
+    assert unexplained(capsys.readouterr().out) == []
+
+
+def unexplained(report):
+    """The broken claims and laws of a printed report that neither have a hint nor are like another one that has."""
+    if "Hint: " not in report:
+        return [report]
+    parts = re.split(r"(?m)^(?=  [✓✗] )", report)[1:]  # of claims; laws are told one by one, or as `likewise`
+    return [
+        part
+        for part in parts
+        if part.startswith("  ✗") and "Hint: " not in part and not part.endswith("likewise\n")
+    ]
+
+
+def test_a_bare_cross_is_found():
+    assert unexplained("x: 0 of 1 hold\n  ✗ it is\n") != []
+    assert unexplained("x: 0 of 2 hold\n  ✗ it is\n      Hint: so\n  ✗ and was\n  ✓ will\n") == [
+        "  ✗ and was\n"
+    ]
+    assert unexplained("x: 0 of 2 hold\n  ✗ it is\n      Hint: so\n  ✗ and was: likewise\n") == []
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
 def test_every_notebook_has_three_to_six_exercises(path):
     exercises, _ = read_exercises(json.loads(path.read_text(encoding="utf-8"))["cells"])
