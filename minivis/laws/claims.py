@@ -3,6 +3,7 @@
 Not here: random inputs and counterexamples; they are what laws are for.
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -148,7 +149,7 @@ def _broken(got, expected, alarm):
         # it arose where the check takes up what was returned, not in what the learner wrote
         if "NoneType" in str(error):
             return Broken(NOTHING, hint=WRITTEN)
-        return Broken(f"What came out cannot be used ({type(error).__name__}: {error}).")
+        return Broken(f"What came out cannot be used: {type(error).__name__}: {error}")
     return None
 
 
@@ -180,7 +181,7 @@ def _complaint(broken, hint):
     """What is printed below a claim that does not hold."""
     shown = {"expected": broken.expected, "got": broken.got}
     if broken.expected is None:
-        lines = [broken.what]
+        lines = textwrap.wrap(broken.what, 94)
     elif any(_is_numeric(value) and np.ndim(value) for value in shown.values()):
         lines = [broken.what] if broken.what else []
         for name, value in shown.items():
@@ -188,8 +189,9 @@ def _complaint(broken, hint):
             lines += _array(name, np.asarray(value), precision=5) if array else [f"{name} {value}"]
     else:
         lines = [", ".join(f"{name} {_in_short(value)}" for name, value in shown.items())]
+    lines = [line.removeprefix("      ") for line in lines]
     hint = hint if broken.hint in (None, GENERAL_HINT) else broken.hint
-    return "\n".join([*(line.removeprefix("      ") for line in lines), f"Hint: {hint}"])
+    return "\n".join([*lines, *textwrap.wrap(f"Hint: {hint}", 94, subsequent_indent="      ")])
 
 
 def _in_short(value):

@@ -576,8 +576,8 @@ passed = mv.laws.check("sine_position_code", my_code).passed
 # ### Exercise 3: the mask of a padded decoder
 # A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the
 # boolean mask $(B, N, N)$ for the decoder's self-attention, True = may be attended: no place may see a later
-# place, nor a padded one. Hint: write the two conditions apart, $(N, N)$ and $(B, N)$. Which axis of the mask
-# is the one that is looked at?
+# place, nor a padded one; all else may be seen, also by the padded places, whose outputs nobody reads. Hint: write
+# the two conditions apart, $(N, N)$ and $(B, N)$. Which axis of the mask is the one that is looked at?
 
 
 # %% tags=["exercise:mask"]
@@ -602,7 +602,7 @@ passed = claims(
     ),
     (
         "lets no place see a later one",
-        lambda: np.count_nonzero(my_mask(_lengths, 4) & ~np.tri(4, dtype=bool)),
+        lambda: np.logical_and(my_mask(_lengths, 4), ~np.tri(4, dtype=bool)).sum(),
         0,
         "The rows are the places that look: row i may have True in the columns up to i.",
     ),
