@@ -239,7 +239,7 @@ def _hint_for(error):
     if "NoneType" in words:
         return "An argument that was not given is None: leave it out of the computation then."
     if isinstance(error, (IndexError, KeyError)):
-        return "An index or a name is looked up that is not there. Print the shapes at this line for the input above."
+        return "An index or a name is looked up that is not there. Print the shapes just before this line."
     if isinstance(error, (NameError, UnboundLocalError)):
         return "A name is used before it has a value: a spelling, or a cell that was not run?"
     if isinstance(error, RecursionError):

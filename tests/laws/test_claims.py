@@ -136,7 +136,7 @@ def test_the_claims_own_hint_is_given_where_nothing_better_is_known():
 def test_what_cannot_be_used_is_no_mistake_inside_the_function():
     words = checked("def f(x):\n    return [1]", "f(2).shape")
     assert words.startswith(
-        "What came out cannot be used (AttributeError: 'list' object has no attribute 'shape')."
+        "What came out cannot be used: AttributeError: 'list' object has no attribute 'shape'\n"
     )
 
 
