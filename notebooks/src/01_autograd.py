@@ -822,6 +822,8 @@ viz.plane(
 # ## Exercises
 #
 # Write your lines in the first cell of each, run it, then run the check below it. The solutions are folded away.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: two more steps for the thirty lines
@@ -956,7 +958,8 @@ passed = claims(
 # %% [markdown]
 # ### Exercise 3: log-softmax, forward and backward
 #
-# Write `log_softmax(x, axis=-1)` for arrays; it returns `(out, vjp)`, and `vjp(g)` returns a tuple of one array.
+# Write `log_softmax(x, axis=-1)` for arrays with any number of axes; it returns `(out, vjp)`, and `vjp(g)` returns a tuple of one
+# array. Numbers of a thousand must not overflow.
 #
 # $$y_i = x_i - m - \ln\sum_j e^{x_j - m}, \qquad m = \max_j x_j$$
 #
@@ -992,8 +995,8 @@ passed = mv.laws.check("log_softmax", log_softmax, vjp=True).passed
 # ### Exercise 4: cross-entropy
 #
 # Write `cross_entropy(logits, target)`: logits (B, K), target (B,) of class numbers. It is the mean over the batch of minus the
-# log-softmax at the right class, a single number, and returns `(out, vjp)`; the target has no gradient. (Hint: the famous
-# result is "weights minus one-hot, over B".)
+# log-softmax at the right class, a single number, and returns `(out, vjp)`; the target has no gradient. Logits of a thousand must not
+# overflow, and a class of weight 0 must not be the logarithm of 0. (Hint: the famous result is "weights minus one-hot, over B".)
 
 
 # %% tags=["exercise:cross-entropy"]

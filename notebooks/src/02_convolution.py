@@ -1043,6 +1043,8 @@ viz.feature_maps(
 # %% [markdown]
 # ## Exercises
 # Work in the stub; the cell below it checks. Solutions are folded away.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: undo the size formula
@@ -1148,11 +1150,12 @@ passed = claims(
 # %% [markdown]
 # ### Exercise 3: convolution with its gradient
 # Write `conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)` that returns `(y, vjp)`; you
-# may leave out dilation and groups at first, but the laws ask for them in the end. `vjp(g)` returns the three
-# gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias. Hint: with `windows_of` the forward
-# pass is one `einsum`; the gradient of the weight is another one; for the gradient of $x$, add each weight's
-# share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and cut the padding
-# off.
+# may leave out dilation and groups at first, but the laws ask for them in the end. Stride, padding and dilation
+# are each a whole number for both axes or a pair (height, width); `pair` from above makes a pair of either.
+# `vjp(g)` returns the three gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias. Hint: with
+# `windows_of` the forward pass is one `einsum`; the gradient of the weight is another one; for the gradient of
+# $x$, add each weight's share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and
+# cut the padding off.
 
 
 # %% tags=["exercise:conv2d"]
@@ -1200,8 +1203,9 @@ passed = mv.laws.check("conv2d", conv2d, vjp=True).passed
 # %% [markdown]
 # ### Exercise 4: transposed convolution
 # Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$
-# $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Hint: stamp into an array that has
-# room for everything, then cut.
+# $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Stride, padding and output padding are
+# each a number or a pair (height, width), as in exercise 3. Hint: stamp into an array that has room for
+# everything, then cut.
 
 
 # %% tags=["exercise:conv-transpose2d"]
@@ -1235,8 +1239,8 @@ passed = mv.laws.check("conv_transpose2d", conv_transpose2d).passed
 # %% [markdown]
 # ### Exercise 5: max pooling
 # Write `max_pool2d(x, kernel_size, stride=None, padding=0)` for $x$ $(B, C, H, W)$; without a stride the
-# windows lie side by side. What must the padding hold, so that it is never the maximum, not even among
-# negative numbers?
+# windows lie side by side. All three options are a number or a pair (height, width), as in exercise 3. What must
+# the padding hold, so that it is never the maximum, not even among negative numbers?
 
 
 # %% tags=["exercise:max-pool2d"]

@@ -743,6 +743,8 @@ viz.graph(
 # ## Exercises
 #
 # Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: the weights
@@ -801,7 +803,8 @@ passed = claims(
 # ### Exercise 2: attention with a mask
 # Write `my_attention(q, k, v, mask=None)` for any leading axes: `q` $(\ldots, N, d)$, `k` $(\ldots, M, d)$,
 # `v` $(\ldots, M, d_v)$, and a boolean mask that broadcasts to $(\ldots, N, M)$, True = may be attended. A
-# query that may attend to nothing gets 0. float32 in, float32 out. Hint: what is $-\infty - (-\infty)$?
+# query that may attend to nothing gets 0, and scores of thousands must not overflow. Hint: what is
+# $-\infty - (-\infty)$?
 
 
 # %% tags=["exercise:attention"]

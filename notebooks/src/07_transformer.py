@@ -505,12 +505,14 @@ viz.attention_maps(
 # ## Exercises
 #
 # Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: layer norm
 # Write `my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5)` for any number of leading axes;
-# `normalized_shape` is a tuple of one or two trailing lengths (or an int). Hint: how many axes does the mean
-# run over?
+# `normalized_shape` is a tuple of one or two trailing lengths. Numbers around 3,000 must be normalised as well as
+# numbers around 0. Hint: how many axes does the mean run over?
 
 
 # %% tags=["exercise:layer-norm"]
@@ -525,8 +527,7 @@ passed = mv.laws.check("layer_norm", my_layer_norm).passed
 #
 # ```python
 # def my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-#     n = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
-#     axes = tuple(range(-n, 0))
+#     axes = tuple(range(-len(normalized_shape), 0))
 #     centred = x - x.mean(axis=axes, keepdims=True)
 #     y = centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps)
 #     y = y if weight is None else y * weight

@@ -915,6 +915,9 @@ viz.bars(
 
 # %% [markdown]
 # ## Exercises
+#
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: cut

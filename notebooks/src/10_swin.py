@@ -889,6 +889,9 @@ viz.dots(
 
 # %% [markdown]
 # ## Exercises
+#
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: cut
@@ -920,7 +923,7 @@ passed = mv.laws.check("window_partition", my_partition).passed
 # %% [markdown]
 # ### Exercise 2: put together
 # The inverse: `my_reverse(windows, window, height, width)`, windows $(B\,n_W, M_h, M_w, C)$ to maps
-# $(B, H, W, C)$. Hint: the same transpose, read backwards, is itself.
+# $(B, H, W, C)$. `window` is a number or (height, width) again. Hint: the same transpose, read backwards, is itself.
 
 
 # %% tags=["exercise:reverse"]

@@ -1246,6 +1246,8 @@ viz.dots(
 # ## Exercises
 #
 # Each has a stub, a check that says what holds and what does not, and a solution to unfold.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 #
 # ### Exercise 1: from centre to corners
 # Write `my_corners(boxes)`: `boxes` is `(..., 4)`, centre x, centre y, width, height; return left, top, right, bottom, in the
@@ -1302,7 +1304,7 @@ passed = mv.laws.check("box_iou", my_iou).passed
 # %% [markdown]
 # ### Exercise 3: generalised IoU
 # Write `my_giou(boxes1, boxes2)` for the same arguments: IoU less the share of the smallest enclosing box that neither
-# covers. An enclosure without area contributes 0.
+# covers. An enclosure without area contributes 0, and two empty boxes have IoU 0, as in exercise 2.
 
 
 # %% tags=["exercise:giou"]
@@ -1338,7 +1340,8 @@ passed = mv.laws.check("generalized_box_iou", my_giou).passed
 # ### Exercise 4: the cheapest assignment
 # Write `my_assignment(cost)`: `cost` is `(N, M)`; return two arrays of $\min(N, M)$ indices, row `rows[k]` paired with column
 # `columns[k]`, no row and no column twice, at the least total cost. Brute force will do for the check; the Hungarian
-# method is the harder way. Mind that there may be more rows than columns.
+# method is the harder way. Mind that there may be more rows than columns, costs below 0, several cheapest ways (any of them
+# will do), and nothing to pair at all: then both arrays are empty, and still of integers.
 
 
 # %% tags=["exercise:assignment"]
@@ -1368,7 +1371,8 @@ passed = mv.laws.check("linear_sum_assignment", my_assignment).passed
 # ### Exercise 5: non-maximum suppression
 # What DETR does without: write `my_nms(boxes, scores, threshold)`, corners `(N, 4)` and scores `(N,)`. Keep the best box,
 # drop all whose IoU with it is larger than `threshold`, go on with the best of those left. Return the indices of the
-# boxes that stay, by falling score, as an array of integers. `box_iou` may be used.
+# boxes that stay, by falling score, as an array of integers (an empty one where there are no boxes). Boxes without area overlap
+# nothing; of boxes with the same score either may come first. `box_iou` may be used.
 
 
 # %% tags=["exercise:nms"]

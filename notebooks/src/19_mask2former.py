@@ -1001,12 +1001,15 @@ assert np.median(sizes_missed) < np.median(sizes_found)
 
 # %% [markdown]
 # ## Exercises
+#
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: dice
 # Write `my_dice(logits, targets)`: both $(N, P)$, the mean over the $N$ masks of
-# $1 - (2 \sum p t + 1) / (\sum p + \sum t + 1)$ with $p = \sigma(\text{logits})$. Hint: sum over the pixels first, the mean
-# comes last.
+# $1 - (2 \sum p t + 1) / (\sum p + \sum t + 1)$ with $p = \sigma(\text{logits})$. Logits of thousands must not overflow: `sigmoid`
+# does not. Hint: sum over the pixels first, the mean comes last.
 
 
 # %% tags=["exercise:dice"]

@@ -495,6 +495,9 @@ for name, (ours, theirs, bound) in on_gpu.items():
 # %% [markdown]
 # ## Exercises
 #
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
+#
 # ### Exercise 1: the bound
 # Write `my_bound(flops, moved, peak, memory)`: the least time, in seconds, of an operation with `flops` operations and `moved` bytes on a machine
 # of `peak` operations and `memory` bytes a second. Then `my_bend(peak, memory)`: the intensity at which the roof bends.
@@ -553,7 +556,7 @@ passed = claims(
 # %% [markdown]
 # ### Exercise 2: a softmax in place
 # Write `my_softmax(x, axis=-1)` that makes one new array and no other as large: subtract the maximum into it, then go on in place with
-# `out=`, `/=`. `x` itself must stay as it is.
+# `out=`, `/=`. `x` itself must stay as it is, `axis` may be any, and numbers of a thousand must not overflow.
 
 
 # %% tags=["exercise:softmax"]
