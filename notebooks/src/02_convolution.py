@@ -17,7 +17,7 @@
 # **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A
 # is AIIA, *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it.
 #
-# **Time.** About 75 minutes to read and do; the cells take about 20 seconds.
+# **Time.** About 75 minutes to read, 50 more for the exercises; the cells take about 20 seconds.
 
 # %% tags=["setup"]
 import time
@@ -1279,4 +1279,4 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # - What it cannot do: let distant places work together in one layer, or adapt to what it sees. That is where
 #   attention comes in.
 #
-# Next: [05 Attention](05_attention.ipynb).
+# Next: [05. Attention](05_attention.ipynb), where everything may work together with everything.

@@ -966,4 +966,4 @@ passed = claims(
 #   until positions are added.
 # - It costs $N^2$. Masks are boolean, True = may be attended, and a masked key has weight exactly 0.
 #
-# Next: [07](07_transformer.ipynb) builds the Transformer from it.
+# Next: [07. The Transformer](07_transformer.ipynb), which is built from it.

@@ -708,4 +708,4 @@ passed = claims(
 # - A decoder adds cross-attention, which reads the encoder's output; its map shows where the answer was
 #   found.
 #
-# Next: [08](08_vit.ipynb), where the tokens are patches and the decoder is gone.
+# Next: [08. ViT](08_vit.ipynb), where the tokens are patches and the decoder is gone.

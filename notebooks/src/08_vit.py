@@ -194,8 +194,9 @@ print(mv.summary(newborn.blocks[0], (1, 17, 48)))
 #
 # Three numbers again (chapter 07): depth $L$, width $D$, heads. With $12 D^2 + 13 D$ parameters a block,
 # plus embedding, tokens, last norm and head, the published sizes can be computed on paper. The decks' tables
-# print 6M, 22M, 86M and 307M for Ti, S, B and L; we count. The largest is 304.3 million with its head of 1000
-# classes at $224^2$; the 307M of the table is a rounded figure of the paper.
+# print 6M, 22M, 86M and 307M for Ti, S, B and L; we count, for patches of 16 pixels, images of $224^2$ and a head of
+# 1000 classes. Two of the four differ: 86M is B/16 *without* its head, and 307M is L/**32**, whose larger patches need
+# a larger embedding.
 
 
 # %% tags=["worked:vit-sizes"]
@@ -215,6 +216,9 @@ for name, (d, depth, exact, printed) in published.items():
         f"ViT-{name}: width {d:4}, {depth} blocks: {count(d, depth):11,} parameters; the decks print {printed}"
     )
     assert count(d, depth) == exact
+l32, headless = count(1024, 24, patch=32), count(768, 12, classes=0)
+print(f"ViT-L/32: {l32:,} parameters; ViT-B/16 without head: {headless:,}")
+assert round(l32 / 1e6) == 307 and round(headless / 1e6) == 86
 tiny = mv.models.vit.vit_ti16()
 assert sum(q.size for q in tiny.parameters()) == count(192, 12)  # and the library's model, counted one by one
 
@@ -1185,4 +1189,4 @@ passed = claims(
 #   little more with each layer.
 # - Some convolutions in front give a ViT on little data much of what it lacks.
 #
-# Back to [05](05_attention.ipynb) and [07](07_transformer.ipynb) for the parts.
+# Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.

@@ -1064,4 +1064,5 @@ passed = claims(
 # - Position is a learned number for each offset and head. Its index multiplies rows by $2M_w - 1$.
 # - Merging makes a pyramid of maps that can stand wherever a ResNet's stood.
 #
-# Chapter 15, DETR, asks such maps for objects; chapter 19, Mask2Former, uses Swin itself to find masks.
+# Next: [15. DETR](15_detr.ipynb), which asks such maps for objects. Chapter [19](19_mask2former.ipynb), Mask2Former, uses Swin
+# itself to find masks.

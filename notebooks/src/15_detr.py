@@ -1474,5 +1474,4 @@ passed = claims(
 # - Queries share out the image among themselves and confer; without that there are more duplicates. What a trained
 #   DETR attends to is to be measured, and ours does not look where the paper's does.
 #
-# Next: windows that make attention affordable in [10](10_swin.ipynb), masks that guide it in
-# [19](19_mask2former.ipynb).
+# Next: [19. Mask2Former](19_mask2former.ipynb), which asks for masks instead of boxes and lets them guide attention.

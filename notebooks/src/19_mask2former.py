@@ -1257,4 +1257,4 @@ passed = claims(
 # - Every layer predicts, is matched and is judged, so that the masks are useful to the layer after.
 # - Cross-entropy and dice, at undecided points: small objects count, and memory does not grow with resolution.
 #
-# Back to [05](05_attention.ipynb) for the attention that was masked here, and to [15](15_detr.ipynb), DETR, for the set loss.
+# Next: [21. Speed](21_speed.ipynb): why all this takes as long as it takes, and what can be done about it.
