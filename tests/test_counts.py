@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from minivis import laws
 from scripts import counts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,6 +94,14 @@ def test_the_lists_of_chapters_are_complete():
     to_come = re.search(r"\*\*To come\*\*:(.*?)\n\n", tour, re.DOTALL)[1]
     announced = [int(n) for n in re.findall(r"(?:^|·)\s*(\d\d) ", to_come)]
     assert announced == sorted(set(range(25)) - set(chapters.values()))
+
+
+def test_the_laws_that_the_readme_names_are_there():
+    rows = re.findall(
+        r"^\| \d\d .*\| ([^|]+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(rows) == len(NOTEBOOKS) and named <= set(laws.names())
 
 
 def test_the_minutes_are_those_that_the_chapters_say():
