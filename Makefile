@@ -22,7 +22,7 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 lab: $(READY) ## open the tour and the other notebooks in JupyterLab; LAB_ARGS="--no-browser --port=8890" passes through
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+	$(BIN)/python scripts/open_lab.py $(LAB_ARGS)
 
 test: $(READY) ## run the tests; PYTEST_ARGS="-q -k softmax" narrows them
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

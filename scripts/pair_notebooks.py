@@ -3,11 +3,15 @@
 Likewise the assignments: minivis/classroom/assignments/NAME.ipynb (what is handed out) is made from
 notebooks/src/assignments/NAME.py, where a task is a cell tagged `task:NAME` and its check one tagged `check:NAME`.
 
+What a source cannot hold is refused before anything is written. A notebook that is replaced is kept in build/replaced.
+
 Not here: file times, which git does not keep: the source decides, unless --from-notebooks says otherwise.
 """
 
 import argparse
+import hashlib
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import jupytext
@@ -20,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 ASSIGNMENTS = ROOT / "minivis" / "classroom" / "assignments"
 ASSIGNMENT_SOURCES = NOTEBOOKS / "src" / "assignments"
+REPLACED = ROOT / "build" / "replaced"
 PYTHON = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -61,10 +66,37 @@ def _for_nbgrader(cell):
 
 
 def to_source(notebook):
-    """Return the py:percent text of an .ipynb text: its cells and their tags, no header and no outputs."""
+    """Return the py:percent text of an .ipynb text: its cells and their tags, no header and no outputs.
+
+    ValueError where a cell would not come back from that text as it is: with a pasted picture, or a line that a
+    py:percent file takes for the beginning of another cell.
+    """
     notebook = nbformat.reads(notebook, as_version=4)
+    cells = notebook.cells
     notebook.metadata = nbformat.from_dict({"jupytext": {"notebook_metadata_filter": "-all"}})
-    return jupytext.writes(notebook, fmt="py:percent")
+    source = jupytext.writes(notebook, fmt="py:percent")
+    again = nbformat.reads(to_notebook(source), as_version=4).cells
+    for number, (cell, same) in enumerate(zip_longest(cells, again), start=1):
+        if same is None or _held(cell) != _held(same):
+            raise ValueError(f"cell {number} {_what_is_lost(cell, same)}")
+    return source
+
+
+def _held(cell):
+    """What a source must give back of a cell."""
+    return cell and (cell.cell_type, cell.source, cell.metadata.get("tags"), cell.get("attachments"))
+
+
+def _what_is_lost(cell, same):
+    """Why a source does not give a cell back, and what to do about it."""
+    if cell.get("attachments"):
+        pictures = ", ".join(cell.attachments)
+        return f"holds {pictures}, pasted into it: save it as a file and link it, or draw it with minivis.viz"
+    lines, kept = cell.source.splitlines(), same.source.splitlines() if same else []
+    place = next((i for i, (a, b) in enumerate(zip(lines, kept, strict=False)) if a != b), len(kept))
+    if place < len(lines):
+        return f"has the line `{lines[place]}`, which would begin another cell or be changed: write it differently"
+    return "would not come back as it is"
 
 
 def out_of_step(folder, sources=None, convert=to_notebook):
@@ -87,11 +119,36 @@ def read(path):
     return path.read_text(encoding="utf-8")
 
 
-def write(path, text):
-    """Write a file where its text has changed, and say so."""
-    if not path.exists() or read(path) != text:
-        write_files({path: text.encode()})
-        print(f"wrote {path}")
+def write(contents):
+    """Write those of {path: text} that have changed, all or none, and say so; keep each notebook that is replaced."""
+    changed = {path: text for path, text in contents.items() if not path.exists() or read(path) != text}
+    replaced = {path: kept_as(path) for path in changed if path.suffix == ".ipynb" and path.exists()}
+    REPLACED.mkdir(parents=True, exist_ok=True)
+    write_files({kept: path.read_bytes() for path, kept in replaced.items()})
+    write_files({path: text.encode() for path, text in changed.items()})
+    for path in changed:
+        print(f"wrote {path}" + (f"; what was there: {replaced[path]}" if path in replaced else ""))
+
+
+def kept_as(notebook):
+    """Where a notebook that is replaced is kept: by its content, so that none takes the place of another."""
+    return REPLACED / f"{notebook.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:8]}.ipynb"
+
+
+def taken_over(names):
+    """{source: text} of the notebooks whose names begin so; ValueError for an unknown name or what cannot be kept."""
+    edited = {name: sorted(NOTEBOOKS.glob(f"{name}*.ipynb")) for name in names}
+    if unknown := [name for name, found in edited.items() if not found]:
+        raise ValueError(f"no notebook in {NOTEBOOKS} begins with {' or '.join(unknown)}")
+    sources, refused = {}, []
+    for notebook in sorted({path for found in edited.values() for path in found}):
+        try:
+            sources[NOTEBOOKS / "src" / f"{notebook.stem}.py"] = to_source(read(notebook))
+        except ValueError as error:
+            refused.append(f"{notebook}: {error}")
+    if refused:
+        raise ValueError("\n".join(refused))
+    return sources
 
 
 def main():
@@ -108,16 +165,17 @@ def main():
         wrong = out_of_step(NOTEBOOKS) + out_of_step(ASSIGNMENTS, ASSIGNMENT_SOURCES, to_assignment)
         print(*wrong, sep="\n", end="\n" if wrong else "")
         return int(bool(wrong))
+    taken = {}
     if options.from_notebooks is not None:
-        edited = {name: sorted(NOTEBOOKS.glob(f"{name}*.ipynb")) for name in options.from_notebooks or [""]}
-        if unknown := [name for name, found in edited.items() if not found]:
-            parser.error(f"no notebook in {NOTEBOOKS} begins with {' or '.join(unknown)}; nothing was made")
-        for notebook in {path for found in edited.values() for path in found}:
-            write(NOTEBOOKS / "src" / f"{notebook.stem}.py", to_source(read(notebook)))
-    for source in sorted((NOTEBOOKS / "src").glob("*.py")):
-        write(NOTEBOOKS / f"{source.stem}.ipynb", to_notebook(read(source)))
-    for source in sorted(ASSIGNMENT_SOURCES.glob("*.py")):
-        write(ASSIGNMENTS / f"{source.stem}.ipynb", to_assignment(read(source)))
+        try:
+            taken = taken_over(options.from_notebooks or [""])
+        except ValueError as error:
+            parser.error(f"{error}; nothing was made")
+    sources = {path: read(path) for path in sorted((NOTEBOOKS / "src").glob("*.py"))} | taken
+    made = {NOTEBOOKS / f"{path.stem}.ipynb": to_notebook(text) for path, text in sources.items()}
+    assignments = sorted(ASSIGNMENT_SOURCES.glob("*.py"))
+    handed_out = {ASSIGNMENTS / f"{path.stem}.ipynb": to_assignment(read(path)) for path in assignments}
+    write(taken | made | handed_out)
     return 0
 
 

@@ -52,3 +52,10 @@ else
         --editable ".[$extras]" | sed -u -n -E 's/^(Collecting [^ ]+).*/\1/p; s/^(Installing) .*/\1 .../p' ||
         die "the installation failed; the whole log: $log"
 fi
+
+case ${SHELL:-} in # what stands in the environment, a shell finds after this, in its own language
+    */fish) activate=activate.fish ;;
+    */csh | */tcsh) activate=activate.csh ;;
+    *) activate=activate ;;
+esac
+say "done. To use minivis in a shell, type first: source $venv/bin/$activate"

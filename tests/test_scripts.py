@@ -1,4 +1,4 @@
-"""What make calls: the setup that refuses an old Python in words, and the runner that executes notebooks.
+"""What make calls: the setup that refuses an old Python in words, what opens the lab, the runner that executes notebooks.
 
 Not here: a real setup; every fresh clone does one. The pairing of notebooks is in tests/notebooks/.
 """
@@ -63,6 +63,29 @@ def test_no_python_is_refused_in_words(setup):
 def test_a_chosen_python_that_does_not_fit_is_named(setup):
     assert "PYTHON=python3 is 3.9.18; minivis needs" in setup(PYTHON="python3")
     assert "PYTHON=/nowhere is not a Python; minivis needs" in setup(PYTHON="/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("shell", "activate"), [("/bin/bash", "activate"), (None, "activate"), ("/usr/bin/fish", "activate.fish")]
+)
+def test_the_setup_ends_with_how_a_shell_finds_minivis(tmp_path, shell, activate):
+    def tool(path, script):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    tool(tmp_path / "bin" / "uv", "exit 0")  # installs nothing
+    tool(tmp_path / "venv" / "bin" / "python", "exit 0")  # is there, and fits
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", ROOT / "scripts" / "setup.sh", "venv", "dev"],
+        cwd=tmp_path,
+        env={"PATH": path, **({"SHELL": shell} if shell else {})},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].endswith(f"type first: source venv/bin/{activate}")
 
 
 def notebook(folder, name, *cells):

@@ -1,18 +1,65 @@
-"""Judging what has no law family: a list of sentences, each true or false of what the learner wrote.
+"""Judging what has no law family: sentences about what the learner wrote, each with what should come out and a hint.
 
 Not here: random inputs and counterexamples; they are what laws are for.
 """
 
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ClaimsReport", "claims"]
+from minivis.laws.candidate import compare
+from minivis.laws.report import _array
+from minivis.laws.sandbox import GENERAL_HINT, Alarm, Broken, arose_in, call_safely
+
+__all__ = ["ClaimsReport", "above", "at_least", "at_most", "below", "between", "claims"]
+
+SECONDS = 20  # for one claim; the slowest that there is, loops over pixels, takes one
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a result is held against where it need not be one certain value."""
+
+    words: str
+    holds: Callable
+
+    def __str__(self):
+        return self.words
+
+
+def at_most(bound):
+    """A result that is not above ``bound``."""
+    return Bound(f"at most {bound:g}", lambda value: value <= bound)
+
+
+def at_least(bound):
+    """A result that is not below ``bound``."""
+    return Bound(f"at least {bound:g}", lambda value: value >= bound)
+
+
+def below(bound):
+    """A result that is less than ``bound``."""
+    return Bound(f"less than {bound:g}", lambda value: value < bound)
+
+
+def above(bound):
+    """A result that is more than ``bound``."""
+    return Bound(f"more than {bound:g}", lambda value: value > bound)
+
+
+def between(low, high):
+    """A result that is more than ``low`` and less than ``high``."""
+    return Bound(f"between {low:g} and {high:g}", lambda value: (low < value) & (value < high))
 
 
 @dataclass(frozen=True)
 class ClaimsReport:
-    """What `claims` found: ``entries`` holds (sentence, passed, complaint) for each claim."""
+    """What `claims` found: ``entries`` holds (sentence, passed, complaint) for each claim.
+
+    A complaint is what is printed below the sentence of a claim that does not hold: expected, got, a hint.
+    """
 
     name: str
     entries: tuple
@@ -23,47 +70,131 @@ class ClaimsReport:
         return bool(self.entries) and all(held for _, held, _ in self.entries)
 
     def __str__(self):
-        count = sum(held for _, held, _ in self.entries)
-        lines = [f"{self.name}: {count} of {len(self.entries)} hold"]
+        lines, told = [f"{self.name}: {sum(e[1] for e in self.entries)} of {len(self.entries)} hold"], set()
         for sentence, held, complaint in self.entries:
-            lines.append(f"  {'✓' if held else '✗'} {sentence}" + (f": {complaint}" if complaint else ""))
+            if complaint in told:  # the same words once are enough
+                lines.append(f"  ✗ {sentence}: likewise")
+                continue
+            lines.append(f"  {'✓' if held else '✗'} {sentence}")
+            lines += [f"      {line}" for line in complaint.splitlines()]
+            told |= {complaint} - {""}
         return "\n".join(lines)
 
 
 def claims(name, *sentences):
-    """Check sentences one by one, print a tick or a cross for each, and never raise.
+    """Check claims one by one and print a tick or a cross for each, with what is wrong and a hint; never raise.
 
     Parameters
     ----------
     name : str
         What is judged; the heading of the report.
-    *sentences : tuple of (str, callable)
-        What should hold, in words, and a function without arguments that returns whether it does. If it raises, the
-        claim does not hold, and the report says why.
+    *sentences : tuple of (str, callable, object, str)
+        What should hold, in words. A function without arguments that returns what came out. What should come out: a
+        value, a function that returns one, or a bound such as ``at_most(1)``. A hint for whom it does not hold.
+        Floating-point numbers may differ from what is expected in the sixth digit; everything else must be equal.
 
     Returns
     -------
     ClaimsReport
         ``.passed`` is True when every claim held.
 
+    Raises
+    ------
+    ValueError
+        For a claim without a hint.
+
     Examples
     --------
-    >>> claims("halving", ("4 gives 2", lambda: 4 / 2 == 2), ("0 gives 1", lambda: 0 / 2 == 1)).passed
-    halving: 1 of 2 hold
+    >>> def half(x):
+    ...     return x / 2
+    >>> four = ("4 gives 2", lambda: half(4), 2, "Half of a number is what you add to itself to get it.")
+    >>> zero = ("0 gives at least 1", lambda: half(0), at_least(1), "Is that true of any half?")
+    >>> claims("half", four, zero).passed
+    half: 1 of 2 hold
       ✓ 4 gives 2
-      ✗ 0 gives 1
+      ✗ 0 gives at least 1
+          expected at least 1, got 0
+          Hint: Is that true of any half?
     False
     """
     entries = []
-    for sentence, holds in sentences:
-        try:
-            held, complaint = holds(), ""
-            held = held is not None and bool(np.all(held))
-        except Exception as error:  # whatever a learner's code raises is a finding, not a crash
-            held, complaint = False, f"{type(error).__name__}: {error}"
-            if "NoneType" in complaint:
-                complaint = "something returned None: is it written, and does it end with return?"
-        entries.append((sentence, held, complaint))
+    with Alarm() as alarm:
+        for sentence, got, expected, hint in sentences:
+            if not hint:
+                raise ValueError(f"claims: the claim {sentence!r} of {name!r} has no hint")
+            broken = _broken(got, expected, alarm)
+            entries.append((sentence, broken is None, "" if broken is None else _complaint(broken, hint)))
     report = ClaimsReport(name, tuple(entries))
     print(report)
     return report
+
+
+NOTHING = "Your function returned None."
+WRITTEN = "Is it written, and does every path through it end with `return`?"
+
+
+def _broken(got, expected, alarm):
+    """What is wrong with a claim, or None."""
+    try:
+        value, printed = call_safely(got, (), {}, alarm, SECONDS)
+        print(printed, end="")  # whoever looks for a mistake with print finds it
+        if value is None:
+            raise Broken(NOTHING, hint=WRITTEN)
+        wanted = call_safely(expected, (), {}, alarm, SECONDS)[0] if callable(expected) else expected
+        _hold_against(value, wanted)
+    except Broken as broken:
+        error = broken.__context__
+        if not (isinstance(error, Exception) and arose_in(error, got)):
+            return broken
+        # it arose where the check takes up what was returned, not in what the learner wrote
+        if "NoneType" in str(error):
+            return Broken(NOTHING, hint=WRITTEN)
+        return Broken(f"What came out cannot be used: {type(error).__name__}: {error}")
+    return None
+
+
+def _hold_against(value, expected):
+    """Raise `Broken` where a value is not what is expected."""
+    if isinstance(expected, Bound):
+        right = bool(np.all(expected.holds(np.asarray(value))))
+    elif _is_numeric(value) and _is_numeric(expected):
+        exact = np.asarray(expected).dtype.kind != "f"
+        rtol, atol = (0, 0) if exact else (1e-5, 1e-6)
+        return compare(np.asarray(value), np.asarray(expected), rtol, atol, what="It")
+    else:
+        right = bool(np.all(value == expected))
+    if not right:
+        raise Broken("", expected, value)
+
+
+def _is_numeric(value):
+    """Whether a value is a number, an array of them, or a list that is one; a tuple is a shape, and one thing."""
+    if isinstance(value, tuple):
+        return False
+    try:
+        return np.asarray(value).dtype.kind in "fiub"
+    except ValueError:  # lists of different lengths
+        return False
+
+
+def _complaint(broken, hint):
+    """What is printed below a claim that does not hold."""
+    shown = {"expected": broken.expected, "got": broken.got}
+    if broken.expected is None:
+        lines = textwrap.wrap(broken.what, 94)
+    elif any(_is_numeric(value) and np.ndim(value) for value in shown.values()):
+        lines = [broken.what] if broken.what else []
+        for name, value in shown.items():
+            array = _is_numeric(value)
+            lines += _array(name, np.asarray(value), precision=5) if array else [f"{name} {value}"]
+    else:
+        lines = [", ".join(f"{name} {_in_short(value)}" for name, value in shown.items())]
+    lines = [line.removeprefix("      ") for line in lines]
+    hint = hint if broken.hint in (None, GENERAL_HINT) else broken.hint
+    return "\n".join([*lines, *textwrap.wrap(f"Hint: {hint}", 94, subsequent_indent="      ")])
+
+
+def _in_short(value):
+    """A single value; a float with as many digits as are compared."""
+    value = np.asarray(value).item() if _is_numeric(value) else value
+    return f"{value:.7g}" if isinstance(value, float) else str(value)

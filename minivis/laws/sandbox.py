@@ -17,7 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Alarm", "Broken", "TimeIsUp", "call_safely", "learner_line"]
+__all__ = ["GENERAL_HINT", "Alarm", "Broken", "TimeIsUp", "arose_in", "call_safely", "learner_line"]
+
+# What to do about an exception that tells nothing more.
+GENERAL_HINT = "Call your function on the input above and look at the shapes before this line."
 
 
 class Broken(Exception):
@@ -215,10 +218,8 @@ def _mishap(error, function):
         )
     words = f": {str(error).strip()}" if str(error).strip() else ""
     article = "an" if type(error).__name__[0] in "AEIOU" else "a"
-    return Broken(
-        f"Your function raised {article} {type(error).__name__}{words}{place}.".replace("..", "."),
-        hint=_hint_for(error),
-    )
+    what = f"Your function raised {article} {type(error).__name__}{words}{place}"
+    return Broken(what if what.endswith((".", "!", "?")) else f"{what}.", hint=_hint_for(error))
 
 
 def _hint_for(error):
@@ -238,30 +239,45 @@ def _hint_for(error):
     if "NoneType" in words:
         return "An argument that was not given is None: leave it out of the computation then."
     if isinstance(error, (IndexError, KeyError)):
-        return "An index or a name is looked up that is not there. Print the shapes at this line for the input above."
+        return "An index or a name is looked up that is not there. Print the shapes just before this line."
     if isinstance(error, (NameError, UnboundLocalError)):
         return "A name is used before it has a value: a spelling, or a cell that was not run?"
     if isinstance(error, RecursionError):
         return "The function calls itself without end."
     if isinstance(error, EOFError):
         return "Take everything you need from the arguments; nobody is there to answer input()."
-    return "Call your function on the input above and look at the shapes before this line."
+    return GENERAL_HINT
 
 
 def learner_line(error, function, file=None):
     """Where in the learner's own file an exception arose: ``" (line 3 of x.py: `code`)"``, or empty."""
-    stack = traceback.extract_tb(error.__traceback__)
-    own = file or getattr(getattr(function, "__code__", None), "co_filename", None)
-    here = str(Path(__file__).parent)
-    frames = [f for f in stack if f.filename == own] or [f for f in stack if not f.filename.startswith(here)]
-    frames = [f for f in frames if not f.filename.startswith((here, contextlib.__file__))]
+    own, ours = file or _file_of(function), (str(Path(__file__).parent), contextlib.__file__)
+    stack = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    frames = [f for f in stack if f.filename == own or _is_cell(f.filename)] or stack
     if not frames:
         return ""
     frame = frames[-1]
-    name = (
-        "your cell"
-        if "ipykernel" in frame.filename or frame.filename.startswith("<")
-        else Path(frame.filename).name
-    )
+    in_cell = _is_cell(frame.filename) or frame.filename.startswith("<")
+    name = "your cell" if in_cell else Path(frame.filename).name
     code = linecache.getline(frame.filename, frame.lineno).strip()
     return f" (line {frame.lineno} of {name}: `{code}`)" if code else f" (line {frame.lineno} of {name})"
+
+
+def arose_in(error, function):
+    """Whether an exception arose in a function (or its whole cell), and not in what that called of the learner's."""
+    own = _file_of(function)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    codes = [f.f_code for f in frames if f.f_code.co_filename == own or _is_cell(f.f_code.co_filename)]
+    if not codes:
+        return False
+    return codes[-1] is function.__code__ or codes[-1].co_filename == own and _is_cell(own)
+
+
+def _file_of(function):
+    """The file or cell that a function was written in, if that is known."""
+    return getattr(getattr(function, "__code__", None), "co_filename", None)
+
+
+def _is_cell(filename):
+    """Whether code with this file name stands in a cell of a notebook, each of which has a name of its own."""
+    return "ipykernel_" in filename or filename.startswith(("<ipython-input-", "<cell "))

@@ -87,7 +87,7 @@ def matched_boxes(
 ):  # fmt: skip
     """Draw true boxes and the predictions matched to them, pair by pair in one colour, joined by a line.
 
-    True boxes are drawn through, predictions dashed; predictions that nothing was matched to are thin and grey.
+    True boxes are drawn through, predictions dashed; predictions that nothing was matched to are black and dotted.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def matched_boxes(
     fig, (ax,) = gallery(name, [picture], None, 1, size, title, caption)
     draw_image(ax, picture, np.concatenate([boxes, targets]), grey=True)
     left = np.setdiff1d(np.arange(len(boxes)), found)
-    draw_boxes(ax, boxes[left], colours=["#777777"] * len(left), width=0.8, line=":")
+    draw_boxes(ax, boxes[left], colours=["#222222"] * len(left), width=1.8, line=(0, (1, 1.4)))
     colours = [colour_of(i) for i in range(len(targets))]
     draw_boxes(ax, targets, colours=colours, width=2.4)
     draw_boxes(ax, boxes[found], colours=[colours[t] for t in true], line=(0, (3, 2)))

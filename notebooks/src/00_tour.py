@@ -26,7 +26,7 @@ import numpy as np
 import minivis as mv
 from minivis import viz
 from minivis.data import shapes
-from minivis.laws.claims import claims
+from minivis.laws.claims import below, claims
 
 rng = np.random.default_rng(0)
 
@@ -519,9 +519,24 @@ dots = np.zeros((3, 2, 4), np.float32)
 dots[:, 0, 0], dots[0, 1, 1] = 1, 0.6  # one white pixel, one dark red one
 passed = claims(
     "to_grey",
-    ("gives one number for each pixel", lambda: to_grey(dots).shape == (2, 4)),
-    ("keeps white white", lambda: to_grey(dots)[0, 0] == 1),
-    ("makes red of 0.6 a grey of 0.2", lambda: abs(to_grey(dots)[1, 1] - 0.2) < 1e-6),
+    (
+        "gives one number for each pixel",
+        lambda: to_grey(dots).shape,
+        (2, 4),
+        "One of the three axes has to go: the one of the colours.",
+    ),
+    (
+        "keeps white white",
+        lambda: to_grey(dots)[0, 0],
+        1.0,
+        "Red, green and blue are all 1 there, and so is their mean. Is it their sum?",
+    ),
+    (
+        "makes red of 0.6 a grey of 0.2",
+        lambda: to_grey(dots)[1, 1],
+        0.2,
+        "The three numbers there are 0.6, 0 and 0. What is their mean?",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:grey"]
@@ -558,10 +573,30 @@ def answers_of(picture):
 
 passed = claims(
     "find_bright_dots",
-    ("is 3 by 3", lambda: np.shape(find_bright_dots()) == (3, 3)),
-    ("says 0 on a flat picture", lambda: np.allclose(answers_of(flat), 0)),
-    ("says 8 on the dot", lambda: np.isclose(answers_of(dot)[1, 1], 8)),
-    ("says less beside it", lambda: (np.delete(answers_of(dot).ravel(), 4) < 8).all()),
+    (
+        "is 3 by 3",
+        lambda: np.shape([*find_bright_dots()]),
+        (3, 3),
+        "np.array([[a, b, c], [d, e, f], [g, h, i]]) has three rows of three numbers.",
+    ),
+    (
+        "says 0 on a flat picture",
+        lambda: answers_of(flat),
+        np.zeros((3, 3)),
+        "All pixels are 0.7 here, so the answer is 0.7 times the sum of your nine numbers.",
+    ),
+    (
+        "says 8 on the dot",
+        lambda: answers_of(dot)[1, 1],
+        8.0,
+        "Only the number in the middle meets the dot, all others meet a 0.",
+    ),
+    (
+        "says less beside it",
+        lambda: np.delete(answers_of(dot).ravel(), 4).max(),
+        below(8),
+        "Beside the dot one of the outer numbers meets it. Is one of them as large as the middle one?",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:dots"]
@@ -591,9 +626,24 @@ def who_found(probabilities): ...  # your lines here
 said = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.5, 0.4]])  # 4 queries, 2 shapes
 passed = claims(
     "who_found",
-    ("names queries 1 and 3", lambda: list(who_found(said)) == [1, 3]),
-    ("names nobody when all say 'no object'", lambda: len(who_found(said[[0, 2]])) == 0),
-    ("works for sixteen queries too", lambda: list(who_found(np.eye(7)[[6] * 15 + [2]])) == [15]),
+    (
+        "names queries 1 and 3",
+        lambda: [*who_found(said)],
+        [1, 3],
+        "Queries are rows, counted from 0. Which column is the largest in each row, and which column is 'no object'?",
+    ),
+    (
+        "names nobody when all say 'no object'",
+        lambda: [*who_found(said[[0, 2]])],
+        [],
+        "In both rows the last column is the largest.",
+    ),
+    (
+        "works for sixteen queries and six shapes too",
+        lambda: [*who_found(np.eye(7)[[6] * 15 + [2]])],
+        [15],
+        "'No object' is the last column: number 2 where there are 3, number 6 where there are 7.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:who"]
@@ -621,24 +671,27 @@ passed = claims(
 # ## Where to go next
 #
 # Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 05, 07,
-# 08), *what it can do* (10, 15, 19).
+# 08), *what it can do* (10, 15, 19), *how fast it is* (21).
 #
-# | chapter | what you will build | time |
+# | chapter | what you will build | time to read |
 # |---|---|---|
 # | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill, in thirty lines | 50 min |
-# | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 50 min |
+# | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 75 min |
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
 # | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
 # | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
+# | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
 # **To come**: 03 from LeNet to ResNet · 04 kernels that adapt · 06 attention inside CNNs · 09 masked
 # modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 14 detection before transformers · 16 U-Net and Mask
-# R-CNN · 17 Segmenter · 18 MaskFormer · 20 SAM · 21 speed · 22 published weights · 23 more than one machine ·
+# R-CNN · 17 Segmenter · 18 MaskFormer · 20 SAM · 22 published weights · 23 more than one machine ·
 # 24 a gallery of the rest.
 #
 # **When you are stuck**: read the error's last line first; `help(mv.ops.conv2d)` shows what a function wants,
 # with an example; `mv.laws.check` finds your mistake's smallest case; `minivis doctor` looks at the machine;
 # and the code itself, in [minivis/](../minivis), is short on purpose.
+#
+# Next: [01. Autograd](01_autograd.ipynb), how a program finds out which way is downhill.

@@ -822,6 +822,8 @@ viz.plane(
 # ## Exercises
 #
 # Write your lines in the first cell of each, run it, then run the check below it. The solutions are folded away.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: two more steps for the thirty lines
@@ -847,13 +849,27 @@ def slopes_of(f, *numbers):
 
 passed = claims(
     "exp and div",
-    ("exp(1) is e", lambda: math.isclose(exp(Value(1.0)).data, math.e)),
-    ("the slope of exp at 2 is e^2", lambda: np.isclose(slopes_of(exp, 2.0), math.e**2)),
-    ("3 / 4 is 0.75", lambda: div(Value(3.0), Value(4.0)).data == 0.75),
-    ("the slopes of a / b at 3, 4 are 1/4 and -3/16", lambda: slopes_of(div, 3.0, 4.0) == [0.25, -0.1875]),
-    ("slopes go through: e^a / a at a = 2 has slope e^2 / 4",
-     lambda: np.isclose(slopes_of(lambda a: div(exp(a), a), 2.0), math.e**2 / 4)),
-).passed  # fmt: skip
+    ("exp(1) is e", lambda: exp(Value(1.0)).data, math.e, "The number inside a Value `a` is `a.data`."),
+    (
+        "the slope of exp at 2 is e^2",
+        lambda: slopes_of(exp, 2.0),
+        [math.e**2],
+        "The slope of e^a is e^a. The vjp multiplies g by it, and returns a tuple.",
+    ),
+    ("3 / 4 is 0.75", lambda: div(Value(3.0), Value(4.0)).data, 0.75, "Divide the numbers inside."),
+    (
+        "the slopes of a / b at 3, 4 are 1/4 and -3/16",
+        lambda: slopes_of(div, 3.0, 4.0),
+        [0.25, -0.1875],
+        "With respect to a it is the slope of a line; a larger b makes a / b smaller, so that slope is negative.",
+    ),
+    (
+        "slopes go through: e^a / a at a = 2 has slope e^2 / 4",
+        lambda: slopes_of(lambda a: div(exp(a), a), 2.0),
+        [math.e**2 / 4],
+        "Does every vjp multiply by the g it is given, and do both name all their parents?",
+    ),
+).passed
 
 # %% [markdown] tags=["solution:value-ops"]
 # <details><summary>Solution</summary>
@@ -884,21 +900,44 @@ def undo(g, shape): ...  # your lines here
 
 
 # %% tags=["check:undo-broadcasting"]
-def agrees(big, small):
-    """Raising every element of the small array raises the sum of w times the broadcast as the cotangent says."""
-    w, b = rng.standard_normal(big), rng.standard_normal(small)
-    got = undo(w, small)
-    return got.shape == small and np.isclose((got * b).sum(), (w * np.broadcast_to(b, big)).sum())
+def claim(sentence, big, small, hint):
+    """A claim about `undo` for an array of shape `small` that was broadcast to the shape `big`."""
+    g = np.arange(1.0, 1 + math.prod(big)).reshape(big)  # 1, 2, 3, ...
+    source = np.broadcast_to(
+        np.arange(math.prod(small)).reshape(small), big
+    )  # which number each was a copy of
+    right = np.bincount(source.ravel(), weights=g.ravel()).reshape(small)  # a number sums what its copies get
+    return sentence, lambda: undo(g, small), right, hint
 
 
 passed = claims(
     "undo broadcasting",
-    ("nothing to undo: (2, 3) to (2, 3)", lambda: agrees((2, 3), (2, 3))),
-    ("an axis was added: (3,) to (2, 3)", lambda: agrees((2, 3), (3,))),
-    ("an axis was stretched: (2, 1) to (2, 3)", lambda: agrees((2, 3), (2, 1))),
-    ("both: (1, 3) to (4, 2, 3)", lambda: agrees((4, 2, 3), (1, 3))),
-    ("a single number: () to (2, 3)", lambda: agrees((2, 3), ())),
-    ("an axis of length 1 that stayed 1: (1, 3) to (1, 3)", lambda: agrees((1, 3), (1, 3))),
+    claim("nothing to undo: (2, 3) to (2, 3)", (2, 3), (2, 3), "Then g comes back as it is."),
+    claim(
+        "an axis was added: (3,) to (2, 3)",
+        (2, 3),
+        (3,),
+        "NumPy adds axes in front. How many are there more in g than in shape? Sum over those.",
+    ),
+    claim(
+        "an axis was stretched: (2, 1) to (2, 3)",
+        (2, 3),
+        (2, 1),
+        "Where shape has a 1, sum over the axis, and keep it with length 1: keepdims=True.",
+    ),
+    claim(
+        "both: (1, 3) to (4, 2, 3)",
+        (4, 2, 3),
+        (1, 3),
+        "First sum the added axes away; then the places of the others are those of shape.",
+    ),
+    claim("a single number: () to (2, 3)", (2, 3), (), "Both axes were added, so both are summed away."),
+    claim(
+        "an axis of length 1 that stayed 1: (1, 3) to (1, 3)",
+        (1, 3),
+        (1, 3),
+        "It was not stretched; but a sum over one number does no harm.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:undo-broadcasting"]
@@ -919,7 +958,8 @@ passed = claims(
 # %% [markdown]
 # ### Exercise 3: log-softmax, forward and backward
 #
-# Write `log_softmax(x, axis=-1)` for arrays; it returns `(out, vjp)`, and `vjp(g)` returns a tuple of one array.
+# Write `log_softmax(x, axis=-1)` for arrays with any number of axes; it returns `(out, vjp)`, and `vjp(g)` returns a tuple of one
+# array. Numbers of a thousand must not overflow.
 #
 # $$y_i = x_i - m - \ln\sum_j e^{x_j - m}, \qquad m = \max_j x_j$$
 #
@@ -955,8 +995,8 @@ passed = mv.laws.check("log_softmax", log_softmax, vjp=True).passed
 # ### Exercise 4: cross-entropy
 #
 # Write `cross_entropy(logits, target)`: logits (B, K), target (B,) of class numbers. It is the mean over the batch of minus the
-# log-softmax at the right class, a single number, and returns `(out, vjp)`; the target has no gradient. (Hint: the famous
-# result is "weights minus one-hot, over B".)
+# log-softmax at the right class, a single number, and returns `(out, vjp)`; the target has no gradient. Logits of a thousand must not
+# overflow, and a class of weight 0 must not be the logarithm of 0. (Hint: the famous result is "weights minus one-hot, over B".)
 
 
 # %% tags=["exercise:cross-entropy"]
@@ -1004,30 +1044,63 @@ def right_centre(x): ...  # your lines here: a @primitive with the right one
 
 
 # %% tags=["check:fool-the-check"]
-def passes_all_ones(function):
+def with_ones(function):
+    """Whether a gradient passes the all-ones check, in a word."""
     leaf = mv.Tensor(rng.standard_normal((3, 4)), requires_grad=True)
     function(leaf).sum().backward()
-    return np.abs(leaf.grad).max() < 1e-9  # centred numbers always sum to 0: the slope of the sum is 0
+    right = np.abs(leaf.grad).max() < 1e-9  # centred numbers always sum to 0: the slope of the sum is 0
+    return "passes" if right else "fails"
 
 
-def passes_random(function):
+def with_random(function):
+    """Whether a gradient passes the check with a random cotangent."""
+    function(mv.Tensor(np.ones(2))).shape  # is it written at all?
     try:
-        return check_gradient(function, rng.standard_normal((3, 4))) < 1e-6
+        check_gradient(function, rng.standard_normal((3, 4)))
     except GradientError:
-        return False
+        return "fails"
+    return "passes"
 
 
-rows, centred = np.array([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]]), [[-2, -1, 3], [0, 0, 0]]
+rows, centred = np.array([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]]), np.array([[-2.0, -1, 3], [0, 0, 0]])
 passed = claims(
     "fool the all-ones check",
-    ("centre, with @primitive above it, centres each row", lambda: np.allclose(centre(rows), centred)),
-    ("its gradient passes the all-ones check", lambda: passes_all_ones(centre)),
+    (
+        "centre, with @primitive above it, centres each row",
+        lambda: centre(rows),
+        centred,
+        "Take the mean along the last axis, with keepdims=True, and return (out, vjp).",
+    ),
+    (
+        "its gradient passes the all-ones check",
+        lambda: with_ones(centre),
+        "passes",
+        "There the right answer is 0. What can a vjp return that is 0 when every g is 1?",
+    ),
     (
         "and fails the random one",
-        lambda: centre(mv.Tensor(np.ones(2))) is not None and not passes_random(centre),
+        lambda: with_random(centre),
+        "fails",
+        "This vjp is right. Here a wrong one is wanted that the all-ones check cannot tell from it.",
     ),
-    ("right_centre centres each row", lambda: np.allclose(right_centre(rows), centred)),
-    ("and passes both", lambda: passes_all_ones(right_centre) and passes_random(right_centre)),
+    (
+        "right_centre centres each row",
+        lambda: right_centre(rows),
+        centred,
+        "Its forward pass is that of centre.",
+    ),
+    (
+        "right_centre passes the all-ones check",
+        lambda: with_ones(right_centre),
+        "passes",
+        "Raising all numbers of a row by the same changes nothing: the cotangents of a row must sum to 0.",
+    ),
+    (
+        "and the random one",
+        lambda: with_random(right_centre),
+        "passes",
+        "x_j raises its own y by 1, and lowers every y of its row by 1/n. Sum g_i times that over i.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:fool-the-check"]

@@ -17,7 +17,7 @@
 # **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A
 # is AIIA, *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it.
 #
-# **Time.** About 75 minutes to read and do; the cells take about 20 seconds.
+# **Time.** About 75 minutes to read, 50 more for the exercises; the cells take about 20 seconds.
 
 # %% tags=["setup"]
 import time
@@ -27,6 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import minivis as mv
 from minivis import viz
+from minivis.laws.claims import at_most, claims
 
 rng = np.random.default_rng(0)
 
@@ -1042,6 +1043,8 @@ viz.feature_maps(
 # %% [markdown]
 # ## Exercises
 # Work in the stub; the cell below it checks. Solutions are folded away.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: undo the size formula
@@ -1056,19 +1059,31 @@ def same_padding(k, d=1):
 
 
 # %% tags=["check:same-padding"]
-from minivis.laws.claims import claims
-
 passed = claims(
     "same padding",
-    ("is 1 for a kernel of 3", lambda: same_padding(3) == 1),
-    ("is a whole number (an int)", lambda: isinstance(same_padding(3), int)),
     (
-        "keeps 32 for k = 1, 3, 5, 7",
-        lambda: all(output_size(32, k, 1, same_padding(k)) == 32 for k in (1, 3, 5, 7)),
+        "is 1 for a kernel of 3",
+        lambda: same_padding(3),
+        1,
+        "With a frame of one zero, the middle of a filter of 3 can stand on every number.",
     ),
     (
-        "keeps 33 for dilation 2 and 3",
-        lambda: all(output_size(33, 5, 1, same_padding(5, d), d) == 33 for d in (2, 3)),
+        "is a whole number",
+        lambda: type(same_padding(3)).__name__,
+        "int",
+        "`/` gives a float, and half a zero cannot be padded: `//` divides ints to an int.",
+    ),
+    (
+        "keeps the size for k = 1, 3, 5, 7",
+        lambda: [same_padding(k) for k in (1, 3, 5, 7)],
+        [0, 1, 2, 3],
+        "Put n' = n, s = 1 and d = 1 into the formula for n' and solve it for p.",
+    ),
+    (
+        "keeps it for k = 5 and dilation 1, 2, 3",
+        lambda: [same_padding(5, d) for d in (1, 2, 3)],
+        [2, 4, 6],
+        "A dilated filter reaches over d(k - 1) + 1 numbers, half of them on each side of the middle.",
     ),
 ).passed
 
@@ -1092,19 +1107,33 @@ passed = claims(
 # %% tags=["exercise:diagonal"]
 diagonal = np.zeros((3, 3))  # your numbers here
 
+
 # %% tags=["check:diagonal"]
-from minivis.laws.claims import claims
-
-
 def answer(picture):
     return mv.ops.conv2d(picture[None, None], np.asarray(diagonal, dtype=float)[None, None])[0, 0, 0, 0]
 
 
 passed = claims(
     "a diagonal filter",
-    ("answers 3 to its own line", lambda: abs(answer(np.eye(3)) - 3) < 1e-9),
-    ("answers at most 1 to the other diagonal", lambda: answer(np.eye(3)[::-1].copy()) <= 1),
-    ("answers 0 to a constant image", lambda: abs(answer(np.ones((3, 3)))) < 1e-9),
+    ("is 3 by 3", lambda: np.shape(diagonal), (3, 3), "Three rows of three numbers each."),
+    (
+        "answers 3 to its own line",
+        lambda: answer(np.eye(3)),
+        3.0,
+        "The line meets three of the nine numbers, from upper left to lower right. What must they sum to?",
+    ),
+    (
+        "answers at most 1 to the other diagonal",
+        lambda: answer(np.eye(3)[::-1].copy()),
+        at_most(1),
+        "It shares the middle number with the first line. The corners have to make up for that.",
+    ),
+    (
+        "answers 0 to a constant image",
+        lambda: answer(np.ones((3, 3))),
+        0.0,
+        "A constant image meets all nine numbers alike: the answer is their sum.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:diagonal"]
@@ -1121,11 +1150,12 @@ passed = claims(
 # %% [markdown]
 # ### Exercise 3: convolution with its gradient
 # Write `conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)` that returns `(y, vjp)`; you
-# may leave out dilation and groups at first, but the laws ask for them in the end. `vjp(g)` returns the three
-# gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias. Hint: with `windows_of` the forward
-# pass is one `einsum`; the gradient of the weight is another one; for the gradient of $x$, add each weight's
-# share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and cut the padding
-# off.
+# may leave out dilation and groups at first, but the laws ask for them in the end. Stride, padding and dilation
+# are each a whole number for both axes or a pair (height, width); `pair` from above makes a pair of either.
+# `vjp(g)` returns the three gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias. Hint: with
+# `windows_of` the forward pass is one `einsum`; the gradient of the weight is another one; for the gradient of
+# $x$, add each weight's share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and
+# cut the padding off.
 
 
 # %% tags=["exercise:conv2d"]
@@ -1173,8 +1203,9 @@ passed = mv.laws.check("conv2d", conv2d, vjp=True).passed
 # %% [markdown]
 # ### Exercise 4: transposed convolution
 # Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$
-# $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Hint: stamp into an array that has
-# room for everything, then cut.
+# $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Stride, padding and output padding are
+# each a number or a pair (height, width), as in exercise 3. Hint: stamp into an array that has room for
+# everything, then cut.
 
 
 # %% tags=["exercise:conv-transpose2d"]
@@ -1208,8 +1239,8 @@ passed = mv.laws.check("conv_transpose2d", conv_transpose2d).passed
 # %% [markdown]
 # ### Exercise 5: max pooling
 # Write `max_pool2d(x, kernel_size, stride=None, padding=0)` for $x$ $(B, C, H, W)$; without a stride the
-# windows lie side by side. What must the padding hold, so that it is never the maximum, not even among
-# negative numbers?
+# windows lie side by side. All three options are a number or a pair (height, width), as in exercise 3. What must
+# the padding hold, so that it is never the maximum, not even among negative numbers?
 
 
 # %% tags=["exercise:max-pool2d"]
@@ -1248,4 +1279,4 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 # - What it cannot do: let distant places work together in one layer, or adapt to what it sees. That is where
 #   attention comes in.
 #
-# Next: [05 Attention](05_attention.ipynb).
+# Next: [05. Attention](05_attention.ipynb), where everything may work together with everything.

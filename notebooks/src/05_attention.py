@@ -30,6 +30,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import viz
+from minivis.laws.claims import at_most, claims
 from minivis.ops import linear, scaled_dot_product_attention, softmax
 
 rng = np.random.default_rng(0)
@@ -742,6 +743,8 @@ viz.graph(
 # ## Exercises
 #
 # Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: the weights
@@ -754,15 +757,33 @@ def my_weights(q, k): ...  # your lines here
 
 
 # %% tags=["check:weights"]
-from minivis.laws.claims import claims
-
 _q, _k = np.random.default_rng(1).standard_normal((3, 4)), np.random.default_rng(2).standard_normal((5, 4))
 passed = claims(
     "attention weights",
-    ("have one row a query and one column a key", lambda: my_weights(_q, _k).shape == (3, 5)),
-    ("sum to 1 over the keys", lambda: np.allclose(my_weights(_q, _k).sum(axis=1), 1)),
-    ("survive scores of 10,000", lambda: my_weights(1e4 * _q, _k).max() <= 1),
-    ("are those of the library", lambda: np.allclose(my_weights(_q, _k), mv.ops.attention_weights(_q, _k))),
+    (
+        "have one row a query and one column a key",
+        lambda: my_weights(_q, _k).shape,
+        (3, 5),
+        "q @ k.T has the product of query i and key j at [i, j].",
+    ),
+    (
+        "sum to 1 over the keys",
+        lambda: my_weights(_q, _k).sum(axis=1),
+        np.ones(3),
+        "The keys are the columns: divide by the sum along axis 1, with keepdims=True.",
+    ),
+    (
+        "survive scores of 10,000",
+        lambda: my_weights(1e4 * _q, _k).max(),
+        at_most(1),
+        "e to the power of 10,000 is infinite. What may be subtracted from all scores of a row without changing the result?",
+    ),
+    (
+        "are those of the library",
+        lambda: my_weights(_q, _k),
+        mv.ops.attention_weights(_q, _k),
+        "Is the score divided by the root of d, the width of a key?",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:weights"]
@@ -782,7 +803,8 @@ passed = claims(
 # ### Exercise 2: attention with a mask
 # Write `my_attention(q, k, v, mask=None)` for any leading axes: `q` $(\ldots, N, d)$, `k` $(\ldots, M, d)$,
 # `v` $(\ldots, M, d_v)$, and a boolean mask that broadcasts to $(\ldots, N, M)$, True = may be attended. A
-# query that may attend to nothing gets 0. float32 in, float32 out. Hint: what is $-\infty - (-\infty)$?
+# query that may attend to nothing gets 0, and scores of thousands must not overflow. Hint: what is
+# $-\infty - (-\infty)$?
 
 
 # %% tags=["exercise:attention"]
@@ -892,23 +914,33 @@ def my_bill(height, width, patch, heads, d): ...  # your lines here
 
 
 # %% tags=["check:bill"]
-from minivis.laws.claims import claims
-
+one_head = 2 * 196**2 * 64  # 14 x 14 patches; scores and averages, 64 multiply-adds a pair
 passed = claims(
     "the bill",
     (
         "is 2 · 196² · 64 for one head of 64 at 224 x 224 in patches of 16",
-        lambda: my_bill(224, 224, 16, 1, 64) == 2 * 196**2 * 64,
+        lambda: my_bill(224, 224, 16, 1, 64),
+        one_head,
+        "There are 14 · 14 tokens. Each of the two products takes d multiply-adds for each pair of tokens.",
     ),
     (
         "is 12 times that for ViT-B/16's twelve heads",
-        lambda: my_bill(224, 224, 16, 12, 64) == 12 * my_bill(224, 224, 16, 1, 64),
+        lambda: my_bill(224, 224, 16, 12, 64),
+        12 * one_head,
+        "Every head has scores and averages of its own; d is the width of one head.",
     ),
     (
         "is sixteenfold for twice the side",
-        lambda: my_bill(448, 448, 16, 12, 64) == 16 * my_bill(224, 224, 16, 12, 64),
+        lambda: my_bill(448, 448, 16, 12, 64),
+        16 * 12 * one_head,
+        "Twice the side is four times the tokens. How many pairs are that?",
     ),
-    ("counts a rectangular image", lambda: my_bill(32, 64, 16, 1, 1) == 2 * 8**2),
+    (
+        "counts a rectangular image",
+        lambda: my_bill(32, 64, 16, 1, 1),
+        2 * 8**2,
+        "2 rows of 4 patches are 8 tokens: height and width each count.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:bill"]
@@ -934,4 +966,4 @@ passed = claims(
 #   until positions are added.
 # - It costs $N^2$. Masks are boolean, True = may be attended, and a masked key has weight exactly 0.
 #
-# Next: [07](07_transformer.ipynb) builds the Transformer from it.
+# Next: [07. The Transformer](07_transformer.ipynb), which is built from it.

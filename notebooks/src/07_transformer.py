@@ -26,6 +26,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import nn, viz
+from minivis.laws.claims import claims
 from minivis.ops import layer_norm, linear
 
 rng = np.random.default_rng(0)
@@ -504,12 +505,14 @@ viz.attention_maps(
 # ## Exercises
 #
 # Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: layer norm
 # Write `my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5)` for any number of leading axes;
-# `normalized_shape` is a tuple of one or two trailing lengths (or an int). Hint: how many axes does the mean
-# run over?
+# `normalized_shape` is a tuple of one or two trailing lengths. Numbers around 3,000 must be normalised as well as
+# numbers around 0. Hint: how many axes does the mean run over?
 
 
 # %% tags=["exercise:layer-norm"]
@@ -524,8 +527,7 @@ passed = mv.laws.check("layer_norm", my_layer_norm).passed
 #
 # ```python
 # def my_layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-#     n = 1 if isinstance(normalized_shape, int) else len(normalized_shape)
-#     axes = tuple(range(-n, 0))
+#     axes = tuple(range(-len(normalized_shape), 0))
 #     centred = x - x.mean(axis=axes, keepdims=True)
 #     y = centred / np.sqrt((centred**2).mean(axis=axes, keepdims=True) + eps)
 #     y = y if weight is None else y * weight
@@ -575,8 +577,8 @@ passed = mv.laws.check("sine_position_code", my_code).passed
 # ### Exercise 3: the mask of a padded decoder
 # A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the
 # boolean mask $(B, N, N)$ for the decoder's self-attention, True = may be attended: no place may see a later
-# place, nor a padded one. Hint: write the two conditions apart, $(N, N)$ and $(B, N)$. Which axis of the mask
-# is the one that is looked at?
+# place, nor a padded one; all else may be seen, also by the padded places, whose outputs nobody reads. Hint: write
+# the two conditions apart, $(N, N)$ and $(B, N)$. Which axis of the mask is the one that is looked at?
 
 
 # %% tags=["exercise:mask"]
@@ -584,26 +586,44 @@ def my_mask(lengths, n): ...  # your lines here
 
 
 # %% tags=["check:mask"]
-from minivis.laws.claims import claims
-
 _lengths = np.array([1, 3, 4])
 passed = claims(
     "decoder mask",
     (
-        "is boolean, (B, N, N)",
-        lambda: my_mask(_lengths, 4).dtype == bool and my_mask(_lengths, 4).shape == (3, 4, 4),
-    ),
-    ("never sees a later place", lambda: not (my_mask(_lengths, 4) & ~np.tri(4, dtype=bool)).any()),
-    (
-        "sees everything before it in a full sentence",
-        lambda: (my_mask(_lengths, 4)[2] == np.tril(np.ones((4, 4), bool))).all(),
+        "is boolean",
+        lambda: my_mask(_lengths, 4).dtype.name,
+        "bool",
+        "A comparison gives booleans, and `&` keeps them; a product or a sum makes numbers of them.",
     ),
     (
-        "never sees padding",
-        lambda: (
-            not my_mask(_lengths, 4)[1][:, 3].any()
-            and my_mask(_lengths, 4)[0].sum(axis=1).tolist() == [1] * 4
-        ),
+        "is (B, N, N)",
+        lambda: my_mask(_lengths, 4).shape,
+        (3, 4, 4),
+        "The first condition is the same for every sentence, the second for every query: None gives each the axis it lacks.",
+    ),
+    (
+        "lets no place see a later one",
+        lambda: np.logical_and(my_mask(_lengths, 4), ~np.tri(4, dtype=bool)).sum(),
+        0,
+        "The rows are the places that look: row i may have True in the columns up to i.",
+    ),
+    (
+        "in a full sentence lets every place see itself and all before",
+        lambda: my_mask(_lengths, 4)[2],
+        np.tri(4, dtype=bool),
+        "This sentence has no padding, so only the first condition counts.",
+    ),
+    (
+        "in a sentence of 3 hides place 3 from all",
+        lambda: my_mask(_lengths, 4)[1],
+        np.tri(4, dtype=bool) & [True, True, True, False],
+        "The last axis is the one that is looked at: there a padded place is False, for every row.",
+    ),
+    (
+        "in a sentence of 1 leaves only place 0 to be seen",
+        lambda: my_mask(_lengths, 4)[0],
+        np.array([[True, False, False, False]] * 4),
+        "Places are counted from 0: with a length of 1 only place 0 is real. Padded places look too, nobody reads what they see.",
     ),
 ).passed
 
@@ -633,9 +653,6 @@ def my_count(blocks, d, hidden): ...  # your lines here
 
 
 # %% tags=["check:count"]
-from minivis.laws.claims import claims
-
-
 def _counted(blocks, d, hidden):
     layers = [kind(d, 1, hidden) for kind in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)]
     return blocks * sum(p.size for layer in layers for p in layer.parameters())
@@ -643,9 +660,25 @@ def _counted(blocks, d, hidden):
 
 passed = claims(
     "parameters",
-    ("of one small pair of layers are right", lambda: my_count(1, 8, 32) == _counted(1, 8, 32)),
-    ("do not assume a hidden width of 4 d", lambda: my_count(2, 8, 5) == _counted(2, 8, 5)),
-    ("of the base model are 44,138,496", lambda: my_count(6, 512, 2048) == 44_138_496),
+    (
+        "of one small pair of layers are right",
+        lambda: my_count(1, 8, 32),
+        _counted(1, 8, 32),
+        "An attention has four matrices d x d, an MLP two, each with a bias; a norm has a weight and a bias of length d. "
+        "The encoder layer has 1 attention and 2 norms, the decoder layer 2 and 3.",
+    ),
+    (
+        "do not assume a hidden width of 4 d",
+        lambda: my_count(2, 8, 5),
+        _counted(2, 8, 5),
+        "The two matrices of the MLP are d x hidden and hidden x d, their biases hidden and d.",
+    ),
+    (
+        "of the base model are 44,138,496",
+        lambda: my_count(6, 512, 2048),
+        44_138_496,
+        "6 encoder layers and 6 decoder layers; no embeddings, no last norms.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:count"]
@@ -675,4 +708,4 @@ passed = claims(
 # - A decoder adds cross-attention, which reads the encoder's output; its map shows where the answer was
 #   found.
 #
-# Next: [08](08_vit.ipynb), where the tokens are patches and the decoder is gone.
+# Next: [08. ViT](08_vit.ipynb), where the tokens are patches and the decoder is gone.

@@ -29,7 +29,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import recipes, viz
-from minivis.laws.claims import claims
+from minivis.laws.claims import below, between, claims
 from minivis.ops import gelu, layer_norm, linear, softmax
 
 rng = np.random.default_rng(0)
@@ -194,8 +194,9 @@ print(mv.summary(newborn.blocks[0], (1, 17, 48)))
 #
 # Three numbers again (chapter 07): depth $L$, width $D$, heads. With $12 D^2 + 13 D$ parameters a block,
 # plus embedding, tokens, last norm and head, the published sizes can be computed on paper. The decks' tables
-# print 6M, 22M, 86M and 307M for Ti, S, B and L; we count. The largest is 304.3 million with its head of 1000
-# classes at $224^2$; the 307M of the table is a rounded figure of the paper.
+# print 6M, 22M, 86M and 307M for Ti, S, B and L; we count, for patches of 16 pixels, images of $224^2$ and a head of
+# 1000 classes. Two of the four differ: 86M is B/16 *without* its head, and 307M is L/**32**, whose larger patches need
+# a larger embedding.
 
 
 # %% tags=["worked:vit-sizes"]
@@ -215,6 +216,9 @@ for name, (d, depth, exact, printed) in published.items():
         f"ViT-{name}: width {d:4}, {depth} blocks: {count(d, depth):11,} parameters; the decks print {printed}"
     )
     assert count(d, depth) == exact
+l32, headless = count(1024, 24, patch=32), count(768, 12, classes=0)
+print(f"ViT-L/32: {l32:,} parameters; ViT-B/16 without head: {headless:,}")
+assert round(l32 / 1e6) == 307 and round(headless / 1e6) == 86
 tiny = mv.models.vit.vit_ti16()
 assert sum(q.size for q in tiny.parameters()) == count(192, 12)  # and the library's model, counted one by one
 
@@ -915,6 +919,9 @@ viz.bars(
 
 # %% [markdown]
 # ## Exercises
+#
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: cut
@@ -1013,14 +1020,23 @@ def my_price(size, patch, d, depth): ...  # your lines here
 # %% tags=["check:price"]
 passed = claims(
     "the price",
-    ("counts the class token: one patch makes two tokens", lambda: my_price(16, 16, 1, 1) == 2 * 2**2),
+    (
+        "counts the class token: one patch makes two tokens",
+        lambda: my_price(16, 16, 1, 1),
+        2 * 2**2,
+        "There are N + 1 tokens; 2 products, each with d multiply-adds for each pair of them.",
+    ),
     (
         "of ViT-B/16 at 224 is 12 layers of 2 · 197² · 768",
-        lambda: my_price(224, 16, 768, 12) == 12 * 2 * 197**2 * 768,
+        lambda: my_price(224, 16, 768, 12),
+        12 * 2 * 197**2 * 768,
+        "Every layer pays again, and all heads together have the width d.",
     ),
     (
         "rises almost sixteenfold when the patch is halved",
-        lambda: 15.5 < my_price(224, 8, 768, 12) / my_price(224, 16, 768, 12) < 16,
+        lambda: my_price(224, 8, 768, 12) / my_price(224, 16, 768, 12),
+        between(15.5, 16),
+        "Half the side of a patch is four times the patches. How many pairs are that? The class token stays one.",
     ),
 ).passed
 
@@ -1052,26 +1068,46 @@ wave = np.cos(np.pi * np.indices((8, 8)).sum(axis=0))  # +1, -1, +1, ...: freque
 noise = 1 + np.random.default_rng(0).standard_normal((4, 3, 8, 8))
 two = np.stack([[3 + wave, 3 + 3 * wave]]) + 1e-9 * noise[:1, :2]  # waves of 1 and of 3
 smooth = sum(np.roll(noise, shift, axis=(2, 3)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1))) / 4
+library = mv.analysis.fourier_amplitude(noise)[1]
 passed = claims(
     "the spectrum",
     (
-        "starts at 0 and has H // 2 + 1 numbers",
-        lambda: my_spectrum(noise)[0] == 0 and my_spectrum(noise).shape == (5,),
+        "has H // 2 + 1 numbers",
+        lambda: my_spectrum(noise).shape,
+        (5,),
+        "The maps are averaged over B and C; of the 8 x 8 frequencies take [k, k] for k = 0 to 4.",
     ),
+    ("starts at 0", lambda: my_spectrum(noise)[0], 0.0, "Subtract the logarithm at frequency 0 from all."),
     (
         "of 3 plus a wave of size 1 ends at log(1/3)",
-        lambda: abs(my_spectrum(3 + wave + 1e-9 * noise)[-1] + math.log(3)) < 1e-6,
+        lambda: my_spectrum(3 + wave + 1e-9 * noise)[-1],
+        -math.log(3),
+        "The amplitude is the absolute value of the transform, not its square, and the logarithm is natural.",
     ),
     (
         "takes the mean of the amplitudes, then the logarithm: here log((1 + 3) / 2 / 3)",
-        lambda: abs(my_spectrum(two)[-1] - math.log(2 / 3)) < 1e-6,
+        lambda: my_spectrum(two)[-1],
+        math.log(2 / 3),
+        "Absolute value first, then the mean over images and channels, the logarithm last.",
     ),
     (
         "does not change when all is made ten times as large",
-        lambda: np.allclose(my_spectrum(10 * noise), my_spectrum(noise)),
+        lambda: my_spectrum(10 * noise),
+        lambda: my_spectrum(noise),
+        "Ten times the maps adds log 10 to all frequencies, 0 among them: the difference loses it.",
     ),
-    ("falls when neighbours are averaged", lambda: my_spectrum(smooth)[-1] < my_spectrum(noise)[-1] - 2),
-    ("is the library's", lambda: np.allclose(my_spectrum(noise), mv.analysis.fourier_amplitude(noise)[1])),
+    (
+        "falls by more than 2 when neighbours are averaged",
+        lambda: my_spectrum(smooth)[-1] - my_spectrum(noise)[-1],
+        below(-2),
+        "The last number belongs to the highest frequency, k = H // 2: +1, -1, +1, ... averages to nothing.",
+    ),
+    (
+        "is the library's",
+        lambda: my_spectrum(noise),
+        library,
+        "Which axes does the mean run over, and which elements are the diagonal?",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:spectrum"]
@@ -1102,15 +1138,29 @@ H = np.array([[3.0, 1.0, 0.0], [1.0, -2.0, 0.5], [0.0, 0.5, 1.0]])
 at, v = np.array([0.3, -1.0, 2.0]), np.array([1.0, 2.0, -1.0])
 passed = claims(
     "the product",
-    ("is H v for L = w H w / 2", lambda: np.allclose(my_product(lambda w: H @ w, at, v), H @ v, atol=1e-6)),
-    ("with nothing is nothing", lambda: not my_product(lambda w: H @ w, at, 0 * v).any()),
+    (
+        "is H v for L = w H w / 2",
+        lambda: my_product(lambda w: H @ w, at, v),
+        H @ v,
+        "How much does the gradient change on the way from w to w + step v, for each unit of the step?",
+    ),
+    (
+        "with nothing is nothing",
+        lambda: my_product(lambda w: H @ w, at, 0 * v),
+        np.zeros(3),
+        "With v = 0 both gradients are taken at the same place.",
+    ),
     (
         "of the sum of w^4 / 4 is 3 w^2 v",
-        lambda: np.allclose(my_product(lambda w: w**3, at, v), 3 * at**2 * v, atol=1e-6),
+        lambda: my_product(lambda w: w**3, at, v),
+        3 * at**2 * v,
+        "Take the gradients around w itself, and divide by how far apart the two places are.",
     ),
     (
         "is central: for w^3 it errs by the square of the step only",
-        lambda: np.abs(my_product(lambda w: w**3, at, v, 1e-3) - 3 * at**2 * v).max() < 1e-4,
+        lambda: np.abs(my_product(lambda w: w**3, at, v, 1e-3) - 3 * at**2 * v).max(),
+        below(1e-4),
+        "Go one step forwards and one back, w + step v and w - step v: they are two steps apart. Is `step` used?",
     ),
 ).passed
 
@@ -1139,4 +1189,4 @@ passed = claims(
 #   little more with each layer.
 # - Some convolutions in front give a ViT on little data much of what it lacks.
 #
-# Back to [05](05_attention.ipynb) and [07](07_transformer.ipynb) for the parts.
+# Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.

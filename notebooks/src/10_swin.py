@@ -889,6 +889,9 @@ viz.dots(
 
 # %% [markdown]
 # ## Exercises
+#
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: cut
@@ -920,7 +923,7 @@ passed = mv.laws.check("window_partition", my_partition).passed
 # %% [markdown]
 # ### Exercise 2: put together
 # The inverse: `my_reverse(windows, window, height, width)`, windows $(B\,n_W, M_h, M_w, C)$ to maps
-# $(B, H, W, C)$. Hint: the same transpose, read backwards, is itself.
+# $(B, H, W, C)$. `window` is a number or (height, width) again. Hint: the same transpose, read backwards, is itself.
 
 
 # %% tags=["exercise:reverse"]
@@ -1019,12 +1022,22 @@ passed = claims(
     "the price",
     (
         "is 145,108,992 for 56 x 56 tokens of width 96 and M = 7",
-        lambda: my_price(56, 56, 96, 7) == 145_108_992,
+        lambda: my_price(56, 56, 96, 7),
+        145_108_992,
+        "Four projections take D² each for each token; scores and averages take D for each pair in a window, "
+        "and a token has M² partners.",
     ),
-    ("doubles with the tokens", lambda: my_price(112, 56, 96, 7) == 2 * my_price(56, 56, 96, 7)),
+    (
+        "doubles with the tokens",
+        lambda: my_price(112, 56, 96, 7),
+        2 * 145_108_992,
+        "Twice the tokens are twice the windows, each of which costs what it cost before.",
+    ),
     (
         "with one window for all is that of global attention",
-        lambda: my_price(14, 14, 8, 14) == 4 * 196 * 8**2 + 2 * 196**2 * 8,
+        lambda: my_price(14, 14, 8, 14),
+        4 * 196 * 8**2 + 2 * 196**2 * 8,
+        "Then M² is the number of all tokens. Is it M where M² should stand?",
     ),
 ).passed
 
@@ -1051,4 +1064,5 @@ passed = claims(
 # - Position is a learned number for each offset and head. Its index multiplies rows by $2M_w - 1$.
 # - Merging makes a pyramid of maps that can stand wherever a ResNet's stood.
 #
-# Chapter 15, DETR, asks such maps for objects; chapter 19, Mask2Former, uses Swin itself to find masks.
+# Next: [15. DETR](15_detr.ipynb), which asks such maps for objects. Chapter [19](19_mask2former.ipynb), Mask2Former, uses Swin
+# itself to find masks.

@@ -1246,6 +1246,8 @@ viz.dots(
 # ## Exercises
 #
 # Each has a stub, a check that says what holds and what does not, and a solution to unfold.
+# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
+# digits, the arrays that come in stay as they are, and nothing is printed.
 #
 # ### Exercise 1: from centre to corners
 # Write `my_corners(boxes)`: `boxes` is `(..., 4)`, centre x, centre y, width, height; return left, top, right, bottom, in the
@@ -1302,7 +1304,7 @@ passed = mv.laws.check("box_iou", my_iou).passed
 # %% [markdown]
 # ### Exercise 3: generalised IoU
 # Write `my_giou(boxes1, boxes2)` for the same arguments: IoU less the share of the smallest enclosing box that neither
-# covers. An enclosure without area contributes 0.
+# covers. An enclosure without area contributes 0, and two empty boxes have IoU 0, as in exercise 2.
 
 
 # %% tags=["exercise:giou"]
@@ -1338,7 +1340,8 @@ passed = mv.laws.check("generalized_box_iou", my_giou).passed
 # ### Exercise 4: the cheapest assignment
 # Write `my_assignment(cost)`: `cost` is `(N, M)`; return two arrays of $\min(N, M)$ indices, row `rows[k]` paired with column
 # `columns[k]`, no row and no column twice, at the least total cost. Brute force will do for the check; the Hungarian
-# method is the harder way. Mind that there may be more rows than columns.
+# method is the harder way. Mind that there may be more rows than columns, costs below 0, several cheapest ways (any of them
+# will do), and nothing to pair at all: then both arrays are empty, and still of integers.
 
 
 # %% tags=["exercise:assignment"]
@@ -1368,7 +1371,8 @@ passed = mv.laws.check("linear_sum_assignment", my_assignment).passed
 # ### Exercise 5: non-maximum suppression
 # What DETR does without: write `my_nms(boxes, scores, threshold)`, corners `(N, 4)` and scores `(N,)`. Keep the best box,
 # drop all whose IoU with it is larger than `threshold`, go on with the best of those left. Return the indices of the
-# boxes that stay, by falling score, as an array of integers. `box_iou` may be used.
+# boxes that stay, by falling score, as an array of integers (an empty one where there are no boxes). Boxes without area overlap
+# nothing; of boxes with the same score either may come first. `box_iou` may be used.
 
 
 # %% tags=["exercise:nms"]
@@ -1410,7 +1414,8 @@ draw = np.random.default_rng(1)
 p_some, b_some = softmax(draw.normal(size=(5, 4))), draw.uniform(0.2, 0.6, (5, 4))
 l_some, w_some = np.array([2, 0]), draw.uniform(0.2, 0.6, (2, 4))
 output_some = mv.models.detr.DETROutput(np.log(p_some)[None], b_some[None])
-right = mv.losses.SetCriterion(3)(output_some, [{"labels": l_some, "boxes": w_some}])["loss"].item()
+judge = mv.losses.SetCriterion(3)  # weights 1, 5 and 2; "no object" counts 0.1
+right = judge(output_some, [{"labels": l_some, "boxes": w_some}])["loss"].item()
 swap = [3, 0, 4, 1, 2]
 
 
@@ -1420,12 +1425,25 @@ def mine(slots=slice(None), things=slice(None)):
 
 passed = claims(
     "the set loss",
-    ("is what SetCriterion says", lambda: abs(mine() - right) < 1e-6),
+    (
+        "is what SetCriterion says",
+        mine,
+        right,
+        "Match with -p of the true class + 5 L1 - 2 GIoU. Then the weighted mean of -log p over all slots divides by the "
+        "sum of the weights, and the box losses by T.",
+    ),
     (
         "is the same when the slots come in another order",
-        lambda: abs(mine(swap, slice(None)) - mine()) < 1e-6,
+        lambda: mine(swap, slice(None)),
+        mine,
+        "Does each slot keep its own box and its own class after the matching? linear_sum_assignment names both.",
     ),
-    ("and when the objects do", lambda: abs(mine(slice(None), [1, 0]) - mine()) < 1e-6),
+    (
+        "and when the objects do",
+        lambda: mine(slice(None), [1, 0]),
+        mine,
+        "Does each object keep its label with its box? The second array of linear_sum_assignment says which object.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:set-loss"]
@@ -1456,5 +1474,4 @@ passed = claims(
 # - Queries share out the image among themselves and confer; without that there are more duplicates. What a trained
 #   DETR attends to is to be measured, and ours does not look where the paper's does.
 #
-# Next: windows that make attention affordable in [10](10_swin.ipynb), masks that guide it in
-# [19](19_mask2former.ipynb).
+# Next: [19. Mask2Former](19_mask2former.ipynb), which asks for masks instead of boxes and lets them guide attention.

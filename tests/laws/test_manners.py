@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import pytest
 
+import minivis
 from minivis import laws
 from minivis.laws import sandbox
 
@@ -168,6 +169,29 @@ def test_a_mishap_is_put_into_words(function, message, hint):
 def test_the_learners_own_line_is_shown():
     message = laws.judge("softmax", raising)["formula"].message
     assert "test_manners.py" in message and "return x / np.zeros((2, 2))[x.shape]" in message
+
+
+def test_dots_in_what_is_quoted_stay():
+    def dotted(x, axis=-1):
+        return x[..., 5, 5, 5]
+
+    assert "`return x[..., 5, 5, 5]`)." in laws.judge("softmax", dotted)["formula"].message
+
+    def complains(x, axis=-1):
+        raise ValueError("no such file: ../weights ...")
+
+    assert "no such file: ../weights ... (line" in laws.judge("softmax", complains)["formula"].message
+
+
+def test_a_message_ends_with_one_full_stop():
+    namespace = {}
+    for words, ending in (("no", "no."), ("no.", "no."), ("and so on...", "and so on..."), ("why?", "why?")):
+        exec(
+            compile(f"def f(x, axis=-1): raise ValueError({words!r})", minivis.laws.__file__, "exec"),
+            namespace,
+        )
+        message = laws.judge("softmax", namespace["f"])["formula"].message  # no line of the learner's to show
+        assert message == f"Your function raised a ValueError: {ending}"
 
 
 def test_printing_is_swallowed_and_reported(capsys):

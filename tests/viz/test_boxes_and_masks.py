@@ -3,10 +3,13 @@
 Not here: whether they are beautiful; someone looked at each.
 """
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from minivis import Tensor, vision, viz
 from minivis.viz.boxes import _PALETTE, colour_of
@@ -202,6 +205,14 @@ def test_matched_boxes_share_a_colour_and_a_line():
     assert words(ax) == ["target 0", "target 1", "dog?", "cat?"]
     np.testing.assert_allclose(ax.lines[1].get_xydata(), [(29, 11.5), (7, 8)])
     assert ax.lines[1].get_color() == colour_of(0) and ax.lines[3].get_color() == colour_of(1)
+
+
+def test_a_prediction_without_object_can_be_seen_on_white():
+    fig = viz.matched_boxes(np.ones((40, 40)), [[10, 10, 30, 30]], [], ([], []))
+    picture = np.asarray(Image.open(io.BytesIO(fig.png())).convert("L")) / 255
+    height, width = picture.shape
+    middle = picture[height // 5 : -height // 5, width // 5 : -width // 5]  # without the frame of the image
+    assert (middle < 0.5).sum() > 2 * width / 2  # half of the four edges, each half a picture long, is dark
 
 
 def test_each_query_is_painted_where_it_reads_much():

@@ -1,0 +1,105 @@
+"""Counts that the README and the book state: each is counted here, and `python scripts/counts.py` writes it where it stands.
+
+Not here: what is measured (`make bench` writes its own table, the number of tests among it), or sentences without a count.
+"""
+
+import gzip
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # `tests` is a folder, not a package that is installed
+
+from minivis.storage import write_files  # noqa: E402 (found through the line above)
+from tests.parity.op_rows import rows  # noqa: E402
+
+WORDS = (
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
+
+
+def result(name):
+    """What the benchmark has written."""
+    return json.loads(
+        (ROOT / "tests" / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8")
+    )
+
+
+def in_words(number):
+    """A small number as it stands in a sentence."""
+    return WORDS[number] if number < len(WORDS) else str(number)
+
+
+def counts():
+    """{sentence with `#` where the number stands: the number}, as text."""
+    with gzip.open(ROOT / "tests" / "pretrained" / "published_names.json.gz") as file:
+        published = len(json.load(file))
+    slides = tomllib.loads((ROOT / "notebooks" / "slides.toml").read_text(encoding="utf-8"))["slide"]
+    assignments = len(list((ROOT / "minivis" / "classroom" / "assignments").glob("*.ipynb")))
+    alone, largest = (
+        result("engine_overhead")["rows"][-1]["numpy_us"],
+        result("against_pytorch_gpu")["rows"][0],
+    )
+    return {
+        "| # configurations, within 1e-11": f"{len(rows()):,}",
+        "names and shapes of # published checkpoints": str(published),
+        "| # microseconds an op, forward and backward": f"{result('engine_overhead')['overhead_us']:.1f}",
+        "beside # of NumPy itself": f"{alone:.1f}",
+        "PyTorch 2.11 | # times its time": f"{largest['ratio']:.2f}",
+        "# university lecture decks": in_words(len({slide["deck"] for slide in slides})),
+        ": # lecture decks, slide by slide": in_words(len({slide["deck"] for slide in slides})),
+        "hands out # assignments": in_words(assignments),
+        "minivis brings # assignments": in_words(assignments),
+        "has # assignments that one command": in_words(assignments),
+        "For a grade there are # assignments": in_words(assignments),
+        "`): # assignments to hand out": in_words(assignments),
+    }
+
+
+def pages():
+    """The files in which counts stand."""
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "book").glob("*.md"))]
+
+
+def rewritten(text, found):
+    """A text with every count that stands in it put right; ``found`` gains the sentences that do."""
+    for sentence, number in counts().items():
+        before, after = (re.escape(part).replace(r"\ ", r"\s+") for part in sentence.split("#"))
+        text, times = re.subn(f"({before})([\\w.,]+?)({after})", rf"\g<1>{number}\g<3>", text)
+        if times:
+            found.add(sentence)
+    return text
+
+
+def main():
+    """Write every count where it stands, and say which files have changed; 1 when a sentence stands nowhere."""
+    found, changed = set(), {}
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        new = rewritten(text, found)
+        if new != text:
+            changed[path] = new.encode()
+            print(f"wrote {path}")
+    write_files(changed)
+    lost = sorted(set(counts()) - found)
+    print(*(f"no page says: {sentence}" for sentence in lost), sep="\n", end="\n" if lost else "")
+    return int(bool(lost))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
