@@ -10,6 +10,7 @@ import importlib.util
 import linecache
 import os
 import re
+import shutil
 import sys
 import types
 from collections import OrderedDict
@@ -183,7 +184,7 @@ def limit(memory, seconds):
 
 def serve(reading, writing, alarm):
     """Answer requests until the other side is gone."""
-    host = Host(alarm)
+    host, most = Host(alarm), wire.MOST_ANSWER
     while True:
         try:
             request = wire.receive(reading)
@@ -192,7 +193,7 @@ def serve(reading, writing, alarm):
         action = request.pop("do")
         answer = getattr(host, action)(**request)
         try:
-            wire.send(writing, answer, host.keep)
+            wire.send(writing, answer, host.keep, most)
         except wire.TooLarge as error:
             words = f"Your function returned {error}; the inputs have a few hundred."
             wire.send(
@@ -203,8 +204,16 @@ def serve(reading, writing, alarm):
             wire.send(writing, {"broken": words, "hint": "Return a NumPy array.", "hang": False})
 
 
+def settle(handed_in, place):
+    """Where the files are only lent: copy them here, and go where among them the notebook lies."""
+    shutil.copytree(handed_in, ".", dirs_exist_ok=True)
+    os.chdir(place)
+
+
 def main():
     memory, seconds = int(sys.argv[1]), int(sys.argv[2])
+    if len(sys.argv) > 3:
+        settle(*sys.argv[3:])
     reading, writing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # what a submission prints, also from compiled code, goes nowhere
