@@ -4,9 +4,12 @@ Not here: how the verdicts were reached (judging.py), the page around it (nbgrad
 """
 
 import html
+import re
 import textwrap
 
-__all__ = ["letter", "task_html", "task_text"]
+from minivis.classroom import isolation
+
+__all__ = ["fenced", "letter", "task_html", "task_text"]
 
 WIDTH = 100
 IN_FULL = 2  # so many broken laws of a task are shown with their counterexample; the others follow from them as a rule
@@ -79,6 +82,12 @@ def task_text(task):
     return "\n".join(lines).rstrip() + "\n"
 
 
+def fenced(task):
+    """A task's plain text as a block of Markdown, which nothing in it can end."""
+    fence = max(["``", *re.findall("`+", task["text"])], key=len) + "`"
+    return f"{fence}text\n{task['text']}{fence}\n"
+
+
 def task_html(task):
     """The same as HTML, for nbgrader's page."""
     parts = [f"<p><strong>{html.escape(headline(task))}</strong></p>"]
@@ -128,7 +137,7 @@ def letter(assignment, student, found, remarks):
     if found["notes"]:
         lines += ["", "When the cells were run from top to bottom:", ""]
         lines += [f"- Cell {number}: {_plain(note)}" for number, note in found["notes"].items()]
-    lines += ["", _closing(found)]
+    lines += ["", _closing(found), "", isolation.in_words()]
     return "\n".join(lines) + "\n"
 
 

@@ -77,9 +77,7 @@ def in_words():
     str
     """
     if not why_not():
-        return (
-            "Isolated (bubblewrap): while it ran, a submission saw a copy of its own files and Python, and nothing else."
-        )
+        return "Isolated (bubblewrap): while it ran, a submission saw a copy of its own files and Python, and nothing else."
     return f"Not isolated: {why_not()}. A submission ran with the rights of whoever graded it."
 
 
@@ -148,7 +146,9 @@ def _knows_size(bwrap):
 
 def _prefixes():
     """Where Python is installed: the virtual environment, and what it was made from."""
-    return dict.fromkeys([sys.prefix, sys.base_prefix, str(Path(os.path.realpath(sys.executable)).parents[1])])
+    return dict.fromkeys(
+        [sys.prefix, sys.base_prefix, str(Path(os.path.realpath(sys.executable)).parents[1])]
+    )
 
 
 def _libraries():
@@ -189,7 +189,15 @@ def refused_calls(machine):
     for number in calls["refused"]:
         steps += [(equal, number, 0, 1), (give, refuse, 0, 0)]
     steps += [(at_least, 0x40000000, 0, 1), (give, refuse, 0, 0)]  # x32: the same calls by other numbers
-    steps += [(equal, CLONE3, 0, 1), (give, unknown, 0, 0)]  # its flags lie in memory: libc falls back to clone
-    steps += [(equal, calls["clone"], 0, 3), (load, 16, 0, 0), (any_bit, CLONE_THREAD, 1, 0), (give, refuse, 0, 0)]
+    steps += [
+        (equal, CLONE3, 0, 1),
+        (give, unknown, 0, 0),
+    ]  # its flags lie in memory: libc falls back to clone
+    steps += [
+        (equal, calls["clone"], 0, 3),
+        (load, 16, 0, 0),
+        (any_bit, CLONE_THREAD, 1, 0),
+        (give, refuse, 0, 0),
+    ]
     steps += [(give, allow, 0, 0)]
     return b"".join(struct.pack("HBBI", code, yes, no, operand) for code, operand, yes, no in steps)

@@ -12,14 +12,16 @@ import threading
 import warnings
 from pathlib import Path
 
-from minivis.classroom.isolation import why_not
+from minivis.classroom import isolation
 from minivis.classroom.remote import Missing, Submission
 
 __all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing", "warm_up"]
 
 SECONDS = 60  # for a submission, from its first cell to its last law
 MEMORY = 2 * 2**30  # bytes that its process may ask for
-PATIENCE = 2  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
+PATIENCE = (
+    2  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
+)
 MOST_FOUND = 2**24  # bytes of what a judge finds
 
 
@@ -131,7 +133,7 @@ def _judge(folder, tasks, cells, files, place, seconds, memory):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     (home / place).mkdir(parents=True, exist_ok=True)
-    with Submission(cells, home, memory, seconds, place, isolated=not why_not()) as submission:
+    with Submission(cells, home, memory, seconds, place, isolated=not isolation.why_not()) as submission:
         found = []
         for task in tasks:
             judged = _judge_task(task, submission)
