@@ -54,13 +54,14 @@ def _solution(options):
 
 
 def _grade(options):
+    from minivis.classroom.feedback import printable
     from minivis.classroom.grade import NOT_READ, grade, read_grades
     from minivis.classroom.isolation import in_words
 
     told = grade(options.name, options.folder, options.student)
     for student, remarks in told.items():
         for remark in remarks:
-            print(_printable(f"{student}: {remark}"), file=sys.stderr)
+            print(printable(f"{student}: {remark}"), file=sys.stderr)
     told.pop(NOT_READ, None)
     folder = Path(options.folder)
     for student, rows in read_grades(folder / "grades.csv").items():
@@ -71,7 +72,3 @@ def _grade(options):
     print(in_words())
     return 0
 
-
-def _printable(text):
-    """Text without what a terminal would take for a command: file names of students are in it."""
-    return "".join(c if c.isprintable() else "?" for c in text)

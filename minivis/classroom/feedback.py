@@ -9,7 +9,7 @@ import textwrap
 
 from minivis.classroom import isolation
 
-__all__ = ["fenced", "letter", "task_html", "task_text"]
+__all__ = ["fenced", "letter", "printable", "task_html", "task_text"]
 
 WIDTH = 100
 IN_FULL = 2  # so many broken laws of a task are shown with their counterexample; the others follow from them as a rule
@@ -79,7 +79,12 @@ def task_text(task):
         if explained := _explained(law, how):
             lines += [f"      {line}".rstrip() for line in explained] + [""]
     lines += textwrap.wrap(_untried(task), WIDTH, subsequent_indent="      ")
-    return "\n".join(lines).rstrip() + "\n"
+    return printable("\n".join(lines).rstrip()) + "\n"
+
+
+def printable(text):
+    """Text without what a terminal would take for a command: students' file names and errors are in it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def fenced(task):
@@ -155,4 +160,4 @@ def _closing(found):
 
 def _plain(text):
     """Text that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in "\\*_<>|#[]" else c for c in text).replace("\n", " ")
+    return "".join(f"\\{c}" if c in "\\*_<>|#[]`$" else c for c in printable(text)).replace("\n", " ")

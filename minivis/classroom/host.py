@@ -17,7 +17,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MOST_PRINTED = 2000  # characters of one call's print-out that travel
+MOST_PRINTED = 2000  # characters of one call's print-out, or of an error, that travel
 MOST_KEPT = 32  # functions that were returned (vjp) and may still be called
 
 
@@ -85,7 +85,8 @@ class Host:
         try:
             sandbox.call_safely(Cell(code, self.names), (), {}, self.alarm, seconds)
         except sandbox.Broken as broken:
-            return self.in_words(broken).replace("Your function", "It").replace(" on this small input", "")
+            words = self.in_words(broken).replace("Your function", "It").replace(" on this small input", "")
+            return words[:MOST_PRINTED]
         return ""
 
     def find(self, expression):
@@ -118,7 +119,8 @@ class Host:
         try:
             result, printed = sandbox.call_safely(function, args, options, self.alarm, seconds)
         except sandbox.Broken as broken:
-            return {"broken": self.in_words(broken), "hint": broken.hint, "hang": broken.hang}
+            words = self.in_words(broken)[:MOST_PRINTED]
+            return {"broken": words, "hint": broken.hint, "hang": broken.hang}
         after = [
             None if leaf.tobytes() == old else leaf
             for leaf, old in zip(wire.leaves([args, options]), before, strict=True)
