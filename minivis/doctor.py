@@ -1,4 +1,4 @@
-"""What `minivis doctor` reports: Python, NumPy, BLAS, threads, packages, GPU, disk, and what to do about each problem.
+"""What `minivis doctor` reports: Python, NumPy, BLAS, threads, packages, grading, GPU, disk, and what to do about each problem.
 
 Not here: repairs. The doctor changes nothing; it loads each package by name to see that it works, CuPy included.
 """
@@ -98,7 +98,7 @@ def examine():
     'Python'
     """
     findings = []
-    for look in (_python, _needed, _blas, _threads, _optional, _gpu, _disk):
+    for look in (_python, _needed, _blas, _threads, _optional, _grading, _gpu, _disk):
         try:
             findings += look()
         except Exception as error:
@@ -215,6 +215,18 @@ def _threads():
         todo = f"{_setenv('OMP_NUM_THREADS', cores)}   (more threads than cores wait for one another)"
         return [_note("Threads", says, todo)]
     return [_ok("Threads", says)]
+
+
+def _grading():
+    from minivis.classroom import isolation
+
+    reason = isolation.why_not()
+    if not reason:
+        return [_ok("Grading", "isolated: a submission sees its own files and nothing else (bubblewrap)")]
+    says = f"not isolated: {reason}"
+    if sys.platform == "linux" and _distributions("nbgrader"):
+        return [_note("Grading", says, "see the teacher's guide: students' code would run with your rights")]
+    return [_ok("Grading", says)]
 
 
 def _gpu():

@@ -9,16 +9,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from scripts.system_packages import install
 
 PHONE, LAPTOP = (390, 844), (1280, 900)  # viewports, in CSS pixels
 MIN_CONTRAST = 4.5  # WCAG AA, for text of ordinary size
 PAGE_LIMIT = 60  # seconds to load a page, and as many to look at it
 ANSWER_LIMIT = 90  # seconds for any answer of the driver: above PAGE_LIMIT, so that the driver speaks first
-INSTALL_LIMIT = 600  # seconds for each of the two commands that install a browser
 FLAGS = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
     "disable-component-update disable-sync disable-default-apps disable-extensions"
@@ -77,15 +77,8 @@ def tools():
         browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))
         return next(filter(None, browsers), None), shutil.which("chromedriver")
 
-    if not all(find()) and shutil.which("apt-get") and getattr(os, "geteuid", lambda: 1)() == 0:
-        print("installing chromium and chromium-driver", flush=True)
-        install = "install -y -qq --no-install-recommends chromium chromium-driver"
-        try:
-            for command in ("update -qq", install):
-                command = ["apt-get", *command.split()]
-                subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=INSTALL_LIMIT)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            print(error, file=sys.stderr)  # and below, what to do
+    if not all(find()):
+        install("chromium", "chromium-driver")
     if not all(find()):
         sys.exit(
             "book-check: needs Chromium and its driver (Debian: apt install chromium chromium-driver). "

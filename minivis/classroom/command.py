@@ -54,16 +54,21 @@ def _solution(options):
 
 
 def _grade(options):
-    from minivis.classroom.grade import grade, read_grades
+    from minivis.classroom.feedback import printable
+    from minivis.classroom.grade import NOT_READ, grade, read_grades
+    from minivis.classroom.isolation import in_words
 
     told = grade(options.name, options.folder, options.student)
     for student, remarks in told.items():
         for remark in remarks:
-            print(f"{student}: {remark}", file=sys.stderr)
+            print(printable(f"{student}: {remark}"), file=sys.stderr)
+    told.pop(NOT_READ, None)
     folder = Path(options.folder)
     for student, rows in read_grades(folder / "grades.csv").items():
         if student in told:
             points, most = (sum(float(row[column]) for row in rows) for column in (1, 2))
             print(f"{student}: {points:g} of {most:g}")
     print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
+    print(in_words())
     return 0
+

@@ -4,9 +4,12 @@ Not here: how the verdicts were reached (judging.py), the page around it (nbgrad
 """
 
 import html
+import re
 import textwrap
 
-__all__ = ["letter", "task_html", "task_text"]
+from minivis.classroom import isolation
+
+__all__ = ["fenced", "letter", "printable", "task_html", "task_text"]
 
 WIDTH = 100
 IN_FULL = 2  # so many broken laws of a task are shown with their counterexample; the others follow from them as a rule
@@ -93,7 +96,18 @@ def task_text(task):
         if explained := _explained(law, how):
             lines += [f"      {line}".rstrip() for line in explained] + [""]
     lines += textwrap.wrap(_untried(task), WIDTH, subsequent_indent="      ")
-    return "\n".join(lines).rstrip() + "\n"
+    return printable("\n".join(lines).rstrip()) + "\n"
+
+
+def printable(text):
+    """Text without what a terminal would take for a command: students' file names and errors are in it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+def fenced(task):
+    """A task's plain text as a block of Markdown, which nothing in it can end."""
+    fence = max(["``", *re.findall("`+", task["text"])], key=len) + "`"
+    return f"{fence}text\n{task['text']}{fence}\n"
 
 
 def task_html(task):
@@ -147,7 +161,7 @@ def letter(assignment, student, found, remarks):
     if found["notes"]:
         lines += ["", "When the cells were run from top to bottom:", ""]
         lines += [f"- Cell {number}: {_plain(note)}" for number, note in found["notes"].items()]
-    lines += ["", _closing(found)]
+    lines += ["", _closing(found), "", isolation.in_words()]
     return "\n".join(lines) + "\n"
 
 
@@ -165,4 +179,4 @@ def _closing(found):
 
 def _plain(text):
     """Text that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in "\\*_<>|#[]" else c for c in text).replace("\n", " ")
+    return "".join(f"\\{c}" if c in "\\*_<>|#[]`$" else c for c in printable(text)).replace("\n", " ")

@@ -1,25 +1,27 @@
-"""Grading a folder of submissions: judge each, have nbgrader record it, write grades.csv and a page for each student.
+"""Grading a folder of submissions: read all of them, then judge one after the other and write down what was found.
 
-Not here: how one is judged (judging.py), the words (feedback.py).
+Not here: how one is judged (judging.py), the words (feedback.py), what nbgrader does (gradebook.py).
 """
 
 import csv
 import io
 from pathlib import Path
 
-from minivis.classroom.feedback import letter, task_html, task_text
-from minivis.classroom.gradebook import Course, NbgraderFailed
+from minivis.classroom import isolation
+from minivis.classroom.feedback import fenced, letter, task_html, task_text
+from minivis.classroom.gradebook import Course
 from minivis.classroom.guard import Guard
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing, warm_up
 from minivis.classroom.release import released_notebook
-from minivis.classroom.students import by_student
-from minivis.classroom.submission import cells_to_run, mended, read
+from minivis.classroom.students import by_student, not_read
+from minivis.classroom.submission import Handed, cells_to_run, mended, read
 from minivis.classroom.tasks import find
 from minivis.storage import write_files
 
-__all__ = ["COLUMNS", "grade", "read_grades"]
+__all__ = ["COLUMNS", "NOT_READ", "grade", "read_grades"]
 
 COLUMNS = ["student", "task", "points", "max"]
+NOT_READ = "*"  # no student has this name: the remarks are about files that are no hand-in
 COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
@@ -41,7 +43,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY):
     Returns
     -------
     dict
-        Student -> list of remarks for the teacher, for those who were graded.
+        Student -> list of remarks for the teacher, for those who were graded; `NOT_READ` -> what was no hand-in.
 
     Raises
     ------
@@ -51,21 +53,27 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY):
         If nbgrader is not installed.
     """
     assignment, folder = find(name), Path(folder)
-    course = Course(folder / COURSE)
     owners = _chosen(folder, student)
+    folder = folder.resolve()  # a link may be pointed elsewhere while a submission runs
+    course = Course(folder / COURSE)
     (folder / COURSE).mkdir(exist_ok=True)
     released = released_notebook(course, assignment)
-    rows, results, told = read_grades(folder / "grades.csv") if student else {}, {}, {}
+    handed = {owner: _read(paths, assignment, released) for owner, paths in owners.items()}
+    rows = read_grades(folder / "grades.csv") if student else {}
+    told = {NOT_READ: beside} if (beside := not_read(folder)) else {}
     if len(owners) > 2:  # for fewer it would cost more than it saves
         warm_up(assignment.tasks)
-    with Guard(folder) as guard:
-        for owner in _progress(owners, "judging"):
-            results[owner] = _judged(assignment, owners[owner], released, guard, seconds, memory)
-    for owner in _progress(results, "writing"):
-        found, notebook, told[owner] = results[owner]
-        filled = mended(notebook, released)
-        rows[owner] = _recorded(course, assignment, owner, found, filled, told[owner], folder / "feedback")
-    _write_rows(folder / "grades.csv", rows)
+    guard = Guard(folder) if isolation.why_not() else None
+    for owner in _progress(owners):
+        submission = handed.pop(owner)
+        found = _judged(assignment, submission, released, seconds, memory)
+        if guard:
+            submission.remarks += _put_back(guard)
+        rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
+        _write_rows(folder / "grades.csv", rows)  # the others may never come to their end
+        told[owner] = submission.remarks
+        if guard:
+            guard.remember()
     return told
 
 
@@ -75,8 +83,10 @@ def _chosen(folder, student):
         raise ValueError(f"assignment grade: there is no folder {str(folder)!r}")
     owners = by_student(folder)
     if not owners:
+        beside = "".join(f"; {remark}" for remark in not_read(folder)[:3])
         raise ValueError(
-            f"assignment grade: {folder} holds no submissions; expected is one sub-folder, .ipynb or .zip for each student"
+            f"assignment grade: {folder} holds no submissions; expected is one sub-folder, .ipynb or .zip for each "
+            f"student{beside}"
         )
     if student is None:
         return owners
@@ -87,50 +97,62 @@ def _chosen(folder, student):
     return {student: owners[student]}
 
 
-def _progress(things, doing):
+def _progress(owners):
     from tqdm import tqdm
 
     silent_where_nobody_looks = None
-    return tqdm(list(things), desc=doing, unit="student", leave=False, disable=silent_where_nobody_looks)
+    return tqdm(list(owners), desc="grading", unit="student", leave=False, disable=silent_where_nobody_looks)
 
 
-def _judged(assignment, paths, released, guard, seconds, memory):
-    """What was found in one submission: verdicts, the notebook, remarks."""
+def _read(paths, assignment, released):
+    """What a student handed in; whatever goes wrong with it is said, and ends nobody else's grading."""
     try:
-        handed = read(paths, assignment.name)
-    except OSError as error:
-        return nothing(assignment.tasks, f"The files cannot be read: {error}."), None, [str(error)]
-    if handed.notebook is None:
-        return nothing(assignment.tasks, "There is no notebook that can be read."), None, handed.remarks
-    cells = cells_to_run(handed.notebook, released)
-    found = judge_submission(assignment.tasks, cells, handed.files, handed.folder, seconds, memory)
-    if changed := guard.restore():
-        listed = ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
-        handed.remarks.append(
-            f"While it ran, files of the course folder were changed; they were put back: {listed}."
-        )
-    return found, handed.notebook, handed.remarks
+        return read(paths, assignment.name, released)
+    except Exception as error:
+        return Handed(remarks=[f"The files cannot be read: {type(error).__name__}: {error}."])
 
 
-def _recorded(course, assignment, student, found, notebook, remarks, pages):
+def _judged(assignment, submission, released, seconds, memory):
+    """What the laws say of one submission; whatever goes wrong is this one's alone."""
+    if submission.notebook is None:
+        return nothing(assignment.tasks, "There is no notebook that can be read.")
+    try:
+        cells = cells_to_run(submission.notebook, released)
+        return judge_submission(assignment.tasks, cells, submission.files, submission.folder, seconds, memory)
+    except Exception as error:
+        submission.remarks.append(f"It could not be judged: {type(error).__name__}: {error}.")
+        return nothing(assignment.tasks, "It could not be judged.")
+
+
+def _put_back(guard):
+    """A remark where a submission has changed the folder that is graded."""
+    changed = guard.restore()
+    if not changed:
+        return []
+    listed = ", ".join(changed[:3]) + (" and more" if len(changed) > 3 else "")
+    return [f"While it ran, files of the course folder were changed; they were put back: {listed}."]
+
+
+def _recorded(course, assignment, student, found, submission, released, pages):
     """Have nbgrader record a submission, write the student's pages; return the rows of the table."""
-    for task in found["tasks"]:
-        task["html"], task["text"] = task_html(task), task_text(task)
-    head = letter(assignment, student, found, remarks)
-    first = {"cell_type": "markdown", "id": "feedback", "metadata": {}, "source": head}
-    pages.mkdir(exist_ok=True)
+    remarks = submission.remarks
     page = pages / f"{student}.html"
+    rows = [(task["name"], task["points"], task["most"]) for task in found["tasks"]]
     try:
+        pages.mkdir(exist_ok=True)
+        for task in found["tasks"]:
+            task["html"], task["text"] = task_html(task), task_text(task)
+        head = letter(assignment, student, found, remarks)
+        first = {"cell_type": "markdown", "id": "feedback", "metadata": {}, "source": head}
+        _write(pages / f"{student}.md", "\n".join([head, *map(fenced, found["tasks"])]))
+        notebook = mended(submission.notebook, released)
         course.autograde(assignment, student, {**notebook, "cells": [first, *notebook["cells"]]}, found)
         write_files({page: course.feedback(assignment, student)})
         scores = course.scores(assignment, student)
         rows = [(task.name, *scores[task.name]) for task in assignment.tasks]
-    except (NbgraderFailed, KeyError, OSError) as error:  # nothing is lost: the verdicts stand without it
+    except Exception as error:  # nothing is lost: the verdicts stand without it
         page.unlink(missing_ok=True)  # one of an earlier grading would contradict the text
         remarks.append(f"The page could not be made ({error}); points and text are those of the laws.")
-        rows = [(task["name"], task["points"], task["most"]) for task in found["tasks"]]
-    texts = "\n".join(f"```text\n{task['text']}```\n" for task in found["tasks"])
-    _write(pages / f"{student}.md", f"{head}\n{texts}")
     return [(task, _number(points), _number(most)) for task, points, most in rows]
 
 

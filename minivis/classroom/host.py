@@ -10,13 +10,14 @@ import importlib.util
 import linecache
 import os
 import re
+import shutil
 import sys
 import types
 from collections import OrderedDict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MOST_PRINTED = 2000  # characters of one call's print-out that travel
+MOST_PRINTED = 2000  # characters of one call's print-out, or of an error, that travel
 MOST_KEPT = 32  # functions that were returned (vjp) and may still be called
 
 
@@ -84,7 +85,8 @@ class Host:
         try:
             sandbox.call_safely(Cell(code, self.names), (), {}, self.alarm, seconds)
         except sandbox.Broken as broken:
-            return self.in_words(broken).replace("Your function", "It").replace(" on this small input", "")
+            words = self.in_words(broken).replace("Your function", "It").replace(" on this small input", "")
+            return words[:MOST_PRINTED]
         return ""
 
     def find(self, expression):
@@ -117,7 +119,8 @@ class Host:
         try:
             result, printed = sandbox.call_safely(function, args, options, self.alarm, seconds)
         except sandbox.Broken as broken:
-            return {"broken": self.in_words(broken), "hint": broken.hint, "hang": broken.hang}
+            words = self.in_words(broken)[:MOST_PRINTED]
+            return {"broken": words, "hint": broken.hint, "hang": broken.hang}
         after = [
             None if leaf.tobytes() == old else leaf
             for leaf, old in zip(wire.leaves([args, options]), before, strict=True)
@@ -183,7 +186,7 @@ def limit(memory, seconds):
 
 def serve(reading, writing, alarm):
     """Answer requests until the other side is gone."""
-    host = Host(alarm)
+    host, most = Host(alarm), wire.MOST_ANSWER
     while True:
         try:
             request = wire.receive(reading)
@@ -192,7 +195,7 @@ def serve(reading, writing, alarm):
         action = request.pop("do")
         answer = getattr(host, action)(**request)
         try:
-            wire.send(writing, answer, host.keep)
+            wire.send(writing, answer, host.keep, most)
         except wire.TooLarge as error:
             words = f"Your function returned {error}; the inputs have a few hundred."
             wire.send(
@@ -203,8 +206,16 @@ def serve(reading, writing, alarm):
             wire.send(writing, {"broken": words, "hint": "Return a NumPy array.", "hang": False})
 
 
+def settle(handed_in, place):
+    """Where the files are only lent: copy them here, and go where among them the notebook lies."""
+    shutil.copytree(handed_in, ".", dirs_exist_ok=True)
+    os.chdir(place)
+
+
 def main():
     memory, seconds = int(sys.argv[1]), int(sys.argv[2])
+    if len(sys.argv) > 3:
+        settle(*sys.argv[3:])
     reading, writing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # what a submission prints, also from compiled code, goes nowhere

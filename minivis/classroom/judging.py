@@ -7,10 +7,13 @@ import contextlib
 import json
 import multiprocessing
 import re
+import secrets
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
+from minivis.classroom import isolation
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.tasks import earned
 
@@ -19,8 +22,9 @@ __all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing", "warm_up"]
 SECONDS = 60  # for a submission, from its first cell to its last law
 MEMORY = 2 * 2**30  # bytes that its process may ask for
 PATIENCE = (
-    20  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
+    2  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
 )
+MOST_FOUND = 2**24  # bytes of what a judge finds
 
 
 def warm_up(tasks):
@@ -66,8 +70,9 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
         "fork" if "fork" in methods else "spawn"
     )  # a fork has the laws loaded
     receiving, sending = context.Pipe(duplex=False)
+    sign = secrets.token_bytes(16)  # where a submission is not isolated, it may find the pipe, but not this
     with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
-        arguments = (sending, folder, tasks, cells, list(files), place, seconds, memory, seed)
+        arguments = (sending, sign, folder, tasks, cells, list(files), place, seconds, memory, seed)
         worker = context.Process(target=_work, args=arguments)
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -76,15 +81,39 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
             worker.start()
         sending.close()
         try:
-            if receiving.poll(seconds * PATIENCE):
-                return json.loads(receiving.recv_bytes())
-            return nothing(tasks, "The time for the whole submission was up.")
-        except (EOFError, OSError):
-            return nothing(tasks, "The process that judged this submission was ended from within it.")
+            message = _received(receiving, seconds * PATIENCE)
         finally:
             worker.kill()
             worker.join()
-            receiving.close()
+    if message is None:
+        return nothing(tasks, "The time for the whole submission was up.")
+    if not message.startswith(sign):
+        return nothing(tasks, "The process that judged this submission was ended from within it.")
+    return _counted(json.loads(message.removeprefix(sign)), tasks)
+
+
+def _received(receiving, seconds):
+    """The message of a judge; empty where it sent none, None where it did not in time."""
+    box = [b""]
+
+    def receive():
+        with contextlib.suppress(EOFError, OSError), receiving:
+            box[0] = receiving.recv_bytes(MOST_FOUND)
+
+    # apart: whatever else may write into the pipe, and never finish, does not hold up the grading
+    reader = threading.Thread(target=receive, daemon=True)
+    reader.start()
+    reader.join(seconds)
+    return None if reader.is_alive() else box[0]
+
+
+def _counted(found, tasks):
+    """What was found, if it is about these tasks and no others; no task has more points than it can have."""
+    for judged, task in zip(found["tasks"], tasks, strict=True):
+        if judged["name"] != task.name:
+            raise ValueError(f"the judge speaks of {judged['name']!r} where {task.name!r} was to be judged")
+        judged["points"], judged["most"] = min(max(judged["points"], 0), task.most), task.most
+    return found
 
 
 def nothing(tasks, problem):
@@ -92,25 +121,23 @@ def nothing(tasks, problem):
     return {"tasks": [_without(task, problem) for task in tasks], "notes": {}}
 
 
-def _work(sending, *arguments):
+def _work(sending, sign, *arguments):
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
         # half of a surrogate pair, in an error message say, is a string and no text: no file could hold it
         found = json.dumps(_judge(*arguments), ensure_ascii=False).encode("utf-8", "replace")
-        sending.send_bytes(found)
+        sending.send_bytes(sign + found)
 
 
 def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
     home = Path(folder)
     for name, content in files:
         path = home / name
-        with contextlib.suppress(
-            OSError
-        ):  # a name that is too long, or both a file and a folder: the cells will tell
+        # a name that is too long or holds a zero byte, both a file and a folder: the cells will tell
+        with contextlib.suppress(OSError, ValueError):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    start = home / place
-    start.mkdir(parents=True, exist_ok=True)
-    with Submission(cells, start, memory, seconds) as submission:
+    (home / place).mkdir(parents=True, exist_ok=True)
+    with Submission(cells, home, memory, seconds, place, isolated=not isolation.why_not()) as submission:
         found, given = [], []
         for task in tasks:
             judged = _judge_task(task, submission, seed)

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 
-from minivis.classroom import wire
+from minivis.classroom import isolation, wire
 from minivis.laws.candidate import clock
 from minivis.laws.sandbox import Broken
 
@@ -24,7 +25,10 @@ __all__ = ["Missing", "RemoteFunction", "Submission"]
 HOST = Path(__file__).with_name("host.py")
 CELL_SECONDS = 10.0  # for one cell: definitions, and whatever a student left in between
 GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is ended
-# what its environment keeps of the judge's: nothing that could hold a secret
+# of the seconds that pass, so many count at least: one that keeps the machine busy waits for itself
+LEAST_COUNTED = 0.6
+MOST_WORDS = 2000  # characters of what an answer says in words
+# what its environment keeps of the judge's
 KEPT = (
     "PATH",
     "LANG",
@@ -41,6 +45,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 GONE = "The whole Python process ended while your function ran."
 TIME_IS_UP = "The time for the whole submission was up."
 ENDLESS = "Your function did not come back and could not be interrupted."
+NONSENSE = "What came back from the process of your notebook was no answer."
 
 
 class Missing(Exception):
@@ -55,15 +60,20 @@ class Submission:
     cells : list of (int, str)
         Number and source of each code cell that is to be run.
     folder : Path
-        Where it runs: the submission's own copy.
+        The submission's own copy of what was handed in.
     memory, seconds : int
         Bytes it may ask for, where the system can limit that; seconds until it must be done with everything.
+    place : str
+        Where in the folder it runs.
+    isolated : bool
+        Whether it sees nothing else (isolation.py).
     """
 
-    def __init__(self, cells, folder, memory, seconds):
-        self.cells, self.folder, self.memory = cells, folder, memory
-        self.process, self.notes, self.poison, self.waited = None, {}, set(), 0.0
-        self.deadline = self.clock() + seconds
+    def __init__(self, cells, folder, memory, seconds, place=".", isolated=False):
+        self.cells, self.folder, self.memory, self.seconds = cells, folder, memory, seconds
+        self.place, self.isolated = place, isolated
+        self.process, self.pid, self.notes, self.poison = None, None, {}, set()
+        self.waited, self.began, self.began_counting = 0.0, time.monotonic(), clock()
 
     def __enter__(self):
         return self
@@ -73,7 +83,7 @@ class Submission:
 
     @property
     def seconds_left(self):
-        return self.deadline - self.clock()
+        return self.seconds - self.clock()
 
     def function(self, expression):
         """What stands for the function that an expression gives; `Missing` says in words why there is none."""
@@ -84,7 +94,7 @@ class Submission:
             except wire.ConnectionLost:
                 continue
             if isinstance(found, str):
-                raise Missing(found)
+                raise Missing(found[:MOST_WORDS])
             return RemoteFunction(self, found)
         if self.seconds_left <= 0:
             raise Missing(TIME_IS_UP)
@@ -105,22 +115,30 @@ class Submission:
             raise Broken(GONE, hint="Not tried again: it had ended the process before.")
         args = list(args)
         before = self.clock()
+        left = self.seconds_left
         try:
             answer = self._ask(seconds, do="call", number=number, args=args, options=options, seconds=seconds)
         except wire.ConnectionLost:
-            late = self.clock() - before > seconds
+            late = self.clock() - before > min(seconds, left)
             hint = (
                 "Is there a loop whose condition never becomes false?" if late else "Is there an os._exit()?"
             )
             raise Broken(ENDLESS if late else GONE, hint=hint, hang=late) from None
+        try:
+            return self._taken(answer, args, options)
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise Broken(NONSENSE, hint="Does the notebook write to files that it did not open?") from None
+
+    @staticmethod
+    def _taken(answer, args, options):
+        """What an answer says; anything but a dict of the form that host.py sends raises."""
         if "broken" in answer:
-            raise Broken(
-                str(answer["broken"]), hint=answer.get("hint") or None, hang=bool(answer.get("hang"))
-            )
+            what, hint = (str(answer[key] or "")[:MOST_WORDS] for key in ("broken", "hint"))
+            raise Broken(what, hint=hint or None, hang=bool(answer["hang"]))
         for mine, theirs in zip(wire.leaves([args, options]), answer["written"], strict=True):
             if theirs is not None and theirs.shape == mine.shape:
                 np.copyto(mine, theirs, casting="unsafe")  # it wrote into its arguments: let the laws see it
-        return answer["result"], str(answer["printed"])
+        return answer["result"], str(answer["printed"])[:MOST_WORDS]
 
     def _ready(self):
         """Have a process that has run all cells; a cell that ended one before is left out."""
@@ -148,26 +166,28 @@ class Submission:
                 f"It {'did not come back' if late else 'ended the whole Python process'}, and was left out."
             )
         if note:
-            self.notes[number] = note
+            self.notes[number] = str(note)[:MOST_WORDS]
         return number not in self.poison
 
     def _start(self):
         self.end()
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        seconds = max(1, int(self.seconds_left) + 5)
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-X", "utf8", str(HOST), str(self.memory), str(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,  # select() must see all there is
-            cwd=self.folder,
-            env=kept | dict.fromkeys(OWN, str(self.folder)) | ONE_THREAD,
-            start_new_session=True,
-        )
-        self.process.stdin = io.BufferedWriter(
-            self.process.stdin
-        )  # unbuffered, it may write a part of a message
+        command = [sys.executable, "-I", "-B", "-X", "utf8"]
+        limits = [str(self.memory), str(max(1, int(self.seconds_left) + 5))]
+        # unbuffered: select() must see all there is
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0,
+                   "start_new_session": True}  # fmt: skip
+        if self.isolated:
+            command += [isolation.HOST, *limits, isolation.HANDED_IN, self.place]
+            home = f"{isolation.HOME}/{self.place}"
+            self.process, self.pid = isolation.start(command, self.folder, _environment(home), **options)
+        else:
+            home = str(self.folder / self.place)
+            self.process = subprocess.Popen(
+                [*command, str(HOST), *limits], cwd=home, env=_environment(home), **options
+            )
+            self.pid = self.process.pid
+        # the other way buffered: unbuffered, it may write a part of a message
+        self.process.stdin = io.BufferedWriter(self.process.stdin)
 
     def _ask(self, limit, **request):
         """Send a request and wait for its answer; the process is ended when it does not come in time."""
@@ -175,7 +195,7 @@ class Submission:
         reader = _Reader(self.process, until, self.clock, self._kill)
         try:
             wire.send(self.process.stdin, request)
-            return wire.receive(reader, lambda number: RemoteFunction(self, number))
+            return wire.receive(reader, lambda number: RemoteFunction(self, number), wire.MOST_ANSWER)
         except Exception:  # it is gone, or what it wrote is nonsense, which can go wrong in any way
             self.end()
             raise wire.ConnectionLost from None
@@ -183,19 +203,20 @@ class Submission:
             reader.close()
 
     def clock(self):
-        """Seconds, without those in which either process was ready to run and others had the processor."""
-        return clock() - self.waited - _waited(self.process)
+        """Seconds since it began, without those in which either process was ready and others had the processor."""
+        counted = clock() - self.began_counting - self.waited - _waited(self.pid)
+        return max(counted, LEAST_COUNTED * (time.monotonic() - self.began))
 
     def end(self):
         """End the process and all that it started in its group."""
         if self.process is not None:
-            self.waited += _waited(self.process)
+            self.waited += _waited(self.pid)
             self._kill(self.process)
             self.process.wait()
             for file in (self.process.stdin, self.process.stdout):
                 with contextlib.suppress(OSError):
                     file.close()
-            self.process = None
+            self.process, self.pid = None, None
 
     @staticmethod
     def _kill(process):
@@ -236,12 +257,18 @@ class _Reader:
             self.timer.cancel()
 
 
-def _waited(process):
+def _environment(home):
+    """The variables that a submission has: nothing that could hold a secret."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | dict.fromkeys(OWN, home) | ONE_THREAD
+
+
+def _waited(pid):
     """Seconds for which a process was ready to run and did not, where Linux tells."""
     try:
-        with open(f"/proc/{process.pid}/schedstat", "rb") as file:
+        with open(f"/proc/{pid}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
-    except (AttributeError, OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError):
         return 0.0
 
 

@@ -1,18 +1,32 @@
-"""What a student handed in: find the notebook in folders and archives, read its cells, mend what nbgrader needs.
+"""What a student handed in: find the notebook among the files, read its cells, mend what nbgrader needs.
 
-Not here: whose it is (students.py), running any of it.
+Not here: reading files (files.py), whose they are (students.py), running any of it.
 """
 
+import contextlib
 import json
-import zipfile
+import re
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from minivis.classroom.cells import grade_id, is_check, is_task
+from minivis.classroom.cells import grade_id, is_check, is_task, nbgrader_metadata
+from minivis.classroom.files import all_files
+from minivis.classroom.markup import harmless, quoted
 
 __all__ = ["Handed", "cells_to_run", "mended", "read"]
 
-MOST_FILES, MOST_BYTES = 200, 50 * 2**20  # of one submission: an archive must not fill the disk
+MOST_OF_NOTEBOOK = 20 * 2**20  # bytes: with pictures in its outputs, a large one has a few million
+MOST_SHOWN = 20_000  # characters of a cell on the student's page
+MOST_EXTRA = 100_000  # characters there of all the cells that the student added
+MOST_REMARKS, MOST_LETTERS = 20, 500  # an archive may have a hundred thousand names, of 64 KiB each
+# what to do about files that a notebook may be in, but is not read from
+ADVICE = {
+    ".zip": "an archive inside an archive: hand in the notebook itself",
+    ".py": "a script: hand in the notebook (Jupyter, Colab: File > Download .ipynb)",
+    **dict.fromkeys((".html", ".pdf"), "a print: hand in the notebook itself (.ipynb)"),
+    **dict.fromkeys((".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
+                    "an archive that is not opened: hand in the notebook itself, or a .zip"),
+}  # fmt: skip
 
 
 @dataclass
@@ -28,7 +42,7 @@ class Handed:
     remarks: list = field(default_factory=list)
 
 
-def read(paths, name):
+def read(paths, name, released=None):
     """Read a student's files.
 
     Parameters
@@ -37,6 +51,8 @@ def read(paths, name):
         Folders, notebooks and archives of one student.
     name : str
         The assignment's: a notebook called like it goes before others.
+    released : dict, optional
+        The notebook that was handed out: of several notebooks, the one with most work in it counts.
 
     Returns
     -------
@@ -44,117 +60,126 @@ def read(paths, name):
         Whatever is wrong with the files becomes a remark, not an exception.
     """
     handed = Handed()
-    files = {}
-    for path, content in _all_files(paths, handed.remarks):
-        if path in files:
-            handed.remarks.append(f"{path} is there more than once; the last one counts.")
-        files[path] = content
-    notebooks = {path: content for path, content in files.items() if path.lower().endswith(".ipynb")}
-    readable = {}
-    for path, content in notebooks.items():
-        try:
-            readable[path] = _notebook(content)
-        except ValueError as error:
-            handed.remarks.append(f"{path} is no notebook: {error}")
-    if not notebooks:
-        handed.remarks.append("There is no notebook (.ipynb) in what was handed in.")
+    files = all_files(paths, handed.remarks)
+    readable = _notebooks(files, handed.remarks)
     if readable:
-        best = max(readable, key=lambda path: (_likeness(path, readable[path], name), path))
-        handed.notebook, handed.folder = readable[best], str(PurePosixPath(best).parent)
-        if len(readable) > 1:
-            handed.remarks.append(f"Of {len(readable)} notebooks this is about {best}.")
-    handed.files = [(path, content) for path, content in files.items() if path not in notebooks]
+        path, handed.notebook = _chosen(readable, name, released, handed.remarks)
+        handed.folder = str(PurePosixPath(path).parent)
+        handed.remarks += _not_code(handed.notebook, released)
+    others = {}
+    for path, content in files:
+        if path in others:
+            handed.remarks.append(f"{path} is there more than once; the last one counts.")
+        if not path.lower().endswith(".ipynb"):
+            others[path] = content
+    handed.files = list(others.items())
+    handed.remarks = [remark[:MOST_LETTERS] for remark in handed.remarks[:MOST_REMARKS]]
     return handed
 
 
-def _likeness(path, notebook, name):
-    """How sure it is that this is the notebook that was asked for: its cells say more than its name."""
-    known = sum(1 for cell in notebook["cells"] if grade_id(cell))
-    return known, name in PurePosixPath(path).stem.lower()
-
-
-def _all_files(paths, remarks):
-    """Relative path and content of every file, archives opened; too many or too large ones are left out."""
-    count, size = 0, 0
-    for path, length, content in _entries(paths, remarks):
-        parts = PurePosixPath(path).parts
-        if not parts or ".." in parts or parts[0].startswith(("/", "\\")) or ":" in parts[0]:
-            remarks.append(f"{path} was left out: it points outside of its folder.")
-            continue
-        if any(part.startswith((".", "__MACOSX")) for part in parts):
-            continue  # .ipynb_checkpoints and the like
-        count, size = count + 1, size + length
-        if count > MOST_FILES or size > MOST_BYTES:
-            remarks.append(
-                f"Not everything was read: more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB."
-            )
-            return
+def _notebooks(files, remarks):
+    """(path, notebook) for each that can be read; what is said about the others stands in the remarks."""
+    found = []
+    named = [(path, content) for path, content in files if path.lower().endswith(".ipynb")]
+    for path, content in named:
         try:
-            yield "/".join(parts), content()
-        except (
-            Exception
-        ) as error:  # each compression has its own for a damaged entry, an encrypted one another
-            remarks.append(f"{path} could not be read: {type(error).__name__}: {error}")
+            found.append((path, _notebook(content)))
+        except ValueError as error:
+            remarks.append(f"{path} is no notebook: {error}")
+    if named:
+        return found
+    for path, content in files:
+        if path.lower().endswith((".txt", ".json")):  # as Edge and Safari name what they download
+            with contextlib.suppress(ValueError):
+                found.append((path, _notebook(content)))
+                remarks.append(f"{path} is a notebook, and was read as one; its name should end with .ipynb.")
+    if not found:
+        remarks.append("There is no notebook (.ipynb) in what was handed in.")
+        paths = {path: ADVICE.get(PurePosixPath(path).suffix.lower()) for path, _ in files}
+        remarks += [f"{path} is {advice}." for path, advice in paths.items() if advice]
+    return found
 
 
-def _entries(paths, remarks):
-    """Relative path, size in bytes, and a function that reads the content, for every file."""
-    for path in paths:
-        inside = (
-            sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
-            if path.is_dir()
-            else [path]
-        )
-        for file in inside:
-            if file.suffix.lower() == ".zip":
-                yield from _archive(file, remarks)
-            else:
-                relative = file.relative_to(path) if path.is_dir() else Path(file.name)
-                yield relative.as_posix(), file.stat().st_size, file.read_bytes
+def _chosen(readable, name, released, remarks):
+    """Of several notebooks the one with most work in it, then with most of the cells and the name that were asked for."""
+    tasks = _tasks(released)
+    works = [_worked(notebook, tasks) for _, notebook in readable]
+
+    def likeness(i):
+        path, notebook = readable[i]
+        known = sum(1 for cell in notebook["cells"] if grade_id(cell))
+        return works[i], known, name in PurePosixPath(path).stem.lower(), path
+
+    best = max(range(len(readable)), key=likeness)
+    path = readable[best][0]
+    if len(readable) > 1:
+        remarks.append(f"Of {len(readable)} notebooks this is about {path}.")
+        others = [readable[i][0] for i, work in enumerate(works) if work and i != best]
+        if others:
+            listed = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
+            remarks.append(f"There is work in {listed} too, which does not count: hand in one notebook.")
+    return readable[best]
 
 
-def _archive(file, remarks):
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                if not entry.is_dir():
-                    yield (
-                        entry.filename.replace("\\", "/"),
-                        entry.file_size,
-                        lambda e=entry: _bounded(archive, e),
-                    )
-    except (
-        OSError,
-        ValueError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-    ) as error:  # ValueError: names no UTF-8
-        remarks.append(f"{file.name} is no archive that can be opened: {error}")
+def _tasks(released):
+    """(name of the cell, the functions that it begins, its text) for each task of the released notebook."""
+    cells = [c for c in released["cells"] if is_task(c) and c["cell_type"] == "code"] if released else []
+    return [(grade_id(cell), _functions(cell["source"]), cell["source"].strip()) for cell in cells]
 
 
-def _bounded(archive, entry):
-    """The content of an entry, no longer than it says it is."""
-    with archive.open(entry) as file:
-        return file.read(min(entry.file_size, MOST_BYTES))
+def _functions(source):
+    return set(re.findall(r"^def\s+(\w+)", source, re.MULTILINE))
+
+
+def _is_of(cell, task):
+    """Whether a cell is a task's: by its name or, where that was lost, by the functions that it defines."""
+    name, functions, _ = task
+    return grade_id(cell) == name or bool(functions & _functions(cell["source"]))
+
+
+def _worked(notebook, tasks):
+    """In how many tasks there is a student's work."""
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return sum(
+        any(_is_of(cell, task) and cell["source"].strip() != task[2] for cell in code) for task in tasks
+    )
+
+
+def _not_code(notebook, released):
+    """A remark for each task that stands in a cell which Python does not run."""
+    cells = list(enumerate(notebook["cells"], start=1))
+    for task in _tasks(released):
+        own = [(number, cell["cell_type"]) for number, cell in cells if _is_of(cell, task)]
+        if own and all(kind != "code" for _, kind in own):
+            number, kind = own[0]
+            words = {"markdown": "Markdown", "raw": "raw text"}[kind]
+            yield (
+                f"Cell {number}, of the task {task[0]}, is {words} and no code: nothing in it was run. "
+                "In Jupyter: select it, and press Y."
+            )
 
 
 def _notebook(content):
     """A notebook as a dict of cells with source and metadata; a ValueError in words where it is none."""
     if not content.strip():
         raise ValueError("the file is empty")
+    if len(content) > MOST_OF_NOTEBOOK:
+        raise ValueError(
+            f"it has more than {MOST_OF_NOTEBOOK >> 20} MiB; clear its outputs and save it again"
+        )
     try:
-        notebook = json.loads(content.decode("utf-8-sig"))
+        notebook = json.loads(content)  # of bytes: UTF-8 or UTF-16, with a mark at its head or without
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"it cannot be read as JSON ({error})") from None
+        raise ValueError(f"it cannot be read as JSON ({error}); save it in Jupyter again") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
-        raise ValueError("it has no list of cells (notebook format 4)")
+        raise ValueError("it has no list of cells (notebook format 4); save it in Jupyter again")
     kept = []
     for cell in cells:
         if isinstance(cell, dict) and cell.get("cell_type") in ("code", "markdown", "raw"):
             source = cell.get("source", "")
             source = "".join(map(str, source)) if isinstance(source, list) else str(source)
-            metadata = cell.get("metadata") if isinstance(cell.get("metadata"), dict) else {}
+            metadata = {"nbgrader": nbgrader_metadata(cell)}
             kept.append({"cell_type": cell["cell_type"], "source": source, "metadata": metadata})
     return {"cells": kept}
 
@@ -196,9 +221,11 @@ def mended(notebook, released):
     -------
     dict
         Every released cell is there, once; a solution cell has the student's source where it can be found. Cells
-        without nbgrader's name follow the one they stood after, and stand first where no name is left at all.
+        without nbgrader's name follow the one they stood after, and stand first where no name is left at all. What is
+        long is cut, and what is no code can do nothing in the page (markup.py).
     """
     own, before, extra = {}, None, {}
+    room = MOST_EXTRA
     names = {grade_id(cell) for cell in released["cells"]} - {None}
     texts = {cell["source"] for cell in released["cells"]}
     for cell in notebook["cells"] if notebook else []:
@@ -206,18 +233,28 @@ def mended(notebook, released):
         if name in names and name not in own:
             own[name] = cell["source"]
             before = name
-        elif cell["source"].strip() and cell["source"] not in texts:
+        elif cell["source"].strip() and cell["source"] not in texts and room > 0:
             extra.setdefault(before, []).append(_loose(cell))
+            room -= min(len(cell["source"]), MOST_SHOWN)
     cells = list(extra.get(None, []))
     for cell in released["cells"]:
         name = grade_id(cell)
         if name in own and is_task(cell):
-            cell = {**cell, "source": own[name]}
+            cell = {**cell, "source": _shown(own[name], cell["cell_type"])}
         cells += [cell, *(extra.get(name, []) if name else [])]
     return {**released, "cells": [{**cell, "id": f"cell-{i}"} for i, cell in enumerate(cells, start=1)]}
 
 
 def _loose(cell):
     """A cell of the student's own, with nothing in it that could trip nbgrader."""
-    bare = {"cell_type": cell["cell_type"], "metadata": {}, "source": cell["source"]}
-    return {**bare, "outputs": [], "execution_count": None} if cell["cell_type"] == "code" else bare
+    bare = {"metadata": {}, "source": _shown(cell["source"], cell["cell_type"])}
+    if cell["cell_type"] == "code":
+        return {**bare, "cell_type": "code", "outputs": [], "execution_count": None}
+    return {**bare, "cell_type": "markdown"}
+
+
+def _shown(source, kind):
+    """What a page shows of a student's cell."""
+    if len(source) > MOST_SHOWN:
+        source = f"{source[:MOST_SHOWN]}\n... ({len(source) - MOST_SHOWN} more characters)"
+    return {"code": str, "markdown": harmless, "raw": quoted}[kind](source)

@@ -5,13 +5,16 @@ NumPy alone.
 """
 
 import json
+import math
 import struct
 
 import numpy as np
 
-__all__ = ["MOST_BYTES", "ConnectionLost", "Opaque", "TooLarge", "leaves", "receive", "send"]
+__all__ = ["MOST_ANSWER", "MOST_BYTES", "ConnectionLost", "Opaque", "TooLarge", "leaves", "receive", "send"]
 
-MOST_BYTES = 64 * 2**20  # of one message: the laws' inputs are tiny, so an answer of this size is a mistake
+MOST_BYTES = (64 * 2**20, 64 * 2**20)  # of the JSON and of the numbers of a request: the judge wrote it
+# of an answer: a submission wrote it. The laws' inputs are tiny, and a byte of JSON unpacks to up to sixty
+MOST_ANSWER = (2**18, 2**23)
 _HEAD = struct.Struct(">QQ")  # bytes of JSON, bytes of numbers
 
 
@@ -20,7 +23,7 @@ class ConnectionLost(Exception):
 
 
 class TooLarge(Exception):
-    """A message has more bytes than `MOST_BYTES`."""
+    """A message has more bytes than it may have."""
 
 
 class Opaque:
@@ -31,25 +34,29 @@ class Opaque:
         return type(str(name)[:60], (Opaque,), {})()
 
 
-def send(file, value, keep=None):
+def send(file, value, keep=None, most=MOST_BYTES):
     """Write one value: numbers, strings, arrays, and tuples, lists and dicts of them.
 
     ``keep(function)`` returns the number under which the other side may call a function; without it, and for
-    everything else, an `Opaque` of that type's name arrives.
+    everything else, an `Opaque` of that type's name arrives. ``most`` are the bytes of JSON and of numbers that the
+    other side takes.
     """
     arrays = []
     tree = json.dumps(_pack(value, arrays, keep)).encode()
     numbers = b"".join(arrays)
-    if len(tree) + len(numbers) > MOST_BYTES:
+    if len(tree) > most[0] or len(numbers) > most[1]:
         raise TooLarge(f"{len(tree) + len(numbers):,} bytes")
     file.write(_HEAD.pack(len(tree), len(numbers)) + tree + numbers)
     file.flush()
 
 
-def receive(file, function=None):
-    """Read one value; ``function(number)`` makes what stands for a function of the other side."""
+def receive(file, function=None, most=MOST_BYTES):
+    """Read one value, and nothing of one larger than ``most``.
+
+    ``function(number)`` makes what stands for a function of the other side.
+    """
     tree, numbers = _HEAD.unpack(_exactly(file, _HEAD.size))
-    if tree + numbers > MOST_BYTES:
+    if tree > most[0] or numbers > most[1]:
         raise ConnectionLost
     return _unpack(json.loads(_exactly(file, tree)), memoryview(bytearray(_exactly(file, numbers))), function)
 
@@ -112,14 +119,16 @@ def _unpack(tree, numbers, function):
         return tuple(items) if kind == "tuple" else items
     if kind == "dict":
         return {_unpack(k, numbers, function): _unpack(v, numbers, function) for k, v in content}
-    if kind == "objects":
-        return np.empty(content, object)
+    if kind == "objects":  # as large as it says, and no larger than one of its numbers
+        return np.broadcast_to(np.empty((), object), content)
     return function(content) if kind == "function" and function else Opaque.named(content)
 
 
 def _unpack_array(tree, numbers):
     """The array with the memory layout that it had: a law asks about it."""
-    dtype, shape = np.dtype(tree["array"]), tuple(tree["shape"])
-    count = int(np.prod(shape, dtype=np.int64))
+    dtype, shape = np.dtype(tree["array"]), tuple(map(int, tree["shape"]))
+    if dtype.kind not in "biufc" or min(shape, default=0) < 0:
+        raise ConnectionLost
+    count = math.prod(shape)
     lying = np.frombuffer(numbers, dtype, count, tree["start"]) if count else np.empty(0, dtype)
     return lying.reshape(shape).transpose(np.argsort(tree["axes"]).astype(int).tolist())

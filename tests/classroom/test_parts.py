@@ -160,7 +160,7 @@ def test_what_cannot_be_sent_is_named():
         and arrived["f"] == "function 7"
     )
     with pytest.raises(wire.TooLarge):
-        wire.send(file, np.zeros(wire.MOST_BYTES // 8 + 1))
+        wire.send(file, np.zeros(wire.MOST_BYTES[1] // 8 + 1))
     with pytest.raises(wire.ConnectionLost):
         wire.receive(io.BytesIO(b"\xff" * 16))
 

@@ -1,0 +1,54 @@
+"""What students wrote in Markdown, as HTML that does nothing: no script, no style, no picture or frame from elsewhere.
+
+Not here: code, which pages show as text anyway.
+"""
+
+import html
+import re
+
+__all__ = ["harmless", "quoted"]
+
+TAGS = """a abbr b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre span strong sub sup table tbody
+td th thead tr ul""".split()
+ATTRIBUTES = {"a": ["href", "title"], "abbr": ["title"]}
+PROTOCOLS = ["http", "https", "mailto"]
+
+
+def harmless(markdown):
+    """A student's Markdown as one block of HTML, which Markdown leaves as it is.
+
+    Parameters
+    ----------
+    markdown : str
+
+    Returns
+    -------
+    str
+        Tags that could do something are there to be read, as text.
+
+    Examples
+    --------
+    >>> print(harmless("**no** <script>alert(1)</script>"))
+    <div>
+    <p><strong>no</strong> &lt;script&gt;alert(1)&lt;/script&gt;</p>
+    </div>
+    """
+    import bleach
+    from nbconvert.filters import markdown2html
+
+    page = markdown2html(
+        markdown.replace("attachment:", "")
+    )  # attachments are not kept, and missing ones an error
+    page = re.sub(r'<a class="anchor-link"[^>]*>[^<]*</a>', "", page)
+    return _block(bleach.clean(page, tags=TAGS, attributes=ATTRIBUTES, protocols=PROTOCOLS))
+
+
+def quoted(text):
+    """Any text, to be read as it stands."""
+    return _block(f"<pre>{html.escape(text)}</pre>")
+
+
+def _block(page):
+    """HTML without the empty lines after which Markdown would read on."""
+    page = "\n".join(page.strip().splitlines())
+    return "<div>\n" + re.sub(r"\n(?=\s*\n)", "&#10;", page) + "\n</div>"
