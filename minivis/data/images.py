@@ -3,6 +3,8 @@ Not here: resizing (geometry.py), whole folders of pictures (folders.py), the tw
 
 import struct
 import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ __all__ = ["read_image"]
 MOST_PIXELS = 80_000_000  # about 1 GB as float32: more than cameras make, less than a forged header claims
 # Named, because Pillow would hand some of the others to programs outside (EPS to Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+ORIENTATION = 0x0112  # the number of EXIF's note of how a camera was held
+SCALES = {"1": 255, "L;2": 85, "L;4": 17}  # of greys with fewer than 8 bits, which Pillow brings to 0 to 255
 # What Pillow's decoders raise on broken bytes.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
 
@@ -48,7 +52,8 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS):
 
     Notes
     -----
-    Pillow decodes. Of colours with 16 bits each it keeps the upper 8. Colour profiles are not applied.
+    Pillow decodes. Of colours with 16 bits each it keeps the upper 8, also of the one that is transparent. Colour
+    profiles are not applied.
 
     Examples
     --------
@@ -58,24 +63,59 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS):
     ...     read_image(Path(folder, "grey.pgm"))[0]
     array([[0. , 0.2]], dtype=float32)
     """
-    pixels = _rgb(open_image("read_image", path, orient, most_pixels))  # (H, W, 3)
+    return read_pixels("read_image", path, orient, most_pixels)
+
+
+def read_pixels(name, path, orient, most_pixels=MOST_PIXELS):
+    """What `read_image` returns, its errors in the name of the function called."""
+    pixels = _rgb(open_image(name, path, orient, most_pixels))  # (H, W, 3)
     most = 255 if pixels.dtype == np.uint8 else 65535
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / np.float32(most)
+    image = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)  # (3, H, W)
+    image /= np.float32(most)
+    return image
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture file says before its pixels."""
+
+    height: int  # as stored
+    width: int
+    turned: bool  # whether its camera noted that the sides are to be swapped (EXIF orientations 5 to 8)
+    wide: bool  # whether it has 16 bits a number, of which Pillow may keep 8
+
+
+def read_header(name, path):
+    """The `Header` of a picture file, or an error in the name of the function called; no pixel is decoded."""
+    with _opened(name, path, MOST_PIXELS) as image:
+        raw = " ".join(
+            str(tile[3]) for tile in image.tile
+        )  # Pillow's names of how numbers are stored: "RGB;16B"
+        wide = image.mode == "I" or image.mode.startswith("I;16") or ";16" in raw
+        return Header(image.height, image.width, image.getexif().get(ORIENTATION) in (5, 6, 7, 8), wide)
 
 
 def open_image(name, path, orient=False, most_pixels=MOST_PIXELS):
     """Decode a file to a Pillow image, or refuse it in the name of the function called."""
+    with _opened(name, path, most_pixels) as image:
+        _scale_transparency(image)
+        image.load()
+        return ImageOps.exif_transpose(image) if orient else image.copy()
+
+
+@contextmanager
+def _opened(name, path, most_pixels):
+    """A Pillow image whose header speaks against nothing; what goes wrong with it becomes a ValueError with the path."""
     path = Path(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of size most_pixels speaks; a damaged note beside the pixels is no matter
+            # of size most_pixels speaks; a damaged note beside the pixels is no matter
+            warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 complaint = _complaint(image, most_pixels)
                 if complaint is None:
-                    image.load()
-                    return ImageOps.exif_transpose(image) if orient else image.copy()
+                    yield image
+                    return
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: there is no file {path.absolute()}") from None
     except (IsADirectoryError, PermissionError):
@@ -86,7 +126,19 @@ def open_image(name, path, orient=False, most_pixels=MOST_PIXELS):
         complaint = f"is no picture in {', '.join(FORMATS)}"
     except BROKEN as error:
         complaint = f"is a broken picture: {error}"
-    raise ValueError(f"{name}: {path} {complaint}")
+    raise ValueError(f"{name}: {path} {complaint}") from None
+
+
+def _scale_transparency(image):
+    """Bring the transparent colour of a PNG to the scale of its pixels, which Pillow leaves to whoever asks for it."""
+    clear = image.info.get("transparency")
+    if image.format != "PNG" or not image.tile:
+        return
+    raw = image.tile[0][3]
+    if isinstance(clear, int) and raw in SCALES:
+        image.info["transparency"] = clear * SCALES[raw]
+    elif isinstance(clear, tuple) and raw == "RGB;16B":
+        image.info["transparency"] = tuple(number >> 8 for number in clear)
 
 
 def _complaint(image, most_pixels):
@@ -104,7 +156,10 @@ def _rgb(image):
     """Colours of a Pillow image, (H, W, 3) uint8, or uint16 where it has 16-bit greys."""
     if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow's own conversion would clip them at 255
         grey = np.asarray(image).astype(np.uint16)
-        return np.repeat(grey[..., None], 3, axis=2)
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):
+            grey[grey == clear] = 65535  # on white
+        return np.broadcast_to(grey[..., None], (*grey.shape, 3))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
