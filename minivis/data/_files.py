@@ -8,6 +8,8 @@ import os
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from minivis.listed import told
+
 MOST_BYTES = 2**30  # of pixels in one file; the largest of the sets read here has 550 MB
 
 
@@ -22,7 +24,7 @@ def read_json(name, path):
     return content
 
 
-def inside(name, folder, relative, what):
+def inside(folder, relative, what):
     """The path of a file that a list names, or an error if it would lie outside the folder."""
     # By its spelling alone: a link inside the folder was put there by whoever owns it, a name in a list was not.
     text = relative if isinstance(relative, str) else ""
@@ -34,7 +36,7 @@ def inside(name, folder, relative, what):
         or text.startswith(("/", "\\"))
         or PureWindowsPath(text).drive
     ):
-        raise ValueError(f"{name}: {what} has file_name {relative!r:.80}, which is no file inside {folder}")
+        raise ValueError(f"{what} has file_name {told(relative)}, which is no file inside {folder}")
     return Path(folder, *parts)
 
 
