@@ -124,9 +124,9 @@ class CocoList:
             )
 
     def _read_categories(self):
-        found = {}
+        found, entries = {}, self.entries("categories")
         with self.refusing():
-            for entry in self.entries("categories"):
+            for entry in entries:
                 number = identity("a category", entry)
                 if number in found:
                     raise ValueError(f"two entries have category id {told(number)}")
