@@ -48,6 +48,15 @@ def read_bytes(name, path, most=MOST_BYTES):
     return Path(path).read_bytes()
 
 
+def read_claimed(file, count):
+    """The bytes that a header claims, and one more where more follow: memory grows with what is there, not with the claim."""
+    parts, left = [], count + 1
+    while left and (part := file.read(min(left, 2**20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
 def open_maybe_gz(path):
     """A binary file to read from, unpacked on the way when it begins as gzip does."""
     with open(path, "rb") as file:

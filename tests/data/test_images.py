@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from minivis.data import read_image
+from tests.data.png import png_file
 
 rng = np.random.default_rng(0)
 COLOURS = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -67,6 +68,30 @@ def test_what_is_transparent_lies_on_white(tmp_path):
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette = read_image(write(tmp_path / "c.png", palette, transparency=1))
     assert palette[:, 0].T.tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_lies_on_white_at_every_depth(tmp_path, depth):
+    most = 2**depth - 1
+    greys = rng.integers(0, most + 1, (4, 16))
+    for clear in {0, most, most // 3, int(greys[2, 2])}:
+        rows = [
+            np.unpackbits(row.astype(">u2").view(np.uint8)).reshape(16, 16)[:, 16 - depth :] for row in greys
+        ]
+        packed = b"".join(b"\0" + np.packbits(row).tobytes() for row in rows)
+        (tmp_path / "a.png").write_bytes(png_file(16, 4, depth, 0, packed, (clear,)))
+        wanted = np.where(greys == clear, 1, greys / most)
+        np.testing.assert_allclose(read_image(tmp_path / "a.png")[1], wanted, rtol=1e-6, err_msg=str(clear))
+
+
+def test_a_transparent_colour_of_16_bits_lies_on_white(tmp_path):
+    colours = np.array([[[652, 6699, 23923], [60000, 6699, 23923]]])
+    (tmp_path / "a.png").write_bytes(
+        png_file(2, 1, 16, 2, b"\0" + colours.astype(">u2").tobytes(), (652, 6699, 23923))
+    )
+    image = read_image(tmp_path / "a.png")
+    assert image[:, 0, 0].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(image[:, 0, 1], colours[0, 1] / 65535, atol=1 / 255)  # the upper 8 bits
 
 
 def test_cmyk_is_converted(tmp_path):
