@@ -80,11 +80,10 @@ def known_keys(what, given, known=None):
                 f"{what} have {key!r} and {name!r}, which are two names of one thing, and they differ"
             )
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.8)
+            near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.8)
             if near:
                 raise ValueError(f"{what} have {key!r}, which nothing reads; did you mean {near[0]!r}?")
-            warnings.warn(
-                f"{what} have {key!r}, which nothing reads (read are {', '.join(known)})", stacklevel=4
-            )
+            # In the same words whoever asks: so Python tells it once.
+            warnings.warn(f"what is known of an image has {key!r}, which nothing reads", stacklevel=1)
         named[name] = value
     return named
