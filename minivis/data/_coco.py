@@ -1,5 +1,5 @@
 """What COCO's two kinds of lists have in common: images and categories, and what becomes of entries that are wrong.
-Not here: their annotations (coco.py), how masks are drawn (_drawn.py)."""
+Not here: their annotations (coco.py), how masks are drawn (_drawn.py), the pictures (_sized.py)."""
 
 import difflib
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minivis.data._files import inside, read_json
-from minivis.data.images import MOST_PIXELS, read_header, read_pixels
+from minivis.data.images import MOST_PIXELS
 from minivis.listed import identity, objects, text, told, whole
 
 MOST_MASK_BYTES = 2**30  # of the masks of one photo: a byte for each pixel of each
@@ -192,21 +192,3 @@ def read_box(what, bbox, height, width):
     if x1 <= x0 or y1 <= y0:
         raise ValueError(f"{what}: bbox {bbox} has nothing within the image")
     return x0, y0, x1, y1
-
-
-def read_listed(name, photo, upright):
-    """The pixels of a listed photo, turned so that they have the size that the list claims.
-
-    A camera that was held on its side notes it (EXIF), and the list was made from the pixels as they are stored or from
-    the upright picture. The size tells which, unless the picture is square or upside down; then `upright` decides.
-    """
-    header = read_header(name, photo.path)
-    stored, size = (header.height, header.width), (photo.height, photo.width)
-    shown = {False: stored, True: stored[::-1] if header.turned else stored}
-    fits = [orient for orient in (bool(upright), not upright) if shown[orient] == size]
-    if not fits:
-        raise ValueError(
-            f"{name}: {photo.path} has {stored[0]} x {stored[1]} pixels, but the list says {size[0]} x {size[1]} "
-            "(height x width)"
-        )
-    return read_pixels(name, photo.path, orient=fits[0])

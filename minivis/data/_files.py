@@ -5,6 +5,7 @@ import gzip
 import json
 import operator
 import os
+import stat
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -42,8 +43,12 @@ def inside(folder, relative, what):
 
 def read_bytes(name, path, most=MOST_BYTES):
     """All bytes of a file; one with more than `most` is refused before it is read."""
-    size = os.stat(path).st_size
-    if size > most:
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(
+        about.st_mode
+    ):  # of a folder the system says so itself
+        raise ValueError(f"{name}: {path} is no file: a pipe, a device or the like")
+    if (size := about.st_size) > most:
         raise ValueError(f"{name}: {path} has {size} bytes, more than the {most} that are read")
     return Path(path).read_bytes()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minivis.data._files import inside
-from minivis.data.images import open_image, read_header
+from minivis.data._sized import open_map
 from minivis.listed import flag, number, objects, told, whole
 from minivis.vision import rgb2id
 
@@ -78,25 +78,14 @@ def _segments(listed, what, entry, labels, wrong):
 
 def read_map(path, photo, segments, lenient):
     """The segment number of each pixel, (H, W) int32, and the segments; refused, or made to agree, where they do not."""
-    name, header = "CocoPanoptic", read_header("CocoPanoptic", path)
-    if (header.height, header.width) != (photo.height, photo.width):
-        raise ValueError(
-            f"{name}: {path} has {header.height} x {header.width} pixels, but the list says {photo.height} x "
-            f"{photo.width} (height x width)"
-        )
-    if header.wide:
-        raise ValueError(
-            f"{name}: {path} has 16 bits a colour; a panoptic map has 8, and a segment's number is red + 256 green + "
-            "65536 blue (minivis.vision.id2rgb makes colours of numbers)"
-        )
-    numbers = rgb2id(np.asarray(open_image(name, path).convert("RGB")))  # (H, W)
+    numbers = rgb2id(np.asarray(open_map("CocoPanoptic", path, photo)))  # (H, W)
     found = set(np.unique(numbers).tolist()) - {0}
     if odd := sorted(found ^ {segment.number for segment in segments}):
         if not lenient:
             where = "the map but not the list" if odd[0] in found else "the list but not the map"
             more = f", and {len(odd) - 1} more do not match" if len(odd) > 1 else ""
             raise ValueError(
-                f"{name}: {path}: segment {odd[0]} is in {where}{more}; invalid='skip' leaves it out"
+                f"CocoPanoptic: {path}: segment {odd[0]} is in {where}{more}; invalid='skip' leaves it out"
             )
         segments = [segment for segment in segments if segment.number in found]
         numbers[np.isin(numbers, odd)] = 0

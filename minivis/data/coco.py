@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivis.data._coco import CocoList, read_box, read_listed
+from minivis.data._coco import CocoList, read_box
 from minivis.data._drawn import Polygons, Runs, read_drawing
 from minivis.data._files import position
 from minivis.data._maps import places, read_map, read_segments
+from minivis.data._sized import read_listed
 from minivis.listed import flag, identity, number, told
 
 __all__ = ["CocoDetection", "CocoPanoptic", "collate"]

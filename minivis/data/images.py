@@ -1,14 +1,15 @@
 """Photos of one's own: a picture file as an array, the right way up, whatever its colours are stored as.
 Not here: resizing (geometry.py), whole folders of pictures (folders.py), the two photos that come along (photos.py)."""
 
+import io
 import struct
 import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from minivis.data._files import read_bytes
 
 __all__ = ["read_image"]
 
@@ -63,59 +64,48 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS):
     ...     read_image(Path(folder, "grey.pgm"))[0]
     array([[0. , 0.2]], dtype=float32)
     """
-    return read_pixels("read_image", path, orient, most_pixels)
+    stored, upright = open_image("read_image", path, most_pixels)
+    return as_floats(upright if orient else stored)
 
 
-def read_pixels(name, path, orient, most_pixels=MOST_PIXELS):
-    """What `read_image` returns, its errors in the name of the function called."""
-    pixels = _rgb(open_image(name, path, orient, most_pixels))  # (H, W, 3)
+def as_floats(image):
+    """The colours of a Pillow image as `read_image` returns them."""
+    pixels = _rgb(image)  # (H, W, 3)
     most = 255 if pixels.dtype == np.uint8 else 65535
-    image = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)  # (3, H, W)
-    image /= np.float32(most)
-    return image
+    floats = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)  # (3, H, W)
+    floats /= np.float32(most)
+    return floats
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a picture file says before its pixels."""
+def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
+    """Decode a file to a Pillow image, or refuse it in the name of the function called.
 
-    height: int  # as stored
-    width: int
-    turned: bool  # whether its camera noted that the sides are to be swapped (EXIF orientations 5 to 8)
-    wide: bool  # whether it has 16 bits a number, of which Pillow may keep 8
+    Parameters
+    ----------
+    name, path, most_pixels
+        As for `read_image`.
+    check : callable, optional
+        ``check(image)`` looks at the header, before a pixel is decoded, and returns what speaks against it in words.
 
-
-def read_header(name, path):
-    """The `Header` of a picture file, or an error in the name of the function called; no pixel is decoded."""
-    with _opened(name, path, MOST_PIXELS) as image:
-        raw = " ".join(
-            str(tile[3]) for tile in image.tile
-        )  # Pillow's names of how numbers are stored: "RGB;16B"
-        wide = image.mode == "I" or image.mode.startswith("I;16") or ";16" in raw
-        return Header(image.height, image.width, image.getexif().get(ORIENTATION) in (5, 6, 7, 8), wide)
-
-
-def open_image(name, path, orient=False, most_pixels=MOST_PIXELS):
-    """Decode a file to a Pillow image, or refuse it in the name of the function called."""
-    with _opened(name, path, most_pixels) as image:
-        _scale_transparency(image)
-        image.load()
-        return ImageOps.exif_transpose(image) if orient else image.copy()
-
-
-@contextmanager
-def _opened(name, path, most_pixels):
-    """A Pillow image whose header speaks against nothing; what goes wrong with it becomes a ValueError with the path."""
+    Returns
+    -------
+    stored, upright : PIL.Image.Image
+        As it is stored, and turned as its camera noted; often the same.
+    """
     path = Path(path)
     try:
+        # All at once: Pillow asks a file for as many bytes as any number in it claims, and Python would make room for them.
+        content = io.BytesIO(read_bytes(name, path))
         with warnings.catch_warnings():
             # of size most_pixels speaks; a damaged note beside the pixels is no matter
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                complaint = _complaint(image, most_pixels)
-                if complaint is None:
-                    yield image
-                    return
+            with Image.open(content, formats=FORMATS) as image:
+                complaint = _complaint(image, most_pixels) or (check and check(image))
+                if not complaint:
+                    _scale_transparency(image)
+                    image.load()
+                    stored = image.copy()
+                    return stored, _upright(image, stored)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: there is no file {path.absolute()}") from None
     except (IsADirectoryError, PermissionError):
@@ -126,7 +116,21 @@ def _opened(name, path, most_pixels):
         complaint = f"is no picture in {', '.join(FORMATS)}"
     except BROKEN as error:
         complaint = f"is a broken picture: {error}"
-    raise ValueError(f"{name}: {path} {complaint}") from None
+    raise ValueError(f"{name}: {path} {complaint}")
+
+
+def is_wide(image):
+    """Whether a picture whose pixels are not decoded yet has 16 bits a number, of which Pillow may keep 8."""
+    raw = " ".join(str(tile[3]) for tile in image.tile)  # Pillow's names of how numbers are stored: "RGB;16B"
+    return image.mode == "I" or image.mode.startswith("I;16") or ";16" in raw
+
+
+def _upright(image, stored):
+    """The picture turned as its camera noted (EXIF); one with a damaged note is not."""
+    try:
+        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else stored
+    except BROKEN:
+        return stored
 
 
 def _scale_transparency(image):
