@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from minivis.data._decode import MOST_PIXELS
 from minivis.data._files import inside, read_json
-from minivis.data.images import MOST_PIXELS
 from minivis.listed import identity, objects, text, told, whole
 
 MOST_MASK_BYTES = 2**30  # of the masks of one photo: a byte for each pixel of each

@@ -1,7 +1,8 @@
 """The pictures of a list, decoded only where their header agrees with the size that the list claims.
 Not here: the list (_coco.py), pictures without one (images.py)."""
 
-from minivis.data.images import as_floats, is_wide, open_image
+from minivis.data._decode import is_wide, open_image
+from minivis.data.images import as_floats
 
 
 def read_listed(name, photo, upright):
