@@ -16,7 +16,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # The most pixels that a byte of a packed file holds: deflate makes 1032 bytes of one, and a byte of a PNG is 8 pixels at
 # most; GIF's longest string stands for 3838 pixels in 12 bits; JPEG needs a bit for each block of 8 x 8, and a byte has
 # 8; WebP knows no bound, but what is smaller than this is blank.
-DENSEST = {"PNG": 8 * 1032, "GIF": 2600, "JPEG": 512, "WEBP": 2000}
+DENSEST = {"PNG": 8 * 1032, "GIF": 2600, "JPEG": 512, "WEBP": 2000, "unpacked": 8}
 SMALL = 2**21  # pixels that are not worth a question
 ORIENTATION = 0x0112  # the number of EXIF's note of how a camera was held
 SCALES = {"1": 255, "L;2": 85, "L;4": 17}  # of greys with fewer than 8 bits, which Pillow brings to 0 to 255
@@ -84,20 +84,23 @@ def _decoded(image):
 
 
 def _scale_transparency(image):
-    """Bring the transparent colour of a PNG to the scale of its pixels, which Pillow leaves to whoever asks for it."""
+    """Bring what a PNG says of transparency to the scale of its pixels, which Pillow leaves to whoever asks for it."""
     clear = image.info.get("transparency")
     if image.format != "PNG" or not image.tile:
         return
     raw = image.tile[0][3]
     if isinstance(clear, int) and raw in SCALES:
         image.info["transparency"] = clear * SCALES[raw]
+    elif isinstance(clear, bytes):  # of each colour of a palette
+        image.info["transparency"] = clear[:256]
     elif isinstance(clear, tuple) and raw == "RGB;16B":
         image.info["transparency"] = tuple(number >> 8 for number in clear)
 
 
 def _complaint(image, count, most_pixels):
     """Why a picture in a file of so many bytes is not to be decoded, judged by its header; None where nothing is."""
-    if why := _too_many(*image.size, image.format, count, most_pixels):
+    unpacked = image.tile and all(tile[0] == "raw" for tile in image.tile)
+    if why := _too_many(*image.size, "unpacked" if unpacked else image.format, count, most_pixels):
         return why
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         kind = "floating-point" if image.mode == "F" else "32-bit"
@@ -125,5 +128,5 @@ def _too_many(width, height, kind, count, most_pixels):
     if width * height > most_pixels:
         return f"claims {width} x {height} pixels, more than most_pixels={most_pixels}"
     if kind in DENSEST and width * height > SMALL + DENSEST[kind] * count:
-        return f"claims {width} x {height} pixels, more than a {kind} file of {count} bytes can hold"
+        return f"claims {width} x {height} pixels, more than {count} bytes ({kind}) can hold"
     return None

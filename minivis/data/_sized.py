@@ -21,7 +21,7 @@ def read_listed(name, photo, upright):
     stored, shown = open_image(name, photo.path, check=other_size)
     for image in (shown, stored) if upright else (stored, shown):
         if (image.height, image.width) == size:
-            return as_floats(image)
+            return as_floats(name, photo.path, image)
     raise ValueError(f"{name}: {photo.path} {_sizes(stored, size)}")
 
 

@@ -4,7 +4,7 @@ Not here: resizing (geometry.py), whole folders of pictures (folders.py), the tw
 import numpy as np
 from PIL import Image
 
-from minivis.data._decode import MOST_PIXELS, open_image
+from minivis.data._decode import BROKEN, MOST_PIXELS, open_image
 
 __all__ = ["read_image"]
 
@@ -54,12 +54,15 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS):
     array([[0. , 0.2]], dtype=float32)
     """
     stored, upright = open_image("read_image", path, most_pixels)
-    return as_floats(upright if orient else stored)
+    return as_floats("read_image", path, upright if orient else stored)
 
 
-def as_floats(image):
+def as_floats(name, path, image):
     """The colours of a Pillow image as `read_image` returns them."""
-    pixels = _rgb(image)  # (H, W, 3)
+    try:
+        pixels = _rgb(image)  # (H, W, 3)
+    except BROKEN as error:
+        raise ValueError(f"{name}: {path} is a broken picture: {error}") from None
     most = 255 if pixels.dtype == np.uint8 else 65535
     floats = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)  # (3, H, W)
     floats /= np.float32(most)
