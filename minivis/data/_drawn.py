@@ -86,7 +86,7 @@ def _read_runs(what, drawn, height, width):
 def _corners(polygon, most):
     """Corners (n, 2) of a polygon, or what is wrong with it, in words."""
     try:
-        corners = np.array(polygon)
+        corners = np.array(polygon if isinstance(polygon, list) else [])
     except ValueError:  # lists of different lengths
         corners = np.zeros(0)
     pairs = corners.size % 2 == 0 if corners.ndim == 1 else corners.shape[-1] == 2
