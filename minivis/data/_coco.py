@@ -1,99 +1,194 @@
-"""What COCO's two kinds of lists have in common: images and categories, each checked before anything is kept.
-Not here: their annotations (coco.py), masks from polygons (_polygons.py)."""
+"""What COCO's two kinds of lists have in common: images and categories, and what becomes of entries that are wrong.
+Not here: their annotations (coco.py), how masks are drawn (_drawn.py), the pictures (_sized.py)."""
 
+import difflib
+import os
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from minivis.data._decode import MOST_PIXELS
 from minivis.data._files import inside, read_json
-from minivis.data.images import MOST_PIXELS, read_image
+from minivis.listed import identity, objects, text, told, whole
+
+MOST_MASK_BYTES = 2**30  # of the masks of one photo: a byte for each pixel of each
 
 
-@dataclass(frozen=True)
-class Listed:
+@dataclass(frozen=True, slots=True)
+class Photo:
     """One image of a list."""
 
-    id: int
+    id: int | str
     path: Path
     height: int
     width: int
 
 
-def read_list(name, annotations, folder):
-    """The json object, its images by id, and its categories by id in rising order."""
-    content = read_json(name, annotations)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list) or not all(
-            isinstance(entry, dict) for entry in content[key]
-        ):
-            raise ValueError(f"{name}: {annotations} must hold a list of objects named {key!r}")
-    images = _by_id(name, "image", content["images"])
-    categories = _by_id(name, "category", content["categories"])
-    listed = {}
-    for number, entry in images.items():
-        sides = height, width = entry.get("height"), entry.get("width")
-        if not all(type(side) is int and side > 0 for side in sides) or height * width > MOST_PIXELS:
+class CocoList:
+    """A list that is being read: its images and categories, and the entries that were left out.
+
+    Parameters
+    ----------
+    name : str
+        Who reads, for the errors.
+    path, folder : path
+        The json file, and the folder of the photos.
+    invalid : {"error", "skip"}
+        Whether an entry that is wrong refuses the list or is left out.
+    """
+
+    def __init__(self, name, path, folder, invalid):
+        if invalid not in ("error", "skip"):
+            raise ValueError(f"{name}: invalid must be 'error' or 'skip', got {invalid!r}")
+        self.name, self.path, self.invalid = name, path, invalid
+        self.left_out = []  # a sentence for each entry
+        self._gone = set()  # the ids of images that were left out: their annotations go with them
+        self.content = read_json(name, path)
+        self.categories = self._read_categories()  # by id, in rising order
+        self.photos = self._read_photos(folder)  # by id, in the order of the list
+
+    def entries(self, key, needed=True):
+        """The list of objects of that name."""
+        if key not in self.content and not needed:
+            near = difflib.get_close_matches(key, self.content, n=1, cutoff=0.8)
+            if not near:
+                return []
+            raise ValueError(f"{self.name}: {self.path} has {near[0]!r}; did you mean {key!r}?")
+        with self.refusing():
+            return objects("the list", self.content, key)
+
+    @contextmanager
+    def refusing(self):
+        """What is wrong in here refuses the list, whatever is said about invalid entries."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {self.path}: {error}") from None
+
+    @contextmanager
+    def entry(self):
+        """What is wrong in here is wrong with one entry: it refuses the list, or this entry is left out."""
+        try:
+            yield
+        except ValueError as error:
+            self.leave_out(str(error))
+
+    def leave_out(self, why):
+        """Say why an entry is left out; where that was not asked for, refuse the list."""
+        if self.invalid == "error":
+            raise ValueError(f"{self.name}: {self.path}: {why}; invalid='skip' leaves it out")
+        self.left_out.append(why)
+
+    def leave_out_photo(self, number, why=None):
+        """Leave out an image, and so its annotations; without `why` where that was said already."""
+        if why is not None:
+            self.leave_out(why)
+        self._gone.add(number)
+        del self.photos[number]
+
+    def check_masks(self, counts):
+        """Leave out images whose objects, so many in each, are too many or too large for one array of masks."""
+        for photo in list(self.photos.values()):
+            needed = counts[photo.id] * photo.height * photo.width
+            if needed > MOST_MASK_BYTES:
+                self.leave_out_photo(
+                    photo.id,
+                    f"image {told(photo.id)} has {counts[photo.id]} objects of {photo.height} x {photo.width} pixels: "
+                    f"their masks would take {needed} bytes, more than {MOST_MASK_BYTES}; masks=False does without",
+                )
+
+    def photo_of(self, what, entry):
+        """The image that an annotation is of; None where that was left out."""
+        number = identity(what, entry, "image_id")
+        if number in self._gone:
+            return None
+        return _found(what, "image_id", number, self.photos)
+
+    def label_of(self, what, entry, labels):
+        """The label of an annotation's category."""
+        return _found(what, "category_id", identity(what, entry, "category_id"), labels)
+
+    def finish(self):
+        """Warn of what was left out, once, at the end; a list of which no image is left is refused."""
+        if self.content["images"] and not self.photos:
             raise ValueError(
-                f"{name}: image {number} has height {height!r:.40} and width {width!r:.40}; expected whole numbers above "
-                f"0, at most {MOST_PIXELS} pixels together"
+                f"{self.name}: {self.path}: no image is left of {len(self.content['images'])}: {self.left_out[0]}"
             )
-        listed[number] = Listed(
-            number, inside(name, folder, entry.get("file_name"), f"image {number}"), *sides
+        if count := len(self.left_out):
+            first = "; ".join(self.left_out[:3]) + (f"; and {count - 3} more" if count > 3 else "")
+            entries = "1 entry is" if count == 1 else f"{count} entries are"
+            warnings.warn(
+                f"{self.name}: {self.path}: {entries} left out (dataset.left_out lists all): {first}",
+                stacklevel=4,
+            )
+
+    def _read_categories(self):
+        found, entries = {}, self.entries("categories")
+        with self.refusing():
+            for entry in entries:
+                number = identity("a category", entry)
+                if number in found:
+                    raise ValueError(f"two entries have category id {told(number)}")
+                text(f"category {told(number)}", entry, "name")
+                found[number] = entry
+        # Numbers rise; texts, of which there are few, come after them.
+        return dict(sorted(found.items(), key=lambda item: (isinstance(item[0], str), item[0])))
+
+    def _read_photos(self, folder):
+        self.photos, missing = {}, []
+        entries = self.entries("images")
+        for entry in entries:
+            with self.entry():
+                number = identity("an image", entry)
+                if number in self.photos or number in self._gone:
+                    raise ValueError(f"two entries have image id {told(number)}")
+                self._gone.add(number)  # until it is known to be good
+                photo = _photo(number, entry, folder)
+                if os.path.isfile(photo.path):
+                    self.photos[number] = photo
+                    self._gone.remove(number)
+                else:
+                    missing.append(photo)
+        if missing and (self.invalid == "error" or not self.photos):
+            raise FileNotFoundError(
+                f"{self.name}: {len(missing)} of {len(entries)} pictures of {self.path} are missing, the first is "
+                f"{missing[0].path}; invalid='skip' does without them, unless all are missing"
+            )
+        self.left_out += [f"image {told(photo.id)}: there is no file {photo.path}" for photo in missing]
+        return self.photos
+
+
+def _photo(number, entry, folder):
+    what = f"image {told(number)}"
+    height, width = whole(what, entry, "height"), whole(what, entry, "width")
+    if min(height, width) < 1 or height * width > MOST_PIXELS:
+        raise ValueError(
+            f"{what} has height {told(height)} and width {told(width)}; expected numbers above 0, at most {MOST_PIXELS} "
+            "pixels together"
         )
-    missing = [image.path for image in listed.values() if not image.path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{name}: {len(missing)} of {len(listed)} pictures are missing, the first is {missing[0]}"
-        )
-    for number, entry in categories.items():
-        if not isinstance(entry.get("name"), str):
-            raise ValueError(f"{name}: category {number} has no name")
-    return content, listed, dict(sorted(categories.items()))
+    return Photo(number, inside(folder, entry.get("file_name"), what), height, width)
 
 
-def _by_id(name, what, entries):
-    found = {}
-    for entry in entries:
-        number = whole(name, what, "id", entry)
-        if number in found:
-            raise ValueError(f"{name}: two entries have {what} id {number}")
-        found[number] = entry
-    return found
+def _found(what, key, number, among):
+    if number in among:
+        return among[number]
+    other = str(number) if isinstance(number, int) else int(number) if number.isdecimal() else None
+    hint = f" ({told(other)} is)" if other in among else ""
+    raise ValueError(f"{what} has {key} {told(number)}, which is not in the list{hint}")
 
 
-def whole(name, what, key, entry, among=None):
-    """A whole number of an entry, and, with `among`, one of those there are."""
-    number = entry.get(key)
-    if type(number) is not int:
-        raise ValueError(f"{name}: {what} needs a whole number {key!r}, got {number!r:.40}")
-    if among is not None and number not in among:
-        raise ValueError(f"{name}: {what} has {key} {number}, which is not in the list")
-    return number
-
-
-def read_listed(name, image):
-    """The pixels of a listed image, of the size that the list claims."""
-    size = (image.height, image.width)
-    for orient in (
-        False,
-        True,
-    ):  # boxes are mostly measured on the pixels as stored, seldom on the upright picture
-        pixels = read_image(image.path, orient=orient)
-        if pixels.shape[1:] == size:
-            return pixels
-    raise ValueError(
-        f"{name}: {image.path} has {pixels.shape[1]} x {pixels.shape[2]} pixels, but the list says {size[0]} x {size[1]}"
-    )
-
-
-def box_of(bbox, height, width):
-    """Corners (x0, y0, x1, y1) of a box [x, y, width, height] cut at the image, or what is wrong with it, in words."""
+def read_box(what, bbox, height, width):
+    """Corners (x0, y0, x1, y1) of a box [x, y, width, height] cut at the image; refused where it is none."""
     numbers = isinstance(bbox, list) and len(bbox) == 4 and all(type(n) in (int, float) for n in bbox)
     if not numbers or not all(-1e9 < n < 1e9 for n in bbox):
-        return f"bbox must be four numbers [x, y, width, height], got {bbox!r:.60}"
+        raise ValueError(f"{what}: bbox must be four numbers [x, y, width, height], got {told(bbox)}")
     x, y, w, h = bbox
     if w <= 0 or h <= 0:
-        return f"bbox {bbox} has a width or height that is not above 0"
+        raise ValueError(f"{what}: bbox {bbox} has a width or height that is not above 0")
     if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:  # a pixel is rounding, more is a mistake
-        return f"bbox {bbox} leaves the image of {height} x {width} (height x width)"
+        raise ValueError(f"{what}: bbox {bbox} leaves the image of {height} x {width} (height x width)")
     x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else f"bbox {bbox} has nothing within the image"
+    if x1 <= x0 or y1 <= y0:
+        raise ValueError(f"{what}: bbox {bbox} has nothing within the image")
+    return x0, y0, x1, y1

@@ -5,8 +5,11 @@ import gzip
 import json
 import operator
 import os
+import stat
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from minivis.listed import told
 
 MOST_BYTES = 2**30  # of pixels in one file; the largest of the sets read here has 550 MB
 
@@ -22,7 +25,7 @@ def read_json(name, path):
     return content
 
 
-def inside(name, folder, relative, what):
+def inside(folder, relative, what):
     """The path of a file that a list names, or an error if it would lie outside the folder."""
     # By its spelling alone: a link inside the folder was put there by whoever owns it, a name in a list was not.
     text = relative if isinstance(relative, str) else ""
@@ -34,16 +37,29 @@ def inside(name, folder, relative, what):
         or text.startswith(("/", "\\"))
         or PureWindowsPath(text).drive
     ):
-        raise ValueError(f"{name}: {what} has file_name {relative!r:.80}, which is no file inside {folder}")
+        raise ValueError(f"{what} has file_name {told(relative)}, which is no file inside {folder}")
     return Path(folder, *parts)
 
 
 def read_bytes(name, path, most=MOST_BYTES):
     """All bytes of a file; one with more than `most` is refused before it is read."""
-    size = os.stat(path).st_size
-    if size > most:
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(
+        about.st_mode
+    ):  # of a folder the system says so itself
+        raise ValueError(f"{name}: {path} is no file: a pipe, a device or the like")
+    if (size := about.st_size) > most:
         raise ValueError(f"{name}: {path} has {size} bytes, more than the {most} that are read")
     return Path(path).read_bytes()
+
+
+def read_claimed(file, count):
+    """The bytes that a header claims, and one more where more follow: memory grows with what is there, not with the claim."""
+    parts, left = [], count + 1
+    while left and (part := file.read(min(left, 2**20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def open_maybe_gz(path):

@@ -30,19 +30,21 @@ def polygon_mask(corners, height, width):
     array([[0, 1, 1, 0],
            [0, 1, 1, 0]])
     """
-    changes = np.zeros(
-        height * width + 1, np.uint32
-    )  # of each place, column by column; the last is beyond the mask
     points = np.trunc(FINER * np.asarray(corners, float) + 0.5).astype(np.int64)
+    left, right = np.clip([points[:, 0].min() // FINER, points[:, 0].max() // FINER + 1], 0, width).tolist()
+    mask = np.zeros((height, width), bool)
+    # How often each place of these columns changes, counted modulo 256; the last place is beyond them.
+    changes = np.zeros(height * (right - left) + 1, np.uint8)
     for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
         u, v = _line(*start, *end)
         turn = np.flatnonzero(np.diff(u))  # from these points to the next it enters another fine column
         column, row = np.minimum(u[turn], u[turn + 1]), np.minimum(v[turn], v[turn + 1])
         middle = (column % FINER == FINER // 2) & (column >= 0) & (column < FINER * width)
         below = np.ceil(np.clip((row[middle] + 0.5) / FINER - 0.5, 0, height)).astype(np.int64)
-        np.add.at(changes, column[middle] // FINER * height + below, 1)
-    inside = np.cumsum(changes[:-1]) % 2 == 1
-    return np.ascontiguousarray(inside.reshape(width, height).T)
+        np.add.at(changes, (column[middle] // FINER - left) * height + below, 1)
+    inside = np.add.accumulate(changes[:-1], dtype=np.uint8) & 1
+    mask[:, left:right] = inside.reshape(right - left, height).T
+    return mask
 
 
 def _line(x0, y0, x1, y1):

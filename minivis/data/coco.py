@@ -1,15 +1,30 @@
 """COCO's formats: photos with boxes and masks from one json file, and panoptic maps from json and PNG files.
 Not here: a download, the scores of results (minivis.metrics), captions and keypoints."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
-from minivis.data._coco import box_of, read_list, read_listed, whole
-from minivis.data._files import inside, position
-from minivis.data._polygons import polygon_mask
-from minivis.data.images import open_image
-from minivis.vision import rgb2id, rle_decode
+from minivis.data._coco import CocoList, read_box
+from minivis.data._drawn import Polygons, Runs, read_drawing
+from minivis.data._files import position
+from minivis.data._maps import places, read_map, read_segments
+from minivis.data._sized import read_listed
+from minivis.listed import flag, identity, number, told
 
 __all__ = ["CocoDetection", "CocoPanoptic", "collate"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """One annotation of a photo."""
+
+    label: int
+    box: tuple  # corners in pixels
+    area: float  # as the file has it, NaN where it has none
+    crowd: bool
+    drawn: Polygons | Runs | None
 
 
 class CocoDetection:
@@ -20,29 +35,38 @@ class CocoDetection:
     images : str or os.PathLike
         The folder that the file names in the list are relative to.
     annotations : str or os.PathLike
-        The json file.
+        The json file. Without ``annotations`` in it, as in COCO's lists of test photos, there are no objects.
     masks : bool, default True
         Give masks too; False for a list that has boxes only, or to be quicker.
     crowds : bool, default False
-        Give crowd regions too (``iscrowd`` is 1: many objects under one mask); a detector is not trained on them.
+        Give crowd regions too (``iscrowd`` is 1: many objects under one mask): average precision regards them, the
+        losses leave them out.
     invalid : {"error", "skip"}
-        What to do about a box without area or outside its photo: refuse the list (default), or leave these boxes out
-        and count them in ``skipped``. One pixel beyond the edge is taken for rounding and cut off.
+        What to do about an entry that is wrong: a photo that is not there, a box without area or outside its photo, a
+        mask that is none, an unknown image or category. Refuse the list (default), or leave these entries out, and
+        with a photo its objects; a warning at the end tells how many, and ``left_out`` which. Of an object with
+        several polygons only the wrong ones are left out. One pixel beyond the edge is taken for rounding and cut off.
     sample : callable, optional
         ``sample(image, target) -> tuple``, for each sample; by default (image, target).
+    upright : bool, default True
+        Whether boxes were measured on photos as they are shown or, False, as they are stored. It matters only for
+        photos that their camera marked as turned, and only where the size in the list does not tell: those that are
+        square, mirrored or upside down.
 
     Attributes
     ----------
     names : tuple of str
         Name of each class, by label.
-    category_ids : tuple of int
+    category_ids : tuple of int or str
         The list's own number of each class: label k stands for ``category_ids[k]``; the numbers rise.
-    label_of : dict of int to int
+    label_of : dict
         The other way: the list's number to label.
-    image_ids : tuple of int
+    image_ids : tuple of int or str
         The list's number of each photo, in the order of the list.
+    left_out : tuple of str
+        A sentence for each entry that was left out.
     skipped : int
-        How many boxes were left out as invalid.
+        How many these are.
 
     Raises
     ------
@@ -50,13 +74,20 @@ class CocoDetection:
         If the list or a photo is missing.
     ValueError
         If the list is no json, lacks a part, repeats an id, names an unknown image or category, claims a size below 1
-        or above 80 million pixels, or has a box that is none; or if a file name leaves the folder.
+        or above 80 million pixels, or has a box or mask that is none, or a photo whose masks would take more than 1 GB;
+        or if a file name leaves the folder.
+
+    Warns
+    -----
+    UserWarning
+        Once, if entries were left out.
 
     Notes
     -----
     ``dataset[i]`` is (image, target). The image is (3, H, W) float32 in [0, 1]; the target a dict with ``labels``
-    (T,) int64, ``boxes`` (T, 4) float32 normalised cxcywh, ``masks`` (T, H, W) bool, ``iscrowd`` (T,) bool and
-    ``image_id``. Photo and masks are decoded when they are asked for, and what is wrong with them is told then.
+    (T,) int64, ``boxes`` (T, 4) float32 normalised cxcywh, ``masks`` (T, H, W) bool, ``iscrowd`` (T,) bool, ``area``
+    (T,) float64 square pixels, as the file has it, and ``image_id``. A photo is decoded when it is asked for, and what
+    is wrong with its file is told then: broken bytes, another size than the list says.
 
     References
     ----------
@@ -70,49 +101,65 @@ class CocoDetection:
     FileNotFoundError: [Errno 2] No such file or directory: 'instances_val2017.json'
     """
 
-    def __init__(self, images, annotations, masks=True, crowds=False, invalid="error", sample=None):
-        if invalid not in ("error", "skip"):
-            raise ValueError(f"CocoDetection: invalid must be 'error' or 'skip', got {invalid!r}")
-        content, self._images, categories = read_list("CocoDetection", annotations, images)
-        _keep_categories(self, categories)
-        self.image_ids = tuple(self._images)
-        self.masks, self.sample, self.skipped = masks, sample or _pair, 0
-        self._objects = {number: [] for number in self._images}
+    def __init__(
+        self, images, annotations, masks=True, crowds=False, invalid="error", sample=None, upright=True
+    ):
+        listed = CocoList("CocoDetection", annotations, images, invalid)
+        self.masks, self.sample, self.upright = masks, sample or _pair, upright
+        _keep_categories(self, listed.categories)
+        self._objects = {number: [] for number in listed.photos}
         seen = set()
-        for entry in content["annotations"]:
-            thing = f"annotation {whole('CocoDetection', 'an annotation', 'id', entry)}"
-            if entry["id"] in seen:
-                raise ValueError(f"CocoDetection: two entries have annotation id {entry['id']}")
-            seen.add(entry["id"])
-            image = self._images[whole("CocoDetection", thing, "image_id", entry, self._images)]
-            label = self.label_of[whole("CocoDetection", thing, "category_id", entry, self.label_of)]
-            box = box_of(entry.get("bbox"), image.height, image.width)
-            if isinstance(box, str):
-                if invalid == "error":
-                    raise ValueError(
-                        f"CocoDetection: {thing} (image {image.id}): {box}; invalid='skip' leaves it out"
-                    )
-                self.skipped += 1
-            elif crowds or not entry.get("iscrowd"):
-                drawn = entry.get("segmentation") if masks else None  # most of the memory of a long list
-                self._objects[image.id].append((entry["id"], label, box, drawn, entry.get("iscrowd")))
+        for place, entry in enumerate(listed.entries("annotations", needed=False)):
+            wrong = []
+            with listed.entry():
+                what = _named(place, entry, seen)
+                crowd = flag(what, entry, "iscrowd", default=False)
+                photo = listed.photo_of(what, entry) if crowds or not crowd else None
+                if photo is not None:
+                    self._objects[photo.id].append(self._read(listed, what, entry, photo, crowd, wrong))
+            for why in wrong:
+                listed.leave_out(why)
+        if masks:
+            listed.check_masks({image: len(things) for image, things in self._objects.items()})
+        _keep_photos(self, listed)
+
+    def _read(self, listed, what, entry, photo, crowd, wrong):
+        """One object of a photo, checked; what is wrong with a part of its mask is added to `wrong`."""
+        label = listed.label_of(what, entry, self.label_of)
+        what = f"{what} of image {told(photo.id)}"
+        box = read_box(what, entry.get("bbox"), photo.height, photo.width)
+        area = number(what, entry, "area", default=math.nan)
+        if area < 0:
+            raise ValueError(f"{what} has a negative area, {area}")
+        drawn = None
+        if self.masks:
+            drawn = read_drawing(what, entry.get("segmentation"), photo.height, photo.width, wrong)
+        return _Object(label, box, area, crowd, drawn)
 
     def __len__(self):
         return len(self.image_ids)
 
     def __getitem__(self, i):
-        image = self._images[self.image_ids[position("CocoDetection", i, len(self))]]
-        objects = self._objects[image.id]
+        photo = self._photos[self.image_ids[position("CocoDetection", i, len(self))]]
+        # First: until the file was seen, the size of the masks is a mere claim.
+        image = read_listed("CocoDetection", photo, self.upright)
+        objects = self._objects[photo.id]
         target = {
-            "labels": np.array([label for _, label, *_ in objects], np.int64),
-            "boxes": _normalised([box for _, _, box, *_ in objects], image),
-            "iscrowd": np.array([bool(crowd) for *_, crowd in objects], bool),
-            "image_id": image.id,
+            "labels": np.array([thing.label for thing in objects], np.int64),
+            "boxes": _normalised([thing.box for thing in objects], photo),
+            "iscrowd": np.array([thing.crowd for thing in objects], bool),
+            "area": np.array([thing.area for thing in objects], np.float64),
+            "image_id": photo.id,
         }
+        x0, y0, x1, y1 = np.array([thing.box for thing in objects], float).reshape(-1, 4).T
+        own = (x1 - x0) * (y1 - y0)  # the area where the file has none
         if self.masks:
-            masks = [_mask(f"annotation {number}", drawn, image) for number, _, _, drawn, _ in objects]
-            target["masks"] = np.array(masks, bool).reshape(-1, image.height, image.width)
-        return self.sample(read_listed("CocoDetection", image), target)
+            target["masks"] = np.zeros((len(objects), photo.height, photo.width), bool)
+            for thing, mask in zip(objects, target["masks"], strict=True):
+                thing.drawn.fill(mask)
+            own = target["masks"].sum(axis=(1, 2))
+        target["area"] = np.where(np.isnan(target["area"]), own, target["area"])
+        return self.sample(image, target)
 
 
 class CocoPanoptic:
@@ -128,10 +175,20 @@ class CocoPanoptic:
         The json file.
     sample : callable, optional
         ``sample(image, target) -> tuple``, for each sample; by default (image, target).
+    masks : bool, default True
+        Give a mask of each segment too; False where the map is enough, or segments are very many.
+    crowds : bool, default False
+        Give crowds among the objects too (``iscrowd`` is 1: many objects in one segment). In ``segments`` they always
+        are, for the scores.
+    invalid : {"error", "skip"}
+        As in `CocoDetection`. With "skip" a photo without a map is left out too, and a segment that only the list or
+        only its PNG file has: its pixels are nobody's.
+    upright : bool, default True
+        As in `CocoDetection`.
 
     Attributes
     ----------
-    names, category_ids, label_of, image_ids
+    names, category_ids, label_of, image_ids, left_out, skipped
         As in `CocoDetection`.
     things : numpy.ndarray
         (K,) bool: which classes are things, counted one by one; the others are stuff.
@@ -141,14 +198,21 @@ class CocoPanoptic:
     FileNotFoundError
         If the list, a photo or a PNG file is missing.
     ValueError
-        As `CocoDetection`, and if an image has no annotation or two. When a sample is asked for: if its PNG file is of
-        another size, or holds a segment that the list does not have, or lacks one.
+        As `CocoDetection`, and if an image has no annotation or two, or a category does not say whether it is a thing.
+        When a sample is asked for: if its PNG file is of another size or has 16 bits a colour, or, unless ``invalid``
+        is "skip", holds a segment that the list does not have, or lacks one.
+
+    Warns
+    -----
+    UserWarning
+        Once, if entries were left out.
 
     Notes
     -----
     ``dataset[i]`` is (image, target). The target is a dict with ``labels`` (T,), ``boxes`` (T, 4) around the pixels of
-    each segment, ``masks`` (T, H, W), ``iscrowd`` (T,), ``image_id``, and as the scores want it ``panoptic`` (H, W) int32
-    and ``segments``, a list of dicts with ``id``, ``category_id`` (the label), ``isthing``, ``iscrowd`` and ``area``.
+    each segment, ``masks`` (T, H, W), ``iscrowd`` (T,), ``area`` (T,) in pixels, ``image_id``, and as the scores want it
+    ``panoptic`` (H, W) int32 and ``segments``, a list of dicts with ``id``, ``category_id`` (the label), ``isthing``,
+    ``iscrowd`` and ``area``.
 
     References
     ----------
@@ -162,63 +226,56 @@ class CocoPanoptic:
     FileNotFoundError: [Errno 2] No such file or directory: 'panoptic_val2017.json'
     """
 
-    def __init__(self, images, segmentations, annotations, sample=None):
-        name = "CocoPanoptic"
-        content, self._images, categories = read_list(name, annotations, images)
-        _keep_categories(self, categories)
-        self.things = np.array([bool(entry.get("isthing")) for entry in categories.values()], bool)
-        self.image_ids, self.sample, self._maps = tuple(self._images), sample or _pair, {}
-        for entry in content["annotations"]:
-            number = whole(name, "an annotation", "image_id", entry, self._images)
-            what = f"the annotation of image {number}"
-            if number in self._maps:
-                raise ValueError(f"{name}: image {number} has two annotations")
-            path = inside(name, segmentations, entry.get("file_name"), what)
-            if not path.is_file():
-                raise FileNotFoundError(f"{name}: there is no {path}, the map of image {number}")
-            self._maps[number] = path, _segments(name, what, entry.get("segments_info"), self.label_of)
-        if bare := [number for number in self.image_ids if number not in self._maps]:
-            raise ValueError(f"{name}: {len(bare)} images have no annotation, the first is image {bare[0]}")
+    def __init__(
+        self, images, segmentations, annotations, sample=None, masks=True, crowds=False, invalid="error", upright=True
+    ):  # fmt: skip
+        listed = CocoList("CocoPanoptic", annotations, images, invalid)
+        self.masks, self.crowds, self.sample, self.upright = masks, crowds, sample or _pair, upright
+        self._lenient = invalid == "skip"
+        _keep_categories(self, listed.categories)
+        with listed.refusing():
+            things = [flag(f"category {told(k)}", entry, "isthing") for k, entry in listed.categories.items()]
+        self.things = np.array(things, bool)
+        self._maps = read_segments(listed, segmentations, self.label_of)
+        if masks:
+            listed.check_masks({image: len(segments) for image, (_, segments) in self._maps.items()})
+        _keep_photos(self, listed)
 
     def __len__(self):
         return len(self.image_ids)
 
     def __getitem__(self, i):
-        image = self._images[self.image_ids[position("CocoPanoptic", i, len(self))]]
-        path, segments = self._maps[image.id]
-        numbers = rgb2id(np.asarray(open_image("CocoPanoptic", path).convert("RGB")))  # (H, W)
-        if numbers.shape != (image.height, image.width):
-            raise ValueError(
-                f"CocoPanoptic: {path} is {numbers.shape}, but the list says {image.height} x {image.width}"
-            )
-        found, areas = np.unique(numbers[numbers > 0], return_counts=True)
-        if odd := sorted(set(found.tolist()) ^ set(segments)):
-            where = "the list but not the map" if odd[0] in segments else "the map but not the list"
-            raise ValueError(
-                f"CocoPanoptic: {path}: {len(odd)} segments do not match; {odd[0]} is in {where}"
-            )
-        masks = np.array([numbers == number for number in segments], bool).reshape(-1, *numbers.shape)
-        area = dict(zip(found.tolist(), areas.tolist(), strict=True))
-        labels = [label for label, _ in segments.values()]
+        photo = self._photos[self.image_ids[position("CocoPanoptic", i, len(self))]]
+        path, segments = self._maps[photo.id]
+        image = read_listed("CocoPanoptic", photo, self.upright)
+        numbers, segments = read_map(path, photo, segments, self._lenient)  # (H, W)
+        shown, slices = places(numbers, segments)
+        areas = np.bincount(shown.ravel(), minlength=len(segments) + 1)[1:]
+        kept = [k for k, segment in enumerate(segments) if self.crowds or not segment.crowd]
         target = {
-            "labels": np.array(labels, np.int64),
-            "boxes": _normalised([_around(mask) for mask in masks], image),
-            "masks": masks,
-            "iscrowd": np.array([crowd for _, crowd in segments.values()], bool),
-            "image_id": image.id,
+            "labels": np.array([segments[k].label for k in kept], np.int64),
+            "boxes": _normalised([_corners(*slices[k]) for k in kept], photo),
+            "iscrowd": np.array([segments[k].crowd for k in kept], bool),
+            "area": areas[kept].astype(np.float64),
+            "image_id": photo.id,
             "panoptic": numbers,
-            "segments": [
-                {
-                    "id": n,
-                    "category_id": k,
-                    "isthing": bool(self.things[k]),
-                    "iscrowd": crowd,
-                    "area": area[n],
-                }
-                for n, (k, crowd) in segments.items()
-            ],
+            "segments": [self._described(*pair) for pair in zip(segments, areas.tolist(), strict=True)],
         }
-        return self.sample(read_listed("CocoPanoptic", image), target)
+        if self.masks:
+            target["masks"] = np.zeros((len(kept), photo.height, photo.width), bool)
+            for mask, k in zip(target["masks"], kept, strict=True):
+                mask[slices[k]] = shown[slices[k]] == k + 1
+        return self.sample(image, target)
+
+    def _described(self, segment, area):
+        """A segment as the scores want it."""
+        return {
+            "id": segment.number,
+            "category_id": segment.label,
+            "isthing": bool(self.things[segment.label]),
+            "iscrowd": segment.crowd,
+            "area": area,
+        }
 
 
 def collate(samples):
@@ -263,6 +320,15 @@ def _pair(image, target):
     return image, target
 
 
+def _named(place, entry, seen):
+    """What an annotation is called in errors: by its id, which is nothing but a name, or by its place in the list."""
+    own = identity(f"the annotation at place {place}", entry, default=f"at place {place}")
+    if "id" in entry and own in seen:
+        raise ValueError(f"two entries have annotation id {told(own)}")
+    seen.add(own)
+    return f"annotation {told(own)}"
+
+
 def _keep_categories(dataset, categories):
     """Labels 0, 1, ... for the list's numbers in rising order, and the way back."""
     dataset.category_ids = tuple(categories)
@@ -270,61 +336,27 @@ def _keep_categories(dataset, categories):
     dataset.label_of = {number: label for label, number in enumerate(categories)}
 
 
-def _normalised(corners, image):
-    """Corners in pixels as (T, 4) normalised cxcywh."""
-    x0, y0, x1, y1 = np.array(corners, float).reshape(-1, 4).T
-    sides = np.array([image.width, image.height, image.width, image.height])
-    return (np.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], axis=1) / sides).astype(np.float32)
+def _keep_photos(dataset, listed):
+    """The photos that are left when all is read, and what was left out."""
+    listed.finish()
+    dataset._photos, dataset.image_ids = listed.photos, tuple(listed.photos)
+    dataset.left_out, dataset.skipped = tuple(listed.left_out), len(listed.left_out)
 
 
-def _around(mask):
-    """The smallest box around the pixels of a mask, (x0, y0, x1, y1)."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+def _normalised(corners, photo):
+    """Corners in pixels as (T, 4) normalised cxcywh, rounded inwards: no box leaves its photo by a last digit."""
+    corners = np.array(corners, float).reshape(-1, 2, 2) / [
+        photo.width,
+        photo.height,
+    ]  # (T, 2 corners, x and y)
+    low, high = corners[:, 0], corners[:, 1]
+    centre = ((low + high) / 2).astype(np.float32)
+    most = 2 * np.maximum(np.minimum(centre - low, high - centre), 0)
+    size = most.astype(np.float32)
+    size = np.where(size > most, np.nextafter(size, np.float32(0)), size)
+    return np.concatenate([centre, size], axis=1)
 
 
-def _segments(name, what, entries, label_of):
-    """{segment number: (label, crowd)} of one annotation, checked."""
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{name}: {what} needs a list segments_info")
-    segments = {}
-    for entry in entries:
-        number = whole(name, f"a segment of {what}", "id", entry)
-        if number in segments or not 0 < number < 2**24:
-            raise ValueError(
-                f"{name}: {what}: segment id {number} is there twice or not within 1 to {2**24 - 1}"
-            )
-        category = whole(name, f"segment {number} of {what}", "category_id", entry, label_of)
-        segments[number] = label_of[category], bool(entry.get("iscrowd"))
-    return segments
-
-
-def _mask(what, drawn, image):
-    """The mask of one object: the union of its polygons, or its run lengths."""
-    size = [image.height, image.width]
-    if isinstance(drawn, dict):
-        if drawn.get("size") != size:
-            raise ValueError(
-                f"CocoDetection: {what} has run lengths of size {drawn.get('size')!r:.40}, the image is {size}"
-            )
-        try:
-            return rle_decode(drawn)
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-            raise ValueError(f"CocoDetection: {what} has broken run lengths: {error}") from None
-    if not isinstance(drawn, list) or not drawn:
-        raise ValueError(
-            f"CocoDetection: {what} has no segmentation ({drawn!r:.40}); masks=False reads boxes only"
-        )
-    mask = np.zeros(size, bool)
-    for polygon in drawn:
-        try:
-            corners = np.array(polygon, float).reshape(-1, 2)
-        except (ValueError, TypeError, OverflowError):
-            corners = np.zeros((0, 2))
-        # Corners far outside are a mistake, and would cost memory in proportion.
-        if len(corners) < 3 or not (np.abs(corners) <= 2 * max(size)).all():
-            raise ValueError(
-                f"CocoDetection: {what}: a polygon needs three or more x, y within twice the image, got {polygon!r:.60}"
-            )
-        mask |= polygon_mask(corners, *size)
-    return mask
+def _corners(rows, columns):
+    """Slices of rows and columns as (x0, y0, x1, y1)."""
+    return columns.start, rows.start, columns.stop, rows.stop

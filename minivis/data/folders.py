@@ -1,6 +1,7 @@
 """Pictures sorted into folders, one for each class: FOLDER/cat/1.png, FOLDER/dog/2.jpg.
 Not here: labels in lists (coco.py), random changes (transforms.py)."""
 
+import warnings
 from pathlib import Path
 
 from minivis.data._files import position
@@ -9,7 +10,25 @@ from minivis.data.images import read_image
 
 __all__ = ["ImageFolder"]
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+}  # fmt: skip
+# Pictures too, which Pillow does not read, or not everywhere.
+UNREAD = {
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".jp2",
+    ".j2k",
+    ".svg",
+    ".tga",
+    ".psd",
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".arw",
+}
 
 
 class ImageFolder:
@@ -19,7 +38,8 @@ class ImageFolder:
     ----------
     folder : str or os.PathLike
         Holds one folder for each class, and these the pictures. Names that begin with a dot and files that are no
-        pictures by their suffix are passed over.
+        pictures by their suffix are passed over; of pictures of a kind that is not read (.heic, .avif ...) a warning
+        tells.
     size : int or (int, int), optional
         Pixels. One number: the shorter side is resized to it, then the middle is cut out, a square. Two: height and
         width to resize to, whatever becomes of the proportions. By default each picture keeps its own size, and then
@@ -43,6 +63,11 @@ class ImageFolder:
         If there is no such folder.
     ValueError
         If it holds no folder, a class no picture, a class folder another folder, or a folder is none of `names`.
+
+    Warns
+    -----
+    UserWarning
+        If pictures of a kind that is not read are passed over.
 
     Notes
     -----
@@ -75,10 +100,18 @@ class ImageFolder:
             raise ValueError(
                 f"ImageFolder: {folder} has folders that are none of the names: {', '.join(unknown)}"
             )
+        unread = []
         for name in found:
-            pictures = _pictures(folder / name)
+            pictures = _pictures(folder / name, unread)
             self.paths += pictures
             self.labels += [self.names.index(name)] * len(pictures)
+        if unread:
+            first = ", ".join(str(path.relative_to(folder)) for path in unread[:3])
+            warnings.warn(
+                f"ImageFolder: {folder}: pictures of a kind that is not read are passed over, {len(unread)} of them: {first}"
+                f"{', ...' if len(unread) > 3 else ''}; save them as PNG or JPEG",
+                stacklevel=2,
+            )
 
     def __len__(self):
         return len(self.paths)
@@ -92,11 +125,15 @@ class ImageFolder:
         return image, self.labels[i]
 
 
-def _pictures(folder):
+def _pictures(folder, unread):
+    """The pictures of a class; those of a kind that is not read are added to `unread`."""
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     if nested := [p.name for p in entries if p.is_dir()]:
         raise ValueError(f"ImageFolder: {folder} holds a folder, {nested[0]}; expected pictures only")
     pictures = [p for p in entries if p.suffix.lower() in SUFFIXES]
+    others = [p for p in entries if p.suffix.lower() in UNREAD]
     if not pictures:
-        raise ValueError(f"ImageFolder: {folder} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        hint = f"; {others[0].name} is of a kind that is not read" if others else ""
+        raise ValueError(f"ImageFolder: {folder} holds no picture ({', '.join(sorted(SUFFIXES))}){hint}")
+    unread += others
     return pictures

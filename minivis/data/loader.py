@@ -8,6 +8,8 @@ import os
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 
@@ -97,7 +99,7 @@ class DataLoader:
         `drop_last` leaves no batch.
     TypeError
         If `dataset` is none of the three kinds, `batch_size` no integer, `rng` no Generator, or `transform` or
-        `collate` no function.
+        `collate` no function; and, when a loop begins, if one of them cannot be sent to the `workers`.
 
     Notes
     -----
@@ -284,13 +286,35 @@ class DataLoader:
         waiting = collections.deque()
         try:
             for _, _, _, chosen, rng in tasks:
-                waiting.append(pool.submit(_make_in_worker, chosen, rng))
+                waiting.append(self._sent(pool, chosen, rng))
                 if len(waiting) > 2 * self.workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "DataLoader: a worker process ended before its batch was made. Mostly it could not import the data set's "
+                "class, collate or transform (they must stand in a file, not in a notebook's cell), or the script that "
+                "uses workers lacks `if __name__ == '__main__':`, or there was not enough memory. With workers=0 batches "
+                "are made here"
+            ) from None
         finally:  # also when the loop is left early
             pool.shutdown(cancel_futures=True)
+
+    def _sent(self, pool, chosen, rng):
+        """One batch as it will be; the first one of all starts the processes and sends them what batches are made of."""
+        try:
+            return pool.submit(_make_in_worker, chosen, rng)
+        except Exception:
+            for name in ("collate", "transform", "dataset"):
+                try:
+                    ForkingPickler.dumps(getattr(self, name))
+                except Exception as error:
+                    raise TypeError(
+                        f"DataLoader: {name} cannot be sent to a worker process ({error}): functions and classes must stand "
+                        "at the top of a file, no lambda and nothing defined inside a function; or leave workers=0"
+                    ) from None
+            raise
 
 
 def _make(dataset, collate, transform, chosen, rng):

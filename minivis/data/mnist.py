@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minivis.data._files import GZIP_ERRORS, MOST_BYTES, open_maybe_gz, position
+from minivis.data._files import GZIP_ERRORS, MOST_BYTES, open_maybe_gz, position, read_claimed
 
 __all__ = ["MNIST", "read_idx"]
 
@@ -67,9 +67,7 @@ def read_idx(path):
                 raise ValueError(
                     f"read_idx: {path} claims shape {shape}, {claimed} bytes: more than {MOST_BYTES}"
                 )
-            data = file.read(
-                claimed + 1
-            )  # one more than there should be, not all that a packed file may hold
+            data = read_claimed(file, claimed)
     except GZIP_ERRORS as error:
         raise ValueError(f"read_idx: {path} is a broken gzip file: {error}") from None
     if len(data) != claimed:

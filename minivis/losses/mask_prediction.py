@@ -20,7 +20,7 @@ from minivis.losses.sets import (
     solve,
     total,
 )
-from minivis.losses.targets import gather
+from minivis.losses.targets import as_in_targets, gather, without_crowds
 from minivis.nn.init import generator
 from minivis.precision import widened
 
@@ -89,7 +89,8 @@ class MaskMatcher:
         masks : ndarray or Tensor, shape (B, Q, h, w)
             Scores of the pixels.
         targets : list of dict
-            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``, of any resolution.
+            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``, of any resolution. What ``iscrowd (T,)`` calls
+            a crowd is left out.
 
         Returns
         -------
@@ -102,7 +103,8 @@ class MaskMatcher:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
-        return solve(self.costs(logits, masks, targets), self.solver)
+        pairs = solve(self.costs(logits, masks, targets), self.solver)
+        return as_in_targets("MaskMatcher", pairs, targets)
 
     def costs(self, logits, masks, targets):
         """What each pair of an object and a query of its image costs, at newly drawn points.
@@ -115,7 +117,7 @@ class MaskMatcher:
         Returns
         -------
         list of ndarray, shape (T, Q)
-            Of each image, on the host.
+            Of each image, on the host; crowds are left out.
         """
         logits, masks = widened(raw(logits)), widened(raw(masks))
         xp, (B, Q) = check_predictions("MaskMatcher", logits, "BQhw", masks=masks), logits.shape[:2]
@@ -214,7 +216,8 @@ class Mask2FormerCriterion:
         output : object
             With ``logits (B, Q, K + 1)``, ``masks (B, Q, h, w)`` and a list ``auxiliary`` of the like (or None).
         targets : list of dict
-            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``.
+            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``. What ``iscrowd (T,)`` calls a crowd is left
+            out: no query is asked for it.
 
         Returns
         -------
@@ -230,6 +233,7 @@ class Mask2FormerCriterion:
         layers = [output, *(getattr(output, "auxiliary", None) or ())]
         for layer in layers:
             check_classes("Mask2FormerCriterion", layer.logits, self.num_classes)
+        targets = without_crowds("Mask2FormerCriterion", targets)
         objects = gather("Mask2FormerCriterion", targets, len(output.logits), self.num_classes, ["masks"])
         terms = [self._layer(layer.logits, layer.masks, targets, objects) for layer in layers]
         terms = {name: ops.concatenate([term[name] for term in terms]) for name in PUBLISHED}

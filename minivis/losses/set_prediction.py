@@ -21,7 +21,7 @@ from minivis.losses.sets import (
     solve,
     total,
 )
-from minivis.losses.targets import gather
+from minivis.losses.targets import as_in_targets, gather, without_crowds
 from minivis.precision import widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
@@ -84,7 +84,8 @@ class HungarianMatcher:
         boxes : ndarray or Tensor, shape (B, Q, 4)
             Predicted boxes, normalised cxcywh.
         targets : list of dict
-            Of each image ``labels (T,)`` and ``boxes (T, 4)``, normalised cxcywh.
+            Of each image ``labels (T,)`` and ``boxes (T, 4)``, normalised cxcywh. What ``iscrowd (T,)`` calls a crowd
+            is left out.
 
         Returns
         -------
@@ -97,7 +98,8 @@ class HungarianMatcher:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
-        return solve(self.costs(logits, boxes, targets), self.solver)
+        pairs = solve(self.costs(logits, boxes, targets), self.solver)
+        return as_in_targets("HungarianMatcher", pairs, targets)
 
     def costs(self, logits, boxes, targets):
         """What each pair of an object and a query of its image costs.
@@ -110,7 +112,7 @@ class HungarianMatcher:
         Returns
         -------
         list of ndarray, shape (T, Q)
-            Of each image, on the host.
+            Of each image, on the host; crowds are left out.
         """
         logits, boxes = widened(raw(logits)), widened(raw(boxes))
         xp = check_predictions("HungarianMatcher", logits, "BQ4", boxes=boxes)
@@ -187,6 +189,7 @@ class SetCriterion:
             model predicts them, ``masks (B, Q, h, w)``.
         targets : list of dict
             Of each image ``labels (T,)``, ``boxes (T, 4)`` in normalised cxcywh and, with masks, ``masks (T, H, W)``.
+            What ``iscrowd (T,)`` calls a crowd is left out: no query is asked for it.
 
         Returns
         -------
@@ -201,6 +204,7 @@ class SetCriterion:
         """
         name, masks = "SetCriterion", getattr(output, "masks", None)
         needed = ["boxes"] if masks is None else ["boxes", "masks"]
+        targets = without_crowds(name, targets)
         objects = gather(name, targets, len(output.logits), self.num_classes, needed)
         # earlier layers are just more images with the same objects: (L B, Q, ...), the last layer first
         every = [output, *(getattr(output, "auxiliary", None) or ())]
@@ -210,7 +214,7 @@ class SetCriterion:
         )
         check_classes(name, logits, self.num_classes)
         layers = len(every)
-        pairs = self.matcher(raw(logits), raw(boxes), list(targets) * layers)
+        pairs = self.matcher(raw(logits), raw(boxes), targets * layers)
         query, target = flat(name, pairs, objects, logits.shape[1], layers)  # (L M,) each
         xp, count = namespace(raw(boxes)), max(len(objects.labels), 1)
         found = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)

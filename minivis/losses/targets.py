@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minivis.backend import to_numpy
+from minivis.vision.target_keys import OF_EACH_OBJECT, known_keys
 
 __all__ = []
 
@@ -32,8 +33,66 @@ class Objects:
         return np.cumsum(self.counts) - self.counts
 
 
+def without_crowds(name, targets):
+    """Targets as losses see them: a crowd, many objects under one mask, is nothing that a query could be asked for.
+
+    Parameters
+    ----------
+    name : str
+        Who asks, for the errors.
+    targets : list of dict
+        One of each image. Where ``iscrowd (T,)`` is True, all that it has of this object is left out.
+
+    Returns
+    -------
+    list of dict
+        As many.
+    """
+    if not isinstance(targets, (list, tuple)) or not all(isinstance(target, dict) for target in targets):
+        kinds = {type(target).__name__ for target in targets} if isinstance(targets, (list, tuple)) else ()
+        got = f"a list of {', '.join(sorted(kinds))}" if kinds else type(targets).__name__
+        raise TypeError(f"{name}: targets must be a list with a dict for each image, got {got}")
+    left = []
+    for i, target in enumerate(targets):
+        target = known_keys(f"{name}: targets", target)
+        if (counted := _counted(name, i, target)) is not None:
+            target = target | {key: to_numpy(target[key])[counted] for key in OF_EACH_OBJECT if key in target}
+        left.append(target)
+    return left
+
+
+def as_in_targets(name, pairs, targets):
+    """Pairs (queries, objects) of each image, the objects counted as their target counts them, crowds included."""
+    counted = [_counted(name, i, known_keys(f"{name}: targets", target)) for i, target in enumerate(targets)]
+    return [
+        (queries, objects if places is None else places[objects])
+        for (queries, objects), places in zip(pairs, counted, strict=True)
+    ]
+
+
+def _counted(name, i, target):
+    """Where the objects of a target stand that are no crowds; None where none is one."""
+    if "iscrowd" not in target or "labels" not in target:
+        return None
+    crowd, count = to_numpy(target["iscrowd"]), np.shape(target["labels"])[:1]
+    lengths = {key: np.shape(target[key])[:1] for key in OF_EACH_OBJECT if key in target}
+    if crowd.ndim != 1 or ((crowd != 0) & (crowd != 1)).any() or crowd.shape != count:
+        raise ValueError(
+            f"{name}: iscrowd must be (T,) boolean, one for each label (targets[{i}]['iscrowd']: {crowd.shape} "
+            f"{crowd.dtype.name}, labels: {np.shape(target['labels'])})"
+        )
+    if not crowd.any():
+        return None
+    if odd := [key for key, length in lengths.items() if length != count]:
+        raise ValueError(
+            f"{name}: {odd[0]} must be one for each label (targets[{i}][{odd[0]!r}]: {np.shape(target[odd[0]])}, "
+            f"labels: {np.shape(target['labels'])})"
+        )
+    return np.flatnonzero(crowd == 0)
+
+
 def gather(name, targets, batch, classes, needed):
-    """Check the targets of a batch and put their objects in one row.
+    """Check the targets of a batch and put their objects, crowds apart, in one row.
 
     Parameters
     ----------
@@ -50,10 +109,7 @@ def gather(name, targets, batch, classes, needed):
     -------
     Objects
     """
-    if not isinstance(targets, (list, tuple)) or not all(isinstance(target, dict) for target in targets):
-        kinds = {type(target).__name__ for target in targets} if isinstance(targets, (list, tuple)) else ()
-        got = f"a list of {', '.join(sorted(kinds))}" if kinds else type(targets).__name__
-        raise TypeError(f"{name}: targets must be a list with a dict for each image, got {got}")
+    targets = without_crowds(name, targets)
     if len(targets) != batch or not batch:
         raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
     for i, target in enumerate(targets):

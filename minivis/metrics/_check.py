@@ -6,11 +6,15 @@ Not here: what is computed from them (average_precision.py).
 import numpy as np
 
 from minivis.backend import to_numpy
+from minivis.vision.target_keys import known_keys
 
 
 def entry(argument, given, kind, size):
-    """Labels (n,) and boxes (n, 4) in pixels or masks (n, H, W) of one image, refused where they do not go together."""
+    """What is given of one image by known names, its labels (n,), and its boxes (n, 4) in pixels or masks (n, H, W)."""
     name = f"AveragePrecision: {argument}"
+    if not isinstance(given, dict):
+        raise TypeError(f"{name} must be a list with a dict for each image, got {type(given).__name__}")
+    given = known_keys(name, given)
     missing = [key for key in ("labels", kind) if key not in given]
     if missing:
         raise ValueError(f"{name} must have {' and '.join(missing)}, got {', '.join(given) or 'nothing'}")
@@ -29,11 +33,11 @@ def entry(argument, given, kind, size):
         )
     if kind == "boxes":
         shapes = _pixel_boxes(name, shapes.astype(float), size, argument == "targets")
-    return labels.astype(np.int64), shapes
+    return given, labels.astype(np.int64), shapes
 
 
 def column(argument, given, key, labels, default=None):
-    """One number a detection or object: scores, areas, crowd."""
+    """One number a detection or object: scores, area, iscrowd."""
     values = given.get(key, default)
     if values is None:
         raise ValueError(f"AveragePrecision: {argument} must have {key}, got {', '.join(given)}")
@@ -44,6 +48,16 @@ def column(argument, given, key, labels, default=None):
             f"({key}: {values.shape}, labels: {labels.shape})"
         )
     return values
+
+
+def crowds(given, labels):
+    """Which objects are crowds, (T,) bool."""
+    crowd = column("targets", given, "iscrowd", labels, np.zeros(len(labels)))
+    if not np.isin(crowd, (0, 1)).all():
+        raise ValueError(
+            f"AveragePrecision: targets: iscrowd must be boolean, got {crowd[~np.isin(crowd, (0, 1))][0]}"
+        )
+    return crowd.astype(bool)
 
 
 def _pixel_boxes(name, boxes, size, is_target):

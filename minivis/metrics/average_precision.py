@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from minivis.metrics._check import column, entry
+from minivis.metrics._check import column, crowds, entry
 
 __all__ = ["AveragePrecision", "average_precision"]
 
@@ -85,9 +85,9 @@ class AveragePrecision:
         predictions : list of dict
             One an image: ``scores`` (n,), ``labels`` (n,) integers, and ``boxes`` (n, 4) or ``masks`` (n, H, W) boolean.
         targets : list of dict
-            What there is: ``labels`` (T,), ``boxes`` (T, 4) or ``masks`` (T, H, W); where known ``crowd`` (T,) boolean
-            and ``areas`` (T,), square pixels (COCO gives those of the masks also for boxes; default: those of what is
-            compared).
+            What there is: ``labels`` (T,), ``boxes`` (T, 4) or ``masks`` (T, H, W); where known ``iscrowd`` (T,) boolean
+            and ``area`` (T,), square pixels (COCO gives those of the masks also for boxes; default: those of what is
+            compared). ``crowd`` and ``areas`` are older names of the two.
         sizes : list of (int, int), optional
             Without them boxes are xyxy in pixels. With them boxes are as models speak, cxcywh from 0 to 1, and these
             are height and width of the images, pixels.
@@ -95,9 +95,10 @@ class AveragePrecision:
         Raises
         ------
         ValueError
-            If something is missing, the shapes do not go together, boxes are not what they should be, or a score is NaN.
+            If something is missing, the shapes do not go together, boxes are not what they should be, a score is NaN,
+            or a key looks like a misspelling of a known one.
         TypeError
-            If labels are no integers or masks not boolean.
+            If labels are no integers, masks not boolean, or an entry no dict.
         """
         predictions, targets = list(predictions), list(targets)
         sizes = [None] * len(targets) if sizes is None else list(sizes)
@@ -172,11 +173,11 @@ class AveragePrecision:
 
     def _compare(self, prediction, target, size):
         """Which detections of one image find an object, at every range of areas (A) and IoU threshold (T)."""
-        labels, shapes = entry("predictions", prediction, self.kind, size)
-        objects, truth = entry("targets", target, self.kind, size)
+        prediction, labels, shapes = entry("predictions", prediction, self.kind, size)
+        target, objects, truth = entry("targets", target, self.kind, size)
         scores = column("predictions", prediction, "scores", labels)
-        crowd = column("targets", target, "crowd", objects, np.zeros(len(objects))).astype(bool)
-        areas = column("targets", target, "areas", objects, _area(truth))
+        crowd = crowds(target, objects)
+        areas = column("targets", target, "area", objects, _area(truth))
         order = np.argsort(-scores, kind="stable")
         surer = np.tril(labels[order, None] == labels[order], -1)  # of the same class
         rank = surer.sum(axis=1)
@@ -298,7 +299,7 @@ def average_precision(predictions, targets, sizes=None, kind="boxes", areas=None
     predictions : list of dict
         One an image: ``scores`` (n,), ``labels`` (n,), and ``boxes`` (n, 4) or ``masks`` (n, H, W) boolean.
     targets : list of dict
-        What there is: ``labels`` (T,), ``boxes`` or ``masks``; where known ``crowd`` (T,) boolean and ``areas`` (T,).
+        What there is: ``labels`` (T,), ``boxes`` or ``masks``; where known ``iscrowd`` (T,) boolean and ``area`` (T,).
     sizes : list of (int, int), optional
         Without them boxes are xyxy in pixels. With them they are cxcywh from 0 to 1, and these are height and width of
         the images, pixels.

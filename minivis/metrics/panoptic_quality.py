@@ -3,9 +3,13 @@
 Not here: how a model's queries become such a division (vision/panoptic.py).
 """
 
+import operator
+
 import numpy as np
 
 from minivis.backend import to_numpy
+from minivis.listed import told
+from minivis.vision.target_keys import SEGMENT_KEYS, known_keys
 
 __all__ = ["PanopticQuality", "panoptic_quality"]
 
@@ -77,7 +81,8 @@ class PanopticQuality:
         Raises
         ------
         ValueError
-            If the maps differ in size, a number in the map has no segment or the other way round, or a class is unknown.
+            If the maps differ in size, a number in the map has no segment or the other way round, a class is unknown, or
+            a segment lacks ``id`` or ``category_id`` or has a key that looks like a misspelling.
         TypeError
             If a map is not of integers.
         """
@@ -91,8 +96,8 @@ class PanopticQuality:
 
     def _compare(self, found, there):
         """Count the matches of one image, and what is left over."""
-        found_rows, found_labels, _ = self._segments("predictions", *found)
-        true_rows, true_labels, crowd = self._segments("targets", *there)
+        found_rows, found_labels, _ = self._segments("predictions", found)
+        true_rows, true_labels, crowd = self._segments("targets", there)
         if found_rows.shape != true_rows.shape:
             raise ValueError(
                 f"PanopticQuality: prediction and target must be of one size (prediction: {found_rows.shape}, target: "
@@ -118,26 +123,18 @@ class PanopticQuality:
         ):
             np.add.at(count, labels, 1)
 
-    def _segments(self, argument, ids, segments):
+    def _segments(self, argument, image):
         """The map with its segments numbered 0 (void), 1, 2, ...; their classes and whether they are crowds."""
-        name, ids = f"PanopticQuality: {argument}", to_numpy(ids)
-        if ids.dtype.kind not in "iu":
-            raise TypeError(
-                f"{name}: ids must be integers, got {ids.dtype.name}; a PNG of COCO's goes through rgb2id"
-            )
-        if ids.ndim != 2:
-            raise ValueError(
-                f"{name}: ids must be (H, W), got {ids.shape}; a PNG of COCO's goes through rgb2id"
-            )
-        numbers = np.array([0, *(segment["id"] for segment in segments)], np.int64)
-        labels = np.array([-1, *(segment["category_id"] for segment in segments)], np.int64)
-        crowd = np.array([False, *(bool(segment.get("iscrowd", False)) for segment in segments)])
-        if set(numbers.tolist()) != {0, *np.unique(ids).tolist()} or len(set(numbers.tolist())) != len(
-            numbers
-        ):
+        name = f"PanopticQuality: {argument}"
+        ids, segments = _pair(name, image)
+        numbers = np.array([0, *(_whole(name, segment, "id") for segment in segments)], np.int64)
+        labels = np.array([-1, *(_whole(name, segment, "category_id") for segment in segments)], np.int64)
+        crowd = np.array([False, *(_is_crowd(name, segment) for segment in segments)])
+        told_of, there = set(numbers.tolist()), np.unique(ids).tolist()
+        if told_of != {0, *there} or len(told_of) != len(numbers):
             raise ValueError(
                 f"{name}: each segment must have an id of its own, not 0, and pixels, and each number in the map a "
-                f"segment (segments: {numbers[1:].tolist()}, map: {np.unique(ids).tolist()}, 0 is void)"
+                f"segment (segments: {told(numbers[1:].tolist())}, map: {told(there)}, 0 is void)"
             )
         if len(labels) > 1 and not (labels[1:].min() >= 0 and labels.max() < len(self.things)):
             raise ValueError(
@@ -177,6 +174,41 @@ class PanopticQuality:
                 values = [numbers[name] for label, numbers in each.items() if chosen[label]]
                 result[name + suffix] = sum(values) / len(values) if values else -1.0
         return result
+
+
+def _pair(name, image):
+    """Map (H, W) and segments of one image, refused where they are none."""
+    if not isinstance(image, (tuple, list)) or len(image) != 2:
+        hint = '; of a target of CocoPanoptic: (target["panoptic"], target["segments"])'
+        raise ValueError(f"{name} must be pairs (ids, segments), got {type(image).__name__}{hint}")
+    ids, segments = to_numpy(image[0]), image[1]
+    if not isinstance(segments, (tuple, list)) or not all(isinstance(segment, dict) for segment in segments):
+        raise ValueError(f"{name}: segments must be a list of dicts, one a segment, got {told(segments)}")
+    if ids.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: ids must be integers, got {ids.dtype.name}; a PNG of COCO's goes through rgb2id"
+        )
+    if ids.ndim != 2:
+        raise ValueError(f"{name}: ids must be (H, W), got {ids.shape}; a PNG of COCO's goes through rgb2id")
+    return ids, [known_keys(f"{name}: segments", segment, SEGMENT_KEYS) for segment in segments]
+
+
+def _whole(name, segment, key):
+    """A whole number that every segment must have."""
+    try:
+        return operator.index(segment[key])
+    except KeyError:
+        has = ", ".join(map(repr, segment)) or "nothing"
+        raise ValueError(f"{name}: every segment needs {key!r}, but one has {has}") from None
+    except TypeError:
+        raise ValueError(f"{name}: {key} must be an integer, got {told(segment[key])}") from None
+
+
+def _is_crowd(name, segment):
+    crowd = segment.get("iscrowd", False)
+    if crowd not in (0, 1, None):
+        raise ValueError(f"{name}: iscrowd must be boolean, or 0 or 1, got {told(crowd)}")
+    return bool(crowd)
 
 
 def panoptic_quality(predictions, targets, things):

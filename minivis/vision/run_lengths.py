@@ -3,12 +3,17 @@
 Not here: the reader of those files, and of polygons (data/coco.py).
 """
 
+import reprlib
+
 import numpy as np
 
 from minivis.backend import to_numpy
 from minivis.vision.masks import as_masks
 
 __all__ = ["rle_decode", "rle_encode"]
+
+MOST_PIXELS = 80_000_000  # of a mask: more than cameras make, less than a forged size claims
+MOST_GROUPS = 7  # of 5 bits: no length or difference in so many pixels needs more than 28 bits and a sign
 
 
 def rle_encode(mask, compressed=True):
@@ -76,7 +81,8 @@ def rle_decode(rle):
     Raises
     ------
     ValueError
-        If the string is damaged or the lengths do not fill the image.
+        If something is missing, the string is damaged, the lengths do not fill the image, or it is to have more than
+        80 million pixels.
 
     Examples
     --------
@@ -84,16 +90,31 @@ def rle_decode(rle):
     array([[False,  True],
            [ True,  True]])
     """
-    height, width = rle["size"]
-    counts = rle["counts"]
-    counts = _unpack(counts) if isinstance(counts, (str, bytes)) else list(counts)
-    if sum(counts) != height * width or min(counts, default=0) < 0:
-        raise ValueError(
-            f"rle_decode: the run lengths must not be negative and fill size {height} x {width} = {height * width} "
-            f"pixels, but they sum to {sum(counts)} and the least is {min(counts, default=0)}"
-        )
+    height, width, counts = checked_lengths("rle_decode", rle)
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return np.ascontiguousarray(pixels.reshape(height, width, order="F"))
+
+
+def checked_lengths(name, rle):
+    """Height, width and lengths (R,) of run lengths that fill the image, refused in the name of the function called."""
+    if not isinstance(rle, dict) or not {"size", "counts"} <= rle.keys():
+        raise ValueError(f"{name}: rle must be a dict with 'size' and 'counts', got {reprlib.repr(rle)}")
+    size, counts = rle["size"], rle["counts"]
+    whole = isinstance(size, (list, tuple)) and all(isinstance(n, (int, np.integer)) for n in size)
+    if not whole or len(size) != 2 or min(size) < 0 or size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(
+            f"{name}: size must be [height, width], two integers, at most {MOST_PIXELS} pixels together, "
+            f"got {reprlib.repr(size)}"
+        )
+    counts = _unpack(name, counts) if isinstance(counts, (str, bytes)) else _listed(name, counts)
+    height, width = (int(side) for side in size)
+    least, total = counts.min(initial=0), counts.sum()
+    if total != height * width or least < 0:
+        raise ValueError(
+            f"{name}: the run lengths must not be negative and fill size {height} x {width} = {height * width} "
+            f"pixels, but they sum to {total} and the least is {least}"
+        )
+    return height, width, counts
 
 
 def _pack(counts):
@@ -109,22 +130,39 @@ def _pack(counts):
     return "".join(text)
 
 
-def _unpack(text):
-    """Characters -> lengths."""
+def _listed(name, counts):
+    """A list of lengths as an array (R,)."""
+    try:
+        lengths = np.array(counts if len(counts) else [0])
+        numbers = lengths.ndim == 1 and lengths.dtype.kind in "iuf" and np.abs(lengths).max() <= MOST_PIXELS
+        if numbers and (lengths % 1 == 0).all():  # 3.0 is a whole number
+            return lengths.astype(np.int64)
+    except (TypeError, ValueError):  # no list, or one of lists of different lengths
+        pass
+    raise ValueError(
+        f"{name}: counts must be a string or a list of integers, at most {MOST_PIXELS} each, "
+        f"got {reprlib.repr(counts)}"
+    )
+
+
+def _unpack(name, text):
+    """Characters -> lengths (R,), in time that is linear in the characters."""
     text = text.decode("latin-1") if isinstance(text, bytes) else text
-    counts, groups = [], []
-    for at, character in enumerate(text):
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            raise ValueError(
-                f"rle_decode: counts has the character {character!r} at {at}, which is no group of bits"
-            )
-        groups.append(code & 31)
-        if not code & 32:
-            value = sum(bits << 5 * i for i, bits in enumerate(groups))
-            value -= (groups[-1] >> 4) << 5 * len(groups)  # the sign
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            groups = []
-    if groups:
-        raise ValueError("rle_decode: counts ends in the middle of a number: the string is cut off")
-    return counts
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64) - 48
+    if (wrong := np.flatnonzero((codes < 0) | (codes >= 64))).size:
+        at = int(wrong[0])
+        raise ValueError(f"{name}: counts has the character {text[at]!r} at {at}, which is no group of bits")
+    ends = np.flatnonzero(codes & 32 == 0) + 1  # a number ends where no group follows
+    if len(codes) != ends.max(initial=0):
+        raise ValueError(f"{name}: counts ends in the middle of a number: the string is cut off")
+    groups = np.diff(ends, prepend=0)
+    if groups.max(initial=0) > MOST_GROUPS:
+        raise ValueError(
+            f"{name}: counts has a number of {groups.max()} groups of bits; lengths have at most {MOST_GROUPS}"
+        )
+    place = np.arange(len(codes)) - np.repeat(ends - groups, groups)  # of a group in its number
+    values = np.add.reduceat((codes & 31) << 5 * place, ends - groups)
+    values -= (codes[ends - 1] >> 4 & 1) << 5 * groups  # the sign
+    for first in (1, 2):  # from the fourth on, the difference to the last but one
+        values[first::2] = np.cumsum(values[first::2])
+    return values

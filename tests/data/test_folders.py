@@ -50,6 +50,28 @@ def test_folders_are_classes(pets):
     assert [label for _, label in ImageFolder(folder, names=["bird", "dog", "cat"])] == [2, 2, 1]
 
 
+def test_pictures_are_known_by_any_of_their_suffixes(pets):
+    folder, pixels = pets
+    for name in ("cat/c.jfif", "cat/d.JPE", "cat/e.jpeg"):
+        Image.fromarray(pixels["cat/b.png"]).save(folder / name, "JPEG")
+    dataset = ImageFolder(folder)
+    assert [path.name for path in dataset.paths[:5]] == ["a.PNG", "b.png", "c.jfif", "d.JPE", "e.jpeg"]
+    assert all(image.shape == (3, 6, 8) for image, _ in list(dataset)[1:5])
+
+
+def test_pictures_that_are_passed_over_are_told(pets):
+    folder, _ = pets
+    for i in range(4):
+        (folder / "dog" / f"{i}.HEIC").write_bytes(b"")
+    with pytest.warns(
+        UserWarning, match=r"4 of them: dog.0\.HEIC, dog.1\.HEIC, dog.2\.HEIC, \.\.\.; save them as"
+    ):
+        assert len(ImageFolder(folder)) == 3
+    (folder / "dog" / "c.png").unlink()
+    with pytest.raises(ValueError, match="dog holds no picture .*; 0.HEIC is of a kind that is not read"):
+        ImageFolder(folder)
+
+
 def test_folders_make_batches(pets):
     folder, pixels = pets
     images, labels = next(iter(DataLoader(ImageFolder(folder, size=5), batch_size=3)))
@@ -150,6 +172,22 @@ def test_a_packed_file_is_unpacked_no_further_than_it_claims(tmp_path):
     (tmp_path / "a").write_bytes(gzip.compress(GOOD + bytes(10**8)))
     tracemalloc.start()
     with pytest.raises(ValueError, match="more follow"):
+        read_idx(tmp_path / "a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_nothing_is_allocated_on_a_headers_claim(tmp_path, pack):
+    import tracemalloc
+
+    data = struct.pack(">4BI", 0, 0, 8, 1, 10**9) + b"few"
+    (tmp_path / "a").write_bytes(gzip.compress(data) if pack else data)
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"claims shape \(1000000000,\), 1000000000 bytes, but only 3 follow"
+    ):
         read_idx(tmp_path / "a")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

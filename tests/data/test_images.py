@@ -2,7 +2,10 @@
 Not here: whole folders of them (test_folders)."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from PIL import Image
 
 from minivis.data import read_image
+from tests.data.png import png_file
 
 rng = np.random.default_rng(0)
 COLOURS = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -69,6 +73,30 @@ def test_what_is_transparent_lies_on_white(tmp_path):
     assert palette[:, 0].T.tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_lies_on_white_at_every_depth(tmp_path, depth):
+    most = 2**depth - 1
+    greys = rng.integers(0, most + 1, (4, 16))
+    for clear in {0, most, most // 3, int(greys[2, 2])}:
+        rows = [
+            np.unpackbits(row.astype(">u2").view(np.uint8)).reshape(16, 16)[:, 16 - depth :] for row in greys
+        ]
+        packed = b"".join(b"\0" + np.packbits(row).tobytes() for row in rows)
+        (tmp_path / "a.png").write_bytes(png_file(16, 4, depth, 0, packed, (clear,)))
+        wanted = np.where(greys == clear, 1, greys / most)
+        np.testing.assert_allclose(read_image(tmp_path / "a.png")[1], wanted, rtol=1e-6, err_msg=str(clear))
+
+
+def test_a_transparent_colour_of_16_bits_lies_on_white(tmp_path):
+    colours = np.array([[[652, 6699, 23923], [60000, 6699, 23923]]])
+    (tmp_path / "a.png").write_bytes(
+        png_file(2, 1, 16, 2, b"\0" + colours.astype(">u2").tobytes(), (652, 6699, 23923))
+    )
+    image = read_image(tmp_path / "a.png")
+    assert image[:, 0, 0].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(image[:, 0, 1], colours[0, 1] / 65535, atol=1 / 255)  # the upper 8 bits
+
+
 def test_cmyk_is_converted(tmp_path):
     image = read_image(write(tmp_path / "a.tiff", Image.new("CMYK", (2, 2), (0, 255, 255, 0))))
     assert image[:, 0, 0].tolist() == [1, 0, 0]
@@ -110,6 +138,24 @@ def huge_png():
     )
 
 
+def webp(kind, head):
+    return b"RIFF" + struct.pack("<I", 60) + b"WEBP" + kind + struct.pack("<I", 40) + head + bytes(40)
+
+
+def claiming(kind, width, height):
+    """A small picture of a kind that claims to be large."""
+    buffer = io.BytesIO()
+    Image.fromarray(COLOURS).save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    if kind == "JPEG":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = struct.pack(">HH", height, width)
+    else:  # GIF: of the screen, and of the picture
+        at = data.index(b"\x2c") + 5
+        data[6:10] = data[at : at + 4] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
 def png(**options):
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
@@ -126,15 +172,77 @@ def png(**options):
         (png()[:40], "is (a broken|no) picture"),
         (huge_png(), "more than most_pixels=80000000"),
         (b"P5 9000 9000 255 ", "claims 9000 x 9000 pixels, more than"),
-        (b"P5 8000 8000 255 ", "is a broken picture"),
+        (b"P5 8000 8000 255 ", "claims 8000 x 8000 pixels, more than 17 bytes .unpacked. can hold"),
+        (b"P5 80 80 255 ", "is a broken picture"),
+        (claiming("JPEG", 9000, 9000), "claims 9000 x 9000 pixels, more than most_pixels"),
+        (claiming("JPEG", 8000, 9000), "claims 8000 x 9000 pixels, more than [0-9]+ bytes .JPEG. can hold"),
+        (claiming("GIF", 8000, 9000), "claims 8000 x 9000 pixels, more than [0-9]+ bytes .GIF. can hold"),
+        (webp(b"VP8X", bytes(4) + b"\xff\xff\x00\xff\xff\x00"), "claims 65536 x 65536 pixels, more than most"),
+        (webp(b"VP8X", bytes(4) + b"\x8f\x0f\x00\xff\x0f\x00"), "claims 3984 x 4096 pixels, more than [0-9]+ bytes .WEBP. can hold"),
+        (webp(b"VP8L", b"\x2f\xff\x0f\xff\x03"), "claims 4096 x 4093 pixels, more than [0-9]+ bytes .WEBP. can hold"),
+        (webp(b"VP8 ", b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 4000, 3000)), "claims 4000 x 3000 pixels, more than"),
     ],
-    ids=[str(i) for i in range(8)],
+    ids=[str(i) for i in range(16)],
 )  # fmt: skip
 def test_a_broken_file_is_named(tmp_path, data, words):
     path = tmp_path / "a.png"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=f"read_image: .*a.png {words}" if "claims" in words else f"read_image: .*a.png .*{words}"):  # fmt: skip
         read_image(path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="bounds memory as Linux does")
+def test_what_a_file_claims_is_not_allocated(tmp_path):
+    """Pillow makes room for a WebP's pixels when it opens it, and for all bytes that a chunk of a PNG claims."""
+    code = (
+        "import resource, sys\n"
+        "from minivis.data import read_image\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 50 * 2**20,) * 2)\n"
+        "try:\n"
+        "    print('read', read_image(sys.argv[1]).shape)\n"
+        "except ValueError as error:\n"
+        "    print('refused', error)\n"
+    )
+    long_chunk = png()[:33] + struct.pack(">I", 2**31 - 1) + png()[37:]  # its pixels are all there
+    for data, outcome in [
+        (webp(b"VP8X", bytes(4) + b"\x00\x20\x00\x00\x20\x00"), "refused read_image: "),
+        (claiming("JPEG", 8000, 9000), "refused read_image: "),
+        (long_chunk, "read (3, 64, 64)"),
+    ]:
+        (tmp_path / "a").write_bytes(data)
+        command = [sys.executable, "-c", code, tmp_path / "a"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert run.stdout.startswith(outcome), run.stderr
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("a.png", {}),
+        ("a.gif", {}),
+        ("a.jpg", {"quality": 10}),
+        ("b.jpg", {"progressive": True, "quality": 5}),
+    ],
+)
+def test_what_packs_best_is_read_all_the_same(tmp_path, name, options):
+    """A blank picture of 12 million pixels: nothing packs better."""
+    kind = "1" if name == "a.png" else "L"
+    path = write(tmp_path / name, Image.new(kind, (4000, 3000)), optimize=True, **options)
+    assert path.stat().st_size < 60_000
+    assert read_image(path).shape == (3, 3000, 4000)
+
+
+def test_a_damaged_note_beside_the_pixels_is_no_matter(tmp_path):
+    path = write(tmp_path / "a.jpg", COLOURS, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert read_image(path).shape == (3, 5, 7)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="read_image: .*a.png is no file: a pipe, a device or the like"):
+        read_image(tmp_path / "a.png")
 
 
 def test_every_damage_is_a_value_error_or_harmless(tmp_path):

@@ -2,6 +2,8 @@
 Not here: what the transforms do to a picture (test_transforms)."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -255,3 +257,64 @@ def test_a_batch_that_does_not_exist_is_refused(epoch, index):
     loader = DataLoader(np.arange(6), batch_size=2)
     with pytest.raises(ValueError, match=f"DataLoader: no batch {index} in epoch {epoch}"):
         loader.batch(epoch, index)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Workers
+
+
+class Held:
+    """A data set that holds something."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return np.zeros(2), i
+
+
+PAIR = (np.zeros((4, 2)), np.zeros(4))
+
+
+@pytest.mark.parametrize(
+    "dataset, options, words",
+    [
+        (
+            PAIR,
+            {"transform": lambda images, rng: images},
+            "transform cannot be sent to a worker process .*lambda",
+        ),
+        (Held(1), {"collate": lambda samples: ()}, "collate cannot be sent"),
+        (
+            Held(lambda: 1),
+            {},
+            "dataset cannot be sent .*functions and classes must stand at the top of a file",
+        ),
+        (
+            Held(i for i in range(3)),
+            {},
+            "dataset cannot be sent to a worker process .*generator.* or leave workers=0",
+        ),
+    ],
+)
+def test_what_cannot_be_sent_to_workers_is_named(dataset, options, words):
+    loader = DataLoader(dataset, batch_size=2, workers=1, **options)
+    with pytest.raises(TypeError, match=f"^DataLoader: {words}"):
+        next(iter(loader))
+    loader = DataLoader(dataset, batch_size=2, **options)  # the same, made here
+    assert len(loader.batch(0, 0)) == 0 if "collate" in options else len(loader.batch(0, 0)[0]) == 2
+
+
+def test_a_worker_that_ends_is_explained(tmp_path):
+    script = tmp_path / "script.py"  # without if __name__ == "__main__": each worker would start workers
+    script.write_text(
+        "import numpy as np\n"
+        "from minivis.data import DataLoader\n"
+        "next(iter(DataLoader((np.zeros((4, 3)),), 2, workers=1)))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert "RuntimeError: DataLoader: a worker process ended before its batch was made" in run.stderr

@@ -151,12 +151,12 @@ def test_a_class_that_is_nowhere_in_the_truth_does_not_count():
 
 
 def test_a_crowd_excuses_as_many_detections_as_lie_in_it_and_asks_for_none():
-    crowd = {"crowd": np.array([False, True])}
+    crowd = {"iscrowd": np.array([False, True])}
     objects = there([[0, 0, 10, 10], [20, 0, 50, 30]], **crowd)
     inside = [[21, 1, 25, 5], [30, 5, 40, 10], [20, 0, 50, 30]]
     said = found([*inside, [0, 0, 10, 10]], [0.9, 0.8, 0.7, 0.6])
     assert average_precision([said], [objects])["AP"] == 1
-    assert average_precision([said], [{**objects, "crowd": np.zeros(2, bool)}])["AP"] < 0.6
+    assert average_precision([said], [{**objects, "iscrowd": np.zeros(2, bool)}])["AP"] < 0.6
 
 
 def test_small_medium_and_large_by_the_given_area_if_there_is_one():
@@ -165,7 +165,7 @@ def test_small_medium_and_large_by_the_given_area_if_there_is_one():
     said = found(boxes[:1], [0.5])
     result = average_precision([said], [objects])
     assert (result["AP_small"], result["AP_medium"], result["AP_large"]) == (1, 0.5, 0)  # 32 x 32 is both
-    result = average_precision([said], [{**objects, "areas": np.array([5000, 5000, 5000])}])
+    result = average_precision([said], [{**objects, "area": np.array([5000, 5000, 5000])}])
     assert (result["AP_small"], result["AP_medium"], result["AP_large"]) == (-1, pytest.approx(1 / 3), -1)
     result = average_precision([said], [objects], areas={"tiny": (0, 1056), "huge": (1057, 1e6)})
     assert list(result)[3:5] == ["AP_tiny", "AP_huge"] and (result["AP_tiny"], result["AP_huge"]) == (0.5, 0)

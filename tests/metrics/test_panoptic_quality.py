@@ -209,8 +209,19 @@ GOOD = one_row((1, 0, 4))
         ),
         ((GOOD[0].astype(float), GOOD[1]), GOOD, TypeError, "ids must be integers, got float64"),
         ((GOOD[0][0], GOOD[1]), GOOD, ValueError, r"ids must be \(H, W\), got \(4,\)"),
+        ((GOOD[0], [{"category_id": 0}]), GOOD, ValueError, "predictions: every segment needs 'id', but one has 'cat"),
+        (GOOD, (GOOD[0], [{"id": 1}]), ValueError, "targets: every segment needs 'category_id', but one has 'id'"),
+        (GOOD, (GOOD[0], [{}]), ValueError, "every segment needs 'id', but one has nothing"),
+        (GOOD, (GOOD[0], [{"id": 1, "category": 0}]), ValueError, "have 'category', .* mean 'category_id'"),
+        (GOOD, (GOOD[0], [{"id": "1", "category_id": 0}]), ValueError, "id must be an integer, got '1'"),
+        (GOOD, (GOOD[0], [{"id": 1, "category_id": None}]), ValueError, "category_id must be an integer, got None"),
+        (GOOD, (GOOD[0], [GOOD[1][0] | {"iscrowd": "0"}]), ValueError, "iscrowd must be boolean, .* got '0'"),
+        (GOOD, (GOOD[0], [3]), ValueError, r"segments must be a list of dicts, one a segment, got \[3\]"),
+        (GOOD, (GOOD[0], None), ValueError, "segments must be a list of dicts, one a segment, got None"),
+        (GOOD[0], GOOD, ValueError, r"predictions must be pairs \(ids, segments\), got ndarray"),
+        (GOOD, {"panoptic": 1}, ValueError, r"targets must be pairs .* got dict; of a target of CocoPanoptic: "),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_division_is_refused(found, there, kind, complaint):
     with pytest.raises(kind, match=f"^PanopticQuality: .*{complaint}"):
         PanopticQuality(THINGS).update([found], [there])

@@ -93,7 +93,7 @@ def _gather(problem, image, size):
     for listed in (problem["results"], problem["truth"]):
         entries = [entry for entry in listed if entry["image_id"] == image]
         made = {"labels": np.array([entry["category_id"] for entry in entries], int)}
-        for name, key in (("scores", "score"), ("crowd", "iscrowd"), ("areas", "area")):
+        for name, key in (("scores", "score"), ("iscrowd", "iscrowd"), ("area", "area")):
             if name == "scores" if listed is problem["results"] else name != "scores":
                 made[name] = np.array([entry[key] for entry in entries], float)
         if problem["kind"] == "boxes":

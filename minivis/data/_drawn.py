@@ -1,0 +1,113 @@
+"""How COCO's lists draw an object: polygons or run lengths, checked when the list is read, filled when a photo is asked for.
+Not here: how a polygon is filled (_polygons.py), how run lengths are read (minivis.vision)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minivis.data._polygons import polygon_mask
+from minivis.listed import told
+from minivis.vision.run_lengths import checked_lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """The outlines of an object; what lies in any of them belongs to it."""
+
+    parts: list  # of (n, 2) arrays, x and y in pixels
+
+    def fill(self, mask):
+        """Draw into a mask (H, W) of False."""
+        for corners in self.parts:
+            mask |= polygon_mask(corners, *mask.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The lengths of an object's runs of pixels, column by column."""
+
+    lengths: np.ndarray  # (R,) int32; those of no object and object in turn
+
+    def fill(self, mask):
+        """Draw into a mask (H, W) of False."""
+        pixels = np.repeat(np.arange(len(self.lengths)) % 2 == 1, self.lengths)
+        mask[:] = pixels.reshape(mask.shape, order="F")
+
+
+def read_drawing(what, drawn, height, width, wrong):
+    """What json has under ``segmentation``, checked.
+
+    Parameters
+    ----------
+    what : str
+        Whose it is, for the errors.
+    drawn : list, dict or anything
+        Polygons [[x, y, x, y, ...], ...], one polygon [x, y, x, y, ...], or run lengths {"size": ..., "counts": ...}.
+    height, width : int
+        Size of the image.
+    wrong : list of str
+        Where a sentence is added for each polygon that is none while others are.
+
+    Returns
+    -------
+    Polygons or Runs
+
+    Raises
+    ------
+    ValueError
+        If there is no mask in it.
+    """
+    if isinstance(drawn, dict):
+        return _read_runs(what, drawn, height, width)
+    if not isinstance(drawn, list) or not drawn:
+        raise ValueError(f"{what} has no segmentation ({told(drawn)}); masks=False reads boxes only")
+    if all(type(part) in (int, float) for part in drawn):
+        drawn = [drawn]  # one polygon without the brackets around it
+    read = [_corners(polygon, 2 * max(height, width)) for polygon in drawn]
+    parts = [corners for corners in read if not isinstance(corners, str)]
+    if not parts:
+        raise ValueError(f"{what}: {read[0]}")
+    wrong += [f"{what}: {why}" for why in read if isinstance(why, str)]
+    return Polygons(parts)
+
+
+def _read_runs(what, drawn, height, width):
+    if drawn.get("size") != [height, width]:
+        raise ValueError(
+            f"{what} has run lengths of size {told(drawn.get('size'))}, the image is {[height, width]} (height, width)"
+        )
+    try:
+        lengths = checked_lengths("rle_decode", drawn | {"size": [height, width]})[2]
+    except ValueError as error:
+        raise ValueError(f"{what} has broken run lengths: {error}") from None
+    return Runs(lengths.astype(np.int32))
+
+
+def _corners(polygon, most):
+    """Corners (n, 2) of a polygon, or what is wrong with it, in words."""
+    try:
+        corners = np.array(polygon if isinstance(polygon, list) else [])
+    except ValueError:  # lists of different lengths
+        corners = np.zeros(0)
+    pairs = corners.size % 2 == 0 if corners.ndim == 1 else corners.shape[-1] == 2
+    if corners.dtype.kind not in "if" or corners.size < 6 or not pairs:
+        return f"a polygon needs three or more x, y, got {told(polygon)}"
+    # Corners far outside are a mistake, and would cost memory in proportion; NaN is not within anything.
+    if not (corners.max() <= most and corners.min() >= -most):
+        return f"a polygon must lie within twice the image, got {told(polygon)}"
+    corners = corners.astype(float).reshape(-1, 2)
+    return (
+        f"a polygon has no area, all corners of {told(polygon)} lie on one line"
+        if _flat(corners)
+        else corners
+    )
+
+
+def _flat(corners):
+    """Whether all corners lie on one line."""
+    (x0, y0), (x1, y1), (x2, y2) = corners[:3].tolist()
+    if (x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0):  # most are decided here
+        return False
+    x, y = (corners - corners[0]).T
+    far = (x * x + y * y).argmax()
+    return bool((x * y[far] == y * x[far]).all())
