@@ -260,11 +260,15 @@ def primitive(function):
             check_forward(name, out, [*arrays, *options.values()])
         if not traced:
             return out
-        result = Tensor(out)
+        result = Tensor.__new__(Tensor)  # what an op made needs no second look
+        result._data = out = out if type(out) is np.ndarray else as_array(out)
+        result.grad, result.changed = None, 0
         if lists:
             wanted, parents, vjp = True, *_side_by_side(parents, vjp)
-        if wanted and result._data.dtype.kind == "f" and not _unrecorded.is_on():
-            result.requires_grad, result.node = True, Node(name, vjp, parents, result._data)
+        if wanted and out.dtype.kind == "f" and not _unrecorded.is_on():
+            result.requires_grad, result.node = True, Node(name, vjp, parents, out)
+        else:
+            result.requires_grad, result.node = False, None
         return result
 
     @functools.wraps(function)
