@@ -20,7 +20,7 @@
 # and Transformer Networks in Computer Vision*; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is
 # CPSC 425, lecture 23. A section that follows a slide names it.
 #
-# **Time**: about 75 minutes to read, 60 more for the exercises; the cells take about a minute.
+# **Time**: about 75 minutes to read, 60 more for the exercises; the cells take about 20 seconds.
 
 # %% tags=["setup"]
 import itertools

@@ -19,7 +19,7 @@
 # **Slides**: Deck I is Deep Learning Indaba, *Panoptic Segmentation with Transformers*. A section that follows a slide
 # names it. The paper is Cheng et al., *Masked-attention mask transformer for universal image segmentation*, CVPR 2022.
 #
-# **Time**: about 70 minutes to read, 50 more for the exercises; the cells take about a minute.
+# **Time**: about 70 minutes to read, 50 more for the exercises; the cells take about 15 seconds.
 
 # %% tags=["setup"]
 import math

@@ -15,7 +15,7 @@
 #
 # **Slides**: none; this chapter goes beyond the decks.
 #
-# **Time**: about 45 minutes to read, 45 more for the exercises; the cells take about half a minute. All numbers below
+# **Time**: about 45 minutes to read, 45 more for the exercises; the cells take about 20 seconds. All numbers below
 # are measured on the machine that runs this page: yours will differ, their order hardly.
 
 # %% tags=["setup"]
