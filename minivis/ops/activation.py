@@ -49,7 +49,7 @@ def _sigmoid(xp, x):
     return 0.5 * (1 + xp.tanh(0.5 * x))
 
 
-@primitive
+@primitive(dtypes="any")
 def relu(x):
     """Keep what is positive, replace the rest by 0; the derivative at 0 is taken as 0.
 

@@ -33,7 +33,7 @@ def _operands(x, y):
     return meet(x, y) if is_array(x) and is_array(y) else (x, y)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def add(x, y):
     """Add two arrays element by element, with broadcasting.
 
@@ -64,7 +64,7 @@ def add(x, y):
     return x + y, lambda g: (unbroadcast(g, x), unbroadcast(g, y))
 
 
-@primitive
+@primitive(dtypes="numbers")
 def sub(x, y):
     """Subtract ``y`` from ``x`` element by element, with broadcasting.
 
@@ -95,7 +95,7 @@ def sub(x, y):
     return x - y, lambda g: (unbroadcast(g, x), unbroadcast(-g, y))
 
 
-@primitive
+@primitive(dtypes="numbers")
 def mul(x, y):
     """Multiply two arrays element by element, with broadcasting.
 
@@ -130,7 +130,7 @@ def mul(x, y):
     )
 
 
-@primitive
+@primitive(dtypes="numbers")
 def div(x, y):
     """Divide ``x`` by ``y`` element by element, with broadcasting.
 
@@ -165,7 +165,7 @@ def div(x, y):
     )
 
 
-@primitive
+@primitive(dtypes="numbers")
 def pow(x, exponent):
     """Raise ``x`` to a power, element by element.
 
@@ -213,7 +213,7 @@ def pow(x, exponent):
     return z, vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def neg(x):
     """Change the sign of every element.
 
@@ -237,7 +237,7 @@ def neg(x):
     return -x, lambda g: (-g,)
 
 
-@primitive
+@primitive(dtypes="any")
 def abs(x):
     """Take the absolute value of every element; the derivative at 0 is taken as 0.
 
@@ -261,7 +261,7 @@ def abs(x):
     return xp.abs(x), lambda g: (g * xp.sign(x),)
 
 
-@primitive
+@primitive(dtypes="any")
 def clip(x, min=None, max=None):
     """Limit every element to the range [min, max].
 
@@ -305,7 +305,7 @@ def _select(name, x, y, first):
     )
 
 
-@primitive
+@primitive(dtypes="numbers")
 def maximum(x, y):
     """Take the larger of two elements; where they are equal, each gets half the gradient.
 
@@ -333,7 +333,7 @@ def maximum(x, y):
     return _select("maximum", *_operands(x, y), lambda a, b: a > b)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def minimum(x, y):
     """Take the smaller of two elements; where they are equal, each gets half the gradient.
 
@@ -361,7 +361,7 @@ def minimum(x, y):
     return _select("minimum", *_operands(x, y), lambda a, b: a < b)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def where(condition, x, y):
     """Take ``x`` where the condition holds and ``y`` elsewhere.
 

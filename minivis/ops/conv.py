@@ -270,7 +270,7 @@ def _bias_cotangent(g, bias):
     return None if bias is None else g.sum(axis=(0, *range(2, g.ndim))).astype(bias.dtype, copy=False)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide small filters over an image; every output is the dot product of a filter and the patch under it.
 
@@ -330,7 +330,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide filters along a sequence: `conv2d` with one axis.
 
@@ -370,7 +370,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide filters through a volume or a video: `conv2d` with three axes.
 
@@ -406,7 +406,7 @@ def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv3d", 3, x, weight, bias, stride, padding, dilation, groups)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Paint a copy of a filter for every input pixel, multiplied by it, and sum where copies overlap.
 
@@ -491,7 +491,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     return y, vjp
 
 
-@primitive
+@primitive(dtypes="numbers")
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """Cut an image into patches, one column each (also called im2col).
 
@@ -527,7 +527,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     return _gather(x, geometry), lambda g: (_fold(g, x.shape, geometry),)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Put patches back into an image; where they overlap, they add up. The adjoint of `unfold`.
 

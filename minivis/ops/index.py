@@ -58,7 +58,7 @@ def _host_checked(x, index):
     return tuple(parts) if isinstance(index, tuple) else parts[0]
 
 
-@primitive
+@primitive(dtypes="any")
 def getitem(x, index):
     """Pick elements with NumPy's indexing: integers, slices, ..., None, boolean masks, integer arrays.
 
@@ -105,7 +105,7 @@ def getitem(x, index):
     return x[index], vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def take(x, indices, axis=0):
     """Pick whole slices along one axis.
 
@@ -159,7 +159,7 @@ def take(x, indices, axis=0):
     return out, vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def take_along_axis(x, indices, axis=-1):
     """Pick, in every row along an axis, the elements that the indices of that row name (torch's gather).
 
@@ -222,7 +222,7 @@ def _along(xp, indices, axis, shape):
     return tuple(straight)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def scatter_add(x, indices, values, axis=0):
     """Add values to slices of ``x`` along one axis; repeated indices add up. The adjoint of `take`.
 

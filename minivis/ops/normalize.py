@@ -160,7 +160,7 @@ def _channels(x):
     return (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
 
 
-@primitive
+@primitive(written=("running_mean", "running_var"))
 def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Standardise each channel over batch and positions (training) or with running statistics, then scale and shift.
 

@@ -37,7 +37,7 @@ def _spread(xp, g, x, axes):
     return xp.broadcast_to(g, x.shape)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def sum(x, axis=None, keepdims=False):
     """Add up elements along axes.
 
@@ -177,7 +177,7 @@ def _extremum(name, x, axis, keepdims):
     return xp.take_along_axis(rows, at, axis=-1).reshape(shape), vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def max(x, axis=None, keepdims=False):
     """Largest element along axes; of equal ones, the first gets the gradient.
 
@@ -209,7 +209,7 @@ def max(x, axis=None, keepdims=False):
     return _extremum("max", x, axis, keepdims)
 
 
-@primitive
+@primitive(dtypes="any")
 def min(x, axis=None, keepdims=False):
     """Smallest element along axes; of equal ones, the first gets the gradient.
 

@@ -12,7 +12,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@primitive
+@primitive(dtypes="any")
 def reshape(x, shape):
     """Give the elements another shape, in the same order.
 
@@ -44,7 +44,7 @@ def reshape(x, shape):
     return x.reshape(shape), lambda g: (g.reshape(x.shape),)
 
 
-@primitive
+@primitive(dtypes="any")
 def transpose(x, axes=None):
     """Permute the axes.
 
@@ -79,7 +79,7 @@ def transpose(x, axes=None):
     return x.transpose(axes), lambda g: (g.transpose(inverse),)
 
 
-@primitive
+@primitive(dtypes="any")
 def moveaxis(x, source, destination):
     """Move axes to other positions; the others keep their order.
 
@@ -110,7 +110,7 @@ def moveaxis(x, source, destination):
     return xp.moveaxis(x, source, destination), lambda g: (xp.moveaxis(g, destination, source),)
 
 
-@primitive
+@primitive(dtypes="any")
 def expand_dims(x, axis):
     """Insert axes of length 1.
 
@@ -140,7 +140,7 @@ def expand_dims(x, axis):
     return namespace(x).expand_dims(x, axis), lambda g: (g.reshape(x.shape),)
 
 
-@primitive
+@primitive(dtypes="any")
 def squeeze(x, axis=None):
     """Remove axes of length 1.
 
@@ -170,7 +170,7 @@ def squeeze(x, axis=None):
     return namespace(x).squeeze(x, axis), lambda g: (g.reshape(x.shape),)
 
 
-@primitive
+@primitive(dtypes="any")
 def broadcast_to(x, shape):
     """Repeat along axes of length 1 (and new leading ones) to reach a shape.
 
@@ -208,7 +208,7 @@ def _check_list(name, arrays):
         raise ValueError(f"{name}: the list of arrays is empty")
 
 
-@primitive
+@primitive(dtypes="any")
 def concatenate(arrays, axis=0):
     """Join arrays along an axis that they have.
 
@@ -253,7 +253,7 @@ def concatenate(arrays, axis=0):
     return out, vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def stack(arrays, axis=0):
     """Join arrays of one shape along a new axis.
 
@@ -341,7 +341,7 @@ def split(x, indices_or_sections, axis=0):
     return [x[(*before, slice(i, j))] for i, j in zip([0, *cuts], [*cuts, n], strict=True)]
 
 
-@primitive
+@primitive(dtypes="any")
 def pad(x, pad_width, value=0):
     """Surround with a constant.
 
@@ -382,7 +382,7 @@ def pad(x, pad_width, value=0):
     return out, lambda g: (g[inside],)
 
 
-@primitive
+@primitive(dtypes="any")
 def roll(x, shift, axis=None):
     """Shift elements along axes; what leaves at one end enters at the other.
 
@@ -420,7 +420,7 @@ def roll(x, shift, axis=None):
     return xp.roll(x, shift, axis), lambda g: (xp.roll(g, back, axis),)
 
 
-@primitive
+@primitive(dtypes="any")
 def flip(x, axis=None):
     """Reverse the order along axes.
 
