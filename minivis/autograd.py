@@ -206,9 +206,10 @@ def primitive(function=None, *, dtypes="floating", written=()):
     function : callable
         ``function(*arrays, **options) -> (out, vjp)``.
     dtypes : {"floating", "numbers", "any"}, default "floating"
-        What the function is meant for. "floating": its first argument must be floating-point. "numbers": integers too. In
-        both, float16 enters as float32, and the result and the cotangents are rounded once: sums of float16 would
-        overflow at 65504. "any": the function moves elements or picks some; they enter as they are.
+        What the function is meant for. "floating": integers in its first argument take the dtype of the floats that they
+        meet, and are refused where they meet none. "numbers": integers too. In both, float16 enters as float32, and the
+        result and the cotangents are rounded once: sums of float16 would overflow at 65504. "any": the function moves
+        elements or picks some; they enter as they are.
     written : tuple of str, default ()
         Parameters that the function writes to; their arrays are never replaced by a copy.
 
@@ -331,7 +332,14 @@ def _explained(error, name, parameters, arrays, options):
     if str(error).startswith(f"{name}: "):
         return error.with_traceback(None)
     if foreign := [key for key in options if key not in parameters]:
-        return TypeError(f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}")
+        hint = (
+            f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
+            if foreign[0] in ("dtype", "out")
+            else ""
+        )
+        return TypeError(
+            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
+        )
     inputs = [*zip(parameters, arrays, strict=False), *options.items()]
     if isinstance(error, AttributeError):  # what is no array was asked for its shape
         wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]

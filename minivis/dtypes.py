@@ -1,17 +1,18 @@
-"""What an op computes with: plain arrays of this machine, float16 as float32, integers only where they have a meaning.
+"""What an op computes with: plain arrays of this machine, float16 as float32, integers where they have a meaning, Python's int.
 
 Not here: what an array is and where it lives (backend.py), the engine that asks (autograd.py).
 """
 
 import functools
 import inspect
+import operator
 from types import FunctionType
 
 import numpy as np
 
 from minivis.backend import check_floating, is_array, plain
 
-__all__ = ["at_least_float32", "careful", "each"]
+__all__ = ["at_least_float32", "careful", "each", "whole"]
 
 HALF, SINGLE, DOUBLE = map(np.dtype, (np.float16, np.float32, np.float64))
 
@@ -19,6 +20,24 @@ HALF, SINGLE, DOUBLE = map(np.dtype, (np.float16, np.float32, np.float64))
 def at_least_float32(dtype):
     """The dtype in which sums, statistics and coordinates are formed: float32 for float16, otherwise itself."""
     return SINGLE if dtype == HALF else dtype
+
+
+def whole(value):
+    """An option that is an integer, or several, as Python's int or a tuple of them; None for anything else.
+
+    Examples
+    --------
+    >>> whole(np.int64(2)), whole(np.array([1, 2])), whole(1.5)
+    (2, (1, 2), None)
+    """
+    if type(value) is int:
+        return value
+    try:
+        if isinstance(value, (tuple, list)) or getattr(value, "ndim", 0):
+            return tuple(map(operator.index, value))
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def each(change, x):
@@ -38,6 +57,11 @@ def _arrays(values):
     return found
 
 
+def _bare(x):
+    """An array that is written to, of no subclass: the same memory."""
+    return np.asarray(x) if isinstance(x, np.ndarray) else x
+
+
 def _widened(x):
     return x.astype(SINGLE) if x.dtype == HALF else x
 
@@ -52,7 +76,7 @@ def careful(function, dtypes="floating", written=()):
     dtypes : {"floating", "numbers", "any"}
         What the function is meant for, as `minivis.autograd.primitive` says.
     written : tuple of str
-        Parameters that the function writes to: they enter as they are.
+        Parameters that the function writes to: never a copy enters, in whatever dtype they are.
 
     Returns
     -------
@@ -63,31 +87,38 @@ def careful(function, dtypes="floating", written=()):
     """
     name = function.__name__.lstrip("_")
     parameters = list(inspect.signature(function).parameters)
+    x = parameters[0]
 
     @functools.wraps(function)
     def call(*args, **options):
-        keys = [*parameters[: len(args)], *[None] * (len(args) - len(parameters))]
-        args = [x if key in written else each(plain, x) for key, x in zip(keys, args, strict=True)]
-        options = {key: x if key in written else each(plain, x) for key, x in options.items()}
+        given = dict(zip(parameters, args, strict=False))
+        if len(given) < len(args) or given.keys() & options.keys():
+            return function(*args, **options)  # which raises the error
+        given = {
+            key: each(_bare if key in written else plain, value) for key, value in (given | options).items()
+        }
         if dtypes == "any":
-            return function(*args, **options)
-        given = dict(zip(keys, args, strict=True)) | options
-        given = {key: given.get(key) for key in parameters}
-        if dtypes == "floating":
-            each(lambda x: check_floating(name, x, parameters[0]), given[parameters[0]])
-        floats = [x.dtype for x in _arrays(given.values()) if x.dtype.kind == "f"]
+            return function(**given)
+        floats = {array.dtype for array in _arrays(given.values()) if array.dtype.kind == "f"}
+        if dtypes == "floating" and getattr(given.get(x), "dtype", SINGLE).kind != "f":
+            given[x] = _met(name, x, given[x], floats)
         if HALF not in floats:
-            out, vjp = function(*args, **options)
+            out, vjp = function(**given)
             _check_promise(name, out, floats, given)
             return out, vjp
-        args = [x if key in written else each(_widened, x) for key, x in zip(keys, args, strict=True)]
-        options = {key: x if key in written else each(_widened, x) for key, x in options.items()}
-        out, vjp = function(*args, **options)
-        if floats[0] == HALF if dtypes == "floating" else all(dtype == HALF for dtype in floats):
-            out = out.astype(HALF) if out.dtype == SINGLE else out
-        return out, _rounded(vjp, out.dtype, list(given.values()))
+        out, vjp = function(**{k: v if k in written else each(_widened, v) for k, v in given.items()})
+        if out.dtype == SINGLE and (floats == {HALF} if dtypes == "numbers" else given[x].dtype == HALF):
+            out = out.astype(HALF)
+        return out, _rounded(vjp, out.dtype, [given.get(key) for key in parameters])
 
     return call
+
+
+def _met(name, parameter, x, floats):
+    """The first argument of an op that has no meaning for integers, in the dtype of the floats that it meets."""
+    if not floats:
+        check_floating(name, x, parameter)
+    return x.astype(np.result_type(*floats))
 
 
 def _check_promise(name, out, floats, given):

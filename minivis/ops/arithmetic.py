@@ -9,6 +9,7 @@ import numpy as np
 
 from minivis.autograd import primitive, unbroadcast
 from minivis.backend import as_array, is_array, meet, namespace
+from minivis.dtypes import whole
 
 __all__ = ["abs", "add", "clip", "div", "maximum", "minimum", "mul", "neg", "pow", "sub", "where"]
 
@@ -270,7 +271,7 @@ def clip(x, min=None, max=None):
     x : ndarray or Tensor
         Any shape.
     min, max : float or None
-        The limits; None for no limit on that side.
+        The limits; None for no limit on that side. For integers they are integers.
 
     Returns
     -------
@@ -281,6 +282,8 @@ def clip(x, min=None, max=None):
     ------
     ValueError
         If both limits are None.
+    TypeError
+        If a limit is not an integer and ``x`` is made of integers.
 
     Examples
     --------
@@ -291,8 +294,21 @@ def clip(x, min=None, max=None):
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
     xp = namespace(x)
-    low, high = -math.inf if min is None else float(min), math.inf if max is None else float(max)
+    low, high = _limits(x, min, max)
     return xp.clip(x, low, high), lambda g: (g * ((x >= low) & (x <= high)),)
+
+
+def _limits(x, low, high):
+    """The limits of `clip` as Python numbers; for integers, numbers that their dtype can hold."""
+    if x.dtype.kind == "f":
+        return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    info = namespace(x).iinfo(x.dtype)
+    low, high = (
+        whole(limit) for limit in (info.min if low is None else low, info.max if high is None else high)
+    )
+    if low is None or high is None:
+        raise TypeError(f"clip: the limits of {x.dtype.name} must be integers (x: {tuple(x.shape)})")
+    return tuple(min(max(limit, info.min), info.max) for limit in (low, high))
 
 
 def _select(name, x, y, first):

@@ -5,12 +5,12 @@ Not here: pooling (pool.py), resizing (resample.py), the layers that own the wei
 
 import itertools
 import math
-import operator
 from collections import namedtuple
 
 from minivis import kernels
 from minivis.autograd import primitive
 from minivis.backend import device_of, meet, namespace
+from minivis.dtypes import whole
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
@@ -23,11 +23,8 @@ Geometry = namedtuple("Geometry", "kernel out stride padding dilation")
 
 def sizes(name, argument, value, n, least=1):
     """An option given as one int or one int an axis, as a tuple of ``n`` ints of at least ``least``."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
-    try:
-        values = tuple(operator.index(v) for v in values)
-    except TypeError:
-        values = ()
+    values = whole(value)
+    values = (values,) * n if type(values) is int else values or ()
     if len(values) != n or min(values) < least:
         many = f"{n} of them" if n > 1 else "a tuple of one"
         raise ValueError(

@@ -7,16 +7,17 @@ import math
 
 from minivis.autograd import Tensor, named, primitive
 from minivis.backend import check_floating, namespace
+from minivis.dtypes import whole
 
 __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
 
 
 def _axes(name, x, axis):
     """The axes as a tuple of non-negative int; None means all. Refuses axes that are not there or repeat."""
-    wanted = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-    whole = all(hasattr(a, "__index__") for a in wanted)
-    axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in wanted) if whole else ()
-    if not whole or len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
+    wanted = tuple(range(x.ndim)) if axis is None else whole(axis)
+    axes = (wanted,) if type(wanted) is int else wanted or ()
+    axes = tuple(a + x.ndim if a < 0 else a for a in axes)
+    if wanted is None or len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
         raise ValueError(
             f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
         )
