@@ -205,11 +205,11 @@ def primitive(function=None, *, dtypes="floating", written=()):
     ----------
     function : callable
         ``function(*arrays, **options) -> (out, vjp)``.
-    dtypes : {"floating", "numbers", "any"}, default "floating"
-        What the function is meant for. "floating": integers in its first argument take the dtype of the floats that they
-        meet, and are refused where they meet none. "numbers": integers too. In both, float16 enters as float32, and the
-        result and the cotangents are rounded once: sums of float16 would overflow at 65504. "any": the function moves
-        elements or picks some; they enter as they are.
+    dtypes : {"floating", "met", "numbers", "any"}, default "floating"
+        What the function is meant for. "floating": integers in its first argument are refused. "met": they take the dtype
+        of the floats that they meet. "numbers": they enter. In all three, float16 enters as float32, and the result and
+        the cotangents are rounded once: sums of float16 would overflow at 65504. "any": the function moves elements or
+        picks some; all enter as they are.
     written : tuple of str, default ()
         Parameters that the function writes to; their arrays are never replaced by a copy.
 

@@ -73,7 +73,7 @@ def careful(function, dtypes="floating", written=()):
     ----------
     function : callable
         ``function(*arrays, **options) -> (out, vjp)``.
-    dtypes : {"floating", "numbers", "any"}
+    dtypes : {"floating", "met", "numbers", "any"}
         What the function is meant for, as `minivis.autograd.primitive` says.
     written : tuple of str
         Parameters that the function writes to: never a copy enters, in whatever dtype they are.
@@ -100,8 +100,10 @@ def careful(function, dtypes="floating", written=()):
         if dtypes == "any":
             return function(**given)
         floats = {array.dtype for array in _arrays(given.values()) if array.dtype.kind == "f"}
-        if dtypes == "floating" and getattr(given.get(x), "dtype", SINGLE).kind != "f":
-            given[x] = _met(name, x, given[x], floats)
+        if dtypes != "numbers" and getattr(given.get(x), "dtype", SINGLE).kind != "f":
+            if dtypes == "floating" or not floats:
+                check_floating(name, given[x], x)
+            given[x] = given[x].astype(np.result_type(*floats))
         if HALF not in floats:
             out, vjp = function(**given)
             _check_promise(name, out, floats, given)
@@ -112,13 +114,6 @@ def careful(function, dtypes="floating", written=()):
         return out, _rounded(vjp, out.dtype, [given.get(key) for key in parameters])
 
     return call
-
-
-def _met(name, parameter, x, floats):
-    """The first argument of an op that has no meaning for integers, in the dtype of the floats that it meets."""
-    if not floats:
-        check_floating(name, x, parameter)
-    return x.astype(np.result_type(*floats))
 
 
 def _check_promise(name, out, floats, given):

@@ -207,7 +207,7 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
     return out, lambda g: (g * slope * factor,)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def l1_loss(prediction, target, reduction="mean"):
     """Mean absolute difference.
 
@@ -243,7 +243,7 @@ def l1_loss(prediction, target, reduction="mean"):
     return out, lambda g: _both(g * factor * xp.sign(difference), prediction, target)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
     """Squared near 0, absolute further out: outliers pull with a bounded force.
 
@@ -291,7 +291,7 @@ def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
     return out, lambda g: _both(g * factor * slope, prediction, target)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def mse_loss(prediction, target, reduction="mean"):
     """Mean squared difference.
 

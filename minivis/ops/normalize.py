@@ -24,7 +24,7 @@ def _like(g, parameter):
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
 
 
-@primitive
+@primitive(dtypes="met")
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Standardise each sample over its trailing axes, then scale and shift.
 
@@ -95,7 +95,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     return y.reshape(x.shape), vjp
 
 
-@primitive
+@primitive(dtypes="met")
 def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     """Standardise each sample over groups of channels and all positions, then scale and shift each channel.
 
@@ -159,7 +159,7 @@ def _channels(x):
     return (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
 
 
-@primitive(written=("running_mean", "running_var"))
+@primitive(dtypes="met", written=("running_mean", "running_var"))
 def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Standardise each channel over batch and positions (training) or with running statistics, then scale and shift.
 
