@@ -162,7 +162,7 @@ def div(x, y):
     z = x / y
     return z, lambda g: (
         unbroadcast(g / y, x) if is_array(x) else None,
-        unbroadcast(-g * z / y, y) if is_array(y) else None,
+        unbroadcast(-(g / y) * z, y) if is_array(y) else None,
     )
 
 
@@ -172,10 +172,12 @@ def pow(x, exponent):
 
     .. math:: z = x^p, \\qquad \\bar x = \\bar z\\, p\\, x^{p-1}, \\quad \\bar p = \\bar z\\, x^p \\ln x
 
+    At x = 0 the last is 0 for p of at least 0 (its limit); for negative x there is none, it is NaN.
+
     Parameters
     ----------
     x : ndarray, Tensor or number
-        The base; positive where the exponent is an array that needs a gradient.
+        The base.
     exponent : number, ndarray or Tensor
         The power.
 
@@ -200,16 +202,16 @@ def pow(x, exponent):
     z = x**exponent
 
     def vjp(g):
-        # where p is 0 the slope is 0, also at x = 0, where x^(p-1) is infinite
-        if not is_array(exponent) and exponent == 0:
-            slope = xp.zeros_like(x)
-        else:
-            slope = exponent * x ** (exponent - 1)
-        g_x = unbroadcast(g * slope, x)
-        if not is_array(exponent):
-            return (g_x,)
-        safe = xp.where(x > 0, x, 1) if is_array(x) else x  # at x = 0 the limit of x^p ln x is 0
-        return g_x, unbroadcast(g * z * (xp.log(safe) if is_array(safe) else math.log(safe)), exponent)
+        def g_x():
+            lower = exponent - (exponent != 0)  # where p is 0 the slope is 0, also at x = 0
+            return unbroadcast(g * (exponent * x**lower), x)
+
+        def g_exponent():
+            flat = (x == 0) & (exponent >= 0)
+            log = xp.log(xp.where(flat | (x < 0), 1, x))
+            return unbroadcast(g * xp.where(x < 0, math.nan, z * log), exponent)
+
+        return g_x if is_array(x) else None, g_exponent if is_array(exponent) else None
 
     return z, vjp
 

@@ -8,6 +8,7 @@ import math
 from minivis.autograd import primitive
 from minivis.backend import meet, namespace, to_numpy
 from minivis.debugging import may_read
+from minivis.kernels.formulas import log_sum_exp, logistic
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -94,8 +95,11 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
-    shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
-    log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+    if logits.size:
+        _, shifted, e, log_total = log_sum_exp(xp, logits, 1)
+        log_p, p = shifted - log_total, e / e.sum(axis=1, keepdims=True)
+    else:
+        log_p = p = logits
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
     w = w.reshape(1, classes, *[1] * (logits.ndim - 2))
     w_label = xp.take(w.reshape(-1), label[:, 0]) * counts  # (B, ...)
@@ -126,9 +130,13 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         wq = xp.broadcast_to(wq, logits.shape).copy()
         at_label = xp.take_along_axis(wq, label, axis=1) + (1 - label_smoothing) * w_label[:, None]
         xp.put_along_axis(wq, label, at_label.astype(logits.dtype), axis=1)
+        slope = p * wq.sum(axis=1, keepdims=True) - wq
+        # a row sums to 0: p - 1 at the label is what the others have, also where p is nearly 1
+        xp.put_along_axis(slope, label, 0, axis=1)
+        xp.put_along_axis(slope, label, -slope.sum(axis=1, keepdims=True), axis=1)
         g = (g * factor).astype(logits.dtype)
         g = g[:, None] if g.ndim else g
-        return (((xp.exp(log_p) * wq.sum(axis=1, keepdims=True) - wq) * g).astype(logits.dtype, copy=False),)
+        return ((slope * g).astype(logits.dtype, copy=False),)
 
     return out, vjp
 
@@ -157,7 +165,7 @@ def _labels(xp, target, classes, ignore_index, dtype):
 def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mean", pos_weight=None):
     """Cross-entropy of independent yes-or-no questions, from logits, in nats.
 
-    .. math:: \\ell = w \\big[ (1 - t) z + (1 + (w_+ - 1) t) \\ln(1 + e^{-z}) \\big]
+    .. math:: \\ell = w \\big[ (1 - t) \\ln(1 + e^z) + w_+ t \\ln(1 + e^{-z}) \\big]
 
     Parameters
     ----------
@@ -184,7 +192,8 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
 
     Notes
     -----
-    Differentiable in ``logits``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
+    Differentiable in ``logits`` and ``target``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which
+    cannot overflow.
 
     Examples
     --------
@@ -195,16 +204,22 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
     name = "binary_cross_entropy_with_logits"
     xp = namespace(logits, target, weight, pos_weight)
     logits, t = _pair(name, logits, target)
-    t = t.astype(logits.dtype, copy=False)
-    softplus = xp.maximum(-logits, 0) + xp.log1p(xp.exp(-xp.abs(logits)))
-    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
-    loss = (1 - t) * logits + positive * softplus
-    slope = (1 - t) - positive * (0.5 - 0.5 * xp.tanh(0.5 * logits))  # sigmoid(-z)
+    no, yes = 1 - t, t if pos_weight is None else pos_weight * t
     if weight is not None:
-        loss, slope = loss * weight, slope * weight
-    loss, slope = loss.astype(logits.dtype, copy=False), slope.astype(logits.dtype, copy=False)
-    out, factor = _reduce(name, loss, reduction)
-    return out, lambda g: (g * slope * factor,)
+        no, yes = weight * no, weight * yes
+    p, q, loss_of_no, loss_of_yes = logistic(xp, logits)
+    loss = no * loss_of_no + yes * loss_of_yes
+    out, factor = _reduce(name, loss.astype(logits.dtype, copy=False), reduction)
+    more, odds = 1 if weight is None else weight, 1 if pos_weight is None else pos_weight
+
+    def vjp(g):
+        g = g * factor
+        return (
+            (g * (no * p - yes * q)).astype(logits.dtype, copy=False),
+            lambda: (g * more * (odds * loss_of_yes - loss_of_no)).astype(t.dtype, copy=False),
+        )
+
+    return out, vjp
 
 
 @primitive(dtypes="numbers")

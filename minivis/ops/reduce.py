@@ -3,11 +3,10 @@
 Not here: softmax and the norms (softmax.py, normalize.py), losses (loss.py).
 """
 
-import math
-
 from minivis.autograd import Tensor, named, primitive
-from minivis.backend import check_floating, namespace
+from minivis.backend import namespace
 from minivis.dtypes import whole
+from minivis.kernels.formulas import log_sum_exp
 
 __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
 
@@ -274,21 +273,13 @@ def logsumexp(x, axis, keepdims=False):
     np.float64(1000.693)
     """
     xp, axes = namespace(x), _axes("logsumexp", x, axis)
-    check_floating("logsumexp", x)
     if not _count(x, axes):
         raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
-    m = x.max(axis=axes, keepdims=True)
-    m = xp.where(xp.isfinite(m), m, 0)  # inf - inf would be NaN
-    e = xp.exp(x - m)
-    total = e.sum(axis=axes, keepdims=True)
-    shape = [1 if a in axes else n for a, n in enumerate(x.shape)]
+    m, _, e, log_total = log_sum_exp(xp, x, axes)
+    y = m + log_total
     if not keepdims:
-        shape = [n for a, n in enumerate(x.shape) if a not in axes]
-    nothing = total == 0  # every element was -inf: the sum is 0 and its logarithm -inf, without a warning
-    safe = xp.where(nothing, 1, total)
-    weights = e / safe
-    y = xp.where(nothing, -math.inf, m + xp.log(safe)).astype(x.dtype, copy=False)
-    return y.reshape(shape), lambda g: (_spread(xp, g, x, axes) * weights,)
+        y = y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
+    return y, lambda g: (_spread(xp, g, x, axes) * (e / e.sum(axis=axes, keepdims=True)),)
 
 
 def _data(x):

@@ -5,13 +5,13 @@ Not here: the losses made of them (loss.py), masked softmax (attention.py).
 
 from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import check_floating, namespace
+from minivis.backend import namespace
+from minivis.kernels.formulas import log_sum_exp
 
 __all__ = ["log_softmax", "softmax"]
 
 
 def _checked_axis(name, x, axis):
-    check_floating(name, x)
     if type(axis) is bool or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
@@ -101,6 +101,12 @@ def log_softmax(x, axis=-1):
     axis = _checked_axis("log_softmax", x, axis)
     if not x.size:
         return x.copy(), lambda g: (g,)
-    y = x - x.max(axis=axis, keepdims=True)
-    y = y - xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
-    return y, lambda g: (g - xp.exp(y) * g.sum(axis=axis, keepdims=True),)
+    _, shifted, _, log_total = log_sum_exp(xp, x, axis)
+    y = shifted - log_total
+
+    def vjp(g):
+        total = g.sum(axis=axis, keepdims=True)
+        # where p = e^y is nearly 1, g - p total would lose what is left of it, 1 - p = -expm1(y)
+        return (xp.where(y > -0.5, g - total - total * xp.expm1(y), g - total * xp.exp(y)),)
+
+    return y, vjp

@@ -278,20 +278,18 @@ def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
     if differentiable:
         cotangents = setup(case, dtype)[1]
         right += sum(pull(case, fresh_rng(inputs_of(case, dtype)), cotangents), [])
+    files = map(str, itertools.count())
+
+    def foreign(make):
+        return fresh_rng(convert(inputs_of(case, dtype), lambda x: make(x, tmp_path / next(files))))
+
     for kind, make in FOREIGN.items():
-        files = map(str, itertools.count())
-
-        def foreign():
-            return fresh_rng(
-                convert(inputs_of(case, dtype), lambda x: make(x, tmp_path / f"{kind}{next(files)}"))
-            )
-
-        arguments = foreign()
+        arguments = foreign(make)
         got = as_list(call(op, arguments))
         if writes(case.op) and own["running_mean"] is not None:
             np.testing.assert_array_equal(arguments["running_mean"], own["running_mean"], kind)
         if differentiable:
-            got += sum(pull(case, foreign(), cotangents), [])
+            got += sum(pull(case, foreign(make), cotangents), [])
         for a, b in zip(got, right, strict=True):
             assert type(a) is type(b) and a.dtype.isnative, kind
             np.testing.assert_array_equal(a, b, kind)
