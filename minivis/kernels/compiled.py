@@ -72,32 +72,44 @@ def _matrices(*arrays):
     return [x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) for x in arrays]
 
 
-_LEAST = float32(-92.0)  # from e^-87.3 on float32 has fewer digits, and from here on they are few: 0
-
-
-_ZERO = float32(0.0)
+_NORMAL, _LEAST = float32(-87.33654), float32(-104.0)  # below, exp has fewer digits; below, none
 
 
 @_part
-def _exp(x, more=_ZERO):
-    """exp(x + more) of what is not above 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
+def _raised(x, more):
+    """2^31 exp(x + more) for x from -104 to 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
 
-    It is 2^k p(r) with |r| <= ln(2) / 2.
+    It is 2^31 2^k p(r) with |r| <= ln(2) / 2.
     """
-    inside = x if x > _LEAST else _LEAST
-    k = np.floor((inside + more) * float32(1.4426950408889634) + float32(0.5))
-    r = inside - k * float32(0.693359375) + (k * float32(2.12194440e-4) + more)  # ln 2 in two parts
+    k = np.floor((x + more) * float32(1.4426950408889634) + float32(0.5))
+    r = x - k * float32(0.693359375) + (k * float32(2.12194440e-4) + more)  # ln 2 in two parts
     p = float32(1.9875691500e-4) * r + float32(1.3981999507e-3)
     p = p * r + float32(8.3334519073e-3)
     p = p * r + float32(4.1665795894e-2)
     p = p * r + float32(1.6666665459e-1)
     p = p * r + float32(5.0000001201e-1)
     p = p * r * r + r + float32(1.0)
-    power = int32((int32(k) + int32(135)) << int32(23)).view(
-        float32
-    )  # 2^(k + 8), written as a float's exponent
-    e = p * power * float32(2.0**-8)
-    return e if x > _LEAST else (float32(0.0) if x <= _LEAST else x)  # NaN stays NaN
+    power = int32((int32(k) + int32(158)) << int32(23)).view(float32)  # written as a float's exponent
+    return p * power
+
+
+@_part
+def _exp(x):
+    """exp of what is not above 0. What is too small for all digits is 0: a processor may be slow on such numbers."""
+    e = _raised(x if x > _NORMAL else _NORMAL, float32(0.0)) * float32(2.0**-31)
+    return e if x > _NORMAL else (float32(0.0) if x <= _NORMAL else x)  # NaN stays NaN
+
+
+@_part
+def _small_exp(x, more):
+    """exp(x + more) of what is not above 0, with the digits that there are for what is too small."""
+    return _raised(_LEAST if x < _LEAST else x, more) * float32(2.0**-31)
+
+
+@_apart
+def _beginning(x):
+    """x with half of its digits: a number whose square is exact."""
+    return int32(float32(x).view(int32) & int32(-4096)).view(float32)
 
 
 def gelu(x, approximate):
@@ -129,7 +141,7 @@ def _sigmoid(start, stop, x, y, slope):
     x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
-        e = _exp(-abs(v))
+        e = _small_exp(-abs(v), float32(0.0))
         large = float32(1.0) / (float32(1.0) + e)
         small = e * large
         y[i] = small if v < float32(0.0) else large
@@ -146,7 +158,7 @@ def _gated(start, stop, x, a, b, y, slope):
         w = np.float64(v)
         z = abs(w * (a + b * w * w))
         high = float32(z)
-        root = _exp(float32(-0.5) * high, float32(np.float64(high) - z) * float32(0.5))
+        root = _small_exp(float32(-0.5) * high, float32(np.float64(high) - z) * float32(0.5))
         e = root * root
         total = float32(1.0) / (float32(1.0) + e)
         left = v < float32(0.0)
@@ -166,8 +178,8 @@ def _gelu(start, stop, x, y, slope):
     for i in range(x.size):
         v = x[i]
         a = float32(40.0) if abs(v) > float32(40.0) else abs(v)
-        near = np.floor(a * float32(64.0) + float32(0.5)) * float32(1 / 64)  # whose square is exact
-        bell = _exp(float32(-0.5) * near * near, float32(0.5) * (near - a) * (near + a))
+        near = _beginning(a)
+        bell = _small_exp(float32(-0.5) * near * near, float32(0.5) * (near - a) * (near + a))
         inverse = float32(1.0) / (a + float32(4.0))
         q = (float32(4.0) - a) * inverse
         tail = _T0

@@ -6,7 +6,9 @@ blocks or compiled ones (numpy.py, compiled.py).
 
 import math
 
-__all__ = ["LOGITS", "gaussian", "log_sum_exp", "logistic", "sigmoids"]
+import numpy as np
+
+__all__ = ["LOGITS", "gaussian", "log_sum_exp", "sigmoids"]
 
 # The gates x sigmoid(a x + b x^3), as (a, b). In the second GELU, sigmoid is (1 + tanh(z / 2)) / 2.
 _C = math.sqrt(8 / math.pi)
@@ -19,33 +21,38 @@ def gaussian(xp, x, rate=1.0):
     x^2 is rounded, and at x = 9 an error of half a digit in 81 is one of 40 digits in e^-81. The square of a neighbour of x
     that has few digits is exact, and what is left is small.
     """
-    a = xp.minimum(xp.abs(x), 40)  # from there on 0; no infinity arises
+    a = xp.abs(xp.clip(x, -40, 40))  # farther out it is 0, and no infinity arises
     near = xp.rint(a * 64) / 64
     return xp.exp(-rate * near * near) * xp.exp(rate * (near - a) * (near + a))
 
 
 def sigmoids(xp, x):
     """sigmoid(x) and sigmoid(-x), which is 1 - sigmoid(x)."""
-    total = 1 + xp.exp(-xp.abs(x))
-    return xp.exp(xp.fmin(x, 0)) / total, xp.exp(xp.fmin(-x, 0)) / total
-
-
-def logistic(xp, x):
-    """sigmoid(x), sigmoid(-x), and minus their logarithms the other way round: ln(1 + e^x), ln(1 + e^-x)."""
     e = xp.exp(-xp.abs(x))
-    both, p, q = xp.log1p(e), *sigmoids(xp, x)
-    return p, q, both + xp.clip(x, 0, None), both - xp.clip(x, None, 0)
+    large = 1 / (1 + e)
+    small = e * large
+    return small + (large - small) * (x >= 0), small + (large - small) * (x < 0)
 
 
 def log_sum_exp(xp, x, axes):
-    """With m the maximum along the axes: (m, x - m, e^(x - m), ln of the sum of these).
+    """What softmax along some axes is made of, with m the maximum along them and s = ln sum e^(x - m).
 
-    The largest elements are e^0 = 1 each: the sum of the others joins one of them in log1p, where it counts however small
-    it is.
+    The largest elements are e^0 = 1 each. The sum of all others joins one of them in log1p: however small, it counts.
+
+    Returns
+    -------
+    m, shifted, s : ndarray
+        With length 1 along the axes but for ``shifted``, which is x - m.
+    top : bool ndarray
+        Whether an element is m.
+    less : callable
+        ``less()`` is softmax less ``top``: p - 1 for the largest, also where p is nearly 1, and p for the others.
     """
     m = x.max(axis=axes, keepdims=True)
     top = x == m
-    shifted = xp.where(top, 0, x) - xp.where(top, 0, m)  # infinity too is 0 below itself
-    e = xp.exp(shifted)
-    others = (e - top).sum(axis=axes, keepdims=True) + (top.sum(axis=axes, keepdims=True, dtype=x.dtype) - 1)
-    return m, shifted, e, xp.log1p(others)
+    with np.errstate(invalid="ignore"):
+        shifted = x - m
+    shifted[top] = 0  # infinity too is 0 below itself
+    below = xp.exp(shifted) - top
+    others = below.sum(axis=axes, keepdims=True) + (top.sum(axis=axes, keepdims=True, dtype=x.dtype) - 1)
+    return m, shifted, xp.log1p(others), top, lambda: (below - others * top) / (1 + others)

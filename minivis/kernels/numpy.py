@@ -127,12 +127,16 @@ def _gated(x, a, b):
     root, as it can be too small for the dtype where x e^z is not.
     """
     v = np.clip(x, -1000, 1000)  # farther out nothing changes
-    v = v if (a, b) == (1, 0) else v.astype(np.float64)
-    z = v * (a + b * v * v)
-    total, root = 1 + np.exp(-np.abs(z)), np.exp(0.5 * np.fmin(z, 0))
-    rest = np.exp(np.fmin(-z, 0)) / total
-    y = np.clip(x, -1000, None) * root * root / total
-    return y, (1 + v * rest * (a + 3 * b * v * v)) * root * root / total
+    v = v if (a, b) == LOGITS["silu"] else v.astype(np.float64)
+    z = v * (a + b * v * v) if b else a * v
+    right = x >= 0
+    left = ~right
+    root = np.exp(-0.5 * np.abs(z))
+    total = 1 / (1 + root * root)
+    part = root * left + right  # sigmoid(z) is part^2 total
+    rest = (root * root * right + left) * total  # sigmoid(-z)
+    steep = a + 3 * b * v * v if b else a
+    return np.clip(x, -1000, None) * part * part * total, (1 + v * rest * steep) * part * part * total
 
 
 def softmax(x, axis):

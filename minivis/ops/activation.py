@@ -6,7 +6,6 @@ Not here: softmax, which looks at a whole row (softmax.py).
 from minivis import kernels
 from minivis.autograd import primitive
 from minivis.backend import namespace
-from minivis.kernels.formulas import sigmoids
 
 __all__ = ["gelu", "relu", "sigmoid", "silu", "softplus"]
 
@@ -138,7 +137,7 @@ def softplus(x, beta=1.0, threshold=20.0):
     z = beta * x
     linear = z > threshold
     y = xp.where(linear, x, (xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta)
-    return y, lambda g: (xp.where(linear, g, g * sigmoids(xp, z)[0]),)
+    return y, lambda g: (xp.where(linear, g, g * kernels.of(z).sigmoid(z)[0]),)
 
 
 @primitive

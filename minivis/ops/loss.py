@@ -8,7 +8,7 @@ import math
 from minivis.autograd import primitive
 from minivis.backend import meet, namespace, to_numpy
 from minivis.debugging import may_read
-from minivis.kernels.formulas import log_sum_exp, logistic
+from minivis.kernels.formulas import log_sum_exp, sigmoids
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -95,18 +95,14 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
-    if logits.size:
-        _, shifted, e, log_total = log_sum_exp(xp, logits, 1)
-        log_p, p = shifted - log_total, e / e.sum(axis=1, keepdims=True)
-    else:
-        log_p = p = logits
+    _, shifted, log_total, top, less = log_sum_exp(xp, logits, 1)
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
     w = w.reshape(1, classes, *[1] * (logits.ndim - 2))
     w_label = xp.take(w.reshape(-1), label[:, 0]) * counts  # (B, ...)
     smooth = label_smoothing / classes
-    loss = -(1 - label_smoothing) * w_label * xp.take_along_axis(log_p, label, axis=1)[:, 0]
+    loss = -(1 - label_smoothing) * w_label * (xp.take_along_axis(shifted, label, axis=1) - log_total)[:, 0]
     if label_smoothing:
-        loss = loss - smooth * (w * log_p).sum(axis=1) * counts
+        loss = loss - smooth * (w * (shifted - log_total)).sum(axis=1) * counts
     if reduction == "mean":
         total = w_label.sum()
         if not loss.size:
@@ -130,10 +126,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         wq = xp.broadcast_to(wq, logits.shape).copy()
         at_label = xp.take_along_axis(wq, label, axis=1) + (1 - label_smoothing) * w_label[:, None]
         xp.put_along_axis(wq, label, at_label.astype(logits.dtype), axis=1)
-        slope = p * wq.sum(axis=1, keepdims=True) - wq
-        # a row sums to 0: p - 1 at the label is what the others have, also where p is nearly 1
-        xp.put_along_axis(slope, label, 0, axis=1)
-        xp.put_along_axis(slope, label, -slope.sum(axis=1, keepdims=True), axis=1)
+        total = wq.sum(axis=1, keepdims=True)
+        slope = total * less() + (total * top - wq)  # total p - wq, where p - 1 is no difference
         g = (g * factor).astype(logits.dtype)
         g = g[:, None] if g.ndim else g
         return ((slope * g).astype(logits.dtype, copy=False),)
@@ -203,21 +197,25 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
     """
     name = "binary_cross_entropy_with_logits"
     xp = namespace(logits, target, weight, pos_weight)
-    logits, t = _pair(name, logits, target)
+    logits, target = _pair(name, logits, target)
+    t = target.astype(logits.dtype, copy=False)
     no, yes = 1 - t, t if pos_weight is None else pos_weight * t
     if weight is not None:
         no, yes = weight * no, weight * yes
-    p, q, loss_of_no, loss_of_yes = logistic(xp, logits)
-    loss = no * loss_of_no + yes * loss_of_yes
-    out, factor = _reduce(name, loss.astype(logits.dtype, copy=False), reduction)
-    more, odds = 1 if weight is None else weight, 1 if pos_weight is None else pos_weight
+    near = xp.log1p(xp.exp(-xp.abs(logits)))
+    of_no, of_yes = (
+        near + xp.clip(logits, 0, None),
+        near - xp.clip(logits, None, 0),
+    )  # ln(1 + e^z), ln(1 + e^-z)
+    out, factor = _reduce(name, (no * of_no + yes * of_yes).astype(logits.dtype, copy=False), reduction)
 
     def vjp(g):
-        g = g * factor
-        return (
-            (g * (no * p - yes * q)).astype(logits.dtype, copy=False),
-            lambda: (g * more * (odds * loss_of_yes - loss_of_no)).astype(t.dtype, copy=False),
-        )
+        def g_target():
+            slope = (1 if pos_weight is None else pos_weight) * of_yes - of_no
+            return (g * factor * (1 if weight is None else weight) * slope).astype(target.dtype, copy=False)
+
+        p, q = sigmoids(xp, logits)
+        return (g * factor * (no * p - yes * q)).astype(logits.dtype, copy=False), g_target
 
     return out, vjp
 

@@ -275,11 +275,11 @@ def logsumexp(x, axis, keepdims=False):
     xp, axes = namespace(x), _axes("logsumexp", x, axis)
     if not _count(x, axes):
         raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
-    m, _, e, log_total = log_sum_exp(xp, x, axes)
+    m, _, log_total, top, less = log_sum_exp(xp, x, axes)
     y = m + log_total
     if not keepdims:
         y = y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
-    return y, lambda g: (_spread(xp, g, x, axes) * (e / e.sum(axis=axes, keepdims=True)),)
+    return y, lambda g: (_spread(xp, g, x, axes) * (top + less()),)
 
 
 def _data(x):

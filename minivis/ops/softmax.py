@@ -101,12 +101,10 @@ def log_softmax(x, axis=-1):
     axis = _checked_axis("log_softmax", x, axis)
     if not x.size:
         return x.copy(), lambda g: (g,)
-    _, shifted, _, log_total = log_sum_exp(xp, x, axis)
-    y = shifted - log_total
+    _, shifted, log_total, top, less = log_sum_exp(xp, x, axis)
 
     def vjp(g):
         total = g.sum(axis=axis, keepdims=True)
-        # where p = e^y is nearly 1, g - p total would lose what is left of it, 1 - p = -expm1(y)
-        return (xp.where(y > -0.5, g - total - total * xp.expm1(y), g - total * xp.exp(y)),)
+        return ((g - total * top) - total * less(),)  # g - total p, where 1 - p is no difference
 
-    return y, vjp
+    return shifted - log_total, vjp
