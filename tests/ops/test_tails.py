@@ -13,6 +13,7 @@ import pytest
 from scipy import special
 
 import minivis as mv
+from minivis.losses import sigmoid_focal_loss
 
 WIDER = {np.float16: np.float64, np.float32: np.float64, np.float64: np.longdouble}
 EXTENDED = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant  # not so on every machine
@@ -275,6 +276,21 @@ def test_rows_and_losses_keep_what_is_small_beside_the_largest(name, dtype):
                 wrong = units_off(a, b, dtype) > UNITS
                 worst = [(x[i], a[i], b[i]) for i in np.flatnonzero(wrong)[:3]]
                 assert not wrong.any(), f"{name}: {wrong.sum()} {what}s are wrong, (x, got, right): {worst}"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("target, sign, weight", [(True, -1, 0.25), (False, 1, 0.75)])
+def test_the_focal_loss_of_what_is_nearly_certain_keeps_its_digits(target, sign, weight, dtype):
+    if dtype == np.float64 and not EXTENDED:
+        pytest.skip("no dtype of this machine is wider than float64")
+    z = mv.Tensor(np.linspace(-29, 29, 9999, dtype=dtype)[:, None], requires_grad=True)
+    y = sigmoid_focal_loss(z, np.full(z.shape, target), reduction="none")
+    y.backward(np.ones_like(y.data))
+    x = sign * z.data[:, 0].astype(WIDER[dtype])  # the logit of the wrong answer
+    q, p = sigmoid(x), sigmoid(-x)
+    value, slope = weight * q * q * softplus(x), weight * q * q * (2 * p * softplus(x) + q)
+    assert units_off(y.data, value, dtype).max() < 3 * UNITS  # of several ops after another
+    assert units_off(z.grad[:, 0], sign * slope, dtype).max() < 3 * UNITS
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
