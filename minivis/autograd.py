@@ -12,8 +12,9 @@ from types import FunctionType
 import numpy as np
 
 from minivis import backend
-from minivis.backend import as_array, is_array
+from minivis.backend import as_array, is_array, plain
 from minivis.debugging import check_backward, check_forward, debug, debugging, quietly
+from minivis.dtypes import DOUBLE, SINGLE, at_least_float32, careful, each
 from minivis.switches import Switch
 
 __all__ = ["Tensor", "debug", "no_grad", "primitive", "recording", "unbroadcast"]
@@ -67,8 +68,8 @@ class Tensor:
     __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__ instead of looping over elements
 
     def __init__(self, data, requires_grad=False):
-        if type(data) is np.ndarray:
-            self._data = data
+        if type(data) is np.ndarray and (data.dtype is SINGLE or data.dtype is DOUBLE) and data.flags.aligned:
+            self._data = data  # as nearly always
         elif isinstance(data, Tensor):
             raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
         else:
@@ -203,7 +204,18 @@ class Tensor:
         return f"Tensor({values}, shape={self.shape}, {self.dtype.name}{device}{made})"
 
 
-def primitive(function):
+_OPTIONS = {float, int, bool, type(None), str, slice, range, type(...)}
+
+
+def _usual(x):
+    """Whether an op can take ``x`` as it is: a plain array of float32 or float64, or no array at all."""
+    kind = type(x)
+    if kind is np.ndarray:
+        return (x.dtype is SINGLE or x.dtype is DOUBLE) and x.flags.aligned
+    return kind in _OPTIONS or (kind is tuple or kind is list) and _OPTIONS.issuperset(map(type, x))
+
+
+def primitive(function=None, *, dtypes="floating", written=()):
     """Make a differentiable op of ``function``, which takes raw arrays and returns ``(out, vjp)``.
 
     ``vjp(g)`` takes the cotangent of ``out`` and returns one cotangent (or None) for each parameter, in the order of
@@ -216,12 +228,23 @@ def primitive(function):
     ----------
     function : callable
         ``function(*arrays, **options) -> (out, vjp)``.
+    dtypes : {"floating", "met", "numbers", "any"}, default "floating"
+        What the function is meant for. "floating": integers in its first argument are refused. "met": they take the dtype
+        of the floats that they meet. "numbers": they enter. In all three, float16 enters as float32, and the result and
+        the cotangents are rounded once: sums of float16 would overflow at 65504. "any": the function moves elements or
+        picks some; all enter as they are.
+    written : tuple of str, default ()
+        Parameters that the function writes to; their arrays are never replaced by a copy.
 
     Returns
     -------
     callable
-        The op. ``op.raw`` is the function itself, with all cotangents made.
+        The op. ``op.raw`` is the function itself, with all cotangents made. Arrays of another byte order, unaligned ones
+        and those of a subclass of ndarray reach it as plain ones.
     """
+    if function is None:
+        return functools.partial(primitive, dtypes=dtypes, written=written)
+    with_care = careful(function, dtypes, written)
     parameters = list(inspect.signature(function).parameters)  # looked at once, never when called
     position_of = {parameter: position for position, parameter in enumerate(parameters)}
     name = function.__name__.lstrip("_")
@@ -230,6 +253,7 @@ def primitive(function):
     def op(*args, **kwargs):
         arrays, parents, options = [], [], kwargs
         traced = wanted = lists = False
+        usual = True
         for x in args:
             parent = None
             if isinstance(x, Tensor):
@@ -237,9 +261,13 @@ def primitive(function):
                 if x.requires_grad:
                     wanted, parent = True, x.node or x
                 x = x._data
+                usual = usual and (x.dtype is SINGLE or x.dtype is DOUBLE)
             elif type(x) is list or type(x) is tuple:
                 x, parent, traced_too = _enter(x)
                 traced, lists = traced or traced_too, lists or parent is not None
+                usual = usual and _usual(x)
+            elif type(x) not in _OPTIONS:
+                usual = usual and _usual(x)
             arrays.append(x)
             parents.append(parent)
         if kwargs:
@@ -247,10 +275,12 @@ def primitive(function):
             for key, x in kwargs.items():
                 options[key], parent, traced_too = _enter(x)
                 traced, lists = traced or traced_too, lists or type(parent) is list
+                usual = usual and _usual(options[key])
                 if parent is not None and key in position_of:
                     wanted, parents[position_of[key]] = True, parent
         checked = debugging()
-        run = quietly(function) if checked else function
+        run = function if usual else with_care
+        run = quietly(run) if checked else run
         try:
             out, vjp = run(*arrays, **options) if options else run(*arrays)
         except _CALLERS as error:
@@ -273,7 +303,7 @@ def primitive(function):
 
     @functools.wraps(function)
     def raw(*args, **kwargs):
-        out, vjp = function(*args, **kwargs)
+        out, vjp = with_care(*args, **kwargs)
         return out, lambda g: _pull(vjp, g)
 
     op.raw = raw
@@ -322,12 +352,14 @@ def mark_changed(tensor):
 
 
 def named(function):
-    """For a function of Tensors that is no `primitive`: its errors too begin with its name and tell every shape."""
+    """For a function of Tensors that is no `primitive`: its errors too tell its name and every shape, its arrays are plain too."""
     parameters = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         try:
+            args = [each(plain, x) for x in args]
+            kwargs = {key: each(plain, x) for key, x in kwargs.items()}
             return function(*args, **kwargs)
         except _CALLERS as error:
             _explain(error, function.__name__, parameters, args, kwargs)
@@ -348,8 +380,13 @@ def _explain(error, name, parameters, arrays, options):
     if str(error).startswith(f"{name}: "):
         return
     if foreign := [key for key in options if key not in parameters]:
+        hint = (
+            f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
+            if foreign[0] in ("dtype", "out")
+            else ""
+        )
         raise TypeError(
-            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}"
+            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
         ) from error
     inputs = [*zip(parameters, arrays, strict=False), *options.items()]
     if isinstance(error, AttributeError):  # what is no array was asked for its shape
@@ -494,7 +531,7 @@ def unbroadcast(g, like):
     if g.shape != like.shape:
         added = g.ndim - like.ndim
         stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
-        g = g.sum(axis=(*range(added), *stretched)).reshape(like.shape)
+        g = g.sum(axis=(*range(added), *stretched), dtype=at_least_float32(g.dtype)).reshape(like.shape)
     return g.astype(like.dtype, copy=False)
 
 

@@ -4,6 +4,7 @@ Not here: mathematics. Nothing but this file and kernels/cupy*.py knows CuPy.
 """
 
 import sys
+import warnings
 
 import numpy as np
 
@@ -19,6 +20,7 @@ __all__ = [
     "meet",
     "namespace",
     "peak_memory",
+    "plain",
     "register",
     "scatter_add",
     "to_device",
@@ -171,8 +173,48 @@ def describe(x):
     return f"{x.dtype.name} {tuple(x.shape)} on {device_of(x)}"
 
 
+def plain(x):
+    """An array as ops take it: a plain ndarray of numbers in this machine's byte order, aligned. Nearly always ``x`` itself.
+
+    A view where memory can stay as it is (``np.memmap``, ``np.matrix``), otherwise a copy.
+
+    Raises
+    ------
+    TypeError
+        For an array of objects.
+
+    Warns
+    -----
+    UserWarning
+        If the mask of a masked array is left out.
+
+    Examples
+    --------
+    >>> plain(np.ones(2, ">f4")).dtype.isnative, type(plain(np.matrix([[1.0]])))
+    (True, <class 'numpy.ndarray'>)
+    """
+    if not isinstance(x, np.ndarray):  # an array of a GPU
+        return x
+    dtype = x.dtype
+    if type(x) is not np.ndarray:
+        if isinstance(x, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(x).sum())):
+            warnings.warn(
+                f"a masked array loses its mask here, and {hidden} masked elements count as the values behind it; "
+                "x.filled(value) or x.compressed() says what you mean",
+                stacklevel=4,
+            )
+        x = np.asarray(x)
+    if dtype.hasobject:
+        raise TypeError(
+            f"expected numbers, got an array of objects of shape {x.shape}; x.astype(np.float32) makes numbers of them"
+        )
+    if not dtype.isnative:
+        return x.astype(dtype.newbyteorder("="))
+    return x if x.flags.aligned else x.copy()
+
+
 def as_array(x, like=None):
-    """Turn lists and numbers into arrays; leave arrays alone.
+    """Turn lists and numbers into arrays; leave arrays of numbers alone, but for what `plain` does.
 
     Parameters
     ----------
@@ -185,16 +227,22 @@ def as_array(x, like=None):
     -------
     ndarray
 
+    Raises
+    ------
+    TypeError
+        If ``x`` is not made of numbers.
+
     Examples
     --------
     >>> as_array([1, 2]).dtype
     dtype('float32')
     """
-    if is_array(x):
-        return x
-    array = np.asarray(x)
+    known = is_array(x)
+    array = plain(x) if known else np.asarray(x)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"expected numbers, got {type(x).__name__} {x!r:.60}")
+    if known:
+        return array
     if array.dtype.kind in "iuf" and not isinstance(x, np.generic):
         array = array.astype(np.float32)
     return array if like is None else _library(like).from_host(array)
@@ -368,11 +416,12 @@ def meet(*arrays):
     return [x.astype(floating) if x is not None and x.dtype.kind in "iub" else x for x in arrays]
 
 
-def check_floating(name, x):
+def check_floating(name, x, parameter="x"):
     """Refuse integers where the op ``name`` has no meaning for them."""
     if x.dtype.kind != "f":
         raise TypeError(
-            f"{name}: x must be floating-point, got {x.dtype.name}; x.astype(np.float32) makes it so (x: {tuple(x.shape)})"
+            f"{name}: {parameter} must be floating-point, got {x.dtype.name}; "
+            f"{parameter}.astype(np.float32) makes it so ({parameter}: {tuple(x.shape)})"
         )
 
 

@@ -13,9 +13,12 @@ from numpy import float32, int32
 
 from minivis.kernels import numpy as plain
 from minivis.kernels import threads
+from minivis.kernels.formulas import LOGITS
 from minivis.kernels.numpy import im2row
 
-__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
+__all__ = [
+    "adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "sigmoid", "silu", "softmax", "softmax_vjp",
+]  # fmt: skip
 
 _SHARE = 2**18  # elements that are worth waking a thread for
 _TOGETHER = 64  # rows whose sums along the columns one thread makes, so that there are the same bits for any number of them
@@ -69,33 +72,103 @@ def _matrices(*arrays):
     return [x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) for x in arrays]
 
 
-@_part
-def _exp(x):
-    """exp of what is not above 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
+_NORMAL, _LEAST = float32(-87.33654), float32(-104.0)  # below, exp has fewer digits; below, none
 
-    It is 2^k p(r) with |r| <= ln(2) / 2; below -87 it is 0.
+
+@_part
+def _raised(x, more):
+    """2^31 exp(x + more) for x from -104 to 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
+
+    It is 2^31 2^k p(r) with |r| <= ln(2) / 2.
     """
-    inside = x if x > float32(-87.0) else float32(-87.0)
-    k = np.floor(inside * float32(1.4426950408889634) + float32(0.5))
-    r = inside - k * float32(0.693359375) + k * float32(2.12194440e-4)  # ln 2 in two parts
+    k = np.floor((x + more) * float32(1.4426950408889634) + float32(0.5))
+    r = x - k * float32(0.693359375) + (k * float32(2.12194440e-4) + more)  # ln 2 in two parts
     p = float32(1.9875691500e-4) * r + float32(1.3981999507e-3)
     p = p * r + float32(8.3334519073e-3)
     p = p * r + float32(4.1665795894e-2)
     p = p * r + float32(1.6666665459e-1)
     p = p * r + float32(5.0000001201e-1)
     p = p * r * r + r + float32(1.0)
-    power = int32((int32(k) + int32(127)) << int32(23)).view(float32)  # 2^k, written as a float's exponent
-    return p * power if x > float32(-87.0) else (float32(0.0) if x <= float32(-87.0) else x)  # NaN stays NaN
+    power = int32((int32(k) + int32(158)) << int32(23)).view(float32)  # written as a float's exponent
+    return p * power
+
+
+@_part
+def _exp(x):
+    """exp of what is not above 0. What is too small for all digits is 0: a processor may be slow on such numbers."""
+    e = _raised(x if x > _NORMAL else _NORMAL, float32(0.0)) * float32(2.0**-31)
+    return e if x > _NORMAL else (float32(0.0) if x <= _NORMAL else x)  # NaN stays NaN
+
+
+@_part
+def _small_exp(x, more):
+    """exp(x + more) of what is not above 0, with the digits that there are for what is too small."""
+    return _raised(_LEAST if x < _LEAST else x, more) * float32(2.0**-31)
+
+
+@_apart
+def _beginning(x):
+    """x with half of its digits: a number whose square is exact."""
+    return int32(float32(x).view(int32) & int32(-4096)).view(float32)
 
 
 def gelu(x, approximate):
-    """GELU and its derivative in one pass: ``(y, dy/dx)``; the exact one by the formula that numpy.py explains."""
-    if approximate != "none":
-        return plain.gelu(x, approximate)
+    """GELU and its derivative in one pass: ``(y, dy/dx)``, by the formulas that numpy.py explains."""
+    return _by_runs(x, _gelu) if approximate == "none" else _by_runs(x, _gated, *LOGITS[approximate])
+
+
+def silu(x):
+    """x sigmoid(x) and its derivative in one pass."""
+    return _by_runs(x, _gated, *LOGITS["silu"])
+
+
+def sigmoid(x):
+    """sigmoid(x) and its derivative in one pass."""
+    return _by_runs(x, _sigmoid)
+
+
+def _by_runs(x, loop, *numbers):
+    """Run a compiled loop over the elements of x: ``(y, slope)``."""
     flat = np.ascontiguousarray(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
-    _over(_gelu, -(-flat.size // _RUN), _RUN, flat, y, slope)
+    _over(loop, -(-flat.size // _RUN), _RUN, flat, *numbers, y, slope)
     return y.reshape(x.shape), slope.reshape(x.shape)
+
+
+@_alone(_read1, _write1, _write1)
+def _sigmoid(start, stop, x, y, slope):
+    part = slice(start * _RUN, stop * _RUN)
+    x, y, slope = x[part], y[part], slope[part]
+    for i in range(x.size):
+        v = x[i]
+        e = _small_exp(-abs(v), float32(0.0))
+        large = float32(1.0) / (float32(1.0) + e)
+        small = e * large
+        y[i] = small if v < float32(0.0) else large
+        slope[i] = small * large
+
+
+@_alone(_read1, types.float64, types.float64, _write1, _write1)
+def _gated(start, stop, x, a, b, y, slope):
+    part = slice(start * _RUN, stop * _RUN)
+    x, y, slope = x[part], y[part], slope[part]
+    for i in range(x.size):
+        v = x[i]
+        v = float32(-1000.0) if v < float32(-1000.0) else (float32(1000.0) if v > float32(1000.0) else v)
+        w = np.float64(v)
+        z = abs(w * (a + b * w * w))
+        high = float32(z)
+        root = _small_exp(float32(-0.5) * high, float32(np.float64(high) - z) * float32(0.5))
+        e = root * root
+        total = float32(1.0) / (float32(1.0) + e)
+        left = v < float32(0.0)
+        first, rest = root if left else float32(1.0), (float32(1.0) if left else e) * total
+        steep = float32(a + float32(3.0) * b * w * w)
+        y[i] = (v if left else x[i]) * first * first * total
+        slope[i] = (float32(1.0) + v * rest * steep) * first * first * total
+
+
+_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9 = map(float32, plain.TAIL)
 
 
 @_alone(_read1, _write1, _write1)
@@ -104,16 +177,24 @@ def _gelu(start, stop, x, y, slope):
     x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
-        bell = _exp(float32(-0.5) * v * v)
-        t = float32(1.0) / (float32(1.0) + float32(0.231641888) * abs(v))
-        tail = float32(1.061405429) * t - float32(1.453152027)
-        tail = tail * t + float32(1.421413741)
-        tail = tail * t - float32(0.284496736)
-        tail = tail * t + float32(0.254829592)
-        tail = float32(0.5) * tail * t * bell  # the probability of lying beyond |x|
-        phi = tail if v < float32(0.0) else float32(1.0) - tail
-        y[i] = v * phi
-        slope[i] = phi + float32(0.3989422804) * v * bell
+        a = float32(40.0) if abs(v) > float32(40.0) else abs(v)
+        near = _beginning(a)
+        bell = _small_exp(float32(-0.5) * near * near, float32(0.5) * (near - a) * (near + a))
+        inverse = float32(1.0) / (a + float32(4.0))
+        q = (float32(4.0) - a) * inverse
+        tail = _T0
+        tail = tail * q + _T1
+        tail = tail * q + _T2
+        tail = tail * q + _T3
+        tail = tail * q + _T4
+        tail = tail * q + _T5
+        tail = tail * q + _T6
+        tail = tail * q + _T7
+        tail = tail * q + _T8
+        tail = (tail * q + _T9) * inverse
+        beyond = (a * float32(0.3989422804) - tail) * bell
+        y[i] = max(v, float32(0.0)) - a * tail * bell
+        slope[i] = -beyond if v < float32(0.0) else float32(1.0) + beyond
 
 
 def softmax(x, axis):

@@ -9,35 +9,67 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-__all__ = ["adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "softmax", "softmax_vjp"]
+from minivis.kernels.formulas import LOGITS
 
-# The body of the loop over the elements, in CUDA C++; T is the dtype of the arrays.
-_GELU = {
-    approximate: cupy.ElementwiseKernel("T x", "T y, T slope", body, f"minivis_gelu_{approximate}")
-    for approximate, body in {
-        "none": """
-            const T phi = normcdf(x);
-            y = x * phi;
-            slope = phi + x * exp(T(-0.5) * x * x) * T(0.3989422804014327);  // 1 / sqrt(2 pi)
+__all__ = [
+    "adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "sigmoid", "silu", "softmax", "softmax_vjp",
+]  # fmt: skip
+
+
+def _loop(name, body):
+    """A loop over the elements, its body in CUDA C++; T is the dtype of the arrays. numpy.py explains the formulas."""
+    return cupy.ElementwiseKernel("T x", "T y, T slope", body, f"minivis_{name}")
+
+
+_SIGMOID = _loop(
+    "sigmoid",
+    """
+        const T e = exp(-fabs(x)), large = T(1) / (T(1) + e), small = e * large;
+        y = x < 0 ? small : large;
+        slope = small * large;
+    """,
+)
+_GELU = _loop(
+    "gelu",
+    """
+        const T a = fabs(x) > T(40) ? T(40) : fabs(x), near = rint(a * T(64)) / T(64);
+        const T bell = exp(T(-0.5) * near * near) * exp(T(0.5) * (near - a) * (near + a));  // exp(-a^2 / 2)
+        const T tail = T(0.5) * erfcx(a * T(0.7071067811865476));
+        const T beyond = (a * T(0.3989422804014327) - tail) * bell;  // 1 / sqrt(2 pi)
+        y = (x < 0 ? T(0) : x) - a * tail * bell;
+        slope = x < 0 ? -beyond : T(1) + beyond;
+    """,
+)
+_GATED = {
+    name: _loop(
+        name,
+        f"""
+            const T v = x < T(-1000) ? T(-1000) : x > T(1000) ? T(1000) : x;
+            const double w = v, z = fabs(w * ({a!r} + {b!r} * w * w));
+            const T high = T(z), root = exp(T(-0.5) * high) * (T(1) + T(0.5) * T(double(high) - z)), e = root * root;
+            const T total = T(1) / (T(1) + e), first = x < 0 ? root : T(1), rest = (x < 0 ? T(1) : e) * total;
+            const T steep = T({a!r} + {3 * b!r} * w * w);
+            y = (x < 0 ? v : x) * first * first * total;
+            slope = (T(1) + v * rest * steep) * first * first * total;
         """,
-        "tanh": """
-            const T c = T(0.7978845608028654), a = T(0.044715);  // c = sqrt(2 / pi)
-            const T t = tanh(c * (x + a * x * x * x));
-            y = T(0.5) * x * (T(1) + t);
-            slope = T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * c * (T(1) + T(3) * a * x * x);
-        """,
-        "quick": """
-            const T s = T(0.5) + T(0.5) * tanh(T(0.851) * x);  // sigmoid(1.702 x)
-            y = x * s;
-            slope = s * (T(1) + T(1.702) * x * (T(1) - s));
-        """,
-    }.items()
+    )
+    for name, (a, b) in LOGITS.items()
 }
 
 
 def gelu(x, approximate):
     """GELU and its derivative in one pass: ``(y, dy/dx)``."""
-    return _GELU[approximate](x)
+    return _GELU(x) if approximate == "none" else _GATED[approximate](x)
+
+
+def silu(x):
+    """x sigmoid(x) and its derivative in one pass."""
+    return _GATED["silu"](x)
+
+
+def sigmoid(x):
+    """sigmoid(x) and its derivative in one pass."""
+    return _SIGMOID(x)
 
 
 _THREADS, _EACH = 256, 8  # threads for one row, at most; elements that are worth a thread

@@ -9,6 +9,7 @@ import numpy as np
 
 from minivis.autograd import primitive, unbroadcast
 from minivis.backend import as_array, is_array, meet, namespace
+from minivis.dtypes import whole
 
 __all__ = ["abs", "add", "clip", "div", "maximum", "minimum", "mul", "neg", "pow", "sub", "where"]
 
@@ -33,7 +34,7 @@ def _operands(x, y):
     return meet(x, y) if is_array(x) and is_array(y) else (x, y)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def add(x, y):
     """Add two arrays element by element, with broadcasting.
 
@@ -64,7 +65,7 @@ def add(x, y):
     return x + y, lambda g: (unbroadcast(g, x), unbroadcast(g, y))
 
 
-@primitive
+@primitive(dtypes="numbers")
 def sub(x, y):
     """Subtract ``y`` from ``x`` element by element, with broadcasting.
 
@@ -95,7 +96,7 @@ def sub(x, y):
     return x - y, lambda g: (unbroadcast(g, x), unbroadcast(-g, y))
 
 
-@primitive
+@primitive(dtypes="numbers")
 def mul(x, y):
     """Multiply two arrays element by element, with broadcasting.
 
@@ -130,7 +131,7 @@ def mul(x, y):
     )
 
 
-@primitive
+@primitive(dtypes="numbers")
 def div(x, y):
     """Divide ``x`` by ``y`` element by element, with broadcasting.
 
@@ -161,20 +162,22 @@ def div(x, y):
     z = x / y
     return z, lambda g: (
         unbroadcast(g / y, x) if is_array(x) else None,
-        unbroadcast(-g * z / y, y) if is_array(y) else None,
+        unbroadcast(-(g / y) * z, y) if is_array(y) else None,
     )
 
 
-@primitive
+@primitive(dtypes="numbers")
 def pow(x, exponent):
     """Raise ``x`` to a power, element by element.
 
     .. math:: z = x^p, \\qquad \\bar x = \\bar z\\, p\\, x^{p-1}, \\quad \\bar p = \\bar z\\, x^p \\ln x
 
+    At x = 0 the last is 0 for p of at least 0 (its limit); for negative x there is none, it is NaN.
+
     Parameters
     ----------
     x : ndarray, Tensor or number
-        The base; positive where the exponent is an array that needs a gradient.
+        The base.
     exponent : number, ndarray or Tensor
         The power.
 
@@ -199,21 +202,21 @@ def pow(x, exponent):
     z = x**exponent
 
     def vjp(g):
-        # where p is 0 the slope is 0, also at x = 0, where x^(p-1) is infinite
-        if not is_array(exponent) and exponent == 0:
-            slope = xp.zeros_like(x)
-        else:
-            slope = exponent * x ** (exponent - 1)
-        g_x = unbroadcast(g * slope, x)
-        if not is_array(exponent):
-            return (g_x,)
-        safe = xp.where(x > 0, x, 1) if is_array(x) else x  # at x = 0 the limit of x^p ln x is 0
-        return g_x, unbroadcast(g * z * (xp.log(safe) if is_array(safe) else math.log(safe)), exponent)
+        def g_x():
+            lower = exponent - (exponent != 0)  # where p is 0 the slope is 0, also at x = 0
+            return unbroadcast(g * (exponent * x**lower), x)
+
+        def g_exponent():
+            flat = (x == 0) & (exponent >= 0)
+            log = xp.log(xp.where(flat | (x < 0), 1, x))
+            return unbroadcast(g * xp.where(x < 0, math.nan, z * log), exponent)
+
+        return g_x if is_array(x) else None, g_exponent if is_array(exponent) else None
 
     return z, vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def neg(x):
     """Change the sign of every element.
 
@@ -237,7 +240,7 @@ def neg(x):
     return -x, lambda g: (-g,)
 
 
-@primitive
+@primitive(dtypes="any")
 def abs(x):
     """Take the absolute value of every element; the derivative at 0 is taken as 0.
 
@@ -261,7 +264,7 @@ def abs(x):
     return xp.abs(x), lambda g: (g * xp.sign(x),)
 
 
-@primitive
+@primitive(dtypes="any")
 def clip(x, min=None, max=None):
     """Limit every element to the range [min, max].
 
@@ -270,7 +273,7 @@ def clip(x, min=None, max=None):
     x : ndarray or Tensor
         Any shape.
     min, max : float or None
-        The limits; None for no limit on that side.
+        The limits; None for no limit on that side. For integers they are integers.
 
     Returns
     -------
@@ -281,6 +284,8 @@ def clip(x, min=None, max=None):
     ------
     ValueError
         If both limits are None.
+    TypeError
+        If a limit is not an integer and ``x`` is made of integers.
 
     Examples
     --------
@@ -291,8 +296,21 @@ def clip(x, min=None, max=None):
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
     xp = namespace(x)
-    low, high = -math.inf if min is None else float(min), math.inf if max is None else float(max)
+    low, high = _limits(x, min, max)
     return xp.clip(x, low, high), lambda g: (g * ((x >= low) & (x <= high)),)
+
+
+def _limits(x, low, high):
+    """The limits of `clip` as Python numbers; for integers, numbers that their dtype can hold."""
+    if x.dtype.kind == "f":
+        return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    info = namespace(x).iinfo(x.dtype)
+    low, high = (
+        whole(limit) for limit in (info.min if low is None else low, info.max if high is None else high)
+    )
+    if low is None or high is None:
+        raise TypeError(f"clip: the limits of {x.dtype.name} must be integers (x: {tuple(x.shape)})")
+    return tuple(min(max(limit, info.min), info.max) for limit in (low, high))
 
 
 def _select(name, x, y, first):
@@ -305,7 +323,7 @@ def _select(name, x, y, first):
     )
 
 
-@primitive
+@primitive(dtypes="numbers")
 def maximum(x, y):
     """Take the larger of two elements; where they are equal, each gets half the gradient.
 
@@ -333,7 +351,7 @@ def maximum(x, y):
     return _select("maximum", *_operands(x, y), lambda a, b: a > b)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def minimum(x, y):
     """Take the smaller of two elements; where they are equal, each gets half the gradient.
 
@@ -361,7 +379,7 @@ def minimum(x, y):
     return _select("minimum", *_operands(x, y), lambda a, b: a < b)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def where(condition, x, y):
     """Take ``x`` where the condition holds and ``y`` elsewhere.
 

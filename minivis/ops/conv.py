@@ -5,12 +5,12 @@ Not here: pooling (pool.py), resizing (resample.py), the layers that own the wei
 
 import itertools
 import math
-import operator
 from collections import namedtuple
 
 from minivis import kernels
 from minivis.autograd import primitive
 from minivis.backend import device_of, meet, namespace
+from minivis.dtypes import whole
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
@@ -23,11 +23,8 @@ Geometry = namedtuple("Geometry", "kernel out stride padding dilation")
 
 def sizes(name, argument, value, n, least=1):
     """An option given as one int or one int an axis, as a tuple of ``n`` ints of at least ``least``."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
-    try:
-        values = tuple(operator.index(v) for v in values)
-    except TypeError:
-        values = ()
+    values = whole(value)
+    values = (values,) * n if type(values) is int else values or ()
     if len(values) != n or min(values) < least:
         many = f"{n} of them" if n > 1 else "a tuple of one"
         raise ValueError(
@@ -270,7 +267,7 @@ def _bias_cotangent(g, bias):
     return None if bias is None else g.sum(axis=(0, *range(2, g.ndim))).astype(bias.dtype, copy=False)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide small filters over an image; every output is the dot product of a filter and the patch under it.
 
@@ -330,7 +327,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide filters along a sequence: `conv2d` with one axis.
 
@@ -370,7 +367,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide filters through a volume or a video: `conv2d` with three axes.
 
@@ -406,7 +403,7 @@ def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv("conv3d", 3, x, weight, bias, stride, padding, dilation, groups)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Paint a copy of a filter for every input pixel, multiplied by it, and sum where copies overlap.
 
@@ -491,7 +488,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     return y, vjp
 
 
-@primitive
+@primitive(dtypes="numbers")
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """Cut an image into patches, one column each (also called im2col).
 
@@ -527,7 +524,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     return _gather(x, geometry), lambda g: (_fold(g, x.shape, geometry),)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Put patches back into an image; where they overlap, they add up. The adjoint of `unfold`.
 

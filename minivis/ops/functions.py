@@ -8,6 +8,7 @@ import math
 from minivis import backend
 from minivis.autograd import primitive
 from minivis.backend import namespace
+from minivis.kernels.formulas import gaussian
 
 __all__ = ["cos", "erf", "exp", "log", "rsqrt", "sin", "sqrt", "tanh"]
 
@@ -112,7 +113,7 @@ def rsqrt(x):
     array([0.5])
     """
     y = 1 / namespace(x).sqrt(x)
-    return y, lambda g: (-0.5 * g * y * y * y,)
+    return y, lambda g: (g * (-0.5 * y / x),)
 
 
 @primitive
@@ -167,7 +168,7 @@ def cos(x):
 def tanh(x):
     """Hyperbolic tangent of every element.
 
-    .. math:: y = \\tanh x, \\qquad \\bar x = \\bar y (1 - y^2)
+    .. math:: y = \\tanh x, \\qquad \\bar x = \\bar y (1 - y^2) = \\bar y / \\cosh^2 x
 
     Parameters
     ----------
@@ -185,8 +186,13 @@ def tanh(x):
     >>> tanh(np.array([0.0]))
     array([0.])
     """
-    y = namespace(x).tanh(x)
-    return y, lambda g: (g * (1 - y * y),)
+    xp = namespace(x)
+
+    def vjp(g):
+        e = xp.exp(-2 * xp.abs(x))
+        return (g * (4 * e / (1 + e) ** 2),)  # 1 / cosh(x)^2; where y is nearly 1, 1 - y^2 loses it
+
+    return xp.tanh(x), vjp
 
 
 @primitive
@@ -212,4 +218,4 @@ def erf(x):
     array([0.])
     """
     xp = namespace(x)
-    return backend.erf(x), lambda g: (g * (2 / math.sqrt(math.pi)) * xp.exp(-x * x),)
+    return backend.erf(x), lambda g: (g * ((2 / math.sqrt(math.pi)) * gaussian(xp, x)),)

@@ -4,13 +4,15 @@ Not here: ops that keep every element (shape.py). Repeated indices always add up
 """
 
 import builtins
+import operator
 
 import numpy as np
 
 from minivis import backend
 from minivis.autograd import Tensor, named, primitive
-from minivis.backend import is_array, namespace, to_numpy
+from minivis.backend import check_floating, is_array, namespace, to_numpy
 from minivis.debugging import may_read
+from minivis.dtypes import at_least_float32
 
 __all__ = ["embedding", "getitem", "scatter_add", "take", "take_along_axis"]
 
@@ -58,7 +60,14 @@ def _host_checked(x, index):
     return tuple(parts) if isinstance(index, tuple) else parts[0]
 
 
-@primitive
+def _put_back(xp, like, at, g):
+    """The cotangent of ``like`` where ``g`` is that of the elements ``at``: those picked twice get the sum."""
+    out = xp.zeros(like.shape, at_least_float32(g.dtype))
+    backend.scatter_add(out, at, g.astype(out.dtype, copy=False))
+    return out.astype(g.dtype, copy=False)
+
+
+@primitive(dtypes="any")
 def getitem(x, index):
     """Pick elements with NumPy's indexing: integers, slices, ..., None, boolean masks, integer arrays.
 
@@ -95,17 +104,16 @@ def getitem(x, index):
         index = _host_checked(x, index)
 
     def vjp(g):
+        if not simple:
+            return (_put_back(xp, x, index, g),)
         out = xp.zeros(x.shape, g.dtype)
-        if simple:
-            out[index] = g
-        else:
-            backend.scatter_add(out, index, g)
+        out[index] = g
         return (out,)
 
     return x[index], vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def take(x, indices, axis=0):
     """Pick whole slices along one axis.
 
@@ -148,18 +156,13 @@ def take(x, indices, axis=0):
         indices = xp.where(lost, 0, indices)
     at = (slice(None),) * (axis % x.ndim) + (indices,)
 
-    def vjp(g):
-        out = xp.zeros(x.shape, g.dtype)
-        backend.scatter_add(out, at, g)
-        return out, None
-
     out = x[at]
     if lost is not None:
         out[(*at[:-1], lost)] = np.nan
-    return out, vjp
+    return out, lambda g: (_put_back(xp, x, at, g), None)
 
 
-@primitive
+@primitive(dtypes="any")
 def take_along_axis(x, indices, axis=-1):
     """Pick, in every row along an axis, the elements that the indices of that row name (torch's gather).
 
@@ -199,13 +202,7 @@ def take_along_axis(x, indices, axis=-1):
         )
     check_range("take_along_axis", "indices", indices, x.shape[axis])
     at = _along(xp, indices, axis % x.ndim, x.shape)
-
-    def vjp(g):
-        out = xp.zeros(x.shape, g.dtype)
-        backend.scatter_add(out, at, g)
-        return out, None
-
-    return x[at], vjp
+    return x[at], lambda g: (_put_back(xp, x, at, g), None)
 
 
 def _along(xp, indices, axis, shape):
@@ -222,7 +219,7 @@ def _along(xp, indices, axis, shape):
     return tuple(straight)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def scatter_add(x, indices, values, axis=0):
     """Add values to slices of ``x`` along one axis; repeated indices add up. The adjoint of `take`.
 
@@ -250,6 +247,8 @@ def scatter_add(x, indices, values, axis=0):
         If an index is out of range.
     ValueError
         If the shapes do not fit.
+    TypeError
+        If ``values`` are floating-point and ``x`` is not.
 
     Examples
     --------
@@ -258,6 +257,7 @@ def scatter_add(x, indices, values, axis=0):
     array([3., 0., 5.])
     """
     namespace(x, indices, values)
+    axis = operator.index(axis)
     expected = x.shape[:axis] + tuple(indices.shape) + x.shape[axis:][1:]
     if not 0 <= axis < x.ndim or indices.ndim != 1 or tuple(values.shape) != expected:
         raise ValueError(
@@ -265,6 +265,8 @@ def scatter_add(x, indices, values, axis=0):
             f"values: {tuple(values.shape)}, axis {axis})"
         )
     check_range("scatter_add", "indices", indices, x.shape[axis])
+    if values.dtype.kind == "f":
+        check_floating("scatter_add", x)
     at = (slice(None),) * axis + (indices,)
     out = x.copy()
     backend.scatter_add(out, at, values.astype(x.dtype, copy=False))

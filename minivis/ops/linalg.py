@@ -11,7 +11,7 @@ from minivis.backend import meet, namespace
 __all__ = ["einsum", "linear", "matmul"]
 
 
-@primitive
+@primitive(dtypes="numbers")
 def matmul(x, y):
     """Matrix product over the last two axes; leading axes are a batch and broadcast.
 
@@ -122,7 +122,7 @@ def _shapes(parts, operands):
     return "(" + ", ".join(f"{p}: {tuple(x.shape)}" for p, x in zip(parts, operands, strict=False)) + ")"
 
 
-@primitive
+@primitive(dtypes="numbers")
 def _einsum(operands, parts, output):
     """`einsum` after its checks: a list of operands, one string of letters for each."""
     xp = namespace(*operands)
@@ -146,7 +146,7 @@ def _einsum(operands, parts, output):
     return xp.asarray(xp.einsum(f"{','.join(parts)}->{output}", *operands, optimize=True)), vjp
 
 
-@primitive
+@primitive(dtypes="numbers")
 def linear(x, weight, bias=None):
     """An affine map of the last axis, the fully connected layer.
 

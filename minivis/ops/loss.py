@@ -8,6 +8,7 @@ import math
 from minivis.autograd import primitive
 from minivis.backend import meet, namespace, to_numpy
 from minivis.debugging import may_read
+from minivis.kernels.formulas import log_sum_exp, sigmoids
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -96,15 +97,14 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
     if may_read(counts) and not bool(counts.all()):  # what is ignored may be NaN: 0 times NaN would not be 0
         logits = xp.where((counts != 0)[:, None], logits, 0).astype(logits.dtype, copy=False)
-    shifted = logits - logits.max(axis=1, keepdims=True) if logits.size else logits
-    log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+    _, shifted, log_total, top, less = log_sum_exp(xp, logits, 1)
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
     w = w.reshape(1, classes, *[1] * (logits.ndim - 2))
     w_label = xp.take(w.reshape(-1), label[:, 0]) * counts  # (B, ...)
     smooth = label_smoothing / classes
-    loss = -(1 - label_smoothing) * w_label * xp.take_along_axis(log_p, label, axis=1)[:, 0]
+    loss = -(1 - label_smoothing) * w_label * (xp.take_along_axis(shifted, label, axis=1) - log_total)[:, 0]
     if label_smoothing:
-        loss = loss - smooth * (w * log_p).sum(axis=1) * counts
+        loss = loss - smooth * (w * (shifted - log_total)).sum(axis=1) * counts
     if reduction == "mean":
         total = w_label.sum()
         if not loss.size:
@@ -128,9 +128,11 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         wq = xp.broadcast_to(wq, logits.shape).copy()
         at_label = xp.take_along_axis(wq, label, axis=1) + (1 - label_smoothing) * w_label[:, None]
         xp.put_along_axis(wq, label, at_label.astype(logits.dtype), axis=1)
+        total = wq.sum(axis=1, keepdims=True)
+        slope = total * less() + (total * top - wq)  # total p - wq, where p - 1 is no difference
         g = (g * factor).astype(logits.dtype)
         g = g[:, None] if g.ndim else g
-        return (((xp.exp(log_p) * wq.sum(axis=1, keepdims=True) - wq) * g).astype(logits.dtype, copy=False),)
+        return ((slope * g).astype(logits.dtype, copy=False),)
 
     return out, vjp
 
@@ -159,7 +161,7 @@ def _labels(xp, target, classes, ignore_index, dtype):
 def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mean", pos_weight=None):
     """Cross-entropy of independent yes-or-no questions, from logits, in nats.
 
-    .. math:: \\ell = w \\big[ (1 - t) z + (1 + (w_+ - 1) t) \\ln(1 + e^{-z}) \\big]
+    .. math:: \\ell = w \\big[ (1 - t) \\ln(1 + e^z) + w_+ t \\ln(1 + e^{-z}) \\big]
 
     Parameters
     ----------
@@ -186,7 +188,8 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
 
     Notes
     -----
-    Differentiable in ``logits`` and ``target``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which cannot overflow.
+    Differentiable in ``logits`` and ``target``. ``ln(1 + e^-z)`` is computed as ``max(-z, 0) + ln(1 + e^-|z|)``, which
+    cannot overflow.
 
     Examples
     --------
@@ -196,26 +199,30 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
     """
     name = "binary_cross_entropy_with_logits"
     xp = namespace(logits, target, weight, pos_weight)
-    logits, t = _pair(name, logits, target)
-    t = t.astype(logits.dtype, copy=False)
-    softplus = xp.maximum(-logits, 0) + xp.log1p(xp.exp(-xp.abs(logits)))
-    positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
-    loss = (1 - t) * logits + positive * softplus
-    slope = (1 - t) - positive * (0.5 - 0.5 * xp.tanh(0.5 * logits))  # sigmoid(-z)
+    logits, target = _pair(name, logits, target)
+    t = target.astype(logits.dtype, copy=False)
+    no, yes = 1 - t, t if pos_weight is None else pos_weight * t
     if weight is not None:
-        loss, slope = loss * weight, slope * weight
-    loss, slope = loss.astype(logits.dtype, copy=False), slope.astype(logits.dtype, copy=False)
-    out, factor = _reduce(name, loss, reduction)
+        no, yes = weight * no, weight * yes
+    near = xp.log1p(xp.exp(-xp.abs(logits)))
+    of_no, of_yes = (
+        near + xp.clip(logits, 0, None),
+        near - xp.clip(logits, None, 0),
+    )  # ln(1 + e^z), ln(1 + e^-z)
+    out, factor = _reduce(name, (no * of_no + yes * of_yes).astype(logits.dtype, copy=False), reduction)
 
-    def pull_target(g):
-        rise = -logits if pos_weight is None else (pos_weight - 1) * softplus - logits
-        rise = rise if weight is None else rise * weight
-        return (g * factor * rise).astype(target.dtype)
+    def vjp(g):
+        def g_target():
+            slope = (1 if pos_weight is None else pos_weight) * of_yes - of_no
+            return (g * factor * (1 if weight is None else weight) * slope).astype(target.dtype, copy=False)
 
-    return out, lambda g: (g * slope * factor, lambda: pull_target(g))
+        p, q = sigmoids(xp, logits)
+        return (g * factor * (no * p - yes * q)).astype(logits.dtype, copy=False), g_target
+
+    return out, vjp
 
 
-@primitive
+@primitive(dtypes="numbers")
 def l1_loss(prediction, target, reduction="mean"):
     """Mean absolute difference.
 
@@ -251,7 +258,7 @@ def l1_loss(prediction, target, reduction="mean"):
     return out, lambda g: _both(g * factor * xp.sign(difference), prediction, target)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
     """Squared near 0, absolute further out: outliers pull with a bounded force.
 
@@ -299,7 +306,7 @@ def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
     return out, lambda g: _both(g * factor * slope, prediction, target)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def mse_loss(prediction, target, reduction="mean"):
     """Mean squared difference.
 

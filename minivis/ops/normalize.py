@@ -4,11 +4,11 @@ Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 """
 
 import math
-from operator import index
 
 from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import is_array, meet, namespace
+from minivis.backend import meet, namespace
+from minivis.dtypes import whole
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
 
@@ -24,7 +24,7 @@ def _like(g, parameter):
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
 
 
-@primitive
+@primitive(dtypes="met")
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Standardise each sample over its trailing axes, then scale and shift.
 
@@ -69,14 +69,13 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     array([[-1.,  1.]])
     """
     namespace(x, weight, bias)
-    if is_array(normalized_shape) and normalized_shape.ndim:
+    shape = whole(normalized_shape)
+    if shape is None:
         raise TypeError(
-            f"layer_norm: normalized_shape is an int or a tuple, such as x.shape[-1]; weight and bias come after it "
-            f"(it got an array of shape {tuple(normalized_shape.shape)})"
+            f"layer_norm: normalized_shape must be an int or several, such as x.shape[-1]; weight and bias come after it "
+            f"(got {type(normalized_shape).__name__})"
         )
-    shape = (
-        tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (index(normalized_shape),)
-    )
+    shape = (shape,) if type(shape) is int else shape
     if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
         raise ValueError(
             f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
@@ -96,7 +95,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     return y.reshape(x.shape), vjp
 
 
-@primitive
+@primitive(dtypes="met")
 def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     """Standardise each sample over groups of channels and all positions, then scale and shift each channel.
 
@@ -160,7 +159,7 @@ def _channels(x):
     return (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
 
 
-@primitive
+@primitive(dtypes="met", written=("running_mean", "running_var"))
 def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Standardise each channel over batch and positions (training) or with running statistics, then scale and shift.
 
@@ -216,7 +215,8 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: evaluation needs running_mean and running_var")
-        return _scale_and_shift(xp, x, running_mean, running_var, weight, bias, eps)
+        mean, variance = (s.astype(x.dtype, copy=False) for s in (running_mean, running_var))
+        return _scale_and_shift(xp, x, mean, variance, weight, bias, eps)
     axes, column = _channels(x)
     n = math.prod(x.shape[a] for a in axes)
     if n < 2:

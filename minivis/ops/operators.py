@@ -23,7 +23,7 @@ def _varargs(op):
     )
 
 
-@primitive
+@primitive(dtypes="any")
 def astype(x, dtype):
     """Convert to another dtype; the gradient comes back in the old one."""
     return x.astype(dtype), lambda g: (g.astype(x.dtype),)

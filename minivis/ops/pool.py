@@ -99,7 +99,7 @@ def _hits(x, maxima, geometry):
         yield window, row * W + column, hit
 
 
-@primitive
+@primitive(dtypes="numbers")
 def _max_pool2d(x, geometry):
     """`max_pool2d` after its checks."""
     xp = namespace(x)
@@ -186,7 +186,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     return out, indices
 
 
-@primitive
+@primitive(dtypes="any")
 def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=None):
     """Put values back where `max_pool2d` found its maxima, with zeros everywhere else.
 

@@ -3,20 +3,20 @@
 Not here: softmax and the norms (softmax.py, normalize.py), losses (loss.py).
 """
 
-import math
-
 from minivis.autograd import Tensor, named, primitive
-from minivis.backend import check_floating, namespace
+from minivis.backend import namespace
+from minivis.dtypes import whole
+from minivis.kernels.formulas import log_sum_exp
 
 __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
 
 
 def _axes(name, x, axis):
     """The axes as a tuple of non-negative int; None means all. Refuses axes that are not there or repeat."""
-    wanted = range(x.ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-    whole = all(hasattr(a, "__index__") for a in wanted)
-    axes = tuple(int(a) + x.ndim if a < 0 else int(a) for a in wanted) if whole else ()
-    if not whole or len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
+    wanted = tuple(range(x.ndim)) if axis is None else whole(axis)
+    axes = (wanted,) if type(wanted) is int else wanted or ()
+    axes = tuple(a + x.ndim if a < 0 else a for a in axes)
+    if wanted is None or len(set(axes)) != len(axes) or any(not 0 <= a < x.ndim for a in axes):
         raise ValueError(
             f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
         )
@@ -37,7 +37,7 @@ def _spread(xp, g, x, axes):
     return xp.broadcast_to(g, x.shape)
 
 
-@primitive
+@primitive(dtypes="numbers")
 def sum(x, axis=None, keepdims=False):
     """Add up elements along axes.
 
@@ -177,7 +177,7 @@ def _extremum(name, x, axis, keepdims):
     return xp.take_along_axis(rows, at, axis=-1).reshape(shape), vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def max(x, axis=None, keepdims=False):
     """Largest element along axes; of equal ones, the first gets the gradient.
 
@@ -209,7 +209,7 @@ def max(x, axis=None, keepdims=False):
     return _extremum("max", x, axis, keepdims)
 
 
-@primitive
+@primitive(dtypes="any")
 def min(x, axis=None, keepdims=False):
     """Smallest element along axes; of equal ones, the first gets the gradient.
 
@@ -273,21 +273,13 @@ def logsumexp(x, axis, keepdims=False):
     np.float64(1000.693)
     """
     xp, axes = namespace(x), _axes("logsumexp", x, axis)
-    check_floating("logsumexp", x)
     if not _count(x, axes):
         raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
-    m = x.max(axis=axes, keepdims=True)
-    m = xp.where(xp.isfinite(m), m, 0)  # inf - inf would be NaN
-    e = xp.exp(x - m)
-    total = e.sum(axis=axes, keepdims=True)
-    shape = [1 if a in axes else n for a, n in enumerate(x.shape)]
+    m, _, log_total, top, less = log_sum_exp(xp, x, axes)
+    y = m + log_total
     if not keepdims:
-        shape = [n for a, n in enumerate(x.shape) if a not in axes]
-    nothing = total == 0  # every element was -inf: the sum is 0 and its logarithm -inf, without a warning
-    safe = xp.where(nothing, 1, total)
-    weights = e / safe
-    y = xp.where(nothing, -math.inf, m + xp.log(safe)).astype(x.dtype, copy=False)
-    return y.reshape(shape), lambda g: (_spread(xp, g, x, axes) * weights,)
+        y = y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
+    return y, lambda g: (_spread(xp, g, x, axes) * (top + less()),)
 
 
 def _data(x):

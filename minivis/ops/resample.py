@@ -13,7 +13,7 @@ from minivis.ops.conv import sizes
 __all__ = ["grid_sample", "interpolate"]
 
 
-@primitive
+@primitive(dtypes="numbers")
 def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=False, antialias=False):
     """Resize images or maps.
 

@@ -3,8 +3,11 @@
 Not here: picking elements by index (index.py).
 """
 
+import numpy as np
+
 from minivis.autograd import named, primitive, unbroadcast
-from minivis.backend import meet, namespace
+from minivis.backend import check_floating, meet, namespace
+from minivis.dtypes import whole
 
 __all__ = [
     "broadcast_to", "concatenate", "expand_dims", "flip", "moveaxis", "pad", "reshape", "roll", "split", "squeeze",
@@ -12,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@primitive
+@primitive(dtypes="any")
 def reshape(x, shape):
     """Give the elements another shape, in the same order.
 
@@ -44,7 +47,7 @@ def reshape(x, shape):
     return x.reshape(shape), lambda g: (g.reshape(x.shape),)
 
 
-@primitive
+@primitive(dtypes="any")
 def transpose(x, axes=None):
     """Permute the axes.
 
@@ -79,7 +82,7 @@ def transpose(x, axes=None):
     return x.transpose(axes), lambda g: (g.transpose(inverse),)
 
 
-@primitive
+@primitive(dtypes="any")
 def moveaxis(x, source, destination):
     """Move axes to other positions; the others keep their order.
 
@@ -110,7 +113,7 @@ def moveaxis(x, source, destination):
     return xp.moveaxis(x, source, destination), lambda g: (xp.moveaxis(g, destination, source),)
 
 
-@primitive
+@primitive(dtypes="any")
 def expand_dims(x, axis):
     """Insert axes of length 1.
 
@@ -137,10 +140,10 @@ def expand_dims(x, axis):
     >>> expand_dims(np.zeros((2, 3)), 1).shape
     (2, 1, 3)
     """
-    return namespace(x).expand_dims(x, axis), lambda g: (g.reshape(x.shape),)
+    return namespace(x).expand_dims(x, whole(axis)), lambda g: (g.reshape(x.shape),)
 
 
-@primitive
+@primitive(dtypes="any")
 def squeeze(x, axis=None):
     """Remove axes of length 1.
 
@@ -167,10 +170,10 @@ def squeeze(x, axis=None):
     >>> squeeze(np.zeros((2, 1, 3)), 1).shape
     (2, 3)
     """
-    return namespace(x).squeeze(x, axis), lambda g: (g.reshape(x.shape),)
+    return namespace(x).squeeze(x, axis if axis is None else whole(axis)), lambda g: (g.reshape(x.shape),)
 
 
-@primitive
+@primitive(dtypes="any")
 def broadcast_to(x, shape):
     """Repeat along axes of length 1 (and new leading ones) to reach a shape.
 
@@ -208,7 +211,7 @@ def _check_list(name, arrays):
         raise ValueError(f"{name}: the list of arrays is empty")
 
 
-@primitive
+@primitive(dtypes="any")
 def concatenate(arrays, axis=0):
     """Join arrays along an axis that they have.
 
@@ -253,7 +256,7 @@ def concatenate(arrays, axis=0):
     return out, vjp
 
 
-@primitive
+@primitive(dtypes="any")
 def stack(arrays, axis=0):
     """Join arrays of one shape along a new axis.
 
@@ -314,6 +317,8 @@ def split(x, indices_or_sections, axis=0):
     ------
     ValueError
         If the axis does not divide into equal parts.
+    TypeError
+        If ``indices_or_sections`` is something else.
 
     Notes
     -----
@@ -327,21 +332,24 @@ def split(x, indices_or_sections, axis=0):
     """
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"split: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
-    n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
-        parts = indices_or_sections
+    n, parts = x.shape[axis], whole(indices_or_sections)
+    if parts is None:
+        raise TypeError(
+            f"split: indices_or_sections must be an integer or several, got {indices_or_sections!r} (x: {tuple(x.shape)})"
+        )
+    if type(parts) is int:
         if parts < 1 or n % parts:
             raise ValueError(
                 f"split: {parts} equal parts do not fit an axis of length {n} (x: {tuple(x.shape)})"
             )
         cuts = [n // parts * i for i in range(1, parts)]
     else:
-        cuts = list(indices_or_sections)
+        cuts = parts
     before = (slice(None),) * (axis % x.ndim)
     return [x[(*before, slice(i, j))] for i, j in zip([0, *cuts], [*cuts, n], strict=True)]
 
 
-@primitive
+@primitive(dtypes="any")
 def pad(x, pad_width, value=0):
     """Surround with a constant.
 
@@ -363,6 +371,8 @@ def pad(x, pad_width, value=0):
     ------
     ValueError
         If a width is negative or the number of pairs does not fit.
+    TypeError
+        If a width is not an integer, or ``x`` is made of integers and ``value`` is not one.
 
     Examples
     --------
@@ -372,17 +382,18 @@ def pad(x, pad_width, value=0):
            [0., 0., 0.]])
     """
     xp = namespace(x)
-    out = xp.pad(x, pad_width, mode="constant", constant_values=value)
-    widths = [pad_width] * x.ndim if isinstance(pad_width, int) else list(pad_width)
-    if widths and isinstance(widths[0], int):  # one pair for every axis
-        widths = [tuple(widths)] * x.ndim
-    widths = [(w, w) if isinstance(w, int) else (w[0], w[-1]) for w in widths]
-    widths = widths * x.ndim if len(widths) == 1 else widths
+    if value != value // 1:
+        check_floating("pad", x)
+    widths = np.broadcast_to(pad_width, (x.ndim, 2))  # one number or pair is for every axis
+    if widths.dtype.kind not in "iu":
+        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r} (x: {tuple(x.shape)})")
+    widths = widths.tolist()
+    out = xp.pad(x, widths, mode="constant", constant_values=value)
     inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape, strict=True))
     return out, lambda g: (g[inside],)
 
 
-@primitive
+@primitive(dtypes="any")
 def roll(x, shift, axis=None):
     """Shift elements along axes; what leaves at one end enters at the other.
 
@@ -420,7 +431,7 @@ def roll(x, shift, axis=None):
     return xp.roll(x, shift, axis), lambda g: (xp.roll(g, back, axis),)
 
 
-@primitive
+@primitive(dtypes="any")
 def flip(x, axis=None):
     """Reverse the order along axes.
 

@@ -21,8 +21,11 @@ EYE = np.eye(8)
 
 
 def tanh_by_hand(x):
-    y = np.tanh(x)
-    return y, lambda g: (g * (1 - y * y), None)
+    def vjp(g):
+        e = np.exp(-2 * np.abs(x))
+        return g * (4 * e / (1 + e) ** 2), None
+
+    return np.tanh(x), vjp
 
 
 # name: (the op on Tensors, a parameter or None, the same by hand: x -> (y, vjp), where vjp gives (dx, dparameter))

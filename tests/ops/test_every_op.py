@@ -4,6 +4,8 @@ Not here: what only one op promises (test_conv.py, ...), parity with other libra
 """
 
 import inspect
+import itertools
+import re
 import zlib
 
 import numpy as np
@@ -158,30 +160,28 @@ def test_wrong_gradients_are_rejected(op, mutant):
     )
 
 
+# How far values and gradients may lie from those of the same inputs in float64: (relative, in units of the largest).
+TOLERANCES = {np.float16: (2e-3, 2e-3), np.float32: (2e-4, 2e-5)}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
 @each
-def test_float32_agrees_with_float64_and_stays_float32(case):
-    arguments, cotangents = setup(case)
-    low = inputs_of(case, np.float32)
-    if case.op in PLAIN:
-        high32 = call(getattr(mv.ops, case.op), low)
-        for a, b in zip(as_list(high32), as_list(call(getattr(mv.ops, case.op), arguments)), strict=True):
-            assert a.dtype.kind != "f" or a.dtype == np.float32
-            np.testing.assert_allclose(a, b, rtol=1e-5)
-        return
-    if not case.differentiable():
-        results = outputs(call(getattr(mv.ops, case.op), fresh_rng(low)))
-        assert all(y.dtype == np.float32 for y in results)
-        return
-    y64, g64 = pull(case, fresh_rng(arguments), cotangents)
-    y32, g32 = pull(case, fresh_rng(low), [w.astype(np.float32) for w in cotangents])
-    for a, b in zip([*y32, *g32], [*y64, *g64], strict=True):
-        assert a.dtype == np.float32
-        assert b.dtype == np.float64
-        assert isinstance(a, np.ndarray)
+def test_lower_precision_agrees_with_float64_and_keeps_its_dtype(case, dtype):
+    low = inputs_of(case, dtype)
+    high = convert(low, lambda x: x.astype(np.float64) if x.dtype == dtype else x.copy())
+    op, cotangents = getattr(mv.ops, case.op), [w.astype(dtype) for w in setup(case)[1]]
+    if case.op in PLAIN or not case.differentiable():
+        got, right = (as_list(call(op, fresh_rng(arguments))) for arguments in (low, high))
+    else:
+        got = sum(pull(case, fresh_rng(low), cotangents), [])
+        right = sum(pull(case, fresh_rng(high), [w.astype(np.float64) for w in cotangents]), [])
+    relative, absolute = TOLERANCES[dtype]
+    for a, b in zip(got, right, strict=True):
+        assert a.dtype == (dtype if b.dtype.kind == "f" else b.dtype)
+        assert isinstance(a, (np.ndarray, np.generic))
         # not finite where the row means it (a logarithm of 0): equal there, close elsewhere
-        np.testing.assert_allclose(
-            a, b, rtol=2e-4, atol=2e-5 * max(1.0, float(np.abs(b).max(initial=0, where=np.isfinite(b))))
-        )
+        largest = max(1.0, float(np.abs(b).max(initial=0, where=np.isfinite(b))))
+        np.testing.assert_allclose(a, b, rtol=relative, atol=absolute * largest)
 
 
 def as_list(result):
@@ -240,6 +240,111 @@ def test_non_contiguous_inputs_give_the_same(case):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
+class Named(np.ndarray):
+    """An array of a subclass that changes nothing."""
+
+
+def unaligned(x):
+    bytes_ = np.zeros(x.nbytes + 1, np.uint8)[1:]
+    bytes_[:] = np.frombuffer(x.tobytes(), np.uint8)
+    return bytes_.view(x.dtype).reshape(x.shape)
+
+
+def mapped(x, file):
+    if not x.size:
+        return x
+    lying = np.memmap(file, x.dtype, "w+", shape=x.shape or (1,))
+    lying[...] = x
+    return lying.reshape(x.shape)
+
+
+FOREIGN = {
+    "big-endian": lambda x, _: x.astype(x.dtype.newbyteorder(">")),
+    "unaligned": lambda x, _: unaligned(x),
+    "matrix": lambda x, _: np.asmatrix(x) if x.ndim == 2 else x,
+    "masked": lambda x, _: np.ma.array(x),
+    "subclass": lambda x, _: x.view(Named),
+    "memory map": mapped,
+}
+
+
+@each
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
+    dtype = np.float32
+    op, own = getattr(mv.ops, case.op), inputs_of(case, dtype)
+    right = as_list(call(op, fresh_rng(own)))
+    differentiable = case.op not in PLAIN and case.differentiable()
+    if differentiable:
+        cotangents = setup(case, dtype)[1]
+        right += sum(pull(case, fresh_rng(inputs_of(case, dtype)), cotangents), [])
+    files = map(str, itertools.count())
+
+    def foreign(make):
+        return fresh_rng(convert(inputs_of(case, dtype), lambda x: make(x, tmp_path / next(files))))
+
+    for kind, make in FOREIGN.items():
+        arguments = foreign(make)
+        got = as_list(call(op, arguments))
+        if writes(case.op) and own["running_mean"] is not None:
+            np.testing.assert_array_equal(arguments["running_mean"], own["running_mean"], kind)
+        if differentiable:
+            got += sum(pull(case, foreign(make), cotangents), [])
+        for a, b in zip(got, right, strict=True):
+            assert type(a) is type(b) and a.dtype.isnative, kind
+            np.testing.assert_array_equal(a, b, kind)
+
+
+@each_differentiable
+def test_integers_keep_the_dtype_that_is_promised_or_are_refused_by_name(case):
+    """Each differentiable array by itself, and all of them, are integers, the rest float32."""
+    op, wanted = getattr(mv.ops, case.op), case.differentiable()
+    for chosen in {tuple(wanted), *((name,) for name in wanted)}:
+        low = inputs_of(case, np.float32)
+        low |= {
+            n: convert({n: low[n]}, lambda x: np.asarray(np.clip(3 * x, -99, 99), np.int64))[n]
+            for n in chosen
+        }
+        high = convert(low, lambda x: x.astype(np.float64) if x.dtype in (np.float32, np.int64) else x)
+        high |= {n: low[n] for n in low if n not in wanted}  # indices and labels
+        try:
+            got = call(op, fresh_rng(low))
+        except (TypeError, ValueError) as error:
+            assert re.match(f"{case.op}: .*(must be floating-point.*got.*int64|[Ii]ntegers)", str(error))
+            continue
+        with np.errstate(all="ignore"):
+            right = as_list(call(op, fresh_rng(high)))
+        for a, b in zip(as_list(got), right, strict=True):
+            assert a.dtype == np.float32 or (a.dtype == np.int64 and set(wanted) == set(chosen))
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5 * max(1, np.abs(b).max(initial=0)))
+
+
+def with_numpy_integers(x, array):
+    """Every Python integer among the options as one of NumPy's, or as an array without axes; tuples of them as an array."""
+    if type(x) is int:
+        return np.array(x) if array else np.int64(x)
+    if array and type(x) in (tuple, list) and x and all(type(n) is int for n in x):
+        return np.array(x)
+    return type(x)(with_numpy_integers(part, array) for part in x) if type(x) in (tuple, list) else x
+
+
+@pytest.mark.parametrize("array", [False, True], ids=["numbers", "arrays"])
+@each
+def test_integers_of_numpy_work_like_those_of_python_or_are_refused_by_name(case, array):
+    op, arguments = getattr(mv.ops, case.op), fresh_rng(inputs_of(case))
+    changed = {n: with_numpy_integers(v, array) for n, v in arguments.items()}
+    if "rng" in changed:
+        changed["rng"] = fresh_rng(inputs_of(case))["rng"]
+    right = as_list(call(op, arguments))
+    try:
+        got = as_list(call(op, changed))
+    except (TypeError, ValueError) as error:
+        assert array and re.match(f"{case.op}: .* must be ", str(error))
+        return
+    for a, b in zip(got, right, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def on_device(case, device):
     """Outputs and gradients of a row computed on another device, as NumPy arrays."""
     arguments, cotangents = setup(case)
@@ -271,7 +376,10 @@ def test_errors_name_the_op_and_what_is_wrong(row):
         assert row.message in str(caught.value)
 
 
-@pytest.mark.parametrize("dtypes", [(np.float64, np.float32), (np.float32, np.float64)])
+@pytest.mark.parametrize(
+    "dtypes",
+    [(np.float64, np.float32), (np.float32, np.float64), (np.float16, np.float32), (np.float32, np.float16)],
+)
 @pytest.mark.parametrize("name, argument", [("layer_norm", 4), ("group_norm", 2), ("batch_norm", None)])
 def test_norms_with_parameters_of_another_precision(name, argument, dtypes):
     rng, n = np.random.default_rng(0), 4
@@ -282,13 +390,15 @@ def test_norms_with_parameters_of_another_precision(name, argument, dtypes):
     before = (None, None) if argument is None else (argument,)
     options = {"training": True} if argument is None else {}
     y = getattr(mv.ops, name)(x, *before, w, b, **options)
+    assert y.dtype == dtypes[0] or np.float16 not in dtypes
     (y * y).sum().backward()
     assert [p.grad.dtype for p in (x, w, b)] == [dtypes[0], dtypes[1], dtypes[1]]
     precise = [Tensor(p.data.astype(np.float64), requires_grad=True) for p in (x, w, b)]
     z = getattr(mv.ops, name)(precise[0], *before, *precise[1:], **options)
     (z * z).sum().backward()
     for p, q in zip((x, w, b), precise, strict=True):
-        np.testing.assert_allclose(p.grad, q.grad, rtol=1e-4, atol=1e-4)
+        tolerance = 4e-3 if np.float16 in dtypes else 1e-4
+        np.testing.assert_allclose(p.grad, q.grad, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])

@@ -1,0 +1,145 @@
+"""What an op computes with: plain arrays of this machine, float16 as float32, integers where they have a meaning, Python's int.
+
+Not here: what an array is and where it lives (backend.py), the engine that asks (autograd.py).
+"""
+
+import functools
+import inspect
+import operator
+from types import FunctionType
+
+import numpy as np
+
+from minivis.backend import check_floating, is_array, plain
+
+__all__ = ["at_least_float32", "careful", "each", "whole"]
+
+HALF, SINGLE, DOUBLE = map(np.dtype, (np.float16, np.float32, np.float64))
+
+
+def at_least_float32(dtype):
+    """The dtype in which sums, statistics and coordinates are formed: float32 for float16, otherwise itself."""
+    return SINGLE if dtype == HALF else dtype
+
+
+def whole(value):
+    """An option that is an integer, or several, as Python's int or a tuple of them; None for anything else.
+
+    Examples
+    --------
+    >>> whole(np.int64(2)), whole(np.array([1, 2])), whole(1.5)
+    (2, (1, 2), None)
+    """
+    if type(value) is int:
+        return value
+    try:
+        if isinstance(value, (tuple, list)) or getattr(value, "ndim", 0):
+            return tuple(map(operator.index, value))
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def each(change, x):
+    """``change`` of an array, or of every array in a list of them; anything else as it is."""
+    if is_array(x):
+        return change(x)
+    if type(x) in (list, tuple) and any(map(is_array, x)):
+        return type(x)(each(change, part) for part in x)
+    return x
+
+
+def _arrays(values):
+    """Every array among the arguments, those in lists too."""
+    found = []
+    for x in values:
+        each(found.append, x)
+    return found
+
+
+def _bare(x):
+    """An array that is written to, of no subclass: the same memory."""
+    return np.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+def _widened(x):
+    return x.astype(SINGLE) if x.dtype == HALF else x
+
+
+def careful(function, dtypes="floating", written=()):
+    """The function of a `primitive` for any arrays: it gets only what it can compute with.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*arrays, **options) -> (out, vjp)``.
+    dtypes : {"floating", "met", "numbers", "any"}
+        What the function is meant for, as `minivis.autograd.primitive` says.
+    written : tuple of str
+        Parameters that the function writes to: never a copy enters, in whatever dtype they are.
+
+    Returns
+    -------
+    callable
+        The same, with the same arguments. Foreign arrays enter as plain ones. Unless ``dtypes`` is "any", float16 enters
+        as float32, and the result and the cotangents are rounded once; integers are refused where they would change the
+        dtype.
+    """
+    name = function.__name__.lstrip("_")
+    parameters = list(inspect.signature(function).parameters)
+    x = parameters[0]
+
+    @functools.wraps(function)
+    def call(*args, **options):
+        given = dict(zip(parameters, args, strict=False))
+        if len(given) < len(args) or given.keys() & options.keys():
+            return function(*args, **options)  # which raises the error
+        given = {
+            key: each(_bare if key in written else plain, value) for key, value in (given | options).items()
+        }
+        if dtypes == "any":
+            return function(**given)
+        floats = {array.dtype for array in _arrays(given.values()) if array.dtype.kind == "f"}
+        if dtypes != "numbers" and getattr(given.get(x), "dtype", SINGLE).kind != "f":
+            if dtypes == "floating" or not floats:
+                check_floating(name, given[x], x)
+            given[x] = given[x].astype(np.result_type(*floats))
+        if HALF not in floats:
+            out, vjp = function(**given)
+            _check_promise(name, out, floats, given)
+            return out, vjp
+        out, vjp = function(**{k: v if k in written else each(_widened, v) for k, v in given.items()})
+        if out.dtype == SINGLE and (floats == {HALF} if dtypes == "numbers" else given[x].dtype == HALF):
+            out = out.astype(HALF)
+        return out, _rounded(vjp, out.dtype, [given.get(key) for key in parameters])
+
+    return call
+
+
+def _check_promise(name, out, floats, given):
+    """Refuse integers of which, or beside which, NumPy has made another dtype than that of the floats that came in."""
+    if out.dtype.kind != "f" or out.dtype in floats:
+        return
+    for key, value in given.items():
+        for x in _arrays([value]):
+            if x.dtype.kind in "iu":
+                check_floating(name, x, key)
+
+
+def _rounded(vjp, dtype, arguments):
+    """The vjp of an op whose float16 arguments entered as float32: each cotangent gets the dtype of its argument."""
+
+    def narrow(part, x):
+        if part is None or not (is_array(x) or isinstance(x, (list, tuple))):
+            return part
+        if type(part) is FunctionType:
+            return lambda: narrow(part(), x)
+        if is_array(x):
+            return part.astype(x.dtype, copy=False)
+        return [narrow(p, y) for p, y in zip(part, x, strict=True)]
+
+    def pull(g):
+        parts = vjp(_widened(g) if dtype == HALF else g)
+        return tuple(narrow(part, x) for part, x in zip(parts, arguments, strict=False))
+
+    return pull
