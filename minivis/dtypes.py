@@ -12,7 +12,7 @@ import numpy as np
 
 from minivis.backend import check_floating, is_array, plain
 
-__all__ = ["at_least_float32", "careful", "each", "whole"]
+__all__ = ["at_least_float32", "careful", "each", "whole", "widened"]
 
 HALF, SINGLE, DOUBLE = map(np.dtype, (np.float16, np.float32, np.float64))
 
@@ -62,7 +62,8 @@ def _bare(x):
     return np.asarray(x) if isinstance(x, np.ndarray) else x
 
 
-def _widened(x):
+def widened(x):
+    """An array or Tensor of float16 in float32, any other as it is."""
     return x.astype(SINGLE) if x.dtype == HALF else x
 
 
@@ -108,7 +109,7 @@ def careful(function, dtypes="floating", written=()):
             out, vjp = function(**given)
             _check_promise(name, out, floats, given)
             return out, vjp
-        out, vjp = function(**{k: v if k in written else each(_widened, v) for k, v in given.items()})
+        out, vjp = function(**{k: v if k in written else each(widened, v) for k, v in given.items()})
         if out.dtype == SINGLE and (floats == {HALF} if dtypes == "numbers" else given[x].dtype == HALF):
             out = out.astype(HALF)
         return out, _rounded(vjp, out.dtype, [given.get(key) for key in parameters])
@@ -139,7 +140,7 @@ def _rounded(vjp, dtype, arguments):
         return [narrow(p, y) for p, y in zip(part, x, strict=True)]
 
     def pull(g):
-        parts = vjp(_widened(g) if dtype == HALF else g)
+        parts = vjp(widened(g) if dtype == HALF else g)
         return tuple(narrow(part, x) for part, x in zip(parts, arguments, strict=False))
 
     return pull

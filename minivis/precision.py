@@ -10,13 +10,9 @@ import numpy as np
 
 from minivis.autograd import Tensor
 from minivis.backend import is_array
+from minivis.dtypes import widened
 
 __all__ = ["computed_in", "in_float32", "rounded", "widened"]
-
-
-def widened(x):
-    """An array or Tensor of float16 in float32, any other as it is."""
-    return x.astype(np.float32) if x.dtype.char == "e" else x
 
 
 def rounded(x, dtype):
