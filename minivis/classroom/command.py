@@ -71,4 +71,3 @@ def _grade(options):
     print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
     print(in_words())
     return 0
-

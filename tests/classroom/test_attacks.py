@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minivis.classroom import find, grade, isolation, judging, remote, wire
+from minivis.classroom import calls, find, grade, isolation, judging, remote, wire
 from minivis.classroom.judging import judge_submission
 from minivis.classroom.markup import harmless
 from minivis.classroom.remote import Missing, Submission
@@ -154,13 +154,19 @@ def check_remarks(told):
 
 
 LOOKS = """
-import ctypes, json, os, sys
+import ctypes, importlib, json, os, sys
 def tried(call):
     try:
         return str(call())
     except OSError as error:
         return type(error).__name__
+def there(name):
+    try:
+        return bool(importlib.import_module(name))
+    except ImportError:
+        return False
 def told():
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "_closed"]
     paths = ["/x", "/usr/lib/x", "/proc/sys/kernel/core_pattern", "/dev/shm/x", "/handed-in/x", "/minivis/x"]
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return json.dumps({
@@ -171,6 +177,7 @@ def told():
         "secret": "A_SECRET" in open("/proc/self/environ").read(),
         "name": os.uname().nodename,
         "capable": int(status["CapEff"], 16),
+        "answers": [name for name in ("scipy.optimize", "minivis.vision", "minivis.ops") if there(name)],
         "forks": tried(os.fork),
         "unshares": ctypes.CDLL(None).unshare(0x10000000),
         "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
@@ -204,7 +211,7 @@ def test_a_submission_sees_its_own_files_and_python_and_writes_nothing_else(tmp_
     assert set(seen.pop("interfaces")) <= {"lo"}
     assert seen == {
         "files": ["mine.txt"], "processes": ["1"], "written": [], "secret": False, "name": "submission",
-        "capable": 0, "forks": "PermissionError", "unshares": -1,
+        "capable": 0, "answers": [], "forks": "PermissionError", "unshares": -1,
     }  # fmt: skip
     until = time.monotonic() + 5
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
@@ -220,7 +227,7 @@ def test_packages_that_have_the_answers_are_masked():
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])
 def test_the_filter_of_system_calls_is_well_formed(machine):
-    steps = list(struct.iter_unpack("HBBI", isolation.refused_calls(machine)))
+    steps = list(struct.iter_unpack("HBBI", calls.refused_calls(machine)))
     assert steps[-1] == (0x06, 0, 0, 0x7FFF0000)  # whatever nothing is said about is allowed
     for i, (_, yes, no, _) in enumerate(steps):
         assert i + 1 + max(yes, no) < len(steps) or i == len(steps) - 1
@@ -495,7 +502,7 @@ def test_harmless_markdown_stays_what_it_was():
 
 
 def test_names_are_neither_formulas_nor_one_another(tmp_path):
-    names = ['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", "＝1", "Müller, Jörg", "Doe, Jane", "honest", "HONEST",
+    names = ['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", "＝1", "Müller, Jörg", "Doe, Jane", "honest", "HONEST", "hONEST",
              "honest\u200b", "honest\u202e", "h\u043enest", "\u0301honest", "a\nb", "..."]  # fmt: skip
     for name in names:
         write(tmp_path / f"{name}.ipynb", "")
