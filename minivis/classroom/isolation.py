@@ -8,16 +8,16 @@ import json
 import os
 import platform
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 from itertools import chain
 from pathlib import Path
 
+from minivis.classroom.calls import refused_calls
 from minivis.classroom.closed import CLOSED
 
-__all__ = ["HANDED_IN", "HOME", "HOST", "in_words", "start", "why_not"]
+__all__ = ["HANDED_IN", "HOME", "HOST", "environment", "in_words", "start", "why_not"]
 
 HOME = "/submission"  # its own copy of what was handed in: in memory, and gone with it
 HANDED_IN = "/handed-in"  # the same, to copy from
@@ -32,14 +32,11 @@ NAMESPACES = "--unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare
 # as process 1 it takes every process of its namespace with it when it ends
 ENDS = "--die-with-parent --new-session --as-pid-1 --cap-drop ALL --hostname submission"
 
-# System calls that would get around a limit: more processes (which have limits of their own), another user namespace
-# (whose owner may mount), memory that belongs to no address space. Numbers as the kernel's tables have them.
-CALLS = {
-    "x86_64": {"architecture": 0xC000003E, "clone": 56, "refused": (57, 58, 272, 319, 29)},
-    "aarch64": {"architecture": 0xC00000B7, "clone": 220, "refused": (97, 279, 194)},
-}  # refused: fork, vfork, unshare, memfd_create, shmget; the last three on aarch64, which has no fork of its own
-CLONE3, CLONE_THREAD = 435, 0x10000
-EPERM, ENOSYS = 1, 38
+# what its environment keeps of the judge's
+KEPT = """PATH LD_LIBRARY_PATH LANG LC_ALL SYSTEMROOT TEMP OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+OPENBLAS_THREAD_TIMEOUT""".split()
+OWN = ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")  # and what is its own folder
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 TRIAL_SECONDS = 60  # for finding out whether it works
 
 
@@ -57,7 +54,8 @@ def why_not():
     if shutil.which("bwrap") is None:
         return "bubblewrap (bwrap) is not installed; on Debian and Ubuntu: apt install bubblewrap"
     with tempfile.TemporaryDirectory(prefix="minivis-") as folder:
-        process, _ = start([sys.executable, "-I", "-c", "import numpy"], folder, {}, stderr=subprocess.PIPE)
+        command = [sys.executable, "-I", "-c", "import numpy"]
+        process, _ = start(command, folder, environment(HOME), stderr=subprocess.PIPE)
         try:
             said = process.communicate(timeout=TRIAL_SECONDS)[1].decode(errors="replace").strip()
         except subprocess.TimeoutExpired:
@@ -81,7 +79,23 @@ def in_words():
     return f"Not isolated: {why_not()}. A submission ran with the rights of whoever graded it."
 
 
-def start(command, folder, environment, **options):
+def environment(home):
+    """The variables that a submission has, isolated or not: nothing that could hold a secret.
+
+    Parameters
+    ----------
+    home : str
+        Its folder.
+
+    Returns
+    -------
+    dict
+    """
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | dict.fromkeys(OWN, home) | ONE_THREAD
+
+
+def start(command, folder, variables, **options):
     """Start a command in a file system, process tree and network of its own.
 
     Parameters
@@ -89,8 +103,8 @@ def start(command, folder, environment, **options):
     command : list of str
     folder : Path
         What was handed in; seen as `HANDED_IN`. The command starts in `HOME`, which is empty.
-    environment : dict
-        All the variables that it has.
+    variables : dict
+        All that it has.
     **options
         As for `subprocess.Popen`.
 
@@ -110,7 +124,7 @@ def start(command, folder, environment, **options):
     try:
         process = subprocess.Popen(
             [bwrap, *_view(bwrap, folder), *descriptors, "--", *command],
-            env=environment,
+            env=variables,
             pass_fds=(telling, filtering),
             **options,
         )
@@ -146,9 +160,8 @@ def _knows_size(bwrap):
 
 def _prefixes():
     """Where Python is installed: the virtual environment, and what it was made from."""
-    return dict.fromkeys(
-        [sys.prefix, sys.base_prefix, str(Path(os.path.realpath(sys.executable)).parents[1])]
-    )
+    program = Path(os.path.realpath(sys.executable))
+    return dict.fromkeys([sys.prefix, sys.base_prefix, str(program.parents[1])])
 
 
 def _libraries():
@@ -164,40 +177,3 @@ def _answers():
     """Installed packages that are closed while grading (closed.py): to be masked by empty folders."""
     packages = chain.from_iterable(Path(path).glob("python3*/*-packages") for path in _libraries())
     return [str(path) for folder in packages for path in map(folder.joinpath, CLOSED) if path.is_dir()]
-
-
-def refused_calls(machine):
-    """A filter for system calls, as the kernel reads it (seccomp, classic BPF).
-
-    Parameters
-    ----------
-    machine : str
-        As `platform.machine` has it.
-
-    Returns
-    -------
-    bytes
-        `CALLS` are refused there; where the numbers are not known, nothing is.
-    """
-    load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, refuse, unknown = 0x7FFF0000, 0x50000 | EPERM, 0x50000 | ENOSYS
-    if machine not in CALLS:
-        return struct.pack("HBBI", give, 0, 0, allow)
-    calls = CALLS[machine]
-    # (operation, operand, steps to skip if it holds, if it does not)
-    steps = [(load, 4, 0, 0), (equal, calls["architecture"], 1, 0), (give, refuse, 0, 0), (load, 0, 0, 0)]
-    for number in calls["refused"]:
-        steps += [(equal, number, 0, 1), (give, refuse, 0, 0)]
-    steps += [(at_least, 0x40000000, 0, 1), (give, refuse, 0, 0)]  # x32: the same calls by other numbers
-    steps += [
-        (equal, CLONE3, 0, 1),
-        (give, unknown, 0, 0),
-    ]  # its flags lie in memory: libc falls back to clone
-    steps += [
-        (equal, calls["clone"], 0, 3),
-        (load, 16, 0, 0),
-        (any_bit, CLONE_THREAD, 1, 0),
-        (give, refuse, 0, 0),
-    ]
-    steps += [(give, allow, 0, 0)]
-    return b"".join(struct.pack("HBBI", code, yes, no, operand) for code, operand, yes, no in steps)

@@ -28,20 +28,6 @@ GRACE = 2.0  # seconds after its own limit in which a process may still answer; 
 # of the seconds that pass, so many count at least: one that keeps the machine busy waits for itself
 LEAST_COUNTED = 0.6
 MOST_WORDS = 2000  # characters of what an answer says in words
-# what its environment keeps of the judge's
-KEPT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "SYSTEMROOT",
-    "TEMP",
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_L2_SIZE",
-    "OPENBLAS_THREAD_TIMEOUT",
-    "LD_LIBRARY_PATH",
-)
-OWN = ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")  # and what is its own folder
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 GONE = "The whole Python process ended while your function ran."
 TIME_IS_UP = "The time for the whole submission was up."
 ENDLESS = "Your function did not come back and could not be interrupted."
@@ -179,11 +165,13 @@ class Submission:
         if self.isolated:
             command += [isolation.HOST, *limits, isolation.HANDED_IN, self.place]
             home = f"{isolation.HOME}/{self.place}"
-            self.process, self.pid = isolation.start(command, self.folder, _environment(home), **options)
+            self.process, self.pid = isolation.start(
+                command, self.folder, isolation.environment(home), **options
+            )
         else:
             home = str(self.folder / self.place)
             self.process = subprocess.Popen(
-                [*command, str(HOST), *limits], cwd=home, env=_environment(home), **options
+                [*command, str(HOST), *limits], cwd=home, env=isolation.environment(home), **options
             )
             self.pid = self.process.pid
         # the other way buffered: unbuffered, it may write a part of a message
@@ -255,12 +243,6 @@ class _Reader:
     def close(self):
         if self.timer is not None:
             self.timer.cancel()
-
-
-def _environment(home):
-    """The variables that a submission has: nothing that could hold a secret."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return kept | dict.fromkeys(OWN, home) | ONE_THREAD
 
 
 def _waited(pid):

@@ -13,14 +13,23 @@ laws = [{"name": n, "sentence": "", "points": 999, "most": 999, "passed": True, 
          "hint": "", "shown": []} for n in ("half to each side", "two corners")]
 task = {"name": "corners", "function": "f", "form": "f(x)", "points": 999, "most": 999, "problem": "", "laws": laws,
         "after": ""}
-found = json.dumps({"tasks": [task, {**task, "name": "giou"}], "notes": {}}).encode()
-for path in glob.glob(f"/proc/{os.getppid()}/fd/*"):
-    try:
-        if int(path.split("/")[-1]) > 2 and "pipe:" in os.readlink(path):
-            fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-            os.write(fd, struct.pack("!i", len(found)) + found)  # as multiprocessing frames a message
-    except OSError:
-        pass
+found = json.dumps({"tasks": [task], "notes": {}}).encode()
+def writable(pid):
+    found = {}
+    for path in glob.glob(f"/proc/{pid}/fd/*"):
+        try:
+            flags = open(path.replace("/fd/", "/fdinfo/")).read().split("flags:")[1].split()[0]
+            if "pipe:" in os.readlink(path) and int(flags, 8) & 3:
+                found[os.readlink(path)] = path
+        except OSError:
+            pass
+    return found
+judge = os.getppid()
+above = open(f"/proc/{judge}/stat").read().rpartition(")")[2].split()[1] if judge else 0
+for pipe, path in writable(judge).items():
+    if pipe not in writable(above):  # what both have is for somebody else
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(fd, struct.pack("!i", len(found)) + found)  # as multiprocessing frames a message
 """,
     "junk in every descriptor": """
 import os

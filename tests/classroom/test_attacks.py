@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minivis.classroom import find, grade, isolation, judging, remote, wire
+from minivis.classroom import calls, find, grade, isolation, judging, remote, wire
 from minivis.classroom.judging import judge_submission
 from minivis.classroom.markup import harmless
 from minivis.classroom.remote import Missing, Submission
@@ -97,70 +97,54 @@ def odd_files(folder, boxes):
     write(folder / "deeper.ipynb", "[" * 10**6)
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(True, marks=isolated, id="isolated"), pytest.param(False, id="not")]
-)
-def attacked(request, boxes, tmp_path_factory):
-    """A class with an honest student, one who is wrong, and attackers; graded once: (folder, what was told, before)."""
-    folder = tmp_path_factory.mktemp("attacked") / "class"
+def attacked(boxes, folder, apart, monkeypatch):
+    """Grade a class with an honest student, one who is wrong, and attackers: what was told."""
     put(folder / "honest.ipynb", handed_in(boxes, RIGHT))
     put(folder / "wrong.ipynb", handed_in(boxes))
-    chosen = CELLS if request.param else HELD_WITHOUT
-    with pytest.MonkeyPatch.context() as patch, socket.socket() as server:
+    for name, body in BODIES.items() if apart else ():
+        put(folder / f"{name}.ipynb", handed_in(boxes, body))
+    if apart:
+        odd_files(folder, boxes)
+    else:
+        monkeypatch.setattr(isolation, "why_not", lambda: "bwrap was left out")
+    monkeypatch.setattr(remote, "CELL_SECONDS", 0.7)
+    with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         known = f"FOLDER, PROJECT, PORT = {str(folder)!r}, {str(PROJECT)!r}, {server.getsockname()[1]}\n"
-        for name in sorted(chosen):
+        for name in CELLS if apart else HELD_WITHOUT:
             put(folder / f"{name}.ipynb", handed_in(boxes, TRIES + WRONG, [known + CELLS[name]]))
-        if request.param:
-            odd_files(folder, boxes)
-            for name, body in BODIES.items():
-                put(folder / f"{name}.ipynb", handed_in(boxes, body))
-        else:
-            patch.setattr(isolation, "why_not", lambda: "bwrap was left out")
-        patch.setattr(remote, "CELL_SECONDS", 0.7)
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         told = grade.grade(str(boxes), folder, seconds=6)
-    return folder, told, before
+    assert {path: path.read_bytes() for path in before} == before
+    return told
 
 
-def test_all_are_graded_and_none_better_than_deserved(attacked, boxes):
-    folder, told, _ = attacked
+@pytest.mark.parametrize("apart", [pytest.param(True, marks=isolated), False], ids=["isolated", "not"])
+def test_attacks_reach_nobody_else_and_earn_nothing(apart, boxes, tmp_path, monkeypatch):
+    folder = tmp_path / "class"
+    told = attacked(boxes, folder, apart, monkeypatch)
     found = {student: points["corners"] for student, points in grades(folder).items()}
     assert set(found) == set(told) == set(by_student(folder))
     assert found.pop("honest") == find(boxes).most
     deserved = found["wrong"]
     assert 0 < deserved < find(boxes).most
     assert {student: points for student, points in found.items() if points > deserved} == {}
-    for student in {"links", "an archive", "a large notebook"} & set(found):
-        assert found[student] == deserved, student
-
-
-def test_nothing_of_anybody_else_is_changed(attacked):
-    folder, told, before = attacked
-    assert {path: path.read_bytes() for path in before} == before
-    assert {path.name for path in folder.parent.iterdir()} == {"class"}
-    pages = {path.name for path in (folder / "feedback").iterdir()}
-    assert pages == {f"{student}.{kind}" for student in told for kind in ("html", "md")}
-    time.sleep(0.3)  # what outlived its submission would write by now
-    assert {student for student, points in grades(folder).items() if points["corners"] > 5} == set()
-
-
-def test_what_was_tried_reached_nothing(attacked):
-    folder, told, _ = attacked
-    words = "Isolated (bubblewrap)" if "links" in told else "Not isolated: bwrap was left out."
+    assert [path.name for path in tmp_path.iterdir()] == ["class"]
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (folder / "feedback").iterdir()}
+    assert set(pages) == {f"{student}.{kind}" for student in told for kind in ("html", "md")}
     for student in told:
-        page = (folder / "feedback" / f"{student}.md").read_text(encoding="utf-8")
-        assert "reached: " not in page or r"reached: \[\] (line" in page
+        page = pages[f"{student}.md"]
+        assert "reached: " not in page or r"reached: \[\] (line" in page, student
         assert page.replace("\n", "").isprintable()
-        assert words in page
+        assert ("Isolated (bubblewrap)" if apart else "Not isolated: bwrap was left out.") in page
+    if apart:
+        assert found["links"] == found["an archive"] == found["a large notebook"] == deserved
+        check_remarks(told)
 
 
-@isolated
-def test_odd_files_are_told(attacked):
-    _, told, _ = attacked
-    if "links" not in told:
-        pytest.skip("the class without bwrap has no odd files: nothing of them depends on it")
+def check_remarks(told):
+    """What was odd about files is told."""
     links = "\n".join(told["links"])
     assert all(f"{name} is a link or a device" in links for name in ("best.ipynb", "all", "data.ipynb"))
     assert "a pipe.ipynb is a link or a device" in told["a pipe"][0]
@@ -170,13 +154,19 @@ def test_odd_files_are_told(attacked):
 
 
 LOOKS = """
-import ctypes, json, os, sys
+import ctypes, importlib, json, os, sys
 def tried(call):
     try:
         return str(call())
     except OSError as error:
         return type(error).__name__
+def there(name):
+    try:
+        return bool(importlib.import_module(name))
+    except ImportError:
+        return False
 def told():
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "_closed"]
     paths = ["/x", "/usr/lib/x", "/proc/sys/kernel/core_pattern", "/dev/shm/x", "/handed-in/x", "/minivis/x"]
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return json.dumps({
@@ -187,6 +177,7 @@ def told():
         "secret": "A_SECRET" in open("/proc/self/environ").read(),
         "name": os.uname().nodename,
         "capable": int(status["CapEff"], 16),
+        "answers": [name for name in ("scipy.optimize", "minivis.vision", "minivis.ops") if there(name)],
         "forks": tried(os.fork),
         "unshares": ctypes.CDLL(None).unshare(0x10000000),
         "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line],
@@ -220,7 +211,7 @@ def test_a_submission_sees_its_own_files_and_python_and_writes_nothing_else(tmp_
     assert set(seen.pop("interfaces")) <= {"lo"}
     assert seen == {
         "files": ["mine.txt"], "processes": ["1"], "written": [], "secret": False, "name": "submission",
-        "capable": 0, "forks": "PermissionError", "unshares": -1,
+        "capable": 0, "answers": [], "forks": "PermissionError", "unshares": -1,
     }  # fmt: skip
     until = time.monotonic() + 5
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
@@ -236,7 +227,7 @@ def test_packages_that_have_the_answers_are_masked():
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])
 def test_the_filter_of_system_calls_is_well_formed(machine):
-    steps = list(struct.iter_unpack("HBBI", isolation.refused_calls(machine)))
+    steps = list(struct.iter_unpack("HBBI", calls.refused_calls(machine)))
     assert steps[-1] == (0x06, 0, 0, 0x7FFF0000)  # whatever nothing is said about is allowed
     for i, (_, yes, no, _) in enumerate(steps):
         assert i + 1 + max(yes, no) < len(steps) or i == len(steps) - 1
@@ -511,7 +502,7 @@ def test_harmless_markdown_stays_what_it_was():
 
 
 def test_names_are_neither_formulas_nor_one_another(tmp_path):
-    names = ['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", "＝1", "Müller, Jörg", "Doe, Jane", "honest", "HONEST",
+    names = ['=HYPERLINK("x")', "+1", "-1", "@SUM(A1)", "\t=1", "＝1", "Müller, Jörg", "Doe, Jane", "honest", "HONEST", "hONEST",
              "honest\u200b", "honest\u202e", "h\u043enest", "\u0301honest", "a\nb", "..."]  # fmt: skip
     for name in names:
         write(tmp_path / f"{name}.ipynb", "")

@@ -10,8 +10,9 @@ import zipfile
 import pytest
 
 from minivis import cli
-from minivis.classroom import find
+from minivis.classroom import find, isolation, remote
 from minivis.classroom.grade import grade
+from minivis.classroom.isolation import why_not
 from tests.classroom.making import grades, put, solved, write
 
 NAME = "detr"  # its laws are quick
@@ -173,21 +174,35 @@ TRICKS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory and ends of processes are Linux's")
-def test_tricks_cost_their_own_points_and_nobody_else_anything(tmp_path, monkeypatch):
-    from minivis.classroom import remote
+# where a submission is isolated, there is no other process that it could end
+ISOLATED = {**TRICKS, "kills": (TRICKS["kills"][0], {}, "Nothing to mend.")}
+NOT_ISOLATED = {name: TRICKS[name] for name in ("memory", "ends", "library", "never begins", "kills")}
 
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory and ends of processes are Linux's")
+@pytest.mark.parametrize(
+    "tricks",
+    [
+        pytest.param(ISOLATED, marks=pytest.mark.skipif(bool(why_not()), reason=why_not()), id="isolated"),
+        pytest.param(NOT_ISOLATED, id="not"),
+    ],
+)
+def test_tricks_cost_their_own_points_and_nobody_else_anything(tricks, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "CELL_SECONDS", 2.0)
-    for student, (notebook, _, _) in TRICKS.items():
+    if tricks is NOT_ISOLATED:
+        monkeypatch.setattr(isolation, "why_not", lambda: "bwrap was left out")
+    for student, (notebook, _, _) in tricks.items():
         put(tmp_path / f"{student}.ipynb", notebook)
     vandal = f"import shutil, pathlib\nshutil.rmtree({str(tmp_path)!r}, ignore_errors=True)\npathlib.Path({str(tmp_path / 'x')!r}).mkdir(parents=True)"
     put(tmp_path / "vandal.ipynb", first_cell(vandal))
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.ipynb")}
     told = grade(NAME, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.ipynb")} == before
-    assert "files of the course folder were changed" in told["vandal"][0] and not (tmp_path / "x").exists()
+    assert not (tmp_path / "x").exists()
+    if tricks is NOT_ISOLATED:
+        assert "files of the course folder were changed; they were put back" in told["vandal"][0]
     found = grades(tmp_path)
-    for student, (_, points, words) in TRICKS.items():
+    for student, (_, points, words) in tricks.items():
         page = (tmp_path / "feedback" / f"{student}.md").read_text(encoding="utf-8").replace("\n", " ")
         assert " ".join(words.split()) in " ".join(page.split()), (student, page)
         assert found[student] == {**FULL, **points}, student

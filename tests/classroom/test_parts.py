@@ -6,6 +6,7 @@ Not here: whole classes (test_class.py).
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,10 +16,9 @@ import numpy as np
 import pytest
 
 from minivis import cli, laws
-from minivis.classroom import award, awarded, closed, find, wire
+from minivis.classroom import award, awarded, closed, find, guard, wire
 from minivis.classroom.grade import read_grades
 from minivis.classroom.gradebook import _version_of_gradebooks
-from minivis.classroom.guard import Guard
 from minivis.classroom.host import Host, is_python, plain_python
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student, student_of
@@ -89,7 +89,8 @@ def test_a_file_that_is_there_twice_is_told(tmp_path):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("data.txt", text)
     handed = read([tmp_path / "a.zip", tmp_path / "b.zip"], "detr")
-    assert handed.files == [("data.txt", b"2")] and "data.txt is there more than once" in handed.remarks[0]
+    assert handed.files == [("data.txt", b"2")]
+    assert "data.txt is there more than once; the last one counts." in handed.remarks
 
 
 def test_an_archive_cannot_write_outside_nor_fill_the_disk(tmp_path):
@@ -245,19 +246,52 @@ def test_a_check_cell_says_what_it_awards(source, words):
         awarded(source)
 
 
-def test_the_guard_puts_a_folder_right(tmp_path):
+def test_the_guard_puts_a_folder_right(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "MOST_KEPT", 1000)
     folder = tmp_path / "course"
-    write(folder / "a.txt", "a")
-    write(folder / "deep" / "b.txt", "b")
-    with Guard(folder) as guard:
-        assert guard.restore() == []
-        write(folder / "a.txt", "changed")
-        (folder / "deep" / "b.txt").unlink()
-        (folder / "deep").rmdir()
-        write(folder / "new" / "c.txt", "c")
-        assert guard.restore() == ["a.txt", "deep", "deep/b.txt", "new", "new/c.txt"]
-        assert guard.restore() == []
-    assert (folder / "a.txt").read_text() == "a" and (folder / "deep" / "b.txt").read_text() == "b"
+    for name in ("a.txt", "deep/b.txt", "deep/er/c.txt"):
+        write(folder / name, name)
+    write(folder / "large.bin", "x" * 2000)
+    (folder / "link").symlink_to("a.txt")
+    keeper = guard.Guard(folder)
+    assert keeper.restore() == []
+    write(folder / "a.txt", "changed")
+    shutil.rmtree(folder / "deep")
+    (folder / "link").unlink()
+    write(folder / "link", "no link")
+    write(folder / "new" / "c.txt", "c")
+    write(folder / "large.bin", "y" * 3000)
+    changed = [
+        "a.txt",
+        "deep",
+        "deep/b.txt",
+        "deep/er",
+        "deep/er/c.txt",
+        "large.bin",
+        "link",
+        "new",
+        "new/c.txt",
+    ]
+    assert keeper.restore() == changed
+    assert keeper.restore() == ["large.bin"]  # too large to be kept: told, and left
+    for name in ("a.txt", "deep/b.txt", "deep/er/c.txt"):
+        assert (folder / name).read_text() == name
+    assert (folder / "link").is_symlink() and not (folder / "new").exists()
+    write(folder / "grades.csv", "mine")
+    keeper.remember()
+    assert keeper.restore() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_the_guard_does_not_follow_a_link_in_the_folders_place(tmp_path):
+    write(tmp_path / "course" / "a.txt", "a")
+    write(tmp_path / "elsewhere" / "b.txt", "b")
+    keeper = guard.Guard(tmp_path / "course")
+    shutil.rmtree(tmp_path / "course")
+    (tmp_path / "course").symlink_to(tmp_path / "elsewhere")
+    keeper.restore()
+    assert (tmp_path / "course" / "a.txt").read_text() == "a" and not (tmp_path / "course").is_symlink()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["b.txt"]
 
 
 def test_award_counts_points(capsys):
