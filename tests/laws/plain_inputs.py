@@ -14,28 +14,24 @@ def _numbers(rng, *shape, scale=1.0):
     return (rng.standard_normal(shape) * scale).astype(np.float32)
 
 
+def _some(rng, **options):
+    """Options, of which each is left out now and then: its default is part of the domain."""
+    return {name: value for name, value in options.items() if rng.random() < 0.7}
+
+
 def _softmax(rng):
     rank = int(rng.integers(1, 5))
-    return {
-        "x": _numbers(rng, *rng.integers(1, 6, rank), scale=rng.choice([1, 3, 40])),
-        "axis": int(rng.integers(-rank, rank)),
-    }
-
-
-def _maybe(rng, value):
-    return value if rng.random() < 0.6 else None
+    x = _numbers(rng, *rng.integers(1, 6, rank), scale=rng.choice([1, 3, 40]))
+    return {"x": x, **_some(rng, axis=int(rng.integers(-rank, rank)))}
 
 
 def _layer_norm(rng):
-    shape = tuple(rng.integers(1, 6, rng.integers(1, 5)))
+    shape = tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, 5)))
     last = shape[-min(len(shape), int(rng.integers(1, 3))) :]
-    return {
-        "x": _numbers(rng, *shape, scale=rng.choice([0.3, 1, 5])) + np.float32(rng.uniform(-2, 2)),
-        "normalized_shape": tuple(int(n) for n in last),
-        "weight": _maybe(rng, _numbers(rng, *last)),
-        "bias": _maybe(rng, _numbers(rng, *last)),
-        "eps": float(rng.choice([1e-5, 1e-6, 0.1, 1.0])),
-    }
+    x = (_numbers(rng, *shape) + np.float32(rng.uniform(-2, 2))) * np.float32(rng.choice([0.01, 1, 5]))
+    eps = float(rng.choice([1e-5, 1e-6, 0.1, 1.0]))
+    options = _some(rng, weight=_numbers(rng, *last), bias=_numbers(rng, *last), eps=eps)
+    return {"x": x, "normalized_shape": last, **options}
 
 
 PLAIN = {"softmax": _softmax, "log_softmax": _softmax, "layer_norm": _layer_norm, **PLAIN_DETECTION}
