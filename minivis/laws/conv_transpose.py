@@ -8,19 +8,8 @@ import numpy as np
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.conv import (
-    DOWN,
-    HINTS,
-    averaged,
-    both,
-    changed,
-    first_image,
-    images,
-    kernel,
-    rectangle,
-    swapped,
-    unturned,
-)
+from minivis.laws.conv import DOWN, HINTS, both, images, kernel, rectangle
+from minivis.laws.conv_mistakes import averaged, changed, first_image, swapped, unturned
 from minivis.laws.inputs import choose, integer, numbers, pair, sizes
 
 
@@ -293,7 +282,8 @@ gradients(
         "x": "What conv_transpose2d paints, its backward gathers: a plain conv2d of g with the same kernel and stride.",
     },
     mutants={
-        n: mutated(_conv_transpose2d, m)
-        for n, m in (("x", unturned), ("weight", first_image), ("bias", averaged))
+        "x": unturned(_conv_transpose2d),
+        "weight": first_image(_conv_transpose2d),
+        "bias": averaged(_conv_transpose2d),
     },
 )

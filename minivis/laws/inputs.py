@@ -19,6 +19,7 @@ __all__ = [
     "normals",
     "numbers",
     "pair",
+    "said",
     "sizes",
 ]
 
@@ -103,8 +104,13 @@ def sizes(draw, count, low=2, high=4):
 
 def pair(draw, low, high):
     """A number for both axes, or one for each."""
-    a, b = integer(draw, low, high), integer(draw, low, high)
-    return choose(draw, a, (a, b))
+    a = integer(draw, low, high)
+    return (a, integer(draw, low, high)) if choose(draw, False, True) else a
+
+
+def said(options, **defaults):
+    """Options without those that have their default: what a call means that does not say them is promised as well."""
+    return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
 
 
 def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):

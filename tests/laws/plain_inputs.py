@@ -34,4 +34,65 @@ def _layer_norm(rng):
     return {"x": x, "normalized_shape": last, **options}
 
 
-PLAIN = {"softmax": _softmax, "log_softmax": _softmax, "layer_norm": _layer_norm, **PLAIN_DETECTION}
+def _pair(rng, low, high):
+    """A number for both axes or one for each, as the call says it and as a pair."""
+    rows, columns = (int(n) for n in rng.integers(low, high + 1, 2))
+    return ((rows, columns), (rows, columns)) if rng.random() < 0.6 else (rows, (rows, rows))
+
+
+def _conv2d(rng):
+    options, pairs = {}, {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    for name, low, high in (("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 3)):
+        if rng.random() < 0.7:
+            options[name], pairs[name] = _pair(rng, low, high)
+    kernel, groups = rng.integers(1, 4, 2), int(rng.integers(1, 4))
+    reach = np.array(pairs["dilation"]) * (kernel - 1) + 1 - 2 * np.array(pairs["padding"])
+    H, W = np.maximum(reach, 1) + rng.integers(0, 5, 2)
+    if groups > 1 or rng.random() < 0.5:
+        options["groups"] = groups
+    each_in, each_out = rng.integers(1, 4, 2)
+    if rng.random() < 0.6:
+        options["bias"] = _numbers(rng, groups * each_out)
+    x = _numbers(rng, int(rng.integers(1, 4)), groups * each_in, H, W)
+    return {"x": x, "weight": _numbers(rng, groups * each_out, each_in, *kernel), **options}
+
+
+def _patchify(rng):
+    patch = int(rng.integers(1, 5))
+    rows, columns = rng.integers(1, 4, 2)
+    B, C = rng.integers(1, 5, 2)
+    return {"images": _numbers(rng, B, C, patch * rows, patch * columns), "patch": patch}
+
+
+def _unpatchify(rng):
+    given = _patchify(rng)
+    B, C, height, width = given["images"].shape
+    patch = given["patch"]
+    tokens = _numbers(rng, B, height // patch * (width // patch), patch * patch * C)
+    return {"tokens": tokens, "patch": patch, "height": height, "width": width}
+
+
+def _sine_position_code(rng):
+    height, width, quarter = (int(n) for n in rng.integers(1, 12, 3))
+    return {"height": height, "width": width, "dim": 4 * quarter}
+
+
+def _attention_distance(rng):
+    heads, rows, columns = (int(n) for n in rng.integers(1, 5, 3))
+    scores = rng.standard_normal((heads, rows * columns, rows * columns)) * 3
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    attention = (e / e.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return {"attention": attention, "patch_size": int(rng.choice([1, 4, 14, 32])), "grid": (rows, columns)}
+
+
+PLAIN = {
+    "patchify": _patchify,
+    "unpatchify": _unpatchify,
+    "sine_position_code": _sine_position_code,
+    "attention_distance": _attention_distance,
+    "softmax": _softmax,
+    "log_softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "conv2d": _conv2d,
+    **PLAIN_DETECTION,
+}
