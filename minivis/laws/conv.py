@@ -10,9 +10,11 @@ from minivis.laws.catalogue import Family
 from minivis.laws.common import backward, every_family, gradients, mutated
 from minivis.laws.conv_mistakes import (
     averaged,
+    both,
     changed,
     declare_mistakes,
     first_image,
+    in_a_strided_branch,
     other_weight,
     swapped,
     unturned,
@@ -23,11 +25,6 @@ from minivis.laws.values import gradient_values, values
 SUM = r"y_{b,o,i,j} = \sum_{c,m,n} w_{o,c,m,n}\; x_{b,c,i+m,j+n}"
 SLIDE = "Z: Convolutions in 2D"
 DOWN = "C: In-network Up Sampling: Transpose Convolution"
-
-
-def both(value):
-    """An int or a pair, as a pair."""
-    return value if isinstance(value, tuple) else (value, value)
 
 
 def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -376,12 +373,6 @@ every_family(
 )
 
 
-def _in_a_strided_branch(right, args, options):
-    """Padding heard as (columns, rows), but only where there is a stride."""
-    strided = both(options.get("stride", 1)) != (1, 1)
-    return changed(**{"padding": swapped} if strided else {})(right, args, options)
-
-
 values(
     conv2d,
     simplest=_simplest,
@@ -389,7 +380,7 @@ values(
     anything=_anything,
     hint="Each option works alone. Here several come together, each as a number or as (rows, columns): does every step "
     "use the numbers of its own axis?",
-    mutant=_forward(_in_a_strided_branch),
+    mutant=_forward(in_a_strided_branch),
 )
 
 

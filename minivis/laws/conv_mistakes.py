@@ -7,7 +7,22 @@ import numpy as np
 
 from minivis.laws.common import backward, mutated
 
-__all__ = ["averaged", "changed", "declare_mistakes", "first_image", "other_weight", "swapped", "unturned"]
+__all__ = [
+    "both",
+    "in_a_strided_branch",
+    "averaged",
+    "changed",
+    "declare_mistakes",
+    "first_image",
+    "other_weight",
+    "swapped",
+    "unturned",
+]
+
+
+def both(value):
+    """An int or a pair, as a pair."""
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def changed(**rules):
@@ -23,6 +38,12 @@ def changed(**rules):
 def swapped(value):
     """(rows, columns) heard as (columns, rows)."""
     return value[::-1] if isinstance(value, tuple) else value
+
+
+def in_a_strided_branch(right, args, options):
+    """Padding heard as (columns, rows), but only where there is a stride."""
+    strided = both(options.get("stride", 1)) != (1, 1)
+    return changed(**{"padding": swapped} if strided else {})(right, args, options)
 
 
 def other_weight(rule):

@@ -7,8 +7,7 @@ import numpy as np
 
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.conv import both
-from minivis.laws.conv_mistakes import swapped
+from minivis.laws.conv_mistakes import both, swapped
 from minivis.laws.inputs import choose, distinct, integer, numbers, pair, sizes
 
 MAX = r"y_{b,c,i,j} = \max_{m < k_y,\, n < k_x} x_{b,c,\; s_y i + m,\; s_x j + n}"

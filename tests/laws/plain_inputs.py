@@ -85,6 +85,23 @@ def _attention_distance(rng):
     return {"attention": attention, "patch_size": int(rng.choice([1, 4, 14, 32])), "grid": (rows, columns)}
 
 
+def _conv_transpose2d(rng):
+    options, pairs = {}, {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0)}
+    for name, low, high in (("stride", 1, 3), ("padding", 0, 2)):
+        if rng.random() < 0.7:
+            options[name], pairs[name] = _pair(rng, low, high)
+    if min(pairs["stride"]) > 1 and rng.random() < 0.7:
+        options["output_padding"], pairs["output_padding"] = _pair(rng, 0, min(pairs["stride"]) - 1)
+    kernel = rng.integers(1, 5, 2)
+    C, O = rng.integers(1, 4, 2)  # noqa: E741
+    lost = 2 * np.array(pairs["padding"]) + 1 - kernel - np.array(pairs["output_padding"])
+    H, W = np.maximum(0, -(-lost // np.array(pairs["stride"]))) + 1 + rng.integers(0, 3, 2)
+    if rng.random() < 0.6:
+        options["bias"] = _numbers(rng, O)
+    x = _numbers(rng, int(rng.integers(1, 4)), C, H, W)
+    return {"x": x, "weight": _numbers(rng, C, O, *kernel), **options}
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -94,5 +111,6 @@ PLAIN = {
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,
     "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
     **PLAIN_DETECTION,
 }
