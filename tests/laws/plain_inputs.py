@@ -102,6 +102,19 @@ def _conv_transpose2d(rng):
     return {"x": x, "weight": _numbers(rng, C, O, *kernel), **options}
 
 
+def _max_pool2d(rng):
+    kernel, kernels = _pair(rng, 1, 4)
+    padding, paddings = _pair(rng, 0, min(kernels) // 2)
+    options = _some(rng, stride=_pair(rng, 1, 4)[0])
+    if rng.random() < 0.7:
+        options["padding"] = padding
+    else:
+        paddings = (0, 0)
+    H, W = np.maximum(1, np.array(kernels) - 2 * np.array(paddings)) + rng.integers(0, 6, 2)
+    x = _numbers(rng, *rng.integers(1, 4, 2), H, W) - np.float32(rng.choice([0, 5]))
+    return {"x": x, "kernel_size": kernel, **options}
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -112,5 +125,6 @@ PLAIN = {
     "layer_norm": _layer_norm,
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
+    "max_pool2d": _max_pool2d,
     **PLAIN_DETECTION,
 }
