@@ -115,6 +115,16 @@ def _max_pool2d(rng):
     return {"x": x, "kernel_size": kernel, **options}
 
 
+def _interpolate(rng):
+    options = {}
+    if rng.random() < 0.6:
+        options = {"mode": "bilinear", **_some(rng, align_corners=bool(rng.random() < 0.6))}
+    elif rng.random() < 0.5:
+        options = {"mode": "nearest"}
+    x, size = _numbers(rng, *rng.integers(1, 4, 2), *rng.integers(1, 7, 2)), rng.integers(1, 10, 2)
+    return {"x": x, "size": tuple(int(n) for n in size), **options}
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -126,5 +136,6 @@ PLAIN = {
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
+    "interpolate": _interpolate,
     **PLAIN_DETECTION,
 }
