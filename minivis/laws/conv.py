@@ -319,7 +319,7 @@ def groups_apart(f, case):
     mutant=_forward(
         lambda right, a, o: right(*a, **{**o, "bias": None if o.get("groups", 1) > 1 else o.get("bias")})[0]
     ),
-    right_too=False,  # an option that is lost altogether would break this law too, and it has a law of its own
+    right_too=("bias", "shape"),
 )
 def all_together(f, case):
     """Bias, stride, padding, dilation and groups do not disturb one another."""

@@ -245,7 +245,7 @@ def weight_used(f, case):
     equation=NORM,
     hint="bias is added last, after weight has been multiplied in.",
     mutant=_forward(lambda right, a, o: right(*a, **{**o, "bias": None})[0]),
-    right_too=False,  # a lost weight would break this law too, and it has a law of its own
+    right_too=("weight",),
 )
 def bias_used(f, case):
     """bias is added at the end, as it is."""

@@ -125,6 +125,19 @@ def _interpolate(rng):
     return {"x": x, "size": tuple(int(n) for n in size), **options}
 
 
+def _attention(rng):
+    leading, (N, M, d, e) = tuple(rng.integers(1, 4, rng.integers(0, 3))), rng.integers(1, 6, 4)
+    q, k, v = (_numbers(rng, *leading, *shape) for shape in ((N, d), (M, d), (M, e)))
+    case = {"q": q * np.float32(rng.choice([0.5, 2, 80, 3000])), "k": k, "v": v}
+    return case | _some(rng, mask=_mask(rng, (*leading, N, M)))
+
+
+def _mask(rng, full):
+    """A mask of any shape that broadcasts, with few keys for some rows and none for others."""
+    shape = [n if rng.random() < 0.7 else 1 for n in full][int(rng.choice([0, 0, rng.integers(len(full))])) :]
+    return rng.random(shape) < rng.choice([0.25, 0.6])
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -137,5 +150,6 @@ PLAIN = {
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
     "interpolate": _interpolate,
+    "scaled_dot_product_attention": _attention,
     **PLAIN_DETECTION,
 }
