@@ -9,9 +9,10 @@ import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, flags, integer, numbers
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.inputs import choose, flags, generator, integer, normals, numbers, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 ATTENTION = r"Y = \mathrm{softmax}\Big(\frac{Q K^T}{\sqrt{d}}\Big) V"
 SLIDE = "A: Scaled dot-product attention"
@@ -121,6 +122,43 @@ def _size_one(draw):
     return _tokens(
         draw, (integer(draw, 1, 2),), integer(draw, 1, 2), integer(draw, 1, 2), integer(draw, 1, 2), 1
     )
+
+
+def _simplest(draw):
+    N, M, d, e = sizes(draw, 4, 2, 4)
+    return {"q": normals(draw, (N, d)), "k": normals(draw, (M, d)), "v": normals(draw, (M, e))}
+
+
+def _anything(draw):
+    """With or without a mask; with one, a key may outshout the others, forbidden or not."""
+    masked, loud = choose(draw, (False, False), (True, False), (True, True))
+    case = _any_call(draw, masked)
+    if loud:
+        query, key = (integer(draw, 0, case[name].shape[-2] - 1) for name in ("q", "k"))
+        case["k"][..., key, :] = 300 * case["q"][..., query, :]
+    return case
+
+
+def _moderate(draw):
+    return _any_call(draw, choose(draw, False, True))
+
+
+def _any_call(draw, masked):
+    leading, (N, M), (d, e) = (
+        sizes(draw, integer(draw, 0, 2), 1, 3),
+        sizes(draw, 2, 1, 5),
+        sizes(draw, 2, 1, 4),
+    )
+    case = {"q": normals(draw, (*leading, N, d)), "k": normals(draw, (*leading, M, d))}
+    case["v"] = normals(draw, (*leading, M, e))
+    return {**case, "mask": _any_mask(draw, (*leading, N, M))} if masked else case
+
+
+def _any_mask(draw, full):
+    """Few keys or many, for each query and image or for all: any shape that broadcasts; rows may be empty."""
+    rng = generator(draw)
+    shape = [n if rng.random() < 0.7 else 1 for n in full[:-1]] + [full[-1]]
+    return rng.random(shape[rng.choice([0, 0, len(full) - 1]) :]) < rng.choice([0.2, 0.5, 0.8])
 
 
 def _smooth(draw):
@@ -256,6 +294,7 @@ def _indexed(right, args, options):
     hint="A mask of shape (M,) holds for every query. scores[~mask] needs the full shape; np.where(mask, scores, ...) "
     "broadcasts.",
     mutant=mutated(_attention, _indexed),
+    right_too=("mask",),
 )
 def mask_broadcasts(f, case):
     """A mask with fewer axes, or axes of size 1, means the same as the full one."""
@@ -281,8 +320,9 @@ def _minus_hundred(right, args, options):
     equation=r"M_{ij} = 0 \ \Rightarrow\ \frac{\partial y_i}{\partial v_j} = 0",
     slide="I: Mask2Former, Masked Attention",
     hint="Adding -100 to a score of 150 leaves 50: it still wins. A forbidden key must get weight exactly 0, however "
-    "high its score: -inf, or the mask multiplied in.",
+    "high its score: put -inf in the place of its score, before the softmax takes its maximum.",
     mutant=mutated(_attention, _minus_hundred),
+    right_too=("mask", "large scores"),
 )
 def no_leak(f, case):
     """What stands at a forbidden key never shows: another value there leaves the output the same, bit for bit."""
@@ -311,6 +351,7 @@ def _uniform(right, args, options):
     hint="With every score -inf softmax is 0/0; with every score -1e9 it is uniform over forbidden keys. Treat a row "
     "whose exps sum to 0 apart.",
     mutant=mutated(_attention, _uniform),
+    right_too=("mask",),
 )
 def nothing_to_see(f, case):
     """A query that may attend to no key gets 0, not NaN and not a mean over forbidden keys."""
@@ -324,16 +365,171 @@ def nothing_to_see(f, case):
 every_family(attention, inputs=_plain, shapes=_size_one)
 
 
-def _backward(change):
-    """A mutant of the backward pass: ``change(g, q, k, v, scale, p, pulled)`` returns the wrong cotangents."""
+def _shown(softmax=_weights, scale=math.sqrt):
+    """A mutant with another softmax, ``softmax(scores, mask)``, or another divisor of the scores."""
 
     def mutant(q, k, v, mask=None):
-        out, vjp = _attention(q, k, v, mask)
-        scale = 1 / math.sqrt(q.shape[-1])
-        scores = q @ np.swapaxes(k, -1, -2) * scale
-        return out, lambda g: change(g, scores, scale, vjp(g))
+        scores = q @ np.swapaxes(k, -1, -2) / scale(q.shape[-1])
+        return softmax(scores, mask) @ v
 
     return mutant
+
+
+def _plain_softmax(scores, axis=-1):
+    e = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _all_maximum(scores, mask):
+    """Softmax over the allowed keys that takes the maximum of all."""
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True)) * (True if mask is None else mask)
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(total == 0, 1, total)
+
+
+def _filled(fill, softmax=_plain_softmax):
+    """Another number in the place of forbidden scores."""
+    return lambda scores, mask: softmax(scores if mask is None else np.where(mask, scores, np.float32(fill)))
+
+
+def _unscaled_with_a_mask(right, args, options):
+    """The scale forgotten in a branch of its own for calls with a mask."""
+    return _shown(scale=math.sqrt if options.get("mask") is None else lambda d: 1)(*args, **options)
+
+
+values(
+    attention,
+    simplest=_simplest,
+    words="matrices, no mask",
+    anything=_anything,
+    atol=1e-4,  # scores of hundreds are known to the fifth decimal
+    hint="Here the scale, the mask and large scores come together, in any number of axes: is there a branch of its own for "
+    "calls with a mask?",
+    mutant=mutated(_attention, _unscaled_with_a_mask),
+)
+for name, hint, answer in (
+    (
+        "not scaled",
+        "The scores are not scaled: divide them by the square root of the width of the keys.",
+        _shown(scale=lambda d: 1),
+    ),
+    (
+        "d for sqrt(d)",
+        "The scores are divided by d. A sum of d products has a spread of sqrt(d): divide by the root.",
+        _shown(scale=lambda d: d),
+    ),
+    (
+        "multiplied by sqrt(d)",
+        "The scores are multiplied by sqrt(d); divide them by it.",
+        _shown(scale=lambda d: 1 / math.sqrt(d)),
+    ),
+    (
+        "softmax over the queries",
+        "The columns of the weights sum to 1 here. Each query shares out its attention among the keys: softmax over the "
+        "last axis.",
+        _shown(
+            lambda scores, mask: _plain_softmax(
+                scores if mask is None else np.where(mask, scores, -np.inf), -2
+            )
+        ),
+    ),
+    (
+        "no softmax",
+        "The scores themselves are multiplied with the values: softmax comes in between.",
+        _shown(lambda scores, mask: scores if mask is None else scores * mask),
+    ),
+    (
+        "mask upside down",
+        "True means may be attended; here the keys are used that may not be.",
+        _shown(lambda scores, mask: _weights(scores, None if mask is None else ~mask)),
+    ),
+    (
+        "mask not used",
+        "The mask changes nothing here: put -inf in the place of the scores where it is False, before the softmax.",
+        _shown(lambda scores, mask: _plain_softmax(scores)),
+    ),
+    (
+        "mask after the softmax",
+        "The mask is multiplied into the weights, which no longer sum to 1 then. Take the forbidden scores out before the "
+        "softmax.",
+        _shown(lambda scores, mask: _plain_softmax(scores) * (1 if mask is None else mask)),
+    ),
+    (
+        "forbidden scores of 0",
+        "A forbidden key has the score 0, and exp(0) is 1: it still takes part. Its score must be -inf.",
+        _shown(_filled(0)),
+    ),
+    (
+        "-100 added",
+        "-100 is added to forbidden scores: one of 150 still wins. Put -inf in its place (and mind rows that see nothing).",
+        _shown(
+            lambda s, mask: _plain_softmax(s if mask is None else s + np.where(mask, 0, -100).astype(s.dtype))
+        ),
+    ),
+    (
+        "a large negative number for -inf",
+        "A row that may see nothing attends evenly to keys that are forbidden: all its scores are the same large negative "
+        "number. Such a row gives 0.",
+        _shown(_filled(-1e9)),
+    ),
+    (
+        "0/0 in an empty row",
+        "A row that may see nothing has only scores of -inf, and softmax makes NaN of them: treat it apart, its output "
+        "is 0.",
+        _shown(_filled(-np.inf)),
+    ),
+    (
+        "the maximum of forbidden keys too",
+        "The largest score is taken over all keys. If a forbidden one is far above the allowed ones, their exps all become "
+        "0: take the maximum after the mask.",
+        _shown(_all_maximum),
+    ),
+):
+    attention.mistake(name, hint, answer)
+
+
+def _scores(args, options):
+    """The weights, and what the scores are divided by."""
+    root = math.sqrt(args[0].shape[-1])
+    return _weights(args[0] @ np.swapaxes(args[1], -1, -2) / root, options.get("mask")), root
+
+
+def _through(change):
+    """A backward pass with another cotangent of the scores: ``change(p, dp, root)``."""
+
+    def wrong(g, pulled, args, options):
+        (q, k, v), (p, root) = args, _scores(args, options)
+        ds = change(p, g @ np.swapaxes(v, -1, -2), root)
+        return ds @ k, np.swapaxes(ds, -1, -2) @ q, pulled[2]
+
+    return backward(_attention, wrong)
+
+
+def _row_sum(p, dp):
+    return (p * dp).sum(axis=-1, keepdims=True)
+
+
+def _unmasked(g, pulled, args, options):
+    """The way back without the mask."""
+    return _attention(*args)[1](g)
+
+
+def _scores_for_weights(g, pulled, args, options):
+    """The scores where the weights belong."""
+    scores = args[0] @ np.swapaxes(args[1], -1, -2) / math.sqrt(args[0].shape[-1])
+    return *pulled[:2], np.swapaxes(scores, -1, -2) @ g
+
+
+def _axes_by_number(g, pulled, args, options):
+    """The last two axes named by number: right for matrices and for batches of them."""
+    p = _scores(args, options)[0]
+    return *pulled[:2], np.swapaxes(p, *((0, 1) if p.ndim == 2 else (1, 2))) @ g
+
+
+def _weights_untransposed(g, pulled, args, options):
+    """The weights as they are where their transposed belongs; possible for as many queries as keys."""
+    p = _scores(args, options)[0]
+    return *pulled[:2], p @ g if p.shape[-1] == p.shape[-2] else pulled[2]
 
 
 gradients(
@@ -352,8 +548,58 @@ gradients(
         "after the softmax.",
     },
     mutants={
-        "q": _backward(lambda g, s, scale, d: (d[0] / scale, *d[1:])),
-        "k": _backward(lambda g, s, scale, d: (d[0], d[1] / scale, d[2])),
-        "v": _backward(lambda g, s, scale, d: (*d[:2], np.swapaxes(s, -1, -2) @ g)),
+        "q": backward(_attention, lambda g, d, a, o: (d[0] * math.sqrt(a[0].shape[-1]), *d[1:])),
+        "k": backward(_attention, lambda g, d, a, o: (d[0], d[1] * math.sqrt(a[0].shape[-1]), d[2])),
+        "v": backward(_attention, _scores_for_weights),
     },
 )
+gradient_values(
+    attention,
+    simplest=_simplest,
+    words="matrices, no mask",
+    anything=_moderate,
+    hint="However many axes stand in front, only the last two are transposed on the way back; and the mask may be smaller "
+    "than the scores.",
+    mutant=backward(_attention, _axes_by_number),
+)
+for name, hint, answer in (
+    (
+        "the scale forgotten on the way back",
+        "The gradients of q and k are too large by sqrt(d): the scores were divided by it, so their cotangents are too.",
+        _through(lambda p, dp, root: p * (dp - _row_sum(p, dp))),
+    ),
+    (
+        "the row sum of softmax left out",
+        "Softmax is taken for an elementwise function. Each weight depends on all scores of its row: subtract the row's "
+        "sum of p times its cotangent.",
+        _through(lambda p, dp, root: p * dp / root),
+    ),
+    (
+        "p (1 - p) for the Jacobian of softmax",
+        "p (1 - p) is what a score does to its own weight. It moves the others of its row too: p times (cotangent minus "
+        "the row's sum of p times cotangent).",
+        _through(lambda p, dp, root: p * (1 - p) * dp / root),
+    ),
+    (
+        "softmax left out on the way back",
+        "The cotangent of the weights is used as that of the scores: go back through the softmax first.",
+        _through(lambda p, dp, root: dp / root),
+    ),
+    (
+        "the mask forgotten on the way back",
+        "These are the gradients without a mask. A forbidden key has weight 0, so nothing comes back through it: use the "
+        "weights of the way forward.",
+        backward(_attention, _unmasked),
+    ),
+    (
+        "scores for weights",
+        "What v was multiplied with are the weights after the softmax, transposed; here it is the scores.",
+        backward(_attention, _scores_for_weights),
+    ),
+    (
+        "the weights not transposed",
+        "The gradient of v needs the weights transposed: value j hears from every query i, by weight (i, j).",
+        backward(_attention, _weights_untransposed),
+    ),
+):
+    attention.mistake(name, hint, answer, gradient=True)

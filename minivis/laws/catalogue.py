@@ -62,6 +62,13 @@ class Law:
     right_too : callable or None
         ``right_too(f, case)``: the comparison with the right answer that a law adds when its own check, of a call
         with another call, holds.
+    after : tuple of str
+        The laws that hold before ``right_too`` is asked: where they do not, it is they that tell what is wrong.
+    draw : callable
+        ``draw(rng)``: one case by a NumPy generator.
+    one_by_one : bool
+        Whether its cases are drawn so, each independent of the others, and not by Hypothesis, which varies those it
+        has: a share of wrong answers is then found as surely as the number of cases says.
     """
 
     family: str
@@ -78,6 +85,9 @@ class Law:
     value: bool = False
     manners: bool = False
     right_too: Callable | None = None
+    after: tuple = ()
+    draw: Callable | None = None
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,18 +136,18 @@ class Family:
         _FAMILIES[name] = self
 
     def law(self, name, *, inputs, hint, mutant, equation="", slide="", sentence=None, gradient=False, examples=12,
-            value=False, manners=False, right_too=True, atol=2e-5):  # fmt: skip
+            value=False, manners=False, right_too=True, atol=2e-5, one_by_one=False):  # fmt: skip
         """Declare a law: decorates ``holds(f, case)``, which raises `Broken` when ``f`` breaks it on ``case``.
 
         ``inputs(draw)`` returns the arguments of one call as a dict; the docstring of the decorated function is the
         sentence. A law that compares calls with each other also compares the first with the right answer, within
-        ``atol``, once the simplest form is right; ``right_too=False`` leaves that out.
+        ``atol``, once the simplest form is right; ``right_too`` may name laws that must hold as well, for they say
+        better what is wrong, and ``right_too=False`` leaves the comparison out.
         """
-        parameters = self.parameters
+        after = right_too if isinstance(right_too, tuple) else ()
 
-        @st.composite
-        def cases(draw):
-            return Case.of(self.name, parameters, inputs(draw))
+        def case(draw):
+            return Case.of(self.name, self.parameters, inputs(draw))
 
         compared = right_too and not (gradient or value or manners)
 
@@ -151,12 +161,15 @@ class Family:
                 hint,
                 mutant,
                 gradient,
-                cases(),
+                st.composite(case)(),
                 holds,
                 examples,
                 value,
                 manners,
                 right_too=(lambda f, case: self.same(f, case, atol)) if compared else None,
+                after=after,
+                draw=case,
+                one_by_one=one_by_one,
             )
             self.laws.append(law)
             return holds

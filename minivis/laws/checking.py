@@ -10,6 +10,7 @@ import warnings
 import zlib
 
 import hypothesis
+import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity
 
 from minivis.laws.candidate import Candidate
@@ -149,7 +150,7 @@ class _Judgement:
         if self.candidate.gave_up:
             return Verdict.of(law, None, "Not judged: the time was up.")
         if law.right_too is not None:
-            self._simplest_holds()  # known before the law is tried, not in the middle of it
+            self._compares(law)  # known before the law is tried, not in the middle of it
         self.candidate.shrinks_left = SHRINKS
         case, broken = smallest_broken(law, self._broken, self.seed, self.candidate.may_shrink)
         if broken is None:
@@ -161,7 +162,7 @@ class _Judgement:
         """What breaks a law on a case, or None."""
         try:
             law.holds(self.candidate, case)
-            if law.right_too is not None and self._simplest_holds():
+            if law.right_too is not None and self._compares(law):
                 law.right_too(self.candidate, case)
         except Broken as broken:
             return broken
@@ -171,10 +172,13 @@ class _Judgement:
             )
         return None
 
-    def _simplest_holds(self):
-        """Whether the simplest form is right: if it is not, laws that compare calls with each other say more alone."""
-        law = self.candidate.family.law_named(SIMPLEST)
-        return law is None or self.verdict(law).passed
+    def _compares(self, law):
+        """Whether a law that compares calls with each other compares with the right answer too.
+
+        It does where the simplest form is right, and the laws it stands back behind hold: otherwise they say more.
+        """
+        before = [self.candidate.family.law_named(name) for name in (SIMPLEST, *law.after)]
+        return all(self.verdict(other).passed for other in before if other is not None)
 
     def _others(self, law):
         """A few plain calls, to tell one mistake from another."""
@@ -205,8 +209,13 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     """Try a law on its cases: (case, broken) for the smallest one that breaks it, or (None, None).
 
     ``broken_by(law, case)`` says what breaks it, or None; ``may_shrink()`` whether to look for a smaller case still.
+    Where the law draws its cases one by one, Hypothesis only looks for a smaller one than the first that is wrong.
     """
     known, smallest = {}, (None, None)
+    if law.one_by_one:
+        smallest = _first_broken(law, broken_by, seed)
+        if smallest[1] is None or not may_shrink():
+            return smallest
 
     @hypothesis.seed(_seed_of(law, seed))
     @_settings(law.examples, Phase.generate, Phase.shrink)
@@ -227,8 +236,23 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     return smallest
 
 
+def _one_by_one(law, count, seed):
+    """Cases that are independent of each other."""
+    rng = np.random.default_rng(_seed_of(law, seed))
+    return (law.draw(rng) for _ in range(count))
+
+
+def _first_broken(law, broken_by, seed):
+    for case in _one_by_one(law, law.examples, seed):
+        if broken := broken_by(law, case):
+            return case, broken
+    return None, None
+
+
 def drawn(law, count, seed=0):
     """So many cases of a law, as it would draw them."""
+    if law.one_by_one:
+        return list(_one_by_one(law, count, seed))
     cases = []
 
     @hypothesis.seed(_seed_of(law, seed))

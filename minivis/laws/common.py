@@ -11,7 +11,7 @@ from minivis.laws.candidate import compare, numerical_gradient
 from minivis.laws.inputs import copied, leaves
 from minivis.laws.sandbox import Broken
 
-__all__ = ["every_family", "gradients", "mutated"]
+__all__ = ["backward", "every_family", "gradients", "mutated"]
 
 
 def mutated(right, change):
@@ -22,6 +22,19 @@ def mutated(right, change):
         return change(right, args, options)
 
     return mutant
+
+
+def backward(right, change):
+    """A mutant with the right output: ``change(g, pulled, args, options)`` returns its cotangents.
+
+    ``pulled`` are the right ones of ``g``; ``args`` are all arguments but those passed by name, which are ``options``.
+    """
+
+    def wrong(right, args, options):
+        out, vjp = right(*args, **options)
+        return out, lambda g: change(g, vjp(g), args, options)
+
+    return mutated(right, wrong)
 
 
 def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", shape_equation=""):

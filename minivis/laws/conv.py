@@ -7,17 +7,24 @@ import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers, pair, sizes
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.conv_mistakes import (
+    averaged,
+    both,
+    changed,
+    declare_mistakes,
+    first_image,
+    in_a_strided_branch,
+    other_weight,
+    swapped,
+    unturned,
+)
+from minivis.laws.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.values import gradient_values, values
 
 SUM = r"y_{b,o,i,j} = \sum_{c,m,n} w_{o,c,m,n}\; x_{b,c,i+m,j+n}"
 SLIDE = "Z: Convolutions in 2D"
 DOWN = "C: In-network Up Sampling: Transpose Convolution"
-
-
-def both(value):
-    """An int or a pair, as a pair."""
-    return value if isinstance(value, tuple) else (value, value)
 
 
 def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -152,7 +159,7 @@ def _any_size(draw):
 def _smooth(draw):
     groups = choose(draw, 1, 2)
     return {
-        "x": numbers(draw, (2, 2, integer(draw, 3, 4), integer(draw, 4, 5))),
+        "x": numbers(draw, (2, 2, integer(draw, 3, 4), integer(draw, 5, 6))),
         "weight": numbers(draw, (2, 2 // groups, 2, integer(draw, 2, 3))),
         "bias": numbers(draw, (2,)),
         "stride": choose(draw, 1, (2, 1), 2),
@@ -162,23 +169,27 @@ def _smooth(draw):
     }
 
 
+def _simplest(draw):
+    C, O = sizes(draw, 2, 1, 3)  # noqa: E741
+    x, side = normals(draw, (1, C, *sizes(draw, 2, 3, 5))), integer(draw, 2, 3)
+    return {"x": x, "weight": normals(draw, (O, C, side, side))}
+
+
+def _anything(draw):
+    B, c, o, M, N = *sizes(draw, 3, 1, 2), *sizes(draw, 2, 1, 3)
+    stride, padding, dilation = pair(draw, 1, 3), pair(draw, 0, 2), pair(draw, 1, 3)
+    reach = (d * (k - 1) + 1 - 2 * p for k, d, p in zip((M, N), both(dilation), both(padding), strict=True))
+    H, W = (max(1, least) + integer(draw, 0, 4) for least in reach)
+    groups = choose(draw, 1, 2, 3)
+    case = {"x": normals(draw, (B, groups * c, H, W)), "weight": normals(draw, (groups * o, c, M, N))}
+    if choose(draw, False, True):
+        case["bias"] = normals(draw, (groups * o,))
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return case | said(options, stride=1, padding=0, dilation=1, groups=1)
+
+
 def _forward(change):
     return mutated(_conv2d, change)
-
-
-def changed(**rules):
-    """A mutant that hears something else for an option: each rule maps what was passed to what is used."""
-
-    def change(right, args, options):
-        heard = {n: rules[n](value) if n in rules else value for n, value in options.items()}
-        return right(*args, **heard)[0]
-
-    return change
-
-
-def swapped(value):
-    """(rows, columns) heard as (columns, rows)."""
-    return value[::-1] if isinstance(value, tuple) else value
 
 
 conv2d.agrees(
@@ -275,13 +286,17 @@ def _by_parts(f, case):
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def _interleaved(right, args, options):
+def _in_turn(right, args, options):
+    """Channels dealt out to the groups like cards."""
     groups = options.get("groups", 1)
     B, C, H, W = args[0].shape
-    if options.keys() - {"groups"}:
-        return right(*args, **options)[0]
     x = args[0].reshape(B, C // groups, groups, H, W).swapaxes(1, 2).reshape(B, C, H, W)
     return right(x, *args[1:], **options)[0]
+
+
+def _interleaved(right, args, options):
+    alone = options.keys() == {"groups"}
+    return _in_turn(right, args, options) if alone else right(*args, **options)[0]
 
 
 @conv2d.law(
@@ -304,6 +319,7 @@ def groups_apart(f, case):
     mutant=_forward(
         lambda right, a, o: right(*a, **{**o, "bias": None if o.get("groups", 1) > 1 else o.get("bias")})[0]
     ),
+    right_too=("bias", "shape"),
 )
 def all_together(f, case):
     """Bias, stride, padding, dilation and groups do not disturb one another."""
@@ -357,23 +373,60 @@ every_family(
 )
 
 
-def unturned(right, args, options):
-    """Backward with the kernel turned around."""
-    out, vjp = right(*args, **options)
-    other = right(args[0], args[1][..., ::-1, ::-1], *args[2:], **options)[1]
-    return out, lambda g: (other(g)[0], *vjp(g)[1:])
+values(
+    conv2d,
+    simplest=_simplest,
+    words="one image, a square kernel, no options",
+    anything=_anything,
+    hint="Each option works alone. Here several come together, each as a number or as (rows, columns): does every step "
+    "use the numbers of its own axis?",
+    mutant=_forward(in_a_strided_branch),
+)
 
 
-def first_image(right, args, options):
-    """The weight's gradient from the first image of the batch only."""
-    out, vjp = right(*args, **options)
-    only = right(args[0][:1], *args[1:], **options)[1]
-    return out, lambda g: (vjp(g)[0], only(g[:1])[1], vjp(g)[2])
+def _bias_in_the_loop(right, args, options):
+    """Bias added for each input channel."""
+    bias = options.get("bias")
+    return right(*args, **{**options, "bias": None if bias is None else bias * args[1].shape[1]})[0]
 
 
-def averaged(right, args, options):
-    out, vjp = right(*args, **options)
-    return out, lambda g: (*vjp(g)[:2], g.mean(axis=(0, 2, 3)))
+def _edge_repeated(right, args, options):
+    (py, px), x = both(options.get("padding", 0)), args[0]
+    padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)), mode="edge")
+    return right(padded, *args[1:], **{**options, "padding": 0})[0]
+
+
+declare_mistakes(conv2d)
+conv2d.mistake(
+    "dilation exchanged",
+    "The first number of dilation is for the rows, the second for the columns; here it is the other way around.",
+    _forward(changed(dilation=swapped)),
+)
+conv2d.mistake(
+    "weight taken for (in, out)",
+    "weight is (out, in, rows, columns): its first axis counts the output channels.",
+    _forward(other_weight(lambda kernel: np.swapaxes(kernel, 0, 1))),
+)
+conv2d.mistake(
+    "only the first input channel",
+    "Only the first channel counts here: an output sums over all input channels (of its group).",
+    _forward(other_weight(lambda kernel: kernel * (np.arange(kernel.shape[1]) == 0)[:, None, None])),
+)
+conv2d.mistake(
+    "bias added for each input channel",
+    "bias is added as often as there are input channels: add it once, after the sum.",
+    _forward(_bias_in_the_loop),
+)
+conv2d.mistake(
+    "the edge repeated",
+    "Outside the image there are zeros, not copies of its edge.",
+    _forward(_edge_repeated),
+)
+conv2d.mistake(
+    "groups taking turns",
+    "Group 0 takes the first C / groups channels, group 1 the next; here the channels go to the groups in turn.",
+    _forward(_in_turn),
+)
 
 
 HINTS = {
@@ -392,7 +445,26 @@ gradients(
         "bias": r"\bar b_o = \sum_{b,i,j} g_{b,o,i,j}",
     },
     hints=HINTS,
-    mutants={
-        n: mutated(_conv2d, m) for n, m in (("x", unturned), ("weight", first_image), ("bias", averaged))
-    },
+    mutants={"x": unturned(_conv2d), "weight": first_image(_conv2d), "bias": averaged(_conv2d)},
+)
+
+
+def _holes_kept(g, pulled, args, options):
+    """The gradient of the kernel with holes, of which only the columns are picked out again."""
+    (dy, dx), kernel = both(options.get("dilation", 1)), args[1]
+    M, N = kernel.shape[2:]
+    holes = np.zeros((*kernel.shape[:2], dy * (M - 1) + 1, dx * (N - 1) + 1), kernel.dtype)
+    holes[:, :, ::dy, ::dx] = kernel
+    d = _conv2d(args[0], holes, **{**options, "dilation": 1})[1](g)[1]
+    return pulled[0], d[:, :, :M, ::dx], pulled[2]
+
+
+gradient_values(
+    conv2d,
+    simplest=_simplest,
+    words="one image, a square kernel, no options",
+    anything=_anything,
+    hint="Walk back with the very slices of the way forward: each option belongs there as well, each axis with its own "
+    "number.",
+    mutant=backward(_conv2d, _holes_kept),
 )

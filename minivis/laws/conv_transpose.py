@@ -7,21 +7,21 @@ import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.conv import (
-    DOWN,
-    HINTS,
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.conv import DOWN, HINTS, images, kernel, rectangle
+from minivis.laws.conv_mistakes import (
     averaged,
     both,
     changed,
+    declare_mistakes,
     first_image,
-    images,
-    kernel,
-    rectangle,
+    in_a_strided_branch,
+    other_weight,
     swapped,
     unturned,
 )
-from minivis.laws.inputs import choose, integer, numbers, pair, sizes
+from minivis.laws.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.values import gradient_values, values
 
 
 def _conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):
@@ -130,6 +130,32 @@ def _t_smooth(draw):
     }
 
 
+def _t_simplest(draw):
+    C, O = sizes(draw, 2, 1, 3)  # noqa: E741
+    x, side = normals(draw, (1, C, *sizes(draw, 2, 2, 4))), integer(draw, 2, 3)
+    return {"x": x, "weight": normals(draw, (C, O, side, side))}
+
+
+def _t_anything(draw):
+    (B, C, O), kernel = sizes(draw, 3, 1, 3), sizes(draw, 2, 1, 4)  # noqa: E741
+    stride, padding = pair(draw, 1, 3), pair(draw, 0, 2)
+    more = tuple(integer(draw, 0, s - 1) for s in both(stride))
+    if more[0] == more[1] and choose(draw, True, False):
+        more = more[0]
+    x = normals(draw, (B, C, *_large_enough(draw, kernel, both(stride), both(padding), both(more))))
+    case = {"x": x, "weight": normals(draw, (C, O, *kernel))}
+    if choose(draw, False, True):
+        case["bias"] = normals(draw, (O,))
+    options = {"stride": stride, "padding": padding, "output_padding": more}
+    return case | said(options, stride=1, padding=0, output_padding=0)
+
+
+def _large_enough(draw, kernel, stride, padding, output_padding):
+    """Sizes of which the padding leaves at least one pixel."""
+    for k, s, p, o in zip(kernel, stride, padding, output_padding, strict=True):
+        yield max(1, 1 - (k + o - 2 * p - 1) // s) + integer(draw, 0, 2)
+
+
 def _t_forward(change):
     return mutated(_conv_transpose2d, change)
 
@@ -146,19 +172,21 @@ conv_transpose2d.agrees(
 )
 
 
-def _painted_over(right, args, options):
+def _replaced(x, weight, bias=None, stride=1, padding=0, output_padding=0):
     """Each kernel copy replaces what was there."""
-    x, weight = args
-    sy, sx = both(options.get("stride", 1))
-    if options.keys() != {"stride"} or weight.shape[2] <= sy and weight.shape[3] <= sx:
-        return right(*args, **options)[0]
+    (sy, sx), (py, px) = both(stride), both(padding)
+    out = np.zeros_like(_conv_transpose2d(x, weight, None, stride, 0, output_padding)[0])
     M, N = weight.shape[2:]
-    out = np.zeros_like(right(*args, **options)[0])
     for i in range(x.shape[2]):
         for j in range(x.shape[3]):
             copy = np.einsum("bc,comn->bomn", x[:, :, i, j], weight)
             out[:, :, i * sy : i * sy + M, j * sx : j * sx + N] = copy
-    return out
+    out = out[:, :, py : out.shape[2] - py, px : out.shape[3] - px]
+    return out if bias is None else out + bias[:, None, None]
+
+
+def _painted_over(right, args, options):
+    return _replaced(*args, **options) if options.keys() == {"stride"} else right(*args, **options)[0]
 
 
 def _pixel_by_pixel(f, case):
@@ -279,6 +307,43 @@ every_family(
 )
 
 
+values(
+    conv_transpose2d,
+    simplest=_t_simplest,
+    words="one image, a square kernel, no options",
+    anything=_t_anything,
+    hint="Each option works alone. Here several come together, each as a number or as (rows, columns): does every step "
+    "use the numbers of its own axis?",
+    mutant=_t_forward(in_a_strided_branch),
+)
+declare_mistakes(conv_transpose2d)
+conv_transpose2d.mistake(
+    "painted over",
+    "Where copies of the kernel overlap the last one wins: they add up, += and not =.",
+    _replaced,
+)
+conv_transpose2d.mistake(
+    "weight taken for (out, in)",
+    "weight is (in, out, rows, columns) here, the other way around than in conv2d: its first axis counts the channels "
+    "of x.",
+    _t_forward(other_weight(lambda kernel: np.swapaxes(kernel, 0, 1))),
+)
+conv_transpose2d.mistake(
+    "padding not cut off",
+    "padding takes rows and columns away from every side of the output; here nothing is taken away.",
+    _t_forward(changed(padding=lambda padding: 0)),
+)
+conv_transpose2d.mistake(
+    "output_padding filled with zeros",
+    "output_padding is a strip of the canvas that padding does not cut off: what was painted there stays.",
+    _t_forward(_zeros_added),
+)
+conv_transpose2d.mistake(
+    "output_padding forgotten",
+    "The output is right and lacks its last rows or columns: output_padding makes the canvas larger below and to the "
+    "right.",
+    _t_forward(changed(output_padding=lambda more: 0)),
+)
 gradients(
     conv_transpose2d,
     inputs=_t_smooth,
@@ -293,7 +358,26 @@ gradients(
         "x": "What conv_transpose2d paints, its backward gathers: a plain conv2d of g with the same kernel and stride.",
     },
     mutants={
-        n: mutated(_conv_transpose2d, m)
-        for n, m in (("x", unturned), ("weight", first_image), ("bias", averaged))
+        "x": unturned(_conv_transpose2d),
+        "weight": first_image(_conv_transpose2d),
+        "bias": averaged(_conv_transpose2d),
     },
+)
+
+
+def _uncovered_columns_left_out(g, pulled, args, options):
+    """What output_padding uncovered on the right sends nothing back."""
+    ox = both(options.get("output_padding", 0))[1]
+    inside = g * (np.arange(g.shape[3]) < g.shape[3] - ox)
+    return *_conv_transpose2d(*args, **options)[1](inside)[:2], pulled[2]
+
+
+gradient_values(
+    conv_transpose2d,
+    simplest=_t_simplest,
+    words="one image, a square kernel, no options",
+    anything=_t_anything,
+    hint="Walk back with the very slices of the way forward: what padding cut off has no cotangent, what output_padding "
+    "uncovered has one.",
+    mutant=backward(_conv_transpose2d, _uncovered_columns_left_out),
 )

@@ -7,7 +7,8 @@ import numpy as np
 
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family
-from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.inputs import choose, generator, integer, numbers
+from minivis.laws.values import values
 
 
 def _attention_distance(attention, patch_size, grid):
@@ -79,6 +80,24 @@ def _distance_shape(draw):
     return {"attention": np.full((heads, N, N), 1 / N, np.float32), "patch_size": 1, "grid": grid}
 
 
+def _shares(draw, heads, grid):
+    """Attention with rows that sum to 1, some of them sharp."""
+    N = grid[0] * grid[1]
+    return generator(draw).dirichlet(np.full(N, 0.5), (heads, N)).astype(np.float32)
+
+
+def _small(draw):
+    grid = choose(draw, (2, 2), (1, 2), (2, 1), (1, 3))
+    return {"attention": _shares(draw, 1, grid), "patch_size": choose(draw, 2, 4), "grid": grid}
+
+
+def _anything(draw):
+    rows = integer(draw, 1, 4)
+    grid = (rows, integer(draw, 2 if rows == 1 else 1, 4))
+    attention = _shares(draw, integer(draw, 1, 3), grid)
+    return {"attention": attention, "patch_size": choose(draw, 1, 2, 7, 16), "grid": grid}
+
+
 def _with_distance(distance):
     """A mutant that measures otherwise: ``distance(dy, dx)``."""
 
@@ -144,3 +163,67 @@ attention_distance.agrees(
     mutant=_favourite,
 )
 every_family(attention_distance, inputs=_spread, shapes=_distance_shape)
+
+
+def _euclid_next_door(dy, dx):
+    """Straight lines to diagonal neighbours, along the streets to all that are further."""
+    return np.where((dy < 2) & (dx < 2), np.sqrt(dy**2 + dx**2), dy + dx)
+
+
+def _changed(change):
+    """A mutant: ``change(attention, patch_size, grid)`` changes what the right answer is given."""
+    return lambda attention, patch_size, grid: _attention_distance(*change(attention, patch_size, grid))[0]
+
+
+values(
+    attention_distance,
+    simplest=_small,
+    words="one head, a few patches",
+    anything=_anything,
+    hint="Write the table of distances of a grid of 3 x 4 patches down and compare: far patches, rows and columns, several "
+    "heads, any patch size.",
+    mutant=_with_distance(_euclid_next_door),
+)
+for name, hint, answer in (
+    (
+        "in patches",
+        "The distances are in patches. Neighbouring patches are patch_size pixels apart: multiply.",
+        _changed(lambda attention, patch_size, grid: (attention, 1, grid)),
+    ),
+    (
+        "along the streets",
+        "These distances go down and then across. The straight line is the root of the sum of squares.",
+        _with_distance(np.add),
+    ),
+    (
+        "the square of the distance",
+        "This is the mean squared distance: the square root is missing.",
+        _with_distance(lambda dy, dx: dy**2 + dx**2),
+    ),
+    (
+        "the larger of the two steps",
+        "This counts the larger of the steps down and across. The straight line is the root of the sum of squares.",
+        _with_distance(np.maximum),
+    ),
+    (
+        "rows and columns swapped",
+        "The grid was read as (columns, rows). Patch i stands in row i // columns and column i % columns.",
+        _changed(lambda attention, patch_size, grid: (attention, patch_size, grid[::-1])),
+    ),
+    (
+        "all heads together",
+        "All heads have the same number: they were averaged. Average over the queries of each head by itself.",
+        _changed(lambda a, patch_size, grid: (np.broadcast_to(a.mean(axis=0), a.shape), patch_size, grid)),
+    ),
+    (
+        "the sum over the queries",
+        "The numbers are N times too large: the distance of a head is the mean over its N queries.",
+        lambda a, patch_size, grid: _attention_distance(a, patch_size, grid)[0] * np.float32(a.shape[-1]),
+    ),
+    (
+        "the favourite alone",
+        "Only the patch with the most attention counts here. All do, each by its share.",
+        _favourite,
+    ),
+):
+    attention_distance.mistake(name, hint, answer)

@@ -1,6 +1,7 @@
 """What laws are tried on: a Case is one call, drawn from small shapes and simple numbers.
 
-Not here: which inputs a law asks for; each family says so itself.
+``draw`` is Hypothesis' own, which makes a counterexample smaller, or a NumPy generator, whose cases know nothing of
+each other. Not here: which inputs a law asks for; each family says so itself.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "normals",
     "numbers",
     "pair",
+    "said",
     "sizes",
 ]
 
@@ -88,11 +90,15 @@ def _key(value):
 
 def integer(draw, low, high):
     """A whole number from low to high, both included; shrinks towards low."""
+    if isinstance(draw, np.random.Generator):
+        return int(draw.integers(low, high, endpoint=True))
     return draw(st.integers(low, high))
 
 
 def choose(draw, *options):
     """One of the options; shrinks towards the first."""
+    if isinstance(draw, np.random.Generator):
+        return options[draw.integers(len(options))]
     return draw(st.sampled_from(options))
 
 
@@ -103,8 +109,13 @@ def sizes(draw, count, low=2, high=4):
 
 def pair(draw, low, high):
     """A number for both axes, or one for each."""
-    a, b = integer(draw, low, high), integer(draw, low, high)
-    return choose(draw, a, (a, b))
+    a = integer(draw, low, high)
+    return (a, integer(draw, low, high)) if choose(draw, False, True) else a
+
+
+def said(options, **defaults):
+    """Options without those that have their default: what a call means that does not say them is promised as well."""
+    return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
 
 
 def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):
@@ -126,7 +137,7 @@ def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):
 
 def generator(draw):
     """A NumPy generator from a seed that Hypothesis draws: each case has numbers of its own."""
-    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return np.random.default_rng(integer(draw, 0, 2**32 - 1))
 
 
 def normals(draw, shape, scale=1.0, dtype=np.float32):

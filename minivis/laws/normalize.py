@@ -7,9 +7,10 @@ import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, distinct, integer, numbers
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.inputs import choose, distinct, integer, normals, numbers, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 SLIDE = "H: Vision Transformer"
 NORM = r"y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b"
@@ -103,18 +104,45 @@ def _smooth(draw):
     return {"x": x, "normalized_shape": shape, "weight": weight, "bias": bias, "eps": choose(draw, 1e-5, 0.1)}
 
 
+def _matrix(draw):
+    x = normals(draw, sizes(draw, 2, 2, 5))
+    return {"x": x, "normalized_shape": x.shape[-1:]}
+
+
+def _anything(draw):
+    rank = integer(draw, 1, 4)
+    shape = sizes(draw, rank, 1, 4)
+    normalized = shape[-integer(draw, 1, min(rank, 2)) :]
+    x = (normals(draw, shape) + np.float32(choose(draw, 0, 0, 3))) * np.float32(choose(draw, 1, 0.1, 10))
+    case = {"x": x, "normalized_shape": normalized}
+    for name in ("weight", "bias"):
+        if choose(draw, True, False):
+            case[name] = normals(draw, normalized)
+    eps = choose(draw, None, 1e-5, 1e-3, 0.5)
+    return case if eps is None else {**case, "eps": eps}
+
+
 def _forward(change):
     return mutated(_layer_norm, change)
 
 
+def _with(normalise):
+    """A mutant that normalises otherwise: ``normalise(x, axes, eps)``; weight and bias are right."""
+
+    def mutant(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+        y = normalise(x, tuple(range(-len(normalized_shape), 0)), eps)
+        y = y if weight is None else y * weight
+        return y if bias is None else y + bias
+
+    return mutant
+
+
+def _centred(x, axes):
+    return x - x.mean(axis=axes, keepdims=True)
+
+
 every_row = {"inputs": _row, "slide": SLIDE}
-
-
-def _uncentred(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    axes = tuple(range(-len(normalized_shape), 0))
-    y = x / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+_uncentred = _with(lambda x, axes, eps: x / np.sqrt(x.var(axis=axes, keepdims=True) + eps))
 
 
 @layer_norm.law(
@@ -130,11 +158,9 @@ def mean_zero(f, case):
     compare(out.mean(axis=-1), np.zeros(out.shape[:-1]), atol=1e-4, what="The mean")
 
 
-def _unbiased(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    axes = tuple(range(-len(normalized_shape), 0))
-    y = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True, ddof=1) + eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+_unbiased = _with(
+    lambda x, axes, eps: _centred(x, axes) / np.sqrt(x.var(axis=axes, keepdims=True, ddof=1) + eps)
+)
 
 
 @layer_norm.law(
@@ -167,10 +193,7 @@ def order_kept(f, case):
     compare(out - out.mean(axis=-1, keepdims=True), (x - x.mean(axis=-1, keepdims=True)) * spread, atol=1e-4)
 
 
-def _whole(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    y = (x - x.mean()) / np.sqrt(x.var() + eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+_whole = _with(lambda x, axes, eps: (x - x.mean()) / np.sqrt(x.var() + eps))
 
 
 @layer_norm.law(
@@ -222,19 +245,18 @@ def weight_used(f, case):
     equation=NORM,
     hint="bias is added last, after weight has been multiplied in.",
     mutant=_forward(lambda right, a, o: right(*a, **{**o, "bias": None})[0]),
+    right_too=("weight",),
 )
 def bias_used(f, case):
     """bias is added at the end, as it is."""
     compare(f(case), f(case.replace(bias=None)).astype(np.float64) + case["bias"], atol=1e-4)
 
 
-def _one_pass(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    axes = tuple(range(-len(normalized_shape), 0))
+@_with
+def _one_pass(x, axes, eps):
     mean = x.mean(axis=axes, keepdims=True)
     variance = np.maximum((x * x).mean(axis=axes, keepdims=True) - mean * mean, 0)
-    y = (x - mean) / np.sqrt(variance + eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return (x - mean) / np.sqrt(variance + eps)
 
 
 @layer_norm.law(
@@ -266,11 +288,7 @@ def default_eps(f, case):
     compare(f(case), f(case.replace(eps=1e-5)).astype(np.float64), rtol=1e-3)
 
 
-def _outside_the_root(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    axes = tuple(range(-len(normalized_shape), 0))
-    y = (x - x.mean(axis=axes, keepdims=True)) / (x.std(axis=axes, keepdims=True) + eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+_outside_the_root = _with(lambda x, axes, eps: _centred(x, axes) / (x.std(axis=axes, keepdims=True) + eps))
 
 
 @layer_norm.law(
@@ -299,26 +317,127 @@ every_family(
 )
 
 
-def _constants(right, args, options):
-    """A backward pass that takes mean and variance for constants."""
-    out, vjp = right(*args, **options)
+values(
+    layer_norm,
+    simplest=_matrix,
+    words="a matrix of tokens, no weight, no bias",
+    anything=_anything,
+    hint="Weight and bias are two arguments: either may be missing while the other is there.",
+    mutant=lambda x, normalized_shape, weight=None, bias=None, eps=1e-5: _layer_norm(
+        x, normalized_shape, weight, None if weight is None else bias, eps
+    )[0],
+)
+layer_norm.mistake(
+    "D - 1 for D",
+    "The numbers are too small by the same factor: the variance is the mean over all D numbers. np.var divides by D; "
+    "ddof=1, or np.cov, by D - 1.",
+    _unbiased,
+)
+layer_norm.mistake(
+    "the mean not subtracted",
+    "Each token still has a mean: subtract it before you divide.",
+    _uncentred,
+)
+layer_norm.mistake(
+    "divided by the variance",
+    "You divide by the variance; divide by its square root, so that the result has variance 1.",
+    _with(lambda x, axes, eps: _centred(x, axes) / (x.var(axis=axes, keepdims=True) + eps)),
+)
+layer_norm.mistake(
+    "one mean for everything",
+    "Mean and variance are those of the whole array here. Each token has its own: give mean and var the axes of "
+    "normalized_shape, and keepdims=True.",
+    _whole,
+)
+layer_norm.mistake(
+    "normalised over the batch",
+    "Each feature is normalised over the batch: that is batch normalisation. Here each token is, over its features.",
+    _with(lambda x, axes, eps: _centred(x, 0) / np.sqrt(x.var(axis=0, keepdims=True) + eps)),
+)
+layer_norm.mistake(
+    "only the last axis",
+    "Only the last axis is normalised. normalized_shape may have two numbers: then the last two axes belong together.",
+    _with(lambda x, axes, eps: _centred(x, -1) / np.sqrt(x.var(axis=-1, keepdims=True) + eps)),
+)
+layer_norm.mistake(
+    "eps outside the root",
+    "eps is added after the root here; it belongs under it, to the variance.",
+    _outside_the_root,
+)
+layer_norm.mistake(
+    "eps forgotten",
+    "This is the answer for eps=0: add eps to the variance, under the root.",
+    _with(lambda x, axes, eps: _centred(x, axes) / np.sqrt(x.var(axis=axes, keepdims=True))),
+)
+
+
+def _bias_first(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    y = _layer_norm(x, normalized_shape, None, bias, eps)[0]
+    return y if weight is None else y * weight
+
+
+layer_norm.mistake(
+    "bias before weight",
+    "bias is multiplied by weight here: first multiply by weight, then add bias as it is.",
+    _bias_first,
+)
+layer_norm.mistake(
+    "weight and bias exchanged",
+    "weight multiplies and bias is added: they are exchanged here.",
+    lambda x, normalized_shape, weight=None, bias=None, eps=1e-5: _layer_norm(
+        x, normalized_shape, bias, weight, eps
+    )[0],
+)
+
+
+def _rstd(args, options):
     axes = tuple(range(-len(args[1]), 0))
-    rstd = 1 / np.sqrt(args[0].var(axis=axes, keepdims=True) + options.get("eps", 1e-5))
-    return out, lambda g: (g * options["weight"] * rstd, *vjp(g)[1:])
+    return 1 / np.sqrt(args[0].var(axis=axes, keepdims=True) + options.get("eps", 1e-5))
 
 
-def _raw_input(right, args, options):
+def _weighted(g, options):
+    """The cotangent of the normalised numbers."""
+    return g if options.get("weight") is None else g * options["weight"]
+
+
+def _tokens(args):
+    """The axes that are not normalised."""
+    return tuple(range(args[0].ndim - len(args[1])))
+
+
+# Backward passes that people write
+
+
+def _constants(g, pulled, args, options):
+    """Mean and variance taken for constants."""
+    return _weighted(g, options) * _rstd(args, options), *pulled[1:]
+
+
+def _only_centred(g, pulled, args, options):
+    """The variance taken for a constant."""
+    axes = tuple(range(-len(args[1]), 0))
+    return _centred(_weighted(g, options), axes) * _rstd(args, options), *pulled[1:]
+
+
+def _unweighted(g, pulled, args, options):
+    """The weight forgotten on the way to x."""
+    return _layer_norm(*args, **{**options, "weight": None})[1](g)[0], *pulled[1:]
+
+
+def _raw_input(g, pulled, args, options):
     """A weight gradient with x where the normalised x belongs."""
-    out, vjp = right(*args, **options)
-    others = tuple(range(args[0].ndim - len(args[1])))
-    return out, lambda g: (*vjp(g)[:2], (g * args[0]).sum(axis=others), vjp(g)[3])
+    return *pulled[:2], (g * args[0]).sum(axis=_tokens(args)), pulled[3]
 
 
-def _averaged(right, args, options):
+def _averaged(g, pulled, args, options):
     """A bias gradient averaged over the tokens."""
-    out, vjp = right(*args, **options)
-    others = tuple(range(args[0].ndim - len(args[1])))
-    return out, lambda g: (*vjp(g)[:3], g.mean(axis=others))
+    return *pulled[:3], g.mean(axis=_tokens(args))
+
+
+def _two_axes_summed(g, pulled, args, options):
+    """Tokens summed over two axes, however many there are."""
+    tokens = _tokens(args)[:2]
+    return *pulled[:3], g.sum(axis=tokens)
 
 
 gradients(
@@ -337,8 +456,49 @@ gradients(
         "bias": "Every token uses the same bias: sum g over all axes that are not normalised, do not average.",
     },
     mutants={
-        "x": mutated(_layer_norm, _constants),
-        "weight": mutated(_layer_norm, _raw_input),
-        "bias": mutated(_layer_norm, _averaged),
+        "x": backward(_layer_norm, _constants),
+        "weight": backward(_layer_norm, _raw_input),
+        "bias": backward(_layer_norm, _averaged),
     },
+)
+gradient_values(
+    layer_norm,
+    simplest=_matrix,
+    words="a matrix of tokens, no weight, no bias",
+    anything=_anything,
+    hint="Weight and bias are used by every token: sum over all axes in front of theirs, however many those are.",
+    mutant=backward(_layer_norm, _two_axes_summed),
+)
+layer_norm.mistake(
+    "mean and variance taken for constants",
+    "Mean and variance depend on every number of the token, so two terms are missing: the mean of d, and the "
+    "normalised x times the mean of their product.",
+    backward(_layer_norm, _constants),
+    gradient=True,
+)
+layer_norm.mistake(
+    "the variance taken for a constant",
+    "The mean's part is there; the variance depends on x too: subtract the normalised x times the mean of d times the "
+    "normalised x.",
+    backward(_layer_norm, _only_centred),
+    gradient=True,
+)
+layer_norm.mistake(
+    "weight forgotten on the way to x",
+    "The numbers were multiplied by weight after they were normalised: multiply g by weight before you go back through "
+    "the normalisation.",
+    backward(_layer_norm, _unweighted),
+    gradient=True,
+)
+layer_norm.mistake(
+    "x for the normalised x",
+    "weight was multiplied by the normalised x, so its gradient is the sum of g times the normalised x, not of g times x.",
+    backward(_layer_norm, _raw_input),
+    gradient=True,
+)
+layer_norm.mistake(
+    "the bias averaged over the tokens",
+    "Each token adds the same bias: its gradient is the sum of g over the tokens, not the mean.",
+    backward(_layer_norm, _averaged),
+    gradient=True,
 )

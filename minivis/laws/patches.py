@@ -8,8 +8,9 @@ import numpy as np
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.inputs import choose, integer, normals, numbers
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 PATCHES = r"x \in \mathbb R^{H \times W \times C} \to x_p \in \mathbb R^{N \times P^2 C}, \quad N = HW / P^2"
 VIT = "H: Vision Transformer"
@@ -80,6 +81,22 @@ def _size_one(draw):
 def _drawn(draw):
     shape = (2, integer(draw, 1, 2), 2 * integer(draw, 1, 2), 2 * integer(draw, 1, 3))
     return {"images": numbers(draw, shape), "patch": choose(draw, 2, 1)}
+
+
+def _one_image(draw):
+    rows, columns = integer(draw, 2, 3), integer(draw, 2, 3)
+    return {"images": normals(draw, (1, 2, 2 * rows, 2 * columns)), "patch": 2}
+
+
+def _anything(draw):
+    patch = integer(draw, 1, 3)
+    shape = (
+        integer(draw, 1, 2),
+        integer(draw, 1, 4),
+        patch * integer(draw, 1, 3),
+        patch * integer(draw, 1, 3),
+    )
+    return {"images": normals(draw, shape), "patch": patch}
 
 
 def _of_tokens(of_images):
@@ -235,4 +252,89 @@ for family, name in ((patchify, "images"), (unpatchify, "tokens")):
             name: "Numbers are only moved: move each g back to where its number came from, the same way reversed."
         },
         mutants={name: mutated(family.right, _reshaped_back)},
+    )
+
+
+def _three_channels(change):
+    """A mutant that goes wrong only where several patches have three channels or more, and several pixels."""
+
+    def mutant(right, args, options):
+        patch = args[1]
+        features = args[0].shape[1] * patch**2 if args[0].ndim == 4 else args[0].shape[2]
+        pixels = args[0][0].size // features * patch**2
+        odd = features // patch**2 > 2 and patch > 1 and pixels > patch**2
+        return change(right, args) if odd else right(*args, **options)
+
+    return mutant
+
+
+def _in_front(right, args):
+    """Right, but for the channels of a token in front of its pixels."""
+    if right is _patchify:
+        return _rearranged("BChPwP", (0, 2, 4, 1, 3, 5))(*args), None
+    return _put_back("BhwCPP", (0, 3, 1, 4, 2, 5))(*args), None
+
+
+def _as_it_lies(right, args):
+    out, _ = right(*args)
+    return out, lambda g: (g.reshape(args[0].shape),)
+
+
+WHOLE = "a batch of one, several channels, patches of several pixels, several rows and columns of patches"
+for family, of, wrong in (
+    (
+        patchify,
+        lambda inputs: inputs,
+        {
+            "cut without moving": _blind_reshape,
+            "patches column by column": _rearranged("BChPwP", (0, 4, 2, 3, 5, 1)),
+            "pixels column by column": _rearranged("BChPwP", (0, 2, 4, 5, 3, 1)),
+            "channels in front": _rearranged("BChPwP", (0, 2, 4, 1, 3, 5)),
+        },
+    ),
+    (
+        unpatchify,
+        _of_tokens,
+        {
+            "cut without moving": _blind_reshape_back,
+            "patches column by column": _put_back("BwhPPC", (0, 5, 2, 3, 1, 4)),
+            "pixels column by column": _put_back("BhwPPC", (0, 5, 1, 4, 2, 3)),
+            "channels in front": _put_back("BhwCPP", (0, 3, 1, 4, 2, 5)),
+        },
+    ),
+):
+    values(
+        family,
+        simplest=of(_one_image),
+        words="one image of two channels, patches of 2 x 2 pixels",
+        anything=of(_anything),
+        hint=f"Number the axes after the first reshape, and say of each where it goes: {WHOLE}. All of these matter at "
+        "once here.",
+        mutant=lambda *args, right=family.right: _three_channels(_in_front)(right, args, {})[0],
+    )
+    hints = {
+        "cut without moving": "A reshape alone moves no number: it cuts the rows of the image into stretches. Split height "
+        "and width, transpose, and only then reshape.",
+        "patches column by column": "The patches come column by column. Reading order is row by row: the row of the patch "
+        "before its column.",
+        "pixels column by column": "In each patch the pixels come column by column. The row inside the patch comes before "
+        "the column inside it.",
+        "channels in front": "In a token all of channel 0 comes before all of channel 1. The channels of one pixel belong "
+        "together: C is the last axis of a token.",
+    }
+    for name, answer in wrong.items():
+        family.mistake(name, hints[name], answer)
+    gradient_values(
+        family,
+        simplest=of(_one_image),
+        words="one image of two channels, patches of 2 x 2 pixels",
+        anything=of(_anything),
+        hint="The backward pass moves each number back; it must do so for any number of channels and patches.",
+        mutant=lambda *args, right=family.right: _three_channels(_as_it_lies)(right, args, {}),
+    )
+    family.mistake(
+        "reshaped without moving back",
+        "g has the right shape now, but its numbers lie in the order of the output. Undo the transpose too.",
+        mutated(family.right, _reshaped_back),
+        gradient=True,
     )

@@ -6,9 +6,10 @@ Not here: dilation, ceil_mode and indices, which a learner's function need not h
 import numpy as np
 
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.conv import both, swapped
-from minivis.laws.inputs import choose, distinct, integer, numbers, pair, sizes
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.conv_mistakes import both, changed, swapped
+from minivis.laws.inputs import choose, distinct, generator, integer, normals, numbers, pair, said, sizes
+from minivis.laws.values import gradient_values, values
 
 MAX = r"y_{b,c,i,j} = \max_{m < k_y,\, n < k_x} x_{b,c,\; s_y i + m,\; s_x j + n}"
 SLIDE = "C: In-network Up Sampling: Max Unpooling"
@@ -92,6 +93,47 @@ def _smooth(draw):
     return {"x": x, "kernel_size": kernel, "stride": choose(draw, 2, 1, 3), "padding": padding}
 
 
+def _simplest(draw):
+    return {"x": normals(draw, (1, integer(draw, 1, 2), *sizes(draw, 2, 2, 6))), "kernel_size": 2}
+
+
+def _simplest_without_ties(draw):
+    return {"x": _permuted(draw, (1, integer(draw, 1, 2), *sizes(draw, 2, 2, 6))), "kernel_size": 2}
+
+
+def _permuted(draw, shape):
+    """Numbers that are all different."""
+    count = int(np.prod(shape))
+    return ((generator(draw).permutation(count) - count // 2) / 4).reshape(shape).astype(np.float32)
+
+
+def _window(draw):
+    """Windows, strides and paddings of all kinds, and the least sizes that they need."""
+    kernel = pair(draw, 1, 4)
+    stride = pair(draw, 1, 3) if choose(draw, False, True) else None
+    padding = tuple(
+        integer(draw, 0, k // 2) for k in both(kernel)
+    )  # at most half a window, else one lies outside
+    if padding[0] == padding[1] and choose(draw, True, False):
+        padding = padding[0]
+    least = [max(1, k - 2 * p) for k, p in zip(both(kernel), both(padding), strict=True)]
+    return {"kernel_size": kernel} | said(
+        {"stride": stride, "padding": padding}, stride=None, padding=0
+    ), least
+
+
+def _anything(draw):
+    window, least = _window(draw)
+    shape = *sizes(draw, 2, 1, 3), *(n + integer(draw, 0, 4) for n in least)
+    return {"x": normals(draw, shape) - np.float32(choose(draw, 0, 4)), **window}
+
+
+def _without_ties(draw):
+    window, least = _window(draw)
+    shape = *sizes(draw, 2, 1, 3), *(n + integer(draw, 0, 4) for n in least)
+    return {"x": _permuted(draw, shape), **window}
+
+
 def _forward(change):
     return mutated(_max_pool2d, change)
 
@@ -113,9 +155,7 @@ max_pool2d.agrees(
     slide=SLIDE,
     hint="Window (i, j) begins at pixel (i s_y, j s_x): the first number of stride is for the rows. Cutting the image up "
     "with reshape works only when stride and kernel are equal.",
-    mutant=_forward(
-        lambda right, a, o: right(*a, **{n: swapped(v) if n == "stride" else v for n, v in o.items()})[0]
-    ),
+    mutant=_forward(changed(stride=swapped)),
 )
 max_pool2d.agrees(
     "rectangular windows",
@@ -131,9 +171,7 @@ max_pool2d.agrees(
     inputs=_padded,
     equation=MAX,
     hint="The first number of padding is for above and below, the second for left and right.",
-    mutant=_forward(
-        lambda right, a, o: right(*a, **{n: swapped(v) if n == "padding" else v for n, v in o.items()})[0]
-    ),
+    mutant=_forward(changed(padding=swapped)),
 )
 
 
@@ -172,20 +210,115 @@ every_family(
 )
 
 
-def _shared(right, args, options):
-    """Each window's g spread evenly over it, as for the mean."""
-    out, _ = right(*args, **options)
+def _other_window(reduce, fill):
+    """A mutant that takes something else than the largest number of each window."""
+
+    def change(right, args, options):
+        (M, N), (py, px), x = both(args[1]), both(options.get("padding", 0)), args[0]
+        sy, sx = both(options.get("stride") or args[1])
+        padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)), constant_values=fill)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (M, N), axis=(2, 3))[:, :, ::sy, ::sx]
+        return reduce(windows, axis=(-2, -1)).astype(x.dtype)
+
+    return _forward(change)
+
+
+values(
+    max_pool2d,
+    simplest=_simplest,
+    words="one image, windows of 2 x 2 side by side",
+    anything=_anything,
+    hint="kernel_size, stride and padding are each a number or (rows, columns), and stride=None means kernel_size, both "
+    "numbers of it.",
+    mutant=_forward(
+        lambda right, a, o: right(
+            *a, **{**o, "stride": both(a[1])[0] if o.get("stride") is None else o["stride"]}
+        )[0]
+    ),
+)
+max_pool2d.mistake(
+    "zeros around the image",
+    "The padding wins where all pixels are negative. Pad with a number that loses against every other.",
+    _forward(_padded_with_zeros),
+)
+max_pool2d.mistake(
+    "the mean of a window",
+    "This is average pooling: take the largest number of each window.",
+    _other_window(np.mean, 0),
+)
+max_pool2d.mistake(
+    "the smallest number",
+    "This is the smallest number of each window; the largest is asked for.",
+    _other_window(np.min, np.inf),
+)
+max_pool2d.mistake(
+    "a stride of 1 unless told",
+    "Without a stride the windows stand side by side: stride=None means kernel_size, not 1.",
+    _forward(
+        lambda right, a, o: right(*a, **{**o, "stride": 1 if o.get("stride") is None else o["stride"]})[0]
+    ),
+)
+max_pool2d.mistake(
+    "stride exchanged",
+    "The first number of stride is for the rows, the second for the columns; here it is the other way around.",
+    _forward(changed(stride=swapped)),
+)
+max_pool2d.mistake(
+    "window exchanged",
+    "The first number of kernel_size is its rows, the second its columns; here it is the other way around.",
+    _forward(lambda right, a, o: right(a[0], swapped(a[1]), **o)[0]),
+)
+max_pool2d.mistake(
+    "padding exchanged",
+    "The first number of padding is for above and below, the second for left and right; here it is the other way "
+    "around.",
+    _forward(changed(padding=swapped)),
+)
+max_pool2d.mistake(
+    "padding forgotten",
+    "The windows begin inside the image: padding lets them begin that many pixels above and to the left of it.",
+    _forward(changed(padding=lambda padding: 0)),
+)
+
+
+def _to_its_windows(g, args, options, share):
+    """Each window's g handed out over its pixels: ``share(window)`` says how much each one gets."""
     (M, N), (py, px) = both(args[1]), both(options.get("padding", 0))
     sy, sx = both(options.get("stride") or args[1])
+    padded = np.pad(args[0], ((0, 0), (0, 0), (py, py), (px, px)), constant_values=-np.inf)
+    d = np.zeros_like(padded)
+    for i in range(g.shape[2]):
+        for j in range(g.shape[3]):
+            place = ..., slice(i * sy, i * sy + M), slice(j * sx, j * sx + N)
+            d[place] += g[:, :, i, j, None, None] * share(padded[place])
+    return (d[:, :, py : d.shape[2] - py, px : d.shape[3] - px],)
 
-    def vjp(g):
-        d = np.zeros((*g.shape[:2], args[0].shape[2] + 2 * py, args[0].shape[3] + 2 * px), g.dtype)
-        for i in range(g.shape[2]):
-            for j in range(g.shape[3]):
-                d[:, :, i * sy : i * sy + M, j * sx : j * sx + N] += g[:, :, i : i + 1, j : j + 1] / (M * N)
-        return (d[:, :, py : d.shape[2] - py, px : d.shape[3] - px],)
 
-    return out, vjp
+def _evenly(g, pulled, args, options):
+    """Each window's g spread evenly over it, as for the mean."""
+    return _to_its_windows(g, args, options, lambda window: 1 / window[0, 0].size)
+
+
+def _to_all(g, pulled, args, options):
+    """Each pixel of a window gets the window's g."""
+    return _to_its_windows(g, args, options, np.ones_like)
+
+
+def _first_image_for_all(g, pulled, args, options):
+    """The places of the first image's winners, for every image."""
+    first = _max_pool2d(args[0][:1], *args[1:], **options)[1]
+    return (np.concatenate([first(g[b : b + 1])[0] for b in range(len(g))]),)
+
+
+def _as_if_read_once(g, pulled, args, options):
+    """A pixel that won several windows gets the g of the last one."""
+    d = np.zeros_like(args[0])
+    for i, j in np.ndindex(g.shape[2:]):
+        one = np.zeros_like(g)
+        one[:, :, i, j] = 1
+        (won,) = _max_pool2d(*args, **options)[1](one)
+        d = np.where(won != 0, g[:, :, i, j, None, None], d)
+    return (d,)
 
 
 gradients(
@@ -196,5 +329,38 @@ gradients(
     hints={
         "x": "Only the pixel that won a window hears of it; one that won two overlapping windows gets the sum."
     },
-    mutants={"x": mutated(_max_pool2d, _shared)},
+    mutants={"x": backward(_max_pool2d, _evenly)},
+)
+gradient_values(
+    max_pool2d,
+    simplest=_simplest_without_ties,
+    words="one image, windows of 2 x 2 side by side",
+    anything=_without_ties,
+    hint="Whatever kernel_size, stride and padding are: g goes to the pixel that won, and a pixel that won several "
+    "windows adds up what they send.",
+    mutant=backward(_max_pool2d, _first_image_for_all),
+)
+max_pool2d.mistake(
+    "spread evenly",
+    "g is spread over the whole window, as for the mean. Only the largest pixel decided: it gets all of it.",
+    backward(_max_pool2d, _evenly),
+    gradient=True,
+)
+max_pool2d.mistake(
+    "to every pixel of the window",
+    "Every pixel of a window gets its g. Only the largest one decided; a little change of the others changes nothing.",
+    backward(_max_pool2d, _to_all),
+    gradient=True,
+)
+max_pool2d.mistake(
+    "= for += where windows overlap",
+    "A pixel that won several windows gets the g of one of them: they add up, += and not =.",
+    backward(_max_pool2d, _as_if_read_once),
+    gradient=True,
+)
+max_pool2d.mistake(
+    "the first image's winners for all",
+    "The places are those of the first image's largest pixels. Every image and channel has winners of its own.",
+    backward(_max_pool2d, _first_image_for_all),
+    gradient=True,
 )

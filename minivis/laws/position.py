@@ -10,6 +10,7 @@ from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family
 from minivis.laws.inputs import integer
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import values
 
 
 def _sine_position_code(height, width, dim):
@@ -46,6 +47,14 @@ def _many_waves(draw):
 
 def _code_shape(draw):
     return {"height": integer(draw, 1, 3), "width": integer(draw, 1, 3), "dim": 4}
+
+
+def _small_grid(draw):
+    return {"height": integer(draw, 2, 3), "width": integer(draw, 2, 3), "dim": 4 * integer(draw, 1, 2)}
+
+
+def _anything(draw):
+    return {"height": integer(draw, 1, 13), "width": integer(draw, 1, 13), "dim": 4 * integer(draw, 1, 8)}
 
 
 def _like(right, change):
@@ -133,3 +142,74 @@ def wavelengths(f, case):
 
 
 every_family(sine_position_code, inputs=_one_wave, shapes=_code_shape)
+
+
+def _four_waves(code, height, width, dim):
+    """Each axis has four waves at most; what is left of the code stays 0."""
+    code = code.copy()
+    code[..., 8 : dim // 2] = 0
+    code[..., dim // 2 + 8 :] = 0
+    return code
+
+
+def _cosine_first(code, height, width, dim):
+    return code.reshape(height, width, dim // 2, 2)[..., ::-1].reshape(height, width, dim)
+
+
+def _a_wave_for_each_number(height, width, dim):
+    """The exponent counts numbers where it should count pairs."""
+
+    def waves(n):
+        angles = np.arange(n)[:, None] / 10000 ** (np.arange(dim // 2) / (dim // 2))
+        return np.where(np.arange(dim // 2) % 2, np.cos(angles), np.sin(angles))
+
+    rows = np.broadcast_to(waves(height)[:, None], (height, width, dim // 2))
+    columns = np.broadcast_to(waves(width)[None], (height, width, dim // 2))
+    return np.concatenate([rows, columns], axis=-1).astype(np.float32)
+
+
+values(
+    sine_position_code,
+    simplest=_small_grid,
+    words="a small grid, one or two waves",
+    anything=_anything,
+    hint="Count the waves: an axis has D / 4 of them, however wide the code is, and a grid may have one row or one column.",
+    mutant=_like(_sine_position_code, _four_waves),
+)
+for name, hint, answer in (
+    (
+        "column first",
+        "The code of the column stands in the first half. The row comes first: y before x, as in all shapes.",
+        _like(
+            _sine_position_code,
+            lambda c, h, w, d: np.concatenate([c[..., d // 2 :], c[..., : d // 2]], axis=-1),
+        ),
+    ),
+    (
+        "counted from 1",
+        "Every place is one too far: the first row and the first column are number 0.",
+        _from_one,
+    ),
+    (
+        "sines first, then cosines",
+        "All sines of an axis stand before all its cosines. They stand in turn: np.stack(..., axis=-1), then reshape.",
+        _like(_sine_position_code, _side_by_side),
+    ),
+    (
+        "cosine before sine",
+        "The cosine of each pair stands first. Place 0 should read 0 1 0 1.",
+        _like(_sine_position_code, _cosine_first),
+    ),
+    (
+        "the exponent counts to D",
+        "The waves are those of a code twice as wide: each axis has d = D / 2 numbers, and the exponent is 2 i / d.",
+        _whole_width,
+    ),
+    (
+        "a wave for each number",
+        "Sine and cosine of a pair have different angles here. The exponent counts pairs: 2 i / d for numbers 2 i and "
+        "2 i + 1 alike.",
+        _a_wave_for_each_number,
+    ),
+):
+    sine_position_code.mistake(name, hint, answer)

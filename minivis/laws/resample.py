@@ -7,9 +7,10 @@ import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, distinct, integer, numbers, sizes
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.inputs import choose, distinct, integer, normals, numbers, said, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 SLIDE = "C: In-network Up Sampling (a.k.a “Unpooling”)"
 CENTRES = r"u = \Big(i + \tfrac12\Big) \frac{h}{H} - \tfrac12"
@@ -108,6 +109,19 @@ def _smooth(draw):
     mode = choose(draw, "nearest", "bilinear")
     options = {"mode": mode, "align_corners": mode == "bilinear" and choose(draw, False, True)}
     return {"x": _images(draw), "size": sizes(draw, 2, 2, 6), **options}
+
+
+def _simplest(draw):
+    x, factor = normals(draw, (1, 1, *sizes(draw, 2, 2, 4))), integer(draw, 2, 3)
+    mode = {"mode": "bilinear"} if choose(draw, False, True) else {}
+    return {"x": x, "size": (x.shape[2] * factor, x.shape[3] * factor), **mode}
+
+
+def _anything(draw):
+    mode = choose(draw, "nearest", "bilinear")
+    options = {"mode": mode, "align_corners": mode == "bilinear" and choose(draw, False, True)}
+    x, size = normals(draw, (*sizes(draw, 2, 1, 3), *sizes(draw, 2, 1, 6))), sizes(draw, 2, 1, 8)
+    return {"x": x, "size": size, **said(options, mode="nearest", align_corners=False)}
 
 
 def _with_matrices(matrix):
@@ -216,10 +230,105 @@ def rows_and_columns(f, case):
 every_family(interpolate, inputs=_plain, shapes=_any_size)
 
 
-def _resized_back(right, args, options):
+def _one_factor_when_aligned(right, args, options):
+    """With align_corners the factor of the rows serves the columns as well."""
+    (h, w), (H, W) = args[0].shape[2:], args[1]
+    if not options.get("align_corners") or h == w and H == W:
+        return right(*args, **options)[0]
+    rows = _matrix(h, H, "bilinear", True)
+    u = np.clip(np.arange(W) * ((h - 1) / max(H - 1, 1)), 0, w - 1)
+    return _resampled(args[0], rows, np.maximum(0, 1 - np.abs(u[:, None] - np.arange(w))))[0]
+
+
+values(
+    interpolate,
+    simplest=_simplest,
+    words="one image, enlarged by a whole number",
+    anything=_anything,
+    hint="Rows and columns each have their own old and new size, with align_corners too; a size of 1 has no distance "
+    "between corners.",
+    mutant=mutated(_interpolate, _one_factor_when_aligned),
+)
+
+
+def _rounded(old, new, mode, align):
+    if mode != "nearest":
+        return _matrix(old, new, mode, align)
+    matrix = np.zeros((new, old))
+    matrix[np.arange(new), np.minimum(np.round(np.arange(new) * old / new).astype(int), old - 1)] = 1
+    return matrix
+
+
+def _without_the_half(old, new, mode, align):
+    """Bilinear positions i h / H, without the half pixels."""
+    if mode == "nearest" or align:
+        return _matrix(old, new, mode, align)
+    u = np.arange(new) * old / new
+    return np.maximum(0, 1 - np.abs(np.clip(u, 0, old - 1)[:, None] - np.arange(old)))
+
+
+interpolate.mistake(
+    "rounded to the nearest",
+    "The positions are rounded; nearest rounds i h / H down, so that each pixel becomes a block of its own.",
+    _with_matrices(_rounded),
+)
+interpolate.mistake(
+    "the pixel at the centre",
+    "This takes the pixel under the centre of the output pixel. nearest takes the one at floor(i h / H), as PyTorch does.",
+    _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, align, half=0.5)),
+)
+interpolate.mistake(
+    "bilinear unless told",
+    'Without a mode it is "nearest".',
+    lambda x, size, mode="bilinear", align_corners=False: _interpolate(x, size, mode, align_corners)[0],
+)
+interpolate.mistake(
+    "corners always aligned",
+    "The corners are aligned although nobody asks for it: without align_corners output i has its centre at "
+    "(i + 1/2) h / H - 1/2.",
+    _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, mode == "bilinear")),
+)
+interpolate.mistake(
+    "align_corners not heard",
+    "align_corners=True lays the outermost outputs on the outermost inputs; here it changes nothing.",
+    _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, False)),
+)
+interpolate.mistake(
+    "without the half pixel",
+    "Output i stands at i h / H here. Pixels have their centres half a pixel further: (i + 1/2) h / H - 1/2.",
+    _with_matrices(_without_the_half),
+)
+interpolate.mistake(
+    "not clamped at the rim",
+    "Half an output pixel lies outside the outermost centres. There you extrapolate: one weight becomes negative. Clamp "
+    "the position first.",
+    _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, align, clamp=False)),
+)
+interpolate.mistake(
+    "size taken for (columns, rows)",
+    "size is (rows, columns), as in all shapes; here it is taken the other way around.",
+    lambda x, size, **options: _interpolate(x, size[::-1], **options)[0],
+)
+
+
+def _resized_back(g, pulled, args, options):
     """Backward by interpolating g to the size of x."""
-    out, _ = right(*args, **options)
-    return out, lambda g: (right(g, args[0].shape[2:], **options)[0],)
+    return (_interpolate(g, args[0].shape[2:], **options)[0],)
+
+
+def _spread(g, pulled, args, options):
+    """Where a side has one output, its g is spread evenly over all inputs."""
+    x, d = args[0], pulled[0]
+    for axis, new in ((2, args[1][0]), (3, args[1][1])):
+        if new == 1 < x.shape[axis]:
+            d = np.broadcast_to(d.mean(axis=axis, keepdims=True), x.shape)
+    return (d,)
+
+
+def _means(g, pulled, args, options):
+    """A pixel that several outputs read gets the mean of their g."""
+    readers = _interpolate(np.ones_like(args[0]), args[1], **options)[1](np.ones_like(g))[0]
+    return (pulled[0] / np.maximum(readers, 1),)
 
 
 gradients(
@@ -230,5 +339,39 @@ gradients(
     hints={
         "x": "Each output sends its g back to the pixels it was mixed from, by the same weights, and they add up."
     },
-    mutants={"x": mutated(_interpolate, _resized_back)},
+    mutants={"x": backward(_interpolate, _resized_back)},
+)
+gradient_values(
+    interpolate,
+    simplest=_simplest,
+    words="one image, enlarged by a whole number",
+    anything=_anything,
+    hint="Go back by the transposed of the very weights of the way forward, also where an input or output has one pixel.",
+    mutant=backward(_interpolate, _spread),
+)
+interpolate.mistake(
+    "g resized",
+    "g is interpolated to the size of x. Each output sends its g back to the pixels it was mixed from, by the same "
+    "weights: the transposed matrix, not another interpolation.",
+    backward(_interpolate, _resized_back),
+    gradient=True,
+)
+interpolate.mistake(
+    "the mean for the sum",
+    "A pixel that several outputs read gets the sum of what they send back, not the mean.",
+    backward(_interpolate, _means),
+    gradient=True,
+)
+
+
+def _as_nearest(g, pulled, args, options):
+    """Backward as for nearest, whatever the mode."""
+    return _interpolate(*args)[1](g)
+
+
+interpolate.mistake(
+    "all to the nearest pixel",
+    "This is the way back of nearest. In bilinear an output was mixed from four pixels: each gets its weight of g.",
+    backward(_interpolate, _as_nearest),
+    gradient=True,
 )

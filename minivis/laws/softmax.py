@@ -80,12 +80,18 @@ def _anything(draw):
     rank = integer(draw, 1, 4)
     x = normals(draw, sizes(draw, rank, 1, 4), choose(draw, 1.0, 4.0, 30.0))
     offset = choose(draw, 0.0, 0.0, 100.0, -100.0)
-    return {"x": x + np.float32(offset), "axis": integer(draw, -rank, rank - 1)}
+    return {"x": x + np.float32(offset), **_some_axis(draw, rank)}
 
 
 def _moderate(draw):
     rank = integer(draw, 1, 4)
-    return {"x": normals(draw, sizes(draw, rank, 1, 4), 2.0), "axis": integer(draw, -rank, rank - 1)}
+    return {"x": normals(draw, sizes(draw, rank, 1, 4), 2.0), **_some_axis(draw, rank)}
+
+
+def _some_axis(draw, rank):
+    """Any axis, or none: then it is the last."""
+    axis = choose(draw, None, *range(-rank, rank))
+    return {} if axis is None else {"axis": axis}
 
 
 def _declare(family, naive, whole, formula):
@@ -168,6 +174,12 @@ def _declare(family, naive, whole, formula):
         "The numbers are right until exp overflows: in float32 it is inf above 88. Subtract the largest number of each "
         "row first; why does that change nothing?",
         naive,
+    )
+    family.mistake(
+        "one maximum for all rows",
+        "A row far below the largest number of the whole array is left with exps of 0. Each row has its own maximum: "
+        "max needs the axis and keepdims=True.",
+        whole,
     )
     gradient_values(
         family,
@@ -266,4 +278,44 @@ gradients(
             lambda g: (g - np.exp(_log_softmax(x, axis)[0]) * g,),
         )
     },
+)
+log_softmax.mistake(
+    "the log of a rounded probability",
+    "A probability below 1e-45 is 0 in float32, and its log -inf. Write the log of the quotient out; it needs no "
+    "probability: x minus the maximum, minus the log of the sum of exps.",
+    lambda x, axis=-1: np.log(_softmax(x, axis)[0]),
+)
+log_softmax.mistake(
+    "no log of the sum",
+    "The sum of exps is subtracted as it is: subtract its logarithm.",
+    lambda x, axis=-1: (
+        x
+        - x.max(axis=axis, keepdims=True)
+        - np.exp(x - x.max(axis=axis, keepdims=True)).sum(axis=axis, keepdims=True)
+    ),
+)
+log_softmax.mistake(
+    "softmax itself",
+    "These are the probabilities; their logarithms are asked for.",
+    lambda x, axis=-1: _softmax(x, axis)[0],
+)
+log_softmax.mistake(
+    "p g for p times the sum of g",
+    "The log of the sum is part of every output of the row, so the cotangents of all of them come back through it: "
+    "p times the sum of g, not p g.",
+    lambda x, axis=-1: (_log_softmax(x, axis)[0], lambda g: (g * (1 - _softmax(x, axis)[0]),)),
+    gradient=True,
+)
+log_softmax.mistake(
+    "the log of the sum taken for a constant",
+    "This is g alone, through the logit of the output itself. The log of the sum depends on all logits of the row: "
+    "subtract p times the sum of g.",
+    lambda x, axis=-1: (_log_softmax(x, axis)[0], lambda g: (g,)),
+    gradient=True,
+)
+log_softmax.mistake(
+    "the gradient of softmax",
+    "This is how softmax goes back. Its logarithm is simpler: g minus p times the sum of g.",
+    lambda x, axis=-1: (_log_softmax(x, axis)[0], _softmax(x, axis)[1]),
+    gradient=True,
 )

@@ -46,6 +46,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
         mutant=wrong or mutated(family.right, lambda right, a, o: right(*a, **o)[0] / 2),
         examples=24,
         value=True,
+        one_by_one=True,
     )(lambda f, case: same(f, case, atol))
     family.law(
         ANYTHING,
@@ -55,6 +56,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
         mutant=mutant,
         examples=CASES,
         value=True,
+        one_by_one=True,
     )(lambda f, case: same(f, case, atol))
 
 
@@ -80,6 +82,7 @@ def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=No
         gradient=True,
         examples=24,
         value=True,
+        one_by_one=True,
     )(gradients_agree)
     family.law(
         GRADIENTS,
@@ -90,6 +93,7 @@ def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=No
         gradient=True,
         examples=CASES,
         value=True,
+        one_by_one=True,
     )(gradients_agree)
     _known_by_everybody(family)
 

@@ -14,12 +14,142 @@ def _numbers(rng, *shape, scale=1.0):
     return (rng.standard_normal(shape) * scale).astype(np.float32)
 
 
+def _some(rng, **options):
+    """Options, of which each is left out now and then: its default is part of the domain."""
+    return {name: value for name, value in options.items() if rng.random() < 0.7}
+
+
 def _softmax(rng):
     rank = int(rng.integers(1, 5))
-    return {
-        "x": _numbers(rng, *rng.integers(1, 6, rank), scale=rng.choice([1, 3, 40])),
-        "axis": int(rng.integers(-rank, rank)),
-    }
+    x = _numbers(rng, *rng.integers(1, 6, rank), scale=rng.choice([1, 3, 40]))
+    return {"x": x, **_some(rng, axis=int(rng.integers(-rank, rank)))}
 
 
-PLAIN = {"softmax": _softmax, "log_softmax": _softmax, **PLAIN_DETECTION}
+def _layer_norm(rng):
+    shape = tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, 5)))
+    last = shape[-min(len(shape), int(rng.integers(1, 3))) :]
+    x = (_numbers(rng, *shape) + np.float32(rng.uniform(-2, 2))) * np.float32(rng.choice([0.01, 1, 5]))
+    eps = float(rng.choice([1e-5, 1e-6, 0.1, 1.0]))
+    options = _some(rng, weight=_numbers(rng, *last), bias=_numbers(rng, *last), eps=eps)
+    return {"x": x, "normalized_shape": last, **options}
+
+
+def _pair(rng, low, high):
+    """A number for both axes or one for each, as the call says it and as a pair."""
+    rows, columns = (int(n) for n in rng.integers(low, high + 1, 2))
+    return ((rows, columns), (rows, columns)) if rng.random() < 0.6 else (rows, (rows, rows))
+
+
+def _conv2d(rng):
+    options, pairs = {}, {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    for name, low, high in (("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 3)):
+        if rng.random() < 0.7:
+            options[name], pairs[name] = _pair(rng, low, high)
+    kernel, groups = rng.integers(1, 4, 2), int(rng.integers(1, 4))
+    reach = np.array(pairs["dilation"]) * (kernel - 1) + 1 - 2 * np.array(pairs["padding"])
+    H, W = np.maximum(reach, 1) + rng.integers(0, 5, 2)
+    if groups > 1 or rng.random() < 0.5:
+        options["groups"] = groups
+    each_in, each_out = rng.integers(1, 4, 2)
+    if rng.random() < 0.6:
+        options["bias"] = _numbers(rng, groups * each_out)
+    x = _numbers(rng, int(rng.integers(1, 4)), groups * each_in, H, W)
+    return {"x": x, "weight": _numbers(rng, groups * each_out, each_in, *kernel), **options}
+
+
+def _patchify(rng):
+    patch = int(rng.integers(1, 5))
+    rows, columns = rng.integers(1, 4, 2)
+    B, C = rng.integers(1, 5, 2)
+    return {"images": _numbers(rng, B, C, patch * rows, patch * columns), "patch": patch}
+
+
+def _unpatchify(rng):
+    given = _patchify(rng)
+    B, C, height, width = given["images"].shape
+    patch = given["patch"]
+    tokens = _numbers(rng, B, height // patch * (width // patch), patch * patch * C)
+    return {"tokens": tokens, "patch": patch, "height": height, "width": width}
+
+
+def _sine_position_code(rng):
+    height, width, quarter = (int(n) for n in rng.integers(1, 12, 3))
+    return {"height": height, "width": width, "dim": 4 * quarter}
+
+
+def _attention_distance(rng):
+    heads, rows, columns = (int(n) for n in rng.integers(1, 5, 3))
+    scores = rng.standard_normal((heads, rows * columns, rows * columns)) * 3
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    attention = (e / e.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return {"attention": attention, "patch_size": int(rng.choice([1, 4, 14, 32])), "grid": (rows, columns)}
+
+
+def _conv_transpose2d(rng):
+    options, pairs = {}, {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0)}
+    for name, low, high in (("stride", 1, 3), ("padding", 0, 2)):
+        if rng.random() < 0.7:
+            options[name], pairs[name] = _pair(rng, low, high)
+    if min(pairs["stride"]) > 1 and rng.random() < 0.7:
+        options["output_padding"], pairs["output_padding"] = _pair(rng, 0, min(pairs["stride"]) - 1)
+    kernel = rng.integers(1, 5, 2)
+    C, O = rng.integers(1, 4, 2)  # noqa: E741
+    lost = 2 * np.array(pairs["padding"]) + 1 - kernel - np.array(pairs["output_padding"])
+    H, W = np.maximum(0, -(-lost // np.array(pairs["stride"]))) + 1 + rng.integers(0, 3, 2)
+    if rng.random() < 0.6:
+        options["bias"] = _numbers(rng, O)
+    x = _numbers(rng, int(rng.integers(1, 4)), C, H, W)
+    return {"x": x, "weight": _numbers(rng, C, O, *kernel), **options}
+
+
+def _max_pool2d(rng):
+    kernel, kernels = _pair(rng, 1, 4)
+    padding, paddings = _pair(rng, 0, min(kernels) // 2)
+    options = _some(rng, stride=_pair(rng, 1, 4)[0])
+    if rng.random() < 0.7:
+        options["padding"] = padding
+    else:
+        paddings = (0, 0)
+    H, W = np.maximum(1, np.array(kernels) - 2 * np.array(paddings)) + rng.integers(0, 6, 2)
+    x = _numbers(rng, *rng.integers(1, 4, 2), H, W) - np.float32(rng.choice([0, 5]))
+    return {"x": x, "kernel_size": kernel, **options}
+
+
+def _interpolate(rng):
+    options = {}
+    if rng.random() < 0.6:
+        options = {"mode": "bilinear", **_some(rng, align_corners=bool(rng.random() < 0.6))}
+    elif rng.random() < 0.5:
+        options = {"mode": "nearest"}
+    x, size = _numbers(rng, *rng.integers(1, 4, 2), *rng.integers(1, 7, 2)), rng.integers(1, 10, 2)
+    return {"x": x, "size": tuple(int(n) for n in size), **options}
+
+
+def _attention(rng):
+    leading, (N, M, d, e) = tuple(rng.integers(1, 4, rng.integers(0, 3))), rng.integers(1, 6, 4)
+    q, k, v = (_numbers(rng, *leading, *shape) for shape in ((N, d), (M, d), (M, e)))
+    case = {"q": q * np.float32(rng.choice([0.5, 2, 80, 3000])), "k": k, "v": v}
+    return case | _some(rng, mask=_mask(rng, (*leading, N, M)))
+
+
+def _mask(rng, full):
+    """A mask of any shape that broadcasts, with few keys for some rows and none for others."""
+    shape = [n if rng.random() < 0.7 else 1 for n in full][int(rng.choice([0, 0, rng.integers(len(full))])) :]
+    return rng.random(shape) < rng.choice([0.25, 0.6])
+
+
+PLAIN = {
+    "patchify": _patchify,
+    "unpatchify": _unpatchify,
+    "sine_position_code": _sine_position_code,
+    "attention_distance": _attention_distance,
+    "softmax": _softmax,
+    "log_softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
+    "max_pool2d": _max_pool2d,
+    "interpolate": _interpolate,
+    "scaled_dot_product_attention": _attention,
+    **PLAIN_DETECTION,
+}
