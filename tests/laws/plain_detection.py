@@ -118,40 +118,7 @@ def _deformable(rng):
     return {"shapes": shapes, **{name: array.astype(np.float32) for name, array in arrays.items()}}
 
 
-def _window_partition(rng):
-    m, n = (int(side) for side in rng.integers(1, 5, 2))
-    B, rows, columns, C = (int(count) for count in rng.integers(1, 4, 4))
-    x = rng.standard_normal((B, m * rows, n * columns, C)).astype(np.float32)
-    return {"x": x, "window": m if m == n and rng.random() < 0.5 else (m, n)}
-
-
-def _window_reverse(rng):
-    given = _window_partition(rng)
-    (B, H, W, C), window = given["x"].shape, given["window"]
-    m, n = window if isinstance(window, tuple) else (window, window)
-    windows = rng.standard_normal((B * H * W // (m * n), m, n, C)).astype(np.float32)
-    return {"windows": windows, "window": window, "height": H, "width": W}
-
-
-def _shifted_window_mask(rng):
-    m, n = (int(side) for side in rng.integers(1, 5, 2))
-    down, right = int(rng.integers(0, m)), int(rng.integers(0, n))
-    rows, columns = (int(count) for count in rng.integers(1, 5, 2))
-    square, alike = m == n and rng.random() < 0.5, down == right and rng.random() < 0.5
-    window, shift = m if square else (m, n), down if alike else (down, right)
-    return {"height": m * rows, "width": n * columns, "window": window, "shift": shift}
-
-
-def _relative_position_index(rng):
-    m, n = (int(side) for side in rng.integers(1, 8, 2))
-    return {"window": m if m == n and rng.random() < 0.5 else (m, n)}
-
-
 PLAIN_DETECTION = {
-    "window_partition": _window_partition,
-    "window_reverse": _window_reverse,
-    "shifted_window_mask": _shifted_window_mask,
-    "relative_position_index": _relative_position_index,
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
     "box_iou": _two_lists,
