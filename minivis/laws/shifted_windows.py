@@ -3,6 +3,9 @@
 Not here: attention in the windows, the shift itself.
 """
 
+import itertools
+import math
+
 import numpy as np
 
 from minivis.laws.candidate import compare
@@ -403,26 +406,25 @@ _plain_laws(index, _square_window, lambda draw: {"window": integer(draw, 1, 2)},
 # Any calls, and the mistakes that are known by name
 
 
-def _small_shift(draw):
-    M = integer(draw, 2, 3)
-    size = {"height": M * integer(draw, 1, 2), "width": M * integer(draw, 2, 3)}
-    return {**size, "window": M, "shift": integer(draw, 1, M - 1)}
-
-
-def _any_mask(draw):
-    m, n = integer(draw, 1, 4), integer(draw, 1, 4)
-    down, right = integer(draw, 0, m - 1), integer(draw, 0, n - 1)
+def _any_shift(draw):
+    window = choose(draw, 2, 3, 4, *_pairs(1, 4))
+    rows, columns = choose(draw, *_pairs(1, 3))
+    m, n = _sides(window)
     return {
-        "height": m * integer(draw, 1, 3),
-        "width": n * integer(draw, 1, 3),
-        "window": m if m == n and choose(draw, True, False) else (m, n),
-        "shift": down if down == right and choose(draw, True, False) else (down, right),
+        "height": m * rows,
+        "width": n * columns,
+        "window": window,
+        "shift": choose(draw, *range(min(m, n)), *itertools.product(range(m), range(n))),
     }
 
 
-def _any_window(draw):
-    m, n = integer(draw, 1, 13), integer(draw, 1, 13)
-    return {"window": m if m == n and choose(draw, True, False) else (m, n)}
+def _pairs(low, high):
+    """All pairs of numbers from low to high; the smallest first, towards which an example shrinks."""
+    return sorted(itertools.product(range(low, high + 1), repeat=2), key=math.prod)
+
+
+def _window_to_twelve(draw):
+    return {"window": choose(draw, *range(1, 13), *_pairs(1, 12))}
 
 
 def _third_row(height, width, window, shift):
@@ -433,12 +435,6 @@ def _third_row(height, width, window, shift):
     rows = right.reshape(height // m, width // n, m * n, m * n).copy()
     rows[1:] = rows[-1:]
     return rows.reshape(right.shape)
-
-
-def _long_sides(window):
-    """Right for windows of up to five rows and columns."""
-    right, (m, n) = _index(window)[0], _sides(window)
-    return right if max(m, n) < 6 or m == n else right.T
 
 
 def _always(value):
@@ -464,9 +460,9 @@ def _numbered_by_a_sum(height, width, window, shift):
 
 values(
     mask,
-    simplest=_small_shift,
+    simplest=_shifted,
     words="square windows, the same shift down and to the right",
-    anything=_any_mask,
+    anything=_any_shift,
     hint="Draw the regions of a map of three by three windows that are no squares, for a shift in one direction only: which "
     "windows hold more than one region?",
     mutant=_third_row,
@@ -476,6 +472,11 @@ for name, hint, answer in (
         "True for what is forbidden",
         "The mask says the opposite: True means that the key may be attended.",
         lambda *args: ~_mask(*args)[0],
+    ),
+    (
+        "numbers to be added",
+        "0 and -100 are to be added to the scores; what is asked for says yes or no: True where a key may be attended.",
+        lambda *args: np.where(_mask(*args)[0], 0.0, -100.0),
     ),
     (
         "no mask at all",
@@ -512,9 +513,11 @@ values(
     index,
     simplest=lambda draw: {"window": choose(draw, 2, 3)},
     words="small square windows",
-    anything=_any_window,
+    anything=_window_to_twelve,
     hint="Try a window of one row, of one column, and of 2 x 5: both sides have a say in each number.",
-    mutant=_long_sides,
+    mutant=_formula(
+        _minus, _minus, stride=lambda m, n: 2 * max(m, n) - 1
+    ),  # right unless it is higher than long
 )
 for name, hint, answer in (
     (

@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, normals, numbers
+from minivis.laws.inputs import choose, integer, normals, numbers, sizes
 from minivis.laws.values import gradient_values, values
 
 WINDOWS = (
@@ -96,9 +96,10 @@ def _one_map(draw):
 
 
 def _anything(draw):
-    m, n = integer(draw, 1, 3), integer(draw, 1, 3)
-    shape = (integer(draw, 1, 3), m * integer(draw, 1, 3), n * integer(draw, 1, 3), integer(draw, 1, 3))
-    return {"x": normals(draw, shape), "window": m if m == n and choose(draw, True, False) else (m, n)}
+    window = choose(draw, 2, (1, 2), (2, 1), 1, (2, 2), 3, (2, 3), (3, 2), (1, 4), (4, 1), (3, 4))
+    B, rows, columns, C = sizes(draw, 4, 1, 3)
+    m, n = _sides(window)
+    return {"x": normals(draw, (B, m * rows, n * columns, C)), "window": window}
 
 
 def _of_windows(of_maps):
