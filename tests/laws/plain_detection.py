@@ -43,8 +43,8 @@ def _costs(rng):
 
 
 def _scored_boxes(rng):
-    N = int(rng.integers(0, 9))
-    centres = rng.integers(0, 2, (N, 2)) * 2 + 0.3 * rng.standard_normal((N, 2))  # around four places
+    N = int(rng.integers(0, 13))
+    centres = rng.integers(0, 3, (N, 2)) * 2 + 0.4 * rng.standard_normal((N, 2))  # around nine places
     half = rng.uniform(0.4, 1.2, (N, 2))
     scores = rng.random(N)
     return {
