@@ -3,6 +3,8 @@
 Not here: which inputs a law asks for; each family says so itself.
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ __all__ = [
     "normals",
     "numbers",
     "pair",
+    "pairs",
     "sizes",
 ]
 
@@ -105,6 +108,11 @@ def pair(draw, low, high):
     """A number for both axes, or one for each."""
     a, b = integer(draw, low, high), integer(draw, low, high)
     return choose(draw, a, (a, b))
+
+
+def pairs(low, high):
+    """All pairs of numbers from low to high, the smallest first, to `choose` two sizes in one draw."""
+    return sorted(itertools.product(range(low, high + 1), repeat=2), key=math.prod)
 
 
 def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):

@@ -4,14 +4,13 @@ Not here: attention in the windows, the shift itself.
 """
 
 import itertools
-import math
 
 import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import mutated
-from minivis.laws.inputs import choose, integer
+from minivis.laws.inputs import choose, integer, pairs
 from minivis.laws.sandbox import Broken
 from minivis.laws.values import values
 from minivis.laws.windows import _partition, _sides
@@ -407,8 +406,8 @@ _plain_laws(index, _square_window, lambda draw: {"window": integer(draw, 1, 2)},
 
 
 def _any_shift(draw):
-    window = choose(draw, 2, 3, 4, *_pairs(1, 4))
-    rows, columns = choose(draw, *_pairs(1, 3))
+    window = choose(draw, 2, 3, 4, *pairs(1, 4))
+    rows, columns = choose(draw, *pairs(1, 3))
     m, n = _sides(window)
     return {
         "height": m * rows,
@@ -418,13 +417,8 @@ def _any_shift(draw):
     }
 
 
-def _pairs(low, high):
-    """All pairs of numbers from low to high; the smallest first, towards which an example shrinks."""
-    return sorted(itertools.product(range(low, high + 1), repeat=2), key=math.prod)
-
-
 def _window_to_twelve(draw):
-    return {"window": choose(draw, *range(1, 13), *_pairs(1, 12))}
+    return {"window": choose(draw, *range(1, 13), *pairs(1, 12))}
 
 
 def _third_row(height, width, window, shift):
