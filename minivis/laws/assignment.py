@@ -10,8 +10,9 @@ import numpy as np
 
 from minivis.laws.catalogue import Family
 from minivis.laws.common import mutated
-from minivis.laws.inputs import choose, flags, integer
+from minivis.laws.inputs import choose, flags, generator, integer, normals, pairs, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import values
 
 SLIDE = "H: Hungarian Algorithm"
 BIPARTITE = r"\hat\sigma = \arg\min_\sigma \sum_i c_{i, \sigma(i)}"
@@ -196,9 +197,12 @@ def _expensive(draw):
 
 
 def _large(draw):
-    """Five by five, no two entries equal."""
+    """Five by five, no two entries equal, one optimum."""
     rng = np.random.default_rng([integer(draw, 0, 60), 5])
-    return {"cost": rng.permutation(25).reshape(5, 5).astype(np.float32)}
+    while True:
+        cost = rng.permutation(25).reshape(5, 5).astype(np.float32)
+        if len(_optima(cost)) == 1:
+            return {"cost": cost}
 
 
 def _ties(draw):
@@ -216,6 +220,19 @@ def _none(draw):
 
 def _any_shape(draw):
     return _easy(draw, integer(draw, 1, 3), integer(draw, 1, 3))
+
+
+def _square(draw):
+    return {"cost": normals(draw, 2 * sizes(draw, 1, 2, 4))}
+
+
+def _any_matrix(draw):
+    shape = choose(draw, *pairs(1, 5)[4:])  # a side of 1 leaves little to choose
+    if choose(draw, False, True):
+        cost = normals(draw, shape, choose(draw, 1.0, 0.1, 100.0))
+    else:
+        cost = generator(draw).integers(-2, 3, shape).astype(np.float32)  # ties
+    return {"cost": cost + np.float32(choose(draw, 0, 10, -100))}
 
 
 def _read(f, case):
@@ -253,15 +270,42 @@ def _total(cost, pairs):
     return float(cost.astype(np.float64)[pairs[0], pairs[1]].sum())
 
 
-def _cheapest(f, case, cost=None):
+def _nobody_twice(pairs):
+    """Raise if a row or a column is paired twice."""
+    for name, indices in zip(("row", "column"), pairs, strict=True):
+        if len(set(indices.tolist())) < len(indices):
+            raise Broken(f"A {name} is paired twice.", got=indices)
+
+
+def _costs_least(pairs, cost):
     """Raise unless the pairs cost no more than the best ones."""
-    cost, pairs = case["cost"] if cost is None else cost, _paired(f, case)
     best = _optima(cost)[0]
     mine, least = _total(cost, pairs), _total(cost, best)
     if pairs.shape != best.shape:
         raise Broken(f"{best.shape[1]} pairs were expected; there are {pairs.shape[1]}.", best, pairs)
-    if mine > least + 1e-4 * (1 + abs(least)):
+    if mine > least + 1e-5 * (1 + np.abs(cost).max(initial=0)):
         raise Broken(f"The pairs cost {mine:g} together; there are pairs that cost {least:g}.", best, pairs)
+
+
+def _cheapest(f, case, cost=None):
+    _costs_least(_paired(f, case), case["cost"] if cost is None else cost)
+
+
+def _one_of_the_best(f, case, atol=None):
+    """Several choices may be as good: what is compared is their cost, and nobody may be paired twice."""
+    pairs = _paired(f, case)
+    _nobody_twice(pairs)
+    _costs_least(pairs, case["cost"])
+
+
+linear_sum_assignment.same = _one_of_the_best
+linear_sum_assignment.read = lambda f, case: _by_row(_read(f, case).reshape(2, -1))
+
+
+def _by_row(pairs):
+    """Pairs in the order of their rows, as one array."""
+    rows, columns = np.asarray(pairs)
+    return np.stack([rows, columns])[:, np.lexsort((columns, rows))]
 
 
 def _greedy(cost):
@@ -314,9 +358,7 @@ linear_sum_assignment.law(
 )
 def _one_to_one(f, case):
     """No row and no column is paired twice."""
-    for name, indices in zip(("row", "column"), _paired(f, case), strict=True):
-        if len(set(indices.tolist())) < len(indices):
-            raise Broken(f"A {name} is paired twice.", got=indices)
+    _nobody_twice(_paired(f, case))
 
 
 linear_sum_assignment.law(
@@ -395,7 +437,7 @@ def _first_come(cost):
     for row in left:
         columns.append(int(row.argmin()))
         left[:, columns[-1]] = np.inf
-    return np.arange(len(cost)), np.array(columns)
+    return np.arange(len(cost)), np.array(columns, dtype=np.int64)
 
 
 @linear_sum_assignment.law(
@@ -404,6 +446,7 @@ def _first_come(cost):
     equation=r"K = \min(N, M)",
     hint="Several entries may be the smallest of their row, and several zeros may stand in one row: take one of them.",
     mutant=_every_optimum,
+    right_too=False,  # pairs are counted here; "agrees on anything" compares the costs of ties
 )
 def _one_of_several(f, case):
     """Of several optima one is returned: as many pairs as the shorter side is long."""
@@ -444,3 +487,77 @@ index_laws(
     ),
     overwritten="cost",
 )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The value laws, and wrong answers that are known by name
+
+
+def _smallest_maximum(cost):
+    """The choice whose dearest pair is the cheapest."""
+    if cost.shape[0] > cost.shape[1]:
+        return _smallest_maximum(cost.T)[::-1]
+    choices = _choices(*cost.shape)
+    rows = np.arange(len(cost))
+    return rows, choices[cost[rows, choices].max(axis=1).argmin()]
+
+
+values(
+    linear_sum_assignment,
+    simplest=_square,
+    words="as many rows as columns",
+    anything=_any_matrix,
+    hint="Any numbers, also ties, and any number of rows and columns: one may be much longer than the other. Does your search "
+    "give back what it took, also for the last row, and also where columns stay free?",
+    # the corner laws have many more columns than rows only where no two rows want the same one
+    mutant=lambda cost: (
+        _first_come(cost) if cost.shape[1] >= cost.shape[0] + 2 else _linear_sum_assignment(cost)[0]
+    ),
+    wrong=_greedy,
+)
+for name, hint, answer in (
+    (
+        "greedy",
+        "Again and again the cheapest pair that is left, and never taken back: the last ones may become dear. It is the total "
+        "that should be least.",
+        _greedy,
+    ),
+    (
+        "row after row",
+        "Each row takes the cheapest column that the rows before it left. A later row may need that column more: an earlier "
+        "choice has to be taken back then.",
+        lambda cost: _first_come(cost[: cost.shape[1]]),
+    ),
+    (
+        "each row's cheapest column",
+        "This is argmin along each row: several rows may get the same column. No column may be taken twice.",
+        lambda cost: (np.arange(len(cost)), cost.argmin(axis=1)),
+    ),
+    (
+        "the highest total",
+        "These pairs have the highest total. A cost is to be made small: is a sign turned around, or min exchanged for max?",
+        _on(np.negative),
+    ),
+    (
+        "costs without their sign",
+        "A negative cost is a good one, and is not to be treated as its absolute value.",
+        _on(np.abs),
+    ),
+    (
+        "cut to a square",
+        "This is right for the square part at the upper left. All columns (or all rows) are there to be chosen from: solve the "
+        "rectangle, or fill it up to a square with equal costs.",
+        _on(lambda cost: cost[: min(cost.shape), : min(cost.shape)]),
+    ),
+    (
+        "rows and columns exchanged",
+        "These are the right pairs the other way around: rows come first. After solving the transpose, exchange both lists.",
+        lambda cost: _by_row(_linear_sum_assignment(cost)[0][::-1]),
+    ),
+    (
+        "the dearest pair, not the total",
+        "The most expensive single pair is as cheap as it can be here. What should be least is the sum of all.",
+        _smallest_maximum,
+    ),
+):
+    linear_sum_assignment.mistake(name, hint, lambda cost, answer=answer: _by_row(answer(cost)))

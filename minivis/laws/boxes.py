@@ -8,8 +8,9 @@ import numpy as np
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers, sizes
+from minivis.laws.inputs import choose, generator, integer, numbers, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 SLIDE = "H: Bipartite Matching"
 
@@ -74,6 +75,22 @@ def _on_the_diagonal(draw):
 
 def _any_leading(draw):
     return {"boxes": _centres_and_sizes(draw, *sizes(draw, choose(draw, 2, 0, 1, 3), 1, 3))}
+
+
+def _list(draw):
+    return {"boxes": _any_boxes(draw, integer(draw, 2, 4))}
+
+
+def _any_lists(draw):
+    """Boxes with any leading axes, in pixels or as parts of the image, some of them in part outside it."""
+    return {"boxes": _any_boxes(draw, *sizes(draw, integer(draw, 0, 3), 1, 3))}
+
+
+def _any_boxes(draw, *leading):
+    unit = choose(draw, 1.0, 10.0, 100.0)
+    rng = generator(draw)
+    centres, sides = rng.normal(size=(*leading, 2)), rng.uniform(0, 3, (*leading, 2))
+    return (np.concatenate([centres, sides], axis=-1).round(2) * unit).astype(np.float32)
 
 
 def _as_corners(of_centres):
@@ -204,3 +221,170 @@ for family, inverse, of in (
         },
         slide=SLIDE,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The value laws, and wrong answers that are known by name
+
+
+def _columns_first(convert):
+    """A mutant that converts a flat list and puts batches of lists together again in the wrong order."""
+    return lambda boxes: convert(boxes.reshape(-1, 4))[0].reshape(boxes.shape, order="F")
+
+
+def _columns_first_back(convert):
+    """The same on the way back."""
+
+    def mutant(boxes):
+        out, _ = convert(boxes)
+        flat = convert(boxes.reshape(-1, 4))[1]
+        return out, lambda g: (flat(g.reshape(-1, 4))[0].reshape(g.shape, order="F"),)
+
+    return mutant
+
+
+def _back(forward, pulled):
+    """A mistake of the backward pass: ``pulled(g)`` is the cotangent."""
+    return lambda boxes: (forward(boxes)[0], lambda g: (pulled(g),))
+
+
+for family, convert, inverse, of in (
+    (box_cxcywh_to_xyxy, _to_corners, _to_centre, lambda inputs: inputs),
+    (box_xyxy_to_cxcywh, _to_centre, _to_corners, _as_corners),
+):
+    values(
+        family,
+        simplest=of(_list),
+        words="a list of boxes (N, 4)",
+        anything=of(_any_lists),
+        hint="One box (4,), a batch of lists (B, N, 4), pixels or parts of the image: each box is converted by itself, and "
+        "stays in its place. Is something reshaped on the way?",
+        mutant=_columns_first(convert),
+    )
+    family.mistake(
+        "the other direction",
+        "This is the conversion the other way around: which of the two formats comes in?",
+        lambda boxes, inverse=inverse: inverse(boxes)[0],
+    )
+    family.mistake(
+        "width and height exchanged",
+        "The sides have changed places: the width lies along x, like the first coordinate, the height along y.",
+        {
+            box_cxcywh_to_xyxy: lambda boxes: _to_corners(boxes[..., [0, 1, 3, 2]])[0],
+            box_xyxy_to_cxcywh: lambda boxes: _to_centre(boxes)[0][..., [0, 1, 3, 2]],
+        }[family],
+    )
+    gradient_values(
+        family,
+        simplest=of(_list),
+        words="a list of boxes (N, 4)",
+        anything=of(_any_lists),
+        hint="The backward pass works on the last axis alone, as the one forward does, whatever stands before it.",
+        mutant=_columns_first_back(convert),
+    )
+    family.mistake(
+        "forward once more on the way back",
+        "This converts g as if it were a box. Ask the other way around: in which outputs does each coordinate of the input "
+        "stand, and with which factor? Those factors times g are summed.",
+        _back(convert, lambda g, convert=convert: convert(g)[0]),
+        gradient=True,
+    )
+    family.mistake(
+        "the inverse on the way back",
+        "This converts g with the inverse map. A cotangent goes back through the transpose: each input sums g of the outputs "
+        "that it stands in, times its factor there.",
+        _back(convert, lambda g, inverse=inverse: inverse(g)[0]),
+        gradient=True,
+    )
+
+box_cxcywh_to_xyxy.mistake(
+    "the whole size to each side",
+    "The boxes are twice as large as they should be: from the centre it is half of the width to each side.",
+    lambda boxes: _to_corners(boxes * np.array([1, 1, 2, 2], boxes.dtype))[0],
+)
+box_cxcywh_to_xyxy.mistake(
+    "the centre taken for a corner",
+    "The box begins at its centre here. The first corner lies half of the width to the left of it, and half of the height "
+    "above.",
+    lambda boxes: np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1),
+)
+box_cxcywh_to_xyxy.mistake(
+    "both x first",
+    "The numbers are right; their order is left, right, top, bottom. It should be one corner, x and y, then the other.",
+    lambda boxes: _to_corners(boxes)[0][..., [0, 2, 1, 3]],
+)
+box_cxcywh_to_xyxy.mistake(
+    "the lower right corner first",
+    "The two corners have changed places: the one with the smaller coordinates comes first, centre minus half of the size.",
+    lambda boxes: _to_corners(boxes)[0][..., [2, 3, 0, 1]],
+)
+box_cxcywh_to_xyxy.mistake(
+    "one pixel less",
+    "Right and bottom are 1 too small. Coordinates are edges here, no numbers of pixels: right - left is the width.",
+    lambda boxes: _to_corners(boxes)[0] - np.array([0, 0, 1, 1], boxes.dtype),
+)
+box_cxcywh_to_xyxy.mistake(
+    "the half forgotten on the way back",
+    "The gradients of width and height are twice too large: a corner moves by half of what the size grows.",
+    _back(_to_corners, lambda g: _to_corners_pulled(g) * np.array([1, 1, 2, 2], g.dtype)),
+    gradient=True,
+)
+box_cxcywh_to_xyxy.mistake(
+    "the mean for the sum on the way back",
+    "The gradients of the centre are half of what they should be: it moves both corners, each by all of it; their two "
+    "cotangents are summed.",
+    _back(_to_corners, lambda g: _to_corners_pulled(g) * np.array([0.5, 0.5, 1, 1], g.dtype)),
+    gradient=True,
+)
+
+
+def _to_corners_pulled(g):
+    return _to_corners(g)[1](g)[0]
+
+
+box_xyxy_to_cxcywh.mistake(
+    "the sum for the mean",
+    "The centres are twice too far out: halve the sum of left and right.",
+    lambda boxes: _to_centre(boxes)[0] * np.array([2, 2, 1, 1], boxes.dtype),
+)
+box_xyxy_to_cxcywh.mistake(
+    "the corner for the centre",
+    "Width and height are right, and before them stands the upper left corner (the format of COCO's files). The centre is the "
+    "mean of both corners.",
+    lambda boxes: np.concatenate([boxes[..., :2], _extent(boxes)], axis=-1),
+)
+box_xyxy_to_cxcywh.mistake(
+    "half of the size",
+    "The centres are right, width and height half of what they should be: right minus left, undivided.",
+    lambda boxes: _to_centre(boxes)[0] * np.array([1, 1, 0.5, 0.5], boxes.dtype),
+)
+box_xyxy_to_cxcywh.mistake(
+    "half of the difference for the centre",
+    "The first two numbers are half of the size. The centre is half of the sum of left and right.",
+    lambda boxes: np.concatenate([_extent(boxes) / 2, _extent(boxes)], axis=-1),
+)
+box_xyxy_to_cxcywh.mistake(
+    "left minus right",
+    "Width and height come out negative: right minus left, bottom minus top.",
+    lambda boxes: _to_centre(boxes)[0] * np.array([1, 1, -1, -1], boxes.dtype),
+)
+box_xyxy_to_cxcywh.mistake(
+    "one pixel more",
+    "Width and height are 1 too large. Coordinates are edges here, no numbers of pixels: the width is right - left.",
+    lambda boxes: _to_centre(boxes)[0] + np.array([0, 0, 1, 1], boxes.dtype),
+)
+box_xyxy_to_cxcywh.mistake(
+    "the half forgotten on the way back",
+    "The centre's part of the gradients is twice too large: the centre moves by half of what a corner moves.",
+    _back(_to_centre, lambda g: _to_centre(g)[1](g * np.array([2, 2, 1, 1], g.dtype))[0]),
+    gradient=True,
+)
+box_xyxy_to_cxcywh.mistake(
+    "no sign on the way back",
+    "The size grows when right and bottom grow, and shrinks when left and top do: their part of the gradients has a minus.",
+    _back(
+        _to_centre,
+        lambda g: np.concatenate([g[..., :2] / 2 + g[..., 2:], g[..., :2] / 2 + g[..., 2:]], axis=-1),
+    ),
+    gradient=True,
+)

@@ -8,7 +8,8 @@ import numpy as np
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.inputs import choose, generator, integer, normals, numbers, pairs, sizes
+from minivis.laws.values import gradient_values, values
 
 SUM = r"y_{q,h} = \sum_{l,p} A_{q,h,l,p}\; v_{l,h}(z_{q,h,l,p})"
 BILINEAR = r"v(z) = \sum_{u,v} v_{u,v} \max(0, 1 - |y - u|) \max(0, 1 - |x - v|)"
@@ -41,19 +42,19 @@ def _attend(values, shapes, locations, weights, place=_place, hat=_hat, maps=_ma
     for level, (image, (H, W)) in enumerate(zip(maps(values, shapes), shapes, strict=True)):
         x, y = locations[:, :, :, level, :, 0], locations[:, :, :, level, :, 1]
         x, y, A = hat(place(x, W), W), hat(place(y, H), H), weights[:, :, :, level]
-        out += np.einsum("bqhp,bqhpu,bqhpv,buvhd->bqhd", A, y[0], x[0], image, optimize=True)
+        out += np.einsum("bqhp,bqhpu,bqhpv,buvhd->bqhd", A, y[0], x[0], image)
         parts.append((A, y, x, image))
 
     def vjp(g):
         g, g_values, g_locations, g_weights = g.reshape(out.shape), [], [], []
         for (A, (y, y_slope), (x, x_slope), image), (H, W) in zip(parts, shapes, strict=True):
-            g_image = np.einsum("bqhp,bqhpu,bqhpv,bqhd->buvhd", A, y, x, g, optimize=True)
+            g_image = np.einsum("bqhp,bqhpu,bqhpv,bqhd->buvhd", A, y, x, g)
             g_values.append(g_image.reshape(B, H * W, h, d))
             seen = np.einsum("buvhd,bqhd->bqhuv", image, g)
             share = "bqhpu,bqhpv,bqhuv->bqhp"
-            g_weights.append(np.einsum(share, y, x, seen, optimize=True))
-            g_x = np.einsum(share, y, x_slope, seen, optimize=True) * (A * W)
-            g_y = np.einsum(share, y_slope, x, seen, optimize=True) * (A * H)
+            g_weights.append(np.einsum(share, y, x, seen))
+            g_x = np.einsum(share, y, x_slope, seen) * (A * W)
+            g_y = np.einsum(share, y_slope, x, seen) * (A * H)
             g_locations.append(np.stack([g_x, g_y], axis=-1))
         return np.concatenate(g_values, 1), None, np.stack(g_locations, 3), np.stack(g_weights, 3)
 
@@ -158,6 +159,28 @@ def _any(draw, low=1):
 
 def _plain(draw):
     return _any(draw, low=2)
+
+
+def _anywhere(draw, low, high, shapes, B, Q, heads, points, width):
+    """Any numbers, and locations between low and high."""
+    places = B, Q, heads, len(shapes), points
+    return {
+        "values": normals(draw, (B, sum(H * W for H, W in shapes), heads, width)),
+        "shapes": shapes,
+        "locations": generator(draw).uniform(low, high, (*places, 2)).astype(np.float32),
+        "weights": normals(draw, places),
+    }
+
+
+def _one_point(draw):
+    """One map, one head, one point inside the map: the simplest form."""
+    B, Q, width = sizes(draw, 3, 1, 3)
+    return _anywhere(draw, 0, 1, [choose(draw, (2, 3), (3, 2), (4, 3))], B, Q, 1, 1, width)
+
+
+def _anything(draw):
+    shapes = [choose(draw, *pairs(1, 4)) for _ in range(integer(draw, 1, 3))]
+    return _anywhere(draw, -0.4, 1.4, shapes, *sizes(draw, 5, 1, 3))
 
 
 def _with(**parts):
@@ -339,3 +362,169 @@ gradients(
         "weights": mutated(_right, _through_a_softmax),
     },
 )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The value laws, and wrong answers that are known by name
+
+
+def _back(**parts):
+    """Right forward, and backward as if it had been computed with other parts."""
+
+    def answer(*args):
+        return _right(*args)[0], _attend(*args, **parts)[1]
+
+    return answer
+
+
+def _pulled(change):
+    """Right forward; ``change(pulled, args)`` are the cotangents of values, locations and weights."""
+
+    def answer(*args):
+        out, vjp = _right(*args)
+
+        def wrong(g):
+            d_values, _, d_locations, d_weights = vjp(g)
+            d_values, d_locations, d_weights = change((d_values, d_locations, d_weights), args, g)
+            return d_values, None, d_locations, d_weights
+
+        return out, wrong
+
+    return answer
+
+
+def _turned_maps(values, shapes):
+    """Each map with its height and width exchanged."""
+    for image, (H, W) in zip(_maps(values, shapes), shapes, strict=True):
+        yield image.reshape(len(image), W, H, *image.shape[3:]).swapaxes(1, 2)
+
+
+def _last_map(values, shapes, locations, weights):
+    last = np.arange(len(shapes)) == len(shapes) - 1
+    return values, shapes, locations, weights * last[:, None]
+
+
+values(
+    family,
+    simplest=_one_point,
+    words="one map, one head, one point inside the map",
+    anything=_anything,
+    hint="Several maps that are no squares, several heads with points of their own, points on the border and beyond it, all at "
+    "once: which index runs over what? Read one point of one head by hand.",
+    mutant=_before(lambda v, shapes, at, weights: (v, shapes, at[:, :, :1] + 0 * at, weights)),
+)
+for name, hint, answer in (
+    (
+        "0 and 1 on the centres of the outer pixels",
+        "z (W - 1) puts 0 and 1 on the centres of the outer pixels. They are the outer edges: z W - 1/2.",
+        _with(place=lambda z, side: z * (side - 1)),
+    ),
+    (
+        "half a pixel forgotten",
+        "z W counts from the edge of the first pixel, and pixels are counted by their centres: subtract 1/2.",
+        _with(place=lambda z, side: z * side),
+    ),
+    (
+        "y before x",
+        "A location is (x, y), column first; arrays have the row first. The two are exchanged here.",
+        _before(lambda v, shapes, at, weights: (v, shapes, at[..., ::-1], weights)),
+    ),
+    (
+        "the nearest pixel",
+        "This reads the nearest pixel. Mix the four around the point, each by how near it is along x times along y.",
+        _with(hat=_nearest),
+    ),
+    (
+        "points beyond the border moved onto it",
+        "A point that leaves the map reads zeros there, not the border: leave the point, and give pixels that do not exist the "
+        "share 0.",
+        _with(place=lambda z, side: np.clip(_place(z, side), 0, side - 1)),
+    ),
+    (
+        "a softmax of the weights",
+        "The weights are used as they come. Whoever wants a softmax has taken it before.",
+        _before(_softmax),
+    ),
+    (
+        "the weights left out",
+        "What the points read is summed without the weights here.",
+        _before(lambda v, shapes, at, weights: (v, shapes, at, np.ones_like(weights))),
+    ),
+    (
+        "the mean over the points",
+        "The readings are summed with their weights, not averaged: no division by the number of maps and points.",
+        _before(lambda v, shapes, at, weights: (v, shapes, at, weights / np.prod(weights.shape[3:]))),
+    ),
+    (
+        "only the last map",
+        "The last map is all that counts here: is there an = where a += should be, or an output made anew for each map?",
+        _before(_last_map),
+    ),
+    (
+        "every map taken to be as large as the one at hand",
+        "Map l does not start at l H W: the maps before it have sizes of their own. Add those up.",
+        _with(maps=_equal_maps),
+    ),
+    (
+        "height and width of a map exchanged",
+        "shapes holds (H, W), and the pixels lie row by row: reshape to (H, W), not to (W, H).",
+        _with(maps=_turned_maps),
+    ),
+    (
+        "channels before heads",
+        "The output has the channels of all heads mixed: reshape (B, Q, h, d) to (B, Q, h d), head after head.",
+        _interleaved,
+    ),
+    (
+        "the first image for all",
+        "All queries read the first image. Image b is for the queries of image b.",
+        _before(lambda v, shapes, at, weights: (v[:1] + 0 * v, shapes, at, weights)),
+    ),
+):
+    family.mistake(name, hint, answer)
+gradient_values(
+    family,
+    simplest=_one_point,
+    words="one map, one head, one point inside the map",
+    anything=_anything,
+    hint="A point beyond the map by more than a pixel reads nothing, and gets no gradient for its place or its weight. Are the "
+    "indices clamped for reading, and clamped on the way back too?",
+    mutant=_back(place=lambda z, side: np.clip(_place(z, side), -0.99, side - 0.01)),
+)
+for name, hint, change in (
+    (
+        "the size of the map forgotten",
+        "This is the gradient by a place in pixels. The location is in [0, 1]: a step of 1 there is W pixels along x, H along y.",
+        lambda pulled, args, g: (pulled[0], _in_pixels(_right, args, {})[1](g)[2], pulled[2]),
+    ),
+    (
+        "x and y of the locations exchanged",
+        "The two slopes of a location have changed places: x first, as in the location itself.",
+        lambda pulled, args, g: (pulled[0], pulled[1][..., ::-1], pulled[2]),
+    ),
+    (
+        "repeated pixels counted once",
+        "Several points may read one pixel, and each adds to its gradient. `a[index] += g` keeps one of them; np.add.at adds all.",
+        lambda pulled, args, g: (_lost(_right, args, {})[1](g)[0], *pulled[1:]),
+    ),
+    (
+        "the weights forgotten in the gradient of the values",
+        "What a point read was multiplied by its weight on the way to the output: so is g on the way back to the pixels.",
+        lambda pulled, args, g: (_unweighted(args, g)[0], *pulled[1:]),
+    ),
+    (
+        "the weights forgotten in the gradient of the locations",
+        "What a point read was multiplied by its weight on the way to the output: so is g on the way back to its place.",
+        lambda pulled, args, g: (pulled[0], _unweighted(args, g)[2], pulled[2]),
+    ),
+    (
+        "back through a softmax that was not taken",
+        "The gradient of a weight is the dot product of what its point read and g: there is no softmax in here.",
+        lambda pulled, args, g: (*pulled[:2], _through_a_softmax(_right, args, {})[1](g)[3]),
+    ),
+):
+    family.mistake(name, hint, _pulled(change), gradient=True)
+
+
+def _unweighted(args, g):
+    return _right(*args[:3], np.ones_like(args[3]))[1](g)

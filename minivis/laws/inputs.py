@@ -4,6 +4,8 @@
 each other. Not here: which inputs a law asks for; each family says so itself.
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "normals",
     "numbers",
     "pair",
+    "pairs",
     "said",
     "sizes",
 ]
@@ -116,6 +119,11 @@ def pair(draw, low, high):
 def said(options, **defaults):
     """Options without those that have their default: what a call means that does not say them is promised as well."""
     return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
+
+
+def pairs(low, high):
+    """All pairs of numbers from low to high, the smallest first, to `choose` two sizes in one draw."""
+    return sorted(itertools.product(range(low, high + 1), repeat=2), key=math.prod)
 
 
 def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):

@@ -10,8 +10,9 @@ import numpy as np
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.inputs import choose, generator, integer, normals, numbers, pairs
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 SLIDE = "A: SAM loss functions"
 DICE = r"L = \frac1N \sum_n 1 - \frac{2 \sum_i p_{ni} t_{ni} + 1}{\sum_i p_{ni} + \sum_i t_{ni} + 1}, \quad p = \sigma(x)"
@@ -59,16 +60,19 @@ sigmoid_focal_loss = Family(
 )
 
 
-def _number(f, case, rtol=1e-4, atol=2e-5):
+def _number(f, case, atol=2e-5):
     """Agreement, whatever the shape of the single number."""
     got = f(case)
     if got.size != 1:
         raise Broken(f"One number was expected; the output has shape {got.shape}.")
-    compare(got.reshape(()), f.right(case), rtol, atol)
+    compare(got.reshape(()), f.right(case), atol=atol)
+
+
+dice_loss.same = sigmoid_focal_loss.same = _number  # its shape is for another law
 
 
 def _agrees(family, name, sentence, atol=2e-5, **of_the_law):
-    family.law(name, sentence=sentence, **of_the_law)(functools.partial(_number, atol=atol))
+    family.law(name, sentence=sentence, right_too=False, **of_the_law)(functools.partial(_number, atol=atol))
 
 
 # Dice. Masks have a hundred pixels and more, where the 1 in the fraction hardly counts, and p is 0 or 1, unless a law is about that
@@ -113,6 +117,28 @@ def _any_masks(draw):
 
 def _small(draw):
     return {"logits": numbers(draw, (2, 4)), "targets": np.array([[1, 0, 1, 0], [0, 0, 1, 0]], np.float32)}
+
+
+def _found(draw):
+    """A few masks, each with an object in it: the simplest form."""
+    shape = integer(draw, 2, 3), integer(draw, 3, 6)
+    rng = generator(draw)
+    targets = rng.random(shape) < 0.5
+    targets[np.arange(len(targets)), rng.integers(0, shape[1], len(targets))] = True
+    return {"logits": normals(draw, shape), "targets": targets.astype(np.float32)}
+
+
+def _any_mask(draw, *scales):
+    """Masks with many pixels, few, or none, predicted in all degrees of certainty."""
+    shape = choose(draw, *pairs(1, 6)[4:])  # more than three pixels
+    targets = generator(draw).random(shape) < choose(draw, 0.5, 0.2, 0.8)
+    logits = normals(draw, shape, choose(draw, *(scales or (1.0, 3.0, 30.0, 1000.0))))
+    return {"logits": logits, "targets": targets.astype(np.float32)}
+
+
+def _moderate(draw):
+    """The same with logits at which the sigmoid has a slope."""
+    return _any_mask(draw, 1.0, 2.0)
 
 
 def _squared(logits, targets):
@@ -228,6 +254,17 @@ def _any_pixels(draw):
 
 def _focal_smooth(draw):
     return {**_small(draw), "alpha": choose(draw, 0.25, 0.75), "gamma": choose(draw, 2, 1, 3)}
+
+
+def _with_options(of_masks):
+    """Both options, one or none."""
+
+    def inputs(draw):
+        options = {"alpha": choose(draw, 0.25, 0.5, 0.75, 0.9), "gamma": choose(draw, 2, 0, 1, 3, 0.5, 3.5)}
+        given = choose(draw, ("alpha", "gamma"), ("alpha",), ("gamma",), ())
+        return {**of_masks(draw), **{name: options[name] for name in given}}
+
+    return inputs
 
 
 def _focal(change):
@@ -347,3 +384,292 @@ for family, inputs, shapes, smooth, equation in (
         mutants={"logits": mutated(family.right, _no_slope)},
         slide=SLIDE,
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The value laws, and wrong answers that are known by name
+
+
+def _dice(above=lambda p, t: 2 * p * t, below=lambda p, t: p + t, ones=(1, 1), probability=_sigmoid):
+    """The dice loss with other sums above and below, another number beside them, or another probability."""
+
+    def answer(logits, targets):
+        p = probability(logits)
+        score = (above(p, targets).sum(axis=1) + ones[0]) / (below(p, targets).sum(axis=1) + ones[1])
+        return (1 - score).mean()
+
+    return answer
+
+
+def _objects_only(logits, targets):
+    """The mean over the masks that have an object."""
+    full = targets.any(axis=1)
+    return _dice_loss(logits[full], targets[full])[0] if full.any() else _dice_loss(logits, targets)[0]
+
+
+def _objects_only_back(right, args, options):
+    out, vjp = right(*args, **options)
+    return out, lambda g: (vjp(g)[0] * args[1].any(axis=1, keepdims=True),)
+
+
+def _dice_back(slope):
+    """Right forward; on the way back ``slope(p, t, above, below)`` is the slope of a mask's loss by its logits."""
+
+    def answer(logits, targets):
+        p = _sigmoid(logits)
+        above = 2 * (p * targets).sum(axis=1, keepdims=True) + 1
+        below = p.sum(axis=1, keepdims=True) + targets.sum(axis=1, keepdims=True) + 1
+        return _dice_loss(logits, targets)[0], lambda g: (g / len(p) * slope(p, targets, above, below),)
+
+    return answer
+
+
+values(
+    dice_loss,
+    simplest=_found,
+    words="a few masks, each with an object",
+    anything=_any_mask,
+    hint="Each mask counts, also one without an object; logits may be as large as they like. Write out sum of p t, sum of p and "
+    "sum of t for the mask where it goes wrong.",
+    mutant=_objects_only,
+)
+for name, hint, answer in (
+    (
+        "logits for probabilities",
+        "The sums are of logits here. p is their sigmoid.",
+        _dice(probability=lambda logits: logits),
+    ),
+    (
+        "a decision for a probability",
+        "p > 0.5 says yes or no, and has no slope to learn from. Sum the probabilities themselves.",
+        _dice(probability=lambda logits: (logits > 0).astype(logits.dtype)),
+    ),
+    (
+        "squares below the line",
+        "Below the line p and t are squared here, as in another form of this loss. Here it is the sum of p plus the sum of t.",
+        _dice(below=lambda p, t: p * p + t * t),
+    ),
+    (
+        "the 2 forgotten",
+        "The intersection is counted once above and twice below: 2 times the sum of p t belongs above the line.",
+        _dice(above=lambda p, t: p * t),
+    ),
+    (
+        "IoU for Dice",
+        "This is 1 minus a soft IoU, with the union below the line. Dice has the sum of both, and twice the overlap above.",
+        _dice(above=lambda p, t: p * t, below=lambda p, t: p + t - p * t),
+    ),
+    (
+        "no 1 above and below",
+        "Without the 1 in both sums a mask without an object makes 0 / 0 or a loss near 1, and all others are slightly off.",
+        _dice(ones=(1e-6, 1e-6)),
+    ),
+    (
+        "the 1 below only",
+        "The 1 is missing above: a perfect empty prediction gets the loss 1 then, not 0.",
+        _dice(ones=(0, 1)),
+    ),
+    (
+        "the score, not the loss",
+        "This is large where the prediction is good. The loss is 1 less that.",
+        lambda logits, targets: 1 - _dice_loss(logits, targets)[0],
+    ),
+    (
+        "all masks as one",
+        "The sums run over the pixels of all masks together, so that large masks decide. Sum over axis 1 alone, and take the "
+        "mean over the masks at the end.",
+        lambda logits, targets: _dice_loss(logits.reshape(1, -1), targets.reshape(1, -1))[0],
+    ),
+    (
+        "the sum over the masks",
+        "The loss grows with the number of masks: take their mean, not their sum.",
+        lambda logits, targets: _dice_loss(logits, targets)[0] * len(logits),
+    ),
+):
+    dice_loss.mistake(name, hint, answer)
+gradient_values(
+    dice_loss,
+    simplest=_found,
+    words="a few masks, each with an object",
+    anything=_moderate,
+    hint="p stands above and below the line. Masks without an object have a gradient, too: what is not there should become less "
+    "probable.",
+    mutant=mutated(_dice_loss, _objects_only_back),
+)
+for name, hint, slope in (
+    (
+        "the slope of the sigmoid forgotten",
+        "This is the gradient of the probability. The logit is one step further: times p (1 - p).",
+        lambda p, t, above, below: (above / below - 2 * t) / below,
+    ),
+    (
+        "the sum below taken for a constant",
+        "p stands below the line too: a larger p makes the fraction smaller there, for each pixel, object or not.",
+        lambda p, t, above, below: -2 * t / below * p * (1 - p),
+    ),
+    (
+        "the sum above taken for a constant",
+        "p stands above the line too: at a pixel of the object a larger p makes the overlap larger, by 2 t.",
+        lambda p, t, above, below: above / below**2 * p * (1 - p),
+    ),
+    (
+        "the mean over the masks forgotten",
+        "Each mask has a share of 1/N in the loss, and so in the gradient: divide by the number of masks.",
+        lambda p, t, above, below: len(p) * p * (1 - p) * (above / below - 2 * t) / below,
+    ),
+    (
+        "the mean over all pixels",
+        "A mask's sums are no means: each pixel stands in them once. Divide by the number of masks, not by that of all pixels.",
+        lambda p, t, above, below: p * (1 - p) * (above / below - 2 * t) / below / p.shape[1],
+    ),
+):
+    dice_loss.mistake(name, hint, _dice_back(slope), gradient=True)
+
+
+def _weighted_by(weight=None, factor=None, reduce=np.mean):
+    """Focal loss with other weights (of t and alpha), another factor (of p, t and gamma) or another sum at the end."""
+
+    def answer(logits, targets, alpha=0.25, gamma=2):
+        entropy = 2 * _elements(logits, targets, 0.5, 0)[0]
+        p, p_t = _sigmoid(logits), _sigmoid((2 * targets - 1) * logits)
+        weights = weight(targets, alpha) if weight else alpha * targets + (1 - alpha) * (1 - targets)
+        return reduce(weights * (factor(p, p_t) if factor else 1 - p_t) ** gamma * entropy)
+
+    return answer
+
+
+def _one_option_at_a_time(logits, targets, alpha=0.25, gamma=2):
+    return _sigmoid_focal_loss(logits, targets, alpha if gamma in (0, 2) else 0.5, gamma)[0]
+
+
+def _whole_gamma_back(logits, targets, alpha=0.25, gamma=2):
+    whole = _sigmoid_focal_loss(logits, targets, alpha, int(gamma))[1]
+    return _sigmoid_focal_loss(logits, targets, alpha, gamma)[0], whole
+
+
+def _focal_back(slope):
+    """Right forward; on the way back ``slope(weight, sign, q, log_p, gamma)`` is that of a pixel's loss; q is 1 - p_t."""
+
+    def answer(logits, targets, alpha=0.25, gamma=2):
+        sign, weight = 2 * targets - 1, alpha * targets + (1 - alpha) * (1 - targets)
+        q, log_p = _sigmoid(-sign * logits), -2 * _elements(logits, targets, 0.5, 0)[0]
+        out = _sigmoid_focal_loss(logits, targets, alpha, gamma)[0]
+        return out, lambda g: (g / logits.size * slope(weight, sign, q, log_p, gamma),)
+
+    return answer
+
+
+values(
+    sigmoid_focal_loss,
+    simplest=_found,
+    words="a few masks, alpha and gamma not given",
+    anything=_with_options(_any_mask),
+    hint="Both options at once, and gamma may be 0, 1/2 or 3: take one pixel, and multiply its weight, its factor and its "
+    "cross-entropy by hand.",
+    mutant=_one_option_at_a_time,
+)
+for name, hint, answer in (
+    (
+        "alpha the other way around",
+        "alpha is the weight of the object's pixels, 1 - alpha that of all others; here it is the other way around.",
+        _weighted_by(lambda t, alpha: (1 - alpha) * t + alpha * (1 - t)),
+    ),
+    (
+        "alpha for the object only",
+        "Pixels of the object are weighted by alpha. The others have the weight 1 - alpha, not 1.",
+        _weighted_by(lambda t, alpha: alpha * t + (1 - t)),
+    ),
+    (
+        "alpha for all pixels",
+        "Every pixel is weighted by alpha here. Those outside the object have the weight 1 - alpha.",
+        _weighted_by(lambda t, alpha: alpha + 0 * t),
+    ),
+    (
+        "no alpha",
+        "The weights are missing: alpha where the target is 1, 1 - alpha where it is 0.",
+        _weighted_by(lambda t, alpha: 1 + 0 * t),
+    ),
+    (
+        "no factor",
+        "This is the weighted cross-entropy. Multiply each pixel's by (1 - p_t)^gamma, so that easy ones count less.",
+        _weighted_by(factor=lambda p, p_t: 1 + 0 * p),
+    ),
+    (
+        "p_t for 1 - p_t",
+        "What is predicted well counts more here, and it should count less: the factor is (1 - p_t)^gamma.",
+        _weighted_by(factor=lambda p, p_t: p_t),
+    ),
+    (
+        "1 - p for 1 - p_t",
+        "p_t is the probability of what is true: p where the target is 1, and 1 - p where it is 0. The factor here has 1 - p "
+        "everywhere.",
+        _weighted_by(factor=lambda p, p_t: 1 - p),
+    ),
+    (
+        "the sum over everything",
+        "The loss grows with the number of pixels and masks: take the mean.",
+        _weighted_by(reduce=np.sum),
+    ),
+    (
+        "the sum over the pixels",
+        "The loss grows with the size of the masks: take the mean over the pixels, then over the masks.",
+        _weighted_by(reduce=lambda loss: loss.sum(axis=1).mean()),
+    ),
+    (
+        "the sum over the masks",
+        "The loss grows with the number of masks: take their mean.",
+        _weighted_by(reduce=lambda loss: loss.mean(axis=1).sum()),
+    ),
+    (
+        "the logarithm of a rounded probability",
+        "In float32 a sigmoid far out is exactly 0 or 1, and the logarithm of 0 is -inf. Compute the logarithm from the logit: "
+        "log1p(exp(-|x|)).",
+        _log_of_sigmoid,
+    ),
+):
+    sigmoid_focal_loss.mistake(name, hint, answer)
+gradient_values(
+    sigmoid_focal_loss,
+    simplest=_found,
+    words="a few masks, alpha and gamma not given",
+    anything=_with_options(_moderate),
+    hint="gamma may be 0 or 1/2. The factor (1 - p_t)^gamma and the logarithm both change with the logit: the product rule.",
+    mutant=_whole_gamma_back,
+)
+for name, hint, slope in (
+    (
+        "the factor taken for a constant",
+        "Only the cross-entropy is differentiated. (1 - p_t)^gamma changes with the logit as well: the product rule.",
+        lambda weight, sign, q, log_p, gamma: -weight * sign * q ** (gamma + 1),
+    ),
+    (
+        "the cross-entropy taken for a constant",
+        "Only the factor (1 - p_t)^gamma is differentiated. The logarithm changes with the logit as well: the product rule.",
+        lambda weight, sign, q, log_p, gamma: weight * sign * q**gamma * gamma * (1 - q) * log_p,
+    ),
+    (
+        "alpha forgotten on the way back",
+        "The weight of a pixel stands in its gradient as in its loss: alpha or 1 - alpha.",
+        lambda weight, sign, q, log_p, gamma: sign * q**gamma * (gamma * (1 - q) * log_p - q),
+    ),
+    (
+        "one sign for both targets",
+        "Where the target is 0, a larger logit makes p_t smaller: the gradient has the other sign there.",
+        lambda weight, sign, q, log_p, gamma: weight * q**gamma * (gamma * (1 - q) * log_p - q),
+    ),
+    (
+        "the mean forgotten on the way back",
+        "Each pixel has a share of 1 / (N P) in the loss, and so in the gradient.",
+        lambda weight, sign, q, log_p, gamma: (
+            q.size * weight * sign * q**gamma * (gamma * (1 - q) * log_p - q)
+        ),
+    ),
+    (
+        "the slope of the sigmoid forgotten",
+        "This is the gradient of the probability. The logit is one step further: times p (1 - p).",
+        lambda weight, sign, q, log_p, gamma: (
+            weight * sign * q**gamma * (gamma * (1 - q) * log_p - q) / (q * (1 - q))
+        ),
+    ),
+):
+    sigmoid_focal_loss.mistake(name, hint, _focal_back(slope), gradient=True)

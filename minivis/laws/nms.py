@@ -7,8 +7,9 @@ import numpy as np
 
 from minivis.laws.assignment import index_laws
 from minivis.laws.catalogue import Family
-from minivis.laws.inputs import choose, integer
+from minivis.laws.inputs import choose, generator, integer
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import values
 
 SLIDE = "Z: Decoder: no NMS needed"
 
@@ -121,6 +122,33 @@ def _few(draw):
     return {"boxes": boxes, "scores": np.linspace(0.9, 0.5, count, dtype=np.float32), "threshold": 0.5}
 
 
+def _of_one_size(draw):
+    """Boxes of one width and height, as they come: the simplest form."""
+    rng, count = generator(draw), integer(draw, 2, 6)
+    size = rng.uniform(10, 30, 2)
+    low = rng.uniform(0, 1, (count, 2)) * 2 * size
+    boxes = np.concatenate([low, low + size], axis=1).round(1)
+    return _with_scores(rng, boxes, 0.5)
+
+
+def _any_crowd(draw):
+    """Boxes of all sizes around two places, or on a grid where they coincide, touch, or have no area; also ties."""
+    rng, count = generator(draw), choose(draw, 2, 3, 4, 5, 6, 7, 1)
+    if choose(draw, True, True, False):
+        centres = rng.integers(0, 2, (count, 1)) * [9, 7] + rng.normal(size=(count, 2))
+        half = rng.uniform(0.5, 4, (count, 2))
+        boxes = np.concatenate([centres - half, centres + half], axis=1).round(2)
+    else:
+        boxes = np.sort(rng.integers(0, 4, (count, 2, 2)), axis=1).reshape(count, 4)
+    case = _with_scores(rng, boxes * choose(draw, 1.0, 0.1, 40.0), choose(draw, 0.5, 0.3, 0.7, 0.1, 0.9))
+    return {**case, "scores": case["scores"].round(choose(draw, 2, 2, 1))}
+
+
+def _with_scores(rng, boxes, threshold):
+    scores = rng.permutation(np.arange(1, 100))[: len(boxes)] / 100
+    return {"boxes": boxes.astype(np.float32), "scores": scores.astype(np.float32), "threshold": threshold}
+
+
 def _kept(f, case):
     """The indices it returns as a list, if there are such boxes."""
     got = f(case).ravel()
@@ -128,6 +156,46 @@ def _kept(f, case):
     if got.size and (got.min() < 0 or got.max() >= N or len(set(got.tolist())) < len(got)):
         raise Broken(f"Each of the {N} boxes is kept once or not at all.", got=got)
     return got.astype(np.int64)
+
+
+def _table(case):
+    return _overlaps(case["boxes"].astype(np.float64))
+
+
+def _scores_fall(got, case):
+    scores = case["scores"][got]
+    if (np.diff(scores) > 0).any():
+        raise Broken("The scores of the boxes that stay should fall.", np.sort(scores)[::-1], scores)
+
+
+def _little_overlap(got, case, right):
+    table = _table(case)[np.ix_(got, got)]
+    np.fill_diagonal(table, 0)
+    if table.max(initial=0) > case["threshold"] + 1e-6:
+        raise Broken(f"Two boxes that stay have an IoU of {table.max():.3g}.", right, got)
+
+
+def _dropped_for_a_reason(got, case, right, scores=None):
+    """Raise unless what is dropped overlaps a box that stays; one with a better score, where scores are given."""
+    table = _table(case)
+    for i in set(range(len(table))) - set(got.tolist()):
+        drops = table[i, got] > case["threshold"] - 1e-6
+        if scores is not None:
+            drops &= scores[got] >= scores[i]
+        if not drops.any():
+            better = "better " if scores is not None else ""
+            raise Broken(f"Box {i} is dropped, and overlaps no {better}box that stays so much.", right, got)
+
+
+def _one_of_the_right_sets(f, case, atol=None):
+    """With ties several sets are right: it is held against what a set must be, not against one of them."""
+    got, right = _kept(f, case), f.right(case)
+    _scores_fall(got, case)
+    _little_overlap(got, case, right)
+    _dropped_for_a_reason(got, case, right, case["scores"])
+
+
+nms.same = _one_of_the_right_sets
 
 
 def _same_set(f, case):
@@ -146,10 +214,7 @@ def _same_set(f, case):
 )
 def _by_score(f, case):
     """The indices come by falling score."""
-    got = _kept(f, case)
-    scores = case["scores"][got]
-    if (np.diff(scores) > 0).any():
-        raise Broken("The scores of the boxes that stay should fall.", np.sort(scores)[::-1], scores)
+    _scores_fall(_kept(f, case), case)
 
 
 @nms.law(
@@ -167,11 +232,7 @@ def _by_score(f, case):
 )
 def _little(f, case):
     """Boxes that stay overlap by no more than the threshold."""
-    got = _kept(f, case)
-    table = _overlaps(case["boxes"].astype(np.float64))[np.ix_(got, got)]
-    np.fill_diagonal(table, 0)
-    if table.max(initial=0) > case["threshold"] + 1e-6:
-        raise Broken(f"Two boxes that stay have an IoU of {table.max():.3g}.", f.right(case), got)
+    _little_overlap(_kept(f, case), case, f.right(case))
 
 
 def _by_any(boxes, scores, threshold):
@@ -191,11 +252,7 @@ def _by_any(boxes, scores, threshold):
 )
 def _for_a_reason(f, case):
     """Each box that is dropped overlaps one that stays."""
-    got = _kept(f, case)
-    table = _overlaps(case["boxes"].astype(np.float64))
-    for i in set(range(len(table))) - set(got.tolist()):
-        if not (table[i, got] > case["threshold"] - 1e-6).any():
-            raise Broken(f"Box {i} is dropped, and overlaps no box that stays so much.", f.right(case), got)
+    _dropped_for_a_reason(_kept(f, case), case, f.right(case))
 
 
 @nms.law(
@@ -328,3 +385,133 @@ index_laws(
     float_mutant=lambda boxes, scores, threshold: _greedy(boxes, scores, threshold).astype(np.float64),
     overwritten="scores",
 )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The value laws, and wrong answers that are known by name
+
+
+def _by_overlap(over):
+    """NMS with another overlap: the intersection divided by ``over(area1, area2, union)``."""
+    return lambda boxes, scores, threshold: _greedy(
+        boxes, scores, threshold, overlaps=lambda b: _overlaps(b, lambda *areas: over(*areas) + 0 * areas[2])
+    )
+
+
+def _as_if_equal(area1, area2, union):
+    """The union of two boxes that are both as large as the larger one."""
+    return 2 * np.maximum(area1, area2) - (area1 + area2 - union)
+
+
+def _unclipped(boxes):
+    a, b = boxes[:, None], boxes[None]
+    shared = (np.minimum(a, b)[..., 2:] - np.maximum(a, b)[..., :2]).prod(axis=-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    union = area[:, None] + area - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union != 0)
+
+
+def _counted_in_pixels(boxes):
+    return _overlaps(boxes + np.array([0, 0, 1, 1]))
+
+
+values(
+    nms,
+    simplest=_of_one_size,
+    words="boxes of one size, no two scores equal, a threshold of 1/2",
+    anything=_any_crowd,
+    hint="Boxes of many sizes around a few places, some of them without area, any threshold, scores that may be equal: print the "
+    "table of IoUs and go through it by hand, best score first.",
+    mutant=_by_overlap(_as_if_equal),
+    wrong=lambda boxes, scores, threshold: np.argsort(-scores, kind="stable"),
+)
+for name, hint, answer in (
+    (
+        "worst first",
+        "np.argsort puts the smallest score first, so the worst box is kept and drops better ones. Sort by -scores.",
+        lambda boxes, scores, threshold: _greedy(
+            boxes, scores, threshold, order=np.argsort(scores, kind="stable")
+        ),
+    ),
+    (
+        "in the order of the list",
+        "The right boxes stay, but they come in the order of the list: return them as they were chosen, by falling score.",
+        lambda boxes, scores, threshold: np.sort(_greedy(boxes, scores, threshold)),
+    ),
+    (
+        "places in the sorted list",
+        "These are places in the list sorted by score. The caller's boxes are not sorted: look the places up in the order that "
+        "argsort gave, order[places].",
+        lambda boxes, scores, threshold: np.argsort(np.argsort(-scores, kind="stable"))[
+            _greedy(boxes, scores, threshold)
+        ],
+    ),
+    (
+        "a mask for indices",
+        "This says for each box whether it stays. What is asked for are the indices of those that stay, by falling score.",
+        lambda boxes, scores, threshold: np.isin(np.arange(len(boxes)), _greedy(boxes, scores, threshold)),
+    ),
+    (
+        "one pixel more",
+        "The sides are 1 too long. Coordinates are edges, no numbers of pixels: the width is right - left, without + 1.",
+        lambda boxes, scores, threshold: _greedy(boxes, scores, threshold, overlaps=_counted_in_pixels),
+    ),
+    (
+        "the intersection not clipped",
+        "Boxes that lie apart along both axes are dropped here: both sides of their intersection are negative, and the product "
+        "is positive. Clip each side at 0 first.",
+        lambda boxes, scores, threshold: _greedy(boxes, scores, threshold, overlaps=_unclipped),
+    ),
+    (
+        "the smaller area for the union",
+        "The intersection is divided by the smaller of the two areas here, so that a small box in a large one is dropped. IoU "
+        "divides by the union.",
+        _by_overlap(lambda area1, area2, union: np.minimum(area1, area2)),
+    ),
+    (
+        "the union with the intersection in it twice",
+        "The sum of the two areas counts the intersection twice: subtract it once, and more boxes are dropped.",
+        _by_overlap(lambda area1, area2, union: area1 + area2),
+    ),
+    (
+        "dropped by boxes that are gone",
+        "A box that was dropped still drops others here. Compare with the boxes that stay, no others.",
+        _by_any,
+    ),
+    (
+        "compared with the last one alone",
+        "Each box is compared with the last one that was kept. An earlier one may overlap it too: compare with all of them.",
+        lambda boxes, scores, threshold: _greedy(
+            boxes,
+            scores,
+            threshold,
+            drops=lambda k, i, kept: k == kept[-1] and _overlaps(boxes[[k, i]])[0, 1] > threshold,
+        ),
+    ),
+    (
+        "compared with the best one alone",
+        "Only what overlaps the best box of all is dropped. After the best, go on with the next one that is left.",
+        lambda boxes, scores, threshold: _greedy(
+            boxes,
+            scores,
+            threshold,
+            drops=lambda k, i, kept: k == kept[0] and _overlaps(boxes[[k, i]])[0, 1] > threshold,
+        ),
+    ),
+    (
+        "equal to the threshold",
+        "An IoU of exactly the threshold is not yet too much: drop where it is larger, >, not >=.",
+        lambda boxes, scores, threshold: _greedy(boxes, scores, threshold - 1e-9),
+    ),
+    (
+        "the far ones dropped",
+        "The boxes that overlap little are dropped here, and those that overlap much stay: turn the comparison around.",
+        lambda boxes, scores, threshold: _greedy(
+            boxes,
+            scores,
+            threshold,
+            drops=lambda k, i, kept: _overlaps(boxes[[k, i]].astype(np.float64))[0, 1] < threshold,
+        ),
+    ),
+):
+    nms.mistake(name, hint, answer)

@@ -10,8 +10,9 @@ import numpy as np
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, sizes
+from minivis.laws.inputs import choose, generator, integer, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 SLIDE = "H: Bipartite Matching"
 
@@ -37,7 +38,8 @@ class _Pairs:
         self.reach = self.high - self.low  # of the intersection; negative where they are apart
         self.hull = np.maximum(self.a, self.b)[..., 2:] - np.minimum(self.a, self.b)[..., :2]
         self.areas = _area(_extent(self.a)), _area(_extent(self.b))
-        self.intersection = _area(np.maximum(self.reach, 0))
+        self.overlap, self.open = np.maximum(self.reach, 0), self.reach > 0
+        self.intersection = _area(self.overlap)
         self.union = self.areas[0] + self.areas[1] - self.intersection
         self.enclosure = _area(self.hull)
 
@@ -65,7 +67,7 @@ class _Pairs:
         def sides(d, sides):
             return d[..., None] * sides[..., ::-1]  # an area changes by the length of the other side
 
-        inner = sides(d_intersection, np.maximum(self.reach, 0)) * (self.reach > 0)
+        inner = sides(d_intersection, self.overlap) * self.open
         outer, own = sides(d_enclosure, self.hull), sides(d_area, _extent(mine))
         before, after = (
             (first + 0.5 * (mine == other)).astype(mine.dtype) for first in (mine < other, mine > other)
@@ -194,6 +196,46 @@ def _moved(draw):
     case = _partial(draw)
     away = np.float32(-choose(draw, 1, 5, 40, 4000))
     return {name: boxes + away for name, boxes in case.items()}
+
+
+# Any boxes, for the value laws
+
+
+def _lists(boxes, N):
+    return {"boxes1": boxes[:N].astype(np.float32), "boxes2": boxes[N:].astype(np.float32)}
+
+
+def _side_by_side(draw, least=3):
+    """Boxes at the upper left with boxes that begin further right and down: the simplest form."""
+    N, M = integer(draw, 1, 2), integer(draw, 2, 3)
+    rng = generator(draw)
+    low = np.concatenate([rng.uniform(0, 10, (N, 2)), rng.uniform(10, 30, (M, 2))])
+    high = low + rng.uniform(least, 30 + least, (N + M, 2))
+    return _lists(np.concatenate([low, high], axis=1).round(2), N)
+
+
+def _all_overlap(draw):
+    return _side_by_side(draw, least=31)
+
+
+def _general(draw):
+    """Boxes that overlap, contain each other or lie apart along one axis or both; no two sides coincide."""
+    N, M = sizes(draw, 2, 1, 4)
+    rng = generator(draw)
+    sides = np.stack([rng.permutation(60)[: 2 * (N + M)] for _ in "xy"], axis=-1)  # all different
+    corners = np.sort(sides.reshape(N + M, 2, 2), axis=1)
+    return _lists((corners.reshape(N + M, 4) - 20) * choose(draw, 1.0, 0.05, 7.5), N)
+
+
+def _on_a_grid(draw):
+    """Boxes of a few whole numbers: they touch, coincide, or have no area, as often as not."""
+    N, M = sizes(draw, 2, 1, 4)
+    corners = np.sort(generator(draw).integers(-2, 4, (N + M, 2, 2)), axis=1)
+    return _lists(corners.reshape(N + M, 4) * choose(draw, 1.0, 50.0), N)
+
+
+def _any_boxes(draw):
+    return choose(draw, _general, _general, _on_a_grid)(draw)
 
 
 def _changed(measure, **parts):
@@ -397,6 +439,20 @@ def _dangerous(generalized):
     return mutant
 
 
+def _back(generalized, cotangents=lambda *all_three: all_three, **parts):
+    """A right result with some parts, or the cotangents of the three areas, other ones on the way back."""
+
+    def answer(boxes1, boxes2):
+        pairs, changed = _Pairs(boxes1, boxes2), _Pairs(boxes1, boxes2)
+        for name, part in parts.items():
+            setattr(changed, name, part(pairs))
+        of = changed._of
+        changed._of = lambda mine, other, *areas: of(mine, other, *cotangents(*areas))
+        return pairs.giou() if generalized else pairs.iou(), lambda g: changed.pull(g, generalized)
+
+    return answer
+
+
 def _half_the_story(generalized, which):
     """A backward that forgets that the union, too, changes with the box."""
 
@@ -492,3 +548,206 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
         mutant=_dangerous(generalized),
         gradient=True,
     )(_not_finite)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The value laws, and wrong answers that are known by name
+
+
+def _gap_after(pairs):
+    """The intersection where only a gap to the right of the first box, or below it, is looked for."""
+    apart = (pairs.b[..., :2] >= pairs.a[..., 2:]).any(axis=-1)
+    return np.where(apart, 0, _area(pairs.reach))
+
+
+def _apart_along_both(pairs):
+    return np.where((pairs.reach < 0).all(axis=-1), 0, _area(pairs.reach))
+
+
+def _enlarged(measure):
+    """Sides counted as pixels, from the first to the last, both included."""
+    one = np.array([0, 0, 1, 1])
+    return lambda boxes1, boxes2: measure(
+        _Pairs(boxes1 + one.astype(boxes1.dtype), boxes2 + one.astype(boxes2.dtype))
+    )
+
+
+def _from_centres(measure):
+    def corners(boxes):
+        return np.concatenate(
+            [boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], axis=-1
+        )
+
+    return lambda boxes1, boxes2: measure(_Pairs(corners(boxes1), corners(boxes2)))
+
+
+def _means(right, args, options):
+    out, vjp = right(*args)
+
+    def mean(g):
+        first, second = vjp(g)
+        return first / len(args[1]), second / len(args[0])
+
+    return out, mean
+
+
+def _first_of_the_other_list(right, args, options):
+    out, _ = right(*args)
+    boxes1, boxes2 = args
+    return out, lambda g: (
+        right(boxes1, boxes2[:1])[1](g[:, :1])[0],
+        right(boxes1[:1], boxes2)[1](g[:1])[1],
+    )
+
+
+for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
+    measure = _Pairs.giou if generalized else _Pairs.iou
+    values(
+        family,
+        simplest=_side_by_side,
+        words="boxes2 to the lower right of boxes1, overlapping or apart",
+        anything=_any_boxes,
+        hint="Two boxes may overlap, touch, lie one in the other, or apart along x alone, along y alone or along both, with "
+        "either of them first. Which of these is wrong in the example? Each side of the intersection is clipped at 0 by "
+        "itself.",
+        mutant=_changed(measure, intersection=_gap_after),
+    )
+    family.mistake(
+        "the intersection not clipped",
+        "Where boxes lie apart, a side of the intersection is negative, and the product of two negative sides is positive: "
+        "np.maximum(side, 0) for each side, before they are multiplied.",
+        _changed(measure, intersection=lambda pairs: _area(pairs.reach)),
+    )
+    family.mistake(
+        "the product clipped, not its sides",
+        "max(w h, 0) comes too late: where boxes lie apart along both axes, w and h are negative and w h is positive. Clip w "
+        "and h.",
+        _changed(measure, intersection=lambda pairs: np.maximum(_area(pairs.reach), 0)),
+    )
+    family.mistake(
+        "clipped only where boxes are apart along both axes",
+        "One negative side is enough: boxes side by side have no intersection, although the other side is positive. Clip each "
+        "side by itself.",
+        _changed(measure, intersection=_apart_along_both),
+    )
+    family.mistake(
+        "the union with the intersection in it twice",
+        "The sum of the two areas counts the intersection twice: subtract it once.",
+        _changed(measure, union=lambda pairs: sum(pairs.areas) + 0 * pairs.union),
+    )
+    family.mistake(
+        "one pixel more",
+        "All sides are 1 too long. Coordinates are edges, no numbers of pixels: the width is right - left, without + 1.",
+        _enlarged(measure),
+    )
+    family.mistake(
+        "corners taken for centre and size",
+        "These boxes are corners already: left, top, right, bottom. No conversion is needed.",
+        _from_centres(measure),
+    )
+    family.mistake(
+        "the loss",
+        "This is 1 minus the answer, the loss made of it. What is asked for is the measure itself: 1 for equal boxes.",
+        lambda boxes1, boxes2, measure=measure: 1 - measure(_Pairs(boxes1, boxes2)),
+    )
+    family.mistake(
+        "the areas' denominator at least 1",
+        "Normalised boxes have areas far below 1. Guard the division against 0, not against everything below 1.",
+        _at_least_one(generalized),
+    )
+    gradient_values(
+        family,
+        simplest=_all_overlap,
+        words="boxes2 to the lower right of boxes1, all overlapping",
+        anything=_general,
+        hint="Boxes that lie apart along one axis, and boxes inside others: which sides of which box bound the intersection"
+        + (", and which the enclosure" if generalized else "")
+        + "? Where a side of the intersection is clipped, nothing flows back through it.",
+        mutant=_back(generalized, open=lambda pairs: np.ones_like(pairs.open)),
+    )
+    family.mistake(
+        "back through the clip",
+        "Where boxes lie apart the intersection is clipped to 0, and stays 0 if a side moves a little: nothing flows back "
+        "through it. Multiply by where each side is positive.",
+        _back(generalized, open=lambda pairs: np.ones_like(pairs.open)),
+        gradient=True,
+    )
+    family.mistake(
+        "the union taken for a constant",
+        "Only the intersection is differentiated here. The union changes too: with the area of the box itself, and less what "
+        "the intersection changes.",
+        _back(generalized, lambda shared, area, hull: (shared + area, 0 * area, hull)),
+        gradient=True,
+    )
+    family.mistake(
+        "the box's own area taken for a constant",
+        "The union is the two areas less the intersection. A side that moves changes the area of its own box, too.",
+        _back(generalized, lambda shared, area, hull: (shared, 0 * area, hull)),
+        gradient=True,
+    )
+    family.mistake(
+        "the intersection in the union forgotten",
+        "The intersection stands in the union as well, with a minus: what flows back to the union reaches it a second way.",
+        _back(generalized, lambda shared, area, hull: (shared + area, area, hull)),
+        gradient=True,
+    )
+    family.mistake(
+        "the mean over the other list",
+        "A box stands in one output for each box of the other list: its cotangents are summed, not averaged.",
+        mutated(family.right, _means),
+        gradient=True,
+    )
+    family.mistake(
+        "only the first box of the other list",
+        "A box stands in one output for each box of the other list, and gets a cotangent from each: sum over all of them.",
+        mutated(family.right, _first_of_the_other_list),
+        gradient=True,
+    )
+
+box_iou.mistake(
+    "divided by the smaller box",
+    "A small box inside a large one gets 1 here, a perfect match. Divide by the area that at least one of them covers.",
+    _changed(_over(np.minimum)),
+)
+box_iou.mistake(
+    "Dice for IoU",
+    "Twice the intersection over the sum of the areas is the Dice coefficient. IoU has the intersection once, over the "
+    "union.",
+    _changed(lambda pairs: _share(2 * pairs.intersection, sum(pairs.areas) + 0 * pairs.union)),
+)
+box_iou.mistake(
+    "the enclosing box for the union",
+    "This divides by the smallest box around both. The union is less: the two areas, less the intersection.",
+    _changed(_Pairs.iou, union=lambda pairs: pairs.enclosure),
+)
+generalized_box_iou.mistake(
+    "IoU alone",
+    "This is IoU. The share of the enclosing box that neither of the two covers is still to be taken off.",
+    _changed(_Pairs.iou),
+)
+generalized_box_iou.mistake(
+    "added, not taken off",
+    "What the two boxes leave empty in their enclosure makes GIoU smaller: a minus stands before it.",
+    _changed(lambda pairs: pairs.iou() + _excess(pairs)),
+)
+generalized_box_iou.mistake(
+    "the union below the second term",
+    "The empty part of the enclosure is divided by the enclosure, not by the union: only then GIoU stays above -1.",
+    _changed(lambda pairs: pairs.iou() - _share(pairs.enclosure - pairs.union, pairs.union)),
+)
+generalized_box_iou.mistake(
+    "the intersection for the union in the second term",
+    "What is empty in the enclosure is the enclosure less the union, not less the intersection.",
+    _changed(lambda pairs: pairs.iou() - _share(pairs.enclosure - pairs.intersection, pairs.enclosure)),
+)
+generalized_box_iou.mistake(
+    "the covered share taken off",
+    "Union over enclosure is the share that is covered. What is taken off is the share that is not: 1 less that.",
+    _changed(lambda pairs: pairs.iou() - _share(pairs.union, pairs.enclosure)),
+)
+generalized_box_iou.mistake(
+    "the enclosure taken for a constant",
+    "The enclosing box grows with the outermost sides: they get a cotangent through it, too.",
+    _back(True, lambda shared, area, hull: (shared, area, 0 * hull)),
+    gradient=True,
+)

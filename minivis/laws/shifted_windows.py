@@ -3,13 +3,16 @@
 Not here: attention in the windows, the shift itself.
 """
 
+import itertools
+
 import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
 from minivis.laws.common import mutated
-from minivis.laws.inputs import choose, integer
+from minivis.laws.inputs import choose, integer, pairs
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import values
 from minivis.laws.windows import _partition, _sides
 
 LOCAL, SHIFT, BIAS = "A: Swin Transformer", "A: Cyclic shift of windows", "A: Swin Transformer architecture"
@@ -348,6 +351,7 @@ def _plain_laws(family, inputs, shapes, kinds, words):
 
     @family.law(
         "shape",
+        manners=True,
         inputs=shapes,
         hint="Axes of size 1 are axes too: squeeze, or indexing with a number, takes them away.",
         mutant=mutated(family.right, lambda right, a, o: np.squeeze(right(*a, **o)[0])),
@@ -360,6 +364,7 @@ def _plain_laws(family, inputs, shapes, kinds, words):
 
     @family.law(
         words,
+        manners=True,
         sentence=f"The result holds {words}, not floating-point numbers.",
         inputs=inputs,
         hint="np.zeros and division make float64. Masks are compared, not added; an index picks rows.",
@@ -373,6 +378,7 @@ def _plain_laws(family, inputs, shapes, kinds, words):
 
     @family.law(
         "quiet",
+        manners=True,
         inputs=inputs,
         hint="Remove the print calls; a function that is called a million times must not talk.",
         mutant=mutated(family.right, _talk),
@@ -393,3 +399,155 @@ def _talk(right, args, options):
 
 _plain_laws(mask, _shifted, _mask_shape, "b", "booleans")
 _plain_laws(index, _square_window, lambda draw: {"window": integer(draw, 1, 2)}, "iu", "whole numbers")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Any calls, and the mistakes that are known by name
+
+
+def _any_shift(draw):
+    window = choose(draw, 2, 3, 4, *pairs(1, 4))
+    rows, columns = choose(draw, *pairs(1, 3))
+    m, n = _sides(window)
+    return {
+        "height": m * rows,
+        "width": n * columns,
+        "window": window,
+        "shift": choose(draw, *range(min(m, n)), *itertools.product(range(m), range(n))),
+    }
+
+
+def _window_to_twelve(draw):
+    return {"window": choose(draw, *range(1, 13), *pairs(1, 12))}
+
+
+def _third_row(height, width, window, shift):
+    """Right for two rows of windows; of more, every row but the first is taken for the last."""
+    right, (m, n) = _mask(height, width, window, shift)[0], _sides(window)
+    if height < 3 * m:
+        return right
+    rows = right.reshape(height // m, width // n, m * n, m * n).copy()
+    rows[1:] = rows[-1:]
+    return rows.reshape(right.shape)
+
+
+def _always(value):
+    return lambda *args: np.full_like(_mask(*args)[0], value)
+
+
+def _along(rows, columns):
+    """The mask for another shift: each of the two times 0, 1 or -1."""
+
+    def answer(height, width, window, shift):
+        down, right = _sides(shift)
+        return _mask(height, width, window, (down * rows, right * columns))[0]
+
+    return answer
+
+
+def _numbered_by_a_sum(height, width, window, shift):
+    down, right = _sides(shift)
+    came = (np.arange(height) >= height - down)[:, None].astype(int) + (np.arange(width) >= width - right)
+    region = _partition(came[None, ..., None], window)[0].reshape(-1, np.prod(_sides(window)))
+    return region[:, :, None] == region[:, None]
+
+
+values(
+    mask,
+    simplest=_shifted,
+    words="square windows, the same shift down and to the right",
+    anything=_any_shift,
+    hint="Draw the regions of a map of three by three windows that are no squares, for a shift in one direction only: which "
+    "windows hold more than one region?",
+    mutant=_third_row,
+)
+for name, hint, answer in (
+    (
+        "True for what is forbidden",
+        "The mask says the opposite: True means that the key may be attended.",
+        lambda *args: ~_mask(*args)[0],
+    ),
+    (
+        "numbers to be added",
+        "0 and -100 are to be added to the scores; what is asked for says yes or no: True where a key may be attended.",
+        lambda *args: np.where(_mask(*args)[0], 0.0, -100.0),
+    ),
+    (
+        "no mask at all",
+        "Everybody sees everybody here. What came around the edge of the map must not meet what was there before.",
+        _always(True),
+    ),
+    (
+        "opposite corners have one number",
+        "Two of the four regions in the corner window have the same number, so they see each other. Count rows in steps of "
+        "more than the columns can give: 2 * row + column, say.",
+        _numbered_by_a_sum,
+    ),
+    (
+        "the shift the wrong way",
+        "This is the mask of a map that was shifted down and right. Swin shifts up and left: what comes around arrives at "
+        "the bottom and at the right.",
+        _along(-1, -1),
+    ),
+    (
+        "rows forgotten",
+        "Only the seam between columns is seen. What came around from the top needs one too.",
+        _along(0, 1),
+    ),
+    (
+        "columns forgotten",
+        "Only the seam between rows is seen. What came around from the left needs one too.",
+        _along(1, 0),
+    ),
+):
+    mask.mistake(name, hint, answer)
+
+
+values(
+    index,
+    simplest=lambda draw: {"window": choose(draw, 2, 3)},
+    words="small square windows",
+    anything=_window_to_twelve,
+    hint="Try a window of one row, of one column, and of 2 x 5: both sides have a say in each number.",
+    mutant=_formula(
+        _minus, _minus, stride=lambda m, n: 2 * max(m, n) - 1
+    ),  # right unless it is higher than long
+)
+for name, hint, answer in (
+    (
+        "key minus query",
+        "The offsets have the other sign: the place of the query (row of the table) less that of the key (column).",
+        _formula(lambda a, b, size: b - a + size - 1, lambda a, b, size: b - a + size - 1),
+    ),
+    (
+        "the length of a row from the height",
+        "Rows of offsets are 2 M_w - 1 long, because columns differ by -(M_w - 1) to M_w - 1. Yours are 2 M_h - 1 long.",
+        _formula(_minus, _minus, stride=lambda m, n: 2 * m - 1),
+    ),
+    (
+        "not counted from 0",
+        "The numbers begin below 0. Add M - 1 to each difference, so that the smallest is 0.",
+        _formula(_minus, _minus, first=lambda m, n: -((m - 1) * (2 * n - 1) + n - 1)),
+    ),
+    (
+        "column by column",
+        "Here the next row is one number away. The offset of rows is the slow part: rows times (2 M_w - 1) plus columns.",
+        lambda window: (
+            _index(_sides(window)[::-1])[0]
+            .reshape(*_sides(window)[::-1] * 2)
+            .transpose(1, 0, 3, 2)
+            .reshape(_index(window)[0].shape)
+        ),
+    ),
+    (
+        "places added",
+        "The number comes from the difference of the two places, not from their sum.",
+        _formula(lambda a, b, _: a + b, lambda a, b, _: a + b),
+    ),
+    (
+        "rows of M instead of 2 M - 1",
+        "The table is as long as there are offsets. Columns differ by -(M_w - 1) to M_w - 1: that is 2 M_w - 1 of them.",
+        _formula(_minus, _minus, stride=lambda m, n: n),
+    ),
+):
+    index.mistake(name, hint, answer)

@@ -7,7 +7,8 @@ import numpy as np
 
 from minivis.laws.catalogue import Family
 from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers
+from minivis.laws.inputs import choose, integer, normals, numbers, sizes
+from minivis.laws.values import gradient_values, values
 
 WINDOWS = (
     r"x \in \mathbb R^{B \times H \times W \times C} \to \mathbb R^{B\,HW/M^2 \times M \times M \times C}"
@@ -88,6 +89,17 @@ def _any_size(draw):
 def _drawn(draw):
     M = choose(draw, 2, 1)
     return {"x": numbers(draw, (2, M * integer(draw, 1, 2), M * integer(draw, 1, 3), 2)), "window": M}
+
+
+def _one_map(draw):
+    return {"x": normals(draw, (1, 2 * integer(draw, 2, 3), 2 * integer(draw, 2, 3), 2)), "window": 2}
+
+
+def _anything(draw):
+    window = choose(draw, 2, (1, 2), (2, 1), 1, (2, 2), 3, (2, 3), (3, 2), (1, 4), (4, 1), (3, 4))
+    B, rows, columns, C = sizes(draw, 4, 1, 3)
+    m, n = _sides(window)
+    return {"x": normals(draw, (B, m * rows, n * columns, C)), "window": window}
 
 
 def _of_windows(of_maps):
@@ -241,4 +253,81 @@ for family, name, pulled in ((partition, "x", "reverse"), (reverse, "windows", "
             name: "Numbers are only moved: each g goes back to where its number came from, by the inverse move."
         },
         mutants={name: mutated(family.right, _reshaped_back)},
+    )
+
+
+def _several_maps(right, args, options):
+    """Whether there are several maps, each of several rows of windows that are no squares."""
+    shape = args[0].shape if right is _partition else right(*args, **options)[0].shape
+    m, n = _sides(args[1])
+    return shape[0] > 1 and shape[1] > m and m != n
+
+
+def _maps_mixed(right, args, options):
+    out = right(*args, **options)[0]
+    if not _several_maps(right, args, options):
+        return out
+    if right is _partition:
+        return _cut("BhmwnC", "hwBmnC")(*args)
+    return _put_back("hwBmnC", "BhmwnC")(*args)
+
+
+def _mixed_back(right, args, options):
+    out, vjp = right(*args, **options)
+    if not _several_maps(right, args, options):
+        return out, vjp
+    return out, lambda g: (g.reshape(args[0].shape),)
+
+
+HINTS = {
+    "cut without moving": "A reshape alone moves no number: it cuts the rows of the map into stretches. Split height and "
+    "width, transpose, and only then reshape.",
+    "windows column by column": "The windows come column by column. Reading order is row by row: the row of the window "
+    "before its column.",
+    "windows turned over": "Inside each window rows and columns are exchanged: height before width there too.",
+    "maps inside windows": "The first axis begins with the first window of all maps. It should begin with all windows of the "
+    "first map: the batch is the slow part.",
+    "sides of the window exchanged": "A window is (height, width): the rows of the map are split by its height, the columns "
+    "by its width.",
+}
+for family, of, answers in (
+    (
+        partition,
+        lambda inputs: inputs,
+        [
+            lambda x, window: x.reshape(-1, *_sides(window), x.shape[3]),
+            _cut("BhmwnC", "BwhmnC"),
+            _cut("BhmwnC", "BhwnmC"),
+            _cut("BhmwnC", "hwBmnC"),
+            _turned(_partition),
+        ],
+    ),
+    (
+        reverse,
+        _of_windows,
+        [
+            lambda windows, window, height, width: windows.reshape(-1, height, width, windows.shape[3]),
+            _put_back("BwhmnC", "BhmwnC"),
+            _put_back("BhwnmC", "BhmwnC"),
+            _put_back("hwBmnC", "BhmwnC"),
+            _turned(_reverse),
+        ],
+    ),
+):
+    plain = {
+        "simplest": of(_one_map),
+        "words": "one map of two channels, windows of 2 x 2",
+        "anything": of(_anything),
+        "hint": "Number the axes after the first reshape, and say of each where it goes: several maps, several rows and "
+        "columns of windows, windows that are no squares, all at once.",
+    }
+    values(family, **plain, mutant=mutated(family.right, _maps_mixed))
+    for (name, hint), answer in zip(HINTS.items(), answers, strict=True):
+        family.mistake(name, hint, answer)
+    gradient_values(family, **plain, mutant=mutated(family.right, _mixed_back))
+    family.mistake(
+        "reshaped without moving back",
+        "g has the right shape now, but its numbers lie in the order of the output. Undo the transpose too.",
+        mutated(family.right, _reshaped_back),
+        gradient=True,
     )

@@ -58,11 +58,11 @@ def mutants(name):
 def _source_of(right):
     """The names that a reference answer's module knows, and the definitions that the answer is made of."""
     module = sys.modules[right.__module__]
-    known = {}
-    for other in _law_modules(module):
+    known, place = {}, {}  # in the order of the sources: a default argument is what stood above it
+    for i, other in enumerate(_law_modules(module)):
         for node in ast.parse(inspect.getsource(other)).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                known.setdefault(node.name, node)
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in known:
+                known[node.name], place[node.name] = node, (-i, node.lineno)
     reached, waiting = [], [right.__name__] if right.__name__ in known else list(right.__code__.co_names)
     while waiting:
         name = waiting.pop(0)
@@ -73,7 +73,7 @@ def _source_of(right):
     for other in reversed(_law_modules(module)):
         namespace |= vars(other)
     namespace["_reversed_divmod"] = lambda a, b: divmod(b, a)
-    return namespace, [known[name] for name in reached]
+    return namespace, [known[name] for name in sorted(reached, key=place.get)]
 
 
 def _law_modules(module):

@@ -3,6 +3,133 @@
 Not here: corners. The strategies of the laws are in minivis/laws; these are written apart from them on purpose.
 """
 
+import numpy as np
+
 __all__ = ["PLAIN_DETECTION"]
 
-PLAIN_DETECTION = {}
+
+def _corners(rng, *leading):
+    """Boxes of any place and size: two random points each, the smaller coordinates first."""
+    points = np.sort(rng.random((*leading, 2, 2)) * 2 - 0.5, axis=-2)
+    return (points.reshape(*leading, 4) * rng.choice([1, 20, 640])).astype(np.float32)
+
+
+def _any_leading(rng):
+    return rng.integers(1, 5, int(rng.integers(0, 4)))
+
+
+def _boxes_by_corners(rng):
+    return {"boxes": _corners(rng, *_any_leading(rng))}
+
+
+def _boxes_by_centres(rng):
+    corners = _corners(rng, *_any_leading(rng))
+    low, high = corners[..., :2], corners[..., 2:]
+    return {"boxes": np.concatenate([(low + high) / 2, high - low], axis=-1)}
+
+
+def _two_lists(rng):
+    """Both in one unit; no two sides coincide, where gradients have several right answers."""
+    N, M = rng.integers(1, 6, 2)
+    boxes = _corners(rng, N + M)
+    return {"boxes1": boxes[:N], "boxes2": boxes[N:]}
+
+
+def _costs(rng):
+    cost = rng.standard_normal(rng.integers(1, 6, 2))
+    if rng.random() < 0.3:
+        cost = np.rint(cost)  # ties
+    return {"cost": (cost * rng.choice([0.1, 1, 100]) + rng.choice([0, 5, -50])).astype(np.float32)}
+
+
+def _scored_boxes(rng):
+    N = int(rng.integers(0, 13))
+    centres = rng.integers(0, 3, (N, 2)) * 2 + 0.4 * rng.standard_normal((N, 2))  # around nine places
+    half = rng.uniform(0.4, 1.2, (N, 2))
+    scores = rng.random(N)
+    return {
+        "boxes": (np.concatenate([centres - half, centres + half], axis=1) * rng.choice([0.2, 50])).astype(
+            np.float32
+        ),
+        "scores": (scores.round(1) if rng.random() < 0.2 else scores).astype(np.float32),
+        "threshold": float(rng.uniform(0.05, 0.9)),
+    }
+
+
+def _masks(rng):
+    shape = rng.integers(1, 5), rng.integers(1, 9)
+    return {
+        "logits": (rng.standard_normal(shape) * rng.choice([1, 4, 200])).astype(np.float32),
+        "targets": (rng.random(shape) < rng.choice([0.1, 0.5, 0.9])).astype(np.float32),
+    }
+
+
+def _focal(rng):
+    options = {"alpha": float(rng.uniform(0.05, 0.95)), "gamma": float(rng.choice([0, 0.5, 1, 2, 2.5, 4]))}
+    return {**_masks(rng), **{name: value for name, value in options.items() if rng.random() < 0.7}}
+
+
+def _one_or_two(rng, sides):
+    """A number for both sides where they are equal, a pair otherwise (or now and then then too)."""
+    a, b = (int(side) for side in sides)
+    return a if a == b and rng.random() < 0.8 else (a, b)
+
+
+def _window(rng):
+    m, n = rng.integers(1, 5, 2)
+    return _one_or_two(rng, (m, m) if rng.random() < 0.4 else (m, n))
+
+
+def _windowed(rng):
+    window = _window(rng)
+    m, n = window if isinstance(window, tuple) else (window, window)
+    (B, C), (rows, columns) = rng.integers(1, 4, 2), rng.integers(1, 4, 2)
+    return (int(B), int(rows * m), int(columns * n), int(C)), window
+
+
+def _partition(rng):
+    shape, window = _windowed(rng)
+    return {"x": rng.standard_normal(shape).astype(np.float32), "window": window}
+
+
+def _reverse(rng):
+    (B, H, W, C), window = _windowed(rng)
+    m, n = window if isinstance(window, tuple) else (window, window)
+    windows = rng.standard_normal((B * H * W // (m * n), m, n, C)).astype(np.float32)
+    return {"windows": windows, "window": window, "height": H, "width": W}
+
+
+def _shifted(rng):
+    (_, H, W, _), window = _windowed(rng)
+    m, n = window if isinstance(window, tuple) else (window, window)
+    shift = rng.integers(0, m), rng.integers(0, n)
+    return {"height": H, "width": W, "window": window, "shift": _one_or_two(rng, shift)}
+
+
+def _deformable(rng):
+    B, Q, h, P, d = (int(size) for size in rng.integers(1, 4, 5))
+    shapes = [(int(H), int(W)) for H, W in rng.integers(1, 6, (int(rng.integers(1, 4)), 2))]
+    L, N = len(shapes), sum(H * W for H, W in shapes)
+    arrays = {
+        "values": rng.standard_normal((B, N, h, d)),
+        "locations": rng.uniform(-0.4, 1.4, (B, Q, h, L, P, 2)),
+        "weights": rng.uniform(-0.5, 1, (B, Q, h, L, P)),
+    }
+    return {"shapes": shapes, **{name: array.astype(np.float32) for name, array in arrays.items()}}
+
+
+PLAIN_DETECTION = {
+    "box_cxcywh_to_xyxy": _boxes_by_centres,
+    "box_xyxy_to_cxcywh": _boxes_by_corners,
+    "box_iou": _two_lists,
+    "generalized_box_iou": _two_lists,
+    "linear_sum_assignment": _costs,
+    "nms": _scored_boxes,
+    "dice_loss": _masks,
+    "sigmoid_focal_loss": _focal,
+    "window_partition": _partition,
+    "window_reverse": _reverse,
+    "shifted_window_mask": _shifted,
+    "relative_position_index": lambda rng: {"window": _window(rng)},
+    "multi_scale_deformable_attention": _deformable,
+}

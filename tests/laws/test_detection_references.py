@@ -1,0 +1,147 @@
+"""The right answers of detection's families are right on any calls: against answers written otherwise, by loops or by
+SciPy, and their gradients against finite differences.
+
+Not here: whether wrong answers are found (test_catalogue.py, test_detection.py).
+"""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.optimize
+
+from minivis.laws.candidate import numerical_gradient
+from minivis.laws.catalogue import family_of
+from minivis.laws.checking import drawn
+from minivis.laws.common import cotangent
+from minivis.laws.values import ANYTHING, GRADIENTS
+from tests.laws.mutation import plain_cases
+from tests.laws.plain_detection import PLAIN_DETECTION
+from tests.laws.test_detection import dice, focal, giou, iou, split, suppress
+
+
+def centred(boxes):
+    left, top, right, bottom = np.moveaxis(boxes, -1, 0)
+    return np.stack(
+        [left + (right - left) / 2, top + (bottom - top) / 2, right - left, bottom - top], axis=-1
+    )
+
+
+def two(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def cut(x, window):
+    m, n = two(window)
+    return np.array(
+        [
+            image[top : top + m, left : left + n]
+            for image in x
+            for top in range(0, x.shape[1], m)
+            for left in range(0, x.shape[2], n)
+        ]
+    )
+
+
+def put_together(windows, window, height, width):
+    m, n = two(window)
+    left = iter(windows)
+    x = np.empty((len(windows) * m * n // (height * width), height, width, windows.shape[3]))
+    for image in x:
+        for top in range(0, height, m):
+            for start in range(0, width, n):
+                image[top : top + m, start : start + n] = next(left)
+    return x
+
+
+def regions_meet(height, width, window, shift):
+    """As in Swin's own code: the shifted map is painted in nine regions."""
+    (m, n), (down, right) = two(window), two(shift)
+    painted = np.zeros((1, height, width, 1))
+    rows, columns = (
+        [slice(0, size - side), slice(size - side, size - by), slice(size - by, size)]
+        for size, side, by in ((height, m, down), (width, n, right))
+    )
+    for number, (row, column) in enumerate((r, c) for r in rows for c in columns):
+        painted[0, row, column] = number
+    region = cut(painted, window).reshape(-1, m * n)
+    return region[:, :, None] == region[:, None]
+
+
+def offsets_in_order(window):
+    """Each pair's place in the sorted list of all offsets."""
+    m, n = two(window)
+    places = [(y, x) for y in range(m) for x in range(n)]
+    order = {o: i for i, o in enumerate((y, x) for y in range(1 - m, m) for x in range(1 - n, n))}
+    return np.array([[order[q[0] - k[0], q[1] - k[1]] for k in places] for q in places])
+
+
+def read_by_scipy(values, shapes, locations, weights):
+    B, Q, heads, L, P, _ = locations.shape
+    out = np.zeros((B, Q, heads, values.shape[3]))
+    for b, q, h, d in np.ndindex(out.shape):
+        start = 0
+        for level, (H, W) in enumerate(shapes):
+            image = values[b, start : start + H * W, h, d].reshape(H, W)
+            x, y = locations[b, q, h, level].T
+            at = np.array([y * H - 0.5, x * W - 0.5])
+            read = scipy.ndimage.map_coordinates(image, at, order=1, mode="grid-constant")
+            out[b, q, h, d] += weights[b, q, h, level] @ read
+            start += H * W
+    return out.reshape(B, Q, -1)
+
+
+OTHERWISE = {
+    "box_cxcywh_to_xyxy": split,
+    "box_xyxy_to_cxcywh": centred,
+    "box_iou": iou,
+    "generalized_box_iou": lambda a, b: giou(a, b, eps=1e-30),
+    "linear_sum_assignment": scipy.optimize.linear_sum_assignment,
+    "nms": suppress,
+    "dice_loss": dice,
+    "sigmoid_focal_loss": focal,
+    "window_partition": cut,
+    "window_reverse": put_together,
+    "shifted_window_mask": regions_meet,
+    "relative_position_index": offsets_in_order,
+    "multi_scale_deformable_attention": read_by_scipy,
+}
+
+
+def calls(name, law):
+    """Calls as the law draws them, and plain ones that are drawn apart from it."""
+    return [
+        case.copy(np.float64) for case in drawn(family_of(name).law_named(law), 40, 1) + plain_cases(name, 20)
+    ]
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_the_right_answer_is_that_of_others(name):
+    right = family_of(name).right
+    for case in calls(name, ANYTHING):
+        got, expected = (answer(*case.args.values(), **case.options) for answer in (right, OTHERWISE[name]))
+        got = got[0]
+        if name == "linear_sum_assignment":  # there may be several of the same cost
+            got, expected = case["cost"][got].sum(), case["cost"][expected].sum()
+        if name == "nms" and len(np.unique(case["scores"])) < len(case["scores"]):
+            continue  # ties: the law "ties" has more to say
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERWISE if family_of(name).law_named(GRADIENTS)])
+def test_its_gradients_are_those_of_finite_differences(name):
+    family = family_of(name)
+    for case in calls(name, GRADIENTS)[::3]:
+        out, vjp = family.right(**case.everything)
+        g = cotangent(np.shape(out)).astype(np.float64)
+        pulled = vjp(g)
+        names = family.arrays if len(pulled) == len(family.arrays) else family.parameters
+        for array, gradient in zip(names, pulled, strict=False):
+            if gradient is None:
+                continue
+            step = 1e-6 * np.abs(case[array]).max()
+            (true,) = numerical_gradient(lambda c: family.right(**c.everything)[0], case, array, g, step)
+            np.testing.assert_allclose(gradient, true, rtol=1e-6, atol=1e-7 * (1 + np.abs(gradient).max()))
+
+
+def test_no_family_is_missing():
+    assert set(OTHERWISE) == set(PLAIN_DETECTION)
