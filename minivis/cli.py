@@ -144,7 +144,13 @@ def _assignment_parsers(actions):
         "help": "one sub-folder, .ipynb or .zip for each student",
     }
     student = {"metavar": "S", "help": "grade this student alone and leave the others' grades as they are"}
-    action("grade", "grade a folder of submissions into grades.csv and feedback/", name, ("folder", submissions), ("--student", student))  # fmt: skip
+    seed = {
+        "type": _at_least(0),
+        "metavar": "N",
+        "help": "draw the inputs of the laws from this seed, as an earlier grading did; default: a new one",
+    }
+    grading = [name, ("folder", submissions), ("--student", student), ("--seed", seed)]
+    action("grade", "grade a folder of submissions into grades.csv and feedback/", *grading)
     action("solution", "print the solutions", name)
 
 

@@ -58,7 +58,7 @@ def _grade(options):
     from minivis.classroom.grade import NOT_READ, grade, read_grades
     from minivis.classroom.isolation import in_words
 
-    told = grade(options.name, options.folder, options.student)
+    told = grade(options.name, options.folder, options.student, seed=options.seed)
     for student, remarks in told.items():
         for remark in remarks:
             print(printable(f"{student}: {remark}"), file=sys.stderr)

@@ -162,6 +162,8 @@ def letter(assignment, student, found, remarks):
         lines += ["", "When the cells were run from top to bottom:", ""]
         lines += [f"- Cell {number}: {_plain(note)}" for number, note in found["notes"].items()]
     lines += ["", _closing(found), "", isolation.in_words()]
+    if "seed" in found:
+        lines += ["", f"The inputs of the laws were drawn from seed {found['seed']}; the same seed draws them again."]
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ Not here: how one is judged (judging.py), the words (feedback.py), what nbgrader
 
 import csv
 import io
+import secrets
 from pathlib import Path
 
 from minivis.classroom import isolation
@@ -25,7 +26,7 @@ NOT_READ = "*"  # no student has this name: the remarks are about files that are
 COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
-def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY):
+def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None):
     """Grade the submissions in a folder.
 
     Parameters
@@ -39,6 +40,9 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY):
         Grade this one alone; everybody else's grades and feedback stay as they are.
     seconds, memory : int
         The limits of one submission; memory in bytes.
+    seed : int, optional
+        What the laws draw their inputs from. Default: a new one each time, so that nobody can know the inputs; it stands
+        in every student's page, and the same seed gives the same verdicts again.
 
     Returns
     -------
@@ -64,9 +68,10 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY):
     if len(owners) > 2:  # for fewer it would cost more than it saves
         warm_up(assignment.tasks)
     guard = Guard(folder) if isolation.why_not() else None
+    seed = secrets.randbelow(10**6) if seed is None else seed
     for owner in _progress(owners):
         submission = handed.pop(owner)
-        found = _judged(assignment, submission, released, seconds, memory)
+        found = _judged(assignment, submission, released, seconds, memory, seed)
         if guard:
             submission.remarks += _put_back(guard)
         rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
@@ -112,13 +117,14 @@ def _read(paths, assignment, released):
         return Handed(remarks=[f"The files cannot be read: {type(error).__name__}: {error}."])
 
 
-def _judged(assignment, submission, released, seconds, memory):
+def _judged(assignment, submission, released, seconds, memory, seed):
     """What the laws say of one submission; whatever goes wrong is this one's alone."""
     if submission.notebook is None:
         return nothing(assignment.tasks, "There is no notebook that can be read.")
     try:
         cells = cells_to_run(submission.notebook, released)
-        return judge_submission(assignment.tasks, cells, submission.files, submission.folder, seconds, memory)
+        where = (submission.files, submission.folder)
+        return judge_submission(assignment.tasks, cells, *where, seconds, memory, seed)
     except Exception as error:
         submission.remarks.append(f"It could not be judged: {type(error).__name__}: {error}.")
         return nothing(assignment.tasks, "It could not be judged.")

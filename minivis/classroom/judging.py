@@ -63,7 +63,8 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
     -------
     dict
         ``tasks``: for each task its name, points, most, problem and laws (dicts with name, sentence, points, most,
-        passed, judged, message, hint, shown); ``notes``: cell number -> what went wrong when it was run.
+        passed, judged, message, hint, shown); ``notes``: cell number -> what went wrong when it was run; ``seed``, where
+        anything was judged.
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context(
@@ -146,7 +147,8 @@ def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
             if judged["points"] < judged["most"] and task.function.isidentifier():
                 given.append(task.function)  # what builds on it is judged with the right one
                 submission.give(task.function, task.reference)
-        return {"tasks": found, "notes": {str(n): note for n, note in submission.notes.items()}}
+        notes = {str(n): note for n, note in submission.notes.items()}
+        return {"tasks": found, "notes": notes, "seed": seed}
 
 
 def _mentions(cells, function, name):
