@@ -13,23 +13,23 @@ import scipy.special
 from minivis import laws
 
 
-def iou(boxes1, boxes2, eps=0.0, plus=0.0, union=None):
+def iou(boxes1, boxes2, eps=0.0, plus=0.0, union=None, least=0.0):
     """IoU pair by pair, as in a first attempt; ``plus`` is the 1 of those who count pixels."""
     out = np.zeros((len(boxes1), len(boxes2)), boxes1.dtype)
     for i, a in enumerate(boxes1):
         for j, b in enumerate(boxes2):
             w = min(a[2], b[2]) - max(a[0], b[0]) + plus
             h = min(a[3], b[3]) - max(a[1], b[1]) + plus
-            shared = max(w, 0) * max(h, 0)
+            shared = max(w, least) * max(h, least)
             areas = [(c[2] - c[0] + plus) * (c[3] - c[1] + plus) for c in (a, b)]
             whole = union(*areas) if union else areas[0] + areas[1] - shared
             out[i, j] = shared / (whole + eps) if whole + eps > 0 else 0
     return out
 
 
-def giou(boxes1, boxes2, eps=1e-7, below="enclosure"):
+def giou(boxes1, boxes2, eps=1e-7, below="enclosure", clip=lambda sides: np.clip(sides, 0, None)):
     a, b = boxes1[:, None], boxes2[None]
-    inner = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
+    inner = clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]))
     outer = np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2])
     area = [(c[..., 2] - c[..., 0]) * (c[..., 3] - c[..., 1]) for c in (a, b)]
     shared, enclosure = inner.prod(-1), outer.prod(-1)
@@ -111,6 +111,10 @@ def by_shape(cost):
     return scipy.optimize.linear_sum_assignment(cost[:n, :n])
 
 
+def apart_along_both(sides):
+    return np.where((sides < 0).all(axis=-1, keepdims=True), 0, sides)
+
+
 def subtracts(cost):
     if cost.size:
         cost -= cost.min(axis=1, keepdims=True)
@@ -122,10 +126,13 @@ WRONG = [
     ("box_iou", "shared over covered", lambda a, b: iou(a, b, union=lambda a, b: a + b)),
     ("box_iou", "shared over covered", lambda a, b: iou(split(a), split(b))),
     ("box_iou", "any unit", lambda a, b: iou(a, b, eps=1e-2)),
+    ("box_iou", "agrees on anything", lambda a, b: iou(a, b, least=1.0)),
     ("generalized_box_iou", "formula", lambda a, b: giou(a, b, below="union")),
     ("generalized_box_iou", "from -1 to 1", lambda a, b: giou(a, b, below="union")),
     ("generalized_box_iou", "the further, the lower", iou),
     ("generalized_box_iou", "empty boxes", lambda a, b: giou(a, b, eps=0)),
+    ("generalized_box_iou", "agrees on anything", lambda a, b: giou(a, b, clip=apart_along_both)),  # passed once
+    ("generalized_box_iou", "agrees on anything", lambda a, b: giou(a, b, clip=lambda s: np.maximum(s, -1))),  # too
     ("box_cxcywh_to_xyxy", "half to each side", lambda boxes: np.concatenate(
         [boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)),
     ("box_xyxy_to_cxcywh", "size", lambda boxes: np.concatenate(
