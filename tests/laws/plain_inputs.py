@@ -138,6 +138,18 @@ def _mask(rng, full):
     return rng.random(shape) < rng.choice([0.25, 0.6])
 
 
+def _multi_head(rng):
+    heads, (B, N, M) = int(rng.integers(1, 4)), rng.integers(1, 5, 3)
+    D = heads * int(rng.integers(1, 4))
+    query, key, value = _numbers(rng, B, N, D), _numbers(rng, B, M, D), _numbers(rng, B, M, D)
+    if rng.random() < 0.3:  # self-attention
+        M, key, value = N, query, query
+    weights = {f"w_{n}": _numbers(rng, D, D, scale=rng.choice([0.5, 2])) for n in "qkvo"}
+    weights |= {f"b_{n}": _numbers(rng, D) for n in "qkvo"}
+    case = {"query": query, "key": key, "value": value, "weights": weights, "heads": heads}
+    return case | _some(rng, mask=rng.random((N, M)) < rng.choice([0.3, 0.7]))
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -151,5 +163,6 @@ PLAIN = {
     "max_pool2d": _max_pool2d,
     "interpolate": _interpolate,
     "scaled_dot_product_attention": _attention,
+    "multi_head_attention": _multi_head,
     **PLAIN_DETECTION,
 }
