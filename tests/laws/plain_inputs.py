@@ -150,6 +150,14 @@ def _multi_head(rng):
     return case | _some(rng, mask=rng.random((N, M)) < rng.choice([0.3, 0.7]))
 
 
+def _cross_entropy(rng):
+    B, K = (int(n) for n in rng.integers(1, 6, 2))
+    logits = _numbers(rng, B, K, scale=rng.choice([1, 4, 30])) + _numbers(
+        rng, B, 1, scale=rng.choice([0, 60])
+    )
+    return {"logits": logits, "target": rng.integers(0, K, B)}
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -162,6 +170,7 @@ PLAIN = {
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
     "interpolate": _interpolate,
+    "cross_entropy": _cross_entropy,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,
     **PLAIN_DETECTION,
