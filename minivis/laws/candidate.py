@@ -158,17 +158,19 @@ class Candidate:
         """A tuple of cotangents by the name of their argument, each an array of its shape or a broken promise."""
         return {
             name: _checked(value, name, case[name])
-            for name, value in self.by_name(pulled).items()
-            if name in self.family.arrays and case.everything.get(name) is not None
+            for name, value in self.by_name(pulled, case).items()
+            if case.everything.get(name) is not None
         }
 
-    def by_name(self, pulled):
+    def by_name(self, pulled, case):
         """Cotangents stand at their parameter's place in the signature, or packed: arrays' alone, in that order."""
-        order, arrays = list(self.family.parameters), self.family.arrays
-        packed = any(
-            value is not None and name not in arrays for name, value in zip(order, pulled, strict=False)
-        )
-        return {**dict.fromkeys(arrays), **dict(zip(arrays if packed else order, pulled, strict=False))}
+        parameters, arrays = self.family.parameters, self.family.arrays
+        given = [name for name in arrays if case.everything.get(name) is not None]
+        in_place, packed = (dict(zip(names, pulled, strict=False)) for names in (parameters, arrays))
+        misplaced = any(value is not None and name not in arrays for name, value in in_place.items())
+        whole = [all(reading.get(name) is not None for name in given) for reading in (in_place, packed)]
+        reading = packed if misplaced or whole == [False, True] else in_place
+        return {name: reading.get(name) for name in arrays}
 
 
 def _checked(value, name, like):

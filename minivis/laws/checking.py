@@ -183,7 +183,7 @@ class _Judgement:
     def _others(self, law):
         """A few plain calls, to tell one mistake from another."""
         plain = self.candidate.family.law_named(GRADIENTS if law.gradient else ANYTHING)
-        return drawn(plain, 6) if plain is not None else []
+        return drawn(plain, 12) if plain is not None else []
 
 
 def _settings(examples, *phases):

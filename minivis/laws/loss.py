@@ -9,18 +9,23 @@ import numpy as np
 
 from minivis.laws.candidate import compare
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, numbers, sizes
+from minivis.laws.common import backward, every_family, gradients
+from minivis.laws.inputs import choose, generator, integer, normals, numbers, sizes
 from minivis.laws.sandbox import Broken
+from minivis.laws.values import gradient_values, values
 
 LOSS = r"L = -\frac{1}{B} \sum_b \log \frac{e^{x_{b, t_b}}}{\sum_k e^{x_{bk}}}"
 SLIDE = "H: ViT : Vision Transformer"
 
 
+def _log_p(logits, axis=-1):
+    shifted = logits - logits.max(axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
 def _cross_entropy(logits, target):
     B = len(logits)
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    log_p = _log_p(logits)
 
     def vjp(g):
         d = np.exp(log_p)
@@ -78,6 +83,27 @@ def _smooth(draw):
     return _draw(draw, integer(draw, 2, 3), integer(draw, 2, 4))
 
 
+def _simplest(draw):
+    B, K = sizes(draw, 2, 2, 4)
+    return {"logits": normals(draw, (B, K)), "target": generator(draw).integers(0, K, B)}
+
+
+def _any_call(draw, apart):
+    """Each row has a level of its own, rows may lie up to twice ``apart`` from each other."""
+    (B, K), rng = sizes(draw, 2, 1, 5), generator(draw)
+    logits = normals(draw, (B, K), choose(draw, 1, 3, 20))
+    level = np.float32(choose(draw, 0, apart)) * rng.choice([-1, 0, 1], (B, 1)).astype(np.float32)
+    return {"logits": logits + level, "target": rng.integers(0, K, B)}
+
+
+def _anything(draw):
+    return _any_call(draw, 64)  # float32 has steps of 1/131072 here
+
+
+def _any_level(draw):
+    return _any_call(draw, 4096)
+
+
 def _agrees(f, case, atol=2e-5):
     """Agreement, whatever the shape of the single number."""
     got = f(case)
@@ -86,8 +112,13 @@ def _agrees(f, case, atol=2e-5):
     compare(got.reshape(()), f.right(case), atol=atol)
 
 
+cross_entropy.same = _agrees  # the law about the shape speaks of the shape
+
+
 def _law(name, sentence, atol=2e-5, **of_the_law):
-    cross_entropy.law(name, sentence=sentence, **of_the_law)(functools.partial(_agrees, atol=atol))
+    cross_entropy.law(name, sentence=sentence, right_too=False, **of_the_law)(
+        functools.partial(_agrees, atol=atol)
+    )
 
 
 def _binary(logits, target):
@@ -155,9 +186,111 @@ every_family(
 )
 
 
-def _not_divided(right, args, options):
-    out, vjp = right(*args, **options)
-    return out, lambda g: (vjp(g)[0] * len(args[0]),)
+def _one_maximum(logits, target):
+    """One maximum for all rows."""
+    shifted = logits - logits.max()
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return -log_p[np.arange(len(logits)), target].mean()
+
+
+values(
+    cross_entropy,
+    simplest=_simplest,
+    words="a few rows of logits near zero",
+    anything=_anything,
+    hint="Some rows lie far above others here. Which number do you subtract from each row?",
+    mutant=_one_maximum,
+)
+for name, hint, answer in (
+    (
+        "the sum for the mean",
+        "This is the sum over the rows: divide it by their number B.",
+        lambda logits, target: _cross_entropy(logits, target)[0] * len(logits),
+    ),
+    (
+        "divided by the number of classes too",
+        "The mean is taken over all B K numbers: only one number of each row counts, so divide by B.",
+        lambda logits, target: _cross_entropy(logits, target)[0] / logits.shape[1],
+    ),
+    (
+        "the sign",
+        "The loss is negative: it is minus the mean of the log-probabilities.",
+        lambda logits, target: -_cross_entropy(logits, target)[0],
+    ),
+    (
+        "the probability for its logarithm",
+        "This is minus the mean probability of the targets: take its logarithm.",
+        lambda logits, target: -np.exp(_log_p(logits))[np.arange(len(logits)), target].mean(),
+    ),
+    (
+        "every target for every row",
+        "log_p[:, target] takes all targets in every row, B x B numbers. Row b has target[b]: "
+        "log_p[np.arange(B), target].",
+        lambda logits, target: -_log_p(logits)[:, target].mean(),
+    ),
+    (
+        "softmax over the rows",
+        "Softmax runs down the columns here: the classes of one image compete, so it runs along the last axis.",
+        lambda logits, target: -_log_p(logits, axis=0)[np.arange(len(logits)), target].mean(),
+    ),
+    (
+        "exp of large numbers",
+        "The loss is right until exp overflows: in float32 it is inf above 88. Subtract each row's largest logit first.",
+        _unshifted,
+    ),
+    (
+        "the log of a rounded probability",
+        "A probability below 1e-45 is 0 in float32, and its log -inf. Write the log of the quotient out: it needs no "
+        "probability.",
+        _log_of_softmax,
+    ),
+    (
+        "a small number under the log",
+        "log(p + 1e-8) never falls below -18, and is a little wrong everywhere. Write the log of the quotient out: then no "
+        "logarithm of 0 can come.",
+        lambda logits, target: -np.log(np.exp(_log_p(logits)) + 1e-8)[np.arange(len(logits)), target].mean(),
+    ),
+    (
+        "one maximum for all rows",
+        "A row far below the largest logit of the batch is left with exps of 0. Each row has its own maximum: axis=-1 and "
+        "keepdims=True.",
+        _one_maximum,
+    ),
+):
+    cross_entropy.mistake(name, hint, answer)
+
+
+def _not_divided(g, pulled, args, options):
+    """The mean forgotten."""
+    return (pulled[0] * len(args[0]),)
+
+
+def _probabilities(g, pulled, args, options):
+    """The one-hot target forgotten."""
+    return (g * np.exp(_log_p(args[0])) / len(args[0]),)
+
+
+def _only_the_target(g, pulled, args, options):
+    """What comes back through the target's own logit alone."""
+    logits, target = args
+    rows = np.arange(len(logits))
+    d = np.zeros_like(logits)
+    d[rows, target] = pulled[0][rows, target]
+    return (d,)
+
+
+def _classes_averaged(g, pulled, args, options):
+    """Divided by all numbers of the logits."""
+    return (pulled[0] / args[0].shape[1],)
+
+
+def _one_maximum_back(g, pulled, args, options):
+    """The probabilities with one maximum for all rows."""
+    logits, target = args
+    e = np.exp(logits - logits.max())
+    d = e / e.sum(axis=-1, keepdims=True)
+    d[np.arange(len(logits)), target] -= 1
+    return (g * d / len(logits),)
 
 
 gradients(
@@ -167,5 +300,41 @@ gradients(
     hints={
         "logits": "Probability minus one-hot target, divided by B, times g. Was the mean forgotten, or g?"
     },
-    mutants={"logits": mutated(_cross_entropy, _not_divided)},
+    mutants={"logits": backward(_cross_entropy, _not_divided)},
 )
+gradient_values(
+    cross_entropy,
+    simplest=_simplest,
+    words="a few rows of logits near zero",
+    anything=_any_level,
+    hint="Some rows lie far above others here: the probabilities of the way back need each row's own maximum too.",
+    mutant=backward(_cross_entropy, _one_maximum_back),
+)
+for name, hint, answer in (
+    (
+        "the mean forgotten on the way back",
+        "The gradient is too large by the number of rows: the loss is a mean, so divide by B.",
+        _not_divided,
+    ),
+    (
+        "the target left out on the way back",
+        "These are the probabilities times g / B. The gradient is the probability minus 1 for the target's class.",
+        _probabilities,
+    ),
+    (
+        "only the target's logit",
+        "Only the logit of the target gets a gradient. The others are in the sum of exps: theirs is their probability.",
+        _only_the_target,
+    ),
+    (
+        "divided by the number of classes too",
+        "The gradient is divided by B K; the loss is a mean over the B rows.",
+        _classes_averaged,
+    ),
+    (
+        "one maximum for all rows on the way back",
+        "A row far below the largest logit of the batch is left with exps of 0, and 0/0. Each row has its own maximum.",
+        _one_maximum_back,
+    ),
+):
+    cross_entropy.mistake(name, hint, backward(_cross_entropy, answer), gradient=True)

@@ -6,7 +6,6 @@ Not here: the mistakes themselves; each family names its own.
 import numpy as np
 
 from minivis.laws.common import cotangent
-from minivis.laws.inputs import leaves
 
 __all__ = ["recognised"]
 
@@ -33,19 +32,19 @@ def recognised(candidate, law, case, others):
     if law.manners or not mistakes:
         return None
     gives = _pulled if law.gradient else _output
-    right = _answer(candidate.family.right, case, law.gradient, backward=True)
+    right = _answer(candidate, candidate.family.right, case, law.gradient, backward=True)
     seen = [(c, _given(gives, candidate, c)) for c in [case, *others]]
     for mistake in mistakes:
-        shown = _answer(mistake.answer, case, law.gradient)
+        shown = _answer(candidate, mistake.answer, case, law.gradient)
         if shown is None or seen[0][1] is None or _alike(shown, right) or not _alike(shown, seen[0][1]):
             continue
-        if all(_fits(mistake, c, given, law.gradient) for c, given in seen[1:]):
+        if all(_fits(candidate, mistake, c, given) for c, given in seen[1:]):
             return mistake
     return None
 
 
-def _fits(mistake, case, given, gradient):
-    expected = _answer(mistake.answer, case, gradient)
+def _fits(candidate, mistake, case, given):
+    expected = _answer(candidate, mistake.answer, case, mistake.gradient)
     return expected is None or given is None or _alike(expected, given)
 
 
@@ -65,10 +64,10 @@ def _output(candidate, case):
 
 def _pulled(candidate, case):
     exact = case.copy(np.float64)
-    return _flat(candidate.pulled(exact, cotangent(candidate.right(exact).shape)))
+    return _flat(candidate, candidate.pulled(exact, cotangent(candidate.right(exact).shape)), case)
 
 
-def _answer(answer, case, gradient, backward=False):
+def _answer(candidate, answer, case, gradient, backward=False):
     """What a mistake (or, with ``backward``, the right answer, which has a vjp) gives for a case."""
     exact = case.copy(np.float64) if gradient else case.copy()
     try:
@@ -76,14 +75,18 @@ def _answer(answer, case, gradient, backward=False):
             result = answer(*exact.args.values(), **exact.options)
             if not gradient:
                 return [np.asarray(result[0] if backward else result)]
-            return _flat(result[1](cotangent(np.shape(result[0]))))
+            return _flat(candidate, result[1](cotangent(np.shape(result[0]))), case)
     except Exception:  # a mistake need not be able to do every call
         return None
 
 
-def _flat(pulled):
-    """The arrays of a tuple of cotangents."""
-    return [leaf for d in pulled if d is not None for leaf in (leaves(d) or [np.asarray(d)])]
+def _flat(candidate, pulled, case):
+    """The cotangents of the arrays that a case has, in one order, however they were returned."""
+    found = []
+    for name, d in candidate.by_name(pulled, case).items():
+        if case.everything.get(name) is not None:
+            found += [d[key] for key in sorted(d)] if isinstance(d, dict) else [np.asarray(d)]
+    return found
 
 
 def _alike(first, second):

@@ -9,8 +9,9 @@ import numpy as np
 
 from minivis.laws.attention import _attention as one_head
 from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, flags, integer, numbers, sizes
+from minivis.laws.common import backward, every_family, gradients, mutated
+from minivis.laws.inputs import choose, flags, generator, integer, normals, numbers, sizes
+from minivis.laws.values import gradient_values, values
 
 
 def _split(tokens, heads):
@@ -106,6 +107,31 @@ def _mha_smooth(draw):
         f"b_{n}": numbers(draw, (D,)) for n in "qkvo"
     }
     return {**inputs, "weights": w, "heads": choose(draw, 2, 1)}
+
+
+def _simplest(draw):
+    """One image attends to itself with one head."""
+    return _any_call(draw, batch=1, heads=1, cross=False)
+
+
+def _anything(draw):
+    return _any_call(
+        draw, integer(draw, 1, 2), integer(draw, 1, 3), choose(draw, False, True), choose(draw, False, True)
+    )
+
+
+def _any_call(draw, batch, heads, cross, masked=False):
+    N, D = integer(draw, 2, 4), heads * integer(draw, 1, 3)
+    M = integer(draw, 1, 4) if cross else N
+    query = normals(draw, (batch, N, D))
+    key, value = (normals(draw, (batch, M, D)) if cross else query for _ in range(2))
+    w = {f"w_{n}": normals(draw, (D, D), 0.7) for n in "qkvo"} | {
+        f"b_{n}": normals(draw, (D,)) for n in "qkvo"
+    }
+    case = {"query": query, "key": key, "value": value, "weights": w, "heads": heads}
+    if masked:
+        case["mask"] = generator(draw).random((N, M)) < choose(draw, 0.5, 0.25)  # some rows may see nothing
+    return case
 
 
 def _with(**changed):
@@ -234,13 +260,166 @@ multi_head_attention.agrees(
 every_family(multi_head_attention, inputs=_case, shapes=_mha_size_one)
 
 
-def _pulled(change):
-    def wrong(right, args, options):
-        out, vjp = right(*args, **options)
-        return out, lambda g: change(g, args, vjp(g))
+def _shown(split=_split, join=_join, attend=one_head):
+    """A mutant that splits and joins the heads in another way, or has other heads: ``attend(q, k, v, mask)``."""
 
-    return mutated(_multi_head, wrong)
+    def mutant(query, key, value, weights, heads, mask=None):
+        w = weights
+        inputs = (("q", query), ("k", key), ("v", value))
+        q, k, v = (split(x @ w[f"w_{n}"].T + w[f"b_{n}"], heads) for n, x in inputs)
+        return join(attend(q, k, v, mask)[0]) @ w["w_o"].T + w["b_o"]
 
+    return mutant
+
+
+def _reshaped_only(tokens, heads):
+    """Heads split off by a reshape alone."""
+    B, N, D = tokens.shape
+    return tokens.reshape(B, heads, N, D // heads)
+
+
+def _taking_turns(tokens, heads):
+    """Head i takes the features i, i + h, i + 2 h."""
+    B, N, D = tokens.shape
+    return tokens.reshape(B, N, D // heads, heads).transpose(0, 3, 1, 2)
+
+
+def _joined_by_reshape(tokens):
+    B, h, N, d = tokens.shape
+    return tokens.reshape(B, N, h * d)
+
+
+def _first_head_masked(q, k, v, mask=None):
+    """The mask on the axis of the heads: only the first one has it."""
+    if mask is not None:
+        mask = mask | (np.arange(q.shape[1]) > 0)[:, None, None]
+    return one_head(q, k, v, mask)
+
+
+values(
+    multi_head_attention,
+    simplest=_simplest,
+    words="one image, one head, self-attention, no mask",
+    anything=_anything,
+    hint="Here several heads, queries and keys of different numbers and a mask come together: does the mask reach every "
+    "head?",
+    mutant=_shown(attend=_first_head_masked),
+)
+for name, hint, answer in (
+    (
+        "heads split by a reshape alone",
+        "The reshape to (B, h, N, D/h) mixes tokens and features. First (B, N, h, D/h), then swap the two axes in the "
+        "middle.",
+        _shown(split=_reshaped_only),
+    ),
+    (
+        "heads joined by a reshape alone",
+        "The heads are joined without swapping their axis back: (B, h, N, D/h) -> (B, N, h, D/h) -> (B, N, D).",
+        _shown(join=_joined_by_reshape),
+    ),
+    (
+        "features dealt out in turn",
+        "Head 0 takes the first D / h features; here it takes every h-th one.",
+        _shown(split=_taking_turns),
+    ),
+    (
+        "scaled by the width of all heads",
+        "The scores are divided by sqrt(D). Each head is D / h wide: divide by sqrt(D / h).",
+        mutated(_multi_head, _full_width),
+    ),
+    (
+        "one head",
+        "heads changes nothing here: each head attends with its own slice of the features.",
+        mutated(_multi_head, lambda right, a, o: right(*a[:4], 1, **o)[0]),
+    ),
+    (
+        "weights taken for (in, out)",
+        "A weight is (out, in), as in PyTorch: multiply the tokens by its transpose, with w_o too.",
+        _with(**{f"w_{n}": lambda w, n=n: w[f"w_{n}"].T for n in "qkvo"}),
+    ),
+    (
+        "no output projection",
+        "The heads are joined and returned as they are: w_o and b_o come after that.",
+        _with(w_o=lambda w: np.eye(len(w["w_o"]), dtype=w["w_o"].dtype), b_o=lambda w: 0 * w["b_o"]),
+    ),
+    (
+        "biases forgotten",
+        "The four linear maps lack their biases.",
+        _with(**{f"b_{n}": lambda w, n=n: 0 * w[f"b_{n}"] for n in "qkvo"}),
+    ),
+    (
+        "keys for values",
+        "The values are made of the second argument; they come from the third, through w_v.",
+        mutated(_multi_head, lambda right, a, o: right(a[0], a[1], a[1], *a[3:], **o)[0]),
+    ),
+    (
+        "self-attention only",
+        "Keys and values are made of the queries: they come from the second and third arguments.",
+        mutated(_multi_head, lambda right, a, o: right(a[0], a[0], a[0], *a[3:], **o)[0]),
+    ),
+    (
+        "mask upside down",
+        "True means may be attended; here the keys are used that may not be.",
+        mutated(_multi_head, lambda right, a, o: right(*a, **{n: ~m for n, m in o.items()})[0]),
+    ),
+    (
+        "mask not passed on",
+        "The mask changes nothing here: pass it to the attention of the heads.",
+        mutated(_multi_head, lambda right, a, o: right(*a)[0]),
+    ),
+    (
+        "mask in the first head only",
+        "The mask reaches one head. It has the shape (N, M), the scores (B, h, N, M): it broadcasts as it is.",
+        _shown(attend=_first_head_masked),
+    ),
+):
+    multi_head_attention.mistake(name, hint, answer)
+
+
+def _without_mask(g, pulled, args, options):
+    """The way back without the mask."""
+    return _multi_head(*args)[1](g)
+
+
+def _weights_changed(change, *names):
+    """Backward with other gradients of some weights: ``change(gradient, args)``."""
+
+    def wrong(g, pulled, args, options):
+        return *pulled[:3], pulled[3] | {n: change(pulled[3][n], args) for n in names}
+
+    return backward(_multi_head, wrong)
+
+
+def _first_image(g, pulled, args, options):
+    """The gradients of the weights from the first image alone."""
+    only = _multi_head(*(x[:1] for x in args[:3]), *args[3:], **options)[1]
+    return *pulled[:3], only(g[:1])[3]
+
+
+def _untransposed(g, pulled, args, options):
+    """The weights transposed on the way back to the inputs."""
+    w = args[3]
+    projected = [x @ w[f"w_{n}"].T + w[f"b_{n}"] for n, x in zip("qkv", args[:3], strict=True)]
+    plain = {f"w_{n}": np.eye(len(w["w_o"])) for n in "qkv"} | {f"b_{n}": 0 * w["b_o"] for n in "qkv"}
+    parts = _multi_head(*projected, w | plain, *args[4:], **options)[1](g)
+    return *(d @ w[f"w_{n}"].T for n, d in zip("qkv", parts[:3], strict=True)), pulled[3]
+
+
+def _biases_averaged(g, pulled, args, options):
+    """The gradients of the biases as means over the tokens."""
+    tokens = zip("qkvo", (*args[:3], args[0]), strict=True)
+    means = {f"b_{n}": pulled[3][f"b_{n}"] / (x.shape[0] * x.shape[1]) for n, x in tokens}
+    return *pulled[:3], pulled[3] | means
+
+
+def _output_map_forgotten(g, pulled, args, options):
+    """The way back that begins behind the output projection."""
+    w = args[3] | {"w_o": np.eye(len(args[3]["w_o"]))}
+    wrong = _multi_head(*args[:3], w, *args[4:], **options)[1](g)
+    return *wrong[:3], wrong[3] | {n: pulled[3][n] for n in ("w_o", "b_o")}
+
+
+WEIGHTS, BIASES = [f"w_{n}" for n in "qkvo"], [f"b_{n}" for n in "qkvo"]
 
 gradients(
     multi_head_attention,
@@ -260,9 +439,55 @@ gradients(
         "images; that of a bias sums too.",
     },
     mutants={
-        "query": _pulled(lambda g, a, d: (d[0] @ a[3]["w_q"].T, *d[1:])),
-        "key": _pulled(lambda g, a, d: (d[0], d[1] @ a[3]["w_k"].T, *d[2:])),
-        "value": _pulled(lambda g, a, d: (*d[:2], d[2] @ a[3]["w_v"].T, d[3])),
-        "weights": _pulled(lambda g, a, d: (*d[:3], d[3] | {"b_o": g.mean(axis=(0, 1))})),
+        "query": backward(_multi_head, lambda g, d, a, o: (d[0] @ a[3]["w_q"].T, *d[1:])),
+        "key": backward(_multi_head, lambda g, d, a, o: (d[0], d[1] @ a[3]["w_k"].T, *d[2:])),
+        "value": backward(_multi_head, lambda g, d, a, o: (*d[:2], d[2] @ a[3]["w_v"].T, d[3])),
+        "weights": backward(_multi_head, lambda g, d, a, o: (*d[:3], d[3] | {"b_o": g.mean(axis=(0, 1))})),
     },
 )
+gradient_values(
+    multi_head_attention,
+    simplest=_simplest,
+    words="one image, one head, self-attention, no mask",
+    anything=_anything,
+    hint="The way back uses the same attention weights as the way forward: those with the mask.",
+    mutant=backward(_multi_head, _without_mask),
+)
+for name, hint, answer in (
+    (
+        "the mask forgotten on the way back",
+        "These are the gradients without a mask. A forbidden key has weight 0, so nothing comes back through it.",
+        backward(_multi_head, _without_mask),
+    ),
+    (
+        "weights transposed on the way back",
+        "Forward x W^T, backward d W: the weight is not transposed on the way back.",
+        backward(_multi_head, _untransposed),
+    ),
+    (
+        "gradients of weights (in, out)",
+        "The gradients of the weights are transposed: a weight is (out, in), and so is its gradient, d^T x.",
+        _weights_changed(lambda d, args: d.T, *WEIGHTS),
+    ),
+    (
+        "the first image only",
+        "The gradients of the weights come from the first image alone: sum over all images of the batch.",
+        backward(_multi_head, _first_image),
+    ),
+    (
+        "weights averaged over the batch",
+        "The gradients of weights and biases are sums over the images, not means.",
+        _weights_changed(lambda d, args: d / len(args[0]), *WEIGHTS, *BIASES),
+    ),
+    (
+        "biases averaged",
+        "The gradient of a bias is the sum over all tokens of all images, not the mean.",
+        backward(_multi_head, _biases_averaged),
+    ),
+    (
+        "the output projection forgotten on the way back",
+        "g comes in behind w_o: go back through it, g W_o, before the heads are split.",
+        backward(_multi_head, _output_map_forgotten),
+    ),
+):
+    multi_head_attention.mistake(name, hint, answer, gradient=True)

@@ -138,6 +138,26 @@ def _mask(rng, full):
     return rng.random(shape) < rng.choice([0.25, 0.6])
 
 
+def _multi_head(rng):
+    heads, (B, N, M) = int(rng.integers(1, 4)), rng.integers(1, 5, 3)
+    D = heads * int(rng.integers(1, 4))
+    query, key, value = _numbers(rng, B, N, D), _numbers(rng, B, M, D), _numbers(rng, B, M, D)
+    if rng.random() < 0.3:  # self-attention
+        M, key, value = N, query, query
+    weights = {f"w_{n}": _numbers(rng, D, D, scale=rng.choice([0.5, 2])) for n in "qkvo"}
+    weights |= {f"b_{n}": _numbers(rng, D) for n in "qkvo"}
+    case = {"query": query, "key": key, "value": value, "weights": weights, "heads": heads}
+    return case | _some(rng, mask=rng.random((N, M)) < rng.choice([0.3, 0.7]))
+
+
+def _cross_entropy(rng):
+    B, K = (int(n) for n in rng.integers(1, 6, 2))
+    logits = _numbers(rng, B, K, scale=rng.choice([1, 4, 30])) + _numbers(
+        rng, B, 1, scale=rng.choice([0, 60])
+    )
+    return {"logits": logits, "target": rng.integers(0, K, B)}
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -150,6 +170,8 @@ PLAIN = {
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
     "interpolate": _interpolate,
+    "cross_entropy": _cross_entropy,
     "scaled_dot_product_attention": _attention,
+    "multi_head_attention": _multi_head,
     **PLAIN_DETECTION,
 }

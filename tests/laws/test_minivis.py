@@ -52,7 +52,9 @@ def with_vjp(name):
 @pytest.mark.parametrize("name", laws.names())
 def test_minivis_keeps_the_law(name):
     (case,) = drawn(family_of(name).laws[0], 1)
-    ours(name)(*case.args.values(), **case.options)  # what is compiled on the first call does not count as slow
+    ours(name)(
+        *case.args.values(), **case.options
+    )  # what is compiled on the first call does not count as slow
     report = laws.judge(name, ours(name))
     assert report.passed, str(report)
     if name != "multi_head_attention" and any(law.gradient for law in family_of(name).laws):

@@ -11,6 +11,7 @@ import scipy.signal
 import scipy.special
 
 from minivis import laws
+from minivis.laws.catalogue import family_of
 from minivis.laws.values import GRADIENTS, SIMPLEST_GRADIENTS
 
 
@@ -197,8 +198,6 @@ def test_a_wrong_answer_breaks_the_law_about_it(name, law, wrong):
 )
 @pytest.mark.parametrize("wrong", [lambda d: 0 * d, lambda d: 1.01 * d], ids=["zero", "scaled"])
 def test_zero_and_scaled_gradients_are_rejected(name, wrong):
-    from minivis.laws.catalogue import family_of
-
     family = family_of(name)
 
     def change(d):
@@ -214,8 +213,6 @@ def test_zero_and_scaled_gradients_are_rejected(name, wrong):
 
 
 def test_a_gradient_may_leave_places_of_options_out_or_in():
-    from minivis.laws.catalogue import family_of
-
     right = family_of("layer_norm").right
 
     def packed(x, normalized_shape, weight=None, bias=None, eps=1e-5):
@@ -223,3 +220,42 @@ def test_a_gradient_may_leave_places_of_options_out_or_in():
         return out, lambda g: tuple(d for i, d in enumerate(vjp(g)) if i != 1)
 
     assert laws.judge("layer_norm", packed, vjp=True).passed
+
+    def nothing_for_what_is_missing(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+        out, vjp = right(x, normalized_shape, weight, bias, eps)
+
+        def back(g):
+            dx, _, dw, db = vjp(g)
+            return dx, None if weight is None else dw, None if bias is None else db
+
+        return out, back
+
+    assert laws.judge("layer_norm", nothing_for_what_is_missing, vjp=True).passed
+
+
+def test_a_mistake_is_known_however_the_gradients_are_returned():
+    right = family_of("multi_head_attention").right
+
+    def without_mask(query, key, value, weights, heads, mask=None):
+        back = right(query, key, value, weights, heads)[1]
+
+        def vjp(g):
+            *inputs, of_weights = back(g)
+            return *inputs, dict(reversed(of_weights.items()))
+
+        return right(query, key, value, weights, heads, mask)[0], vjp
+
+    report = laws.judge("multi_head_attention", without_mask, vjp=True)
+    assert {v.mistake for v in report if not v.passed} == {"the mask forgotten on the way back"}
+
+    def unweighted(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+        plain = family_of("layer_norm").right(x, normalized_shape, None, bias, eps)[1]
+        out, vjp = family_of("layer_norm").right(x, normalized_shape, weight, bias, eps)
+
+        def back(g):
+            return plain(g)[0], None if weight is None else vjp(g)[2], None if bias is None else vjp(g)[3]
+
+        return out, back
+
+    report = laws.judge("layer_norm", unweighted, vjp=True)
+    assert {v.mistake for v in report if not v.passed} == {"weight forgotten on the way to x"}
