@@ -280,6 +280,7 @@ box_iou.agrees(
 box_iou.agrees(
     "apart",
     "Boxes that lie apart, along one axis or both, have IoU 0.",
+    value=False,  # 0 everywhere
     inputs=_apart,
     equation=r"|A \cap B| = \max(0, \Delta x) \cdot \max(0, \Delta y)",
     slide=SLIDE,
@@ -515,6 +516,7 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
     family.agrees(
         "empty boxes",
         "Points and lines have no area, and what would be 0 / 0 is 0.",
+        value=False,  # 0 everywhere
         inputs=_without_area,
         equation=equation,
         hint="A union or an enclosure of area 0 makes NaN, and one NaN in a loss is the end of a training. Divide by the "

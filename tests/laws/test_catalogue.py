@@ -6,6 +6,7 @@ rejects is a wrong answer that once passed.
 Not here: particular wrong answers (test_mistakes.py), hangs and other bad manners (test_manners.py).
 """
 
+import numpy as np
 import pytest
 
 from minivis import laws
@@ -55,6 +56,33 @@ def test_known_mistakes_are_recognised_and_get_their_own_hint(name):
         assert told, f"{mistake.name}: {report}"
         assert {v.mistake for v in told} == {mistake.name}
         assert all(v.hint == mistake.hint for v in told)
+
+
+@pytest.mark.parametrize("name", laws.names())
+@pytest.mark.parametrize("constant", [np.zeros_like, np.ones_like], ids=["zeros", "ones"])
+def test_no_constant_keeps_a_law_that_compares_with_the_right_answer(name, constant):
+    family = family_of(name)
+
+    def filled(value):
+        if isinstance(value, tuple):
+            return tuple(map(filled, value))
+        if isinstance(value, dict):
+            return {key: filled(part) for key, part in value.items()}
+        return None if value is None else constant(np.asarray(value))
+
+    def backward(*args, **options):
+        out, vjp = family.right(*args, **options)
+        return out, lambda g: filled(tuple(vjp(g)))
+
+    forward_laws, gradient_laws = (
+        [law.name for law in family.laws if law.value and law.gradient == gradient]
+        for gradient in (False, True)
+    )
+    report = laws.judge(name, lambda *a, **o: filled(family.right(*a, **o)[0]), only=forward_laws)
+    assert not any(verdict.passed for verdict in report)
+    if gradient_laws:
+        report = laws.judge(name, backward, vjp=True, only=gradient_laws)
+        assert not any(verdict.passed for verdict in report)
 
 
 def has_gradients(name):
