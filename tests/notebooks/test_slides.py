@@ -31,7 +31,9 @@ WORKED = {
     (5, "multi-head-shapes"): [],
     (5, "permutation-equivariance"): [],
     (5, "quadratic-cost"): [],  # a measured curve
-    (8, "vit-sizes"): [[304_326_632]],  # ViT-L/16 at 224 with 1000 classes; the decks print 307M, which is L/32
+    (8, "vit-sizes"): [
+        [304_326_632]
+    ],  # ViT-L/16 at 224 with 1000 classes; the decks print 307M, which is L/32
 }
 
 
