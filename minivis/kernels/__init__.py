@@ -7,6 +7,7 @@ Not here: gradients and argument checks; those are the ops'. `of(array)` picks; 
 
 import functools
 import importlib.util
+import math
 
 from minivis.backend import device_of
 
@@ -48,16 +49,22 @@ def one_pass_attention(q, k, v, mask=None, bias=None):
         from minivis.kernels import cupy_attention
 
         return cupy_attention.attention if cupy_attention.fits(q, k, v) else None
-    found = _compiled_attention() if device_of(q) == "cpu" else None
+    found = _worth_loading(q, k)
     return found.attention if found and found.fits(q, k, v, mask, bias) else None
 
 
 def attention_by_heads(q, k, v, mask=None, bias=None):
     """``(forward, backward)`` of attention that keeps its weights and takes a head at a time, or None where products of all heads are the way."""
-    found = _compiled_attention() if device_of(q) == "cpu" else None
+    found = _worth_loading(q, k)
     if found and found.fits(q, k, v, mask, bias, backward=True):
         return found.attention_with_weights, found.attention_vjp
     return None
+
+
+def _worth_loading(q, k):
+    """compiled_attention.py, or None where the weights are few: it takes seconds to load, and once to compile."""
+    many = math.prod(q.shape[:-1]) * k.shape[-2] >= _LARGE
+    return _compiled_attention() if many and device_of(q) == "cpu" else None
 
 
 @functools.cache

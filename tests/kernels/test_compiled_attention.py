@@ -3,6 +3,8 @@
 Not here: its use by the op (tests/ops/test_attention.py).
 """
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -225,3 +227,13 @@ def test_without_numba_or_threadpoolctl_there_is_none(missing, monkeypatch):
         )
         assert kernels.attention_by_heads(q, q, q) is None and kernels.one_pass_attention(q, q, q) is None
     kernels._compiled_attention.cache_clear()
+
+
+def test_small_attention_does_not_wait_for_numba():
+    """Loading takes a second or more, and many once, when it compiles: a learner's first small call must not pay that."""
+    small = "q = np.ones((2, 3, 16, 8), np.float32); mv.ops.scaled_dot_product_attention(q, q, q)"
+    backward = (
+        "t = mv.Tensor(q, requires_grad=True); mv.ops.scaled_dot_product_attention(t, t, t).sum().backward()"
+    )
+    program = f"import sys, numpy as np, minivis as mv; {small}; {backward}; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
