@@ -118,6 +118,18 @@ def test_batches_are_padded(folder):
     np.testing.assert_array_equal(target["boxes"], detection(folder)[0][1]["boxes"])
 
 
+def test_workers_read_the_same_batches(folder):
+    for dataset in (detection(folder, crowds=True), panoptic(folder)):
+        (images, valid, targets), (others, areas, again) = (
+            next(iter(DataLoader(dataset, batch_size=2, collate=collate, workers=workers)))
+            for workers in (0, 1)
+        )
+        np.testing.assert_array_equal(images, others)
+        np.testing.assert_array_equal(valid, areas)
+        for one, other in zip(targets, again, strict=True):
+            assert one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
 def test_polygons_are_filled_as_by_cocos_tools():
     rows = json.loads((Path(__file__).parent / "fixtures" / "polygons.json").read_text())
     wanted = [rle_decode(row) for row in rows]
