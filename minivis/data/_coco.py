@@ -49,14 +49,21 @@ class CocoList:
         self.photos = self._read_photos(folder)  # by id, in the order of the list
 
     def entries(self, key, needed=True):
-        """The list of objects of that name."""
+        """The objects of the list of that name."""
+        entries = self.content.get(key)
         if key not in self.content and not needed:
             near = difflib.get_close_matches(key, self.content, n=1, cutoff=0.8)
-            if not near:
-                return []
-            raise ValueError(f"{self.name}: {self.path} has {near[0]!r}; did you mean {key!r}?")
-        with self.refusing():
-            return objects("the list", self.content, key)
+            if near:
+                raise ValueError(f"{self.name}: {self.path} has {near[0]!r}; did you mean {key!r}?")
+            return []
+        if not isinstance(entries, list):
+            raise ValueError(
+                f"{self.name}: {self.path} needs a list of objects named {key!r}, got {told(entries)}"
+            )
+        for place, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                self.leave_out(f"entry {place} of {key} is no object but {told(entry)}")
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     @contextmanager
     def refusing(self):
@@ -124,9 +131,9 @@ class CocoList:
             )
 
     def _read_categories(self):
-        found, entries = {}, self.entries("categories")
+        found = {}
         with self.refusing():
-            for entry in entries:
+            for entry in objects("the list", self.content, "categories"):
                 number = identity("a category", entry)
                 if number in found:
                     raise ValueError(f"two entries have category id {told(number)}")

@@ -43,6 +43,9 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
     try:
         # All at once: Pillow asks a file for as many bytes as any number in it claims, and Python would make room for them.
         content = read_bytes(name, path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: there is no file {path.absolute()}") from None
+    try:
         complaint = _webp_complaint(content, most_pixels)
         with warnings.catch_warnings():
             # of size most_pixels speaks; a damaged note beside the pixels is no matter
@@ -52,10 +55,6 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
                     complaint = _complaint(image, len(content), most_pixels) or (check and check(image))
                     if not complaint:
                         return _decoded(image)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{name}: there is no file {path.absolute()}") from None
-    except (IsADirectoryError, PermissionError):
-        raise  # they name the path themselves
     except Image.DecompressionBombError as error:
         complaint = f"claims more than most_pixels={most_pixels}: {error}"
     except UnidentifiedImageError:

@@ -41,7 +41,8 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS):
 
     Notes
     -----
-    Pillow decodes. Of colours with 16 bits each it keeps the upper 8, also of the one that is transparent. Colour
+    Pillow decodes. A WebP of more than two million pixels in next to no bytes, which can only be blank, is refused as a
+    mere claim. Of colours with 16 bits each it keeps the upper 8, also of the one that is transparent. Colour
     profiles are not applied.
 
     Examples

@@ -384,6 +384,8 @@ def _kind(dataset):
 
 def _as_index(name, value):
     try:
-        return operator.index(value)
+        if not isinstance(value, bool):
+            return operator.index(value)
     except TypeError:
-        raise TypeError(f"DataLoader: {name} must be an integer, got {value!r}") from None
+        pass
+    raise TypeError(f"DataLoader: {name} must be an integer, got {value!r}")

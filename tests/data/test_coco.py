@@ -118,6 +118,18 @@ def test_batches_are_padded(folder):
     np.testing.assert_array_equal(target["boxes"], detection(folder)[0][1]["boxes"])
 
 
+def test_workers_read_the_same_batches(folder):
+    for dataset in (detection(folder, crowds=True), panoptic(folder)):
+        (images, valid, targets), (others, areas, again) = (
+            next(iter(DataLoader(dataset, batch_size=2, collate=collate, workers=workers)))
+            for workers in (0, 1)
+        )
+        np.testing.assert_array_equal(images, others)
+        np.testing.assert_array_equal(valid, areas)
+        for one, other in zip(targets, again, strict=True):
+            assert one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
 def test_polygons_are_filled_as_by_cocos_tools():
     rows = json.loads((Path(__file__).parent / "fixtures" / "polygons.json").read_text())
     wanted = [rle_decode(row) for row in rows]
@@ -155,8 +167,9 @@ IMAGE, CATEGORY, THING = ("images", 0), ("categories", 0), ("annotations", 0)
 @pytest.mark.parametrize(
     "path_and_value, words",
     [
-        (("images", ...), "list of objects named 'images'"),
-        (("annotations", {}), "list of objects named 'annotations'"),
+        (("images", ...), "needs a list of objects named 'images', got None"),
+        (("images", 1, None), "entry 1 of images is no object but None; invalid='skip' leaves it out"),
+        (("annotations", {}), "needs a list of objects named 'annotations', got {}"),
         (("categories", 0, 3), "list of objects named 'categories'"),
         ((*IMAGE, "id", "42"), r"annotation 5 has image_id 42, which is not in the list \('42' is\)"),
         ((*IMAGE, "id", True), "an image needs a whole number or a text named 'id', got True"),
@@ -203,7 +216,7 @@ IMAGE, CATEGORY, THING = ("images", 0), ("categories", 0), ("annotations", 0)
     ],
 )  # fmt: skip
 def test_a_wrong_list_is_refused_by_name(folder, path_and_value, words):
-    with pytest.raises(ValueError, match=f"^CocoDetection: .*list.json: .*{words}") as refused:
+    with pytest.raises(ValueError, match=f"^CocoDetection: .*list.json.* .*{words}") as refused:
         detection(folder, changed(LIST, *path_and_value))
     assert str(refused.value).count("list.json") == 1
 
@@ -376,6 +389,7 @@ def skipped(folder, content, words, **options):
     [
         ((*THING, "bbox", [1, 2, 0, 3]), [2], "annotation 5 of image 42: bbox .* not above 0"),
         ((*THING, "bbox", []), [2], "bbox must be four numbers"),
+        (("annotations", 0, None), [2], "entry 0 of annotations is no object but None"),
         ((*THING, "category_id", 0), [2], "annotation 5 has category_id 0"),
         ((*THING, "image_id", 99), [2], "annotation 5 has image_id 99"),
         ((*THING, "iscrowd", "maybe"), [2], "'maybe'"),
@@ -588,13 +602,13 @@ INFO = ("annotations", 1, "segments_info")
         ((*INFO, 1, "iscrowd", "yes"), "segment 300 of the annotation of image 42 needs 1 or 0 .* got 'yes'"),
         ((*INFO, 0, "area", 0), "segment 70000 of the annotation of image 42 has area 0: no pixel shows it"),
         (("annotations", 1, ...), "image 42 has no annotation"),
-        (("annotations", ...), "the list needs a list of objects named 'annotations'"),
+        (("annotations", ...), "needs a list of objects named 'annotations', got None"),
         (("categories", 0, "isthing", ...), r"category 3 needs 1 or 0 \(true or false\) named 'isthing', got nothing"),
         (("categories", 0, "isthing", 7), "named 'isthing', got 7"),
     ],
 )  # fmt: skip
 def test_a_wrong_panoptic_list_is_refused_by_name(folder, path_and_value, words):
-    with pytest.raises(ValueError, match=f"^CocoPanoptic: .*list.json: .*{words}") as refused:
+    with pytest.raises(ValueError, match=f"^CocoPanoptic: .*list.json.* .*{words}") as refused:
         panoptic(folder, changed(PANOPTIC, *path_and_value))
     assert str(refused.value).count("list.json") == 1
 
