@@ -13,7 +13,7 @@ import zipfile
 import pytest
 
 from minivis import cli
-from minivis.classroom import find
+from minivis.classroom import find, submission
 from minivis.classroom.grade import NOT_READ, grade
 from minivis.classroom.students import by_student, not_read
 from minivis.classroom.submission import MOST_SHOWN, mended, read
@@ -232,6 +232,10 @@ def test_remarks_and_pages_have_an_end(stub, tmp_path):
             archive.writestr(f"../{'x' * 2000}{i}", "")
     handed = read([tmp_path / "ada.zip"], "detr", stub)
     assert len(handed.remarks) == 20 and max(map(len, handed.remarks)) <= 500
+    with pytest.raises(ValueError, match="more than 5000 cells"):
+        submission._notebook(json.dumps({"cells": [0] * 5001}).encode())
+    many = {"cells": [{"cell_type": "code", "metadata": {}, "source": f"x = {i}"} for i in range(5000)]}
+    assert len(mended(many, stub)["cells"]) <= len(stub["cells"]) + 500
     long = {"cells": [{"cell_type": "code", "metadata": {}, "source": "#" * 10**6}] * 100}
     sources = [cell["source"] for cell in mended(long, stub)["cells"] if cell["source"].startswith("#" * 99)]
     assert len(sources) == 5 and max(map(len, sources)) < MOST_SHOWN + 100
