@@ -328,6 +328,30 @@ def test_installed_distributions_are_found_by_prefix():
 # Disk
 
 
+@pytest.mark.parametrize(
+    ("reason", "platform", "nbgrader", "state", "says"),
+    [
+        ("", "linux", True, "ok", "isolated: a submission sees its own files and nothing else (bubblewrap)"),
+        ("no bwrap", "linux", True, "note", "not isolated: no bwrap"),
+        ("no bwrap", "linux", False, "ok", "not isolated: no bwrap"),
+        ("no bwrap", "darwin", True, "ok", "not isolated: no bwrap"),
+    ],
+)
+def test_grading(monkeypatch, reason, platform, nbgrader, state, says):
+    from minivis.classroom import isolation
+
+    monkeypatch.setattr(isolation, "why_not", lambda: reason)
+    monkeypatch.setattr(doctor.sys, "platform", platform)
+    monkeypatch.setattr(doctor, "_distributions", lambda name: {name: "1"} if nbgrader else {})
+    (found,) = doctor._grading()
+    assert (found.state, found.subject, found.says, bool(found.todo)) == (
+        state,
+        "Grading",
+        says,
+        state == "note",
+    )
+
+
 def test_disk(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Usage = namedtuple("Usage", "free")

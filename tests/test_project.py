@@ -48,11 +48,11 @@ CONFINED = {
     "safetensors": {"storage", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
-    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic"], {"classroom"}),
+    **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"], {"classroom"}),
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
-                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic"}  # fmt: skip
+                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("kernels.cupy", "cupy"),
     ("kernels.cupy", "cupyx"),  # loaded only where an array lives on a GPU

@@ -16,6 +16,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
+from scripts import system_packages
 from scripts.run_notebooks import fingerprint, is_current
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,3 +200,23 @@ def test_a_fingerprint_changes_with_any_file_and_its_name(tmp_path):
     changed = fingerprint(tmp_path)
     (tmp_path / "part" / "a.py").rename(tmp_path / "part" / "b.py")
     assert len({before, changed, fingerprint(tmp_path)}) == 3
+
+
+@pytest.mark.parametrize(("apt", "root"), [(True, True), (True, False), (False, True)])
+def test_packages_are_installed_where_that_needs_nobody(monkeypatch, apt, root):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        if command[1] == "install":
+            raise subprocess.CalledProcessError(100, command)  # which is told, and ends nothing
+
+    monkeypatch.setattr(
+        shutil, "which", lambda name: f"/usr/bin/{name}" if apt and name == "apt-get" else None
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000, raising=False)
+    monkeypatch.setattr(subprocess, "run", run)
+    system_packages.install("bubblewrap", "chromium")
+    wanted = [["apt-get", "update", "-qq"],
+              ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "bubblewrap", "chromium"]]  # fmt: skip
+    assert commands == (wanted if apt and root else [])

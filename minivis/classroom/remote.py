@@ -25,9 +25,9 @@ __all__ = ["Missing", "RemoteFunction", "Submission"]
 HOST = Path(__file__).with_name("host.py")
 CELL_SECONDS = 10.0  # for one cell: definitions, and whatever a student left in between
 GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is ended
-# of the seconds that pass, so many count at least: one that keeps the machine busy waits for itself
-LEAST_COUNTED = 0.6
+LEAST_COUNTED = 0.6  # of the seconds of a submission: whoever keeps the machine busy waits for himself
 MOST_WORDS = 2000  # characters of what an answer says in words
+MOST_NOTES = 50  # cells of which it is told what went wrong
 GONE = "The whole Python process ended while your function ran."
 TIME_IS_UP = "The time for the whole submission was up."
 ENDLESS = "Your function did not come back and could not be interrupted."
@@ -69,7 +69,8 @@ class Submission:
 
     @property
     def seconds_left(self):
-        return self.seconds - self.clock()
+        """Until it must be done with everything: it cannot stretch that by keeping the machine busy."""
+        return self.seconds - max(self.clock(), LEAST_COUNTED * (time.monotonic() - self.began))
 
     def function(self, expression):
         """What stands for the function that an expression gives; `Missing` says in words why there is none."""
@@ -151,7 +152,7 @@ class Submission:
             note = (
                 f"It {'did not come back' if late else 'ended the whole Python process'}, and was left out."
             )
-        if note:
+        if note and len(self.notes) < MOST_NOTES:
             self.notes[number] = str(note)[:MOST_WORDS]
         return number not in self.poison
 
@@ -179,8 +180,8 @@ class Submission:
 
     def _ask(self, limit, **request):
         """Send a request and wait for its answer; the process is ended when it does not come in time."""
-        until = self.clock() + min(limit + GRACE, self.seconds_left)
-        reader = _Reader(self.process, until, self.clock, self._kill)
+        until = self.clock() + limit + GRACE
+        reader = _Reader(self.process, lambda: min(until - self.clock(), self.seconds_left), self._kill)
         try:
             wire.send(self.process.stdin, request)
             return wire.receive(reader, lambda number: RemoteFunction(self, number), wire.MOST_ANSWER)
@@ -192,8 +193,7 @@ class Submission:
 
     def clock(self):
         """Seconds since it began, without those in which either process was ready and others had the processor."""
-        counted = clock() - self.began_counting - self.waited - _waited(self.pid)
-        return max(counted, LEAST_COUNTED * (time.monotonic() - self.began))
+        return clock() - self.began_counting - self.waited - _waited(self.pid)
 
     def end(self):
         """End the process and all that it started in its group."""
@@ -216,14 +216,14 @@ class Submission:
 
 
 class _Reader:
-    """What a process sends, until a time is up: then there is nothing more to read."""
+    """What a process sends, until no seconds are left: then there is nothing more to read."""
 
-    def __init__(self, process, until, clock, kill):
-        self.process, self.until, self.clock, self.kill, self.timer = process, until, clock, kill, None
+    def __init__(self, process, seconds_left, kill):
+        self.process, self.seconds_left, self.kill, self.timer = process, seconds_left, kill, None
 
     def read(self, count):
         data = bytearray()
-        while len(data) < count and (left := self.until - self.clock()) > 0:
+        while len(data) < count and (left := self.seconds_left()) > 0:
             if self._is_there(left):
                 more = self.process.stdout.read(count - len(data))
                 if not more:

@@ -16,8 +16,9 @@ from minivis.classroom.markup import harmless, quoted
 __all__ = ["Handed", "cells_to_run", "mended", "read"]
 
 MOST_OF_NOTEBOOK = 20 * 2**20  # bytes: with pictures in its outputs, a large one has a few million
-MOST_SHOWN = 20_000  # characters of a cell on the student's page
-MOST_EXTRA = 100_000  # characters there of all the cells that the student added
+MOST_CELLS = 5000  # of a notebook
+MOST_SHOWN = 10_000  # characters of a cell on the student's page
+MOST_EXTRA = 50_000  # characters there of all the cells that the student added
 MOST_REMARKS, MOST_LETTERS = 20, 500  # an archive may have a hundred thousand names, of 64 KiB each
 # what to do about files that a notebook may be in, but is not read from
 ADVICE = {
@@ -174,6 +175,8 @@ def _notebook(content):
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise ValueError("it has no list of cells (notebook format 4); save it in Jupyter again")
+    if len(cells) > MOST_CELLS:
+        raise ValueError(f"it has more than {MOST_CELLS} cells")
     kept = []
     for cell in cells:
         if isinstance(cell, dict) and cell.get("cell_type") in ("code", "markdown", "raw"):
@@ -235,7 +238,9 @@ def mended(notebook, released):
             before = name
         elif cell["source"].strip() and cell["source"] not in texts and room > 0:
             extra.setdefault(before, []).append(_loose(cell))
-            room -= min(len(cell["source"]), MOST_SHOWN)
+            room -= min(
+                max(len(cell["source"]), 100), MOST_SHOWN
+            )  # a cell takes room on the page, however short
     cells = list(extra.get(None, []))
     for cell in released["cells"]:
         name = grade_id(cell)
@@ -254,7 +259,8 @@ def _loose(cell):
 
 
 def _shown(source, kind):
-    """What a page shows of a student's cell."""
+    """What a page shows of a student's cell; half of a surrogate pair is no text, and becomes "?"."""
+    source = source.encode("utf-8", "replace").decode("utf-8")
     if len(source) > MOST_SHOWN:
         source = f"{source[:MOST_SHOWN]}\n... ({len(source) - MOST_SHOWN} more characters)"
     return {"code": str, "markdown": harmless, "raw": quoted}[kind](source)
