@@ -54,6 +54,18 @@ def test_an_infinite_score_takes_all():
     assert y == [[-inf, 0]] and np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum", "weight": 3.0, "pos_weight": 2.0}])
+def test_binary_cross_entropy_is_differentiable_in_its_target(options):
+    rng = np.random.default_rng(0)
+    logits, target = rng.standard_normal((3, 4)), rng.uniform(0, 1, (3, 4))
+    mv.gradcheck.check_gradient(
+        lambda z, t: mv.ops.binary_cross_entropy_with_logits(z, t, **options), logits, target
+    )
+    soft = Tensor(target, requires_grad=True)
+    mv.ops.binary_cross_entropy_with_logits(Tensor(logits.astype(np.float32)), soft, **options).backward()
+    assert soft.grad.dtype == np.float64
+
+
 @pytest.mark.parametrize("approximate", ["none", "tanh", "quick"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_gelu_of_the_largest_numbers(approximate, dtype):

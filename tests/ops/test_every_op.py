@@ -16,6 +16,7 @@ from minivis import autograd, backend
 from minivis.autograd import Tensor
 from tests import strict
 from tests.ops.cases import Case, gather
+from tests.ops.large_rows import ROWS as LARGE
 
 CASES, ERRORS = gather()
 VIEWS = {
@@ -165,7 +166,7 @@ TOLERANCES = {np.float16: (2e-3, 2e-3), np.float32: (2e-4, 2e-5)}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@each
+@pytest.mark.parametrize("case", CASES + LARGE, ids=str)
 def test_lower_precision_agrees_with_float64_and_keeps_its_dtype(case, dtype):
     low = inputs_of(case, dtype)
     high = convert(low, lambda x: x.astype(np.float64) if x.dtype == dtype else x.copy())

@@ -34,11 +34,6 @@ def positive(*shape):
     return uniform(0.5, 2.0, *shape)
 
 
-def large(*shape):
-    """Values from 100 to 300 of either sign: float16 holds neither their squares nor the sum of a few hundred."""
-    return Draw(lambda rng: rng.uniform(100, 300, shape) * rng.choice([-1, 1], shape), shape)
-
-
 def distinct(*shape):
     """Values at least 0.3 apart and 0.15 from 0: no ties, no kinks within reach of a finite difference."""
 

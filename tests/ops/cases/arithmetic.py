@@ -1,25 +1,11 @@
 """Rows for minivis/ops/arithmetic.py."""
 
-from tests.ops.cases import (
-    booleans,
-    case,
-    constant,
-    distinct,
-    error,
-    integers,
-    large,
-    normal,
-    positive,
-    uniform,
-)
+from tests.ops.cases import booleans, case, constant, distinct, error, integers, normal, positive, uniform
 
 CASES = [
     case("add", x=normal(3, 5), y=normal(3, 5)),
     case("add", x=normal(2, 1, 4), y=normal(3, 1)),
     case("add", x=normal(3, 2), y=2),
-    case("add", x=normal(5000, 2), y=normal(2)),  # a cotangent that sums 5,000 others
-    case("mul", x=normal(5000, 2), y=normal(2)),
-    case("div", x=large(3, 4), y=uniform(50, 60, 4)),
     case("add", x=normal(0, 3), y=normal(1, 3)),
     case("add", x=normal(3, 5), y=integers(-3, 3, 3, 5)),  # float32 stays float32
     case("mul", x=booleans(3, 5), y=normal(5)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.ops.cases import booleans, case, constant, error, large, normal, uniform
+from tests.ops.cases import booleans, case, constant, error, normal
 
 SELF = {"q": normal(2, 3, 4), "k": normal(2, 3, 4), "v": normal(2, 3, 4)}
 CROSS = {"q": normal(2, 3, 4), "k": normal(2, 5, 4), "v": normal(2, 5, 6)}
@@ -24,13 +24,10 @@ CASES = [
         {"q": HUGE, "k": HUGE, "v": normal(2, 3)},
         {"q": normal(0, 3, 4), "k": normal(0, 5, 4), "v": normal(0, 5, 2)},
         {**CROSS, "dropout_p": 0.4, "rng": 5},
-        {"q": normal(5, 4), "k": normal(5000, 4), "v": uniform(1, 2, 5000, 3)},
         {**CROSS, "bias": normal(3, 5)},
         {**CROSS, "bias": normal(2, 3, 5), "mask": SOME_EMPTY},
     )
 ] + [
-    # composed of smaller ops, its scores would be too large for float16
-    case("scaled_dot_product_attention", q=large(3, 4), k=large(6, 4), v=normal(6, 2)),
     case("attention_weights", q=normal(2, 3, 4), k=normal(2, 5, 4)),
     case("attention_weights", q=normal(3, 4), k=normal(5, 4), mask=SOME_EMPTY),
     case("attention_weights", q=normal(3, 4), k=normal(3, 4), is_causal=True),

@@ -1,6 +1,6 @@
 """Rows for minivis/ops/linalg.py."""
 
-from tests.ops.cases import case, error, large, normal, several
+from tests.ops.cases import case, error, normal, several
 
 CASES = [
     case("matmul", x=normal(3, 4), y=normal(4, 5)),
@@ -8,20 +8,15 @@ CASES = [
     case("matmul", x=normal(4), y=normal(4)),
     case("matmul", x=normal(4), y=normal(2, 4, 3)),
     case("matmul", x=normal(2, 3, 4), y=normal(4)),
-    case("matmul", x=large(2, 4), y=normal(4, 1)),
-    case("matmul", x=normal(2, 5000), y=normal(5000, 3)),
-    case("matmul", x=normal(2000, 2, 3), y=normal(3, 2)),
     case("matmul", x=normal(0, 3, 4), y=normal(4, 2)),
     case("matmul", x=normal(3, 0), y=normal(0, 2)),
     case("einsum", subscripts="bnd,bmd->bnm", operands=several(normal(2, 3, 4), normal(2, 5, 4))),
-    case("einsum", subscripts="ij,jk->ik", operands=several(normal(2, 5000), normal(5000, 3))),
     case("einsum", subscripts="ij->i", operands=several(normal(3, 4))),
     case("einsum", subscripts="ij,jk,kl->il", operands=several(normal(2, 3), normal(3, 4), normal(4, 5))),
     case("einsum", subscripts="ij,kj->", operands=several(normal(2, 3), normal(4, 3))),
     case("einsum", subscripts="i,j->ij", operands=several(normal(0), normal(3))),
     case("linear", x=normal(3, 4), weight=normal(5, 4), bias=normal(5)),
     case("linear", x=normal(2, 3, 4), weight=normal(5, 4)),
-    case("linear", x=normal(5000, 4), weight=normal(5, 4), bias=normal(5)),
     case("linear", x=normal(4), weight=normal(5, 4), bias=normal(5)),
     case("linear", x=normal(0, 4), weight=normal(5, 4), bias=normal(5)),
     case("linear", x=normal(2, 0, 4), weight=normal(5, 4), bias=normal(5)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.ops.cases import case, constant, error, large, normal, positive
+from tests.ops.cases import case, constant, error, normal, positive
 
 CASES = [
     case("layer_norm", x=normal(3, 5), normalized_shape=5, weight=normal(5), bias=normal(5)),
@@ -16,23 +16,11 @@ CASES = [
     ),
     case("layer_norm", x=normal(2, 3, 4), normalized_shape=(4,)),
     case("layer_norm", x=normal(3, 5), normalized_shape=5, weight=normal(5)),
-    case("layer_norm", x=large(3, 1000), normalized_shape=1000, weight=normal(1000), bias=normal(1000)),
-    case("layer_norm", x=normal(3000, 2), normalized_shape=2, weight=normal(2), bias=normal(2)),
     case("layer_norm", x=normal(0, 5), normalized_shape=5, weight=normal(5), bias=normal(5)),
     case("group_norm", x=normal(2, 6, 3, 2), num_groups=3, weight=normal(6), bias=normal(6)),
     case("group_norm", x=normal(2, 6, 5), num_groups=1),
-    case("group_norm", x=large(2, 4, 20, 10), num_groups=2, weight=normal(4), bias=normal(4)),
     case("group_norm", x=normal(0, 4, 3), num_groups=2, weight=normal(4), bias=normal(4)),
     case("batch_norm", x=normal(4, 3), running_mean=None, running_var=None, training=True),
-    case(
-        "batch_norm",
-        x=large(4, 2, 30, 10),
-        running_mean=None,
-        running_var=None,
-        weight=normal(2),
-        bias=normal(2),
-        training=True,
-    ),
     case(
         "batch_norm",
         x=normal(3, 2, 4, 5),
@@ -55,7 +43,6 @@ CASES = [
     ),
     case("normalize", x=normal(3, 5)),
     case("normalize", x=normal(3, 5, 2), axis=-1),
-    case("normalize", x=large(2, 300)),
     case("normalize", x=positive(3, 5), p=3.0, axis=0),
     case("normalize", x=constant([[0.0, 0.0]])),
     case("dropout", x=normal(6, 5), p=0.4, rng=3),

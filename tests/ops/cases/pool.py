@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from tests.ops.cases import case, constant, distinct, error, integers, normal, uniform
+from tests.ops.cases import case, constant, distinct, error, integers, normal
 
 # where distinct maxima of a 2x2 pooling might have been: one position in each window of a 4x6 map
 POSITIONS = constant(np.array([[[[0, 9, 5], [18, 15, 22]], [[7, 2, 11], [12, 20, 16]]]]))
 
 CASES = [
-    case("avg_pool2d", x=uniform(50, 100, 1, 2, 40, 40), kernel_size=40),
-    case("adaptive_avg_pool2d", x=uniform(50, 100, 1, 2, 40, 40), output_size=1),
-    case("max_pool2d", x=distinct(1, 1, 12, 12), kernel_size=9, stride=1),
     case("max_pool2d", x=distinct(2, 3, 4, 6), kernel_size=2),
     case("max_pool2d", x=distinct(1, 2, 5, 7), kernel_size=(2, 3)),
     case("max_pool2d", x=distinct(2, 2, 6, 5), kernel_size=3, stride=2, padding=1),

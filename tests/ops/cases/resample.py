@@ -35,11 +35,6 @@ CASES = [
     case("interpolate", x=normal(2, 1, 6, 5), size=(3, 8), mode="bicubic", align_corners=True),
     case("interpolate", x=normal(1, 1, 1, 2), scale_factor=3.0, mode="bicubic"),
     case("interpolate", x=normal(1, 1, 9, 5), size=(4, 7), mode="bicubic", antialias=True),
-    # pixels that float16 cannot tell apart; the step is one that float32 holds exactly
-    case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 4000), mode="bilinear"),
-    case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 2000), mode="bicubic"),
-    case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 2000), mode="bilinear", antialias=True),
-    case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 4000)),
     case("interpolate", x=normal(0, 2, 3, 4), size=5, mode="bilinear"),
     case("interpolate", x=normal(0, 2, 3, 4), size=5),
     case("grid_sample", x=normal(2, 3, 4, 5), grid=points(2, 3, 2, (4, 5))),
@@ -75,7 +70,6 @@ CASES = [
         mode="nearest",
         padding_mode="reflection",
     ),
-    case("grid_sample", x=normal(1, 1, 2, 1100), grid=points(1, 1, 50, (2, 1100))),
     case("grid_sample", x=normal(0, 2, 4, 3), grid=normal(0, 3, 5, 2)),
 ]
 

@@ -12,7 +12,6 @@ CASES = [
         {"x": normal(3, 5), "axis": 0},
         {"x": normal(2, 3, 4), "axis": -2},
         {"x": HUGE, "axis": 1},
-        {"x": normal(2, 70000)},
         {"x": normal(1)},
         {"x": normal(0, 3)},
         {"x": normal(3, 0)},
