@@ -22,10 +22,11 @@ from minivis.laws.sandbox import Alarm
 from minivis.laws.values import ANYTHING, GRADIENTS, gradients_agree
 from tests.laws.mutation import plain_cases
 from tests.laws.plain_inputs import PLAIN
-from tests.laws.test_minivis import ours, with_vjp
+from tests.laws.test_minivis import no_hurry, ours, with_vjp
 from tests.laws.test_mistakes import RIGHT, attention
 
 CASES = 60
+__all__ = ["no_hurry"]  # a fixture of every test here
 DIFFERENTIABLE = [name for name in PLAIN if family_of(name).arrays and family_of(name).law_named(GRADIENTS)]
 
 
