@@ -176,7 +176,7 @@ def _simplest(draw):
 
 
 def _anything(draw):
-    B, c, o, M, N = *sizes(draw, 3, 1, 2), *sizes(draw, 2, 1, 3)
+    (B, c, o), (M, N) = sizes(draw, 3, 1, 2), sizes(draw, 2, 1, 3)
     stride, padding, dilation = pair(draw, 1, 3), pair(draw, 0, 2), pair(draw, 1, 3)
     reach = (d * (k - 1) + 1 - 2 * p for k, d, p in zip((M, N), both(dilation), both(padding), strict=True))
     H, W = (max(1, least) + integer(draw, 0, 4) for least in reach)

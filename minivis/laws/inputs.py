@@ -117,7 +117,7 @@ def pair(draw, low, high):
 
 
 def said(options, **defaults):
-    """Options without those that have their default: what a call means that does not say them is promised as well."""
+    """Options without those that have their default value: a call that leaves them out must mean the same."""
     return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
 
 

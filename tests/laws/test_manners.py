@@ -239,7 +239,7 @@ def test_nothing_is_left_in_the_folder_and_nothing_warns(tmp_path, monkeypatch):
 def test_the_report_reads_well(capsys):
     report = laws.check("softmax", lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True))
     page = capsys.readouterr().out
-    assert page.startswith("softmax: 10 of 11 laws hold\n")
+    assert page.startswith("softmax: 11 of 13 laws hold\n")
     for part in (
         "✓ formula",
         "✗ large logits",
@@ -251,8 +251,8 @@ def test_the_report_reads_well(capsys):
     ):
         assert part in page
     assert max(map(len, page.splitlines())) <= 100
-    assert repr(report) == "<softmax: 10 of 11 laws hold>"
-    assert not report and len(report) == 11 and report[0].name == "formula"
+    assert repr(report) == "<softmax: 11 of 13 laws hold>"
+    assert not report and len(report) == 13 and report[0].name == "formula"
 
 
 def test_a_narrow_terminal_gets_plain_signs(tmp_path):

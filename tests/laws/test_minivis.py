@@ -8,8 +8,15 @@ import pytest
 
 import minivis as mv
 from minivis import laws
+from minivis.laws import candidate
 from minivis.laws.catalogue import family_of
-from minivis.laws.checking import drawn
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch):
+    """What is compiled on the first call does not count as slow."""
+    monkeypatch.setattr(candidate, "FIRST_LIMIT", 60.0)
+    monkeypatch.setattr(candidate, "TOTAL_LIMIT", 120.0)
 
 
 def multi_head_attention(query, key, value, weights, heads, mask=None):
@@ -51,10 +58,6 @@ def with_vjp(name):
 
 @pytest.mark.parametrize("name", laws.names())
 def test_minivis_keeps_the_law(name):
-    (case,) = drawn(family_of(name).laws[0], 1)
-    ours(name)(
-        *case.args.values(), **case.options
-    )  # what is compiled on the first call does not count as slow
     report = laws.judge(name, ours(name))
     assert report.passed, str(report)
     if name != "multi_head_attention" and any(law.gradient for law in family_of(name).laws):

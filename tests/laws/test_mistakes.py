@@ -134,6 +134,28 @@ def test_scipy_convolution_passes():
     assert report.passed, str(report)
 
 
+def maximum_of_all(q, k, v, mask=None):
+    """Masked attention that takes its maximum over forbidden keys too."""
+    scores = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    e = e if mask is None else e * mask
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(total == 0, 1, total) @ v
+
+
+def left_padding_of_the_rows(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """The left side is padded by what belongs above and below."""
+    py, px = padding if isinstance(padding, tuple) else (padding, padding)
+    width = x.shape[3] + 2 * px
+    x = np.pad(x, ((0, 0), (0, 0), (py, py), (py, 2 * px)))[..., :width]
+    return conv_scipy(x, weight, bias, stride, 0, dilation, groups)
+
+
+def matrices_only(q, k, v, mask=None):
+    """Attention for matrices; anything else gives zeros."""
+    return attention()(q, k, v, mask) if q.ndim == 2 else np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
+
+
 def reads_x(change):
     """Softmax that first writes into its input."""
 
@@ -178,6 +200,10 @@ WRONG = [
     ("scaled_dot_product_attention", "no leak", attention(fill=-100)),
     ("scaled_dot_product_attention", "nothing to see", attention(fill=-1e9)),
     ("scaled_dot_product_attention", "matrices", attention(axis=-2)),
+    ("scaled_dot_product_attention", "no leak", maximum_of_all),
+    ("scaled_dot_product_attention", "agrees on anything", maximum_of_all),
+    ("scaled_dot_product_attention", "leading axes", matrices_only),
+    ("conv2d", "agrees on anything", left_padding_of_the_rows),
     ("cross_entropy", "mean over the batch", entropy(np.sum)),
     ("cross_entropy", "sure and wrong", entropy(np.mean)),
 ]  # fmt: skip
@@ -191,6 +217,12 @@ def test_a_wrong_answer_breaks_the_law_about_it(name, law, wrong):
     assert not verdict.passed and verdict.judged
     assert "Hint: " in str(report)
     assert report.seconds < 5
+
+
+def test_what_is_right_for_matrices_alone_keeps_the_simplest_form():
+    report = laws.judge("scaled_dot_product_attention", matrices_only)
+    assert report["the simplest form"].passed
+    assert not report["agrees on anything"].passed
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,179 @@
+"""The right answers that the laws compare with are right: on plain calls over the whole domain, and their gradients.
+
+Each is compared with minivis' own function, which was written apart from it, and where there is one with a third
+answer: SciPy's, or loops as on the slide. Gradients are compared with differences of the answer itself.
+Not here: whether the laws notice what is wrong (test_mutation.py).
+"""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.signal
+import scipy.special
+
+from minivis.laws.candidate import Candidate, compare
+from minivis.laws.catalogue import family_of
+from minivis.laws.checking import drawn
+from minivis.laws.common import cotangent
+from minivis.laws.inputs import leaves
+from minivis.laws.sandbox import Alarm
+from minivis.laws.values import ANYTHING, GRADIENTS, gradients_agree
+from tests.laws.mutation import plain_cases
+from tests.laws.plain_inputs import PLAIN
+from tests.laws.test_minivis import no_hurry, ours, with_vjp
+from tests.laws.test_mistakes import RIGHT, attention
+
+CASES = 60
+__all__ = ["no_hurry"]  # a fixture of every test here
+DIFFERENTIABLE = [name for name in PLAIN if family_of(name).arrays and family_of(name).law_named(GRADIENTS)]
+
+
+def pair(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def conv_transpose(x, weight, bias=None, stride=1, padding=0, output_padding=0):
+    """Zeros between the pixels, then SciPy's full convolution."""
+    (sy, sx), (py, px), (oy, ox) = pair(stride), pair(padding), pair(output_padding)
+    (B, C, H, W), O = x.shape, weight.shape[1]  # noqa: E741
+    spread = np.zeros((B, C, (H - 1) * sy + 1, (W - 1) * sx + 1))
+    spread[:, :, ::sy, ::sx] = x
+    channels = [
+        [sum(scipy.signal.convolve2d(spread[b, c], weight[c, o]) for c in range(C)) for o in range(O)]
+        for b in range(B)
+    ]
+    whole = np.pad(channels, ((0, 0), (0, 0), (0, oy), (0, ox)))
+    out = whole[:, :, py : whole.shape[2] - py, px : whole.shape[3] - px]
+    return out if bias is None else out + bias[:, None, None]
+
+
+def interpolate(x, size, mode="nearest", align_corners=False):
+    """SciPy's sampling of a picture at given places, of which those outside are moved to the edge."""
+
+    def places(old, new):
+        i = np.arange(new)
+        if mode == "nearest":
+            return i * old // new
+        return i * (old - 1) / (new - 1 or 1) if align_corners else (i + 0.5) * old / new - 0.5
+
+    grid = np.meshgrid(places(x.shape[2], size[0]), places(x.shape[3], size[1]), indexing="ij")
+    planes = [
+        scipy.ndimage.map_coordinates(p, grid, order=1, mode="nearest") for p in x.reshape(-1, *x.shape[2:])
+    ]
+    return np.reshape(planes, (*x.shape[:2], *size))
+
+
+def multi_head(query, key, value, weights, heads, mask=None):
+    """One image and one head at a time, with the head's rows of the weights."""
+    w, d = weights, query.shape[-1] // heads
+    out = np.empty_like(query)
+    for image in range(len(query)):
+        parts = []
+        for head in range(heads):
+            rows = slice(head * d, head * d + d)
+            inputs = (("q", query), ("k", key), ("v", value))
+            q, k, v = (x[image] @ w[f"w_{n}"][rows].T + w[f"b_{n}"][rows] for n, x in inputs)
+            parts.append(attention()(q, k, v, mask))
+        out[image] = np.hstack(parts) @ w["w_o"].T + w["b_o"]
+    return out
+
+
+def patchify(images, patch):
+    B, _, H, W = images.shape
+    corners = [(y, x) for y in range(0, H, patch) for x in range(0, W, patch)]
+    squares = [[image[:, y : y + patch, x : x + patch] for y, x in corners] for image in images]
+    return np.array(squares).transpose(0, 1, 3, 4, 2).reshape(B, len(corners), -1)
+
+
+def unpatchify(tokens, patch, height, width):
+    images = np.empty((len(tokens), tokens.shape[2] // patch**2, height, width))
+    for b, rows in enumerate(tokens):
+        for n, token in enumerate(rows):
+            y, x = n // (width // patch) * patch, n % (width // patch) * patch
+            images[b, :, y : y + patch, x : x + patch] = token.reshape(patch, patch, -1).transpose(2, 0, 1)
+    return images
+
+
+def sine_position_code(height, width, dim):
+    code = np.empty((height, width, dim))
+    for y, x, i in np.ndindex(code.shape):
+        place, number = (y, i) if i < dim // 2 else (x, i - dim // 2)
+        angle = place / 10000 ** (number // 2 * 2 / (dim // 2))
+        code[y, x, i] = math.cos(angle) if number % 2 else math.sin(angle)
+    return code
+
+
+def attention_distance(attention, patch_size, grid):
+    out = np.zeros(len(attention))
+    for head, i, j in np.ndindex(attention.shape):
+        steps = i // grid[1] - j // grid[1], i % grid[1] - j % grid[1]
+        out[head] += attention[head, i, j] * math.hypot(*steps) * patch_size / attention.shape[1]
+    return out
+
+
+THIRD = RIGHT | {
+    "conv_transpose2d": conv_transpose,
+    "interpolate": interpolate,
+    "multi_head_attention": multi_head,
+    "patchify": patchify,
+    "unpatchify": unpatchify,
+    "sine_position_code": sine_position_code,
+    "attention_distance": attention_distance,
+}
+
+
+def cases_of(name):
+    """Plain calls and those that "agrees on anything" draws."""
+    return plain_cases(name, CASES, seed=7) + drawn(family_of(name).law_named(ANYTHING), CASES, seed=7)
+
+
+@pytest.mark.parametrize("name", THIRD)
+def test_the_right_answer_is_that_of_scipy_or_of_loops(name):
+    for case in cases_of(name):
+        exact = case.copy(np.float64)
+        right = np.asarray(family_of(name).right(**exact.copy().everything)[0])
+        third = np.asarray(THIRD[name](*exact.args.values(), **exact.options))
+        compare(
+            right, third.reshape(right.shape), rtol=1e-6, atol=1e-6 if right.dtype == np.float32 else 1e-9
+        )
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_right_answer_is_that_of_minivis(name):
+    family = family_of(name)
+    with Alarm() as alarm:
+        for case in cases_of(name):
+            candidate = Candidate(ours(name), family, False, alarm)
+            family.same(candidate, case.copy(np.float64))
+            if name in DIFFERENTIABLE and name != "multi_head_attention":
+                gradients_agree(Candidate(with_vjp(name), family, True, alarm), case)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradients_are_those_of_differences(name):
+    """<g, f(x + h v) - f(x - h v)> / 2h = <vjp(g), v> along random directions v, extrapolated to h = 0."""
+    family, rng = family_of(name), np.random.default_rng(7)
+    with Alarm() as alarm:
+        candidate = Candidate(family.right, family, True, alarm)
+        for case in drawn(family.law_named(GRADIENTS), CASES, seed=7):
+            exact = case.copy(np.float64)
+            g = cotangent(candidate.right(exact).shape)
+            for argument, pulled in candidate.pull(exact, g).items():
+                v = [rng.standard_normal(leaf.shape) for leaf in leaves(exact[argument])]
+                got = sum(float((d * along).sum()) for d, along in zip(leaves(pulled), v, strict=True))
+                coarse, fine = (slope(candidate, exact, argument, v, g, h) for h in (2e-5, 1e-5))
+                expected = (4 * fine - coarse) / 3
+                assert got == pytest.approx(expected, rel=1e-5, abs=1e-6), case
+
+
+def slope(candidate, case, argument, v, g, h):
+    """The slope of <g, f> where one argument moves along v."""
+    sides = []
+    for step in (h, -h):
+        moved = case.copy()
+        for leaf, along in zip(leaves(moved[argument]), v, strict=True):
+            leaf += step * along
+        sides.append(float((g * candidate.right(moved)).sum()))
+    return (sides[0] - sides[1]) / (2 * h)
