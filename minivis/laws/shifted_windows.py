@@ -407,7 +407,7 @@ _plain_laws(index, _square_window, lambda draw: {"window": integer(draw, 1, 2)},
 
 def _any_shift(draw):
     window = choose(draw, 2, 3, 4, *pairs(1, 4))
-    rows, columns = choose(draw, *pairs(1, 3))
+    rows, columns = choose(draw, *pairs(1, 4))
     m, n = _sides(window)
     return {
         "height": m * rows,
