@@ -33,9 +33,9 @@ class DeformableAttention(Module):
 
     def __init__(self, width, heads, levels, points, rng):
         self.heads, self.levels, self.points = heads, levels, points
-        self.offsets = Linear(width, heads * levels * points * 2, weight_init=_zeros, rng=rng)
+        self.offsets = Linear(width, heads * levels * points * 2, weight_init=init.zeros, rng=rng)
         self.offsets.bias = Parameter(_star(heads, levels, points))
-        self.weights = Linear(width, heads * levels * points, weight_init=_zeros, rng=rng)
+        self.weights = Linear(width, heads * levels * points, weight_init=init.zeros, rng=rng)
         self.value = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
         self.out = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
 
@@ -151,10 +151,6 @@ def _steps(shapes, heads, points, dtype):
     """A step of one pixel in the map that each point reads, where the map is 1 x 1: (h L P 2)."""
     sides = np.array([[1 / W, 1 / H] for H, W in shapes])[:, None]  # (L, 1, 2)
     return np.broadcast_to(sides, (heads, len(shapes), points, 2)).reshape(-1).astype(dtype)
-
-
-def _zeros(shape, rng):
-    return np.zeros(shape, np.float32)
 
 
 def _star(heads, levels, points):

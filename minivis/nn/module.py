@@ -228,10 +228,23 @@ class Module:
         return {name: value.bit_generator.state for name, value in _generators(self)}
 
     def load_rng_state(self, state):
-        """Put every random generator back to where `rng_state` saw it; the names must be the same."""
+        """Put every random generator back to where `rng_state` saw it: all of them, or, where one cannot be, none.
+
+        Raises
+        ------
+        ValueError
+            If the names are not the same, or a state is of another kind of generator or none. Nothing was changed.
+        """
         own = dict(_generators(self))
         if own.keys() != state.keys():
             raise ValueError(f"load_rng_state: expected generators {sorted(own)}, got {sorted(state)}")
+        for name, generator in own.items():
+            try:
+                type(generator.bit_generator)(0).state = state[name]
+            except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError) as error:
+                raise ValueError(
+                    f"load_rng_state: {name} is no state of a {type(generator.bit_generator).__name__}: {error!r}"
+                ) from error
         for name, generator in own.items():
             generator.bit_generator.state = state[name]
 
