@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "backend", "kernels", "debugging", "autograd", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "files", "locking", "storage",
+    "openblas", "listed", "backend", "kernels", "debugging", "autograd", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "files", "locking", "storage",
     "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them

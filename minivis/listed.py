@@ -1,0 +1,108 @@
+"""One value of a json object as what it should be: a number, a yes or no, an id, a text. Never by what Python takes it for.
+Not here: the json file itself (_files.py), what a list of COCO's is made of (_coco.py)."""
+
+import math
+import reprlib
+
+__all__ = []
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+FLAGS = {"0": False, "1": True, "false": False, "true": True}  # as converters from XML write them
+
+
+def whole(what, entry, key, default=None):
+    """A whole number of an entry; 3.0 is one, True and "3" are none.
+
+    Parameters
+    ----------
+    what : str
+        What the entry is, for the error: "image 7".
+    entry : dict
+        From json.
+    key : str
+        Under which the number stands.
+    default : int, optional
+        What a missing number means, or null; by default it is an error.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If it is missing or anything else.
+
+    Examples
+    --------
+    >>> whole("image 7", {"width": 640.0}, "width")
+    640
+    """
+    value = entry.get(key)
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():  # infinity and NaN are not
+        return int(value)
+    return _absent(what, key, value, default, "a whole number")
+
+
+def number(what, entry, key, default=None):
+    """A finite number of an entry, as a float; see `whole`."""
+    value = entry.get(key)
+    if type(value) in (int, float) and abs(value) <= 1e300 and math.isfinite(value):
+        return float(value)
+    return _absent(what, key, value, default, "a number")
+
+
+def flag(what, entry, key, default=None):
+    """A yes or no of an entry: true, 1, "1" and "true", or false, 0, "0" and "false"; see `whole`."""
+    value = entry.get(key)
+    if type(value) is bool:
+        return value
+    if type(value) in (int, float) and value in (0, 1):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in FLAGS:
+        return FLAGS[value.strip().lower()]
+    return _absent(what, key, value, default, "1 or 0 (true or false)")
+
+
+def text(what, entry, key, default=None):
+    """A text of an entry that is not empty; see `whole`."""
+    value = entry.get(key)
+    if isinstance(value, str) and value:
+        return value
+    return _absent(what, key, value, default, "a text")
+
+
+def identity(what, entry, key="id", default=None):
+    """What an entry is known by, a whole number or a text; 7 and "7" are two; see `whole`."""
+    value = entry.get(key)
+    if isinstance(value, str) and value:
+        return value
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return _absent(what, key, value, default, "a whole number or a text")
+
+
+def objects(what, entry, key, default=None):
+    """A list of objects of an entry; see `whole`."""
+    value = entry.get(key)
+    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+        return value
+    return _absent(what, key, value, default, "a list of objects")
+
+
+def told(value):
+    """A value in a few words, for an error."""
+    return _SHORT.repr(value)
+
+
+def _absent(what, key, value, default, wanted):
+    if value is None and default is not None:
+        return default
+    raise ValueError(
+        f"{what} needs {wanted} named {key!r}, got {'nothing' if value is None else told(value)}"
+    )
