@@ -163,7 +163,7 @@ def read_json(path, who="load"):
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise ValueError(
-            f"{who}: {path}: expected json, found {_what(path) or f'something else ({error})'}"
+            f"{who}: {path}: expected json, found something else ({_what(path) or error})"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{who}: {path}: expected a json object, found {type(content).__name__}")
@@ -182,7 +182,7 @@ def open_arrays(path, who="load"):
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise ValueError(
-            f"{who}: {path}: expected a safetensors file, found {_what(path) or f'{size} bytes that are none ({error})'}"
+            f"{who}: {path}: expected a safetensors file, found {size} bytes that are none ({_what(path) or error})"
         ) from error
 
 
@@ -243,7 +243,7 @@ def _what(path):
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, which says where the file is: fetch the file itself with `git lfs pull` in its folder"
     if start.startswith((b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        return "a pickle by another name (or a zip archive): it is not opened, because it could run code"
+        return "it is a pickle by another name, or a zip archive, and not opened, because it could run code"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page: the download went wrong"
+        return "it is a web page: the download went wrong"
     return None

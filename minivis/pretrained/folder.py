@@ -18,7 +18,7 @@ from minivis import files
 from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
 from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, labels_of
-from minivis.pretrained.postprocess import countable
+from minivis.pretrained.postprocess import things_of
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["from_pretrained", "model_types"]
@@ -39,7 +39,8 @@ def from_pretrained(folder, dtype=None, device=None):
         With ``model.safetensors`` (or its shards and ``model.safetensors.index.json``), ``config.json`` and
         ``preprocessor_config.json``. Weights may have the hub's names or those of the authors' own code: which, is seen from
         the names. In the authors' dialects config.json may be missing; sizes are then read off the shapes, and a config.json
-        need only say what shapes do not: ``{"id2label": {"0": "tench", ...}}``, or ``{"dilation": true}`` of DETR-DC5.
+        need only say what shapes do not: ``{"id2label": {"0": "tench", ...}}``, ``{"dilation": true}`` of DETR-DC5, or
+        ``{"num_attention_heads": 12}`` of a size that was not published.
     dtype : dtype or str, optional
         Of the parameters. Left out, that of the file, half precision as float32, because NumPy is slow and coarse in half.
     device : {"cpu", "gpu"}, optional
@@ -51,7 +52,8 @@ def from_pretrained(folder, dtype=None, device=None):
         One of `minivis.models` in eval mode, as its constructor would make it (so `minivis.save` can store it), and with
 
         - ``labels``: {number: name} of the classes;
-        - ``things``: which of them can be counted, for panoptic results, see ``minivis.pretrained.postprocess``;
+        - ``things``: which of them can be counted, for panoptic results: as ``"things"`` in config.json lists them by name,
+          or as known of COCO, Cityscapes and ADE20K; see ``minivis.pretrained.postprocess``;
         - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch that the model takes, see `Preprocess`;
         - ``published``: what config.json says, a dict.
 
@@ -94,7 +96,7 @@ def from_pretrained(folder, dtype=None, device=None):
     model.labels = (
         {} if getattr(model, "head", True) is None else labels_of(config)
     )  # a backbone has no classes
-    model.things = countable(len(model.labels)).tolist()  # an array would be taken for a buffer
+    model.things = _things(folder / CONFIG, model, config)
     return model
 
 
@@ -119,6 +121,22 @@ def families():
     here = Path(__file__).parent
     modules = [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules([here])]
     return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
+
+
+def _things(path, model, config):
+    """Which classes are things; all count as stuff where that is not known, and whoever merges masks is told."""
+    try:
+        found = things_of(model.labels, config.get("things"))
+    except ValueError as error:
+        raise ValueError(f"from_pretrained: {path}: {error}") from error
+    if found is None and (hasattr(model, "pixel_decoder") or getattr(model, "mask_head", None)):
+        logging.getLogger("minivis").warning(
+            "from_pretrained: %s does not say which of its %d classes are things that can be counted: all are taken for stuff, "
+            'so that neighbours of one class are one segment. Say it there, {"things": ["car", ...]}, or set model.things',
+            path,
+            len(model.labels),
+        )
+    return [False] * len(model.labels) if found is None else found
 
 
 def _floating(dtype):

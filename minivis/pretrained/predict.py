@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
+from minivis.files import as_path
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -14,7 +15,7 @@ from minivis.pretrained.own import load_ready
 __all__ = ["predict"]
 
 
-def predict(source, photo, out=None, threshold=None):
+def predict(source, photo, out=None, threshold=None, things=None):
     """Show a model a photo, print what it sees and write a picture of it.
 
     Parameters
@@ -27,6 +28,8 @@ def predict(source, photo, out=None, threshold=None):
         The picture to write; default: the photo's name with ``-predicted.png`` at its end, in the current folder.
     threshold : float, optional
         Least score of a box or mask; default: 0.7 for boxes, 0.85 and 0.8 for the masks of DETR and Mask2Former.
+    things : list of str, optional
+        Names or numbers of the classes that can be counted, for a panoptic model of which that is not known.
 
     Returns
     -------
@@ -38,7 +41,8 @@ def predict(source, photo, out=None, threshold=None):
     FileNotFoundError
         If there is no such model or photo.
     ValueError
-        If a file is broken, the picture would overwrite the photo, or the threshold is not within [0, 1].
+        If a file is broken, the picture would overwrite the photo, the threshold is not within [0, 1], or `things` names a
+        class that the model does not have.
     """
     out = Path(out or f"{Path(photo).stem}-predicted.png")
     if threshold is not None and not 0 <= threshold <= 1:
@@ -51,6 +55,8 @@ def predict(source, photo, out=None, threshold=None):
             f"predict: there is no folder {out.absolute().parent} to write {out.name} into"
         )
     model = load(source)
+    if things is not None:
+        model.things = postprocess.things_of(model.labels, things)
     with no_grad():
         output = model(model.preprocess(image))
     lines, figure = told(model, output, image, threshold)
@@ -62,7 +68,7 @@ def predict(source, photo, out=None, threshold=None):
 
 def load(source):
     """A model that is ready for photos, published or our own."""
-    folder = Path(source)
+    folder = as_path(source)
     published = folder.is_dir() and not (
         (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
     )
