@@ -53,7 +53,7 @@ def as_path(text):
 
 def hub_hint(name):
     """What to do about a name that is no folder, if it looks like one on the model hub; else an empty string."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or str(name).startswith("."):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)):
         return ""
     return (
         f"; nothing is downloaded: if you mean the model hub's, get its files from https://huggingface.co/{name} "
@@ -241,7 +241,7 @@ def _what(path):
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS, which says where the file is: fetch the file itself with `git lfs pull` in its folder"
+        return "it is a pointer of Git LFS, which only says where the file is: fetch it with `git lfs pull` in its folder"
     if start.startswith((b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return "it is a pickle by another name, or a zip archive, and not opened, because it could run code"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):

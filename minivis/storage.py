@@ -288,13 +288,13 @@ def _check_argument(found, key, value):
     parameter = inspect.signature(found).parameters.get(key)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
     numbers = value if isinstance(value, list) else [value]
-    if hasattr(value, "state_dict") or (value is None and default is None):
-        return
-    if isinstance(default, bool | str):
+    if key == "backbone":
+        fits = hasattr(value, "state_dict") or value is None
+    elif isinstance(default, bool | str):
         fits = type(value) is type(default) or isinstance(value, str) and default is False
-    else:  # a number, or some in a list; where the default is None, a name too
+    else:  # a number, or some in a list; where the default is None, that or a name too
         fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
-        fits = fits or default is None and isinstance(value, bool | str)
+        fits = fits or default is None and isinstance(value, bool | str | None)
     if not fits:
         raise ValueError(f"{key} must be like {default!r}, got {value!r:.100}")
 

@@ -78,8 +78,8 @@ def from_pretrained(folder, dtype=None, device=None):
     Traceback (most recent call last):
     FileNotFoundError: from_pretrained: there is no folder no-such-folder
     """
-    folder, dtype = as_path(folder), _floating(dtype)
-    stored = _stored(folder)
+    named, folder, dtype = folder, as_path(folder), _floating(dtype)
+    stored = _stored(folder, named)
     config = _config(folder, {name: array.shape for name, array in stored.items()})
     family = _family(folder / CONFIG, config)
     model = _build(folder / CONFIG, family, config, stored)
@@ -155,7 +155,7 @@ def _floating(dtype):
 # The files
 
 
-def _stored(folder):
+def _stored(folder, named):
     """{published name: Stored} of everything in the folder's weights, none of which is read yet."""
     if not folder.is_dir():
         if folder.exists():
@@ -163,7 +163,7 @@ def _stored(folder):
             raise FileNotFoundError(
                 f"from_pretrained: there is no folder {folder} (it is a file: give its folder, {folder.parent})"
             )
-        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hub_hint(folder)}")
+        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hub_hint(named)}")
     if (folder / WEIGHTS).is_file():
         return stored_arrays(folder / WEIGHTS, WHO)
     if not (folder / INDEX).is_file():
@@ -240,12 +240,14 @@ RECIPE_TORCH = """Where PyTorch is installed, convert it once, in its folder:
     save_file(state, "{weights}")"""
 RECIPE_PICKLE = """Convert it once, in its folder:
     import pickle, numpy; from safetensors.numpy import save_file
+    known = {{"numpy": ("ndarray", "dtype", "_reconstruct", "scalar"), "_codecs": ("encode",)}}
     class Arrays(pickle.Unpickler):
         def find_class(self, module, name):
-            if module.split(".")[0] != "numpy" or name not in ("ndarray", "dtype", "_reconstruct", "scalar"):
+            if name not in known.get(module.split(".")[0], ()):
                 raise ValueError(f"it would run {{module}}.{{name}}: it holds more than arrays")
             return super().find_class(module, name)
-    state = Arrays(open("{name}", "rb"), encoding="latin1").load()
+    with open("{name}", "rb") as file:
+        state = Arrays(file, encoding="latin1").load()
     state = {{k: numpy.array(v, order="C") for k, v in state.get("model", state).items() if hasattr(v, "dtype")}}
     save_file(state, "{weights}")"""
 
