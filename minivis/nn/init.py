@@ -121,7 +121,7 @@ class _Limit:
 
     def __init__(self, arrays, numbers):
         self.file = f"{arrays} arrays with {numbers:,} numbers"
-        self.arrays, self.numbers = 4 * arrays + 1000, 4 * numbers + MOST
+        self.arrays, self.numbers = 4 * arrays + 200, 4 * numbers + MOST
 
     def take(self, shape):
         self.arrays -= 1

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from pathlib import PurePosixPath
 
-__all__ = ["mutate"]
+__all__ = ["changed_json", "mutate"]
 
 
 def mutate(files, rng):
@@ -53,7 +53,7 @@ def mutate(files, rng):
 def broken(path, content, rng):
     """One file, broken by its structure where it has one and still holds it, else anywhere."""
     kind = PurePosixPath(path).suffix.lower()
-    way = {".json": _json, ".ipynb": _json, ".safetensors": _safetensors, ".npz": _zip, ".zip": _zip, ".gz": _gzip,
+    way = {".json": changed_json, ".ipynb": changed_json, ".safetensors": _safetensors, ".npz": _zip, ".zip": _zip, ".gz": _gzip,
            ".png": _png, ".npy": _npy}.get(kind)  # fmt: skip
     if way and rng.random() < 0.75:
         try:
@@ -114,7 +114,8 @@ ODD = [None, "", "x", "0", "-1", "false", "\0", "../x", "a" * 10_000, "\ud800", 
        [1, 2, 3, 4], {"": 0}, {"0": None}, {"a": {"b": [1]}}]  # fmt: skip
 
 
-def _json(content, rng):
+def changed_json(content, rng):
+    """The bytes of a json file with one thing changed, and what."""
     value = json.loads(content)
     raws = []
     value, told = _changed(value, rng, raws)
@@ -200,7 +201,7 @@ def _safetensors(content, rng):
         data, told = _bytes(data, rng)
         told = f"data: {told}"
     else:
-        head, told = _json(head, rng)
+        head, told = changed_json(head, rng)
         told = f"header: {told}"
     return len(head).to_bytes(8, "little") + head + data, told
 
