@@ -131,12 +131,36 @@ class _Limit:
 
 
 def zeros(shape, rng=None):
-    """All 0, float32; ``rng`` is not asked."""
+    """All 0.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter.
+    rng : optional
+        Not asked: it is there so that this can stand where random values can.
+
+    Returns
+    -------
+    ndarray of float32
+    """
     return np.zeros(shape, np.float32) if (x := _placeholder(shape)) is None else x
 
 
 def ones(shape, rng=None):
-    """All 1, float32; ``rng`` is not asked."""
+    """All 1.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter.
+    rng : optional
+        Not asked: it is there so that this can stand where random values can.
+
+    Returns
+    -------
+    ndarray of float32
+    """
     return np.ones(shape, np.float32) if (x := _placeholder(shape)) is None else x
 
 

@@ -155,7 +155,7 @@ def _floating(dtype):
 # The files
 
 
-def _stored(folder, named):
+def _stored(folder, named=None):
     """{published name: Stored} of everything in the folder's weights, none of which is read yet."""
     if not folder.is_dir():
         if folder.exists():
@@ -163,7 +163,7 @@ def _stored(folder, named):
             raise FileNotFoundError(
                 f"from_pretrained: there is no folder {folder} (it is a file: give its folder, {folder.parent})"
             )
-        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hub_hint(named)}")
+        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hub_hint(named or folder)}")
     if (folder / WEIGHTS).is_file():
         return stored_arrays(folder / WEIGHTS, WHO)
     if not (folder / INDEX).is_file():

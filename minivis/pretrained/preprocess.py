@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
     square: bool  # what a plain number as size means: both sides, or else the shorter one
     statistics: tuple
-    resample: int
+    resample: int | None  # None: it has changed between versions
     crop: int | None = None
 
 
@@ -39,9 +39,9 @@ KINDS = {
     "Beit": Kind(True, HALF, 3, 224),
     "CLIP": Kind(False, CLIP, 3, 224),
     "Bit": Kind(False, CLIP, 3, 224),
-    "ConvNext": Kind(False, HALF, 3),
+    "ConvNext": Kind(False, HALF, None),
     **dict.fromkeys(
-        ["Detr", "ConditionalDetr", "DeformableDetr", "Yolos", "MaskFormer", "Mask2Former"],
+        ["Detr", "ConditionalDetr", "DeformableDetr", "MaskFormer", "Mask2Former"],
         Kind(False, IMAGENET, 2),
     ),
 }
