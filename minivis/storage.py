@@ -220,8 +220,10 @@ def _find(source):
     if str(source) in names():
         return PACKAGED / str(source)
     if folder.is_dir():
+        others = sorted(path.name for path in folder.glob("*.safetensors"))
+        there = f" (there is {some(others)})" if others else ""
         raise FileNotFoundError(
-            f"load: {folder} holds no {WEIGHTS}; a training run that did not finish goes on with resume"
+            f"load: {folder} holds no {WEIGHTS}{there}; a training run that did not finish goes on with resume"
         )
     if folder.exists():
         raise FileNotFoundError(f"load: {folder} is a file; give the folder it is in, {folder.parent}")

@@ -18,16 +18,15 @@ from minivis import files
 from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
 from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, labels_of
+from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
 from minivis.pretrained.postprocess import things_of
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["from_pretrained", "model_types"]
 
 WHO = "from_pretrained"  # who is asked: every error begins with it
-WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-OTHERS = {".h5": "TensorFlow's", ".msgpack": "Flax's", ".npz": "NumPy's or Flax's", ".onnx": "ONNX"}
-FOREIGN = (".pth", ".pt", ".bin", ".pkl", ".ckpt", ".tar", *OTHERS)
 
 
 def from_pretrained(folder, dtype=None, device=None):
@@ -159,7 +158,7 @@ def _stored(folder, named=None):
     """{published name: Stored} of everything in the folder's weights, none of which is read yet."""
     if not folder.is_dir():
         if folder.exists():
-            _refuse_foreign([folder])
+            refuse_foreign([folder])
             raise FileNotFoundError(
                 f"from_pretrained: there is no folder {folder} (it is a file: give its folder, {folder.parent})"
             )
@@ -167,7 +166,7 @@ def _stored(folder, named=None):
     if (folder / WEIGHTS).is_file():
         return stored_arrays(folder / WEIGHTS, WHO)
     if not (folder / INDEX).is_file():
-        _refuse_without_weights(folder)
+        refuse_without_weights(folder)
     index = read_json(folder / INDEX).get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise ValueError(f'from_pretrained: {folder / INDEX}: expected {{"weight_map": {{name: file}}}}')
@@ -195,61 +194,6 @@ def _inside(folder, shard):
     if not there:
         raise FileNotFoundError(f"from_pretrained: {folder}/{shard:.100}, named in {INDEX}, is missing")
     return folder / shard
-
-
-def _refuse_without_weights(folder):
-    """Say what there is in a folder instead of weights, and what to do with it."""
-    paths = sorted(folder.iterdir())
-    others = [path.name for path in paths if path.suffix == ".safetensors"]
-    problem = f"from_pretrained: {folder} has neither {WEIGHTS} nor {INDEX}"
-    if any(re.search(r"-\d+-of-\d+\.safetensors$", name) for name in others):
-        raise FileNotFoundError(
-            f"{problem}, only {some(others)}: parts of one model. Get {INDEX} too, which lies beside them on the hub"
-        )
-    if others:
-        raise FileNotFoundError(f"{problem}. If {some(others)} is what you mean, rename it to {WEIGHTS}")
-    _refuse_foreign(paths)
-    raise FileNotFoundError(problem)
-
-
-def _refuse_foreign(paths):
-    """Say how to turn other files into safetensors, if there is one where weights were looked for."""
-    found = next((path for path in paths if path.suffix.lower() in FOREIGN), None)
-    if found is None:
-        return
-    kind = found.suffix.lower()
-    if kind in OTHERS:
-        raise ValueError(
-            f"from_pretrained: {found} is not read: it is a file of {OTHERS[kind]}. Look for the {WEIGHTS} of the same model "
-            "on the hub, or let transformers convert it"
-        )
-    recipe = RECIPE_PICKLE if kind == ".pkl" else RECIPE_TORCH
-    raise ValueError(
-        f"from_pretrained: {found} is not read: a {found.suffix} file can hold code that runs when it is opened. "
-        + recipe.format(name=found.name, weights=WEIGHTS)
-    )
-
-
-# Neither runs what is in the file: torch and the unpickler are told what may be made, and that is arrays and options.
-RECIPE_TORCH = """Where PyTorch is installed, convert it once, in its folder:
-    import argparse, torch; from safetensors.torch import save_file
-    torch.serialization.add_safe_globals([argparse.Namespace])
-    state = torch.load("{name}", map_location="cpu", weights_only=True)
-    state = next((state[key] for key in ("model", "state_dict", "model_state_dict", "module") if key in state), state)
-    state = {{k.removeprefix("module."): v.contiguous().clone() for k, v in state.items() if hasattr(v, "clone")}}
-    save_file(state, "{weights}")"""
-RECIPE_PICKLE = """Convert it once, in its folder:
-    import pickle, numpy; from safetensors.numpy import save_file
-    known = {{"numpy": ("ndarray", "dtype", "_reconstruct", "scalar"), "_codecs": ("encode",)}}
-    class Arrays(pickle.Unpickler):
-        def find_class(self, module, name):
-            if name not in known.get(module.split(".")[0], ()):
-                raise ValueError(f"it would run {{module}}.{{name}}: it holds more than arrays")
-            return super().find_class(module, name)
-    with open("{name}", "rb") as file:
-        state = Arrays(file, encoding="latin1").load()
-    state = {{k: numpy.array(v, order="C") for k, v in state.get("model", state).items() if hasattr(v, "dtype")}}
-    save_file(state, "{weights}")"""
 
 
 def read_json(path):

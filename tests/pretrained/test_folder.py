@@ -4,6 +4,7 @@ Not here: the numbers a loaded model computes (tests/parity/test_published_parit
 """
 
 import argparse
+import ast
 import importlib.util
 import json
 import logging
@@ -301,7 +302,7 @@ def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path, name):
         with pytest.raises(ValueError, match="can hold code that runs when it is opened") as caught:
             mv.from_pretrained(source)
         lines = str(caught.value).splitlines()
-        assert name in lines[0] and "save_file(" in lines[-1] and f'"{name}"' in "".join(lines[1:])
+        assert name in lines[0] and "save_file(" in lines[-1] and repr(name) in "".join(lines[1:])
 
 
 def recipe(folder):
@@ -385,6 +386,13 @@ def test_the_way_to_convert_detectron2s_pickles_works(tmp_path, monkeypatch, con
     monkeypatch.chdir(tmp_path)
     exec(lines, {})
     np.testing.assert_array_equal(logits(mv.from_pretrained(tmp_path)), logits(mv.from_pretrained(SOURCE)))
+
+
+def test_a_files_name_cannot_add_to_the_way_to_convert(tmp_path):
+    publish(tmp_path, None)
+    (tmp_path / 'x"); print("pwned").pth').write_bytes(b"PK")
+    calls = [node for node in ast.walk(ast.parse(recipe(tmp_path))) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if ast.unparse(call.func) == "print"]
 
 
 def test_the_way_to_convert_runs_nothing(tmp_path, monkeypatch):
