@@ -112,7 +112,7 @@ def fit(
         Steps between rows of history; a twentieth of `steps` by default.
     out : str or path, optional
         Folder for ``checkpoint.safetensors`` (everything a resume needs), ``history.json`` and, when training ends,
-        the model as `minivis.save` writes it. None writes nothing.
+        the model as `minivis.save` writes it. None writes nothing. While training goes on, ``.lock`` names its process.
     resume : bool, default False
         Go on from the checkpoint in `out`, if there is one. The parameters then end up the same, bit for bit, as if
         nothing had happened.

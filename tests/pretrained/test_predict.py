@@ -152,6 +152,21 @@ class TwoNeighbours:
         return answer([[9.0, 0, 0], [9.0, 0, 0]], masks=np.float32([[left, -left]]))
 
 
+def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
+    names = ["plain", "\x1b[2Jerased", "two\nlines", "half \ud800", "a\x00b", "\u202eturned"]
+    model = from_pretrained(PUBLISHED / "vit")
+    model.labels = dict(enumerate(names[:5]))
+    monkeypatch.setattr(predict, "load", lambda source: model)
+    model.preprocess = lambda image: np.zeros((1, 3, 8, 12))
+    assert cli.main(["predict", "hub", str(photo), "--out", str(tmp_path / "x.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(line.isprintable() for line in lines)
+    assert {line.split("  ")[1] for line in lines[:5]} == {
+        "plain", "\ufffd[2Jerased", "two lines", "half \ufffd", "a\ufffdb",
+    }  # fmt: skip
+    assert predict._printable(names[5]) == "\ufffdturned"
+
+
 def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeypatch):
     monkeypatch.setattr(predict, "load", lambda source: TwoNeighbours())
     out = ["--out", str(tmp_path / "x.png")]
@@ -228,6 +243,17 @@ def test_every_kind_of_published_model_says_and_draws_something(name, photo, tmp
     assert len(said.out.splitlines()) > 1
     with Image.open("photo-predicted.png") as drawn:
         assert drawn.width >= 600 and np.asarray(drawn).std() > 10
+
+
+def test_settings_that_the_model_cannot_read_are_told(photo, tmp_path, capsys):
+    shutil.copytree(PUBLISHED / "vit", tmp_path / "hub")
+    small = {"size": {"height": 7, "width": 12}, "resample": 2, "image_mean": 0.5, "image_std": 0.5}
+    (tmp_path / "hub" / "preprocessor_config.json").write_text(json.dumps(small))
+    assert cli.main(["predict", str(tmp_path / "hub"), str(photo), "--out", str(tmp_path / "x.png")]) == 2
+    assert (
+        "hub: the model cannot read a photo as its settings prepare it, (1, 3, 7, 12): ViT: patches"
+        in capsys.readouterr().err
+    )
 
 
 def test_missing_settings_are_noted_once(photo, tmp_path, caplog):
