@@ -124,12 +124,16 @@ def load(source, into=None):
     folder = _find(source)
     config = read_json(folder / CONFIG)
     arrays, notes = read_arrays(folder / WEIGHTS)
-    if notes.get("config") not in (None, json.dumps(config, sort_keys=True)):
-        raise ValueError(
-            f"load: {folder / CONFIG} does not belong to the {WEIGHTS} beside it: expected "
-            f"{notes['config']}, found {json.dumps(config, sort_keys=True)}; save the model again"
-        )
-    model = _rebuilt(folder / CONFIG, config, arrays.values()) if into is None else into
+    try:
+        said = json.dumps(config, sort_keys=True)
+        if notes.get("config") not in (None, said):
+            raise ValueError(
+                f"load: {folder / CONFIG} does not belong to the {WEIGHTS} beside it: expected {notes['config']}, found "
+                f"{said}; save the model again"
+            )
+        model = _rebuilt(folder / CONFIG, config, arrays.values()) if into is None else into
+    except RecursionError as error:
+        raise ValueError(f"load: {folder / CONFIG} is nested too deeply to describe a model") from error
     own = {name: x for name, x in [*model.named_parameters(), *model.named_buffers()]}
     # a new model takes the arrays themselves: its own are placeholders
     model.load_state_dict(check_arrays(folder / WEIGHTS, arrays, own), assign=into is None)

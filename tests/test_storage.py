@@ -347,6 +347,15 @@ def test_claims_in_lists_are_refused_at_once(saved, name, arguments):
     assert time.process_time() - begun < 2
 
 
+@pytest.mark.parametrize("depth", [10, 300, 450, 900, 970, 985, 990, 3000])
+def test_a_config_within_a_config_within_a_config_is_refused_in_words(saved, depth):
+    for opening, closing in (('{"model": "vit.ViT", "arguments": {"backbone": ', "}}"), ("[", "]")):
+        nested = f"{opening * depth}3{closing * depth}"
+        rewrite(saved, f'{{"model": "vit.ViT", "arguments": {{"depth": {nested}}}}}'.encode())
+        with pytest.raises(ValueError, match=r"^load: .*config.json"):
+            mv.load(saved)
+
+
 @pytest.mark.parametrize(
     "argument",
     [

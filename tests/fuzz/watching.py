@@ -23,7 +23,7 @@ from tests.fuzz.mutators import mutate
 __all__ = ["Report", "fuzz", "mutant", "written"]
 
 SECONDS, MEGABYTES = 2, 200  # of processor time, and of address space beyond what there was before
-PATIENCE = 20  # seconds a reader may wait for something that never comes
+PATIENCE = 60  # seconds a reader may wait for something that never comes
 ALLOWED = (ValueError, OSError, TypeError)
 
 
@@ -88,7 +88,7 @@ def _child(reader, files, home, seed, numbers):
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
-        )  # "use of fork() may lead to deadlocks": _PATIENCE ends them
+        )  # "use of fork() may lead to deadlocks": PATIENCE ends them
         child = os.fork()
     if child == 0:
         os.close(told)
@@ -138,7 +138,7 @@ def _outcome(reader, files, folder):
     folder.mkdir(exist_ok=True)
     before = time.process_time()
     try:
-        with _fence():
+        with Fence():
             reader.read(folder)
         outcome = {"kind": "read"}
     except ALLOWED as error:
@@ -157,7 +157,7 @@ def _outcome(reader, files, folder):
     return outcome
 
 
-class _fence:
+class Fence:
     """Inside, address space and processor time are bounded."""
 
     def __enter__(self):
