@@ -293,12 +293,12 @@ def _check_argument(found, key, value):
     """Refuse an argument that is of another kind than the default of the constructor's."""
     parameter = inspect.signature(found).parameters.get(key)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
-    numbers = value if isinstance(value, list) else [value]
+    numbers = value if isinstance(value, list) and not isinstance(default, float) else [value]
     if key == "backbone":
         fits = hasattr(value, "state_dict") or value is None
     elif isinstance(default, bool | str):
         fits = type(value) is type(default) or isinstance(value, str) and default is False
-    else:  # a number, or some in a list; where the default is None, that or a name too
+    else:  # a number, or sizes in a list; where the default is None, that or a name too
         fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         fits = fits or default is None and isinstance(value, bool | str | None)
     if not fits:

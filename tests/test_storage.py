@@ -361,6 +361,7 @@ def test_a_config_within_a_config_within_a_config_is_refused_in_words(saved, dep
     [
         {"eps": "small"},
         {"eps": [1e-6, "x"]},
+        {"eps": [1e-6, 1e-6]},
         {"dropout": None},
         {"distilled": 3},
         {"backbone": 0.5},

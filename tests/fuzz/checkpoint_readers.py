@@ -3,6 +3,7 @@
 Not here: data sets.
 """
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -57,7 +58,16 @@ def save_as_before(folder):
 
 
 def load(folder):
-    return mv.load(folder)(IMAGES[:, :1, :8, :8])
+    model = mv.load(folder)
+    assert not sealed(folder / "model.safetensors") or same(model, small()), (
+        "other weights, in spite of the checksum"
+    )
+    return model(IMAGES[:, :1, :8, :8])
+
+
+def sealed(path):
+    """Whether a file still has its checksum, if it is there."""
+    return path.is_file() and b'"sha256"' in path.read_bytes()
 
 
 class Into:
@@ -216,7 +226,16 @@ class Resumed:
     def read(self, folder):
         self.now = self.parts(1)
         self.before = self.state()
+        intact = sealed(folder / CHECKPOINT) or not (folder / CHECKPOINT).exists()
         self.fit(self.now, folder, resume=True)
+        assert not intact or same(self.now[0], self.trained()), "other weights, in spite of the checksum"
+
+    @functools.cache  # noqa: B019 (two of them, as long as the process)
+    def trained(self):
+        """What it comes to where nothing went wrong."""
+        parts = self.parts(1)
+        self.fit(parts, None)
+        return parts[0]
 
     def whole(self, folder):
         for name, was, there in zip(
