@@ -16,7 +16,7 @@ ifneq ($(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE ?= SkylakeX
 endif
 
-.PHONY: help lab test lint format mutation bench bench-gpu notebooks pair book book-check setup clean
+.PHONY: help lab test lint format fuzz mutation bench bench-gpu notebooks pair book book-check setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ lab: $(READY) ## open the tour and the other notebooks in JupyterLab; LAB_ARGS="
 test: $(READY) ## run the tests; PYTEST_ARGS="-q -k softmax" narrows them
 	@$(BIN)/python scripts/system_packages.py bwrap=bubblewrap # what grading isolates with
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+fuzz: $(READY) ## give every reader of files thousands of broken ones; FUZZ_ARGS="--readers 'from_pretrained*' --mutants 100" narrows it
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 lint: $(READY) ## check style and formatting
 	$(BIN)/ruff check .

@@ -116,6 +116,12 @@ def _parser():
         metavar="P",
         help="least score of a box or mask (default: the model's usual one)",
     )
+    predict.add_argument(
+        "--things",
+        nargs="+",
+        metavar="CLASS",
+        help="classes that can be counted, by name, for a panoptic model that does not say (others: stuff)",
+    )
     assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
     _assignment_parsers(
         assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
@@ -203,7 +209,7 @@ def _predict(options):
         return _list("These small models come with minivis:", storage.names())
     if options.photo is None:
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
-    predict(options.model, options.photo, options.out, options.threshold)
+    predict(options.model, options.photo, options.out, options.threshold, options.things)
     return 0
 
 

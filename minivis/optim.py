@@ -186,11 +186,11 @@ class Optimizer:
         name, left = type(self).__name__, dict(state)
         if "steps" not in left:
             raise ValueError(f"{name}: this is not the state of an optimiser: it has no entry 'steps'")
-        steps, loaded = int(left.pop("steps")), {}
+        steps, loaded = _count(name, "steps", left.pop("steps")), {}
         for i, p in self._numbered():
             if f"{i}.step" not in left:
                 continue
-            loaded[p] = {"step": int(left.pop(f"{i}.step"))}
+            loaded[p] = {"step": _count(name, f"{i}.step", left.pop(f"{i}.step"))}
             for slot in self.slots:
                 value = left.pop(f"{i}.{slot}", None)
                 if value is None or tuple(value.shape) != tuple(p.shape):
@@ -198,6 +198,8 @@ class Optimizer:
                     raise ValueError(
                         f"{name}: state {i}.{slot} must have shape {tuple(p.shape)}, found {found}"
                     )
+                if value.dtype.kind != "f":
+                    raise ValueError(f"{name}: state {i}.{slot} must be floating, found {value.dtype.name}")
                 loaded[p][slot] = move(np.array(move(value, "cpu"), _kept_in(p)), device_of(p.data))
         if left:
             raise ValueError(f"{name}: unexpected entries in the state: {', '.join(sorted(left)[:8])}")
@@ -207,6 +209,14 @@ class Optimizer:
 def _kept_in(p):
     """The dtype in which a parameter is updated, and what is kept for it: its own, float32 for float16."""
     return np.dtype(np.float32) if p.dtype == np.float16 else p.dtype
+
+
+def _count(name, entry, value):
+    """A number of steps, from the state of an optimiser."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "iu" or value.ndim or value < 0:
+        raise ValueError(f"{name}: state {entry} must be a whole number of at least 0, found {value!r:.80}")
+    return int(value)
 
 
 class SGD(Optimizer):

@@ -3,17 +3,30 @@
 Not here: the state of a training run (train.py), published checkpoints of others (pretrained/), and any file that could run code.
 """
 
-import contextlib
 import difflib
 import importlib
+import inspect
 import json
-import os
+import math
 import pkgutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from minivis import backend
+from minivis.files import (
+    as_path,
+    hub_hint,
+    make_folder,
+    pack_arrays,
+    pack_json,
+    read_arrays,
+    read_json,
+    some,
+    write_files,
+)
+from minivis.nn import init
 
 __all__ = ["load", "names", "save"]
 
@@ -30,7 +43,7 @@ def save(model, folder, half=False):
         What to save. One of `minivis.models` can be rebuilt by `load`; of any other the weights are kept.
     folder : str or path
         Made if it is not there. It then holds ``model.safetensors`` (one array for each entry of
-        ``model.state_dict()``) and ``config.json`` (the constructor and its arguments).
+        ``model.state_dict()``, and a checksum) and ``config.json`` (the constructor and its arguments).
     half : bool, default False
         Store float32 as float16: half the size, three significant digits.
 
@@ -42,6 +55,12 @@ def save(model, folder, half=False):
         If the folder cannot be made or written, or the disk is full. What was there before is then untouched.
     ValueError
         If `half` is asked for and a weight is too large for float16 (65504).
+
+    Warns
+    -----
+    UserWarning
+        If `load` would not give the same model back, and what would be lost: a layer that was replaced, a dtype,
+        what `minivis.from_pretrained` put beside the weights (labels, the preparation of photos).
 
     Notes
     -----
@@ -59,12 +78,14 @@ def save(model, folder, half=False):
     _check_model("save", model)
     arrays = {name: _stored(name, x, half) for name, x in model.state_dict().items()}
     config = describe(model)
+    said = json.dumps(config, sort_keys=True)
+    for lost in _lost(model, json.loads(said)):
+        warnings.warn(
+            f"save: mv.load({str(folder)!r}) will not give the same model back: {lost}", stacklevel=2
+        )
     folder = make_folder(folder)
     write_files(
-        {
-            folder / WEIGHTS: pack_arrays(arrays, config=json.dumps(config, sort_keys=True)),
-            folder / CONFIG: pack_json(config),
-        }
+        {folder / WEIGHTS: pack_arrays(arrays, config=said), folder / CONFIG: pack_json(config)},
     )
 
 
@@ -89,8 +110,8 @@ def load(source, into=None):
     FileNotFoundError
         If there is no such folder or name, or one of the two files is missing.
     ValueError
-        If a file is truncated or foreign, names a model that is not of `minivis.models`, or the weights do not fit.
-        `into` is then unchanged.
+        If a file is truncated, damaged or foreign, names a model that is not of `minivis.models`, or the weights do not
+        fit. `into` is then unchanged.
 
     Examples
     --------
@@ -103,13 +124,19 @@ def load(source, into=None):
     folder = _find(source)
     config = read_json(folder / CONFIG)
     arrays, notes = read_arrays(folder / WEIGHTS)
-    if notes.get("config") not in (None, json.dumps(config, sort_keys=True)):
-        raise ValueError(
-            f"load: {folder / CONFIG} does not belong to the {WEIGHTS} beside it: expected "
-            f"{notes['config']}, found {json.dumps(config, sort_keys=True)}; save the model again"
-        )
-    model = _build(folder / CONFIG, config) if into is None else into
-    model.load_state_dict(check_arrays(folder / WEIGHTS, arrays, model.state_dict()))
+    try:
+        said = json.dumps(config, sort_keys=True)
+        if notes.get("config") not in (None, said):
+            raise ValueError(
+                f"load: {folder / CONFIG} does not belong to the {WEIGHTS} beside it: expected {notes['config']}, found "
+                f"{said}; save the model again"
+            )
+        model = _rebuilt(folder / CONFIG, config, arrays.values()) if into is None else into
+    except RecursionError as error:
+        raise ValueError(f"load: {folder / CONFIG} is nested too deeply to describe a model") from error
+    own = {name: x for name, x in [*model.named_parameters(), *model.named_buffers()]}
+    # a new model takes the arrays themselves: its own are placeholders
+    model.load_state_dict(check_arrays(folder / WEIGHTS, arrays, own), assign=into is None)
     model.eval()
     return model
 
@@ -147,6 +174,39 @@ def _check_model(name, model):
         raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}")
 
 
+def _lost(model, config):
+    """What `load` would not bring back of a model of minivis.models, one line each."""
+    if config["model"] is None:  # its owner rebuilds it, and knows
+        return
+    try:
+        with init.skip_init():
+            twin = _build("config.json", config)
+    except ValueError as error:
+        yield f"it cannot be rebuilt ({str(error).removeprefix('load: ')})"
+        return
+    own, its = _shapes(model), _shapes(twin)
+    if changed := [name for name in {**own, **its} if own.get(name) != its.get(name)]:
+        yield (
+            f"{some(changed)} are not as {config['model']} makes them with the arguments in {CONFIG}. Was a layer "
+            "replaced? Build the model that way again and load into it: mv.load(folder, into=model)"
+        )
+    elif repr(model) != repr(twin):
+        pairs = zip(repr(model).splitlines(), repr(twin).splitlines(), strict=False)
+        mine, made = next(((a, b) for a, b in pairs if a != b), (model, twin))
+        yield f"{str(mine).strip():.100} will be {str(made).strip():.100} again"
+    if kinds := {p.dtype.name for p in model.parameters()} - {"float32"}:
+        yield f"parameters in {' and '.join(sorted(kinds))} come back as float32"
+    beside = [
+        name for name in vars(model) if name not in vars(twin) and name != "training" and name[0] != "_"
+    ]
+    if beside:
+        yield f"{', '.join(beside)} are not saved; keep what they were made from, or set them again"
+
+
+def _shapes(model):
+    return {name: tuple(x.shape) for name, x in [*model.named_parameters(), *model.named_buffers()]}
+
+
 def _stored(name, x, half):
     x = backend.to_numpy(x)
     if not half or x.dtype != np.float32:
@@ -158,14 +218,16 @@ def _stored(name, x, half):
 
 def _find(source):
     """The folder that a path or a name means."""
-    folder = Path(source)
+    folder = as_path(source)
     if (folder / WEIGHTS).exists() or (folder / CONFIG).exists():
         return folder
     if str(source) in names():
         return PACKAGED / str(source)
     if folder.is_dir():
+        others = sorted(path.name for path in folder.glob("*.safetensors"))
+        there = f" (there is {some(others)})" if others else ""
         raise FileNotFoundError(
-            f"load: {folder} holds no {WEIGHTS}; a training run that did not finish goes on with resume"
+            f"load: {folder} holds no {WEIGHTS}{there}; a training run that did not finish goes on with resume"
         )
     if folder.exists():
         raise FileNotFoundError(f"load: {folder} is a file; give the folder it is in, {folder.parent}")
@@ -173,7 +235,15 @@ def _find(source):
     raise FileNotFoundError(
         f"load: there is no folder {folder}, and no checkpoint of that name comes with minivis"
         + (f"; did you mean {near[0]!r}?" if near else f" (there are: {', '.join(names())})")
+        + hub_hint(source)
     )
+
+
+def _rebuilt(path, config, arrays):
+    """The model a config.json describes, with placeholders for its arrays: it may be no larger than those of the file."""
+    sizes = [x.size for x in arrays]
+    with init.skip_init(), init.at_most(len(sizes), sum(sizes)):
+        return _build(path, config)
 
 
 def _build(path, config):
@@ -183,28 +253,56 @@ def _build(path, config):
             f"load: {path} is of a model that minivis cannot rebuild ({config.get('class')}): make one, and load "
             "into it with mv.load(folder, into=model)"
         )
+    if "model_type" in config:
+        raise ValueError(
+            f"load: {path} is of a published checkpoint: mv.from_pretrained({str(path.parent)!r}) reads it"
+        )
     name, arguments = config.get("model"), config.get("arguments")
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ValueError(
-            f'load: {path}: expected {{"model": "file.Name", "arguments": {{...}}}}, found {config}'
+            f'load: {path}: expected {{"model": "file.Name", "arguments": {{...}}}}, found {config!r:.300}'
         )
-    from minivis import models
-
-    file, _, constructor = name.partition(".")
-    if file not in {module.name for module in pkgutil.iter_modules(models.__path__)}:
-        raise ValueError(f"load: {path} names {name!r}, which is not in minivis.models")
-    home = importlib.import_module(f"minivis.models.{file}")
-    found = vars(home).get(constructor)
-    if not isinstance(found, type) or found.__module__ != home.__name__ or not hasattr(found, "state_dict"):
-        raise ValueError(f"load: {path} names {name!r}, which is no model of minivis.models.{file}")
+    found = _class(path, name)
     arguments = {
         key: _build(path, value) if isinstance(value, dict) and "model" in value else value
         for key, value in arguments.items()
     }
     try:
+        for key, value in arguments.items():
+            _check_argument(found, key, value)
         return found(**arguments)
-    except (TypeError, ValueError, MemoryError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"load: {path}: {name} cannot be made of these arguments: {error}") from error
+
+
+def _class(path, name):
+    """The model class "file.Name" below minivis.models."""
+    from minivis import models
+
+    file, _, constructor = name.partition(".")
+    if file not in {module.name for module in pkgutil.iter_modules(models.__path__)}:
+        raise ValueError(f"load: {path} names {name!r:.100}, which is not in minivis.models")
+    home = importlib.import_module(f"minivis.models.{file}")
+    found = vars(home).get(constructor)
+    if not isinstance(found, type) or found.__module__ != home.__name__ or not hasattr(found, "state_dict"):
+        raise ValueError(f"load: {path} names {name!r:.100}, which is no model of minivis.models.{file}")
+    return found
+
+
+def _check_argument(found, key, value):
+    """Refuse an argument that is of another kind than the default of the constructor's."""
+    parameter = inspect.signature(found).parameters.get(key)
+    default = None if parameter is None or parameter.default is parameter.empty else parameter.default
+    numbers = value if isinstance(value, list) and not isinstance(default, float) else [value]
+    if key == "backbone":
+        fits = hasattr(value, "state_dict") or value is None
+    elif isinstance(default, bool | str):
+        fits = type(value) is type(default) or isinstance(value, str) and default is False
+    else:  # a number, or sizes in a list; where the default is None, that or a name too
+        fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+        fits = fits or default is None and isinstance(value, bool | str | None)
+    if not fits:
+        raise ValueError(f"{key} must be like {default!r}, got {value!r:.100}")
 
 
 def check_arrays(path, found, expected):
@@ -220,7 +318,7 @@ def check_arrays(path, found, expected):
     missing, foreign = [n for n in expected if n not in found], [n for n in found if n not in expected]
     if missing or foreign:
         complaints = [
-            f"{what} {_some(names)}" for what, names in [("lacks", missing), ("also has", foreign)] if names
+            f"{what} {some(names)}" for what, names in [("lacks", missing), ("also has", foreign)] if names
         ]
         raise ValueError(f"load: {path} is of another model: it {' and '.join(complaints)}")
     for name, wanted in expected.items():
@@ -230,111 +328,13 @@ def check_arrays(path, found, expected):
                 f"load: {path}: {name}: expected {wanted.dtype.name} {tuple(wanted.shape)}, "
                 f"found {has.dtype.name} {has.shape}"
             )
-    return {name: found[name].astype(wanted.dtype, copy=False) for name, wanted in expected.items()}
+    return {name: _converted(path, name, found[name], wanted.dtype) for name, wanted in expected.items()}
 
 
-def _some(names):
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def make_folder(folder):
-    """Make a folder if need be, and find out now, not after an hour of training, whether it can be written to."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise _named(error, f"save: cannot write to the folder {folder}: {error.strerror}") from error
-    return folder
-
-
-def write_files(contents):
-    """Write several files so that a reader, or a crash, finds each either old or complete, never half-written.
-
-    Parameters
-    ----------
-    contents : dict of path to bytes
-        The files, all in folders that exist. No file is replaced before all of them are on the disk.
-
-    Raises
-    ------
-    OSError
-        Of the kind that arose, with the path and whether the old files are untouched. No temporary file is left.
-    """
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
-    replaced = []
-    try:
-        for path, content in contents.items():
-            with open(temporary[path], "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # on the disk before the name points to it
-        for path in contents:
-            os.replace(temporary[path], path)
-            replaced.append(path.name)
-    except OSError as error:
-        before = (
-            f"{', '.join(replaced)} is new already: save again" if replaced else "what was there is untouched"
-        )
-        raise _named(error, f"save: cannot write {path}: {error.strerror}; {before}") from error
-    finally:
-        for left in temporary.values():
-            with contextlib.suppress(OSError):
-                left.unlink()
-
-
-def _named(error, message):
-    """An OSError of the same kind and number whose message is ours."""
-    named = type(error)(message)
-    named.errno = error.errno
-    return named
-
-
-def pack_arrays(arrays, **notes):
-    """The bytes of a safetensors file that holds arrays, and texts by name in its header."""
-    from safetensors.numpy import save as pack
-
-    # safetensors writes the memory of an array as it lies: transposed views must be laid out first
-    return pack(
-        {name: np.asarray(backend.to_numpy(x), order="C") for name, x in arrays.items()}, metadata=notes
-    )
-
-
-def read_arrays(path):
-    """Return (arrays, notes) of a safetensors file; a missing, truncated or foreign file is refused by its path."""
-    from safetensors import SafetensorError, safe_open
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"load: {path} is missing")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except (
-        SafetensorError,
-        TypeError,
-        AttributeError,
-    ) as error:  # the latter two: a dtype NumPy does not have
-        size = Path(path).stat().st_size
-        raise ValueError(
-            f"load: {path}: expected a safetensors file, found {size} bytes that are none ({error})"
-        ) from error
-
-
-def pack_json(content):
-    """The bytes of a json file, indented for people."""
-    return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def read_json(path):
-    """Return the dict in a json file; a missing, truncated or foreign file is refused by its path."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"load: {path} is missing")
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
-        raise ValueError(f"load: {path}: expected json, found something else ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"load: {path}: expected a json object, found {type(content).__name__}")
-    return content
+def _converted(path, name, x, dtype):
+    """An array in the dtype a model expects, if that can hold its numbers."""
+    with np.errstate(over="ignore"):
+        y = x.astype(dtype, copy=False)
+    if x.dtype.itemsize > dtype.itemsize and not np.array_equal(np.isinf(x), np.isinf(y)):
+        raise ValueError(f"load: {path}: {name} holds numbers too large for {dtype.name}")
+    return y

@@ -3,15 +3,17 @@
 Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), reading and writing (storage.py).
 """
 
+import copy
 import json
 import math
 import sys
 import time
-from pathlib import Path
+from contextlib import ExitStack
 
 from minivis import backend, storage
 from minivis.autograd import Tensor, no_grad
 from minivis.interrupts import ctrl_c_waits
+from minivis.locking import alone_in
 from minivis.optim import clip_grad_norm
 
 __all__ = ["CHECKPOINT", "HISTORY", "fit", "train_step"]
@@ -109,7 +111,7 @@ def fit(
         Steps between rows of history; a twentieth of `steps` by default.
     out : str or path, optional
         Folder for ``checkpoint.safetensors`` (everything a resume needs), ``history.json`` and, when training ends,
-        the model as `minivis.save` writes it. None writes nothing.
+        the model as `minivis.save` writes it. None writes nothing. While training goes on, ``.lock`` names its process.
     resume : bool, default False
         Go on from the checkpoint in `out`, if there is one. The parameters then end up the same, bit for bit, as if
         nothing had happened.
@@ -129,9 +131,11 @@ def fit(
         If the loss is not finite, with the step. The last checkpoint stays.
     FileExistsError
         If `out` holds an earlier run and `resume` is False: it is not overwritten.
+    BlockingIOError
+        If another training is going on in `out`, and which.
     ValueError
-        If the checkpoint is of other settings, truncated or foreign, there are no batches, or the optimiser is of
-        another model.
+        If the checkpoint is of other settings, truncated, damaged or foreign (nothing has changed then), there are no
+        batches, or the optimiser is of another model.
     TypeError
         If `loss` or `evaluate` returns something else, or with `out` the loader cannot be resumed or `settings` saved.
     KeyboardInterrupt
@@ -143,11 +147,19 @@ def fit(
     """
     _check(model, optimizer, steps, every)
     run = _Run(model, loader, optimizer, {**(settings or {}), "steps": steps, "clip": clip})
-    if out is not None:
-        out = run.begin(Path(out), resume)
     every = every or max(1, steps // 20)
+    with ExitStack() as held:
+        if out is not None:
+            out = run.begin(out, resume, held)
+        _loop(run, loss, steps, clip, evaluate, every, out, save_every)
+    return run.history
+
+
+def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
+    """The steps that are left, as `fit` has it."""
+    model, optimizer = run.model, run.optimizer
     device = backend.device_of(model.parameters()[0].data)
-    batches, saved = _forever(loader), time.monotonic()
+    batches, saved = _forever(run.loader), time.monotonic()
     model.train()
     with _progress(steps, run.step) as bar, ctrl_c_waits() as pressed:
         while run.step < steps and not pressed:
@@ -167,7 +179,6 @@ def fit(
         kept = f"; {out} holds model and checkpoint, resume goes on from there" if out is not None else ""
         print(f"fit: stopped after step {run.step} of {steps}{kept}", file=sys.stderr)
         raise KeyboardInterrupt
-    return run.history
 
 
 def _check(model, optimizer, steps, every):
@@ -206,8 +217,8 @@ class _Run:
             "optimizer": {"class": type(optimizer).__name__, "groups": options, "schedule": schedule},
         }
 
-    def begin(self, out, resume):
-        """Make the folder; take up what it holds, or refuse to overwrite it."""
+    def begin(self, out, resume, held):
+        """Make the folder and be alone in it while ``held`` is open; take up what it holds, or refuse to overwrite it."""
         if not hasattr(self.loader, "state_dict"):
             raise TypeError("fit: out needs a loader that can be resumed, such as minivis.data.DataLoader")
         try:
@@ -217,6 +228,7 @@ class _Run:
         place = self.loader.state_dict()
         self.settings["loader"] = {k: v for k, v in place.items() if k not in ("epoch", "handed_out")}
         out = storage.make_folder(out)
+        held.enter_context(alone_in(out, "fit"))
         if (out / CHECKPOINT).exists():
             if not resume:
                 raise FileExistsError(
@@ -278,29 +290,58 @@ class _Run:
             storage.save(self.model, out)
 
     def restore(self, path):
-        """Go to where a checkpoint stands. All is checked before anything changes."""
-        arrays, notes = storage.read_arrays(path)
+        """Go to where a checkpoint stands. All is read and checked before anything changes."""
+        arrays, notes = storage.read_arrays(path, "fit")
         try:
             state = json.loads(notes["run"])
+            progress = _progress_of(state, self.settings["steps"])
             there, rng, place = state["settings"], state["rng"], state["loader"]
-            progress = {name: state[name] for name in ("step", "history", "losses", "seconds")}
-        except (KeyError, ValueError, TypeError) as error:
+            if not all(isinstance(part, dict) for part in (there, rng, place)):
+                raise ValueError("settings, rng and loader must be objects")
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(
-                f"fit: {path}: expected the checkpoint of a training, found none ({error!r})"
+                f"fit: {path}: expected the checkpoint of a training, found none ({error!r:.200})"
             ) from error
+        self._check_settings(path, there)
+        weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
+        weights = storage.check_arrays(path, weights, self.model.state_dict())
+        before = self.model.rng_state()
+        try:
+            copy.copy(self.optimizer).load_state_dict(moments)  # only to see that it would
+            self.model.load_rng_state(rng)
+            self.loader.load_state_dict(place)
+        except (ValueError, TypeError) as error:
+            self.model.load_rng_state(before)
+            raise ValueError(f"fit: {path} does not fit this training: {error}") from error
+        self.optimizer.load_state_dict(moments)
+        self.model.load_state_dict(weights)
+        vars(self).update(progress)
+
+    def _check_settings(self, path, there):
+        """Refuse to go on with other settings than a checkpoint was written with."""
         here = json.loads(json.dumps(self.settings))
         if other := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
             first, *rest = other
-            told = f"{first} was {there.get(first)}, now {here.get(first)}"
-            told += f"; {', '.join(rest)} differ too" if rest else ""
+            told = f"{first} was {there.get(first)!r:.300}, now {here.get(first)!r:.300}"
+            told += f"; {storage.some(rest)} differ too" if rest else ""
             raise ValueError(f"fit: {path} was written with other settings, so it cannot go on: {told}")
-        weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
-        weights = storage.check_arrays(path, weights, self.model.state_dict())
-        self.optimizer.load_state_dict(moments)
-        self.loader.load_state_dict(place)
-        self.model.load_rng_state(rng)
-        self.model.load_state_dict(weights)
-        vars(self).update(progress)
+
+
+def _progress_of(state, steps):
+    """Step, history, losses and seconds of a checkpoint's state; a ValueError where they cannot be."""
+    step, history, losses, seconds = (state[name] for name in ("step", "history", "losses", "seconds"))
+    if type(step) is not int or not 0 <= step <= steps:
+        raise ValueError(f"step must be a whole number from 0 to {steps}, found {step!r:.50}")
+    columns = list(history.values()) if isinstance(history, dict) else [None]
+    if not all(_numbers(column) for column in columns) or len({len(column) for column in columns}) > 1:
+        raise ValueError("history must be columns of numbers, all of one length")
+    if not _numbers(losses) or not _numbers([seconds]) or not seconds >= 0:
+        raise ValueError("losses must be numbers, and seconds one of at least 0")
+    return {"step": step, "history": history, "losses": losses, "seconds": seconds}
+
+
+def _numbers(values):
+    return isinstance(values, list) and all(type(value) in (int, float) for value in values)
 
 
 def _under(prefix, arrays):

@@ -188,6 +188,13 @@ def test_wrong_options_are_refused(make, exception, message):
             r"state 0.m must have shape \(2,\), found shape \(3,\)",
         ),
         (lambda state: state.pop("0.v"), "found nothing"),
+        (
+            lambda state: state.update({"steps": np.array(-1)}),
+            "state steps must be a whole number of at least 0",
+        ),
+        (lambda state: state.update({"steps": np.array(1.5)}), "state steps must be a whole number"),
+        (lambda state: state.update({"0.step": np.ones(2, int)}), "state 0.step must be a whole number"),
+        (lambda state: state.update({"0.v": np.ones(2, int)}), "state 0.v must be floating, found int64"),
         (lambda state: state.update({"7.m": np.zeros(3)}), "unexpected entries in the state: 7.m"),
     ],
 )

@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "backend", "kernels", "debugging", "dtypes", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "storage",
+    "openblas", "switches", "interrupts", "listed", "backend", "kernels", "debugging", "dtypes", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "files", "locking", "storage",
     "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
@@ -45,7 +45,7 @@ CONFINED = {
     "cupyx": {"backend", "kernels.cupy"},
     "numba": {"kernels.compiled", "kernels.compiled_attention"},
     "threadpoolctl": {"doctor", "kernels.threads", "recipes"},
-    "safetensors": {"storage", "train", "pretrained", "recipes"},
+    "safetensors": {"files", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
     **dict.fromkeys(["nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"], {"classroom"}),

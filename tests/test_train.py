@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import minivis as mv
-from minivis import nn, ops, optim, storage, train
+from minivis import locking, nn, ops, optim, storage, train
 from minivis.data import DataLoader
+from minivis.locking import LOCK
 
 IMAGES = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
 LABELS = (IMAGES[:, 0] > 0).astype(np.int64)
@@ -297,6 +300,211 @@ def test_a_bad_checkpoint_is_refused_and_changes_nothing(tmp_path):
         ):
             train.fit(model, *rest, out=tmp_path, resume=True)
         assert bits(model) == before and path.read_bytes() == content
+
+
+def everything(model, loader, optimizer, folder):
+    """All that a resume could change."""
+    moments = {name: x.tobytes() for name, x in optimizer.state_dict().items()}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return bits(model), moments, loader.state_dict(), loader._continue, json.dumps(model.rng_state()), files
+
+
+def refused(folder, complaint):
+    """Resume, expect to be refused in words that name the file, and that nothing has changed."""
+    model, loader, loss, optimizer, steps = parts(seed=0)
+    before = everything(model, loader, optimizer, folder)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        train.fit(model, loader, loss, optimizer, steps, out=folder, resume=True)
+    assert str(folder / train.CHECKPOINT) in str(caught.value)
+    assert everything(model, loader, optimizer, folder) == before
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A checkpoint as earlier versions wrote it, without a checksum that would hide what is behind it."""
+    folder = tmp_path_factory.mktemp("finished")
+    train.fit(*parts(), out=folder)
+    return storage.read_arrays(folder / train.CHECKPOINT)
+
+
+def broken(folder, finished, change):
+    """Write the checkpoint with something changed: ``change(arrays, state)`` in place."""
+    arrays, state = dict(finished[0]), json.loads(finished[1]["run"])
+    change(arrays, state)
+    save_file(arrays, folder / train.CHECKPOINT, metadata={"run": json.dumps(state)})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda arrays, state: state.update(step=-1), "step must be a whole number from 0 to 40, found -1"),
+        (lambda arrays, state: state.update(step=41), "from 0 to 40, found 41"),
+        (lambda arrays, state: state.update(step="3"), "from 0 to 40, found '3'"),
+        (lambda arrays, state: state.update(history=[1]), "history must be columns of numbers"),
+        (lambda arrays, state: state["history"].update(loss=["x"]), "history must be columns of numbers"),
+        (
+            lambda arrays, state: state["history"]["loss"].append(1.0),
+            "history must be columns .* of one length",
+        ),
+        (lambda arrays, state: state.update(losses=3), "losses must be numbers"),
+        (lambda arrays, state: state.update(seconds=-1), "seconds one of at least 0"),
+        (lambda arrays, state: state.update(seconds=None), "seconds one of at least 0"),
+        (lambda arrays, state: state.update(rng=3), "settings, rng and loader must be objects"),
+        (lambda arrays, state: state.pop("loader"), "found none .*loader"),
+        (lambda arrays, state: state.update(settings=None), "must be objects"),
+        (
+            lambda arrays, state: state["loader"].update(handed_out=99),
+            "does not fit this training.*handed_out=99",
+        ),
+        (lambda arrays, state: state["loader"].update(epoch="x"), "does not fit this training.*epoch"),
+        (lambda arrays, state: state["rng"].pop("3.rng"), "does not fit this training: load_rng_state"),
+        (
+            lambda arrays, state: state["rng"].update({"3.rng": 5}),
+            "does not fit this training: load_rng_state: 3.rng",
+        ),
+        (
+            lambda arrays, state: state["rng"]["3.rng"]["state"].update(inc=-1),
+            "load_rng_state: 3.rng is no state of a PCG64",
+        ),
+        (
+            lambda arrays, state: arrays.update({"optimizer.steps": np.array(-4)}),
+            "state steps must be a whole number",
+        ),
+        (
+            lambda arrays, state: arrays.update({"optimizer.steps": np.zeros(2)}),
+            "state steps must be a whole number",
+        ),
+        (
+            lambda arrays, state: arrays.update({"optimizer.0.step": np.array(2.5)}),
+            "state 0.step must be a whole number",
+        ),
+        (lambda arrays, state: arrays.pop("optimizer.0.m"), "state 0.m must have shape"),
+        (
+            lambda arrays, state: arrays.update({"optimizer.0.m": np.zeros((16, 6), int)}),
+            "state 0.m must be floating",
+        ),
+        (lambda arrays, state: arrays.update({"optimizer.99.m": np.zeros(2)}), "unexpected entries"),
+        (
+            lambda arrays, state: arrays.update({"model.0.weight": np.zeros((16, 7), "f4")}),
+            "0.weight: expected",
+        ),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_is_refused_and_changes_nothing(tmp_path, finished, change, complaint):
+    broken(tmp_path, finished, change)
+    refused(tmp_path, complaint)
+
+
+def test_an_unchanged_checkpoint_without_checksum_is_taken(tmp_path, finished):
+    broken(tmp_path, finished, lambda arrays, state: None)
+    model, *rest = parts(seed=0)
+    train.fit(model, *rest, out=tmp_path, resume=True)
+    assert bits(model) == {
+        n.removeprefix("model."): x.tobytes() for n, x in finished[0].items() if n.startswith("model.")
+    }
+
+
+def test_every_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
+    train.fit(*parts(), out=tmp_path)
+    path = tmp_path / train.CHECKPOINT
+    for other in tmp_path.iterdir():
+        if other != path:
+            other.unlink()
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    body = 8 + int.from_bytes(whole[:8], "little")
+    for at in rng.integers(body, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        refused(tmp_path, "is damaged: .* checksum")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Two at once
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    """The second begins while the first is at step 5, in the same process; the first ends as if alone."""
+    tried = []
+
+    def meanwhile(model, x, labels):
+        if len(tried) == 4:
+            before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+            for resume in (False, True):
+                with pytest.raises(
+                    BlockingIOError, match=rf"^fit: .* in use by process {os.getpid()} on .*two at once"
+                ):
+                    train.fit(*parts(seed=1), out=tmp_path, resume=resume)
+            assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        tried.append(None)
+        return cross_entropy(model, x, labels)
+
+    (model, loader, _, optimizer, steps), (alone, *rest) = parts(), parts()
+    train.fit(model, loader, meanwhile, optimizer, steps, out=tmp_path, save_every=0)
+    train.fit(alone, *rest)
+    assert bits(model) == bits(alone) and len(tried) == 40
+    assert sorted(os.listdir(tmp_path)) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "history.json",
+        "model.safetensors",
+    ]
+
+
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path):
+    first = subprocess.Popen(child(tmp_path), stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / train.CHECKPOINT).exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        os.kill(first.pid, signal.SIGSTOP)  # it cannot end before the second has tried
+        second = subprocess.run(child(tmp_path, "--resume"), capture_output=True, text=True, timeout=60)
+        assert second.returncode == 1 and f"in use by process {first.pid} on" in second.stderr
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+        assert first.wait() == 0
+    assert step_of(tmp_path / train.CHECKPOINT) == 150
+
+
+@pytest.mark.parametrize("left", [b"", b"{}", b'{"process": 1, "machine": "elsewhere", "since": "then"}'])
+def test_a_lock_that_nobody_holds_is_taken_over(tmp_path, left):
+    (tmp_path / LOCK).write_bytes(left)
+    train.fit(*parts(), out=tmp_path)
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_the_lock_is_given_back_when_training_fails(tmp_path):
+    model, loader, _, optimizer, steps = parts()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            train.fit(model, loader, lambda *batch: 1 / 0, optimizer, steps, out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks POSIX for locks")
+def test_where_the_system_has_no_locks_the_owner_decides(tmp_path, monkeypatch):
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locking.fcntl, "flock", none)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    )
+    here, since = platform.node(), {"since": "2026-11-30 10:00"}
+    for process, machine, free in (
+        (int(gone.stdout), here, True),
+        (os.getpid(), here, False),
+        (os.getpid(), "elsewhere", False),
+    ):
+        (tmp_path / LOCK).write_text(json.dumps({"process": process, "machine": machine, **since}))
+        if not free:
+            with pytest.raises(
+                BlockingIOError, match=f"process {process} on {machine}, since 2026.*delete .*{LOCK}"
+            ):
+                train.fit(*parts(), out=tmp_path)
+        else:
+            train.fit(*parts(), out=tmp_path)
+            assert not (tmp_path / LOCK).exists()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -163,7 +163,10 @@ def letter(assignment, student, found, remarks):
         lines += [f"- Cell {number}: {_plain(note)}" for number, note in found["notes"].items()]
     lines += ["", _closing(found), "", isolation.in_words()]
     if "seed" in found:
-        lines += ["", f"The inputs of the laws were drawn from seed {found['seed']}; the same seed draws them again."]
+        lines += [
+            "",
+            f"The inputs of the laws were drawn from seed {found['seed']}; the same seed draws them again.",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ class CNN(Module):
     Raises
     ------
     ValueError
-        If the kernel is even.
+        If the kernel is even, or a size is not positive.
 
     Notes
     -----
@@ -53,6 +53,7 @@ class CNN(Module):
         self.config = {
             name: value for name, value in locals().items() if name not in ("self", "rng")
         }  # for mv.load
+        init.check_sizes("CNN", widths=widths, depth=depth, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"CNN: kernel_size must be odd to keep the image's size, got {kernel_size}")
         rng = init.generator(rng)

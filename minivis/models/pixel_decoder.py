@@ -34,9 +34,9 @@ class DeformableAttention(Module):
 
     def __init__(self, width, heads, levels, points, rng):
         self.heads, self.levels, self.points = heads, levels, points
-        self.offsets = Linear(width, heads * levels * points * 2, weight_init=_zeros, rng=rng)
+        self.offsets = Linear(width, heads * levels * points * 2, weight_init=init.zeros, rng=rng)
         self.offsets.bias = Parameter(_star(heads, levels, points))
-        self.weights = Linear(width, heads * levels * points, weight_init=_zeros, rng=rng)
+        self.weights = Linear(width, heads * levels * points, weight_init=init.zeros, rng=rng)
         self.value = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
         self.out = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
 
@@ -157,10 +157,6 @@ def _steps(shapes, heads, points, dtype):
         .reshape(-1)
         .astype(np.promote_types(dtype, np.float32))
     )
-
-
-def _zeros(shape, rng):
-    return np.zeros(shape, np.float32)
 
 
 def _star(heads, levels, points):

@@ -131,7 +131,7 @@ class ResNet(Module):
     Raises
     ------
     ValueError
-        If ``kind`` or ``norm`` is unknown, or there is not one width for each stage.
+        If ``kind`` or ``norm`` is unknown, a size is not positive, or there is not one width for each stage.
 
     References
     ----------
@@ -166,6 +166,7 @@ class ResNet(Module):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
         if norm not in NORMS:
             raise ValueError(f"ResNet: norm must be one of {', '.join(NORMS)}, got {norm!r}")
+        init.check_sizes("ResNet", depths=depths, stem_width=stem_width)
         widths = widths or [(256 if kind == "bottleneck" else 64) * 2**i for i in range(len(depths))]
         if len(widths) != len(depths):
             raise ValueError(f"ResNet: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")

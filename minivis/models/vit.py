@@ -134,9 +134,9 @@ class ViT(Module):
         Of the MLPs.
     eps : float, default 1e-6
         Of the norms.
-    distilled : bool, default False
+    distilled : bool or "token", default False
         A second learned token asks beside the class token, and a second head reads it: DeiT's, which learns from the labels
-        of a teacher.
+        of a teacher. "token": the token without its head, as DeiTs are that were fine-tuned without a teacher.
     backbone : Module, optional
         The hybrid: its last map is read in the place of the image. It has ``features(images)``, ``channels`` and ``stride`` as
         `ResNet` has. ``patch_size`` then counts places of that map (1: every place is a token), ``image_size`` still pixels.
@@ -187,6 +187,8 @@ class ViT(Module):
         }  # for mv.load
         if pool not in ("token", "mean"):
             raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
+        if distilled not in (True, False, "token"):
+            raise ValueError(f'ViT: distilled must be True, False or "token", got {distilled!r}')
         if distilled and pool != "token":
             raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
         init.check_sizes(
@@ -213,7 +215,9 @@ class ViT(Module):
         self.norm = LayerNorm(width, eps)
         self.head = Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes else None
         self.head_dist = (
-            Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes and distilled else None
+            Linear(width, num_classes, weight_init=_small, rng=rng)
+            if num_classes and distilled and distilled != "token"
+            else None
         )
 
     def forward(self, images, need_weights=False):

@@ -4,24 +4,32 @@ Not here: which layer uses which; each says so in its docstring.
 """
 
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
 from minivis.switches import Switch
 
 __all__ = [
+    "at_most",
     "generator",
     "kaiming_normal",
     "kaiming_uniform",
+    "ones",
     "skip_init",
     "trunc_normal",
     "uniform",
     "xavier_uniform",
+    "zeros",
 ]
 
 SEED = 0  # what rng=None means, everywhere in minivis
 
+MOST = 2**20  # no size of a vision model is larger: for sizes that a file claims
+
 _skipping = Switch("minivis_skip_init")
+_limit = ContextVar("minivis_at_most", default=None)
 
 
 def generator(rng=None):
@@ -56,11 +64,13 @@ def check_sizes(layer, **sizes):
     for name, size in sizes.items():
         numbers = size if isinstance(size, (tuple, list)) else [size]
         if not all(hasattr(n, "__index__") and n >= 1 for n in numbers):
-            raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r}")
+            raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r:.100}")
+        if _limit.get() is not None and (len(numbers) > 1000 or sum(numbers) > MOST):
+            raise ValueError(f"{layer}: {name} is {size!r:.100}: no model of that size is in so small a file")
 
 
 def skip_init():
-    """Inside, random starting values are all 0 and cost neither time nor memory: for models that are only counted, or
+    """Inside, starting values are all 0 and cost neither time nor memory: for models that are only counted, or
     whose weights are put in their place right after. They cannot be written into.
 
     Returns
@@ -75,6 +85,85 @@ def skip_init():
     [[0. 0.]]
     """
     return _skipping.on()
+
+
+@contextmanager
+def at_most(arrays, numbers):
+    """Inside, a model that asks for far more arrays, or numbers in them, than a file holds is refused while it is made.
+
+    For a description that lies beside the weights: it is believed only as far as they go, and before memory is taken.
+
+    Parameters
+    ----------
+    arrays, numbers : int
+        How many arrays the file has, and how many numbers in all of them. Four times that, and a little more, is let
+        through, so that a model that is only a little off can be told by name what does not fit.
+
+    Raises
+    ------
+    ValueError
+        Inside, by whatever asks for too much.
+
+    Examples
+    --------
+    >>> with at_most(arrays=2, numbers=100):
+    ...     zeros((10_000, 10_000))
+    Traceback (most recent call last):
+    ValueError: init: the model would have far more than the 2 arrays with 100 numbers that its file holds
+    """
+    token = _limit.set(_Limit(arrays, numbers))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+class _Limit:
+    """What may still be asked for."""
+
+    def __init__(self, arrays, numbers):
+        self.file = f"{arrays} arrays with {numbers:,} numbers"
+        self.arrays, self.numbers = 4 * arrays + 200, 4 * numbers + MOST
+
+    def take(self, shape):
+        self.arrays -= 1
+        self.numbers -= math.prod(shape)
+        if self.arrays < 0 or self.numbers < 0:
+            raise ValueError(f"init: the model would have far more than the {self.file} that its file holds")
+
+
+def zeros(shape, rng=None):
+    """All 0.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter.
+    rng : optional
+        Not asked: it is there so that this can stand where random values can.
+
+    Returns
+    -------
+    ndarray of float32
+    """
+    return np.zeros(shape, np.float32) if (x := _placeholder(shape)) is None else x
+
+
+def ones(shape, rng=None):
+    """All 1.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the parameter.
+    rng : optional
+        Not asked: it is there so that this can stand where random values can.
+
+    Returns
+    -------
+    ndarray of float32
+    """
+    return np.ones(shape, np.float32) if (x := _placeholder(shape)) is None else x
 
 
 def uniform(shape, bound, rng):
@@ -93,8 +182,8 @@ def uniform(shape, bound, rng):
     -------
     ndarray of float32
     """
-    if _skipping.is_on():
-        return _placeholder(shape)
+    if (placeholder := _placeholder(shape)) is not None:
+        return placeholder
     values = rng.random(shape, dtype=np.float32)
     values -= 0.5
     values *= 2 * bound
@@ -103,8 +192,8 @@ def uniform(shape, bound, rng):
 
 def normal(shape, std, rng):
     """Normal values with mean 0 and standard deviation ``std``, float32."""
-    if _skipping.is_on():
-        return _placeholder(shape)
+    if (placeholder := _placeholder(shape)) is not None:
+        return placeholder
     values = rng.standard_normal(shape, dtype=np.float32)
     values *= std
     return values
@@ -126,8 +215,8 @@ def trunc_normal(shape, std, rng):
     -------
     ndarray of float32
     """
-    if _skipping.is_on():
-        return _placeholder(shape)
+    if (placeholder := _placeholder(shape)) is not None:
+        return placeholder
     values = normal(shape, std, rng)
     while (beyond := np.abs(values) > 2 * std).any():
         values[beyond] = normal(int(beyond.sum()), std, rng)
@@ -195,8 +284,10 @@ def kaiming_normal(shape, rng):
 
 
 def _placeholder(shape):
-    """Zeros that share one element: any shape costs four bytes. Read-only."""
-    return np.broadcast_to(np.float32(0), shape)
+    """Inside `skip_init`, zeros that share one element: any shape costs four bytes. Read-only. Outside, None."""
+    if (limit := _limit.get()) is not None:
+        limit.take(shape)
+    return np.broadcast_to(np.float32(0), shape) if _skipping.is_on() else None
 
 
 def _fans(shape):

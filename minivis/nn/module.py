@@ -160,14 +160,15 @@ class Module:
         Raises
         ------
         ValueError
-            With every name that is missing, unexpected or of the wrong shape. Nothing was changed.
+            With every name that is missing, unexpected or of the wrong shape, or that cannot be written to because the
+            model was made inside `init.skip_init`. Nothing was changed.
         TypeError
             If something is no array, or an array holds another kind of number.
         """
         if not isinstance(state, dict):
             raise TypeError(f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
         own = dict(self._saved())
-        state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
+        state = {str(name): x.data if isinstance(x, Tensor) else x for name, x in state.items()}
         if wrong := [name for name in own if name in state and not is_array(state[name])]:
             raise TypeError(
                 f"load_state_dict: {wrong[0]} must be an array, got {type(state[wrong[0]]).__name__}"
@@ -193,9 +194,15 @@ class Module:
         if assign:
             self._assign({name: state[name] for name in both})
             return report
-        for name in both:
-            value = backend.move(state[name], backend.device_of(own[name]))
-            own[name][...] = value.astype(own[name].dtype, copy=False)
+        if fixed := [n for n in both if isinstance(own[n], np.ndarray) and not own[n].flags.writeable]:
+            raise ValueError(
+                f"load_state_dict: {_some(fixed)} cannot be written to: {type(self).__name__} was made inside "
+                "init.skip_init; pass assign=True"
+            )
+        moved = {name: backend.move(state[name], backend.device_of(own[name])) for name in both}
+        moved = {name: x.astype(own[name].dtype, copy=False) for name, x in moved.items()}
+        for name, x in moved.items():  # nothing is left that could fail half-way
+            own[name][...] = x
         for name, p in self.named_parameters():
             if name in state:
                 mark_changed(p)
@@ -233,10 +240,23 @@ class Module:
         return {name: value.bit_generator.state for name, value in _generators(self)}
 
     def load_rng_state(self, state):
-        """Put every random generator back to where `rng_state` saw it; the names must be the same."""
+        """Put every random generator back to where `rng_state` saw it: all of them, or, where one cannot be, none.
+
+        Raises
+        ------
+        ValueError
+            If the names are not the same, or a state is of another kind of generator or none. Nothing was changed.
+        """
         own = dict(_generators(self))
         if own.keys() != state.keys():
             raise ValueError(f"load_rng_state: expected generators {sorted(own)}, got {sorted(state)}")
+        for name, generator in own.items():
+            try:
+                type(generator.bit_generator)(0).state = state[name]
+            except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError) as error:
+                raise ValueError(
+                    f"load_rng_state: {name} is no state of a {type(generator.bit_generator).__name__}: {error!r}"
+                ) from error
         for name, generator in own.items():
             generator.bit_generator.state = state[name]
 

@@ -18,8 +18,8 @@ class _Norm(Module):
     """Scale 1 and shift 0 to start from, or neither."""
 
     def _affine(self, shape, affine):
-        self.weight = Parameter(np.ones(shape, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(shape, np.float32)) if affine else None
+        self.weight = Parameter(init.ones(shape)) if affine else None
+        self.bias = Parameter(init.zeros(shape)) if affine else None
 
 
 class LayerNorm(_Norm):
@@ -155,8 +155,8 @@ class BatchNorm2d(_Norm):
         init.check_sizes("BatchNorm2d", num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self._affine((num_features,), affine)
-        self.running_mean = np.zeros(num_features, np.float32) if track_running_stats else None
-        self.running_var = np.ones(num_features, np.float32) if track_running_stats else None
+        self.running_mean = init.zeros((num_features,)) if track_running_stats else None
+        self.running_var = init.ones((num_features,)) if track_running_stats else None
         self.num_batches_tracked = np.zeros((), np.int64) if track_running_stats else None
 
     def forward(self, x):
@@ -228,10 +228,10 @@ class FrozenBatchNorm2d(Module):
     def __init__(self, num_features, eps=1e-5):
         init.check_sizes("FrozenBatchNorm2d", num_features=num_features)
         self.num_features, self.eps = num_features, eps
-        self.weight = np.ones(num_features, np.float32)
-        self.bias = np.zeros(num_features, np.float32)
-        self.running_mean = np.zeros(num_features, np.float32)
-        self.running_var = np.ones(num_features, np.float32)
+        self.weight = init.ones((num_features,))
+        self.bias = init.zeros((num_features,))
+        self.running_mean = init.zeros((num_features,))
+        self.running_var = init.ones((num_features,))
 
     def forward(self, x):
         x = as_tensor(x)

@@ -1,28 +1,29 @@
-"""Published DeiTs with a distillation token: facebook/deit-*-distilled-*, and timm's deit_*_distilled_*.
+"""Published DeiTs with a distillation token: facebook/deit-*-distilled-*, what was fine-tuned from them, timm's deit_*_distilled_*.
 
 Not here: the model (models/vit.py), the plain DeiTs, which are published as ViT (vit.py).
 """
 
 from minivis.pretrained import vit
 from minivis.pretrained.family import Family
+from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
+
+PLAIN = "DeiTForImageClassification"  # fine-tuned without a teacher: nothing reads the distillation token
 
 
 def build(config):
     """The DeiT a config.json describes."""
-    if "DeiTForImageClassification" in (config.get("architectures") or ()):
-        raise ValueError(
-            "deit: DeiTForImageClassification has no head on its distillation token; minivis reads the published "
-            "DeiTForImageClassificationWithTeacher"
-        )
-    return vit.build(config)
+    alone = PLAIN in Settings("deit", config).architectures()
+    return vit.build(config, distilled="token" if alone else True)
 
 
 def names(model, dialect):
     """What the weights of a DeiT are called in a dialect."""
     if dialect == "timm":
         return vit.names(model, dialect)
+    if model.head_dist is None:
+        return vit.hub_names(model, "deit.", [("head.*", "classifier.*")])
     heads = [("head.*", "cls_classifier.*"), ("head_dist.*", "distillation_classifier.*")]
     return vit.hub_names(model, "deit.", heads)
 

@@ -3,9 +3,12 @@
 Not here: the model (models/detr.py), the names of the backbone's weights (resnet.py).
 """
 
+import logging
+
 from minivis.models.detr import DETR
 from minivis.pretrained import resnet
 from minivis.pretrained.family import Family, Part, labels_of, names_of, translate
+from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
@@ -21,50 +24,57 @@ LAYERS = ("encoder", "decoder")
 
 def build(config):
     """The DETR a config.json describes."""
-    for key, only in (("activation_function", "relu"), ("position_embedding_type", "sine")):
-        if config.get(key, only) != only:
-            raise ValueError(f"detr: {key} must be {only!r}, found {config[key]!r}")
-    masks = "DetrForSegmentation" in (config.get("architectures") or ())
+    said = Settings("detr", config)
+    said.only(activation_function="relu", position_embedding_type="sine")
     return DETR(
-        _backbone(config),
+        _backbone(said),
         num_classes=len(labels_of(config)),
-        queries=config.get("num_queries", 100),
-        width=config.get("d_model", 256),
-        heads=_shared(config, "attention_heads", 8),
-        encoder_layers=config.get("encoder_layers", 6),
-        decoder_layers=config.get("decoder_layers", 6),
-        mlp_width=_shared(config, "ffn_dim", 2048),
-        dropout=config.get("dropout", 0.1),
-        masks=masks,
+        queries=said.whole("num_queries", 100),
+        width=said.whole("d_model", 256),
+        heads=_shared(said, "attention_heads", 8),
+        encoder_layers=said.whole("encoder_layers", 6),
+        decoder_layers=said.whole("decoder_layers", 6),
+        mlp_width=_shared(said, "ffn_dim", 2048),
+        dropout=said.share("dropout", 0.1),
+        masks="DetrForSegmentation" in said.architectures(),
     )
 
 
-def _backbone(config):
+def _backbone(said):
     """The ResNet of a DETR: described by a config of its own, or named as in timm."""
-    kwargs = dict(config.get("backbone_kwargs") or {})
-    dilated = bool(config.get("dilation")) or kwargs.pop("output_stride", 32) == 16
-    kwargs = {key: value for key, value in kwargs.items() if key not in ("out_indices", "in_chans")}
-    if kwargs:
-        raise ValueError(f"detr: backbone_kwargs: minivis does not know {', '.join(kwargs)}")
-    described = config.get("backbone_config")
-    if described is None and config.get("use_timm_backbone", True):
-        name = str(config.get("backbone", "resnet50")).split(".")[0]  # timm writes the training after a dot
+    described, options = said.part("backbone_config"), said.part("backbone_kwargs")
+    options = dict(options.values) if options else {}
+    timm = described is None and said.flag("use_timm_backbone", True)
+    name, channels = said, said
+    if described and described.text("model_type", "resnet") == "timm_backbone":  # as transformers 5 writes it
+        timm, name, channels = True, described, described
+        options["output_stride"] = described.get("output_stride", options.get("output_stride"))
+    stride = Settings("detr: backbone_kwargs", options).whole("output_stride", 32)
+    if unknown := [key for key in options if key not in ("out_indices", "in_chans", "output_stride")]:
+        raise ValueError(f"detr: backbone_kwargs: minivis does not know {', '.join(unknown):.200}")
+    if stride not in (16, 32):
+        raise ValueError(f"detr: output_stride must be 16 or 32, found {stride}")
+    dilated = said.flag("dilation", False) or stride == 16
+    if timm:
+        name = name.text("backbone", "resnet50").split(".")[0]  # timm writes the training after a dot
         if name not in BACKBONES:
-            raise ValueError(f"detr: backbone must be one of {', '.join(BACKBONES)}, found {name!r}")
-        described = {"num_channels": config.get("num_channels", 3), **BACKBONES[name]}
-    described = described or {}
-    if described.get("model_type", "resnet") != "resnet":
-        raise ValueError(f"detr: backbone_config must be of a resnet, found {described['model_type']!r}")
+            raise ValueError(f"detr: backbone must be one of {', '.join(BACKBONES)}, found {name!r:.100}")
+        described = Settings("resnet", {"num_channels": channels.get("num_channels", 3), **BACKBONES[name]})
+    described = described or Settings("resnet", {})
+    if described.text("model_type", "resnet") != "resnet":
+        raise ValueError(
+            f"detr: backbone_config must be of a resnet, found {described.get('model_type')!r:.100}"
+        )
     if dilated and described.get("layer_type") == "basic":
         raise ValueError(
             "detr: a dilated backbone of basic blocks was never published, and libraries differ on it"
         )
-    return resnet.build(described, num_classes=0, norm="frozen", dilated=dilated)
+    return resnet.build(described.values, num_classes=0, norm="frozen", dilated=dilated)
 
 
-def _shared(config, key, default):
+def _shared(said, key, default):
     """A setting that encoder and decoder have in common here, as in every published DETR."""
-    ours = [config.get(f"{part}_{key}", default) for part in LAYERS]
+    ours = [said.whole(f"{part}_{key}", default) for part in LAYERS]
     if ours[0] != ours[1]:
         raise ValueError(
             f"detr: encoder_{key} and decoder_{key} must be equal, found {ours[0]} and {ours[1]}"
@@ -73,9 +83,10 @@ def _shared(config, key, default):
 
 
 def names(model, dialect):
-    """What the weights of a DETR are called: "hf" and "hf_timm" differ in the backbone, "fb" is the authors' code."""
+    """What the weights of a DETR are called: the three of the hub differ in the backbone, "fb" is the authors' code."""
     hub = dialect != "fb"
     backbone = "model.backbone.conv_encoder.model." if hub else "backbone.0.body."
+    backbone += "_backbone." if dialect == "hf_timm_backbone" else ""
     style = resnet.rules("hf" if dialect == "hf" else "timm", len(model.backbone.stages))
     table = [(f"backbone.{ours}", backbone + theirs) for ours, theirs in style] + (
         _hub() if hub else _authors()
@@ -154,23 +165,35 @@ def _masks(convs):
     return table
 
 
-def infer(shapes):
-    """The config.json of an authors' file, from its shapes. Whether C5 is dilated does not show: ``{"dilation": true}``."""
+# Width, encoder and decoder layers, and width within the MLP of every published DETR, and its heads: Carion et al. 2020, A.4
+PUBLISHED, HEADS = (256, 6, 6, 2048), 8
+
+
+def infer(shapes, config=None):
+    """What a config.json would say of an authors' file, from its shapes."""
     segments = "mask_head.lay1.weight" in shapes
     prefix = "detr." if segments else ""
-    if (
-        not {f"{prefix}{name}.weight" for name in ("query_embed", "class_embed", "input_proj")}
-        <= shapes.keys()
-    ):
+    known = {f"{prefix}{name}.weight" for name in ("query_embed", "class_embed", "input_proj")}
+    if not known <= shapes.keys():
         return None
-    queries, width = shapes[f"{prefix}query_embed.weight"]
 
     def layers(part):
         home = f"{prefix}transformer.{part}.layers."
         return len({name[len(home) :].split(".")[0] for name in shapes if name.startswith(home)})
 
-    heads = shapes["mask_head.lay1.weight"][1] - width if segments else 8  # 8 in every published DETR
+    said = Settings("detr", config or {})
+    queries, width = shapes[f"{prefix}query_embed.weight"]
     inside = shapes[f"{prefix}transformer.decoder.layers.0.linear1.weight"][0]
+    size = width, layers("encoder"), layers("decoder"), inside
+    if segments:
+        heads = shapes["mask_head.lay1.weight"][1] - width  # the mask head reads one map of each head
+    else:
+        heads = said.get("encoder_attention_heads") or _heads(size)
+    if said.get("dilation") is None:
+        logging.getLogger("minivis").warning(
+            "from_pretrained: whether a DETR is dilated (DC5) does not show in its weights; this one is taken for one that "
+            'is not. Say which in config.json: {"dilation": true} or {"dilation": false}'
+        )
     return {
         "model_type": "detr",
         "architectures": ["DetrForSegmentation" if segments else "DetrForObjectDetection"],
@@ -178,18 +201,28 @@ def infer(shapes):
         "num_labels": shapes[f"{prefix}class_embed.weight"][0] - 1,
         "num_queries": queries,
         "d_model": width,
-        "encoder_layers": layers("encoder"),
-        "decoder_layers": layers("decoder"),
+        "encoder_layers": size[1],
+        "decoder_layers": size[2],
         **{f"{part}_attention_heads": heads for part in LAYERS},
         **{f"{part}_ffn_dim": inside for part in LAYERS},
     }
+
+
+def _heads(size):
+    if size != PUBLISHED:
+        raise ValueError(
+            f"detr: the number of heads does not follow from {size[1]} and {size[2]} layers of width {size[0]} and "
+            f"{size[3]}: write a config.json that says it, "
+            '{"encoder_attention_heads": ..., "decoder_attention_heads": ...}'
+        )
+    return HEADS
 
 
 FAMILY = Family(
     model_types=("detr",),
     build=build,
     names=names,
-    dialects=("hf", "hf_timm", "fb"),
+    dialects=("hf", "hf_timm", "hf_timm_backbone", "fb"),
     recomputed=(
         r".*\.num_batches_tracked",
     ),  # written by those whose norms are not frozen; nothing depends on it

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from minivis.listed import told
+from minivis.pretrained.settings import Settings
+
 __all__ = ["Family", "Part", "Stack", "activation_of", "labels_of", "names_of", "translate"]
 
 
@@ -57,9 +60,10 @@ class Family:
     recomputed : tuple of str
         Regular expressions of whole published names that are not loaded: buffers that minivis computes itself, and weights
         that no prediction asks for.
-    infer : function of (shapes) -> dict or None
-        From {published name: shape} of a file in an authors' dialect without config.json, what that config.json would say
-        ("model_type" included); None if the names are not of this family. Left out, such a file is refused.
+    infer : function of (shapes, config) -> dict or None
+        From {published name: shape} of a file in an authors' dialect, and the little its config.json says, what a whole one
+        would say ("model_type" included); None if the names are not of this family. What neither tells is taken from a table
+        of published sizes, or refused with a ValueError that says what to write. Left out, such a file is refused.
     preprocessor : dict
         What preprocessor_config.json says of the family's best known checkpoint, for folders that lack it.
     """
@@ -69,7 +73,7 @@ class Family:
     names: Callable[[Any, str], dict]
     dialects: tuple = ("hf",)
     recomputed: tuple = ()
-    infer: Callable[[dict], dict | None] | None = None
+    infer: Callable[[dict, dict], dict | None] | None = None
     preprocessor: dict = field(default_factory=dict)
 
 
@@ -122,6 +126,9 @@ def _filled(published, pieces):
     return published.replace("*", "{}").format(*pieces)
 
 
+MOST_CLASSES = 100_000  # ImageNet-21k has 21,843
+
+
 def labels_of(config):
     """The classes a config.json names, {0: "tench", ...}; LABEL_0, LABEL_1, ... where it has only their number.
 
@@ -134,14 +141,30 @@ def labels_of(config):
     -------
     dict of int to str
 
+    Raises
+    ------
+    ValueError
+        If the classes are not numbered 0, 1, 2, ... as a model's outputs are.
+
     Examples
     --------
     >>> labels_of({"id2label": {"0": "cat", "1": "dog"}}), labels_of({"num_labels": 1})
     ({0: 'cat', 1: 'dog'}, {0: 'LABEL_0'})
     """
-    if "id2label" in config:
-        return {int(number): str(label) for number, label in config["id2label"].items()}
-    return {number: f"LABEL_{number}" for number in range(config.get("num_labels", 2))}
+    named = Settings("labels", config).part("id2label")
+    if named is None:
+        count = Settings("labels", config).whole("num_labels", 2, 0, MOST_CLASSES)
+        return {number: f"LABEL_{number}" for number in range(count)}
+    names = named.values
+    if len(names) > MOST_CLASSES or set(names) != {str(number) for number in range(len(names))}:
+        first = ", ".join(list(names)[:3])
+        raise ValueError(
+            f"labels: id2label numbers its {len(names)} classes {first:.60}, ...; a model's outputs are counted from 0 "
+            f"without gaps: write 0 to {len(names) - 1}, and be sure which output is which class"
+        )
+    if wrong := [name for name in names.values() if not isinstance(name, str | int | float | None)]:
+        raise ValueError(f"labels: a name in id2label is {told(wrong[0])}, not a text")
+    return {n: f"LABEL_{n}" if names[str(n)] is None else str(names[str(n)]) for n in range(len(names))}
 
 
 # transformers' name of an activation -> ours
@@ -180,7 +203,7 @@ def activation_of(config, key="hidden_act", default="gelu"):
     >>> activation_of({"hidden_act": "gelu_new"})
     'gelu_tanh'
     """
-    name = config.get(key, default)
+    name = Settings("activation", config).text(key, default)
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation: {key} must be one of {', '.join(ACTIVATIONS)}, found {name!r}")
+        raise ValueError(f"activation: {key} must be one of {', '.join(ACTIVATIONS)}, found {told(name)}")
     return ACTIVATIONS[name]

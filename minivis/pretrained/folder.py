@@ -3,32 +3,30 @@
 Not here: what the families look like (vit.py, detr.py, ...), the preparation of photos (preprocess.py), any download.
 """
 
+import contextlib
 import functools
 import importlib
-import json
 import logging
 import math
 import pkgutil
 import re
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 
+from minivis import files
+from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
 from minivis.nn import init
 from minivis.pretrained.family import Part, Stack, labels_of
-from minivis.pretrained.postprocess import countable
+from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
+from minivis.pretrained.postprocess import things_of
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["from_pretrained", "model_types"]
 
-WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+WHO = "from_pretrained"  # who is asked: every error begins with it
+CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-FOREIGN = (".pth", ".pt", ".bin", ".pkl", ".ckpt", ".tar", ".h5", ".msgpack", ".npz", ".onnx")
-Stored = namedtuple(
-    "Stored", "path shape kind"
-)  # an array in a file: which file, its shape, its dtype in safetensors' words
-FLOATS = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32), "F64": np.dtype(np.float64)}
 
 
 def from_pretrained(folder, dtype=None, device=None):
@@ -40,7 +38,8 @@ def from_pretrained(folder, dtype=None, device=None):
         With ``model.safetensors`` (or its shards and ``model.safetensors.index.json``), ``config.json`` and
         ``preprocessor_config.json``. Weights may have the hub's names or those of the authors' own code: which, is seen from
         the names. In the authors' dialects config.json may be missing; sizes are then read off the shapes, and a config.json
-        need only say what shapes do not: ``{"id2label": {"0": "tench", ...}}``, or ``{"dilation": true}`` of DETR-DC5.
+        need only say what shapes do not: ``{"id2label": {"0": "tench", ...}}``, ``{"dilation": true}`` of DETR-DC5, or
+        ``{"num_attention_heads": 12}`` of a size that was not published.
     dtype : dtype or str, optional
         Of the parameters. Left out, that of the file, half precision as float32, because NumPy is slow and coarse in half.
     device : {"cpu", "gpu"}, optional
@@ -52,7 +51,8 @@ def from_pretrained(folder, dtype=None, device=None):
         One of `minivis.models` in eval mode, as its constructor would make it (so `minivis.save` can store it), and with
 
         - ``labels``: {number: name} of the classes;
-        - ``things``: which of them can be counted, for panoptic results, see ``minivis.pretrained.postprocess``;
+        - ``things``: which of them can be counted, for panoptic results: as ``"things"`` in config.json lists them by name,
+          or as known of COCO, Cityscapes and ADE20K; see ``minivis.pretrained.postprocess``;
         - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch that the model takes, see `Preprocess`;
         - ``published``: what config.json says, a dict.
 
@@ -77,11 +77,11 @@ def from_pretrained(folder, dtype=None, device=None):
     Traceback (most recent call last):
     FileNotFoundError: from_pretrained: there is no folder no-such-folder
     """
-    folder, dtype = Path(folder), _floating(dtype)
-    stored = _stored(folder)
+    named, folder, dtype = folder, as_path(folder), _floating(dtype)
+    stored = _stored(folder, named)
     config = _config(folder, {name: array.shape for name, array in stored.items()})
     family = _family(folder / CONFIG, config)
-    model = _build(folder / CONFIG, family, config)
+    model = _build(folder / CONFIG, family, config, stored)
     wanted = _dialect(model, family, stored)
     _check(folder, model, family, wanted, stored)
     if dtype is None:
@@ -95,7 +95,7 @@ def from_pretrained(folder, dtype=None, device=None):
     model.labels = (
         {} if getattr(model, "head", True) is None else labels_of(config)
     )  # a backbone has no classes
-    model.things = countable(len(model.labels)).tolist()  # an array would be taken for a buffer
+    model.things = _things(folder / CONFIG, model, config)
     return model
 
 
@@ -122,6 +122,22 @@ def families():
     return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
 
 
+def _things(path, model, config):
+    """Which classes are things; all count as stuff where that is not known, and whoever merges masks is told."""
+    try:
+        found = things_of(model.labels, config.get("things"))
+    except ValueError as error:
+        raise ValueError(f"from_pretrained: {path}: {error}") from error
+    if found is None and (hasattr(model, "pixel_decoder") or getattr(model, "mask_head", None)):
+        logging.getLogger("minivis").warning(
+            "from_pretrained: %s does not say which of its %d classes are things that can be counted: all are taken for stuff, "
+            'so that neighbours of one class are one segment. Say it there, {"things": ["car", ...]}, or set model.things',
+            path,
+            len(model.labels),
+        )
+    return [False] * len(model.labels) if found is None else found
+
+
 def _floating(dtype):
     if dtype is None:
         return None
@@ -138,27 +154,29 @@ def _floating(dtype):
 # The files
 
 
-def _stored(folder):
+def _stored(folder, named=None):
     """{published name: Stored} of everything in the folder's weights, none of which is read yet."""
     if not folder.is_dir():
-        _refuse_foreign([folder] if folder.exists() else [])
-        hint = f" (it is a file: give its folder, {folder.parent})" if folder.exists() else ""
-        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hint}")
+        if folder.exists():
+            refuse_foreign([folder])
+            raise FileNotFoundError(
+                f"from_pretrained: there is no folder {folder} (it is a file: give its folder, {folder.parent})"
+            )
+        raise FileNotFoundError(f"from_pretrained: there is no folder {folder}{hub_hint(named or folder)}")
     if (folder / WEIGHTS).is_file():
-        return _contents(folder / WEIGHTS)
+        return stored_arrays(folder / WEIGHTS, WHO)
     if not (folder / INDEX).is_file():
-        _refuse_foreign(sorted(folder.iterdir()))
-        raise FileNotFoundError(f"from_pretrained: {folder} has neither {WEIGHTS} nor {INDEX}")
+        refuse_without_weights(folder)
     index = read_json(folder / INDEX).get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise ValueError(f'from_pretrained: {folder / INDEX}: expected {{"weight_map": {{name: file}}}}')
     stored = {}
     for shard in sorted(set(index.values())):
-        stored |= _contents(_inside(folder, shard))
+        stored |= stored_arrays(_inside(folder, shard), WHO)
     for name, shard in index.items():
         if name not in stored or stored[name].path != folder / shard:
             raise ValueError(
-                f"from_pretrained: {folder / INDEX} says that {name} is in {shard}, and it is not"
+                f"from_pretrained: {folder / INDEX} says that {name:.100} is in {shard}, and it is not"
             )
     return stored
 
@@ -167,60 +185,20 @@ def _inside(folder, shard):
     """The path of a shard, which must lie in the folder itself: an index is data, and may not point elsewhere."""
     if re.search(r"[/\\:\0]", shard) or shard in ("", ".", ".."):
         raise ValueError(
-            f"from_pretrained: {folder / INDEX} names the file {shard!r}, which is outside the folder"
+            f"from_pretrained: {folder / INDEX} names the file {shard!r:.100}, which is outside the folder"
         )
-    if not (folder / shard).is_file():
-        raise FileNotFoundError(f"from_pretrained: {folder / shard}, named in {INDEX}, is missing")
+    try:
+        there = (folder / shard).is_file()
+    except (OSError, ValueError):  # no system has such a name
+        there = False
+    if not there:
+        raise FileNotFoundError(f"from_pretrained: {folder}/{shard:.100}, named in {INDEX}, is missing")
     return folder / shard
-
-
-def _refuse_foreign(paths):
-    """Say how to turn a pickle into safetensors, if there is one where weights were looked for."""
-    found = next((path for path in paths if path.suffix.lower() in FOREIGN), None)
-    if found is None:
-        return
-    raise ValueError(
-        f"from_pretrained: {found} is not read: a {found.suffix} file can hold code that runs when it is opened. Where "
-        f"PyTorch is installed, convert it once, in its folder:\n"
-        f"    import torch; from safetensors.torch import save_file\n"
-        f'    state = torch.load("{found.name}", map_location="cpu", weights_only=True)\n'
-        f'    save_file({{k: v.clone() for k, v in state.get("model", state).items()}}, "{WEIGHTS}")'
-    )
 
 
 def read_json(path):
     """The dict in a json file; what is missing, truncated or foreign is refused by its path."""
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"from_pretrained: {path} is missing") from None
-    except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
-        raise ValueError(f"from_pretrained: {path}: expected json, found something else ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"from_pretrained: {path}: expected a json object, found {type(content).__name__}")
-    return content
-
-
-def _open(path):
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        return safe_open(path, framework="numpy")
-    except SafetensorError as error:
-        with path.open("rb") as file:
-            start = file.read(2)
-        pickled = " (it is a pickle by another name)" if start in (b"PK", b"\x80\x02") else ""
-        raise ValueError(
-            f"from_pretrained: {path}: expected a safetensors file, found {path.stat().st_size} bytes that are none"
-            f"{pickled or f' ({error})'}"
-        ) from error
-
-
-def _contents(path):
-    """{published name: Stored} of one file."""
-    with _open(path) as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}
-        return {name: Stored(path, tuple(x.get_shape()), x.get_dtype()) for name, x in slices.items()}
+    return files.read_json(path, WHO)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -237,13 +215,16 @@ def _config(folder, shapes):
         raise ValueError(
             f"from_pretrained: {folder} was written by minivis: mv.load({str(folder)!r}) brings it back"
         )
+    said = {key: value for key, value in config.items() if value is not None}
     for family in families():
         try:
-            if family.infer and (inferred := family.infer(shapes)):
-                return {**inferred, **config}
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+            if family.infer and (inferred := family.infer(shapes, said)):
+                return {**inferred, **said}
+        except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError) as error:
+            here = "does not say enough" if path.exists() else "is missing"
+            told = error if isinstance(error, ValueError) else repr(error)
             raise ValueError(
-                f"from_pretrained: {path} is missing, and what it would say does not follow from the weights: {error!r}"
+                f"from_pretrained: {path} {here}, and what it would say does not follow from the weights: {told}"
             ) from error
     if path.exists():
         raise ValueError(
@@ -261,16 +242,19 @@ def _family(path, config):
         if kind in family.model_types:
             return family
     raise ValueError(
-        f"from_pretrained: {path}: minivis has no model of type {kind!r}; it has {', '.join(model_types())}"
+        f"from_pretrained: {path}: minivis has no model of type {kind!r:.100}; it has {', '.join(model_types())}"
     )
 
 
-def _build(path, family, config):
+def _build(path, family, config, stored=None):
+    """The model, with placeholders for its arrays; it may be no larger than what is stored."""
+    sizes = [math.prod(array.shape) for array in (stored or {}).values()]
+    limit = contextlib.nullcontext() if stored is None else init.at_most(len(sizes), sum(sizes))
     try:
-        with init.skip_init():
+        with init.skip_init(), limit:
             return family.build(config)
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError) as error:
-        raise ValueError(f"from_pretrained: {path}: no model can be made of it: {error!r}") from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"from_pretrained: {path}: no model can be made of it: {error}") from error
 
 
 def _dialect(model, family, stored):
@@ -299,7 +283,7 @@ def _check(folder, model, family, wanted, stored):
         "it lacks": [n for n in published if n not in stored and not recomputed(family, n)],
         "it also has": [n for n in stored if n not in published and not recomputed(family, n)],
         "of another shape than expected are": [],
-        "neither float16, float32 nor float64 are": [],
+        "neither float16, bfloat16, float32 nor float64 are": [],
     }
     for name, source in wanted.items():
         shape, floating = _expected(tuple(ours[name].shape), source), ours[name].dtype.kind == "f"
@@ -308,17 +292,15 @@ def _check(folder, model, family, wanted, stored):
             if found != shape:
                 problems["of another shape than expected are"].append(f"{part} ({found}, not {shape})")
             elif floating and kind not in FLOATS:
-                problems["neither float16, float32 nor float64 are"].append(f"{part} ({kind})")
-    complaints = [f"{what} {_some(list(dict.fromkeys(names)))}" for what, names in problems.items() if names]
+                problems["neither float16, bfloat16, float32 nor float64 are"].append(f"{part} ({kind})")
+    complaints = [
+        f"{what} {some(list(dict.fromkeys(names)), 5)}" for what, names in problems.items() if names
+    ]
     if complaints:
         raise ValueError(
             f"from_pretrained: {folder} does not hold the {type(model).__name__} that its {CONFIG} describes: "
             f"{'; '.join(complaints)}"
         )
-
-
-def _some(names, limit=5):
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def recomputed(family, name):
@@ -352,9 +334,8 @@ def _arrays(wanted, stored, dtype):
 
 
 def _read(path, name, dtype):
-    """One array of a file. The file is opened anew for each, so that pages of it that were read do not stay in memory."""
-    with _open(path) as file:
-        array = file.get_tensor(name)
+    """One array of a file, in a dtype that can hold it."""
+    array = read_array(path, name, WHO)
     if array.dtype.kind != "f":  # batch norm counts its batches
         return array
     lowest, highest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
@@ -368,16 +349,16 @@ def _read(path, name, dtype):
 
 
 def _preprocess(folder, family, config, dtype, device):
-    path, note = folder / PREPROCESSOR, None
+    path, note, usual = folder / PREPROCESSOR, None, family.preprocessor
     if path.exists():
-        settings = {
-            key: family.preprocessor[key] for key in ("size", "resample") if key in family.preprocessor
-        }
-        settings |= read_json(path)
-    elif "pretrained_cfg" in config:
-        settings = config["pretrained_cfg"]
+        said = {key: value for key, value in read_json(path).items() if value is not None}
+        named = said.keys() & {"image_processor_type", "feature_extractor_type"}
+        fill = ("size", "resample") if named else ("size", "resample", "image_processor_type")
+        settings = {key: usual[key] for key in fill if key in usual} | said
+    elif isinstance(config.get("pretrained_cfg"), dict):
+        settings, path = config["pretrained_cfg"], folder / CONFIG
     else:
-        settings = family.preprocessor
+        settings = usual
         note = (
             f"{path} is missing: photos are prepared as for the best known {config['model_type']} checkpoint"
         )

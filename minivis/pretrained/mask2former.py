@@ -6,59 +6,59 @@ Not here: the model (models/mask2former.py), the names of the backbones' weights
 from minivis.models.mask2former import Mask2Former
 from minivis.pretrained import resnet, swin
 from minivis.pretrained.family import Family, Part, labels_of, names_of, translate
+from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
 # What transformers has where a config.json says nothing of the backbone
-DEFAULT_BACKBONE = {"model_type": "swin", "depths": [2, 2, 18, 2]}
+DEFAULT = Settings("mask2former", {"model_type": "swin", "depths": [2, 2, 18, 2]})
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
 def build(config):
     """The Mask2Former a config.json describes."""
-    width = config.get("hidden_dim", 256)
-    for key, only in (
-        ("activation_function", "relu"),
-        ("pre_norm", False),
-        ("enforce_input_projection", False),
-        ("feature_size", width),
-        ("common_stride", 4),
-        ("feature_strides", [4, 8, 16, 32]),
-    ):
-        if config.get(key, only) != only:
-            raise ValueError(f"mask2former: {key} must be {only!r}, found {config[key]!r}")
+    said = Settings("mask2former", config)
+    width = said.whole("hidden_dim", 256)
+    said.only(
+        activation_function="relu",
+        pre_norm=False,
+        enforce_input_projection=False,
+        feature_size=width,
+        common_stride=4,
+        feature_strides=[4, 8, 16, 32],
+    )
     return Mask2Former(
-        _backbone(config),
+        _backbone(said),
         num_classes=len(labels_of(config)),
-        queries=config.get("num_queries", 100),
+        queries=said.whole("num_queries", 100),
         width=width,
-        heads=config.get("num_attention_heads", 8),
-        decoder_layers=config.get("decoder_layers", 10)
-        - 1,  # it counts the prediction before the first one too
-        pixel_layers=config.get("encoder_layers", 6),
-        mlp_width=config.get("dim_feedforward", 2048),
-        pixel_mlp_width=config.get("encoder_feedforward_dim", 1024),
-        mask_width=config.get("mask_feature_size", 256),
-        dropout=config.get("dropout", 0.0),
+        heads=said.whole("num_attention_heads", 8),
+        # it counts the prediction before the first one too
+        decoder_layers=said.whole("decoder_layers", 10, least=2) - 1,
+        pixel_layers=said.whole("encoder_layers", 6),
+        mlp_width=said.whole("dim_feedforward", 2048),
+        pixel_mlp_width=said.whole("encoder_feedforward_dim", 1024),
+        mask_width=said.whole("mask_feature_size", 256),
+        dropout=said.share("dropout", 0.0),
     )
 
 
-def _backbone(config):
-    described = config.get("backbone_config")
-    if described is None and config.get("backbone"):
+def _backbone(said):
+    described = said.part("backbone_config")
+    if described is None and said.get("backbone"):
         raise ValueError(
-            f"mask2former: backbone {config['backbone']!r} is only named; minivis needs its backbone_config"
+            f"mask2former: backbone {said.text('backbone', '')!r:.100} is only named; minivis needs its backbone_config"
         )
-    described = {"out_features": STAGES, **(described or DEFAULT_BACKBONE)}
-    kind = described.get("model_type")
-    if kind not in ("swin", "resnet") or described["out_features"] != STAGES:
+    described = Settings("mask2former", {"out_features": STAGES, **(described or DEFAULT).values})
+    kind, stages = described.text("model_type", "none"), described.get("out_features", STAGES)
+    if kind not in ("swin", "resnet") or stages != STAGES:
         raise ValueError(
-            f"mask2former: backbone_config must be of a swin or resnet with out_features {STAGES}, found {kind!r} with "
-            f"{described['out_features']}"
+            f"mask2former: backbone_config must be of a swin or resnet with out_features {STAGES}, found {kind!r:.100} with "
+            f"{stages!r:.200}"
         )
     if kind == "swin":
-        return swin.build({**described, "architectures": ["SwinBackbone"]})
-    return resnet.build(described, num_classes=0)
+        return swin.build({**described.values, "architectures": ["SwinBackbone"]})
+    return resnet.build(described.values, num_classes=0)
 
 
 def names(model, dialect):
@@ -154,8 +154,8 @@ def _packed(ours, theirs):
     return [*packed, (f"{ours}out.*", f"{theirs}out_proj.*")]
 
 
-def infer(shapes):
-    """The config.json of a file in the authors' dialect with a Swin, from its shapes. Four points a map, as published."""
+def infer(shapes, config=None):
+    """What a config.json would say of a file in the authors' dialect with a Swin, from its shapes."""
     pixels, decoder = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
     offsets = pixels + "transformer.encoder.layers.0.self_attn.sampling_offsets.weight"
     if not {offsets, decoder + "query_feat.weight"} <= shapes.keys():
@@ -176,7 +176,7 @@ def infer(shapes):
         "num_queries": queries,
         "hidden_dim": width,
         "feature_size": width,
-        "num_attention_heads": shapes[offsets][0] // (3 * 4 * 2),  # maps, points, x and y
+        "num_attention_heads": _heads(Settings("mask2former", config or {}), shapes[offsets][0]),
         "decoder_layers": 1 + layers(decoder + "transformer_ffn_layers.", ".linear1.weight"),
         "encoder_layers": layers(pixels + "transformer.encoder.layers.", ".linear1.weight"),
         "dim_feedforward": shapes[decoder + "transformer_ffn_layers.0.linear1.weight"][0],
@@ -184,6 +184,16 @@ def infer(shapes):
         "mask_feature_size": shapes[pixels + "mask_features.weight"][0],
         "num_labels": shapes[decoder + "class_embed.weight"][0] - 1,
     }
+
+
+def _heads(said, offsets):
+    """Every published Mask2Former has 8 heads, each with 4 points (x and y) in 3 maps: Cheng et al. 2022, section 4.1."""
+    if said.get("num_attention_heads") is None and offsets != 8 * 3 * 4 * 2:
+        raise ValueError(
+            f"mask2former: heads and points do not follow from {offsets} offsets: write a config.json that says them, "
+            '{"num_attention_heads": ...}'
+        )
+    return said.whole("num_attention_heads", 8)
 
 
 FAMILY = Family(

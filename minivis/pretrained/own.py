@@ -3,11 +3,11 @@
 Not here: their training (recipes/), where their weights lie (storage.py).
 """
 
-import json
 from pathlib import Path
 
 from minivis import storage
 from minivis.data import shapes
+from minivis.files import as_path, read_json
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["load_ready"]
@@ -50,9 +50,9 @@ def load_ready(source):
 def _recipe(source):
     """The recipe of a checkpoint: from the metrics of its training, or its card, or else its name."""
     for name in ("metrics.json", "card.json"):
-        path = Path(source) / name
+        path = as_path(source) / name
         if path.is_file():
-            told = json.loads(path.read_bytes())
+            told = read_json(path, "predict")
             return str(told.get("name") or told.get("recipe") or "")
     return Path(source).name
 

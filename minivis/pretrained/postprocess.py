@@ -7,13 +7,69 @@ import numpy as np
 
 from minivis import ops
 from minivis.backend import to_numpy
+from minivis.files import some
+from minivis.listed import told
 from minivis.vision import box_cxcywh_to_xyxy, detr_panoptic, mask2former_panoptic
 
-__all__ = ["classes", "countable", "detections", "segments"]
+__all__ = ["classes", "countable", "detections", "segments", "things_of"]
 
 # How many of a data set's classes are things, which come first: COCO's panoptic classes by their numbers in its files, and
 # counted without gaps; COCO's objects the same two ways.
 THINGS_OF = {250: 91, 133: 80, 91: 91, 80: 80}
+# Cityscapes' 19 classes: Cordts et al., "The Cityscapes dataset", CVPR 2016, table 1. The eight things come last.
+CITYSCAPES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain", "sky",
+    "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+CITYSCAPES_THINGS = CITYSCAPES[11:]
+# ADE20K's 150 classes begin with these; 50 of them are stuff, as Mask2Former's authors list them.
+ADE20K = ("wall", "building", "sky", "floor")
+ADE20K_STUFF = (
+    0, 1, 2, 3, 4, 5, 6, 9, 11, 13, 16, 17, 21, 25, 26, 28, 29, 34, 40, 46, 48, 51, 52, 54, 59, 60, 61, 63, 68, 77, 79, 84,
+    91, 94, 96, 99, 100, 101, 105, 106, 109, 113, 114, 117, 122, 128, 131, 140, 141, 145,
+)  # fmt: skip
+
+
+def things_of(labels, said=None):
+    """Which classes are things, that can be counted, and not stuff, such as sky: as it is said, or from the classes' names.
+
+    Parameters
+    ----------
+    labels : dict of int to str
+        The classes: ``model.labels``.
+    said : list of str or int, optional
+        Names or numbers of the things: what ``"things"`` says in config.json, or ``minivis predict --things``.
+
+    Returns
+    -------
+    list of bool, or None
+        None where nobody says it, and the classes are not those of COCO, Cityscapes or ADE20K.
+
+    Raises
+    ------
+    ValueError
+        If `said` names a class that is not there.
+
+    Examples
+    --------
+    >>> things_of({0: "lawn", 1: "dog"}, ["dog"])
+    [False, True]
+    """
+    names = [labels[number] for number in range(len(labels))]
+    if said is not None:
+        if not isinstance(said, list):
+            raise ValueError(f"things must be a list of names or numbers of classes, got {told(said)}")
+        known = {str(name): i for i, name in enumerate(names)} | {str(i): i for i in range(len(names))}
+        if unknown := [thing for thing in said if isinstance(thing, bool) or str(thing) not in known]:
+            raise ValueError(f"things: there is no class {told(unknown[0])}; there are {some(names, 8)}")
+        found = {known[str(thing)] for thing in said}
+        return [i in found for i in range(len(names))]
+    plain = [str(name).strip().lower() for name in names]
+    if plain and set(plain) <= set(CITYSCAPES) and set(CITYSCAPES_THINGS) <= set(plain):
+        return [name in CITYSCAPES_THINGS for name in plain]
+    if len(plain) == 150 and tuple(plain[:4]) == ADE20K:
+        return [i not in ADE20K_STUFF for i in range(150)]
+    return countable(len(names)).tolist() if len(names) in THINGS_OF else None
 
 
 def countable(K):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
+from minivis.files import as_path
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -14,7 +15,7 @@ from minivis.pretrained.own import load_ready
 __all__ = ["predict"]
 
 
-def predict(source, photo, out=None, threshold=None):
+def predict(source, photo, out=None, threshold=None, things=None):
     """Show a model a photo, print what it sees and write a picture of it.
 
     Parameters
@@ -27,6 +28,8 @@ def predict(source, photo, out=None, threshold=None):
         The picture to write; default: the photo's name with ``-predicted.png`` at its end, in the current folder.
     threshold : float, optional
         Least score of a box or mask; default: 0.7 for boxes, 0.85 and 0.8 for the masks of DETR and Mask2Former.
+    things : list of str, optional
+        Names or numbers of the classes that can be counted, for a panoptic model of which that is not known.
 
     Returns
     -------
@@ -38,7 +41,8 @@ def predict(source, photo, out=None, threshold=None):
     FileNotFoundError
         If there is no such model or photo.
     ValueError
-        If a file is broken, the picture would overwrite the photo, or the threshold is not within [0, 1].
+        If a file is broken, the picture would overwrite the photo, the threshold is not within [0, 1], or `things` names a
+        class that the model does not have.
     """
     out = Path(out or f"{Path(photo).stem}-predicted.png")
     if threshold is not None and not 0 <= threshold <= 1:
@@ -51,8 +55,9 @@ def predict(source, photo, out=None, threshold=None):
             f"predict: there is no folder {out.absolute().parent} to write {out.name} into"
         )
     model = load(source)
-    with no_grad():
-        output = model(model.preprocess(image))
+    if things is not None:
+        model.things = postprocess.things_of(model.labels, things)
+    output = ask(source, model, model.preprocess(image))
     lines, figure = told(model, output, image, threshold)
     print(*lines, sep="\n")
     figure.save(out)
@@ -62,11 +67,22 @@ def predict(source, photo, out=None, threshold=None):
 
 def load(source):
     """A model that is ready for photos, published or our own."""
-    folder = Path(source)
+    folder = as_path(source)
     published = folder.is_dir() and not (
         (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
     )
     return from_pretrained(folder, dtype="float32") if published else load_ready(source)
+
+
+def ask(source, model, batch):
+    """The model's answer about a photo that was prepared as its settings say: whether the two fit shows only here."""
+    try:
+        with no_grad():
+            return model(batch)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"predict: {source}: the model cannot read a photo as its settings prepare it, {tuple(batch.shape)}: {error}"
+        ) from error
 
 
 def told(model, output, image, threshold=None):
@@ -75,42 +91,46 @@ def told(model, output, image, threshold=None):
         raise ValueError(
             "predict: this checkpoint is a backbone: it has features for other models, and no classes of its own"
         )
+    labels = {number: _printable(name) for number, name in model.labels.items()}
     if isinstance(output, Tensor):
-        return _classes(model, output, image)
+        return _classes(labels, output, image)
     if getattr(output, "masks", None) is not None:
-        return _segments(model, output, image, threshold)
-    return _boxes(model, output, image, 0.7 if threshold is None else threshold)
+        return _segments(labels, model.things, output, image, threshold)
+    return _boxes(labels, output, image, 0.7 if threshold is None else threshold)
 
 
-def _classes(model, logits, image):
+def _printable(name):
+    """A name from a file as one line that moves no cursor and breaks no terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
+
+
+def _classes(names_of, logits, image):
     from minivis import viz
 
     labels, scores = postprocess.classes(logits[0])
-    names = [model.labels.get(int(label), str(label)) for label in labels]
+    names = [names_of.get(int(label), str(label)) for label in labels]
     lines = [f"{score:.3f}  {name}" for name, score in zip(names, scores, strict=True)]
     return lines, viz.classes_on_image(image, names, scores)
 
 
-def _boxes(model, output, image, threshold):
+def _boxes(labels, output, image, threshold):
     from minivis import viz
 
     found = postprocess.detections(output, image.shape[1:], threshold)
     lines = [f"{len(found['boxes'])} objects with a score above {threshold:g}"]
     for label, score, box in zip(found["labels"], found["scores"], found["boxes"], strict=True):
         x0, y0, x1, y1 = (round(float(x)) for x in box)
-        name = model.labels.get(int(label), str(label))
+        name = labels.get(int(label), str(label))
         lines.append(f"{score:.3f}  {name}  from ({x0}, {y0}) to ({x1}, {y1})")
-    return lines, viz.boxes_on_image(
-        image, found["boxes"], found["labels"], found["scores"], model.labels, size=8
-    )
+    return lines, viz.boxes_on_image(image, found["boxes"], found["labels"], found["scores"], labels, size=8)
 
 
-def _segments(model, output, image, threshold):
+def _segments(labels, things, output, image, threshold):
     from minivis import viz
 
-    ids, segments = postprocess.segments(output, model.things, image.shape[1:], threshold)
+    ids, segments = postprocess.segments(output, things, image.shape[1:], threshold)
     lines = [f"{len(segments)} segments"]
     for segment in segments:
-        name = model.labels.get(segment["category_id"], str(segment["category_id"]))
+        name = labels.get(segment["category_id"], str(segment["category_id"]))
         lines.append(f"{segment['score']:.3f}  {name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
-    return lines, viz.panoptic_on_image(image, ids, segments, model.labels, size=8)
+    return lines, viz.panoptic_on_image(image, ids, segments, labels, size=8)

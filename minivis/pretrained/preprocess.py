@@ -5,18 +5,50 @@ Not here: the random changes of training (data/transforms.py), what becomes of t
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from minivis import backend
 from minivis.data.pixels import as_bytes, resize_bytes
+from minivis.listed import told
+from minivis.pretrained.settings import Settings
 
 __all__ = ["Preprocess"]
 
-# What transformers takes where a file does not say: ImageNet's statistics, or 0.5 for the original ViT.
-MEAN, STD, HALF = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (0.5, 0.5, 0.5)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
-KEEPS_ASPECT = ("Detr", "MaskFormer", "Mask2Former", "ConvNext")  # a plain number is the shorter side here
+
+
+class Kind(NamedTuple):
+    """What a processor of transformers does where its file does not say, or says null."""
+
+    square: bool  # what a plain number as size means: both sides, or else the shorter one
+    statistics: tuple
+    resample: int | None  # None: it has changed between versions
+    crop: int | None = None
+
+
+# by the beginning of its name; the first that fits
+KINDS = {
+    "ViTHybrid": Kind(False, HALF, 3, 224),
+    "ViT": Kind(True, HALF, 2),
+    "DeiT": Kind(True, HALF, 3, 224),
+    "Beit": Kind(True, HALF, 3, 224),
+    "CLIP": Kind(False, CLIP, 3, 224),
+    "Bit": Kind(False, CLIP, 3, 224),
+    "ConvNext": Kind(False, HALF, None),
+    **dict.fromkeys(
+        ["Detr", "ConditionalDetr", "DeformableDetr", "MaskFormer", "Mask2Former"],
+        Kind(False, IMAGENET, 2),
+    ),
+}
+MOST_SIDE, MOST_PIXELS = (
+    2**13,
+    2**22,
+)  # no published model sees more; a file's numbers are not to fill the memory
 
 
 @dataclass(frozen=True)
@@ -47,6 +79,8 @@ class Preprocess:
         Of the batch.
     note : str or None
         Where the settings are from, when they are not the folder's own.
+    file : str or None
+        The file they are from, for errors.
 
     Examples
     --------
@@ -72,6 +106,7 @@ class Preprocess:
     dtype: np.dtype = np.dtype(np.float32)
     device: str = "cpu"
     note: str | None = None
+    file: str | None = None
 
     def __call__(self, image):
         """One photo, not padded.
@@ -114,7 +149,7 @@ class Preprocess:
         height, width = self.pad_to or largest
         if largest[0] > height or largest[1] > width:
             raise ValueError(
-                f"preprocess: a photo of {largest} pixels does not fit into pad_to={self.pad_to}"
+                f"preprocess: a photo of {largest} pixels does not fit into pad_to={self.pad_to}{self._by()}"
             )
         out = np.zeros((len(prepared), 3, height, width), self.dtype)
         mask = np.zeros((len(prepared), height, width), bool)
@@ -141,7 +176,16 @@ class Preprocess:
             new = (new_short, new_long) if height <= width else (new_long, new_short)
         else:
             new = height, width
-        return tuple(max(1, math.ceil(side / self.divisor) * self.divisor) for side in new)
+        new = tuple(max(1, math.ceil(side / self.divisor) * self.divisor) for side in new)
+        if math.prod(new) > max(MOST_PIXELS, height * width):
+            raise ValueError(
+                f"preprocess: a photo of {height} x {width} pixels would become {new[0]} x {new[1]}{self._by()}: cut it to a "
+                "less extreme shape, or set another size"
+            )
+        return new
+
+    def _by(self):
+        return f" by {self.file}" if self.file else ""
 
     def _prepare(self, image):
         image = as_bytes(image)  # (H, W, 3)
@@ -150,8 +194,10 @@ class Preprocess:
             image = resize_bytes(image, new, self.resample)
         if self.crop:
             image = _middle(image, *self.crop)
-        x = image.astype(np.float64) * self.scale
-        x = (x - np.array(self.mean)) / np.array(self.std)
+        x = image.astype(np.float64)
+        x *= self.scale
+        x -= np.array(self.mean)
+        x /= np.array(self.std)
         return np.ascontiguousarray(x.transpose(2, 0, 1), self.dtype)  # (3, H', W')
 
     @classmethod
@@ -161,7 +207,7 @@ class Preprocess:
         Parameters
         ----------
         settings : dict
-            The parsed file.
+            The parsed file. Null is as good as absent: transformers' default for that kind of processor.
         path : path
             Its name, for the error.
         **options
@@ -177,11 +223,11 @@ class Preprocess:
             If the file asks for what minivis does not do, or makes no sense.
         """
         try:
-            return cls(**(_timm if "input_size" in settings else _hub)(settings), **options)
-        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
-            raise ValueError(
-                f"from_pretrained: {path}: photos cannot be prepared by it: {error!r}"
-            ) from error
+            said = Settings("it", settings)
+            found = (_hub if said.get("input_size") is None else _timm)(said)
+        except (ValueError, ArithmeticError) as error:
+            raise ValueError(f"from_pretrained: {path}: photos cannot be prepared by it: {error}") from error
+        return cls(**found, **{"file": str(path), **options})
 
 
 def _middle(image, height, width):
@@ -193,73 +239,119 @@ def _middle(image, height, width):
     return image[top : top + height, left : left + width]
 
 
-def _hub(settings):
+def _hub(said):
     """Our settings from transformers'."""
-    kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
-    found = {"resample": int(settings["resample"])}
-    if settings.get("do_resize", True):
-        found |= _hub_size(settings, kind)
-    if settings.get("do_center_crop", "crop_size" in settings) and settings.get("crop_size"):
-        found["crop"] = _pair(settings["crop_size"])
+    name = said.get("image_processor_type") or said.get("feature_extractor_type") or ""
+    kind = next((KINDS[start] for start in KINDS if str(name).startswith(start)), None)
+    found = {"resample": _filter(said, kind)}
+    if said.flag("do_resize", True):
+        found |= _resizing(said, str(name), kind)
+    usual = kind.crop if kind else None
+    crops = said.flag("do_center_crop", bool(usual or said.get("crop_size")))
+    if crops and (said.get("crop_size") or usual):
+        found["crop"] = _sides(said, "crop_size", usual)
     found["scale"] = (
-        float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
+        said.number("rescale_factor", 1 / 255, 1e-9, 1e9) if said.flag("do_rescale", True) else 1.0
     )
-    if settings.get("do_normalize", True):
-        usual = (HALF, HALF) if kind.startswith("ViT") else (MEAN, STD)
-        found["mean"] = _three(settings.get("image_mean") or usual[0])
-        found["std"] = _three(settings.get("image_std") or usual[1])
-    if settings.get("do_pad", True) and settings.get("pad_size"):
-        found["pad_to"] = _pair(settings["pad_size"])
+    if said.flag("do_normalize", True):
+        mean, std = kind.statistics if kind else (None, None)
+        found["mean"] = _three(said, "image_mean", mean, -1e9)
+        found["std"] = _three(said, "image_std", std, 1e-9)
+    if said.flag("do_pad", True) and said.get("pad_size"):
+        found["pad_to"] = _sides(said, "pad_size")
     return found
 
 
-def _hub_size(settings, kind):
+def _filter(said, kind):
+    """The filter of resizing, a number of Pillow's or its name."""
+    value = said.get("resample", kind.resample if kind else None)
+    if isinstance(value, str) and value in FILTERS:
+        return FILTERS[value]
+    if type(value) is not int or value not in FILTERS.values():
+        raise ValueError(
+            f"resample must be a number from 0 to 5, or one of {', '.join(FILTERS)}, got {told(value)}"
+        )
+    return value
+
+
+def _resizing(said, name, kind):
     """Which of the four rules of resizing, and its numbers."""
-    size = settings["size"]
-    if not isinstance(size, dict):
-        if isinstance(size, list):
-            size = {"height": size[0], "width": size[1]}
-        elif kind.startswith(KEEPS_ASPECT):
-            size = {"shortest_edge": size, "longest_edge": settings.get("max_size")}
-        else:
-            size = {"height": size, "width": size}
-    divisor = {"divisor": int(settings.get("size_divisor") or settings.get("size_divisibility") or 1)}
-    if "height" in size:
-        return {"size": _pair(size), **divisor}
-    if "max_height" in size:
-        return {"box": (int(size["max_height"]), int(size["max_width"]))}
-    shortest = int(size["shortest_edge"])
-    if kind.startswith(
+    divisor = {
+        "divisor": said.whole("size_divisor", said.whole("size_divisibility", 1, 0, MOST_SIDE), 0, MOST_SIDE)
+        or 1
+    }
+    if isinstance(said.get("size"), dict):
+        size = said.part("size")
+    elif isinstance(said.get("size"), list) or (kind and kind.square):
+        return {"size": _sides(said, "size"), **divisor}
+    elif kind:
+        size = Settings("it", {"shortest_edge": said.whole("size", None, 1, MOST_SIDE)})
+    else:
+        raise ValueError(
+            f"size is {told(said.get('size'))}, and what that means to a {told(name)} is not known: write "
+            '{"height": ..., "width": ...} or {"shortest_edge": ...}'
+        )
+    if size.get("height") is not None:
+        return {"size": _sides(said, "size"), **divisor}
+    if size.get("max_height") is not None:
+        return {"box": _sides(Settings("it", {"size": {k[4:]: v for k, v in size.values.items()}}), "size")}
+    shortest = size.whole("shortest_edge", None, 1, MOST_SIDE)
+    if name.startswith(
         "ConvNext"
     ):  # also ResNet's: small pictures are cut out of larger ones, large ones are squeezed
         if shortest >= 384:
             return {"size": (shortest, shortest)}
-        return {"shortest": int(shortest / settings.get("crop_pct", 224 / 256)), "crop": (shortest, shortest)}
-    longest = size.get("longest_edge") or settings.get("max_size")
-    return {"shortest": shortest, "longest": int(longest) if longest else None, **divisor}
+        larger = int(shortest / said.number("crop_pct", 224 / 256, 0.01, 1))
+        return {"shortest": larger, "crop": (shortest, shortest)}
+    longest = size.whole("longest_edge", said.whole("max_size", 0, 0, MOST_SIDE), 0, MOST_SIDE)
+    return {"shortest": shortest, "longest": longest or None, **divisor}
 
 
-def _timm(settings):
+def _timm(said):
     """Our settings from timm's."""
-    _, height, width = settings["input_size"]
-    found = {"resample": FILTERS[settings.get("interpolation", "bicubic")]}
-    found |= {"mean": _three(settings.get("mean", MEAN)), "std": _three(settings.get("std", STD))}
-    share = settings.get("crop_pct", 0.875)
-    if settings.get("crop_mode", "center") == "squash" or height != width:
+    channels, *sides = said.wholes("input_size", ())
+    if channels != 3 or len(sides) != 2:
+        raise ValueError(f"input_size must be [3, height, width], got {told([channels, *sides])}")
+    height, width = _checked("input_size", *sides)
+    name, mode = said.text("interpolation", "bicubic"), said.text("crop_mode", "center")
+    if name not in FILTERS or mode not in ("center", "squash"):
+        raise ValueError(f"interpolation {told(name)} with crop_mode {told(mode)} is not what minivis does")
+    found = {"resample": FILTERS[name]}
+    found |= {"mean": _three(said, "mean", IMAGENET[0], -1e9), "std": _three(said, "std", IMAGENET[1], 1e-9)}
+    if mode == "squash" or height != width:
         return {**found, "size": (height, width)}
-    return {**found, "shortest": int(height / share), "crop": (height, width)}
+    return {
+        **found,
+        "shortest": int(height / said.number("crop_pct", 0.875, 0.01, 1)),
+        "crop": (height, width),
+    }
 
 
-def _pair(size):
+def _sides(said, key, usual=None):
     """Height and width, given as {"height": ..., "width": ...}, as two numbers or as one."""
-    if isinstance(size, dict):
-        return int(size["height"]), int(size["width"])
-    return tuple(int(side) for side in size) if isinstance(size, list) else (int(size), int(size))
+    if isinstance(said.get(key), dict):
+        size = said.part(key)
+        return _checked(
+            key, size.whole("height", None, 1, MOST_SIDE), size.whole("width", None, 1, MOST_SIDE)
+        )
+    sides = said.pair(key, usual)
+    return _checked(key, *(sides if isinstance(sides, tuple) else (sides, sides)))
 
 
-def _three(values):
+def _checked(key, height, width):
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"{key} of {height} x {width} pixels is more than any model sees: at most {MOST_PIXELS} pixels"
+        )
+    return height, width
+
+
+def _three(said, key, usual, least):
     """One number for each colour."""
-    values = tuple(float(value) for value in (values if isinstance(values, list | tuple) else [values] * 3))
+    values = said.get(key, usual)
+    if values is None:
+        raise ValueError(f"{key} is missing, and what is usual for this kind of processor is not known")
+    values = values if isinstance(values, list | tuple) else [values] * 3
     if len(values) != 3:
-        raise ValueError(f"expected three numbers, one for each colour, found {len(values)}")
-    return values
+        raise ValueError(f"{key}: expected three numbers, one for each colour, found {len(values)}")
+    return tuple(Settings("it", {key: value}).number(key, None, least, 1e9) for value in values)

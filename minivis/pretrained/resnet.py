@@ -5,6 +5,7 @@ Not here: the model (models/resnet.py); detectors that carry a ResNet (detr.py, 
 
 from minivis.models.resnet import ResNet
 from minivis.pretrained.family import Family, labels_of, names_of, translate
+from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY", "rules"]
 
@@ -14,21 +15,17 @@ BACKBONES = ("ResNetModel", "ResNetBackbone")
 
 def build(config, **options):
     """The ResNet a config.json describes; options go to `ResNet`."""
-    for key, only in (
-        ("hidden_act", "relu"),
-        ("downsample_in_first_stage", False),
-        ("downsample_in_bottleneck", False),
-    ):
-        if config.get(key, only) != only:
-            raise ValueError(f"resnet: {key} must be {only!r}, found {config[key]!r}")
-    headless = set(config.get("architectures") or ()) & set(BACKBONES)
-    options = {"num_classes": 0 if headless else len(labels_of(config)), **options}
+    said = Settings("resnet", config)
+    said.only(hidden_act="relu", downsample_in_first_stage=False, downsample_in_bottleneck=False)
+    if "num_classes" not in options:
+        headless = said.architectures() & set(BACKBONES)
+        options["num_classes"] = 0 if headless else len(labels_of(config))
     return ResNet(
-        depths=tuple(config.get("depths", (3, 4, 6, 3))),
-        kind=config.get("layer_type", "bottleneck"),
-        widths=tuple(config.get("hidden_sizes", (256, 512, 1024, 2048))),
-        stem_width=config.get("embedding_size", 64),
-        channels_in=config.get("num_channels", 3),
+        depths=said.wholes("depths", (3, 4, 6, 3)),
+        kind=said.text("layer_type", "bottleneck"),
+        widths=said.wholes("hidden_sizes", (256, 512, 1024, 2048)),
+        stem_width=said.whole("embedding_size", 64),
+        channels_in=said.whole("num_channels", 3),
         **options,
     )
 
@@ -82,10 +79,15 @@ def names(model, dialect):
     return translate(names_of(model), [*body, ("head.*", "classifier.1.*" if dialect == "hf" else "fc.*")])
 
 
-def infer(shapes):
-    """The config.json of a file of torchvision or timm, from its shapes."""
+# timm's resnets that compute what ours do; resnetaa50, resnetblur50 and others have the same shapes and do not
+TIMM_NAMES = r"(tv_|gluon_)?resnet(18|34|50|101|152)(_v1b)?"
+
+
+def infer(shapes, config=None):
+    """What a config.json would say of a file of torchvision or timm, from its shapes."""
     if not {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"} <= shapes.keys():
         return None
+    Settings("resnet", config or {}).of_timm(TIMM_NAMES)
     headless = "fc.weight" not in shapes
     return {
         **body(shapes),

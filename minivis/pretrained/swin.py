@@ -8,6 +8,7 @@ import re
 
 from minivis.models.swin import Swin
 from minivis.pretrained.family import Family, Part, activation_of, labels_of, names_of, translate
+from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY", "author_rules", "hub_rules"]
 
@@ -18,30 +19,31 @@ BACKBONES = ("SwinModel", "SwinBackbone")
 
 def build(config):
     """The Swin a config.json describes."""
-    if config.get("use_absolute_embeddings"):
+    said = Settings("swin", config)
+    if said.flag("use_absolute_embeddings", False):
         raise ValueError("swin: use_absolute_embeddings is true, and minivis has no such Swin")
-    architectures = set(config.get("architectures") or ())
-    depths, backbone = config.get("depths", [2, 2, 6, 2]), "SwinBackbone" in architectures
+    architectures, depths = said.architectures(), said.wholes("depths", (2, 2, 6, 2))
+    backbone = "SwinBackbone" in architectures
     stages = [f"stage{i + 1}" for i in range(len(depths))]
-    if backbone and config.get("out_features", stages[-1:]) != stages:
+    if backbone and said.get("out_features", stages[-1:]) != stages:
         raise ValueError(f"swin: a backbone with out_features other than {stages} is not supported")
     return Swin(
-        patch_size=_size(config.get("patch_size", 4)),
-        width=config.get("embed_dim", 96),
-        depths=tuple(depths),
-        heads=tuple(config.get("num_heads", [3, 6, 12, 24])),
-        window=_size(config.get("window_size", 7)),
-        mlp_ratio=config.get("mlp_ratio", 4.0),
+        patch_size=said.pair("patch_size", 4),
+        width=said.whole("embed_dim", 96),
+        depths=depths,
+        heads=said.wholes("num_heads", (3, 6, 12, 24)),
+        window=said.pair("window_size", 7),
+        mlp_ratio=said.number("mlp_ratio", 4.0, most=1000),
         num_classes=0 if architectures & set(BACKBONES) else len(labels_of(config)),
-        in_channels=config.get("num_channels", 3),
-        qkv_bias=config.get("qkv_bias", True),
-        dropout=config.get("hidden_dropout_prob", 0.0),
-        attention_dropout=config.get("attention_probs_dropout_prob", 0.0),
-        drop_path=config.get("drop_path_rate", 0.1),
+        in_channels=said.whole("num_channels", 3),
+        qkv_bias=said.flag("qkv_bias", True),
+        dropout=said.share("hidden_dropout_prob", 0.0),
+        attention_dropout=said.share("attention_probs_dropout_prob", 0.0),
+        drop_path=said.share("drop_path_rate", 0.1),
         shrink=not backbone,  # a backbone pads small maps to a whole window
         feature_norms=backbone,
         activation=activation_of(config),
-        eps=config.get("layer_norm_eps", 1e-5),
+        eps=said.number("layer_norm_eps", 1e-5),
     )
 
 
@@ -159,15 +161,19 @@ def hub_rules(stages, prefix=""):
     return [(ours, prefix + theirs) for ours, theirs in rules]
 
 
-def infer(shapes):
-    """The config.json of a file in Microsoft's dialect, timm's or torchvision's, from its shapes."""
+TIMM_NAMES = r"swin_(tiny|small|base|large)_patch4_window(7|12)_(224|384)"
+
+
+def infer(shapes, config=None):
+    """What a config.json would say of a file in Microsoft's dialect, timm's or torchvision's, from its shapes."""
     if "features.0.0.weight" in shapes:
         shapes = {_authors(name): shape for name, shape in shapes.items()}
     table = "layers.0.blocks.0.attn.relative_position_bias_table"
     if not {"patch_embed.proj.weight", table} <= shapes.keys():
         return None
+    Settings("swin", config or {}).of_timm(TIMM_NAMES)
     width, channels, *patch = shapes["patch_embed.proj.weight"]
-    blocks = [re.fullmatch(r"layers\.(\d+)\.blocks\.\d+\.norm1\.weight", name) for name in shapes]
+    blocks = [re.fullmatch(r"layers\.(\d{1,3})\.blocks\.\d+\.norm1\.weight", name) for name in shapes]
     stage_of_block = [int(found[1]) for found in blocks if found]
     stages = range(max(stage_of_block, default=0) + 1)
     head = shapes.get("head.weight") or shapes.get("head.fc.weight")
@@ -184,10 +190,6 @@ def infer(shapes):
         "num_channels": channels,
         "num_labels": head[0] if head else 0,
     }
-
-
-def _size(value):
-    return tuple(value) if isinstance(value, list) else value
 
 
 FAMILY = Family(

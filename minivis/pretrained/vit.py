@@ -8,6 +8,7 @@ import re
 
 from minivis.models.vit import ViT
 from minivis.pretrained.family import Family, Part, activation_of, labels_of, names_of, translate
+from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
@@ -56,31 +57,32 @@ TORCHVISION = [
 BACKBONES = ("ViTModel", "DeiTModel")
 
 
-def build(config):
+def build(config, distilled=False):
     """The ViT or DeiT a config.json describes."""
-    if not config.get("qkv_bias", True):
+    said = Settings("vit", config)
+    if not said.flag("qkv_bias", True):
         raise ValueError("vit: qkv_bias is false, and minivis has no such ViT")
-    width, inside = config.get("hidden_size", 768), config.get("intermediate_size", 3072)
+    width = said.whole("hidden_size", 768)
     return ViT(
-        image_size=_size(config.get("image_size", 224)),
-        patch_size=_size(config.get("patch_size", 16)),
+        image_size=said.pair("image_size", 224),
+        patch_size=said.pair("patch_size", 16),
         width=width,
-        depth=config.get("num_hidden_layers", 12),
-        heads=config.get("num_attention_heads", 12),
-        mlp_ratio=inside / width,
+        depth=said.whole("num_hidden_layers", 12),
+        heads=said.whole("num_attention_heads", 12),
+        mlp_ratio=said.whole("intermediate_size", 3072) / width,
         num_classes=0 if is_backbone(config) else len(labels_of(config)),
-        channels=config.get("num_channels", 3),
-        dropout=config.get("hidden_dropout_prob", 0.0),
-        attention_dropout=config.get("attention_probs_dropout_prob", 0.0),
+        channels=said.whole("num_channels", 3),
+        dropout=said.share("hidden_dropout_prob", 0.0),
+        attention_dropout=said.share("attention_probs_dropout_prob", 0.0),
         activation=activation_of(config),
-        eps=config.get("layer_norm_eps", 1e-12),
-        distilled=config.get("model_type") == "deit",
+        eps=said.number("layer_norm_eps", 1e-12),
+        distilled=distilled,
     )
 
 
 def is_backbone(config):
     """Whether a config.json is of a model without a head."""
-    return bool(set(config.get("architectures") or ()) & set(BACKBONES))
+    return bool(Settings("vit", config).architectures() & set(BACKBONES))
 
 
 def names(model, dialect):
@@ -96,46 +98,81 @@ def hub_names(model, prefix, heads):
     return translate(names_of(model), [(ours, prefix + theirs) for ours, theirs in HUB] + heads)
 
 
-def infer(shapes):
-    """The config.json of a file in timm's or torchvision's dialect, from its shapes. Heads are 64 wide, as published."""
-    if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
-        patch, table, inside, head = "patch_embed.proj", "pos_embed", "blocks.0.mlp.fc1", "head"
-        block = r"blocks\.\d+\.attn\.qkv\.weight"
-    elif "conv_proj.weight" in shapes and "class_token" in shapes:
-        patch, table, inside, head = (
-            "conv_proj",
-            "encoder.pos_embedding",
-            LAYER.replace("*", "0") + "mlp.0",
-            "heads.head",
-        )
-        block = r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
-    else:
+# Heads of the published sizes, by width, blocks and width within the MLP: Dosovitskiy et al. 2021, table 1 (B, L, H); Touvron
+# et al., "Training data-efficient image transformers", 2021, table 1 (Ti); Zhai et al., "Scaling vision transformers",
+# CVPR 2022, table 2 (g, G). No shape tells them: 1280 / 64 would be 20, and ViT-H has 16.
+HEADS = {
+    (192, 12, 768): 3,
+    (768, 12, 3072): 12,
+    (1024, 24, 4096): 16,
+    (1280, 32, 5120): 16,
+    (1408, 40, 6144): 16,
+    (1664, 48, 8192): 16,
+}
+# DeiT-S and the ViT-S of Zhai et al. have 6 heads, that of Chen et al., "An empirical study of training self-supervised
+# vision transformers" (MoCo v3), ICCV 2021, has 12: only a name or the distillation token tells which it is.
+SMALL, SMALL_HEADS = (384, 12, 1536), 6
+PATCHES = {(side, side) for side in (8, 14, 16, 32)}
+TIMM_NAMES = (
+    r"(vit|deit)_(tiny|small|base|large|huge|giant|gigantic)(_distilled)?_patch(8|14|16|32)_(224|384)"
+)
+
+
+def infer(shapes, config=None):
+    """What a config.json would say of a file in timm's or torchvision's dialect, from its shapes and a little of it."""
+    found = _dialect(shapes)
+    if found is None:
         return None
+    patch, table, inside, head, block = found
+    said = Settings("vit", config or {})
+    name = said.of_timm(TIMM_NAMES)
+    said.only(global_pool="token")
     width, channels, *patch_size = shapes[f"{patch}.weight"]
     distilled, headless = "dist_token" in shapes, f"{head}.weight" not in shapes
+    size = (
+        width,
+        sum(bool(re.fullmatch(block, name)) for name in shapes),
+        shapes[f"{inside}.weight"][0],
+    )
     patches = shapes[table][1] - 1 - distilled
     side = math.isqrt(patches)
-    if width % 64 or side * side != patches:
-        raise ValueError(
-            f"vit: heads and image size do not follow from a width of {width} and {patches} patches: write a config.json"
-        )
+    if side * side != patches and said.get("image_size") is None:
+        raise ValueError(f"vit: the image's size does not follow from {patches} patches: write a config.json")
     return {
         "model_type": "deit" if distilled else "vit",
         "architectures": ["ViTModel" if headless else "ViTForImageClassification"],
         "image_size": [side * patch_size[0], side * patch_size[1]],
         "patch_size": patch_size,
         "hidden_size": width,
-        "intermediate_size": shapes[f"{inside}.weight"][0],
-        "num_hidden_layers": sum(bool(re.fullmatch(block, name)) for name in shapes),
-        "num_attention_heads": width // 64,
+        "intermediate_size": size[2],
+        "num_hidden_layers": size[1],
+        "num_attention_heads": said.get("num_attention_heads") or _heads(size, patch_size, name, distilled),
         "num_channels": channels,
         "layer_norm_eps": 1e-6,
         "num_labels": 0 if headless else shapes[f"{head}.weight"][0],
     }
 
 
-def _size(value):
-    return tuple(value) if isinstance(value, list) else value
+def _dialect(shapes):
+    """What patches, positions, the first MLP and the head are called, and a pattern of something in each block; or None."""
+    if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
+        return "patch_embed.proj", "pos_embed", "blocks.0.mlp.fc1", "head", r"blocks\.\d+\.attn\.qkv\.weight"
+    if "conv_proj.weight" in shapes and "class_token" in shapes:
+        inside, block = LAYER.replace("*", "0") + "mlp.0", r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
+        return "conv_proj", "encoder.pos_embedding", inside, "heads.head", block
+    return None
+
+
+def _heads(size, patch_size, name, distilled):
+    """The heads of a published size."""
+    if tuple(patch_size) in PATCHES and size in HEADS:
+        return HEADS[size]
+    if tuple(patch_size) in PATCHES and size == SMALL and (name or distilled):
+        return SMALL_HEADS
+    raise ValueError(
+        f"vit: the number of heads does not follow from {size[1]} blocks of width {size[0]} and {size[2]}: write a "
+        'config.json that says it, {"num_attention_heads": ...}'
+    )
 
 
 FAMILY = Family(

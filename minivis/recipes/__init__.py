@@ -6,6 +6,8 @@ Not here: the loop (train.py), the networks (models/), the notebooks that explai
 import contextlib
 import importlib
 
+from minivis.files import as_path
+
 __all__ = ["names", "run"]
 
 RECIPES = (
@@ -68,7 +70,7 @@ def run(name, out=None, seed=0, steps=None, resume=False):
     recipe = importlib.import_module(f"minivis.recipes.{name.replace('-', '_')}")
     options = {} if steps is None else {"steps": steps}
     with _one_thread():
-        return recipe.run(out or f"runs/{name}", seed=seed, resume=resume, **options)
+        return recipe.run(as_path(out or f"runs/{name}"), seed=seed, resume=resume, **options)
 
 
 def _one_thread():

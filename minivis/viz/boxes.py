@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from minivis.viz.images import channels_last
-from minivis.viz.style import COLOURS, FAINT, LINES, array, blank, figure, greyscale, ink_on, label
+from minivis.viz.style import COLOURS, FAINT, LINES, LITERAL, array, blank, figure, greyscale, ink_on, label
 
 __all__ = ["boxes_on_image", "boxes_on_images"]
 
@@ -275,6 +275,7 @@ def draw_tags(ax, boxes, texts, colours, centred=False):
             fontsize=8,
             color=ink_on(colour),
             bbox=paper,
+            **LITERAL,
         )
 
 

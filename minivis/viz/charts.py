@@ -7,7 +7,7 @@ from itertools import cycle
 
 import numpy as np
 
-from minivis.viz.style import COLOURS, FAINT, INK, LINES, MARKERS, array, figure, label
+from minivis.viz.style import COLOURS, FAINT, INK, LINES, LITERAL, MARKERS, array, figure, label, legend
 
 __all__ = ["bars", "curves", "dots", "plane"]
 
@@ -64,7 +64,7 @@ def curves(
         ax.axhline(height_of, color="#666666", linewidth=1, linestyle=(0, (4, 3)))
         ax.annotate(
             name, (1, height_of), (0, 2), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
-            ha="right", va="bottom", fontsize=8, color=INK,
+            ha="right", va="bottom", fontsize=8, color=INK, **LITERAL,
         )  # fmt: skip
     if "x" in log:
         ax.set_xscale("log")
@@ -75,7 +75,7 @@ def curves(
     ax.grid(True, color=FAINT, linewidth=0.6)
     label(ax, x_label, y_label)
     if len(points) > 1:
-        ax.legend(fontsize=9, frameon=False)
+        legend(ax, fontsize=9)
     return fig
 
 
@@ -140,13 +140,13 @@ def bars(
         drawn = ax.bar(at, [float(v) for v in numbers.values()], thick * 0.92, label=group, **look)
         if values:
             ax.bar_label(drawn, fmt="{:.4g}", fontsize=8, color=INK, padding=1)
-    ax.set_xticks(range(len(names)), [str(n) for n in names])
+    ax.set_xticks(range(len(names)), [str(n) for n in names], **LITERAL)
     ax.set_yscale("log" if log else "linear")
     ax.set_axisbelow(True)
     ax.grid(True, axis="y", color=FAINT, linewidth=0.6)
     label(ax, x_label, y_label)
     if several:
-        ax.legend(fontsize=9, frameon=False)
+        legend(ax, fontsize=9)
     return fig
 
 
@@ -191,7 +191,7 @@ def dots(series, x_label, width=6.4, height=None, title=None, caption=None):
         ax.plot([values.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.5)
         for i, value in enumerate(values):
             ax.plot(value, row, MARKERS[i % 7], color=COLOURS[i % 7], markersize=6, alpha=0.85)
-    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_yticks(range(len(rows)), list(rows), **LITERAL)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(True, axis="x", color=FAINT, linewidth=0.6)
     label(ax, x_label, "")
@@ -262,5 +262,5 @@ def plane(
         ax.scatter(x, y, s=26, label=names[k] if names is not None else f"class {k}", **look)
     ax.set_aspect("equal")
     label(ax, x_label, y_label)
-    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    legend(ax, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return fig

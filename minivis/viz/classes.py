@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 
 from minivis.viz.boxes import draw_image, picture_of
-from minivis.viz.style import BLUE, INK, array, blank, figure
+from minivis.viz.style import BLUE, INK, LITERAL, array, blank, figure
 
 __all__ = ["classes_on_image"]
 
@@ -58,7 +58,8 @@ def classes_on_image(image, names, scores, size=4.0, title=None, caption=None):
     right.barh(places, scores, height=0.22, color=BLUE)
     for place, name, score in zip(places, names, scores, strict=True):
         text = textwrap.shorten(str(name), 44, placeholder=" ...")
-        right.text(0, place - 0.18, f"{text} {score:.2f}", ha="left", va="bottom", fontsize=10, color=INK)
+        look = {"ha": "left", "va": "bottom", "fontsize": 10, "color": INK, **LITERAL}
+        right.text(0, place - 0.18, f"{text} {score:.2f}", **look)
     right.set(xlim=(0, 1), ylim=(len(names) - 0.6, -0.75))
     right.axis("off")
     return fig

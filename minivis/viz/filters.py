@@ -6,7 +6,18 @@ Not here: filters small enough to read their numbers (squares.py).
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from minivis.viz.style import DIVERGING, INK, SEQUENTIAL, array, blank, colour_bar, figure, label, limits
+from minivis.viz.style import (
+    DIVERGING,
+    INK,
+    LITERAL,
+    SEQUENTIAL,
+    array,
+    blank,
+    colour_bar,
+    figure,
+    label,
+    limits,
+)
 
 __all__ = ["feature_maps", "filters"]
 
@@ -126,6 +137,7 @@ def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
             rotation=0,
             ha="right",
             va="center",
+            **LITERAL,
         )
     return fig
 

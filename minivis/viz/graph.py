@@ -11,7 +11,7 @@ from matplotlib.path import Path
 
 from minivis.autograd import Tensor
 from minivis.backend import to_numpy
-from minivis.viz.style import BLUE, GREEN, INK, ORANGE, blank, figure
+from minivis.viz.style import BLUE, GREEN, INK, LITERAL, ORANGE, blank, figure
 
 __all__ = ["graph"]
 
@@ -254,4 +254,4 @@ def _draw_box(ax, place, size, text, look):
     ax.add_patch(
         FancyBboxPatch(corner, wide, tall, boxstyle=style, edgecolor=edge, facecolor=fill, linewidth=1.4)
     )
-    ax.text(x, y, text, ha="center", va="center", fontsize=9, color=INK, linespacing=1.2)
+    ax.text(x, y, text, ha="center", va="center", fontsize=9, color=INK, linespacing=1.2, **LITERAL)

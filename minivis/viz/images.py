@@ -9,6 +9,7 @@ from minivis.viz.style import (
     DIVERGING,
     FAINT,
     GREY,
+    LITERAL,
     SEQUENTIAL,
     array,
     blank,
@@ -181,7 +182,8 @@ def heatmap(
         axis.set_ticks(
             range(length) if names is not None or length <= 16 else range(0, length, -(-length // 8))
         )
-        axis.set_ticklabels([str(n) for n in names] if names is not None else axis.get_ticklocs().astype(int))
+        texts = [str(n) for n in names] if names is not None else axis.get_ticklocs().astype(int)
+        axis.set_ticklabels(texts, **LITERAL)
     long = x_names is not None and max(len(str(n)) for n in x_names) * 0.09 > step
     ax.tick_params(axis="x", labelrotation=40 if long else 0)
     ax.spines[:].set_visible(False)

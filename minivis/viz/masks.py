@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from minivis.viz.boxes import colour_of, draw_image, draw_tags, gallery, name_of, per_box, picture_of, tags
-from minivis.viz.style import INK, array
+from minivis.viz.style import INK, array, legend
 
 __all__ = ["masks_on_image", "panoptic_on_image", "panoptic_on_images", "semantic_map"]
 
@@ -244,7 +244,7 @@ def semantic_map(
     ]
     if patches:
         columns = -(-len(found) // per_column)
-        fig.legend(handles=patches, loc="outside right center", fontsize=8, frameon=False, ncols=columns)
+        legend(fig, handles=patches, loc="outside right center", fontsize=8, ncols=columns)
     return fig
 
 

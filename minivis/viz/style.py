@@ -29,6 +29,7 @@ MARKERS = "osD^vPX"
 SEQUENTIAL, DIVERGING, GREY = "viridis", "PuOr_r", "gray"
 INK, FAINT = "#222222", "#d9d9d9"
 DPI = 100
+LITERAL = {"parse_math": False}  # for texts that people choose: a dollar sign in a name begins no formula
 
 
 class Figure(matplotlib.figure.Figure):
@@ -98,10 +99,11 @@ def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, *
     )
     fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     if title:
-        fig.suptitle(title, fontsize=12, color=INK)
+        fig.suptitle(title, fontsize=12, color=INK, **LITERAL)
     if lines:
         fig.caption = " ".join(lines)
-        fig.supxlabel("\n".join(lines), x=0.015, ha="left", fontsize=9, color="#444444", linespacing=1.35)
+        look = {"fontsize": 9, "color": "#444444", "linespacing": 1.35, **LITERAL}
+        fig.supxlabel("\n".join(lines), x=0.015, ha="left", **look)
     axes = fig.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
@@ -119,9 +121,17 @@ def label(ax, x="", y="", title=""):
     x, y, title : str
         Texts; an empty one is left out.
     """
-    ax.set_xlabel(x, fontsize=10, color=INK)
-    ax.set_ylabel(y, fontsize=10, color=INK)
-    ax.set_title(title, fontsize=10, color=INK)
+    ax.set_xlabel(x, fontsize=10, color=INK, **LITERAL)
+    ax.set_ylabel(y, fontsize=10, color=INK, **LITERAL)
+    ax.set_title(title, fontsize=10, color=INK, **LITERAL)
+
+
+def legend(ax, **options):
+    """A legend without a frame, its texts as they stand."""
+    drawn = ax.legend(frameon=False, **options)
+    for text in drawn.get_texts():
+        text.set(**LITERAL)
+    return drawn
 
 
 def blank(ax):
@@ -136,7 +146,7 @@ def colour_bar(fig, picture, axes, text=""):
     bar = fig.colorbar(picture, ax=axes, shrink=0.85, pad=0.02, aspect=25)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    bar.set_label(text, fontsize=9)
+    bar.set_label(text, fontsize=9, **LITERAL)
     return bar
 
 

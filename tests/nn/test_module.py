@@ -5,6 +5,7 @@ Not here: what layers compute (test_layers.py).
 
 import copy
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -145,6 +146,23 @@ def test_load_state_dict_refuses_what_holds_no_arrays_and_changes_nothing(state,
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_load_state_dict_names_arrays_that_cannot_be_written_to():
+    with nn.init.skip_init():
+        layer = nn.Linear(2, 3)
+    state = nn.Linear(2, 3, rng=1).state_dict()
+    with pytest.raises(
+        ValueError, match="weight, bias cannot be written to: Linear was made inside init.skip_init"
+    ):
+        layer.load_state_dict(state)
+    layer.load_state_dict(state, assign=True)
+    np.testing.assert_array_equal(layer.weight.data, state["weight"])
+
+
+def test_names_that_are_no_texts_are_told_too():
+    with pytest.raises(ValueError, match="missing: weight, bias; unexpected: 3"):
+        nn.Linear(1, 1).load_state_dict({3: np.ones(1)})
+
+
 def test_a_list_in_place_of_layers_is_refused():
     with pytest.raises(TypeError, match=r"Sequential: expected Modules, got \[Linear\(2, 2\)\]"):
         nn.Sequential([nn.Linear(2, 2)])
@@ -223,6 +241,16 @@ def test_generators_can_be_saved_as_json_and_put_back():
     np.testing.assert_array_equal(model(images).numpy(), first)
     with pytest.raises(ValueError, match="load_rng_state: expected generators"):
         nn.Dropout().load_rng_state({})
+    before = model.rng_state()
+    for name, wrong in (
+        (list(state)[-1], 5),
+        (list(state)[-1], {"bit_generator": "MT19937"}),
+        (list(state)[0], None),
+    ):
+        other = nn.init.generator(9).bit_generator.state
+        with pytest.raises(ValueError, match=f"load_rng_state: {name} is no state of a PCG64"):
+            model.load_rng_state({**dict.fromkeys(state, other), name: wrong})
+        assert model.rng_state() == before
 
 
 def test_every_dropout_of_a_model_draws_its_own_noise():
@@ -276,6 +304,29 @@ def test_skip_init_leaves_random_values_out_and_ends_with_its_block():
     with nn.init.skip_init():
         assert not nn.Linear(3, 3).weight.data.any()
     assert nn.Linear(3, 3).weight.data.all()
+
+
+def test_a_model_beyond_its_file_is_refused_before_memory_is_taken():
+    """Slack is fourfold and a little; beyond it the first array that is too much is refused, at no cost."""
+    tracemalloc.start()
+    with nn.init.at_most(arrays=2, numbers=6):
+        nn.Linear(2, 3)
+        for make in (
+            lambda: nn.Linear(10**6, 10**6),
+            lambda: nn.Linear(10**7, 1),
+            lambda: nn.LayerNorm(2**21),
+            lambda: nn.Conv2d(2**15, 2**15, 2**15),
+            lambda: ViT(8, 4, 8, 10**9, 2, num_classes=3),
+            lambda: ViT(8, 4, 8, 10**4, 2, num_classes=3),
+            lambda: [nn.LayerNorm(2) for _ in range(10**9)],
+        ):
+            with pytest.raises(
+                ValueError, match="far more than the 2 arrays with 6 numbers|in so small a file"
+            ):
+                make()
+    assert nn.Linear(2000, 2000).weight.shape == (2000, 2000)  # the limit ends with its block
+    assert tracemalloc.get_traced_memory()[1] < 80e6
+    tracemalloc.stop()
 
 
 def test_assign_takes_the_arrays_themselves():

@@ -44,7 +44,7 @@ def vit(seed=0, size=(8, 12), given=None, kind="ViTForImageClassification", **op
     return make
 
 
-def deit(seed=0, size=(12, 8), **options):
+def deit(seed=0, size=(12, 8), kind="DeiTForImageClassificationWithTeacher", **options):
     """A function that publishes a DeiT with a distillation token."""
 
     def make(folder):
@@ -53,7 +53,7 @@ def deit(seed=0, size=(12, 8), **options):
 
         torch.set_default_dtype(torch.float64)
         config = transformers.DeiTConfig(**{**SMALL, "image_size": list(size), **options})
-        model = transformers.DeiTForImageClassificationWithTeacher(config)
+        model = getattr(transformers, kind)(config)
         publish(folder, model, images(2, 3, *size, seed=seed), seed=seed)
 
     return make
@@ -70,6 +70,7 @@ LIVE = {
     ),
     "vit, pictures of another size": vit(seed=4, size=(8, 8), given=(20, 12)),
     "vit without a head": vit(seed=5, kind="ViTModel"),
+    "deit, fine-tuned without a teacher": deit(seed=7, kind="DeiTForImageClassification"),
     "deit, one layer, four heads": deit(seed=6, num_hidden_layers=1, num_attention_heads=4),
 }
 

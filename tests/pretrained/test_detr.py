@@ -133,6 +133,46 @@ def test_a_detr_of_the_authors_is_the_same_model(tmp_path, name):
     same(outcome(tmp_path, name), outcome(PUBLISHED / name, name))
 
 
+def test_the_heads_of_a_detr_of_ones_own_are_asked_for(tmp_path):
+    arrays, _ = published("detr")
+    write(tmp_path, detr_of_the_authors(arrays))
+    with pytest.raises(
+        ValueError, match="number of heads does not follow from 1 and 2 layers of width 16 and 12"
+    ):
+        mv.from_pretrained(tmp_path)
+
+
+def test_whether_a_detr_is_dilated_is_asked_for(tmp_path, caplog):
+    arrays, _ = published("detr-panoptic")
+    write(tmp_path, detr_of_the_authors(arrays))
+    mv.from_pretrained(tmp_path)
+    assert "dilated (DC5) does not show in its weights" in caplog.text
+    caplog.clear()
+    for dilated in (False, None):
+        write(tmp_path, detr_of_the_authors(arrays), {"dilation": dilated})
+        mv.from_pretrained(tmp_path)
+        assert ("DC5" in caplog.text) == (dilated is None)
+
+
+@pytest.mark.parametrize("inside", ["", "_backbone."])
+def test_a_detr_that_transformers_5_saved_is_the_same_model(tmp_path, inside):
+    arrays, config = published("detr")
+    tiny = {"layer_type": "basic", "depths": [1, 1, 1, 1], "hidden_sizes": [4, 8, 8, 12], "embedding_size": 4}
+    timm = {"model_type": "timm_backbone", "backbone": "tiny", "num_channels": 3, "features_only": True, "out_indices": [1, 2, 3, 4],
+            "use_pretrained_backbone": True, "freeze_batch_norm_2d": True, "output_stride": None}  # fmt: skip
+    config = {key: value for key, value in config.items() if "backbone" not in key} | {
+        "backbone_config": timm
+    }
+    renamed = {
+        re.sub(r"conv_encoder\.model\.", rf"conv_encoder.model.{inside}", detr_with_timm(n)): x
+        for n, x in arrays.items()
+    }
+    write(tmp_path, renamed, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(detr.BACKBONES, "tiny", tiny)
+        same(outcome(tmp_path, "detr"), outcome(PUBLISHED / "detr", "detr"))
+
+
 def test_batch_counts_beside_frozen_norms_are_left_alone(tmp_path):
     arrays, config = published("detr")
     norm = "model.backbone.conv_encoder.model.embedder.embedder.normalization."
@@ -156,6 +196,17 @@ def test_batch_counts_beside_frozen_norms_are_left_alone(tmp_path):
         ),
         ({"backbone": "resnet34", "dilation": None}, (3, 4, 6, 3), False),
         (
+            {
+                "backbone_config": {
+                    "model_type": "timm_backbone",
+                    "backbone": "resnet101",
+                    "output_stride": 16,
+                }
+            },
+            (3, 4, 23, 3),
+            True,
+        ),
+        (
             {"use_timm_backbone": False, "backbone": None, "backbone_config": {"depths": [1, 1]}},
             (1, 1),
             False,
@@ -164,7 +215,7 @@ def test_batch_counts_beside_frozen_norms_are_left_alone(tmp_path):
     ],
 )
 def test_a_backbone_is_described_or_named(config, depths, dilated):
-    if "depths" in str(config):
+    if "'depths'" in str(config):
         config = {**config, "backbone_config": {**config["backbone_config"], "hidden_sizes": [8, 16]}}
     with nn.init.skip_init():
         made = detr.build({"num_labels": 2, **config}).backbone.config
@@ -190,6 +241,18 @@ def test_a_backbone_is_described_or_named(config, depths, dilated):
             {"backbone_kwargs": {"stem_type": "deep"}},
             "backbone_kwargs: minivis does not know stem_type",
         ),
+        (detr.build, {"backbone_kwargs": {"output_stride": 8}}, "output_stride must be 16 or 32, found 8"),
+        (
+            detr.build,
+            {"backbone_config": {"model_type": "timm_backbone", "backbone": "convnext_tiny"}},
+            "backbone must be one of resnet18, .*, found 'convnext_tiny'",
+        ),
+        (
+            detr.build,
+            {"encoder_layers": "six"},
+            "detr needs a whole number named 'encoder_layers', got 'six'",
+        ),
+        (detr.build, {"dropout": 1}, "detr: dropout must be between 0 and 1, got 1"),
         (detr.build, {"backbone": "resnet18", "dilation": True}, "dilated backbone of basic blocks"),
         (detr.build, {"backbone_config": {"model_type": "swin"}}, "must be of a resnet, found 'swin'"),
     ],

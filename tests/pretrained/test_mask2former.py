@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 import minivis as mv
 from minivis.nn import init
 from minivis.pretrained import mask2former
+from minivis.pretrained.settings import Settings
 from tests.parity.torch_published import FOLDER
 
 HUB = FOLDER / "mask2former"
@@ -85,14 +86,25 @@ def in_the_authors_words(arrays):
     return found | {name: np.concatenate([parts[i] for i in range(3)]) for name, parts in packed.items()}
 
 
-def test_a_file_of_the_authors_without_config_gives_the_same_model(tmp_path):
+def test_a_file_of_the_authors_gives_the_same_model(tmp_path):
     model = mv.from_pretrained(HUB)
     images = load_file(HUB / "expected.safetensors")["input.images"]
     save_file(in_the_authors_words(load_file(HUB / "model.safetensors")), tmp_path / "model.safetensors")
+    with pytest.raises(
+        ValueError, match=r"heads and points do not follow from 48 offsets: write a config.json"
+    ):
+        mv.from_pretrained(tmp_path)  # 2 heads with 4 points, or 4 with 2?
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 2}')
     again = mv.from_pretrained(tmp_path)
     np.testing.assert_array_equal(again(images).masks.numpy(), model(images).masks.numpy())
     np.testing.assert_array_equal(again(images).logits.numpy(), model(images).logits.numpy())
     assert len(again.labels) == 5 and again.config["decoder_layers"] == 2
+
+
+def test_the_published_number_of_heads_needs_no_config():
+    assert (
+        mask2former._heads(Settings("mask2former", {}), 192) == 8
+    )  # sampling_offsets of every published one: (192, 256)
 
 
 def test_photos_are_prepared_as_published():

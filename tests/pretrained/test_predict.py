@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -84,6 +85,130 @@ def test_which_published_classes_are_things():
     assert [postprocess.countable(K).sum() for K in (250, 133, 80, 150, 0)] == [91, 80, 80, 0, 0]
 
 
+CITYSCAPES = ["road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+              "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]  # fmt: skip
+
+
+def test_cityscapes_has_eight_things_wherever_they_stand():
+    for names in (CITYSCAPES, CITYSCAPES[::-1], CITYSCAPES[11:]):
+        things = postprocess.things_of(dict(enumerate(names)))
+        assert {name for name, thing in zip(names, things, strict=True) if thing} == set(CITYSCAPES[11:])
+
+
+def test_ade20k_has_a_hundred_things():
+    names = ["wall", "building", "sky", "floor", *map(str, range(4, 150))]
+    things = postprocess.things_of(dict(enumerate(names)))
+    assert sum(things) == 100 and [things[i] for i in (0, 7, 12, 21, 20)] == [False, True, True, False, True]
+
+
+def test_other_classes_are_told_by_their_owner():
+    labels = {0: "lawn", 1: "dog", 2: "7"}
+    assert postprocess.things_of(labels) is None
+    for said, things in ((["dog"], [1]), ([1, "7"], [1, 2]), (["2"], [2]), ([], [])):
+        assert np.flatnonzero(postprocess.things_of(labels, said)).tolist() == things
+    with pytest.raises(ValueError, match="things: there is no class 'cat'; there are lawn, dog, 7"):
+        postprocess.things_of(labels, ["dog", "cat"])
+    with pytest.raises(ValueError, match="things must be a list of names or numbers of classes, got 'dog'"):
+        postprocess.things_of(labels, "dog")
+
+
+def panoptic(folder, **config):
+    """The published Mask2Former of 5 classes, with the names and things of a config."""
+    shutil.copytree(PUBLISHED / "mask2former", folder)
+    told = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(told))
+    small = {
+        "size": {"height": 32, "width": 32},
+        "resample": 2,
+        "image_processor_type": "Mask2FormerImageProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(small))
+    return folder
+
+
+def test_a_panoptic_model_of_unknown_classes_is_told_of(tmp_path, caplog):
+    model = from_pretrained(panoptic(tmp_path / "a"))
+    assert not any(model.things)
+    assert "a/config.json does not say which of its 5 classes are things" in caplog.text
+    caplog.clear()
+    model = from_pretrained(
+        panoptic(tmp_path / "b", id2label={str(i): f"k{i}" for i in range(5)}, things=["k1", 4])
+    )
+    assert model.things == [False, True, False, False, True] and caplog.text == ""
+    with pytest.raises(ValueError, match="c/config.json: things: there is no class 'k9'"):
+        from_pretrained(panoptic(tmp_path / "c", things=["k9"]))
+
+
+class TwoNeighbours:
+    """A panoptic model that sees two neighbours of class 0, left and right, and does not know what can be counted."""
+
+    labels, things = {0: "car", 1: "road"}, [False, False]
+
+    def preprocess(self, image):
+        return image[None]
+
+    def __call__(self, images):
+        left = np.where(np.arange(40) < 20, 9.0, -9.0) * np.ones((30, 1))
+        return answer([[9.0, 0, 0], [9.0, 0, 0]], masks=np.float32([[left, -left]]))
+
+
+def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
+    names = ["plain", "\x1b[2Jerased", "two\nlines", "half \ud800", "a\x00b", "\u202eturned"]
+    model = from_pretrained(PUBLISHED / "vit")
+    model.labels = dict(enumerate(names[:5]))
+    monkeypatch.setattr(predict, "load", lambda source: model)
+    model.preprocess = lambda image: np.zeros((1, 3, 8, 12))
+    assert cli.main(["predict", "hub", str(photo), "--out", str(tmp_path / "x.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(line.isprintable() for line in lines)
+    assert {line.split("  ")[1] for line in lines[:5]} == {
+        "plain", "\ufffd[2Jerased", "two lines", "half \ufffd", "a\ufffdb",
+    }  # fmt: skip
+    assert predict._printable(names[5]) == "\ufffdturned"
+
+
+def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeypatch):
+    monkeypatch.setattr(predict, "load", lambda source: TwoNeighbours())
+    out = ["--out", str(tmp_path / "x.png")]
+    for more, segments in (
+        ([], 1),
+        (["--things", "car"], 2),
+        (["--things", "0"], 2),
+        (["--things", "road"], 1),
+    ):
+        assert cli.main(["predict", "hub", str(photo), *out, *more]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == f"{segments} segments"
+    assert cli.main(["predict", "hub", str(photo), *out, "--things", "lorry"]) == 2
+    assert "there is no class 'lorry'; there are car, road" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["$5 and $10", "a$$b", "$\\frac{$", "x^2_{", "line\nbreak"])
+def test_class_names_are_drawn_as_they_stand(name, tmp_path):
+    """A name with dollar signs is as wide as its letters say: matplotlib does not take it for a formula."""
+    image, box = np.full((3, 40, 60), 0.5, np.float32), np.array([[5.0, 5, 30, 30]])
+    segments = [{"id": 1, "category_id": 0, "isthing": True, "score": 0.9, "area": 2400}]
+    one, score, K = np.array([0]), np.array([0.9]), {0: name}
+    figures = [
+        viz.boxes_on_image(image, box, one, score, K),
+        viz.classes_on_image(image, [name], score),
+        viz.panoptic_on_image(image, np.ones((40, 60), np.int32), segments, K),
+        viz.semantic_map(np.zeros((40, 60), int), K, image),
+        viz.bars({name: {name: 1.0}, "b": {name: 2.0}}, name),
+        viz.curves({name: [1, 2], "b": [2, 1]}, name, name, level={name: 1.5}),
+        viz.dots({name: [1.0, 2.0]}, name, title=name, caption=name),
+        viz.heatmap(np.eye(2), x_names=[name, "b"], y_names=["a", name], bar_label=name),
+        viz.boxes_on_images([image], [box], titles=[name]),
+    ]
+    for i, figure in enumerate(figures):
+        figure.save(tmp_path / f"{i}.png")
+        texts = [
+            text
+            for text in figure.findobj(Text)
+            if name in text.get_text() or name.split()[0] in text.get_text()
+        ]
+        assert texts and not any(text.get_parse_math() for text in texts)
+
+
 def give_it_colours(folder):
     """Let a detector of one-channel pictures take three, and return its config."""
     config = json.loads((folder / "config.json").read_text())
@@ -118,6 +243,17 @@ def test_every_kind_of_published_model_says_and_draws_something(name, photo, tmp
     assert len(said.out.splitlines()) > 1
     with Image.open("photo-predicted.png") as drawn:
         assert drawn.width >= 600 and np.asarray(drawn).std() > 10
+
+
+def test_settings_that_the_model_cannot_read_are_told(photo, tmp_path, capsys):
+    shutil.copytree(PUBLISHED / "vit", tmp_path / "hub")
+    small = {"size": {"height": 7, "width": 12}, "resample": 2, "image_mean": 0.5, "image_std": 0.5}
+    (tmp_path / "hub" / "preprocessor_config.json").write_text(json.dumps(small))
+    assert cli.main(["predict", str(tmp_path / "hub"), str(photo), "--out", str(tmp_path / "x.png")]) == 2
+    assert (
+        "hub: the model cannot read a photo as its settings prepare it, (1, 3, 7, 12): ViT: patches"
+        in capsys.readouterr().err
+    )
 
 
 def test_missing_settings_are_noted_once(photo, tmp_path, caplog):

@@ -27,14 +27,152 @@ def test_a_photo_is_prepared_as_transformers_did(key, size):
     np.testing.assert_allclose(got[0], STORED[f"{key}|{size[0]}x{size[1]}"], rtol=1e-5, atol=1e-5)
 
 
+# what processors do where their file says little
+BARE = [
+    {"image_processor_type": "ViTImageProcessor", "size": 22},
+    {"image_processor_type": "DeiTImageProcessor", "size": 30},
+    {"image_processor_type": "BeitImageProcessor", "size": 30, "crop_size": 20},
+    {"image_processor_type": "CLIPImageProcessor", "size": 22, "crop_size": 20},
+    {"image_processor_type": "CLIPImageProcessor", "size": 22, "do_center_crop": False},
+    {
+        "image_processor_type": "BitImageProcessor",
+        "size": {"shortest_edge": 25},
+        "crop_size": {"height": 22, "width": 22},
+    },
+    {"image_processor_type": "DetrImageProcessor", "size": {"shortest_edge": 20, "longest_edge": None}},
+]
+
+
 @pytest.mark.skipif(not has_transformers, reason="needs the parity extra")
 @pytest.mark.parametrize("seed", range(6))
 def test_photos_of_random_sizes_are_prepared_as_transformers_does(seed):
-    for settings in ROWS.values():
+    for settings in [*ROWS.values(), *BARE]:
         size = np.random.default_rng(seed).integers(5, 60, 2)
         np.testing.assert_allclose(
             Preprocess.from_config(settings)(photo(*size))[0], theirs(settings, *size), rtol=1e-5, atol=1e-5
         )
+
+
+COLOURS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "crop"),
+    [  # what transformers 4.57 does with a photo of 480 x 640, read off its processors
+        ({"image_processor_type": "ViTImageProcessor", "size": 224}, (224, 224), None),
+        ({"image_processor_type": "ViTImageProcessorFast", "size": 224}, (224, 224), None),
+        ({"image_processor_type": "BeitImageProcessor", "size": 256}, (256, 256), (224, 224)),
+        ({"feature_extractor_type": "DeiTFeatureExtractor", "size": 256}, (256, 256), (224, 224)),
+        (
+            {"image_processor_type": "DeiTImageProcessor", "size": 256, "do_center_crop": False},
+            (256, 256),
+            None,
+        ),
+        (
+            {"image_processor_type": "DeiTImageProcessor", "size": 256, "crop_size": 200},
+            (256, 256),
+            (200, 200),
+        ),
+        ({"image_processor_type": "CLIPImageProcessor", "size": 224}, (224, 298), (224, 224)),
+        (
+            {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256}},
+            (256, 341),
+            (224, 224),
+        ),
+        ({"image_processor_type": "DetrImageProcessor", "size": 800, "max_size": 1333}, (800, 1066), None),
+        (
+            {"image_processor_type": "DetrImageProcessor", "size": {"shortest_edge": 800}, "max_size": 1000},
+            (750, 1000),
+            None,
+        ),
+        (
+            {
+                "image_processor_type": "DetrImageProcessor",
+                "size": {"shortest_edge": 800, "longest_edge": None},
+            },
+            (800, 1066),
+            None,
+        ),
+        (
+            {"image_processor_type": "DetrImageProcessor", "size": {"max_height": 600, "max_width": 600}},
+            (450, 600),
+            None,
+        ),
+        (
+            {"image_processor_type": "Other", "size": {"height": 24, "width": 32}, "resample": 2},
+            (24, 32),
+            None,
+        ),
+    ],
+)
+def test_a_size_means_what_it_means_to_that_processor(settings, size, crop):
+    found = Preprocess.from_config({**COLOURS, **settings})
+    assert (found.new_size(480, 640), found.crop) == (size, crop)
+
+
+def test_null_is_as_good_as_absent():
+    nulls = ["do_center_crop", "crop_size", "size_divisor", "pad_size", "rescale_factor", "do_normalize", "do_rescale", "resample",
+             "image_mean", "image_std", "do_resize", "max_size", "data_format"]  # fmt: skip
+    said = {
+        "image_processor_type": "DetrImageProcessorFast",
+        "size": {"shortest_edge": 800, "longest_edge": 1333},
+    }
+    found, bare = Preprocess.from_config({**said, **dict.fromkeys(nulls)}), Preprocess.from_config(said)
+    assert found == bare
+    assert (found.scale, found.mean, found.resample) == (1 / 255, (0.485, 0.456, 0.406), 2)
+
+
+@pytest.mark.parametrize(("name", "number"), [("bicubic", 3), ("bilinear", 2), ("lanczos", 1), (0, 0)])
+def test_a_filter_may_be_named(name, number):
+    assert (
+        Preprocess.from_config({**COLOURS, "size": {"height": 8, "width": 8}, "resample": name}).resample
+        == number
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"resample": "PIL.Image.BICUBIC"}, "resample must be a number from 0 to 5, or one of nearest"),
+        ({"resample": 255}, "resample must be a number from 0 to 5"),
+        ({"resample": True}, "resample must be a number from 0 to 5"),
+        ({"size": []}, "needs a list of whole numbers named 'size'"),
+        ({"size": [224]}, "size must be one number or two"),
+        ({"size": None}, "size is None, and what that means to a '' is not known"),
+        ({"size": 224}, "size is 224, and what that means to a '' is not known: write"),
+        ({"size": {"longest_edge": 640}}, "needs a whole number named 'shortest_edge', got nothing"),
+        ({"size": {"height": 10**9, "width": 1}}, "height must be between 1 and 8192"),
+        ({"size": {"height": 8000, "width": 8000}}, "size of 8000 x 8000 pixels is more than any model sees"),
+        ({"size": {"shortest_edge": 10**9}}, "shortest_edge must be between 1 and 8192"),
+        ({"crop_size": {"height": 8000, "width": 8000}}, "crop_size of 8000 x 8000 pixels"),
+        ({"pad_size": {"height": 10**9, "width": 3}}, "height must be between"),
+        ({"size_divisor": 10**9}, "size_divisor must be between"),
+        ({"rescale_factor": "1/255"}, "needs a number named 'rescale_factor'"),
+        ({"image_std": [0, 1, 1]}, "image_std must be between 1e-09 and 1e"),
+        ({"image_mean": None}, "image_mean is missing"),
+        ({"do_resize": "perhaps"}, "named 'do_resize'"),
+        ({"input_size": [1, 28, 28]}, r"input_size must be \[3, height, width\]"),
+        ({"input_size": [3, 28, 28], "interpolation": "random"}, "interpolation 'random'"),
+        ({"input_size": [3, 28, 28], "crop_mode": "border"}, "crop_mode 'border' is not what minivis does"),
+        ({"input_size": [3, 28, 28], "crop_pct": 0}, "crop_pct must be between"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings, message):
+    usual = {"size": {"height": 8, "width": 8}, "resample": 2, **COLOURS}
+    with pytest.raises(
+        ValueError, match=f"^from_pretrained: there.json: photos cannot be prepared by it: .*{message}"
+    ):
+        Preprocess.from_config({**usual, **settings}, path="there.json")
+
+
+def test_a_photo_of_extreme_shape_is_refused_before_it_is_resized():
+    prepare = Preprocess(shortest=800, file="hub/preprocessor_config.json")
+    assert prepare.new_size(1, 5) == (800, 4000)
+    with pytest.raises(
+        ValueError, match="photo of 1 x 1000 pixels would become 800 x 800000 by hub/pre.*less extreme"
+    ):
+        prepare(np.zeros((3, 1, 1000), np.float32))
+    assert Preprocess().new_size(6000, 8000) == (6000, 8000)  # a large photo may stay as large as it is
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from minivis.files import Stored
 from minivis.nn import init
 from minivis.pretrained import folder as folders
 from minivis.pretrained.family import Part
@@ -68,6 +69,8 @@ CONFIGS = {
     "hf_mask2former_swin_tiny_coco_instance": {**MASK2FORMER, "num_labels": 80},
     "hf_mask2former_swin_tiny_coco_panoptic": {**MASK2FORMER, "num_labels": 133},
 }
+# Its shapes are also those of MoCo v3's ViT-S, which has twice as many heads: without a config.json it is refused.
+CONFIGS["fb_dino_vits16"] = CONFIGS["hf_dino_vits16"]
 # What is in published files and not loaded, by the last piece of its name: computed again here.
 SWIN_BUFFERS = {"relative_position_index"}
 RECOMPUTED = {
@@ -90,7 +93,7 @@ TWINS = {
 def opened(name):
     """(model, family, stored) of a list, as if its arrays lay in a folder."""
     shapes = {n: tuple(shape) for n, shape in LISTS[name]["shapes"].items()}
-    stored = {n: folders.Stored(Path(name), shape, "F32") for n, shape in shapes.items()}
+    stored = {n: Stored(Path(name), shape, "F32") for n, shape in shapes.items()}
     config = CONFIGS.get(name) or folders._config(Path("nowhere"), shapes)
     family = folders._family(Path(name), config)
     with init.skip_init():
