@@ -237,9 +237,13 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
 
 
 def _one_by_one(law, count, seed):
-    """Cases that are independent of each other."""
-    rng = np.random.default_rng(_seed_of(law, seed))
-    return (law.draw(rng) for _ in range(count))
+    """Cases that are independent of each other, none of them twice, as far as there are so many."""
+    rng, seen = np.random.default_rng(_seed_of(law, seed)), set()
+    for _ in range(8 * count):
+        case = law.draw(rng)
+        if len(seen) < count and case.key() not in seen:
+            seen.add(case.key())
+            yield case
 
 
 def _first_broken(law, broken_by, seed):

@@ -143,7 +143,16 @@ def _near(value, rng):
         return not value
     if isinstance(value, int):
         return rng.choice(
-            [value + 1, value - 1, -value, value * 2, value * 1000, value * 10**8, value // 2, float(value)]
+            [
+                value + 1,
+                value - 1,
+                -value,
+                value * 2,
+                value * 1000,
+                value * 10**8,
+                value // 2,
+                float(value) if abs(value) < 2**1000 else 0,
+            ]
         )
     if isinstance(value, float):
         return rng.choice(
