@@ -338,6 +338,7 @@ def _every_optimum(cost):
 
 linear_sum_assignment.law(
     "least cost",
+    value=True,
     sentence="No other choice of pairs costs less: it is the total that counts.",
     inputs=_hard,
     equation=BIPARTITE,
@@ -363,6 +364,7 @@ def _one_to_one(f, case):
 
 linear_sum_assignment.law(
     "more columns than rows",
+    value=True,
     sentence="Where there are more columns, all of them may be chosen, and some stay without a row.",
     inputs=_wide,
     equation=BIPARTITE,
@@ -372,6 +374,7 @@ linear_sum_assignment.law(
 )(_cheapest)
 linear_sum_assignment.law(
     "more rows than columns",
+    value=True,
     sentence="Where there are more rows, each column gets one, and some rows stay without a column: most predictions of "
     "a detector.",
     inputs=_high,
@@ -382,6 +385,7 @@ linear_sum_assignment.law(
 )(_cheapest)
 linear_sum_assignment.law(
     "negative costs",
+    value=True,
     sentence="Costs may be negative: less is better there, too.",
     inputs=_negative,
     equation=BIPARTITE,

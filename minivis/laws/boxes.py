@@ -116,6 +116,7 @@ def _boxes_of(f, case):
 
 @box_cxcywh_to_xyxy.law(
     "half to each side",
+    value=True,
     inputs=_on_the_diagonal,
     equation=r"x_1 = c_x - w/2, \quad x_2 = c_x + w/2",
     slide=SLIDE,
@@ -131,6 +132,7 @@ def _half(f, case):
 
 @box_cxcywh_to_xyxy.law(
     "two corners",
+    value=True,
     inputs=_some,
     equation=r"(c_x, c_y, w, h) \to (x_1, y_1, x_2, y_2)",
     slide=SLIDE,
@@ -159,6 +161,7 @@ def _along_x(f, case):
 
 box_xyxy_to_cxcywh.law(
     "centre",
+    value=True,
     sentence="The centre is the mean of the two corners.",
     inputs=_as_corners(_some),
     equation=r"c_x = (x_1 + x_2) / 2",
@@ -170,6 +173,7 @@ box_xyxy_to_cxcywh.law(
 
 box_xyxy_to_cxcywh.law(
     "size",
+    value=True,
     sentence="Width and height are the differences of the two corners.",
     inputs=_as_corners(_on_the_diagonal),
     equation=r"w = x_2 - x_1, \quad h = y_2 - y_1",

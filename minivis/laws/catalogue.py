@@ -149,7 +149,7 @@ class Family:
         def case(draw):
             return Case.of(self.name, self.parameters, inputs(draw))
 
-        compared = right_too and not (gradient or value or manners)
+        compared = right_too and not (gradient or manners)
 
         def declare(holds):
             law = Law(
@@ -194,7 +194,7 @@ class Family:
         ``value=False`` where the right answer is the same number everywhere on them, which a constant gives too.
         """
         self.law(name, sentence=sentence, right_too=False, value=value, **of_the_law)(
-            lambda f, case: f.agrees(case, atol=atol)
+            lambda f, case: self.same(f, case, atol)
         )
 
     def law_named(self, name):

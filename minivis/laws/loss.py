@@ -3,8 +3,6 @@
 Not here: class weights, label smoothing, ignored labels.
 """
 
-import functools
-
 import numpy as np
 
 from minivis.laws.candidate import compare
@@ -115,17 +113,11 @@ def _agrees(f, case, atol=2e-5):
 cross_entropy.same = _agrees  # the law about the shape speaks of the shape
 
 
-def _law(name, sentence, atol=2e-5, **of_the_law):
-    cross_entropy.law(name, sentence=sentence, right_too=False, **of_the_law)(
-        functools.partial(_agrees, atol=atol)
-    )
-
-
 def _binary(logits, target):
     return _cross_entropy(logits[:, :2], np.minimum(target, 1))[0]
 
 
-_law(
+cross_entropy.agrees(
     "any class",
     "The target says which class counts, one of two or one of many.",
     inputs=_one_of_many,
@@ -134,7 +126,7 @@ _law(
     hint="The loss is minus the log-probability of class target[b] in row b: log_p[np.arange(B), target].",
     mutant=_binary,
 )
-_law(
+cross_entropy.agrees(
     "mean over the batch",
     "The loss of a batch is the mean of the losses of its rows.",
     inputs=_batch,
@@ -150,7 +142,7 @@ def _unshifted(logits, target):
     return (log_sum - logits[np.arange(len(logits)), target]).mean()
 
 
-_law(
+cross_entropy.agrees(
     "large logits",
     "Logits of thousands give the same loss as the same logits near zero.",
     atol=3e-3,  # logsumexp(x) - x_t is right too, and float32 has steps of 0.001 near 10,000
@@ -167,7 +159,7 @@ def _log_of_softmax(logits, target):
     return -np.log(p[np.arange(len(logits)), target]).mean()
 
 
-_law(
+cross_entropy.agrees(
     "sure and wrong",
     "A model that is sure of the wrong class has a large loss, not an infinite one.",
     inputs=_sure_and_wrong,

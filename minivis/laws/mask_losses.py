@@ -3,8 +3,6 @@
 Not here: weights, other denominators than the number of masks, points sampled from a mask.
 """
 
-import functools
-
 import numpy as np
 
 from minivis.laws.candidate import compare
@@ -69,10 +67,6 @@ def _number(f, case, atol=2e-5):
 
 
 dice_loss.same = sigmoid_focal_loss.same = _number  # its shape is for another law
-
-
-def _agrees(family, name, sentence, atol=2e-5, **of_the_law):
-    family.law(name, sentence=sentence, right_too=False, **of_the_law)(functools.partial(_number, atol=atol))
 
 
 # Dice. Masks have a hundred pixels and more, where the 1 in the fraction hardly counts, and p is 0 or 1, unless a law is about that
@@ -157,8 +151,7 @@ def _unstable_dice(logits, targets):
     return (1 - (2 * (p * targets).sum(axis=1) + 1) / (p.sum(axis=1) + targets.sum(axis=1) + 1)).mean()
 
 
-_agrees(
-    dice_loss,
+dice_loss.agrees(
     "twice the overlap over the sum",
     "The loss is 1 less twice the overlap of probability and mask, divided by the sum of both.",
     atol=0.01,
@@ -168,10 +161,10 @@ _agrees(
     hint="Take the sigmoid of the logits; sum p t, p and t over the pixels, with no squares and no decision p > 0.5.",
     mutant=_squared,
 )
-_agrees(
-    dice_loss,
+dice_loss.agrees(
     "nothing to find",
     "A mask without any pixel, predicted as such, costs nothing.",
+    value=False,  # 0 everywhere
     inputs=_no_object,
     equation=r"1 - \frac{0 + 1}{0 + 0 + 1} = 0",
     hint="Both sums are 0 there. The 1 above and below makes it 1 / 1; a small number below alone makes it 0 / small.",
@@ -179,8 +172,7 @@ _agrees(
         _dice_loss(logits, targets, smooth=0)[0] if targets.any() else np.float32(1)
     ),
 )
-_agrees(
-    dice_loss,
+dice_loss.agrees(
     "each mask by itself",
     "Every mask has a loss of its own, and the mean over the masks is returned: small ones count as much as large ones.",
     atol=0.01,
@@ -287,8 +279,7 @@ def _log_of_sigmoid(logits, targets, alpha=0.25, gamma=2):
     return ((alpha * targets + (1 - alpha) * (1 - targets)) * (1 - p_t) ** gamma * -np.log(p_t)).mean()
 
 
-_agrees(
-    sigmoid_focal_loss,
+sigmoid_focal_loss.agrees(
     "easy pixels count less",
     "The cross-entropy of a pixel is multiplied by how wrong it is, to the power gamma.",
     inputs=_focused,
@@ -298,8 +289,7 @@ _agrees(
     "where the target is 1, and 1 - p where it is 0.",
     mutant=_sure_ones_first,
 )
-_agrees(
-    sigmoid_focal_loss,
+sigmoid_focal_loss.agrees(
     "alpha",
     "Pixels of the object are weighted by alpha, the others by 1 - alpha.",
     inputs=_weighted,
@@ -310,8 +300,7 @@ _agrees(
         logits, targets, 0.25 if alpha is None else 1 - alpha, gamma
     )[0],
 )
-_agrees(
-    sigmoid_focal_loss,
+sigmoid_focal_loss.agrees(
     "gamma is 2",
     "Where gamma is not given, it is 2.",
     inputs=_by_default,
@@ -319,8 +308,7 @@ _agrees(
     hint="The published default: def f(logits, targets, alpha=0.25, gamma=2).",
     mutant=lambda logits, targets, alpha=0.25, gamma=1: _sigmoid_focal_loss(logits, targets, alpha, gamma)[0],
 )
-_agrees(
-    sigmoid_focal_loss,
+sigmoid_focal_loss.agrees(
     "alpha is 1/4",
     "Where alpha is not given, it is 0.25.",
     inputs=_no_alpha,
@@ -328,8 +316,7 @@ _agrees(
     hint="The published default: def f(logits, targets, alpha=0.25, gamma=2).",
     mutant=lambda logits, targets, alpha=0.5, gamma=2: _sigmoid_focal_loss(logits, targets, alpha, gamma)[0],
 )
-_agrees(
-    sigmoid_focal_loss,
+sigmoid_focal_loss.agrees(
     "mean over pixels and masks",
     "The loss is the mean over the pixels of each mask, and then over the masks.",
     inputs=_many_pixels,
@@ -340,8 +327,7 @@ _agrees(
         _elements(logits, targets, alpha, gamma)[0].sum(axis=1).mean()
     ),
 )
-_agrees(
-    sigmoid_focal_loss,
+sigmoid_focal_loss.agrees(
     "sure and wrong",
     "A pixel that is predicted with certainty and wrongly has a large loss, not an infinite one.",
     inputs=_sure_and_wrong,

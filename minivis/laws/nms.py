@@ -257,6 +257,7 @@ def _for_a_reason(f, case):
 
 @nms.law(
     "the best stays",
+    value=True,
     inputs=_pair,
     equation=r"\arg\max_i s_i \text{ stays}",
     slide=SLIDE,
@@ -274,6 +275,7 @@ def _top(f, case):
 
 nms.law(
     "overlap is IoU",
+    value=True,
     sentence="A small box inside a large one is another object: what counts is IoU.",
     inputs=_nested,
     equation=r"\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}",
@@ -288,6 +290,7 @@ nms.law(
 )(_same_set)
 nms.law(
     "exactly the threshold",
+    value=True,
     sentence="An IoU of exactly the threshold is not yet too much.",
     inputs=_at_the_threshold,
     equation=r"\mathrm{IoU} > t \;\Rightarrow\; \text{dropped}",
@@ -359,6 +362,7 @@ def _unguarded(boxes, scores, threshold):
 
 nms.law(
     "empty boxes",
+    value=True,
     sentence="Boxes without area overlap nothing, not even each other: all stay.",
     inputs=_points,
     hint="Their IoU is 0 / 0, and every comparison with NaN is False. Define it as 0.",

@@ -165,6 +165,7 @@ _unbiased = _with(
 
 @layer_norm.law(
     "variance 1",
+    value=True,
     **every_row,
     equation=r"\frac{1}{D} \sum_d (y_d - \mu_y)^2 = 1",
     hint="Divide by the square root of the variance, and take the variance as the mean of the squared distances (over "
@@ -293,6 +294,7 @@ _outside_the_root = _with(lambda x, axes, eps: _centred(x, axes) / (x.std(axis=a
 
 @layer_norm.law(
     "eps under the root",
+    value=True,
     inputs=_large_eps,
     slide=SLIDE,
     equation=r"\sqrt{\sigma^2 + \epsilon}",

@@ -214,6 +214,7 @@ for family, of, mutants in (
     )
     family.law(
         "a token is a square",
+        value=True,
         sentence="Each token holds the pixels of one square of the image, not a stretch of its rows.",
         inputs=of(_grid),
         equation=PATCHES,

@@ -88,6 +88,7 @@ def _from_one(height, width, dim):
 
 @sine_position_code.law(
     "counted from 0",
+    value=True,
     inputs=_one_wave,
     equation=r"c_0 = (\sin 0, \cos 0, \dots) = (0, 1, \dots)",
     slide=DETR,
@@ -129,6 +130,7 @@ def _whole_width(height, width, dim):
 
 @sine_position_code.law(
     "wavelengths",
+    value=True,
     inputs=_many_waves,
     equation=r"\langle c_p, c_q \rangle = \sum_i \cos\big((p - q) / 10000^{2i/d}\big), \quad d = D / 2",
     slide=DETR,

@@ -181,6 +181,7 @@ mask.law(
 )(_exact)
 mask.law(
     "rows and columns by their own shift",
+    value=True,
     sentence="Windows may be longer than high, and shifted by other amounts down and to the right.",
     inputs=_long_shift,
     equation=NEIGHBOURS,
@@ -262,6 +263,7 @@ def offset_alone(f, case):
 
 @index.law(
     "as many numbers as offsets",
+    value=True,
     inputs=_wide_window,
     equation=r"|\{I_{ij}\}| = (2 M_h - 1)(2 M_w - 1)",
     slide=BIAS,
@@ -283,6 +285,7 @@ def as_many(f, case):
 
 @index.law(
     "counted from 0",
+    value=True,
     inputs=_square_window,
     equation=r"\min I = 0, \quad \max I = (2 M_h - 1)(2 M_w - 1) - 1",
     slide=BIAS,
@@ -304,6 +307,7 @@ def from_zero(f, case):
 
 @index.law(
     "row by row",
+    value=True,
     inputs=_square_window,
     equation=INDEX,
     slide=BIAS,

@@ -46,6 +46,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
         mutant=wrong or mutated(family.right, lambda right, a, o: right(*a, **o)[0] / 2),
         examples=24,
         value=True,
+        right_too=False,
         one_by_one=True,
     )(lambda f, case: same(f, case, atol))
     family.law(
@@ -56,6 +57,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
         mutant=mutant,
         examples=CASES,
         value=True,
+        right_too=False,
         one_by_one=True,
     )(lambda f, case: same(f, case, atol))
 
