@@ -34,8 +34,6 @@ def wrong(name, number):
     for task in find(name).tasks:
         mistake = own[task.name] = [m for m in MISTAKES[name] if m.task == task.name][number]
         lost[task.name] |= mistake.breaks
-        for later, laws in mistake.later.items():
-            lost[later] |= laws
 
     def change(task, source):
         assert own[task].old in source, own[task].story
@@ -63,7 +61,9 @@ def test_points_are_lost_for_what_is_wrong_and_for_nothing_else(name, handed_out
             )
             for task in find(name).tasks
         }
-    assert cli.main(["assignment", "grade", name, str(tmp_path)]) == 0, capsys.readouterr().err
+    # one seed: what a mistake costs that shows on few inputs depends on it
+    grading = ["assignment", "grade", name, str(tmp_path), "--seed", "0"]
+    assert cli.main(grading) == 0, capsys.readouterr().err
     assert grades(tmp_path) == expected
 
 
