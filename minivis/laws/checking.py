@@ -238,9 +238,14 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
 
 
 def _one_by_one(law, count, seed):
-    """Cases that are independent of each other."""
+    """Cases that are independent of each other, and none twice as long as others are easily found."""
     rng = np.random.default_rng(_seed_of(law, seed))
-    return (law.draw(rng) for _ in range(count))
+    seen = set()
+    for _ in range(count):
+        others = (law.draw(rng) for _ in range(100))
+        case = next((case for case in others if case.key() not in seen), None) or law.draw(rng)
+        seen.add(case.key())
+        yield case
 
 
 def _first_broken(law, broken_by, seed):
