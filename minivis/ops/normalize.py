@@ -5,9 +5,11 @@ Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 
 import math
 
+import numpy as np
+
 from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import meet, namespace
+from minivis.backend import device_of, meet, namespace
 from minivis.dtypes import whole
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
@@ -22,6 +24,17 @@ def _check_affine(name, shape, **parameters):
 def _like(g, parameter):
     """A cotangent with the shape and dtype of its parameter, None where there is none."""
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
+
+
+def _standardised(rows, weight, bias, eps):
+    """The kernel `layer_norm`; where squares of float32 overflow (beyond 1e19), again in float64."""
+    with np.errstate(over="ignore"):
+        found = kernels.of(rows).layer_norm(rows, weight, bias, eps)
+    if device_of(rows) == "cpu" and rows.dtype == "float32" and not found[2].all():
+        rows_64 = rows.astype("float64")
+        found = kernels.of(rows_64).layer_norm(rows_64, weight, bias, eps)
+        found = [part.astype(rows.dtype) for part in found]
+    return found
 
 
 @primitive(dtypes="met")
@@ -83,7 +96,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     _check_affine("layer_norm", shape, weight=weight, bias=bias)
     x, weight, bias = meet(x, weight, bias)
     rows, w, b = (p if p is None else p.reshape(-1, math.prod(shape)) for p in (x, weight, bias))
-    y, xhat, inverse = kernels.of(x).layer_norm(rows, w, b, eps)
+    y, xhat, inverse = _standardised(rows, w, b, eps)
 
     def vjp(g):
         g = g.reshape(xhat.shape)
@@ -138,7 +151,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     _check_affine("group_norm", x.shape[1:2], weight=weight, bias=bias)
     x, weight, bias = meet(x, weight, bias)
     groups = x.reshape(x.shape[0] * num_groups, math.prod(x.shape[1:]) // num_groups)
-    _, xhat, inverse = kernels.of(x).layer_norm(groups, None, None, eps)
+    _, xhat, inverse = _standardised(groups, None, None, eps)
     axes, column = _channels(x)
     xhat = xhat.reshape(x.shape)
     y = xhat if weight is None else xhat * weight.reshape(column)
@@ -307,7 +320,9 @@ def normalize(x, p=2.0, axis=1, eps=1e-12):
             f"normalize: needs an axis of x and p of at least 1 (x: {tuple(x.shape)}, axis {axis}, p {p})"
         )
     magnitude = xp.abs(x)
-    norm = (magnitude**p).sum(axis=axis, keepdims=True) ** (1 / p)
+    largest = magnitude.max(axis=axis, keepdims=True) if x.size else 1
+    unit = xp.where(largest > 0, largest, 1)  # squares of what is at most 1 neither overflow nor all vanish
+    norm = unit * ((magnitude / unit) ** p).sum(axis=axis, keepdims=True) ** (1 / p)
     length = xp.maximum(norm, eps).astype(x.dtype, copy=False)
     y = x / length
 

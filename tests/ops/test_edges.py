@@ -54,6 +54,23 @@ def test_an_infinite_score_takes_all():
     assert y == [[-inf, 0]] and np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize(
+    "norm, argument, size",
+    [("layer_norm", 4, 1e20), ("group_norm", 1, 1e20), ("normalize", 2.0, 1e20), ("normalize", 2.0, 1e-25)],
+)
+@pytest.mark.parametrize("rows", [1, 5000], ids=["small", "large"])
+def test_norms_of_float32_whose_squares_it_does_not_hold(norm, argument, size, rows):
+    x = np.tile(np.array([[3.0, -4.0, 1.0, 2.0]]) * size, (rows, 1))
+    g = np.random.default_rng(0).standard_normal(x.shape)
+    found = []
+    for dtype in (np.float32, np.float64):
+        y, vjp = getattr(mv.ops, norm).raw(x.astype(dtype), argument, eps=0.0)
+        found.append((y, vjp(g.astype(dtype))[0]))
+    (y32, slope32), (y64, slope64) = found
+    np.testing.assert_allclose(y32, y64, rtol=1e-5)
+    np.testing.assert_allclose(slope32, slope64, rtol=1e-4, atol=1e-5 * np.abs(slope64).max())
+
+
 @pytest.mark.parametrize("options", [{}, {"reduction": "sum", "weight": 3.0, "pos_weight": 2.0}])
 def test_binary_cross_entropy_is_differentiable_in_its_target(options):
     rng = np.random.default_rng(0)
