@@ -1,13 +1,14 @@
 """One value of a json object as what it should be: a number, a yes or no, an id, a text. Never by what Python takes it for.
 Not here: the json file itself (_files.py), what a list of COCO's is made of (_coco.py)."""
 
-import math
 import reprlib
+import sys
 
 __all__ = []
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
+LARGEST = sys.float_info.max
 FLAGS = {"0": False, "1": True, "false": False, "true": True}  # as converters from XML write them
 
 
@@ -50,7 +51,7 @@ def whole(what, entry, key, default=None):
 def number(what, entry, key, default=None):
     """A finite number of an entry, as a float; see `whole`."""
     value = entry.get(key)
-    if type(value) in (int, float) and abs(value) <= 1e300 and math.isfinite(value):
+    if type(value) in (int, float) and -LARGEST <= value <= LARGEST:  # NaN and infinity are not
         return float(value)
     return _absent(what, key, value, default, "a number")
 
