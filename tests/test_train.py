@@ -184,7 +184,6 @@ CHILD = """
     import numpy as np
     from minivis import nn, ops, optim, train
     from minivis.data import DataLoader
-from minivis.files import open_arrays
     from minivis.models import ViT
 
     rng = np.random.default_rng(3)
