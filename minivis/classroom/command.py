@@ -55,10 +55,11 @@ def _solution(options):
 
 def _grade(options):
     from minivis.classroom.feedback import printable
-    from minivis.classroom.grade import NOT_READ, grade, read_grades
+    from minivis.classroom.grade import NOT_READ, grade, new_seed, read_grades
     from minivis.classroom.isolation import in_words
 
-    told = grade(options.name, options.folder, options.student, seed=options.seed)
+    seed = new_seed() if options.seed is None else options.seed
+    told = grade(options.name, options.folder, options.student, seed=seed)
     for student, remarks in told.items():
         for remark in remarks:
             print(printable(f"{student}: {remark}"), file=sys.stderr)
@@ -69,5 +70,6 @@ def _grade(options):
             points, most = (sum(float(row[column]) for row in rows) for column in (1, 2))
             print(f"{student}: {points:g} of {most:g}")
     print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
+    print(f"The inputs of the laws were drawn from seed {seed}; --seed {seed} draws them again.")
     print(in_words())
     return 0

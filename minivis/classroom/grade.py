@@ -19,7 +19,7 @@ from minivis.classroom.submission import Handed, cells_to_run, mended, read
 from minivis.classroom.tasks import find
 from minivis.storage import write_files
 
-__all__ = ["COLUMNS", "NOT_READ", "grade", "read_grades"]
+__all__ = ["COLUMNS", "NOT_READ", "grade", "new_seed", "read_grades"]
 
 COLUMNS = ["student", "task", "points", "max"]
 NOT_READ = "*"  # no student has this name: the remarks are about files that are no hand-in
@@ -68,7 +68,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
     if len(owners) > 2:  # for fewer it would cost more than it saves
         warm_up(assignment.tasks)
     guard = Guard(folder) if isolation.why_not() else None
-    seed = secrets.randbelow(10**6) if seed is None else seed
+    seed = new_seed() if seed is None else seed
     for owner in _progress(owners):
         submission = handed.pop(owner)
         found = _judged(assignment, submission, released, seconds, memory, seed)
@@ -80,6 +80,11 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
         if guard:
             guard.remember()
     return told
+
+
+def new_seed():
+    """A seed that nobody can know before, short enough to be read out."""
+    return secrets.randbelow(10**6)
 
 
 def _chosen(folder, student):

@@ -8,8 +8,10 @@ import pytest
 
 from minivis import laws
 from minivis.classroom import find, names
+from minivis.classroom.grade import grade
 from minivis.classroom.tasks import earned
 from minivis.laws.catalogue import family_of
+from tests.classroom.making import grades, put, solved
 
 TASKS = [pytest.param(task, id=f"{name}-{task.name}") for name in names() for task in find(name).tasks]
 CONSTANTS = {
@@ -54,3 +56,37 @@ def test_the_right_answer_earns_everything(task):
     right = family_of(task.family).right
     answer = right if task.vjp else lambda *args, **options: right(*args, **options)[0]
     assert points(task, answer) == task.most
+
+
+def wrong_attention(change):
+    return solved(
+        "attention", lambda task, source: source.replace(*change) if task == "attention" else source
+    )
+
+
+def test_a_mistake_in_one_task_costs_the_next_ones_nothing(tmp_path):
+    """Several heads call attention, which forgets its scale here: they are judged with the right one, and it is said."""
+    put(tmp_path / "ada.ipynb", wrong_attention((" / math.sqrt(q.shape[-1])", "")))
+    grade("attention", tmp_path, seed=0)
+    points = grades(tmp_path)["ada"]
+    assert 0 < points["attention"] < 15 and (points["backward"], points["multi-head"]) == (10, 10)
+    page = (tmp_path / "feedback" / "ada.md").read_text(encoding="utf-8")
+    assert "it was judged with the right attention" in " ".join(page.split())
+    assert "drawn from seed 0" in page and "(holds; it counts once" not in page
+
+
+def test_right_for_matrices_alone_earns_part(tmp_path):
+    """Axes named by number: right for two of them, an error for more."""
+    put(tmp_path / "bob.ipynb", wrong_attention(("np.swapaxes(k, -1, -2)", "np.transpose(k, (1, 0))")))
+    grade("attention", tmp_path, seed=0)
+    assert 0 < grades(tmp_path)["bob"]["attention"] < 15
+
+
+def test_the_same_seed_gives_the_same_verdicts_and_each_grading_draws_its_own(tmp_path):
+    put(tmp_path / "cem.ipynb", wrong_attention(("-np.inf)", "np.float32(-1e9))")))
+    pages = []
+    for seed in (7, 7, 8, None, None):
+        grade("attention", tmp_path, seed=seed)
+        pages.append((tmp_path / "feedback" / "cem.md").read_text(encoding="utf-8"))
+    assert pages[0] == pages[1] != pages[2]
+    assert pages[3] != pages[4]  # their seeds stand in them
