@@ -348,8 +348,8 @@ def _uniform(right, args, options):
     "nothing to see",
     inputs=_empty_rows,
     equation=r"\forall j\ M_{ij} = 0 \ \Rightarrow\ y_i = 0",
-    hint="With every score -inf softmax is 0/0; with every score -1e9 it is uniform over forbidden keys. Treat a row "
-    "whose exps sum to 0 apart.",
+    hint="With every score -inf softmax is 0/0; with every score -1e9 it is uniform over forbidden keys. Treat the rows "
+    "in which the mask allows nothing apart.",
     mutant=mutated(_attention, _uniform),
     right_too=("mask",),
 )
