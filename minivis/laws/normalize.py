@@ -307,7 +307,10 @@ def eps_under_the_root(f, case):
     if not np.isfinite(constant).all():
         raise Broken("A token of ones gives numbers that are not finite.", np.zeros(constant.shape), constant)
     plain, eps = f(case.replace(eps=0.0)).astype(np.float64), case["eps"]
-    variance = case["x"].astype(np.float64).var(axis=-1, keepdims=True) / plain.var(axis=-1, keepdims=True)
+    spread = plain.var(axis=-1, keepdims=True)
+    if not spread.all():
+        raise Broken("A token of different numbers came out as one of equal numbers.", f.right(case), f(case))
+    variance = case["x"].astype(np.float64).var(axis=-1, keepdims=True) / spread
     compare(f(case), plain * np.sqrt(variance / (variance + eps)), rtol=1e-3, atol=1e-4)
 
 
