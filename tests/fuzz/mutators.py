@@ -143,7 +143,16 @@ def _near(value, rng):
         return not value
     if isinstance(value, int):
         return rng.choice(
-            [value + 1, value - 1, -value, value * 2, value * 1000, value * 10**8, value // 2, float(value)]
+            [
+                value + 1,
+                value - 1,
+                -value,
+                value * 2,
+                value * 1000,
+                value * 10**8,
+                value // 2,
+                float(value % 2**60),
+            ]
         )
     if isinstance(value, float):
         return rng.choice(
