@@ -132,7 +132,17 @@ def pack_arrays(arrays, **notes):
     # safetensors writes the memory of an array as it lies: transposed views must be laid out first
     arrays = {name: np.asarray(backend.to_numpy(x), order="C") for name, x in arrays.items()}
     arrays = {name: x.astype(x.dtype.newbyteorder("<"), copy=False) for name, x in arrays.items()}
-    return pack(arrays, metadata={**notes, CHECKSUM: _checksum(arrays, notes)})
+    return _notes_in_order(pack(arrays, metadata={**notes, CHECKSUM: _checksum(arrays, notes)}))
+
+
+def _notes_in_order(content):
+    """The same file with the notes in its header sorted: safetensors has them in another order each time."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]])
 
 
 def _checksum(arrays, notes):

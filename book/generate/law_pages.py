@@ -84,8 +84,8 @@ def known_mistakes(family):
         "",
     ]
     lines += ["::::{dropdown} The mistakes and their hints", ""]
-    hints = {m.name: m.hint for m in family.mistakes}
-    lines += [f"- **{escape(name)}**: {escape(one_line(hint))}" for name, hint in hints.items()]
+    known = dict.fromkeys((m.name, m.hint) for m in family.mistakes)
+    lines += [f"- **{escape(name)}**: {escape(one_line(hint))}" for name, hint in known]
     return [*lines, "::::", ""]
 
 

@@ -151,7 +151,7 @@ def _near(value, rng):
                 value * 1000,
                 value * 10**8,
                 value // 2,
-                float(value) if abs(value) < 2**1000 else 0,
+                float(value % 2**60),
             ]
         )
     if isinstance(value, float):
