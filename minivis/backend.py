@@ -190,7 +190,7 @@ def plain(x):
 
     Examples
     --------
-    >>> plain(np.ones(2, ">f4")).dtype.isnative, type(plain(np.matrix([[1.0]])))
+    >>> plain(np.ones(2, ">f4")).dtype.isnative, type(plain(np.ma.array([1.0, 2.0])))
     (True, <class 'numpy.ndarray'>)
     """
     if not isinstance(x, np.ndarray):  # an array of a GPU

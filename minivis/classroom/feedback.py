@@ -8,6 +8,7 @@ import re
 import textwrap
 
 from minivis.classroom import isolation
+from minivis.laws.catalogue import PLAIN
 
 __all__ = ["fenced", "letter", "printable", "task_html", "task_text"]
 
@@ -37,7 +38,7 @@ def _parts(task):
         reason = law["message"].split(" within ")[0]  # the limits of two calls that hang may differ
         if law["passed"]:
             yield law, "holds"
-        elif law["judged"] and reason in told:
+        elif law["judged"] and (reason in told or told and law["name"] in PLAIN):  # another law says more
             yield law, "likewise"
         elif law["judged"]:
             told.add(reason)

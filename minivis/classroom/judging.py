@@ -159,6 +159,7 @@ def _mentions(cells, function, name):
 
 
 def _judge_task(task, submission, seed):
+    from minivis.laws.catalogue import PLAIN
     from minivis.laws.checking import judge
 
     if submission.seconds_left <= 0:
@@ -170,7 +171,8 @@ def _judge_task(task, submission, seed):
     report = judge(task.family, function, task.vjp, only=task.points, seed=seed)
     counted = earned(report, task.points)
     laws = [_law(verdict, task, counted[verdict.name]) for verdict in report]
-    laws.sort(key=lambda law: list(task.points).index(law["name"]))
+    order = list(task.points)
+    laws.sort(key=lambda law: (law["name"] in PLAIN, order.index(law["name"])))  # first what says why
     return {**_without(task, ""), "points": sum(law["points"] for law in laws), "laws": laws}
 
 

@@ -66,7 +66,7 @@ def test_a_class_of_five_is_graded_in_one_command(five):
     assert f"Ada Right,corners,{FULL['corners']},{FULL['corners']}" in lines
     assert grades(five) == {
         "Ada Right": FULL,
-        "wrong": {**FULL, "corners": 3},  # "half to each side" has two points
+        "wrong": {**FULL, "corners": 2},  # "half to each side" and the two plain laws have a point each
         "endless": {**FULL, "corners": 0},
         "Брокен": {**FULL, "corners": 0},
         "empty": NONE,
@@ -80,9 +80,9 @@ def test_a_class_of_five_is_graded_in_one_command(five):
         (
             "wrong",
             [
-                "28 of 30 points",
+                "27 of 30 points",
                 "the first to look at is “half to each side”",
-                "✗ 0/2 half to each side",
+                "✗ 0/1 half to each side",
                 "The smallest call that breaks it:",
                 "box_cxcywh_to_xyxy(boxes)",
                 "boxes (2, 4) = ",
@@ -168,7 +168,7 @@ TRICKS = {
             "builtins.sum = lambda *a: 10**6\n",
             json.loads(json.dumps(solved(NAME)).replace("boxes[..., 2:] / 2", "boxes[..., 2:]")),
         ),
-        {"corners": 3},
+        {"corners": 2},
         "half to each side",
     ),
 }  # fmt: skip

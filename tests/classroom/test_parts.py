@@ -23,6 +23,7 @@ from minivis.classroom.host import Host, is_python, plain_python
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student, student_of
 from minivis.classroom.submission import mended, read
+from minivis.laws.catalogue import family_of
 from tests.classroom.making import put, solved, write
 
 
@@ -295,8 +296,13 @@ def test_the_guard_does_not_follow_a_link_in_the_folders_place(tmp_path):
 
 
 def test_award_counts_points(capsys):
-    assert award("box_cxcywh_to_xyxy", lambda b: b, {"shape": 1, "half to each side": 2}) == 1
-    assert "1 of 3 points" in capsys.readouterr().out
+    corners = find("detr").tasks[0]
+    right = family_of(corners.family).right
+    assert award(corners.family, lambda b: right(b)[0].squeeze(), {"shape": 1, "half to each side": 2}) == 2
+    assert "2 of 3 points" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="no point yet"):  # the shape is right, and nothing else
+        award(corners.family, lambda b: b, {"shape": 1, "half to each side": 2})
+    assert "Not counted yet: shape" in capsys.readouterr().out
     with pytest.raises(AssertionError, match="no point yet"):
         award("softmax", lambda x: None, {"formula": 1})
     with pytest.raises(ValueError, match="softmax has no law 'formla'; it has"):
