@@ -197,7 +197,11 @@ def _lost(model, config):
     if kinds := {p.dtype.name for p in model.parameters()} - {"float32"}:
         yield f"parameters in {' and '.join(sorted(kinds))} come back as float32"
     beside = [
-        name for name in vars(model) if name not in vars(twin) and name != "training" and name[0] != "_"
+        name
+        for name, value in vars(model).items()
+        if name not in vars(twin) and name != "training" and name[0] != "_"
+        # a generator draws during training; checkpoints of a training keep it
+        if not isinstance(value, np.random.Generator)
     ]
     if beside:
         yield f"{', '.join(beside)} are not saved; keep what they were made from, or set them again"
