@@ -3,7 +3,8 @@
 Not here: what is switched (recording in autograd.py, checks in debugging.py, starting values in nn/init.py).
 """
 
-from contextlib import contextmanager
+import inspect
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 
 __all__ = ["Switch"]
@@ -41,14 +42,33 @@ class Switch:
         blocks = self._blocks.get()
         return bool(blocks) and any(blocks)
 
-    @contextmanager
     def on(self):
         """The block; also a decorator of a function, whose calls are blocks then."""
+        return _Block(self._blocks)
+
+
+class _Block(ContextDecorator):
+    """One block of a switch, from when it is entered until it is left."""
+
+    def __init__(self, blocks):
+        self._blocks = blocks
+
+    def _recreate_cm(self):
+        return _Block(self._blocks)  # each call of a decorated function is a block of its own
+
+    def __call__(self, function):
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"{function.__name__}: a generator or coroutine runs after the call that made it, so that a decorator does "
+                "nothing here; write `with` inside it instead"
+            )
+        return super().__call__(function)
+
+    def __enter__(self):
         # A list, because one that is emptied is seen in every context that it was copied to.
-        block = [self]
-        self._blocks.set((*self._blocks.get(), block))
-        try:
-            yield
-        finally:
-            block.clear()
-            self._blocks.set(tuple(other for other in self._blocks.get() if other))
+        self._block = [self]
+        self._blocks.set((*self._blocks.get(), self._block))
+
+    def __exit__(self, *_):
+        self._block.clear()
+        self._blocks.set(tuple(other for other in self._blocks.get() if other))

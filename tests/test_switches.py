@@ -123,3 +123,19 @@ def test_tasks_that_take_turns_keep_their_own(switch):
 
     asyncio.run(both())
     assert seen == [True] * 9
+
+
+def test_a_decorated_generator_is_refused_where_it_would_do_nothing():
+    with pytest.raises(
+        TypeError, match="steps: a generator or coroutine runs after the call .* write `with` inside"
+    ):
+
+        @autograd.no_grad()
+        def steps():
+            yield 1
+
+    @autograd.no_grad()
+    def inside():
+        return (autograd.Tensor([1.0], requires_grad=True) * 2).requires_grad
+
+    assert not inside() and not inside()

@@ -253,7 +253,11 @@ def _read(f, case):
             f"{[np.shape(part) for part in result]}.",
             hint="rows[k] is paired with columns[k].",
         )
-    rows, columns = (f.array(np.asarray(part)) for part in result)
+    # an empty list holds no numbers of any kind; NumPy would make float64 of it
+    parts = (
+        np.zeros(0, np.int64) if isinstance(part, list) and not part else np.asarray(part) for part in result
+    )
+    rows, columns = map(f.array, parts)
     return np.stack([rows, columns])
 
 

@@ -116,7 +116,7 @@ def _simplest(draw):
 
 def _anything(draw):
     return _any_call(
-        draw, integer(draw, 1, 2), integer(draw, 1, 3), choose(draw, False, True), choose(draw, False, True)
+        draw, integer(draw, 1, 2), integer(draw, 1, 4), choose(draw, False, True), choose(draw, False, True)
     )
 
 

@@ -39,7 +39,7 @@ def _greedy(boxes, scores, threshold, overlaps=_overlaps, drops=None, order=None
 nms = Family(
     "nms",
     lambda boxes, scores, threshold: (_greedy(boxes, scores, threshold), None),
-    form="f(boxes, scores, threshold) -> indices of the boxes that stay, by falling score; boxes (N, 4): left, top, right, "
+    form="f(boxes, scores, threshold) -> array of the indices of the boxes that stay, by falling score; boxes (N, 4): left, top, right, "
     "bottom; scores (N,); dropped is what has an IoU of more than threshold with a better box that stays",
 )
 

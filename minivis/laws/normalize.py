@@ -112,7 +112,7 @@ def _matrix(draw):
 def _anything(draw):
     rank = integer(draw, 1, 4)
     shape = sizes(draw, rank, 1, 4)
-    normalized = shape[-integer(draw, 1, min(rank, 2)) :]
+    normalized = shape[-integer(draw, 1, min(rank, 3)) :]
     x = (normals(draw, shape) + np.float32(choose(draw, 0, 0, 3))) * np.float32(choose(draw, 1, 0.1, 10))
     case = {"x": x, "normalized_shape": normalized}
     for name in ("weight", "bias"):

@@ -89,7 +89,7 @@ def _one_image(draw):
 
 
 def _anything(draw):
-    patch = integer(draw, 1, 3)
+    patch = integer(draw, 1, 4)
     shape = (
         integer(draw, 1, 2),
         integer(draw, 1, 4),

@@ -410,7 +410,7 @@ _plain_laws(index, _square_window, lambda draw: {"window": integer(draw, 1, 2)},
 
 
 def _any_shift(draw):
-    window = choose(draw, 2, 3, 4, *pairs(1, 4))
+    window = choose(draw, 2, 3, 4, *pairs(1, 4), 5, (3, 5))
     rows, columns = choose(draw, *pairs(1, 4))
     m, n = _sides(window)
     return {

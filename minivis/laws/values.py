@@ -11,6 +11,7 @@ from minivis.laws.candidate import compare
 from minivis.laws.catalogue import ANYTHING, GRADIENTS, SIMPLEST, SIMPLEST_GRADIENTS
 from minivis.laws.common import cotangent, mutated
 from minivis.laws.inputs import leaves
+from minivis.laws.sandbox import Broken
 
 __all__ = ["CASES", "gradient_values", "gradients_agree", "values"]
 
@@ -101,7 +102,7 @@ def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=No
 
 
 def gradients_agree(f, case):
-    """Each gradient is that of the right answer, in float64."""
+    """Each gradient is that of the right answer, in float64; in float32 it is finite."""
     exact = case.copy(np.float64)
     g = cotangent(f.right(exact).shape)
     with np.errstate(all="ignore"):
@@ -109,6 +110,15 @@ def gradients_agree(f, case):
     for name, mine in f.pull(exact, g.copy()).items():
         for got, expected in zip(leaves(mine) or [mine], leaves(right[name]), strict=True):
             compare(np.asarray(got), expected, 1e-6, 1e-6, f"The gradient of {name}")
+    for name, mine in f.pull(case.copy(), g.astype(np.float32)).items():
+        for got in leaves(mine) or [np.asarray(mine)]:
+            if not np.isfinite(got).all():
+                raise Broken(
+                    f"In float32 the gradient of {name} is not finite.",
+                    hint="float64 holds exp of 700, float32 only exp of 88: use what the forward pass computed with its "
+                    "maximum taken off, and do not compute it again without.",
+                    got=got,
+                )
 
 
 def _each(d, change):

@@ -189,6 +189,7 @@ for family, of, mutants in (
     family.agrees(
         "tokens stay in order",
         "Inside a window rows are rows and columns are columns, as they were in the map.",
+        value=False,  # there is one window: what came in is right
         inputs=of(_one_window),
         equation=WINDOWS,
         slide=LOCAL,

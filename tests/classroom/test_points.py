@@ -19,6 +19,7 @@ CONSTANTS = {
     "ones": lambda right: np.ones_like(right),
     "minus ones": lambda right: (-np.ones_like(right, dtype=np.int8)).astype(right.dtype),
     "NaN": lambda right: np.full_like(right, np.nan) if right.dtype.kind == "f" else np.ones_like(right),
+    "half": lambda right: np.full_like(right, 0.5) if right.dtype.kind == "f" else np.zeros_like(right),
     "tiny": lambda right: np.full_like(right, 1e-6) if right.dtype.kind == "f" else np.zeros_like(right),
 }
 
@@ -47,6 +48,14 @@ def test_a_constant_of_the_right_shape_earns_nothing(task, constant):
         if not task.vjp:
             return each(out, constant)
         return each(out, constant), lambda g: each(tuple(vjp(g)), constant)
+
+    assert points(task, answer) == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_comes_in_handed_back_earns_nothing(task):
+    def answer(*args, **options):
+        return (args[0], lambda g: (g,) * 3) if task.vjp else args[0]
 
     assert points(task, answer) == 0
 

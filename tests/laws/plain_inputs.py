@@ -134,7 +134,9 @@ def _attention(rng):
 
 def _mask(rng, full):
     """A mask of any shape that broadcasts, with few keys for some rows and none for others."""
-    shape = [n if rng.random() < 0.7 else 1 for n in full][int(rng.choice([0, 0, rng.integers(len(full))])) :]
+    shape = [n if rng.random() < 0.7 else 1 for n in full][
+        int(rng.integers(len(full))) if rng.random() < 0.6 else 0 :
+    ]
     return rng.random(shape) < rng.choice([0.25, 0.6])
 
 

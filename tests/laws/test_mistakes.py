@@ -291,3 +291,49 @@ def test_a_mistake_is_known_however_the_gradients_are_returned():
 
     report = laws.judge("layer_norm", unweighted, vjp=True)
     assert {v.mistake for v in report if not v.passed} == {"weight forgotten on the way to x"}
+
+
+def test_a_mask_that_means_something_else_with_fewer_axes_is_found():
+    """Masks with two axes, or three, on queries with four: no law used to draw them."""
+    from minivis.laws.catalogue import family_of
+
+    right = family_of("scaled_dot_product_attention").right
+
+    def upside_down(axes):
+        def answer(q, k, v, mask=None):
+            if mask is not None and (q.ndim, mask.ndim) == (4, axes):
+                mask = ~mask
+            return right(q, k, v, mask)[0]
+
+        return answer
+
+    for axes in (2, 3):
+        assert not laws.judge("scaled_dot_product_attention", upside_down(axes)).passed
+
+
+def test_a_way_back_that_overflows_in_float32_is_found():
+    """exp computed again without the maximum: right in float64, NaN in float32 for a logit of 100."""
+
+    def forgetful(x, axis=-1):
+        p = softmax(x, axis)
+
+        def vjp(g):
+            e = np.exp(x)
+            again = e / e.sum(axis=axis, keepdims=True)
+            return (again * (g - (g * again).sum(axis=axis, keepdims=True)),)
+
+        return p, vjp
+
+    report = laws.judge("softmax", forgetful, vjp=True)
+    assert [verdict.name for verdict in report if not verdict.passed] == ["gradients agree on anything"]
+    assert "not finite" in report["gradients agree on anything"].message
+
+
+def test_what_is_rarely_wrong_is_judged_in_time():
+    """The smallest case is not looked for without end where hardly any other is wrong."""
+
+    def rarely(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+        y = norm(x, normalized_shape, weight, bias, eps)
+        return y + 1 if x.shape == (2, 3) and abs(x.sum()) > 8 else y
+
+    assert all(laws.judge("layer_norm", rarely, seed=seed).seconds < 4 for seed in range(5))

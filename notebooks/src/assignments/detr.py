@@ -85,16 +85,15 @@ award(
     "generalized_box_iou",
     generalized_box_iou,
     {
-        "the simplest form": 1,
-        "formula": 1,
+        "the simplest form": 2,
+        "formula": 2,
         "one inside the other": 1,
-        "every pair": 2,
+        "every pair": 1,
         "the further, the lower": 1,
         ### BEGIN HIDDEN TESTS
-        "agrees on anything": 2,
-        "never above IoU": 1,
+        "agrees on anything": 3,
         "either first": 1,
-        "empty boxes": 2,
+        "empty boxes": 1,
         ### END HIDDEN TESTS
     },
 )

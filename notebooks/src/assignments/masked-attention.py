@@ -108,13 +108,12 @@ award(
     "dice_loss",
     dice_loss,
     {
-        "the simplest form": 1,
-        "twice the overlap over the sum": 2,
-        "each mask by itself": 2,
+        "the simplest form": 2,
+        "twice the overlap over the sum": 1,
+        "each mask by itself": 1,
         ### BEGIN HIDDEN TESTS
-        "agrees on anything": 1,
+        "agrees on anything": 3,
         "nothing to find": 1,
-        "from 0 to 1": 1,
         ### END HIDDEN TESTS
     },
 )
@@ -148,13 +147,12 @@ award(
     "sigmoid_focal_loss",
     sigmoid_focal_loss,
     {
-        "the simplest form": 1,
-        "easy pixels count less": 2,
-        "alpha": 2,
+        "the simplest form": 2,
+        "easy pixels count less": 1,
+        "alpha": 1,
         ### BEGIN HIDDEN TESTS
-        "agrees on anything": 1,
+        "agrees on anything": 3,
         "gamma is 2": 1,
-        "alpha is 1/4": 1,
         "sure and wrong": 1,
         ### END HIDDEN TESTS
     },
