@@ -41,7 +41,7 @@ MISTAKES = {
         Mistake("max-pooling", "stride ignored", "pair(kernel_size if stride is None else stride)", "pair(kernel_size)", {"stride", "rectangular windows", "padding", "padding never wins", A}),
     ],
     "autograd": [
-        Mistake("softmax", "nothing subtracted", "np.exp(x - x.max(axis=axis, keepdims=True))", "np.exp(x)", {"large logits", A}),
+        Mistake("softmax", "nothing subtracted", "np.exp(x - x.max(axis=axis, keepdims=True))", "np.exp(x)", {"large logits", A, GA}),
         Mistake("softmax", "always the last axis", "y = e / e.sum(axis=axis, keepdims=True)", "y = e / e.sum(axis=-1, keepdims=True)", {"any axis", "gradient of x", A, GA}),
         Mistake("softmax", "only the diagonal of the Jacobian", "(y * (g - (g * y).sum(axis=axis, keepdims=True)),)", "(g * y * (1 - y),)", {"gradient of x", "cotangent left alone", GA, GS}),
         Mistake("layer-norm", "mean of squares less square of mean", "(centred**2).mean(axis=axes, keepdims=True)",
