@@ -70,8 +70,9 @@ def check_sizes(layer, **sizes):
 
 
 def skip_init():
-    """Inside, starting values are all 0 and cost neither time nor memory: for models that are only counted, or
-    whose weights are put in their place right after. They cannot be written into.
+    """Inside, random starting values are all 0 and cost neither time nor memory: for models that are only counted, or
+    whose weights are put in their place right after. They cannot be written into. What begins with zeros or ones anyway,
+    biases and running statistics, is as ever.
 
     Returns
     -------
@@ -146,7 +147,8 @@ def zeros(shape, rng=None):
     -------
     ndarray of float32
     """
-    return np.zeros(shape, np.float32) if (x := _placeholder(shape)) is None else x
+    _count(shape)
+    return np.zeros(shape, np.float32)
 
 
 def ones(shape, rng=None):
@@ -163,7 +165,8 @@ def ones(shape, rng=None):
     -------
     ndarray of float32
     """
-    return np.ones(shape, np.float32) if (x := _placeholder(shape)) is None else x
+    _count(shape)
+    return np.ones(shape, np.float32)
 
 
 def uniform(shape, bound, rng):
@@ -283,10 +286,15 @@ def kaiming_normal(shape, rng):
     return normal(shape, math.sqrt(2 / _fans(shape)[0]), rng)
 
 
-def _placeholder(shape):
-    """Inside `skip_init`, zeros that share one element: any shape costs four bytes. Read-only. Outside, None."""
+def _count(shape):
+    """Inside `at_most`, take a shape from what is left."""
     if (limit := _limit.get()) is not None:
         limit.take(shape)
+
+
+def _placeholder(shape):
+    """Inside `skip_init`, zeros that share one element: any shape costs four bytes. Read-only. Outside, None."""
+    _count(shape)
     return np.broadcast_to(np.float32(0), shape) if _skipping.is_on() else None
 
 

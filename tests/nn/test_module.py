@@ -146,6 +146,14 @@ def test_load_state_dict_refuses_what_holds_no_arrays_and_changes_nothing(state,
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_what_is_not_random_is_as_ever_inside_skip_init():
+    with nn.init.skip_init():
+        layer = nn.BatchNorm2d(3)
+        layer(np.ones((2, 3, 4, 4), np.float32))  # in training it writes its running statistics
+    np.testing.assert_allclose(layer.running_mean, 0.1)
+    np.testing.assert_array_equal(layer.weight.data, 1)
+
+
 def test_load_state_dict_names_arrays_that_cannot_be_written_to():
     with nn.init.skip_init():
         layer = nn.Linear(2, 3)
