@@ -546,7 +546,7 @@ def no_grad():
     Returns
     -------
     context manager
-        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
+        Blocks may be left in any order; see ``minivis.switches.Switch``. It also decorates functions.
 
     Examples
     --------

@@ -20,7 +20,7 @@ def debug():
     Returns
     -------
     context manager
-        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
+        Blocks may be left in any order; see ``minivis.switches.Switch``. It also decorates functions.
 
     Raises
     ------

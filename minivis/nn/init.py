@@ -77,7 +77,7 @@ def skip_init():
     Returns
     -------
     context manager
-        Blocks may be left in any order; see `minivis.switches.Switch`. It also decorates functions.
+        Blocks may be left in any order; see ``minivis.switches.Switch``. It also decorates functions.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def sigmoid(x):
 
     Notes
     -----
-    Computed from e^-|x|, which cannot overflow, as 1 / (1 + e^-x) or e^x / (1 + e^x): small values are right to the last
+    Computed as ``1 / (1 + exp(-x))`` or ``exp(x) / (1 + exp(x))``, whichever cannot overflow: small values are right to the last
     digits. The slope is at most 1/4, the bound behind the vanishing gradients of deep sigmoid networks.
 
     References
