@@ -152,10 +152,9 @@ def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
 
 
 def _mentions(cells, function, name):
-    """Whether the cells that define a function mention another name."""
-    return any(
-        re.search(rf"\b{name}\b", source) for _, source in cells if re.search(rf"\bdef {function}\b", source)
-    )
+    """Whether the cells that define a function mention another name; an expression that is judged may mention it itself."""
+    own = [function, *(source for _, source in cells if f"def {function}(" in source)]
+    return any(re.search(rf"\b{name}\b", source) for source in own)
 
 
 def _judge_task(task, submission, seed):

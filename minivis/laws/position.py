@@ -33,10 +33,6 @@ WAVES = r"c_{p, 2i} = \sin(p / 10000^{2i/d}), \quad c_{p, 2i+1} = \cos(p / 10000
 DETR = "A: DETR architecture"
 
 
-def _column_of(draw):
-    return {"height": integer(draw, 2, 5), "width": 1, "dim": 4}
-
-
 def _one_wave(draw):
     return {"height": integer(draw, 2, 4), "width": integer(draw, 2, 4), "dim": 4}
 

@@ -9,6 +9,7 @@ import pytest
 from minivis import laws
 from minivis.classroom import find, names
 from minivis.classroom.grade import grade
+from minivis.classroom.judging import _mentions
 from minivis.classroom.tasks import earned
 from minivis.laws.catalogue import family_of
 from tests.classroom.making import grades, put, solved
@@ -99,3 +100,14 @@ def test_the_same_seed_gives_the_same_verdicts_and_each_grading_draws_its_own(tm
         pages.append((tmp_path / "feedback" / "cem.md").read_text(encoding="utf-8"))
     assert pages[0] == pages[1] != pages[2]
     assert pages[3] != pages[4]  # their seeds stand in them
+
+
+def test_what_is_judged_may_be_any_expression():
+    """A teacher's adapter is no name, and may hold what means something else to a regular expression."""
+    cells = [
+        (1, "def attention(q, k, v):\n    return softmax(q)"),
+        (2, "def other(x):\n    return attention(x)"),
+    ]
+    assert _mentions(cells, "lambda *a: attention(*a)[0]", "attention")
+    assert not _mentions(cells, "lambda *a: f(*a)", "attention")
+    assert _mentions(cells, "other", "attention") and not _mentions(cells, "attention", "other")
