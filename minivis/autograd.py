@@ -31,7 +31,9 @@ class Node:
     def __init__(self, op, vjp, parents, out):
         self.op, self.vjp = op, vjp
         self.parents = parents  # in the order of the cotangents; None where none is wanted
-        self.shape, self.dtype, self.born = out.shape, out.dtype, next(_births)
+        self.shape = out.shape
+        self.dtype = out.dtype
+        self.born = next(_births)
         self.changed = 0  # when the result was last changed in place; see `mark_changed`
 
 
@@ -81,7 +83,9 @@ class Tensor:
             raise TypeError(
                 f"Tensor: only floating-point data can require a gradient, got {self._data.dtype.name}"
             )
-        self.grad, self.requires_grad, self.node = None, requires_grad, None
+        self.grad = None
+        self.requires_grad = requires_grad
+        self.node = None
         self.changed = 0  # when `data` was last changed in place; see `mark_changed`
 
     def backward(self, grad=None, retain_graph=False):
@@ -163,7 +167,8 @@ class Tensor:
 
     def __setstate__(self, state):
         self._data, self.grad, self.requires_grad = state
-        self.node, self.changed = None, 0
+        self.node = None
+        self.changed = 0
 
     def __len__(self):
         if not self.data.ndim:
@@ -251,7 +256,9 @@ def primitive(function=None, *, dtypes="floating", written=()):
 
     @functools.wraps(function)
     def op(*args, **kwargs):
-        arrays, parents, options = [], [], kwargs
+        arrays = []
+        parents = []
+        options = kwargs
         traced = wanted = lists = False
         usual = True
         for x in args:
@@ -259,25 +266,30 @@ def primitive(function=None, *, dtypes="floating", written=()):
             if isinstance(x, Tensor):
                 traced = True
                 if x.requires_grad:
-                    wanted, parent = True, x.node or x
+                    wanted = True
+                    parent = x.node or x
                 x = x._data
                 usual = usual and (x.dtype is SINGLE or x.dtype is DOUBLE)
             elif type(x) is list or type(x) is tuple:
                 x, parent, traced_too = _enter(x)
-                traced, lists = traced or traced_too, lists or parent is not None
+                traced = traced or traced_too
+                lists = lists or parent is not None
                 usual = usual and _usual(x)
             elif type(x) not in _OPTIONS:
                 usual = usual and _usual(x)
             arrays.append(x)
             parents.append(parent)
         if kwargs:
-            options, parents = {}, parents + [None] * (len(parameters) - len(parents))
+            options = {}
+            parents = parents + [None] * (len(parameters) - len(parents))
             for key, x in kwargs.items():
                 options[key], parent, traced_too = _enter(x)
-                traced, lists = traced or traced_too, lists or type(parent) is list
+                traced = traced or traced_too
+                lists = lists or type(parent) is list
                 usual = usual and _usual(options[key])
                 if parent is not None and key in position_of:
-                    wanted, parents[position_of[key]] = True, parent
+                    wanted = True
+                    parents[position_of[key]] = parent
         checked = debugging()
         run = function if usual else with_care
         run = quietly(run) if checked else run
@@ -292,13 +304,16 @@ def primitive(function=None, *, dtypes="floating", written=()):
             return out
         result = Tensor.__new__(Tensor)  # what an op made needs no second look
         result._data = out = out if type(out) is np.ndarray else as_array(out)
-        result.grad, result.changed = None, 0
+        result.grad = None
+        result.changed = 0
         if lists:
             wanted, parents, vjp = True, *_side_by_side(parents, vjp)
         if wanted and out.dtype.kind == "f" and not _unrecorded.is_on():
-            result.requires_grad, result.node = True, Node(name, vjp, parents, out)
+            result.requires_grad = True
+            result.node = Node(name, vjp, parents, out)
         else:
-            result.requires_grad, result.node = False, None
+            result.requires_grad = False
+            result.node = None
         return result
 
     @functools.wraps(function)
@@ -422,7 +437,8 @@ def backpropagate(root, grad, retain_graph):
     """
     if type(root) is not Node:
         return _accumulate_leaf(root, grad, False)
-    nodes, seen = [root], {root}
+    nodes = [root]
+    seen = {root}
     for node in nodes:  # which grows as it is read
         if node.vjp is None:
             raise RuntimeError(
@@ -439,7 +455,9 @@ def backpropagate(root, grad, retain_graph):
             elif parent is not None and parent.changed > node.born:
                 raise _changed(f"a leaf {tuple(parent.shape)}, which {node.op} was given,")
     nodes.sort(key=attrgetter("born"))
-    cotangents, owned, checked = {root: grad}, set(), debugging()
+    cotangents = {root: grad}
+    owned = set()
+    checked = debugging()
     node = parent = root = grad = seen = None  # nothing outlives its turn: memory falls as the walk goes
     while nodes:
         node = nodes.pop()
@@ -470,7 +488,8 @@ def backpropagate(root, grad, retain_graph):
                 cotangents[parent] = cotangents[parent] + cotangent
                 owned.add(parent)
         if not retain_graph:
-            node.vjp, node.parents = None, ()
+            node.vjp = None
+            node.parents = ()
         del node, g, pulled, cotangent, parent
 
 

@@ -99,9 +99,8 @@ def _register_cupy():
 def _library(x):
     """The library of an array, or None for anything that is not an array."""
     found = _LIBRARIES.get(type(x))
-    if found is None and isinstance(
-        x, (np.ndarray, np.generic)
-    ):  # numpy.memmap; what a full reduction returns
+    # numpy.memmap; what a full reduction returns
+    if found is None and isinstance(x, (np.ndarray, np.generic)):
         return _NUMPY
     if (
         found is None

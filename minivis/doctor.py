@@ -157,7 +157,8 @@ def _python():
 def _needed():
     found = []
     for package, (module, oldest) in NEEDED.items():
-        name, install = _title(package), _pip(f'--upgrade "{package}>={oldest}"')
+        name = _title(package)
+        install = _pip(f'--upgrade "{package}>={oldest}"')
         version, problem = _load(package, module)
         if problem:
             found.append(_broken(name, problem, install))

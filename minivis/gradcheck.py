@@ -92,7 +92,8 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
         (to_numpy(w) * ((high - low) / (2 * eps))).sum()
         for w, high, low in zip(cotangents, along(eps), along(-eps), strict=True)
     ]
-    expected, got = float(sum(terms)), sum(pulled)
+    expected = float(sum(terms))
+    got = sum(pulled)
     scale = max(1.0, sum(abs(t) for t in terms), sum(abs(p) for p in pulled))
     difference = abs(expected - got) / scale
     if not difference <= tolerance:

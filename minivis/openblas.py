@@ -11,13 +11,8 @@ import sys
 
 __all__ = ["choose"]
 
-_NEEDED = {
-    "avx512f",
-    "avx512bw",
-    "avx512cd",
-    "avx512dq",
-    "avx512vl",
-}  # what OpenBLAS's SkylakeX kernels are built of
+# what OpenBLAS's SkylakeX kernels are built of
+_NEEDED = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _CPU = "/proc/cpuinfo"  # Linux; elsewhere nobody asks, and OpenBLAS chooses for itself
 _PATIENCE = "20"  # a thread waits for 2^20 ticks of the CPU clock, under half a millisecond; by itself OpenBLAS takes 2^26
 

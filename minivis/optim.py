@@ -83,7 +83,8 @@ class Optimizer:
             raise TypeError(
                 f"{name}: schedule must be a function of the step such as cosine(...), got {schedule!r}"
             )
-        self.schedule, self.steps = schedule or constant, 0
+        self.schedule = schedule or constant
+        self.steps = 0
         self._state = {}  # parameter -> {"step": int, slot: array}
 
     def _check(self, name):
@@ -133,7 +134,8 @@ class Optimizer:
             self._prepare(p)
         with ctrl_c_waits() as pressed:
             for group, p in todo:
-                state, parameter = self._state[p], widened(p.data)
+                state = self._state[p]
+                parameter = widened(p.data)
                 state["step"] += 1
                 self._update(parameter, widened(p.grad), state, group, group["lr"] * factor)
                 if parameter is not p.data:
@@ -183,10 +185,12 @@ class Optimizer:
         ValueError
             If the state belongs to other parameters. Nothing was changed.
         """
-        name, left = type(self).__name__, dict(state)
+        name = type(self).__name__
+        left = dict(state)
         if "steps" not in left:
             raise ValueError(f"{name}: this is not the state of an optimiser: it has no entry 'steps'")
-        steps, loaded = _count(name, "steps", left.pop("steps")), {}
+        steps = _count(name, "steps", left.pop("steps"))
+        loaded = {}
         for i, p in self._numbered():
             if f"{i}.step" not in left:
                 continue
@@ -548,7 +552,9 @@ def _one_cycle(total_steps, warmup, start, final, step):
     top = warmup * total_steps - 1  # the step at which it is 1
     step = min(step, total_steps - 1)
     if step <= top:
-        low, share = start, 1 - step / top if top else 0.0
+        low = start
+        share = 1 - step / top if top else 0.0
     else:
-        low, share = final, (step - top) / max(total_steps - 1 - top, 1e-12)
+        low = final
+        share = (step - top) / max(total_steps - 1 - top, 1e-12)
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))

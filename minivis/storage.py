@@ -326,7 +326,8 @@ def check_arrays(path, found, expected):
         ]
         raise ValueError(f"load: {path} is of another model: it {' and '.join(complaints)}")
     for name, wanted in expected.items():
-        has, kinds = found[name], {found[name].dtype.kind, wanted.dtype.kind}
+        has = found[name]
+        kinds = {found[name].dtype.kind, wanted.dtype.kind}
         if has.shape != tuple(wanted.shape) or len(kinds) > 1:
             raise ValueError(
                 f"load: {path}: {name}: expected {wanted.dtype.name} {tuple(wanted.shape)}, "

@@ -159,7 +159,8 @@ def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
     """The steps that are left, as `fit` has it."""
     model, optimizer = run.model, run.optimizer
     device = backend.device_of(model.parameters()[0].data)
-    batches, saved = _forever(run.loader), time.monotonic()
+    batches = _forever(run.loader)
+    saved = time.monotonic()
     model.train()
     with _progress(steps, run.step) as bar, ctrl_c_waits() as pressed:
         while run.step < steps and not pressed:
@@ -206,7 +207,10 @@ class _Run:
 
     def __init__(self, model, loader, optimizer, settings):
         self.model, self.loader, self.optimizer = model, loader, optimizer
-        self.step, self.history, self.losses, self.seconds = 0, {}, [], 0.0
+        self.step = 0
+        self.history = {}
+        self.losses = []
+        self.seconds = 0.0
         self.shown = {}  # beside the progress bar
         self.started = time.monotonic()
         schedule = [optimizer.schedule(settings["steps"] * i // 4) for i in range(5)]
@@ -378,7 +382,10 @@ class _Lines:
     """
 
     def __init__(self, steps, done):
-        self.steps, self.done, self.first, self.shown = steps, done, done, {}
+        self.steps = steps
+        self.done = done
+        self.first = done
+        self.shown = {}
         self.start = self.last = time.monotonic()
         self.last_done = done
 
@@ -403,10 +410,8 @@ class _Lines:
 
         now = time.monotonic()
         pace = (now - self.start) / (self.done - self.first)
-        past, left = (
-            tqdm.format_interval(now - self.start),
-            tqdm.format_interval(pace * (self.steps - self.done)),
-        )
+        past = tqdm.format_interval(now - self.start)
+        left = tqdm.format_interval(pace * (self.steps - self.done))
         shown = "".join(f"  {name} {value}" for name, value in self.shown.items())
         share = 100 * self.done // self.steps
         print(
@@ -414,4 +419,5 @@ class _Lines:
             file=sys.stderr,
             flush=True,
         )
-        self.last, self.last_done = now, self.done
+        self.last = now
+        self.last_done = self.done

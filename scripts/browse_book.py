@@ -118,13 +118,8 @@ def logged(browser, name):
         for entry in browser.get_log("browser")
         if entry["level"] == "SEVERE"
     ]
-    own = (
-        "file:",
-        "data:",
-        "blob:",
-        "chrome:",
-        "chrome-untrusted:",
-    )  # chrome: are pages of the browser itself
+    # chrome: are pages of the browser itself
+    own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
@@ -175,7 +170,8 @@ def each(browser, html, pages):
 
     A page that the browser does not come back from is the last: what it still runs would hold up the next one too.
     """
-    found, at = [], "the first page"
+    found = []
+    at = "the first page"
     try:
         set_viewport(browser, PHONE)
         for at in pages:

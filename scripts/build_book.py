@@ -13,7 +13,8 @@ sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages 
 from book import generate  # noqa: E402 (it is found through the line above)
 from minivis.storage import write_files  # noqa: E402
 
-BOOK, BUILT = ROOT / "book", ROOT / "build" / "book"
+BOOK = ROOT / "book"
+BUILT = ROOT / "build" / "book"
 HTML = BOOK / "_build" / "html"
 
 
@@ -39,9 +40,11 @@ def remove_stale(html, source):
         if name.startswith("_static") or name in {"genindex", "py-modindex", "search", "_modules/index"}:
             continue
         if name.startswith("_modules/"):
-            origin, suffixes = ROOT / name.removeprefix("_modules/"), (".py", "/__init__.py")
+            origin = ROOT / name.removeprefix("_modules/")
+            suffixes = (".py", "/__init__.py")
         else:
-            origin, suffixes = source / name, (".md", ".rst", ".ipynb")
+            origin = source / name
+            suffixes = (".md", ".rst", ".ipynb")
         if not any(Path(f"{origin}{suffix}").exists() for suffix in suffixes):
             page.unlink()
 

@@ -35,7 +35,10 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.loads, self.ids, self.unnamed = [], [], set(), []
+        self.links = []
+        self.loads = []
+        self.ids = set()
+        self.unnamed = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):

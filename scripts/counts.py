@@ -51,10 +51,8 @@ def counts():
         published = len(json.load(file))
     slides = tomllib.loads((ROOT / "notebooks" / "slides.toml").read_text(encoding="utf-8"))["slide"]
     assignments = len(list((ROOT / "minivis" / "classroom" / "assignments").glob("*.ipynb")))
-    alone, largest = (
-        result("engine_overhead")["rows"][-1]["numpy_us"],
-        result("against_pytorch_gpu")["rows"][0],
-    )
+    alone = result("engine_overhead")["rows"][-1]["numpy_us"]
+    largest = result("against_pytorch_gpu")["rows"][0]
     return {
         "| # configurations, within 1e-11": f"{len(rows()):,}",
         "names and shapes of # published checkpoints": str(published),
@@ -88,7 +86,8 @@ def rewritten(text, found):
 
 def main():
     """Write every count where it stands, and say which files have changed; 1 when a sentence stands nowhere."""
-    found, changed = set(), {}
+    found = set()
+    changed = {}
     for path in pages():
         text = path.read_text(encoding="utf-8")
         new = rewritten(text, found)

@@ -114,7 +114,8 @@ def main():
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
     options = parser.parse_args()
-    name, trained = options.name, json.loads((options.run / "metrics.json").read_text())
+    name = options.name
+    trained = json.loads((options.run / "metrics.json").read_text())
     target = storage.PACKAGED / name
     storage.save(mv.load(options.run), target, half=True)
     model = mv.load(target)

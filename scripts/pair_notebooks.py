@@ -92,7 +92,8 @@ def _what_is_lost(cell, same):
     if cell.get("attachments"):
         pictures = ", ".join(cell.attachments)
         return f"holds {pictures}, pasted into it: save it as a file and link it, or draw it with minivis.viz"
-    lines, kept = cell.source.splitlines(), same.source.splitlines() if same else []
+    lines = cell.source.splitlines()
+    kept = same.source.splitlines() if same else []
     place = next((i for i, (a, b) in enumerate(zip(lines, kept, strict=False)) if a != b), len(kept))
     if place < len(lines):
         return f"has the line `{lines[place]}`, which would begin another cell or be changed: write it differently"
@@ -104,7 +105,8 @@ def out_of_step(folder, sources=None, convert=to_notebook):
     there, here = "notebooks", "notebooks/src"
     if sources is not None:
         there, here = "minivis/classroom/assignments", "notebooks/src/assignments"
-    sources, notebooks = sorted((sources or folder / "src").glob("*.py")), sorted(folder.glob("*.ipynb"))
+    sources = sorted((sources or folder / "src").glob("*.py"))
+    notebooks = sorted(folder.glob("*.ipynb"))
     lone = {path.stem for path in sources} ^ {path.stem for path in notebooks}
     wrong = [f"{name} has only one of {there}/{name}.ipynb and {here}/{name}.py" for name in sorted(lone)]
     for source in sources:
@@ -140,7 +142,8 @@ def taken_over(names):
     edited = {name: sorted(NOTEBOOKS.glob(f"{name}*.ipynb")) for name in names}
     if unknown := [name for name, found in edited.items() if not found]:
         raise ValueError(f"no notebook in {NOTEBOOKS} begins with {' or '.join(unknown)}")
-    sources, refused = {}, []
+    sources = {}
+    refused = []
     for notebook in sorted({path for found in edited.values() for path in found}):
         try:
             sources[NOTEBOOKS / "src" / f"{notebook.stem}.py"] = to_source(read(notebook))

@@ -67,7 +67,8 @@ async def run(path, built, limit):
         extra_arguments=["--log-level=CRITICAL"],
         resources={"metadata": {"path": str(path.parent)}},
     )
-    wrong, made_of = "", fingerprint(path, ROOT / "minivis")
+    wrong = ""
+    made_of = fingerprint(path, ROOT / "minivis")
     try:
         await client.async_execute()
         wrong = warnings_in(notebook)
@@ -96,7 +97,8 @@ async def run_all(paths, built, limit, jobs):
     """Execute notebooks, at most `jobs` at a time; print a line for each as it ends; return how many failed."""
     # Ctrl-C is asyncio's, which cancels every notebook in order; nbclient would put a handler of its own there,
     # which ends one kernel, calls its notebook failed, and goes on.
-    loop, free = asyncio.get_running_loop(), asyncio.Semaphore(jobs)
+    loop = asyncio.get_running_loop()
+    free = asyncio.Semaphore(jobs)
     loop.add_signal_handler = loop.remove_signal_handler = lambda *signal_and_handler: False
     # Its helpers complain where a kernel is stopped under them; what a notebook does wrong is raised all the same.
     loop.set_exception_handler(lambda *what: None)

@@ -57,7 +57,8 @@ def test_a_model_is_left_as_it_was():
 
 def test_curvature_of_a_vit_is_a_second_difference_of_its_loss():
     model = ViT(4, 2, 8, 1, 2, num_classes=3, channels=1, rng=0).to("float64")
-    x, y = RNG.standard_normal((6, 1, 4, 4)), np.arange(6) % 3
+    x = RNG.standard_normal((6, 1, 4, 4))
+    y = np.arange(6) % 3
 
     def loss(m):
         return ops.cross_entropy(m(x), y)
@@ -153,11 +154,8 @@ def test_the_field_of_convolutions_is_the_theoretical_one():
         return images
 
     images = RNG.standard_normal((8, 1, 16, 16)).astype(np.float32)
-    for count, rows in (
-        (1, range(7, 10)),
-        (4, range(6, 11)),
-        (7, range(5, 12)),
-    ):  # 3, 5, 7; the third has stride 2
+    # 3, 5, 7; the third has stride 2
+    for count, rows in ((1, range(7, 10)), (4, range(6, 11)), (7, range(5, 12))):
         place = (8, 8) if count < 7 else (4, 4)
         seen = analysis.receptive_field(lambda x, n=count: first(x, n), images, place)
         assert seen.sum() == pytest.approx(1) and seen.dtype == np.float32

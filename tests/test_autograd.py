@@ -150,7 +150,8 @@ def test_grad_is_an_array_of_its_own_with_the_shape_and_dtype_of_data():
     (x * x).backward()
     assert isinstance(x.grad, np.ndarray)
     assert (x.grad.shape, x.grad.dtype) == ((), np.float32)
-    y, g = leaf(3), np.ones(3)
+    y = leaf(3)
+    g = np.ones(3)
     mv.ops.reshape(y, (3,)).backward(g)
     assert not np.shares_memory(y.grad, g)
     g[:] = 7
@@ -188,7 +189,8 @@ def test_a_consumed_part_is_found_before_anything_is_changed():
     x = leaf(3)
     h = x * x
     h.sum().backward()
-    kept, z = x.grad.copy(), leaf(3, seed=1)
+    kept = x.grad.copy()
+    z = leaf(3, seed=1)
     with pytest.raises(RuntimeError, match="behind mul was consumed"):
         (h * z).sum().backward()
     assert (x.grad == kept).all()
@@ -212,7 +214,8 @@ def holder(x):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_data_changed_in_place_between_forward_and_backward_is_noticed(name):
-    x, z = mv.nn.Parameter(np.arange(3.0)), leaf(3)
+    x = mv.nn.Parameter(np.arange(3.0))
+    z = leaf(3)
     x.grad = np.ones(3)
     y = mv.ops.exp(x)
     loss = (y * z).sum()
@@ -305,7 +308,8 @@ def test_twenty_thousand_ops_deep():
 
 def test_sixty_shared_residuals_are_linear():
     x = Tensor([1.0], requires_grad=True)
-    y, started = x, time.perf_counter()
+    y = x
+    started = time.perf_counter()
     for _ in range(60):
         y = y + y
     y.backward()
@@ -358,7 +362,9 @@ def test_memory_falls_while_backward_runs(no_gc):
 
 
 def test_any_parameter_that_receives_a_tensor_is_differentiable_by_position_or_keyword():
-    x, w, b = leaf(2, 3), leaf(4, 3, seed=1), leaf(4, seed=2)
+    x = leaf(2, 3)
+    w = leaf(4, 3, seed=1)
+    b = leaf(4, seed=2)
     mv.ops.linear(x.data, bias=b, weight=w).sum().backward()
     assert x.grad is None
     assert w.grad.shape == (4, 3)
@@ -366,7 +372,8 @@ def test_any_parameter_that_receives_a_tensor_is_differentiable_by_position_or_k
 
 
 def test_a_list_of_tensors_gets_a_list_of_cotangents():
-    a, b = leaf(2), leaf(3, seed=1)
+    a = leaf(2)
+    b = leaf(3, seed=1)
     mv.ops.concatenate([a, np.zeros(4), b]).sum().backward()
     assert a.grad.tolist() == [1, 1]
     assert b.grad.tolist() == [1, 1, 1]

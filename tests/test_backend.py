@@ -37,7 +37,8 @@ def test_moving_there_and_back():
 
 
 def test_mixed_devices_are_refused_by_name():
-    x, y = mv.Tensor(np.ones(3)), mv.to_device(np.ones(3), "strict")
+    x = mv.Tensor(np.ones(3))
+    y = mv.to_device(np.ones(3), "strict")
     with pytest.raises(TypeError, match=r"^add: arrays on different devices: .*cpu and .*strict; move them"):
         x + mv.Tensor(y)
 
@@ -61,11 +62,10 @@ def test_erf_keeps_the_dtype():
 
 
 def test_where_several_floats_meet_integers_follow_the_widest():
-    one, two, whole = (
-        np.ones(1, np.float32),
-        np.ones(1),
-        np.array([2**24 + 1]),
-    )  # float32 cannot hold that integer
+    # float32 cannot hold that integer
+    one = np.ones(1, np.float32)
+    two = np.ones(1)
+    whole = np.array([2**24 + 1])
     for operands in ((one, whole, two), (two, one, whole), (whole, two, one)):
         assert 2**24 + 1 in [float(x[0]) for x in backend.meet(*operands)]
     assert [x.dtype for x in backend.meet(one, whole)] == [np.float32, np.float32]
@@ -83,9 +83,8 @@ def test_many_rows_are_added_as_numpy_adds_them(shape, index_shape, dtype):
     start = (10 * rng.standard_normal(shape)).astype(dtype)
     expected, *found = (start.copy() for _ in range(3))
     np.add.at(expected, index, values)
-    rounding = (
-        2000 * np.finfo(dtype).eps if dtype in (np.float32, np.float64) else 0
-    )  # sums are a few hundred
+    # sums are a few hundred
+    rounding = 2000 * np.finfo(dtype).eps if dtype in (np.float32, np.float64) else 0
     for out, at in zip(found, (index, (index,)), strict=True):
         backend.scatter_add(out, at, values)
         np.testing.assert_allclose(out, expected, rtol=0, atol=rounding)

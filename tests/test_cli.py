@@ -20,9 +20,8 @@ def stand_in(monkeypatch, name, **members):
     """Put a module of our own in the place of `minivis.name`."""
     module = types.ModuleType(f"minivis.{name}")
     vars(module).update(members)
-    parent, _, last = name.rpartition(
-        "."
-    )  # first the attribute: what it was may have to be loaded to be put back
+    # first the attribute: what it was may have to be loaded to be put back
+    parent, _, last = name.rpartition(".")
     monkeypatch.setattr(sys.modules[f"minivis.{parent}".rstrip(".")], last, module, raising=False)
     monkeypatch.setitem(sys.modules, module.__name__, module)
 

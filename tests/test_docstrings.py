@@ -51,9 +51,8 @@ def lacking(thing):
         own = vars(thing).get("__post_init__" if dataclasses.is_dataclass(thing) else "__init__")
     source = inspect.getsource(own) if inspect.isfunction(own) else ""
     complaints = [] if told[""] and thing.__doc__ else ["what it does"]
-    if not (
-        isinstance(thing, type) and "Attributes" in told and "Parameters" not in told
-    ):  # made for the user
+    # made for the user
+    if not (isinstance(thing, type) and "Attributes" in told and "Parameters" not in told):
         wanted = set(inspect.signature(thing).parameters) - {"self"}
         have = documented(told.get("Parameters", ""))
         complaints += [f"parameter {name}" for name in sorted(wanted - have)]

@@ -25,7 +25,8 @@ def test_a_training_step_never_waits_for_the_gpu(name):
     strict.install()
     model = MODELS[name]().to("strict").train()
     optimizer = optim.AdamW(optim.decay_groups(model, 0.1), lr=1e-3)
-    images, labels = mv.to_device(np.ones((2, 3, 32, 32), np.float32), "strict"), np.array([1, 2])
+    images = mv.to_device(np.ones((2, 3, 32, 32), np.float32), "strict")
+    labels = np.array([1, 2])
     images = images[:, :, :16, :16] if name == "ViT" else images
     before = mv.to_numpy(model.parameters()[0].data).copy()
     labels = mv.to_device(labels, "strict")
@@ -53,7 +54,8 @@ def test_the_pretended_gpu_notices_who_waits():
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_a_wrong_label_makes_nan_and_debug_names_it(device, reduction):
-    logits, labels = np.zeros((3, 4), np.float32), np.array([0, 4, -100])
+    logits = np.zeros((3, 4), np.float32)
+    labels = np.array([0, 4, -100])
     x = mv.Tensor(mv.to_device(logits, device), requires_grad=True)
     loss = ops.cross_entropy(x, mv.to_device(labels, device), reduction=reduction)
     assert loss.dtype == np.float32
@@ -87,7 +89,8 @@ def test_a_row_that_does_not_exist_is_nan_and_debug_names_it(device, look_up, wr
 
 
 def test_indices_along_another_axis_are_looked_at_too(device):
-    x, indices = mv.to_device(np.ones((2, 3, 4)), device), mv.to_device(np.array([[0, 3], [-4, 2]]), device)
+    x = mv.to_device(np.ones((2, 3, 4)), device)
+    indices = mv.to_device(np.array([[0, 3], [-4, 2]]), device)
     found = mv.to_numpy(ops.take(x, indices, axis=1))
     assert found.shape == (2, 2, 2, 4)
     np.testing.assert_array_equal(np.isnan(found).all(axis=(0, 3)), [[False, True], [True, False]])

@@ -84,7 +84,8 @@ class Lab:
     """A running lab on a copy of a few files, and what may be asked of it."""
 
     def __init__(self, folder):
-        self.folder, self.home = folder, folder / "home"
+        self.folder = folder
+        self.home = folder / "home"
         for name in ("scripts/open_lab.py", "scripts/pair_notebooks.py", NOTEBOOK):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
@@ -144,7 +145,8 @@ def test_a_notebook_that_was_opened_and_saved_is_the_file_it_was(lab):
 def test_what_was_written_and_what_came_out_is_saved(lab):
     def work(content):
         cell = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
-        cell["source"], cell["execution_count"] = "6 * 7", 1
+        cell["source"] = "6 * 7"
+        cell["execution_count"] = 1
         cell["outputs"] = [
             {
                 "output_type": "execute_result",

@@ -93,7 +93,8 @@ def test_steps_are_taken_in_place_and_without_a_gradient_nothing_moves():
         Tensor(np.ones(3, np.float32), requires_grad=True),
     )
     optimiser = optim.AdamW([a, b], lr=0.1, weight_decay=0.5)
-    array, a.grad = a.data, np.ones(3, np.float32)
+    array = a.data
+    a.grad = np.ones(3, np.float32)
     optimiser.step()
     assert a.data is array and (a.data < 1).all() and (b.data == 1).all()
     assert [key for key in optimiser.state_dict() if key.startswith("1.")] == []
@@ -272,7 +273,8 @@ def by_the_book(name, start, grads):
     for t, g in enumerate(np.asarray(grads, np.float64), 1):
         if name in ("adam", "adamw"):
             g = g + decay * x if name == "adam" else g
-            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            m = 0.9 * m + 0.1 * g
+            v = 0.999 * v + 0.001 * g * g
             x = x * (1 - 0.05 * decay) if name == "adamw" else x
             x = x - 0.05 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         else:
@@ -304,9 +306,8 @@ def test_every_dtype_follows_the_equations_and_keeps_itself(name, dtype, rtol):
 def test_the_state_of_halves_is_saved_and_resumed_in_float32():
     models = [nn.Linear(5, 2).to("float16") for _ in range(2)]
     optimisers = [optim.AdamW(model, 0.01) for model in models]
-    gradients = [
-        np.full(p.shape, 1e-4, np.float16) for p in models[0].parameters()
-    ]  # squares vanish in float16
+    # squares vanish in float16
+    gradients = [np.full(p.shape, 1e-4, np.float16) for p in models[0].parameters()]
 
     def step(model, optimiser):
         for p, g in zip(model.parameters(), gradients, strict=True):

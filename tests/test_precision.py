@@ -132,7 +132,8 @@ def near_the_truth(rng):
     return [true + rng.uniform(-40, 40, true.shape), rng.random(6)]
 
 
-TOKENS, MAP = (2, 6, 8), (2, 8, 6, 5)
+TOKENS = (2, 6, 8)
+MAP = (2, 8, 6, 5)
 VISION = [
     Row("attention_distance", uniform((2, 150, 150)), lambda a: vision.attention_distance(a, 160, (10, 15)), pulled=False),
     Row("batched_nms", also(boxes(40), uniform(40)), lambda b, s: vision.batched_nms(b, s, np.arange(40) % 3, 0.3), pulled=False),

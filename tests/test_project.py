@@ -97,7 +97,8 @@ def _violations_of(path, library):
     package = ".".join(["minivis", *parts[:-1]])
     if parts[-1] == "__init__":
         parts.pop()
-    here, part = ".".join(parts), (parts or ["__init__"])[0]
+    here = ".".join(parts)
+    part = (parts or ["__init__"])[0]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     where = f"minivis/{path.relative_to(library).as_posix()}"
     if not re.search(r"\bNot (\w+ )?here\b", ast.get_docstring(tree) or ""):

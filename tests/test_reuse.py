@@ -68,7 +68,8 @@ def graphs(draw):
 
 def build(graph, leaves, fuse):
     """Every Tensor of the graph; the last one is the sum of all that nobody else used."""
-    values, used = list(leaves), set()
+    values = list(leaves)
+    used = set()
     for name, i, j in graph:
         x, y = values[i], values[j]
         values.append(fragile(x, fuse) if name == "fragile" else LINKS[name](x, y))
@@ -88,7 +89,8 @@ def start(seed):
 
 def by_copies(root, cotangent, leaves):
     """The gradients of leaves by a tape that owns every array it touches."""
-    order, seen = [], set()
+    order = []
+    seen = set()
 
     def visit(node):
         if node is None or id(node) in seen or isinstance(node, mv.Tensor):
@@ -137,7 +139,9 @@ def once(graph, seed):
     tensors = build(graph, leaves, {"lit": False})
     if not tensors[-1].node:
         return True
-    expected, before, given = by_copies(tensors[-1], cotangent, leaves), kept(tensors), cotangent.copy()
+    expected = by_copies(tensors[-1], cotangent, leaves)
+    before = kept(tensors)
+    given = cotangent.copy()
     tensors[-1].backward(cotangent)
     alone = apart(leaves, [cotangent, *(tensor.data for tensor in tensors)])
     return (

@@ -137,7 +137,8 @@ def test_ctrl_c_ends_the_run_and_leaves_the_copies_from_before(tmp_path):
     command = [sys.executable, ROOT / "scripts" / "run_notebooks.py", "--jobs", "2"]
     folders = ["--source", tmp_path, "--built", tmp_path / "built"]
     run = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    begun, end = [tmp_path / "01_a", tmp_path / "02_b"], time.monotonic() + 240
+    begun = [tmp_path / "01_a", tmp_path / "02_b"]
+    end = time.monotonic() + 240
     try:
         while not all(path.exists() and path.read_text() for path in begun) and time.monotonic() < end:
             time.sleep(0.1)

@@ -137,7 +137,9 @@ def test_a_loaded_model_can_be_trained(saved):
 
 def test_bfloat16_is_read(saved):
     """The same weights with the lower half of every float32 cut off, packed by hand as others save them."""
-    header, body, expected = {}, b"", {}
+    header = {}
+    body = b""
+    expected = {}
     for name, x in vit(rng=1).state_dict().items():
         bits = x.view(np.uint32)
         halves = (bits >> 16).astype("<u2").tobytes()
@@ -146,7 +148,8 @@ def test_bfloat16_is_read(saved):
             "shape": x.shape,
             "data_offsets": [len(body), len(body) + len(halves)],
         }
-        body, expected[name] = body + halves, (bits & 0xFFFF0000).view(np.float32)
+        body = body + halves
+        expected[name] = (bits & 0xFFFF0000).view(np.float32)
     head = json.dumps(header).encode()
     (saved / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + body)
     loaded = mv.load(saved).state_dict()
@@ -203,7 +206,8 @@ def with_relu(model):
 
 
 def with_labels(model):
-    model.labels, model.preprocess = {0: "cat"}, None
+    model.labels = {0: "cat"}
+    model.preprocess = None
     return model
 
 
@@ -250,11 +254,9 @@ def test_whatever_does_come_back_is_saved_without_a_word(tmp_path):
 
 def test_every_flipped_bit_is_noticed(saved):
     """Each of 400 damaged files is refused in words, or the bit was one that says nothing."""
-    path, whole, rng = (
-        saved / "model.safetensors",
-        (saved / "model.safetensors").read_bytes(),
-        np.random.default_rng(0),
-    )
+    path = saved / "model.safetensors"
+    whole = (saved / "model.safetensors").read_bytes()
+    rng = np.random.default_rng(0)
     body = 8 + int.from_bytes(whole[:8], "little")
     refused = 0
     for at in [*rng.integers(body, len(whole), 200), *rng.integers(0, body, 200)]:
@@ -294,7 +296,8 @@ def test_the_checksum_is_of_all_that_is_said():
 
 
 def test_files_of_earlier_versions_have_no_checksum_and_load(saved):
-    path, model = saved / "model.safetensors", vit(rng=1)
+    path = saved / "model.safetensors"
+    model = vit(rng=1)
     config = json.dumps(json.loads((saved / "config.json").read_text()), sort_keys=True)
     for notes in ({"config": config}, None):
         save_file(model.state_dict(), path, metadata=notes)
@@ -325,7 +328,8 @@ def test_a_claim_beyond_the_weights_is_refused_at_once(saved, claim):
     begun = time.process_time()
     with pytest.raises(ValueError, match=r"^load: .*(config.json|model.safetensors)"):
         mv.load(saved)
-    spent, (_, peak) = time.process_time() - begun, tracemalloc.get_traced_memory()
+    spent = time.process_time() - begun
+    (_, peak) = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert spent < 2 and peak < 50e6, (spent, peak)
 
@@ -518,7 +522,8 @@ def test_a_config_beside_the_weights_of_another_is_noticed(saved):
 
 def fail_with(number, monkeypatch):
     """Let the second file fail on its way to the disk, when the first is complete."""
-    real, calls = os.fsync, []
+    real = os.fsync
+    calls = []
 
     def failing(descriptor):
         calls.append(descriptor)

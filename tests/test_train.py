@@ -217,9 +217,8 @@ def test_kill_9_and_resume_give_the_same_bits(tmp_path):
     subprocess.run(child(tmp_path / "killed", "--resume"), check=True, capture_output=True, timeout=60)
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(os.listdir(tmp_path / "killed")) == sorted(
-        os.listdir(tmp_path / "whole")
-    )  # no temporary file left
+    # no temporary file left
+    assert sorted(os.listdir(tmp_path / "killed")) == sorted(os.listdir(tmp_path / "whole"))
 
 
 def step_of(checkpoint):
@@ -272,11 +271,13 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 )
 def test_a_resume_with_other_settings_is_refused_and_changes_nothing(tmp_path, changed, complaint):
     train.fit(*parts(), out=tmp_path, settings={"seed": 0})
-    replaced, fit_options = changed.pop("model", None), {"settings": changed.pop("settings", {"seed": 0})}
+    replaced = changed.pop("model", None)
+    fit_options = {"settings": changed.pop("settings", {"seed": 0})}
     fit_options["clip"] = changed.pop("clip", None)
     model, loader, loss, optimizer, steps = parts(**changed)
     if replaced is not None:
-        model, optimizer = replaced, optim.AdamW(replaced.parameters(), lr=0.01, schedule=optimizer.schedule)
+        model = replaced
+        optimizer = optim.AdamW(replaced.parameters(), lr=0.01, schedule=optimizer.schedule)
     before = bits(model), optimizer.state_dict(), loader.state_dict()
     with pytest.raises(ValueError, match=complaint):
         train.fit(model, loader, loss, optimizer, steps, out=tmp_path, resume=True, **fit_options)
@@ -332,7 +333,8 @@ def finished(tmp_path_factory):
 
 def broken(folder, finished, change):
     """Write the checkpoint with something changed: ``change(arrays, state)`` in place."""
-    arrays, state = dict(finished[0]), json.loads(finished[1]["run"])
+    arrays = dict(finished[0])
+    state = json.loads(finished[1]["run"])
     change(arrays, state)
     save_file(arrays, folder / train.CHECKPOINT, metadata={"run": json.dumps(state)})
 
@@ -413,7 +415,8 @@ def test_every_flipped_bit_in_a_checkpoint_is_noticed(tmp_path):
     for other in tmp_path.iterdir():
         if other != path:
             other.unlink()
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
     body = 8 + int.from_bytes(whole[:8], "little")
     for at in rng.integers(body, len(whole), 60):
         damaged = bytearray(whole)
@@ -493,7 +496,8 @@ def test_where_the_system_has_no_locks_the_owner_decides(tmp_path, monkeypatch):
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
-    here, since = platform.node(), {"since": "2026-11-30 10:00"}
+    here = platform.node()
+    since = {"since": "2026-11-30 10:00"}
     for process, machine, free in (
         (int(gone.stdout), here, True),
         (os.getpid(), here, False),
@@ -544,7 +548,8 @@ def test_an_infinite_gradient_stops_before_any_weight_is_changed(clip):
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    real, calls = os.fsync, []
+    real = os.fsync
+    calls = []
 
     def full(descriptor):
         calls.append(descriptor)

@@ -58,7 +58,8 @@ def module_of(part):
 
 def documented():
     """Return {part: [(name, object), ...]}: every public name, at the first part that has it."""
-    seen, found = set(), {}
+    seen = set()
+    found = {}
     for part in PARTS:
         found[part] = []
         module = module_of(part)

@@ -45,7 +45,8 @@ def for_the_book(notebook):
 
 def anchors_of(notebook):
     """For each cell its anchors: ``slide-h-4-slug`` for the tag slide:H/4-slug; the second cell of a slide ends in -2."""
-    seen, found = {}, []
+    seen = {}
+    found = []
     for cell in notebook.cells:
         slides = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("slide:")]
         for slide in slides:

@@ -24,7 +24,8 @@ PICTURES = [
 
 def pages(executed):
     """Return {path: bytes}: the text with the cards, and the pictures themselves."""
-    found, cards = {}, ["::::{grid} 1 1 2 2", ":gutter: 3", ""]
+    found = {}
+    cards = ["::::{grid} 1 1 2 2", ":gutter: 3", ""]
     for chapter, title, slide in PICTURES:
         png, alt = picture(executed / f"{chapter}.ipynb", slide)
         found[f"generated/{chapter}.png"] = png

@@ -26,7 +26,8 @@ MODELS = [
 
 def tables(cache):
     """The text of all tables; what was measured for this library and these models is read from the folder ``cache``."""
-    kept, made_of = cache / "shapes.md", f"<!-- {fingerprint(ROOT / 'minivis', Path(__file__))} -->\n"
+    kept = cache / "shapes.md"
+    made_of = f"<!-- {fingerprint(ROOT / 'minivis', Path(__file__))} -->\n"
     if kept.exists() and (text := kept.read_text(encoding="utf-8")).startswith(made_of):
         return text.removeprefix(made_of)
     text = "\n".join(table(title, mv.summary(make(), shape, depth)) for title, make, shape, depth in MODELS)

@@ -73,7 +73,8 @@ def row(slide, cells, laws):
     used = set().union(*map(names_in, sources))
     families = sorted({law.family for law in laws if law.family in used or speaks_of(law, slide)})
     checked = ", ".join(f"[{name}](#{laws_of(name)})" for name in families)
-    name, later = slide["slug"].replace("-", " "), f"chapter {slide['chapter']:02}, to come"
+    name = slide["slug"].replace("-", " ")
+    later = f"chapter {slide['chapter']:02}, to come"
     return table_row(f"{pages} {name}", claims, shown or later, checked)
 
 

@@ -76,7 +76,8 @@ def assigned(name, function, line):
         if node.lineno >= line:
             break
         if isinstance(node, ast.Assign):
-            target, value = node.targets[0], node.value
+            target = node.targets[0]
+            value = node.value
             several = isinstance(value, ast.Tuple)
             pairs = zip(target.elts, value.elts, strict=True) if several else [(target, value)]
             for one, part in pairs:

@@ -12,11 +12,8 @@ __all__ = ["CLOSED", "Closed", "close"]
 
 CLOSED = ("minivis", "scipy", "torch", "torchvision", "tensorflow", "keras", "jax", "flax", "cupy", "autograd", "sklearn",
           "skimage", "cv2", "transformers", "timm", "einops", "hypothesis")  # fmt: skip
-SILENT = (
-    "minivis.classroom.award",
-    "minivis.laws.check",
-    "minivis.viz.",
-)  # calls that do nothing: checks, pictures
+# calls that do nothing: checks, pictures
+SILENT = ("minivis.classroom.award", "minivis.laws.check", "minivis.viz.")
 
 
 class Closed(Exception):

@@ -33,7 +33,8 @@ def headline(task):
 
 def _parts(task):
     """(law, how to show it) for each law that was tried: "holds", "full", "short" or "likewise"."""
-    told, full = set(), 0
+    told = set()
+    full = 0
     for law in task["laws"]:
         reason = law["message"].split(" within ")[0]  # the limits of two calls that hang may differ
         if law["passed"]:

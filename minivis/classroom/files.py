@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 
 __all__ = ["MOST_BYTES", "MOST_FILES", "all_files"]
 
-MOST_FILES, MOST_BYTES = 200, 50 * 2**20  # of one submission: an archive must not fill the disk
+# of one submission: an archive must not fill the disk
+MOST_FILES = 200
+MOST_BYTES = 50 * 2**20
 
 
 def all_files(paths, remarks):

@@ -33,7 +33,8 @@ class Course:
     """
 
     def __init__(self, folder, database=True):
-        self.folder, self.database = Path(folder), database
+        self.folder = Path(folder)
+        self.database = database
         _need_nbgrader()
 
     def released(self, assignment):
@@ -57,9 +58,8 @@ class Course:
         released = self.folder / "release" / assignment.name / f"{assignment.name}.ipynb"
         text = assignment.path.read_bytes()
         if not (released.is_file() and source.is_file() and source.read_bytes() == text):
-            released.unlink(
-                missing_ok=True
-            )  # or, should nbgrader fail, the old one would pass for the new source's
+            # or, should nbgrader fail, the old one would pass for the new source's
+            released.unlink(missing_ok=True)
             source.parent.mkdir(parents=True, exist_ok=True)
             write_files({source: text})
             self._run("generate_assignment", assignment.name, force=True, create=True)
@@ -135,8 +135,10 @@ def _quiet():
     import logging
 
     log = logging.getLogger("traitlets")  # where nbgrader logs when it is no application
-    handlers, propagate = log.handlers[:], log.propagate
-    log.handlers[:], log.propagate = [logging.NullHandler()], False
+    handlers = log.handlers[:]
+    propagate = log.propagate
+    log.handlers[:] = [logging.NullHandler()]
+    log.propagate = False
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -150,7 +152,8 @@ def _version_at_hand():
     """For a new gradebook nbgrader runs the command `alembic`, which takes seconds and must be on the PATH: not here."""
     from nbgrader import api
 
-    kept, api.get_alembic_version = api.get_alembic_version, _version_of_gradebooks
+    kept = api.get_alembic_version
+    api.get_alembic_version = _version_of_gradebooks
     try:
         yield
     finally:

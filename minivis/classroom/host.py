@@ -64,7 +64,9 @@ class Host:
     """What was defined, and how to call it."""
 
     def __init__(self, alarm):
-        self.alarm, self.kept, self.count = alarm, OrderedDict(), 0
+        self.alarm = alarm
+        self.kept = OrderedDict()
+        self.count = 0
         self.module = types.ModuleType("__main__")
         self.names = vars(self.module)
         nothing = lambda *args, **options: None  # noqa: E731
@@ -186,7 +188,8 @@ def limit(memory, seconds):
 
 def serve(reading, writing, alarm):
     """Answer requests until the other side is gone."""
-    host, most = Host(alarm), wire.MOST_ANSWER
+    host = Host(alarm)
+    most = wire.MOST_ANSWER
     while True:
         try:
             request = wire.receive(reading)

@@ -67,18 +67,16 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
         anything was judged.
     """
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context(
-        "fork" if "fork" in methods else "spawn"
-    )  # a fork has the laws loaded
+    # a fork has the laws loaded
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
     receiving, sending = context.Pipe(duplex=False)
     sign = secrets.token_bytes(16)  # where a submission is not isolated, it may find the pipe, but not this
     with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
         arguments = (sending, sign, folder, tasks, cells, list(files), place, seconds, memory, seed)
         worker = context.Process(target=_work, args=arguments)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # Python 3.12 warns of forks beside other threads
+            # Python 3.12 warns of forks beside other threads
+            warnings.simplefilter("ignore", DeprecationWarning)
             worker.start()
         sending.close()
         try:
@@ -113,7 +111,8 @@ def _counted(found, tasks):
     for judged, task in zip(found["tasks"], tasks, strict=True):
         if judged["name"] != task.name:
             raise ValueError(f"the judge speaks of {judged['name']!r} where {task.name!r} was to be judged")
-        judged["points"], judged["most"] = min(max(judged["points"], 0), task.most), task.most
+        judged["points"] = min(max(judged["points"], 0), task.most)
+        judged["most"] = task.most
     return found
 
 

@@ -36,9 +36,8 @@ def harmless(markdown):
     import bleach
     from nbconvert.filters import markdown2html
 
-    page = markdown2html(
-        markdown.replace("attachment:", "")
-    )  # attachments are not kept, and missing ones an error
+    # attachments are not kept, and missing ones an error
+    page = markdown2html(markdown.replace("attachment:", ""))
     page = re.sub(r'<a class="anchor-link"[^>]*>[^<]*</a>', "", page)
     return _block(bleach.clean(page, tags=TAGS, attributes=ATTRIBUTES, protocols=PROTOCOLS))
 

@@ -58,8 +58,13 @@ class Submission:
     def __init__(self, cells, folder, memory, seconds, place=".", isolated=False):
         self.cells, self.folder, self.memory, self.seconds = cells, folder, memory, seconds
         self.place, self.isolated = place, isolated
-        self.process, self.pid, self.notes, self.poison = None, None, {}, set()
-        self.waited, self.began, self.began_counting = 0.0, time.monotonic(), clock()
+        self.process = None
+        self.pid = None
+        self.notes = {}
+        self.poison = set()
+        self.waited = 0.0
+        self.began = time.monotonic()
+        self.began_counting = clock()
 
     def __enter__(self):
         return self
@@ -219,7 +224,10 @@ class _Reader:
     """What a process sends, until no seconds are left: then there is nothing more to read."""
 
     def __init__(self, process, seconds_left, kill):
-        self.process, self.seconds_left, self.kill, self.timer = process, seconds_left, kill, None
+        self.process = process
+        self.seconds_left = seconds_left
+        self.kill = kill
+        self.timer = None
 
     def read(self, count):
         data = bytearray()
@@ -260,7 +268,9 @@ class RemoteFunction:
     total = 15.0  # seconds for all laws of a task: a learner waits for a check, a class does not
 
     def __init__(self, submission, number):
-        self.submission, self.number, self.clock = submission, number, submission.clock
+        self.submission = submission
+        self.number = number
+        self.clock = submission.clock
 
     def call_apart(self, args, options, seconds):
         """Its answer and what it printed, or a `Broken` in words."""

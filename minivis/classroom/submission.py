@@ -227,7 +227,9 @@ def mended(notebook, released):
         without nbgrader's name follow the one they stood after, and stand first where no name is left at all. What is
         long is cut, and what is no code can do nothing in the page (markup.py).
     """
-    own, before, extra = {}, None, {}
+    own = {}
+    before = None
+    extra = {}
     room = MOST_EXTRA
     names = {grade_id(cell) for cell in released["cells"]} - {None}
     texts = {cell["source"] for cell in released["cells"]}
@@ -238,9 +240,8 @@ def mended(notebook, released):
             before = name
         elif cell["source"].strip() and cell["source"] not in texts and room > 0:
             extra.setdefault(before, []).append(_loose(cell))
-            room -= min(
-                max(len(cell["source"]), 100), MOST_SHOWN
-            )  # a cell takes room on the page, however short
+            # a cell takes room on the page, however short
+            room -= min(max(len(cell["source"]), 100), MOST_SHOWN)
     cells = list(extra.get(None, []))
     for cell in released["cells"]:
         name = grade_id(cell)

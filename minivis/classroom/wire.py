@@ -126,7 +126,8 @@ def _unpack(tree, numbers, function):
 
 def _unpack_array(tree, numbers):
     """The array with the memory layout that it had: a law asks about it."""
-    dtype, shape = np.dtype(tree["array"]), tuple(map(int, tree["shape"]))
+    dtype = np.dtype(tree["array"])
+    shape = tuple(map(int, tree["shape"]))
     if dtype.kind not in "biufc" or min(shape, default=0) < 0:
         raise ConnectionLost
     count = math.prod(shape)

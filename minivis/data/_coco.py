@@ -143,7 +143,8 @@ class CocoList:
         return dict(sorted(found.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
     def _read_photos(self, folder):
-        self.photos, missing = {}, []
+        self.photos = {}
+        missing = []
         entries = self.entries("images")
         for entry in entries:
             with self.entry():
@@ -195,7 +196,10 @@ def read_box(what, bbox, height, width):
         raise ValueError(f"{what}: bbox {bbox} has a width or height that is not above 0")
     if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:  # a pixel is rounding, more is a mistake
         raise ValueError(f"{what}: bbox {bbox} leaves the image of {height} x {width} (height x width)")
-    x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+    x0 = max(x, 0.0)
+    y0 = max(y, 0.0)
+    x1 = min(x + w, width)
+    y1 = min(y + h, height)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(f"{what}: bbox {bbox} has nothing within the image")
     return x0, y0, x1, y1

@@ -116,7 +116,8 @@ def _webp_complaint(content, most_pixels):
         width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (4, 7))
     elif kind == b"VP8L":  # 14 bits each, less one
         bits = int.from_bytes(head[1:5], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        width = 1 + (bits & 0x3FFF)
+        height = 1 + (bits >> 14 & 0x3FFF)
     else:
         width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (6, 8))
     return _too_many(width, height, "WEBP", len(content), most_pixels)

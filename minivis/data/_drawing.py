@@ -83,10 +83,11 @@ def _inside(kind, u, v):
 
 def _inside_star(u, v):
     """A five-pointed star of outer radius 1, one point up."""
-    radius, fifth, inner = np.hypot(u, v), 2 * math.pi / 5, 0.42
-    angle = np.abs(
-        (np.arctan2(u, -v) + fifth / 2) % fifth - fifth / 2
-    )  # from the nearest point, 0 to fifth / 2
+    radius = np.hypot(u, v)
+    fifth = 2 * math.pi / 5
+    inner = 0.42
+    # from the nearest point, 0 to fifth / 2
+    angle = np.abs((np.arctan2(u, -v) + fifth / 2) % fifth - fifth / 2)
     # The edge from the point (1, angle 0) to the notch (inner, fifth / 2), as a line in polar coordinates
     edge = inner * math.sin(fifth / 2) / (inner * np.sin(fifth / 2 - angle) + np.sin(angle))
     return radius <= edge
@@ -96,7 +97,8 @@ def _draw_shape(rng, height, width, largest):
     """What a new object looks like and where it stands: a dict with its box in whole pixels."""
     low = [math.ceil(SMALLEST * side) for side in (height, width)]
     high = [max(least, math.floor(largest * side)) for least, side in zip(low, (height, width), strict=True)]
-    scale, aspect = rng.uniform(math.log(SMALLEST), math.log(largest)), rng.uniform(-0.3, 0.3)
+    scale = rng.uniform(math.log(SMALLEST), math.log(largest))
+    aspect = rng.uniform(-0.3, 0.3)
     h, w = (
         min(max(round(math.exp(scale + sign * aspect) * side), least), most)
         for sign, side, least, most in zip((-1, 1), (height, width), low, high, strict=True)
@@ -132,7 +134,9 @@ def cover(shape, height, width):
 
 def place(rng, count, height, width):
     """Put objects on the image one after another, each before those placed so far, none hidden too much by another."""
-    owner, placed, areas = np.full((height, width), -1), [], []
+    owner = np.full((height, width), -1)
+    placed = []
+    areas = []
     least = np.array([SMALLEST * height, SMALLEST * width])
     for attempt in range(40 * count):
         largest = LARGEST if attempt < 15 * count else 0.25  # where it is crowded, something small still fits

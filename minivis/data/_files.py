@@ -44,9 +44,8 @@ def inside(folder, relative, what):
 def read_bytes(name, path, most=MOST_BYTES):
     """All bytes of a file; one with more than `most` is refused before it is read."""
     about = os.stat(path)
-    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(
-        about.st_mode
-    ):  # of a folder the system says so itself
+    # of a folder the system says so itself
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         raise ValueError(f"{name}: {path} is no file: a pipe, a device or the like")
     if (size := about.st_size) > most:
         raise ValueError(f"{name}: {path} has {size} bytes, more than the {most} that are read")
@@ -55,7 +54,8 @@ def read_bytes(name, path, most=MOST_BYTES):
 
 def read_claimed(file, count):
     """The bytes that a header claims, and one more where more follow: memory grows with what is there, not with the claim."""
-    parts, left = [], count + 1
+    parts = []
+    left = count + 1
     while left and (part := file.read(min(left, 2**20))):
         parts.append(part)
         left -= len(part)

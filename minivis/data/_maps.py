@@ -23,7 +23,8 @@ class Segment:
 
 def read_segments(listed, folder, labels):
     """Of each image of a list its PNG file and segments; images that have none, or wrong ones, are left out or refused."""
-    maps, seen = {}, set()
+    maps = {}
+    seen = set()
     for entry in listed.entries("annotations"):
         wrong = []
         with listed.entry():
@@ -57,7 +58,8 @@ def read_segments(listed, folder, labels):
 
 def _segments(listed, what, entry, labels, wrong):
     """The segments of one annotation, checked; what is wrong with one of them is added to `wrong`."""
-    segments, seen = [], set()
+    segments = []
+    seen = set()
     for part in objects(what, entry, "segments_info"):
         try:
             n = whole(f"a segment of {what}", part, "id")

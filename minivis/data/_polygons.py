@@ -55,5 +55,6 @@ def _line(x0, y0, x1, y1):
     if x0 > x1:
         x0, y0, x1, y1 = x1, y1, x0, y0
     step = np.arange(x1 - x0 + 1)
-    u, v = x0 + step, np.trunc(y0 + (y1 - y0) / max(x1 - x0, 1) * step + 0.5).astype(np.int64)
+    u = x0 + step
+    v = np.trunc(y0 + (y1 - y0) / max(x1 - x0, 1) * step + 0.5).astype(np.int64)
     return (v, u) if steep else (u, v)

@@ -62,9 +62,8 @@ class CIFAR10:
         folder = Path(folder)
         if folder.is_file():
             raise ValueError(f"CIFAR10: {folder} is a file; unpack it (tar -xzf) and give the folder")
-        records = [
-            _records(folder / name) for name in FILES[split]
-        ]  # all files are checked before any is kept
+        # all files are checked before any is kept
+        records = [_records(folder / name) for name in FILES[split]]
         stacked = np.concatenate(records)
         self.images = np.ascontiguousarray(stacked[:, 1:]).reshape(-1, 3, 32, 32)
         self.labels = stacked[:, 0].astype(np.int64)

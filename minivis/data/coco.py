@@ -105,7 +105,9 @@ class CocoDetection:
         self, images, annotations, masks=True, crowds=False, invalid="error", sample=None, upright=True
     ):
         listed = CocoList("CocoDetection", annotations, images, invalid)
-        self.masks, self.sample, self.upright = masks, sample or _pair, upright
+        self.masks = masks
+        self.sample = sample or _pair
+        self.upright = upright
         _keep_categories(self, listed.categories)
         self._objects = {number: [] for number in listed.photos}
         seen = set()
@@ -230,7 +232,10 @@ class CocoPanoptic:
         self, images, segmentations, annotations, sample=None, masks=True, crowds=False, invalid="error", upright=True
     ):  # fmt: skip
         listed = CocoList("CocoPanoptic", annotations, images, invalid)
-        self.masks, self.crowds, self.sample, self.upright = masks, crowds, sample or _pair, upright
+        self.masks = masks
+        self.crowds = crowds
+        self.sample = sample or _pair
+        self.upright = upright
         self._lenient = invalid == "skip"
         _keep_categories(self, listed.categories)
         with listed.refusing():
@@ -302,14 +307,13 @@ def collate(samples):
     ((2, 3, 3, 4), array([8, 9]))
     """
     height, width = (max(image.shape[axis] for image, _ in samples) for axis in (1, 2))
-    images, valid = (
-        np.zeros((len(samples), 3, height, width), np.float32),
-        np.zeros((len(samples), height, width), bool),
-    )
+    images = np.zeros((len(samples), 3, height, width), np.float32)
+    valid = np.zeros((len(samples), height, width), bool)
     targets = []
     for i, (image, target) in enumerate(samples):
         h, w = image.shape[1:]
-        images[i, :, :h, :w], valid[i, :h, :w] = image, True
+        images[i, :, :h, :w] = image
+        valid[i, :h, :w] = True
         if "masks" in target:
             target = target | {"masks": np.pad(target["masks"], ((0, 0), (0, height - h), (0, width - w)))}
         targets.append(target)
@@ -339,16 +343,15 @@ def _keep_categories(dataset, categories):
 def _keep_photos(dataset, listed):
     """The photos that are left when all is read, and what was left out."""
     listed.finish()
-    dataset._photos, dataset.image_ids = listed.photos, tuple(listed.photos)
+    dataset._photos = listed.photos
+    dataset.image_ids = tuple(listed.photos)
     dataset.left_out, dataset.skipped = tuple(listed.left_out), len(listed.left_out)
 
 
 def _normalised(corners, photo):
     """Corners in pixels as (T, 4) normalised cxcywh, rounded inwards: no box leaves its photo by a last digit."""
-    corners = np.array(corners, float).reshape(-1, 2, 2) / [
-        photo.width,
-        photo.height,
-    ]  # (T, 2 corners, x and y)
+    # (T, 2 corners, x and y)
+    corners = np.array(corners, float).reshape(-1, 2, 2) / [photo.width, photo.height]
     low, high = corners[:, 0], corners[:, 1]
     centre = ((low + high) / 2).astype(np.float32)
     most = 2 * np.maximum(np.minimum(centre - low, high - centre), 0)

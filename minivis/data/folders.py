@@ -91,7 +91,9 @@ class ImageFolder:
             raise FileNotFoundError(f"ImageFolder: there is no folder {folder}")
         found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         self.names = tuple(found if names is None else names)
-        self.size, self.paths, self.labels = size, [], []
+        self.size = size
+        self.paths = []
+        self.labels = []
         if not found:
             raise ValueError(
                 f"ImageFolder: {folder} holds no folders; expected one for each class, with its pictures"

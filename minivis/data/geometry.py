@@ -230,7 +230,8 @@ def affine(images, matrix, fill=0.0):
             f"(images: {images.shape}, matrix: {matrix.shape})"
         )
     m = np.broadcast_to(matrix, (B, 2, 3))[..., None, None]  # (B, 2, 3, 1, 1)
-    x, y = np.arange(W) - (W - 1) / 2, np.arange(H)[:, None] - (H - 1) / 2
+    x = np.arange(W) - (W - 1) / 2
+    y = np.arange(H)[:, None] - (H - 1) / 2
     p = m[:, :, 0] * x + m[:, :, 1] * y + m[:, :, 2]  # (B, 2, H, W): where to look
     # A frame of one pixel holds the fill value; whoever looks farther out sees the frame.
     framed = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=fill)

@@ -170,17 +170,21 @@ class DataLoader:
     def __iter__(self):
         """Run one epoch, or the rest of the one that a loaded state was in."""
         if self._handed_out and not self._continue:  # the last loop was left early
-            self._epoch, self._handed_out = self._epoch + 1, 0
+            self._epoch = self._epoch + 1
+            self._handed_out = 0
         self._continue = False
-        epoch, order = self._epoch, self.order(self._epoch)
+        epoch = self._epoch
+        order = self.order(self._epoch)
         indices = range(self._handed_out, len(self))
         batches = map(lambda index: _make(*self._task(epoch, index, order)), indices)
         if self.workers:
             batches = self._made_ahead(self._task(epoch, index, order) for index in indices)
         for index, batch in zip(indices, batches, strict=True):
-            self._epoch, self._handed_out = epoch, index + 1
+            self._epoch = epoch
+            self._handed_out = index + 1
             yield batch
-        self._epoch, self._handed_out = epoch + 1, 0
+        self._epoch = epoch + 1
+        self._handed_out = 0
 
     def order(self, epoch):
         """Return the order of the samples in an epoch, (samples,) int64, without moving the loader."""
@@ -260,7 +264,10 @@ class DataLoader:
                 f"DataLoader: the state is no place in the data: seed={seed}, epoch={epoch}, "
                 f"handed_out={handed_out} of {len(self)} batches"
             )
-        self._seed, self._epoch, self._handed_out, self._continue = seed, epoch, handed_out, True
+        self._seed = seed
+        self._epoch = epoch
+        self._handed_out = handed_out
+        self._continue = True
 
     def _shape(self):
         names = ("samples", "batch_size", "shuffle", "drop_last")

@@ -57,7 +57,8 @@ def read_idx(path):
                 raise ValueError(
                     f"read_idx: {path} begins with {magic.hex(' ') or 'nothing'}, not as an idx file does"
                 )
-            dtype, axes = np.dtype(TYPES[magic[2]]), magic[3]
+            dtype = np.dtype(TYPES[magic[2]])
+            axes = magic[3]
             lengths = file.read(4 * axes)
             if len(lengths) < 4 * axes:
                 raise ValueError(f"read_idx: {path} ends within its header")
@@ -129,7 +130,9 @@ class MNIST:
             raise ValueError(
                 f"MNIST: {paths[0]} has {len(images)} pictures, but {paths[1]} has {len(labels)} labels"
             )
-        self.images, self.labels = images[:, None], labels.astype(np.int64)  # (B, 1, H, W)
+        # (B, 1, H, W)
+        self.images = images[:, None]
+        self.labels = labels.astype(np.int64)
 
     def __len__(self):
         return len(self.labels)

@@ -174,9 +174,8 @@ def video(seed=0, frames=8, size=SIZE, objects=None):
     ground = draw_ground(rng, height, width)
     placed = place(rng, int(rng.integers(1, 3)) if objects is None else objects, height, width)
     directions = rng.integers(4, size=len(placed))
-    speeds = rng.uniform(0.25, 0.5, size=len(placed)) / max(
-        1, frames - 1
-    )  # a quarter to half of the image in all
+    # a quarter to half of the image in all
+    speeds = rng.uniform(0.25, 0.5, size=len(placed)) / max(1, frames - 1)
     steps = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])[directions] * speeds[:, None]
     grain = rng.normal(0, 0.02, (3, height, width))
     pictures, masks = [], []
@@ -246,8 +245,11 @@ class Scenes:
                 f"Scenes: count must be 1 to {self.STRETCH} and seed 0 to {BLOCK // self.STRETCH - 1}, "
                 f"got count={count}, seed={seed}"
             )
-        self.count, self.first = count, SPLITS[split] * BLOCK + seed * self.STRETCH
-        self.size, self.objects, self.sample = size, objects, sample or _with_target
+        self.count = count
+        self.first = SPLITS[split] * BLOCK + seed * self.STRETCH
+        self.size = size
+        self.objects = objects
+        self.sample = sample or _with_target
 
     def __len__(self):
         return self.count
@@ -307,7 +309,10 @@ def _boxes(masks):
     for k, mask in enumerate(masks):
         y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(y):
-            top, bottom, left, right = y[0] / height, (y[-1] + 1) / height, x[0] / width, (x[-1] + 1) / width
+            top = y[0] / height
+            bottom = (y[-1] + 1) / height
+            left = x[0] / width
+            right = (x[-1] + 1) / width
             boxes[k] = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
     return boxes
 

@@ -134,9 +134,8 @@ class RandomCrop:
         rows, columns = pair("RandomCrop", "padding", self.padding, least=0)
         padded = np.pad(images, ((0, 0), (0, 0), (rows, rows), (columns, columns)))
         size = check_crop("RandomCrop", padded, self.size)
-        pieces = np.lib.stride_tricks.sliding_window_view(
-            padded, size, axis=(2, 3)
-        )  # (B, C, tops, lefts, h, w)
+        # (B, C, tops, lefts, h, w)
+        pieces = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(2, 3))
         B, _, tops, lefts = pieces.shape[:4]
         top, left = rng.integers(tops, size=B), rng.integers(lefts, size=B)
         return pieces[np.arange(B), :, top, left]

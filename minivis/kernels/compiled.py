@@ -29,7 +29,8 @@ _RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no
 _read1, _read2 = (types.Array(types.float32, n, "C", readonly=True) for n in (1, 2))
 _write1, _write2 = (types.Array(types.float32, n, "C") for n in (1, 2))
 _number = types.float32
-_windows, _maps = types.Array(types.float32, 6, "C", readonly=True), types.Array(types.float32, 4, "C")
+_windows = types.Array(types.float32, 6, "C", readonly=True)
+_maps = types.Array(types.float32, 4, "C")
 _steps = types.UniTuple(types.intp, 2)
 
 
@@ -162,7 +163,8 @@ def _gated(start, stop, x, a, b, y, slope):
         e = root * root
         total = float32(1.0) / (float32(1.0) + e)
         left = v < float32(0.0)
-        first, rest = root if left else float32(1.0), (float32(1.0) if left else e) * total
+        first = root if left else float32(1.0)
+        rest = (float32(1.0) if left else e) * total
         steep = float32(a + float32(3.0) * b * w * w)
         y[i] = (v if left else x[i]) * first * first * total
         slope[i] = (float32(1.0) + v * rest * steep) * first * first * total
@@ -226,7 +228,8 @@ def _largest(row):
 def _softmax(start, stop, x, p):
     for r in range(start, stop):
         row, out = x[r], p[r]
-        highest, total = _largest(row), float32(0.0)
+        highest = _largest(row)
+        total = float32(0.0)
         for i in range(row.size):
             e = _exp(row[i] - highest)
             out[i] = e
@@ -269,7 +272,8 @@ def layer_norm(x, weight, bias, eps):
     ``x`` is (rows, n), ``weight`` and ``bias`` are (n,) or None. Without both, y is xhat.
     """
     x = np.ascontiguousarray(x)
-    xhat, inverse = np.empty_like(x), np.empty((len(x), 1), np.float32)
+    xhat = np.empty_like(x)
+    inverse = np.empty((len(x), 1), np.float32)
     y = xhat if weight is None and bias is None else np.empty_like(x)
     _over(_layer_norm, *x.shape, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
     return y, xhat, inverse
@@ -307,7 +311,8 @@ def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
 def layer_norm_vjp(g, xhat, inverse, weight):
     """The cotangents of x, weight and bias, as in numpy.py."""
     g, xhat, inverse = (np.ascontiguousarray(x, np.float32) for x in (g, xhat, inverse))
-    out, (rows, n) = np.empty_like(xhat), xhat.shape
+    out = np.empty_like(xhat)
+    (rows, n) = xhat.shape
     if weight is None:  # no sums, and each row for itself
         nothing = np.empty((0, n), np.float32)
         _over(_layer_norm_vjp, rows, n, g, xhat, inverse, np.ones(n, np.float32), 1, out, nothing, nothing)
@@ -322,7 +327,10 @@ def layer_norm_vjp(g, xhat, inverse, weight):
 def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, together, out, along, total):
     n = xhat.shape[1]
     for r in range(start * together, min(stop * together, len(g))):
-        gs, hat, to, scale = g[r], xhat[r], out[r], inverse[r, 0]
+        gs = g[r]
+        hat = xhat[r]
+        to = out[r]
+        scale = inverse[r, 0]
         mean, common = float32(0.0), float32(0.0)
         for i in range(n):
             h = gs[i] * weight[i]
@@ -367,7 +375,8 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
         plain.adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
         return
     grad = np.ascontiguousarray(grad, np.float32)
-    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    rate = lr / (1 - beta1**step)
+    root = 1 / math.sqrt(1 - beta2**step)
     numbers = [
         float32(x) for x in (1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps)
     ]

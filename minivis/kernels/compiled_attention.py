@@ -30,7 +30,9 @@ _places = types.Array(types.intp, 1, "C", readonly=True)
 
 def fits(q, k, v, mask=None, bias=None, *, backward=False):
     """Whether this is the way: large, float32, leading axes of q, k, v the same, and mask and bias have no others."""
-    lead, n, m = q.shape[:-2], q.shape[-2], k.shape[-2]
+    lead = q.shape[:-2]
+    n = q.shape[-2]
+    m = k.shape[-2]
     heads = math.prod(lead)
     if heads * n * m < _WORTH or not q.shape[-1] or not v.shape[-1] or (backward and heads < _HEADS):
         return False
@@ -58,8 +60,11 @@ def attention_with_weights(q, k, v, mask, bias, is_causal):
 
 
 def _attend(q, k, v, mask, bias, is_causal, keep):
-    lead, n, m = q.shape[:-2], q.shape[-2], k.shape[-2]
-    heads, rows = math.prod(lead), min(n, max(_QUERIES, _NEAR // m))
+    lead = q.shape[:-2]
+    n = q.shape[-2]
+    m = k.shape[-2]
+    heads = math.prod(lead)
+    rows = min(n, max(_QUERIES, _NEAR // m))
     weights = np.empty((heads if keep else 0, n, m), np.float32)
     q, k, v = (_by_token(x) for x in (q, k, v))
     y = np.empty((*q.shape[:-1], v.shape[-1]), np.float32)
@@ -72,7 +77,8 @@ def _attend(q, k, v, mask, bias, is_causal, keep):
 
 def attention_vjp(g, q, k, v, weights, with_scores):
     """The cotangents of q, k, v, and of the scores where they are wanted, otherwise None."""
-    lead, (n, m) = q.shape[:-2], weights.shape[-2:]
+    lead = q.shape[:-2]
+    (n, m) = weights.shape[-2:]
     g, q, k, v = (_by_token(x) for x in (g, q, k, v))
     outputs = [np.empty_like(x) for x in (q, k, v)]
     weights = np.ascontiguousarray(weights).reshape(-1, n, m)
@@ -101,7 +107,8 @@ def _by_head(x, lead):
 
 def _matrices(x, dtype, shape):
     """What broadcasts to (..., n, m), as different matrices (., n or 1, m), and which of them each head has."""
-    lead, m = shape[:-2], shape[-1]
+    lead = shape[:-2]
+    m = shape[-1]
     if x is None:
         return np.empty((0, 1, m), dtype), np.empty(0, np.intp)
     x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
@@ -113,9 +120,11 @@ def _matrices(x, dtype, shape):
 @_part
 def _take(x, head, first, scale, to):
     """A head of (B, N, h, d) from token `first` on, scaled."""
-    image, place = head // x.shape[2], head % x.shape[2]
+    image = head // x.shape[2]
+    place = head % x.shape[2]
     for i in range(len(to)):
-        row, out = x[image, first + i, place], to[i]
+        row = x[image, first + i, place]
+        out = to[i]
         for j in range(row.size):
             out[j] = row[j] * scale
 
@@ -123,9 +132,11 @@ def _take(x, head, first, scale, to):
 @_part
 def _give(x, head, first, to):
     """And back to its place."""
-    image, place = head // to.shape[2], head % to.shape[2]
+    image = head // to.shape[2]
+    place = head % to.shape[2]
     for i in range(len(x)):
-        row, out = x[i], to[image, first + i, place]
+        row = x[i]
+        out = to[image, first + i, place]
         for j in range(row.size):
             out[j] = row[j]
 
@@ -161,7 +172,8 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
     scores, out = np.empty((rows, m), float32), np.empty((rows, e), float32)
     parts = (n + rows - 1) // rows
     for part in range(start, stop):
-        head, first = part // parts, part % parts * rows
+        head = part // parts
+        first = part % parts * rows
         count = min(rows, n - first)
         if first == 0 or part == start:
             _take(k, head, 0, float32(1.0), keys)
@@ -170,7 +182,8 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
         p = weights[head][first : first + count] if len(weights) else scores[:count]
         np.dot(queries[:count], keys.T, p)
         for i in range(count):
-            row, query = p[i], first + i
+            row = p[i]
+            query = first + i
             if len(bias):
                 matrix = bias[bias_of[head]]
                 more = matrix[query % len(matrix)]
@@ -184,7 +197,8 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
             if causal:
                 for j in range(query + 1, m):
                     row[j] = float32(-np.inf)
-            highest, total = _largest(row), float32(0.0)
+            highest = _largest(row)
+            total = float32(0.0)
             if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
                 for j in range(m):
                     row[j] = float32(0.0)
@@ -208,7 +222,8 @@ def _attention_vjp(start, stop, g, q, k, v, weights, scale, g_q, g_k, g_v, g_sco
     values, of_values = np.empty((m, e), float32), np.empty((m, e), float32)
     scores, turned = np.empty((n, m), float32), np.empty((m, n), float32)
     for head in range(start, stop):
-        p, s = weights[head], g_scores[head] if len(g_scores) else scores
+        p = weights[head]
+        s = g_scores[head] if len(g_scores) else scores
         _take(g, head, 0, float32(1.0), gs)
         _take(q, head, 0, scale, queries)
         _take(k, head, 0, scale, keys)
@@ -217,7 +232,9 @@ def _attention_vjp(start, stop, g, q, k, v, weights, scale, g_q, g_k, g_v, g_sco
         np.dot(turned, gs, of_values)
         np.dot(gs, values.T, s)
         for i in range(n):
-            row, ps, along = s[i], p[i], float32(0.0)
+            row = s[i]
+            ps = p[i]
+            along = float32(0.0)
             for j in range(m):
                 along += row[j] * ps[j]
             for j in range(m):

@@ -178,7 +178,8 @@ def _over_rows(name, rows, *args):
 def softmax(x, axis):
     """Softmax along one axis, with the maximum subtracted first."""
     rows = cupy.ascontiguousarray(cupy.moveaxis(x, axis, -1))
-    p, length = cupy.empty_like(rows), rows.shape[-1]
+    p = cupy.empty_like(rows)
+    length = rows.shape[-1]
     _over_rows("softmax_rows", rows.reshape(-1, length), rows, p, length)
     return cupy.moveaxis(p, -1, axis)
 
@@ -186,7 +187,8 @@ def softmax(x, axis):
 def softmax_vjp(g, p, axis):
     """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
     rows, weights = (cupy.ascontiguousarray(cupy.moveaxis(x, axis, -1), dtype=p.dtype) for x in (g, p))
-    out, length = cupy.empty_like(rows), rows.shape[-1]
+    out = cupy.empty_like(rows)
+    length = rows.shape[-1]
     _over_rows("softmax_rows_vjp", rows.reshape(-1, length), rows, weights, out, length)
     return cupy.moveaxis(out, -1, axis)
 
@@ -197,7 +199,8 @@ def layer_norm(x, weight, bias, eps):
     ``x`` is (rows, n), ``weight`` and ``bias`` are (n,) or None. Without both, y is xhat.
     """
     x, (rows, n) = cupy.ascontiguousarray(x), x.shape
-    xhat, inverse = cupy.empty_like(x), cupy.empty((rows, 1), x.dtype)
+    xhat = cupy.empty_like(x)
+    inverse = cupy.empty((rows, 1), x.dtype)
     y = xhat if weight is None and bias is None else cupy.empty_like(x)
     w, b = (x if p is None else cupy.ascontiguousarray(p, dtype=x.dtype) for p in (weight, bias))
     scaled, shifted = int(weight is not None), int(bias is not None)
@@ -210,7 +213,8 @@ def layer_norm_vjp(g, xhat, inverse, weight):
 
     That of x is (h - mean(h) - xhat mean(h xhat)) / s with h = g weight: what changes mean or scale is lost.
     """
-    out, g = cupy.empty_like(xhat), cupy.ascontiguousarray(g, dtype=xhat.dtype)
+    out = cupy.empty_like(xhat)
+    g = cupy.ascontiguousarray(g, dtype=xhat.dtype)
     w = g if weight is None else cupy.ascontiguousarray(weight, dtype=xhat.dtype)
     _over_rows("norm_rows_vjp", xhat, g, w, xhat, inverse, out, xhat.shape[1], int(weight is not None))
     if weight is None:
@@ -272,5 +276,6 @@ _ADAMW = cupy.ElementwiseKernel(
 
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
     """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2)."""
-    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    rate = lr / (1 - beta1**step)
+    root = 1 / math.sqrt(1 - beta2**step)
     _ADAMW(grad, 1 - lr * weight_decay, 1 - beta1, 1 - beta2, rate, root, eps, parameter, m, v)

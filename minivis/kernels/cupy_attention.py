@@ -151,7 +151,8 @@ def attention(q, k, v, mask=None, bias=None, is_causal=False):
     y = cupy.empty((*lead, n, e), q.dtype)
     if y.size:
         q, k, v = (cupy.ascontiguousarray(cupy.broadcast_to(x, lead + x.shape[-2:])) for x in (q, k, v))
-        masks, biases = _reach(mask, bool, (*lead, n, m)), _reach(bias, q.dtype, (*lead, n, m))
+        masks = _reach(mask, bool, (*lead, n, m))
+        biases = _reach(bias, q.dtype, (*lead, n, m))
         wide = _wide(max(d, e))
         kernel = _MODULE.get_function(f"attend<{_WORDS[q.dtype.name]}, {wide}>")
         kernel.max_dynamic_shared_size_bytes = room = _bytes(wide, q.dtype)

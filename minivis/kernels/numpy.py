@@ -88,7 +88,8 @@ def _by_blocks(x, formula):
 def _gelu(x):
     """x Phi(x) through the probability of lying beyond |x|, bell * tail with bell = exp(-x^2 / 2): small ones keep their digits."""
     a = np.abs(np.clip(x, -40, 40))  # farther out bell is 0
-    bell, tail = gaussian(np, a, 0.5), _scaled_tail(a)
+    bell = gaussian(np, a, 0.5)
+    tail = _scaled_tail(a)
     y = np.clip(x, 0, None) - a * tail * bell
     beyond = (a * (1 / math.sqrt(2 * math.pi)) - tail) * bell
     right = x >= 0  # the slope Phi(x) + x phi(x) is 1 + beyond here, -beyond there
@@ -142,7 +143,8 @@ def _gated(x, a, b):
 def softmax(x, axis):
     """Softmax along one axis, with the maximum subtracted first."""
     rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-    shape, rows = rows.shape, rows.reshape(-1, rows.shape[-1])
+    shape = rows.shape
+    rows = rows.reshape(-1, rows.shape[-1])
     p = np.empty_like(rows)
 
     def run(block):
@@ -158,7 +160,8 @@ def softmax(x, axis):
 def softmax_vjp(g, p, axis):
     """The cotangent of the scores, p (g - sum(g p)), from that of the weights and the weights."""
     rows, weights = (np.ascontiguousarray(np.moveaxis(x, axis, -1)) for x in (g, p))
-    shape, length = rows.shape, rows.shape[-1]
+    shape = rows.shape
+    length = rows.shape[-1]
     rows, weights = rows.reshape(-1, length), weights.reshape(-1, length)
     out = np.empty_like(rows)
 
@@ -177,7 +180,8 @@ def layer_norm(x, weight, bias, eps):
     ``x`` is (rows, n), ``weight`` and ``bias`` are (n,) or None. Without both, y is xhat.
     """
     rows, n = x.shape
-    xhat, inverse = np.empty(x.shape, x.dtype), np.empty((rows, 1), x.dtype)
+    xhat = np.empty(x.shape, x.dtype)
+    inverse = np.empty((rows, 1), x.dtype)
     y = xhat if weight is None and bias is None else np.empty_like(xhat)
 
     def run(block):
@@ -225,7 +229,8 @@ def im2row(x, kernel, out, stride, padding, dilation):
     array (B * prod(out), prod(kernel) * C): a row for each output element, in it the channels of one pixel side by side,
     so that whole runs of memory are copied.
     """
-    padded, C = _padded(x, padding), x.shape[1]
+    padded = _padded(x, padding)
+    C = x.shape[1]
     windows = as_strided(
         padded,
         (len(x), *out, *kernel, C),
@@ -274,7 +279,8 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
     arrays = [parameter, np.ascontiguousarray(grad), m, v]
     in_a_row = all(x.flags.c_contiguous for x in arrays)  # a view with gaps cannot be cut into blocks
     arrays = [x.reshape(-1) for x in arrays] if in_a_row else arrays
-    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    rate = lr / (1 - beta1**step)
+    root = 1 / math.sqrt(1 - beta2**step)
 
     def run(block):
         p, g, m, v = (x[block] for x in arrays)

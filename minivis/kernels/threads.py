@@ -13,13 +13,13 @@ from queue import SimpleQueue
 
 __all__ = ["blas_alone", "count", "over"]
 
-_parts, _workers = SimpleQueue(), []
+_parts = SimpleQueue()
+_workers = []
 _inside = threading.local()  # set in a thread that already has its share
-_lock, _alone, _before = (
-    threading.Lock(),
-    set(),
-    [],
-)  # who wants BLAS alone now, and the threads it had before
+# who wants BLAS alone now, and the threads it had before
+_lock = threading.Lock()
+_alone = set()
+_before = []
 
 
 def count():
@@ -55,7 +55,10 @@ def over(n, run, least=1):
         run(0, n)
         return
     _see_to(parts - 1)
-    cuts, sent, ended, news = [n * i // parts for i in range(parts + 1)], 0, [], SimpleQueue()
+    cuts = [n * i // parts for i in range(parts + 1)]
+    sent = 0
+    ended = []
+    news = SimpleQueue()
     try:
         for start, stop in zip(cuts[1:-1], cuts[2:], strict=True):
             _parts.put((run, start, stop, ended, news))
@@ -134,7 +137,9 @@ def _blas():
 def _forget():
     """A forked process has none of its parent's threads."""
     global _parts, _workers, _lock
-    _parts, _workers, _lock = SimpleQueue(), [], threading.Lock()
+    _parts = SimpleQueue()
+    _workers = []
+    _lock = threading.Lock()
     _alone.clear()
 
 

@@ -44,7 +44,8 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
     )
     def shape(f, case):
         """The output has the promised shape, also where there is nothing, or one thing, to choose."""
-        got, expected = read(f, case).shape, f.right(case).shape
+        got = read(f, case).shape
+        expected = f.right(case).shape
         if got != expected:
             raise Broken(f"The output has shape {got}; {expected} was expected.")
 
@@ -434,14 +435,16 @@ def _permuted(f, case):
     """With its rows in another order, a matrix of five rows has an optimum of the same cost."""
     cost = case["cost"]
     turned = cost[::-1].copy()
-    first, second = _total(cost, _paired(f, case)), _total(turned, _paired(f, case.replace(cost=turned)))
+    first = _total(cost, _paired(f, case))
+    second = _total(turned, _paired(f, case.replace(cost=turned)))
     if abs(first - second) > 1e-3:
         raise Broken(f"The pairs cost {first:g}, with the rows in reverse order {second:g}.")
 
 
 def _first_come(cost):
     """Row after row takes the cheapest column that is left."""
-    left, columns = cost.astype(np.float64), []
+    left = cost.astype(np.float64)
+    columns = []
     for row in left:
         columns.append(int(row.argmin()))
         left[:, columns[-1]] = np.inf
@@ -458,7 +461,8 @@ def _first_come(cost):
 )
 def _one_of_several(f, case):
     """Of several optima one is returned: as many pairs as the shorter side is long."""
-    K, pairs = min(case["cost"].shape), _paired(f, case)
+    K = min(case["cost"].shape)
+    pairs = _paired(f, case)
     if pairs.shape[1] != K:
         raise Broken(f"{K} pairs were expected; there are {pairs.shape[1]}.", f.right(case), pairs)
 

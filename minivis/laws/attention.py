@@ -146,11 +146,9 @@ def _moderate(draw):
 
 
 def _any_call(draw, masked):
-    leading, (N, M), (d, e) = (
-        sizes(draw, integer(draw, 0, 2), 1, 3),
-        sizes(draw, 2, 1, 5),
-        sizes(draw, 2, 1, 4),
-    )
+    leading = sizes(draw, integer(draw, 0, 2), 1, 3)
+    (N, M) = sizes(draw, 2, 1, 5)
+    (d, e) = sizes(draw, 2, 1, 4)
     case = {"q": normals(draw, (*leading, N, d)), "k": normals(draw, (*leading, M, d))}
     case["v"] = normals(draw, (*leading, M, e))
     return {**case, "mask": _any_mask(draw, (*leading, N, M))} if masked else case
@@ -330,7 +328,8 @@ def no_leak(f, case):
     """What stands at a forbidden key never shows: another value there leaves the output the same, bit for bit."""
     v = case["v"].copy()
     v[:, -1] += 5
-    before, after = f(case), f(case.replace(v=v))
+    before = f(case)
+    after = f(case.replace(v=v))
     if not np.isfinite(before).all():
         raise Broken("The output has numbers that are not finite.", f.right(case), before)
     if not np.array_equal(before, after):
@@ -500,7 +499,8 @@ def _through(change):
     """A backward pass with another cotangent of the scores: ``change(p, dp, root)``."""
 
     def wrong(g, pulled, args, options):
-        (q, k, v), (p, root) = args, _scores(args, options)
+        (q, k, v) = args
+        (p, root) = _scores(args, options)
         ds = change(p, g @ np.swapaxes(v, -1, -2), root)
         return ds @ k, np.swapaxes(ds, -1, -2) @ q, pulled[2]
 

@@ -16,20 +16,24 @@ SLIDE = "H: Bipartite Matching"
 
 
 def _to_corners(boxes):
-    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    centre = boxes[..., :2]
+    half = boxes[..., 2:] / 2
 
     def vjp(g):
-        low, high = g[..., :2], g[..., 2:]
+        low = g[..., :2]
+        high = g[..., 2:]
         return (np.concatenate([low + high, (high - low) / 2], axis=-1),)
 
     return np.concatenate([centre - half, centre + half], axis=-1), vjp
 
 
 def _to_centre(boxes):
-    low, high = boxes[..., :2], boxes[..., 2:]
+    low = boxes[..., :2]
+    high = boxes[..., 2:]
 
     def vjp(g):
-        centre, size = g[..., :2] / 2, g[..., 2:]
+        centre = g[..., :2] / 2
+        size = g[..., 2:]
         return (np.concatenate([centre - size, centre + size], axis=-1),)
 
     return np.concatenate([(low + high) / 2, high - low], axis=-1), vjp
@@ -89,7 +93,8 @@ def _any_lists(draw):
 def _any_boxes(draw, *leading):
     unit = choose(draw, 1.0, 10.0, 100.0)
     rng = generator(draw)
-    centres, sides = rng.normal(size=(*leading, 2)), rng.uniform(0, 3, (*leading, 2))
+    centres = rng.normal(size=(*leading, 2))
+    sides = rng.uniform(0, 3, (*leading, 2))
     return (np.concatenate([centres, sides], axis=-1).round(2) * unit).astype(np.float32)
 
 

@@ -208,9 +208,8 @@ def compare(got, expected, rtol=1e-4, atol=2e-5, what="The output"):
     with np.errstate(all="ignore"):
         difference = np.abs(got.astype(np.float64) - expected)
     scale = max(1.0, float(np.abs(expected).max()))
-    wrong = ~(
-        difference <= atol * scale + rtol * np.abs(expected)
-    )  # NaN compares false, and so counts as wrong
+    # NaN compares false, and so counts as wrong
+    wrong = ~(difference <= atol * scale + rtol * np.abs(expected))
     if not wrong.any():
         return
     worst = np.unravel_index(np.argmax(np.where(np.isnan(difference), np.inf, difference) * wrong), got.shape)

@@ -102,7 +102,8 @@ def chosen(family, vjp, only):
     laws = [law for law in family.laws if vjp or not law.gradient]
     if only is None:
         return laws
-    only, known = list(only), [law.name for law in laws]
+    only = list(only)
+    known = [law.name for law in laws]
     for name in only:
         if name not in known:
             also = "" if vjp else " (those of gradients need vjp=True)"
@@ -138,7 +139,9 @@ class _Judgement:
     """One function on its way through the laws: each law is tried once, though several may want to know of it."""
 
     def __init__(self, candidate, seed):
-        self.candidate, self.seed, self.found = candidate, seed, {}
+        self.candidate = candidate
+        self.seed = seed
+        self.found = {}
 
     def verdict(self, law):
         """The verdict on a law; the smallest case that breaks it, if any does, makes it."""
@@ -211,7 +214,8 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     ``broken_by(law, case)`` says what breaks it, or None; ``may_shrink()`` whether to look for a smaller case still.
     Where the law draws its cases one by one, Hypothesis only looks for a smaller one than the first that is wrong.
     """
-    known, smallest = {}, (None, None)
+    known = {}
+    smallest = (None, None)
     if law.one_by_one:
         smallest = _first_broken(law, broken_by, seed)
         if smallest[1] is None or not may_shrink():
@@ -238,7 +242,8 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
 
 def _one_by_one(law, count, seed):
     """Cases that are independent of each other, none of them twice, as far as there are so many."""
-    rng, seen = np.random.default_rng(_seed_of(law, seed)), set()
+    rng = np.random.default_rng(_seed_of(law, seed))
+    seen = set()
     for _ in range(8 * count):
         case = law.draw(rng)
         if len(seen) < count and case.key() not in seen:

@@ -70,7 +70,8 @@ class ClaimsReport:
         return bool(self.entries) and all(held for _, held, _ in self.entries)
 
     def __str__(self):
-        lines, told = [f"{self.name}: {sum(e[1] for e in self.entries)} of {len(self.entries)} hold"], set()
+        lines = [f"{self.name}: {sum(e[1] for e in self.entries)} of {len(self.entries)} hold"]
+        told = set()
         for sentence, held, complaint in self.entries:
             if complaint in told:  # the same words once are enough
                 lines.append(f"  ✗ {sentence}: likewise")

@@ -68,7 +68,8 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
     )
     def shape(f, case):
         """The output has the promised shape, for sizes of 1 as well."""
-        got, expected = f(case).shape, f.right(case).shape
+        got = f(case).shape
+        expected = f.right(case).shape
         if got != expected:
             raise Broken(f"The output has shape {got}; {expected} was expected.")
 
@@ -167,7 +168,8 @@ def _array_laws(family, inputs, forward):
     def float64(f, case):
         """float64 in, float64 out, with all its digits."""
         exact = _with_more_digits(case)
-        out, expected = f(exact), f.right(exact)
+        out = f(exact)
+        expected = f.right(exact)
         if out.dtype != np.float64:
             raise Broken(f"The result is {out.dtype}; the input was float64.")
         if f.is_close(out, expected):  # a wrong formula is for other laws to find

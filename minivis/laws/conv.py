@@ -50,7 +50,9 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     out = out.reshape(B, O, rows, columns)
 
     def vjp(g):
-        gg, d_padded, dw = grouped(g), np.zeros_like(grouped(padded)), np.zeros_like(w)
+        gg = grouped(g)
+        d_padded = np.zeros_like(grouped(padded))
+        dw = np.zeros_like(w)
         for m in range(M):
             for n in range(N):
                 d_padded[under(m, n)] += np.einsum("bgoij,goc->bgcij", gg, w[..., m, n])
@@ -104,12 +106,8 @@ def rectangle(draw, channels):
 
 def _strided(draw):
     sy, sx, side = integer(draw, 1, 3), integer(draw, 1, 3), integer(draw, 2, 3)
-    shape = (
-        1,
-        2,
-        side + sy * integer(draw, 1, 2),
-        side + sx * integer(draw, 1, 2),
-    )  # the stride divides: no rest
+    # the stride divides: no rest
+    shape = (1, 2, side + sy * integer(draw, 1, 2), side + sx * integer(draw, 1, 2))
     stride = sy if sy == sx and choose(draw, True, False) else (sy, sx)
     return {"x": numbers(draw, shape), "weight": numbers(draw, (2, 2, side, side)), "stride": stride}
 
@@ -171,7 +169,8 @@ def _smooth(draw):
 
 def _simplest(draw):
     C, O = sizes(draw, 2, 1, 3)  # noqa: E741
-    x, side = normals(draw, (1, C, *sizes(draw, 2, 3, 5))), integer(draw, 2, 3)
+    x = normals(draw, (1, C, *sizes(draw, 2, 3, 5)))
+    side = integer(draw, 2, 3)
     return {"x": x, "weight": normals(draw, (O, C, side, side))}
 
 
@@ -244,7 +243,8 @@ conv2d.agrees(
 )
 def stride_skips(f, case):
     """A stride of s keeps every s-th output of the plain convolution."""
-    (sy, sx), plain = both(case["stride"]), f(case.replace(stride=1))
+    (sy, sx) = both(case["stride"])
+    plain = f(case.replace(stride=1))
     compare(f(case), plain[:, :, ::sy, ::sx].astype(np.float64))
 
 
@@ -272,7 +272,8 @@ def padding_is_zeros(f, case):
 )
 def dilation_is_holes(f, case):
     """Dilation by d is a plain convolution with a kernel that has d - 1 zeros between its elements."""
-    (dy, dx), w = both(case["dilation"]), case["weight"]
+    (dy, dx) = both(case["dilation"])
+    w = case["weight"]
     holes = np.zeros((*w.shape[:2], dy * (w.shape[2] - 1) + 1, dx * (w.shape[3] - 1) + 1), w.dtype)
     holes[:, :, ::dy, ::dx] = w
     compare(f(case), f(case.replace(weight=holes, dilation=1)).astype(np.float64))
@@ -281,7 +282,8 @@ def dilation_is_holes(f, case):
 def _by_parts(f, case):
     """Groups one by one, through the plain convolution."""
     groups = case["groups"]
-    xs, ws = np.split(case["x"], groups, axis=1), np.split(case["weight"], groups)
+    xs = np.split(case["x"], groups, axis=1)
+    ws = np.split(case["weight"], groups)
     parts = [f(case.replace(x=x, weight=w, groups=1)) for x, w in zip(xs, ws, strict=True)]
     return np.concatenate(parts, axis=1).astype(np.float64)
 
@@ -324,7 +326,8 @@ def groups_apart(f, case):
 def all_together(f, case):
     """Bias, stride, padding, dilation and groups do not disturb one another."""
     halves = np.split(case["bias"], case["groups"])
-    xs, ws = np.split(case["x"], case["groups"], axis=1), np.split(case["weight"], case["groups"])
+    xs = np.split(case["x"], case["groups"], axis=1)
+    ws = np.split(case["weight"], case["groups"])
     parts = [f(case.replace(x=x, weight=w, bias=b, groups=1)) for x, w, b in zip(xs, ws, halves, strict=True)]
     compare(f(case), np.concatenate(parts, axis=1).astype(np.float64))
 
@@ -346,9 +349,8 @@ def _contiguous_assumed(right, args, options):
 def any_layout(f, case):
     """How the numbers of x lie in memory does not matter."""
     x = case["x"]
-    lying = np.array(x.transpose(0, 2, 3, 1), order="C").transpose(
-        0, 3, 1, 2
-    )  # channels last, seen as (B, C, H, W)
+    # channels last, seen as (B, C, H, W)
+    lying = np.array(x.transpose(0, 2, 3, 1), order="C").transpose(0, 3, 1, 2)
     compare(f.call_as_is(case.copy().replace(x=lying)), f(case).astype(np.float64))
 
 
@@ -391,7 +393,8 @@ def _bias_in_the_loop(right, args, options):
 
 
 def _edge_repeated(right, args, options):
-    (py, px), x = both(options.get("padding", 0)), args[0]
+    (py, px) = both(options.get("padding", 0))
+    x = args[0]
     padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)), mode="edge")
     return right(padded, *args[1:], **{**options, "padding": 0})[0]
 
@@ -451,7 +454,8 @@ gradients(
 
 def _holes_kept(g, pulled, args, options):
     """The gradient of the kernel with holes, of which only the columns are picked out again."""
-    (dy, dx), kernel = both(options.get("dilation", 1)), args[1]
+    (dy, dx) = both(options.get("dilation", 1))
+    kernel = args[1]
     M, N = kernel.shape[2:]
     holes = np.zeros((*kernel.shape[:2], dy * (M - 1) + 1, dx * (N - 1) + 1), kernel.dtype)
     holes[:, :, ::dy, ::dx] = kernel

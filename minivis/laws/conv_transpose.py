@@ -132,7 +132,8 @@ def _t_smooth(draw):
 
 def _t_simplest(draw):
     C, O = sizes(draw, 2, 1, 3)  # noqa: E741
-    x, side = normals(draw, (1, C, *sizes(draw, 2, 2, 4))), integer(draw, 2, 3)
+    x = normals(draw, (1, C, *sizes(draw, 2, 2, 4)))
+    side = integer(draw, 2, 3)
     return {"x": x, "weight": normals(draw, (C, O, side, side))}
 
 
@@ -191,7 +192,9 @@ def _painted_over(right, args, options):
 
 def _pixel_by_pixel(f, case):
     """What images of a single pixel give, each put in its place."""
-    (sy, sx), x, (M, N) = both(case["stride"]), case["x"], case["weight"].shape[2:]
+    (sy, sx) = both(case["stride"])
+    x = case["x"]
+    (M, N) = case["weight"].shape[2:]
     B, _, H, W = x.shape
     canvas = np.zeros((B, 2, (H - 1) * sy + M, (W - 1) * sx + N))
     for i in range(H):
@@ -237,7 +240,8 @@ def stride_spreads(f, case):
 )
 def padding_crops(f, case):
     """Padding by p cuts p rows and columns off every side of the output."""
-    (py, px), whole = both(case["padding"]), f(case.replace(padding=0))
+    (py, px) = both(case["padding"])
+    whole = f(case.replace(padding=0))
     compare(f(case), whole[:, :, py : whole.shape[2] - py, px : whole.shape[3] - px].astype(np.float64))
 
 

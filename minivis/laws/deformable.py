@@ -32,21 +32,29 @@ def _maps(values, shapes):
     """Each map as (B, H, W, h, d), in turn."""
     end = 0
     for H, W in shapes:
-        start, end = end, end + H * W
+        start = end
+        end = end + H * W
         yield values[:, start:end].reshape(len(values), H, W, *values.shape[2:])
 
 
 def _attend(values, shapes, locations, weights, place=_place, hat=_hat, maps=_maps):
-    (B, Q, h), d = locations.shape[:3], values.shape[3]
-    out, parts = np.zeros((B, Q, h, d), values.dtype), []
+    (B, Q, h) = locations.shape[:3]
+    d = values.shape[3]
+    out = np.zeros((B, Q, h, d), values.dtype)
+    parts = []
     for level, (image, (H, W)) in enumerate(zip(maps(values, shapes), shapes, strict=True)):
         x, y = locations[:, :, :, level, :, 0], locations[:, :, :, level, :, 1]
-        x, y, A = hat(place(x, W), W), hat(place(y, H), H), weights[:, :, :, level]
+        x = hat(place(x, W), W)
+        y = hat(place(y, H), H)
+        A = weights[:, :, :, level]
         out += np.einsum("bqhp,bqhpu,bqhpv,buvhd->bqhd", A, y[0], x[0], image)
         parts.append((A, y, x, image))
 
     def vjp(g):
-        g, g_values, g_locations, g_weights = g.reshape(out.shape), [], [], []
+        g = g.reshape(out.shape)
+        g_values = []
+        g_locations = []
+        g_weights = []
         for (A, (y, y_slope), (x, x_slope), image), (H, W) in zip(parts, shapes, strict=True):
             g_image = np.einsum("bqhp,bqhpu,bqhpv,bqhd->buvhd", A, y, x, g)
             g_values.append(g_image.reshape(B, H * W, h, d))
@@ -240,7 +248,8 @@ family.agrees(
 )
 def between_pixels(f, case):
     """Between two pixels the reading changes evenly: halfway along x or y it is the mean of both ends."""
-    ends, at = f(case), case["locations"]
+    ends = f(case)
+    at = case["locations"]
     middle = f(case.replace(locations=np.repeat(at.mean(axis=1, keepdims=True), 2, axis=1)))
     compare(middle[:, :1], ends.mean(axis=1, keepdims=True, dtype=np.float64))
 

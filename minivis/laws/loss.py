@@ -88,7 +88,8 @@ def _simplest(draw):
 
 def _any_call(draw, apart):
     """Each row has a level of its own, rows may lie up to twice ``apart`` from each other."""
-    (B, K), rng = sizes(draw, 2, 1, 5), generator(draw)
+    (B, K) = sizes(draw, 2, 1, 5)
+    rng = generator(draw)
     logits = normals(draw, (B, K), choose(draw, 1, 3, 20))
     level = np.float32(choose(draw, 0, apart)) * rng.choice([-1, 0, 1], (B, 1)).astype(np.float32)
     return {"logits": logits + level, "target": rng.integers(0, K, B)}

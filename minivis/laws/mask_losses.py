@@ -137,7 +137,8 @@ def _moderate(draw):
 
 def _squared(logits, targets):
     p = _sigmoid(logits)
-    above, below = 2 * (p * targets).sum(axis=1) + 1, (p * p + targets * targets).sum(axis=1) + 1
+    above = 2 * (p * targets).sum(axis=1) + 1
+    below = (p * p + targets * targets).sum(axis=1) + 1
     return (1 - above / below).mean()
 
 
@@ -518,7 +519,8 @@ def _weighted_by(weight=None, factor=None, reduce=np.mean):
 
     def answer(logits, targets, alpha=0.25, gamma=2):
         entropy = 2 * _elements(logits, targets, 0.5, 0)[0]
-        p, p_t = _sigmoid(logits), _sigmoid((2 * targets - 1) * logits)
+        p = _sigmoid(logits)
+        p_t = _sigmoid((2 * targets - 1) * logits)
         weights = weight(targets, alpha) if weight else alpha * targets + (1 - alpha) * (1 - targets)
         return reduce(weights * (factor(p, p_t) if factor else 1 - p_t) ** gamma * entropy)
 
@@ -538,8 +540,10 @@ def _focal_back(slope):
     """Right forward; on the way back ``slope(weight, sign, q, log_p, gamma)`` is that of a pixel's loss; q is 1 - p_t."""
 
     def answer(logits, targets, alpha=0.25, gamma=2):
-        sign, weight = 2 * targets - 1, alpha * targets + (1 - alpha) * (1 - targets)
-        q, log_p = _sigmoid(-sign * logits), -2 * _elements(logits, targets, 0.5, 0)[0]
+        sign = 2 * targets - 1
+        weight = alpha * targets + (1 - alpha) * (1 - targets)
+        q = _sigmoid(-sign * logits)
+        log_p = -2 * _elements(logits, targets, 0.5, 0)[0]
         out = _sigmoid_focal_loss(logits, targets, alpha, gamma)[0]
         return out, lambda g: (g / logits.size * slope(weight, sign, q, log_p, gamma),)
 

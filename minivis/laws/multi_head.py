@@ -101,7 +101,9 @@ def _mha_size_one(draw):
 
 
 def _mha_smooth(draw):
-    N, M, D = integer(draw, 2, 3), integer(draw, 2, 3), 4
+    N = integer(draw, 2, 3)
+    M = integer(draw, 2, 3)
+    D = 4
     inputs = {n: numbers(draw, (2, s, D), 0.5) for n, s in (("query", N), ("key", M), ("value", M))}
     w = {f"w_{n}": numbers(draw, (D, D), 0.5) for n in "qkvo"} | {
         f"b_{n}": numbers(draw, (D,)) for n in "qkvo"
@@ -121,7 +123,8 @@ def _anything(draw):
 
 
 def _any_call(draw, batch, heads, cross, masked=False):
-    N, D = integer(draw, 2, 4), heads * integer(draw, 1, 3)
+    N = integer(draw, 2, 4)
+    D = heads * integer(draw, 1, 3)
     M = integer(draw, 1, 4) if cross else N
     query = normals(draw, (batch, N, D))
     key, value = (normals(draw, (batch, M, D)) if cross else query for _ in range(2))

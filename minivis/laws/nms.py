@@ -16,7 +16,8 @@ SLIDE = "Z: Decoder: no NMS needed"
 
 def _overlaps(boxes, over=None):
     """IoU of each box with each, (N, N); ``over(area1, area2, union)`` stands in the place of the union."""
-    a, b = boxes[:, None], boxes[None]
+    a = boxes[:, None]
+    b = boxes[None]
     sides = np.minimum(a, b)[..., 2:] - np.maximum(a, b)[..., :2]
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     shared = np.maximum(sides, 0).prod(axis=-1)
@@ -124,7 +125,8 @@ def _few(draw):
 
 def _of_one_size(draw):
     """Boxes of one width and height, as they come: the simplest form."""
-    rng, count = generator(draw), integer(draw, 2, 6)
+    rng = generator(draw)
+    count = integer(draw, 2, 6)
     size = rng.uniform(10, 30, 2)
     low = rng.uniform(0, 1, (count, 2)) * 2 * size
     boxes = np.concatenate([low, low + size], axis=1).round(1)
@@ -133,7 +135,8 @@ def _of_one_size(draw):
 
 def _any_crowd(draw):
     """Boxes of all sizes around two places, or on a grid where they coincide, touch, or have no area; also ties."""
-    rng, count = generator(draw), choose(draw, 2, 3, 4, 5, 6, 7, 1)
+    rng = generator(draw)
+    count = choose(draw, 2, 3, 4, 5, 6, 7, 1)
     if choose(draw, True, True, False):
         centres = rng.integers(0, 2, (count, 1)) * [9, 7] + rng.normal(size=(count, 2))
         half = rng.uniform(0.5, 4, (count, 2))
@@ -189,7 +192,8 @@ def _dropped_for_a_reason(got, case, right, scores=None):
 
 def _one_of_the_right_sets(f, case, atol=None):
     """With ties several sets are right: it is held against what a set must be, not against one of them."""
-    got, right = _kept(f, case), f.right(case)
+    got = _kept(f, case)
+    right = f.right(case)
     _scores_fall(got, case)
     _little_overlap(got, case, right)
     _dropped_for_a_reason(got, case, right, case["scores"])
@@ -200,7 +204,8 @@ nms.same = _one_of_the_right_sets
 
 def _same_set(f, case):
     """Raise unless the right boxes are kept, in whatever order."""
-    got, expected = np.sort(_kept(f, case)), np.sort(f.right(case))
+    got = np.sort(_kept(f, case))
+    expected = np.sort(f.right(case))
     if not np.array_equal(got, expected):
         raise Broken("Other boxes should stay.", expected, got)
 
@@ -268,7 +273,8 @@ def _for_a_reason(f, case):
 )
 def _top(f, case):
     """The box with the best score is never dropped."""
-    got, best = _kept(f, case), int(case["scores"].argmax())
+    got = _kept(f, case)
+    best = int(case["scores"].argmax())
     if best not in got:
         raise Broken(f"Box {best} has the best score and is not kept.", f.right(case), got)
 
@@ -408,7 +414,8 @@ def _as_if_equal(area1, area2, union):
 
 
 def _unclipped(boxes):
-    a, b = boxes[:, None], boxes[None]
+    a = boxes[:, None]
+    b = boxes[None]
     shared = (np.minimum(a, b)[..., 2:] - np.maximum(a, b)[..., :2]).prod(axis=-1)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
     union = area[:, None] + area - shared

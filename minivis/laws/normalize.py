@@ -100,7 +100,8 @@ def _size_one(draw):
 def _smooth(draw):
     x = numbers(draw, (2, integer(draw, 2, 3), 3)) + distinct(draw, (3,))
     shape = choose(draw, x.shape[-1:], x.shape[-2:])
-    weight, bias = numbers(draw, shape) + np.float32(0.5), numbers(draw, shape)
+    weight = numbers(draw, shape) + np.float32(0.5)
+    bias = numbers(draw, shape)
     return {"x": x, "normalized_shape": shape, "weight": weight, "bias": bias, "eps": choose(draw, 1e-5, 0.1)}
 
 
@@ -189,7 +190,8 @@ def variance_one(f, case):
 )
 def order_kept(f, case):
     """It shifts and scales: the larger of two numbers stays the larger, by the same proportion."""
-    out, x = f(case), case["x"].astype(np.float64)
+    out = f(case)
+    x = case["x"].astype(np.float64)
     spread = np.sqrt(out.astype(np.float64).var(axis=-1, keepdims=True) / x.var(axis=-1, keepdims=True))
     compare(out - out.mean(axis=-1, keepdims=True), (x - x.mean(axis=-1, keepdims=True)) * spread, atol=1e-4)
 
@@ -271,7 +273,8 @@ def _one_pass(x, axes, eps):
 def far_from_zero(f, case):
     """Numbers around 3000 are normalised as well as the same numbers around 0."""
     x = case["x"]
-    near, far = f(case.replace(x=x - np.round(x.mean()))), f(case)
+    near = f(case.replace(x=x - np.round(x.mean())))
+    far = f(case)
     compare(far.var(axis=-1), near.var(axis=-1).astype(np.float64), rtol=1e-2, atol=1e-3, what="The variance")
 
 
@@ -306,7 +309,8 @@ def eps_under_the_root(f, case):
     constant = f(case.replace(x=np.ones_like(case["x"]), eps=1e-5))
     if not np.isfinite(constant).all():
         raise Broken("A token of ones gives numbers that are not finite.", np.zeros(constant.shape), constant)
-    plain, eps = f(case.replace(eps=0.0)).astype(np.float64), case["eps"]
+    plain = f(case.replace(eps=0.0)).astype(np.float64)
+    eps = case["eps"]
     spread = plain.var(axis=-1, keepdims=True)
     if not spread.all():
         raise Broken("A token of different numbers came out as one of equal numbers.", f.right(case), f(case))

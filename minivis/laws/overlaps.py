@@ -33,12 +33,16 @@ class _Pairs:
     """All pairs of two lists of boxes: what the measures are made of, forward and backward; mutants change a part."""
 
     def __init__(self, boxes1, boxes2):
-        self.a, self.b = boxes1[:, None], boxes2[None]  # (N, 1, 4), (1, M, 4)
-        self.low, self.high = np.maximum(self.a, self.b)[..., :2], np.minimum(self.a, self.b)[..., 2:]
+        # (N, 1, 4), (1, M, 4)
+        self.a = boxes1[:, None]
+        self.b = boxes2[None]
+        self.low = np.maximum(self.a, self.b)[..., :2]
+        self.high = np.minimum(self.a, self.b)[..., 2:]
         self.reach = self.high - self.low  # of the intersection; negative where they are apart
         self.hull = np.maximum(self.a, self.b)[..., 2:] - np.minimum(self.a, self.b)[..., :2]
         self.areas = _area(_extent(self.a)), _area(_extent(self.b))
-        self.overlap, self.open = np.maximum(self.reach, 0), self.reach > 0
+        self.overlap = np.maximum(self.reach, 0)
+        self.open = self.reach > 0
         self.intersection = _area(self.overlap)
         self.union = self.areas[0] + self.areas[1] - self.intersection
         self.enclosure = _area(self.hull)
@@ -51,7 +55,8 @@ class _Pairs:
 
     def pull(self, g, generalized):
         """Cotangents of both lists, from those of intersection, union and enclosure."""
-        d_intersection, d_union = _share(g, self.union), -_share(g * self.iou(), self.union)
+        d_intersection = _share(g, self.union)
+        d_union = -_share(g * self.iou(), self.union)
         d_enclosure = 0 * g
         if generalized:
             d_union = d_union + _share(g, self.enclosure)
@@ -68,7 +73,8 @@ class _Pairs:
             return d[..., None] * sides[..., ::-1]  # an area changes by the length of the other side
 
         inner = sides(d_intersection, self.overlap) * self.open
-        outer, own = sides(d_enclosure, self.hull), sides(d_area, _extent(mine))
+        outer = sides(d_enclosure, self.hull)
+        own = sides(d_area, _extent(mine))
         before, after = (
             (first + 0.5 * (mine == other)).astype(mine.dtype) for first in (mine < other, mine > other)
         )
@@ -149,7 +155,8 @@ def _far(draw):
 
 def _across_the_corner(draw):
     """Two squares that lie apart along both axes, by about their side."""
-    side, more = 4 * integer(draw, 1, 2), integer(draw, 0, 1)
+    side = 4 * integer(draw, 1, 2)
+    more = integer(draw, 0, 1)
     at = np.array([2 * side + more, 2 * side + integer(draw, 0, 1)])
     return _twice([0, 0, side, side], [*at, *(at + side)])
 
@@ -187,7 +194,8 @@ def _smooth(draw):
     """Boxes of which no two sides coincide."""
     case = choose(draw, _partial, _across_the_corner)(draw)
     slants = np.array([[0.0, 0.02, 0.04, 0.06], [0.11, 0.13, 0.17, 0.19], [0.31, 0.33, 0.37, 0.41]])
-    first, second = case["boxes1"][:1] + slants[:2], case["boxes2"][:1] + 0.05 + slants
+    first = case["boxes1"][:1] + slants[:2]
+    second = case["boxes2"][:1] + 0.05 + slants
     return {"boxes1": first.astype(np.float32), "boxes2": second.astype(np.float32)}
 
 
@@ -321,7 +329,8 @@ generalized_box_iou.agrees(
 )
 def _below_iou(f, case):
     """GIoU is at most IoU: 0 or less for boxes that lie apart."""
-    got, iou = f(case), _box_iou(*case.copy(np.float64).args.values())[0]
+    got = f(case)
+    iou = _box_iou(*case.copy(np.float64).args.values())[0]
     if got.shape != iou.shape or not (got <= iou + 1e-5).all():
         raise Broken("The IoU of these boxes is smaller than the output.", iou, got)
 
@@ -342,7 +351,8 @@ def _falls(f, case):
     """Of boxes that lie apart, GIoU falls when one is moved away: that is what a loss can follow."""
     boxes1, boxes2 = case["boxes1"], case["boxes2"]
     away = np.where(boxes2[:, :2] > boxes1[:, 2:], 3, 0).astype(np.float32)
-    near, far = f(case), f(case.replace(boxes2=boxes2 + np.concatenate([away, away], axis=1)))
+    near = f(case)
+    far = f(case.replace(boxes2=boxes2 + np.concatenate([away, away], axis=1)))
     if near.shape != far.shape or not (far < near - 1e-3).all():
         raise Broken("Moving boxes2 away by 3 should lower the first number below the second.", near, far)
 
@@ -396,7 +406,8 @@ def _clipped(measure):
 def _at_least_one(generalized):
     def mutant(boxes1, boxes2):
         pairs = _Pairs(boxes1, boxes2)
-        iou, enclosure = pairs.intersection / np.maximum(pairs.union, 1), np.maximum(pairs.enclosure, 1)
+        iou = pairs.intersection / np.maximum(pairs.union, 1)
+        enclosure = np.maximum(pairs.enclosure, 1)
         return iou - (pairs.enclosure - pairs.union) / enclosure if generalized else iou
 
     return mutant

@@ -18,14 +18,17 @@ VIT = "H: Vision Transformer"
 
 def _patchify(images, patch):
     B, C, H, W = images.shape
-    P, rows, columns = patch, H // patch, W // patch
+    P = patch
+    rows = H // patch
+    columns = W // patch
     x = images.reshape(B, C, rows, P, columns, P).transpose(0, 2, 4, 3, 5, 1)  # (B, rows, columns, P, P, C)
     return x.reshape(B, rows * columns, P * P * C), lambda g: (_unpatchify(g, patch, H, W)[0],)
 
 
 def _unpatchify(tokens, patch, height, width):
     B, _, features = tokens.shape
-    P, C = patch, features // patch**2
+    P = patch
+    C = features // patch**2
     x = tokens.reshape(B, height // P, width // P, P, P, C).transpose(0, 5, 1, 3, 2, 4)
     return x.reshape(B, C, height, width), lambda g: (_patchify(g, patch)[0],)
 
@@ -120,7 +123,9 @@ def _rearranged(split, order):
 
     def mutant(images, patch):
         B, C, H, W = images.shape
-        P, rows, columns = patch, H // patch, W // patch
+        P = patch
+        rows = H // patch
+        columns = W // patch
         x = images.reshape([{"B": B, "C": C, "P": P, "h": rows, "w": columns}[axis] for axis in split])
         return x.transpose(order).reshape(B, rows * columns, P * P * C)
 
@@ -132,7 +137,9 @@ def _put_back(order, axes):
 
     def mutant(tokens, patch, height, width):
         B, _, features = tokens.shape
-        P, rows, columns = patch, height // patch, width // patch
+        P = patch
+        rows = height // patch
+        columns = width // patch
         by = {"B": B, "C": features // P**2, "P": P, "h": rows, "w": columns}
         return tokens.reshape([by[axis] for axis in order]).transpose(axes).reshape(B, by["C"], height, width)
 
@@ -153,7 +160,8 @@ def _blind_reshape_back(tokens, patch, height, width):
 
 def _squares(f, case):
     """The same pixels in each square, in whatever order."""
-    got, expected = f(case), f.right(case)
+    got = f(case)
+    expected = f.right(case)
     if got.shape != expected.shape:
         raise Broken(f"The output has shape {got.shape}; {expected.shape} was expected.")
     if got.ndim == 4:  # images: look at their squares

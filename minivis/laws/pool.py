@@ -111,9 +111,8 @@ def _window(draw):
     """Windows, strides and paddings of all kinds, and the least sizes that they need."""
     kernel = pair(draw, 1, 4)
     stride = pair(draw, 1, 3) if choose(draw, False, True) else None
-    padding = tuple(
-        integer(draw, 0, k // 2) for k in both(kernel)
-    )  # at most half a window, else one lies outside
+    # at most half a window, else one lies outside
+    padding = tuple(integer(draw, 0, k // 2) for k in both(kernel))
     if padding[0] == padding[1] and choose(draw, True, False):
         padding = padding[0]
     least = [max(1, k - 2 * p) for k, p in zip(both(kernel), both(padding), strict=True)]
@@ -176,7 +175,8 @@ max_pool2d.agrees(
 
 
 def _padded_with_zeros(right, args, options):
-    (py, px), x = both(options.get("padding", 0)), args[0]
+    (py, px) = both(options.get("padding", 0))
+    x = args[0]
     padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
     return right(padded, *args[1:], **{**options, "padding": 0})[0]
 
@@ -194,7 +194,9 @@ max_pool2d.agrees(
 def _rounded_up(right, args, options):
     if options.get("padding") != 0:
         return right(*args, **options)[0]
-    x, (M, N), (sy, sx) = args[0], both(args[1]), both(options["stride"])
+    x = args[0]
+    (M, N) = both(args[1])
+    (sy, sx) = both(options["stride"])
     rest = ((-(x.shape[2] - M)) % sy, (-(x.shape[3] - N)) % sx)
     x = np.pad(x, ((0, 0), (0, 0), (0, rest[0]), (0, rest[1])), constant_values=-np.inf)
     return right(x, *args[1:], **options)[0]
@@ -214,7 +216,9 @@ def _other_window(reduce, fill):
     """A mutant that takes something else than the largest number of each window."""
 
     def change(right, args, options):
-        (M, N), (py, px), x = both(args[1]), both(options.get("padding", 0)), args[0]
+        (M, N) = both(args[1])
+        (py, px) = both(options.get("padding", 0))
+        x = args[0]
         sy, sx = both(options.get("stride") or args[1])
         padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)), constant_values=fill)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (M, N), axis=(2, 3))[:, :, ::sy, ::sx]
@@ -283,7 +287,8 @@ max_pool2d.mistake(
 
 def _to_its_windows(g, args, options, share):
     """Each window's g handed out over its pixels: ``share(window)`` says how much each one gets."""
-    (M, N), (py, px) = both(args[1]), both(options.get("padding", 0))
+    (M, N) = both(args[1])
+    (py, px) = both(options.get("padding", 0))
     sy, sx = both(options.get("stride") or args[1])
     padded = np.pad(args[0], ((0, 0), (0, 0), (py, py), (px, px)), constant_values=-np.inf)
     d = np.zeros_like(padded)

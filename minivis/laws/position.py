@@ -70,10 +70,12 @@ def _like(right, change):
 )
 def row_first(f, case):
     """The first half of a code tells the row and the second half the column, and nothing else."""
-    code, half = f(case), case["dim"] // 2
+    code = f(case)
+    half = case["dim"] // 2
     if code.shape != (case["height"], case["width"], case["dim"]):
         raise Broken(f"The output has shape {code.shape}; {f.right(case).shape} was expected.")
-    rows, columns = code[:, :1, :half], code[:1, :, half:]
+    rows = code[:, :1, :half]
+    columns = code[:1, :, half:]
     compare(code[..., :half], np.broadcast_to(rows, code[..., :half].shape).astype(np.float64))
     compare(code[..., half:], np.broadcast_to(columns, code[..., half:].shape).astype(np.float64))
 

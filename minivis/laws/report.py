@@ -96,7 +96,10 @@ class Report:
     """
 
     def __init__(self, family, verdicts, vjp, seconds):
-        self.name, self.form, self.verdicts, self.seconds = family.name, family.form, verdicts, seconds
+        self.name = family.name
+        self.form = family.form
+        self.verdicts = verdicts
+        self.seconds = seconds
         self.could_differentiate = not vjp and any(law.gradient for law in family.laws)
 
     @property
@@ -124,7 +127,8 @@ class Report:
     @property
     def headline(self):
         """How many laws hold, in a line."""
-        holding, count = sum(verdict.passed for verdict in self.verdicts), len(self.verdicts)
+        holding = sum(verdict.passed for verdict in self.verdicts)
+        count = len(self.verdicts)
         if holding == count:
             return f"{self.name}: all {count} laws hold"
         return f"{self.name}: {holding} of {count} laws hold"
@@ -132,7 +136,8 @@ class Report:
     def print(self, file=None):
         """Print the page to stdout or a file; signs that its encoding lacks are replaced by plain ones."""
         file = file or sys.stdout
-        page, encoding = str(self), getattr(file, "encoding", None) or "utf-8"
+        page = str(self)
+        encoding = getattr(file, "encoding", None) or "utf-8"
         try:
             page.encode(encoding)
         except UnicodeEncodeError:
@@ -148,7 +153,8 @@ class Report:
         for verdict in self.verdicts:
             sign = "✓" if verdict.passed else "✗" if verdict.judged else "·"
             lines += _wrapped(f"{sign} {verdict.name:{width}}  {verdict.sentence}", width + 4)
-        told, likewise = set(), []
+        told = set()
+        likewise = []
         others = [verdict for verdict in broken if verdict.name not in PLAIN]
         for verdict in broken:
             if verdict.message in told or others and verdict.name in PLAIN:  # another law says more about it

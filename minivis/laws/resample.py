@@ -19,7 +19,8 @@ CORNERS = r"u = i\, \frac{h - 1}{H - 1}"
 
 def _matrix(old, new, mode, align_corners, clamp=True, half=0.0):
     """The (new, old) matrix that resamples one axis."""
-    i, matrix = np.arange(new), np.zeros((new, old))
+    i = np.arange(new)
+    matrix = np.zeros((new, old))
     if mode == "nearest":
         matrix[i, np.minimum((i + half) * old // new, old - 1).astype(int)] = 1
         return matrix
@@ -54,7 +55,8 @@ def _images(draw, low=2, high=4):
 
 
 def _doubled(draw):
-    x, factor = _images(draw), integer(draw, 2, 3)
+    x = _images(draw)
+    factor = integer(draw, 2, 3)
     return {"x": x, "size": (x.shape[2] * factor, x.shape[3] * factor)}
 
 
@@ -112,7 +114,8 @@ def _smooth(draw):
 
 
 def _simplest(draw):
-    x, factor = normals(draw, (1, 1, *sizes(draw, 2, 2, 4))), integer(draw, 2, 3)
+    x = normals(draw, (1, 1, *sizes(draw, 2, 2, 4)))
+    factor = integer(draw, 2, 3)
     mode = {"mode": "bilinear"} if choose(draw, False, True) else {}
     return {"x": x, "size": (x.shape[2] * factor, x.shape[3] * factor), **mode}
 
@@ -120,7 +123,8 @@ def _simplest(draw):
 def _anything(draw):
     mode = choose(draw, "nearest", "bilinear")
     options = {"mode": mode, "align_corners": mode == "bilinear" and choose(draw, False, True)}
-    x, size = normals(draw, (*sizes(draw, 2, 1, 3), *sizes(draw, 2, 1, 6))), sizes(draw, 2, 1, 8)
+    x = normals(draw, (*sizes(draw, 2, 1, 3), *sizes(draw, 2, 1, 6)))
+    size = sizes(draw, 2, 1, 8)
     return {"x": x, "size": size, **said(options, mode="nearest", align_corners=False)}
 
 
@@ -166,10 +170,12 @@ interpolate.agrees(
 )
 def bilinear_inside(f, case):
     """Between the outermost pixel centres, an output is the mixture of its four neighbours by nearness."""
-    old, new = case["x"].shape[2], case["size"][0]
+    old = case["x"].shape[2]
+    new = case["size"][0]
     u = (np.arange(new) + 0.5) * old / new - 0.5
     inside = (u >= 0) & (u <= old - 1)
-    got, expected = f(case), f.right(case)
+    got = f(case)
+    expected = f.right(case)
     if got.shape != expected.shape:
         raise Broken(f"The output has shape {got.shape}; {expected.shape} was expected.")
     compare(got[:, :, inside][..., inside], expected[:, :, inside][..., inside])
@@ -232,7 +238,8 @@ every_family(interpolate, inputs=_plain, shapes=_any_size)
 
 def _one_factor_when_aligned(right, args, options):
     """With align_corners the factor of the rows serves the columns as well."""
-    (h, w), (H, W) = args[0].shape[2:], args[1]
+    (h, w) = args[0].shape[2:]
+    (H, W) = args[1]
     if not options.get("align_corners") or h == w and H == W:
         return right(*args, **options)[0]
     rows = _matrix(h, H, "bilinear", True)

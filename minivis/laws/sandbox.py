@@ -51,14 +51,17 @@ class Alarm:
     REPEAT = 0.037  # seconds between two attempts
 
     def __enter__(self):
-        self.armed, self.trace = False, sys.gettrace()
+        self.armed = False
+        self.trace = sys.gettrace()
         in_main = threading.current_thread() is threading.main_thread()
         self.signals = in_main and hasattr(signal, "setitimer")
         if self.signals:
             self.handler = signal.signal(signal.SIGALRM, self._ring)
             self.timer = signal.setitimer(signal.ITIMER_REAL, 0)
         else:
-            self.thread, self.change, self.open = threading.get_ident(), threading.Condition(), True
+            self.thread = threading.get_ident()
+            self.change = threading.Condition()
+            self.open = True
             self.watchdog = threading.Thread(target=self._watch, daemon=True)
             self.watchdog.start()
         return self
@@ -88,11 +91,13 @@ class Alarm:
 
     def _arm(self, seconds):
         if self.signals:
-            self.armed, self.rings = True, 0
+            self.armed = True
+            self.rings = 0
             signal.setitimer(signal.ITIMER_REAL, seconds, self.REPEAT)
             return
         with self.change:
-            self.armed, self.deadline = True, time.monotonic() + seconds
+            self.armed = True
+            self.deadline = time.monotonic() + seconds
             self.change.notify()
 
     def _disarm(self):
@@ -101,9 +106,8 @@ class Alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
             sys.settrace(self.trace)
             return
-        with (
-            self.change
-        ):  # the watchdog is not raising now, and what it raised and was not delivered is withdrawn
+        # the watchdog is not raising now, and what it raised and was not delivered is withdrawn
+        with self.change:
             self.armed = False
             _raise_in(self.thread, None)
 
@@ -134,7 +138,8 @@ class Alarm:
 
         sys.settrace(tracer)
         while frame and frame.f_code.co_filename != __file__:
-            frame.f_trace, frame = tracer, frame.f_back
+            frame.f_trace = tracer
+            frame = frame.f_back
 
     def _watch(self):
         with self.change:
@@ -185,7 +190,9 @@ def call_safely(function, args, options, alarm, seconds):
         If it raised, called sys.exit() or did not come back in time. Ctrl-C passes through.
     """
     paper = _Paper()
-    stdin, sys.stdin = sys.stdin, io.StringIO()  # input() finds nothing instead of waiting for somebody
+    # input() finds nothing instead of waiting for somebody
+    stdin = sys.stdin
+    sys.stdin = io.StringIO()
     try:
         with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), np.errstate(all="ignore"):
             with alarm.limit(seconds):
@@ -251,7 +258,8 @@ def _hint_for(error):
 
 def learner_line(error, function, file=None):
     """Where in the learner's own file an exception arose: ``" (line 3 of x.py: `code`)"``, or empty."""
-    own, ours = file or _file_of(function), (str(Path(__file__).parent), contextlib.__file__)
+    own = file or _file_of(function)
+    ours = (str(Path(__file__).parent), contextlib.__file__)
     stack = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
     frames = [f for f in stack if f.filename == own or _is_cell(f.filename)] or stack
     if not frames:

@@ -78,7 +78,8 @@ def _mask_shape(draw):
 
 def _allowed(f, case):
     """The mask as booleans of the right shape."""
-    got, expected = f(case), f.right(case)
+    got = f(case)
+    expected = f.right(case)
     if got.shape != expected.shape:
         raise Broken(f"The mask has shape {got.shape}; {expected.shape} was expected.")
     return got != 0
@@ -220,7 +221,8 @@ def _wide_window(draw):
 
 def _numbers(f, case):
     """The index, of the right shape, with the sides of its window."""
-    got, expected = f(case), f.right(case)
+    got = f(case)
+    expected = f.right(case)
     if got.shape != expected.shape:
         raise Broken(f"The index has shape {got.shape}; {expected.shape} was expected.")
     return got, _sides(case["window"])
@@ -274,7 +276,8 @@ def offset_alone(f, case):
 def as_many(f, case):
     """No two offsets share a number."""
     numbered, (m, n) = _numbers(f, case)
-    found, expected = len(np.unique(numbered)), (2 * m - 1) * (2 * n - 1)
+    found = len(np.unique(numbered))
+    expected = (2 * m - 1) * (2 * n - 1)
     if found != expected:
         raise Broken(
             f"There are {found} different numbers for {expected} offsets in a window of {m} x {n}.",
@@ -296,7 +299,9 @@ def as_many(f, case):
 def from_zero(f, case):
     """The numbers are rows of the table of biases: the first is 0, the last one less than its length."""
     numbered, (m, n) = _numbers(f, case)
-    low, high, last = numbered.min(), numbered.max(), (2 * m - 1) * (2 * n - 1) - 1
+    low = numbered.min()
+    high = numbered.max()
+    last = (2 * m - 1) * (2 * n - 1) - 1
     if (low, high) != (0, last):
         raise Broken(
             f"The numbers run from {low:g} to {high:g}; 0 to {last} was expected.",
@@ -362,7 +367,8 @@ def _plain_laws(family, inputs, shapes, kinds, words):
     )
     def shape(f, case):
         """The output has the promised shape, for sizes of 1 as well."""
-        got, expected = f(case).shape, f.right(case).shape
+        got = f(case).shape
+        expected = f.right(case).shape
         if got != expected:
             raise Broken(f"The output has shape {got}; {expected} was expected.")
 
@@ -427,7 +433,8 @@ def _window_to_twelve(draw):
 
 def _third_row(height, width, window, shift):
     """Right for two rows of windows; of more, every row but the first is taken for the last."""
-    right, (m, n) = _mask(height, width, window, shift)[0], _sides(window)
+    right = _mask(height, width, window, shift)[0]
+    (m, n) = _sides(window)
     if height < 3 * m:
         return right
     rows = right.reshape(height // m, width // n, m * n, m * n).copy()

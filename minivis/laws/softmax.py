@@ -188,7 +188,8 @@ def _declare(family, naive, whole, formula):
 
 def _last_axis_back(right, args, options):
     """Backward along the last axis of four, whatever the axis is."""
-    x, axis = args[0], options.get("axis", -1)
+    x = args[0]
+    axis = options.get("axis", -1)
     return right(x, axis)[0], right(x, axis if x.ndim < 4 else -1)[1]
 
 

@@ -130,7 +130,8 @@ def _each(d, change):
 
 def _known_by_everybody(family):
     """Mistakes of any backward pass."""
-    right, arrays = family.right, len(family.arrays)
+    right = family.right
+    arrays = len(family.arrays)
 
     def backward(change):
         def answer(*args, **options):

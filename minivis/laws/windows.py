@@ -21,13 +21,15 @@ def _sides(window):
 
 
 def _partition(x, window):
-    (B, H, W, C), (m, n) = x.shape, _sides(window)
+    (B, H, W, C) = x.shape
+    (m, n) = _sides(window)
     out = x.reshape(B, H // m, m, W // n, n, C).transpose(0, 1, 3, 2, 4, 5)  # (B, H/m, W/n, m, n, C)
     return out.reshape(-1, m, n, C), lambda g: (_reverse(g, window, H, W)[0],)
 
 
 def _reverse(windows, window, height, width):
-    (m, n), C = _sides(window), windows.shape[3]
+    (m, n) = _sides(window)
+    C = windows.shape[3]
     x = windows.reshape(-1, height // m, width // n, m, n, C).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(-1, height, width, C), lambda g: (_partition(g, window)[0],)
 
@@ -118,7 +120,8 @@ def _cut(split, order):
     """A mutant of window_partition: the map reshaped to ``split``, transposed to ``order``, reshaped to windows."""
 
     def mutant(x, window):
-        (B, H, W, C), (m, n) = x.shape, _sides(window)
+        (B, H, W, C) = x.shape
+        (m, n) = _sides(window)
         sizes = {"B": B, "h": H // m, "m": m, "w": W // n, "n": n, "C": C}
         x = x.reshape([sizes[axis] for axis in split])
         return x.transpose([split.index(axis) for axis in order]).reshape(-1, m, n, C)
@@ -130,7 +133,8 @@ def _put_back(split, order):
     """A mutant of window_reverse: the windows reshaped to ``split``, transposed to ``order``, reshaped to maps."""
 
     def mutant(windows, window, height, width):
-        (m, n), C = _sides(window), windows.shape[3]
+        (m, n) = _sides(window)
+        C = windows.shape[3]
         sizes = {"h": height // m, "m": m, "w": width // n, "n": n, "C": C}
         sizes["B"] = windows.shape[0] // (sizes["h"] * sizes["w"])
         x = windows.reshape([sizes[axis] for axis in split])

@@ -43,7 +43,8 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         return judge(name, implementation, vjp, seed=seed)
-    start, family = time.monotonic(), family_of(name)
+    start = time.monotonic()
+    family = family_of(name)
     verdicts(name, implementation, vjp)  # refuses here, not in the worker, what cannot be judged
     laws = [law for law in family.laws if vjp or not law.gradient]
     context = multiprocessing.get_context("fork")
@@ -53,7 +54,8 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside other threads
         worker.start()
     sending.close()
-    found, ending = [], ""
+    found = []
+    ending = ""
     try:
         while len(found) < len(laws):
             if not receiving.poll(max(0.0, start + seconds - time.monotonic())):

@@ -77,7 +77,9 @@ class MaskMatcher:
             )
         check_sampling("MaskMatcher", points, 1, 0)
         self.class_weight, self.mask_weight, self.dice_weight = weights
-        self.points, self.solver, self.rng = points, solver, generator(rng)
+        self.points = points
+        self.solver = solver
+        self.rng = generator(rng)
 
     def __call__(self, logits, masks, targets):
         """Match the queries of every image to its objects.
@@ -120,7 +122,8 @@ class MaskMatcher:
             Of each image, on the host; crowds are left out.
         """
         logits, masks = widened(raw(logits)), widened(raw(masks))
-        xp, (B, Q) = check_predictions("MaskMatcher", logits, "BQhw", masks=masks), logits.shape[:2]
+        xp = check_predictions("MaskMatcher", logits, "BQhw", masks=masks)
+        (B, Q) = logits.shape[:2]
         objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
         place = objects.image, np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
         labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T), padded with anything
@@ -244,7 +247,8 @@ class Mask2FormerCriterion:
         logits, masks = widened(logits), widened(masks)
         pairs = self.matcher(raw(logits), raw(masks), targets)
         query, target = flat("Mask2FormerCriterion", pairs, objects, logits.shape[1], 1)  # (M,)
-        xp, count = namespace(raw(masks)), max(len(objects.labels), 1)
+        xp = namespace(raw(masks))
+        count = max(len(objects.labels), 1)
         found = ops.take(ops.reshape(masks, (-1, 1, *masks.shape[2:])), xp.asarray(query))  # (M, 1, h, w)
         sampling = self.points, self.oversample, self.importance
         points = uncertain_points(raw(found)[:, 0], *sampling, rng=self.rng)  # (M, P, 2)

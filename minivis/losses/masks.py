@@ -69,7 +69,8 @@ def dice_loss(logits, targets, normalizer=None, reduction="mean"):
     """
     z, t = _rows(logits, targets)
     p = ops.sigmoid(z)
-    overlap, total = ops.sum(p * t, axis=1), ops.sum(p, axis=1) + ops.sum(t, axis=1)
+    overlap = ops.sum(p * t, axis=1)
+    total = ops.sum(p, axis=1) + ops.sum(t, axis=1)
     return reduce_sets(1 - (2 * overlap + 1) / (total + 1), normalizer, reduction, logits.dtype)
 
 

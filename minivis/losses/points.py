@@ -48,7 +48,9 @@ def sample_points(maps, points):
         raise ValueError("maps must be (N, C, H, W) and points (N, P, 2)")
     if points.size and not (points.min() >= 0 and points.max() <= 1):
         raise ValueError("points must lie in 0 to 1")
-    xp, (N, C, H, W), points = namespace(points), maps.shape, widened(points)
+    xp = namespace(points)
+    (N, C, H, W) = maps.shape
+    points = widened(points)
     framed = ops.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))  # a frame of zeros: all four neighbours exist
     pixels = ops.reshape(ops.moveaxis(framed, 1, 3), (N * (H + 2) * (W + 2), C))
     x, y = points[..., 0] * W + 0.5, points[..., 1] * H + 0.5  # in pixels of the framed map, (N, P)
@@ -103,7 +105,10 @@ def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=Non
     array([0.5, 0.5, 0.5, 0.5])
     """
     check_sampling("uncertain_points", points, oversample, importance)
-    xp, rng, N, logits = namespace(logits), generator(rng), logits.shape[0], widened(logits)
+    xp = namespace(logits)
+    rng = generator(rng)
+    N = logits.shape[0]
+    logits = widened(logits)
     candidates = xp.asarray(rng.random((N, int(oversample * points), 2)).astype(logits.dtype))
     undecided = int(importance * points)
     rest = xp.asarray(rng.random((N, points - undecided, 2)).astype(logits.dtype))

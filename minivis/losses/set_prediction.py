@@ -202,7 +202,8 @@ class SetCriterion:
         ValueError
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
-        name, masks = "SetCriterion", getattr(output, "masks", None)
+        name = "SetCriterion"
+        masks = getattr(output, "masks", None)
         needed = ["boxes"] if masks is None else ["boxes", "masks"]
         targets = without_crowds(name, targets)
         objects = gather(name, targets, len(output.logits), self.num_classes, needed)
@@ -216,7 +217,8 @@ class SetCriterion:
         layers = len(every)
         pairs = self.matcher(raw(logits), raw(boxes), targets * layers)
         query, target = flat(name, pairs, objects, logits.shape[1], layers)  # (L M,) each
-        xp, count = namespace(raw(boxes)), max(len(objects.labels), 1)
+        xp = namespace(raw(boxes))
+        count = max(len(objects.labels), 1)
         found = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
         wanted = xp.asarray(objects.boxes[target].astype(boxes.dtype))
         terms = {

@@ -94,7 +94,8 @@ def class_loss(logits, query, labels, no_object, layers):
 
     The mean divides by the sum of the weights, which are 1 but for no-object.
     """
-    xp, K = namespace(raw(logits)), logits.shape[2] - 1
+    xp = namespace(raw(logits))
+    K = logits.shape[2] - 1
     answers = np.full(logits.shape[0] * logits.shape[1], K)
     answers[query] = labels
     weight = np.ones(K + 1, logits.dtype)

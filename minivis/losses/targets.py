@@ -74,7 +74,8 @@ def _counted(name, i, target):
     """Where the objects of a target stand that are no crowds; None where none is one."""
     if "iscrowd" not in target or "labels" not in target:
         return None
-    crowd, count = to_numpy(target["iscrowd"]), np.shape(target["labels"])[:1]
+    crowd = to_numpy(target["iscrowd"])
+    count = np.shape(target["labels"])[:1]
     lengths = {key: np.shape(target[key])[:1] for key in OF_EACH_OBJECT if key in target}
     if crowd.ndim != 1 or ((crowd != 0) & (crowd != 1)).any() or crowd.shape != count:
         raise ValueError(
@@ -154,12 +155,14 @@ def _boxes(name, boxes, counts):
             )
     row = np.concatenate([x.reshape(-1, 4) for x in boxes])
     row = row if row.dtype.kind == "f" else row.astype(np.float32)
-    centre, size = row[:, :2], row[:, 2:]
+    centre = row[:, :2]
+    size = row[:, 2:]
     kind = "boxes must be (centre x, centre y, width, height) in shares of the image, 0 to 1"
     wrong = ~((centre > -1e-4) & (centre < 1 + 1e-4) & (size >= 0) & (size <= 2)).all(axis=1)
     if wrong.any():
         at = int(wrong.argmax())
-        box, i = row[at], int(np.repeat(np.arange(len(counts)), counts)[at])
+        box = row[at]
+        i = int(np.repeat(np.arange(len(counts)), counts)[at])
         why = "is not finite"
         if np.isfinite(box).all():
             why = (

@@ -18,7 +18,8 @@ def entry(argument, given, kind, size):
     missing = [key for key in ("labels", kind) if key not in given]
     if missing:
         raise ValueError(f"{name} must have {' and '.join(missing)}, got {', '.join(given) or 'nothing'}")
-    labels, shapes = to_numpy(given["labels"]), to_numpy(given[kind])
+    labels = to_numpy(given["labels"])
+    shapes = to_numpy(given[kind])
     wanted = "(n, 4)" if kind == "boxes" else "(n, H, W)"
     fits = shapes.shape[1:] == (4,) if kind == "boxes" else shapes.ndim == 3
     if labels.ndim != 1 or not fits or len(shapes) != len(labels):
@@ -68,7 +69,8 @@ def _pixel_boxes(name, boxes, size, is_target):
                 f"{name}: with sizes, boxes must be cxcywh from 0 to 1, but one is {boxes[np.abs(boxes).argmax() // 4]}: "
                 "for xyxy in pixels leave sizes out"
             )
-        (cx, cy, w, h), (height, width) = boxes.T, size
+        (cx, cy, w, h) = boxes.T
+        (height, width) = size
         corners = np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], axis=1)
         boxes = corners * ([width, height] * 2)
     elif is_target and len(boxes) and boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1).any():

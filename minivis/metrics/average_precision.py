@@ -14,12 +14,8 @@ __all__ = ["AveragePrecision", "average_precision"]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU
 RECALLS = np.linspace(0, 1, 101)  # where precision is read
 MOST = (1, 10, 100)  # detections of one class in one image that count
-AREAS = {  # square pixels
-    "all": (0, 1e10),
-    "small": (0, 32**2),
-    "medium": (32**2, 96**2),
-    "large": (96**2, 1e10),
-}
+# square pixels
+AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 
 
 class AveragePrecision:
@@ -70,7 +66,8 @@ class AveragePrecision:
     def __init__(self, kind="boxes", areas=None):
         if kind not in ("boxes", "masks"):
             raise ValueError(f'AveragePrecision: kind must be "boxes" or "masks", got {kind!r}')
-        self.kind, self.areas = kind, {"all": AREAS["all"], **(areas or AREAS)}
+        self.kind = kind
+        self.areas = {"all": AREAS["all"], **(areas or AREAS)}
         if any(len(span) != 2 or not span[0] <= span[1] for span in self.areas.values()):
             raise ValueError(
                 f"AveragePrecision: areas must be (least, most) in square pixels by name, got {areas}"
@@ -190,7 +187,8 @@ class AveragePrecision:
         matched, excused = _match(iou, unasked, crowd)  # (A, T, D)
         area = _area(shapes)
         excused |= ~matched & ((area < least) | (area > most))[:, None]
-        right, wrong = matched & ~excused, ~matched & ~excused
+        right = matched & ~excused
+        wrong = ~matched & ~excused
         detections = {"labels": labels, "scores": scores, "rank": rank, "right": right, "wrong": wrong}
         return {**detections, "objects": objects, "asked": ~unasked}
 
@@ -206,7 +204,8 @@ class AveragePrecision:
 
     def _curves(self):
         """Precision (K, A, T, 101) and final recall (K, A, T, number of limits); -1 where there is no object."""
-        classes, (A, T) = self._classes(), (len(self.areas), len(THRESHOLDS))
+        classes = self._classes()
+        (A, T) = (len(self.areas), len(THRESHOLDS))
         scores = self._gathered("scores")
         order = np.argsort(-scores, kind="stable")
         labels, rank = self._gathered("labels")[order], self._gathered("rank")[order]
@@ -217,7 +216,9 @@ class AveragePrecision:
         for k, label in enumerate(classes):
             n = (asked & (objects == label)).sum(axis=1)  # (A,)
             own = labels == label
-            hits, misses, place = right[..., own], wrong[..., own], rank[own]
+            hits = right[..., own]
+            misses = wrong[..., own]
+            place = rank[own]
             for a in np.flatnonzero(n):
                 reached = [hits[a][:, place < most].sum(axis=1) for most in MOST]
                 recall[k, a] = np.stack(reached, axis=1) / n[a]
@@ -245,7 +246,9 @@ def _match(iou, unasked, crowd):
 
     Returns, (A, T, D) each, whether a detection has an object and whether that one was not asked for.
     """
-    (D, G), A, T = iou.shape, len(unasked), len(THRESHOLDS)
+    (D, G) = iou.shape
+    A = len(unasked)
+    T = len(THRESHOLDS)
     matched, excused = np.zeros((2, A, T, D), bool)
     free = np.ones((A, T, G), bool)
     for d in np.flatnonzero(iou.max(axis=1, initial=0) >= THRESHOLDS[0]):

@@ -67,7 +67,9 @@ class PanopticQuality:
                 f"{self.things.dtype.name}"
             )
         K = len(self.things)
-        self._iou, self._counts = np.zeros(K), np.zeros((3, K), np.int64)  # TP, FP, FN
+        # TP, FP, FN
+        self._iou = np.zeros(K)
+        self._counts = np.zeros((3, K), np.int64)
 
     def update(self, predictions, targets):
         """Add images.
@@ -130,7 +132,8 @@ class PanopticQuality:
         numbers = np.array([0, *(_whole(name, segment, "id") for segment in segments)], np.int64)
         labels = np.array([-1, *(_whole(name, segment, "category_id") for segment in segments)], np.int64)
         crowd = np.array([False, *(_is_crowd(name, segment) for segment in segments)])
-        told_of, there = set(numbers.tolist()), np.unique(ids).tolist()
+        told_of = set(numbers.tolist())
+        there = np.unique(ids).tolist()
         if told_of != {0, *there} or len(told_of) != len(numbers):
             raise ValueError(
                 f"{name}: each segment must have an id of its own, not 0, and pixels, and each number in the map a "
@@ -154,7 +157,8 @@ class PanopticQuality:
         result = {}
         for label in np.flatnonzero(self._counts.sum(axis=0)).tolist():
             TP, FP, FN = self._counts[:, label].tolist()
-            whole, iou = TP + FP / 2 + FN / 2, float(self._iou[label])
+            whole = TP + FP / 2 + FN / 2
+            iou = float(self._iou[label])
             numbers = {"PQ": iou / whole, "SQ": iou / TP if TP else 0.0, "RQ": TP / whole}
             result[label] = {**numbers, "TP": TP, "FP": FP, "FN": FN}
         return result
@@ -168,7 +172,8 @@ class PanopticQuality:
             ``PQ``, ``SQ``, ``RQ``; the same of things only (``PQ_things``, ...) and of stuff only (``PQ_stuff``, ...).
             From 0 to 1; -1 where no such class occurs.
         """
-        each, result = self.by_class(), {}
+        each = self.by_class()
+        result = {}
         for suffix, chosen in (("", self.things | True), ("_things", self.things), ("_stuff", ~self.things)):
             for name in ("PQ", "SQ", "RQ"):
                 values = [numbers[name] for label, numbers in each.items() if chosen[label]]
@@ -181,7 +186,8 @@ def _pair(name, image):
     if not isinstance(image, (tuple, list)) or len(image) != 2:
         hint = '; of a target of CocoPanoptic: (target["panoptic"], target["segments"])'
         raise ValueError(f"{name} must be pairs (ids, segments), got {type(image).__name__}{hint}")
-    ids, segments = to_numpy(image[0]), image[1]
+    ids = to_numpy(image[0])
+    segments = image[1]
     if not isinstance(segments, (tuple, list)) or not all(isinstance(segment, dict) for segment in segments):
         raise ValueError(f"{name}: segments must be a list of dicts, one a segment, got {told(segments)}")
     if ids.dtype.kind not in "iu":

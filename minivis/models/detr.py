@@ -187,7 +187,8 @@ class DETRTransformer(Module):
 
     def decode(self, x, query_codes, memory, codes=None, mask=None, attention=None):
         """States x (B, Q, D) of the queries -> the normalised states after every layer, (layers, B, Q, D)."""
-        placed, states = _plus(memory, codes), []
+        placed = _plus(memory, codes)
+        states = []
         for layer in self.decoder:
             seen = (attention.decoder, attention.cross) if attention else (None, None)
             x = layer(x, query_codes, memory, placed, mask, *seen)
@@ -283,9 +284,8 @@ class DETR(Module):
         masks=False,
         rng=None,
     ):
-        self.config = {
-            name: value for name, value in locals().items() if name not in ("self", "rng")
-        }  # for mv.load
+        # for mv.load
+        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         if position not in POSITIONS:
             raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
         if width % 4:
@@ -298,7 +298,8 @@ class DETR(Module):
         self.level = feature_level % len(backbone.channels)
         self.backbone = backbone
         self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
-        shape, calm = (width, heads, mlp_width), dropout if decoder_dropout is None else decoder_dropout
+        shape = (width, heads, mlp_width)
+        calm = dropout if decoder_dropout is None else decoder_dropout
         self.transformer = DETRTransformer(
             [EncoderLayer(*shape, dropout, norm_first, rng) for _ in range(encoder_layers)],
             [DecoderLayer(*shape, calm, norm_first, rng) for _ in range(decoder_layers)],
@@ -350,7 +351,9 @@ class DETR(Module):
         valid = None if mask is None else self._shrink(mask, images, grid)  # (B, H', W')
         attention = DETRAttention(grid=grid) if need_attention else None
         states, memory = self.transform(source, valid, attention)
-        logits, boxes = self.class_head(states), ops.sigmoid(self.box_head(states))  # (layers, B, Q, ...)
+        # (layers, B, Q, ...)
+        logits = self.class_head(states)
+        boxes = ops.sigmoid(self.box_head(states))
         *earlier, last = [DETROutput(logits[i], boxes[i]) for i in range(len(logits))]
         output = DETROutput(last.logits, last.boxes, earlier, attention)
         if self.mask_head:

@@ -37,16 +37,17 @@ class MaskAttention(Module):
     def forward(self, queries, memory, valid=None):
         """Queries (B, Q, D) on memory (B, N, D), of which ``valid`` (B, N) may be looked at: (B, Q, h, N)."""
         B, Q, D = queries.shape
-        N, h, d = memory.shape[1], self.heads, D // self.heads
+        N = memory.shape[1]
+        h = self.heads
+        d = D // self.heads
         q = self.query(queries).reshape(B, Q, h, d).transpose(0, 2, 1, 3)  # (B, h, Q, d)
         k = self.key(memory).reshape(B, N, h, d).transpose(0, 2, 3, 1)  # (B, h, d, N)
         scores = ((q * (1 / math.sqrt(d))) @ k).transpose(0, 2, 1, 3)  # (B, Q, h, N)
         if valid is None:
             return ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N)
         allowed = valid[:, None, None, :]
-        lowest = float(
-            namespace(valid).finfo(scores.dtype).min
-        )  # finite: an image that is all padding gives no NaN
+        # finite: an image that is all padding gives no NaN
+        lowest = float(namespace(valid).finfo(scores.dtype).min)
         scores = ops.where(allowed, scores, lowest)
         return ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N) * allowed
 
@@ -127,13 +128,13 @@ class MaskHead(Module):
         """
         B, Q, _ = states.shape
         H, W = source.shape[2:]
-        looks = self.attention(
-            states, memory, None if valid is None else valid.reshape(B, H * W)
-        )  # (B, Q, h, N)
+        # (B, Q, h, N)
+        looks = self.attention(states, memory, None if valid is None else valid.reshape(B, H * W))
         owners = None
         if chosen is not None:
             chosen = tuple(move(index, looks.device) for index in chosen)  # a matcher works on the CPU
-            looks, owners = looks[chosen], chosen[0]
+            looks = looks[chosen]
+            owners = chosen[0]
         x = self._first(source, looks.reshape(-1, looks.shape[-2], H, W), owners)
         x = ops.relu(self.norms[0](x))
         x = ops.relu(self.norms[1](self.convs[1](x)))

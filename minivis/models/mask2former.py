@@ -190,7 +190,8 @@ class Mask2Former(Module):
             raise ValueError(
                 f"Mask2Former: levels={levels}, but the backbone has {len(backbone.channels)} maps"
             )
-        rng, mask_width = init.generator(rng), mask_width or width
+        rng = init.generator(rng)
+        mask_width = mask_width or width
         self.levels, self.masked, self.backbone = levels, masked, backbone
         self.pixel_decoder = PixelDecoder(
             tuple(backbone.channels), width, heads, levels, points, pixel_layers, pixel_mlp_width, mask_width, groups,
@@ -221,9 +222,11 @@ class Mask2Former(Module):
         pixels, tokens, codes, shapes = self.pixel_decoder(self.backbone.features(as_tensor(images)))
         values = [x + self.level_embed[i] for i, x in enumerate(tokens)]
         keys = [x + code for x, code in zip(values, codes, strict=True)]
-        B, (Q, D) = pixels.shape[0], self.query_features.shape
+        B = pixels.shape[0]
+        (Q, D) = self.query_features.shape
         x = ops.broadcast_to(self.query_features, (B, Q, D))
-        predictions, attention = [self._predict(x, pixels)], []
+        predictions = [self._predict(x, pixels)]
+        attention = []
         for i, layer in enumerate(self.layers):
             level = i % self.levels
             mask = reset = None

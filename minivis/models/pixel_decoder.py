@@ -48,7 +48,8 @@ class DeformableAttention(Module):
         locations = widened(self.offsets(query)) * steps + places
         weights = ops.softmax(self.weights(query).reshape(B, N, h, L * P))
         values = self.value(tokens).reshape(B, N, h, D // h)
-        locations, weights = locations.reshape(B, N, h, L, P, 2), weights.reshape(B, N, h, L, P)
+        locations = locations.reshape(B, N, h, L, P, 2)
+        weights = weights.reshape(B, N, h, L, P)
         return self.out(multi_scale_deformable_attention(values, shapes, locations, weights))
 
 
@@ -81,7 +82,9 @@ class PixelDecoder(Module):
     def __init__(
         self, channels, width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
     ):
-        xavier, fine, coarse = init.xavier_uniform, channels[:-levels], channels[-levels:]
+        xavier = init.xavier_uniform
+        fine = channels[:-levels]
+        coarse = channels[-levels:]
 
         def projection(C, kernel=1, bias=False):
             conv = Conv2d(C, width, kernel, padding=kernel // 2, bias=bias, weight_init=xavier, rng=rng)
@@ -112,9 +115,8 @@ class PixelDecoder(Module):
         levels = [tokens[:, start:end] for start, end in zip(ends, ends[1:], strict=False)]
         y = levels[-1].transpose(0, 2, 1).reshape(B, D, *shapes[-1])
         fine = reversed(maps[: -self.levels])
-        for lateral, output, x in zip(
-            self.lateral, self.output, fine, strict=True
-        ):  # the way up, as in an FPN
+        # the way up, as in an FPN
+        for lateral, output, x in zip(self.lateral, self.output, fine, strict=True):
             y = lateral(x) + ops.interpolate(y, size=x.shape[2:], mode="bilinear")
             y = ops.relu(output(y))
         return self.mask_features(y), levels, codes, shapes

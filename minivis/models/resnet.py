@@ -159,9 +159,8 @@ class ResNet(Module):
         patch_stem=False,
         rng=None,
     ):
-        self.config = {
-            name: value for name, value in locals().items() if name not in ("self", "rng")
-        }  # for mv.load
+        # for mv.load
+        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
         if norm not in NORMS:
@@ -175,7 +174,8 @@ class ResNet(Module):
         self.stride = 4 * 2 ** max(0, len(depths) - 1 - bool(dilated))
         kernel, stride, self.pooled = (4, 4, False) if patch_stem else (7, 2, True)
         self.stem = ConvNorm(channels_in, stem_width, kernel, stride, 1, norm, rng)
-        self.stages, inputs = [], stem_width
+        self.stages = []
+        inputs = stem_width
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             dilate = dilated and stage == len(depths) - 1
             stride = 1 if stage == 0 or dilate else 2

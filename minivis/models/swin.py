@@ -77,7 +77,8 @@ class Stage(Module):
 
     def forward(self, x, need_weights=False):
         """x (B, H, W, D) -> the map after the last block, and a list of weights or None for each block."""
-        x, weights = x if self.merge is None else self.merge(x), []
+        x = x if self.merge is None else self.merge(x)
+        weights = []
         for block in self.blocks:
             x, w = block(x, need_weights)
             weights.append(w)
@@ -176,9 +177,8 @@ class Swin(Module):
         eps=1e-5,
         rng=None,
     ):
-        self.config = {
-            name: value for name, value in locals().items() if name not in ("self", "rng")
-        }  # for mv.load
+        # for mv.load
+        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         init.check_sizes(
             "Swin", patch_size=patch_size, width=width, depths=depths, heads=heads, window=window
         )
@@ -208,8 +208,10 @@ class Swin(Module):
         )
 
     def _stages(self, rng):
-        options, rates = self.config, iter(_rising(self.config["drop_path"], sum(self.config["depths"])))
-        window, stages = _pair(options["window"]), []
+        options = self.config
+        rates = iter(_rising(self.config["drop_path"], sum(self.config["depths"])))
+        window = _pair(options["window"])
+        stages = []
         half = tuple(side // 2 for side in window)
         for stage, (width, depth, heads) in enumerate(
             zip(self.channels, options["depths"], options["heads"], strict=True)

@@ -182,9 +182,8 @@ class ViT(Module):
         backbone=None,
         rng=None,
     ):
-        self.config = {
-            name: value for name, value in locals().items() if name not in ("self", "rng")
-        }  # for mv.load
+        # for mv.load
+        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         if pool not in ("token", "mean"):
             raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
         if distilled not in (True, False, "token"):
@@ -266,9 +265,8 @@ class ViT(Module):
         if learned:
             learned = [ops.broadcast_to(token, (z.shape[0], 1, z.shape[2])) for token in learned]
             z = ops.concatenate([*learned, z], axis=1)
-        z = self.dropout(
-            z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix)
-        )  # equation 1
+        # equation 1
+        z = self.dropout(z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix))
         weights = []
         for block in self.blocks:
             z, w = block(z, need_weights)

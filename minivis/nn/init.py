@@ -124,7 +124,8 @@ class _Limit:
 
     def __init__(self, arrays, numbers):
         self.file = f"{arrays} arrays with {numbers:,} numbers"
-        self.arrays, self.numbers = 4 * arrays + 200, 4 * numbers + MOST
+        self.arrays = 4 * arrays + 200
+        self.numbers = 4 * numbers + MOST
 
     def take(self, shape):
         self.arrays -= 1

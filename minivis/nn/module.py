@@ -346,7 +346,8 @@ Found = namedtuple("Found", "name container key value derived")
 
 def _walk(root):
     """Everything below ``root`` that counts, each object once, in the order of the attributes."""
-    seen, stack = {id(root)}, _inside(root, "", False)
+    seen = {id(root)}
+    stack = _inside(root, "", False)
     while stack:
         found = stack.pop()
         if id(found.value) in seen:

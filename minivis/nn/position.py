@@ -181,7 +181,8 @@ class LearnedPositionCode2d(Module):
     def forward(self, x):
         """The code (D, H, W) of maps (B, D, H, W)."""
         x = as_tensor(x)
-        (rows, half), columns = self.row.shape, self.column.shape[0]
+        (rows, half) = self.row.shape
+        columns = self.column.shape[0]
         if x.ndim != 4 or x.shape[1] != 2 * half or x.shape[2] > rows or x.shape[3] > columns:
             raise ValueError(
                 f"LearnedPositionCode2d: x must be (B, D={2 * half}, H, W) with H at most {rows} and W at most "

@@ -71,7 +71,9 @@ class Summary:
     """
 
     def __init__(self, rows, inputs, uncounted):
-        self.rows, self.inputs, self.uncounted = rows, inputs, dict(uncounted)
+        self.rows = rows
+        self.inputs = inputs
+        self.uncounted = dict(uncounted)
         self.parameters, self.multiply_adds = rows[0].parameters, rows[0].multiply_adds
 
     def _cells(self):
@@ -220,7 +222,9 @@ class _Watch:
     """Notes, for every module that is called, the shape it returned and the products made inside it."""
 
     def __init__(self):
-        self.found, self.products, self.uncounted = {}, Counter(), Counter()
+        self.found = {}
+        self.products = Counter()
+        self.uncounted = Counter()
         self._seen = {}  # id -> Node, which keeps the node alive and its id taken
         self._open = [0]  # multiply-adds of each call under way, the outermost first
 
@@ -241,7 +245,8 @@ class _Watch:
 
     def _new(self, values):
         """Multiply-adds of the recorded calls behind some values that were not counted before."""
-        total, stack = 0, [t.node for t in _tensors(values)]
+        total = 0
+        stack = [t.node for t in _tensors(values)]
         while stack:
             node = stack.pop()
             if type(node) is not Node or id(node) in self._seen:

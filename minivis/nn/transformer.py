@@ -302,9 +302,8 @@ class Transformer(Module):
             self.source_embedding = Embedding(source_vocabulary, d_model, rng=rng)
             self.target_embedding = Embedding(target_vocabulary, d_model, rng=rng)
             for table in (self.source_embedding, self.target_embedding):
-                table.weight.data /= math.sqrt(
-                    d_model
-                )  # so that after the factor sqrt(D) the codes still count
+                # so that after the factor sqrt(D) the codes still count
+                table.weight.data /= math.sqrt(d_model)
             self.position = SinePositionCode1d(d_model)
             self.dropout = Dropout(dropout, rng=rng)
             self.head = Linear(d_model, target_vocabulary, weight_init=init.xavier_uniform, rng=rng)

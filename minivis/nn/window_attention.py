@@ -108,7 +108,8 @@ class WindowAttention(MultiHeadAttention):
     def _attend(self, x, window, mask, need_weights):
         """Attention in windows (B, nW, N, D) with a mask (nW, 1, N, N), one for all images and heads, or None."""
         q, k, v = (self._split(projection(x)) for projection in (self.query, self.key, self.value))
-        bias, dropout = self._bias(window), self.dropout.p if self.training else 0.0
+        bias = self._bias(window)
+        dropout = self.dropout.p if self.training else 0.0
         y = ops.scaled_dot_product_attention(q, k, v, mask, bias, dropout_p=dropout, rng=self.dropout.rng)
         y = self.out(y.transpose(0, 1, 3, 2, 4).reshape(x.shape))
         return y, ops.attention_weights(q, k, mask, bias) if need_weights else None
@@ -122,7 +123,8 @@ class WindowAttention(MultiHeadAttention):
         """B of every head, (h, N, N). A smaller window knows the middle of the table: its distances are shorter."""
         table = self.bias_table
         if window != self.window:
-            (M, N), (m, n) = self.window, window
+            (M, N) = self.window
+            (m, n) = window
             table = table.reshape(2 * M - 1, 2 * N - 1, self.num_heads)[M - m : M + m - 1, N - n : N + n - 1]
             table = table.reshape(-1, self.num_heads)
         return ops.take(table, _index(window, table.device), axis=0).transpose(2, 0, 1)
@@ -141,7 +143,8 @@ def _index(window, device):
 
 def padded(x, rows, columns, axis=1):
     """Zeros at the bottom and right until height and width (at `axis` and behind it) are multiples."""
-    height, width = -x.shape[axis] % rows, -x.shape[axis + 1] % columns
+    height = -x.shape[axis] % rows
+    width = -x.shape[axis + 1] % columns
     if not (height or width):
         return x
     widths = [(0, 0)] * x.ndim

@@ -95,7 +95,8 @@ def _zeroed(xp, x, there):
 
 def _parts(q, k):
     """Slices of queries whose weights together are not more than are held at a time."""
-    n, weights = q.shape[-2], math.prod(q.shape[:-2]) * k.shape[-2]
+    n = q.shape[-2]
+    weights = math.prod(q.shape[:-2]) * k.shape[-2]
     size = max(1, _AT_A_TIME.get(device_of(q), _AT_A_TIME["cpu"]) // max(1, weights))
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
@@ -108,9 +109,8 @@ def _masked_softmax(xp, scores, allowed):
         return kernels.of(scores).softmax(scores, -1)
     scores = xp.where(allowed, scores, -math.inf)
     highest = scores.max(axis=-1, keepdims=True)
-    scores -= xp.where(highest == -math.inf, 0, highest).astype(
-        scores.dtype
-    )  # an empty row: -inf - (-inf) is NaN
+    # an empty row: -inf - (-inf) is NaN
+    scores -= xp.where(highest == -math.inf, 0, highest).astype(scores.dtype)
     xp.exp(scores, out=scores)
     total = scores.sum(axis=-1, keepdims=True)
     scores /= xp.where(total == 0, 1, total)
@@ -233,7 +233,8 @@ def scaled_dot_product_attention(
                 f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
             )
     if not dropout_p:
-        parts, one_pass = _parts(q, k), None
+        parts = _parts(q, k)
+        one_pass = None
         if len(parts) > 1 or not recording():  # the weights are too many, or nobody asks for them again
             one_pass = kernels.one_pass_attention(q, k, v, mask, bias)
         if len(parts) > 1 or one_pass:
@@ -266,7 +267,8 @@ def _attend(xp, q, k, v, allowed, bias, dropout_p=0.0, rng=None):
     scale = _scale(q)
     scores = _scores(q, k, bias)  # (..., N, M)
     weights = _masked_softmax(xp, scores, allowed)
-    kept, drop = weights, None
+    kept = weights
+    drop = None
     if dropout_p:
         kept, drop = dropout.raw(weights, dropout_p, rng=rng)
 
@@ -278,7 +280,8 @@ def _attend(xp, q, k, v, allowed, bias, dropout_p=0.0, rng=None):
         if weights.size:
             g_scores = kernels.of(weights).softmax_vjp(g_scores, weights, -1)  # masked pairs stay 0
         g_bias = unbroadcast(g_scores, bias)
-        g_q, g_k = (g_scores @ k) * scale, (g_scores.swapaxes(-1, -2) @ q) * scale
+        g_q = (g_scores @ k) * scale
+        g_k = (g_scores.swapaxes(-1, -2) @ q) * scale
         return unbroadcast(g_q, q), unbroadcast(g_k, k), g_v, g_bias
 
     return kept @ v, vjp
@@ -296,7 +299,10 @@ def _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal):
         return _attend(xp, q[..., rows, :], k, v, allowed, _of_rows(bias, rows, n))
 
     def vjp(g):
-        g_q, g_k, g_v, g_bias = [], 0, 0, []
+        g_q = []
+        g_k = 0
+        g_v = 0
+        g_bias = []
         for rows in parts:
             _, pull = attend(rows)
             part_q, part_k, part_v, part_bias = pull(g[..., rows, :])

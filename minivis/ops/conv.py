@@ -90,14 +90,16 @@ def _patches(x, geometry, groups, channels_first):
     if _of_tiles(geometry):
         return _tiles(x, geometry, groups)
     rows = kernels.of(x).im2row(x, *geometry)
-    K, C = math.prod(geometry.kernel), x.shape[1] // groups
+    K = math.prod(geometry.kernel)
+    C = x.shape[1] // groups
     order = (2, 0, 3, 1) if channels_first else (2, 0, 1, 3)
     return rows.reshape(-1, K, groups, C).transpose(order).reshape(groups, -1, K * C)
 
 
 def _put_patches(rows, shape, geometry, channels_first):
     """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
-    groups, K = len(rows), math.prod(geometry.kernel)
+    groups = len(rows)
+    K = math.prod(geometry.kernel)
     if _of_tiles(geometry):
         return _put_tiles(rows, shape, geometry)
     C = shape[1] // groups
@@ -128,19 +130,21 @@ def _of_tiles(geometry):
 
 def _tiles(x, geometry, groups):
     """`_patches` for these."""
-    n, (B, C) = len(geometry.out), x.shape[:2]
+    n = len(geometry.out)
+    (B, C) = x.shape[:2]
     cuts = list(zip(geometry.out, geometry.kernel, strict=True))
     x = x[(..., *(slice(o * k) for o, k in cuts))]  # what no tile covers is left out
-    x = x.reshape(
-        B, groups, C // groups, *itertools.chain(*cuts)
-    )  # (B, groups, C / groups, rows, kh, columns, kw)
+    # (B, groups, C / groups, rows, kh, columns, kw)
+    x = x.reshape(B, groups, C // groups, *itertools.chain(*cuts))
     x = x.transpose(1, 0, *range(3, 3 + 2 * n, 2), 2, *range(4, 4 + 2 * n, 2))
     return x.reshape(groups, B * math.prod(geometry.out), C // groups * math.prod(geometry.kernel))
 
 
 def _put_tiles(rows, shape, geometry):
     """`_put_patches` for these: nothing overlaps."""
-    n, groups, (B, C, *spatial) = len(geometry.out), len(rows), shape
+    n = len(geometry.out)
+    groups = len(rows)
+    (B, C, *spatial) = shape
     covered = [o * k for o, k in zip(geometry.out, geometry.kernel, strict=True)]
     rows = rows.reshape(groups, B, *geometry.out, C // groups, *geometry.kernel)
     rows = rows.transpose(1, 0, 2 + n, *itertools.chain(*((2 + i, 3 + n + i) for i in range(n))))
@@ -164,7 +168,8 @@ def _images(y, groups):
 
 def _correlate(x, weight, geometry, groups):
     """y: every output is the dot product of the kernel and a patch."""
-    xp, O = namespace(x, weight), weight.shape[0]
+    xp = namespace(x, weight)
+    O = weight.shape[0]
     channels_first = _channels_first(len(x), weight, geometry)
     filters = _filters(weight, groups, channels_first)
     if _of_one_pixel(geometry):
@@ -180,7 +185,8 @@ def _correlate(x, weight, geometry, groups):
 
 def _spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
-    xp, C = namespace(y, weight), groups * weight.shape[1]
+    xp = namespace(y, weight)
+    C = groups * weight.shape[1]
     channels_first = _channels_first(len(y), weight, geometry)
     filters = _filters(weight, groups, channels_first)
     if _of_one_pixel(geometry):
@@ -192,9 +198,8 @@ def _spread(y, weight, spatial, geometry, groups):
         return x
 
     def part(y):
-        rows = xp.matmul(
-            _grouped(y, groups).swapaxes(1, 2), filters
-        )  # (groups, B prod(out), prod(kernel) C/groups)
+        # (groups, B prod(out), prod(kernel) C/groups)
+        rows = xp.matmul(_grouped(y, groups).swapaxes(1, 2), filters)
         return _put_patches(rows, (y.shape[0], C, *spatial), geometry, channels_first)
 
     return _join(xp, [part(y[b]) for b in blocks(y, _patch_size(weight, geometry, groups))])
@@ -202,9 +207,11 @@ def _spread(y, weight, spatial, geometry, groups):
 
 def _weigh(x, y, weight, geometry, groups):
     """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
-    xp, total = namespace(x, y), 0
+    xp = namespace(x, y)
+    total = 0
     if _of_one_pixel(geometry):
-        x, y = _images(x[_thinned(geometry)], groups), _images(y, groups)
+        x = _images(x[_thinned(geometry)], groups)
+        y = _images(y, groups)
         for b in blocks(x, math.prod(weight.shape)):
             total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
         return total.reshape(weight.shape)
@@ -227,7 +234,8 @@ def _checked(name, x, weight, bias, groups, n, transposed=False):
     if x.ndim != n + 2 or weight.ndim != n + 2:
         raise ValueError(f"{name}: x must be ({axes}) and weight have {n + 2} axes too {shapes}")
     (groups,) = sizes(name, "groups", groups, 1)
-    C, expected = x.shape[1], weight.shape[0] if transposed else weight.shape[1] * groups
+    C = x.shape[1]
+    expected = weight.shape[0] if transposed else weight.shape[1] * groups
     if weight.shape[0] % groups or C % groups:
         raise ValueError(
             f"{name}: groups={groups} must divide C={C} and {weight.shape[0]} of the weight {shapes}"
@@ -470,9 +478,8 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     )
     if min(spatial) < 1 or not all(out):
         raise ValueError(f"{name}: nothing is left of the output, it would be {spatial} {shapes}")
-    geometry = Geometry(
-        kernel, out, stride, padding, dilation
-    )  # of the convolution that this is the transpose of
+    # of the convolution that this is the transpose of
+    geometry = Geometry(kernel, out, stride, padding, dilation)
     x, weight, bias = meet(x, weight, bias)
     y = _spread(x, weight, spatial, geometry, groups)
     if bias is not None:
@@ -561,7 +568,8 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
         sizes("fold", "kernel_size", kernel_size, 2),
     )
     geometry = _geometry("fold", spatial, kernel, stride, padding, dilation, shapes)
-    K, L = math.prod(kernel), math.prod(geometry.out)
+    K = math.prod(kernel)
+    L = math.prod(geometry.out)
     if x.shape[1] % K or x.shape[2] != L:
         raise ValueError(
             f"fold: an image of {spatial} has L={L} patches of {kernel}, each of C * {K} elements, but x has "
@@ -572,13 +580,15 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 def _gather(x, geometry):
     """The patches of every image, (B, C kh kw, L)."""
-    (B, C), L = x.shape[:2], math.prod(geometry.out)
+    (B, C) = x.shape[:2]
+    L = math.prod(geometry.out)
     rows = kernels.of(x).im2row(x, *geometry).reshape(B, L, math.prod(geometry.kernel), C)
     return rows.transpose(0, 3, 2, 1).reshape(B, C * rows.shape[2], L)
 
 
 def _fold(columns, shape, geometry):
     """The images of the given shape that the patches (B, C kh kw, L) add up to."""
-    (B, C), L = shape[:2], columns.shape[2]
+    (B, C) = shape[:2]
+    L = columns.shape[2]
     rows = columns.reshape(B, C, math.prod(geometry.kernel), L).transpose(0, 3, 2, 1)  # (B, L, kh kw, C)
     return kernels.of(columns).row2im(rows.reshape(B * L, rows.shape[2] * C), shape, *geometry)

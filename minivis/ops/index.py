@@ -148,7 +148,8 @@ def take(x, indices, axis=0):
     namespace(x, indices)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"take: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
-    n, lost = x.shape[axis], None
+    n = x.shape[axis]
+    lost = None
     if may_read(indices) or x.dtype.kind != "f" or not n:
         check_range("take", "indices", indices, n)
     else:

@@ -60,7 +60,8 @@ def matmul(x, y):
             g = g[None] if y.ndim == 1 else g[..., None, :]
         if y.ndim == 1:
             g = g[..., None]
-        g_a, g_b = unbroadcast(g @ b.swapaxes(-1, -2), a), unbroadcast(a.swapaxes(-1, -2) @ g, b)
+        g_a = unbroadcast(g @ b.swapaxes(-1, -2), a)
+        g_b = unbroadcast(a.swapaxes(-1, -2) @ g, b)
         return g_a.reshape(x.shape), g_b.reshape(y.shape)
 
     return xp.matmul(x, y), vjp

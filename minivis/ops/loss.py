@@ -118,7 +118,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
                 else f"every target is {ignore_index=}"
             )
             raise ValueError(f"cross_entropy: {why}, the mean is not defined")
-        out, factor = loss.sum() / total, 1 / total
+        out = loss.sum() / total
+        factor = 1 / total
     else:
         out, factor = _reduce("cross_entropy", loss, reduction)
 
@@ -145,8 +146,10 @@ def _labels(xp, target, classes, ignore_index, dtype):
     """
     if target.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: target must be integers (class numbers), got {target.dtype.name}")
-    counted, known = target != ignore_index, (target >= 0) & (target < classes)
-    counts, lost = counted.astype(dtype), counted & ~known
+    counted = target != ignore_index
+    known = (target >= 0) & (target < classes)
+    counts = counted.astype(dtype)
+    lost = counted & ~known
     if not may_read(target):
         counts[lost] = math.nan
     elif bool(lost.any()):
@@ -201,14 +204,14 @@ def binary_cross_entropy_with_logits(logits, target, weight=None, reduction="mea
     xp = namespace(logits, target, weight, pos_weight)
     logits, target = _pair(name, logits, target)
     t = target.astype(logits.dtype, copy=False)
-    no, yes = 1 - t, t if pos_weight is None else pos_weight * t
+    no = 1 - t
+    yes = t if pos_weight is None else pos_weight * t
     if weight is not None:
         no, yes = weight * no, weight * yes
     near = xp.log1p(xp.exp(-xp.abs(logits)))
-    of_no, of_yes = (
-        near + xp.clip(logits, 0, None),
-        near - xp.clip(logits, None, 0),
-    )  # ln(1 + e^z), ln(1 + e^-z)
+    # ln(1 + e^z), ln(1 + e^-z)
+    of_no = near + xp.clip(logits, 0, None)
+    of_yes = near - xp.clip(logits, None, 0)
     out, factor = _reduce(name, (no * of_no + yes * of_yes).astype(logits.dtype, copy=False), reduction)
 
     def vjp(g):

@@ -249,7 +249,8 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     def vjp(g):
         # What changes mean or scale of a channel is lost: with xhat = centred inverse, the cotangent of x is
         # scale (g - mean(g) - xhat mean(g xhat)), and the two sums are the cotangents of bias and weight.
-        total, along = g.sum(axis=axes), (g * centred).sum(axis=axes)
+        total = g.sum(axis=axes)
+        along = (g * centred).sum(axis=axes)
         g_x = centred * (-along * inverse * inverse / n).reshape(column)
         g_x += g
         g_x -= (total / n).reshape(column)

@@ -29,7 +29,8 @@ def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode):
     shapes = _images(name, x)
     kernel = sizes(name, "kernel_size", kernel_size, 2)
     stride = kernel if stride is None else sizes(name, "stride", stride, 2)
-    padding, dilation = sizes(name, "padding", padding, 2, least=0), sizes(name, "dilation", dilation, 2)
+    padding = sizes(name, "padding", padding, 2, least=0)
+    dilation = sizes(name, "dilation", dilation, 2)
     out = []
     for i, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True):
         reach = d * (k - 1) + 1
@@ -48,7 +49,9 @@ def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode):
 
 def _surround(x, geometry, fill):
     """Put x into a larger map filled with ``fill``, so that every window lies inside; returns it and x's place in it."""
-    xp, full, inner = namespace(x), [], []
+    xp = namespace(x)
+    full = []
+    inner = []
     for i, k, o, s, p, d in zip(x.shape[2:], *geometry, strict=True):
         full.append(max(p + i, (o - 1) * s + d * (k - 1) + 1))
         inner.append(slice(p, p + i))
@@ -85,7 +88,8 @@ def _hits(x, maxima, geometry):
 
     Every window hits once: of equal elements (and of several NaN) the first counts, and padding never does.
     """
-    xp, (H, W) = namespace(x), x.shape[2:]
+    xp = namespace(x)
+    (H, W) = x.shape[2:]
     padded, _ = _surround(x, geometry, _lowest(x))
     top, left = _starts(xp, geometry)
     free = xp.ones(maxima.shape, bool)
@@ -231,7 +235,8 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
     array([[[[0., 0., 2., 0.],
              [0., 1., 0., 0.]]]])
     """
-    name, xp = "max_unpool2d", namespace(x, indices)
+    name = "max_unpool2d"
+    xp = namespace(x, indices)
     shapes = _images(name, x)[:-1] + f", indices: {tuple(indices.shape)})"
     if indices.shape != x.shape:
         raise ValueError(f"{name}: indices must have the shape of x {shapes}")
@@ -265,11 +270,11 @@ def _divisors(xp, dtype, spatial, geometry, count_include_pad):
     """How many elements every window averages: (H', 1) and (1, W'), to be multiplied."""
     counts = []
     for start, i, k, p in zip(_starts(xp, geometry), spatial, geometry.kernel, geometry.padding, strict=True):
-        end = xp.minimum(
-            start + k, i + p
-        )  # a window that ceil_mode cut short never counts what is beyond the padding
+        # a window that ceil_mode cut short never counts what is beyond the padding
+        end = xp.minimum(start + k, i + p)
         if not count_include_pad:
-            start, end = xp.maximum(start, 0), xp.minimum(end, i)
+            start = xp.maximum(start, 0)
+            end = xp.minimum(end, i)
         counts.append((end - start).astype(dtype))
     return counts
 
@@ -313,17 +318,20 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     >>> avg_pool2d(np.arange(4.0).reshape(1, 1, 2, 2), 2)
     array([[[[1.5]]]])
     """
-    xp, geometry = namespace(x), _geometry("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    xp = namespace(x)
+    geometry = _geometry("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
     check_floating("avg_pool2d", x)
     rows, columns = _divisors(xp, x.dtype, x.shape[2:], geometry, count_include_pad)
     padded, inner = _surround(x, geometry, 0)
-    windows, shape = _windows(geometry), padded.shape
+    windows = _windows(geometry)
+    shape = padded.shape
     total = padded[windows[0]].copy()
     for window in windows[1:]:
         total += padded[window]
 
     def vjp(g):
-        share, g_padded = g / (rows * columns), xp.zeros(shape, g.dtype)
+        share = g / (rows * columns)
+        g_padded = xp.zeros(shape, g.dtype)
         for window in windows:
             g_padded[window] += share
         return (g_padded[inner],)
@@ -364,7 +372,8 @@ def adaptive_avg_pool2d(x, output_size):
     >>> adaptive_avg_pool2d(np.array([[[[1.0, 2.0, 6.0]]]]), (1, 2))
     array([[[[1.5, 4. ]]]])
     """
-    name, xp = "adaptive_avg_pool2d", namespace(x)
+    name = "adaptive_avg_pool2d"
+    xp = namespace(x)
     _images(name, x)
     check_floating(name, x)
     wanted = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * 2

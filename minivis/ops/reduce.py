@@ -68,7 +68,8 @@ def sum(x, axis=None, keepdims=False):
     >>> sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([4., 6.])
     """
-    xp, axes = namespace(x), _axes("sum", x, axis)
+    xp = namespace(x)
+    axes = _axes("sum", x, axis)
     return x.sum(axis=axes, keepdims=keepdims), lambda g: (_spread(xp, g, x, axes),)
 
 
@@ -103,7 +104,8 @@ def mean(x, axis=None, keepdims=False):
     >>> mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([2., 3.])
     """
-    xp, axes = namespace(x), _axes("mean", x, axis)
+    xp = namespace(x)
+    axes = _axes("mean", x, axis)
     n = _count(x, axes)
     if not n:
         raise ValueError(f"mean: there is nothing to average along axis {axis} (x: {tuple(x.shape)})")
@@ -148,7 +150,8 @@ def var(x, axis=None, *, correction=1, keepdims=False):
     (2.0, 1.0)
     """
     axes = _axes("var", x, axis)
-    xp, n = namespace(x), _count(x, axes) - correction
+    xp = namespace(x)
+    n = _count(x, axes) - correction
     if n <= 0:
         raise ValueError(
             f"var: {n + correction} elements fall together, correction={correction} needs more (x: {tuple(x.shape)})"
@@ -160,7 +163,8 @@ def var(x, axis=None, *, correction=1, keepdims=False):
 
 def _extremum(name, x, axis, keepdims):
     """Shared by max and min: the gradient goes to the first of equal elements, so that its sum is kept."""
-    xp, axes = namespace(x), _axes(name, x, axis)
+    xp = namespace(x)
+    axes = _axes(name, x, axis)
     if not _count(x, axes):
         raise ValueError(f"{name}: nothing to choose from along axis {axis} (x: {tuple(x.shape)})")
     kept = [a for a in range(x.ndim) if a not in axes]
@@ -272,7 +276,8 @@ def logsumexp(x, axis, keepdims=False):
     >>> logsumexp(np.array([1000.0, 1000.0]), axis=0).round(3)
     np.float64(1000.693)
     """
-    xp, axes = namespace(x), _axes("logsumexp", x, axis)
+    xp = namespace(x)
+    axes = _axes("logsumexp", x, axis)
     if not _count(x, axes):
         raise ValueError(f"logsumexp: nothing to sum along axis {axis} (x: {tuple(x.shape)})")
     m, _, log_total, top, less = log_sum_exp(xp, x, axes)

@@ -65,7 +65,9 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
     >>> interpolate(np.array([[[[1.0, 2.0]]]]), size=(1, 4), mode="bilinear")
     array([[[[1.  , 1.25, 1.75, 2.  ]]]])
     """
-    xp, name, shapes = namespace(x), "interpolate", f"(x: {tuple(x.shape)})"
+    xp = namespace(x)
+    name = "interpolate"
+    shapes = f"(x: {tuple(x.shape)})"
     if x.ndim != 4 or not all(x.shape[1:]):
         raise ValueError(f"{name}: x must be (B, C, H, W), only B may be 0 {shapes}")
     if mode not in ("nearest", "bilinear", "bicubic"):
@@ -122,7 +124,8 @@ def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
     step = n / out if factor is None else 1 / factor  # input pixels from one output pixel to the next
     if align_corners and mode != "nearest":
         step = (n - 1) / (out - 1) if out > 1 else 0.0
-    step, place = float(kind.type(step)), xp.arange(out).astype(xp.float64)[:, None]
+    step = float(kind.type(step))
+    place = xp.arange(out).astype(xp.float64)[:, None]
     if mode == "nearest":
         return xp.minimum(xp.floor((place * step).astype(kind)), n - 1).astype(xp.int64), None
     if antialias:
@@ -133,7 +136,8 @@ def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
     first = xp.minimum(xp.floor(place), n - 1)
     t = xp.clip(place - first, 0.0, 1.0)  # (out, 1), how far beyond the first tap
     if mode == "bilinear":
-        offsets, weights = xp.arange(2), xp.concatenate([1 - t, t], axis=1)
+        offsets = xp.arange(2)
+        weights = xp.concatenate([1 - t, t], axis=1)
     else:
         offsets = xp.arange(-1, 3)
         weights = _keys(xp, t - offsets.astype(kind), -0.75)
@@ -233,7 +237,8 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     """
     xp = namespace(x, grid)
     _check_grid(x, grid, mode, padding_mode)
-    (B, C, H, W), shape = x.shape, grid.shape[:3]
+    (B, C, H, W) = x.shape
+    shape = grid.shape[:3]
     # points of all images in one row, (B H' W',), and pixels of all images in one column of channels, (B H W, C)
     q_x, slope_x = _pixels(xp, grid[..., 0].ravel(), W, padding_mode, align_corners)
     q_y, slope_y = _pixels(xp, grid[..., 1].ravel(), H, padding_mode, align_corners)
@@ -309,7 +314,8 @@ def _pixels(xp, coordinate, n, padding_mode, align_corners):
         turns = xp.floor((q - low) / span)
         odd = turns % 2 == 1
         rest = q - low - turns * span
-        q, slope = low + xp.where(odd, span - rest, rest), xp.where(odd, -slope, slope)
+        q = low + xp.where(odd, span - rest, rest)
+        slope = xp.where(odd, -slope, slope)
     if padding_mode == "zeros":
         q = xp.clip(q, -2, n + 1)  # nothing is read there, nor farther out
     else:

@@ -332,7 +332,8 @@ def split(x, indices_or_sections, axis=0):
     """
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"split: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})")
-    n, parts = x.shape[axis], whole(indices_or_sections)
+    n = x.shape[axis]
+    parts = whole(indices_or_sections)
     if parts is None:
         raise TypeError(
             f"split: indices_or_sections must be an integer or several, got {indices_or_sections!r} (x: {tuple(x.shape)})"

@@ -47,7 +47,9 @@ def _backbone(said):
     timm = described is None and said.flag("use_timm_backbone", True)
     name, channels = said, said
     if described and described.text("model_type", "resnet") == "timm_backbone":  # as transformers 5 writes it
-        timm, name, channels = True, described, described
+        timm = True
+        name = described
+        channels = described
         options["output_stride"] = described.get("output_stride", options.get("output_stride"))
     stride = Settings("detr: backbone_kwargs", options).whole("output_stride", 32)
     if unknown := [key for key in options if key not in ("out_indices", "in_chans", "output_stride")]:
@@ -166,7 +168,8 @@ def _masks(convs):
 
 
 # Width, encoder and decoder layers, and width within the MLP of every published DETR, and its heads: Carion et al. 2020, A.4
-PUBLISHED, HEADS = (256, 6, 6, 2048), 8
+PUBLISHED = (256, 6, 6, 2048)
+HEADS = 8
 
 
 def infer(shapes, config=None):

@@ -77,7 +77,9 @@ def from_pretrained(folder, dtype=None, device=None):
     Traceback (most recent call last):
     FileNotFoundError: from_pretrained: there is no folder no-such-folder
     """
-    named, folder, dtype = folder, as_path(folder), _floating(dtype)
+    named = folder
+    folder = as_path(folder)
+    dtype = _floating(dtype)
     stored = _stored(folder, named)
     config = _config(folder, {name: array.shape for name, array in stored.items()})
     family = _family(folder / CONFIG, config)
@@ -92,9 +94,8 @@ def from_pretrained(folder, dtype=None, device=None):
     model.load_state_dict(arrays, strict=False, assign=True)  # _check was strict already
     model.to(dtype).to(device or "cpu").eval()
     model.published, model.preprocess = config, preprocess
-    model.labels = (
-        {} if getattr(model, "head", True) is None else labels_of(config)
-    )  # a backbone has no classes
+    # a backbone has no classes
+    model.labels = {} if getattr(model, "head", True) is None else labels_of(config)
     model.things = _things(folder / CONFIG, model, config)
     return model
 
@@ -286,7 +287,8 @@ def _check(folder, model, family, wanted, stored):
         "neither float16, bfloat16, float32 nor float64 are": [],
     }
     for name, source in wanted.items():
-        shape, floating = _expected(tuple(ours[name].shape), source), ours[name].dtype.kind == "f"
+        shape = _expected(tuple(ours[name].shape), source)
+        floating = ours[name].dtype.kind == "f"
         for part in (part for part in _sources(source) if part in stored):
             _, found, kind = stored[part]
             if found != shape:
@@ -321,9 +323,8 @@ def _arrays(wanted, stored, dtype):
     """Yield (our name, array), reading each stored array once."""
     packed = {}
     for name, source in wanted.items():
-        if isinstance(
-            source, Part
-        ):  # neighbouring rows of a packed array: they share its memory, none is copied
+        # neighbouring rows of a packed array: they share its memory, none is copied
+        if isinstance(source, Part):
             if source.name not in packed:
                 packed[source.name] = _read(stored[source.name].path, source.name, dtype)
             yield name, np.split(packed[source.name], source.count)[source.index]
@@ -349,14 +350,17 @@ def _read(path, name, dtype):
 
 
 def _preprocess(folder, family, config, dtype, device):
-    path, note, usual = folder / PREPROCESSOR, None, family.preprocessor
+    path = folder / PREPROCESSOR
+    note = None
+    usual = family.preprocessor
     if path.exists():
         said = {key: value for key, value in read_json(path).items() if value is not None}
         named = said.keys() & {"image_processor_type", "feature_extractor_type"}
         fill = ("size", "resample") if named else ("size", "resample", "image_processor_type")
         settings = {key: usual[key] for key in fill if key in usual} | said
     elif isinstance(config.get("pretrained_cfg"), dict):
-        settings, path = config["pretrained_cfg"], folder / CONFIG
+        settings = config["pretrained_cfg"]
+        path = folder / CONFIG
     else:
         settings = usual
         note = (

@@ -50,7 +50,8 @@ def _backbone(said):
             f"mask2former: backbone {said.text('backbone', '')!r:.100} is only named; minivis needs its backbone_config"
         )
     described = Settings("mask2former", {"out_features": STAGES, **(described or DEFAULT).values})
-    kind, stages = described.text("model_type", "none"), described.get("out_features", STAGES)
+    kind = described.text("model_type", "none")
+    stages = described.get("out_features", STAGES)
     if kind not in ("swin", "resnet") or stages != STAGES:
         raise ValueError(
             f"mask2former: backbone_config must be of a swin or resnet with out_features {STAGES}, found {kind!r:.100} with "
@@ -63,7 +64,8 @@ def _backbone(said):
 
 def names(model, dialect):
     """What the weights of a Mask2Former are called: "hf" on the hub, "fb" in the authors' code."""
-    stages, hub = len(model.backbone.stages), dialect == "hf"
+    stages = len(model.backbone.stages)
+    hub = dialect == "hf"
     prefix = "model.pixel_level_module.encoder." if hub else "backbone."
     if not hasattr(model.backbone, "patch_norm"):
         body = [(ours, prefix + theirs) for ours, theirs in resnet.rules("hf" if hub else "timm", stages)]
@@ -76,7 +78,8 @@ def names(model, dialect):
 
 def _hub(fine):
     pixels, decoder = "model.pixel_level_module.decoder.", "model.transformer_module."
-    layer, ours = pixels + "encoder.layers.*.", "pixel_decoder.layers.*."
+    layer = pixels + "encoder.layers.*."
+    ours = "pixel_decoder.layers.*."
     table = [
         ("pixel_decoder.level_embed", pixels + "level_embed"),
         ("pixel_decoder.input_proj.*.*.*", pixels + "input_projections.*.*.*"),
@@ -95,7 +98,8 @@ def _hub(fine):
     for i in range(fine):  # they count from the finest map, we from the coarsest
         table.append((f"pixel_decoder.lateral.{i}.*.*", f"{pixels}adapter_{fine - i}.*.*"))
         table.append((f"pixel_decoder.output.{i}.*.*", f"{pixels}layer_{fine - i}.*.*"))
-    layer, ours = decoder + "decoder.layers.*.", "layers.*."
+    layer = decoder + "decoder.layers.*."
+    ours = "layers.*."
     table += _packed(ours + "cross_attn.", layer + "cross_attn.")
     table += [
         (f"{ours}self_attn.{role}.*", f"{layer}self_attn.{name}.*")
@@ -108,7 +112,8 @@ def _hub(fine):
 
 def _authors(fine):
     pixels, decoder = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
-    layer, ours = pixels + "transformer.encoder.layers.*.", "pixel_decoder.layers.*."
+    layer = pixels + "transformer.encoder.layers.*."
+    ours = "pixel_decoder.layers.*."
     table = [
         ("pixel_decoder.level_embed", pixels + "transformer.level_embed"),
         ("pixel_decoder.input_proj.*.*.*", pixels + "input_proj.*.*.*"),

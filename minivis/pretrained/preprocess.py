@@ -45,10 +45,8 @@ KINDS = {
         Kind(False, IMAGENET, 2),
     ),
 }
-MOST_SIDE, MOST_PIXELS = (
-    2**13,
-    2**22,
-)  # no published model sees more; a file's numbers are not to fill the memory
+# no published model sees more; a file's numbers are not to fill the memory
+MOST_SIDE, MOST_PIXELS = (2**13, 2**22)
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,8 @@ class Preprocess:
             side = float(self.shortest)
             if self.longest and long / short * side > self.longest:
                 side = self.longest * short / long
-            new_short, new_long = round(side), int(side * long / short)
+            new_short = round(side)
+            new_long = int(side * long / short)
             if short == new_short:
                 new_long = long
             new = (new_short, new_long) if height <= width else (new_long, new_short)
@@ -296,9 +295,8 @@ def _resizing(said, name, kind):
     if size.get("max_height") is not None:
         return {"box": _sides(Settings("it", {"size": {k[4:]: v for k, v in size.values.items()}}), "size")}
     shortest = size.whole("shortest_edge", None, 1, MOST_SIDE)
-    if name.startswith(
-        "ConvNext"
-    ):  # also ResNet's: small pictures are cut out of larger ones, large ones are squeezed
+    # also ResNet's: small pictures are cut out of larger ones, large ones are squeezed
+    if name.startswith("ConvNext"):
         if shortest >= 384:
             return {"size": (shortest, shortest)}
         larger = int(shortest / said.number("crop_pct", 224 / 256, 0.01, 1))

@@ -45,18 +45,18 @@ def rules(dialect, stages=4):
     list of (str, str)
     """
     if dialect == "hf":
-        pieces, block, layer = (
-            ("convolution", "normalization"),
-            "encoder.stages.{0}.layers.*.",
-            "layer.{0}.{1}",
-        )
+        pieces = ("convolution", "normalization")
+        block = "encoder.stages.{0}.layers.*."
+        layer = "layer.{0}.{1}"
         stem, shortcut = (
             [f"embedder.embedder.{piece}" for piece in pieces],
             [f"shortcut.{piece}" for piece in pieces],
         )
         layers = [[layer.format(i, piece) for piece in pieces] for i in range(3)]
     else:
-        block, stem, shortcut = "layer{1}.*.", ("conv1", "bn1"), ("downsample.0", "downsample.1")
+        block = "layer{1}.*."
+        stem = ("conv1", "bn1")
+        shortcut = ("downsample.0", "downsample.1")
         layers = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)]
     found = [("stem.conv.*", f"{stem[0]}.*"), ("stem.norm.*", f"{stem[1]}.*")]
     for stage in range(stages):

@@ -22,7 +22,8 @@ def build(config):
     said = Settings("swin", config)
     if said.flag("use_absolute_embeddings", False):
         raise ValueError("swin: use_absolute_embeddings is true, and minivis has no such Swin")
-    architectures, depths = said.architectures(), said.wholes("depths", (2, 2, 6, 2))
+    architectures = said.architectures()
+    depths = said.wholes("depths", (2, 2, 6, 2))
     backbone = "SwinBackbone" in architectures
     stages = [f"stage{i + 1}" for i in range(len(depths))]
     if backbone and said.get("out_features", stages[-1:]) != stages:
@@ -153,9 +154,8 @@ def hub_rules(stages, prefix=""):
         (OURS + "mlp.fc2.*", HUB + "output.dense.*"),
         ("norm.*", "layernorm.*"),
     ]
-    for i in range(
-        stages
-    ):  # the hub counts the merging to the stage that it closes, we to the one that it opens
+    # the hub counts the merging to the stage that it closes, we to the one that it opens
+    for i in range(stages):
         rules.append((f"stages.{i}.merge.*.*", f"encoder.layers.{i - 1}.downsample.*.*"))
         rules.append((f"feature_norms.{i}.*", f"hidden_states_norms.stage{i + 1}.*"))
     return [(ours, prefix + theirs) for ours, theirs in rules]

@@ -111,7 +111,8 @@ HEADS = {
 }
 # DeiT-S and the ViT-S of Zhai et al. have 6 heads, that of Chen et al., "An empirical study of training self-supervised
 # vision transformers" (MoCo v3), ICCV 2021, has 12: only a name or the distillation token tells which it is.
-SMALL, SMALL_HEADS = (384, 12, 1536), 6
+SMALL = (384, 12, 1536)
+SMALL_HEADS = 6
 PATCHES = {(side, side) for side in (8, 14, 16, 32)}
 TIMM_NAMES = (
     r"(vit|deit)_(tiny|small|base|large|huge|giant|gigantic)(_distilled)?_patch(8|14|16|32)_(224|384)"
@@ -128,7 +129,8 @@ def infer(shapes, config=None):
     name = said.of_timm(TIMM_NAMES)
     said.only(global_pool="token")
     width, channels, *patch_size = shapes[f"{patch}.weight"]
-    distilled, headless = "dist_token" in shapes, f"{head}.weight" not in shapes
+    distilled = "dist_token" in shapes
+    headless = f"{head}.weight" not in shapes
     size = (
         width,
         sum(bool(re.fullmatch(block, name)) for name in shapes),
@@ -158,7 +160,8 @@ def _dialect(shapes):
     if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
         return "patch_embed.proj", "pos_embed", "blocks.0.mlp.fc1", "head", r"blocks\.\d+\.attn\.qkv\.weight"
     if "conv_proj.weight" in shapes and "class_token" in shapes:
-        inside, block = LAYER.replace("*", "0") + "mlp.0", r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
+        inside = LAYER.replace("*", "0") + "mlp.0"
+        block = r"encoder\.layers\.encoder_layer_\d+\.ln_1\.weight"
         return "conv_proj", "encoder.pos_embedding", inside, "heads.head", block
     return None
 

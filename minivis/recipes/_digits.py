@@ -15,9 +15,8 @@ from minivis.metrics import accuracy
 
 __all__ = ["SCATTER", "held_out", "loader", "loss", "report"]
 
-SCATTER = RandomCrop(
-    16, padding=8
-)  # a digit of 8 x 8 pixels somewhere on an empty canvas of 16 x 16, wholly inside
+# a digit of 8 x 8 pixels somewhere on an empty canvas of 16 x 16, wholly inside
+SCATTER = RandomCrop(16, padding=8)
 
 
 JITTER = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)

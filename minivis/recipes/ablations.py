@@ -71,7 +71,8 @@ class Seen(Module):
     def features(self, images):
         """The three maps."""
         seen = as_tensor(self.see(images) if images.shape[1] == 3 else images)
-        (B, _, rows, columns), fine = seen.shape, self.channels[0]
+        (B, _, rows, columns) = seen.shape
+        fine = self.channels[0]
         coarse = seen[:, fine:].reshape(B, self.channels[1], rows // 2, columns // 2)
         return [seen[:, :fine], coarse, ops.avg_pool2d(coarse, 2)]
 
@@ -80,7 +81,8 @@ class Seen(Module):
 def backbone(out):
     """A backbone that can name pixels, taught as that of detr-shapes, in fewer steps. Trained once for all choices and seeds."""
     rng = np.random.default_rng(0)
-    body, kept = _shapes.small_backbone(rng), Path(out) / "backbone"
+    body = _shapes.small_backbone(rng)
+    kept = Path(out) / "backbone"
     if not (kept / "model.safetensors").exists():
         _shapes.pretrain(body, out, STEPS["backbone"], rng, True, recipe="detr-shapes", seed=0)
     storage.load(kept, into=_shapes.PixelNamer(body, rng))
@@ -105,7 +107,8 @@ def _pictures(seed):
 
 def detr(out, seed, position="sine_attention", l1=5, giou=2):
     """A DETR with other position codes or another box loss: AP and AP50."""
-    rng, (maps, targets, _) = np.random.default_rng(seed), _scenes(out, seed)
+    rng = np.random.default_rng(seed)
+    (maps, targets, _) = _scenes(out, seed)
     options = {"position": position, "feature_level": 1, "width": 64, "mlp_width": 256}
     model = small_detr(backbone(out), len(shapes.THINGS), rng, **options)
     matcher = HungarianMatcher(box_weight=l1, giou_weight=giou)
@@ -118,7 +121,8 @@ def detr(out, seed, position="sine_attention", l1=5, giou=2):
 
 def mask2former(out, seed, masked=True):
     """A Mask2Former whose queries look inside their masks only, or everywhere: PQ."""
-    rng, (maps, _, targets) = np.random.default_rng(seed), _scenes(out, seed)
+    rng = np.random.default_rng(seed)
+    (maps, _, targets) = _scenes(out, seed)
     model = mask2former_shapes.small_mask2former(backbone(out), rng, masked=masked, width=64, mlp_width=256)
     criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
     _fit(model, _set_loss(criterion), STEPS["mask2former"], rng, list(zip(maps, targets, strict=True)))

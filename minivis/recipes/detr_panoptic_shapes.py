@@ -28,7 +28,8 @@ def merge(logits, masks, things, size):
 
 def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
-    rng, out = np.random.default_rng(seed), Path(out)
+    rng = np.random.default_rng(seed)
+    out = Path(out)
     facts = {"recipe": "detr-panoptic-shapes", "seed": seed}
     backbone = _shapes.small_backbone(rng)
     seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]

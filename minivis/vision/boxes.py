@@ -96,7 +96,8 @@ def box_cxcywh_to_xyxy(boxes):
     array([3., 2., 7., 4.])
     """
     _check("box_cxcywh_to_xyxy", boxes=boxes)
-    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    centre = boxes[..., :2]
+    half = boxes[..., 2:] * 0.5
     return ops.concatenate([centre - half, centre + half], axis=-1)
 
 
@@ -128,7 +129,8 @@ def box_xyxy_to_cxcywh(boxes):
     array([5., 3., 4., 2.])
     """
     _check("box_xyxy_to_cxcywh", boxes=boxes)
-    low, high = boxes[..., :2], boxes[..., 2:]
+    low = boxes[..., :2]
+    high = boxes[..., 2:]
     return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
 
 
@@ -187,7 +189,9 @@ def _two_lists(name, boxes1, boxes2, pairwise):
     if pairwise and min(boxes1.ndim, boxes2.ndim) < 2:
         raise ValueError(f"{name}: for all pairs boxes must be (N, 4) and (M, 4) {shapes}")
     if pairwise:
-        boxes1, boxes2 = boxes1[..., :, None, :], boxes2[..., None, :, :]  # (N, 1, 4), (1, M, 4)
+        # (N, 1, 4), (1, M, 4)
+        boxes1 = boxes1[..., :, None, :]
+        boxes2 = boxes2[..., None, :, :]
     for n, m in zip(boxes1.shape[::-1], boxes2.shape[::-1], strict=False):
         if n != m and 1 not in (n, m):
             raise ValueError(f"{name}: the axes before the last do not broadcast {shapes}")

@@ -99,9 +99,8 @@ def _corners(xp, shapes, locations, N):
     """The four pixels around every point, map after map: which row, its shares along y and x, and how fast these grow."""
     B, Q, h, _, P, _ = locations.shape
     first = (xp.arange(B) * (N * h)).reshape(B, 1, 1, 1) + xp.arange(h).reshape(h, 1)
-    first = (xp.zeros((B, Q, h, P), xp.int64) + first).reshape(
-        B * Q * h, P
-    )  # the head of the image's first pixel
+    # the head of the image's first pixel
+    first = (xp.zeros((B, Q, h, P), xp.int64) + first).reshape(B * Q * h, P)
     start = 0
     for level, (H, W) in enumerate(shapes):
         x, y = (locations[:, :, :, level, :, i].reshape(B * Q * h, P) for i in (0, 1))
@@ -127,9 +126,8 @@ def _products(xp, mix, at, count):
 
     Row r of the matrix, which has ``count`` columns, holds the numbers ``mix[c][r, k]`` in the columns ``at[c][r, k]``.
     """
-    if (
-        backend.device_of(mix[0]) == "cpu"
-    ):  # NumPy gathers and scatters rows ten times slower than SciPy multiplies
+    # NumPy gathers and scatters rows ten times slower than SciPy multiplies
+    if backend.device_of(mix[0]) == "cpu":
         from scipy.sparse import csr_array
 
         mix, at = xp.concatenate(mix, axis=1), xp.concatenate(at, axis=1)
@@ -176,9 +174,8 @@ def multi_scale_deformable_attention_composed(values, shapes, locations, weights
     for level, (H, W) in enumerate(shapes):
         image = ops.transpose(values[:, start : start + H * W], (0, 2, 3, 1))  # (B, h, d, H W)
         grid = ops.transpose(locations[:, :, :, level] * 2 - 1, (0, 2, 1, 3, 4))  # (B, h, Q, P, 2)
-        found = ops.grid_sample(
-            ops.reshape(image, (B * h, d, H, W)), ops.reshape(grid, (B * h, Q, P, 2))
-        )  # (B h, d, Q, P)
+        # (B h, d, Q, P)
+        found = ops.grid_sample(ops.reshape(image, (B * h, d, H, W)), ops.reshape(grid, (B * h, Q, P, 2)))
         share = ops.reshape(ops.transpose(weights[:, :, :, level], (0, 2, 1, 3)), (B * h, 1, Q, P))
         total = total + ops.sum(found * share, axis=-1)
         start += H * W

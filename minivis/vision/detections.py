@@ -49,7 +49,8 @@ def detr_detections(logits, boxes, threshold=0.0):
             f"detr_detections: logits must be (Q, K + 1) and boxes (Q, 4), those of one image: output.logits[i] and "
             f"output.boxes[i] (logits: {tuple(logits.shape)}, boxes: {tuple(boxes.shape)})"
         )
-    probabilities, boxes = ops.softmax(widened(to_numpy(logits)), axis=-1)[:, :-1], to_numpy(boxes)
+    probabilities = ops.softmax(widened(to_numpy(logits)), axis=-1)[:, :-1]
+    boxes = to_numpy(boxes)
     scores, labels = probabilities.max(axis=-1), probabilities.argmax(axis=-1)
     order = (-scores).argsort(kind="stable")
     order = order[scores[order] >= threshold]

@@ -88,7 +88,8 @@ def masks_to_boxes(masks):
     ends = []
     for axis in (-2, -1):  # which columns hold an object: x; which rows: y
         hit = masks.any(axis=axis)  # (..., W) or (..., H)
-        first, last = hit.argmax(axis=-1), hit.shape[-1] - hit[..., ::-1].argmax(axis=-1)
+        first = hit.argmax(axis=-1)
+        last = hit.shape[-1] - hit[..., ::-1].argmax(axis=-1)
         ends.append((first, xp.where(hit.any(axis=-1), last, 0)))
     (x1, x2), (y1, y2) = ends
     return xp.stack([x1, y1, x2, y2], axis=-1).astype(xp.float32)
@@ -183,10 +184,13 @@ def paste_masks(masks, boxes, height, width):
     height, width = _length("paste_masks", "height", height), _length("paste_masks", "width", width)
     if boxes.dtype.kind != "f":  # half pixels would be lost
         raise TypeError(f"paste_masks: boxes must be floating-point, got {boxes.dtype.name}")
-    dtype, masks, boxes = masks.dtype, widened(masks), widened(boxes)
+    dtype = masks.dtype
+    masks = widened(masks)
+    boxes = widened(boxes)
     x1, y1, x2, y2 = _corners("paste_masks", boxes)
     raw = boxes.data if isinstance(boxes, Tensor) else boxes
-    xp, shape = namespace(raw), (masks.shape[0], height, width)
+    xp = namespace(raw)
+    shape = (masks.shape[0], height, width)
     solid = ((raw[:, 2] > raw[:, 0]) & (raw[:, 3] > raw[:, 1]))[:, None]  # (N, 1)
 
     def along(low, high, length):  # (N,), (N,) -> (N, length), -1 and 1 at the sides of the box

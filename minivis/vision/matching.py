@@ -106,7 +106,8 @@ def _pair_all_rows(cost):
         v[reached] -= saved
         u[start] += length[end]
         # Walk the path back; each row on it gives up its column and takes the next
-        column, row = end, -1
+        column = end
+        row = -1
         while row != start:
             row = came_from[column]
             row_of[column] = row
@@ -125,11 +126,13 @@ def _shortest_path(cost, u, v, row_of, start):
     length = np.full(m, np.inf)
     came_from = np.full(m, -1)
     done = np.zeros(m, dtype=bool)
-    row, so_far = start, 0.0
+    row = start
+    so_far = 0.0
     while True:
         through = so_far + (cost[row] - u[row] - v)
         shorter = ~done & (through < length)
-        length[shorter], came_from[shorter] = through[shorter], row
+        length[shorter] = through[shorter]
+        came_from[shorter] = row
         column = int(np.argmin(np.where(done, np.inf, length)))
         if row_of[column] < 0:
             return length, came_from, np.flatnonzero(done), column

@@ -57,7 +57,8 @@ def nms(boxes, scores, threshold):
     left = np.argsort(-host_scores, kind="stable")
     kept = []
     while left.size:
-        best, left = left[0], left[1:]
+        best = left[0]
+        left = left[1:]
         kept.append(best)
         left = left[iou(host_boxes[best], host_boxes[left]) <= threshold]
     return _indices(kept, boxes)
@@ -109,7 +110,8 @@ def batched_nms(boxes, scores, labels, threshold):
 
 def _checked(name, boxes, scores, threshold):
     """Boxes and scores on the host, if they belong together."""
-    boxes, scores = with_room(to_numpy(boxes)), to_numpy(scores)
+    boxes = with_room(to_numpy(boxes))
+    scores = to_numpy(scores)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
         raise ValueError(
             f"{name}: boxes must be (N, 4) and scores (N,) (boxes: {boxes.shape}, scores: {scores.shape})"

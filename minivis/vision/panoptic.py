@@ -19,7 +19,9 @@ def _confident(name, logits, masks, things, size, threshold):
             f"{name}: logits must be (Q, K+1) and masks (Q, h, w), those of one image: output.logits[i] and "
             f"output.masks[i] (logits: {tuple(logits.shape)}, masks: {tuple(masks.shape)})"
         )
-    logits, masks, things = widened(to_numpy(logits)), widened(to_numpy(masks)), np.asarray(things)
+    logits = widened(to_numpy(logits))
+    masks = widened(to_numpy(masks))
+    things = np.asarray(things)
     if masks.dtype.kind != "f":
         raise TypeError(f"{name}: masks must be logits, floating-point, got {masks.dtype.name}")
     K = logits.shape[1] - 1
@@ -180,7 +182,9 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
     array([[1, 1, 2, 0]], dtype=int32)
     """
     masks, labels, scores = _confident("mask2former_panoptic", logits, masks, things, size, threshold)
-    ids, segments, stuff = np.zeros(masks.shape[1:], np.int32), [], {}
+    ids = np.zeros(masks.shape[1:], np.int32)
+    segments = []
+    stuff = {}
     if not len(labels):
         return ids, segments
     inside = masks >= 0  # sigmoid >= 1/2

@@ -173,7 +173,8 @@ def padded_sine_position_code(valid, dim, *, temperature=10000.0):
             f"padded_sine_position_code: valid must be boolean (B, H, W) and dim divisible by 4 (valid: "
             f"{valid.dtype.name} {tuple(valid.shape)}, dim: {dim})"
         )
-    xp, half = namespace(valid), dim // 2
+    xp = namespace(valid)
+    half = dim // 2
     wavelengths = temperature ** (xp.arange(0, half, 2, dtype="float32") / max(1, half))  # (D/4,)
     halves = []
     for axis in (1, 2):

@@ -108,7 +108,8 @@ def checked_lengths(name, rle):
         )
     counts = _unpack(name, counts) if isinstance(counts, (str, bytes)) else _listed(name, counts)
     height, width = (int(side) for side in size)
-    least, total = counts.min(initial=0), counts.sum()
+    least = counts.min(initial=0)
+    total = counts.sum()
     if total != height * width or least < 0:
         raise ValueError(
             f"{name}: the run lengths must not be negative and fill size {height} x {width} = {height * width} "
@@ -124,7 +125,8 @@ def _pack(counts):
         left = count - counts[i - 2] if i > 2 else count
         more = True
         while more:
-            bits, left = left & 31, left >> 5
+            bits = left & 31
+            left = left >> 5
             more = left != (-1 if bits & 16 else 0)  # bit 16 of the last group is the sign
             text.append(chr(48 + bits + 32 * more))
     return "".join(text)

@@ -108,7 +108,8 @@ def window_reverse(windows, window, height, width):
             f"window_reverse: windows must be (B nW, M, M, C) with nW windows {(m, n)} that fill a map of "
             f"{height} x {width} tokens (windows: {tuple(windows.shape)})"
         )
-    B, C = windows.shape[0] // (rows * columns), windows.shape[3]
+    B = windows.shape[0] // (rows * columns)
+    C = windows.shape[3]
     x = ops.reshape(windows, (B, rows, columns, m, n, C))
     x = ops.transpose(x, (0, 1, 3, 2, 4, 5))  # (B, H/M, M, W/M, M, C)
     return ops.reshape(x, (B, height, width, C))

@@ -95,7 +95,8 @@ def attention_maps(
         label(ax, title="the image")
         for i, asks in enumerate(queries if numbered else queries[:1]):
             _cross(ax, asks, maps.shape[1:], picture.shape, str(i + 1) if numbered else None)
-    top, drawn = float(maps.max()), None
+    top = float(maps.max())
+    drawn = None
     for i, one in enumerate(maps):
         ax = next(free)
         if picture is not None:
@@ -169,7 +170,8 @@ def attention_by_object(
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['cat']
     """
-    name, maps = "attention_by_object", array(maps, "maps")
+    name = "attention_by_object"
+    maps = array(maps, "maps")
     picture = picture_of(name, image)
     boxes = corners_of(name, boxes, picture, normalised)
     labels = per_box(name, "labels", labels, boxes)
@@ -211,7 +213,9 @@ def _draw_over(ax, picture, weights):
 def _cross(ax, query, grid, shape, number=None):
     if query is not None:
         y, x = (float(q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
-        outline, line = ("white", 14, 5), (VERMILION, 12, 2.5)  # to be seen on any map
+        # to be seen on any map
+        outline = ("white", 14, 5)
+        line = (VERMILION, 12, 2.5)
         for colour, size, width in (outline, line):
             ax.plot([x], [y], marker="+", color=colour, markersize=size, markeredgewidth=width)
         if number is not None:

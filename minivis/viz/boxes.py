@@ -149,7 +149,8 @@ def corners_of(name, boxes, picture, normalised=False, argument="boxes"):
         raise ValueError(f"{name}: {argument} must be finite numbers, got {boxes.tolist()!s:.80}")
     if normalised:
         height, width = picture.shape[:2]
-        centre, sides = boxes[:, :2], boxes[:, 2:]
+        centre = boxes[:, :2]
+        sides = boxes[:, 2:]
         boxes = np.concatenate([centre - sides / 2, centre + sides / 2], axis=1)
         boxes = boxes * [width, height, width, height]
     if (boxes[:, 2:] < boxes[:, :2]).any():
@@ -213,12 +214,18 @@ def draw_image(ax, picture, boxes=None, grey=False):
     picture = greyscale(picture) if grey else picture
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="antialiased")
     ax.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor=FAINT, linewidth=0.8))
-    left, top, right, bottom = 0, 0, width, height
+    left = 0
+    top = 0
+    right = width
+    bottom = height
     if boxes is not None and len(boxes):
         beyond_x, beyond_y = _MARGIN * width, _MARGIN * height
-        (left, top), (right, bottom) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-        left, right = min(0, max(left, -beyond_x)), max(width, min(right, width + beyond_x))
-        top, bottom = min(0, max(top, -beyond_y)), max(height, min(bottom, height + beyond_y))
+        (left, top) = boxes[:, :2].min(axis=0)
+        (right, bottom) = boxes[:, 2:].max(axis=0)
+        left = min(0, max(left, -beyond_x))
+        right = max(width, min(right, width + beyond_x))
+        top = min(0, max(top, -beyond_y))
+        bottom = max(height, min(bottom, height + beyond_y))
     edge = 0.005 * width
     ax.set(xlim=(left - edge, right + edge), ylim=(bottom + edge, top - edge), aspect="equal")
 
@@ -248,7 +255,8 @@ def draw_tags(ax, boxes, texts, colours, centred=False):
     left, right = ax.get_xlim()
     bottom, top = ax.get_ylim()
     inch = (right - left) * grid.ncols / ax.figure.get_size_inches()[0]  # about so many pixels of the image
-    taken, high = [], 0.17 * inch
+    taken = []
+    high = 0.17 * inch
     for (x0, y0, x1, y1), text, colour in zip(boxes, texts, colours, strict=True):
         wide = (0.07 * len(text) + 0.04) * inch
         places = [

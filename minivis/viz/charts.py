@@ -132,7 +132,8 @@ def bars(
             f"bars: every series needs the same names, at least one; got {[list(g) for g in groups.values()]}"
         )
     fig, axes = figure(1, 1, width, height, title, caption)
-    ax, thick = axes[0, 0], 0.8 / len(groups)
+    ax = axes[0, 0]
+    thick = 0.8 / len(groups)
     hatches = ("", "//", "..", "xx", "\\\\", "--", "oo")
     for i, (group, numbers) in enumerate(groups.items()):
         at = np.arange(len(names)) + (i - (len(groups) - 1) / 2) * thick
@@ -239,13 +240,15 @@ def plane(
     >>> fig.axes[0].get_xlabel()
     'first input'
     """
-    points, labels = array(points, "points"), array(labels, "labels").astype(int)
+    points = array(points, "points")
+    labels = array(labels, "labels").astype(int)
     if points.ndim != 2 or points.shape[1:] != (2,) or labels.shape != points.shape[:1]:
         raise ValueError(
             f"plane: expected points (N, 2) and labels (N,), got {points.shape} and {labels.shape}"
         )
     margin = 0.08 * np.ptp(points, axis=0) + 1e-3
-    (left, bottom), (right, top) = points.min(axis=0) - margin, points.max(axis=0) + margin
+    (left, bottom) = points.min(axis=0) - margin
+    (right, top) = points.max(axis=0) + margin
     across, up = np.meshgrid(np.linspace(left, right, 161), np.linspace(bottom, top, 161))
     scores = array(
         predict(np.stack([across.ravel(), up.ravel()], axis=1).astype(np.float32)), "predict's result"
@@ -253,7 +256,8 @@ def plane(
     answer = scores.reshape(-1) > 0.5 if scores.ndim == 1 or scores.shape[1] == 1 else scores.argmax(axis=1)
     answer = answer.reshape(across.shape).astype(int)
     fig, axes = figure(1, 1, 5.0, 4.2, title, caption)
-    ax, classes = axes[0, 0], range(max(labels.max(), answer.max()) + 1)
+    ax = axes[0, 0]
+    classes = range(max(labels.max(), answer.max()) + 1)
     edges = np.arange(len(classes) + 1) - 0.5
     ax.contourf(across, up, answer, levels=edges, colors=[COLOURS[k % 7] for k in classes], alpha=0.22)
     for k in classes:

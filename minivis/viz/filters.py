@@ -64,11 +64,13 @@ def filters(weight, columns=None, size=0.8, title=None, caption=None):
     pictures = weight.reshape(O * C, kh, kw) if C != 3 else weight.transpose(0, 2, 3, 1)
     columns = columns if C in (1, 3) else C
     canvas, frames = _tiles(pictures, columns)
-    wide, high = size * columns, size * columns * canvas.shape[0] / canvas.shape[1]
+    wide = size * columns
+    high = size * columns * canvas.shape[0] / canvas.shape[1]
     fig, axes = figure(
         1, 1, max(wide + (0.9 if C != 3 else 0.2), 3.2), high + (0.4 if title else 0.1), title, caption
     )
-    ax, (low, high) = axes[0, 0], limits(weight, True)
+    ax = axes[0, 0]
+    (low, high) = limits(weight, True)
     blank(ax)
     if C == 3:
         ax.imshow(np.nan_to_num(0.5 + canvas / (2 * high), nan=1.0))
@@ -146,8 +148,11 @@ def _tiles(pictures, columns):
     """Pictures (n, h, w) or (n, h, w, 3) as one canvas with gaps (NaN), and a frame for each."""
     count, h, w, *colour = pictures.shape
     fine = max(1, 12 // w)  # gaps narrower than a weight
-    pictures, h, w = pictures.repeat(fine, axis=1).repeat(fine, axis=2), h * fine, w * fine
-    gap, rows = max(1, w // 8), -(-count // columns)
+    pictures = pictures.repeat(fine, axis=1).repeat(fine, axis=2)
+    h = h * fine
+    w = w * fine
+    gap = max(1, w // 8)
+    rows = -(-count // columns)
     corners = [(i % columns * (w + gap), i // columns * (h + gap)) for i in range(count)]
     canvas = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, *colour), np.nan)
     for (left, top), picture in zip(corners, pictures, strict=True):

@@ -73,7 +73,8 @@ def graph(tensor, names=None, values=False, title=None, caption=None):
     tall = BOX + LINE * max(t.count("\n") for t in texts.values())
     level = LEVEL - BOX - LINE + tall
     places = {key: (x[key], -level * depth) for depth, row in enumerate(rows) for key in row}
-    right, bottom = max(x[k] + widths[k] / 2 for k in x), -level * (len(rows) - 1)
+    right = max(x[k] + widths[k] / 2 for k in x)
+    bottom = -level * (len(rows) - 1)
     height = tall - bottom + 0.3
     fig, axes = figure(
         1, 1, max(right + 0.3, 4.6 if caption else 3.0), height + (0.4 if title else 0.1), title, caption
@@ -90,7 +91,9 @@ def graph(tensor, names=None, values=False, title=None, caption=None):
 
 def _walk(root):
     """Every Node and leaf above the root, parents before children, and how often each feeds which."""
-    nodes, edges, stack = {}, Counter(), [(root, False)]
+    nodes = {}
+    edges = Counter()
+    stack = [(root, False)]
     while stack:
         node, done = stack.pop()
         if done:
@@ -120,9 +123,11 @@ def _parents(node):
 def _text(node, name, tensor, result, values):
     """What stands in a box: name or op, shape; with values, the numbers too."""
     if isinstance(node, Tensor):
-        name, tensor = name or "leaf", node
+        name = name or "leaf"
+        tensor = node
     elif node is result.node:
-        name, tensor = f"{name} = {node.op}" if name else node.op, result
+        name = f"{name} = {node.op}" if name else node.op
+        tensor = result
     else:
         name = f"{name} = {node.op}" if name else node.op
     known = values and tensor is not None  # a number that is written needs no word for its shape
@@ -192,7 +197,8 @@ def _place(rows, chains, widths, light):
     for row in rows:
         at = 0.0
         for key in row:
-            x[key], at = at + widths[key] / 2, at + widths[key] + 0.22
+            x[key] = at + widths[key] / 2
+            at = at + widths[key] + 0.22
     weights = {key: 0.02 if key in light else 1.0 for key in x}
     for sweep in range(40):
         for row in rows if sweep % 2 == 0 else reversed(rows):
@@ -228,7 +234,8 @@ def _draw_edges(ax, chains, places, tall):
         points = [(x, y + side * tall / 2) for x, y in map(places.get, chain) for side in (1, -1)]
         # From under the first box to above the last; straight down beside the rows between.
         points = points[1:-1]
-        vertices, codes = points[:1], [Path.MOVETO]
+        vertices = points[:1]
+        codes = [Path.MOVETO]
         for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
             vertices += [(x0, (y0 + y1) / 2), (x1, (y0 + y1) / 2), (x1, y1)]
             codes += [Path.CURVE4] * 3

@@ -166,9 +166,11 @@ def heatmap(
     step = 0.58 if values else min(0.45, 4.6 / max(rows, columns))
     long_table = values and rows > 8 and rows > 1.5 * columns  # rows, not squares
     low_step = 0.36 if long_table else step
-    wide, tall = max(step * columns + 1.9, 3.4), max(low_step * rows, 0.6) + (1.25 if title else 0.95)
+    wide = max(step * columns + 1.9, 3.4)
+    tall = max(low_step * rows, 0.6) + (1.25 if title else 0.95)
     fig, axes = figure(1, 1, wide, tall, title, caption)
-    ax, (low, high) = axes[0, 0], limits(cells, signed, vmin, vmax)
+    ax = axes[0, 0]
+    (low, high) = limits(cells, signed, vmin, vmax)
     shown = ax.imshow(
         cells, cmap=DIVERGING if signed else SEQUENTIAL, vmin=low, vmax=high, aspect=low_step / step
     )

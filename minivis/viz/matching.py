@@ -167,7 +167,8 @@ def _pairs(name, matches, shape):
 def _sum(costs, room):
     """'framed: 1 + 2 = 3', or the sum alone where that has no room (inches); with real minus signs."""
     digits = 0 if (costs == np.round(costs)).all() else 2
-    total, parts = f"{costs.sum():.{digits}f}", [f"{cost:.{digits}f}" for cost in costs]
+    total = f"{costs.sum():.{digits}f}"
+    parts = [f"{cost:.{digits}f}" for cost in costs]
     text = " + ".join(f"({part})" if part.startswith("-") else part for part in parts) + f" = {total}"
     if len(costs) < 2:
         text = total

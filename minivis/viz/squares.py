@@ -112,13 +112,17 @@ def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None
     >>> len(fig.axes)
     4
     """
-    x, weight, out = array(x), array(weight, "weight"), array(out, "out")
+    x = array(x)
+    weight = array(weight, "weight")
+    out = array(out, "out")
     _check_places(x, weight, out, stride, padding, dilation)
-    padded, flat = np.pad(x, padding), x.ndim == 1
+    padded = np.pad(x, padding)
+    flat = x.ndim == 1
     outside = ~np.pad(np.ones(x.shape, dtype=bool), padding)
     rows, per_row = (-(-out.size // (columns or 2)), columns or 2) if flat else out.shape
     wide, high = (padded.size, 2.0) if flat else padded.shape[::-1]
-    width, height = per_row * (0.36 * wide + 0.35), rows * (0.36 * high + 0.42) + (0.4 if title else 0)
+    width = per_row * (0.36 * wide + 0.35)
+    height = rows * (0.36 * high + 0.42) + (0.4 if title else 0)
     fig, axes = figure(rows, per_row, width, height, title, caption)
     for ax in axes.flat:
         _paper(ax, wide, high)
@@ -197,7 +201,8 @@ def convolution_matrix(matrix, x_shape, y_shape, title=None, caption=None):
     rows, columns = matrix.shape
     step = min(0.45, 5.5 / max(rows, columns))
     fig, axes = figure(1, 1, step * columns + 1.7, step * rows + (1.15 if title else 0.8), title, caption)
-    ax, (low, high) = axes[0, 0], limits(matrix, True)
+    ax = axes[0, 0]
+    (low, high) = limits(matrix, True)
     shown = ax.imshow(np.where(matrix == 0, np.nan, matrix), cmap=DIVERGING, vmin=low, vmax=high)
     if columns <= 12:
         for (i, j), value in np.ndenumerate(matrix):

@@ -51,7 +51,8 @@ class Figure(matplotlib.figure.Figure):
 
     def save(self, path):
         """Write the picture; the suffix decides on the format (.png, .svg, .pdf). The file appears whole or not at all."""
-        path, buffer = Path(path), io.BytesIO()
+        path = Path(path)
+        buffer = io.BytesIO()
         self.savefig(buffer, format=path.suffix[1:] or "png", dpi=DPI)
         write_files({path: buffer.getvalue()})
 

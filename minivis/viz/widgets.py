@@ -83,7 +83,9 @@ class Explorer:
         """
         import ipywidgets
 
-        controls, shown = {}, []  # what holds the value, and what is seen
+        # what holds the value, and what is seen
+        controls = {}
+        shown = []
         for name, choices in self.choices.items():
             if isinstance(choices, tuple):
                 controls[name], box = _squares(name, self.start[name], *choices)
@@ -182,7 +184,8 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
     >>> explorer.figure(layer=0, head=2, patch=5).caption
     'Layer 1, head 3: what the patch with the cross reads. Bright is read most.'
     """
-    attention, (rows, columns) = array(attention, "attention"), grid
+    attention = array(attention, "attention")
+    (rows, columns) = grid
     tokens = rows * columns
     if (
         attention.ndim != 4

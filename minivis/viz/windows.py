@@ -125,7 +125,8 @@ def window_masks(mask, columns=None, titles=None, size=1.5, title=None, caption=
     root = int(len(mask) ** 0.5)
     columns = min(columns or (root if root * root == len(mask) else 4), len(mask))
     rows = -(-len(mask) // columns)
-    wide, high = max(size * columns + 0.4, 3.2), rows * (size + 0.25) + (0.9 if title else 0.5)
+    wide = max(size * columns + 0.4, 3.2)
+    high = rows * (size + 0.25) + (0.9 if title else 0.5)
     fig, axes = figure(rows, columns, wide, high, title, caption)
     for ax in axes.flat[len(mask) :]:
         blank(ax)
@@ -169,7 +170,8 @@ def relative_index(index, window, query=None, title=None, caption=None):
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['1', '0', '2', '1']
     """
-    index, (wh, ww) = array(index, "index"), _pair("window", window)
+    index = array(index, "index")
+    (wh, ww) = _pair("window", window)
     cells = wh * ww
     if index.shape != (cells, cells) or not 0 < cells <= 25:
         raise ValueError(

@@ -136,7 +136,8 @@ viz.images(
 # %%
 colours = patches.reshape(-1, P * P, 3)  # (N, pixels, RGB)
 r, g, b = colours.mean(axis=1).T
-light, rough = (r + g + b) / 3, colours.mean(axis=2).std(axis=1)
+light = (r + g + b) / 3
+rough = colours.mean(axis=2).std(axis=1)
 words = np.stack([light, (r - g) / light, (b - r) / light, rough], axis=1)  # (N, 4)
 words = (words - words.mean(axis=0)) / words.std(axis=0)
 words /= np.linalg.norm(words, axis=1, keepdims=True)  # length 1: the product of two is their likeness
@@ -282,10 +283,12 @@ with mv.no_grad():
     output = detr(pictures, need_attention=True)
 logits, boxes = output.logits.numpy(), output.boxes.numpy()  # (60, 16, 7), (60, 16, 4)
 found = [mv.vision.detr_detections(*pair, threshold=0.5) for pair in zip(logits, boxes, strict=True)]
-spoke, queries = len(found[one]["labels"]), logits.shape[1]
+spoke = len(found[one]["labels"])
+queries = logits.shape[1]
 print(f"{len(scene.labels)} objects: {spoke} queries found something, {queries - spoke} say 'no object'")
 
-easy, hard = scenes[one], scenes[12]
+easy = scenes[one]
+hard = scenes[12]
 viz.boxes_on_images(
     [easy.image, easy.image, hard.image, hard.image],
     [easy.boxes, found[one]["boxes"], hard.boxes, found[12]["boxes"]],
@@ -516,7 +519,9 @@ def to_grey(photo): ...  # your lines here
 
 # %% tags=["check:grey"]
 dots = np.zeros((3, 2, 4), np.float32)
-dots[:, 0, 0], dots[0, 1, 1] = 1, 0.6  # one white pixel, one dark red one
+# one white pixel, one dark red one
+dots[:, 0, 0] = 1
+dots[0, 1, 1] = 0.6
 passed = claims(
     "to_grey",
     (
@@ -562,7 +567,8 @@ def find_bright_dots(): ...  # your lines here
 
 
 # %% tags=["check:dots"]
-flat, dot = np.full((5, 5), 0.7), np.zeros((5, 5))
+flat = np.full((5, 5), 0.7)
+dot = np.zeros((5, 5))
 dot[2, 2] = 1
 
 

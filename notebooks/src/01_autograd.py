@@ -79,7 +79,10 @@ viz.curves(
 # each step multiplies it by one local slope. Take $x=2$, $w=\tfrac12$, $b=-1$, $t=1$: it comes out in round numbers.
 
 # %%
-x, w, b, t = 2.0, 0.5, -1.0, 1.0
+x = 2.0
+w = 0.5
+b = -1.0
+t = 1.0
 
 z = w * x + b  # forward: 0
 a = 1 / (1 + math.exp(-z))  # 1/2
@@ -88,7 +91,9 @@ cost = (a - t) ** 2  # 1/4
 d_cost = 1.0  # backward: the slope of the cost with respect to itself ...
 d_a = d_cost * 2 * (a - t)  # ... with respect to a: -1
 d_z = d_a * a * (1 - a)  # -1/4, for the slope of the sigmoid is a (1 - a)
-d_w, d_b, d_x = d_z * x, d_z * 1.0, d_z * w
+d_w = d_z * x
+d_b = d_z * 1.0
+d_x = d_z * w
 
 assert (z, a, cost) == (0, 0.5, 0.25)
 assert (d_a, d_z, d_w, d_b, d_x) == (-1, -0.25, -0.5, -0.25, -0.125)
@@ -130,7 +135,10 @@ class Value:
     """A number that remembers how it was made."""
 
     def __init__(self, data, parents=(), vjp=lambda g: ()):
-        self.data, self.parents, self.vjp, self.grad = data, parents, vjp, 0.0
+        self.data = data
+        self.parents = parents
+        self.vjp = vjp
+        self.grad = 0.0
 
     def __add__(self, other):
         return Value(self.data + other.data, (self, other), lambda g: (g, g))
@@ -143,7 +151,8 @@ class Value:
         return Value(s, (self,), lambda g: (g * s * (1 - s),))
 
     def backward(self):
-        order, seen = [], set()
+        order = []
+        seen = set()
 
         def visit(value):  # parents before children
             if value not in seen:
@@ -160,7 +169,10 @@ class Value:
 
 
 # %%
-x, w, b, minus_t = Value(2.0), Value(0.5), Value(-1.0), Value(-1.0)
+x = Value(2.0)
+w = Value(0.5)
+b = Value(-1.0)
+minus_t = Value(-1.0)
 difference = (w * x + b).sigmoid() + minus_t
 cost = difference * difference
 cost.backward()
@@ -437,7 +449,8 @@ viz.graph(
 # %% tags=["slide:C/91-backpropagation"]
 loss.backward()
 
-passes, h = 0, 1e-6
+passes = 0
+h = 1e-6
 for parameter in parameters.values():
     measured = np.zeros(parameter.shape)
     for place in np.ndindex(parameter.shape):
@@ -477,7 +490,8 @@ def zero_softmax(x):
 
 def all_ones_check(function, x, h=1e-6):
     """Compares the slope of f(x).sum() along a random direction: the tempting version."""
-    leaf, u = mv.Tensor(x, requires_grad=True), rng.standard_normal(x.shape)
+    leaf = mv.Tensor(x, requires_grad=True)
+    u = rng.standard_normal(x.shape)
     function(leaf).sum().backward()
     measured = (function(x + h * u).sum() - function(x - h * u).sum()) / (2 * h)
     return abs(measured - (leaf.grad * u).sum()) < 1e-6
@@ -535,7 +549,8 @@ viz.curves(
 weights = [mv.Tensor(w, requires_grad=True) for w in rng.standard_normal(4)]
 biases = [mv.Tensor(b, requires_grad=True) for b in rng.standard_normal(4)]
 
-a, slopes = mv.Tensor(np.float64(0.7)), []
+a = mv.Tensor(np.float64(0.7))
+slopes = []
 for w, b in zip(weights, biases, strict=True):
     a = ops.sigmoid(w * a + b)
     slopes.append(a.item() * (1 - a.item()))  # sigma'(z) of this layer
@@ -903,9 +918,8 @@ def undo(g, shape): ...  # your lines here
 def claim(sentence, big, small, hint):
     """A claim about `undo` for an array of shape `small` that was broadcast to the shape `big`."""
     g = np.arange(1.0, 1 + math.prod(big)).reshape(big)  # 1, 2, 3, ...
-    source = np.broadcast_to(
-        np.arange(math.prod(small)).reshape(small), big
-    )  # which number each was a copy of
+    # which number each was a copy of
+    source = np.broadcast_to(np.arange(math.prod(small)).reshape(small), big)
     right = np.bincount(source.ravel(), weights=g.ravel()).reshape(small)  # a number sums what its copies get
     return sentence, lambda: undo(g, small), right, hint
 
@@ -1062,7 +1076,8 @@ def with_random(function):
     return "passes"
 
 
-rows, centred = np.array([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]]), np.array([[-2.0, -1, 3], [0, 0, 0]])
+rows = np.array([[1.0, 2.0, 6.0], [5.0, 5.0, 5.0]])
+centred = np.array([[-2.0, -1, 3], [0, 0, 0]])
 passed = claims(
     "fool the all-ones check",
     (

@@ -91,7 +91,8 @@ viz.grids(
 
 # %%
 spike = np.array([0, 0, 0, 1, 0, 0, 0])
-correlated, convolved = np.correlate(spike, w), np.convolve(spike, w, "valid")
+correlated = np.correlate(spike, w)
+convolved = np.convolve(spike, w, "valid")
 
 np.testing.assert_array_equal(np.correlate(x, w), y)  # what deep learning calls convolution
 np.testing.assert_array_equal(np.convolve(x, w[::-1], "valid"), y)  # flip twice: the same again
@@ -111,7 +112,8 @@ viz.grids(
 # - **For gradients**: running backwards through one is the other, as you will see below.
 
 # %%
-a, b = np.array([1, 2, 3]), np.array([1, 0, -1])
+a = np.array([1, 2, 3])
+b = np.array([1, 0, -1])
 np.testing.assert_array_equal(np.convolve(np.convolve(x, a), b), np.convolve(x, np.convolve(a, b)))
 one_by_one = np.correlate(np.correlate(x, a, "full"), b, "full")
 combined = np.correlate(x, np.correlate(a, b, "full"), "full")
@@ -304,7 +306,10 @@ assert mv.laws.check("conv2d", conv2d_by_loops).passed
 # %% tags=["setup"]
 def windows_of(x, kernel, stride=1, padding=0, dilation=1):
     """Every window of a batch of images, as a view: (B, C, H', W', kh, kw)."""
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, pair(stride), pair(padding), pair(dilation)
+    (kh, kw) = kernel
+    (sh, sw) = pair(stride)
+    (ph, pw) = pair(padding)
+    (dh, dw) = pair(dilation)
     padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     reach = dh * (kh - 1) + 1, dw * (kw - 1) + 1
     return sliding_window_view(padded, reach, axis=(2, 3))[:, :, ::sh, ::sw, ::dh, ::dw]
@@ -454,7 +459,8 @@ viz.convolution_matrix(
 
 # %% tags=["slide:C/90-layer-types"]
 volume = rng.standard_normal((1, 3, 8, 8))
-weight, dense = rng.standard_normal((6, 3, 3, 3)), rng.standard_normal((10, 96))
+weight = rng.standard_normal((6, 3, 3, 3))
+dense = rng.standard_normal((10, 96))
 
 layers = [
     ("convolution", lambda v: mv.ops.conv2d(v, weight, padding=1)),
@@ -678,7 +684,8 @@ def seen(layers, side=45):
 def formula(layers):
     reach, jump = 1, 1
     for k, s in layers:
-        reach, jump = reach + (k - 1) * jump, jump * s
+        reach = reach + (k - 1) * jump
+        jump = jump * s
     return reach
 
 
@@ -808,7 +815,8 @@ print(f"backward of conv2d with stride 2 and padding 1: off finite differences b
 # example, with numbers in place of its letters (two inputs, a filter of three, stride 2):
 
 # %% tags=["slide:C/86-transpose-convolution-1d", "worked:transpose-1d"]
-inputs, stamp = np.array([2.0, 3.0]), np.array([1.0, 10.0, 100.0])
+inputs = np.array([2.0, 3.0])
+stamp = np.array([1.0, 10.0, 100.0])
 
 stamps = np.zeros((2, 5))
 for i, value in enumerate(inputs):
@@ -841,7 +849,8 @@ viz.grids(
 # $2 \times 2$; on the way back somebody has to say which.
 
 # %% tags=["slide:C/83-transpose-convolution", "worked:transpose-2d"]
-corners, three = np.array([[1.0, 2.0], [3.0, 4.0]])[None, None], np.ones((1, 1, 3, 3))
+corners = np.array([[1.0, 2.0], [3.0, 4.0]])[None, None]
+three = np.ones((1, 1, 3, 3))
 without = mv.ops.conv_transpose2d(corners, three, stride=2, padding=1)
 with_extra = mv.ops.conv_transpose2d(corners, three, stride=2, padding=1, output_padding=1)
 
@@ -919,7 +928,9 @@ def he(*shape):
 
 
 rng = np.random.default_rng(0)
-filters1, filters2, readout = he(16, 1, 3, 3), he(32, 16, 3, 3), he(10, 32 * 2 * 2)
+filters1 = he(16, 1, 3, 3)
+filters2 = he(32, 16, 3, 3)
+readout = he(10, 32 * 2 * 2)
 biases = [mv.Tensor(np.zeros(n, np.float32), requires_grad=True) for n in (16, 32, 10)]
 parameters = [filters1, filters2, readout, *biases]
 
@@ -944,7 +955,8 @@ print(f"{sum(p.data.size for p in parameters):,} parameters")
 
 
 # %%
-steps, losses = 600, []
+steps = 600
+losses = []
 velocity = [np.zeros_like(p.data) for p in parameters]
 for step in range(steps):
     chosen = rng.integers(len(digits), size=64)
@@ -1000,7 +1012,8 @@ def neighbours_agree(filters):
     return np.corrcoef(np.concatenate([right, below], axis=1))[0, 1]
 
 
-before, after = neighbours_agree(initial), neighbours_agree(filters1.data)
+before = neighbours_agree(initial)
+after = neighbours_agree(filters1.data)
 print(f"correlation of neighbouring weights: {before:.2f} before training, {after:.2f} after")
 assert abs(before) < 0.15 < after
 

@@ -345,7 +345,8 @@ names = ["bright sky", "shadow", "red wood", "grey-green"]
 wanted = np.array([[0.85, 0.92, 1.0], [0.15, 0.15, 0.12], [0.6, 0.25, 0.15], [0.45, 0.5, 0.35]], np.float32)
 
 start = 0.1 * rng.standard_normal((4, channels)).astype(np.float32)  # (N, C), not from the image
-queries, losses = mv.Tensor(start, requires_grad=True), []
+queries = mv.Tensor(start, requires_grad=True)
+losses = []
 for _ in range(1000):
     read = scaled_dot_product_attention(queries, features, cells)  # (N, 3): the colour each query read
     loss = mv.ops.mse_loss(read, wanted)
@@ -464,7 +465,8 @@ def multi_head_reshape(x, w_q, w_k, w_v, w_o):
 n, d_model, h, d_k, d_v = 5, 12, 3, 4, 2
 x = rng.standard_normal((n, d_model))
 w_q, w_k = rng.standard_normal((2, h, d_model, d_k))
-w_v, w_o = rng.standard_normal((h, d_model, d_v)), rng.standard_normal((h * d_v, d_model))
+w_v = rng.standard_normal((h, d_model, d_v))
+w_o = rng.standard_normal((h * d_v, d_model))
 first_head = attention_matrices(x @ w_q[0], x @ w_k[0], x @ w_v[0])
 y = multi_head_loops(x, w_q, w_k, w_v, w_o)
 assert first_head.shape == (n, d_v) and y.shape == (n, d_model)
@@ -519,14 +521,17 @@ colour = (cells - cells.mean(axis=0)) / cells.std(axis=0)  # (HW, 3)
 place = (position - 0.5) / position.std(axis=0)  # (HW, 2)
 at = 13 * width + 14  # the cell that asks
 w_query, w_key = np.zeros((2, 7, 6))  # from a token of 7 numbers (5 features, |c|^2, 1) to a width of 6
-w_query[:5, :5], w_query[6, 5] = 2 * np.eye(5), 1  # (2 c, 1)
-w_key[:5, :5], w_key[5, 5] = np.eye(5), -1  # (c, -|c|^2)
+# (2 c, 1)
+w_query[:5, :5] = 2 * np.eye(5)
+w_query[6, 5] = 1
+# (c, -|c|^2)
+w_key[:5, :5] = np.eye(5)
+w_key[5, 5] = -1
 
 heads = []
 for colour_weight, place_weight in ((6.0, 0.0), (0.0, 6.0), (6.0, 6.0)):
-    c = np.concatenate(
-        [math.sqrt(colour_weight) * colour, math.sqrt(place_weight) * place], axis=1
-    )  # (HW, 5)
+    # (HW, 5)
+    c = np.concatenate([math.sqrt(colour_weight) * colour, math.sqrt(place_weight) * place], axis=1)
     token = np.concatenate([c, (c**2).sum(axis=1, keepdims=True), np.ones((len(c), 1))], axis=1)  # (HW, 7)
     heads.append(mv.ops.attention_weights(token[[at]] @ w_query, token @ w_key)[0])  # (HW,)
 
@@ -574,9 +579,8 @@ convolution = blur(np.eye(side * side)).T  # (N, N): the answers to pictures of 
 for image in images:  # one matrix for both images
     np.testing.assert_allclose(blur(image.T), (convolution @ image).T)
 inner = np.arange(side * side).reshape(side, side)[1:-1, 1:-1].ravel()
-for row in convolution[
-    inner
-]:  # the same nine weights at every place (but at the rim, where the kernel is cut)
+# the same nine weights at every place (but at the rim, where the kernel is cut)
+for row in convolution[inner]:
     np.testing.assert_array_equal(row[row > 0], kernel.ravel())
 
 # %% [markdown]

@@ -407,7 +407,8 @@ by_hand.shape
 
 # %%
 optimizer = mv.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-steps, losses = 500, []
+steps = 500
+losses = []
 for _ in range(steps):
     source, shown, answer = batch(64)
     logits = model(source, shown)
@@ -471,7 +472,8 @@ assert right > 0.8
 def cross_attention(source, shown):
     """The cross-attention weights of every decoder layer, each (h, N, M), for one pair of sequences."""
     memory = model.encoder(embed(model.source_embedding, source))
-    x, found = embed(model.target_embedding, shown), []
+    x = embed(model.target_embedding, shown)
+    found = []
     for layer in model.decoder.layers:
         x = x + layer.self_attn(layer.norm1(x), is_causal=True)
         y, weights = layer.cross_attn(layer.norm2(x), memory, need_weights=True)

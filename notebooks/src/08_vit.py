@@ -216,7 +216,8 @@ for name, (d, depth, exact, printed) in published.items():
         f"ViT-{name}: width {d:4}, {depth} blocks: {count(d, depth):11,} parameters; the decks print {printed}"
     )
     assert count(d, depth) == exact
-l32, headless = count(1024, 24, patch=32), count(768, 12, classes=0)
+l32 = count(1024, 24, patch=32)
+headless = count(768, 12, classes=0)
 print(f"ViT-L/32: {l32:,} parameters; ViT-B/16 without head: {headless:,}")
 assert round(l32 / 1e6) == 307 and round(headless / 1e6) == 86
 tiny = mv.models.vit.vit_ti16()
@@ -287,7 +288,9 @@ def train(model, count, lr, steps=200, stop=None):
 
 
 # %% tags=["slide:H/4-data-against-bias"]
-counts, accuracy, trained = [50, 100, 200], {"ViT": [], "CNN": []}, {}
+counts = [50, 100, 200]
+accuracy = {"ViT": [], "CNN": []}
+trained = {}
 canvas_config = {**config, "image_size": 16, "patch_size": 4}
 newborns = [  # name, how one is made, its learning rate
     ("ViT", lambda: mv.models.vit.ViT(**canvas_config, rng=0), 2e-3),
@@ -447,7 +450,8 @@ def position_similarity(model):
 # %% tags=["slide:A/34-position-similarity"]
 for name in ("vit-digits", "vit-scattered-digits"):
     alike, apart, in_line = position_similarity(mv.load(name))
-    near, line = alike[(apart > 0) & (apart < 1.5)].mean(), alike[in_line & (apart > 1.5)].mean()
+    near = alike[(apart > 0) & (apart < 1.5)].mean()
+    line = alike[in_line & (apart > 1.5)].mean()
     rest = alike[~in_line & (apart > 1.5)].mean()
     print(
         f"{name:21}: neighbours {near:5.2f}, further on in the same row or column {line:5.2f}, elsewhere {rest:5.2f}"
@@ -539,9 +543,8 @@ fig
 
 # %% tags=["slide:Z/39-vit-attention-by-layer"]
 digit = eight[5]
-by_layer = np.concatenate(
-    [m[digit, :, 0, 1:].reshape(-1, rows, columns) for m in maps]
-)  # (depth h, rows, columns)
+# (depth h, rows, columns)
+by_layer = np.concatenate([m[digit, :, 0, 1:].reshape(-1, rows, columns) for m in maps])
 heads = maps[0].shape[1]
 change = [
     np.abs(a[digit, :, 0].mean(axis=0) - b[digit, :, 0].mean(axis=0)).sum()
@@ -589,7 +592,9 @@ def new_resnet():
     )
 
 
-resnet, steps, draw = new_resnet(), 150, np.random.default_rng(0)
+resnet = new_resnet()
+steps = 150
+draw = np.random.default_rng(0)
 optimizer = mv.optim.AdamW(resnet.parameters(), lr=5e-3, schedule=mv.optim.cosine(steps, warmup_steps=20))
 for _ in range(steps):
     rows = draw.integers(0, len(images), 64)  # fresh places all the time, as for the ViT
@@ -1135,7 +1140,8 @@ def my_product(gradient, w, v, step=1e-5): ...  # your lines here
 
 # %% tags=["check:hessian"]
 H = np.array([[3.0, 1.0, 0.0], [1.0, -2.0, 0.5], [0.0, 0.5, 1.0]])
-at, v = np.array([0.3, -1.0, 2.0]), np.array([1.0, 2.0, -1.0])
+at = np.array([0.3, -1.0, 2.0])
+v = np.array([1.0, 2.0, -1.0])
 passed = claims(
     "the product",
     (

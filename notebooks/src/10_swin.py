@@ -137,7 +137,9 @@ viz.images(
 # the size of Swin-T's first stage: $56 \times 56$ tokens, $D = 96$, $M = 7$.
 
 # %%
-N, D, M = 56 * 56, 96, 7
+N = 56 * 56
+D = 96
+M = 7
 in_windows = mv.nn.WindowAttention(D, 3, (M, M), (0, 0))
 everywhere = mv.nn.MultiHeadAttention(D, 3)
 cost = mv.summary(in_windows, np.zeros((1, 56, 56, D), np.float32)).multiply_adds
@@ -165,10 +167,13 @@ def seconds(tokens, window):
     q = np.random.default_rng(0).standard_normal((tokens // window, 1, window, 32)).astype(np.float32)
     best = math.inf
     for _ in range(5):
-        start, passed, runs = time.process_time(), 0, 0
+        start = time.process_time()
+        passed = 0
+        runs = 0
         while passed < 0.03:  # many runs of a short one: clocks tick
             mv.ops.scaled_dot_product_attention(q, q, q)
-            passed, runs = time.process_time() - start, runs + 1
+            passed = time.process_time() - start
+            runs = runs + 1
         best = min(best, passed / runs)
     return best
 
@@ -179,9 +184,8 @@ with threadpool_limits(1):  # one thread: several that wait for each other would
         "everywhere": np.array([seconds(n, n) for n in counts]),
         "in windows of 8 x 8": np.array([seconds(n, 64) for n in counts]),
     }
-slope = {  # from 256 tokens on: before that, starting costs as much as the work
-    name: np.polyfit(np.log(counts[1:]), np.log(taken[1:]), 1)[0] for name, taken in measured.items()
-}
+# from 256 tokens on: before that, starting costs as much as the work
+slope = {name: np.polyfit(np.log(counts[1:]), np.log(taken[1:]), 1)[0] for name, taken in measured.items()}
 for name, taken in measured.items():
     print(f"{name:20}: {1000 * taken[-1]:7.1f} ms for {counts[-1]} tokens, slope {slope[name]:.2f}")
 assert 1.5 < slope["everywhere"] < 2.7 and 0.5 < slope["in windows of 8 x 8"] < 1.5
@@ -481,7 +485,8 @@ def brute_force(x, p, name, heads, M, s):
     H, W, D = x.shape
     q, k, v = (x @ p[f"{name}.{w}.weight"].T + p[f"{name}.{w}.bias"] for w in ("query", "key", "value"))
     table = p[f"{name}.bias_table"].reshape(2 * M - 1, 2 * M - 1, heads)
-    y, d = np.zeros_like(x), D // heads
+    y = np.zeros_like(x)
+    d = D // heads
     everywhere = [(i, j) for i in range(H) for j in range(W)]
     for a, b in everywhere:
         mine = window_of(a, M, s), window_of(b, M, s)
@@ -555,7 +560,8 @@ assert merge(t, p, "merge").shape == (2, 3, 4, 16)
 
 # %% tags=["slide:A/45-hierarchy-for-dense-prediction"]
 with mv.nn.init.skip_init(), mv.no_grad():  # sizes only: no weights are drawn
-    backbone, resnet = mv.models.swin_t(feature_norms=True), mv.models.resnet50()
+    backbone = mv.models.swin_t(feature_norms=True)
+    resnet = mv.models.resnet50()
     image = np.zeros((1, 3, 64, 96), np.float32)
     pyramid = [m.shape for m in backbone.features(image)]
     of_resnet = [m.shape for m in resnet.features(image)]
@@ -723,7 +729,8 @@ for i, m in enumerate(stages):  # (B, C, H, W)
     between = m.mean(axis=(2, 3)).var(axis=0).sum() / m.var(axis=(0, 2, 3)).sum()
     print(f"stage {i + 1}: {between:.0%} of what tokens differ by is the scene, the rest is the place in it")
     assert (between > 0.5) == (i == len(stages) - 1)
-few, stages = images[:6], [m[:6] for m in stages]
+few = images[:6]
+stages = [m[:6] for m in stages]
 assert [m.shape[2] for m in stages] == [64 // model.patch_size[0] // 2**i for i in range(len(stages))]
 viz.images(
     [*few, *(picture for m in stages for picture in as_colours(m))],
@@ -752,11 +759,8 @@ tables = [
 spread = [table.std() for _, _, table in tables]
 print("standard deviation, block by block:", np.round(spread, 3))
 middle = M - 1  # where the query stands
-near = (
-    slice(None),
-    slice(middle - 1, middle + 2),
-    slice(middle - 1, middle + 2),
-)  # it and its eight neighbours
+# it and its eight neighbours
+near = (slice(None), slice(middle - 1, middle + 2), slice(middle - 1, middle + 2))
 for s, b, table in tables:
     print(
         f"stage {s + 1}, block {b + 1}: {table[near].mean() - table.mean():+.2f} for what is near, against the mean"

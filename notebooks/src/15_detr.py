@@ -266,7 +266,9 @@ five = np.array(
     ]
 )
 certain = np.eye(3)[said]  # (5, 3): all probability on what it said
-true_classes, true_boxes = np.array([DOG, CAT]), five[[0, 3]]  # the deck's objects have exactly these boxes
+# the deck's objects have exactly these boxes
+true_classes = np.array([DOG, CAT])
+true_boxes = five[[0, 3]]
 
 distance = np.abs(five[:, None] - true_boxes[None]).sum(axis=-1)  # (5, 2)
 giou = generalized_box_iou(box_cxcywh_to_xyxy(five), box_cxcywh_to_xyxy(true_boxes))  # (5, 2)
@@ -313,9 +315,8 @@ viz.matched_boxes(
 # pairs: who answers for the dog when the class counts most?
 
 # %%
-unsure = np.array(
-    [[0.2, 0.1, 0.7], [0.9, 0.0, 0.1], [0.3, 0.3, 0.4], [0.1, 0.6, 0.3], [0.0, 0.7, 0.3]]
-)  # (5, 3): dog, cat, nothing
+# (5, 3): dog, cat, nothing
+unsure = np.array([[0.2, 0.1, 0.7], [0.9, 0.0, 0.1], [0.3, 0.3, 0.4], [0.1, 0.6, 0.3], [0.0, 0.7, 0.3]])
 viz.matching_playground(
     {"class": -unsure[:, true_classes], "L1": distance, "GIoU": -giou},
     {"class": 1, "L1": 5, "GIoU": 2},
@@ -427,7 +428,8 @@ goal = np.array([[0.70, 0.65, 0.20, 0.30]])  # normalised cxcywh
 
 def walk(loss, steps=400, lr=0.004):
     """Gradient descent on the four numbers of one box; the IoU with the goal after each step, and the box."""
-    box, likeness = mv.Tensor(np.array([[0.25, 0.30, 0.20, 0.15]]), requires_grad=True), []
+    box = mv.Tensor(np.array([[0.25, 0.30, 0.20, 0.15]]), requires_grad=True)
+    likeness = []
     for step in range(steps):
         value = loss(box)
         box.grad = None
@@ -532,7 +534,9 @@ np.testing.assert_allclose(
     rtol=1e-4,
 )
 
-turn, mix = rng.permutation(16), rng.permutation(T)  # slots in another order, objects in another order
+# slots in another order, objects in another order
+turn = rng.permutation(16)
+mix = rng.permutation(T)
 turned = mv.models.detr.DETROutput(last.logits[:, turn], last.boxes[:, turn])
 mixed = {"labels": scene.labels[mix], "boxes": scene.boxes[mix]}
 np.testing.assert_allclose(criterion(turned, [mixed])["loss"].item(), total, rtol=1e-4)
@@ -570,7 +574,8 @@ assert tokens.shape == (8, 64, 96)  # (B, N, D): 8 x 8 cells of 8 x 8 pixels
 
 with mv.nn.init.skip_init():  # the published sizes, without memory for their numbers
     published = mv.models.detr.detr_r50()
-    strides, channels = (4, 8, 16, 32), published.backbone.channels
+    strides = (4, 8, 16, 32)
+    channels = published.backbone.channels
 assert channels == (256, 512, 1024, 2048)
 assert published.input_proj.weight.shape == (256, 2048, 1, 1)
 print("DETR-R50: strides", strides, "channels", channels, "->", published.input_proj.weight.shape[0])
@@ -672,7 +677,8 @@ def encode(x, codes):
 
 def decode(memory, codes, allowed=None):
     """Memory (B, N, D) -> logits (B, Q, K + 1) and boxes (B, Q, 4) after each layer."""
-    queries, answers = weights["queries"], []
+    queries = weights["queries"]
+    answers = []
     x = np.zeros((len(memory), *queries.shape), np.float32)  # the states begin empty: queries are positions
     for i in range(3):
         layer = f"transformer.decoder.{i}"
@@ -701,7 +707,8 @@ future = np.triu(np.ones((16, 16), bool), 1)
 assert seen[..., future].mean() > 0.01  # no mask: early queries look at later ones
 
 order = rng.permutation(16)  # queries in another order: the same answers in that order, all in one pass
-kept, weights["queries"] = weights["queries"], weights["queries"][order]
+kept = weights["queries"]
+weights["queries"] = weights["queries"][order]
 np.testing.assert_allclose(decode(memory, codes)[-1][1], my_boxes[:, order], atol=1e-4)
 weights["queries"] = kept
 print("NumPy and the library agree, layer by layer")
@@ -803,7 +810,8 @@ def answers_for_taken(answers):
     for image in zip(*answers, strict=True):
         f = detr_detections(*image, threshold=0.5)
         kept = batched_nms(box_cxcywh_to_xyxy(f["boxes"]), f["scores"], f["labels"], 0.5)
-        sure, extra = sure + len(f["scores"]), extra + len(f["scores"]) - len(kept)
+        sure = sure + len(f["scores"])
+        extra = extra + len(f["scores"]) - len(kept)
     return extra / sure
 
 
@@ -862,9 +870,11 @@ fig
 # In numbers: how much of the scatter of all boxes does the query's number alone explain? (0: nothing, 1: everything.)
 
 # %%
-centres, sides = boxes[..., :2], boxes[..., 2:]
+centres = boxes[..., :2]
+sides = boxes[..., 2:]
 for name, values in (("centres", centres), ("sides", sides)):
-    within, overall = values.var(axis=0).sum(axis=-1).mean(), values.reshape(-1, 2).var(axis=0).sum()
+    within = values.var(axis=0).sum(axis=-1).mean()
+    overall = values.reshape(-1, 2).var(axis=0).sum()
     print(f"{name}: {1 - within / overall:.0%} of the variance is explained by the query")
 print(
     f"queries that are never sure of anything in 200 scenes: {np.flatnonzero(sure.sum(axis=0) == 0).tolist()}"
@@ -900,7 +910,9 @@ def density(weights, region):
 
 by_head = []
 for i, attention in enumerate(output.attention.encoder, start=1):  # (B, h, N, N)
-    average, rows = attention.mean(axis=0), []  # (h, N, N): what the place alone makes a cell look at
+    # (h, N, N): what the place alone makes a cell look at
+    average = attention.mean(axis=0)
+    rows = []
     for s, weights_of in zip(scenes, attention, strict=True):
         cover = coverage(s)
         covered = cover.sum(axis=0)
@@ -977,7 +989,8 @@ for i, s in enumerate(scenes):
         output.logits[i : i + 1], output.boxes[i : i + 1], [{"labels": s.labels, "boxes": s.boxes}]
     )[0]
     slots_of = linear_sum_assignment(costs)[1]  # the slot of each object
-    corners, cover = box_cxcywh_to_xyxy(s.boxes), coverage(s)
+    corners = box_cxcywh_to_xyxy(s.boxes)
+    cover = coverage(s)
     for t, other in zip(*np.nonzero(box_iou(corners, corners) > 0.1), strict=True):
         if t != other:
             pairs.append([density(cross[i, slots_of[t]], cover[k]) for k in (t, other)])
@@ -1000,10 +1013,12 @@ picture
 # %% tags=["slide:Z/64-attention-at-extremities", "slide:H/21-what-encoder-and-decoder-look-at"]
 zones = ("deep inside", "inner rim", "outer rim", "elsewhere")
 y, x = np.mgrid[:64, :64] + 0.5
-corners, table = box_cxcywh_to_xyxy(boxes) * 64, {}
+corners = box_cxcywh_to_xyxy(boxes) * 64
+table = {}
 large = sure & (corners[..., 2:] - corners[..., :2] >= 20).all(axis=-1)
 for i, attention in enumerate(output.attention.cross, start=1):  # (B, h, Q, N)
-    average, rows = attention.mean(axis=0), []
+    average = attention.mean(axis=0)
+    rows = []
     for image, q in zip(*np.nonzero(large), strict=True):
         x0, y0, x1, y1 = corners[image, q]
         depth = np.minimum(np.minimum(x - x0, x1 - x), np.minimum(y - y0, y1 - y))  # pixels from the border
@@ -1207,7 +1222,8 @@ paper = {
     },
     "losses": {"L1 only": 35.8, "GIoU only": 39.9, "L1 and GIoU": 40.6},
 }
-measured, rows = ablations.results(), {}
+measured = ablations.results()
+rows = {}
 for subject, choices in paper.items():
     print(f"{subject:28} AP50, three seeds      mean   the paper, AP")
     for choice, theirs in choices.items():
@@ -1411,8 +1427,10 @@ def my_set_loss(p, boxes, labels, wanted): ...  # your lines here
 
 # %% tags=["check:set-loss"]
 draw = np.random.default_rng(1)
-p_some, b_some = softmax(draw.normal(size=(5, 4))), draw.uniform(0.2, 0.6, (5, 4))
-l_some, w_some = np.array([2, 0]), draw.uniform(0.2, 0.6, (2, 4))
+p_some = softmax(draw.normal(size=(5, 4)))
+b_some = draw.uniform(0.2, 0.6, (5, 4))
+l_some = np.array([2, 0])
+w_some = draw.uniform(0.2, 0.6, (2, 4))
 output_some = mv.models.detr.DETROutput(np.log(p_some)[None], b_some[None])
 judge = mv.losses.SetCriterion(3)  # weights 1, 5 and 2; "no object" counts 0.1
 right = judge(output_some, [{"labels": l_some, "boxes": w_some}])["loss"].item()

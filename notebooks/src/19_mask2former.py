@@ -57,11 +57,13 @@ def paint(numbers):
 
 def like(found, true):
     """Number found segments as the true ones they lie on, so that colours agree; one too many gets a new number."""
-    numbers, spare = np.zeros(found.max() + 1, int), true.max() + 1
+    numbers = np.zeros(found.max() + 1, int)
+    spare = true.max() + 1
     for n in sorted(set(found[found > 0]), key=lambda n: -(found == n).sum()):
         numbers[n] = np.bincount(true[found == n]).argmax()
         if (numbers == numbers[n]).sum() > 1:  # a larger one lies there already
-            numbers[n], spare = spare, spare + 1
+            numbers[n] = spare
+            spare = spare + 1
     return numbers[found]
 
 
@@ -132,7 +134,8 @@ def count(found, truth, label):
 def quality(matches, fp, fn):
     """SQ, RQ and PQ of one class."""
     tp = len(matches)
-    sq, rq = (sum(matches) / tp if tp else 0.0), tp / (tp + fp / 2 + fn / 2)
+    sq = sum(matches) / tp if tp else 0.0
+    rq = tp / (tp + fp / 2 + fn / 2)
     return sq, rq, sq * rq
 
 
@@ -179,7 +182,9 @@ with mv.no_grad():
     maps = model.backbone.features(x)  # finest first
     pixels, tokens, codes, sizes = model.pixel_decoder(maps)  # coarsest first
     output = model(x, need_attention=True)
-D, Q, L = model.query_features.shape[1], len(model.query_features.data), model.levels
+D = model.query_features.shape[1]
+Q = len(model.query_features.data)
+L = model.levels
 print("backbone maps:          ", [m.shape[1:] for m in maps])
 print("maps for the queries:   ", [(t.shape[1:], size) for t, size in zip(tokens, sizes, strict=True)])
 print("embedding of each pixel:", pixels.shape[1:])
@@ -215,8 +220,10 @@ def read(image, x, y):
 
 def deformable_loops(values, shapes, locations, weights):
     """values (B, N, h, d), shapes [(H, W), ...], locations (B, Q, h, L, P, 2), weights (B, Q, h, L, P) -> (B, Q, h d)."""
-    (B, Q, h, L, P), d = weights.shape, values.shape[3]
-    out, starts = np.zeros((B, Q, h, d), values.dtype), np.cumsum([0, *(H * W for H, W in shapes)])
+    (B, Q, h, L, P) = weights.shape
+    d = values.shape[3]
+    out = np.zeros((B, Q, h, d), values.dtype)
+    starts = np.cumsum([0, *(H * W for H, W in shapes)])
     for b, q, head, level, p in np.ndindex(B, Q, h, L, P):
         pixels = values[b, starts[level] : starts[level + 1], head]  # (H W, d): one map, one head
         found = read(pixels.reshape(*shapes[level], d), *locations[b, q, head, level, p])
@@ -244,13 +251,13 @@ np.testing.assert_allclose(deformable_loops(*case), library(*case), atol=1e-12)
 def deformable(values, shapes, locations, weights):
     """The same without loops over points: four gathers for each map."""
     B, Q, h, _, _ = weights.shape
-    image, head = np.arange(B)[:, None, None, None], np.arange(h)[:, None]
-    out, start = np.zeros((B, Q, h, values.shape[3]), values.dtype), 0
+    image = np.arange(B)[:, None, None, None]
+    head = np.arange(h)[:, None]
+    out = np.zeros((B, Q, h, values.shape[3]), values.dtype)
+    start = 0
     for level, (H, W) in enumerate(shapes):
-        x, y = (
-            locations[:, :, :, level, :, 0] * W - 0.5,
-            locations[:, :, :, level, :, 1] * H - 0.5,
-        )  # (B, Q, h, P)
+        # (B, Q, h, P)
+        x, y = (locations[:, :, :, level, :, 0] * W - 0.5, locations[:, :, :, level, :, 1] * H - 0.5)
         for row in (np.floor(y), np.floor(y) + 1):
             for column in (np.floor(x), np.floor(x) + 1):
                 inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
@@ -269,7 +276,8 @@ np.testing.assert_allclose(deformable(*case), library(*case), atol=1e-12)
 
 # %%
 tokens_of_photo = 32**2 + 64**2 + 128**2
-plain, few = tokens_of_photo**2, tokens_of_photo * 3 * 4
+plain = tokens_of_photo**2
+few = tokens_of_photo * 3 * 4
 print(
     f"{tokens_of_photo:,} tokens: {plain:,} pairs in plain attention, {few:,} points read: {plain // few:,} times fewer"
 )
@@ -281,8 +289,11 @@ assert plain // few == 1792
 # the pixel decoder's.
 
 # %%
-decoder, layer = model.pixel_decoder, model.pixel_decoder.layers[0]
-heads, points, N = decoder.heads, decoder.points, sum(H * W for H, W in sizes)
+decoder = model.pixel_decoder
+layer = model.pixel_decoder.layers[0]
+heads = decoder.heads
+points = decoder.points
+N = sum(H * W for H, W in sizes)
 with mv.no_grad():
     coarse = [project(m).data for project, m in zip(decoder.input_proj, maps[::-1], strict=False)]
     before = np.concatenate([m.reshape(1, D, -1).swapaxes(1, 2) for m in coarse], axis=1)  # (1, N, D)
@@ -323,7 +334,8 @@ fig, axes = viz.figure(
 for level, ax in enumerate(axes[0]):
     ax.imshow(one.image.transpose(1, 2, 0), extent=(0, 1, 1, 0), alpha=0.55)
     for h in range(heads):
-        at, size = places[0, token, h, level], 30 + 1500 * shares[0, token, h, level]
+        at = places[0, token, h, level]
+        size = 30 + 1500 * shares[0, token, h, level]
         ax.scatter(at[:, 0], at[:, 1], s=size, color=viz.COLOURS[h], edgecolor="white")
     ax.plot(*centres[token], marker="P", color="black", markersize=12, markeredgecolor="white")
     ax.set(xlim=(-0.2, 1.2), ylim=(1.2, -0.2))
@@ -356,9 +368,8 @@ with mv.no_grad():
     logits, embeddings = predict(start)
 masks = np.zeros((Q, *pixels.shape[2:]), np.float32)
 for q, i, j in np.ndindex(masks.shape):
-    masks[q, i, j] = (
-        embeddings[0, q] @ pixels.data[0, :, i, j]
-    )  # by loops: one product for each query and pixel
+    # by loops: one product for each query and pixel
+    masks[q, i, j] = embeddings[0, q] @ pixels.data[0, :, i, j]
 np.testing.assert_allclose(
     masks, np.einsum("qc,chw->qhw", embeddings[0], pixels.data[0]), rtol=1e-3, atol=1e-2
 )
@@ -395,7 +406,8 @@ def masked_attention(q, k, v, mask=None):
     mask = np.broadcast_to(True if mask is None else mask, (*q.shape[:-1], k.shape[-2]))
     out = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
     for place in np.ndindex(*q.shape[:-1]):
-        inside, image = mask[place], place[:-1]
+        inside = mask[place]
+        image = place[:-1]
         if inside.any():
             scores = k[image][inside] @ q[place] / math.sqrt(q.shape[-1])
             out[place] = softmax(scores) @ v[image][inside]
@@ -424,8 +436,11 @@ assert (shouted[0] == by_the_library[0]).all() and not np.allclose(shouted[1:], 
 # $-\infty$. Four ways out:
 
 # %%
-q, k, v = rng.standard_normal((1, 8)), rng.standard_normal((4, 8)), np.arange(4.0)[:, None]
-nothing, scores = np.zeros((1, 4), bool), rng.standard_normal((1, 4))
+q = rng.standard_normal((1, 8))
+k = rng.standard_normal((4, 8))
+v = np.arange(4.0)[:, None]
+nothing = np.zeros((1, 4), bool)
+scores = rng.standard_normal((1, 4))
 with np.errstate(invalid="ignore"):
     raised = np.exp(np.where(nothing, scores, -np.inf) - np.max(np.where(nothing, scores, -np.inf)))
     infinite = raised / raised.sum()
@@ -457,9 +472,8 @@ with mv.no_grad():
 depth = len(outputs.attention)
 real = outputs.logits.data.argmax(axis=-1) < len(NAMES)  # queries that name an object in the end
 for i, a in enumerate(outputs.attention):
-    by_hand = (
-        interpolate(outputs.auxiliary[i].masks.data, size=sizes[a.level], mode="bilinear") >= 0
-    )  # sigma >= 1/2
+    # sigma >= 1/2
+    by_hand = interpolate(outputs.auxiliary[i].masks.data, size=sizes[a.level], mode="bilinear") >= 0
     empty = ~by_hand.any(axis=(2, 3))
     assert (a.reset == empty).all() and (a.mask == (by_hand | empty[:, :, None, None])).all()
     print(
@@ -477,7 +491,9 @@ for i, a in enumerate(outputs.attention):
 # nothing. Each sub-layer ends with adding the residual and a norm.
 
 # %% tags=["slide:I/35-multi-scale-decoder", "slide:I/43-masked-cross-attention"]
-state, positions, levels = start, model.query_positions, []
+state = start
+positions = model.query_positions
+levels = []
 with mv.no_grad():
     masks = output.auxiliary[0].masks.data
     for i, layer in enumerate(model.layers):
@@ -518,7 +534,8 @@ def lit(image, mask):
     return image * np.where(mask.repeat(step, axis=0).repeat(step, axis=1), 1, 0.2)
 
 
-which, predictions = 18, [*outputs.auxiliary, outputs]
+which = 18
+predictions = [*outputs.auxiliary, outputs]
 chosen = sorted(  # things first, large ones first
     zip(*pairs[which], strict=True),
     key=lambda pair: (targets[which]["labels"][pair[1]] >= 6, -targets[which]["masks"][pair[1]].sum()),
@@ -577,7 +594,8 @@ def iou_of_matched(said):
     large = interpolate(said.masks.data, size=(64, 64), mode="bilinear") >= 0
     found = []
     for i, (queries, objects) in enumerate(matcher(said.logits, said.masks, targets)):
-        mine, true = large[i, queries], targets[i]["masks"][objects]
+        mine = large[i, queries]
+        true = targets[i]["masks"][objects]
         found += list((mine & true).sum(axis=(1, 2)) / (mine | true).sum(axis=(1, 2)))
     return float(np.mean(found))
 
@@ -622,9 +640,8 @@ def on_own_object(said):
             if THINGS[targets[i]["labels"][t]]:
                 for layer, a in enumerate(said.attention):
                     h, w = sizes[a.level]
-                    own = (
-                        targets[i]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))
-                    )  # share of each cell
+                    # share of each cell
+                    own = targets[i]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))
                     shares[layer].append((a.cross[i, :, q].mean(axis=0) * own).sum())
     return np.array([np.mean(s) for s in shares])
 
@@ -673,9 +690,11 @@ np.testing.assert_allclose(mv.losses.dice_loss(z, t), 1 - 3.8 / 5)
 print(f"cross-entropy {entropy:.4f}, focal {focal:.4f}, dice {1 - 3.8 / 5:.2f}")
 
 # %%
-sides, missed = [2, 4, 8, 16, 32], {"cross-entropy": [], "focal": [], "dice": []}
+sides = [2, 4, 8, 16, 32]
+missed = {"cross-entropy": [], "focal": [], "dice": []}
 for side in sides:  # a square object, and a prediction that says "nothing here" everywhere
-    t, z = np.zeros((1, 64, 64)), np.full((1, 64, 64), -4.0)
+    t = np.zeros((1, 64, 64))
+    z = np.full((1, 64, 64), -4.0)
     t[0, :side, :side] = 1
     missed["cross-entropy"].append(float(mv.ops.binary_cross_entropy_with_logits(z, t)))
     missed["focal"].append(float(mv.losses.sigmoid_focal_loss(z, t)))
@@ -732,7 +751,8 @@ fig
 # $$C_{tq} = -2\, \hat p_q(c_t) + 5\, \mathrm{CE}(m_t, \hat m_q) + 5\, \mathrm{dice}(m_t, \hat m_q)$$
 
 # %%
-target, names = targets[which], [NAMES[label] for label in targets[which]["labels"]]
+target = targets[which]
+names = [NAMES[label] for label in targets[which]["labels"]]
 cost = mv.losses.MaskMatcher(points=256, rng=0).costs(output.logits, output.masks, [target])[0]  # (T, Q)
 assert cost.shape == (len(names), Q)
 
@@ -860,9 +880,12 @@ keep = (label < len(NAMES)) & (score > threshold)
 large = interpolate(output.masks.data, size=(64, 64), mode="bilinear")[0, keep]  # (kept, 64, 64)
 winner = (score[keep, None, None] * sigmoid(large)).argmax(axis=0)  # (64, 64)
 
-ids, segments, stuff = np.zeros((64, 64), np.int32), 0, {}
+ids = np.zeros((64, 64), np.int32)
+segments = 0
+stuff = {}
 for i, kind in enumerate(label[keep]):
-    won, own = winner == i, large[i] >= 0
+    won = winner == i
+    own = large[i] >= 0
     if not (won & own).any() or won.sum() / own.sum() < share:
         print(f"dropped: a {NAMES[kind]} that won {won.sum()} pixels, with {own.sum()} in its mask")
         continue

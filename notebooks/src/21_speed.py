@@ -59,7 +59,9 @@ A, B = rng.standard_normal((2, n, n), dtype=np.float32)
 
 
 def by_loops(A, B):
-    rows, inner, columns = A.tolist(), range(len(B)), range(B.shape[1])
+    rows = A.tolist()
+    inner = range(len(B))
+    columns = range(B.shape[1])
     other = B.tolist()
     return np.array([[sum(row[k] * other[k][j] for k in inner) for j in columns] for row in rows], np.float32)
 
@@ -171,18 +173,20 @@ fig, axes = viz.figure(
     caption="The solid line is the bound: nothing is above it, and an operation stands as far below it as it wastes. The dashed line would be the "
     "bound if every array came from memory; what is above it found its numbers in the cache.",
 )
-ax, intensity = axes[0, 0], np.geomspace(0.05, 2000, 200)  # operations a byte
+# operations a byte
+ax = axes[0, 0]
+intensity = np.geomspace(0.05, 2000, 200)
 for speed, line, name in ((cache, "-", "bound: from the cache"), (memory, "--", "from memory")):
     roof = np.minimum(peak, speed * intensity) / 1e9
     ax.plot(intensity, roof, line, color=viz.COLOURS[6], label=name)
 for i, (name, (run, flops, moved)) in enumerate(placed.items()):
-    rate, bound = flops / seconds(run), min(peak, cache * flops / moved)
+    rate = flops / seconds(run)
+    bound = min(peak, cache * flops / moved)
     print(
         f"{name:10} {flops / moved:7.2f} operations a byte, {rate / 1e9:7.2f} GFLOP/s, {rate / bound:4.0%} of the bound"
     )
-    assert (
-        rate < 1.5 * bound
-    )  # below it; half as much again is for a machine that was busy while its bound was measured
+    # below it; half as much again is for a machine that was busy while its bound was measured
+    assert rate < 1.5 * bound
     ax.plot(flops / moved, rate / 1e9, "osD^vP"[i], color=viz.COLOURS[i], markersize=8, label=name)
 ax.set_xscale("log")
 ax.set_yscale("log")
@@ -204,7 +208,8 @@ fig
 
 # %%
 x = rng.standard_normal(2**21, dtype=np.float32)
-c, a = math.sqrt(2 / math.pi), 0.044715
+c = math.sqrt(2 / math.pi)
+a = 0.044715
 
 
 def gelu_whole(x):
@@ -212,7 +217,8 @@ def gelu_whole(x):
 
 
 def gelu_in_blocks(x, size):
-    out, scratch = np.empty_like(x), np.empty(size, np.float32)
+    out = np.empty_like(x)
+    scratch = np.empty(size, np.float32)
     for start in range(0, len(x), size):
         v, y = x[start : start + size], out[start : start + size]
         t = scratch[: len(v)]
@@ -363,13 +369,11 @@ def conv_by_loops(x, w):
 
 def conv_by_product(x, w):
     O, C, kh, kw = w.shape
-    windows = np.lib.stride_tricks.sliding_window_view(
-        x, (kh, kw), axis=(2, 3)
-    )  # (B, C, H', W', kh, kw): a view
+    # (B, C, H', W', kh, kw): a view
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kh, kw), axis=(2, 3))
     B, _, rows, columns = windows.shape[:4]
-    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(
-        B * rows * columns, C * kh * kw
-    )  # here it is copied
+    # here it is copied
+    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(B * rows * columns, C * kh * kw)
     return (patches @ w.reshape(O, -1).T).reshape(B, rows, columns, O).transpose(0, 3, 1, 2)
 
 
@@ -390,7 +394,8 @@ assert slow > 10 * fast
 # %%
 model = models.vit_ti16(rng=0)
 optimizer = optim.AdamW(model.parameters(), lr=1e-4)
-pictures, labels = rng.standard_normal((2, 3, 224, 224), dtype=np.float32), np.array([1, 2])
+pictures = rng.standard_normal((2, 3, 224, 224), dtype=np.float32)
+labels = np.array([1, 2])
 
 
 def step():
@@ -413,7 +418,8 @@ def both_ways(op, *shapes):
 
 
 step()  # so that every parameter has a gradient
-N, D = 2 * 197, 192
+N = 2 * 197
+D = 192
 parts = {
     "linear": 12
     * (

@@ -22,8 +22,11 @@ from tests.benchmarks import engine_overhead
 from tests.benchmarks.rows import rows
 from tests.benchmarks.side import waiter
 
-RESULTS, ROOT = Path(__file__).parent / "results", Path(__file__).parents[2]
-README, BEGIN, END = ROOT / "README.md", "<!-- the table of make bench -->", "<!-- its end -->"
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+BEGIN = "<!-- the table of make bench -->"
+END = "<!-- its end -->"
 OVERHEAD = engine_overhead.LIMIT  # microseconds an op
 SAMPLE = 0.25  # seconds that a sample takes at least
 REST = 0.25  # seconds between samples: the threads of the other sides spin a while before they sleep
@@ -62,7 +65,9 @@ class Side:
 
 def compare(row, sides, repeats):
     """Time the sides of a row in turn; return what was found."""
-    counts, samples, peaks = {}, {name: [] for name in sides}, {}
+    counts = {}
+    samples = {name: [] for name in sides}
+    peaks = {}
     for name, side in sides.items():
         side.ask(row=row.name)
         counts[name] = max(1, round(SAMPLE / side.ask(time=1)["seconds"]))
@@ -119,7 +124,8 @@ def end(sides):
 
 def limits(device):
     """What this device can do: float32 operations a second in a matrix product, bytes a second in a copy."""
-    n, wait = 1024 if device == "cpu" else 8192, waiter("minivis", device)
+    n = 1024 if device == "cpu" else 8192
+    wait = waiter("minivis", device)
     a, b = (mv.to_device(x, device) for x in np.random.default_rng(0).random((2, n, n), np.float32))
     large, other = (mv.to_device(np.ones(2**25, np.float32), device) for _ in range(2))
 
@@ -257,7 +263,8 @@ def tests(threads):
     done = subprocess.run(
         run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
-    seconds, lines = time.perf_counter() - start, done.stdout.strip().splitlines()
+    seconds = time.perf_counter() - start
+    lines = done.stdout.strip().splitlines()
     return {
         "seconds": seconds,
         "threads": threads,
@@ -293,7 +300,8 @@ def main():
     }
     if options.device == "cpu" and not options.only:
         content["overhead_us"] = engine_overhead.main()
-    failed, results = [], RESULTS / f"against_pytorch_{options.device}"
+    failed = []
+    results = RESULTS / f"against_pytorch_{options.device}"
     before = results.with_suffix(".json")
     if before.exists() and not options.only:
         known = json.loads(before.read_text(encoding="utf-8"))

@@ -14,7 +14,9 @@ import numpy as np
 import minivis as mv
 
 RESULT = Path(__file__).parent / "results" / "engine_overhead.json"
-OPS, REPEATS, LIMIT = 1000, 30, 5.0
+OPS = 1000
+REPEATS = 30
+LIMIT = 5.0
 
 W, B = np.full((1, 8), 1.001), np.full((1, 8), 0.001)
 EYE = np.eye(8)
@@ -62,7 +64,8 @@ def by_hand(names):
     """The same with NumPy alone."""
     links = [LINKS[name] for name in names]
     gradients = [None if p is None else np.zeros_like(p) for _, p, _ in links]
-    y, vjps = np.linspace(0.1, 1, 8)[None], []
+    y = np.linspace(0.1, 1, 8)[None]
+    vjps = []
     for _ in range(OPS // len(links)):
         for _, _, link in links:
             y, vjp = link(y)

@@ -99,7 +99,8 @@ def asking(make, shape):
     """The minivis side of a forward pass."""
 
     def build(device):
-        model, images = make().to(device).eval(), [mv.to_device(x, device) for x in draw(*shape)]
+        model = make().to(device).eval()
+        images = [mv.to_device(x, device) for x in draw(*shape)]
 
         def step(i):
             with mv.no_grad():
@@ -116,7 +117,8 @@ def torch_asking(make, shape):
     def build(device):
         import torch
 
-        model, images = make().to(device).eval(), [torch.from_numpy(x).to(device) for x in draw(*shape)]
+        model = make().to(device).eval()
+        images = [torch.from_numpy(x).to(device) for x in draw(*shape)]
 
         def step(i):
             with torch.no_grad():
@@ -209,10 +211,8 @@ def vit(size):
     def make():
         return models.ViT(image_size=size, patch_size=16, width=192, depth=12, heads=3, num_classes=1000)
 
-    series, theirs = (
-        ("ViT-Ti/16 forward, with tokens", (size // 16) ** 2),
-        their_vit(192, 12, 3, size, 16, 1000),
-    )
+    series = ("ViT-Ti/16 forward, with tokens", (size // 16) ** 2)
+    theirs = their_vit(192, 12, 3, size, 16, 1000)
     return asked(f"ViT-Ti/16, {size} x {size}, forward", make, theirs, (1, 3, size, size), series=series)
 
 

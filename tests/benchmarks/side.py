@@ -76,8 +76,11 @@ def main(side, device):
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         torch.backends.cudnn.allow_tf32 = False  # float32 on both sides
     place = {"gpu": "cuda"}.get(device, device) if side == "torch" else device
-    known, number, wait = {row.name: row for row in rows(device)}, 0, waiter(side, device)
-    step, before = None, 0
+    known = {row.name: row for row in rows(device)}
+    number = 0
+    wait = waiter(side, device)
+    step = None
+    before = 0
     for line in sys.stdin:
         asked = json.loads(line)
         if "row" in asked:

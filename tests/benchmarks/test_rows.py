@@ -36,7 +36,8 @@ def test_a_step_runs_on_other_inputs_each_time(name):
 def test_the_work_of_a_model_is_three_forward_passes_for_a_step():
     row = ROWS["ViT of width 64, 4 layers, 32 x 32, batch 64, training step"]
     flops, moved = row.work()
-    tokens, width = 64 * 65, 64
+    tokens = 64 * 65
+    width = 64
     products = 4 * 12 * width * width * tokens + 4 * 2 * 64 * 65 * 65 * width  # of four blocks
     assert 6 * products < flops < 6 * 1.1 * products  # patches and head besides
     assert moved > 0
@@ -101,7 +102,8 @@ def test_every_series_has_sizes_to_fit():
 
 def test_the_readme_shows_the_table_that_was_measured(tmp_path, monkeypatch):
     stem = benchmark.RESULTS / "against_pytorch_cpu"
-    measured, shown = stem.with_suffix(".md").read_text(), benchmark.README.read_text(encoding="utf-8")
+    measured = stem.with_suffix(".md").read_text()
+    shown = benchmark.README.read_text(encoding="utf-8")
     assert f"{benchmark.BEGIN}\n{measured}{benchmark.END}\n" in shown
     assert table(json.loads(stem.with_suffix(".json").read_text())) == measured
     monkeypatch.setattr(benchmark, "README", tmp_path / "README.md")

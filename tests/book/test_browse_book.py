@@ -24,7 +24,9 @@ class Browser:
     """Gives, for each page, what was prepared: a dict for LOOK, or an error to raise."""
 
     def __init__(self, **pages):
-        self.pages, self.opened, self.logs = pages, [], {"browser": [], "performance": []}
+        self.pages = pages
+        self.opened = []
+        self.logs = {"browser": [], "performance": []}
 
     def get(self, url):
         self.opened.append(url.rpartition("/")[2].partition(".")[0])
@@ -39,7 +41,8 @@ class Browser:
         pass
 
     def get_log(self, name):
-        logs, self.logs[name] = self.logs[name], []
+        logs = self.logs[name]
+        self.logs[name] = []
         return logs
 
 

@@ -44,7 +44,8 @@ def test_the_source_of_a_mutant_is_what_was_written():
         ]
 
     assert law_pages.source_of(inner) == "def inner(x):\n    return [\n        x,\n    ]"
-    one, two = lambda a: a + 1, lambda b: b + 2
+    one = lambda a: a + 1
+    two = lambda b: b + 2
     assert [law_pages.source_of(f) for f in (one, two)] == ["lambda a: a + 1", "lambda b: b + 2"]
     assert law_pages.source_of(made_of(two)) == "lambda b: b + 2"  # what was changed, not what changes it
     assert law_pages.source_of(functools.partial(one, a=3)) == "lambda a: a + 1\n\n# called with a=3"

@@ -34,7 +34,9 @@ def run(code, scope):
 def test_the_halves_of_minivis_run():
     scope = {}  # the last block goes on from the one before
     assert sum(run(code, scope) for code in OURS) >= 6
-    state, packed, back = scope["attention"].state_dict(), scope["packed"], scope["back"]
+    state = scope["attention"].state_dict()
+    packed = scope["packed"]
+    back = scope["back"]
     assert (state["key.weight"] == packed["in_proj_weight"][8:16]).all()
     assert (state["value.bias"] == packed["in_proj_bias"][16:]).all()
     assert back.keys() == packed.keys() and all((back[name] == packed[name]).all() for name in packed)

@@ -30,7 +30,8 @@ def handed_out(tmp_path_factory):
 
 def wrong(name, number):
     """A notebook with one mistake in each task, and the laws that it must lose."""
-    lost, own = {task.name: set() for task in find(name).tasks}, {}
+    lost = {task.name: set() for task in find(name).tasks}
+    own = {}
     for task in find(name).tasks:
         mistake = own[task.name] = [m for m in MISTAKES[name] if m.task == task.name][number]
         lost[task.name] |= mistake.breaks

@@ -436,14 +436,15 @@ class Harm(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.found, self.open, self.text = [], [], ""
+        self.found = []
+        self.open = []
+        self.text = ""
 
     def handle_starttag(self, tag, attributes):
         self.open.append(tag)
         for name, value in attributes:
-            is_link = (tag, name) == ("a", "href") and value.startswith(
-                "https://"
-            )  # followed only by who wants to
+            # followed only by who wants to
+            is_link = (tag, name) == ("a", "href") and value.startswith("https://")
             if "EVIL" in (value or "") and not is_link:
                 self.found.append((tag, name, value))
 
@@ -483,9 +484,8 @@ def test_what_students_wrote_does_nothing_in_their_pages(boxes, tmp_path):
     for student in told:
         page = harm((tmp_path / "feedback" / f"{student}.html").read_text(encoding="utf-8"))
         assert page.found == [] and "EVIL" in page.text, student
-    shown = (
-        tmp_path / ".nbgrader" / "autograded" / "ada" / "boxes" / "boxes.ipynb"
-    )  # to the teacher, by nbgrader
+    # to the teacher, by nbgrader
+    shown = tmp_path / ".nbgrader" / "autograded" / "ada" / "boxes" / "boxes.ipynb"
     for cell in json.loads(shown.read_text(encoding="utf-8"))["cells"][1:]:  # the first is the letter
         if cell["cell_type"] != "code":
             assert harm("".join(cell["source"])).found == []

@@ -222,9 +222,8 @@ def test_odd_files_are_told_and_the_others_graded(tmp_path):
     write(tmp_path / "no archive.zip", "PK? no")
     write(tmp_path / "a listing.ipynb", "[]")
     write(tmp_path / "readme.txt", "not a submission")
-    with zipfile.ZipFile(
-        tmp_path / "helper.zip", "w"
-    ) as archive:  # beside the notebook, as the student had it
+    # beside the notebook, as the student had it
+    with zipfile.ZipFile(tmp_path / "helper.zip", "w") as archive:
         helped = spoiled("return np.concatenate(", "from mine import join\n    return join(")
         archive.writestr("work/detr.ipynb", json.dumps(helped))
         archive.writestr("work/mine.py", "from numpy import concatenate as join")

@@ -143,9 +143,8 @@ def test_what_lies_beside_the_hand_ins_is_told(stub, tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "canvas.zip", "w") as archive:
         archive.writestr("doe_1_2_detr.ipynb", text)
         archive.writestr("roe_3_4_detr.ipynb", text)
-    with zipfile.ZipFile(
-        tmp_path / "eve.zip", "w"
-    ) as archive:  # one student's, though its data looks like names
+    # one student's, though its data looks like names
+    with zipfile.ZipFile(tmp_path / "eve.zip", "w") as archive:
         archive.writestr("detr.ipynb", text)
         archive.writestr("img_001_002_a.png", "")
         archive.writestr("image_003_004_a.png", "")

@@ -12,13 +12,12 @@ import numpy as np
 def main():
     from pycocotools import mask as tools
 
-    rng, rows = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    rows = []
     for _ in range(60):
         height, width = (int(n) for n in rng.integers(1, 30, 2))
-        corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 9)), 2)) * [
-            width,
-            height,
-        ]  # some leave the image
+        # some leave the image
+        corners = rng.uniform(-0.2, 1.2, (int(rng.integers(3, 9)), 2)) * [width, height]
         corners = np.round(corners, int(rng.integers(0, 3)))  # whole numbers too: as COCO has them, and ties
         (rle,) = tools.frPyObjects([corners.ravel().tolist()], height, width)
         rows.append(

@@ -318,7 +318,8 @@ def test_missing_or_other_pictures_are_named(folder):
     ],
 )
 def test_the_same_list_in_other_words(folder, path_and_value):
-    wanted, found = detection(folder)[0], detection(folder, changed(LIST, *path_and_value))[0]
+    wanted = detection(folder)[0]
+    found = detection(folder, changed(LIST, *path_and_value))[0]
     np.testing.assert_array_equal(found[0], wanted[0])
     assert found[1].keys() == wanted[1].keys() and type(found[1]["image_id"]) is int
     for key, value in wanted[1].items():
@@ -484,9 +485,8 @@ def test_masks_of_a_mere_claim_are_never_made(folder):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10**6
-    content["annotations"] += [
-        square
-    ] * 2  # 14 masks of 80 million pixels are more than 1 GB, whatever the picture is
+    # 14 masks of 80 million pixels are more than 1 GB, whatever the picture is
+    content["annotations"] += [square] * 2
     with pytest.raises(
         ValueError, match="image 7 has 14 objects of 8000 x 10000 pixels: .* masks=False does without"
     ):
@@ -496,12 +496,14 @@ def test_masks_of_a_mere_claim_are_never_made(folder):
 
 
 def test_boxes_never_leave_their_photo_by_a_last_digit():
-    draw, leaves = np.random.default_rng(3), 0
+    draw = np.random.default_rng(3)
+    leaves = 0
     for width in draw.integers(2, 5000, 300).tolist():
         x0, x1 = np.sort(draw.integers(0, width + 1, 2))
         x1 = max(x1, x0 + 1)
         box = _normalised([(x0, 0, x1, 1)], Photo(1, None, 1, int(max(width, x1))))[0].astype(float)
-        low, high = box[0] - box[2] / 2, box[0] + box[2] / 2
+        low = box[0] - box[2] / 2
+        high = box[0] + box[2] / 2
         sides = x0 / max(width, x1), x1 / max(width, x1)
         assert box.dtype == float and sides[0] <= low and high <= sides[1]
         np.testing.assert_allclose([low, high], sides, atol=2e-7)
@@ -574,7 +576,8 @@ def test_a_panoptic_list_is_read(folder):
 
 
 def test_crowds_are_no_objects_unless_they_are_asked_for(folder):
-    with_crowds, target = panoptic(folder, crowds=True)[0][1], panoptic(folder)[0][1]
+    with_crowds = panoptic(folder, crowds=True)[0][1]
+    target = panoptic(folder)[0][1]
     assert target["labels"].tolist() == [0] and target["iscrowd"].tolist() == [False]
     assert np.array_equal(target["masks"], [MAP == 70000]) and target["boxes"].shape == (1, 4)
     assert target["area"].shape == (1,) and target["segments"] == with_crowds["segments"]

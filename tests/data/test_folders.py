@@ -119,7 +119,8 @@ def write_mnist(folder, images, labels, prefix="train", dot="-", pack=False):
 
 @pytest.mark.parametrize("options", [{}, {"pack": True}, {"dot": "."}, {"dot": ".", "pack": True}])
 def test_mnist_files_are_read(tmp_path, options):
-    images, labels = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8), np.array([7, 0, 9, 1, 7], np.uint8)
+    images = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    labels = np.array([7, 0, 9, 1, 7], np.uint8)
     write_mnist(tmp_path, images, labels, **options)
     write_mnist(tmp_path, images[:2], labels[:2], prefix="t10k", **options)
     dataset = MNIST(tmp_path)
@@ -195,7 +196,8 @@ def test_nothing_is_allocated_on_a_headers_claim(tmp_path, pack):
 
 
 def test_wrong_mnist_folders_are_named(tmp_path):
-    images, labels = np.zeros((3, 2, 2), np.uint8), np.zeros(3, np.uint8)
+    images = np.zeros((3, 2, 2), np.uint8)
+    labels = np.zeros(3, np.uint8)
     with pytest.raises(FileNotFoundError, match="MNIST: there is no train-images-idx3-ubyte .* in "):
         MNIST(tmp_path)
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'dev'"):
@@ -228,7 +230,8 @@ def cifar(tmp_path):
 
 def test_cifar_is_read(cifar):
     folder, images = cifar
-    train, test = CIFAR10(folder), CIFAR10(folder, "test")
+    train = CIFAR10(folder)
+    test = CIFAR10(folder, "test")
     assert len(train) == 10 and train.labels.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]
     assert same(train[5][0], images[5]) and train[5][1] == 7
     assert same(test[-1][0], images[11]) and test.names[test[-1][1]] == "deer"

@@ -81,9 +81,8 @@ def test_resize_commutes_with_the_mirror(images, height, width, mode):
 
 
 def test_shrinking_averages_every_pixel():
-    stripes = np.tile(
-        np.float32([0, 1]), (1, 1, 64, 32)
-    )  # (1, 1, 64, 64): nearest pixels would see one colour
+    # (1, 1, 64, 64): nearest pixels would see one colour
+    stripes = np.tile(np.float32([0, 1]), (1, 1, 64, 32))
     assert np.abs(resize(stripes, 8)[..., 1:-1] - 0.5).max() < 0.02
     assert resize(stripes, 8, "nearest").std() == 0
 
@@ -138,7 +137,8 @@ def test_a_shift_by_whole_pixels_rolls_and_fills(images, right, down, fill):
     got = affine(images, affine_matrix(translate=(right, down)), fill)
     H, W = images.shape[2:]
     want = np.roll(images, (down, right), axis=(2, 3))
-    row, column = np.arange(H)[:, None] - down, np.arange(W) - right
+    row = np.arange(H)[:, None] - down
+    column = np.arange(W) - right
     inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
     same(got, np.where(inside, want, images.dtype.type(fill)))
 

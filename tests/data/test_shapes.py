@@ -18,7 +18,8 @@ SCENES = [shapes.scene(seed) for seed in range(200)]
 @given(st.integers(0, 2**31), st.sampled_from([64, (32, 57), (90, 41)]))
 def test_labels_agree_with_one_another(seed, size):
     s = shapes.scene(seed, size)
-    n, (height, width) = len(s.labels), s.image.shape[1:]
+    n = len(s.labels)
+    (height, width) = s.image.shape[1:]
     assert (height, width) == (size if isinstance(size, tuple) else (size, size))
     assert s.image.dtype == np.float32 and 0 <= s.image.min() and s.image.max() <= 1
     assert 1 <= n <= 8 and s.masks.shape == (n, height, width) and s.boxes.shape == (n, 4)
@@ -129,7 +130,8 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path):
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     run = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, timeout=60)
-    worker, end = int(run.stdout), time.monotonic() + 20
+    worker = int(run.stdout)
+    end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
             os.kill(worker, 0)

@@ -180,9 +180,8 @@ def test_colour_changes_are_pillow_s(name, enhancer, factor, seed):
     image = (bytes_.transpose(2, 0, 1)[None] / 255).astype(np.float32)
     got = ColorJitter(**{name: (factor, factor)})(image, rng())
     want = np.asarray(enhancer(Image.fromarray(bytes_)).enhance(factor)).transpose(2, 0, 1)[None] / 255
-    np.testing.assert_allclose(
-        got, want, rtol=0, atol=3.1 / 255
-    )  # Pillow rounds the grey (times 1 - factor) and the result
+    # Pillow rounds the grey (times 1 - factor) and the result
+    np.testing.assert_allclose(got, want, rtol=0, atol=3.1 / 255)
 
 
 @given(seeds, st.floats(0, 2), st.floats(0, 2), st.floats(0, 2))
@@ -250,7 +249,8 @@ def test_grey_is_the_weighted_sum_of_three_channels_and_the_mean_of_others():
 
 def test_compose_goes_from_first_to_last_with_one_stream_of_chance():
     images = colour_pictures()
-    flip, crop = RandomHorizontalFlip(), RandomCrop(3)
+    flip = RandomHorizontalFlip()
+    crop = RandomCrop(3)
     one = rng(5)
     want = crop(flip(images, one), one)
     assert np.array_equal(Compose([flip, crop])(images, rng(5)), want)

@@ -94,9 +94,8 @@ def save_run(folder):
 def ready(folder):
     model = predict.load(folder)
     batch = model.preprocess(PHOTO)
-    if (
-        batch.size < 50_000
-    ):  # whoever asks for large pictures gets them, and attention costs the square of their area
+    # whoever asks for large pictures gets them, and attention costs the square of their area
+    if batch.size < 50_000:
         return predict.told(model, predict.ask(folder, model, batch), PHOTO)[0]
 
 
@@ -143,7 +142,8 @@ def in_dialect(name, dialect, **said):
 def as_authors(name, dialect):
     model = mv.from_pretrained(PUBLISHED / name, dtype="float32")
     family = folders._family(Path(name), model.published)
-    arrays, packed = model.state_dict(), {}
+    arrays = model.state_dict()
+    packed = {}
     for ours, theirs in family.names(model, dialect).items():
         packed.setdefault(theirs.name if isinstance(theirs, Part) else theirs, []).append(arrays[ours])
     return {theirs: np.concatenate(b) if len(b) > 1 else b[0] for theirs, b in packed.items()}
@@ -259,7 +259,9 @@ def handed_in(folder):
     return read_hand_in([folder], "attention")
 
 
-into, resumed, resumed_before = Into(), Resumed(old=False), Resumed(old=True)
+into = Into()
+resumed = Resumed(old=False)
+resumed_before = Resumed(old=True)
 READERS = [
     Reader("mv.load", save, load),
     Reader("mv.load without checksum", save_as_before, load),

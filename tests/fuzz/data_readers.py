@@ -107,7 +107,8 @@ def idx(array, kind):
 
 
 def mnist(folder):
-    images, labels = noise(5, 20).reshape(5, 10, 6), np.arange(5, dtype=np.uint8)
+    images = noise(5, 20).reshape(5, 10, 6)
+    labels = np.arange(5, dtype=np.uint8)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(images, 8))
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels, 8))
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images, 8), mtime=0))
@@ -166,7 +167,8 @@ def pngs(folder):
 def pictures(folder):
     """Pictures of all other kinds."""
     turned = Image.Exif()
-    turned[0x0112], turned[0x010F] = 8, "camera"
+    turned[0x0112] = 8
+    turned[0x010F] = "camera"
     image = Image.fromarray(noise())
     image.save(folder / "turned.jpg", quality=50, exif=turned)
     image.save(folder / "progressive.jpg", quality=50, progressive=True)

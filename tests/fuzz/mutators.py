@@ -31,7 +31,8 @@ def mutate(files, rng):
     told : str
         What was done.
     """
-    files, told = dict(files), []
+    files = dict(files)
+    told = []
     for _ in range(1 if rng.random() < 0.9 else 2):
         path = rng.choice(sorted(files))
         if rng.random() < 0.03:
@@ -96,7 +97,8 @@ def _bytes(content, rng):
             at + len(piece) :
         ], f"{len(piece)} bytes from {start} copied to {at}"
     if way == "huge":
-        order, number = rng.choice(["<", ">"]), rng.choice(HUGE)
+        order = rng.choice(["<", ">"])
+        number = rng.choice(HUGE)
         data[at : at + 4] = struct.pack(f"{order}I", number)
         return bytes(data), f"the four bytes at {at} are now {number} ({order})"
     other = rng.randrange(len(content))
@@ -166,7 +168,9 @@ def _near(value, rng):
 def _changed(value, rng, raws, path="$"):
     """The value with one change somewhere inside, the deeper the likelier, and what it is."""
     if isinstance(value, str) and len(value) > 20 and value[:1] in "{[":
-        inside, inner = json.loads(value), []  # json within json: the notes of a checkpoint
+        # json within json: the notes of a checkpoint
+        inside = json.loads(value)
+        inner = []
         inside, told = _changed(inside, rng, inner, f"{path}|")
         text = json.dumps(inside)
         for i, raw in enumerate(inner):
@@ -180,7 +184,8 @@ def _changed(value, rng, raws, path="$"):
         odd, name = _odd(rng, raws)
         return odd, f"{path}: {value!r:.40} is now {name}"
     key = rng.choice(sorted(value, key=str)) if isinstance(value, dict) else rng.randrange(len(value))
-    way, here = rng.random(), f"{path}.{key}"
+    way = rng.random()
+    here = f"{path}.{key}"
     if way > 0.2:
         inside, told = _changed(value[key], rng, raws, here)
         if isinstance(value, dict):
@@ -205,7 +210,8 @@ def _changed(value, rng, raws, path="$"):
 
 def _safetensors(content, rng):
     length = int.from_bytes(content[:8], "little")
-    head, data = content[8 : 8 + length], content[8 + length :]
+    head = content[8 : 8 + length]
+    data = content[8 + length :]
     if rng.random() < 0.3 and data:
         data, told = _bytes(data, rng)
         told = f"data: {told}"
@@ -235,7 +241,8 @@ def _gzip(content, rng):
 def _npy(content, rng):
     """An array file: its header is a Python dict as text."""
     length = int.from_bytes(content[8:10], "little")
-    head, data = content[10 : 10 + length], content[10 + length :]
+    head = content[10 : 10 + length]
+    data = content[10 + length :]
     old, new = rng.choice([(b"<", b">"), (b"(", b"(9"), (b"(", b"(99999999999, "), (b"f4", b"f8"), (b"f", b"O"), (b"i", b"c"),
                            (b"False", b"True"), (b"shape", b"shame"), (b",", b", -1,")])  # fmt: skip
     head = head.replace(old, new, 1)
@@ -244,7 +251,8 @@ def _npy(content, rng):
 
 def _png(content, rng):
     """A PNG: one chunk is changed, and its checksum is right again."""
-    chunks, at = [], 8
+    chunks = []
+    at = 8
     while at < len(content):
         (length,) = struct.unpack(">I", content[at : at + 4])
         chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
@@ -259,7 +267,8 @@ def _png(content, rng):
             if place > 1
             else rng.choice([0, 1, 7, 5000, 10**5, 2**31 - 1])
         )
-        data, told = struct.pack(">IIBBBBB", *fields), f"field {place} of the header is now {fields[place]}"
+        data = struct.pack(">IIBBBBB", *fields)
+        told = f"field {place} of the header is now {fields[place]}"
     else:
         data, told = _bytes(data, rng)
     chunks[i] = (kind, data)

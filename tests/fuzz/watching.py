@@ -45,7 +45,9 @@ class Report:
     """
 
     def __init__(self):
-        self.counts, self.findings, self.slowest = Counter(), [], 0.0
+        self.counts = Counter()
+        self.findings = []
+        self.slowest = 0.0
 
     def add(self, number, told, outcome):
         self.counts[outcome["kind"]] += 1
@@ -72,7 +74,9 @@ def mutant(reader, files, seed, number):
 
 def fuzz(reader, mutants, seed=0, each=lambda: None):
     """Give a reader that many broken folders; ``each()`` is called after every one. Returns a `Report`."""
-    report, files, at = Report(), written(reader), 0
+    report = Report()
+    files = written(reader)
+    at = 0
     with tempfile.TemporaryDirectory(prefix="minivis-fuzz-") as home:
         while at < mutants:
             for outcome in _child(reader, files, Path(home), seed, range(at, mutants)):
@@ -86,9 +90,8 @@ def _child(reader, files, home, seed, numbers):
     """Yield the outcomes of mutants one by one; the last is the one that the child did not survive."""
     told, tell = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # "use of fork() may lead to deadlocks": PATIENCE ends them
+        # "use of fork() may lead to deadlocks": PATIENCE ends them
+        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
         os.close(told)

@@ -102,7 +102,8 @@ class ElementwiseKernel:
 
     def __call__(self, *args):
         arrays = [x for x in args if isinstance(x, np.ndarray)]
-        shape, dtype = np.broadcast_shapes(*(x.shape for x in arrays)), arrays[0].dtype
+        shape = np.broadcast_shapes(*(x.shape for x in arrays))
+        dtype = arrays[0].dtype
         given = args[len(self.inputs) :]
         inputs = [np.array(np.broadcast_to(x, shape), dtype) for x in args[: len(self.inputs)]]
         outputs = [np.array(x) for x in given] or [np.empty(shape, dtype) for _ in self.outputs]

@@ -41,7 +41,8 @@ def few_queries_at_a_time(monkeypatch):
 
 def drawn(case, dtype=np.float32):
     """q, k, v, mask, bias and whether it is causal, always the same; the first query may look at nothing where there is a mask."""
-    (lead, n, m, d, e, mask, bias, causal), rng = CASES[case], np.random.default_rng(0)
+    (lead, n, m, d, e, mask, bias, causal) = CASES[case]
+    rng = np.random.default_rng(0)
     # as a layer has them: heads are a view of (..., N, h d), where there are any
     q, k, v = (
         rng.standard_normal((*lead[:-1], *shape))
@@ -218,7 +219,8 @@ def test_who_is_for_it(monkeypatch):
 
 @pytest.mark.parametrize("missing", ["numba", "threadpoolctl"])
 def test_without_numba_or_threadpoolctl_there_is_none(missing, monkeypatch):
-    q, find = np.zeros((8, 256, 4), np.float32), kernels.importlib.util.find_spec
+    q = np.zeros((8, 256, 4), np.float32)
+    find = kernels.importlib.util.find_spec
     assert kernels.attention_by_heads(q, q, q) and kernels.one_pass_attention(q, q, q)
     kernels._compiled_attention.cache_clear()
     with monkeypatch.context() as here:

@@ -45,7 +45,8 @@ def real():
 
 def drawn(case, dtype):
     """The same each time: q, k, v, mask, bias, is_causal; the first query may attend to nothing where there is a mask."""
-    (lead, n, m, d, e, mask, bias, causal), rng = CASES[case], np.random.default_rng(0)
+    (lead, n, m, d, e, mask, bias, causal) = CASES[case]
+    rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(lead + shape).astype(dtype) for shape in ((n, d), (m, d), (m, e))]
     if mask is not None:
         mask = rng.random(mask) < 0.5
@@ -79,10 +80,12 @@ def test_one_pass_gives_what_three_steps_give(case, where, dtype, request):
 
 def test_heads_may_be_views_and_axes_repeated(pretended):
     module, *_ = pretended
-    q, k = RNG.standard_normal((2, 5, 3, 4)).swapaxes(1, 2), RNG.standard_normal((1, 6, 4))
+    q = RNG.standard_normal((2, 5, 3, 4)).swapaxes(1, 2)
+    k = RNG.standard_normal((1, 6, 4))
     v = np.broadcast_to(RNG.standard_normal((3, 1, 2)), (3, 6, 2))
     mask = (RNG.random((6, 5)) < 0.7).T
-    found, expected = module.attention(q, k, v, mask), attention_composed(q, k, v, mask)
+    found = module.attention(q, k, v, mask)
+    expected = attention_composed(q, k, v, mask)
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
 
 
@@ -93,8 +96,11 @@ def test_float32_stays_float32(pretended):
 
 def test_infinite_and_missing_scores(pretended):
     module, *_ = pretended
-    q, k, v = np.ones((4, 1)), np.array([[1.0], [-np.inf], [2.0]]), np.array([[1.0], [5.0], [3.0]])
-    q[1], q[2] = np.nan, 1e4
+    q = np.ones((4, 1))
+    k = np.array([[1.0], [-np.inf], [2.0]])
+    v = np.array([[1.0], [5.0], [3.0]])
+    q[1] = np.nan
+    q[2] = 1e4
     with np.errstate(all="ignore"):
         found = module.attention(q, k, v)
     np.testing.assert_array_equal(np.isnan(found[:, 0]), [False, True, False, False])

@@ -76,9 +76,8 @@ def used_when_read():
         found |= used_in(file.read_text(), where, "xp")
         if where == "backend.py" or file.match("kernels/cupy*.py"):
             found |= used_in(file.read_text(), where, "cupy")
-    return {
-        use for use in found if not use[1].startswith("cuda") and use[1] != "add.at"
-    }  # not among the stored
+    # not among the stored
+    return {use for use in found if not use[1].startswith("cuda") and use[1] != "add.at"}
 
 
 def complaints(known, uses):

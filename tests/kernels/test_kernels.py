@@ -177,7 +177,13 @@ def test_all_files_have_the_same_names_and_signatures():
 def test_nothing_that_is_no_number_gets_lost(compiled):
     module, *_ = compiled
     x = RNG.standard_normal((6, 400)).astype(np.float32)
-    x[0, 3], x[1, 5], x[2, 7], x[3], x[3, 0], x[4], x[5, 0] = np.nan, -np.inf, np.inf, -200, 0, -0.0, 1e30
+    x[0, 3] = np.nan
+    x[1, 5] = -np.inf
+    x[2, 7] = np.inf
+    x[3] = -200
+    x[3, 0] = 0
+    x[4] = -0.0
+    x[5, 0] = 1e30
     weight = np.ones(400, np.float32)
     with np.errstate(all="ignore"):
         for call in (

@@ -35,7 +35,8 @@ def test_every_row_is_done_once(n, least):
 
 def test_it_takes_as_many_threads_as_it_may(some_threads):
     assert threads.count() == some_threads
-    names, all_here = set(), threading.Barrier(some_threads)
+    names = set()
+    all_here = threading.Barrier(some_threads)
 
     def run(start, stop):
         all_here.wait(timeout=30)  # only where all run at the same time
@@ -136,7 +137,8 @@ def test_blas_has_its_threads_back_afterwards():
 
 def windows(kernels, x):
     """The windows of 40 maps, and what adding them back gives."""
-    shape, geometry = (40, 8, 30, 30), ((3, 2), (15, 29), (2, 1), (1, 0), (1, 1))
+    shape = (40, 8, 30, 30)
+    geometry = ((3, 2), (15, 29), (2, 1), (1, 0), (1, 1))
     rows = kernels.im2row(x[:3000, :96].reshape(shape), *geometry)
     return rows, kernels.row2im(rows, shape, *geometry)
 
@@ -182,7 +184,8 @@ def test_any_number_of_threads_gives_the_same_bits(kernels, name, dtype, monkeyp
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_adamw_is_the_same_with_any_number_of_threads_and_on_views_with_gaps(kernels, dtype, monkeypatch):
-    rng, found = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    found = []
     start = (rng.standard_normal((4, 300, 1001)) ** 2).astype(dtype)
     for count, step in (("1", 1), ("3", 1), ("2", 2), ("2", -1)):  # -1: the gradient alone has gaps
         monkeypatch.setenv("OMP_NUM_THREADS", count)

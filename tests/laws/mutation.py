@@ -62,8 +62,10 @@ def _source_of(right):
     for i, other in enumerate(_law_modules(module)):
         for node in ast.parse(inspect.getsource(other)).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name not in known:
-                known[node.name], place[node.name] = node, (-i, node.lineno)
-    reached, waiting = [], [right.__name__] if right.__name__ in known else list(right.__code__.co_names)
+                known[node.name] = node
+                place[node.name] = (-i, node.lineno)
+    reached = []
+    waiting = [right.__name__] if right.__name__ in known else list(right.__code__.co_names)
     while waiting:
         name = waiting.pop(0)
         if name in known and name not in reached:

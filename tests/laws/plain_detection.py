@@ -24,7 +24,8 @@ def _boxes_by_corners(rng):
 
 def _boxes_by_centres(rng):
     corners = _corners(rng, *_any_leading(rng))
-    low, high = corners[..., :2], corners[..., 2:]
+    low = corners[..., :2]
+    high = corners[..., 2:]
     return {"boxes": np.concatenate([(low + high) / 2, high - low], axis=-1)}
 
 
@@ -109,7 +110,8 @@ def _shifted(rng):
 def _deformable(rng):
     B, Q, h, P, d = (int(size) for size in rng.integers(1, 4, 5))
     shapes = [(int(H), int(W)) for H, W in rng.integers(1, 6, (int(rng.integers(1, 4)), 2))]
-    L, N = len(shapes), sum(H * W for H, W in shapes)
+    L = len(shapes)
+    N = sum(H * W for H, W in shapes)
     arrays = {
         "values": rng.standard_normal((B, N, h, d)),
         "locations": rng.uniform(-0.4, 1.4, (B, Q, h, L, P, 2)),

@@ -41,11 +41,13 @@ def _pair(rng, low, high):
 
 
 def _conv2d(rng):
-    options, pairs = {}, {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    options = {}
+    pairs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     for name, low, high in (("stride", 1, 3), ("padding", 0, 2), ("dilation", 1, 3)):
         if rng.random() < 0.7:
             options[name], pairs[name] = _pair(rng, low, high)
-    kernel, groups = rng.integers(1, 4, 2), int(rng.integers(1, 4))
+    kernel = rng.integers(1, 4, 2)
+    groups = int(rng.integers(1, 4))
     reach = np.array(pairs["dilation"]) * (kernel - 1) + 1 - 2 * np.array(pairs["padding"])
     H, W = np.maximum(reach, 1) + rng.integers(0, 5, 2)
     if groups > 1 or rng.random() < 0.5:
@@ -86,7 +88,8 @@ def _attention_distance(rng):
 
 
 def _conv_transpose2d(rng):
-    options, pairs = {}, {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0)}
+    options = {}
+    pairs = {"stride": (1, 1), "padding": (0, 0), "output_padding": (0, 0)}
     for name, low, high in (("stride", 1, 3), ("padding", 0, 2)):
         if rng.random() < 0.7:
             options[name], pairs[name] = _pair(rng, low, high)
@@ -121,12 +124,14 @@ def _interpolate(rng):
         options = {"mode": "bilinear", **_some(rng, align_corners=bool(rng.random() < 0.6))}
     elif rng.random() < 0.5:
         options = {"mode": "nearest"}
-    x, size = _numbers(rng, *rng.integers(1, 4, 2), *rng.integers(1, 7, 2)), rng.integers(1, 10, 2)
+    x = _numbers(rng, *rng.integers(1, 4, 2), *rng.integers(1, 7, 2))
+    size = rng.integers(1, 10, 2)
     return {"x": x, "size": tuple(int(n) for n in size), **options}
 
 
 def _attention(rng):
-    leading, (N, M, d, e) = tuple(rng.integers(1, 4, rng.integers(0, 3))), rng.integers(1, 6, 4)
+    leading = tuple(rng.integers(1, 4, rng.integers(0, 3)))
+    (N, M, d, e) = rng.integers(1, 6, 4)
     q, k, v = (_numbers(rng, *leading, *shape) for shape in ((N, d), (M, d), (M, e)))
     case = {"q": q * np.float32(rng.choice([0.5, 2, 80, 3000])), "k": k, "v": v}
     return case | _some(rng, mask=_mask(rng, (*leading, N, M)))
@@ -141,7 +146,8 @@ def _mask(rng, full):
 
 
 def _multi_head(rng):
-    heads, (B, N, M) = int(rng.integers(1, 4)), rng.integers(1, 5, 3)
+    heads = int(rng.integers(1, 4))
+    (B, N, M) = rng.integers(1, 5, 3)
     D = heads * int(rng.integers(1, 4))
     query, key, value = _numbers(rng, B, N, D), _numbers(rng, B, M, D), _numbers(rng, B, M, D)
     if rng.random() < 0.3:  # self-attention

@@ -28,7 +28,8 @@ def iou(boxes1, boxes2, eps=0.0, plus=0.0, union=None, least=0.0):
 
 
 def giou(boxes1, boxes2, eps=1e-7, below="enclosure", clip=lambda sides: np.clip(sides, 0, None)):
-    a, b = boxes1[:, None], boxes2[None]
+    a = boxes1[:, None]
+    b = boxes2[None]
     inner = clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]))
     outer = np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2])
     area = [(c[..., 2] - c[..., 0]) * (c[..., 3] - c[..., 1]) for c in (a, b)]

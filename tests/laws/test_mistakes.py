@@ -69,7 +69,8 @@ def conv_scipy(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         (*weight.shape[:2], (weight.shape[2] - 1) * dy + 1, (weight.shape[3] - 1) * dx + 1), x.dtype
     )
     wide[:, :, ::dy, ::dx] = weight
-    each_in, each_out = x.shape[1] // groups, len(weight) // groups
+    each_in = x.shape[1] // groups
+    each_out = len(weight) // groups
     images = [
         [
             sum(
@@ -86,11 +87,9 @@ def conv_scipy(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 def pool_loops(x, kernel_size, stride=None, padding=0):
     two = lambda value: value if isinstance(value, tuple) else (value, value)  # noqa: E731
-    (M, N), (sy, sx), (py, px) = (
-        two(kernel_size),
-        two(kernel_size if stride is None else stride),
-        two(padding),
-    )
+    (M, N) = two(kernel_size)
+    (sy, sx) = two(kernel_size if stride is None else stride)
+    (py, px) = two(padding)
     B, C, H, W = x.shape
     y = np.empty((B, C, (H + 2 * py - M) // sy + 1, (W + 2 * px - N) // sx + 1), x.dtype)
     for i in range(y.shape[2]):

@@ -37,7 +37,9 @@ def pair(value):
 def conv_transpose(x, weight, bias=None, stride=1, padding=0, output_padding=0):
     """Zeros between the pixels, then SciPy's full convolution."""
     (sy, sx), (py, px), (oy, ox) = pair(stride), pair(padding), pair(output_padding)
-    (B, C, H, W), O = x.shape, weight.shape[1]  # noqa: E741
+    # noqa: E741
+    (B, C, H, W) = x.shape
+    O = weight.shape[1]
     spread = np.zeros((B, C, (H - 1) * sy + 1, (W - 1) * sx + 1))
     spread[:, :, ::sy, ::sx] = x
     channels = [
@@ -67,7 +69,8 @@ def interpolate(x, size, mode="nearest", align_corners=False):
 
 def multi_head(query, key, value, weights, heads, mask=None):
     """One image and one head at a time, with the head's rows of the weights."""
-    w, d = weights, query.shape[-1] // heads
+    w = weights
+    d = query.shape[-1] // heads
     out = np.empty_like(query)
     for image in range(len(query)):
         parts = []
@@ -91,7 +94,8 @@ def unpatchify(tokens, patch, height, width):
     images = np.empty((len(tokens), tokens.shape[2] // patch**2, height, width))
     for b, rows in enumerate(tokens):
         for n, token in enumerate(rows):
-            y, x = n // (width // patch) * patch, n % (width // patch) * patch
+            y = n // (width // patch) * patch
+            x = n % (width // patch) * patch
             images[b, :, y : y + patch, x : x + patch] = token.reshape(patch, patch, -1).transpose(2, 0, 1)
     return images
 
@@ -147,16 +151,16 @@ def test_the_right_answer_is_that_of_minivis(name):
         for case in cases_of(name):
             family.same(Candidate(ours(name), family, False, alarm), case.copy(np.float64))
         if name in DIFFERENTIABLE and name != "multi_head_attention":
-            for case in drawn(
-                family.law_named(GRADIENTS), CASES, seed=7
-            ):  # away from kinks, unlike plain calls
+            # away from kinks, unlike plain calls
+            for case in drawn(family.law_named(GRADIENTS), CASES, seed=7):
                 gradients_agree(Candidate(with_vjp(name), family, True, alarm), case)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_gradients_are_those_of_differences(name):
     """<g, f(x + h v) - f(x - h v)> / 2h = <vjp(g), v> along random directions v, extrapolated to h = 0."""
-    family, rng = family_of(name), np.random.default_rng(7)
+    family = family_of(name)
+    rng = np.random.default_rng(7)
     with Alarm() as alarm:
         candidate = Candidate(family.right, family, True, alarm)
         for case in drawn(family.law_named(GRADIENTS), CASES, seed=7):

@@ -28,7 +28,8 @@ def test_both_losses_by_hand(pair, giou, l1):
 
 @pytest.mark.parametrize("loss", [box_l1_loss, box_giou_loss])
 def test_reductions_and_the_normalizer(loss):
-    boxes, targets = draw(5), draw(5, seed=1)
+    boxes = draw(5)
+    targets = draw(5, seed=1)
     each = loss(boxes, targets, reduction="none")
     assert each.shape == (5,)
     np.testing.assert_allclose(loss(boxes, targets), each.mean())
@@ -39,7 +40,8 @@ def test_reductions_and_the_normalizer(loss):
 
 @pytest.mark.parametrize("loss", [box_l1_loss, box_giou_loss])
 def test_both_are_differentiable_and_work_on_a_device(loss, device):
-    boxes, targets = draw(4), draw(4, seed=1)
+    boxes = draw(4)
+    targets = draw(4, seed=1)
     check_gradient(lambda b, t: loss(b, t, reduction="none"), boxes, targets)
     moved = loss(to_device(boxes, device), to_device(targets, device))
     np.testing.assert_allclose(to_numpy(moved), loss(boxes, targets))
@@ -49,10 +51,8 @@ def test_both_are_differentiable_and_work_on_a_device(loss, device):
 def test_boxes_without_area_give_finite_losses_and_gradients(dtype):
     flat = np.array([[0.5, 0.5, 0, 0], [0.5, 0.5, 0.2, 0], [0, 0, 0, 0], [0.5, 0.5, 1e-30, 1e-30]], dtype)
     for i in range(len(flat)):
-        boxes, targets = (
-            Tensor(flat, requires_grad=True),
-            Tensor(np.roll(flat, i, axis=0), requires_grad=True),
-        )
+        boxes = Tensor(flat, requires_grad=True)
+        targets = Tensor(np.roll(flat, i, axis=0), requires_grad=True)
         loss = box_giou_loss(boxes, targets) + box_l1_loss(boxes, targets)
         loss.backward()
         assert np.isfinite(loss.item()) and np.isfinite(boxes.grad).all() and np.isfinite(targets.grad).all()

@@ -50,7 +50,8 @@ def slow_read(image, x, y):
 
 def test_points_are_read_between_pixels():
     rng = np.random.default_rng(0)
-    maps, points = rng.standard_normal((2, 3, 4, 5)), rng.random((2, 6, 2))
+    maps = rng.standard_normal((2, 3, 4, 5))
+    points = rng.random((2, 6, 2))
     expected = [
         [[slow_read(image, x, y) for x, y in row] for image in images]
         for images, row in zip(maps, points, strict=True)
@@ -61,7 +62,8 @@ def test_points_are_read_between_pixels():
     np.testing.assert_allclose(sample_points(maps[:1], centres), maps[:1].reshape(1, 3, 20))
     border = np.array([[[0, 0], [1, 0], [0, 1], [1, 1], [0.999, 0.5]]])
     for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
-        some, there = maps[:1].astype(dtype), border.astype(dtype)
+        some = maps[:1].astype(dtype)
+        there = border.astype(dtype)
         read = sample_points(some, there)
         assert read.dtype == dtype
         expected = grid_sample(some, (2 * there - 1)[:, :, None])[..., 0]
@@ -82,7 +84,8 @@ def test_uncertain_points_are_the_least_decided_of_those_drawn_and_some_at_rando
     logits = np.random.default_rng(1).standard_normal((3, 6, 5))
     points = uncertain_points(logits, 8, oversample=3, importance=importance, rng=2)
     rng = np.random.default_rng(2)
-    drawn, rest = rng.random((3, 24, 2)), rng.random((3, 8 - undecided, 2))
+    drawn = rng.random((3, 24, 2))
+    rest = rng.random((3, 8 - undecided, 2))
     for i in range(3):
         nearest = sorted(drawn[i].tolist(), key=lambda xy, i=i: abs(slow_read(logits[i], *xy)))[:undecided]
         assert sorted(points[i, :undecided].tolist()) == sorted(nearest)
@@ -113,20 +116,25 @@ def slow_compare(z, t):
     entropy = sum(
         -math.log(sigmoid(a)) * b - math.log(sigmoid(-a)) * (1 - b) for a, b in zip(z, t, strict=True)
     )
-    overlap, total = sum(sigmoid(a) * b for a, b in zip(z, t, strict=True)), sum(map(sigmoid, z)) + sum(t)
+    overlap = sum(sigmoid(a) * b for a, b in zip(z, t, strict=True))
+    total = sum(map(sigmoid, z)) + sum(t)
     return entropy / len(z), 1 - (2 * overlap + 1) / (total + 1)
 
 
 def slow_terms(fields, targets, rng, points=6):
     """One layer by loops: every way to give objects to queries is tried."""
     p = np.exp(fields["logits"]) / np.exp(fields["logits"]).sum(axis=-1, keepdims=True)
-    where, surprise, weight, pairs = rng.random((len(targets), points, 2)), 0.0, 0.0, []
+    where = rng.random((len(targets), points, 2))
+    surprise = 0.0
+    weight = 0.0
+    pairs = []
 
     def read(image, at):
         return [slow_read(image, x, y) for x, y in at]
 
     for i, target in enumerate(targets):
-        labels, found = target["labels"], [read(mask, where[i]) for mask in fields["masks"][i]]
+        labels = target["labels"]
+        found = [read(mask, where[i]) for mask in fields["masks"][i]]
         wanted = [read(mask, where[i]) for mask in target["masks"]]
         costs = np.zeros((len(found), len(wanted)))
         for q, t in itertools.product(range(len(found)), range(len(wanted))):
@@ -137,7 +145,8 @@ def slow_terms(fields, targets, rng, points=6):
         answers = dict.fromkeys(range(len(found)), CLASSES) | {q: labels[t] for t, q in enumerate(best)}
         for q, answer in answers.items():
             w = 0.1 if answer == CLASSES else 1
-            surprise, weight = surprise - w * math.log(p[i, q, answer]), weight + w
+            surprise = surprise - w * math.log(p[i, q, answer])
+            weight = weight + w
         pairs += sorted((i, q, t) for t, q in enumerate(best))
     found = np.array([fields["masks"][i, q] for i, q, _ in pairs]).reshape(-1, 4, 3)
     chosen = uncertain_points(found, points, rng=rng)
@@ -153,10 +162,10 @@ def slow_terms(fields, targets, rng, points=6):
 def test_every_term_is_what_loops_and_trying_everything_give(counts):
     layers, targets = batch(counts=counts)
     terms, _ = loss(layers, targets, Mask2FormerCriterion(CLASSES, points=6, rng=5))
-    rng, total = np.random.default_rng(5), 0.0
-    for suffix, fields in zip(
-        ["", "_0"], layers, strict=True
-    ):  # the matching's points, then those of the masks
+    rng = np.random.default_rng(5)
+    total = 0.0
+    # the matching's points, then those of the masks
+    for suffix, fields in zip(["", "_0"], layers, strict=True):
         for name, value in slow_terms(fields, targets, rng).items():
             np.testing.assert_allclose(terms[name + suffix].item(), value, rtol=1e-9, atol=1e-12)
             total += (2 if name == "loss_ce" else 5) * value
@@ -180,9 +189,8 @@ def test_a_seed_decides_the_loss_and_each_call_draws_anew():
     first, second = (loss(layers, targets, criterion)[0]["loss"].item() for _ in range(2))
     assert first != second
     assert [loss(layers, targets, again)[0]["loss"].item() for _ in range(2)] == [first, second]
-    state = (
-        criterion.rng.bit_generator.state
-    )  # so a training that was interrupted can go on with the same points
+    # so a training that was interrupted can go on with the same points
+    state = criterion.rng.bit_generator.state
     third = loss(layers, targets, criterion)[0]["loss"].item()
     criterion.rng.bit_generator.state = state
     assert loss(layers, targets, criterion)[0]["loss"].item() == third
@@ -191,7 +199,8 @@ def test_a_seed_decides_the_loss_and_each_call_draws_anew():
 def test_the_order_of_objects_does_not_matter_at_all_and_that_of_queries_only_moves_points():
     layers, targets = batch()
     terms, _ = loss(layers, targets, Mask2FormerCriterion(CLASSES, points=3000))
-    rng, order = np.random.default_rng(0), np.array([3, 0, 4, 2, 1])
+    rng = np.random.default_rng(0)
+    order = np.array([3, 0, 4, 2, 1])
     shuffled = [{n: x[i] for n, x in t.items()} for t in targets for i in [rng.permutation(len(t["labels"]))]]
     others, _ = loss(layers, shuffled, Mask2FormerCriterion(CLASSES, points=3000))
     for name, value in terms.items():

@@ -13,7 +13,8 @@ from minivis.gradcheck import check_gradient
 from minivis.losses import dice_loss, sigmoid_focal_loss
 
 RNG = np.random.default_rng(3)
-LOGITS, MASKS = 2 * RNG.standard_normal((3, 4, 5)), RNG.random((3, 4, 5)) < 0.4
+LOGITS = 2 * RNG.standard_normal((3, 4, 5))
+MASKS = RNG.random((3, 4, 5)) < 0.4
 SOFT = RNG.random(MASKS.shape)
 LOSSES = [dice_loss, sigmoid_focal_loss]
 

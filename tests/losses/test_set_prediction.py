@@ -82,7 +82,9 @@ def slow_terms(fields, targets, no_object):
     p = np.exp(fields["logits"]) / np.exp(fields["logits"]).sum(axis=-1, keepdims=True)
     surprise = weight = l1 = giou = 0.0
     for i, target in enumerate(targets):
-        labels, boxes, found = target["labels"], target["boxes"], fields["boxes"][i]
+        labels = target["labels"]
+        boxes = target["boxes"]
+        found = fields["boxes"][i]
 
         def cost(q, t, i=i, labels=labels, boxes=boxes, found=found):
             return (
@@ -94,9 +96,11 @@ def slow_terms(fields, targets, no_object):
         answers = dict.fromkeys(range(len(found)), CLASSES) | {q: labels[t] for t, q in enumerate(best)}
         for q, answer in answers.items():
             w = no_object if answer == CLASSES else 1
-            surprise, weight = surprise - w * math.log(p[i, q, answer]), weight + w
+            surprise = surprise - w * math.log(p[i, q, answer])
+            weight = weight + w
         for t, q in enumerate(best):
-            l1, giou = l1 + np.abs(found[q] - boxes[t]).sum(), giou + 1 - slow_giou(found[q], boxes[t])
+            l1 = l1 + np.abs(found[q] - boxes[t]).sum()
+            giou = giou + 1 - slow_giou(found[q], boxes[t])
     count = max(1, sum(len(target["labels"]) for target in targets))
     return {"loss_ce": surprise / weight, "loss_bbox": l1 / count, "loss_giou": giou / count}
 
@@ -151,9 +155,8 @@ def test_the_order_of_objects_queries_and_images_does_not_matter(seed):
         others, other_leaves = loss(other_layers, other_targets)
         for name, value in terms.items():
             np.testing.assert_allclose(others[name].item(), value.item(), rtol=1e-12, err_msg=name)
-        if (
-            other_layers[0]["logits"] is not layers[0]["logits"] and other_targets is targets
-        ):  # queries: gradients too
+        # queries: gradients too
+        if other_layers[0]["logits"] is not layers[0]["logits"] and other_targets is targets:
             for a, b in zip(leaves, other_leaves, strict=True):
                 for name in a:
                     np.testing.assert_allclose(b[name].grad, a[name].grad[:, order], rtol=1e-9, atol=1e-15)
@@ -179,7 +182,8 @@ def test_earlier_layers_are_matched_anew_and_count_as_much():
 def test_our_solver_and_scipys_give_the_same_loss():
     layers, targets = batch(queries=7, counts=(4, 7, 9))
     ours = SetCriterion(CLASSES, matcher=HungarianMatcher(solver=linear_sum_assignment))
-    a, b = loss(layers, targets)[0], loss(layers, targets, ours)[0]
+    a = loss(layers, targets)[0]
+    b = loss(layers, targets, ours)[0]
     assert {n: x.item() for n, x in a.items()} == {n: x.item() for n, x in b.items()}
 
 
@@ -196,9 +200,8 @@ def test_the_matching_has_no_gradient_and_raising_a_weight_changes_only_that_ter
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    "counts, queries", [((0, 0), 3), ((0, 2), 3), ((5, 1), 3), ((3, 3), 3), ((1, 0), 1)]
-)  # none; some; more objects than queries; just as many; a single query
+# none; some; more objects than queries; just as many; a single query
+@pytest.mark.parametrize("counts, queries", [((0, 0), 3), ((0, 2), 3), ((5, 1), 3), ((3, 3), 3), ((1, 0), 1)])
 def test_any_number_of_objects_gives_finite_losses_and_gradients(counts, queries, dtype):
     layers, targets = batch(counts=counts, queries=queries, mask=(3, 3))
     terms, leaves = loss(layers, targets, dtype=dtype)

@@ -102,7 +102,8 @@ def test_masks_that_do_not_fit_are_refused(name, targets, message):
 
 
 def corners(boxes):
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    centre = boxes[:, :2]
+    half = boxes[:, 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=1)
 
 

@@ -16,7 +16,8 @@ from minivis.metrics import accuracy
 def test_it_counts_as_a_loop_over_samples_does(B, K, seed, data):
     k = data.draw(st.integers(1, K))
     rng = np.random.default_rng(seed)
-    scores, labels = rng.integers(-2, 3, (B, K)).astype(np.float32), rng.integers(K, size=B)
+    scores = rng.integers(-2, 3, (B, K)).astype(np.float32)
+    labels = rng.integers(K, size=B)
     right = 0
     for row, label in zip(scores, labels, strict=True):
         ahead = sum(s > row[label] or (s == row[label] and c < label) for c, s in enumerate(row))

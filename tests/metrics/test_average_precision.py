@@ -54,9 +54,11 @@ def oracle(predictions, targets, threshold):
     walk = sorted(
         ((-s, i, d) for i, p in enumerate(predictions) for d, s in enumerate(p["scores"])), key=lambda x: x[0]
     )
-    taken, hits = set(), []
+    taken = set()
+    hits = []
     for _, i, d in walk:
-        best, which = threshold, None
+        best = threshold
+        which = None
         for g, box in enumerate(targets[i]["boxes"]):
             overlap = iou(predictions[i]["boxes"][d], box)
             if (i, g) not in taken and overlap >= best:

@@ -14,7 +14,8 @@ from minivis.metrics import class_iou, confusion_matrix, mean_iou
 @given(st.integers(1, 5), st.integers(0, 2**32))
 def test_it_counts_as_a_loop_does(K, seed):
     rng = np.random.default_rng(seed)
-    labels, predictions = rng.integers(0, K + 1, (2, 4, 5)), rng.integers(0, K, (2, 4, 5)).astype(np.uint8)
+    labels = rng.integers(0, K + 1, (2, 4, 5))
+    predictions = rng.integers(0, K, (2, 4, 5)).astype(np.uint8)
     labels[labels == K] = 255
     got = confusion_matrix(predictions, labels, K, ignore_index=255)
     expected = np.zeros((K, K), int)

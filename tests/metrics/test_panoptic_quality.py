@@ -28,7 +28,9 @@ def oracle(pairs, things):
             for p in found_segments:
                 if g.get("iscrowd") or g["category_id"] != p["category_id"]:
                     continue
-                a, b = pixels["p", p["id"]] - void, pixels["g", g["id"]]  # void is left out of both
+                # void is left out of both
+                a = pixels["p", p["id"]] - void
+                b = pixels["g", g["id"]]
                 if 2 * len(a & b) > len(a | b):
                     totals[g["category_id"]]["iou"] += len(a & b) / len(a | b)
                     totals[g["category_id"]]["TP"] += 1
@@ -62,7 +64,9 @@ def division(rng, shape, crowds=False):
     ids = np.zeros(shape, np.int32)
     numbers = rng.choice(np.arange(1, 40), n, replace=False)
     for number in numbers:
-        y, x, r = rng.integers(shape[0]), rng.integers(shape[1]), rng.integers(1, 5)
+        y = rng.integers(shape[0])
+        x = rng.integers(shape[1])
+        r = rng.integers(1, 5)
         ids[np.abs(i - y) + np.abs(j - x) <= r] = number
     segments = [{"id": int(k), "category_id": int(rng.integers(4))} for k in numbers if (ids == k).any()]
     for segment in segments if crowds else []:
@@ -117,7 +121,8 @@ def test_a_half_is_not_enough():
 
 
 def test_void_pixels_of_the_truth_are_left_out_of_the_union():
-    there, found = one_row((1, 0, 4), (0, 0, 6)), one_row((1, 0, 10))
+    there = one_row((1, 0, 4), (0, 0, 6))
+    found = one_row((1, 0, 10))
     metric = PanopticQuality(THINGS)
     metric.update([found], [there])
     assert metric.by_class()[0]["PQ"] == 1

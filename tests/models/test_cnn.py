@@ -33,11 +33,9 @@ def test_a_shifted_pattern_away_from_the_border_gives_the_same_logits():
 
 
 def test_it_learns_and_evaluation_agrees_with_training():
-    model, x, target = (
-        CNN(widths=(4, 8), depth=1, rng=0),
-        RNG.standard_normal((32, 1, 8, 8)).astype("f"),
-        None,
-    )
+    model = CNN(widths=(4, 8), depth=1, rng=0)
+    x = RNG.standard_normal((32, 1, 8, 8)).astype("f")
+    target = None
     target = (x[:, 0, :4].mean(axis=(1, 2)) > x[:, 0, 4:].mean(axis=(1, 2))).astype(int)
     optimiser = optim.AdamW(model, lr=0.02)
     for _ in range(60):

@@ -82,7 +82,8 @@ def test_one_class_and_one_box_for_each_query_after_every_layer():
 
 
 def test_auxiliary_answers_are_those_of_a_decoder_cut_short():
-    model, x = small(), array(1, 3, 64, 64)
+    model = small()
+    x = array(1, 3, 64, 64)
     earlier = model(x).auxiliary
     for count in (1, 2):
         short = small(decoder_layers=3)
@@ -91,7 +92,9 @@ def test_auxiliary_answers_are_those_of_a_decoder_cut_short():
 
 
 def test_permuting_the_queries_permutes_the_answers():
-    model, x, order = small(masks=True), array(2, 3, 64, 48), RNG.permutation(5)
+    model = small(masks=True)
+    x = array(2, 3, 64, 48)
+    order = RNG.permutation(5)
     before = model(x)
     model.queries.data = model.queries.data[order]
     after = model(x)
@@ -113,7 +116,8 @@ def test_without_codes_the_places_of_the_tokens_do_not_matter():
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_padded_tokens_change_nothing_in_the_transformer(position, norm_first):
-    model, source = small(position=position, norm_first=norm_first), array(2, 16, 4, 5)
+    model = small(position=position, norm_first=norm_first)
+    source = array(2, 16, 4, 5)
     valid = np.zeros((2, 4, 5), bool)
     valid[0, :3, :4] = valid[1, :4, :2] = True
     states, _ = model.transform(source, valid)
@@ -134,7 +138,8 @@ def test_the_mask_head_does_not_look_at_padding():
 
 
 def test_an_image_that_is_all_padding_gives_numbers():
-    model, mask = small(masks=True), np.ones((2, 64, 48), bool)
+    model = small(masks=True)
+    mask = np.ones((2, 64, 48), bool)
     mask[0] = False
     images = mv.Tensor(array(2, 3, 64, 48), requires_grad=True)
     output = model(images, mask)
@@ -147,8 +152,10 @@ def test_an_image_that_is_all_padding_gives_numbers():
 
 
 def test_a_mask_of_ones_is_no_mask():
-    model, x = small(masks=True), array(2, 3, 47, 61)
-    a, b = model(x), model(x, np.ones((2, 47, 61), bool))
+    model = small(masks=True)
+    x = array(2, 3, 47, 61)
+    a = model(x)
+    b = model(x, np.ones((2, 47, 61), bool))
     for one, other in zip([*everything(a), a.masks], [*everything(b), b.masks], strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
 
@@ -157,7 +164,9 @@ def test_the_mask_shrinks_to_the_nearest_pixel():
     mask = np.zeros((1, 33, 64), bool)
     mask[0, :20, :33] = True
     shrunk = DETR._shrink(mask, np.zeros((1, 3, 33, 64)), (3, 4))
-    rows, columns = [0, 11, 22], [0, 16, 32, 48]  # floor(i * 33 / 3), floor(j * 64 / 4)
+    # floor(i * 33 / 3), floor(j * 64 / 4)
+    rows = [0, 11, 22]
+    columns = [0, 16, 32, 48]
     np.testing.assert_array_equal(shrunk[0], mask[0][np.ix_(rows, columns)])
 
 
@@ -186,10 +195,12 @@ def test_codes_are_added_where_the_row_of_table_3_says(monkeypatch):
 
 
 def test_attention_is_returned_when_asked_and_leaves_the_answers_alone():
-    model, x = small(), array(2, 3, 64, 48)
+    model = small()
+    x = array(2, 3, 64, 48)
     mask = np.ones((2, 64, 48), bool)
     mask[1, 32:] = False
-    plain, output = model(x, mask), model(x, mask, need_attention=True)
+    plain = model(x, mask)
+    output = model(x, mask, need_attention=True)
     np.testing.assert_allclose(output.logits.numpy(), plain.logits.numpy(), atol=1e-6)
     attention = output.attention
     assert attention.grid == (4, 3)
@@ -220,7 +231,8 @@ def test_the_shared_part_of_the_mask_heads_first_layer_is_the_convolution_of_eve
 
 
 def test_chosen_masks_are_those_of_all():
-    model, x = small(masks=True), array(3, 3, 64, 48)
+    model = small(masks=True)
+    x = array(3, 3, 64, 48)
     rows = np.array([0, 2, 2, 0]), np.array([4, 1, 0, 4])
     seen = []
     output = model(x, choose=lambda answers: seen.append(answers.logits) or rows)
@@ -258,7 +270,8 @@ def test_any_map_of_any_backbone_can_become_tokens():
 
 
 def test_dropout_only_in_the_encoder_is_possible():
-    noisy, calm = small(dropout=0.3), small(dropout=0.3, encoder_layers=0, decoder_dropout=0.0)
+    noisy = small(dropout=0.3)
+    calm = small(dropout=0.3, encoder_layers=0, decoder_dropout=0.0)
     x = array(1, 3, 64, 64)
     assert not np.array_equal(noisy(x).logits.numpy(), noisy(x).logits.numpy())
     np.testing.assert_array_equal(calm(x).logits.numpy(), calm(x).logits.numpy())
@@ -269,7 +282,9 @@ def test_dropout_only_in_the_encoder_is_possible():
     "options", [{}, {"position": "learned_attention", "norm_first": True}, {"position": "sine_input"}]
 )
 def test_the_same_answers_and_gradients_on_a_device(options, device):
-    found, x, mask = [], array(2, 3, 48, 32), np.ones((2, 48, 32), bool)
+    found = []
+    x = array(2, 3, 48, 32)
+    mask = np.ones((2, 48, 32), bool)
     mask[1, 20:] = False
     for where in ("cpu", device):
         model = small(masks=True, **options).to(where)
@@ -291,9 +306,12 @@ def test_float64_stays_float64():
 
 def test_it_learns_boxes_and_every_parameter_takes_part():
     model = small(norm_first=True, masks=True)
-    x, target = array(4, 3, 64, 64), RNG.uniform(0.2, 0.8, (4, 5, 4)).astype(np.float32)
-    labels, masks = RNG.integers(0, 5, (4, 5)), (RNG.random((4, 5, 16, 16)) < 0.5).astype(np.float32)
-    before, optimiser = model.state_dict(), optim.AdamW(model, lr=3e-3)
+    x = array(4, 3, 64, 64)
+    target = RNG.uniform(0.2, 0.8, (4, 5, 4)).astype(np.float32)
+    labels = RNG.integers(0, 5, (4, 5))
+    masks = (RNG.random((4, 5, 16, 16)) < 0.5).astype(np.float32)
+    before = model.state_dict()
+    optimiser = optim.AdamW(model, lr=3e-3)
     for _ in range(60):
         optimiser.zero_grad()
         output = model(x)
@@ -311,7 +329,8 @@ def test_it_learns_boxes_and_every_parameter_takes_part():
 
 
 def test_it_is_saved_and_loaded_with_its_backbone(tmp_path):
-    model, x = small(rng=3, masks=True, feature_level=1).eval(), array(1, 3, 64, 64)
+    model = small(rng=3, masks=True, feature_level=1).eval()
+    x = array(1, 3, 64, 64)
     mv.save(model, tmp_path)
     loaded = mv.load(tmp_path)
     assert type(loaded.backbone) is ResNet

@@ -46,9 +46,8 @@ def mask2former():
         models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, decoder_layers=3, pixel_layers=1, levels=2,
         mlp_width=24, pixel_mlp_width=24, groups=4, points=2, rng=2,
     )  # fmt: skip
-    model.pixel_decoder.layers[
-        0
-    ].attn.offsets.bias.data += 0.2  # off the pixel centres, where bilinear has kinks
+    # off the pixel centres, where bilinear has kinks
+    model.pixel_decoder.layers[0].attn.offsets.bias.data += 0.2
     return model
 
 

@@ -84,16 +84,16 @@ def test_attended_pixels_by_hand():
     mask, reset = attended_pixels(logits, (2, 2))
     assert mask[0].astype(int).tolist() == [[[1, 0], [0, 0]], [[1, 1], [1, 1]], [[1, 0], [1, 0]]]
     assert reset.tolist() == [[False, True, False]]
-    mask, reset = attended_pixels(
-        mv.Tensor(logits), (1, 1)
-    )  # resized first, then compared: 0 counts as inside
+    # resized first, then compared: 0 counts as inside
+    mask, reset = attended_pixels(mv.Tensor(logits), (1, 1))
     assert mask[0, :, 0, 0].tolist() == [True, True, True] and reset.tolist() == [[False, True, True]]
     sigmoid = 1 / (1 + np.exp(-ops.interpolate(logits, size=(3, 5), mode="bilinear")))
     np.testing.assert_array_equal(attended_pixels(logits, (3, 5))[0][:, [0, 2]], (sigmoid >= 0.5)[:, [0, 2]])
 
 
 def test_a_step_with_every_mask_empty_is_the_unmasked_step():
-    masked, plain = small(), small(masked=False)
+    masked = small()
+    plain = small(masked=False)
     for model in (masked, plain):  # every pixel and every query get opposite embeddings: all logits are -D
         for weight in (model.mask_head[2].weight, model.pixel_decoder.mask_features.weight):
             weight.data[...] = 0
@@ -132,11 +132,14 @@ def test_weights_lie_inside_the_masks_and_sum_to_one():
 
 
 def test_what_lies_outside_its_mask_cannot_reach_a_query():
-    layer, value = small().layers[0], images(1, 7, 16)
+    layer = small().layers[0]
+    value = images(1, 7, 16)
     mask = RNG.random((1, 5, 7)) < 0.5
     mask[0, :, 0] = False  # nobody looks at pixel 0
     mask[0, :, 1] = True
-    queries, positions, code = images(1, 5, 16), images(5, 16), images(7, 16)
+    queries = images(1, 5, 16)
+    positions = images(5, 16)
+    code = images(7, 16)
     moved = value.copy()
     moved[0, 0] += 100
     found = [layer(mv.Tensor(queries), positions, v + code, v, mask)[0].numpy() for v in (value, moved)]
@@ -153,7 +156,8 @@ def test_the_decision_where_to_look_has_no_gradient():
 
 def test_permuting_the_queries_permutes_the_answers():
     model = small()
-    y, order = model(IMAGES), RNG.permutation(5)
+    y = model(IMAGES)
+    order = RNG.permutation(5)
     for table in (model.query_features, model.query_positions):
         table.data = table.data[order]
     z = model(IMAGES)
@@ -187,8 +191,10 @@ def test_heads_start_looking_in_all_directions_one_step_after_another():
 def test_deformable_attention_with_its_offsets_at_zero_gathers_its_own_place():
     attention = DeformableAttention(8, 2, 1, 2, np.random.default_rng(0))
     attention.offsets.bias.data[...] = 0
-    tokens, shapes = images(1, 6, 8), [(2, 3)]
-    tokens, shapes = images(1, 6, 8), ((2, 3),)
+    tokens = images(1, 6, 8)
+    shapes = [(2, 3)]
+    tokens = images(1, 6, 8)
+    shapes = ((2, 3),)
     where = _places(shapes, 4, "float32"), _steps(shapes, 2, 2, "float32")
     y = attention(mv.Tensor(tokens), np.zeros((6, 8), np.float32), *where, shapes)
     expected = attention.out(attention.value(tokens))
@@ -196,7 +202,8 @@ def test_deformable_attention_with_its_offsets_at_zero_gathers_its_own_place():
 
 
 def test_dropout_is_off_in_evaluation():
-    noisy, quiet = small(dropout=0.3), small()
+    noisy = small(dropout=0.3)
+    quiet = small()
     assert not np.array_equal(noisy(IMAGES).logits.numpy(), noisy(IMAGES).logits.numpy())
     close(noisy.eval()(IMAGES), quiet(IMAGES))
 
@@ -214,11 +221,11 @@ def test_the_same_answers_and_gradients_on_a_device(device):
 
 
 def test_gradients_agree_with_finite_differences():
-    model, x = small().to("float64"), IMAGES[:1].astype(np.float64)
+    model = small().to("float64")
+    x = IMAGES[:1].astype(np.float64)
     parameters = dict(model.named_parameters())
-    parameters[
-        "pixel_decoder.layers.0.attn.offsets.bias"
-    ].data += 0.2  # off the pixel centres, where bilinear has kinks
+    # off the pixel centres, where bilinear has kinks
+    parameters["pixel_decoder.layers.0.attn.offsets.bias"].data += 0.2
     g = RNG.standard_normal((1, 5, 8, 12))
 
     def loss():
@@ -232,8 +239,10 @@ def test_gradients_agree_with_finite_differences():
         "pixel_decoder.level_embed",
         "level_embed",
     ):
-        p, v = parameters[name], RNG.standard_normal(parameters[name].shape)
-        start, ends = p.data, []
+        p = parameters[name]
+        v = RNG.standard_normal(parameters[name].shape)
+        start = p.data
+        ends = []
         for step in (1e-6, -1e-6):
             p.data = start + step * v
             ends.append(float(loss()))
@@ -244,19 +253,19 @@ def test_gradients_agree_with_finite_differences():
 
 
 def test_it_learns_the_masks_it_sees_and_every_parameter_takes_part():
-    model, x = small(), images(4, 3, 32, 32)
+    model = small()
+    x = images(4, 3, 32, 32)
     target = np.zeros((4, 5, 8, 8), np.float32)
     for b in range(4):
         target[b, 0, 2 * b : 2 * b + 2] = target[b, 1, :, 2 * b : 2 * b + 2] = 1
     kinds = RNG.integers(0, 4, (4, 5))
-    before, optimiser, losses = (
-        copy.deepcopy(model.state_dict()),
-        optim.AdamW(model.parameters(), lr=3e-3),
-        [],
-    )
+    before = copy.deepcopy(model.state_dict())
+    optimiser = optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
     for _ in range(60):
         optimiser.zero_grad()
-        y, loss = model(x), 0
+        y = model(x)
+        loss = 0
         for one in (*y.auxiliary, y):
             loss = loss + ops.binary_cross_entropy_with_logits(one.masks, target)
             loss = loss + ops.cross_entropy(one.logits.reshape(20, 4), kinds.ravel())

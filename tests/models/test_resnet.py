@@ -48,13 +48,15 @@ def test_frozen_norms_are_buffers_and_do_not_count_batches():
 
 def test_a_block_that_adds_nothing_is_a_relu():
     for kind in ("basic", "bottleneck"):
-        block, x = Block(kind, 8, 8, 1, 1, "batch", np.random.default_rng(0)).eval(), images(2, 8, 5, 6)
+        block = Block(kind, 8, 8, 1, 1, "batch", np.random.default_rng(0)).eval()
+        x = images(2, 8, 5, 6)
         block.layers[-1].conv.weight.data[...] = 0
         np.testing.assert_array_equal(block(x).numpy(), np.maximum(x, 0))
 
 
 def test_equation_2_by_hand():
-    block, x = Block("bottleneck", 8, 16, 2, 1, "frozen", np.random.default_rng(1)), images(2, 8, 6, 4)
+    block = Block("bottleneck", 8, 16, 2, 1, "frozen", np.random.default_rng(1))
+    x = images(2, 8, 6, 4)
     first, second, third = (layer.conv.weight.data for layer in block.layers)
     assert [w.shape for w in (first, second, third)] == [(4, 8, 1, 1), (4, 4, 3, 3), (16, 4, 1, 1)]
     y = np.maximum(mv.ops.conv2d(x, first), 0)
@@ -111,7 +113,8 @@ def test_frozen_stages_get_no_gradient():
 
 @pytest.mark.parametrize("norm", ["batch", "frozen", "group"])
 def test_the_same_logits_and_gradients_on_a_device(norm, device):
-    found, x = [], images(2, 3, 33, 32)
+    found = []
+    x = images(2, 3, 33, 32)
     for where in ("cpu", device):
         model = small(norm=norm).to(where)
         y = model(mv.to_device(x, where))
@@ -123,8 +126,11 @@ def test_the_same_logits_and_gradients_on_a_device(norm, device):
 
 
 def test_it_learns_and_every_parameter_takes_part():
-    model, x, target = small(norm="group", rng=0), images(12, 3, 32, 32), RNG.integers(0, 3, 12)
-    before, optimiser = model.state_dict(), optim.AdamW(model, lr=3e-3)
+    model = small(norm="group", rng=0)
+    x = images(12, 3, 32, 32)
+    target = RNG.integers(0, 3, 12)
+    before = model.state_dict()
+    optimiser = optim.AdamW(model, lr=3e-3)
     for _ in range(60):
         optimiser.zero_grad()
         loss = mv.ops.cross_entropy(model(x), target)
@@ -135,7 +141,8 @@ def test_it_learns_and_every_parameter_takes_part():
 
 
 def test_it_is_saved_and_loaded(tmp_path):
-    model, x = small(norm="frozen", rng=3).eval(), images(1, 3, 32, 32)
+    model = small(norm="frozen", rng=3).eval()
+    x = images(1, 3, 32, 32)
     mv.save(model, tmp_path)
     np.testing.assert_array_equal(mv.load(tmp_path)(x).numpy(), model(x).numpy())
 

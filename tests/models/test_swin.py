@@ -54,7 +54,8 @@ def test_published_sizes_have_their_exact_number_of_parameters(name):
 def test_the_smallest_published_size_runs_for_real():
     model = models.swin_t(num_classes=7, rng=3)
     with mv.no_grad():
-        y, maps = model(normal(1, 3, 96, 64)), model.features(normal(1, 3, 96, 64))
+        y = model(normal(1, 3, 96, 64))
+        maps = model.features(normal(1, 3, 96, 64))
     assert y.shape == (1, 7) and y.dtype == np.float32 and np.isfinite(y.numpy()).all()
     assert [m.shape for m in maps] == [(1, 96, 24, 16), (1, 192, 12, 8), (1, 384, 6, 4), (1, 768, 3, 2)]
     assert model.channels == (96, 192, 384, 768)
@@ -73,10 +74,13 @@ def meets(place, size, window, shift):
 
 def brute_force(layer, x, window, shift):
     """What the attention of a block gives for a map (H, W, D) that the windows fill, token by token and head by head."""
-    (H, W, D), (m, n), h = x.shape, window, layer.num_heads
+    (H, W, D) = x.shape
+    (m, n) = window
+    h = layer.num_heads
     q, k, v = (x @ p.weight.data.T + p.bias.data for p in (layer.query, layer.key, layer.value))
     table = layer.bias_table.data.reshape(2 * layer.window[0] - 1, 2 * layer.window[1] - 1, h)
-    out, d = np.zeros((H, W, D)), D // h
+    out = np.zeros((H, W, D))
+    d = D // h
     for y in range(H):
         for x_ in range(W):
             rows, columns = (
@@ -106,14 +110,16 @@ def brute_force(layer, x, window, shift):
     ],
 )
 def test_shifted_attention_equals_brute_force_over_the_map_that_was_never_rolled(size, window, shift):
-    made, x = block(window, shift, shrink=False), RNG.standard_normal((2, *size, 8))
+    made = block(window, shift, shrink=False)
+    x = RNG.standard_normal((2, *size, 8))
     attended, _ = made.attn(mv.Tensor(x))
     for image, expected in zip(attended.numpy(), x, strict=True):
         np.testing.assert_allclose(image, brute_force(made.attn, expected, window, shift), atol=1e-12)
 
 
 def test_a_whole_block_by_its_equations():
-    made, x = block((2, 2), (1, 1)), RNG.standard_normal((1, 4, 6, 8))
+    made = block((2, 2), (1, 1))
+    x = RNG.standard_normal((1, 4, 6, 8))
     norm = made.norm1(x).numpy()[0]
     z = x + brute_force(made.attn, norm, (2, 2), (1, 1))
     expected = z + made.mlp(made.norm2(z)).numpy()
@@ -122,7 +128,8 @@ def test_a_whole_block_by_its_equations():
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 2)])
 def test_nothing_leaks_from_one_region_to_another(shift):
-    made, x = block((3, 3), shift), RNG.standard_normal((1, 6, 9, 8))
+    made = block((3, 3), shift)
+    x = RNG.standard_normal((1, 6, 9, 8))
     before = made(mv.Tensor(x))[0].numpy()
     regions = np.add.outer(
         *(
@@ -150,14 +157,16 @@ def test_a_map_not_larger_than_the_window_is_one_window_with_the_middle_of_the_t
 
 
 def test_padded_places_are_zeros_behind_the_norm_that_everybody_sees():
-    made, x = block((3, 3), (1, 1)), RNG.standard_normal((1, 4, 5, 8))
+    made = block((3, 3), (1, 1))
+    x = RNG.standard_normal((1, 4, 5, 8))
     padded = np.zeros((6, 6, 8))
     padded[:4, :5] = x[0]
     attended, _ = made.attn(mv.Tensor(x))
     expected = brute_force(made.attn, padded, (3, 3), (1, 1))[:4, :5]
     np.testing.assert_allclose(attended.numpy()[0], expected, atol=1e-12)
     unshrunk = block((4, 4), (2, 2), shrink=False)
-    x, padded = x[:, :3, :3], np.zeros((4, 4, 8))
+    x = x[:, :3, :3]
+    padded = np.zeros((4, 4, 8))
     padded[:3, :3] = x[0]
     expected = brute_force(unshrunk.attn, padded, (4, 4), (2, 2))[:3, :3]
     np.testing.assert_allclose(unshrunk.attn(mv.Tensor(x))[0].numpy()[0], expected, atol=1e-12)
@@ -168,7 +177,8 @@ def test_padded_places_are_zeros_behind_the_norm_that_everybody_sees():
 
 
 def test_merging_takes_four_neighbours_left_column_first():
-    merge, x = PatchMerging(3, 1e-5, np.random.default_rng(0)), RNG.standard_normal((2, 5, 4, 3))
+    merge = PatchMerging(3, 1e-5, np.random.default_rng(0))
+    x = RNG.standard_normal((2, 5, 4, 3))
     seen = []
     merge.norm = lambda z: seen.append(z.numpy()) or z
     assert merge(mv.Tensor(x)).shape == (2, 3, 2, 6)
@@ -179,7 +189,8 @@ def test_merging_takes_four_neighbours_left_column_first():
 
 @pytest.mark.parametrize("height, width", [(16, 16), (15, 18), (8, 33), (1, 1), (6, 40)])
 def test_images_of_any_size(height, width):
-    model, x = small(window=3), normal(2, 2, height, width)
+    model = small(window=3)
+    x = normal(2, 2, height, width)
     maps = model.features(x)
     assert model(x).shape == (2, 3)
     fine = -(-height // 2), -(-width // 2)
@@ -199,14 +210,16 @@ def test_without_a_shift_a_window_of_the_image_never_hears_of_another():
     x = normal(1, 2, 16, 16)
     moved = x.copy()
     moved[..., 8:] += 1  # 8 pixels: 4 tokens of the first stage, 2 of the second
-    apart, joined = small(shift=False), small()
+    apart = small(shift=False)
+    joined = small()
     for model, same in ((apart, True), (joined, False)):
         before, after = (model.features(images)[-1].numpy()[..., :2] for images in (x, moved))
         assert np.array_equal(before, after) is same
 
 
 def test_logits_are_the_mean_of_the_normalised_tokens_through_the_head():
-    model, x = small(), normal(2, 2, 12, 8)
+    model = small()
+    x = normal(2, 2, 12, 8)
     last = model.features(x)[-1].numpy().transpose(0, 2, 3, 1)
     pooled = model.norm(last).numpy().mean(axis=(1, 2))
     np.testing.assert_allclose(
@@ -216,7 +229,8 @@ def test_logits_are_the_mean_of_the_normalised_tokens_through_the_head():
 
 
 def test_a_backbone_has_a_norm_for_each_map_and_no_head(tmp_path):
-    model, x = small(feature_norms=True), normal(2, 2, 12, 8)
+    model = small(feature_norms=True)
+    x = normal(2, 2, 12, 8)
     assert model.head is None and model.norm is None
     for got, direct, plain, norm in zip(
         model(x), model.features(x), small().features(x), model.feature_norms, strict=True
@@ -253,7 +267,8 @@ def test_masks_are_made_once_for_a_size():
 
 
 def test_dropout_and_drop_path_are_off_unless_asked_and_rise_with_depth():
-    model, x = small(), normal(2, 2, 8, 8)
+    model = small()
+    x = normal(2, 2, 8, 8)
     np.testing.assert_array_equal(model(x).numpy(), model(x).numpy())
     for options in ({"dropout": 0.2}, {"attention_dropout": 0.4}, {"drop_path": 0.4}):
         noisy = small(**options)
@@ -264,7 +279,8 @@ def test_dropout_and_drop_path_are_off_unless_asked_and_rise_with_depth():
 
 
 def test_the_same_logits_and_gradients_on_a_device(device):
-    found, x = [], normal(2, 2, 10, 12)
+    found = []
+    x = normal(2, 2, 10, 12)
     for where in ("cpu", device):
         model = small(window=3).to(where)
         y = model(mv.to_device(x, where))
@@ -275,7 +291,9 @@ def test_the_same_logits_and_gradients_on_a_device(device):
 
 
 def test_it_learns_the_images_it_sees_and_every_parameter_takes_part():
-    model, x, target = small(), normal(12, 2, 12, 12), RNG.integers(0, 3, 12)
+    model = small()
+    x = normal(12, 2, 12, 12)
+    target = RNG.integers(0, 3, 12)
     before = model.state_dict()
     optimiser = optim.AdamW(optim.decay_groups(model, 0.01), lr=3e-3)
     for _ in range(50):

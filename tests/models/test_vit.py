@@ -85,7 +85,8 @@ def test_without_position_codes_shuffled_patches_give_the_same_logits():
 
 
 def test_the_mean_of_the_patches_can_be_read_instead_of_a_class_token():
-    model, x = small(pool="mean"), images()
+    model = small(pool="mean")
+    x = images()
     assert model.cls_token is None and model.pos_embed.shape == (1, 6, 16)
     expected = model.features(x).numpy().mean(axis=1) @ model.head.weight.data.T + model.head.bias.data
     np.testing.assert_allclose(model(x).numpy(), expected, atol=1e-6)
@@ -93,7 +94,8 @@ def test_the_mean_of_the_patches_can_be_read_instead_of_a_class_token():
 
 
 def test_without_a_head_features_are_returned():
-    model, x = small(num_classes=0), images()
+    model = small(num_classes=0)
+    x = images()
     np.testing.assert_array_equal(model(x).numpy(), model.features(x).numpy()[:, 0])
     assert model.features(x).shape == (2, 7, 16)
 
@@ -136,7 +138,9 @@ def test_the_same_logits_and_gradients_on_a_device(device):
 
 
 def test_it_learns_the_images_it_sees_and_every_parameter_takes_part():
-    model, x, target = small(rng=0), images(12, 2, 8, 12), RNG.integers(0, 3, 12)
+    model = small(rng=0)
+    x = images(12, 2, 8, 12)
+    target = RNG.integers(0, 3, 12)
     before = model.state_dict()
     optimiser = optim.AdamW(optim.decay_groups(model, 0.01), lr=3e-3)
     for _ in range(60):
@@ -173,7 +177,8 @@ def test_an_empty_batch_gives_empty_logits():
 
 
 def test_a_distilled_model_answers_with_the_mean_of_two_heads_and_trains_each():
-    model, x = small(distilled=True), images()
+    model = small(distilled=True)
+    x = images()
     assert model.pos_embed.shape == (1, 8, 16) and model.attention_maps(x)[0].shape == (2, 4, 8, 8)
     by_labels, by_teacher = model(x)
     tokens = model.features(x).numpy()
@@ -201,7 +206,8 @@ def hybrid(patch=1, **options):
 
 
 def test_the_hybrid_reads_the_map_of_its_backbone():
-    model, x = hybrid(), images(2, 2, 24, 34)
+    model = hybrid()
+    x = images(2, 2, 24, 34)
     model.eval()
     (last,) = model.backbone.features(x)[1:]
     assert last.shape == (2, 12, 3, 5) and model.grid == (3, 5)
@@ -228,7 +234,8 @@ def test_patches_of_the_hybrid_fill_the_map():
 
 
 def test_the_hybrid_comes_back_from_disk(tmp_path):
-    model, x = hybrid(), images(1, 2, 24, 34)
+    model = hybrid()
+    x = images(1, 2, 24, 34)
     model.eval()
     mv.save(model, tmp_path)
     np.testing.assert_array_equal(mv.load(tmp_path)(x).numpy(), model(x).numpy())

@@ -24,7 +24,9 @@ def attention(**options):
 
 
 def test_it_equals_heads_computed_one_by_one():
-    layer, x, y = attention(kdim=6, vdim=5), tokens(3, 4, 8), (tokens(3, 7, 6), tokens(3, 7, 5))
+    layer = attention(kdim=6, vdim=5)
+    x = tokens(3, 4, 8)
+    y = (tokens(3, 7, 6), tokens(3, 7, 5))
     heads = []
     for i in range(2):
         rows = slice(4 * i, 4 * i + 4)
@@ -39,7 +41,8 @@ def test_it_equals_heads_computed_one_by_one():
 
 
 def test_weights_are_those_used_and_their_rows_sum_to_one():
-    layer, x = attention(), tokens(3, 5, 8)
+    layer = attention()
+    x = tokens(3, 5, 8)
     mask = RNG.random((3, 5, 5)) < 0.5
     mask[0, 2] = False
     y, weights = layer(x, mask=mask, need_weights=True)
@@ -64,7 +67,9 @@ def test_permuting_the_tokens_permutes_the_output():
 
 
 def test_a_position_code_breaks_the_equivariance():
-    order, x, code = RNG.permutation(6), tokens(2, 6, 8), nn.SinePositionCode1d(8)
+    order = RNG.permutation(6)
+    x = tokens(2, 6, 8)
+    code = nn.SinePositionCode1d(8)
     layer = attention()
     x = x + code(x)
     assert np.abs(layer(x[:, order]).numpy() - layer(x).numpy()[:, order]).max() < 1e-12
@@ -74,7 +79,9 @@ def test_a_position_code_breaks_the_equivariance():
 
 
 def test_a_masked_key_cannot_leak():
-    layer, x, memory = attention(), tokens(2, 3, 8), tokens(2, 5, 8)
+    layer = attention()
+    x = tokens(2, 3, 8)
+    memory = tokens(2, 5, 8)
     valid = np.array([[True, True, False, True, False], [True, True, True, True, True]])
     changed = memory.copy()
     changed[~valid] = 1e6 * RNG.standard_normal((2, 8))
@@ -86,7 +93,8 @@ def test_a_masked_key_cannot_leak():
 
 
 def test_a_query_that_may_attend_to_nothing_gets_the_output_bias_and_poisons_nobody():
-    layer, x = attention(), tokens(2, 3, 8)
+    layer = attention()
+    x = tokens(2, 3, 8)
     mask = np.ones((3, 3), bool)
     mask[1] = False
     leaf = Tensor(x, requires_grad=True)
@@ -97,7 +105,8 @@ def test_a_query_that_may_attend_to_nothing_gets_the_output_bias_and_poisons_nob
 
 
 def test_masks_of_two_three_and_four_axes_mean_the_same():
-    layer, x = attention(), tokens(2, 4, 8)
+    layer = attention()
+    x = tokens(2, 4, 8)
     mask = RNG.random((4, 4)) < 0.6
     y = layer(x, mask=mask).numpy()
     np.testing.assert_array_equal(layer(x, mask=np.stack([mask, mask])).numpy(), y)
@@ -137,7 +146,9 @@ def test_causal_outputs_depend_on_the_past_only(name):
 
 
 def test_the_decoder_reads_the_memory_through_its_mask():
-    layer, x, memory = nn.TransformerDecoderLayer(8, 2, 12).to("float64"), tokens(2, 3, 8), tokens(2, 4, 8)
+    layer = nn.TransformerDecoderLayer(8, 2, 12).to("float64")
+    x = tokens(2, 3, 8)
+    memory = tokens(2, 4, 8)
     mask = np.array([True, True, False, True])[None, :]
     changed = memory.copy()
     changed[:, 2] += 5
@@ -158,7 +169,8 @@ def test_pre_norm_leaves_a_clean_residual_path_and_post_norm_normalises_the_resu
 
 
 def test_attention_dropout_acts_in_training_only_and_on_weights():
-    layer, x = attention(dropout=0.5), tokens(2, 5, 8)
+    layer = attention(dropout=0.5)
+    x = tokens(2, 5, 8)
     first = layer(x).numpy()
     assert not np.array_equal(first, layer(x).numpy())
     np.testing.assert_array_equal(layer.eval()(x).numpy(), layer(x).numpy())
@@ -218,7 +230,10 @@ def test_the_layer_keeps_the_laws_of_multi_head_attention(capsys):
 
 @pytest.mark.parametrize("form", ["padded keys", "a mask for each query", "a mask for each head"])
 def test_tokens_that_nobody_may_attend_to_may_be_nan(form):
-    layer, x, y, z = attention(kdim=6, vdim=5), tokens(2, 4, 8), tokens(2, 7, 6), tokens(2, 7, 5)
+    layer = attention(kdim=6, vdim=5)
+    x = tokens(2, 4, 8)
+    y = tokens(2, 7, 6)
+    z = tokens(2, 7, 5)
     seen = np.array([[True] * 5 + [False] * 2, [True] * 3 + [False] * 4])
     mask = {
         "padded keys": seen[:, None],

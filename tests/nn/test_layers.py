@@ -183,7 +183,9 @@ def test_batch_norm_without_running_statistics_uses_the_batch_always():
 
 
 def test_frozen_batch_norm_is_batch_norm_in_evaluation_and_learns_nothing():
-    rng, norm, frozen = np.random.default_rng(3), nn.BatchNorm2d(8).eval(), nn.FrozenBatchNorm2d(8)
+    rng = np.random.default_rng(3)
+    norm = nn.BatchNorm2d(8).eval()
+    frozen = nn.FrozenBatchNorm2d(8)
     state = {name: rng.random(8, dtype=np.float32) + 0.5 for name in frozen.state_dict()}
     frozen.load_state_dict(state)
     norm.load_state_dict({**state, "num_batches_tracked": np.array(3)})

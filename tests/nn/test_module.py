@@ -53,7 +53,8 @@ def test_a_shared_parameter_counts_once():
 
 
 def test_modules_that_know_each_other_do_not_go_in_circles():
-    parent, child = nn.Module(), nn.Linear(2, 2)
+    parent = nn.Module()
+    child = nn.Linear(2, 2)
     parent.child, child.parent = child, parent
     assert [name for name, _ in parent.named_parameters()] == ["child.weight", "child.bias"]
 
@@ -224,7 +225,9 @@ def test_a_deep_copy_shares_nothing():
 
 
 def test_same_seed_same_weights_and_none_is_seed_0():
-    a, b, c = small_vit(rng=np.random.default_rng(0)), small_vit(rng=None), small_vit(rng=1)
+    a = small_vit(rng=np.random.default_rng(0))
+    b = small_vit(rng=None)
+    c = small_vit(rng=1)
     for name, value in a.state_dict().items():
         np.testing.assert_array_equal(value, b.state_dict()[name])
     assert not np.array_equal(a.head.weight.data, c.head.weight.data)
@@ -234,7 +237,8 @@ def test_same_seed_same_weights_and_none_is_seed_0():
 
 
 def test_dropout_does_not_change_which_weights_are_drawn():
-    a, b = small_vit(), small_vit(dropout=0.5, drop_path=0.2, attention_dropout=0.1)
+    a = small_vit()
+    b = small_vit(dropout=0.5, drop_path=0.2, attention_dropout=0.1)
     np.testing.assert_array_equal(a.head.weight.data, b.head.weight.data)
 
 
@@ -338,8 +342,10 @@ def test_a_model_beyond_its_file_is_refused_before_memory_is_taken():
 
 
 def test_assign_takes_the_arrays_themselves():
-    layer, norm = nn.Linear(2, 3), nn.BatchNorm2d(4)
-    weight, mean = np.ones((3, 2)), np.ones(4, np.float32)
+    layer = nn.Linear(2, 3)
+    norm = nn.BatchNorm2d(4)
+    weight = np.ones((3, 2))
+    mean = np.ones(4, np.float32)
     layer.load_state_dict({"weight": weight, "bias": np.ones(3)}, assign=True)
     norm.load_state_dict({"running_mean": mean}, strict=False, assign=True)
     assert layer.weight.data is weight and norm.running_mean is mean

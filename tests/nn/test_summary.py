@@ -67,7 +67,8 @@ def test_products_outside_of_layers_calls_and_frozen_weights_count():
 def test_the_model_is_left_as_it_was():
     model = CNN(widths=(4,), depth=1)
     model.layers[1].eval()
-    before, modes = model.state_dict(), [m.training for m in model.modules()]
+    before = model.state_dict()
+    modes = [m.training for m in model.modules()]
     mv.summary(model, (2, 1, 8, 8))
     assert [m.training for m in model.modules()] == modes
     assert all("forward" not in vars(m) for m in model.modules())

@@ -24,5 +24,6 @@ def test_stride_two_halves_and_its_transpose_needs_output_padding_to_double():
 
 
 def test_transposed_copies_add_where_they_overlap():
-    x, w = np.array([[[[2.0, 3]]]]), np.array([[[[1.0, 10, 100]]]])
+    x = np.array([[[[2.0, 3]]]])
+    w = np.array([[[[1.0, 10, 100]]]])
     assert ops.conv_transpose2d(x, w, stride=(1, 2))[0, 0, 0].tolist() == [2, 20, 203, 30, 300]

@@ -18,7 +18,8 @@ CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def read_exercises(cells):
     """Return {name: {"exercise": stub, "check": check, "solution": code}} and the set-up cells of a notebook."""
-    exercises, setup = {}, []
+    exercises = {}
+    setup = []
     for cell in cells:
         source = "".join(cell["source"])
         for tag in cell["metadata"].get("tags", []):
@@ -103,7 +104,8 @@ def test_a_bare_cross_is_found():
 
 def asked(cells):
     """Yield (name of the exercise, its text, the family whose laws judge it) of a notebook, and the text above them all."""
-    intro, text = None, ""
+    intro = None
+    text = ""
     for cell in cells:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -111,7 +113,8 @@ def asked(cells):
             intro = source if "## Exercises" in source else intro
         for tag in cell["metadata"].get("tags", []):
             if tag.startswith("exercise:"):
-                name, told = tag.removeprefix("exercise:"), text
+                name = tag.removeprefix("exercise:")
+                told = text
             elif tag.startswith("check:") and (found := re.search(r'laws\.check\("(\w+)"', source)):
                 yield name, told, found[1], intro
 

@@ -58,7 +58,8 @@ def one_pass(monkeypatch):
     """One pass, on the CPU and whenever it is asked for; how often it was, in a list."""
     if pretend_cuda.COMPILER is None:
         pytest.skip("no C++ compiler to run the CUDA sources with")
-    calls, attend = [], pretend_cuda.load("cupy_attention").attention
+    calls = []
+    attend = pretend_cuda.load("cupy_attention").attention
 
     def noted(*args):
         calls.append(args)
@@ -170,9 +171,8 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
         return most
 
     peak(2048)  # what is loaded on first use does not count
-    assert (
-        peak(2048) < 3 * peak(1024) < 3 * 4 * 1024**2 / 2
-    )  # a quarter of the square of 1,024 weights, at most
+    # a quarter of the square of 1,024 weights, at most
+    assert peak(2048) < 3 * peak(1024) < 3 * 4 * 1024**2 / 2
 
 
 def test_with_dropout_all_weights_are_kept(monkeypatch):
@@ -192,9 +192,8 @@ def hidden(shape, seen, what):
     return np.where(np.broadcast_to(seen, shape[:-1])[..., None], x, what)
 
 
-KEYS = np.array(
-    [[True, True, False, True, False], [True, False, True, False, False]]
-)  # (B, M): what is padded
+# (B, M): what is padded
+KEYS = np.array([[True, True, False, True, False], [True, False, True, False, False]])
 ASKING = np.array([True, True, False, True, True, False, True])  # (N,)
 FULL = np.random.default_rng(3).random((2, 3, 7, 5)) < 0.7
 HIDING = {  # name: mask, is_causal; which queries ask, which keys are asked

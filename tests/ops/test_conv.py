@@ -99,7 +99,9 @@ def loops(s, x, weight, bias):
     """The definition of convolution, one element at a time."""
     out = np.zeros((len(x), len(weight), *output_size(s)))
     for at in np.ndindex(*out.shape):
-        b, o, position = at[0], at[1], at[2:]
+        b = at[0]
+        o = at[1]
+        position = at[2:]
         first = o // s.filters * s.channels
         for c, *u in np.ndindex(*weight.shape[1:]):
             steps = zip(position, u, s.stride, s.padding, s.dilation, strict=True)
@@ -143,12 +145,14 @@ def commutes_with_shifts(conv, s):
     x, weight, _ = s.arrays()
     options = s.options | {"padding": 0}
     large = np.random.default_rng(s.seed).standard_normal((*x.shape[:2], 12, 13))
-    (s_h, s_w), y = s.stride, conv(large, weight, **options)
+    (s_h, s_w) = s.stride
+    y = conv(large, weight, **options)
     np.testing.assert_allclose(conv(large[:, :, s_h:, s_w:], weight, **options), y[:, :, 1:, 1:], **CLOSE)
 
 
 def fold_is_adjoint_of_unfold(unfold, fold, s):
-    x, options = s.arrays()[0], {"kernel_size": s.kernel, **s.options}
+    x = s.arrays()[0]
+    options = {"kernel_size": s.kernel, **s.options}
     del options["groups"]
     columns = unfold(x, **options)
     y = np.random.default_rng(s.seed + 1).standard_normal(columns.shape)
@@ -204,7 +208,8 @@ def test_conv2d_commutes_with_shifts(s):
 @given(convolutions())
 def test_conv2d_is_a_product_with_the_unfolded_patches(s):
     x, weight, bias = s.arrays()
-    x, options = x[:, : s.channels], s.options | {"groups": 1}
+    x = x[:, : s.channels]
+    options = s.options | {"groups": 1}
     columns = ops.unfold(x, kernel_size=s.kernel, **{k: v for k, v in options.items() if k != "groups"})
     y = weight.reshape(len(weight), -1) @ columns + bias[:, None]  # (B, O, L)
     np.testing.assert_allclose(
@@ -226,12 +231,12 @@ def test_1x1_convolution_is_a_matrix_product():
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-@pytest.mark.parametrize(
-    "batch, size", [(2, (6, 8)), (1, (7, 9)), (2, (2, 4)), (0, (6, 8))]
-)  # exact, with a rest, one tile
+# exact, with a rest, one tile
+@pytest.mark.parametrize("batch, size", [(2, (6, 8)), (1, (7, 9)), (2, (2, 4)), (0, (6, 8))])
 def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size, monkeypatch):
     rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((batch, 6, *size)), rng.standard_normal((3, 6 // groups, 2, 4))
+    x = rng.standard_normal((batch, 6, *size))
+    weight = rng.standard_normal((3, 6 // groups, 2, 4))
 
     def both_ways():
         y, pull = ops.conv2d.raw(x, weight, None, stride=(2, 4), groups=groups)
@@ -248,7 +253,8 @@ def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size,
 @pytest.mark.parametrize("batch", [2, 0])
 def test_either_order_of_a_patch_gives_the_same(groups, batch, monkeypatch):
     rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((batch, 6, 4, 5)), rng.standard_normal((12, 6 // groups, 3, 2))
+    x = rng.standard_normal((batch, 6, 4, 5))
+    weight = rng.standard_normal((12, 6 // groups, 3, 2))
     geometry = conv_file._geometry("conv2d", (4, 5), (3, 2), (2, 2), 1, 1, "")
     assert conv_file._channels_first(1, weight, geometry)  # 6 windows, 12 filters
     assert not conv_file._channels_first(2, weight, geometry)
@@ -302,8 +308,10 @@ LARGE = [
 
 def _with_gradients(dtype, options):
     """A convolution of maps so large that compiled kernels do float32, where they are installed, and its two gradients."""
-    rng, groups = np.random.default_rng(0), options.get("groups", 1)
-    x, weight = rng.standard_normal((3, 8, 41, 30)), rng.standard_normal((6, 8 // groups, 3, 3))
+    rng = np.random.default_rng(0)
+    groups = options.get("groups", 1)
+    x = rng.standard_normal((3, 8, 41, 30))
+    weight = rng.standard_normal((6, 8 // groups, 3, 3))
     x, weight = (mv.Tensor(a.astype(dtype), requires_grad=True) for a in (x, weight))
     y = ops.conv2d(x, weight, **options)
     y.backward(rng.standard_normal(y.shape).astype(dtype))
@@ -438,7 +446,8 @@ def test_shifts_reject_a_position_dependent_filter():
 
 
 def test_one_dimensional_convolution_of_deck_z():
-    signal, taps = np.array([1, 4, -1, 0, 2, -2, 1, 3, 3, 1]), np.array([1, 2, 0, -1])
+    signal = np.array([1, 4, -1, 0, 2, -2, 1, 3, 3, 1])
+    taps = np.array([1, 2, 0, -1])
     assert ops.conv1d(signal[None, None], taps[None, None]).ravel().tolist() == [9, 0, 1, 3, -5, -3, 6]
 
 
@@ -453,20 +462,16 @@ def test_strided_convolution_and_the_way_back_of_deck_c():
     x, weight = rng.standard_normal((1, 1, 4, 4)), rng.standard_normal((1, 1, 3, 3))
     y = ops.conv2d(x, weight, stride=2, padding=1)
     assert y.shape == (1, 1, 2, 2)
-    assert ops.conv_transpose2d(y, weight, stride=2, padding=1).shape == (
-        1,
-        1,
-        3,
-        3,
-    )  # 2x2 could come from 3x3 ...
-    assert (
-        ops.conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1).shape == x.shape
-    )  # ... or from 4x4
+    # 2x2 could come from 3x3 ...
+    assert ops.conv_transpose2d(y, weight, stride=2, padding=1).shape == (1, 1, 3, 3)
+    # ... or from 4x4
+    assert ops.conv_transpose2d(y, weight, stride=2, padding=1, output_padding=1).shape == x.shape
 
 
 def test_one_dimensional_transpose_convolution_of_deck_c():
     """Inputs a, b and the filter x, y, z with stride 2: ax, ay, az + bx, by, bz."""
-    (a, b), (x, y, z) = (2.0, 3.0), (5.0, 7.0, 11.0)
+    (a, b) = (2.0, 3.0)
+    (x, y, z) = (5.0, 7.0, 11.0)
     out = ops.conv_transpose2d(np.array([[[[a, b]]]]), np.array([[[[x, y, z]]]]), stride=(1, 2))
     assert out.ravel().tolist() == [a * x, a * y, a * z + b * x, b * y, b * z]
 

@@ -74,7 +74,8 @@ def test_norms_of_float32_whose_squares_it_does_not_hold(norm, argument, size, r
 @pytest.mark.parametrize("options", [{}, {"reduction": "sum", "weight": 3.0, "pos_weight": 2.0}])
 def test_binary_cross_entropy_is_differentiable_in_its_target(options):
     rng = np.random.default_rng(0)
-    logits, target = rng.standard_normal((3, 4)), rng.uniform(0, 1, (3, 4))
+    logits = rng.standard_normal((3, 4))
+    target = rng.uniform(0, 1, (3, 4))
     mv.gradcheck.check_gradient(
         lambda z, t: mv.ops.binary_cross_entropy_with_logits(z, t, **options), logits, target
     )

@@ -170,7 +170,8 @@ TOLERANCES = {np.float16: (2e-3, 2e-3), np.float32: (2e-4, 2e-5)}
 def test_lower_precision_agrees_with_float64_and_keeps_its_dtype(case, dtype):
     low = inputs_of(case, dtype)
     high = convert(low, lambda x: x.astype(np.float64) if x.dtype == dtype else x.copy())
-    op, cotangents = getattr(mv.ops, case.op), [w.astype(dtype) for w in setup(case)[1]]
+    op = getattr(mv.ops, case.op)
+    cotangents = [w.astype(dtype) for w in setup(case)[1]]
     if case.op in PLAIN or not case.differentiable():
         got, right = (as_list(call(op, fresh_rng(arguments))) for arguments in (low, high))
     else:
@@ -273,7 +274,8 @@ FOREIGN = {
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
     dtype = np.float32
-    op, own = getattr(mv.ops, case.op), inputs_of(case, dtype)
+    op = getattr(mv.ops, case.op)
+    own = inputs_of(case, dtype)
     right = as_list(call(op, fresh_rng(own)))
     differentiable = case.op not in PLAIN and case.differentiable()
     if differentiable:
@@ -299,7 +301,8 @@ def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
 @each_differentiable
 def test_integers_keep_the_dtype_that_is_promised_or_are_refused_by_name(case):
     """Each differentiable array by itself, and all of them, are integers, the rest float32."""
-    op, wanted = getattr(mv.ops, case.op), case.differentiable()
+    op = getattr(mv.ops, case.op)
+    wanted = case.differentiable()
     for chosen in {tuple(wanted), *((name,) for name in wanted)}:
         low = inputs_of(case, np.float32)
         low |= {
@@ -332,7 +335,8 @@ def with_numpy_integers(x, array):
 @pytest.mark.parametrize("array", [False, True], ids=["numbers", "arrays"])
 @each
 def test_integers_of_numpy_work_like_those_of_python_or_are_refused_by_name(case, array):
-    op, arguments = getattr(mv.ops, case.op), fresh_rng(inputs_of(case))
+    op = getattr(mv.ops, case.op)
+    arguments = fresh_rng(inputs_of(case))
     changed = {n: with_numpy_integers(v, array) for n, v in arguments.items()}
     if "rng" in changed:
         changed["rng"] = fresh_rng(inputs_of(case))["rng"]
@@ -383,7 +387,8 @@ def test_errors_name_the_op_and_what_is_wrong(row):
 )
 @pytest.mark.parametrize("name, argument", [("layer_norm", 4), ("group_norm", 2), ("batch_norm", None)])
 def test_norms_with_parameters_of_another_precision(name, argument, dtypes):
-    rng, n = np.random.default_rng(0), 4
+    rng = np.random.default_rng(0)
+    n = 4
     x, w, b = (
         Tensor(rng.standard_normal(shape).astype(dtype), requires_grad=True)
         for shape, dtype in (((5, n), dtypes[0]), (n, dtypes[1]), (n, dtypes[1]))

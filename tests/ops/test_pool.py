@@ -48,7 +48,8 @@ def poolings(draw, dilated=True):
     def each(low, high):
         return draw(st.integers(low, high)), draw(st.integers(low, high))
 
-    kernel, dilation = each(1, 4), each(1, 3) if dilated else (1, 1)
+    kernel = each(1, 4)
+    dilation = each(1, 3) if dilated else (1, 1)
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
     least = [max(d, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation, strict=True)]
     shape = (*each(1, 2), *(m + draw(st.integers(0, 5)) for m in least))
@@ -75,13 +76,14 @@ def rejects(law, implementation, strategy=None):
 
 def starts(i, k, stride, p, d, ceil_mode):
     """First positions of the windows along one axis, found by walking along the padded axis."""
-    full, found, at = d * (k - 1) + 1, [], -p
+    full = d * (k - 1) + 1
+    found = []
+    at = -p
     while at + full <= i + p:
         found.append(at)
         at += stride
-    if (
-        ceil_mode and found[-1] + full < i + p and at < i
-    ):  # something is left, and the next window starts on the image
+    # something is left, and the next window starts on the image
+    if ceil_mode and found[-1] + full < i + p and at < i:
         found.append(at)
     return found
 
@@ -90,7 +92,9 @@ def windows(s):
     """For every window its place in the result and the pixels of the image it holds, row by row."""
     axes = zip(s.shape[2:], s.kernel, s.stride, s.padding, s.dilation, strict=True)
     tops, lefts = (starts(*axis, s.ceil_mode) for axis in axes)
-    (k_h, k_w), (d_h, d_w), (H, W) = s.kernel, s.dilation, s.shape[2:]
+    (k_h, k_w) = s.kernel
+    (d_h, d_w) = s.dilation
+    (H, W) = s.shape[2:]
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
             pixels = [(top + u * d_h, left + v * d_w) for u in range(k_h) for v in range(k_w)]
@@ -117,7 +121,10 @@ def means_equal_loops(avg_pool, s, count_include_pad):
     """What the padding adds to the count ends where the padded image ends."""
     x = s.image()
     y = avg_pool(x, s.kernel, count_include_pad=count_include_pad, **s.options)
-    (H, W), (p_h, p_w), (s_h, s_w), (k_h, k_w) = s.shape[2:], s.padding, s.stride, s.kernel
+    (H, W) = s.shape[2:]
+    (p_h, p_w) = s.padding
+    (s_h, s_w) = s.stride
+    (k_h, k_w) = s.kernel
     for (i, j), pixels in windows(s):
         top, left = i * s_h - p_h, j * s_w - p_w
         full = (min(top + k_h, H + p_h) - top) * (min(left + k_w, W + p_w) - left)
@@ -312,7 +319,8 @@ def test_means_reject_counting_the_padding_the_other_way(count_include_pad):
 
 def test_unpooling_rejects_the_corner_of_every_window():
     def corner(y, indices, kernel, stride, output_size):
-        rows, columns = np.arange(y.shape[2])[:, None] * stride[0], np.arange(y.shape[3]) * stride[1]
+        rows = np.arange(y.shape[2])[:, None] * stride[0]
+        columns = np.arange(y.shape[3]) * stride[1]
         at = np.broadcast_to(rows * output_size[1] + columns, y.shape)
         return ops.max_unpool2d(y, at, kernel, stride, output_size=output_size)
 

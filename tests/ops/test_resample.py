@@ -21,7 +21,8 @@ MODES = [  # every way to interpolate
     {"mode": "bicubic", "antialias": True},
 ]
 sides = st.tuples(st.integers(1, 7), st.integers(1, 7))
-modes, seeds = st.sampled_from(MODES), st.integers(0, 99)
+modes = st.sampled_from(MODES)
+seeds = st.integers(0, 99)
 
 
 def image(spatial, seed=0):
@@ -322,9 +323,8 @@ def test_a_regular_grid_is_bilinear_interpolation(spatial, size, align_corners, 
 def test_points_that_are_not_finite_do_no_harm(mode, padding_mode):
     points = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0])
     grid = grid_of(np.zeros(1), points)
-    with np.errstate(
-        invalid="ignore" if padding_mode == "reflection" else "warn"
-    ):  # infinity has no mirror image
+    # infinity has no mirror image
+    with np.errstate(invalid="ignore" if padding_mode == "reflection" else "warn"):
         y = ops.grid_sample(np.ones((1, 1, 3, 3)), grid, mode=mode, padding_mode=padding_mode)
     assert np.isfinite(y).all()
     assert y[0, 0, 0, -1] == 1
@@ -339,7 +339,8 @@ def test_pixels_of_a_large_image_are_counted_exactly():
 
 
 def test_points_of_an_image_of_one_pixel():
-    x, grid = np.array([[[[7.0]]]]), grid_of(np.zeros(1), np.array([-3.0, 0.0, 0.4]))
+    x = np.array([[[[7.0]]]])
+    grid = grid_of(np.zeros(1), np.array([-3.0, 0.0, 0.4]))
     for padding_mode in ("border", "reflection"):
         for align_corners in (False, True):
             y = ops.grid_sample(x, grid, padding_mode=padding_mode, align_corners=align_corners)
@@ -364,7 +365,8 @@ TORCH_GRID_SAMPLE = {
 @pytest.mark.parametrize("options", TORCH_GRID_SAMPLE, ids=str)
 def test_grid_sample_agrees_with_torch(options):
     mode, padding_mode, align_corners = options
-    line, zero = np.array([1.0, 2, 4, 8, 3]), np.zeros(1)
+    line = np.array([1.0, 2, 4, 8, 3])
+    zero = np.zeros(1)
     across = ops.grid_sample(line.reshape(1, 1, 1, 5), grid_of(zero, np.array(POINTS)), *options)
     down = ops.grid_sample(
         line.reshape(1, 1, 5, 1), grid_of(np.array(POINTS), zero), mode, padding_mode, align_corners

@@ -34,7 +34,8 @@ def erfc_scaled(t):
     if t.dtype != np.longdouble:
         return special.erfcx(t)
     found = np.where(t < 1, 1 - 2 * t / np.sqrt(PI), 1 / (np.sqrt(PI) * np.maximum(t, 1)))  # so at both ends
-    small, large = (t > 1e-12) & (t < 2), (t >= 2) & (t < 1e10)
+    small = (t > 1e-12) & (t < 2)
+    large = (t >= 2) & (t < 1e10)
     found[small] = np.exp(t[small] ** 2) - erf_scaled(t[small])
     fraction = t[large]
     for n in range(120, 0, -1):
@@ -287,8 +288,10 @@ def test_the_focal_loss_of_what_is_nearly_certain_keeps_its_digits(target, sign,
     y = sigmoid_focal_loss(z, np.full(z.shape, target), reduction="none")
     y.backward(np.ones_like(y.data))
     x = sign * z.data[:, 0].astype(WIDER[dtype])  # the logit of the wrong answer
-    q, p = sigmoid(x), sigmoid(-x)
-    value, slope = weight * q * q * softplus(x), weight * q * q * (2 * p * softplus(x) + q)
+    q = sigmoid(x)
+    p = sigmoid(-x)
+    value = weight * q * q * softplus(x)
+    slope = weight * q * q * (2 * p * softplus(x) + q)
     assert units_off(y.data, value, dtype).max() < 3 * UNITS  # of several ops after another
     assert units_off(z.grad[:, 0], sign * slope, dtype).max() < 3 * UNITS
 

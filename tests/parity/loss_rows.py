@@ -38,7 +38,8 @@ class Row:
 
     def predictions(self):
         """The fields of every layer, the last layer first: arrays by name."""
-        rng, shape = self.rng(), (len(self.counts), self.queries)
+        rng = self.rng()
+        shape = (len(self.counts), self.queries)
         layers = []
         for i in range(self.layers):
             fields = {"logits": 2 * rng.standard_normal((*shape, CLASSES + 1))}
@@ -50,7 +51,8 @@ class Row:
         return layers
 
     def targets(self):
-        rng, targets = np.random.default_rng(zlib.crc32(f"{self.key} targets".encode())), []
+        rng = np.random.default_rng(zlib.crc32(f"{self.key} targets".encode()))
+        targets = []
         for i, count in enumerate(self.counts):
             target = {"labels": rng.integers(0, CLASSES, count)}
             centre, size = rng.uniform(0.2, 0.8, (count, 2)), rng.uniform(0.05, 0.4, (count, 2))

@@ -68,7 +68,8 @@ def as_the_authors(model, detector, forward):
 
     def wrapped(pixel_values, pixel_mask=None):
         found = forward(pixel_values, pixel_mask=pixel_mask, output_hidden_states=True)
-        detr, earlier = detector.model, []
+        detr = detector.model
+        earlier = []
         for state in found.decoder_hidden_states[1:-1]:  # the first is the input, the last is normalised
             state = detr.decoder.layernorm(state)
             boxes = detector.bbox_predictor(state).sigmoid()
@@ -81,10 +82,8 @@ def as_the_authors(model, detector, forward):
     return wrapped
 
 
-HEADS = {
-    "encoder_attention_heads": 8,
-    "decoder_attention_heads": 8,
-}  # width and heads add up to a multiple of 8
+# width and heads add up to a multiple of 8
+HEADS = {"encoder_attention_heads": 8, "decoder_attention_heads": 8}
 STORED = {
     "detr": detr(seed=0, backbone={"layer_type": "basic"}),
     "detr-panoptic": detr(seed=1, panoptic=True, num_channels=1, num_queries=4, **HEADS),

@@ -39,9 +39,8 @@ def mask2former(backbone, seed=0, size=(33, 42), described=None, **options):
         inside = kind(**{**small, "out_features": STAGES, **(described or {})})
         config = transformers.Mask2FormerConfig(backbone_config=inside, **{**SMALL, **options})
         config.output_auxiliary_logits = True
-        model = transformers.Mask2FormerForUniversalSegmentation(
-            config
-        ).double()  # one bias starts in float32
+        # one bias starts in float32
+        model = transformers.Mask2FormerForUniversalSegmentation(config).double()
         outputs = {
             "logits": "class_queries_logits",
             "masks": "masks_queries_logits",

@@ -27,8 +27,10 @@ def save(results, torch_version):
 def load():
     """The stored arrays: row -> [outputs, arrays written in place, gradients]."""
     with np.load(PATH, allow_pickle=False) as stored:
-        index, values = json.loads(str(stored["index"])), stored["values"]
-    found, start = {}, 0
+        index = json.loads(str(stored["index"]))
+        values = stored["values"]
+    found = {}
+    start = 0
     for key, shapes in index.items():
         found[key] = []
         for shape in shapes:

@@ -29,7 +29,8 @@ def vit(seed=0, size=(8, 12), given=None, kind="ViTForImageClassification", **op
             model = transformers.ViTModel(config, add_pooling_layer=False)
             outputs = {"tokens": "last_hidden_state"}
         else:
-            model, outputs = getattr(transformers, kind)(config), ["logits"]
+            model = getattr(transformers, kind)(config)
+            outputs = ["logits"]
         batch = images(2, config.num_channels, *(given or size), seed=seed)
         resize = given is not None and given != size
         publish(

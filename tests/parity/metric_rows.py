@@ -22,21 +22,22 @@ def problem(seed, kind="boxes", images=12, classes=4, most=8):
     sizes = [(int(h), int(w)) for h, w in rng.integers(40, 260, (images, 2))]
     for image, (height, width) in enumerate(sizes, 1):
         for _ in range(rng.integers(0, most)):
-            box, label = _box(rng, height, width), int(rng.integers(1, classes + 1))
+            box = _box(rng, height, width)
+            label = int(rng.integers(1, classes + 1))
             crowd = bool(rng.random() < 0.15)
             area = float(box[2] * box[3] * rng.choice([0.5, 1.0]))
             truth.append(_entry(rng, kind, image, label, box, height, width))
             truth[-1] |= {"id": len(truth), "iscrowd": int(crowd), "area": area}
-            for _ in range(
-                rng.integers(0, 4)
-            ):  # found, more or less, perhaps twice, perhaps as another class
+            # found, more or less, perhaps twice, perhaps as another class
+            for _ in range(rng.integers(0, 4)):
                 near = np.round((box + rng.normal(0, 0.08, 4) * box[[2, 3, 2, 3]]) * 4) / 4
                 near[2:] = np.maximum(near[2:], 0.25)
                 label = label if rng.random() < 0.85 else int(rng.integers(1, classes + 1))
                 results.append(_entry(rng, kind, image, label, near, height, width))
                 results[-1]["score"] = float(np.round(rng.random(), 2))
         for _ in range(rng.integers(0, 14) if image % 3 == 0 else 0):  # and what is not there
-            box, label = _box(rng, height, width), int(rng.integers(1, classes + 1))
+            box = _box(rng, height, width)
+            label = int(rng.integers(1, classes + 1))
             results.append(_entry(rng, kind, image, label, box, height, width))
             results[-1]["score"] = float(np.round(rng.random(), 2))
     return {"kind": kind, "classes": classes, "sizes": sizes, "truth": truth, "results": results}
@@ -137,7 +138,8 @@ MERGE_THINGS = [True, True, True, False, False]
 def queries(seed):
     """Draw class and mask logits of one image: coarse regions with noise on top, some queries sure, some faint."""
     rng = np.random.default_rng(seed)
-    K, Q = len(MERGE_THINGS), int(rng.integers(4, 12))
+    K = len(MERGE_THINGS)
+    Q = int(rng.integers(4, 12))
     logits = rng.normal(0, 1, (Q, K + 1))
     logits[np.arange(Q), rng.integers(0, K + 1, Q)] += rng.choice([3, 7], Q)
     masks = np.kron(rng.normal(0, 1, (Q, 3, 4)), np.ones((4, 5))) + rng.normal(0, 0.2, (Q, 12, 20))

@@ -262,9 +262,8 @@ def theirs(row):
     import torch
 
     torch.set_default_dtype(torch.float64)
-    with (
-        warnings.catch_warnings()
-    ):  # torch's Transformer has an option that does not suit pre-norm, and no way to say so
+    # torch's Transformer has an option that does not suit pre-norm, and no way to say so
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "enable_nested_tensor")
         call, module = row.theirs(torch)
     with torch.no_grad():

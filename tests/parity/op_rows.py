@@ -14,7 +14,8 @@ from tests.parity.torch_ops import DIFFERENT, TORCH
 
 def rows():
     """The rows that torch can run too, by a key of their own (rows that read the same are numbered)."""
-    seen, found = Counter(), {}
+    seen = Counter()
+    found = {}
     for case in CASES:
         number = seen[str(case)]
         seen[str(case)] += 1
@@ -47,7 +48,8 @@ def theirs(case):
     import torch
 
     arguments, cotangents = setup(case)
-    leaves, wanted = [], case.differentiable() if has_gradient(case) else ()
+    leaves = []
+    wanted = case.differentiable() if has_gradient(case) else ()
 
     def tensor(name, x):
         y = torch.tensor(np.array(x, order="C"))  # torch takes no negative strides

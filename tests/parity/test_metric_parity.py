@@ -72,9 +72,8 @@ def test_the_panoptic_merge_is_that_of_transformers(row):
 def test_the_panoptic_merge_is_what_transformers_gives_now(seed):
     row = metric_rows.queries(seed)
     expected = metric_rows.their_merge(row)
-    if not any(
-        segment["area"] for segment in expected["segments"]
-    ):  # nobody is sure: theirs has no name for that
+    # nobody is sure: theirs has no name for that
+    if not any(segment["area"] for segment in expected["segments"]):
         assert metric_rows.our_merge(row)["segments"] == []
     else:
         assert metric_rows.our_merge(row) == expected

@@ -77,9 +77,8 @@ def paired(model, folder, gradients):
         elif isinstance(source, Stack):
             theirs = np.concatenate([gradients[one] for one in source.names])
         elif source in gradients or p.requires_grad:
-            theirs = gradients.get(
-                source, np.zeros(p.shape)
-            )  # no gradient: it takes no part in these outputs
+            # no gradient: it takes no part in these outputs
+            theirs = gradients.get(source, np.zeros(p.shape))
         else:
             continue
         pairs[name] = (np.zeros(p.shape, p.dtype) if p.grad is None else p.grad, theirs)

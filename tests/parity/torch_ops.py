@@ -19,9 +19,8 @@ def _pad(x, pad_width, value=0):
         [pad_width] * x.ndim if isinstance(pad_width, int) or isinstance(pad_width[0], int) else pad_width
     )
     widths = [(w, w) if isinstance(w, int) else tuple(w) for w in widths]
-    return F.pad(
-        x, [n for pair in reversed(widths) for n in pair], value=value
-    )  # torch starts at the last axis
+    # torch starts at the last axis
+    return F.pad(x, [n for pair in reversed(widths) for n in pair], value=value)
 
 
 def _expand_dims(x, axis):

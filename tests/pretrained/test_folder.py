@@ -353,7 +353,9 @@ class PretendTorch:
             return type(self)(self.x.copy())
 
     def __init__(self, monkeypatch):
-        self.files, self.allowed, self.serialization = {}, [], self
+        self.files = {}
+        self.allowed = []
+        self.serialization = self
         theirs = types.ModuleType("safetensors.torch")
         theirs.save_file = lambda state, path: save_file({n: t.x for n, t in state.items()}, path)
         monkeypatch.setitem(sys.modules, "torch", self)
@@ -470,7 +472,8 @@ def test_folders_that_are_not_there_or_empty(tmp_path):
 
 def bfloat16_file(arrays):
     """The bytes of a safetensors file with every array as bfloat16, packed by hand: the upper halves of float32."""
-    header, body = {}, b""
+    header = {}
+    body = b""
     for name, x in arrays.items():
         halves = b"".join(struct.pack(">f", value)[:2][::-1] for value in x.ravel().tolist())
         header[name] = {
@@ -674,10 +677,8 @@ def test_a_vit_that_pools_its_tokens_is_refused():
 def test_a_deit_fine_tuned_without_a_teacher_has_one_head(tmp_path):
     """Beside the published one with its distillation head at 0: the mean of two heads is then half of the first."""
     source = SOURCE.parent / "deit"
-    weights, config = (
-        load_file(source / "model.safetensors"),
-        json.loads((source / "config.json").read_text()),
-    )
+    weights = load_file(source / "model.safetensors")
+    config = json.loads((source / "config.json").read_text())
     second = [name for name in weights if name.startswith("distillation_classifier.")]
     assert len(second) == 2
     mute = publish(tmp_path / "mute", {**weights, **{n: 0 * weights[n] for n in second}}, config)
@@ -716,7 +717,8 @@ def test_a_claim_beyond_the_weights_is_refused_at_once(tmp_path, claim):
     begun = time.process_time()
     with pytest.raises(ValueError, match="config.json|does not hold the ViT"):
         mv.from_pretrained(tmp_path)
-    spent, (_, peak) = time.process_time() - begun, tracemalloc.get_traced_memory()
+    spent = time.process_time() - begun
+    (_, peak) = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert spent < 2 and peak < 50e6, (spent, peak)
 
@@ -728,7 +730,8 @@ def test_odd_configs_are_built_or_refused_in_words(tmp_path):
     }
     for name in folders_of:
         os.symlink(SOURCE.parent / name / "model.safetensors", (tmp_path / f"{name}.safetensors"))
-    refused, rng = 0, random.Random(0)
+    refused = 0
+    rng = random.Random(0)
     for number in range(300):
         name = sorted(folders_of)[number % len(folders_of)]
         text, told = changed_json(json.dumps(folders_of[name]).encode(), rng)

@@ -102,9 +102,8 @@ def test_a_file_of_the_authors_gives_the_same_model(tmp_path):
 
 
 def test_the_published_number_of_heads_needs_no_config():
-    assert (
-        mask2former._heads(Settings("mask2former", {}), 192) == 8
-    )  # sampling_offsets of every published one: (192, 256)
+    # sampling_offsets of every published one: (192, 256)
+    assert mask2former._heads(Settings("mask2former", {}), 192) == 8
 
 
 def test_photos_are_prepared_as_published():

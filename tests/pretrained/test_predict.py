@@ -70,14 +70,13 @@ def test_detections_are_in_pixels_of_the_photo_surest_first():
 
 def test_segments_are_merged_as_the_models_authors_do():
     masks = np.float32([[[[9, 9, -9, -9]], [[-9, -9, 9, -9]]]])
-    logits, things = [[9, 0, 0], [9, 0, 0]], np.array([True, False])
+    logits = [[9, 0, 0], [9, 0, 0]]
+    things = np.array([True, False])
     by_mask2former, found = postprocess.segments(answer(logits, masks=masks), things, (1, 4))
     assert by_mask2former.tolist() == [[1, 1, 2, 0]] and [s["category_id"] for s in found] == [0, 0]
     large = postprocess.segments(answer(logits, np.zeros((1, 2, 4)), masks), things, (30, 40))[0]
-    assert large.shape == (30, 40) and set(np.unique(large)) == {
-        1,
-        2,
-    }  # DETR leaves no pixel without a segment
+    # DETR leaves no pixel without a segment
+    assert large.shape == (30, 40) and set(np.unique(large)) == {1, 2}
     assert postprocess.segments(answer(logits, masks=masks), things, (1, 4), 0.99999)[1] == []
 
 
@@ -142,7 +141,8 @@ def test_a_panoptic_model_of_unknown_classes_is_told_of(tmp_path, caplog):
 class TwoNeighbours:
     """A panoptic model that sees two neighbours of class 0, left and right, and does not know what can be counted."""
 
-    labels, things = {0: "car", 1: "road"}, [False, False]
+    labels = {0: "car", 1: "road"}
+    things = [False, False]
 
     def preprocess(self, image):
         return image[None]
@@ -185,9 +185,12 @@ def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeyp
 @pytest.mark.parametrize("name", ["$5 and $10", "a$$b", "$\\frac{$", "x^2_{", "line\nbreak"])
 def test_class_names_are_drawn_as_they_stand(name, tmp_path):
     """A name with dollar signs is as wide as its letters say: matplotlib does not take it for a formula."""
-    image, box = np.full((3, 40, 60), 0.5, np.float32), np.array([[5.0, 5, 30, 30]])
+    image = np.full((3, 40, 60), 0.5, np.float32)
+    box = np.array([[5.0, 5, 30, 30]])
     segments = [{"id": 1, "category_id": 0, "isthing": True, "score": 0.9, "area": 2400}]
-    one, score, K = np.array([0]), np.array([0.9]), {0: name}
+    one = np.array([0])
+    score = np.array([0.9])
+    K = {0: name}
     figures = [
         viz.boxes_on_image(image, box, one, score, K),
         viz.classes_on_image(image, [name], score),
@@ -276,9 +279,8 @@ def test_a_digit_on_paper_is_read(tmp_path, capsys):
 
     images, labels = digits.load("held-out")
     right = 0
-    for image, label in zip(
-        images[:20], labels[:20], strict=True
-    ):  # ink is dark on paper, and a photo is larger
+    # ink is dark on paper, and a photo is larger
+    for image, label in zip(images[:20], labels[:20], strict=True):
         paper = np.kron(1 - image[0], np.ones((8, 8)))
         Image.fromarray(np.rint(paper * 255).astype(np.uint8)).save(tmp_path / "digit.png")
         predict.predict("vit-digits", tmp_path / "digit.png", tmp_path / "out.png")

@@ -117,7 +117,8 @@ def test_null_is_as_good_as_absent():
         "image_processor_type": "DetrImageProcessorFast",
         "size": {"shortest_edge": 800, "longest_edge": 1333},
     }
-    found, bare = Preprocess.from_config({**said, **dict.fromkeys(nulls)}), Preprocess.from_config(said)
+    found = Preprocess.from_config({**said, **dict.fromkeys(nulls)})
+    bare = Preprocess.from_config(said)
     assert found == bare
     assert (found.scale, found.mean, found.resample) == (1 / 255, (0.485, 0.456, 0.406), 2)
 

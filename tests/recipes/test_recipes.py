@@ -18,11 +18,8 @@ from minivis.recipes import _digits, cnn_digits
 
 DIGITS = ["cnn-digits", "vit-digits", "vit-scattered-digits"]
 NAMES = sorted([*DIGITS, "detr-panoptic-shapes", "detr-shapes", "mask2former-shapes", "swin-shapes"])
-AT_LEAST = {
-    "cnn-digits": 0.98,
-    "vit-digits": 0.97,
-    "vit-scattered-digits": 0.9,
-}  # what the checkpoints reach
+# what the checkpoints reach
+AT_LEAST = {"cnn-digits": 0.98, "vit-digits": 0.97, "vit-scattered-digits": 0.9}
 # what thirty steps reach, where guessing is 0.1: too few to teach a ViT anything of scattered digits
 LEARNS = {"cnn-digits": 0.4, "vit-digits": 0.4, "vit-scattered-digits": 0.0}
 
@@ -71,7 +68,8 @@ def test_a_seed_decides_everything(tmp_path):
 def test_a_second_run_resumes_or_refuses(tmp_path, capsys):
     command = ["train", "cnn-digits", "--out", str(tmp_path / "run"), "--steps", "3"]
     assert cli.main(command) == 0
-    first, files = capsys.readouterr().out, {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    first = capsys.readouterr().out
+    files = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     assert cli.main(command) == 2
     assert "holds an earlier run, which is not overwritten" in capsys.readouterr().err
     assert cli.main([*command, "--seed", "1", "--resume"]) == 2
@@ -94,7 +92,8 @@ def test_blas_has_one_thread_in_a_recipe_and_all_of_them_after(tmp_path, monkeyp
     def threads():
         return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
 
-    before, inside = threads(), []
+    before = threads()
+    inside = []
     monkeypatch.setattr(cnn_digits, "run", lambda *_, **__: inside.extend(threads()))
     recipes.run("cnn-digits", tmp_path)
     assert inside and set(inside) == {1} and threads() == before

@@ -63,11 +63,8 @@ def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, name):
 def test_a_run_in_stages_resumes_bit_for_bit(tmp_path, quick):
     recipes.run("detr-shapes", tmp_path / "whole", steps=6)
     recipes.run("detr-shapes", tmp_path / "parts", steps=6)
-    for name in (
-        train.CHECKPOINT,
-        storage.WEIGHTS,
-        "metrics.json",
-    ):  # as if it had ended between the two stages
+    # as if it had ended between the two stages
+    for name in (train.CHECKPOINT, storage.WEIGHTS, "metrics.json"):
         (tmp_path / "parts" / name).unlink()
     recipes.run("detr-shapes", tmp_path / "parts", steps=6, resume=True)
     whole, parts = ((tmp_path / run / storage.WEIGHTS).read_bytes() for run in ("whole", "parts"))
@@ -80,7 +77,8 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
     card = json.loads((folder / "card.json").read_text())
     model = mv.load(name)
     assert sum(p.size for p in model.parameters()) == card["parameters"]
-    found, said = measure(name, model, 500), card["on 500 held-out scenes"]
+    found = measure(name, model, 500)
+    said = card["on 500 held-out scenes"]
     assert {key: float(value) for key, value in found.items()} == pytest.approx(said, abs=2e-3)
     for figure, least in AT_LEAST[name].items():
         assert said[figure] >= least

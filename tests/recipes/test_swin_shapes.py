@@ -23,7 +23,8 @@ def test_windows_are_shifted_in_every_other_block_unless_they_are_to_stay():
 
 
 def test_the_projection_starts_with_pixels_standardised():
-    model, images = small_swin(rng=3), np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+    model = small_swin(rng=3)
+    images = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
     plain = Swin(**model.config, rng=3)
     expected = plain.proj((images - 0.5) / 0.25).numpy()
     np.testing.assert_allclose(model.proj(images).numpy(), expected, atol=1e-5)

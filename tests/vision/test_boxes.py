@@ -135,7 +135,8 @@ def test_gradients(measure, pairwise):
 
 
 def test_boxes_apart_are_pulled_together_by_giou_alone():
-    here, there = np.array([0.0, 0, 1, 1]), mv.Tensor([3.0, 0, 4, 1], requires_grad=True)
+    here = np.array([0.0, 0, 1, 1])
+    there = mv.Tensor([3.0, 0, 4, 1], requires_grad=True)
     box_iou(here.astype(np.float32), there, pairwise=False).backward()
     np.testing.assert_array_equal(there.grad, 0)
     there.grad = None
@@ -156,7 +157,8 @@ def test_float32_stays_and_agrees_with_float64(measure):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_boxes_of_float32_so_far_out_that_areas_overflow_are_measured_by_their_ratios(measure, far):
     shapes = np.array([[-1, -1, 1, 1], [0, 0, 1, 1], [-1, 0.5, 0.25, 1], [0.5, -1, 0.75, 1]])
-    far_out, near = (far * shapes).astype(np.float32), shapes.astype(np.float32)
+    far_out = (far * shapes).astype(np.float32)
+    near = shapes.astype(np.float32)
     a, b = (mv.Tensor(boxes, requires_grad=True) for boxes in (far_out, near))
     out, wanted = measure(a, a.detach()), measure(b, b.detach())
     np.testing.assert_allclose(out.data, wanted.data, rtol=3e-6, atol=3e-7)

@@ -17,7 +17,8 @@ SHAPES = [(3, 5), (1, 1), (4, 2)]
 
 def inputs(B=2, Q=3, h=2, d=3, P=2, shapes=SHAPES, seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
-    N, L = sum(H * W for H, W in shapes), len(shapes)
+    N = sum(H * W for H, W in shapes)
+    L = len(shapes)
     at = rng.uniform(-0.2, 1.2, (B, Q, h, L, P, 2))
     arrays = rng.standard_normal((B, N, h, d)), at, rng.standard_normal((B, Q, h, L, P))
     values, locations, weights = (x.astype(dtype) for x in arrays)
@@ -52,7 +53,8 @@ def test_it_is_what_loops_over_points_and_pixels_find():
 )
 def test_both_forms_and_their_gradients_are_equal(options):
     values, shapes, locations, weights = inputs(**options)
-    g, found = np.random.default_rng(1).standard_normal((len(values), weights.shape[1], 1)), []
+    g = np.random.default_rng(1).standard_normal((len(values), weights.shape[1], 1))
+    found = []
     for attend in (multi_scale_deformable_attention, multi_scale_deformable_attention_composed):
         leaves = [mv.Tensor(x, requires_grad=True) for x in (values, locations, weights)]
         y = attend(leaves[0], shapes, *leaves[1:])
@@ -74,7 +76,8 @@ def test_gradients_by_the_dot_product_test(attend):
     "attend", [multi_scale_deformable_attention, multi_scale_deformable_attention_composed]
 )
 def test_float32_stays_float32_and_agrees(attend):
-    exact, single = inputs(seed=3), inputs(seed=3, dtype=np.float32)
+    exact = inputs(seed=3)
+    single = inputs(seed=3, dtype=np.float32)
     y = attend(*single)
     assert y.dtype == np.float32 and type(y) is np.ndarray
     np.testing.assert_allclose(y, attend(*exact), atol=1e-5)

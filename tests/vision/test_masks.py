@@ -75,7 +75,9 @@ def test_boxes_and_masks_take_any_leading_axes_and_stay_on_their_device(device):
 
 def slow_paste(mask, box, height, width):
     """One mask in an image, by the words of the docstring, one pixel at a time."""
-    (h, w), (x1, y1, x2, y2), out = mask.shape, box, np.zeros((height, width))
+    (h, w) = mask.shape
+    (x1, y1, x2, y2) = box
+    out = np.zeros((height, width))
     for i in range(height):
         for j in range(width):
             x, y = (j + 0.5 - x1) / (x2 - x1) * w - 0.5, (i + 0.5 - y1) / (y2 - y1) * h - 0.5
@@ -136,7 +138,8 @@ def test_iou_and_dice_are_those_of_sets_of_pixels(found, seed):
     assert iou.shape == dice.shape == (len(found), 2)
     for n, a in enumerate(found):
         for m, b in enumerate(other):
-            either, both = (a | b).sum(), (a & b).sum()
+            either = (a | b).sum()
+            both = (a & b).sum()
             assert iou[n, m] == (both / either if either else 0)
             assert dice[n, m] == (2 * both / (a.sum() + b.sum()) if either else 0)
     np.testing.assert_allclose(dice, 2 * iou / (1 + iou), rtol=1e-12)

@@ -37,9 +37,8 @@ def brute_force(cost):
 
 
 def test_the_companies_of_the_slide():
-    sums = [
-        COMPANIES[order, np.arange(3)].sum() for order in orders(3, 3)
-    ]  # who makes the music, cooks, cleans
+    # who makes the music, cooks, cleans
+    sums = [COMPANIES[order, np.arange(3)].sum() for order in orders(3, 3)]
     assert sums == [493, 431, 525, 448, 422, 407]
     rows, columns, u, v = linear_sum_assignment(COMPANIES, return_duals=True)
     assert (rows.tolist(), columns.tolist()) == ([0, 1, 2], [2, 1, 0])
@@ -53,7 +52,8 @@ def test_the_five_predictions_and_two_objects_of_the_slide():
     boxes = np.array(
         [[0.3, 0.5, 0.8, 0.8], [0.9, 0.8, 0.3, 0.4], [0.1, 0.5, 0.1, 0.8], [0.7, 0.8, 0.3, 0.4], [0.7, 0.4, 0.3, 0.4]]
     )  # fmt: skip
-    objects, classes = boxes[[0, 3]], [0, 1]
+    objects = boxes[[0, 3]]
+    classes = [0, 1]
     corners = box_cxcywh_to_xyxy(boxes)
     assert (corners < 0).any() and (corners > 1).any()  # two boxes leave the image
     cost = -probabilities[:, classes]
@@ -88,9 +88,8 @@ def test_the_prices_prove_that_nothing_is_cheaper():
         size = 1e-12 * (1 + np.abs(cost).max(initial=0))
         assert (u.shape, v.shape) == (cost.shape[:1], cost.shape[1:])
         assert (u[:, None] + v <= cost + size).all()  # feasible
-        np.testing.assert_allclose(
-            (u[:, None] + v)[rows, columns], cost[rows, columns], atol=size
-        )  # and tight
+        # and tight
+        np.testing.assert_allclose((u[:, None] + v)[rows, columns], cost[rows, columns], atol=size)
         alone_u, alone_v = np.delete(u, rows), np.delete(v, columns)
         assert not alone_u.any() and not alone_v.any()  # complementary slackness: exactly 0 without a partner
         if cost.shape[0] < cost.shape[1]:
@@ -105,7 +104,8 @@ def test_a_constant_on_a_row_leaves_the_pairs_optimal():
     for shape in [(4, 6), (5, 5), (6, 4)]:
         cost = rng.normal(size=shape)
         shift = rng.normal(size=shape[0])[:, None] if shape[0] <= shape[1] else rng.normal(size=shape[1])
-        pairs, shifted = linear_sum_assignment(cost), linear_sum_assignment(cost + shift)
+        pairs = linear_sum_assignment(cost)
+        shifted = linear_sum_assignment(cost + shift)
         assert cost[pairs].sum() == pytest.approx(cost[shifted].sum())
 
 

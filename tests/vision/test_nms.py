@@ -74,7 +74,8 @@ def test_empty_boxes_and_empty_lists():
 
 
 def test_infinite_scores_have_an_order_too():
-    boxes, scores = scene(3)[0], np.array([-np.inf, 0, np.inf])
+    boxes = scene(3)[0]
+    scores = np.array([-np.inf, 0, np.inf])
     assert nms(boxes, scores, 1).tolist() == [2, 1, 0]
 
 
@@ -108,7 +109,8 @@ def test_tensors_and_devices(device):
         np.testing.assert_array_equal(mv.to_numpy(kept), expected)
 
 
-BOXES, SCORES = np.array([[0.0, 0, 1, 1], [0, 0, 1, 2]]), np.array([0.5, 0.6])
+BOXES = np.array([[0.0, 0, 1, 1], [0, 0, 1, 2]])
+SCORES = np.array([0.5, 0.6])
 
 
 @pytest.mark.parametrize(

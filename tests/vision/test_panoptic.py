@@ -62,13 +62,17 @@ def test_detr_leaves_no_pixel_and_no_speck(seed):
 def test_mask2former_merges_as_the_published_rules_say(seed):
     logits, masks = queries(seed)
     got, segments = mask2former_panoptic(logits, masks, THINGS, threshold=0.6, overlap=0.7)
-    p, m = softmax(logits.astype(float)), 1 / (1 + np.exp(-masks.astype(float)))
+    p = softmax(logits.astype(float))
+    m = 1 / (1 + np.exp(-masks.astype(float)))
     sure = [q for q in range(len(p)) if p[q].argmax() < 4 and p[q].max() > 0.6]
-    expected, told, seen = np.zeros(masks.shape[1:], int), [], {}
+    expected = np.zeros(masks.shape[1:], int)
+    told = []
+    seen = {}
     if sure:
         owner = np.array(sure)[np.stack([p[q].max() * m[q] for q in sure]).argmax(axis=0)]
         for q in sure:
-            label, own = int(p[q].argmax()), m[q] >= 0.5
+            label = int(p[q].argmax())
+            own = m[q] >= 0.5
             kept = (owner == q) & own
             if not kept.any() or (owner == q).sum() / own.sum() < 0.7:
                 continue
@@ -122,9 +126,8 @@ def test_queries_of_one_stuff_class_are_one_segment_and_things_stay_apart():
 def test_mask2former_drops_who_is_hidden_and_leaves_void_where_nobody_is_inside():
     masks = rows("9 9 9 9 9 9 -9 -9", "1 1 1 1 1 1 1 -9", "-9 -9 -9 -9 -9 -9 -9 -1")
     ids, segments = mask2former_panoptic(sure(0, 1, 2), masks, THINGS)
-    assert ids.tolist() == [
-        [1, 1, 1, 1, 1, 1, 0, 0]
-    ]  # the second wins 1 of its 7 pixels; the third is inside nowhere
+    # the second wins 1 of its 7 pixels; the third is inside nowhere
+    assert ids.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]
     assert [segment["category_id"] for segment in segments] == [0]
 
 
@@ -164,7 +167,8 @@ def test_semantic_scores_are_the_votes_of_all_queries(dtype):
     got = semantic_inference(logits, masks)
     assert got.shape == (2, 4, 6, 9) and got.dtype == dtype
     for b in range(2):
-        p, m = softmax(logits[b]), 1 / (1 + np.exp(-masks[b]))
+        p = softmax(logits[b])
+        m = 1 / (1 + np.exp(-masks[b]))
         np.testing.assert_allclose(got[b], np.einsum("qk,qhw->khw", p[:, :-1], m), rtol=1e-5)
     assert semantic_inference(logits, masks, size=(12, 10)).shape == (2, 4, 12, 10)
     assert (got.sum(axis=1) <= 5).all() and (got >= 0).all()
@@ -172,7 +176,8 @@ def test_semantic_scores_are_the_votes_of_all_queries(dtype):
 
 def test_semantic_scores_are_differentiable_and_run_on_a_device(device):
     rng = np.random.default_rng(0)
-    logits, masks = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 2, 3))
+    logits = rng.normal(size=(2, 3, 4))
+    masks = rng.normal(size=(2, 3, 2, 3))
     check_gradient(lambda c, m: semantic_inference(c, m, size=(3, 5)), logits, masks, rng=rng)
     there = semantic_inference(mv.to_device(logits, device), mv.to_device(masks, device))
     np.testing.assert_allclose(mv.to_numpy(there), semantic_inference(logits, masks))

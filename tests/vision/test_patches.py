@@ -27,10 +27,12 @@ def test_unpatchify_is_the_inverse_of_patchify(shape, patch):
 
 
 def test_each_row_is_the_patch_that_a_loop_cuts_out():
-    images, (p, q) = RNG.standard_normal((2, 3, 6, 8)), (3, 2)
+    images = RNG.standard_normal((2, 3, 6, 8))
+    (p, q) = (3, 2)
     tokens = patchify(images, (p, q))
     for n in range(8):
-        i, j = n // 4 * p, n % 4 * q
+        i = n // 4 * p
+        j = n % 4 * q
         np.testing.assert_array_equal(
             tokens[:, n], images[:, :, i : i + p, j : j + q].transpose(0, 2, 3, 1).reshape(2, -1)
         )

@@ -39,7 +39,8 @@ def test_run_lengths_of_any_size_survive_the_string(counts):
 
 @given(masks())
 def test_run_lengths_are_read_column_by_column_and_begin_with_false(mask):
-    runs, value = [0], False
+    runs = [0]
+    value = False
     for j in range(mask.shape[1]):
         for i in range(mask.shape[0]):
             if mask[i, j] != value:
@@ -94,13 +95,18 @@ def test_damaged_run_lengths_are_refused(rle, complaint):
 
 def _by_hand(text):
     """Lengths of a string, one character after another, as COCO's mask API reads them."""
-    lengths, i = [], 0
+    lengths = []
+    i = 0
     while i < len(text):
-        value, shift, more = 0, 0, True
+        value = 0
+        shift = 0
+        more = True
         while more:
             code = ord(text[i]) - 48
             value |= (code & 31) << shift
-            more, shift, i = code & 32, shift + 5, i + 1
+            more = code & 32
+            shift = shift + 5
+            i = i + 1
             if not more and code & 16:
                 value -= 1 << shift
         lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))

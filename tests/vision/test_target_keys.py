@@ -78,7 +78,8 @@ class Noting(dict):
 def consume(target):
     """Hand a target to whatever takes one."""
     rng = np.random.default_rng(1)
-    logits, boxes = rng.normal(size=(1, 5, CLASSES + 1)), rng.uniform(0.3, 0.6, (1, 5, 4))
+    logits = rng.normal(size=(1, 5, CLASSES + 1))
+    boxes = rng.uniform(0.3, 0.6, (1, 5, 4))
     masks = rng.normal(size=(1, 5, 16, 16))
     output = SimpleNamespace(logits=logits, boxes=boxes, masks=masks, auxiliary=[])
     SetCriterion(CLASSES)(output, [target])
@@ -113,7 +114,8 @@ def test_what_data_sets_hand_out_is_understood_by_losses_and_scores(targets, nam
 
 
 def test_what_models_find_is_told_in_the_same_words():
-    logits, boxes = RNG.normal(size=(5, 4)), RNG.uniform(0.3, 0.6, (5, 4))
+    logits = RNG.normal(size=(5, 4))
+    boxes = RNG.uniform(0.3, 0.6, (5, 4))
     assert detr_detections(logits, boxes).keys() <= TARGET_KEYS.keys()
     for merge in (detr_panoptic, mask2former_panoptic):
         _, segments = merge(logits, RNG.normal(size=(5, 9, 9)), np.ones(3, bool), threshold=0)
@@ -131,16 +133,16 @@ def test_a_crowd_of_the_reader_is_a_crowd_to_the_score(targets):
         "scores": np.array([0.9, 0.95, 0.93]),
     }
     result = average_precision([found], [target], [(SIDE, SIDE)])
-    assert (
-        result["AP"] == result["AP_small"] == 1 and result["AP_medium"] == -1
-    )  # the file's 500, not the box's 512
+    # the file's 500, not the box's 512
+    assert result["AP"] == result["AP_small"] == 1 and result["AP_medium"] == -1
     alone = {key: value[:1] for key, value in target.items() if key in OF_EACH_OBJECT}
     assert average_precision([found], [alone], [(SIDE, SIDE)])["AP"] == pytest.approx(1 / 3)
 
 
 def with_crowds(target, places, rng):
     """A target with crowds put in at these places, of any label, box and mask."""
-    count, T = len(places), len(target["labels"])
+    count = len(places)
+    T = len(target["labels"])
     crowds = {
         "labels": rng.integers(0, CLASSES, count),
         "boxes": rng.uniform(0.3, 0.6, (count, 4)),
@@ -157,7 +159,8 @@ def test_crowds_change_no_loss_and_no_matching():
     mixed = [with_crowds(scenes[0], [0, 2], rng), with_crowds(scenes[1], [1], rng)]
     own = [np.flatnonzero(~target["iscrowd"]) for target in mixed]
     assert [len(places) for places in own] == [len(target["labels"]) for target in scenes]
-    logits, boxes = rng.normal(size=(2, 9, CLASSES + 1)), rng.uniform(0.3, 0.6, (2, 9, 4))
+    logits = rng.normal(size=(2, 9, CLASSES + 1))
+    boxes = rng.uniform(0.3, 0.6, (2, 9, 4))
     masks = rng.normal(size=(2, 9, 16, 16))
     output = SimpleNamespace(logits=logits, boxes=boxes, masks=masks, auxiliary=[])
     for criterion in (lambda: SetCriterion(CLASSES), lambda: Mask2FormerCriterion(CLASSES, points=30)):

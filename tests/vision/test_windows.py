@@ -79,9 +79,8 @@ def test_the_mask_is_what_loops_over_the_map_before_the_shift_say(height, width,
     for top in range(0, height, m):
         for left in range(0, width, n):
             places = [(top + a, left + b) for a in range(m) for b in range(n)]
-            came = [
-                ((y + down) % height - y, (x + right) % width - x) for y, x in places
-            ]  # how far each was moved
+            # how far each was moved
+            came = [((y + down) % height - y, (x + right) % width - x) for y, x in places]
             np.testing.assert_array_equal(next(mask), [[a == b for b in came] for a in came])
 
 

@@ -41,7 +41,8 @@ def test_each_place_of_a_sequence_shows_its_window_and_its_sum():
 
 
 def test_each_place_of_an_image_shows_its_weights():
-    x, out = np.arange(1, 10).reshape(3, 3), np.array([[1, 2], [3, 4]])
+    x = np.arange(1, 10).reshape(3, 3)
+    out = np.array([[1, 2], [3, 4]])
     fig = viz.sliding_window(x, [[5, 6], [7, 8]], out, stride=3, padding=1)
     assert [ax.get_title() for ax in fig.axes] == [f"products sum to {n}" for n in (1, 2, 3, 4)]
     weights = [t for t in fig.axes[3].texts if t.get_text().startswith("×")]

@@ -38,7 +38,8 @@ def pixels(fig):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_shows_itself_once_with_its_caption(name):
-    plain, fig = PICTURES[name](), PICTURES[name](title="A title", caption="What to see: " + "words " * 40)
+    plain = PICTURES[name]()
+    fig = PICTURES[name](title="A title", caption="What to see: " + "words " * 40)
     data, about = fig._repr_mimebundle_()
     assert list(data) == ["image/png", "text/plain"] and fig._repr_html_() is None
     assert fig.caption in data["text/plain"] and "None" not in repr(plain)
@@ -82,9 +83,8 @@ def nearest(colours):
 
 def test_colours_differ_for_every_colour_vision():
     assert nearest(viz.COLOURS) > 0.12
-    assert (
-        nearest(matplotlib.rcParamsDefault["axes.prop_cycle"].by_key()["color"][:7]) < 0.12
-    )  # what others use
+    # what others use
+    assert nearest(matplotlib.rcParamsDefault["axes.prop_cycle"].by_key()["color"][:7]) < 0.12
 
 
 def test_images_takes_every_layout():

@@ -29,7 +29,8 @@ from minivis.classroom import award
 # %% tags=["task:corners"]
 def box_cxcywh_to_xyxy(boxes):
     ### BEGIN SOLUTION
-    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    centre = boxes[..., :2]
+    half = boxes[..., 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=-1)
     ### END SOLUTION
 
@@ -65,7 +66,8 @@ award(
 # %% tags=["task:giou"]
 def generalized_box_iou(boxes1, boxes2):
     ### BEGIN SOLUTION
-    a, b = boxes1[:, None], boxes2[None]
+    a = boxes1[:, None]
+    b = boxes2[None]
 
     def area(low, high):
         return np.clip(high - low, 0, None).prod(axis=-1)
