@@ -35,7 +35,7 @@ _LAZY = {
     "from_pretrained": "minivis.pretrained",
     "save": "minivis.storage",
     "load": "minivis.storage",
-    "summary": "minivis.nn.summary",
+    "summary": "minivis.nn.layer_table",
 }
 
 __all__ = ["Tensor", "debug", "no_grad", "ops", "to_device", "to_numpy", *sorted(_LAZY)]

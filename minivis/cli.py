@@ -203,7 +203,7 @@ def _train(options):
 
 def _predict(options):
     from minivis import storage
-    from minivis.pretrained.predict import predict
+    from minivis.pretrained.prediction import predict
 
     if options.model is None:
         return _list("These small models come with minivis:", storage.names())

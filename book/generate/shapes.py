@@ -1,6 +1,6 @@
 """The shape of each model at every stage, measured by running it once on an image of zeros.
 
-Not here: how a stage is counted (minivis/nn/summary.py). Running takes seconds, so what was found is kept.
+Not here: how a stage is counted (minivis/nn/layer_table.py). Running takes seconds, so what was found is kept.
 """
 
 from pathlib import Path

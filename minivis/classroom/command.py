@@ -39,7 +39,7 @@ def _list(options):
 
 
 def _release(options):
-    from minivis.classroom.release import release
+    from minivis.classroom.handing_out import release
 
     path = release(options.name, options.folder)
     print(f"{path}: hand out this notebook")
@@ -47,7 +47,7 @@ def _release(options):
 
 
 def _solution(options):
-    from minivis.classroom.release import solution
+    from minivis.classroom.handing_out import solution
 
     print(solution(options.name), end="")
     return 0
@@ -55,7 +55,7 @@ def _solution(options):
 
 def _grade(options):
     from minivis.classroom.feedback import printable
-    from minivis.classroom.grade import NOT_READ, grade, new_seed, read_grades
+    from minivis.classroom.grading import NOT_READ, grade, new_seed, read_grades
     from minivis.classroom.isolation import in_words
 
     seed = new_seed() if options.seed is None else options.seed

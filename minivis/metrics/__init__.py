@@ -3,10 +3,10 @@
 Not here: losses (losses/, ops/loss.py), which are made to be differentiated rather than read.
 """
 
-from minivis.metrics.accuracy import accuracy
-from minivis.metrics.average_precision import AveragePrecision, average_precision
+from minivis.metrics.classification import accuracy
 from minivis.metrics.confusion import class_iou, confusion_matrix, mean_iou
-from minivis.metrics.panoptic_quality import PanopticQuality, panoptic_quality
+from minivis.metrics.detection import AveragePrecision, average_precision
+from minivis.metrics.panoptic import PanopticQuality, panoptic_quality
 
 __all__ = [
     "AveragePrecision",

@@ -1,6 +1,6 @@
 """What average precision is given, as arrays that go together: boxes in pixels, scores, labels.
 
-Not here: what is computed from them (average_precision.py).
+Not here: what is computed from them (detection.py).
 """
 
 import numpy as np

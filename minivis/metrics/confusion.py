@@ -1,6 +1,6 @@
 """Which class is taken for which, and the mean IoU of semantic segmentation that follows from it.
 
-Not here: objects counted one by one (average_precision.py, panoptic_quality.py).
+Not here: objects counted one by one (detection.py, panoptic.py).
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """LayerNorm, GroupNorm, BatchNorm2d, FrozenBatchNorm2d: the layers that own scale, shift and running statistics.
 
-Not here: the mathematics (ops/normalize.py).
+Not here: the mathematics (ops/normalization.py).
 """
 
 import math

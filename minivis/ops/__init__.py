@@ -13,12 +13,12 @@ from minivis.ops.functions import *
 from minivis.ops.index import *
 from minivis.ops.linalg import *
 from minivis.ops.loss import *
-from minivis.ops.normalize import *
+from minivis.ops.normalization import *
 from minivis.ops.pool import *
 from minivis.ops.reduce import *
 from minivis.ops.resample import *
 from minivis.ops.shape import *
-from minivis.ops.softmax import *
+from minivis.ops.softmaxes import *
 
 # What `import *` brought, less the names of the files themselves. `softmax` is both: the function wins.
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -1,6 +1,6 @@
 """Activations: sigmoid, ReLU, SiLU, softplus, GELU.
 
-Not here: softmax, which looks at a whole row (softmax.py).
+Not here: softmax, which looks at a whole row (softmaxes.py).
 """
 
 from minivis import kernels

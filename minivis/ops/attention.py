@@ -11,9 +11,9 @@ from minivis.backend import device_of, is_array, namespace
 from minivis.debugging import may_read
 from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
-from minivis.ops.normalize import dropout
+from minivis.ops.normalization import dropout
 from minivis.ops.shape import transpose
-from minivis.ops.softmax import softmax
+from minivis.ops.softmaxes import softmax
 
 __all__ = ["attention_composed", "attention_weights", "scaled_dot_product_attention"]
 

@@ -1,6 +1,6 @@
 """Reductions: sum, mean, var, max, min, logsumexp, and the plain functions argmax, argsort, topk.
 
-Not here: softmax and the norms (softmax.py, normalize.py), losses (loss.py).
+Not here: softmax and the norms (softmaxes.py, normalization.py), losses (loss.py).
 """
 
 from minivis.autograd import Tensor, named, primitive

@@ -9,11 +9,11 @@ from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
-from minivis.vision.nms import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
 from minivis.vision.run_lengths import *
+from minivis.vision.suppression import *
 from minivis.vision.windows import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

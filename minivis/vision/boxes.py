@@ -1,6 +1,6 @@
 """Boxes as numbers: two formats, area, intersection over union and its generalised form, clipping to the image.
 
-Not here: choosing among overlapping boxes (nms.py), losses (losses/boxes.py), masks.
+Not here: choosing among overlapping boxes (suppression.py), losses (losses/boxes.py), masks.
 """
 
 import math

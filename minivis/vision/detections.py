@@ -1,6 +1,6 @@
 """From what queries say to a list of detections: DETR's last step, which has nothing to suppress.
 
-Not here: panoptic results (panoptic.py), non-maximum suppression (nms.py), the score of a result (metrics/).
+Not here: panoptic results (panoptic.py), non-maximum suppression (suppression.py), the score of a result (metrics/).
 """
 
 from minivis import ops

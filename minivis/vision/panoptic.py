@@ -1,6 +1,6 @@
 """From what queries say to one label a pixel: panoptic merge as DETR and as Mask2Former do it, semantic maps, COCO's ids.
 
-Not here: the models (models/), the score of a result (metrics/panoptic_quality.py), its picture (viz/).
+Not here: the models (models/), the score of a result (metrics/panoptic.py), its picture (viz/).
 """
 
 import numpy as np

@@ -8,11 +8,11 @@ from minivis.viz.attention import *
 from minivis.viz.boxes import *
 from minivis.viz.charts import *
 from minivis.viz.classes import *
-from minivis.viz.filters import *
-from minivis.viz.graph import *
-from minivis.viz.images import *
+from minivis.viz.computation_graph import *
+from minivis.viz.filter_bank import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
+from minivis.viz.pictures import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *

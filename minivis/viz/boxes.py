@@ -6,7 +6,7 @@ Not here: the arithmetic of boxes, which is `mv.vision`; predicted boxes paired 
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from minivis.viz.images import channels_last
+from minivis.viz.pictures import channels_last
 from minivis.viz.style import COLOURS, FAINT, LINES, LITERAL, array, blank, figure, greyscale, ink_on, label
 
 __all__ = ["boxes_on_image", "boxes_on_images"]

@@ -17,7 +17,7 @@ from minivis.viz.boxes import (
     per_box,
     picture_of,
 )  # fmt: skip
-from minivis.viz.images import heatmap
+from minivis.viz.pictures import heatmap
 from minivis.viz.style import VERMILION, array
 
 __all__ = ["cost_matrix", "matched_boxes"]

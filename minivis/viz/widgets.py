@@ -12,8 +12,8 @@ import numpy as np
 from minivis.vision.matching import linear_sum_assignment
 from minivis.vision.windows import cyclic_shift, shifted_window_mask, window_partition, window_reverse
 from minivis.viz.attention import attention_maps
-from minivis.viz.images import images
 from minivis.viz.matching import cost_matrix
+from minivis.viz.pictures import images
 from minivis.viz.style import FAINT, VERMILION, array
 
 __all__ = ["Explorer", "attention_explorer", "matching_playground", "window_painter"]

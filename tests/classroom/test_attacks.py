@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minivis.classroom import calls, find, grade, isolation, judging, remote, wire
+from minivis.classroom import calls, find, grading, isolation, judging, remote, wire
 from minivis.classroom.judging import judge_submission
 from minivis.classroom.markup import harmless
 from minivis.classroom.remote import Missing, Submission
@@ -115,7 +115,7 @@ def attacked(boxes, folder, apart, monkeypatch):
         for name in CELLS if apart else HELD_WITHOUT:
             put(folder / f"{name}.ipynb", handed_in(boxes, TRIES + WRONG, [known + CELLS[name]]))
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        told = grade.grade(str(boxes), folder, seconds=6)
+        told = grading.grade(str(boxes), folder, seconds=6)
     assert {path: path.read_bytes() for path in before} == before
     return told
 
@@ -394,14 +394,14 @@ def test_what_was_found_so_far_is_on_disk(boxes, tmp_path, monkeypatch, error):
             raise error("the second one")
         return judging.nothing(tasks, "")
 
-    monkeypatch.setattr(grade, "judge_submission", judge)
-    monkeypatch.setattr(grade, "warm_up", lambda tasks: None)
+    monkeypatch.setattr(grading, "judge_submission", judge)
+    monkeypatch.setattr(grading, "warm_up", lambda tasks: None)
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
-            grade.grade(str(boxes), tmp_path)
+            grading.grade(str(boxes), tmp_path)
         assert list(grades(tmp_path)) == ["a"] and (tmp_path / "feedback" / "a.html").exists()
     else:
-        told = grade.grade(str(boxes), tmp_path)
+        told = grading.grade(str(boxes), tmp_path)
         assert list(grades(tmp_path)) == ["a", "b", "c"]
         assert told == {"a": [], "b": ["It could not be judged: RuntimeError: the second one."], "c": []}
 
@@ -479,7 +479,7 @@ def test_what_students_wrote_does_nothing_in_their_pages(boxes, tmp_path):
     put(tmp_path / "ada.ipynb", notebook)
     with zipfile.ZipFile(tmp_path / "<img src=x onerror=EVIL()>.zip", "w") as archive:
         archive.writestr("../<script>EVIL()<script>.ipynb", "")
-    told = grade.grade(str(boxes), tmp_path)
+    told = grading.grade(str(boxes), tmp_path)
     assert set(told) == {"ada", "img src-x onerror-EVIL()"}
     for student in told:
         page = harm((tmp_path / "feedback" / f"{student}.html").read_text(encoding="utf-8"))
@@ -511,6 +511,6 @@ def test_names_are_neither_formulas_nor_one_another(tmp_path):
     assert len({name.casefold() for name in found}) == len(found)
     assert {"Müller, Jörg", "Doe, Jane", "HONEST", "hONEST 2", "honest 3", "HYPERLINK(-x-)"} <= set(found)
     assert all(name.isprintable() and name[0] not in "=+-@＝" for name in found)
-    grade._write_rows(tmp_path / "grades.csv", {name: [("corners", 1, 5)] for name in found})
+    grading._write_rows(tmp_path / "grades.csv", {name: [("corners", 1, 5)] for name in found})
     assert '"Müller, Jörg",corners,1,5' in (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()
-    assert grades(tmp_path).keys() == grade.read_grades(tmp_path / "grades.csv").keys() == set(found)
+    assert grades(tmp_path).keys() == grading.read_grades(tmp_path / "grades.csv").keys() == set(found)

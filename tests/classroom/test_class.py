@@ -11,7 +11,7 @@ import pytest
 
 from minivis import cli
 from minivis.classroom import find, isolation, remote
-from minivis.classroom.grade import grade
+from minivis.classroom.grading import grade
 from minivis.classroom.isolation import why_not
 from tests.classroom.making import grades, put, solved, write
 

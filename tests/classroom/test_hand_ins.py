@@ -14,7 +14,7 @@ import pytest
 
 from minivis import cli
 from minivis.classroom import find, submission
-from minivis.classroom.grade import NOT_READ, grade
+from minivis.classroom.grading import NOT_READ, grade
 from minivis.classroom.students import by_student, not_read
 from minivis.classroom.submission import MOST_SHOWN, mended, read
 from tests.classroom.making import grades, put, solved, write

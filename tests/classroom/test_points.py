@@ -8,7 +8,7 @@ import pytest
 
 from minivis import laws
 from minivis.classroom import find, names
-from minivis.classroom.grade import grade
+from minivis.classroom.grading import grade
 from minivis.classroom.judging import _mentions
 from minivis.classroom.tasks import earned
 from minivis.laws.catalogue import family_of

@@ -17,7 +17,7 @@ from minivis.classroom import find
 from minivis.classroom.submission import read as read_hand_in
 from minivis.data import DataLoader
 from minivis.models import ViT
-from minivis.pretrained import Preprocess, predict
+from minivis.pretrained import Preprocess, prediction
 from minivis.pretrained import folder as folders
 from minivis.pretrained.family import Part
 from minivis.train import CHECKPOINT, fit
@@ -92,11 +92,11 @@ def save_run(folder):
 
 
 def ready(folder):
-    model = predict.load(folder)
+    model = prediction.load(folder)
     batch = model.preprocess(PHOTO)
     # whoever asks for large pictures gets them, and attention costs the square of their area
     if batch.size < 50_000:
-        return predict.told(model, predict.ask(folder, model, batch), PHOTO)[0]
+        return prediction.told(model, prediction.ask(folder, model, batch), PHOTO)[0]
 
 
 def save_published(folder):

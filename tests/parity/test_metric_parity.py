@@ -1,6 +1,6 @@
 """Average precision and run lengths are those of pycocotools, DETR's merge that of transformers: against stored results.
 
-Not here: panoptic quality, which has an oracle of its own (tests/metrics/test_panoptic_quality.py). Where the two are installed, they are asked again.
+Not here: panoptic quality, which has an oracle of its own (tests/metrics/test_panoptic.py). Where the two are installed, they are asked again.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Rows for minivis/ops/normalize.py."""
+"""Rows for minivis/ops/normalization.py."""
 
 import numpy as np
 

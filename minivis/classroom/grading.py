@@ -12,8 +12,8 @@ from minivis.classroom import isolation
 from minivis.classroom.feedback import fenced, letter, task_html, task_text
 from minivis.classroom.gradebook import Course
 from minivis.classroom.guard import Guard
+from minivis.classroom.handing_out import released_notebook
 from minivis.classroom.judging import MEMORY, SECONDS, judge_submission, nothing, warm_up
-from minivis.classroom.release import released_notebook
 from minivis.classroom.students import by_student, not_read
 from minivis.classroom.submission import Handed, cells_to_run, mended, read
 from minivis.classroom.tasks import find

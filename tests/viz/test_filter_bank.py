@@ -1,4 +1,4 @@
-"""Pictures of convolutions (filters.py, squares.py) hold the numbers that they were given, at the right places.
+"""Pictures of convolutions (filter_bank.py, squares.py) hold the numbers that they were given, at the right places.
 
 Not here: whether they are beautiful; someone looked at each.
 """

@@ -19,7 +19,7 @@ import minivis as mv
 from minivis import cli, viz
 from minivis.data import shapes
 from minivis.models import DETR, ViT
-from minivis.pretrained import from_pretrained, own, postprocess, predict
+from minivis.pretrained import from_pretrained, own, postprocess, prediction
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published"
 KINDS = sorted(path.name for path in PUBLISHED.iterdir() if "backbone" not in path.name)
@@ -156,7 +156,7 @@ def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
     names = ["plain", "\x1b[2Jerased", "two\nlines", "half \ud800", "a\x00b", "\u202eturned"]
     model = from_pretrained(PUBLISHED / "vit")
     model.labels = dict(enumerate(names[:5]))
-    monkeypatch.setattr(predict, "load", lambda source: model)
+    monkeypatch.setattr(prediction, "load", lambda source: model)
     model.preprocess = lambda image: np.zeros((1, 3, 8, 12))
     assert cli.main(["predict", "hub", str(photo), "--out", str(tmp_path / "x.png")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -164,11 +164,11 @@ def test_names_from_a_file_move_no_cursor(tmp_path, photo, capsys, monkeypatch):
     assert {line.split("  ")[1] for line in lines[:5]} == {
         "plain", "\ufffd[2Jerased", "two lines", "half \ufffd", "a\ufffdb",
     }  # fmt: skip
-    assert predict._printable(names[5]) == "\ufffdturned"
+    assert prediction._printable(names[5]) == "\ufffdturned"
 
 
 def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeypatch):
-    monkeypatch.setattr(predict, "load", lambda source: TwoNeighbours())
+    monkeypatch.setattr(prediction, "load", lambda source: TwoNeighbours())
     out = ["--out", str(tmp_path / "x.png")]
     for more, segments in (
         ([], 1),
@@ -283,7 +283,7 @@ def test_a_digit_on_paper_is_read(tmp_path, capsys):
     for image, label in zip(images[:20], labels[:20], strict=True):
         paper = np.kron(1 - image[0], np.ones((8, 8)))
         Image.fromarray(np.rint(paper * 255).astype(np.uint8)).save(tmp_path / "digit.png")
-        predict.predict("vit-digits", tmp_path / "digit.png", tmp_path / "out.png")
+        prediction.predict("vit-digits", tmp_path / "digit.png", tmp_path / "out.png")
         right += capsys.readouterr().out.split()[1] == str(label)
     assert right >= 19
 
@@ -298,13 +298,13 @@ def trained(tmp_path):
 
 
 def test_a_training_of_ones_own_knows_its_classes_by_its_recipe(trained, photo, tmp_path):
-    model = predict.load(trained)
+    model = prediction.load(trained)
     assert list(model.labels.values()) == list(shapes.THINGS) and all(model.things)
     scene = shapes.scene(seed=3)
     np.testing.assert_allclose(model.preprocess(scene.image)[0], scene.image, atol=0.5 / 255)
     (trained / "metrics.json").write_text(json.dumps({"recipe": "vit-stamps"}))
     with pytest.raises(ValueError, match="it is not known what its pictures look like"):
-        predict.load(trained)
+        prediction.load(trained)
 
 
 def test_a_detector_of_ours_draws_boxes(photo):
@@ -313,7 +313,7 @@ def test_a_detector_of_ours_draws_boxes(photo):
     ).eval()
     own._shapes(model)
     image = shapes.scene(seed=1).image
-    lines, figure = predict.told(model, model(model.preprocess(image)), image, threshold=0.0)
+    lines, figure = prediction.told(model, model(model.preprocess(image)), image, threshold=0.0)
     assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
     assert lines[1].split()[1] in shapes.THINGS and isinstance(figure, viz.Figure)
 
@@ -349,7 +349,7 @@ def test_mistakes_are_one_line(arguments, message, photo, tmp_path, monkeypatch,
 def test_a_backbone_without_a_head_has_no_classes_to_tell(photo):
     model = SimpleNamespace(labels={})
     with pytest.raises(ValueError, match="this checkpoint is a backbone"):
-        predict.told(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
+        prediction.told(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
 
 
 @pytest.mark.skipif(not has_torch, reason="needs the parity extra")

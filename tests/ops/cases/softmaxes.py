@@ -1,4 +1,4 @@
-"""Rows for minivis/ops/softmax.py."""
+"""Rows for minivis/ops/softmaxes.py."""
 
 from tests.ops.cases import case, constant, error, integers, normal
 
