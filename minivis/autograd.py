@@ -1,21 +1,29 @@
 """The engine: Tensor, primitive, backward, no_grad. The chain rule as a program.
 
-Not here: any mathematics of a particular op (ops/), the operators of Tensor (ops/operators.py), second derivatives.
+Not here: any mathematics of a particular op (ops/), Tensor's operators and methods (ops/operators.py), second derivatives.
 """
 
 import functools
 import inspect
-from itertools import count, zip_longest
+from itertools import chain, count
 from operator import attrgetter
 from types import FunctionType
 
-import numpy as np
-
-from minivis import backend
-from minivis.backend import as_array, is_array, plain
-from minivis.debugging import check_backward, check_forward, debug, debugging, quietly
-from minivis.dtypes import DOUBLE, SINGLE, at_least_float32, careful, each
+from minivis.backend import as_array, device_of, is_array, namespace
+from minivis.complaints import (
+    CALLERS,
+    broken_promise,
+    changed,
+    cotangent_data,
+    explain,
+    no_backward,
+    no_longer,
+    tensor_data,
+)
+from minivis.debugging import debug, debugging, watched, watched_vjp
+from minivis.dtypes import at_least_float32, careful, is_usual, is_usual_array, with_all_cotangents
 from minivis.switches import Switch
+from minivis.ways import with_ways
 
 __all__ = ["Tensor", "debug", "no_grad", "primitive", "recording", "unbroadcast"]
 
@@ -24,13 +32,17 @@ _unrecorded = Switch("minivis_no_grad")
 
 
 class Node:
-    """One recorded call: how to pull a cotangent back (`vjp`) and to whom (`parents`: other Nodes or leaf Tensors)."""
+    """One recorded call: how to pull a cotangent back (`vjp`), and to whom.
+
+    ``parents`` are pairs: the place of a parameter, and the Node or leaf Tensor whose gradient is wanted there.
+    """
 
     __slots__ = ("op", "vjp", "parents", "shape", "dtype", "born", "changed")
 
     def __init__(self, op, vjp, parents, out):
-        self.op, self.vjp = op, vjp
-        self.parents = parents  # in the order of the cotangents; None where none is wanted
+        self.op = op
+        self.vjp = vjp
+        self.parents = parents
         self.shape = out.shape
         self.dtype = out.dtype
         self.born = next(_births)
@@ -67,25 +79,12 @@ class Tensor:
     """
 
     __slots__ = ("_data", "grad", "requires_grad", "node", "changed", "__weakref__")
-    __array_ufunc__ = None  # ndarray + Tensor asks Tensor.__radd__ instead of looping over elements
 
     def __init__(self, data, requires_grad=False):
-        if type(data) is np.ndarray and (data.dtype is SINGLE or data.dtype is DOUBLE) and data.flags.aligned:
-            self._data = data  # as nearly always
-        elif isinstance(data, Tensor):
-            raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
-        else:
-            try:
-                self._data = as_array(data)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"Tensor: {error}") from error
-        if requires_grad and self._data.dtype.kind != "f":
-            raise TypeError(
-                f"Tensor: only floating-point data can require a gradient, got {self._data.dtype.name}"
-            )
+        self._data = data if is_usual_array(data) else tensor_data(data, requires_grad)
         self.grad = None
         self.requires_grad = requires_grad
-        self.node = None
+        self.node = None  # the call that made it; None for a leaf
         self.changed = 0  # when `data` was last changed in place; see `mark_changed`
 
     def backward(self, grad=None, retain_graph=False):
@@ -108,39 +107,18 @@ class Tensor:
             If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs was
             changed in place since the forward pass. No gradient was changed.
         """
-        if grad is None:
-            if self.data.size != 1:
-                raise ValueError(
-                    f"backward: a Tensor of shape {self.shape} needs a cotangent: pass grad of that shape, "
-                    "or reduce it first, for example x.sum().backward()"
-                )
-            grad = backend.namespace(self.data).ones_like(self.data)
-        grad = as_array(grad.data if isinstance(grad, Tensor) else grad, like=self.data)
-        try:
-            backend.namespace(grad, self.data)
-        except backend.ArrayError as error:
-            raise TypeError(f"backward: grad and Tensor are {error}") from None
-        if grad.shape != self.shape:
-            raise ValueError(f"backward: grad has shape {grad.shape}, but the Tensor has shape {self.shape}")
-        if not self.requires_grad:
-            raise RuntimeError(
-                "backward: no gradient can flow: no input had requires_grad=True, or it was computed under no_grad()"
-            )
-        backpropagate(self.node or self, grad.astype(self.dtype, copy=False), retain_graph)
+        if grad is None and self.size == 1:
+            grad = namespace(self._data).ones_like(self._data)
+        if not is_usual_array(grad):
+            grad = cotangent_data(grad, self)
+        if not self.requires_grad or grad.shape != self.shape or type(grad) is not type(self._data):
+            raise no_backward(self, grad)
+        root = self.node or Node("a leaf", lambda g: (g,), [(0, self)], self._data)
+        backpropagate(root, grad.astype(self.dtype, copy=False), retain_graph)
 
     def detach(self):
         """A Tensor with the same data that is outside the graph: gradients stop here."""
         return Tensor(self.data)
-
-    def item(self):
-        """The only element, as a Python number."""
-        if self.data.size != 1:
-            raise ValueError(f"item: a Tensor of shape {self.shape} has {self.size} elements, not one")
-        return self.data.item()
-
-    def numpy(self):
-        """The data as a ``numpy.ndarray`` on the host (not a copy where it already is one)."""
-        return backend.to_numpy(self.data)
 
     def _set_data(self, data):
         if data is self._data:  # the second half of x.data += 1, which has written into the array
@@ -152,81 +130,15 @@ class Tensor:
     dtype = property(attrgetter("_data.dtype"), doc="NumPy dtype of the elements.")
     ndim = property(attrgetter("_data.ndim"), doc="Number of axes.")
     size = property(attrgetter("_data.size"), doc="Number of elements.")
-    device = property(lambda self: backend.device_of(self._data), doc='"cpu" or "gpu".')
-
-    __hash__ = object.__hash__
-
-    def __getstate__(self):
-        """What `copy` and pickling take along: a leaf. What was computed has a graph behind it, which cannot be copied."""
-        if self.node is not None:
-            raise TypeError(
-                f"copy: this {type(self).__name__} {self.shape} is a result (made by {self.node.op}), not a leaf: "
-                "x.detach() is the same data without its graph, which can be copied"
-            )
-        return self._data, self.grad, self.requires_grad
-
-    def __setstate__(self, state):
-        self._data, self.grad, self.requires_grad = state
-        self.node = None
-        self.changed = 0
-
-    def __len__(self):
-        if not self.data.ndim:
-            raise TypeError("len() of a Tensor without axes")
-        return len(self.data)
-
-    def __iter__(self):
-        if not self.data.ndim:
-            raise TypeError("iteration over a Tensor without axes")
-        return (self[i] for i in range(len(self.data)))
-
-    def __float__(self):
-        return float(self.item())
-
-    def __int__(self):
-        return int(self.item())
-
-    def __bool__(self):
-        if self.data.size != 1:
-            raise ValueError(
-                f"the truth of a Tensor of shape {self.shape} is ambiguous; use .data.any() or .data.all()"
-            )
-        return bool(self.item())
-
-    def __array__(self, dtype=None, copy=None):
-        if self.requires_grad:
-            raise TypeError("this Tensor is part of a graph; take x.numpy() or mv.to_numpy(x) to leave it")
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __repr__(self):
-        values = np.array2string(
-            self.numpy(), precision=4, separator=", ", prefix="Tensor(", threshold=60, edgeitems=3
-        )
-        made = (
-            f", made by {self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
-        )
-        device = "" if self.device == "cpu" else f", device={self.device}"
-        return f"Tensor({values}, shape={self.shape}, {self.dtype.name}{device}{made})"
-
-
-_OPTIONS = {float, int, bool, type(None), str, slice, range, type(...)}
-
-
-def _usual(x):
-    """Whether an op can take ``x`` as it is: a plain array of float32 or float64, or no array at all."""
-    kind = type(x)
-    if kind is np.ndarray:
-        return (x.dtype is SINGLE or x.dtype is DOUBLE) and x.flags.aligned
-    return kind in _OPTIONS or (kind is tuple or kind is list) and _OPTIONS.issuperset(map(type, x))
+    device = property(lambda self: device_of(self._data), doc='"cpu" or "gpu".')
 
 
 def primitive(function=None, *, dtypes="floating", written=()):
     """Make a differentiable op of ``function``, which takes raw arrays and returns ``(out, vjp)``.
 
     ``vjp(g)`` takes the cotangent of ``out`` and returns one cotangent (or None) for each parameter, in the order of
-    the signature; a parameter that is a list of arrays gets a list, and trailing static parameters are left out. One
-    that costs much may be a function without arguments, which returns a new array; it is called only for a parameter
-    that wants its gradient.
+    the signature; trailing static parameters are left out. One that costs much may be a function without arguments,
+    which returns a new array; it is called only for a parameter that wants its gradient.
     Called with a Tensor anywhere, the op records; called with arrays only, it just computes.
 
     Parameters
@@ -244,121 +156,64 @@ def primitive(function=None, *, dtypes="floating", written=()):
     Returns
     -------
     callable
-        The op. ``op.raw`` is the function itself, with all cotangents made. Arrays of another byte order, unaligned ones
-        and those of a subclass of ndarray reach it as plain ones.
+        The op. ``op.raw`` is the function itself, ``op.way`` the first way to the same that may be taken and pays (see
+        `minivis.ways.faster`); both return ``(out, vjp)``, with all cotangents made, and take arrays of any kind.
     """
     if function is None:
         return functools.partial(primitive, dtypes=dtypes, written=written)
-    with_care = careful(function, dtypes, written)
-    parameters = list(inspect.signature(function).parameters)  # looked at once, never when called
-    position_of = {parameter: position for position, parameter in enumerate(parameters)}
     name = function.__name__.lstrip("_")
+    parameters = list(inspect.signature(function).parameters)  # looked at once, never when called
+    place_of = {parameter: place for place, parameter in enumerate(parameters)}
+    way = with_ways(function)
+    way_with_care = careful(way, dtypes, written)
 
     @functools.wraps(function)
     def op(*args, **kwargs):
-        arrays = []
-        parents = []
-        options = kwargs
-        traced = wanted = lists = False
-        usual = True
-        for x in args:
-            parent = None
-            if isinstance(x, Tensor):
-                traced = True
-                if x.requires_grad:
-                    wanted = True
-                    parent = x.node or x
-                x = x._data
-                usual = usual and (x.dtype is SINGLE or x.dtype is DOUBLE)
-            elif type(x) is list or type(x) is tuple:
-                x, parent, traced_too = _enter(x)
-                traced = traced or traced_too
-                lists = lists or parent is not None
-                usual = usual and _usual(x)
-            elif type(x) not in _OPTIONS:
-                usual = usual and _usual(x)
-            arrays.append(x)
-            parents.append(parent)
+        given = enumerate(args)
         if kwargs:
-            options = {}
-            parents = parents + [None] * (len(parameters) - len(parents))
-            for key, x in kwargs.items():
-                options[key], parent, traced_too = _enter(x)
-                traced = traced or traced_too
-                lists = lists or type(parent) is list
-                usual = usual and _usual(options[key])
-                if parent is not None and key in position_of:
-                    wanted = True
-                    parents[position_of[key]] = parent
-        checked = debugging()
-        run = function if usual else with_care
-        run = quietly(run) if checked else run
+            given = chain(given, zip(map(place_of.get, kwargs), kwargs.values(), strict=True))
+        arrays, parents, traced, usual = _unwrapped(given)
+        options = dict(zip(kwargs, arrays[len(args) :], strict=True)) if kwargs else {}
+        arrays = arrays[: len(args)]
+        run = way_with_care if not usual else way if way.ways else function
         try:
-            out, vjp = run(*arrays, **options) if options else run(*arrays)
-        except _CALLERS as error:
-            _explain(error, name, parameters, arrays, options)
+            out, vjp = (watched(name, run) if debugging() else run)(*arrays, **options)
+        except CALLERS as error:
+            explain(error, name, parameters, arrays, options)
             raise
-        if checked:
-            check_forward(name, out, [*arrays, *options.values()])
         if not traced:
             return out
-        result = Tensor.__new__(Tensor)  # what an op made needs no second look
-        result._data = out = out if type(out) is np.ndarray else as_array(out)
-        result.grad = None
-        result.changed = 0
-        if lists:
-            wanted, parents, vjp = True, *_side_by_side(parents, vjp)
-        if wanted and out.dtype.kind == "f" and not _unrecorded.is_on():
+        result = Tensor(out)
+        if parents and not _unrecorded.is_on() and out.dtype.kind == "f":
             result.requires_grad = True
             result.node = Node(name, vjp, parents, out)
-        else:
-            result.requires_grad = False
-            result.node = None
         return result
 
-    @functools.wraps(function)
-    def raw(*args, **kwargs):
-        out, vjp = with_care(*args, **kwargs)
-        return out, lambda g: _pull(vjp, g)
-
-    op.raw = raw
+    op.ways = way.ways
+    op.way = way
+    op.raw = with_all_cotangents(careful(function, dtypes, written))
     return op
 
 
-def _pull(vjp, g):
-    """All cotangents that a vjp gives for ``g``."""
-    return _made(vjp(g))
+def _unwrapped(arguments):
+    """What an op needs to know of (place, argument) pairs.
 
-
-def _made(pulled):
-    """The cotangents that a vjp returned, those that are still functions made."""
-    return tuple(part() if type(part) is FunctionType else part for part in pulled)
-
-
-def _enter(x):
-    """The array of a Tensor, a list with the arrays of its Tensors, or x itself; the parent or parents; whether it had Tensors."""
-    if isinstance(x, Tensor):
-        return x._data, (x.node or x) if x.requires_grad else None, True
-    if type(x) is list or type(x) is tuple:
-        for part in x:
-            if isinstance(part, Tensor):
-                arrays, parents, _ = zip(*map(_enter, x), strict=True)
-                wanted = any(parent is not None for parent in parents)
-                return type(x)(arrays), list(parents) if wanted else None, True
-    return x, None, False
-
-
-def _side_by_side(parents, vjp):
-    """The parents in a list beside the others instead, and their cotangents where they are."""
-
-    def flat(of):
-        for parent, part in zip_longest(parents, of):
-            if type(parent) is list:
-                yield from (None if part is None else part[index] for index in range(len(parent)))
-            else:
-                yield part
-
-    return list(flat(parents)), lambda g: tuple(flat(vjp(g)))
+    Returns the arrays; a pair for each Tensor that wants a gradient, its place and who gets it; whether there was any Tensor;
+    and whether all arrays are as nearly always.
+    """
+    arrays = []
+    parents = []
+    traced = False
+    usual = True
+    for place, x in arguments:
+        if isinstance(x, Tensor):
+            traced = True
+            if x.requires_grad:
+                parents.append((place, x.node or x))
+            x = x._data
+        arrays.append(x)
+        usual = usual and is_usual(x)
+    return arrays, parents, traced, usual
 
 
 def mark_changed(tensor):
@@ -366,161 +221,55 @@ def mark_changed(tensor):
     (tensor.node or tensor).changed = next(_births)
 
 
-def named(function):
-    """For a function of Tensors that is no `primitive`: its errors too tell its name and every shape, its arrays are plain too."""
-    parameters = list(inspect.signature(function).parameters)
-
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        try:
-            args = [each(plain, x) for x in args]
-            kwargs = {key: each(plain, x) for key, x in kwargs.items()}
-            return function(*args, **kwargs)
-        except _CALLERS as error:
-            _explain(error, function.__name__, parameters, args, kwargs)
-            raise
-
-    return call
-
-
-_CALLERS = (ValueError, IndexError, TypeError, AttributeError)  # what a wrong call ends in
-
-
-def _explain(error, name, parameters, arrays, options):
-    """Raise the error again with the op's name in front and every shape behind it, unless it says so already.
-
-    Nobody raises an error from itself, or keeps the new one in a variable: it would be a cycle, which holds the arrays of
-    every frame on its way until the garbage collector comes.
-    """
-    if str(error).startswith(f"{name}: "):
-        return
-    if foreign := [key for key in options if key not in parameters]:
-        hint = (
-            f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
-            if foreign[0] in ("dtype", "out")
-            else ""
-        )
-        raise TypeError(
-            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
-        ) from error
-    inputs = [*zip(parameters, arrays, strict=False), *options.items()]
-    if isinstance(error, AttributeError):  # what is no array was asked for its shape
-        wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
-        if not wrong or isinstance(error.obj, Tensor) or is_array(error.obj):
-            return  # a mistake of ours, not of the caller
-        raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
-    kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
-    kind = next(kind for kind in kinds if isinstance(error, kind))
-    shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
-    raise kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else "")) from error
-
-
-def _kind(x):
-    hint = "; wrap it in mv.Tensor(...)" if isinstance(x, (list, tuple, int, float)) else ""
-    return type(x).__name__ + hint
-
-
-def _shape_in_words(x):
-    """Shape and dtype of an array or Tensor, of each in a list of them; nothing for anything else."""
-    if isinstance(x, (list, tuple)):
-        words = [_shape_in_words(part) for part in x]
-        return f"[{', '.join(words)}]" if words and all(words) else ""
-    return f"{tuple(x.shape)} {x.dtype.name}" if isinstance(x, Tensor) or is_array(x) else ""
-
-
 def backpropagate(root, grad, retain_graph):
     """Walk the graph from ``root``, the newest node first, pulling cotangents back.
 
     A node is newer than all it was made from, so whoever uses its result has given its share when its turn comes. Cotangents
-    live in a local dict: an aborted backward leaves no trace of them. Only what the walk made itself, a sum or a new
-    array from a function, is ever written to, because a vjp may hand out a view or its argument.
+    live in a local dict: an aborted backward leaves no trace of them.
     """
-    if type(root) is not Node:
-        return _accumulate_leaf(root, grad, False)
-    nodes = [root]
-    seen = {root}
-    for node in nodes:  # which grows as it is read
-        if node.vjp is None:
-            raise RuntimeError(
-                f"backward: the graph behind {node.op} was consumed by an earlier backward; "
-                "pass retain_graph=True to the earlier one, or compute the forward pass again"
-            )
-        if node.changed:
-            raise _changed(f"the result of {node.op}")
-        for parent in node.parents:
-            if type(parent) is Node:
-                if parent not in seen:
-                    seen.add(parent)
-                    nodes.append(parent)
-            elif parent is not None and parent.changed > node.born:
-                raise _changed(f"a leaf {tuple(parent.shape)}, which {node.op} was given,")
-    nodes.sort(key=attrgetter("born"))
     cotangents = {root: grad}
-    owned = set()
-    checked = debugging()
-    node = parent = root = grad = seen = None  # nothing outlives its turn: memory falls as the walk goes
+    nodes = _history(root)
+    vjp_of = watched_vjp if debugging() else attrgetter("vjp")
     while nodes:
         node = nodes.pop()
-        g = cotangents.pop(node)
-        pulled = quietly(_pull)(node.vjp, g) if checked else node.vjp(g)
-        if checked:
-            check_backward(node.op, g, pulled)
-        for parent, cotangent in zip_longest(node.parents, pulled):
-            if parent is None:
-                continue
-            made = type(cotangent) is FunctionType
-            if made:
-                cotangent = cotangent()
-            shape = cotangent.shape if cotangent is not None else None
-            if shape != parent.shape or cotangent.dtype != parent.dtype:
-                raise _broken_promise(node, pulled)
-            if not shape:
-                cotangent = backend.namespace(g).asarray(cotangent)  # NumPy scalars become arrays
-            if type(parent) is not Node:
-                _accumulate_leaf(parent, cotangent, made)
-            elif parent not in cotangents:
-                cotangents[parent] = cotangent
-                if made:
-                    owned.add(parent)
-            elif parent in owned:
-                cotangents[parent] += cotangent
-            else:
-                cotangents[parent] = cotangents[parent] + cotangent
-                owned.add(parent)
+        _pull_back(node, vjp_of(node), cotangents)
         if not retain_graph:
             node.vjp = None
             node.parents = ()
-        del node, g, pulled, cotangent, parent
 
 
-def _changed(what):
-    return RuntimeError(
-        f"backward: the data of {what} was changed in place after the forward pass (by x.data += ..., or by an optimiser's "
-        "step), but its gradient needs the values as they were: compute the forward pass again, change them before it, or "
-        "give x a new array, x.data = x.data + ..."
-    )
+def _history(root):
+    """All nodes behind ``root`` and itself, oldest first. Refuses a graph that is consumed, or whose values are gone."""
+    nodes = [root]
+    seen = {root}
+    for node in nodes:  # which grows as it is read
+        if node.vjp is None or node.changed:
+            raise no_longer(node)
+        for _, parent in node.parents:
+            if type(parent) is Node and parent not in seen:
+                seen.add(parent)
+                nodes.append(parent)
+            elif type(parent) is not Node and parent.changed > node.born:
+                raise changed(f"a leaf {tuple(parent.shape)}, which {node.op} was given,")
+    return sorted(nodes, key=attrgetter("born"))
 
 
-def _accumulate_leaf(leaf, g, owned):
-    """Copy the first cotangent of a leaf into an array of its own, add later ones to it."""
-    if leaf.grad is None:
-        leaf.grad = g if owned and is_array(g) else backend.namespace(leaf.data).array(g)
-    else:
-        leaf.grad += g
-
-
-def _broken_promise(node, pulled):
-    """The error for the first cotangent that is missing or does not have the shape and dtype of what it belongs to."""
-    for position, (parent, cotangent) in enumerate(zip_longest(node.parents, _made(pulled)), 1):
-        if parent is not None and cotangent is None:
-            return TypeError(
-                f"{node.op}: not differentiable in its argument number {position}; pass an array or x.detach()"
-            )
-        if parent is not None and (cotangent.shape, cotangent.dtype) != (parent.shape, parent.dtype):
-            return AssertionError(
-                f"{node.op}: its vjp broke the promise for argument number {position}: cotangent "
-                f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
-            )
+def _pull_back(node, vjp, cotangents):
+    """Share the cotangent of one result among what it was made from: where several shares meet, they add up."""
+    pulled = vjp(cotangents.pop(node))
+    for place, parent in node.parents:
+        share = pulled[place] if place < len(pulled) else None
+        new = type(share) is FunctionType
+        share = share() if new else share
+        if share is None or share.shape != parent.shape or share.dtype != parent.dtype:
+            raise broken_promise(node.op, place, share, parent)
+        if type(parent) is Node:
+            # never in place: a vjp may hand out a view of what others still need
+            cotangents[parent] = cotangents[parent] + share if parent in cotangents else share
+        elif parent.grad is not None:
+            parent.grad += share
+        else:
+            parent.grad = as_array(share) if new else namespace(parent._data).array(share)
 
 
 def unbroadcast(g, like):
@@ -543,13 +292,16 @@ def unbroadcast(g, like):
     >>> unbroadcast(np.ones((2, 3)), np.ones((3,)))
     array([2., 2., 2.])
     """
-    if type(like) is np.ndarray and g.shape == like.shape and g.dtype is like.dtype:  # as nearly always
-        return g
     if not is_array(like):
         return None
-    if g.shape != like.shape:
-        added = g.ndim - like.ndim
-        stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
+    return g if g.shape == like.shape and g.dtype == like.dtype else _summed(g, like)
+
+
+def _summed(g, like):
+    """`unbroadcast` where something was broadcast."""
+    added = g.ndim - like.ndim
+    stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
+    if added or stretched:
         g = g.sum(axis=(*range(added), *stretched), dtype=at_least_float32(g.dtype)).reshape(like.shape)
     return g.astype(like.dtype, copy=False)
 

@@ -15,6 +15,7 @@ __all__ = [
     "available",
     "device_of",
     "erf",
+    "erfcx",
     "check_floating",
     "is_array",
     "meet",
@@ -35,18 +36,18 @@ class ArrayError(TypeError):
 class _Library:
     """An array library: its array type, its NumPy-like namespace, its device and how it meets the host."""
 
-    __slots__ = ("namespace", "device", "to_host", "from_host", "erf", "scatter_add")
+    __slots__ = ("namespace", "device", "to_host", "from_host", "special", "scatter_add")
 
-    def __init__(self, namespace, device, to_host, from_host, erf, scatter_add):
+    def __init__(self, namespace, device, to_host, from_host, special, scatter_add):
         self.namespace, self.device = namespace, device
         self.to_host, self.from_host = to_host, from_host
-        self.erf, self.scatter_add = erf, scatter_add
+        self.special, self.scatter_add = special, scatter_add
 
 
-def _numpy_erf(x):
-    from scipy.special import erf
+def _numpy_special(name):
+    from scipy import special
 
-    return erf(x)
+    return getattr(special, name)
 
 
 def _numpy_scatter_add(out, index, values):
@@ -63,12 +64,12 @@ def _numpy_scatter_add(out, index, values):
     out += (picks.T @ values.reshape(n, -1)).reshape(out.shape)
 
 
-_NUMPY = _Library(np, "cpu", np.asarray, np.asarray, _numpy_erf, _numpy_scatter_add)
+_NUMPY = _Library(np, "cpu", np.asarray, np.asarray, _numpy_special, _numpy_scatter_add)
 _LIBRARIES = {np.ndarray: _NUMPY}
-_PLAIN = {float, int, bool, type(None)}  # of no library, known without looking
+_SCALARS = {float, int, bool, type(None)}  # Python scalars fit every array library
 
 
-def register(array_type, namespace, device, to_host, from_host, erf, scatter_add):
+def register(array_type, namespace, device, to_host, from_host, special, scatter_add):
     """Teach minivis another array library (CuPy registers itself on first sight; tests register a pretend GPU).
 
     Parameters
@@ -81,42 +82,44 @@ def register(array_type, namespace, device, to_host, from_host, erf, scatter_add
         The name `to_device` knows it by.
     to_host, from_host : callable
         Array to ``numpy.ndarray`` and back.
-    erf : callable
-        The error function on its arrays.
+    special : callable
+        ``special(name)`` is a function of SciPy's ``special`` for its arrays, such as "erf".
     scatter_add : callable
         ``scatter_add(out, index, values)``, in place, summing repeated indices.
     """
-    _LIBRARIES[array_type] = _Library(namespace, device, to_host, from_host, erf, scatter_add)
+    _LIBRARIES[array_type] = _Library(namespace, device, to_host, from_host, special, scatter_add)
 
 
 def _register_cupy():
     import cupy
-    from cupyx.scipy.special import erf
+    from cupyx.scipy import special
 
-    register(cupy.ndarray, cupy, "gpu", cupy.asnumpy, cupy.asarray, erf, cupy.add.at)
+    def special_function(name):
+        return getattr(special, name)
+
+    register(cupy.ndarray, cupy, "gpu", cupy.asnumpy, cupy.asarray, special_function, cupy.add.at)
 
 
 def _library(x):
     """The library of an array, or None for anything that is not an array."""
     found = _LIBRARIES.get(type(x))
-    # numpy.memmap; what a full reduction returns
-    if found is None and isinstance(x, (np.ndarray, np.generic)):
-        return _NUMPY
-    if (
-        found is None
-        and type(x).__module__.split(".")[0] == "cupy"
-        and hasattr(x, "__cuda_array_interface__")
-    ):
-        _register_cupy()
-        found = _LIBRARIES.get(type(x))
+    if found is None and type(x) not in _SCALARS:
+        return _unusual_library(x)
     return found
+
+
+def _unusual_library(x):
+    """`_library` of a subclass of ndarray, such as numpy.memmap, of what a full reduction returns, of the first CuPy array."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return _NUMPY
+    if type(x).__module__.split(".")[0] == "cupy" and hasattr(x, "__cuda_array_interface__"):
+        _register_cupy()
+    return _LIBRARIES.get(type(x))
 
 
 def is_array(x):
     """Whether ``x`` is an array of a known library (a Tensor, list or number, also a NumPy number, is not)."""
-    if type(x) in _LIBRARIES:
-        return True
-    return type(x) not in _PLAIN and _library(x) is not None and not isinstance(x, np.generic)
+    return _library(x) is not None and not isinstance(x, np.generic)
 
 
 def namespace(*arrays):
@@ -142,24 +145,21 @@ def namespace(*arrays):
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
-    found = None
-    for x in arrays:
-        kind = type(x)
-        library = _LIBRARIES.get(kind) or (None if kind in _PLAIN else _library(x))
-        if library is None or library is found:
-            continue
-        if found is not None:
-            raise ArrayError(
-                f"arrays on different devices: {' and '.join(describe(a) for a in arrays if is_array(a))}; "
-                'move them to one with mv.to_device(x, "cpu") or mv.to_device(x, "gpu")'
-            )
-        found = library
-    if found is None:
-        kinds = ", ".join(type(x).__name__ for x in arrays if x is not None) or "None"
-        raise ArrayError(
-            f"expected an array or a Tensor, got {kinds}; wrap lists and numbers in mv.Tensor(...)"
+    libraries = {library for x in arrays if (library := _library(x))}
+    if len(libraries) != 1:
+        raise ArrayError(_not_one_library(arrays))
+    return libraries.pop().namespace
+
+
+def _not_one_library(values):
+    arrays = [x for x in values if is_array(x)]
+    if arrays:
+        return (
+            f"arrays on different devices: {' and '.join(map(describe, arrays))}; "
+            'move them to one with mv.to_device(x, "cpu") or mv.to_device(x, "gpu")'
         )
-    return found.namespace
+    kinds = ", ".join(type(x).__name__ for x in values if x is not None) or "None"
+    return f"expected an array or a Tensor, got {kinds}; wrap lists and numbers in mv.Tensor(...)"
 
 
 def device_of(x):
@@ -192,23 +192,26 @@ def plain(x):
     >>> plain(np.ones(2, ">f4")).dtype.isnative, type(plain(np.ma.array([1.0, 2.0])))
     (True, <class 'numpy.ndarray'>)
     """
-    if not isinstance(x, np.ndarray):  # an array of a GPU
+    if type(x) is np.ndarray and x.dtype.isnative and x.flags.aligned and not x.dtype.hasobject:
         return x
-    dtype = x.dtype
-    if type(x) is not np.ndarray:
-        if isinstance(x, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(x).sum())):
-            warnings.warn(
-                f"a masked array loses its mask here, and {hidden} masked elements count as the values behind it; "
-                "x.filled(value) or x.compressed() says what you mean",
-                stacklevel=4,
-            )
-        x = np.asarray(x)
-    if dtype.hasobject:
+    return _made_plain(x) if isinstance(x, np.ndarray) else x
+
+
+def _made_plain(x):
+    """`plain` of an array of NumPy that is not."""
+    if isinstance(x, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(x).sum())):
+        warnings.warn(
+            f"a masked array loses its mask here, and {hidden} masked elements count as the values behind it; "
+            "x.filled(value) or x.compressed() says what you mean",
+            stacklevel=5,
+        )
+    x = np.asarray(x)
+    if x.dtype.hasobject:
         raise TypeError(
             f"expected numbers, got an array of objects of shape {x.shape}; x.astype(np.float32) makes numbers of them"
         )
-    if not dtype.isnative:
-        return x.astype(dtype.newbyteorder("="))
+    if not x.dtype.isnative:
+        return x.astype(x.dtype.newbyteorder("="))
     return x if x.flags.aligned else x.copy()
 
 
@@ -236,12 +239,15 @@ def as_array(x, like=None):
     >>> as_array([1, 2]).dtype
     dtype('float32')
     """
-    known = is_array(x)
-    array = plain(x) if known else np.asarray(x)
+    array = plain(x) if is_array(x) else _converted(x, like)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"expected numbers, got {type(x).__name__} {x!r:.60}")
-    if known:
-        return array
+    return array
+
+
+def _converted(x, like):
+    """An array of what is none: lists and Python numbers become float32, bool stays, and what NumPy calls a number keeps its dtype."""
+    array = np.asarray(x)
     if array.dtype.kind in "iuf" and not isinstance(x, np.generic):
         array = array.astype(np.float32)
     return array if like is None else _library(like).from_host(array)
@@ -426,7 +432,12 @@ def check_floating(name, x, parameter="x"):
 
 def erf(x):
     """The error function of an array, elementwise, in its own dtype."""
-    return _library(x).erf(x)
+    return _library(x).special("erf")(x)
+
+
+def erfcx(x):
+    """exp(x^2) (1 - erf(x)) of an array, elementwise, in its own dtype."""
+    return _library(x).special("erfcx")(x)
 
 
 def scatter_add(out, index, values):

@@ -6,9 +6,10 @@ Not here: the engine that asks (autograd.py).
 import numpy as np
 
 from minivis.backend import describe, device_of, is_array, namespace
+from minivis.dtypes import made
 from minivis.switches import Switch
 
-__all__ = ["check_backward", "check_forward", "debug", "debugging", "may_read", "quietly"]
+__all__ = ["debug", "debugging", "may_read", "watched", "watched_vjp"]
 
 _checking = Switch("minivis_debugging")
 debugging = _checking.is_on
@@ -38,11 +39,6 @@ def debug():
     return _checking.on()
 
 
-def quietly(function):
-    """The function without NumPy's warnings: what they would tell is told here, with the name of the op."""
-    return np.errstate(all="ignore")(function)
-
-
 def may_read(x):
     """Whether a check may look at the values of ``x``: on a GPU it would have to wait for all that is under way there.
 
@@ -64,22 +60,36 @@ def _flat(values):
             yield np.asarray(x) if isinstance(x, np.generic) else x
 
 
-def check_forward(name, out, inputs):
-    """Hand ``out`` on, or say that this op made the first NaN or inf."""
-    if not _finite(out) and all(_finite(x) for x in _flat(inputs)):
-        shapes = ", ".join(describe(x) for x in _flat(inputs))
-        what = "nan" if bool((out != out).any()) else "inf"  # only a nan differs from itself
-        raise FloatingPointError(
-            f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite"
-        )
-    return out
+def watched(name, function):
+    """The function of an op, which says so when its result is the first with NaN or inf. NumPy's warnings would say less."""
 
-
-def check_backward(op, g, pulled):
-    """Say so if this op's vjp made the first NaN or inf."""
-    for position, cotangent in enumerate(_flat(pulled)):
-        if not _finite(cotangent) and _finite(g):
+    def call(*arrays, **options):
+        with np.errstate(all="ignore"):
+            out, vjp = function(*arrays, **options)
+        inputs = list(_flat([*arrays, *options.values()]))
+        if not _finite(out) and all(map(_finite, inputs)):
+            shapes = ", ".join(map(describe, inputs))
+            what = "nan" if bool((out != out).any()) else "inf"  # only a nan differs from itself
             raise FloatingPointError(
-                f"{op}: made the first nan or inf (backward), in cotangent {position + 1} of shape "
-                f"{cotangent.shape}, from an incoming cotangent of shape {g.shape}"
+                f"{name}: made the first {what} (forward) from inputs {shapes}; all were finite"
             )
+        return out, vjp
+
+    return call
+
+
+def watched_vjp(node):
+    """The vjp of a recorded call, which says so when it makes the first NaN or inf."""
+
+    def pull(g):
+        with np.errstate(all="ignore"):
+            pulled = made(node.vjp(g))
+        for place, cotangent in enumerate(pulled, 1):
+            if cotangent is not None and not _finite(cotangent) and _finite(g):
+                raise FloatingPointError(
+                    f"{node.op}: made the first nan or inf (backward), in cotangent {place} of shape "
+                    f"{cotangent.shape}, from an incoming cotangent of shape {g.shape}"
+                )
+        return pulled
+
+    return pull

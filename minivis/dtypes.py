@@ -12,7 +12,17 @@ import numpy as np
 
 from minivis.backend import check_floating, is_array, plain
 
-__all__ = ["at_least_float32", "careful", "each", "whole", "widened"]
+__all__ = [
+    "at_least_float32",
+    "careful",
+    "each",
+    "is_usual",
+    "is_usual_array",
+    "made",
+    "whole",
+    "widened",
+    "with_all_cotangents",
+]
 
 HALF, SINGLE, DOUBLE = map(np.dtype, (np.float16, np.float32, np.float64))
 
@@ -47,6 +57,22 @@ def each(change, x):
     if type(x) in (list, tuple) and any(map(is_array, x)):
         return type(x)(each(change, part) for part in x)
     return x
+
+
+def is_usual_array(x):
+    """Whether ``x`` is an array as ops nearly always get it: a plain one of float32 or float64."""
+    return type(x) is np.ndarray and (x.dtype is SINGLE or x.dtype is DOUBLE) and x.flags.aligned
+
+
+def is_usual(x):
+    """Whether an op can take ``x`` as it is: such an array, or no array at all."""
+    kind = type(x)
+    if kind is np.ndarray:
+        return (x.dtype is SINGLE or x.dtype is DOUBLE) and x.flags.aligned
+    return kind in _OPTIONS or (kind is tuple and _OPTIONS.issuperset(map(type, x)))
+
+
+_OPTIONS = {float, int, bool, type(None), str, slice, range, type(...)}
 
 
 def _arrays(values):
@@ -87,34 +113,47 @@ def careful(function, dtypes="floating", written=()):
         dtype.
     """
     name = function.__name__.lstrip("_")
-    parameters = list(inspect.signature(function).parameters)
-    x = parameters[0]
+    signature = inspect.signature(function)
+    x = next(iter(signature.parameters))
+
+    def prepared(key, value):
+        return each(_bare if key in written else plain, value)
 
     @functools.wraps(function)
     def call(*args, **options):
-        given = dict(zip(parameters, args, strict=False))
-        if len(given) < len(args) or given.keys() & options.keys():
+        try:
+            bound = signature.bind(*args, **options)
+        except TypeError:
             return function(*args, **options)  # which raises the error
-        given = {
-            key: each(_bare if key in written else plain, value) for key, value in (given | options).items()
-        }
+        given = bound.arguments
+        given.update({key: prepared(key, value) for key, value in given.items()})
         if dtypes == "any":
-            return function(**given)
+            return function(*bound.args, **bound.kwargs)
         floats = {array.dtype for array in _arrays(given.values()) if array.dtype.kind == "f"}
-        if dtypes != "numbers" and getattr(given.get(x), "dtype", SINGLE).kind != "f":
+        if dtypes != "numbers" and getattr(given[x], "dtype", SINGLE).kind != "f":
             if dtypes == "floating" or not floats:
                 check_floating(name, given[x], x)
             given[x] = given[x].astype(np.result_type(*floats))
         if HALF not in floats:
-            out, vjp = function(**given)
+            out, vjp = function(*bound.args, **bound.kwargs)
             _check_promise(name, out, floats, given)
             return out, vjp
-        out, vjp = function(**{k: v if k in written else each(widened, v) for k, v in given.items()})
-        if out.dtype == SINGLE and (floats == {HALF} if dtypes == "numbers" else given[x].dtype == HALF):
+        arguments = _in_order(bound)
+        all_of_half = {HALF} == floats if dtypes == "numbers" else given[x].dtype == HALF
+        given.update({k: v if k in written else each(widened, v) for k, v in given.items()})
+        out, vjp = function(*bound.args, **bound.kwargs)
+        if out.dtype == SINGLE and all_of_half:
             out = out.astype(HALF)
-        return out, _rounded(vjp, out.dtype, [given.get(key) for key in parameters])
+        return out, _rounded(vjp, out.dtype, arguments)
 
     return call
+
+
+def _in_order(bound):
+    """The arguments in the order of the cotangents: that of the signature; those of ``*arrays`` one by one."""
+    if any(p.kind is p.VAR_POSITIONAL for p in bound.signature.parameters.values()):
+        return bound.args
+    return [bound.arguments.get(key) for key in bound.signature.parameters]
 
 
 def _check_promise(name, out, floats, given):
@@ -131,16 +170,30 @@ def _rounded(vjp, dtype, arguments):
     """The vjp of an op whose float16 arguments entered as float32: each cotangent gets the dtype of its argument."""
 
     def narrow(part, x):
-        if part is None or not (is_array(x) or isinstance(x, (list, tuple))):
+        if part is None or not is_array(x):
             return part
         if type(part) is FunctionType:
             return lambda: narrow(part(), x)
-        if is_array(x):
-            return part.astype(x.dtype, copy=False)
-        return [narrow(p, y) for p, y in zip(part, x, strict=True)]
+        return part.astype(x.dtype, copy=False)
 
     def pull(g):
         parts = vjp(widened(g) if dtype == HALF else g)
         return tuple(narrow(part, x) for part, x in zip(parts, arguments, strict=False))
 
     return pull
+
+
+def made(pulled):
+    """The cotangents that a vjp returned, those that are still functions made."""
+    return tuple(part() if type(part) is FunctionType else part for part in pulled)
+
+
+def with_all_cotangents(function):
+    """The function of a `primitive`, whose vjp returns arrays only."""
+
+    @functools.wraps(function)
+    def call(*args, **options):
+        out, vjp = function(*args, **options)
+        return out, lambda g: made(vjp(g))
+
+    return call

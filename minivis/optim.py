@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from minivis import kernels
 from minivis.autograd import Tensor, mark_changed
 from minivis.backend import device_of, move, namespace
 from minivis.interrupts import ctrl_c_waits
 from minivis.precision import widened
+from minivis.ways import with_ways
 
 __all__ = [
     "SGD",
@@ -321,9 +321,21 @@ class AdamW(Optimizer):
 
     def _update(self, parameter, grad, state, group, lr):
         step, m, v = state["step"], state["m"], state["v"]
-        kernels.of(parameter, self._elements).adamw_step(
-            parameter, grad, m, v, lr, *group["betas"], group["eps"], group["weight_decay"], step
-        )
+        options = (*group["betas"], group["eps"], group["weight_decay"])
+        adamw_step(parameter, grad, m, v, lr, *options, step, self._elements)
+
+
+@with_ways
+def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step, elements=None):
+    """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2).
+
+    ``elements`` says how many are updated with this one altogether, for ways that pay from so many on.
+    """
+    xp = namespace(parameter, grad)
+    m += (1 - beta1) * (grad - m)  # beta m + (1 - beta) g
+    v += (1 - beta2) * (grad * grad - v)
+    parameter *= 1 - lr * weight_decay
+    parameter -= lr * (m / (1 - beta1**step)) / (xp.sqrt(v / (1 - beta2**step)) + eps)
 
 
 class Adam(AdamW):

@@ -8,8 +8,7 @@ import types
 
 import numpy as np
 
-from minivis import backend, kernels
-from minivis.kernels import numpy as numpy_kernels
+from minivis import backend
 
 _reading = True  # whether the host may read from the device, see `no_reads`
 NAMES = set()  # every NumPy name that was used: (name, number of positional arguments, keywords)
@@ -181,19 +180,14 @@ def _to_host(x):
     return x.host if isinstance(x, StrictArray) else x
 
 
-class _StrictKernels(types.ModuleType):
-    def __getattr__(self, name):
-        return _lifted(getattr(numpy_kernels, name))
-
-
 def install():
     """Make the device "strict" known to minivis; idempotent."""
     xp = StrictNamespace()
 
-    def erf(x):
-        from scipy.special import erf
+    def function(name):
+        from scipy import special
 
-        return StrictArray(erf(x.host))
+        return lambda x: StrictArray(getattr(special, name)(x.host))
 
     backend.register(
         StrictArray,
@@ -201,8 +195,7 @@ def install():
         "strict",
         to_host=_read,
         from_host=lambda x: StrictArray(np.array(x)),
-        erf=erf,
+        special=function,
         scatter_add=lambda out, index, values: np.add.at(out.host, _unwrap(index, True), _unwrap(values)),
     )
-    kernels.register("strict", _StrictKernels("strict_kernels"))
     return xp

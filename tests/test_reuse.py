@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minivis as mv
-from minivis import autograd, ops
+from minivis import autograd, dtypes, ops
 from minivis.autograd import primitive
 
 SHAPE = (3, 4)
@@ -96,17 +96,16 @@ def by_copies(root, cotangent, leaves):
         if node is None or id(node) in seen or isinstance(node, mv.Tensor):
             return
         seen.add(id(node))
-        for parent in node.parents:
+        for _, parent in node.parents:
             visit(parent)
         order.append(node)
 
     visit(root.node)
     pulled = {id(root.node or root): cotangent.copy()}
     for node in reversed(order):
-        parts = autograd._made(node.vjp(pulled.pop(id(node)).copy()))
-        for parent, part in zip(node.parents, parts, strict=False):
-            if parent is not None:
-                pulled[id(parent)] = pulled.get(id(parent), 0) + part.copy()
+        parts = dtypes.made(node.vjp(pulled.pop(id(node)).copy()))
+        for place, parent in node.parents:
+            pulled[id(parent)] = pulled.get(id(parent), 0) + parts[place].copy()
     return [pulled.get(id(leaf), np.zeros(SHAPE)) for leaf in leaves]
 
 

@@ -6,7 +6,7 @@ Not here: which box belongs to which object (set_prediction.py), the geometry it
 import numpy as np
 
 from minivis import ops
-from minivis.autograd import named
+from minivis.complaints import named
 from minivis.precision import rounded, widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 

@@ -6,7 +6,7 @@ Not here: plain cross-entropy of pixels (ops/loss.py), which mask belongs to whi
 import numpy as np
 
 from minivis import ops
-from minivis.autograd import named
+from minivis.complaints import named
 from minivis.losses.boxes import reduce_sets
 from minivis.precision import widened
 

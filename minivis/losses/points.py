@@ -6,8 +6,8 @@ Not here: the loss that compares masks at these points (mask_prediction.py).
 import numpy as np
 
 from minivis import ops
-from minivis.autograd import named
 from minivis.backend import namespace
+from minivis.complaints import named
 from minivis.nn.init import generator
 from minivis.precision import rounded, widened
 

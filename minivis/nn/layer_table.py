@@ -254,10 +254,10 @@ class _Watch:
             self._seen[id(node)] = node
             if node.op in PRODUCTS:
                 total += PRODUCTS[node.op](
-                    node.shape, {i: p.shape for i, p in enumerate(node.parents) if p is not None}
+                    node.shape, {place: parent.shape for place, parent in node.parents}
                 )
             self.uncounted.update([node.op] if node.op in UNCOUNTED else [])
-            stack += node.parents
+            stack += [parent for _, parent in node.parents]
         return total
 
 

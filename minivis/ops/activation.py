@@ -3,9 +3,11 @@
 Not here: softmax, which looks at a whole row (softmaxes.py).
 """
 
-from minivis import kernels
+import math
+
 from minivis.autograd import primitive
-from minivis.backend import namespace
+from minivis.backend import erfcx, namespace
+from minivis.ops.formulas import LOGITS, gated, gaussian, sigmoids
 
 __all__ = ["gelu", "relu", "sigmoid", "silu", "softplus"]
 
@@ -41,9 +43,8 @@ def sigmoid(x):
     >>> sigmoid(np.array([0.0, 1000.0]))
     array([0.5, 1. ])
     """
-    namespace(x)
-    y, slope = kernels.of(x).sigmoid(x)
-    return y, lambda g: (g * slope,)
+    y, rest = sigmoids(namespace(x), x)  # rest = 1 - y
+    return y, lambda g: (g * y * rest,)
 
 
 @primitive(dtypes="any")
@@ -102,8 +103,7 @@ def silu(x):
     >>> silu(np.array([0.0]))
     array([0.])
     """
-    namespace(x)
-    y, slope = kernels.of(x).silu(x)
+    y, slope = gated(namespace(x), x, *LOGITS["silu"])
     return y, lambda g: (g * slope,)
 
 
@@ -137,7 +137,7 @@ def softplus(x, beta=1.0, threshold=20.0):
     z = beta * x
     linear = z > threshold
     y = xp.where(linear, x, (xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta)
-    return y, lambda g: (xp.where(linear, g, g * kernels.of(z).sigmoid(z)[0]),)
+    return y, lambda g: (xp.where(linear, g, g * sigmoids(xp, z)[0]),)
 
 
 @primitive
@@ -180,6 +180,14 @@ def gelu(x, approximate="none"):
     """
     if approximate not in ("none", "tanh", "quick"):
         raise ValueError(f'gelu: approximate must be "none", "tanh" or "quick", got {approximate!r}')
-    namespace(x)
-    y, slope = kernels.of(x).gelu(x, approximate)
-    return y, lambda g: (g * slope,)
+    xp = namespace(x)
+    if approximate != "none":
+        y, slope = gated(xp, x, *LOGITS[approximate])
+        return y, lambda g: (g * slope,)
+    v = xp.clip(x, -40, 40).astype("float64")  # farther out nothing changes
+    bell = gaussian(xp, v, 0.5)  # exp(-x^2 / 2)
+    beyond = erfcx(xp.abs(v) / math.sqrt(2)) / 2 * bell  # 1 - Phi(|x|), to the last digits
+    probability = xp.where(x < 0, beyond, 1 - beyond)  # Phi(x)
+    y = xp.maximum(x, -40) * probability
+    slope = (probability + v * bell / math.sqrt(2 * math.pi)).astype(x.dtype)
+    return y.astype(x.dtype), lambda g: (g * slope,)

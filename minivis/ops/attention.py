@@ -5,9 +5,9 @@ Not here: projections and heads (nn/attention.py).
 
 import math
 
-from minivis import kernels
-from minivis.autograd import Tensor, named, primitive, recording, unbroadcast
-from minivis.backend import device_of, is_array, namespace
+from minivis.autograd import Tensor, primitive, unbroadcast
+from minivis.backend import namespace
+from minivis.complaints import named
 from minivis.debugging import may_read
 from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
@@ -18,45 +18,24 @@ from minivis.ops.softmaxes import softmax
 __all__ = ["attention_composed", "attention_weights", "scaled_dot_product_attention"]
 
 
-def _check(name, q, k, v, mask):
-    if mask is not None and mask.dtype != bool:
-        raise TypeError(f"{name}: mask must be boolean, True = may be attended, got {mask.dtype.name}")
-    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise ValueError(
-            f"{name}: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
-            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
-        )
-
-
-# Weights that are held at a time, elements: what is still near a CPU, what keeps a GPU busy. Beyond, see `_in_parts`.
-_AT_A_TIME = {"cpu": 2**22, "gpu": 2**27}
-
-
-def _scale(q):
+def scale(q):
+    """1 / sqrt(d), with d the width of one head."""
     return 1 / math.sqrt(max(1, q.shape[-1]))  # width 0: every score is 0
 
 
-def _scores(q, k, bias):
-    """q k^T / sqrt(d) + bias, (..., N, M): a new array."""
-    scores = (q * _scale(q)) @ k.swapaxes(-1, -2)
-    if bias is not None:
-        scores += bias
-    return scores
+def scores_of(q, k, bias):
+    """q k^T / sqrt(d) + bias, (..., N, M)."""
+    scores = (q * scale(q)) @ k.swapaxes(-1, -2)
+    return scores if bias is None else scores + bias.astype(scores.dtype, copy=False)
 
 
-def _allowed(xp, q, k, mask, is_causal, rows=slice(None)):
-    """The boolean mask of the pairs that may attend, or None where all may; for some rows of queries."""
-    n, m = q.shape[-2], k.shape[-2]
-    mask = _of_rows(mask, rows, n)
+def allowed_pairs(q, k, mask, is_causal):
+    """The boolean mask of the pairs that may attend, broadcasts to (..., N, M), or None where all may."""
     if not is_causal:
         return mask
-    causal = xp.arange(n)[rows, None] >= xp.arange(m)[None, :]  # query i sees keys 0..i
+    xp = namespace(q, k, mask)
+    causal = xp.arange(q.shape[-2])[:, None] >= xp.arange(k.shape[-2])  # query i sees keys 0..i
     return causal if mask is None else causal & mask
-
-
-def _of_rows(x, rows, n):
-    """The part of a mask or bias for some of n queries; one that is the same for all of them stays."""
-    return x[..., rows, :] if x is not None and x.ndim > 1 and x.shape[-2] == n > 1 else x
 
 
 def reached(q, k, v, mask, is_causal=False):
@@ -69,7 +48,7 @@ def reached(q, k, v, mask, is_causal=False):
     n, m = q.shape[-2], k.shape[-2]
     if mask is None and (not is_causal or m <= n):
         return None, None, None
-    allowed = _allowed(namespace(q, k, v, mask), q, k, mask, is_causal)
+    allowed = allowed_pairs(q, k, mask, is_causal)
     allowed = allowed[None] if allowed.ndim == 1 else allowed
     if not (may_read(allowed) or allowed.shape[-2] == 1):
         return None, None, None
@@ -88,33 +67,43 @@ def _rows(x, there):
     return there.any(axis=shared, keepdims=True)[..., None]
 
 
-def _zeroed(xp, x, there):
-    """``x`` with zeros in the rows that are not there."""
-    return x if there is None else xp.where(there, x, 0).astype(x.dtype, copy=False)
+def check(name, q, k, v, mask, empty="zero"):
+    """Refuse what does not fit."""
+    if empty not in ("zero", "error"):
+        raise ValueError(f'{name}: empty must be "zero" or "error", got {empty!r}')
+    if mask is not None and mask.dtype != bool:
+        raise TypeError(f"{name}: mask must be boolean, True = may be attended, got {mask.dtype.name}")
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(
+            f"{name}: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
+            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
+        )
+    namespace(q, k, v, mask)
 
 
-def _parts(q, k):
-    """Slices of queries whose weights together are not more than are held at a time."""
-    n = q.shape[-2]
-    weights = math.prod(q.shape[:-2]) * k.shape[-2]
-    size = max(1, _AT_A_TIME.get(device_of(q), _AT_A_TIME["cpu"]) // max(1, weights))
-    return [slice(i, i + size) for i in range(0, max(n, 1), size)]
+def only_reached(q, k, v, mask, is_causal, empty):
+    """Queries, keys and values with zeros in the rows that belong to no pair which may attend."""
+    allowed = allowed_pairs(q, k, mask, is_causal)
+    if empty == "error" and not bool(allowed.any(axis=-1).all()):
+        raise ValueError(
+            f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
+        )
+    rows = reached(q, k, v, mask, is_causal)
+    return [
+        x if there is None else namespace(x).where(there, x, 0).astype(x.dtype, copy=False)
+        for x, there in zip((q, k, v), rows, strict=True)
+    ]
 
 
-def _masked_softmax(xp, scores, allowed):
-    """Softmax over the allowed keys; a row without any is all 0. ``scores`` may be overwritten."""
-    if not scores.size:
-        return scores
-    if allowed is None:
-        return kernels.of(scores).softmax(scores, -1)
-    scores = xp.where(allowed, scores, -math.inf)
-    highest = scores.max(axis=-1, keepdims=True)
-    # an empty row: -inf - (-inf) is NaN
-    scores -= xp.where(highest == -math.inf, 0, highest).astype(scores.dtype)
-    xp.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
-    scores /= xp.where(total == 0, 1, total)
-    return scores
+def masked_softmax(scores, allowed):
+    """Softmax over the allowed keys, ``(weights, vjp)``. The weights of a query without any are 0, and so is its gradient."""
+    if allowed is None or not scores.size:
+        return softmax.way(scores)
+    xp = namespace(scores, allowed)
+    some = allowed.any(axis=-1, keepdims=True)
+    # a query without any keeps its scores for now: -inf - (-inf) would be NaN
+    weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
+    return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
 
 
 @named
@@ -153,10 +142,8 @@ def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     array([[0.5, 0.5]])
     """
     q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
-    _check("attention_weights", q, k, k, mask)
-    xp = namespace(q, k, mask)
-    scores = _scores(q, k, bias)
-    return _masked_softmax(xp, scores, _allowed(xp, q, k, mask, is_causal))
+    check("attention_weights", q, k, k, mask)
+    return masked_softmax(scores_of(q, k, bias), allowed_pairs(q, k, mask, is_causal))[0]
 
 
 @primitive
@@ -202,12 +189,10 @@ def scaled_dot_product_attention(
 
     Notes
     -----
-    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights. Beyond 2^22
-    of them (2^27 on a GPU) queries are taken some at a time, and backward computes their weights again: a third more work,
-    and memory linear in N; with dropout it is not done. Those, and all under `no_grad`, take one pass on a GPU (heads of
-    at most 64 wide) and, from 2^18 weights on, on a CPU with Numba: weights never leave the chip, or the core. A masked
-    key cannot leak: its weight is exactly 0, and a key or value that no query may attend to may be NaN (on a GPU, where
-    the mask is one for all queries). The scale uses the width of one head.
+    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights; the faster
+    ways of ``minivis/fast/attention.py`` keep none of them where there are too many. A masked key cannot leak: its weight
+    is exactly 0, and a key or value that no query may attend to may be NaN (on a GPU, where the mask is one for all
+    queries). The scale uses the width of one head.
 
     References
     ----------
@@ -220,106 +205,26 @@ def scaled_dot_product_attention(
     >>> scaled_dot_product_attention(np.zeros((1, 4)), np.zeros((2, 4)), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    if empty not in ("zero", "error"):
-        raise ValueError(f'scaled_dot_product_attention: empty must be "zero" or "error", got {empty!r}')
-    _check("scaled_dot_product_attention", q, k, v, mask)
-    xp = namespace(q, k, v, mask)
-    rows = reached(q, k, v, mask, is_causal)
-    q, k, v = (_zeroed(xp, x, there) for x, there in zip((q, k, v), rows, strict=True))
-    if empty == "error" and (mask is not None or is_causal):
-        allowed = _allowed(xp, q, k, mask, is_causal)
-        if not bool(allowed.any(axis=-1).all()):
-            raise ValueError(
-                f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
-            )
-    if not dropout_p:
-        parts = _parts(q, k)
-        one_pass = None
-        if len(parts) > 1 or not recording():  # the weights are too many, or nobody asks for them again
-            one_pass = kernels.one_pass_attention(q, k, v, mask, bias)
-        if len(parts) > 1 or one_pass:
-            return _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal)
-        by_heads = kernels.attention_by_heads(q, k, v, mask, bias)
-        if by_heads:
-            return _by_heads(*by_heads, q, k, v, mask, bias, is_causal)
-    y, pull = _attend(xp, q, k, v, _allowed(xp, q, k, mask, is_causal), bias, dropout_p, rng)
-
-    def vjp(g):
-        g_q, g_k, g_v, g_bias = pull(g)
-        return g_q, g_k, g_v, None, g_bias
-
-    return y, vjp
-
-
-def _by_heads(forward, backward, q, k, v, mask, bias, is_causal):
-    """Attention by a kernel that does all for one head and then for the next."""
-    y, weights = forward(q, k, v, mask, bias, is_causal)
-
-    def vjp(g):
-        g_q, g_k, g_v, g_scores = backward(g, q, k, v, weights, bias is not None)
-        return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
-
-    return y, vjp
-
-
-def _attend(xp, q, k, v, allowed, bias, dropout_p=0.0, rng=None):
-    """Attention of some queries, and its vjp, which keeps their weights."""
-    scale = _scale(q)
-    scores = _scores(q, k, bias)  # (..., N, M)
-    weights = _masked_softmax(xp, scores, allowed)
+    check("scaled_dot_product_attention", q, k, v, mask, empty)
+    if mask is not None or is_causal:
+        q, k, v = only_reached(q, k, v, mask, is_causal, empty)
+    scores = scores_of(q, k, bias)  # (..., N, M)
+    weights, softmax_vjp = masked_softmax(scores, allowed_pairs(q, k, mask, is_causal))
     kept = weights
-    drop = None
     if dropout_p:
-        kept, drop = dropout.raw(weights, dropout_p, rng=rng)
+        kept, dropout_vjp = dropout.way(weights, dropout_p, rng=rng)
 
     def vjp(g):
         g_v = unbroadcast(kept.swapaxes(-1, -2) @ g, v)
-        g_scores = g @ v.swapaxes(-1, -2)
-        if drop is not None:
-            (g_scores,) = drop(g_scores)
-        if weights.size:
-            g_scores = kernels.of(weights).softmax_vjp(g_scores, weights, -1)  # masked pairs stay 0
-        g_bias = unbroadcast(g_scores, bias)
-        g_q = (g_scores @ k) * scale
-        g_k = (g_scores.swapaxes(-1, -2) @ q) * scale
-        return unbroadcast(g_q, q), unbroadcast(g_k, k), g_v, g_bias
+        g_weights = g @ v.swapaxes(-1, -2)
+        if dropout_p:
+            (g_weights,) = dropout_vjp(g_weights)
+        (g_scores,) = softmax_vjp(g_weights)  # masked pairs stay 0
+        g_q = unbroadcast(scale(q) * g_scores @ k, q)
+        g_k = unbroadcast(scale(q) * g_scores.swapaxes(-1, -2) @ q, k)
+        return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
 
     return kept @ v, vjp
-
-
-def _in_parts(xp, parts, one_pass, q, k, v, mask, bias, is_causal):
-    """Attention whose weights are not kept: memory is linear in N. Queries are taken some at a time, or all in one pass on a GPU.
-
-    Chen et al., "Training deep nets with sublinear memory cost", 2016; for attention Rabe and Staats, 2021.
-    """
-    n = q.shape[-2]
-
-    def attend(rows):
-        allowed = _allowed(xp, q, k, mask, is_causal, rows)
-        return _attend(xp, q[..., rows, :], k, v, allowed, _of_rows(bias, rows, n))
-
-    def vjp(g):
-        g_q = []
-        g_k = 0
-        g_v = 0
-        g_bias = []
-        for rows in parts:
-            _, pull = attend(rows)
-            part_q, part_k, part_v, part_bias = pull(g[..., rows, :])
-            g_k, g_v = g_k + part_k, g_v + part_v
-            g_q.append(part_q)
-            g_bias.append(part_bias)
-        if bias is None:
-            g_bias = None
-        elif _of_rows(bias, parts[0], n) is bias:  # the same for all queries
-            g_bias = sum(g_bias)
-        else:
-            g_bias = xp.concatenate(g_bias, axis=-2)
-        return xp.concatenate(g_q, axis=-2), g_k, g_v, None, g_bias
-
-    if one_pass:
-        return one_pass(q, k, v, mask, bias, is_causal), vjp
-    return xp.concatenate([attend(rows)[0] for rows in parts], axis=-2), vjp
 
 
 @named
@@ -357,15 +262,14 @@ def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropou
     >>> attention_composed(np.zeros((1, 4)), np.zeros((2, 4)), np.array([[1.0], [3.0]]))
     array([[2.]])
     """
-    _check("attention_composed", q, k, v, mask)
+    check("attention_composed", q, k, v, mask)
     *arrays, mask = (x.data if isinstance(x, Tensor) else x for x in (q, k, v, mask))
-    xp = namespace(*(x for x in (*arrays, mask) if is_array(x)))
     rows = reached(*arrays[:3], mask, is_causal)
     q, k, v = (x if there is None else where(there, x, 0.0) for x, there in zip((q, k, v), rows, strict=True))
     axes = (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2)
-    scores = matmul(mul(q, _scale(q)), transpose(k, axes))
+    scores = matmul(mul(q, scale(q)), transpose(k, axes))
     scores = scores if bias is None else add(scores, bias)
-    allowed = _allowed(xp, *arrays[:2], mask, is_causal)
+    allowed = allowed_pairs(*arrays[:2], mask, is_causal)
     if allowed is None:
         weights = softmax(scores, axis=-1)
     else:

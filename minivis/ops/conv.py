@@ -7,17 +7,13 @@ import itertools
 import math
 from collections import namedtuple
 
-from minivis import kernels
 from minivis.autograd import primitive
-from minivis.backend import device_of, meet, namespace
+from minivis.backend import meet, namespace
 from minivis.dtypes import whole
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
-# Patches are laid out for so many elements at a time: what a CPU keeps near, what is still memory on a GPU.
-_PATCH_LIMIT = {"cpu": 2**21, "gpu": 2**26}
-
-# Where the windows lie, one number an axis each. The kernels take these in this order.
+# Where the patches lie, one number an axis each.
 Geometry = namedtuple("Geometry", "kernel out stride padding dilation")
 
 
@@ -33,8 +29,8 @@ def sizes(name, argument, value, n, least=1):
     return values
 
 
-def _geometry(name, spatial, kernel, stride, padding, dilation, shapes):
-    """The windows of a convolution over a map: their number is floor((i + 2p - d (k - 1) - 1) / s) + 1 an axis."""
+def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):
+    """Where the patches of a convolution lie. There are floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along an axis."""
     n = len(spatial)
     stride, dilation = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
     padding = sizes(name, "padding", padding, n, least=0)
@@ -48,185 +44,66 @@ def _geometry(name, spatial, kernel, stride, padding, dilation, shapes):
     return Geometry(tuple(kernel), out, stride, padding, dilation)
 
 
-def blocks(x, elements):
-    """Slices of the batch whose patches, ``elements`` an image, stay below the limit."""
-    size = max(1, _PATCH_LIMIT.get(device_of(x), _PATCH_LIMIT["cpu"]) // elements)
-    return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
+def _elements(geometry):
+    """For each element of the kernel, where it meets a padded map: the index of one pixel of every patch."""
+    for element in itertools.product(*map(range, geometry.kernel)):
+        axes = zip(element, geometry.out, geometry.stride, geometry.dilation, strict=True)
+        yield (..., *(slice(u * d, u * d + (n - 1) * s + 1, s) for u, n, s, d in axes))
 
 
-def _join(xp, parts):
-    return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=0)
+def patches_of(x, geometry):
+    """Every patch of a map (B, C, *spatial), surrounded by zeros: (B, C, elements of the kernel, *out)."""
+    xp = namespace(x)
+    if any(geometry.padding):
+        x = xp.pad(x, [(0, 0), (0, 0), *((p, p) for p in geometry.padding)])
+    return xp.stack([x[where] for where in _elements(geometry)], axis=2)
+
+
+def add_patches(patches, shape, geometry):
+    """The adjoint of `patches_of`: a map (B, C, *spatial), to which every patch is added where it lay."""
+    B, C, *spatial = shape
+    padded = [n + 2 * p for n, p in zip(spatial, geometry.padding, strict=True)]
+    x = namespace(patches).zeros((B, C, *padded), patches.dtype)
+    for element, where in enumerate(_elements(geometry)):
+        x[where] += patches[:, :, element]
+    return x[(..., *(slice(p, p + n) for n, p in zip(spatial, geometry.padding, strict=True)))]
 
 
 # The three products of a convolution y = w * x. Each is linear in both of its arguments, and the gradients of one are
-# the other two: that is why convolution and transposed convolution share them.
+# the other two: that is why convolution and transposed convolution share them. A matrix of patches for each image and
+# group makes them matrix products.
 
 
-def _grouped(y, groups):
-    """(B, O, *out) as the matrices (groups, O / groups, B prod(out))."""
-    B, channels, *out = y.shape
-    return y.swapaxes(0, 1).reshape(groups, channels // groups, B * math.prod(out))
+def correlate(x, weight, geometry, groups):
+    """y: every output is the dot product of a filter and a patch."""
+    patches = _columns(patches_of(x, geometry), groups, geometry)
+    filters = weight.reshape(groups, len(weight) // groups, -1)  # (groups, O/groups, C/groups K)
+    return (filters @ patches).reshape(len(x), len(weight), *geometry.out)
 
 
-def _filters(weight, groups, channels_first):
-    """(O, C / groups, *kernel) as the matrices (groups, O / groups, elements of a patch), in the order of `_patches`."""
-    O, C, *kernel = weight.shape
-    weight = weight.reshape(groups, O // groups, C, math.prod(kernel))
-    if not channels_first:
-        weight = weight.swapaxes(2, 3)
-    return weight.reshape(groups, O // groups, math.prod(kernel) * C)
-
-
-def _unfiltered(filters, shape, channels_first):
-    """And back: (groups, O / groups, elements of a patch) as (O, C / groups, *kernel)."""
-    O, C, *kernel = shape
-    if not channels_first:
-        filters = filters.reshape(O, math.prod(kernel), C).swapaxes(1, 2)
-    return filters.reshape(shape)
-
-
-def _patches(x, geometry, groups, channels_first):
-    """The patches of a map as the matrices (groups, B prod(out), elements of a patch); `_channels_first` says in which order."""
-    if _of_tiles(geometry):
-        return _tiles(x, geometry, groups)
-    rows = kernels.of(x).im2row(x, *geometry)
-    K = math.prod(geometry.kernel)
-    C = x.shape[1] // groups
-    order = (2, 0, 3, 1) if channels_first else (2, 0, 1, 3)
-    return rows.reshape(-1, K, groups, C).transpose(order).reshape(groups, -1, K * C)
-
-
-def _put_patches(rows, shape, geometry, channels_first):
-    """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
-    groups = len(rows)
-    K = math.prod(geometry.kernel)
-    if _of_tiles(geometry):
-        return _put_tiles(rows, shape, geometry)
-    C = shape[1] // groups
-    if channels_first:
-        rows = rows.reshape(groups, -1, C, K).swapaxes(2, 3)
-    rows = rows.reshape(groups, -1, K, C).transpose(1, 2, 0, 3).reshape(-1, K * shape[1])
-    return kernels.of(rows).row2im(rows, shape, *geometry)
-
-
-def _channels_first(B, weight, geometry):
-    """Whether a patch is in the order (C / groups, *kernel), or in (*kernel, C / groups), so that whole pixels are copied.
-
-    The first is the order of the filters, which then need not be turned: it pays where the patches are fewer than they
-    are. Tiles lie in it anyway.
-    """
-    return _of_tiles(geometry) or B * math.prod(geometry.out) < len(weight)
-
-
-def _of_one_pixel(geometry):
-    """Whether a map is its own matrix of patches: then each image is one product, and nothing has to be laid out."""
-    return max(geometry.kernel) == 1 and not any(geometry.padding)
-
-
-def _of_tiles(geometry):
-    """Whether the patches lie side by side, as those of a patch embedding: then a transposition lays them out."""
-    return geometry.kernel == geometry.stride and not any(geometry.padding) and max(geometry.dilation) == 1
-
-
-def _tiles(x, geometry, groups):
-    """`_patches` for these."""
-    n = len(geometry.out)
-    (B, C) = x.shape[:2]
-    cuts = list(zip(geometry.out, geometry.kernel, strict=True))
-    x = x[(..., *(slice(o * k) for o, k in cuts))]  # what no tile covers is left out
-    # (B, groups, C / groups, rows, kh, columns, kw)
-    x = x.reshape(B, groups, C // groups, *itertools.chain(*cuts))
-    x = x.transpose(1, 0, *range(3, 3 + 2 * n, 2), 2, *range(4, 4 + 2 * n, 2))
-    return x.reshape(groups, B * math.prod(geometry.out), C // groups * math.prod(geometry.kernel))
-
-
-def _put_tiles(rows, shape, geometry):
-    """`_put_patches` for these: nothing overlaps."""
-    n = len(geometry.out)
-    groups = len(rows)
-    (B, C, *spatial) = shape
-    covered = [o * k for o, k in zip(geometry.out, geometry.kernel, strict=True)]
-    rows = rows.reshape(groups, B, *geometry.out, C // groups, *geometry.kernel)
-    rows = rows.transpose(1, 0, 2 + n, *itertools.chain(*((2 + i, 3 + n + i) for i in range(n))))
-    if covered == spatial:
-        return rows.reshape(shape)
-    x = namespace(rows).zeros(shape, rows.dtype)
-    x[(..., *map(slice, covered))] = rows.reshape(B, C, *covered)
-    return x
-
-
-def _thinned(geometry):
-    """The index of the pixels that a kernel of one pixel looks at."""
-    return (..., *(slice(0, (n - 1) * s + 1, s) for n, s in zip(geometry.out, geometry.stride, strict=True)))
-
-
-def _images(y, groups):
-    """(B, C, *out) as the matrices (B, groups, C / groups, prod(out))."""
-    B, C, *out = y.shape
-    return y.reshape(B, groups, C // groups, math.prod(out))
-
-
-def _correlate(x, weight, geometry, groups):
-    """y: every output is the dot product of the kernel and a patch."""
-    xp = namespace(x, weight)
-    O = weight.shape[0]
-    channels_first = _channels_first(len(x), weight, geometry)
-    filters = _filters(weight, groups, channels_first)
-    if _of_one_pixel(geometry):
-        return xp.matmul(filters, _images(x[_thinned(geometry)], groups)).reshape(len(x), O, *geometry.out)
-
-    def part(x):
-        patches = _patches(x, geometry, groups, channels_first).swapaxes(1, 2)
-        y = xp.matmul(filters, patches)  # (groups, O/groups, B prod(out))
-        return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
-
-    return _join(xp, [part(x[b]) for b in blocks(x, _patch_size(weight, geometry, groups))])
-
-
-def _spread(y, weight, spatial, geometry, groups):
-    """x: every element of y adds a copy of the kernel, multiplied by it, to the map; overlaps sum."""
-    xp = namespace(y, weight)
+def spread(y, weight, spatial, geometry, groups):
+    """x: every element of y adds a copy of the filter, multiplied by it, to the map; overlaps sum."""
+    filters = weight.reshape(groups, len(weight) // groups, -1)
+    patches = filters.swapaxes(1, 2) @ _columns(y, groups, geometry)  # (B, groups, C/groups K, L)
     C = groups * weight.shape[1]
-    channels_first = _channels_first(len(y), weight, geometry)
-    filters = _filters(weight, groups, channels_first)
-    if _of_one_pixel(geometry):
-        seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
-        if geometry.out == tuple(spatial):
-            return seen
-        x = xp.zeros((len(y), C, *spatial), seen.dtype)
-        x[_thinned(geometry)] = seen
-        return x
-
-    def part(y):
-        # (groups, B prod(out), prod(kernel) C/groups)
-        rows = xp.matmul(_grouped(y, groups).swapaxes(1, 2), filters)
-        return _put_patches(rows, (y.shape[0], C, *spatial), geometry, channels_first)
-
-    return _join(xp, [part(y[b]) for b in blocks(y, _patch_size(weight, geometry, groups))])
+    patches = patches.reshape(len(y), C, math.prod(geometry.kernel), *geometry.out)
+    return add_patches(patches, (len(y), C, *spatial), geometry)
 
 
-def _weigh(x, y, weight, geometry, groups):
+def weigh(x, y, weight, geometry, groups):
     """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
-    xp = namespace(x, y)
-    total = 0
-    if _of_one_pixel(geometry):
-        x = _images(x[_thinned(geometry)], groups)
-        y = _images(y, groups)
-        for b in blocks(x, math.prod(weight.shape)):
-            total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
-        return total.reshape(weight.shape)
-    channels_first = _channels_first(len(x), weight, geometry)
-    for b in blocks(x, _patch_size(weight, geometry, groups)):
-        total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, channels_first))
-    return _unfiltered(total, weight.shape, channels_first)
+    patches = _columns(patches_of(x, geometry), groups, geometry)
+    products = _columns(y, groups, geometry) @ patches.swapaxes(2, 3)  # (B, groups, O/groups, C/groups K)
+    return products.sum(axis=0).reshape(weight.shape)
 
 
-def _patch_size(weight, geometry, groups):
-    """Elements of the patches of one image."""
-    return groups * math.prod(weight.shape[1:]) * math.prod(geometry.out)
+def _columns(x, groups, geometry):
+    """(B, C, ..., *out) as the matrices (B, groups, C / groups ..., L) with a column for each of L patches."""
+    L = math.prod(geometry.out)
+    return x.reshape(len(x), groups, math.prod(x.shape[1:]) // (groups * L), L)
 
 
-def _checked(name, x, weight, bias, groups, n, transposed=False):
+def checked(name, x, weight, bias, groups, n, transposed=False):
     """Refuse operands that do not fit; returns the shapes in words for further errors."""
     shapes = f"(x: {tuple(x.shape)}, weight: {tuple(weight.shape)}"
     shapes += ")" if bias is None else f", bias: {tuple(bias.shape)})"
@@ -253,18 +130,18 @@ def _checked(name, x, weight, bias, groups, n, transposed=False):
 def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
     """conv1d, conv2d and conv3d are this, with n = 1, 2, 3."""
     namespace(x, weight, bias)
-    shapes = _checked(name, x, weight, bias, groups, n)
+    shapes = checked(name, x, weight, bias, groups, n)
     spatial, kernel = x.shape[2:], weight.shape[2:]
-    geometry = _geometry(name, spatial, kernel, stride, padding, dilation, shapes)
+    geometry = geometry_of(name, spatial, kernel, stride, padding, dilation, shapes)
     x, weight, bias = meet(x, weight, bias)
-    y = _correlate(x, weight, geometry, groups)
+    y = correlate(x, weight, geometry, groups)
     if bias is not None:
         y = y + bias.reshape(-1, *(1,) * n)
 
     def vjp(g):
         return (
-            lambda: _spread(g, weight, spatial, geometry, groups).astype(x.dtype, copy=False),
-            lambda: _weigh(x, g, weight, geometry, groups).astype(weight.dtype, copy=False),
+            lambda: spread(g, weight, spatial, geometry, groups).astype(x.dtype, copy=False),
+            lambda: weigh(x, g, weight, geometry, groups).astype(weight.dtype, copy=False),
             _bias_cotangent(g, bias),
         )
 
@@ -314,9 +191,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Notes
     -----
-    B H' W' O (C / groups) kh kw multiply-adds. The patches are laid out as the rows of a matrix, and the convolution
-    is one matrix product, a few images at a time where there are many patches. For backward only ``x`` and ``weight``
-    are kept: the patches, kh kw times as large, are laid out again.
+    B H' W' O (C / groups) kh kw multiply-adds. The patches are laid out as the columns of a matrix, and the convolution
+    is a matrix product. For backward only ``x`` and ``weight`` are kept: the patches, kh kw times as large, are laid out
+    again.
 
     References
     ----------
@@ -463,7 +340,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     """
     name = "conv_transpose2d"
     namespace(x, weight, bias)
-    shapes = _checked(name, x, weight, bias, groups, 2, transposed=True)
+    shapes = checked(name, x, weight, bias, groups, 2, transposed=True)
     stride, dilation = sizes(name, "stride", stride, 2), sizes(name, "dilation", dilation, 2)
     padding = sizes(name, "padding", padding, 2, least=0)
     extra = sizes(name, "output_padding", output_padding, 2, least=0)
@@ -481,14 +358,14 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     # of the convolution that this is the transpose of
     geometry = Geometry(kernel, out, stride, padding, dilation)
     x, weight, bias = meet(x, weight, bias)
-    y = _spread(x, weight, spatial, geometry, groups)
+    y = spread(x, weight, spatial, geometry, groups)
     if bias is not None:
         y = y + bias[:, None, None]
 
     def vjp(g):
         return (
-            lambda: _correlate(g, weight, geometry, groups).astype(x.dtype, copy=False),
-            lambda: _weigh(g, x, weight, geometry, groups).astype(weight.dtype, copy=False),
+            lambda: correlate(g, weight, geometry, groups).astype(x.dtype, copy=False),
+            lambda: weigh(g, x, weight, geometry, groups).astype(weight.dtype, copy=False),
             _bias_cotangent(g, bias),
         )
 
@@ -527,8 +404,14 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     if x.ndim != 4:
         raise ValueError(f"unfold: x must be (B, C, H, W) {shapes}")
     kernel = sizes("unfold", "kernel_size", kernel_size, 2)
-    geometry = _geometry("unfold", x.shape[2:], kernel, stride, padding, dilation, shapes)
-    return _gather(x, geometry), lambda g: (_fold(g, x.shape, geometry),)
+    geometry = geometry_of("unfold", x.shape[2:], kernel, stride, padding, dilation, shapes)
+    B, C = x.shape[:2]
+    patches = patches_of(x, geometry)  # (B, C, kh kw, H', W')
+
+    def vjp(g):
+        return (add_patches(g.reshape(patches.shape), x.shape, geometry),)
+
+    return patches.reshape(B, C * math.prod(kernel), math.prod(geometry.out)), vjp
 
 
 @primitive(dtypes="numbers")
@@ -567,7 +450,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
         sizes("fold", "output_size", output_size, 2),
         sizes("fold", "kernel_size", kernel_size, 2),
     )
-    geometry = _geometry("fold", spatial, kernel, stride, padding, dilation, shapes)
+    geometry = geometry_of("fold", spatial, kernel, stride, padding, dilation, shapes)
     K = math.prod(kernel)
     L = math.prod(geometry.out)
     if x.shape[1] % K or x.shape[2] != L:
@@ -575,20 +458,6 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
             f"fold: an image of {spatial} has L={L} patches of {kernel}, each of C * {K} elements, but x has "
             f"{x.shape[2]} of {x.shape[1]} {shapes}"
         )
-    return _fold(x, (x.shape[0], x.shape[1] // K, *spatial), geometry), lambda g: (_gather(g, geometry),)
-
-
-def _gather(x, geometry):
-    """The patches of every image, (B, C kh kw, L)."""
-    (B, C) = x.shape[:2]
-    L = math.prod(geometry.out)
-    rows = kernels.of(x).im2row(x, *geometry).reshape(B, L, math.prod(geometry.kernel), C)
-    return rows.transpose(0, 3, 2, 1).reshape(B, C * rows.shape[2], L)
-
-
-def _fold(columns, shape, geometry):
-    """The images of the given shape that the patches (B, C kh kw, L) add up to."""
-    (B, C) = shape[:2]
-    L = columns.shape[2]
-    rows = columns.reshape(B, C, math.prod(geometry.kernel), L).transpose(0, 3, 2, 1)  # (B, L, kh kw, C)
-    return kernels.of(columns).row2im(rows.reshape(B * L, rows.shape[2] * C), shape, *geometry)
+    shape = (len(x), x.shape[1] // K, *spatial)
+    patches = x.reshape(*shape[:2], K, *geometry.out)
+    return add_patches(patches, shape, geometry), lambda g: (patches_of(g, geometry).reshape(x.shape),)

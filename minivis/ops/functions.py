@@ -8,7 +8,7 @@ import math
 from minivis import backend
 from minivis.autograd import primitive
 from minivis.backend import namespace
-from minivis.kernels.formulas import gaussian
+from minivis.ops.formulas import gaussian
 
 __all__ = ["cos", "erf", "exp", "log", "rsqrt", "sin", "sqrt", "tanh"]
 

@@ -9,8 +9,9 @@ import operator
 import numpy as np
 
 from minivis import backend
-from minivis.autograd import Tensor, named, primitive
+from minivis.autograd import Tensor, primitive
 from minivis.backend import check_floating, is_array, namespace, to_numpy
+from minivis.complaints import named
 from minivis.debugging import may_read
 from minivis.dtypes import at_least_float32
 

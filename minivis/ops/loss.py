@@ -8,7 +8,7 @@ import math
 from minivis.autograd import primitive
 from minivis.backend import meet, namespace, to_numpy
 from minivis.debugging import may_read
-from minivis.kernels.formulas import log_sum_exp, sigmoids
+from minivis.ops.formulas import log_sum_exp, sigmoids
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -84,16 +84,8 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     np.float64(2.3026)
     """
     xp = namespace(logits, target, weight)
-    if logits.ndim < 2 or tuple(target.shape) != (logits.shape[0], *logits.shape[2:]):
-        raise ValueError(
-            f"cross_entropy: logits must be (B, K, ...) and target (B, ...) (logits: {tuple(logits.shape)}, "
-            f"target: {tuple(target.shape)})"
-        )
+    _check_cross_entropy(logits, target, weight, label_smoothing)
     classes = logits.shape[1]
-    if weight is not None and tuple(weight.shape) != (classes,):
-        raise ValueError(f"cross_entropy: weight must be (K,) = ({classes},) (weight: {tuple(weight.shape)})")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
     if may_read(counts) and not bool(counts.all()):  # what is ignored may be NaN: 0 times NaN would not be 0
         logits = xp.where((counts != 0)[:, None], logits, 0).astype(logits.dtype, copy=False)
@@ -106,20 +98,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     if label_smoothing:
         loss = loss - smooth * (w * (shifted - log_total)).sum(axis=1) * counts
     if reduction == "mean":
-        total = w_label.sum()
-        if not loss.size:
-            raise ValueError(
-                f"cross_entropy: the mean over an empty batch is not defined (logits: {tuple(logits.shape)})"
-            )
-        if may_read(total) and not float(total) > 0:
-            why = (
-                "the weights of the targets sum to 0"
-                if bool(counts.any())
-                else f"every target is {ignore_index=}"
-            )
-            raise ValueError(f"cross_entropy: {why}, the mean is not defined")
-        out = loss.sum() / total
-        factor = 1 / total
+        out, factor = _weighted_mean(loss, w_label, counts, ignore_index)
     else:
         out, factor = _reduce("cross_entropy", loss, reduction)
 
@@ -136,6 +115,37 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         return ((slope * g).astype(logits.dtype, copy=False),)
 
     return out, vjp
+
+
+def _check_cross_entropy(logits, target, weight, label_smoothing):
+    if logits.ndim < 2 or tuple(target.shape) != (logits.shape[0], *logits.shape[2:]):
+        raise ValueError(
+            f"cross_entropy: logits must be (B, K, ...) and target (B, ...) (logits: {tuple(logits.shape)}, "
+            f"target: {tuple(target.shape)})"
+        )
+    if weight is not None and tuple(weight.shape) != logits.shape[1:2]:
+        raise ValueError(
+            f"cross_entropy: weight must be (K,) = ({logits.shape[1]},) (weight: {tuple(weight.shape)})"
+        )
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in 0 to 1, got {label_smoothing}")
+
+
+def _weighted_mean(loss, w_label, counts, ignore_index):
+    """The mean of losses, and the factor that the cotangent gets: it divides by the weights of the targets, as torch's does."""
+    if not loss.size:
+        raise ValueError(
+            f"cross_entropy: the mean over an empty batch is not defined (target: {tuple(loss.shape)})"
+        )
+    total = w_label.sum()
+    if may_read(total) and not float(total) > 0:
+        why = (
+            "the weights of the targets sum to 0"
+            if bool(counts.any())
+            else f"every target is {ignore_index=}"
+        )
+        raise ValueError(f"cross_entropy: {why}, the mean is not defined")
+    return loss.sum() / total, 1 / total
 
 
 def _labels(xp, target, classes, ignore_index, dtype):

@@ -5,11 +5,8 @@ Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 
 import math
 
-import numpy as np
-
-from minivis import kernels
-from minivis.autograd import primitive
-from minivis.backend import device_of, meet, namespace
+from minivis.autograd import primitive, unbroadcast
+from minivis.backend import meet, namespace
 from minivis.dtypes import whole
 
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
@@ -26,15 +23,40 @@ def _like(g, parameter):
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
 
 
-def _standardised(rows, weight, bias, eps):
-    """The kernel `layer_norm`; where squares of float32 overflow (beyond 1e19), again in float64."""
-    with np.errstate(over="ignore"):
-        found = kernels.of(rows).layer_norm(rows, weight, bias, eps)
-    if device_of(rows) == "cpu" and rows.dtype == "float32" and not found[2].all():
-        rows_64 = rows.astype("float64")
-        found = kernels.of(rows_64).layer_norm(rows_64, weight, bias, eps)
-        found = [part.astype(rows.dtype) for part in found]
-    return found
+def standardised(x, axes, eps):
+    """Minus the mean, over the standard deviation: ``(xhat, vjp)``. Sums and squares are those of float64, where none overflows.
+
+    What changes mean or scale is lost: the cotangent of x is (g - mean(g) - xhat mean(g xhat)) / s.
+    """
+
+    def mean(v):
+        return v.mean(axis=axes, keepdims=True, dtype="float64")
+
+    centred = x - mean(x)
+    s = namespace(x).sqrt(mean(centred * centred) + eps)  # the biased variance, as every norm has it
+    xhat = (centred / s).astype(x.dtype)
+
+    def vjp(g):
+        return ((g - mean(g) - xhat * mean(g * xhat)) / s).astype(x.dtype)
+
+    return xhat, vjp
+
+
+def checked_shape(x, normalized_shape, weight, bias):
+    """The trailing axes of a layer norm as a tuple of int, after refusing what does not fit."""
+    shape = whole(normalized_shape)
+    if shape is None:
+        raise TypeError(
+            f"layer_norm: normalized_shape must be an int or several, such as x.shape[-1]; weight and bias come after it "
+            f"(got {type(normalized_shape).__name__})"
+        )
+    shape = (shape,) if type(shape) is int else shape
+    if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
+        raise ValueError(
+            f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
+        )
+    _check_affine("layer_norm", shape, weight=weight, bias=bias)
+    return shape
 
 
 @primitive(dtypes="met")
@@ -82,30 +104,18 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     array([[-1.,  1.]])
     """
     namespace(x, weight, bias)
-    shape = whole(normalized_shape)
-    if shape is None:
-        raise TypeError(
-            f"layer_norm: normalized_shape must be an int or several, such as x.shape[-1]; weight and bias come after it "
-            f"(got {type(normalized_shape).__name__})"
-        )
-    shape = (shape,) if type(shape) is int else shape
-    if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
-        raise ValueError(
-            f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
-        )
-    _check_affine("layer_norm", shape, weight=weight, bias=bias)
+    shape = checked_shape(x, normalized_shape, weight, bias)
     x, weight, bias = meet(x, weight, bias)
-    rows, w, b = (p if p is None else p.reshape(-1, math.prod(shape)) for p in (x, weight, bias))
-    y, xhat, inverse = _standardised(rows, w, b, eps)
+    xhat, pull = standardised(x, tuple(range(-len(shape), 0)), eps)
+    y = xhat if weight is None else xhat * weight
+    y = y if bias is None else y + bias
 
     def vjp(g):
-        g = g.reshape(xhat.shape)
-        g_x, g_weight, g_bias = kernels.of(g).layer_norm_vjp(g, xhat, inverse, w)
-        if bias is not None and weight is None:
-            g_bias = g.sum(axis=0)
-        return g_x.reshape(x.shape), None, _like(g_weight, weight), _like(g_bias, bias)
+        g_x = pull(g if weight is None else g * weight)
+        g_weight = None if weight is None else unbroadcast(g * xhat, weight)
+        return g_x, None, g_weight, unbroadcast(g, bias)
 
-    return y.reshape(x.shape), vjp
+    return y, vjp
 
 
 @primitive(dtypes="met")
@@ -150,19 +160,19 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
         )
     _check_affine("group_norm", x.shape[1:2], weight=weight, bias=bias)
     x, weight, bias = meet(x, weight, bias)
-    groups = x.reshape(x.shape[0] * num_groups, math.prod(x.shape[1:]) // num_groups)
-    _, xhat, inverse = _standardised(groups, None, None, eps)
+    groups = x.reshape(len(x) * num_groups, -1) if len(x) else x.reshape(0, 1)
     axes, column = _channels(x)
+    xhat, pull = layer_norm.way(groups, groups.shape[1], eps=eps)
     xhat = xhat.reshape(x.shape)
     y = xhat if weight is None else xhat * weight.reshape(column)
     y = y if bias is None else y + bias.reshape(column)
 
     def vjp(g):
-        h = (g if weight is None else g * weight.reshape(column)).reshape(groups.shape)
-        g_x, _, _ = kernels.of(h).layer_norm_vjp(h, xhat.reshape(groups.shape), inverse, None)
+        h = g if weight is None else g * weight.reshape(column)
+        g_x = pull(h.reshape(groups.shape))[0].reshape(x.shape)
         g_weight = None if weight is None else (g * xhat).sum(axis=axes)
         g_bias = None if bias is None else g.sum(axis=axes)
-        return g_x.reshape(x.shape), None, _like(g_weight, weight), _like(g_bias, bias)
+        return g_x, None, _like(g_weight, weight), _like(g_bias, bias)
 
     return y, vjp
 
@@ -230,16 +240,28 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
             raise ValueError("batch_norm: evaluation needs running_mean and running_var")
         mean, variance = (s.astype(x.dtype, copy=False) for s in (running_mean, running_var))
         return _scale_and_shift(xp, x, mean, variance, weight, bias, eps)
+    mean, variance, n = _batch_statistics(x)
+    if running_mean is not None:
+        running_mean += momentum * (mean - running_mean)
+        running_var += momentum * (variance * (n / (n - 1)) - running_var)
+    return _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps)
+
+
+def _batch_statistics(x):
+    """Mean and biased variance of each channel, and of how many values."""
     axes, column = _channels(x)
     n = math.prod(x.shape[a] for a in axes)
     if n < 2:
         raise ValueError(f"batch_norm: training needs more than one value a channel (x: {tuple(x.shape)})")
     mean = x.sum(axis=axes) / n
     centred = x - mean.reshape(column)
-    variance = (centred * centred).sum(axis=axes) / n  # biased, as every norm has it
-    if running_mean is not None:
-        running_mean += momentum * (mean - running_mean)
-        running_var += momentum * (variance * (n / (n - 1)) - running_var)
+    return mean, (centred * centred).sum(axis=axes) / n, n
+
+
+def _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps):
+    """Batch norm by the batch's own mean and variance, which depend on x too."""
+    axes, column = _channels(x)
+    centred = x - mean.reshape(column)
     inverse = 1 / xp.sqrt(variance + eps)
     scale = inverse if weight is None else weight * inverse
     y = centred * scale.reshape(column)

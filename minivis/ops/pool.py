@@ -5,9 +5,10 @@ Not here: resizing (resample.py), which has no windows; global pooling is `adapt
 
 import math
 
-from minivis.autograd import Tensor, named, primitive
+from minivis.autograd import Tensor, primitive
 from minivis.backend import check_floating, namespace
-from minivis.ops.conv import Geometry, blocks, sizes
+from minivis.complaints import named
+from minivis.ops.conv import Geometry, sizes
 from minivis.ops.index import check_range
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "max_unpool2d"]
@@ -116,9 +117,8 @@ def _max_pool2d(x, geometry):
 
     def vjp(g):
         g_padded = xp.zeros(shape, g.dtype)
-        for b in blocks(x, math.prod(geometry.kernel) * math.prod(out.shape[1:])):  # what stays in the cache
-            for window, _, hit in _hits(x[b], out[b], geometry):
-                g_padded[b][window] += xp.where(hit, g[b], 0)
+        for window, _, hit in _hits(x, out, geometry):
+            g_padded[window] += xp.where(hit, g, 0)
         return (g_padded[inner],)
 
     return out, vjp

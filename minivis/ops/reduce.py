@@ -3,10 +3,11 @@
 Not here: softmax and the norms (softmaxes.py, normalization.py), losses (loss.py).
 """
 
-from minivis.autograd import Tensor, named, primitive
+from minivis.autograd import Tensor, primitive
 from minivis.backend import namespace
+from minivis.complaints import named
 from minivis.dtypes import whole
-from minivis.kernels.formulas import log_sum_exp
+from minivis.ops.formulas import log_sum_exp
 
 __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk", "var"]
 

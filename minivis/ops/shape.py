@@ -3,10 +3,13 @@
 Not here: picking elements by index (index.py).
 """
 
+from itertools import accumulate
+
 import numpy as np
 
-from minivis.autograd import named, primitive, unbroadcast
+from minivis.autograd import primitive, unbroadcast
 from minivis.backend import check_floating, meet, namespace
+from minivis.complaints import named
 from minivis.dtypes import whole
 
 __all__ = [
@@ -211,7 +214,7 @@ def _check_list(name, arrays):
         raise ValueError(f"{name}: the list of arrays is empty")
 
 
-@primitive(dtypes="any")
+@named
 def concatenate(arrays, axis=0):
     """Join arrays along an axis that they have.
 
@@ -242,21 +245,24 @@ def concatenate(arrays, axis=0):
            [1., 0., 0.]])
     """
     _check_list("concatenate", arrays)
-    dtypes = [x.dtype for x in arrays]
+    return _concatenate(*arrays, axis=axis)
+
+
+@primitive(dtypes="any")
+def _concatenate(*arrays, axis):
+    """`concatenate` of so many arrays."""
     out = namespace(*arrays).concatenate(meet(*arrays), axis)
-    ends = [0]
-    for x in arrays:
-        ends.append(ends[-1] + x.shape[axis])
+    ends = [0, *accumulate(x.shape[axis] for x in arrays)]
 
     def vjp(g):
         before = (slice(None),) * (axis % g.ndim)
-        pieces = zip(ends[:-1], ends[1:], dtypes, strict=True)
-        return ([g[(*before, slice(i, j))].astype(d, copy=False) for i, j, d in pieces],)
+        pieces = zip(ends[:-1], ends[1:], arrays, strict=True)
+        return tuple(g[(*before, slice(i, j))].astype(x.dtype, copy=False) for i, j, x in pieces)
 
     return out, vjp
 
 
-@primitive(dtypes="any")
+@named
 def stack(arrays, axis=0):
     """Join arrays of one shape along a new axis.
 
@@ -287,12 +293,20 @@ def stack(arrays, axis=0):
            [1., 0.]])
     """
     _check_list("stack", arrays)
+    return _stack(*arrays, axis=axis)
+
+
+@primitive(dtypes="any")
+def _stack(*arrays, axis):
+    """`stack` of so many arrays."""
     xp = namespace(*arrays)
-    dtypes = [x.dtype for x in arrays]
-    out = xp.stack(meet(*arrays), axis)
-    return out, lambda g: (
-        [part.astype(d, copy=False) for part, d in zip(xp.moveaxis(g, axis, 0), dtypes, strict=True)],
-    )
+
+    def vjp(g):
+        return tuple(
+            part.astype(x.dtype, copy=False) for part, x in zip(xp.moveaxis(g, axis, 0), arrays, strict=True)
+        )
+
+    return xp.stack(meet(*arrays), axis), vjp
 
 
 @named

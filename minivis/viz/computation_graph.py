@@ -117,7 +117,7 @@ def _walk(root):
 
 def _parents(node):
     """Those that take a gradient from it; a leaf has none."""
-    return [parent for parent in getattr(node, "parents", ()) if parent is not None]
+    return [parent for _, parent in getattr(node, "parents", ())]
 
 
 def _text(node, name, tensor, result, values):

@@ -16,7 +16,7 @@ import minivis as mv
 RESULT = Path(__file__).parent / "results" / "engine_overhead.json"
 OPS = 1000
 REPEATS = 30
-LIMIT = 5.0
+LIMIT = 3.5
 
 W, B = np.full((1, 8), 1.001), np.full((1, 8), 0.001)
 EYE = np.eye(8)

@@ -1,0 +1,149 @@
+"""How an error says which op, which argument and every shape. The engine calls it; nobody else needs to read it.
+
+Not here: the checks of each op, which know what fits (ops/); the first NaN (debugging.py).
+"""
+
+import functools
+import inspect
+
+import numpy as np
+
+from minivis.backend import ArrayError, as_array, is_array, namespace, plain
+from minivis.dtypes import each
+
+__all__ = [
+    "CALLERS", "broken_promise", "changed", "cotangent_data", "explain", "named", "no_backward", "no_longer", "tensor_data",
+]  # fmt: skip
+
+CALLERS = (ValueError, IndexError, TypeError, AttributeError)  # what a wrong call ends in
+
+
+def named(function):
+    """For a function of Tensors that is no `primitive`: its errors too tell its name and every shape, its arrays are plain too."""
+    parameters = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            args = [each(plain, x) for x in args]
+            kwargs = {key: each(plain, x) for key, x in kwargs.items()}
+            return function(*args, **kwargs)
+        except CALLERS as error:
+            explain(error, function.__name__, parameters, args, kwargs)
+            raise
+
+    return call
+
+
+def explain(error, name, parameters, arrays, options):
+    """Raise the error again with the op's name in front and every shape behind it, unless it says so already.
+
+    Nobody raises an error from itself, or keeps the new one in a variable: it would be a cycle, which holds the arrays of
+    every frame on its way until the garbage collector comes.
+    """
+    if str(error).startswith(f"{name}: "):
+        return
+    if foreign := [key for key in options if key not in parameters]:
+        hint = (
+            f"; np.{name} is for arrays: x.{name}(), or np.{name}(x.numpy())"
+            if foreign[0] in ("dtype", "out")
+            else ""
+        )
+        raise TypeError(
+            f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
+        ) from error
+    inputs = [*zip(parameters, arrays, strict=False), *options.items()]
+    if isinstance(error, AttributeError):  # what is no array was asked for its shape
+        wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
+        if not wrong or _has_shape(error.obj):
+            return  # a mistake of ours, not of the caller
+        raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
+    kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
+    raise kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else "")) from error
+
+
+def _kind(x):
+    hint = "; wrap it in mv.Tensor(...)" if isinstance(x, (list, tuple, int, float)) else ""
+    return type(x).__name__ + hint
+
+
+def _has_shape(x):
+    """Whether it is an array or a Tensor."""
+    return is_array(x) or is_array(getattr(x, "data", None))
+
+
+def _shape_in_words(x):
+    """Shape and dtype of an array or Tensor, of each in a list of them; nothing for anything else."""
+    if isinstance(x, (list, tuple)):
+        words = [_shape_in_words(part) for part in x]
+        return f"[{', '.join(words)}]" if words and all(words) else ""
+    return f"{tuple(x.shape)} {x.dtype.name}" if _has_shape(x) else ""
+
+
+def tensor_data(data, requires_grad):
+    """The array for a Tensor, of anything that can be one; refuses what cannot."""
+    if hasattr(data, "requires_grad"):
+        raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
+    try:
+        array = as_array(data)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"Tensor: {error}") from error
+    if requires_grad and array.dtype.kind != "f":
+        raise TypeError(f"Tensor: only floating-point data can require a gradient, got {array.dtype.name}")
+    return array
+
+
+def cotangent_data(grad, tensor):
+    """The array for what `Tensor.backward` is given to start with; refuses what is none."""
+    if grad is None:
+        raise ValueError(
+            f"backward: a Tensor of shape {tensor.shape} needs a cotangent: pass grad of that shape, "
+            "or reduce it first, for example x.sum().backward()"
+        )
+    return as_array(grad.data if hasattr(grad, "requires_grad") else grad, like=tensor.data)
+
+
+def no_backward(tensor, grad):
+    """The error for a backward that cannot start."""
+    try:
+        namespace(grad, tensor.data)
+    except ArrayError as error:
+        return TypeError(f"backward: grad and Tensor are {error}")
+    if grad.shape != tensor.shape:
+        return ValueError(f"backward: grad has shape {grad.shape}, but the Tensor has shape {tensor.shape}")
+    return RuntimeError(
+        "backward: no gradient can flow: no input had requires_grad=True, or it was computed under no_grad()"
+    )
+
+
+def no_longer(node):
+    """The error for a recorded call that cannot be gone back through any more."""
+    if node.vjp is not None:
+        return changed(f"the result of {node.op}")
+    return RuntimeError(
+        f"backward: the graph behind {node.op} was consumed by an earlier backward; "
+        "pass retain_graph=True to the earlier one, or compute the forward pass again"
+    )
+
+
+def changed(what):
+    """The error for data that was written to between forward and backward."""
+    return RuntimeError(
+        f"backward: the data of {what} was changed in place after the forward pass (by x.data += ..., or by an optimiser's "
+        "step), but its gradient needs the values as they were: compute the forward pass again, change them before it, or "
+        "give x a new array, x.data = x.data + ..."
+    )
+
+
+def broken_promise(op, place, cotangent, parent):
+    """The error for a cotangent that is missing, or does not have the shape and dtype of what it belongs to."""
+    if cotangent is None:
+        return TypeError(
+            f"{op}: not differentiable in its argument number {place + 1}; pass an array or x.detach()"
+        )
+    return AssertionError(
+        f"{op}: its vjp broke the promise for argument number {place + 1}: cotangent "
+        f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
+    )
