@@ -4,10 +4,12 @@ Not loaded here: anything heavier than NumPy. The submodules below load when the
 """
 
 import importlib
+import importlib.util
 
 from minivis import openblas, ops  # noqa: F401  (openblas comes first: it must see that NumPy is not loaded yet)
 from minivis.autograd import Tensor, debug, no_grad
 from minivis.backend import to_device, to_numpy
+from minivis.ways import plain
 
 __version__ = "0.1.0"
 
@@ -38,7 +40,7 @@ _LAZY = {
     "summary": "minivis.nn.layer_table",
 }
 
-__all__ = ["Tensor", "debug", "no_grad", "ops", "to_device", "to_numpy", *sorted(_LAZY)]
+__all__ = ["Tensor", "debug", "no_grad", "ops", "plain", "to_device", "to_numpy", *sorted(_LAZY)]
 
 
 def __getattr__(name):
@@ -61,3 +63,7 @@ def __getattr__(name):
 
 def __dir__():
     return sorted([*globals(), *_LAZY])
+
+
+if importlib.util.find_spec("minivis.fast"):  # all works without that folder too, only slower
+    importlib.import_module("minivis.fast")

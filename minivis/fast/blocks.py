@@ -3,16 +3,13 @@
 Not here: gradients and argument checks (ops/), anything that is as fast written plainly in an op.
 """
 
-import ctypes
 import math
-import os
-import sys
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minivis.kernels import threads
-from minivis.kernels.formulas import LOGITS, gaussian, sigmoids
+from minivis.fast import threads
+from minivis.ops.formulas import LOGITS, gated, gaussian, sigmoids
 
 __all__ = [
     "adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "sigmoid", "silu", "softmax", "softmax_vjp",
@@ -34,33 +31,16 @@ def _in_blocks(rows, length, run):
     threads.over(rows, part, -(-_SHARE // max(1, length)))
 
 
-def _keep_freed_memory():
-    """Let glibc reuse the memory of freed arrays instead of returning it to the system: a third off a training step.
-
-    Fresh pages cost about 0.1 ms a megabyte, and an autograd engine makes and frees the same large arrays in every
-    step. Whoever has set glibc's own variables (MALLOC_...) has decided already.
-    """
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: the largest glibc accepts
-        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
-
-
-_keep_freed_memory()
-
-
 def gelu(x, approximate):
     """GELU and its derivative in one pass: ``(y, dy/dx)``."""
     if approximate == "none":
         return _by_blocks(x, _gelu)
-    return _by_blocks(x, lambda v: _gated(v, *LOGITS[approximate]))
+    return _by_blocks(x, lambda v: gated(np, v, *LOGITS[approximate]))
 
 
 def silu(x):
     """x sigmoid(x) and its derivative in one pass."""
-    return _by_blocks(x, lambda v: _gated(v, *LOGITS["silu"]))
+    return _by_blocks(x, lambda v: gated(np, v, *LOGITS["silu"]))
 
 
 def sigmoid(x):
@@ -119,25 +99,6 @@ def _scaled_tail(a):
     total += TAIL[-1]
     total *= near
     return total
-
-
-def _gated(x, a, b):
-    """x sigmoid(z) with z = a x + b x^3.
-
-    z is formed in float64: an error of half a digit in z = -80 is one of 40 digits in e^-80. And e^z is the square of a
-    root, as it can be too small for the dtype where x e^z is not.
-    """
-    v = np.clip(x, -1000, 1000)  # farther out nothing changes
-    v = v if (a, b) == LOGITS["silu"] else v.astype(np.float64)
-    z = v * (a + b * v * v) if b else a * v
-    right = x >= 0
-    left = ~right
-    root = np.exp(-0.5 * np.abs(z))
-    total = 1 / (1 + root * root)
-    part = root * left + right  # sigmoid(z) is part^2 total
-    rest = (root * root * right + left) * total  # sigmoid(-z)
-    steep = a + 3 * b * v * v if b else a
-    return np.clip(x, -1000, None) * part * part * total, (1 + v * rest * steep) * part * part * total
 
 
 def softmax(x, axis):

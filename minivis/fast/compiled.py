@@ -1,4 +1,4 @@
-"""Hot routines on large float32 NumPy arrays, compiled by Numba where it is installed: whatever is not here is numpy.py's.
+"""Hot routines on large float32 NumPy arrays, compiled by Numba where it is installed: whatever is not here is that of blocks.py.
 
 Plain loops over rows, each row once through the cache. No thread needs the interpreter while it is in one of them, so
 the rows are shared among the cores. Not here: gradients and argument checks (ops/), float64, which stays exact.
@@ -11,10 +11,9 @@ import numpy as np
 from numba import types
 from numpy import float32, int32
 
-from minivis.kernels import numpy as plain
-from minivis.kernels import threads
-from minivis.kernels.formulas import LOGITS
-from minivis.kernels.numpy import im2row
+from minivis.fast import blocks, threads
+from minivis.fast.blocks import im2row
+from minivis.ops.formulas import LOGITS
 
 __all__ = [
     "adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "sigmoid", "silu", "softmax", "softmax_vjp",
@@ -114,7 +113,7 @@ def _beginning(x):
 
 
 def gelu(x, approximate):
-    """GELU and its derivative in one pass: ``(y, dy/dx)``, by the formulas that numpy.py explains."""
+    """GELU and its derivative in one pass: ``(y, dy/dx)``, by the formulas that ops/formulas.py explains."""
     return _by_runs(x, _gelu) if approximate == "none" else _by_runs(x, _gated, *LOGITS[approximate])
 
 
@@ -170,7 +169,7 @@ def _gated(start, stop, x, a, b, y, slope):
         slope[i] = (float32(1.0) + v * rest * steep) * first * first * total
 
 
-_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9 = map(float32, plain.TAIL)
+_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9 = map(float32, blocks.TAIL)
 
 
 @_alone(_read1, _write1, _write1)
@@ -309,7 +308,7 @@ def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
 
 
 def layer_norm_vjp(g, xhat, inverse, weight):
-    """The cotangents of x, weight and bias, as in numpy.py."""
+    """The cotangents of x, weight and bias, as in blocks.py."""
     g, xhat, inverse = (np.ascontiguousarray(x, np.float32) for x in (g, xhat, inverse))
     out = np.empty_like(xhat)
     (rows, n) = xhat.shape
@@ -349,9 +348,9 @@ def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, together, out, along,
 def row2im(rows, shape, kernel, out, stride, padding, dilation):
     """The adjoint of `im2row`: every row once through the cache, added to a map that stays there."""
     if len(kernel) != 2:
-        return plain.row2im(rows, shape, kernel, out, stride, padding, dilation)
+        return blocks.row2im(rows, shape, kernel, out, stride, padding, dilation)
     rows = np.ascontiguousarray(rows, np.float32).reshape(shape[0], *out, *kernel, shape[1])
-    padded, inner = plain._room(shape, padding, np.float32)
+    padded, inner = blocks._room(shape, padding, np.float32)
     _over(_row2im, len(rows), math.prod(rows.shape[1:]), rows, padded, stride, dilation)
     return np.ascontiguousarray(np.moveaxis(padded[inner], -1, 1))
 
@@ -372,7 +371,7 @@ def _row2im(start, stop, rows, padded, stride, dilation):
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
     """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2)."""
     if not all(x.flags.c_contiguous and x.dtype == np.float32 for x in (parameter, m, v)):
-        plain.adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
+        blocks.adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
         return
     grad = np.ascontiguousarray(grad, np.float32)
     rate = lr / (1 - beta1**step)

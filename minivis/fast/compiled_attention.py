@@ -11,13 +11,11 @@ import scipy.linalg.cython_blas  # noqa: F401  where Numba has its matrix produc
 from numba import types
 from numpy import float32
 
-from minivis.kernels import threads
-from minivis.kernels.compiled import _exp, _largest, _part, _rows
+from minivis.fast import threads
+from minivis.fast.compiled import _exp, _largest, _part, _rows
 
 __all__ = ["attention", "attention_vjp", "attention_with_weights", "fits"]
 
-_WORTH = 2**18  # weights, elements, from which this is faster than one product of all heads after another
-_HEADS = 8  # that there should be at least for backward, which shares heads only
 _NEAR = 2**17  # weights that a core has at a time, elements,
 _QUERIES = 128  # but at least those of so many queries, or too much of the time goes into laying out the keys
 _TILE = 8  # rows that are transposed together, so that what lies beside an element is used while it is in the cache
@@ -28,13 +26,12 @@ _mask3 = types.Array(types.boolean, 3, "C", readonly=True)
 _places = types.Array(types.intp, 1, "C", readonly=True)
 
 
-def fits(q, k, v, mask=None, bias=None, *, backward=False):
-    """Whether this is the way: large, float32, leading axes of q, k, v the same, and mask and bias have no others."""
+def fits(q, k, v, mask=None, bias=None):
+    """Whether this can do it: float32, leading axes of q, k, v the same and mask and bias have no others, nothing empty."""
     lead = q.shape[:-2]
     n = q.shape[-2]
     m = k.shape[-2]
-    heads = math.prod(lead)
-    if heads * n * m < _WORTH or not q.shape[-1] or not v.shape[-1] or (backward and heads < _HEADS):
+    if not (math.prod(lead) * n * m * q.shape[-1] * v.shape[-1]):
         return False
     if any(x.dtype != np.float32 or x.shape[:-2] != lead for x in (q, k, v)):
         return False

@@ -1,4 +1,4 @@
-"""Hot routines on CuPy arrays, by the same names and signatures as numpy.py: one pass over the memory where it pays.
+"""Hot routines on CuPy arrays, by the same names and signatures as blocks.py: one pass over the memory where it pays.
 
 Not here: gradients and argument checks (ops/), anything that is as fast written plainly in an op.
 """
@@ -9,7 +9,7 @@ import math
 import cupy
 from cupy.lib.stride_tricks import as_strided
 
-from minivis.kernels.formulas import LOGITS
+from minivis.ops.formulas import LOGITS
 
 __all__ = [
     "adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "sigmoid", "silu", "softmax", "softmax_vjp",
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def _loop(name, body):
-    """A loop over the elements, its body in CUDA C++; T is the dtype of the arrays. numpy.py explains the formulas."""
+    """A loop over the elements, its body in CUDA C++; T is the dtype of the arrays. ops/formulas.py explains the formulas."""
     return cupy.ElementwiseKernel("T x", "T y, T slope", body, f"minivis_{name}")
 
 

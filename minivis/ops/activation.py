@@ -178,8 +178,7 @@ def gelu(x, approximate="none"):
     >>> gelu(np.array([0.0, 1.0])).round(4)
     array([0.    , 0.8413])
     """
-    if approximate not in ("none", "tanh", "quick"):
-        raise ValueError(f'gelu: approximate must be "none", "tanh" or "quick", got {approximate!r}')
+    check_approximate(approximate)
     xp = namespace(x)
     if approximate != "none":
         y, slope = gated(xp, x, *LOGITS[approximate])
@@ -191,3 +190,9 @@ def gelu(x, approximate="none"):
     y = xp.maximum(x, -40) * probability
     slope = (probability + v * bell / math.sqrt(2 * math.pi)).astype(x.dtype)
     return y.astype(x.dtype), lambda g: (g * slope,)
+
+
+def check_approximate(approximate):
+    """Refuse what `gelu` does not know."""
+    if approximate not in ("none", "tanh", "quick"):
+        raise ValueError(f'gelu: approximate must be "none", "tanh" or "quick", got {approximate!r}')

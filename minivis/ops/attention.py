@@ -78,7 +78,6 @@ def check(name, q, k, v, mask, empty="zero"):
             f"{name}: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
             f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
         )
-    namespace(q, k, v, mask)
 
 
 def only_reached(q, k, v, mask, is_causal, empty):
@@ -143,6 +142,7 @@ def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     """
     q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
     check("attention_weights", q, k, k, mask)
+    namespace(q, k, mask)
     return masked_softmax(scores_of(q, k, bias), allowed_pairs(q, k, mask, is_causal))[0]
 
 
@@ -206,6 +206,7 @@ def scaled_dot_product_attention(
     array([[2.]])
     """
     check("scaled_dot_product_attention", q, k, v, mask, empty)
+    namespace(q, k, v, mask)
     if mask is not None or is_causal:
         q, k, v = only_reached(q, k, v, mask, is_causal, empty)
     scores = scores_of(q, k, bias)  # (..., N, M)

@@ -10,6 +10,7 @@ from collections import namedtuple
 from minivis.autograd import primitive
 from minivis.backend import meet, namespace
 from minivis.dtypes import whole
+from minivis.ways import with_ways
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
@@ -51,6 +52,7 @@ def _elements(geometry):
         yield (..., *(slice(u * d, u * d + (n - 1) * s + 1, s) for u, n, s, d in axes))
 
 
+@with_ways
 def patches_of(x, geometry):
     """Every patch of a map (B, C, *spatial), surrounded by zeros: (B, C, elements of the kernel, *out)."""
     xp = namespace(x)
@@ -59,6 +61,7 @@ def patches_of(x, geometry):
     return xp.stack([x[where] for where in _elements(geometry)], axis=2)
 
 
+@with_ways
 def add_patches(patches, shape, geometry):
     """The adjoint of `patches_of`: a map (B, C, *spatial), to which every patch is added where it lay."""
     B, C, *spatial = shape
@@ -74,6 +77,7 @@ def add_patches(patches, shape, geometry):
 # group makes them matrix products.
 
 
+@with_ways
 def correlate(x, weight, geometry, groups):
     """y: every output is the dot product of a filter and a patch."""
     patches = _columns(patches_of(x, geometry), groups, geometry)
@@ -81,6 +85,7 @@ def correlate(x, weight, geometry, groups):
     return (filters @ patches).reshape(len(x), len(weight), *geometry.out)
 
 
+@with_ways
 def spread(y, weight, spatial, geometry, groups):
     """x: every element of y adds a copy of the filter, multiplied by it, to the map; overlaps sum."""
     filters = weight.reshape(groups, len(weight) // groups, -1)
@@ -90,6 +95,7 @@ def spread(y, weight, spatial, geometry, groups):
     return add_patches(patches, (len(y), C, *spatial), geometry)
 
 
+@with_ways
 def weigh(x, y, weight, geometry, groups):
     """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
     patches = _columns(patches_of(x, geometry), groups, geometry)

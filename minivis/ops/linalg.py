@@ -8,6 +8,7 @@ import numpy as np
 from minivis.autograd import primitive, unbroadcast
 from minivis.backend import meet, namespace
 from minivis.complaints import named
+from minivis.ways import with_ways
 
 __all__ = ["einsum", "linear", "matmul"]
 
@@ -204,7 +205,13 @@ def linear(x, weight, bias=None):
         return (
             lambda: xp.matmul(g, weight).reshape(x.shape).astype(x.dtype, copy=False),
             lambda: xp.matmul(g.T, rows).astype(weight.dtype, copy=False),
-            None if bias is None else g.sum(axis=0).astype(bias.dtype, copy=False),
+            None if bias is None else sum_of_rows(g).astype(bias.dtype, copy=False),
         )
 
     return out.reshape(*x.shape[:-1], weight.shape[0]), vjp
+
+
+@with_ways
+def sum_of_rows(g):
+    """The sum of the rows of a matrix, (n, m) to (m,)."""
+    return g.sum(axis=0)

@@ -18,7 +18,7 @@ def _check_affine(name, shape, **parameters):
             raise ValueError(f"{name}: {key} must have shape {tuple(shape)} ({key}: {tuple(p.shape)})")
 
 
-def _like(g, parameter):
+def like(g, parameter):
     """A cotangent with the shape and dtype of its parameter, None where there is none."""
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
 
@@ -172,7 +172,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
         g_x = pull(h.reshape(groups.shape))[0].reshape(x.shape)
         g_weight = None if weight is None else (g * xhat).sum(axis=axes)
         g_bias = None if bias is None else g.sum(axis=axes)
-        return g_x, None, _like(g_weight, weight), _like(g_bias, bias)
+        return g_x, None, like(g_weight, weight), like(g_bias, bias)
 
     return y, vjp
 
@@ -278,7 +278,7 @@ def _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps):
         g_x -= (total / n).reshape(column)
         g_x *= scale.reshape(column)
         g_x = g_x.astype(x.dtype, copy=False)
-        return g_x, None, None, _like(along * inverse, weight), _like(total, bias)
+        return g_x, None, None, like(along * inverse, weight), like(total, bias)
 
     return y, vjp
 

@@ -12,7 +12,7 @@ import minivis as mv
 from minivis import Tensor, kernels, ops
 from minivis.ops import attention
 from tests import strict
-from tests.kernels import pretend_cuda
+from tests.fast import pretend_cuda
 
 RNG = np.random.default_rng(0)
 Q, K, V = (

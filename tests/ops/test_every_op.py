@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis import autograd, backend, dtypes
+from minivis import backend, dtypes
 from minivis.autograd import Tensor
 from tests import strict
 from tests.ops.cases import Case, gather

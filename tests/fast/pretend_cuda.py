@@ -1,4 +1,4 @@
-"""CuPy on the CPU, as much of it as the files of minivis/kernels need: NumPy's functions, and CUDA C++ run by a C++ compiler.
+"""CuPy on the CPU, as much of it as the files of minivis/fast need: NumPy's functions, and CUDA C++ run by a C++ compiler.
 
 Not here: tests, speed. A block's threads are real threads and `__syncthreads` a real barrier; to exchange a value within a
 warp the whole block meets.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-import minivis.kernels
+import minivis.fast
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 WORD = {"float32": "float", "float64": "double", "int64": "long long", "bool": "unsigned char"}
@@ -162,8 +162,8 @@ class Device:
         self.attributes = {"MaxSharedMemoryPerBlockOptin": 2**17}
 
 
-def load(name="cupy"):
-    """minivis/kernels/NAME.py, with this file in the place of CuPy. Only the `cupy` of that module is replaced."""
+def load(name="cuda"):
+    """minivis/fast/NAME.py, with this file in the place of CuPy. Only the `cupy` of that module is replaced."""
     cupy = types.ModuleType("cupy")
     cupy.__getattr__ = lambda name: getattr(np, name)
     cupy.ElementwiseKernel, cupy.RawModule = ElementwiseKernel, RawModule
@@ -172,7 +172,7 @@ def load(name="cupy"):
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        path = Path(minivis.kernels.__file__).parent / f"{name}.py"
+        path = Path(minivis.fast.__file__).parent / f"{name}.py"
         spec = importlib.util.spec_from_file_location(f"pretend_{name}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

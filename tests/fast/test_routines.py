@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from minivis import kernels
-from minivis.kernels import numpy as cpu
-from tests.kernels import pretend_cuda
+from minivis.fast import blocks as cpu
+from tests.fast import pretend_cuda
 from tests.ops import test_tails as tails
 
 FOLDER = Path(cpu.__file__).parent
@@ -105,7 +105,7 @@ def pretended():
 def real():
     import cupy
 
-    from minivis.kernels import cupy as gpu
+    from minivis.fast import cuda as gpu
 
     return gpu, cupy.array, cupy.asnumpy
 
@@ -113,7 +113,7 @@ def real():
 @pytest.fixture(scope="module")
 def compiled():
     pytest.importorskip("numba")
-    from minivis.kernels import compiled
+    from minivis.fast import compiled
 
     return compiled, np.array, np.asarray
 
@@ -283,7 +283,7 @@ def test_arrays_may_be_locked_or_have_gaps(compiled):
 def cuda_sources():
     """(name, CUDA source, name expressions) of everything that minivis hands to CUDA's compiler."""
     found = []
-    for value in [*vars(pretend_cuda.load()).values(), *vars(pretend_cuda.load("cupy_attention")).values()]:
+    for value in [*vars(pretend_cuda.load()).values(), *vars(pretend_cuda.load("cuda_attention")).values()]:
         for kernel in value.values() if isinstance(value, dict) else [value]:
             if isinstance(kernel, pretend_cuda.ElementwiseKernel):
                 found += [

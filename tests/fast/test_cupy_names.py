@@ -12,7 +12,7 @@ import pytest
 
 import minivis
 from tests import strict
-from tests.kernels.make_cupy_names import PATH, names
+from tests.fast.make_cupy_names import PATH, names
 from tests.ops.test_every_op import CASES, on_device
 
 PACKAGE = Path(minivis.__file__).parent
@@ -102,7 +102,7 @@ def test_the_installed_cupy_has_them_too():
     known = names(cupy)
     assert complaints(known, used_when_run() | used_when_read()) == []
     if cupy.__version__ == STORED["version"]:
-        assert known == STORED["names"], "run python -m tests.kernels.make_cupy_names"
+        assert known == STORED["names"], "run python -m tests.fast.make_cupy_names"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minivis.ops import attention_composed
-from tests.kernels import pretend_cuda
+from tests.fast import pretend_cuda
 
 RNG = np.random.default_rng(0)
 CASES = {  # leading axes, queries, keys, width of a head, width of values; mask, bias, causal
@@ -31,7 +31,7 @@ CASES = {  # leading axes, queries, keys, width of a head, width of values; mask
 def pretended():
     if pretend_cuda.COMPILER is None:
         pytest.skip("no C++ compiler to run the CUDA sources with")
-    return pretend_cuda.load("cupy_attention"), np.array, np.asarray
+    return pretend_cuda.load("cuda_attention"), np.array, np.asarray
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_infinite_and_missing_scores(pretended):
     ],
 )
 def test_a_mistake_in_the_kernel_is_found(right, wrong, pretended):
-    module = pretend_cuda.load("cupy_attention")
+    module = pretend_cuda.load("cuda_attention")
     before = module._MODULE.here
     assert before.count(right) == 1
     module._MODULE.here = before.replace(right, wrong)

@@ -13,11 +13,11 @@ import pytest
 
 from minivis import Tensor, kernels
 from minivis.ops import attention_composed
-from tests.kernels.test_cupy_attention import CASES as SHARED
+from tests.fast.test_cuda_attention import CASES as SHARED
 
 pytest.importorskip("numba")
 pytest.importorskip("threadpoolctl")
-from minivis.kernels import compiled_attention
+from minivis.fast import compiled_attention
 
 SOURCE = Path(compiled_attention.__file__).read_text(encoding="utf-8")
 CASES = {
@@ -143,8 +143,8 @@ MUTANTS = {
 def in_python(source):
     """The module of this source, its loops not compiled."""
     source = source.replace(
-        "from minivis.kernels.compiled import _exp, _largest, _part, _rows",
-        "from minivis.kernels.compiled import _exp, _largest",
+        "from minivis.fast.compiled import _exp, _largest, _part, _rows",
+        "from minivis.fast.compiled import _exp, _largest",
     )
     made = {"_part": lambda f: f, "_rows": lambda *types: lambda f: f, "__name__": "mutant"}
     exec(compile(source, "mutant", "exec"), made)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minivis.kernels import numpy as plain
-from minivis.kernels import threads
+from minivis.fast import blocks as plain
+from minivis.fast import threads
 
 
 @pytest.fixture(params=["1", "2", "3", "5"])
@@ -160,7 +160,7 @@ def kernels(request, monkeypatch):
     if request.param == "plain":
         return plain
     pytest.importorskip("numba")
-    from minivis.kernels import compiled
+    from minivis.fast import compiled
 
     monkeypatch.setattr(compiled, "_SHARE", 2**12)
     return compiled

@@ -1,6 +1,6 @@
-"""Write tests/kernels/cupy_names.json: the public names of CuPy and their parameters, so that tests need no CuPy.
+"""Write tests/fast/cupy_names.json: the public names of CuPy and their parameters, so that tests need no CuPy.
 
-Run from the repository's root, where CuPy is installed (a GPU is not needed):  python -m tests.kernels.make_cupy_names
+Run from the repository's root, where CuPy is installed (a GPU is not needed):  python -m tests.fast.make_cupy_names
 """
 
 import ast

@@ -1,0 +1,147 @@
+"""Attention whose weights are not all there at once: in one pass, a head at a time, or some queries at a time.
+
+Not here: the formula and its checks (ops/attention.py), the loops (compiled_attention.py, cuda_attention.py).
+"""
+
+import functools
+import importlib.util
+import math
+
+import numpy as np
+
+from minivis.autograd import recording, unbroadcast
+from minivis.backend import device_of, namespace
+from minivis.fast import routines
+from minivis.ops.attention import allowed_pairs, check, only_reached, scaled_dot_product_attention
+from minivis.ways import faster
+
+__all__ = ["attention_by_heads", "attention_without_weights"]
+
+# Weights that are held at a time, elements: what is still near a CPU, what keeps a GPU busy.
+AT_A_TIME = {"cpu": 2**22, "gpu": 2**27}
+WORTH = 2**18  # weights from which a compiled way pays: it takes seconds to load, and once to compile
+HEADS = 8  # that there should be at least: backward shares heads only among the cores
+_NAME = "scaled_dot_product_attention"
+
+
+def _are_many(q, k):
+    """Whether the weights are so many that a faster way pays. On a GPU it always does."""
+    return math.prod(q.shape[:-1]) * k.shape[-2] >= WORTH or type(q) is not np.ndarray
+
+
+def _without_weights_pays(q, k, v, mask=None, bias=None, **options):
+    if not _are_many(q, k):
+        return False
+    return len(_parts(q, k)) > 1 or not recording() and one_pass(q, k, v, mask, bias) is not None
+
+
+def _without_weights_may(q, k, v, mask=None, bias=None, *, dropout_p=0.0, **options):
+    return not dropout_p and routines.exist(q)
+
+
+@faster(scaled_dot_product_attention, may=_without_weights_may, pays=_without_weights_pays)
+def attention_without_weights(
+    q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
+):
+    """`minivis.ops.scaled_dot_product_attention` with memory linear in the number of queries: nothing of N x M is kept.
+
+    Forward is one pass where there is a routine for it. Otherwise, and in backward, queries are taken some at a time, and
+    their weights are computed again: a third more work. Chen et al., "Training deep nets with sublinear memory cost", 2016;
+    for attention Rabe and Staats, 2021.
+    """
+    q, k, v = _checked(q, k, v, mask, is_causal, empty)
+    xp = namespace(q)
+    n = q.shape[-2]
+    parts = _parts(q, k)
+
+    def attend(rows):
+        """The plain form for some of the queries."""
+        allowed = allowed_pairs(q, k, mask, is_causal)
+        some = [q[..., rows, :], k, v, _of_rows(allowed, rows, n), _of_rows(bias, rows, n)]
+        return scaled_dot_product_attention.raw(*some)
+
+    def vjp(g):
+        found = [attend(rows)[1](g[..., rows, :]) for rows in parts]
+        g_q, g_k, g_v, _, g_bias = zip(*found, strict=True)
+        if bias is None:
+            g_bias = None
+        elif _of_rows(bias, parts[0], n) is bias:  # the same for all queries
+            g_bias = sum(g_bias)
+        else:
+            g_bias = xp.concatenate(g_bias, axis=-2)
+        return xp.concatenate(g_q, axis=-2), sum(g_k), sum(g_v), None, g_bias
+
+    all_at_once = one_pass(q, k, v, mask, bias)
+    if all_at_once is not None:
+        return all_at_once(q, k, v, mask, bias, is_causal), vjp
+    return xp.concatenate([attend(rows)[0] for rows in parts], axis=-2), vjp
+
+
+def _by_heads_pays(q, k, v, mask=None, bias=None, **options):
+    return _are_many(q, k) and math.prod(q.shape[:-2]) >= HEADS
+
+
+def _by_heads_may(q, k, v, mask=None, bias=None, *, dropout_p=0.0, **options):
+    if dropout_p or device_of(q) != "cpu" or not compiled_is_there():
+        return False
+    from minivis.fast import compiled_attention
+
+    return compiled_attention.fits(q, k, v, mask, bias)
+
+
+@faster(scaled_dot_product_attention, may=_by_heads_may, pays=_by_heads_pays)
+def attention_by_heads(
+    q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
+):
+    """`minivis.ops.scaled_dot_product_attention`, all of one head and then of the next: its scores stay near a core."""
+    from minivis.fast import compiled_attention
+
+    q, k, v = _checked(q, k, v, mask, is_causal, empty)
+    y, weights = compiled_attention.attention_with_weights(q, k, v, mask, bias, is_causal)
+
+    def vjp(g):
+        with_scores = bias is not None
+        g_q, g_k, g_v, g_scores = compiled_attention.attention_vjp(g, q, k, v, weights, with_scores)
+        return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
+
+    return y, vjp
+
+
+def one_pass(q, k, v, mask=None, bias=None):
+    """The routine ``(q, k, v, mask, bias, is_causal)`` that needs no room for the weights, or None where there is none."""
+    if device_of(q) == "gpu":
+        from minivis.fast import cuda_attention
+
+        return cuda_attention.attention if cuda_attention.fits(q, k, v) else None
+    if device_of(q) != "cpu" or not compiled_is_there() or not _are_many(q, k):
+        return None
+    from minivis.fast import compiled_attention
+
+    return compiled_attention.attention if compiled_attention.fits(q, k, v, mask, bias) else None
+
+
+@functools.cache
+def compiled_is_there():
+    """Whether attention can be compiled here: Numba and threadpoolctl are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("numba", "threadpoolctl"))
+
+
+def _checked(q, k, v, mask, is_causal, empty):
+    """What the op does before its formula."""
+    check(_NAME, q, k, v, mask, empty)
+    if mask is None and not is_causal:
+        return q, k, v
+    return only_reached(q, k, v, mask, is_causal, empty)
+
+
+def _of_rows(x, rows, n):
+    """The part of a mask or bias for some of n queries; one that is the same for all of them stays."""
+    return x[..., rows, :] if x is not None and x.ndim > 1 and x.shape[-2] == n > 1 else x
+
+
+def _parts(q, k):
+    """Slices of queries whose weights together are not more than are held at a time."""
+    n = q.shape[-2]
+    of_one = max(1, math.prod(q.shape[:-2]) * k.shape[-2])
+    size = max(1, AT_A_TIME.get(device_of(q), AT_A_TIME["cpu"]) // of_one)
+    return [slice(i, i + size) for i in range(0, max(n, 1), size)]

@@ -1,0 +1,35 @@
+"""The gradient of max pooling some images at a time, so that what it reads again is still in the cache.
+
+Not here: the search for the maxima (ops/pool.py).
+"""
+
+import math
+
+from minivis.backend import namespace
+from minivis.fast import routines
+from minivis.fast.conv import blocks
+from minivis.ops.pool import max_pool2d_of
+from minivis.ways import faster
+
+__all__ = ["max_pool2d_by_images"]
+
+
+def _parts(x, geometry):
+    return blocks(x, math.prod(geometry.kernel) * x.shape[1] * math.prod(geometry.out))
+
+
+@faster(
+    max_pool2d_of,
+    may=routines.exist,
+    pays=lambda x, geometry: len(_parts(x, geometry)) > 1,
+)
+def max_pool2d_by_images(x, geometry):
+    """`minivis.ops.pool.max_pool2d_of`."""
+    parts = _parts(x, geometry)
+    found = [max_pool2d_of.raw(x[b], geometry) for b in parts]
+    xp = namespace(x)
+
+    def vjp(g):
+        return (xp.concatenate([pull(g[b])[0] for (_, pull), b in zip(found, parts, strict=True)]),)
+
+    return xp.concatenate([y for y, _ in found]), vjp

@@ -1,0 +1,68 @@
+"""Faster ways taken wherever they may be, whether that pays or not. Not here: tests."""
+
+import contextlib
+import importlib
+import pkgutil
+import sys
+
+import minivis as mv
+from minivis.fast import routines
+
+
+def functions():
+    """Every function of minivis that has a faster way, by its name."""
+    for module in pkgutil.walk_packages(mv.__path__, "minivis."):
+        if (
+            module.name.split(".")[1] in ("ops", "vision", "losses", "optim", "fast")
+            and ".cuda" not in module.name
+        ):
+            with contextlib.suppress(ImportError):  # Numba is not installed
+                importlib.import_module(module.name)
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("minivis."):
+            for value in vars(module).values():
+                ways = getattr(value, "ways", None)
+                if isinstance(ways, list) and ways and callable(value):
+                    found[id(ways)] = value
+    return {f.__name__: f for f in found.values()}
+
+
+FUNCTIONS = functions()
+MOST = max(len(f.ways) for f in FUNCTIONS.values())
+
+
+@contextlib.contextmanager
+def forced(number=0, compiled=True):
+    """Inside, each function takes its faster way of this number (or its last) wherever it may; yields the names of those taken.
+
+    With ``compiled`` the loops are Numba's, also for small arrays of float32; otherwise they are NumPy's.
+    """
+    taken = set()
+    before = [(way, way.function, way.pays) for f in FUNCTIONS.values() for way in f.ways]
+    there = routines.numba_is_there
+    least = routines.LARGE
+
+    def noting(function):
+        def call(*args, **options):
+            taken.add(function.__name__)
+            return function(*args, **options)
+
+        return call
+
+    try:
+        for f in FUNCTIONS.values():
+            for n, way in enumerate(f.ways):
+                picked = n == min(number, len(f.ways) - 1)
+                way.pays = lambda *args, picked=picked, **options: picked
+                way.function = noting(way.function)
+        routines.LARGE = 1
+        if not compiled:
+            routines.numba_is_there = lambda: False
+        yield taken
+    finally:
+        routines.numba_is_there = there
+        routines.LARGE = least
+        for way, function, pays in before:
+            way.function = function
+            way.pays = pays
