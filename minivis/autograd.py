@@ -9,19 +9,11 @@ from itertools import chain, count
 from operator import attrgetter
 from types import FunctionType
 
-from minivis.backend import as_array, device_of, is_array, namespace
-from minivis.complaints import (
-    CALLERS,
-    broken_promise,
-    changed,
-    cotangent_data,
-    explain,
-    no_backward,
-    no_longer,
-    tensor_data,
-)
+from minivis import complaints
+from minivis.backend import as_array, device_of, namespace
+from minivis.broadcasting import unbroadcast
 from minivis.debugging import debug, debugging, watched, watched_vjp
-from minivis.dtypes import at_least_float32, careful, is_usual, is_usual_array, with_all_cotangents
+from minivis.dtypes import careful, is_usual, is_usual_array, with_all_cotangents
 from minivis.switches import Switch
 from minivis.ways import with_ways
 
@@ -81,7 +73,7 @@ class Tensor:
     __slots__ = ("_data", "grad", "requires_grad", "node", "changed", "__weakref__")
 
     def __init__(self, data, requires_grad=False):
-        self._data = data if is_usual_array(data) else tensor_data(data, requires_grad)
+        self._data = data if is_usual_array(data) else complaints.tensor_data(data, requires_grad)
         self.grad = None
         self.requires_grad = requires_grad
         self.node = None  # the call that made it; None for a leaf
@@ -110,9 +102,9 @@ class Tensor:
         if grad is None and self.size == 1:
             grad = namespace(self._data).ones_like(self._data)
         if not is_usual_array(grad):
-            grad = cotangent_data(grad, self)
+            grad = complaints.cotangent_data(grad, self)
         if not self.requires_grad or grad.shape != self.shape or type(grad) is not type(self._data):
-            raise no_backward(self, grad)
+            raise complaints.no_backward(self, grad)
         root = self.node or Node("a leaf", lambda g: (g,), [(0, self)], self._data)
         backpropagate(root, grad.astype(self.dtype, copy=False), retain_graph)
 
@@ -173,13 +165,12 @@ def primitive(function=None, *, dtypes="floating", written=()):
         if kwargs:
             given = chain(given, zip(map(place_of.get, kwargs), kwargs.values(), strict=True))
         arrays, parents, traced, usual = _unwrapped(given)
-        options = dict(zip(kwargs, arrays[len(args) :], strict=True)) if kwargs else {}
-        arrays = arrays[: len(args)]
+        options = {key: arrays.pop() for key in reversed(kwargs)} if kwargs else kwargs
         run = way_with_care if not usual else way if way.ways else function
         try:
             out, vjp = (watched(name, run) if debugging() else run)(*arrays, **options)
-        except CALLERS as error:
-            explain(error, name, parameters, arrays, options)
+        except complaints.CALLERS as error:
+            complaints.explain(error, name, parameters, arrays, options)
             raise
         if not traced:
             return out
@@ -244,13 +235,13 @@ def _history(root):
     seen = {root}
     for node in nodes:  # which grows as it is read
         if node.vjp is None or node.changed:
-            raise no_longer(node)
+            raise complaints.no_longer(node)
         for _, parent in node.parents:
             if type(parent) is Node and parent not in seen:
                 seen.add(parent)
                 nodes.append(parent)
             elif type(parent) is not Node and parent.changed > node.born:
-                raise changed(f"a leaf {tuple(parent.shape)}, which {node.op} was given,")
+                raise complaints.changed(f"a leaf {tuple(parent.shape)}, which {node.op} was given,")
     return sorted(nodes, key=attrgetter("born"))
 
 
@@ -262,7 +253,7 @@ def _pull_back(node, vjp, cotangents):
         new = type(share) is FunctionType
         share = share() if new else share
         if share is None or share.shape != parent.shape or share.dtype != parent.dtype:
-            raise broken_promise(node.op, place, share, parent)
+            raise complaints.broken_promise(node.op, place, share, parent)
         if type(parent) is Node:
             # never in place: a vjp may hand out a view of what others still need
             cotangents[parent] = cotangents[parent] + share if parent in cotangents else share
@@ -270,40 +261,6 @@ def _pull_back(node, vjp, cotangents):
             parent.grad += share
         else:
             parent.grad = as_array(share) if new else namespace(parent._data).array(share)
-
-
-def unbroadcast(g, like):
-    """Undo NumPy broadcasting in a cotangent: sum over every axis along which ``like`` was repeated.
-
-    Parameters
-    ----------
-    g : ndarray
-        Cotangent of a broadcast result.
-    like : ndarray or number
-        The operand as it was before broadcasting. For a plain number there is nothing to pull back to: None.
-
-    Returns
-    -------
-    ndarray or None
-        Cotangent with shape and dtype of ``like``.
-
-    Examples
-    --------
-    >>> unbroadcast(np.ones((2, 3)), np.ones((3,)))
-    array([2., 2., 2.])
-    """
-    if not is_array(like):
-        return None
-    return g if g.shape == like.shape and g.dtype == like.dtype else _summed(g, like)
-
-
-def _summed(g, like):
-    """`unbroadcast` where something was broadcast."""
-    added = g.ndim - like.ndim
-    stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
-    if added or stretched:
-        g = g.sum(axis=(*range(added), *stretched), dtype=at_least_float32(g.dtype)).reshape(like.shape)
-    return g.astype(like.dtype, copy=False)
 
 
 def recording():

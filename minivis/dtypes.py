@@ -126,6 +126,7 @@ def careful(function, dtypes="floating", written=()):
         except TypeError:
             return function(*args, **options)  # which raises the error
         given = bound.arguments
+        _refuse_lists(name, given)
         given.update({key: prepared(key, value) for key, value in given.items()})
         if dtypes == "any":
             return function(*bound.args, **bound.kwargs)
@@ -147,6 +148,13 @@ def careful(function, dtypes="floating", written=()):
         return out, _rounded(vjp, out.dtype, arguments)
 
     return call
+
+
+def _refuse_lists(name, given):
+    """Refuse a list of Tensors: nobody could tell their cotangents apart."""
+    for key, value in given.items():
+        if type(value) is list and any(hasattr(x, "requires_grad") for x in value):
+            raise TypeError(f"{name}: {key} is a list of Tensors; an op takes them one by one, as *{key}")
 
 
 def _in_order(bound):

@@ -380,26 +380,31 @@ def test_a_list_of_tensors_gets_a_list_of_cotangents():
 
 
 @primitive
-def weighted(parts, weight, shift=0.0):
-    """Sum of arrays times a weight, plus a shift; the cotangents of the list come as one array."""
+def weighted(weight, *parts, shift=0.0):
+    """Sum of arrays times a weight, plus a shift."""
     total = sum(parts)
-    return weight * total + shift, lambda g: (np.stack([g * weight] * len(parts)), g * total, lambda: g * 1.0)
+    return weight * total + shift, lambda g: (g * total, *[g * weight] * (len(parts) - 1), lambda: g * weight)
 
 
-def test_what_stands_behind_a_list_gets_its_own_cotangent():
-    a, b, w, s = (Tensor(np.full(2, x), requires_grad=True) for x in (1.0, 2.0, 3.0, 4.0))
+def test_each_of_any_number_of_arrays_gets_its_own_cotangent():
+    a, b, w = (Tensor(np.full(2, x), requires_grad=True) for x in (1.0, 2.0, 3.0))
     fixed = np.full(2, 5.0)
-    for call in (
-        lambda: weighted([a, fixed, b], w, s),
-        lambda: weighted([a, fixed, b], w, shift=s),
-        lambda: weighted(shift=s, weight=w, parts=(a, fixed, b)),
-    ):
-        call().backward(np.ones(2))
-        grads = [x.grad.tolist() for x in (a, b, w, s)]
-        assert grads == [[3, 3], [3, 3], [8, 8], [1, 1]]
-        a.grad = b.grad = w.grad = s.grad = None
-    weighted([fixed, Tensor(fixed)], w, s).backward(np.ones(2))  # nobody in the list wants one
-    assert w.grad.tolist() == [10, 10] and s.grad.tolist() == [1, 1]
+    weighted(w, a, fixed, b).backward(np.ones(2))
+    assert [x.grad.tolist() for x in (a, b, w)] == [[3, 3], [3, 3], [8, 8]]
+    w.grad = None
+    weighted(w, fixed, Tensor(fixed), shift=1.0).backward(np.ones(2))  # nobody among them wants one
+    assert w.grad.tolist() == [10, 10]
+    with pytest.raises(TypeError, match="weighted: not differentiable in its argument number 3"):
+        weighted(w, a, shift=b).backward(np.ones(2))
+
+
+def test_a_list_of_tensors_is_no_argument_of_a_primitive():
+    @primitive
+    def total(parts):
+        return sum(parts), lambda g: (g,)
+
+    with pytest.raises(TypeError, match=r"total: parts is a list of Tensors; .*\*parts"):
+        total([Tensor([1.0]), Tensor([2.0])])
 
 
 def test_a_broken_promise_names_the_argument_also_where_one_is_given_twice():

@@ -26,12 +26,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "backend", "kernels", "debugging", "dtypes", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "losses", "models", "files", "locking", "storage",
+    "openblas", "switches", "interrupts", "listed", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
     "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
-MAY_IMPORT_KERNELS = {"kernels", "ops", "optim"}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
 CONFINED = {
@@ -41,10 +40,10 @@ CONFINED = {
     "hypothesis": {"laws"},
     "tqdm": {"train", "data", "classroom"},
     # the doctor loads it to see whether it works
-    "cupy": {"backend", "kernels.cupy", "kernels.cupy_attention", "doctor"},
-    "cupyx": {"backend", "kernels.cupy"},
-    "numba": {"kernels.compiled", "kernels.compiled_attention"},
-    "threadpoolctl": {"doctor", "kernels.threads", "recipes"},
+    "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
+    "cupyx": {"backend", "fast.cuda"},
+    "numba": {"fast.compiled", "fast.compiled_attention"},
+    "threadpoolctl": {"doctor", "fast.threads", "recipes"},
     "safetensors": {"files", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
@@ -54,12 +53,12 @@ ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
                      "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"}  # fmt: skip
 TOP_LEVEL_TOO = {
-    ("kernels.cupy", "cupy"),
-    ("kernels.cupy", "cupyx"),  # loaded only where an array lives on a GPU
-    ("kernels.cupy_attention", "cupy"),
-    ("kernels.compiled", "numba"),  # loaded only for large arrays
-    ("kernels.compiled_attention", "numba"),
-    ("kernels.compiled_attention", "scipy"),
+    ("fast.cuda", "cupy"),
+    ("fast.cuda", "cupyx"),  # loaded only where an array lives on a GPU
+    ("fast.cuda_attention", "cupy"),
+    ("fast.compiled", "numba"),  # loaded only for large arrays
+    ("fast.compiled_attention", "numba"),
+    ("fast.compiled_attention", "scipy"),
 }
 BANNED = {
     **dict.fromkeys(["pickle", "shelve", "marshal", "dill", "joblib"], "runs code from a file"),
@@ -139,8 +138,8 @@ def _inner(part, here, rest, inside):
             yield f"imports models.{rest[1]} at its top: only a published constructor may, inside"
     elif other in BESIDE and part not in MAY_IMPORT_BESIDE:
         yield f"{part} may not import {other}"
-    elif other == "kernels" and part not in MAY_IMPORT_KERNELS:
-        yield f"{part} may not import kernels: ops and optim alone do"
+    elif other == "fast":
+        yield f"{part} may not import fast: it is laid over the others, and may be taken away"
     elif ORDER.index(other) > ORDER.index(part):
         yield f"{part} may not import {other}, which stands above it"
 
@@ -161,8 +160,9 @@ def test_imports_go_downward():
             "ops may not import models",
         ),
         ("backend.py", "from minivis.autograd import Tensor", "backend may not import autograd"),
-        ("autograd.py", "from minivis import kernels", "ops and optim alone do"),
-        ("nn/bad.py", "from minivis.kernels import of", "ops and optim alone do"),
+        ("ops/bad.py", "from minivis import fast", "it is laid over the others"),
+        ("train.py", "def f():\n    from minivis.fast.routines import of", "it is laid over the others"),
+        ("fast/bad.py", "from minivis import losses", "fast may not import losses"),
         ("vision/bad.py", "from minivis import nn", "vision may not import nn"),
         ("models/bad.py", "from minivis import viz", "models may not import viz"),
         ("models/swin.py", "from minivis.models.vit import ViT", "only a published constructor may"),
@@ -171,7 +171,7 @@ def test_imports_go_downward():
         ("models/bad.py", "from PIL import Image", "only data, viz may"),
         ("metrics/bad.py", "import hypothesis", "only laws may"),
         ("models/bad.py", "import tqdm", "only classroom, data, train may"),
-        ("ops/bad.py", "import cupy", "only backend, doctor, kernels.cupy, kernels.cupy_attention may"),
+        ("ops/bad.py", "import cupy", "only backend, doctor, fast.cuda, fast.cuda_attention may"),
         ("backend.py", "import cupy", "inside the function that needs it"),
         ("ops/bad.py", "from scipy.special import erf", "inside the function that needs it"),
         ("ops/bad.py", "import torch", "no dependency of minivis"),
@@ -202,9 +202,9 @@ def test_a_file_that_does_not_say_what_it_leaves_out_is_found(tmp_path, opening)
             "nn/good.py",
             "from minivis import ops, vision\nfrom minivis.autograd import Tensor\nfrom .linear import Linear",
         ),
-        ("ops/good.py", "from minivis import backend, kernels\ndef f():\n    from scipy.special import erf"),
+        ("ops/good.py", "from minivis import backend\ndef f():\n    from scipy.special import erf"),
         ("models/detr.py", "def detr_r50():\n    from minivis.models.resnet import resnet50"),
-        ("kernels/cupy.py", "import cupy"),
+        ("fast/cuda.py", "import cupy"),
         ("train.py", "from tqdm.auto import tqdm\nfrom minivis import data, metrics"),
         ("cli.py", "def f():\n    from minivis import laws, recipes"),
     ],

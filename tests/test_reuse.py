@@ -4,6 +4,7 @@ The reference is a tape that copies whatever it hands on. Not here: the rules of
 """
 
 import inspect
+import operator
 
 import numpy as np
 import pytest
@@ -199,20 +200,20 @@ def test_no_buffer_is_reused_while_it_lives(holds, graph, seed):
 
 
 MUTANTS = {
-    "a sum written into what a vjp handed out": ("elif parent in owned:", "elif True:"),
+    "a sum written into what a vjp handed out": (
+        "cotangents[parent] = cotangents[parent] + share if parent in cotangents else share",
+        "cotangents[parent] = operator.iadd(cotangents[parent], share) if parent in cotangents else share",
+    ),
     "the first cotangent of a leaf is not copied": (
-        "backend.namespace(leaf.data).array(g)",
-        "backend.namespace(leaf.data).asarray(g)",
+        "namespace(parent._data).array(share)",
+        "namespace(parent._data).asarray(share)",
     ),
-    "what a vjp handed out is taken for new": (
-        "if made:\n                    owned",
-        "if True:\n                    owned",
-    ),
+    "what a vjp handed out is taken for new": ("as_array(share) if new else", "as_array(share) if True else"),
     "a graph is consumed although it was to be kept": ("if not retain_graph:", "if True:"),
-    "nodes take their turn as they were found": ('nodes.sort(key=attrgetter("born"))', "nodes.reverse()"),
+    "nodes take their turn as they were found": ('sorted(nodes, key=attrgetter("born"))', "nodes[::-1]"),
     "a fan-out forgets all but the last": (
-        "cotangents[parent] = cotangents[parent] + cotangent",
-        "cotangents[parent] = cotangent",
+        "cotangents[parent] = cotangents[parent] + share if parent in cotangents else share",
+        "cotangents[parent] = share",
     ),
 }
 # Graphs that the search finds soon, one of which tells each mutant from the engine.
@@ -227,9 +228,10 @@ KNOWN = [
 @pytest.mark.parametrize("name", MUTANTS)
 def test_engines_that_reuse_too_much_are_found(name, monkeypatch):
     right, wrong = MUTANTS[name]
-    source = inspect.getsource(autograd.backpropagate) + inspect.getsource(autograd._accumulate_leaf)
+    parts = (autograd.backpropagate, autograd._history, autograd._pull_back)
+    source = "".join(map(inspect.getsource, parts))
     assert right in source
-    scope = dict(vars(autograd))
+    scope = {**vars(autograd), "operator": operator}
     exec(source.replace(right, wrong), scope)
     monkeypatch.setattr(autograd, "backpropagate", scope["backpropagate"])
 

@@ -12,7 +12,7 @@ import numpy as np
 from minivis.autograd import recording, unbroadcast
 from minivis.backend import device_of, namespace
 from minivis.fast import routines
-from minivis.ops.attention import allowed_pairs, check, only_reached, scaled_dot_product_attention
+from minivis.ops.attention import check, only_reached, scaled_dot_product_attention
 from minivis.ways import faster
 
 __all__ = ["attention_by_heads", "attention_without_weights"]
@@ -56,20 +56,31 @@ def attention_without_weights(
 
     def attend(rows):
         """The plain form for some of the queries."""
-        allowed = allowed_pairs(q, k, mask, is_causal)
-        some = [q[..., rows, :], k, v, _of_rows(allowed, rows, n), _of_rows(bias, rows, n)]
-        return scaled_dot_product_attention.raw(*some)
+        allowed = _of_rows(mask, rows, n)
+        if is_causal:
+            causal = xp.arange(n)[rows, None] >= xp.arange(k.shape[-2])
+            allowed = causal if mask is None else causal & allowed
+        return scaled_dot_product_attention.raw(q[..., rows, :], k, v, allowed, _of_rows(bias, rows, n))
 
     def vjp(g):
-        found = [attend(rows)[1](g[..., rows, :]) for rows in parts]
-        g_q, g_k, g_v, _, g_bias = zip(*found, strict=True)
+        g_q = []
+        g_k = 0
+        g_v = 0
+        g_bias = []
+        for rows in parts:
+            _, pull = attend(rows)
+            of_q, of_k, of_v, _, of_bias = pull(g[..., rows, :])
+            g_q.append(of_q)
+            g_k = g_k + of_k
+            g_v = g_v + of_v
+            g_bias.append(of_bias)
         if bias is None:
             g_bias = None
         elif _of_rows(bias, parts[0], n) is bias:  # the same for all queries
             g_bias = sum(g_bias)
         else:
             g_bias = xp.concatenate(g_bias, axis=-2)
-        return xp.concatenate(g_q, axis=-2), sum(g_k), sum(g_v), None, g_bias
+        return xp.concatenate(g_q, axis=-2), g_k, g_v, None, g_bias
 
     all_at_once = one_pass(q, k, v, mask, bias)
     if all_at_once is not None:

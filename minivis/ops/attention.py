@@ -82,10 +82,10 @@ def check(name, q, k, v, mask, empty="zero"):
 
 def only_reached(q, k, v, mask, is_causal, empty):
     """Queries, keys and values with zeros in the rows that belong to no pair which may attend."""
-    allowed = allowed_pairs(q, k, mask, is_causal)
-    if empty == "error" and not bool(allowed.any(axis=-1).all()):
+    if empty == "error" and not bool(allowed_pairs(q, k, mask, is_causal).any(axis=-1).all()):
         raise ValueError(
-            f"scaled_dot_product_attention: a query has nothing to attend to (allowed: {tuple(allowed.shape)})"
+            "scaled_dot_product_attention: a query has nothing to attend to "
+            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)})"
         )
     rows = reached(q, k, v, mask, is_causal)
     return [

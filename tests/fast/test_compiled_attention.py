@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivis import Tensor, kernels
+from minivis import Tensor, ops
+from minivis.fast import attention as ways
 from minivis.ops import attention_composed
 from tests.fast.test_cuda_attention import CASES as SHARED
 
@@ -200,14 +201,10 @@ def test_one_pass_has_no_room_for_all_weights():
     assert most < 10 * q.nbytes  # the weights alone would be 512 times as much
 
 
-def test_who_is_for_it(monkeypatch):
-    monkeypatch.setattr(compiled_attention, "_WORTH", 2 * 9 * 8 * 8)
+def test_who_is_for_it():
     q = np.zeros((2, 9, 8, 4), np.float32)
     fits = compiled_attention.fits
-    assert fits(q, q, q) and fits(q, q, q, backward=True) and fits(q, q, q[..., :1])
-    assert not fits(q, q[:, :, :7], q[:, :, :7])  # too few weights
-    few = q.reshape(1, 2, 72, 4)
-    assert fits(few, few, few) and not fits(few, few, few, backward=True)  # too few heads to share
+    assert fits(q, q, q) and fits(q, q, q[..., :1]) and not fits(q[:0], q[:0], q[:0])
     assert not fits(q.astype(np.float64), q, q) and not fits(q, q, q.astype(np.float64))
     assert not fits(q, q[:1], q[:1])  # axes that broadcast
     assert not fits(q[..., :0], q[..., :0], q) and not fits(q, q, q[..., :0])
@@ -217,18 +214,26 @@ def test_who_is_for_it(monkeypatch):
     )
 
 
+def test_when_it_pays():
+    q = np.zeros((8, 256, 4), np.float32)
+    by_heads = ops.scaled_dot_product_attention.ways[1]
+    assert by_heads.pays(q, q, q) and by_heads.may(q, q, q)
+    assert not by_heads.pays(q, q[:, :100], q[:, :100])  # too few weights
+    few = q.reshape(2, 1024, 4)
+    assert not by_heads.pays(few, few, few)  # too few heads to share
+
+
 @pytest.mark.parametrize("missing", ["numba", "threadpoolctl"])
 def test_without_numba_or_threadpoolctl_there_is_none(missing, monkeypatch):
     q = np.zeros((8, 256, 4), np.float32)
-    find = kernels.importlib.util.find_spec
-    assert kernels.attention_by_heads(q, q, q) and kernels.one_pass_attention(q, q, q)
-    kernels._compiled_attention.cache_clear()
+    find = ways.importlib.util.find_spec
+    by_heads = ops.scaled_dot_product_attention.ways[1]
+    assert by_heads.may(q, q, q) and ways.one_pass(q, q, q)
+    ways.compiled_is_there.cache_clear()
     with monkeypatch.context() as here:
-        here.setattr(
-            kernels.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
-        )
-        assert kernels.attention_by_heads(q, q, q) is None and kernels.one_pass_attention(q, q, q) is None
-    kernels._compiled_attention.cache_clear()
+        here.setattr(ways.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+        assert not by_heads.may(q, q, q) and ways.one_pass(q, q, q) is None
+    ways.compiled_is_there.cache_clear()
 
 
 def test_small_attention_does_not_wait_for_numba():

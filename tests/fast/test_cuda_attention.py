@@ -38,9 +38,9 @@ def pretended():
 def real():
     import cupy
 
-    from minivis.kernels import cupy_attention
+    from minivis.fast import cuda_attention
 
-    return cupy_attention, cupy.array, cupy.asnumpy
+    return cuda_attention, cupy.array, cupy.asnumpy
 
 
 def drawn(case, dtype):

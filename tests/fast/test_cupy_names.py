@@ -74,7 +74,7 @@ def used_when_read():
     for file in sorted(PACKAGE.rglob("*.py")):
         where = str(file.relative_to(PACKAGE))
         found |= used_in(file.read_text(), where, "xp")
-        if where == "backend.py" or file.match("kernels/cupy*.py"):
+        if where == "backend.py" or file.match("fast/cuda*.py"):
             found |= used_in(file.read_text(), where, "cupy")
     # not among the stored
     return {use for use in found if not use[1].startswith("cuda") and use[1] != "add.at"}

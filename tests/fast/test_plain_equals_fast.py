@@ -140,7 +140,7 @@ def test_small_arrays_are_computed_as_the_slides_have_it():
     large = np.zeros((200, 200), np.float32)
     way = mv.ops.softmax.ways[0]
     assert not way.pays(small) and way.pays(large) and way.may(large)
-    with pytest.raises(TypeError, match="softmax: x must be an array or a Tensor, got list"):
+    with pytest.raises(TypeError, match="softmax: expected an array or a Tensor, got list"):
         mv.ops.softmax([1.0, 2.0])
 
 

@@ -1,6 +1,6 @@
-"""The files of kernels agree: names, signatures and results, with the CUDA sources run on the CPU or a real GPU.
+"""The routines agree file by file: names, signatures and results, with the CUDA sources run on the CPU or a real GPU.
 
-Not here: what the kernels compute (the laws of the ops that call them, tests/ops); which CuPy names exist (test_cupy_names.py).
+Not here: that the ops give the same with them (test_plain_equals_fast.py); which CuPy names exist (test_cupy_names.py).
 """
 
 import ast
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minivis import kernels
 from minivis.fast import blocks as cpu
+from minivis.fast import routines
 from tests.fast import pretend_cuda
 from tests.ops import test_tails as tails
 
@@ -161,7 +161,7 @@ def public_functions(path):
 
 def test_all_files_have_the_same_names_and_signatures():
     here, there, compiled = (
-        public_functions(FOLDER / f"{name}.py") for name in ("numpy", "cupy", "compiled")
+        public_functions(FOLDER / f"{name}.py") for name in ("blocks", "cuda", "compiled")
     )
     assert here == there
     assert compiled.items() <= here.items() and set(here) - set(compiled) == {"im2row"}
@@ -232,15 +232,11 @@ def test_small_values_keep_their_digits_in_every_file(row, dtype, where, request
 def test_large_arrays_of_float32_get_them_and_no_others(monkeypatch):
     large = np.zeros(2**14, np.float32)
     plain = [large[:-1], large.astype(np.float64), np.zeros(2**15, np.int32)]
-    assert all(kernels.of(x) is cpu for x in plain)
+    assert all(routines.of(x) is cpu for x in plain)
     if importlib.util.find_spec("numba"):
-        assert kernels.of(large).__name__ == "minivis.kernels.compiled"
-    kernels._compiled.cache_clear()
-    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
-    try:
-        assert kernels.of(large) is cpu
-    finally:
-        kernels._compiled.cache_clear()
+        assert routines.of(large).__name__ == "minivis.fast.compiled"
+    monkeypatch.setattr(routines, "numba_is_there", lambda: False)
+    assert routines.of(large) is cpu
 
 
 def test_where_nothing_can_be_kept_it_compiles_all_the_same(compiled, monkeypatch):

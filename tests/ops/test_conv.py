@@ -4,6 +4,7 @@ Each law takes the implementation to judge, so that it is also shown to reject t
 Not here: gradients, dtypes, errors, backends (test_every_op.py).
 """
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 
@@ -14,10 +15,19 @@ from hypothesis import strategies as st
 
 import minivis as mv
 from minivis import ops
-from minivis.kernels import numpy as kernels
-from minivis.ops import conv as conv_file
+from minivis.fast import blocks
+from minivis.fast import conv as fast_conv
+from minivis.ops import conv as plain_conv
+from tests.fast.forcing import forced
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+
+
+@pytest.fixture(scope="module", autouse=True, params=["plain", "fast"])
+def way(request):
+    """Everything here holds for the plain way, which small maps take, and for the faster one."""
+    with forced() if request.param == "fast" else contextlib.nullcontext():
+        yield
 
 
 @dataclass(frozen=True)
@@ -244,7 +254,7 @@ def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size,
         return y, *pull(g)[:2], ops.conv_transpose2d(g, weight, stride=(2, 4), groups=groups)
 
     found = both_ways()
-    monkeypatch.setattr(conv_file, "_of_tiles", lambda geometry: False)
+    monkeypatch.setattr(fast_conv, "_of_tiles", lambda geometry: False)
     for a, b in zip(found, both_ways(), strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
 
@@ -255,12 +265,12 @@ def test_either_order_of_a_patch_gives_the_same(groups, batch, monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, 6, 4, 5))
     weight = rng.standard_normal((12, 6 // groups, 3, 2))
-    geometry = conv_file._geometry("conv2d", (4, 5), (3, 2), (2, 2), 1, 1, "")
-    assert conv_file._channels_first(1, weight, geometry)  # 6 windows, 12 filters
-    assert not conv_file._channels_first(2, weight, geometry)
+    geometry = plain_conv.geometry_of("conv2d", (4, 5), (3, 2), (2, 2), 1, 1, "")
+    assert fast_conv._channels_first(1, weight, geometry)  # 6 windows, 12 filters
+    assert not fast_conv._channels_first(2, weight, geometry)
 
     def both_ways(order):
-        monkeypatch.setattr(conv_file, "_channels_first", lambda B, weight, geometry: order)
+        monkeypatch.setattr(fast_conv, "_channels_first", lambda B, weight, geometry: order)
         y, pull = ops.conv2d.raw(x, weight, None, stride=2, padding=1, groups=groups)
         g = np.random.default_rng(1).standard_normal(y.shape)
         return y, *pull(g)[:2], ops.conv_transpose2d(g, weight, stride=2, padding=1, groups=groups)
@@ -293,7 +303,7 @@ def test_large_batches_are_worked_in_blocks(s):
 
     whole = run()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(conv_file._PATCH_LIMIT, "cpu", 1)
+        patch.setitem(fast_conv._PATCH_LIMIT, "cpu", 1)
         parts = run()
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
@@ -306,7 +316,7 @@ LARGE = [
 ]
 
 
-def _with_gradients(dtype, options):
+def with_gradients(dtype, options):
     """A convolution of maps so large that compiled kernels do float32, where they are installed, and its two gradients."""
     rng = np.random.default_rng(0)
     groups = options.get("groups", 1)
@@ -319,7 +329,7 @@ def _with_gradients(dtype, options):
 
 
 def single_equals_double(options):
-    found, exact = _with_gradients(np.float32, options), _with_gradients(np.float64, options)
+    found, exact = with_gradients(np.float32, options), with_gradients(np.float64, options)
     for single, double in zip(found, exact, strict=True):
         assert single.dtype == np.float32
         np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5 * np.abs(double).max())
@@ -419,15 +429,22 @@ def _assigning(rows, shape, kernel, out, stride, padding, dilation):
     return np.moveaxis(padded[(slice(None), *inner)], -1, 1)
 
 
+def _assigning_plainly(patches, shape, geometry):
+    """add_patches with ``=`` for ``+=``."""
+    rows = np.moveaxis(patches.reshape(*patches.shape[:3], -1), (1, 2, 3), (3, 2, 1))  # (B, L, K, C)
+    return _assigning(rows, shape, *geometry)
+
+
 def test_adjoint_rejects_assigning_where_windows_overlap(monkeypatch):
-    monkeypatch.setattr(kernels, "row2im", _assigning)
+    monkeypatch.setattr(blocks, "row2im", _assigning)
+    monkeypatch.setattr(plain_conv, "add_patches", _assigning_plainly)
     rejects(lambda transpose, s: has_adjoint(ops.conv2d, transpose, s), ops.conv_transpose2d)
     rejects(lambda fold, s: fold_is_adjoint_of_unfold(ops.unfold, fold, s), ops.fold)
 
 
 def test_float64_rejects_assigning_where_large_windows_overlap(monkeypatch):
     pytest.importorskip("numba")
-    from minivis.kernels import compiled
+    from minivis.fast import compiled
 
     monkeypatch.setattr(compiled, "row2im", _assigning)
     with pytest.raises(AssertionError):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import minivis as mv
 from minivis import ops
-from minivis.ops import conv as conv_file
+from minivis.fast import conv as conv_file
+from tests.fast.forcing import forced
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -177,15 +178,15 @@ def test_unpooling_keeps_maxima_in_place(drawn):
     unpooling_keeps_maxima_in_place(ops.max_unpool2d, *drawn)
 
 
-@pytest.mark.parametrize("limit", [2**21, 1], ids=["all at once", "image by image"])
+@pytest.mark.parametrize("limit", [0, 2**21, 1], ids=["plain", "all at once", "image by image"])
 @given(s=poolings())
 def test_the_gradient_of_max_pool2d_lands_on_the_maxima(s, limit):
     x = mv.Tensor(s.image(), requires_grad=True)
-    y, indices = ops.max_pool2d(x, s.kernel, dilation=s.dilation, return_indices=True, **s.options)
-    g = np.random.default_rng(1).standard_normal(y.shape)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, forced() if limit else mv.plain():
         patch.setitem(conv_file._PATCH_LIMIT, "cpu", limit)
-        y.backward(g)
+        y, indices = ops.max_pool2d(x, s.kernel, dilation=s.dilation, return_indices=True, **s.options)
+    g = np.random.default_rng(1).standard_normal(y.shape)
+    y.backward(g)
     expected = np.zeros((s.shape[0] * s.shape[1], s.shape[2] * s.shape[3]))
     np.add.at(
         expected,
