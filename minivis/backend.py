@@ -1,6 +1,6 @@
 """Which array library an array belongs to, moving arrays between devices, and the few calls that differ.
 
-Not here: mathematics. Nothing but this file and kernels/cupy*.py knows CuPy.
+Not here: mathematics. Nothing but this file and fast/cuda*.py knows CuPy.
 """
 
 import sys

@@ -34,7 +34,7 @@ OPTIONAL = {
     "ipykernel": ("ipykernel", "the notebooks"),
     "ipywidgets": ("ipywidgets", "sliders in the notebooks"),
     "scikit-learn": ("sklearn", "the handwritten digits and two photos"),
-    "numba": ("numba", "compiled kernels: training takes a quarter less time"),
+    "numba": ("numba", "compiled loops: training takes a quarter less time"),
 }
 AVX2_KERNELS = {"Haswell", "Zen"}  # what OpenBLAS falls back to on a CPU whose name it does not know
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")

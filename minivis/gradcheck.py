@@ -1,14 +1,16 @@
-"""The gradient check: a random direction and a random cotangent, one dot product. For tests and for learners.
+"""The gradient test: a random direction and a random cotangent, one dot product. For tests, laws and learners.
 
-Not here: the law catalogue (laws/), which calls the same idea on plain functions.
+Not here: which inputs are worth testing (the law catalogue, laws/).
 """
+
+from collections import namedtuple
 
 import numpy as np
 
 from minivis.autograd import Tensor, no_grad
 from minivis.backend import is_array, namespace, to_numpy
 
-__all__ = ["GradientError", "check_gradient"]
+__all__ = ["GradientError", "check_gradient", "dot_product_test"]
 
 
 class GradientError(AssertionError):
@@ -74,34 +76,73 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
         raise TypeError(
             "check_gradient: function must return Tensors that depend on its inputs, made of minivis's ops"
         )
-    cotangents = [_like(rng.standard_normal(y.shape), y.data) for y in outputs]
-    total = sum(((y * w).sum() for y, w in zip(outputs, cotangents, strict=True)), start=0.0)
+    cotangents = [rng.standard_normal(y.shape) for y in outputs]
+    total = sum(((y * _like(w, y.data)).sum() for y, w in zip(outputs, cotangents, strict=True)), start=0.0)
     total.backward()
-    directions = [rng.standard_normal(x.shape) for x in inputs]
-    pulled = [
-        float((to_numpy(leaf.grad) * u).sum()) if leaf.grad is not None else 0.0
-        for leaf, u in zip(leaves, directions, strict=True)
-    ]
+    gradients = [0.0 if leaf.grad is None else to_numpy(leaf.grad) for leaf in leaves]
+
+    def forward(*arrays):
+        with no_grad():
+            moved = [Tensor(_like(a, x)) for a, x in zip(arrays, inputs, strict=True)]
+            return [to_numpy(y) for y in _as_list(function(*moved))]
+
+    host = [to_numpy(x) for x in inputs]
+    found = dot_product_test(forward, host, cotangents, gradients, rng=rng, eps=eps)
+    if not found.difference <= tolerance:
+        raise GradientError(
+            f"check_gradient: backward gives {found.got:.9g} along a random direction, finite differences "
+            f"{found.expected:.9g} (relative difference {found.difference:.2g}); "
+            f"inputs: {', '.join(str(tuple(x.shape)) for x in inputs)}"
+        )
+    return found.difference
+
+
+Found = namedtuple("Found", "difference got expected")
+
+
+def dot_product_test(function, inputs, cotangents, gradients, *, rng, eps=1e-6, least=1.0):
+    """Compare gradients with finite differences along one random direction: <w, J u> with <J^T w, u>.
+
+    Parameters
+    ----------
+    function : callable
+        Takes arrays, returns a list of arrays.
+    inputs : list of ndarray
+        The point, float64, on the CPU.
+    cotangents : list of ndarray
+        w, one for each array that the function returns.
+    gradients : list of ndarray
+        What backward gives for w, one for each input.
+    rng : numpy.random.Generator
+        Where the direction u comes from.
+    eps : float, default 1e-6
+        Step of the finite difference.
+    least : float, default 1
+        Smaller numbers are not worth more digits than this one.
+
+    Returns
+    -------
+    Found
+        ``difference``, relative to |w| |J u| or to ``least``; ``got`` from the gradients, ``expected`` from the differences.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 2.0])
+    >>> found = dot_product_test(lambda x: [x * x], [x], [np.ones(2)], [2 * x], rng=np.random.default_rng(0))
+    >>> found.difference < 1e-6
+    True
+    """
+    directions = [rng.standard_normal(np.shape(x)) for x in inputs]
 
     def along(step):
-        with no_grad():
-            moved = [Tensor(x + _like(step * u, x)) for x, u in zip(inputs, directions, strict=True)]
-            return [to_numpy(y.data) for y in _as_list(function(*moved))]
+        return function(*(x + step * u for x, u in zip(inputs, directions, strict=True)))
 
-    terms = [
-        (to_numpy(w) * ((high - low) / (2 * eps))).sum()
-        for w, high, low in zip(cotangents, along(eps), along(-eps), strict=True)
-    ]
-    expected = float(sum(terms))
-    got = sum(pulled)
-    scale = max(1.0, sum(abs(t) for t in terms), sum(abs(p) for p in pulled))
-    difference = abs(expected - got) / scale
-    if not difference <= tolerance:
-        raise GradientError(
-            f"check_gradient: backward gives {got:.9g} along a random direction, finite differences {expected:.9g} "
-            f"(relative difference {difference:.2g}); inputs: {', '.join(str(tuple(x.shape)) for x in inputs)}"
-        )
-    return difference
+    slopes = [(high - low) / (2 * eps) for high, low in zip(along(eps), along(-eps), strict=True)]
+    pairs = list(zip(cotangents, slopes, strict=True))
+    expected = float(sum((w * slope).sum() for w, slope in pairs))
+    got = float(sum((g * u).sum() for g, u in zip(gradients, directions, strict=True)))
+    size = sum(float(np.linalg.norm(w) * np.linalg.norm(slope)) for w, slope in pairs)
+    return Found(abs(got - expected) / max(least, size), got, expected)
 
 
 def _as_list(y):

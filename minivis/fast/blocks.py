@@ -17,7 +17,7 @@ __all__ = [
 
 
 _BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
-_SHARE = 2**16  # elements that are worth a thread
+_LEAST_FOR_A_THREAD = 2**16  # elements that are worth a thread
 
 
 def _in_blocks(rows, length, run):
@@ -28,7 +28,7 @@ def _in_blocks(rows, length, run):
         for at in range(start, stop, size):
             run(slice(at, min(at + size, stop)))
 
-    threads.over(rows, part, -(-_SHARE // max(1, length)))
+    threads.over(rows, part, -(-_LEAST_FOR_A_THREAD // max(1, length)))
 
 
 def gelu(x, approximate):

@@ -19,9 +19,11 @@ __all__ = [
     "adamw_step", "gelu", "im2row", "layer_norm", "layer_norm_vjp", "row2im", "sigmoid", "silu", "softmax", "softmax_vjp",
 ]  # fmt: skip
 
-_SHARE = 2**18  # elements that are worth waking a thread for
-_TOGETHER = 64  # rows whose sums along the columns one thread makes, so that there are the same bits for any number of them
-_RUN = 2**10  # elements: what has no rows is cut at multiples of it, so that no loop leaves a rest at a cut
+_LEAST_FOR_A_THREAD = 2**18  # elements that are worth waking a thread for
+_ROWS_PER_SUM = 64  # one thread sums this many rows, whatever the number of threads: the result is the same to the last bit
+_BLOCK = (
+    2**10
+)  # flat arrays are split at multiples of this, so that no vectorised loop has a remainder except in the last block
 
 # What the compiler may do with arithmetic is said below: NaN and infinity always stay what they are. Each loop is compiled
 # for one list of types, when this file is loaded.
@@ -47,23 +49,23 @@ def _loop(*arguments, fastmath):
     return made
 
 
-def _alone(*arguments):
+def _elementwise(*arguments):
     """A loop over elements that have nothing to do with one another."""
     return _loop(*arguments, fastmath={"contract", "nsz"})  # products join sums
 
 
-def _rows(*arguments):
+def _rowwise(*arguments):
     """A loop over rows; sums along a row change their order."""
     return _loop(*arguments, fastmath={"contract", "nsz", "reassoc"})
 
 
-_part = numba.njit(inline="always", error_model="numpy")  # becomes part of the loop that calls it
-_apart = numba.njit(error_model="numpy")  # keeps to the letter of its arithmetic there
+_inlined = numba.njit(inline="always", error_model="numpy")  # becomes part of the loop that calls it
+_exact = numba.njit(error_model="numpy")  # keeps to the letter of its arithmetic there
 
 
-def _over(run, rows, length, *arrays):
+def _in_parallel(run, rows, length, *arrays):
     """Run a compiled loop over rows of so many elements, several parts at a time."""
-    least = -(-_SHARE // max(1, length))
+    least = -(-_LEAST_FOR_A_THREAD // max(1, length))
     threads.over(rows, lambda start, stop: run(start, stop, *arrays), least)
 
 
@@ -75,7 +77,7 @@ def _matrices(*arrays):
 _NORMAL, _LEAST = float32(-87.33654), float32(-104.0)  # below, exp has fewer digits; below, none
 
 
-@_part
+@_inlined
 def _raised(x, more):
     """2^31 exp(x + more) for x from -104 to 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
 
@@ -93,21 +95,21 @@ def _raised(x, more):
     return p * power
 
 
-@_part
+@_inlined
 def _exp(x):
     """exp of what is not above 0. What is too small for all digits is 0: a processor may be slow on such numbers."""
     e = _raised(x if x > _NORMAL else _NORMAL, float32(0.0)) * float32(2.0**-31)
     return e if x > _NORMAL else (float32(0.0) if x <= _NORMAL else x)  # NaN stays NaN
 
 
-@_part
+@_inlined
 def _small_exp(x, more):
     """exp(x + more) of what is not above 0, with the digits that there are for what is too small."""
     return _raised(_LEAST if x < _LEAST else x, more) * float32(2.0**-31)
 
 
-@_apart
-def _beginning(x):
+@_exact
+def _leading_bits(x):
     """x with half of its digits: a number whose square is exact."""
     return int32(float32(x).view(int32) & int32(-4096)).view(float32)
 
@@ -131,13 +133,13 @@ def _by_runs(x, loop, *numbers):
     """Run a compiled loop over the elements of x: ``(y, slope)``."""
     flat = np.ascontiguousarray(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
-    _over(loop, -(-flat.size // _RUN), _RUN, flat, *numbers, y, slope)
+    _in_parallel(loop, -(-flat.size // _BLOCK), _BLOCK, flat, *numbers, y, slope)
     return y.reshape(x.shape), slope.reshape(x.shape)
 
 
-@_alone(_read1, _write1, _write1)
+@_elementwise(_read1, _write1, _write1)
 def _sigmoid(start, stop, x, y, slope):
-    part = slice(start * _RUN, stop * _RUN)
+    part = slice(start * _BLOCK, stop * _BLOCK)
     x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
@@ -148,9 +150,9 @@ def _sigmoid(start, stop, x, y, slope):
         slope[i] = small * large
 
 
-@_alone(_read1, types.float64, types.float64, _write1, _write1)
+@_elementwise(_read1, types.float64, types.float64, _write1, _write1)
 def _gated(start, stop, x, a, b, y, slope):
-    part = slice(start * _RUN, stop * _RUN)
+    part = slice(start * _BLOCK, stop * _BLOCK)
     x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
@@ -172,14 +174,14 @@ def _gated(start, stop, x, a, b, y, slope):
 _T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9 = map(float32, blocks.TAIL)
 
 
-@_alone(_read1, _write1, _write1)
+@_elementwise(_read1, _write1, _write1)
 def _gelu(start, stop, x, y, slope):
-    part = slice(start * _RUN, stop * _RUN)
+    part = slice(start * _BLOCK, stop * _BLOCK)
     x, y, slope = x[part], y[part], slope[part]
     for i in range(x.size):
         v = x[i]
         a = float32(40.0) if abs(v) > float32(40.0) else abs(v)
-        near = _beginning(a)
+        near = _leading_bits(a)
         bell = _small_exp(float32(-0.5) * near * near, float32(0.5) * (near - a) * (near + a))
         inverse = float32(1.0) / (a + float32(4.0))
         q = (float32(4.0) - a) * inverse
@@ -203,27 +205,27 @@ def softmax(x, axis):
     rows = np.ascontiguousarray(np.moveaxis(x, axis, -1))
     p = np.empty_like(rows)
     x, to = _matrices(rows, p)
-    _over(_softmax, *x.shape, x, to)
+    _in_parallel(_softmax, *x.shape, x, to)
     return np.moveaxis(p, -1, axis)
 
 
-@_part
-def _ordered(bits):
+@_inlined
+def _sortable(bits):
     """The bits of a float as an integer that is larger where the float is, and back: negative ones are turned round."""
     return int32(bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF)))
 
 
-@_apart
+@_exact
 def _largest(row):
     """The largest of a row, by its bits: a maximum of integers is what the compiler can do for many at once."""
     bits = row.view(int32)
-    highest = _ordered(bits[0])
+    highest = _sortable(bits[0])
     for i in range(bits.size):
-        highest = max(highest, _ordered(bits[i]))
-    return _ordered(highest).view(float32)
+        highest = max(highest, _sortable(bits[i]))
+    return _sortable(highest).view(float32)
 
 
-@_rows(_read2, _write2)
+@_rowwise(_read2, _write2)
 def _softmax(start, stop, x, p):
     for r in range(start, stop):
         row, out = x[r], p[r]
@@ -243,11 +245,11 @@ def softmax_vjp(g, p, axis):
     rows, weights = (np.ascontiguousarray(np.moveaxis(x, axis, -1), np.float32) for x in (g, p))
     out = np.empty_like(rows)
     matrices = _matrices(rows, weights, out)
-    _over(_softmax_vjp, *matrices[0].shape, *matrices)
+    _in_parallel(_softmax_vjp, *matrices[0].shape, *matrices)
     return np.moveaxis(out, -1, axis)
 
 
-@_rows(_read2, _read2, _write2)
+@_rowwise(_read2, _read2, _write2)
 def _softmax_vjp(start, stop, g, p, out):
     for r in range(start, stop):
         gs, ps, to = g[r], p[r], out[r]
@@ -274,16 +276,16 @@ def layer_norm(x, weight, bias, eps):
     xhat = np.empty_like(x)
     inverse = np.empty((len(x), 1), np.float32)
     y = xhat if weight is None and bias is None else np.empty_like(x)
-    _over(_layer_norm, *x.shape, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
+    _in_parallel(_layer_norm, *x.shape, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
     return y, xhat, inverse
 
 
-@_apart  # where sums may change, a root becomes an estimate, and that of infinity NaN
+@_exact  # where sums may change, a root becomes an estimate, and that of infinity NaN
 def _inverse_root(x):
     return float32(1.0) / np.sqrt(x)
 
 
-@_rows(_read2, _read1, _read1, _number, _write2, _write2, _write2)
+@_rowwise(_read2, _read1, _read1, _number, _write2, _write2, _write2)
 def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
     n = x.shape[1]
     for r in range(start, stop):
@@ -314,15 +316,17 @@ def layer_norm_vjp(g, xhat, inverse, weight):
     (rows, n) = xhat.shape
     if weight is None:  # no sums, and each row for itself
         nothing = np.empty((0, n), np.float32)
-        _over(_layer_norm_vjp, rows, n, g, xhat, inverse, np.ones(n, np.float32), 1, out, nothing, nothing)
+        _in_parallel(
+            _layer_norm_vjp, rows, n, g, xhat, inverse, np.ones(n, np.float32), 1, out, nothing, nothing
+        )
         return out, None, None
-    along, total = np.zeros((2, -(-rows // _TOGETHER), n), np.float32)
-    arrays = (g, xhat, inverse, _given(weight), _TOGETHER, out, along, total)
-    _over(_layer_norm_vjp, len(along), _TOGETHER * n, *arrays)
+    along, total = np.zeros((2, -(-rows // _ROWS_PER_SUM), n), np.float32)
+    arrays = (g, xhat, inverse, _given(weight), _ROWS_PER_SUM, out, along, total)
+    _in_parallel(_layer_norm_vjp, len(along), _ROWS_PER_SUM * n, *arrays)
     return out, along.sum(axis=0), total.sum(axis=0)
 
 
-@_rows(_read2, _read2, _read2, _read1, types.intp, _write2, _write2, _write2)
+@_rowwise(_read2, _read2, _read2, _read1, types.intp, _write2, _write2, _write2)
 def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, together, out, along, total):
     n = xhat.shape[1]
     for r in range(start * together, min(stop * together, len(g))):
@@ -351,11 +355,11 @@ def row2im(rows, shape, kernel, out, stride, padding, dilation):
         return blocks.row2im(rows, shape, kernel, out, stride, padding, dilation)
     rows = np.ascontiguousarray(rows, np.float32).reshape(shape[0], *out, *kernel, shape[1])
     padded, inner = blocks._room(shape, padding, np.float32)
-    _over(_row2im, len(rows), math.prod(rows.shape[1:]), rows, padded, stride, dilation)
+    _in_parallel(_row2im, len(rows), math.prod(rows.shape[1:]), rows, padded, stride, dilation)
     return np.ascontiguousarray(np.moveaxis(padded[inner], -1, 1))
 
 
-@_alone(_windows, _maps, _steps, _steps)
+@_elementwise(_windows, _maps, _steps, _steps)
 def _row2im(start, stop, rows, padded, stride, dilation):
     _, rows_out, columns_out, kh, kw, C = rows.shape
     for b in range(start, stop):
@@ -379,14 +383,18 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
     numbers = [
         float32(x) for x in (1 - lr * weight_decay, beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps)
     ]
-    _over(
-        _adamw, -(-parameter.size // _RUN), _RUN, *(x.reshape(-1) for x in (parameter, grad, m, v)), *numbers
+    _in_parallel(
+        _adamw,
+        -(-parameter.size // _BLOCK),
+        _BLOCK,
+        *(x.reshape(-1) for x in (parameter, grad, m, v)),
+        *numbers,
     )
 
 
-@_alone(_write1, _read1, _write1, _write1, *[_number] * 8)
+@_elementwise(_write1, _read1, _write1, _write1, *[_number] * 8)
 def _adamw(start, stop, parameter, grad, m, v, keep, beta1, new1, beta2, new2, rate, root, eps):
-    part = slice(start * _RUN, stop * _RUN)
+    part = slice(start * _BLOCK, stop * _BLOCK)
     parameter, grad, m, v = parameter[part], grad[part], m[part], v[part]
     for i in range(parameter.size):
         g = grad[i]

@@ -12,7 +12,7 @@ from numba import types
 from numpy import float32
 
 from minivis.fast import threads
-from minivis.fast.compiled import _exp, _largest, _part, _rows
+from minivis.fast.compiled import _exp, _inlined, _largest, _rowwise
 
 __all__ = ["attention", "attention_vjp", "attention_with_weights", "fits"]
 
@@ -114,7 +114,7 @@ def _matrices(x, dtype, shape):
     return x.reshape(-1, *x.shape[-2:]), np.ascontiguousarray(np.broadcast_to(places, lead)).reshape(-1)
 
 
-@_part
+@_inlined
 def _take(x, head, first, scale, to):
     """A head of (B, N, h, d) from token `first` on, scaled."""
     image = head // x.shape[2]
@@ -126,7 +126,7 @@ def _take(x, head, first, scale, to):
             out[j] = row[j] * scale
 
 
-@_part
+@_inlined
 def _give(x, head, first, to):
     """And back to its place."""
     image = head // to.shape[2]
@@ -138,7 +138,7 @@ def _give(x, head, first, to):
             out[j] = row[j]
 
 
-@_part
+@_inlined
 def _transpose(x, to):
     """x^T: where a large factor is to be transposed, this before the product is faster than BLAS."""
     whole = len(x) - len(x) % _TILE
@@ -151,7 +151,7 @@ def _transpose(x, to):
             to[j, i] = x[i, j]
 
 
-@_rows(
+@_rowwise(
     *[_read4] * 3,
     _read3,
     _places,
@@ -211,7 +211,7 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
         _give(out[:count], head, first, y)
 
 
-@_rows(*[_read4] * 4, _read3, types.float32, *[_write4] * 3, _write3)
+@_rowwise(*[_read4] * 4, _read3, types.float32, *[_write4] * 3, _write3)
 def _attention_vjp(start, stop, g, q, k, v, weights, scale, g_q, g_k, g_v, g_scores):
     (n, d), (m, e) = (q.shape[1], q.shape[3]), (v.shape[1], v.shape[3])
     gs, queries, of_queries = np.empty((n, e), float32), np.empty((n, d), float32), np.empty((n, d), float32)

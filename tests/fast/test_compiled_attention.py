@@ -144,10 +144,10 @@ MUTANTS = {
 def in_python(source):
     """The module of this source, its loops not compiled."""
     source = source.replace(
-        "from minivis.fast.compiled import _exp, _largest, _part, _rows",
+        "from minivis.fast.compiled import _exp, _largest, _inlined, _rowwise",
         "from minivis.fast.compiled import _exp, _largest",
     )
-    made = {"_part": lambda f: f, "_rows": lambda *types: lambda f: f, "__name__": "mutant"}
+    made = {"_inlined": lambda f: f, "_rowwise": lambda *types: lambda f: f, "__name__": "mutant"}
     exec(compile(source, "mutant", "exec"), made)
     made["_QUERIES"], made["_NEAR"] = 7, 64
     return type(

@@ -250,7 +250,7 @@ def test_where_nothing_can_be_kept_it_compiles_all_the_same(compiled, monkeypatc
 
     monkeypatch.setattr(module.numba, "njit", nowhere)
 
-    @module._alone(module._write1)
+    @module._elementwise(module._write1)
     def one(start, stop, x):
         x[start:stop] = 1
 

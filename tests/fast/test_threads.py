@@ -1,6 +1,6 @@
 """Rows shared among threads: each once, the same bits for any number of threads, and nobody writes after the end.
 
-Not here: what the kernels compute (test_kernels.py).
+Not here: what the routines compute (test_routines.py).
 """
 
 import os
@@ -135,47 +135,47 @@ def test_blas_has_its_threads_back_afterwards():
             library.set_num_threads(count)
 
 
-def windows(kernels, x):
+def windows(routines, x):
     """The windows of 40 maps, and what adding them back gives."""
     shape = (40, 8, 30, 30)
     geometry = ((3, 2), (15, 29), (2, 1), (1, 0), (1, 1))
-    rows = kernels.im2row(x[:3000, :96].reshape(shape), *geometry)
-    return rows, kernels.row2im(rows, shape, *geometry)
+    rows = routines.im2row(x[:3000, :96].reshape(shape), *geometry)
+    return rows, routines.row2im(rows, shape, *geometry)
 
 
 CALLS = {
     "im2row and row2im": windows,
-    "gelu": lambda kernels, x: kernels.gelu(x, "none"),
-    "softmax": lambda kernels, x: kernels.softmax(x, -1),
-    "softmax_vjp": lambda kernels, x: kernels.softmax_vjp(x, x[::-1], -1),
-    "layer_norm": lambda kernels, x: kernels.layer_norm(x, x[0], x[1], 1e-5),
-    "layer_norm_vjp": lambda kernels, x: kernels.layer_norm_vjp(x, x[::-1], x[:, :1], x[0]),
-    "layer_norm_vjp, no weight": lambda kernels, x: kernels.layer_norm_vjp(x, x[::-1], x[:, :1], None)[0],
+    "gelu": lambda routines, x: routines.gelu(x, "none"),
+    "softmax": lambda routines, x: routines.softmax(x, -1),
+    "softmax_vjp": lambda routines, x: routines.softmax_vjp(x, x[::-1], -1),
+    "layer_norm": lambda routines, x: routines.layer_norm(x, x[0], x[1], 1e-5),
+    "layer_norm_vjp": lambda routines, x: routines.layer_norm_vjp(x, x[::-1], x[:, :1], x[0]),
+    "layer_norm_vjp, no weight": lambda routines, x: routines.layer_norm_vjp(x, x[::-1], x[:, :1], None)[0],
 }
 
 
 @pytest.fixture(params=["plain", "compiled"])
-def kernels(request, monkeypatch):
-    """The kernels of NumPy, and those of Numba, which think a thread soon worth while."""
+def routines(request, monkeypatch):
+    """The routines of NumPy, and those of Numba, which use threads for small arrays too here."""
     if request.param == "plain":
         return plain
     pytest.importorskip("numba")
     from minivis.fast import compiled
 
-    monkeypatch.setattr(compiled, "_SHARE", 2**12)
+    monkeypatch.setattr(compiled, "_LEAST_FOR_A_THREAD", 2**12)
     return compiled
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_any_number_of_threads_gives_the_same_bits(kernels, name, dtype, monkeypatch):
-    if kernels is not plain and dtype == np.float64:
-        pytest.skip("compiled kernels are for float32")
+def test_any_number_of_threads_gives_the_same_bits(routines, name, dtype, monkeypatch):
+    if routines is not plain and dtype == np.float64:
+        pytest.skip("compiled routines are for float32")
     x = np.random.default_rng(0).standard_normal((3001, 97)).astype(dtype)
     found = []
     for count in ("1", "2", "3", "2"):
         monkeypatch.setenv("OMP_NUM_THREADS", count)
-        result = CALLS[name](kernels, x)
+        result = CALLS[name](routines, x)
         found.append(result if isinstance(result, tuple) else (result,))
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
@@ -183,7 +183,7 @@ def test_any_number_of_threads_gives_the_same_bits(kernels, name, dtype, monkeyp
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adamw_is_the_same_with_any_number_of_threads_and_on_views_with_gaps(kernels, dtype, monkeypatch):
+def test_adamw_is_the_same_with_any_number_of_threads_and_on_views_with_gaps(routines, dtype, monkeypatch):
     rng = np.random.default_rng(0)
     found = []
     start = (rng.standard_normal((4, 300, 1001)) ** 2).astype(dtype)
@@ -193,7 +193,7 @@ def test_adamw_is_the_same_with_any_number_of_threads_and_on_views_with_gaps(ker
         arrays = [x[..., :: abs(step)] for x in wide]
         if step < 0:
             arrays[1] = np.asfortranarray(arrays[1])
-        kernels.adamw_step(*arrays, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, step=3)
+        routines.adamw_step(*arrays, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1, step=3)
         found.append(np.stack(arrays))
     for other in found[1:]:
         exact = dtype == np.float64
