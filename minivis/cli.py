@@ -183,7 +183,7 @@ def _doctor(options):
 
 def _check(options):
     from minivis import laws
-    from minivis.laws.command import check_file
+    from minivis.laws.judging.command import check_file
 
     if options.name is None:
         return _list("The laws know these functions:", laws.names())

@@ -28,7 +28,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import recipes, viz
-from minivis.laws.claims import claims
+from minivis.laws import claims
 from minivis.ops import interpolate, sigmoid, softmax
 from minivis.recipes import ablations, detr_panoptic_shapes, mask2former_shapes
 

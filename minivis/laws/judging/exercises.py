@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.report import _array
-from minivis.laws.sandbox import GENERAL_HINT, Alarm, Broken, arose_in, call_safely
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.report import _array
+from minivis.laws.judging.sandbox import GENERAL_HINT, Alarm, Broken, arose_in, call_safely
 
 __all__ = ["ClaimsReport", "above", "at_least", "at_most", "below", "between", "claims"]
 
