@@ -366,7 +366,7 @@ def uses(text):
     """What a module uses: (names that it reads, names that it takes from elsewhere), but not those in ``__all__``.
 
     From elsewhere it takes what it imports, attributes (``ops.softmax``) and whole strings (a table of names). What a
-    function or class says of itself in its own body is no use; a law is used by whoever declares it.
+    function or class says of itself in its own body is no use; what a decorator registers is used.
     """
     own, taken = set(), set()
 
@@ -383,7 +383,7 @@ def uses(text):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in within:
             taken.add(node.value)
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            own.update({node.name} if any(map(declares_a_law, node.decorator_list)) else ())
+            own.update({node.name} if any(map(registers, node.decorator_list)) else ())
             within = within | {node.name}
         for child in ast.iter_child_nodes(node):
             visit(child, within)
@@ -392,8 +392,9 @@ def uses(text):
     return own, taken
 
 
-def declares_a_law(decorator):
-    return isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith(".law")
+def registers(decorator):
+    """Whether a decorator puts a function on a list: `@family.law(...)`, `@faster(op, ...)`."""
+    return isinstance(decorator, ast.Call) and ast.unparse(decorator.func).split(".")[-1] in {"law", "faster"}
 
 
 def unused(modules, others):
@@ -428,6 +429,8 @@ def test_every_public_name_is_used():
     [
         ({"a.py": "__all__ = ['f']\ndef f(): pass\n"}, [], ["a.py: f"]),
         ({"a.py": "def f(n): return f(n - 1)\n"}, [], ["a.py: f"]),  # of itself alone
+        ({"a.py": "@family.law('x')\ndef f(): pass\n@faster(op)\ndef g(): pass\n"}, [], []),
+        ({"a.py": "@functools.cache\ndef f(): pass\n"}, [], ["a.py: f"]),
         ({"a.py": "class A: pass\ndef _g(): pass\n"}, [], ["a.py: A"]),
         ({"a.py": "__all__ = ['X']\nX = 1\n", "b.py": "Y = 2\n"}, ["import a"], ["a.py: X"]),
         ({"a.py": "def f(): pass\nx = f()\n"}, [], []),
