@@ -154,8 +154,8 @@ def primitive(function=None, *, dtypes="floating", written=()):
     if function is None:
         return functools.partial(primitive, dtypes=dtypes, written=written)
     name = function.__name__.lstrip("_")
-    parameters = list(inspect.signature(function).parameters)  # looked at once, never when called
-    place_of = {parameter: place for place, parameter in enumerate(parameters)}
+    # looked at once, never when called
+    place_of = {parameter: place for place, parameter in enumerate(inspect.signature(function).parameters)}
     way = with_ways(function)
     way_with_care = careful(way, dtypes, written)
 
@@ -170,7 +170,7 @@ def primitive(function=None, *, dtypes="floating", written=()):
         try:
             out, vjp = (watched(name, run) if debugging() else run)(*arrays, **options)
         except complaints.CALLERS as error:
-            complaints.explain(error, name, parameters, arrays, options)
+            complaints.explain(error, function, arrays, options)
             raise
         if not traced:
             return out

@@ -74,7 +74,17 @@ def _parser():
         return added
 
     command("doctor", "report what this machine offers, and what to do about each problem", _doctor)
+    _add_check(command)
+    _add_train(command)
+    _add_predict(command)
+    assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
+    _assignment_parsers(
+        assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    )
+    return parser
 
+
+def _add_check(command):
     check = command(
         "check",
         "judge your own function by the laws of what it implements",
@@ -84,6 +94,8 @@ def _parser():
     check.add_argument("name", nargs="?", metavar="NAME", help="what it implements, such as softmax")
     check.add_argument("target", nargs="?", metavar="FILE.py:FUNCTION", help="where it stands")
 
+
+def _add_train(command):
     train = command(
         "train", "train a small model and report how well it does", _train, "Without NAME: the names."
     )
@@ -97,6 +109,8 @@ def _parser():
     )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
 
+
+def _add_predict(command):
     predict = command(
         "predict",
         "show a model a photo: classes, boxes or masks, printed and drawn",
@@ -122,11 +136,6 @@ def _parser():
         metavar="CLASS",
         help="classes that can be counted, by name, for a panoptic model that does not say (others: stuff)",
     )
-    assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
-    _assignment_parsers(
-        assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-    )
-    return parser
 
 
 def _assignment_parsers(actions):
@@ -183,7 +192,7 @@ def _doctor(options):
 
 def _check(options):
     from minivis import laws
-    from minivis.laws.command import check_file
+    from minivis.laws.judging.command import check_file
 
     if options.name is None:
         return _list("The laws know these functions:", laws.names())

@@ -20,7 +20,6 @@ CALLERS = (ValueError, IndexError, TypeError, AttributeError)  # what a wrong ca
 
 def named(function):
     """For a function of Tensors that is no `primitive`: its errors too tell its name and every shape, its arrays are plain too."""
-    parameters = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -29,18 +28,20 @@ def named(function):
             kwargs = {key: each(plain, x) for key, x in kwargs.items()}
             return function(*args, **kwargs)
         except CALLERS as error:
-            explain(error, function.__name__, parameters, args, kwargs)
+            explain(error, function, args, kwargs)
             raise
 
     return call
 
 
-def explain(error, name, parameters, arrays, options):
-    """Raise the error again with the op's name in front and every shape behind it, unless it says so already.
+def explain(error, function, arrays, options):
+    """Raise the error of a function again with its name in front and every shape behind it, unless it says so already.
 
     Nobody raises an error from itself, or keeps the new one in a variable: it would be a cycle, which holds the arrays of
     every frame on its way until the garbage collector comes.
     """
+    name = function.__name__.lstrip("_")
+    parameters = inspect.signature(function).parameters
     if str(error).startswith(f"{name}: "):
         return
     if foreign := [key for key in options if key not in parameters]:
@@ -52,7 +53,7 @@ def explain(error, name, parameters, arrays, options):
         raise TypeError(
             f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
         ) from error
-    inputs = [*zip(parameters, arrays, strict=False), *options.items()]
+    inputs = [*_by_name(function, arrays), *options.items()]
     if isinstance(error, AttributeError):  # what is no array was asked for its shape
         wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
         if not wrong or _has_shape(error.obj):
@@ -62,6 +63,14 @@ def explain(error, name, parameters, arrays, options):
     kind = next(kind for kind in kinds if isinstance(error, kind))
     shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
     raise kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else "")) from error
+
+
+def _by_name(function, arrays):
+    """The positional arguments with the names of their parameters; those of ``*arrays`` are one list."""
+    try:
+        return inspect.signature(function).bind_partial(*arrays).arguments.items()
+    except TypeError:  # there are too many
+        return zip(inspect.signature(function).parameters, arrays, strict=False)
 
 
 def _kind(x):

@@ -122,31 +122,7 @@ async def run_all(paths, built, limit, jobs):
 
 def main():
     """Read the command line, execute, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description="Execute every notebook once; the copies go to build/notebooks."
-    )
-    parser.add_argument(
-        "only", nargs="*", metavar="NN", help="how the wanted notebooks' names begin (default: all)"
-    )
-    parser.add_argument(
-        "--changed",
-        action="store_true",
-        help="keep the copies that were made of this notebook with this library",
-    )
-    parser.add_argument(
-        "--limit",
-        type=float,
-        default=600,
-        metavar="SECONDS",
-        help="after which a notebook is taken to hang (default: 600)",
-    )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (default: 2)")
-    parser.add_argument(
-        "--source", type=Path, default=ROOT / "notebooks", metavar="DIR", help=argparse.SUPPRESS
-    )
-    parser.add_argument(
-        "--built", type=Path, default=ROOT / "build" / "notebooks", metavar="DIR", help=argparse.SUPPRESS
-    )
+    parser = command_line()
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
@@ -173,6 +149,36 @@ def main():
             return 130  # as a shell has it
     print(f"{len(paths) - failed} of {len(paths)} notebooks ran, {time.perf_counter() - start:.0f} s")
     return int(failed > 0)
+
+
+def command_line():
+    """What may stand after the script's name."""
+    parser = argparse.ArgumentParser(
+        description="Execute every notebook once; the copies go to build/notebooks."
+    )
+    parser.add_argument(
+        "only", nargs="*", metavar="NN", help="how the wanted notebooks' names begin (default: all)"
+    )
+    parser.add_argument(
+        "--changed",
+        action="store_true",
+        help="keep the copies that were made of this notebook with this library",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="after which a notebook is taken to hang (default: 600)",
+    )
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (default: 2)")
+    parser.add_argument(
+        "--source", type=Path, default=ROOT / "notebooks", metavar="DIR", help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "--built", type=Path, default=ROOT / "build" / "notebooks", metavar="DIR", help=argparse.SUPPRESS
+    )
+    return parser
 
 
 if __name__ == "__main__":

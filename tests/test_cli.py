@@ -120,21 +120,21 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
 def test_check_returns_the_verdict(monkeypatch, verdict):
     calls = []
     stand_in(monkeypatch, "laws", names=lambda: ["softmax"])
-    stand_in(monkeypatch, "laws.command", check_file=lambda *call: calls.append(call) or verdict)
+    stand_in(monkeypatch, "laws.judging.command", check_file=lambda *call: calls.append(call) or verdict)
     assert cli.main(["check", "softmax", "solution.py:mine"]) == verdict
     assert calls == [("softmax", "solution.py:mine")]
 
 
 def test_check_without_a_name_lists_the_names(monkeypatch, capsys):
     stand_in(monkeypatch, "laws", names=lambda: ["conv2d", "softmax"])
-    stand_in(monkeypatch, "laws.command", check_file=None)
+    stand_in(monkeypatch, "laws.judging.command", check_file=None)
     assert cli.main(["check"]) == 0
     assert capsys.readouterr().out.split()[-2:] == ["conv2d", "softmax"]
 
 
 def test_check_without_a_target_says_how_to_name_one(monkeypatch, capsys):
     stand_in(monkeypatch, "laws", names=lambda: ["softmax"])
-    stand_in(monkeypatch, "laws.command", check_file=None)
+    stand_in(monkeypatch, "laws.judging.command", check_file=None)
     assert cli.main(["check", "softmax"]) == 2
     assert "minivis check softmax FILE.py:FUNCTION" in capsys.readouterr().err
 

@@ -23,7 +23,6 @@ PARTS = {
     "train": "Training",
     "metrics": "Metrics",
     "laws": "Judging an answer by laws",
-    "laws.claims": "Judging a single answer of an exercise",
     "viz": "Pictures",
     "analysis": "Looking inside a trained network",
     "data": "Images and batches",

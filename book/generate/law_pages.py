@@ -13,7 +13,7 @@ from pathlib import Path
 
 from book.generate.markdown import escape, head, laws_of, row
 from minivis import laws, losses, nn, ops, vision
-from minivis.laws.catalogue import PLAIN, family_of
+from minivis.laws.judging.registry import PLAIN, family_of
 
 MUTATION = Path(__file__).parents[2] / "tests" / "laws" / "results" / "mutation.json"
 

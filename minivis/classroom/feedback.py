@@ -8,7 +8,7 @@ import re
 import textwrap
 
 from minivis.classroom import isolation
-from minivis.laws.catalogue import PLAIN
+from minivis.laws.judging.registry import PLAIN
 
 __all__ = ["fenced", "letter", "printable", "task_html", "task_text"]
 

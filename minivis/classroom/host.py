@@ -32,7 +32,7 @@ def _load(name, path):
 
 wire = _load("_wire", HERE / "wire.py")
 closed = _load("_closed", HERE / "closed.py")
-sandbox = _load("_sandbox", HERE.parent / "laws" / "sandbox.py")
+sandbox = _load("_sandbox", HERE.parent / "laws" / "judging" / "sandbox.py")
 
 
 class Paper:

@@ -24,7 +24,7 @@ HANDED_IN = "/handed-in"  # the same, to copy from
 ROOM = 2**28  # bytes that it may write there, and as many in /tmp
 HOST = "/minivis/classroom/host.py"
 # the few files of ours that it runs: not the package, in which the solutions and the right answers lie
-OURS = ("classroom/host.py", "classroom/wire.py", "classroom/closed.py", "laws/sandbox.py")
+OURS = ("classroom/host.py", "classroom/wire.py", "classroom/closed.py", "laws/judging/sandbox.py")
 PACKAGE = Path(__file__).resolve().parent.parent
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store")
 LOADER = ("/etc/ld.so.cache", "/etc/alternatives")

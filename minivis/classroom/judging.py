@@ -32,8 +32,8 @@ def warm_up(tasks):
 
     What the laws load and look up the first time, half a second and more, a forked judge then has.
     """
-    from minivis.laws.catalogue import family_of
-    from minivis.laws.checking import judge
+    from minivis.laws.judging.checking import judge
+    from minivis.laws.judging.registry import family_of
 
     for task in tasks:
         right = family_of(task.family).right  # returns (out, vjp)
@@ -157,8 +157,8 @@ def _mentions(cells, function, name):
 
 
 def _judge_task(task, submission, seed):
-    from minivis.laws.catalogue import PLAIN
-    from minivis.laws.checking import judge
+    from minivis.laws.judging.checking import judge
+    from minivis.laws.judging.registry import PLAIN
 
     if submission.seconds_left <= 0:
         return _without(task, "The time for the whole submission was up before this task's turn.")
@@ -188,13 +188,13 @@ def _without(task, problem):
 
 
 def _form(task):
-    from minivis.laws.catalogue import family_of
+    from minivis.laws.judging.registry import family_of
 
     return family_of(task.family).form
 
 
 def _law(verdict, task, points):
-    from minivis.laws.report import in_full
+    from minivis.laws.judging.report import in_full
 
     shown = [] if verdict.passed or verdict.counterexample is None else in_full(verdict, task.function)
     return {

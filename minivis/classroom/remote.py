@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from minivis.classroom import isolation, wire
-from minivis.laws.candidate import clock
-from minivis.laws.sandbox import Broken
+from minivis.laws.judging.candidate import clock
+from minivis.laws.judging.sandbox import Broken
 
 __all__ = ["Missing", "RemoteFunction", "Submission"]
 
@@ -102,7 +102,7 @@ class Submission:
         self.end()  # the next call starts a process that has it
 
     def call(self, number, args, options, seconds):
-        """Call a function there, as `minivis.laws.sandbox.call_safely` does here."""
+        """Call a function there, as `minivis.laws.judging.sandbox.call_safely` does here."""
         if self.process is None or self.process.poll() is not None:
             raise Broken(GONE, hint="Not tried again: it had ended the process before.")
         args = list(args)

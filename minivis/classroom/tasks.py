@@ -126,8 +126,8 @@ def _reference(cells):
 
 def _task(cell, source, path, reference):
     """A check cell as data."""
-    from minivis.laws.catalogue import PLAIN, family_of
-    from minivis.laws.checking import chosen
+    from minivis.laws.judging.checking import chosen
+    from minivis.laws.judging.registry import PLAIN, family_of
 
     name = grade_id(cell)
     where = f"assignment: {path.name}, check cell {name!r}"

@@ -140,22 +140,25 @@ class DataLoader:
                 f"DataLoader: rng must be a numpy.random.Generator such as numpy.random.default_rng(0), "
                 f"got {type(rng).__name__}"
             )
-        if self.samples == 0:
-            raise ValueError("DataLoader: dataset is empty (0 samples)")
-        if self.batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
         self.workers = _as_index("workers", workers)
-        if self.workers < 0:
-            raise ValueError(f"DataLoader: workers must be 0 or more, got {workers}")
-        if len(self) == 0:
-            raise ValueError(
-                f"DataLoader: drop_last leaves no batch: batch_size={batch_size}, "
-                f"but dataset has {self.samples} samples"
-            )
+        self._check_sizes()
         self._seed = int(rng.integers(2**63))
         self._epoch = 0  # the epoch that is running, or the next one
         self._handed_out = 0  # how many of its batches have left
         self._continue = False  # True: the next loop goes on with that epoch instead of starting another
+
+    def _check_sizes(self):
+        if self.samples == 0:
+            raise ValueError("DataLoader: dataset is empty (0 samples)")
+        if self.batch_size < 1:
+            raise ValueError(f"DataLoader: batch_size must be at least 1, got {self.batch_size}")
+        if self.workers < 0:
+            raise ValueError(f"DataLoader: workers must be 0 or more, got {self.workers}")
+        if len(self) == 0:
+            raise ValueError(
+                f"DataLoader: drop_last leaves no batch: batch_size={self.batch_size}, "
+                f"but dataset has {self.samples} samples"
+            )
 
     def __len__(self):
         """Count the batches of one epoch."""

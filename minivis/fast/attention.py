@@ -108,11 +108,11 @@ def attention_by_heads(
     from minivis.fast import compiled_attention
 
     q, k, v = _checked(q, k, v, mask, is_causal, empty)
-    y, weights = compiled_attention.attention_with_weights(q, k, v, mask, bias, is_causal)
+    y, weights = compiled_attention.attend_keeping_weights(q, k, v, mask, bias, is_causal)
 
     def vjp(g):
         with_scores = bias is not None
-        g_q, g_k, g_v, g_scores = compiled_attention.attention_vjp(g, q, k, v, weights, with_scores)
+        g_q, g_k, g_v, g_scores = compiled_attention.attend_vjp(g, q, k, v, weights, with_scores)
         return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
 
     return y, vjp
@@ -123,12 +123,12 @@ def one_pass(q, k, v, mask=None, bias=None):
     if device_of(q) == "gpu":
         from minivis.fast import cuda_attention
 
-        return cuda_attention.attention if cuda_attention.fits(q, k, v) else None
+        return cuda_attention.attend if cuda_attention.fits(q, k, v) else None
     if device_of(q) != "cpu" or not compiled_is_there() or not _are_many(q, k):
         return None
     from minivis.fast import compiled_attention
 
-    return compiled_attention.attention if compiled_attention.fits(q, k, v, mask, bias) else None
+    return compiled_attention.attend if compiled_attention.fits(q, k, v, mask, bias) else None
 
 
 @functools.cache

@@ -20,10 +20,10 @@ __all__ = [
 ]  # fmt: skip
 
 _LEAST_FOR_A_THREAD = 2**18  # elements that are worth waking a thread for
-_ROWS_PER_SUM = 64  # one thread sums this many rows, whatever the number of threads: the result is the same to the last bit
-_BLOCK = (
-    2**10
-)  # flat arrays are split at multiples of this, so that no vectorised loop has a remainder except in the last block
+# one thread sums this many rows, whatever the number of threads: the result is the same to the last bit
+_ROWS_PER_SUM = 64
+# flat arrays are split at multiples of this, so that no vectorised loop has a remainder except in the last block
+_BLOCK = 2**10
 
 # What the compiler may do with arithmetic is said below: NaN and infinity always stay what they are. Each loop is compiled
 # for one list of types, when this file is loaded.

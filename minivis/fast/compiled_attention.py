@@ -14,7 +14,7 @@ from numpy import float32
 from minivis.fast import threads
 from minivis.fast.compiled import _exp, _inlined, _largest, _rowwise
 
-__all__ = ["attention", "attention_vjp", "attention_with_weights", "fits"]
+__all__ = ["attend", "attend_keeping_weights", "attend_vjp", "fits"]
 
 _NEAR = 2**17  # weights that a core has at a time, elements,
 _QUERIES = 128  # but at least those of so many queries, or too much of the time goes into laying out the keys
@@ -45,12 +45,12 @@ def _broadcasts(shape, to):
         return False
 
 
-def attention(q, k, v, mask, bias, is_causal):
+def attend(q, k, v, mask, bias, is_causal):
     """softmax(q k^T / sqrt(d) + bias) v over the allowed keys, without room for the weights."""
     return _attend(q, k, v, mask, bias, is_causal, keep=False)[0]
 
 
-def attention_with_weights(q, k, v, mask, bias, is_causal):
+def attend_keeping_weights(q, k, v, mask, bias, is_causal):
     """The same, and the weights: ``(y, weights)``."""
     y, weights = _attend(q, k, v, mask, bias, is_causal, keep=True)
     return y, weights.reshape(*q.shape[:-1], k.shape[-2])
@@ -72,7 +72,7 @@ def _attend(q, k, v, mask, bias, is_causal, keep):
     return _by_head(y, lead), weights
 
 
-def attention_vjp(g, q, k, v, weights, with_scores):
+def attend_vjp(g, q, k, v, weights, with_scores):
     """The cotangents of q, k, v, and of the scores where they are wanted, otherwise None."""
     lead = q.shape[:-2]
     (n, m) = weights.shape[-2:]
@@ -151,6 +151,38 @@ def _transpose(x, to):
             to[j, i] = x[i, j]
 
 
+@_inlined
+def _weigh(row, head, query, bias, bias_of, mask, mask_of, causal):
+    """The scores of one query become its weights."""
+    m = row.size
+    if len(bias):
+        matrix = bias[bias_of[head]]
+        more = matrix[query % len(matrix)]
+        for j in range(m):
+            row[j] += more[j]
+    if len(mask):
+        matrix = mask[mask_of[head]]
+        may = matrix[query % len(matrix)]
+        for j in range(m):
+            row[j] = row[j] if may[j] else float32(-np.inf)
+    if causal:
+        for j in range(query + 1, m):
+            row[j] = float32(-np.inf)
+    highest = _largest(row)
+    total = float32(0.0)
+    if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
+        for j in range(m):
+            row[j] = float32(0.0)
+    else:
+        for j in range(m):
+            weight = _exp(row[j] - highest)
+            row[j] = weight
+            total += weight
+        inverse = float32(1.0) / total
+        for j in range(m):
+            row[j] *= inverse
+
+
 @_rowwise(
     *[_read4] * 3,
     _read3,
@@ -179,34 +211,7 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
         p = weights[head][first : first + count] if len(weights) else scores[:count]
         np.dot(queries[:count], keys.T, p)
         for i in range(count):
-            row = p[i]
-            query = first + i
-            if len(bias):
-                matrix = bias[bias_of[head]]
-                more = matrix[query % len(matrix)]
-                for j in range(m):
-                    row[j] += more[j]
-            if len(mask):
-                matrix = mask[mask_of[head]]
-                may = matrix[query % len(matrix)]
-                for j in range(m):
-                    row[j] = row[j] if may[j] else float32(-np.inf)
-            if causal:
-                for j in range(query + 1, m):
-                    row[j] = float32(-np.inf)
-            highest = _largest(row)
-            total = float32(0.0)
-            if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
-                for j in range(m):
-                    row[j] = float32(0.0)
-            else:
-                for j in range(m):
-                    weight = _exp(row[j] - highest)
-                    row[j] = weight
-                    total += weight
-                inverse = float32(1.0) / total
-                for j in range(m):
-                    row[j] *= inverse
+            _weigh(p[i], head, first + i, bias, bias_of, mask, mask_of, causal)
         np.dot(p, values, out[:count])
         _give(out[:count], head, first, y)
 

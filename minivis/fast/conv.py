@@ -12,13 +12,13 @@ from minivis.fast import routines
 from minivis.ops.conv import add_patches, correlate, patches_of, spread, weigh
 from minivis.ways import faster
 
-__all__ = ["blocks"]
+__all__ = ["parts_of_batch"]
 
 # Patches are laid out for so many elements at a time: what a CPU keeps near, what is still memory on a GPU.
 _PATCH_LIMIT = {"cpu": 2**21, "gpu": 2**26}
 
 
-def blocks(x, elements):
+def parts_of_batch(x, elements):
     """Slices of the batch whose patches, ``elements`` an image, stay below the limit."""
     size = max(1, _PATCH_LIMIT.get(device_of(x), _PATCH_LIMIT["cpu"]) // elements)
     return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
@@ -152,7 +152,7 @@ def correlate_by_rows(x, weight, geometry, groups):
         y = xp.matmul(filters, patches)  # (groups, O/groups, B prod(out))
         return xp.ascontiguousarray(y.reshape(O, x.shape[0], *geometry.out).swapaxes(0, 1))
 
-    return _join(xp, [part(x[b]) for b in blocks(x, _patch_size(weight, geometry, groups))])
+    return _join(xp, [part(x[b]) for b in parts_of_batch(x, _patch_size(weight, geometry, groups))])
 
 
 @faster(spread, may=routines.exist, pays=routines.large)
@@ -175,7 +175,7 @@ def spread_by_rows(y, weight, spatial, geometry, groups):
         rows = xp.matmul(_grouped(y, groups).swapaxes(1, 2), filters)
         return _put_patches(rows, (y.shape[0], C, *spatial), geometry, channels_first)
 
-    return _join(xp, [part(y[b]) for b in blocks(y, _patch_size(weight, geometry, groups))])
+    return _join(xp, [part(y[b]) for b in parts_of_batch(y, _patch_size(weight, geometry, groups))])
 
 
 @faster(weigh, may=routines.exist, pays=routines.large)
@@ -186,11 +186,11 @@ def weigh_by_rows(x, y, weight, geometry, groups):
     if _of_one_pixel(geometry):
         x = _images(x[_thinned(geometry)], groups)
         y = _images(y, groups)
-        for b in blocks(x, math.prod(weight.shape)):
+        for b in parts_of_batch(x, math.prod(weight.shape)):
             total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
         return total.reshape(weight.shape)
     channels_first = _channels_first(len(x), weight, geometry)
-    for b in blocks(x, _patch_size(weight, geometry, groups)):
+    for b in parts_of_batch(x, _patch_size(weight, geometry, groups)):
         total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, channels_first))
     return _unfiltered(total, weight.shape, channels_first)
 

@@ -9,7 +9,7 @@ import math
 
 import cupy
 
-__all__ = ["attention", "fits"]
+__all__ = ["attend", "fits"]
 
 _QUERIES, _KEYS, _SIDE = 64, 64, 16  # what a block has at a time; its threads are 16 x 16
 _GAP = 4  # elements between rows in shared memory: rows below one another lie in different banks
@@ -115,7 +115,7 @@ _MODULE = cupy.RawModule(
 
 
 def fits(q, k, v):
-    """Whether `attention` can do it: one dtype, and heads that go into a block's memory."""
+    """Whether `attend` can do it: one dtype, and heads that go into a block's memory."""
     width = max(q.shape[-1], v.shape[-1])
     return (
         q.dtype == k.dtype == v.dtype
@@ -139,7 +139,7 @@ def _room(device):
     return cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
 
 
-def attention(q, k, v, mask=None, bias=None, is_causal=False):
+def attend(q, k, v, mask=None, bias=None, is_causal=False):
     """softmax(q k^T / sqrt(d) + bias) v, (..., N, e); a query that may attend to nothing gets 0.
 
     ``q`` is (..., N, d), ``k`` (..., M, d), ``v`` (..., M, e) of one dtype; ``mask`` (True = may be attended) and

@@ -7,26 +7,26 @@ import math
 
 from minivis.backend import namespace
 from minivis.fast import routines
-from minivis.fast.conv import blocks
-from minivis.ops.pool import max_pool2d_of
+from minivis.fast.conv import parts_of_batch
+from minivis.ops.pool import _max_pool2d
 from minivis.ways import faster
 
 __all__ = ["max_pool2d_by_images"]
 
 
 def _parts(x, geometry):
-    return blocks(x, math.prod(geometry.kernel) * x.shape[1] * math.prod(geometry.out))
+    return parts_of_batch(x, math.prod(geometry.kernel) * x.shape[1] * math.prod(geometry.out))
 
 
 @faster(
-    max_pool2d_of,
+    _max_pool2d,
     may=routines.exist,
     pays=lambda x, geometry: len(_parts(x, geometry)) > 1,
 )
 def max_pool2d_by_images(x, geometry):
-    """`minivis.ops.pool.max_pool2d_of`."""
+    """`minivis.ops.pool._max_pool2d`."""
     parts = _parts(x, geometry)
-    found = [max_pool2d_of.raw(x[b], geometry) for b in parts]
+    found = [_max_pool2d.raw(x[b], geometry) for b in parts]
     xp = namespace(x)
 
     def vjp(g):

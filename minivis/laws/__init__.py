@@ -1,20 +1,39 @@
 """The laws that each function of minivis promises to keep, for the test suite, the learner and the teacher.
 
+Each file here holds the laws of one family of functions and is named as the library's file it judges; `judging/` is
+the machine that draws inputs, runs a function, judges and reports.
+
 Not here: the functions themselves; the laws judge plain NumPy functions and need none of them.
 """
 
 import importlib
 
-from minivis.laws.catalogue import Law, catalogue, names
-from minivis.laws.checking import check, judge
-from minivis.laws.report import Report, Verdict
-from minivis.laws.worker import judge_apart
+from minivis.laws.judging.checking import check, judge
+from minivis.laws.judging.exercises import above, at_least, at_most, below, between, claims
+from minivis.laws.judging.registry import Law, catalogue, names
+from minivis.laws.judging.report import Report, Verdict
+from minivis.laws.judging.worker import judge_apart
 
-__all__ = ["Law", "Report", "Verdict", "catalogue", "check", "judge", "judge_apart", "names"]
+__all__ = [
+    "Law",
+    "Report",
+    "Verdict",
+    "above",
+    "at_least",
+    "at_most",
+    "below",
+    "between",
+    "catalogue",
+    "check",
+    "claims",
+    "judge",
+    "judge_apart",
+    "names",
+]
 
 for _file in (
-    "softmax", "normalize", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss", "patches",
-    "position", "distance", "boxes", "overlaps", "assignment", "nms", "mask_losses", "windows", "shifted_windows",
-    "deformable",
+    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss",
+    "patches", "position_codes", "analysis", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
+    "shifted_windows", "deformable_attention",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # a family is known once its file is read

@@ -1,16 +1,18 @@
 """The laws of the two formats of a box: centre and size, and two corners.
 
-Not here: overlaps (overlaps.py), choosing among boxes (nms.py).
+Not here: overlaps (overlaps.py), choosing among boxes (suppression.py).
 """
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, generator, integer, numbers, sizes
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, generator, integer, numbers, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import gradient_values, values
 
 SLIDE = "H: Bipartite Matching"
 

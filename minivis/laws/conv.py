@@ -5,9 +5,6 @@ Not here: transposed convolution (conv_transpose.py), pooling (pool.py), one and
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import backward, every_family, gradients, mutated
 from minivis.laws.conv_mistakes import (
     averaged,
     both,
@@ -19,8 +16,13 @@ from minivis.laws.conv_mistakes import (
     swapped,
     unturned,
 )
-from minivis.laws.inputs import choose, integer, normals, numbers, pair, said, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward, mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 SUM = r"y_{b,o,i,j} = \sum_{c,m,n} w_{o,c,m,n}\; x_{b,c,i+m,j+n}"
 SLIDE = "Z: Convolutions in 2D"

@@ -5,7 +5,7 @@ Not here: those of conv2d or conv_transpose2d alone (conv.py, conv_transpose.py)
 
 import numpy as np
 
-from minivis.laws.common import backward, mutated
+from minivis.laws.judging.mutants import backward, mutated
 
 __all__ = [
     "both",

@@ -5,9 +5,6 @@ Not here: conv2d (conv.py), groups and dilation.
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import backward, every_family, gradients, mutated
 from minivis.laws.conv import DOWN, HINTS, images, kernel, rectangle
 from minivis.laws.conv_mistakes import (
     averaged,
@@ -20,8 +17,13 @@ from minivis.laws.conv_mistakes import (
     swapped,
     unturned,
 )
-from minivis.laws.inputs import choose, integer, normals, numbers, pair, said, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward, mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 
 def _conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):

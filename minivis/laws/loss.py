@@ -5,12 +5,14 @@ Not here: class weights, label smoothing, ignored labels.
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import backward, every_family, gradients
-from minivis.laws.inputs import choose, generator, integer, normals, numbers, sizes
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, generator, integer, normals, numbers, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import gradient_values, values
 
 LOSS = r"L = -\frac{1}{B} \sum_b \log \frac{e^{x_{b, t_b}}}{\sum_k e^{x_{bk}}}"
 SLIDE = "H: ViT : Vision Transformer"

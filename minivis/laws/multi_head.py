@@ -8,10 +8,12 @@ import math
 import numpy as np
 
 from minivis.laws.attention import _attention as one_head
-from minivis.laws.catalogue import Family
-from minivis.laws.common import backward, every_family, gradients, mutated
-from minivis.laws.inputs import choose, flags, generator, integer, normals, numbers, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, flags, generator, integer, normals, numbers, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward, mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 
 def _split(tokens, heads):

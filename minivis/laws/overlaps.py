@@ -1,18 +1,20 @@
 """The laws of box_iou and generalized_box_iou: how two boxes overlap, or how far apart they are.
 
-Not here: the formats of a box (boxes.py), boxes with negative sides, choosing among boxes (nms.py).
+Not here: the formats of a box (boxes.py), boxes with negative sides, choosing among boxes (suppression.py).
 """
 
 import functools
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, generator, integer, sizes
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, generator, integer, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import gradient_values, values
 
 SLIDE = "H: Bipartite Matching"
 

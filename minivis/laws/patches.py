@@ -5,12 +5,14 @@ Not here: the learned embedding of patches, windows.
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, normals, numbers
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, integer, normals, numbers
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import gradient_values, values
 
 PATCHES = r"x \in \mathbb R^{H \times W \times C} \to x_p \in \mathbb R^{N \times P^2 C}, \quad N = HW / P^2"
 VIT = "H: Vision Transformer"

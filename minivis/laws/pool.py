@@ -5,11 +5,23 @@ Not here: dilation, ceil_mode and indices, which a learner's function need not h
 
 import numpy as np
 
-from minivis.laws.catalogue import Family
-from minivis.laws.common import backward, every_family, gradients, mutated
 from minivis.laws.conv_mistakes import both, changed, swapped
-from minivis.laws.inputs import choose, distinct, generator, integer, normals, numbers, pair, said, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import (
+    choose,
+    distinct,
+    generator,
+    integer,
+    normals,
+    numbers,
+    pair,
+    said,
+    sizes,
+)
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward, mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 MAX = r"y_{b,c,i,j} = \max_{m < k_y,\, n < k_x} x_{b,c,\; s_y i + m,\; s_x j + n}"
 SLIDE = "C: In-network Up Sampling: Max Unpooling"

@@ -5,12 +5,14 @@ Not here: bicubic, scale factors, antialiasing.
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import backward, every_family, gradients, mutated
-from minivis.laws.inputs import choose, distinct, integer, normals, numbers, said, sizes
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, distinct, integer, normals, numbers, said, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward, mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import gradient_values, values
 
 SLIDE = "C: In-network Up Sampling (a.k.a “Unpooling”)"
 CENTRES = r"u = \Big(i + \tfrac12\Big) \frac{h}{H} - \tfrac12"

@@ -7,12 +7,13 @@ import itertools
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import mutated
-from minivis.laws.inputs import choose, integer, pairs
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.inputs import choose, integer, pairs
+from minivis.laws.judging.manners import kind_law, quiet_law, shape_law
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import values
 from minivis.laws.windows import _partition, _sides
 
 LOCAL, SHIFT, BIAS = "A: Swin Transformer", "A: Cyclic shift of windows", "A: Swin Transformer architecture"
@@ -357,54 +358,17 @@ def query_minus_key(f, case):
 
 def _plain_laws(family, inputs, shapes, kinds, words):
     """Declare the laws of shape, kind of numbers and silence, for functions that take no arrays."""
-
-    @family.law(
-        "shape",
-        manners=True,
-        inputs=shapes,
-        hint="Axes of size 1 are axes too: squeeze, or indexing with a number, takes them away.",
-        mutant=mutated(family.right, lambda right, a, o: np.squeeze(right(*a, **o)[0])),
-    )
-    def shape(f, case):
-        """The output has the promised shape, for sizes of 1 as well."""
-        got = f(case).shape
-        expected = f.right(case).shape
-        if got != expected:
-            raise Broken(f"The output has shape {got}; {expected} was expected.")
-
-    @family.law(
+    shape_law(family, shapes)
+    kind_law(
+        family,
+        inputs,
         words,
-        manners=True,
-        sentence=f"The result holds {words}, not floating-point numbers.",
-        inputs=inputs,
+        kinds,
         hint="np.zeros and division make float64. Masks are compared, not added; an index picks rows.",
         mutant=mutated(family.right, lambda right, a, o: right(*a, **o)[0].astype(np.float32)),
         examples=4,
     )
-    def kind(f, case):
-        out = f.array(f.result(case.copy())[0])
-        if out.dtype.kind not in kinds:
-            raise Broken(f"The result is {out.dtype.name}; {words} were expected.")
-
-    @family.law(
-        "quiet",
-        manners=True,
-        inputs=inputs,
-        hint="Remove the print calls; a function that is called a million times must not talk.",
-        mutant=mutated(family.right, _talk),
-        examples=4,
-    )
-    def quiet(f, case):
-        """It returns its result and prints nothing."""
-        f.printed = ""
-        f(case)
-        if f.printed:
-            raise Broken(f"It printed {f.printed.strip()[:60]!r}.")
-
-
-def _talk(right, args, options):
-    print("window", args)
-    return right(*args, **options)[0]
+    quiet_law(family, inputs)
 
 
 _plain_laws(mask, _shifted, _mask_shape, "b", "booleans")

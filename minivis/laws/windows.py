@@ -5,10 +5,12 @@ Not here: the mask of shifted windows and their relative positions (shifted_wind
 
 import numpy as np
 
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, normals, numbers, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 WINDOWS = (
     r"x \in \mathbb R^{B \times H \times W \times C} \to \mathbb R^{B\,HW/M^2 \times M \times M \times C}"

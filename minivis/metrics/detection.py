@@ -205,7 +205,8 @@ class AveragePrecision:
     def _curves(self):
         """Precision (K, A, T, 101) and final recall (K, A, T, number of limits); -1 where there is no object."""
         classes = self._classes()
-        (A, T) = (len(self.areas), len(THRESHOLDS))
+        A = len(self.areas)
+        T = len(THRESHOLDS)
         scores = self._gathered("scores")
         order = np.argsort(-scores, kind="stable")
         labels, rank = self._gathered("labels")[order], self._gathered("rank")[order]

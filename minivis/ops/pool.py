@@ -105,7 +105,7 @@ def _hits(x, maxima, geometry):
 
 
 @primitive(dtypes="numbers")
-def max_pool2d_of(x, geometry):
+def _max_pool2d(x, geometry):
     """`max_pool2d` after its checks."""
     xp = namespace(x)
     padded, inner = _surround(x, geometry, _lowest(x))
@@ -180,7 +180,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     array = x.data if isinstance(x, Tensor) else x
     xp = namespace(array)
     geometry = _geometry("max_pool2d", array, kernel_size, stride, padding, dilation, ceil_mode)
-    out = max_pool2d_of(x, geometry)
+    out = _max_pool2d(x, geometry)
     if not return_indices:
         return out
     maxima = out.data if isinstance(out, Tensor) else out

@@ -4,7 +4,7 @@ Not here: the model (models/vit.py), the plain DeiTs, which are published as ViT
 """
 
 from minivis.pretrained import vit
-from minivis.pretrained.family import Family
+from minivis.pretrained.family import PublishedFamily
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -28,7 +28,7 @@ def names(model, dialect):
     return vit.hub_names(model, "deit.", heads)
 
 
-FAMILY = Family(
+FAMILY = PublishedFamily(
     model_types=("deit",),
     build=build,
     names=names,

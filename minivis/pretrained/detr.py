@@ -7,7 +7,7 @@ import logging
 
 from minivis.models.detr import DETR
 from minivis.pretrained import resnet
-from minivis.pretrained.family import Family, Part, labels_of, names_of, translate
+from minivis.pretrained.family import Part, PublishedFamily, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -221,7 +221,7 @@ def _heads(size):
     return HEADS
 
 
-FAMILY = Family(
+FAMILY = PublishedFamily(
     model_types=("detr",),
     build=build,
     names=names,

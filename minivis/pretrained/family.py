@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from minivis.listed import told
 from minivis.pretrained.settings import Settings
 
-__all__ = ["Family", "Part", "Stack", "activation_of", "labels_of", "names_of", "translate"]
+__all__ = ["PublishedFamily", "Part", "Stack", "activation_of", "labels_of", "names_of", "translate"]
 
 
 class Part(NamedTuple):
@@ -43,7 +43,7 @@ class Stack(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Family:
+class PublishedFamily:
     """A family of published models.
 
     Parameters

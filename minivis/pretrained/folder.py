@@ -117,7 +117,7 @@ def model_types():
 
 @functools.cache
 def families():
-    """Every `Family`: each module beside this one that has a ``FAMILY``."""
+    """Every `PublishedFamily`: each module beside this one that has a ``FAMILY``."""
     here = Path(__file__).parent
     modules = [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules([here])]
     return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]

@@ -5,7 +5,7 @@ Not here: the model (models/mask2former.py), the names of the backbones' weights
 
 from minivis.models.mask2former import Mask2Former
 from minivis.pretrained import resnet, swin
-from minivis.pretrained.family import Family, Part, labels_of, names_of, translate
+from minivis.pretrained.family import Part, PublishedFamily, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -201,7 +201,7 @@ def _heads(said, offsets):
     return said.whole("num_attention_heads", 8)
 
 
-FAMILY = Family(
+FAMILY = PublishedFamily(
     model_types=("mask2former",),
     build=build,
     names=names,

@@ -4,7 +4,7 @@ Not here: the model (models/resnet.py); detectors that carry a ResNet (detr.py, 
 """
 
 from minivis.models.resnet import ResNet
-from minivis.pretrained.family import Family, labels_of, names_of, translate
+from minivis.pretrained.family import PublishedFamily, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY", "rules"]
@@ -114,7 +114,7 @@ def body(shapes, prefix=""):
     }
 
 
-FAMILY = Family(
+FAMILY = PublishedFamily(
     model_types=("resnet",),
     build=build,
     names=names,

@@ -7,7 +7,7 @@ import math
 import re
 
 from minivis.models.swin import Swin
-from minivis.pretrained.family import Family, Part, activation_of, labels_of, names_of, translate
+from minivis.pretrained.family import Part, PublishedFamily, activation_of, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY", "author_rules", "hub_rules"]
@@ -192,7 +192,7 @@ def infer(shapes, config=None):
     }
 
 
-FAMILY = Family(
+FAMILY = PublishedFamily(
     model_types=("swin",),
     build=build,
     names=names,

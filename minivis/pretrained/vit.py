@@ -7,7 +7,7 @@ import math
 import re
 
 from minivis.models.vit import ViT
-from minivis.pretrained.family import Family, Part, activation_of, labels_of, names_of, translate
+from minivis.pretrained.family import Part, PublishedFamily, activation_of, labels_of, names_of, translate
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -178,7 +178,7 @@ def _heads(size, patch_size, name, distilled):
     )
 
 
-FAMILY = Family(
+FAMILY = PublishedFamily(
     model_types=("vit",),
     build=build,
     names=names,

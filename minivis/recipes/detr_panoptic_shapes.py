@@ -35,6 +35,34 @@ def run(out, seed=0, steps=STEPS, resume=False):
     seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]
     model = small_detr(backbone, len(shapes.CLASSES), rng, heads=8, masks=True)  # 8 groups divide D + heads
     matcher = HungarianMatcher()
+    keep = {"resume": resume, "settings": facts}
+
+    schedule = optim.one_cycle(steps, warmup=0.05)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_grounds)
+    loss = _box_loss(matcher)
+    history = fit(model, batches, loss, optimizer, steps, clip=1.0, out=out / "boxes", **keep)
+    seconds += history["seconds"][-1:]
+
+    def evaluate(model):
+        return {"validation PQ": _shapes.measure_panoptic(model, merge, 100, "validation")["PQ"]}
+
+    model.requires_grad_(False)
+    model.mask_head.requires_grad_(True)
+    last = max(1, steps // 2)
+    schedule = optim.one_cycle(last, warmup=0.05)
+    optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
+    batches = _shapes.loader(last, 16, rng, 250_000 + seed, sample=_shapes.with_grounds)
+    loss = _mask_loss(matcher)
+    history = fit(model, batches, loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
+    seconds += history["seconds"][-1:]
+    seconds = dict(zip(("backbone", "boxes", "masks"), seconds, strict=True))
+    found = _shapes.measure_panoptic(model, merge)
+    return _shapes.write_report(model, out, "PQ", found, seconds, steps=steps, **facts)
+
+
+def _box_loss(matcher):
+    """The loss of the first part: classes and boxes, as DETR's."""
     criterion = SetCriterion(len(shapes.CLASSES), matcher, no_object=0.2)
 
     def box_loss(model, images, targets):
@@ -42,13 +70,11 @@ def run(out, seed=0, steps=STEPS, resume=False):
         output.masks = None
         return criterion(output, targets)["loss"]
 
-    schedule = optim.one_cycle(steps, warmup=0.05)
-    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
-    batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_grounds)
-    keep = {"resume": resume, "settings": facts}
-    seconds += fit(model, batches, box_loss, optimizer, steps, clip=1.0, out=out / "boxes", **keep)[
-        "seconds"
-    ][-1:]
+    return box_loss
+
+
+def _mask_loss(matcher):
+    """The loss of the last part: masks of the queries that are matched with an object, and of no other."""
 
     def mask_loss(model, images, targets):
         pairs = []
@@ -64,20 +90,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
         wanted = wanted.astype(np.float32)
         return sigmoid_focal_loss(masks, wanted) + dice_loss(masks, wanted)
 
-    def evaluate(model):
-        return {"validation PQ": _shapes.measure_panoptic(model, merge, 100, "validation")["PQ"]}
-
-    model.requires_grad_(False)
-    model.mask_head.requires_grad_(True)
-    last = max(1, steps // 2)
-    schedule = optim.one_cycle(last, warmup=0.05)
-    optimizer = optim.AdamW(optim.decay_groups(model.mask_head, 1e-4), lr=2e-3, schedule=schedule)
-    batches = _shapes.loader(last, 16, rng, 250_000 + seed, sample=_shapes.with_grounds)
-    history = fit(model, batches, mask_loss, optimizer, last, clip=1.0, out=out, evaluate=evaluate, **keep)
-    seconds += history["seconds"][-1:]
-    seconds = dict(zip(("backbone", "boxes", "masks"), seconds, strict=True))
-    found = _shapes.measure_panoptic(model, merge)
-    return _shapes.write_report(model, out, "PQ", found, seconds, steps=steps, **facts)
+    return mask_loss
 
 
 def _no_masks(output):

@@ -67,45 +67,30 @@ def attention_maps(
     >>> len(attention_maps(np.ones((3, 4, 4)), image=np.ones((8, 8))).axes)  # the image and three maps
     4
     """
-    maps = array(maps, "maps")
-    maps = maps[None] if maps.ndim == 2 else maps
-    if maps.ndim != 3 or not maps.size:
-        raise ValueError(f"attention_maps: expected maps (n, rows, columns), got {maps.shape}")
-    if titles is not None and len(titles) != len(maps):
-        raise ValueError(f"attention_maps: {len(titles)} titles for {len(maps)} maps")
-    queries = [None] * len(maps) if query is None else np.asarray(query)
-    numbered = np.ndim(queries[0]) == 1
-    if query is not None and np.shape(queries) not in ((2,), (len(maps), 2)):
-        raise ValueError(f"attention_maps: query must be (2,) or ({len(maps)}, 2), got {np.shape(queries)}")
-    queries = queries if numbered or query is None else [queries] * len(maps)
+    maps, queries = _checked_maps(maps, titles, query)
+    numbered = np.ndim(query) == 2
     picture = None if image is None else picture_of("attention_maps", image)
     count = len(maps) + (picture is not None)
     columns = columns or min(count, 4 if picture is not None else 8)
     rows = -(-count // columns)
     cell = size * (maps.shape[1] / maps.shape[2] if picture is None else picture.shape[0] / picture.shape[1])
-    height = rows * (cell + (0.35 if titles is not None or picture is not None else 0.1)) + (
-        0.4 if title else 0.1
-    )
+    titled = titles is not None or picture is not None
+    height = rows * (cell + (0.35 if titled else 0.1)) + (0.4 if title else 0.1)
     fig, axes = figure(rows, columns, max(size * columns + 0.7 * shared, 3.6), height, title, caption)
     free = iter(axes.flat)
     if picture is not None:
-        ax = next(free)
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        blank(ax)
-        label(ax, title="the image")
-        for i, asks in enumerate(queries if numbered else queries[:1]):
-            _cross(ax, asks, maps.shape[1:], picture.shape, str(i + 1) if numbered else None)
+        asking = queries if numbered else queries[:1]
+        _draw_asking(next(free), picture, maps.shape[1:], asking, numbered)
     top = float(maps.max())
     drawn = None
     for i, one in enumerate(maps):
         ax = next(free)
+        high = (top if shared else float(one.max())) or 1.0
         if picture is not None:
-            _draw_over(ax, picture, one / ((top if shared else float(one.max())) or 1.0))
-            _cross(ax, queries[i], maps.shape[1:], picture.shape)
+            _draw_over(ax, picture, one / high)
         else:
-            high = top if shared else float(one.max())
-            drawn = ax.imshow(one, cmap=SEQUENTIAL, vmin=0, vmax=high or 1.0, interpolation="nearest")
-            _cross(ax, queries[i], one.shape, one.shape)
+            drawn = ax.imshow(one, cmap=SEQUENTIAL, vmin=0, vmax=high, interpolation="nearest")
+        _cross(ax, queries[i], one.shape, one.shape if picture is None else picture.shape)
         blank(ax)
         label(ax, x_label, y_label if i % columns == 0 else "", "" if titles is None else str(titles[i]))
     for ax in free:
@@ -113,6 +98,31 @@ def attention_maps(
     if shared and drawn is not None:
         colour_bar(fig, drawn, axes, bar_label)
     return fig
+
+
+def _checked_maps(maps, titles, query):
+    """Maps (n, rows, columns), and for each the cell that asks or None."""
+    maps = array(maps, "maps")
+    maps = maps[None] if maps.ndim == 2 else maps
+    if maps.ndim != 3 or not maps.size:
+        raise ValueError(f"attention_maps: expected maps (n, rows, columns), got {maps.shape}")
+    if titles is not None and len(titles) != len(maps):
+        raise ValueError(f"attention_maps: {len(titles)} titles for {len(maps)} maps")
+    if query is None:
+        return maps, [None] * len(maps)
+    queries = np.asarray(query)
+    if queries.shape not in ((2,), (len(maps), 2)):
+        raise ValueError(f"attention_maps: query must be (2,) or ({len(maps)}, 2), got {queries.shape}")
+    return maps, queries if queries.ndim == 2 else [queries] * len(maps)
+
+
+def _draw_asking(ax, picture, grid, queries, numbered):
+    """The image with a cross in each cell that asks."""
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    blank(ax)
+    label(ax, title="the image")
+    for i, asks in enumerate(queries):
+        _cross(ax, asks, grid, picture.shape, str(i + 1) if numbered else None)
 
 
 def attention_by_object(

@@ -26,7 +26,7 @@ import numpy as np
 import minivis as mv
 from minivis import viz
 from minivis.data import shapes
-from minivis.laws.claims import below, claims
+from minivis.laws import below, claims
 
 rng = np.random.default_rng(0)
 

@@ -27,7 +27,7 @@ import minivis as mv
 from minivis import ops, viz
 from minivis.autograd import primitive, unbroadcast
 from minivis.gradcheck import GradientError, check_gradient
-from minivis.laws.claims import claims
+from minivis.laws import claims
 
 rng = np.random.default_rng(0)
 

@@ -27,7 +27,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import minivis as mv
 from minivis import viz
-from minivis.laws.claims import at_most, claims
+from minivis.laws import at_most, claims
 
 rng = np.random.default_rng(0)
 

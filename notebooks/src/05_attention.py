@@ -30,7 +30,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import viz
-from minivis.laws.claims import at_most, claims
+from minivis.laws import at_most, claims
 from minivis.ops import linear, scaled_dot_product_attention, softmax
 
 rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import nn, viz
-from minivis.laws.claims import claims
+from minivis.laws import claims
 from minivis.ops import layer_norm, linear
 
 rng = np.random.default_rng(0)

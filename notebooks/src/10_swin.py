@@ -30,7 +30,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import recipes, viz
-from minivis.laws.claims import claims
+from minivis.laws import claims
 from minivis.ops import gelu, layer_norm, linear, softmax
 
 rng = np.random.default_rng(0)

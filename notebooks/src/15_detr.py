@@ -32,7 +32,7 @@ import numpy as np
 import minivis as mv
 from minivis import recipes, storage, viz
 from minivis.data import shapes
-from minivis.laws.claims import claims
+from minivis.laws import claims
 from minivis.ops import layer_norm, linear, relu, sigmoid, softmax
 from minivis.vision import (
     batched_nms,

@@ -28,7 +28,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import recipes, viz
-from minivis.laws.claims import claims
+from minivis.laws import claims
 from minivis.ops import interpolate, sigmoid, softmax
 from minivis.recipes import ablations, detr_panoptic_shapes, mask2former_shapes
 
@@ -423,9 +423,8 @@ by_the_library = mv.ops.scaled_dot_product_attention(queries, keys, contents, M)
 np.testing.assert_allclose(masked_attention(queries, keys, contents, M), as_on_the_slide)  # by loops
 np.testing.assert_allclose(by_the_library, as_on_the_slide)
 
-elsewhere = np.where(M[0], 0, 1e6)[
-    :, None
-]  # change all pixels that query 0 may not see, and it notices nothing
+# change all pixels that query 0 may not see, and it notices nothing
+elsewhere = np.where(M[0], 0, 1e6)[:, None]
 shouted = mv.ops.scaled_dot_product_attention(queries, keys + elsewhere, contents + elsewhere, M)
 assert (shouted[0] == by_the_library[0]).all() and not np.allclose(shouted[1:], by_the_library[1:])
 

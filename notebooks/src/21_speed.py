@@ -30,7 +30,7 @@ import minivis as mv
 from minivis import models, ops, optim, viz
 from minivis.kernels import numpy as plain
 from minivis.kernels import threads
-from minivis.laws.claims import above, claims
+from minivis.laws import above, claims
 
 rng = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ import pytest
 from book.generate import law_pages
 from book.generate.markdown import escape
 from minivis import laws
-from minivis.laws.catalogue import family_of
+from minivis.laws.judging.registry import family_of
 
 
 def test_every_law_stands_on_its_page_with_all_that_belongs_to_it():

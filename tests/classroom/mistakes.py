@@ -5,7 +5,7 @@ Not here: the grading. The mistakes are those that other implementations made an
 
 from dataclasses import dataclass
 
-from minivis.laws.catalogue import ANYTHING, GRADIENTS, SIMPLEST, SIMPLEST_GRADIENTS
+from minivis.laws.judging.registry import ANYTHING, GRADIENTS, SIMPLEST, SIMPLEST_GRADIENTS
 
 __all__ = ["ALL", "MISTAKES", "Mistake"]
 

@@ -25,7 +25,7 @@ from minivis.classroom.markup import harmless
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student
 from minivis.classroom.tasks import Task
-from minivis.laws.sandbox import Broken
+from minivis.laws.judging.sandbox import Broken
 from tests.classroom.attacks import BODIES, CELLS, HELD_WITHOUT
 from tests.classroom.making import grades, put, write
 

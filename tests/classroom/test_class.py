@@ -18,7 +18,7 @@ from tests.classroom.making import grades, put, solved, write
 NAME = "detr"  # its laws are quick
 FULL = {task.name: task.most for task in find(NAME).tasks}
 NONE = dict.fromkeys(FULL, 0)
-CORNERS = "centre, half = boxes[..., :2], boxes[..., 2:] / 2"
+CORNERS = "centre = boxes[..., :2]\n    half = boxes[..., 2:] / 2"
 
 
 def spoiled(old, new, task="corners"):

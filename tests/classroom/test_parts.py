@@ -23,7 +23,7 @@ from minivis.classroom.host import Host, is_python, plain_python
 from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student, student_of
 from minivis.classroom.submission import mended, read
-from minivis.laws.catalogue import family_of
+from minivis.laws.judging.registry import family_of
 from tests.classroom.making import put, solved, write
 
 

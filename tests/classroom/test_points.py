@@ -11,7 +11,7 @@ from minivis.classroom import find, names
 from minivis.classroom.grading import grade
 from minivis.classroom.judging import _mentions
 from minivis.classroom.tasks import earned
-from minivis.laws.catalogue import family_of
+from minivis.laws.judging.registry import family_of
 from tests.classroom.making import grades, put, solved
 
 TASKS = [pytest.param(task, id=f"{name}-{task.name}") for name in names() for task in find(name).tasks]

@@ -71,9 +71,9 @@ def expected(case):
 def found(module, case, g):
     """The same from a module like compiled_attention."""
     q, k, v, mask, bias, causal = drawn(case)
-    y, weights = module.attention_with_weights(q, k, v, mask, bias, causal)
-    np.testing.assert_array_equal(module.attention(q, k, v, mask, bias, causal), y)
-    *cotangents, of_scores = module.attention_vjp(g.astype(np.float32), q, k, v, weights, bias is not None)
+    y, weights = module.attend_keeping_weights(q, k, v, mask, bias, causal)
+    np.testing.assert_array_equal(module.attend(q, k, v, mask, bias, causal), y)
+    *cotangents, of_scores = module.attend_vjp(g.astype(np.float32), q, k, v, weights, bias is not None)
     return y, weights, cotangents, of_scores
 
 
@@ -123,8 +123,8 @@ MUTANTS = {
     ),
     "the bias of the first head": ("matrix = bias[bias_of[head]]", "matrix = bias[0]"),
     "the bias of the query's place among those held": (
-        "more = matrix[query % len(matrix)]",
-        "more = matrix[i % len(matrix)]",
+        "_weigh(p[i], head, first + i, bias",
+        "_weigh(p[i], head, i, bias",
     ),
     "the mask of the first image": ("matrix = mask[mask_of[head]]", "matrix = mask[0]"),
     "a mask turned round": (
@@ -144,7 +144,7 @@ MUTANTS = {
 def in_python(source):
     """The module of this source, its loops not compiled."""
     source = source.replace(
-        "from minivis.fast.compiled import _exp, _largest, _inlined, _rowwise",
+        "from minivis.fast.compiled import _exp, _inlined, _largest, _rowwise",
         "from minivis.fast.compiled import _exp, _largest",
     )
     made = {"_inlined": lambda f: f, "_rowwise": lambda *types: lambda f: f, "__name__": "mutant"}
@@ -153,7 +153,7 @@ def in_python(source):
     return type(
         "Module",
         (),
-        {name: staticmethod(made[name]) for name in ("attention", "attention_with_weights", "attention_vjp")},
+        {name: staticmethod(made[name]) for name in ("attend", "attend_keeping_weights", "attend_vjp")},
     )
 
 
@@ -189,13 +189,13 @@ def test_what_is_no_number_stays_what_three_steps_make_of_it():
     for allowed in (None, mask):
         with np.errstate(invalid="ignore"):
             three = attention_composed(q, k, v, allowed)
-        np.testing.assert_array_equal(compiled_attention.attention(q, k, v, allowed, None, False), three)
+        np.testing.assert_array_equal(compiled_attention.attend(q, k, v, allowed, None, False), three)
 
 
 def test_one_pass_has_no_room_for_all_weights():
     q = np.ones((2, 4096, 8), np.float32)
     tracemalloc.start()
-    compiled_attention.attention(q, q, q, None, None, True)
+    compiled_attention.attend(q, q, q, None, None, True)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 10 * q.nbytes  # the weights alone would be 512 times as much

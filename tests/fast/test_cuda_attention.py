@@ -57,7 +57,7 @@ def drawn(case, dtype):
 def both(module, there, back, case, dtype):
     *arrays, causal = drawn(case, dtype)
     expected = attention_composed(*arrays, is_causal=causal)
-    found = module.attention(*(None if x is None else there(x) for x in arrays), causal)
+    found = module.attend(*(None if x is None else there(x) for x in arrays), causal)
     assert found.dtype == dtype
     assert found.shape == expected.shape
     return back(found), expected
@@ -84,7 +84,7 @@ def test_heads_may_be_views_and_axes_repeated(pretended):
     k = RNG.standard_normal((1, 6, 4))
     v = np.broadcast_to(RNG.standard_normal((3, 1, 2)), (3, 6, 2))
     mask = (RNG.random((6, 5)) < 0.7).T
-    found = module.attention(q, k, v, mask)
+    found = module.attend(q, k, v, mask)
     expected = attention_composed(q, k, v, mask)
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
 
@@ -102,7 +102,7 @@ def test_infinite_and_missing_scores(pretended):
     q[1] = np.nan
     q[2] = 1e4
     with np.errstate(all="ignore"):
-        found = module.attention(q, k, v)
+        found = module.attend(q, k, v)
     np.testing.assert_array_equal(np.isnan(found[:, 0]), [False, True, False, False])
     np.testing.assert_allclose(found[[0, 2, 3], 0], [1 + 2 * np.e / (1 + np.e), 3, 1 + 2 * np.e / (1 + np.e)])
 

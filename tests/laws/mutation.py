@@ -18,11 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from minivis import laws
-from minivis.laws.candidate import Candidate
-from minivis.laws.catalogue import ANYTHING, GRADIENTS, family_of
-from minivis.laws.inputs import Case
-from minivis.laws.sandbox import Alarm
-from minivis.laws.values import gradients_agree
+from minivis.laws.judging.candidate import Candidate
+from minivis.laws.judging.inputs import Case
+from minivis.laws.judging.registry import ANYTHING, GRADIENTS, family_of
+from minivis.laws.judging.sandbox import Alarm
+from minivis.laws.judging.value_laws import gradients_agree
 from tests.laws.mutants import changed
 from tests.laws.plain_inputs import PLAIN
 
@@ -81,13 +81,8 @@ def _source_of(right):
 def _law_modules(module):
     """A family's module, and those of the laws from which it takes functions."""
     own = {getattr(value, "__module__", "") for value in vars(module).values() if inspect.isfunction(value)}
-    machine = {
-        f"minivis.laws.{n}"
-        for n in ("common", "candidate", "inputs", "catalogue", "sandbox", "values", "checking")
-    }
-    return [module] + [
-        sys.modules[n] for n in sorted(own - machine - {module.__name__}) if n.startswith("minivis.laws.")
-    ]
+    others = sorted(n for n in own - {module.__name__} if n.startswith("minivis.laws."))
+    return [module] + [sys.modules[n] for n in others if not n.startswith("minivis.laws.judging.")]
 
 
 def _compiled(right, namespace, body):

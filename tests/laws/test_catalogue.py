@@ -3,15 +3,15 @@
 A mutant of another law than the value laws is rejected by no other law than these; what "agrees on anything" alone
 rejects is a wrong answer that once passed.
 
-Not here: particular wrong answers (test_mistakes.py), hangs and other bad manners (test_manners.py).
+Not here: particular wrong answers (test_mistakes.py), hangs and other bad manners (judging/test_sandbox.py).
 """
 
 import numpy as np
 import pytest
 
 from minivis import laws
-from minivis.laws.catalogue import ANYTHING, GRADIENTS, PLAIN, SIMPLEST, SIMPLEST_GRADIENTS, family_of
-from minivis.laws.checking import drawn
+from minivis.laws.judging.checking import drawn
+from minivis.laws.judging.registry import ANYTHING, GRADIENTS, PLAIN, SIMPLEST, SIMPLEST_GRADIENTS, family_of
 
 LAWS = [pytest.param(law, id=f"{law.family}-{law.name.replace(' ', '_')}") for law in laws.catalogue()]
 

@@ -9,11 +9,11 @@ import pytest
 import scipy.ndimage
 import scipy.optimize
 
-from minivis.laws.candidate import numerical_gradient
-from minivis.laws.catalogue import family_of
-from minivis.laws.checking import drawn
-from minivis.laws.common import cotangent
-from minivis.laws.values import ANYTHING, GRADIENTS
+from minivis.laws.judging.candidate import numerical_gradient
+from minivis.laws.judging.checking import drawn
+from minivis.laws.judging.gradient_laws import cotangent
+from minivis.laws.judging.registry import family_of
+from minivis.laws.judging.value_laws import ANYTHING, GRADIENTS
 from tests.laws.mutation import plain_cases
 from tests.laws.plain_detection import PLAIN_DETECTION
 from tests.laws.test_detection import dice, focal, giou, iou, split, suppress

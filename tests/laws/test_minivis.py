@@ -8,8 +8,8 @@ import pytest
 
 import minivis as mv
 from minivis import laws
-from minivis.laws import candidate
-from minivis.laws.catalogue import family_of
+from minivis.laws.judging import candidate
+from minivis.laws.judging.registry import family_of
 
 
 @pytest.fixture(autouse=True)

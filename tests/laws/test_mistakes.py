@@ -11,8 +11,8 @@ import scipy.signal
 import scipy.special
 
 from minivis import laws
-from minivis.laws.catalogue import family_of
-from minivis.laws.values import GRADIENTS, SIMPLEST_GRADIENTS
+from minivis.laws.judging.registry import family_of
+from minivis.laws.judging.value_laws import GRADIENTS, SIMPLEST_GRADIENTS
 
 
 def softmax(x, axis=-1):
@@ -294,7 +294,7 @@ def test_a_mistake_is_known_however_the_gradients_are_returned():
 
 def test_a_mask_that_means_something_else_with_fewer_axes_is_found():
     """Masks with two axes, or three, on queries with four: no law used to draw them."""
-    from minivis.laws.catalogue import family_of
+    from minivis.laws.judging.registry import family_of
 
     right = family_of("scaled_dot_product_attention").right
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minivis import laws
-from minivis.laws.catalogue import family_of
+from minivis.laws.judging.registry import family_of
 from tests.laws import mutation
 
 SAMPLE = 12  # mutants a family

@@ -13,13 +13,13 @@ import scipy.ndimage
 import scipy.signal
 import scipy.special
 
-from minivis.laws.candidate import Candidate, compare
-from minivis.laws.catalogue import family_of
-from minivis.laws.checking import drawn
-from minivis.laws.common import cotangent
-from minivis.laws.inputs import leaves
-from minivis.laws.sandbox import Alarm
-from minivis.laws.values import ANYTHING, GRADIENTS, gradients_agree
+from minivis.laws.judging.candidate import Candidate, compare
+from minivis.laws.judging.checking import drawn
+from minivis.laws.judging.gradient_laws import cotangent
+from minivis.laws.judging.inputs import leaves
+from minivis.laws.judging.registry import family_of
+from minivis.laws.judging.sandbox import Alarm
+from minivis.laws.judging.value_laws import ANYTHING, GRADIENTS, gradients_agree
 from tests.laws.mutation import plain_cases
 from tests.laws.plain_inputs import PLAIN
 from tests.laws.test_minivis import no_hurry, ours, with_vjp

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, given, settings
 
-from minivis.laws.catalogue import family_of
+from minivis.laws.judging.registry import family_of
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -60,7 +60,7 @@ def one_pass(monkeypatch):
     if pretend_cuda.COMPILER is None:
         pytest.skip("no C++ compiler to run the CUDA sources with")
     calls = []
-    attend = pretend_cuda.load("cuda_attention").attention
+    attend = pretend_cuda.load("cuda_attention").attend
 
     def noted(*args):
         calls.append(args)

@@ -18,6 +18,7 @@ from minivis.gradcheck import dot_product_test
 from tests import strict
 from tests.ops.cases import Case, gather
 from tests.ops.large_rows import ROWS as LARGE
+from tests.ops.primitives import hidden, op_named, primitives
 
 CASES, ERRORS = gather()
 VIEWS = {
@@ -33,6 +34,7 @@ VIEWS = {
     "dropout",
 }
 PLAIN = {"argmax", "argsort", "topk", "attention_weights"}  # functions without a gradient
+CASTS = {"astype"}  # the dtype of the output is the one that was asked for
 OPS = [name for name in mv.ops.__all__ if callable(getattr(mv.ops, name))]
 
 strict.install()
@@ -87,7 +89,7 @@ def leaves(case, arguments, dtype=None):
 def pull(case, arguments, cotangents):
     """Run an op and its backward: (outputs, gradients) as arrays."""
     arguments, found = leaves(case, arguments)
-    results = outputs(call(getattr(mv.ops, case.op), arguments))
+    results = outputs(call(op_named(case.op), arguments))
     scalar = None
     for y, w in zip(results, cotangents, strict=True):
         term = mv.ops.sum(y * Tensor(w))
@@ -108,12 +110,13 @@ def inputs_of(case, dtype=np.float64):
 def setup(case, dtype=np.float64):
     """Inputs and cotangents of a row."""
     arguments = inputs_of(case, dtype)
-    results = outputs(call(getattr(mv.ops, case.op), fresh_rng(arguments)))
+    results = outputs(call(op_named(case.op), fresh_rng(arguments)))
     rng = np.random.default_rng(1)
     return arguments, [rng.standard_normal(np.shape(y)).astype(dtype) for y in results]
 
 
 DIFFERENTIABLE = [c for c in CASES if c.op not in PLAIN and c.differentiable()]
+KEEPING = [c for c in DIFFERENTIABLE if c.op not in CASTS]
 each = pytest.mark.parametrize("case", CASES, ids=str)
 each_differentiable = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
 
@@ -132,7 +135,7 @@ def gradient_mismatch(case, mutate=lambda g: g):
         given = {
             n: convert({n: v}, lambda x: next(moved))[n] if n in wanted else v for n, v in arguments.items()
         }
-        return outputs(call(getattr(mv.ops, case.op), fresh_rng(given)))
+        return outputs(call(op_named(case.op), fresh_rng(given)))
 
     rng = np.random.default_rng(2)
     return dot_product_test(forward, points, cotangents, gradients, rng=rng, least=1e-3).difference
@@ -162,11 +165,11 @@ TOLERANCES = {np.float16: (2e-3, 2e-3), np.float32: (2e-4, 2e-5)}
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("case", CASES + LARGE, ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES + LARGE if c.op not in CASTS], ids=str)
 def test_lower_precision_agrees_with_float64_and_keeps_its_dtype(case, dtype):
     low = inputs_of(case, dtype)
     high = convert(low, lambda x: x.astype(np.float64) if x.dtype == dtype else x.copy())
-    op = getattr(mv.ops, case.op)
+    op = op_named(case.op)
     cotangents = [w.astype(dtype) for w in setup(case)[1]]
     if case.op in PLAIN or not case.differentiable():
         got, right = (as_list(call(op, fresh_rng(arguments))) for arguments in (low, high))
@@ -195,7 +198,7 @@ def test_inputs_and_cotangents_are_never_written_to(case):
         x.flags.writeable = False
         return x
 
-    op = getattr(mv.ops, case.op)
+    op = op_named(case.op)
     locked, found = leaves(case, convert(fresh_rng(arguments), lambda x: x if writes(case.op) else lock(x)))
     results = outputs(call(op, locked))
     for y, w in zip(results, cotangents, strict=True):
@@ -217,7 +220,7 @@ def writes(op):
 @pytest.mark.parametrize("case", [c for c in DIFFERENTIABLE if c.op not in VIEWS], ids=str)
 def test_outputs_are_new_arrays_unless_the_op_only_moves_elements(case):
     arguments, found = leaves(case, fresh_rng(inputs_of(case)))
-    for y in outputs(call(getattr(mv.ops, case.op), arguments)):
+    for y in outputs(call(op_named(case.op), arguments)):
         assert not any(np.shares_memory(y.data, x.data) for x in found)
 
 
@@ -229,7 +232,7 @@ def test_non_contiguous_inputs_give_the_same(case):
         return wide[..., ::2] if x.ndim else wide[..., 0]
 
     arguments = inputs_of(case)
-    op = getattr(mv.ops, case.op)
+    op = op_named(case.op)
     for a, b in zip(
         as_list(call(op, fresh_rng(convert(arguments, strided)))),
         as_list(call(op, fresh_rng(arguments))),
@@ -270,7 +273,7 @@ FOREIGN = {
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
     dtype = np.float32
-    op = getattr(mv.ops, case.op)
+    op = op_named(case.op)
     own = inputs_of(case, dtype)
     right = as_list(call(op, fresh_rng(own)))
     differentiable = case.op not in PLAIN and case.differentiable()
@@ -294,10 +297,10 @@ def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
             np.testing.assert_array_equal(a, b, kind)
 
 
-@each_differentiable
+@pytest.mark.parametrize("case", KEEPING, ids=str)
 def test_integers_keep_the_dtype_that_is_promised_or_are_refused_by_name(case):
     """Each differentiable array by itself, and all of them, are integers, the rest float32."""
-    op = getattr(mv.ops, case.op)
+    op = op_named(case.op)
     wanted = case.differentiable()
     for chosen in {tuple(wanted), *((name,) for name in wanted)}:
         low = inputs_of(case, np.float32)
@@ -331,7 +334,7 @@ def with_numpy_integers(x, array):
 @pytest.mark.parametrize("array", [False, True], ids=["numbers", "arrays"])
 @each
 def test_integers_of_numpy_work_like_those_of_python_or_are_refused_by_name(case, array):
-    op = getattr(mv.ops, case.op)
+    op = op_named(case.op)
     arguments = fresh_rng(inputs_of(case))
     changed = {n: with_numpy_integers(v, array) for n, v in arguments.items()}
     if "rng" in changed:
@@ -351,7 +354,7 @@ def on_device(case, device):
     arguments, cotangents = setup(case)
     arguments = convert(fresh_rng(arguments), lambda x: backend.to_device(x, device))
     if case.op in PLAIN or not case.differentiable():
-        result = as_list(call(getattr(mv.ops, case.op), arguments))
+        result = as_list(call(op_named(case.op), arguments))
         assert all(backend.device_of(y) == device for y in result)
         return [backend.to_numpy(y) for y in result]
     ys, gs = pull(case, arguments, [backend.to_device(w, device) for w in cotangents])
@@ -372,7 +375,7 @@ def test_errors_name_the_op_and_what_is_wrong(row):
     arguments = fresh_rng(Case(row.op, row.arguments).inputs(np.random.default_rng(0)))
     for change in (lambda x: x, lambda x: Tensor(x)):
         with pytest.raises(row.exception) as caught:
-            call(getattr(mv.ops, row.op), convert(arguments, change))
+            call(op_named(row.op), convert(arguments, change))
         assert str(caught.value).startswith(f"{row.op}: ")
         assert row.message in str(caught.value)
 
@@ -484,6 +487,30 @@ def test_every_op_has_rows_and_a_docstring_by_the_template():
             )
         if name in have_errors:
             assert "\nRaises\n------" in text, f"{name} has no Raises"
+
+
+def test_every_primitive_of_the_library_has_rows():
+    """A private one (``_einsum``) counts with the public function of its name, which calls it."""
+    wanted = {name.lstrip("_") for name in primitives()}
+    assert len(wanted) > 70 and "multi_scale_deformable_attention" in wanted
+    assert sorted(wanted - {c.op for c in CASES}) == []
+    assert [place for place in hidden() if not place.startswith("autograd.py")] == []  # where it is defined
+
+
+def test_a_primitive_is_found_wherever_it_stands(tmp_path):
+    (tmp_path / "vision").mkdir()
+    (tmp_path / "vision" / "one.py").write_text(
+        "from minivis.autograd import primitive\n"
+        "@primitive\ndef one(x): pass\n"
+        "@primitive(dtypes='any')\ndef _two(x):\n    @autograd.primitive\n    def three(y): pass\n"
+        "@functools.cache\ndef no_op(x): pass\n"
+    )
+    assert primitives(tmp_path) == dict.fromkeys(["one", "_two", "three"], "minivis.vision.one")
+    assert hidden(tmp_path) == []
+    (tmp_path / "bad.py").write_text(
+        "from minivis.autograd import primitive as op\nfour = autograd.primitive(f)\nfive = op(f)\n"
+    )
+    assert hidden(tmp_path) == ["bad.py:1", "bad.py:2"]
 
 
 def test_a_planted_leak_is_found_by_the_strict_backend():

@@ -1,6 +1,6 @@
 """The table behind the laws of every op: rows of inputs, and rows of mistakes with the error they must raise.
 
-One file for each file of minivis/ops/, each with `CASES` and `ERRORS`. Not here: the laws (tests/ops/test_every_op.py).
+One file for each file that has ops, each with `CASES` and `ERRORS`. Not here: the laws (tests/ops/test_every_op.py).
 """
 
 import importlib

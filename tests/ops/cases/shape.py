@@ -37,7 +37,7 @@ CASES = [
 ]
 
 ERRORS = [
-    error("concatenate", TypeError, "must be a list of arrays or Tensors, got ndarray", arrays=normal(2, 3)),
+    error("concatenate", TypeError, "must be a list of arrays or Tensors, got", arrays=normal(2, 3)),
     error("stack", TypeError, "must be a list of arrays or Tensors, got list", arrays=[[1.0], [2.0]]),
     error("concatenate", ValueError, "(arrays: [(2, 3)", arrays=several(normal(2, 3), normal(2, 4))),
     error(

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from minivis.laws import claims as module
-from minivis.laws.claims import above, at_least, at_most, below, between, claims
+from minivis.laws import above, at_least, at_most, below, between, claims
+from minivis.laws.judging import exercises as module
 
 HINT = "Look there."
 

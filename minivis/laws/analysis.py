@@ -5,10 +5,10 @@ Not here: the attention that is measured (attention.py), class tokens.
 
 import numpy as np
 
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family
-from minivis.laws.inputs import choose, generator, integer, numbers
-from minivis.laws.values import values
+from minivis.laws.judging.inputs import choose, generator, integer, numbers
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import values
 
 
 def _attention_distance(attention, patch_size, grid):

@@ -15,7 +15,7 @@ import pytest
 
 import minivis
 from minivis import laws
-from minivis.laws import sandbox
+from minivis.laws.judging import sandbox
 
 
 def softmax(x, axis=-1):
@@ -74,7 +74,7 @@ def test_a_hang_is_ended_within_five_seconds(hang):
     verdict = next(v for v in report if not v.passed)
     assert "did not come back" in verdict.message
     assert "loop" in verdict.hint
-    assert "test_manners.py" in verdict.message or hang is HANGS["lambda"]
+    assert "test_sandbox.py" in verdict.message or hang is HANGS["lambda"]
 
 
 def test_a_bare_except_does_not_help_a_hang():
@@ -168,7 +168,7 @@ def test_a_mishap_is_put_into_words(function, message, hint):
 
 def test_the_learners_own_line_is_shown():
     message = laws.judge("softmax", raising)["formula"].message
-    assert "test_manners.py" in message and "return x / np.zeros((2, 2))[x.shape]" in message
+    assert "test_sandbox.py" in message and "return x / np.zeros((2, 2))[x.shape]" in message
 
 
 def test_dots_in_what_is_quoted_stay():

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.report import _array
-from minivis.laws.sandbox import GENERAL_HINT, Alarm, Broken, arose_in, call_safely
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.report import _array
+from minivis.laws.judging.sandbox import GENERAL_HINT, Alarm, Broken, arose_in, call_safely
 
 __all__ = ["ClaimsReport", "above", "at_least", "at_most", "below", "between", "claims"]
 
@@ -30,27 +30,102 @@ class Bound:
 
 
 def at_most(bound):
-    """A result that is not above ``bound``."""
+    """Expect a result that is not above ``bound``.
+
+    Parameters
+    ----------
+    bound : float
+
+    Returns
+    -------
+    Bound
+        For `claims`, in the place of what should come out; of an array every number has to keep it.
+
+    Examples
+    --------
+    >>> str(at_most(3))
+    'at most 3'
+    """
     return Bound(f"at most {bound:g}", lambda value: value <= bound)
 
 
 def at_least(bound):
-    """A result that is not below ``bound``."""
+    """Expect a result that is not below ``bound``.
+
+    Parameters
+    ----------
+    bound : float
+
+    Returns
+    -------
+    Bound
+        For `claims`, in the place of what should come out; of an array every number has to keep it.
+
+    Examples
+    --------
+    >>> str(at_least(3))
+    'at least 3'
+    """
     return Bound(f"at least {bound:g}", lambda value: value >= bound)
 
 
 def below(bound):
-    """A result that is less than ``bound``."""
+    """Expect a result that is less than ``bound``.
+
+    Parameters
+    ----------
+    bound : float
+
+    Returns
+    -------
+    Bound
+        For `claims`, in the place of what should come out; of an array every number has to keep it.
+
+    Examples
+    --------
+    >>> str(below(3))
+    'less than 3'
+    """
     return Bound(f"less than {bound:g}", lambda value: value < bound)
 
 
 def above(bound):
-    """A result that is more than ``bound``."""
+    """Expect a result that is more than ``bound``.
+
+    Parameters
+    ----------
+    bound : float
+
+    Returns
+    -------
+    Bound
+        For `claims`, in the place of what should come out; of an array every number has to keep it.
+
+    Examples
+    --------
+    >>> str(above(3))
+    'more than 3'
+    """
     return Bound(f"more than {bound:g}", lambda value: value > bound)
 
 
 def between(low, high):
-    """A result that is more than ``low`` and less than ``high``."""
+    """Expect a result that is more than ``low`` and less than ``high``.
+
+    Parameters
+    ----------
+    low, high : float
+
+    Returns
+    -------
+    Bound
+        For `claims`, in the place of what should come out; of an array every number has to keep it.
+
+    Examples
+    --------
+    >>> str(between(0, 1))
+    'between 0 and 1'
+    """
     return Bound(f"between {low:g} and {high:g}", lambda value: (low < value) & (value < high))
 
 

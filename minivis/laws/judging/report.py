@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minivis.laws.catalogue import PLAIN
+from minivis.laws.judging.registry import PLAIN
 
 __all__ = ["Report", "Verdict", "in_full"]
 

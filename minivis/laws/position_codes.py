@@ -5,12 +5,12 @@ Not here: learned codes, codes of a sequence.
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family
-from minivis.laws.inputs import integer
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.inputs import integer
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import values
 
 
 def _sine_position_code(height, width, dim):

@@ -1,6 +1,6 @@
 """The function under judgement, as the laws see it: call it, compare it with the formula, pull a cotangent back.
 
-Not here: time limits and mishaps (sandbox.py), the laws of every family (common.py).
+Not here: time limits and mishaps (sandbox.py), the laws of every family (manners.py, gradient_laws.py, value_laws.py).
 """
 
 import inspect
@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from minivis.laws.inputs import leaves
-from minivis.laws.sandbox import Broken, call_safely
+from minivis.laws.judging.inputs import leaves
+from minivis.laws.judging.sandbox import Broken, call_safely
 
 __all__ = ["Candidate", "compare"]
 

@@ -1,4 +1,4 @@
-"""The laws of linear_sum_assignment, and those of every function that returns indices.
+"""The laws of linear_sum_assignment.
 
 Not here: the prices that prove an assignment optimal; a learner's solver need not have them.
 """
@@ -8,114 +8,14 @@ import itertools
 
 import numpy as np
 
-from minivis.laws.catalogue import Family
-from minivis.laws.common import mutated
-from minivis.laws.inputs import choose, flags, generator, integer, normals, pairs, sizes
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import values
+from minivis.laws.judging.inputs import choose, flags, generator, integer, normals, pairs, sizes
+from minivis.laws.judging.manners import index_laws
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import values
 
 SLIDE = "H: Hungarian Algorithm"
 BIPARTITE = r"\hat\sigma = \arg\min_\sigma \sum_i c_{i, \sigma(i)}"
-
-
-def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, overwritten):
-    """Declare what every function that returns indices keeps (`every_family` is for results that are numbers).
-
-    Parameters
-    ----------
-    family : Family
-        Gains the laws.
-    inputs, shapes : callable
-        ``inputs(draw)``: the arguments of a plain call, with ties; of calls with sizes 0 and 1.
-    read : callable
-        ``read(f, case)``: what the function returns, as an array of any dtype.
-    squeezed, moody, float_mutant : callable
-        Mutants: one that drops axes of length 1, one that breaks ties by chance, one that returns floats.
-    overwritten : str
-        The argument that the mutant of "inputs left alone" writes into.
-    """
-
-    @family.law(
-        "shape",
-        manners=True,
-        inputs=shapes,
-        hint="One index, or none, is a list too: np.squeeze takes its axis away.",
-        mutant=squeezed,
-    )
-    def shape(f, case):
-        """The output has the promised shape, also where there is nothing, or one thing, to choose."""
-        got = read(f, case).shape
-        expected = f.right(case).shape
-        if got != expected:
-            raise Broken(f"The output has shape {got}; {expected} was expected.")
-
-    @family.law(
-        "whole numbers",
-        manners=True,
-        inputs=inputs,
-        hint="Indices are for indexing: x[3.0] is an error. np.zeros and np.empty make float64 unless they are told "
-        "otherwise.",
-        mutant=float_mutant,
-    )
-    def whole_numbers(f, case):
-        """Indices are integers."""
-        got = read(f, case)
-        if got.dtype.kind not in "iu":
-            raise Broken(f"The indices are {got.dtype}; integers were expected.")
-
-    def overwrite(right, args, options):
-        out = right(*args, **options)[0]
-        given = dict(zip(family.parameters, args, strict=False))[overwritten]
-        given -= given.max(initial=-1) + 1
-        return out
-
-    @family.law(
-        "inputs left alone",
-        manners=True,
-        inputs=inputs,
-        hint="`x -= ...` and `x[...] = ...` write into the caller's array: work on a copy.",
-        mutant=mutated(family.right, overwrite),
-    )
-    def untouched(f, case):
-        """The arrays that come in are read, never written to."""
-        mine = case.copy()
-        f.result(mine)
-        for name, before in case.args.items():
-            if not np.array_equal(before, mine[name]):
-                raise Broken(f"After the call {name} was another.", expected=before, got=mine[name])
-
-    @family.law(
-        "same again",
-        manners=True,
-        inputs=inputs,
-        hint="Ties may be broken either way, but the same way each time: is there randomness, or something remembered "
-        "from one call to the next?",
-        mutant=moody,
-    )
-    def same_again(f, case):
-        """The same input gives the same output, also where several are as good."""
-        first, second = read(f, case), read(f, case)
-        if not np.array_equal(first, second):
-            raise Broken("Two calls with the same input gave two answers.", expected=first, got=second)
-
-    def talk(right, args, options):
-        print("shape:", *[np.shape(a) for a in args])
-        return right(*args, **options)[0]
-
-    @family.law(
-        "quiet",
-        manners=True,
-        inputs=inputs,
-        hint="Remove the print calls; a function that is called a million times must not talk.",
-        mutant=mutated(family.right, talk),
-        examples=4,
-    )
-    def quiet(f, case):
-        """It returns its result and prints nothing."""
-        f.printed = ""
-        f.result(case.copy())
-        if f.printed:
-            raise Broken(f"It printed {f.printed.strip()[:60]!r}.")
 
 
 @functools.cache

@@ -5,11 +5,11 @@ Not here: IoU itself (boxes.py), suppression by class.
 
 import numpy as np
 
-from minivis.laws.assignment import index_laws
-from minivis.laws.catalogue import Family
-from minivis.laws.inputs import choose, generator, integer
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import values
+from minivis.laws.judging.inputs import choose, generator, integer
+from minivis.laws.judging.manners import index_laws
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import values
 
 SLIDE = "Z: Decoder: no NMS needed"
 

@@ -5,12 +5,14 @@ Not here: weights, other denominators than the number of masks, points sampled f
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, generator, integer, normals, numbers, pairs
-from minivis.laws.sandbox import Broken
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, generator, integer, normals, numbers, pairs
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.sandbox import Broken
+from minivis.laws.judging.value_laws import gradient_values, values
 
 SLIDE = "A: SAM loss functions"
 DICE = r"L = \frac1N \sum_n 1 - \frac{2 \sum_i p_{ni} t_{ni} + 1}{\sum_i p_{ni} + \sum_i t_{ni} + 1}, \quad p = \sigma(x)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from minivis.laws.inputs import Case
+from minivis.laws.judging.inputs import Case
 
 __all__ = [
     "ANYTHING",
@@ -26,7 +26,7 @@ __all__ = [
     "names",
 ]
 
-# the laws about plain inputs, which every family has: see values.py
+# the laws about plain inputs, which every family has: see value_laws.py
 SIMPLEST, ANYTHING = "the simplest form", "agrees on anything"
 SIMPLEST_GRADIENTS, GRADIENTS = "gradients of the simplest form", "gradients agree on anything"
 PLAIN = (SIMPLEST, ANYTHING, SIMPLEST_GRADIENTS, GRADIENTS)

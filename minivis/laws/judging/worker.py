@@ -8,9 +8,9 @@ import multiprocessing
 import time
 import warnings
 
-from minivis.laws.catalogue import family_of
-from minivis.laws.checking import judge, verdicts
-from minivis.laws.report import Report, Verdict
+from minivis.laws.judging.checking import judge, verdicts
+from minivis.laws.judging.registry import family_of
+from minivis.laws.judging.report import Report, Verdict
 
 __all__ = ["judge_apart"]
 

@@ -10,9 +10,9 @@ import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-from minivis.laws.catalogue import family_of
-from minivis.laws.sandbox import Alarm, TimeIsUp, learner_line
-from minivis.laws.worker import judge_apart
+from minivis.laws.judging.registry import family_of
+from minivis.laws.judging.sandbox import Alarm, TimeIsUp, learner_line
+from minivis.laws.judging.worker import judge_apart
 
 __all__ = ["check_file", "load_function"]
 

@@ -5,7 +5,7 @@ Not here: the mistakes themselves; each family names its own.
 
 import numpy as np
 
-from minivis.laws.common import cotangent
+from minivis.laws.judging.gradient_laws import cotangent
 
 __all__ = ["recognised"]
 

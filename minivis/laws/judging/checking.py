@@ -13,11 +13,11 @@ import hypothesis
 import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity
 
-from minivis.laws.candidate import Candidate
-from minivis.laws.catalogue import ANYTHING, GRADIENTS, SIMPLEST, family_of
-from minivis.laws.mistakes import recognised
-from minivis.laws.report import Report, Verdict
-from minivis.laws.sandbox import Alarm, Broken
+from minivis.laws.judging.candidate import Candidate
+from minivis.laws.judging.mistakes import recognised
+from minivis.laws.judging.registry import ANYTHING, GRADIENTS, SIMPLEST, family_of
+from minivis.laws.judging.report import Report, Verdict
+from minivis.laws.judging.sandbox import Alarm, Broken
 
 __all__ = ["check", "chosen", "drawn", "judge", "smallest_broken", "verdicts"]
 

@@ -5,10 +5,12 @@ Not here: cross-entropy (loss.py), softmax inside attention (attention.py).
 
 import numpy as np
 
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, integer, normals, numbers, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 PROBABILITY = r"p_i = \frac{e^{x_i}}{\sum_j e^{x_j}}"
 SHIFT = r"\frac{e^{x_i - m}}{\sum_j e^{x_j - m}} = \frac{e^{x_i}}{\sum_j e^{x_j}}, \quad m = \max_j x_j"
@@ -91,8 +93,30 @@ def _some_axis(draw, rank):
 
 def _declare(family, naive, whole, formula):
     """The laws that softmax and its logarithm share."""
+    _axis_laws(family, formula)
+    _large_logit_laws(family, naive, whole)
+    every_family(family, inputs=_last_axis, shapes=_size_one)
     right = family.right
+    plain = {"simplest": _matrix, "words": "a matrix, along its last axis", "anything": _anything}
+    values(
+        family,
+        **plain,
+        hint="Three or four axes, and an axis that is neither the first nor the last: does your function move axes "
+        "around, or name one by number?",
+        mutant=lambda x, axis=-1: right(x, axis if axis % x.ndim != 2 or x.ndim < 4 else 1)[0],
+    )
+    _known_mistakes(family, naive, whole)
+    gradient_values(
+        family,
+        **plain,
+        hint="The sum of the backward pass runs along the axis of the call, as the one forward does.",
+        mutant=mutated(right, _last_axis_back),
+    )
 
+
+def _axis_laws(family, formula):
+    """The formula, along any axis of an array of any rank."""
+    right = family.right
     family.agrees(
         "formula",
         formula,
@@ -118,6 +142,10 @@ def _declare(family, naive, whole, formula):
         hint="Is the axis written as 0 or 1, or the shape unpacked as (rows, columns)? axis=-1 is last in any rank.",
         mutant=lambda x, axis=-1: right(x, 1 if axis == -1 else axis)[0],
     )
+
+
+def _large_logit_laws(family, naive, whole):
+    """exp neither overflows nor leaves a row of zeros."""
     family.agrees(
         "large logits",
         "Logits of thousands give the same answer as the same logits near zero.",
@@ -138,16 +166,10 @@ def _declare(family, naive, whole, formula):
         "and negative: 0/0. Each row has its own maximum.",
         mutant=whole,
     )
-    every_family(family, inputs=_last_axis, shapes=_size_one)
-    values(
-        family,
-        simplest=_matrix,
-        words="a matrix, along its last axis",
-        anything=_anything,
-        hint="Three or four axes, and an axis that is neither the first nor the last: does your function move axes "
-        "around, or name one by number?",
-        mutant=lambda x, axis=-1: right(x, axis if axis % x.ndim != 2 or x.ndim < 4 else 1)[0],
-    )
+
+
+def _known_mistakes(family, naive, whole):
+    right = family.right
     family.mistake(
         "the sum of everything",
         "All the numbers of x together sum to 1 now; each row should do so by itself. Give max and sum an axis, and "
@@ -175,14 +197,6 @@ def _declare(family, naive, whole, formula):
         "A row far below the largest number of the whole array is left with exps of 0. Each row has its own maximum: "
         "max needs the axis and keepdims=True.",
         whole,
-    )
-    gradient_values(
-        family,
-        simplest=_matrix,
-        words="a matrix, along its last axis",
-        anything=_anything,
-        hint="The sum of the backward pass runs along the axis of the call, as the one forward does.",
-        mutant=mutated(right, _last_axis_back),
     )
 
 

@@ -7,11 +7,12 @@ import itertools
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import ANYTHING, GRADIENTS, SIMPLEST, SIMPLEST_GRADIENTS
-from minivis.laws.common import cotangent, mutated
-from minivis.laws.inputs import leaves
-from minivis.laws.sandbox import Broken
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import cotangent
+from minivis.laws.judging.inputs import leaves
+from minivis.laws.judging.mutants import changed_leaves, mutated
+from minivis.laws.judging.registry import ANYTHING, GRADIENTS, SIMPLEST, SIMPLEST_GRADIENTS
+from minivis.laws.judging.sandbox import Broken
 
 __all__ = ["CASES", "gradient_values", "gradients_agree", "values"]
 
@@ -74,7 +75,7 @@ def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=No
 
     def halved(right, args, options):
         out, vjp = right(*args, **options)
-        return out, lambda g: tuple(_each(d, lambda leaf: leaf / 2) for d in vjp(g))
+        return out, lambda g: changed_leaves(vjp(g), lambda leaf: leaf / 2)
 
     family.law(
         SIMPLEST_GRADIENTS,
@@ -121,13 +122,6 @@ def gradients_agree(f, case):
                 )
 
 
-def _each(d, change):
-    """A cotangent (an array, a dict of arrays or None) with each array changed."""
-    if isinstance(d, dict):
-        return {name: change(leaf) for name, leaf in d.items()}
-    return None if d is None else change(d)
-
-
 def _known_by_everybody(family):
     """Mistakes of any backward pass."""
     right = family.right
@@ -143,7 +137,7 @@ def _known_by_everybody(family):
     family.mistake(
         "a sign turned around",
         "Every gradient is right but for its sign: which subtraction stands the wrong way around?",
-        backward(lambda vjp, g: tuple(_each(d, np.negative) for d in vjp(g))),
+        backward(lambda vjp, g: changed_leaves(vjp(g), np.negative)),
         gradient=True,
     )
     family.mistake(

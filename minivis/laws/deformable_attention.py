@@ -5,11 +5,13 @@ Not here: the layer that predicts points and weights.
 
 import numpy as np
 
-from minivis.laws.candidate import compare
-from minivis.laws.catalogue import Family
-from minivis.laws.common import every_family, gradients, mutated
-from minivis.laws.inputs import choose, generator, integer, normals, numbers, pairs, sizes
-from minivis.laws.values import gradient_values, values
+from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
+from minivis.laws.judging.inputs import choose, generator, integer, normals, numbers, pairs, sizes
+from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.registry import Family
+from minivis.laws.judging.value_laws import gradient_values, values
 
 SUM = r"y_{q,h} = \sum_{l,p} A_{q,h,l,p}\; v_{l,h}(z_{q,h,l,p})"
 BILINEAR = r"v(z) = \sum_{u,v} v_{u,v} \max(0, 1 - |y - u|) \max(0, 1 - |x - v|)"

@@ -5,7 +5,7 @@ Not here: the command line's own parsing (tests of cli).
 
 import pytest
 
-from minivis.laws.command import check_file
+from minivis.laws.judging.command import check_file
 
 SOLUTION = """
 import numpy as np

@@ -259,7 +259,7 @@ def _hint_for(error):
 def learner_line(error, function, file=None):
     """Where in the learner's own file an exception arose: ``" (line 3 of x.py: `code`)"``, or empty."""
     own = file or _file_of(function)
-    ours = (str(Path(__file__).parent), contextlib.__file__)
+    ours = (str(Path(__file__).parent.parent), contextlib.__file__)
     stack = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
     frames = [f for f in stack if f.filename == own or _is_cell(f.filename)] or stack
     if not frames:

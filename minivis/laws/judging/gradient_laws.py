@@ -1,0 +1,136 @@
+"""The laws of every backward pass: each gradient is right, stays float32, and leaves the cotangent alone.
+
+Not here: what one family alone promises, plain calls over the whole domain (value_laws.py).
+"""
+
+import functools
+
+import numpy as np
+
+from minivis.laws.judging.candidate import compare, numerical_gradient
+from minivis.laws.judging.inputs import leaves
+from minivis.laws.judging.mutants import changed_leaves, mutated
+from minivis.laws.judging.sandbox import Broken
+
+__all__ = ["cotangent", "gradients"]
+
+
+def gradients(family, *, inputs, mutants, equation, hints, slide=""):
+    """Declare the laws of the backward pass, one for each array parameter and two for all.
+
+    Parameters
+    ----------
+    family : Family
+        Gains the laws.
+    inputs : callable
+        ``inputs(draw)``: arguments away from kinks and ties.
+    mutants, equation, hints : dict
+        Parameter name to mutant, equation and hint of its law.
+    """
+    for name in family.arrays:
+        family.law(
+            f"gradient of {name}",
+            sentence=f"vjp(g) carries the cotangent of the output back to {name}.",
+            inputs=inputs,
+            equation=equation[name],
+            slide=slide,
+            hint=hints[name],
+            mutant=mutants[name],
+            gradient=True,
+            value=True,
+        )(functools.partial(_gradient_holds, name=name))
+
+    _stays_float32(family, inputs)
+    _cotangent_left_alone(family, inputs)
+
+
+def _stays_float32(family, inputs):
+    def double(right, args, options):
+        out, vjp = right(*args, **options)
+        return out, lambda g: changed_leaves(vjp(g), lambda d: d.astype(np.float64))
+
+    @family.law(
+        "gradients stay float32",
+        manners=True,
+        inputs=inputs,
+        gradient=True,
+        hint="A np.float64 number in the backward pass makes everything after it float64; use Python numbers.",
+        mutant=mutated(family.right, double),
+        examples=6,
+    )
+    def dtype_kept(f, case):
+        """With float32 inputs and a float32 cotangent, each gradient is float32."""
+        g = cotangent(f.right(case).shape).astype(np.float32)
+        for name, gradient in f.pull(case, g).items():
+            for leaf in leaves(gradient) or [gradient]:
+                if leaf.dtype != np.float32:
+                    raise Broken(f"The gradient of {name} is {leaf.dtype}; {name} is float32.")
+
+
+def _cotangent_left_alone(family, inputs):
+    def scribble(right, args, options):
+        out, vjp = right(*args, **options)
+
+        def writes(g):
+            pulled = changed_leaves(vjp(g), np.copy)
+            g *= 0.5
+            return pulled
+
+        return out, writes
+
+    @family.law(
+        "cotangent left alone",
+        manners=True,
+        inputs=inputs,
+        gradient=True,
+        hint="`g *= ...` writes into an array that belongs to somebody else; another branch of the graph may need it.",
+        mutant=mutated(family.right, scribble),
+        examples=6,
+    )
+    def cotangent_left_alone(f, case):
+        """vjp reads its cotangent g and never writes to it."""
+        g = cotangent(f.right(case).shape)
+        mine = g.copy()
+        f.pull(case.copy(np.float64), mine)
+        if not np.array_equal(g, mine):
+            raise Broken("After vjp(g), g was another.", expected=g, got=mine)
+
+
+def cotangent(shape):
+    """A cotangent of simple numbers, never all ones: softmax and every norm would pass with no gradient at all."""
+    values = np.random.default_rng([7, *shape]).permutation(max(1, int(np.prod(shape)))) % 7 - 2.0
+    return values.reshape(shape)
+
+
+def _gradient_holds(f, case, name):
+    """The dot-product test <g, J v> = <vjp(g), v> in float64; the derivative along v is that of the right answer."""
+    exact = case.copy(np.float64)
+    if exact.everything.get(name) is None:
+        return
+    out = f.right(exact)
+    g = cotangent(out.shape)
+    pulled = f.pull(exact, g.copy())[name]
+    rng = np.random.default_rng(11)
+    direction = [rng.normal(size=leaf.shape) for leaf in leaves(exact[name])]
+
+    def along(step):
+        moved = exact.copy()
+        for leaf, v in zip(leaves(moved[name]), direction, strict=True):
+            leaf += step * v
+        return f.right(moved)
+
+    step = 1e-5
+    slope = (along(step) - along(-step)) / (2 * step)
+    expected = float((g * slope).sum())
+    got = sum(float((d * v).sum()) for d, v in zip(leaves(pulled), direction, strict=True))
+    scale = np.linalg.norm(g) * np.linalg.norm(slope) + 1e-3
+    if abs(got - expected) <= 1e-6 * scale:
+        return
+    true = numerical_gradient(f.right, exact, name, g)
+    for right, mine in zip(true, leaves(pulled), strict=True):
+        try:
+            compare(mine, right, 1e-6, 1e-6, f"The gradient of {name}")
+        except Broken as broken:
+            broken.also = {"g, the cotangent": g}
+            raise
+    raise Broken(f"The gradient of {name} is off by {abs(got - expected):.2g} along a random direction.")
