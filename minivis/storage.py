@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import pkgutil
+import re
 import warnings
 from pathlib import Path
 
@@ -31,6 +32,11 @@ from minivis.nn import init
 __all__ = ["load", "names", "save"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+# Weights whose names have changed since a version that wrote folders: pattern of the old name -> the new one.
+RENAMED_WEIGHTS = {
+    r"(stages\.\d+\.blocks\.\d+\.attn)\.(query|key|value|out)\.": r"\1.attention.\2.",  # 0.1: Swin's
+}
+
 PACKAGED = Path(__file__).parent / "weights"  # the checkpoints that come with minivis
 
 
@@ -319,6 +325,7 @@ def check_arrays(path, found, expected):
     found, expected : dict of str to ndarray
         What the file holds, and the ``state_dict()`` it is for.
     """
+    found = _renamed(found, expected)
     missing, foreign = [n for n in expected if n not in found], [n for n in found if n not in expected]
     if missing or foreign:
         complaints = [
@@ -334,6 +341,16 @@ def check_arrays(path, found, expected):
                 f"found {has.dtype.name} {has.shape}"
             )
     return {name: _converted(path, name, found[name], wanted.dtype) for name, wanted in expected.items()}
+
+
+def _renamed(found, expected):
+    """The arrays of a file under the names that a model expects, where an earlier version wrote them under others."""
+    names = {name: name for name in found}
+    for old, new in RENAMED_WEIGHTS.items():
+        for name in names:
+            if name not in expected and (today := re.sub(old, new, name)) in expected and today not in found:
+                names[name] = today
+    return {names[name]: x for name, x in found.items()}
 
 
 def _converted(path, name, x, dtype):

@@ -219,7 +219,7 @@ NN = [
     Row("TransformerDecoderLayer", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoderLayer(8, 2, 16), steps=15),
     Row("TransformerEncoder", normal(TOKENS), forward, lambda: nn.TransformerEncoder([nn.TransformerEncoderLayer(8, 2, 16) for _ in range(2)]), steps=15),
     Row("TransformerEncoderLayer", normal(TOKENS), forward, lambda: nn.TransformerEncoderLayer(8, 2, 16), steps=10),
-    Row("WindowAttention", normal((1, 6, 8, 8)), lambda layer, x: layer(x)[0], lambda: nn.WindowAttention(8, 2, (3, 4), (1, 2)), steps=8),
+    Row("WindowAttention", normal((1, 6, 8, 8)), forward, lambda: nn.WindowAttention(8, 2, (3, 4), (1, 2)), steps=8),
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {

@@ -1,6 +1,6 @@
-"""Switches (no_grad, debug, skip_init): on inside their blocks, whoever leaves first, and nowhere else.
+"""Switches (no_grad, debug, looking, skip_init): on inside their blocks, whoever leaves first, and nowhere else.
 
-Not here: what is switched (test_autograd.py, nn/test_layers.py).
+Not here: what is switched (test_autograd.py, nn/test_layers.py, nn/test_observer.py).
 """
 
 import asyncio
@@ -9,13 +9,16 @@ import threading
 import numpy as np
 import pytest
 
-from minivis import autograd, debugging
-from minivis.nn import init
+from minivis import autograd, debugging, nn
+from minivis.nn import init, observer
+
+LAYER = nn.Linear(1, 1)
 
 # name: (the block, whether it is on)
 SWITCHES = {
     "no_grad": (autograd.no_grad, lambda: not autograd.recording()),
     "debug": (debugging.debug, debugging.debugging),
+    "looking": (lambda: nn.looking(LAYER), observer._lookers.is_on),
     "skip_init": (init.skip_init, lambda: not init.uniform((1,), 1.0, np.random.default_rng(0)).any()),
 }
 

@@ -7,51 +7,30 @@ Not here: matching and loss (losses/), the mask head (detr_panoptic.py), the bac
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace
 from minivis.nn import (
-    MLP,
     Conv2d,
-    Dropout,
     LayerNorm,
     LearnedPositionCode2d,
     Linear,
     Module,
-    MultiHeadAttention,
     Parameter,
     Sequential,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
     init,
 )
 from minivis.nn.mlp import ReLU
 from minivis.nn.module import as_tensor
 from minivis.vision.position_codes import padded_sine_position_code
 
-__all__ = ["DETR", "DETRAttention", "DETROutput", "detr_r50", "detr_r50_dc5", "detr_r101"]
+__all__ = ["DETR", "DETROutput", "detr_r50", "detr_r50_dc5", "detr_r101"]
 
 POSITIONS = ("none", "sine_input", "learned_attention", "sine_decoder", "sine_attention")
-
-
-@dataclass
-class DETRAttention:
-    """Who looked at whom in each layer, as plain arrays for looking at; token n is cell (n // W', n % W') of the grid.
-
-    Attributes
-    ----------
-    encoder : list of ndarray, shape (B, h, N, N)
-        Self-attention of the N = H' W' image tokens.
-    decoder : list of ndarray, shape (B, h, Q, Q)
-        Self-attention of the queries.
-    cross : list of ndarray, shape (B, h, Q, N)
-        Where in the image each query looks.
-    grid : (int, int)
-        H', W'.
-    """
-
-    encoder: list = field(default_factory=list)
-    decoder: list = field(default_factory=list)
-    cross: list = field(default_factory=list)
-    grid: tuple = ()
 
 
 @dataclass
@@ -66,8 +45,6 @@ class DETROutput:
         Centre, width and height as fractions of the image: normalised cxcywh.
     auxiliary : list of DETROutput
         What the decoder layers before the last would have answered, the first layer first.
-    attention : DETRAttention or None
-        When asked for.
     masks : Tensor, shape (B, Q, H / 4, W / 4), or (n, H / 4, W / 4) of n chosen ones, or None
         Logits of the mask head, if there is one.
     """
@@ -75,90 +52,39 @@ class DETROutput:
     logits: Tensor
     boxes: Tensor
     auxiliary: list = field(default_factory=list)
-    attention: DETRAttention | None = None
     masks: Tensor | None = None
 
 
-class Layer(Module):
-    """What encoder and decoder layers share: the residual, and attention that knows where its tokens are."""
+class EncoderLayer(TransformerEncoderLayer):
+    """Image tokens look at each other. Places are added to queries and keys in every layer, never to values."""
 
-    def _residual(self, norm, branch, x):
-        """x + branch(x), with the norm after the sum (as published) or before the branch."""
-        if self.norm_first:
-            return x + self.dropout(branch(norm(x)))
-        return norm(x + self.dropout(branch(x)))
-
-    @staticmethod
-    def _attend(attention, query, key, value, mask, seen):
-        """Attend, and add the weights to the list ``seen`` unless it is None."""
-        if seen is None:
-            return attention(query, key, value, mask)
-        y, weights = attention(query, key, value, mask, need_weights=True)
-        seen.append(weights)
-        return y
-
-
-class EncoderLayer(Layer):
-    """Image tokens look at each other. Places are added to queries and keys in every layer, never to values.
-
-    Parameters
-    ----------
-    width, heads, mlp_width : int
-        D, heads of the attention, width inside the MLP.
-    dropout : float
-        Probability, for attention weights, inside the MLP and after both branches.
-    norm_first : bool
-        Norm before instead of after each branch.
-    rng : numpy.random.Generator
-        Starting values.
-    """
-
-    def __init__(self, width, heads, mlp_width, dropout, norm_first, rng):
-        self.norm_first = norm_first
-        self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
-        self.norm1 = LayerNorm(width)
-        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
-        self.norm2 = LayerNorm(width)
-        self.dropout = Dropout(dropout, rng=rng)
-
-    def forward(self, x, codes, mask, seen):
+    def forward(self, x, codes, mask):
         """Tokens x (B, N, D) with codes (B, N, D); ``mask`` (B, 1, N) is True at keys that may be attended."""
 
         def look(x):
             placed = _plus(x, codes)
-            return self._attend(self.self_attn, placed, placed, x, mask, seen)
+            return self.self_attn(placed, placed, x, mask)
 
-        x = self._residual(self.norm1, look, x)
-        return self._residual(self.norm2, self.mlp, x)
+        x = self.residual(self.norm1, look, x)
+        return self.residual(self.norm2, self.mlp, x)
 
 
-class DecoderLayer(Layer):
-    """Queries look at each other, then at the image, then think; parameters as for `EncoderLayer`."""
+class DecoderLayer(TransformerDecoderLayer):
+    """Queries look at each other, then at the image, then think. Their codes are added in every layer too."""
 
-    def __init__(self, width, heads, mlp_width, dropout, norm_first, rng):
-        self.norm_first = norm_first
-        self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
-        self.norm1 = LayerNorm(width)
-        self.cross_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
-        self.norm2 = LayerNorm(width)
-        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
-        self.norm3 = LayerNorm(width)
-        self.dropout = Dropout(dropout, rng=rng)
-
-    def forward(self, x, query_codes, memory, placed_memory, mask, seen, cross_seen):
+    def forward(self, x, query_codes, memory, placed_memory, mask):
         """States x (B, Q, D) of the queries; memory (B, N, D) as values, with its codes as keys."""
 
         def confer(x):
             placed = _plus(x, query_codes)
-            return self._attend(self.self_attn, placed, placed, x, None, seen)
+            return self.self_attn(placed, placed, x)
 
         def look(x):
-            placed = _plus(x, query_codes)
-            return self._attend(self.cross_attn, placed, placed_memory, memory, mask, cross_seen)
+            return self.cross_attn(_plus(x, query_codes), placed_memory, memory, mask)
 
-        x = self._residual(self.norm1, confer, x)
-        x = self._residual(self.norm2, look, x)
-        return self._residual(self.norm3, self.mlp, x)
+        x = self.residual(self.norm1, confer, x)
+        x = self.residual(self.norm2, look, x)
+        return self.residual(self.norm3, self.mlp, x)
 
 
 class DETRTransformer(Module):
@@ -179,19 +105,18 @@ class DETRTransformer(Module):
         self.encoder_norm = LayerNorm(width) if norm_first else None
         self.decoder_norm = LayerNorm(width)
 
-    def encode(self, x, codes=None, mask=None, attention=None):
+    def encode(self, x, codes=None, mask=None):
         """Image tokens x (B, N, D) -> memory (B, N, D); ``mask`` (B, 1, N) is True at tokens inside the image."""
         for layer in self.encoder:
-            x = layer(x, codes, mask, attention and attention.encoder)
+            x = layer(x, codes, mask)
         return self.encoder_norm(x) if self.encoder_norm else x
 
-    def decode(self, x, query_codes, memory, codes=None, mask=None, attention=None):
+    def decode(self, x, query_codes, memory, codes=None, mask=None):
         """States x (B, Q, D) of the queries -> the normalised states after every layer, (layers, B, Q, D)."""
         placed = _plus(memory, codes)
         states = []
         for layer in self.decoder:
-            seen = (attention.decoder, attention.cross) if attention else (None, None)
-            x = layer(x, query_codes, memory, placed, mask, *seen)
+            x = layer(x, query_codes, memory, placed, mask)
             states.append(x)
         return self.decoder_norm(ops.stack(states))
 
@@ -301,8 +226,8 @@ class DETR(Module):
         shape = (width, heads, mlp_width)
         calm = dropout if decoder_dropout is None else decoder_dropout
         self.transformer = DETRTransformer(
-            [EncoderLayer(*shape, dropout, norm_first, rng) for _ in range(encoder_layers)],
-            [DecoderLayer(*shape, calm, norm_first, rng) for _ in range(decoder_layers)],
+            [EncoderLayer(*shape, dropout, norm_first=norm_first, rng=rng) for _ in range(encoder_layers)],
+            [DecoderLayer(*shape, calm, norm_first=norm_first, rng=rng) for _ in range(decoder_layers)],
             width,
             norm_first,
         )
@@ -323,8 +248,12 @@ class DETR(Module):
 
             self.mask_head = MaskHead(width, heads, backbone.channels[: self.level], rng=rng)
 
-    def forward(self, images, mask=None, need_attention=False, choose=None):
+    def forward(self, images, mask=None, choose=None):
         """Detect.
+
+        To whoever looks (see `looking`) it shows the ``grid`` of image tokens, (H', W'): token n is its cell (n // W', n % W').
+        Weights stand in ``transformer.encoder.0.self_attn.weights``, (B, h, N, N), ``transformer.decoder.0.self_attn.weights``,
+        (B, h, Q, Q), and, where in the image each query looks, ``transformer.decoder.0.cross_attn.weights``, (B, h, Q, N).
 
         Parameters
         ----------
@@ -332,8 +261,6 @@ class DETR(Module):
             Images of different sizes are padded with zeros at the bottom and the right to a common one.
         mask : bool ndarray, shape (B, H, W), optional
             True = inside the image, False = padding.
-        need_attention : bool, default False
-            Return who looked at whom.
         choose : function of (DETROutput) -> (int ndarray, int ndarray), optional
             From logits and boxes, says of which image and which query masks are wanted: they cost more than all the rest,
             and a loss needs the matched ones, a picture the confident ones only. Default all.
@@ -349,19 +276,19 @@ class DETR(Module):
         source = self.input_proj(maps[-1])  # (B, D, H', W')
         grid = tuple(source.shape[2:])
         valid = None if mask is None else self._shrink(mask, images, grid)  # (B, H', W')
-        attention = DETRAttention(grid=grid) if need_attention else None
-        states, memory = self.transform(source, valid, attention)
+        self.show(grid=np.array(grid))
+        states, memory = self.transform(source, valid)
         # (layers, B, Q, ...)
         logits = self.class_head(states)
         boxes = ops.sigmoid(self.box_head(states))
         *earlier, last = [DETROutput(logits[i], boxes[i]) for i in range(len(logits))]
-        output = DETROutput(last.logits, last.boxes, earlier, attention)
+        output = DETROutput(last.logits, last.boxes, earlier)
         if self.mask_head:
             chosen = choose(output) if choose else None
             output.masks = self.mask_head(states[-1], memory, source, maps[:-1], valid, chosen)
         return output
 
-    def transform(self, source, valid=None, attention=None):
+    def transform(self, source, valid=None):
         """The transformer alone: a map (B, D, H', W') to the states (layers, B, Q, D) and the memory (B, N, D).
 
         Parameters
@@ -370,8 +297,6 @@ class DETR(Module):
             The projected map of the backbone.
         valid : bool ndarray, shape (B, H', W'), optional
             True = inside the image. What stands in padded cells changes nothing.
-        attention : DETRAttention, optional
-            The weights are added to its lists.
 
         Returns
         -------
@@ -384,12 +309,12 @@ class DETR(Module):
         codes = self._codes(source, valid)
         queries = ops.broadcast_to(self.queries, (B, *self.queries.shape))
         if self.position in ("none", "sine_input"):
-            memory = self.transformer.encode(_plus(tokens, codes), None, mask, attention)
-            return self.transformer.decode(queries, None, memory, None, mask, attention), memory
+            memory = self.transformer.encode(_plus(tokens, codes), None, mask)
+            return self.transformer.decode(queries, None, memory, None, mask), memory
         encoder_codes = None if self.position == "sine_decoder" else codes
-        memory = self.transformer.encode(tokens, encoder_codes, mask, attention)
+        memory = self.transformer.encode(tokens, encoder_codes, mask)
         zeros = Tensor(namespace(queries.data).zeros_like(queries.data))
-        return self.transformer.decode(zeros, queries, memory, codes, mask, attention), memory
+        return self.transformer.decode(zeros, queries, memory, codes, mask), memory
 
     def _codes(self, source, valid):
         """Position codes of the tokens, (B or 1, N, D), or None."""

@@ -8,15 +8,25 @@ panoptic map (vision/).
 
 import math
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
-from minivis.nn import MLP, Dropout, LayerNorm, Linear, Module, MultiHeadAttention, Parameter, init
+from minivis.nn import (
+    MLP,
+    Dropout,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+    ResidualLayer,
+    init,
+)
 from minivis.nn.module import as_tensor
 
 __all__ = [
-    "LayerAttention",
     "Mask2Former",
     "Mask2FormerOutput",
     "attended_pixels",
@@ -37,42 +47,14 @@ class Mask2FormerOutput:
         Logits: positive where a pixel belongs to the query's object. As large as the backbone's finest map.
     auxiliary : list of Mask2FormerOutput
         What was predicted before every decoder layer: from the queries alone first, so one for each layer.
-    attention : list of LayerAttention or None
-        What each decoder layer looked at, if asked for.
     """
 
     logits: Tensor
     masks: Tensor
     auxiliary: list
-    attention: list | None = None
 
 
-@dataclass
-class LayerAttention:
-    """What one decoder layer looked at: plain arrays, for pictures.
-
-    Attributes
-    ----------
-    level : int
-        Which map of the pixel decoder, 0 is the coarsest.
-    mask : bool ndarray, shape (B, Q, h, w), or None
-        Where each query was allowed to look; None without masked attention.
-    reset : bool ndarray, shape (B, Q), or None
-        Whose mask was empty, so that it was allowed everywhere.
-    cross : ndarray, shape (B, heads, Q, h, w)
-        Weights on the pixels of the map.
-    own : ndarray, shape (B, heads, Q, Q)
-        Weights of the queries on each other.
-    """
-
-    level: int
-    mask: Any
-    reset: Any
-    cross: Any
-    own: Any
-
-
-class DecoderLayer(Module):
+class DecoderLayer(ResidualLayer):
     """One decoder layer, norms after each branch: masked attention to a map, then among the queries, then an MLP."""
 
     def __init__(self, width, heads, mlp_width, dropout, rng):
@@ -84,16 +66,19 @@ class DecoderLayer(Module):
         self.norm3 = LayerNorm(width)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, queries, positions, key, value, mask, need_weights=False):
+    def forward(self, queries, positions, key, value, mask):
         """Queries (B, Q, D) with positions (Q, D), map tokens (B, N, D) with and without code, mask (B, Q, N) or None."""
-        attended = self.cross_attn(queries + positions, key, value, mask, need_weights=need_weights)
-        attended, cross = attended if need_weights else (attended, None)
-        queries = self.norm1(queries + self.dropout(attended))
-        placed = queries + positions
-        attended = self.self_attn(placed, placed, queries, need_weights=need_weights)
-        attended, own = attended if need_weights else (attended, None)
-        queries = self.norm2(queries + self.dropout(attended))
-        return self.norm3(queries + self.dropout(self.mlp(queries))), cross, own
+
+        def look(queries):
+            return self.cross_attn(queries + positions, key, value, mask)
+
+        def confer(queries):
+            placed = queries + positions
+            return self.self_attn(placed, placed, queries)
+
+        queries = self.residual(self.norm1, look, queries)
+        queries = self.residual(self.norm2, confer, queries)
+        return self.residual(self.norm3, self.mlp, queries)
 
 
 class Mask2Former(Module):
@@ -205,15 +190,18 @@ class Mask2Former(Module):
         self.class_head = Linear(width, num_classes + 1, rng=rng)
         self.mask_head = [Linear(width, w, rng=rng) for w in (width, width, mask_width)]
 
-    def forward(self, images, need_attention=False):
+    def forward(self, images):
         """Segment.
+
+        To whoever looks (see `looking`) each of the ``layers.0``, ... shows the ``grid`` (h, w) of its map, where each query was
+        allowed to look, ``mask`` (B, Q, h, w), and whose mask was empty, so that it was allowed everywhere, ``reset`` (B, Q).
+        Without masked attention there are no masks. Weights stand in ``layers.0.cross_attn.weights``, (B, heads, Q, h w), and
+        ``layers.0.self_attn.weights``, (B, heads, Q, Q).
 
         Parameters
         ----------
         images : ndarray or Tensor, shape (B, 3, H, W)
             Any size the backbone takes.
-        need_attention : bool, default False
-            Return masks and weights of every decoder layer too.
 
         Returns
         -------
@@ -226,20 +214,18 @@ class Mask2Former(Module):
         (Q, D) = self.query_features.shape
         x = ops.broadcast_to(self.query_features, (B, Q, D))
         predictions = [self._predict(x, pixels)]
-        attention = []
         for i, layer in enumerate(self.layers):
             level = i % self.levels
-            mask = reset = None
+            layer.show(grid=np.array(shapes[level]))
+            mask = None
             if self.masked:
                 mask, reset = attended_pixels(predictions[-1].masks, shapes[level])
-            flat = None if mask is None else mask.reshape(B, Q, math.prod(shapes[level]))
-            x, cross, own = layer(x, self.query_positions, keys[level], values[level], flat, need_attention)
+                layer.show(mask=mask, reset=reset)
+                mask = mask.reshape(B, Q, math.prod(shapes[level]))
+            x = layer(x, self.query_positions, keys[level], values[level], mask)
             predictions.append(self._predict(x, pixels))
-            if need_attention:
-                cross = cross.reshape(*cross.shape[:3], *shapes[level])
-                attention.append(LayerAttention(level, mask, reset, cross, own))
         *auxiliary, last = predictions
-        return Mask2FormerOutput(last.logits, last.masks, auxiliary, attention if need_attention else None)
+        return Mask2FormerOutput(last.logits, last.masks, auxiliary)
 
     def _predict(self, x, pixels):
         """Class and mask of every query: its mask embedding is compared with the embedding of each pixel."""

@@ -11,7 +11,19 @@ import math
 import numpy as np
 
 from minivis import backend, ops
-from minivis.nn import MLP, Conv2d, Dropout, GroupNorm, LayerNorm, Linear, Module, Parameter, Sequential, init
+from minivis.nn import (
+    MLP,
+    Conv2d,
+    Dropout,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Module,
+    Parameter,
+    ResidualLayer,
+    Sequential,
+    init,
+)
 from minivis.precision import widened
 from minivis.vision.deformable_attention import multi_scale_deformable_attention
 from minivis.vision.position_codes import sine_position_code
@@ -53,7 +65,7 @@ class DeformableAttention(Module):
         return self.out(multi_scale_deformable_attention(values, shapes, locations, weights))
 
 
-class PixelLayer(Module):
+class PixelLayer(ResidualLayer):
     """One layer of the pixel decoder, norms after each branch: deformable attention among all maps, then an MLP."""
 
     def __init__(self, width, heads, levels, points, mlp_width, dropout, rng):
@@ -64,8 +76,8 @@ class PixelLayer(Module):
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, tokens, *where):
-        tokens = self.norm1(tokens + self.dropout(self.attn(tokens, *where)))
-        return self.norm2(tokens + self.dropout(self.mlp(tokens)))
+        tokens = self.residual(self.norm1, lambda tokens: self.attn(tokens, *where), tokens)
+        return self.residual(self.norm2, self.mlp, tokens)
 
 
 class PixelDecoder(Module):

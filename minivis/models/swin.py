@@ -5,9 +5,20 @@ Not here: the attention (nn/window_attention.py), published weights (pretrained/
 """
 
 from minivis.autograd import no_grad
-from minivis.nn import MLP, Conv2d, Dropout, DropPath, LayerNorm, Linear, Module, WindowAttention, init
+from minivis.nn import (
+    MLP,
+    Conv2d,
+    Dropout,
+    DropPath,
+    LayerNorm,
+    Linear,
+    Module,
+    WindowAttention,
+    init,
+    looking,
+)
 from minivis.nn.module import as_tensor
-from minivis.nn.window_attention import padded
+from minivis.vision.windows import pad_to_multiple
 
 __all__ = ["Swin", "swin_b", "swin_s", "swin_t"]
 
@@ -40,11 +51,10 @@ class SwinBlock(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.drop_path = DropPath(drop_path, rng=rng)
 
-    def forward(self, x, need_weights=False):
-        """x (B, H, W, D) -> the same shape, and the attention weights (B, nW, h, N, N) or None."""
-        attended, weights = self.attn(self.norm1(x), need_weights)
-        z = x + self.drop_path(self.dropout(attended))
-        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z)))), weights
+    def forward(self, x):
+        """x (B, H, W, D) -> the same shape."""
+        z = x + self.drop_path(self.dropout(self.attn(self.norm1(x))))
+        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
 
 
 class PatchMerging(Module):
@@ -63,7 +73,7 @@ class PatchMerging(Module):
         self.reduction = Linear(4 * width, 2 * width, bias=False, weight_init=init.xavier_uniform, rng=rng)
 
     def forward(self, x):
-        x = padded(x, 2, 2)
+        x = pad_to_multiple(x, 2, 2)
         B, H, W, D = x.shape
         x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(0, 1, 3, 4, 2, 5)  # left column first, downward
         return self.reduction(self.norm(x.reshape(B, H // 2, W // 2, 4 * D)))  # (B, H/2, W/2, 2 D)
@@ -75,14 +85,12 @@ class Stage(Module):
     def __init__(self, merge, blocks):
         self.merge, self.blocks = merge, blocks
 
-    def forward(self, x, need_weights=False):
-        """x (B, H, W, D) -> the map after the last block, and a list of weights or None for each block."""
+    def forward(self, x):
+        """x (B, H, W, D) -> the map after the last block."""
         x = x if self.merge is None else self.merge(x)
-        weights = []
         for block in self.blocks:
-            x, w = block(x, need_weights)
-            weights.append(w)
-        return x, weights
+            x = block(x)
+        return x
 
 
 class Swin(Module):
@@ -223,7 +231,7 @@ class Swin(Module):
         return stages
 
     def forward(self, images):
-        """Classify.
+        """Classify. In ``stages.0.blocks.0.attn.attention.weights``, ... and ``....attn.windows`` it shows who looked at whom.
 
         Parameters
         ----------
@@ -250,29 +258,25 @@ class Swin(Module):
         H_i is the image's height divided by 4, 8, 16, 32 (for patches of 4), rounded up. Normalised only if the model has
         ``feature_norms``.
         """
-        maps, _ = self._maps(images)
+        images = as_tensor(images)
+        if images.ndim != 4:
+            raise ValueError(f"Swin: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        p, q = self.patch_size
+        x = self.proj(pad_to_multiple(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
+        x = self.dropout(self.patch_norm(x))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
         if self.feature_norms is not None:
             maps = [norm(x) for norm, x in zip(self.feature_norms, maps, strict=True)]
         return [x.transpose(0, 3, 1, 2) for x in maps]
 
     def attention_maps(self, images):
         """Who looked at whom: for each block an array (B, nW, h, N, N) of its windows, for pictures. Keeps no graph."""
-        with no_grad():
-            return self._maps(images, need_weights=True)[1]
-
-    def _maps(self, images, need_weights=False):
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"Swin: images must be (B, C, H, W) (images: {tuple(images.shape)})")
-        p, q = self.patch_size
-        x = self.proj(padded(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
-        x = self.dropout(self.patch_norm(x))
-        maps, weights = [], []
-        for stage in self.stages:
-            x, w = stage(x, need_weights)
-            maps.append(x)
-            weights += w
-        return maps, weights
+        with no_grad(), looking(self) as seen:
+            self.features(images)
+        return [array for name, array in seen.items() if name.endswith(".attn.attention.weights")]
 
 
 def _rising(last, count):

@@ -7,6 +7,8 @@ Given a backbone it is the paper's hybrid: the patches are cut from a convolutio
 Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import no_grad
 from minivis.nn import (
@@ -20,6 +22,7 @@ from minivis.nn import (
     MultiHeadAttention,
     Parameter,
     init,
+    looking,
 )
 from minivis.nn.module import as_tensor
 from minivis.vision.position_codes import resize_position_table
@@ -92,12 +95,9 @@ class Block(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.drop_path = DropPath(drop_path, rng=rng)
 
-    def forward(self, z, need_weights=False):
-        attended = self.attn(self.norm1(z), need_weights=need_weights)
-        attended, weights = attended if need_weights else (attended, None)
-        z = z + self.drop_path(self.dropout(attended))
-        z = z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
-        return z, weights
+    def forward(self, z):
+        z = z + self.drop_path(self.dropout(self.attn(self.norm1(z))))
+        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
 
 
 class ViT(Module):
@@ -219,46 +219,45 @@ class ViT(Module):
             else None
         )
 
-    def forward(self, images, need_weights=False):
-        """Classify.
+    def forward(self, images):
+        """Classify. Shows the ``grid``, rows and columns of patches, and in ``blocks.0.attn.weights``, ... who looked at whom.
 
         Parameters
         ----------
         images : ndarray or Tensor, shape (B, C, H, W)
             H and W divisible by the patch side.
-        need_weights : bool, default False
-            Return the attention of every block too.
 
         Returns
         -------
-        Tensor, shape (B, K), or (Tensor, list of ndarray of shape (B, h, N, N))
-            Logits (features (B, D) without a head). Token 0 of the weights is the class token, if there is one; token 1 is
-            then the distillation token, if there is one. A distilled model answers with the mean of its two heads; in
-            training it returns a pair, the class head's logits and the distillation head's, as each has its own loss.
+        Tensor, shape (B, K)
+            Logits (features (B, D) without a head). A distilled model answers with the mean of its two heads; in training it
+            returns a pair, the class head's logits and the distillation head's, as each has its own loss.
         """
-        z, weights = self._encode(images, need_weights)
+        z = self.features(images)
         y = z[:, 0] if self.prefix else z.mean(axis=1)  # equation 4
         if self.head_dist is not None:
             y = self.head(y), self.head_dist(z[:, 1])
             y = y if self.training else (y[0] + y[1]) * 0.5
         elif self.head is not None:
             y = self.head(y)
-        return (y, weights) if need_weights else y
+        return y
+
+    def attention_maps(self, images):
+        """Who looked at whom: a list with one array (B, h, N, N) for each block, for pictures. Keeps nothing for backward.
+
+        Token 0 is the class token, if there is one; token 1 is then the distillation token, if there is one.
+        """
+        with no_grad(), looking(self) as seen:
+            self.features(images)
+        return [seen[f"blocks.{i}.attn.weights"] for i in range(len(self.blocks))]
 
     def features(self, images):
         """The normalised tokens after the last block, (B, N, D), first the class and the distillation token if there are."""
-        return self._encode(images)[0]
-
-    def attention_maps(self, images):
-        """Who looked at whom: a list with one array (B, h, N, N) for each block, for pictures. Keeps nothing for backward."""
-        with no_grad():
-            return self._encode(images, need_weights=True)[1]
-
-    def _encode(self, images, need_weights=False):
         images = as_tensor(images)
         if images.ndim != 4:
             raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
         grid = self._grid(*images.shape[2:])
+        self.show(grid=np.array(grid))
         maps = images if self.backbone is None else self.backbone.features(images)[-1]
         z = self.patch_embed(maps)  # (B, N, D)
         learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
@@ -267,11 +266,9 @@ class ViT(Module):
             z = ops.concatenate([*learned, z], axis=1)
         # equation 1
         z = self.dropout(z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix))
-        weights = []
         for block in self.blocks:
-            z, w = block(z, need_weights)
-            weights.append(w)
-        return self.norm(z), weights
+            z = block(z)
+        return self.norm(z)
 
     def _grid(self, height, width):
         """Rows and columns of patches of an image."""

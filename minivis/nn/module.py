@@ -10,6 +10,7 @@ import numpy as np
 from minivis import backend
 from minivis.autograd import Tensor, mark_changed
 from minivis.backend import is_array
+from minivis.nn.observer import show
 
 __all__ = ["Module", "ModuleList", "Parameter", "Sequential"]
 
@@ -82,6 +83,16 @@ class Module:
 
     def forward(self, *args, **kwargs):
         raise NotImplementedError(f"{type(self).__name__} has no forward: say there what it computes")
+
+    def show(self, **shown):
+        """Show arrays by name to whoever looks at this module, see `looking`; costs nothing when nobody does.
+
+        Parameters
+        ----------
+        **shown : ndarray, Tensor, or function of () that returns one
+            What is costly is given as a function, which is called only if somebody looks: ``self.show(weights=lambda: ...)``.
+        """
+        show(self, **shown)
 
     def parameters(self):
         """Every `Parameter`, each once, in the order of the attributes."""

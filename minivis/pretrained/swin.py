@@ -109,7 +109,7 @@ def author_rules(stages, prefix="", later=False):
     ]
     authors = prefix + AUTHORS
     qkv = [
-        (f"{OURS}attn.{name}.*", Part(f"{authors}attn.qkv.*", i, 3))
+        (f"{OURS}attn.attention.{name}.*", Part(f"{authors}attn.qkv.*", i, 3))
         for i, name in enumerate(("query", "key", "value"))
     ]
     return [
@@ -118,7 +118,7 @@ def author_rules(stages, prefix="", later=False):
         *merges,
         *qkv,
         (OURS + "attn.bias_table", authors + "attn.relative_position_bias_table"),
-        (OURS + "attn.out.*", authors + "attn.proj.*"),
+        (OURS + "attn.attention.out.*", authors + "attn.proj.*"),
         (OURS + "*.*", authors + "*.*"),  # norm1, norm2
         (OURS + "mlp.*.*", authors + "mlp.*.*"),
         *((f"feature_norms.{i}.*", f"{prefix}norm{i}.*") for i in range(stages)),  # as a backbone
@@ -147,8 +147,8 @@ def hub_rules(stages, prefix=""):
         ("patch_norm.*", "embeddings.norm.*"),
         (OURS + "norm1.*", HUB + "layernorm_before.*"),
         (OURS + "attn.bias_table", block + "self.relative_position_bias_table"),
-        (OURS + "attn.out.*", block + "output.dense.*"),
-        (OURS + "attn.*.*", block + "self.*.*"),  # query, key, value
+        (OURS + "attn.attention.out.*", block + "output.dense.*"),
+        (OURS + "attn.attention.*.*", block + "self.*.*"),  # query, key, value
         (OURS + "norm2.*", HUB + "layernorm_after.*"),
         (OURS + "mlp.fc1.*", HUB + "intermediate.dense.*"),
         (OURS + "mlp.fc2.*", HUB + "output.dense.*"),

@@ -17,6 +17,17 @@ __all__ = [
 ]
 
 
+def pad_to_multiple(x, rows, columns, axis=1):
+    """Add zeros at the bottom and right until height and width (at `axis` and behind it) are multiples of two numbers."""
+    height = -x.shape[axis] % rows
+    width = -x.shape[axis + 1] % columns
+    if not (height or width):
+        return x
+    widths = [(0, 0)] * x.ndim
+    widths[axis : axis + 2] = (0, height), (0, width)
+    return ops.pad(x, widths)
+
+
 def window_partition(x, window):
     """Cut every map into windows that do not overlap: attention then runs inside each, at a cost linear in the map's size.
 
