@@ -209,8 +209,6 @@ class DETR(Module):
         masks=False,
         rng=None,
     ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         if position not in POSITIONS:
             raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
         if width % 4:

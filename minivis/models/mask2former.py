@@ -163,7 +163,6 @@ class Mask2Former(Module):
         dropout=0.0,
         rng=None,
     ):
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         from minivis.models.pixel_decoder import PixelDecoder
 
         init.check_sizes(

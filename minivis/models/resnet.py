@@ -159,8 +159,6 @@ class ResNet(Module):
         patch_stem=False,
         rng=None,
     ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
         if norm not in NORMS:

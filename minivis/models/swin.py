@@ -185,8 +185,6 @@ class Swin(Module):
         eps=1e-5,
         rng=None,
     ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         init.check_sizes(
             "Swin", patch_size=patch_size, width=width, depths=depths, heads=heads, window=window
         )

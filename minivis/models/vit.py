@@ -182,8 +182,6 @@ class ViT(Module):
         backbone=None,
         rng=None,
     ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         if pool not in ("token", "mean"):
             raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
         if distilled not in (True, False, "token"):
