@@ -21,8 +21,8 @@ from minivis.losses.sets import (
     total,
 )
 from minivis.losses.targets import as_in_targets, gather, without_crowds
-from minivis.nn.init import generator
 from minivis.precision import widened
+from minivis.randomness import generator
 
 __all__ = ["Mask2FormerCriterion", "MaskMatcher"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import named
 from minivis.backend import namespace
-from minivis.nn.init import generator
 from minivis.precision import rounded, widened
+from minivis.randomness import generator
 
 __all__ = ["sample_points", "uncertain_points"]
 

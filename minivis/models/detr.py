@@ -12,6 +12,7 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace
+from minivis.models.common import as_images, map_to_tokens, published
 from minivis.nn import (
     Conv2d,
     LayerNorm,
@@ -143,7 +144,7 @@ class DETR(Module):
         D, divisible by 4.
     heads : int, default 8
         Attention heads; they divide D.
-    encoder_layers, decoder_layers : int, default 6
+    encoder_depth, decoder_depth : int, default 6
         At least 1 of the latter.
     mlp_width : int, default 2048
         Width inside the MLPs.
@@ -174,7 +175,7 @@ class DETR(Module):
 
     Notes
     -----
-    With N = H' W' tokens, attention costs encoder_layers * 2 N^2 D + decoder_layers * 2 (Q N + Q^2) D multiply-adds.
+    With N = H' W' tokens, attention costs encoder_depth * 2 N^2 D + decoder_depth * 2 (Q N + Q^2) D multiply-adds.
 
     References
     ----------
@@ -185,61 +186,42 @@ class DETR(Module):
     >>> import numpy as np
     >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), num_classes=0)
-    >>> model = DETR(backbone, num_classes=6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=2, mlp_width=32)
+    >>> model = DETR(backbone, num_classes=6, queries=5, width=16, heads=2, encoder_depth=1, decoder_depth=2, mlp_width=32)
     >>> output = model(np.zeros((2, 3, 64, 64), np.float32))
     >>> output.logits.shape, output.boxes.shape, len(output.auxiliary)
     ((2, 5, 7), (2, 5, 4), 1)
     """
 
     def __init__(
-        self,
-        backbone,
-        num_classes,
-        queries=100,
-        width=256,
-        heads=8,
-        encoder_layers=6,
-        decoder_layers=6,
-        mlp_width=2048,
-        dropout=0.1,
-        decoder_dropout=None,
-        norm_first=False,
-        position="sine_attention",
-        feature_level=-1,
-        masks=False,
+        self, backbone, num_classes, queries=100, width=256, heads=8, encoder_depth=6, decoder_depth=6, mlp_width=2048,
+        dropout=0.1, decoder_dropout=None, norm_first=False, position="sine_attention", feature_level=-1, masks=False,
         rng=None,
-    ):
+    ):  # fmt: skip
         if position not in POSITIONS:
             raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
         if width % 4:
             raise ValueError(f"DETR: width must be divisible by 4, for the position codes, got {width}")
-        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_layers=decoder_layers)
-        rng = init.generator(rng)
-        self.position, self.width = position, width
+        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth)
         if not -len(backbone.channels) <= feature_level < len(backbone.channels):
             raise ValueError(f"DETR: feature_level {feature_level} is none of {len(backbone.channels)} maps")
+        rng = init.generator(rng)
+        self.position = position
+        self.width = width
         self.level = feature_level % len(backbone.channels)
         self.backbone = backbone
         self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
-        shape = (width, heads, mlp_width)
+        sizes = (width, heads, mlp_width)
         calm = dropout if decoder_dropout is None else decoder_dropout
-        self.transformer = DETRTransformer(
-            [EncoderLayer(*shape, dropout, norm_first=norm_first, rng=rng) for _ in range(encoder_layers)],
-            [DecoderLayer(*shape, calm, norm_first=norm_first, rng=rng) for _ in range(decoder_layers)],
-            width,
-            norm_first,
-        )
+        encoder = [
+            EncoderLayer(*sizes, dropout, norm_first=norm_first, rng=rng) for _ in range(encoder_depth)
+        ]
+        decoder = [DecoderLayer(*sizes, calm, norm_first=norm_first, rng=rng) for _ in range(decoder_depth)]
+        self.transformer = DETRTransformer(encoder, decoder, width, norm_first)
         learned = position == "learned_attention"
         self.codes = LearnedPositionCode2d(50, 50, width, rng=rng) if learned else None
         self.queries = Parameter(init.normal((queries, width), 1.0, rng))
         self.class_head = Linear(width, num_classes + 1, rng=rng)
-        self.box_head = Sequential(
-            Linear(width, width, rng=rng),
-            ReLU(),
-            Linear(width, width, rng=rng),
-            ReLU(),
-            Linear(width, 4, rng=rng),
-        )
+        self.box_head = _three_layers(width, 4, rng)
         self.mask_head = None
         if masks:
             from minivis.models.detr_panoptic import MaskHead
@@ -267,9 +249,7 @@ class DETR(Module):
         -------
         DETROutput
         """
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"DETR: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        images = as_images("DETR", images)
         maps = self.backbone.features(images)[: self.level + 1]
         source = self.input_proj(maps[-1])  # (B, D, H', W')
         grid = tuple(source.shape[2:])
@@ -301,8 +281,8 @@ class DETR(Module):
         (Tensor, Tensor)
         """
         source = as_tensor(source)
-        B, D, H, W = source.shape
-        tokens = source.reshape(B, D, H * W).transpose(0, 2, 1)  # (B, N, D)
+        B, _, H, W = source.shape
+        tokens = map_to_tokens(source)  # (B, N, D)
         mask = None if valid is None else valid.reshape(B, 1, H * W)
         codes = self._codes(source, valid)
         queries = ops.broadcast_to(self.queries, (B, *self.queries.shape))
@@ -320,7 +300,7 @@ class DETR(Module):
         if self.position == "none":
             return None
         if self.codes:
-            return self.codes(source).reshape(1, self.width, H * W).transpose(0, 2, 1)
+            return map_to_tokens(self.codes(source)[None])
         valid = namespace(source.data).ones((1, H, W), bool) if valid is None else valid
         codes = padded_sine_position_code(valid, self.width).astype(source.dtype)
         return codes.reshape(len(valid), H * W, self.width)
@@ -342,35 +322,24 @@ def _plus(x, codes):
     return x if codes is None else x + codes
 
 
+def _three_layers(width, out, rng):
+    """The MLP that says the boxes, with as many layers as DETR's has."""
+    first = [Linear(width, width, rng=rng), ReLU(), Linear(width, width, rng=rng), ReLU()]
+    return Sequential(*first, Linear(width, out, rng=rng))
+
+
+def _on_resnet(num_classes, rng, depths, dilated, **options):
+    """A DETR on a ResNet with frozen norms."""
+    from minivis.models.resnet import ResNet
+
+    backbone = ResNet(depths, num_classes=0, norm="frozen", dilated=dilated, rng=rng)
+    return DETR(backbone, num_classes, rng=rng, **options)
+
+
 def _published(name, depths, parameters, dilated=False):
-    """The constructor of a published size."""
-
-    def build(num_classes=91, rng=None, **options):
-        from minivis.models.resnet import ResNet
-
-        rng = init.generator(rng)
-        backbone = ResNet(depths, num_classes=0, norm="frozen", dilated=dilated, rng=rng)
-        return DETR(backbone, num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: ResNet-{3 * sum(depths) + 2} with frozen norms{", the last stage dilated" * dilated}.
-
-    {parameters:,} parameters for COCO's 91 numbers of classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 91
-        K; class K is "no object".
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `DETR`, for example ``masks=True`` for the panoptic head.
-
-    Returns
-    -------
-    DETR
-    """
-    return build
+    about = f"ResNet-{3 * sum(depths) + 2} with frozen norms" + ", the last stage dilated" * dilated
+    example = "``masks=True`` for the panoptic head"
+    return published(name, _on_resnet, about, parameters, 91, example, depths=depths, dilated=dilated)
 
 
 detr_r50 = _published("detr_r50", (3, 4, 6, 3), 41_524_768)

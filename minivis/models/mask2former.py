@@ -13,6 +13,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
+from minivis.models.common import published
 from minivis.nn import (
     MLP,
     Dropout,
@@ -100,10 +101,10 @@ class Mask2Former(Module):
         D of queries and maps.
     heads : int, default 8
         Of every attention; they divide D.
-    decoder_layers : int, default 9
-        They take the maps in turn, coarsest first.
-    pixel_layers : int, default 6
-        Of the deformable encoder; 0 leaves a plain feature pyramid.
+    decoder_depth : int, default 9
+        Layers of the decoder. They take the maps in turn, coarsest first.
+    pixel_depth : int, default 6
+        Layers of the deformable encoder; 0 leaves a plain feature pyramid.
     mlp_width, pixel_mlp_width : int, default 2048, 1024
         Inside the MLPs of the decoder and of the pixel decoder.
     mask_width : int, optional
@@ -145,24 +146,9 @@ class Mask2Former(Module):
     """
 
     def __init__(
-        self,
-        backbone,
-        num_classes,
-        queries=100,
-        width=256,
-        heads=8,
-        decoder_layers=9,
-        pixel_layers=6,
-        mlp_width=2048,
-        pixel_mlp_width=1024,
-        mask_width=None,
-        levels=3,
-        points=4,
-        groups=32,
-        masked=True,
-        dropout=0.0,
-        rng=None,
-    ):
+        self, backbone, num_classes, queries=100, width=256, heads=8, decoder_depth=9, pixel_depth=6, mlp_width=2048,
+        pixel_mlp_width=1024, mask_width=None, levels=3, points=4, groups=32, masked=True, dropout=0.0, rng=None,
+    ):  # fmt: skip
         from minivis.models.pixel_decoder import PixelDecoder
 
         init.check_sizes(
@@ -176,15 +162,17 @@ class Mask2Former(Module):
             )
         rng = init.generator(rng)
         mask_width = mask_width or width
-        self.levels, self.masked, self.backbone = levels, masked, backbone
+        self.levels = levels
+        self.masked = masked
+        self.backbone = backbone
         self.pixel_decoder = PixelDecoder(
-            tuple(backbone.channels), width, heads, levels, points, pixel_layers, pixel_mlp_width, mask_width, groups,
+            tuple(backbone.channels), width, heads, levels, points, pixel_depth, pixel_mlp_width, mask_width, groups,
             dropout, rng,
         )  # fmt: skip
         self.query_features = Parameter(init.normal((queries, width), 1.0, rng))
         self.query_positions = Parameter(init.normal((queries, width), 1.0, rng))
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
-        self.layers = [DecoderLayer(width, heads, mlp_width, dropout, rng) for _ in range(decoder_layers)]
+        self.layers = [DecoderLayer(width, heads, mlp_width, dropout, rng) for _ in range(decoder_depth)]
         self.norm = LayerNorm(width)
         self.class_head = Linear(width, num_classes + 1, rng=rng)
         self.mask_head = [Linear(width, w, rng=rng) for w in (width, width, mask_width)]
@@ -273,47 +261,25 @@ def attended_pixels(masks, size):
     return mask | reset[:, :, None, None], reset
 
 
-def mask2former_swin_t(num_classes=133, rng=None, **options):
-    """Mask2Former with a Swin-T backbone: 47,435,264 parameters for the 133 classes of COCO panoptic.
-
-    Parameters
-    ----------
-    num_classes : int, default 133
-        K: 133 for COCO panoptic, 80 for COCO instances, 150 for ADE20K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `Mask2Former`.
-
-    Returns
-    -------
-    Mask2Former
-    """
+def _on_swin_t(num_classes, rng, **options):
     from minivis.models.swin import swin_t
 
-    rng = init.generator(rng)
     backbone = swin_t(num_classes=0, drop_path=0.3, shrink=False, feature_norms=True, rng=rng)
     return Mask2Former(backbone, num_classes, rng=rng, **options)
 
 
-def mask2former_r50(num_classes=133, rng=None, **options):
-    """Mask2Former with a ResNet-50 backbone, its batch norms frozen: 43,983,878 trained parameters for 133 classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 133
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `Mask2Former`.
-
-    Returns
-    -------
-    Mask2Former
-    """
+def _on_resnet50(num_classes, rng, **options):
     from minivis.models.resnet import resnet50
 
-    rng = init.generator(rng)
-    backbone = resnet50(num_classes=0, norm="frozen", rng=rng)
-    return Mask2Former(backbone, num_classes, rng=rng, **options)
+    return Mask2Former(resnet50(num_classes=0, norm="frozen", rng=rng), num_classes, rng=rng, **options)
+
+
+# 133 classes: COCO panoptic. COCO instances has 80, ADE20K 150.
+mask2former_swin_t = published("mask2former_swin_t", _on_swin_t, "Mask2Former on a Swin-T", 47_435_264, 133)
+mask2former_r50 = published(
+    "mask2former_r50",
+    _on_resnet50,
+    "Mask2Former on a ResNet-50 with frozen norms, which are not counted",
+    43_983_878,
+    133,
+)

@@ -5,9 +5,9 @@ Not here: the attention (nn/window_attention.py), published weights (pretrained/
 """
 
 from minivis.autograd import no_grad
+from minivis.models.common import as_images, patch_projection, published, rising, small_normal
 from minivis.nn import (
     MLP,
-    Conv2d,
     Dropout,
     DropPath,
     LayerNorm,
@@ -17,7 +17,7 @@ from minivis.nn import (
     init,
     looking,
 )
-from minivis.nn.module import as_tensor
+from minivis.pairs import pair
 from minivis.vision.windows import pad_to_multiple
 
 __all__ = ["Swin", "swin_b", "swin_s", "swin_t"]
@@ -118,7 +118,7 @@ class Swin(Module):
         Width inside the MLP, in multiples of the stage's.
     num_classes : int, default 1000
         K; 0 leaves the head away, and the pooled features are returned.
-    in_channels : int, default 3
+    channels : int, default 3
         C of the images.
     qkv_bias : bool, default True
         Whether queries, keys and values have a bias.
@@ -143,7 +143,7 @@ class Swin(Module):
     Attributes
     ----------
     channels : tuple of int
-        Channels of the maps that `features` returns: D, 2 D, 4 D, ...
+        Not those of the images, but of the maps that `features` returns: D, 2 D, 4 D, ...
 
     Raises
     ------
@@ -165,26 +165,10 @@ class Swin(Module):
     """
 
     def __init__(
-        self,
-        patch_size=4,
-        width=96,
-        depths=(2, 2, 6, 2),
-        heads=(3, 6, 12, 24),
-        window=7,
-        mlp_ratio=4.0,
-        num_classes=1000,
-        in_channels=3,
-        qkv_bias=True,
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        shift=True,
-        shrink=True,
-        feature_norms=False,
-        activation="gelu",
-        eps=1e-5,
-        rng=None,
-    ):
+        self, patch_size=4, width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=7, mlp_ratio=4.0,
+        num_classes=1000, channels=3, qkv_bias=True, dropout=0.0, attention_dropout=0.0, drop_path=0.0, shift=True,
+        shrink=True, feature_norms=False, activation="gelu", eps=1e-5, rng=None,
+    ):  # fmt: skip
         init.check_sizes(
             "Swin", patch_size=patch_size, width=width, depths=depths, heads=heads, window=window
         )
@@ -192,15 +176,8 @@ class Swin(Module):
             raise ValueError(f"Swin: depths {depths} and heads {heads} must have a number for each stage")
         rng = init.generator(rng)
         self.channels = tuple(width * 2**stage for stage in range(len(depths)))
-        self.patch_size = _pair(patch_size)
-        self.proj = Conv2d(
-            in_channels,
-            width,
-            self.patch_size,
-            stride=self.patch_size,
-            weight_init=init.xavier_uniform,
-            rng=rng,
-        )
+        self.patch_size = pair(patch_size)
+        self.proj = patch_projection(channels, width, self.patch_size, rng)
         self.patch_norm = LayerNorm(width, eps)
         self.dropout = Dropout(dropout, rng=rng)
         self.stages = self._stages(rng)
@@ -208,15 +185,14 @@ class Swin(Module):
         if feature_norms:
             self.feature_norms = [LayerNorm(D, eps) for D in self.channels]
             return
-        self.norm = LayerNorm(self.channels[-1], eps)
-        self.head = (
-            Linear(self.channels[-1], num_classes, weight_init=_small, rng=rng) if num_classes else None
-        )
+        last = self.channels[-1]
+        self.norm = LayerNorm(last, eps)
+        self.head = Linear(last, num_classes, weight_init=small_normal, rng=rng) if num_classes else None
 
     def _stages(self, rng):
         options = self.config
-        rates = iter(_rising(self.config["drop_path"], sum(self.config["depths"])))
-        window = _pair(options["window"])
+        rates = iter(rising(options["drop_path"], sum(options["depths"])))
+        window = pair(options["window"])
         stages = []
         half = tuple(side // 2 for side in window)
         for stage, (width, depth, heads) in enumerate(
@@ -256,9 +232,7 @@ class Swin(Module):
         H_i is the image's height divided by 4, 8, 16, 32 (for patches of 4), rounded up. Normalised only if the model has
         ``feature_norms``.
         """
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"Swin: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        images = as_images("Swin", images)
         p, q = self.patch_size
         x = self.proj(pad_to_multiple(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
         x = self.dropout(self.patch_norm(x))
@@ -277,44 +251,11 @@ class Swin(Module):
         return [array for name, array in seen.items() if name.endswith(".attn.attention.weights")]
 
 
-def _rising(last, count):
-    return [last * i / max(1, count - 1) for i in range(count)]
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _small(shape, rng):
-    return init.trunc_normal(shape, 0.02, rng)
-
-
 def _published(name, width, depths, heads, parameters):
-    """The constructor of a published size."""
-
-    def build(num_classes=1000, rng=None, **options):
-        options = {"width": width, "depths": depths, "heads": heads, **options}
-        return Swin(num_classes=num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: patches of 4 x 4, windows of 7 x 7, width {width}, {sum(depths)} blocks in stages of {depths}.
-
-    {parameters:,} parameters for 1000 classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 1000
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `Swin`, for example ``window=12``, ``drop_path=0.2``, ``feature_norms=True``.
-
-    Returns
-    -------
-    Swin
-    """
-    return build
+    about = f"patches of 4 x 4, windows of 7 x 7, width {width}, {sum(depths)} blocks in stages of {depths}"
+    sizes = {"width": width, "depths": depths, "heads": heads}
+    example = "``window=12``, ``drop_path=0.2``, ``feature_norms=True``"
+    return published(name, Swin, about, parameters, example=example, **sizes)
 
 
 swin_t = _published("swin_t", 96, (2, 2, 6, 2), (3, 6, 12, 24), 28_288_354)

@@ -11,9 +11,9 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import no_grad
+from minivis.models.common import as_images, map_to_tokens, patch_projection, published, rising, small_normal
 from minivis.nn import (
     MLP,
-    Conv2d,
     Dropout,
     DropPath,
     LayerNorm,
@@ -24,7 +24,7 @@ from minivis.nn import (
     init,
     looking,
 )
-from minivis.nn.module import as_tensor
+from minivis.pairs import pair
 from minivis.vision.position_codes import resize_position_table
 
 __all__ = [
@@ -43,29 +43,13 @@ __all__ = [
 
 
 class PatchEmbed(Module):
-    """Cut an image into patches and map each linearly to a token: a convolution with kernel and stride P.
+    """Cut an image into patches and map each to a token; arguments as for `patch_projection`."""
 
-    Parameters
-    ----------
-    patch_size : (int, int)
-        Height and width of a patch, pixels.
-    channels : int
-        C of the images.
-    width : int
-        D of the tokens.
-    rng : numpy.random.Generator
-        Starting values: Xavier, bias 0.
-    """
-
-    def __init__(self, patch_size, channels, width, rng):
-        self.proj = Conv2d(
-            channels, width, patch_size, stride=patch_size, weight_init=init.xavier_uniform, rng=rng
-        )
+    def __init__(self, channels, width, patch_size, rng):
+        self.proj = patch_projection(channels, width, patch_size, rng)
 
     def forward(self, images):
-        x = self.proj(images)  # (B, D, H/P, W/P)
-        B, D, rows, columns = x.shape
-        return x.reshape(B, D, rows * columns).transpose(0, 2, 1)  # (B, N, D)
+        return map_to_tokens(self.proj(images))  # (B, N, D)
 
 
 class Block(Module):
@@ -163,59 +147,37 @@ class ViT(Module):
     """
 
     def __init__(
-        self,
-        image_size=224,
-        patch_size=16,
-        width=768,
-        depth=12,
-        heads=12,
-        mlp_ratio=4.0,
-        num_classes=1000,
-        channels=3,
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        pool="token",
-        activation="gelu",
-        eps=1e-6,
-        distilled=False,
-        backbone=None,
-        rng=None,
-    ):
-        if pool not in ("token", "mean"):
-            raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
-        if distilled not in (True, False, "token"):
-            raise ValueError(f'ViT: distilled must be True, False or "token", got {distilled!r}')
-        if distilled and pool != "token":
-            raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
+        self, image_size=224, patch_size=16, width=768, depth=12, heads=12, mlp_ratio=4.0, num_classes=1000, channels=3,
+        dropout=0.0, attention_dropout=0.0, drop_path=0.0, pool="token", activation="gelu", eps=1e-6, distilled=False,
+        backbone=None, rng=None,
+    ):  # fmt: skip
+        _check_reading(pool, distilled)
         init.check_sizes(
             "ViT", image_size=image_size, patch_size=patch_size, depth=depth, heads=heads, width=width
         )
         rng = init.generator(rng)
-        self.patch_size, image_size = _pair(patch_size), _pair(image_size)
+        self.patch_size = pair(patch_size)
         self.backbone = backbone
-        self.grid = self._grid(*image_size)
+        self.grid = self._grid(*pair(image_size))
         self.pool = pool
         self.prefix = (pool == "token") + bool(distilled)  # learned tokens before the patches
-        self.cls_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if self.prefix else None
-        self.dist_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if distilled else None
+        self.cls_token = Parameter(small_normal((1, 1, width), rng)) if self.prefix else None
+        self.dist_token = Parameter(small_normal((1, 1, width), rng)) if distilled else None
         tokens = self.prefix + self.grid[0] * self.grid[1]
-        self.pos_embed = Parameter(init.trunc_normal((1, tokens, width), 0.02, rng))
+        self.pos_embed = Parameter(small_normal((1, tokens, width), rng))
         channels = channels if backbone is None else backbone.channels[-1]
-        self.patch_embed = PatchEmbed(self.patch_size, channels, width, rng)
+        self.patch_embed = PatchEmbed(channels, width, self.patch_size, rng)
         self.dropout = Dropout(dropout, rng=rng)
-        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
         self.blocks = [
             Block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
-            for rate in rates
+            for rate in rising(drop_path, depth)
         ]
         self.norm = LayerNorm(width, eps)
-        self.head = Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes else None
-        self.head_dist = (
-            Linear(width, num_classes, weight_init=_small, rng=rng)
-            if num_classes and distilled and distilled != "token"
-            else None
-        )
+        self.head = self.head_dist = None
+        if num_classes:
+            self.head = Linear(width, num_classes, weight_init=small_normal, rng=rng)
+        if num_classes and distilled not in (False, "token"):
+            self.head_dist = Linear(width, num_classes, weight_init=small_normal, rng=rng)
 
     def forward(self, images):
         """Classify. Shows the ``grid``, rows and columns of patches, and in ``blocks.0.attn.weights``, ... who looked at whom.
@@ -251,9 +213,7 @@ class ViT(Module):
 
     def features(self, images):
         """The normalised tokens after the last block, (B, N, D), first the class and the distillation token if there are."""
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        images = as_images("ViT", images)
         grid = self._grid(*images.shape[2:])
         self.show(grid=np.array(grid))
         maps = images if self.backbone is None else self.backbone.features(images)[-1]
@@ -280,40 +240,23 @@ class ViT(Module):
         return height // p, width // q
 
 
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _small(shape, rng):
-    return init.trunc_normal(shape, 0.02, rng)
+def _check_reading(pool, distilled):
+    """Refuse what the head cannot read."""
+    if pool not in ("token", "mean"):
+        raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
+    if distilled not in (True, False, "token"):
+        raise ValueError(f'ViT: distilled must be True, False or "token", got {distilled!r}')
+    if distilled and pool != "token":
+        raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
 
 
 def _published(name, patch, width, depth, heads, parameters, **fixed):
-    """The constructor of a published size."""
-
-    def build(num_classes=1000, rng=None, **options):
-        options = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **fixed, **options}
-        return ViT(num_classes=num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads{", distilled" * bool(fixed)}.
-
-    {parameters:,} parameters for 1000 classes at 224 x 224 pixels.
-
-    Parameters
-    ----------
-    num_classes : int, default 1000
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `ViT`, for example ``image_size=384``, ``drop_path=0.1``.
-
-    Returns
-    -------
-    ViT
-    """
-    return build
+    about = (
+        f"patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads"
+        + ", distilled" * bool(fixed)
+    )
+    sizes = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **fixed}
+    return published(name, ViT, about, parameters, example="``image_size=384``, ``drop_path=0.1``", **sizes)
 
 
 vit_ti16 = _published("vit_ti16", 16, 192, 12, 3, 5_717_416)

@@ -8,12 +8,9 @@ import math
 from minivis import ops
 from minivis.nn import init
 from minivis.nn.module import Module, Parameter
+from minivis.pairs import pair
 
 __all__ = ["Conv2d", "ConvTranspose2d"]
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 class Conv2d(Module):
@@ -74,7 +71,7 @@ class Conv2d(Module):
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide {in_channels} and {out_channels} channels")
         rng = init.generator(rng)
-        shape = (out_channels, in_channels // groups, *_pair(kernel_size))
+        shape = (out_channels, in_channels // groups, *pair(kernel_size))
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.weight = Parameter((weight_init or init.kaiming_uniform)(shape, rng))
         bound = 0.0 if weight_init else 1 / math.sqrt(max(1, math.prod(shape[1:])))
@@ -87,7 +84,7 @@ class Conv2d(Module):
         O, C, *kernel = self.weight.shape
         words = f"{C * self.groups}, {O}, {tuple(kernel)}"
         for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
-            if _pair(getattr(self, name)) != (default, default):
+            if pair(getattr(self, name)) != (default, default):
                 words += f", {name}={getattr(self, name)}"
         return words + (", bias=False" if self.bias is None else "")
 
@@ -151,7 +148,7 @@ class ConvTranspose2d(Module):
                 f"ConvTranspose2d: groups={groups} must divide {in_channels} and {out_channels} channels"
             )
         rng = init.generator(rng)
-        shape = (in_channels, out_channels // groups, *_pair(kernel_size))
+        shape = (in_channels, out_channels // groups, *pair(kernel_size))
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
         self.weight = Parameter(init.kaiming_uniform(shape, rng))

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from minivis.randomness import generator
 from minivis.switches import Switch
 
 __all__ = [
@@ -24,39 +25,10 @@ __all__ = [
     "zeros",
 ]
 
-SEED = 0  # what rng=None means, everywhere in minivis
-
 MOST = 2**20  # no size of a vision model is larger: for sizes that a file claims
 
 _skipping = Switch("minivis_skip_init")
 _limit = ContextVar("minivis_at_most", default=None)
-
-
-def generator(rng=None):
-    """The generator to draw from: ``rng`` itself, or a fresh ``numpy.random.default_rng(0)`` for None.
-
-    Layers that are made with ``rng=None`` one by one start from the same stream; give several layers of a model one
-    generator, as the models do.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator, int or None
-        A generator, a seed, or None for seed 0.
-
-    Returns
-    -------
-    numpy.random.Generator
-
-    Raises
-    ------
-    TypeError
-        For anything else.
-    """
-    if rng is None or isinstance(rng, (int, np.integer)):
-        return np.random.default_rng(SEED if rng is None else rng)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy.random.Generator, a seed or None, got {type(rng).__name__}")
-    return rng
 
 
 def check_sizes(layer, **sizes):

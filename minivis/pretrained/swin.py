@@ -36,7 +36,7 @@ def build(config):
         window=said.pair("window_size", 7),
         mlp_ratio=said.number("mlp_ratio", 4.0, most=1000),
         num_classes=0 if architectures & set(BACKBONES) else len(labels_of(config)),
-        in_channels=said.whole("num_channels", 3),
+        channels=said.whole("num_channels", 3),
         qkv_bias=said.flag("qkv_bias", True),
         dropout=said.share("hidden_dropout_prob", 0.0),
         attention_dropout=said.share("attention_probs_dropout_prob", 0.0),

@@ -469,7 +469,9 @@ def window_attention(x, p, name, heads, M, s):
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(D // heads) + bias.transpose(2, 0, 1)
     allowed = mv.vision.shifted_window_mask(H, W, M, s)[:, None]  # (nW, 1, N, N): for all images and heads
     y = softmax(np.where(allowed, scores, -np.inf)) @ v
-    y = linear(y.swapaxes(2, 3).reshape(t.shape), p[f"{name}.attention.out.weight"], p[f"{name}.attention.out.bias"])
+    y = linear(
+        y.swapaxes(2, 3).reshape(t.shape), p[f"{name}.attention.out.weight"], p[f"{name}.attention.out.bias"]
+    )
     y = mv.vision.window_reverse(y.reshape(-1, M, M, D), M, H, W)
     return mv.vision.cyclic_shift(y, -s)
 

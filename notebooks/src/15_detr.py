@@ -828,7 +828,7 @@ for name, answers in (("queries confer", layers[-1]), ("each for itself", deaf))
 (ap, _, taken), (deaf_ap, helped, deaf_taken) = found.values()
 assert deaf_ap < helped < ap and deaf_taken > taken
 
-distance_of = mv.vision.patches.attention_distance
+distance_of = mv.vision.attention_distance
 reach = [distance_of(a, 8, seen["grid"].tolist()).mean(axis=0) for a in encoder_attention]  # by head
 print("mean distance of the encoder's attention by layer and head, pixels:", *(np.round(r) for r in reach))
 assert max(r.max() for r in reach) > 12  # beyond the neighbouring cell: context, in one layer

@@ -569,7 +569,9 @@ q, t = chosen[0]
 pictures, titles = [], []
 for i in range(depth):
     pictures.append(lit(images[which], seen[f"layers.{i}.mask"][which, q]))
-    titles.append(f"layer {i + 1} may look here" + (" (reset)" if seen[f"layers.{i}.reset"][which, q] else ""))
+    titles.append(
+        f"layer {i + 1} may look here" + (" (reset)" if seen[f"layers.{i}.reset"][which, q] else "")
+    )
 for i in range(depth):
     allowed = seen[f"layers.{i}.mask"][which, q]  # (h, w)
     weights = seen[f"layers.{i}.cross_attn.weights"][which, :, q].mean(axis=0).reshape(allowed.shape)
@@ -829,7 +831,7 @@ body = mv.models.ResNet(
     rng=0,
 )
 small = mv.models.Mask2Former(
-    body, len(NAMES), queries=12, width=32, heads=4, decoder_layers=3, pixel_layers=1, mlp_width=64,
+    body, len(NAMES), queries=12, width=32, heads=4, decoder_depth=3, pixel_depth=1, mlp_width=64,
     pixel_mlp_width=64, levels=2, groups=4, rng=0,
 )  # fmt: skip
 optimizer = mv.optim.AdamW(small.parameters(), lr=2e-3, schedule=mv.optim.cosine(120, warmup_steps=10))

@@ -24,8 +24,8 @@ SMALL = {
     "queries": 5,
     "width": 16,
     "heads": 8,
-    "encoder_layers": 2,
-    "decoder_layers": 3,
+    "encoder_depth": 2,
+    "decoder_depth": 3,
     "mlp_width": 24,
     "dropout": 0.0,
 }
@@ -86,7 +86,7 @@ def test_auxiliary_answers_are_those_of_a_decoder_cut_short():
     x = array(1, 3, 64, 64)
     earlier = model(x).auxiliary
     for count in (1, 2):
-        short = small(decoder_layers=3)
+        short = small(decoder_depth=3)
         short.transformer.decoder = short.transformer.decoder[:count]
         np.testing.assert_allclose(short(x).boxes.numpy(), earlier[count - 1].boxes.numpy(), atol=1e-6)
 
@@ -189,7 +189,7 @@ def test_codes_are_added_where_the_row_of_table_3_says(monkeypatch):
     }
     for position in POSITIONS:
         seen.clear()
-        small(position=position, encoder_layers=1, decoder_layers=1).transform(array(1, 16, 3, 4))
+        small(position=position, encoder_depth=1, decoder_depth=1).transform(array(1, 16, 3, 4))
         assert tuple(key for _, key in seen) == expected[position], position
         assert seen[0][0] == seen[0][1] and seen[1][0] == seen[1][1]
 
@@ -279,7 +279,7 @@ def test_any_map_of_any_backbone_can_become_tokens():
 
 def test_dropout_only_in_the_encoder_is_possible():
     noisy = small(dropout=0.3)
-    calm = small(dropout=0.3, encoder_layers=0, decoder_dropout=0.0)
+    calm = small(dropout=0.3, encoder_depth=0, decoder_dropout=0.0)
     x = array(1, 3, 64, 64)
     assert not np.array_equal(noisy(x).logits.numpy(), noisy(x).logits.numpy())
     np.testing.assert_array_equal(calm(x).logits.numpy(), calm(x).logits.numpy())
@@ -362,7 +362,7 @@ def test_an_empty_batch_gives_empty_answers():
         (lambda: small(width=18), "DETR: width must be divisible by 4, for the position codes, got 18"),
         (lambda: small(width=20), "MultiHeadAttention: 8 heads do not divide embed_dim 20"),
         (lambda: small(queries=0), "DETR: queries must be a whole number of at least 1, got 0"),
-        (lambda: small(decoder_layers=0), "DETR: decoder_layers must be a whole number of at least 1"),
+        (lambda: small(decoder_depth=0), "DETR: decoder_depth must be a whole number of at least 1"),
         (lambda: small(feature_level=3), "DETR: feature_level 3 is none of 3 maps"),
         (lambda: small(heads=2, masks=True), "GroupNorm: 8 groups do not divide 18 channels"),
         (lambda: small()(array(3, 32, 32)), r"DETR: images must be \(B, C, H, W\)"),

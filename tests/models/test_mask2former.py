@@ -21,8 +21,8 @@ def small(**options):
         "queries": 5,
         "width": 16,
         "heads": 2,
-        "decoder_layers": 3,
-        "pixel_layers": 1,
+        "decoder_depth": 3,
+        "pixel_depth": 1,
         "levels": 2,
         **options,
     }
@@ -68,12 +68,12 @@ def test_images_of_any_size_give_masks_as_large_as_the_finest_map(height, width)
 
 
 @pytest.mark.parametrize(
-    "options", [{"pixel_layers": 0}, {"decoder_layers": 0}, {"levels": 1}, {"levels": 3}, {"mask_width": 6}]
+    "options", [{"pixel_depth": 0}, {"decoder_depth": 0}, {"levels": 1}, {"levels": 3}, {"mask_width": 6}]
 )
 def test_other_depths_and_numbers_of_levels(options):
     model = small(**options)
     y = model(images())
-    assert y.masks.shape == (2, 5, 8, 12) and len(y.auxiliary) == options.get("decoder_layers", 3)
+    assert y.masks.shape == (2, 5, 8, 12) and len(y.auxiliary) == options.get("decoder_depth", 3)
     assert len(model.pixel_decoder.lateral) == 3 - options.get("levels", 2)
 
 

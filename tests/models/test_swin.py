@@ -27,7 +27,7 @@ OPTIONS = {
 
 
 def small(**options):
-    options = {"num_classes": 3, "in_channels": 2, "window": 2, **options}
+    options = {"num_classes": 3, "channels": 2, "window": 2, **options}
     return Swin(2, 8, (2, 2), (2, 4), rng=0, **options)
 
 

@@ -230,7 +230,7 @@ def test_batch_norm_refuses_a_single_value_a_channel_and_counts_nothing():
         (lambda: nn.LayerNorm(4.0), "LayerNorm: normalized_shape must be a whole number"),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number"),
         (lambda: nn.MultiHeadAttention(8, 0), "MultiHeadAttention: num_heads must be a whole number"),
-        (lambda: nn.LearnedPositionCode2d(2, 2, 3), "LearnedPositionCode2d: dim must be even"),
+        (lambda: nn.LearnedPositionCode2d(2, 2, 3), "LearnedPositionCode2d: width must be even"),
     ],
 )
 def test_layers_refuse_sizes_that_do_not_fit(make, message):

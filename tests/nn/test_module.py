@@ -387,7 +387,7 @@ def test_the_arguments_a_module_was_made_with_are_recorded():
     }
     assert Inherits(width=3).config == {"width": 3, "more": (), "depth": 2, "options": {}}
     assert nn.Linear(3, 2, False).config == {
-        "in_features": 3, "out_features": 2, "bias": False, "weight_init": nn.init.kaiming_uniform
+        "in_features": 3, "out_features": 2, "bias": False, "weight_init": None
     }  # fmt: skip
     assert nn.ReLU().config == {} and Base(3).there_already == Base(3).config
     assert (
