@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import named
-from minivis.losses.boxes import reduce_sets
+from minivis.losses.sets import reduce_sets
 from minivis.precision import widened
 
 __all__ = ["dice_loss", "sigmoid_focal_loss"]

@@ -3,6 +3,8 @@
 Not here: layers (nn/), and anything that only one paper has.
 """
 
+import inspect
+
 from minivis.nn import Conv2d, init
 from minivis.nn.module import as_tensor
 
@@ -53,15 +55,15 @@ def rising(last, count):
     return [last * i / max(1, count - 1) for i in range(count)]
 
 
-def published(name, build, about, parameters, classes=1000, example="", **sizes):
+def published(name, model, about, parameters, classes=1000, example="", build=None, **sizes):
     """The constructor of a published size.
 
     Parameters
     ----------
     name : str
         What the constructor is called, such as ``"vit_b16"``.
-    build : function of (num_classes, rng, **options) -> Module
-        The model class, or what makes one with its backbone.
+    model : type
+        The class of the model.
     about : str
         One line on the size.
     parameters : int
@@ -70,15 +72,21 @@ def published(name, build, about, parameters, classes=1000, example="", **sizes)
         The published number of classes: ImageNet's, unless the model is a detector.
     example : str
         Options that are often set, for the docstring.
+    build : function of (num_classes, rng, **options) -> Module, optional
+        What makes a model with its backbone; default ``model``.
     **sizes
         What ``build`` is called with; the user's options come after, and win.
     """
+    build = model if build is None else build
 
     def constructor(num_classes=classes, rng=None, **options):
         return build(num_classes=num_classes, rng=init.generator(rng), **{**sizes, **options})
 
+    constructor.__signature__ = inspect.signature(constructor)
     constructor.__name__ = constructor.__qualname__ = name
-    constructor.__module__ = build.__module__
+    # It belongs to the file of its model, for whoever looks up its source.
+    constructor.__module__ = model.__module__
+    constructor.__wrapped__ = model
     constructor.__doc__ = f"""{name}: {about}.
 
     {parameters:,} parameters for {classes} classes.
@@ -90,10 +98,10 @@ def published(name, build, about, parameters, classes=1000, example="", **sizes)
     rng : numpy.random.Generator, int or None
         Starting values; None is seed 0.
     **options
-        Of the model{f", for example {example}" if example else ""}.
+        Of `{model.__name__}`{f", for example {example}" if example else ""}.
 
     Returns
     -------
-    Module
+    {model.__name__}
     """
     return constructor

@@ -339,7 +339,9 @@ def _on_resnet(num_classes, rng, depths, dilated, **options):
 def _published(name, depths, parameters, dilated=False):
     about = f"ResNet-{3 * sum(depths) + 2} with frozen norms" + ", the last stage dilated" * dilated
     example = "``masks=True`` for the panoptic head"
-    return published(name, _on_resnet, about, parameters, 91, example, depths=depths, dilated=dilated)
+    return published(
+        name, DETR, about, parameters, 91, example, build=_on_resnet, depths=depths, dilated=dilated
+    )
 
 
 detr_r50 = _published("detr_r50", (3, 4, 6, 3), 41_524_768)

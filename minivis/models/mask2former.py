@@ -22,10 +22,10 @@ from minivis.nn import (
     Module,
     MultiHeadAttention,
     Parameter,
-    ResidualLayer,
     init,
 )
 from minivis.nn.module import as_tensor
+from minivis.nn.transformer import ResidualLayer
 
 __all__ = [
     "Mask2Former",
@@ -274,12 +274,13 @@ def _on_resnet50(num_classes, rng, **options):
     return Mask2Former(resnet50(num_classes=0, norm="frozen", rng=rng), num_classes, rng=rng, **options)
 
 
-# 133 classes: COCO panoptic. COCO instances has 80, ADE20K 150.
-mask2former_swin_t = published("mask2former_swin_t", _on_swin_t, "Mask2Former on a Swin-T", 47_435_264, 133)
-mask2former_r50 = published(
-    "mask2former_r50",
-    _on_resnet50,
-    "Mask2Former on a ResNet-50 with frozen norms, which are not counted",
-    43_983_878,
-    133,
+def _published(name, backbone, parameters, build):
+    # 133 classes: COCO panoptic. COCO instances has 80, ADE20K 150.
+    about = f"Mask2Former on {backbone}"
+    return published(name, Mask2Former, about, parameters, 133, "``masked=False``", build)
+
+
+mask2former_swin_t = _published("mask2former_swin_t", "a Swin-T", 47_435_264, _on_swin_t)
+mask2former_r50 = _published(
+    "mask2former_r50", "a ResNet-50 with frozen norms, which are not counted", 43_983_878, _on_resnet50
 )

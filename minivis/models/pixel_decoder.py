@@ -21,10 +21,10 @@ from minivis.nn import (
     Linear,
     Module,
     Parameter,
-    ResidualLayer,
     Sequential,
     init,
 )
+from minivis.nn.transformer import ResidualLayer
 from minivis.precision import widened
 from minivis.vision.deformable_attention import multi_scale_deformable_attention
 from minivis.vision.position_codes import sine_position_code

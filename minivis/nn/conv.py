@@ -52,19 +52,9 @@ class Conv2d(Module):
     """
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        *,
-        weight_init=None,
-        rng=None,
-    ):
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
+        *, weight_init=None, rng=None,
+    ):  # fmt: skip
         init.check_sizes(
             "Conv2d", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
         )
@@ -127,19 +117,9 @@ class ConvTranspose2d(Module):
     """
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        *,
-        rng=None,
-    ):
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
+        dilation=1, *, rng=None,
+    ):  # fmt: skip
         init.check_sizes(
             "ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
         )

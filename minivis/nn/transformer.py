@@ -15,7 +15,6 @@ from minivis.nn.norm import LayerNorm
 from minivis.nn.position import SinePositionCode1d
 
 __all__ = [
-    "ResidualLayer",
     "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
@@ -98,17 +97,9 @@ class TransformerEncoderLayer(ResidualLayer):
     """
 
     def __init__(
-        self,
-        d_model,
-        nhead,
-        dim_feedforward=2048,
-        dropout=0.0,
-        activation="relu",
-        layer_norm_eps=1e-5,
-        norm_first=False,
-        *,
-        rng=None,
-    ):
+        self, d_model, nhead, dim_feedforward=2048, dropout=0.0, activation="relu", layer_norm_eps=1e-5, norm_first=False,
+        *, rng=None,
+    ):  # fmt: skip
         rng = init.generator(rng)
         self.norm_first = norm_first
         self.norm1 = LayerNorm(d_model, layer_norm_eps)
@@ -156,17 +147,9 @@ class TransformerDecoderLayer(ResidualLayer):
     """
 
     def __init__(
-        self,
-        d_model,
-        nhead,
-        dim_feedforward=2048,
-        dropout=0.0,
-        activation="relu",
-        layer_norm_eps=1e-5,
-        norm_first=False,
-        *,
-        rng=None,
-    ):
+        self, d_model, nhead, dim_feedforward=2048, dropout=0.0, activation="relu", layer_norm_eps=1e-5, norm_first=False,
+        *, rng=None,
+    ):  # fmt: skip
         rng = init.generator(rng)
         self.norm_first = norm_first
         self.norm1 = LayerNorm(d_model, layer_norm_eps)
@@ -283,21 +266,10 @@ class Transformer(Module):
     """
 
     def __init__(
-        self,
-        d_model=512,
-        nhead=8,
-        num_encoder_layers=6,
-        num_decoder_layers=6,
-        dim_feedforward=2048,
-        dropout=0.0,
-        activation="relu",
-        layer_norm_eps=1e-5,
-        norm_first=False,
-        *,
-        source_vocabulary=None,
-        target_vocabulary=None,
-        rng=None,
-    ):
+        self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048, dropout=0.0,
+        activation="relu", layer_norm_eps=1e-5, norm_first=False,
+        *, source_vocabulary=None, target_vocabulary=None, rng=None,
+    ):  # fmt: skip
         if (source_vocabulary is None) != (target_vocabulary is None):
             raise ValueError("Transformer: give both source_vocabulary and target_vocabulary, or neither")
         rng = init.generator(rng)
