@@ -52,6 +52,7 @@ def _recording(init):
 
     @functools.wraps(init)
     def recorded(self, *args, **kwargs):
+        __tracebackhide__ = True  # IPython and pytest leave this frame out of an error's traceback
         if "config" not in vars(self):
             self.config = _arguments(init, self, args, kwargs)
         init(self, *args, **kwargs)
