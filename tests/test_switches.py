@@ -11,6 +11,7 @@ import pytest
 
 from minivis import autograd, debugging, nn
 from minivis.nn import init, observer
+from minivis.switches import Switch
 
 LAYER = nn.Linear(1, 1)
 
@@ -37,6 +38,19 @@ def steps(block):
     with block():
         yield 1
         yield 2
+
+
+def test_blocks_carry_values_to_whoever_asks_inside():
+    switch = Switch("values")
+    assert switch.values() == []
+    first = switch.on("first")
+    with first, switch.on(), switch.on(3):
+        assert switch.values() == ["first", None, 3]
+        assert in_a_thread(switch.values) == []
+        first.__exit__()
+        assert switch.values() == [None, 3] and switch.is_on()
+        first.__enter__()
+    assert switch.values() == [] and not switch.is_on()
 
 
 def in_a_thread(run):

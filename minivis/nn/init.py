@@ -4,8 +4,6 @@ Not here: which layer uses which; each says so in its docstring.
 """
 
 import math
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 import numpy as np
 
@@ -28,7 +26,7 @@ __all__ = [
 MOST = 2**20  # no size of a vision model is larger: for sizes that a file claims
 
 _skipping = Switch("minivis_skip_init")
-_limit = ContextVar("minivis_at_most", default=None)
+_limits = Switch("minivis_at_most")
 
 
 def check_sizes(layer, **sizes):
@@ -37,7 +35,7 @@ def check_sizes(layer, **sizes):
         numbers = size if isinstance(size, (tuple, list)) else [size]
         if not all(hasattr(n, "__index__") and n >= 1 for n in numbers):
             raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r:.100}")
-        if _limit.get() is not None and (len(numbers) > 1000 or sum(numbers) > MOST):
+        if _limits.is_on() and (len(numbers) > 1000 or sum(numbers) > MOST):
             raise ValueError(f"{layer}: {name} is {size!r:.100}: no model of that size is in so small a file")
 
 
@@ -60,7 +58,6 @@ def skip_init():
     return _skipping.on()
 
 
-@contextmanager
 def at_most(arrays, numbers):
     """Inside, a model that asks for far more arrays, or numbers in them, than a file holds is refused while it is made.
 
@@ -71,6 +68,11 @@ def at_most(arrays, numbers):
     arrays, numbers : int
         How many arrays the file has, and how many numbers in all of them. Four times that, and a little more, is let
         through, so that a model that is only a little off can be told by name what does not fit.
+
+    Returns
+    -------
+    context manager
+        As for `skip_init`.
 
     Raises
     ------
@@ -84,11 +86,7 @@ def at_most(arrays, numbers):
     Traceback (most recent call last):
     ValueError: init: the model would have far more than the 2 arrays with 100 numbers that its file holds
     """
-    token = _limit.set(_Limit(arrays, numbers))
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+    return _limits.on(_Limit(arrays, numbers))
 
 
 class _Limit:
@@ -261,7 +259,7 @@ def kaiming_normal(shape, rng):
 
 def _count(shape):
     """Inside `at_most`, take a shape from what is left."""
-    if (limit := _limit.get()) is not None:
+    for limit in _limits.values():
         limit.take(shape)
 
 

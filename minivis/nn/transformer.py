@@ -3,6 +3,7 @@
 Not here: attention (attention.py), position codes (position.py), vision models (models/).
 """
 
+import functools
 import math
 
 from minivis.nn import init
@@ -151,11 +152,12 @@ class TransformerDecoderLayer(ResidualLayer):
         *, rng=None,
     ):  # fmt: skip
         rng = init.generator(rng)
+        attention = functools.partial(MultiHeadAttention, d_model, nhead, dropout, rng=rng)
         self.norm_first = norm_first
         self.norm1 = LayerNorm(d_model, layer_norm_eps)
-        self.self_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.self_attn = attention()
         self.norm2 = LayerNorm(d_model, layer_norm_eps)
-        self.cross_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.cross_attn = attention()
         self.norm3 = LayerNorm(d_model, layer_norm_eps)
         self.mlp = MLP(d_model, dim_feedforward, activation=activation, dropout=dropout, rng=rng)
         self.dropout = Dropout(dropout, rng=rng)
