@@ -72,10 +72,8 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
     ----------
     boxes, targets : ndarray or Tensor, shape (N, 4)
         Pairs of boxes (centre x, centre y, width, height), in any one unit.
-    normalizer : float, optional
-        Divide the sum by this instead of by N; DETR's is the number of objects in the batch.
-    reduction : {"mean", "none"}, default "mean"
-        "none" gives the loss of every pair, (N,).
+    normalizer, reduction
+        As for `box_l1_loss`.
 
     Returns
     -------

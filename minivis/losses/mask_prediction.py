@@ -97,8 +97,7 @@ class MaskMatcher:
         Returns
         -------
         list of (ndarray, ndarray)
-            Of each image the indices of the matched queries, rising, and of the objects they are matched to; as many as
-            the smaller of Q and T.
+            The pairs of each image, as `HungarianMatcher` gives them.
 
         Raises
         ------

@@ -24,7 +24,7 @@ __all__ = ["Swin", "swin_b", "swin_s", "swin_t"]
 
 
 class SwinBlock(Module):
-    """One block on a map: z = (S)W-MSA(LN(x)) + x, y = MLP(LN(z)) + z (equation 3).
+    """One block on a map: z_hat = (S)W-MSA(LN(z)) + z, then MLP(LN(z_hat)) + z_hat (equation 3).
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ class SwinBlock(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.drop_path = DropPath(drop_path, rng=rng)
 
-    def forward(self, x):
-        """x (B, H, W, D) -> the same shape."""
-        z = x + self.drop_path(self.dropout(self.attn(self.norm1(x))))
-        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
+    def forward(self, z):
+        """z (B, H, W, D) -> the same shape."""
+        z_hat = z + self.drop_path(self.dropout(self.attn(self.norm1(z))))
+        return z_hat + self.drop_path(self.dropout(self.mlp(self.norm2(z_hat))))
 
 
 class PatchMerging(Module):

@@ -84,16 +84,10 @@ class ConvTranspose2d(Module):
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        C of input and output.
-    kernel_size : int or (int, int)
-        Height and width of the filters.
+    in_channels, out_channels, kernel_size, groups, bias
+        As for `Conv2d`.
     stride, padding, output_padding : int or (int, int), defaults 1, 0, 0
         As for `minivis.ops.conv_transpose2d`.
-    groups : int, default 1
-        Blocks the channels are divided into.
-    bias : bool, default True
-        Whether each output channel has one.
     dilation : int or (int, int), default 1
         Pixels between neighbouring elements of a filter.
     rng : numpy.random.Generator, int or None

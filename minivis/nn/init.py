@@ -127,10 +127,8 @@ def ones(shape, rng=None):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter.
-    rng : optional
-        Not asked: it is there so that this can stand where random values can.
+    shape, rng
+        As for `zeros`.
 
     Returns
     -------
@@ -178,12 +176,10 @@ def trunc_normal(shape, std, rng):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter.
+    shape, rng
+        As for `uniform`.
     std : float
         Standard deviation before the ends are cut off.
-    rng : numpy.random.Generator
-        Where the values come from.
 
     Returns
     -------
@@ -224,10 +220,8 @@ def kaiming_uniform(shape, rng):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
-    rng : numpy.random.Generator
-        Where the values come from.
+    shape, rng
+        As for `xavier_uniform`.
 
     Returns
     -------
@@ -241,10 +235,8 @@ def kaiming_normal(shape, rng):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
-    rng : numpy.random.Generator
-        Where the values come from.
+    shape, rng
+        As for `xavier_uniform`.
 
     Returns
     -------

@@ -132,10 +132,8 @@ def hub_rules(stages, prefix=""):
 
     Parameters
     ----------
-    stages : int
-        How many the model has.
-    prefix : str, default ""
-        What the published names begin with, ending in a dot.
+    stages, prefix
+        As for `author_rules`.
 
     Returns
     -------
