@@ -254,7 +254,7 @@ class DETR(Module):
         source = self.input_proj(maps[-1])  # (B, D, H', W')
         grid = tuple(source.shape[2:])
         valid = None if mask is None else self._shrink(mask, images, grid)  # (B, H', W')
-        self.show(grid=np.array(grid))
+        self.show(grid=lambda: np.array(grid))
         states, memory = self.transform(source, valid)
         # (layers, B, Q, ...)
         logits = self.class_head(states)

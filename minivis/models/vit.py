@@ -215,7 +215,7 @@ class ViT(Module):
         """The normalised tokens after the last block, (B, N, D), first the class and the distillation token if there are."""
         images = as_images("ViT", images)
         grid = self._grid(*images.shape[2:])
-        self.show(grid=np.array(grid))
+        self.show(grid=lambda: np.array(grid))
         maps = images if self.backbone is None else self.backbone.features(images)[-1]
         z = self.patch_embed(maps)  # (B, N, D)
         learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
