@@ -1,6 +1,6 @@
-"""What a network is like: the spectrum of its maps, the pixels that a place sees, the curvature and surface of its loss.
+"""What a network is like: the spectrum of its maps, how far it looks, the curvature and the surface of its loss.
 
-Not here: attention distance (vision/patches.py), the pictures (viz/), which model and which data to look at.
+Not here: the pictures (viz/), which model and which data to look at.
 """
 
 from contextlib import contextmanager
@@ -9,8 +9,17 @@ import numpy as np
 
 from minivis.autograd import Tensor, no_grad
 from minivis.backend import namespace, to_numpy
+from minivis.pairs import checked_pair
+from minivis.precision import in_float32
+from minivis.randomness import generator
 
-__all__ = ["fourier_amplitude", "hessian_eigenvalues", "loss_surface", "receptive_field"]
+__all__ = [
+    "attention_distance",
+    "fourier_amplitude",
+    "hessian_eigenvalues",
+    "loss_surface",
+    "receptive_field",
+]
 
 
 def fourier_amplitude(maps):
@@ -64,6 +73,58 @@ def fourier_amplitude(maps):
     return 2 * k / maps.shape[2], log_amplitude - log_amplitude[0]
 
 
+@in_float32
+def attention_distance(attention, patch_size, grid):
+    """How far away, on average, the patches are that a head looks at: small = local like a convolution.
+
+    .. math:: \\bar d = \\frac{1}{N} \\sum_i \\frac{\\sum_j A_{ij} \\lVert x_i - x_j \\rVert}{\\sum_j A_{ij}}
+
+    with x the centres of the patches, in pixels.
+
+    Parameters
+    ----------
+    attention : ndarray, shape (..., N, N)
+        Attention weights among patches; drop the class token first: ``weights[..., 1:, 1:]``. Rows are normalised to
+        sum 1 again; a row of zeros counts as distance 0.
+    patch_size : int or (int, int)
+        Height and width of a patch, pixels.
+    grid : (int, int)
+        Rows and columns of patches, N together.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Pixels: between 0 and the diagonal of the image. Leading axes (batch, head) stay: average those you wish.
+
+    Raises
+    ------
+    ValueError
+        If ``attention`` is not square or N is not the size of the grid.
+
+    References
+    ----------
+    Dosovitskiy et al. 2021, figure 7 (right) and appendix D.7. Slides: H, "Result"; A, 36.
+
+    Examples
+    --------
+    >>> attention_distance(np.full((2, 2), 0.5), 16, (1, 2))
+    array(8.)
+    """
+    p, q = checked_pair("attention_distance", "patch_size", patch_size)
+    rows, columns = checked_pair("attention_distance", "grid", grid)
+    if attention.ndim < 2 or tuple(attention.shape[-2:]) != (rows * columns,) * 2:
+        raise ValueError(
+            f"attention_distance: attention must be (..., N, N) with N = {rows} x {columns} patches, without the class "
+            f"token (attention: {tuple(attention.shape)})"
+        )
+    xp = namespace(attention)
+    y, x = (a.reshape(-1) for a in xp.meshgrid(xp.arange(rows) * p, xp.arange(columns) * q, indexing="ij"))
+    distance = xp.sqrt((y[:, None] - y) ** 2.0 + (x[:, None] - x) ** 2.0).astype(attention.dtype)  # (N, N)
+    total = attention.sum(axis=-1)
+    each = (attention * distance).sum(axis=-1) / xp.where(total == 0, 1, total)  # (..., N)
+    return xp.asarray(each.mean(axis=-1))
+
+
 def receptive_field(function, images, place=None, rng=None):
     """How much one place of a feature map depends on each pixel: its effective receptive field.
 
@@ -79,8 +140,8 @@ def receptive_field(function, images, place=None, rng=None):
         The field of a network depends on what it sees; these are averaged over.
     place : (int, int), optional
         Row and column in the map; default: the middle, (H' // 2, W' // 2).
-    rng : numpy.random.Generator, optional
-        Where w is drawn from; a fixed seed if left out.
+    rng : numpy.random.Generator, int or None
+        Where w is drawn from; None is seed 0.
 
     Returns
     -------
@@ -112,7 +173,7 @@ def receptive_field(function, images, place=None, rng=None):
     array([[0.        , 0.33333334, 0.33333334, 0.33333334, 0.        ]],
           dtype=float32)
     """
-    rng = np.random.default_rng(0) if rng is None else rng
+    rng = generator(rng)
     images = Tensor(images, requires_grad=True)
     maps = function(images)
     if getattr(maps, "ndim", 0) != 4:
@@ -149,8 +210,8 @@ def hessian_eigenvalues(model, loss, count=5, which="LM", tolerance=1e-2, step=1
         Relative error allowed in an eigenvalue.
     step : float, default 1e-5
         Epsilon, for a v of length 1.
-    rng : numpy.random.Generator, optional
-        Where Lanczos' first vector comes from; a fixed seed if left out.
+    rng : numpy.random.Generator, int or None
+        Where Lanczos' first vector comes from; None is seed 0.
 
     Returns
     -------
@@ -180,7 +241,7 @@ def hessian_eigenvalues(model, loss, count=5, which="LM", tolerance=1e-2, step=1
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    rng = np.random.default_rng(0) if rng is None else rng
+    rng = generator(rng)
     with _explored(model) as parameters:
         if wrong := [p.dtype.name for p in parameters if p.dtype != np.float64]:
             raise TypeError(
@@ -227,8 +288,8 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
         How far to go: at 1 a weight is changed by as much as it is large.
     points : int, default 11
         Steps along each direction; odd, so that the model itself is in the middle.
-    rng : numpy.random.Generator, optional
-        Where the directions come from; a fixed seed if left out.
+    rng : numpy.random.Generator, int or None
+        Where the directions come from; None is seed 0.
 
     Returns
     -------
@@ -258,7 +319,7 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
     """
     if points % 2 == 0:
         raise ValueError(f"loss_surface: points must be odd, so that the model is one of them, got {points}")
-    rng = np.random.default_rng(0) if rng is None else rng
+    rng = generator(rng)
     steps = np.linspace(-reach, reach, points)
     values = np.zeros((points, points))
     with _explored(model) as parameters, no_grad():

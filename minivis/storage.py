@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import pkgutil
+import re
 import warnings
 from pathlib import Path
 
@@ -31,6 +32,18 @@ from minivis.nn import init
 __all__ = ["load", "names", "save"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+# What has another name than in the folders that version 0.1 wrote. Arguments of a model's constructor: old -> new ...
+RENAMED_ARGUMENTS = {
+    "detr.DETR": {"encoder_layers": "encoder_depth", "decoder_layers": "decoder_depth"},
+    "mask2former.Mask2Former": {"decoder_layers": "decoder_depth", "pixel_layers": "pixel_depth"},
+    "resnet.ResNet": {"channels_in": "channels"},
+    "swin.Swin": {"in_channels": "channels"},
+}
+# ... and weights: a pattern of the old name -> the new one.
+RENAMED_WEIGHTS = {
+    r"(stages\.\d+\.blocks\.\d+\.attn)\.(query|key|value|out)\.": r"\1.attention.\2.",  # Swin's
+}
+
 PACKAGED = Path(__file__).parent / "weights"  # the checkpoints that come with minivis
 
 
@@ -50,7 +63,7 @@ def save(model, folder, half=False):
     Raises
     ------
     TypeError
-        If `model` is no Module.
+        If `model` is no Module, or one of `minivis.models` that was made with an argument which json cannot hold.
     OSError
         If the folder cannot be made or written, or the disk is full. What was there before is then untouched.
     ValueError
@@ -64,7 +77,8 @@ def save(model, folder, half=False):
 
     Notes
     -----
-    Both files are written beside the old ones and put in their place only when they are complete.
+    Both files are written beside the old ones and put in their place only when they are complete. What was changed after
+    the model was made is recorded in ``config.json``; `load` then refuses to make the model and says by name what was changed.
 
     Examples
     --------
@@ -78,11 +92,16 @@ def save(model, folder, half=False):
     _check_model("save", model)
     arrays = {name: _stored(name, x, half) for name, x in model.state_dict().items()}
     config = describe(model)
-    said = json.dumps(config, sort_keys=True)
-    for lost in _lost(model, json.loads(said)):
+    twin, lost = _twin(config)
+    if twin is not None:
+        changed = list(_changed(model, twin, config["model"]))
+        lost = [*changed, *_beside(model, twin)]
+        config |= {"changed": changed} if changed else {}
+    for reason in lost:
         warnings.warn(
-            f"save: mv.load({str(folder)!r}) will not give the same model back: {lost}", stacklevel=2
+            f"save: mv.load({str(folder)!r}) will not give the same model back: {reason}", stacklevel=2
         )
+    said = json.dumps(config, sort_keys=True)
     folder = make_folder(folder)
     write_files(
         {folder / WEIGHTS: pack_arrays(arrays, config=said), folder / CONFIG: pack_json(config)},
@@ -166,6 +185,14 @@ def describe(model):
         name: describe(value) if hasattr(value, "state_dict") else value
         for name, value in model.config.items()
     }  # a backbone is an argument too, with arguments of its own
+    for name, value in arguments.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"save: {type(model).__name__} was made with {name}={value!r:.100}, which {CONFIG} cannot hold ({error}): make it "
+                "with plain numbers and texts"
+            ) from error
     return {"model": f"{file}.{type(model).__qualname__}", "arguments": arguments}
 
 
@@ -174,26 +201,33 @@ def _check_model(name, model):
         raise TypeError(f"{name}: expected a model (a Module), got {type(model).__name__}")
 
 
-def _lost(model, config):
-    """What `load` would not bring back of a model of minivis.models, one line each."""
+def _twin(config):
+    """The model that `load` would make of a description, or None, and why there is none, one line each."""
     if config["model"] is None:  # its owner rebuilds it, and knows
-        return
+        return None, []
     try:
         with init.skip_init():
-            twin = _build("config.json", config)
+            return _build(CONFIG, json.loads(json.dumps(config))), []
     except ValueError as error:
-        yield f"it cannot be rebuilt ({str(error).removeprefix('load: ')})"
-        return
+        return None, [f"it cannot be rebuilt ({str(error).removeprefix('load: ')})"]
+
+
+def _changed(model, twin, name):
+    """How a model differs from the one that its constructor makes: what has to be done again before its weights fit."""
     own, its = _shapes(model), _shapes(twin)
     if changed := [name for name in {**own, **its} if own.get(name) != its.get(name)]:
         yield (
-            f"{some(changed)} are not as {config['model']} makes them with the arguments in {CONFIG}. Was a layer "
+            f"{some(changed)} are not as {name} makes them with the arguments in {CONFIG}. Was a layer "
             "replaced? Build the model that way again and load into it: mv.load(folder, into=model)"
         )
     elif repr(model) != repr(twin):
         pairs = zip(repr(model).splitlines(), repr(twin).splitlines(), strict=False)
         mine, made = next(((a, b) for a, b in pairs if a != b), (model, twin))
         yield f"{str(mine).strip():.100} will be {str(made).strip():.100} again"
+
+
+def _beside(model, twin):
+    """What of a model is neither in its description nor in its weights, one line each."""
     if kinds := {p.dtype.name for p in model.parameters()} - {"float32"}:
         yield f"parameters in {' and '.join(sorted(kinds))} come back as float32"
     beside = [
@@ -266,10 +300,15 @@ def _build(path, config):
         raise ValueError(
             f'load: {path}: expected {{"model": "file.Name", "arguments": {{...}}}}, found {config!r:.300}'
         )
+    if changed := config.get("changed"):
+        raise ValueError(
+            f"load: {path}: the model was changed after it was made: {changed!r:.500}. Make one, change it the same way, and "
+            "load into it with mv.load(folder, into=model)"
+        )
     found = _class(path, name)
     arguments = {
         key: _build(path, value) if isinstance(value, dict) and "model" in value else value
-        for key, value in arguments.items()
+        for key, value in _with_names_of_today(path, name, arguments).items()
     }
     try:
         for key, value in arguments.items():
@@ -277,6 +316,14 @@ def _build(path, config):
         return found(**arguments)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"load: {path}: {name} cannot be made of these arguments: {error}") from error
+
+
+def _with_names_of_today(path, name, arguments):
+    """The arguments of a constructor, where version 0.1 wrote some under other names."""
+    renamed = RENAMED_ARGUMENTS.get(name, {})
+    if twice := [old for old in arguments if renamed.get(old) in arguments]:
+        raise ValueError(f"load: {path}: {name} is given {renamed[twice[0]]} twice: as {twice[0]} too")
+    return {renamed.get(key, key): value for key, value in arguments.items()}
 
 
 def _class(path, name):
@@ -319,6 +366,7 @@ def check_arrays(path, found, expected):
     found, expected : dict of str to ndarray
         What the file holds, and the ``state_dict()`` it is for.
     """
+    found = _renamed(found, expected)
     missing, foreign = [n for n in expected if n not in found], [n for n in found if n not in expected]
     if missing or foreign:
         complaints = [
@@ -334,6 +382,16 @@ def check_arrays(path, found, expected):
                 f"found {has.dtype.name} {has.shape}"
             )
     return {name: _converted(path, name, found[name], wanted.dtype) for name, wanted in expected.items()}
+
+
+def _renamed(found, expected):
+    """The arrays of a file under the names that a model expects, where an earlier version wrote them under others."""
+    names = {name: name for name in found}
+    for old, new in RENAMED_WEIGHTS.items():
+        for name in names:
+            if name not in expected and (today := re.sub(old, new, name)) in expected and today not in found:
+                names[name] = today
+    return {names[name]: x for name, x in found.items()}
 
 
 def _converted(path, name, x, dtype):

@@ -1,6 +1,7 @@
 """Switch: something that holds inside a `with` block, whatever the order in which blocks are left.
 
-Not here: what is switched (recording in autograd.py, checks in debugging.py, starting values in nn/init.py).
+Not here: what is switched (recording in autograd.py, checks in debugging.py, starting values in nn/init.py, who looks in
+nn/observer.py).
 """
 
 import inspect
@@ -30,6 +31,12 @@ class Switch:
     True
     >>> quiet.is_on()
     False
+
+    A block can carry a value for whoever asks inside it:
+
+    >>> with quiet.on("library"), quiet.on("museum"):
+    ...     quiet.values()
+    ['library', 'museum']
     """
 
     __slots__ = ("_blocks",)
@@ -42,19 +49,24 @@ class Switch:
         blocks = self._blocks.get()
         return bool(blocks) and any(blocks)
 
-    def on(self):
-        """The block; also a decorator of a function, whose calls are blocks then."""
-        return _Block(self._blocks)
+    def on(self, value=None):
+        """The block, which may carry a value; also a decorator of a function, whose calls are blocks then."""
+        return _Block(self._blocks, value)
+
+    def values(self):
+        """What the blocks carry that were entered here and are not left, the first first."""
+        return [value for block in self._blocks.get() for value in block]
 
 
 class _Block(ContextDecorator):
     """One block of a switch, from when it is entered until it is left."""
 
-    def __init__(self, blocks):
+    def __init__(self, blocks, value):
         self._blocks = blocks
+        self._value = value
 
     def _recreate_cm(self):
-        return _Block(self._blocks)  # each call of a decorated function is a block of its own
+        return _Block(self._blocks, self._value)  # each call of a decorated function is a block of its own
 
     def __call__(self, function):
         if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
@@ -66,7 +78,7 @@ class _Block(ContextDecorator):
 
     def __enter__(self):
         # A list, because one that is emptied is seen in every context that it was copied to.
-        self._block = [self]
+        self._block = [self._value]
         self._blocks.set((*self._blocks.get(), self._block))
 
     def __exit__(self, *_):

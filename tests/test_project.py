@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
+    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
     "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
@@ -133,7 +133,9 @@ def _inner(part, here, rest, inside):
         return  # `from minivis import __version__`; the package itself gathers what is beneath it
     other = rest[0]
     if other == part:
-        backbone = part == "models" and rest[1:] and not inside and "models." + rest[1] != here
+        # what models share is imported at the top
+        backbone = part == "models" and rest[1:] and not inside and rest[1] != "common"
+        backbone = backbone and "models." + rest[1] != here
         if backbone and here != "models":
             yield f"imports models.{rest[1]} at its top: only a published constructor may, inside"
     elif other in BESIDE and part not in MAY_IMPORT_BESIDE:

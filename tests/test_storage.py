@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -187,7 +188,7 @@ class Colours(nn.Module):
 
 
 def detr(backbone):
-    return DETR(backbone, 3, queries=2, width=8, heads=2, encoder_layers=1, decoder_layers=1, mlp_width=8)
+    return DETR(backbone, 3, queries=2, width=8, heads=2, encoder_depth=1, decoder_depth=1, mlp_width=8)
 
 
 def with_head(model):
@@ -231,6 +232,23 @@ def test_what_load_would_not_give_back_is_told(tmp_path, model, told):
     ):
         mv.save(model(), tmp_path / "run")
     assert contents(tmp_path / "run").keys() == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.filterwarnings("ignore:save:UserWarning")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(with_head, "head.weight, head.bias are not as vit.ViT makes them"), (with_relu, "ReLU")],
+)
+def test_a_change_is_recorded_and_loading_without_it_is_refused_by_name(tmp_path, change, told):
+    model = change(vit(rng=1))
+    mv.save(model, tmp_path)
+    (recorded,) = json.loads((tmp_path / "config.json").read_text())["changed"]
+    assert told in recorded
+    with pytest.raises(
+        ValueError, match=f"config.json: the model was changed after it was made: .*{told}.*into=model"
+    ):
+        mv.load(tmp_path)
+    assert same(mv.load(tmp_path, into=change(vit(rng=2))), model)
 
 
 @pytest.mark.filterwarnings("ignore:save:UserWarning")
@@ -612,3 +630,76 @@ def test_the_error_says_whether_a_file_was_replaced_already(tmp_path, monkeypatc
         with pytest.raises(OSError, match=told):
             storage.write_files({first: b"1", second: b"2"})
         assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*.tmp"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Folders that version 0.1 wrote, with the names of then
+
+
+def arguments_in(config):
+    """(model, argument) of every argument a config.json names, backbones included."""
+    for name, value in config["arguments"].items():
+        yield config["model"], name
+        if isinstance(value, dict):
+            yield from arguments_in(value)
+
+
+def test_the_shipped_folders_use_every_old_name():
+    """They were written by 0.1 and stay as they are: while they load, so do all others of that time."""
+    said = set()
+    weights = set()
+    for name in storage.names():
+        folder = storage.PACKAGED / name
+        said |= set(arguments_in(json.loads((folder / "config.json").read_text())))
+        weights |= storage.read_arrays(folder / "model.safetensors")[0].keys()
+    old = {(model, before) for model, names in storage.RENAMED_ARGUMENTS.items() for before in names}
+    assert len(storage.names()) == 7 and old <= said
+    assert all(any(re.search(before, name) for name in weights) for before in storage.RENAMED_WEIGHTS)
+
+
+@pytest.mark.parametrize("name", storage.names())
+def test_a_shipped_folder_loads_whole_and_is_saved_with_the_names_of_today(name, tmp_path):
+    folder = storage.PACKAGED / name
+    before, _ = storage.read_arrays(folder / "model.safetensors")
+    model = mv.load(name)
+    arrays = model.state_dict()
+    assert sorted(x.tobytes() for x in arrays.values()) == sorted(
+        (x.astype(np.float32) if x.dtype.kind == "f" else x).tobytes() for x in before.values()
+    )
+    mv.save(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert not any(argument in storage.RENAMED_ARGUMENTS.get(of, {}) for of, argument in arguments_in(config))
+    assert same(mv.load(tmp_path), model) and mv.load(tmp_path).config.keys() == model.config.keys()
+    assert same(mv.load(folder, into=storage._build("config.json", config)), model)
+
+
+def test_an_old_name_is_taken_only_where_the_model_has_the_new_one(tmp_path):
+    class Mine(nn.Module):
+        """Somebody's own model, whose names look like those of 0.1."""
+
+        def __init__(self):
+            self.stages = [nn.Sequential()]
+            self.stages[0].blocks = [nn.Sequential()]
+            self.stages[0].blocks[0].attn = nn.MultiHeadAttention(4, 2, rng=1)
+
+    assert "stages.0.blocks.0.attn.query.weight" in Mine().state_dict()
+    mv.save(Mine(), tmp_path)
+    assert same(mv.load(tmp_path, into=Mine()), Mine())
+
+
+def test_an_argument_that_json_cannot_hold_is_named_before_anything_is_written(tmp_path):
+    model = CNN(widths=(2, np.int64(3)))
+    with pytest.raises(
+        TypeError, match=r"save: CNN was made with widths=\(2, .*3.*\), which config.json cannot hold"
+    ):
+        mv.save(model, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_is_not_given_twice(tmp_path):
+    mv.save(CNN(widths=(2,)), tmp_path)
+    rewrite(tmp_path, {"model": "swin.Swin", "arguments": {"in_channels": 1, "channels": 3, "width": 8}})
+    with pytest.raises(
+        ValueError, match=r"config.json: swin.Swin is given channels twice: as in_channels too"
+    ):
+        mv.load(tmp_path)

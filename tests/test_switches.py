@@ -1,6 +1,6 @@
-"""Switches (no_grad, debug, skip_init): on inside their blocks, whoever leaves first, and nowhere else.
+"""Switches (no_grad, debug, looking, skip_init): on inside their blocks, whoever leaves first, and nowhere else.
 
-Not here: what is switched (test_autograd.py, nn/test_layers.py).
+Not here: what is switched (test_autograd.py, nn/test_layers.py, nn/test_observer.py).
 """
 
 import asyncio
@@ -9,13 +9,17 @@ import threading
 import numpy as np
 import pytest
 
-from minivis import autograd, debugging
-from minivis.nn import init
+from minivis import autograd, debugging, nn
+from minivis.nn import init, observer
+from minivis.switches import Switch
+
+LAYER = nn.Linear(1, 1)
 
 # name: (the block, whether it is on)
 SWITCHES = {
     "no_grad": (autograd.no_grad, lambda: not autograd.recording()),
     "debug": (debugging.debug, debugging.debugging),
+    "looking": (lambda: nn.looking(LAYER), observer._lookers.is_on),
     "skip_init": (init.skip_init, lambda: not init.uniform((1,), 1.0, np.random.default_rng(0)).any()),
 }
 
@@ -34,6 +38,19 @@ def steps(block):
     with block():
         yield 1
         yield 2
+
+
+def test_blocks_carry_values_to_whoever_asks_inside():
+    switch = Switch("values")
+    assert switch.values() == []
+    first = switch.on("first")
+    with first, switch.on(), switch.on(3):
+        assert switch.values() == ["first", None, 3]
+        assert in_a_thread(switch.values) == []
+        first.__exit__()
+        assert switch.values() == [None, 3] and switch.is_on()
+        first.__enter__()
+    assert switch.values() == [] and not switch.is_on()
 
 
 def in_a_thread(run):

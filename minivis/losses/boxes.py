@@ -6,23 +6,17 @@ Not here: which box belongs to which object (set_prediction.py), the geometry it
 import numpy as np
 
 from minivis import ops
+<<<<<<< HEAD
 from minivis.complaints import named
 from minivis.precision import rounded, widened
+=======
+from minivis.autograd import named
+from minivis.losses.sets import reduce_sets
+from minivis.precision import widened
+>>>>>>> w-frame
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
 __all__ = ["box_giou_loss", "box_l1_loss"]
-
-
-def reduce_sets(losses, normalizer, reduction, dtype):
-    """One loss for each box or mask, (N,), made what was asked for: all of them, or their sum by a normaliser."""
-    if reduction == "none":
-        return rounded(losses, dtype)
-    if reduction != "mean":
-        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}')
-    normalizer = losses.shape[0] if normalizer is None else normalizer
-    if not normalizer > 0:
-        raise ValueError("the mean over nothing is not defined; give a normalizer of at least 1")
-    return rounded(ops.sum(losses) / normalizer, dtype)
 
 
 def _pairs(boxes, targets):
@@ -83,10 +77,8 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
     ----------
     boxes, targets : ndarray or Tensor, shape (N, 4)
         Pairs of boxes (centre x, centre y, width, height), in any one unit.
-    normalizer : float, optional
-        Divide the sum by this instead of by N; DETR's is the number of objects in the batch.
-    reduction : {"mean", "none"}, default "mean"
-        "none" gives the loss of every pair, (N,).
+    normalizer, reduction
+        As for `box_l1_loss`.
 
     Returns
     -------

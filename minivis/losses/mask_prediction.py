@@ -21,8 +21,8 @@ from minivis.losses.sets import (
     total,
 )
 from minivis.losses.targets import as_in_targets, gather, without_crowds
-from minivis.nn.init import generator
 from minivis.precision import widened
+from minivis.randomness import generator
 
 __all__ = ["Mask2FormerCriterion", "MaskMatcher"]
 
@@ -97,8 +97,7 @@ class MaskMatcher:
         Returns
         -------
         list of (ndarray, ndarray)
-            Of each image the indices of the matched queries, rising, and of the objects they are matched to; as many as
-            the smaller of Q and T.
+            The pairs of each image, as `HungarianMatcher` gives them.
 
         Raises
         ------

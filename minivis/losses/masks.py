@@ -6,8 +6,13 @@ Not here: plain cross-entropy of pixels (ops/loss.py), which mask belongs to whi
 import numpy as np
 
 from minivis import ops
+<<<<<<< HEAD
 from minivis.complaints import named
 from minivis.losses.boxes import reduce_sets
+=======
+from minivis.autograd import named
+from minivis.losses.sets import reduce_sets
+>>>>>>> w-frame
 from minivis.precision import widened
 
 __all__ = ["dice_loss", "sigmoid_focal_loss"]
@@ -85,16 +90,12 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
 
     Parameters
     ----------
-    logits : ndarray or Tensor, shape (N, ...)
-        Scores of the pixels of N masks.
-    targets : ndarray, shape of logits
-        True or 1 on the object.
+    logits, targets, normalizer
+        As for `dice_loss`.
     alpha : float or None, default 0.25
         Weight of the object's pixels, 0 to 1; None weighs nothing.
     gamma : float, default 2
         How little what is right counts; 0 is cross-entropy.
-    normalizer : float, optional
-        Divide the sum over the masks by this instead of by N; DETR's is the number of objects in the batch.
     reduction : {"mean", "none"}, default "mean"
         "none" gives the loss of every mask, the mean over its pixels, (N,).
 

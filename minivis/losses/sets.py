@@ -1,4 +1,4 @@
-"""What the set losses share: solving the matching, the loss of the classes, the sum of the terms.
+"""What the losses of sets share: solving the matching, the loss of the classes, one number from many, the sum of the terms.
 
 Not here: the costs of a pair and the losses of boxes and masks (set_prediction.py, mask_prediction.py).
 """
@@ -87,6 +87,18 @@ def flat(name, pairs, objects, queries, layers):
     query = np.concatenate([query for query, _ in pairs]) + np.repeat(np.arange(len(pairs)) * queries, counts)
     target = np.concatenate([target for _, target in pairs])
     return query, target + np.repeat(np.tile(objects.starts, layers), counts)
+
+
+def reduce_sets(losses, normalizer, reduction, dtype):
+    """One loss for each box or mask, (N,), made what was asked for: all of them, or their sum by a normaliser."""
+    if reduction == "none":
+        return rounded(losses, dtype)
+    if reduction != "mean":
+        raise ValueError(f'reduction must be "mean" or "none", got {reduction!r}')
+    normalizer = losses.shape[0] if normalizer is None else normalizer
+    if not normalizer > 0:
+        raise ValueError("the mean over nothing is not defined; give a normalizer of at least 1")
+    return rounded(ops.sum(losses) / normalizer, dtype)
 
 
 def class_loss(logits, query, labels, no_object, layers):

@@ -50,8 +50,6 @@ class CNN(Module):
     """
 
     def __init__(self, channels=1, widths=(32, 64), depth=2, num_classes=10, kernel_size=3, rng=None):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
         init.check_sizes("CNN", widths=widths, depth=depth, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"CNN: kernel_size must be odd to keep the image's size, got {kernel_size}")

@@ -7,51 +7,31 @@ Not here: matching and loss (losses/), the mask head (detr_panoptic.py), the bac
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace
+from minivis.models.common import as_images, map_to_tokens, published
 from minivis.nn import (
-    MLP,
     Conv2d,
-    Dropout,
     LayerNorm,
     LearnedPositionCode2d,
     Linear,
     Module,
-    MultiHeadAttention,
     Parameter,
     Sequential,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
     init,
 )
 from minivis.nn.mlp import ReLU
 from minivis.nn.module import as_tensor
 from minivis.vision.position_codes import padded_sine_position_code
 
-__all__ = ["DETR", "DETRAttention", "DETROutput", "detr_r50", "detr_r50_dc5", "detr_r101"]
+__all__ = ["DETR", "DETROutput", "detr_r50", "detr_r50_dc5", "detr_r101"]
 
 POSITIONS = ("none", "sine_input", "learned_attention", "sine_decoder", "sine_attention")
-
-
-@dataclass
-class DETRAttention:
-    """Who looked at whom in each layer, as plain arrays for looking at; token n is cell (n // W', n % W') of the grid.
-
-    Attributes
-    ----------
-    encoder : list of ndarray, shape (B, h, N, N)
-        Self-attention of the N = H' W' image tokens.
-    decoder : list of ndarray, shape (B, h, Q, Q)
-        Self-attention of the queries.
-    cross : list of ndarray, shape (B, h, Q, N)
-        Where in the image each query looks.
-    grid : (int, int)
-        H', W'.
-    """
-
-    encoder: list = field(default_factory=list)
-    decoder: list = field(default_factory=list)
-    cross: list = field(default_factory=list)
-    grid: tuple = ()
 
 
 @dataclass
@@ -66,8 +46,6 @@ class DETROutput:
         Centre, width and height as fractions of the image: normalised cxcywh.
     auxiliary : list of DETROutput
         What the decoder layers before the last would have answered, the first layer first.
-    attention : DETRAttention or None
-        When asked for.
     masks : Tensor, shape (B, Q, H / 4, W / 4), or (n, H / 4, W / 4) of n chosen ones, or None
         Logits of the mask head, if there is one.
     """
@@ -75,90 +53,39 @@ class DETROutput:
     logits: Tensor
     boxes: Tensor
     auxiliary: list = field(default_factory=list)
-    attention: DETRAttention | None = None
     masks: Tensor | None = None
 
 
-class Layer(Module):
-    """What encoder and decoder layers share: the residual, and attention that knows where its tokens are."""
+class EncoderLayer(TransformerEncoderLayer):
+    """Image tokens look at each other. Places are added to queries and keys in every layer, never to values."""
 
-    def _residual(self, norm, branch, x):
-        """x + branch(x), with the norm after the sum (as published) or before the branch."""
-        if self.norm_first:
-            return x + self.dropout(branch(norm(x)))
-        return norm(x + self.dropout(branch(x)))
-
-    @staticmethod
-    def _attend(attention, query, key, value, mask, seen):
-        """Attend, and add the weights to the list ``seen`` unless it is None."""
-        if seen is None:
-            return attention(query, key, value, mask)
-        y, weights = attention(query, key, value, mask, need_weights=True)
-        seen.append(weights)
-        return y
-
-
-class EncoderLayer(Layer):
-    """Image tokens look at each other. Places are added to queries and keys in every layer, never to values.
-
-    Parameters
-    ----------
-    width, heads, mlp_width : int
-        D, heads of the attention, width inside the MLP.
-    dropout : float
-        Probability, for attention weights, inside the MLP and after both branches.
-    norm_first : bool
-        Norm before instead of after each branch.
-    rng : numpy.random.Generator
-        Starting values.
-    """
-
-    def __init__(self, width, heads, mlp_width, dropout, norm_first, rng):
-        self.norm_first = norm_first
-        self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
-        self.norm1 = LayerNorm(width)
-        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
-        self.norm2 = LayerNorm(width)
-        self.dropout = Dropout(dropout, rng=rng)
-
-    def forward(self, x, codes, mask, seen):
+    def forward(self, x, codes, mask):
         """Tokens x (B, N, D) with codes (B, N, D); ``mask`` (B, 1, N) is True at keys that may be attended."""
 
         def look(x):
             placed = _plus(x, codes)
-            return self._attend(self.self_attn, placed, placed, x, mask, seen)
+            return self.self_attn(placed, placed, x, mask)
 
-        x = self._residual(self.norm1, look, x)
-        return self._residual(self.norm2, self.mlp, x)
+        x = self.residual(self.norm1, look, x)
+        return self.residual(self.norm2, self.mlp, x)
 
 
-class DecoderLayer(Layer):
-    """Queries look at each other, then at the image, then think; parameters as for `EncoderLayer`."""
+class DecoderLayer(TransformerDecoderLayer):
+    """Queries look at each other, then at the image, then think. Their codes are added in every layer too."""
 
-    def __init__(self, width, heads, mlp_width, dropout, norm_first, rng):
-        self.norm_first = norm_first
-        self.self_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
-        self.norm1 = LayerNorm(width)
-        self.cross_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
-        self.norm2 = LayerNorm(width)
-        self.mlp = MLP(width, mlp_width, activation="relu", dropout=dropout, rng=rng)
-        self.norm3 = LayerNorm(width)
-        self.dropout = Dropout(dropout, rng=rng)
-
-    def forward(self, x, query_codes, memory, placed_memory, mask, seen, cross_seen):
+    def forward(self, x, query_codes, memory, placed_memory, mask):
         """States x (B, Q, D) of the queries; memory (B, N, D) as values, with its codes as keys."""
 
         def confer(x):
             placed = _plus(x, query_codes)
-            return self._attend(self.self_attn, placed, placed, x, None, seen)
+            return self.self_attn(placed, placed, x)
 
         def look(x):
-            placed = _plus(x, query_codes)
-            return self._attend(self.cross_attn, placed, placed_memory, memory, mask, cross_seen)
+            return self.cross_attn(_plus(x, query_codes), placed_memory, memory, mask)
 
-        x = self._residual(self.norm1, confer, x)
-        x = self._residual(self.norm2, look, x)
-        return self._residual(self.norm3, self.mlp, x)
+        x = self.residual(self.norm1, confer, x)
+        x = self.residual(self.norm2, look, x)
+        return self.residual(self.norm3, self.mlp, x)
 
 
 class DETRTransformer(Module):
@@ -179,19 +106,18 @@ class DETRTransformer(Module):
         self.encoder_norm = LayerNorm(width) if norm_first else None
         self.decoder_norm = LayerNorm(width)
 
-    def encode(self, x, codes=None, mask=None, attention=None):
+    def encode(self, x, codes=None, mask=None):
         """Image tokens x (B, N, D) -> memory (B, N, D); ``mask`` (B, 1, N) is True at tokens inside the image."""
         for layer in self.encoder:
-            x = layer(x, codes, mask, attention and attention.encoder)
+            x = layer(x, codes, mask)
         return self.encoder_norm(x) if self.encoder_norm else x
 
-    def decode(self, x, query_codes, memory, codes=None, mask=None, attention=None):
+    def decode(self, x, query_codes, memory, codes=None, mask=None):
         """States x (B, Q, D) of the queries -> the normalised states after every layer, (layers, B, Q, D)."""
         placed = _plus(memory, codes)
         states = []
         for layer in self.decoder:
-            seen = (attention.decoder, attention.cross) if attention else (None, None)
-            x = layer(x, query_codes, memory, placed, mask, *seen)
+            x = layer(x, query_codes, memory, placed, mask)
             states.append(x)
         return self.decoder_norm(ops.stack(states))
 
@@ -218,7 +144,7 @@ class DETR(Module):
         D, divisible by 4.
     heads : int, default 8
         Attention heads; they divide D.
-    encoder_layers, decoder_layers : int, default 6
+    encoder_depth, decoder_depth : int, default 6
         At least 1 of the latter.
     mlp_width : int, default 2048
         Width inside the MLPs.
@@ -249,7 +175,7 @@ class DETR(Module):
 
     Notes
     -----
-    With N = H' W' tokens, attention costs encoder_layers * 2 N^2 D + decoder_layers * 2 (Q N + Q^2) D multiply-adds.
+    With N = H' W' tokens, attention costs encoder_depth * 2 N^2 D + decoder_depth * 2 (Q N + Q^2) D multiply-adds.
 
     References
     ----------
@@ -260,71 +186,54 @@ class DETR(Module):
     >>> import numpy as np
     >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), num_classes=0)
-    >>> model = DETR(backbone, num_classes=6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=2, mlp_width=32)
+    >>> model = DETR(backbone, num_classes=6, queries=5, width=16, heads=2, encoder_depth=1, decoder_depth=2, mlp_width=32)
     >>> output = model(np.zeros((2, 3, 64, 64), np.float32))
     >>> output.logits.shape, output.boxes.shape, len(output.auxiliary)
     ((2, 5, 7), (2, 5, 4), 1)
     """
 
     def __init__(
-        self,
-        backbone,
-        num_classes,
-        queries=100,
-        width=256,
-        heads=8,
-        encoder_layers=6,
-        decoder_layers=6,
-        mlp_width=2048,
-        dropout=0.1,
-        decoder_dropout=None,
-        norm_first=False,
-        position="sine_attention",
-        feature_level=-1,
-        masks=False,
+        self, backbone, num_classes, queries=100, width=256, heads=8, encoder_depth=6, decoder_depth=6, mlp_width=2048,
+        dropout=0.1, decoder_dropout=None, norm_first=False, position="sine_attention", feature_level=-1, masks=False,
         rng=None,
-    ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
+    ):  # fmt: skip
         if position not in POSITIONS:
             raise ValueError(f"DETR: position must be one of {', '.join(POSITIONS)}, got {position!r}")
         if width % 4:
             raise ValueError(f"DETR: width must be divisible by 4, for the position codes, got {width}")
-        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_layers=decoder_layers)
-        rng = init.generator(rng)
-        self.position, self.width = position, width
+        init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth)
         if not -len(backbone.channels) <= feature_level < len(backbone.channels):
             raise ValueError(f"DETR: feature_level {feature_level} is none of {len(backbone.channels)} maps")
+        rng = init.generator(rng)
+        self.position = position
+        self.width = width
         self.level = feature_level % len(backbone.channels)
         self.backbone = backbone
         self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
-        shape = (width, heads, mlp_width)
+        sizes = (width, heads, mlp_width)
         calm = dropout if decoder_dropout is None else decoder_dropout
-        self.transformer = DETRTransformer(
-            [EncoderLayer(*shape, dropout, norm_first, rng) for _ in range(encoder_layers)],
-            [DecoderLayer(*shape, calm, norm_first, rng) for _ in range(decoder_layers)],
-            width,
-            norm_first,
-        )
+        encoder = [
+            EncoderLayer(*sizes, dropout, norm_first=norm_first, rng=rng) for _ in range(encoder_depth)
+        ]
+        decoder = [DecoderLayer(*sizes, calm, norm_first=norm_first, rng=rng) for _ in range(decoder_depth)]
+        self.transformer = DETRTransformer(encoder, decoder, width, norm_first)
         learned = position == "learned_attention"
         self.codes = LearnedPositionCode2d(50, 50, width, rng=rng) if learned else None
         self.queries = Parameter(init.normal((queries, width), 1.0, rng))
         self.class_head = Linear(width, num_classes + 1, rng=rng)
-        self.box_head = Sequential(
-            Linear(width, width, rng=rng),
-            ReLU(),
-            Linear(width, width, rng=rng),
-            ReLU(),
-            Linear(width, 4, rng=rng),
-        )
+        self.box_head = _three_layers(width, 4, rng)
         self.mask_head = None
         if masks:
             from minivis.models.detr_panoptic import MaskHead
 
             self.mask_head = MaskHead(width, heads, backbone.channels[: self.level], rng=rng)
 
-    def forward(self, images, mask=None, need_attention=False, choose=None):
+    def forward(self, images, mask=None, choose=None):
         """Detect.
+
+        To whoever looks (see `looking`) it shows the ``grid`` of image tokens, (H', W'): token n is its cell (n // W', n % W').
+        Weights stand in ``transformer.encoder.0.self_attn.weights``, (B, h, N, N), ``transformer.decoder.0.self_attn.weights``,
+        (B, h, Q, Q), and, where in the image each query looks, ``transformer.decoder.0.cross_attn.weights``, (B, h, Q, N).
 
         Parameters
         ----------
@@ -332,8 +241,6 @@ class DETR(Module):
             Images of different sizes are padded with zeros at the bottom and the right to a common one.
         mask : bool ndarray, shape (B, H, W), optional
             True = inside the image, False = padding.
-        need_attention : bool, default False
-            Return who looked at whom.
         choose : function of (DETROutput) -> (int ndarray, int ndarray), optional
             From logits and boxes, says of which image and which query masks are wanted: they cost more than all the rest,
             and a loss needs the matched ones, a picture the confident ones only. Default all.
@@ -342,26 +249,24 @@ class DETR(Module):
         -------
         DETROutput
         """
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"DETR: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        images = as_images("DETR", images)
         maps = self.backbone.features(images)[: self.level + 1]
         source = self.input_proj(maps[-1])  # (B, D, H', W')
         grid = tuple(source.shape[2:])
         valid = None if mask is None else self._shrink(mask, images, grid)  # (B, H', W')
-        attention = DETRAttention(grid=grid) if need_attention else None
-        states, memory = self.transform(source, valid, attention)
+        self.show(grid=lambda: np.array(grid))
+        states, memory = self.transform(source, valid)
         # (layers, B, Q, ...)
         logits = self.class_head(states)
         boxes = ops.sigmoid(self.box_head(states))
         *earlier, last = [DETROutput(logits[i], boxes[i]) for i in range(len(logits))]
-        output = DETROutput(last.logits, last.boxes, earlier, attention)
+        output = DETROutput(last.logits, last.boxes, earlier)
         if self.mask_head:
             chosen = choose(output) if choose else None
             output.masks = self.mask_head(states[-1], memory, source, maps[:-1], valid, chosen)
         return output
 
-    def transform(self, source, valid=None, attention=None):
+    def transform(self, source, valid=None):
         """The transformer alone: a map (B, D, H', W') to the states (layers, B, Q, D) and the memory (B, N, D).
 
         Parameters
@@ -370,26 +275,24 @@ class DETR(Module):
             The projected map of the backbone.
         valid : bool ndarray, shape (B, H', W'), optional
             True = inside the image. What stands in padded cells changes nothing.
-        attention : DETRAttention, optional
-            The weights are added to its lists.
 
         Returns
         -------
         (Tensor, Tensor)
         """
         source = as_tensor(source)
-        B, D, H, W = source.shape
-        tokens = source.reshape(B, D, H * W).transpose(0, 2, 1)  # (B, N, D)
+        B, _, H, W = source.shape
+        tokens = map_to_tokens(source)  # (B, N, D)
         mask = None if valid is None else valid.reshape(B, 1, H * W)
         codes = self._codes(source, valid)
         queries = ops.broadcast_to(self.queries, (B, *self.queries.shape))
         if self.position in ("none", "sine_input"):
-            memory = self.transformer.encode(_plus(tokens, codes), None, mask, attention)
-            return self.transformer.decode(queries, None, memory, None, mask, attention), memory
+            memory = self.transformer.encode(_plus(tokens, codes), None, mask)
+            return self.transformer.decode(queries, None, memory, None, mask), memory
         encoder_codes = None if self.position == "sine_decoder" else codes
-        memory = self.transformer.encode(tokens, encoder_codes, mask, attention)
+        memory = self.transformer.encode(tokens, encoder_codes, mask)
         zeros = Tensor(namespace(queries.data).zeros_like(queries.data))
-        return self.transformer.decode(zeros, queries, memory, codes, mask, attention), memory
+        return self.transformer.decode(zeros, queries, memory, codes, mask), memory
 
     def _codes(self, source, valid):
         """Position codes of the tokens, (B or 1, N, D), or None."""
@@ -397,7 +300,7 @@ class DETR(Module):
         if self.position == "none":
             return None
         if self.codes:
-            return self.codes(source).reshape(1, self.width, H * W).transpose(0, 2, 1)
+            return map_to_tokens(self.codes(source)[None])
         valid = namespace(source.data).ones((1, H, W), bool) if valid is None else valid
         codes = padded_sine_position_code(valid, self.width).astype(source.dtype)
         return codes.reshape(len(valid), H * W, self.width)
@@ -419,35 +322,26 @@ def _plus(x, codes):
     return x if codes is None else x + codes
 
 
+def _three_layers(width, out, rng):
+    """The MLP that says the boxes, with as many layers as DETR's has."""
+    first = [Linear(width, width, rng=rng), ReLU(), Linear(width, width, rng=rng), ReLU()]
+    return Sequential(*first, Linear(width, out, rng=rng))
+
+
+def _on_resnet(num_classes, rng, depths, dilated, **options):
+    """A DETR on a ResNet with frozen norms."""
+    from minivis.models.resnet import ResNet
+
+    backbone = ResNet(depths, num_classes=0, norm="frozen", dilated=dilated, rng=rng)
+    return DETR(backbone, num_classes, rng=rng, **options)
+
+
 def _published(name, depths, parameters, dilated=False):
-    """The constructor of a published size."""
-
-    def build(num_classes=91, rng=None, **options):
-        from minivis.models.resnet import ResNet
-
-        rng = init.generator(rng)
-        backbone = ResNet(depths, num_classes=0, norm="frozen", dilated=dilated, rng=rng)
-        return DETR(backbone, num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: ResNet-{3 * sum(depths) + 2} with frozen norms{", the last stage dilated" * dilated}.
-
-    {parameters:,} parameters for COCO's 91 numbers of classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 91
-        K; class K is "no object".
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `DETR`, for example ``masks=True`` for the panoptic head.
-
-    Returns
-    -------
-    DETR
-    """
-    return build
+    about = f"ResNet-{3 * sum(depths) + 2} with frozen norms" + ", the last stage dilated" * dilated
+    example = "``masks=True`` for the panoptic head"
+    return published(
+        name, DETR, about, parameters, 91, example, build=_on_resnet, depths=depths, dilated=dilated
+    )
 
 
 detr_r50 = _published("detr_r50", (3, 4, 6, 3), 41_524_768)

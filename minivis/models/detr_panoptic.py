@@ -35,7 +35,10 @@ class MaskAttention(Module):
         self.key = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
 
     def forward(self, queries, memory, valid=None):
-        """Queries (B, Q, D) on memory (B, N, D), of which ``valid`` (B, N) may be looked at: (B, Q, h, N)."""
+        """Queries (B, Q, D) on memory (B, N, D), of which ``valid`` (B, N) may be looked at: (B, Q, h, N).
+
+        Shows ``weights``, (B, h, Q, N), to whoever looks.
+        """
         B, Q, D = queries.shape
         N = memory.shape[1]
         h = self.heads
@@ -43,13 +46,15 @@ class MaskAttention(Module):
         q = self.query(queries).reshape(B, Q, h, d).transpose(0, 2, 1, 3)  # (B, h, Q, d)
         k = self.key(memory).reshape(B, N, h, d).transpose(0, 2, 3, 1)  # (B, h, d, N)
         scores = ((q * (1 / math.sqrt(d))) @ k).transpose(0, 2, 1, 3)  # (B, Q, h, N)
-        if valid is None:
-            return ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N)
-        allowed = valid[:, None, None, :]
-        # finite: an image that is all padding gives no NaN
-        lowest = float(namespace(valid).finfo(scores.dtype).min)
-        scores = ops.where(allowed, scores, lowest)
-        return ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N) * allowed
+        if valid is not None:
+            allowed = valid[:, None, None, :]
+            # finite: an image that is all padding gives no NaN
+            lowest = float(namespace(valid).finfo(scores.dtype).min)
+            scores = ops.where(allowed, scores, lowest)
+        weights = ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N)
+        weights = weights if valid is None else weights * allowed
+        self.show(weights=lambda: weights.transpose(0, 2, 1, 3))
+        return weights
 
 
 class MaskHead(Module):

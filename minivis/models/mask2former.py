@@ -8,15 +8,26 @@ panoptic map (vision/).
 
 import math
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
-from minivis.nn import MLP, Dropout, LayerNorm, Linear, Module, MultiHeadAttention, Parameter, init
+from minivis.models.common import published
+from minivis.nn import (
+    MLP,
+    Dropout,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+    init,
+)
 from minivis.nn.module import as_tensor
+from minivis.nn.transformer import ResidualLayer
 
 __all__ = [
-    "LayerAttention",
     "Mask2Former",
     "Mask2FormerOutput",
     "attended_pixels",
@@ -37,42 +48,14 @@ class Mask2FormerOutput:
         Logits: positive where a pixel belongs to the query's object. As large as the backbone's finest map.
     auxiliary : list of Mask2FormerOutput
         What was predicted before every decoder layer: from the queries alone first, so one for each layer.
-    attention : list of LayerAttention or None
-        What each decoder layer looked at, if asked for.
     """
 
     logits: Tensor
     masks: Tensor
     auxiliary: list
-    attention: list | None = None
 
 
-@dataclass
-class LayerAttention:
-    """What one decoder layer looked at: plain arrays, for pictures.
-
-    Attributes
-    ----------
-    level : int
-        Which map of the pixel decoder, 0 is the coarsest.
-    mask : bool ndarray, shape (B, Q, h, w), or None
-        Where each query was allowed to look; None without masked attention.
-    reset : bool ndarray, shape (B, Q), or None
-        Whose mask was empty, so that it was allowed everywhere.
-    cross : ndarray, shape (B, heads, Q, h, w)
-        Weights on the pixels of the map.
-    own : ndarray, shape (B, heads, Q, Q)
-        Weights of the queries on each other.
-    """
-
-    level: int
-    mask: Any
-    reset: Any
-    cross: Any
-    own: Any
-
-
-class DecoderLayer(Module):
+class DecoderLayer(ResidualLayer):
     """One decoder layer, norms after each branch: masked attention to a map, then among the queries, then an MLP."""
 
     def __init__(self, width, heads, mlp_width, dropout, rng):
@@ -84,16 +67,19 @@ class DecoderLayer(Module):
         self.norm3 = LayerNorm(width)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, queries, positions, key, value, mask, need_weights=False):
+    def forward(self, queries, positions, key, value, mask):
         """Queries (B, Q, D) with positions (Q, D), map tokens (B, N, D) with and without code, mask (B, Q, N) or None."""
-        attended = self.cross_attn(queries + positions, key, value, mask, need_weights=need_weights)
-        attended, cross = attended if need_weights else (attended, None)
-        queries = self.norm1(queries + self.dropout(attended))
-        placed = queries + positions
-        attended = self.self_attn(placed, placed, queries, need_weights=need_weights)
-        attended, own = attended if need_weights else (attended, None)
-        queries = self.norm2(queries + self.dropout(attended))
-        return self.norm3(queries + self.dropout(self.mlp(queries))), cross, own
+
+        def look(queries):
+            return self.cross_attn(queries + positions, key, value, mask)
+
+        def confer(queries):
+            placed = queries + positions
+            return self.self_attn(placed, placed, queries)
+
+        queries = self.residual(self.norm1, look, queries)
+        queries = self.residual(self.norm2, confer, queries)
+        return self.residual(self.norm3, self.mlp, queries)
 
 
 class Mask2Former(Module):
@@ -115,10 +101,10 @@ class Mask2Former(Module):
         D of queries and maps.
     heads : int, default 8
         Of every attention; they divide D.
-    decoder_layers : int, default 9
-        They take the maps in turn, coarsest first.
-    pixel_layers : int, default 6
-        Of the deformable encoder; 0 leaves a plain feature pyramid.
+    decoder_depth : int, default 9
+        Layers of the decoder. They take the maps in turn, coarsest first.
+    pixel_depth : int, default 6
+        Layers of the deformable encoder; 0 leaves a plain feature pyramid.
     mlp_width, pixel_mlp_width : int, default 2048, 1024
         Inside the MLPs of the decoder and of the pixel decoder.
     mask_width : int, optional
@@ -160,25 +146,9 @@ class Mask2Former(Module):
     """
 
     def __init__(
-        self,
-        backbone,
-        num_classes,
-        queries=100,
-        width=256,
-        heads=8,
-        decoder_layers=9,
-        pixel_layers=6,
-        mlp_width=2048,
-        pixel_mlp_width=1024,
-        mask_width=None,
-        levels=3,
-        points=4,
-        groups=32,
-        masked=True,
-        dropout=0.0,
-        rng=None,
-    ):
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
+        self, backbone, num_classes, queries=100, width=256, heads=8, decoder_depth=9, pixel_depth=6, mlp_width=2048,
+        pixel_mlp_width=1024, mask_width=None, levels=3, points=4, groups=32, masked=True, dropout=0.0, rng=None,
+    ):  # fmt: skip
         from minivis.models.pixel_decoder import PixelDecoder
 
         init.check_sizes(
@@ -192,28 +162,33 @@ class Mask2Former(Module):
             )
         rng = init.generator(rng)
         mask_width = mask_width or width
-        self.levels, self.masked, self.backbone = levels, masked, backbone
+        self.levels = levels
+        self.masked = masked
+        self.backbone = backbone
         self.pixel_decoder = PixelDecoder(
-            tuple(backbone.channels), width, heads, levels, points, pixel_layers, pixel_mlp_width, mask_width, groups,
+            tuple(backbone.channels), width, heads, levels, points, pixel_depth, pixel_mlp_width, mask_width, groups,
             dropout, rng,
         )  # fmt: skip
         self.query_features = Parameter(init.normal((queries, width), 1.0, rng))
         self.query_positions = Parameter(init.normal((queries, width), 1.0, rng))
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
-        self.layers = [DecoderLayer(width, heads, mlp_width, dropout, rng) for _ in range(decoder_layers)]
+        self.layers = [DecoderLayer(width, heads, mlp_width, dropout, rng) for _ in range(decoder_depth)]
         self.norm = LayerNorm(width)
         self.class_head = Linear(width, num_classes + 1, rng=rng)
         self.mask_head = [Linear(width, w, rng=rng) for w in (width, width, mask_width)]
 
-    def forward(self, images, need_attention=False):
+    def forward(self, images):
         """Segment.
+
+        To whoever looks (see `looking`) each of the ``layers.0``, ... shows the ``grid`` (h, w) of its map, where each query was
+        allowed to look, ``mask`` (B, Q, h, w), and whose mask was empty, so that it was allowed everywhere, ``reset`` (B, Q).
+        Without masked attention there are no masks. Weights stand in ``layers.0.cross_attn.weights``, (B, heads, Q, h w), and
+        ``layers.0.self_attn.weights``, (B, heads, Q, Q).
 
         Parameters
         ----------
         images : ndarray or Tensor, shape (B, 3, H, W)
             Any size the backbone takes.
-        need_attention : bool, default False
-            Return masks and weights of every decoder layer too.
 
         Returns
         -------
@@ -226,20 +201,18 @@ class Mask2Former(Module):
         (Q, D) = self.query_features.shape
         x = ops.broadcast_to(self.query_features, (B, Q, D))
         predictions = [self._predict(x, pixels)]
-        attention = []
         for i, layer in enumerate(self.layers):
             level = i % self.levels
-            mask = reset = None
+            layer.show(grid=np.array(shapes[level]))
+            mask = None
             if self.masked:
                 mask, reset = attended_pixels(predictions[-1].masks, shapes[level])
-            flat = None if mask is None else mask.reshape(B, Q, math.prod(shapes[level]))
-            x, cross, own = layer(x, self.query_positions, keys[level], values[level], flat, need_attention)
+                layer.show(mask=mask, reset=reset)
+                mask = mask.reshape(B, Q, math.prod(shapes[level]))
+            x = layer(x, self.query_positions, keys[level], values[level], mask)
             predictions.append(self._predict(x, pixels))
-            if need_attention:
-                cross = cross.reshape(*cross.shape[:3], *shapes[level])
-                attention.append(LayerAttention(level, mask, reset, cross, own))
         *auxiliary, last = predictions
-        return Mask2FormerOutput(last.logits, last.masks, auxiliary, attention if need_attention else None)
+        return Mask2FormerOutput(last.logits, last.masks, auxiliary)
 
     def _predict(self, x, pixels):
         """Class and mask of every query: its mask embedding is compared with the embedding of each pixel."""
@@ -288,47 +261,26 @@ def attended_pixels(masks, size):
     return mask | reset[:, :, None, None], reset
 
 
-def mask2former_swin_t(num_classes=133, rng=None, **options):
-    """Mask2Former with a Swin-T backbone: 47,435,264 parameters for the 133 classes of COCO panoptic.
-
-    Parameters
-    ----------
-    num_classes : int, default 133
-        K: 133 for COCO panoptic, 80 for COCO instances, 150 for ADE20K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `Mask2Former`.
-
-    Returns
-    -------
-    Mask2Former
-    """
+def _on_swin_t(num_classes, rng, **options):
     from minivis.models.swin import swin_t
 
-    rng = init.generator(rng)
     backbone = swin_t(num_classes=0, drop_path=0.3, shrink=False, feature_norms=True, rng=rng)
     return Mask2Former(backbone, num_classes, rng=rng, **options)
 
 
-def mask2former_r50(num_classes=133, rng=None, **options):
-    """Mask2Former with a ResNet-50 backbone, its batch norms frozen: 43,983,878 trained parameters for 133 classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 133
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `Mask2Former`.
-
-    Returns
-    -------
-    Mask2Former
-    """
+def _on_resnet50(num_classes, rng, **options):
     from minivis.models.resnet import resnet50
 
-    rng = init.generator(rng)
-    backbone = resnet50(num_classes=0, norm="frozen", rng=rng)
-    return Mask2Former(backbone, num_classes, rng=rng, **options)
+    return Mask2Former(resnet50(num_classes=0, norm="frozen", rng=rng), num_classes, rng=rng, **options)
+
+
+def _published(name, backbone, parameters, build):
+    # 133 classes: COCO panoptic. COCO instances has 80, ADE20K 150.
+    about = f"Mask2Former on {backbone}"
+    return published(name, Mask2Former, about, parameters, 133, "``masked=False``", build)
+
+
+mask2former_swin_t = _published("mask2former_swin_t", "a Swin-T", 47_435_264, _on_swin_t)
+mask2former_r50 = _published(
+    "mask2former_r50", "a ResNet-50 with frozen norms, which are not counted", 43_983_878, _on_resnet50
+)

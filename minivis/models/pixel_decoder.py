@@ -11,7 +11,20 @@ import math
 import numpy as np
 
 from minivis import backend, ops
-from minivis.nn import MLP, Conv2d, Dropout, GroupNorm, LayerNorm, Linear, Module, Parameter, Sequential, init
+from minivis.models.common import map_to_tokens
+from minivis.nn import (
+    MLP,
+    Conv2d,
+    Dropout,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    Module,
+    Parameter,
+    Sequential,
+    init,
+)
+from minivis.nn.transformer import ResidualLayer
 from minivis.precision import widened
 from minivis.vision.deformable_attention import multi_scale_deformable_attention
 from minivis.vision.position_codes import sine_position_code
@@ -53,7 +66,7 @@ class DeformableAttention(Module):
         return self.out(multi_scale_deformable_attention(values, shapes, locations, weights))
 
 
-class PixelLayer(Module):
+class PixelLayer(ResidualLayer):
     """One layer of the pixel decoder, norms after each branch: deformable attention among all maps, then an MLP."""
 
     def __init__(self, width, heads, levels, points, mlp_width, dropout, rng):
@@ -64,8 +77,8 @@ class PixelLayer(Module):
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, tokens, *where):
-        tokens = self.norm1(tokens + self.dropout(self.attn(tokens, *where)))
-        return self.norm2(tokens + self.dropout(self.mlp(tokens)))
+        tokens = self.residual(self.norm1, lambda tokens: self.attn(tokens, *where), tokens)
+        return self.residual(self.norm2, self.mlp, tokens)
 
 
 class PixelDecoder(Module):
@@ -75,12 +88,12 @@ class PixelDecoder(Module):
     ----------
     channels : tuple of int
         Of the backbone's maps, finest first.
-    width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
+    width, heads, levels, points, depth, mlp_width, mask_width, groups, dropout, rng
         As for `Mask2Former`.
     """
 
     def __init__(
-        self, channels, width, heads, levels, points, layers, mlp_width, mask_width, groups, dropout, rng
+        self, channels, width, heads, levels, points, depth, mlp_width, mask_width, groups, dropout, rng
     ):
         xavier = init.xavier_uniform
         fine = channels[:-levels]
@@ -94,7 +107,7 @@ class PixelDecoder(Module):
         self.input_proj = [projection(C, bias=True) for C in reversed(coarse)]  # coarsest first, as all below
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
         layer = (width, heads, levels, points, mlp_width, dropout, rng)
-        self.layers = [PixelLayer(*layer) for _ in range(layers)]
+        self.layers = [PixelLayer(*layer) for _ in range(depth)]
         self.lateral = [projection(C) for C in reversed(fine)]
         self.output = [projection(width, kernel=3) for _ in fine]
         self.mask_features = Conv2d(width, mask_width, 1, weight_init=xavier, rng=rng)
@@ -103,7 +116,7 @@ class PixelDecoder(Module):
         """Maps (B, C_i, H_i, W_i), finest first, to pixel embeddings (B, D, H_0, W_0), and tokens, codes, shapes by level."""
         coarse = [project(x) for project, x in zip(self.input_proj, reversed(maps), strict=False)]
         shapes = [x.shape[2:] for x in coarse]
-        tokens = ops.concatenate([_tokens(x) for x in coarse], axis=1)  # (B, N, D)
+        tokens = ops.concatenate([map_to_tokens(x) for x in coarse], axis=1)  # (B, N, D)
         B, _, D = tokens.shape
         codes = [_constant(_codes, tokens, *shape, D) for shape in shapes]  # (H W, D)
         marked = ops.concatenate([code + self.level_embed[i] for i, code in enumerate(codes)])  # (N, D)
@@ -120,12 +133,6 @@ class PixelDecoder(Module):
             y = lateral(x) + ops.interpolate(y, size=x.shape[2:], mode="bilinear")
             y = ops.relu(output(y))
         return self.mask_features(y), levels, codes, shapes
-
-
-def _tokens(x):
-    """A map (B, D, H, W) as tokens (B, H W, D)."""
-    B, D, H, W = x.shape
-    return x.reshape(B, D, H * W).transpose(0, 2, 1)
 
 
 def _constant(make, like, *arguments):

@@ -5,8 +5,8 @@ Not here: training, the variants with other stems, widths or attention.
 """
 
 from minivis import ops
+from minivis.models.common import as_images, published
 from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, Module, init
-from minivis.nn.module import as_tensor
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101"]
 
@@ -109,7 +109,7 @@ class ResNet(Module):
         Channels of the first convolution.
     num_classes : int, default 1000
         K; 0 leaves the head away.
-    channels_in : int, default 3
+    channels : int, default 3
         C of the images.
     norm : {"batch", "frozen", "group"}, default "batch"
         Batch norm; batch norm with fixed statistics, as detectors have it; group norm with 8 groups, for small batches.
@@ -124,7 +124,7 @@ class ResNet(Module):
     Attributes
     ----------
     channels : tuple of int
-        Channels of the maps that `features` returns.
+        Not those of the images, but of the maps that `features` returns.
     stride : int
         Pixels of the image from one place of the last map to the next.
 
@@ -147,20 +147,9 @@ class ResNet(Module):
     """
 
     def __init__(
-        self,
-        depths=(3, 4, 6, 3),
-        kind="bottleneck",
-        widths=None,
-        stem_width=64,
-        num_classes=1000,
-        channels_in=3,
-        norm="batch",
-        dilated=False,
-        patch_stem=False,
-        rng=None,
-    ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
+        self, depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64, num_classes=1000, channels=3,
+        norm="batch", dilated=False, patch_stem=False, rng=None,
+    ):  # fmt: skip
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
         if norm not in NORMS:
@@ -172,28 +161,18 @@ class ResNet(Module):
         rng = init.generator(rng)
         self.channels = tuple(widths)
         self.stride = 4 * 2 ** max(0, len(depths) - 1 - bool(dilated))
-        kernel, stride, self.pooled = (4, 4, False) if patch_stem else (7, 2, True)
-        self.stem = ConvNorm(channels_in, stem_width, kernel, stride, 1, norm, rng)
+        self.pooled = not patch_stem
+        kernel, stride = (4, 4) if patch_stem else (7, 2)
+        self.stem = ConvNorm(channels, stem_width, kernel, stride, 1, norm, rng)
         self.stages = []
         inputs = stem_width
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             dilate = dilated and stage == len(depths) - 1
             stride = 1 if stage == 0 or dilate else 2
             # the first block of a dilated stage still reads what the stage before wrote: its filters stay dense
-            self.stages.append(
-                [
-                    Block(
-                        kind,
-                        width if i else inputs,
-                        width,
-                        1 if i else stride,
-                        2 if i and dilate else 1,
-                        norm,
-                        rng,
-                    )
-                    for i in range(depth)
-                ]
-            )
+            first = Block(kind, inputs, width, stride, 1, norm, rng)
+            others = [Block(kind, width, width, 1, 2 if dilate else 1, norm, rng) for _ in range(depth - 1)]
+            self.stages.append([first, *others])
             inputs = width
         self.head = Linear(inputs, num_classes, rng=rng) if num_classes else None
 
@@ -204,10 +183,7 @@ class ResNet(Module):
 
     def features(self, images):
         """The maps after each stage, finest first: (B, channels[i], H / 4 / 2^i, W / 4 / 2^i), sizes rounded up."""
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"ResNet: images must be (B, C, H, W) (images: {tuple(images.shape)})")
-        x = ops.relu(self.stem(images))
+        x = ops.relu(self.stem(as_images("ResNet", images)))
         if self.pooled:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)
         maps = []
@@ -231,30 +207,9 @@ def _he(shape, rng):
 
 
 def _published(name, kind, depths, parameters):
-    """The constructor of a published size."""
-
-    def build(num_classes=1000, rng=None, **options):
-        return ResNet(depths, kind, num_classes=num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: {kind} blocks, {depths} of them in the four stages.
-
-    {parameters:,} parameters for 1000 classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 1000
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `ResNet`, for example ``norm="frozen"``, ``dilated=True``.
-
-    Returns
-    -------
-    ResNet
-    """
-    return build
+    about = f"{kind} blocks, {depths} of them in the four stages"
+    example = '``norm="frozen"``, ``dilated=True``'
+    return published(name, ResNet, about, parameters, example=example, depths=depths, kind=kind)
 
 
 resnet18 = _published("resnet18", "basic", (2, 2, 2, 2), 11_689_512)

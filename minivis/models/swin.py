@@ -5,15 +5,26 @@ Not here: the attention (nn/window_attention.py), published weights (pretrained/
 """
 
 from minivis.autograd import no_grad
-from minivis.nn import MLP, Conv2d, Dropout, DropPath, LayerNorm, Linear, Module, WindowAttention, init
-from minivis.nn.module import as_tensor
-from minivis.nn.window_attention import padded
+from minivis.models.common import as_images, patch_projection, published, rising, small_normal
+from minivis.nn import (
+    MLP,
+    Dropout,
+    DropPath,
+    LayerNorm,
+    Linear,
+    Module,
+    WindowAttention,
+    init,
+    looking,
+)
+from minivis.pairs import pair
+from minivis.vision.windows import pad_to_multiple
 
 __all__ = ["Swin", "swin_b", "swin_s", "swin_t"]
 
 
 class SwinBlock(Module):
-    """One block on a map: z = (S)W-MSA(LN(x)) + x, y = MLP(LN(z)) + z (equation 3).
+    """One block on a map: z_hat = (S)W-MSA(LN(z)) + z, then MLP(LN(z_hat)) + z_hat (equation 3).
 
     Parameters
     ----------
@@ -40,11 +51,10 @@ class SwinBlock(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.drop_path = DropPath(drop_path, rng=rng)
 
-    def forward(self, x, need_weights=False):
-        """x (B, H, W, D) -> the same shape, and the attention weights (B, nW, h, N, N) or None."""
-        attended, weights = self.attn(self.norm1(x), need_weights)
-        z = x + self.drop_path(self.dropout(attended))
-        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z)))), weights
+    def forward(self, z):
+        """z (B, H, W, D) -> the same shape."""
+        z_hat = z + self.drop_path(self.dropout(self.attn(self.norm1(z))))
+        return z_hat + self.drop_path(self.dropout(self.mlp(self.norm2(z_hat))))
 
 
 class PatchMerging(Module):
@@ -63,7 +73,7 @@ class PatchMerging(Module):
         self.reduction = Linear(4 * width, 2 * width, bias=False, weight_init=init.xavier_uniform, rng=rng)
 
     def forward(self, x):
-        x = padded(x, 2, 2)
+        x = pad_to_multiple(x, 2, 2)
         B, H, W, D = x.shape
         x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(0, 1, 3, 4, 2, 5)  # left column first, downward
         return self.reduction(self.norm(x.reshape(B, H // 2, W // 2, 4 * D)))  # (B, H/2, W/2, 2 D)
@@ -75,14 +85,12 @@ class Stage(Module):
     def __init__(self, merge, blocks):
         self.merge, self.blocks = merge, blocks
 
-    def forward(self, x, need_weights=False):
-        """x (B, H, W, D) -> the map after the last block, and a list of weights or None for each block."""
+    def forward(self, x):
+        """x (B, H, W, D) -> the map after the last block."""
         x = x if self.merge is None else self.merge(x)
-        weights = []
         for block in self.blocks:
-            x, w = block(x, need_weights)
-            weights.append(w)
-        return x, weights
+            x = block(x)
+        return x
 
 
 class Swin(Module):
@@ -110,7 +118,7 @@ class Swin(Module):
         Width inside the MLP, in multiples of the stage's.
     num_classes : int, default 1000
         K; 0 leaves the head away, and the pooled features are returned.
-    in_channels : int, default 3
+    channels : int, default 3
         C of the images.
     qkv_bias : bool, default True
         Whether queries, keys and values have a bias.
@@ -135,7 +143,7 @@ class Swin(Module):
     Attributes
     ----------
     channels : tuple of int
-        Channels of the maps that `features` returns: D, 2 D, 4 D, ...
+        Not those of the images, but of the maps that `features` returns: D, 2 D, 4 D, ...
 
     Raises
     ------
@@ -157,28 +165,10 @@ class Swin(Module):
     """
 
     def __init__(
-        self,
-        patch_size=4,
-        width=96,
-        depths=(2, 2, 6, 2),
-        heads=(3, 6, 12, 24),
-        window=7,
-        mlp_ratio=4.0,
-        num_classes=1000,
-        in_channels=3,
-        qkv_bias=True,
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        shift=True,
-        shrink=True,
-        feature_norms=False,
-        activation="gelu",
-        eps=1e-5,
-        rng=None,
-    ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
+        self, patch_size=4, width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=7, mlp_ratio=4.0,
+        num_classes=1000, channels=3, qkv_bias=True, dropout=0.0, attention_dropout=0.0, drop_path=0.0, shift=True,
+        shrink=True, feature_norms=False, activation="gelu", eps=1e-5, rng=None,
+    ):  # fmt: skip
         init.check_sizes(
             "Swin", patch_size=patch_size, width=width, depths=depths, heads=heads, window=window
         )
@@ -186,15 +176,8 @@ class Swin(Module):
             raise ValueError(f"Swin: depths {depths} and heads {heads} must have a number for each stage")
         rng = init.generator(rng)
         self.channels = tuple(width * 2**stage for stage in range(len(depths)))
-        self.patch_size = _pair(patch_size)
-        self.proj = Conv2d(
-            in_channels,
-            width,
-            self.patch_size,
-            stride=self.patch_size,
-            weight_init=init.xavier_uniform,
-            rng=rng,
-        )
+        self.patch_size = pair(patch_size)
+        self.proj = patch_projection(channels, width, self.patch_size, rng)
         self.patch_norm = LayerNorm(width, eps)
         self.dropout = Dropout(dropout, rng=rng)
         self.stages = self._stages(rng)
@@ -202,15 +185,14 @@ class Swin(Module):
         if feature_norms:
             self.feature_norms = [LayerNorm(D, eps) for D in self.channels]
             return
-        self.norm = LayerNorm(self.channels[-1], eps)
-        self.head = (
-            Linear(self.channels[-1], num_classes, weight_init=_small, rng=rng) if num_classes else None
-        )
+        last = self.channels[-1]
+        self.norm = LayerNorm(last, eps)
+        self.head = Linear(last, num_classes, weight_init=small_normal, rng=rng) if num_classes else None
 
     def _stages(self, rng):
         options = self.config
-        rates = iter(_rising(self.config["drop_path"], sum(self.config["depths"])))
-        window = _pair(options["window"])
+        rates = iter(rising(options["drop_path"], sum(options["depths"])))
+        window = pair(options["window"])
         stages = []
         half = tuple(side // 2 for side in window)
         for stage, (width, depth, heads) in enumerate(
@@ -223,7 +205,7 @@ class Swin(Module):
         return stages
 
     def forward(self, images):
-        """Classify.
+        """Classify. In ``stages.0.blocks.0.attn.attention.weights``, ... and ``....attn.windows`` it shows who looked at whom.
 
         Parameters
         ----------
@@ -250,69 +232,30 @@ class Swin(Module):
         H_i is the image's height divided by 4, 8, 16, 32 (for patches of 4), rounded up. Normalised only if the model has
         ``feature_norms``.
         """
-        maps, _ = self._maps(images)
+        images = as_images("Swin", images)
+        p, q = self.patch_size
+        x = self.proj(pad_to_multiple(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
+        x = self.dropout(self.patch_norm(x))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
         if self.feature_norms is not None:
             maps = [norm(x) for norm, x in zip(self.feature_norms, maps, strict=True)]
         return [x.transpose(0, 3, 1, 2) for x in maps]
 
     def attention_maps(self, images):
         """Who looked at whom: for each block an array (B, nW, h, N, N) of its windows, for pictures. Keeps no graph."""
-        with no_grad():
-            return self._maps(images, need_weights=True)[1]
-
-    def _maps(self, images, need_weights=False):
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"Swin: images must be (B, C, H, W) (images: {tuple(images.shape)})")
-        p, q = self.patch_size
-        x = self.proj(padded(images, p, q, axis=2)).transpose(0, 2, 3, 1)  # (B, H/P, W/P, D)
-        x = self.dropout(self.patch_norm(x))
-        maps, weights = [], []
-        for stage in self.stages:
-            x, w = stage(x, need_weights)
-            maps.append(x)
-            weights += w
-        return maps, weights
-
-
-def _rising(last, count):
-    return [last * i / max(1, count - 1) for i in range(count)]
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _small(shape, rng):
-    return init.trunc_normal(shape, 0.02, rng)
+        with no_grad(), looking(self) as seen:
+            self.features(images)
+        return [array for name, array in seen.items() if name.endswith(".attn.attention.weights")]
 
 
 def _published(name, width, depths, heads, parameters):
-    """The constructor of a published size."""
-
-    def build(num_classes=1000, rng=None, **options):
-        options = {"width": width, "depths": depths, "heads": heads, **options}
-        return Swin(num_classes=num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: patches of 4 x 4, windows of 7 x 7, width {width}, {sum(depths)} blocks in stages of {depths}.
-
-    {parameters:,} parameters for 1000 classes.
-
-    Parameters
-    ----------
-    num_classes : int, default 1000
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `Swin`, for example ``window=12``, ``drop_path=0.2``, ``feature_norms=True``.
-
-    Returns
-    -------
-    Swin
-    """
-    return build
+    about = f"patches of 4 x 4, windows of 7 x 7, width {width}, {sum(depths)} blocks in stages of {depths}"
+    sizes = {"width": width, "depths": depths, "heads": heads}
+    example = "``window=12``, ``drop_path=0.2``, ``feature_norms=True``"
+    return published(name, Swin, about, parameters, example=example, **sizes)
 
 
 swin_t = _published("swin_t", 96, (2, 2, 6, 2), (3, 6, 12, 24), 28_288_354)

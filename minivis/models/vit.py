@@ -7,11 +7,13 @@ Given a backbone it is the paper's hybrid: the patches are cut from a convolutio
 Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import no_grad
+from minivis.models.common import as_images, map_to_tokens, patch_projection, published, rising, small_normal
 from minivis.nn import (
     MLP,
-    Conv2d,
     Dropout,
     DropPath,
     LayerNorm,
@@ -20,8 +22,9 @@ from minivis.nn import (
     MultiHeadAttention,
     Parameter,
     init,
+    looking,
 )
-from minivis.nn.module import as_tensor
+from minivis.pairs import pair
 from minivis.vision.position_codes import resize_position_table
 
 __all__ = [
@@ -40,29 +43,13 @@ __all__ = [
 
 
 class PatchEmbed(Module):
-    """Cut an image into patches and map each linearly to a token: a convolution with kernel and stride P.
+    """Cut an image into patches and map each to a token; arguments as for `patch_projection`."""
 
-    Parameters
-    ----------
-    patch_size : (int, int)
-        Height and width of a patch, pixels.
-    channels : int
-        C of the images.
-    width : int
-        D of the tokens.
-    rng : numpy.random.Generator
-        Starting values: Xavier, bias 0.
-    """
-
-    def __init__(self, patch_size, channels, width, rng):
-        self.proj = Conv2d(
-            channels, width, patch_size, stride=patch_size, weight_init=init.xavier_uniform, rng=rng
-        )
+    def __init__(self, channels, width, patch_size, rng):
+        self.proj = patch_projection(channels, width, patch_size, rng)
 
     def forward(self, images):
-        x = self.proj(images)  # (B, D, H/P, W/P)
-        B, D, rows, columns = x.shape
-        return x.reshape(B, D, rows * columns).transpose(0, 2, 1)  # (B, N, D)
+        return map_to_tokens(self.proj(images))  # (B, N, D)
 
 
 class Block(Module):
@@ -92,12 +79,9 @@ class Block(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.drop_path = DropPath(drop_path, rng=rng)
 
-    def forward(self, z, need_weights=False):
-        attended = self.attn(self.norm1(z), need_weights=need_weights)
-        attended, weights = attended if need_weights else (attended, None)
-        z = z + self.drop_path(self.dropout(attended))
-        z = z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
-        return z, weights
+    def forward(self, z):
+        z = z + self.drop_path(self.dropout(self.attn(self.norm1(z))))
+        return z + self.drop_path(self.dropout(self.mlp(self.norm2(z))))
 
 
 class ViT(Module):
@@ -163,102 +147,75 @@ class ViT(Module):
     """
 
     def __init__(
-        self,
-        image_size=224,
-        patch_size=16,
-        width=768,
-        depth=12,
-        heads=12,
-        mlp_ratio=4.0,
-        num_classes=1000,
-        channels=3,
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        pool="token",
-        activation="gelu",
-        eps=1e-6,
-        distilled=False,
-        backbone=None,
-        rng=None,
-    ):
-        # for mv.load
-        self.config = {name: value for name, value in locals().items() if name not in ("self", "rng")}
-        if pool not in ("token", "mean"):
-            raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
-        if distilled not in (True, False, "token"):
-            raise ValueError(f'ViT: distilled must be True, False or "token", got {distilled!r}')
-        if distilled and pool != "token":
-            raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
+        self, image_size=224, patch_size=16, width=768, depth=12, heads=12, mlp_ratio=4.0, num_classes=1000, channels=3,
+        dropout=0.0, attention_dropout=0.0, drop_path=0.0, pool="token", activation="gelu", eps=1e-6, distilled=False,
+        backbone=None, rng=None,
+    ):  # fmt: skip
+        _check_reading(pool, distilled)
         init.check_sizes(
             "ViT", image_size=image_size, patch_size=patch_size, depth=depth, heads=heads, width=width
         )
         rng = init.generator(rng)
-        self.patch_size, image_size = _pair(patch_size), _pair(image_size)
+        self.patch_size = pair(patch_size)
         self.backbone = backbone
-        self.grid = self._grid(*image_size)
+        self.grid = self._grid(*pair(image_size))
         self.pool = pool
         self.prefix = (pool == "token") + bool(distilled)  # learned tokens before the patches
-        self.cls_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if self.prefix else None
-        self.dist_token = Parameter(init.trunc_normal((1, 1, width), 0.02, rng)) if distilled else None
+        self.cls_token = Parameter(small_normal((1, 1, width), rng)) if self.prefix else None
+        self.dist_token = Parameter(small_normal((1, 1, width), rng)) if distilled else None
         tokens = self.prefix + self.grid[0] * self.grid[1]
-        self.pos_embed = Parameter(init.trunc_normal((1, tokens, width), 0.02, rng))
+        self.pos_embed = Parameter(small_normal((1, tokens, width), rng))
         channels = channels if backbone is None else backbone.channels[-1]
-        self.patch_embed = PatchEmbed(self.patch_size, channels, width, rng)
+        self.patch_embed = PatchEmbed(channels, width, self.patch_size, rng)
         self.dropout = Dropout(dropout, rng=rng)
-        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
         self.blocks = [
             Block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
-            for rate in rates
+            for rate in rising(drop_path, depth)
         ]
         self.norm = LayerNorm(width, eps)
-        self.head = Linear(width, num_classes, weight_init=_small, rng=rng) if num_classes else None
-        self.head_dist = (
-            Linear(width, num_classes, weight_init=_small, rng=rng)
-            if num_classes and distilled and distilled != "token"
-            else None
-        )
+        self.head = self.head_dist = None
+        if num_classes:
+            self.head = Linear(width, num_classes, weight_init=small_normal, rng=rng)
+        if num_classes and distilled not in (False, "token"):
+            self.head_dist = Linear(width, num_classes, weight_init=small_normal, rng=rng)
 
-    def forward(self, images, need_weights=False):
-        """Classify.
+    def forward(self, images):
+        """Classify. Shows the ``grid``, rows and columns of patches, and in ``blocks.0.attn.weights``, ... who looked at whom.
 
         Parameters
         ----------
         images : ndarray or Tensor, shape (B, C, H, W)
             H and W divisible by the patch side.
-        need_weights : bool, default False
-            Return the attention of every block too.
 
         Returns
         -------
-        Tensor, shape (B, K), or (Tensor, list of ndarray of shape (B, h, N, N))
-            Logits (features (B, D) without a head). Token 0 of the weights is the class token, if there is one; token 1 is
-            then the distillation token, if there is one. A distilled model answers with the mean of its two heads; in
-            training it returns a pair, the class head's logits and the distillation head's, as each has its own loss.
+        Tensor, shape (B, K)
+            Logits (features (B, D) without a head). A distilled model answers with the mean of its two heads; in training it
+            returns a pair, the class head's logits and the distillation head's, as each has its own loss.
         """
-        z, weights = self._encode(images, need_weights)
+        z = self.features(images)
         y = z[:, 0] if self.prefix else z.mean(axis=1)  # equation 4
         if self.head_dist is not None:
             y = self.head(y), self.head_dist(z[:, 1])
             y = y if self.training else (y[0] + y[1]) * 0.5
         elif self.head is not None:
             y = self.head(y)
-        return (y, weights) if need_weights else y
+        return y
+
+    def attention_maps(self, images):
+        """Who looked at whom: a list with one array (B, h, N, N) for each block, for pictures. Keeps nothing for backward.
+
+        Token 0 is the class token, if there is one; token 1 is then the distillation token, if there is one.
+        """
+        with no_grad(), looking(self) as seen:
+            self.features(images)
+        return [seen[f"blocks.{i}.attn.weights"] for i in range(len(self.blocks))]
 
     def features(self, images):
         """The normalised tokens after the last block, (B, N, D), first the class and the distillation token if there are."""
-        return self._encode(images)[0]
-
-    def attention_maps(self, images):
-        """Who looked at whom: a list with one array (B, h, N, N) for each block, for pictures. Keeps nothing for backward."""
-        with no_grad():
-            return self._encode(images, need_weights=True)[1]
-
-    def _encode(self, images, need_weights=False):
-        images = as_tensor(images)
-        if images.ndim != 4:
-            raise ValueError(f"ViT: images must be (B, C, H, W) (images: {tuple(images.shape)})")
+        images = as_images("ViT", images)
         grid = self._grid(*images.shape[2:])
+        self.show(grid=lambda: np.array(grid))
         maps = images if self.backbone is None else self.backbone.features(images)[-1]
         z = self.patch_embed(maps)  # (B, N, D)
         learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
@@ -267,11 +224,9 @@ class ViT(Module):
             z = ops.concatenate([*learned, z], axis=1)
         # equation 1
         z = self.dropout(z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix))
-        weights = []
         for block in self.blocks:
-            z, w = block(z, need_weights)
-            weights.append(w)
-        return self.norm(z), weights
+            z = block(z)
+        return self.norm(z)
 
     def _grid(self, height, width):
         """Rows and columns of patches of an image."""
@@ -285,40 +240,23 @@ class ViT(Module):
         return height // p, width // q
 
 
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-
-
-def _small(shape, rng):
-    return init.trunc_normal(shape, 0.02, rng)
+def _check_reading(pool, distilled):
+    """Refuse what the head cannot read."""
+    if pool not in ("token", "mean"):
+        raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
+    if distilled not in (True, False, "token"):
+        raise ValueError(f'ViT: distilled must be True, False or "token", got {distilled!r}')
+    if distilled and pool != "token":
+        raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
 
 
 def _published(name, patch, width, depth, heads, parameters, **fixed):
-    """The constructor of a published size."""
-
-    def build(num_classes=1000, rng=None, **options):
-        options = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **fixed, **options}
-        return ViT(num_classes=num_classes, rng=rng, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{name}: patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads{", distilled" * bool(fixed)}.
-
-    {parameters:,} parameters for 1000 classes at 224 x 224 pixels.
-
-    Parameters
-    ----------
-    num_classes : int, default 1000
-        K.
-    rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
-    **options
-        Of `ViT`, for example ``image_size=384``, ``drop_path=0.1``.
-
-    Returns
-    -------
-    ViT
-    """
-    return build
+    about = (
+        f"patches of {patch} x {patch}, width {width}, {depth} blocks, {heads} heads"
+        + ", distilled" * bool(fixed)
+    )
+    sizes = {"patch_size": patch, "width": width, "depth": depth, "heads": heads, **fixed}
+    return published(name, ViT, about, parameters, example="``image_size=384``, ``drop_path=0.1``", **sizes)
 
 
 vit_ti16 = _published("vit_ti16", 16, 192, 12, 3, 5_717_416)

@@ -12,8 +12,9 @@ from minivis.nn.linear import *
 from minivis.nn.mlp import *
 from minivis.nn.module import *
 from minivis.nn.norm import *
+from minivis.nn.observer import *
 from minivis.nn.position import *
 from minivis.nn.transformer import *
 from minivis.nn.window_attention import *
 
-__all__ = sorted(name for name, value in globals().items() if isinstance(value, type))
+__all__ = sorted(["looking", *(name for name, value in globals().items() if isinstance(value, type))])

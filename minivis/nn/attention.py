@@ -47,7 +47,7 @@ class MultiHeadAttention(Module):
     Raises
     ------
     ValueError
-        If the heads do not divide D, or, when called, the tokens are not (B, N, D).
+        If the heads do not divide D, or, when called, the tokens are not (..., N, D).
 
     References
     ----------
@@ -58,9 +58,13 @@ class MultiHeadAttention(Module):
     >>> import numpy as np
     >>> tokens = np.ones((2, 5, 8), np.float32)
     >>> attention = MultiHeadAttention(8, num_heads=2)
-    >>> y, weights = attention(tokens, need_weights=True)
-    >>> y.shape, weights.shape
-    ((2, 5, 8), (2, 2, 5, 5))
+    >>> attention(tokens).shape
+    (2, 5, 8)
+    >>> from minivis.nn import looking
+    >>> with looking(attention) as seen:
+    ...     y = attention(tokens)
+    >>> seen["weights"].shape
+    (2, 2, 5, 5)
     """
 
     def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, kdim=None, vdim=None, *, rng=None):
@@ -75,71 +79,75 @@ class MultiHeadAttention(Module):
         self.out = Linear(embed_dim, embed_dim, bias, weight_init=init.xavier_uniform, rng=rng)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, query, key=None, value=None, mask=None, *, is_causal=False, need_weights=False):
-        """Attend.
+    def forward(self, query, key=None, value=None, mask=None, *, bias=None, is_causal=False):
+        """Attend. Shows ``weights`` (..., h, N, M), before dropout, to whoever looks: see `looking`.
 
         Parameters
         ----------
-        query : ndarray or Tensor, shape (B, N, D)
-            Tokens that ask.
-        key : ndarray or Tensor, shape (B, M, kdim), optional
+        query : ndarray or Tensor, shape (..., N, D)
+            Tokens that ask; the leading axes are a batch, or a batch and its windows.
+        key : ndarray or Tensor, shape (..., M, kdim), optional
             Tokens that are asked. Left out, the queries ask each other: self-attention.
-        value : ndarray or Tensor, shape (B, M, vdim), optional
+        value : ndarray or Tensor, shape (..., M, vdim), optional
             What is gathered; default ``key``.
-        mask : bool ndarray, (N, M), (B, N, M) or (B, h, N, M), axes may be 1, optional
+        mask : bool ndarray, (N, M), (..., N, M) or (..., h, N, M), axes may be 1, optional
             True = may be attended. For padded keys, pass ``valid[:, None, :]``.
+        bias : ndarray or Tensor, broadcasts to (..., h, N, M), optional
+            Added to the scaled scores: a preference, such as Swin's for relative positions.
         is_causal : bool, default False
             Query i sees keys 0 to i only.
-        need_weights : bool, default False
-            Return the weights too.
 
         Returns
         -------
-        Tensor, shape (B, N, D), or (Tensor, ndarray of shape (B, h, N, M))
-            The weights are a plain array for looking at, before dropout.
+        Tensor, shape (..., N, D)
         """
         key = query if key is None else key
         value = key if value is None else value
-        mask = _for_heads(mask)
+        mask = _for_heads(mask, query)
         query, key, value = _without_unreached(query, key, value, mask, is_causal)
         q, k, v = self._split(self.query(query)), self._split(self.key(key)), self._split(self.value(value))
+        self.show(weights=lambda: ops.attention_weights(q, k, mask, bias, is_causal=is_causal))
         dropout_p = self.dropout.p if self.training else 0.0
         heads = ops.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=is_causal, dropout_p=dropout_p, rng=self.dropout.rng
+            q, k, v, mask, bias, is_causal=is_causal, dropout_p=dropout_p, rng=self.dropout.rng
         )
-        y = self.out(self._join(heads))
-        return (y, ops.attention_weights(q, k, mask, is_causal=is_causal)) if need_weights else y
+        return self.out(self._join(heads))
 
     def _split(self, x):
-        if x.ndim != 3:
+        if x.ndim < 2:
             raise ValueError(
-                f"MultiHeadAttention: query, key and value must be (B, N, D) (projected: {x.shape})"
+                f"MultiHeadAttention: query, key and value must be (..., N, D) (projected: {x.shape})"
             )
-        B, N, D = x.shape
-        x = x.reshape(B, N, self.num_heads, D // self.num_heads)
-        return x.transpose(0, 2, 1, 3)  # (B, h, N, d)
+        *lead, N, D = x.shape
+        return _exchanged(x.reshape(*lead, N, self.num_heads, D // self.num_heads))  # (..., h, N, d)
 
     def _join(self, x):
-        B, h, N, d = x.shape
-        return x.transpose(0, 2, 1, 3).reshape(B, N, h * d)  # (B, N, D)
+        *lead, h, N, d = x.shape
+        return _exchanged(x).reshape(*lead, N, h * d)  # (..., N, D)
 
     def extra_repr(self):
         return f"{self.query.weight.shape[0]}, num_heads={self.num_heads}"
 
 
+def _exchanged(x):
+    """Heads and tokens exchanged: (..., N, h, d) to (..., h, N, d), and back."""
+    *lead, a, b, last = range(x.ndim)
+    return x.transpose(*lead, b, a, last)
+
+
 def _without_unreached(query, key, value, mask, is_causal):
-    """Tokens (B, N, D) of which the mask lets nobody see anything as zeros: NaN there would pass into the projections."""
+    """Tokens (..., N, D) of which the mask lets nobody see anything as zeros: NaN there would pass into the projections."""
     tokens = (query, key, value)
-    if mask is None or any(x.ndim != 3 for x in tokens):
+    if mask is None or any(x.ndim < 2 for x in tokens):
         return tokens
-    arrays = [(x.data if isinstance(x, Tensor) else x)[:, None] for x in tokens]  # (B, 1, N, D)
+    arrays = [(x.data if isinstance(x, Tensor) else x)[..., None, :, :] for x in tokens]  # (..., 1, N, D)
     rows = reached(*arrays, mask, is_causal)
-    return [
-        x if there is None else ops.where(there[:, 0], x, 0.0) for x, there in zip(tokens, rows, strict=True)
-    ]
+    # (..., 1, N, 1); a mask (N, M) that serves all says (N, 1)
+    rows = [there if there is None or there.ndim < 3 else there[..., 0, :, :] for there in rows]
+    return [x if there is None else ops.where(there, x, 0.0) for x, there in zip(tokens, rows, strict=True)]
 
 
-def _for_heads(mask):
-    """A mask with an axis for the heads: (N, M) serves all, (B, N, M) gets the axis."""
+def _for_heads(mask, query):
+    """A mask with an axis for the heads: (N, M) serves all, (..., N, M) gets the axis, one axis more has it already."""
     mask = mask.data if isinstance(mask, Tensor) else mask
-    return mask[:, None] if mask is not None and mask.ndim == 3 else mask
+    return mask if mask is None or mask.ndim < 3 or mask.ndim > query.ndim else mask[..., None, :, :]

@@ -8,12 +8,9 @@ import math
 from minivis import ops
 from minivis.nn import init
 from minivis.nn.module import Module, Parameter
+from minivis.pairs import pair
 
 __all__ = ["Conv2d", "ConvTranspose2d"]
-
-
-def _pair(value):
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 class Conv2d(Module):
@@ -55,26 +52,16 @@ class Conv2d(Module):
     """
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        *,
-        weight_init=None,
-        rng=None,
-    ):
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
+        *, weight_init=None, rng=None,
+    ):  # fmt: skip
         init.check_sizes(
             "Conv2d", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
         )
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide {in_channels} and {out_channels} channels")
         rng = init.generator(rng)
-        shape = (out_channels, in_channels // groups, *_pair(kernel_size))
+        shape = (out_channels, in_channels // groups, *pair(kernel_size))
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.weight = Parameter((weight_init or init.kaiming_uniform)(shape, rng))
         bound = 0.0 if weight_init else 1 / math.sqrt(max(1, math.prod(shape[1:])))
@@ -87,7 +74,7 @@ class Conv2d(Module):
         O, C, *kernel = self.weight.shape
         words = f"{C * self.groups}, {O}, {tuple(kernel)}"
         for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
-            if _pair(getattr(self, name)) != (default, default):
+            if pair(getattr(self, name)) != (default, default):
                 words += f", {name}={getattr(self, name)}"
         return words + (", bias=False" if self.bias is None else "")
 
@@ -97,16 +84,10 @@ class ConvTranspose2d(Module):
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        C of input and output.
-    kernel_size : int or (int, int)
-        Height and width of the filters.
+    in_channels, out_channels, kernel_size, groups, bias
+        As for `Conv2d`.
     stride, padding, output_padding : int or (int, int), defaults 1, 0, 0
         As for `minivis.ops.conv_transpose2d`.
-    groups : int, default 1
-        Blocks the channels are divided into.
-    bias : bool, default True
-        Whether each output channel has one.
     dilation : int or (int, int), default 1
         Pixels between neighbouring elements of a filter.
     rng : numpy.random.Generator, int or None
@@ -130,19 +111,9 @@ class ConvTranspose2d(Module):
     """
 
     def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
-        *,
-        rng=None,
-    ):
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
+        dilation=1, *, rng=None,
+    ):  # fmt: skip
         init.check_sizes(
             "ConvTranspose2d", in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size
         )
@@ -151,7 +122,7 @@ class ConvTranspose2d(Module):
                 f"ConvTranspose2d: groups={groups} must divide {in_channels} and {out_channels} channels"
             )
         rng = init.generator(rng)
-        shape = (in_channels, out_channels // groups, *_pair(kernel_size))
+        shape = (in_channels, out_channels // groups, *pair(kernel_size))
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
         self.weight = Parameter(init.kaiming_uniform(shape, rng))

@@ -4,11 +4,10 @@ Not here: which layer uses which; each says so in its docstring.
 """
 
 import math
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 import numpy as np
 
+from minivis.randomness import generator
 from minivis.switches import Switch
 
 __all__ = [
@@ -24,39 +23,10 @@ __all__ = [
     "zeros",
 ]
 
-SEED = 0  # what rng=None means, everywhere in minivis
-
 MOST = 2**20  # no size of a vision model is larger: for sizes that a file claims
 
 _skipping = Switch("minivis_skip_init")
-_limit = ContextVar("minivis_at_most", default=None)
-
-
-def generator(rng=None):
-    """The generator to draw from: ``rng`` itself, or a fresh ``numpy.random.default_rng(0)`` for None.
-
-    Layers that are made with ``rng=None`` one by one start from the same stream; give several layers of a model one
-    generator, as the models do.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator, int or None
-        A generator, a seed, or None for seed 0.
-
-    Returns
-    -------
-    numpy.random.Generator
-
-    Raises
-    ------
-    TypeError
-        For anything else.
-    """
-    if rng is None or isinstance(rng, (int, np.integer)):
-        return np.random.default_rng(SEED if rng is None else rng)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy.random.Generator, a seed or None, got {type(rng).__name__}")
-    return rng
+_limits = Switch("minivis_at_most")
 
 
 def check_sizes(layer, **sizes):
@@ -65,7 +35,7 @@ def check_sizes(layer, **sizes):
         numbers = size if isinstance(size, (tuple, list)) else [size]
         if not all(hasattr(n, "__index__") and n >= 1 for n in numbers):
             raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r:.100}")
-        if _limit.get() is not None and (len(numbers) > 1000 or sum(numbers) > MOST):
+        if _limits.is_on() and (len(numbers) > 1000 or sum(numbers) > MOST):
             raise ValueError(f"{layer}: {name} is {size!r:.100}: no model of that size is in so small a file")
 
 
@@ -88,7 +58,6 @@ def skip_init():
     return _skipping.on()
 
 
-@contextmanager
 def at_most(arrays, numbers):
     """Inside, a model that asks for far more arrays, or numbers in them, than a file holds is refused while it is made.
 
@@ -99,6 +68,11 @@ def at_most(arrays, numbers):
     arrays, numbers : int
         How many arrays the file has, and how many numbers in all of them. Four times that, and a little more, is let
         through, so that a model that is only a little off can be told by name what does not fit.
+
+    Returns
+    -------
+    context manager
+        As for `skip_init`.
 
     Raises
     ------
@@ -112,11 +86,7 @@ def at_most(arrays, numbers):
     Traceback (most recent call last):
     ValueError: init: the model would have far more than the 2 arrays with 100 numbers that its file holds
     """
-    token = _limit.set(_Limit(arrays, numbers))
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+    return _limits.on(_Limit(arrays, numbers))
 
 
 class _Limit:
@@ -157,10 +127,8 @@ def ones(shape, rng=None):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter.
-    rng : optional
-        Not asked: it is there so that this can stand where random values can.
+    shape, rng
+        As for `zeros`.
 
     Returns
     -------
@@ -208,12 +176,10 @@ def trunc_normal(shape, std, rng):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter.
+    shape, rng
+        As for `uniform`.
     std : float
         Standard deviation before the ends are cut off.
-    rng : numpy.random.Generator
-        Where the values come from.
 
     Returns
     -------
@@ -254,10 +220,8 @@ def kaiming_uniform(shape, rng):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
-    rng : numpy.random.Generator
-        Where the values come from.
+    shape, rng
+        As for `xavier_uniform`.
 
     Returns
     -------
@@ -271,10 +235,8 @@ def kaiming_normal(shape, rng):
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
-    rng : numpy.random.Generator
-        Where the values come from.
+    shape, rng
+        As for `xavier_uniform`.
 
     Returns
     -------
@@ -289,7 +251,7 @@ def kaiming_normal(shape, rng):
 
 def _count(shape):
     """Inside `at_most`, take a shape from what is left."""
-    if (limit := _limit.get()) is not None:
+    for limit in _limits.values():
         limit.take(shape)
 
 

@@ -85,12 +85,12 @@ class MLP(Module):
 
     Parameters
     ----------
-    in_features : int
-        Width D of the tokens.
-    hidden_features : int
-        Width between the two layers; four times D in most transformers.
-    out_features : int, optional
-        Width of the result; default D.
+    width : int
+        D, the length of a token.
+    hidden_width : int
+        Between the two layers; four times D in most transformers.
+    out_width : int, optional
+        Of the result; default D.
     activation : {"gelu", "relu", "gelu_tanh", "quick_gelu", "silu"}, default "gelu"
         The nonlinearity.
     dropout : float, default 0
@@ -117,16 +117,12 @@ class MLP(Module):
     (2, 3, 4)
     """
 
-    def __init__(
-        self, in_features, hidden_features, out_features=None, activation="gelu", dropout=0.0, *, rng=None
-    ):
+    def __init__(self, width, hidden_width, out_width=None, activation="gelu", dropout=0.0, *, rng=None):
         rng = init.generator(rng)
-        self.fc1 = Linear(in_features, hidden_features, weight_init=init.xavier_uniform, rng=rng)
+        self.fc1 = Linear(width, hidden_width, weight_init=init.xavier_uniform, rng=rng)
         self.activation = activation_named(activation)
         self.dropout = Dropout(dropout, rng=rng)
-        self.fc2 = Linear(
-            hidden_features, out_features or in_features, weight_init=init.xavier_uniform, rng=rng
-        )
+        self.fc2 = Linear(hidden_width, out_width or width, weight_init=init.xavier_uniform, rng=rng)
 
     def forward(self, x):
         return self.fc2(self.dropout(self.activation(self.fc1(x))))

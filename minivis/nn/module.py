@@ -3,13 +3,18 @@
 Not here: registration. Everything is found by walking the attributes of an object in the order they were set.
 """
 
+import functools
+import inspect
 from collections import namedtuple
+from collections.abc import Iterator
+from types import MappingProxyType
 
 import numpy as np
 
 from minivis import backend
 from minivis.autograd import Tensor, mark_changed
 from minivis.backend import is_array
+from minivis.nn.observer import show
 
 __all__ = ["Module", "ModuleList", "Parameter", "Sequential"]
 
@@ -42,6 +47,33 @@ class Parameter(Tensor):
         return f"Parameter(shape={tuple(self.shape)}, {self.dtype.name}{frozen})"
 
 
+def _recording(init):
+    """A constructor that keeps its arguments in ``config``, unless that of a class further down has done so."""
+
+    @functools.wraps(init)
+    def recorded(self, *args, **kwargs):
+        __tracebackhide__ = True  # IPython and pytest leave this frame out of an error's traceback
+        if "config" not in vars(self):
+            self.config = _arguments(init, self, args, kwargs)
+        init(self, *args, **kwargs)
+
+    return recorded
+
+
+_signature = functools.lru_cache(maxsize=None)(inspect.signature)
+
+
+def _arguments(init, module, args, kwargs):
+    """What a constructor is called with, by name, defaults included."""
+    try:
+        bound = _signature(init).bind(module, *args, **kwargs)
+    except TypeError:
+        return {}  # the constructor says it better
+    bound.apply_defaults()
+    (_, *named) = bound.arguments.items()
+    return {name: value for name, value in named if name != "rng" and not isinstance(value, Iterator)}
+
+
 class Module:
     """A layer or model: something with parameters that maps Tensors (or arrays) to Tensors.
 
@@ -54,10 +86,13 @@ class Module:
     - an array is a *buffer* (running statistics): saved and moved, not trained. An array whose name begins with an
       underscore can be computed again: moved, not saved;
     - a ``numpy.random.Generator`` belongs to `rng_state`;
-    - the attribute ``config`` holds what the module was made from (`minivis.save` writes it): not searched.
+    - the attribute ``config`` is not searched.
 
     Attributes
     ----------
+    config : dict
+        The arguments that the module was made with, defaults included, by name; not the random generator, and no iterator. It
+        is recorded whenever a module is made, and `minivis.save` writes it, so that `minivis.load` can make the model again.
     training : bool
         Set by `train` and `eval`; dropout and batch norm ask it. True at first.
 
@@ -76,12 +111,28 @@ class Module:
     """
 
     training = True
+    config = MappingProxyType({})  # of a module without a constructor
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording(cls.__init__)
 
     def __call__(self, *args, **kwargs):
         return self.forward(*args, **kwargs)
 
     def forward(self, *args, **kwargs):
         raise NotImplementedError(f"{type(self).__name__} has no forward: say there what it computes")
+
+    def show(self, **shown):
+        """Show arrays by name to whoever looks at this module, see `looking`; costs nothing when nobody does.
+
+        Parameters
+        ----------
+        **shown : ndarray, Tensor, or function of () that returns one
+            What is costly is given as a function, which is called only if somebody looks: ``self.show(weights=lambda: ...)``.
+        """
+        show(self, **shown)
 
     def parameters(self):
         """Every `Parameter`, each once, in the order of the attributes."""
@@ -169,28 +220,9 @@ class Module:
             raise TypeError(f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
         own = dict(self._saved())
         state = {str(name): x.data if isinstance(x, Tensor) else x for name, x in state.items()}
-        if wrong := [name for name in own if name in state and not is_array(state[name])]:
-            raise TypeError(
-                f"load_state_dict: {wrong[0]} must be an array, got {type(state[wrong[0]]).__name__}"
-            )
         report = LoadReport([n for n in own if n not in state], [n for n in state if n not in own])
         both = [name for name in own if name in state]
-        problems = [
-            f"{name} has shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
-            for name in both
-            if tuple(state[name].shape) != tuple(own[name].shape)
-        ]
-        if strict and report.missing:
-            problems.append(f"missing: {_some(report.missing)}")
-        if strict and report.unexpected:
-            problems.append(f"unexpected: {_some(report.unexpected)}")
-        if problems:
-            raise ValueError(f"load_state_dict: {type(self).__name__} loads nothing: {_some(problems, '; ')}")
-        for name in both:
-            if state[name].dtype.kind != own[name].dtype.kind:
-                raise TypeError(
-                    f"load_state_dict: {name} holds {state[name].dtype.name}, expected {own[name].dtype.name}"
-                )
+        _check_fit(type(self).__name__, own, state, report if strict else LoadReport([], []))
         if assign:
             self._assign({name: state[name] for name in both})
             return report
@@ -378,7 +410,7 @@ def _inside(value, prefix, derived):
 
 
 def _attributes(module):
-    """The attributes that are searched: not ``config``, which tells how the module was made and may name a backbone."""
+    """The attributes that are searched: not ``config``, which tells how the module was made and may hold a backbone."""
     return [(name, value) for name, value in vars(module).items() if name != "config"]
 
 
@@ -390,6 +422,28 @@ def _children(pairs):
         elif isinstance(value, (list, tuple, dict)):
             inner = value.items() if isinstance(value, dict) else enumerate(value)
             yield from _children((f"{name}.{k}", v) for k, v in inner)
+
+
+def _check_fit(model, own, state, report):
+    """Refuse to load: what is no array, names in the report, and arrays of another shape or kind of number."""
+    both = [name for name in own if name in state]
+    if wrong := [name for name in both if not is_array(state[name])]:
+        raise TypeError(f"load_state_dict: {wrong[0]} must be an array, got {type(state[wrong[0]]).__name__}")
+    problems = [
+        f"{name} has shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in both
+        if tuple(state[name].shape) != tuple(own[name].shape)
+    ]
+    problems += [
+        f"{what}: {_some(names)}" for what, names in zip(report._fields, report, strict=True) if names
+    ]
+    if problems:
+        raise ValueError(f"load_state_dict: {model} loads nothing: {_some(problems, '; ')}")
+    for name in both:
+        if state[name].dtype.kind != own[name].dtype.kind:
+            raise TypeError(
+                f"load_state_dict: {name} holds {state[name].dtype.name}, expected {own[name].dtype.name}"
+            )
 
 
 def _generators(root):

@@ -23,8 +23,8 @@ class SinePositionCode1d(Module):
 
     Parameters
     ----------
-    dim : int
-        Width D of the tokens, even.
+    width : int
+        D, the length of the tokens, even.
     temperature : float, default 10000
         The longest wavelength is 2 pi times this.
 
@@ -39,19 +39,19 @@ class SinePositionCode1d(Module):
     (3, 4)
     """
 
-    def __init__(self, dim, temperature=10000.0):
-        self.dim, self.temperature = dim, temperature
+    def __init__(self, width, temperature=10000.0):
+        self.width, self.temperature = width, temperature
 
     def forward(self, x):
         """The code (N, D) of tokens (B, N, D), in their dtype and on their device."""
         x = as_tensor(x)
-        if x.ndim < 2 or x.shape[-1] != self.dim:
-            raise ValueError(f"SinePositionCode1d: x must be (B, N, D={self.dim}) (x: {tuple(x.shape)})")
-        code = sine_position_code_1d(x.shape[-2], self.dim, temperature=self.temperature, dtype="float64")
+        if x.ndim < 2 or x.shape[-1] != self.width:
+            raise ValueError(f"SinePositionCode1d: x must be (B, N, D={self.width}) (x: {tuple(x.shape)})")
+        code = sine_position_code_1d(x.shape[-2], self.width, temperature=self.temperature, dtype="float64")
         return _like(code, x)
 
     def extra_repr(self):
-        return f"{self.dim}"
+        return f"{self.width}"
 
 
 class SinePositionCode2d(Module):
@@ -59,8 +59,8 @@ class SinePositionCode2d(Module):
 
     Parameters
     ----------
-    dim : int
-        Channels D, divisible by 4: half for the row, half for the column.
+    width : int
+        D, the channels, divisible by 4: half for the row, half for the column.
     temperature : float, default 10000
         As for `SinePositionCode1d`.
     normalize : bool, default False
@@ -77,21 +77,21 @@ class SinePositionCode2d(Module):
     (8, 3, 5)
     """
 
-    def __init__(self, dim, temperature=10000.0, normalize=False):
-        self.dim, self.temperature, self.normalize = dim, temperature, normalize
+    def __init__(self, width, temperature=10000.0, normalize=False):
+        self.width, self.temperature, self.normalize = width, temperature, normalize
 
     def forward(self, x):
         """The code (D, H, W) of maps (B, D, H, W), in their dtype and on their device."""
         x = as_tensor(x)
-        if x.ndim != 4 or x.shape[1] != self.dim:
-            raise ValueError(f"SinePositionCode2d: x must be (B, D={self.dim}, H, W) (x: {tuple(x.shape)})")
+        if x.ndim != 4 or x.shape[1] != self.width:
+            raise ValueError(f"SinePositionCode2d: x must be (B, D={self.width}, H, W) (x: {tuple(x.shape)})")
         code = sine_position_code(
-            *x.shape[2:], self.dim, temperature=self.temperature, normalize=self.normalize, dtype="float64"
+            *x.shape[2:], self.width, temperature=self.temperature, normalize=self.normalize, dtype="float64"
         )
         return _like(code.transpose(2, 0, 1), x)
 
     def extra_repr(self):
-        return f"{self.dim}" + (", normalize=True" if self.normalize else "")
+        return f"{self.width}" + (", normalize=True" if self.normalize else "")
 
 
 class LearnedPositionCode1d(Module):
@@ -101,14 +101,14 @@ class LearnedPositionCode1d(Module):
     ----------
     max_length : int
         Places there are vectors for.
-    dim : int
-        Width D of the tokens.
+    width : int
+        D, the length of the tokens.
     rng : numpy.random.Generator, int or None
         Starting values: normal with standard deviation 0.02. None is seed 0.
 
     Attributes
     ----------
-    table : Parameter, shape (max_length, dim)
+    table : Parameter, shape (max_length, width)
 
     Raises
     ------
@@ -122,8 +122,8 @@ class LearnedPositionCode1d(Module):
     (3, 4)
     """
 
-    def __init__(self, max_length, dim, *, rng=None):
-        self.table = Parameter(init.trunc_normal((max_length, dim), 0.02, init.generator(rng)))
+    def __init__(self, max_length, width, *, rng=None):
+        self.table = Parameter(init.trunc_normal((max_length, width), 0.02, init.generator(rng)))
 
     def forward(self, x):
         """The code (N, D) of tokens (B, N, D)."""
@@ -146,8 +146,8 @@ class LearnedPositionCode2d(Module):
     ----------
     max_height, max_width : int
         Rows and columns there are vectors for.
-    dim : int
-        Channels D, even: half for the row, half for the column.
+    width : int
+        D, the channels, even: half for the row, half for the column.
     rng : numpy.random.Generator, int or None
         Starting values: normal with standard deviation 0.02. None is seed 0.
 
@@ -158,7 +158,7 @@ class LearnedPositionCode2d(Module):
     Raises
     ------
     ValueError
-        If ``dim`` is odd; when called, if the map is larger than the tables or has other channels.
+        If ``width`` is odd; when called, if the map is larger than the tables or has other channels.
 
     References
     ----------
@@ -171,12 +171,12 @@ class LearnedPositionCode2d(Module):
     (8, 3, 5)
     """
 
-    def __init__(self, max_height, max_width, dim, *, rng=None):
-        if dim % 2:
-            raise ValueError(f"LearnedPositionCode2d: dim must be even, got {dim}")
+    def __init__(self, max_height, max_width, width, *, rng=None):
+        if width % 2:
+            raise ValueError(f"LearnedPositionCode2d: width must be even, got {width}")
         rng = init.generator(rng)
-        self.row = Parameter(init.trunc_normal((max_height, dim // 2), 0.02, rng))
-        self.column = Parameter(init.trunc_normal((max_width, dim // 2), 0.02, rng))
+        self.row = Parameter(init.trunc_normal((max_height, width // 2), 0.02, rng))
+        self.column = Parameter(init.trunc_normal((max_width, width // 2), 0.02, rng))
 
     def forward(self, x):
         """The code (D, H, W) of maps (B, D, H, W)."""

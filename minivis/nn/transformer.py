@@ -3,6 +3,7 @@
 Not here: attention (attention.py), position codes (position.py), vision models (models/).
 """
 
+import functools
 import math
 
 from minivis.nn import init
@@ -23,7 +24,34 @@ __all__ = [
 ]
 
 
-class TransformerEncoderLayer(Module):
+class ResidualLayer(Module):
+    """What transformer layers share: branches with a residual around each, and the norm after or before it.
+
+    .. math:: \\text{post-norm: } x \\leftarrow \\mathrm{LN}(x + f(x)), \\qquad \\text{pre-norm: } x \\leftarrow x + f(\\mathrm{LN}(x))
+
+    Attributes
+    ----------
+    norm_first : bool
+        False, unless a layer sets it: post-norm, as in 2017. True: pre-norm, which trains without a long warm-up.
+    dropout : Dropout
+        What is applied to every branch's result; the layer sets it.
+
+    References
+    ----------
+    Vaswani et al. 2017, section 3.1. Xiong et al., "On layer normalization in the transformer architecture", ICML 2020,
+    for pre-norm.
+    """
+
+    norm_first = False
+
+    def residual(self, norm, branch, x):
+        """Tokens x plus what a branch, a function of tokens, makes of them; both (..., N, D)."""
+        if self.norm_first:
+            return x + self.dropout(branch(norm(x)))
+        return norm(x + self.dropout(branch(x)))
+
+
+class TransformerEncoderLayer(ResidualLayer):
     """Tokens look at each other (self-attention), then each is thought over by itself (MLP); both with a residual.
 
     .. math::
@@ -70,17 +98,9 @@ class TransformerEncoderLayer(Module):
     """
 
     def __init__(
-        self,
-        d_model,
-        nhead,
-        dim_feedforward=2048,
-        dropout=0.0,
-        activation="relu",
-        layer_norm_eps=1e-5,
-        norm_first=False,
-        *,
-        rng=None,
-    ):
+        self, d_model, nhead, dim_feedforward=2048, dropout=0.0, activation="relu", layer_norm_eps=1e-5, norm_first=False,
+        *, rng=None,
+    ):  # fmt: skip
         rng = init.generator(rng)
         self.norm_first = norm_first
         self.norm1 = LayerNorm(d_model, layer_norm_eps)
@@ -91,22 +111,15 @@ class TransformerEncoderLayer(Module):
 
     def forward(self, x, mask=None, *, is_causal=False):
         """Encode tokens (B, N, D); ``mask`` (True = may be attended) and ``is_causal`` as for `MultiHeadAttention`."""
-        x = as_tensor(x)
 
         def attend(x):
-            return self.dropout(self.self_attn(x, mask=mask, is_causal=is_causal))
+            return self.self_attn(x, mask=mask, is_causal=is_causal)
 
-        def think(x):
-            return self.dropout(self.mlp(x))
-
-        if self.norm_first:
-            x = x + attend(self.norm1(x))
-            return x + think(self.norm2(x))
-        x = self.norm1(x + attend(x))
-        return self.norm2(x + think(x))
+        x = self.residual(self.norm1, attend, as_tensor(x))
+        return self.residual(self.norm2, self.mlp, x)
 
 
-class TransformerDecoderLayer(Module):
+class TransformerDecoderLayer(ResidualLayer):
     """Target tokens look at each other, then at the encoded source (cross-attention), then pass the MLP.
 
     Parameters
@@ -135,47 +148,32 @@ class TransformerDecoderLayer(Module):
     """
 
     def __init__(
-        self,
-        d_model,
-        nhead,
-        dim_feedforward=2048,
-        dropout=0.0,
-        activation="relu",
-        layer_norm_eps=1e-5,
-        norm_first=False,
-        *,
-        rng=None,
-    ):
+        self, d_model, nhead, dim_feedforward=2048, dropout=0.0, activation="relu", layer_norm_eps=1e-5, norm_first=False,
+        *, rng=None,
+    ):  # fmt: skip
         rng = init.generator(rng)
+        attention = functools.partial(MultiHeadAttention, d_model, nhead, dropout, rng=rng)
         self.norm_first = norm_first
         self.norm1 = LayerNorm(d_model, layer_norm_eps)
-        self.self_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.self_attn = attention()
         self.norm2 = LayerNorm(d_model, layer_norm_eps)
-        self.cross_attn = MultiHeadAttention(d_model, nhead, dropout, rng=rng)
+        self.cross_attn = attention()
         self.norm3 = LayerNorm(d_model, layer_norm_eps)
         self.mlp = MLP(d_model, dim_feedforward, activation=activation, dropout=dropout, rng=rng)
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, x, memory, mask=None, memory_mask=None, *, is_causal=False):
         """Decode ``x`` (B, N, D) with ``memory`` (B, M, D); ``mask`` is (N, N), ``memory_mask`` (N, M), or with a batch."""
-        x = as_tensor(x)
 
         def attend(x):
-            return self.dropout(self.self_attn(x, mask=mask, is_causal=is_causal))
+            return self.self_attn(x, mask=mask, is_causal=is_causal)
 
         def look_up(x):
-            return self.dropout(self.cross_attn(x, memory, mask=memory_mask))
+            return self.cross_attn(x, memory, mask=memory_mask)
 
-        def think(x):
-            return self.dropout(self.mlp(x))
-
-        if self.norm_first:
-            x = x + attend(self.norm1(x))
-            x = x + look_up(self.norm2(x))
-            return x + think(self.norm3(x))
-        x = self.norm1(x + attend(x))
-        x = self.norm2(x + look_up(x))
-        return self.norm3(x + think(x))
+        x = self.residual(self.norm1, attend, as_tensor(x))
+        x = self.residual(self.norm2, look_up, x)
+        return self.residual(self.norm3, self.mlp, x)
 
 
 class TransformerEncoder(Module):
@@ -270,21 +268,10 @@ class Transformer(Module):
     """
 
     def __init__(
-        self,
-        d_model=512,
-        nhead=8,
-        num_encoder_layers=6,
-        num_decoder_layers=6,
-        dim_feedforward=2048,
-        dropout=0.0,
-        activation="relu",
-        layer_norm_eps=1e-5,
-        norm_first=False,
-        *,
-        source_vocabulary=None,
-        target_vocabulary=None,
-        rng=None,
-    ):
+        self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048, dropout=0.0,
+        activation="relu", layer_norm_eps=1e-5, norm_first=False,
+        *, source_vocabulary=None, target_vocabulary=None, rng=None,
+    ):  # fmt: skip
         if (source_vocabulary is None) != (target_vocabulary is None):
             raise ValueError("Transformer: give both source_vocabulary and target_vocabulary, or neither")
         rng = init.generator(rng)

@@ -34,8 +34,8 @@ def build(config):
         width=width,
         heads=said.whole("num_attention_heads", 8),
         # it counts the prediction before the first one too
-        decoder_layers=said.whole("decoder_layers", 10, least=2) - 1,
-        pixel_layers=said.whole("encoder_layers", 6),
+        decoder_depth=said.whole("decoder_layers", 10, least=2) - 1,
+        pixel_depth=said.whole("encoder_layers", 6),
         mlp_width=said.whole("dim_feedforward", 2048),
         pixel_mlp_width=said.whole("encoder_feedforward_dim", 1024),
         mask_width=said.whole("mask_feature_size", 256),

@@ -25,7 +25,7 @@ def build(config, **options):
         kind=said.text("layer_type", "bottleneck"),
         widths=said.wholes("hidden_sizes", (256, 512, 1024, 2048)),
         stem_width=said.whole("embedding_size", 64),
-        channels_in=said.whole("num_channels", 3),
+        channels=said.whole("num_channels", 3),
         **options,
     )
 

@@ -36,7 +36,7 @@ def build(config):
         window=said.pair("window_size", 7),
         mlp_ratio=said.number("mlp_ratio", 4.0, most=1000),
         num_classes=0 if architectures & set(BACKBONES) else len(labels_of(config)),
-        in_channels=said.whole("num_channels", 3),
+        channels=said.whole("num_channels", 3),
         qkv_bias=said.flag("qkv_bias", True),
         dropout=said.share("hidden_dropout_prob", 0.0),
         attention_dropout=said.share("attention_probs_dropout_prob", 0.0),
@@ -109,7 +109,7 @@ def author_rules(stages, prefix="", later=False):
     ]
     authors = prefix + AUTHORS
     qkv = [
-        (f"{OURS}attn.{name}.*", Part(f"{authors}attn.qkv.*", i, 3))
+        (f"{OURS}attn.attention.{name}.*", Part(f"{authors}attn.qkv.*", i, 3))
         for i, name in enumerate(("query", "key", "value"))
     ]
     return [
@@ -118,7 +118,7 @@ def author_rules(stages, prefix="", later=False):
         *merges,
         *qkv,
         (OURS + "attn.bias_table", authors + "attn.relative_position_bias_table"),
-        (OURS + "attn.out.*", authors + "attn.proj.*"),
+        (OURS + "attn.attention.out.*", authors + "attn.proj.*"),
         (OURS + "*.*", authors + "*.*"),  # norm1, norm2
         (OURS + "mlp.*.*", authors + "mlp.*.*"),
         *((f"feature_norms.{i}.*", f"{prefix}norm{i}.*") for i in range(stages)),  # as a backbone
@@ -132,10 +132,8 @@ def hub_rules(stages, prefix=""):
 
     Parameters
     ----------
-    stages : int
-        How many the model has.
-    prefix : str, default ""
-        What the published names begin with, ending in a dot.
+    stages, prefix
+        As for `author_rules`.
 
     Returns
     -------
@@ -147,8 +145,8 @@ def hub_rules(stages, prefix=""):
         ("patch_norm.*", "embeddings.norm.*"),
         (OURS + "norm1.*", HUB + "layernorm_before.*"),
         (OURS + "attn.bias_table", block + "self.relative_position_bias_table"),
-        (OURS + "attn.out.*", block + "output.dense.*"),
-        (OURS + "attn.*.*", block + "self.*.*"),  # query, key, value
+        (OURS + "attn.attention.out.*", block + "output.dense.*"),
+        (OURS + "attn.attention.*.*", block + "self.*.*"),  # query, key, value
         (OURS + "norm2.*", HUB + "layernorm_after.*"),
         (OURS + "mlp.fc1.*", HUB + "intermediate.dense.*"),
         (OURS + "mlp.fc2.*", HUB + "output.dense.*"),

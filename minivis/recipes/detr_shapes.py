@@ -23,8 +23,8 @@ def small_detr(backbone, num_classes, rng, **options):
         "queries": 16,  # twice as many as there can be objects
         "width": 96,
         "heads": 4,
-        "encoder_layers": 2,
-        "decoder_layers": 3,
+        "encoder_depth": 2,
+        "decoder_depth": 3,
         "mlp_width": 384,
         "dropout": 0.0,
         "norm_first": True,  # the published order needs a long warm-up

@@ -29,8 +29,8 @@ def small_mask2former(backbone, rng, **options):
         "queries": 16,  # there can be 8 objects and 3 grounds
         "width": 96,
         "heads": 4,
-        "decoder_layers": 4,
-        "pixel_layers": 1,
+        "decoder_depth": 4,
+        "pixel_depth": 1,
         "mlp_width": 256,
         "pixel_mlp_width": 256,
         "levels": 2,

@@ -18,18 +18,10 @@ STEPS = 1600
 def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the accuracy; see `recipes.run`."""
     rng = np.random.default_rng(seed)
+    # 16 tokens and a class token
     model = ViT(
-        image_size=8,
-        patch_size=2,  # 16 tokens and a class token
-        channels=1,
-        num_classes=10,
-        width=64,
-        depth=4,
-        heads=4,
-        mlp_ratio=2,
-        dropout=0.1,
-        rng=rng,
-    )
+        image_size=8, patch_size=2, channels=1, num_classes=10, width=64, depth=4, heads=4, mlp_ratio=2, dropout=0.1, rng=rng
+    )  # fmt: skip
     loader = _digits.loader(batch_size=64, rng=rng)
     schedule = optim.cosine(steps, warmup_steps=min(100, steps // 5))
     optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=3e-3, schedule=schedule)

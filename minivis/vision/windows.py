@@ -6,7 +6,7 @@ Not here: attention inside windows and its learned bias (nn/window_attention.py)
 import numpy as np
 
 from minivis import ops
-from minivis.vision.patches import _pair
+from minivis.pairs import checked_pair, pair
 
 __all__ = [
     "cyclic_shift",
@@ -15,6 +15,17 @@ __all__ = [
     "window_partition",
     "window_reverse",
 ]
+
+
+def pad_to_multiple(x, rows, columns, axis=1):
+    """Add zeros at the bottom and right until height and width (at `axis` and behind it) are multiples of two numbers."""
+    height = -x.shape[axis] % rows
+    width = -x.shape[axis + 1] % columns
+    if not (height or width):
+        return x
+    widths = [(0, 0)] * x.ndim
+    widths[axis : axis + 2] = (0, height), (0, width)
+    return ops.pad(x, widths)
 
 
 def window_partition(x, window):
@@ -54,7 +65,7 @@ def window_partition(x, window):
            [[2, 3],
             [6, 7]]])
     """
-    m, n = _pair("window_partition", "window", window)
+    m, n = checked_pair("window_partition", "window", window)
     if x.ndim != 4 or x.shape[1] % m or x.shape[2] % n:
         raise ValueError(
             f"window_partition: x must be (B, H, W, C) with H and W divisible by the window {(m, n)} "
@@ -94,8 +105,8 @@ def window_reverse(windows, window, height, width):
     array([[0, 1, 2, 3],
            [4, 5, 6, 7]])
     """
-    m, n = _pair("window_reverse", "window", window)
-    _pair("window_reverse", "height, width", (height, width))
+    m, n = checked_pair("window_reverse", "window", window)
+    checked_pair("window_reverse", "height, width", (height, width))
     rows, columns = height // m, width // n
     fills = (rows * m, columns * n) == (height, width)
     if (
@@ -147,7 +158,7 @@ def cyclic_shift(x, shift):
     """
     if x.ndim != 4:
         raise ValueError(f"cyclic_shift: x must be (B, H, W, C) (x: {tuple(x.shape)})")
-    down, right = shift if isinstance(shift, (tuple, list)) else (shift, shift)
+    down, right = pair(shift)
     return ops.roll(x, (-down, -right), (1, 2))
 
 
@@ -196,9 +207,9 @@ def shifted_window_mask(height, width, window, shift):
            [[1, 0],
             [0, 1]]])
     """
-    m, n = _pair("shifted_window_mask", "window", window)
-    _pair("shifted_window_mask", "height, width", (height, width))
-    down, right = shift if isinstance(shift, (tuple, list)) else (shift, shift)
+    m, n = checked_pair("shifted_window_mask", "window", window)
+    checked_pair("shifted_window_mask", "height, width", (height, width))
+    down, right = pair(shift)
     if height % m or width % n or not (0 <= down < m and 0 <= right < n):
         raise ValueError(
             f"shifted_window_mask: windows {(m, n)} must fill the map of {height} x {width} tokens, and the shift must be "
@@ -243,7 +254,7 @@ def relative_position_index(window):
            [3, 2, 1],
            [4, 3, 2]])
     """
-    m, n = _pair("relative_position_index", "window", window)
+    m, n = checked_pair("relative_position_index", "window", window)
     y, x = (place.reshape(-1) for place in np.indices((m, n)))
     down = y[:, None] - y[None, :] + m - 1  # (N, N), 0 to 2 M_h - 2
     right = x[:, None] - x[None, :] + n - 1

@@ -6,6 +6,7 @@ Not here: the arithmetic of windows; masks and indices that are drawn come from 
 import numpy as np
 from matplotlib.colors import to_rgba
 
+from minivis.pairs import checked_pair
 from minivis.viz.boxes import colour_of, picture_of
 from minivis.viz.squares import grids
 from minivis.viz.style import INK, array, blank, figure, label
@@ -56,7 +57,8 @@ def shifted_windows(height, width, window, shift, image=None, size=2.6, title=No
     >>> [ax.get_title() for ax in shifted_windows(8, 8, 4, 2).axes]
     ['windows', 'windows shifted by (2, 2)', 'rolled by (−2, −2)']
     """
-    (wh, ww), (down, right) = (_pair("window", window), _pair("shift", shift))
+    (wh, ww) = checked_pair("shifted_windows", "window", window)
+    (down, right) = checked_pair("shifted_windows", "shift", shift, least=0)
     if height < 1 or width < 1 or wh < 1 or ww < 1 or height % wh or width % ww:
         raise ValueError(f"shifted_windows: windows of {wh} x {ww} do not divide a map of {height} x {width}")
     if not (0 <= down < wh and 0 <= right < ww):
@@ -171,7 +173,7 @@ def relative_index(index, window, query=None, title=None, caption=None):
     ['1', '0', '2', '1']
     """
     index = array(index, "index")
-    (wh, ww) = _pair("window", window)
+    (wh, ww) = checked_pair("relative_index", "window", window)
     cells = wh * ww
     if index.shape != (cells, cells) or not 0 < cells <= 25:
         raise ValueError(
@@ -184,14 +186,6 @@ def relative_index(index, window, query=None, title=None, caption=None):
     row[query] = own.flat[query] = True
     names = ["row: query, column: key", f"row {query}, laid out as the window"]
     return grids([index, index[query].reshape(wh, ww)], names, [row, own], title=title, caption=caption)
-
-
-def _pair(name, value):
-    """One whole number as two, two as they are."""
-    pair = (value, value) if np.ndim(value) == 0 else tuple(value)
-    if len(pair) != 2:
-        raise ValueError(f"viz: {name} must be one or two whole numbers, got {value!r}")
-    return int(pair[0]), int(pair[1])
 
 
 def _regions(length, window, shift):

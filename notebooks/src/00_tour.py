@@ -279,8 +279,8 @@ viz.images(
 # %%
 detr = mv.load("detr-shapes")
 pictures = np.stack([s.image for s in scenes])  # (60, 3, 64, 64)
-with mv.no_grad():
-    output = detr(pictures, need_attention=True)
+with mv.no_grad(), mv.nn.looking(detr) as seen:  # seen: what its layers show on the way
+    output = detr(pictures)
 logits, boxes = output.logits.numpy(), output.boxes.numpy()  # (60, 16, 7), (60, 16, 4)
 found = [mv.vision.detr_detections(*pair, threshold=0.5) for pair in zip(logits, boxes, strict=True)]
 spoke = len(found[one]["labels"])
@@ -310,7 +310,8 @@ viz.boxes_on_images(
 # %%
 probabilities = mv.ops.softmax(logits[one])[:, :-1]  # (16, 6), without "no object"
 sure = np.flatnonzero(probabilities.max(axis=1) > 0.5)  # the queries with an answer
-looked = output.attention.cross[-1][one].mean(axis=0)[sure]  # (n, 64): last layer, mean over its heads
+last = seen["transformer.decoder.2.cross_attn.weights"]  # (60, h, 16, 64): the last layer
+looked = last[one].mean(axis=0)[sure]  # (n, 64): mean over its heads
 y, x = (np.indices((8, 8)).reshape(2, 1, 64) + 0.5) / 8  # the middle of each cell
 middle_x, middle_y, width, height = boxes[one][sure].T[:, :, None]
 inside = (abs(x - middle_x) < width / 2) & (abs(y - middle_y) < height / 2)  # (n, 64)
@@ -319,7 +320,7 @@ names = [shapes.THINGS[k] for k in probabilities[sure].argmax(axis=1)]
 parts = ", ".join(f"{name} {part:.0%}" for name, part in zip(names, share, strict=True))
 print(f"of each query's attention, the share inside its own box: {parts}")
 viz.attention_by_object(
-    looked.reshape(-1, *output.attention.grid),  # (n, 8, 8)
+    looked.reshape(-1, *seen["grid"]),  # (n, 8, 8)
     scene.image,
     boxes[one][sure],
     labels=probabilities[sure].argmax(axis=1),

@@ -474,8 +474,8 @@ assert np.allclose(y, multi_head_reshape(x, w_q, w_k, w_v, w_o))
 print(f"{h} heads of {first_head.shape}, side by side {(n, h * d_v)}, mixed by W_O {w_o.shape}: {y.shape}")
 
 # %% [markdown]
-# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices and returns its weights when
-# asked. Layers stack: the first one reads the embedding of the input, every later one reads the output of the
+# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices. It shows its weights to whoever
+# looks at it, `with mv.nn.looking(layer) as seen`: what was seen is a dictionary of arrays. Layers stack: the first one reads the embedding of the input, every later one reads the output of the
 # one before. As on the slide, we take eight heads.
 
 # %% tags=["slide:I/15-multi-head-attention", "slide:A/27-several-heads"]
@@ -483,8 +483,9 @@ layers = [mv.nn.MultiHeadAttention(32, 8, rng=np.random.default_rng(i)) for i in
 tokens = rng.standard_normal((1, 10, 32)).astype(np.float32)  # (B, N, D)
 per_layer = []
 for layer in layers:
-    tokens, weights = layer(tokens, need_weights=True)  # weights (B, h, N, N)
-    per_layer.append(weights)
+    with mv.nn.looking(layer) as seen:
+        tokens = layer(tokens)
+    per_layer.append(seen["weights"])  # (B, h, N, N)
 assert per_layer[0].shape == (1, 8, 10, 10) and tokens.shape == (1, 10, 32)
 assert (np.ptp(per_layer[0], axis=1) > 0).all()  # the heads weigh every pair of tokens differently
 
@@ -498,7 +499,9 @@ print("parameters of one layer:", size, "= 4 matrices of 32 x 32 and 4 biases of
 
 # %% tags=["slide:I/26-self-versus-cross"]
 asking = rng.standard_normal((1, 4, 32)).astype(np.float32)
-answers, weights = layers[0](asking, tokens, need_weights=True)
+with mv.nn.looking(layers[0]) as seen:
+    answers = layers[0](asking, tokens)
+weights = seen["weights"]
 assert answers.shape == (1, 4, 32) and weights.shape == (1, 8, 4, 10)
 answers.shape, weights.shape
 

@@ -464,27 +464,16 @@ assert right > 0.8
 #
 # What did it learn? Take the cross-attention weights of the decoder's layers, for the place that writes
 # symbol $i$, over the source. If it has understood, place $i$ looks at source place $6 - i$: the other
-# diagonal. The walk is the one above, except that the layers are taken apart. They are pre-norm
-# (`norm_first=True`): each branch works on a normed copy.
+# diagonal. `mv.nn.looking` collects what the layers show while the model runs, under their names.
 
 
 # %%
-def cross_attention(source, shown):
-    """The cross-attention weights of every decoder layer, each (h, N, M), for one pair of sequences."""
-    memory = model.encoder(embed(model.source_embedding, source))
-    x = embed(model.target_embedding, shown)
-    found = []
-    for layer in model.decoder.layers:
-        x = x + layer.self_attn(layer.norm1(x), is_causal=True)
-        y, weights = layer.cross_attn(layer.norm2(x), memory, need_weights=True)
-        found.append(mv.to_numpy(weights)[0])
-        x = x + y
-        x = x + layer.mlp(layer.norm3(x))
-    return found
-
-
 source, shown, answer = batch(1)
-maps = np.concatenate(cross_attention(source, shown))  # (8, 7, 7): two layers of four heads
+with mv.nn.looking(model) as seen:
+    model(source, shown)
+maps = np.concatenate(
+    [seen[f"decoder.layers.{i}.cross_attn.weights"][0] for i in range(2)]
+)  # (8, 7, 7): two layers of four heads
 on_diagonal = np.array([np.fliplr(m).trace() / digits_long for m in maps])
 print("weight on the other diagonal, head by head:", on_diagonal.round(2), f"(chance: {1 / 7:.2f})")
 assert on_diagonal.max() > 0.5

@@ -478,13 +478,10 @@ viz.images(
 # %% tags=["slide:A/36-attention-distance"]
 maps = model.attention_maps(everywhere_images)  # for each block (B, h, N + 1, N + 1)
 distances = np.stack(
-    [
-        mv.vision.patches.attention_distance(m[:, :, 1:, 1:], model.patch_size, model.grid).mean(axis=0)
-        for m in maps
-    ]
+    [mv.vision.attention_distance(m[:, :, 1:, 1:], model.patch_size, model.grid).mean(axis=0) for m in maps]
 )  # (depth, h)
 uniform = np.full((rows * columns, rows * columns), 1 / (rows * columns))
-everywhere = float(mv.vision.patches.attention_distance(uniform, model.patch_size, model.grid))
+everywhere = float(mv.vision.attention_distance(uniform, model.patch_size, model.grid))
 print(
     f"looking everywhere alike would be {everywhere:.2f} pixels; by depth:", distances.mean(axis=1).round(2)
 )
@@ -588,7 +585,7 @@ def twice(images):
 
 def new_resnet():
     return mv.models.resnet.ResNet(
-        (4,), "basic", widths=(32,), stem_width=32, num_classes=10, channels_in=1, patch_stem=True, rng=0
+        (4,), "basic", widths=(32,), stem_width=32, num_classes=10, channels=1, patch_stem=True, rng=0
     )
 
 
@@ -882,7 +879,7 @@ viz.loss_surfaces(
 
 # %% tags=["slide:A/41-hybrid-vit", "slide:C/123-resnet-vit-hybrid"]
 backbone = mv.models.resnet.ResNet(
-    (1,), "basic", widths=(32,), stem_width=32, num_classes=0, channels_in=1, rng=0
+    (1,), "basic", widths=(32,), stem_width=32, num_classes=0, channels=1, rng=0
 )
 hybrid = mv.models.vit.ViT(**{**canvas_config, "patch_size": 1}, backbone=backbone, rng=0)
 

@@ -461,7 +461,7 @@ def window_attention(x, p, name, heads, M, s):
     t = mv.vision.window_partition(mv.vision.cyclic_shift(x, s), M).reshape(B, -1, M * M, D)  # (B, nW, N, D)
 
     def project(which):
-        y = linear(t, p[f"{name}.{which}.weight"], p[f"{name}.{which}.bias"])
+        y = linear(t, p[f"{name}.attention.{which}.weight"], p[f"{name}.attention.{which}.bias"])
         return y.reshape(*t.shape[:3], heads, -1).swapaxes(2, 3)  # (B, nW, h, N, d)
 
     q, k, v = project("query"), project("key"), project("value")
@@ -469,7 +469,9 @@ def window_attention(x, p, name, heads, M, s):
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(D // heads) + bias.transpose(2, 0, 1)
     allowed = mv.vision.shifted_window_mask(H, W, M, s)[:, None]  # (nW, 1, N, N): for all images and heads
     y = softmax(np.where(allowed, scores, -np.inf)) @ v
-    y = linear(y.swapaxes(2, 3).reshape(t.shape), p[f"{name}.out.weight"], p[f"{name}.out.bias"])
+    y = linear(
+        y.swapaxes(2, 3).reshape(t.shape), p[f"{name}.attention.out.weight"], p[f"{name}.attention.out.bias"]
+    )
     y = mv.vision.window_reverse(y.reshape(-1, M, M, D), M, H, W)
     return mv.vision.cyclic_shift(y, -s)
 
@@ -483,7 +485,8 @@ def window_attention(x, p, name, heads, M, s):
 def brute_force(x, p, name, heads, M, s):
     """Shifted-window attention of one map (H, W, D), token by token, never rolled."""
     H, W, D = x.shape
-    q, k, v = (x @ p[f"{name}.{w}.weight"].T + p[f"{name}.{w}.bias"] for w in ("query", "key", "value"))
+    inner = f"{name}.attention"
+    q, k, v = (x @ p[f"{inner}.{w}.weight"].T + p[f"{inner}.{w}.bias"] for w in ("query", "key", "value"))
     table = p[f"{name}.bias_table"].reshape(2 * M - 1, 2 * M - 1, heads)
     y = np.zeros_like(x)
     d = D // heads
@@ -498,7 +501,7 @@ def brute_force(x, p, name, heads, M, s):
                 for i, j in others
             ]
             y[a, b, part] = softmax(np.array(scores)) @ np.array([v[i, j, part] for i, j in others])
-    return y @ p[f"{name}.out.weight"].T + p[f"{name}.out.bias"]
+    return y @ p[f"{inner}.out.weight"].T + p[f"{inner}.out.bias"]
 
 
 for shift in (0, 1, 2):
@@ -509,7 +512,7 @@ for shift in (0, 1, 2):
     t = rng.standard_normal((1, 8, 12, 8)).astype(np.float32)
     expected = brute_force(t[0], p, "attn", 2, 4, shift)
     np.testing.assert_allclose(window_attention(t, p, "attn", 2, 4, shift)[0], expected, atol=1e-5)
-    np.testing.assert_allclose(layer(t)[0].data[0], expected, atol=1e-5)
+    np.testing.assert_allclose(layer(t).data[0], expected, atol=1e-5)
 
 # %% [markdown]
 # **The law**: attention with roll and mask equals attention over the pieces of a map that was never rolled,

@@ -61,8 +61,12 @@ rng = np.random.default_rng(0)
 model = mv.load("detr-shapes")
 scenes = [shapes.scene(seed) for seed in range(200)]  # held out: no training saw them
 images = np.stack([scene.image for scene in scenes])  # (200, 3, 64, 64)
-with mv.no_grad():
-    output = model(images, need_attention=True)
+with mv.no_grad(), mv.nn.looking(model) as seen:
+    output = model(images)
+# who looked at whom, layer by layer, before we say what that is
+encoder_attention = [seen[f"transformer.encoder.{i}.self_attn.weights"] for i in range(2)]  # (B, h, N, N)
+decoder_attention = [seen[f"transformer.decoder.{i}.self_attn.weights"] for i in range(3)]  # (B, h, Q, Q)
+cross_attention = [seen[f"transformer.decoder.{i}.cross_attn.weights"] for i in range(3)]  # (B, h, Q, N)
 logits, boxes = output.logits.numpy(), output.boxes.numpy()  # (200, 16, 7), (200, 16, 4)
 probabilities = softmax(logits)
 assert logits.shape == (200, 16, 7) and boxes.shape == (200, 16, 4) and 0 <= boxes.min() <= boxes.max() <= 1
@@ -702,9 +706,9 @@ for (my_logits, my_boxes), layer in zip(answers, [*output.auxiliary, output], st
     np.testing.assert_allclose(my_boxes, layer.boxes.numpy()[:8], atol=1e-4)
 assert np.allclose(softmax(my_logits).sum(axis=-1), 1) and my_boxes.min() >= 0 and my_boxes.max() <= 1
 
-seen = output.attention.decoder[0][:8]  # (B, h, Q, Q): who conferred with whom
+conferred = decoder_attention[0][:8]  # (B, h, Q, Q): who conferred with whom
 future = np.triu(np.ones((16, 16), bool), 1)
-assert seen[..., future].mean() > 0.01  # no mask: early queries look at later ones
+assert conferred[..., future].mean() > 0.01  # no mask: early queries look at later ones
 
 order = rng.permutation(16)  # queries in another order: the same answers in that order, all in one pass
 kept = weights["queries"]
@@ -824,8 +828,8 @@ for name, answers in (("queries confer", layers[-1]), ("each for itself", deaf))
 (ap, _, taken), (deaf_ap, helped, deaf_taken) = found.values()
 assert deaf_ap < helped < ap and deaf_taken > taken
 
-distance_of = mv.vision.patches.attention_distance
-reach = [distance_of(a, 8, output.attention.grid).mean(axis=0) for a in output.attention.encoder]  # by head
+distance_of = mv.vision.attention_distance
+reach = [distance_of(a, 8, seen["grid"].tolist()).mean(axis=0) for a in encoder_attention]  # by head
 print("mean distance of the encoder's attention by layer and head, pixels:", *(np.round(r) for r in reach))
 assert max(r.max() for r in reach) > 12  # beyond the neighbouring cell: context, in one layer
 
@@ -909,7 +913,7 @@ def density(weights, region):
 
 
 by_head = []
-for i, attention in enumerate(output.attention.encoder, start=1):  # (B, h, N, N)
+for i, attention in enumerate(encoder_attention, start=1):  # (B, h, N, N)
     # (h, N, N): what the place alone makes a cell look at
     average = attention.mean(axis=0)
     rows = []
@@ -936,7 +940,7 @@ for i, attention in enumerate(output.attention.encoder, start=1):  # (B, h, N, N
 own = np.array([measured[0, 0] for measured in by_head])  # (layers, h)
 layer, head = np.unravel_index(own.argmax(), own.shape)
 print(f"density on the own object by layer and head: {own.round(1).tolist()}")
-looks = output.attention.encoder[layer][one, head]  # (N, N)
+looks = encoder_attention[layer][one, head]  # (N, N)
 cover = coverage(scene)
 points = cover.argmax(axis=1)  # the fullest cell of each object
 viz.attention_maps(
@@ -955,7 +959,7 @@ viz.attention_maps(
 # head with nothing to ask still has to look somewhere.
 
 # %%
-received = output.attention.encoder[-1].mean(axis=(0, 2))  # (h, N): how much each cell is read, on average
+received = encoder_attention[-1].mean(axis=(0, 2))  # (h, N): how much each cell is read, on average
 head, cell = np.unravel_index(received.argmax(), received.shape)
 print(
     f"head {head + 1} spends {received[head, cell]:.0%} on cell ({cell // 8}, {cell % 8}); an even share is {1 / 64:.1%}"
@@ -971,7 +975,7 @@ assert received[head, cell] > 4 / 64
 # %% tags=["slide:Z/66-decoder-attention-weights"]
 crowded = 135
 found = np.flatnonzero(sure[crowded])
-cross = output.attention.cross[-1].mean(axis=1)  # (B, Q, N), all heads of the last layer
+cross = cross_attention[-1].mean(axis=1)  # (B, Q, N), all heads of the last layer
 picture = viz.attention_by_object(
     cross[crowded, found].reshape(-1, 8, 8),
     images[crowded],
@@ -1016,7 +1020,7 @@ y, x = np.mgrid[:64, :64] + 0.5
 corners = box_cxcywh_to_xyxy(boxes) * 64
 table = {}
 large = sure & (corners[..., 2:] - corners[..., :2] >= 20).all(axis=-1)
-for i, attention in enumerate(output.attention.cross, start=1):  # (B, h, Q, N)
+for i, attention in enumerate(cross_attention, start=1):  # (B, h, Q, N)
     average = attention.mean(axis=0)
     rows = []
     for image, q in zip(*np.nonzero(large), strict=True):

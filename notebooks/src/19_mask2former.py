@@ -181,7 +181,7 @@ x = mv.Tensor(one.image[None])  # (1, 3, 64, 64)
 with mv.no_grad():
     maps = model.backbone.features(x)  # finest first
     pixels, tokens, codes, sizes = model.pixel_decoder(maps)  # coarsest first
-    output = model(x, need_attention=True)
+    output = model(x)
 D = model.query_features.shape[1]
 Q = len(model.query_features.data)
 L = model.levels
@@ -466,17 +466,19 @@ assert (keys.grad == 0).all()  # zero: nothing is learned where to look
 # %%
 scenes = [mv.data.shapes.scene(i) for i in range(100)]
 images = np.stack([s.image for s in scenes])
-with mv.no_grad():
-    outputs = model(images, need_attention=True)
-depth = len(outputs.attention)
+with mv.no_grad(), mv.nn.looking(model) as seen:  # seen: what its layers show on the way
+    outputs = model(images)
+depth = len(model.layers)
 real = outputs.logits.data.argmax(axis=-1) < len(NAMES)  # queries that name an object in the end
-for i, a in enumerate(outputs.attention):
+for i in range(depth):
+    size = tuple(seen[f"layers.{i}.grid"].tolist())  # of the map it reads
     # sigma >= 1/2
-    by_hand = interpolate(outputs.auxiliary[i].masks.data, size=sizes[a.level], mode="bilinear") >= 0
+    by_hand = interpolate(outputs.auxiliary[i].masks.data, size=size, mode="bilinear") >= 0
     empty = ~by_hand.any(axis=(2, 3))
-    assert (a.reset == empty).all() and (a.mask == (by_hand | empty[:, :, None, None])).all()
+    assert (seen[f"layers.{i}.reset"] == empty).all()
+    assert (seen[f"layers.{i}.mask"] == (by_hand | empty[:, :, None, None])).all()
     print(
-        f"layer {i + 1}, map {sizes[a.level]}: {empty.mean():5.1%} of all masks are empty, "
+        f"layer {i + 1}, map {size}: {empty.mean():5.1%} of all masks are empty, "
         f"{empty[real].mean():5.1%} of those of queries that end with an object"
     )
 
@@ -510,7 +512,7 @@ with mv.no_grad():
         masks = (embeddings @ pixels.data.reshape(1, D, -1)).reshape(masks.shape)
 np.testing.assert_allclose(masks, output.masks.data, rtol=1e-3, atol=1e-2)
 np.testing.assert_allclose(logits, output.logits.data, atol=1e-3)
-assert levels == [a.level for a in output.attention] == [i % L for i in range(depth)]
+assert [sizes[level] for level in levels] == [tuple(seen[f"layers.{i}.grid"].tolist()) for i in range(depth)]
 print("maps visited, layer by layer:", [sizes[level] for level in levels])
 
 # %% [markdown]
@@ -564,12 +566,15 @@ viz.images(
 # %%
 q, t = chosen[0]
 pictures, titles = [], []
-for i, a in enumerate(outputs.attention):
-    pictures.append(lit(images[which], a.mask[which, q]))
-    titles.append(f"layer {i + 1} may look here" + (" (reset)" if a.reset[which, q] else ""))
-for i, a in enumerate(outputs.attention):
-    weights = a.cross[which, :, q].mean(axis=0)
-    assert (weights[~a.mask[which, q]] == 0).all() and np.isclose(weights.sum(), 1, atol=1e-4)
+for i in range(depth):
+    pictures.append(lit(images[which], seen[f"layers.{i}.mask"][which, q]))
+    titles.append(
+        f"layer {i + 1} may look here" + (" (reset)" if seen[f"layers.{i}.reset"][which, q] else "")
+    )
+for i in range(depth):
+    allowed = seen[f"layers.{i}.mask"][which, q]  # (h, w)
+    weights = seen[f"layers.{i}.cross_attn.weights"][which, :, q].mean(axis=0).reshape(allowed.shape)
+    assert (weights[~allowed] == 0).all() and np.isclose(weights.sum(), 1, atol=1e-4)
     pictures.append(weights / weights.max())
     titles.append(f"layer {i + 1} reads here")
 viz.images(
@@ -631,26 +636,27 @@ viz.curves(
 
 
 # %%
-def on_own_object(said):
+def on_own_object(seen):
     """Share of each matched thing's cross-attention that falls on the pixels of its object, layer by layer."""
-    shares = [[] for _ in said.attention]
+    shares = [[] for _ in range(depth)]
     for i, (queries, objects) in enumerate(pairs):
         for q, t in zip(queries, objects, strict=True):
             if THINGS[targets[i]["labels"][t]]:
-                for layer, a in enumerate(said.attention):
-                    h, w = sizes[a.level]
+                for number in range(depth):
+                    h, w = seen[f"layers.{number}.grid"]
                     # share of each cell
                     own = targets[i]["masks"][t].reshape(h, 64 // h, w, 64 // w).mean(axis=(1, 3))
-                    shares[layer].append((a.cross[i, :, q].mean(axis=0) * own).sum())
+                    read = seen[f"layers.{number}.cross_attn.weights"][i, :, q].mean(axis=0)  # (h w,)
+                    shares[number].append(read @ own.reshape(-1))
     return np.array([np.mean(s) for s in shares])
 
 
 model.masked = False
-with mv.no_grad():
-    unmasked = model(images, need_attention=True)
+with mv.no_grad(), mv.nn.looking(model) as seen_unmasked:
+    unmasked = model(images)
 model.masked = True
 area = np.mean([m.mean() for s in scenes for m in s.masks])
-inside, everywhere = on_own_object(outputs), on_own_object(unmasked)
+inside, everywhere = on_own_object(seen), on_own_object(seen_unmasked)
 for i in range(depth):
     print(
         f"layer {i + 1}: {inside[i]:.0%} of what is read lies on the own object with masks, {everywhere[i]:.0%} without"
@@ -824,7 +830,7 @@ body = mv.models.ResNet(
     rng=0,
 )
 small = mv.models.Mask2Former(
-    body, len(NAMES), queries=12, width=32, heads=4, decoder_layers=3, pixel_layers=1, mlp_width=64,
+    body, len(NAMES), queries=12, width=32, heads=4, decoder_depth=3, pixel_depth=1, mlp_width=64,
     pixel_mlp_width=64, levels=2, groups=4, rng=0,
 )  # fmt: skip
 optimizer = mv.optim.AdamW(small.parameters(), lr=2e-3, schedule=mv.optim.cosine(120, warmup_steps=10))

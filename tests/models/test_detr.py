@@ -24,8 +24,8 @@ SMALL = {
     "queries": 5,
     "width": 16,
     "heads": 8,
-    "encoder_layers": 2,
-    "decoder_layers": 3,
+    "encoder_depth": 2,
+    "decoder_depth": 3,
     "mlp_width": 24,
     "dropout": 0.0,
 }
@@ -78,7 +78,7 @@ def test_one_class_and_one_box_for_each_query_after_every_layer():
     assert all(x.dtype == np.float32 and np.isfinite(x.numpy()).all() for x in everything(output))
     boxes = output.boxes.numpy()
     assert boxes.min() > 0 and boxes.max() < 1
-    assert output.attention is None and output.masks is None
+    assert output.masks is None
 
 
 def test_auxiliary_answers_are_those_of_a_decoder_cut_short():
@@ -86,7 +86,7 @@ def test_auxiliary_answers_are_those_of_a_decoder_cut_short():
     x = array(1, 3, 64, 64)
     earlier = model(x).auxiliary
     for count in (1, 2):
-        short = small(decoder_layers=3)
+        short = small(decoder_depth=3)
         short.transformer.decoder = short.transformer.decoder[:count]
         np.testing.assert_allclose(short(x).boxes.numpy(), earlier[count - 1].boxes.numpy(), atol=1e-6)
 
@@ -189,33 +189,39 @@ def test_codes_are_added_where_the_row_of_table_3_says(monkeypatch):
     }
     for position in POSITIONS:
         seen.clear()
-        small(position=position, encoder_layers=1, decoder_layers=1).transform(array(1, 16, 3, 4))
+        small(position=position, encoder_depth=1, decoder_depth=1).transform(array(1, 16, 3, 4))
         assert tuple(key for _, key in seen) == expected[position], position
         assert seen[0][0] == seen[0][1] and seen[1][0] == seen[1][1]
 
 
-def test_attention_is_returned_when_asked_and_leaves_the_answers_alone():
+def test_attention_is_seen_from_outside_and_leaves_the_answers_alone():
     model = small()
     x = array(2, 3, 64, 48)
     mask = np.ones((2, 64, 48), bool)
     mask[1, 32:] = False
     plain = model(x, mask)
-    output = model(x, mask, need_attention=True)
+    with nn.looking(model) as seen:
+        output = model(x, mask)
     np.testing.assert_allclose(output.logits.numpy(), plain.logits.numpy(), atol=1e-6)
-    attention = output.attention
-    assert attention.grid == (4, 3)
-    assert [a.shape for a in attention.encoder] == [(2, 8, 12, 12)] * 2
-    assert [a.shape for a in attention.decoder] == [(2, 8, 5, 5)] * 3
-    assert [a.shape for a in attention.cross] == [(2, 8, 5, 12)] * 3
-    for weights in attention.encoder + attention.decoder + attention.cross:
+    assert seen.pop("grid").tolist() == [4, 3]
+    expected = {f"transformer.encoder.{i}.self_attn.weights": (2, 8, 12, 12) for i in range(2)}
+    for i in range(3):
+        expected[f"transformer.decoder.{i}.self_attn.weights"] = (2, 8, 5, 5)
+        expected[f"transformer.decoder.{i}.cross_attn.weights"] = (2, 8, 5, 12)
+    assert {name: a.shape for name, a in seen.items()} == expected
+    for weights in seen.values():
         assert type(weights) is np.ndarray
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
-    assert (attention.cross[0][1, :, :, 6:] == 0).all()  # the lower half of the second image is padding
+    assert (
+        seen["transformer.decoder.0.cross_attn.weights"][1, :, :, 6:] == 0
+    ).all()  # the lower half of the second image is padding
 
 
 def test_the_softmax_of_the_mask_head_runs_over_heads_and_places_together():
     attention = MaskAttention(16, 4, np.random.default_rng(3))
-    weights = attention(10 * array(2, 3, 16), array(2, 6, 16)).numpy()
+    with nn.looking(attention) as seen:
+        weights = attention(10 * array(2, 3, 16), array(2, 6, 16)).numpy()
+    np.testing.assert_array_equal(seen["weights"], weights.swapaxes(1, 2))  # (B, h, Q, N)
     assert weights.shape == (2, 3, 4, 6)
     np.testing.assert_allclose(weights.sum(axis=(2, 3)), 1, atol=1e-5)
     assert np.abs(weights.sum(axis=3) - 0.25).max() > 0.1  # heads do not share equally
@@ -266,12 +272,14 @@ def test_any_map_of_any_backbone_can_become_tokens():
 
     for level, cells in ((-1, 4 * 3), (0, 8 * 6), (-2, 8 * 6)):
         model = DETR(Stripes(), 2, 3, 16, 2, 1, 1, 8, feature_level=level)
-        assert model(array(1, 3, 32, 24), need_attention=True).attention.cross[0].shape == (1, 2, 3, cells)
+        with nn.looking(model) as seen:
+            model(array(1, 3, 32, 24))
+        assert seen["transformer.decoder.0.cross_attn.weights"].shape == (1, 2, 3, cells)
 
 
 def test_dropout_only_in_the_encoder_is_possible():
     noisy = small(dropout=0.3)
-    calm = small(dropout=0.3, encoder_layers=0, decoder_dropout=0.0)
+    calm = small(dropout=0.3, encoder_depth=0, decoder_dropout=0.0)
     x = array(1, 3, 64, 64)
     assert not np.array_equal(noisy(x).logits.numpy(), noisy(x).logits.numpy())
     np.testing.assert_array_equal(calm(x).logits.numpy(), calm(x).logits.numpy())
@@ -288,7 +296,8 @@ def test_the_same_answers_and_gradients_on_a_device(options, device):
     mask[1, 20:] = False
     for where in ("cpu", device):
         model = small(masks=True, **options).to(where)
-        output = model(mv.to_device(x, where), mv.to_device(mask, where), need_attention=True)
+        with nn.looking(model):
+            output = model(mv.to_device(x, where), mv.to_device(mask, where))
         chosen = model(mv.to_device(x, where), choose=lambda _: (np.array([1, 1]), np.array([0, 3])))
         answers = [*everything(output), output.masks, chosen.masks]
         sum((y * y).sum() for y in answers).backward()
@@ -353,7 +362,7 @@ def test_an_empty_batch_gives_empty_answers():
         (lambda: small(width=18), "DETR: width must be divisible by 4, for the position codes, got 18"),
         (lambda: small(width=20), "MultiHeadAttention: 8 heads do not divide embed_dim 20"),
         (lambda: small(queries=0), "DETR: queries must be a whole number of at least 1, got 0"),
-        (lambda: small(decoder_layers=0), "DETR: decoder_layers must be a whole number of at least 1"),
+        (lambda: small(decoder_depth=0), "DETR: decoder_depth must be a whole number of at least 1"),
         (lambda: small(feature_level=3), "DETR: feature_level 3 is none of 3 maps"),
         (lambda: small(heads=2, masks=True), "GroupNorm: 8 groups do not divide 18 channels"),
         (lambda: small()(array(3, 32, 32)), r"DETR: images must be \(B, C, H, W\)"),

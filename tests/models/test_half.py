@@ -43,7 +43,7 @@ def detected(*fields):
 
 def mask2former():
     model = models.Mask2Former(
-        models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, decoder_layers=3, pixel_layers=1, levels=2,
+        models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, decoder_depth=3, pixel_depth=1, levels=2,
         mlp_width=24, pixel_mlp_width=24, groups=4, points=2, rng=2,
     )  # fmt: skip
     # off the pixel centres, where bilinear has kinks
@@ -56,8 +56,8 @@ DETR = {
     "queries": 5,
     "width": 16,
     "heads": 8,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
+    "encoder_depth": 2,
+    "decoder_depth": 2,
     "mlp_width": 24,
     "dropout": 0.0,
 }

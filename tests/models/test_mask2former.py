@@ -21,8 +21,8 @@ def small(**options):
         "queries": 5,
         "width": 16,
         "heads": 2,
-        "decoder_layers": 3,
-        "pixel_layers": 1,
+        "decoder_depth": 3,
+        "pixel_depth": 1,
         "levels": 2,
         **options,
     }
@@ -64,16 +64,16 @@ def test_images_of_any_size_give_masks_as_large_as_the_finest_map(height, width)
     y = small()(images(2, 3, height, width))
     assert y.logits.shape == (2, 5, 4) and y.masks.shape == (2, 5, -(-height // 4), -(-width // 4))
     assert y.logits.dtype == y.masks.dtype == np.float32 and np.isfinite(y.masks.numpy()).all()
-    assert y.attention is None and [x.masks.shape for x in y.auxiliary] == [y.masks.shape] * 3
+    assert [x.masks.shape for x in y.auxiliary] == [y.masks.shape] * 3
 
 
 @pytest.mark.parametrize(
-    "options", [{"pixel_layers": 0}, {"decoder_layers": 0}, {"levels": 1}, {"levels": 3}, {"mask_width": 6}]
+    "options", [{"pixel_depth": 0}, {"decoder_depth": 0}, {"levels": 1}, {"levels": 3}, {"mask_width": 6}]
 )
 def test_other_depths_and_numbers_of_levels(options):
     model = small(**options)
     y = model(images())
-    assert y.masks.shape == (2, 5, 8, 12) and len(y.auxiliary) == options.get("decoder_layers", 3)
+    assert y.masks.shape == (2, 5, 8, 12) and len(y.auxiliary) == options.get("decoder_depth", 3)
     assert len(model.pixel_decoder.lateral) == 3 - options.get("levels", 2)
 
 
@@ -100,10 +100,11 @@ def test_a_step_with_every_mask_empty_is_the_unmasked_step():
         model.mask_head[2].bias.data[...] = 1
         model.pixel_decoder.mask_features.bias.data[...] = -1
     x = images()
-    y = masked(x, need_attention=True)
-    assert all(a.reset.all() and a.mask.all() for a in y.attention)
-    close(y, plain(x))
-    assert plain(x, need_attention=True).attention[0].mask is None
+    with nn.looking(masked) as seen, nn.looking(plain) as seen_plain:
+        y = masked(x)
+        close(y, plain(x))
+    assert all(seen[f"layers.{i}.{what}"].all() for i in range(3) for what in ("reset", "mask"))
+    assert "layers.0.cross_attn.weights" in seen_plain and "layers.0.mask" not in seen_plain
 
 
 def test_masked_attention_differs_from_plain_attention():
@@ -116,19 +117,24 @@ IMAGES = images()
 
 
 def test_weights_lie_inside_the_masks_and_sum_to_one():
-    y = small()(IMAGES, need_attention=True)
-    assert [a.level for a in y.attention] == [0, 1, 0]  # coarsest first, in turn
-    assert [a.mask.shape[2:] for a in y.attention] == [(2, 3), (4, 6), (2, 3)]
-    for before, a in zip(y.auxiliary, y.attention, strict=True):
-        assert type(a.cross) is type(a.own) is type(a.mask) is np.ndarray
-        assert a.cross.shape == (2, 2, 5, *a.mask.shape[2:]) and a.own.shape == (2, 2, 5, 5)
-        outside = np.broadcast_to(~a.mask[:, None], a.cross.shape)
-        assert not a.cross[outside].any()
-        np.testing.assert_allclose(a.cross.sum(axis=(3, 4)), 1, atol=1e-5)
-        mask, reset = attended_pixels(before.masks, a.mask.shape[2:])
-        np.testing.assert_array_equal(a.mask, mask)
-        np.testing.assert_array_equal(a.reset, reset)
-    assert any((~a.mask).any() for a in y.attention)
+    model = small()
+    with nn.looking(model) as seen:
+        y = model(IMAGES)
+    assert {type(a) for a in seen.values()} == {np.ndarray}
+    # coarsest first, in turn
+    assert [seen[f"layers.{i}.grid"].tolist() for i in range(3)] == [[2, 3], [4, 6], [2, 3]]
+    for i, before in enumerate(y.auxiliary):
+        rows, columns = seen[f"layers.{i}.grid"]
+        cross = seen[f"layers.{i}.cross_attn.weights"]
+        assert cross.shape == (2, 2, 5, rows * columns)
+        assert seen[f"layers.{i}.self_attn.weights"].shape == (2, 2, 5, 5)
+        mask, reset = attended_pixels(before.masks, (rows, columns))
+        np.testing.assert_array_equal(seen[f"layers.{i}.mask"], mask)
+        np.testing.assert_array_equal(seen[f"layers.{i}.reset"], reset)
+        outside = np.broadcast_to(~mask.reshape(2, 1, 5, -1), cross.shape)
+        assert not cross[outside].any()
+        np.testing.assert_allclose(cross.sum(axis=-1), 1, atol=1e-5)
+    assert any((~seen[f"layers.{i}.mask"]).any() for i in range(3))
 
 
 def test_what_lies_outside_its_mask_cannot_reach_a_query():
@@ -302,6 +308,8 @@ def test_what_does_not_fit_is_refused(make, message):
 
 
 def test_an_empty_batch_gives_empty_answers():
-    y = small()(np.zeros((0, 3, 32, 48), np.float32), need_attention=True)
+    model = small()
+    with nn.looking(model) as seen:
+        y = model(np.zeros((0, 3, 32, 48), np.float32))
     assert y.logits.shape == (0, 5, 4) and y.masks.shape == (0, 5, 8, 12)
-    assert y.attention[1].cross.shape == (0, 2, 5, 4, 6)
+    assert seen["layers.1.cross_attn.weights"].shape == (0, 2, 5, 24)

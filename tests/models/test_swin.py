@@ -27,7 +27,7 @@ OPTIONS = {
 
 
 def small(**options):
-    options = {"num_classes": 3, "in_channels": 2, "window": 2, **options}
+    options = {"num_classes": 3, "channels": 2, "window": 2, **options}
     return Swin(2, 8, (2, 2), (2, 4), rng=0, **options)
 
 
@@ -76,8 +76,9 @@ def brute_force(layer, x, window, shift):
     """What the attention of a block gives for a map (H, W, D) that the windows fill, token by token and head by head."""
     (H, W, D) = x.shape
     (m, n) = window
-    h = layer.num_heads
-    q, k, v = (x @ p.weight.data.T + p.bias.data for p in (layer.query, layer.key, layer.value))
+    inner = layer.attention
+    h = inner.num_heads
+    q, k, v = (x @ p.weight.data.T + p.bias.data for p in (inner.query, inner.key, inner.value))
     table = layer.bias_table.data.reshape(2 * layer.window[0] - 1, 2 * layer.window[1] - 1, h)
     out = np.zeros((H, W, D))
     d = D // h
@@ -96,7 +97,7 @@ def brute_force(layer, x, window, shift):
                         values.append(v[v_, u, part])
                 weights = np.exp(scores - np.max(scores))
                 out[y, x_, part] = weights / weights.sum() @ np.array(values)
-    return out @ layer.out.weight.data.T + layer.out.bias.data
+    return out @ inner.out.weight.data.T + inner.out.bias.data
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def brute_force(layer, x, window, shift):
 def test_shifted_attention_equals_brute_force_over_the_map_that_was_never_rolled(size, window, shift):
     made = block(window, shift, shrink=False)
     x = RNG.standard_normal((2, *size, 8))
-    attended, _ = made.attn(mv.Tensor(x))
+    attended = made.attn(mv.Tensor(x))
     for image, expected in zip(attended.numpy(), x, strict=True):
         np.testing.assert_allclose(image, brute_force(made.attn, expected, window, shift), atol=1e-12)
 
@@ -123,14 +124,14 @@ def test_a_whole_block_by_its_equations():
     norm = made.norm1(x).numpy()[0]
     z = x + brute_force(made.attn, norm, (2, 2), (1, 1))
     expected = z + made.mlp(made.norm2(z)).numpy()
-    np.testing.assert_allclose(made(mv.Tensor(x))[0].numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(made(mv.Tensor(x)).numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 2)])
 def test_nothing_leaks_from_one_region_to_another(shift):
     made = block((3, 3), shift)
     x = RNG.standard_normal((1, 6, 9, 8))
-    before = made(mv.Tensor(x))[0].numpy()
+    before = made(mv.Tensor(x)).numpy()
     regions = np.add.outer(
         *(
             100 ** (1 - axis) * np.array([meets(p, s, 3, o)[0] for p in range(s)])
@@ -140,7 +141,7 @@ def test_nothing_leaks_from_one_region_to_another(shift):
     for region in np.unique(regions):
         changed = x.copy()
         changed[:, regions != region] += 7 * RNG.standard_normal(changed[:, regions != region].shape)
-        after = made(mv.Tensor(changed))[0].numpy()
+        after = made(mv.Tensor(changed)).numpy()
         np.testing.assert_array_equal(after[:, regions == region], before[:, regions == region])
         assert np.abs(after - before)[:, regions != region].min() > 0
 
@@ -149,8 +150,10 @@ def test_a_map_not_larger_than_the_window_is_one_window_with_the_middle_of_the_t
     made = block((4, 4), (2, 2))
     for size in ((4, 4), (2, 3), (4, 3)):
         x = RNG.standard_normal((1, *size, 8))
-        attended, weights = made.attn(mv.Tensor(x), need_weights=True)
-        assert weights.shape == (1, 1, 2, size[0] * size[1], size[0] * size[1])
+        with mv.nn.looking(made.attn) as seen:
+            attended = made.attn(mv.Tensor(x))
+        assert seen["windows"].tolist() == [list(range(size[0] * size[1]))]
+        assert seen["attention.weights"].shape == (1, 1, 2, size[0] * size[1], size[0] * size[1])
         np.testing.assert_allclose(
             attended.numpy()[0], brute_force(made.attn, x[0], size, (0, 0)), atol=1e-12
         )
@@ -161,7 +164,7 @@ def test_padded_places_are_zeros_behind_the_norm_that_everybody_sees():
     x = RNG.standard_normal((1, 4, 5, 8))
     padded = np.zeros((6, 6, 8))
     padded[:4, :5] = x[0]
-    attended, _ = made.attn(mv.Tensor(x))
+    attended = made.attn(mv.Tensor(x))
     expected = brute_force(made.attn, padded, (3, 3), (1, 1))[:4, :5]
     np.testing.assert_allclose(attended.numpy()[0], expected, atol=1e-12)
     unshrunk = block((4, 4), (2, 2), shrink=False)
@@ -169,7 +172,7 @@ def test_padded_places_are_zeros_behind_the_norm_that_everybody_sees():
     padded = np.zeros((4, 4, 8))
     padded[:3, :3] = x[0]
     expected = brute_force(unshrunk.attn, padded, (4, 4), (2, 2))[:3, :3]
-    np.testing.assert_allclose(unshrunk.attn(mv.Tensor(x))[0].numpy()[0], expected, atol=1e-12)
+    np.testing.assert_allclose(unshrunk.attn(mv.Tensor(x)).numpy()[0], expected, atol=1e-12)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -252,6 +255,23 @@ def test_attention_maps_sum_to_one_and_are_zero_where_masked():
         np.testing.assert_allclose(a.sum(axis=-1), 1, atol=1e-5)
     mask = mv.vision.shifted_window_mask(8, 4, 2, 1)
     assert (maps[1][0, :, 0][~mask] == 0).all() and (maps[1][0, :, 0][mask] > 0).all()
+
+
+def test_what_is_seen_says_where_on_the_map_each_weight_belongs():
+    """Only with the windows that are shown, the sum over what a token read is what brute force gets."""
+    made = block((3, 4), (1, 2))
+    x = RNG.standard_normal((1, 5, 6, 8))
+    with mv.nn.looking(made.attn) as seen:
+        made.attn(mv.Tensor(x))
+    windows = seen["windows"]  # the map is padded to 6 x 8
+    weights = seen["attention.weights"]
+    assert windows.shape == (4, 12) and weights.shape == (1, 4, 2, 12, 12)
+    assert sorted(windows[windows >= 0]) == list(range(30)) and (windows < 0).sum() == 48 - 30
+    grid = np.pad(np.arange(30).reshape(5, 6), ((0, 1), (0, 2)), constant_values=-1)
+    np.testing.assert_array_equal(
+        windows,
+        mv.vision.window_partition(np.roll(grid, (-1, -2), (0, 1))[None, ..., None], (3, 4)).reshape(4, 12),
+    )
 
 
 def test_masks_are_made_once_for_a_size():

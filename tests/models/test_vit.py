@@ -198,7 +198,7 @@ def test_a_distilled_model_answers_with_the_mean_of_two_heads_and_trains_each():
 
 def backbone(**options):
     options = {"depths": (1, 1), "widths": (8, 12), "stem_width": 8, **options}
-    return models.ResNet(kind="basic", num_classes=0, channels_in=2, rng=0, **options)
+    return models.ResNet(kind="basic", num_classes=0, channels=2, rng=0, **options)
 
 
 def hybrid(patch=1, **options):

@@ -45,7 +45,9 @@ def test_weights_are_those_used_and_their_rows_sum_to_one():
     x = tokens(3, 5, 8)
     mask = RNG.random((3, 5, 5)) < 0.5
     mask[0, 2] = False
-    y, weights = layer(x, mask=mask, need_weights=True)
+    with nn.looking(layer) as seen:
+        y = layer(x, mask=mask)
+    weights = seen["weights"]
     assert type(weights) is np.ndarray and weights.shape == (3, 2, 5, 5)
     np.testing.assert_allclose(
         weights.sum(axis=-1), np.broadcast_to(mask.any(-1)[:, None], (3, 2, 5)), atol=1e-12
@@ -207,11 +209,37 @@ def test_a_transformer_with_vocabularies_gives_logits_and_learns_to_copy():
 def test_weights_of_a_model_and_of_its_layers_agree():
     model = ViT(8, 4, 8, 2, 2, num_classes=3, channels=1).eval()
     images = RNG.standard_normal((2, 1, 8, 8)).astype(np.float32)
-    logits, weights = model(images, need_weights=True)
-    assert [w.shape for w in weights] == [(2, 2, 5, 5)] * 2
+    with nn.looking(model) as seen:
+        logits = model(images)
+    assert {name: a.shape for name, a in seen.items() if "attn" in name} == {
+        f"blocks.{i}.attn.weights": (2, 2, 5, 5) for i in range(2)
+    }
     np.testing.assert_array_equal(logits.numpy(), model(images).numpy())
-    for a, b in zip(weights, model.attention_maps(images), strict=True):
-        np.testing.assert_array_equal(a, b)
+    for i, a in enumerate(model.attention_maps(images)):
+        np.testing.assert_array_equal(a, seen[f"blocks.{i}.attn.weights"])
+
+
+def test_a_bias_and_any_leading_axes():
+    layer = attention()
+    x = tokens(2, 3, 5, 8)  # a batch of 2, 3 windows each, 5 tokens
+    bias = Tensor(tokens(2, 5, 5), requires_grad=True)
+    mask = RNG.random((3, 5, 5)) < 0.7  # one for each window
+    with nn.looking(layer) as seen:
+        y = layer(x, mask=mask, bias=bias)
+    assert seen["weights"].shape == (2, 3, 2, 5, 5) and y.shape == x.shape
+    for i in range(3):
+        np.testing.assert_allclose(
+            y.numpy()[:, i], layer(x[:, i], mask=mask[i], bias=bias).numpy(), rtol=1e-12
+        )
+    for_heads = np.broadcast_to(mask[:, None], (2, 3, 2, 5, 5))
+    np.testing.assert_array_equal(layer(x, mask=for_heads).numpy(), layer(x, mask=mask).numpy())
+    np.testing.assert_allclose(
+        layer(x[0, 0], bias=bias).numpy(), layer(x, bias=bias).numpy()[0, 0], rtol=1e-12
+    )
+    y.sum().backward()
+    assert bias.grad.shape == (2, 5, 5) and np.abs(bias.grad).max() > 0
+    with pytest.raises(ValueError, match=r"must be \(\.\.\., N, D\)"):
+        layer(tokens(8))
 
 
 def test_the_layer_keeps_the_laws_of_multi_head_attention(capsys):
@@ -228,7 +256,9 @@ def test_the_layer_keeps_the_laws_of_multi_head_attention(capsys):
     assert laws.check("multi_head_attention", by_layer).passed, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("form", ["padded keys", "a mask for each query", "a mask for each head"])
+@pytest.mark.parametrize(
+    "form", ["padded keys", "one mask for all", "a mask for each query", "a mask for each head"]
+)
 def test_tokens_that_nobody_may_attend_to_may_be_nan(form):
     layer = attention(kdim=6, vdim=5)
     x = tokens(2, 4, 8)
@@ -237,9 +267,11 @@ def test_tokens_that_nobody_may_attend_to_may_be_nan(form):
     seen = np.array([[True] * 5 + [False] * 2, [True] * 3 + [False] * 4])
     mask = {
         "padded keys": seen[:, None],
+        "one mask for all": np.broadcast_to(seen[0], (4, 7)),
         "a mask for each query": (RNG.random((2, 4, 7)) < 0.8) & seen[:, None],
         "a mask for each head": (RNG.random((2, 2, 4, 7)) < 0.8) & seen[:, None, None],
     }[form]
+    seen = np.stack([seen[0], seen[0]]) if mask.ndim == 2 else seen
     results = []
     for filled in (0.0, np.nan):
         inputs = [

@@ -230,7 +230,7 @@ def test_batch_norm_refuses_a_single_value_a_channel_and_counts_nothing():
         (lambda: nn.LayerNorm(4.0), "LayerNorm: normalized_shape must be a whole number"),
         (lambda: nn.BatchNorm2d(0), "BatchNorm2d: num_features must be a whole number"),
         (lambda: nn.MultiHeadAttention(8, 0), "MultiHeadAttention: num_heads must be a whole number"),
-        (lambda: nn.LearnedPositionCode2d(2, 2, 3), "LearnedPositionCode2d: dim must be even"),
+        (lambda: nn.LearnedPositionCode2d(2, 2, 3), "LearnedPositionCode2d: width must be even"),
     ],
 )
 def test_layers_refuse_sizes_that_do_not_fit(make, message):
@@ -245,7 +245,7 @@ def test_layers_refuse_sizes_that_do_not_fit(make, message):
         (nn.LearnedPositionCode2d(3, 4, 8), (1, 8, 4, 4), "H at most 3"),
         (nn.SinePositionCode1d(4), (1, 5, 6), "D=4"),
         (nn.SinePositionCode2d(4), (1, 8, 3, 3), "D=4"),
-        (nn.MultiHeadAttention(4, 2), (3, 4), r"query, key and value must be \(B, N, D\)"),
+        (nn.MultiHeadAttention(4, 2), (4,), r"query, key and value must be \(\.\.\., N, D\)"),
         (nn.Linear(4, 2), (3, 5), "linear: the last axis of x"),
         (nn.Conv2d(3, 2, 5), (1, 3, 4, 4), "larger than the padded input"),
     ],

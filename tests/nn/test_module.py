@@ -4,6 +4,7 @@ Not here: what layers compute (test_layers.py).
 """
 
 import copy
+import inspect
 import json
 import tracemalloc
 
@@ -363,3 +364,47 @@ def test_the_config_of_a_module_is_not_searched():
     model = Model(nn.Linear(2, 3))
     assert list(model.state_dict()) == ["backbone.weight", "backbone.bias"]
     assert "config" not in repr(model)
+
+
+def test_the_arguments_a_module_was_made_with_are_recorded():
+    class Base(nn.Module):
+        def __init__(self, width, *more, depth=2, rng=None, **options):
+            self.there_already = dict(self.config)
+            self.weight = nn.Parameter(np.zeros(width, np.float32))
+
+    class Below(Base):
+        def __init__(self, sizes=(1, 2), rng=None):
+            super().__init__(sum(sizes), rng=rng)
+
+    class Inherits(Base):
+        pass
+
+    assert Base(3, 4, 5, rng=1, heads=7).config == {
+        "width": 3,
+        "more": (4, 5),
+        "depth": 2,
+        "options": {"heads": 7},
+    }
+    assert Inherits(width=3).config == {"width": 3, "more": (), "depth": 2, "options": {}}
+    assert nn.Linear(3, 2, False).config == {
+        "in_features": 3, "out_features": 2, "bias": False, "weight_init": None
+    }  # fmt: skip
+    assert nn.ReLU().config == {} and Base(3).there_already == Base(3).config
+    assert (
+        Below().config == Below().there_already == {"sizes": (1, 2)}
+    )  # the call, not the one of the class above
+
+
+def test_a_recorded_argument_is_no_part_of_the_module():
+    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))  # an iterator is used up: it is not kept
+    assert layers.config == {}
+    inner = nn.Linear(3, 2)
+    model = nn.Sequential(inner, nn.ReLU())
+    assert model.config["modules"][0] is inner and [n for n, _ in model.named_modules()] == ["", "0", "1"]
+    twin = copy.deepcopy(model)
+    assert twin.config["modules"][0] is twin[0] is not inner
+    with pytest.raises(
+        TypeError, match=r"__init__\(\) missing 1 required positional argument: 'out_features'"
+    ):
+        nn.Linear(3)
+    assert inspect.signature(nn.Linear).parameters["bias"].default is True

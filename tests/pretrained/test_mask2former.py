@@ -98,7 +98,7 @@ def test_a_file_of_the_authors_gives_the_same_model(tmp_path):
     again = mv.from_pretrained(tmp_path)
     np.testing.assert_array_equal(again(images).masks.numpy(), model(images).masks.numpy())
     np.testing.assert_array_equal(again(images).logits.numpy(), model(images).logits.numpy())
-    assert len(again.labels) == 5 and again.config["decoder_layers"] == 2
+    assert len(again.labels) == 5 and again.config["decoder_depth"] == 2
 
 
 def test_the_published_number_of_heads_needs_no_config():

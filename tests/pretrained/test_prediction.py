@@ -309,7 +309,7 @@ def test_a_training_of_ones_own_knows_its_classes_by_its_recipe(trained, photo, 
 
 def test_a_detector_of_ours_draws_boxes(photo):
     model = DETR(
-        Backbone(), 6, queries=5, width=16, heads=2, encoder_layers=1, decoder_layers=1, mlp_width=16
+        Backbone(), 6, queries=5, width=16, heads=2, encoder_depth=1, decoder_depth=1, mlp_width=16
     ).eval()
     own._shapes(model)
     image = shapes.scene(seed=1).image

@@ -248,7 +248,7 @@ def test_each_query_is_painted_where_it_reads_much():
         (lambda: viz.shifted_windows(6, 6, 4, 1), "windows of 4 x 4 do not divide a map of 6 x 6"),
         (lambda: viz.shifted_windows(4, 4, 2, 2), r"shift \(2, 2\) must be 0 to less"),
         (lambda: viz.shifted_windows(4, 4, 2, 1, np.zeros((6, 6))), "does not divide the image"),
-        (lambda: viz.shifted_windows(4, 4, (2, 2, 2), 1), "window must be one or two whole numbers"),
+        (lambda: viz.shifted_windows(4, 4, (2, 2, 2), 1), "window must be an integer of at least 1, or two of them"),
         (lambda: viz.window_masks(np.ones((2, 3, 4))), r"mask must be \(windows, N, N\)"),
         (lambda: viz.window_masks(np.ones((37, 2, 2))), "1 to 36 windows"),
         (lambda: viz.window_masks(np.ones((2, 2, 2)), titles=["a"]), "1 titles for 2 windows"),
