@@ -44,7 +44,8 @@ def fourier_amplitude(maps):
 
     References
     ----------
-    Park and Kim, "How do vision transformers work?", ICLR 2022, figures 2 and 8. Slides: A, "ViT: Remarks".
+    Park and Kim, "How do vision transformers work?", ICLR 2022, figures 2 and 8. Slide
+    ``A/40-attention-dampens-high-frequencies``.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def receptive_field(function, images, place=None, rng=None):
     ----------
     Luo et al., "Understanding the effective receptive field in deep convolutional neural networks", NeurIPS 2016,
     section 2; Raghu et al., "Do vision transformers see like convolutional neural networks?", NeurIPS 2021, figure 6.
-    Slides: A, 37.
+    Slide ``A/37-attention-distance-against-receptive-field``.
 
     Examples
     --------
@@ -168,7 +169,8 @@ def hessian_eigenvalues(model, loss, count=5, which="LM", tolerance=1e-2, step=1
 
     References
     ----------
-    Park and Kim, "How do vision transformers work?", ICLR 2022, figure 4 and appendix. Slides: A, 38 and 39.
+    Park and Kim, "How do vision transformers work?", ICLR 2022, figure 4 and appendix. Slides
+    ``A/38-attention-flattens-the-loss``, ``A/39-negative-curvature-on-little-data``.
 
     Examples
     --------
@@ -244,8 +246,8 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
 
     References
     ----------
-    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4; biases and norms stay, as there.
-    Slides: A, 38.
+    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4; biases and norms stay, as
+    there. Slide ``A/38-attention-flattens-the-loss``.
 
     Examples
     --------

@@ -59,8 +59,8 @@ def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equation 5. Slides: H, "DETR model:
-    Bipartite Matching".
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equation 5. Slides ``A/64-box-loss``,
+    ``H/15-matching-cost``, ``H/26-box-loss-ablation``.
 
     Examples
     --------
@@ -100,8 +100,8 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
 
     References
     ----------
-    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 2. Slides: H, "DETR model: Bipartite
-    Matching".
+    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 2. Slides ``A/64-box-loss``,
+    ``H/15-matching-cost``, ``H/26-box-loss-ablation``.
 
     Examples
     --------

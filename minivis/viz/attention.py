@@ -62,6 +62,11 @@ def attention_maps(
     ValueError
         If maps are not two- or three-dimensional, or titles or queries do not match them.
 
+    References
+    ----------
+    Slides ``A/35-output-token-attention``, ``A/67-encoder-separates-instances``, ``H/10-attention-finds-the-object``, ``Z/39-vit-attention-by-layer``,
+    ``Z/57-detr-encoder``.
+
     Examples
     --------
     >>> len(attention_maps(np.ones((3, 4, 4)), image=np.ones((8, 8))).axes)  # the image and three maps
@@ -162,7 +167,8 @@ def attention_by_object(
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, figure 6.
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, figure 6. Slides
+    ``H/21-what-encoder-and-decoder-look-at``, ``Z/64-attention-at-extremities``, ``Z/66-decoder-attention-weights``.
 
     Examples
     --------
