@@ -1,4 +1,4 @@
-"""The slide map: every slide of the decks with what it claims, the cell that shows it and the laws behind that cell.
+"""The slide map: every slide of the decks with what it claims, the cell that shows it, its laws and its source code.
 
 Not here: the list of slides (notebooks/slides.toml), and whether a slide lacks its cell (tests/notebooks/test_slides.py).
 """
@@ -11,6 +11,7 @@ import tomllib
 from book.generate.chapters import anchor
 from book.generate.markdown import escape, head, laws_of
 from book.generate.markdown import row as table_row
+from book.generate.sources import sources
 
 DECKS = {
     "I": "Indaba: panoptic segmentation with transformers",
@@ -38,12 +39,19 @@ def page(notebooks, laws):
     slides = tomllib.loads((notebooks / "slides.toml").read_text(encoding="utf-8"))["slide"]
     chapters = {int(path.name[:2]): path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
     cells = {number: cells_by_tag(path) for number, path in chapters.items()}
+    code = sources()
     lines = []
     for deck, title in DECKS.items():
-        lines += ["", f"## {deck}: {title}", "", *head("slide", "what it claims", "shown in", "laws")]
+        lines += [
+            "",
+            f"## {deck}: {title}",
+            "",
+            *head("slide", "what it claims", "shown in", "laws", "source"),
+        ]
         for slide in slides:
             if slide["deck"] == deck:
-                lines.append(row(slide, cells.get(slide["chapter"]), laws))
+                written = cells.get(slide["chapter"])
+                lines.append(row(slide, written, laws, code.get(tag_of(slide), ())))
     return "\n".join(lines) + "\n"
 
 
@@ -58,9 +66,14 @@ def cells_by_tag(path):
     return found
 
 
-def row(slide, cells, laws):
-    """One row of the table; ``cells`` is None where the chapter is still to come."""
-    tag = f"slide:{slide['deck']}/{slide['number']}-{slide['slug']}"
+def tag_of(slide):
+    """A slide's tag, as docstrings name it: ``H/5-vision-transformer``."""
+    return f"{slide['deck']}/{slide['number']}-{slide['slug']}"
+
+
+def row(slide, cells, laws, code=()):
+    """One row of the table; ``cells`` is None where the chapter is still to come, ``code`` are the slide's sources."""
+    tag = f"slide:{tag_of(slide)}"
     last = slide["number"] + slide.get("builds", 1) - 1
     pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
     claims = escape(slide["claims"])
@@ -75,7 +88,8 @@ def row(slide, cells, laws):
     checked = ", ".join(f"[{name}](#{laws_of(name)})" for name in families)
     name = slide["slug"].replace("-", " ")
     later = f"chapter {slide['chapter']:02}, to come"
-    return table_row(f"{pages} {name}", claims, shown or later, checked)
+    written = ", ".join(source.link() for source in code)
+    return table_row(f"{pages} {name}", claims, shown or later, checked, written)
 
 
 def speaks_of(law, slide):

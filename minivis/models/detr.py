@@ -254,9 +254,9 @@ class DETR(Module):
 
     References
     ----------
-    Carion et al. 2020, section 3.2 and appendix A.3. Slides ``A/56-object-queries``, ``A/57-detr-branches``,
-    ``C/124-detr``, ``H/18-detr-architecture``, ``H/20-detr-against-original-transformer``,
-    ``Z/49-detr-as-translation``, ``Z/52-streamlined-pipeline``, ``Z/63-decoder-layer``.
+    Carion et al. 2020, section 3.2 and appendix A.3. Slides ``A/54-detr-backbone``, ``A/56-object-queries``,
+    ``A/57-detr-branches``, ``C/124-detr``, ``H/18-detr-architecture``, ``H/20-detr-against-original-transformer``,
+    ``Z/49-detr-as-translation``, ``Z/52-streamlined-pipeline``, ``Z/53-detr-backbone``, ``Z/63-decoder-layer``.
 
     Examples
     --------

@@ -159,8 +159,8 @@ class ViT(Module):
     References
     ----------
     Slides ``A/31-learned-positions``, ``A/32-class-token``, ``A/33-classification-head``, ``A/41-hybrid-vit``,
-    ``C/121-class-token``, ``C/123-resnet-vit-hybrid``, ``H/5-vision-transformer``, ``H/7-vit-step-by-step``,
-    ``H/8-vit-equations``, ``Z/38-vit-architecture``.
+    ``C/121-class-token``, ``C/123-resnet-vit-hybrid``, ``H/4-data-against-bias``, ``H/5-vision-transformer``,
+    ``H/7-vit-step-by-step``, ``H/8-vit-equations``, ``H/8-weak-inductive-bias``, ``Z/38-vit-architecture``.
 
     Examples
     --------
