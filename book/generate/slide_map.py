@@ -8,10 +8,10 @@ import json
 import re
 import tomllib
 
+from book.generate import sources
 from book.generate.chapters import anchor
 from book.generate.markdown import escape, head, laws_of
 from book.generate.markdown import row as table_row
-from book.generate.sources import sources
 
 DECKS = {
     "I": "Indaba: panoptic segmentation with transformers",
@@ -39,7 +39,8 @@ def page(notebooks, laws):
     slides = tomllib.loads((notebooks / "slides.toml").read_text(encoding="utf-8"))["slide"]
     chapters = {int(path.name[:2]): path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
     cells = {number: cells_by_tag(path) for number, path in chapters.items()}
-    code = sources()
+    public = sources.public()
+    links = {tag: [place.link(public) for place in code] for tag, code in sources.sources().items()}
     lines = []
     for deck, title in DECKS.items():
         lines += [
@@ -51,7 +52,7 @@ def page(notebooks, laws):
         for slide in slides:
             if slide["deck"] == deck:
                 written = cells.get(slide["chapter"])
-                lines.append(row(slide, written, laws, code.get(tag_of(slide), ())))
+                lines.append(row(slide, written, laws, links.get(tag_of(slide), ())))
     return "\n".join(lines) + "\n"
 
 
@@ -72,7 +73,7 @@ def tag_of(slide):
 
 
 def row(slide, cells, laws, code=()):
-    """One row of the table; ``cells`` is None where the chapter is still to come, ``code`` are the slide's sources."""
+    """One row of the table; ``cells`` is None where the chapter is still to come, ``code`` links the sources."""
     tag = f"slide:{tag_of(slide)}"
     last = slide["number"] + slide.get("builds", 1) - 1
     pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
@@ -88,8 +89,7 @@ def row(slide, cells, laws, code=()):
     checked = ", ".join(f"[{name}](#{laws_of(name)})" for name in families)
     name = slide["slug"].replace("-", " ")
     later = f"chapter {slide['chapter']:02}, to come"
-    written = ", ".join(source.link() for source in code)
-    return table_row(f"{pages} {name}", claims, shown or later, checked, written)
+    return table_row(f"{pages} {name}", claims, shown or later, checked, ", ".join(code))
 
 
 def speaks_of(law, slide):

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from book.generate import api
+
 LIBRARY = Path(__file__).parents[2] / "minivis"
 TAG = re.compile(r"``([A-Z]/\d+-[a-z0-9-]+)``")
 # The formula first, then what is built of it, then the rest: pictures among it.
@@ -26,22 +28,34 @@ class Source:
         Where its ``def`` or ``class`` stands.
     name : str
         With the class before it where it is a method; empty for the head of the file.
-    is_public : bool
-        Whether the file exports it. What is exported has an anchor on the page of source code that Sphinx makes.
     docstring : str
     """
 
     file: str
     line: int
     name: str
-    is_public: bool
     docstring: str
 
-    def link(self):
-        """What stands in the slide map: the name, and file and line as a link to the source code in the book."""
-        page = self.file.removesuffix(".py")
-        place = f"#{self.name}" if self.is_public else ""
-        return f"`{self.name}` [{self.file}:{self.line}](code:minivis/{page}{place})"
+    def link(self, public):
+        """What stands in the slide map: the name, and file and line, linked to the source code where the book has it.
+
+        Sphinx makes a page of every file that the reference names, with an anchor at what it names: ``public``.
+        """
+        place = f"{self.file}:{self.line}"
+        if self.file not in public:
+            return f"`{self.name}` `{place}`"
+        anchor = f"#{self.name}" if self.name in public[self.file] else ""
+        return f"`{self.name}` [{place}](code:minivis/{self.file.removesuffix('.py')}{anchor})"
+
+
+def public():
+    """Return {file: the names of it that the reference has}."""
+    found = {}
+    for part, names in api.documented().items():
+        for name, thing in names:
+            file = api.file_of(name, thing, api.module_of(part)).relative_to(LIBRARY).as_posix()
+            found.setdefault(file, set()).add(name)
+    return found
 
 
 def documented(library=LIBRARY):
@@ -49,21 +63,9 @@ def documented(library=LIBRARY):
     for path in sorted(library.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         file = path.relative_to(library).as_posix()
-        exported = _exported(tree)
         for node, name in _definitions(tree):
             if text := ast.get_docstring(node):
-                line = getattr(node, "lineno", 1)
-                yield Source(file, line, name, name.split(".")[0] in exported, text)
-
-
-def _exported(tree):
-    """The names that the ``__all__`` of a file lists; a package gathers those of its files."""
-    lists = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets[0])
-    )
-    return {item.value for found in lists for item in ast.walk(found) if isinstance(item, ast.Constant)}
+                yield Source(file, getattr(node, "lineno", 1), name, text)
 
 
 def _definitions(node, name=""):

@@ -57,7 +57,8 @@ def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
 
     References
     ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slide ``A/21-positions-are-added``.
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slides
+    ``A/21-positions-are-added``, ``A/55-detr-positions``.
 
     Examples
     --------
