@@ -1063,9 +1063,9 @@ viz.heatmap(
     x_names=zones,
     y_names=list(table),
     bar_label="density",
-    title="Density of decoder attention, from the inside of the box outwards",
-    caption="A density of 1 would be attention spread evenly. It is highest in the middle of the box, and higher "
-    "there than the baseline of the same query.",
+    title="Density of decoder attention",
+    caption="Columns go from the inside of the box outwards. A density of 1 would be attention spread evenly. It "
+    'is highest deep inside the box, and higher there than the baseline of the same query ("place only").',
 )
 
 # %%
