@@ -304,7 +304,7 @@ viz.window_masks(
     mask,
     titles=[f"window {i}" for i in range(4)],
     size=2.3,
-    title="Which tokens may attend to which, in the four windows of the rolled map",
+    title="The masks of the four windows of the rolled map",
     caption="Each square is one window with its 16 tokens in reading order: rows are queries, columns are keys, "
     "white is allowed. Upper left: a window in which all is allowed. Upper right: two pieces side by side. Lower "
     "left: two pieces, one above the other. Lower right: four pieces.",
