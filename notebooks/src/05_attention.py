@@ -68,8 +68,8 @@ viz.bars(
     },
     y_label="weight",
     title="One query, three keys",
-    caption="Each curve is the weight of one key. With sharpness 0 all keys have the same weight. With sharpness "
-    "50 the nearest key has all the weight, as in a dictionary.",
+    caption="With sharpness 0 the three keys have the same weight. With larger sharpness the nearest key gets more "
+    "of it, and with 50 all of it, as in a dictionary.",
 )
 
 # %% [markdown]

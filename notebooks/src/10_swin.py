@@ -390,7 +390,7 @@ viz.images(
 # \approx 4 \cdot 10^{-44}$ instead of 0. In float32 this makes no difference beside a weight near 1, so the results
 # are the same as long as the scores themselves are far from 100.
 #
-# ## Where, relative to me?
+# ## Relative positions
 #
 # Attention does not depend on the order of the tokens, in a window either. So Swin adds a learned number to each
 # score, one for each relative position that two tokens of a window can have (Deck A, *Swin Transformer architecture*;
