@@ -605,8 +605,8 @@ viz.curves(
     "gradient of its bias",
     log="y",
     title="Each layer multiplies by w/4",
-    caption="Read from right to left, the way backward goes. With weights below 4 the gradient vanishes on its way to layer 1, "
-    "above 4 it explodes; with exactly 4 it arrives as it left.",
+    caption="Read from right to left, the way backward goes. With weights below 4 the gradient vanishes on its way "
+    "to layer 1; above 4 it explodes; with exactly 4 it keeps its size.",
 )
 
 # %% [markdown]
