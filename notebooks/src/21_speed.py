@@ -308,7 +308,8 @@ viz.bars(
     "nanoseconds a number",
     log=True,
     title="Layer norm of 1,576 tokens of width 192",
-    caption="The axis shows the time for the same loops, run by Python and compiled by Numba.",
+    caption="The first and the last bar are the same loops, run by Python and compiled by Numba. Between them is "
+    "layer norm in NumPy, on whole arrays and in blocks. The axis is logarithmic.",
 )
 
 # %% [markdown]
