@@ -221,8 +221,8 @@ viz.images(
 )
 
 # %% [markdown]
-# This was a whole training, in one cell. Those of large networks are longer, but they work in the same way. `minivis
-# train cnn-digits` in a shell is a longer one (a quarter of a minute); `minivis train` lists the others.
+# This was a whole training, in one cell. Those of large networks are longer, but they work in the same way.
+# `minivis train cnn-digits` in a shell is a longer one (a quarter of a minute); `minivis train` lists the others.
 #
 # ## Trained networks, ready to use
 #

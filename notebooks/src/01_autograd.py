@@ -380,8 +380,8 @@ w.grad
 #
 # `Y + b` with $Y$ of shape (4, 3) and $b$ of shape (3,) uses each number of $b$ four times, once in each row. So each
 # number gets four slopes, and they add. What broadcasting repeats in the forward pass is therefore **summed** in the
-# backward pass, over exactly the axes that were repeated. In minivis you can see this in the code: `unbroadcast(g,
-# b)` stands in the vjp of every op that broadcasts.
+# backward pass, over exactly the axes that were repeated. In minivis you can see this in the code:
+# `unbroadcast(g, b)` stands in the vjp of every op that broadcasts.
 
 # %%
 g = np.arange(12.0).reshape(4, 3)
@@ -537,8 +537,8 @@ print(f"the right softmax: relative difference {check_gradient(ops.softmax, scor
 # \qquad\text{but}\qquad
 # \frac{\partial C}{\partial b_3} = \sigma'(z_3)\; w_4\,\sigma'(z_4)\;\frac{\partial C}{\partial a_4} .$$
 #
-# There is one factor $w\,\sigma'(z)$ for every layer above. And the slope of a sigmoid is small: $\sigma' =
-# \sigma(1-\sigma)$ is a number between 0 and 1 times the rest to 1, which is never more than $\tfrac14$.
+# There is one factor $w\,\sigma'(z)$ for every layer above. And the slope of a sigmoid is small:
+# $\sigma' = \sigma(1-\sigma)$ is a number between 0 and 1 times one minus that number, which is never more than $\tfrac14$.
 
 # %% tags=["slide:C/19-vanishing-gradient"]
 z = np.linspace(-6, 6, 241)
@@ -612,9 +612,9 @@ viz.curves(
 # %% [markdown]
 # Now a real network: 30 layers of 64 units, with random weights such that a layer roughly keeps the size of its
 # input. We compare four versions: with sigmoids, with tanh (slope up to 1), with ReLU (slope 1 or 0), and with
-# sigmoids *and a shortcut*. With the shortcut each layer adds to its input instead of replacing it, $a_l = a_{l-1} +
-# \sigma(z_l) - \tfrac12$. The slope of the shortcut is 1, so the product of the factors becomes a product of (1 +
-# factor).
+# sigmoids *and a shortcut*. With the shortcut each layer adds to its input instead of replacing it,
+# $a_l = a_{l-1} + \sigma(z_l) - \tfrac12$. The slope of the shortcut is 1, so the product of the factors becomes a
+# product of (1 + factor).
 
 
 # %%

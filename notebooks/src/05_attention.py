@@ -509,9 +509,9 @@ answers.shape, weights.shape
 # query. One head compares colours, one compares places, and one compares both.
 #
 # Can the product of two linear projections express "close by"? Yes. Let a token $x$ hold its features $c$ (colour and
-# place, weighted for this head), the number $|c|^2$ and a 1. Project it to the query $(2c, 1)$ and to the key $(c,
-# -|c|^2)$. Then $q_i \cdot k_j = 2\, c_i \cdot c_j - |c_j|^2 = |c_i|^2 - |c_i - c_j|^2$: the smaller the distance,
-# the higher the score.
+# place, weighted for this head), the number $|c|^2$ and a 1. Project it to the query $(2c, 1)$ and to the key
+# $(c, -|c|^2)$. Then $q_i \cdot k_j = 2\, c_i \cdot c_j - |c_j|^2 = |c_i|^2 - |c_i - c_j|^2$: the smaller the
+# distance, the higher the score.
 
 # %% tags=["slide:A/11-attention-as-adaptive-kernel", "slide:A/27-several-heads"]
 colour = (cells - cells.mean(axis=0)) / cells.std(axis=0)  # (HW, 3)
@@ -715,10 +715,11 @@ viz.curves(
 # ## Backwards
 #
 # The backward pass applies chapter 01 four times. As there, $\bar V$ is the gradient of the loss with respect to $V$,
-# of the same shape, and $\odot$ multiplies element by element. From $Y = A V$: $\;\bar V = A^T \bar Y$, $\;\bar A =
-# \bar Y V^T$. Through the softmax, row by row: $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through
-# the scores: $\bar Q = \bar E K / \sqrt d$, $\;\bar K = \bar E^T Q / \sqrt d$. A masked pair has weight 0, so its
-# gradient is 0, too: a mask also holds in the backward pass.
+# of the same shape, and $\odot$ multiplies element by element. From $Y = A V$: $\;\bar V = A^T \bar Y$,
+# $\;\bar A = \bar Y V^T$. Through the softmax, row by row:
+# $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores: $\bar Q = \bar E K / \sqrt d$,
+# $\;\bar K = \bar E^T Q / \sqrt d$. A masked pair has weight 0, so its gradient is 0, too: a mask also holds in the
+# backward pass.
 
 # %%
 from minivis.gradcheck import check_gradient

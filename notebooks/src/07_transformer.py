@@ -44,8 +44,8 @@ rng = np.random.default_rng(0)
 # Deck A, *Image patches*.
 #
 # Cut an image of $H \times W$ pixels and $C$ channels into patches of $N \times N$ pixels. Each patch is a vector
-# $x_i$ of $N^2 C$ numbers. One learned matrix $W_e$, $(d_m, N^2 C)$, maps it to the width $d_m$ of the network: $x'_i
-# = W_e x_i$.
+# $x_i$ of $N^2 C$ numbers. One learned matrix $W_e$, $(d_m, N^2 C)$, maps it to the width $d_m$ of the network:
+# $x'_i = W_e x_i$.
 #
 # > *A correction.* The slide lets $i$ run to $HW$. There are $HW / N^2$ patches.
 

@@ -402,8 +402,8 @@ if RETRAIN:
 # Deck H, *Result*, shows three pictures from inside a ViT that was trained on photos. Can ours show the same? The
 # model above cannot. All its digits stand in the middle, so each patch always shows the same part of a digit, and
 # nothing in the data says which patches are neighbours. Objects in photos may stand anywhere. So we take a ViT that
-# was trained on scattered digits: $16 \times 16$ pixels in 64 patches, at new random places in every step (`minivis
-# train vit-scattered-digits`, some ten minutes).
+# was trained on scattered digits: $16 \times 16$ pixels in 64 patches, at new random places in every step
+# (`minivis train vit-scattered-digits`, some ten minutes).
 #
 # The first picture shows the filters of the patch embedding: the patterns that it detects in a patch.
 
@@ -967,8 +967,8 @@ passed = mv.laws.check("patchify", my_patchify).passed
 
 # %% [markdown]
 # ### Exercise 2: put together
-# Write the inverse, `my_unpatchify(tokens, patch, height, width)`: it turns tokens $(B, N, P P C)$ into images $(B,
-# C, H, W)$.
+# Write the inverse, `my_unpatchify(tokens, patch, height, width)`: it turns tokens $(B, N, P P C)$ into images
+# $(B, C, H, W)$.
 
 
 # %% tags=["exercise:unpatchify"]

@@ -386,9 +386,9 @@ viz.images(
 )
 
 # %% [markdown]
-# Published models add $-100$ to forbidden scores, where we put $-\infty$. Their forbidden weights are about $e^{-100}
-# \approx 4 \cdot 10^{-44}$ instead of 0. In float32 this makes no difference beside a weight near 1, so the results
-# are the same as long as the scores themselves are far from 100.
+# Published models add $-100$ to forbidden scores, where we put $-\infty$. Their forbidden weights are about
+# $e^{-100} \approx 4 \cdot 10^{-44}$ instead of 0. In float32 this makes no difference beside a weight near 1, so the
+# results are the same as long as the scores themselves are far from 100.
 #
 # ## Relative positions
 #
@@ -440,8 +440,8 @@ viz.relative_index(
 # %% [markdown]
 # ### The trap of windows that are not square
 #
-# The row offset is multiplied by the length of a *row* of the table, $2 M_w - 1$. For square windows this equals $2
-# M_h - 1$, so code that uses the wrong one passes every test with square windows:
+# The row offset is multiplied by the length of a *row* of the table, $2 M_w - 1$. For square windows this equals
+# $2 M_h - 1$, so code that uses the wrong one passes every test with square windows:
 
 # %%
 wrong = dy0 * (2 * Mh - 1) + dx0
@@ -1082,8 +1082,8 @@ passed = claims(
 # - Between fixed windows no information flows. Shifting every second block by half a window connects them.
 # - The roll keeps all windows full, and the mask separates what only the roll brought together. Together they equal
 #   attention over the shifted pieces, exactly.
-# - Positions enter as a learned number for each offset and head. The index into the table multiplies rows by $2M_w -
-#   1$.
+# - Positions enter as a learned number for each offset and head. The index into the table multiplies rows by
+#   $2M_w - 1$.
 # - Merging makes a pyramid of maps that can replace those of a ResNet anywhere.
 #
 # Next: [15. DETR](15_detr.ipynb), which asks such maps for objects. Chapter [19](19_mask2former.ipynb), Mask2Former, uses Swin

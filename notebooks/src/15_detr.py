@@ -53,8 +53,8 @@ rng = np.random.default_rng(0)
 # detection pipeline*. Detectors before DETR cover the image with thousands of candidate boxes (anchors, proposals).
 # They judge each candidate on its own and remove duplicates by non-maximum suppression (NMS). Each of these steps has
 # settings that somebody chose by hand. DETR treats detection as a *translation*: a sequence of image features goes
-# in, and a fixed number of answers comes out, all at once. The model below was trained on generated scenes (`minivis
-# train detr-shapes`, about half an hour on two cores). We show it scenes it has never seen.
+# in, and a fixed number of answers comes out, all at once. The model below was trained on generated scenes
+# (`minivis train detr-shapes`, about half an hour on two cores). We show it scenes it has never seen.
 #
 # > *A correction.* Deck H's title page says CVPR 2020; the paper (Carion et al.) appeared at ECCV 2020.
 
@@ -181,10 +181,10 @@ viz.cost_matrix(
 #
 # Six ways are few, but for 100 slots there are $100! \approx 10^{158}$. The **Hungarian method** needs about $N^3$
 # steps, and besides the assignment it returns a *certificate* that the assignment is the cheapest. Row $i$ gets a
-# price $u_i$ and column $j$ a price $v_j$, chosen so that no cell costs less than its two prices together: $u_i + v_j
-# \le c_{ij}$. An assignment uses each row and each column once, so *every* assignment costs at least $\sum u_i + \sum
-# v_j$. The one that was found costs exactly that, so none is cheaper. To be sure of this you only check the prices;
-# you need not trust the algorithm. (A price may be negative; only the sums count.)
+# price $u_i$ and column $j$ a price $v_j$, chosen so that no cell costs less than its two prices together:
+# $u_i + v_j \le c_{ij}$. An assignment uses each row and each column once, so *every* assignment costs at least
+# $\sum u_i + \sum v_j$. The one that was found costs exactly that, so none is cheaper. To be sure of this you only
+# check the prices; you need not trust the algorithm. (A price may be negative; only the sums count.)
 
 # %%
 rows, columns, u, v = linear_sum_assignment(prices, return_duals=True)
@@ -571,9 +571,9 @@ for name, value in criterion(output, [{"labels": s.labels, "boxes": s.boxes} for
 #
 # Deck H, *Transformer*; Deck C, *Object Detection with Transformers*; Deck A, *DETR architecture*.
 #
-# 1. A **backbone** (ResNet) turns the image $3 \times H_0 \times W_0$ into a smaller map, in the paper $2048 \times
-#    H_0/32 \times W_0/32$. A $1 \times 1$ convolution reduces it to $D$ channels. Its cells, row by row, are the
-#    **tokens**.
+# 1. A **backbone** (ResNet) turns the image $3 \times H_0 \times W_0$ into a smaller map, in the paper
+#    $2048 \times H_0/32 \times W_0/32$. A $1 \times 1$ convolution reduces it to $D$ channels. Its cells, row by row,
+#    are the **tokens**.
 # 2. The **encoder** lets the tokens attend to each other. Two-dimensional sine codes tell them where they are.
 # 3. The **decoder** starts from $Q$ learned **object queries**, one for each slot, and turns them into $Q$ states,
 #    all in parallel.

@@ -886,10 +886,10 @@ if RETRAIN:
 # ## From masks to one map
 #
 # Masks of different queries overlap, but the segments of a panoptic map must not. Mask2Former merges the masks in
-# five steps. Keep the queries that are sure of an object (score $s_q$). Give each pixel to $\arg\max_q s_q\,
-# \sigma(m_{qp})$. Drop a query that won less than a certain share of its own mask: it is a copy that a better query
-# covers. Keep of the pixels that a query won only those *inside* its own mask. Join the pieces of the same stuff to
-# one segment.
+# five steps. Keep the queries that are sure of an object (score $s_q$). Give each pixel to
+# $\arg\max_q s_q\, \sigma(m_{qp})$. Drop a query that won less than a certain share of its own mask: it is a copy
+# that a better query covers. Keep of the pixels that a query won only those *inside* its own mask. Join the pieces of
+# the same stuff to one segment.
 
 # %%
 threshold, share = 0.5, 0.7  # as the recipe's merge; the published ones are 0.8 and 0.8
@@ -946,9 +946,9 @@ viz.panoptic_on_image(
 )
 
 # %% [markdown]
-# The same output answers the other two questions. Semantic: all queries vote, $S_{kp} = \sum_q \hat p_q(k)\,
-# \sigma(m_{qp})$, and each pixel gets the class with the largest sum. Instance: take the masks of the things one by
-# one, each with its score.
+# The same output answers the other two questions. Semantic: all queries vote,
+# $S_{kp} = \sum_q \hat p_q(k)\, \sigma(m_{qp})$, and each pixel gets the class with the largest sum. Instance: take
+# the masks of the things one by one, each with its score.
 
 # %%
 votes = mv.vision.semantic_inference(outputs.logits, outputs.masks, size=(64, 64)).data  # (B, K, H, W)
@@ -1056,9 +1056,9 @@ assert np.median(sizes_missed) < np.median(sizes_found)
 
 # %% [markdown]
 # ### Exercise 1: dice
-# Write `my_dice(logits, targets)`. Both are $(N, P)$. Return the mean over the $N$ masks of $1 - (2 \sum p t + 1) /
-# (\sum p + \sum t + 1)$ with $p = \sigma(\text{logits})$. Logits of thousands must not overflow: use `sigmoid`, which
-# does not. Hint: first sum over the pixels, then take the mean.
+# Write `my_dice(logits, targets)`. Both are $(N, P)$. Return the mean over the $N$ masks of
+# $1 - (2 \sum p t + 1) / (\sum p + \sum t + 1)$ with $p = \sigma(\text{logits})$. Logits of thousands must not
+# overflow: use `sigmoid`, which does not. Hint: first sum over the pixels, then take the mean.
 
 
 # %% tags=["exercise:dice"]
@@ -1085,8 +1085,8 @@ passed = mv.laws.check("dice_loss", my_dice).passed
 # ### Exercise 2: focal
 # Write `my_focal(logits, targets, alpha=0.25, gamma=2.0)` for arrays $(N, P)$: the mean over pixels and masks of
 # $\alpha_i\, q_i^\gamma (-\ln(1 - q_i))$, where $q$ is the probability of the wrong answer. Hint: let $s$ be the
-# logit, with its sign changed where the truth is 0. Then $q = \sigma(-s)$, and $-\ln \sigma(s)$ is `np.logaddexp(0,
-# -s)`, which never overflows.
+# logit, with its sign changed where the truth is 0. Then $q = \sigma(-s)$, and $-\ln \sigma(s)$ is
+# `np.logaddexp(0, -s)`, which never overflows.
 
 
 # %% tags=["exercise:focal"]
@@ -1112,9 +1112,9 @@ passed = mv.laws.check("sigmoid_focal_loss", my_focal).passed
 # %% [markdown]
 # ### Exercise 3: deformable attention from a sampler
 # The lesson gathered the corners itself. Write `my_deformable(values, shapes, locations, weights)` with one call of
-# `mv.ops.grid_sample(image, grid)` for each map: image $(B, C, H, W)$, grid $(B, R, S, 2)$ with $(x, y)$ in $[-1,
-# 1]$, result $(B, C, R, S)$. Hint: treat every head of every image as an image of its own, $(B h, d, H, W)$, with the
-# grid $(B h, Q, P, 2)$.
+# `mv.ops.grid_sample(image, grid)` for each map: image $(B, C, H, W)$, grid $(B, R, S, 2)$ with $(x, y)$ in
+# $[-1, 1]$, result $(B, C, R, S)$. Hint: treat every head of every image as an image of its own, $(B h, d, H, W)$,
+# with the grid $(B h, Q, P, 2)$.
 
 
 # %% tags=["exercise:deformable"]
@@ -1146,9 +1146,9 @@ passed = mv.laws.check("multi_scale_deformable_attention", my_deformable).passed
 
 # %% [markdown]
 # ### Exercise 4: where may a query look?
-# Write `my_allowed(masks, size)`: it turns mask logits $(B, Q, H, W)$ into booleans $(B, Q, h, w)$, with `size` $=
-# (h, w)$. A pixel is allowed inside the mask, resized by `interpolate(masks, size=size, mode="bilinear")`. If nothing
-# is inside, all pixels are allowed. Hint: $\sigma(z) \ge \frac12$ is $z \ge 0$.
+# Write `my_allowed(masks, size)`: it turns mask logits $(B, Q, H, W)$ into booleans $(B, Q, h, w)$, with `size`
+# $= (h, w)$. A pixel is allowed inside the mask, resized by `interpolate(masks, size=size, mode="bilinear")`. If
+# nothing is inside, all pixels are allowed. Hint: $\sigma(z) \ge \frac12$ is $z \ge 0$.
 
 
 # %% tags=["exercise:allowed"]

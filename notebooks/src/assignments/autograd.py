@@ -20,10 +20,10 @@ from minivis.classroom import award
 # %% [markdown]
 # ## What an op is
 #
-# An op returns its output and a function `vjp`. `vjp(g)` takes the **cotangent** of the output, $g = \partial L /
-# \partial y$, an array of the shape of the output. It returns a tuple with $\partial L / \partial x$ for each input
-# array, in the order of the arguments. The Jacobian $J$ is never built; `vjp` computes $g^T J$ directly. Here is an
-# example:
+# An op returns its output and a function `vjp`. `vjp(g)` takes the **cotangent** of the output,
+# $g = \partial L / \partial y$, an array of the shape of the output. It returns a tuple with
+# $\partial L / \partial x$ for each input array, in the order of the arguments. The Jacobian $J$ is never built;
+# `vjp` computes $g^T J$ directly. Here is an example:
 
 
 # %%

@@ -85,8 +85,8 @@ award(
 # %% [markdown]
 # ## Task 2: the dice loss (8 points)
 #
-# How well does a mask of $P$ pixels cover the object? Compute this for each of $N$ masks by itself, with $p =
-# \sigma(x)$, then take the mean:
+# How well does a mask of $P$ pixels cover the object? Compute this for each of $N$ masks by itself, with
+# $p = \sigma(x)$, then take the mean:
 #
 # $$L = \frac1N \sum_n \Big( 1 - \frac{2 \sum_i p_{ni} t_{ni} + 1}{\sum_i p_{ni} + \sum_i t_{ni} + 1} \Big), \qquad
 # \sigma(x) = \frac{1}{1 + e^{-x}} .$$

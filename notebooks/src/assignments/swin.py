@@ -94,10 +94,10 @@ award(
 #
 # Swin shifts the map up and left by `shift` with `np.roll`, so that the new windows lie across the borders of the old
 # ones. What leaves at the top enters again at the bottom. So in the last windows there are tokens side by side that
-# are no neighbours in the image, and they must not attend to each other. `shifted_window_mask(height, width, window,
-# shift)` returns a boolean array $(n_W, N, N)$ with $N = M_h M_w$, **True = may be attended**: for each window of the
-# shifted map, which of its tokens lie on the same side of each seam. `shift` is a number or (rows, columns). With a
-# shift of 0 every token may attend to every other.
+# are no neighbours in the image, and they must not attend to each other.
+# `shifted_window_mask(height, width, window, shift)` returns a boolean array $(n_W, N, N)$ with $N = M_h M_w$, **True
+# = may be attended**: for each window of the shifted map, which of its tokens lie on the same side of each seam.
+# `shift` is a number or (rows, columns). With a shift of 0 every token may attend to every other.
 
 
 # %% tags=["task:mask"]
@@ -133,10 +133,10 @@ award(
 # %% [markdown]
 # ## Task 4: which bias for which pair (9 points)
 #
-# Each offset (rows, columns) between query $i$ and key $j$ of a window has a bias of its own; there are $(2M_h -
-# 1)(2M_w - 1)$ offsets. `relative_position_index(window)` returns integers $(N, N)$: which bias query $i$ adds for
-# key $j$. The offset is **query minus key**. Offsets are counted from 0, row by row of the table of offsets, so that
-# the offset $(1 - M_h, 1 - M_w)$ is number 0. How long is a row of that table?
+# Each offset (rows, columns) between query $i$ and key $j$ of a window has a bias of its own; there are
+# $(2M_h - 1)(2M_w - 1)$ offsets. `relative_position_index(window)` returns integers $(N, N)$: which bias query $i$
+# adds for key $j$. The offset is **query minus key**. Offsets are counted from 0, row by row of the table of offsets,
+# so that the offset $(1 - M_h, 1 - M_w)$ is number 0. How long is a row of that table?
 
 
 # %% tags=["task:bias-index"]

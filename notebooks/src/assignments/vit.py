@@ -89,10 +89,10 @@ award(
 # %% [markdown]
 # ## Task 3: position codes (8 points)
 #
-# Attention does not depend on the order of the tokens, so each place gets a code. `sine_position_code(height, width,
-# dim)` returns $(H, W, D)$, float32: the first $D/2$ numbers encode the row, the second $D/2$ the column; rows and
-# columns are counted from 0. The code of a place $p$ consists of pairs of sine and cosine **in turn**, with growing
-# wavelengths:
+# Attention does not depend on the order of the tokens, so each place gets a code.
+# `sine_position_code(height, width, dim)` returns $(H, W, D)$, float32: the first $D/2$ numbers encode the row, the
+# second $D/2$ the column; rows and columns are counted from 0. The code of a place $p$ consists of pairs of sine and
+# cosine **in turn**, with growing wavelengths:
 #
 # $$c_{2i} = \sin \frac{p}{10000^{\,2i/d}}, \qquad c_{2i+1} = \cos \frac{p}{10000^{\,2i/d}}, \qquad d = D/2,\quad i = 0, \dots, d/2 - 1 .$$
 
