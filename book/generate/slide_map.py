@@ -85,19 +85,11 @@ def row(slide, cells, laws, code=()):
     texts = [f"chapter {slide['chapter']:02}", *(f"again ({n})" for n in range(2, len(places) + 1))]
     shown = ", ".join(f"[{text}](#{place})" for text, place in zip(texts, places, strict=False))
     used = set().union(*map(names_in, sources))
-    families = sorted({law.family for law in laws if law.family in used or speaks_of(law, slide)})
+    families = sorted({law.family for law in laws if law.family in used or law.slide == tag_of(slide)})
     checked = ", ".join(f"[{name}](#{laws_of(name)})" for name in families)
     name = slide["slug"].replace("-", " ")
     later = f"chapter {slide['chapter']:02}, to come"
     return table_row(f"{pages} {name}", claims, shown or later, checked, ", ".join(code))
-
-
-def speaks_of(law, slide):
-    """Whether a law names this slide as the one that states it: all words of the slug stand in the title it gives."""
-    deck, _, title = law.slide.partition(": ")
-    return deck == slide["deck"] and set(slide["slug"].split("-")) <= set(
-        re.findall("[a-z0-9]+", title.lower())
-    )
 
 
 def names_in(source):

@@ -14,7 +14,7 @@ from minivis.laws.inputs import choose, flags, generator, integer, normals, pair
 from minivis.laws.sandbox import Broken
 from minivis.laws.values import values
 
-SLIDE = "H: Hungarian Algorithm"
+SLIDE = "H/17-hungarian-table"
 BIPARTITE = r"\hat\sigma = \arg\min_\sigma \sum_i c_{i, \sigma(i)}"
 
 

@@ -13,7 +13,7 @@ from minivis.laws.sandbox import Broken
 from minivis.laws.values import gradient_values, values
 
 LOSS = r"L = -\frac{1}{B} \sum_b \log \frac{e^{x_{b, t_b}}}{\sum_k e^{x_{bk}}}"
-SLIDE = "H: ViT : Vision Transformer"
+SLIDE = "A/33-classification-head"
 
 
 def _log_p(logits, axis=-1):

@@ -14,7 +14,7 @@ from minivis.laws.inputs import choose, generator, integer, sizes
 from minivis.laws.sandbox import Broken
 from minivis.laws.values import gradient_values, values
 
-SLIDE = "H: Bipartite Matching"
+SLIDE = "H/15-matching-cost"
 
 
 def _extent(corners):

@@ -12,7 +12,7 @@ from minivis.laws.inputs import choose, distinct, integer, normals, numbers, sai
 from minivis.laws.sandbox import Broken
 from minivis.laws.values import gradient_values, values
 
-SLIDE = "C: In-network Up Sampling (a.k.a “Unpooling”)"
+SLIDE = "C/76-unpooling"
 CENTRES = r"u = \Big(i + \tfrac12\Big) \frac{h}{H} - \tfrac12"
 CORNERS = r"u = i\, \frac{h - 1}{H - 1}"
 

@@ -33,8 +33,8 @@ def test_every_slide_has_its_row_and_every_link_its_place():
 
 
 def test_a_row_links_every_cell_and_names_the_laws_behind_them():
-    named = SimpleNamespace(family="nms", slide="H: Two boxes, and one")
-    other = SimpleNamespace(family="softmax", slide="A: Two boxes")
+    named = SimpleNamespace(family="nms", slide="H/4-two-boxes")
+    other = SimpleNamespace(family="softmax", slide="A/4-two-boxes")
     catalogue = [named, other, SimpleNamespace(family="box_iou", slide="")]
     row = slide_map.row(SLIDE, {"slide:H/4-two-boxes": ["mv.vision.box_iou(a, b)", ""]}, catalogue)
     assert row == (
