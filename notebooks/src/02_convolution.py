@@ -975,8 +975,8 @@ viz.curves(
     "step",
     "cross entropy (nats)",
     log="y",
-    caption=f"Guessing among ten classes costs ln 10 ≈ 2.3 nats; the first batch cost {losses[0]:.1f}. (The "
-    "smoothing is a convolution, too.)",
+    caption="The loss of each step, smoothed (the smoothing is a convolution, too). Guessing among ten classes "
+    f"costs ln 10 ≈ 2.3 nats; the first batch cost {losses[0]:.1f}.",
 )
 
 # %%
@@ -1049,8 +1049,8 @@ viz.feature_maps(
     },
     columns=16,
     size=0.45,
-    caption=f"A {truth[0]}, stage by stage (yellow is large). Shapes are channels × height × width: space "
-    "shrinks, channels grow.",
+    caption=f"A {truth[0]}, stage by stage from top to bottom; yellow is large. Shapes are channels × height × width: "
+    "the maps become smaller, and there are more of them.",
 )
 
 # %% [markdown]
