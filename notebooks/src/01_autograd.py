@@ -14,7 +14,8 @@
 #
 # **Before**: the derivative of a function of one variable, and NumPy arrays with their broadcasting. Nothing about networks.
 #
-# **Slides**: Deck C is CPSC 425, lecture 23. A section that follows a slide names it: Deck C, *title*.
+# **Slides**: Deck C is CPSC 425, lecture 23. A section that follows a slide names it by its tag: deck, page and a
+# short name.
 #
 # **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
@@ -423,7 +424,7 @@ y, x.grad
 # %% [markdown]
 # ## A network, its graph, and one sweep
 #
-# Deck C, *Summary*.
+# Slide `C/91-backpropagation`.
 #
 # **Backpropagation** learns the parameters of a network by the chain rule, applied from the output back to the input.
 # The figure shows the graph that minivis recorded for a network of two layers. `relu` sets negative numbers to 0, and
@@ -528,7 +529,7 @@ print(f"the right softmax: relative difference {check_gradient(ops.softmax, scor
 # %% [markdown]
 # ## Why early layers learn slowly
 #
-# Deck C, *Optimizing Deep Neural Networks*.
+# Slide `C/19-vanishing-gradient`.
 #
 # Put four neurons in a row. Neuron $l$ has a weight $w_l$, a bias $b_l$ and a sigmoid: $z_l = w_l a_{l-1} + b_l$,
 # $a_l = \sigma(z_l)$, where $a_0$ is the input. The calculation for one neuron, done for four, gives

@@ -14,8 +14,9 @@
 # **Before.** [01 Autograd](01_autograd.ipynb): what a Tensor and a gradient are. NumPy slices and `np.einsum`
 # help.
 #
-# **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A
-# is AIIA, *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it.
+# **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A is AIIA,
+# *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it by its tag: deck,
+# page and a short name.
 #
 # **Time.** About 75 minutes to read, 50 more for the exercises; the cells take about 20 seconds.
 
@@ -33,7 +34,7 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## A filter slides along a sequence
-# Deck Z, *Convolution Example*.
+# Slide `Z/4-convolution-1d`.
 #
 # Take a sequence $x$ of $L$ numbers and a shorter row of $k$ numbers $w$, the **filter** (or *kernel*). Lay the
 # filter under the first $k$ numbers, multiply each number by the weight below it, and add the products: this is the
@@ -123,7 +124,7 @@ assert not np.array_equal(one_by_one, combined)
 
 # %% [markdown]
 # ## The same in two dimensions
-# Deck Z, *Convolutions in 2D*.
+# Slide `Z/11-convolution-2d`.
 #
 # On an image the window is a rectangle. With an image of $H \times W$ pixels and a filter of $k_h \times k_w$
 # weights
@@ -149,7 +150,7 @@ viz.sliding_window(
 
 # %% [markdown]
 # ### Local and fixed
-# Deck A, *Convolutional Neural Network limitations*.
+# Slide `A/3-convolution-is-local`.
 #
 # A filter is a **local feature detector**: each output depends on one window and on nothing else, so distant parts of
 # the image cannot interact within one layer. And the filter is **fixed**: it does not adapt to what lies under it. To
@@ -179,7 +180,7 @@ viz.images(
 
 # %% [markdown]
 # ## Padding, stride, dilation
-# Deck C, *In-network Up Sampling: Transpose Convolution* (its recall of the ordinary one).
+# Slides `C/79-convolution-stride-1`, `C/81-convolution-stride-2`.
 #
 # Four numbers decide where the windows lie, separately for height and width:
 #
@@ -449,7 +450,7 @@ viz.convolution_matrix(
 
 # %% [markdown]
 # ## Layers, and what they cost
-# Deck C, *Summary*.
+# Slides `C/90-layer-types`, `C/91-convolution-saves-parameters`.
 #
 # A classical network has three kinds of layers. **Convolution** applies a set of learned filters. **Pooling** makes
 # the map smaller; *max pooling* keeps the largest number of each window. A **fully connected** layer connects every
@@ -506,7 +507,7 @@ viz.bars(
 
 # %% [markdown]
 # ## What is assumed: locality and stationarity
-# Deck A, *CNN inductive bias*.
+# Slide `A/6-locality-and-stationarity`.
 #
 # Saving parameters does no harm if images have the properties that a convolution assumes.
 # - **Locality**: near pixels are more alike than distant ones, so a small window contains much information.
@@ -656,7 +657,7 @@ viz.curves(
 
 # %% [markdown]
 # ## The receptive field of a deep layer
-# Deck A, *CNN limitations*.
+# Slide `A/5-pooling-widens-and-loses`.
 #
 # An output of one layer depends on $k$ pixels. An output of the next layer depends on $k$ outputs of the first, so on
 # more pixels: the **receptive field** grows with depth. Layer $l$ adds $(k_l - 1)$ steps, and each step is as long as
@@ -730,7 +731,7 @@ viz.images(
 
 # %% [markdown]
 # ### All parts, and yet no face
-# Deck A, *CNN limitations* (the "Picasso problem").
+# Slide `A/4-parts-without-the-whole`.
 #
 # Here is a network of local detectors. It has one filter for each part of a simple face, followed by the maximum over
 # the whole image ("is this part anywhere?"). First come the parts, and a function that puts them into a picture.
@@ -806,7 +807,7 @@ print(f"backward of conv2d with stride 2 and padding 1: off finite differences b
 
 # %% [markdown]
 # ## Transposed convolution: enlarge by running backwards
-# Deck C, *In-network Up Sampling: Transpose Convolution* and *Transpose Convolution: 1-D Example*.
+# Slides `C/86-transpose-convolution-1d`, `C/83-transpose-convolution`.
 #
 # Multiplying by $T^\top$ leads from the small map to the large one. Used as a layer, this is the **transposed
 # convolution**. Every input value adds a copy of the filter, multiplied by that value, to the output. The copies lie

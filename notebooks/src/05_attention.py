@@ -16,9 +16,9 @@
 # [02](02_convolution.ipynb). A **token** is a vector that stands for one piece of the input, a word or a
 # patch of an image; tokens are the rows of a matrix.
 #
-# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23;
-# Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks
-# in Computer Vision*. A section that follows a slide names it.
+# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23; Deck Z is
+# Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks in Computer
+# Vision*. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 60 minutes to read, 45 more for the exercises; the cells take about ten seconds.
 
@@ -37,7 +37,7 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## A dictionary that answers softly
-# Deck I, *Single Head Attention*.
+# Slide `I/8-query-key-value`.
 #
 # A Python dictionary compares the key you ask for with each key it holds, and returns the value of the one that is
 # *equal*. Attention is the same idea made soft, so that it has gradients. The **query** is compared with *every*
@@ -74,7 +74,7 @@ viz.bars(
 
 # %% [markdown]
 # ## Step one: relate
-# Deck I, *Relate*.
+# Slide `I/9-relate`.
 #
 # The $N$ queries are the rows $q_i$ of a matrix $Q$, $(N, d)$; the $M$ keys are the rows $k_j$ of $K$, $(M, d)$. How
 # well does a query fit a key? Take their dot product, one number for each pair, and divide by $\sqrt{d}$. This gives
@@ -118,7 +118,7 @@ viz.curves(
 
 # %% [markdown]
 # ## Step two: aggregate
-# Deck I, *Aggregate*.
+# Slide `I/11-aggregate`.
 #
 # Softmax over the keys turns each row of scores into weights $A$, $(N, M)$, which are positive and sum to 1. Each key
 # has a value; the values are the rows $v_j$ of $V$, $(M, d_v)$. The output of a query is the average of the values
@@ -148,7 +148,7 @@ viz.heatmap(
 
 # %% [markdown]
 # ## From loops to matrices to the library
-# Deck I, *Single-Headed Attention*.
+# Slide `I/12-one-head-as-matrices`.
 #
 # We write the whole layer three times. First with loops, as in the formulas, one pair at a time.
 
@@ -203,7 +203,7 @@ assert not report.passed  # it ignores the mask
 
 # %% [markdown]
 # ## The shapes
-# Deck C, *Attention Layer*.
+# Slide `C/92-attention-layer`.
 #
 # | what | from | shape |
 # |---|---|---|
@@ -243,7 +243,7 @@ assert np.allclose(y, scaled_dot_product_attention(queries, k, v))
 
 # %% [markdown]
 # ## Self-attention: the tokens ask each other
-# Deck I, *Self Attention*; Deck C, *Self-attention Layer*; Deck Z, *Self-attention*.
+# Slides `I/7-self-attention`, `C/97-self-attention-layer`, `Z/32-self-attention`.
 #
 # In **self-attention** the queries come from the same tokens as keys and values, through a third matrix: $Q = X W_Q$.
 # The scores are then square, $(N_X, N_X)$, and every token becomes a mixture of all tokens, itself included.
@@ -277,7 +277,7 @@ print("token 4 was nudged by 0.1; the outputs moved by", moved.round(4))
 
 # %% [markdown]
 # ## Cross-attention: one set asks another
-# Deck I, *Self Attention vs Cross Attention*; Deck A, *Scaled dot-product attention*.
+# Slides `A/25-queries-keys-values`, `A/26-cross-attention`, `I/26-self-versus-cross`.
 #
 # Queries and keys need not come from the same set. In **cross-attention** a sequence $Z$ of length $L$ makes the
 # queries, and another, $Z'$, of length $L'$, the keys and values. This is how the decoder of a transformer reads the
@@ -310,7 +310,7 @@ assert weights.shape == (length, length)
 
 # %% [markdown]
 # ## Queries that are learned
-# Deck I, *Cross Attention*.
+# Slides `I/27-learnable-queries`, `I/30-cross-attention-relates`, `I/31-cross-attention-aggregates`.
 #
 # Queries can also be parameters that do not depend on the data. In the mask transformers, $N$ learned vectors of
 # width $C$ attend to the $HW$ cells of an image's feature map. The first step gives one map over the image for each
@@ -425,8 +425,8 @@ print(f"-1e9: weights {large[0]}; -inf: {infinite}; minivis: output {out.item()}
 
 # %% [markdown]
 # ## Several heads
-# Deck I, *Multihead Attention*; Deck C, *Multi-head Self-attention Layer*; Deck Z, *Multi-head attention*;
-# Deck A, *Transformers*.
+# Slides `Z/34-multi-head-attention`, `C/105-multi-head-self-attention`, `I/15-multi-head-attention`,
+# `A/27-several-heads`, `I/26-self-versus-cross`.
 #
 # One softmax can attend in only one way at a time. **Multi-head attention** runs $h$ heads side by side. Each has its
 # own small projections; their outputs are concatenated and mixed by one more matrix $W_O$:
@@ -502,7 +502,7 @@ answers.shape, weights.shape
 
 # %% [markdown]
 # ### What can different heads do?
-# Deck A, *Locally adaptive kernels*.
+# Slides `A/11-attention-as-adaptive-kernel`, `A/27-several-heads`.
 #
 # A head's weight for two patches is a softmax over a product of *learned projections of content plus position*: a
 # kernel that adapts to the image. We set the projections of three heads by hand and take one cell of the tower as the
@@ -552,7 +552,8 @@ viz.attention_maps(
 
 # %% [markdown]
 # ## Convolution and attention side by side
-# Deck I, *Self Attention: A New Perspective*.
+# Slides `I/22-convolution-has-fixed-weights`, `I/23-attention-has-adaptive-weights`, `I/24-convolution-is-local`,
+# `I/25-attention-is-global`.
 #
 # Both layers replace each token by a weighted sum of tokens. The weights of a convolution are **fixed**: the same
 # numbers for every image and every place. And they are **local**: zero outside the kernel. The weights of
@@ -650,7 +651,7 @@ viz.attention_maps(
 
 # %% [markdown]
 # ## Attention does not depend on order
-# Deck C, *Self-attention Layer*; Deck Z, *Self-attention*.
+# Slides `C/104-permutation-equivariance`, `Z/32-self-attention`.
 #
 # If the tokens are permuted, the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$, where $\sigma$
 # puts the rows of a matrix into another order. Self-attention works on *sets*. This is a law (**permutation
@@ -673,7 +674,7 @@ assert with_codes > 0.1
 
 # %% [markdown]
 # ## What it costs
-# Deck Z, *Self-attention*.
+# Slide `Z/32-self-attention`.
 #
 # Every query is compared with every key: $N^2$ scores of $d$ multiply-adds each, and as many again for the values.
 # Twice as many tokens need four times the work, and four times the memory for the weights. A photo in patches of 16

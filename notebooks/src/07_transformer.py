@@ -13,9 +13,9 @@
 #
 # **Before**: attention from [05](05_attention.ipynb); gradients from [01](01_autograd.ipynb).
 #
-# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23;
-# Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks
-# in Computer Vision*. A section that follows a slide names it.
+# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23; Deck Z is
+# Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks in Computer
+# Vision*. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
@@ -33,7 +33,7 @@ rng = np.random.default_rng(0)
 
 # %% [markdown] tags=["slide:I/5-transformer-translates"]
 # ## Where it comes from
-# Deck I, *Transformers*.
+# Slide `I/5-transformer-translates`.
 #
 # The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*), and
 # another sentence comes out, word by word. But nothing in it depends on words. Anything that can be written as a set
@@ -41,7 +41,7 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## Tokens from patches
-# Deck A, *Image patches*.
+# Slide `A/20-tokens-from-patches`.
 #
 # Cut an image of $H \times W$ pixels and $C$ channels into patches of $N \times N$ pixels. Each patch is a vector
 # $x_i$ of $N^2 C$ numbers. One learned matrix $W_e$, $(d_m, N^2 C)$, maps it to the width $d_m$ of the network:
@@ -72,7 +72,7 @@ viz.images(
 
 # %% [markdown]
 # ## Positions are added
-# Deck A, *Transformers*.
+# Slide `A/21-positions-are-added`.
 #
 # Attention does not depend on the order of the tokens (chapter 05). So each token gets information on its place: a
 # vector $p_i$ of width $d_m$ for place $i$ is added to the embedding, $z_i = x'_i + p_i$. A learned table starts at
@@ -140,7 +140,7 @@ viz.heatmap(
 
 # %% [markdown]
 # ## A block: exchange information, then transform it
-# Deck C, *Transformer*.
+# Slide `C/113-transformer-communicates-by-attention`.
 #
 # A block takes a set of $N$ vectors of width $D$ and returns as many of the same width. It has four parts:
 # self-attention, a layer norm, a small network (MLP, for *multi-layer perceptron*) and another layer norm. There is a
@@ -200,7 +200,7 @@ viz.heatmap(
 
 # %% [markdown]
 # ## The encoder layer, written out
-# Deck A, *Encoder*; Deck Z, *Original Transformer*.
+# Slides `A/23-encoder`, `Z/35-original-transformer`.
 #
 # There is a residual around each of the two branches, self-attention (SA) and MLP, and a layer norm (LN) on each sum:
 #
@@ -239,7 +239,7 @@ block
 
 # %% [markdown]
 # ## Three choices fix its size
-# Deck C, *Transformer*.
+# Slide `C/114-transformer-block`.
 #
 # These are the number $L$ of blocks, the number of heads in a block, and the widths. Attention has four $D \times D$
 # matrices; an MLP of hidden width $4D$ has two of $4D \times D$. That makes $12 D^2$ for each block, plus $13 D$ for
@@ -257,7 +257,7 @@ for blocks, heads, d in ((1, 1, 64), (1, 8, 64), (6, 8, 64), (12, 3, 192)):
 
 # %% [markdown]
 # ## No attention to later tokens
-# Deck C, *Masked Self-Attention Layer*.
+# Slide `C/126-masked-self-attention`.
 #
 # A network that writes one word after another must not use the words to come. In training all words are there at
 # once, so a mask hides the later ones: scores above the diagonal count as $-\infty$ before the softmax. In our
@@ -299,7 +299,7 @@ assert unmasked > 0.01
 
 # %% [markdown]
 # ## The decoder layer: three parts
-# Deck A, *Decoder*; Deck Z, *Original Transformer*.
+# Slides `A/24-decoder`, `Z/35-original-transformer`.
 #
 # The first part is masked self-attention among the symbols written so far (the *target*). The second is
 # cross-attention: its queries come from the target, its keys and values from the output of the encoder (the *memory*
@@ -350,7 +350,7 @@ viz.heatmap(
 
 # %% [markdown]
 # ## The whole: encoder, decoder, head
-# Deck I, *Transformers*; Deck A, *Transformers*.
+# Slides `I/6-encoder-decoder-stack`, `A/22-encoder-decoder`.
 #
 # Stack $L$ encoder layers and $L$ decoder layers. Every decoder layer reads the output of the *last* encoder layer. A
 # linear head turns each output into scores for the next symbol. Our task is to read seven digits and write them in

@@ -17,9 +17,9 @@
 # **Before**: attention from [05](05_attention.ipynb), the transformer block from [07](07_transformer.ipynb),
 # convolution from [02](02_convolution.ipynb).
 #
-# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention
-# and Transformer Networks in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck Z is Zagoruyko,
-# *Transformers in Computer Vision*. A section that follows a slide names it.
+# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention and
+# Transformer Networks in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck Z is Zagoruyko, *Transformers in
+# Computer Vision*. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 80 minutes to read, 60 more for the exercises; the cells take about a minute and a half.
 
@@ -38,10 +38,11 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Words of an image
 #
-# Deck H, *Vision Transformer*; Deck A and Deck Z, *ViT*: transformers are efficient and can grow to very many
-# parameters. So we let one read images and change it as little as possible. A sentence is a sequence of words. An
-# image becomes a sequence of **patches**; each is embedded linearly, and the model is trained for classification with
-# labels. Our images are real handwritten digits of $8 \times 8$ pixels, and our patches are $2 \times 2$.
+# Slides `H/4-transformer-on-patches`, `Z/37-vit-idea`, `A/29-vit-idea`. Transformers are efficient and can grow to
+# very many parameters. So we let one read images and change it as little as possible. A sentence is a sequence of
+# words. An image becomes a sequence of **patches**; each is embedded linearly, and the model is trained for
+# classification with labels. Our images are real handwritten digits of $8 \times 8$ pixels, and our patches are
+# $2 \times 2$.
 
 # %% tags=["slide:H/4-transformer-on-patches", "slide:Z/37-vit-idea", "slide:A/29-vit-idea"]
 images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8), values 0 to 1
@@ -66,10 +67,10 @@ viz.images(
 # %% [markdown]
 # ## Three ways to embed a patch, one result
 #
-# Deck A, *ViT architecture*; Deck C, *Transformer on Image Patches*: an image of $H \times W$ pixels and $C$ colours
-# gives $N = HW / P^2$ patches of $P \times P$ pixels. One learned matrix $W_e$ $(D, P^2 C)$ maps each patch to a
-# token, a vector of width $D$. We compute this in three ways: with loops, as a product of matrices, and as **a
-# convolution whose stride is its kernel size**.
+# Slides `A/30-patch-embedding`, `C/115-image-patches`. An image of $H \times W$ pixels and $C$ colours gives
+# $N = HW / P^2$ patches of $P \times P$ pixels. One learned matrix $W_e$ $(D, P^2 C)$ maps each patch to a token, a
+# vector of width $D$. We compute this in three ways: with loops, as a product of matrices, and as **a convolution
+# whose stride is its kernel size**.
 #
 # > *A correction.* Deck A writes $N$ for the side of a patch and $L$ for their number, and its index runs to $HW$;
 # > there are only $HW/P^2$ patches. Deck C calls the result a model without convolutions; but the patch embedding
@@ -227,8 +228,8 @@ assert sum(q.size for q in tiny.parameters()) == count(192, 12)  # and the libra
 # %% [markdown]
 # ## What an untrained ViT does not know
 #
-# Deck H, *Vision Transformer*: the MLPs of ViT are local and treat all places alike, and its attention is global. It
-# contains nothing about the two-dimensional arrangement of its patches. We can show this: shuffle the patches of
+# Slide `H/8-weak-inductive-bias`. The MLPs of ViT are local and treat all places alike, and its attention is global.
+# It contains nothing about the two-dimensional arrangement of its patches. We can show this: shuffle the patches of
 # every image, always in the same way, and shuffle the position table with them. The output stays exactly the same. So
 # a ViT could be trained on shuffled images *just as well*, and a convolutional network could not.
 
@@ -507,9 +508,9 @@ viz.curves(
 # %% [markdown]
 # ## Where it looks
 #
-# Deck H, *Result*, and Deck A, *ViT*: the class token attends to the part of the image that matters. Here we can
-# measure this: the digit covers a part of the canvas, and the rest is empty. Which share of the attention falls on
-# patches with ink?
+# Slides `H/10-attention-finds-the-object`, `A/35-output-token-attention`. The class token attends to the part of the
+# image that matters. Here we can measure this: the digit covers a part of the canvas, and the rest is empty. Which
+# share of the attention falls on patches with ink?
 
 # %% tags=["slide:H/10-attention-finds-the-object", "slide:A/35-output-token-attention"]
 inked = mv.vision.patches.patchify(everywhere_images, model.patch_size).mean(axis=2) > 0.1  # (B, N)
@@ -579,10 +580,10 @@ viz.attention_explorer(
 # %% [markdown]
 # ## Against a ResNet: how far a place sees
 #
-# Deck A, *ViT: Remarks*: with depth, ViT goes from near and far to far only, while the receptive field of a ResNet
-# stays local and grows slowly (Raghu et al. 2021). To compare the two, we build a ResNet of four blocks. For it, each
-# pixel is drawn as $2 \times 2$. Then its stem, a convolution of $4 \times 4$ with stride 4, cuts the same patches as
-# our ViT, and its maps have the same $8 \times 8$ places.
+# Slide `A/37-attention-distance-against-receptive-field`. With depth, ViT goes from near and far to far only, while
+# the receptive field of a ResNet stays local and grows slowly (Raghu et al. 2021). To compare the two, we build a
+# ResNet of four blocks. For it, each pixel is drawn as $2 \times 2$. Then its stem, a convolution of $4 \times 4$
+# with stride 4, cuts the same patches as our ViT, and its maps have the same $8 \times 8$ places.
 
 
 # %%
@@ -717,10 +718,11 @@ viz.curves(
 # %% [markdown]
 # ## What attention damps
 #
-# Deck A, *ViT: Remarks*; Park and Kim 2022: attention is a weighted mean, and a mean is smooth; a convolution can
-# also compute differences. So attention should **damp high frequencies** of its maps, and convolution should amplify
-# them. We take the Fourier transform of the maps. $\Delta(f)$ is the log amplitude at frequency $f$ minus that at
-# frequency 0 (`mv.analysis.fourier_amplitude`). At $f = \pi$ the signal alternates from one place to the next.
+# Slide `A/40-attention-dampens-high-frequencies`, after Park and Kim 2022. Attention is a weighted mean, and a mean
+# is smooth; a convolution can also compute differences. So attention should **damp high frequencies** of its maps,
+# and convolution should amplify them. We take the Fourier transform of the maps. $\Delta(f)$ is the log amplitude at
+# frequency $f$ minus that at frequency 0 (`mv.analysis.fourier_amplitude`). At $f = \pi$ the signal alternates from
+# one place to the next.
 #
 # How much does each step change $\Delta(\pi)$? A change above 0 sharpens the maps, a change below 0 smooths them.
 
@@ -777,11 +779,12 @@ fig
 # %% [markdown]
 # ## The shape of the loss
 #
-# Deck A, *ViT: Remarks*, makes two statements after Park and Kim. On much data, attention makes the surface of the
-# loss flatter than that of a ResNet. On little data, the loss has directions that curve *down*: it is not convex
-# around the path of training. Curvature is the Hessian matrix $H_{ij} = \partial^2 L / \partial w_i \partial w_j$;
-# its eigenvalues say how much the loss curves along its own axes. Ours has 115,354 rows and as many columns, too many
-# to store. But a product with it is a difference of two gradients,
+# Slides `A/38-attention-flattens-the-loss` and `A/39-negative-curvature-on-little-data` make two statements, after
+# Park and Kim. On much data, attention makes the surface of the loss flatter than that of a ResNet. On little data,
+# the loss has directions that curve *down*: it is not convex around the path of training. Curvature is the Hessian
+# matrix $H_{ij} = \partial^2 L / \partial w_i \partial w_j$; its eigenvalues say how much the loss curves along its
+# own axes. Ours has 115,354 rows and as many columns, too many to store. But a product with it is a difference of two
+# gradients,
 #
 # $$H v \approx \frac{\nabla L(w + \epsilon v) - \nabla L(w - \epsilon v)}{2 \epsilon},$$
 #
@@ -883,11 +886,11 @@ viz.loss_surfaces(
 # %% [markdown]
 # ## Both: the hybrid
 #
-# Deck A, *Hybrid ViT architecture*: the patches need not be cut from the image. A small convolutional network can
-# read the image first, and the patches are cut from its **map**; $W_e$ and everything after it stay the same. With
-# patches of $1 \times 1$ the map is only flattened, and each of its places is a token. Our `ViT` takes a backbone,
-# here a ResNet of one block that turns $16 \times 16$ pixels into $4 \times 4$ places of 32 channels: sixteen tokens,
-# as many as before. As above, we train on two hundred scattered digits for two hundred steps:
+# Slide `A/41-hybrid-vit`. The patches need not be cut from the image. A small convolutional network can read the
+# image first, and the patches are cut from its **map**; $W_e$ and everything after it stay the same. With patches of
+# $1 \times 1$ the map is only flattened, and each of its places is a token. Our `ViT` takes a backbone, here a ResNet
+# of one block that turns $16 \times 16$ pixels into $4 \times 4$ places of 32 channels: sixteen tokens, as many as
+# before. As above, we train on two hundred scattered digits for two hundred steps:
 
 # %% tags=["slide:A/41-hybrid-vit", "slide:C/123-resnet-vit-hybrid"]
 backbone = mv.models.resnet.ResNet(

@@ -16,8 +16,8 @@
 # **Before**: attention from [05](05_attention.ipynb), ViT from [08](08_vit.ipynb).
 #
 # **Slides**: Deck A is AIIA, *Attention and Transformer Networks in Computer Vision*, its part on the Swin
-# Transformer. The paper is Liu et al., *Swin Transformer: hierarchical vision transformer using shifted
-# windows*, ICCV 2021.
+# Transformer. A section that follows a slide names it by its tag: deck, page and a short name. The paper is Liu et
+# al., *Swin Transformer: hierarchical vision transformer using shifted windows*, ICCV 2021.
 #
 # > *A correction.* Deck H, *Vision Transformer*, places Swin at CVPR 2021; it appeared at ICCV 2021.
 #
@@ -38,7 +38,7 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Things come in all sizes
 #
-# Deck A, *Swin Transformer*: words have about the same size, but an object may fill an image or only a small part of
+# Slide `A/43-scale-varies`. Words have about the same size, but an object may fill an image or only a small part of
 # it. Tokens of one fixed size suit neither. We measure this on generated scenes of $64 \times 64$ pixels: how many
 # tokens wide is an object, for tokens of 16 pixels, for tokens of 4 pixels, and if the size could be chosen from 4, 8
 # and 16?
@@ -78,8 +78,8 @@ viz.images(
 # %% [markdown]
 # ## Windows
 #
-# Deck A, *Swin Transformer*: attention is computed within windows of $M \times M$ tokens that do not overlap. Maps
-# have their channels last here: $x$ $(B, H, W, C)$ becomes $(B\,n_W, M, M, C)$, with $n_W = HW/M^2$ windows in
+# Slide `A/44-windows-and-merging`. Attention is computed within windows of $M \times M$ tokens that do not overlap.
+# Maps have their channels last here: $x$ $(B, H, W, C)$ becomes $(B\,n_W, M, M, C)$, with $n_W = HW/M^2$ windows in
 # reading order, first all those of the first image. With loops:
 
 
@@ -244,8 +244,8 @@ viz.shifted_windows(
 # %% [markdown]
 # ## The roll and the mask
 #
-# Deck A, *Cyclic shift of windows*: roll the map up and left by $s$. What leaves at the top and left enters again at
-# the bottom and right. The regular grid then cuts the *shifted* windows, all of full size and in the same number as
+# Slide `A/47-cyclic-shift`. Roll the map up and left by $s$. What leaves at the top and left enters again at the
+# bottom and right. The regular grid then cuts the *shifted* windows, all of full size and in the same number as
 # before. (Moving the windows down and right is the same as moving the map up and left.)
 #
 # $$y_{i,j} = x_{(i + s) \bmod H,\, (j + s) \bmod W}$$
@@ -563,9 +563,10 @@ np.testing.assert_allclose(merge(t, p, "merge"), merging(mv.Tensor(t)).data, ato
 assert merge(t, p, "merge").shape == (2, 3, 4, 16)
 
 # %% [markdown]
-# Deck A: small patches whose neighbours are merged give a **pyramid** of maps, with the strides 4, 8, 16 and 32 of
-# the stages of a ResNet. So Swin can replace the ResNet in everything that was built on one: pyramid networks,
-# U-Nets, DETR (chapter 15), Mask2Former (chapter 19). ViT has a map of stride 16 at every depth.
+# Slide `A/45-hierarchy-for-dense-prediction`. Small patches whose neighbours are merged give a **pyramid** of maps,
+# with the strides 4, 8, 16 and 32 of the stages of a ResNet. So Swin can replace the ResNet in everything that was
+# built on one: pyramid networks, U-Nets, DETR (chapter 15), Mask2Former (chapter 19). ViT has a map of stride 16 at
+# every depth.
 
 # %% tags=["slide:A/45-hierarchy-for-dense-prediction"]
 with mv.nn.init.skip_init(), mv.no_grad():  # sizes only: no weights are drawn
@@ -583,9 +584,8 @@ assert [shape[1] for shape in pyramid] == [96, 192, 384, 768]  # a quarter of th
 # %% [markdown]
 # ## Swin in forty lines
 #
-# Deck A, *Swin Transformer architecture*. Blocks come in pairs: one with windows (W-MSA), one with shifted windows
-# (SW-MSA). Each attention is followed by an MLP, with a norm before each branch and a residual around it (equation
-# 3):
+# Slide `A/50-swin-architecture`. Blocks come in pairs: one with windows (W-MSA), one with shifted windows (SW-MSA).
+# Each attention is followed by an MLP, with a norm before each branch and a residual around it (equation 3):
 #
 # $$\hat z_l = \text{W-MSA}(\mathrm{LN}(z_{l-1})) + z_{l-1}, \qquad z_l = \mathrm{MLP}(\mathrm{LN}(\hat z_l)) + \hat z_l$$
 # $$\hat z_{l+1} = \text{SW-MSA}(\mathrm{LN}(z_l)) + z_l, \qquad z_{l+1} = \mathrm{MLP}(\mathrm{LN}(\hat z_{l+1})) + \hat z_{l+1}$$

@@ -17,9 +17,9 @@
 # **Before**: attention from [05](05_attention.ipynb), encoder and decoder from [07](07_transformer.ipynb),
 # position codes from [08](08_vit.ipynb).
 #
-# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention
-# and Transformer Networks in Computer Vision*; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is
-# CPSC 425, lecture 23. A section that follows a slide names it.
+# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention and
+# Transformer Networks in Computer Vision*; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC
+# 425, lecture 23. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 75 minutes to read, 60 more for the exercises; the cells take about 20 seconds.
 
@@ -49,12 +49,12 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## An image in, a set out
 #
-# Deck H, *Introduction* (DETR); Deck A, *DETR*; Deck Z, *DETR: Rethinking object detection* and *Streamlined
-# detection pipeline*. Detectors before DETR cover the image with thousands of candidate boxes (anchors, proposals).
-# They judge each candidate on its own and remove duplicates by non-maximum suppression (NMS). Each of these steps has
-# settings that somebody chose by hand. DETR treats detection as a *translation*: a sequence of image features goes
-# in, and a fixed number of answers comes out, all at once. The model below was trained on generated scenes
-# (`minivis train detr-shapes`, about half an hour on two cores). We show it scenes it has never seen.
+# Slides `H/14-detr-idea`, `A/52-detr-idea`, `Z/49-detr-as-translation`, `Z/52-streamlined-pipeline`. Detectors before
+# DETR cover the image with thousands of candidate boxes (anchors, proposals). They judge each candidate on its own
+# and remove duplicates by non-maximum suppression (NMS). Each of these steps has settings that somebody chose by
+# hand. DETR treats detection as a *translation*: a sequence of image features goes in, and a fixed number of answers
+# comes out, all at once. The model below was trained on generated scenes (`minivis train detr-shapes`, about half an
+# hour on two cores). We show it scenes it has never seen.
 #
 # > *A correction.* Deck H's title page says CVPR 2020; the paper (Carion et al.) appeared at ECCV 2020.
 
@@ -88,10 +88,10 @@ viz.boxes_on_images(
 # %% [markdown]
 # ## Sixteen slots, most of them empty
 #
-# Deck A, *DETR architecture*: the number of answers is fixed, and it is larger than the number of objects in any
-# image: 100 in the paper; 16 here, where a scene has at most eight objects. So a slot must be able to answer
-# "nothing". It does so with one more class, **no object**, $\varnothing$, which plays the part that *background* has
-# in other detectors.
+# Slide `A/59-no-object`. The number of answers is fixed, and it is larger than the number of objects in any image:
+# 100 in the paper; 16 here, where a scene has at most eight objects. So a slot must be able to answer "nothing". It
+# does so with one more class, **no object**, $\varnothing$, which plays the part that *background* has in other
+# detectors.
 
 # %% tags=["slide:A/59-no-object"]
 one = 12
@@ -116,10 +116,10 @@ viz.heatmap(
 # %% [markdown]
 # ## Why the loss must match first
 #
-# Deck A, *Bipartite matching loss*: a set has no order. Suppose slot $i$ had to answer for object $i$ of the list.
-# Then the loss would depend on the order in which somebody wrote the objects down, and the network would be punished
-# for a right answer in another slot. The cell takes one scene and lists its objects in every possible order. For each
-# order it computes the total cost twice: once with slot $i$ for object $i$, and once with the cheapest pairs.
+# Slide `A/60-why-match`. A set has no order. Suppose slot $i$ had to answer for object $i$ of the list. Then the loss
+# would depend on the order in which somebody wrote the objects down, and the network would be punished for a right
+# answer in another slot. The cell takes one scene and lists its objects in every possible order. For each order it
+# computes the total cost twice: once with slot $i$ for object $i$, and once with the cheapest pairs.
 
 # %% tags=["slide:A/60-why-match"]
 target = {"labels": scene.labels, "boxes": scene.boxes}
@@ -137,8 +137,8 @@ assert np.ptp(slot_by_slot) > 1 and np.ptp(matched) < 1e-4
 # %% [markdown]
 # ## Three companies, three jobs
 #
-# Deck H, *Hungarian Algorithm*; Deck A, *Bipartite matching loss*. The matching is the permutation $\sigma$ with
-# the least sum of pair costs $c_{i,\sigma(i)}$,
+# Slides `H/17-hungarian-table`, `A/62-best-permutation`. The matching is the permutation $\sigma$ with the least sum
+# of pair costs $c_{i,\sigma(i)}$,
 #
 # $$\hat\sigma = \arg\min_{\sigma \in \mathfrak{S}_N} \sum_{i=1}^{N} c_{i,\, \sigma(i)} .$$
 #
@@ -247,9 +247,9 @@ viz.curves(
 # %% [markdown]
 # ## What a pair costs
 #
-# Deck H, *DETR model: Bipartite Matching*; Deck A, *Bipartite matching loss*. Object $i$ has the class $c_i$ and the
-# box $b_i \in [0, 1]^4$ (centre, width and height as fractions of the image). Slot $j$ predicts the probabilities
-# $\hat p_j$ and the box $\hat b_j$. The pair costs
+# Slides `H/16-five-predictions-two-objects`, `H/15-matching-cost`, `A/61-padding-the-truth`, `A/63-pairwise-cost`.
+# Object $i$ has the class $c_i$ and the box $b_i \in [0, 1]^4$ (centre, width and height as fractions of the image).
+# Slot $j$ predicts the probabilities $\hat p_j$ and the box $\hat b_j$. The pair costs
 #
 # $$C_{ij} = -\hat p_j(c_i) + \mathcal{L}_{box}(b_i, \hat b_j), \qquad
 #   \mathcal{L}_{box} = \lambda_{L1} \lVert b_i - \hat b_j \rVert_1 + \lambda_{iou}\, (1 - \mathrm{GIoU}(b_i, \hat b_j)),$$
@@ -339,10 +339,10 @@ viz.matching_playground(
 # %% [markdown]
 # ## Boxes that do not meet
 #
-# Deck A, *Bipartite matching loss* (box loss); Deck H, *DETR model: Bipartite Matching*. How similar are two boxes
-# $A$ and $B$? The usual answer is intersection over union. But it is 0 for *all* pairs that do not overlap, near or
-# far, so its gradient is 0 too and a network cannot learn from it. **Generalised IoU** (Rezatofighi et al. 2019)
-# takes the smallest box $E$ that encloses both, and subtracts the share of it that neither covers:
+# Slide `A/64-box-loss`. How similar are two boxes $A$ and $B$? The usual answer is intersection over union. But it is
+# 0 for *all* pairs that do not overlap, near or far, so its gradient is 0 too and a network cannot learn from it.
+# **Generalised IoU** (Rezatofighi et al. 2019) takes the smallest box $E$ that encloses both, and subtracts the share
+# of it that neither covers:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad
 #   \mathrm{GIoU} = \mathrm{IoU} - \frac{|E| - |A \cup B|}{|E|} .$$
@@ -484,7 +484,7 @@ for side in (0.4, 0.04):
 # %% [markdown]
 # ## The set loss, step by step
 #
-# Deck H, *Hungarian Algorithm* (its loss); Deck A, *Bipartite matching loss*. With the matching $\hat\sigma$ fixed,
+# Slides `H/17-hungarian-loss`, `A/65-hungarian-loss`. With the matching $\hat\sigma$ fixed,
 #
 # $$\mathcal{L}(y, \hat y) = \sum_{i=1}^{N} \Big[ -\log \hat p_{\hat\sigma(i)}(c_i)
 #   + \mathbb{1}_{\{c_i \ne \varnothing\}}\, \mathcal{L}_{box}(b_i, \hat b_{\hat\sigma(i)}) \Big] .$$
@@ -569,7 +569,7 @@ for name, value in criterion(output, [{"labels": s.labels, "boxes": s.boxes} for
 # %% [markdown]
 # ## The network
 #
-# Deck H, *Transformer*; Deck C, *Object Detection with Transformers*; Deck A, *DETR architecture*.
+# Slides `H/18-detr-architecture`, `C/124-detr`, `A/54-detr-backbone`.
 #
 # 1. A **backbone** (ResNet) turns the image $3 \times H_0 \times W_0$ into a smaller map, in the paper
 #    $2048 \times H_0/32 \times W_0/32$. A $1 \times 1$ convolution reduces it to $D$ channels. Its cells, row by row,
@@ -604,9 +604,9 @@ print("DETR-R50: strides", strides, "channels", channels, "->", published.input_
 #
 # ### Where things are
 #
-# Deck A, *DETR architecture* (positions); Deck Z, *We use 2D sine/cosine embeddings*. One half of the channels
-# encodes the row, the other half the column. Rows and columns are counted from 1 and scaled to $(0, 2\pi]$, so a
-# place in the image keeps its code when the resolution changes:
+# Slides `A/55-detr-positions`, `Z/55-detr-positions`. One half of the channels encodes the row, the other half the
+# column. Rows and columns are counted from 1 and scaled to $(0, 2\pi]$, so a place in the image keeps its code when
+# the resolution changes:
 #
 # $$c_{p, 2i} = \sin(p / T^{2i/d}), \qquad c_{p, 2i+1} = \cos(p / T^{2i/d}), \qquad T = 10000,\; d = D/2 .$$
 
@@ -759,9 +759,9 @@ print(f"ours     : {small:,}, of which the queries are {weights['queries'].size:
 # %% [markdown]
 # ## Layer by layer, and no suppression
 #
-# Deck Z, *We use 6 layers of transformer decoder* and *Decoder: no NMS needed*. Every decoder layer refines all
-# predictions at once. The first layer has a handicap: its queries have exchanged almost nothing yet (their states
-# were empty), so two of them may claim the same object.
+# Slides `Z/65-no-nms-needed`, `Z/60-detr-decoder`. Every decoder layer refines all predictions at once. The first
+# layer has a handicap: its queries have exchanged almost nothing yet (their states were empty), so two of them may
+# claim the same object.
 #
 # We measure **average precision** (AP) after each layer, without and with NMS. All answers of one class are sorted by
 # their probability. Going down the list, an answer is a hit when its IoU with an object of that class is above a
@@ -857,8 +857,8 @@ assert max(r.max() for r in reach) > 12  # beyond the neighbouring cell: context
 #
 # ## Queries specialise
 #
-# Deck A, *Object queries*. The figure has one point for each box that a query predicted, over all scenes, whether the
-# query was sure or not. Nothing in the training told the queries to divide the image among themselves.
+# Slide `A/66-queries-specialise`. The figure has one point for each box that a query predicted, over all scenes,
+# whether the query was sure or not. Nothing in the training told the queries to divide the image among themselves.
 
 # %% tags=["slide:A/66-queries-specialise"]
 width, height = boxes[..., 2], boxes[..., 3]
@@ -911,9 +911,9 @@ assert explained > 0.5
 #
 # ## What the encoder looks at
 #
-# Deck A, *Encoder self-attention*; Deck Z, *We use 6 layers of transformer encoder*; Deck H, *Transformer* (encoder).
-# Take a cell on an object: which cells does it attend to? In the paper, to those of the same object: the encoder
-# already separates instances.
+# Slides `Z/57-detr-encoder`, `H/21-what-encoder-and-decoder-look-at`, `A/67-encoder-separates-instances`. Take a cell
+# on an object: which cells does it attend to? In the paper, to those of the same object: the encoder already
+# separates instances.
 #
 # One picture proves little, so we measure first. For each cell that lies on exactly one object: how densely does it
 # attend to that object, to the other objects and to the ground? A density of 1 is that of attention spread evenly
@@ -989,7 +989,7 @@ assert received[head, cell] > 4 / 64
 # %% [markdown]
 # ## What the decoder looks at
 #
-# Deck Z, *Decoder attention weights*: the attention of each sure query, in the colour of its box. First a scene in
+# Slide `Z/66-decoder-attention-weights`. The attention of each sure query, in the colour of its box. First a scene in
 # which objects overlap.
 
 # %% tags=["slide:Z/66-decoder-attention-weights"]
@@ -1030,7 +1030,7 @@ picture
 # %% [markdown]
 # ### At the extremities?
 #
-# Deck Z, *Attention focuses on extremities*; Deck H, *Transformer* (decoder). In the paper's pictures the decoder
+# Slides `Z/64-attention-at-extremities`, `H/21-what-encoder-and-decoder-look-at`. In the paper's pictures the decoder
 # attends to heads, feet and edges, which decide where a box ends. Does ours? For every sure box of at least 20 x 20
 # pixels we measure how densely its query attends to four regions: the inside, the inner and the outer rim of the
 # border (4 pixels each), and the rest. The baseline is again the query's own average over all scenes, which knows the
@@ -1085,11 +1085,10 @@ assert inside > rim > table["layer 3"][2] > table["layer 3"][3]
 #
 # ## Masks: the panoptic head
 #
-# Deck H, *Panoptic Segmentation*; Deck A, *DETR for panoptic segmentation*. In **panoptic** segmentation every pixel
-# gets a class, and every countable object gets its own mask. The grounds (stuff) are predicted as if they were
-# objects. A mask head on top of the decoder starts from each query's attention map over the image. A small
-# convolutional network makes a mask of it, step by step, with the finer maps of the backbone. The figure shows the
-# masks of the sure queries.
+# Slides `H/24-detr-panoptic-head`, `A/68-detr-panoptic`. In **panoptic** segmentation every pixel gets a class, and
+# every countable object gets its own mask. The grounds (stuff) are predicted as if they were objects. A mask head on
+# top of the decoder starts from each query's attention map over the image. A small convolutional network makes a mask
+# of it, step by step, with the finer maps of the backbone. The figure shows the masks of the sure queries.
 
 # %% tags=["slide:H/24-detr-panoptic-head"]
 painter = mv.load("detr-panoptic-shapes")

@@ -16,8 +16,9 @@
 # **Before**: attention and learned queries from [05](05_attention.ipynb); the set loss, the matching and DETR's panoptic head
 # from [15](15_detr.ipynb).
 #
-# **Slides**: Deck I is Deep Learning Indaba, *Panoptic Segmentation with Transformers*. A section that follows a slide
-# names it. The paper is Cheng et al., *Masked-attention mask transformer for universal image segmentation*, CVPR 2022.
+# **Slides**: Deck I is Deep Learning Indaba, *Panoptic Segmentation with Transformers*. A section that follows a
+# slide names it by its tag: deck, page and a short name. The paper is Cheng et al., *Masked-attention mask
+# transformer for universal image segmentation*, CVPR 2022.
 #
 # **Time**: about 70 minutes to read, 50 more for the exercises; the cells take about 15 seconds.
 
@@ -39,10 +40,10 @@ THINGS = np.array([name in mv.data.shapes.THINGS for name in NAMES])
 # %% [markdown]
 # ## Three questions about one picture
 #
-# Deck I, *Semantic/Instance/Panoptic Segmentation*. **Semantic** segmentation asks for the class of each pixel.
-# **Instance** segmentation asks which pixels belong to which object. It treats only *things*, which can be counted;
-# *stuff* (grass, sand, water) cannot be counted. **Panoptic** segmentation asks for both: one class and one instance
-# for every pixel. Our scenes are generated, $64 \times 64$ pixels, with all three answers.
+# Slide `I/2-three-kinds-of-segmentation`. **Semantic** segmentation asks for the class of each pixel. **Instance**
+# segmentation asks which pixels belong to which object. It treats only *things*, which can be counted; *stuff*
+# (grass, sand, water) cannot be counted. **Panoptic** segmentation asks for both: one class and one instance for
+# every pixel. Our scenes are generated, $64 \times 64$ pixels, with all three answers.
 
 # %%
 palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in viz.COLOURS[:6]]) / 255
@@ -395,8 +396,8 @@ viz.images(
 # %% [markdown]
 # ## Masked attention
 #
-# Deck I, *Masked Attention*. In the decoder of DETR a query may attend to every pixel, and learning where to attend
-# takes hundreds of epochs. In Mask2Former a query may attend only to the pixels inside its last mask.
+# Slide `I/40-masked-attention`. In the decoder of DETR a query may attend to every pixel, and learning where to
+# attend takes hundreds of epochs. In Mask2Former a query may attend only to the pixels inside its last mask.
 #
 # $$X_l = \mathrm{softmax}(\mathcal M_{l-1} + Q_l K_l^T)\, V_l + X_{l-1}, \qquad
 # \mathcal M_{l-1}(x, y) = \begin{cases} 0 & \text{if } M_{l-1}(x, y) = 1 \\ -\infty & \text{otherwise} \end{cases}$$
@@ -492,10 +493,10 @@ for i, a in enumerate(outputs.attention):
 # %% [markdown]
 # ## A decoder layer, and the order of the maps
 #
-# Deck I, *Multiscale Transformer Decoder*. Layer 1 attends to the coarsest map, layer 2 to the next finer one. After
-# the finest map comes the coarsest again: **round-robin**, one resolution per layer. So fine maps are used at the
-# cost of one map at a time. Within a layer the order is masked cross-attention, then self-attention, then the MLP
-# (DETR has self-attention first). The reason: before the first layer the queries are the same for every image, so
+# Slide `I/35-multi-scale-decoder`. Layer 1 attends to the coarsest map, layer 2 to the next finer one. After the
+# finest map comes the coarsest again: **round-robin**, one resolution per layer. So fine maps are used at the cost of
+# one map at a time. Within a layer the order is masked cross-attention, then self-attention, then the MLP (DETR has
+# self-attention first). The reason: before the first layer the queries are the same for every image, so
 # self-attention among them could not tell them anything about this image. Each sub-layer ends with adding the
 # residual and a norm.
 
@@ -639,7 +640,7 @@ viz.curves(
 )
 
 # %% [markdown]
-# Deck I, *Masked Cross Attention*: a query collects features of its own region instead of the whole image. Which
+# Slide `I/43-masked-cross-attention`. A query collects features of its own region instead of the whole image. Which
 # share of its attention lies on its own object? We measure it with masks, and with the same weights but without
 # masks:
 
