@@ -43,7 +43,7 @@ mutation: $(READY) ## change one thing at a time in each right answer: do the la
 	$(BIN)/python -m tests.laws.mutation $(ONLY)
 
 bench: $(PARITY_READY) ## measure against PyTorch on this CPU, side by side; writes tests/benchmarks/results
-	$(BIN)/python -m tests.benchmarks --tests $(BENCH_ARGS)
+	$(BIN)/python -m tests.benchmarks --tests $(BENCH_ARGS); status=$$?; $(BIN)/python scripts/counts.py && exit $$status
 
 bench-gpu: $(PARITY_READY) ## the same on a GPU (pip install -e ".[gpu]" first)
 	$(BIN)/python -m tests.benchmarks --device gpu $(BENCH_ARGS)

@@ -43,7 +43,9 @@ myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "
 myst_heading_anchors = 3
 myst_url_schemes = {
     "https": None,
-    "source": "../_modules/{{path}}.html",  # generate/chapters.py writes it for links to files of the library
+    # To pages of source code: generate/chapters.py writes the one, from a folder below; generate/sources.py the other.
+    "source": "../_modules/{{path}}.html",
+    "code": "_modules/{{path}}.html#{{fragment}}",
 }
 nb_execution_mode = "off"  # they have been executed, and a cell that failed has already stopped the build
 nb_mime_priority_overrides = [("html", "image/png", 5)]  # a widget needs a kernel: its picture stands for it

@@ -53,7 +53,8 @@ def fourier_amplitude(maps):
 
     References
     ----------
-    Park and Kim, "How do vision transformers work?", ICLR 2022, figures 2 and 8. Slides: A, "ViT: Remarks".
+    Park and Kim, "How do vision transformers work?", ICLR 2022, figures 2 and 8. Slide
+    ``A/40-attention-dampens-high-frequencies``.
 
     Examples
     --------
@@ -103,7 +104,8 @@ def attention_distance(attention, patch_size, grid):
 
     References
     ----------
-    Dosovitskiy et al. 2021, figure 7 (right) and appendix D.7. Slides: H, "Result"; A, 36.
+    Dosovitskiy et al. 2021, figure 7 (right) and appendix D.7. Slides ``A/36-attention-distance``,
+    ``A/37-attention-distance-against-receptive-field``, ``H/10-inside-vit``, ``H/19-why-attention-for-detection``.
 
     Examples
     --------
@@ -163,7 +165,7 @@ def receptive_field(function, images, place=None, rng=None):
     ----------
     Luo et al., "Understanding the effective receptive field in deep convolutional neural networks", NeurIPS 2016,
     section 2; Raghu et al., "Do vision transformers see like convolutional neural networks?", NeurIPS 2021, figure 6.
-    Slides: A, 37.
+    Slide ``A/37-attention-distance-against-receptive-field``.
 
     Examples
     --------
@@ -229,7 +231,8 @@ def hessian_eigenvalues(model, loss, count=5, which="LM", tolerance=1e-2, step=1
 
     References
     ----------
-    Park and Kim, "How do vision transformers work?", ICLR 2022, figure 4 and appendix. Slides: A, 38 and 39.
+    Park and Kim, "How do vision transformers work?", ICLR 2022, figure 4 and appendix. Slides
+    ``A/38-attention-flattens-the-loss``, ``A/39-negative-curvature-on-little-data``.
 
     Examples
     --------
@@ -305,8 +308,8 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
 
     References
     ----------
-    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4; biases and norms stay, as there.
-    Slides: A, 38.
+    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4; biases and norms stay, as
+    there. Slide ``A/38-attention-flattens-the-loss``.
 
     Examples
     --------

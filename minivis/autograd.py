@@ -98,6 +98,10 @@ class Tensor:
         RuntimeError
             If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs was
             changed in place since the forward pass. No gradient was changed.
+
+        References
+        ----------
+        Slide ``C/91-backpropagation``.
         """
         if grad is None and self.size == 1:
             grad = namespace(self._data).ones_like(self._data)

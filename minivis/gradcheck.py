@@ -57,7 +57,7 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
 
     References
     ----------
-    Deck C, "Summary" (backpropagation).
+    Slide ``C/91-backpropagation``.
 
     Examples
     --------

@@ -53,12 +53,16 @@ def counts():
     assignments = len(list((ROOT / "minivis" / "classroom" / "assignments").glob("*.ipynb")))
     alone = result("engine_overhead")["rows"][-1]["numpy_us"]
     largest = result("against_pytorch_gpu")["rows"][0]
+    ratios = {row["row"]: f"{row['ratio']:.2f}" for row in result("against_pytorch_cpu")["rows"]}
     return {
         "| # configurations, within 1e-11": f"{len(rows()):,}",
         "names and shapes of # published checkpoints": str(published),
         "| # microseconds an op, forward and backward": f"{result('engine_overhead')['overhead_us']:.1f}",
         "beside # of NumPy itself": f"{alone:.1f}",
         "PyTorch 2.11 | # times its time": f"{largest['ratio']:.2f}",
+        "of ViT-Ti/16 takes # times as long": ratios["ViT-Ti/16, 224 x 224, batch 8, training step"],
+        "one of ResNet-18 # times": ratios["ResNet-18, 64 x 64, batch 16, training step"],
+        "a forward pass of DETR-R50 # times": ratios["DETR-R50, 480 x 640, forward"],
         "# university lecture decks": in_words(len({slide["deck"] for slide in slides})),
         ": # lecture decks, slide by slide": in_words(len({slide["deck"] for slide in slides})),
         "hands out # assignments": in_words(assignments),

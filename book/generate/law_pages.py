@@ -93,7 +93,7 @@ def entry(law):
     """One law: what it promises, and folded away what helps when it is broken."""
     says = f"**{escape(law.name)}**: {one_line(law.sentence)}"
     if law.slide:
-        says += f" *({escape(law.slide)})*"
+        says += f" *(slide {escape(law.slide)})*"
     lines = [says, ""]
     if law.equation:
         lines += ["$$", law.equation, "$$", ""]

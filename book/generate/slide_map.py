@@ -1,4 +1,4 @@
-"""The slide map: every slide of the decks with what it claims, the cell that shows it and the laws behind that cell.
+"""The slide map: every slide of the decks with what it claims, the cell that shows it, its laws and its source code.
 
 Not here: the list of slides (notebooks/slides.toml), and whether a slide lacks its cell (tests/notebooks/test_slides.py).
 """
@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 
+from book.generate import sources
 from book.generate.chapters import anchor
 from book.generate.markdown import escape, head, laws_of
 from book.generate.markdown import row as table_row
@@ -38,12 +39,20 @@ def page(notebooks, laws):
     slides = tomllib.loads((notebooks / "slides.toml").read_text(encoding="utf-8"))["slide"]
     chapters = {int(path.name[:2]): path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
     cells = {number: cells_by_tag(path) for number, path in chapters.items()}
+    public = sources.public()
+    links = {tag: [place.link(public) for place in code] for tag, code in sources.sources().items()}
     lines = []
     for deck, title in DECKS.items():
-        lines += ["", f"## {deck}: {title}", "", *head("slide", "what it claims", "shown in", "laws")]
+        lines += [
+            "",
+            f"## {deck}: {title}",
+            "",
+            *head("slide", "what it claims", "shown in", "laws", "source"),
+        ]
         for slide in slides:
             if slide["deck"] == deck:
-                lines.append(row(slide, cells.get(slide["chapter"]), laws))
+                written = cells.get(slide["chapter"])
+                lines.append(row(slide, written, laws, links.get(tag_of(slide), ())))
     return "\n".join(lines) + "\n"
 
 
@@ -58,9 +67,14 @@ def cells_by_tag(path):
     return found
 
 
-def row(slide, cells, laws):
-    """One row of the table; ``cells`` is None where the chapter is still to come."""
-    tag = f"slide:{slide['deck']}/{slide['number']}-{slide['slug']}"
+def tag_of(slide):
+    """A slide's tag, as docstrings name it: ``H/5-vision-transformer``."""
+    return f"{slide['deck']}/{slide['number']}-{slide['slug']}"
+
+
+def row(slide, cells, laws, code=()):
+    """One row of the table; ``cells`` is None where the chapter is still to come, ``code`` links the sources."""
+    tag = f"slide:{tag_of(slide)}"
     last = slide["number"] + slide.get("builds", 1) - 1
     pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
     claims = escape(slide["claims"])
@@ -71,19 +85,11 @@ def row(slide, cells, laws):
     texts = [f"chapter {slide['chapter']:02}", *(f"again ({n})" for n in range(2, len(places) + 1))]
     shown = ", ".join(f"[{text}](#{place})" for text, place in zip(texts, places, strict=False))
     used = set().union(*map(names_in, sources))
-    families = sorted({law.family for law in laws if law.family in used or speaks_of(law, slide)})
+    families = sorted({law.family for law in laws if law.family in used or law.slide == tag_of(slide)})
     checked = ", ".join(f"[{name}](#{laws_of(name)})" for name in families)
     name = slide["slug"].replace("-", " ")
     later = f"chapter {slide['chapter']:02}, to come"
-    return table_row(f"{pages} {name}", claims, shown or later, checked)
-
-
-def speaks_of(law, slide):
-    """Whether a law names this slide as the one that states it: all words of the slug stand in the title it gives."""
-    deck, _, title = law.slide.partition(": ")
-    return deck == slide["deck"] and set(slide["slug"].split("-")) <= set(
-        re.findall("[a-z0-9]+", title.lower())
-    )
+    return table_row(f"{pages} {name}", claims, shown or later, checked, ", ".join(code))
 
 
 def names_in(source):

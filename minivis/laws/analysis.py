@@ -25,7 +25,7 @@ attention_distance = Family(
     "(rows, columns) of patches, patch_size in pixels -> (h,) in pixels",
 )
 DISTANCE = r"\bar d = \frac1N \sum_i \sum_j A_{ij} \lVert x_i - x_j \rVert"
-REMARKS = "A: Remarks"
+REMARKS = "A/36-attention-distance"
 
 
 # Each token looks at one other, in two heads that agree, unless a law says otherwise

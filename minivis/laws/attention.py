@@ -17,7 +17,7 @@ from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
 ATTENTION = r"Y = \mathrm{softmax}\Big(\frac{Q K^T}{\sqrt{d}}\Big) V"
-SLIDE = "A: Scaled dot-product attention"
+SLIDE = "A/26-cross-attention"
 
 
 def _weights(scores, mask=None):
@@ -201,7 +201,7 @@ attention.agrees(
     "Images and heads are only carried along: only the last two axes take part.",
     inputs=_many_axes,
     equation=ATTENTION,
-    slide="Z: Multi-head attention",
+    slide="Z/34-multi-head-attention",
     hint="k.T turns all axes around: swap the last two, np.swapaxes(k, -1, -2), and let @ do the rest.",
     mutant=mutated(_attention, _transposed_whole),
 )
@@ -210,7 +210,7 @@ attention.agrees(
     "Scores are divided by the square root of the width of the keys.",
     inputs=_wide,
     equation=r"\mathrm{Var}(q \cdot k) = d \ \Rightarrow\ \frac{q \cdot k}{\sqrt d}",
-    slide="I: 1] Relate",
+    slide="I/9-relate",
     hint="A dot product of d numbers has a spread of sqrt(d). Divide by sqrt(d), once: not by d, and not by the number of "
     "tokens.",
     mutant=lambda q, k, v, mask=None: _weights(q @ np.swapaxes(k, -1, -2), mask) @ v,
@@ -236,7 +236,7 @@ attention.agrees(
     atol=5e-3,  # float32 has steps of 0.002 among scores of 27,000
     inputs=_large,
     equation=r"\frac{e^{s_j - m}}{\sum_k e^{s_k - m}}, \quad m = \max_j s_j",
-    slide="I: 1] Relate",
+    slide="I/9-relate",
     hint="exp of a score above 88 is inf in float32. Subtract the row's largest score first.",
     mutant=_naive,
 )
@@ -246,7 +246,7 @@ attention.agrees(
     "permutation",
     inputs=_square,
     equation=r"f(\Pi Q, \Pi K, \Pi V) = \Pi f(Q, K, V)",
-    slide="C: Self-attention Layer",
+    slide="C/104-permutation-equivariance",
     hint="Without position codes attention knows no order. Is a causal mask applied although nobody asked for one, or "
     "something added that depends on the place?",
     mutant=mutated(
@@ -274,7 +274,7 @@ attention.agrees(
     "A query shares its attention among the keys it may see: mask is True there, and their weights sum to 1.",
     inputs=_masked,
     equation=r"s_{ij} = -\infty \text{ where } M_{ij} = 0",
-    slide="I: Mask2Former, Masked Attention",
+    slide="I/40-masked-attention",
     hint="True means may be attended. Take the forbidden keys out before the softmax: taken out after it, the weights no "
     "longer sum to 1.",
     mutant=mutated(_attention, _masked_late),
@@ -320,7 +320,7 @@ def _minus_hundred(right, args, options):
     "no leak",
     inputs=_forbidden,
     equation=r"M_{ij} = 0 \ \Rightarrow\ \frac{\partial y_i}{\partial v_j} = 0",
-    slide="I: Mask2Former, Masked Attention",
+    slide="I/40-masked-attention",
     hint="Adding -100 to a score of 150 leaves 50: it still wins. A forbidden key must get weight exactly 0, however "
     "high its score: put -inf in the place of its score, before the softmax takes its maximum.",
     mutant=mutated(_attention, _minus_hundred),

@@ -25,8 +25,8 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.value_laws import gradient_values, values
 
 SUM = r"y_{b,o,i,j} = \sum_{c,m,n} w_{o,c,m,n}\; x_{b,c,i+m,j+n}"
-SLIDE = "Z: Convolutions in 2D"
-DOWN = "C: In-network Up Sampling: Transpose Convolution"
+SLIDE = "Z/11-convolution-2d"
+DOWN = "C/81-convolution-stride-2"
 
 
 def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -443,7 +443,7 @@ HINTS = {
 gradients(
     conv2d,
     inputs=_smooth,
-    slide=DOWN,
+    slide="C/83-transpose-convolution",
     equation={
         "x": r"\bar x_{b,c,i,j} = \sum_{o,m,n} w_{o,c,m,n}\, g_{b,o,i-m,j-n}",
         "weight": r"\bar w_{o,c,m,n} = \sum_{b,i,j} g_{b,o,i,j}\, x_{b,c,i+m,j+n}",

@@ -5,7 +5,7 @@ Not here: conv2d (conv.py), groups and dilation.
 
 import numpy as np
 
-from minivis.laws.conv import DOWN, HINTS, images, kernel, rectangle
+from minivis.laws.conv import HINTS, images, kernel, rectangle
 from minivis.laws.conv_mistakes import (
     averaged,
     both,
@@ -24,6 +24,8 @@ from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
 from minivis.laws.judging.value_laws import gradient_values, values
+
+UP = "C/83-transpose-convolution"
 
 
 def _conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0):
@@ -168,7 +170,7 @@ conv_transpose2d.agrees(
     "It sends back what conv2d gathers: each input number paints the kernel, times itself.",
     inputs=_t_plain,
     equation=r"\langle \mathrm{conv}(y), x \rangle = \langle y, \mathrm{conv}^T(x) \rangle",
-    slide="C: Transpose Convolution: 1-D Example",
+    slide="C/86-transpose-convolution-1d",
     hint="Put a single 1 into x: the output is the kernel itself, not flipped, with its corner at that place. weight "
     "is (in, out, rows, columns) here.",
     mutant=_t_forward(lambda right, a, o: right(a[0], a[1][..., ::-1, ::-1], *a[2:], **o)[0]),
@@ -210,7 +212,7 @@ def _pixel_by_pixel(f, case):
     "overlaps add up",
     inputs=_t_overlap,
     equation=r"\mathrm{conv}^T(x_1 + x_2) = \mathrm{conv}^T(x_1) + \mathrm{conv}^T(x_2)",
-    slide="C: Transpose Convolution: 1-D Example",
+    slide="C/86-transpose-convolution-1d",
     hint="Where copies of the kernel overlap, they are summed: += and not =.",
     mutant=_t_forward(_painted_over),
 )
@@ -223,7 +225,7 @@ def overlaps_add(f, case):
     "stride",
     inputs=_t_apart,
     equation=r"y_{s_y i + m,\; s_x j + n} \mathrel{+}= x_{i,j}\, w_{m,n}",
-    slide=DOWN,
+    slide=UP,
     hint="The filter moves s pixels in the output for each pixel of the input; the first number of stride is for rows.",
     mutant=_t_forward(changed(stride=swapped)),
 )
@@ -236,7 +238,7 @@ def stride_spreads(f, case):
     "padding crops",
     inputs=_t_padded,
     equation=r"\mathrm{conv}^T(x, p) = \mathrm{conv}^T(x)_{p:-p}",
-    slide=DOWN,
+    slide=UP,
     hint="conv2d adds padding to its input; its adjoint takes it away from the output: first number rows, on both sides.",
     mutant=_t_forward(changed(padding=swapped)),
 )
@@ -259,7 +261,7 @@ def _zeros_added(right, args, options):
     "output_padding",
     inputs=_t_output_padded,
     equation=r"(i - 1) s - 2p + k + o",
-    slide=DOWN,
+    slide=UP,
     hint="output_padding makes the canvas larger below and to the right before the padding is cut off: what was "
     "painted there comes to light, it is not filled with zeros.",
     mutant=_t_forward(_zeros_added),
@@ -353,7 +355,7 @@ conv_transpose2d.mistake(
 gradients(
     conv_transpose2d,
     inputs=_t_smooth,
-    slide=DOWN,
+    slide=UP,
     equation={
         "x": r"\bar x = \mathrm{conv}(g, w)",
         "weight": r"\bar w_{c,o,m,n} = \sum_{b,i,j} x_{b,c,i,j}\, g_{b,o,si+m,sj+n}",

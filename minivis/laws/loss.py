@@ -15,7 +15,7 @@ from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
 LOSS = r"L = -\frac{1}{B} \sum_b \log \frac{e^{x_{b, t_b}}}{\sum_k e^{x_{bk}}}"
-SLIDE = "H: ViT : Vision Transformer"
+SLIDE = "A/33-classification-head"
 
 
 def _log_p(logits, axis=-1):

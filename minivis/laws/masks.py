@@ -14,7 +14,7 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
-SLIDE = "A: SAM loss functions"
+SLIDE = "A/93-sam-losses"
 DICE = r"L = \frac1N \sum_n 1 - \frac{2 \sum_i p_{ni} t_{ni} + 1}{\sum_i p_{ni} + \sum_i t_{ni} + 1}, \quad p = \sigma(x)"
 FOCAL = r"L = \frac{1}{NP} \sum_{ni} \alpha_t (1 - p_t)^\gamma \, (-\log p_t)"
 

@@ -14,7 +14,7 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import values
 
-SLIDE = "H: Hungarian Algorithm"
+SLIDE = "H/17-hungarian-table"
 BIPARTITE = r"\hat\sigma = \arg\min_\sigma \sum_i c_{i, \sigma(i)}"
 
 

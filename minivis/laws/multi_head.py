@@ -53,7 +53,7 @@ multi_head_attention = Family(
     "w_q w_k w_v w_o (out, in) and b_q b_k b_v b_o (out,), mask (N, M), True = may be attended",
 )
 MULTI = r"H_i = \mathrm{Attention}(Q W_i^Q, K W_i^K, V W_i^V), \quad Y = [H_1, \dots, H_h] W^O"
-HEADS = "Z: Multi-head attention"
+HEADS = "Z/34-multi-head-attention"
 
 
 # The plainest case: one head, self-attention, symmetric weights, no biases, no output projection. Each law lifts one
@@ -163,7 +163,7 @@ multi_head_attention.agrees(
     "A linear map is x W^T + b: the rows of a weight are its outputs.",
     inputs=_lifting("orientation"),
     equation=r"Q = X W_q^T + b_q",
-    slide="A: Scaled dot-product attention",
+    slide="A/25-queries-keys-values",
     hint="As in PyTorch a weight is (out, in), so a row of tokens meets its transpose.",
     mutant=_with(**{f"w_{n}": lambda w, n=n: w[f"w_{n}"].T for n in "qkv"}),
 )
@@ -172,7 +172,7 @@ multi_head_attention.agrees(
     "Each of the four linear maps has a bias.",
     inputs=_lifting("biases"),
     equation=r"Q = X W_q^T + b_q",
-    slide="A: Scaled dot-product attention",
+    slide="A/25-queries-keys-values",
     hint="b_q, b_k, b_v and b_o are added after their matrix products, before the heads are split (b_o: after all).",
     mutant=_with(**{f"b_{n}": lambda w, n=n: 0 * w[f"b_{n}"] for n in "qkvo"}),
 )
@@ -190,7 +190,7 @@ multi_head_attention.agrees(
     "Each head attends with its own slice of the features, and is scaled by its own width.",
     inputs=_heads,
     equation=MULTI,
-    slide="C: Multi-head Self-attention Layer",
+    slide="C/105-multi-head-self-attention",
     hint="Head 0 takes the first D / h features: (B, N, D) -> (B, N, h, D/h) -> (B, h, N, D/h). The scale is "
     "sqrt(D / h), not sqrt(D).",
     mutant=mutated(_multi_head, _full_width),
@@ -200,7 +200,7 @@ multi_head_attention.agrees(
     "Keys say who is attended to, values say what is handed over: they may differ.",
     inputs=_lifting("values"),
     equation=r"V = \mathrm{value}\, W_v^T + b_v",
-    slide="I: Self Attention vs Cross Attention",
+    slide="I/26-self-versus-cross",
     hint="The third argument goes through w_v; is the second used twice?",
     mutant=mutated(_multi_head, lambda right, a, o: right(a[0], a[1], a[1], *a[3:], **o)[0]),
 )
@@ -220,7 +220,7 @@ multi_head_attention.agrees(
     "Queries and keys come in different numbers.",
     inputs=_lifting("lengths"),
     equation=r"Q \in \mathbb R^{N \times D},\ K, V \in \mathbb R^{M \times D},\ Y \in \mathbb R^{N \times D}",
-    slide="I: Cross Attention",
+    slide="I/30-cross-attention-relates",
     hint="Take N from query and M from key; reshape keys and values with M.",
     mutant=mutated(_multi_head, _one_length),
 )
@@ -229,7 +229,7 @@ multi_head_attention.agrees(
     "The mask reaches every head: True = may be attended.",
     inputs=_lifting("mask"),
     equation=r"s_{ij} = -\infty \text{ where } M_{ij} = 0",
-    slide="C: Masked Self-Attention Layer",
+    slide="C/126-masked-self-attention",
     hint="True means may be attended, in every head. Is it inverted, or not passed on?",
     mutant=mutated(
         _multi_head,

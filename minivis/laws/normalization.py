@@ -14,7 +14,7 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
-SLIDE = "H: Vision Transformer"
+SLIDE = "H/8-vit-equations"
 NORM = r"y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \odot w + b"
 
 
@@ -454,7 +454,7 @@ def _two_axes_summed(g, pulled, args, options):
 gradients(
     layer_norm,
     inputs=_smooth,
-    slide="C: Optimizing Deep Neural Networks",
+    slide="C/91-backpropagation",
     equation={
         "x": r"\bar x = \tfrac{1}{\sqrt{\sigma^2+\epsilon}} "
         r"\big(d - \overline{d} - \hat x\, \overline{d \odot \hat x}\big),\ d = g \odot w",

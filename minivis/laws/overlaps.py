@@ -16,7 +16,7 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
-SLIDE = "H: Bipartite Matching"
+SLIDE = "H/15-matching-cost"
 
 
 def _extent(corners):

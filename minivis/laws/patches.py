@@ -15,7 +15,7 @@ from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
 PATCHES = r"x \in \mathbb R^{H \times W \times C} \to x_p \in \mathbb R^{N \times P^2 C}, \quad N = HW / P^2"
-VIT = "H: Vision Transformer"
+VIT = "H/5-vision-transformer"
 
 
 def _patchify(images, patch):
@@ -228,7 +228,7 @@ for family, of, mutants in (
         sentence="Each token holds the pixels of one square of the image, not a stretch of its rows.",
         inputs=of(_grid),
         equation=PATCHES,
-        slide="C: Transformer on Image Patches",
+        slide="C/115-image-patches",
         hint="A reshape alone cuts rows into stretches. Split H into (rows, P) and W into (columns, P), bring the two P "
         "together with transpose, then reshape.",
         mutant=mutants["grid"],

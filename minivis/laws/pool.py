@@ -24,7 +24,7 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.value_laws import gradient_values, values
 
 MAX = r"y_{b,c,i,j} = \max_{m < k_y,\, n < k_x} x_{b,c,\; s_y i + m,\; s_x j + n}"
-SLIDE = "C: In-network Up Sampling: Max Unpooling"
+SLIDE = "C/78-max-unpooling"
 
 
 def _max_pool2d(x, kernel_size, stride=None, padding=0):

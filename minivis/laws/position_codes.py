@@ -30,7 +30,7 @@ sine_position_code = Family(
     "divisible by 4, the longest wavelength is (nearly) 10000 times 2 pi",
 )
 WAVES = r"c_{p, 2i} = \sin(p / 10000^{2i/d}), \quad c_{p, 2i+1} = \cos(p / 10000^{2i/d}), \quad d = D/2"
-DETR = "A: DETR architecture"
+DETR = "A/55-detr-positions"
 
 
 def _one_wave(draw):

@@ -14,7 +14,7 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values
 
-SLIDE = "C: In-network Up Sampling (a.k.a “Unpooling”)"
+SLIDE = "C/76-unpooling"
 CENTRES = r"u = \Big(i + \tfrac12\Big) \frac{h}{H} - \tfrac12"
 CORNERS = r"u = i\, \frac{h - 1}{H - 1}"
 

@@ -16,7 +16,7 @@ from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import values
 from minivis.laws.windows import _partition, _sides
 
-LOCAL, SHIFT, BIAS = "A: Swin Transformer", "A: Cyclic shift of windows", "A: Swin Transformer architecture"
+LOCAL, SHIFT, BIAS = "A/46-shifted-windows", "A/47-cyclic-shift", "A/49-relative-position-bias"
 
 
 def _apart(height, width, window, shift):

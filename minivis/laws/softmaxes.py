@@ -15,7 +15,7 @@ from minivis.laws.judging.value_laws import gradient_values, values
 PROBABILITY = r"p_i = \frac{e^{x_i}}{\sum_j e^{x_j}}"
 SHIFT = r"\frac{e^{x_i - m}}{\sum_j e^{x_j - m}} = \frac{e^{x_i}}{\sum_j e^{x_j}}, \quad m = \max_j x_j"
 LOG = r"\log p_i = x_i - m - \log \sum_j e^{x_j - m}, \quad m = \max_j x_j"
-SLIDE = "A: Scaled dot-product attention"
+SLIDE = "A/26-cross-attention"
 
 
 def _softmax(x, axis=-1):

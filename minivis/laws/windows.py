@@ -15,7 +15,7 @@ from minivis.laws.judging.value_laws import gradient_values, values
 WINDOWS = (
     r"x \in \mathbb R^{B \times H \times W \times C} \to \mathbb R^{B\,HW/M^2 \times M \times M \times C}"
 )
-LOCAL = "A: Swin Transformer"
+LOCAL = "A/44-windows-and-merging"
 
 
 def _sides(window):

@@ -6,14 +6,9 @@ Not here: which box belongs to which object (set_prediction.py), the geometry it
 import numpy as np
 
 from minivis import ops
-<<<<<<< HEAD
 from minivis.complaints import named
-from minivis.precision import rounded, widened
-=======
-from minivis.autograd import named
 from minivis.losses.sets import reduce_sets
 from minivis.precision import widened
->>>>>>> w-frame
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
 __all__ = ["box_giou_loss", "box_l1_loss"]
@@ -53,8 +48,8 @@ def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equation 5. Slides: H, "DETR model:
-    Bipartite Matching".
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equation 5. Slides ``A/64-box-loss``,
+    ``H/15-matching-cost``, ``H/26-box-loss-ablation``.
 
     Examples
     --------
@@ -92,8 +87,8 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
 
     References
     ----------
-    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 2. Slides: H, "DETR model: Bipartite
-    Matching".
+    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 2. Slides ``A/64-box-loss``,
+    ``H/15-matching-cost``, ``H/26-box-loss-ablation``.
 
     Examples
     --------

@@ -56,8 +56,8 @@ class MaskMatcher:
 
     References
     ----------
-    Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022, sections 3.3 and 4.1.
-    Slides: I, "Mask2Former".
+    Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022, sections 3.3 and
+    4.1. Slide ``I/32-maskformer``.
 
     Examples
     --------
@@ -178,8 +178,8 @@ class Mask2FormerCriterion:
 
     References
     ----------
-    Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022, sections 3.3 and 4.1.
-    Slides: I, "Mask2Former".
+    Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022, sections 3.3 and
+    4.1. Slide ``I/32-maskformer``.
 
     Examples
     --------

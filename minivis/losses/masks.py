@@ -6,13 +6,8 @@ Not here: plain cross-entropy of pixels (ops/loss.py), which mask belongs to whi
 import numpy as np
 
 from minivis import ops
-<<<<<<< HEAD
 from minivis.complaints import named
-from minivis.losses.boxes import reduce_sets
-=======
-from minivis.autograd import named
 from minivis.losses.sets import reduce_sets
->>>>>>> w-frame
 from minivis.precision import widened
 
 __all__ = ["dice_loss", "sigmoid_focal_loss"]
@@ -64,7 +59,7 @@ def dice_loss(logits, targets, normalizer=None, reduction="mean"):
 
     References
     ----------
-    Milletari et al., "V-Net", 2016, section 3; Carion et al., ECCV 2020, section 4.4.
+    Milletari et al., "V-Net", 2016, section 3; Carion et al., ECCV 2020, section 4.4. Slide ``A/93-sam-losses``.
 
     Examples
     --------
@@ -115,6 +110,7 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
     References
     ----------
     Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 5; Carion et al., ECCV 2020, section 4.4.
+    Slide ``A/93-sam-losses``.
 
     Examples
     --------

@@ -7,11 +7,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.backend import namespace
-<<<<<<< HEAD
 from minivis.complaints import named
-from minivis.nn.init import generator
-=======
->>>>>>> w-frame
 from minivis.precision import rounded, widened
 from minivis.randomness import generator
 

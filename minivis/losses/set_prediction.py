@@ -53,8 +53,9 @@ class HungarianMatcher:
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equations 1 and 5. Slides: H, "DETR
-    model: Bipartite Matching", "Hungarian Algorithm".
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, equations 1 and 5. Slides
+    ``A/60-why-match``, ``A/61-padding-the-truth``, ``A/62-best-permutation``, ``A/63-pairwise-cost``,
+    ``H/15-matching-cost``, ``H/16-five-predictions-two-objects``.
 
     Examples
     --------
@@ -162,7 +163,7 @@ class SetCriterion:
     References
     ----------
     Carion et al., "End-to-end object detection with transformers", ECCV 2020, equations 2 and 5, section 4.4 (masks),
-    appendix A.4. Slides: H, "DETR model: Hungarian Algorithm"; A and Z, DETR.
+    appendix A.4. Slides ``A/59-no-object``, ``A/64-box-loss``, ``A/65-hungarian-loss``, ``H/17-hungarian-loss``.
 
     Examples
     --------

@@ -46,7 +46,8 @@ class PanopticQuality:
 
     References
     ----------
-    Kirillov et al., "Panoptic segmentation", CVPR 2019, section 4.1 and equations 1 and 2.
+    Kirillov et al., "Panoptic segmentation", CVPR 2019, section 4.1 and equations 1 and 2. Slide
+    ``H/25-detr-panoptic-results``.
 
     Examples
     --------
@@ -232,6 +233,10 @@ def panoptic_quality(predictions, targets, things):
     -------
     dict of float
         ``PQ``, ``SQ``, ``RQ``, and each with ``_things`` and ``_stuff``; -1 where no such class occurs.
+
+    References
+    ----------
+    Slides ``H/25-detr-panoptic-results``, ``I/2-three-kinds-of-segmentation``.
 
     Examples
     --------

@@ -41,6 +41,7 @@ class CNN(Module):
     References
     ----------
     Ioffe and Szegedy, "Batch normalization", ICML 2015, section 3.2, for the order convolution, norm, ReLU.
+    Slide ``H/4-data-against-bias``.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """DETR: a CNN, a transformer and a set of object queries that each answer with one box or with "no object".
 
-Carion et al., "End-to-end object detection with transformers", ECCV 2020, figures 2 and 10. Slides: H, "DETR model"; A, "DETR
-architecture"; Z, "DETR: Rethinking object detection"; I, "DetR".
+Carion et al., "End-to-end object detection with transformers", ECCV 2020, figures 2 and 10.
+Slides ``A/52-detr-idea`` to ``A/67-encoder-separates-instances``, ``C/124-detr``, ``H/14-detr-idea`` to
+``H/21-what-encoder-and-decoder-look-at``, ``Z/49-detr-as-translation`` to ``Z/67-position-variants``.
 Not here: matching and loss (losses/), the mask head (detr_panoptic.py), the backbone (resnet.py), training (recipes/).
 """
 
@@ -179,7 +180,9 @@ class DETR(Module):
 
     References
     ----------
-    Carion et al. 2020, section 3.2 and appendix A.3. Slides: H, "DETR model"; A, "DETR architecture".
+    Carion et al. 2020, section 3.2 and appendix A.3. Slides ``A/54-detr-backbone``, ``A/56-object-queries``,
+    ``A/57-detr-branches``, ``C/124-detr``, ``H/18-detr-architecture``, ``H/20-detr-against-original-transformer``,
+    ``Z/49-detr-as-translation``, ``Z/52-streamlined-pipeline``, ``Z/53-detr-backbone``, ``Z/63-decoder-layer``.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """The mask head of DETR: where a query looks, sharpened step by step with the finer maps of the backbone.
 
-Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.4 and figure 8. Slides: H, "Panoptic
-Segmentation"; A, "DETR for panoptic segmentation".
+Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.4 and figure 8.
+Slides ``A/68-detr-panoptic``, ``H/24-detr-panoptic-head``.
 Not here: merging the masks into one panoptic map (vision/panoptic.py), the losses.
 """
 
@@ -81,7 +81,8 @@ class MaskHead(Module):
 
     References
     ----------
-    Carion et al. 2020, section 4.4: attention maps of h heads, then an FPN-like net with group norm.
+    Carion et al. 2020, section 4.4: attention maps of h heads, then an FPN-like net with group norm. Slides
+    ``A/68-detr-panoptic``, ``H/24-detr-panoptic-head``.
 
     Examples
     --------

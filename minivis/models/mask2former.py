@@ -1,7 +1,7 @@
 """Mask2Former: queries become masks and classes; each looks only inside the mask it predicted a layer before.
 
 Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022: equations 1 to 3 and sections
-3.2 and 3.3.
+3.2 and 3.3. Slides ``I/35-multi-scale-decoder``, ``I/40-masked-attention``, ``I/43-masked-cross-attention``.
 Not here: the pixel decoder (pixel_decoder.py), the backbones (resnet.py, swin.py), the loss (losses/), merging masks to a
 panoptic map (vision/).
 """
@@ -129,8 +129,8 @@ class Mask2Former(Module):
 
     References
     ----------
-    Cheng et al. 2022, equations 1 and 2, figure 2. Slides: I, "Mask2Former", "Masked Attention", "Masked Cross
-    Attention".
+    Cheng et al. 2022, equations 1 and 2, figure 2. Slides ``I/27-learnable-queries``, ``I/35-multi-scale-decoder``,
+    ``I/40-masked-attention``, ``I/43-masked-cross-attention``.
 
     Examples
     --------
@@ -245,8 +245,9 @@ def attended_pixels(masks, size):
 
     References
     ----------
-    Cheng et al. 2022, equation 2. The paper does not speak of empty masks; its program resets them, since a query with
-    nothing to attend to would be NaN there, and could not find its way back here.
+    Cheng et al. 2022, equation 2. The paper does not speak of empty masks; its program resets them, since a query
+    with nothing to attend to would be NaN there, and could not find its way back here. Slide
+    ``I/40-masked-attention``.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """The pixel decoder of Mask2Former: deformable attention among the coarse maps, then a pyramid up to the finest.
 
 Zhu et al., "Deformable DETR: deformable transformers for end-to-end object detection", ICLR 2021, equation 3; Cheng et al.,
-"Masked-attention mask transformer for universal image segmentation", CVPR 2022, section 3.2.1.
+"Masked-attention mask transformer for universal image segmentation", CVPR 2022, section 3.2.1. Slide
+``I/35-multi-scale-decoder``.
 Not here: the reading of points (vision/deformable_attention.py), the masked-attention decoder (mask2former.py).
 """
 

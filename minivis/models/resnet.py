@@ -1,6 +1,7 @@
 """ResNet: layers learn what to change about their input, and the sum lets gradients through a hundred of them.
 
-He et al., "Deep residual learning for image recognition", CVPR 2016, equations 1 and 2, table 1. Slides: C, "ResNet".
+He et al., "Deep residual learning for image recognition", CVPR 2016, equations 1 and 2, table 1.
+Slides ``C/15-resnet-152``, ``C/23-residual-learning``, ``C/24-resnet-in-full``.
 Not here: training, the variants with other stems, widths or attention.
 """
 
@@ -135,7 +136,7 @@ class ResNet(Module):
 
     References
     ----------
-    He et al. 2016, table 1. Slides: C, "ResNet".
+    He et al. 2016, table 1. Slides ``C/15-resnet-152``, ``C/23-residual-learning``, ``C/24-resnet-in-full``.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """Swin: attention in small windows that shift from block to block, and maps that get coarser stage by stage.
 
-Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", ICCV 2021. Slides: A, 43 to 50.
+Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", ICCV 2021,
+equations 1 to 4, table 7. Slides ``A/43-scale-varies`` to ``A/50-swin-architecture``.
 Not here: the attention (nn/window_attention.py), published weights (pretrained/swin.py), training (recipes/).
 """
 
@@ -66,6 +67,10 @@ class PatchMerging(Module):
         D of the incoming map; 2 D comes out.
     eps, rng
         As for `Swin`.
+
+    References
+    ----------
+    Slide ``A/44-windows-and-merging``.
     """
 
     def __init__(self, width, eps, rng):
@@ -154,6 +159,10 @@ class Swin(Module):
     -----
     Attention costs 2 M^2 HW D multiply-adds a block instead of 2 (HW)^2 D: linear in the number of tokens. Images need
     not be square nor divisible by anything: they are padded at the bottom and right.
+
+    References
+    ----------
+    Slides ``A/43-scale-varies``, ``A/45-hierarchy-for-dense-prediction``, ``A/50-swin-architecture``.
 
     Examples
     --------

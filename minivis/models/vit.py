@@ -1,8 +1,10 @@
 """ViT: an image is cut into patches, the patches are words, a transformer encoder reads them.
 
 Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021, equations 1
-to 4. Slides: H, "Vision Transformer"; C, "Vision Transformer (ViT)"; A, 29 to 42; Z, 37 to 39. With `distilled`, DeiT's:
-Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021, section 4.
+to 4. Slides ``A/29-vit-idea`` to ``A/41-hybrid-vit``, ``C/115-image-patches`` to ``C/123-resnet-vit-hybrid``,
+``H/4-transformer-on-patches`` to ``H/8-vit-equations``, ``Z/37-vit-idea``, ``Z/38-vit-architecture``. With `distilled`,
+DeiT's: Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021,
+section 4.
 Given a backbone it is the paper's hybrid: the patches are cut from a convolutional network's map.
 Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
 """
@@ -137,6 +139,12 @@ class ViT(Module):
     Notes
     -----
     Attention costs depth * 2 N^2 D multiply-adds, everything else is linear in the number N of patches.
+
+    References
+    ----------
+    Slides ``A/31-learned-positions``, ``A/32-class-token``, ``A/33-classification-head``, ``A/41-hybrid-vit``,
+    ``C/121-class-token``, ``C/123-resnet-vit-hybrid``, ``H/4-data-against-bias``, ``H/5-vision-transformer``,
+    ``H/7-vit-step-by-step``, ``H/8-vit-equations``, ``H/8-weak-inductive-bias``, ``Z/38-vit-architecture``.
 
     Examples
     --------

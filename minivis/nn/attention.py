@@ -51,7 +51,9 @@ class MultiHeadAttention(Module):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.2.2. Slides: C, "Multi-head Self-attention Layer"; A, 27.
+    Vaswani et al. 2017, section 3.2.2. Slides ``A/27-several-heads``, ``C/97-self-attention-layer``,
+    ``C/104-permutation-equivariance``, ``C/105-multi-head-self-attention``, ``I/15-multi-head-attention``,
+    ``Z/34-multi-head-attention``.
 
     Examples
     --------

@@ -44,6 +44,10 @@ class Conv2d(Module):
     ValueError
         If ``groups`` does not divide the channels, or a size is no whole number of at least 1.
 
+    References
+    ----------
+    Slides ``C/90-layer-types``, ``C/91-convolution-saves-parameters``.
+
     Examples
     --------
     >>> import numpy as np

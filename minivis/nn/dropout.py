@@ -62,7 +62,7 @@ class DropPath(Dropout):
     References
     ----------
     Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 2 (with the factor in training instead of
-    evaluation). Slides: C, "Regularization: Stochastic Depth".
+    evaluation). Slide ``C/27-stochastic-depth``.
 
     Examples
     --------

@@ -39,6 +39,10 @@ class Linear(Module):
     ValueError
         If a size is no whole number of at least 1.
 
+    References
+    ----------
+    Slides ``A/25-queries-keys-values``, ``C/90-layer-types``.
+
     Examples
     --------
     >>> import numpy as np

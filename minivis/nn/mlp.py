@@ -108,7 +108,7 @@ class MLP(Module):
 
     References
     ----------
-    Vaswani et al. 2017, equation 2. Slides: C, the page on the transformer block.
+    Vaswani et al. 2017, equation 2. Slides ``A/23-encoder``, ``C/114-transformer-block``.
 
     Examples
     --------

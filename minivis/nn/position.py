@@ -30,7 +30,7 @@ class SinePositionCode1d(Module):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.5. Slides: A, 21.
+    Vaswani et al. 2017, section 3.5. Slide ``A/21-positions-are-added``.
 
     Examples
     --------
@@ -114,6 +114,10 @@ class LearnedPositionCode1d(Module):
     ------
     ValueError
         When called, if there are more tokens than places, or of another width.
+
+    References
+    ----------
+    Slides ``A/21-positions-are-added``, ``A/31-learned-positions``.
 
     Examples
     --------

@@ -87,8 +87,9 @@ class TransformerEncoderLayer(ResidualLayer):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.1. Xiong et al., "On layer normalization in the transformer architecture", ICML 2020,
-    for pre-norm. Slides: A, 23; C, the page on the transformer block.
+    Vaswani et al. 2017, section 3.1. Xiong et al., "On layer normalization in the transformer architecture", ICML
+    2020, for pre-norm. Slides ``A/23-encoder``, ``C/113-transformer-communicates-by-attention``,
+    ``C/114-transformer-block``, ``H/8-vit-equations``.
 
     Examples
     --------
@@ -137,7 +138,8 @@ class TransformerDecoderLayer(ResidualLayer):
 
     References
     ----------
-    Vaswani et al. 2017, section 3.1. Slides: A, 24; C, "Masked Self-Attention Layer".
+    Vaswani et al. 2017, section 3.1. Slides ``A/24-decoder``, ``C/126-masked-self-attention``,
+    ``I/26-self-versus-cross``.
 
     Examples
     --------
@@ -256,8 +258,8 @@ class Transformer(Module):
 
     References
     ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, sections 3.1 to 3.5. Slides: A, 22
-    to 24; Z, 35; I, 5 and 6.
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, sections 3.1 to 3.5. Slides ``A/22-encoder-decoder``,
+    ``I/5-transformer-translates``, ``I/6-encoder-decoder-stack``, ``Z/35-original-transformer``.
 
     Examples
     --------

@@ -58,7 +58,8 @@ class WindowAttention(Module):
 
     References
     ----------
-    Liu et al. 2021, section 3.2 and equation 4. Slides: A, 46 to 49.
+    Liu et al. 2021, section 3.2 and equation 4. Slides ``A/44-windows-and-merging``, ``A/46-shifted-windows``,
+    ``A/47-cyclic-shift``, ``A/49-relative-position-bias``.
 
     Examples
     --------

@@ -35,7 +35,7 @@ def sigmoid(x):
 
     References
     ----------
-    Deck C, "Optimizing Deep Neural Networks".
+    Slide ``C/19-vanishing-gradient``.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def gelu(x, approximate="none"):
 
     References
     ----------
-    Hendrycks and Gimpel, "Gaussian error linear units", 2016, section 2.
+    Hendrycks and Gimpel, "Gaussian error linear units", 2016, section 2. Slide ``H/8-vit-equations``.
 
     Examples
     --------

@@ -134,6 +134,11 @@ def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     ValueError
         If the shapes do not fit.
 
+    References
+    ----------
+    Slides ``A/11-attention-as-adaptive-kernel``, ``I/9-relate``, ``I/23-attention-has-adaptive-weights``,
+    ``I/30-cross-attention-relates``.
+
     Examples
     --------
     >>> import numpy as np
@@ -196,8 +201,10 @@ def scaled_dot_product_attention(
 
     References
     ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, equation 1. Deck A, "Scaled dot-product attention";
-    deck C, "Attention Layer"; deck Z, "Self-attention".
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, equation 1. Slides ``A/25-queries-keys-values``,
+    ``A/26-cross-attention``, ``C/92-attention-layer``, ``I/7-self-attention``, ``I/8-query-key-value``,
+    ``I/11-aggregate``, ``I/12-one-head-as-matrices``, ``I/25-attention-is-global``, ``I/26-self-versus-cross``,
+    ``I/31-cross-attention-aggregates``, ``Z/32-self-attention``.
 
     Examples
     --------

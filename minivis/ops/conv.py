@@ -204,8 +204,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     References
     ----------
     LeCun et al., "Gradient-based learning applied to document recognition", 1998, section II. Dumoulin and Visin, "A
-    guide to convolution arithmetic for deep learning", 2016, relationship 6. Slides: Z, "Convolution"; C, "Transpose
-    Convolution".
+    guide to convolution arithmetic for deep learning", 2016, relationship 6. Slides ``A/3-convolution-is-local``,
+    ``A/4-parts-without-the-whole``, ``C/79-convolution-stride-1``, ``C/81-convolution-stride-2``,
+    ``I/22-convolution-has-fixed-weights``, ``I/24-convolution-is-local``, ``Z/11-convolution-2d``.
 
     Examples
     --------
@@ -247,7 +248,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     References
     ----------
-    Slides: Z, "Convolution Example".
+    Slide ``Z/4-convolution-1d``.
 
     Examples
     --------
@@ -335,8 +336,8 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
     References
     ----------
-    Long et al., "Fully convolutional networks for semantic segmentation", 2015, section 3.3. Slides: C, "In-network Up
-    Sampling: Transpose Convolution" and "Transpose Convolution: 1-D Example".
+    Long et al., "Fully convolutional networks for semantic segmentation", 2015, section 3.3. Slides
+    ``C/83-transpose-convolution``, ``C/86-transpose-convolution-1d``.
 
     Examples
     --------

@@ -95,7 +95,8 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
     References
     ----------
-    Ba, Kiros and Hinton, "Layer normalization", 2016, equation 3. Deck C, "Transformer Block".
+    Ba, Kiros and Hinton, "Layer normalization", 2016, equation 3. Slides ``A/23-encoder``,
+    ``C/114-transformer-block``, ``H/8-vit-equations``.
 
     Examples
     --------

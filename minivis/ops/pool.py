@@ -167,7 +167,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
 
     References
     ----------
-    Slides: C, "In-network Up Sampling: Max Unpooling".
+    Slides ``A/5-pooling-widens-and-loses``, ``C/78-max-unpooling``, ``C/90-layer-types``.
 
     Examples
     --------
@@ -225,8 +225,8 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
 
     References
     ----------
-    Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 2.1. Slides: C, "In-network
-    Up Sampling: Max Unpooling".
+    Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, section 2.1. Slide
+    ``C/78-max-unpooling``.
 
     Examples
     --------

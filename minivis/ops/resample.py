@@ -54,8 +54,8 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
 
     References
     ----------
-    Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15. Slides: C, "In-network Up
-    Sampling".
+    Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 15. Slide
+    ``C/76-unpooling``.
 
     Examples
     --------

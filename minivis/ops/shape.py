@@ -433,7 +433,7 @@ def roll(x, shift, axis=None):
 
     References
     ----------
-    The cyclic shift of Liu et al., "Swin Transformer", ICCV 2021, section 3.2.
+    The cyclic shift of Liu et al., "Swin Transformer", ICCV 2021, section 3.2. Slide ``A/47-cyclic-shift``.
 
     Examples
     --------

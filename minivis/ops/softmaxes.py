@@ -50,7 +50,7 @@ def softmax(x, axis=-1):
 
     References
     ----------
-    Deck C, "Attention Layer"; deck Z, "Self-attention".
+    Slides ``A/26-cross-attention``, ``A/33-classification-head``, ``C/92-attention-layer``, ``Z/32-self-attention``.
 
     Examples
     --------

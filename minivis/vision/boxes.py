@@ -87,7 +87,8 @@ def box_cxcywh_to_xyxy(boxes):
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 3.1. Slides: H, "DETR model".
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 3.1. Slides
+    ``A/57-detr-branches``, ``H/18-detr-architecture``.
 
     Examples
     --------
@@ -244,7 +245,7 @@ def box_iou(boxes1, boxes2, pairwise=True):
 
     References
     ----------
-    Slides: H, "Bipartite Matching".
+    Slides ``A/64-box-loss``, ``H/15-matching-cost``.
 
     Examples
     --------
@@ -289,8 +290,8 @@ def generalized_box_iou(boxes1, boxes2, pairwise=True):
 
     References
     ----------
-    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 1. Slides: H,
-    "Bipartite Matching"; A, "Bipartite matching loss".
+    Rezatofighi et al., "Generalized intersection over union", CVPR 2019, algorithm 1. Slides ``A/64-box-loss``,
+    ``H/15-matching-cost``.
 
     Examples
     --------

@@ -34,7 +34,8 @@ def detr_detections(logits, boxes, threshold=0.0):
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 3.2. Slides: H, "DETR model".
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 3.2. Slides ``A/52-detr-idea``,
+    ``A/59-no-object``, ``H/14-detr-idea``.
 
     Examples
     --------

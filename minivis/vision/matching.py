@@ -51,9 +51,9 @@ def linear_sum_assignment(cost, return_duals=False):
 
     References
     ----------
-    Kuhn, "The Hungarian method for the assignment problem", 1955; with shortest paths as in Jonker and Volgenant,
-    "A shortest augmenting path algorithm for dense and sparse linear assignment problems", Computing 1987. Slides: H,
-    "Hungarian Algorithm".
+    Kuhn, "The Hungarian method for the assignment problem", 1955; with shortest paths as in Jonker and Volgenant, "A
+    shortest augmenting path algorithm for dense and sparse linear assignment problems", Computing 1987. Slides
+    ``A/62-best-permutation``, ``H/17-hungarian-table``.
 
     Examples
     --------

@@ -98,7 +98,8 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.4 and appendix A.
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.4 and appendix A. Slides
+    ``A/68-detr-panoptic``, ``H/24-detr-panoptic-head``.
 
     Examples
     --------

@@ -37,8 +37,9 @@ def patchify(images, patch):
 
     References
     ----------
-    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, section 3.1. Slides: C, "Transformer on
-    Image Patches"; H, "Vision Transformer"; A, 30. One slide lets the patch index run to HW; it is HW / P^2.
+    Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, section 3.1. Slides ``A/20-tokens-from-patches``,
+    ``A/29-vit-idea``, ``A/30-patch-embedding``, ``C/115-image-patches``, ``H/4-transformer-on-patches``,
+    ``Z/37-vit-idea``. One slide lets the patch index run to HW; it is HW / P^2.
 
     Examples
     --------

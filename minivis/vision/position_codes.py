@@ -57,7 +57,8 @@ def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
 
     References
     ----------
-    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slides: A, 21.
+    Vaswani et al., "Attention is all you need", NeurIPS 2017, section 3.5. Slides
+    ``A/21-positions-are-added``, ``A/55-detr-positions``.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def sine_position_code(height, width, dim, *, temperature=10000.0, normalize=Fal
     References
     ----------
     Carion et al., "End-to-end object detection with transformers", ECCV 2020, appendix A.4: each axis has the code of
-    Vaswani et al. 2017, section 3.5, with D / 2. Slides: A, 55; Z, 55.
+    Vaswani et al. 2017, section 3.5, with D / 2. Slides ``A/55-detr-positions``, ``Z/55-detr-positions``.
 
     Examples
     --------
@@ -160,7 +161,7 @@ def padded_sine_position_code(valid, dim, *, temperature=10000.0):
 
     References
     ----------
-    Carion et al. 2020, appendix A.4. Slides: A, 55.
+    Carion et al. 2020, appendix A.4. Slide ``A/55-detr-positions``.
 
     Examples
     --------

@@ -44,8 +44,8 @@ def nms(boxes, scores, threshold):
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.2: what it does to DETR. Slides:
-    Z, "Decoder: no NMS needed"; H, "DETR".
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.2: what it does to DETR.
+    Slides ``H/14-detr-idea``, ``Z/60-detr-decoder``, ``Z/65-no-nms-needed``.
 
     Examples
     --------

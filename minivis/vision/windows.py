@@ -55,7 +55,7 @@ def window_partition(x, window):
     References
     ----------
     Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", ICCV 2021, section 3.2.
-    Slides: A, 44.
+    Slide ``A/44-windows-and-merging``.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def cyclic_shift(x, shift):
 
     References
     ----------
-    Liu et al. 2021, figure 4. Slides: A, 47 and 48.
+    Liu et al. 2021, figure 4. Slide ``A/47-cyclic-shift``.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def shifted_window_mask(height, width, window, shift):
 
     References
     ----------
-    Liu et al. 2021, section 3.2 and figure 4. Slides: A, 47 and 48.
+    Liu et al. 2021, section 3.2 and figure 4. Slides ``A/46-shifted-windows``, ``A/47-cyclic-shift``.
 
     Examples
     --------
@@ -245,7 +245,7 @@ def relative_position_index(window):
 
     References
     ----------
-    Liu et al. 2021, section 3.2, equation 4. Slides: A, 49.
+    Liu et al. 2021, section 3.2, equation 4. Slide ``A/49-relative-position-bias``.
 
     Examples
     --------

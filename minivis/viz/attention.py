@@ -62,23 +62,18 @@ def attention_maps(
     ValueError
         If maps are not two- or three-dimensional, or titles or queries do not match them.
 
+    References
+    ----------
+    Slides ``A/35-output-token-attention``, ``A/67-encoder-separates-instances``, ``H/10-attention-finds-the-object``, ``Z/39-vit-attention-by-layer``,
+    ``Z/57-detr-encoder``.
+
     Examples
     --------
     >>> len(attention_maps(np.ones((3, 4, 4)), image=np.ones((8, 8))).axes)  # the image and three maps
     4
     """
-<<<<<<< HEAD
     maps, queries = _checked_maps(maps, titles, query)
     numbered = np.ndim(query) == 2
-=======
-    maps = array(maps, "maps")
-    maps = maps[None] if maps.ndim == 2 else maps
-    if maps.ndim != 3 or not maps.size:
-        raise ValueError(f"attention_maps: expected maps (n, rows, columns), got {maps.shape}")
-    if titles is not None and len(titles) != len(maps):
-        raise ValueError(f"attention_maps: {len(titles)} titles for {len(maps)} maps")
-    queries, numbered = _asking(query, len(maps))
->>>>>>> w-frame
     picture = None if image is None else picture_of("attention_maps", image)
     count = len(maps) + (picture is not None)
     columns = columns or min(count, 4 if picture is not None else 8)
@@ -89,12 +84,8 @@ def attention_maps(
     fig, axes = figure(rows, columns, max(size * columns + 0.7 * shared, 3.6), height, title, caption)
     free = iter(axes.flat)
     if picture is not None:
-<<<<<<< HEAD
         asking = queries if numbered else queries[:1]
         _draw_asking(next(free), picture, maps.shape[1:], asking, numbered)
-=======
-        _draw_image(next(free), picture, queries, numbered, maps.shape[1:])
->>>>>>> w-frame
     top = float(maps.max())
     drawn = None
     for i, one in enumerate(maps):
@@ -186,7 +177,8 @@ def attention_by_object(
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, figure 6.
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, figure 6. Slides
+    ``H/21-what-encoder-and-decoder-look-at``, ``Z/64-attention-at-extremities``, ``Z/66-decoder-attention-weights``.
 
     Examples
     --------
@@ -215,25 +207,6 @@ def attention_by_object(
     texts = [f"query {i}" if labels is None else name_of(labels[i], names) for i in range(len(maps))]
     draw_boxes(ax, boxes, texts=texts, colours=colours, width=1.4)
     return fig
-
-
-def _draw_image(ax, picture, queries, numbered, grid):
-    """The image itself, with a cross at the cell that asks, or numbered crosses where each map has its own."""
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    blank(ax)
-    label(ax, title="the image")
-    for i, asks in enumerate(queries if numbered else queries[:1]):
-        _cross(ax, asks, grid, picture.shape, str(i + 1) if numbered else None)
-
-
-def _asking(query, count):
-    """The cell that asks in each of the maps, or None, and whether each map has one of its own."""
-    if query is None:
-        return [None] * count, False
-    cells = np.asarray(query)
-    if cells.shape not in ((2,), (count, 2)):
-        raise ValueError(f"attention_maps: query must be (2,) or ({count}, 2), got {cells.shape}")
-    return (cells, True) if cells.ndim == 2 else ([cells] * count, False)
 
 
 def _draw_over(ax, picture, weights):

@@ -49,7 +49,7 @@ def filters(weight, columns=None, size=0.8, title=None, caption=None):
 
     References
     ----------
-    Slides: Z, "Parameters visualisation".
+    Slides ``H/10-inside-vit``, ``Z/21-parameters-made-visible``.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
 
     References
     ----------
-    Slides: Z, "Activations visualisation".
+    Slide ``Z/22-activations-made-visible``.
 
     Examples
     --------

@@ -104,7 +104,7 @@ def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None
 
     References
     ----------
-    Slides: Z, "Convolution Example" and "Convolutions in 2D".
+    Slides ``Z/4-convolution-1d``, ``Z/11-convolution-2d``.
 
     Examples
     --------

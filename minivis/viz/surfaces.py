@@ -37,7 +37,7 @@ def loss_surfaces(surfaces, columns=None, log=False, title=None, caption=None):
 
     References
     ----------
-    Slides: A, 38.
+    Slide ``A/38-attention-flattens-the-loss``.
 
     Examples
     --------

@@ -1,24 +1,25 @@
 # %% [markdown]
 # # 00. A tour: one photo through the whole library
 #
-# Ten minutes, from the numbers in a photo to a network that names, frames and paints what it sees. Nothing
-# has to be known before, nothing is explained to the end: every stop has a chapter of its own.
+# In ten minutes we go from the numbers in a photo to networks that name, frame and outline what they see. You need no
+# knowledge in advance, and nothing is explained in full: every topic has a chapter of its own.
 #
 # **Goals**
 #
-# - You have seen what a computer sees, and the two ideas this course is about: *convolution* and *attention*.
-# - You have trained a network and used trained ones: one names a shape, one frames objects, two paint every
-#   pixel.
-# - You can have your own code judged by *laws*, and read what an error tells you.
+# - You have seen what data a computer gets from a photo, and the two ideas of this course: *convolution* and
+#   *attention*.
+# - You have trained a network and used trained ones: one names a shape, one finds objects with boxes, two give every
+#   pixel a name.
+# - You can check your own code by *laws*, and read an error message.
 # - You know which chapter to open next.
 #
 # **Before**: a little Python with NumPy.
 #
 # **Time**: about ten minutes to read, ten more for the exercises; the cells take about 15 seconds.
 #
-# **How to read**: click on the first grey cell and press Shift+Enter, again and again. Each cell computes
-# what is below it, here and now, on your machine. Change a number, press Shift+Enter, and see what it does:
-# nothing can break. A line that begins with `assert` claims something and stops the cell if it is not so.
+# **How to read**: click on the first grey cell and press Shift+Enter, again and again. Each cell computes the result
+# below it, now and on your machine. Change a number, press Shift+Enter, and see what happens: you cannot break
+# anything. A line that begins with `assert` states something; if it is not true, the cell stops.
 
 # %% tags=["setup"]
 import numpy as np
@@ -33,9 +34,8 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## What a computer gets
 #
-# A photo is an array of numbers: for each of 3 colours (red, green, blue), 256 rows and 384 columns, a
-# brightness from 0 to 1. That is all. Nobody tells the computer which of the 294,912 numbers are tower and
-# which are sky.
+# A photo is an array of numbers: for each of 3 colours (red, green, blue), 256 rows and 384 columns, a brightness
+# from 0 to 1. That is all. Nothing says which of the 294,912 numbers are tower and which are sky.
 
 # %%
 photo = mv.data.photos.china(size=(256, 384))  # (3, H, W): colour, row, column
@@ -50,9 +50,9 @@ fig, axes = viz.figure(
     width=9.6,
     height=3.3,
     width_ratios=[1.4, 1, 1],
-    title="A photo, 196 of its pixels, and what the computer has",
-    caption="The small square at the tip of the tower is the picture in the middle. On the right the same pixels as "
-    "a computer has them: the red parts, in hundredths. Photo: danielbuechele, CC BY 2.0.",
+    title="A photo, 196 of its pixels, and their numbers",
+    caption="The small square at the tip of the tower is enlarged in the middle. On the right are the same pixels "
+    "as numbers: their red parts, in hundredths. Photo: danielbuechele, CC BY 2.0.",
 )
 panels = {"the photo": photo, "14 x 14 pixels": pixels, "their red": pixels}
 for ax, (name, picture) in zip(axes[0], panels.items(), strict=True):
@@ -68,10 +68,10 @@ fig
 # %% [markdown]
 # ## Convolution: compare with the neighbours
 #
-# Where is something? Where the numbers *change*. A **filter** is a small table of weights. Lay it on a pixel
-# and its neighbours, multiply, add up, write the sum down; move on by one pixel; do so everywhere. That is a
-# **convolution**. The filter below is negative on its left and positive on its right: it answers 0 where
-# nothing changes, and loudly at the edges of things.
+# Objects have edges, and at an edge the numbers *change*. A **filter** is a small table of weights. Lay it on a pixel
+# and its neighbours, multiply each number by the weight on it, add up, and write down the sum. Move the filter by one
+# pixel and repeat this everywhere. This is a **convolution**. The filter below is negative on its left and positive
+# on its right: the result is 0 where nothing changes, and large at edges.
 
 # %%
 grey = photo.mean(axis=0)  # (H, W)
@@ -89,19 +89,19 @@ viz.images(
     size=4.2,
     vmax=1,
     title="Two filters of nine numbers find the edges",
-    caption="Pillars appear in the second picture, roofs in the third, and in the fourth a drawing of the tower. The sky, "
-    "where nothing changes, is black.",
+    caption="The second picture shows vertical edges such as the pillars, the third horizontal ones such as the "
+    "roofs, and the fourth all of them. The sky, where nothing changes, is black.",
 )
 
 # %% [markdown]
-# The library is the same code you would write: read [conv2d](../minivis/ops/conv.py). More in [chapter
-# 02](02_convolution.ipynb): strides, layers, and how far a deep network sees.
+# The library has the same code that you would write: read [conv2d](../minivis/ops/conv.py). [Chapter
+# 02](02_convolution.ipynb) has more: strides, layers, and how many pixels a deep network takes into account.
 #
 # ## Patches: a photo as a sentence
 #
-# A convolution sees a pixel's neighbours and nothing else. To compare things that are far apart, cut the
-# photo into **patches** and treat each as a *word*. Now a photo is a sentence of 384 words, and a machine
-# that reads sentences, a **Transformer**, can read photos.
+# A convolution uses a pixel's neighbours and nothing else. To compare things that are far apart, cut the photo into
+# **patches** and treat each patch as a *word*. Now the photo is a sentence of 384 words, and a network that reads
+# sentences, a **Transformer**, can read photos.
 
 # %%
 P = 16  # pixels, the side of a patch
@@ -119,19 +119,19 @@ viz.images(
     cut,
     size=6.5,
     title="The photo as 384 patches",
-    caption="Read from left to right and from top to bottom, as a text.",
+    caption="The patches are read from left to right and from top to bottom, like a text.",
 )
 
 # %% [markdown]
-# ## Attention: ask everybody, everywhere
+# ## Attention: compare with everything
 #
-# Now every word asks all others: *are you like me?* Each word is turned into a few numbers that describe it,
-# and two words that have similar numbers get a high score. The scores of one word become **weights**,
-# positive numbers that sum to 1; with them it gathers what the others know. That is **attention**, and it
-# does not care how far apart two words are.
+# Now every word is compared with all others: *are you similar to me?* Each word is turned into a few numbers that
+# describe it, and two words with similar numbers get a high score. The scores of one word become **weights**,
+# positive numbers that sum to 1. The word then collects what the others contain, in proportion to these weights. This
+# is **attention**, and the distance between two words does not matter to it.
 #
-# A trained network *learns* how to describe a word. Here we do it by hand, with four numbers: how bright, how
-# red, how blue, how rough.
+# A trained network *learns* how to describe a word. Here we choose a description by hand, with four numbers: how
+# bright, how red, how blue, how rough.
 
 # %%
 colours = patches.reshape(-1, P * P, 3)  # (N, pixels, RGB)
@@ -155,22 +155,22 @@ viz.attention_maps(
     query=asking,
     columns=2,
     size=4.2,
-    title="Three patches ask: who is like me?",
-    caption="The cross is the patch that asks. Yellow is what it listens to most; what stays grey it ignores. Sky finds "
-    "sky, on both sides of the tower, and the lake; the tower finds the tower; leaves find leaves, and here and "
-    "there a rough piece of tower.",
+    title="Three patches, and the patches that are similar to each",
+    caption="The cross marks the patch that is compared with all others. Yellow patches have the largest weights, "
+    "grey ones almost none. Sky finds sky on both sides of the tower, and the lake. The tower finds the tower. "
+    "Leaves find leaves, and a few rough pieces of the tower.",
 )
 
 # %% [markdown]
-# More in [chapter 05](05_attention.ipynb); the [Transformer](07_transformer.ipynb) is a stack of this; and
-# the [Vision Transformer](08_vit.ipynb) is that stack, reading patches.
+# [Chapter 05](05_attention.ipynb) has more. The [Transformer](07_transformer.ipynb) is a stack of such layers, and
+# the [Vision Transformer](08_vit.ipynb) is that stack with patches as its words.
 #
-# ## Learning: let the numbers be found
+# ## Learning: find the numbers automatically
 #
-# We chose the filters and the four numbers by hand. Nobody could choose the seventeen thousand numbers of a
-# small network that reads handwriting. They are *learned*: show it examples, measure how wrong it is (the
-# **loss**), find out by the chain rule in which direction each number makes it less wrong ([chapter
-# 01](01_autograd.ipynb)), and move all of them a little that way. Again.
+# We chose the filters and the four numbers by hand. For a small network that reads handwriting one would have to
+# choose seventeen thousand numbers. These are *learned*. Show the network examples and measure how wrong it is (the
+# **loss**). Find out by the chain rule in which direction each number makes the loss smaller ([chapter
+# 01](01_autograd.ipynb)), and move all of them a little in that direction. Repeat.
 
 # %%
 images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8): real handwritten digits
@@ -200,7 +200,8 @@ viz.curves(
     "share that is right",
     level={"guessing": 0.1},
     title="A network learns to read",
-    caption="It begins by guessing. Fifty small steps later it reads nearly all of the digits that it has never seen.",
+    caption="The share of new digits that it reads correctly. At first it guesses. After fifty small steps it "
+    "reads nearly all digits that it has never seen.",
 )
 
 # %%
@@ -215,19 +216,20 @@ viz.images(
     columns=8,
     size=1.25,
     title="What it reads, and how sure it is",
-    caption="Above eight that it gets right, below some that it gets wrong, and what they are. Would you have read them?",
+    caption="Upper row: eight digits that it gets right. Lower row: some that it gets wrong, with their true "
+    "names. Could you read them?",
 )
 
 # %% [markdown]
-# That was a whole training, in one cell; those of large networks differ in size, not in kind. `minivis train
-# cnn-digits` in a shell is a longer one (a quarter of a minute); `minivis train` lists the others.
+# This was a whole training, in one cell. Those of large networks are longer, but they work in the same way.
+# `minivis train cnn-digits` in a shell is a longer one (a quarter of a minute); `minivis train` lists the others.
 #
 # ## Trained networks, ready to use
 #
-# What is *in* a picture, and *where*? To learn that, a network needs many thousands of pictures with the
-# right answers. Photos with answers are far too many for this package; so it draws its own pictures: scenes
-# of shapes on grass, sand and water, as many as one wants, each with every answer there is. Here are eight
-# that no network has learned from.
+# What is *in* a picture, and *where*? To learn that, a network needs many thousands of pictures with the right
+# answers. So many photos would be far too large for this package, so it draws its own pictures: scenes of shapes on
+# grass, sand and water, as many as you want, each with all the right answers. Here are eight that no network was
+# trained on.
 
 # %%
 scenes = [shapes.scene(seed) for seed in range(60)]
@@ -240,18 +242,18 @@ viz.images(
     columns=4,
     size=2.2,
     title="Eight scenes",
-    caption="64 x 64 pixels each. The first is the one we follow from here. There are as many as there are numbers: "
-    "shapes.scene(1234) draws another.",
+    caption="The scenes have 64 x 64 pixels. We use the first one from here on. Every number gives another scene: "
+    "try shapes.scene(1234).",
 )
 
 # %% [markdown]
-# The networks below were trained on such scenes, on two cores of a computer without a graphics card, in a
-# quarter of an hour to half an hour each. They come with the package; **`mv.load` brings one back by its name**.
+# The networks below were trained on such scenes, on two cores of a computer without a graphics card, in a quarter of
+# an hour to half an hour each. They are part of the package; **`mv.load` loads one by its name**.
 #
 # ### What is it? Swin
 #
-# The simplest question: one object, what is it? **Swin** ([chapter 10](10_swin.ipynb)) reads patches with
-# attention inside small windows, and shifts the windows from layer to layer, so that news can travel.
+# The simplest question: there is one object, what is it? **Swin** ([chapter 10](10_swin.ipynb)) reads patches with
+# attention inside small windows, and shifts the windows from layer to layer, so that information can spread.
 
 # %%
 swin = mv.load("swin-shapes")
@@ -267,14 +269,15 @@ viz.images(
     columns=8,
     size=1.3,
     title="What Swin says, and how sure it is",
-    caption="Colour, pattern, size and ground differ; it names the shape.",
+    caption="Above each scene: the shape that Swin names and its probability. Colour, pattern, size and ground "
+    "differ from scene to scene.",
 )
 
 # %% [markdown]
 # ### Where is what? DETR
 #
-# **DETR** ([chapter 15](15_detr.ipynb)) has sixteen *queries*: sixteen learned questions, each of which looks
-# at the whole image and answers with one class and one box, or with "no object". All at once.
+# **DETR** ([chapter 15](15_detr.ipynb)) has sixteen *queries*. A query is a learned vector that attends to the whole
+# image and answers with one class and one box, or with "no object". All sixteen answer at once.
 
 # %%
 detr = mv.load("detr-shapes")
@@ -299,13 +302,14 @@ viz.boxes_on_images(
     titles=["the right answer", "what DETR says", "another right answer", "what DETR says"],
     columns=2,
     size=4,
-    title="A box and a name for everything that can be counted",
-    caption="The number on a tag is how sure the network is. In the upper row all goes well. In the lower it misses the small "
-    "star on the circle; instead circle and large star are found twice, by queries that do not agree who has them.",
+    title="A box and a name for each object",
+    caption="The number on a tag is the probability of the answer. In the upper row all objects are found. In the "
+    "lower row the small star on the circle is missed, and the circle and the large star are each found twice, by "
+    "two different queries.",
 )
 
 # %% [markdown]
-# Since all is attention, we can ask each query where it looked when it gave its answer:
+# Since DETR works by attention, we can see where each query looked when it gave its answer:
 
 # %%
 probabilities = mv.ops.softmax(logits[one])[:, :-1]  # (16, 6), without "no object"
@@ -328,16 +332,16 @@ viz.attention_by_object(
     normalised=True,
     size=4.2,
     title="Where each query looked",
-    caption="One colour for each query. Strong colour: much attention on this piece of 8 x 8 pixels. Each looks "
-    "mostly at the thing that it talks about; a small one fits into a few pieces.",
+    caption="One colour for each query; a strong colour means much attention on a piece of 8 x 8 pixels. Each "
+    "query attends mostly to the object that it names. A small object covers only a few pieces.",
 )
 
 # %% [markdown]
 # ### Every pixel: panoptic segmentation
 #
-# Boxes are coarse. The last question: which object or ground does *every pixel* belong to? DETR answers with
-# a small network that draws masks; **Mask2Former** ([chapter 19](19_mask2former.ipynb)) was made for it: its
-# queries look only where their own mask was a layer before.
+# Boxes are coarse. The last question is: which object or ground does *every pixel* belong to? DETR answers it with a
+# small additional network that predicts masks. **Mask2Former** ([chapter 19](19_mask2former.ipynb)) was designed for
+# it: a query attends only to the pixels inside the mask that it predicted one layer before.
 
 # %%
 things = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # True: can be counted; False: a ground
@@ -373,16 +377,16 @@ viz.panoptic_on_images(
     columns=3,
     size=3.4,
     title="Every pixel has a name",
-    caption="The number on a tag is how sure the network is. Look at the edges, and at the holes of the rings.",
+    caption="The number on a tag is the probability of the answer. Compare the edges, and the holes of the rings.",
 )
 
 # %% [markdown]
 # ### How good are they?
 #
-# We chose a scene on which most goes well, and that is no measurement. All sixty are one, a small one. Two
-# numbers, both 1 when everything is found, named and drawn right and nothing is invented: **AP50** for boxes,
-# which calls a box right when it shares half of what it and the true box cover together, and **panoptic
-# quality** (PQ) for pixels.
+# We chose a scene that works well, so it says little about the networks. All sixty scenes together are a measurement,
+# though a small one. We use two numbers, both 1 when everything is right and nothing is invented. **AP50** is for
+# boxes: a box counts as right when its overlap with the true box is at least half of the area that both cover
+# together. **Panoptic quality** (PQ) is for pixels.
 
 # %%
 truth = [{"boxes": s.boxes, "labels": s.labels} for s in scenes]
@@ -399,12 +403,12 @@ assert AP50 > 0.8 and PQ["the right answer"] == 1
 assert min(PQ["DETR"], PQ["Mask2Former"]) > 0.4
 
 # %% [markdown]
-# Each trained network has a card beside its weights that says how it came about, how good it is on 500 new
-# scenes, and what it is not for: [one of them](../minivis/weights/detr-shapes/card.json).
+# Each trained network has a card beside its weights. It says how the network was trained, how good it is on 500 new
+# scenes, and what it should not be used for: [one of them](../minivis/weights/detr-shapes/card.json).
 #
 # ### And the photo?
 #
-# These networks have only ever seen shapes. Show one a photo, and it tells you what it knows:
+# These networks have only ever seen shapes. What do they answer for a photo?
 
 # %%
 tower, dahlia = (mv.data.photos.load(name, size=64) for name in ("china", "flower"))  # (3, 64, 96)
@@ -423,20 +427,20 @@ viz.boxes_on_images(
     columns=2,
     size=3.4,
     title="A network of shapes looks at photos",
-    caption="The roof is a triangle to it, the flower a circle, and it is sure of shapes among the leaves. A network "
-    "answers with what it was taught, whether or not the question makes sense.",
+    caption="The network finds a triangle in the roof, a circle in the flower, and shapes among the leaves, with "
+    "high probability. A network can answer only with the classes it was trained on, also when none of them fits.",
 )
 
 # %% [markdown]
-# The very same code reads real photos with the weights that the papers' authors published:
-# `mv.from_pretrained(folder)`, or in a shell `minivis predict FOLDER PHOTO`, draws boxes and masks on any
-# photo of yours once you have downloaded such a folder.
+# The same code reads real photos with the weights that the authors of the papers published.
+# `mv.from_pretrained(folder)` loads them, or in a shell `minivis predict FOLDER PHOTO` draws boxes and masks on any
+# photo of yours, once you have downloaded such a folder.
 #
-# ## Laws: who tells me that I am right?
+# ## Laws: how do I know that my code is right?
 #
-# In every chapter you write the pieces yourself. To see whether they are right you need no teacher and no
-# list of solutions: **laws** say what must hold for *every* input, and `mv.laws.check` looks for one that
-# breaks them. Here is the softmax, which made weights out of scores above, just as the formula says,
+# In every chapter you write the parts yourself. To check them you need no teacher and no list of solutions: **laws**
+# say what must hold for *every* input, and `mv.laws.check` searches for an input that breaks them. Here is the
+# softmax, which turned scores into weights above, written exactly like its formula,
 #
 # $$y_i = \frac{e^{x_i}}{\sum_j e^{x_j}}.$$
 
@@ -451,9 +455,9 @@ report = mv.laws.check("softmax", my_softmax)
 assert not report.passed
 
 # %% [markdown]
-# One law is broken, and the report gives the smallest input it found that breaks it, what came out, what
-# should have come out, and a hint. $e^{89}$ is more than a float32 can hold. But adding the same number to
-# all scores changes nothing, so subtract the largest first:
+# One law is broken. The report shows the smallest input it found that breaks the law, the result, the expected
+# result, and a hint. $e^{89}$ is larger than a float32 can hold. But adding the same number to all scores does not
+# change the weights, so we first subtract the largest score:
 
 
 # %%
@@ -470,8 +474,8 @@ assert report.passed
 #
 # ## When something goes wrong
 #
-# It will; errors are half of programming. Those of this library say what was wrong, with which shapes, and
-# mostly what to do. Three on purpose:
+# Errors are a normal part of programming. The error messages of this library say what was wrong, with which shapes,
+# and usually what to do. We make three errors on purpose:
 
 
 # %%
@@ -494,8 +498,8 @@ for mistake in (a_filter_for_grey_on_a_photo_in_colour, one_image_instead_of_a_b
         print(f"{mistake.__name__.replace('_', ' ')}:\n    {type(error).__name__}: {error}\n")
 
 # %% [markdown]
-# And if it is not your code but the machine, ask the doctor. In a shell that is **`minivis doctor`**: what
-# this computer has, what it lacks, and what to do about each.
+# If the problem is not your code but the machine, ask the doctor, in a shell **`minivis doctor`**. It says what this
+# computer has, what is missing, and what to do about it.
 
 # %%
 from minivis import doctor
@@ -506,12 +510,12 @@ for finding in doctor.examine():
 # %% [markdown]
 # ## Exercises
 #
-# Every chapter ends with some. Replace the dots, run the cell, run the check below it: ticks and crosses tell
-# you how far you are. The solution is folded away beneath. These three are for warming up.
+# Every chapter ends with exercises. Replace the dots, run the cell, then run the check below it: ticks and crosses
+# show how far you are. The solution is folded away below the check. These three are a warm-up.
 #
 # ### Exercise 1: without colours
-# Write `to_grey(photo)`: from a photo $(3, H, W)$ to a grey picture $(H, W)$, each pixel the mean of its red,
-# green and blue. Hint: an array has a method `mean`, and it can be told along which axis.
+# Write `to_grey(photo)`: it turns a photo $(3, H, W)$ into a grey picture $(H, W)$ in which each pixel is the mean of
+# its red, green and blue. Hint: an array has a method `mean` that takes an axis.
 
 
 # %% tags=["exercise:grey"]
@@ -553,14 +557,14 @@ passed = claims(
 #     return photo.mean(axis=0)
 # ```
 #
-# Axis 0 is the one of the colours; the mean takes it away and leaves rows and columns.
+# Axis 0 is the axis of the colours. The mean removes it and leaves rows and columns.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: a filter of your own
-# Write `find_bright_dots()`: it returns a filter, an array of $3 \times 3$ numbers, that answers 0 where all
-# nine pixels are alike, and 8 where the middle one is 1 and its eight neighbours are 0. Hint: the sum of its
-# numbers must be 0.
+# Write `find_bright_dots()`. It returns a filter, an array of $3 \times 3$ numbers. The result of the filter is 0
+# where all nine pixels are equal, and 8 where the middle pixel is 1 and its eight neighbours are 0. Hint: its numbers
+# must sum to 0.
 
 
 # %% tags=["exercise:dots"]
@@ -614,15 +618,15 @@ passed = claims(
 #     return np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
 # ```
 #
-# Eight times the middle, minus the eight around it. If all are alike, that is nothing. Try it on the photo!
+# It computes eight times the middle minus the eight around it. If all are equal, that is 0. Try it on the photo!
 # </details>
 
 # %% [markdown]
-# ### Exercise 3: who found something?
-# DETR's sixteen queries each give probabilities for six shapes and, last, for "no object": an array $(16,
-# 7)$. Write `who_found(probabilities)`: the numbers of the queries for which "no object" is *not* the
-# likeliest answer, in order. Hint: `argmax(axis=1)` says which column is largest in each row,
-# `np.flatnonzero` where something is true.
+# ### Exercise 3: which queries found something?
+# Each of DETR's sixteen queries gives probabilities for six shapes and, last, for "no object": an array $(16, 7)$.
+# Write `who_found(probabilities)`: the numbers of the queries for which "no object" is *not* the most probable
+# answer, in order. Hint: `argmax(axis=1)` gives the column of the largest number in each row, `np.flatnonzero` the
+# places where something is true.
 
 
 # %% tags=["exercise:who"]
@@ -662,18 +666,18 @@ passed = claims(
 #     return np.flatnonzero(probabilities.argmax(axis=1) != nobody)
 # ```
 #
-# Nothing else stands between DETR's output and its list of objects.
+# This is all it takes to turn the output of DETR into a list of objects.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - A picture is an array of numbers. A convolution compares each with its neighbours; attention compares each
-#   patch with all.
-# - The numbers of a network are learned, by going downhill in small steps. The code to do that fits on a
-#   page, and you can read it.
-# - `mv.load(name)` brings a trained network back; `mv.laws.check(name, yours)` judges what you write;
-#   `minivis doctor` helps when the machine does not.
+# - A picture is an array of numbers. Convolution compares each number with its neighbours; attention compares each
+#   patch with all others.
+# - The numbers of a network are learned, in small steps that make the loss smaller. The code for this fits on a page,
+#   and you can read it.
+# - `mv.load(name)` loads a trained network; `mv.laws.check(name, yours)` checks what you write; `minivis doctor`
+#   helps when the machine is the problem.
 #
 # ## Where to go next
 #
@@ -697,8 +701,8 @@ passed = claims(
 # R-CNN · 17 Segmenter · 18 MaskFormer · 20 SAM · 22 published weights · 23 more than one machine ·
 # 24 a gallery of the rest.
 #
-# **When you are stuck**: read the error's last line first; `help(mv.ops.conv2d)` shows what a function wants,
-# with an example; `mv.laws.check` finds your mistake's smallest case; `minivis doctor` looks at the machine;
-# and the code itself, in [minivis/](../minivis), is short on purpose.
+# **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,
+# with an example. `mv.laws.check` finds the smallest input for which your code is wrong. `minivis doctor` looks at
+# the machine. And the code itself, in [minivis/](../minivis), is short so that you can read it.
 #
 # Next: [01. Autograd](01_autograd.ipynb), how a program finds out which way is downhill.

@@ -1,20 +1,21 @@
 # %% [markdown]
 # # 01. Autograd: the chain rule as a program
 #
-# A network learns by asking, of every one of its numbers: if I raised you a little, how would the error change? Autograd is
-# the program that answers for all of them at once. You are going to write it.
+# To learn, a network needs to know for each of its parameters: if it were a little larger, how would the error
+# change? Autograd is the program that computes all these answers at once. You will write it.
 #
 # **Goals**
 #
 # - You can measure a derivative, work one out by the chain rule, and say what each costs.
-# - You can write an autograd for numbers in thirty lines, and say why it must add up where a value is used twice.
+# - You can write an autograd for numbers in thirty lines, and say why gradients add where a value is used twice.
 # - You can pull a gradient back through an op on arrays, undo broadcasting, and add an op of your own to minivis.
-# - You can check any backward pass, and you know the check that looks right and lets everything through.
+# - You can check any backward pass, and you know a common check that accepts wrong gradients.
 # - You can show why the early layers of a deep sigmoid network hardly learn, and what a shortcut changes.
 #
 # **Before**: the derivative of a function of one variable, and NumPy arrays with their broadcasting. Nothing about networks.
 #
-# **Slides**: Deck C is CPSC 425, lecture 23. A section that follows a slide names it: Deck C, *title*.
+# **Slides**: Deck C is CPSC 425, lecture 23. A section that follows a slide names it by its tag: deck, page and a
+# short name.
 #
 # **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
@@ -34,11 +35,11 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## A derivative is a slope you can measure
 #
-# Raise $x$ by a small step $h$, see by how much $f(x)$ rises, divide: that is the slope. Two ways to do it:
+# Raise $x$ by a small step $h$, see how much $f(x)$ rises, and divide: that is the slope. There are two ways:
 #
 # $$\text{forward:}\ \frac{f(x+h)-f(x)}{h} \qquad\qquad \text{central:}\ \frac{f(x+h)-f(x-h)}{2h}$$
 #
-# How small should the step be? Take a slope we know, the sine's, which is the cosine, and try.
+# How small should the step be? We take a function whose slope we know (the slope of the sine is the cosine) and try.
 
 # %%
 steps = 10.0 ** np.arange(-13, 0.5, 0.5)
@@ -52,16 +53,17 @@ viz.curves(
     "error of the slope",
     log="xy",
     mark=True,
-    title="Too large is wrong, and so is too small",
-    caption="From the right both errors fall with the step, the central one twice as steeply. To the left they rise again: "
-    "f(x+h) and f(x-h) agree in more and more digits, and rounding is all that their difference has left.",
+    title="The error of a measured slope, for large and small steps",
+    caption="Read from right to left: as the step becomes smaller both errors fall, the central one twice as "
+    "steeply. Further left they rise again. There f(x+h) and f(x-h) agree in almost all digits, and what is left "
+    "of their difference is mostly rounding error.",
 )
 
 # %% [markdown]
-# The forward error falls like $h$, the central one like $h^2$; rounding adds about $10^{-16}/h$. So: central differences, in
-# float64, with a step near $10^{-6}$. That is how every gradient in minivis is *tested*. It is not how gradients are
-# *computed*, because each slope takes new runs of the function: a network with 86 million parameters would run 172 million
-# times for one step of learning.
+# The forward error falls like $h$, the central one like $h^2$; rounding adds about $10^{-16}/h$. So the best choice
+# is central differences in float64 with a step near $10^{-6}$. This is how every gradient in minivis is *tested*. It
+# is not how gradients are *computed*, because each slope needs runs of its own: a network with 86 million parameters
+# would run 172 million times for one step of learning.
 
 # %% [markdown]
 # ## The chain rule by hand
@@ -70,13 +72,14 @@ viz.curves(
 #
 # $$z = wx + b, \qquad a = \sigma(z) = \frac{1}{1+e^{-z}}, \qquad C = (a - t)^2.$$
 #
-# The chain rule says that slopes multiply along the way from a number to the cost:
+# By the chain rule, the slopes along the way from a number to the cost are multiplied:
 #
 # $$\frac{\partial C}{\partial w} = \frac{\partial C}{\partial a}\cdot\frac{\partial a}{\partial z}\cdot\frac{\partial z}{\partial w}
 #   = 2(a-t)\cdot\sigma(z)\,(1-\sigma(z))\cdot x .$$
 #
-# We start at the cost and go back. At every stop we hold one number, the slope of the cost with respect to where we are;
-# each step multiplies it by one local slope. Take $x=2$, $w=\tfrac12$, $b=-1$, $t=1$: it comes out in round numbers.
+# We start at the cost and go back. At each step we hold one number, the slope of the cost with respect to the value
+# where we are, and multiply it by one local slope. For $x=2$, $w=\tfrac12$, $b=-1$, $t=1$ the results are round
+# numbers.
 
 # %%
 x = 2.0
@@ -100,8 +103,8 @@ assert (d_a, d_z, d_w, d_b, d_x) == (-1, -0.25, -0.5, -0.25, -0.125)
 print(f"dC/dw = {d_w}, dC/db = {d_b}, dC/dx = {d_x}")
 
 # %% [markdown]
-# Look at what was shared: $d_z$ was computed once and served three slopes. A network has millions of parameters and one
-# cost, so going *back* from the cost shares nearly everything. Now compare with measured slopes.
+# Note what was shared: $d_z$ was computed once and used for three slopes. A network has millions of parameters and
+# one cost, so going *back* from the cost shares almost all of the work. Now compare with measured slopes.
 
 
 # %%
@@ -121,13 +124,14 @@ measured
 # %% [markdown]
 # ## Thirty lines of autograd
 #
-# By hand we did three things that a program can do as well:
+# By hand we did three things that a program can do, too:
 #
 # 1. while computing, **remember** which numbers each result was made of;
 # 2. for each kind of step, know how to **pull** the slope at its result **back** to its inputs;
 # 3. walk **backwards** from the cost.
 #
-# The function that pulls back is called `vjp` in minivis (you will see why below), and the slope that comes in is always `g`.
+# The function that pulls back is called `vjp` in minivis (the name is explained below), and the slope that comes in
+# is always `g`.
 
 
 # %% tags=["setup"]
@@ -181,8 +185,8 @@ assert (cost.data, w.grad, b.grad, x.grad) == (0.25, -0.5, -0.25, -0.125)  # as 
 w.grad, b.grad, x.grad
 
 # %% [markdown]
-# minivis is this, for arrays: a `Tensor` is a `Value` with an array in `.data` and, after `backward`, another in `.grad`. It
-# can draw what it remembers.
+# minivis does the same for arrays: a `Tensor` is a `Value` with an array in `.data` and, after `backward`, another in
+# `.grad`. It can draw the graph that it has recorded.
 
 # %%
 x, w, b = (mv.Tensor(np.float64(number), requires_grad=True) for number in (2.0, 0.5, -1.0))
@@ -198,21 +202,23 @@ viz.graph(
     cost,
     names={"x": x, "w": w, "b": b, "w x": product, "z": z, "a": a, "difference": difference},
     values=True,
-    title="The neuron, as minivis remembers it",
-    caption="Square: what we asked a gradient for, with its value and its gradient. Round: the ops, with their values. The "
-    "arrows are the forward pass; backward goes up them, and multiplies by a local slope at each box.",
+    title="The graph that minivis recorded for the neuron",
+    caption="Square boxes are the values whose gradient we asked for, with value and gradient. Round boxes are the "
+    "ops, with their results. The arrows show the forward pass; backward goes against them and multiplies by a "
+    "local slope at each box.",
 )
 
 # %% [markdown]
 # ## Where a value is used twice, slopes add
 #
-# The cost above is `difference * difference`: one value, used twice. If you raise it, the product rises for two reasons, and
-# the two slopes **add**. Hence the `+=` in `backward`; with `=` the second use would erase the first.
+# The cost above is `difference * difference`: one value, used twice. If the value rises, the product rises for two
+# reasons, and the two slopes **add**. This is why `backward` has `+=`; with `=` the second use would overwrite the
+# first.
 #
-# The order matters too. A value may hand its slope on only when *all* its uses have reported, which is why `backward` walks
-# children before parents. The obvious recursion, "pull back to my parents, then let each do the same", gets the right
-# answer too, but it walks every *path* instead of every *value*. In $x_{k+1} = x_k + x_k$ the number of paths doubles with
-# each step.
+# The order matters, too. A value may pass its slope on only when *all* its uses have contributed, so `backward`
+# visits children before parents. The simple recursion, "pull back to my parents, then let each of them do the same",
+# gives the right answer as well. But it visits every *path* instead of every *value*, and in $x_{k+1} = x_k + x_k$
+# the number of paths doubles with each step.
 
 
 # %%
@@ -237,7 +243,8 @@ for times in range(1, 15):
 assert visits == [2 ** (times + 1) - 1 for times in range(1, 15)]
 
 # %% [markdown]
-# Fourteen doublings, 32,767 visits. Sixty would take 73,000 years at a million visits a second. `backward` does them at once.
+# Fourteen doublings take 32,767 visits. Sixty would take 73,000 years at a million visits a second. `backward` does
+# them at once.
 
 # %%
 x, y = doubled(60)
@@ -249,17 +256,18 @@ viz.curves(
     "times a value was used twice",
     "visits",
     log="y",
-    title="Walk every value once, not every path",
-    caption="Walking every path doubles with each shared value; walking every value once grows by one. A network with "
-    "shortcuts, such as a transformer, shares a value in every layer.",
+    title="Visits with every path, and with every value once",
+    caption="The number of visits: following every path doubles it with each shared value; visiting every value "
+    "once adds one. A network with shortcuts, such as a transformer, shares a value in every layer.",
 )
 
 # %% [markdown]
 # ## From numbers to arrays
 #
-# A layer takes thousands of numbers to thousands of numbers. Its slopes form a table, the **Jacobian** $J$, with a row for
-# each output and a column for each input: $J_{ij} = \partial y_i / \partial x_j$. Here is the one of softmax, which turns
-# scores into weights that sum to one, $p_i = e^{x_i} / \sum_j e^{x_j}$, measured column by column.
+# A layer turns thousands of numbers into thousands of numbers. Its slopes form a table, the **Jacobian** $J$, with a
+# row for each output and a column for each input: $J_{ij} = \partial y_i / \partial x_j$. Here is the Jacobian of
+# softmax, which turns scores into weights that sum to one, $p_i = e^{x_i} / \sum_j e^{x_j}$. We measure it column by
+# column.
 
 # %%
 scores = np.array([2.0, 1.0, 0.5, 0.0, -1.0])
@@ -282,22 +290,23 @@ viz.heatmap(
     "output: weight",
     bar_label="slope",
     title="The Jacobian of softmax",
-    caption="On the diagonal: a higher score raises its own weight. Off the diagonal: it lowers all others. Each column sums "
-    "to 0, because the weights always sum to 1. Remember this: it will fool a test below.",
+    caption="On the diagonal the slopes are positive: a higher score raises its own weight. Off the diagonal they "
+    "are negative: it lowers all others. Each column sums to 0, because the weights always sum to 1. This will "
+    "deceive a test below.",
 )
 
 # %% [markdown]
-# Backward never needs the table. It needs the table *times* what comes in. Let $g_i = \partial C/\partial y_i$ be the slopes of
-# the cost with respect to the outputs (the **cotangent**: an array of the outputs' shape). By the chain rule, and because
-# slopes add, those with respect to the inputs are
+# Backward never needs the table itself, only the table *times* what comes in. Let $g_i = \partial C/\partial y_i$ be
+# the slopes of the cost with respect to the outputs (the **cotangent**: an array of the outputs' shape). By the chain
+# rule, and because slopes add, the slopes with respect to the inputs are
 #
 # $$\bar x_j = \sum_i g_i\, J_{ij}, \qquad\text{in short}\qquad \bar x = J^\top g .$$
 #
-# This is a vector-Jacobian product, in short a **vjp**. For softmax the sum can be done on paper:
+# This is called a vector-Jacobian product, in short a **vjp**. For softmax the sum can be simplified on paper:
 #
 # $$\bar x_j = p_j \Big( g_j - \sum_i g_i\, p_i \Big).$$
 #
-# Three ways to the same numbers: the table, the formula by loops, the formula at once.
+# We compute the same numbers in three ways: with the table, with the formula in loops, and with the formula at once.
 
 # %%
 g = rng.standard_normal(5)
@@ -319,8 +328,8 @@ print(
 print(f"its vjp multiplies {pixels:,} numbers once")
 
 # %% [markdown]
-# So an op, for minivis, is a function that returns its result *and* its `vjp`. Every law that softmax must obey, its
-# gradient included, is in the catalogue; `check` tries a function against all of them on inputs that it makes up.
+# So an op in minivis is a function that returns its result *and* its `vjp`. The catalogue has every law that softmax
+# must obey, also for its gradient. `check` tests a function against all of them, on inputs that it generates.
 
 
 # %%
@@ -340,9 +349,9 @@ assert report.passed
 # %% [markdown]
 # ## The most important op: a matrix product
 #
-# A linear layer takes a batch $X$ of shape (B, I) and weights $W$ of shape (I, O) to $Y = XW$ of shape (B, O):
-# $Y_{bo} = \sum_i X_{bi} W_{io}$. Each multiplication sends its slope both ways, and everything that arrives at one place adds
-# up. First exactly that, as loops; then the same as two matrix products.
+# A linear layer turns a batch $X$ of shape (B, I), with weights $W$ of shape (I, O), into $Y = XW$ of shape (B, O):
+# $Y_{bo} = \sum_i X_{bi} W_{io}$. Each multiplication sends a slope to both of its factors, and all slopes that
+# arrive at one place add up. First we write exactly this as loops, then the same as two matrix products.
 #
 # $$\bar X = \bar Y\, W^\top \qquad\qquad \bar W = X^\top\, \bar Y$$
 #
@@ -370,9 +379,10 @@ w.grad
 # %% [markdown]
 # ## Broadcasting, backwards
 #
-# `Y + b` with $Y$ of shape (4, 3) and $b$ of shape (3,) uses each number of $b$ four times, once a row. Used four times, four
-# slopes: they add. So what broadcasting repeats in the forward pass is **summed** in the backward pass, over exactly the
-# axes that were repeated. minivis does it in the open: `unbroadcast(g, b)` stands in the vjp of every op that broadcasts.
+# `Y + b` with $Y$ of shape (4, 3) and $b$ of shape (3,) uses each number of $b$ four times, once in each row. So each
+# number gets four slopes, and they add. What broadcasting repeats in the forward pass is therefore **summed** in the
+# backward pass, over exactly the axes that were repeated. In minivis you can see this in the code:
+# `unbroadcast(g, b)` stands in the vjp of every op that broadcasts.
 
 # %%
 g = np.arange(12.0).reshape(4, 3)
@@ -386,9 +396,9 @@ np.testing.assert_array_equal(unbroadcast(g, np.zeros((4, 1))), g.sum(axis=1, ke
 # %% [markdown]
 # ## An op of your own
 #
-# Here is all it takes to add an op to minivis. *Softplus*, $\ln(1 + e^x)$, is a ramp with its corner rounded, and its slope
-# is the sigmoid. `@primitive` looks for Tensors among the arguments, calls your function with plain arrays, and remembers the
-# vjp: steps 1 and 2 of the thirty lines.
+# This is all that is needed to add an op to minivis. *Softplus*, $\ln(1 + e^x)$, is a smooth version of ReLU, and its
+# slope is the sigmoid. `@primitive` looks for Tensors among the arguments, calls your function with plain arrays, and
+# remembers the vjp: steps 1 and 2 of the thirty lines.
 
 
 # %%
@@ -414,12 +424,12 @@ y, x.grad
 # %% [markdown]
 # ## A network, its graph, and one sweep
 #
-# Deck C, *Summary*.
+# Slide `C/91-backpropagation`.
 #
-# **Backpropagation** learns a network's parameters by the chain rule, applied from the output back to the input. Below is a
-# network of two layers, and the graph that minivis recorded while it ran: `relu` sets negative numbers to 0, and
+# **Backpropagation** learns the parameters of a network by the chain rule, applied from the output back to the input.
+# The figure shows the graph that minivis recorded for a network of two layers. `relu` sets negative numbers to 0, and
 # `cross_entropy` is a cost for choosing among classes (you write it in exercise 4). The arrows show the forward pass;
-# `backward` goes up them.
+# `backward` goes against them.
 
 # %% tags=["slide:C/91-backpropagation"]
 x = rng.standard_normal((6, 4))  # six inputs of four numbers: data, no gradient wanted
@@ -437,14 +447,15 @@ loss = network_loss(**parameters)
 viz.graph(
     loss,
     names=parameters,
-    title="What backward will walk",
-    caption="Square boxes are parameters, round ones ops with the shape of their result. The input x is not here: nobody asked "
-    "for its gradient, so nothing about it was recorded. Backward starts in the green box and visits each box once.",
+    title="The graph that backward goes through",
+    caption="Square boxes are parameters, round ones ops with the shape of their result. The input x is missing: "
+    "nobody asked for its gradient, so nothing about it was recorded. Backward starts in the green box and visits "
+    "each box once.",
 )
 
 # %% [markdown]
-# One sweep gives the gradient with respect to all 43 parameters. To measure it takes two forward passes for each of them: 86,
-# and it gives the same numbers.
+# One backward pass gives the gradient with respect to all 43 parameters. Measuring it takes two forward passes for
+# each of them, 86 in all, and gives the same numbers.
 
 # %% tags=["slide:C/91-backpropagation"]
 loss.backward()
@@ -468,18 +479,18 @@ assert passes == 2 * sum(p.size for p in parameters.values()) == 86
 print(f"one backward pass = {passes} forward passes, and the numbers agree")
 
 # %% [markdown]
-# ## Checking a gradient, and a check that checks nothing
+# ## Checking a gradient, and a check that accepts anything
 #
-# You wrote a vjp. Is it right? To compare the whole Jacobian is slow. One number is enough, if it is drawn at random: choose a
-# random direction $u$ for the inputs and a random cotangent $w$ for the outputs. Then
+# You wrote a vjp. Is it right? Comparing the whole Jacobian is slow, but one random number is enough. Choose a random
+# direction $u$ for the inputs and a random cotangent $w$ for the outputs. Then
 #
 # $$\Big\langle w,\ \frac{f(x+\epsilon u)-f(x-\epsilon u)}{2\epsilon}\Big\rangle = \langle \mathrm{vjp}(w),\, u\rangle$$
 #
-# must hold: two forward passes on the left, one backward pass on the right, whatever the size. A wrong gradient could agree by
-# chance only, and with random numbers that practically never happens.
+# must hold: two forward passes on the left, one backward pass on the right, whatever the size. A wrong gradient
+# passes this test only by a coincidence, which with random numbers practically never happens.
 #
-# It is tempting to save the $w$ and check `f(x).sum()`. That is $w = (1, \ldots, 1)$. Watch what happens to a softmax whose
-# gradient is simply *zero*.
+# It is tempting to do without $w$ and to check `f(x).sum()`. That is the special case $w = (1, \ldots, 1)$. See what
+# this check says about a softmax whose gradient is simply *zero*.
 
 
 # %%
@@ -509,25 +520,26 @@ else:
 print(f"the right softmax: relative difference {check_gradient(ops.softmax, scores):.1e}")
 
 # %% [markdown]
-# The weights of softmax always sum to one, whatever the scores: `softmax(x).sum()` is constant, its slope *is* zero, and the
-# all-ones check finds zero where zero is expected. (You saw it in the Jacobian: every column sums to 0.) Everything that
-# normalises is like that: what a layer norm or a batch norm makes always sums to 0, attention weights always sum to 1. So
-# in minivis the check of every op must also *reject* a planted zero gradient, and one that is 1 % too large.
+# The weights of softmax sum to one, whatever the scores. So `softmax(x).sum()` is constant, its slope *is* zero, and
+# the check with ones finds the zero that it expects. (You saw this in the Jacobian: every column sums to 0.) The same
+# holds for everything that normalises: the outputs of a layer norm or a batch norm always sum to 0, attention weights
+# always sum to 1. Therefore the check of every op in minivis must also *reject* a planted zero gradient, and one that
+# is 1 % too large.
 
 # %% [markdown]
 # ## Why early layers learn slowly
 #
-# Deck C, *Optimizing Deep Neural Networks*.
+# Slide `C/19-vanishing-gradient`.
 #
 # Put four neurons in a row. Neuron $l$ has a weight $w_l$, a bias $b_l$ and a sigmoid: $z_l = w_l a_{l-1} + b_l$,
-# $a_l = \sigma(z_l)$, where $a_0$ is the input. What we did by hand for one, done for four, gives
+# $a_l = \sigma(z_l)$, where $a_0$ is the input. The calculation for one neuron, done for four, gives
 #
 # $$\frac{\partial C}{\partial b_1} = \sigma'(z_1)\; w_2\,\sigma'(z_2)\; w_3\,\sigma'(z_3)\; w_4\,\sigma'(z_4)\;\frac{\partial C}{\partial a_4}
 # \qquad\text{but}\qquad
 # \frac{\partial C}{\partial b_3} = \sigma'(z_3)\; w_4\,\sigma'(z_4)\;\frac{\partial C}{\partial a_4} .$$
 #
-# One factor $w\,\sigma'(z)$ for every layer above. And the slope of a sigmoid is small: $\sigma' = \sigma(1-\sigma)$, a number times
-# what it lacks to one, which is never more than $\tfrac14$.
+# There is one factor $w\,\sigma'(z)$ for every layer above. And the slope of a sigmoid is small:
+# $\sigma' = \sigma(1-\sigma)$ is a number between 0 and 1 times one minus that number, which is never more than $\tfrac14$.
 
 # %% tags=["slide:C/19-vanishing-gradient"]
 z = np.linspace(-6, 6, 241)
@@ -541,8 +553,8 @@ viz.curves(
     "value",
     level={"1/4": 0.25},
     title="The slope of a sigmoid is at most 1/4",
-    caption="Where the sigmoid is steepest, at z = 0, its slope is 1/4. Towards either side it goes to zero: a neuron that is sure "
-    "of itself passes hardly any gradient on.",
+    caption="The sigmoid and its slope. The slope is largest at z = 0, where it is 1/4. Towards either side it "
+    "goes to zero: a neuron whose output is near 0 or 1 passes hardly any gradient on.",
 )
 
 # %% tags=["slide:C/19-vanishing-gradient"]
@@ -566,9 +578,10 @@ for layer, b in enumerate(biases, start=1):
     print(f"dC/db{layer} = {b.grad.item():+.6f}")
 
 # %% [markdown]
-# The slide writes $w\,\sigma'(z) < \tfrac14$. Only $\sigma'(z) \le \tfrac14$ holds always; the bound on the product needs
-# $|w| < 1$. With large weights the same product **explodes**: here are rows of neurons with equal weights and with biases
-# that keep every neuron at its steepest, $z = 0$, so that each layer multiplies the gradient by exactly $w/4$.
+# The slide writes $w\,\sigma'(z) < \tfrac14$. But only $\sigma'(z) \le \tfrac14$ always holds; the bound on the
+# product needs $|w| < 1$. With large weights the same product **explodes**. The cell has rows of neurons with equal
+# weights, and with biases that keep every neuron at its steepest, $z = 0$. So each layer multiplies the gradient by
+# exactly $w/4$.
 
 
 # %% tags=["slide:C/19-vanishing-gradient"]
@@ -593,15 +606,16 @@ viz.curves(
     "gradient of its bias",
     log="y",
     title="Each layer multiplies by w/4",
-    caption="Read from right to left, the way backward goes. With weights below 4 the gradient vanishes on its way to layer 1, "
-    "above 4 it explodes; with exactly 4 it arrives as it left.",
+    caption="Read from right to left, the way backward goes. With weights below 4 the gradient vanishes on its way "
+    "to layer 1; above 4 it explodes; with exactly 4 it keeps its size.",
 )
 
 # %% [markdown]
-# Now a real network: 30 layers of 64 units, weights drawn so that a layer neither inflates nor shrinks its input much. The
-# same network four times: with sigmoids, with tanh (slope up to 1), with ReLU (slope 1 or 0), and with sigmoids *and a
-# shortcut*, where each layer adds to what it was given instead of replacing it, $a_l = a_{l-1} + \sigma(z_l) - \tfrac12$. The
-# shortcut's slope is 1, so the product of the factors becomes a product of (1 + factor).
+# Now a real network: 30 layers of 64 units, with random weights such that a layer roughly keeps the size of its
+# input. We compare four versions: with sigmoids, with tanh (slope up to 1), with ReLU (slope 1 or 0), and with
+# sigmoids *and a shortcut*. With the shortcut each layer adds to its input instead of replacing it,
+# $a_l = a_{l-1} + \sigma(z_l) - \tfrac12$. The slope of the shortcut is 1, so the product of the factors becomes a
+# product of (1 + factor).
 
 
 # %%
@@ -636,8 +650,9 @@ viz.curves(
     log="y",
     mark=False,
     title="How much of the gradient reaches each layer",
-    caption="With sigmoids layer 1 receives almost nothing: it is told how to change in a whisper, layer 30 aloud. The same sigmoids "
-    "with a shortcut around each layer pass the gradient on to the first.",
+    caption="The size of the gradient in each layer; backward goes from right to left. With sigmoids layer 1 "
+    "receives almost nothing of it. The same sigmoids with a shortcut around each layer pass the gradient on to "
+    "the first layer.",
 )
 
 # %%
@@ -645,10 +660,11 @@ for name, ratio in first_to_last.items():
     print(f"{name:24} layer 1 receives {ratio:8.1e} of what layer 30 receives")
 
 # %% [markdown]
-# This is why the deck calls deep networks hard to train: with one learning rate for all, late layers learn and early ones
-# stand still. Two cures are in the figure. One is another activation: tanh at 0 and ReLU wherever it is on have slope 1,
-# and carry the gradient as long as the weights are drawn with care. The other is the shortcut, and it needs less care. It is
-# the *residual* connection, the heart of the ResNet of chapter 03, and every layer of a transformer has two of them.
+# This is why the deck calls deep networks hard to train: with one learning rate for all layers, late layers learn and
+# early ones hardly change. The figure shows two remedies. One is another activation: tanh near 0, and ReLU for
+# positive inputs, have slope 1. They carry the gradient as long as the weights are drawn with care. The other is the
+# shortcut, which needs less care. It is the *residual* connection, the main idea of the ResNet of chapter 03; every
+# layer of a transformer has two of them.
 
 # %% [markdown]
 # ## The engine, read and tried
@@ -665,10 +681,10 @@ from minivis import autograd
 print(inspect.getsource(autograd.backpropagate))
 
 # %% [markdown]
-# Four properties make it usable, and each is a line to try.
+# Four properties make the engine usable. You can try each of them.
 #
-# **Depth.** `Value.backward` calls itself, once per level, and Python allows about a thousand levels. minivis lets a list grow
-# while it reads it instead, so depth costs nothing.
+# **Depth.** `Value.backward` calls itself once for each level, and Python allows about a thousand levels. minivis
+# uses a list that grows while it is read, so the depth does not matter.
 
 # %%
 try:
@@ -685,9 +701,9 @@ print("minivis, 20,000 ops deep: gradient", x.grad)
 assert x.grad == 1
 
 # %% [markdown]
-# **Memory.** Recording keeps arrays alive: that is the price of going back. Backward consumes the graph while it walks, so the
-# memory is free again when it is done, and with `no_grad()` nothing is kept in the first place. Use it whenever you only
-# want answers.
+# **Memory.** Recording keeps arrays in memory, since backward needs them. Backward frees the graph while it goes
+# through it, so the memory is free again when it is done. With `no_grad()` nothing is kept at all: use it whenever
+# you need only the outputs.
 
 # %%
 import tracemalloc
@@ -722,15 +738,15 @@ viz.bars(
     {name: round(megabytes, 1) for name, megabytes in kept.items()},
     "memory kept (MB)",
     width=5,
-    title="What forty steps leave behind",
-    caption="Recording keeps the results of all forty steps. Backward gives them back and leaves the gradient (2 MB); under no_grad "
-    "nothing is kept.",
+    title="Memory that forty steps keep",
+    caption="Recording keeps the results of all forty steps in memory. Backward frees them and leaves the gradient "
+    "(2 MB); under no_grad nothing is kept.",
 )
 
 # %% [markdown]
-# **A second backward** is refused, because the graph is gone; ask for `retain_graph=True` if you mean it. It *adds* to `.grad`, as
-# every use of a value does. So before each step of learning, gradients are cleared: forget it, and you learn from the sum of
-# all steps so far.
+# **A second backward** is refused, because the graph is gone; pass `retain_graph=True` if you want one. It *adds* to
+# `.grad`, as every use of a value does. So gradients are cleared before each step of learning; otherwise you learn
+# from the sum of all steps so far.
 
 # %%
 x = mv.Tensor([3.0], requires_grad=True)
@@ -745,9 +761,9 @@ except RuntimeError as error:
     print("third:", error)
 
 # %% [markdown]
-# **NaN.** One bad number spreads until everything is NaN, and the place where you notice is never the place where it began. Below, the
-# length of a vector: $\sqrt{\sum_i x_i^2}$. Its value at 0 is fine. Its slope is not: the square root is vertical there.
-# `debug()` checks each op and each vjp, and names the first that makes a NaN or an infinity.
+# **NaN.** One bad number spreads until everything is NaN, and you notice it far from the place where it began. The
+# example is the length of a vector, $\sqrt{\sum_i x_i^2}$. Its value at 0 is fine, but its slope is not: the square
+# root is vertical there. `debug()` checks each op and each vjp, and names the first that makes a NaN or an infinity.
 
 
 # %%
@@ -772,8 +788,9 @@ else:
 # %% [markdown]
 # ## Learning, in three lines
 #
-# All of it together: three spirals that no straight line separates, a network of two hidden layers, and gradient descent.
-# First the points, (300, 2), and the weights. The network gives each point three scores; the highest one is its answer.
+# Now we use all of it: three spirals that no straight line separates, a network of two hidden layers, and gradient
+# descent. First the points, (300, 2), and the weights. The network gives each point three scores, and the highest one
+# is its answer.
 
 # %%
 turn = np.linspace(0.3, 1.0, 100)
@@ -820,7 +837,8 @@ viz.curves(
     log="y",
     level={"guessing: ln 3": math.log(3)},
     title="Learning",
-    caption="The loss starts near that of a guess among three classes and ends more than a thousand times lower.",
+    caption="The loss begins near the value of guessing among three classes and ends more than a thousand times "
+    "lower.",
 )
 
 # %%
@@ -828,24 +846,24 @@ viz.plane(
     scores,
     points,
     labels,
-    title="What the network answers everywhere",
-    caption="Every point of the plane in the colour of the class it is given. The borders bend with the arms; far from the points "
-    "they are straight, because a ReLU network is linear piece by piece.",
+    title="The class that the network gives to every point",
+    caption="Every point of the plane has the colour of the class it is given. The borders follow the arms. Far "
+    "from the points they are straight, because a ReLU network is linear in pieces.",
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# Write your lines in the first cell of each, run it, then run the check below it. The solutions are folded away.
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# Write your lines in the first cell of each exercise, run it, then run the check below it. The solutions are folded
+# away. A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its
+# digits, the input arrays stay unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: two more steps for the thirty lines
 #
-# Write `exp(a)` and `div(a, b)` for Values, each returning a `Value` with its parents and its `vjp`. A `vjp` returns a tuple,
-# one slope for each parent, even if there is only one. (Hint: what is the slope of $a/b$ with respect to $a$, what with
-# respect to $b$?)
+# Write `exp(a)` and `div(a, b)` for Values. Each returns a `Value` with its parents and its `vjp`. A `vjp` returns a
+# tuple with one slope for each parent, even if there is only one. (Hint: what is the slope of $a/b$ with respect to
+# $a$, and with respect to $b$?)
 
 
 # %% tags=["exercise:value-ops"]
@@ -899,15 +917,16 @@ passed = claims(
 #     return Value(a.data / b.data, (a, b), lambda g: (g / b.data, -g * a.data / b.data**2))
 # ```
 #
-# The exponential is its own slope, so its vjp keeps the result and nothing else.
+# The exponential is its own slope, so its vjp needs only the result.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: undo broadcasting
 #
-# Write `undo(g, shape)`: `g` is the cotangent of something to which an array of shape `shape` was broadcast; return the
-# cotangent of that array, of shape `shape`. (Hint: NumPy adds axes in front and stretches axes of length 1. Sum over both kinds.)
+# Write `undo(g, shape)`. `g` is the cotangent of something to which an array of shape `shape` was broadcast. Return
+# the cotangent of that array, of shape `shape`. (Hint: NumPy adds axes in front and stretches axes of length 1. Sum
+# over both kinds.)
 
 
 # %% tags=["exercise:undo-broadcasting"]
@@ -965,7 +984,7 @@ passed = claims(
 #     return g.sum(axis=stretched, keepdims=True)
 # ```
 #
-# To sum over an axis of length 1 that was never stretched changes nothing, so it need not be told apart.
+# Summing over an axis of length 1 that was never stretched changes nothing, so such an axis needs no special case.
 #
 # </details>
 
@@ -977,7 +996,8 @@ passed = claims(
 #
 # $$y_i = x_i - m - \ln\sum_j e^{x_j - m}, \qquad m = \max_j x_j$$
 #
-# (Hint: $\partial y_i / \partial x_j = [i = j] - p_j$, where $p$ is the softmax. Sum over $i$ what each $g_i$ contributes.)
+# (Hint: $\partial y_i / \partial x_j = [i = j] - p_j$, where $p$ is the softmax. For each $j$ add up what each $g_i$
+# contributes.)
 
 
 # %% tags=["exercise:log-softmax"]
@@ -1001,16 +1021,17 @@ passed = mv.laws.check("log_softmax", log_softmax, vjp=True).passed
 #     return y, vjp
 # ```
 #
-# `np.log(softmax(x))` is the same on paper, and infinite on a computer as soon as a weight underflows to 0.
+# On paper `np.log(softmax(x))` is the same. On a computer it is infinite as soon as a weight underflows to 0.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 4: cross-entropy
 #
-# Write `cross_entropy(logits, target)`: logits (B, K), target (B,) of class numbers. It is the mean over the batch of minus the
-# log-softmax at the right class, a single number, and returns `(out, vjp)`; the target has no gradient. Logits of a thousand must not
-# overflow, and a class of weight 0 must not be the logarithm of 0. (Hint: the famous result is "weights minus one-hot, over B".)
+# Write `cross_entropy(logits, target)`: logits (B, K), target (B,) with class numbers. It is the mean over the batch
+# of minus the log-softmax at the right class, a single number. Return `(out, vjp)`; the target has no gradient.
+# Logits of a thousand must not overflow, and there must be no logarithm of 0 when a weight underflows. (Hint: the
+# gradient is "weights minus one-hot, over B".)
 
 
 # %% tags=["exercise:cross-entropy"]
@@ -1038,16 +1059,18 @@ passed = mv.laws.check("cross_entropy", cross_entropy, vjp=True).passed
 #     return out, vjp
 # ```
 #
-# The gradient says: take from the weights what is too much, and add to the right class what it lacks to one.
+# The gradient lowers the weights of the wrong classes by what they have, and raises the right class by what it lacks
+# to one.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 5: fool the all-ones check
 #
-# Centring, $y = x - \text{mean}(x)$ along the last axis, is a normalisation too. Write it as a `@primitive` of `x` called `centre`, with
-# the right forward pass and a gradient that is **wrong**, but passes the all-ones check. Then write `right_centre`, whose
-# gradient is right. (Hint for the second: what is $\partial y_i/\partial x_j$? The vjp looks surprisingly like the forward pass.)
+# Centring, $y = x - \text{mean}(x)$ along the last axis, is a normalisation, too. Write it as a `@primitive` of `x`
+# called `centre`, with the right forward pass and a gradient that is **wrong** but passes the check with ones. Then
+# write `right_centre`, whose gradient is right. (Hint for the second: what is $\partial y_i/\partial x_j$? Compare
+# the vjp with the forward pass.)
 
 
 # %% tags=["exercise:fool-the-check"]
@@ -1132,21 +1155,22 @@ passed = claims(
 #     return x - x.mean(axis=-1, keepdims=True), lambda g: (g - g.mean(axis=-1, keepdims=True),)
 # ```
 #
-# The Jacobian of centring is symmetric, $[i=j] - 1/n$, so its vjp is centring again. All-ones centred is zero: that is the
-# only thing the all-ones check can see.
+# The Jacobian of centring is symmetric, $[i=j] - 1/n$, so its vjp is centring again. Centring a vector of ones gives
+# zero, and the check with ones sees nothing else.
 #
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - The chain rule multiplies along a path and adds over paths. Autograd is that sentence as a program: remember, pull back, walk
-#   backwards, each value once.
-# - An op is a forward pass and a vjp. Nobody ever builds the Jacobian.
-# - Whatever is used several times sums its gradients: shared values, broadcast biases, the rows of a batch.
-# - Check gradients with a random cotangent. All ones see nothing of whatever normalises.
-# - A deep product of small slopes vanishes, of large ones explodes. Shortcuts turn the product of slopes into a product of
-#   (1 + slope), and the gradient arrives.
+# - The chain rule multiplies along a path and adds over paths. Autograd does this as a program: remember, pull back,
+#   go backwards, each value once.
+# - An op is a forward pass and a vjp. The Jacobian is never built.
+# - Where a value is used several times its gradients add: shared values, broadcast biases, the rows of a batch.
+# - Check gradients with a random cotangent. A cotangent of ones accepts wrong gradients of everything that
+#   normalises.
+# - A product of many small slopes vanishes, one of many large slopes explodes. Shortcuts turn the product of slopes
+#   into a product of (1 + slope), so the gradient reaches the early layers.
 #
 # Next: [02. Convolution](02_convolution.ipynb), the op that made deep networks see. The engine is `minivis/autograd.py`: you can read
 # all of it now.

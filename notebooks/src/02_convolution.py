@@ -1,21 +1,22 @@
 # %% [markdown]
 # # 02. Convolution: one small filter, everywhere
-# A convolution slides one small filter over a sequence or an image and takes a dot product at every stop.
-# Everything else in this notebook follows from that sentence.
+# A convolution slides one small filter over a sequence or an image and takes a dot product at every place. Everything
+# else in this notebook follows from that.
 #
 # **Goals.** At the end you can
 # - compute a convolution by hand, in one and two dimensions, and say when the filter must be flipped;
-# - write it three ways (loops, sliding windows, one matrix product) and prove that they agree;
+# - write it in three ways (loops, sliding windows, one matrix product) and check that they agree;
 # - give the size of the output for any kernel, stride, padding and dilation;
-# - say what a convolution assumes about images, and measure whether a photo fulfils it;
-# - run it backwards: the gradient, and the transposed convolution that enlarges;
+# - say what a convolution assumes about images, and measure whether this holds for a photo;
+# - run it backwards: the gradient, and the transposed convolution that enlarges a map;
 # - train a small convolutional network on real digits and look at the filters it found.
 #
 # **Before.** [01 Autograd](01_autograd.ipynb): what a Tensor and a gradient are. NumPy slices and `np.einsum`
 # help.
 #
-# **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A
-# is AIIA, *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it.
+# **Slides.** Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck A is AIIA,
+# *Attention and Transformer Networks in Computer Vision*. A section that follows a slide names it by its tag: deck,
+# page and a short name.
 #
 # **Time.** About 75 minutes to read, 50 more for the exercises; the cells take about 20 seconds.
 
@@ -33,16 +34,16 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## A filter slides along a sequence
-# Deck Z, *Convolution Example*.
+# Slide `Z/4-convolution-1d`.
 #
-# Take a sequence $x$ of $L$ numbers and a shorter row of $k$ numbers $w$, the **filter** (or *kernel*). Lay
-# the filter under the first $k$ numbers, multiply what stands above each other, add the products: that is the
-# first output. Move the filter one step to the right and do it again, until it touches the end:
+# Take a sequence $x$ of $L$ numbers and a shorter row of $k$ numbers $w$, the **filter** (or *kernel*). Lay the
+# filter under the first $k$ numbers, multiply each number by the weight below it, and add the products: this is the
+# first output. Move the filter one step to the right and do it again, until it reaches the end:
 #
 # $$y_i = \sum_{u=0}^{k-1} w_u \, x_{i+u}, \qquad i = 0, \dots, L - k .$$
 #
-# There are $L - k + 1$ places where the filter fits: here $10 - 4 + 1 = 7$. Do the first two in your head
-# before you run the cell. (The slide leaves the seventh output blank; it is 6.)
+# There are $L - k + 1$ places where the filter fits: here $10 - 4 + 1 = 7$. Compute the first two yourself before you
+# run the cell. (The slide leaves the seventh output blank; it is 6.)
 
 # %% tags=["slide:Z/4-convolution-1d", "worked:conv-1d"]
 x = np.array([1, 4, -1, 0, 2, -2, 1, 3, 3, 1])
@@ -58,14 +59,14 @@ viz.sliding_window(
     x,
     w,
     y,
-    caption="The filter (blue) stops at seven places. Each time it reads a window of four numbers (orange).",
+    caption="The filter (blue) has seven places. At each of them it reads a window of four numbers (orange).",
 )
 
 # %% [markdown]
-# The inner loop is a dot product, and the windows can be had all at once: `sliding_window_view` gives them as
-# the rows of a matrix (without copying anything). Then all seven outputs are **one** matrix product.
-# `mv.ops.conv1d` does the same for a batch $B$ of sequences with $C$ channels: it takes $x$ as $(B, C, L)$
-# and the filters as $(O, C, k)$, where $O$ is how many filters there are.
+# The inner loop is a dot product. `sliding_window_view` gives all windows at once, as the rows of a matrix (without
+# copying anything). Then all seven outputs are **one** matrix product. `mv.ops.conv1d` does the same for a batch of
+# $B$ sequences with $C$ channels: it takes $x$ as $(B, C, L)$ and the filters as $(O, C, k)$, where $O$ is the number
+# of filters.
 
 # %% tags=["slide:Z/4-convolution-1d"]
 windows = sliding_window_view(x, len(w))  # (7, 4)
@@ -75,19 +76,19 @@ np.testing.assert_array_equal(mv.ops.conv1d(x[None, None], w[None, None])[0, 0],
 viz.grids(
     [windows, w[:, None], y[:, None]],
     titles=["windows (7, 4)", "times filter (4,)", "= output (7,)"],
-    caption="Each row on the left is one window: the row above, moved one step.",
+    caption="Each row on the left is one window. It begins one number later than the row above it.",
 )
 
 # %% [markdown]
 # ### To flip or not to flip
-# In signal processing the operation above is called **cross-correlation**. *Convolution* proper turns the
-# filter around first:
+# In signal processing the operation above is called **cross-correlation**. *Convolution* in the strict sense reverses
+# the filter first:
 #
 # $$(w * x)_i = \sum_u w_u \, x_{i-u} .$$
 #
-# Deep learning leaves out the flip and keeps the name. `np.correlate` does not flip, `np.convolve` does. The
-# difference shows best on a single 1 among zeros: convolution answers with the filter, correlation with the
-# filter **backwards**.
+# Deep learning leaves out the reversal and keeps the name. `np.correlate` does not reverse, `np.convolve` does. You
+# see the difference with a single 1 among zeros: convolution gives a copy of the filter, correlation gives the filter
+# **reversed**.
 
 # %%
 spike = np.array([0, 0, 0, 1, 0, 0, 0])
@@ -100,16 +101,16 @@ viz.grids(
     [spike, w, correlated, convolved],
     titles=["a spike", "filter", "correlation (no flip)", "convolution (flip)"],
     columns=2,
-    caption="The spike copies the filter: backwards if it was not flipped, forwards if it was.",
+    caption="The input is a single 1. Convolution gives a copy of the filter, correlation the reversed filter.",
 )
 
 # %% [markdown]
 # When does it matter?
-# - **Not for learned filters.** A network that flips learns the flipped weights, and computes the same.
-# - **For filters written by hand** that are not symmetric: the sign of an edge filter turns around.
-# - **For weights from elsewhere**, and for formulas: only the flipped version may be reordered,
-#   $(a * b) * c = a * (b * c)$.
-# - **For gradients**: running backwards through one is the other, as you will see below.
+# - **Not for learned filters.** A network that reverses its filters learns the reversed weights, and computes the
+#   same.
+# - **For filters written by hand** that are not symmetric: the sign of an edge filter changes.
+# - **For weights from elsewhere**, and for algebra: only with the reversal does $(a * b) * c = a * (b * c)$ hold.
+# - **For gradients**: the backward pass of the one is the other, as you will see below.
 
 # %%
 a = np.array([1, 2, 3])
@@ -123,7 +124,7 @@ assert not np.array_equal(one_by_one, combined)
 
 # %% [markdown]
 # ## The same in two dimensions
-# Deck Z, *Convolutions in 2D*.
+# Slide `Z/11-convolution-2d`.
 #
 # On an image the window is a rectangle. With an image of $H \times W$ pixels and a filter of $k_h \times k_w$
 # weights
@@ -143,17 +144,17 @@ viz.sliding_window(
     image,
     cross,
     feature,
-    caption="Nine places, laid out like the output: rows 4 3 4, 2 4 3 and 2 3 4. The slide shows the first.",
+    caption="The nine places of the filter, arranged like the output: rows 4 3 4, 2 4 3 and 2 3 4. The slide shows "
+    "the first place.",
 )
 
 # %% [markdown]
-# ### It looks at one small place at a time, and always in the same way
-# Deck A, *Convolutional Neural Network limitations*.
+# ### Local and fixed
+# Slide `A/3-convolution-is-local`.
 #
-# A filter is a **local feature detector**: each output depends on one window and on nothing else, so distant
-# parts of the image cannot work together within one layer. And the filter is **fixed**: it does not adapt to
-# what lies under it. Both can be seen by changing one pixel and looking at which outputs change, on two very
-# different images.
+# A filter is a **local feature detector**: each output depends on one window and on nothing else, so distant parts of
+# the image cannot interact within one layer. And the filter is **fixed**: it does not adapt to what lies under it. To
+# see both, we change one pixel in two very different images and look at which outputs change.
 
 # %% tags=["slide:A/3-convolution-is-local"]
 changes = []
@@ -172,16 +173,16 @@ viz.images(
     titles=["change, on zeros", "change, on noise"],
     signed=True,
     size=2.4,
-    caption="One pixel in the middle was raised by 1. Only outputs within one pixel of it move (five of the "
-    "cross's nine weights are not zero), and they move alike on both images: the operation is local "
-    "and linear.",
+    caption="One pixel in the middle was raised by 1; the pictures show the change of the outputs. Only outputs "
+    "within one pixel of it change (five of the nine weights of the cross are not zero), and they change alike in "
+    "both images: the operation is local and linear.",
 )
 
 # %% [markdown]
 # ## Padding, stride, dilation
-# Deck C, *In-network Up Sampling: Transpose Convolution* (its recall of the ordinary one).
+# Slides `C/79-convolution-stride-1`, `C/81-convolution-stride-2`.
 #
-# Four numbers say where the windows lie, separately for height and width:
+# Four numbers decide where the windows lie, separately for height and width:
 #
 # | | in words |
 # |---|---|
@@ -190,12 +191,12 @@ viz.images(
 # | stride $s$ | how many pixels the filter moves in the input for one pixel of the output |
 # | dilation $d$ | how many pixels lie between neighbouring weights |
 #
-# A dilated filter reaches over $d(k-1)+1$ pixels. It fits into the padded input of length $n + 2p$ as often
-# as
+# A dilated filter spans $d(k-1)+1$ pixels. In a padded input of length $n + 2p$, the number of places where it fits
+# is
 #
 # $$n' = \left\lfloor \frac{n + 2p - d(k-1) - 1}{s} \right\rfloor + 1 .$$
 #
-# Rather than believe the formula, hold it against the op.
+# We check the formula against the op.
 
 
 # %% tags=["setup"]
@@ -222,9 +223,9 @@ for n, k, s, p, d in table:
     print(f"{n:3} {k:3} {s:3} {p:3} {d:3}   {got:3}")
 
 # %% [markdown]
-# Read off two rules of thumb. An odd kernel with padding $(k-1)/2$ and stride 1 **keeps the size**. Stride 2
-# **halves it**, whether it was even or odd (rounding up). The last two rows you will meet again: the first
-# layer of a ResNet, and the patches of a ViT.
+# The table shows two useful rules. An odd kernel with padding $(k-1)/2$ and stride 1 **keeps the size**. Stride 2
+# **halves it**, rounding up if it is odd. The last two rows are layers of later chapters: the first layer of a
+# ResNet, and the patches of a ViT.
 #
 # The slides do both with a $3 \times 3$ filter and padding 1 on a $4 \times 4$ image. Stride 1: sixteen
 # places, $4 \times 4$ again.
@@ -242,7 +243,8 @@ viz.grids(
     [np.pad(small[0, 0], 1), blur[0, 0], same[0, 0]],
     titles=["4 × 4, padded to 6 × 6", "filter", "output 4 × 4"],
     marks=[window, None, at],
-    caption="With a frame of zeros every pixel can be the middle of a window: 5 + 6 + 9 + 10 + 13 + 14 = 57.",
+    caption="With a border of zeros every pixel can be the middle of a window. The window shown gives 5 + 6 + 9 + "
+    "10 + 13 + 14 = 57.",
 )
 
 # %% [markdown]
@@ -260,19 +262,18 @@ viz.sliding_window(
     halved[0, 0],
     stride=2,
     padding=1,
-    caption="Four of the sixteen places are left: every second one, in both directions. Grey is padding.",
+    caption="Of the sixteen places four are left: every second one, in both directions. Grey is padding.",
 )
 
 # %% [markdown]
 # ## From loops to one matrix product
-# Real layers have channels. An image is $(C, H, W)$, a batch $(B, C, H, W)$; a layer has $O$ filters, and
-# **each filter reads all $C$ channels**, so the weight is $(O, C, k_h, k_w)$. With **groups** $g$ the
-# channels are split into $g$ blocks that do not see each other, and the weight shrinks to
-# $(O, C/g, k_h, k_w)$.
+# Real layers have channels. An image is $(C, H, W)$, a batch $(B, C, H, W)$. A layer has $O$ filters, and **each
+# filter reads all $C$ channels**, so the weight is $(O, C, k_h, k_w)$. With **groups** $g$ the channels are split
+# into $g$ blocks that are computed independently, and the weight becomes smaller: $(O, C/g, k_h, k_w)$.
 #
 # $$y_{b,o,i,j} = \beta_o + \sum_{c,u,v} w_{o,c,u,v}\; x_{b,\,c,\; s i - p + d u,\; s j - p + d v}$$
 #
-# First version: the formula, symbol by symbol. Seven indices, seven loops.
+# The first version follows the formula symbol by symbol: seven indices, seven loops.
 
 
 # %% tags=["setup"]
@@ -297,10 +298,10 @@ def conv2d_by_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, group
 assert mv.laws.check("conv2d", conv2d_by_loops).passed
 
 # %% [markdown]
-# `mv.laws.check` tried it on random shapes and options: rectangular images and kernels, pairs of strides,
-# groups. A swapped height and width would not survive that.
+# `mv.laws.check` tried it on random shapes and options: rectangular images and kernels, pairs of strides, groups. It
+# would find height and width exchanged.
 #
-# Second version: all windows at once, then one `einsum` whose letters are those of the formula.
+# The second version takes all windows at once, and one `einsum` with the letters of the formula.
 
 
 # %% tags=["setup"]
@@ -331,9 +332,9 @@ assert report.passed
 report
 
 # %% [markdown]
-# Third version, the one that libraries use: write every window down as a **column** (*im2col*), every filter
-# as a **row**, and hand both to matrix multiplication, the most polished routine a computer has. The price is
-# memory: each pixel is copied into up to $k_h k_w$ columns.
+# The third version is the one that libraries use. Write every window as a **column** (*im2col*) and every filter as a
+# **row**, and multiply the two matrices, since matrix multiplication is the best optimised routine of a computer. The
+# cost is memory: each pixel is copied into up to $k_h k_w$ columns.
 
 
 # %%
@@ -352,10 +353,10 @@ assert report.passed
 report
 
 # %% [markdown]
-# `mv.ops.conv2d` is this third version, plus its gradient. How much did each step gain? A fair measure is
-# **multiply-adds per second**: the same convolution is the same $B\,H'W'\,O\,\frac{C}{g}\,k_h k_w$
-# multiply-adds however it is written. (The loops get a smaller image, or you would wait for minutes. The
-# figures are of the machine that runs this page, right now.)
+# `mv.ops.conv2d` is this third version with its gradient. How much faster is each version? A fair measure is
+# **multiply-adds per second**, because the same convolution needs the same $B\,H'W'\,O\,\frac{C}{g}\,k_h k_w$
+# multiply-adds however it is written. (The loops get a smaller image, or you would wait for minutes. The figures are
+# measured on the machine that runs this page.)
 
 
 # %%
@@ -386,17 +387,16 @@ viz.bars(
     "billion multiply-adds per second",
     log=True,
     title="One convolution, four ways",
-    caption="Mind the logarithmic scale. Taking the loops out of Python gains a factor of "
+    caption="The scale is logarithmic. Taking the loops out of Python gains a factor of "
     f"{vectorised:.0f}; the matrix product, which uses the processor's caches and vector units, "
     f"gains another {polished:.0f}.",
 )
 
 # %% [markdown]
 # ### Channels and groups
-# Three special cases are worth knowing by sight. With a $1 \times 1$ kernel nothing slides: the layer is one
-# matrix that mixes the channels of every pixel. With $g$ groups it is $g$ smaller convolutions side by side.
-# With as many groups as channels (*depthwise*) every channel has a filter of its own and nothing is mixed at
-# all.
+# Three special cases are common. With a $1 \times 1$ kernel nothing slides: the layer is one matrix that mixes the
+# channels of every pixel. With $g$ groups it is $g$ smaller convolutions side by side. With as many groups as
+# channels (*depthwise*) every channel has a filter of its own, and channels are not mixed at all.
 
 # %%
 maps = rng.standard_normal((2, 6, 8, 9))
@@ -412,11 +412,11 @@ for name, weight in {"1 x 1": mix, "two groups": grouped, "depthwise": depthwise
     print(f"{name:10}  weight {weight.shape}: {weight.size} numbers")
 
 # %% [markdown]
-# ## A convolution is a matrix, and a very thrifty one
-# A convolution is linear in $x$, so there is **one** matrix $T$ with $y = T x$. Its columns are the answers
-# to spikes; its rows are the filter, each one step further to the right. Such a matrix, constant along its
-# diagonals, is called **Toeplitz**. You see both ideas of convolution in the picture: few entries per row
-# (*local*), and the same few numbers in every row (*shared*).
+# ## A convolution is a matrix with few different numbers
+# A convolution is linear in $x$, so there is **one** matrix $T$ with $y = T x$. Column $j$ of $T$ is the output for
+# an input that is 1 at place $j$ and 0 elsewhere. Each row holds the filter, one step further to the right than the
+# row above. Such a matrix, constant along its diagonals, is called **Toeplitz**. The picture shows both ideas of
+# convolution: few entries per row (*local*), and the same numbers in every row (*shared*).
 
 # %%
 eye = np.eye(10)[:, None]  # ten spikes as a batch, (10, 1, 10)
@@ -427,13 +427,13 @@ viz.convolution_matrix(
     T,
     (10,),
     (7,),
-    caption="The convolution of the first section as a matrix. 70 entries, 28 that could differ from 0 (the "
-    "filter itself holds one 0), four different numbers.",
+    caption="The convolution of the first section as a matrix. It has 70 entries, of which 28 could differ from 0 "
+    "(the filter itself holds one 0), and only four different numbers.",
 )
 
 # %% [markdown]
-# In two dimensions both images are flattened row by row, and the matrix is Toeplitz twice: bands within
-# blocks, and the blocks themselves lie in bands.
+# In two dimensions both images are flattened row by row. The matrix then consists of blocks: each block has bands,
+# and the blocks themselves are arranged in bands.
 
 # %%
 spikes = np.eye(25).reshape(25, 1, 5, 5)
@@ -444,18 +444,18 @@ viz.convolution_matrix(
     T2,
     (5, 5),
     (3, 3),
-    caption="The cross filter on a 5 × 5 image. Grey lines separate image rows: each row of the filter makes "
-    "one diagonal of blocks.",
+    caption="The cross filter on a 5 × 5 image. Grey lines separate the rows of the image: each row of the filter "
+    "makes one diagonal of blocks.",
 )
 
 # %% [markdown]
 # ## Layers, and what they cost
-# Deck C, *Summary*.
+# Slides `C/90-layer-types`, `C/91-convolution-saves-parameters`.
 #
-# Three kinds of layers make a classical network. **Convolution** applies a set of learned filters.
-# **Pooling** shrinks the map in space; *max pooling* keeps the largest number of each window. A **fully
-# connected** layer joins everything to everything. Each takes a volume to another volume by a differentiable
-# function, so `backward` runs through all of them.
+# A classical network has three kinds of layers. **Convolution** applies a set of learned filters. **Pooling** makes
+# the map smaller; *max pooling* keeps the largest number of each window. A **fully connected** layer connects every
+# input with every output. Each turns one volume into another by a differentiable function, so `backward` goes through
+# all of them.
 
 # %% tags=["slide:C/90-layer-types"]
 volume = rng.standard_normal((1, 3, 8, 8))
@@ -475,9 +475,9 @@ for name, layer in layers:
 assert volume.shape == (1, 10)
 
 # %% [markdown]
-# A convolutional network **knows** that its input is an image, and spends far fewer parameters for it. Count:
-# $O\,(C\,k_h k_w + 1)$ parameters for a convolution, whatever the size of the image; a fully connected layer
-# between the same two volumes needs one weight for every pair of an input and an output.
+# A convolutional network uses the fact that its input is an image, and so needs far fewer parameters. A convolution
+# has $O\,(C\,k_h k_w + 1)$ parameters, whatever the size of the image. A fully connected layer between the same two
+# volumes has one weight for every pair of an input and an output.
 
 # %% tags=["slide:C/91-convolution-saves-parameters"]
 C, O, side, k = 3, 64, 224, 3
@@ -497,23 +497,24 @@ viz.bars(
     log=True,
     values=False,
     title="From 3 × 224 × 224 to 64 × 224 × 224",
-    caption="Being local saves a factor of 5,376, sharing the filter over all places another 50,176 (224²).",
+    caption="Parameters of a layer between these two volumes, on a logarithmic scale. Local connections save a "
+    "factor of 5,376; sharing the filter between all places saves another 50,176 (224²).",
 )
 
 # %% [markdown]
-# Stacked layers become a *hierarchy* of filters: edges, then corners and textures made of edges, then parts.
-# You will look into a trained one at the end.
+# Stacked layers form a *hierarchy* of filters: edges, then corners and textures made of edges, then parts of objects.
+# At the end you will look into a trained network.
 
 # %% [markdown]
 # ## What is assumed: locality and stationarity
-# Deck A, *CNN inductive bias*.
+# Slide `A/6-locality-and-stationarity`.
 #
-# Saving parameters is only harmless if images are as the convolution assumes.
-# - **Locality**: near pixels are more alike than distant ones. So a small window already says a lot.
-# - **Stationarity**: the statistics are the same everywhere. So one filter serves all places.
+# Saving parameters does no harm if images have the properties that a convolution assumes.
+# - **Locality**: near pixels are more alike than distant ones, so a small window contains much information.
+# - **Stationarity**: the statistics are the same everywhere, so one filter is useful at all places.
 #
-# Do not take it on trust: here is the correlation of two pixels as a function of their distance, for two
-# photos, and for the second photo with its pixels shuffled.
+# We measure this: the correlation of two pixels as a function of their distance, for two photos, and for the second
+# photo with its pixels shuffled.
 
 
 # %%
@@ -539,14 +540,14 @@ viz.curves(
     "distance in pixels",
     "correlation",
     mark=False,
-    caption="Locality: neighbours are almost equal, and the likeness falls with distance. Shuffling keeps "
-    "every pixel and destroys all of it.",
+    caption="In both photos neighbouring pixels are almost equal, and the correlation falls with the distance: "
+    "this is locality. The shuffled photo has the same pixels, and no correlation between neighbours is left.",
 )
 
 # %% [markdown]
-# For stationarity, cut the photo into four quarters and compare. The **mean** differs (sky is brighter than
-# ground), so images are not stationary in the strict sense. But what a filter feeds on, how neighbours go
-# together, is nearly the same in each quarter.
+# For stationarity we cut the photo into four quarters and compare them. The **mean** differs (the sky is brighter
+# than the ground), so images are not stationary in the strict sense. But what matters to a filter, the relation
+# between neighbours, is nearly the same in each quarter.
 
 # %% tags=["slide:A/6-locality-and-stationarity"]
 quarters = {
@@ -567,13 +568,13 @@ viz.heatmap(
     y_names=["mean brightness", "correlation of neighbours"],
     vmin=0,
     vmax=1,
-    caption="Brightness changes from quarter to quarter; the relation between neighbours hardly does.",
+    caption="The brightness differs between the quarters; the correlation between neighbours hardly does.",
 )
 
 # %% [markdown]
 # ## Filters that people wrote
-# Before filters were learned they were designed. Each of these is a $3 \times 3$ table that you can read:
-# weights that sum to 1 keep the brightness, weights that sum to 0 answer only to change.
+# Before filters were learned they were designed by hand. Each of these is a $3 \times 3$ table that you can read:
+# with weights that sum to 1 it keeps the brightness; with weights that sum to 0 it responds only to changes.
 
 # %%
 classic = {
@@ -598,8 +599,8 @@ viz.images(
     [grey, np.clip(answers[0], 0, 1), np.clip(answers[1], 0, 1)],
     titles=["photo (grey)", "blur", "sharpen"],
     size=3.2,
-    caption="Sums to 1: blur averages what the pixels have in common, sharpen exaggerates where they differ. "
-    "The dark rim of the blur is the zeros of the padding.",
+    caption="Filters that sum to 1. Blur averages neighbouring pixels; sharpen increases the differences between "
+    "them. The dark rim of the blur comes from the zeros of the padding.",
 )
 
 # %%
@@ -609,20 +610,20 @@ viz.images(
     signed=True,
     vmax=1,
     size=3.0,
-    caption="Sums to 0: flat regions give 0 (white). One Sobel filter answers to upright edges, the other to "
-    "level ones, with the sign of the step; the Laplacian to any thin line or corner, whatever its "
-    "direction.",
+    caption="Filters that sum to 0: flat regions give 0 (white). One Sobel filter responds to vertical edges, the "
+    "other to horizontal ones, and the sign is that of the step. The Laplacian responds to any thin line or "
+    "corner, whatever its direction.",
 )
 
 # %% [markdown]
 # ## Shift the input, and the output shifts
-# A filter that is the same everywhere finds a thing wherever it is: if the input moves by $t$ pixels, so does
-# the output, and nothing else changes. With $S_t$ for "shift by $t$",
+# A filter that is the same everywhere finds a pattern wherever it is. If the input moves by $t$ pixels the output
+# moves by $t$ pixels, and nothing else changes. With $S_t$ for "shift by $t$",
 #
 # $$\mathrm{conv}(S_t\, x) = S_t\, \mathrm{conv}(x) .$$
 #
-# This is **equivariance**. A stride $s$ breaks it: the output can only move by whole output pixels, that is
-# by multiples of $s$ input pixels. Measure the difference of both sides away from the border:
+# This is called **equivariance**. With a stride $s$ it no longer holds: the output can move only by whole output
+# pixels, that is by multiples of $s$ input pixels. We measure the difference of both sides, away from the border:
 
 
 # %%
@@ -650,24 +651,24 @@ viz.curves(
     {name: (shifts, values) for name, values in curves.items()},
     "shift of the input, pixels",
     "relative difference",
-    caption="Stride 1 is equivariant to every shift. Stride 2 only to even ones, stride 4 only to multiples "
-    "of 4; in between the output is a different one.",
+    caption="The difference between shifting before and after the convolution. With stride 1 it is zero for every "
+    "shift, with stride 2 only for even shifts, with stride 4 only for multiples of 4.",
 )
 
 # %% [markdown]
-# ## How far a deep layer sees
-# Deck A, *CNN limitations*.
+# ## The receptive field of a deep layer
+# Slide `A/5-pooling-widens-and-loses`.
 #
-# One layer sees $k$ pixels. The layer above sees $k$ of *its* outputs, hence more pixels: the **receptive
-# field** grows with depth. Layer $l$ adds $(k_l - 1)$ steps, each as long as the product of all strides below
-# it:
+# An output of one layer depends on $k$ pixels. An output of the next layer depends on $k$ outputs of the first, so on
+# more pixels: the **receptive field** grows with depth. Layer $l$ adds $(k_l - 1)$ steps, and each step is as long as
+# the product of all strides below it:
 #
 # $$r = 1 + \sum_l (k_l - 1) \prod_{m < l} s_m .$$
 #
-# Pooling has a kernel and a stride like any other layer, and its stride of 2 **doubles the reach of
-# everything above it**. You can measure a receptive field with one backward pass: which pixels get a gradient
-# from the middle output? (Every weight is equal here; *average* pooling is then just a convolution with
-# stride 2. Max pooling has the same reach, but sends each gradient to a single pixel.)
+# Pooling has a kernel and a stride like any other layer, and its stride of 2 **doubles the steps of all layers above
+# it**. One backward pass measures a receptive field: which pixels get a gradient from the middle output? (All weights
+# are equal here; *average* pooling is then a convolution with stride 2. Max pooling has the same reach, but sends
+# each gradient to a single pixel.)
 
 
 # %%
@@ -704,15 +705,14 @@ viz.images(
     [np.sqrt(g / g.max()) for g in fields.values()],
     titles=[f"{name}: {widths[name]} pixels" for name in fields],
     size=2.6,
-    caption="Pixels that the middle output depends on, and how much (square root, to make the rim visible). "
-    "Six 3 × 3 layers see 13 pixels; with two poolings between them, 32. The middle counts for more "
-    "than the rim: more paths lead there.",
+    caption="Bright pixels are those that the middle output depends on (square root, to make the rim visible). Six "
+    "3 × 3 layers reach 13 pixels; with two poolings between them they reach 32. Pixels in the middle count more "
+    "than those at the rim, because more paths lead to them.",
 )
 
 # %% [markdown]
-# The same slide names the price: pooling **throws information away**. To see how much, take a handwritten
-# digit and shuffle the four pixels inside every $2 \times 2$ block. A different picture, with the same pooled
-# map.
+# The same slide names the cost: pooling **loses information**. To see how much, we take a handwritten digit and
+# shuffle the four pixels inside every $2 \times 2$ block. The picture is different, and the pooled map is the same.
 
 # %% tags=["slide:A/5-pooling-widens-and-loses"]
 digits, labels = mv.data.digits.load("train")
@@ -726,15 +726,15 @@ np.testing.assert_array_equal(pooled, pooled_mixed)
 viz.images(
     [digit, mixed, pooled, pooled_mixed],
     titles=["a 0", "its blocks shuffled", "the 0, pooled", "shuffled, pooled"],
-    caption="Two inputs, one pooled map: what is above cannot tell them apart.",
+    caption="Two different inputs have the same pooled map: the layers above cannot tell them apart.",
 )
 
 # %% [markdown]
 # ### All parts, and yet no face
-# Deck A, *CNN limitations* (the "Picasso problem").
+# Slide `A/4-parts-without-the-whole`.
 #
-# Here is a network of local detectors: one filter for each part of a simple face, then the maximum over the
-# whole image ("is this part anywhere?"). First the parts, and a function that puts them into a picture.
+# Here is a network of local detectors. It has one filter for each part of a simple face, followed by the maximum over
+# the whole image ("is this part anywhere?"). First come the parts, and a function that puts them into a picture.
 
 # %%
 eye, nose, mouth = (
@@ -755,7 +755,7 @@ def draw(*parts):
 
 
 # %% [markdown]
-# The network is content with a face whose parts are in the wrong places.
+# The network also accepts a face whose parts are in the wrong places.
 
 # %% tags=["slide:A/4-parts-without-the-whole"]
 face = draw((eye, 2, 2), (eye, 2, 10), (nose, 6, 6), (mouth, 11, 6))
@@ -768,21 +768,21 @@ viz.images(
     [face, scrambled],
     titles=["a face", "not a face"],
     size=2.4,
-    caption="Every part is found with the same score in both. Where a part is, relative to the others, was "
-    "lost in the maximum.",
+    caption="Every part is found with the same score in both pictures. The maximum has lost where a part is "
+    "relative to the others.",
 )
 
 # %% [markdown]
 # ## The gradient of a convolution is a convolution
-# How does the loss $\mathcal{L}$ change with a pixel? Write $g_i = \partial \mathcal{L} / \partial y_i$.
-# Pixel $x_j$ goes into every output $y_i$ whose window covers it, with weight $w_{j-i}$, and weight $w_u$
-# meets pixel $x_{i+u}$ in every output $y_i$:
+# How does the loss $\mathcal{L}$ change with a pixel? Write $g_i = \partial \mathcal{L} / \partial y_i$. Pixel $x_j$
+# enters every output $y_i$ whose window covers it, with the weight $w_{j-i}$. And weight $w_u$ is multiplied by pixel
+# $x_{i+u}$ in every output $y_i$. So
 #
 # $$\frac{\partial \mathcal{L}}{\partial x_j} = \sum_i w_{j-i}\, g_i, \qquad
 # \frac{\partial \mathcal{L}}{\partial w_u} = \sum_i x_{i+u}\, g_i .$$
 #
-# The first is a *convolution proper*, with the flip, of $g$ and $w$. The second slides $g$ over $x$ like a
-# filter. Backward through a convolution is two convolutions.
+# The first is a *convolution in the strict sense*, with the reversal, of $g$ and $w$. The second slides $g$ over $x$
+# like a filter. So the backward pass of a convolution consists of two convolutions.
 
 # %%
 X, W = (
@@ -803,16 +803,16 @@ off = mv.gradcheck.check_gradient(
 print(f"backward of conv2d with stride 2 and padding 1: off finite differences by {off:.0e}")
 
 # %% [markdown]
-# The third assert says it in matrices: forward multiplies by $T$, backward by $T^\top$.
+# The third assert checks the same with matrices: forward multiplies by $T$, backward by $T^\top$.
 
 # %% [markdown]
 # ## Transposed convolution: enlarge by running backwards
-# Deck C, *In-network Up Sampling: Transpose Convolution* and *Transpose Convolution: 1-D Example*.
+# Slides `C/86-transpose-convolution-1d`, `C/83-transpose-convolution`.
 #
-# Multiplying by $T^\top$ leads from the small map to the large one. Used as a layer of its own it is the
-# **transposed convolution**: every input value *stamps* a copy of the filter into the output, multiplied by
-# that value; the stamps lie a stride apart, and where they overlap they **add up**. Deck C's one-dimensional
-# example, with numbers in place of its letters (two inputs, a filter of three, stride 2):
+# Multiplying by $T^\top$ leads from the small map to the large one. Used as a layer, this is the **transposed
+# convolution**. Every input value adds a copy of the filter, multiplied by that value, to the output. The copies lie
+# one stride apart, and where they overlap they **add up**. The cell has the one-dimensional example of Deck C with
+# numbers in place of its letters (two inputs, a filter of three, stride 2):
 
 # %% tags=["slide:C/86-transpose-convolution-1d", "worked:transpose-1d"]
 inputs = np.array([2.0, 3.0])
@@ -834,19 +834,19 @@ viz.grids(
     columns=1,
     marks=[np.arange(5) == 2] * 3,
     size=0.5,
-    caption="The copies overlap in one square (orange), and there they add.",
+    caption="The two copies overlap in one square (orange), where they add.",
 )
 
 # %% [markdown]
-# In two dimensions the slide takes $2 \times 2$ to $4 \times 4$ with a $3 \times 3$ filter, stride 2 and
-# padding 1. Padding of the convolution is a **cut** in its transpose: $p$ rows and columns fall off each
-# side. The size is
+# In two dimensions the slide enlarges $2 \times 2$ to $4 \times 4$ with a $3 \times 3$ filter, stride 2 and
+# padding 1. The padding of the convolution becomes a **cut** in its transpose: $p$ rows and columns are removed on each side.
+# The size is
 #
 # $$n' = (n - 1)\,s - 2p + d(k - 1) + 1 + \text{output padding} .$$
 #
-# That gives $3 \times 3$, not the slide's $4 \times 4$: for the latter `output_padding=1` is needed. The
-# reason is honest ambiguity. A convolution with stride 2 takes *both* $3 \times 3$ and $4 \times 4$ to
-# $2 \times 2$; on the way back somebody has to say which.
+# This gives $3 \times 3$, not the $4 \times 4$ of the slide, which needs `output_padding=1`. The size is ambiguous: a
+# convolution with stride 2 turns *both* $3 \times 3$ and $4 \times 4$ into $2 \times 2$, so for the way back we have
+# to choose one.
 
 # %% tags=["slide:C/83-transpose-convolution", "worked:transpose-2d"]
 corners = np.array([[1.0, 2.0], [3.0, 4.0]])[None, None]
@@ -870,17 +870,17 @@ viz.grids(
     [corners[0, 0], uncut, uncut],
     titles=["input", "kept: 3 × 3", "kept: 4 × 4"],
     marks=[None, middle, lower],
-    caption="A filter of ones stamps four 3 × 3 squares with the values 1 to 4, two pixels apart. Padding 1 "
-    "cuts a frame off (middle); output_padding=1 leaves the last row and column on (right).",
+    caption="Left: a filter of ones adds four 3 × 3 squares with the values 1 to 4, two pixels apart. Middle: "
+    "padding 1 cuts off the border. Right: output_padding=1 keeps the last row and column.",
 )
 
 # %% [markdown]
-# The exact relation is that of a matrix and its transpose (mathematicians say *adjoint*): for any $x$ and $y$
-# of fitting sizes, the two dot products
+# The exact relation is that of a matrix and its transpose (its *adjoint*). For any $x$ and $y$ of fitting sizes, the
+# two dot products
 #
 # $$\langle \mathrm{conv}(x), y \rangle = \langle x, \mathrm{convT}(y) \rangle$$
 #
-# are the same number. Note: the transpose, not the **inverse**. It brings back the size, not the values.
+# are the same number. This is the transpose, not the **inverse**: it restores the size, not the values.
 
 # %%
 fine, coarse, kernel = (
@@ -895,10 +895,10 @@ np.testing.assert_allclose((down * coarse).sum(), (fine * up).sum())
 
 # %% [markdown]
 # ### Checkerboards
-# When the stride does not divide the kernel, some pixels lie under more stamps than others, and the sum shows
-# it as a checkerboard. Feed a constant image through filters of ones: kernel 3 with stride 2 gives a pattern,
-# kernel 4 with stride 2 does not. That is why networks that draw images take $k$ as a multiple of $s$, or
-# enlarge first and convolve then.
+# If the kernel is not a multiple of the stride, some output pixels lie under more copies of the filter than others,
+# and the sum shows this as a checkerboard. We take a constant image and filters of ones: kernel 3 with stride 2 gives
+# a pattern, kernel 4 with stride 2 does not. Therefore networks that generate images choose $k$ as a multiple of $s$,
+# or first enlarge the map and then apply a convolution.
 
 # %%
 flat = np.ones((1, 1, 8, 8))
@@ -909,15 +909,15 @@ viz.images(
     [board / 4 for board in boards.values()],
     titles=["kernel 3, stride 2", "kernel 4, stride 2"],
     size=2.4,
-    caption="How many stamps lie on each output pixel: black none, white four. With kernel 3 it is 1, 2 or 4 "
-    "in turn; with kernel 4 it is 4 everywhere but at the rim.",
+    caption="How many copies of the filter lie on each output pixel: black none, white four. With kernel 3 it is "
+    "1, 2 or 4 in turn. With kernel 4 it is 4 everywhere except at the rim.",
 )
 
 # %% [markdown]
 # ## A network that learns its filters
-# Now put it together: a small convolutional network on 1,437 real handwritten digits of $8 \times 8$ pixels.
-# Two convolutions, each followed by ReLU and max pooling, and one fully connected layer for the ten classes.
-# The 360 **held-out** digits are not touched until the end.
+# Now we build a small convolutional network and train it on 1,437 real handwritten digits of $8 \times 8$ pixels. It
+# has two convolutions, each followed by ReLU and max pooling, and one fully connected layer for the ten classes. The
+# 360 **held-out** digits are used only at the end.
 
 
 # %%
@@ -948,10 +948,10 @@ initial = filters1.data.copy()
 print(f"{sum(p.data.size for p in parameters):,} parameters")
 
 # %% [markdown]
-# Training is [chapter 01](01_autograd.ipynb)'s loop: a random batch, the loss, `backward`, a step against the
-# gradient. Three refinements: *momentum* (the step is a running sum of past gradients), a learning rate that
-# falls to 0, so that the last steps only settle, and *weight decay* (each step also pulls every weight a
-# little towards 0), so that only weights that are needed stay.
+# The training loop is that of [chapter 01](01_autograd.ipynb): a random batch, the loss, `backward`, a step against
+# the gradient. We add three things. With *momentum* the step is a running sum of past gradients. The learning rate
+# falls to 0, so that the last steps are small. And with *weight decay* each step also moves every weight a little
+# towards 0, so that only weights that are needed stay.
 
 
 # %%
@@ -976,8 +976,8 @@ viz.curves(
     "step",
     "cross entropy (nats)",
     log="y",
-    caption=f"Guessing among ten classes costs ln 10 ≈ 2.3 nats; the first batch cost {losses[0]:.1f}. (The "
-    "smoothing is a convolution, too.)",
+    caption="The loss of each step, smoothed (the smoothing is a convolution, too). Guessing among ten classes "
+    f"costs ln 10 ≈ 2.3 nats; the first batch cost {losses[0]:.1f}.",
 )
 
 # %%
@@ -993,15 +993,16 @@ viz.images(
     held_out[wrong],
     size=1.3,
     titles=[f"{truth[i]}, read as {answers[i]}" for i in wrong],
-    caption="Held-out digits that were misread (at most eight). Would you have done better?",
+    caption="Held-out digits that the network got wrong (at most eight). Some are hard for people, too.",
 )
 
 # %% [markdown]
 # ### What it learned
-# The first layer's sixteen filters, before and after. They began as noise. Weight decay has wiped out what
-# was of no use (some filters have faded), and what remains has order: look for filters with one orange and
-# one purple side. They answer to upright, level or slanting edges, not unlike the Sobel filters above, and
-# nobody wrote them. In numbers: the correlation of weights that are neighbours in a filter.
+# The figures show the sixteen filters of the first layer, before and after training. They began as noise. Weight
+# decay has removed what was not needed (some filters have faded), and the rest is ordered: look for filters with one
+# orange and one purple side. They respond to vertical, horizontal or slanted edges, much like the Sobel filters
+# above, although nobody designed them. The printed number is the correlation of weights that are neighbours in a
+# filter.
 
 
 # %%
@@ -1021,20 +1022,20 @@ assert abs(before) < 0.15 < after
 viz.filters(
     initial,
     title="Before training",
-    caption="Random numbers: neighbouring weights have nothing to do with each other.",
+    caption="Random numbers: neighbouring weights are not related.",
 )
 
 # %%
 viz.filters(
     filters1,
     title="After training",
-    caption="Neighbouring weights agree more often than before: bars and edges of several directions. Nearly "
-    "white filters were given up.",
+    caption="Neighbouring weights are similar more often than before: there are bars and edges of several "
+    "directions. Nearly white filters are not used.",
 )
 
 # %% [markdown]
-# And what each layer makes of one held-out digit: sixteen filtered copies, pooled, then 32 coarser maps in
-# which few places still answer.
+# Here is what each layer makes of one held-out digit: sixteen filtered copies, pooled, then 32 coarser maps in which
+# few places still respond.
 
 # %%
 with mv.no_grad():
@@ -1049,20 +1050,20 @@ viz.feature_maps(
     },
     columns=16,
     size=0.45,
-    caption=f"A {truth[0]}, stage by stage (yellow is large). Shapes are channels × height × width: space "
-    "shrinks, channels grow.",
+    caption=f"A {truth[0]}, stage by stage from top to bottom; yellow is large. Shapes are channels × height × width: "
+    "the maps become smaller, and there are more of them.",
 )
 
 # %% [markdown]
 # ## Exercises
-# Work in the stub; the cell below it checks. Solutions are folded away.
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# Write your lines in the stub; the cell below it checks them. Solutions are folded away. A check by laws also asks
+# the following of your function: float32 in gives float32 out, float64 keeps all its digits, the input arrays stay
+# unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: undo the size formula
-# Write `same_padding(k, d)`: the padding that keeps the size with stride 1, for an odd kernel $k$ and
-# dilation $d$; a whole number. Hint: put $n' = n$ into the formula.
+# Write `same_padding(k, d)`: the padding that keeps the size with stride 1, for an odd kernel $k$ and dilation $d$,
+# as an integer. Hint: put $n' = n$ into the formula.
 
 
 # %% tags=["exercise:same-padding"]
@@ -1113,9 +1114,8 @@ passed = claims(
 
 # %% [markdown]
 # ### Exercise 2: design a filter
-# Write a $3 \times 3$ filter `diagonal` whose answer to a bright line from upper left to lower right (on
-# black) is 3, to the other diagonal at most 1, and to every constant image 0. Hint: what must the weights sum
-# to?
+# Write a $3 \times 3$ filter `diagonal`. For a bright line from upper left to lower right (on black) its output is 3,
+# for the other diagonal at most 1, and for every constant image 0. Hint: what must the weights sum to?
 
 # %% tags=["exercise:diagonal"]
 diagonal = np.zeros((3, 3))  # your numbers here
@@ -1156,19 +1156,20 @@ passed = claims(
 # diagonal = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]])
 # ```
 #
-# Ones where the line is, and the rest chosen so that everything sums to 0. The other diagonal shares only the
-# middle: $1 - 0.5 - 0.5 = 0$.
+# There are ones where the line is, and the rest is chosen so that everything sums to 0. The other diagonal shares
+# only the middle: $1 - 0.5 - 0.5 = 0$.
 # </details>
 
 # %% [markdown]
 # ### Exercise 3: convolution with its gradient
-# Write `conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)` that returns `(y, vjp)`; you
-# may leave out dilation and groups at first, but the laws ask for them in the end. Stride, padding and dilation
-# are each a whole number for both axes or a pair (height, width); `pair` from above makes a pair of either.
-# `vjp(g)` returns the three gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias. Hint: with
-# `windows_of` the forward pass is one `einsum`; the gradient of the weight is another one; for the gradient of
-# $x$, add each weight's share into a padded array of zeros, one slice for each place $(u, v)$ of the filter, and
-# cut the padding off.
+# Write `conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)` that returns `(y, vjp)`. You may
+# leave out dilation and groups at first, but the laws ask for them in the end. Stride, padding and dilation are each
+# an integer for both axes or a pair (height, width); `pair` from above makes a pair of either. `vjp(g)` returns the
+# three gradients `(g_x, g_weight, g_bias)`, the last one `None` without a bias.
+#
+# Hint: with `windows_of` the forward pass is one `einsum`, and the gradient of the weight is another one. For the
+# gradient of $x$, add the share of each weight to a padded array of zeros, one slice for each place $(u, v)$ of the
+# filter, and cut off the padding.
 
 
 # %% tags=["exercise:conv2d"]
@@ -1210,15 +1211,14 @@ passed = mv.laws.check("conv2d", conv2d, vjp=True).passed
 #     return y, vjp
 # ```
 #
-# The loop in `vjp` is the transposed convolution: every $g$ stamps the filter, overlaps add.
+# The loop in `vjp` is the transposed convolution: every $g$ adds a copy of the filter, and overlaps add up.
 # </details>
 
 # %% [markdown]
 # ### Exercise 4: transposed convolution
-# Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$
-# $(B, C, H, W)$, weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Stride, padding and output padding are
-# each a number or a pair (height, width), as in exercise 3. Hint: stamp into an array that has room for
-# everything, then cut.
+# Write `conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0)` with $x$ $(B, C, H, W)$,
+# weight $(C, O, k_h, k_w)$ and result $(B, O, H', W')$. Stride, padding and output padding are each a number or a
+# pair (height, width), as in exercise 3. Hint: add the copies to an array that has room for everything, then cut.
 
 
 # %% tags=["exercise:conv-transpose2d"]
@@ -1246,14 +1246,14 @@ passed = mv.laws.check("conv_transpose2d", conv_transpose2d).passed
 #     return y.copy() if bias is None else y + bias[:, None, None]
 # ```
 #
-# `output_padding` makes the canvas longer at the lower right end before the cut; `padding` cuts.
+# `output_padding` makes the array longer at the lower right end before the cut; `padding` is the cut.
 # </details>
 
 # %% [markdown]
 # ### Exercise 5: max pooling
-# Write `max_pool2d(x, kernel_size, stride=None, padding=0)` for $x$ $(B, C, H, W)$; without a stride the
-# windows lie side by side. All three options are a number or a pair (height, width), as in exercise 3. What must
-# the padding hold, so that it is never the maximum, not even among negative numbers?
+# Write `max_pool2d(x, kernel_size, stride=None, padding=0)` for $x$ $(B, C, H, W)$; without a stride the windows lie
+# side by side. All three options are a number or a pair (height, width), as in exercise 3. Which value must the
+# padding have so that it is never the maximum, not even among negative numbers?
 
 
 # %% tags=["exercise:max-pool2d"]
@@ -1277,19 +1277,19 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 #     return windows.max(axis=(-2, -1))
 # ```
 #
-# With zeros as padding, a rim of negative numbers would come out as 0.
+# With zeros as padding, windows of negative numbers at the border would give 0.
 # </details>
 
 # %% [markdown]
 # ## What to take away
-# - A convolution is a dot product at every place: $y_i = \sum_u w_u x_{i+u}$. Deep learning does not flip the
-#   filter; only hand-made filters, foreign weights and algebra mind.
-# - It is a sparse matrix with shared entries. Local and shared turns 483 billion parameters into 1,792.
-# - Loops, windows and im2col compute the same; the matrix product is the fast one.
-# - It assumes locality and stationarity, which photos roughly have, and gives equivariance to shifts, which
-#   strides take away again.
-# - Backward through it is its transpose, which as a layer enlarges: stamp, overlap, add.
-# - What it cannot do: let distant places work together in one layer, or adapt to what it sees. That is where
-#   attention comes in.
+# - A convolution is a dot product at every place: $y_i = \sum_u w_u x_{i+u}$. Deep learning does not reverse the
+#   filter. This matters only for filters made by hand, for weights from elsewhere, and for algebra.
+# - It is a sparse matrix with shared entries. Local and shared connections reduce 483 billion parameters to 1,792.
+# - Loops, windows and im2col compute the same; the matrix product is the fastest.
+# - It assumes locality and stationarity, which hold roughly for photos. It is equivariant to shifts, but with a
+#   stride only to some of them.
+# - Its backward pass is its transpose. Used as a layer, the transpose enlarges a map: add copies of the filter, and
+#   overlaps add up.
+# - It cannot let distant places interact in one layer, and it does not adapt to the image. Attention can do both.
 #
 # Next: [05. Attention](05_attention.ipynb), where everything may work together with everything.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05. Attention: asking, comparing, averaging
 #
-# How a token gathers what it needs from all others, what that gives a network that sees, and what it costs.
+# How a token collects information from all other tokens, what this gives a network that sees, and what it costs.
 #
 # **Goals**
 #
@@ -9,16 +9,16 @@
 #   and with the library.
 # - You can explain the scale $1/\sqrt{d}$, the softmax over keys, masks, several heads and cross-attention,
 #   each with a measurement.
-# - You can show what attention has that a convolution lacks, and what it costs.
+# - You can show what attention can do that a convolution cannot, and what it costs.
 # - You can write attention with its backward pass and have it checked.
 #
 # **Before**: matrix products; gradients from [01](01_autograd.ipynb); convolution from
 # [02](02_convolution.ipynb). A **token** is a vector that stands for one piece of the input, a word or a
 # patch of an image; tokens are the rows of a matrix.
 #
-# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23;
-# Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks
-# in Computer Vision*. A section that follows a slide names it.
+# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23; Deck Z is
+# Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks in Computer
+# Vision*. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 60 minutes to read, 45 more for the exercises; the cells take about ten seconds.
 
@@ -37,15 +37,16 @@ rng = np.random.default_rng(0)
 
 # %% [markdown]
 # ## A dictionary that answers softly
-# Deck I, *Single Head Attention*.
+# Slide `I/8-query-key-value`.
 #
-# A Python dictionary compares the key you ask for with each key it holds, and hands out the value of the one
-# that is *equal*. Attention is the same idea made soft, so that it has gradients: the **query** is compared
-# with *every* **key**, the comparison gives each key a weight between 0 and 1, and the answer is the weighted
-# average of the **values**. A sharp comparison gives back one value, as a dictionary would; a soft one mixes.
+# A Python dictionary compares the key you ask for with each key it holds, and returns the value of the one that is
+# *equal*. Attention is the same idea made soft, so that it has gradients. The **query** is compared with *every*
+# **key**. The comparison gives each key a weight between 0 and 1, and the answer is the weighted average of the
+# **values**. With a sharp comparison nearly all weight is on one value, as in a dictionary; with a soft one several
+# values are mixed.
 #
-# The weights are a *softmax* of scores $s_j$, one for each key: $e^{s_j} / \sum_m e^{s_m}$, positive numbers
-# that sum to 1. Here a score is the dot product of query and key, times a sharpness that we choose.
+# The weights are the *softmax* of scores $s_j$, one for each key: $e^{s_j} / \sum_m e^{s_m}$, positive numbers that
+# sum to 1. Here a score is the dot product of query and key, times a sharpness that we choose.
 
 # %% tags=["slide:I/8-query-key-value"]
 keys = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # three addresses in the plane
@@ -67,23 +68,23 @@ viz.bars(
     },
     y_label="weight",
     title="One query, three keys",
-    caption="Sharpness 0 weighs all keys alike; sharpness 50 gives all the weight to the nearest key, "
-    "as a hard dictionary would.",
+    caption="With sharpness 0 the three keys have the same weight. With larger sharpness the nearest key gets more "
+    "of it, and with 50 all of it, as in a dictionary.",
 )
 
 # %% [markdown]
 # ## Step one: relate
-# Deck I, *Relate*.
+# Slide `I/9-relate`.
 #
-# $N$ queries are the rows $q_i$ of a matrix $Q$, $(N, d)$; $M$ keys are the rows $k_j$ of $K$, $(M, d)$. How
-# well does a query fit a key? Take the dot product, one number for each pair, and divide by $\sqrt{d}$. That
-# gives the scores $E$, $(N, M)$:
+# The $N$ queries are the rows $q_i$ of a matrix $Q$, $(N, d)$; the $M$ keys are the rows $k_j$ of $K$, $(M, d)$. How
+# well does a query fit a key? Take their dot product, one number for each pair, and divide by $\sqrt{d}$. This gives
+# the scores $E$, $(N, M)$:
 #
 # $$E_{ij} = \frac{q_i \cdot k_j}{\sqrt{d}}$$
 #
-# Why divide? If the entries of $q$ and $k$ are independent with variance 1, the dot product is a sum of
-# $d$ terms of variance 1, so its standard deviation is $\sqrt d$. Wide keys would give scores in the tens,
-# softmax would put all its weight on one key, and its gradient would vanish. Do not believe it: measure it.
+# Why divide? If the entries of $q$ and $k$ are independent with variance 1, the dot product is a sum of $d$ terms of
+# variance 1, so its standard deviation is $\sqrt d$. With wide keys, scores would reach the tens, softmax would put
+# all its weight on one key, and its gradient would vanish. We measure whether this is true.
 
 # %% tags=["slide:I/9-relate"]
 widths = [2, 8, 32, 128, 512]
@@ -111,22 +112,22 @@ viz.curves(
     y_label="mean |gradient| of the scores",
     log="xy",
     title="What the scale is for",
-    caption="Unscaled scores saturate the softmax as keys grow wider, and the gradient fades. With "
-    "1/√d it does not depend on d.",
+    caption="Without the scale, wider keys give larger scores: the softmax saturates and its gradient becomes "
+    "small. With the factor 1/√d neither depends on d.",
 )
 
 # %% [markdown]
 # ## Step two: aggregate
-# Deck I, *Aggregate*.
+# Slide `I/11-aggregate`.
 #
-# Softmax over the keys turns each row of scores into weights $A$, $(N, M)$, that are positive and sum to 1.
-# Each key has a value; the values are the rows $v_j$ of $V$, $(M, d_v)$. The output of a query is the average
-# of the values under its weights, and all outputs are $(N, d_v)$:
+# Softmax over the keys turns each row of scores into weights $A$, $(N, M)$, which are positive and sum to 1. Each key
+# has a value; the values are the rows $v_j$ of $V$, $(M, d_v)$. The output of a query is the average of the values
+# with these weights, and all outputs together are $(N, d_v)$:
 #
 # $$A_{ij} = \frac{e^{E_{ij}}}{\sum_m e^{E_{im}}}, \qquad y_i = \sum_j A_{ij}\, v_j .$$
 #
-# An average cannot leave the range of what it averages. That is worth remembering: attention *moves*
-# information between tokens; making something new of it is the task of the MLP that follows (chapter 07).
+# An average always lies within the range of the values it averages. So attention only *moves* information between
+# tokens; making something new of it is the task of the MLP that follows (chapter 07).
 
 # %% tags=["slide:I/11-aggregate"]
 q, k, v = rng.standard_normal((4, 8)), rng.standard_normal((6, 8)), rng.standard_normal((6, 3))
@@ -141,14 +142,15 @@ viz.heatmap(
     y_label="query",
     values=True,
     title="The attention weights of four queries over six keys",
-    caption="Every row sums to 1: each query spreads its attention over the keys.",
+    caption="Each row is one query, each column one key. Every row sums to 1: a query distributes its attention "
+    "over the keys.",
 )
 
 # %% [markdown]
 # ## From loops to matrices to the library
-# Deck I, *Single-Headed Attention*.
+# Slide `I/12-one-head-as-matrices`.
 #
-# Here is the whole layer three times. First as the formulas say it, one pair at a time.
+# We write the whole layer three times. First with loops, as in the formulas, one pair at a time.
 
 
 # %%
@@ -164,9 +166,8 @@ def attention_loops(q, k, v):
 
 
 # %% [markdown]
-# Then as matrices, all pairs at once. The products $X W_Q$, $X W_K$ and $X W_V$ make queries,
-# keys and values of tokens that stand in the rows of $X$. With those, *one head* is
-# $\mathrm{softmax}(Q K^T / \sqrt{d})\, V$:
+# Then with matrices, all pairs at once. The tokens are the rows of $X$; the products $X W_Q$, $X W_K$ and $X W_V$
+# make their queries, keys and values. With these, *one head* is $\mathrm{softmax}(Q K^T / \sqrt{d})\, V$:
 
 
 # %% tags=["slide:I/12-one-head-as-matrices"]
@@ -185,7 +186,7 @@ assert one_head.shape == (2, 3)
 assert np.allclose(one_head, attention_loops(q, k, v))
 
 # %% [markdown]
-# Last as the library's op, which also has a mask and a backward pass. All three agree:
+# Last with the library's op, which also has a mask and a backward pass. All three agree:
 
 # %%
 q, k, v = rng.standard_normal((5, 16)), rng.standard_normal((7, 16)), rng.standard_normal((7, 4))
@@ -193,17 +194,16 @@ assert np.allclose(attention_loops(q, k, v), attention_matrices(q, k, v))
 assert np.allclose(attention_loops(q, k, v), scaled_dot_product_attention(q, k, v))
 
 # %% [markdown]
-# One example proves little. `mv.laws.check` draws many, of all shapes, and tries to break what you give it.
-# Our loops know nothing of masks, so they are not yet a complete answer: look at what the report says about
-# that.
+# One example proves little. `mv.laws.check` draws many, of all shapes, and tries to find one for which your function
+# is wrong. Our loops have no mask, so they are not a complete answer yet: see what the report says about that.
 
 # %%
 report = mv.laws.check("scaled_dot_product_attention", lambda q, k, v, mask=None: attention_matrices(q, k, v))
 assert not report.passed  # it ignores the mask
 
 # %% [markdown]
-# ## The shapes, once and for all
-# Deck C, *Attention Layer*.
+# ## The shapes
+# Slide `C/92-attention-layer`.
 #
 # | what | from | shape |
 # |---|---|---|
@@ -215,8 +215,8 @@ assert not report.passed  # it ignores the mask
 # | weights $A$ = softmax over the inputs | | $(N_Q, N_X)$ |
 # | outputs $Y = A V$ | | $(N_Q, D_V)$ |
 #
-# Queries and keys must share a width, because they are compared; values need not have it. We draw sizes that
-# are all different, so that a mistaken axis cannot hide.
+# Queries and keys must have the same width, because they are compared; values may have another. In the cell all sizes
+# are different, so an exchanged axis would raise an error.
 
 # %% tags=["slide:C/92-attention-layer", "worked:attention-shapes"]
 n_q, n_x, d_x, d_q, d_v = rng.permutation(np.arange(2, 12))[:5]
@@ -243,15 +243,14 @@ assert np.allclose(y, scaled_dot_product_attention(queries, k, v))
 
 # %% [markdown]
 # ## Self-attention: the tokens ask each other
-# Deck I, *Self Attention*; Deck C, *Self-attention Layer*; Deck Z, *Self-attention*.
+# Slides `I/7-self-attention`, `C/97-self-attention-layer`, `Z/32-self-attention`.
 #
-# In **self-attention** the queries come from the same tokens as keys and values, through a third matrix:
-# $Q = X W_Q$. The scores become square, $(N_X, N_X)$, and every token is rewritten as a mixture of all
-# tokens, itself included.
+# In **self-attention** the queries come from the same tokens as keys and values, through a third matrix: $Q = X W_Q$.
+# The scores are then square, $(N_X, N_X)$, and every token becomes a mixture of all tokens, itself included.
 #
-# > *A word on the slides.* Deck Z writes $W_q X$ (tokens in columns) and then $Q K^T$ (tokens in rows); one
-# > of the two has to give. We keep tokens in rows everywhere. On the first self-attention page of Deck C the
-# > queries are still listed as an input; from the next page on they are computed from $X$.
+# > *A correction.* Deck Z writes $W_q X$ (tokens in columns) and then $Q K^T$ (tokens in rows); both cannot hold at
+# > once. We keep tokens in rows everywhere. On the first self-attention page of Deck C the queries are still listed
+# > as an input; from the next page on they are computed from $X$.
 
 
 # %% tags=["slide:I/7-self-attention", "slide:C/97-self-attention-layer", "slide:Z/32-self-attention"]
@@ -278,17 +277,16 @@ print("token 4 was nudged by 0.1; the outputs moved by", moved.round(4))
 
 # %% [markdown]
 # ## Cross-attention: one set asks another
-# Deck I, *Self Attention vs Cross Attention*; Deck A, *Scaled dot-product attention*.
+# Slides `A/25-queries-keys-values`, `A/26-cross-attention`, `I/26-self-versus-cross`.
 #
-# Nothing says that queries and keys must come from the same place. In **cross-attention** a sequence $Z$ of
-# length $L$ asks another, $Z'$, of length $L'$. The decoder of a transformer reads the encoder that way
-# (chapter 07), DETR's object queries read the image that way (chapter 15), and Mask2Former's do too (chapter
-# 19). The formula does not change. As on the slide, each projection has a bias. The library's `linear(x, w,
-# b)` is
-# $x w^T + b$: it keeps its matrix as (out, in), the transpose of $W_Q$, $W_K$ and $W_V$ above.
+# Queries and keys need not come from the same set. In **cross-attention** a sequence $Z$ of length $L$ makes the
+# queries, and another, $Z'$, of length $L'$, the keys and values. This is how the decoder of a transformer reads the
+# encoder (chapter 07), and how the object queries of DETR (chapter 15) and of Mask2Former (chapter 19) read the
+# image. The formula stays the same. As on the slide, each projection has a bias. The library's `linear(x, w, b)` is
+# $x w^T + b$: it stores its matrix as (out, in), the transpose of $W_Q$, $W_K$ and $W_V$ above.
 #
-# > *A word on the slide.* The sequence that attends is $Z$, from which the queries are made; Deck A names
-# > another symbol there.
+# > *A correction.* The sequence that attends is $Z$, from which the queries are made; Deck A names another symbol
+# > there.
 
 # %% tags=["slide:A/25-queries-keys-values", "slide:A/26-cross-attention", "slide:I/26-self-versus-cross"]
 length, other_length, d_m, d_k, d_v = 3, 7, 6, 5, 4
@@ -312,17 +310,17 @@ assert weights.shape == (length, length)
 
 # %% [markdown]
 # ## Queries that are learned
-# Deck I, *Cross Attention*.
+# Slides `I/27-learnable-queries`, `I/30-cross-attention-relates`, `I/31-cross-attention-aggregates`.
 #
-# A query need not come from data at all. In the mask transformers, $N$ learned vectors of width $C$ ask
-# the $HW$ cells of an image's feature map. Relating gives one map over the image for each query, $(N, HW)$;
-# aggregating gives one vector for each query, $(N, C)$, to which its previous state is added.
+# Queries can also be parameters that do not depend on the data. In the mask transformers, $N$ learned vectors of
+# width $C$ attend to the $HW$ cells of an image's feature map. The first step gives one map over the image for each
+# query, $(N, HW)$. The second gives one vector for each query, $(N, C)$, to which its previous state is added.
 #
-# Let us do it on a real photo, cut into $24 \times 36$ cells. The features of a cell are its mean colour and
-# its place, five numbers, projected to $C$ channels at random.
+# We do this on a real photo, cut into $24 \times 36$ cells. The features of a cell are its mean colour and its place,
+# five numbers, projected to $C$ channels by a random matrix.
 #
-# > *A word on the slide.* Its formula for cross-attention leaves out the scale; the published code has it,
-# > and so have we.
+# > *A correction.* The formula for cross-attention on the slide leaves out the scale; the published code has it, and
+# > so have we.
 
 # %%
 photo = mv.data.photos.china(size=(96, 144))  # (3, H, W), values 0 to 1
@@ -337,8 +335,9 @@ features = colour_and_place @ rng.standard_normal((5, channels)).astype(np.float
 features.shape
 
 # %% [markdown]
-# We train four queries by gradient descent *through* the attention, so that each one's answer (the average of
-# the colours it reads) is a colour that we name. Nobody says where in the photo that colour is.
+# We train four queries by gradient descent *through* the attention. For each query we choose a colour, and its
+# output, the average of the colours it reads, should become that colour. Nothing says where in the photo that colour
+# is.
 
 # %% tags=["slide:I/27-learnable-queries"]
 names = ["bright sky", "shadow", "red wood", "grey-green"]
@@ -358,8 +357,8 @@ print(f"error of the colours read: {losses[0]:.4f} at first, {losses[-1]:.4f} af
 assert losses[-1] < 0.1 * losses[0]
 
 # %% [markdown]
-# Where do they look? For each query, take the tenth of the cells whose colour is nearest to the
-# wanted one. How much of its weight lies on them?
+# Where do they look? For each query, take the tenth of the cells whose colour is nearest to the chosen one, and
+# measure how much of the attention lies on them.
 
 # %% tags=["slide:I/30-cross-attention-relates", "slide:I/31-cross-attention-aggregates"]
 maps = mv.ops.attention_weights(queries, features)  # relate: (N, HW)
@@ -379,21 +378,20 @@ viz.attention_maps(
     titles=names,
     columns=5,
     title="Four learned queries read one photo",
-    caption="Bright: where a query looks. Told only which colour to answer, the queries found sky, "
-    "shadows, red wood and leaves. The fourth mixes bright leaves and dark ones: only their "
-    "average has its colour.",
+    caption="Bright cells are those a query attends to. Each was told only a colour, and found sky, shadows, red "
+    "wood and leaves. The fourth query mixes bright and dark leaves: only their average has its colour.",
 )
 
 # %% [markdown]
 # ## Masks: what may be attended
 #
-# Padding must not be read, and a decoder must not look ahead. A **mask** says for each pair whether it may
-# attend: boolean, and here always **True = may be attended**. A masked score counts as $-\infty$, so its
+# Padding must not be read, and a decoder must not read later tokens. A **mask** says for each pair whether it may
+# attend. It is boolean, and in this library **True = may be attended**. A masked score counts as $-\infty$, so its
 # weight is exactly 0.
 #
-# Two popular shortcuts go wrong. Adding $-100$ instead of $-\infty$ *leaks* once scores exceed 100. And in a
-# row where *everything* is masked, adding a large negative number gives *uniform* weights over keys that must
-# not be seen, while $-\infty$ gives NaN, which spoils the whole batch. We define the empty row: output 0,
+# Two common shortcuts go wrong. Adding $-100$ instead of $-\infty$ *leaks* when scores exceed 100. And consider a row
+# in which *everything* is masked. Adding a large negative number gives *uniform* weights on keys that must not be
+# read, and $-\infty$ gives NaN, which spoils the whole batch. We define the result for such an empty row: output 0,
 # gradient 0. First the leak.
 
 # %%
@@ -410,7 +408,7 @@ print(f"a mask of -100 lets through {additive.item():.3f}, a boolean mask {boole
 assert additive.item() > 0.99 and boolean.item() == 0.0
 
 # %% [markdown]
-# Now the row that may see nothing, three ways.
+# Now the row that may attend to nothing, in three ways.
 
 # %%
 nothing = np.array([[False, False]])
@@ -427,19 +425,19 @@ print(f"-1e9: weights {large[0]}; -inf: {infinite}; minivis: output {out.item()}
 
 # %% [markdown]
 # ## Several heads
-# Deck I, *Multihead Attention*; Deck C, *Multi-head Self-attention Layer*; Deck Z, *Multi-head attention*;
-# Deck A, *Transformers*.
+# Slides `Z/34-multi-head-attention`, `C/105-multi-head-self-attention`, `I/15-multi-head-attention`,
+# `A/27-several-heads`, `I/26-self-versus-cross`.
 #
-# One softmax can look at one thing at a time. **Multi-head attention** runs $h$ heads side by side, each
-# with its own small projections, concatenates what they found, and mixes it with one more matrix $W_O$:
+# One softmax can attend in only one way at a time. **Multi-head attention** runs $h$ heads side by side. Each has its
+# own small projections; their outputs are concatenated and mixed by one more matrix $W_O$:
 #
 # $$H_i = \mathrm{Attention}(Q W_i^Q,\; K W_i^K,\; V W_i^V), \qquad \mathrm{MultiHead} = [H_1, \ldots, H_h]\, W_O .$$
 #
 # $W_i^Q$ and $W_i^K$ are $(d_{model}, d_k)$, $W_i^V$ is $(d_{model}, d_v)$ and $W_O$ is $(h d_v, d_{model})$.
 # In self-attention the three inputs $Q$, $K$ and $V$ are one and the same $X$, $(N, d_{model})$.
 #
-# Stacking the heads' matrices side by side turns $h$ small products into one large product and a reshape;
-# that is what libraries do. The scale uses the width of *one head*.
+# If the matrices of all heads are put side by side, $h$ small products become one large product and a reshape; this
+# is what libraries do. The scale uses the width of *one head*.
 
 
 # %%
@@ -474,9 +472,9 @@ assert np.allclose(y, multi_head_reshape(x, w_q, w_k, w_v, w_o))
 print(f"{h} heads of {first_head.shape}, side by side {(n, h * d_v)}, mixed by W_O {w_o.shape}: {y.shape}")
 
 # %% [markdown]
-# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices. It shows its weights to whoever
-# looks at it, `with mv.nn.looking(layer) as seen`: what was seen is a dictionary of arrays. Layers stack: the first one reads the embedding of the input, every later one reads the output of the
-# one before. As on the slide, we take eight heads.
+# The layer of the library, `mv.nn.MultiHeadAttention`, owns the four matrices. It shows its weights to whoever looks at it:
+# `with mv.nn.looking(layer) as seen` collects them in a dictionary of arrays. Layers can be stacked: the first reads the
+# embedding of the input, every later one reads the output of the one before. As on the slide, we take eight heads.
 
 # %% tags=["slide:I/15-multi-head-attention", "slide:A/27-several-heads"]
 layers = [mv.nn.MultiHeadAttention(32, 8, rng=np.random.default_rng(i)) for i in range(2)]
@@ -507,15 +505,14 @@ answers.shape, weights.shape
 
 # %% [markdown]
 # ### What can different heads do?
-# Deck A, *Locally adaptive kernels*.
+# Slides `A/11-attention-as-adaptive-kernel`, `A/27-several-heads`.
 #
-# A head's weight for two patches is a softmax over a product of *learned projections of content plus
-# position*: an adaptive kernel. Let us set the projections of three heads by hand, and let one cell of the
-# tower look at the photo: one head compares colours, one compares places, one does both.
+# A head's weight for two patches is a softmax over a product of *learned projections of content plus position*: a
+# kernel that adapts to the image. We set the projections of three heads by hand and take one cell of the tower as the
+# query. One head compares colours, one compares places, and one compares both.
 #
-# Can a product of two linear projections say "close by"? Yes. Let a token $x$ hold its features $c$ (colour
-# and place, weighted for this head) and the number $|c|^2$ and a 1. Project it to the query $(2c, 1)$ and to
-# the key
+# Can the product of two linear projections express "close by"? Yes. Let a token $x$ hold its features $c$ (colour and
+# place, weighted for this head), the number $|c|^2$ and a 1. Project it to the query $(2c, 1)$ and to the key
 # $(c, -|c|^2)$. Then $q_i \cdot k_j = 2\, c_i \cdot c_j - |c_j|^2 = |c_i|^2 - |c_i - c_j|^2$: the smaller the
 # distance, the higher the score.
 
@@ -552,19 +549,20 @@ viz.attention_maps(
     titles=["a head for colour", "a head for place", "a head for both"],
     query=(at // width, at % width),
     title="Three heads, one query (the cross)",
-    caption="The same formula with other projections: look for similar colour anywhere, look nearby, "
-    "or look for similar colour nearby.",
+    caption="Bright cells have a large weight for the query at the cross. The formula is the same each time; the "
+    "projections make it look for a similar colour anywhere, for near places, or for a similar colour nearby.",
 )
 
 # %% [markdown]
 # ## Convolution and attention side by side
-# Deck I, *Self Attention: A New Perspective*.
+# Slides `I/22-convolution-has-fixed-weights`, `I/23-attention-has-adaptive-weights`, `I/24-convolution-is-local`,
+# `I/25-attention-is-global`.
 #
-# Both layers replace each token by a weighted sum of tokens. A convolution's weights are **fixed**: the same
-# numbers for every image and every place; and they are **local**: zero outside the kernel. Self-attention's
-# weights are **adaptive**: computed from the input, so another image is mixed differently by the same
-# parameters; and they are **global**: one layer reaches the whole image. We draw the $(N, N)$ matrix that
-# each layer applies to a $6 \times 6$ image, for two images. First the convolution.
+# Both layers replace each token by a weighted sum of tokens. The weights of a convolution are **fixed**: the same
+# numbers for every image and every place. And they are **local**: zero outside the kernel. The weights of
+# self-attention are **adaptive**: they are computed from the input, so the same parameters mix another image
+# differently. And they are **global**: one layer reaches the whole image. We draw the $(N, N)$ matrix that each layer
+# applies to a $6 \times 6$ image, for two images. First the convolution.
 
 # %% tags=["slide:I/22-convolution-has-fixed-weights"]
 side = 6
@@ -604,13 +602,13 @@ viz.attention_maps(
     titles=["convolution, image 1", "convolution, image 2", "attention, image 1", "attention, image 2"],
     columns=4,
     title="What mixes the cells of an image (rows: outputs, columns: inputs)",
-    caption="A convolution applies one banded matrix to every image; attention computes a full matrix "
-    "anew from each image.",
+    caption="Each picture is the matrix that a layer applies to the cells of one image. The convolution applies "
+    "the same banded matrix to both images. Attention applies a full matrix, which is different for each image.",
 )
 
 # %% [markdown]
-# Locality can be measured without looking inside: pull a cotangent that sits on *one* output cell back to the
-# input. The gradient is non-zero exactly where that output can see.
+# Locality can be measured from outside: take a cotangent that is 1 at *one* output cell and 0 elsewhere, and compute
+# the gradient with respect to the input. It is non-zero exactly at the cells on which that output depends.
 
 
 # %%
@@ -649,21 +647,20 @@ assert list(counts.values()) == [9, 25, 81]
 viz.attention_maps(
     np.stack([(g / g.max()) ** 0.3 for g in seen.values()]),
     titles=[f"{name}: {counts[name]} cells" for name in seen],
-    title="What the middle cell can see",
-    caption="Brightness: size of the gradient (to the power 0.3, so that small ones show). A 3×3 "
-    "convolution reaches one cell further with every layer; attention reaches everywhere at "
-    "once.",
+    title="Which cells the middle cell depends on",
+    caption="Brightness is the size of the gradient (to the power 0.3, so that small ones show). With 3×3 "
+    "convolutions the reach grows by one cell with every layer; one attention reaches all cells.",
 )
 
 # %% [markdown]
-# ## Attention knows no order
-# Deck C, *Self-attention Layer*; Deck Z, *Self-attention*.
+# ## Attention does not depend on order
+# Slides `C/104-permutation-equivariance`, `Z/32-self-attention`.
 #
-# Permute the tokens, and the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$, where
-# $\sigma$ puts the rows of a matrix into another order. Self-attention works on *sets*. That is a law
-# (**permutation equivariance**), and a problem for images, whose cells do have places: the cure, adding
-# position codes to the tokens, is in chapters 07 and 08. Here we show both: the law, and how position codes
-# break it, as they should.
+# If the tokens are permuted, the outputs are permuted in the same way: $f(\sigma(x)) = \sigma(f(x))$, where $\sigma$
+# puts the rows of a matrix into another order. Self-attention works on *sets*. This is a law (**permutation
+# equivariance**), and a problem for images, whose cells have places. The remedy is to add position codes to the
+# tokens (chapters 07 and 08). The cell shows both: that the law holds, and that it no longer holds with position
+# codes, as intended.
 
 # %% tags=["slide:C/104-permutation-equivariance", "slide:Z/32-self-attention", "worked:permutation-equivariance"]
 x = rng.standard_normal((8, 5))
@@ -680,12 +677,12 @@ assert with_codes > 0.1
 
 # %% [markdown]
 # ## What it costs
-# Deck Z, *Self-attention*.
+# Slide `Z/32-self-attention`.
 #
-# Every query meets every key: $N^2$ scores, each of $d$ multiply-adds, and as many again for the values.
-# Twice the tokens, four times the work and four times the memory for the weights. A photo in patches of 16
-# pixels has 196 tokens at $224^2$ pixels, and 784 at $448^2$. Swin's windows (chapter 10) are an answer to
-# this curve.
+# Every query is compared with every key: $N^2$ scores of $d$ multiply-adds each, and as many again for the values.
+# Twice as many tokens need four times the work, and four times the memory for the weights. A photo in patches of 16
+# pixels has 196 tokens at $224^2$ pixels, and 784 at $448^2$. The windows of Swin (chapter 10) avoid this quadratic
+# growth.
 
 # %% tags=["slide:Z/32-self-attention", "worked:quadratic-cost"]
 lengths = [128, 256, 512, 1024, 2048]
@@ -714,20 +711,19 @@ viz.curves(
     y_label="seconds",
     log="xy",
     title="The cost of attention",
-    caption="On logarithmic axes a power law is a straight line, and its slope is the exponent: close "
-    "to 2 for attention.",
+    caption="On logarithmic axes a power law is a straight line whose slope is the exponent. For attention the "
+    "slope is close to 2.",
 )
 
 # %% [markdown]
 # ## Backwards
 #
-# The backward pass is chapter 01 applied four times; as there, $\bar V$ is the gradient of the cost with
-# respect to
-# $V$, of the same shape, and $\odot$ multiplies element by element. From $Y = A V$: $\;\bar V = A^T \bar Y$,
+# The backward pass applies chapter 01 four times. As there, $\bar V$ is the gradient of the loss with respect to $V$,
+# of the same shape, and $\odot$ multiplies element by element. From $Y = A V$: $\;\bar V = A^T \bar Y$,
 # $\;\bar A = \bar Y V^T$. Through the softmax, row by row:
-# $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores:
-# $\bar Q = \bar E K / \sqrt d$, $\;\bar K = \bar E^T Q / \sqrt d$. Note what a masked pair gets: its weight
-# is 0, so its gradient is 0. Nothing leaks backwards either.
+# $\bar E = A \odot (\bar A - \mathrm{rowsum}(\bar A \odot A))$. Through the scores: $\bar Q = \bar E K / \sqrt d$,
+# $\;\bar K = \bar E^T Q / \sqrt d$. A masked pair has weight 0, so its gradient is 0, too: a mask also holds in the
+# backward pass.
 
 # %%
 from minivis.gradcheck import check_gradient
@@ -742,21 +738,21 @@ viz.graph(
     mv.ops.attention_composed(*leaves.values()),
     names=leaves,
     title="Attention as a graph of smaller ops",
-    caption="The library's op does all of this in one node; the composed form, equal by a law, shows "
-    "its parts.",
+    caption="The composed form, drawn op by op. The library's own op computes all of this in one node; a law says "
+    "that both are equal.",
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# Each exercise has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried. A check by
+# laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its digits, the input
+# arrays stay unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: the weights
-# Write the weights of every query over every key: `q` is $(N, d)$, `k` is $(M, d)$, the result $(N, M)$.
-# Scores of 10,000 must not overflow. Hint: which axis has to sum to 1?
+# Compute the weights of every query over every key: `q` is $(N, d)$, `k` is $(M, d)$, the result $(N, M)$. Scores of
+# 10,000 must not overflow. Hint: which axis has to sum to 1?
 
 
 # %% tags=["exercise:weights"]
@@ -803,7 +799,7 @@ passed = claims(
 #     return e / e.sum(axis=1, keepdims=True)
 # ```
 #
-# Subtracting the largest score of a row changes nothing in the quotient, and no exponential exceeds 1.
+# Subtracting the largest score of a row does not change the quotient, and then no exponential exceeds 1.
 # </details>
 
 # %% [markdown]
@@ -867,14 +863,14 @@ passed = mv.laws.check("multi_head_attention", my_multi_head).passed
 #     return y.reshape(*y.shape[:-2], -1) @ weights["w_o"].T + weights["b_o"]
 # ```
 #
-# Each head works with the width $D/h$, and that is what the scale must use.
+# Each head has the width $D/h$, and the scale must use this width.
 # </details>
 
 # %% [markdown]
 # ### Exercise 4: backwards
-# Return the output *and* a function `vjp` that takes the cotangent of the output and returns a tuple with
-# those of `q`, `k` and `v`. Begin with your answer to exercise 2: the same laws hold, those of the mask too.
-# Hint: a masked pair has weight 0; what do the formulas of the last section make of it?
+# Return the output *and* a function `vjp`. It takes the cotangent of the output and returns a tuple with those of
+# `q`, `k` and `v`. Begin with your answer to exercise 2: the same laws hold, also those of the mask. Hint: a masked
+# pair has weight 0; what do the formulas of the last section give for it?
 
 
 # %% tags=["exercise:backward"]
@@ -906,11 +902,11 @@ passed = mv.laws.check("scaled_dot_product_attention", my_attention_with_vjp, vj
 #     return a @ v, vjp
 # ```
 #
-# Where the weight is 0, $A \odot (\ldots)$ is 0: the mask needs no line of its own in the backward pass.
+# Where the weight is 0, $A \odot (\ldots)$ is 0, so the mask needs no line of its own in the backward pass.
 # </details>
 
 # %% [markdown]
-# ### Exercise 5: the bill
+# ### Exercise 5: the cost
 # How many multiply-adds do the two products of attention (scores, and weights times values) take for an image
 # of `height` by `width` pixels, cut into patches of `patch` pixels, with `heads` heads of width `d`? Hint:
 # how many tokens are there?
@@ -959,18 +955,19 @@ passed = claims(
 #     return 2 * heads * tokens**2 * d
 # ```
 #
-# Twice the side means four times the tokens, and sixteen times the bill.
+# Twice the side means four times the tokens and sixteen times the cost.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Attention relates (a scaled dot product for each pair) and aggregates (an average of values under a
-#   softmax over keys).
-# - The scale $1/\sqrt d$ keeps the scores' spread at 1 whatever the width, so that gradients live.
-# - Self-attention and cross-attention are one formula; queries may even be learned.
-# - Its weights follow the input and reach everywhere; a convolution's are fixed and local. It knows no order
-#   until positions are added.
-# - It costs $N^2$. Masks are boolean, True = may be attended, and a masked key has weight exactly 0.
+# - Attention has two steps: it relates (a scaled dot product for each pair) and aggregates (an average of values with
+#   the weights of a softmax over keys).
+# - The scale $1/\sqrt d$ keeps the standard deviation of the scores at 1, whatever the width, so that the gradients
+#   do not vanish.
+# - Self-attention and cross-attention have the same formula; queries may even be learned parameters.
+# - The weights of attention depend on the input and reach everywhere; those of a convolution are fixed and local.
+#   Attention does not depend on the order of the tokens until positions are added.
+# - Its cost grows with $N^2$. Masks are boolean, True = may be attended, and a masked key has a weight of exactly 0.
 #
 # Next: [07. The Transformer](07_transformer.ipynb), which is built from it.

@@ -1,21 +1,21 @@
 # %% [markdown]
 # # 07. The Transformer: attention, a small network, and a stack
 #
-# How attention becomes a whole network that reads one sequence and writes another, part by part, until ours
-# reverses numbers.
+# How attention becomes a whole network that reads one sequence and writes another. We build it part by part and train
+# it to reverse numbers.
 #
 # **Goals**
 #
-# - You can turn an image into tokens, and give tokens a place.
+# - You can turn an image into tokens, and add positions to them.
 # - You can write a transformer block, say what each part is for, and count its parameters.
-# - You can keep a decoder from looking ahead, and prove that it does not.
+# - You can keep a decoder from using later tokens, and test that it does not.
 # - You can train an encoder-decoder Transformer, read its cross-attention, and say what it learned.
 #
 # **Before**: attention from [05](05_attention.ipynb); gradients from [01](01_autograd.ipynb).
 #
-# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23;
-# Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks
-# in Computer Vision*. A section that follows a slide names it.
+# **Slides**: Deck I is Indaba, *Panoptic Segmentation with Transformers*; Deck C is CPSC 425, lecture 23; Deck Z is
+# Zagoruyko, *Transformers in Computer Vision*; Deck A is AIIA, *Attention and Transformer Networks in Computer
+# Vision*. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
@@ -33,21 +33,21 @@ rng = np.random.default_rng(0)
 
 # %% [markdown] tags=["slide:I/5-transformer-translates"]
 # ## Where it comes from
-# Deck I, *Transformers*.
+# Slide `I/5-transformer-translates`.
 #
-# The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*),
-# and another sentence comes out, word by word. Nothing in it is about words. Whatever can be written as a set
-# of vectors with places can be fed to it, and that includes images.
+# The Transformer was made in 2017 to translate: a sentence goes in as a sequence of word vectors (*tokens*), and
+# another sentence comes out, word by word. But nothing in it depends on words. Anything that can be written as a set
+# of vectors with positions can be its input, also images.
 
 # %% [markdown]
 # ## Tokens from patches
-# Deck A, *Image patches*.
+# Slide `A/20-tokens-from-patches`.
 #
-# Cut an image of $H \times W$ pixels and $C$ channels into patches of $N \times N$ pixels. Each patch is a
-# vector $x_i$ of $N^2 C$ numbers, and one learned matrix $W_e$, $(d_m, N^2 C)$, maps it to the width $d_m$ of
-# the network: $x'_i = W_e x_i$.
+# Cut an image of $H \times W$ pixels and $C$ channels into patches of $N \times N$ pixels. Each patch is a vector
+# $x_i$ of $N^2 C$ numbers. One learned matrix $W_e$, $(d_m, N^2 C)$, maps it to the width $d_m$ of the network:
+# $x'_i = W_e x_i$.
 #
-# > *A word on the slide.* It lets $i$ run to $HW$. There are $HW / N^2$ patches.
+# > *A correction.* The slide lets $i$ run to $HW$. There are $HW / N^2$ patches.
 
 # %% tags=["slide:A/20-tokens-from-patches"]
 photo = mv.data.photos.flower(size=(96, 144))  # (3, H, W)
@@ -72,17 +72,17 @@ viz.images(
 
 # %% [markdown]
 # ## Positions are added
-# Deck A, *Transformers*.
+# Slide `A/21-positions-are-added`.
 #
-# Attention knows no order (chapter 05), so each token is told its place: a vector $p_i$ of width $d_m$ for
-# place $i$ is added to the embedding, $z_i = x'_i + p_i$. A learned table starts at random: at first it says
-# *nothing* about where a patch is, and training has to put that in. Compare it with the table that needs no
-# training, sines and cosines of rising wavelengths (Vaswani et al. 2017, section 3.5). The channels come in
-# pairs $k = 0, 1, \ldots$, a sine and a cosine; write $D$ for the width $d_m$:
+# Attention does not depend on the order of the tokens (chapter 05). So each token gets information on its place: a
+# vector $p_i$ of width $d_m$ for place $i$ is added to the embedding, $z_i = x'_i + p_i$. A learned table starts at
+# random. At first it contains *nothing* about where a patch is; the training has to put that in. We compare it with a
+# table that needs no training: sines and cosines of growing wavelengths (Vaswani et al. 2017, section 3.5). The
+# channels come in pairs $k = 0, 1, \ldots$ of a sine and a cosine; $D$ stands for the width $d_m$:
 #
 # $$p_{i, 2k} = \sin(\omega_k\, i), \qquad p_{i, 2k+1} = \cos(\omega_k\, i), \qquad \omega_k = 10000^{-2k/D}.$$
 #
-# The picture shows the cosine of the angle between the codes of every two places.
+# The figure shows the cosine of the angle between the codes of every two places.
 
 # %% tags=["slide:A/21-positions-are-added"]
 length = 24
@@ -111,14 +111,15 @@ viz.attention_maps(
     x_label="place",
     y_label="place",
     title="How similar are the codes of two places?",
-    caption="Untrained vectors know no neighbourhood. Sine codes do: places close by have similar codes.",
+    caption="Left: learned codes before training. Only the diagonal is bright, so near places are not more similar "
+    "than far ones. Right: sine codes. Places close to each other have similar codes.",
 )
 
 # %% [markdown]
-# Two properties make sine codes pleasant. No two places share a code, and the dot product of
-# two codes depends only on the *distance* of their places: $p_i \cdot p_j = \sum_k \cos(\omega_k (i - j))$.
-# Look at the code itself: the fast waves of the first channels tell neighbours apart, the slow ones of the
-# later channels tell regions apart.
+# Sine codes have two useful properties. No two places have the same code. And the dot product of two codes depends
+# only on the *distance* of their places: $p_i \cdot p_j = \sum_k \cos(\omega_k (i - j))$. Look at the code itself:
+# the fast waves of the first channels distinguish neighbours, the slow waves of the later channels distinguish
+# regions.
 
 # %%
 assert len(np.unique(sine, axis=0)) == length  # no code twice
@@ -133,21 +134,21 @@ viz.heatmap(
     values=False,
     signed=True,
     title="The sine position code",
-    caption="One column is the code of one place. From top to bottom the waves grow longer: a clock "
-    "with many hands. (Sines and cosines take turns, hence the stripes.)",
+    caption="One column is the code of one place. From top to bottom the waves become longer. (Sine and cosine "
+    "channels alternate, hence the stripes.)",
 )
 
 # %% [markdown]
-# ## A block: communicate, then think
-# Deck C, *Transformer*.
+# ## A block: exchange information, then transform it
+# Slide `C/113-transformer-communicates-by-attention`.
 #
-# A set of vectors comes in, a set of vectors goes out, $N$ of width $D$. A block has four parts:
-# self-attention, a layer norm, a small network (MLP, for *multi-layer perceptron*) and another layer norm,
-# with a **residual** around attention and MLP: what goes in is added to what comes out. Only *one* of the
-# parts lets the vectors talk to each other.
+# A block takes a set of $N$ vectors of width $D$ and returns as many of the same width. It has four parts:
+# self-attention, a layer norm, a small network (MLP, for *multi-layer perceptron*) and another layer norm. There is a
+# **residual** around attention and around the MLP: the input is added to the output. Only *one* of these parts lets
+# the vectors exchange information.
 #
-# First the two that treat every vector by itself. The **layer norm** subtracts the vector's mean, divides by
-# its standard deviation, then scales and shifts each channel by learned numbers.
+# First the two parts that treat every vector by itself. The **layer norm** subtracts the mean of the vector, divides
+# by its standard deviation, then scales and shifts each channel by learned numbers.
 
 
 # %%
@@ -166,9 +167,9 @@ gain, shift = rng.standard_normal((2, 8))
 np.testing.assert_allclose(layer_norm_loops(x, gain, shift), layer_norm(x, 8, gain, shift), atol=1e-12)
 
 # %% [markdown]
-# The **MLP** is two linear maps with a non-linearity between: it widens each vector (fourfold,
-# as a rule), bends it, and brings it back. Is it true that only attention communicates? Change one vector and
-# see which outputs change.
+# The **MLP** is two linear maps with a non-linear function between them: it widens each vector (usually four times),
+# applies the non-linear function, and maps it back to its width. Is it true that information is exchanged only in
+# attention? We change one vector and see which outputs change.
 
 # %% tags=["slide:C/113-transformer-communicates-by-attention"]
 d, tokens = 16, 6
@@ -193,23 +194,22 @@ viz.heatmap(
     y_label="",
     y_names=list(changed),
     title="Which outputs change when one token does? (1 = changed)",
-    caption="Norm and MLP touch each token by itself; in self-attention, and so in the whole block, "
-    "every token hears of the change.",
+    caption="In norm and MLP only the output of the changed token changes. In self-attention, and therefore in the "
+    "whole block, the outputs of all tokens change.",
 )
 
 # %% [markdown]
 # ## The encoder layer, written out
-# Deck A, *Encoder*; Deck Z, *Original Transformer*.
+# Slides `A/23-encoder`, `Z/35-original-transformer`.
 #
-# Around each of the two branches, self-attention (SA) and MLP, goes a residual, and a layer norm (LN) on the
-# sum:
+# There is a residual around each of the two branches, self-attention (SA) and MLP, and a layer norm (LN) on each sum:
 #
 # $$x \leftarrow \mathrm{LN}(x + \mathrm{SA}(x)), \qquad x \leftarrow \mathrm{LN}(x + \mathrm{MLP}(x)).$$
 #
-# That is the order of 2017, **post-norm**. ViT and most networks since put the norm *before* each branch, on
-# a residual that stays untouched (**pre-norm**): $x \leftarrow x + \mathrm{SA}(\mathrm{LN}(x))$. We write the
-# first with nothing but products, and give it the weights of the library's layer. (`state_dict()` is a
-# dictionary of all weights by name.)
+# This is the order of 2017, called **post-norm**. ViT and most networks since put the norm *before* each branch and
+# leave the residual itself without a norm (**pre-norm**): $x \leftarrow x + \mathrm{SA}(\mathrm{LN}(x))$. We write
+# post-norm with nothing but products, and give it the weights of the library's layer. (`state_dict()` is a dictionary
+# of all weights by name.)
 
 
 # %%
@@ -239,12 +239,12 @@ block
 
 # %% [markdown]
 # ## Three choices fix its size
-# Deck C, *Transformer*.
+# Slide `C/114-transformer-block`.
 #
-# The number $L$ of blocks, the heads of a block, and the widths. Attention has four $D \times D$ matrices, an
-# MLP of hidden width $4D$ has two of $4D \times D$: $12 D^2$ for each block, plus $13 D$ for biases and norms
-# ($4D$ in attention, $5D$ in the MLP, $4D$ in two norms). The heads are not in the formula: they share the
-# width. Counted, not believed:
+# These are the number $L$ of blocks, the number of heads in a block, and the widths. Attention has four $D \times D$
+# matrices; an MLP of hidden width $4D$ has two of $4D \times D$. That makes $12 D^2$ for each block, plus $13 D$ for
+# biases and norms ($4D$ in attention, $5D$ in the MLP, $4D$ in two norms). The number of heads does not occur,
+# because the heads divide the width among themselves. The cell counts the parameters of real layers:
 
 # %% tags=["slide:C/114-transformer-block"]
 print("blocks  heads  width   parameters   12 L D² + 13 L D")
@@ -256,12 +256,12 @@ for blocks, heads, d in ((1, 1, 64), (1, 8, 64), (6, 8, 64), (12, 3, 192)):
     assert counted == formula
 
 # %% [markdown]
-# ## Looking ahead is forbidden
-# Deck C, *Masked Self-Attention Layer*.
+# ## No attention to later tokens
+# Slide `C/126-masked-self-attention`.
 #
-# A network that writes word after word must not see the words to come. In training they are there, all at
-# once, so a mask takes them away: scores above the diagonal count as $-\infty$ before the softmax. In our
-# convention the mask is boolean and True below the diagonal and on it. The library makes it when you say
+# A network that writes one word after another must not use the words to come. In training all words are there at
+# once, so a mask hides the later ones: scores above the diagonal count as $-\infty$ before the softmax. In our
+# convention the mask is boolean, and True on and below the diagonal. The library makes it when you pass
 # `is_causal=True`.
 
 # %% tags=["slide:C/126-masked-self-attention"]
@@ -279,13 +279,13 @@ viz.heatmap(
     x_label="key (is looked at)",
     y_label="query (looks)",
     title="Causal attention weights",
-    caption="Each row is what one token looks at: the first only at itself, the last at all. Above the "
+    caption="Each row shows what one token attends to: the first only to itself, the last to all. Above the "
     "diagonal the weights are exactly 0.",
 )
 
 # %% [markdown]
-# The law that follows is the **prefix property**: cut the sequence short, and the outputs for what is left
-# are *the same*. It is what allows training on all places of a sentence in one pass.
+# This implies a law, the **prefix property**: if the sequence is cut short, the outputs for the rest stay *the same*.
+# Because of it one pass can train on all places of a sentence.
 
 # %%
 causal = nn.TransformerEncoderLayer(16, 4, 64, rng=5)
@@ -299,12 +299,12 @@ assert unmasked > 0.01
 
 # %% [markdown]
 # ## The decoder layer: three parts
-# Deck A, *Decoder*; Deck Z, *Original Transformer*.
+# Slides `A/24-decoder`, `Z/35-original-transformer`.
 #
-# Masked self-attention over what has been written so far, the *target*; cross-attention, whose queries come
-# from what has been written and whose keys and values come from the encoder, the *memory* of the source; and
-# the MLP. Each with its residual, and a layer norm on the sum. Put together from the library's parts, it is
-# three lines:
+# The first part is masked self-attention among the symbols written so far (the *target*). The second is
+# cross-attention: its queries come from the target, its keys and values from the output of the encoder (the *memory*
+# of the source). The third is the MLP. Each has a residual, and a layer norm on the sum. With the parts of the
+# library this is three lines:
 
 # %% tags=["slide:A/24-decoder", "slide:Z/35-original-transformer"]
 decoder_layer = nn.TransformerDecoderLayer(16, 4, 64, rng=6)
@@ -319,8 +319,8 @@ np.testing.assert_allclose(x.data, out, atol=1e-6)
 x.shape
 
 # %% [markdown]
-# Change one source token: through cross-attention *all* outputs hear of it. Change one target
-# token: only it and later ones do.
+# If one source token changes, *all* outputs change, because of cross-attention. If one target token changes, only its
+# own output and later ones do.
 
 # %% tags=["slide:A/24-decoder"]
 other_memory, other_written = memory.copy(), written.copy()
@@ -343,19 +343,19 @@ viz.heatmap(
     x_label="target place",
     y_label="",
     y_names=list(heard),
-    title="Who hears of a change in the decoder? (1 = changed)",
-    caption="Cross-attention carries the source to every place; masked self-attention carries the "
-    "target forward only.",
+    title="Which outputs of the decoder change? (1 = changed)",
+    caption="Cross-attention brings the source to every place. Masked self-attention brings a target token only to "
+    "its own place and to later ones.",
 )
 
 # %% [markdown]
 # ## The whole: encoder, decoder, head
-# Deck I, *Transformers*; Deck A, *Transformers*.
+# Slides `I/6-encoder-decoder-stack`, `A/22-encoder-decoder`.
 #
-# Stack $L$ encoder layers and $L$ decoder layers; every decoder layer reads the output of the *last* encoder
-# layer; a linear head turns each output into scores for the next symbol. Our task: read seven digits, write
-# them in reverse. A child's task, but it needs everything: positions (reversal is about nothing else),
-# cross-attention, and the mask (or the network would copy the answer it is shown).
+# Stack $L$ encoder layers and $L$ decoder layers. Every decoder layer reads the output of the *last* encoder layer. A
+# linear head turns each output into scores for the next symbol. Our task is to read seven digits and write them in
+# reverse order. It is simple, but it needs everything: positions (since only places decide the answer),
+# cross-attention, and the mask (otherwise the network would copy the answer from its input).
 
 # %%
 START, digits_long = 10, 7
@@ -378,9 +378,9 @@ print(f"source {source[0]}\nshown  {shown[0]}\nanswer {answer[0]}")
 print("parameters:", f"{sum(p.size for p in model.parameters()):,}")
 
 # %% [markdown]
-# A tour through it by hand: embed the symbols, add positions, encode; decode layer by layer,
-# each with the same memory; then the head. (Training has not begun. The embeddings are multiplied by
-# $\sqrt{D}$, as in 2017, so that the positions do not drown them.)
+# We go through it by hand: embed the symbols, add positions, encode; decode layer by layer, each with the same
+# memory; then the head. (The network is not trained yet. As in 2017, the embeddings are multiplied by $\sqrt{D}$, so
+# that they are not small beside the positions.)
 
 
 # %% tags=["slide:I/6-encoder-decoder-stack", "slide:A/22-encoder-decoder"]
@@ -401,9 +401,9 @@ np.testing.assert_allclose(by_hand.data, model(source, shown).data, atol=1e-5)
 by_hand.shape
 
 # %% [markdown]
-# Training shows the decoder the right answer up to each place and asks for the next symbol, at all places at
-# once. Guessing evenly costs $\ln 11 = 2.40$ nats; an untrained model does worse, since it guesses unevenly
-# and wrong.
+# In training the decoder gets the right answer up to each place and has to predict the next symbol, at all places at
+# once. A uniform guess costs $\ln 11 = 2.40$ nats. An untrained model costs more, because its guesses are neither
+# uniform nor right.
 
 # %%
 optimizer = mv.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
@@ -428,16 +428,15 @@ viz.curves(
     "cross-entropy, nats",
     level={"guessing: ln 11": math.log(11)},
     title="Learning to reverse",
-    caption="Above the line the network is worse than guessing, below it has learned something. Near 0 "
-    "it is sure, and right.",
+    caption="Above the dashed line the network is worse than a uniform guess; below it, it has learned something. "
+    "Near 0 it is sure and right.",
 )
 
 # %% [markdown]
 # ## Writing, symbol by symbol
 #
-# When it writes for real, nobody shows it the answer: it starts with the start symbol, takes its own best
-# guess as the next input, and goes on. We let it write 200 new numbers. (There are ten million; training
-# showed it 32,000.)
+# After training nobody gives it the right answer. It begins with the start symbol, takes its own best guess as the
+# next input, and continues. We let it write 200 new numbers. (There are ten million; in training it saw 32,000.)
 
 
 # %%
@@ -462,9 +461,9 @@ assert right > 0.8
 # %% [markdown]
 # ## Where it looks
 #
-# What did it learn? Take the cross-attention weights of the decoder's layers, for the place that writes
-# symbol $i$, over the source. If it has understood, place $i$ looks at source place $6 - i$: the other
-# diagonal. `mv.nn.looking` collects what the layers show while the model runs, under their names.
+# What did it learn? We take the cross-attention weights of the decoder's layers, for the place that writes symbol
+# $i$, over the source. If it has learned to reverse, place $i$ attends to source place $6 - i$, which is the diagonal
+# from upper right to lower left. `mv.nn.looking` collects what the layers show while the model runs, under their names.
 
 
 # %%
@@ -488,16 +487,17 @@ viz.attention_maps(
     x_label="source place",
     y_label="target place",
     title="Cross-attention of the trained decoder",
-    caption="Look for the other diagonal: to write place i, a head looks at source place 6 - i. Nobody "
-    "told it to.",
+    caption="Rows are the places that are written, columns the source places. Look for heads with a bright "
+    "diagonal from upper right to lower left: to write place i they attend to source place 6 - i. Nobody told the "
+    "network this.",
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# Each has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried.
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# Each exercise has a stub to fill in, a cell that checks it, and a solution to unfold when you have tried. A check by
+# laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its digits, the input
+# arrays stay unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: layer norm
@@ -525,16 +525,15 @@ passed = mv.laws.check("layer_norm", my_layer_norm).passed
 #     return y if bias is None else y + bias
 # ```
 #
-# Centring first is also safer than $E[x^2] - E[x]^2$, which loses all its digits when the mean is large.
+# Subtracting the mean first is also safer than $E[x^2] - E[x]^2$, which loses all its digits when the mean is large.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: the position code of an image
-# For an image, half of the channels code the row and half the column. Write `my_code(height, width, dim)`,
-# the result is $(\text{height}, \text{width}, \text{dim})$: the first half of the channels is the sine code
-# of the row (sine and cosine in turn, as in the formula above with $D = \text{dim}/2$), the second half that
-# of the column. Hint: write the code of one axis first, $(n, \text{dim}/2)$; `np.broadcast_to` repeats it
-# along the other.
+# For an image, half of the channels encode the row and half the column. Write `my_code(height, width, dim)`; the
+# result is $(\text{height}, \text{width}, \text{dim})$. The first half of the channels is the sine code of the row
+# (sine and cosine in turn, as in the formula above with $D = \text{dim}/2$), the second half that of the column.
+# Hint: write the code of one axis first, $(n, \text{dim}/2)$; `np.broadcast_to` repeats it along the other.
 
 
 # %% tags=["exercise:code"]
@@ -566,10 +565,10 @@ passed = mv.laws.check("sine_position_code", my_code).passed
 
 # %% [markdown]
 # ### Exercise 3: the mask of a padded decoder
-# A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each really is. Write the
-# boolean mask $(B, N, N)$ for the decoder's self-attention, True = may be attended: no place may see a later
-# place, nor a padded one; all else may be seen, also by the padded places, whose outputs nobody reads. Hint: write
-# the two conditions apart, $(N, N)$ and $(B, N)$. Which axis of the mask is the one that is looked at?
+# A batch of sentences is padded to $N$ places; `lengths` $(B,)$ says how long each sentence really is. Write the
+# boolean mask $(B, N, N)$ for the self-attention of the decoder, True = may be attended. No place may attend to a
+# later place or to a padded one. Everything else is allowed, also for the padded places, whose outputs nobody reads.
+# Hint: write the two conditions separately, $(N, N)$ and $(B, N)$. Which axis of the mask holds the keys?
 
 
 # %% tags=["exercise:mask"]
@@ -685,18 +684,18 @@ passed = claims(
 #     return blocks * (encoder + decoder)
 # ```
 #
-# The other 20 million or so of the 65 million in the paper are embeddings.
+# The remaining 20 million or so of the 65 million in the paper are embeddings.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - A transformer takes vectors with places; where they come from (words, patches) is its embedding's
-#   business.
-# - In a block, attention communicates and the MLP thinks; the residual lets both only *add*. $12 D^2$
-#   parameters a block.
-# - The causal mask makes the outputs of a prefix independent of what follows: a law you can test.
-# - A decoder adds cross-attention, which reads the encoder's output; its map shows where the answer was
+# - A transformer takes vectors with positions. What the vectors stand for (words, patches) is decided by the
+#   embedding alone.
+# - In a block, attention exchanges information between tokens and the MLP transforms each token. The residual means
+#   that both only *add* to it. A block has about $12 D^2$ parameters.
+# - With the causal mask the outputs of a prefix do not depend on what follows: a law that you can test.
+# - A decoder also has cross-attention, which reads the output of the encoder. Its map shows where the answer was
 #   found.
 #
 # Next: [08. ViT](08_vit.ipynb), where the tokens are patches and the decoder is gone.

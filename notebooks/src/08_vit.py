@@ -1,24 +1,25 @@
 # %% [markdown]
 # # 08. ViT: an image as a sentence of patches
 #
-# The Transformer of chapter 07, almost unchanged, reads images. We build it, count it, train it on
-# handwritten digits next to a convolutional network, and then look inside.
+# The Transformer of chapter 07, almost unchanged, reads images. We build it, count its parameters, train it on
+# handwritten digits beside a convolutional network, and then look inside.
 #
 # **Goals**
 #
-# - You can turn an image into a sequence of tokens three ways, and know that they are one.
+# - You can turn an image into a sequence of tokens in three ways, and show that all three give the same result.
 # - You can write ViT's forward pass in thirty lines and say what every line is for.
-# - You can say what ViT does not know when it is born, and measure what that costs on little data.
-# - You can read a trained ViT: its filters, its position codes, how far its heads look, and where.
-# - You can hold it against a ResNet: what a place sees, what attention damps, how the loss curves.
-# - You can put the two together: a ViT on the maps of a convolutional network.
+# - You can say what an untrained ViT does not know about images, and measure what that costs on little data.
+# - You can look inside a trained ViT: at its filters, its position codes, and how far and where its heads look.
+# - You can compare it with a ResNet: what one place of a map depends on, which frequencies attention damps, how the
+#   loss curves.
+# - You can combine the two: a ViT on the maps of a convolutional network.
 #
 # **Before**: attention from [05](05_attention.ipynb), the transformer block from [07](07_transformer.ipynb),
 # convolution from [02](02_convolution.ipynb).
 #
-# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention
-# and Transformer Networks in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck Z is Zagoruyko,
-# *Transformers in Computer Vision*. A section that follows a slide names it.
+# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention and
+# Transformer Networks in Computer Vision*; Deck C is CPSC 425, lecture 23; Deck Z is Zagoruyko, *Transformers in
+# Computer Vision*. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 80 minutes to read, 60 more for the exercises; the cells take about a minute and a half.
 
@@ -37,10 +38,11 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Words of an image
 #
-# Deck H, *Vision Transformer*; Deck A and Deck Z, *ViT*: transformers are efficient and grow to very many
-# parameters, so let one read images, changed as little as possible. A sentence is a sequence of words; make
-# an image a sequence of **patches**, embed each linearly, and train for classification with labels. Our
-# images are real digits of $8 \times 8$ pixels, and our patches are $2 \times 2$.
+# Slides `H/4-transformer-on-patches`, `Z/37-vit-idea`, `A/29-vit-idea`. Transformers are efficient and can grow to
+# very many parameters. So we let one read images and change it as little as possible. A sentence is a sequence of
+# words. An image becomes a sequence of **patches**; each is embedded linearly, and the model is trained for
+# classification with labels. Our images are real handwritten digits of $8 \times 8$ pixels, and our patches are
+# $2 \times 2$.
 
 # %% tags=["slide:H/4-transformer-on-patches", "slide:Z/37-vit-idea", "slide:A/29-vit-idea"]
 images, labels = mv.data.digits.load("train")  # (1437, 1, 8, 8), values 0 to 1
@@ -58,21 +60,21 @@ viz.images(
     columns=9,
     size=0.95,
     title="One digit as a sequence of sixteen tokens",
-    caption="Each token is one patch, read from left to right and from top to bottom. From here on it is "
-    "a vector of four numbers.",
+    caption="The digit is cut into 16 patches, from left to right and from top to bottom; each patch becomes one "
+    "token. Before the embedding, a token is a vector of four numbers, the brightness of its pixels.",
 )
 
 # %% [markdown]
 # ## Three ways to embed a patch, one result
 #
-# Deck A, *ViT architecture*; Deck C, *Transformer on Image Patches*: an image of $H \times W$ pixels and $C$
-# colours gives $N = HW / P^2$ patches of $P \times P$ pixels, and one learned matrix $W_e$ $(D, P^2 C)$ maps
-# each to a token, a vector of width $D$. With loops, as a product of matrices, and as **a convolution whose
-# stride is its kernel size**:
+# Slides `A/30-patch-embedding`, `C/115-image-patches`. An image of $H \times W$ pixels and $C$ colours gives
+# $N = HW / P^2$ patches of $P \times P$ pixels. One learned matrix $W_e$ $(D, P^2 C)$ maps each patch to a token, a
+# vector of width $D$. We compute this in three ways: with loops, as a product of matrices, and as **a convolution
+# whose stride is its kernel size**.
 #
-# > *A word on the slides.* Deck A writes $N$ for the side of a patch and $L$ for their number, and its index
-# > runs to $HW$; there are only $HW/P^2$ patches. Deck C calls the result a model without convolutions: patch
-# > embedding *is* one, with kernel and stride 16.
+# > *A correction.* Deck A writes $N$ for the side of a patch and $L$ for their number, and its index runs to $HW$;
+# > there are only $HW/P^2$ patches. Deck C calls the result a model without convolutions; but the patch embedding
+# > *is* a convolution, with kernel and stride 16.
 
 # %% tags=["slide:A/30-patch-embedding", "slide:C/115-image-patches"]
 d = 6
@@ -102,12 +104,12 @@ assert mv.laws.check("patchify", mv.vision.patches.patchify).passed
 # %% [markdown]
 # ## Positions and the class token
 #
-# A learned vector for each place is added; at the start it knows nothing of the image plane (Deck A). And one
-# more learned vector, the **class token**, is put in front: it belongs to no patch, it goes through all
-# layers with the others and can gather what it needs, and its state at the end stands for the whole image.
-# $N$ patches make $N + 1$ tokens. One linear layer $(D \to K)$ and a softmax turn its state into the
-# probabilities of $K$ classes. The first two steps for five digits, with the weights of a model just made
-# (`newborn`); below follow the layers between them and the head:
+# A learned vector for each place is added to its token; at the start these vectors contain nothing about the image
+# plane (Deck A). One more learned vector, the **class token**, is put in front. It belongs to no patch. It goes
+# through all layers with the others and can collect what it needs, and its final state represents the whole image. So
+# $N$ patches make $N + 1$ tokens. One linear layer $(D \to K)$ and a softmax turn the final state into the
+# probabilities of $K$ classes. The cell shows the first two steps for five digits, with the weights of a model that
+# was just made (`newborn`). The layers in between and the head follow below.
 
 # %% tags=["slide:A/31-learned-positions", "slide:A/32-class-token", "slide:C/121-class-token", "slide:A/33-classification-head"]
 config = dict(image_size=8, patch_size=patch, width=48, depth=4, heads=4, num_classes=10, channels=1)
@@ -140,9 +142,9 @@ assert probabilities.shape == (5, 10) and np.allclose(probabilities.sum(axis=1),
 # $$z'_l = \mathrm{MSA}(\mathrm{LN}(z_{l-1})) + z_{l-1}, \qquad z_l = \mathrm{MLP}(\mathrm{LN}(z'_l)) + z'_l$$
 # $$y = \mathrm{LN}(z_L^0)$$
 #
-# $x_1, \ldots, x_N$ are the flattened patches, $E$ is $W_e$ transposed, $l = 1, \ldots, L$ counts the blocks, MSA
-# is multi-head self-attention, LN a layer norm. Norm *before* each branch, residual around it. Here they are
-# in NumPy alone, with the weights of the library's model:
+# Here $x_1, \ldots, x_N$ are the flattened patches, $E$ is $W_e$ transposed, $l = 1, \ldots, L$ counts the blocks,
+# MSA is multi-head self-attention and LN a layer norm. There is a norm *before* each branch and a residual around it.
+# The cell computes these lines with NumPy alone, with the weights of the library's model:
 
 
 # %% tags=["slide:H/8-vit-equations", "slide:H/5-vision-transformer", "slide:Z/38-vit-architecture"]
@@ -182,8 +184,8 @@ def vit(images, p, depth=4, heads=4):
 np.testing.assert_allclose(vit(images[:8], p), newborn(images[:8]).data, atol=1e-5)
 
 # %% [markdown]
-# Stage by stage, with the shape and the price of each (Deck H, *Vision Transformer*): the whole, then one of
-# its four equal blocks.
+# Stage by stage, with the shape and the cost of each (Deck H, *Vision Transformer*): first the whole model, then one
+# of its four equal blocks.
 
 # %% tags=["slide:H/7-vit-step-by-step"]
 print(mv.summary(newborn, images[:1], depth=1), end="\n\n")
@@ -192,11 +194,11 @@ print(mv.summary(newborn.blocks[0], (1, 17, 48)))
 # %% [markdown]
 # ## Sizes
 #
-# Three numbers again (chapter 07): depth $L$, width $D$, heads. With $12 D^2 + 13 D$ parameters a block,
-# plus embedding, tokens, last norm and head, the published sizes can be computed on paper. The decks' tables
-# print 6M, 22M, 86M and 307M for Ti, S, B and L; we count, for patches of 16 pixels, images of $224^2$ and a head of
-# 1000 classes. Two of the four differ: 86M is B/16 *without* its head, and 307M is L/**32**, whose larger patches need
-# a larger embedding.
+# As in chapter 07, three numbers fix the size: depth $L$, width $D$ and the number of heads. With $12 D^2 + 13 D$
+# parameters a block, plus embedding, tokens, last norm and head, the published sizes can be computed on paper. The
+# tables of the decks print 6M, 22M, 86M and 307M for Ti, S, B and L. We count for patches of 16 pixels, images of
+# $224^2$ and a head of 1000 classes. Two of the four differ: 86M is B/16 *without* its head, and 307M is L/**32**,
+# whose larger patches need a larger embedding.
 
 
 # %% tags=["worked:vit-sizes"]
@@ -224,12 +226,12 @@ tiny = mv.models.vit.vit_ti16()
 assert sum(q.size for q in tiny.parameters()) == count(192, 12)  # and the library's model, counted one by one
 
 # %% [markdown]
-# ## What a newborn ViT does not know
+# ## What an untrained ViT does not know
 #
-# Deck H, *Vision Transformer*: its MLPs are local and treat all places alike, its attention is global; of the
-# two-dimensional arrangement of its patches it knows nothing. Here is the proof: shuffle the patches of every
-# image, always in the same way, shuffle the position table with them, and the model says exactly the same. It
-# could be trained on shuffled images *just as well*. A convolution could not.
+# Slide `H/8-weak-inductive-bias`. The MLPs of ViT are local and treat all places alike, and its attention is global.
+# It contains nothing about the two-dimensional arrangement of its patches. We can show this: shuffle the patches of
+# every image, always in the same way, and shuffle the position table with them. The output stays exactly the same. So
+# a ViT could be trained on shuffled images *just as well*, and a convolutional network could not.
 
 # %% tags=["slide:H/8-weak-inductive-bias"]
 order = rng.permutation(16)
@@ -242,20 +244,20 @@ viz.images(
     columns=6,
     size=1.0,
     title="Digits, and the same digits with their patches shuffled",
-    caption="For a ViT that has learned nothing yet, both rows are equally easy. For you, and for a "
-    "convolution, they are not.",
+    caption="Upper row: digits. Lower row: the same digits with their patches in another order. For an untrained "
+    "ViT both rows are equally hard; for you, and for a convolution, the lower one is much harder.",
 )
 
 # %% [markdown]
 # ## Little data: ViT against a CNN
 #
-# A CNN is born with locality and translation equivariance; ViT has to learn them, and learning takes data
-# (Deck H). So take little data and ask for just that: put each digit at a random place of a $16 \times 16$
-# canvas, train on 50, 100 and 200 of them, the same number of steps for both, and test on the 360 held-out
-# digits at places of their own.
+# A CNN has locality and translation equivariance built in. ViT has to learn them, and that takes data (Deck H). We
+# test exactly this on little data. Each digit is put at a random place of a $16 \times 16$ canvas. Both networks are
+# trained on 50, 100 and 200 of them, with the same number of steps, and tested on the 360 held-out digits at other
+# random places.
 #
-# > *A word on the slide.* Its arrows can be read as if the CNN's bias made it generalise badly. It is the
-# > transformer, without the bias, that suffers from little data.
+# > *A correction.* The arrows of the slide can be read as if the bias of the CNN made it generalise badly. On little
+# > data it is the transformer, which lacks the bias, that generalises badly.
 
 
 # %%
@@ -310,24 +312,23 @@ viz.curves(
     "training digits",
     "accuracy on 360 held-out digits",
     level={"guessing": 0.1},
-    title="What it costs to know nothing of the plane",
-    caption="Both know their training digits by heart. The CNN, for which a digit is the same wherever it "
-    "stands, recognises new ones; ViT has to see a digit in many places first.",
+    title="ViT and CNN on few digits at random places",
+    caption="Both networks know their training digits by heart; the curves show new digits. The CNN, which treats "
+    "a digit alike at every place, recognises far more of them. ViT has to see digits in many places first.",
 )
 
 # %% [markdown] tags=["slide:H/9-vit-datasets", "slide:C/122-vit-against-resnet"]
-# At the other end of the scale the picture turns. ViT was pre-trained on ImageNet (1.3 million images),
-# ImageNet-21k (14 million) and JFT (303 million), then transferred to ImageNet, CIFAR, Pets and Flowers. With
-# JFT, large ViTs overtake large ResNets: the bias that helps with little data is a limit with much. (A
-# smaller patch means more tokens and so more computation; the number of parameters hardly changes, whatever
-# the slide's "bigger" suggests.)
+# With very much data the result is the opposite. ViT was pre-trained on ImageNet (1.3 million images), ImageNet-21k
+# (14 million) or JFT (303 million), then transferred to ImageNet, CIFAR, Pets and Flowers. With JFT, large ViTs are
+# better than large ResNets: the bias that helps with little data is a limit with much. (A smaller patch means more
+# tokens and so more computation. The number of parameters hardly changes, although the slide calls it "bigger".)
 
 # %% [markdown]
 # ## Train one yourself
 #
-# Now with all 1,437 digits, in the middle of their pictures, and with what helps a ViT on little data: small
-# shifts and turns of each image (augmentation), a warm-up, a learning rate that falls to 0. `mv.train.fit` is
-# the loop you have seen three times now, with a progress bar and a history.
+# Now we train with all 1,437 digits, each in the middle of its picture. We add what helps a ViT on little data: small
+# shifts and rotations of each image (augmentation), a warm-up, and a learning rate that falls to 0. `mv.train.fit` is
+# the training loop that you have now seen three times, with a progress bar and a history.
 
 # %%
 steps = 400
@@ -363,12 +364,13 @@ viz.curves(
     "share of held-out digits that is right",
     level={"guessing": 0.1},
     title="A ViT learns to read",
-    caption="Written in NumPy alone, on real handwritten digits. A wider model and more steps bring it to 99 %.",
+    caption="The share of held-out digits that are right, while a small ViT is trained in NumPy alone. A wider "
+    "model and more steps reach 99 %.",
 )
 
 # %% [markdown]
-# The checkpoint in the package is a somewhat wider model after 1,600 such steps (`minivis train vit-digits`,
-# 40 seconds, or the cell after the next). We look at what it finds hard.
+# The checkpoint in the package is a somewhat wider model after 1,600 such steps (`minivis train vit-digits`, 40
+# seconds, or the cell after the next). We look at the digits that it finds hard.
 
 # %%
 model = mv.load("vit-digits")
@@ -386,8 +388,8 @@ viz.images(
     columns=8,
     size=1.15,
     title="The eight held-out digits it is least sure of",
-    caption="Above each: what it is, and the probability that the model gives to that. Would you have "
-    "been sure?",
+    caption="Above each digit: its true class, and the probability that the model gives to that class. Some of "
+    "them are hard for people, too.",
 )
 
 # %%
@@ -398,13 +400,13 @@ if RETRAIN:
 # %% [markdown]
 # ## Inside: filters, positions, distances
 #
-# Deck H, *Result*, shows three pictures of a ViT trained on photos. Can ours show them? Not the one above:
-# its digits all stand in the middle, so every patch has a meaning of its own, and nothing ever told it which
-# patches are neighbours. A photo's objects may stand anywhere. So we look at a ViT that was trained on
-# scattered digits, $16 \times 16$ pixels in 64 patches, fresh places all the time (`minivis train
-# vit-scattered-digits`, some ten minutes).
+# Deck H, *Result*, shows three pictures from inside a ViT that was trained on photos. Can ours show the same? The
+# model above cannot. All its digits stand in the middle, so each patch always shows the same part of a digit, and
+# nothing in the data says which patches are neighbours. Objects in photos may stand anywhere. So we take a ViT that
+# was trained on scattered digits: $16 \times 16$ pixels in 64 patches, at new random places in every step
+# (`minivis train vit-scattered-digits`, some ten minutes).
 #
-# The first picture: the filters of the patch embedding, the patterns it looks for in a patch.
+# The first picture shows the filters of the patch embedding: the patterns that it detects in a patch.
 
 # %% tags=["slide:H/10-inside-vit"]
 everywhere_images = mv.data.transforms.RandomCrop(16, padding=8)(held_images, np.random.default_rng(0))
@@ -423,14 +425,15 @@ viz.images(
     size=0.9,
     signed=True,
     title="The sixteen strongest filters of the patch embedding",
-    caption="Bright, dark, edges this way and that: what a few pixels can hold.",
+    caption="Each tile is one filter of the patch embedding. Some respond to brightness, others to edges in one "
+    "direction.",
 )
 
 # %% [markdown]
-# The second: the cosine similarity of each position code with all others. Before training it was noise (the
-# number printed under *Positions and the class token*). Now the codes of near patches are similar, and those in one row or column more than
-# the rest: nobody told the model that its tokens lie in a plane. The ViT for centred digits never had to find
-# out.
+# The second picture shows the cosine similarity of each position code with all others. Before training the codes were
+# noise (the number is printed under *Positions and the class token*). Now the codes of near patches are similar, and
+# more so within one row or column. Nothing in the training said that the tokens lie in a plane; the model learned it.
+# The ViT for centred digits did not need to.
 
 
 # %%
@@ -465,15 +468,16 @@ viz.images(
     size=1.1,
     signed=True,
     title="Similarity of a position code with all others",
-    caption="One map for every second place in every second row. Its own place is 1, the darkest orange; "
-    "its surroundings are alike. The plane was learned.",
+    caption="Each map belongs to one place (every second place in every second row) and shows how similar its code "
+    "is to the code of every other place. The place itself has similarity 1, the darkest orange. The codes around "
+    "it are similar to its own, so the model has learned the plane.",
 )
 
 # %% [markdown]
-# The third: how far each head looks. The **attention distance** is the mean distance, in pixels, between a
-# patch and the patches it attends to, class token aside, weights made to sum to 1 again. Deck A says that in
-# a large ViT it grows with depth as a receptive field does, and early layers have near and far heads side by
-# side. Ours is small; see for yourself what holds.
+# The third picture shows how far each head looks. The **attention distance** is the mean distance, in pixels, between
+# a patch and the patches it attends to. The class token is left out, and the remaining weights are scaled to sum to 1
+# again. Deck A says that in a large ViT this distance grows with depth, as a receptive field does, and that early
+# layers have near and far heads side by side. Ours is small; see which of this holds here.
 
 # %% tags=["slide:A/36-attention-distance"]
 maps = model.attention_maps(everywhere_images)  # for each block (B, h, N + 1, N + 1)
@@ -494,16 +498,16 @@ viz.curves(
     "mean attention distance, pixels",
     level={"looking everywhere alike": everywhere},
     title="How far the heads look",
-    caption="In the first block near and far heads stand side by side. The dashed line is a head that "
-    "looks everywhere alike.",
+    caption="Each line is one head. In the first block there are near heads and far heads. The dashed line is the "
+    "distance of a head that attends to all places alike.",
 )
 
 # %% [markdown]
 # ## Where it looks
 #
-# Deck H, *Result*, and Deck A, *ViT*: the class token attends to what carries the meaning of the image. Here
-# that can be measured: the digit covers a part of the canvas, and the rest is empty. How much of the
-# attention falls on patches with ink?
+# Slides `H/10-attention-finds-the-object`, `A/35-output-token-attention`. The class token attends to the part of the
+# image that matters. Here we can measure this: the digit covers a part of the canvas, and the rest is empty. Which
+# share of the attention falls on patches with ink?
 
 # %% tags=["slide:H/10-attention-finds-the-object", "slide:A/35-output-token-attention"]
 inked = mv.vision.patches.patchify(everywhere_images, model.patch_size).mean(axis=2) > 0.1  # (B, N)
@@ -524,8 +528,8 @@ fig, axes = viz.figure(
     width=9.6,
     height=2.9,
     title=f"Eight digits, and where the class token looks in block {best + 1}",
-    caption="Bright squares: patches that the class token reads most. It has found the digit, wherever it "
-    "stands.",
+    caption="Bright squares are the patches that the class token attends to most. They lie on the digit, wherever "
+    "it stands on the canvas.",
 )
 for column, i in enumerate(eight):
     axes[0, column].imshow(everywhere_images[i, 0], cmap="gray")
@@ -535,8 +539,8 @@ for column, i in enumerate(eight):
 fig
 
 # %% [markdown]
-# What a layer attends to changes with depth (Deck Z, *ViT attention*, shows the first and the last layers
-# side by side). One digit, all blocks, all heads:
+# What a layer attends to changes with depth (Deck Z, *ViT attention*, shows the first and the last layers side by
+# side). Here is one digit with all blocks and all heads:
 
 # %% tags=["slide:Z/39-vit-attention-by-layer"]
 digit = eight[5]
@@ -557,11 +561,13 @@ viz.attention_maps(
     columns=heads,
     size=1.3,
     title=f"Where the class token looks, block by block (a {held_labels[digit]})",
-    caption="Each row is one block. Heads differ, and what they read changes with depth.",
+    caption="Each row is one block, each column one head. The heads of a block attend to different places, and the "
+    "places change from block to block.",
 )
 
 # %% [markdown]
-# The patches ask too, each of them. Choose a block, a head and a patch (the squares stand as the patches do):
+# Not only the class token attends: each patch does. Choose a block, a head and a patch (the squares have the places
+# of the patches):
 
 # %%
 viz.attention_explorer(
@@ -571,10 +577,10 @@ viz.attention_explorer(
 # %% [markdown]
 # ## Against a ResNet: how far a place sees
 #
-# Deck A, *ViT: Remarks*: with depth, ViT goes from near and far to far only, while the field of a ResNet stays
-# local and grows slowly (Raghu et al. 2021). Let us hold one against the other: here is a ResNet of four
-# blocks. Each pixel is drawn as $2 \times 2$ for it, so that its stem, a convolution of $4 \times 4$ with stride
-# 4, cuts the very patches that our ViT has, and its maps have the same $8 \times 8$ places.
+# Slide `A/37-attention-distance-against-receptive-field`. With depth, ViT goes from near and far to far only, while
+# the receptive field of a ResNet stays local and grows slowly (Raghu et al. 2021). To compare the two, we build a
+# ResNet of four blocks. For it, each pixel is drawn as $2 \times 2$. Then its stem, a convolution of $4 \times 4$
+# with stride 4, cuts the same patches as our ViT, and its maps have the same $8 \times 8$ places.
 
 
 # %%
@@ -606,12 +612,13 @@ print(f"after {steps} steps {right.mean():.1%} of the held-out digits, at places
 assert right.mean() > 0.8
 
 # %% [markdown]
-# Attention distance is not defined for a convolution. The **effective receptive field** is, for both: how much
-# one place of a map changes when a pixel changes, which is a gradient (`mv.analysis.receptive_field`). Where it
-# is not zero is the *theoretical* field. Each block of the ResNet has two $3 \times 3$ convolutions, so after
-# block $n$ a place can see $1 + 4n$ patches of 2 pixels across; in ViT one attention is enough to see all.
+# Attention distance is not defined for a convolution, but the **effective receptive field** is defined for both. It
+# says how much one place of a map changes when a pixel changes, which is a gradient (`mv.analysis.receptive_field`).
+# The *theoretical* field is where this gradient is not zero. Each block of the ResNet has two $3 \times 3$
+# convolutions, so after block $n$ a place depends on $1 + 4n$ patches of 2 pixels across. In ViT a place depends on
+# all patches after one attention.
 #
-# Both networks, stage by stage, as maps:
+# The fields of both networks, stage by stage, as maps:
 
 
 # %%
@@ -667,14 +674,15 @@ viz.images(
     titles=[f"{name}, {'patches' if i == 0 else f'block {i}'}" for name in fields for i in range(5)],
     columns=5,
     size=1.5,
-    title="Which pixels the place in the middle sees",
-    caption="Brighter pixels count more (the square root is shown). One block lets ViT see a little of everything; "
-    "what the ResNet sees has an edge that moves outwards block by block. Both see most of what is near.",
+    title="Which pixels the place in the middle depends on",
+    caption="Brighter pixels have more influence (the square root is shown). After one block ViT depends a little "
+    "on every pixel. In the ResNet the field has a border that moves outwards with each block. In both, the near "
+    "pixels have most influence.",
 )
 
 # %% [markdown]
-# Deck A sets the *attention distance* against the field. So that the two can be compared, here is the attention
-# of the same place in the middle:
+# Deck A compares the *attention distance* with the receptive field. So we add the attention of the same place in the
+# middle:
 
 # %%
 rows, columns = model.grid
@@ -695,24 +703,25 @@ viz.curves(
     "mean distance, pixels",
     level={"seeing everything alike": float(apart.mean())},
     title="How far a place sees, by depth",
-    caption="ViT sees further than the ResNet at every depth, most of all after the first block. Attention "
-    "distance and gradient tell much the same; what differs is the second block.",
+    caption="Higher means further. ViT looks further than the ResNet at every depth, most of all after the first "
+    "block. Attention distance and gradient give similar values for ViT except in the second block.",
 )
 
 # %% [markdown]
-# As the slide has it, but smaller. On a canvas of eight patches by eight the ResNet's theoretical field is
-# everything from the second block on, and its effective field is not far behind ViT's. What remains is the
-# first block: ViT looks across the whole image at once, the ResNet cannot.
+# This agrees with the slide, but the difference is smaller. On a canvas of eight by eight patches, the theoretical
+# field of the ResNet covers everything from the second block on, and its effective field is not far behind that of
+# ViT. The first block makes the difference: there ViT looks across the whole image and the ResNet cannot.
 
 # %% [markdown]
 # ## What attention damps
 #
-# Deck A, *ViT: Remarks*; Park and Kim 2022: attention is a weighted mean, and a mean is smooth; a convolution can
-# be a difference. So attention should **damp high frequencies** of its maps, and convolution amplify them. The
-# measure is the Fourier transform of the maps, with $\Delta(f)$ the log amplitude at frequency $f$ less that at
-# 0 (`mv.analysis.fourier_amplitude`). At $f = \pi$ neighbours alternate.
+# Slide `A/40-attention-dampens-high-frequencies`, after Park and Kim 2022. Attention is a weighted mean, and a mean
+# is smooth; a convolution can also compute differences. So attention should **damp high frequencies** of its maps,
+# and convolution should amplify them. We take the Fourier transform of the maps. $\Delta(f)$ is the log amplitude at
+# frequency $f$ minus that at frequency 0 (`mv.analysis.fourier_amplitude`). At $f = \pi$ the signal alternates from
+# one place to the next.
 #
-# How much does each step change $\Delta(\pi)$? Above 0 it sharpens, below it smooths.
+# How much does each step change $\Delta(\pi)$? A change above 0 sharpens the maps, a change below 0 smooths them.
 
 # %% tags=["slide:A/40-attention-dampens-high-frequencies"]
 with mv.no_grad():
@@ -743,8 +752,9 @@ fig, axes = viz.figure(
     width=9.0,
     height=3.6,
     title="Relative log amplitude of the highest frequency, step by step",
-    caption="Grey: attention. Each time the maps get smoother, and the MLPs of the later blocks sharpen them "
-    "again a little. The blocks of this small ResNet smooth as well, which is not what larger ones do.",
+    caption="Grey bands are attention layers. In each of them the line falls: the maps become smoother. The MLPs "
+    "of the later blocks sharpen them again a little. The line of this small ResNet falls too, unlike that of "
+    "larger ones.",
     sharey=True,
     width_ratios=(3, 2),
 )
@@ -757,25 +767,27 @@ for i in range(0, 8, 2):
 fig
 
 # %% [markdown]
-# Half of the claim holds here. Every attention smooths, each MLP after the first block sharpens again, as Park
-# and Kim found in large ViTs. But the blocks of our ResNet **do not** amplify: they smooth too, and more than
-# the ViT does. It has four blocks, no stage that halves the map, and digits in thick strokes; what it needs in
-# the end is one mean over the whole map. The claim is about what training on photos makes of convolutions, not
-# about what a convolution must do.
+# Half of the claim holds here. Every attention smooths, and each MLP after the first block sharpens again, as Park
+# and Kim found in large ViTs. But the blocks of our ResNet **do not** amplify: they smooth too, and more than the ViT
+# does. Our ResNet has four blocks, no stage that halves the map, and digits in thick strokes; at its end it needs
+# only one mean over the whole map. The claim is about convolutions that were trained on photos, not about what a
+# convolution must do.
 
 # %% [markdown]
 # ## The shape of the loss
 #
-# Deck A, *ViT: Remarks*, makes two statements after Park and Kim: on much data, attention makes the surface of
-# the loss flatter than a ResNet's; on little data, it has directions that curve *down*: it is not convex around
-# the path of training. Curvature is the Hessian matrix $H_{ij} = \partial^2 L / \partial w_i \partial w_j$, and
-# its eigenvalues say how much the loss curves along its own axes. Ours has 115,354 rows and as many columns.
-# Nobody writes it down; a product with it is a difference of two gradients,
+# Slides `A/38-attention-flattens-the-loss` and `A/39-negative-curvature-on-little-data` make two statements, after
+# Park and Kim. On much data, attention makes the surface of the loss flatter than that of a ResNet. On little data,
+# the loss has directions that curve *down*: it is not convex around the path of training. Curvature is the Hessian
+# matrix $H_{ij} = \partial^2 L / \partial w_i \partial w_j$; its eigenvalues say how much the loss curves along its
+# own axes. Ours has 115,354 rows and as many columns, too many to store. But a product with it is a difference of two
+# gradients,
 #
 # $$H v \approx \frac{\nabla L(w + \epsilon v) - \nabla L(w - \epsilon v)}{2 \epsilon},$$
 #
-# and **Lanczos' method** finds the outermost eigenvalues from a few dozen products
-# (`mv.analysis.hessian_eigenvalues`, with SciPy's Lanczos). In float64: differences of float32 gradients drown.
+# and from a few dozen such products **Lanczos' method** finds the largest and the smallest eigenvalues
+# (`mv.analysis.hessian_eigenvalues`, with SciPy's Lanczos). We compute in float64, since the difference of two
+# float32 gradients would be lost in rounding errors.
 
 # %%
 bend = np.diag([6.0, 1.0, -2.0])  # a saddle, L = w H w / 2, whose Hessian we know
@@ -792,9 +804,9 @@ print("the two eigenvalues of largest magnitude:", found.round(3))
 np.testing.assert_allclose(found, [6, -2], atol=1e-3)
 
 # %% [markdown]
-# Now ViT and CNN from the section on little data, held still after 40 of their 200 steps: trained on 50 digits,
-# and on all 1,437. The loss is that of the same 50 digits each time. (In the middle of the path, because at its
-# end both know the digits by heart, and a loss near 0 has hardly any curvature left.) How much does the loss
+# We take ViT and CNN from the section on little data and stop them after 40 of their 200 steps, once trained on 50
+# digits and once on all 1,437. The loss is that of the same 50 digits each time. (We stop in the middle because at
+# the end both know these digits by heart, and a loss near 0 has almost no curvature.) How much does the loss
 # curve up, and how much down?
 
 
@@ -825,18 +837,18 @@ for n in (50, 1437):
 assert curved["ViT", 50][-1] < curved["ViT", 1437][-1]  # on little data it curves down more
 
 # %% [markdown]
-# On 50 digits the loss of the ViT curves down more than on all digits: the slide's direction. Do not take it for
-# more than it is. The largest curvature falls too, and far more, because after 40 steps on many digits the ViT has
-# hardly begun (its loss is close to that of guessing, $\log 10 = 2.30$) and its surface is flat all around; against
-# the largest, the downward part is *less* on little data than on much. And here the CNN curves down far more than
-# the ViT, where Park and Kim's ResNet, on photos and with more training, had nearly no negative eigenvalues. The
-# measurement carries over to any model; the finding does not carry over to ours.
+# On 50 digits the loss of the ViT curves down more than on all digits, as the slide says. But this shows less than it
+# seems to. The largest curvature falls too, and far more: after 40 steps on many digits the ViT has hardly begun to
+# learn (its loss is close to that of guessing, $\log 10 = 2.30$), and its surface is flat all around. Relative to the
+# largest curvature, the downward part is *smaller* on little data than on much. And here the CNN curves down far more
+# than the ViT, while the ResNet of Park and Kim, on photos and with more training, had almost no negative
+# eigenvalues. You can measure any model in this way, but their finding does not hold for ours.
 
 # %% [markdown]
-# And the surface itself: the loss on a plane through the trained weights, along two random directions. Each
-# filter of a direction is made as long as the model's filter, or two networks could not be compared (Li et al.
-# 2018): `mv.analysis.loss_surface`. Four networks at the end of their training, the loss of the fifty digits that
-# all four know by heart:
+# Now the surface itself: the loss on a plane through the trained weights, along two random directions. Each filter of
+# a direction is scaled to the length of the model's filter, since two networks could not be compared otherwise (Li et
+# al. 2018): `mv.analysis.loss_surface`. We show four networks at the end of their training, with the loss of the
+# fifty digits that all four know by heart:
 
 # %% tags=["slide:A/38-attention-flattens-the-loss"]
 surfaces = {}
@@ -858,24 +870,24 @@ viz.loss_surfaces(
     surfaces,
     log=True,
     title="The loss of fifty training digits, around four trained networks",
-    caption="One colour scale for all, logarithmic. The crosses mark the trained networks. Around the ViTs the loss "
-    "rises slowly, around the CNNs by many times as much.",
+    caption="One logarithmic colour scale for all. The crosses mark the trained networks. Around the ViTs the loss "
+    "rises slowly, around the CNNs it rises many times as much.",
 )
 
 # %% [markdown]
-# The ViT's surface is the flatter one by far, as the slide says, though on little data already. But flatness did
-# not help it: of new digits the ViT reads far fewer than the CNN (the curves under *Little data*). And one reason for the steep walls is no merit of
-# attention: batch norm keeps the statistics of the filters where they were, so a moved filter is scaled wrongly;
-# layer norm measures anew for each token.
+# The surface of the ViT is much flatter, as the slide says, but here already on little data. Flatness did not help
+# it: of new digits the ViT recognises far fewer than the CNN (the curves under *Little data*). And the steep walls of
+# the CNN have a cause that is not the lack of attention. Batch norm keeps its statistics when the filters are moved,
+# so the output of a moved filter is scaled wrongly; layer norm computes its statistics anew for each token.
 
 # %% [markdown]
 # ## Both: the hybrid
 #
-# Deck A, *Hybrid ViT architecture*: nothing says that the patches must be cut from the image. A small
-# convolutional network may read it first, and the patches are cut from its **map**, $W_e$ and all the rest
-# unchanged. With patches of $1 \times 1$ the map is only flattened: each of its places is a token. Our `ViT`
-# takes a backbone, here a ResNet of one block that turns $16 \times 16$ pixels into $4 \times 4$ places of 32
-# channels: sixteen tokens, as many as before. Two hundred scattered digits, two hundred steps, as above:
+# Slide `A/41-hybrid-vit`. The patches need not be cut from the image. A small convolutional network can read the
+# image first, and the patches are cut from its **map**; $W_e$ and everything after it stay the same. With patches of
+# $1 \times 1$ the map is only flattened, and each of its places is a token. Our `ViT` takes a backbone, here a ResNet
+# of one block that turns $16 \times 16$ pixels into $4 \times 4$ places of 32 channels: sixteen tokens, as many as
+# before. As above, we train on two hundred scattered digits for two hundred steps:
 
 # %% tags=["slide:A/41-hybrid-vit", "slide:C/123-resnet-vit-hybrid"]
 backbone = mv.models.resnet.ResNet(
@@ -901,34 +913,34 @@ viz.bars(
     {name: round(100 * value, 1) for name, value in compared.items()},
     "% of held-out digits that are right",
     width=5.0,
-    title="A few convolutions in front",
-    caption="The hybrid knows about twice as many new digits as the ViT with the same encoder. The CNN, local all the way "
-    "to one mean over the map, still knows most.",
+    title="ViT, hybrid and CNN on two hundred scattered digits",
+    caption="Higher is better. The hybrid recognises about twice as many new digits as the ViT with the same "
+    "encoder. The CNN, which is local up to its final mean over the map, still recognises most.",
 )
 
 # %% [markdown]
-# Three convolutions and their shared weights give back much of what ViT is not born with. The paper's hybrid
-# (Deck C, *ResNet-ViT Hybrid*) has a ResNet of 50 layers in front; Dosovitskiy et al. find that it
-# helps smaller models, and that with much data and computation the gain vanishes.
+# Three convolutions with shared weights supply much of what ViT has to learn from data. The hybrid of the paper (Deck
+# C, *ResNet-ViT Hybrid*) has a ResNet of 50 layers in front. Dosovitskiy et al. find that this helps smaller models,
+# and that with much data and computation the gain disappears.
 
 # %% [markdown] tags=["slide:H/12-vit-strengths-and-weaknesses"]
-# ## What it is good for, and not
+# ## Strengths and weaknesses
 #
-# ViT brings the transformer of language to vision with almost nothing of convolution, and it scales. It needs
-# more data than a CNN and much computation, since every patch attends to every other. MViT, Swin (ICCV 2021;
-# the slide says CVPR) and DETR build on it or stand beside it: chapter 10 keeps attention in windows, chapter
-# 15 asks the tokens for objects, and puts its transformer on the maps of a ResNet, as our hybrid does.
+# ViT brings the transformer of language to vision with almost no convolution, and it scales well. It needs more data
+# than a CNN, and much computation, since every patch attends to every other. MViT, Swin (ICCV 2021; the slide says
+# CVPR) and DETR build on it or were developed beside it. Chapter 10 keeps attention within windows. Chapter 15 finds
+# objects with a transformer on the maps of a ResNet, like our hybrid.
 
 # %% [markdown]
 # ## Exercises
 #
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its
+# digits, the input arrays stay unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: cut
-# Write `my_patchify(images, patch)`: `images` $(B, C, H, W)$ to tokens $(B, N, P P C)$; patches row by row,
-# inside a patch row by row, channels last. Hint: reshape, transpose, reshape.
+# Write `my_patchify(images, patch)`: it turns `images` $(B, C, H, W)$ into tokens $(B, N, P P C)$. The patches come
+# row by row; inside a patch the pixels come row by row, with channels last. Hint: reshape, transpose, reshape.
 
 
 # %% tags=["exercise:patchify"]
@@ -950,12 +962,13 @@ passed = mv.laws.check("patchify", my_patchify).passed
 #     return x.reshape(B, (H // p) * (W // q), p * q * C)
 # ```
 #
-# The first reshape only renames; the transpose moves.
+# The first reshape only splits the axes; the transpose moves the numbers.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: put together
-# The inverse: `my_unpatchify(tokens, patch, height, width)`, tokens $(B, N, P P C)$ to images $(B, C, H, W)$.
+# Write the inverse, `my_unpatchify(tokens, patch, height, width)`: it turns tokens $(B, N, P P C)$ into images
+# $(B, C, H, W)$.
 
 
 # %% tags=["exercise:unpatchify"]
@@ -976,14 +989,15 @@ passed = mv.laws.check("unpatchify", my_unpatchify).passed
 #     return x.reshape(len(tokens), -1, height, width)
 # ```
 #
-# The channels cannot be told from the height and width; they are what is left of the token's length.
+# The number of channels does not follow from height and width. It is the length of a token divided by the size of a
+# patch.
 # </details>
 
 # %% [markdown]
 # ### Exercise 3: how far does a head look?
-# Write `my_distance(attention, patch_size, grid)`: `attention` is $(N, N)$ (or with leading axes), rows sum
-# to 1, `grid` is (rows, columns) with $N$ = rows · columns, the result is the mean over the patches, in
-# pixels. Hint: first a table of the distances between all pairs of patches.
+# Write `my_distance(attention, patch_size, grid)`. `attention` is $(N, N)$ (or has leading axes), and its rows sum to
+# 1; `grid` is (rows, columns) with $N$ = rows · columns. The result is the mean over the patches, in pixels. Hint:
+# first compute a table of the distances between all pairs of patches.
 
 
 # %% tags=["exercise:distance"]
@@ -1005,14 +1019,14 @@ passed = mv.laws.check("attention_distance", my_distance).passed
 #     return (attention * apart).sum(axis=-1).mean(axis=-1)
 # ```
 #
-# The distance counts in pixels, so the patch size is a factor.
+# The distance is measured in pixels, so the patch size is a factor.
 # </details>
 
 # %% [markdown]
-# ### Exercise 4: the price of a smaller patch
-# Write `my_price(size, patch, d, depth)`: the multiply-adds of ViT's *attention products* (scores, and
-# weights times values) for one square image of `size` pixels, class token included. How much does halving the
-# patch cost?
+# ### Exercise 4: the cost of a smaller patch
+# Write `my_price(size, patch, d, depth)`: the multiply-adds of the *attention products* of ViT (the scores, and
+# weights times values) for one square image of `size` pixels, class token included. By which factor does the cost
+# grow when the patch is half as wide?
 
 
 # %% tags=["exercise:price"]
@@ -1051,14 +1065,14 @@ passed = claims(
 #     return depth * 2 * tokens**2 * d
 # ```
 #
-# Four times the tokens, sixteen times the pairs; the one class token makes it a little less.
+# There are four times as many tokens and sixteen times as many pairs; the one class token makes it a little less.
 # </details>
 
 # %% [markdown]
 # ### Exercise 5: the spectrum of a map
-# Write `my_spectrum(maps)`: maps $(B, C, H, H)$ to $\Delta(f)$ along the diagonal, $H // 2 + 1$ numbers, the first
-# 0: the log of the mean amplitude at each frequency, less that at frequency 0. Hint: `np.fft.fft2` transforms the
-# last two axes, and the diagonal's element $k$ is frequency $2 \pi k / H$.
+# Write `my_spectrum(maps)`: it turns maps $(B, C, H, H)$ into $\Delta(f)$ along the diagonal, $H // 2 + 1$ numbers of
+# which the first is 0. $\Delta(f)$ is the log of the mean amplitude at frequency $f$, minus that at frequency 0.
+# Hint: `np.fft.fft2` transforms the last two axes, and element $k$ of the diagonal is frequency $2 \pi k / H$.
 
 
 # %% tags=["exercise:spectrum"]
@@ -1122,13 +1136,13 @@ passed = claims(
 #     return np.log(amplitude) - np.log(amplitude[0])
 # ```
 #
-# A difference of logarithms is the logarithm of a ratio: the brightness of the maps falls out.
+# A difference of logarithms is the logarithm of a ratio, so the overall brightness of the maps cancels.
 # </details>
 
 # %% [markdown]
-# ### Exercise 6: multiply by a matrix that nobody has
-# Write `my_product(gradient, w, v, step=1e-5)`: the product $H v$ at the weights $w$, where `gradient(w)` is a
-# function that returns $\nabla L$ there, all vectors of one length. Hint: two gradients.
+# ### Exercise 6: multiply by a matrix that is too large to store
+# Write `my_product(gradient, w, v, step=1e-5)`: the product $H v$ at the weights $w$. `gradient(w)` is a function
+# that returns $\nabla L$ at $w$; all vectors have the same length. Hint: use two gradients.
 
 
 # %% tags=["exercise:hessian"]
@@ -1175,21 +1189,21 @@ passed = claims(
 #     return (gradient(w + step * v) - gradient(w - step * v)) / (2 * step)
 # ```
 #
-# The second derivative is how the gradient changes on the way; the difference is taken to both sides, so that
-# its first error cancels.
+# The second derivative is the change of the gradient along the way. We take the difference to both sides, so that the
+# leading error cancels.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Patches, a linear map, positions, a class token, pre-norm blocks, one linear head: that is all of ViT.
-# - Patch embedding is a convolution with kernel and stride $P$; the rest knows nothing of the plane and has
-#   to learn it.
-# - With little data the built-in locality of a CNN wins; with very much, ViT does.
-# - A trained ViT shows what it learned: position codes that form a plane, near and far heads, attention on
-#   what matters.
-# - Attention is a weighted mean: it sees everything at once and smooths what it reads. A convolution sees a
-#   little more with each layer.
-# - Some convolutions in front give a ViT on little data much of what it lacks.
+# - ViT consists of patches, a linear map, positions, a class token, pre-norm blocks and one linear head.
+# - Patch embedding is a convolution with kernel and stride $P$. The rest of ViT has no knowledge of the image plane
+#   and must learn it.
+# - With little data the built-in locality of a CNN is better; with very much data ViT is.
+# - A trained ViT shows what it learned: position codes that form a plane, near and far heads, and attention on the
+#   parts that matter.
+# - Attention is a weighted mean: it reads all places at once, and it smooths. With each layer, a convolution reads a
+#   slightly larger area.
+# - A few convolutions in front give a ViT on little data much of what it lacks.
 #
 # Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.

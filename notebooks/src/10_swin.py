@@ -1,25 +1,25 @@
 # %% [markdown]
 # # 10. Swin: attention in windows that shift
 #
-# ViT lets every patch look at every other, and pays for it with the square of their number. Swin lets a token
-# look only around itself, in a window, moves the windows from block to block, and makes the map coarser on
-# the way, as convolutional networks do. It is then cheap enough for small patches, and good for detection.
+# In ViT every patch attends to every other, and the cost grows with the square of their number. In Swin a token
+# attends only within a window around it. The windows shift from block to block, and the map becomes coarser from
+# stage to stage, as in convolutional networks. So Swin can afford small patches, and its maps suit detection.
 #
 # **Goals**
 #
 # - You can cut a map into windows and put it together again, and say what attention in windows costs.
-# - You can say why the windows shift, why the map is rolled, and what exactly the mask forbids.
+# - You can say why the windows shift, why the map is rolled, and which pairs of tokens the mask forbids.
 # - You can compute the index of relative positions, also for windows that are not square.
 # - You can write Swin's forward pass in forty lines and count its parameters on paper.
-# - You can measure how far information travels, with the shift and without it.
+# - You can measure how far information travels with the shift and without it.
 #
 # **Before**: attention from [05](05_attention.ipynb), ViT from [08](08_vit.ipynb).
 #
 # **Slides**: Deck A is AIIA, *Attention and Transformer Networks in Computer Vision*, its part on the Swin
-# Transformer. The paper is Liu et al., *Swin Transformer: hierarchical vision transformer using shifted
-# windows*, ICCV 2021.
+# Transformer. A section that follows a slide names it by its tag: deck, page and a short name. The paper is Liu et
+# al., *Swin Transformer: hierarchical vision transformer using shifted windows*, ICCV 2021.
 #
-# > *A word on the slides.* Deck H, *Vision Transformer*, has Swin at CVPR 2021; it appeared at ICCV 2021.
+# > *A correction.* Deck H, *Vision Transformer*, places Swin at CVPR 2021; it appeared at ICCV 2021.
 #
 # **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about a quarter of a minute.
 
@@ -38,9 +38,10 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## Things come in all sizes
 #
-# Deck A, *Swin Transformer*: a word is a word, but the same thing may fill an image or be a speck in it.
-# Tokens of one fixed size suit neither. We measure it on generated scenes of $64 \times 64$ pixels: how many
-# tokens is an object wide, for tokens of 16 pixels, of 4, and if the size could be chosen from 4, 8 and 16?
+# Slide `A/43-scale-varies`. Words have about the same size, but an object may fill an image or only a small part of
+# it. Tokens of one fixed size suit neither. We measure this on generated scenes of $64 \times 64$ pixels: how many
+# tokens wide is an object, for tokens of 16 pixels, for tokens of 4 pixels, and if the size could be chosen from 4, 8
+# and 16?
 
 # %% tags=["slide:A/43-scale-varies"]
 scenes = [mv.data.shapes.scene(seed) for seed in range(60)]
@@ -70,15 +71,16 @@ viz.images(
     [s.image for s in by_size],
     titles=[f"{math.sqrt(s.boxes[0, 2] * s.boxes[0, 3]) * 4:.1f} tokens wide" for s in by_size],
     title="Objects measured in tokens of 16 pixels",
-    caption="The first has several tokens of 16 pixels to itself, the last has to share one with the ground.",
+    caption="The number above each picture is the width of its object in tokens of 16 pixels. The first object "
+    "covers several tokens, the last only a part of one.",
 )
 
 # %% [markdown]
 # ## Windows
 #
-# Deck A, *Swin Transformer*: attention runs within windows of $M \times M$ tokens that do not overlap. A map
-# has its channels last here: $x$ $(B, H, W, C)$ becomes $(B\,n_W, M, M, C)$ with $n_W = HW/M^2$ windows in
-# reading order, those of the first image first. By loops:
+# Slide `A/44-windows-and-merging`. Attention is computed within windows of $M \times M$ tokens that do not overlap.
+# Maps have their channels last here: $x$ $(B, H, W, C)$ becomes $(B\,n_W, M, M, C)$, with $n_W = HW/M^2$ windows in
+# reading order, first all those of the first image. With loops:
 
 
 # %%
@@ -105,8 +107,8 @@ assert (mv.vision.window_partition(x, 4) == partition(x, 4)).all()
 assert mv.laws.check("window_partition", mv.vision.window_partition).passed
 
 # %% [markdown]
-# A reshape alone would cut rows into stretches. The transpose between two reshapes makes squares of them.
-# `window_reverse` undoes it, number by number:
+# A reshape alone would cut each row of the map into pieces. With a transpose between two reshapes the pieces are
+# squares. `window_reverse` undoes this exactly:
 
 # %%
 scene = mv.data.shapes.scene(5, objects=1)
@@ -120,21 +122,22 @@ viz.images(
     columns=4,
     size=1.1,
     title="A scene cut into sixteen windows",
-    caption="Windows in reading order. What happens in one window stays in that window, so far.",
+    caption="The sixteen windows of the scene, in reading order. So far a token of one window can learn nothing "
+    "about the other windows.",
 )
 
 # %% [markdown]
 # ## Linear instead of quadratic
 #
-# $N = HW$ tokens of width $D$; $\Omega$ counts multiply-adds, MSA is attention among all tokens, W-MSA attention
-# in windows. Queries, keys, values and the output projection are four products of
-# $N D^2$ multiply-adds either way. Global attention then forms $N^2$ scores and uses them, $2 N^2 D$;
-# attention in windows has $M^2$ keys for each query:
+# There are $N = HW$ tokens of width $D$. $\Omega$ counts multiply-adds; MSA is attention among all tokens, W-MSA
+# attention within windows. In both, queries, keys, values and the output projection are four products of $N D^2$
+# multiply-adds. Global attention then computes $N^2$ scores and uses them as weights: $2 N^2 D$. In windows each
+# query has only $M^2$ keys:
 #
 # $$\Omega(\text{MSA}) = 4 N D^2 + 2 N^2 D, \qquad \Omega(\text{W-MSA}) = 4 N D^2 + 2 M^2 N D.$$
 #
-# With $M$ fixed the second is **linear in the number of tokens**. First we count, in the library's layers, at
-# the size of Swin-T's first stage: $56 \times 56$ tokens, $D = 96$, $M = 7$.
+# With $M$ fixed the second is **linear in the number of tokens**. First we count, with the layers of the library, at
+# the size of the first stage of Swin-T: $56 \times 56$ tokens, $D = 96$, $M = 7$.
 
 # %%
 N = 56 * 56
@@ -151,10 +154,10 @@ print(f"{cost / 1e6:,.0f} million in windows: {cost_global / cost:.1f} times les
 assert 13 < cost_global / cost < 14
 
 # %% [markdown]
-# Now with a clock, one that stands still while other programs have the processor. Both run the same operation,
-# `scaled_dot_product_attention`; one gets all tokens as one sequence, the other gets windows of $8 \times 8$ as
-# many short ones. On axes that are both logarithmic, a cost of $N^k$ is a straight line of slope $k$: 1 is
-# linear, 2 quadratic. A measured slope varies by a few tenths from run to run.
+# Now we measure time, with a clock that stops while other programs use the processor. Both cases run the same
+# operation, `scaled_dot_product_attention`: once with all tokens as one sequence, once with windows of $8 \times 8$
+# as many short sequences. When both axes are logarithmic, a cost of $N^k$ is a straight line of slope $k$: slope 1 is
+# linear, slope 2 quadratic. A measured slope varies by a few tenths from run to run.
 
 # %% tags=["slide:A/44-windows-and-merging"]
 import time
@@ -196,19 +199,20 @@ viz.curves(
     "tokens",
     "milliseconds",
     log="xy",
-    title="The price of attention, measured",
-    caption="Twice the tokens cost twice the time in windows, and four times the time everywhere.",
+    title="Measured time of attention, global and in windows",
+    caption="Both axes are logarithmic. With twice as many tokens attention in windows takes about twice the time, "
+    "and global attention about four times.",
 )
 
 # %% [markdown]
 # ## Why the windows must move
 #
-# In windows that always stand in the same place a token never learns of its neighbour across the border. So
-# every second block uses windows that are **shifted by half a window** (Deck A, *Swin Transformer*): what was
-# a border is now the middle. The shift is $s = \lfloor M/2 \rfloor$ tokens. The price: windows at the edges are
-# cut off, so there are more of them, and not all of one shape. A map of $8 \times 8$ with $M = 4$ has
-# $2 \times 2$ windows, but $3 \times 3$ shifted ones, of four shapes; computing each as a full window would cost
-# $9/4$ as much.
+# If the windows always stood in the same places, a token would never learn about a neighbour across the border of its
+# window. So every second block uses windows that are **shifted by half a window** (Deck A, *Swin Transformer*): the
+# borders of one block lie in the middle of the windows of the next. The shift is $s = \lfloor M/2 \rfloor$ tokens.
+# But windows at the edges of the map are then cut off, so there are more windows, and of different shapes. A map of
+# $8 \times 8$ with $M = 4$ has $2 \times 2$ windows, but $3 \times 3$ shifted ones, of four shapes. Computing each of
+# them as a full window would cost $9/4$ as much.
 
 # %% tags=["slide:A/46-shifted-windows"]
 M, s = 4, 2
@@ -231,17 +235,18 @@ viz.shifted_windows(
     shift=s,
     image=scene.image,
     size=3.0,
-    title="Windows, shifted windows, and the trick",
-    caption="Middle: shifted windows, nine of four shapes. Right: the map rolled up and left by the shift. Four "
-    "full windows again; those at the lower and right edge hold pieces from different parts of the map.",
+    title="Windows, shifted windows, and the rolled map",
+    caption="Left: four windows. Middle: the shifted windows, nine of four shapes. Right: the map rolled up and "
+    "left by the shift. It has four full windows again; those at the lower and right edge hold pieces from "
+    "different parts of the map.",
 )
 
 # %% [markdown]
 # ## The roll and the mask
 #
-# Deck A, *Cyclic shift of windows*: roll the map up and left by $s$; what leaves at the top and left enters at the
-# bottom and right; and the regular grid now cuts *shifted* windows, all of full size, the
-# same number as before. (The windows move down and right, or the map moves up and left: it is the same.)
+# Slide `A/47-cyclic-shift`. Roll the map up and left by $s$. What leaves at the top and left enters again at the
+# bottom and right. The regular grid then cuts the *shifted* windows, all of full size and in the same number as
+# before. (Moving the windows down and right is the same as moving the map up and left.)
 #
 # $$y_{i,j} = x_{(i + s) \bmod H,\, (j + s) \bmod W}$$
 
@@ -262,11 +267,11 @@ assert (mv.vision.cyclic_shift(x, 2) == shift_loops(x, 2)).all()
 assert (mv.vision.cyclic_shift(mv.vision.cyclic_shift(x, 2), -2) == x).all()  # -s before, +s after
 
 # %% [markdown]
-# In the windows at the lower and right edge sit tokens side by side that come from opposite ends of the map.
-# A **mask** keeps them apart: token $i$ may see token $j$ of its window only if they were together before the
-# roll, in one shifted window of the middle picture. With loops, from `window_of`, which knows nothing of any
-# roll; then as the library does it, from two questions: did you come around the lower edge, and around the
-# right one?
+# In the windows at the lower and right edge, tokens from opposite ends of the map now stand side by side. A **mask**
+# keeps them apart: token $i$ may attend to token $j$ of its window only if they stood together in one shifted window
+# before the roll (the middle picture). We compute the mask twice. First with loops, from `window_of`, which does not
+# use the roll. Then as the library does, from two questions about each token: was it moved around the lower edge, and
+# was it moved around the right edge?
 
 
 # %%
@@ -299,16 +304,16 @@ viz.window_masks(
     mask,
     titles=[f"window {i}" for i in range(4)],
     size=2.3,
-    title="Who may see whom in the four windows of the rolled map",
-    caption="Rows ask, columns answer: the 16 tokens of a window in reading order. White is allowed. "
-    "Upper left: an ordinary window. Upper right: two pieces, side by side. Lower left: two pieces, one above the other. "
-    "Lower right: four.",
+    title="The masks of the four windows of the rolled map",
+    caption="Each square is one window with its 16 tokens in reading order: rows are queries, columns are keys, "
+    "white is allowed. Upper left: a window in which all is allowed. Upper right: two pieces side by side. Lower "
+    "left: two pieces, one above the other. Lower right: four pieces.",
 )
 
 # %% [markdown]
-# The same painted on the map: three tokens, their windows, and whom they may see. On the rolled map the
-# forbidden tokens of a window lie right beside the allowed ones. Rolled back, they turn out to be strangers from
-# other ends of the map, and what a token sees is always one rectangle around it.
+# The same on the map: three tokens, their windows, and the tokens they may attend to. On the rolled map, allowed and
+# forbidden tokens of a window lie side by side. Rolled back, the forbidden ones lie at another end of the map, and
+# the allowed ones always form one rectangle around the token.
 
 # %%
 rolled = []
@@ -326,15 +331,17 @@ viz.images(
     titles=[f"{when}: token of window {w}" for when in ("rolled", "as it was") for w in (0, 1, 3)],
     columns=3,
     size=2.3,
-    title="Whom three tokens may see",
+    title="What three tokens may attend to",
     vmin=0,
     vmax=1,
-    caption="White: the token; light grey: whom it sees; dark grey: in the same window of the rolled map, and forbidden. "
-    "Above on the rolled map, below on the map as it was.",
+    caption="White: the token. Light grey: what it may attend to. Dark grey: tokens of the same window of the "
+    "rolled map that it may not attend to. Upper row: the rolled map. Lower row: the same places on the original "
+    "map.",
 )
 
 # %% [markdown]
-# Paint it yourself: choose a shift, and click on a token (the squares stand as the tokens do). Which tokens see only four?
+# Try it: choose a shift and click on a token (the squares have the places of the tokens). Which tokens may attend to
+# only four?
 
 # %%
 viz.window_painter(8, 8, M, shift=s)
@@ -342,10 +349,10 @@ viz.window_painter(8, 8, M, shift=s)
 # %% [markdown]
 # ### Nothing leaks
 #
-# A mask that is almost right trains almost as well, so nobody notices. Therefore we look for leaks: change
-# **one** token, and see which outputs change. The token at the upper left corner is rolled into the last
-# window, next to tokens from the lower right. Attention here is as bare as it can be: queries, keys and
-# values are the tokens themselves.
+# A model with a mask that is almost right trains almost as well, so the mistake is easily missed. We therefore test
+# for leaks: change **one** token, and see which outputs change. The token at the upper left corner is rolled into the
+# last window, next to tokens from the lower right. Attention is as simple as possible here: the tokens themselves are
+# queries, keys and values.
 
 
 # %%
@@ -373,26 +380,27 @@ viz.images(
     [c.astype(float) for c in changed],
     titles=["no mask", "with the mask"],
     size=2.4,
-    title="One token is changed: who notices?",
-    caption="The token at the upper left is changed. White: the output changes. Without the mask all four corners of "
-    "the map take part; with it only the four tokens of one piece.",
+    title="One token is changed: which outputs change?",
+    caption="The token at the upper left is changed; white marks the outputs that change. Without the mask they "
+    "lie in all four corners of the map. With the mask they are the four tokens of one piece.",
 )
 
 # %% [markdown]
-# Published models add $-100$ to forbidden scores where we put $-\infty$. The weights come out as about
-# $e^{-100} \approx 4 \cdot 10^{-44}$ instead of 0, which vanishes beside 1 in float32: as long as the scores
-# themselves are far from 100, the results are the same.
+# Published models add $-100$ to forbidden scores, where we put $-\infty$. Their forbidden weights are about
+# $e^{-100} \approx 4 \cdot 10^{-44}$ instead of 0. In float32 this makes no difference beside a weight near 1, so the
+# results are the same as long as the scores themselves are far from 100.
 #
-# ## Where, relative to me?
+# ## Relative positions
 #
-# Attention knows no order, also within a window. Swin adds a number to each score, learned, one for each way
-# in which two tokens can stand to each other (Deck A, *Swin Transformer architecture*; equation 4):
+# Attention does not depend on the order of the tokens, in a window either. So Swin adds a learned number to each
+# score, one for each relative position that two tokens of a window can have (Deck A, *Swin Transformer architecture*;
+# equation 4):
 #
 # $$Y = \mathrm{softmax}\Big(\frac{Q K^T}{\sqrt{d}} + B\Big) V, \qquad B_{ij} = \hat B[I_{ij}].$$
 #
-# $B$ has $M^2 \times M^2$ entries, but two tokens of a window can be $-(M-1)$ to $M-1$ rows apart, and as
-# many columns: $(2M-1)^2$ ways. So a head learns a table $\hat B$ of $(2M-1)^2$ numbers, and $I$ says which
-# entry belongs to a pair. Step by step, for a window of 2 rows and 3 columns:
+# $B$ has $M^2 \times M^2$ entries. But two tokens of a window are between $-(M-1)$ and $M-1$ rows apart, and as many
+# columns, so there are only $(2M-1)^2$ relative positions. Each head learns a table $\hat B$ of $(2M-1)^2$ numbers,
+# and $I$ says which entry belongs to a pair. Step by step, for a window of 2 rows and 3 columns:
 
 # %%
 Mh, Mw = 2, 3
@@ -407,8 +415,9 @@ viz.grids(
     titles=["rows apart", "columns apart", "rows, from 0", "columns, from 0", "5 · rows + columns"],
     columns=5,
     title="The index of relative positions, step by step",
-    caption="Row: query; column: key. The last table is read from the two before it. 15 ways to stand, numbered "
-    "0 to 14.",
+    caption="Rows are queries, columns are keys. The first two tables are the offsets in rows and columns, the "
+    "next two the same counted from 0, and the last combines them to one index. There are 15 relative positions, "
+    "numbered 0 to 14.",
 )
 
 # %% tags=["slide:A/49-relative-position-bias"]
@@ -423,15 +432,16 @@ viz.relative_index(
     mv.vision.relative_position_index(3),
     3,
     title="Which entry of the table belongs to each pair of tokens",
-    caption="Left: all pairs of a window of 3 x 3. Right: how the token in the middle sees the window. Along the "
-    "diagonals on the left runs the same number: the same offset, elsewhere.",
+    caption="Left: the index for all pairs of tokens of a window of 3 x 3. Right: the index for the token in the "
+    "middle, at the places of the keys. On the left the same number repeats along diagonals: the same offset at "
+    "another place.",
 )
 
 # %% [markdown]
 # ### The trap of windows that are not square
 #
-# The row offset is multiplied by the length of a *row* of the table, $2 M_w - 1$. In square windows it is the
-# same as $2 M_h - 1$, so code with the wrong one passes every square test:
+# The row offset is multiplied by the length of a *row* of the table, $2 M_w - 1$. For square windows this equals
+# $2 M_h - 1$, so code that uses the wrong one passes every test with square windows:
 
 # %%
 wrong = dy0 * (2 * Mh - 1) + dx0
@@ -447,9 +457,9 @@ assert wrong_tall.max() > 14 and mv.vision.relative_position_index((3, 2)).max()
 # %% [markdown]
 # ## The whole layer, against brute force
 #
-# Roll, cut, attend with bias and mask, join, roll back. `p` holds the weights by name, as
-# `model.state_dict()` gives them; $h$ heads of width $d = D / h$. (Maps that windows do not fill are padded
-# in the library. We leave that out.)
+# The layer has five steps: roll the map, cut it into windows, attend with bias and mask, join the windows, roll back.
+# `p` holds the weights by name, as `model.state_dict()` gives them; there are $h$ heads of width $d = D / h$. (The
+# library pads maps whose sides are no multiple of the window. We leave that out.)
 
 
 # %%
@@ -477,8 +487,8 @@ def window_attention(x, p, name, heads, M, s):
 
 
 # %% [markdown]
-# Is that what was meant? The judge knows no roll, no mask and no index: it goes through the map as it is,
-# asks for each token which others stand in its shifted window, and attends to those.
+# Does this compute what we want? We compare it with code that has no roll, no mask and no index. It goes through the
+# original map, finds for each token the others in its shifted window, and attends to those.
 
 
 # %%
@@ -515,15 +525,15 @@ for shift in (0, 1, 2):
     np.testing.assert_allclose(layer(t).data[0], expected, atol=1e-5)
 
 # %% [markdown]
-# **The law**: attention with roll and mask equals attention over the pieces of a map that was never rolled,
-# for every shift. The roll is a trick of bookkeeping and nothing else.
+# **The law**: attention with roll and mask equals attention within the pieces of the map that was never rolled, for
+# every shift. The roll changes only the order of the computation, not the result.
 #
 # ## Patch merging, and a hierarchy of maps
 #
-# Between stages the map becomes half as high and wide: the four tokens of each $2 \times 2$ square are put
-# side by side, $4D$ numbers, normalised, and mapped to $2D$ by one matrix without bias. A quarter of the
-# tokens, twice the width. The published order of the four is: upper left, *lower left*, upper right, lower
-# right. Any order could be learned; only this one fits published weights.
+# Between stages the map becomes half as high and half as wide. The four tokens of each $2 \times 2$ square are
+# concatenated to $4D$ numbers, normalised, and mapped to $2D$ by one matrix without bias. There are then a quarter as
+# many tokens, of twice the width. The published order of the four is: upper left, *lower left*, upper right, lower
+# right. A network could learn with any order, but published weights need this one.
 
 
 # %%
@@ -556,10 +566,10 @@ np.testing.assert_allclose(merge(t, p, "merge"), merging(mv.Tensor(t)).data, ato
 assert merge(t, p, "merge").shape == (2, 3, 4, 16)
 
 # %% [markdown]
-# Deck A: beginning with small patches and merging neighbours makes a **pyramid** of maps, with the strides 4,
-# 8, 16 and 32 that a ResNet's stages have. So Swin can take the ResNet's place in everything that was built
-# on one: pyramid networks, U-Nets, DETR (chapter 15), Mask2Former (chapter 19). ViT has one map, of stride
-# 16, at every depth.
+# Slide `A/45-hierarchy-for-dense-prediction`. Small patches whose neighbours are merged give a **pyramid** of maps,
+# with the strides 4, 8, 16 and 32 of the stages of a ResNet. So Swin can replace the ResNet in everything that was
+# built on one: pyramid networks, U-Nets, DETR (chapter 15), Mask2Former (chapter 19). ViT has a map of stride 16 at
+# every depth.
 
 # %% tags=["slide:A/45-hierarchy-for-dense-prediction"]
 with mv.nn.init.skip_init(), mv.no_grad():  # sizes only: no weights are drawn
@@ -577,14 +587,14 @@ assert [shape[1] for shape in pyramid] == [96, 192, 384, 768]  # a quarter of th
 # %% [markdown]
 # ## Swin in forty lines
 #
-# Deck A, *Swin Transformer architecture*. Blocks come in pairs: windows (W-MSA), then shifted windows
-# (SW-MSA), each followed by an MLP, norm before each branch and residual around it (equation 3):
+# Slide `A/50-swin-architecture`. Blocks come in pairs: one with windows (W-MSA), one with shifted windows (SW-MSA).
+# Each attention is followed by an MLP, with a norm before each branch and a residual around it (equation 3):
 #
 # $$\hat z_l = \text{W-MSA}(\mathrm{LN}(z_{l-1})) + z_{l-1}, \qquad z_l = \mathrm{MLP}(\mathrm{LN}(\hat z_l)) + \hat z_l$$
 # $$\hat z_{l+1} = \text{SW-MSA}(\mathrm{LN}(z_l)) + z_l, \qquad z_{l+1} = \mathrm{MLP}(\mathrm{LN}(\hat z_{l+1})) + \hat z_{l+1}$$
 #
-# There is no class token: the last map is normalised and averaged. There are no position codes either; the
-# bias tables do that work. We take the weights of the small trained model and compare.
+# There is no class token: the last map is normalised and averaged. There are no position codes either; the tables of
+# biases replace them. We take the weights of the small trained model and compare the results.
 
 
 # %% tags=["slide:A/50-swin-architecture"]
@@ -615,9 +625,9 @@ mv.summary(model, scene.image[None])
 # %% [markdown]
 # ## Sizes
 #
-# A block has $12 D^2 + 13 D$ parameters, as ViT's, and a table of $(2M-1)^2$ for each head. Merging to width
-# $D$ takes $2 D^2$ for the matrix and $4 D$ for the norm. Published are T, S and B for windows of 7; the paper
-# prints 29M, 50M and 88M.
+# Like a block of ViT, a block has $12 D^2 + 13 D$ parameters; in addition it has a table of $(2M-1)^2$ numbers for
+# each head. Merging to width $D$ takes $2 D^2$ for the matrix and $4 D$ for the norm. The published sizes T, S and B
+# have windows of 7; the paper prints 29M, 50M and 88M.
 
 
 # %%
@@ -644,10 +654,10 @@ for name, (width, depths, heads, exact) in published.items():
 # %% [markdown]
 # ## A trained one
 #
-# `swin-shapes` is a small Swin for scenes of $64 \times 64$ pixels with one object: circle, square, triangle,
-# star, ring or cross, of any size, texture and colour. From the labels of whole pictures alone it learned next
-# to nothing: like ViT, it knows little of images when it is born. So it first learned to name pixels, and then
-# shapes. We measure it on 500 held-out scenes that it never saw.
+# `swin-shapes` is a small Swin for scenes of $64 \times 64$ pixels with one object: circle, square, triangle, star,
+# ring or cross, of any size, texture and colour. Trained on the labels of whole pictures alone, it learned almost
+# nothing: like ViT, it begins without any assumption about images. So it was first trained to classify pixels, and
+# then shapes. We measure it on 500 held-out scenes that it never saw.
 
 # %%
 held_out = mv.data.shapes.Scenes(500, "held-out", objects=1)
@@ -667,14 +677,13 @@ viz.heatmap(
     x_names=mv.data.shapes.THINGS,
     y_names=mv.data.shapes.THINGS,
     bar_label="scenes",
-    title="What is taken for what",
-    caption="Rows: what the shape is; columns: what the model said. Off the diagonal: mistakes.",
+    title="Confusion matrix",
+    caption="Rows are the true shapes, columns the predictions. What lies off the diagonal is a mistake.",
 )
 
 # %% [markdown]
-# Look at the mistakes before you believe a number. And remember the beginning: things come in all sizes. The
-# size matters: an object of 8 pixels is two tokens wide, and of the finest there are, which is little to tell a
-# star from a circle.
+# Look at the mistakes before you trust a number. As at the beginning, the size of the object matters: an object of 8
+# pixels is only two of the finest tokens wide, which is little to tell a star from a circle.
 
 # %%
 side = np.array([math.sqrt(s.boxes[0, 2] * s.boxes[0, 3]) * 64 for s in held])  # pixels
@@ -693,15 +702,15 @@ viz.images(
     titles=[f"{things[labels[i]]}, said {things[said[i]]}" for i in shown],
     columns=5,
     size=1.9,
-    title="Where it is wrong",
-    caption="Each is named as it is, and as the model called it.",
+    title="The mistakes",
+    caption="Above each scene: the true shape, and what the model predicted.",
 )
 
 # %% [markdown]
 # ### Training it again
 #
-# One cell, or `minivis train swin-shapes` in a terminal. It takes up to half an hour on two cores, so it is
-# switched off here. Every scene it trains on is drawn afresh; the held-out ones are measured at the end.
+# This takes one cell, or `minivis train swin-shapes` in a terminal. It runs for up to half an hour on two cores, so
+# it is switched off here. Every scene of the training is newly generated; the held-out ones are used only at the end.
 
 # %%
 RETRAIN = False  # True: trains it again, into runs/swin-shapes; mv.load("runs/swin-shapes") then loads yours
@@ -711,8 +720,9 @@ if RETRAIN:
 # %% [markdown]
 # ### What the stages hold
 #
-# Each token of a stage is a vector. We find the three directions in which those of all shown images differ
-# most (principal components) and use them as red, green and blue: tokens of like colour hold like things.
+# Each token of a stage is a vector. We take all tokens of all scenes shown and find the three directions in which
+# they differ most (principal components). We draw these as red, green and blue, so tokens of similar colour hold
+# similar vectors.
 
 
 # %%
@@ -741,16 +751,17 @@ viz.images(
     columns=6,
     size=1.3,
     title="Six scenes, and the maps of each stage",
-    caption="Colours compare within a row of maps. The first stage tells object and grounds apart, place by place. "
-    "In the last all tokens of a scene say much the same: which shape it shows.",
+    caption="Colours can be compared within a row of maps. In the first stage the colours follow the object and "
+    "the grounds, place by place. In the last stage all tokens of a scene have nearly the same colour, which "
+    "depends on the shape in it.",
 )
 
 # %% [markdown]
 # ### Its bias tables
 #
-# A table has $(2M-1)^2$ numbers for a head: what is added when the key stands so far from the query. Drawn as
-# a map around the query in the middle (turned so that a key on the right is on the right). They began as
-# noise of standard deviation 0.02.
+# For each head a table has $(2M-1)^2$ numbers: the bias that is added for a key at each offset from the query. We
+# draw it as a map around the query in the middle (turned so that a key on the right of the query stands on the
+# right). All biases began as noise of standard deviation 0.02.
 
 # %%
 M = model.config["window"]
@@ -778,21 +789,21 @@ viz.images(
     size=1.6,
     signed=True,
     title="Learned biases of the first stage",
-    caption="The query stands in the middle; orange: look there more, purple: look there less. Nobody told these "
-    "heads what is near. They found out, and prefer it.",
+    caption="The query is in the middle. Orange: the score of a key at this place is raised; purple: it is "
+    "lowered. These heads learned to prefer near keys.",
 )
 
 # %% [markdown]
-# In the first two stages near keys are preferred. In the last, where one window is the whole map and all tokens
-# of a scene say much the same, the tables have hardly moved from where they began.
+# In the first two stages near keys are preferred. In the last stage one window is the whole map, and all tokens of a
+# scene hold nearly the same; there the biases have hardly changed since the start.
 #
 # ## How far does information travel?
 #
-# Without the shift a window is an island: whatever the number of blocks, a token knows what is in its window
-# and no more. With the shift, knowledge crosses one more border with every block, now towards one side, now
-# towards the other. Measured by gradients: if
-# the gradient of an output with respect to an input is exactly zero, the one does not know of the other. A
-# map of $16 \times 16$ tokens, windows of $4 \times 4$, weights just drawn, one stage of one to six blocks:
+# Without the shift no information leaves a window: after any number of blocks a token depends only on the tokens of
+# its own window. With the shift, every block lets information cross one more border, in turn towards one side and
+# towards the other. We measure this by gradients: if the gradient of an output with respect to an input is exactly
+# zero, the output does not depend on that input. The map has $16 \times 16$ tokens, the windows $4 \times 4$; the
+# weights are random, and one stage has one to six blocks:
 
 
 # %%
@@ -831,14 +842,15 @@ viz.images(
     ],
     columns=6,
     size=1.45,
-    title="What one token knows of",
-    caption="White: the token; grey: what it depends on. Unshifted windows never let it out. With shifted ones "
-    "every block adds a window's width, to one side or the other (for block 4 the map ends there): after five it knows all.",
+    title="Which tokens one token depends on",
+    caption="White: the token. Grey: the tokens its output depends on. With windows that do not shift, these stay "
+    "in one window. With shifted ones every block adds the width of a window, to one side or the other (for block "
+    "4 the map ends there). After five blocks the token depends on all.",
 )
 
 # %% [markdown]
-# In a whole Swin the merging helps too: a window of the next stage covers four of the stage before. So here is
-# the same for the small model, from the pixels to a token in each of its stages, with its own sizes:
+# In a whole Swin the merging helps too: a window of the next stage covers four windows of the stage before. Here is
+# the same measurement for the small model with its own sizes, from the pixels to one token of each stage:
 
 # %%
 depth = len(model.stages)
@@ -857,18 +869,19 @@ viz.images(
     titles=[f"{'shifted' if s else 'unshifted'}, stage {i + 1}" for s in (0, 1) for i in range(depth)],
     columns=depth,
     size=1.7,
-    title="The pixels that one token of each stage knows of",
-    caption="Merging alone widens the view too. In a small image the last stage is one window, and sees "
-    "everything in any case.",
+    title="The pixels that one token of each stage depends on",
+    caption="The bright pixels are those that the token depends on. Merging alone already widens the area from "
+    "stage to stage. In this small image the last stage is one window, so its token depends on all pixels with or "
+    "without the shift.",
 )
 
 # %% [markdown]
 # ## What the shift is worth
 #
-# Liu et al., table 4: without shifting, Swin-T loses 1.1 points of accuracy on ImageNet (80.2 instead of 81.3 %), 2.8
-# points of box AP on COCO (47.7 instead of 50.5) and 2.8 points of mean IoU on ADE20K (43.3 instead of 46.1): the more
-# a task asks *where*, the more. So let the small Swin name pixels, with and without the shift: 700 steps, three seeds
-# each, mean IoU on 500 scenes of the validation split.
+# Liu et al., table 4: without the shift Swin-T loses 1.1 points of accuracy on ImageNet (80.2 instead of 81.3 %), 2.8
+# points of box AP on COCO (47.7 instead of 50.5) and 2.8 points of mean IoU on ADE20K (43.3 instead of 46.1). The
+# loss is larger for the tasks that ask *where* something is. So we train the small Swin to classify pixels, with and
+# without the shift: 700 steps, three random seeds each, mean IoU on 500 scenes of the validation split.
 
 # %%
 from minivis.recipes import ablations
@@ -883,27 +896,28 @@ assert all(len(values) == 3 and (values > 33).all() for values in found.values()
 viz.dots(
     found,
     "mean IoU, %",
-    title="Windows that stand still against windows that shift",
-    caption="Three seeds, a colour each; the bar is their mean. Compare the bars with the way from dot to dot.",
+    title="Fixed windows against shifted windows",
+    caption="Each dot is one training run, coloured by its random seed; each bar is the mean of three. The dots of "
+    "one bar lie further apart than the two bars: the shift makes no difference that three runs can show.",
 )
 
 # %% [markdown]
-# **Here the shift is worth nothing that three seeds could show**: the gain changes its sign with the seed. This is no
-# contradiction. Each stage of this model halves the map, so that most borders between windows lie inside a window of the
-# next stage; and its last stage is one window, as the last figure shows. Swin-T at 512 pixels has 19 x 19 windows in its first
-# stage and still 3 x 3 in its last: over the borders that stay, only the shift can carry anything. A number in a table belongs to the
-# size at which it was measured.
+# **Here the shift makes no difference that three runs can show**: it helps with some seeds and hurts with others.
+# This does not contradict the paper. Each stage of this model halves the map, so most borders between windows lie
+# inside a window of the next stage; and its last stage is one window, as the last figure shows. At 512 pixels, Swin-T
+# has 19 x 19 windows in its first stage and still 3 x 3 in its last. Across the borders that remain, only the shift
+# can carry information. A gain measured at one size need not hold at another.
 
 # %% [markdown]
 # ## Exercises
 #
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its
+# digits, the input arrays stay unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: cut
-# Write `my_partition(x, window)`: $x$ $(B, H, W, C)$ to $(B\,n_W, M_h, M_w, C)$, windows in reading order,
-# image after image. `window` is a number or (height, width). Hint: reshape, transpose, reshape.
+# Write `my_partition(x, window)`: it turns $x$ $(B, H, W, C)$ into $(B\,n_W, M_h, M_w, C)$, with the windows in
+# reading order, image after image. `window` is a number or (height, width). Hint: reshape, transpose, reshape.
 
 
 # %% tags=["exercise:partition"]
@@ -924,13 +938,14 @@ passed = mv.laws.check("window_partition", my_partition).passed
 #     return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, m, n, C)
 # ```
 #
-# After the transpose the order is: image, row of windows, column of windows, and then inside the window.
+# After the transpose the order of the axes is: image, row of windows, column of windows, and then the two axes inside
+# a window.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: put together
-# The inverse: `my_reverse(windows, window, height, width)`, windows $(B\,n_W, M_h, M_w, C)$ to maps
-# $(B, H, W, C)$. `window` is a number or (height, width) again. Hint: the same transpose, read backwards, is itself.
+# Write the inverse, `my_reverse(windows, window, height, width)`: it turns windows $(B\,n_W, M_h, M_w, C)$ into maps
+# $(B, H, W, C)$. `window` is a number or (height, width) again. Hint: the same transpose undoes itself.
 
 
 # %% tags=["exercise:reverse"]
@@ -950,14 +965,15 @@ passed = mv.laws.check("window_reverse", my_reverse).passed
 #     return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[3])
 # ```
 #
-# Exchanging axes 2 and 3 twice changes nothing, so the transpose is its own inverse.
+# Exchanging axes 2 and 3 twice changes nothing, so this transpose is its own inverse.
 # </details>
 
 # %% [markdown]
-# ### Exercise 3: keep strangers apart
-# Write `my_mask(height, width, window, shift)`: boolean $(n_W, N, N)$, True where query $i$ may see key $j$ of
-# its window after the map was rolled up and left by `shift`. `window` and `shift` are numbers or pairs. Hint:
-# give each place of the *rolled* map the number of its piece, cut, compare. Try `shift = 0` in your head.
+# ### Exercise 3: the mask
+# Write `my_mask(height, width, window, shift)`: boolean $(n_W, N, N)$, True where query $i$ may attend to key $j$ of
+# its window after the map was rolled up and left by `shift`. `window` and `shift` are numbers or pairs. Hint: give
+# each place of the *rolled* map the number of its piece, cut the map into windows, and compare the numbers. Think
+# about `shift = 0`, too.
 
 
 # %% tags=["exercise:mask"]
@@ -981,14 +997,14 @@ passed = mv.laws.check("shifted_window_mask", my_mask).passed
 #     return piece[:, :, None] == piece[:, None, :]
 # ```
 #
-# Four numbers are enough: inside one window, two tokens are strangers only if one of them came around an
-# edge and the other did not. With `piece[-shift:]` a shift of 0 would mark the whole map.
+# Four numbers are enough. Inside one window, two tokens belong to different pieces only if one of them was moved
+# around an edge and the other was not. With `piece[-shift:]` a shift of 0 would mark the whole map.
 # </details>
 
 # %% [markdown]
-# ### Exercise 4: where, relative to me?
-# Write `my_index(window)`: whole numbers $(N, N)$, which of the $(2M_h-1)(2M_w-1)$ biases query $i$ adds for
-# key $j$. `window` is a number or (height, width). Mind the trap.
+# ### Exercise 4: the index of relative positions
+# Write `my_index(window)`: integers $(N, N)$ that say which of the $(2M_h-1)(2M_w-1)$ biases query $i$ adds for key
+# $j$. `window` is a number or (height, width). Test it with a window that is not square.
 
 
 # %% tags=["exercise:index"]
@@ -1010,13 +1026,13 @@ passed = mv.laws.check("relative_position_index", my_index).passed
 #     return dy * (2 * n - 1) + dx
 # ```
 #
-# Token $i$ stands in row $i$ // $M_w$, column $i$ % $M_w$; a row of the table has $2M_w - 1$ entries.
+# Token $i$ is in row $i$ // $M_w$ and column $i$ % $M_w$; a row of the table has $2M_w - 1$ entries.
 # </details>
 
 # %% [markdown]
 # ### Exercise 5: how large may a window be?
-# Write `my_price(height, width, D, M)`: multiply-adds of one layer of attention in windows of $M \times M$ on
-# a map of height · width tokens, projections included. At which $M$ does the part with $M$ cost as much as
+# Write `my_price(height, width, D, M)`: the multiply-adds of one layer of attention in windows of $M \times M$ on a
+# map of height · width tokens, projections included. For which $M$ does the part that depends on $M$ cost as much as
 # the projections?
 
 
@@ -1057,19 +1073,21 @@ passed = claims(
 #     return 4 * tokens * D**2 + 2 * M**2 * tokens * D
 # ```
 #
-# $4 N D^2 = 2 M^2 N D$ at $M = \sqrt{2D}$: about 14 for $D = 96$. Windows of 7 are far below it, so most of
-# the price is the projections.
+# $4 N D^2 = 2 M^2 N D$ for $M = \sqrt{2D}$: about 14 for $D = 96$. Windows of 7 are far below that, so most of the
+# cost is that of the projections.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Attention in windows costs $4ND^2 + 2M^2ND$: linear in the tokens, so small patches can be afforded.
-# - Windows that stand still are islands. Shifting every second block by half a window joins them.
-# - The roll keeps all windows full, and the mask keeps apart what only the roll brought together: together
-#   they equal attention over the shifted pieces, exactly.
-# - Position is a learned number for each offset and head. Its index multiplies rows by $2M_w - 1$.
-# - Merging makes a pyramid of maps that can stand wherever a ResNet's stood.
+# - Attention in windows costs $4ND^2 + 2M^2ND$: it is linear in the number of tokens, so small patches are
+#   affordable.
+# - Between fixed windows no information flows. Shifting every second block by half a window connects them.
+# - The roll keeps all windows full, and the mask separates what only the roll brought together. Together they equal
+#   attention over the shifted pieces, exactly.
+# - Positions enter as a learned number for each offset and head. The index into the table multiplies rows by
+#   $2M_w - 1$.
+# - Merging makes a pyramid of maps that can replace those of a ResNet anywhere.
 #
 # Next: [15. DETR](15_detr.ipynb), which asks such maps for objects. Chapter [19](19_mask2former.ipynb), Mask2Former, uses Swin
 # itself to find masks.

@@ -1,24 +1,25 @@
 # %% [markdown]
 # # 15. DETR: detection as a set of answers
 #
-# A transformer looks at an image once and answers with a *set* of boxes: no anchors, no proposals, nothing to
-# suppress afterwards. What makes that possible is a loss that first decides who answers for what.
+# A transformer looks at an image once and answers with a *set* of boxes: no anchors, no proposals, no suppression of
+# duplicates afterwards. This works because the loss first decides which answer belongs to which object.
 #
 # **Goals**
 #
-# - You can match predictions with objects by brute force, by the Hungarian method, and prove the result optimal.
+# - You can match predictions with objects by brute force and by the Hungarian method, and prove that the result is
+#   optimal.
 # - You can say why IoU cannot pull two distant boxes together, and what generalised IoU adds.
 # - You can compute DETR's set loss on paper and know why the order of its predictions does not matter.
 # - You can write DETR's transformer in fifty lines of NumPy.
-# - You can measure what queries, encoder and decoder of a trained DETR do, and see where that differs from the
-#   paper.
+# - You can measure what the queries, the encoder and the decoder of a trained DETR do, and see where that differs
+#   from the paper.
 #
 # **Before**: attention from [05](05_attention.ipynb), encoder and decoder from [07](07_transformer.ipynb),
 # position codes from [08](08_vit.ipynb).
 #
-# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention
-# and Transformer Networks in Computer Vision*; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is
-# CPSC 425, lecture 23. A section that follows a slide names it.
+# **Slides**: Deck H is Hanyang University, *Transformers* (ViT, DETR, Segmenter); Deck A is AIIA, *Attention and
+# Transformer Networks in Computer Vision*; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck C is CPSC
+# 425, lecture 23. A section that follows a slide names it by its tag: deck, page and a short name.
 #
 # **Time**: about 75 minutes to read, 60 more for the exercises; the cells take about 20 seconds.
 
@@ -48,14 +49,14 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## An image in, a set out
 #
-# Deck H, *Introduction* (DETR); Deck A, *DETR*; Deck Z, *DETR: Rethinking object detection* and *Streamlined
-# detection pipeline*. Detectors used to cover the image with thousands of candidate boxes (anchors, proposals),
-# judge each on its own, and throw away the duplicates by non-maximum suppression (NMS). Each of these has
-# settings that somebody chose by hand. DETR treats detection as a *translation*: in goes a sequence of image
-# features, out comes a fixed number of answers, all at once. The model below was trained on generated scenes
-# (`minivis train detr-shapes`, about half an hour on two cores); we show it scenes it has never seen.
+# Slides `H/14-detr-idea`, `A/52-detr-idea`, `Z/49-detr-as-translation`, `Z/52-streamlined-pipeline`. Detectors before
+# DETR cover the image with thousands of candidate boxes (anchors, proposals). They judge each candidate on its own
+# and remove duplicates by non-maximum suppression (NMS). Each of these steps has settings that somebody chose by
+# hand. DETR treats detection as a *translation*: a sequence of image features goes in, and a fixed number of answers
+# comes out, all at once. The model below was trained on generated scenes (`minivis train detr-shapes`, about half an
+# hour on two cores). We show it scenes it has never seen.
 #
-# > *A word on the slide.* Deck H's title page says CVPR 2020; the paper (Carion et al.) is from ECCV 2020.
+# > *A correction.* Deck H's title page says CVPR 2020; the paper (Carion et al.) appeared at ECCV 2020.
 
 # %% tags=["slide:H/14-detr-idea", "slide:A/52-detr-idea", "slide:Z/49-detr-as-translation", "slide:Z/52-streamlined-pipeline"]
 model = mv.load("detr-shapes")
@@ -83,16 +84,18 @@ viz.boxes_on_images(
     titles=["truth"] * 4 + ["answers above 0.5"] * 4,
     columns=4,
     title="Four new scenes: the truth, and what the network says",
-    caption="What you see below is the network's output with the unsure answers left out; nothing was merged or suppressed. "
-    "Small objects that lie on others are its weak side, and now and then one object has two answers.",
+    caption="Top row: the true boxes. Bottom row: the network's answers with a probability above 0.5. Nothing was "
+    "merged or suppressed. The network misses some small objects that lie on others, and now and then it gives one "
+    "object two answers.",
 )
 
 # %% [markdown]
 # ## Sixteen slots, most of them empty
 #
-# Deck A, *DETR architecture*: the number of answers is fixed and larger than any image has objects: 100 in the
-# paper, 16 here, where a scene has at most eight. So there must be a way to answer "nothing": one class more,
-# **no object**, $\varnothing$. It plays the part that *background* has in other detectors.
+# Slide `A/59-no-object`. The number of answers is fixed, and it is larger than the number of objects in any image:
+# 100 in the paper; 16 here, where a scene has at most eight objects. So a slot must be able to answer "nothing". It
+# does so with one more class, **no object**, $\varnothing$, which plays the part that *background* has in other
+# detectors.
 
 # %% tags=["slide:A/59-no-object"]
 one = 12
@@ -110,17 +113,17 @@ viz.heatmap(
     x_names=[*shapes.THINGS, "no object"],
     bar_label="probability",
     title=f"What the 16 slots say about a scene of {len(scene.labels)} objects",
-    caption="Each row is one slot and sums to 1. Most have one clear favourite: an object, or none. Some share out their "
-    "probability: they have not made up their mind.",
+    caption="Each row is one slot; its probabilities sum to 1. Most slots give nearly all probability to one "
+    "class: an object, or no object. A few split it between several classes: they are unsure.",
 )
 
 # %% [markdown]
 # ## Why the loss must match first
 #
-# Deck A, *Bipartite matching loss*: a set has no order. If slot $i$ had to answer for object $i$ of the list,
-# the loss would depend on the order in which somebody wrote the objects down, and the network would be punished
-# for right answers in the wrong slot. Here is one scene, its objects written down in every possible order, and
-# what the pairs cost: once slot by slot, once after the cheapest pairs were chosen.
+# Slide `A/60-why-match`. A set has no order. Suppose slot $i$ had to answer for object $i$ of the list. Then the loss
+# would depend on the order in which somebody wrote the objects down, and the network would be punished for a right
+# answer in another slot. The cell takes one scene and lists its objects in every possible order. For each order it
+# computes the total cost twice: once with slot $i$ for object $i$, and once with the cheapest pairs.
 
 # %% tags=["slide:A/60-why-match"]
 target = {"labels": scene.labels, "boxes": scene.boxes}
@@ -138,13 +141,13 @@ assert np.ptp(slot_by_slot) > 1 and np.ptp(matched) < 1e-4
 # %% [markdown]
 # ## Three companies, three jobs
 #
-# Deck H, *Hungarian Algorithm*; Deck A, *Bipartite matching loss*. The matching is the permutation $\sigma$ with
-# the least sum of pair costs $c_{i,\sigma(i)}$,
+# Slides `H/17-hungarian-table`, `A/62-best-permutation`. The matching is the permutation $\sigma$ with the least sum
+# of pair costs $c_{i,\sigma(i)}$,
 #
 # $$\hat\sigma = \arg\min_{\sigma \in \mathfrak{S}_N} \sum_{i=1}^{N} c_{i,\, \sigma(i)} .$$
 #
-# First by brute force: three companies offer to do three jobs, each for its price; each company gets one job. There are
-# $3! = 6$ ways, and one can look at all of them.
+# First by brute force. Three companies offer to do three jobs, each at its own price, and each company gets one job.
+# There are only $3! = 6$ ways, so we can look at all of them.
 
 # %% tags=["slide:H/17-hungarian-table", "slide:A/62-best-permutation"]
 prices = np.array([[108, 125, 150], [150, 135, 175], [122, 148, 250]])  # (companies, jobs)
@@ -172,18 +175,20 @@ viz.cost_matrix(
     x_names=["musician", "chef", "cleaners"],
     y_names=["A", "B", "C"],
     title="The cheapest way: 407",
-    caption="One framed cell in every row and column. Company A has the best price for the musician and does "
-    "not get that job: taking the cheapest cell first would cost 108 + 135 + 250 = 493, or at best 431.",
+    caption="Rows are companies, columns are jobs, and the framed cells are the cheapest assignment: one in every "
+    "row and every column. Company A has the best price for the musician and still does not get that job: with it "
+    "the sum would be 431 or 493.",
 )
 
 # %% [markdown]
 # ### A proof one can check
 #
-# Six ways are few; for 100 slots there are $100! \approx 10^{158}$. The **Hungarian method** needs about $N^3$ steps,
-# and it returns more than an answer: a *certificate*. Row $i$ gets a price $u_i$, column $j$ a price $v_j$, so that
-# no cell costs less than its two prices together, $u_i + v_j \le c_{ij}$. Then *every* assignment costs at least
-# $\sum u_i + \sum v_j$; and the one it found costs exactly that. Nobody can do better, and you need not believe the
-# algorithm to believe that. (A price may be negative, a rebate; only the sums count.)
+# Six ways are few, but for 100 slots there are $100! \approx 10^{158}$. The **Hungarian method** needs about $N^3$
+# steps, and besides the assignment it returns a *certificate* that the assignment is the cheapest. Row $i$ gets a
+# price $u_i$ and column $j$ a price $v_j$, chosen so that no cell costs less than its two prices together:
+# $u_i + v_j \le c_{ij}$. An assignment uses each row and each column once, so *every* assignment costs at least
+# $\sum u_i + \sum v_j$. The one that was found costs exactly that, so none is cheaper. To be sure of this you only
+# check the prices; you need not trust the algorithm. (A price may be negative; only the sums count.)
 
 # %%
 rows, columns, u, v = linear_sum_assignment(prices, return_duals=True)
@@ -199,13 +204,14 @@ viz.cost_matrix(
     x_names=["musician", "chef", "cleaners"],
     y_names=["A", "B", "C"],
     title="The certificate: c - u - v",
-    caption="No number is negative and the framed cells are zero: that is the whole proof. Any other choice of "
-    "cells has this table's numbers on top of 407.",
+    caption="Each cell shows its cost minus the prices of its row and column. No number is negative, and the "
+    "framed cells are zero. That proves that 407 is the minimum: any other choice of cells costs 407 plus the "
+    "numbers in its cells.",
 )
 
 # %% [markdown]
-# Now the time it takes. Brute force is out of reach after ten rows; ours and SciPy's, which the loss uses because it
-# is compiled, find assignments of the same cost.
+# Now we measure the time. Brute force becomes impossible beyond about ten rows. Our solver and SciPy's find
+# assignments of the same cost; the loss uses SciPy's because it is compiled.
 
 # %%
 from scipy.optimize import linear_sum_assignment as scipy_assignment
@@ -237,25 +243,27 @@ viz.curves(
     "rows and columns",
     "seconds",
     log="xy",
-    title="The price of looking at everything",
-    caption="N! against about N³. One hundred slots, as DETR has, take ours milliseconds and SciPy far less.",
+    title="Time to find the cheapest assignment",
+    caption="Both axes are logarithmic. Brute force grows like N!, the Hungarian method about like N³. For 100 "
+    "slots, as in DETR, ours takes milliseconds and SciPy far less.",
 )
 
 # %% [markdown]
 # ## What a pair costs
 #
-# Deck H, *DETR model: Bipartite Matching*; Deck A, *Bipartite matching loss*. Object $i$ has the class $c_i$ and the box
-# $b_i \in [0, 1]^4$ (centre, width, height as shares of the image). Slot $j$ says the probabilities $\hat p_j$ and the box
-# $\hat b_j$. The pair costs
+# Slides `H/16-five-predictions-two-objects`, `H/15-matching-cost`, `A/61-padding-the-truth`, `A/63-pairwise-cost`.
+# Object $i$ has the class $c_i$ and the box $b_i \in [0, 1]^4$ (centre, width and height as fractions of the image).
+# Slot $j$ predicts the probabilities $\hat p_j$ and the box $\hat b_j$. The pair costs
 #
 # $$C_{ij} = -\hat p_j(c_i) + \mathcal{L}_{box}(b_i, \hat b_j), \qquad
 #   \mathcal{L}_{box} = \lambda_{L1} \lVert b_i - \hat b_j \rVert_1 + \lambda_{iou}\, (1 - \mathrm{GIoU}(b_i, \hat b_j)),$$
 #
 # with $\lambda_{L1} = 5$ and $\lambda_{iou} = 2$. The list of objects is **padded** with "no object" to the number of
-# slots, and a pair with "no object" costs nothing: so padding never changes who gets an object. (The published
-# code leaves out the constant $\lambda_{iou} \cdot 1$ in the matching; it shifts all pairs with an object alike.)
+# slots. A pair with "no object" costs nothing, so padding does not change which slot gets an object. (The published
+# code leaves out the constant $\lambda_{iou} \cdot 1$ in the matching. It is the same for all pairs with an object,
+# so the matching stays the same.)
 #
-# The slide's example: five predictions, a dog and a cat. Its classes are taken as certain.
+# The slide's example has five predictions and two objects, a dog and a cat. We take its predicted classes as certain.
 
 # %% tags=["slide:H/16-five-predictions-two-objects", "slide:H/15-matching-cost", "slide:A/61-padding-the-truth", "slide:A/63-pairwise-cost"]
 DOG, CAT, NOTHING = 0, 1, 2
@@ -293,9 +301,10 @@ viz.cost_matrix(
     y_label="prediction",
     x_names=["dog", "cat", "∅", "∅", "∅"],
     y_names=["ŷ1", "ŷ2", "ŷ3", "ŷ4", "ŷ5"],
-    title="Five predictions, two objects, three times nothing",
-    caption="Class right (-1), distance 0, GIoU 1 (-2): each right pair costs -3, both together -6. The empty "
-    "columns take whoever is left.",
+    title="Five predictions, two objects, three times no object",
+    caption="The framed cells are the matching. A right pair costs -1 for the class, 0 for the L1 distance and -2 "
+    "for a GIoU of 1: -3 for each pair and -6 in all. The three predictions that are left are matched with no "
+    "object, at no cost.",
 )
 
 # %%
@@ -310,13 +319,14 @@ viz.matched_boxes(
     normalised=True,
     size=3.6,
     title="The same, as a picture",
-    caption="Matched pairs lie on each other, the predictions without object are dotted. Two of the slide's boxes "
-    "leave the image (0.3 - 0.8 / 2 < 0 and 0.9 + 0.3 / 2 > 1): that is allowed.",
+    caption="The boxes of a matched pair lie on each other; predictions without an object are dotted. Two boxes of "
+    "the slide reach outside the image (0.3 - 0.8 / 2 < 0 and 0.9 + 0.3 / 2 > 1): that is allowed.",
 )
 
 # %% [markdown]
-# Now let the five be less sure: the second says "dog", loudly and far away. Weigh the parts of the cost and watch the
-# pairs: who answers for the dog when the class counts most?
+# Now the five predictions are less certain: the second says "dog" with high probability, but its box is far from the
+# dog. Change the weights of the cost and see which pairs are matched. Which prediction gets the dog when the class
+# has a large weight?
 
 # %%
 # (5, 3): dog, cat, nothing
@@ -333,15 +343,16 @@ viz.matching_playground(
 # %% [markdown]
 # ## Boxes that do not meet
 #
-# Deck A, *Bipartite matching loss* (box loss); Deck H, *DETR model: Bipartite Matching*. How alike are two boxes $A$ and
-# $B$? Intersection over union is the usual answer. But it is 0 for *all* pairs that do not meet, near or far: no slope,
-# nothing to learn from. **Generalised IoU** (Rezatofighi et al. 2019) takes the smallest box $E$ around both and
-# subtracts the part of it that neither covers:
+# Slide `A/64-box-loss`. How similar are two boxes $A$ and $B$? The usual answer is intersection over union. But it is
+# 0 for *all* pairs that do not overlap, near or far, so its gradient is 0 too and a network cannot learn from it.
+# **Generalised IoU** (Rezatofighi et al. 2019) takes the smallest box $E$ that encloses both, and subtracts the share
+# of it that neither covers:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}, \qquad
 #   \mathrm{GIoU} = \mathrm{IoU} - \frac{|E| - |A \cup B|}{|E|} .$$
 #
-# For two boxes in plain Python, and for all pairs against the library (exercise 3 holds *yours* against sixteen laws):
+# First for two boxes in plain Python, then for all pairs with the library. (In exercise 3, sixteen laws judge *your*
+# version.)
 
 
 # %%
@@ -379,8 +390,8 @@ fig, axes = viz.figure(
     sharex=True,
     sharey=True,
     title="One box moves away",
-    caption="Grey: the smallest box around both, and in it what neither covers. From the third picture on IoU is 0 "
-    "and stays 0. GIoU goes on falling, towards -1.",
+    caption="Grey: the smallest box that encloses both, and in it the part that neither covers. From the third "
+    "picture on the boxes do not overlap: IoU stays at 0, while GIoU keeps falling towards -1.",
 )
 for ax, gap in zip(axes.flat, gaps, strict=True):
     moving = still + [gap, 0, gap, 0]
@@ -399,7 +410,7 @@ for ax, gap in zip(axes.flat, gaps, strict=True):
 fig
 
 # %% [markdown]
-# As curves, and their slopes from the engine. The slope is what a learning network gets to feel.
+# The same as curves, with their slopes from the engine. The slope is all that gradient descent can follow.
 
 # %% tags=["slide:A/64-box-loss"]
 shift = np.linspace(0, 4, 81)
@@ -419,12 +430,14 @@ viz.curves(
     "shift, in box widths",
     "likeness",
     level={"they no longer meet: IoU is 0": 0.0},
-    title="IoU goes flat, GIoU does not",
-    caption="At a shift of 1 the boxes part. IoU is flat from there on; GIoU still knows which way is nearer.",
+    title="IoU becomes flat, GIoU does not",
+    caption="At a shift of 1 the boxes stop overlapping. Beyond it the slope of IoU is 0, while that of GIoU still "
+    "tells in which direction the target lies.",
 )
 
 # %% [markdown]
-# So let a box walk downhill to a target it does not touch: by $1 - \mathrm{IoU}$, by $1 - \mathrm{GIoU}$, by L1.
+# So we move a box by gradient descent to a target that it does not overlap, with three losses: $1 - \mathrm{IoU}$,
+# $1 - \mathrm{GIoU}$ and L1.
 
 # %%
 goal = np.array([[0.70, 0.65, 0.20, 0.30]])  # normalised cxcywh
@@ -455,14 +468,14 @@ viz.curves(
     {name: likeness for name, (likeness, _) in walks.items()},
     "step",
     "IoU with the goal",
-    title="Three ways downhill to a box one does not touch",
-    caption="IoU has no slope here, so that box never moves. GIoU and L1 both arrive. They jitter at the goal because "
-    "their slopes do not fade there: only the smaller steps towards the end bring rest.",
+    title="Gradient descent to a box that does not overlap, with three losses",
+    caption="With IoU the slope is 0, so the box never moves. With GIoU and with L1 it arrives. Near the target "
+    "both jitter, because their slopes do not shrink there; the smaller steps towards the end make the box settle.",
 )
 
 # %% [markdown]
-# Why both L1 and GIoU, then? Because L1 measures in shares of the *image*: a box that is off by half its own width costs
-# ten times less when it is ten times smaller. GIoU has no scale.
+# Then why use both L1 and GIoU? L1 measures in fractions of the *image*: if a box is ten times smaller and again
+# wrong by half its own width, L1 is ten times smaller too. GIoU does not depend on the size of the box.
 
 # %%
 for side in (0.4, 0.04):
@@ -475,14 +488,14 @@ for side in (0.4, 0.04):
 # %% [markdown]
 # ## The set loss, step by step
 #
-# Deck H, *Hungarian Algorithm* (its loss); Deck A, *Bipartite matching loss*. With the matching $\hat\sigma$ fixed,
+# Slides `H/17-hungarian-loss`, `A/65-hungarian-loss`. With the matching $\hat\sigma$ fixed,
 #
 # $$\mathcal{L}(y, \hat y) = \sum_{i=1}^{N} \Big[ -\log \hat p_{\hat\sigma(i)}(c_i)
 #   + \mathbb{1}_{\{c_i \ne \varnothing\}}\, \mathcal{L}_{box}(b_i, \hat b_{\hat\sigma(i)}) \Big] .$$
 #
 # Two details make it work. Most slots are empty, so the class $\varnothing$ has a weight of 0.1 in the cross-entropy
-# (which is then a weighted mean). And the box terms are divided by the number of objects in the batch. One scene, by
-# hand: first the costs of all 16 slots for all objects, and the cheapest pairs.
+# (which is then a weighted mean). And the box terms are divided by the number of objects in the batch. We compute the
+# loss of one scene by hand. First come the costs of all 16 slots for all objects, and the cheapest pairs.
 
 # %%
 truth_corners = box_cxcywh_to_xyxy(scene.boxes)
@@ -499,8 +512,9 @@ viz.cost_matrix(
     y_label="slot",
     x_names=[shapes.THINGS[k] for k in scene.labels],
     title="What each slot would cost each object",
-    caption="Read it column by column. Some objects have one slot that is far cheaper than all others; for others two or "
-    "three compete, and the assignment frames one. The dearest framed pair is the small star on the circle.",
+    caption="Read it column by column: a column holds the cost of each slot for one object. For some objects one "
+    "slot is far cheaper than all others. For others two or three slots are close, and the assignment (framed) "
+    "takes one of them. The most expensive framed pair is the small star on the circle.",
 )
 
 # %%
@@ -513,9 +527,9 @@ viz.matched_boxes(
     target_labels=scene.labels,
     names=shapes.THINGS,
     normalised=True,
-    title="Who answers for what",
-    caption="Full lines: the objects. Dashed, in the same colour: the slot that answers for it. Dotted: slots without "
-    "object; where their boxes lie does not matter.",
+    title="Which slot is matched with which object",
+    caption="Full lines are the objects. The dashed box in the same colour is the slot matched with it. Dotted "
+    "boxes belong to slots without an object; their position does not enter the loss.",
 )
 
 # %% tags=["slide:H/17-hungarian-loss", "slide:A/65-hungarian-loss"]
@@ -547,10 +561,10 @@ np.testing.assert_allclose(criterion(turned, [mixed])["loss"].item(), total, rto
 print("slots and objects in another order: the same loss")
 
 # %% [markdown]
-# In the matching the class counts with its *probability*, in the loss with its *logarithm*: a probability stays in
-# proportion to the box costs, a logarithm would drown them. No gradient flows through the matching itself: it is a
-# choice. And all decoder layers are asked, each matched anew (*auxiliary losses*): one class head and one box head
-# read every layer's states.
+# In the matching the class counts with its *probability*, in the loss with its *logarithm*. A probability has the
+# size of the box costs; a logarithm can be much larger and would outweigh them. No gradient flows through the
+# matching itself, because it is a discrete choice. The loss is computed for every decoder layer, each with a matching
+# of its own (*auxiliary losses*): the same class head and the same box head read the states of every layer.
 
 # %%
 for name, value in criterion(output, [{"labels": s.labels, "boxes": s.boxes} for s in scenes]).items():
@@ -559,13 +573,16 @@ for name, value in criterion(output, [{"labels": s.labels, "boxes": s.boxes} for
 # %% [markdown]
 # ## The network
 #
-# Deck H, *Transformer*; Deck C, *Object Detection with Transformers*; Deck A, *DETR architecture*.
+# Slides `H/18-detr-architecture`, `C/124-detr`, `A/54-detr-backbone`.
 #
-# 1. A **backbone** (ResNet) shrinks the image $3 \times H_0 \times W_0$ to a map, in the paper $2048 \times H_0/32 \times
-#    W_0/32$; a $1 \times 1$ convolution makes $D$ channels of it. Its cells, in reading order, are the **tokens**.
-# 2. The **encoder** lets the tokens look at each other, with two-dimensional sine codes telling them where they are.
-# 3. The **decoder** turns $Q$ learned **object queries**, one for each slot, into as many states, in parallel.
-# 4. Two **heads** read each state: a linear layer and softmax say the class, three layers with ReLU and a sigmoid the box.
+# 1. A **backbone** (ResNet) turns the image $3 \times H_0 \times W_0$ into a smaller map, in the paper
+#    $2048 \times H_0/32 \times W_0/32$. A $1 \times 1$ convolution reduces it to $D$ channels. Its cells, row by row,
+#    are the **tokens**.
+# 2. The **encoder** lets the tokens attend to each other. Two-dimensional sine codes tell them where they are.
+# 3. The **decoder** starts from $Q$ learned **object queries**, one for each slot, and turns them into $Q$ states,
+#    all in parallel.
+# 4. Two **heads** read each state: a linear layer with softmax predicts the class; three layers with ReLU, and a
+#    sigmoid at the end, predict the box.
 
 # %% tags=["slide:Z/53-detr-backbone", "slide:A/54-detr-backbone"]
 weights = {name: value.astype(np.float32) for name, value in model.state_dict().items()}
@@ -585,15 +602,15 @@ assert published.input_proj.weight.shape == (256, 2048, 1, 1)
 print("DETR-R50: strides", strides, "channels", channels, "->", published.input_proj.weight.shape[0])
 
 # %% [markdown]
-# A backbone that starts from nothing leaves the transformer with nothing to look at: pre-training is essential (Deck Z,
-# *We use standard ResNet*). The paper's knew ImageNet. Ours first learns to name the class of every pixel of the scenes,
-# before it meets the transformer; the section on training comes back to that.
+# Pre-training of the backbone is essential (Deck Z, *We use standard ResNet*): an untrained backbone gives the
+# transformer nothing useful to attend to. The paper's backbone was trained on ImageNet. Ours was first trained to
+# predict the class of every pixel of the scenes. The section on training shows what that is worth.
 #
 # ### Where things are
 #
-# Deck A, *DETR architecture* (positions); Deck Z, *We use 2D sine/cosine embeddings*. Each axis has half of the channels;
-# rows and columns are counted from 1 and stretched to $(0, 2\pi]$, so that a place in the image keeps its code at another
-# resolution:
+# Slides `A/55-detr-positions`, `Z/55-detr-positions`. One half of the channels encodes the row, the other half the
+# column. Rows and columns are counted from 1 and scaled to $(0, 2\pi]$, so a place in the image keeps its code when
+# the resolution changes:
 #
 # $$c_{p, 2i} = \sin(p / T^{2i/d}), \qquad c_{p, 2i+1} = \cos(p / T^{2i/d}), \qquad T = 10000,\; d = D/2 .$$
 
@@ -625,19 +642,20 @@ viz.attention_maps(
     columns=4,
     shared=True,
     bar_label="likeness, from the least",
-    title="How alike the code of one cell is to all others",
-    caption="Near cells have like codes, along rows and along columns: the plane is given, not learned.",
+    title="Similarity of the code of one cell to the codes of all cells",
+    caption="Bright cells have codes similar to that of the marked cell. Similarity falls with distance along rows "
+    "and along columns: these codes contain the plane of the image without any training.",
 )
 
 # %% [markdown]
 # ### Fifty lines of NumPy
 #
-# Deck H prints a DETR of 36 lines (it is the listing of the paper: torchvision's ResNet, PyTorch's `nn.Transformer`,
-# learned codes added once). Here is everything, attention included, with the weights of the library's model. What
-# differs from the transformer of [07](07_transformer.ipynb) (Deck H, *Transformer*, differences): positions are added to
-# queries and keys at *every* attention, never to values; the decoder answers in **parallel**, so it needs no mask that
-# hides the future; image tokens stand where words stood, object queries where the target words stood; and there are two
-# heads.
+# Deck H prints a DETR of 36 lines. It is the listing of the paper: torchvision's ResNet, PyTorch's `nn.Transformer`,
+# and learned position codes that are added once. The cell below has everything in NumPy, attention included, with the
+# weights of the library's model. It differs from the transformer of [07](07_transformer.ipynb) in four ways (Deck H,
+# *Transformer*, differences). Positions are added to queries and keys at *every* attention, never to values. The
+# decoder predicts in **parallel**, so it needs no causal mask. Image tokens stand in place of the source words, and
+# object queries in place of the target words. And there are two heads.
 
 
 # %%
@@ -720,10 +738,10 @@ print("NumPy and the library agree, layer by layer")
 # %% [markdown]
 # ### How many parameters
 #
-# The table of Deck H (*vs Faster R-CNN*) says 41M for DETR with ResNet-50 and 60M with ResNet-101. We count, on models
-# built without memory for their weights. There are two right answers: all parameters, and those that are trained (stem
-# and first stage of the backbone stay as ImageNet left them; the norms of the backbone are frozen and are not even
-# counted as parameters).
+# The table of Deck H (*vs Faster R-CNN*) says 41M for DETR with ResNet-50 and 60M with ResNet-101. We count, on
+# models built without memory for their weights. Two counts are right: that of all parameters, and that of the trained
+# ones. (The stem and the first stage of the backbone keep their ImageNet weights. The norms of the backbone are
+# frozen and do not count as parameters at all.)
 
 # %%
 for name, build, exact, trained, printed in (
@@ -745,12 +763,14 @@ print(f"ours     : {small:,}, of which the queries are {weights['queries'].size:
 # %% [markdown]
 # ## Layer by layer, and no suppression
 #
-# Deck Z, *We use 6 layers of transformer decoder* and *Decoder: no NMS needed*. Every decoder layer refines all
-# predictions at once. The first has a handicap: when its queries look at the image, they have hardly conferred (their
-# states were empty), so two of them may claim the same object. We measure **average precision** (AP) after each layer,
-# without and with NMS. All answers of one class are ranked by their certainty; one is a hit when its IoU with an object
-# of that class that no surer answer has hit is above a limit; AP is the precision, averaged over all shares of the
-# objects that can be found. AP50 has the limit 0.50; AP is the mean over the limits 0.50, 0.55, ..., 0.95, as on COCO.
+# Slides `Z/65-no-nms-needed`, `Z/60-detr-decoder`. Every decoder layer refines all predictions at once. The first
+# layer has a handicap: its queries have exchanged almost nothing yet (their states were empty), so two of them may
+# claim the same object.
+#
+# We measure **average precision** (AP) after each layer, without and with NMS. All answers of one class are sorted by
+# their probability. Going down the list, an answer is a hit when its IoU with an object of that class is above a
+# limit and no answer before it has hit that object. AP is the precision, averaged over all levels of recall. AP50
+# uses the limit 0.50; AP is the mean over the limits 0.50, 0.55, ..., 0.95, as on COCO.
 
 
 # %% tags=["slide:Z/65-no-nms-needed", "slide:Z/60-detr-decoder"]
@@ -787,17 +807,18 @@ viz.curves(
     },
     "decoder layer",
     "AP on 200 held-out scenes",
-    title="What each decoder layer adds, and what NMS adds to it",
-    caption="Mind the scale. After the first layer NMS helps a little, after the last it no longer does.",
+    title="AP after each decoder layer, without and with NMS",
+    caption="Compare the lines at each layer, and note where the vertical axis begins. After the first layer NMS "
+    "improves AP a little; after the last it no longer does.",
 )
 
 # %% [markdown]
-# As in the paper: NMS helps after the first layer and not after the last, where it costs a little AP. (AP50, which
-# forgives boxes that lie badly, still gains a little.)
+# As in the paper, NMS helps after the first layer and not after the last, where it costs a little AP. (AP50, which
+# accepts boxes that fit badly, still gains a little.)
 #
-# Why can a network do without suppression at all? Because its queries confer: in the decoder's self-attention a slot
-# can learn that another one has the object already. The test is to forbid it. In our fifty lines each query is now
-# shown itself only, and nothing else is changed:
+# Why does the network need no suppression? In the decoder's self-attention the queries exchange information, so a
+# slot can learn that another slot already has the object. To test this we forbid the exchange: in our fifty lines
+# each query may attend only to itself, and nothing else changes.
 
 # %% tags=["slide:H/19-why-attention-for-detection"]
 with mv.no_grad():
@@ -834,14 +855,14 @@ print("mean distance of the encoder's attention by layer and head, pixels:", *(n
 assert max(r.max() for r in reach) > 12  # beyond the neighbouring cell: context, in one layer
 
 # %% [markdown]
-# Our small model leaves some duplicates in any case. When the queries may not confer there are more, AP falls, and NMS
-# is worth something again. The same self-attention is what gives a prediction its context (Deck H, *Transformer*, strengths): other objects, and the
-# far end of its own.
+# Our small model leaves some duplicates in any case. When the queries cannot exchange information there are more of
+# them, AP falls, and NMS helps again. The same self-attention also gives a prediction its context (Deck H,
+# *Transformer*, strengths): the other objects, and the far end of its own object.
 #
 # ## Queries specialise
 #
-# Deck A, *Object queries*: one point for each box a query predicted, over all scenes, whether it was sure or not. Nobody told
-# the queries to share out the image among them.
+# Slide `A/66-queries-specialise`. The figure has one point for each box that a query predicted, over all scenes,
+# whether the query was sure or not. Nothing in the training told the queries to divide the image among themselves.
 
 # %% tags=["slide:A/66-queries-specialise"]
 width, height = boxes[..., 2], boxes[..., 3]
@@ -858,9 +879,10 @@ fig, axes = viz.figure(
     height=3.3,
     sharex=True,
     sharey=True,
-    title="Where the boxes of each query lie",
-    caption="Each square is the image, each point the centre of a box: blue small, orange large and wide, green large and "
-    "tall. Above: how many objects the query found in 200 scenes.",
+    title="Where each query predicts its boxes",
+    caption="Each square is the image and belongs to one query; each point is the centre of a predicted box: blue "
+    "small, orange large and wide, green large and tall. The number above says how many objects the query found in "
+    "200 scenes. Each query keeps to a region of its own.",
 )
 for q, ax in enumerate(axes.flat):
     for colour, chosen in zip(viz.COLOURS, kinds.values(), strict=False):
@@ -871,7 +893,8 @@ for q, ax in enumerate(axes.flat):
 fig
 
 # %% [markdown]
-# In numbers: how much of the scatter of all boxes does the query's number alone explain? (0: nothing, 1: everything.)
+# In numbers: which share of the variance of all boxes is explained by the number of the query alone? (0: none of it,
+# 1: all of it.)
 
 # %%
 centres = boxes[..., :2]
@@ -887,18 +910,19 @@ explained = 1 - centres.var(axis=0).sum(axis=-1).mean() / centres.reshape(-1, 2)
 assert explained > 0.5
 
 # %% [markdown]
-# Areas, yes, and strongly; sizes much less, other than in the paper, where 100 queries have to share out objects of all
-# sizes.
+# The queries specialise strongly in areas and much less in sizes. In the paper, 100 queries divide objects of all
+# sizes among themselves.
 #
 # ## What the encoder looks at
 #
-# Deck A, *Encoder self-attention*; Deck Z, *We use 6 layers of transformer encoder*; Deck H, *Transformer* (encoder).
-# Take a cell on an object: which cells does it attend to? In the paper, those of the same object: the encoder already
-# tells instances apart.
+# Slides `Z/57-detr-encoder`, `H/21-what-encoder-and-decoder-look-at`, `A/67-encoder-separates-instances`. Take a cell
+# on an object: which cells does it attend to? In the paper, to those of the same object: the encoder already
+# separates instances.
 #
-# One picture proves little, so measure first. For each cell that lies on one object: how densely does it attend to that
-# object, to the other objects, to the ground? Density 1 is what an attention spread evenly over the image would have. And
-# a baseline that knows the *place* but not the *scene*: what the same cell attends to on average over all scenes.
+# One picture proves little, so we measure first. For each cell that lies on exactly one object: how densely does it
+# attend to that object, to the other objects and to the ground? A density of 1 is that of attention spread evenly
+# over the image. As a baseline we take what the same cell attends to on average over all scenes; this depends on the
+# *place* of the cell but not on the *scene*.
 
 
 # %% tags=["slide:Z/57-detr-encoder", "slide:H/21-what-encoder-and-decoder-look-at"]
@@ -933,8 +957,8 @@ for i, attention in enumerate(encoder_attention, start=1):  # (B, h, N, N)
     assert own > 2 * other and own > expected
 
 # %% [markdown]
-# The encoder does begin to separate instances: the own object is read several times as densely as the others, and more
-# densely than the cell's place alone would explain. The head that does so most, in a picture:
+# The encoder does begin to separate instances: a cell attends to its own object several times as densely as to the
+# others, and more densely than its place alone would explain. The figure shows the head that does this most.
 
 # %% tags=["slide:A/67-encoder-separates-instances"]
 own = np.array([measured[0, 0] for measured in by_head])  # (layers, h)
@@ -950,13 +974,13 @@ viz.attention_maps(
     query=[(k // 8, k % 8) for k in points],
     columns=3,
     title=f"Encoder layer {layer + 1}, head {head + 1}, asked at one cell of each object",
-    caption="Bright cells are what the marked cell reads: mostly its own object. A small object that lies on another one (5) "
-    "reads that one.",
+    caption="Bright cells are those that the marked cell attends to: mostly cells of its own object. Object 5 is "
+    "an exception: it is small, lies on another object, and attends to that one.",
 )
 
 # %% [markdown]
-# Other heads look elsewhere. One of the last layer has a favourite cell whatever the scene: attention must sum to 1, and a
-# head with nothing to ask still has to look somewhere.
+# Other heads attend elsewhere. One head of the last layer attends to the same cell whatever the scene is. Its weights
+# must sum to 1, so a head that needs nothing still has to put its weight somewhere.
 
 # %%
 received = encoder_attention[-1].mean(axis=(0, 2))  # (h, N): how much each cell is read, on average
@@ -969,8 +993,8 @@ assert received[head, cell] > 4 / 64
 # %% [markdown]
 # ## What the decoder looks at
 #
-# Deck Z, *Decoder attention weights*: each sure query's attention, in the colour of its box. First a scene in which
-# objects overlap.
+# Slide `Z/66-decoder-attention-weights`. The attention of each sure query, in the colour of its box. First a scene in
+# which objects overlap.
 
 # %% tags=["slide:Z/66-decoder-attention-weights"]
 crowded = 135
@@ -983,8 +1007,9 @@ picture = viz.attention_by_object(
     labels=probabilities[crowded, found, :-1].argmax(axis=-1),
     names=shapes.THINGS,
     normalised=True,
-    title="Who looks where",
-    caption="Each query's attention in the colour of its box; a cell is 8 x 8 pixels.",
+    title="Decoder attention of each sure query",
+    caption="Each query's attention is drawn in the colour of its box; a cell is 8 x 8 pixels. Each query attends "
+    "mostly to its own object, also where objects overlap.",
 )
 
 pairs = []  # of objects whose boxes overlap: density on the own object, and on the other one
@@ -1009,10 +1034,11 @@ picture
 # %% [markdown]
 # ### At the extremities?
 #
-# Deck Z, *Attention focuses on extremities*; Deck H, *Transformer* (decoder): in the paper's pictures the decoder looks at
-# heads, feet and edges, which decide where a box ends. Does ours? For every sure box of at least 20 x 20 pixels we
-# measure the density of its query's attention deep inside, on the inner and the outer rim of the border (4 pixels each),
-# and elsewhere. The baseline is again the query's own average over all scenes: place without content.
+# Slides `Z/64-attention-at-extremities`, `H/21-what-encoder-and-decoder-look-at`. In the paper's pictures the decoder
+# attends to heads, feet and edges, which decide where a box ends. Does ours? For every sure box of at least 20 x 20
+# pixels we measure how densely its query attends to four regions: the inside, the inner and the outer rim of the
+# border (4 pixels each), and the rest. The baseline is again the query's own average over all scenes, which knows the
+# place but not the content.
 
 # %% tags=["slide:Z/64-attention-at-extremities", "slide:H/21-what-encoder-and-decoder-look-at"]
 zones = ("deep inside", "inner rim", "outer rim", "elsewhere")
@@ -1041,8 +1067,9 @@ viz.heatmap(
     x_names=zones,
     y_names=list(table),
     bar_label="density",
-    title="Where the decoder looks",
-    caption="1 would be an even spread. The middle of the box is read most, and more than the query's usual place explains.",
+    title="Density of decoder attention",
+    caption="Columns go from the inside of the box outwards. A density of 1 would be attention spread evenly. It "
+    'is highest deep inside the box, and higher there than the baseline of the same query ("place only").',
 )
 
 # %%
@@ -1054,18 +1081,18 @@ print(
 assert inside > rim > table["layer 3"][2] > table["layer 3"][3]
 
 # %% [markdown]
-# **Not at the extremities.** Our decoder looks at the middle of its object, more than place alone explains, and less
-# towards the border: the opposite of the slides' pictures. The reason to suspect is scale. Our tokens are 8 x 8 pixels
-# and the largest object is about five of them across; a cell in the middle has, through the backbone and two encoder
-# layers, already heard from the border. In the paper an object may be 20 tokens across, and the border has to be looked
-# for. A claim about a trained network is a claim about *that* network: measure yours.
+# **Not at the extremities.** Our decoder attends to the middle of its object, more than the place alone explains, and
+# less towards the border. This is the opposite of the slides' pictures. A likely reason is the scale. Our tokens are
+# 8 x 8 pixels, and the largest object is about five of them across. Through the backbone and two encoder layers, a
+# cell in the middle already has information from the border. In the paper an object may be 20 tokens across, and the
+# decoder has to look for the border. What was found for one trained network need not hold for another: measure yours.
 #
 # ## Masks: the panoptic head
 #
-# Deck H, *Panoptic Segmentation*; Deck A, *DETR for panoptic segmentation*. For **panoptic** segmentation every pixel gets
-# a class, and every countable object its own mask; the grounds (stuff) are predicted as if they were objects. On top of the
-# decoder each query's attention map over the image becomes a mask: a small convolutional net sharpens it step by step with
-# finer maps of the backbone. Here are the masks of the sure queries.
+# Slides `H/24-detr-panoptic-head`, `A/68-detr-panoptic`. In **panoptic** segmentation every pixel gets a class, and
+# every countable object gets its own mask. The grounds (stuff) are predicted as if they were objects. A mask head on
+# top of the decoder starts from each query's attention map over the image. A small convolutional network makes a mask
+# of it, step by step, with the finer maps of the backbone. The figure shows the masks of the sure queries.
 
 # %% tags=["slide:H/24-detr-panoptic-head"]
 painter = mv.load("detr-panoptic-shapes")
@@ -1083,12 +1110,13 @@ viz.images(
     vmin=0,
     vmax=1,
     title="One mask for each sure query",
-    caption="A quarter of the image's resolution, things and grounds alike. Every query paints without knowing what the "
-    "others paint.",
+    caption="Each picture is the mask of one query, at a quarter of the resolution of the image, for things and "
+    "grounds alike. Masks may overlap, since no query knows the masks of the others.",
 )
 
 # %% [markdown]
-# The merge is one line: every pixel goes to the query that wants it most. No two segments overlap, and no pixel is left.
+# The merge is one line: every pixel goes to the query with the largest mask value there. So no two segments overlap,
+# and every pixel belongs to one.
 
 # %% tags=["slide:A/68-detr-panoptic"]
 wishes = mv.ops.interpolate(mask_logits[one : one + 1, sure_ones], size=(64, 64), mode="bilinear")[0]
@@ -1110,12 +1138,13 @@ viz.panoptic_on_image(
     segments,
     names=shapes.CLASSES,
     title="The panoptic result",
-    caption="Every pixel has one colour: that of the query that wanted it most.",
+    caption="Every pixel has the colour of the query with the largest mask value there.",
 )
 
 # %% [markdown]
-# How good it is says the **panoptic quality** PQ: the mean IoU of the segments that were found (SQ) times how many were found and
-# how few invented (RQ); chapter [19](19_mask2former.ipynb) computes it by hand.
+# The quality of the result is measured by the **panoptic quality** PQ. It is the mean IoU of the segments that were
+# found (SQ), times a factor that falls with every segment that was missed or invented (RQ). Chapter
+# [19](19_mask2former.ipynb) computes it by hand.
 
 # %%
 quality = mv.metrics.PanopticQuality(is_thing)
@@ -1133,7 +1162,7 @@ assert numbers["PQ"] > 0.4
 # %% [markdown]
 # ## Training it: the first steps look like nothing is learnt
 #
-# Take a new transformer on the trained backbone and train it for a few steps on fresh scenes.
+# Take a new transformer on top of the trained backbone, and train it for a few steps on new scenes.
 
 # %%
 from minivis.recipes.detr_shapes import small_detr
@@ -1167,10 +1196,10 @@ print(
 assert early[0] < 0.05 and apart < centres[:100].std(axis=1).mean() / 2
 
 # %% [markdown]
-# The loss falls, and the network is useless: all queries say about the same box, the mean one. The matching has to break the
-# tie, and it changes its mind from step to step while all are alike; only when queries begin to differ does each get the
-# same kind of object again and again. Many people stop here. Below is what the run that made the model of this
-# chapter wrote down on its way; it is kept in the model's card.
+# The loss falls, and yet the network is useless: all queries predict about the same box, the mean one. While they are
+# all alike, the matching changes from step to step. Only when the queries begin to differ does each of them get the
+# same kind of object again and again. This phase looks like a failure, and it is easy to give up here. The figure
+# shows the whole run that made the model of this chapter; its history is kept in the model's card.
 
 # %%
 history = storage.read_json(storage.PACKAGED / "detr-shapes" / "card.json")["history"]
@@ -1180,7 +1209,8 @@ fig, axes = viz.figure(
     width=8.6,
     height=3.4,
     title="Half an hour of training: minivis train detr-shapes --seed 0",
-    caption="After 200 steps AP50 is 0.004: nothing. Then it rises quickly, and slowly in the second half.",
+    caption="Left: the training loss. Right: AP50 on validation scenes. After 200 steps AP50 is 0.004. Then it "
+    "rises quickly, and in the second half slowly.",
 )
 names = {"loss": "training loss", "validation AP50": "AP50 on 100 validation scenes"}
 for ax, (column, name) in zip(axes[0], names.items(), strict=True):
@@ -1190,13 +1220,14 @@ for ax, (column, name) in zip(axes[0], names.items(), strict=True):
 fig
 
 # %% [markdown]
-# And that is *with* a backbone that was first taught to name the class of each pixel (1,500 steps, the same kind of scenes). Why this
-# detour? A matching can only reward differences that the tokens show. On top of random features all tokens look alike, the
-# queries stay alike, and the plateau lasts. In trials with a slightly smaller model one run from nothing stood at AP50 0.31
-# after 4,000 steps; one that spent the first 1,500 of its 4,000 on naming pixels stood at 0.85. The paper does the same
-# with ImageNet.
+# This run already had a backbone that was trained to predict the class of each pixel (1,500 steps, the same kind of
+# scenes). Why was that needed? The matching can only reward differences between tokens. With random features all
+# tokens are alike, so the queries stay alike and the flat phase lasts. In trials with a slightly smaller model, a run
+# without pre-training had reached AP50 0.31 after 4,000 steps. A run that spent the first 1,500 of its 4,000 steps on
+# classifying pixels reached 0.85. The paper pre-trains on ImageNet instead.
 #
-# Retraining is one call: backbone, then DETR, resumable, about half an hour on two cores.
+# Training it again is one call: first the backbone, then DETR, about half an hour on two cores. It can be interrupted
+# and resumed.
 
 # %%
 RETRAIN = False  # True: trains it again, into runs/detr-shapes; mv.load("runs/detr-shapes") then loads yours
@@ -1206,12 +1237,13 @@ if RETRAIN:
 # %% [markdown] tags=["slide:H/26-position-code-ablation", "slide:H/26-box-loss-ablation", "slide:Z/67-position-variants"]
 # ## What each choice is worth
 #
-# Deck H, *Result*, prints two tables of the paper, Deck Z four rows of the first. **Position codes**, AP on COCO: none 32.8;
-# sine once at the input 39.2; learned at every attention 39.6; sine in the decoder only 39.3; sine at every attention
-# 40.6. **Box loss**: L1 alone 35.8, GIoU alone 39.9, both 40.6. The same choices at the size of our scenes: a smaller DETR
-# on a backbone that stays as it is, 1,200 steps of 16 scenes, three seeds each, AP50 on 500 validation scenes
-# (`scripts/run_ablations.py` measures them anew). Read the spread before the mean: where the seeds of two rows overlap,
-# three seeds cannot tell them apart.
+# Deck H, *Result*, prints two tables of the paper; Deck Z prints four rows of the first. **Position codes**, AP on
+# COCO: none 32.8; sine once at the input 39.2; learned at every attention 39.6; sine in the decoder only 39.3; sine
+# at every attention 40.6. **Box loss**: L1 alone 35.8, GIoU alone 39.9, both 40.6.
+#
+# We repeat these choices on our scenes: a smaller DETR on a backbone that stays as it is, 1,200 steps of 16 scenes,
+# three random seeds each, AP50 on 500 validation scenes (`scripts/run_ablations.py` measures them again). Look at the
+# spread of the seeds before the mean: where the seeds of two rows overlap, three runs cannot tell the rows apart.
 
 # %%
 from minivis.recipes import ablations
@@ -1238,40 +1270,43 @@ viz.dots(
     rows,
     "AP50 on 500 validation scenes, %",
     title="Position codes and box losses, each choice three times",
-    caption="In brackets the AP of the paper on COCO. Five position codes, then three box losses; the last row of each group is "
-    "DETR as published. A colour is a seed, a bar the mean.",
+    caption="Five position codes, then three box losses; the last row of each group is DETR as published, and the "
+    "AP of the paper on COCO stands in brackets. Each dot is one training run, coloured by its random seed; each "
+    "bar is the mean of three. Codes that are missing or learned are far behind; with GIoU alone the three runs "
+    "lie far apart.",
 )
 
 # %% [markdown]
-# **Where the paper is confirmed:** without any code DETR finds next to nothing, since an encoder and queries that cannot tell
-# places apart cannot say where. And *at which* layers the sine codes are added matters little: 1.4 points there, and here
-# the seeds overlap.
+# **Where the paper is confirmed:** without position codes DETR finds almost nothing. If encoder and queries cannot
+# tell places apart, they cannot say where an object is. *At which* layers the sine codes are added matters little:
+# 1.4 points in the paper, and here the seeds overlap.
 #
-# **Where it is not:** codes that are *learned* do nearly as badly as none, where the paper has them one point
-# behind. They start as noise, and 1,200 steps are short: this row shows how fast they learn, not how far they get. **GIoU
-# alone** gives anything between nothing and the best of all, as the seed has it; with L1 beside it all three seeds
-# arrive. For L1 pulls at a box that overlaps nothing as hard as at any other. And **L1 alone** beats both together with every
-# seed, where in the paper GIoU is worth most: at the start of training, and that is all of ours, L1 is the better teacher.
+# **Where it is not:** *learned* codes do nearly as badly as none; in the paper they are only one point behind.
+# Learned codes start as noise, and 1,200 steps are few: this row shows how fast they learn, not how far they can get.
+# With **GIoU alone** AP50 is 0.00, 0.05 or 0.40, depending on the random seed. With L1 added, all three seeds
+# succeed, because L1 has a slope of the same size for boxes that overlap nothing. **L1 alone** is better than both
+# together with every seed, while in the paper GIoU contributes most. All of our training is what would be the start
+# of a full one, and there L1 is the better loss.
 
 # %% [markdown] tags=["slide:H/22-coco", "slide:H/28-detr-strengths-and-weaknesses"]
 # ## DETR among the detectors
 #
-# On COCO 2017 (118 thousand training images, 5 thousand for validation) DETR equals a well-tuned Faster R-CNN: 42.0 AP, at
-# about its speed and size; better on large objects (61.1 against 53.4), worse on small ones (20.5 against 26.6). It is trained
-# end to end, and long: up to 500 epochs. Both weaknesses, the small objects and the long training, come from global
-# attention over a coarse map; deformable attention over several scales (chapter [19](19_mask2former.ipynb) uses it) is the
-# answer that followed.
+# On COCO 2017 (118 thousand training images, 5 thousand for validation) DETR equals a well-tuned Faster R-CNN: 42.0
+# AP, at about its speed and size. It is better on large objects (61.1 against 53.4) and worse on small ones (20.5
+# against 26.6). It trains end to end, but for long: up to 500 epochs. Both weaknesses, small objects and long
+# training, come from global attention over a coarse map. Deformable attention over several scales was the next
+# answer; chapter [19](19_mask2former.ipynb) uses it.
 
 # %% [markdown]
 # ## Exercises
 #
-# Each has a stub, a check that says what holds and what does not, and a solution to unfold.
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# Each exercise has a stub, a check that says what holds and what does not, and a solution to unfold. A check by laws
+# also asks the following of your function: float32 in gives float32 out, float64 keeps all its digits, the input
+# arrays stay unchanged, and nothing is printed.
 #
 # ### Exercise 1: from centre to corners
-# Write `my_corners(boxes)`: `boxes` is `(..., 4)`, centre x, centre y, width, height; return left, top, right, bottom, in the
-# same shape. Hint: `np.concatenate` along the last axis.
+# Write `my_corners(boxes)`. `boxes` is `(..., 4)`: centre x, centre y, width, height. Return left, top, right,
+# bottom, in the same shape. Hint: `np.concatenate` along the last axis.
 
 
 # %% tags=["exercise:corners"]
@@ -1290,13 +1325,14 @@ passed = mv.laws.check("box_cxcywh_to_xyxy", my_corners).passed
 #     return np.concatenate([centre - half, centre + half], axis=-1)
 # ```
 #
-# Both axes at once: a box is two points or a point and a size.
+# This treats both axes at once: centre and half the size are points of two numbers each.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: intersection over union
-# Write `my_iou(boxes1, boxes2)`: boxes `(N, 4)` and `(M, 4)`, corners; return `(N, M)`, every box with every other. No
-# loops: give the boxes the axes `(N, 1, 4)` and `(1, M, 4)`. Two empty boxes have IoU 0, not 0 / 0.
+# Write `my_iou(boxes1, boxes2)` for boxes `(N, 4)` and `(M, 4)`, given by their corners. Return `(N, M)`: the IoU of
+# every box with every other. Use no loops: give the boxes the axes `(N, 1, 4)` and `(1, M, 4)`. Two empty boxes have
+# IoU 0, not 0 / 0.
 
 
 # %% tags=["exercise:iou"]
@@ -1318,13 +1354,13 @@ passed = mv.laws.check("box_iou", my_iou).passed
 #     return both / np.where(either > 0, either, 1)
 # ```
 #
-# The clip matters: two negative sides would multiply to a positive area.
+# The clip is needed: the product of two negative sides would be a positive area.
 # </details>
 
 # %% [markdown]
 # ### Exercise 3: generalised IoU
-# Write `my_giou(boxes1, boxes2)` for the same arguments: IoU less the share of the smallest enclosing box that neither
-# covers. An enclosure without area contributes 0, and two empty boxes have IoU 0, as in exercise 2.
+# Write `my_giou(boxes1, boxes2)` for the same arguments: the IoU minus the share of the smallest enclosing box that
+# neither box covers. An enclosing box without area contributes 0, and two empty boxes have IoU 0, as in exercise 2.
 
 
 # %% tags=["exercise:giou"]
@@ -1353,15 +1389,16 @@ passed = mv.laws.check("generalized_box_iou", my_giou).passed
 #     return share(both, either) - share(around - either, around)
 # ```
 #
-# Minimum and maximum change places: the intersection ends at the nearer sides, the enclosure at the farther ones.
+# Compared with the intersection, minimum and maximum change places: the intersection ends at the nearer sides, the
+# enclosing box at the farther ones.
 # </details>
 
 # %% [markdown]
 # ### Exercise 4: the cheapest assignment
-# Write `my_assignment(cost)`: `cost` is `(N, M)`; return two arrays of $\min(N, M)$ indices, row `rows[k]` paired with column
-# `columns[k]`, no row and no column twice, at the least total cost. Brute force will do for the check; the Hungarian
-# method is the harder way. Mind that there may be more rows than columns, costs below 0, several cheapest ways (any of them
-# will do), and nothing to pair at all: then both arrays are empty, and still of integers.
+# Write `my_assignment(cost)`. `cost` is `(N, M)`. Return two arrays of $\min(N, M)$ indices: row `rows[k]` is paired
+# with column `columns[k]`, no row and no column stands twice, and the total cost is the least possible. Brute force
+# is enough for the check; the Hungarian method is the harder way. There may be more rows than columns, costs below 0,
+# and several cheapest ways (return any of them). If there is nothing to pair, return two empty arrays of integers.
 
 
 # %% tags=["exercise:assignment"]
@@ -1384,15 +1421,16 @@ passed = mv.laws.check("linear_sum_assignment", my_assignment).passed
 #     return rows, min(ways, key=lambda columns: cost[rows, columns].sum())
 # ```
 #
-# The shorter side chooses among the longer one. `minivis/vision/matching.py` does it in N³.
+# The shorter side chooses among the entries of the longer one. `minivis/vision/matching.py` needs N³ steps.
 # </details>
 
 # %% [markdown]
 # ### Exercise 5: non-maximum suppression
-# What DETR does without: write `my_nms(boxes, scores, threshold)`, corners `(N, 4)` and scores `(N,)`. Keep the best box,
-# drop all whose IoU with it is larger than `threshold`, go on with the best of those left. Return the indices of the
-# boxes that stay, by falling score, as an array of integers (an empty one where there are no boxes). Boxes without area overlap
-# nothing; of boxes with the same score either may come first. `box_iou` may be used.
+# DETR does without this; write it: `my_nms(boxes, scores, threshold)`, with corners `(N, 4)` and scores `(N,)`. Keep
+# the best box, drop all boxes whose IoU with it is larger than `threshold`, and go on with the best of those that are
+# left. Return the indices of the boxes that stay, from the highest score to the lowest, as an array of integers (an
+# empty one where there are no boxes). A box without area overlaps nothing. Of two boxes with the same score either
+# may come first. You may use `box_iou`.
 
 
 # %% tags=["exercise:nms"]
@@ -1415,14 +1453,15 @@ passed = mv.laws.check("nms", my_nms).passed
 #     return np.array(kept, dtype=np.int64)
 # ```
 #
-# A box that was dropped drops nobody: only those that stay suppress.
+# A box that was dropped suppresses no other box: only boxes that stay do.
 # </details>
 
 # %% [markdown]
 # ### Exercise 6: the set loss
-# Write `my_set_loss(p, boxes, labels, wanted)` for one image: probabilities `p` $(Q, K+1)$ with "no object" last, predicted
-# boxes $(Q, 4)$, true labels $(T,)$ and boxes $(T, 4)$, all boxes as centre and size. Match with the weights 1, 5, 2, then add
-# the weighted mean of $-\log p$ ("no object" counts 0.1) and, divided by $T$, five times L1 and twice $1 - $ GIoU.
+# Write `my_set_loss(p, boxes, labels, wanted)` for one image: probabilities `p` $(Q, K+1)$ with "no object" last,
+# predicted boxes $(Q, 4)$, true labels $(T,)$ and true boxes $(T, 4)$; all boxes are given by centre and size. Match
+# with the weights 1, 5 and 2. Then compute the weighted mean of $-\log p$, where "no object" has the weight 0.1, and
+# add five times L1 and twice $1 - $ GIoU, both divided by $T$.
 
 
 # %% tags=["exercise:set-loss"]
@@ -1483,17 +1522,20 @@ passed = claims(
 #     return loss + (5 * distance[slots, things] + 2 * (1 - giou[slots, things])).sum() / len(labels)
 # ```
 #
-# Match with probabilities, pay with logarithms.
+# The matching uses probabilities, the loss their logarithms.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Detection becomes a set prediction when a matching decides who answers for what; the loss is then blind to order.
-# - The Hungarian method returns prices with its pairs, and the prices prove that nothing is cheaper.
-# - IoU has no slope between boxes that do not meet; GIoU has, and no scale; L1 has a slope and a scale. DETR uses both.
-# - The network is an ordinary encoder-decoder: positions at every attention, queries for words, all answers at once.
-# - Queries share out the image among themselves and confer; without that there are more duplicates. What a trained
-#   DETR attends to is to be measured, and ours does not look where the paper's does.
+# - Detection is set prediction once a matching decides which slot answers for which object. The loss then does not
+#   depend on their order.
+# - The Hungarian method returns prices with its pairs, and the prices prove that no assignment is cheaper.
+# - IoU has no slope between boxes that do not overlap. GIoU has one and does not depend on the scale; L1 has one and
+#   depends on the scale. DETR uses both.
+# - The network is an ordinary encoder-decoder, with positions at every attention, queries in place of words, and all
+#   answers at once.
+# - Queries divide the image among themselves and exchange information; without that there are more duplicates. What a
+#   trained DETR attends to has to be measured: ours does not attend where the paper's does.
 #
 # Next: [19. Mask2Former](19_mask2former.ipynb), which asks for masks instead of boxes and lets them guide attention.

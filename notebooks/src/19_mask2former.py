@@ -1,23 +1,24 @@
 # %% [markdown]
 # # 19. Mask2Former: look only inside your own mask
 #
-# One network that gives every pixel a class and every object a mask. Its queries draw masks, and each layer lets a query
-# look only where its last mask was.
+# One network gives every pixel a class and every object a mask. Its queries predict masks, and in each layer a query
+# may attend only to the pixels inside the mask it predicted before.
 #
 # **Goals**
 #
-# - You can say what semantic, instance and panoptic segmentation ask, and compute panoptic quality (PQ) by hand.
+# - You can say what semantic, instance and panoptic segmentation ask for, and compute panoptic quality (PQ) by hand.
 # - You can write multi-scale deformable attention with loops, and say why the pixel decoder needs it.
-# - You can write masked cross-attention, and say why a query with an empty mask is let out.
+# - You can write masked cross-attention, and say why a query with an empty mask may attend to everything.
 # - You can follow one query through the decoder and measure what each layer adds.
-# - You know the loss: cross-entropy and dice at a few undecided points, after a matching.
+# - You know the loss: after a matching, cross-entropy and dice at a few undecided points.
 # - You can merge masks to one panoptic map, and judge the result.
 #
 # **Before**: attention and learned queries from [05](05_attention.ipynb); the set loss, the matching and DETR's panoptic head
 # from [15](15_detr.ipynb).
 #
-# **Slides**: Deck I is Deep Learning Indaba, *Panoptic Segmentation with Transformers*. A section that follows a slide
-# names it. The paper is Cheng et al., *Masked-attention mask transformer for universal image segmentation*, CVPR 2022.
+# **Slides**: Deck I is Deep Learning Indaba, *Panoptic Segmentation with Transformers*. A section that follows a
+# slide names it by its tag: deck, page and a short name. The paper is Cheng et al., *Masked-attention mask
+# transformer for universal image segmentation*, CVPR 2022.
 #
 # **Time**: about 70 minutes to read, 50 more for the exercises; the cells take about 15 seconds.
 
@@ -39,10 +40,10 @@ THINGS = np.array([name in mv.data.shapes.THINGS for name in NAMES])
 # %% [markdown]
 # ## Three questions about one picture
 #
-# Deck I, *Semantic/Instance/Panoptic Segmentation*. **Semantic**: what class is this pixel? **Instance**: which pixels are
-# this object, and which are that one? It speaks of *things*, what can be counted. *Stuff* (grass, sand, water) cannot.
-# **Panoptic**: both, for every pixel one class and one instance. Our scenes are generated, $64 \times 64$ pixels, with
-# all three answers.
+# Slide `I/2-three-kinds-of-segmentation`. **Semantic** segmentation asks for the class of each pixel. **Instance**
+# segmentation asks which pixels belong to which object. It treats only *things*, which can be counted; *stuff*
+# (grass, sand, water) cannot be counted. **Panoptic** segmentation asks for both: one class and one instance for
+# every pixel. Our scenes are generated, $64 \times 64$ pixels, with all three answers.
 
 # %%
 palette = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in viz.COLOURS[:6]]) / 255
@@ -85,21 +86,23 @@ viz.images(
     titles=["the scene", "semantic", "instance", "panoptic"],
     size=2.2,
     title="Three questions about one picture",
-    caption="Semantic: the two stars are one blob of one colour. Instance: each its own, and the ground is left "
-    "out. Panoptic: every pixel, and every object by itself.",
+    caption="Semantic: the two stars have one colour and form one region. Instance: each object has a colour of "
+    "its own, and the ground is left out. Panoptic: every pixel has a segment, and every object is a segment of "
+    "its own.",
 )
 
 # %% [markdown]
 # ## One number: panoptic quality
 #
-# A found segment and a true one of the same class **match** when they share more than half of their union,
-# $\mathrm{IoU} > 1/2$. No Hungarian method is needed: the segments of a map do not overlap, so when one covers more than
-# half of a true segment, no other can, and nobody matches twice. Then, for each class,
+# A predicted segment and a true one of the same class **match** when their IoU is above $1/2$. This needs no
+# Hungarian method: the segments of a map do not overlap, so if one covers more than half of a true segment, no other
+# one can. No segment matches twice. Then, for each class,
 #
 # $$PQ = \underbrace{\frac{\sum_{TP} \mathrm{IoU}}{|TP|}}_{SQ:\ \text{how well matched ones fit}} \times
 # \underbrace{\frac{|TP|}{|TP| + \frac12 |FP| + \frac12 |FN|}}_{RQ:\ \text{how many are found}}$$
 #
-# with TP the matches, FP the found segments left over, FN the true ones. Here is a picture small enough to count.
+# where TP are the matched pairs, FP the predicted segments without a match, and FN the true segments without a match.
+# Here is a picture that is small enough to count.
 
 # %%
 true_ids = np.array([[1, 1, 1, 2, 2, 2], [1, 1, 1, 2, 2, 2], [3] * 6, [3] * 6])
@@ -111,8 +114,8 @@ viz.grids(
     titles=["truth: two things, one stuff", "found: one thing too many"],
     marks=[true_ids < 3, found_ids != 3],
     title="A panoptic map, segment numbers in the squares",
-    caption="Found 1 has 4 of the 6 pixels of true 1. Found 2 has all of true 2, and 2 pixels besides. Found 4 is a thing "
-    "that is not there, on a pixel of the ground.",
+    caption="Predicted segment 1 has 4 of the 6 pixels of true segment 1. Predicted segment 2 has all pixels of "
+    "true segment 2, and 2 more. Predicted segment 4 is a thing that does not exist, on one pixel of the ground.",
 )
 
 
@@ -155,22 +158,23 @@ print(f"careful: mean SQ x mean RQ is {result['SQ'] * result['RQ']:.4f}, not the
 assert result["SQ"] * result["RQ"] != result["PQ"]
 
 # %% [markdown]
-# PQ of a set of images is a mean over *classes*: each counts alike, however rare. An object too many adds a half below the
-# line, and so does one that is missed; one that is drawn so badly that it does not match is both, and adds a whole.
+# PQ of a set of images is a mean over *classes*, so rare classes count as much as common ones. An invented segment
+# adds one half to the denominator, and so does a missed one. A segment that is drawn so badly that it does not match
+# counts as both, so it adds one.
 #
 # ## The idea: classify masks, not pixels
 #
-# A semantic network asks each pixel for a class and cannot count. **Mask classification** (MaskFormer) turns it round:
-# $Q$ learned queries each draw one mask and name one class, or "no object". One set of queries answers all three
-# questions. The parts:
+# A semantic network predicts a class for each pixel, so it cannot count objects. **Mask classification** (MaskFormer)
+# works the other way round: each of $Q$ learned queries predicts one mask and one class, or "no object". The same
+# queries answer all three questions. The parts:
 #
 # 1. a **backbone** gives maps of several resolutions;
-# 2. a **pixel decoder** lets them exchange what they know, and makes one embedding for each pixel;
+# 2. a **pixel decoder** lets these maps exchange information, and makes one embedding for each pixel;
 # 3. a **transformer decoder** makes one embedding for each query;
-# 4. a mask is the product of the two: $M_q(x, y) = \langle e_q, p(x, y) \rangle$, a logit.
+# 4. a mask is the dot product of the two: $M_q(x, y) = \langle e_q, p(x, y) \rangle$, a logit.
 #
-# Ours is small enough to train on two cores in about twenty minutes. We load it and take it to pieces. (The table has
-# its backbone as *not called*: the model asks it for its maps, `backbone.features`, not for one answer.)
+# Ours is small enough to train on two cores in about twenty minutes. We load it and look at its parts. (The table
+# lists the backbone as *not called*, because the model uses its maps, `backbone.features`, and not its final output.)
 
 # %%
 model = mv.load("mask2former-shapes")
@@ -195,14 +199,16 @@ assert output.masks.shape[2:] == pixels.shape[2:] == maps[0].shape[2:]
 # %% [markdown]
 # ## Pixel decoder: read a few points of several maps
 #
-# The coarse map knows what, the fine one knows where; they must talk. Plain attention among all tokens of all maps is
-# quadratic. **Multi-scale deformable attention** (Zhu et al. 2021, equation 3) reads a few points instead:
+# The coarse map says what is in the image, the fine map says where; the two must be combined. Plain attention among
+# all tokens of all maps has a quadratic cost. **Multi-scale deformable attention** (Zhu et al. 2021, equation 3)
+# reads only a few points:
 #
 # $$y_{q,h} = \sum_{l=1}^{L} \sum_{p=1}^{P} A_{q,h,l,p}\; v_{l,h}(z_{q,h,l,p})$$
 #
-# Query $q$ in head $h$ reads $P$ points $z$ in each of $L$ maps and adds up what it finds with weights $A$ that sum
-# to 1. Points and weights are *predicted from the query by a linear layer*: no keys, no product of queries and keys. A
-# point lies between pixels, so the four around it are mixed by nearness (bilinear), and outside the map there are zeros.
+# In head $h$, query $q$ reads $P$ points $z$ in each of $L$ maps. It adds up the values there with weights $A$ that
+# sum to 1. Points and weights are *predicted from the query by a linear layer*: there are no keys and no products of
+# queries and keys. A point usually lies between pixels, so the four pixels around it are averaged by distance
+# (bilinear interpolation); outside the map the values are zero.
 
 
 # %%
@@ -244,7 +250,7 @@ library = mv.vision.multi_scale_deformable_attention
 np.testing.assert_allclose(deformable_loops(*case), library(*case), atol=1e-12)
 
 # %% [markdown]
-# Vectorised: all points of a map at once, one corner of the four after the other.
+# Vectorised: all points of a map at once, one of the four corners after the other.
 
 
 # %%
@@ -271,8 +277,8 @@ def deformable(values, shapes, locations, weights):
 np.testing.assert_allclose(deformable(*case), library(*case), atol=1e-12)
 
 # %% [markdown]
-# The library's op does the four gathers as one sparse product, and knows its backward. What does it save? A photo of
-# 1024 pixels has maps of $32^2$, $64^2$ and $128^2$ tokens:
+# The library's op computes the four gathers as one sparse product, and has a vjp for it. How much does this save? A
+# photo of 1024 pixels has maps of $32^2$, $64^2$ and $128^2$ tokens:
 
 # %%
 tokens_of_photo = 32**2 + 64**2 + 128**2
@@ -284,9 +290,9 @@ print(
 assert plain // few == 1792
 
 # %% [markdown]
-# Now the trained layer on our scene, by hand. Each token asks from its own pixel: its position code and a code of its map
-# are added, a linear layer gives *offsets* (in pixels of the map that is read), another the weights. The result must be
-# the pixel decoder's.
+# Now we compute the trained layer on our scene by hand. Each token starts from its own pixel. Its position code and a
+# code of its map are added to it. One linear layer predicts the *offsets* (in pixels of the map that is read),
+# another the weights. The result must equal that of the pixel decoder.
 
 # %%
 decoder = model.pixel_decoder
@@ -328,8 +334,8 @@ fig, axes = viz.figure(
     width=8,
     height=4,
     title="Where one token reads",
-    caption=f"The black cross is the token; a dot is a point, a colour is a head, a larger dot counts more. {points} points "
-    f"a head in each map: {heads * L * points} in all, of {N} tokens.",
+    caption=f"The black cross is the token. Each dot is a point that it reads: one colour for each head, larger dots have "
+    f"larger weights. {points} points a head in each map are {heads * L * points} points in all; there are {N} tokens.",
 )
 for level, ax in enumerate(axes[0]):
     ax.imshow(one.image.transpose(1, 2, 0), extent=(0, 1, 1, 0), alpha=0.55)
@@ -343,14 +349,16 @@ for level, ax in enumerate(axes[0]):
 fig
 
 # %% [markdown]
-# Last, a small pyramid: the finest of these maps is enlarged, the backbone's finest map is added (*lateral*), a
-# convolution smooths, and a $1 \times 1$ convolution makes the pixel embeddings $p$. `decoder(maps)` above did it.
+# The last step is a small pyramid. The finest of these maps is enlarged, the finest map of the backbone is added (the
+# *lateral* connection), a convolution smooths the sum, and a $1 \times 1$ convolution makes the pixel embeddings $p$.
+# The call `decoder(maps)` above did this.
 #
 # ## A query draws a mask
 #
-# A query's state $x_q$ goes through a norm, then through a linear layer to class logits and through a small MLP to a mask
-# embedding $e_q$. The mask is a product with every pixel's embedding. At the start the state is the learned query
-# (Deck I's *learnable queries*, chapter 05), the same for every image. It predicts a mask as well: the first place to look.
+# A query's state $x_q$ goes through a norm. Then a linear layer makes class logits of it, and a small MLP makes a
+# mask embedding $e_q$. The mask is the dot product of $e_q$ with the embedding of every pixel. At the start the state
+# is the learned query (Deck I's *learnable queries*, chapter 05), the same for every image. It predicts a mask, too,
+# and this mask decides where the query may look first.
 
 
 # %%
@@ -381,23 +389,24 @@ viz.images(
     columns=8,
     size=1.1,
     title="Masks of all queries before the first layer",
-    caption="White: inside. The queries have not looked at the image; only the pixel embeddings know it. These masks say "
-    "where each query may look first.",
+    caption="White is inside the mask. The queries have not attended to the image yet; only the pixel embeddings "
+    "depend on it. These masks decide where each query may look first.",
 )
 
 # %% [markdown]
 # ## Masked attention
 #
-# Deck I, *Masked Attention*. In DETR's decoder a query may look at every pixel and takes hundreds of epochs to learn
-# where to look. Mask2Former tells it: only where your last mask is.
+# Slide `I/40-masked-attention`. In the decoder of DETR a query may attend to every pixel, and learning where to
+# attend takes hundreds of epochs. In Mask2Former a query may attend only to the pixels inside its last mask.
 #
 # $$X_l = \mathrm{softmax}(\mathcal M_{l-1} + Q_l K_l^T)\, V_l + X_{l-1}, \qquad
 # \mathcal M_{l-1}(x, y) = \begin{cases} 0 & \text{if } M_{l-1}(x, y) = 1 \\ -\infty & \text{otherwise} \end{cases}$$
 #
-# $X_l$ are the states of all queries after layer $l$, one to a row, and $Q_l$, $K_l$, $V_l$ the projected queries, keys
-# and values (only here is $Q$ a matrix). $M_{l-1}$ $(Q \times HW)$ are the masks after layer $l-1$, resized to the map
-# of layer $l$ and cut at $\sigma \ge \frac12$. (The formula leaves out the scale $1/\sqrt d$; the program has it.) Minus infinity before the
-# softmax is weight 0 after it, so in loops: *leave out the pixels outside, attend to the rest*.
+# $X_l$ are the states of all queries after layer $l$, one in each row. $Q_l$, $K_l$, $V_l$ are the projected queries,
+# keys and values (only here is $Q$ a matrix). $M_{l-1}$ $(Q \times HW)$ are the masks after layer $l-1$, resized to
+# the map of layer $l$ and thresholded at $\sigma \ge \frac12$. (The formula leaves out the scale $1/\sqrt d$; the
+# program has it.) A score of minus infinity gives a weight of 0 after the softmax. So in loops: *leave out the pixels
+# outside the mask and attend to the rest*.
 
 
 # %% tags=["slide:I/40-masked-attention"]
@@ -432,7 +441,7 @@ assert (shouted[0] == by_the_library[0]).all() and not np.allclose(shouted[1:], 
 # ### What if nothing is inside?
 #
 # A mask can be empty: the query has no object, or its object is too small for the coarse map. Then every score is
-# $-\infty$. Four ways out:
+# $-\infty$. There are four ways to treat this:
 
 # %%
 q = rng.standard_normal((1, 8))
@@ -457,11 +466,11 @@ mv.ops.sum(mv.ops.scaled_dot_product_attention(q, keys, v, nothing)).backward()
 assert (keys.grad == 0).all()  # zero: nothing is learned where to look
 
 # %% [markdown]
-# Minus infinity gives NaN, which poisons the whole batch. A large negative number quietly averages what is forbidden.
-# Zero is what our attention does by default, and honest, but here a dead end: a query that reads nothing learns nothing of
-# the image, and no gradient tells it where to look. So the program (the paper does not mention it)
-# **resets** such a row: nothing inside, then everything is allowed. How often does it happen? All the measurements from
-# here on are on 100 scenes that the model never saw.
+# Minus infinity gives NaN, and one NaN spoils the whole batch. A large negative number averages over all the pixels
+# that are forbidden. Zero is the default of our attention and does not invent anything, but here it does not help: a
+# query that reads nothing learns nothing about the image, and no gradient tells it where to look. So the program
+# **resets** such a row (the paper does not mention it): where nothing is inside the mask, everything is allowed. How
+# often does this happen? All measurements from here on are on 100 scenes that the model never saw.
 
 # %%
 scenes = [mv.data.shapes.scene(i) for i in range(100)]
@@ -483,13 +492,14 @@ for i in range(depth):
     )
 
 # %% [markdown]
-# ## A decoder layer, and the round of the maps
+# ## A decoder layer, and the order of the maps
 #
-# Deck I, *Multiscale Transformer Decoder*. Layer 1 looks at the coarsest map, layer 2 at the next finer, and after the
-# finest it begins anew: **round-robin**, one resolution per layer. So fine maps are used at the price of one map at a
-# time. In a layer, the order is masked cross-attention, then self-attention, then the MLP (DETR has self-attention
-# first). Why? Before the first layer the queries are the same for every image; talking among themselves would tell them
-# nothing. Each sub-layer ends with adding the residual and a norm.
+# Slide `I/35-multi-scale-decoder`. Layer 1 attends to the coarsest map, layer 2 to the next finer one. After the
+# finest map comes the coarsest again: **round-robin**, one resolution per layer. So fine maps are used at the cost of
+# one map at a time. Within a layer the order is masked cross-attention, then self-attention, then the MLP (DETR has
+# self-attention first). The reason: before the first layer the queries are the same for every image, so
+# self-attention among them could not tell them anything about this image. Each sub-layer ends with adding the
+# residual and a norm.
 
 # %% tags=["slide:I/35-multi-scale-decoder", "slide:I/43-masked-cross-attention"]
 state = start
@@ -516,12 +526,12 @@ assert [sizes[level] for level in levels] == [tuple(seen[f"layers.{i}.grid"].tol
 print("maps visited, layer by layer:", [sizes[level] for level in levels])
 
 # %% [markdown]
-# That is the whole decoder: the same numbers as the model's.
+# This is the whole decoder; it gives the same numbers as the model.
 #
 # ## Layer by layer
 #
-# Now watch it. First who is who: match queries and true segments as in training (below), and follow some of the matched
-# queries from before the first layer to the end.
+# Now we follow the decoder layer by layer. First we match queries with true segments, as the training does (below).
+# Then we follow some of the matched queries from before the first layer to the end.
 
 # %%
 matcher = mv.losses.MaskMatcher(points=2048, rng=0)
@@ -556,12 +566,13 @@ viz.images(
     columns=len(predictions) + 1,
     size=1.55,
     title="Four queries, one to a row, from before the first layer (0) to the last",
-    caption="Lit: the predicted mask; above it the class and its probability. The queries of guess 0 have not seen the image yet.",
+    caption="The bright area is the predicted mask; its class and probability stand above it. In the first column "
+    "(layer 0) the queries have not attended to the image yet.",
 )
 
 # %% [markdown]
-# And this is where one of them looked: the region it was allowed (masked attention), and what it read there, mean over
-# the heads.
+# Where did one of these queries look? The figure shows the region that it was allowed (masked attention), and its
+# attention there, as a mean over the heads.
 
 # %%
 q, t = chosen[0]
@@ -583,13 +594,14 @@ viz.images(
     columns=depth,
     size=2.1,
     title=f"One query, which ends as a {NAMES[targets[which]['labels'][t]]}",
-    caption="Above: the mask of the layer before at the resolution of this layer's map; maps take turns. Below: attention "
-    "weights, white is most. Outside the mask they are exactly 0.",
+    caption="Upper row: the mask from the layer before, at the resolution of the map that this layer reads; the "
+    "maps take turns. Lower row: the attention weights, white is the largest. Outside the mask they are exactly 0.",
 )
 
 # %% [markdown]
-# Is it so in general? After every layer: the mean IoU of matched masks with their segments (matched anew, as the loss
-# does), and PQ of what would come out if the decoder stopped there. The merge to one map is explained below.
+# Does this hold for all scenes? After every layer we measure two numbers: the mean IoU of matched masks with their
+# segments (matched again for each layer, as in the loss), and the PQ that would result if the decoder stopped there.
+# The merge to one map is explained below.
 
 
 # %%
@@ -626,13 +638,15 @@ viz.curves(
     "decoder layers passed",
     "IoU, PQ",
     title="What each layer adds",
-    caption="100 held-out scenes. The first guess, made by queries that have not looked at the image, is worth much "
-    "already: the pixel embeddings know what belongs together. The first looks add most.",
+    caption="Means over 100 held-out scenes. The prediction before the first layer is already good, although the "
+    "queries have not attended to the image: the pixel embeddings contain which pixels belong together. The first "
+    "layers add most.",
 )
 
 # %% [markdown]
-# Deck I, *Masked Cross Attention*: a query gathers features of its own region instead of the whole image. How much of
-# what it reads lies on its own object? With masks, and with the same weights but the masks switched off:
+# Slide `I/43-masked-cross-attention`. A query collects features of its own region instead of the whole image. Which
+# share of its attention lies on its own object? We measure it with masks, and with the same weights but without
+# masks:
 
 
 # %%
@@ -669,20 +683,21 @@ print(
 assert inside.mean() > everywhere.mean() > area
 
 # %% [markdown]
-# Layers 1 and 3 read the coarsest map, where a cell is larger than most objects: there no mask can fit well. With masks
-# more of what is read is the query's own, at every layer. Without them this model still does fairly well, but that is no
-# fair test of the idea: it was trained with masks. *Is it the mask?* below compares models trained with and without.
+# Layers 1 and 3 read the coarsest map. A cell there is larger than most objects, so no mask can fit well. With masks,
+# a larger share of the attention lies on the query's own object, in every layer. Without masks this model still works
+# fairly well. But this is not a fair test, because the model was trained with masks. *Is it the mask?* below compares
+# models that were trained with and without.
 #
 # ## The loss, first part: how far a mask is from the truth
 #
-# Three losses for a mask, $t \in \{0, 1\}$ the truth and $p = \sigma(z)$ the prediction, pixel by pixel:
+# There are three losses for a mask. $t \in \{0, 1\}$ is the truth and $p = \sigma(z)$ the prediction, for each pixel:
 #
 # - **cross-entropy**, the mean of $-\ln(1 - q_i)$, with $q$ the probability of the wrong answer;
-# - **focal** (DETR): $\frac1P \sum \alpha_i\, q_i^2\, (-\ln(1 - q_i))$, $\alpha = \frac14$ on the object and $\frac34$ beside it:
-#   what is right already hardly counts;
-# - **dice**: $1 - \frac{2 \sum p t + 1}{\sum p + \sum t + 1}$: overlap, whatever the size.
+# - **focal** (DETR): $\frac1P \sum \alpha_i\, q_i^2\, (-\ln(1 - q_i))$, with $\alpha = \frac14$ on the object and
+#   $\frac34$ beside it; pixels that are already right hardly count;
+# - **dice**: $1 - \frac{2 \sum p t + 1}{\sum p + \sum t + 1}$, which measures the overlap relative to the size.
 #
-# Four pixels on paper, $p = (0.8, 0.6, 0.4, 0.2)$ and $t = (1, 1, 0, 0)$: dice is $1 - 3.8/5$.
+# An example with four pixels: $p = (0.8, 0.6, 0.4, 0.2)$ and $t = (1, 1, 0, 0)$. Dice is $1 - 3.8/5$.
 
 # %%
 p, t = np.array([[0.8, 0.6, 0.4, 0.2]]), np.array([[1.0, 1.0, 0.0, 0.0]])
@@ -710,18 +725,18 @@ viz.curves(
     "side of the object that was missed, pixels",
     "loss",
     log="y",
-    title="What it costs to miss an object",
-    caption="Pixel losses count pixels: a small object can be missed for almost nothing. Dice charges the same for all. "
-    "Mask2Former adds cross-entropy and dice.",
+    title="The loss of a missed object",
+    caption="The size of the object grows from left to right. For the losses of pixels, missing a small object "
+    "costs almost nothing. Dice costs about the same at every size. Mask2Former adds cross-entropy and dice.",
 )
 
 # %% [markdown]
 # ## The loss, second part: a few undecided points
 #
-# Masks of all queries at full resolution need much memory. Mask2Former reads each mask at $K$ points only (12,544 in the
-# paper, 256 here), between pixels too. For the matching they are random. For the loss three times as many
-# are drawn, and the most **undecided** ones ($|z|$ smallest) are kept for three quarters of the places: there, near the
-# outline, the errors are.
+# Masks of all queries at full resolution need much memory. So Mask2Former compares masks only at $K$ points (12,544
+# in the paper, 256 here), which may lie between pixels. For the matching they are random. For the loss three times as
+# many points are drawn, and the most **undecided** of them (with the smallest $|z|$) make up three quarters of the
+# $K$. They lie near the outline, where the errors are.
 
 # %%
 q, t = chosen[0]
@@ -734,8 +749,9 @@ fig, axes = viz.figure(
     width=7.6,
     height=3.9,
     title="256 points of one mask",
-    caption="Left, for the matching: anywhere. Right, for the loss: three of four where the logit is closest to 0 of all that "
-    "were drawn, on and around the object and hardly ever far away; the fourth anywhere.",
+    caption="Left: the points for the matching lie anywhere. Right: the points for the loss. Three quarters of "
+    "them are the drawn points whose logit is closest to 0; they lie on and around the object and hardly ever far "
+    "away. The rest lies anywhere.",
 )
 certainty = {}
 for ax, (name, at) in zip(axes[0], {"random": anywhere, "undecided": undecided}.items(), strict=True):
@@ -750,8 +766,8 @@ fig
 # %% [markdown]
 # ## The loss, third part: match, then compare
 #
-# As in DETR: a table of costs, the cheapest one-to-one assignment, then the loss of the pairs. There are no boxes; the
-# cost of query $q$ for segment $t$ is
+# As in DETR there is a table of costs, the cheapest one-to-one assignment, and then the loss of the matched pairs.
+# There are no boxes; the cost of query $q$ for segment $t$ is
 #
 # $$C_{tq} = -2\, \hat p_q(c_t) + 5\, \mathrm{CE}(m_t, \hat m_q) + 5\, \mathrm{dice}(m_t, \hat m_q)$$
 
@@ -777,15 +793,17 @@ viz.cost_matrix(
     x_label="query",
     y_label="true segment",
     y_names=names,
-    title="Which query pays for which segment?",
-    caption="Framed: the cheapest assignment. Missing a large ground costs far more points than missing a small thing, but "
-    "each row is compared within itself: who fits this segment best?",
+    title="Which query is matched with which segment?",
+    caption="Framed cells are the cheapest assignment. Compare within a row, which holds the cost of every query "
+    "for one segment. The costs of a large ground and of a small thing differ in size, but that does not matter "
+    "for the choice within a row.",
 )
 
 # %% [markdown]
-# Matched queries are compared with their segment, the others should say "no object" (weight 0.1, since they are many).
-# Every layer's prediction is matched and judged, also the one before the first layer: that is how the first masks learn to be
-# useful to look through. The order in which segments are listed cannot matter:
+# Matched queries are compared with their segments; all others should predict "no object" (with weight 0.1, since
+# there are many of them). The prediction of every layer is matched and enters the loss, also the one before the first
+# layer. This is how the first masks learn to be useful for the attention of the next layer. The order in which the
+# segments are listed cannot matter:
 
 # %%
 criterion = mv.losses.Mask2FormerCriterion(len(NAMES), points=256, rng=0)
@@ -809,14 +827,15 @@ viz.curves(
     "decoder layers passed",
     "term of the loss, unweighted",
     title="The loss of one scene, layer by layer",
-    caption="Class (ce), cross-entropy of the points (mask) and dice. All layers are summed in the training loss.",
+    caption="For each layer: the loss of the class (ce), the cross-entropy of the points (mask), and dice. The "
+    "training loss is the sum over all layers.",
 )
 
 # %% [markdown]
 # ## Train one yourself
 #
-# The loop is the one of chapter 08. Here a tiny Mask2Former learns *one* scene by heart, which takes seconds and
-# shows that all the parts learn together.
+# The loop is that of chapter 08. A tiny Mask2Former learns *one* scene by heart. This takes seconds and shows that
+# all parts can learn together.
 
 # %%
 body = mv.models.ResNet(
@@ -853,14 +872,14 @@ viz.images(
     titles=["the scene", f"learned: PQ {by_heart:.2f}", "truth"],
     size=2.2,
     title="One scene by heart",
-    caption="A found segment has the colour of the true one that it lies on; a colour that the truth has not is a segment too "
-    "many. Black: nobody was sure.",
+    caption="A predicted segment has the colour of the true segment that it lies on; a colour that is not in the "
+    "truth is an invented segment. Black: no query was sure there.",
 )
 
 # %% [markdown]
-# The checkpoint in the package learned from fresh scenes without end: first its backbone alone learned to name pixels,
-# then everything together. This cell would train it again, as `minivis train mask2former-shapes` does: some twenty
-# minutes on two cores.
+# The checkpoint in the package was trained on newly generated scenes: first only its backbone, which learned to
+# classify pixels, then everything together. This cell would train it again, as `minivis train mask2former-shapes`
+# does: some twenty minutes on two cores.
 
 # %%
 RETRAIN = (
@@ -872,10 +891,11 @@ if RETRAIN:
 # %% [markdown]
 # ## From masks to one map
 #
-# Masks of different queries overlap, and a panoptic map must not. Mask2Former's merge, step by step: keep the queries
-# that are sure of an object (score $s_q$); give each pixel to $\arg\max_q s_q\, \sigma(m_{qp})$; drop a query that
-# won less than a share of its own mask (it is a copy, hidden by a better one); keep what it won *inside* its own
-# mask; and melt pieces of the same stuff into one segment.
+# Masks of different queries overlap, but the segments of a panoptic map must not. Mask2Former merges the masks in
+# five steps. Keep the queries that are sure of an object (score $s_q$). Give each pixel to
+# $\arg\max_q s_q\, \sigma(m_{qp})$. Drop a query that won less than a certain share of its own mask: it is a copy
+# that a better query covers. Keep of the pixels that a query won only those *inside* its own mask. Join the pieces of
+# the same stuff to one segment.
 
 # %%
 threshold, share = 0.5, 0.7  # as the recipe's merge; the published ones are 0.8 and 0.8
@@ -914,8 +934,9 @@ viz.images(
     titles=["the scene", "who wins each pixel", "inside its own mask", "truth"],
     size=2.2,
     title="The merge",
-    caption="Second picture: some query wins every pixel. Third: what no winner has in its own mask is nobody's (black). Colours "
-    "are those of the truth, as far as they go.",
+    caption="Second picture: each pixel belongs to the query that won it. Third: pixels that do not lie in the "
+    "mask of their winner belong to no segment (black). Colours are those of the truth where a segment exists "
+    "there.",
 )
 
 # %%
@@ -925,14 +946,15 @@ viz.panoptic_on_image(
     described,
     names=NAMES,
     size=5,
-    title="What the model says of the scene",
-    caption="Every segment with its class and score. Compare with the truth: what melted, what was invented?",
+    title="The panoptic prediction for the scene",
+    caption="Every segment with its class and score. Compare it with the truth: which segments were joined by "
+    "mistake, and which were invented?",
 )
 
 # %% [markdown]
-# The other two questions are answered by the same output. Semantic: all queries vote,
-# $S_{kp} = \sum_q \hat p_q(k)\, \sigma(m_{qp})$, and each pixel takes the class with most votes. Instance: take the things'
-# masks one by one, each with its score.
+# The same output answers the other two questions. Semantic: all queries vote,
+# $S_{kp} = \sum_q \hat p_q(k)\, \sigma(m_{qp})$, and each pixel gets the class with the largest sum. Instance: take
+# the masks of the things one by one, each with its score.
 
 # %%
 votes = mv.vision.semantic_inference(outputs.logits, outputs.masks, size=(64, 64)).data  # (B, K, H, W)
@@ -943,7 +965,8 @@ assert right.mean() > 0.7
 # %% [markdown]
 # ## The test
 #
-# Mask2Former against DETR with a panoptic head ([15](15_detr.ipynb)), each with its own merge, on the same 100 held-out scenes.
+# We compare Mask2Former with DETR and its panoptic head ([15](15_detr.ipynb)), each with its own merge, on the same
+# 100 held-out scenes.
 
 # %%
 detr = mv.load("detr-panoptic-shapes")
@@ -963,7 +986,8 @@ fig = viz.bars(
     },
     "from 0 to 1",
     title="Panoptic quality on 100 held-out scenes",
-    caption="PQ = SQ x RQ in each class; the bars are means over classes. Things are found or not (RQ); stuff is easier.",
+    caption="Higher is better; each bar is a mean over classes, and in each class PQ = SQ x RQ. Mask2Former is "
+    "ahead in all five numbers. For both models stuff is easier than things.",
 )
 fig.axes[0].set_ylim(0, 1.3)  # room for the legend
 fig
@@ -971,9 +995,10 @@ fig
 # %% [markdown]
 # ## Is it the mask?
 #
-# Masked against plain cross-attention, all else equal: small models of both kinds on a backbone that stays as it is, 400 steps
-# of 16 scenes from three seeds, PQ on 500 validation scenes (`scripts/run_ablations.py` measures it again). In the paper
-# (table 4, COCO, full training) nothing that is left out costs more than the mask: PQ 47.1 instead of 51.9.
+# We compare masked with plain cross-attention, everything else equal: small models of both kinds on a backbone that
+# stays as it is, 400 steps of 16 scenes, three random seeds, PQ on 500 validation scenes (`scripts/run_ablations.py`
+# measures it again). In the paper (table 4, COCO, full training) the mask is the part whose removal costs most: PQ
+# 47.1 instead of 51.9.
 
 # %%
 measured = ablations.results()["attention"]
@@ -986,18 +1011,20 @@ viz.dots(
     quality_of,
     "PQ, %",
     title="Masked against plain cross-attention",
-    caption="Three trainings of each kind, a colour for each seed; the bar is their mean. Compare dots of one colour.",
+    caption="Each dot is one training run, coloured by its random seed; each bar is the mean of three. Compare "
+    "dots of the same colour: with each seed the run with masks is slightly better.",
 )
 
 # %% [markdown]
-# **The mask helps with every seed, but by half a point, not by five.** Small scenes are kinder to plain attention than photos:
-# 256 pixels on the finest map are few to search, and in a frozen backbone that was taught to name pixels the objects already stand out. The
-# paper gives slow convergence of global attention as the reason for the mask; where convergence takes 400 steps, less is to be gained.
+# **The mask helps with every seed, but by half a point, not by five.** Small scenes are easier for plain attention
+# than photos. The finest map has only 256 cells to search, and the frozen backbone was trained to classify pixels, so
+# the objects already differ clearly from their surroundings. The paper introduces the mask because global attention
+# converges slowly. Where training takes only 400 steps, there is less to gain.
 
 # %% [markdown]
 # ## Where it fails
 #
-# The worst of the 100 scenes, by PQ of each alone.
+# The five worst of the 100 scenes, by the PQ of each scene alone.
 
 # %%
 alone = [
@@ -1012,8 +1039,8 @@ viz.images(
     columns=5,
     size=1.7,
     title="The five worst scenes",
-    caption="Look for objects that melted with a neighbour, small ones that are missing (black or ground), and pieces counted "
-    "as objects (colours that the truth has not).",
+    caption="Look for objects that were joined with a neighbour, for small objects that are missing (black or "
+    "ground), and for pieces that count as objects (colours that are not in the truth).",
 )
 
 # %%
@@ -1030,14 +1057,14 @@ assert np.median(sizes_missed) < np.median(sizes_found)
 # %% [markdown]
 # ## Exercises
 #
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its
+# digits, the input arrays stay unchanged, and nothing is printed.
 
 # %% [markdown]
 # ### Exercise 1: dice
-# Write `my_dice(logits, targets)`: both $(N, P)$, the mean over the $N$ masks of
-# $1 - (2 \sum p t + 1) / (\sum p + \sum t + 1)$ with $p = \sigma(\text{logits})$. Logits of thousands must not overflow: `sigmoid`
-# does not. Hint: sum over the pixels first, the mean comes last.
+# Write `my_dice(logits, targets)`. Both are $(N, P)$. Return the mean over the $N$ masks of
+# $1 - (2 \sum p t + 1) / (\sum p + \sum t + 1)$ with $p = \sigma(\text{logits})$. Logits of thousands must not
+# overflow: use `sigmoid`, which does not. Hint: first sum over the pixels, then take the mean.
 
 
 # %% tags=["exercise:dice"]
@@ -1057,14 +1084,15 @@ passed = mv.laws.check("dice_loss", my_dice).passed
 #     return (1 - (2 * overlap + 1) / (total + 1)).mean()
 # ```
 #
-# One fraction for each mask: a small mask weighs as much as a large one.
+# There is one fraction for each mask, so a small mask weighs as much as a large one.
 # </details>
 
 # %% [markdown]
 # ### Exercise 2: focal
-# Write `my_focal(logits, targets, alpha=0.25, gamma=2.0)`, $(N, P)$: the mean over pixels and masks of
-# $\alpha_i\, q_i^\gamma (-\ln(1 - q_i))$, $q$ the probability of the wrong answer. Hint: let $s$ be the logit with the sign of the
-# truth; then $q = \sigma(-s)$, and $-\ln \sigma(s)$ is `np.logaddexp(0, -s)`, which never overflows.
+# Write `my_focal(logits, targets, alpha=0.25, gamma=2.0)` for arrays $(N, P)$: the mean over pixels and masks of
+# $\alpha_i\, q_i^\gamma (-\ln(1 - q_i))$, where $q$ is the probability of the wrong answer. Hint: let $s$ be the
+# logit, with its sign changed where the truth is 0. Then $q = \sigma(-s)$, and $-\ln \sigma(s)$ is
+# `np.logaddexp(0, -s)`, which never overflows.
 
 
 # %% tags=["exercise:focal"]
@@ -1084,14 +1112,15 @@ passed = mv.laws.check("sigmoid_focal_loss", my_focal).passed
 #     return (weight * sigmoid(-s) ** gamma * np.logaddexp(0, -s)).mean()
 # ```
 #
-# With $\gamma = 0$ and $\alpha = \frac12$ it is half of cross-entropy.
+# With $\gamma = 0$ and $\alpha = \frac12$ this is half of the cross-entropy.
 # </details>
 
 # %% [markdown]
 # ### Exercise 3: deformable attention from a sampler
-# The lesson gathers corners. Write `my_deformable(values, shapes, locations, weights)` with one call of
-# `mv.ops.grid_sample(image, grid)` for each map: image $(B, C, H, W)$, grid $(B, R, S, 2)$ with $(x, y)$ in $[-1, 1]$, result
-# $(B, C, R, S)$. Hint: let every head of every image be an image of its own, $(B h, d, H, W)$, and the grid $(B h, Q, P, 2)$.
+# The lesson gathered the corners itself. Write `my_deformable(values, shapes, locations, weights)` with one call of
+# `mv.ops.grid_sample(image, grid)` for each map: image $(B, C, H, W)$, grid $(B, R, S, 2)$ with $(x, y)$ in
+# $[-1, 1]$, result $(B, C, R, S)$. Hint: treat every head of every image as an image of its own, $(B h, d, H, W)$,
+# with the grid $(B h, Q, P, 2)$.
 
 
 # %% tags=["exercise:deformable"]
@@ -1118,14 +1147,14 @@ passed = mv.laws.check("multi_scale_deformable_attention", my_deformable).passed
 #     return out.reshape(B, h * d, Q).swapaxes(1, 2)
 # ```
 #
-# The sampler counts from -1 to 1, the locations from 0 to 1. The rest is moving axes.
+# The sampler counts from -1 to 1, the locations count from 0 to 1. Everything else moves axes.
 # </details>
 
 # %% [markdown]
 # ### Exercise 4: where may a query look?
-# Write `my_allowed(masks, size)`: mask logits $(B, Q, H, W)$ to booleans $(B, Q, h, w)$, `size` $= (h, w)$: inside the mask
-# resized by `interpolate(masks, size=size, mode="bilinear")`, and everywhere if nothing is inside. Hint:
-# $\sigma(z) \ge \frac12$ is $z \ge 0$.
+# Write `my_allowed(masks, size)`: it turns mask logits $(B, Q, H, W)$ into booleans $(B, Q, h, w)$, with `size`
+# $= (h, w)$. A pixel is allowed inside the mask, resized by `interpolate(masks, size=size, mode="bilinear")`. If
+# nothing is inside, all pixels are allowed. Hint: $\sigma(z) \ge \frac12$ is $z \ge 0$.
 
 
 # %% tags=["exercise:allowed"]
@@ -1184,13 +1213,15 @@ passed = claims(
 #     return inside | ~inside.any(axis=(2, 3), keepdims=True)
 # ```
 #
-# The logits are resized, not the booleans; and emptiness is asked at the map's resolution, where small objects vanish.
+# The logits are resized, not the booleans. And whether a mask is empty is decided at the resolution of the map, where
+# small objects can vanish.
 # </details>
 
 # %% [markdown]
 # ### Exercise 5: panoptic quality
-# Write `my_pq(ids, labels, true_ids, true_labels)` of *one image*: maps $(H, W)$ of segment numbers, and dicts from number to
-# class. The result is the mean of PQ over the classes that occur in either. Hint: `count` in the lesson does one class.
+# Write `my_pq(ids, labels, true_ids, true_labels)` for *one image*: maps $(H, W)$ of segment numbers, and dicts from
+# number to class. The result is the mean of PQ over the classes that occur in either map. Hint: `count` in the lesson
+# treats one class.
 
 
 # %% tags=["exercise:pq"]
@@ -1277,12 +1308,15 @@ passed = claims(
 # %% [markdown]
 # ## What to take away
 #
-# - Panoptic segmentation asks for one class and one instance for every pixel; PQ = SQ × RQ says how well it is answered.
-# - Queries draw masks: the product of a query's embedding with every pixel's. Semantic, instance and panoptic maps all
-#   follow from masks with classes.
-# - Deformable attention reads a few predicted points of several maps: linear where plain attention is quadratic.
-# - Masked attention lets a query read only where its last mask was. Rows without a pixel are reset.
-# - Every layer predicts, is matched and is judged, so that the masks are useful to the layer after.
-# - Cross-entropy and dice, at undecided points: small objects count, and memory does not grow with resolution.
+# - Panoptic segmentation asks for one class and one instance for every pixel. PQ = SQ × RQ measures the answer.
+# - A query predicts a mask: the dot product of its embedding with that of every pixel. Semantic, instance and
+#   panoptic maps all follow from masks with classes.
+# - Deformable attention reads a few predicted points of several maps. Its cost is linear where that of plain
+#   attention is quadratic.
+# - Masked attention lets a query attend only to pixels inside its last mask. A query with an empty mask may attend to
+#   all pixels.
+# - Every layer predicts masks, is matched and enters the loss, so that its masks are useful for the next layer.
+# - The loss is cross-entropy and dice at undecided points: small objects count, and memory does not grow with the
+#   resolution.
 #
 # Next: [21. Speed](21_speed.ipynb): why all this takes as long as it takes, and what can be done about it.

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 21. Speed: from loops to BLAS to the GPU
 #
-# Why the same sum takes a second or a thousandth of one, and how to find out which of the two yours is.
+# Why the same computation can take a second or a thousandth of a second, and how to find out what slows yours down.
 #
 # **Goals**
 #
-# - You can say what limits a computation: arithmetic, memory, or bookkeeping; and measure which.
-# - You can draw a roofline for the machine in front of you and place an operation on it.
+# - You can say what limits a computation (arithmetic, memory, or the overhead of each operation) and measure it.
+# - You can draw a roofline for your machine and place an operation in it.
 # - You can make an operation faster without changing what it computes: vectorise, block, fuse, reuse memory.
-# - You can account for the time of a training step, part by part.
+# - You can say how the time of a training step is divided among its parts.
 #
 # **Before**: convolution from [02](02_convolution.ipynb), attention from [05](05_attention.ipynb), the Vision
 # Transformer from [08](08_vit.ipynb).
@@ -49,9 +49,9 @@ def seconds(run, repeats=7):
 # %% [markdown]
 # ## One product, four ways
 #
-# $C = A B$ with $A$ $(n, n)$ and $B$ $(n, n)$: $c_{ij} = \sum_k a_{ik} b_{kj}$, which is $n^3$ multiplications and as many additions. The four
-# functions below do exactly these. They differ in how much is left to Python: all of it, the outer two loops, the outer loop,
-# nothing.
+# $C = A B$ with $A$ $(n, n)$ and $B$ $(n, n)$: $c_{ij} = \sum_k a_{ik} b_{kj}$, which is $n^3$ multiplications and as
+# many additions. The four functions below do exactly these operations. They differ in how many of the loops run in
+# Python: all three, the outer two, the outer one, none.
 
 # %%
 n = 96
@@ -86,13 +86,15 @@ viz.bars(
     "GFLOP/s",
     log=True,
     title=f"The same {n} x {n} product",
-    caption="Note the logarithmic axis. Each step hands more of the loop to compiled code, and the last one to BLAS.",
+    caption="The axis is logarithmic. From bar to bar more of the loops run in compiled code; in the last one all "
+    "of them do, in BLAS.",
 )
 
 # %% [markdown]
-# The last step is not only about Python. A library for **BLAS** (basic linear algebra subprograms; NumPy comes with OpenBLAS)
-# cuts the matrices into blocks that fit the cache, so that each number that was fetched from memory is used many times, and multiplies
-# eight or sixteen of them with one instruction. How much that is worth shows when the matrices grow:
+# The last step gains more than the loops of Python. A library for **BLAS** (basic linear algebra subprograms; NumPy
+# comes with OpenBLAS) cuts the matrices into blocks that fit into the cache. So each number that was fetched from
+# memory is used many times, and one instruction multiplies eight or sixteen numbers. The gain becomes visible when
+# the matrices grow:
 
 # %%
 sizes = [16, 32, 64, 128, 256, 512, 1024]
@@ -108,7 +110,8 @@ viz.curves(
     "GFLOP/s",
     log="xy",
     title="What a matrix product reaches",
-    caption="Small products pay for the call and never fill the machine; from a few hundred on the rate is the processor's.",
+    caption="With small matrices most of the time is overhead of the call. From a few hundred rows on, the rate is "
+    "that of the processor.",
 )
 
 # %% [markdown]
@@ -119,14 +122,15 @@ viz.curves(
 #
 # $$ t \ge \max\Big(\frac{F}{P}, \frac{Q}{M}\Big), \qquad\text{so its rate is}\quad \frac{F}{t} \le \min\Big(P,\ M\,\frac{F}{Q}\Big). $$
 #
-# $F / Q$ is called **arithmetic intensity**. Drawn over it the bound is a roof: a slope where memory decides, flat where
-# arithmetic does (Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", 2009). We have measured $P$.
-# $M$ depends on where the numbers are. What was written a moment ago, and is not too large, still lies in the **cache**, a small memory
-# next to the processor that is several times as fast as the main one. So there are two slopes: one for arrays that fit into no cache, and one for
-# arrays as large as those below. We measure both by copying.
+# $F / Q$ is called **arithmetic intensity**. Drawn over it, the bound has the shape of a roof: it rises where memory
+# is the limit, and is flat where arithmetic is (Williams, Waterman and Patterson, "Roofline: an insightful visual
+# performance model", 2009). We have measured $P$. $M$ depends on where the numbers are. What was written a moment
+# ago, and is not too large, is still in the **cache**, a small memory next to the processor that is several times as
+# fast as the main memory. So there are two slopes: one for arrays that fit into no cache, and one for arrays as large
+# as those below. We measure both by copying arrays.
 #
-# The points are a few operations of a ViT-Ti, eight images at a time (1,576 tokens of width 192, arrays of 1 to 5 MB), each with the bytes that it
-# must read and write at least.
+# The points are a few operations of a ViT-Ti for eight images (1,576 tokens of width 192, arrays of 1 to 5 MB). For
+# each we count the bytes that it must read and write at least.
 
 
 # %%
@@ -170,8 +174,9 @@ fig, axes = viz.figure(
     width=6.6,
     height=4.2,
     title="A roofline of this machine",
-    caption="The solid line is the bound: nothing is above it, and an operation stands as far below it as it wastes. The dashed line would be the "
-    "bound if every array came from memory; what is above it found its numbers in the cache.",
+    caption="The solid line is the bound; no operation is above it. The further a point lies below the line, the "
+    "more time the operation wastes. The dashed line is the bound for arrays that come from main memory; "
+    "operations above it found their numbers in the cache.",
 )
 # operations a byte
 ax = axes[0, 0]
@@ -195,16 +200,17 @@ viz.label(ax, "arithmetic intensity, operations a byte", "GFLOP/s")
 fig
 
 # %% [markdown]
-# Two lessons. A layer norm cannot come near the rate of a product, however it is written: it has too little to do with each
-# number. And below the slope there is room: several of these operations pass over their arrays many times, and each pass is paid for as if it were the
-# only one.
+# This shows two things. A layer norm cannot come near the rate of a product, however it is written, because it does
+# too little arithmetic with each number. And there is room below the slope: several of these operations go over their
+# arrays many times, and each pass costs memory traffic again.
 
 # %% [markdown]
 # ## Fuse: many steps on a few numbers
 #
-# GELU (chapter [07](07_transformer.ipynb)), in the approximation with tanh, is a chain of nine elementwise steps. NumPy does one after the other on the whole
-# array, which goes to memory and back nine times. Cut into blocks that stay in the cache, the same steps find their numbers at hand. The
-# smaller the block the nearer the cache, but each block pays for nine calls; in between lies the best.
+# GELU (chapter [07](07_transformer.ipynb)), in the approximation with tanh, is a chain of nine elementwise steps.
+# NumPy does each step for the whole array, which is written to memory and read back nine times. If the array is cut
+# into blocks that stay in the cache, each step finds its numbers there. Smaller blocks stay in a nearer cache, but
+# each block costs nine calls. The best size lies in between.
 
 # %%
 x = rng.standard_normal(2**21, dtype=np.float32)
@@ -247,16 +253,18 @@ viz.curves(
     log="xy",
     level={"whole arrays, as one writes it": whole},
     title="GELU on two million numbers",
-    caption="Small blocks pay for calls, large ones for memory. The level is the formula as one writes it: with a fresh array for every step.",
+    caption="Small blocks lose time with calls, large ones with memory. The horizontal line is the formula as one "
+    "usually writes it, with a new array for every step.",
 )
 
 # %% [markdown]
 # ### One loop, compiled
 #
-# A block still goes through the nearest cache once for every step. Best would be the loop that we began with: take a row, do all
-# steps with it, go on to the next. In Python that costs fifty nanoseconds a number and step. **Numba** compiles such a function for the
-# processor that it runs on, when it is first called. Here is layer norm (chapter [07](07_transformer.ipynb)) as loops. `fastmath` lets the compiler add up a row in
-# another order, without which it could not do eight numbers at once.
+# A block still goes through the nearest cache once for every step. It would be best to take a row, do all steps with
+# it, and go on to the next row. In Python such a loop costs fifty nanoseconds for each number and step. **Numba**
+# compiles such a function, when it is first called, for the processor that it runs on. Here is layer norm (chapter
+# [07](07_transformer.ipynb)) as loops. `fastmath` allows the compiler to add the numbers of a row in another order;
+# without it, it could not process eight numbers at once.
 
 # %%
 compiled = importlib.util.find_spec("numba") is not None  # comes with `make`; otherwise pip install numba
@@ -300,19 +308,22 @@ viz.bars(
     "nanoseconds a number",
     log=True,
     title="Layer norm of 1,576 tokens of width 192",
-    caption="The same loops twice: run by Python, and compiled by Numba.",
+    caption="The first and the last bar are the same loops, run by Python and compiled by Numba. Between them is "
+    "layer norm in NumPy, on whole arrays and in blocks. The axis is logarithmic.",
 )
 
 # %% [markdown]
-# The files of `minivis.kernels` do this for softmax, layer norm, GELU and AdamW, where it pays, and nowhere else: an op is read more often than it
-# is run. `kernels/numpy.py` has them in blocks, `kernels/compiled.py` as such loops, for large float32 arrays and where Numba is installed;
-# laws hold the fast forms to the plain ones. One thing a compiler cannot do for eight numbers at once is a call of `exp`, so there it is a polynomial. On a GPU the
-# same fusion is a kernel in CUDA C++, and saves the same passes.
+# The folder `minivis/fast/` does this for softmax, layer norm, GELU and AdamW, where it is worth it, and nowhere
+# else, because the code of an op is also there to be read. It has them in blocks of NumPy, and as compiled loops for
+# large float32 arrays where Numba is installed. Laws check that the fast forms equal the plain ones. A compiler
+# cannot call `exp` for eight numbers at once, so the loops compute it as a polynomial. On a GPU the same fusion is a
+# kernel in CUDA C++ and saves the same passes.
 #
-# ## Fresh memory is not free
+# ## New memory costs time
 #
-# An array that is made anew gets its memory from the operating system *when it is first touched*: a page at a time, 4,096 bytes
-# or more, and each page is cleared first. The same product into an array that is there already:
+# A new array gets its memory from the operating system *when it is first touched*, in pages of 4,096 bytes or more,
+# and each page is set to zero first. Here is the same product, once into a new array and once into an array that
+# already exists:
 
 # %%
 size = 2**24
@@ -343,13 +354,15 @@ times = {"fresh": 1e3 * seconds(fresh), "reused": 1e3 * seconds(reused)}
 print(f"fresh {times['fresh']:.1f} ms, reused {times['reused']:.1f} ms for {y.nbytes >> 20} MB")
 
 # %% [markdown]
-# A training step makes and frees the same arrays again and again. So minivis asks the C library to keep what was freed (`kernels/numpy.py`,
-# one line with `mallopt`), which took a third off a ViT's step where it was measured; and the tape frees every array as soon as backward has used it.
+# A training step creates and frees the same arrays again and again. So minivis asks the C library to keep memory that
+# was freed (one line with `mallopt`). Where it was measured, this took a third off the step of a ViT. And backward
+# frees every array as soon as it has been used.
 #
 # ## Convolution: from seven loops to one product
 #
-# Chapter [02](02_convolution.ipynb) wrote convolution as loops. Laid out as rows of a matrix, the patches turn it into one matrix product, which is
-# where the machine is fast. The price is memory: each pixel is copied once for every place of the kernel.
+# Chapter [02](02_convolution.ipynb) wrote convolution as loops. With the patches as rows of a matrix it is one matrix
+# product, which is what machines do fastest. The cost is memory: each pixel is copied once for every place of the
+# kernel.
 
 # %% tags=["setup"]
 images = rng.standard_normal((1, 3, 24, 24), dtype=np.float32)
@@ -387,9 +400,9 @@ assert slow > 10 * fast
 # %% [markdown]
 # ## Where the time of a step goes
 #
-# A training step of ViT-Ti/16 with two images of 224 x 224, taken apart: each kind of operation timed alone, forward and backward, in
-# the shapes that the model has, times how often it occurs. What the parts do not explain is left over: residual sums, copies, and the engine
-# itself.
+# We divide a training step of ViT-Ti/16 with two images of 224 x 224 into its parts. Each kind of operation is timed
+# alone, forward and backward, in the shapes that the model has, and multiplied by how often it occurs. The rest is
+# residual sums, copies, and the engine itself.
 
 # %%
 model = models.vit_ti16(rng=0)
@@ -446,14 +459,15 @@ viz.bars(
     {name: round(1e3 * value, 1) for name, value in parts.items()},
     "milliseconds",
     title=f"A step of ViT-Ti/16, two images: {1e3 * whole:.0f} ms",
-    caption="Each kind of operation, forward and backward, times how often it occurs. Patches: their embedding, one convolution.",
+    caption='The time of each kind of operation, forward and backward, times how often it occurs. "Patches" is the '
+    "patch embedding, one convolution.",
 )
 
 # %% [markdown]
-# ## What an operation costs, whatever its size
+# ## The overhead of an operation
 #
-# On arrays of eight numbers the arithmetic is nothing, and what remains is bookkeeping: NumPy's own, and that of the engine, which notes
-# each operation on the tape and walks it backwards.
+# For arrays of eight numbers the arithmetic takes almost no time. What remains is overhead: that of NumPy, and that
+# of the engine, which records each operation and goes through them backwards.
 
 # %%
 links = 1000
@@ -480,14 +494,15 @@ engine, bare = (1e6 * seconds(f) / links for f in (with_engine, with_numpy))
 print(f"a product forward and backward: NumPy {bare:.1f} µs, with the engine {engine:.1f} µs")
 
 # %% [markdown]
-# A ViT-Ti has some 300 operations in a step, so that the engine costs about a millisecond of it. For a model of width 64 on
-# images of 8 x 8 it is the larger part; there, larger batches are the cure.
+# A ViT-Ti has some 300 operations in a step, so the engine takes about a millisecond of it. For a model of width 64
+# on images of 8 x 8 the overhead is the larger part of the time; there, larger batches help.
 #
 # ## On a GPU
 #
-# Nothing in the ops changes: they take their functions from the library that the arrays belong to, and CuPy has NumPy's names. What changes is the
-# balance. A large GPU multiplies hundreds of times as fast as one core, and reads memory a hundred times as fast, but *starting* an operation still takes
-# Python its microseconds, ten to forty of them. So the smaller the work, the more of the time is spent on starting it:
+# Nothing in the ops changes: they take their functions from the library that the arrays belong to, and CuPy has the
+# names of NumPy. But the proportions change. A large GPU multiplies hundreds of times as fast as one core, and reads
+# memory a hundred times as fast. *Starting* an operation from Python still takes ten to forty microseconds. So the
+# smaller the work, the larger the share of the time that is spent on starting it:
 
 # %%
 # `make bench-gpu` on an NVIDIA H100 80GB, float32, CuPy 14.2 and PyTorch 2.11, eager; milliseconds
@@ -505,27 +520,29 @@ for name, (ours, theirs, bound) in on_gpu.items():
     )
 
 # %% [markdown]
-# With 32 images ViT-B keeps the GPU busy, and minivis takes 1.13 times as long as PyTorch. With one image nobody does: the GPU waits for the next
-# operation to be started, in PyTorch too. That is why small models are trained with large batches, why compilers fuse operations, and why
-# a whole step can be recorded once and replayed (CUDA graphs; CuPy cannot record matrix products, so that minivis does without).
+# With 32 images ViT-B keeps the GPU busy, and minivis takes 1.13 times as long as PyTorch. With one image neither
+# does: the GPU waits for the next operation to be started, in PyTorch too. This is why small models are trained with
+# large batches and why compilers fuse operations. It is also why a whole step can be recorded once and replayed (CUDA
+# graphs; CuPy cannot record matrix products, so minivis does not use them).
 #
-# **In what order to look for speed**, then:
+# **How to look for speed**, in this order:
 #
-# 1. *Measure*, and compare with the bound. What is within a factor of two of it is done.
-# 2. Do less: an operation that is not there is the fastest (one patch embedding instead of ten layers; windows instead of all pairs).
-# 3. Make it one product: matrix products are where machines are fast.
-# 4. Fuse what is bound by memory; reuse the memory.
-# 5. Give a GPU enough to do.
+# 1. *Measure*, and compare with the bound. What is within a factor of two of it needs no more work.
+# 2. Do less: leave out operations (one patch embedding instead of ten layers; windows instead of all pairs).
+# 3. Turn the work into one matrix product, since machines do those fastest.
+# 4. Fuse what is limited by memory; reuse memory.
+# 5. Give a GPU enough work at a time.
 
 # %% [markdown]
 # ## Exercises
 #
-# Where a check asks the laws, it asks for good manners too: float32 in gives float32 out, float64 keeps all its
-# digits, the arrays that come in stay as they are, and nothing is printed.
+# A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its
+# digits, the input arrays stay unchanged, and nothing is printed.
 #
 # ### Exercise 1: the bound
-# Write `my_bound(flops, moved, peak, memory)`: the least time, in seconds, of an operation with `flops` operations and `moved` bytes on a machine
-# of `peak` operations and `memory` bytes a second. Then `my_bend(peak, memory)`: the intensity at which the roof bends.
+# Write `my_bound(flops, moved, peak, memory)`: the least time, in seconds, of an operation with `flops` operations
+# and `moved` bytes, on a machine that does `peak` operations and moves `memory` bytes a second. Then write
+# `my_bend(peak, memory)`: the intensity at which the roof bends.
 
 
 # %% tags=["exercise:bound"]
@@ -580,8 +597,9 @@ passed = claims(
 
 # %% [markdown]
 # ### Exercise 2: a softmax in place
-# Write `my_softmax(x, axis=-1)` that makes one new array and no other as large: subtract the maximum into it, then go on in place with
-# `out=`, `/=`. `x` itself must stay as it is, `axis` may be any, and numbers of a thousand must not overflow.
+# Write `my_softmax(x, axis=-1)` so that it creates one new array and no other array of that size. Subtract the
+# maximum into it, then go on in place with `out=` and `/=`. `x` itself must stay unchanged, `axis` may be any axis,
+# and numbers of a thousand must not overflow.
 
 
 # %% tags=["exercise:softmax"]
@@ -602,13 +620,15 @@ passed = mv.laws.check("softmax", my_softmax).passed
 #     return y
 # ```
 #
-# The subtraction makes the array, everything after works in it. `kernels/numpy.py` does the same a block of rows at a time.
+# The subtraction creates the array, and everything after it works in place. `minivis/fast/` does the same for a block
+# of rows at a time.
 # </details>
 
 # %% [markdown]
 # ### Exercise 3: convolution without loops over pixels
-# Write `my_conv(x, w)`, no padding, stride 1: `x` is $(B, C, H, W)$, `w` is $(O, C, k_h, k_w)$. This time without laying out patches: one matrix product for
-# each of the $k_h k_w$ places of the kernel, and their sum. Hint: `x[:, :, i : i + rows, j : j + columns]` and `np.einsum("oc,bchw->bohw", ...)`.
+# Write `my_conv(x, w)` without padding and with stride 1: `x` is $(B, C, H, W)$, `w` is $(O, C, k_h, k_w)$. This time
+# do not lay out patches: compute one matrix product for each of the $k_h k_w$ places of the kernel, and add them up.
+# Hint: `x[:, :, i : i + rows, j : j + columns]` and `np.einsum("oc,bchw->bohw", ...)`.
 
 
 # %% tags=["exercise:conv"]
@@ -660,15 +680,21 @@ passed = claims(
 #     )
 # ```
 #
-# Nothing is copied $k_h k_w$ times, but the sum passes over $y$ as often. Which of the two forms wins depends on the channels: measure.
+# Here nothing is copied $k_h k_w$ times, but the sum goes over $y$ that many times. Which of the two is faster
+# depends on the number of channels: measure it.
 # </details>
 
 # %% [markdown]
 # ## What to take away
 #
-# - Time is bounded by arithmetic, by memory or by starting operations; measure which before changing anything.
-# - A matrix product reaches the machine's arithmetic; elementwise steps reach its memory, and only if they pass over it once.
-# - Blocks that stay in the cache, memory that is reused, and fewer operations are worth more than clever ones.
-# - A GPU has hundreds of times the arithmetic and the same few microseconds to start with: give it much at a time.
+# - The time is limited by arithmetic, by memory, or by the start of each operation. Measure which, before you change
+#   anything.
+# - A matrix product can reach the full arithmetic rate of the machine. Elementwise steps can reach its memory rate,
+#   but only if they go over their data once.
+# - Blocks that stay in the cache, memory that is reused, and fewer operations gain more than clever single
+#   operations.
+# - A GPU has hundreds of times the arithmetic, but starting an operation takes as many microseconds: give it much
+#   work at a time.
 #
-# This is the last chapter so far. The models whose time was worth saving are in [08](08_vit.ipynb) and [15](15_detr.ipynb).
+# This is the last chapter so far. The models that this chapter makes faster are in [08](08_vit.ipynb) and
+# [15](15_detr.ipynb).

@@ -24,9 +24,6 @@ from tests.benchmarks.side import waiter
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-BEGIN = "<!-- the table of make bench -->"
-END = "<!-- its end -->"
 OVERHEAD = engine_overhead.LIMIT  # microseconds an op
 SAMPLE = 0.25  # seconds that a sample takes at least
 REST = 0.25  # seconds between samples: the threads of the other sides spin a while before they sleep
@@ -323,13 +320,11 @@ def main():
 
 
 def write(content, stem):
-    """Write the json and the table; the table of a CPU stands in the README too."""
+    """Write the json and the table."""
     text = table(content)
-    written = {stem.with_suffix(".json"): storage.pack_json(content), stem.with_suffix(".md"): text.encode()}
-    if stem.name.endswith("cpu"):
-        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-        written[README] = f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}".encode()
-    storage.write_files(written)
+    storage.write_files(
+        {stem.with_suffix(".json"): storage.pack_json(content), stem.with_suffix(".md"): text.encode()}
+    )
 
 
 if __name__ == "__main__":

@@ -170,6 +170,19 @@ def test_every_tag_of_a_notebook_names_something():
     assert unknown_tags(SLIDES, WORKED, read_notebooks(NOTEBOOKS)) == []
 
 
+def named_in_text(notebooks):
+    """The slides that Markdown cells name, as `H/5-vision-transformer`."""
+    text = "\n".join(
+        source for cells in notebooks.values() for kind, _, source in cells if kind == "markdown"
+    )
+    return set(re.findall(r"`([A-Z]/\d+-[a-z0-9-]+)`", text))
+
+
+def test_every_slide_that_a_text_names_is_one():
+    named = named_in_text(read_notebooks(NOTEBOOKS))
+    assert len(named) > 50 and named <= {tag(slide).removeprefix("slide:") for slide in SLIDES}
+
+
 PLANTED = [
     {"deck": "Z", "number": 4, "slug": "one", "chapter": 2, "kind": "claim"},
     {"deck": "Z", "number": 5, "slug": "two", "chapter": 2, "kind": "history"},

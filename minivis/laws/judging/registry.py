@@ -47,7 +47,7 @@ class Law:
     equation : str
         The same in LaTeX, or empty.
     slide : str
-        Where the decks say it, "deck letter: slide title", or empty.
+        The tag of the slide that states it, ``"A/26-cross-attention"``, or empty.
     hint : str
         What to think about when it is broken; it names the likely mistake and leaves the code to the learner.
     mutant : callable

@@ -1,14 +1,14 @@
 # %% [markdown]
-# # Attention: write it, mask it, pull it back
+# # Attention: forward, masked, and backward
 #
 # You write scaled dot-product attention, its backward pass, and multi-head attention, in NumPy.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 60 to 90 minutes. **Before**: the chapter on attention.
 
@@ -22,18 +22,21 @@ from minivis.classroom import award
 # %% [markdown]
 # ## Task 1: attention (15 points)
 #
-# $N$ queries, the rows of $Q$, are compared with $M$ keys, the rows of $K$; each key has a value, a row of $V$:
+# The $N$ rows of $Q$ are queries, the $M$ rows of $K$ are keys. Every query is compared with every key. Each key has
+# a value, a row of $V$:
 #
 # $$Y = \mathrm{softmax}\Big(\frac{Q K^T}{\sqrt{d}}\Big)\, V,$$
 #
 # where $d$ is the width of a key and the softmax runs over the keys. Write `attention(q, k, v, mask=None)` for `q`
 # $(\dots, N, d)$, `k` $(\dots, M, d)$, `v` $(\dots, M, e)$. The dots stand for any leading axes: images, heads, or none.
 #
-# - Scores of thousands must not overflow: $e^{s_j - m} / \sum_k e^{s_k - m}$ with $m = \max_j s_j$ is the same number.
+# - Scores of thousands must not overflow: $e^{s_j - m} / \sum_k e^{s_k - m}$ with $m = \max_j s_j$ gives the same
+#   weights.
 # - `mask` is boolean and broadcasts to $(\dots, N, M)$; **True = may be attended**. A forbidden key has weight exactly
 #   0, however high its score, and the weights of the allowed ones sum to 1.
 # - A query that may attend to nothing gets 0.
-# - float32 in, float32 out: a NumPy number such as `np.sqrt(d)` is float64 and spreads; `math.sqrt(d)` does not.
+# - float32 in gives float32 out: a NumPy number such as `np.sqrt(d)` is float64 and makes the result float64;
+#   `math.sqrt(d)` does not.
 
 
 # %% tags=["task:attention"]
@@ -73,7 +76,7 @@ award(
 )
 
 # %% [markdown]
-# ## Task 2: the way back (10 points)
+# ## Task 2: the backward pass (10 points)
 #
 # Write `attention_vjp(q, k, v, mask=None)` that returns the output and a function `vjp(g)`. `g` is the cotangent of the
 # output, $(\dots, N, e)$; `vjp(g)` returns the tuple `(g_q, g_k, g_v)`. With the weights $P$ and $S = QK^T/\sqrt d$:
@@ -82,7 +85,7 @@ award(
 # \bar S_{ij} = P_{ij}\Big(\bar P_{ij} - \sum_m \bar P_{im} P_{im}\Big), \qquad
 # \bar Q = \frac{\bar S K}{\sqrt d}, \qquad \bar K = \frac{\bar S^T Q}{\sqrt d}.$$
 #
-# Each gradient has the dtype of what it belongs to, and `g` is only read. The masks are as in task 1; the formulas
+# Each gradient has the dtype of its argument, and `g` must not be changed. The masks are as in task 1; the formulas
 # need no further line for them. Why?
 
 

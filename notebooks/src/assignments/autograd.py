@@ -1,14 +1,14 @@
 # %% [markdown]
-# # Autograd: ops that know their way back
+# # Autograd: ops with their backward passes
 #
 # You write three ops of a classifier with their backward passes, in NumPy: softmax, layer norm, cross-entropy.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 60 to 90 minutes. **Before**: the chapter on autograd.
 
@@ -20,9 +20,10 @@ from minivis.classroom import award
 # %% [markdown]
 # ## What an op is
 #
-# An op returns its output and a function `vjp`. `vjp(g)` takes the **cotangent** of the output, $g = \partial L / \partial y$, an
-# array like the output, and returns a tuple: $\partial L / \partial x$ for each array that came in, in the order of the
-# arguments. Nobody builds the Jacobian $J$; `vjp` computes $g^T J$. Here is one:
+# An op returns its output and a function `vjp`. `vjp(g)` takes the **cotangent** of the output,
+# $g = \partial L / \partial y$, an array of the shape of the output. It returns a tuple with
+# $\partial L / \partial x$ for each input array, in the order of the arguments. The Jacobian $J$ is never built;
+# `vjp` computes $g^T J$ directly. Here is an example:
 
 
 # %%
@@ -34,7 +35,7 @@ def multiply(x, y):
 
 
 # %% [markdown]
-# `g` belongs to somebody else: it is read, never written to. float32 in, float32 out, on the way back too.
+# `g` belongs to the caller: read it, but do not write to it. float32 in gives float32 out, in the backward pass too.
 #
 # ## Task 1: softmax (8 points)
 #
@@ -79,14 +80,14 @@ award(
 # %% [markdown]
 # ## Task 2: layer norm (14 points)
 #
-# Each token is centred and scaled by itself, then stretched and moved by learned numbers:
+# Each token is centred and scaled by itself, then multiplied by a learned weight, and a learned bias is added:
 #
 # $$\hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad y = \hat x \odot \mathrm{weight} + \mathrm{bias},$$
 #
-# with mean $\mu$ and (biased) variance $\sigma^2$ over the last axes: `normalized_shape` is a tuple with as many numbers as
-# there are such axes. `weight` and `bias` have that shape, or are None. Take the variance of what is already centred:
-# $E[x^2] - \mu^2$ loses its digits far from zero. Backward, with $\hat g = g \odot \mathrm{weight}$ and means over the
-# same axes,
+# with mean $\mu$ and (biased) variance $\sigma^2$ over the last axes: `normalized_shape` is a tuple with as many
+# numbers as there are such axes. `weight` and `bias` have that shape, or are None. Compute the variance of the
+# centred numbers: $E[x^2] - \mu^2$ loses its digits far from zero. Backward, with $\hat g = g \odot \mathrm{weight}$
+# and means over the same axes,
 #
 # $$\bar x = \frac{\hat g - \mathrm{mean}(\hat g) - \hat x\, \mathrm{mean}(\hat g \odot \hat x)}{\sqrt{\sigma^2 + \epsilon}}, \qquad
 # \overline{\mathrm{weight}} = \sum_{\text{tokens}} g \odot \hat x, \qquad \overline{\mathrm{bias}} = \sum_{\text{tokens}} g .$$
@@ -144,14 +145,15 @@ award(
 # %% [markdown]
 # ## Task 3: cross-entropy (8 points)
 #
-# What a classifier pays for the probability that it gives to what is true, the **mean** over the batch, in nats:
+# The loss of a classifier is minus the logarithm of the probability that it gives to the true class. Take the
+# **mean** over the batch, in nats:
 #
 # $$L = -\frac1B \sum_b \log \mathrm{softmax}(x_b)_{t_b}, \qquad
 # \bar x_{b} = \frac{g}{B} \big( \mathrm{softmax}(x_b) - \mathrm{onehot}(t_b) \big) .$$
 #
-# `logits` $(B, K)$, `target` $(B,)$ of whole numbers. A probability of $e^{-1000}$ is 0 on a computer, and its logarithm
-# infinite: use $\log \mathrm{softmax}(x)_t = (x_t - m) - \log \sum_j e^{x_j - m}$. `vjp(g)` takes a number and returns the
-# tuple `(g_logits,)`.
+# `logits` is $(B, K)$, `target` is $(B,)$ and holds integers. On a computer a probability of $e^{-1000}$ is 0 and its
+# logarithm infinite, so use $\log \mathrm{softmax}(x)_t = (x_t - m) - \log \sum_j e^{x_j - m}$. `vjp(g)` takes a
+# number and returns the tuple `(g_logits,)`.
 
 
 # %% tags=["task:cross-entropy"]

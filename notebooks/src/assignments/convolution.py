@@ -1,14 +1,14 @@
 # %% [markdown]
-# # Convolution: loops, options, and the way back
+# # Convolution: loops, options, and the backward pass
 #
 # You write the convolution of a network, its backward pass, and max pooling, in NumPy.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 60 to 90 minutes. **Before**: the chapter on convolution.
 
@@ -26,8 +26,8 @@ def pair(value):
 # %% [markdown]
 # ## Task 1: convolution (14 points)
 #
-# A filter slides over the image; at each place the numbers under it are multiplied by its own and added. It is not
-# turned around first (strictly, that is a correlation; networks call it convolution):
+# A filter slides over the image. At each place the numbers under it are multiplied by its weights and added up. The
+# filter is not reversed first (strictly, this is a correlation; networks call it convolution):
 #
 # $$y_{b,o,i,j} = \mathrm{bias}_o + \sum_{c,m,n} w_{o,c,m,n}\; x^{\text{padded}}_{b,\,c,\;s_h i + d_h m,\;s_w j + d_w n} .$$
 #
@@ -36,9 +36,9 @@ def pair(value):
 #
 # $$\Big\lfloor \frac{H + 2p_h - d_h (k_h - 1) - 1}{s_h} \Big\rfloor + 1$$
 #
-# rows, and columns likewise: a rest that does not fill a stride is left over. With `groups` > 1 the channels of $x$ and
-# the filters are dealt, in order, into that many groups, and each group is a convolution of its own. How the numbers of
-# `x` lie in memory must not matter.
+# rows, and columns likewise; pixels at the end that do not fill a stride are not used. With `groups` > 1 the channels
+# of $x$ and the filters are divided, in order, into that many groups, and each group is a convolution of its own. How
+# the numbers of `x` lie in memory must not matter.
 
 
 # %% tags=["task:conv2d"]
@@ -83,18 +83,19 @@ award(
 )
 
 # %% [markdown]
-# ## Task 2: the way back (10 points)
+# ## Task 2: the backward pass (10 points)
 #
-# Write `conv2d_vjp`, with the same arguments, that returns the output and a function `vjp(g)`; `g` $(B, O, \dots)$ is the
-# cotangent of the output, and `vjp(g)` returns `(g_x, g_weight, g_bias)` (the last one is not looked at without a bias).
-# With stride 1 and no padding:
+# Write `conv2d_vjp`, with the same arguments, that returns the output and a function `vjp(g)`. `g` $(B, O, \dots)$ is
+# the cotangent of the output, and `vjp(g)` returns `(g_x, g_weight, g_bias)` (without a bias the last one is not
+# checked). With stride 1 and no padding:
 #
 # $$\bar w_{o,c,m,n} = \sum_{b,i,j} g_{b,o,i,j}\, x_{b,c,i+m,j+n}, \qquad
 # \bar x_{b,c,i+m,j+n} \mathrel{+}= w_{o,c,m,n}\, g_{b,o,i,j}, \qquad
 # \bar b_o = \sum_{b,i,j} g_{b,o,i,j} .$$
 #
-# A pixel lies under the filter at several places: its shares **add up**. Work in the padded image and cut the padding off
-# at the end. Each gradient has the dtype of what it belongs to; `g` is only read. You may call your `conv2d`.
+# A pixel lies under the filter at several places, and the shares of these places **add up**. Work in the padded image
+# and cut off the padding at the end. Each gradient has the dtype of its argument, and `g` must not be changed. You
+# may call your `conv2d`.
 
 
 # %% tags=["task:backward"]
@@ -144,9 +145,9 @@ award(
 # %% [markdown]
 # ## Task 3: max pooling (8 points)
 #
-# Write `max_pool2d` for `x` $(B, C, H, W)$: the largest number of each window of `kernel_size`; without a `stride` the
-# windows lie side by side. All three options are a number or (rows, columns). Padding adds places at every side that are
-# **never the maximum**, not even among negative numbers.
+# Write `max_pool2d` for `x` $(B, C, H, W)$: the largest number of each window of `kernel_size`. Without a `stride`
+# the windows lie side by side. All three options are a number or (rows, columns). Padding adds places on every side
+# that are **never the maximum**, not even among negative numbers.
 
 
 # %% tags=["task:max-pooling"]

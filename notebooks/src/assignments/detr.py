@@ -1,14 +1,15 @@
 # %% [markdown]
-# # DETR: boxes, their likeness, and the best matching
+# # DETR: boxes, their similarity, and the best matching
 #
-# You write what DETR's loss stands on: boxes in two forms, generalized IoU, and the assignment of predictions to objects.
+# You write the parts that DETR's loss is built from: boxes in two forms, generalized IoU, and the assignment of
+# predictions to objects.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 60 to 90 minutes. **Before**: the chapter on DETR.
 
@@ -22,8 +23,8 @@ from minivis.classroom import award
 # %% [markdown]
 # ## Task 1: from centre to corners (5 points)
 #
-# DETR predicts a box as (centre x, centre y, width, height); geometry wants (left, top, right, bottom). Write
-# `box_cxcywh_to_xyxy(boxes)` for boxes $(\dots, 4)$, any leading axes.
+# DETR predicts a box as (centre x, centre y, width, height); geometry needs (left, top, right, bottom). Write
+# `box_cxcywh_to_xyxy(boxes)` for boxes $(\dots, 4)$ with any leading axes.
 
 
 # %% tags=["task:corners"]
@@ -53,14 +54,14 @@ award(
 # %% [markdown]
 # ## Task 2: generalized IoU (12 points)
 #
-# IoU, shared area over covered area, is 0 for all boxes that do not meet, however far apart: no gradient says where to
-# go. With the smallest box $C$ around both,
+# IoU, the shared area divided by the covered area, is 0 for all boxes that do not overlap, however far apart they
+# are. So it has no gradient there. With the smallest box $C$ that encloses both,
 #
 # $$\mathrm{GIoU}(a, b) = \frac{|a \cap b|}{|a \cup b|} - \frac{|C| - |a \cup b|}{|C|} .$$
 #
 # Write `generalized_box_iou(boxes1, boxes2)` for corners $(N, 4)$ and $(M, 4)$: the result is $(N, M)$, every pair. A
-# box may have no area. Then IoU of two empty boxes is 0, and an enclosure without area contributes 0: nothing is ever
-# NaN.
+# box may have no area. The IoU of two empty boxes is 0, and an enclosing box without area contributes 0: the result
+# is never NaN.
 
 
 # %% tags=["task:giou"]
@@ -103,12 +104,13 @@ award(
 # %% [markdown]
 # ## Task 3: the best matching (13 points)
 #
-# Each object gets one prediction and no prediction gets two, so that the **sum** of the costs is least. Taking the
-# cheapest pair, then the cheapest of the rest, is not it: a cheap pair may force a dear one.
+# Each object gets one prediction and no prediction gets two, so that the **sum** of the costs is the least possible.
+# It is not enough to take the cheapest pair, then the cheapest of the rest, and so on: a cheap pair may force an
+# expensive one later.
 #
-# `linear_sum_assignment(cost)` takes a matrix $(N, M)$ of finite numbers, also negative, and returns two arrays of
-# $\min(N, M)$ whole numbers: row `rows[k]` is paired with column `columns[k]`. Either side may be the longer one, or
-# empty. The matrices here have at most about five rows and columns, so trying every permutation
+# `linear_sum_assignment(cost)` takes a matrix $(N, M)$ of finite numbers, which may be negative. It returns two
+# arrays of $\min(N, M)$ integers: row `rows[k]` is paired with column `columns[k]`. Either side may be the longer
+# one, or empty. The matrices here have at most about five rows and columns, so trying every permutation
 # (`itertools.permutations`) is a right answer; the Hungarian algorithm is a better one.
 
 

@@ -1,14 +1,14 @@
 # %% [markdown]
-# # Masked attention: look only where the object is
+# # Masked attention: attend only to the object
 #
-# You write the attention of Mask2Former's decoder with its backward pass, and the two losses that judge a mask.
+# You write the attention of Mask2Former's decoder with its backward pass, and the two losses for masks.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 45 to 75 minutes. **Before**: the chapters on attention and on Mask2Former.
 
@@ -22,7 +22,7 @@ from minivis.classroom import award
 # %% [markdown]
 # ## Task 1: masked attention and its gradients (15 points)
 #
-# In Mask2Former a query looks only at the pixels that its own mask of the layer before calls foreground:
+# In Mask2Former a query attends only to the pixels that are foreground in its own mask of the layer before:
 #
 # $$Y = \mathrm{softmax}\Big(\mathcal M + \frac{QK^T}{\sqrt d}\Big) V, \qquad
 # \mathcal M_{ij} = \begin{cases} 0 & \text{where query } i \text{ may look at pixel } j\\ -\infty & \text{elsewhere.}\end{cases}$$
@@ -30,9 +30,9 @@ from minivis.classroom import award
 # Write `masked_attention(q, k, v, mask=None)` that returns the output and `vjp`. `q` $(\dots, N, d)$, `k`
 # $(\dots, M, d)$, `v` $(\dots, M, e)$; `mask` is boolean, **True = may be attended**, and broadcasts to $(\dots, N, M)$.
 #
-# - A forbidden pixel has weight exactly 0, whatever its score: 9000 is allowed. A large negative number in place of
-#   $-\infty$ will not do.
-# - A query that may look at nothing gets 0, and gives no gradient.
+# - A forbidden pixel has a weight of exactly 0, whatever its score; a score may be 9000, so a large negative number
+#   in place of $-\infty$ does not work.
+# - A query that may attend to nothing gets 0, and gives no gradient.
 # - `vjp(g)` returns `(g_q, g_k, g_v)`:
 #   $\bar V = P^T g$, $\bar P = g V^T$, $\bar S_{ij} = P_{ij}(\bar P_{ij} - \sum_m \bar P_{im} P_{im})$,
 #   $\bar Q = \bar S K / \sqrt d$, $\bar K = \bar S^T Q / \sqrt d$.
@@ -85,13 +85,14 @@ award(
 # %% [markdown]
 # ## Task 2: the dice loss (8 points)
 #
-# How well does a mask of $P$ pixels cover the object? With $p = \sigma(x)$, for each of $N$ masks by itself, then the mean:
+# How well does a mask of $P$ pixels cover the object? Compute this for each of $N$ masks by itself, with
+# $p = \sigma(x)$, then take the mean:
 #
 # $$L = \frac1N \sum_n \Big( 1 - \frac{2 \sum_i p_{ni} t_{ni} + 1}{\sum_i p_{ni} + \sum_i t_{ni} + 1} \Big), \qquad
 # \sigma(x) = \frac{1}{1 + e^{-x}} .$$
 #
-# Write `dice_loss(logits, targets)` for logits and targets (0 and 1) of shape $(N, P)$. It returns a number. A small mask
-# counts as much as a large one, and the 1 makes an empty mask that is found empty free of charge.
+# Write `dice_loss(logits, targets)` for logits and targets (0 and 1) of shape $(N, P)$. It returns a number. A small
+# mask counts as much as a large one. Because of the 1, an empty mask that is predicted as empty costs nothing.
 
 
 # %% tags=["task:dice"]
@@ -122,8 +123,9 @@ award(
 # %% [markdown]
 # ## Task 3: the focal loss (9 points)
 #
-# Most pixels are easy background. The focal loss turns their share of the cross-entropy down: with $p_t$ the probability
-# of what is true at a pixel, $p_t = \sigma(x)$ where the target is 1 and $1 - \sigma(x) = \sigma(-x)$ elsewhere,
+# Most pixels are easy background. The focal loss reduces their share of the cross-entropy. Let $p_t$ be the
+# probability of the truth at a pixel: $p_t = \sigma(x)$ where the target is 1, and $1 - \sigma(x) = \sigma(-x)$
+# elsewhere. Then
 #
 # $$L = \frac{1}{NP} \sum_{n,i} \alpha_t\, (1 - p_t)^\gamma\, (-\log p_t), \qquad
 # \alpha_t = \alpha \text{ where the target is 1, } 1 - \alpha \text{ elsewhere.}$$

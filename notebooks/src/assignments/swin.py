@@ -1,14 +1,15 @@
 # %% [markdown]
-# # Swin: windows, shifted windows, and what stands where in them
+# # Swin: windows, shifted windows, and relative positions
 #
-# You write the bookkeeping of Swin: cutting a map into windows, the mask of shifted windows, the index of its biases.
+# You write the parts of Swin that rearrange and index tokens: cutting a map into windows, the mask of shifted
+# windows, and the index of its biases.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 60 to 90 minutes. **Before**: the chapter on Swin.
 
@@ -91,12 +92,12 @@ award(
 # %% [markdown]
 # ## Task 3: the mask of shifted windows (10 points)
 #
-# Swin shifts the map up and left by `shift` with `np.roll`, so that its windows straddle the old ones. What falls off
-# above comes in again below: in the last windows there are tokens side by side that are no neighbours at all. They must
-# not attend to each other. `shifted_window_mask(height, width, window, shift)` returns a boolean array
-# $(n_W, N, N)$ with $N = M_h M_w$, **True = may be attended**: for each window of the shifted map, which of its tokens
-# lie on the same side of each seam. `shift` is a number or (rows, columns); with a shift of 0 everybody may attend to
-# everybody.
+# Swin shifts the map up and left by `shift` with `np.roll`, so that the new windows lie across the borders of the old
+# ones. What leaves at the top enters again at the bottom. So in the last windows there are tokens side by side that
+# are no neighbours in the image, and they must not attend to each other.
+# `shifted_window_mask(height, width, window, shift)` returns a boolean array $(n_W, N, N)$ with $N = M_h M_w$, **True
+# = may be attended**: for each window of the shifted map, which of its tokens lie on the same side of each seam.
+# `shift` is a number or (rows, columns). With a shift of 0 every token may attend to every other.
 
 
 # %% tags=["task:mask"]
@@ -133,8 +134,8 @@ award(
 # ## Task 4: which bias for which pair (9 points)
 #
 # Each offset (rows, columns) between query $i$ and key $j$ of a window has a bias of its own; there are
-# $(2M_h - 1)(2M_w - 1)$ offsets. `relative_position_index(window)` returns whole numbers $(N, N)$: which bias query
-# $i$ adds for key $j$. The offset is **query minus key**; offsets are counted from 0, row by row of the table of offsets,
+# $(2M_h - 1)(2M_w - 1)$ offsets. `relative_position_index(window)` returns integers $(N, N)$: which bias query $i$
+# adds for key $j$. The offset is **query minus key**. Offsets are counted from 0, row by row of the table of offsets,
 # so that the offset $(1 - M_h, 1 - M_w)$ is number 0. How long is a row of that table?
 
 

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # Vision Transformer: from pixels to tokens, and how far tokens look
 #
-# You cut images into patches and put them together again, give places a code, and measure how far attention reaches.
+# You cut images into patches and put them together again, compute position codes, and measure how far attention
+# reaches.
 #
-# **Rules.** Fill in the cells that say `YOUR CODE HERE`; keep the names and the arguments. Use Python and NumPy. When
-# your work is graded, `minivis.ops`, SciPy and PyTorch are closed: a ready-made answer earns nothing.
+# **Rules.** Fill in the cells that say `YOUR CODE HERE`, and keep the names and the arguments. Use Python and NumPy.
+# During grading `minivis.ops`, SciPy and PyTorch are not available: calling a ready-made function earns no points.
 #
-# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case that
-# breaks one, and counts the points. After you hand in, more laws are tried; the text of the task says everything they
-# ask for. What stands in your notebook's outputs is not looked at.
+# **Checks.** Under each task a cell tries *laws*: properties that hold for every input. It shows the smallest case
+# that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
+# everything that they ask for. The outputs in your notebook are not read.
 #
 # **Time**: planned for 45 to 75 minutes. **Before**: the chapter on the Vision Transformer.
 
@@ -20,9 +21,10 @@ from minivis.classroom import award
 # %% [markdown]
 # ## Task 1: patches (8 points)
 #
-# An image becomes a row of tokens, $(B, C, H, W) \to (B, N, P P C)$ with $N = HW/P^2$: the patches in reading order (along
-# a row first), in each patch its pixels in reading order, at each pixel its channels. `patch` is a number that divides
-# $H$ and $W$; the image need not be a square. Naming axes with `reshape`, then moving them with `transpose`, is enough.
+# An image becomes a sequence of tokens, $(B, C, H, W) \to (B, N, P P C)$ with $N = HW/P^2$: the patches in reading
+# order (along a row first), in each patch its pixels in reading order, at each pixel its channels. `patch` is a
+# number that divides $H$ and $W$; the image need not be square. You need only `reshape`, to split axes, and
+# `transpose`, to move them.
 
 
 # %% tags=["task:patchify"]
@@ -85,11 +87,12 @@ award(
 )
 
 # %% [markdown]
-# ## Task 3: where a token stands (8 points)
+# ## Task 3: position codes (8 points)
 #
-# Attention knows no order, so each place gets a code. `sine_position_code(height, width, dim)` returns
-# $(H, W, D)$, float32: the first $D/2$ numbers code the row, the second $D/2$ the column, rows and columns counted from 0.
-# The code of a place $p$ has pairs of sine and cosine **in turn**, ever slower:
+# Attention does not depend on the order of the tokens, so each place gets a code.
+# `sine_position_code(height, width, dim)` returns $(H, W, D)$, float32: the first $D/2$ numbers encode the row, the
+# second $D/2$ the column; rows and columns are counted from 0. The code of a place $p$ consists of pairs of sine and
+# cosine **in turn**, with growing wavelengths:
 #
 # $$c_{2i} = \sin \frac{p}{10000^{\,2i/d}}, \qquad c_{2i+1} = \cos \frac{p}{10000^{\,2i/d}}, \qquad d = D/2,\quad i = 0, \dots, d/2 - 1 .$$
 
@@ -130,12 +133,14 @@ award(
 # %% [markdown]
 # ## Task 4: how far a head looks (8 points)
 #
-# The mean distance between a query's patch and the patches that it attends to, weighted by the attention, **in pixels**:
+# Compute the mean distance between the patch of a query and the patches that it attends to, weighted by the
+# attention, **in pixels**:
 #
 # $$d_h = \frac1N \sum_i \sum_j A_{h,i,j}\, \lVert c_i - c_j \rVert ,$$
 #
-# $c_i$ is the centre of patch $i$. `attention` $(h, N, N)$, its rows sum to 1; the $N$ patches lie in reading order on a
-# `grid` (rows, columns); `patch_size` is the side of a patch in pixels, or (height, width). Return $(h,)$, one number a head.
+# where $c_i$ is the centre of patch $i$. The rows of `attention` $(h, N, N)$ sum to 1; the $N$ patches lie in reading
+# order on a `grid` (rows, columns); `patch_size` is the side of a patch in pixels, or (height, width). Return $(h,)$,
+# one number for each head.
 
 
 # %% tags=["task:distance"]

@@ -1,0 +1,64 @@
+"""The README's table of formulas: each leads in one hop to the code that is the formula, and names the slide it stands on.
+
+Not here: counts, chapters and links (test_counts.py, test_project.py), whether the code computes the formula.
+"""
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+from book.generate import sources
+
+ROOT = Path(__file__).resolve().parent.parent
+ROW = re.compile(
+    r"^\| (?P<name>[^|]+) \| \$(?P<formula>[^|]+)\$ \| "
+    r"\[(?P<text>[\w/]+\.py)\]\(minivis/(?P<file>[\w/]+\.py)\) `(?P<code>\w+)` \| `(?P<tag>[A-Z]/[\w-]+)` \|$",
+    re.MULTILINE,
+)
+FORMULAS = (
+    "softmax, attention, convolution, output size, layer norm, GELU, position code, $z_0$, transformer block, window attention, "
+    "matching cost, GIoU, dice, masked attention, PQ, attention distance"
+).split(", ")
+
+
+def rows():
+    """The rows of the table of formulas."""
+    return [row.groupdict() for row in ROW.finditer((ROOT / "README.md").read_text(encoding="utf-8"))]
+
+
+@functools.cache
+def documented():
+    """{(file, name): docstring} of the library."""
+    return {(source.file, source.name): source.docstring for source in sources.documented()}
+
+
+def complaints(row, documented):
+    """What is wrong with a row, given what is documented."""
+    docstring = documented.get((row["file"], row["code"]))
+    if docstring is None:
+        return [f"minivis/{row['file']} defines no {row['code']} with a docstring"]
+    found = [] if row["text"] == row["file"] else [f"{row['text']} leads to {row['file']}"]
+    return found + ([] if f"``{row['tag']}``" in docstring else [f"{row['code']} does not name {row['tag']}"])
+
+
+def test_every_formula_has_its_row():
+    assert [row["name"] for row in rows()] == FORMULAS
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["name"])
+def test_a_formula_leads_to_its_code_and_names_its_slide(row):
+    assert complaints(row, documented()) == []
+    # Markdown takes the backslash off a sign of punctuation, and the underscore between two of them for emphasis.
+    assert not re.search(r"\\[^A-Za-z]|[^\w\s]_[^\w\s]", row["formula"])
+    assert row["formula"].count("{") == row["formula"].count("}")
+
+
+def test_a_wrong_row_is_found():
+    row = {"text": "ops/a.py", "file": "ops/a.py", "code": "f", "tag": "H/4-two"}
+    assert complaints(row, {("ops/a.py", "f"): "Slide ``H/4-two``."}) == []
+    assert complaints(row, {("ops/a.py", "f"): "Slide ``H/4-two-boxes``."}) == ["f does not name H/4-two"]
+    assert complaints(row, {("ops/b.py", "f"): ""}) == ["minivis/ops/a.py defines no f with a docstring"]
+    row["text"] = "ops/b.py"
+    assert complaints(row, {("ops/a.py", "f"): "Slide ``H/4-two``."}) == ["ops/b.py leads to ops/a.py"]
