@@ -18,139 +18,6 @@ from minivis.ops.softmaxes import softmax
 __all__ = ["attention_composed", "attention_weights", "scaled_dot_product_attention"]
 
 
-def scale(q):
-    """1 / sqrt(d), with d the width of one head."""
-    return 1 / math.sqrt(max(1, q.shape[-1]))  # width 0: every score is 0
-
-
-def scores_of(q, k, bias):
-    """q k^T / sqrt(d) + bias, (..., N, M)."""
-    scores = (q * scale(q)) @ k.swapaxes(-1, -2)
-    return scores if bias is None else scores + bias.astype(scores.dtype, copy=False)
-
-
-def allowed_pairs(q, k, mask, is_causal):
-    """The boolean mask of the pairs that may attend, broadcasts to (..., N, M), or None where all may."""
-    if not is_causal:
-        return mask
-    xp = namespace(q, k, mask)
-    causal = xp.arange(q.shape[-2])[:, None] >= xp.arange(k.shape[-2])  # query i sees keys 0..i
-    return causal if mask is None else causal & mask
-
-
-def reached(q, k, v, mask, is_causal=False):
-    """Which rows of queries, keys and values belong to a pair that may attend: (..., N, 1) and (..., M, 1), or None.
-
-    A row that belongs to none may hold anything. Its weights are 0, but 0 times NaN is NaN: it is to be set to 0. None says
-    that nothing needs to be, because every row is reached or all numbers are finite. A GPU is not waited for: there rows
-    are told where the mask is one for all queries, as that of padded keys is.
-    """
-    n, m = q.shape[-2], k.shape[-2]
-    if mask is None and (not is_causal or m <= n):
-        return None, None, None
-    allowed = allowed_pairs(q, k, mask, is_causal)
-    allowed = allowed[None] if allowed.ndim == 1 else allowed
-    if not (may_read(allowed) or allowed.shape[-2] == 1):
-        return None, None, None
-    asking, asked = allowed.any(axis=-1), allowed.any(axis=-2)  # (..., N), (..., M)
-    return _rows(q, asking), _rows(k, asked), _rows(v, asked)
-
-
-def _rows(x, there):
-    """``there``, which says of which rows of ``x`` something is wanted, in the leading axes that ``x`` has."""
-    if may_read(there) and (bool(there.all()) or bool(namespace(x).isfinite(x).all())):
-        return None
-    extra = there.ndim - (x.ndim - 1)
-    there = there.any(axis=tuple(range(extra))) if extra > 0 else there
-    sizes = x.shape[-1 - there.ndim : -1]
-    shared = tuple(i for i, (a, b) in enumerate(zip(there.shape, sizes, strict=True)) if b == 1 < a)
-    return there.any(axis=shared, keepdims=True)[..., None]
-
-
-def check(name, q, k, v, mask, empty="zero"):
-    """Refuse what does not fit."""
-    if empty not in ("zero", "error"):
-        raise ValueError(f'{name}: empty must be "zero" or "error", got {empty!r}')
-    if mask is not None and mask.dtype != bool:
-        raise TypeError(f"{name}: mask must be boolean, True = may be attended, got {mask.dtype.name}")
-    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise ValueError(
-            f"{name}: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
-            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
-        )
-
-
-def only_reached(q, k, v, mask, is_causal, empty):
-    """Queries, keys and values with zeros in the rows that belong to no pair which may attend."""
-    if empty == "error" and not bool(allowed_pairs(q, k, mask, is_causal).any(axis=-1).all()):
-        raise ValueError(
-            "scaled_dot_product_attention: a query has nothing to attend to "
-            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)})"
-        )
-    rows = reached(q, k, v, mask, is_causal)
-    return [
-        x if there is None else namespace(x).where(there, x, 0).astype(x.dtype, copy=False)
-        for x, there in zip((q, k, v), rows, strict=True)
-    ]
-
-
-def masked_softmax(scores, allowed):
-    """Softmax over the allowed keys, ``(weights, vjp)``. The weights of a query without any are 0, and so is its gradient."""
-    if allowed is None or not scores.size:
-        return softmax.way(scores)
-    xp = namespace(scores, allowed)
-    some = allowed.any(axis=-1, keepdims=True)
-    # a query without any keeps its scores for now: -inf - (-inf) would be NaN
-    weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
-    return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
-
-
-@named
-def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
-    """The weights with which each query looks at each key: rows sum to 1, or are 0 where nothing may be attended.
-
-    .. math:: A = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big)
-
-    Parameters
-    ----------
-    q : ndarray or Tensor, shape (..., N, d)
-        Queries.
-    k : ndarray or Tensor, shape (..., M, d)
-        Keys.
-    mask : bool ndarray, broadcasts to (..., N, M), optional
-        True = may be attended.
-    bias : ndarray or Tensor, broadcasts to (..., N, M), optional
-        Added to the scaled scores.
-    is_causal : bool, default False
-        Query i sees keys 0 to i only.
-
-    Returns
-    -------
-    ndarray, shape (..., N, M)
-        A plain array for looking at: no gradient.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-
-    References
-    ----------
-    Slides ``A/11-attention-as-adaptive-kernel``, ``I/9-relate``, ``I/23-attention-has-adaptive-weights``,
-    ``I/30-cross-attention-relates``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> attention_weights(np.zeros((1, 4)), np.zeros((2, 4)))
-    array([[0.5, 0.5]])
-    """
-    q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
-    check("attention_weights", q, k, k, mask)
-    namespace(q, k, mask)
-    return masked_softmax(scores_of(q, k, bias), allowed_pairs(q, k, mask, is_causal))[0]
-
-
 @primitive
 def scaled_dot_product_attention(
     q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
@@ -216,7 +83,9 @@ def scaled_dot_product_attention(
     namespace(q, k, v, mask)
     if mask is not None or is_causal:
         q, k, v = only_reached(q, k, v, mask, is_causal, empty)
-    scores = scores_of(q, k, bias)  # (..., N, M)
+    scores = (q * scale(q)) @ k.swapaxes(-1, -2)  # (..., N, M)
+    if bias is not None:
+        scores = scores + bias.astype(scores.dtype, copy=False)
     weights, softmax_vjp = masked_softmax(scores, allowed_pairs(q, k, mask, is_causal))
     kept = weights
     if dropout_p:
@@ -233,6 +102,135 @@ def scaled_dot_product_attention(
         return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
 
     return kept @ v, vjp
+
+
+def masked_softmax(scores, allowed):
+    """Softmax over the allowed keys, ``(weights, vjp)``. The weights of a query without any are 0, and so is its gradient."""
+    if allowed is None or not scores.size:
+        return softmax.way(scores)
+    xp = namespace(scores, allowed)
+    some = allowed.any(axis=-1, keepdims=True)
+    # a query without any keeps its scores for now: -inf - (-inf) would be NaN
+    weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
+    return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
+
+
+def scale(q):
+    """1 / sqrt(d), with d the width of one head."""
+    return 1 / math.sqrt(max(1, q.shape[-1]))  # width 0: every score is 0
+
+
+def allowed_pairs(q, k, mask, is_causal):
+    """The boolean mask of the pairs that may attend, broadcasts to (..., N, M), or None where all may."""
+    if not is_causal:
+        return mask
+    xp = namespace(q, k, mask)
+    causal = xp.arange(q.shape[-2])[:, None] >= xp.arange(k.shape[-2])  # query i sees keys 0..i
+    return causal if mask is None else causal & mask
+
+
+def check(name, q, k, v, mask, empty="zero"):
+    """Refuse what does not fit."""
+    if empty not in ("zero", "error"):
+        raise ValueError(f'{name}: empty must be "zero" or "error", got {empty!r}')
+    if mask is not None and mask.dtype != bool:
+        raise TypeError(f"{name}: mask must be boolean, True = may be attended, got {mask.dtype.name}")
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ValueError(
+            f"{name}: q (..., N, d) and k (..., M, d) share d, k and v (..., M, d_v) share M "
+            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)}, v: {tuple(v.shape)})"
+        )
+
+
+def only_reached(q, k, v, mask, is_causal, empty):
+    """Queries, keys and values with zeros in the rows that belong to no pair which may attend."""
+    if empty == "error" and not bool(allowed_pairs(q, k, mask, is_causal).any(axis=-1).all()):
+        raise ValueError(
+            "scaled_dot_product_attention: a query has nothing to attend to "
+            f"(q: {tuple(q.shape)}, k: {tuple(k.shape)})"
+        )
+    rows = reached(q, k, v, mask, is_causal)
+    return [
+        x if there is None else namespace(x).where(there, x, 0).astype(x.dtype, copy=False)
+        for x, there in zip((q, k, v), rows, strict=True)
+    ]
+
+
+def reached(q, k, v, mask, is_causal=False):
+    """Which rows of queries, keys and values belong to a pair that may attend: (..., N, 1) and (..., M, 1), or None.
+
+    A row that belongs to none may hold anything. Its weights are 0, but 0 times NaN is NaN: it is to be set to 0. None says
+    that nothing needs to be, because every row is reached or all numbers are finite. A GPU is not waited for: there rows
+    are told where the mask is one for all queries, as that of padded keys is.
+    """
+    n, m = q.shape[-2], k.shape[-2]
+    if mask is None and (not is_causal or m <= n):
+        return None, None, None
+    allowed = allowed_pairs(q, k, mask, is_causal)
+    allowed = allowed[None] if allowed.ndim == 1 else allowed
+    if not (may_read(allowed) or allowed.shape[-2] == 1):
+        return None, None, None
+    asking, asked = allowed.any(axis=-1), allowed.any(axis=-2)  # (..., N), (..., M)
+    return _rows(q, asking), _rows(k, asked), _rows(v, asked)
+
+
+def _rows(x, there):
+    """``there``, which says of which rows of ``x`` something is wanted, in the leading axes that ``x`` has."""
+    if may_read(there) and (bool(there.all()) or bool(namespace(x).isfinite(x).all())):
+        return None
+    extra = there.ndim - (x.ndim - 1)
+    there = there.any(axis=tuple(range(extra))) if extra > 0 else there
+    sizes = x.shape[-1 - there.ndim : -1]
+    shared = tuple(i for i, (a, b) in enumerate(zip(there.shape, sizes, strict=True)) if b == 1 < a)
+    return there.any(axis=shared, keepdims=True)[..., None]
+
+
+@named
+def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
+    """The weights with which each query looks at each key: rows sum to 1, or are 0 where nothing may be attended.
+
+    .. math:: A = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big)
+
+    Parameters
+    ----------
+    q : ndarray or Tensor, shape (..., N, d)
+        Queries.
+    k : ndarray or Tensor, shape (..., M, d)
+        Keys.
+    mask : bool ndarray, broadcasts to (..., N, M), optional
+        True = may be attended.
+    bias : ndarray or Tensor, broadcasts to (..., N, M), optional
+        Added to the scaled scores.
+    is_causal : bool, default False
+        Query i sees keys 0 to i only.
+
+    Returns
+    -------
+    ndarray, shape (..., N, M)
+        A plain array for looking at: no gradient.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    References
+    ----------
+    Slides ``A/11-attention-as-adaptive-kernel``, ``I/9-relate``, ``I/23-attention-has-adaptive-weights``,
+    ``I/30-cross-attention-relates``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> attention_weights(np.zeros((1, 4)), np.zeros((2, 4)))
+    array([[0.5, 0.5]])
+    """
+    q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
+    check("attention_weights", q, k, k, mask)
+    namespace(q, k, mask)
+    scores = (q * scale(q)) @ k.swapaxes(-1, -2)
+    scores = scores if bias is None else scores + bias.astype(scores.dtype, copy=False)
+    return masked_softmax(scores, allowed_pairs(q, k, mask, is_causal))[0]
 
 
 @named

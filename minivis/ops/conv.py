@@ -18,146 +18,6 @@ __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 Geometry = namedtuple("Geometry", "kernel out stride padding dilation")
 
 
-def sizes(name, argument, value, n, least=1):
-    """An option given as one int or one int an axis, as a tuple of ``n`` ints of at least ``least``."""
-    values = whole(value)
-    values = (values,) * n if type(values) is int else values or ()
-    if len(values) != n or min(values) < least:
-        many = f"{n} of them" if n > 1 else "a tuple of one"
-        raise ValueError(
-            f"{name}: {argument} must be an integer of at least {least}, or {many}, got {value!r}"
-        )
-    return values
-
-
-def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):
-    """Where the patches of a convolution lie. There are floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along an axis."""
-    n = len(spatial)
-    stride, dilation = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
-    padding = sizes(name, "padding", padding, n, least=0)
-    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    padded = tuple(i + 2 * p for i, p in zip(spatial, padding, strict=True))
-    if any(r > i for r, i in zip(reach, padded, strict=True)):
-        raise ValueError(
-            f"{name}: a kernel that reaches over {reach} is larger than the padded input {padded} {shapes}"
-        )
-    out = tuple((i - r) // s + 1 for i, r, s in zip(padded, reach, stride, strict=True))
-    return Geometry(tuple(kernel), out, stride, padding, dilation)
-
-
-def _elements(geometry):
-    """For each element of the kernel, where it meets a padded map: the index of one pixel of every patch."""
-    for element in itertools.product(*map(range, geometry.kernel)):
-        axes = zip(element, geometry.out, geometry.stride, geometry.dilation, strict=True)
-        yield (..., *(slice(u * d, u * d + (n - 1) * s + 1, s) for u, n, s, d in axes))
-
-
-@with_ways
-def patches_of(x, geometry):
-    """Every patch of a map (B, C, *spatial), surrounded by zeros: (B, C, elements of the kernel, *out)."""
-    xp = namespace(x)
-    if any(geometry.padding):
-        x = xp.pad(x, [(0, 0), (0, 0), *((p, p) for p in geometry.padding)])
-    return xp.stack([x[where] for where in _elements(geometry)], axis=2)
-
-
-@with_ways
-def add_patches(patches, shape, geometry):
-    """The adjoint of `patches_of`: a map (B, C, *spatial), to which every patch is added where it lay."""
-    B, C, *spatial = shape
-    padded = [n + 2 * p for n, p in zip(spatial, geometry.padding, strict=True)]
-    x = namespace(patches).zeros((B, C, *padded), patches.dtype)
-    for element, where in enumerate(_elements(geometry)):
-        x[where] += patches[:, :, element]
-    return x[(..., *(slice(p, p + n) for n, p in zip(spatial, geometry.padding, strict=True)))]
-
-
-# The three products of a convolution y = w * x. Each is linear in both of its arguments, and the gradients of one are
-# the other two: that is why convolution and transposed convolution share them. A matrix of patches for each image and
-# group makes them matrix products.
-
-
-@with_ways
-def correlate(x, weight, geometry, groups):
-    """y: every output is the dot product of a filter and a patch."""
-    patches = _columns(patches_of(x, geometry), groups, geometry)
-    filters = weight.reshape(groups, len(weight) // groups, -1)  # (groups, O/groups, C/groups K)
-    return (filters @ patches).reshape(len(x), len(weight), *geometry.out)
-
-
-@with_ways
-def spread(y, weight, spatial, geometry, groups):
-    """x: every element of y adds a copy of the filter, multiplied by it, to the map; overlaps sum."""
-    filters = weight.reshape(groups, len(weight) // groups, -1)
-    patches = filters.swapaxes(1, 2) @ _columns(y, groups, geometry)  # (B, groups, C/groups K, L)
-    C = groups * weight.shape[1]
-    patches = patches.reshape(len(y), C, math.prod(geometry.kernel), *geometry.out)
-    return add_patches(patches, (len(y), C, *spatial), geometry)
-
-
-@with_ways
-def weigh(x, y, weight, geometry, groups):
-    """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
-    patches = _columns(patches_of(x, geometry), groups, geometry)
-    products = _columns(y, groups, geometry) @ patches.swapaxes(2, 3)  # (B, groups, O/groups, C/groups K)
-    return products.sum(axis=0).reshape(weight.shape)
-
-
-def _columns(x, groups, geometry):
-    """(B, C, ..., *out) as the matrices (B, groups, C / groups ..., L) with a column for each of L patches."""
-    L = math.prod(geometry.out)
-    return x.reshape(len(x), groups, math.prod(x.shape[1:]) // (groups * L), L)
-
-
-def checked(name, x, weight, bias, groups, n, transposed=False):
-    """Refuse operands that do not fit; returns the shapes in words for further errors."""
-    shapes = f"(x: {tuple(x.shape)}, weight: {tuple(weight.shape)}"
-    shapes += ")" if bias is None else f", bias: {tuple(bias.shape)})"
-    axes = "B, C, " + ", ".join("DHW"[-n:] if n > 1 else "L")
-    if x.ndim != n + 2 or weight.ndim != n + 2:
-        raise ValueError(f"{name}: x must be ({axes}) and weight have {n + 2} axes too {shapes}")
-    (groups,) = sizes(name, "groups", groups, 1)
-    C = x.shape[1]
-    expected = weight.shape[0] if transposed else weight.shape[1] * groups
-    if weight.shape[0] % groups or C % groups:
-        raise ValueError(
-            f"{name}: groups={groups} must divide C={C} and {weight.shape[0]} of the weight {shapes}"
-        )
-    if C != expected:
-        raise ValueError(f"{name}: x has C={C} channels but weight expects C={expected} {shapes}")
-    if not all(weight.shape):
-        raise ValueError(f"{name}: weight has an axis of length 0 {shapes}")
-    O = weight.shape[1] * groups if transposed else weight.shape[0]
-    if bias is not None and bias.shape != (O,):
-        raise ValueError(f"{name}: bias must have the shape ({O},) {shapes}")
-    return shapes
-
-
-def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
-    """conv1d, conv2d and conv3d are this, with n = 1, 2, 3."""
-    namespace(x, weight, bias)
-    shapes = checked(name, x, weight, bias, groups, n)
-    spatial, kernel = x.shape[2:], weight.shape[2:]
-    geometry = geometry_of(name, spatial, kernel, stride, padding, dilation, shapes)
-    x, weight, bias = meet(x, weight, bias)
-    y = correlate(x, weight, geometry, groups)
-    if bias is not None:
-        y = y + bias.reshape(-1, *(1,) * n)
-
-    def vjp(g):
-        return (
-            lambda: spread(g, weight, spatial, geometry, groups).astype(x.dtype, copy=False),
-            lambda: weigh(x, g, weight, geometry, groups).astype(weight.dtype, copy=False),
-            _bias_cotangent(g, bias),
-        )
-
-    return y, vjp
-
-
-def _bias_cotangent(g, bias):
-    return None if bias is None else g.sum(axis=(0, *range(2, g.ndim))).astype(bias.dtype, copy=False)
-
-
 @primitive(dtypes="numbers")
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Slide small filters over an image; every output is the dot product of a filter and the patch under it.
@@ -217,6 +77,95 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
              [20., 24.]]]])
     """
     return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
+    """conv1d, conv2d and conv3d are this, with n = 1, 2, 3."""
+    namespace(x, weight, bias)
+    shapes = checked(name, x, weight, bias, groups, n)
+    spatial, kernel = x.shape[2:], weight.shape[2:]
+    geometry = geometry_of(name, spatial, kernel, stride, padding, dilation, shapes)
+    x, weight, bias = meet(x, weight, bias)
+    y = correlate(x, weight, geometry, groups)
+    if bias is not None:
+        y = y + bias.reshape(-1, *(1,) * n)
+
+    def vjp(g):
+        return (
+            lambda: spread(g, weight, spatial, geometry, groups).astype(x.dtype, copy=False),
+            lambda: weigh(x, g, weight, geometry, groups).astype(weight.dtype, copy=False),
+            _bias_cotangent(g, bias),
+        )
+
+    return y, vjp
+
+
+def _bias_cotangent(g, bias):
+    return None if bias is None else g.sum(axis=(0, *range(2, g.ndim))).astype(bias.dtype, copy=False)
+
+
+# The three products of a convolution y = w * x. Each is linear in both of its arguments, and the gradients of one are
+# the other two: that is why convolution and transposed convolution share them. A matrix of patches for each image and
+# group makes them matrix products.
+
+
+@with_ways
+def correlate(x, weight, geometry, groups):
+    """y: every output is the dot product of a filter and a patch."""
+    patches = _columns(patches_of(x, geometry), groups, geometry)
+    filters = weight.reshape(groups, len(weight) // groups, -1)  # (groups, O/groups, C/groups K)
+    return (filters @ patches).reshape(len(x), len(weight), *geometry.out)
+
+
+@with_ways
+def spread(y, weight, spatial, geometry, groups):
+    """x: every element of y adds a copy of the filter, multiplied by it, to the map; overlaps sum."""
+    filters = weight.reshape(groups, len(weight) // groups, -1)
+    patches = filters.swapaxes(1, 2) @ _columns(y, groups, geometry)  # (B, groups, C/groups K, L)
+    C = groups * weight.shape[1]
+    patches = patches.reshape(len(y), C, math.prod(geometry.kernel), *geometry.out)
+    return add_patches(patches, (len(y), C, *spatial), geometry)
+
+
+@with_ways
+def weigh(x, y, weight, geometry, groups):
+    """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
+    patches = _columns(patches_of(x, geometry), groups, geometry)
+    products = _columns(y, groups, geometry) @ patches.swapaxes(2, 3)  # (B, groups, O/groups, C/groups K)
+    return products.sum(axis=0).reshape(weight.shape)
+
+
+def _columns(x, groups, geometry):
+    """(B, C, ..., *out) as the matrices (B, groups, C / groups ..., L) with a column for each of L patches."""
+    L = math.prod(geometry.out)
+    return x.reshape(len(x), groups, math.prod(x.shape[1:]) // (groups * L), L)
+
+
+@with_ways
+def patches_of(x, geometry):
+    """Every patch of a map (B, C, *spatial), surrounded by zeros: (B, C, elements of the kernel, *out)."""
+    xp = namespace(x)
+    if any(geometry.padding):
+        x = xp.pad(x, [(0, 0), (0, 0), *((p, p) for p in geometry.padding)])
+    return xp.stack([x[where] for where in _elements(geometry)], axis=2)
+
+
+@with_ways
+def add_patches(patches, shape, geometry):
+    """The adjoint of `patches_of`: a map (B, C, *spatial), to which every patch is added where it lay."""
+    B, C, *spatial = shape
+    padded = [n + 2 * p for n, p in zip(spatial, geometry.padding, strict=True)]
+    x = namespace(patches).zeros((B, C, *padded), patches.dtype)
+    for element, where in enumerate(_elements(geometry)):
+        x[where] += patches[:, :, element]
+    return x[(..., *(slice(p, p + n) for n, p in zip(spatial, geometry.padding, strict=True)))]
+
+
+def _elements(geometry):
+    """For each element of the kernel, where it meets a padded map: the index of one pixel of every patch."""
+    for element in itertools.product(*map(range, geometry.kernel)):
+        axes = zip(element, geometry.out, geometry.stride, geometry.dilation, strict=True)
+        yield (..., *(slice(u * d, u * d + (n - 1) * s + 1, s) for u, n, s, d in axes))
 
 
 @primitive(dtypes="numbers")
@@ -468,3 +417,54 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     shape = (len(x), x.shape[1] // K, *spatial)
     patches = x.reshape(*shape[:2], K, *geometry.out)
     return add_patches(patches, shape, geometry), lambda g: (patches_of(g, geometry).reshape(x.shape),)
+
+
+def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):
+    """Where the patches of a convolution lie. There are floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along an axis."""
+    n = len(spatial)
+    stride, dilation = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
+    padding = sizes(name, "padding", padding, n, least=0)
+    reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    padded = tuple(i + 2 * p for i, p in zip(spatial, padding, strict=True))
+    if any(r > i for r, i in zip(reach, padded, strict=True)):
+        raise ValueError(
+            f"{name}: a kernel that reaches over {reach} is larger than the padded input {padded} {shapes}"
+        )
+    out = tuple((i - r) // s + 1 for i, r, s in zip(padded, reach, stride, strict=True))
+    return Geometry(tuple(kernel), out, stride, padding, dilation)
+
+
+def checked(name, x, weight, bias, groups, n, transposed=False):
+    """Refuse operands that do not fit; returns the shapes in words for further errors."""
+    shapes = f"(x: {tuple(x.shape)}, weight: {tuple(weight.shape)}"
+    shapes += ")" if bias is None else f", bias: {tuple(bias.shape)})"
+    axes = "B, C, " + ", ".join("DHW"[-n:] if n > 1 else "L")
+    if x.ndim != n + 2 or weight.ndim != n + 2:
+        raise ValueError(f"{name}: x must be ({axes}) and weight have {n + 2} axes too {shapes}")
+    (groups,) = sizes(name, "groups", groups, 1)
+    C = x.shape[1]
+    expected = weight.shape[0] if transposed else weight.shape[1] * groups
+    if weight.shape[0] % groups or C % groups:
+        raise ValueError(
+            f"{name}: groups={groups} must divide C={C} and {weight.shape[0]} of the weight {shapes}"
+        )
+    if C != expected:
+        raise ValueError(f"{name}: x has C={C} channels but weight expects C={expected} {shapes}")
+    if not all(weight.shape):
+        raise ValueError(f"{name}: weight has an axis of length 0 {shapes}")
+    O = weight.shape[1] * groups if transposed else weight.shape[0]
+    if bias is not None and bias.shape != (O,):
+        raise ValueError(f"{name}: bias must have the shape ({O},) {shapes}")
+    return shapes
+
+
+def sizes(name, argument, value, n, least=1):
+    """An option given as one int or one int an axis, as a tuple of ``n`` ints of at least ``least``."""
+    values = whole(value)
+    values = (values,) * n if type(values) is int else values or ()
+    if len(values) != n or min(values) < least:
+        many = f"{n} of them" if n > 1 else "a tuple of one"
+        raise ValueError(
+            f"{name}: {argument} must be an integer of at least {least}, or {many}, got {value!r}"
+        )
+    return values

@@ -12,53 +12,6 @@ from minivis.dtypes import whole
 __all__ = ["batch_norm", "dropout", "group_norm", "layer_norm", "normalize"]
 
 
-def _check_affine(name, shape, **parameters):
-    for key, p in parameters.items():
-        if p is not None and tuple(p.shape) != tuple(shape):
-            raise ValueError(f"{name}: {key} must have shape {tuple(shape)} ({key}: {tuple(p.shape)})")
-
-
-def like(g, parameter):
-    """A cotangent with the shape and dtype of its parameter, None where there is none."""
-    return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
-
-
-def standardised(x, axes, eps):
-    """Minus the mean, over the standard deviation: ``(xhat, vjp)``. Sums and squares are those of float64, where none overflows.
-
-    What changes mean or scale is lost: the cotangent of x is (g - mean(g) - xhat mean(g xhat)) / s.
-    """
-
-    def mean(v):
-        return v.mean(axis=axes, keepdims=True, dtype="float64")
-
-    centred = x - mean(x)
-    s = namespace(x).sqrt(mean(centred * centred) + eps)  # the biased variance, as every norm has it
-    xhat = (centred / s).astype(x.dtype)
-
-    def vjp(g):
-        return ((g - mean(g) - xhat * mean(g * xhat)) / s).astype(x.dtype)
-
-    return xhat, vjp
-
-
-def checked_shape(x, normalized_shape, weight, bias):
-    """The trailing axes of a layer norm as a tuple of int, after refusing what does not fit."""
-    shape = whole(normalized_shape)
-    if shape is None:
-        raise TypeError(
-            f"layer_norm: normalized_shape must be an int or several, such as x.shape[-1]; weight and bias come after it "
-            f"(got {type(normalized_shape).__name__})"
-        )
-    shape = (shape,) if type(shape) is int else shape
-    if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
-        raise ValueError(
-            f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
-        )
-    _check_affine("layer_norm", shape, weight=weight, bias=bias)
-    return shape
-
-
 @primitive(dtypes="met")
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Standardise each sample over its trailing axes, then scale and shift.
@@ -117,6 +70,48 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
         return g_x, None, g_weight, unbroadcast(g, bias)
 
     return y, vjp
+
+
+def standardised(x, axes, eps):
+    """Minus the mean, over the standard deviation: ``(xhat, vjp)``. Sums and squares are those of float64, where none overflows.
+
+    What changes mean or scale is lost: the cotangent of x is (g - mean(g) - xhat mean(g xhat)) / s.
+    """
+
+    def mean(v):
+        return v.mean(axis=axes, keepdims=True, dtype="float64")
+
+    centred = x - mean(x)
+    s = namespace(x).sqrt(mean(centred * centred) + eps)  # the biased variance, as every norm has it
+    xhat = (centred / s).astype(x.dtype)
+
+    def vjp(g):
+        return ((g - mean(g) - xhat * mean(g * xhat)) / s).astype(x.dtype)
+
+    return xhat, vjp
+
+
+def checked_shape(x, normalized_shape, weight, bias):
+    """The trailing axes of a layer norm as a tuple of int, after refusing what does not fit."""
+    shape = whole(normalized_shape)
+    if shape is None:
+        raise TypeError(
+            f"layer_norm: normalized_shape must be an int or several, such as x.shape[-1]; weight and bias come after it "
+            f"(got {type(normalized_shape).__name__})"
+        )
+    shape = (shape,) if type(shape) is int else shape
+    if not shape or tuple(x.shape[-len(shape) :]) != shape or not math.prod(shape):
+        raise ValueError(
+            f"layer_norm: x must end in normalized_shape {shape}, not empty (x: {tuple(x.shape)})"
+        )
+    _check_affine("layer_norm", shape, weight=weight, bias=bias)
+    return shape
+
+
+def _check_affine(name, shape, **parameters):
+    for key, p in parameters.items():
+        if p is not None and tuple(p.shape) != tuple(shape):
+            raise ValueError(f"{name}: {key} must have shape {tuple(shape)} ({key}: {tuple(p.shape)})")
 
 
 @primitive(dtypes="met")
@@ -303,6 +298,11 @@ def _scale_and_shift(xp, x, mean, variance, weight, bias, eps):
         return lambda: g * scale, None, None, None if weight is None else g_weight, g_bias
 
     return y, vjp
+
+
+def like(g, parameter):
+    """A cotangent with the shape and dtype of its parameter, None where there is none."""
+    return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
 
 
 @primitive

@@ -10,15 +10,6 @@ from minivis.ops.formulas import log_sum_exp
 __all__ = ["log_softmax", "softmax"]
 
 
-def checked_axis(name, x, axis):
-    """The axis, if ``x`` has it."""
-    if type(axis) is bool or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
-        raise ValueError(
-            f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
-        )
-    return axis
-
-
 @primitive
 def softmax(x, axis=-1):
     """Turn scores into positive weights that sum to 1 along an axis.
@@ -111,3 +102,12 @@ def log_softmax(x, axis=-1):
         return ((g - total * top) - total * less(),)  # g - total p, where 1 - p is no difference
 
     return shifted - log_total, vjp
+
+
+def checked_axis(name, x, axis):
+    """The axis, if ``x`` has it."""
+    if type(axis) is bool or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"
+        )
+    return axis
