@@ -36,19 +36,13 @@ def read(path):
     return path.read_text(encoding="utf-8")
 
 
-def each(paths, mending=()):
-    """A test for each file; those in ``mending`` break the rule today, and the test says so when they no longer do."""
-    mark = pytest.mark.xfail(strict=True, reason="being mended")
-    names = [name_of(path) for path in paths]
-    rows = [
-        pytest.param(path, id=name, marks=[mark] if name in mending else [])
-        for path, name in zip(paths, names, strict=True)
-    ]
-    return pytest.mark.parametrize("path", rows)
+def each(paths):
+    """A test for each file."""
+    return pytest.mark.parametrize("path", paths, ids=name_of)
 
 
 def test_exceptions_name_files_that_exist():
-    named = {*LONG_FUNCTIONS, *MENDING_FUNCTIONS, *MENDING_FILES, *WRITTEN_TWICE, *MENDING_REPEATS}
+    named = {*LONG_FUNCTIONS, *WRITTEN_TWICE}
     assert [name for name in sorted(named) if not (ROOT / name.partition(":")[0]).is_file()] == []
 
 
@@ -62,16 +56,6 @@ LINES = {"minivis/autograd.py": 300}  # with docstrings, comments and blank line
 
 # "file:function" -> why it is longer; none of autograd.py, ops/ or models/
 LONG_FUNCTIONS = {}
-
-MENDING_FUNCTIONS = {
-    "minivis/models/detr.py",
-    "minivis/models/mask2former.py",
-    "minivis/models/resnet.py",
-    "minivis/models/swin.py",
-    "minivis/models/vit.py",
-    "minivis/nn/module.py",
-}
-MENDING_FILES = set()
 
 
 def docstring_lines(tree):
@@ -120,13 +104,13 @@ def too_long(name, text):
     return found
 
 
-@each(PROGRAMS, MENDING_FUNCTIONS)
+@each(PROGRAMS)
 def test_a_function_fits_a_screen(path):
     found = long_functions(read(path))
     assert {f: n for f, n in found.items() if f"{name_of(path)}:{f}" not in LONG_FUNCTIONS} == {}
 
 
-@each(LIBRARY, MENDING_FILES)
+@each(LIBRARY)
 def test_a_file_is_read_in_one_sitting(path):
     assert too_long(name_of(path), read(path)) == []
 
@@ -476,7 +460,6 @@ RUN = 6  # lines of code in a row
 # "file" -> how it may repeat another, and why
 WRITTEN_TWICE = {}
 
-MENDING_REPEATS = {"minivis/models/swin.py", "minivis/models/vit.py"}
 
 # a row of a table: a setting of one plain value
 VALUE = r"""-?[\d._e]+|"[^"]*"|True|False|None"""
@@ -519,7 +502,7 @@ def repeats_of_the_library():
     return repeats({name_of(path): read(path) for path in LIBRARY})
 
 
-@each(LIBRARY, MENDING_REPEATS)
+@each(LIBRARY)
 def test_nothing_is_written_twice(path):
     own = [line for line in repeats_of_the_library() if line.startswith(f"{name_of(path)}:")]
     assert name_of(path) in WRITTEN_TWICE or own == []

@@ -470,9 +470,8 @@ assert right > 0.8
 source, shown, answer = batch(1)
 with mv.nn.looking(model) as seen:
     model(source, shown)
-maps = np.concatenate(
-    [seen[f"decoder.layers.{i}.cross_attn.weights"][0] for i in range(2)]
-)  # (8, 7, 7): two layers of four heads
+# (8, 7, 7): two layers of four heads
+maps = np.concatenate([seen[f"decoder.layers.{i}.cross_attn.weights"][0] for i in range(2)])
 on_diagonal = np.array([np.fliplr(m).trace() / digits_long for m in maps])
 print("weight on the other diagonal, head by head:", on_diagonal.round(2), f"(chance: {1 / 7:.2f})")
 assert on_diagonal.max() > 0.5

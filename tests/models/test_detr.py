@@ -212,9 +212,8 @@ def test_attention_is_seen_from_outside_and_leaves_the_answers_alone():
     for weights in seen.values():
         assert type(weights) is np.ndarray
         np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
-    assert (
-        seen["transformer.decoder.0.cross_attn.weights"][1, :, :, 6:] == 0
-    ).all()  # the lower half of the second image is padding
+    # the lower half of the second image is padding
+    assert (seen["transformer.decoder.0.cross_attn.weights"][1, :, :, 6:] == 0).all()
 
 
 def test_the_softmax_of_the_mask_head_runs_over_heads_and_places_together():

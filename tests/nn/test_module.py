@@ -390,9 +390,8 @@ def test_the_arguments_a_module_was_made_with_are_recorded():
         "in_features": 3, "out_features": 2, "bias": False, "weight_init": None
     }  # fmt: skip
     assert nn.ReLU().config == {} and Base(3).there_already == Base(3).config
-    assert (
-        Below().config == Below().there_already == {"sizes": (1, 2)}
-    )  # the call, not the one of the class above
+    # the call, not the one of the class above
+    assert Below().config == Below().there_already == {"sizes": (1, 2)}
 
 
 def test_a_recorded_argument_is_no_part_of_the_module():
