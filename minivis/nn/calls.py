@@ -4,6 +4,7 @@ Not here: what is made of it: a table (layer_table.py), a drawing (viz/stages.py
 """
 
 import inspect
+from dataclasses import is_dataclass
 
 import numpy as np
 
@@ -169,14 +170,11 @@ def _named(signature, args, kwargs):
 
 
 def tensors(values):
-    """The Tensors in lists, tuples and dicts."""
+    """The Tensors in lists, tuples, dicts and records."""
+    if is_dataclass(values):
+        values = vars(values)
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, (list, tuple, dict)):
         for value in values.values() if isinstance(values, dict) else values:
             yield from tensors(value)
-
-
-def shapes_in_words(out):
-    """The shapes of the Tensors that were returned, in words."""
-    return ", ".join(str(tuple(t.shape)) for t in tensors(out)) or type(out).__name__

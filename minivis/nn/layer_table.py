@@ -6,8 +6,9 @@ Not here: activations and memory. The products are read off the tape: what was c
 import html
 import math
 from collections import Counter, namedtuple
+from dataclasses import is_dataclass
 
-from minivis.nn.calls import record_calls, shapes_in_words
+from minivis.nn.calls import record_calls, tensors
 
 __all__ = ["Summary", "summary"]
 
@@ -160,7 +161,7 @@ def summary(model, input, depth=2):
             level,
             label,
             type(m).__name__,
-            shapes_in_words(found[id(m)].out) if id(m) in found else None,
+            _shapes(found[id(m)].out) if id(m) in found else None,
             _size(m),
             products.get(id(m)),
         )
@@ -205,3 +206,9 @@ def _labelled(model, modules):
 
 def _size(module):
     return sum(p.size for p in module.parameters())
+
+
+def _shapes(out):
+    """The shapes of the Tensors that were returned, in words; of a record its name."""
+    found = [] if is_dataclass(out) else tensors(out)
+    return ", ".join(str(tuple(t.shape)) for t in found) or type(out).__name__

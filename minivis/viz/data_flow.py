@@ -18,7 +18,7 @@ MOST_JOINS = 16  # more in one diagram make no readable picture: what happens be
 QUIET = {"reshape", "transpose", "swapaxes", "moveaxis", "broadcast_to", "expand_dims", "squeeze", "astype",
          "dropout", "mul", "div", "neg", "sub", "pad"}  # fmt: skip
 SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "concatenate": "concat", "scaled_dot_product_attention": "attention"}
-WORDS = {"max_pool2d": "max pool", "avg_pool2d": "mean pool", "getitem": "pick", "interpolate": "resize", "add": "+ constant"}
+WORDS = {"max_pool2d": "max pool", "avg_pool2d": "mean pool", "getitem": "pick", "interpolate": "resize", "concatenate": "concat", "add": "+ constant"}
 
 # where a value comes from: a part, which of its repetitions, and the ops on the way
 Source = namedtuple("Source", "key element ops")
@@ -32,8 +32,9 @@ class Part:
     ----------
     key : str
         A name of its own.
-    role : {"stage", "join", "learned", "input", "output"}
-        Layers; an op that brings several values together; a Parameter that enters between layers; ends of the diagram.
+    role : {"stage", "join", "learned", "made", "input", "output"}
+        Layers; an op that brings several values together; a Parameter that enters between layers; a boolean mask that is
+        made there; ends of the diagram.
     name, kind : str
         What to call it, and the class of the module.
     shapes : list of (str, tuple)
@@ -162,6 +163,7 @@ class _Flow:
         self.calls = calls
         self.last = last or calls
         self.between = True  # whether what is computed between the units is drawn
+        self.frames = sorted({path for unit in units for path in unit.frames}, key=len)
         self.unit_of = {path: (unit.key, i) for unit in units for path, i in unit.paths.items()}
         self.given = {}
         for call in calls:
@@ -202,6 +204,7 @@ class _Flow:
         for unit in self.units:
             if unit.key not in reached:
                 self._take_from_arguments(unit)
+            self._take_masks(unit)
 
     def _unit_at(self, path):
         """(key, repetition) of the unit that a module belongs to, or None."""
@@ -222,7 +225,8 @@ class _Flow:
         elif distinct:
             source = max(distinct.values(), key=lambda s: (s.key in self.unit_of, self._rank(s.key)))
             constant = len(node.parents) == 2 and any(parent is None for parent in node.parents)
-            word = () if node.op in QUIET or node.op == "add" and not constant else (WORDS.get(node.op, node.op),)
+            quiet = node.op in QUIET or node.op == "add" and not constant or source.key.startswith("learned:")
+            word = () if quiet else (WORDS.get(node.op, node.op),)
             self.sources[id(node)] = source._replace(ops=source.ops + word)
 
     def _rank(self, key):
@@ -245,7 +249,8 @@ class _Flow:
         if key not in self.between_units:
             self.order.append(key)
             name = SIGNS.get(node.op, node.op)
-            self.between_units[key] = Part(key, "join", name, shapes=[_shape(node)])
+            frames = self._frames_at(self.tape.owner[id(node)])
+            self.between_units[key] = Part(key, "join", name, shapes=[_shape(node)], frames=frames)
         for source in sources:
             self.arrows.setdefault((source.key, key), source.ops)
         return Source(key, 0, ())
@@ -272,11 +277,15 @@ class _Flow:
         key = f"learned:{name}"
         if key not in self.between_units:
             self.order.append(key)
-            short = name[len(self.path) + 1 :] if self.path else name
-            self.between_units[key] = Part(
-                key, "learned", short, "Parameter", [_shape(parameter)], parameter.size
-            )
+            frames = self._frames_at(name)
+            around = frames[-1] if frames else self.path
+            short = name[len(around) + 1 :] if around else name
+            part = Part(key, "learned", short, "Parameter", [_shape(parameter)], parameter.size, frames=frames)
+            self.between_units[key] = part
         return Source(key, 0, ())
+
+    def _frames_at(self, path):
+        return tuple(frame for frame in self.frames if _within(path, frame))
 
     def _take_from_arguments(self, unit):
         """Arrows into a unit whose ops do not tell: it was given whole numbers, or returned a constant."""
@@ -286,10 +295,21 @@ class _Flow:
         used = [end for start, end in self.arrows if start == unit.key]
         for source in found:
             # a code that is added to what it was given asked for the shape alone
-            if source and not (used and all((source.key, end) in self.arrows for end in used)):
+            if source and not any((source.key, end) in self.arrows for end in used):
                 self._enter((unit.key, 0), [source])
         if unit.key not in self.order:
             self.order.append(unit.key)
+
+    def _take_masks(self, unit):
+        """Arrows of boolean arrays, which are on no tape: from an input, or made between the layers."""
+        for call in unit.shown[0].calls:
+            for name, value in call.given:
+                if is_array(value) and value.dtype == bool:
+                    key = self.given.get(id(_memory(value)), f"made:{name}")
+                    self.arrows.setdefault((key, unit.key), ())
+                    if key not in self.given.values():
+                        part = Part(key, "made", name, "bool", [("", tuple(value.shape))])
+                        self.between_units.setdefault(key, part)
 
     def _inputs(self):
         """What the module is called with; inside a block several that go to the same places are one."""
@@ -377,7 +397,8 @@ def _named_outputs(out):
     if is_dataclass(out):
         out = {f.name: getattr(out, f.name) for f in fields(out)}
     pairs = out.items() if isinstance(out, dict) else enumerate(out) if isinstance(out, (list, tuple)) else []
-    return [(str(name), value) for name, value in pairs if isinstance(value, Tensor)]
+    found = [(f"output {name}" if isinstance(name, int) else name, x) for name, x in pairs if isinstance(x, Tensor)]
+    return [("", found[0][1])] if len(found) == 1 and not isinstance(out, dict) else found
 
 
 def _shape(value):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from minivis.autograd import Tensor
 from minivis.nn.calls import tensors
+from minivis.nn.module import Parameter
 
 __all__ = []
 
@@ -148,7 +149,9 @@ def units(branch, closed=(), total=0, first_of_kind=None):
         Kinds of blocks that are open already; for the caller to share.
     """
     planner = _Planner(closed, total, set() if first_of_kind is None else first_of_kind)
-    planner.attention = any(_attends(b) for b in _blocks(branch))
+    residual = _blocks(branch, _is_residual)
+    planner.is_block = _is_residual if residual else _is_composite
+    planner.attention = any(_attends(b) for b in residual or _blocks(branch, _is_composite))
     return planner.inside(branch, branch.path, ())
 
 
@@ -158,6 +161,7 @@ class _Planner:
         self.total = total
         self.open_kinds = open_kinds
         self.attention = False
+        self.is_block = _is_composite
 
     def inside(self, branch, named_from, frames):
         """The units of what is inside a branch; names start after the path ``named_from``."""
@@ -167,7 +171,8 @@ class _Planner:
             if len(element) > 1 or len(element[0]) > 1:
                 found.append(self._unit(element, named_from, frames, folded=True))
             elif head.path in self.closed or not self._apart(head):
-                found.append(self._unit(element, named_from, frames, folded=False))
+                alone = branch.module is None and len(branch.children) == 1
+                found.append(self._unit(element, named_from, frames, folded=alone))
             elif head.module is None:
                 found += self.inside(head, named_from, frames)
             else:
@@ -188,14 +193,14 @@ class _Planner:
         """Whether it is drawn as what is inside it."""
         if not branch.calls:
             return bool(branch.children)
-        if not self.total or len(branch.layers()) < 2 or _numbered(branch) and _is_block(branch):
+        if not self.total or len(branch.layers()) < 2 or self.is_block(branch):
             return False
         share = sum(p.size for p in branch.parameters()) / max(1, self.total)
-        return bool(_blocks(branch)) or share > LARGE
+        return bool(_blocks(branch, self.is_block)) or share > LARGE
 
     def _opens(self, unit):
         """The first of each kind of block; where there are blocks with attention, those alone."""
-        blocks = len(unit.shown) > 1 or _numbered(unit.shown[0]) and _is_block(unit.shown[0])
+        blocks = len(unit.shown) > 1 or self.is_block(unit.shown[0])
         if not self.total or not blocks or any(b.path in self.closed for b in unit.shown):
             return False
         if self.attention and not any(_attends(b) for b in unit.shown):
@@ -270,14 +275,25 @@ def _numbered(branch):
     return branch.label.isdigit()
 
 
-def _is_block(branch):
-    return branch.calls and len(branch.layers()) > 1
+def _is_composite(branch):
+    """Whether it is an element of a list and has layers of its own."""
+    return _numbered(branch) and bool(branch.calls) and len(branch.layers()) > 1
 
 
-def _blocks(branch):
-    """The elements of lists inside that have layers of their own."""
-    found = [b for b in branch.children.values() if _numbered(b) and _is_block(b)]
-    return found + [block for b in branch.children.values() for block in _blocks(b)]
+def _is_residual(branch):
+    """Whether it also brings two values together, as a residual block does."""
+    return _is_composite(branch) and any(_joins(node) for call in branch.calls for node in call.nodes)
+
+
+def _joins(node):
+    computed = [parent for parent in node.parents if parent is not None and not isinstance(parent, Parameter)]
+    return len({id(parent) for parent in computed}) > 1
+
+
+def _blocks(branch, is_block):
+    """The blocks inside, at whatever depth."""
+    found = [b for b in branch.children.values() if is_block(b)]
+    return found + [block for b in branch.children.values() for block in _blocks(b, is_block)]
 
 
 def _attends(branch):
