@@ -331,7 +331,8 @@ class _Flow:
             source = self._source(t.node or t)
             if source:
                 self.arrows.setdefault((source.key, key), source.ops)
-                found[key] = Part(key, "output", name or "output", shapes=[_shape(t.node or t)])
+                shown = name or "output" if self.path == "" else ""  # the end of a block needs no name
+                found[key] = Part(key, "output", shown, shapes=[_shape(t.node or t)])
         return found
 
     def _stage(self, unit):
