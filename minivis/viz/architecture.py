@@ -7,7 +7,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from matplotlib.path import Path
 
 from minivis.viz.data_flow import diagram
-from minivis.viz.flow_layout import LINE, PAD, SIZE, STACK, WORD_GAP, arrange, line_width, numbers, text_width
+from minivis.viz.flow_layout import LINE, PAD, SIZE, STACK, WORD_GAP, arrange, numbers, text_width
 from minivis.viz.style import BLUE, FAINT, GREEN, INK, LITERAL, ORANGE, PINK, blank, figure
 
 __all__ = ["architecture"]
@@ -79,6 +79,8 @@ def architecture(model, input, closed=(), title=None, caption=None):
     fig, axes = figure(1, 1, WIDTH, layout.h + head + 0.2, title, caption)
     fig.set_layout_engine("none")
     total_height = fig.get_size_inches()[1]
+    if caption:
+        fig._supxlabel.set_y(0.06 / total_height)
     if title:
         _fit_title(fig, total_height)
     ax = axes[0, 0]
@@ -102,10 +104,14 @@ def _how_to_read(shown):
     parts = list(_all_parts(shown))
     words = {"attention": "orange: attention", "convolution": "green: convolutions", "linear": "blue: linear layers",
              "norm": "grey: norms"}  # fmt: skip
-    colours = [text for family, text in words.items() if any(p.family == family and p.role == "stage" for p in parts)]
+    colours = [
+        text for family, text in words.items() if any(p.family == family and p.role == "stage" for p in parts)
+    ]
     if any(part.role == "learned" for part in parts):
         colours.append("pink: learned values that enter between layers")
-    lines = ["Read from top to bottom. In each box: name, class, shape of the output, number of parameters (right)."]
+    lines = [
+        "Read from top to bottom. In each box: name, class, shape of the output, number of parameters (right)."
+    ]
     if any(part.times > 1 and not part.beside for part in parts):
         lines.append("× n: n such layers one after another.")
     if any(part.inside for part in parts):
@@ -127,12 +133,24 @@ def _all_parts(shown):
 def _draw(ax, layout, left, top, order):
     """Frames, arrows and boxes of one diagram, its corner at (left, top); ``order`` is the depth in the drawing."""
     for frame in layout.frames:
-        _card(ax, left + frame.x, top + frame.y, frame.w, frame.h, FAINT, CONTAINER, order, f"frame:{frame.path}")
+        _card(
+            ax,
+            left + frame.x,
+            top + frame.y,
+            frame.w,
+            frame.h,
+            FAINT,
+            CONTAINER,
+            order,
+            f"frame:{frame.path}",
+        )
     for route in layout.routes:
         _draw_route(ax, route, layout, left, top, order + 1)
     for frame in layout.frames:  # over the arrows, which go on below its title
         tall = len(frame.lines) * LINE + 0.02
-        ground = Rectangle((left + frame.x + 0.02, top + frame.y + 0.02), frame.w - 0.04, tall, color=CONTAINER)
+        ground = Rectangle(
+            (left + frame.x + 0.02, top + frame.y + 0.02), frame.w - 0.04, tall, color=CONTAINER
+        )
         ax.add_patch(ground)
         ground.set_zorder(order + 2)
         where = (left + frame.x + PAD, top + frame.y + PAD / 2, frame.w - 2 * PAD)
@@ -152,7 +170,17 @@ def _draw_box(ax, box, left, top, order):
     name = f"box:{part.key}"
     if part.role == "join":
         if len(part.name) == 1:
-            ax.add_patch(Circle((x + box.w / 2, y + box.h / 2), box.h / 2, fc="white", ec=INK, lw=1.1, zorder=order, gid=name))
+            ax.add_patch(
+                Circle(
+                    (x + box.w / 2, y + box.h / 2),
+                    box.h / 2,
+                    fc="white",
+                    ec=INK,
+                    lw=1.1,
+                    zorder=order,
+                    gid=name,
+                )
+            )
         else:
             _card(ax, x, y, box.w, box.h, INK, "white", order, name, round=box.h / 2)
         shift = 0.0 if len(part.name) > 1 else -0.005
@@ -163,15 +191,10 @@ def _draw_box(ax, box, left, top, order):
     for i in (2, 1) if part.times > 1 else ():
         _card(ax, x + i * STACK, y + i * STACK, box.w, box.h, edge, ground, order, None)
     _card(ax, x, y, box.w, box.h, edge, "white" if part.inside else ground, order, name)
-    pad = PAD if part.inside else PAD * 0.7
     if part.inside:
-        tall = len(box.lines) * LINE + pad
-        _card(ax, x, y, box.w, tall, edge, ground, order, None)
-        _draw(ax, box.inner, x + PAD, y + tall, order + 1)
-        below = box.h - len(box.footer) * LINE - PAD * 0.5
-        _write(ax, box.footer, x + PAD, y + below, box.w - 2 * PAD, order + 1, name)
-        pad = PAD * 0.5
-    _write(ax, box.lines, x + PAD, y + pad, box.w - 2 * PAD, order + 1, name)
+        _card(ax, x, y, box.w, box.head, edge, ground, order, None)
+        _draw(ax, box.inner, x + PAD, y + box.head, order + 1)
+    _write(ax, box.lines, x + PAD, y + PAD * 0.7, box.w - 2 * PAD, order + 1, name)
 
 
 def _card(ax, x, y, w, h, edge, ground, order, name, round=0.05):
@@ -218,10 +241,19 @@ def _draw_route(ax, route, layout, left, top, order):
     _arrow(ax, points, order, dashed=route.back, head=bool(end.h) or end.part.role != "output")
     if route.lane is not None and not start.h or start.part.role == "join" and route.lane is not None:
         ax.add_patch(Circle(points[0], 0.022, color=LINES, zorder=order))
-    look = {"fontsize": SIZE, "color": SOFT, "style": "italic", "zorder": order + 4, "gid": f"ops:{end.part.key}", **LITERAL}
+    look = {
+        "fontsize": SIZE,
+        "color": SOFT,
+        "style": "italic",
+        "zorder": order + 4,
+        "gid": f"ops:{end.part.key}",
+        **LITERAL,
+    }
     if route.words and route.lane is None:
         x, y = points[0]
-        ax.text(x + 0.06, y + WORD_GAP / 2, route.words, va="center", ha="left", **look)
+        side = 1 if x + 0.06 + text_width(route.words) < WIDTH - 2 * PAD else -1
+        look["ha"] = "left" if side > 0 else "right"
+        ax.text(x + side * 0.06, y + WORD_GAP / 2, route.words, va="center", **look)
     elif route.words and end.part.role == "join":
         x, y = points[-2]
         ax.text(x - 0.06, y - 0.03, route.words, va="bottom", ha="right", **look)
@@ -231,7 +263,7 @@ def _down(start, end):
     """From the bottom of a box to the top of one in the next row; into the side of a join that stands elsewhere."""
     xs = start.centre
     xe = end.centre
-    y = start.bottom + (2 * STACK if start.part.times > 1 else 0.0)
+    y = start.bottom
     pills = end.left_pill or end.right_pill
     if end.part.role != "join" and not pills and end.x + 0.1 <= xs <= end.x + end.w - 0.1:
         xe = xs
@@ -249,15 +281,13 @@ def _down(start, end):
 def _along_lane(route, layout):
     """Out to the right, along the lane, back in from the right; below or above a box that is not the last of its row."""
     start, end, lane = route.start, route.end, route.lane
-    low = start.bottom + (2 * STACK if start.part.times > 1 else 0.0)
     if start.h and start.part.role != "join" and _is_last(start, layout):
-        right = start.x + start.w + (2 * STACK if start.part.times > 1 else 0.0)
-        points = [(right, start.bottom - 0.09), (lane, start.bottom - 0.09)]
+        points = [(start.x + start.w + start.pile, start.bottom - 0.09), (lane, start.bottom - 0.09)]
     else:
-        points = [(start.centre, low + 0.06), (lane, low + 0.06)]
+        points = [(start.centre, start.bottom + 0.06), (lane, start.bottom + 0.06)]
     if end.h and _is_last(end, layout):
         height = end.h / 2 if end.part.role == "join" else 0.09
-        return [*points, (lane, end.y + height), (end.x + end.w, end.y + height)]
+        return [*points, (lane, end.y + height), (end.x + end.w + end.pile * (end.h > 0), end.y + height)]
     x = end.centre + (0.12 if end.h else 0.0)
     return [*points, (lane, end.y - 0.09), (x, end.y - 0.09), (x, end.y)]
 
@@ -274,7 +304,13 @@ def _arrow(ax, points, order, dashed=False, head=True):
         vertices += [_towards(corner, before), corner, _towards(corner, after)]
         codes += [Path.LINETO, Path.CURVE3, Path.CURVE3]
     path = Path([*vertices, points[-1]], [*codes, Path.LINETO])
-    look = {"color": LINES, "linewidth": 1.1, "linestyle": "--" if dashed else "-", "shrinkA": 0, "shrinkB": 0}
+    look = {
+        "color": LINES,
+        "linewidth": 1.1,
+        "linestyle": "--" if dashed else "-",
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     style = "-|>" if head else "-"
     ax.add_patch(FancyArrowPatch(path=path, arrowstyle=style, mutation_scale=8, zorder=order, **look))
 

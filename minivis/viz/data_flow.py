@@ -13,12 +13,29 @@ from minivis.viz.module_tree import Unit, kind_in_words, tree, units
 
 __all__ = []
 
-MOST_JOINS = 16  # more in one diagram make no readable picture: what happens between the layers is left out then
+INPUTS = {3: "(B, N, D)", 4: "(B, C, H, W)"}  # tokens, images: the same everywhere in the library
+MOST_JOINS = (
+    16  # more in one diagram make no readable picture: what happens between the layers is left out then
+)
 # ops that only arrange numbers, and constants
 QUIET = {"reshape", "transpose", "swapaxes", "moveaxis", "broadcast_to", "expand_dims", "squeeze", "astype",
          "dropout", "mul", "div", "neg", "sub", "pad"}  # fmt: skip
-SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "concatenate": "concat", "scaled_dot_product_attention": "attention"}
-WORDS = {"max_pool2d": "max pool", "avg_pool2d": "mean pool", "getitem": "pick", "interpolate": "resize", "concatenate": "concat", "add": "+ constant"}
+SIGNS = {
+    "add": "+",
+    "sub": "−",
+    "mul": "×",
+    "div": "÷",
+    "concatenate": "concat",
+    "scaled_dot_product_attention": "attention",
+}
+WORDS = {
+    "max_pool2d": "max pool",
+    "avg_pool2d": "mean pool",
+    "getitem": "pick",
+    "interpolate": "resize",
+    "concatenate": "concat",
+    "add": "+ constant",
+}
 
 # where a value comes from: a part, which of its repetitions, and the ops on the way
 Source = namedtuple("Source", "key element ops")
@@ -188,9 +205,15 @@ class _Flow:
         stages = {unit.key: self._stage(unit) for unit in self.units}
         parts = {**self._inputs(), **self.between_units, **stages, **self._outputs()}
         ends = [key for key, part in parts.items() if part.role in ("stage", "output")]
-        kept = _behind(ends, self.arrows) | {key for key in parts if key.startswith("in:") and self.path == ""}
+        kept = _behind(ends, self.arrows) | {
+            key for key in parts if key.startswith("in:") and self.path == ""
+        }
         rank = {key: i for i, key in enumerate(self.order)}
         keys = sorted((key for key in parts if key in kept), key=lambda key: _place(parts[key], rank))
+        if self.path == "":
+            for start, end in self.arrows:
+                if end.startswith("out:"):  # classes or boxes, not the width D
+                    parts[start].shapes = [("", shape) for _, shape in parts[start].shapes]
         arrows = [Arrow(a, b, ops) for (a, b), ops in self.arrows.items() if a in kept and b in kept]
         return Diagram([parts[key] for key in keys], arrows)
 
@@ -280,7 +303,9 @@ class _Flow:
             frames = self._frames_at(name)
             around = frames[-1] if frames else self.path
             short = name[len(around) + 1 :] if around else name
-            part = Part(key, "learned", short, "Parameter", [_shape(parameter)], parameter.size, frames=frames)
+            part = Part(
+                key, "learned", short, "Parameter", [_shape(parameter)], parameter.size, frames=frames
+            )
             self.between_units[key] = part
         return Source(key, 0, ())
 
@@ -313,12 +338,13 @@ class _Flow:
 
     def _inputs(self):
         """What the module is called with; inside a block several that go to the same places are one."""
-        values = {f"in:{name}": value for call in self.calls for name, value in call.given}
         found = {}
-        for key, value in values.items():
-            if _handles(value):
-                shapes = [("", tuple(x.shape)) for x in [value] if hasattr(x, "shape")]
-                found[key] = Part(key, "input", key[3:], shapes=shapes)
+        for name, value in [given for call in self.calls for given in call.given]:
+            key = f"in:{name}"
+            if _handles(value) and key not in found:
+                shapes = [tuple(x.shape) for x in [value] if hasattr(x, "shape")]
+                shapes = [(INPUTS.get(len(shape), "") if self.path == "" else "", shape) for shape in shapes]
+                found[key] = Part(key, "input", name, shapes=shapes)
         if any(start == "in:" for start, _ in self.arrows):
             found["in:"] = Part("in:", "input", "from outside")
         return found
@@ -330,17 +356,22 @@ class _Flow:
             key = f"out:{name}"
             source = self._source(t.node or t)
             if source:
-                self.arrows.setdefault((source.key, key), source.ops)
+                ops = tuple(op for op in source.ops if op != WORDS["getitem"])  # the last of several layers
+                self.arrows.setdefault((source.key, key), ops)
                 shown = name or "output" if self.path == "" else ""  # the end of a block needs no name
-                found[key] = Part(key, "output", shown, shapes=[_shape(t.node or t)])
+                found[key] = Part(key, "output", shown, shapes=[("", tuple(t.shape))])
         return found
 
     def _stage(self, unit):
         """The box of a unit."""
         shown = unit.shown
         last = shown[-1].last_out()
-        part = Part(unit.key, "stage", unit.name, ", ".join(kind_in_words(b) for b in shown), frames=unit.frames)
-        part.shapes = [_shape(t.node or t) for t in tensors(last)] or [_shape(t) for _, t in _named_outputs(last)]
+        part = Part(
+            unit.key, "stage", unit.name, ", ".join(kind_in_words(b) for b in shown), frames=unit.frames
+        )
+        part.shapes = [_shape(t.node or t) for t in tensors(last)] or [
+            _shape(t) for _, t in _named_outputs(last)
+        ]
         parameters = {id(p): p.size for element in unit.elements for b in element for p in b.parameters()}
         part.parameters = sum(parameters.values())
         part.times = len(unit.elements)
@@ -398,12 +429,37 @@ def _named_outputs(out):
     if is_dataclass(out):
         out = {f.name: getattr(out, f.name) for f in fields(out)}
     pairs = out.items() if isinstance(out, dict) else enumerate(out) if isinstance(out, (list, tuple)) else []
-    found = [(f"output {name}" if isinstance(name, int) else name, x) for name, x in pairs if isinstance(x, Tensor)]
+    found = [
+        (f"output {name}" if isinstance(name, int) else name, x) for name, x in pairs if isinstance(x, Tensor)
+    ]
     return [("", found[0][1])] if len(found) == 1 and not isinstance(out, dict) else found
 
 
 def _shape(value):
-    return ("", tuple(value.shape))
+    """(letters, lengths): the letters of the axes where the ops that made it tell them."""
+    shape = tuple(value.shape)
+    return (_letters(value) if isinstance(value, Node) else "", shape)
+
+
+def _letters(node):
+    """(B, N, D) of tokens; (B, C, H, W) of a map; (B, H, W, D) of a map whose layers work on the last axis."""
+    if len(node.shape) not in (3, 4):
+        return ""
+    last_axis = False
+    while isinstance(node, Node):
+        if node.op == "stack" or node.op == "reshape" and len(node.shape) == 4 and not last_axis:
+            return ""
+        if any(word in node.op for word in ("linear", "layer_norm")):
+            last_axis = True
+            if len(node.shape) == 3:
+                return "(B, N, D)"
+        if (
+            any(word in node.op for word in ("conv2d", "pool2d", "batch_norm", "group_norm"))
+            and len(node.shape) == 4
+        ):
+            return "(B, H, W, D)" if last_axis else "(B, C, H, W)"
+        node = next((p for p in node.parents if isinstance(p, Node)), None)
+    return ""
 
 
 def _family(ops):

@@ -19,6 +19,7 @@ GAP, WORD_GAP = 0.2, 0.3  # between rows; where ops are written at an arrow
 COLUMN_GAP = 0.1
 LANE = 0.13
 JOIN = 0.2  # height of a join
+REACH = 0.16  # length of an arrow from the side
 STACK = 0.045  # by how much each card of a pile sticks out
 
 
@@ -38,7 +39,6 @@ class Box:
     part: object
     w: float
     lines: list = field(default_factory=list)
-    footer: list = field(default_factory=list)
     inner: object = None
     left_pill: object = None  # values from the side: Pills
     right_pill: object = None
@@ -46,16 +46,22 @@ class Box:
     x: float = 0.0
     y: float = 0.0
     h: float = 0.0
+    head: float = 0.0  # height of the lines
 
     @property
     def centre(self):
-        """x of its middle."""
-        return self.x + self.w / 2
+        """x of its middle; of a pile, of the whole pile."""
+        return self.x + (self.w + self.pile) / 2
+
+    @property
+    def pile(self):
+        """By how much the cards behind it stick out."""
+        return 2 * STACK if self.part.times > 1 else 0.0
 
     @property
     def bottom(self):
-        """y of its lower edge."""
-        return self.y + self.h
+        """y of its lower edge; of a pile, of the lowest card."""
+        return self.y + self.h + self.pile
 
 
 @dataclass
@@ -134,27 +140,108 @@ def arrange(diagram, width, plain_shape=None):
     -------
     Layout
     """
-    side = _from_the_side(diagram)
-    main = [part for part in diagram.parts if part.key not in side]
-    arrows = [a for a in diagram.arrows if a.start not in side and a.start != a.end]
-    order, back = _sorted(main, arrows)
-    rows = _rows(order, [a for a in arrows if a not in back], diagram.frames)
-    row_of = {part.key: r for r, row in enumerate(rows) for part in row}
-    far = [a for a in arrows if a in back or row_of[a.end] - row_of[a.start] != 1]
-    lanes, count = _lanes(far, row_of)
-    room = width - (count * LANE + 0.05 if count else 0)
-    frames = _frames(diagram, rows)
-    boxes = {}
-    for r, row in enumerate(rows):
-        inset = PAD * sum(first <= r <= last for first, last in frames.values())
-        _fill_row(boxes, row, inset, room - 2 * inset, r, plain_shape, arrows)
-    _add_pills(boxes, diagram, side)
-    placed, height = _stand(boxes, rows, arrows, far, frames, diagram, room)
-    routes = [
-        Route(boxes[a.start], boxes[a.end], ", ".join(a.ops[-2:]), _lane_x(lanes.get(a), room), a in back)
-        for a in arrows
-    ]
-    return Layout(boxes, routes, placed, width, height)
+    return _Arranger(diagram, plain_shape).layout(width)
+
+
+class _Arranger:
+    """The steps on the way from a diagram to a layout."""
+
+    def __init__(self, diagram, plain_shape):
+        self.diagram = diagram
+        self.plain_shape = plain_shape
+        self.side = _from_the_side(diagram)
+        self.arrows = [a for a in diagram.arrows if a.start not in self.side and a.start != a.end]
+        order, self.back = _sorted([part for part in diagram.parts if part.key not in self.side], self.arrows)
+        self.rows = _rows(order, [a for a in self.arrows if a not in self.back])
+        row_of = {part.key: r for r, row in enumerate(self.rows) for part in row}
+        self.far = [a for a in self.arrows if a in self.back or row_of[a.end] - row_of[a.start] != 1]
+        self.lanes, self.lane_count = _lanes(self.far, row_of)
+        self.spans = _frames(diagram, self.rows)
+        self.boxes = {}
+        self.frames = {}
+
+    def layout(self, width):
+        """All of it."""
+        self.room = width - (self.lane_count * LANE + 0.05 if self.lane_count else 0)
+        for r, row in enumerate(self.rows):
+            self._fill(row, r)
+        height = self._stand()
+        routes = [
+            Route(
+                self.boxes[a.start],
+                self.boxes[a.end],
+                ", ".join(a.ops[-2:]),
+                self.room + 0.1 + self.lanes[a] * LANE if a in self.lanes else None,
+                a in self.back,
+            )
+            for a in self.arrows
+        ]
+        return Layout(self.boxes, routes, list(self.frames.values()), width, height)
+
+    def _fill(self, row, r):
+        """Boxes of one row side by side, ordered as what leads to them."""
+
+        def wish(part):
+            starts = [a.start for a in self.arrows if a.end == part.key and a.start in self.boxes]
+            return sum(self.boxes[key].centre for key in starts) / len(starts) if starts else 0.0
+
+        inset = PAD * sum(first <= r <= last for first, last in self.spans.values())
+        w = (self.room - 2 * inset - COLUMN_GAP * (len(row) - 1)) / len(row)
+        for i, part in enumerate(sorted(row, key=wish)):
+            box = Box(part, w, row=r, x=inset + i * (w + COLUMN_GAP))
+            box.w -= box.pile
+            _write(box, self.plain_shape)
+            self._add_pills(box, w)
+            self.boxes[part.key] = box
+
+    def _add_pills(self, box, column):
+        """Pills for what comes from the side: learned values left, others right; all left of a join."""
+        starts = [a.start for a in self.diagram.arrows if a.end == box.part.key and a.start in self.side]
+        parts = [part for part in self.diagram.parts if part.key in starts]
+        if not parts:
+            return
+        if box.part.role == "join":
+            left = box.centre - column / 2
+            pill = box.left_pill = _pill(parts, column - box.w - REACH)
+            box.x = max(box.x, left + pill.w + REACH)
+            return
+        learned = [part for part in parts if part.role == "learned"]
+        others = [part for part in parts if part.role != "learned"]
+        box.left_pill = _pill(learned, box.w / 2 - 0.1) if learned else None
+        box.right_pill = _pill(others, box.w / 2 - 0.1) if others else None
+
+    def _stand(self):
+        """Let the rows stand one under another; returns the height of all."""
+        y = 0.0
+        for r, row in enumerate(self.rows):
+            here = [self.boxes[part.key] for part in row]
+            words = any(a.ops for a in self.arrows if a not in self.far and self.boxes[a.end].row == r)
+            y += 0.0 if r == 0 else WORD_GAP if words else GAP
+            for path in [path for path, (first, _) in self.spans.items() if first == r]:
+                y = self._open_frame(path, y, r)
+            pills = [
+                p for box in here if box.part.role != "join" for p in (box.left_pill, box.right_pill) if p
+            ]
+            for box in here:
+                _hang(box, y)
+            y += max(pill.h for pill in pills) + 0.9 * GAP if pills else 0.0
+            for box in here:
+                _put(box, y)
+            y = max(
+                [box.bottom for box in here] + [b.left_pill.y + b.left_pill.h for b in here if b.left_pill]
+            )
+            for path in [path for path, (_, last) in reversed(self.spans.items()) if last == r]:
+                y += PAD
+                self.frames[path].h = y - self.frames[path].y
+        return y
+
+    def _open_frame(self, path, y, r):
+        name, kind, count = self.diagram.frames[path]
+        around = [span for other, span in self.spans.items() if path.startswith(f"{other}.")]
+        inset = PAD * len(around)
+        lines = titled(name, kind, numbers(count), self.room - 2 * inset - 2 * PAD)
+        self.frames[path] = Frame(path, lines, inset, y, self.room - 2 * inset, 0.0)
+        return y + len(lines) * LINE + PAD + (GAP if r else 0.08)
 
 
 def _from_the_side(diagram):
@@ -166,7 +253,9 @@ def _from_the_side(diagram):
     found |= {p.key for p in diagram.parts if p.role == "stage" and p.key not in reached and not p.parameters}
     found |= set(inputs[1:]) if nested else set()
     # a value that nothing else leads to is the beginning of a column
-    return {key for key in found if all(_others(diagram, a.end, found) for a in diagram.arrows if a.start == key)}
+    return {
+        key for key in found if all(_others(diagram, a.end, found) for a in diagram.arrows if a.start == key)
+    }
 
 
 def _others(diagram, end, side):
@@ -174,45 +263,65 @@ def _others(diagram, end, side):
 
 
 def _sorted(parts, arrows):
-    """Parts such that arrows point forward, and the arrows that cannot, since they close a circle (Kahn's method)."""
+    """Parts such that arrows point forward, those of a container together, and the arrows that close a circle.
+
+    Kahn's method; of what is ready, first what is in the container of the part before.
+    """
     waiting = list(parts)
     back = []
     found = []
     while waiting:
         open_keys = {part.key for part in waiting}
         into = {a.end for a in arrows if a.start in open_keys and a.end in open_keys and a not in back}
-        ready = next((part for part in waiting if part.key not in into), None)
-        if ready is None:
-            ready = waiting[0]
-            back += [a for a in arrows if a.end == ready.key and a.start in open_keys]
-        waiting.remove(ready)
-        found.append(ready)
+        ready = [part for part in waiting if part.key not in into]
+        if not ready:
+            ready = waiting[:1]
+            back += [a for a in arrows if a.end == ready[0].key and a.start in open_keys]
+        frames = found[-1].frames if found else ()
+        chosen = max(ready, key=lambda part: _depth_in_common(part.frames, frames))  # the first of several
+        waiting.remove(chosen)
+        found.append(chosen)
     return found, back
 
 
-def _rows(order, arrows, frames):
-    """Parts in rows: each below all that it needs, what feeds one container alone close to it, large ones alone."""
-    level = {}
-    for part in order:
-        level[part.key] = max((level[a.start] + 1 for a in arrows if a.end == part.key), default=0)
-    by_key = {part.key: part for part in order}
-    for part in reversed(order):  # a layer of a container that was fed from outside moves down to where it is needed
-        ends = [a.end for a in arrows if a.start == part.key]
-        starts = [a.start for a in arrows if a.end == part.key]
-        same = all(by_key[end].frames == part.frames for end in ends)
-        if part.frames and ends and same and all(by_key[s].frames != part.frames for s in starts):
-            level[part.key] = min(level[end] for end in ends) - 1
-        if part.role == "output":
-            level[part.key] = max(level.values())
+def _depth_in_common(first, second):
+    return sum(a == b for a, b in zip(first, second, strict=False))
+
+
+def _rows(order, arrows):
+    """Parts in rows: side by side stand ends, layers that read the same, and layers of one kind that need not wait."""
     rows = []
-    for depth in range(max(level.values(), default=-1) + 1):
-        row = [part for part in order if level[part.key] == depth]
-        tall = [part for part in row if part.inside]
-        small = [part for part in row if not part.inside]
-        for i in range(0, len(small), 3):
-            rows.append(small[i : i + 3])
-        rows += [[part] for part in tall]
-    return [row for row in rows if row]
+    row_of = {}
+    for part in order:
+        starts = {a.start for a in arrows if a.end == part.key}
+        earliest = 1 + max((row_of[start] for start in starts), default=-1)
+        free = [r for r in range(earliest, len(rows)) if _fits(part, rows[r])]
+        siblings = {a.end for a in arrows if a.start in starts}
+        beside = [r for r in free if r == len(rows) - 1 and any(other.key in siblings for other in rows[r])]
+        beside += [r for r in free if all(_same_kind(part, other) for other in rows[r])]
+        if not beside:
+            rows.append([])
+        row_of[part.key] = beside[0] if beside else len(rows) - 1
+        rows[row_of[part.key]].append(part)
+    return rows
+
+
+def _fits(part, row):
+    """Whether a row has room for one more, and is in the same containers."""
+    ends = ("input", "output")
+    return len(row) < 3 and not any(
+        other.inside
+        or part.inside
+        or other.frames != part.frames
+        or (other.role in ends) != (part.role in ends)
+        for other in row
+    )
+
+
+def _same_kind(part, other):
+    return part.role == other.role and (
+        part.kind == other.kind if part.kind else part.role != "join" or part.name == other.name
+    )
 
 
 def _lanes(far, row_of):
@@ -234,10 +343,6 @@ def _lanes(far, row_of):
     return {a: lane_of[a.end] for a in far}, len(taken)
 
 
-def _lane_x(lane, room):
-    return None if lane is None else room + 0.1 + lane * LANE
-
-
 def _frames(diagram, rows):
     """For each container that holds nothing foreign between its rows: its first and last row, outer ones first."""
     found = {}
@@ -247,22 +352,6 @@ def _frames(diagram, rows):
         if len(within) > 1 and all(path in part.frames or part.role == "join" for part in within):
             found[path] = (held[0], held[-1])
     return found
-
-
-def _fill_row(boxes, row, left, room, r, plain_shape, arrows):
-    """Boxes of one row side by side, ordered as what leads to them."""
-
-    def wish(part):
-        starts = [boxes[a.start].centre for a in arrows if a.end == part.key and a.start in boxes]
-        return sum(starts) / len(starts) if starts else 0.0
-
-    row = sorted(row, key=wish) if r else row
-    w = (room - COLUMN_GAP * (len(row) - 1)) / len(row)
-    for i, part in enumerate(row):
-        pile = 2 * STACK if part.times > 1 else 0.0
-        box = Box(part, w - pile, row=r, x=left + i * (w + COLUMN_GAP))
-        _write(box, plain_shape)
-        boxes[part.key] = box
 
 
 def _write(box, plain_shape):
@@ -277,7 +366,12 @@ def _write(box, plain_shape):
         box.w = w
         box.h = JOIN
         return
-    if part.role in ("input", "output") and part.name == "" or part.role == "input" and plain_shape is not None:
+    if (
+        part.role in ("input", "output")
+        and part.name == ""
+        or part.role == "input"
+        and plain_shape is not None
+    ):
         box.h = 0.0  # an end of a block: its frame
         return
     tag = f"× {part.times}" if part.times > 1 else ""
@@ -285,23 +379,24 @@ def _write(box, plain_shape):
         tag = f"{part.times} side by side"
     count = numbers(part.parameters)
     shapes = [(letters, shape) for letters, shape in part.shapes if shape != plain_shape]
+    if part.times > 1:
+        count = f"{part.times} × {numbers(part.parameters // part.times)}"
     if part.inside:
-        box.lines = titled(part.name, part.kind, tag, inside, strong=True)
         shape = part.shapes[0][1] if part.shapes else ()
         box.inner = arrange(part.inside, box.w - 2 * PAD, shape)
-        each = f"{part.times} × {numbers(part.parameters // part.times)}" if part.times > 1 else count
-        box.footer = shape_lines(shapes, each, inside)
-        box.h = len(box.lines) * LINE + box.inner.h + len(box.footer) * LINE + 2 * PAD
-        return
     if part.role in ("input", "output"):
         box.lines = _end_lines(part, inside)
-    elif shapes:
-        box.lines = titled(part.name, part.kind, tag, inside, strong=True) + shape_lines(shapes, count, inside)
+    elif shapes or part.inside:
+        box.lines = titled(part.name, part.kind, tag, inside, strong=True) + shape_lines(
+            shapes, count, inside
+        )
     else:
         box.lines = titled(part.name, part.kind, " ".join(filter(None, (tag, count))), inside)
     if part.calls > 1:
         box.lines.append(Line([(f"called {part.calls} times", False, True)]))
-    box.h = len(box.lines) * LINE + 2 * PAD * 0.7
+    box.h = box.head = len(box.lines) * LINE + 2 * PAD * 0.7
+    if box.inner:
+        box.h += box.inner.h
     widest = max(line_width(line) for line in box.lines) + 2 * PAD
     if part.role in ("input", "output") and widest < box.w:
         box.x += (box.w - widest) / 2
@@ -328,7 +423,10 @@ def titled(name, kind, right, room, strong=False):
     first = Line([(name, True, False)], right, strong)
     if line_width(first) <= room:
         return [first, *(_wrapped(kind, room, faint=True) if kind else [])]
-    lines = [*_wrapped(name, room, True), *(_wrapped(kind, room, faint=True) if kind and kind != name else [])]
+    lines = [
+        *_wrapped(name, room, True),
+        *(_wrapped(kind, room, faint=True) if kind and kind != name else []),
+    ]
     last = Line(lines[-1].left, right, strong)
     return [*lines[:-1], last] if line_width(last) <= room else [*lines, Line([(right, strong, False)])]
 
@@ -387,23 +485,6 @@ def _renderer():
     return FigureCanvasAgg(Figure(dpi=100)).get_renderer()
 
 
-def _add_pills(boxes, diagram, side):
-    """Pills for what comes from the side, at every box that it enters: learned values left, others right."""
-    for box in boxes.values():
-        starts = [a.start for a in diagram.arrows if a.end == box.part.key and a.start in side]
-        parts = [part for part in diagram.parts if part.key in starts]
-        if not parts:
-            continue
-        room = (box.w - 0.3) / 2 if box.part.role != "join" else box.x - 0.25
-        learned = [part for part in parts if part.role == "learned"]
-        others = [part for part in parts if part.role != "learned"]
-        if box.part.role == "join" or not others or not learned:
-            pill = _pill(parts, room)
-            box.left_pill, box.right_pill = (pill, None) if box.part.role == "join" or learned else (None, pill)
-        else:
-            box.left_pill, box.right_pill = _pill(learned, room), _pill(others, room)
-
-
 def _pill(parts, room):
     lines = []
     for part in parts:
@@ -415,47 +496,20 @@ def _pill(parts, room):
     return Pill(parts, lines, w, len(lines) * LINE + PAD)
 
 
-def _stand(boxes, rows, arrows, far, frames, diagram, room):
-    """Let the rows stand one under another; returns the containers' frames and the height of all."""
-    y = 0.0
-    tops = {}
-    placed = {}
-    for r, row in enumerate(rows):
-        here = [boxes[part.key] for part in row]
-        opening = [path for path, (first, _) in frames.items() if first == r]
-        words = any(a.ops for a in arrows if a not in far and boxes[a.end].row == r)
-        if r:
-            y += WORD_GAP if words else GAP
-        for path in opening:
-            name, kind, count = diagram.frames[path]
-            inset = PAD * sum(a <= r <= b and len(p) < len(path) for p, (a, b) in frames.items())
-            lines = titled(name, kind, numbers(count), room - 2 * inset - 2 * PAD)
-            placed[path] = Frame(path, lines, inset, y, room - 2 * inset, 0.0)
-            y += len(lines) * LINE + PAD + (GAP if r else 0.08)
-        pills = [pill for box in here if box.part.role != "join" for pill in (box.left_pill, box.right_pill) if pill]
-        if pills:
-            _hang(here, y)
-            y += max(pill.h for pill in pills) + GAP * 0.9
-        for box in here:
-            pill = box.left_pill if box.part.role == "join" else None
-            box.y = y + (max(0.0, pill.h - box.h) / 2 if pill else 0.0)
-            if pill:
-                pill.y = box.y + (box.h - pill.h) / 2
-                pill.x = box.x - 0.16 - pill.w
-        y = max(max(box.bottom for box in here), max((b.left_pill.y + b.left_pill.h for b in here if b.left_pill), default=y))
-        y += 2 * STACK if any(box.part.times > 1 for box in here) else 0.0
-        for path in [path for path, (_, last) in reversed(frames.items()) if last == r]:
-            y += PAD
-            placed[path].h = y - placed[path].y
-    return list(placed.values()), y
+def _hang(box, y):
+    """The pills above a box, left and right of the arrow in the middle."""
+    if box.part.role == "join":
+        return
+    for pill, side in ((box.left_pill, -1), (box.right_pill, 1)):
+        if pill:
+            pill.y = y
+            pill.x = box.centre + side * (0.1 + pill.w / 2) - pill.w / 2
 
 
-def _hang(boxes, y):
-    """The pills above the boxes of a row, left and right of the arrow in the middle."""
-    for box in boxes:
-        if box.part.role == "join":
-            continue
-        for pill, side in ((box.left_pill, -1), (box.right_pill, 1)):
-            if pill:
-                pill.y = y
-                pill.x = box.centre + side * (0.1 + pill.w / 2) - pill.w / 2
+def _put(box, y):
+    """A box at its height; beside a join its pill, whose middle is at the same height."""
+    pill = box.left_pill if box.part.role == "join" else None
+    box.y = y + (max(0.0, pill.h - box.h) / 2 if pill else 0.0)
+    if pill:
+        pill.y = box.y + (box.h - pill.h) / 2
+        pill.x = box.x - REACH - pill.w

@@ -217,7 +217,8 @@ class _Planner:
         found = []
         while branches:
             period, times = max(
-                ((p, _times(branches, p)) for p in range(1, LONGEST + 1)), key=lambda run: run[0] * (run[1] - 1)
+                ((p, _times(branches, p)) for p in range(1, LONGEST + 1)),
+                key=lambda run: run[0] * (run[1] - 1),
             )
             period = period if times > 1 else 1
             found.append([branches[i * period : (i + 1) * period] for i in range(times)])
