@@ -1,6 +1,6 @@
 """One forward pass, recorded: every call of a module, what it was given and returned, and the ops it made itself.
 
-Not here: what is made of it: a table (layer_table.py), a drawing (viz/stages.py).
+Not here: what is made of it: a table (layer_table.py), a drawing (viz/data_flow.py).
 """
 
 import inspect

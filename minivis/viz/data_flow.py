@@ -1,6 +1,6 @@
 """What flows from box to box in a recorded forward pass, read off the tape: arrows, sums and other joins, learned values.
 
-Not here: which modules are boxes (module_tree.py), the drawing (architecture.py).
+Not here: which modules are boxes (module_tree.py), the drawing (model_drawing.py).
 """
 
 from collections import namedtuple
@@ -443,22 +443,22 @@ def _shape(value):
 
 def _letters(node):
     """(B, N, D) of tokens; (B, C, H, W) of a map; (B, H, W, D) of a map whose layers work on the last axis."""
-    if len(node.shape) not in (3, 4):
-        return ""
-    last_axis = False
-    while isinstance(node, Node):
-        if node.op == "stack" or node.op == "reshape" and len(node.shape) == 4 and not last_axis:
-            return ""
-        if any(word in node.op for word in ("linear", "layer_norm")):
-            last_axis = True
-            if len(node.shape) == 3:
-                return "(B, N, D)"
-        if (
-            any(word in node.op for word in ("conv2d", "pool2d", "batch_norm", "group_norm"))
-            and len(node.shape) == 4
-        ):
+    axes = len(node.shape)
+    seen = set()
+    stack = [(node, False)] if axes in (3, 4) else []
+    while stack:
+        node, last_axis = stack.pop()
+        of_maps = any(word in node.op for word in ("conv2d", "pool2d", "batch_norm", "group_norm"))
+        of_tokens = any(word in node.op for word in ("linear", "layer_norm"))
+        if axes == 3 and (of_maps or of_tokens):
+            return "(B, N, D)"
+        if of_maps:
             return "(B, H, W, D)" if last_axis else "(B, C, H, W)"
-        node = next((p for p in node.parents if isinstance(p, Node)), None)
+        if node.op == "stack" or axes == 4 and node.op == "reshape" and not last_axis:
+            return ""
+        seen.add(id(node))
+        before = [parent for parent in node.parents if isinstance(parent, Node) and id(parent) not in seen]
+        stack += [(parent, last_axis or of_tokens) for parent in reversed(before)]
     return ""
 
 

@@ -1,7 +1,7 @@
 """Where the boxes of a diagram stand: one column as wide as a phone, rows from top to bottom, lanes at the right for arrows
 that pass rows.
 
-Not here: what is in the diagram (data_flow.py), colours and strokes (architecture.py). All lengths are in inches.
+Not here: what is in the diagram (data_flow.py), colours and strokes (model_drawing.py). All lengths are in inches.
 """
 
 from dataclasses import dataclass, field
@@ -202,7 +202,9 @@ class _Arranger:
             return
         if box.part.role == "join":
             left = box.centre - column / 2
-            pill = box.left_pill = _pill(parts, column - box.w - REACH)
+            words = max(text_width(part.name) for part in parts) + 2 * PAD
+            room = max(box.x - left - REACH, min(words, column - box.w - REACH))
+            pill = box.left_pill = _pill(parts, room)
             box.x = max(box.x, left + pill.w + REACH)
             return
         learned = [part for part in parts if part.role == "learned"]
@@ -409,8 +411,7 @@ def _end_lines(part, room):
     both = Line([(part.name, True, False), (shape, False, False)])
     if line_width(both) <= room:
         return [both]
-    letters, plain = part.shapes[0] if part.shapes else ("", ())
-    return [*_wrapped(part.name, room, True), *_wrapped(in_words("", plain), room)]
+    return [*_wrapped(part.name, room, True), *shape_lines(part.shapes, "", room)]
 
 
 def titled(name, kind, right, room, strong=False):
@@ -436,8 +437,8 @@ def shape_lines(shapes, count, room):
     lines = []
     for letters, shape in shapes[:3]:
         long = Line([(in_words(letters, shape), False, False)])
-        short = in_words("", shape)
-        lines += [long] if line_width(long) <= room - text_width(count) - 0.1 else _wrapped(short, room)
+        fits = line_width(long) <= room - text_width(count) - 0.1
+        lines += [long] if fits else _wrapped(_short(shape, room), room)
     if len(shapes) > 3:
         lines.append(Line([(f"and {len(shapes) - 3} more", False, True)]))
     if not count:
@@ -452,13 +453,19 @@ def in_words(letters, shape):
     return f"{letters} = {lengths}" if letters else lengths
 
 
+def _short(shape, room):
+    """A shape without letters, and without spaces where there is little room."""
+    text = in_words("", shape)
+    return text if text_width(text) <= room else text.replace(" ", "")
+
+
 def _wrapped(text, room, bold=False, faint=False):
     """A text on as many lines as it takes, broken after a space, dot, comma or underscore where there is one."""
     lines = []
     while text:
         end = len(text)
         while end > 1 and text_width(text[:end].strip(), bold) > room:
-            breaks = [i + 1 for i in range(end - 1) if text[i] in " ._,"]
+            breaks = [i + 1 for i in range(end - 1) if text[i] in " ._,×"]
             end = max((i for i in breaks if i < end), default=end - 1)
         lines.append(Line([(text[:end].strip(), bold, faint)]))
         text = text[end:]
@@ -486,11 +493,13 @@ def _renderer():
 
 
 def _pill(parts, room):
+    """The values that come from one side, each on one line where there is room."""
     lines = []
     for part in parts:
         shape = in_words("", part.shapes[0][1]) if part.shapes else ""
-        one = Line([(part.name, True, False), (shape, False, False)])
-        two = [*_wrapped(part.name, room - 2 * PAD, True), *_wrapped(shape, room - 2 * PAD)]
+        one = Line([(part.name, False, False), (shape, False, True)])
+        short = _short(part.shapes[0][1], room - 2 * PAD) if part.shapes else ""
+        two = [*_wrapped(part.name, room - 2 * PAD), *_wrapped(short, room - 2 * PAD, faint=True)]
         lines += [one] if line_width(one) <= room - 2 * PAD else two
     w = max(line_width(line) for line in lines) + 2 * PAD
     return Pill(parts, lines, w, len(lines) * LINE + PAD)

@@ -1,6 +1,6 @@
 """Which modules of a recorded forward pass become boxes: repeats folded, blocks opened, containers taken apart.
 
-Not here: what flows between them (data_flow.py), the drawing (architecture.py).
+Not here: what flows between them (data_flow.py), the drawing (model_drawing.py).
 """
 
 from collections import Counter
@@ -176,7 +176,12 @@ class _Planner:
             elif head.module is None:
                 found += self.inside(head, named_from, frames)
             else:
-                found += self.inside(head, head.path, (*frames, head.path))
+                within = self.inside(head, head.path, (*frames, head.path))
+                if len(within) == 1:  # a container around one box says nothing
+                    outer = head.path[len(named_from) + 1 :] if named_from else head.path
+                    within[0].name = f"{outer}.{within[0].name}"
+                    within[0].frames = frames
+                found += within
         return found
 
     def _unit(self, elements, named_from, frames, folded):

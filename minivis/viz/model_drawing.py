@@ -108,19 +108,17 @@ def _how_to_read(shown):
         text for family, text in words.items() if any(p.family == family and p.role == "stage" for p in parts)
     ]
     if any(part.role == "learned" for part in parts):
-        colours.append("pink: learned values that enter between layers")
-    lines = [
-        "Read from top to bottom. In each box: name, class, shape of the output, number of parameters (right)."
-    ]
+        colours.append("pink: learned values from the side")
+    lines = ["Each box: name, class, output shape, number of parameters (right)."]
     if any(part.times > 1 and not part.beside for part in parts):
-        lines.append("× n: n such layers one after another.")
+        lines.append("× n: n of them, one after another.")
     if any(part.inside for part in parts):
         lines.append("Inside a block, shapes are written where they change.")
-    if any(part.role == "join" and part.name == "+" for part in parts):
-        lines.append("+ adds what meets there.")
+    if any(arrow.ops for arrow in shown.arrows):
+        lines.append("Words at an arrow: what is computed on the way.")
     if any(part.role == "made" for part in parts):
-        lines.append("A mask holds no gradient: where it comes from is not drawn.")
-    return " ".join(lines) + (f" Colours: {'; '.join(colours)}." if colours else "")
+        lines.append("A mask has no gradient: where it comes from is not drawn.")
+    return " ".join(lines) + (f" {'; '.join(colours).capitalize()}." if colours else "")
 
 
 def _all_parts(shown):
@@ -241,19 +239,15 @@ def _draw_route(ax, route, layout, left, top, order):
     _arrow(ax, points, order, dashed=route.back, head=bool(end.h) or end.part.role != "output")
     if route.lane is not None and not start.h or start.part.role == "join" and route.lane is not None:
         ax.add_patch(Circle(points[0], 0.022, color=LINES, zorder=order))
-    look = {
-        "fontsize": SIZE,
-        "color": SOFT,
-        "style": "italic",
-        "zorder": order + 4,
-        "gid": f"ops:{end.part.key}",
-        **LITERAL,
-    }
+    look = {"fontsize": SIZE, "color": SOFT, "style": "italic", "zorder": order + 4, **LITERAL}
+    look["gid"] = f"ops:{start.part.key}:{end.part.key}"
     if route.words and route.lane is None:
-        x, y = points[0]
+        bends = len(points) > 2
+        x = points[-1][0] if bends else points[0][0]
+        y = points[0][1] + (0.2 if bends else WORD_GAP / 2)
         side = 1 if x + 0.06 + text_width(route.words) < WIDTH - 2 * PAD else -1
         look["ha"] = "left" if side > 0 else "right"
-        ax.text(x + side * 0.06, y + WORD_GAP / 2, route.words, va="center", **look)
+        ax.text(x + side * 0.06, y, route.words, va="center", **look)
     elif route.words and end.part.role == "join":
         x, y = points[-2]
         ax.text(x - 0.06, y - 0.03, route.words, va="bottom", ha="right", **look)
@@ -284,7 +278,9 @@ def _along_lane(route, layout):
     if start.h and start.part.role != "join" and _is_last(start, layout):
         points = [(start.x + start.w + start.pile, start.bottom - 0.09), (lane, start.bottom - 0.09)]
     else:
-        points = [(start.centre, start.bottom + 0.06), (lane, start.bottom + 0.06)]
+        straight = [_down(r.start, r.end)[0][0] for r in layout.routes if r.start is start and r.lane is None]
+        tap = straight[0] if straight else start.centre
+        points = [(tap, start.bottom + 0.06), (lane, start.bottom + 0.06)]
     if end.h and _is_last(end, layout):
         height = end.h / 2 if end.part.role == "join" else 0.09
         return [*points, (lane, end.y + height), (end.x + end.w + end.pile * (end.h > 0), end.y + height)]
