@@ -5,6 +5,7 @@ Not here: the drawing (viz/model_drawing.py), what a model says of a photo (pred
 
 import difflib
 import inspect
+import re
 from pathlib import Path
 
 from minivis import models, storage
@@ -14,7 +15,7 @@ from minivis.pretrained.folder import CONFIG, from_pretrained
 
 __all__ = ["names", "show"]
 
-SMALL = 10_000_000  # models with fewer parameters are for small pictures
+INPUT = r"\(B, (\d+), (\d+), (\d+)\)"  # what a card says of the pictures
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -68,12 +69,13 @@ def show(source, out=None, size=None, closed=()):
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"show: there is no folder {out.absolute().parent} to write {out.name} into")
     model = _find(source)
-    shape = _input_shape(model, size)
+    shape = _input_shape(source, model, size)
     try:
         figure = viz.architecture(model, shape, closed)
     except ValueError as error:
-        hint = "" if str(error).startswith("architecture:") else "; choose another with --size"
-        raise ValueError(f"show: {source} with a picture {shape}: {error}{hint}") from error
+        if str(error).startswith("architecture:"):
+            raise
+        raise ValueError(f"show: {source} with a picture {shape}: {error}; choose another size") from error
     figure.save(out)
     print(f"{type(model).__name__}, passed a picture {shape}: drawn on {out}")
     return out
@@ -108,12 +110,14 @@ def _find(source):
     )
 
 
-def _input_shape(model, size):
+def _input_shape(source, model, size):
     """(1, C, H, W) of a picture for it: channels as its first convolution takes, the size it was made for."""
     channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)
-    made_for = getattr(model, "config", {}).get("image_size")
-    if size is None and made_for:
-        height, width = made_for if isinstance(made_for, (tuple, list)) else (made_for, made_for)
-        return (1, channels, height, width)
-    side = size or (64 if sum(p.size for p in model.parameters()) < SMALL else 224)
-    return (1, channels, side, side)
+    if size is not None:
+        return (1, channels, size, size)
+    card = (as_path(source) if as_path(source).is_dir() else storage.PACKAGED / str(source)) / "card.json"
+    if card.is_file() and (told := re.match(INPUT, str(read_json(card).get("input")))):
+        return (1, *map(int, told.groups()))
+    made_for = getattr(model, "config", {}).get("image_size", 224)
+    height, width = made_for if isinstance(made_for, (tuple, list)) else (made_for, made_for)
+    return (1, channels, height, width)

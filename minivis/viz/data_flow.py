@@ -58,6 +58,8 @@ class Part:
         What it returns: the letters of the axes where they are known, and their lengths.
     parameters : int
         Numbers in its parameters, of all repetitions together.
+    each : int or None
+        Of one repetition, if all have as many.
     times : int
         How many alike it stands for.
     beside : bool
@@ -78,6 +80,7 @@ class Part:
     kind: str = ""
     shapes: list = field(default_factory=list)
     parameters: int = 0
+    each: int | None = None
     times: int = 1
     beside: bool = False
     calls: int = 1
@@ -185,7 +188,8 @@ class _Flow:
         self.given = {}
         for call in calls:
             for name, value in call.given:
-                self.given.update({handle: f"in:{name}" for handle in _handles(value)})
+                handles = [*_handles(value), *(id(_memory(t.data)) for t in tensors(value))]
+                self.given.update({handle: f"in:{name}" for handle in handles})
         self._forget()
 
     def _forget(self):
@@ -227,7 +231,7 @@ class _Flow:
         for unit in self.units:
             if unit.key not in reached:
                 self._take_from_arguments(unit)
-            self._take_masks(unit)
+            self._take_arrays(unit)
 
     def _unit_at(self, path):
         """(key, repetition) of the unit that a module belongs to, or None."""
@@ -325,16 +329,18 @@ class _Flow:
         if unit.key not in self.order:
             self.order.append(unit.key)
 
-    def _take_masks(self, unit):
-        """Arrows of boolean arrays, which are on no tape: from an input, or made between the layers."""
-        for call in unit.shown[0].calls:
-            for name, value in call.given:
-                if is_array(value) and value.dtype == bool:
-                    key = self.given.get(id(_memory(value)), f"made:{name}")
-                    self.arrows.setdefault((key, unit.key), ())
-                    if key not in self.given.values():
-                        part = Part(key, "made", name, "bool", [("", tuple(value.shape))])
-                        self.between_units.setdefault(key, part)
+    def _take_arrays(self, unit):
+        """Arrows of plain arrays, which are on no tape: from an input, or of a boolean mask that was made between the layers."""
+        for name, value in [
+            given for call in unit.shown[0].calls for given in call.given if is_array(given[1])
+        ]:
+            key = self.given.get(id(_memory(value)))
+            if key is None and value.dtype == bool:
+                key = f"made:{name}"
+                part = Part(key, "made", name, "bool", [("", tuple(value.shape))])
+                self.between_units.setdefault(key, part)
+            if key:
+                self.arrows.setdefault((key, unit.key), ())
 
     def _inputs(self):
         """What the module is called with; inside a block several that go to the same places are one."""
@@ -372,8 +378,10 @@ class _Flow:
         part.shapes = [_shape(t.node or t) for t in tensors(last)] or [
             _shape(t) for _, t in _named_outputs(last)
         ]
-        parameters = {id(p): p.size for element in unit.elements for b in element for p in b.parameters()}
-        part.parameters = sum(parameters.values())
+        counts = [{id(p): p.size for b in element for p in b.parameters()} for element in unit.elements]
+        part.parameters = sum({key: size for count in counts for key, size in count.items()}.values())
+        sums = {sum(count.values()) for count in counts}
+        part.each = sums.pop() if len(sums) == 1 else None
         part.times = len(unit.elements)
         part.beside = part.times > 1 and unit.key not in self.series
         part.calls = max(1, len(shown[-1].calls))

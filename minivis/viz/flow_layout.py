@@ -381,8 +381,8 @@ def _write(box, plain_shape):
         tag = f"{part.times} side by side"
     count = numbers(part.parameters)
     shapes = [(letters, shape) for letters, shape in part.shapes if shape != plain_shape]
-    if part.times > 1:
-        count = f"{part.times} × {numbers(part.parameters // part.times)}"
+    if part.times > 1 and part.each:
+        count = f"{part.times} × {numbers(part.each)}"
     if part.inside:
         shape = part.shapes[0][1] if part.shapes else ()
         box.inner = arrange(part.inside, box.w - 2 * PAD, shape)

@@ -74,7 +74,7 @@ def architecture(model, input, closed=(), title=None, caption=None):
     layout = arrange(shown, WIDTH - 2 * PAD)
     total = numbers(sum(p.size for p in model.parameters())) or "no"
     title = f"{type(model).__name__}: {total} parameters" if title is None else title
-    caption = _how_to_read(shown) if caption is None else caption
+    caption = _how_to_read(shown, layout) if caption is None else caption
     head = 0.4 if title else 0.1
     fig, axes = figure(1, 1, WIDTH, layout.h + head + 0.2, title, caption)
     fig.set_layout_engine("none")
@@ -99,7 +99,7 @@ def _fit_title(fig, height):
     text.set_fontsize(max(SIZE, min(12, 12 * (WIDTH - 2 * PAD) / wide)))
 
 
-def _how_to_read(shown):
+def _how_to_read(shown, layout):
     """The caption: what boxes, numbers and colours mean, as far as they occur."""
     parts = list(_all_parts(shown))
     words = {"attention": "orange: attention", "convolution": "green: convolutions", "linear": "blue: linear layers",
@@ -114,7 +114,7 @@ def _how_to_read(shown):
         lines.append("× n: n of them, one after another.")
     if any(part.inside for part in parts):
         lines.append("Inside a block, shapes are written where they change.")
-    if any(arrow.ops for arrow in shown.arrows):
+    if _has_words(layout):
         lines.append("Words at an arrow: what is computed on the way.")
     if any(part.role == "made" for part in parts):
         lines.append("A mask has no gradient: where it comes from is not drawn.")
@@ -126,6 +126,13 @@ def _all_parts(shown):
         yield part
         if part.inside:
             yield from _all_parts(part.inside)
+
+
+def _has_words(layout):
+    written = any(
+        route.words and (route.lane is None or route.end.part.role == "join") for route in layout.routes
+    )
+    return written or any(_has_words(box.inner) for box in layout.boxes.values() if box.inner)
 
 
 def _draw(ax, layout, left, top, order):
@@ -279,8 +286,9 @@ def _along_lane(route, layout):
         points = [(start.x + start.w + start.pile, start.bottom - 0.09), (lane, start.bottom - 0.09)]
     else:
         straight = [_down(r.start, r.end)[0][0] for r in layout.routes if r.start is start and r.lane is None]
-        tap = straight[0] if straight else start.centre
-        points = [(tap, start.bottom + 0.06), (lane, start.bottom + 0.06)]
+        below = max(box.bottom for box in layout.boxes.values() if box.row == start.row) + 0.06
+        begin = [(straight[0], below)] if straight else [(start.centre, start.bottom), (start.centre, below)]
+        points = [*begin, (lane, below)]
     if end.h and _is_last(end, layout):
         height = end.h / 2 if end.part.role == "join" else 0.09
         return [*points, (lane, end.y + height), (end.x + end.w + end.pile * (end.h > 0), end.y + height)]
