@@ -243,8 +243,8 @@ def _draw_route(ax, route, layout, left, top, order):
     start, end = route.start, route.end
     points = _down(start, end) if route.lane is None else _along_lane(route, layout)
     points = [(left + x, top + y) for x, y in points]
-    _arrow(ax, points, order, dashed=route.back, head=bool(end.h) or end.part.role != "output")
-    if route.lane is not None and not start.h or start.part.role == "join" and route.lane is not None:
+    _arrow(ax, points, order, dashed=route.back, head=end.h > 0)
+    if route.lane is not None and (not start.h or start.part.role == "join"):
         ax.add_patch(Circle(points[0], 0.022, color=LINES, zorder=order))
     look = {"fontsize": SIZE, "color": SOFT, "style": "italic", "zorder": order + 4, **LITERAL}
     look["gid"] = f"ops:{start.part.key}:{end.part.key}"
@@ -316,7 +316,9 @@ def _arrow(ax, points, order, dashed=False, head=True):
         "shrinkB": 0,
     }
     style = "-|>" if head else "-"
-    ax.add_patch(FancyArrowPatch(path=path, arrowstyle=style, mutation_scale=8, zorder=order, **look))
+    ax.add_patch(
+        FancyArrowPatch(path=path, arrowstyle=style, mutation_scale=8, zorder=order, gid="arrow", **look)
+    )
 
 
 def _towards(corner, other, radius=0.04):

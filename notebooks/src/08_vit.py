@@ -35,6 +35,15 @@ from minivis.ops import gelu, layer_norm, linear, softmax
 rng = np.random.default_rng(0)
 
 # %% [markdown]
+# ## What this chapter builds
+#
+# This is the ViT that the chapter trains. Look at what happens before the blocks: an image becomes 16 tokens, a
+# class token joins them, and position codes are added; from there on nothing changes the shape until the head.
+
+# %%
+viz.architecture(mv.load("vit-digits"), (1, 1, 8, 8))
+
+# %% [markdown]
 # ## Words of an image
 #
 # Deck H, *Vision Transformer*; Deck A and Deck Z, *ViT*: transformers are efficient and grow to very many

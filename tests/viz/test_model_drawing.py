@@ -322,7 +322,8 @@ def rectangles(fig):
     renderer = FigureCanvasAgg(fig).get_renderer()
     fig.draw(renderer)
     (ax,) = fig.axes
-    boxes = {p.get_gid(): p.get_window_extent(renderer) for p in ax.patches if p.get_gid()}
+    named = [p for p in ax.patches if p.get_gid() not in (None, "arrow")]
+    boxes = {p.get_gid(): p.get_window_extent(renderer) for p in named}
     texts = [(t.get_gid(), t.get_text(), t.get_window_extent(renderer)) for t in ax.texts]
     return boxes, texts
 
@@ -373,6 +374,21 @@ def test_words_at_arrows_are_on_no_box_that_is_not_around_them(picture):
     for name, text, where in texts:
         if name.startswith("ops:"):
             assert all(overlap(where, box) < 1 or inside(where, box) for box in boxes.values()), text
+
+
+def test_no_arrow_crosses_a_box(picture):
+    boxes, _ = rectangles(picture)
+    (ax,) = picture.axes
+    ways = [p.get_path() for p in ax.patches if p.get_gid() == "arrow"]
+    assert ways
+    closed = [
+        b for b in boxes.values() if not any(inside(other, b) for other in boxes.values() if other is not b)
+    ]
+    for way in ways:
+        for x, y in ax.transData.transform(way.interpolated(20).vertices):
+            for box in closed:
+                deep = min(x - box.x0, box.x1 - x, y - box.y0, box.y1 - y)
+                assert deep < 2, (x, y, box)
 
 
 def test_nothing_leaves_the_picture_or_meets_the_caption(picture):
