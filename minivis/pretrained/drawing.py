@@ -63,7 +63,7 @@ def show(source, out=None, size=None, closed=()):
     """
     from minivis import viz
 
-    out = Path(out or f"{Path(source).resolve().name if Path(source).is_dir() else source}-architecture.png")
+    out = Path(out or f"{as_path(source).resolve().name}-architecture.png")
     if out.suffix.lower() not in SUFFIXES:
         raise ValueError(f"show: {out.name} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not out.absolute().parent.is_dir():

@@ -19,6 +19,7 @@ GAP, WORD_GAP = 0.2, 0.3  # between rows; where ops are written at an arrow
 COLUMN_GAP = 0.1
 LANE = 0.13
 JOIN = 0.2  # height of a join
+NARROW = 2.6  # that much of the width is there in any case
 REACH = 0.16  # length of an arrow from the side
 STACK = 0.045  # by how much each card of a pile sticks out
 
@@ -152,13 +153,24 @@ class _Arranger:
         self.side = _from_the_side(diagram)
         self.arrows = [a for a in diagram.arrows if a.start not in self.side and a.start != a.end]
         order, self.back = _sorted([part for part in diagram.parts if part.key not in self.side], self.arrows)
-        self.rows = _rows(order, [a for a in self.arrows if a not in self.back])
+        self.rows = _rows(order, [a for a in self.arrows if a not in self.back], self._least_width)
         row_of = {part.key: r for r, row in enumerate(self.rows) for part in row}
         self.far = [a for a in self.arrows if a in self.back or row_of[a.end] - row_of[a.start] != 1]
         self.lanes, self.lane_count = _lanes(self.far, row_of)
         self.spans = _frames(diagram, self.rows)
         self.boxes = {}
         self.frames = {}
+
+    def _least_width(self, part):
+        """What a join and the names beside it take."""
+        beside = self._beside(part)
+        names = [text_width(other.name) + 2 * PAD + REACH for other in beside]
+        return max(names) + text_width(part.name) + 0.2 if part.role == "join" and names else 0.0
+
+    def _beside(self, part):
+        """The parts that come to a part from the side."""
+        starts = {a.start for a in self.diagram.arrows if a.end == part.key and a.start in self.side}
+        return [other for other in self.diagram.parts if other.key in starts]
 
     def layout(self, width):
         """All of it."""
@@ -196,8 +208,7 @@ class _Arranger:
 
     def _add_pills(self, box, column):
         """Pills for what comes from the side: learned values left, others right; all left of a join."""
-        starts = [a.start for a in self.diagram.arrows if a.end == box.part.key and a.start in self.side]
-        parts = [part for part in self.diagram.parts if part.key in starts]
+        parts = self._beside(box.part)
         if not parts:
             return
         if box.part.role == "join":
@@ -290,14 +301,14 @@ def _depth_in_common(first, second):
     return sum(a == b for a, b in zip(first, second, strict=False))
 
 
-def _rows(order, arrows):
+def _rows(order, arrows, least_width):
     """Parts in rows: side by side stand ends, layers that read the same, and layers of one kind that need not wait."""
     rows = []
     row_of = {}
     for part in order:
         starts = {a.start for a in arrows if a.end == part.key}
         earliest = 1 + max((row_of[start] for start in starts), default=-1)
-        free = [r for r in range(earliest, len(rows)) if _fits(part, rows[r])]
+        free = [r for r in range(earliest, len(rows)) if _fits(part, rows[r], least_width)]
         siblings = {a.end for a in arrows if a.start in starts}
         beside = [r for r in free if r == len(rows) - 1 and any(other.key in siblings for other in rows[r])]
         beside += [r for r in free if all(_same_kind(part, other) for other in rows[r])]
@@ -308,10 +319,13 @@ def _rows(order, arrows):
     return rows
 
 
-def _fits(part, row):
+def _fits(part, row, least_width):
     """Whether a row has room for one more, and is in the same containers."""
+    columns = len(row) + 1
+    if columns > 3 or columns * max(map(least_width, [part, *row])) > NARROW:
+        return False
     ends = ("input", "output")
-    return len(row) < 3 and not any(
+    return not any(
         other.inside
         or part.inside
         or other.frames != part.frames

@@ -134,7 +134,7 @@ def _silent(branch):
     return all(call.nodes or any(call.out is value for _, value in call.given) for call in calls)
 
 
-def units(branch, closed=(), total=0, first_of_kind=None):
+def units(branch, closed=(), total=0):
     """What to draw of a branch: a list of Units in the order of their first calls.
 
     Parameters
@@ -145,10 +145,8 @@ def units(branch, closed=(), total=0, first_of_kind=None):
         Paths of what is one box in any case.
     total : int
         Parameters of the model; 0 inside a block, where nothing is opened or taken apart.
-    first_of_kind : set, optional
-        Kinds of blocks that are open already; for the caller to share.
     """
-    planner = _Planner(closed, total, set() if first_of_kind is None else first_of_kind)
+    planner = _Planner(closed, total)
     residual = _blocks(branch, _is_residual)
     planner.is_block = _is_residual if residual else _is_composite
     planner.attention = any(_attends(b) for b in residual or _blocks(branch, _is_composite))
@@ -156,10 +154,12 @@ def units(branch, closed=(), total=0, first_of_kind=None):
 
 
 class _Planner:
-    def __init__(self, closed, total, open_kinds):
+    """Decides what is folded, opened and taken apart."""
+
+    def __init__(self, closed, total):
         self.closed = closed
         self.total = total
-        self.open_kinds = open_kinds
+        self.open_kinds = set()
         self.attention = False
         self.is_block = _is_composite
 

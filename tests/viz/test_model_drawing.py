@@ -53,6 +53,18 @@ class Loop(nn.Module):
         return x
 
 
+class Adapters(nn.Module):
+    """Weights of one layer used by hand, on two inputs, with long names."""
+
+    def __init__(self):
+        self.a_layer_of_its_own = nn.Linear(4, 4)
+        self.after = nn.Linear(4, 4)
+
+    def forward(self, x, y):
+        weight, bias = self.a_layer_of_its_own.weight, self.a_layer_of_its_own.bias
+        return self.after(ops.linear(x, weight, bias) + ops.linear(y, weight, bias))
+
+
 class ALayerWithQuiteALongNameThatNoBoxIsWideEnoughFor(nn.Linear):
     pass
 
@@ -111,6 +123,11 @@ MODELS = {
     "odd": (Odd, (np.ones((3, 4), np.float32), np.ones((4, 5), np.float32))),
     "a circle": (Loop, (2, 4)),
     "wide": (Wide, (1, 4)),
+    "by hand": (Adapters, (np.ones((1, 4), np.float32), np.ones((1, 4), np.float32))),
+    "a backbone": (
+        lambda: mv.models.Swin(4, 8, (2, 2, 2), (2, 2, 4), 4, feature_norms=True),
+        (1, 3, 64, 64),
+    ),
 }
 
 
