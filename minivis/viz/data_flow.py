@@ -1,41 +1,22 @@
 """What flows from box to box in a recorded forward pass, read off the tape: arrows, sums and other joins, learned values.
 
-Not here: which modules are boxes (module_tree.py), the drawing (model_drawing.py).
+Not here: which modules are boxes (module_tree.py), how values are called (value_labels.py), the drawing
+(model_drawing.py).
 """
 
 from collections import namedtuple
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 
 from minivis.autograd import Node, Tensor
 from minivis.backend import is_array
 from minivis.nn.calls import record_calls, tensors
 from minivis.viz.module_tree import Unit, kind_in_words, tree, units
+from minivis.viz.value_labels import INPUTS, PICK, QUIET, SIGNS, WORDS, family_of, named_outputs, shape_of
 
 __all__ = []
 
-INPUTS = {3: "(B, N, D)", 4: "(B, C, H, W)"}  # tokens, images: the same everywhere in the library
-MOST_JOINS = (
-    16  # more in one diagram make no readable picture: what happens between the layers is left out then
-)
-# ops that only arrange numbers, and constants
-QUIET = {"reshape", "transpose", "swapaxes", "moveaxis", "broadcast_to", "expand_dims", "squeeze", "astype",
-         "dropout", "mul", "div", "neg", "sub", "pad"}  # fmt: skip
-SIGNS = {
-    "add": "+",
-    "sub": "−",
-    "mul": "×",
-    "div": "÷",
-    "concatenate": "concat",
-    "scaled_dot_product_attention": "attention",
-}
-WORDS = {
-    "max_pool2d": "max pool",
-    "avg_pool2d": "mean pool",
-    "getitem": "pick",
-    "interpolate": "resize",
-    "concatenate": "concat",
-    "add": "+ constant",
-}
+# More in one diagram make no readable picture: then only layers are drawn, not what happens between them.
+MOST_JOINS = 16
 
 # where a value comes from: a part, which of its repetitions, and the ops on the way
 Source = namedtuple("Source", "key element ops")
@@ -209,9 +190,8 @@ class _Flow:
         stages = {unit.key: self._stage(unit) for unit in self.units}
         parts = {**self._inputs(), **self.between_units, **stages, **self._outputs()}
         ends = [key for key, part in parts.items() if part.role in ("stage", "output")]
-        kept = _behind(ends, self.arrows) | {
-            key for key in parts if key.startswith("in:") and self.path == ""
-        }
+        kept = _behind(ends, self.arrows)
+        kept |= {key for key, part in parts.items() if part.role == "input" and self.path == ""}
         rank = {key: i for i, key in enumerate(self.order)}
         keys = sorted((key for key in parts if key in kept), key=lambda key: _place(parts[key], rank))
         if self.path == "":
@@ -277,7 +257,7 @@ class _Flow:
             self.order.append(key)
             name = SIGNS.get(node.op, node.op)
             frames = self._frames_at(self.tape.owner[id(node)])
-            self.between_units[key] = Part(key, "join", name, shapes=[_shape(node)], frames=frames)
+            self.between_units[key] = Part(key, "join", name, shapes=[shape_of(node)], frames=frames)
         for source in sources:
             self.arrows.setdefault((source.key, key), source.ops)
         return Source(key, 0, ())
@@ -308,7 +288,7 @@ class _Flow:
             around = frames[-1] if frames else self.path
             short = name[len(around) + 1 :] if around else name
             part = Part(
-                key, "learned", short, "Parameter", [_shape(parameter)], parameter.size, frames=frames
+                key, "learned", short, "Parameter", [shape_of(parameter)], parameter.size, frames=frames
             )
             self.between_units[key] = part
         return Source(key, 0, ())
@@ -331,9 +311,8 @@ class _Flow:
 
     def _take_arrays(self, unit):
         """Arrows of plain arrays, which are on no tape: from an input, or of a boolean mask that was made between the layers."""
-        for name, value in [
-            given for call in unit.shown[0].calls for given in call.given if is_array(given[1])
-        ]:
+        given = [pair for call in unit.shown[0].calls for pair in call.given]
+        for name, value in [(name, value) for name, value in given if is_array(value)]:
             key = self.given.get(id(_memory(value)))
             if key is None and value.dtype == bool:
                 key = f"made:{name}"
@@ -343,7 +322,7 @@ class _Flow:
                 self.arrows.setdefault((key, unit.key), ())
 
     def _inputs(self):
-        """What the module is called with; inside a block several that go to the same places are one."""
+        """What the module is called with."""
         found = {}
         for name, value in [given for call in self.calls for given in call.given]:
             key = f"in:{name}"
@@ -358,11 +337,11 @@ class _Flow:
     def _outputs(self):
         """What it returns, by name."""
         found = {}
-        for name, t in _named_outputs(self.last[-1].out):
+        for name, t in named_outputs(self.last[-1].out):
             key = f"out:{name}"
             source = self._source(t.node or t)
             if source:
-                ops = tuple(op for op in source.ops if op != WORDS["getitem"])  # the last of several layers
+                ops = tuple(op for op in source.ops if op != PICK)  # the last of several layers
                 self.arrows.setdefault((source.key, key), ops)
                 shown = name or "output" if self.path == "" else ""  # the end of a block needs no name
                 found[key] = Part(key, "output", shown, shapes=[("", tuple(t.shape))])
@@ -375,9 +354,8 @@ class _Flow:
         part = Part(
             unit.key, "stage", unit.name, ", ".join(kind_in_words(b) for b in shown), frames=unit.frames
         )
-        part.shapes = [_shape(t.node or t) for t in tensors(last)] or [
-            _shape(t) for _, t in _named_outputs(last)
-        ]
+        returned = [t for _, t in named_outputs(last)] or tensors(last)
+        part.shapes = [shape_of(t.node or t) for t in returned]
         counts = [{id(p): p.size for b in element for p in b.parameters()} for element in unit.elements]
         part.parameters = sum({key: size for count in counts for key, size in count.items()}.values())
         sums = {sum(count.values()) for count in counts}
@@ -385,7 +363,7 @@ class _Flow:
         part.times = len(unit.elements)
         part.beside = part.times > 1 and unit.key not in self.series
         part.calls = max(1, len(shown[-1].calls))
-        part.family = _family({op for b in shown for op in b.ops()})
+        part.family = family_of({op for b in shown for op in b.ops()})
         if unit.opened and len(shown) == 1:
             flow = _Flow(self.tape, shown[0].path, units(shown[0]), shown[0].calls)
             part.inside = flow.diagram()
@@ -428,49 +406,3 @@ def _memory(array):
     while isinstance(getattr(array, "base", None), type(array)):
         array = array.base
     return array
-
-
-def _named_outputs(out):
-    """(name, Tensor) of what a module returned: fields of a record, elements of a tuple, one Tensor without a name."""
-    if isinstance(out, Tensor):
-        return [("", out)]
-    if is_dataclass(out):
-        out = {f.name: getattr(out, f.name) for f in fields(out)}
-    pairs = out.items() if isinstance(out, dict) else enumerate(out) if isinstance(out, (list, tuple)) else []
-    found = [
-        (f"output {name}" if isinstance(name, int) else name, x) for name, x in pairs if isinstance(x, Tensor)
-    ]
-    return [("", found[0][1])] if len(found) == 1 and not isinstance(out, dict) else found
-
-
-def _shape(value):
-    """(letters, lengths): the letters of the axes where the ops that made it tell them."""
-    shape = tuple(value.shape)
-    return (_letters(value) if isinstance(value, Node) else "", shape)
-
-
-def _letters(node):
-    """(B, N, D) of tokens; (B, C, H, W) of a map; (B, H, W, D) of a map whose layers work on the last axis."""
-    axes = len(node.shape)
-    seen = set()
-    stack = [(node, False)] if axes in (3, 4) else []
-    while stack:
-        node, last_axis = stack.pop()
-        of_maps = any(word in node.op for word in ("conv2d", "pool2d", "batch_norm", "group_norm"))
-        of_tokens = any(word in node.op for word in ("linear", "layer_norm"))
-        if axes == 3 and (of_maps or of_tokens):
-            return "(B, N, D)"
-        if of_maps:
-            return "(B, H, W, D)" if last_axis else "(B, C, H, W)"
-        if node.op == "stack" or axes == 4 and node.op == "reshape" and not last_axis:
-            return ""
-        seen.add(id(node))
-        before = [parent for parent in node.parents if isinstance(parent, Node) and id(parent) not in seen]
-        stack += [(parent, last_axis or of_tokens) for parent in reversed(before)]
-    return ""
-
-
-def _family(ops):
-    """What kind of work a layer does, from the ops it makes."""
-    families = [("attention", "attention"), ("conv", "convolution"), ("linear", "linear"), ("norm", "norm")]
-    return next((family for word, family in families if any(word in op for op in ops)), "other")

@@ -6,8 +6,9 @@ Not here: what is drawn (module_tree.py, data_flow.py), where it stands (flow_la
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
 
+from minivis.viz.box_text import PIECES, SIZE, numbers, text_width
 from minivis.viz.data_flow import diagram
-from minivis.viz.flow_layout import LINE, PAD, SIZE, STACK, WORD_GAP, arrange, numbers, text_width
+from minivis.viz.flow_layout import LINE, PAD, STACK, WORD_GAP, arrange
 from minivis.viz.style import BLUE, FAINT, GREEN, INK, LITERAL, ORANGE, PINK, blank, figure
 
 __all__ = ["architecture"]
@@ -218,7 +219,7 @@ def _write(ax, lines, x, y, w, order, name):
         for text, bold, faint in line.left:
             weight = "bold" if bold else "normal"
             ax.text(at, middle, text, ha="left", color=SOFT if faint else INK, fontweight=weight, **look)
-            at += text_width(text, bold) + 0.07
+            at += text_width(text, bold) + PIECES
         if line.right:
             weight = "bold" if line.strong else "normal"
             ax.text(x + w, middle, line.right, ha="right", color=INK, fontweight=weight, **look)

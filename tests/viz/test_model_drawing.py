@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import minivis as mv
 from minivis import nn, ops, viz
 from minivis.models import ViT
+from minivis.viz.box_text import numbers, text_width
 from minivis.viz.data_flow import diagram
-from minivis.viz.flow_layout import numbers, text_width
 
 
 class Functional(nn.Module):
@@ -325,8 +325,8 @@ def test_only_modules_are_drawn():
 
 
 def test_numbers_are_short():
-    assert [numbers(n) for n in (0, 999, 1000, 99_949, 99_950, 999_949, 1_000_000, 632_045_800)] == [
-        "", "999", "1.0 K", "99.9 K", "100 K", "1000 K", "1.0 M", "632 M",
+    assert [numbers(n) for n in (0, 999, 1000, 99_949, 99_950, 999_499, 999_500, 632_045_800)] == [
+        "", "999", "1.0 K", "99.9 K", "100 K", "999 K", "1.0 M", "632 M",
     ]  # fmt: skip
 
 

@@ -1,0 +1,66 @@
+"""What is written about values and ops in a drawing: shapes with letters, names of outputs, words and colours of ops.
+
+Not here: which values those are (data_flow.py).
+"""
+
+from dataclasses import fields, is_dataclass
+
+from minivis.autograd import Node, Tensor
+
+__all__ = []
+
+INPUTS = {3: "(B, N, D)", 4: "(B, C, H, W)"}  # tokens, images: the same everywhere in the library
+# ops that only arrange numbers, and constants
+QUIET = {"reshape", "transpose", "swapaxes", "moveaxis", "broadcast_to", "expand_dims", "squeeze", "astype",
+         "dropout", "mul", "div", "neg", "sub", "pad"}  # fmt: skip
+SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "concatenate": "concat",
+         "scaled_dot_product_attention": "attention"}  # fmt: skip
+PICK = "pick"  # of a part: one token, the last layer
+WORDS = {"max_pool2d": "max pool", "avg_pool2d": "mean pool", "getitem": PICK, "interpolate": "resize",
+         "concatenate": "concat", "add": "+ constant"}  # fmt: skip
+
+
+def named_outputs(out):
+    """(name, Tensor) of what a module returned: fields of a record, elements of a tuple, one Tensor without a name."""
+    if isinstance(out, Tensor):
+        return [("", out)]
+    if is_dataclass(out):
+        out = {f.name: getattr(out, f.name) for f in fields(out)}
+    pairs = out.items() if isinstance(out, dict) else enumerate(out) if isinstance(out, (list, tuple)) else []
+    found = [
+        (f"output {name}" if isinstance(name, int) else name, x) for name, x in pairs if isinstance(x, Tensor)
+    ]
+    return [("", found[0][1])] if len(found) == 1 and not isinstance(out, dict) else found
+
+
+def shape_of(value):
+    """(letters, lengths): the letters of the axes where the ops that made it tell them."""
+    shape = tuple(value.shape)
+    return (letters_of(value) if isinstance(value, Node) else "", shape)
+
+
+def letters_of(node):
+    """(B, N, D) of tokens; (B, C, H, W) of a map; (B, H, W, D) of a map whose layers work on the last axis."""
+    axes = len(node.shape)
+    seen = set()
+    stack = [(node, False)] if axes in (3, 4) else []
+    while stack:
+        node, last_axis = stack.pop()
+        of_maps = any(word in node.op for word in ("conv2d", "pool2d", "batch_norm", "group_norm"))
+        of_tokens = any(word in node.op for word in ("linear", "layer_norm"))
+        if axes == 3 and (of_maps or of_tokens):
+            return "(B, N, D)"
+        if of_maps:
+            return "(B, H, W, D)" if last_axis else "(B, C, H, W)"
+        if node.op == "stack" or axes == 4 and node.op == "reshape" and not last_axis:
+            return ""
+        seen.add(id(node))
+        before = [parent for parent in node.parents if isinstance(parent, Node) and id(parent) not in seen]
+        stack += [(parent, last_axis or of_tokens) for parent in reversed(before)]
+    return ""
+
+
+def family_of(ops):
+    """What kind of work a layer does, from the ops it makes."""
+    families = [("attention", "attention"), ("conv", "convolution"), ("linear", "linear"), ("norm", "norm")]
+    return next((family for word, family in families if any(word in op for op in ops)), "other")
