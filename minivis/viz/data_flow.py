@@ -257,7 +257,9 @@ class _Flow:
             self.order.append(key)
             name = SIGNS.get(node.op, node.op)
             frames = self._frames_at(self.tape.owner[id(node)])
-            self.between_units[key] = Part(key, "join", name, shapes=[shape_of(node)], frames=frames)
+            self.between_units[key] = Part(
+                key, "join", name, shapes=[shape_of(node)], family=family_of({node.op}), frames=frames
+            )
         for source in sources:
             self.arrows.setdefault((source.key, key), source.ops)
         return Source(key, 0, ())

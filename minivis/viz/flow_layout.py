@@ -302,9 +302,11 @@ def _pill(parts, room):
     """The values that come from one side, each on one line where there is room."""
     lines = []
     for part in parts:
-        shape = in_words("", part.shapes[0][1]) if part.shapes else ""
-        one = Line([(part.name, False, False), (shape, False, True)])
-        short = short_shape(part.shapes[0][1], room - 2 * PAD) if part.shapes else ""
+        # a code that was asked for twice has two shapes
+        shape = part.shapes[0][1] if part.shapes and part.calls == 1 else None
+        text = "" if shape is None else in_words("", shape)
+        one = Line([(part.name, False, False), (text, False, True)])
+        short = "" if shape is None else short_shape(shape, room - 2 * PAD)
         two = [*wrapped(part.name, room - 2 * PAD), *wrapped(short, room - 2 * PAD, faint=True)]
         lines += [one] if line_width(one) <= room - 2 * PAD else two
     w = max(line_width(line) for line in lines) + 2 * PAD

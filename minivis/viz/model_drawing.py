@@ -105,9 +105,8 @@ def _how_to_read(shown, layout):
     parts = list(_all_parts(shown))
     words = {"attention": "orange: attention", "convolution": "green: convolutions", "linear": "blue: linear layers",
              "norm": "grey: norms"}  # fmt: skip
-    colours = [
-        text for family, text in words.items() if any(p.family == family and p.role == "stage" for p in parts)
-    ]
+    coloured = {part.family for part in parts if part.role == "stage" or len(part.name) > 1}
+    colours = [text for family, text in words.items() if family in coloured]
     if any(part.role == "learned" for part in parts):
         colours.append("pink: learned values from the side")
     lines = ["Each box: name, class, output shape, number of parameters (right)."]
@@ -169,38 +168,32 @@ def _draw(ax, layout, left, top, order):
 
 
 def _draw_box(ax, box, left, top, order):
+    """A box with its lines, on a pile of cards where it stands for several, with what is inside where it is opened."""
     part = box.part
-    if not box.h:
-        return
     x, y = left + box.x, top + box.y
     name = f"box:{part.key}"
     if part.role == "join":
-        if len(part.name) == 1:
-            ax.add_patch(
-                Circle(
-                    (x + box.w / 2, y + box.h / 2),
-                    box.h / 2,
-                    fc="white",
-                    ec=INK,
-                    lw=1.1,
-                    zorder=order,
-                    gid=name,
-                )
-            )
-        else:
-            _card(ax, x, y, box.w, box.h, INK, "white", order, name, round=box.h / 2)
-        shift = 0.0 if len(part.name) > 1 else -0.005
-        ax.text(x + box.w / 2, y + box.h / 2 + shift, part.name, ha="center", va="center", fontsize=SIZE + 2 * (len(part.name) == 1),
-                color=INK, zorder=order + 1, gid=name, **LITERAL)  # fmt: skip
-        return
-    edge, ground = LOOKS["end" if part.role in ("input", "output") else part.family]
-    for i in (2, 1) if part.times > 1 else ():
-        _card(ax, x + i * STACK, y + i * STACK, box.w, box.h, edge, ground, order, None)
-    _card(ax, x, y, box.w, box.h, edge, "white" if part.inside else ground, order, name)
-    if part.inside:
-        _card(ax, x, y, box.w, box.head, edge, ground, order, None)
-        _draw(ax, box.inner, x + PAD, y + box.head, order + 1)
-    _write(ax, box.lines, x + PAD, y + PAD * 0.7, box.w - 2 * PAD, order + 1, name)
+        _draw_join(ax, box, x, y, order, name)
+    elif box.h:
+        edge, ground = LOOKS["end" if part.role in ("input", "output") else part.family]
+        for i in (2, 1) if part.times > 1 else ():
+            _card(ax, x + i * STACK, y + i * STACK, box.w, box.h, edge, ground, order, None)
+        _card(ax, x, y, box.w, box.h, edge, "white" if part.inside else ground, order, name)
+        if part.inside:
+            _card(ax, x, y, box.w, box.head, edge, ground, order, None)
+            _draw(ax, box.inner, x + PAD, y + box.head, order + 1)
+        _write(ax, box.lines, x + PAD, y + PAD * 0.7, box.w - 2 * PAD, order + 1, name)
+
+
+def _draw_join(ax, box, x, y, order, name):
+    """A sign in a circle, or the word for an op."""
+    part = box.part
+    sign = len(part.name) == 1
+    edge, ground = LOOKS["end" if sign or part.family == "other" else part.family]
+    _card(ax, x, y, box.w, box.h, edge, ground, order, name, round=box.h / 2)
+    look = {"ha": "center", "va": "center", "color": INK, "zorder": order + 1, "gid": name, **LITERAL}
+    size = SIZE + 2 if sign else SIZE
+    ax.text(x + box.w / 2, y + box.h / 2 - 0.005 * sign, part.name, fontsize=size, **look)
 
 
 def _card(ax, x, y, w, h, edge, ground, order, name, round=0.05):
