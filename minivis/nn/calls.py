@@ -94,14 +94,20 @@ def record_calls(function, model, input):
 
 
 def _arguments(model, input):
-    """The call's arguments; floating arrays become Tensors that are on the tape."""
+    """The call's arguments; floating arrays, in lists and dicts too, become Tensors that are on the tape."""
     if isinstance(input, tuple) and input and all(isinstance(n, int) for n in input):
         device = next((p.device for p in model.parameters()), "cpu")
         input = move(np.zeros(input, np.float32), device)
-    arrays = [
-        a.data if isinstance(a, Tensor) else a for a in (input if isinstance(input, tuple) else (input,))
-    ]
-    return [Tensor(a, requires_grad=True) if is_array(a) and a.dtype.kind == "f" else a for a in arrays]
+    return [_on_tape(argument) for argument in (input if isinstance(input, tuple) else (input,))]
+
+
+def _on_tape(value):
+    if isinstance(value, (list, tuple)):
+        return [_on_tape(element) for element in value]
+    if isinstance(value, dict):
+        return {key: _on_tape(element) for key, element in value.items()}
+    value = value.data if isinstance(value, Tensor) else value
+    return Tensor(value, requires_grad=True) if is_array(value) and value.dtype.kind == "f" else value
 
 
 class _Recorder:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from minivis.autograd import Node, Tensor
 from minivis.backend import is_array
 from minivis.nn.calls import record_calls, tensors
-from minivis.viz.module_tree import Unit, kind_in_words, tree, units
+from minivis.viz.module_tree import Unit, feeds, kind_in_words, tree, units
 from minivis.viz.value_labels import INPUTS, PICK, QUIET, SIGNS, WORDS, family_of, named_outputs, shape_of
 
 __all__ = []
@@ -18,8 +18,8 @@ __all__ = []
 # More in one diagram make no readable picture: then only layers are drawn, not what happens between them.
 MOST_JOINS = 16
 
-# where a value comes from: a part, which of its repetitions, and the ops on the way
-Source = namedtuple("Source", "key element ops")
+# where a value comes from: a part, and the ops on the way
+Source = namedtuple("Source", "key ops")
 
 
 @dataclass
@@ -165,7 +165,7 @@ class _Flow:
         self.last = last or calls
         self.between = True  # whether what is computed between the units is drawn
         self.frames = sorted({path for unit in units for path in unit.frames}, key=len)
-        self.unit_of = {path: (unit.key, i) for unit in units for path, i in unit.paths.items()}
+        self.unit_of = {path: unit.key for unit in units for path in unit.paths}
         self.given = {}
         for call in calls:
             for name, value in call.given:
@@ -178,7 +178,6 @@ class _Flow:
         self.order = []  # keys, as they come up
         self.between_units = {}  # key -> Part of a join or a learned value
         self.arrows = {}
-        self.series = set()
 
     def diagram(self):
         """Follow the tape, and put everything together."""
@@ -214,7 +213,7 @@ class _Flow:
             self._take_arrays(unit)
 
     def _unit_at(self, path):
-        """(key, repetition) of the unit that a module belongs to, or None."""
+        """The key of the unit that a module belongs to, or None."""
         while path and path not in self.unit_of:
             path = path.rpartition(".")[0]
         return self.unit_of.get(path)
@@ -224,13 +223,15 @@ class _Flow:
         found = [source for source in found if source]
         if unit:
             self._enter(unit, found)
-            self.sources[id(node)] = Source(*unit, ())
+            self.sources[id(node)] = Source(unit, ())
             return
         distinct = {source.key: source for source in reversed(found)}
         if len(distinct) > 1 and self.between:
             self.sources[id(node)] = self._join(node, list(distinct.values())[::-1])
         elif distinct:
-            source = max(distinct.values(), key=lambda s: (s.key in self.unit_of, self._rank(s.key)))
+            source = max(
+                distinct.values(), key=lambda s: (not s.key.startswith("learned:"), self._rank(s.key))
+            )
             constant = len(node.parents) == 2 and any(parent is None for parent in node.parents)
             quiet = node.op in QUIET or node.op == "add" and not constant or source.key.startswith("learned:")
             word = () if quiet else (WORDS.get(node.op, node.op),)
@@ -239,16 +240,13 @@ class _Flow:
     def _rank(self, key):
         return self.order.index(key) if key in self.order else -1
 
-    def _enter(self, unit, sources):
+    def _enter(self, key, sources):
         """Arrows into a unit."""
-        key, element = unit
         if key not in self.order:
             self.order.append(key)
         for source in sources:
             if source.key != key:
                 self.arrows.setdefault((source.key, key), source.ops)
-            elif source.element != element:
-                self.series.add(key)
 
     def _join(self, node, sources):
         """Where values from several sources meet, the same for all repetitions."""
@@ -262,24 +260,24 @@ class _Flow:
             )
         for source in sources:
             self.arrows.setdefault((source.key, key), source.ops)
-        return Source(key, 0, ())
+        return Source(key, ())
 
     def _source(self, value, unit=None):
         """Where a node or leaf comes from, None for what does not count."""
         if id(value) in self.given:
-            return Source(self.given[id(value)], 0, ())
+            return Source(self.given[id(value)], ())
         if id(value) in self.sources:
             return self.sources[id(value)]
         if id(value) in self.tape.constants:
             maker = self._unit_at(self.tape.constants[id(value)])
-            return Source(*maker, ()) if maker else None
+            return Source(maker, ()) if maker else None
         if id(value) in self.tape.learned:
             return self._learned(*self.tape.learned[id(value)], unit)
-        return Source("in:", 0, ()) if self.path != "" and isinstance(value, Node) else None
+        return Source("in:", ()) if self.path != "" and isinstance(value, Node) else None
 
     def _learned(self, name, parameter, unit):
         """A Parameter that enters between the layers; those of the layers are in their boxes."""
-        if unit and self._unit_at(name) and self._unit_at(name)[0] == unit[0]:
+        if unit and self._unit_at(name) == unit:
             return None
         if self.path is None or not _within(name, self.path):
             return None
@@ -293,7 +291,7 @@ class _Flow:
                 key, "learned", short, "Parameter", [shape_of(parameter)], parameter.size, frames=frames
             )
             self.between_units[key] = part
-        return Source(key, 0, ())
+        return Source(key, ())
 
     def _frames_at(self, path):
         return tuple(frame for frame in self.frames if _within(path, frame))
@@ -302,12 +300,12 @@ class _Flow:
         """Arrows into a unit whose ops do not tell: it was given whole numbers, or returned a constant."""
         calls = [call for element in unit.elements for b in element for call in b.calls or b.all_calls()]
         handles = [handle for call in calls for _, value in call.given for handle in _handles(value)]
-        found = [self.sources.get(h) or h in self.given and Source(self.given[h], 0, ()) for h in handles]
+        found = [self.sources.get(h) or h in self.given and Source(self.given[h], ()) for h in handles]
         used = [end for start, end in self.arrows if start == unit.key]
         for source in found:
             # a code that is added to what it was given asked for the shape alone
             if source and not any((source.key, end) in self.arrows for end in used):
-                self._enter((unit.key, 0), [source])
+                self._enter(unit.key, [source])
         if unit.key not in self.order:
             self.order.append(unit.key)
 
@@ -363,7 +361,7 @@ class _Flow:
         sums = {sum(count.values()) for count in counts}
         part.each = sums.pop() if len(sums) == 1 else None
         part.times = len(unit.elements)
-        part.beside = part.times > 1 and unit.key not in self.series
+        part.beside = part.times > 1 and not feeds(*unit.elements[:2])
         part.calls = max(1, len(shown[-1].calls))
         part.family = family_of({op for b in shown for op in b.ops()})
         if unit.opened and len(shown) == 1:

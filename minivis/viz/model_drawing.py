@@ -116,6 +116,8 @@ def _how_to_read(shown, layout):
         lines.append("Inside a block, shapes are written where they change.")
     if _has_words(layout):
         lines.append("Words at an arrow: what is computed on the way.")
+    if any(route.back for route in layout.routes):
+        lines.append("A dashed arrow leads back.")
     if any(part.role == "made" for part in parts):
         lines.append("A mask has no gradient: where it comes from is not drawn.")
     return " ".join(lines) + (f" {'; '.join(colours).capitalize()}." if colours else "")
@@ -175,7 +177,8 @@ def _draw_box(ax, box, left, top, order):
     if part.role == "join":
         _draw_join(ax, box, x, y, order, name)
     elif box.h:
-        edge, ground = LOOKS["end" if part.role in ("input", "output") else part.family]
+        role = {"stage": part.family, "learned": "learned"}.get(part.role, "end")
+        edge, ground = LOOKS[role]
         for i in (2, 1) if part.times > 1 else ():
             _card(ax, x + i * STACK, y + i * STACK, box.w, box.h, edge, ground, order, None)
         _card(ax, x, y, box.w, box.h, edge, "white" if part.inside else ground, order, name)
@@ -190,7 +193,14 @@ def _draw_join(ax, box, x, y, order, name):
     part = box.part
     sign = len(part.name) == 1
     edge, ground = LOOKS["end" if sign or part.family == "other" else part.family]
-    _card(ax, x, y, box.w, box.h, edge, ground, order, name, round=box.h / 2)
+    if sign:
+        ax.add_patch(
+            Circle(
+                (x + box.w / 2, y + box.h / 2), box.h / 2, fc=ground, ec=edge, lw=1.1, zorder=order, gid=name
+            )
+        )
+    else:
+        _card(ax, x, y, box.w, box.h, edge, ground, order, name, round=box.h / 2)
     look = {"ha": "center", "va": "center", "color": INK, "zorder": order + 1, "gid": name, **LITERAL}
     size = SIZE + 2 if sign else SIZE
     ax.text(x + box.w / 2, y + box.h / 2 - 0.005 * sign, part.name, fontsize=size, **look)

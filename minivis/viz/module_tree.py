@@ -4,7 +4,7 @@ Not here: what flows between them (data_flow.py), the drawing (model_drawing.py)
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from minivis.autograd import Tensor
 from minivis.nn.calls import tensors
@@ -86,10 +86,11 @@ class Unit:
     name: str
     frames: tuple = ()
     opened: bool = False
-    paths: dict = field(init=False)
 
-    def __post_init__(self):
-        self.paths = {b.path: i for i, element in enumerate(self.elements) for b in element}
+    @property
+    def paths(self):
+        """Those of all its modules."""
+        return [b.path for element in self.elements for b in element]
 
     @property
     def shown(self):
@@ -249,11 +250,11 @@ def _alike(first, second):
     if [_kind(b) for b in first] != [_kind(b) for b in second]:
         return False
     if len(first) == 1 and not first[0].layers() and _weights(first[0]) != _weights(second[0]):
-        return not _feeds(first, second)
-    return [_shapes(b) for b in first] == [_shapes(b) for b in second] or not _feeds(first, second)
+        return not feeds(first, second)
+    return [_shapes(b) for b in first] == [_shapes(b) for b in second] or not feeds(first, second)
 
 
-def _feeds(first, second):
+def feeds(first, second):
     """Whether something that the first made is behind what the second was given."""
     made = {id(node) for b in first for node in b.nodes()}
     oldest = min((node.born for b in first for node in b.nodes()), default=0)

@@ -21,16 +21,25 @@ WORDS = {"max_pool2d": "max pool", "avg_pool2d": "mean pool", "getitem": PICK, "
 
 
 def named_outputs(out):
-    """(name, Tensor) of what a module returned: fields of a record, elements of a tuple, one Tensor without a name."""
+    """(name, Tensor) of what a module returned: fields of a record, elements of a list, one Tensor without a name."""
     if isinstance(out, Tensor):
         return [("", out)]
+    named = is_dataclass(out) or isinstance(out, dict)
+    found = [(name, x) for name, x in _pairs(out) if isinstance(x, Tensor)]
+    for name, value in _pairs(out) if named else []:
+        if isinstance(value, (list, tuple)):
+            found += [(f"{name} {i}", x) for i, x in enumerate(value) if isinstance(x, Tensor)]
+    if named:
+        return found
+    return [("", found[0][1])] if len(found) == 1 else [(f"output {i}", x) for i, x in found]
+
+
+def _pairs(out):
     if is_dataclass(out):
-        out = {f.name: getattr(out, f.name) for f in fields(out)}
-    pairs = out.items() if isinstance(out, dict) else enumerate(out) if isinstance(out, (list, tuple)) else []
-    found = [
-        (f"output {name}" if isinstance(name, int) else name, x) for name, x in pairs if isinstance(x, Tensor)
-    ]
-    return [("", found[0][1])] if len(found) == 1 and not isinstance(out, dict) else found
+        return [(field.name, getattr(out, field.name)) for field in fields(out)]
+    if isinstance(out, dict):
+        return [(str(key), value) for key, value in out.items()]
+    return list(enumerate(out)) if isinstance(out, (list, tuple)) else []
 
 
 def shape_of(value):

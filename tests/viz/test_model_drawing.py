@@ -53,6 +53,33 @@ class Loop(nn.Module):
         return x
 
 
+class Cell(nn.Module):
+    """A recurrent cell on a list of inputs, a learned beginning, states in a list within a dict."""
+
+    def __init__(self):
+        self.start = nn.Parameter(np.zeros((1, 4), np.float32))
+        self.layers = [nn.Linear(4, 4) for _ in range(3)]
+
+    def forward(self, inputs):
+        states = [self.start]
+        for layer, x in zip(self.layers, inputs, strict=True):
+            states.append(layer(states[-1]) + x)
+        return {"states": states[1:], "last": states[-1]}
+
+
+class Powers(nn.Module):
+    """More sums between its layers than can be drawn."""
+
+    def __init__(self):
+        self.factors = [nn.Parameter(np.ones((4, 4), np.float32)) for _ in range(20)]
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        for factor in self.factors:
+            x = x @ factor
+        return self.layer(x)
+
+
 class Adapters(nn.Module):
     """Weights of one layer used by hand, on two inputs, with long names."""
 
@@ -123,6 +150,8 @@ MODELS = {
     "odd": (Odd, (np.ones((3, 4), np.float32), np.ones((4, 5), np.float32))),
     "a circle": (Loop, (2, 4)),
     "wide": (Wide, (1, 4)),
+    "a cell": (Cell, ([np.ones((1, 4), np.float32)] * 3,)),
+    "powers": (Powers, (1, 4)),
     "by hand": (Adapters, (np.ones((1, 4), np.float32), np.ones((1, 4), np.float32))),
     "a backbone": (
         lambda: mv.models.Swin(4, 8, (2, 2, 2), (2, 2, 4), 4, feature_norms=True),
@@ -297,6 +326,25 @@ def test_what_closes_a_circle_is_drawn_once_and_ends():
     shown = drawn("a circle")
     assert {("here", "there"), ("there", "here")} <= set(arrows(shown))
     assert ("images", "here") in arrows(shown)  # known by its memory, though read from .data
+
+
+def test_inputs_and_outputs_in_lists_are_found_and_a_chain_through_a_sum_is_one_after_another():
+    shown = diagram(Cell(), ([np.ones((1, 4), np.float32)] * 3,))
+    (layers,) = [part for part in shown.parts if part.role == "stage"]
+    assert (layers.name, layers.times, layers.beside) == ("layers", 3, False)
+    assert [part.name for part in shown.parts if part.role == "output"] == [
+        "last",
+        "states 0",
+        "states 1",
+        "states 2",
+    ]
+    assert [part.name for part in shown.parts if part.role == "learned"] == ["start"]
+    assert ("inputs", "+") in arrows(shown)
+
+
+def test_where_too_much_happens_between_layers_the_layers_alone_are_drawn():
+    shown = diagram(Powers(), (1, 4))
+    assert arrows(shown) == [("x", "layer"), ("layer", "output")]
 
 
 def test_closed_modules_are_one_box():
