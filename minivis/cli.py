@@ -1,4 +1,4 @@
-"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo,
+"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo, draw one,
 hand out and grade assignments.
 
 Not here: what the commands do. Each imports its own module when it runs, so `minivis --help` stays quick.
@@ -77,6 +77,7 @@ def _parser():
     _add_check(command)
     _add_train(command)
     _add_predict(command)
+    _add_show(command)
     assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
     _assignment_parsers(
         assignment.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
@@ -135,6 +136,40 @@ def _add_predict(command):
         nargs="+",
         metavar="CLASS",
         help="classes that can be counted, by name, for a panoptic model that does not say (others: stuff)",
+    )
+
+
+def _add_show(command):
+    show = command(
+        "show",
+        "draw the architecture of a model: its stages, shapes, parameters and what flows between them",
+        _show,
+        "Without MODEL: the names.",
+    )
+    show.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a name, such as detr-shapes or vit_b16, or a checkpoint's folder",
+    )
+    show.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the picture: .png, .svg, .pdf (default: MODEL-architecture.png)",
+    )
+    show.add_argument(
+        "--size",
+        type=_at_least(1),
+        metavar="N",
+        help="pass a picture of N x N pixels (default: the model's own size)",
+    )
+    show.add_argument(
+        "--closed",
+        nargs="+",
+        default=(),
+        metavar="MODULE",
+        help="modules to draw as one box, such as backbone",
     )
 
 
@@ -219,6 +254,15 @@ def _predict(options):
     if options.photo is None:
         raise ValueError(f"predict: say which photo to show it: minivis predict {options.model} PHOTO")
     predict(options.model, options.photo, options.out, options.threshold, options.things)
+    return 0
+
+
+def _show(options):
+    from minivis.pretrained import drawing
+
+    if options.model is None:
+        return _list("These models can be shown:", drawing.names())
+    drawing.show(options.model, options.out, options.size, options.closed)
     return 0
 
 

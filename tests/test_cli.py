@@ -165,7 +165,7 @@ def test_python_m_minivis_is_the_command():
 def test_help_names_every_command_and_loads_none():
     result = run("-X", "importtime", "-m", "minivis", "--help")
     assert result.returncode == 0
-    assert all(f"\n    {name} " in result.stdout for name in ("doctor", "check", "train"))
+    assert all(f"\n    {name} " in result.stdout for name in ("doctor", "check", "train", "show"))
     loaded = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "minivis.cli" in loaded
     assert not loaded & {

@@ -28,11 +28,10 @@ def pages(notebooks, executed, cache):
     """
     texts = {
         "generated/slides.md": slide_map.page(notebooks, laws.catalogue()),
-        "generated/shapes.md": shapes.tables(cache),
         "generated/troubles.md": troubles.table(),
         "generated/benchmark.md": BENCHMARK.read_text(encoding="utf-8"),
         **law_pages.pages(),
         **api.pages(),
     }
     written = {name: text.encode() for name, text in texts.items()}
-    return written | pictures.pages(executed) | chapters.pages(notebooks, executed)
+    return written | shapes.pages(cache) | pictures.pages(executed) | chapters.pages(notebooks, executed)

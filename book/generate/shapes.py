@@ -1,12 +1,14 @@
-"""The shape of each model at every stage, measured by running it once on an image of zeros.
+"""The shape of each model at every stage, measured by running it once on an image of zeros: a table and a drawing.
 
-Not here: how a stage is counted (minivis/nn/layer_table.py). Running takes seconds, so what was found is kept.
+Not here: how a stage is counted (minivis/nn/layer_table.py) or drawn (minivis/viz/model_drawing.py). Running takes
+seconds, so what was found is kept.
 """
 
 from pathlib import Path
 
 import minivis as mv
 from book.generate.markdown import head, row
+from minivis import viz
 from minivis.storage import write_files
 from scripts.run_notebooks import ROOT, fingerprint
 
@@ -24,16 +26,41 @@ MODELS = [
 ]
 
 
+def pages(cache):
+    """The text of all tables and the drawings that it shows, as {path: bytes}; see `tables`."""
+    text = tables(cache)
+    names = [f"shapes-{i}.png" for i in range(len(MODELS))]
+    return {"generated/shapes.md": text.encode()} | {
+        f"generated/{n}": (cache / n).read_bytes() for n in names
+    }
+
+
 def tables(cache):
-    """The text of all tables; what was measured for this library and these models is read from the folder ``cache``."""
+    """The text of all tables; what was measured for this library and these models is read from the folder ``cache``.
+
+    The drawings lie there too, as ``shapes-0.png``, ``shapes-1.png``, ...
+    """
     kept = cache / "shapes.md"
     made_of = f"<!-- {fingerprint(ROOT / 'minivis', Path(__file__))} -->\n"
     if kept.exists() and (text := kept.read_text(encoding="utf-8")).startswith(made_of):
         return text.removeprefix(made_of)
-    text = "\n".join(table(title, mv.summary(make(), shape, depth)) for title, make, shape, depth in MODELS)
+    texts = []
+    drawings = {}
+    for i, (title, make, shape, depth) in enumerate(MODELS):
+        model = make()
+        figure = viz.architecture(model, shape)
+        drawings[cache / f"shapes-{i}.png"] = figure.png()
+        texts.append(table(title, mv.summary(model, shape, depth)) + drawing(i, title, figure.caption))
+    text = "\n".join(texts)
     cache.mkdir(parents=True, exist_ok=True)
-    write_files({kept: (made_of + text).encode()})
+    write_files({**drawings, kept: (made_of + text).encode()})
     return text
+
+
+def drawing(number, title, caption):
+    """What shows the drawing of a model below its table, when it is asked for."""
+    picture = f"![{title}, drawn. {caption}](/generated/shapes-{number}.png)"
+    return "\n".join(["", ":::{dropdown} The same as a drawing", picture, ":::", ""])
 
 
 def table(title, summary):

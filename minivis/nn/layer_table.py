@@ -6,12 +6,9 @@ Not here: activations and memory. The products are read off the tape: what was c
 import html
 import math
 from collections import Counter, namedtuple
+from dataclasses import is_dataclass
 
-import numpy as np
-
-from minivis.autograd import Node, Tensor
-from minivis.backend import is_array, move
-from minivis.nn.module import Module
+from minivis.nn.calls import record_calls, tensors
 
 __all__ = ["Summary", "summary"]
 
@@ -156,50 +153,43 @@ def summary(model, input, depth=2):
     ---------------------------------------------------------------
     multiply-adds for the input (2, 3)
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"summary: model must be a Module, got {type(model).__name__}")
-    arguments = _arguments(model, input)
-    modules = model.named_modules()
-    watch = _Watch()
-    training = [(m, m.training) for _, m in modules]
-    frozen = [p for p in model.parameters() if not p.requires_grad and p.dtype.kind == "f"]
-    try:
-        model.eval()
-        for p in frozen:
-            p.requires_grad = True  # else its products would not be on the tape
-        for _, module in modules:
-            module.forward = watch.wrap(module)
-        model(*arguments)
-    finally:
-        for module, mode in training:
-            vars(module).pop("forward", None)
-            module.training = mode
-        for p in frozen:
-            p.requires_grad = False
+    calls = record_calls("summary", model, input)
+    products, uncounted = _products(calls)
+    found = {id(call.module): call for call in calls}  # of several calls the last
     rows = [
         Row(
             level,
             label,
             type(m).__name__,
-            *watch.found.get(id(m), (None,)),
+            _shapes(found[id(m)].out) if id(m) in found else None,
             _size(m),
-            watch.products.get(id(m)),
+            products.get(id(m)),
         )
-        for level, label, m in _labelled(model, modules)
+        for level, label, m in _labelled(model, model.named_modules())
         if level <= depth
     ]
-    return Summary(rows, ", ".join(str(tuple(a.shape)) for a in arguments), watch.uncounted)
+    given = [value for _, value in calls[0].given if hasattr(value, "shape")]
+    return Summary(rows, ", ".join(str(tuple(a.shape)) for a in given), uncounted)
 
 
-def _arguments(model, input):
-    """The call's arguments; floating arrays become Tensors that are on the tape."""
-    if isinstance(input, tuple) and input and all(isinstance(n, int) for n in input):
-        device = next((p.device for p in model.parameters()), "cpu")
-        input = move(np.zeros(input, np.float32), device)
-    arrays = [
-        a.data if isinstance(a, Tensor) else a for a in (input if isinstance(input, tuple) else (input,))
-    ]
-    return [Tensor(a, requires_grad=True) if is_array(a) and a.dtype.kind == "f" else a for a in arrays]
+def _products(calls):
+    """For each module that was called the multiply-adds inside it, and how often an op was made that is not counted."""
+    products = Counter()
+    uncounted = Counter()
+    inside = Counter()
+    for call in reversed(calls):  # a call comes after its caller
+        inside[id(call)] += sum(_multiply_adds(node) for node in call.nodes)
+        products[id(call.module)] += inside[id(call)]
+        inside[id(call.caller)] += inside[id(call)]
+        uncounted.update(node.op for node in call.nodes if node.op in UNCOUNTED)
+    return products, uncounted
+
+
+def _multiply_adds(node):
+    if node.op not in PRODUCTS:
+        return 0
+    shapes = {place: parent.shape for place, parent in node.parents}
+    return PRODUCTS[node.op](node.shape, shapes)
 
 
 def _labelled(model, modules):
@@ -218,57 +208,7 @@ def _size(module):
     return sum(p.size for p in module.parameters())
 
 
-class _Watch:
-    """Notes, for every module that is called, the shape it returned and the products made inside it."""
-
-    def __init__(self):
-        self.found = {}
-        self.products = Counter()
-        self.uncounted = Counter()
-        self._seen = {}  # id -> Node, which keeps the node alive and its id taken
-        self._open = [0]  # multiply-adds of each call under way, the outermost first
-
-    def wrap(self, module):
-        forward = module.forward
-
-        def watched(*args, **kwargs):
-            self._open[-1] += self._new([args, kwargs])  # made by the caller before it called
-            self._open.append(0)
-            out = forward(*args, **kwargs)
-            made = self._open.pop() + self._new(out)
-            self._open[-1] += made
-            self.products[id(module)] += made
-            self.found[id(module)] = (_shapes(out),)
-            return out
-
-        return watched
-
-    def _new(self, values):
-        """Multiply-adds of the recorded calls behind some values that were not counted before."""
-        total = 0
-        stack = [t.node for t in _tensors(values)]
-        while stack:
-            node = stack.pop()
-            if type(node) is not Node or id(node) in self._seen:
-                continue
-            self._seen[id(node)] = node
-            if node.op in PRODUCTS:
-                total += PRODUCTS[node.op](
-                    node.shape, {place: parent.shape for place, parent in node.parents}
-                )
-            self.uncounted.update([node.op] if node.op in UNCOUNTED else [])
-            stack += [parent for _, parent in node.parents]
-        return total
-
-
-def _tensors(values):
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, (list, tuple, dict)):
-        for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
-
-
 def _shapes(out):
-    """The shapes of the Tensors that were returned, in words."""
-    return ", ".join(str(tuple(t.shape)) for t in _tensors(out)) or type(out).__name__
+    """The shapes of the Tensors that were returned, in words; of a record its name."""
+    found = [] if is_dataclass(out) else tensors(out)
+    return ", ".join(str(tuple(t.shape)) for t in found) or type(out).__name__

@@ -36,6 +36,15 @@ from minivis.ops import linear, scaled_dot_product_attention, softmax
 rng = np.random.default_rng(0)
 
 # %% [markdown]
+# ## What this chapter builds
+#
+# Look at how one input goes three ways, as queries, keys and values, and how attention brings them together
+# again: the chapter is about the small box in the middle.
+
+# %%
+viz.architecture(mv.nn.MultiHeadAttention(64, num_heads=4), (1, 17, 64))  # 17 tokens of width 64
+
+# %% [markdown]
 # ## A dictionary that answers softly
 # Slide `I/8-query-key-value`.
 #

@@ -31,6 +31,18 @@ from minivis.ops import layer_norm, linear
 
 rng = np.random.default_rng(0)
 
+# %% [markdown]
+# ## What this chapter builds
+#
+# Look at the two blocks, drawn from a Transformer that turns 8 symbols into 6 others: both are attention and an
+# MLP, each added to what came in, and only the decoder also attends to a *memory*, what the encoder returned.
+
+# %%
+sentences = np.zeros((1, 8), int), np.zeros((1, 6), int)  # what is read, what is written
+viz.architecture(
+    nn.Transformer(64, 4, source_vocabulary=12, target_vocabulary=12, dim_feedforward=256), sentences
+)
+
 # %% [markdown] tags=["slide:I/5-transformer-translates"]
 # ## Where it comes from
 # Slide `I/5-transformer-translates`.

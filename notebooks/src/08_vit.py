@@ -36,6 +36,15 @@ from minivis.ops import gelu, layer_norm, linear, softmax
 rng = np.random.default_rng(0)
 
 # %% [markdown]
+# ## What this chapter builds
+#
+# This is the ViT that the chapter trains. Look at what happens before the blocks: an image becomes 16 tokens, a
+# class token joins them, and position codes are added; from there on nothing changes the shape until the head.
+
+# %%
+viz.architecture(mv.load("vit-digits"), (1, 1, 8, 8))
+
+# %% [markdown]
 # ## Words of an image
 #
 # Slides `H/4-transformer-on-patches`, `Z/37-vit-idea`, `A/29-vit-idea`. Transformers are efficient and can grow to

@@ -36,6 +36,15 @@ from minivis.ops import gelu, layer_norm, linear, softmax
 rng = np.random.default_rng(0)
 
 # %% [markdown]
+# ## What this chapter builds
+#
+# This is the Swin that the chapter takes apart. Look at the shapes: from stage to stage the map gets half as high
+# and wide and twice as deep, and the blocks of every stage are the same.
+
+# %%
+viz.architecture(mv.load("swin-shapes"), (1, 3, 64, 64))
+
+# %% [markdown]
 # ## Things come in all sizes
 #
 # Slide `A/43-scale-varies`. Words have about the same size, but an object may fill an image or only a small part of

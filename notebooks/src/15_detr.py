@@ -47,6 +47,15 @@ from minivis.vision import (
 rng = np.random.default_rng(0)
 
 # %% [markdown]
+# ## What this chapter builds
+#
+# This is the DETR that the chapter takes apart. Look at where the learned *queries* enter, how each decoder layer
+# reads the *memory* of the encoder, and how two heads side by side answer with a class and a box for every query.
+
+# %%
+viz.architecture(mv.load("detr-shapes"), (1, 3, 64, 64))
+
+# %% [markdown]
 # ## An image in, a set out
 #
 # Slides `H/14-detr-idea`, `A/52-detr-idea`, `Z/49-detr-as-translation`, `Z/52-streamlined-pipeline`. Detectors before

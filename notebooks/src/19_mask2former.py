@@ -38,6 +38,15 @@ NAMES = mv.data.shapes.CLASSES  # six things, three grounds
 THINGS = np.array([name in mv.data.shapes.THINGS for name in NAMES])
 
 # %% [markdown]
+# ## What this chapter builds
+#
+# This is the Mask2Former that the chapter takes apart. Look at its two branches: the pixel decoder makes an embedding of
+# every pixel, the decoder layers one of every query, and the product of the two (*matmul*, near the end) is the masks.
+
+# %%
+viz.architecture(mv.load("mask2former-shapes"), (1, 3, 64, 64), closed=["backbone"])
+
+# %% [markdown]
 # ## Three questions about one picture
 #
 # Slide `I/2-three-kinds-of-segmentation`. **Semantic** segmentation asks for the class of each pixel. **Instance**

@@ -1,0 +1,123 @@
+"""`minivis show`: a model by its name or folder, drawn as papers draw theirs.
+
+Not here: the drawing (viz/model_drawing.py), what a model says of a photo (prediction.py).
+"""
+
+import difflib
+import inspect
+import re
+from pathlib import Path
+
+from minivis import models, storage
+from minivis.files import as_path, hub_hint, read_json
+from minivis.nn import init
+from minivis.pretrained.folder import CONFIG, from_pretrained
+
+__all__ = ["names", "show"]
+
+INPUT = r"\(B, (\d+), (\d+), (\d+)\)"  # what a card says of the pictures
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def names():
+    """What can be shown by name: the small models that come with minivis, then the published sizes.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> {"detr-shapes", "vit_b16"} <= set(names())
+    True
+    """
+    return [*storage.names(), *_published()]
+
+
+def show(source, out=None, size=None, closed=()):
+    """Draw the architecture of a model and write the picture.
+
+    Parameters
+    ----------
+    source : str or path
+        A name of `names`, or the folder of a published or trained checkpoint. A folder that exists comes first.
+    out : str or path, optional
+        The picture to write, PNG, SVG or PDF by its suffix; default: the name with ``-architecture.png`` at its end, in the
+        current folder.
+    size : int, optional
+        Side of the picture that is passed through, pixels; default: what the model was made for.
+    closed : sequence of str
+        Names of modules to draw as one box.
+
+    Returns
+    -------
+    Path
+        Of the picture.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model, or no folder to write into.
+    ValueError
+        If a file is broken, the suffix is unknown, or the model cannot take a picture of this size.
+    """
+    from minivis import viz
+
+    out = Path(out or f"{as_path(source).resolve().name}-architecture.png")
+    if out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"show: {out.name} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"show: there is no folder {out.absolute().parent} to write {out.name} into")
+    model = _find(source)
+    shape = _input_shape(source, model, size)
+    try:
+        figure = viz.architecture(model, shape, closed)
+    except ValueError as error:
+        if str(error).startswith("architecture:"):
+            raise
+        raise ValueError(f"show: {source} with a picture {shape}: {error}; choose another size") from error
+    figure.save(out)
+    print(f"{type(model).__name__}, passed a picture {shape}: drawn on {out}")
+    return out
+
+
+def _published():
+    """Constructors of published sizes, by name."""
+    found = {name: getattr(models, name) for name in models.__all__}
+    return {
+        name: build
+        for name, build in found.items()
+        if not isinstance(build, type) and next(iter(inspect.signature(build).parameters)) == "num_classes"
+    }
+
+
+def _find(source):
+    """The model that a name or folder means."""
+    folder = as_path(source)
+    if folder.is_dir() and (folder / CONFIG).is_file():
+        own = "arguments" in read_json(folder / CONFIG)
+        return storage.load(folder) if own else from_pretrained(folder, dtype="float32")
+    if not folder.exists() and str(source) in _published():
+        with init.skip_init():  # nothing but shapes is drawn
+            return _published()[str(source)]()
+    if folder.exists() or str(source) in storage.names():
+        return storage.load(source)
+    near = difflib.get_close_matches(str(source), names(), n=1)
+    raise FileNotFoundError(
+        f"show: there is no folder {source} and no model of that name"
+        + (f"; did you mean {near[0]!r}?" if near else f" (there are: {', '.join(names())})")
+        + hub_hint(source)
+    )
+
+
+def _input_shape(source, model, size):
+    """(1, C, H, W) of a picture for it: channels as its first convolution takes, the size it was made for."""
+    channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)
+    if size is not None:
+        return (1, channels, size, size)
+    card = (as_path(source) if as_path(source).is_dir() else storage.PACKAGED / str(source)) / "card.json"
+    if card.is_file() and (told := re.match(INPUT, str(read_json(card).get("input")))):
+        return (1, *map(int, told.groups()))
+    made_for = getattr(model, "config", {}).get("image_size", 224)
+    height, width = made_for if isinstance(made_for, (tuple, list)) else (made_for, made_for)
+    return (1, channels, height, width)
