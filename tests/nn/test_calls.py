@@ -64,7 +64,7 @@ def test_a_constant_that_a_layer_returns_is_seen_where_it_goes_and_let_go_afterw
     model, _, code, second = recorded()
     (constant,) = tensors(code.out)
     (addition,) = [node for node in model.nodes if node.op == "add"]
-    assert any(parent is constant for parent in addition.parents) and not constant.requires_grad
+    assert any(parent is constant for _, parent in addition.parents) and not constant.requires_grad
 
 
 def test_products_of_a_record_are_counted_too():
