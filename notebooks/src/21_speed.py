@@ -396,15 +396,17 @@ viz.bars(
     "milliseconds",
     log=True,
     title="Plain forms and the ways laid over them",
-    caption="Forward and backward, float32, on an axis that is logarithmic; the number under a name is the ratio of "
-    "its two bars. The elementwise ops gain most. GELU gains more than passes over memory: its plain form computes in "
-    "float64, so that small values keep their digits, and its way has a formula of its own. Attention and "
-    "convolution consist of matrix products, which are the same either way, so there is little to gain. Each bar is "
-    "a median of a few runs: another run, or another machine, gives other ratios, and one near 1 may fall on either "
-    "side of it.",
+    caption="Forward and backward in float32; the axis is logarithmic. The number under a name is the ratio of its two "
+    "bars. What goes over whole arrays step by step gains most. Matrix products gain little, because BLAS does them "
+    "either way. Each bar is the median of a few runs: a ratio near 1 can come out on either side of it.",
 )
 
 # %% [markdown]
+# Two of the ratios need a word. GELU gains more than passes over memory: its plain form computes in float64, so that
+# the smallest results keep their digits too, and its way has a formula that keeps them in float32. Attention gains
+# little time at this length. Its ways are there for memory: with thousands of tokens the weights do not fit, and a
+# way computes them for some queries at a time.
+#
 # ## New memory costs time
 #
 # A new array gets its memory from the operating system *when it is first touched*, in pages of 4,096 bytes or more,
