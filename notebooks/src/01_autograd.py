@@ -998,7 +998,7 @@ code_of(autograd.primitive, autograd._unwrapped)
 #   wants it. For images and frozen weights nobody does.
 # - A share must have the shape and dtype of what it belongs to. A vjp that breaks this promise is named.
 # - At a Node, shares are added into a new array (step 4). At a leaf, the first share is copied into an array of its
-#   own, and later ones are added to it in place.
+#   own, and later ones are added to it in place. What a function has returned is new, and need not be copied.
 
 # %%
 code_of(autograd.backpropagate, autograd._history, autograd._pull_back)
@@ -1037,7 +1037,8 @@ code_of(ops.softmax)
 # size. The results agree, up to the last digits.
 
 # %%
-small, large = rng.standard_normal((2, 5)), rng.standard_normal((400, 400))
+small = rng.standard_normal((2, 5))
+large = rng.standard_normal((400, 400), dtype=np.float32)
 weights, vjp = ops.softmax.raw(small)
 print(
     "op.raw returns",
@@ -1054,7 +1055,7 @@ with mv.plain():
     by_formula = ops.softmax(large)
 np.testing.assert_array_equal(by_formula, ops.softmax.raw(large)[0])
 print(f"400 x 400, with and without: largest difference {abs(ops.softmax(large) - by_formula).max():.0e}")
-np.testing.assert_allclose(ops.softmax(large), by_formula, rtol=1e-12)
+np.testing.assert_allclose(ops.softmax(large), by_formula, rtol=1e-5)
 
 # %% [markdown]
 # ### Two things to try
