@@ -678,7 +678,7 @@ for name, ratio in first_to_last.items():
 # - never spoils a gradient that somebody else still needs,
 # - and can be switched off.
 #
-# We build a small engine that learns these one after the other. Then you read the real one, every line of it.
+# We build a small engine and add these one after the other. Then you read the real one, every line of it.
 #
 # ### Step 1: arrays instead of numbers
 #
@@ -699,7 +699,7 @@ class MiniTensor:
     def __init__(self, data, parents=(), vjp=None):
         self.data = data
         self.parents = parents  # (place, MiniTensor) pairs
-        self.vjp = vjp  # None for a leaf, which nothing was computed for
+        self.vjp = vjp  # None for a leaf: it was given, not computed
         self.grad = None
         self.born = next(births)  # its number; step 2 needs it
 
