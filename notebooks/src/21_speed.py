@@ -404,8 +404,9 @@ viz.bars(
 # %% [markdown]
 # Two of the ratios need a word. GELU gains more than passes over memory: its plain form computes in float64, so that
 # the smallest results keep their digits too, and its way has a formula that keeps them in float32. Attention gains
-# little time at this length. Its ways are there for memory: with thousands of tokens the weights do not fit, and a
-# way computes them for some queries at a time.
+# little time at this length: nothing on one core, and somewhat more on several, because its way shares the heads
+# among them. With thousands of tokens it gains memory: the weights of all pairs take gigabytes, and a way computes
+# them for some queries at a time.
 #
 # ## New memory costs time
 #
