@@ -686,7 +686,7 @@ passed = claims(
 #
 # | chapter | what you will build | time to read |
 # |---|---|---|
-# | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill, in thirty lines | 50 min |
+# | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill: thirty lines of your own, then every line of minivis' | 70 min |
 # | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 75 min |
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |

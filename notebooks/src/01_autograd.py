@@ -10,6 +10,7 @@
 # - You can write an autograd for numbers in thirty lines, and say why gradients add where a value is used twice.
 # - You can pull a gradient back through an op on arrays, undo broadcasting, and add an op of your own to minivis.
 # - You can check any backward pass, and you know a common check that accepts wrong gradients.
+# - You can say what each line of the engine of minivis is there for.
 # - You can show why the early layers of a deep sigmoid network hardly learn, and what a shortcut changes.
 #
 # **Before**: the derivative of a function of one variable, and NumPy arrays with their broadcasting. Nothing about networks.
@@ -17,7 +18,7 @@
 # **Slides**: Deck C is CPSC 425, lecture 23. A section that follows a slide names it by its tag: deck, page and a
 # short name.
 #
-# **Time**: about 50 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
+# **Time**: about 70 minutes to read, 40 more for the exercises; the cells take about 15 seconds.
 
 # %% tags=["setup"]
 import math
@@ -667,83 +668,398 @@ for name, ratio in first_to_last.items():
 # layer of a transformer has two of them.
 
 # %% [markdown]
-# ## The engine, read and tried
+# ## From thirty lines to the engine
 #
-# This is minivis' walk, all of it. Compare it with yours: `nodes` holds what can be reached, as `order` did in yours, and is
-# sorted by birth. A value is younger than all it was made from, so from the youngest to the oldest is children before parents.
-# `cotangents` holds what `.grad` held in yours, but only as long as it is needed.
+# The engine of minivis is one file, `minivis/autograd.py`. It does what `Value` does, and it is longer because it also
+#
+# - computes with arrays,
+# - goes back through graphs of any depth,
+# - frees memory on the way,
+# - never spoils a gradient that somebody else still needs,
+# - and can be switched off.
+#
+# We build a small engine and add these one after the other. Then you read the real one, every line of it.
+#
+# ### Step 1: arrays instead of numbers
+#
+# `MiniTensor` is `Value` with an array in it. `mini_primitive` makes an op out of any function that takes arrays and
+# returns `(out, vjp)`. The ops of minivis are such functions: `ops.softmax.raw` is the one behind `ops.softmax`. So
+# these lines run the mathematics of the whole library. A parent is stored with its *place* among the arguments,
+# because the vjp returns one gradient for each place, also for arguments that are plain arrays.
 
 # %%
-import inspect
+from itertools import count
 
-from minivis import autograd
+births = count(1)
 
-print(inspect.getsource(autograd.backpropagate))
+
+class MiniTensor:
+    """An array that remembers how it was made."""
+
+    def __init__(self, data, parents=(), vjp=None):
+        self.data = data
+        self.parents = parents  # (place, MiniTensor) pairs
+        self.vjp = vjp  # None for a leaf: it was given, not computed
+        self.grad = None
+        self.born = next(births)  # its number; step 2 needs it
+
+
+def mini_primitive(raw):
+    """Make an op of a function that takes arrays and returns (out, vjp)."""
+
+    def op(*arguments):
+        arrays = [x.data if isinstance(x, MiniTensor) else x for x in arguments]
+        parents = [(place, x) for place, x in enumerate(arguments) if isinstance(x, MiniTensor)]
+        out, vjp = raw(*arrays)
+        return MiniTensor(out, parents, vjp)
+
+    return op
+
+
+def by_recursion(root):
+    """All that a tensor was made from, and itself: parents before children."""
+    order = []
+    seen = set()
+
+    def visit(tensor):
+        if tensor not in seen:
+            seen.add(tensor)
+            for _, parent in tensor.parents:
+                visit(parent)
+            order.append(tensor)
+
+    visit(root)
+    return order
+
+
+def mini_backward(root, order):
+    """Value.backward for arrays; `order` finds the order to go through."""
+    root.grad = np.ones_like(root.data)
+    for tensor in reversed(order(root)):
+        pulled = tensor.vjp(tensor.grad) if tensor.vjp else ()
+        for place, parent in tensor.parents:
+            share = pulled[place]
+            parent.grad = share if parent.grad is None else parent.grad + share
+
 
 # %% [markdown]
-# Four properties make the engine usable. You can try each of them.
-#
-# **Depth.** `Value.backward` calls itself once for each level, and Python allows about a thousand levels. minivis
-# uses a list that grows while it is read, so the depth does not matter.
+# With five of the library's functions it computes the loss of the network with two layers from above, and all of its
+# 43 gradients.
 
 # %%
-try:
-    doubled(20_000)[1].backward()
-except RecursionError as error:
-    print("thirty lines:", str(error).split(" while")[0])
+add, mul, matmul, relu, cross_entropy = (
+    mini_primitive(op.raw) for op in (ops.add, ops.mul, ops.matmul, ops.relu, ops.cross_entropy)
+)
+minis = {name: MiniTensor(parameter.data) for name, parameter in parameters.items()}
 
-x = mv.Tensor([1.0], requires_grad=True)
-y = x
-for _ in range(20_000):
-    y = y + 1
-y.backward()
-print("minivis, 20,000 ops deep: gradient", x.grad)
-assert x.grad == 1
+hidden = relu(add(matmul(x, minis["w1"]), minis["b1"]))  # x (6, 4), hidden (6, 5)
+mini_loss = cross_entropy(add(matmul(hidden, minis["w2"]), minis["b2"]), target)
+mini_backward(mini_loss, by_recursion)
 
-# %% [markdown]
-# **Memory.** Recording keeps arrays in memory, since backward needs them. Backward frees the graph while it goes
-# through it, so the memory is free again when it is done. With `no_grad()` nothing is kept at all: use it whenever
-# you need only the outputs.
-
-# %%
-import tracemalloc
-
-
-def megabytes_kept(requires_grad, walk_back=False):
-    """What 40 steps on an array of 2 MB leave in memory."""
-    x = mv.Tensor(np.ones(500_000, np.float32), requires_grad=requires_grad)
-    tracemalloc.start()
-    y = x
-    for _ in range(40):
-        y = ops.tanh(y)
-    y = y.sum()
-    if walk_back:
-        y.backward()
-    kept = tracemalloc.get_traced_memory()[0] / 1e6
-    tracemalloc.stop()
-    return kept
-
-
-# %%
-with mv.no_grad():
-    without = megabytes_kept(requires_grad=True)
-kept = {
-    "recorded": megabytes_kept(requires_grad=True),
-    "after backward": megabytes_kept(requires_grad=True, walk_back=True),
-    "no_grad": without,
-}
-assert kept["recorded"] > 70 and kept["after backward"] < 5 and kept["no_grad"] < 1
-
-viz.bars(
-    {name: round(megabytes, 1) for name, megabytes in kept.items()},
-    "memory kept (MB)",
-    width=5,
-    title="Memory that forty steps keep",
-    caption="Recording keeps the results of all forty steps in memory. Backward frees them and leaves the gradient "
-    "(2 MB); under no_grad nothing is kept.",
+for name, mini in minis.items():
+    np.testing.assert_allclose(mini.grad, parameters[name].grad)  # minivis' own, from above
+print(
+    "the mini engine and minivis agree on", ", ".join(f"{name} {m.grad.shape}" for name, m in minis.items())
 )
 
 # %% [markdown]
+# ### Step 2: any depth
+#
+# `visit` calls itself once for each level, and Python allows about a thousand levels. So a list of our own has to take
+# the place of the calls. And there is a simpler order than a search can give: **age**. An op can only take what is
+# there already, so a result is younger than all it was made from. From the youngest to the oldest is children before
+# parents. This is what `born` is for.
+
+
+# %%
+def by_birth(root):
+    """All that a tensor was made from, and itself: oldest first."""
+    found = [root]
+    seen = {root}
+    for tensor in found:  # the list grows while it is read
+        for _, parent in tensor.parents:
+            if parent not in seen:
+                seen.add(parent)
+                found.append(parent)
+    return sorted(found, key=lambda tensor: tensor.born)
+
+
+def deep(start, add, steps=20_000):
+    y = start
+    for _ in range(steps):
+        y = add(y, 1.0)
+    return y
+
+
+leaf = MiniTensor(np.ones(1))
+try:
+    mini_backward(deep(leaf, add), by_recursion)
+except RecursionError as error:
+    print("by recursion:", str(error).split(" while")[0])
+mini_backward(deep(leaf, add), by_birth)
+print("by birth, 20,000 ops deep: gradient", leaf.grad)
+assert leaf.grad == 1
+
+# %% [markdown]
+# ### Step 3: free what is not needed any more
+#
+# A vjp keeps the arrays that it needs, so the graph holds almost everything that was computed. But backward needs each
+# vjp once. As soon as a node has given its gradient away, its vjp, its parents and the gradient itself can go. Only
+# the gradients of the leaves are wanted in the end. So the gradients on the way now live in a dictionary, from which
+# they are taken out, and the graph is **consumed** while backward goes through it.
+
+# %%
+import operator
+import tracemalloc
+
+
+def mini_backward_freeing(root, meet=operator.add):
+    """The same, with less memory from step to step; `meet` adds two gradients that arrive at one tensor."""
+    gradients = {root: np.ones_like(root.data)}
+    waiting = by_birth(root)
+    while waiting:
+        tensor = waiting.pop()  # the youngest
+        g = gradients.pop(tensor)
+        if tensor.vjp is None:  # a leaf
+            tensor.grad = g
+            continue
+        pulled = tensor.vjp(g)
+        for place, parent in tensor.parents:
+            share = pulled[place]
+            gradients[parent] = meet(gradients[parent], share) if parent in gradients else share
+        tensor.vjp = None
+        tensor.parents = ()
+
+
+wide = np.ones(500_000, np.float32)  # 2 MB
+tanh, total = mini_primitive(ops.tanh.raw), mini_primitive(ops.sum.raw)
+
+
+def forty_steps(leaf, tanh, total):
+    y = leaf
+    for _ in range(40):
+        y = tanh(y)
+    return total(y)
+
+
+def megabytes(backward, make=MiniTensor, tanh=tanh, total=total):
+    """The most memory that forty steps forward and backward take, and what they leave when they are done."""
+    tracemalloc.start()
+    leaf = make(wide)
+    result = forty_steps(leaf, tanh, total)
+    backward(result)
+    kept, most = (size / 1e6 for size in tracemalloc.get_traced_memory())
+    tracemalloc.stop()
+    assert result.data.size == 1 and leaf is not None  # both are still there
+    return {"at most": round(most), "at the end": round(kept)}
+
+
+memory = {
+    "nothing freed": megabytes(lambda y: mini_backward(y, by_birth)),
+    "freed on the way": megabytes(mini_backward_freeing),
+}
+assert memory["nothing freed"]["at the end"] > 150 and memory["freed on the way"]["at the end"] < 5
+memory
+
+# %% [markdown]
+# The forward pass has kept 40 arrays of 2 MB. Without freeing, backward adds as many gradients; with freeing, the
+# memory falls while backward runs, and the gradient of the leaf is what remains. The price is that a second backward
+# through the same graph is impossible.
+#
+# ### Step 4: never write into a gradient
+#
+# Where two gradients meet they are added, and it looks like a saving to add in place, `gradients[parent] += share`. But
+# look at the vjp of an addition: both inputs get `g`, and this is **one array** under two names. A reshape hands out a
+# view of `g`, too. Here $y = 3a + (a + b)$, so the gradient of $b$ is 1:
+
+
+# %%
+def gradients_of(meet):
+    a = MiniTensor(np.ones(2))
+    b = MiniTensor(np.ones(2))
+    y = add(mul(a, 3.0), add(a, b))
+    mini_backward_freeing(y, meet)
+    return a.grad, b.grad
+
+
+for name, meet in (("added into a new array", operator.add), ("added in place", operator.iadd)):
+    of_a, of_b = gradients_of(meet)
+    print(f"{name:22} dy/da = {of_a}, dy/db = {of_b}")
+assert (gradients_of(operator.add)[1] == 1).all()
+assert (gradients_of(operator.iadd)[1] == 4).all()  # wrong
+
+# %% [markdown]
+# First $a$ and $b$ get the same array from $a + b$. Then the share of $3a$ is added to what $a$ has, in place, and
+# changes what $b$ has. So the engine never writes into a gradient that a vjp has returned. It writes into one kind of
+# array only: the `.grad` of a leaf, which is a copy of its own.
+#
+# ### Step 5: a switch
+#
+# Whoever needs only the outputs needs no graph. Inside `with mv.no_grad():` an op computes and remembers nothing, and
+# each array is freed as soon as the next one is there.
+
+# %%
+leaf = mv.Tensor([1.0], requires_grad=True)
+with mv.no_grad():
+    unrecorded = ops.tanh(leaf)
+recorded = ops.tanh(leaf)
+print("recorded:", recorded.node is not None, "| under no_grad:", unrecorded.node is not None)
+recorded.backward()
+print("after backward the vjp is", recorded.node.vjp)  # consumed, as in step 3
+
+
+def wanting(array):
+    return mv.Tensor(array, requires_grad=True)
+
+
+memory["minivis"] = megabytes(lambda y: y.backward(), wanting, ops.tanh, ops.sum)
+with mv.no_grad():
+    memory["minivis, no_grad"] = megabytes(lambda y: None, wanting, ops.tanh, ops.sum)
+assert memory["minivis"]["at the end"] < 5 and memory["minivis, no_grad"]["at most"] < 10
+
+viz.bars(
+    {when: {name: found[when] for name, found in memory.items()} for when in ("at most", "at the end")},
+    "memory (MB)",
+    title="Memory that forty steps take",
+    caption="The first two pairs are the mini engine with and without freeing. Freed on the way, a backward pass takes "
+    "hardly more than the forward pass has kept, and leaves the gradient of the leaf, 2 MB. minivis does the same. "
+    "Under no_grad there is no backward, and only two arrays are there at a time.",
+)
+
+# %% [markdown]
+# ## The engine, every line
+#
+# Now the real one. `code_of` shows functions and classes as they stand in `minivis/autograd.py`, without their
+# docstrings.
+
+# %%
+import ast
+import inspect
+import re
+
+from IPython.display import Markdown
+
+from minivis import autograd
+
+read = []
+
+
+def code_of(*parts):
+    """Show the source of functions and classes, without docstrings."""
+    shown = []
+    for part in parts:
+        source = inspect.getsource(part)
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+                text = node.body[0]
+                for number in range(text.lineno - 1, text.end_lineno):
+                    lines[number] = None
+        code = "\n".join(line for line in lines if line is not None)
+        shown.append(re.sub(r":\n\n+", ":\n", code))  # a blank line after the docstring
+        read.append(part.__name__)
+    return Markdown("```python\n" + "\n\n\n".join(shown) + "\n```")
+
+
+# %% [markdown]
+# **What is recorded.** The mini engine made its graph of tensors. Here a Tensor and its place in the graph are two
+# things: a `Node` is one recorded call. It has the vjp, but no array. What the vjp does not need is freed as soon as
+# nobody holds the Tensor any more, during the forward pass already. A leaf has no Node; it is a parent itself.
+#
+# `changed` belongs to a sixth property. A vjp often keeps the array that came in, and whoever writes into it before
+# backward would get a wrong gradient without noticing. So a Tensor counts it when its data is written to by
+# `x.data += ...` or by an optimiser, on the same clock as births.
+
+# %%
+code_of(autograd.Node, autograd.Tensor, autograd.mark_changed)
+
+# %% [markdown]
+# **What an op does.** `primitive` looks at the function once. Then `op` runs at each call, and it is `mini_primitive`
+# with a few cases more:
+#
+# - `_unwrapped` takes the arrays out of the Tensors and lists the parents, as before: only those that want a gradient.
+#   Keywords come after positions, each with the place of its parameter.
+# - `run` is the function itself, a faster way to the same result, or the function behind a door that lets only plain
+#   arrays in (float16 becomes float32, integers are refused where they have no meaning). *Usual* arrays, that is plain
+#   ones of float32 or float64, go in directly.
+# - An error of a wrong call gets the name of the op and all shapes.
+# - Without any Tensor among the arguments the result is an array. Otherwise it is a Tensor, with a Node if somebody
+#   wants a gradient and nobody has switched recording off.
+
+# %%
+code_of(autograd.primitive, autograd._unwrapped)
+
+# %% [markdown]
+# **The way back.** `_history` is `by_birth`. It also refuses a graph that was consumed, or whose arrays were written
+# to, and it does so before any gradient has changed. `backpropagate` is the loop of step 3; `vjp_of` is there so that
+# `debug()` can watch each vjp. `_pull_back` shares one cotangent among the parents:
+#
+# - A share may be a *function*: an op with an expensive gradient, such as a convolution, leaves it until somebody
+#   wants it. For images and frozen weights nobody does.
+# - A share must have the shape and dtype of what it belongs to. A vjp that breaks this promise is named.
+# - At a Node, shares are added into a new array (step 4). At a leaf, the first share is copied into an array of its
+#   own, and later ones are added to it in place. What a function has returned is new, and need not be copied.
+
+# %%
+code_of(autograd.backpropagate, autograd._history, autograd._pull_back)
+
+# %% [markdown]
+# **The switch.** `_unrecorded` is a `Switch`: blocks can be left in any order, and other threads do not see it.
+
+# %%
+code_of(autograd.recording, autograd.no_grad)
+
+# %% [markdown]
+# That was all of it: the cell below compares what was shown with what the file defines. Other files help the engine,
+# and each has one task. `complaints.py` has the words of its errors. `ops/operators.py` is the table that gives Tensor
+# its `+`, `@`, `[]` and methods. `dtypes.py` decides about float16, integers and foreign arrays. `broadcasting.py` has
+# `unbroadcast`, `ways.py` the faster ways, `debugging.py` what `debug()` looks for, and `switches.py` the switches.
+
+# %%
+definitions = ast.parse(inspect.getsource(autograd)).body
+defined = {node.name for node in definitions if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+assert set(read) == defined
+sorted(defined)
+
+# %% [markdown]
+# ### The formula is what runs
+#
+# What does `run(*arrays, **options)` call? For softmax it is the function below. The engine adds nothing to the
+# mathematics, so you find the formula of every op in one file of `minivis/ops/`, forward and backward.
+
+# %%
+code_of(ops.softmax)
+
+# %% [markdown]
+# `op.raw` is this function, without Tensors and without recording: that is how the mini engine could use it. For large
+# arrays there are faster ways to the same result, in blocks or compiled, in the folder `minivis/fast/`; they are laid
+# over the op from outside, and chapter [21](21_speed.ipynb) has them. Inside `with mv.plain():` the formula runs at any
+# size. The results agree, up to the last digits.
+
+# %%
+small = rng.standard_normal((2, 5))
+large = rng.standard_normal((400, 400), dtype=np.float32)
+weights, vjp = ops.softmax.raw(small)
+print(
+    "op.raw returns",
+    type(weights).__name__,
+    weights.shape,
+    "and a vjp, which returns",
+    len(vjp(weights)),
+    "array",
+)
+np.testing.assert_array_equal(ops.softmax(small), weights)
+
+print("ways laid over softmax:", [way.function.__name__ for way in ops.softmax.ways])
+with mv.plain():
+    by_formula = ops.softmax(large)
+np.testing.assert_array_equal(by_formula, ops.softmax.raw(large)[0])
+print(f"400 x 400, with and without: largest difference {abs(ops.softmax(large) - by_formula).max():.0e}")
+np.testing.assert_allclose(ops.softmax(large), by_formula, rtol=1e-5)
+
+# %% [markdown]
+# ### Two things to try
+#
 # **A second backward** is refused, because the graph is gone; pass `retain_graph=True` if you want one. It *adds* to
 # `.grad`, as every use of a value does. So gradients are cleared before each step of learning; otherwise you learn
 # from the sum of all steps so far.
@@ -1171,6 +1487,7 @@ passed = claims(
 #   normalises.
 # - A product of many small slopes vanishes, one of many large slopes explodes. Shortcuts turn the product of slopes
 #   into a product of (1 + slope), so the gradient reaches the early layers.
+# - The engine walks from the youngest result to the oldest, frees what is used up, and never writes into a gradient
+#   that a vjp has returned.
 #
-# Next: [02. Convolution](02_convolution.ipynb), the op that made deep networks see. The engine is `minivis/autograd.py`: you can read
-# all of it now.
+# Next: [02. Convolution](02_convolution.ipynb), the op that made deep networks see.

@@ -20,6 +20,7 @@
 
 # %% tags=["setup"]
 import importlib.util
+import inspect
 import math
 import statistics
 import time
@@ -28,8 +29,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import models, ops, optim, viz
-from minivis.kernels import numpy as plain
-from minivis.kernels import threads
+from minivis.fast import blocks, softmaxes, threads
 from minivis.laws import above, claims
 
 rng = np.random.default_rng(0)
@@ -242,12 +242,12 @@ def gelu_in_blocks(x, size):
 
 assert np.allclose(gelu_whole(x), gelu_in_blocks(x, 2**14), atol=1e-6)
 whole = 1e9 * seconds(lambda: gelu_whole(x), repeats=3) / x.size
-blocks = [2**i for i in range(6, 22)]
-each = [1e9 * seconds(lambda s=s: gelu_in_blocks(x, s), repeats=3) / x.size for s in blocks]
-best = blocks[int(np.argmin(each))]
+block_sizes = [2**i for i in range(6, 22)]
+each = [1e9 * seconds(lambda s=s: gelu_in_blocks(x, s), repeats=3) / x.size for s in block_sizes]
+best = block_sizes[int(np.argmin(each))]
 print(f"whole arrays {whole:.2f} ns an element; in blocks of {best:,} elements {min(each):.2f} ns")
 viz.curves(
-    {"in blocks": (blocks, each)},
+    {"in blocks": (block_sizes, each)},
     "elements of a block",
     "nanoseconds an element",
     log="xy",
@@ -294,12 +294,12 @@ norm_rows(tokens[:2], out[:2])
 assert np.allclose(out[:2], norm_whole(tokens[:2]), atol=1e-5)
 took = {"loops in Python": seconds(lambda: norm_rows(tokens[:20], out[:20]), repeats=3) / tokens[:20].size}
 took["whole arrays"] = seconds(lambda: norm_whole(tokens)) / tokens.size
-took["in blocks"] = seconds(lambda: plain.layer_norm(tokens, None, None, 1e-6)) / tokens.size
+took["in blocks"] = seconds(lambda: blocks.layer_norm(tokens, None, None, 1e-6)) / tokens.size
 if compiled:
     import numba
 
-    fast = numba.njit(fastmath={"contract", "nsz", "reassoc"})(norm_rows)
-    took["the loops, compiled"] = seconds(lambda: fast(tokens, out)) / tokens.size
+    norm_compiled = numba.njit(fastmath={"contract", "nsz", "reassoc"})(norm_rows)
+    took["the loops, compiled"] = seconds(lambda: norm_compiled(tokens, out)) / tokens.size
     assert np.allclose(out, norm_whole(tokens), atol=1e-5)
 for name, value in took.items():
     print(f"{name:20} {1e9 * value:8.2f} ns a number")
@@ -313,11 +313,100 @@ viz.bars(
 )
 
 # %% [markdown]
-# The folder `minivis/fast/` does this for softmax, layer norm, GELU and AdamW, where it is worth it, and nowhere
-# else, because the code of an op is also there to be read. It has them in blocks of NumPy, and as compiled loops for
-# large float32 arrays where Numba is installed. Laws check that the fast forms equal the plain ones. A compiler
-# cannot call `exp` for eight numbers at once, so the loops compute it as a polynomial. On a GPU the same fusion is a
-# kernel in CUDA C++ and saves the same passes.
+# ### Faster ways, laid over the formula
+#
+# Code like this is fast, and nobody wants to learn softmax from it. So minivis has both. In `minivis/ops/` every op
+# stands in its **plain form**: the formula, forward and backward, in a few lines. In `minivis/fast/` there are other
+# ways to the same result, and a *way* is laid over an op from outside. Here is the one for softmax, all of it:
+
+# %%
+print(inspect.getsource(softmaxes.softmax_by_rows))
+
+# %% [markdown]
+# It takes the arguments of the op, calls the same checks, and returns `(out, vjp)` as the op does. Two conditions
+# decide about it. `may` says whether it can do these arguments: their device, their dtype, and what has to be
+# installed. `pays` says whether they are large enough. A call takes the first way that may and pays, and otherwise
+# the plain form. `routines.of(x)` finds the loops for an array: compiled ones for large float32 arrays where Numba is
+# installed, otherwise blocks of NumPy, and on a GPU kernels in CUDA C++, which save the same passes over memory. (A
+# compiler cannot call `exp` for eight numbers at once, so the compiled loops compute it as a polynomial.)
+#
+# `mv.plain()` is a block in which no way is taken. With it you can see that the results are the same. The test suite
+# does so for every row of the tables of every op, values and gradients, in float16, float32 and float64. You can also
+# place a mistake with it: one that goes away under `mv.plain()` is in `fast/`.
+
+# %%
+print("the ways of softmax:", [way.function.__name__ for way in ops.softmax.ways])
+way = ops.softmax.ways[0]
+print(
+    f"does it pay? for {scores.shape}: {way.pays(scores)}; for {scores[:2, :5].shape}: {way.pays(scores[:2, :5])}"
+)
+
+fast = ops.softmax(scores)
+with mv.plain():
+    plain = ops.softmax(scores)
+print(f"largest difference {abs(fast - plain).max():.1e}, the largest weight is {plain.max():.2f}")
+np.testing.assert_allclose(fast, plain, rtol=1e-5, atol=1e-7)
+
+# %% [markdown]
+# With the same block we can measure what each way gains, forward and backward together, in the shapes of a ViT-Ti
+# with eight images. The convolution is one of a ResNet, and AdamW updates a million parameters.
+
+
+# %%
+def both_ways(op, *shapes):
+    """Seconds of an op forward and backward on random Tensors of these shapes."""
+    leaves = [mv.Tensor(rng.standard_normal(shape, dtype=np.float32), requires_grad=True) for shape in shapes]
+    ones = np.ones(op(*leaves).shape, np.float32)
+
+    def run():
+        for leaf in leaves:
+            leaf.grad = None
+        op(*leaves).backward(ones)
+
+    return seconds(run, repeats=5)
+
+
+parameter = mv.Tensor(rng.standard_normal(2**20, dtype=np.float32), requires_grad=True)
+parameter.grad = rng.standard_normal(2**20, dtype=np.float32)
+step_of_adamw = optim.AdamW([parameter], lr=1e-4).step
+timed = {
+    "softmax": lambda: both_ways(ops.softmax, scores.shape),
+    "layer norm": lambda: both_ways(
+        lambda x, w, b: ops.layer_norm(x, 192, w, b), tokens.shape, (192,), (192,)
+    ),
+    "GELU": lambda: both_ways(ops.gelu, hidden.shape),
+    "attention": lambda: both_ways(ops.scaled_dot_product_attention, q.shape, k.shape, v.shape),
+    "convolution": lambda: both_ways(
+        lambda x, w: ops.conv2d(x, w, padding=1), (4, 64, 56, 56), (64, 64, 3, 3)
+    ),
+    "AdamW": lambda: seconds(step_of_adamw),
+}
+milliseconds = {"plain": {}, "fast": {}}
+for name, measure in timed.items():
+    with mv.plain():
+        slow = 1e3 * measure()
+    fast = 1e3 * measure()
+    under = f"{name}\n{slow / fast:.1f} times"
+    milliseconds["plain"][under] = float(f"{slow:.2g}")
+    milliseconds["fast"][under] = float(f"{fast:.2g}")
+    print(f"{name:12} plain {slow:6.2f} ms, fast {fast:6.2f} ms: {slow / fast:5.1f} times as fast")
+
+viz.bars(
+    milliseconds,
+    "milliseconds",
+    log=True,
+    title="Plain forms and the ways laid over them",
+    caption="Forward and backward in float32; the axis is logarithmic. The number under a name is the ratio of its two "
+    "bars. What goes over whole arrays step by step gains most. Matrix products gain little, because BLAS does them "
+    "either way. Each bar is the median of a few runs: a ratio near 1 can come out on either side of it.",
+)
+
+# %% [markdown]
+# Two of the ratios need a word. GELU gains more than passes over memory: its plain form computes in float64, so that
+# the smallest results keep their digits too, and its way has a formula that keeps them in float32. Attention gains
+# little time at this length: nothing on one core, and somewhat more on several, because its way shares the heads
+# among them. With thousands of tokens it gains memory: the weights of all pairs take gigabytes, and a way computes
+# them for some queries at a time.
 #
 # ## New memory costs time
 #
@@ -355,8 +444,8 @@ print(f"fresh {times['fresh']:.1f} ms, reused {times['reused']:.1f} ms for {y.nb
 
 # %% [markdown]
 # A training step creates and frees the same arrays again and again. So minivis asks the C library to keep memory that
-# was freed (one line with `mallopt`). Where it was measured, this took a third off the step of a ViT. And backward
-# frees every array as soon as it has been used.
+# was freed (a call of `mallopt`, in `minivis/openblas.py`, which runs before NumPy is loaded). Where it was measured,
+# this took a third off the step of a ViT. And backward frees every array as soon as it has been used.
 #
 # ## Convolution: from seven loops to one product
 #
@@ -415,19 +504,6 @@ def step():
     optimizer.zero_grad()
     ops.cross_entropy(model(pictures), labels).backward()
     optimizer.step()
-
-
-def both_ways(op, *shapes):
-    """Seconds of an op forward and backward on random Tensors of these shapes."""
-    leaves = [mv.Tensor(rng.standard_normal(shape, dtype=np.float32), requires_grad=True) for shape in shapes]
-    ones = np.ones(op(*leaves).shape, np.float32)
-
-    def run():
-        for leaf in leaves:
-            leaf.grad = None
-        op(*leaves).backward(ones)
-
-    return seconds(run, repeats=5)
 
 
 step()  # so that every parameter has a gradient
