@@ -113,8 +113,9 @@ def careful(function, dtypes="floating", written=()):
         dtype.
     """
     name = function.__name__.lstrip("_")
-    signature = inspect.signature(function)
-    x = next(iter(signature.parameters))
+    signature = functools.cache(
+        lambda: inspect.signature(function)
+    )  # looked at where it is needed: imports stay quick
 
     def prepared(key, value):
         return each(_bare if key in written else plain, value)
@@ -122,10 +123,11 @@ def careful(function, dtypes="floating", written=()):
     @functools.wraps(function)
     def call(*args, **options):
         try:
-            bound = signature.bind(*args, **options)
+            bound = signature().bind(*args, **options)
         except TypeError:
             return function(*args, **options)  # which raises the error
         given = bound.arguments
+        x = next(iter(given))
         _refuse_lists(name, given)
         given.update({key: prepared(key, value) for key, value in given.items()})
         if dtypes == "any":

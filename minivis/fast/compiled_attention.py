@@ -12,7 +12,7 @@ from numba import types
 from numpy import float32
 
 from minivis.fast import threads
-from minivis.fast.compiled import _exp, _inlined, _largest, _rowwise
+from minivis.fast.compiled import _exact, _exp, _inlined, _largest, _rowwise
 
 __all__ = ["attend", "attend_keeping_weights", "attend_vjp", "fits"]
 
@@ -151,10 +151,9 @@ def _transpose(x, to):
             to[j, i] = x[i, j]
 
 
-@_inlined
-def _weigh(row, head, query, bias, bias_of, mask, mask_of, causal):
-    """The scores of one query become its weights."""
-    m = row.size
+@_exact
+def _prefer(row, m, head, query, bias, bias_of, mask, mask_of, causal):
+    """Add the bias to the scores of one query; -inf is that of a key which it may not attend to."""
     if len(bias):
         matrix = bias[bias_of[head]]
         more = matrix[query % len(matrix)]
@@ -168,19 +167,6 @@ def _weigh(row, head, query, bias, bias_of, mask, mask_of, causal):
     if causal:
         for j in range(query + 1, m):
             row[j] = float32(-np.inf)
-    highest = _largest(row)
-    total = float32(0.0)
-    if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
-        for j in range(m):
-            row[j] = float32(0.0)
-    else:
-        for j in range(m):
-            weight = _exp(row[j] - highest)
-            row[j] = weight
-            total += weight
-        inverse = float32(1.0) / total
-        for j in range(m):
-            row[j] *= inverse
 
 
 @_rowwise(
@@ -211,7 +197,22 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
         p = weights[head][first : first + count] if len(weights) else scores[:count]
         np.dot(queries[:count], keys.T, p)
         for i in range(count):
-            _weigh(p[i], head, first + i, bias, bias_of, mask, mask_of, causal)
+            row = p[i]
+            if len(bias) or len(mask) or causal:
+                _prefer(row, m, head, first + i, bias, bias_of, mask, mask_of, causal)
+            highest = _largest(row)
+            total = float32(0.0)
+            if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
+                for j in range(m):
+                    row[j] = float32(0.0)
+            else:
+                for j in range(m):
+                    weight = _exp(row[j] - highest)
+                    row[j] = weight
+                    total += weight
+                inverse = float32(1.0) / total
+                for j in range(m):
+                    row[j] *= inverse
         np.dot(p, values, out[:count])
         _give(out[:count], head, first, y)
 

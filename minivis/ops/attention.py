@@ -97,8 +97,8 @@ def scaled_dot_product_attention(
         if dropout_p:
             (g_weights,) = dropout_vjp(g_weights)
         (g_scores,) = softmax_vjp(g_weights)  # masked pairs stay 0
-        g_q = unbroadcast(scale(q) * g_scores @ k, q)
-        g_k = unbroadcast(scale(q) * g_scores.swapaxes(-1, -2) @ q, k)
+        g_q = unbroadcast((g_scores @ k) * scale(q), q)
+        g_k = unbroadcast((g_scores.swapaxes(-1, -2) @ q) * scale(q), k)
         return g_q, g_k, g_v, None, unbroadcast(g_scores, bias)
 
     return kept @ v, vjp

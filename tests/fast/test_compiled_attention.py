@@ -123,8 +123,8 @@ MUTANTS = {
     ),
     "the bias of the first head": ("matrix = bias[bias_of[head]]", "matrix = bias[0]"),
     "the bias of the query's place among those held": (
-        "_weigh(p[i], head, first + i, bias",
-        "_weigh(p[i], head, i, bias",
+        "_prefer(row, m, head, first + i,",
+        "_prefer(row, m, head, i,",
     ),
     "the mask of the first image": ("matrix = mask[mask_of[head]]", "matrix = mask[0]"),
     "a mask turned round": (
@@ -144,10 +144,15 @@ MUTANTS = {
 def in_python(source):
     """The module of this source, its loops not compiled."""
     source = source.replace(
-        "from minivis.fast.compiled import _exp, _inlined, _largest, _rowwise",
+        "from minivis.fast.compiled import _exact, _exp, _inlined, _largest, _rowwise",
         "from minivis.fast.compiled import _exp, _largest",
     )
-    made = {"_inlined": lambda f: f, "_rowwise": lambda *types: lambda f: f, "__name__": "mutant"}
+    made = {
+        "_exact": lambda f: f,
+        "_inlined": lambda f: f,
+        "_rowwise": lambda *types: lambda f: f,
+        "__name__": "mutant",
+    }
     exec(compile(source, "mutant", "exec"), made)
     made["_QUERIES"], made["_NEAR"] = 7, 64
     return type(
