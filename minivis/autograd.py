@@ -9,6 +9,8 @@ from itertools import chain, count
 from operator import attrgetter
 from types import FunctionType
 
+import numpy as np
+
 from minivis import complaints
 from minivis.backend import as_array, device_of, namespace
 from minivis.broadcasting import unbroadcast
@@ -161,6 +163,7 @@ def primitive(function=None, *, dtypes="floating", written=()):
     # looked at once, never when called
     place_of = {parameter: place for place, parameter in enumerate(inspect.signature(function).parameters)}
     way = with_ways(function)
+    ways = way.ways
     way_with_care = careful(way, dtypes, written)
 
     @functools.wraps(function)
@@ -170,7 +173,7 @@ def primitive(function=None, *, dtypes="floating", written=()):
             given = chain(given, zip(map(place_of.get, kwargs), kwargs.values(), strict=True))
         arrays, parents, traced, usual = _unwrapped(given)
         options = {key: arrays.pop() for key in reversed(kwargs)} if kwargs else kwargs
-        run = way_with_care if not usual else way if way.ways else function
+        run = way_with_care if not usual else way if ways else function
         try:
             out, vjp = (watched(name, run) if debugging() else run)(*arrays, **options)
         except complaints.CALLERS as error:
@@ -178,13 +181,15 @@ def primitive(function=None, *, dtypes="floating", written=()):
             raise
         if not traced:
             return out
-        result = Tensor(out)
-        if parents and not _unrecorded.is_on() and out.dtype.kind == "f":
-            result.requires_grad = True
-            result.node = Node(name, vjp, parents, out)
+        result = Tensor.__new__(Tensor)  # what an op has made needs no second look
+        result._data = out if type(out) is np.ndarray else as_array(out)
+        result.grad = None
+        result.changed = 0
+        result.requires_grad = bool(parents) and out.dtype.kind == "f" and not _unrecorded.is_on()
+        result.node = Node(name, vjp, parents, out) if result.requires_grad else None
         return result
 
-    op.ways = way.ways
+    op.ways = ways
     op.way = way
     op.raw = with_all_cotangents(careful(function, dtypes, written))
     return op

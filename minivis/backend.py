@@ -145,7 +145,7 @@ def namespace(*arrays):
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
-    libraries = {library for x in arrays if (library := _library(x))}
+    libraries = {found for x in arrays if (found := _LIBRARIES.get(type(x)) or _library(x))}
     if len(libraries) != 1:
         raise ArrayError(_not_one_library(arrays))
     return libraries.pop().namespace

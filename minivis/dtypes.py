@@ -113,14 +113,12 @@ def careful(function, dtypes="floating", written=()):
         dtype.
     """
     name = function.__name__.lstrip("_")
-    signature = functools.cache(
-        lambda: inspect.signature(function)
-    )  # looked at where it is needed: imports stay quick
+    # looked at where it is needed, so that imports stay quick
+    signature = functools.cache(lambda: inspect.signature(function))
 
     def prepared(key, value):
         return each(_bare if key in written else plain, value)
 
-    @functools.wraps(function)
     def call(*args, **options):
         try:
             bound = signature().bind(*args, **options)

@@ -231,13 +231,15 @@ def fresh(code):
     return result.stdout
 
 
-def test_import_is_quick():
+def test_import_is_quick(tmp_path, monkeypatch):
     """Against NumPy's own import, a tenth of a second where nothing else runs: a slow machine slows both."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))  # as after the first import
     code = (
         "from time import process_time as now; t = [now()]; import numpy; t.append(now()); "
         "import minivis; t.append(now()); print((t[2] - t[1]) / (t[1] - t[0]))"
     )
-    assert min(float(fresh(code)) for _ in range(5)) < 0.75  # the best of five
+    assert min(float(fresh(code)) for _ in range(6)) < 0.5  # the best of six, of which the first compiles
 
 
 def test_import_loads_numpy_and_nothing_heavier():
