@@ -199,3 +199,12 @@ def install():
         scatter_add=lambda out, index, values: np.add.at(out.host, _unwrap(index, True), _unwrap(values)),
     )
     return xp
+
+
+class Routines(types.ModuleType):
+    """The routines of NumPy (minivis/fast/blocks.py) on device arrays."""
+
+    def __getattr__(self, name):
+        from minivis.fast import blocks
+
+        return _lifted(getattr(blocks, name))

@@ -7,6 +7,7 @@ import sys
 
 import minivis as mv
 from minivis.fast import routines
+from tests import strict
 
 
 def functions():
@@ -30,6 +31,16 @@ def functions():
 
 FUNCTIONS = functions()
 MOST = max(len(f.ways) for f in FUNCTIONS.values())
+
+
+@contextlib.contextmanager
+def on_strict():
+    """Inside, the pretend GPU has routines, so that the faster ways are taken for its arrays too."""
+    routines.register("strict", strict.Routines("strict_routines"))
+    try:
+        yield
+    finally:
+        del routines._BY_DEVICE["strict"]
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 import minivis
 from tests import strict
+from tests.fast.forcing import forced, on_strict
 from tests.fast.make_cupy_names import PATH, names
 from tests.ops.test_every_op import CASES, on_device
 
@@ -41,6 +42,8 @@ def used_when_run():
     strict.NAMES.clear()
     for case in CASES:
         on_device(case, "strict")
+        with on_strict(), forced():
+            on_device(case, "strict")
     found = {("run", *use) for use in strict.NAMES}
     strict.NAMES.update(before)
     return found

@@ -15,10 +15,10 @@ import pytest
 import minivis as mv
 from minivis.optim import adamw_step
 from minivis.ways import faster, with_ways
-from tests.fast.forcing import FUNCTIONS, MOST, forced
+from tests.fast.forcing import FUNCTIONS, MOST, forced, on_strict
 from tests.ops.cases import gather
 from tests.ops.large_rows import ROWS as LARGE
-from tests.ops.test_every_op import PLAIN, as_list, call, fresh_rng, inputs_of, pull, setup
+from tests.ops.test_every_op import PLAIN, as_list, call, fresh_rng, inputs_of, on_device, pull, setup
 
 CASES, _ = gather()
 # How far apart they may lie: (relative, in units of the largest).
@@ -57,6 +57,18 @@ def agrees(case, dtype):
 @pytest.mark.parametrize("case", CASES + LARGE, ids=str)
 def test_every_faster_way_gives_what_the_plain_one_gives(case, dtype):
     agrees(case, dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_faster_ways_keep_to_the_device_of_their_arrays(case):
+    """The pretend GPU refuses to mix its arrays with NumPy's."""
+    with mv.plain():
+        expected = on_device(case, "cpu")
+    for pick in PICKS:
+        with on_strict(), forced(pick):
+            found = on_device(case, "strict")
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
 def test_no_faster_way_is_without_rows():
