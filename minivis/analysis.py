@@ -27,7 +27,8 @@ def fourier_amplitude(maps):
 
     .. math:: \\Delta(f) = \\log \\overline{|F(f, f)|} - \\log \\overline{|F(0, 0)|}
 
-    with F the two-dimensional Fourier transform of a map, read along its diagonal, and the mean over images and channels.
+    with F the two-dimensional Fourier transform of a map, read along its diagonal, and the mean over images and
+    channels.
 
     Parameters
     ----------
@@ -48,8 +49,8 @@ def fourier_amplitude(maps):
 
     Notes
     -----
-    The published code takes the mean of logarithms. We take the logarithm of the mean: a channel that is 0 everywhere, as
-    ReLU leaves some, then does not count.
+    The published code takes the mean of logarithms. We take the logarithm of the mean: a channel that is 0 everywhere,
+    as ReLU leaves some, then does not count.
 
     References
     ----------
@@ -130,7 +131,8 @@ def attention_distance(attention, patch_size, grid):
 def receptive_field(function, images, place=None, rng=None):
     """How much one place of a feature map depends on each pixel: its effective receptive field.
 
-    .. math:: S_{yx} \\propto \\overline{\\Big| \\frac{\\partial \\langle w, f(I)_{:, place} \\rangle}{\\partial I_{cyx}} \\Big|}
+    .. math:: S_{yx} \\propto \\overline{\\Big| \\frac{\\partial \\langle w, f(I)_{:, place} \\rangle}{\\partial
+    I_{cyx}} \\Big|}
 
     with w a random direction in the channels of that place, and the mean over the images I and their channels c.
 
@@ -159,7 +161,8 @@ def receptive_field(function, images, place=None, rng=None):
 
     Notes
     -----
-    Where it is not 0 is the theoretical field. Like every backward pass it leaves gradients in the parameters it comes by.
+    Where it is not 0 is the theoretical field. Like every backward pass it leaves gradients in the parameters it comes
+    by.
 
     References
     ----------
@@ -279,7 +282,8 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
     .. math:: L(w + a d_1 + b d_2), \\qquad a, b \\in [-reach, reach]
 
     Each filter of a direction (a row of a matrix) is as long as the filter of the model that it changes: without that,
-    surfaces of two networks could not be compared, because a ReLU network with weights ten times as large computes the same.
+    surfaces of two networks could not be compared, because a ReLU network with weights ten times as large computes the
+    same.
 
     Parameters
     ----------

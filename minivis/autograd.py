@@ -1,6 +1,7 @@
 """The engine: Tensor, primitive, backward, no_grad. The chain rule as a program.
 
-Not here: any mathematics of a particular op (ops/), Tensor's operators and methods (ops/operators.py), second derivatives.
+Not here: any mathematics of a particular op (ops/), Tensor's operators and methods (ops/operators.py), second
+derivatives.
 """
 
 import functools
@@ -98,8 +99,8 @@ class Tensor:
         TypeError
             If ``grad`` is on another device.
         RuntimeError
-            If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs was
-            changed in place since the forward pass. Then no gradient has changed.
+            If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs
+            was changed in place since the forward pass. Then no gradient has changed.
 
         References
         ----------
@@ -146,8 +147,8 @@ def primitive(function=None, *, dtypes="floating", written=()):
     dtypes : {"floating", "met", "numbers", "any"}, default "floating"
         Which arrays the function accepts. "floating": integers in its first argument are refused. "met": they are
         converted to the dtype of the other arguments' floats. "numbers": they are accepted. In all three, float16 is
-        computed in float32, and the result and the cotangents are rounded once: sums of float16 would overflow at 65504.
-        "any": arrays of every dtype are passed on as they are; for functions that move or select elements.
+        computed in float32, and the result and the cotangents are rounded once: sums of float16 would overflow at
+        65504. "any": arrays of every dtype are passed on as they are; for functions that move or select elements.
     written : tuple of str, default ()
         Parameters that the function writes into: it gets these arrays themselves, never a copy.
 
@@ -176,7 +177,7 @@ def primitive(function=None, *, dtypes="floating", written=()):
         run = way_with_care if not usual else way if ways else function
         try:
             out, vjp = (watched(name, run) if debugging() else run)(*arrays, **options)
-        except complaints.CALLERS as error:
+        except complaints.CALL_ERRORS as error:
             complaints.explain(error, function, arrays, options)
             raise
         if not traced:
@@ -245,7 +246,7 @@ def _history(root):
     seen = {root}
     for node in nodes:  # the list grows during the loop
         if node.vjp is None or node.changed:
-            raise complaints.no_longer(node)
+            raise complaints.unusable_graph(node)
         for _, parent in node.parents:
             if type(parent) is Node and parent not in seen:
                 seen.add(parent)

@@ -1,6 +1,7 @@
 """One process at a time in a folder: a lock that the system takes back when its owner ends, however it ends.
 
-Not here: what the folder is for (train.py). Where there is no such lock (some network drives), the owner's name decides.
+Not here: what the folder is for (train.py). Where there is no such lock (some network drives), the owner's name
+decides.
 """
 
 import contextlib

@@ -32,13 +32,14 @@ class Optimizer:
     """What all optimisers share: groups of parameters, a schedule, and a state that can be saved.
 
     A subclass names the arrays it keeps for each parameter in ``slots`` and defines the update of one parameter,
-    ``_update(parameter, grad, state, group, lr)``, in place. Parameters of float16 are handed to it in float32, and so is
-    what it keeps for them: squares of gradients leave the range of float16.
+    ``_update(parameter, grad, state, group, lr)``, in place. Parameters of float16 are handed to it in float32, and so
+    is what it keeps for them: squares of gradients leave the range of float16.
 
     Parameters
     ----------
     params : list of Parameter, list of dict, or Module
-        A dict is a group: ``{"params": [...], "lr": 1e-4}`` with options of its own. A Module gives all of its parameters.
+        A dict is a group: ``{"params": [...], "lr": 1e-4}`` with options of its own. A Module gives all of its
+        parameters.
     options : dict
         Defaults of the options, ``lr`` among them.
     schedule : callable, optional

@@ -1,6 +1,7 @@
 """Models on disk: a folder with the weights (safetensors) and the arguments that rebuild the model (json).
 
-Not here: the state of a training run (train.py), published checkpoints of others (pretrained/), and any file that could run code.
+Not here: the state of a training run (train.py), published checkpoints of others (pretrained/), and any file that
+could run code.
 """
 
 import difflib
@@ -77,8 +78,9 @@ def save(model, folder, half=False):
 
     Notes
     -----
-    Both files are written beside the old ones and put in their place only when they are complete. What was changed after
-    the model was made is recorded in ``config.json``; `load` then refuses to make the model and says by name what was changed.
+    Both files are written beside the old ones and put in their place only when they are complete. What was changed
+    after the model was made is recorded in ``config.json``; `load` then refuses to make the model and says by name
+    what was changed.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """The training loop: steps, progress, history, checkpoints, and a resume that is exact to the last bit.
 
-Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), reading and writing (storage.py).
+Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), reading and writing
+(storage.py).
 """
 
 import copy
