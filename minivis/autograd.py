@@ -1,7 +1,6 @@
 """The engine: Tensor, primitive, backward, no_grad. The chain rule as a program.
 
-Not here: any mathematics of a particular op (ops/), Tensor's operators and methods (ops/operators.py), second
-derivatives.
+Not here: the mathematics of single ops (ops/), Tensor's operators and methods (ops/operators.py), second derivatives.
 """
 
 import functools

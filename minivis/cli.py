@@ -1,7 +1,6 @@
-"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo, draw one,
-hand out and grade assignments.
+"""The `minivis` command: check this machine, judge a function by its laws, train, use and draw models, and grade.
 
-Not here: what the commands do. Each imports its own module when it runs, so `minivis --help` stays quick.
+Each command imports its module only when it runs, so `minivis --help` stays quick. Not here: what the commands do.
 """
 
 import argparse
@@ -23,13 +22,13 @@ def main(arguments=None):
     Parameters
     ----------
     arguments : list of str, optional
-        What stands after ``minivis`` on the command line; default: this process's own.
+        The words after ``minivis`` on the command line; default: those of this process.
 
     Returns
     -------
     int
-        0 when all is well, 1 when the answer is no (a law is broken, something needed is missing), 2 when the
-        command could not be carried out; a mistake of the user is one line on stderr, not a traceback.
+        0 if all is well, 1 if the answer is no (a law is broken, something required is missing), 2 if the command could
+        not be carried out. For a mistake of the user, stderr gets one line, not a traceback.
 
     Examples
     --------
@@ -46,7 +45,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("\nminivis: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `minivis doctor | head`: the reader has what it wanted
+    except BrokenPipeError:  # `minivis doctor | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -174,7 +173,7 @@ def _add_show(command):
 
 
 def _assignment_parsers(actions):
-    """What stands after `minivis assignment`."""
+    """The arguments of `minivis assignment`."""
 
     def action(name, does, *arguments):
         added = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")

@@ -250,8 +250,7 @@ def min(x, axis=None, keepdims=False):
 def logsumexp(x, axis, keepdims=False):
     """Logarithm of a sum of exponentials, without overflow: a smooth maximum.
 
-    .. math:: y = m + \\ln \\sum_i e^{x_i - m}, \\quad m = \\max_i x_i, \\qquad \\bar x = \\bar y\\,
-    \\mathrm{softmax}(x)
+    .. math:: y = m + \\ln \\sum_i e^{x_i - m}, \\quad m = \\max_i x_i, \\qquad \\bar x = \\bar y\\, \\mathrm{softmax}(x)
 
     Parameters
     ----------
