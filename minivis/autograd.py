@@ -263,7 +263,7 @@ def _pull_back(node, vjp, cotangents):
         new = type(share) is FunctionType
         share = share() if new else share
         if share is None or share.shape != parent.shape or share.dtype != parent.dtype:
-            raise complaints.broken_promise(node.op, place, share, parent)
+            raise complaints.wrong_cotangent(node.op, place, share, parent)
         if type(parent) is Node:
             # not in place: a share may be a view of an array that another node still needs
             cotangents[parent] = cotangents[parent] + share if parent in cotangents else share

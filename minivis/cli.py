@@ -61,7 +61,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="minivis", description=DESCRIPTION, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"minivis {__version__}")
     parser.add_argument(
-        "--traceback", action="store_true", help="show where an error arose, not only what it says"
+        "--traceback", action="store_true", help="show the traceback of an error, not only its message"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -87,17 +87,17 @@ def _parser():
 def _add_check(command):
     check = command(
         "check",
-        "judge your own function by the laws of what it implements",
+        "check your own implementation of a function by its laws",
         _check,
-        "Without NAME: the names.",
+        "Without NAME: list the names.",
     )
     check.add_argument("name", nargs="?", metavar="NAME", help="what it implements, such as softmax")
-    check.add_argument("target", nargs="?", metavar="FILE.py:FUNCTION", help="where it stands")
+    check.add_argument("target", nargs="?", metavar="FILE.py:FUNCTION", help="its file and its name")
 
 
 def _add_train(command):
     train = command(
-        "train", "train a small model and report how well it does", _train, "Without NAME: the names."
+        "train", "train a small model and report how well it does", _train, "Without NAME: list the names."
     )
     train.add_argument("name", nargs="?", metavar="NAME", help="what to train, such as vit-digits")
     train.add_argument("--out", type=_folder, metavar="DIR", help="where the results go (default: runs/NAME)")
@@ -107,15 +107,15 @@ def _add_train(command):
     train.add_argument(
         "--steps", type=_at_least(1), metavar="N", help="optimiser steps (default: the recipe's)"
     )
-    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in DIR")
 
 
 def _add_predict(command):
     predict = command(
         "predict",
-        "show a model a photo: classes, boxes or masks, printed and drawn",
+        "run a model on a photo; print and draw classes, boxes or masks",
         _predict,
-        "Without MODEL: the small models that come with minivis.",
+        "Without MODEL: list the small models that come with minivis.",
     )
     predict.add_argument(
         "model", nargs="?", metavar="MODEL", help="folder of a published or trained checkpoint, or a name"
@@ -128,13 +128,13 @@ def _add_predict(command):
         "--threshold",
         type=float,
         metavar="P",
-        help="least score of a box or mask (default: the model's usual one)",
+        help="lowest score of a box or mask (default: the model's usual one)",
     )
     predict.add_argument(
         "--things",
         nargs="+",
         metavar="CLASS",
-        help="classes that can be counted, by name, for a panoptic model that does not say (others: stuff)",
+        help="names of the classes of countable objects, if a panoptic model does not list them (others: stuff)",
     )
 
 
@@ -143,7 +143,7 @@ def _add_show(command):
         "show",
         "draw the architecture of a model: its stages, shapes, parameters and what flows between them",
         _show,
-        "Without MODEL: the names.",
+        "Without MODEL: list the names.",
     )
     show.add_argument(
         "model",
@@ -192,11 +192,11 @@ def _assignment_parsers(actions):
         "metavar": "DIR",
         "help": "one sub-folder, .ipynb or .zip for each student",
     }
-    student = {"metavar": "S", "help": "grade this student alone and leave the others' grades as they are"}
+    student = {"metavar": "S", "help": "grade only this student and keep the others' grades"}
     seed = {
         "type": _at_least(0),
         "metavar": "N",
-        "help": "draw the inputs of the laws from this seed, as an earlier grading did; default: a new one",
+        "help": "seed for the inputs of the laws, for example that of an earlier grading; default: a new one",
     }
     grading = [name, ("folder", submissions), ("--student", student), ("--seed", seed)]
     action("grade", "grade a folder of submissions into grades.csv and feedback/", *grading)

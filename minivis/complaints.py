@@ -12,8 +12,8 @@ from minivis.backend import ArrayError, as_array, is_array, namespace, plain
 from minivis.dtypes import each
 
 __all__ = [
-    "CALL_ERRORS", "broken_promise", "changed", "cotangent_data", "explain", "named", "no_backward", "tensor_data",
-    "unusable_graph",
+    "CALL_ERRORS", "changed", "cotangent_data", "explain", "named", "no_backward", "tensor_data", "unusable_graph",
+    "wrong_cotangent",
 ]  # fmt: skip
 
 CALL_ERRORS = (ValueError, IndexError, TypeError, AttributeError)  # what a call with wrong arguments raises
@@ -148,13 +148,13 @@ def changed(what):
     )
 
 
-def broken_promise(op, place, cotangent, parent):
+def wrong_cotangent(op, place, cotangent, parent):
     """The error for a cotangent that is missing, or differs in shape or dtype from the argument it belongs to."""
     if cotangent is None:
         return TypeError(
             f"{op}: not differentiable in its argument number {place + 1}; pass an array or x.detach()"
         )
     return AssertionError(
-        f"{op}: its vjp broke the promise for argument number {place + 1}: cotangent "
-        f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
+        f"{op}: its vjp must return a cotangent {parent.dtype.name} {tuple(parent.shape)} for argument number {place + 1}, "
+        f"got {cotangent.dtype.name} {cotangent.shape}"
     )

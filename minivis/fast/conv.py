@@ -1,7 +1,7 @@
 """The three products of a convolution, a few images at a time, with patches in the memory order that is fastest.
 
-Patches are the rows of a matrix. The channels of one pixel lie side by side, so memory is copied in longer pieces. Not
-here: what a convolution is and its checks (ops/conv.py), how patches are copied (blocks.py, compiled.py, cuda.py).
+Patches are the rows of a matrix. The channels of one pixel lie side by side, so memory is copied in longer pieces.
+Not here: what a convolution is and its checks (ops/conv.py), how patches are copied (blocks.py, compiled.py, cuda.py).
 """
 
 import itertools
