@@ -28,7 +28,7 @@ _unrecorded = Switch("minivis_no_grad")
 class Node:
     """One recorded call of an op: its vjp, and the parents that its cotangents go to.
 
-    ``parents`` is a list of pairs: the place of a parameter, and the Node or leaf Tensor that was given there.
+    ``parents`` has a pair for each argument that requires a gradient: its place, and its Node (or itself, for a leaf).
     """
 
     __slots__ = ("op", "vjp", "parents", "shape", "dtype", "born", "changed")

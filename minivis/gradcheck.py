@@ -115,11 +115,11 @@ def dot_product_test(function, inputs, cotangents, gradients, *, rng, eps=1e-6, 
     gradients : list of ndarray
         What backward gives for w, one for each input.
     rng : numpy.random.Generator
-        Where the direction u comes from.
+        Draws the direction u.
     eps : float, default 1e-6
         Step of the finite difference.
     least : float, default 1
-        Smaller numbers are not worth more digits than this one.
+        Lower limit of the size that the difference is divided by: differences of small numbers do not count more.
 
     Returns
     -------
