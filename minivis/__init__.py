@@ -13,7 +13,7 @@ from minivis.ways import plain
 
 __version__ = "0.1.0"
 
-# attribute -> the module that has it (PEP 562): None for a submodule of that name
+# attribute -> the module that defines it, or None for a submodule (imported on first use, PEP 562)
 _LAZY = {
     **dict.fromkeys(
         [
@@ -65,5 +65,5 @@ def __dir__():
     return sorted([*globals(), *_LAZY])
 
 
-if importlib.util.find_spec("minivis.fast"):  # all works without that folder too, only slower
+if importlib.util.find_spec("minivis.fast"):  # without that folder minivis is only slower
     importlib.import_module("minivis.fast")

@@ -1,6 +1,6 @@
-"""What a network is like: the spectrum of its maps, how far it looks, the curvature and the surface of its loss.
+"""Analyse a network: the spectrum of its maps, attention distance, receptive field, curvature and surface of its loss.
 
-Not here: the pictures (viz/), which model and which data to look at.
+Not here: the figures (viz/), and the models and data to analyse (notebooks).
 """
 
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ __all__ = [
 
 
 def fourier_amplitude(maps):
-    """How strong the detail in feature maps is, finer and finer, against their mean brightness.
+    """The amplitude of feature maps at each spatial frequency, relative to their mean brightness.
 
     .. math:: \\Delta(f) = \\log \\overline{|F(f, f)|} - \\log \\overline{|F(0, 0)|}
 
-    with F the two-dimensional Fourier transform of a map, read along its diagonal, and the mean over images and channels.
+    F is the two-dimensional Fourier transform of a map, read along its diagonal. The mean is over images and channels.
 
     Parameters
     ----------
@@ -37,19 +37,20 @@ def fourier_amplitude(maps):
     Returns
     -------
     frequencies : ndarray, shape (H // 2 + 1,)
-        From 0 to 1 for even H, in units of pi radians a place: at 1, every place differs from its neighbours.
+        In units of pi radians per position, from 0 to 1 for even H. At 1, the values alternate from one position to the
+        next.
     amplitude : ndarray, shape (H // 2 + 1,)
         Relative log amplitude (natural logarithm); the first is 0.
 
     Raises
     ------
     ValueError
-        If the maps are not square, or there are none.
+        If the maps are not square or empty.
 
     Notes
     -----
-    The published code takes the mean of logarithms. We take the logarithm of the mean: a channel that is 0 everywhere, as
-    ReLU leaves some, then does not count.
+    The published code takes the mean of logarithms. We take the logarithm of the mean, so that a channel that is 0
+    everywhere (possible after ReLU) does not count.
 
     References
     ----------
@@ -76,26 +77,26 @@ def fourier_amplitude(maps):
 
 @in_float32
 def attention_distance(attention, patch_size, grid):
-    """How far away, on average, the patches are that a head looks at: small = local like a convolution.
+    """The mean distance between a query patch and the patches it attends to. Small means local, like a convolution.
 
     .. math:: \\bar d = \\frac{1}{N} \\sum_i \\frac{\\sum_j A_{ij} \\lVert x_i - x_j \\rVert}{\\sum_j A_{ij}}
 
-    with x the centres of the patches, in pixels.
+    where x are the centres of the patches, in pixels.
 
     Parameters
     ----------
     attention : ndarray, shape (..., N, N)
-        Attention weights among patches; drop the class token first: ``weights[..., 1:, 1:]``. Rows are normalised to
-        sum 1 again; a row of zeros counts as distance 0.
+        Attention weights among patches, without the class token: ``weights[..., 1:, 1:]``. Rows are normalised to sum 1
+        again. A row of zeros counts as distance 0.
     patch_size : int or (int, int)
         Height and width of a patch, pixels.
     grid : (int, int)
-        Rows and columns of patches, N together.
+        Rows and columns of patches; their product is N.
 
     Returns
     -------
     ndarray, shape (...)
-        Pixels: between 0 and the diagonal of the image. Leading axes (batch, head) stay: average those you wish.
+        In pixels, between 0 and the diagonal of the image. There is one value for each batch element and head.
 
     Raises
     ------
@@ -128,38 +129,40 @@ def attention_distance(attention, patch_size, grid):
 
 
 def receptive_field(function, images, place=None, rng=None):
-    """How much one place of a feature map depends on each pixel: its effective receptive field.
+    """How much one position of a feature map depends on each pixel: its effective receptive field.
 
     .. math:: S_{yx} \\propto \\overline{\\Big| \\frac{\\partial \\langle w, f(I)_{:, place} \\rangle}{\\partial I_{cyx}} \\Big|}
 
-    with w a random direction in the channels of that place, and the mean over the images I and their channels c.
+    where w is a random direction in the channels of that position, and the mean is over the images I and their
+    channels c.
 
     Parameters
     ----------
     function : callable
         Takes images as a Tensor (B, C, H, W), returns a Tensor of maps (B, C', H', W').
     images : ndarray, shape (B, C, H, W)
-        The field of a network depends on what it sees; these are averaged over.
+        The receptive field depends on the image; the result is the average over these.
     place : (int, int), optional
         Row and column in the map; default: the middle, (H' // 2, W' // 2).
     rng : numpy.random.Generator, int or None
-        Where w is drawn from; None is seed 0.
+        Draws w; None is seed 0.
 
     Returns
     -------
     ndarray, shape (H, W)
-        Shares: not negative, sum 1.
+        The share of each pixel: at least 0, with sum 1.
 
     Raises
     ------
     ValueError
-        If the function returns no maps, or the place does not depend on any pixel.
+        If the function returns no maps, or the position does not depend on any pixel.
     IndexError
-        If the place is outside the map.
+        If the position is outside the map.
 
     Notes
     -----
-    Where it is not 0 is the theoretical field. Like every backward pass it leaves gradients in the parameters it comes by.
+    The pixels whose share is not 0 are the theoretical receptive field. Like every backward pass, this adds gradients
+    to the parameters of the network.
 
     References
     ----------
@@ -191,39 +194,40 @@ def receptive_field(function, images, place=None, rng=None):
 
 
 def hessian_eigenvalues(model, loss, count=5, which="LM", tolerance=1e-2, step=1e-5, rng=None):
-    """How curved the loss is around a model's weights, in the directions where it is most curved.
+    """The curvature of the loss at a model's weights, in the directions where it is largest.
 
-    The Hessian H holds all second derivatives: far too many to write down. Lanczos' method only needs products with it,
-    and a product is a difference of two gradients:
+    The Hessian H holds all second derivatives, too many to store. Lanczos' method needs only products with H, and a
+    product is a difference of two gradients:
 
     .. math:: H v \\approx \\frac{\\nabla L(w + \\epsilon v) - \\nabla L(w - \\epsilon v)}{2 \\epsilon}
 
     Parameters
     ----------
     model : Module
-        With float64 parameters: ``model.to("float64")``. It is read in evaluation mode, and left as it was.
+        With float64 parameters: ``model.to("float64")``. It is evaluated in eval mode and restored afterwards.
     loss : callable
-        Takes the model, returns a scalar Tensor; the same each time for the same weights.
+        Takes the model, returns a scalar Tensor. It must always return the same for the same weights.
     count : int, default 5
         How many eigenvalues.
     which : {"LM", "LA", "SA", "BE"}, default "LM"
-        The largest in magnitude, the largest, the smallest (most negative), or half from either end.
+        "LM": the largest in magnitude. "LA": the largest. "SA": the smallest (most negative). "BE": half from each end.
     tolerance : float, default 1e-2
         Relative error allowed in an eigenvalue.
     step : float, default 1e-5
         Epsilon, for a v of length 1.
     rng : numpy.random.Generator, int or None
-        Where Lanczos' first vector comes from; None is seed 0.
+        Draws Lanczos' first vector; None is seed 0.
 
     Returns
     -------
     ndarray, shape (count,)
-        In falling order. A negative one is a direction along which the loss curves down: it is not convex here.
+        The eigenvalues in descending order. If one is negative, the loss curves down along its direction and is not
+        convex here.
 
     Raises
     ------
     TypeError
-        If a parameter is not float64: differences of float32 gradients drown in rounding.
+        If a parameter is not float64: rounding in float32 is larger than the differences of gradients.
 
     Notes
     -----
@@ -278,28 +282,29 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
 
     .. math:: L(w + a d_1 + b d_2), \\qquad a, b \\in [-reach, reach]
 
-    Each filter of a direction (a row of a matrix) is as long as the filter of the model that it changes: without that,
-    surfaces of two networks could not be compared, because a ReLU network with weights ten times as large computes the same.
+    Each filter of a direction (a row of a matrix) has the length of the model's filter that it changes. Otherwise the
+    surfaces of two networks could not be compared: a ReLU network can have weights ten times as large and compute the
+    same.
 
     Parameters
     ----------
     model : Module
-        It is read in evaluation mode, and left as it was.
+        It is evaluated in eval mode and restored afterwards.
     loss : callable
-        Takes the model, returns a scalar Tensor; the same each time for the same weights.
+        Takes the model, returns a scalar Tensor. It must always return the same for the same weights.
     reach : float, default 1
-        How far to go: at 1 a weight is changed by as much as it is large.
+        Largest step. A step of 1 along a direction changes each filter by its own length.
     points : int, default 11
-        Steps along each direction; odd, so that the model itself is in the middle.
+        Number of steps along each direction; odd, so that the model itself is in the middle.
     rng : numpy.random.Generator, int or None
-        Where the directions come from; None is seed 0.
+        Draws the directions; None is seed 0.
 
     Returns
     -------
     steps : ndarray, shape (points,)
         The values of a, and of b.
     values : ndarray, shape (points, points)
-        The loss, a down and b to the right.
+        The loss; a varies along rows (axis 0), b along columns (axis 1).
 
     Raises
     ------
@@ -308,8 +313,8 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
 
     References
     ----------
-    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4; biases and norms stay, as
-    there. Slide ``A/38-attention-flattens-the-loss``.
+    Li et al., "Visualizing the loss landscape of neural nets", NeurIPS 2018, section 4 (as there, biases and norms are
+    not changed). Slide ``A/38-attention-flattens-the-loss``.
 
     Examples
     --------
@@ -336,7 +341,7 @@ def loss_surface(model, loss, reach=1.0, points=11, rng=None):
 
 
 def _like_filters(weight, rng):
-    """A random direction for one parameter, each filter as long as the parameter's own; 0 for vectors. Flat, float64."""
+    """A random direction for one parameter, flat float64, with filters as long as the parameter's; 0 for vectors."""
     weight = to_numpy(weight)
     if weight.ndim < 2:
         return np.zeros(weight.size)
@@ -347,7 +352,7 @@ def _like_filters(weight, rng):
 
 
 def _move(parameters, start, move):
-    """Set the parameters to where they started, plus their parts of one long vector."""
+    """Set the parameters to ``start`` plus their parts of the long vector ``move``."""
     at = 0
     for p, x in zip(parameters, start, strict=True):
         part = move[at : at + x.size].reshape(x.shape)
@@ -357,7 +362,7 @@ def _move(parameters, start, move):
 
 @contextmanager
 def _explored(model):
-    """The trained parameters of a model, which is in evaluation mode meanwhile and put back as it was afterwards."""
+    """The trained parameters of a model. It is in eval mode inside the block and is restored afterwards."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     modes = [(module, module.training) for _, module in model.named_modules()]
     before = [(p.data, p.grad) for p in parameters]

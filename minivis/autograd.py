@@ -1,6 +1,6 @@
 """The engine: Tensor, primitive, backward, no_grad. The chain rule as a program.
 
-Not here: any mathematics of a particular op (ops/), Tensor's operators and methods (ops/operators.py), second derivatives.
+Not here: the mathematics of single ops (ops/), Tensor's operators and methods (ops/operators.py), second derivatives.
 """
 
 import functools
@@ -26,9 +26,9 @@ _unrecorded = Switch("minivis_no_grad")
 
 
 class Node:
-    """One recorded call: how to pull a cotangent back (`vjp`), and to whom.
+    """One recorded call of an op: its vjp, and the parents that its cotangents go to.
 
-    ``parents`` are pairs: the place of a parameter, and the Node or leaf Tensor whose gradient is wanted there.
+    ``parents`` has a pair for each argument that requires a gradient: its place, and its Node (or itself, for a leaf).
     """
 
     __slots__ = ("op", "vjp", "parents", "shape", "dtype", "born", "changed")
@@ -51,14 +51,14 @@ class Tensor:
     data : array_like
         An array keeps its dtype and is not copied; lists and Python numbers become float32.
     requires_grad : bool, default False
-        Whether `backward` should leave a gradient in `.grad`. Only floating-point Tensors may ask.
+        Whether `backward` should leave a gradient in `.grad`. Only floating-point Tensors can have one.
 
     Attributes
     ----------
     data : ndarray
-        The values, on the CPU or the GPU. ``x.data += 1`` between forward and backward is noticed, and backward refuses:
-        it needs the values as they were. So is an optimiser's step. Nobody can notice who writes into the array by
-        another name, or into a part of it (``x.data[0] = 1``); ``x.data = x.data + 1`` is a new array and does no harm.
+        The values, on the CPU or the GPU. Do not write into them between forward and backward: backward needs the old
+        values. It raises an error after ``x.data += 1`` or an optimiser's step. It cannot notice a write into a part
+        (``x.data[0] = 1``) or under another name. ``x.data = x.data + 1`` makes a new array and is safe.
     grad : ndarray or None
         After `backward`, the derivative of the scalar with respect to this leaf: shape and dtype of `data`.
     requires_grad : bool
@@ -87,9 +87,9 @@ class Tensor:
         Parameters
         ----------
         grad : array_like, optional
-            The cotangent, of this Tensor's shape. May be left out for a Tensor of one element, where it is 1.
+            The cotangent, of this Tensor's shape. Optional for a Tensor of one element, where the default is 1.
         retain_graph : bool, default False
-            Keep the graph for another backward. Otherwise it is consumed, and its memory freed, on the way.
+            Keep the graph for another backward. Otherwise it is consumed, and its memory is freed on the way.
 
         Raises
         ------
@@ -98,8 +98,8 @@ class Tensor:
         TypeError
             If ``grad`` is on another device.
         RuntimeError
-            If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs was
-            changed in place since the forward pass. No gradient was changed.
+            If nothing here requires a gradient, the graph was consumed by an earlier backward, or data that it needs
+            was changed in place since the forward pass. Then no gradient has changed.
 
         References
         ----------
@@ -119,11 +119,11 @@ class Tensor:
         return Tensor(self.data)
 
     def _set_data(self, data):
-        if data is self._data:  # the second half of x.data += 1, which has written into the array
+        if data is self._data:  # x.data += 1 has written into the array and now assigns it
             mark_changed(self)
         self._data = data
 
-    data = property(attrgetter("_data"), _set_data)  # the engine reads _data: this happens in every op
+    data = property(attrgetter("_data"), _set_data)  # every op reads _data itself, which is faster
     shape = property(attrgetter("_data.shape"), doc="Lengths of the axes, a tuple of int.")
     dtype = property(attrgetter("_data.dtype"), doc="NumPy dtype of the elements.")
     ndim = property(attrgetter("_data.ndim"), doc="Number of axes.")
@@ -135,32 +135,32 @@ def primitive(function=None, *, dtypes="floating", written=()):
     """Make a differentiable op of ``function``, which takes raw arrays and returns ``(out, vjp)``.
 
     ``vjp(g)`` takes the cotangent of ``out`` and returns one cotangent (or None) for each parameter, in the order of
-    the signature; trailing static parameters are left out. One that costs much may be a function without arguments,
-    which returns a new array; it is called only for a parameter that wants its gradient.
-    Called with a Tensor anywhere, the op records; called with arrays only, it just computes.
+    the signature; trailing static parameters are left out. An expensive cotangent may be a function without arguments
+    that returns a new array. It is called only if its parameter needs a gradient.
+    If any argument is a Tensor, the op records the call. With arrays only, it just computes.
 
     Parameters
     ----------
     function : callable
         ``function(*arrays, **options) -> (out, vjp)``.
     dtypes : {"floating", "met", "numbers", "any"}, default "floating"
-        What the function is meant for. "floating": integers in its first argument are refused. "met": they take the dtype
-        of the floats that they meet. "numbers": they enter. In all three, float16 enters as float32, and the result and
-        the cotangents are rounded once: sums of float16 would overflow at 65504. "any": the function moves elements or
-        picks some; all enter as they are.
+        Which arrays the function accepts. "floating": integers in its first argument are refused. "met": they are
+        converted to the dtype of the other arguments' floats. "numbers": they are accepted. In all three, float16 is
+        computed in float32, and the result and the cotangents are rounded once: sums of float16 would overflow at
+        65504. "any": arrays of every dtype are passed on as they are; for functions that move or select elements.
     written : tuple of str, default ()
-        Parameters that the function writes to; their arrays are never replaced by a copy.
+        Parameters that the function writes into: it gets these arrays themselves, never a copy.
 
     Returns
     -------
     callable
-        The op. ``op.raw`` is the function itself, ``op.way`` the first way to the same that may be taken and pays (see
-        `minivis.ways.faster`); both return ``(out, vjp)``, with all cotangents made, and take arrays of any kind.
+        The op. ``op.raw`` is the plain function for arrays of any kind; it returns ``(out, vjp)`` with every cotangent
+        computed. ``op.way`` is for use inside another op: it takes a faster way where there is one (`minivis.ways`).
     """
     if function is None:
         return functools.partial(primitive, dtypes=dtypes, written=written)
     name = function.__name__.lstrip("_")
-    # looked at once, never when called
+    # the signature is read once, not at every call
     place_of = {parameter: place for place, parameter in enumerate(inspect.signature(function).parameters)}
     way = with_ways(function)
     ways = way.ways
@@ -176,12 +176,13 @@ def primitive(function=None, *, dtypes="floating", written=()):
         run = way_with_care if not usual else way if ways else function
         try:
             out, vjp = (watched(name, run) if debugging() else run)(*arrays, **options)
-        except complaints.CALLERS as error:
+        except complaints.CALL_ERRORS as error:
             complaints.explain(error, function, arrays, options)
             raise
         if not traced:
             return out
-        result = Tensor.__new__(Tensor)  # what an op has made needs no second look
+        # without Tensor(...): an op's result needs none of its checks
+        result = Tensor.__new__(Tensor)
         result._data = out if type(out) is np.ndarray else as_array(out)
         result.grad = None
         result.changed = 0
@@ -196,10 +197,10 @@ def primitive(function=None, *, dtypes="floating", written=()):
 
 
 def _unwrapped(arguments):
-    """What an op needs to know of (place, argument) pairs.
+    """Take the arrays out of Tensors. ``arguments`` are pairs (place, argument).
 
-    Returns the arrays; a pair for each Tensor that wants a gradient, its place and who gets it; whether there was any Tensor;
-    and whether all arrays are as nearly always.
+    Returns the arguments with arrays instead of Tensors; a pair (place, parent) for each Tensor that requires a
+    gradient; whether there was any Tensor; and whether all arrays are usual: plain ones of float32 or float64.
     """
     arrays = []
     parents = []
@@ -217,15 +218,15 @@ def _unwrapped(arguments):
 
 
 def mark_changed(tensor):
-    """Note that somebody wrote into the data of a Tensor: a graph that was recorded before may have kept the array."""
+    """Note that a Tensor's data was written to: a graph recorded earlier may need the old values for backward."""
     (tensor.node or tensor).changed = next(_births)
 
 
 def backpropagate(root, grad, retain_graph):
-    """Walk the graph from ``root``, the newest node first, pulling cotangents back.
+    """Walk the graph back from ``root``, the newest node first, and pull the cotangents back.
 
-    A node is newer than all it was made from, so whoever uses its result has given its share when its turn comes. Cotangents
-    live in a local dict: an aborted backward leaves no trace of them.
+    A node is newer than its parents. So when its turn comes, all nodes that use its result have added their shares to
+    its cotangent. Cotangents are kept in a local dict: a backward that fails leaves none behind.
     """
     cotangents = {root: grad}
     nodes = _history(root)
@@ -239,12 +240,12 @@ def backpropagate(root, grad, retain_graph):
 
 
 def _history(root):
-    """All nodes behind ``root`` and itself, oldest first. Refuses a graph that is consumed, or whose values are gone."""
+    """``root`` and all nodes behind it, oldest first. Refuses a graph that was consumed or whose data was changed."""
     nodes = [root]
     seen = {root}
-    for node in nodes:  # which grows as it is read
+    for node in nodes:  # the list grows during the loop
         if node.vjp is None or node.changed:
-            raise complaints.no_longer(node)
+            raise complaints.unusable_graph(node)
         for _, parent in node.parents:
             if type(parent) is Node and parent not in seen:
                 seen.add(parent)
@@ -255,16 +256,16 @@ def _history(root):
 
 
 def _pull_back(node, vjp, cotangents):
-    """Share the cotangent of one result among what it was made from: where several shares meet, they add up."""
+    """Apply the vjp of one node, and add each share to the cotangent or gradient of its parent."""
     pulled = vjp(cotangents.pop(node))
     for place, parent in node.parents:
         share = pulled[place] if place < len(pulled) else None
         new = type(share) is FunctionType
         share = share() if new else share
         if share is None or share.shape != parent.shape or share.dtype != parent.dtype:
-            raise complaints.broken_promise(node.op, place, share, parent)
+            raise complaints.wrong_cotangent(node.op, place, share, parent)
         if type(parent) is Node:
-            # never in place: a vjp may hand out a view of what others still need
+            # not in place: a share may be a view of an array that another node still needs
             cotangents[parent] = cotangents[parent] + share if parent in cotangents else share
         elif parent.grad is not None:
             parent.grad += share
@@ -273,7 +274,7 @@ def _pull_back(node, vjp, cotangents):
 
 
 def recording():
-    """Whether calls are recorded for backward: not inside `no_grad`."""
+    """Whether calls are recorded for backward: True outside `no_grad`."""
     return not _unrecorded.is_on()
 
 

@@ -1,6 +1,6 @@
-"""Which array library an array belongs to, moving arrays between devices, and the few calls that differ.
+"""Find the array library of an array, move arrays between devices, and wrap the few functions that differ.
 
-Not here: mathematics. Nothing but this file and fast/cuda*.py knows CuPy.
+Not here: mathematics. Only this file and fast/cuda*.py use CuPy.
 """
 
 import sys
@@ -30,11 +30,11 @@ __all__ = [
 
 
 class ArrayError(TypeError):
-    """Something that is no array, or arrays of different devices, met where one array library was expected."""
+    """An argument is not an array, or arrays are on different devices."""
 
 
 class _Library:
-    """An array library: its array type, its NumPy-like namespace, its device and how it meets the host."""
+    """An array library: its NumPy-like namespace, its device, how to copy to and from the host, special functions."""
 
     __slots__ = ("namespace", "device", "to_host", "from_host", "special", "scatter_add")
 
@@ -51,7 +51,7 @@ def _numpy_special(name):
 
 
 def _numpy_scatter_add(out, index, values):
-    """``np.add.at``; many whole rows by a product with a sparse matrix of ones, where NumPy would go element by element."""
+    """``np.add.at``. Many whole rows are added by a product with a sparse matrix of ones, which is faster."""
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     whole = isinstance(rows, np.ndarray) and rows.dtype.kind in "iu" and out.ndim > 1
     if not whole or values.size < 2**12 or not out.dtype == values.dtype in ("float32", "float64"):
@@ -66,11 +66,11 @@ def _numpy_scatter_add(out, index, values):
 
 _NUMPY = _Library(np, "cpu", np.asarray, np.asarray, _numpy_special, _numpy_scatter_add)
 _LIBRARIES = {np.ndarray: _NUMPY}
-_SCALARS = {float, int, bool, type(None)}  # Python scalars fit every array library
+_SCALARS = {float, int, bool, type(None)}  # types that fit every array library
 
 
 def register(array_type, namespace, device, to_host, from_host, special, scatter_add):
-    """Teach minivis another array library (CuPy registers itself on first sight; tests register a pretend GPU).
+    """Add an array library. CuPy is added when its first array is seen; tests add a pretend GPU.
 
     Parameters
     ----------
@@ -79,11 +79,11 @@ def register(array_type, namespace, device, to_host, from_host, special, scatter
     namespace : module
         Its NumPy-like functions.
     device : str
-        The name `to_device` knows it by.
+        Its name for `to_device`.
     to_host, from_host : callable
         Array to ``numpy.ndarray`` and back.
     special : callable
-        ``special(name)`` is a function of SciPy's ``special`` for its arrays, such as "erf".
+        ``special(name)`` returns its version of a function of ``scipy.special``, such as "erf".
     scatter_add : callable
         ``scatter_add(out, index, values)``, in place, summing repeated indices.
     """
@@ -109,7 +109,7 @@ def _library(x):
 
 
 def _unusual_library(x):
-    """`_library` of a subclass of ndarray, such as numpy.memmap, of what a full reduction returns, of the first CuPy array."""
+    """`_library` of a subclass of ndarray such as numpy.memmap, of a NumPy scalar, or of the first CuPy array."""
     if isinstance(x, (np.ndarray, np.generic)):
         return _NUMPY
     if type(x).__module__.split(".")[0] == "cupy" and hasattr(x, "__cuda_array_interface__"):
@@ -118,7 +118,7 @@ def _unusual_library(x):
 
 
 def is_array(x):
-    """Whether ``x`` is an array of a known library (a Tensor, list or number, also a NumPy number, is not)."""
+    """Whether ``x`` is an array of a known library. Tensors, lists and numbers (also NumPy's) are not."""
     return _library(x) is not None and not isinstance(x, np.generic)
 
 
@@ -128,7 +128,7 @@ def namespace(*arrays):
     Parameters
     ----------
     *arrays : ndarray
-        Arrays of one library. Anything that is not an array (a number, None) has no say.
+        Arrays of one library. Arguments that are not arrays (a number, None) are ignored.
 
     Returns
     -------
@@ -163,19 +163,19 @@ def _not_one_library(values):
 
 
 def device_of(x):
-    """The device an array lives on: ``"cpu"``, ``"gpu"`` (or the name a registered library gave)."""
+    """The device of an array: ``"cpu"``, ``"gpu"``, or the device name of a library that was added by `register`."""
     return _library(x).device
 
 
 def describe(x):
-    """An array in words for an error: shape, dtype, device."""
+    """An array as text for an error: dtype, shape, device."""
     return f"{x.dtype.name} {tuple(x.shape)} on {device_of(x)}"
 
 
 def plain(x):
-    """An array as ops take it: a plain ndarray of numbers in this machine's byte order, aligned. Nearly always ``x`` itself.
+    """Convert an array for ops: a plain, aligned ndarray of numbers in native byte order. Usually ``x`` itself.
 
-    A view where memory can stay as it is (``np.memmap``, ``np.matrix``), otherwise a copy.
+    Otherwise a view if the memory can stay as it is (``np.memmap``, ``np.matrix``), or a copy.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def plain(x):
     Warns
     -----
     UserWarning
-        If the mask of a masked array is left out.
+        If a masked array loses its mask.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def plain(x):
 
 
 def _made_plain(x):
-    """`plain` of an array of NumPy that is not."""
+    """`plain` for a NumPy array that needs a conversion."""
     if isinstance(x, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(x).sum())):
         warnings.warn(
             f"a masked array loses its mask here, and {hidden} masked elements count as the values behind it; "
@@ -216,7 +216,7 @@ def _made_plain(x):
 
 
 def as_array(x, like=None):
-    """Turn lists and numbers into arrays; leave arrays of numbers alone, but for what `plain` does.
+    """Turn lists and numbers into arrays. Arrays of numbers are only made `plain`.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def as_array(x, like=None):
 
 
 def _converted(x, like):
-    """An array of what is none: lists and Python numbers become float32, bool stays, and what NumPy calls a number keeps its dtype."""
+    """Make an array of a list or number: Python numbers become float32; bool and NumPy scalars keep their dtype."""
     array = np.asarray(x)
     if array.dtype.kind in "iuf" and not isinstance(x, np.generic):
         array = array.astype(np.float32)
@@ -254,7 +254,7 @@ def _converted(x, like):
 
 
 def to_numpy(x):
-    """Return a Tensor or array as a ``numpy.ndarray`` on the host (itself, where it already is one).
+    """Return a Tensor or array as a ``numpy.ndarray`` on the host, without a copy if it is one already.
 
     Examples
     --------
@@ -267,7 +267,7 @@ def to_numpy(x):
 
 
 def available(device):
-    """Whether a device can be used here: ``"cpu"`` always, ``"gpu"`` where CuPy finds one."""
+    """Whether a device can be used here: ``"cpu"`` always, ``"gpu"`` if CuPy finds one."""
     if device == "cpu":
         return True
     if any(library.device == device for library in _LIBRARIES.values()):
@@ -279,7 +279,7 @@ def available(device):
 
         if cupy.cuda.runtime.getDeviceCount() == 0:
             return False
-    except Exception:  # no CuPy, no driver, or a driver too old: each library raises its own
+    except Exception:  # no CuPy, no driver, or a driver too old: each raises another error
         return False
     _register_cupy()
     return True
@@ -304,14 +304,14 @@ def to_device(x, device):
     Parameters
     ----------
     x : ndarray or Tensor
-        What to move. A Tensor moves out of its graph: the result is a leaf with the same ``requires_grad``.
+        What to move. A moved Tensor leaves its graph: the result is a leaf with the same ``requires_grad``.
     device : {"cpu", "gpu"}
-        Where to.
+        The device to move to.
 
     Returns
     -------
     ndarray or Tensor
-        The same kind as ``x``; ``x`` itself when it is already there.
+        The same kind as ``x``; ``x`` itself if it is on that device already.
 
     Raises
     ------
@@ -334,8 +334,8 @@ def to_device(x, device):
 def allow_tf32(allowed=True):
     """Let matrix products of float32 arrays on the GPU round their factors to TF32, for several times the speed.
 
-    TF32 keeps 10 of float32's 23 bits of mantissa: results differ by about 1e-3 of their size. Unless you ask for it, here
-    or by CuPy's environment variable ``CUPY_TF32``, products are float32 throughout.
+    TF32 keeps 10 of float32's 23 mantissa bits: results differ by about 1e-3 of their size. It is off unless you turn
+    it on here or with CuPy's environment variable ``CUPY_TF32``.
 
     Parameters
     ----------
@@ -357,14 +357,14 @@ def allow_tf32(allowed=True):
 
 
 def peak_memory(reset=False):
-    """The most memory of the GPU that was held for arrays at once: what CuPy's pool has taken, since the last reset.
+    """The most GPU memory that was reserved for arrays since the last reset: the size of CuPy's memory pool.
 
-    The pool keeps what arrays give back, for the next ones; so this counts what lay idle in it too.
+    The pool keeps the memory of freed arrays for later ones, so unused memory in it counts too.
 
     Parameters
     ----------
     reset : bool, default False
-        Give what lies idle back to the GPU first, so that earlier work does not count.
+        First return unused memory of the pool to the GPU, so that earlier work does not count.
 
     Returns
     -------
@@ -383,7 +383,7 @@ def peak_memory(reset=False):
 
 
 def _gpu(name):
-    """CuPy, for a function that only a GPU has a use for."""
+    """CuPy, for the function ``name``, which needs a GPU."""
     if not available("gpu"):
         raise RuntimeError(f"{name}: no GPU can be used here; `minivis doctor` says why and what to do")
     import cupy
@@ -392,17 +392,17 @@ def _gpu(name):
 
 
 def meet(*arrays):
-    """Give integers and booleans the dtype of the floats they meet: float32 stays float32, as in torch.
+    """Convert integers and booleans to the dtype of the floats among the operands: float32 stays float32, as in torch.
 
     Parameters
     ----------
     *arrays : ndarray or None
-        Operands of one op. NumPy would make float64 of float32 and int64.
+        Operands of one op. NumPy would compute float32 with int64 in float64.
 
     Returns
     -------
     sequence of ndarray or None
-        The same; without a float among them, unchanged.
+        The converted operands; unchanged if there is no float among them.
 
     Examples
     --------
@@ -412,17 +412,17 @@ def meet(*arrays):
     for x in arrays:
         if x is not None and x.dtype is not arrays[0].dtype:
             break
-    else:  # all of one dtype, as nearly always
+    else:  # all of one dtype, the usual case
         return arrays
     floats = [dtype for dtype in {x.dtype for x in arrays if x is not None} if dtype.kind == "f"]
     if not floats:
         return arrays
-    floating = np.result_type(*floats)  # where several meet, the widest
+    floating = np.result_type(*floats)  # of several, the widest
     return [x.astype(floating) if x is not None and x.dtype.kind in "iub" else x for x in arrays]
 
 
 def check_floating(name, x, parameter="x"):
-    """Refuse integers where the op ``name`` has no meaning for them."""
+    """Refuse an array that is not floating-point, for the op ``name``."""
     if x.dtype.kind != "f":
         raise TypeError(
             f"{name}: {parameter} must be floating-point, got {x.dtype.name}; "
@@ -441,9 +441,9 @@ def erfcx(x):
 
 
 def scatter_add(out, index, values):
-    """``out[index] += values`` in place, where repeated indices add up (plain ``+=`` would lose them)."""
+    """``out[index] += values`` in place; repeated indices add up (plain ``+=`` would count each once)."""
     _library(out).scatter_add(out, index, values)
 
 
-if "cupy" in sys.modules:  # somebody imported it before us: know its arrays at once
+if "cupy" in sys.modules:  # CuPy was imported before minivis: add it now
     available("gpu")

@@ -1,4 +1,4 @@
-"""Broadcasting undone: what a vjp does where the forward pass has repeated an operand.
+"""Undo broadcasting: how a vjp treats an operand that the forward pass has repeated.
 
 Not here: the ops that broadcast (ops/arithmetic.py, ops/linalg.py).
 """
@@ -19,7 +19,7 @@ def unbroadcast(g, like):
     g : ndarray
         Cotangent of a broadcast result.
     like : ndarray or number
-        The operand as it was before broadcasting. For a plain number there is nothing to pull back to: None.
+        The operand before broadcasting. A plain number has no gradient: then the result is None.
 
     Returns
     -------
@@ -32,13 +32,13 @@ def unbroadcast(g, like):
     >>> unbroadcast(np.ones((2, 3)), np.ones((3,)))
     array([2., 2., 2.])
     """
-    if type(like) is np.ndarray and g.shape == like.shape and g.dtype is like.dtype:  # as nearly always
+    if type(like) is np.ndarray and g.shape == like.shape and g.dtype is like.dtype:  # the usual case
         return g
     return _summed(g, like) if is_array(like) else None
 
 
 def _summed(g, like):
-    """`unbroadcast` where something was broadcast."""
+    """`unbroadcast` for an array that was broadcast or has another dtype."""
     added = g.ndim - like.ndim
     stretched = [added + i for i, n in enumerate(like.shape) if n == 1 and g.shape[added + i] != 1]
     if added or stretched:

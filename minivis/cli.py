@@ -1,7 +1,6 @@
-"""The `minivis` command: check this machine, judge a solution by its laws, train a small model, show one a photo, draw one,
-hand out and grade assignments.
+"""The `minivis` command: check this machine, judge a function by its laws, train, use and draw models, and grade.
 
-Not here: what the commands do. Each imports its own module when it runs, so `minivis --help` stays quick.
+Each command imports its module only when it runs, so `minivis --help` stays quick. Not here: what the commands do.
 """
 
 import argparse
@@ -23,13 +22,13 @@ def main(arguments=None):
     Parameters
     ----------
     arguments : list of str, optional
-        What stands after ``minivis`` on the command line; default: this process's own.
+        The words after ``minivis`` on the command line; default: those of this process.
 
     Returns
     -------
     int
-        0 when all is well, 1 when the answer is no (a law is broken, something needed is missing), 2 when the
-        command could not be carried out; a mistake of the user is one line on stderr, not a traceback.
+        0 if all is well, 1 if the answer is no (a law is broken, something required is missing), 2 if the command could
+        not be carried out. For a mistake of the user, stderr gets one line, not a traceback.
 
     Examples
     --------
@@ -46,7 +45,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("\nminivis: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `minivis doctor | head`: the reader has what it wanted
+    except BrokenPipeError:  # `minivis doctor | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -62,7 +61,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="minivis", description=DESCRIPTION, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"minivis {__version__}")
     parser.add_argument(
-        "--traceback", action="store_true", help="show where an error arose, not only what it says"
+        "--traceback", action="store_true", help="show the traceback of an error, not only its message"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -88,17 +87,17 @@ def _parser():
 def _add_check(command):
     check = command(
         "check",
-        "judge your own function by the laws of what it implements",
+        "check your own implementation of a function by its laws",
         _check,
-        "Without NAME: the names.",
+        "Without NAME: list the names.",
     )
     check.add_argument("name", nargs="?", metavar="NAME", help="what it implements, such as softmax")
-    check.add_argument("target", nargs="?", metavar="FILE.py:FUNCTION", help="where it stands")
+    check.add_argument("target", nargs="?", metavar="FILE.py:FUNCTION", help="its file and its name")
 
 
 def _add_train(command):
     train = command(
-        "train", "train a small model and report how well it does", _train, "Without NAME: the names."
+        "train", "train a small model and report how well it does", _train, "Without NAME: list the names."
     )
     train.add_argument("name", nargs="?", metavar="NAME", help="what to train, such as vit-digits")
     train.add_argument("--out", type=_folder, metavar="DIR", help="where the results go (default: runs/NAME)")
@@ -108,15 +107,15 @@ def _add_train(command):
     train.add_argument(
         "--steps", type=_at_least(1), metavar="N", help="optimiser steps (default: the recipe's)"
     )
-    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in DIR")
 
 
 def _add_predict(command):
     predict = command(
         "predict",
-        "show a model a photo: classes, boxes or masks, printed and drawn",
+        "run a model on a photo; print and draw classes, boxes or masks",
         _predict,
-        "Without MODEL: the small models that come with minivis.",
+        "Without MODEL: list the small models that come with minivis.",
     )
     predict.add_argument(
         "model", nargs="?", metavar="MODEL", help="folder of a published or trained checkpoint, or a name"
@@ -129,13 +128,13 @@ def _add_predict(command):
         "--threshold",
         type=float,
         metavar="P",
-        help="least score of a box or mask (default: the model's usual one)",
+        help="lowest score of a box or mask (default: the model's usual one)",
     )
     predict.add_argument(
         "--things",
         nargs="+",
         metavar="CLASS",
-        help="classes that can be counted, by name, for a panoptic model that does not say (others: stuff)",
+        help="names of the classes of countable objects, if a panoptic model does not list them (others: stuff)",
     )
 
 
@@ -144,7 +143,7 @@ def _add_show(command):
         "show",
         "draw the architecture of a model: its stages, shapes, parameters and what flows between them",
         _show,
-        "Without MODEL: the names.",
+        "Without MODEL: list the names.",
     )
     show.add_argument(
         "model",
@@ -174,7 +173,7 @@ def _add_show(command):
 
 
 def _assignment_parsers(actions):
-    """What stands after `minivis assignment`."""
+    """The arguments of `minivis assignment`."""
 
     def action(name, does, *arguments):
         added = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
@@ -193,11 +192,11 @@ def _assignment_parsers(actions):
         "metavar": "DIR",
         "help": "one sub-folder, .ipynb or .zip for each student",
     }
-    student = {"metavar": "S", "help": "grade this student alone and leave the others' grades as they are"}
+    student = {"metavar": "S", "help": "grade only this student and keep the others' grades"}
     seed = {
         "type": _at_least(0),
         "metavar": "N",
-        "help": "draw the inputs of the laws from this seed, as an earlier grading did; default: a new one",
+        "help": "seed for the inputs of the laws, for example that of an earlier grading; default: a new one",
     }
     grading = [name, ("folder", submissions), ("--student", student), ("--seed", seed)]
     action("grade", "grade a folder of submissions into grades.csv and feedback/", *grading)

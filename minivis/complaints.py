@@ -1,6 +1,6 @@
-"""How an error says which op, which argument and every shape. The engine calls it; nobody else needs to read it.
+"""Error messages that name the op, the argument and every shape. For the engine; readers of ops can skip this file.
 
-Not here: the checks of each op, which know what fits (ops/); the first NaN (debugging.py).
+Not here: the checks of each op (ops/), finding the first NaN (debugging.py).
 """
 
 import functools
@@ -12,14 +12,15 @@ from minivis.backend import ArrayError, as_array, is_array, namespace, plain
 from minivis.dtypes import each
 
 __all__ = [
-    "CALLERS", "broken_promise", "changed", "cotangent_data", "explain", "named", "no_backward", "no_longer", "tensor_data",
+    "CALL_ERRORS", "changed", "cotangent_data", "explain", "named", "no_backward", "tensor_data", "unusable_graph",
+    "wrong_cotangent",
 ]  # fmt: skip
 
-CALLERS = (ValueError, IndexError, TypeError, AttributeError)  # what a wrong call ends in
+CALL_ERRORS = (ValueError, IndexError, TypeError, AttributeError)  # what a call with wrong arguments raises
 
 
 def named(function):
-    """For a function of Tensors that is no `primitive`: its errors too tell its name and every shape, its arrays are plain too."""
+    """Decorate a function of Tensors that is not a `primitive`: plain arrays go in, errors have its name and shapes."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -27,7 +28,7 @@ def named(function):
             args = [each(plain, x) for x in args]
             kwargs = {key: each(plain, x) for key, x in kwargs.items()}
             return function(*args, **kwargs)
-        except CALLERS as error:
+        except CALL_ERRORS as error:
             explain(error, function, args, kwargs)
             raise
 
@@ -35,10 +36,10 @@ def named(function):
 
 
 def explain(error, function, arrays, options):
-    """Raise the error of a function again with its name in front and every shape behind it, unless it says so already.
+    """Raise the error of a function again, with its name in front and every shape behind, unless it has them already.
 
-    Nobody raises an error from itself, or keeps the new one in a variable: it would be a cycle, which holds the arrays of
-    every frame on its way until the garbage collector comes.
+    The new error is not kept in a variable, and no error is raised from itself. Either would make a reference cycle,
+    which keeps the arrays of all frames alive until the garbage collector runs.
     """
     name = function.__name__.lstrip("_")
     parameters = inspect.signature(function).parameters
@@ -54,22 +55,23 @@ def explain(error, function, arrays, options):
             f"{name}: there is no argument {foreign[0]!r}; there are {', '.join(parameters)}{hint}"
         ) from error
     inputs = [*_by_name(function, arrays), *options.items()]
-    if isinstance(error, AttributeError):  # what is no array was asked for its shape
+    if isinstance(error, AttributeError):  # an argument that is not an array was asked for its shape
         wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
         if not wrong or _has_shape(error.obj):
-            return  # a mistake of ours, not of the caller
+            return  # a bug in the op, not a mistake of the caller
         raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
-    kinds = (TypeError, ValueError, IndexError)  # NumPy's AxisError is both of the last: a ValueError here
+    # NumPy's AxisError is both a ValueError and an IndexError: here it becomes a ValueError
+    kinds = (TypeError, ValueError, IndexError)
     kind = next(kind for kind in kinds if isinstance(error, kind))
     shapes = [f"{p}: {shape}" for p, x in inputs if (shape := _shape_in_words(x))]
     raise kind(f"{name}: {error}" + (f" ({', '.join(shapes)})" if shapes else "")) from error
 
 
 def _by_name(function, arrays):
-    """The positional arguments with the names of their parameters; those of ``*arrays`` are one list."""
+    """Pairs of parameter name and positional argument; the arguments of ``*arrays`` are one tuple."""
     try:
         return inspect.signature(function).bind_partial(*arrays).arguments.items()
-    except TypeError:  # there are too many
+    except TypeError:  # too many arguments
         return zip(inspect.signature(function).parameters, arrays, strict=False)
 
 
@@ -84,7 +86,7 @@ def _has_shape(x):
 
 
 def _shape_in_words(x):
-    """Shape and dtype of an array or Tensor, of each in a list of them; nothing for anything else."""
+    """Shape and dtype of an array or Tensor, or of each one in a list; an empty text for anything else."""
     if isinstance(x, (list, tuple)):
         words = [_shape_in_words(part) for part in x]
         return f"[{', '.join(words)}]" if words and all(words) else ""
@@ -92,7 +94,7 @@ def _shape_in_words(x):
 
 
 def tensor_data(data, requires_grad):
-    """The array for a Tensor, of anything that can be one; refuses what cannot."""
+    """Convert ``data`` to the array of a Tensor, or raise an error."""
     if hasattr(data, "requires_grad"):
         raise TypeError("Tensor: data is already a Tensor; use x.detach() for a Tensor outside the graph")
     try:
@@ -105,7 +107,7 @@ def tensor_data(data, requires_grad):
 
 
 def cotangent_data(grad, tensor):
-    """The array for what `Tensor.backward` is given to start with; refuses what is none."""
+    """Convert the ``grad`` of `Tensor.backward` to an array, or raise an error."""
     if grad is None:
         raise ValueError(
             f"backward: a Tensor of shape {tensor.shape} needs a cotangent: pass grad of that shape, "
@@ -127,8 +129,8 @@ def no_backward(tensor, grad):
     )
 
 
-def no_longer(node):
-    """The error for a recorded call that cannot be gone back through any more."""
+def unusable_graph(node):
+    """The error for a recorded call whose vjp can no longer be used."""
     if node.vjp is not None:
         return changed(f"the result of {node.op}")
     return RuntimeError(
@@ -138,7 +140,7 @@ def no_longer(node):
 
 
 def changed(what):
-    """The error for data that was written to between forward and backward."""
+    """The error for data that was changed in place between forward and backward."""
     return RuntimeError(
         f"backward: the data of {what} was changed in place after the forward pass (by x.data += ..., or by an optimiser's "
         "step), but its gradient needs the values as they were: compute the forward pass again, change them before it, or "
@@ -146,13 +148,13 @@ def changed(what):
     )
 
 
-def broken_promise(op, place, cotangent, parent):
-    """The error for a cotangent that is missing, or does not have the shape and dtype of what it belongs to."""
+def wrong_cotangent(op, place, cotangent, parent):
+    """The error for a cotangent that is missing, or differs in shape or dtype from the argument it belongs to."""
     if cotangent is None:
         return TypeError(
             f"{op}: not differentiable in its argument number {place + 1}; pass an array or x.detach()"
         )
     return AssertionError(
-        f"{op}: its vjp broke the promise for argument number {place + 1}: cotangent "
-        f"{cotangent.dtype.name} {cotangent.shape}, argument {parent.dtype.name} {tuple(parent.shape)}"
+        f"{op}: its vjp must return a cotangent {parent.dtype.name} {tuple(parent.shape)} for argument number {place + 1}, "
+        f"got {cotangent.dtype.name} {cotangent.shape}"
     )

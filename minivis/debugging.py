@@ -1,6 +1,6 @@
 """The debug switch: find the op that made the first NaN or inf, forward or backward.
 
-Not here: the engine that asks (autograd.py).
+Not here: the engine that calls these functions (autograd.py).
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ debugging = _checking.is_on
 
 
 def debug():
-    """Find the first NaN or inf: inside, every op and every vjp is checked, and the culprit is named with its shapes.
+    """Find the first NaN or inf: inside, every op and every vjp is checked. The error names the op and its shapes.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def debug():
     Raises
     ------
     FloatingPointError
-        Where a result or a cotangent is not finite although everything that went in was.
+        If a result or a cotangent is not finite although all inputs were.
 
     Examples
     --------
@@ -40,15 +40,16 @@ def debug():
 
 
 def may_read(x):
-    """Whether a check may look at the values of ``x``: on a GPU it would have to wait for all that is under way there.
+    """Whether a check may read the values of ``x``: on the CPU always, on a GPU only inside `debug`.
 
-    So there it looks inside `debug` only; outside, what is wrong makes NaN.
+    Reading from a GPU means waiting for all work that is queued there. Without the check, wrong values give NaN.
     """
     return device_of(x) == "cpu" or debugging()
 
 
 def _finite(x):
-    x = np.asarray(x) if isinstance(x, np.generic) else x  # what NumPy makes of an array without axes
+    # NumPy returns scalars instead of arrays without axes
+    x = np.asarray(x) if isinstance(x, np.generic) else x
     return not is_array(x) or x.dtype.kind != "f" or bool(namespace(x).isfinite(x).all())
 
 
@@ -61,7 +62,7 @@ def _flat(values):
 
 
 def watched(name, function):
-    """The function of an op, which says so when its result is the first with NaN or inf. NumPy's warnings would say less."""
+    """The function of an op, with an error if its result is the first with NaN or inf (NumPy only warns)."""
 
     def call(*arrays, **options):
         with np.errstate(all="ignore"):
@@ -79,7 +80,7 @@ def watched(name, function):
 
 
 def watched_vjp(node):
-    """The vjp of a recorded call, which says so when it makes the first NaN or inf."""
+    """The vjp of a recorded call, with an error if it makes the first NaN or inf."""
 
     def pull(g):
         with np.errstate(all="ignore"):

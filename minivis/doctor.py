@@ -1,6 +1,6 @@
-"""What `minivis doctor` reports: Python, NumPy, BLAS, threads, packages, grading, GPU, disk, and what to do about each problem.
+"""`minivis doctor`: check Python, packages, BLAS, threads, grading, GPU and disk, and say how to solve each problem.
 
-Not here: repairs. The doctor changes nothing; it loads each package by name to see that it works, CuPy included.
+It imports each package, including CuPy, to see that it works. Not here: repairs; the doctor changes nothing.
 """
 
 import functools
@@ -18,7 +18,7 @@ from pathlib import Path
 
 __all__ = ["Finding", "examine", "main", "report"]
 
-# package: (module, oldest version that will do); pyproject.toml says the same, and a test holds them together
+# package: (module, oldest version that works); a test checks that pyproject.toml says the same
 NEEDED = {
     "numpy": ("numpy", "2"),
     "scipy": ("scipy", "1.13"),
@@ -36,9 +36,9 @@ OPTIONAL = {
     "scikit-learn": ("sklearn", "the handwritten digits and two photos"),
     "numba": ("numba", "compiled loops: training takes a quarter less time"),
 }
-AVX2_KERNELS = {"Haswell", "Zen"}  # what OpenBLAS falls back to on a CPU whose name it does not know
+AVX2_KERNELS = {"Haswell", "Zen"}  # OpenBLAS uses these on a CPU that it does not know
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
-PATIENCE = "OPENBLAS_THREAD_TIMEOUT"  # how long a thread of OpenBLAS keeps a core when it has nothing to do
+PATIENCE = "OPENBLAS_THREAD_TIMEOUT"  # how long an idle OpenBLAS thread keeps its core
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Finding:
     state : str
         ``"ok"``, ``"note"`` (works, could be better) or ``"broken"`` (something needed does not work).
     subject : str
-        What was looked at.
+        What was checked.
     says : str
         What was found.
     todo : str
-        What to do about it; empty when there is nothing to do.
+        What to do about it; empty if there is nothing to do.
     """
 
     state: str
@@ -67,12 +67,12 @@ _ok, _note, _broken = (functools.partial(Finding, state) for state in ("ok", "no
 
 
 def main(stream=None):
-    """Print the report and return the exit code: 0 when minivis can be used here, 1 when something needed is broken.
+    """Print the report and return the exit code: 0 if minivis can be used here, 1 if something required is broken.
 
     Parameters
     ----------
     stream : text file, optional
-        Where the report goes; default: stdout.
+        Where to print the report; default: stdout.
 
     Returns
     -------
@@ -85,12 +85,12 @@ def main(stream=None):
 
 
 def examine():
-    """Look at this machine, one subject after the other.
+    """Check this machine, one subject after the other.
 
     Returns
     -------
     list of Finding
-        In the order of the report. A look that fails is itself a finding: the doctor does not fall ill.
+        In the order of the report. If a check itself fails, that is a finding too.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def examine():
 
 
 def report(findings):
-    """Lay findings out as aligned text with a verdict in the last line.
+    """Format findings as aligned text with a verdict in the last line.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def report(findings):
     Returns
     -------
     str
-        One line a finding, and below it, indented, what to do.
+        One line for each finding, followed by an indented line that says what to do.
 
     Examples
     --------
@@ -298,7 +298,7 @@ def _disk():
 
 
 def _load(package, module):
-    """The installed version of a package, and in words what is wrong with it, if anything is."""
+    """The installed version of a package, and a text that says what is wrong with it (empty if nothing is)."""
     try:
         version = metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -311,7 +311,7 @@ def _load(package, module):
 
 
 def _loaded_blas():
-    """What threadpoolctl knows about NumPy's BLAS: its kernel and threads; None where it cannot be asked."""
+    """What threadpoolctl knows about NumPy's BLAS (kernel, threads); None if it is not installed."""
     try:
         threadpoolctl = importlib.import_module("threadpoolctl")
     except ImportError:
@@ -320,8 +320,8 @@ def _loaded_blas():
 
 
 def _usable_cores(limit=Path("/sys/fs/cgroup/cpu.max")):
-    """Cores this process may use: a container often has fewer than the machine, and its limit stands in a file."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    """The number of cores that this process may use. A container may have fewer than the machine: see ``limit``."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only on Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         quota, period = limit.read_text().split()
@@ -343,7 +343,7 @@ def _distributions(prefix):
 
 
 def _numbers(version):
-    """The leading numbers of a version, to compare: "2.10.0rc1" -> (2, 10, 0)."""
+    """The leading numbers of a version, for comparisons: "2.10.0rc1" -> (2, 10, 0)."""
     leading = []
     for part in version.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
@@ -377,5 +377,5 @@ def _count(number, noun):
 
 
 def _line(error):
-    """An exception in one line: its last words are usually the useful ones, its first line always is."""
+    """The first line of an exception's message, or the name of its type."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,6 +1,6 @@
-"""What an op computes with: plain arrays of this machine, float16 as float32, integers where they have a meaning, Python's int.
+"""Convert the arguments of an op: plain native arrays, float16 to float32, integers only where they make sense.
 
-Not here: what an array is and where it lives (backend.py), the engine that asks (autograd.py).
+Not here: what an array is and where it lives (backend.py), the engine that calls these functions (autograd.py).
 """
 
 import functools
@@ -28,12 +28,12 @@ HALF, SINGLE, DOUBLE = map(np.dtype, (np.float16, np.float32, np.float64))
 
 
 def at_least_float32(dtype):
-    """The dtype in which sums, statistics and coordinates are formed: float32 for float16, otherwise itself."""
+    """The dtype in which sums, statistics and coordinates are computed: float32 for float16, otherwise ``dtype``."""
     return SINGLE if dtype == HALF else dtype
 
 
 def whole(value):
-    """An option that is an integer, or several, as Python's int or a tuple of them; None for anything else.
+    """Convert an integer to a Python int, and a sequence of integers to a tuple of them; None for anything else.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def whole(value):
 
 
 def each(change, x):
-    """``change`` of an array, or of every array in a list of them; anything else as it is."""
+    """Apply ``change`` to an array, or to every array in a list or tuple. Return anything else as it is."""
     if is_array(x):
         return change(x)
     if type(x) in (list, tuple) and any(map(is_array, x)):
@@ -60,12 +60,12 @@ def each(change, x):
 
 
 def is_usual_array(x):
-    """Whether ``x`` is an array as ops nearly always get it: a plain one of float32 or float64."""
+    """Whether ``x`` is an array of the usual kind, which needs no conversion: a plain one of float32 or float64."""
     return type(x) is np.ndarray and (x.dtype is SINGLE or x.dtype is DOUBLE) and x.flags.aligned
 
 
 def is_usual(x):
-    """Whether an op can take ``x`` as it is: such an array, or no array at all."""
+    """Whether an op can take ``x`` without conversion: a usual array, or an option such as a number or a text."""
     kind = type(x)
     if kind is np.ndarray:
         return (x.dtype is SINGLE or x.dtype is DOUBLE) and x.flags.aligned
@@ -76,54 +76,54 @@ _OPTIONS = {float, int, bool, type(None), str, slice, range, type(...)}
 
 
 def _arrays(values):
-    """Every array among the arguments, those in lists too."""
+    """Every array among the arguments, also inside lists and tuples."""
     found = []
     for x in values:
         each(found.append, x)
     return found
 
 
-def _bare(x):
-    """An array that is written to, of no subclass: the same memory."""
+def _same_memory(x):
+    """An array that is written to, as a plain ndarray with the same memory."""
     return np.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 def widened(x):
-    """An array or Tensor of float16 in float32, any other as it is."""
+    """Convert an array or Tensor of float16 to float32; return any other as it is."""
     return x.astype(SINGLE) if x.dtype == HALF else x
 
 
 def careful(function, dtypes="floating", written=()):
-    """The function of a `primitive` for any arrays: it gets only what it can compute with.
+    """Wrap the function of a `primitive` so that it takes arrays of any kind: they are converted or refused first.
 
     Parameters
     ----------
     function : callable
         ``function(*arrays, **options) -> (out, vjp)``.
     dtypes : {"floating", "met", "numbers", "any"}
-        What the function is meant for, as `minivis.autograd.primitive` says.
+        Which arrays the function accepts; see `minivis.autograd.primitive`.
     written : tuple of str
-        Parameters that the function writes to: never a copy enters, in whatever dtype they are.
+        Parameters that the function writes into: it gets these arrays themselves, never a copy.
 
     Returns
     -------
     callable
-        The same, with the same arguments. Foreign arrays enter as plain ones. Unless ``dtypes`` is "any", float16 enters
-        as float32, and the result and the cotangents are rounded once; integers are refused where they would change the
-        dtype.
+        A function with the same arguments. Foreign arrays become plain ones. Unless ``dtypes`` is "any", float16 is
+        computed in float32, and the result and the cotangents are rounded once. Integers are refused if they would
+        change the dtype of the result.
     """
     name = function.__name__.lstrip("_")
-    # looked at where it is needed, so that imports stay quick
+    # read at the first call, so that imports stay quick
     signature = functools.cache(lambda: inspect.signature(function))
 
     def prepared(key, value):
-        return each(_bare if key in written else plain, value)
+        return each(_same_memory if key in written else plain, value)
 
     def call(*args, **options):
         try:
             bound = signature().bind(*args, **options)
         except TypeError:
-            return function(*args, **options)  # which raises the error
+            return function(*args, **options)  # this call raises the error
         given = bound.arguments
         x = next(iter(given))
         _refuse_lists(name, given)
@@ -137,7 +137,7 @@ def careful(function, dtypes="floating", written=()):
             given[x] = given[x].astype(np.result_type(*floats))
         if HALF not in floats:
             out, vjp = function(*bound.args, **bound.kwargs)
-            _check_promise(name, out, floats, given)
+            _check_result_dtype(name, out, floats, given)
             return out, vjp
         arguments = _in_order(bound)
         all_of_half = {HALF} == floats if dtypes == "numbers" else given[x].dtype == HALF
@@ -151,21 +151,21 @@ def careful(function, dtypes="floating", written=()):
 
 
 def _refuse_lists(name, given):
-    """Refuse a list of Tensors: nobody could tell their cotangents apart."""
+    """Refuse a list of Tensors: a vjp returns one cotangent per parameter, not one per element of a list."""
     for key, value in given.items():
         if type(value) is list and any(hasattr(x, "requires_grad") for x in value):
             raise TypeError(f"{name}: {key} is a list of Tensors; an op takes them one by one, as *{key}")
 
 
 def _in_order(bound):
-    """The arguments in the order of the cotangents: that of the signature; those of ``*arrays`` one by one."""
+    """The arguments in the order of their cotangents: the order of the signature, with ``*arrays`` one by one."""
     if any(p.kind is p.VAR_POSITIONAL for p in bound.signature.parameters.values()):
         return bound.args
     return [bound.arguments.get(key) for key in bound.signature.parameters]
 
 
-def _check_promise(name, out, floats, given):
-    """Refuse integers of which, or beside which, NumPy has made another dtype than that of the floats that came in."""
+def _check_result_dtype(name, out, floats, given):
+    """Refuse integer arguments if, because of them, the result has another dtype than the floats that were given."""
     if out.dtype.kind != "f" or out.dtype in floats:
         return
     for key, value in given.items():
@@ -175,7 +175,7 @@ def _check_promise(name, out, floats, given):
 
 
 def _rounded(vjp, dtype, arguments):
-    """The vjp of an op whose float16 arguments entered as float32: each cotangent gets the dtype of its argument."""
+    """The vjp of an op whose float16 arguments became float32: each cotangent gets the dtype of its argument."""
 
     def narrow(part, x):
         if part is None or not is_array(x):
@@ -192,12 +192,12 @@ def _rounded(vjp, dtype, arguments):
 
 
 def made(pulled):
-    """The cotangents that a vjp returned, those that are still functions made."""
+    """The cotangents that a vjp returned; those that are functions are called."""
     return tuple(part() if type(part) is FunctionType else part for part in pulled)
 
 
 def with_all_cotangents(function):
-    """The function of a `primitive`, whose vjp returns arrays only."""
+    """Wrap the function of a `primitive` so that its vjp returns arrays only, no functions."""
 
     @functools.wraps(function)
     def call(*args, **options):

@@ -1,6 +1,6 @@
-"""Files that people hand around: safetensors and json, written whole or not at all, read with doubt.
+"""Read and write safetensors and json: writing is all or nothing, and nothing in a file is trusted when reading.
 
-Not here: what is in them (storage.py, train.py, pretrained/), data sets (data/), any file that could run code.
+Not here: the contents of the files (storage.py, train.py, pretrained/), data sets (data/), files that could run code.
 """
 
 import contextlib
@@ -32,27 +32,27 @@ __all__ = [
     "write_files",
 ]
 
-CHECKSUM = "sha256"  # the note in a file's header that holds it
+CHECKSUM = "sha256"  # its key in the header of a file
 
-# An array in a file, as its header tells: which file, its shape, its dtype in safetensors' words.
+# An array in a file, from the header: the file, the shape, and the name of the dtype in safetensors.
 Stored = namedtuple("Stored", "path shape kind")
-# A bfloat16 is the upper half of a float32; NumPy has no such dtype, so it is read as one.
+# NumPy has no bfloat16. It is the upper half of a float32, so it is read as float32.
 FLOATS = {"F16": "float16", "BF16": "float32", "F32": "float32", "F64": "float64"}
 FLOATS = {kind: np.dtype(name) for kind, name in FLOATS.items()}
 
 
 def as_path(text):
-    """A path in which a leading ~ is one's home, unless there is a file of that very name."""
+    """A path in which a leading ~ is the user's home, unless a file with exactly this name exists."""
     path = Path(text)
     if path.exists():
         return path
-    with contextlib.suppress(RuntimeError):  # ~somebody who is not there
+    with contextlib.suppress(RuntimeError):  # ~name of a user that does not exist
         return path.expanduser()
     return path
 
 
 def hub_hint(name):
-    """What to do about a name that is no folder, if it looks like one on the model hub; else an empty string."""
+    """A hint for a name that is not a folder but looks like a name on the model hub; otherwise an empty string."""
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)):
         return ""
     return (
@@ -62,7 +62,7 @@ def hub_hint(name):
 
 
 def some(names, limit=3):
-    """The first names of many, and how many more there are."""
+    """The first names of a list, and how many more there are, as text."""
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
@@ -71,7 +71,7 @@ def some(names, limit=3):
 
 
 def make_folder(folder):
-    """Make a folder if need be, and find out now, not after an hour of training, whether it can be written to."""
+    """Make a folder if it does not exist, and check now, before hours of training, that it can be written to."""
     folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,17 +84,18 @@ def make_folder(folder):
 
 
 def write_files(contents):
-    """Write several files so that a reader, or a crash, finds each either old or complete, never half-written.
+    """Write several files so that each is always either old or complete, never half-written, even after a crash.
 
     Parameters
     ----------
     contents : dict of path to bytes
-        The files, all in folders that exist. No file is replaced before all of them are on the disk.
+        The files; their folders must exist. No file is replaced before all new ones are on the disk.
 
     Raises
     ------
     OSError
-        Of the kind that arose, with the path and whether the old files are untouched. No temporary file is left.
+        With the original type; the message has the path and says whether the old files are unchanged. No temporary file
+        is left.
     """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     replaced = []
@@ -103,7 +104,7 @@ def write_files(contents):
             with open(temporary[path], "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # on the disk before the name points to it
+                os.fsync(file.fileno())  # it must be on the disk before it is renamed
         for path in contents:
             os.replace(temporary[path], path)
             replaced.append(path.name)
@@ -119,37 +120,37 @@ def write_files(contents):
 
 
 def named(error, message):
-    """An OSError of the same kind and number whose message is ours."""
-    ours = type(error)(message)
-    ours.errno = error.errno
-    return ours
+    """An OSError of the same type and number with another message."""
+    renamed = type(error)(message)
+    renamed.errno = error.errno
+    return renamed
 
 
 def pack_arrays(arrays, **notes):
-    """The bytes of a safetensors file that holds arrays, texts by name in its header, and a checksum of all that."""
+    """The bytes of a safetensors file with arrays, notes (texts in the header), and a checksum of both."""
     from safetensors.numpy import save as pack
 
-    # safetensors writes the memory of an array as it lies: transposed views must be laid out first
+    # safetensors writes the memory of an array as it is, so transposed views must be copied first
     arrays = {name: np.asarray(backend.to_numpy(x), order="C") for name, x in arrays.items()}
     arrays = {name: x.astype(x.dtype.newbyteorder("<"), copy=False) for name, x in arrays.items()}
     return _notes_in_order(pack(arrays, metadata={**notes, CHECKSUM: _checksum(arrays, notes)}))
 
 
 def _notes_in_order(content):
-    """The same file with the notes in its header sorted: safetensors has them in another order each time."""
+    """The same file with sorted notes in its header, because safetensors writes them in a different order each time."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
+    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8 bytes
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(content)[8 + length :]])
 
 
 def _checksum(arrays, notes):
-    """A digest of everything a file says: names, dtypes, shapes and numbers of its arrays, and its notes."""
+    """A digest of the names, dtypes, shapes and numbers of all arrays, and of the notes."""
     names = sorted(arrays)
-    said = [notes, [(name, arrays[name].dtype.str, arrays[name].shape) for name in names]]
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    header = [notes, [(name, arrays[name].dtype.str, arrays[name].shape) for name in names]]
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in names:
         digest.update(arrays[name].data)
     return digest.hexdigest()
@@ -161,11 +162,11 @@ def pack_json(content):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reading. `who` is the function that a person called: it begins the error.
+# Reading. Errors begin with `who`, the function that the user called.
 
 
 def read_json(path, who="load"):
-    """Return the dict in a json file; a missing, truncated or foreign file is refused by its path."""
+    """Return the dict in a json file. The error for a missing, truncated or foreign file names its path."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{who}: {path} is missing")
@@ -181,7 +182,7 @@ def read_json(path, who="load"):
 
 
 def open_arrays(path, who="load"):
-    """Open a safetensors file, of which the header is then read and nothing else."""
+    """Open a safetensors file. Only its header is read now."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -197,14 +198,14 @@ def open_arrays(path, who="load"):
 
 
 def stored_arrays(path, who="load"):
-    """{name: Stored} of a safetensors file, from its header."""
+    """A dict of name to `Stored` for a safetensors file, from its header."""
     with open_arrays(path, who) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}
         return {name: Stored(path, tuple(x.get_shape()), x.get_dtype()) for name, x in slices.items()}
 
 
 def read_array(path, name, who="load"):
-    """One array of a file, bfloat16 as float32. Opened anew for each, so that pages that were read do not stay in memory."""
+    """One array of a file, bfloat16 as float32. The file is opened for each array, so that its pages leave memory."""
     with open_arrays(path, who) as file:
         return _array(file, path, name, who)
 
@@ -222,23 +223,23 @@ def _array(file, path, name, who):
 
 
 def _bfloat16(path, name):
-    """Sign, exponent and seven bits of fraction: the upper half of a float32. The file was checked when it was opened."""
+    """Read a bfloat16 array as float32, whose upper half it is. The file was checked when it was opened."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        told = json.loads(file.read(length))[name]
-        start, end = told["data_offsets"]
+        entry = json.loads(file.read(length))[name]
+        start, end = entry["data_offsets"]
         file.seek(8 + length + start)
         halves = np.frombuffer(file.read(end - start), "<u2")
-    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(told["shape"])
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
 def read_arrays(path, who="load"):
-    """Return (arrays, notes) of a safetensors file of minivis; one that is damaged, or another kind of file, is refused."""
+    """Return (arrays, notes) of a safetensors file of minivis. Damaged files and other kinds of files are refused."""
     with open_arrays(path, who) as file:
         arrays = {name: _array(file, Path(path), name, who) for name in file.keys()}
         notes = file.metadata() or {}
-    told = notes.pop(CHECKSUM, None)
-    if told is not None and told != _checksum(arrays, notes):  # files of earlier versions have none
+    expected = notes.pop(CHECKSUM, None)  # None in files of earlier versions
+    if expected is not None and expected != _checksum(arrays, notes):
         raise ValueError(
             f"{who}: {path} is damaged: what it holds does not agree with the checksum it was written with; take "
             "another copy, or save it again"
@@ -247,7 +248,7 @@ def read_arrays(path, who="load"):
 
 
 def _what(path):
-    """What a file is that is not what its name says, with what to do about it; None where it is not known."""
+    """The real kind of a file that is not what its name says, and what to do about it; None if it is unknown."""
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):

@@ -20,7 +20,7 @@ class GradientError(AssertionError):
 def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
     """Check a backward pass against finite differences, along one random direction.
 
-    For a function f, a random direction u and a random cotangent w, two ways to the same number:
+    For a function f, a random direction u and a random cotangent w, it computes the same number in two ways:
 
     .. math:: \\Big\\langle w, \\frac{f(x + \\epsilon u) - f(x - \\epsilon u)}{2 \\epsilon} \\Big\\rangle
               = \\langle J^T w, u \\rangle
@@ -30,9 +30,9 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
     function : callable
         Takes Tensors, returns a Tensor (or a list of Tensors).
     *inputs : ndarray
-        float64 arrays; the point to check at, away from kinks.
+        float64 arrays: the point to check at, away from kinks.
     rng : numpy.random.Generator, optional
-        Where direction and cotangent come from; a fixed seed if left out.
+        Draws direction and cotangent; by default with a fixed seed.
     eps : float, default 1e-6
         Step of the finite difference.
     tolerance : float, default 1e-6
@@ -48,12 +48,13 @@ def check_gradient(function, *inputs, rng=None, eps=1e-6, tolerance=1e-6):
     GradientError
         If the two numbers differ.
     TypeError
-        If an input is not float64 (finite differences drown in float32 rounding), or the function returns no Tensor.
+        If an input is not float64 (float32 rounding is larger than finite differences), or the function returns no
+        Tensor.
 
     Notes
     -----
-    It costs two forward passes and one backward pass whatever the number of elements. The cotangent is random, because
-    with all ones a softmax or a norm has gradient zero, and a backward that returns zeros would pass.
+    It costs two forward passes and one backward pass, whatever the number of elements. The cotangent must be random:
+    with all ones, softmax and norms have gradient zero, and a backward that returns zeros would pass.
 
     References
     ----------
@@ -114,16 +115,17 @@ def dot_product_test(function, inputs, cotangents, gradients, *, rng, eps=1e-6, 
     gradients : list of ndarray
         What backward gives for w, one for each input.
     rng : numpy.random.Generator
-        Where the direction u comes from.
+        Draws the direction u.
     eps : float, default 1e-6
         Step of the finite difference.
     least : float, default 1
-        Smaller numbers are not worth more digits than this one.
+        Lower limit of the size that the difference is divided by: differences of small numbers do not count more.
 
     Returns
     -------
     Found
-        ``difference``, relative to |w| |J u| or to ``least``; ``got`` from the gradients, ``expected`` from the differences.
+        ``difference``, relative to |w| |J u| or to ``least``; ``got`` from the gradients, ``expected`` from the
+        differences.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Ctrl-C waits: what must not be left half done is finished first.
+"""Delay Ctrl-C until work that must not stop halfway is done.
 
-Not here: what is finished (an optimiser's step in optim.py, a training in train.py).
+Not here: the work itself (an optimiser's step in optim.py, a training in train.py).
 """
 
 import signal
@@ -12,10 +12,10 @@ __all__ = ["ctrl_c_waits"]
 
 @contextmanager
 def ctrl_c_waits():
-    """Inside, the first Ctrl-C only puts something into the list that the block is given; a second one does not wait.
+    """Inside, the first Ctrl-C only adds an entry to the list after ``as``. A second one interrupts at once.
 
-    Whoever opens the block looks at the list and raises KeyboardInterrupt when it suits. In other threads than the main
-    one, which alone gets signals, and where somebody has a handler of her own, nothing is changed.
+    The code that opens the block checks the list and raises KeyboardInterrupt itself. Nothing is changed outside the
+    main thread, which is the only one that gets signals, or if another handler for Ctrl-C is installed.
 
     Examples
     --------
@@ -33,12 +33,12 @@ def ctrl_c_waits():
             raise KeyboardInterrupt
         pressed.append(True)
 
-    ours = threading.current_thread() is threading.main_thread()
-    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
+    replace = threading.current_thread() is threading.main_thread()
+    replace = replace and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if replace:
         signal.signal(signal.SIGINT, handler)
     try:
         yield pressed
     finally:
-        if ours:
+        if replace:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,5 +1,5 @@
-"""One value of a json object as what it should be: a number, a yes or no, an id, a text. Never by what Python takes it for.
-Not here: the json file itself (_files.py), what a list of COCO's is made of (_coco.py)."""
+"""Read one value of a json object with its type checked: a number, a yes or no, an id, a text.
+Not here: reading the json file (_files.py), the lists of COCO (_coco.py)."""
 
 import reprlib
 import sys
@@ -9,11 +9,11 @@ __all__ = []
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 LARGEST = sys.float_info.max
-FLAGS = {"0": False, "1": True, "false": False, "true": True}  # as converters from XML write them
+FLAGS = {"0": False, "1": True, "false": False, "true": True}  # converters from XML write these
 
 
 def whole(what, entry, key, default=None):
-    """A whole number of an entry; 3.0 is one, True and "3" are none.
+    """A whole number of an entry. 3.0 counts as one; True and "3" do not.
 
     Parameters
     ----------
@@ -22,9 +22,9 @@ def whole(what, entry, key, default=None):
     entry : dict
         From json.
     key : str
-        Under which the number stands.
+        The key of the number.
     default : int, optional
-        What a missing number means, or null; by default it is an error.
+        The value if the number is missing or null; without a default, this is an error.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def whole(what, entry, key, default=None):
     Raises
     ------
     ValueError
-        If it is missing or anything else.
+        If the value is missing or not a whole number.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def flag(what, entry, key, default=None):
 
 
 def text(what, entry, key, default=None):
-    """A text of an entry that is not empty; see `whole`."""
+    """A non-empty text of an entry; see `whole`."""
     value = entry.get(key)
     if isinstance(value, str) and value:
         return value
@@ -77,7 +77,7 @@ def text(what, entry, key, default=None):
 
 
 def identity(what, entry, key="id", default=None):
-    """What an entry is known by, a whole number or a text; 7 and "7" are two; see `whole`."""
+    """The id of an entry: a whole number or a text. 7 and "7" are different ids; see `whole`."""
     value = entry.get(key)
     if isinstance(value, str) and value:
         return value
@@ -97,7 +97,7 @@ def objects(what, entry, key, default=None):
 
 
 def told(value):
-    """A value in a few words, for an error."""
+    """A value as a short text, for an error."""
     return _SHORT.repr(value)
 
 

@@ -1,6 +1,7 @@
-"""One process at a time in a folder: a lock that the system takes back when its owner ends, however it ends.
+"""A lock that lets one process at a time use a folder. The system releases it when its owner ends, even after a crash.
 
-Not here: what the folder is for (train.py). Where there is no such lock (some network drives), the owner's name decides.
+If the file system has no locks (some network drives), the owner's name in the lock file is used instead. Not here: what
+the folder is for (train.py).
 """
 
 import contextlib
@@ -24,22 +25,22 @@ LOCK = ".lock"
 
 @contextmanager
 def alone_in(folder, who):
-    """Inside, no other process or thread is alone in the same folder.
+    """Inside, no other process or thread can enter such a block for the same folder.
 
-    The file ``.lock`` in it is locked by the operating system and names its owner. It is gone afterwards; one that a
-    killed process left behind is no longer locked, and is taken over.
+    The operating system locks the file ``.lock`` in the folder, which names its owner. It is removed afterwards. If a
+    killed process leaves the file behind, it is no longer locked and is taken over.
 
     Parameters
     ----------
     folder : path
-        It exists.
+        A folder that exists.
     who : str
-        Who asks: the error begins with it.
+        The function that asks; the error begins with it.
 
     Raises
     ------
     BlockingIOError
-        If somebody is there already, and who that is. The folder is as it was.
+        If the folder is in use; the message names the owner. The folder is unchanged.
 
     Examples
     --------
@@ -50,7 +51,7 @@ def alone_in(folder, who):
     """
     path = Path(folder) / LOCK
     descriptor = _taken(path)
-    while descriptor is None:  # its last owner removed the file between our opening and our locking it
+    while descriptor is None:  # the last owner removed the file after it was opened and before it was locked
         descriptor = _taken(path)
     if isinstance(descriptor, str):
         raise BlockingIOError(
@@ -65,13 +66,13 @@ def alone_in(folder, who):
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(descriptor)
-        if fcntl is None:  # Windows removes no open file
+        if fcntl is None:  # Windows cannot remove an open file
             with contextlib.suppress(OSError):
                 path.unlink()
 
 
 def _taken(path):
-    """Try to become the owner: an open, locked descriptor; the owner's name if there is one; None to try again."""
+    """Try to take the lock. Returns an open, locked descriptor, the name of another owner, or None to try again."""
     new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     locked = _lock(descriptor)
@@ -87,14 +88,15 @@ def _taken(path):
 
 
 def _lock(descriptor):
-    """Ask the system for the lock: True if it is ours, False if it is another's, None where there are no locks."""
+    """Ask the system for the lock: True if we have it, False if another process has it, None if there are no locks."""
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
             import msvcrt
 
-            os.lseek(descriptor, 2**30, os.SEEK_SET)  # a byte behind the text, which others may read
+            # lock one byte behind the text, so that others can read the text
+            os.lseek(descriptor, 2**30, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError as error:
@@ -103,7 +105,7 @@ def _lock(descriptor):
 
 
 def _same(descriptor, path):
-    """Whether the file that we hold is still the one of that name."""
+    """Whether the open file is still the one with that name."""
     with contextlib.suppress(OSError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False
@@ -114,23 +116,23 @@ def _me():
 
 
 def _owner(path):
-    """Who a lock file names, and how to tell it."""
+    """The owner that a lock file names; ``told`` describes it for an error."""
     try:
         owner = json.loads(path.read_text())
         told = f"process {int(owner['process'])} on {owner['machine']}, since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is just being written
+    except (OSError, ValueError, KeyError, TypeError):  # the file is being written right now
         return {"told": "another process"}
     return {**owner, "told": told}
 
 
 def _gone(owner):
-    """Whether the owner was a process of this machine that has ended: asked where the system has no locks."""
+    """Whether the owner was a process of this machine that has ended. Only used if there are no locks."""
     if fcntl is None or owner.get("machine") != platform.node():
         return False
     try:
         os.kill(owner["process"], 0)
     except ProcessLookupError:
         return True
-    except OSError:  # it is another user's
+    except OSError:  # the process belongs to another user
         return False
     return False

@@ -1,9 +1,9 @@
-"""What OpenBLAS and malloc are asked for. OpenBLAS looks at its environment once, when NumPy loads, so this comes before.
+"""Settings for OpenBLAS and malloc. OpenBLAS reads its environment once, when NumPy loads, so this runs before.
 
-Its AVX-512 kernels where the CPU has them: some builds take AVX2 ones there, which halves the speed of a large product.
-And threads that sleep soon after a product: they would otherwise wait for the next one for tens of milliseconds without
-rest, and take half a core from whatever else runs on threads (fast/threads.py).
-Not here: what was found in the end; `minivis doctor` reports that.
+OpenBLAS should use its AVX-512 kernels on a CPU that has AVX-512: some builds choose AVX2 there, and a large product
+then takes twice as long. Its threads should sleep soon after a product: by default they wait for the next one in a
+busy loop of tens of milliseconds, which takes half a core from other threads (fast/threads.py). Not here: which
+kernels are used in the end (`minivis doctor` reports it).
 """
 
 import ctypes
@@ -12,21 +12,21 @@ import sys
 
 __all__ = ["choose"]
 
-# what OpenBLAS's SkylakeX kernels are built of
+# CPU features that OpenBLAS's SkylakeX kernels need
 _NEEDED = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
-_CPU = "/proc/cpuinfo"  # Linux; elsewhere nobody asks, and OpenBLAS chooses for itself
-_PATIENCE = "20"  # a thread waits for 2^20 ticks of the CPU clock, under half a millisecond; by itself OpenBLAS takes 2^26
+_CPU = "/proc/cpuinfo"  # on Linux; on other systems OpenBLAS chooses its kernels itself
+_PATIENCE = "20"  # a thread waits for 2^20 CPU clock ticks, under half a millisecond; the default is 2^26
 
 
 def choose():
     """Set ``OPENBLAS_CORETYPE`` and ``OPENBLAS_THREAD_TIMEOUT`` for this process and its children.
 
-    What is set already stays, and nothing is set where NumPy has been loaded.
+    Variables that are set already are kept. Nothing is set if NumPy has been loaded.
 
     Returns
     -------
     dict
-        What was set here.
+        The variables that were set.
     """
     if "numpy" in sys.modules:
         return {}
@@ -39,7 +39,7 @@ def choose():
 
 
 def _cpu_flags():
-    """What the first core can do, in the kernel's words; nothing where that is not to be read."""
+    """The features of the first core, named as in Linux; empty if they cannot be read."""
     try:
         with open(_CPU, encoding="ascii", errors="replace") as file:
             line = next((line for line in file if line.startswith("flags")), "")
@@ -49,10 +49,10 @@ def _cpu_flags():
 
 
 def _keep_freed_memory():
-    """Let glibc reuse the memory of freed arrays instead of returning it to the system: a third off a training step.
+    """Let glibc reuse the memory of freed arrays instead of returning it: a training step takes a third less time.
 
-    Fresh pages cost about 0.1 ms a megabyte, and an autograd engine makes and frees the same large arrays in every
-    step. Whoever has set glibc's own variables (MALLOC_...) has decided already.
+    Fresh pages cost about 0.1 ms per megabyte, and an autograd engine makes and frees the same large arrays in every
+    step. If glibc's own variables (MALLOC_...) are set, nothing is changed.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return

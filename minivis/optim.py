@@ -1,6 +1,6 @@
-"""Optimisers (SGD, Adam, AdamW), learning-rate schedules, and clipping of gradients.
+"""Optimisers (SGD, Adam, AdamW), learning-rate schedules, and gradient clipping.
 
-Not here: the training loop (train.py). Updates happen in place, in the arrays of the parameters.
+They update the arrays of the parameters in place. Not here: the training loop (train.py).
 """
 
 import math
@@ -29,28 +29,28 @@ __all__ = [
 
 
 class Optimizer:
-    """What all optimisers share: groups of parameters, a schedule, and a state that can be saved.
+    """Base class of optimisers: groups of parameters, a schedule, and a state that can be saved.
 
-    A subclass names the arrays it keeps for each parameter in ``slots`` and defines the update of one parameter,
-    ``_update(parameter, grad, state, group, lr)``, in place. Parameters of float16 are handed to it in float32, and so is
-    what it keeps for them: squares of gradients leave the range of float16.
+    A subclass names the arrays that it keeps for each parameter in ``slots`` and defines the in-place update of one
+    parameter, ``_update(parameter, grad, state, group, lr)``. For float16 parameters, the update and the kept arrays
+    are in float32, because squares of gradients leave the range of float16.
 
     Parameters
     ----------
     params : list of Parameter, list of dict, or Module
-        A dict is a group: ``{"params": [...], "lr": 1e-4}`` with options of its own. A Module gives all of its parameters.
+        A dict is a group with its own options: ``{"params": [...], "lr": 1e-4}``. A Module gives all of its parameters.
     options : dict
-        Defaults of the options, ``lr`` among them.
+        Defaults of the options, including ``lr``.
     schedule : callable, optional
-        ``schedule(step)`` is a factor for every learning rate; step 0 is the first. It is a function of the step and
-        nothing else, so a resumed training needs no state for it.
+        ``schedule(step)`` is a factor for every learning rate; step 0 is the first. It must depend on the step only, so
+        that a resumed training needs no state for it.
 
     Attributes
     ----------
     param_groups : list of dict
-        The groups, every option filled in. Options may be changed between steps.
+        The groups, with all options filled in. Options may be changed between steps.
     steps : int
-        How many steps were taken.
+        Number of steps taken.
 
     Raises
     ------
@@ -61,8 +61,8 @@ class Optimizer:
 
     Notes
     -----
-    ``copy.deepcopy((model, optimizer))`` and pickling both in one go keep moments, steps and who belongs to whom. An
-    optimiser that is copied alone takes copies of its parameters along: it no longer changes the model.
+    Copy or pickle model and optimiser together, ``copy.deepcopy((model, optimizer))``: then the new optimiser updates
+    the new model. An optimiser that is copied alone gets copies of the parameters and no longer changes the model.
     """
 
     slots = ()  # names of the arrays kept for each parameter
@@ -109,22 +109,22 @@ class Optimizer:
 
     @property
     def lr(self):
-        """The learning rate of the first group at the coming step, schedule included."""
+        """The learning rate of the first group for the next step, with the schedule."""
         return self.param_groups[0]["lr"] * self.schedule(self.steps)
 
     def zero_grad(self):
-        """Forget all gradients."""
+        """Set all gradients to None."""
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None
 
     def step(self):
-        """Change every parameter that has a gradient; those without one are skipped, and so is their decay.
+        """Update every parameter that has a gradient. Parameters without one are skipped; they do not decay either.
 
         Raises
         ------
         ValueError
-            If a gradient has not the shape of its parameter. Nothing was changed.
+            If a gradient does not have the shape of its parameter. Then nothing has changed.
         KeyboardInterrupt
             After Ctrl-C, when the step is done. A second Ctrl-C does not wait.
         """
@@ -146,7 +146,7 @@ class Optimizer:
             raise KeyboardInterrupt
 
     def _prepare(self, p):
-        """Refuse a gradient that does not fit; make what is kept for a parameter, or let it follow one that has moved."""
+        """Check the shape of the gradient. Make the state of a parameter, or move it to the parameter's device."""
         if p.grad.shape != p.shape:
             raise ValueError(
                 f"{type(self).__name__}: a gradient has shape {tuple(p.grad.shape)}, its parameter {tuple(p.shape)}"
@@ -154,7 +154,7 @@ class Optimizer:
         state = self._state.get(p)
         if state is None:
             zeros = namespace(p.data).zeros_like
-            state = {"step": 0, **{slot: zeros(p.data, dtype=_kept_in(p)) for slot in self.slots}}
+            state = {"step": 0, **{slot: zeros(p.data, dtype=_state_dtype(p)) for slot in self.slots}}
             self._state[p] = state
         for slot in self.slots:
             state[slot] = move(state[slot], device_of(p.data))
@@ -163,12 +163,12 @@ class Optimizer:
         return list(enumerate(p for group in self.param_groups for p in group["params"]))
 
     def state_dict(self):
-        """Everything a resumed training needs, as host arrays by name; the options are the constructor's business.
+        """The state for resuming a training, as host arrays by name. Options are not in it: the constructor gets them.
 
         Returns
         -------
         dict of str to ndarray
-            ``steps`` and, for the parameter number i of those with a state, ``i.step`` and ``i.<slot>``: copies.
+            ``steps``, and for each parameter number i that has a state, ``i.step`` and ``i.<slot>``. All are copies.
         """
         saved = {"steps": np.array(self.steps, np.int64)}
         for i, p in self._numbered():
@@ -178,12 +178,12 @@ class Optimizer:
         return saved
 
     def load_state_dict(self, state):
-        """Go back to where `state_dict` was called, for the same parameters in the same order.
+        """Load what `state_dict` returned, for the same parameters in the same order.
 
         Raises
         ------
         ValueError
-            If the state belongs to other parameters. Nothing was changed.
+            If the state belongs to other parameters. Then nothing has changed.
         """
         name = type(self).__name__
         left = dict(state)
@@ -204,19 +204,19 @@ class Optimizer:
                     )
                 if value.dtype.kind != "f":
                     raise ValueError(f"{name}: state {i}.{slot} must be floating, found {value.dtype.name}")
-                loaded[p][slot] = move(np.array(move(value, "cpu"), _kept_in(p)), device_of(p.data))
+                loaded[p][slot] = move(np.array(move(value, "cpu"), _state_dtype(p)), device_of(p.data))
         if left:
             raise ValueError(f"{name}: unexpected entries in the state: {', '.join(sorted(left)[:8])}")
         self.steps, self._state = steps, loaded
 
 
-def _kept_in(p):
-    """The dtype in which a parameter is updated, and what is kept for it: its own, float32 for float16."""
+def _state_dtype(p):
+    """The dtype for the update and the state of a parameter: float32 for float16, otherwise its own."""
     return np.dtype(np.float32) if p.dtype == np.float16 else p.dtype
 
 
 def _count(name, entry, value):
-    """A number of steps, from the state of an optimiser."""
+    """Convert a number of steps from an optimiser's state, or refuse it."""
     value = np.asarray(value)
     if value.dtype.kind not in "iu" or value.ndim or value < 0:
         raise ValueError(f"{name}: state {entry} must be a whole number of at least 0, found {value!r:.80}")
@@ -224,7 +224,7 @@ def _count(name, entry, value):
 
 
 class SGD(Optimizer):
-    """Step against the gradient, with a memory of earlier steps if wanted.
+    """Stochastic gradient descent, optionally with momentum.
 
     .. math:: b \\leftarrow \\mu b + g + \\lambda \\theta, \\qquad \\theta \\leftarrow \\theta - \\eta b
 
@@ -239,7 +239,7 @@ class SGD(Optimizer):
     weight_decay : float, default 0
         lambda, added to the gradient.
     nesterov : bool, default False
-        Look ahead: step along g + mu b instead of b.
+        Nesterov momentum: step along g + mu b instead of b.
     schedule : callable, optional
         See `Optimizer`.
 
@@ -275,7 +275,7 @@ class SGD(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Steps of about equal size for every weight, whatever the size of its gradient; decay apart from the gradient.
+    """Adam with decoupled weight decay: steps of about equal size for every weight, however large its gradient.
 
     .. math::
         m &\\leftarrow \\beta_1 m + (1 - \\beta_1) g, \\qquad v \\leftarrow \\beta_2 v + (1 - \\beta_2) g^2 \\\\
@@ -289,9 +289,9 @@ class AdamW(Optimizer):
     lr : float, default 1e-3
         Learning rate eta.
     betas : (float, float), default (0.9, 0.999)
-        How slowly the two moments forget.
+        Decay rates of the two moments; closer to 1 means a longer memory.
     eps : float, default 1e-8
-        Added to the root.
+        Added to the square root.
     weight_decay : float, default 0.01
         lambda.
     schedule : callable, optional
@@ -329,7 +329,8 @@ class AdamW(Optimizer):
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step, elements=None):
     """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2).
 
-    ``elements`` says how many are updated with this one altogether, for ways that pay from so many on.
+    ``elements`` is the number of elements of all parameters of the optimiser. Faster ways look at it to see if they
+    pay.
     """
     xp = namespace(parameter, grad)
     m += (1 - beta1) * (grad - m)  # beta m + (1 - beta) g
@@ -339,7 +340,7 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step,
 
 
 class Adam(AdamW):
-    """`AdamW` with the decay added to the gradient, as before 2019 (where it has little effect on large gradients).
+    """`AdamW` with the decay added to the gradient, as before 2019; weights with large gradients then hardly decay.
 
     Parameters
     ----------
@@ -367,19 +368,19 @@ class Adam(AdamW):
 
 
 def decay_groups(model, weight_decay):
-    """Two parameter groups: the weights of products decay; norms, biases, class token and position codes do not.
+    """Two parameter groups: weight matrices and filters decay; norms, biases, class token and position codes do not.
 
     Parameters
     ----------
     model : Module
         Its parameters named ``...weight`` with at least two axes decay.
     weight_decay : float
-        For those.
+        Decay of these.
 
     Returns
     -------
     list of dict
-        For the ``params`` of an optimiser. An empty group is left out.
+        The ``params`` for an optimiser, without empty groups.
 
     Examples
     --------
@@ -395,18 +396,18 @@ def decay_groups(model, weight_decay):
 
 
 def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
-    """Scale all gradients together so that the length of them as one long vector is at most ``max_norm``.
+    """Scale all gradients by one factor so that their norm, as one long vector, is at most ``max_norm``.
 
     .. math:: g \\leftarrow g \\cdot \\min\\Big(1, \\frac{c}{\\lVert g \\rVert_2 + 10^{-6}}\\Big)
 
     Parameters
     ----------
     parameters : list of Parameter, or Module
-        Those without a gradient are left out.
+        Parameters without a gradient are skipped.
     max_norm : float
-        c.
+        The limit c.
     error_if_nonfinite : bool, default True
-        Refuse a norm that is NaN or infinite. torch's default is False, which spreads the NaN to all weights.
+        Raise an error if the norm is NaN or infinite. torch's default is False, which spreads the NaN to all weights.
 
     Returns
     -------
@@ -416,9 +417,9 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     Raises
     ------
     ValueError
-        If ``max_norm`` is negative: the step would go uphill.
+        If ``max_norm`` is negative, which would reverse the gradients.
     FloatingPointError
-        If the norm is not finite; no gradient was changed.
+        If the norm is not finite. Then no gradient has changed.
 
     Examples
     --------
@@ -433,7 +434,7 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
         parameters = parameters.parameters()
     grads = [p.grad for p in parameters if p.grad is not None]
     norm = _length(grads)
-    if not 1e-12 < norm < math.inf:  # perhaps the squares have left the range of float32
+    if not 1e-12 < norm < math.inf:  # the squares may have left the range of float32
         largest = max((float(abs(g).max()) for g in grads if g.size), default=0.0)
         if 0 < largest < math.inf:
             norm = largest * _length([g.astype(np.float64) / largest for g in grads])
@@ -444,7 +445,7 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:
         for g in grads:
-            if g.dtype == np.float16 or factor < np.finfo(g.dtype).tiny:  # the factor has no place there
+            if g.dtype == np.float16 or factor < np.finfo(g.dtype).tiny:  # the dtype cannot hold the factor
                 g[...] = g.astype(np.float64) * factor
             else:
                 g *= factor
@@ -452,15 +453,15 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
 
 
 def _length(arrays):
-    """The Euclidean length of all of them, a float."""
+    """The Euclidean length of all arrays as one vector, a float."""
     flat = [widened(x).reshape(-1) for x in arrays]
-    with np.errstate(over="ignore"):  # told by the result
+    with np.errstate(over="ignore"):  # the caller sees an infinite result
         squares = [(x @ x).astype(np.float64) for x in flat]
-    return math.sqrt(sum(squares))  # added where they are: a GPU is waited for once, not for each
+    return math.sqrt(sum(squares))  # summed on their device: the host waits for a GPU only once
 
 
 def constant(step):
-    """The schedule that changes nothing: factor 1 at every step.
+    """The constant schedule: factor 1 at every step.
 
     Parameters
     ----------
@@ -475,16 +476,16 @@ def constant(step):
 
 
 def cosine(total_steps, warmup_steps=0, final=0.0):
-    """A straight climb to 1, then half a cosine down: ``schedule(step)``.
+    """A linear warm-up to 1, then half a cosine down: ``schedule(step)``.
 
     Parameters
     ----------
     total_steps : int
         Steps of the whole training.
     warmup_steps : int, default 0
-        Of the climb; the first step has the factor 1 / warmup_steps.
+        Steps of the warm-up. The first step has the factor 1 / warmup_steps.
     final : float, default 0
-        Factor after the last step and from then on.
+        Factor after the last step.
 
     Returns
     -------
@@ -494,7 +495,7 @@ def cosine(total_steps, warmup_steps=0, final=0.0):
     Raises
     ------
     ValueError
-        If the warm-up is longer than the whole.
+        If the warm-up is longer than the whole training.
 
     References
     ----------
@@ -508,7 +509,7 @@ def cosine(total_steps, warmup_steps=0, final=0.0):
     """
     if not 0 <= warmup_steps <= total_steps:
         raise ValueError(f"cosine: warmup_steps must lie in 0 to {total_steps}, got {warmup_steps}")
-    # Unlike a function that is made here, it can be pickled.
+    # unlike a closure, a partial can be pickled
     return partial(_cosine, total_steps, warmup_steps, final)
 
 
@@ -527,7 +528,7 @@ def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
     total_steps : int
         Steps of the whole training.
     warmup : float, default 0.3
-        Share of the steps in which it rises.
+        Share of the steps in which the factor rises.
     start : float, default 1/25
         Factor of the first step.
     final : float, default 1/250000
@@ -541,7 +542,7 @@ def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
     Raises
     ------
     ValueError
-        If there are no steps or ``warmup`` is no share.
+        If there are no steps, or ``warmup`` is not between 0 and 1.
 
     References
     ----------
@@ -561,7 +562,7 @@ def one_cycle(total_steps, warmup=0.3, start=1 / 25, final=1 / 25e4):
 
 
 def _one_cycle(total_steps, warmup, start, final, step):
-    top = warmup * total_steps - 1  # the step at which it is 1
+    top = warmup * total_steps - 1  # the step with factor 1
     step = min(step, total_steps - 1)
     if step <= top:
         low = start

@@ -1,6 +1,6 @@
-"""Height and width as one number or two: what is square may be said once.
+"""Height and width, given as one number (square) or two.
 
-Not here: strides and paddings of convolutions, which the ops read themselves.
+Not here: strides and paddings of convolutions (ops/conv.py).
 """
 
 import operator
@@ -9,7 +9,7 @@ __all__ = ["checked_pair", "pair"]
 
 
 def pair(value):
-    """A number as two of it, two as they are.
+    """Repeat one number to a pair; return a pair as it is.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def pair(value):
 
 
 def checked_pair(name, argument, value, least=1):
-    """`pair` of whole numbers, each at least ``least``; anything else is refused by the name of function and argument.
+    """`pair` of integers of at least ``least``. The error for anything else names the function and the argument.
 
     Examples
     --------

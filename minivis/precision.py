@@ -1,7 +1,7 @@
-"""float16: what is summed, squared or placed is computed in float32, and only the result is rounded to float16 again.
+"""float16: sums, squares and coordinates are computed in float32, and only the result is rounded to float16.
 
-float16 ends at 65504 and has 11 bits: the area of a box of 300 x 300 pixels is infinite in it, and of the pixels beyond
-2048 it has every other one. Not here: single ops, which see to it themselves (ops/).
+float16 ends at 65504 and has 11 bits: the area of a box of 300 x 300 pixels is infinite in it, and above 2048 it holds
+only every second integer. Not here: single ops, whose decorator converts float16 (dtypes.py).
 """
 
 import functools
@@ -16,24 +16,24 @@ __all__ = ["computed_in", "in_float32", "rounded", "widened"]
 
 
 def rounded(x, dtype):
-    """A number, array or Tensor in a dtype, itself where it has it."""
+    """Convert a number, array or Tensor to a dtype; return it as it is if it has that dtype."""
     return x if x.dtype == dtype else x.astype(dtype)
 
 
 def computed_in(wide):
-    """Decorate a function so that it computes with wider numbers than it is given, and rounds what it returns.
+    """Decorate a function so that it computes with wider numbers than it is given, and rounds its result.
 
-    The result has the dtype that it would have without this: that of the widest floating-point argument.
+    The result has the dtype of the widest floating-point argument.
 
     Parameters
     ----------
     wide : callable
-        An array or Tensor -> the same with more bits, or itself where it has enough.
+        Converts an array or Tensor to a wider dtype, or returns it as it is if its dtype is wide enough.
 
     Returns
     -------
     callable
-        The decorator, for functions of arrays or Tensors, and of anything else, that return an array or Tensor.
+        A decorator for functions that return an array or Tensor. Only array and Tensor arguments are converted.
     """
 
     def decorated(function):
@@ -53,7 +53,7 @@ def computed_in(wide):
 
 
 in_float32 = computed_in(widened)
-"""The decorator of functions that compute in float32 what they are given in float16.
+"""Decorator: compute in float32 if arguments are float16.
 
 Examples
 --------

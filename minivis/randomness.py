@@ -1,20 +1,20 @@
-"""What ``rng`` means wherever minivis draws a random number: a generator, a seed, or nothing.
+"""The argument ``rng`` of minivis: a generator, a seed, or None.
 
-Not here: the drawing of starting values (nn/init.py), of dropout (ops/), of data (data/).
+Not here: code that draws numbers: initial weights (nn/init.py), dropout (ops/), data (data/).
 """
 
 import numpy as np
 
 __all__ = ["generator"]
 
-SEED = 0  # what rng=None means, everywhere in minivis
+SEED = 0  # the seed for rng=None, everywhere in minivis
 
 
 def generator(rng=None):
     """The generator to draw from: ``rng`` itself, or a fresh ``numpy.random.default_rng(0)`` for None.
 
-    Layers that are made with ``rng=None`` one by one start from the same stream; give several layers of a model one
-    generator, as the models do.
+    Layers that are made with ``rng=None`` one by one get the same random numbers. So give all layers of a model the
+    same generator, as the models do.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Models on disk: a folder with the weights (safetensors) and the arguments that rebuild the model (json).
+"""Models on disk: a folder with the weights (safetensors) and the constructor's arguments (json).
 
-Not here: the state of a training run (train.py), published checkpoints of others (pretrained/), and any file that could run code.
+Not here: the state of a training run (train.py), published checkpoints (pretrained/), files that could run code.
 """
 
 import difflib
@@ -32,7 +32,7 @@ from minivis.nn import init
 __all__ = ["load", "names", "save"]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-# What has another name than in the folders that version 0.1 wrote. Arguments of a model's constructor: old -> new ...
+# Names that have changed since version 0.1 wrote its folders. Arguments of a model's constructor: old -> new ...
 RENAMED_ARGUMENTS = {
     "detr.DETR": {"encoder_layers": "encoder_depth", "decoder_layers": "decoder_depth"},
     "mask2former.Mask2Former": {"decoder_layers": "decoder_depth", "pixel_layers": "pixel_depth"},
@@ -48,14 +48,14 @@ PACKAGED = Path(__file__).parent / "weights"  # the checkpoints that come with m
 
 
 def save(model, folder, half=False):
-    """Write a model into a folder, from which `load` brings it back.
+    """Save a model in a folder for `load`.
 
     Parameters
     ----------
     model : Module
-        What to save. One of `minivis.models` can be rebuilt by `load`; of any other the weights are kept.
+        The model. `load` can rebuild the models of `minivis.models`; of other models only the weights are saved.
     folder : str or path
-        Made if it is not there. It then holds ``model.safetensors`` (one array for each entry of
+        Created if it does not exist. It then holds ``model.safetensors`` (one array for each entry of
         ``model.state_dict()``, and a checksum) and ``config.json`` (the constructor and its arguments).
     half : bool, default False
         Store float32 as float16: half the size, three significant digits.
@@ -63,22 +63,22 @@ def save(model, folder, half=False):
     Raises
     ------
     TypeError
-        If `model` is no Module, or one of `minivis.models` that was made with an argument which json cannot hold.
+        If `model` is not a Module, or is one of `minivis.models` and was made with an argument that json cannot hold.
     OSError
-        If the folder cannot be made or written, or the disk is full. What was there before is then untouched.
+        If the folder cannot be made or written, or the disk is full. Then earlier files are unchanged.
     ValueError
-        If `half` is asked for and a weight is too large for float16 (65504).
+        If `half` is True and a weight is too large for float16 (65504).
 
     Warns
     -----
     UserWarning
-        If `load` would not give the same model back, and what would be lost: a layer that was replaced, a dtype,
-        what `minivis.from_pretrained` put beside the weights (labels, the preparation of photos).
+        If `load` would not give the same model back. It says what would be lost: a layer that was replaced, a dtype, or
+        what `minivis.from_pretrained` has added (labels, the preparation of photos).
 
     Notes
     -----
-    Both files are written beside the old ones and put in their place only when they are complete. What was changed after
-    the model was made is recorded in ``config.json``; `load` then refuses to make the model and says by name what was changed.
+    Both files are written beside the old ones and replace them only when they are complete. If the model was changed
+    after it was made, ``config.json`` says so. `load` then refuses to rebuild it and names the change.
 
     Examples
     --------
@@ -109,28 +109,28 @@ def save(model, folder, half=False):
 
 
 def load(source, into=None):
-    """Bring a saved model back, ready to predict (in eval mode, on the CPU).
+    """Load a saved model, ready to predict (in eval mode, on the CPU).
 
     Parameters
     ----------
     source : str or path
-        A folder that `save` wrote, or the name of a checkpoint that comes with minivis (see `names`). A folder
-        that exists comes first.
+        A folder that `save` wrote, or the name of a checkpoint that comes with minivis (see `names`). If both exist,
+        the folder is used.
     into : Module, optional
-        Load the weights into this model, which is needed for a model that is not of `minivis.models`.
+        Load the weights into this model. Needed for models that are not in `minivis.models`.
 
     Returns
     -------
     Module
-        `into`, or a new model. Parameters keep the model's dtype, whatever float they were stored as.
+        `into`, or a new model. Parameters have the model's dtype, even if they were stored in another one.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder or name, or one of the two files is missing.
     ValueError
-        If a file is truncated, damaged or foreign, names a model that is not of `minivis.models`, or the weights do not
-        fit. `into` is then unchanged.
+        If a file is truncated, damaged or foreign, names a model that is not in `minivis.models`, or the weights do not
+        fit. Then `into` is unchanged.
 
     Examples
     --------
@@ -154,14 +154,14 @@ def load(source, into=None):
     except RecursionError as error:
         raise ValueError(f"load: {folder / CONFIG} is nested too deeply to describe a model") from error
     own = {name: x for name, x in [*model.named_parameters(), *model.named_buffers()]}
-    # a new model takes the arrays themselves: its own are placeholders
+    # a new model has only placeholders, so it takes the arrays themselves
     model.load_state_dict(check_arrays(folder / WEIGHTS, arrays, own), assign=into is None)
     model.eval()
     return model
 
 
 def names():
-    """The checkpoints that come with minivis, each with a card beside it: ``weights/NAME/card.json``.
+    """The checkpoints that come with minivis. Each is described in ``weights/NAME/card.json``.
 
     Returns
     -------
@@ -177,14 +177,14 @@ def names():
 
 
 def describe(model):
-    """What rebuilds a model: its constructor as "file.Name" below minivis.models, and the constructor's arguments."""
+    """The description for rebuilding a model: its constructor as "file.Name" in minivis.models, and the arguments."""
     home, _, file = type(model).__module__.rpartition(".")
     if home != "minivis.models":
         return {"model": None, "class": type(model).__qualname__}
     arguments = {
         name: describe(value) if hasattr(value, "state_dict") else value
         for name, value in model.config.items()
-    }  # a backbone is an argument too, with arguments of its own
+    }  # an argument may be a model (a backbone), with its own description
     for name, value in arguments.items():
         try:
             json.dumps(value)
@@ -202,8 +202,8 @@ def _check_model(name, model):
 
 
 def _twin(config):
-    """The model that `load` would make of a description, or None, and why there is none, one line each."""
-    if config["model"] is None:  # its owner rebuilds it, and knows
+    """The model that `load` would make from a description, or None; and a list of reasons if there is none."""
+    if config["model"] is None:  # the user rebuilds it and knows that
         return None, []
     try:
         with init.skip_init():
@@ -213,7 +213,7 @@ def _twin(config):
 
 
 def _changed(model, twin, name):
-    """How a model differs from the one that its constructor makes: what has to be done again before its weights fit."""
+    """How a model differs from the one that its constructor makes, as text for the user."""
     own, its = _shapes(model), _shapes(twin)
     if changed := [name for name in {**own, **its} if own.get(name) != its.get(name)]:
         yield (
@@ -227,14 +227,14 @@ def _changed(model, twin, name):
 
 
 def _beside(model, twin):
-    """What of a model is neither in its description nor in its weights, one line each."""
+    """The properties of a model that are not saved, one line each."""
     if kinds := {p.dtype.name for p in model.parameters()} - {"float32"}:
         yield f"parameters in {' and '.join(sorted(kinds))} come back as float32"
     beside = [
         name
         for name, value in vars(model).items()
         if name not in vars(twin) and name != "training" and name[0] != "_"
-        # a generator draws during training; checkpoints of a training keep it
+        # generators are for training, and the checkpoints of a training keep them
         if not isinstance(value, np.random.Generator)
     ]
     if beside:
@@ -255,7 +255,7 @@ def _stored(name, x, half):
 
 
 def _find(source):
-    """The folder that a path or a name means."""
+    """The folder for a path or a name."""
     folder = as_path(source)
     if (folder / WEIGHTS).exists() or (folder / CONFIG).exists():
         return folder
@@ -278,14 +278,14 @@ def _find(source):
 
 
 def _rebuilt(path, config, arrays):
-    """The model a config.json describes, with placeholders for its arrays: it may be no larger than those of the file."""
+    """The model that a config.json describes, with placeholder arrays that may not be larger than those in the file."""
     sizes = [x.size for x in arrays]
     with init.skip_init(), init.at_most(len(sizes), sum(sizes)):
         return _build(path, config)
 
 
 def _build(path, config):
-    """Call the constructor a config names, if it is a class of minivis.models: nothing else can be reached."""
+    """Call the constructor that a config names. Only classes of minivis.models are allowed."""
     if config.get("model", "") is None:
         raise ValueError(
             f"load: {path} is of a model that minivis cannot rebuild ({config.get('class')}): make one, and load "
@@ -308,7 +308,7 @@ def _build(path, config):
     found = _class(path, name)
     arguments = {
         key: _build(path, value) if isinstance(value, dict) and "model" in value else value
-        for key, value in _with_names_of_today(path, name, arguments).items()
+        for key, value in _renamed_arguments(path, name, arguments).items()
     }
     try:
         for key, value in arguments.items():
@@ -318,8 +318,8 @@ def _build(path, config):
         raise ValueError(f"load: {path}: {name} cannot be made of these arguments: {error}") from error
 
 
-def _with_names_of_today(path, name, arguments):
-    """The arguments of a constructor, where version 0.1 wrote some under other names."""
+def _renamed_arguments(path, name, arguments):
+    """The arguments of a constructor with their current names (some had other names in version 0.1)."""
     renamed = RENAMED_ARGUMENTS.get(name, {})
     if twice := [old for old in arguments if renamed.get(old) in arguments]:
         raise ValueError(f"load: {path}: {name} is given {renamed[twice[0]]} twice: as {twice[0]} too")
@@ -327,7 +327,7 @@ def _with_names_of_today(path, name, arguments):
 
 
 def _class(path, name):
-    """The model class "file.Name" below minivis.models."""
+    """The class of a model, from its name "file.Name" in minivis.models."""
     from minivis import models
 
     file, _, constructor = name.partition(".")
@@ -341,7 +341,7 @@ def _class(path, name):
 
 
 def _check_argument(found, key, value):
-    """Refuse an argument that is of another kind than the default of the constructor's."""
+    """Refuse an argument whose type does not fit the constructor's default."""
     parameter = inspect.signature(found).parameters.get(key)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
     numbers = value if isinstance(value, list) and not isinstance(default, float) else [value]
@@ -349,7 +349,7 @@ def _check_argument(found, key, value):
         fits = hasattr(value, "state_dict") or value is None
     elif isinstance(default, bool | str):
         fits = type(value) is type(default) or isinstance(value, str) and default is False
-    else:  # a number, or sizes in a list; where the default is None, that or a name too
+    else:  # a number, or a list of sizes; if the default is None, also None, a bool or a name
         fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         fits = fits or default is None and isinstance(value, bool | str | None)
     if not fits:
@@ -357,14 +357,14 @@ def _check_argument(found, key, value):
 
 
 def check_arrays(path, found, expected):
-    """Return the arrays of a file in the dtypes a model expects; refuse, by name, what does not fit.
+    """Return the arrays of a file in the dtypes that a model expects; an error names what does not fit.
 
     Parameters
     ----------
     path : path
         The file, for the error.
     found, expected : dict of str to ndarray
-        What the file holds, and the ``state_dict()`` it is for.
+        The arrays of the file, and the ``state_dict()`` of the model.
     """
     found = _renamed(found, expected)
     missing, foreign = [n for n in expected if n not in found], [n for n in found if n not in expected]
@@ -385,17 +385,18 @@ def check_arrays(path, found, expected):
 
 
 def _renamed(found, expected):
-    """The arrays of a file under the names that a model expects, where an earlier version wrote them under others."""
+    """The arrays of a file with their current names (an earlier version wrote some under other names)."""
     names = {name: name for name in found}
     for old, new in RENAMED_WEIGHTS.items():
         for name in names:
-            if name not in expected and (today := re.sub(old, new, name)) in expected and today not in found:
-                names[name] = today
+            current = re.sub(old, new, name)
+            if name not in expected and current in expected and current not in found:
+                names[name] = current
     return {names[name]: x for name, x in found.items()}
 
 
 def _converted(path, name, x, dtype):
-    """An array in the dtype a model expects, if that can hold its numbers."""
+    """Convert an array to the dtype that a model expects; refuse numbers that are too large for it."""
     with np.errstate(over="ignore"):
         y = x.astype(dtype, copy=False)
     if x.dtype.itemsize > dtype.itemsize and not np.array_equal(np.isinf(x), np.isinf(y)):

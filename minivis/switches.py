@@ -1,7 +1,7 @@
-"""Switch: something that holds inside a `with` block, whatever the order in which blocks are left.
+"""Switch: a setting that is on inside `with` blocks, which may be left in any order.
 
-Not here: what is switched (recording in autograd.py, checks in debugging.py, starting values in nn/init.py, who looks in
-nn/observer.py).
+Not here: the settings themselves (recording in autograd.py, checks in debugging.py, starting values in nn/init.py,
+observers in nn/observer.py).
 """
 
 import inspect
@@ -12,16 +12,16 @@ __all__ = ["Switch"]
 
 
 class Switch:
-    """A switch that is on inside the blocks ``with switch.on():``, and off again when the last of them is left.
+    """A switch that is on inside ``with switch.on():``, and off again when the last such block is left.
 
-    Each block is an entry of its own, so that it does not matter who leaves first: the blocks of two generators that take
-    turns overlap without one lying inside the other. Other threads do not see a block, and one that is left in another
-    thread, as that of a generator which a worker goes on with, is over in the first one too.
+    Each block has its own entry, so the order of leaving does not matter: the blocks of two generators that take turns
+    overlap without one lying inside the other. Other threads do not see a block. If a generator is continued in another
+    thread and leaves its block there, the block also ends in the first thread.
 
     Parameters
     ----------
     name : str
-        Of its context variable.
+        Name of its context variable.
 
     Examples
     --------
@@ -32,7 +32,7 @@ class Switch:
     >>> quiet.is_on()
     False
 
-    A block can carry a value for whoever asks inside it:
+    A block can carry a value, which can be read inside it:
 
     >>> with quiet.on("library"), quiet.on("museum"):
     ...     quiet.values()
@@ -45,21 +45,21 @@ class Switch:
         self._blocks = ContextVar(name, default=())
 
     def is_on(self):
-        """Whether a block was entered here that is not left."""
+        """Whether we are inside a block."""
         blocks = self._blocks.get()
         return bool(blocks) and any(blocks)
 
     def on(self, value=None):
-        """The block, which may carry a value; also a decorator of a function, whose calls are blocks then."""
+        """A block, which may carry a value. As a decorator, it makes each call of the function a block."""
         return _Block(self._blocks, value)
 
     def values(self):
-        """What the blocks carry that were entered here and are not left, the first first."""
+        """The values of the blocks that we are inside, outermost first."""
         return [value for block in self._blocks.get() for value in block]
 
 
 class _Block(ContextDecorator):
-    """One block of a switch, from when it is entered until it is left."""
+    """One block of a switch."""
 
     def __init__(self, blocks, value):
         self._blocks = blocks
@@ -77,7 +77,7 @@ class _Block(ContextDecorator):
         return super().__call__(function)
 
     def __enter__(self):
-        # A list, because one that is emptied is seen in every context that it was copied to.
+        # A list, because all copies of a context share it: when it is emptied, the block is over in each of them.
         self._block = [self._value]
         self._blocks.set((*self._blocks.get(), self._block))
 

@@ -1,6 +1,6 @@
 """The training loop: steps, progress, history, checkpoints, and a resume that is exact to the last bit.
 
-Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), reading and writing (storage.py).
+Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), file formats (storage.py).
 """
 
 import copy
@@ -27,27 +27,27 @@ def train_step(model, loss, batch, optimizer, clip=None):
     Parameters
     ----------
     model : Module
-        What learns; its parameters and those of `optimizer` change in place.
+        The model to train. Its parameters change in place.
     loss : callable
         ``loss(model, *batch)`` returns a Tensor of one element.
     batch : tuple of ndarray
-        What the loss is computed from, such as (images, labels).
+        The inputs of the loss, such as (images, labels).
     optimizer : Optimizer
         See `minivis.optim`.
     clip : float, optional
-        Longest gradient, all parameters taken as one vector.
+        Largest norm of the gradient, with all parameters as one vector.
 
     Returns
     -------
     float
-        The loss, before the update.
+        The loss before the update.
 
     Raises
     ------
     FloatingPointError
-        If the loss, or the length of the gradient, is not finite. No parameter was changed.
+        If the loss or the norm of the gradient is not finite. Then no parameter has changed.
     TypeError
-        If the loss is no Tensor of one element.
+        If the loss is not a Tensor of one element.
 
     Examples
     --------
@@ -66,10 +66,10 @@ def train_step(model, loss, batch, optimizer, clip=None):
         found = f"a Tensor of shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"fit: loss must return a Tensor of one element, got {found}")
     value.backward()
-    found = value.item()  # a GPU is waited for here, when it has got all of its work
+    found = value.item()  # waits for a GPU, so it comes after backward has queued its work
     if not math.isfinite(found):
         raise FloatingPointError(f"the loss is {found}")
-    clip_grad_norm(model.parameters(), math.inf if clip is None else clip)  # refuses NaN in either case
+    clip_grad_norm(model.parameters(), math.inf if clip is None else clip)  # raises for NaN in either case
     optimizer.step()
     return found
 
@@ -94,56 +94,58 @@ def fit(
     Parameters
     ----------
     model : Module
-        What learns, in place. Batches are moved to its device. It is in eval mode afterwards, ready to predict.
+        The model to train, in place. Batches are moved to its device. Afterwards it is in eval mode, ready to predict.
     loader : DataLoader, or iterable of batches
-        Looped over as often as it takes. Only a `DataLoader` (or what has its ``state_dict``) can be resumed.
+        Repeated until all steps are done. Only a `DataLoader` (or a loader with its ``state_dict``) can be resumed.
     loss : callable
         ``loss(model, *batch)`` returns a Tensor of one element.
     optimizer : Optimizer
-        It brings its schedule along.
+        See `minivis.optim`; it has the schedule.
     steps : int
-        Batches to learn from.
+        Number of batches to train on.
     clip : float, optional
-        Longest gradient, all parameters taken as one vector.
+        Largest norm of the gradient, with all parameters as one vector.
     evaluate : callable, optional
-        ``evaluate(model)`` returns a dict of numbers; called in eval mode, without recording, for each row of history.
+        ``evaluate(model)`` returns a dict of numbers. It is called in eval mode, under `no_grad`, for each row of the
+        history.
     every : int, optional
-        Steps between rows of history; a twentieth of `steps` by default.
+        Steps between rows of the history; by default a twentieth of `steps`.
     out : str or path, optional
-        Folder for ``checkpoint.safetensors`` (everything a resume needs), ``history.json`` and, when training ends,
-        the model as `minivis.save` writes it. None writes nothing. While training goes on, ``.lock`` names its process.
+        Folder for ``checkpoint.safetensors`` (everything for a resume), ``history.json`` and, when training ends, the
+        model as `minivis.save` writes it. None writes nothing. During training, ``.lock`` names the process.
     resume : bool, default False
-        Go on from the checkpoint in `out`, if there is one. The parameters then end up the same, bit for bit, as if
-        nothing had happened.
+        Continue from the checkpoint in `out`, if there is one. The final parameters are then the same, bit for bit, as
+        without the interruption.
     save_every : float, default 30
         Seconds between checkpoints.
     settings : dict, optional
-        Whatever else must be the same for a resume, such as ``{"seed": 0}``; json-able.
+        Other settings that must be the same for a resume, such as ``{"seed": 0}``; json-able.
 
     Returns
     -------
     dict of str to list
-        Columns ``step``, ``loss`` (mean since the row before), ``lr``, ``seconds``, and those of `evaluate`.
+        Columns ``step``, ``loss`` (mean since the previous row), ``lr``, ``seconds``, and those of `evaluate`.
 
     Raises
     ------
     FloatingPointError
-        If the loss is not finite, with the step. The last checkpoint stays.
+        If the loss is not finite; the message names the step. The last checkpoint stays.
     FileExistsError
         If `out` holds an earlier run and `resume` is False: it is not overwritten.
     BlockingIOError
-        If another training is going on in `out`, and which.
+        If another training is running in `out`; the message names its process.
     ValueError
-        If the checkpoint is of other settings, truncated, damaged or foreign (nothing has changed then), there are no
-        batches, or the optimiser is of another model.
+        If the checkpoint has other settings, is truncated, damaged or foreign (then nothing has changed), there are no
+        batches, or the optimiser belongs to another model.
     TypeError
-        If `loss` or `evaluate` returns something else, or with `out` the loader cannot be resumed or `settings` saved.
+        If `loss` or `evaluate` returns the wrong type; with `out`, also if the loader cannot be resumed or `settings`
+        cannot be saved.
     KeyboardInterrupt
-        After Ctrl-C, when the step is done and the checkpoint written. A second Ctrl-C does not wait.
+        After Ctrl-C, when the step is done and the checkpoint is written. A second Ctrl-C does not wait.
 
     Notes
     -----
-    Progress goes to stderr: a bar in a terminal and in Jupyter, in a file a line every ten seconds or so.
+    Progress goes to stderr: a bar in a terminal and in Jupyter, otherwise a line about every ten seconds.
     """
     _check(model, optimizer, steps, every)
     run = _Run(model, loader, optimizer, {**(settings or {}), "steps": steps, "clip": clip})
@@ -156,7 +158,7 @@ def fit(
 
 
 def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
-    """The steps that are left, as `fit` has it."""
+    """Run the remaining steps of `fit`."""
     model, optimizer = run.model, run.optimizer
     device = backend.device_of(model.parameters()[0].data)
     batches = _forever(run.loader)
@@ -183,7 +185,7 @@ def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
 
 
 def _check(model, optimizer, steps, every):
-    """Refuse, before anything is written, what would train nothing."""
+    """Refuse arguments with which nothing would be trained, before anything is written."""
     if not all(hasattr(n, "__index__") and n >= 1 for n in (steps, 1 if every is None else every)):
         raise ValueError(f"fit: steps and every must be whole numbers of at least 1, got {steps} and {every}")
     learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -192,7 +194,7 @@ def _check(model, optimizer, steps, every):
 
 
 def _named_step(step, model, loss, batch, optimizer, clip):
-    """`train_step`, whose NaN is told with the step and with what to try."""
+    """`train_step` with an error for NaN that names the step and says what to try."""
     try:
         return train_step(model, loss, batch, optimizer, clip)
     except FloatingPointError as error:
@@ -203,7 +205,7 @@ def _named_step(step, model, loss, batch, optimizer, clip):
 
 
 class _Run:
-    """Where a training stands: all that a checkpoint holds beyond the arrays of model and optimiser."""
+    """The state of a training: everything in a checkpoint except the arrays of model and optimiser."""
 
     def __init__(self, model, loader, optimizer, settings):
         self.model, self.loader, self.optimizer = model, loader, optimizer
@@ -211,18 +213,18 @@ class _Run:
         self.history = {}
         self.losses = []
         self.seconds = 0.0
-        self.shown = {}  # beside the progress bar
+        self.shown = {}  # the numbers beside the progress bar
         self.started = time.monotonic()
         schedule = [optimizer.schedule(settings["steps"] * i // 4) for i in range(5)]
         options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        self.settings = {  # what a person sets comes first, what follows from it later
+        self.settings = {  # what the user sets comes first: it is named first in an error
             **settings,
             "model": storage.describe(model),
             "optimizer": {"class": type(optimizer).__name__, "groups": options, "schedule": schedule},
         }
 
     def begin(self, out, resume, held):
-        """Make the folder and be alone in it while ``held`` is open; take up what it holds, or refuse to overwrite it."""
+        """Make the folder and lock it until ``held`` is closed. Restore its checkpoint, or refuse to overwrite it."""
         if not hasattr(self.loader, "state_dict"):
             raise TypeError("fit: out needs a loader that can be resumed, such as minivis.data.DataLoader")
         try:
@@ -245,7 +247,7 @@ class _Run:
                 f"fit: {out} holds a model, which is not overwritten: choose another folder"
             )
         for name in (CHECKPOINT, HISTORY, storage.WEIGHTS, storage.CONFIG):
-            for left in out.glob(f".{name}.*.tmp"):  # by a process that was killed while it wrote
+            for left in out.glob(f".{name}.*.tmp"):  # left by a process that was killed while writing
                 left.unlink()
         return out
 
@@ -276,7 +278,7 @@ class _Run:
         return self.seconds + time.monotonic() - self.started
 
     def save(self, out, model=False):
-        """Write the checkpoint, one file: no crash can leave half of it."""
+        """Write the checkpoint. It is one file, so a crash cannot leave half of it."""
         arrays = {f"model.{name}": x for name, x in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
         state = {
@@ -294,7 +296,7 @@ class _Run:
             storage.save(self.model, out)
 
     def restore(self, path):
-        """Go to where a checkpoint stands. All is read and checked before anything changes."""
+        """Restore a checkpoint. Everything is read and checked before anything changes."""
         arrays, notes = storage.read_arrays(path, "fit")
         try:
             state = json.loads(notes["run"])
@@ -311,7 +313,7 @@ class _Run:
         weights = storage.check_arrays(path, weights, self.model.state_dict())
         before = self.model.rng_state()
         try:
-            copy.copy(self.optimizer).load_state_dict(moments)  # only to see that it would
+            copy.copy(self.optimizer).load_state_dict(moments)  # on a copy, only to check that it fits
             self.model.load_rng_state(rng)
             self.loader.load_state_dict(place)
         except (ValueError, TypeError) as error:
@@ -322,7 +324,7 @@ class _Run:
         vars(self).update(progress)
 
     def _check_settings(self, path, there):
-        """Refuse to go on with other settings than a checkpoint was written with."""
+        """Refuse a checkpoint that was written with other settings."""
         here = json.loads(json.dumps(self.settings))
         if other := [name for name in {**here, **there} if here.get(name) != there.get(name)]:
             first, *rest = other
@@ -332,7 +334,7 @@ class _Run:
 
 
 def _progress_of(state, steps):
-    """Step, history, losses and seconds of a checkpoint's state; a ValueError where they cannot be."""
+    """Step, history, losses and seconds of a checkpoint's state; a ValueError if one of them is invalid."""
     step, history, losses, seconds = (state[name] for name in ("step", "history", "losses", "seconds"))
     if type(step) is not int or not 0 <= step <= steps:
         raise ValueError(f"step must be a whole number from 0 to {steps}, found {step!r:.50}")
@@ -353,9 +355,9 @@ def _under(prefix, arrays):
 
 
 def _forever(loader):
-    """Batches without end, one epoch after the other."""
+    """An endless stream of batches, one epoch after the other."""
     empty = 0
-    while empty < 2:  # a resumed epoch may have no batch left, the one after it has
+    while empty < 2:  # a resumed epoch may have no batch left, but then the next epoch has some
         empty += 1
         for batch in loader:
             empty = 0
@@ -366,7 +368,7 @@ def _forever(loader):
 
 
 def _progress(steps, done):
-    """tqdm's bar where somebody watches, lines where it is read later."""
+    """tqdm's bar in a terminal and in Jupyter, plain lines in a log file."""
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
         from tqdm.auto import tqdm
 
@@ -375,10 +377,10 @@ def _progress(steps, done):
 
 
 class _Lines:
-    """The part of tqdm's interface that `fit` uses, for a log file: whole lines, neither many nor far apart.
+    """The part of tqdm's interface that `fit` uses, for a log file: it prints whole lines.
 
-    A line comes when ten seconds and a fiftieth of the steps have passed since the last: five lines in a minute's
-    training, fifty in a day's. The first and the last step always have one.
+    A line is printed when both ten seconds and a fiftieth of the steps have passed since the last one: five lines for a
+    training of a minute, fifty for one of a day. The first and the last step always have a line.
     """
 
     def __init__(self, steps, done):

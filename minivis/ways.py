@@ -1,6 +1,6 @@
-"""Faster ways to the same: how one is laid over a plain function, and when it is taken.
+"""Ways: faster implementations of a plain function, how they are added to it, and when one is used.
 
-Not here: the faster ways themselves (fast/), which say when they may be taken and when that pays.
+Not here: the faster ways themselves (fast/). Each says for which arguments it works and when it is worth it.
 """
 
 import functools
@@ -10,20 +10,21 @@ from minivis.switches import Switch
 __all__ = ["Way", "faster", "plain", "with_ways"]
 
 _plain = Switch("minivis_plain")
-_NOT_FOR_IT = (AttributeError, IndexError, TypeError, ValueError)  # what a condition raises on odd arguments
+# what a condition may raise on arguments that do not fit
+_UNFIT_ARGUMENTS = (AttributeError, IndexError, TypeError, ValueError)
 
 
 class Way:
-    """Another way to what a function computes, with the same parameters and the same results.
+    """A faster implementation of a function, with the same parameters and the same results.
 
     Parameters
     ----------
     function : callable
-        The way itself.
+        The faster implementation.
     may : callable
-        Whether it can do these arguments: their device, dtypes, shapes, and what has to be installed.
+        Whether it works for these arguments (device, dtypes, shapes) and the packages it needs are installed.
     pays : callable
-        Whether it is worth it: whether they are large enough.
+        Whether it is worth it: whether the arguments are large enough.
     """
 
     __slots__ = ("function", "may", "pays")
@@ -35,7 +36,7 @@ class Way:
 
 
 def with_ways(function):
-    """Open a function to faster ways: a call takes the first one that may and pays, otherwise the function itself.
+    """Let a function have faster ways: a call uses the first one that works and pays, otherwise the function itself.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def with_ways(function):
     Returns
     -------
     callable
-        The same. ``ways`` is the list of its `Way`, which `faster` adds to.
+        A function with the same results. Its ``ways`` is a list of `Way`, which `faster` adds to.
     """
     ways = []
 
@@ -58,8 +59,8 @@ def with_ways(function):
                     if way.pays(*args, **options) and way.may(*args, **options):
                         chosen = way.function
                         break
-            except _NOT_FOR_IT:
-                pass  # the plain form says what is wrong with the arguments
+            except _UNFIT_ARGUMENTS:
+                pass  # the plain form raises the error that says what is wrong with the arguments
         return chosen(*args, **options)
 
     call.ways = ways
@@ -67,19 +68,19 @@ def with_ways(function):
 
 
 def faster(function, *, may, pays):
-    """Lay a faster way over a function that has `with_ways`, or over an op.
+    """Add a faster way to an op, or to a function that is decorated with `with_ways`.
 
     Parameters
     ----------
     function : callable
-        The op, or the function, that it is another way to.
+        The op or the function.
     may, pays : callable
-        Two conditions, called with its arguments; see `Way`. Odd arguments make them say no.
+        Two conditions, called with its arguments; see `Way`. An error in a condition counts as no.
 
     Returns
     -------
     callable
-        A decorator, which leaves the way as it is.
+        A decorator for the faster implementation, which it returns unchanged.
 
     Examples
     --------
@@ -93,15 +94,15 @@ def faster(function, *, may, pays):
     4950
     """
 
-    def lay(way):
+    def add(way):
         function.ways.append(Way(way, may, pays))
         return way
 
-    return lay
+    return add
 
 
 def plain():
-    """Compute everything the plain way: inside, no faster way is taken. Nothing changes but the time, and last digits.
+    """Compute without faster ways inside the block. Only the time changes, and the last digits of results.
 
     Returns
     -------

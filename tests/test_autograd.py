@@ -413,7 +413,7 @@ def test_a_broken_promise_names_the_argument_also_where_one_is_given_twice():
         return x + y, lambda g: (lambda: g * 1.0, lambda: g[:1])
 
     x = leaf(2)
-    with pytest.raises(AssertionError, match="twice: its vjp broke the promise for argument number 2"):
+    with pytest.raises(AssertionError, match="twice: its vjp must return .* for argument number 2, got"):
         twice(x, x).backward(np.ones(2))
 
 
@@ -437,7 +437,7 @@ def test_a_vjp_that_breaks_its_promise_is_named(wrong):
     def careless(x):
         return x * 1.0, lambda g: (wrong(g),)
 
-    with pytest.raises(AssertionError, match="careless: its vjp broke the promise"):
+    with pytest.raises(AssertionError, match="careless: its vjp must return a cotangent float64"):
         careless(leaf(3)).sum().backward()
 
 

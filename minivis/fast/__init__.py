@@ -1,7 +1,7 @@
-"""Faster ways to what ops and the optimisers compute, laid over them from above. Take this folder away: all still computes.
+"""Faster ways for ops and optimisers. They are added from outside: without this folder everything still works.
 
-A file here is named as the one whose functions it makes faster. Below these stand the routines that they call: blocks.py
-(NumPy), compiled.py (Numba), cuda.py (CuPy), and threads.py. Not here: formulas to learn from; those are in ops/.
+A file here has the name of the file whose functions it makes faster. These files call the routines of blocks.py
+(NumPy), compiled.py (Numba) and cuda.py (CuPy), which use threads.py. Not here: formulas to learn from (ops/).
 """
 
 from minivis.fast import activation, attention, conv, linalg, normalization, optim, pool, softmaxes

@@ -1,4 +1,4 @@
-"""Activations with every element once through the cache, value and slope together.
+"""Activations in one pass over memory, which computes value and derivative together.
 
 Not here: the formulas (ops/activation.py, ops/formulas.py), the loops (blocks.py, compiled.py, cuda.py).
 """

@@ -1,4 +1,4 @@
-"""Attention whose weights are not all there at once: in one pass, a head at a time, or some queries at a time.
+"""Attention without all weights in memory at once: in one pass, head by head, or a block of queries at a time.
 
 Not here: the formula and its checks (ops/attention.py), the loops (compiled_attention.py, cuda_attention.py).
 """
@@ -17,16 +17,17 @@ from minivis.ways import faster
 
 __all__ = ["attention_by_heads", "attention_without_weights"]
 
-# Weights that are held at a time, elements: what is still near a CPU, what keeps a GPU busy.
-AT_A_TIME = {"cpu": 2**22, "gpu": 2**27}
-WORTH = 2**18  # weights from which a compiled way pays: it takes seconds to load, and once to compile
-HEADS = 8  # that there should be at least: backward shares heads only among the cores
+# Number of weights in memory at a time: few enough for the cache of a CPU, enough to keep a GPU busy.
+MOST_WEIGHTS = {"cpu": 2**22, "gpu": 2**27}
+# from here on a compiled way pays: it takes seconds to load, and longer the first time, when it is compiled
+LEAST_WEIGHTS = 2**18
+LEAST_HEADS = 8  # backward gives whole heads to the cores, so it needs several
 _NAME = "scaled_dot_product_attention"
 
 
 def _are_many(q, k):
-    """Whether the weights are so many that a faster way pays. On a GPU it always does."""
-    return math.prod(q.shape[:-1]) * k.shape[-2] >= WORTH or type(q) is not np.ndarray
+    """Whether there are so many weights that a faster way pays. On a GPU it always does."""
+    return math.prod(q.shape[:-1]) * k.shape[-2] >= LEAST_WEIGHTS or type(q) is not np.ndarray
 
 
 def _without_weights_pays(q, k, v, mask=None, bias=None, **options):
@@ -43,11 +44,11 @@ def _without_weights_may(q, k, v, mask=None, bias=None, *, dropout_p=0.0, **opti
 def attention_without_weights(
     q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
 ):
-    """`minivis.ops.scaled_dot_product_attention` with memory linear in the number of queries: nothing of N x M is kept.
+    """`minivis.ops.scaled_dot_product_attention` with memory linear in the number of queries: no N x M array is kept.
 
-    Forward is one pass where there is a routine for it. Otherwise, and in backward, queries are taken some at a time, and
-    their weights are computed again: a third more work. Chen et al., "Training deep nets with sublinear memory cost", 2016;
-    for attention Rabe and Staats, 2021.
+    Forward is one pass if there is a routine for it. Otherwise, and in backward, a block of queries is taken at a time.
+    Backward computes the weights again, which is a third more work. Chen et al., "Training deep nets with sublinear
+    memory cost", 2016; for attention Rabe and Staats, 2021.
     """
     q, k, v = _checked(q, k, v, mask, is_causal, empty)
     xp = namespace(q)
@@ -55,7 +56,7 @@ def attention_without_weights(
     parts = _parts(q, k)
 
     def attend(rows):
-        """The plain form for some of the queries."""
+        """The plain form for one block of queries."""
         allowed = _of_rows(mask, rows, n)
         if is_causal:
             causal = xp.arange(n)[rows, None] >= xp.arange(k.shape[-2])
@@ -89,7 +90,7 @@ def attention_without_weights(
 
 
 def _by_heads_pays(q, k, v, mask=None, bias=None, **options):
-    return _are_many(q, k) and math.prod(q.shape[:-2]) >= HEADS
+    return _are_many(q, k) and math.prod(q.shape[:-2]) >= LEAST_HEADS
 
 
 def _by_heads_may(q, k, v, mask=None, bias=None, *, dropout_p=0.0, **options):
@@ -104,7 +105,7 @@ def _by_heads_may(q, k, v, mask=None, bias=None, *, dropout_p=0.0, **options):
 def attention_by_heads(
     q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
 ):
-    """`minivis.ops.scaled_dot_product_attention`, all of one head and then of the next: its scores stay near a core."""
+    """`minivis.ops.scaled_dot_product_attention`, one head after the other: a head's scores stay in a core's cache."""
     from minivis.fast import compiled_attention
 
     q, k, v = _checked(q, k, v, mask, is_causal, empty)
@@ -119,7 +120,7 @@ def attention_by_heads(
 
 
 def one_pass(q, k, v, mask=None, bias=None):
-    """The routine ``(q, k, v, mask, bias, is_causal)`` that needs no room for the weights, or None where there is none."""
+    """The routine ``(q, k, v, mask, bias, is_causal)`` that never holds all weights, or None if there is none."""
     if device_of(q) == "gpu":
         from minivis.fast import cuda_attention
 
@@ -133,12 +134,12 @@ def one_pass(q, k, v, mask=None, bias=None):
 
 @functools.cache
 def compiled_is_there():
-    """Whether attention can be compiled here: Numba and threadpoolctl are installed."""
+    """Whether Numba and threadpoolctl are installed, so that attention can be compiled."""
     return all(importlib.util.find_spec(name) is not None for name in ("numba", "threadpoolctl"))
 
 
 def _checked(q, k, v, mask, is_causal, empty):
-    """What the op does before its formula."""
+    """The checks of the op, and its treatment of rows without an allowed pair."""
     check(_NAME, q, k, v, mask, empty)
     if mask is None and not is_causal:
         return q, k, v
@@ -146,13 +147,13 @@ def _checked(q, k, v, mask, is_causal, empty):
 
 
 def _of_rows(x, rows, n):
-    """The part of a mask or bias for some of n queries; one that is the same for all of them stays."""
+    """The rows of a mask or bias for a block of the n queries. One that is the same for all queries stays as it is."""
     return x[..., rows, :] if x is not None and x.ndim > 1 and x.shape[-2] == n > 1 else x
 
 
 def _parts(q, k):
-    """Slices of queries whose weights together are not more than are held at a time."""
+    """Slices of the queries; the weights of one slice are at most ``MOST_WEIGHTS`` (or one query)."""
     n = q.shape[-2]
     of_one = max(1, math.prod(q.shape[:-2]) * k.shape[-2])
-    size = max(1, AT_A_TIME.get(device_of(q), AT_A_TIME["cpu"]) // of_one)
+    size = max(1, MOST_WEIGHTS.get(device_of(q), MOST_WEIGHTS["cpu"]) // of_one)
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]

@@ -1,6 +1,6 @@
-"""Hot routines on NumPy arrays: GELU, softmax, im2row and row2im, the AdamW step.
+"""Fast routines on NumPy arrays: activations, softmax, layer norm, im2row and row2im, the AdamW step.
 
-Not here: gradients and argument checks (ops/), anything that is as fast written plainly in an op.
+Not here: gradients and argument checks (ops/), and anything that is just as fast when written plainly in an op.
 """
 
 import math
@@ -16,12 +16,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-_BLOCK = 2**15  # elements: the few arrays that a chain of steps goes through stay in a core's cache
+_BLOCK = 2**15  # elements: small enough that the arrays of a few steps stay in a core's cache
 _LEAST_FOR_A_THREAD = 2**16  # elements that are worth a thread
 
 
 def _in_blocks(rows, length, run):
-    """Call ``run(slice)`` on blocks of rows that stay in the cache, several at a time; a row has ``length`` elements."""
+    """Call ``run(slice)`` on blocks of rows that fit in the cache, in several threads; a row has ``length`` elements."""
     size = max(1, _BLOCK // max(1, length))
 
     def part(start, stop):
@@ -34,13 +34,13 @@ def _in_blocks(rows, length, run):
 def gelu(x, approximate):
     """GELU and its derivative in one pass: ``(y, dy/dx)``."""
     if approximate == "none":
-        return _by_blocks(x, _gelu)
-    return _by_blocks(x, lambda v: gated(np, v, *LOGITS[approximate]))
+        return _value_and_slope(x, _gelu)
+    return _value_and_slope(x, lambda v: gated(np, v, *LOGITS[approximate]))
 
 
 def silu(x):
     """x sigmoid(x) and its derivative in one pass."""
-    return _by_blocks(x, lambda v: gated(np, v, *LOGITS["silu"]))
+    return _value_and_slope(x, lambda v: gated(np, v, *LOGITS["silu"]))
 
 
 def sigmoid(x):
@@ -50,11 +50,11 @@ def sigmoid(x):
         p, q = sigmoids(np, v)
         return p, p * q
 
-    return _by_blocks(x, both)
+    return _value_and_slope(x, both)
 
 
-def _by_blocks(x, formula):
-    """``formula(v) -> (y, slope)`` of an array, a block at a time."""
+def _value_and_slope(x, formula):
+    """Apply ``formula(v) -> (y, slope)`` to an array, a block at a time."""
     flat = np.ascontiguousarray(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
 
@@ -66,8 +66,8 @@ def _by_blocks(x, formula):
 
 
 def _gelu(x):
-    """x Phi(x) through the probability of lying beyond |x|, bell * tail with bell = exp(-x^2 / 2): small ones keep their digits."""
-    a = np.abs(np.clip(x, -40, 40))  # farther out bell is 0
+    """GELU from 1 - Phi(|x|) = bell * tail, with bell = exp(-x^2 / 2), so that small values are accurate too."""
+    a = np.abs(np.clip(x, -40, 40))  # beyond 40, bell is 0
     bell = gaussian(np, a, 0.5)
     tail = _scaled_tail(a)
     y = np.clip(x, 0, None) - a * tail * bell
@@ -148,7 +148,7 @@ def layer_norm(x, weight, bias, eps):
     def run(block):
         v = xhat[block]
         np.subtract(x[block], x[block].sum(axis=1, keepdims=True) / n, out=v)
-        variance = np.einsum("rn,rn->r", v, v)[:, None] / n  # biased, as every norm has it
+        variance = np.einsum("rn,rn->r", v, v)[:, None] / n  # biased, as in every norm
         inverse[block] = 1 / np.sqrt(variance + eps)
         v *= inverse[block]
         if weight is not None:
@@ -161,9 +161,9 @@ def layer_norm(x, weight, bias, eps):
 
 
 def layer_norm_vjp(g, xhat, inverse, weight):
-    """The cotangents of x, weight and bias; those of the last two are None where there is no weight.
+    """The cotangents of x, weight and bias; without a weight, the last two are None.
 
-    That of x is (h - mean(h) - xhat mean(h xhat)) / s with h = g weight: what changes mean or scale is lost.
+    The cotangent of x is (h - mean(h) - xhat mean(h xhat)) / s with h = g weight.
     """
     rows, n = xhat.shape
     out = np.empty(xhat.shape, xhat.dtype)
@@ -179,16 +179,16 @@ def layer_norm_vjp(g, xhat, inverse, weight):
     _in_blocks(rows, n, run)
     if weight is None:
         return out, None, None
-    ones = np.ones(rows, g.dtype)  # a product sums columns faster than a sum does
+    ones = np.ones(rows, g.dtype)  # ones @ g is faster than g.sum(axis=0)
     return out, np.einsum("rn,rn->n", g, xhat), ones @ g
 
 
 def im2row(x, kernel, out, stride, padding, dilation):
     """Copy every window of a map into one row of a matrix, so that a convolution becomes one product.
 
-    ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros; ``out`` windows an axis are taken. Returns a contiguous
-    array (B * prod(out), prod(kernel) * C): a row for each output element, in it the channels of one pixel side by side,
-    so that whole runs of memory are copied.
+    ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros, with ``out`` windows along each axis. Returns a
+    contiguous array (B * prod(out), prod(kernel) * C) with a row for each output element. In a row, the channels of
+    one pixel lie side by side, so memory is copied in longer pieces.
     """
     padded = _padded(x, padding)
     C = x.shape[1]
@@ -206,9 +206,9 @@ def im2row(x, kernel, out, stride, padding, dilation):
 
 
 def row2im(rows, shape, kernel, out, stride, padding, dilation):
-    """The adjoint of `im2row`: add every window back to where it came from (overlaps sum).
+    """The adjoint of `im2row`: add every window to the map at its place (overlaps add up).
 
-    ``rows`` is (B * prod(out), prod(kernel) * C) and ``shape`` is that of the map, (B, C, *spatial).
+    ``rows`` is (B * prod(out), prod(kernel) * C), and ``shape`` is the shape of the map, (B, C, *spatial).
     """
     rows = rows.reshape(shape[0], *out, *kernel, shape[1])
     padded, inner = _room(shape, padding, rows.dtype)
@@ -229,7 +229,7 @@ def _padded(x, padding):
 
 
 def _room(shape, padding, dtype):
-    """Zeros for a map of the shape (B, C, *spatial) and its padding, channels last, and the index of the map in it."""
+    """Zeros for a map of shape (B, C, *spatial) with its padding, channels last, and the index of the map in them."""
     B, C, *spatial = shape
     zeros = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), dtype)
     return zeros, (slice(None), *(slice(p, p + m) for m, p in zip(spatial, padding, strict=True)))
@@ -238,8 +238,8 @@ def _room(shape, padding, dtype):
 def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step):
     """One AdamW update of a parameter and its two moments, all in place (Loshchilov and Hutter 2019, algorithm 2)."""
     arrays = [parameter, np.ascontiguousarray(grad), m, v]
-    in_a_row = all(x.flags.c_contiguous for x in arrays)  # a view with gaps cannot be cut into blocks
-    arrays = [x.reshape(-1) for x in arrays] if in_a_row else arrays
+    contiguous = all(x.flags.c_contiguous for x in arrays)  # a view with gaps cannot be cut into blocks
+    arrays = [x.reshape(-1) for x in arrays] if contiguous else arrays
     rate = lr / (1 - beta1**step)
     root = 1 / math.sqrt(1 - beta2**step)
 
@@ -261,7 +261,7 @@ def adamw_step(parameter, grad, m, v, lr, beta1, beta2, eps, weight_decay, step)
         scratch *= rate
         p -= scratch
 
-    if in_a_row:
+    if contiguous:
         _in_blocks(parameter.size, 1, run)
     else:
         run(...)

@@ -1,7 +1,7 @@
-"""Hot routines on large float32 NumPy arrays, compiled by Numba where it is installed: whatever is not here is that of blocks.py.
+"""Fast routines on large float32 NumPy arrays, compiled by Numba if it is installed.
 
-Plain loops over rows, each row once through the cache. No thread needs the interpreter while it is in one of them, so
-the rows are shared among the cores. Not here: gradients and argument checks (ops/), float64, which stays exact.
+They are plain loops over rows, in one pass over memory. They run without the interpreter's lock, so the rows are shared
+among the cores. Not here: gradients and argument checks (ops/), and float64 (blocks.py).
 """
 
 import math
@@ -25,8 +25,8 @@ _ROWS_PER_SUM = 64
 # flat arrays are split at multiples of this, so that no vectorised loop has a remainder except in the last block
 _BLOCK = 2**10
 
-# What the compiler may do with arithmetic is said below: NaN and infinity always stay what they are. Each loop is compiled
-# for one list of types, when this file is loaded.
+# Each loop is compiled for one list of types when this file is loaded. Its decorator says how the compiler may change the
+# arithmetic. NaN and infinity are always kept.
 _read1, _read2 = (types.Array(types.float32, n, "C", readonly=True) for n in (1, 2))
 _write1, _write2 = (types.Array(types.float32, n, "C") for n in (1, 2))
 _number = types.float32
@@ -36,52 +36,53 @@ _steps = types.UniTuple(types.intp, 2)
 
 
 def _loop(*arguments, fastmath):
-    """Compile a loop from start to stop over arguments of these types; keep it beside this file or in the user's cache."""
+    """Compile a loop from start to stop for arguments of these types. Cached beside this file or in the user's cache."""
     signature = types.void(types.intp, types.intp, *arguments)
     options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
 
     def made(function):
         try:
             return numba.njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # neither can be written to
+        except RuntimeError:  # no cache folder can be written to
             return numba.njit(signature, **options)(function)
 
     return made
 
 
 def _elementwise(*arguments):
-    """A loop over elements that have nothing to do with one another."""
-    return _loop(*arguments, fastmath={"contract", "nsz"})  # products join sums
+    """A loop whose elements are independent. The compiler may fuse a product with a sum."""
+    return _loop(*arguments, fastmath={"contract", "nsz"})
 
 
 def _rowwise(*arguments):
-    """A loop over rows; sums along a row change their order."""
+    """A loop over rows. The compiler may also change the order of the sums along a row."""
     return _loop(*arguments, fastmath={"contract", "nsz", "reassoc"})
 
 
 _inlined = numba.njit(inline="always", error_model="numpy")  # becomes part of the loop that calls it
-_exact = numba.njit(error_model="numpy")  # keeps to the letter of its arithmetic there
+_exact = numba.njit(error_model="numpy")  # its arithmetic is not changed, whatever the calling loop allows
 
 
 def _in_parallel(run, rows, length, *arrays):
-    """Run a compiled loop over rows of so many elements, several parts at a time."""
+    """Run a compiled loop over rows of ``length`` elements, in several threads."""
     least = -(-_LEAST_FOR_A_THREAD // max(1, length))
     threads.over(rows, lambda start, stop: run(start, stop, *arrays), least)
 
 
 def _matrices(*arrays):
-    """Arrays as matrices: their last axis is a row."""
+    """Arrays as matrices whose rows are along the last axis."""
     return [x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) for x in arrays]
 
 
-_NORMAL, _LEAST = float32(-87.33654), float32(-104.0)  # below, exp has fewer digits; below, none
+_LOWEST_NORMAL = float32(-87.33654)  # below, exp is a subnormal number with fewer digits
+_LOWEST = float32(-104.0)  # below, exp is 0
 
 
 @_inlined
-def _raised(x, more):
-    """2^31 exp(x + more) for x from -104 to 0, to 1e-7, in a form that the compiler can do for 8 or 16 elements at once.
+def _scaled_exp(x, more):
+    """2^31 exp(x + more) for x from -104 to 0, accurate to 1e-7. The compiler can vectorise it for 8 or 16 elements.
 
-    It is 2^31 2^k p(r) with |r| <= ln(2) / 2.
+    Computed as 2^31 2^k p(r) with |r| <= ln(2) / 2.
     """
     k = np.floor((x + more) * float32(1.4426950408889634) + float32(0.5))
     r = x - k * float32(0.693359375) + (k * float32(2.12194440e-4) + more)  # ln 2 in two parts
@@ -97,39 +98,43 @@ def _raised(x, more):
 
 @_inlined
 def _exp(x):
-    """exp of what is not above 0. What is too small for all digits is 0: a processor may be slow on such numbers."""
-    e = _raised(x if x > _NORMAL else _NORMAL, float32(0.0)) * float32(2.0**-31)
-    return e if x > _NORMAL else (float32(0.0) if x <= _NORMAL else x)  # NaN stays NaN
+    """exp(x) for x of at most 0. A subnormal result becomes 0, because processors can be slow on such numbers."""
+    e = _scaled_exp(x if x > _LOWEST_NORMAL else _LOWEST_NORMAL, float32(0.0)) * float32(2.0**-31)
+    return e if x > _LOWEST_NORMAL else (float32(0.0) if x <= _LOWEST_NORMAL else x)  # NaN stays NaN
 
 
 @_inlined
 def _small_exp(x, more):
-    """exp(x + more) of what is not above 0, with the digits that there are for what is too small."""
-    return _raised(_LEAST if x < _LEAST else x, more) * float32(2.0**-31)
+    """exp(x + more) for x of at most 0, including subnormal results."""
+    return _scaled_exp(_LOWEST if x < _LOWEST else x, more) * float32(2.0**-31)
 
 
 @_exact
 def _leading_bits(x):
-    """x with half of its digits: a number whose square is exact."""
+    """x with half of its digits, so that its square is exact."""
     return int32(float32(x).view(int32) & int32(-4096)).view(float32)
 
 
 def gelu(x, approximate):
     """GELU and its derivative in one pass: ``(y, dy/dx)``, by the formulas that ops/formulas.py explains."""
-    return _by_runs(x, _gelu) if approximate == "none" else _by_runs(x, _gated, *LOGITS[approximate])
+    return (
+        _value_and_slope(x, _gelu)
+        if approximate == "none"
+        else _value_and_slope(x, _gated, *LOGITS[approximate])
+    )
 
 
 def silu(x):
     """x sigmoid(x) and its derivative in one pass."""
-    return _by_runs(x, _gated, *LOGITS["silu"])
+    return _value_and_slope(x, _gated, *LOGITS["silu"])
 
 
 def sigmoid(x):
     """sigmoid(x) and its derivative in one pass."""
-    return _by_runs(x, _sigmoid)
+    return _value_and_slope(x, _sigmoid)
 
 
-def _by_runs(x, loop, *numbers):
+def _value_and_slope(x, loop, *numbers):
     """Run a compiled loop over the elements of x: ``(y, slope)``."""
     flat = np.ascontiguousarray(x).reshape(-1)
     y, slope = np.empty_like(flat), np.empty_like(flat)
@@ -211,13 +216,13 @@ def softmax(x, axis):
 
 @_inlined
 def _sortable(bits):
-    """The bits of a float as an integer that is larger where the float is, and back: negative ones are turned round."""
+    """Map the bits of a float to an integer with the same order, or back: the bits of negative numbers are inverted."""
     return int32(bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF)))
 
 
 @_exact
 def _largest(row):
-    """The largest of a row, by its bits: a maximum of integers is what the compiler can do for many at once."""
+    """The largest element of a row, found from its bits: the compiler can vectorise a maximum of integers."""
     bits = row.view(int32)
     highest = _sortable(bits[0])
     for i in range(bits.size):
@@ -260,11 +265,11 @@ def _softmax_vjp(start, stop, g, p, out):
             to[i] = ps[i] * (gs[i] - along)
 
 
-_NONE = np.empty(0, np.float32)  # stands for a weight or bias that there is not
+_ABSENT = np.empty(0, np.float32)  # stands for a weight or bias that is None
 
 
-def _given(parameter):
-    return _NONE if parameter is None else np.ascontiguousarray(parameter, np.float32).reshape(-1)
+def _as_vector(parameter):
+    return _ABSENT if parameter is None else np.ascontiguousarray(parameter, np.float32).reshape(-1)
 
 
 def layer_norm(x, weight, bias, eps):
@@ -276,11 +281,12 @@ def layer_norm(x, weight, bias, eps):
     xhat = np.empty_like(x)
     inverse = np.empty((len(x), 1), np.float32)
     y = xhat if weight is None and bias is None else np.empty_like(x)
-    _in_parallel(_layer_norm, *x.shape, x, _given(weight), _given(bias), float32(eps), y, xhat, inverse)
+    arrays = (x, _as_vector(weight), _as_vector(bias), float32(eps), y, xhat, inverse)
+    _in_parallel(_layer_norm, *x.shape, *arrays)
     return y, xhat, inverse
 
 
-@_exact  # where sums may change, a root becomes an estimate, and that of infinity NaN
+@_exact  # otherwise the compiler may estimate the root, and that of infinity would be NaN
 def _inverse_root(x):
     return float32(1.0) / np.sqrt(x)
 
@@ -296,7 +302,7 @@ def _layer_norm(start, stop, x, weight, bias, eps, y, xhat, inverse):
         mean = total / float32(n)
         for i in range(n):
             squares += (row[i] - mean) * (row[i] - mean)
-        scale = _inverse_root(squares / float32(n) + eps)  # biased, as every norm has it
+        scale = _inverse_root(squares / float32(n) + eps)  # biased, as in every norm
         inverse[r, 0] = scale
         for i in range(n):
             hat[i] = (row[i] - mean) * scale
@@ -314,14 +320,14 @@ def layer_norm_vjp(g, xhat, inverse, weight):
     g, xhat, inverse = (np.ascontiguousarray(x, np.float32) for x in (g, xhat, inverse))
     out = np.empty_like(xhat)
     (rows, n) = xhat.shape
-    if weight is None:  # no sums, and each row for itself
+    if weight is None:  # no sums over rows: each row is independent
         nothing = np.empty((0, n), np.float32)
         _in_parallel(
             _layer_norm_vjp, rows, n, g, xhat, inverse, np.ones(n, np.float32), 1, out, nothing, nothing
         )
         return out, None, None
     along, total = np.zeros((2, -(-rows // _ROWS_PER_SUM), n), np.float32)
-    arrays = (g, xhat, inverse, _given(weight), _ROWS_PER_SUM, out, along, total)
+    arrays = (g, xhat, inverse, _as_vector(weight), _ROWS_PER_SUM, out, along, total)
     _in_parallel(_layer_norm_vjp, len(along), _ROWS_PER_SUM * n, *arrays)
     return out, along.sum(axis=0), total.sum(axis=0)
 
@@ -350,7 +356,7 @@ def _layer_norm_vjp(start, stop, g, xhat, inverse, weight, together, out, along,
 
 
 def row2im(rows, shape, kernel, out, stride, padding, dilation):
-    """The adjoint of `im2row`: every row once through the cache, added to a map that stays there."""
+    """The adjoint of `im2row`: add every window to the map at its place (overlaps add up)."""
     if len(kernel) != 2:
         return blocks.row2im(rows, shape, kernel, out, stride, padding, dilation)
     rows = np.ascontiguousarray(rows, np.float32).reshape(shape[0], *out, *kernel, shape[1])

@@ -1,13 +1,13 @@
-"""Attention a head at a time, compiled by Numba: a head's scores stay near the core that made them.
+"""Attention one head at a time, compiled by Numba: a head's scores stay in the cache of the core that makes them.
 
-Heads, and queries of one head where nothing is kept, are shared among the cores. Not here: argument checks, and what
-to do where this does not fit (ops/attention.py).
+The cores share the heads; if no weights are kept, also the queries of one head. Not here: argument checks and the
+general form (ops/attention.py).
 """
 
 import math
 
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  where Numba has its matrix products from
+import scipy.linalg.cython_blas  # noqa: F401  Numba takes its matrix products from here
 from numba import types
 from numpy import float32
 
@@ -16,9 +16,9 @@ from minivis.fast.compiled import _exact, _exp, _inlined, _largest, _rowwise
 
 __all__ = ["attend", "attend_keeping_weights", "attend_vjp", "fits"]
 
-_NEAR = 2**17  # weights that a core has at a time, elements,
-_QUERIES = 128  # but at least those of so many queries, or too much of the time goes into laying out the keys
-_TILE = 8  # rows that are transposed together, so that what lies beside an element is used while it is in the cache
+_MOST_WEIGHTS = 2**17  # of one core at a time, in elements
+_LEAST_QUERIES = 128  # per block, even if that makes more weights: each block copies the keys again
+_TILE = 8  # rows that are transposed together, so that all of a cache line is used
 
 _read3, _read4 = (types.Array(types.float32, n, "C", readonly=True) for n in (3, 4))
 _write3, _write4 = (types.Array(types.float32, n, "C") for n in (3, 4))
@@ -27,7 +27,7 @@ _places = types.Array(types.intp, 1, "C", readonly=True)
 
 
 def fits(q, k, v, mask=None, bias=None):
-    """Whether this can do it: float32, leading axes of q, k, v the same and mask and bias have no others, nothing empty."""
+    """Whether this file can compute it: float32, not empty, equal leading axes (those of mask and bias broadcast)."""
     lead = q.shape[:-2]
     n = q.shape[-2]
     m = k.shape[-2]
@@ -46,12 +46,12 @@ def _broadcasts(shape, to):
 
 
 def attend(q, k, v, mask, bias, is_causal):
-    """softmax(q k^T / sqrt(d) + bias) v over the allowed keys, without room for the weights."""
+    """softmax(q k^T / sqrt(d) + bias) v over the allowed keys. The weights are not kept."""
     return _attend(q, k, v, mask, bias, is_causal, keep=False)[0]
 
 
 def attend_keeping_weights(q, k, v, mask, bias, is_causal):
-    """The same, and the weights: ``(y, weights)``."""
+    """The result of `attend` and the weights: ``(y, weights)``."""
     y, weights = _attend(q, k, v, mask, bias, is_causal, keep=True)
     return y, weights.reshape(*q.shape[:-1], k.shape[-2])
 
@@ -61,7 +61,7 @@ def _attend(q, k, v, mask, bias, is_causal, keep):
     n = q.shape[-2]
     m = k.shape[-2]
     heads = math.prod(lead)
-    rows = min(n, max(_QUERIES, _NEAR // m))
+    rows = min(n, max(_LEAST_QUERIES, _MOST_WEIGHTS // m))
     weights = np.empty((heads if keep else 0, n, m), np.float32)
     q, k, v = (_by_token(x) for x in (q, k, v))
     y = np.empty((*q.shape[:-1], v.shape[-1]), np.float32)
@@ -73,7 +73,7 @@ def _attend(q, k, v, mask, bias, is_causal, keep):
 
 
 def attend_vjp(g, q, k, v, weights, with_scores):
-    """The cotangents of q, k, v, and of the scores where they are wanted, otherwise None."""
+    """The cotangents of q, k and v, and that of the scores (None unless ``with_scores``)."""
     lead = q.shape[:-2]
     (n, m) = weights.shape[-2:]
     g, q, k, v = (_by_token(x) for x in (g, q, k, v))
@@ -91,19 +91,19 @@ def _scale(q):
 
 
 def _by_token(x):
-    """(..., h, N, d) as (B, N, h, d): the heads of a token side by side, as the layers before and after have them."""
+    """(..., h, N, d) as (B, N, h, d): the heads of a token lie side by side, as in the layers before and after."""
     x = x.reshape((1,) * (4 - x.ndim) + x.shape).swapaxes(-2, -3)
     return np.ascontiguousarray(x, np.float32).reshape(-1, *x.shape[-3:])
 
 
 def _by_head(x, lead):
-    """And back, with the leading axes that there were."""
+    """The inverse of `_by_token`, with the original leading axes."""
     x = x.reshape(*lead[:-1], *x.shape[1:]).swapaxes(-2, -3)
     return x.reshape(*lead, *x.shape[-2:])
 
 
 def _matrices(x, dtype, shape):
-    """What broadcasts to (..., n, m), as different matrices (., n or 1, m), and which of them each head has."""
+    """A mask or bias as its distinct matrices (., n or 1, m), and for each head the number of its matrix."""
     lead = shape[:-2]
     m = shape[-1]
     if x is None:
@@ -115,8 +115,8 @@ def _matrices(x, dtype, shape):
 
 
 @_inlined
-def _take(x, head, first, scale, to):
-    """A head of (B, N, h, d) from token `first` on, scaled."""
+def _copy_head(x, head, first, scale, to):
+    """Copy one head of (B, N, h, d), from token `first` on and multiplied by `scale`, into `to`."""
     image = head // x.shape[2]
     place = head % x.shape[2]
     for i in range(len(to)):
@@ -127,8 +127,8 @@ def _take(x, head, first, scale, to):
 
 
 @_inlined
-def _give(x, head, first, to):
-    """And back to its place."""
+def _put_head(x, head, first, to):
+    """The inverse of `_copy_head`: write `x` into one head of `to`."""
     image = head // to.shape[2]
     place = head % to.shape[2]
     for i in range(len(x)):
@@ -140,7 +140,7 @@ def _give(x, head, first, to):
 
 @_inlined
 def _transpose(x, to):
-    """x^T: where a large factor is to be transposed, this before the product is faster than BLAS."""
+    """x^T. For a large factor this, followed by a plain product, is faster than a transposed product of BLAS."""
     whole = len(x) - len(x) % _TILE
     for first in range(0, whole, _TILE):
         for j in range(x.shape[1]):
@@ -152,8 +152,8 @@ def _transpose(x, to):
 
 
 @_exact
-def _prefer(row, m, head, query, bias, bias_of, mask, mask_of, causal):
-    """Add the bias to the scores of one query; -inf is that of a key which it may not attend to."""
+def _add_bias_and_mask(row, m, head, query, bias, bias_of, mask, mask_of, causal):
+    """Add the bias to the scores of one query, and set the scores of masked keys to -inf."""
     if len(bias):
         matrix = bias[bias_of[head]]
         more = matrix[query % len(matrix)]
@@ -191,15 +191,15 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
         first = part % parts * rows
         count = min(rows, n - first)
         if first == 0 or part == start:
-            _take(k, head, 0, float32(1.0), keys)
-            _take(v, head, 0, float32(1.0), values)
-        _take(q, head, first, scale, queries[:count])
+            _copy_head(k, head, 0, float32(1.0), keys)
+            _copy_head(v, head, 0, float32(1.0), values)
+        _copy_head(q, head, first, scale, queries[:count])
         p = weights[head][first : first + count] if len(weights) else scores[:count]
         np.dot(queries[:count], keys.T, p)
         for i in range(count):
             row = p[i]
             if len(bias) or len(mask) or causal:
-                _prefer(row, m, head, first + i, bias, bias_of, mask, mask_of, causal)
+                _add_bias_and_mask(row, m, head, first + i, bias, bias_of, mask, mask_of, causal)
             highest = _largest(row)
             total = float32(0.0)
             if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
@@ -214,7 +214,7 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
                 for j in range(m):
                     row[j] *= inverse
         np.dot(p, values, out[:count])
-        _give(out[:count], head, first, y)
+        _put_head(out[:count], head, first, y)
 
 
 @_rowwise(*[_read4] * 4, _read3, types.float32, *[_write4] * 3, _write3)
@@ -223,16 +223,16 @@ def _attention_vjp(start, stop, g, q, k, v, weights, scale, g_q, g_k, g_v, g_sco
     gs, queries, of_queries = np.empty((n, e), float32), np.empty((n, d), float32), np.empty((n, d), float32)
     keys, of_keys = np.empty((m, d), float32), np.empty((m, d), float32)
     values, of_values = np.empty((m, e), float32), np.empty((m, e), float32)
-    scores, turned = np.empty((n, m), float32), np.empty((m, n), float32)
+    scores, transposed = np.empty((n, m), float32), np.empty((m, n), float32)
     for head in range(start, stop):
         p = weights[head]
         s = g_scores[head] if len(g_scores) else scores
-        _take(g, head, 0, float32(1.0), gs)
-        _take(q, head, 0, scale, queries)
-        _take(k, head, 0, scale, keys)
-        _take(v, head, 0, float32(1.0), values)
-        _transpose(p, turned)
-        np.dot(turned, gs, of_values)
+        _copy_head(g, head, 0, float32(1.0), gs)
+        _copy_head(q, head, 0, scale, queries)
+        _copy_head(k, head, 0, scale, keys)
+        _copy_head(v, head, 0, float32(1.0), values)
+        _transpose(p, transposed)
+        np.dot(transposed, gs, of_values)
         np.dot(gs, values.T, s)
         for i in range(n):
             row = s[i]
@@ -243,8 +243,8 @@ def _attention_vjp(start, stop, g, q, k, v, weights, scale, g_q, g_k, g_v, g_sco
             for j in range(m):
                 row[j] = ps[j] * (row[j] - along)
         np.dot(s, keys, of_queries)
-        _transpose(s, turned)
-        np.dot(turned, queries, of_keys)
-        _give(of_queries, head, 0, g_q)
-        _give(of_keys, head, 0, g_k)
-        _give(of_values, head, 0, g_v)
+        _transpose(s, transposed)
+        np.dot(transposed, queries, of_keys)
+        _put_head(of_queries, head, 0, g_q)
+        _put_head(of_keys, head, 0, g_k)
+        _put_head(of_values, head, 0, g_v)

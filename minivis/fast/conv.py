@@ -1,7 +1,7 @@
-"""The three products of a convolution, with patches laid out as a device likes them, some images at a time.
+"""The three products of a convolution, a few images at a time, with patches in the memory order that is fastest.
 
-Patches are the rows of a matrix, the channels of one pixel side by side, so that whole runs of memory are copied. Not here:
-what a convolution is and its checks (ops/conv.py), how patches are copied (blocks.py, compiled.py, cuda.py).
+Patches are the rows of a matrix. The channels of one pixel lie side by side, so memory is copied in longer pieces.
+Not here: what a convolution is and its checks (ops/conv.py), how patches are copied (blocks.py, compiled.py, cuda.py).
 """
 
 import itertools
@@ -14,12 +14,12 @@ from minivis.ways import faster
 
 __all__ = ["parts_of_batch"]
 
-# Patches are laid out for so many elements at a time: what a CPU keeps near, what is still memory on a GPU.
+# Elements of the patches in memory at a time: few enough for the cache of a CPU, and for the memory of a GPU.
 _PATCH_LIMIT = {"cpu": 2**21, "gpu": 2**26}
 
 
 def parts_of_batch(x, elements):
-    """Slices of the batch whose patches, ``elements`` an image, stay below the limit."""
+    """Slices of the batch whose patches, with ``elements`` for each image, stay below the limit."""
     size = max(1, _PATCH_LIMIT.get(device_of(x), _PATCH_LIMIT["cpu"]) // elements)
     return [slice(i, i + size) for i in range(0, max(len(x), 1), size)]
 
@@ -34,13 +34,13 @@ def _patch_size(weight, geometry, groups):
 
 
 def _grouped(y, groups):
-    """(B, O, *out) as the matrices (groups, O / groups, B prod(out))."""
+    """(B, O, *out) as matrices (groups, O / groups, B prod(out))."""
     B, channels, *out = y.shape
     return y.swapaxes(0, 1).reshape(groups, channels // groups, B * math.prod(out))
 
 
 def _filters(weight, groups, channels_first):
-    """(O, C / groups, *kernel) as the matrices (groups, O / groups, elements of a patch), in the order of `_patches`."""
+    """(O, C / groups, *kernel) as matrices (groups, O / groups, elements of a patch), in the order of `_patches`."""
     O, C, *kernel = weight.shape
     weight = weight.reshape(groups, O // groups, C, math.prod(kernel))
     if not channels_first:
@@ -48,8 +48,8 @@ def _filters(weight, groups, channels_first):
     return weight.reshape(groups, O // groups, math.prod(kernel) * C)
 
 
-def _unfiltered(filters, shape, channels_first):
-    """And back: (groups, O / groups, elements of a patch) as (O, C / groups, *kernel)."""
+def _weight(filters, shape, channels_first):
+    """The inverse of `_filters`: (groups, O / groups, elements of a patch) as (O, C / groups, *kernel)."""
     O, C, *kernel = shape
     if not channels_first:
         filters = filters.reshape(O, math.prod(kernel), C).swapaxes(1, 2)
@@ -57,8 +57,8 @@ def _unfiltered(filters, shape, channels_first):
 
 
 def _patches(x, geometry, groups, channels_first):
-    """The patches of a map as the matrices (groups, B prod(out), elements of a patch); `_channels_first` says in which order."""
-    if _of_tiles(geometry):
+    """The patches of a map as matrices (groups, B prod(out), elements of a patch); see `_channels_first` for the order."""
+    if _are_tiles(geometry):
         return _tiles(x, geometry, groups)
     rows = routines.of(x).im2row(x, *geometry)
     K = math.prod(geometry.kernel)
@@ -68,10 +68,10 @@ def _patches(x, geometry, groups, channels_first):
 
 
 def _put_patches(rows, shape, geometry, channels_first):
-    """The adjoint of `_patches`: a map of the shape (B, C, *spatial), to which every patch is added where it lay."""
+    """The adjoint of `_patches`: add every patch to a map of shape (B, C, *spatial) at its place."""
     groups = len(rows)
     K = math.prod(geometry.kernel)
-    if _of_tiles(geometry):
+    if _are_tiles(geometry):
         return _put_tiles(rows, shape, geometry)
     C = shape[1] // groups
     if channels_first:
@@ -81,30 +81,30 @@ def _put_patches(rows, shape, geometry, channels_first):
 
 
 def _channels_first(B, weight, geometry):
-    """Whether a patch is in the order (C / groups, *kernel), or in (*kernel, C / groups), so that whole pixels are copied.
+    """Whether a patch has the order (C / groups, *kernel) instead of (*kernel, C / groups).
 
-    The first is the order of the filters, which then need not be turned: it pays where the patches are fewer than they
-    are. Tiles lie in it anyway.
+    The second copies whole pixels. The first is the order of the filters, which then need no transposition: it pays if
+    there are fewer patches than filters. Tiles always have the first.
     """
-    return _of_tiles(geometry) or B * math.prod(geometry.out) < len(weight)
+    return _are_tiles(geometry) or B * math.prod(geometry.out) < len(weight)
 
 
-def _of_one_pixel(geometry):
-    """Whether a map is its own matrix of patches: then each image is one product, and nothing has to be laid out."""
+def _is_one_pixel(geometry):
+    """Whether a patch is one pixel. Then an image is its own matrix of patches, and nothing has to be copied."""
     return max(geometry.kernel) == 1 and not any(geometry.padding)
 
 
-def _of_tiles(geometry):
-    """Whether the patches lie side by side, as those of a patch embedding: then a transposition lays them out."""
+def _are_tiles(geometry):
+    """Whether the patches lie side by side, as in a patch embedding. Then a transposition gives their matrix."""
     return geometry.kernel == geometry.stride and not any(geometry.padding) and max(geometry.dilation) == 1
 
 
 def _tiles(x, geometry, groups):
-    """`_patches` for these."""
+    """`_patches` for tiles."""
     n = len(geometry.out)
     (B, C) = x.shape[:2]
     cuts = list(zip(geometry.out, geometry.kernel, strict=True))
-    x = x[(..., *(slice(o * k) for o, k in cuts))]  # what no tile covers is left out
+    x = x[(..., *(slice(o * k) for o, k in cuts))]  # pixels that no tile covers are left out
     # (B, groups, C / groups, rows, kh, columns, kw)
     x = x.reshape(B, groups, C // groups, *itertools.chain(*cuts))
     x = x.transpose(1, 0, *range(3, 3 + 2 * n, 2), 2, *range(4, 4 + 2 * n, 2))
@@ -112,7 +112,7 @@ def _tiles(x, geometry, groups):
 
 
 def _put_tiles(rows, shape, geometry):
-    """`_put_patches` for these: nothing overlaps."""
+    """`_put_patches` for tiles, which do not overlap."""
     n = len(geometry.out)
     groups = len(rows)
     (B, C, *spatial) = shape
@@ -126,13 +126,13 @@ def _put_tiles(rows, shape, geometry):
     return x
 
 
-def _thinned(geometry):
-    """The index of the pixels that a kernel of one pixel looks at."""
+def _visited(geometry):
+    """The index of the pixels that a kernel of one pixel visits."""
     return (..., *(slice(0, (n - 1) * s + 1, s) for n, s in zip(geometry.out, geometry.stride, strict=True)))
 
 
 def _images(y, groups):
-    """(B, C, *out) as the matrices (B, groups, C / groups, prod(out))."""
+    """(B, C, *out) as matrices (B, groups, C / groups, prod(out))."""
     B, C, *out = y.shape
     return y.reshape(B, groups, C // groups, math.prod(out))
 
@@ -144,8 +144,8 @@ def correlate_by_rows(x, weight, geometry, groups):
     O = weight.shape[0]
     channels_first = _channels_first(len(x), weight, geometry)
     filters = _filters(weight, groups, channels_first)
-    if _of_one_pixel(geometry):
-        return xp.matmul(filters, _images(x[_thinned(geometry)], groups)).reshape(len(x), O, *geometry.out)
+    if _is_one_pixel(geometry):
+        return xp.matmul(filters, _images(x[_visited(geometry)], groups)).reshape(len(x), O, *geometry.out)
 
     def part(x):
         patches = _patches(x, geometry, groups, channels_first).swapaxes(1, 2)
@@ -162,12 +162,12 @@ def spread_by_rows(y, weight, spatial, geometry, groups):
     C = groups * weight.shape[1]
     channels_first = _channels_first(len(y), weight, geometry)
     filters = _filters(weight, groups, channels_first)
-    if _of_one_pixel(geometry):
-        seen = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
+    if _is_one_pixel(geometry):
+        visited = xp.matmul(filters.swapaxes(1, 2), _images(y, groups)).reshape(len(y), C, *geometry.out)
         if geometry.out == tuple(spatial):
-            return seen
-        x = xp.zeros((len(y), C, *spatial), seen.dtype)
-        x[_thinned(geometry)] = seen
+            return visited
+        x = xp.zeros((len(y), C, *spatial), visited.dtype)
+        x[_visited(geometry)] = visited
         return x
 
     def part(y):
@@ -183,8 +183,8 @@ def weigh_by_rows(x, y, weight, geometry, groups):
     """`minivis.ops.conv.weigh`."""
     xp = namespace(x, y)
     total = 0
-    if _of_one_pixel(geometry):
-        x = _images(x[_thinned(geometry)], groups)
+    if _is_one_pixel(geometry):
+        x = _images(x[_visited(geometry)], groups)
         y = _images(y, groups)
         for b in parts_of_batch(x, math.prod(weight.shape)):
             total = total + xp.matmul(y[b], x[b].swapaxes(2, 3)).sum(axis=0)
@@ -192,7 +192,7 @@ def weigh_by_rows(x, y, weight, geometry, groups):
     channels_first = _channels_first(len(x), weight, geometry)
     for b in parts_of_batch(x, _patch_size(weight, geometry, groups)):
         total = total + xp.matmul(_grouped(y[b], groups), _patches(x[b], geometry, groups, channels_first))
-    return _unfiltered(total, weight.shape, channels_first)
+    return _weight(total, weight.shape, channels_first)
 
 
 @faster(patches_of, may=routines.exist, pays=routines.large)

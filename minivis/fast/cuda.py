@@ -1,6 +1,6 @@
-"""Hot routines on CuPy arrays, by the same names and signatures as blocks.py: one pass over the memory where it pays.
+"""Fast routines on CuPy arrays, with the names and signatures of blocks.py, in one pass over memory where that pays.
 
-Not here: gradients and argument checks (ops/), anything that is as fast written plainly in an op.
+Not here: gradients and argument checks (ops/), and anything that is just as fast when written plainly in an op.
 """
 
 import itertools
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def _loop(name, body):
-    """A loop over the elements, its body in CUDA C++; T is the dtype of the arrays. ops/formulas.py explains the formulas."""
+    """A loop over elements with a body in CUDA C++. T is the dtype of the arrays; ops/formulas.py has the formulas."""
     return cupy.ElementwiseKernel("T x", "T y, T slope", body, f"minivis_{name}")
 
 
@@ -72,16 +72,16 @@ def sigmoid(x):
     return _SIGMOID(x)
 
 
-_THREADS, _EACH = 256, 8  # threads for one row, at most; elements that are worth a thread
+_THREADS, _EACH = 256, 8  # at most so many threads for one row; elements that are worth a thread
 _SOURCE = """
 template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
 template <typename T> __device__ T sum(T a, T b) { return a + b; }
 
 template <typename T, T (*join)(T, T)>
-__device__ T over_block(T mine, T* shared) {  // what `join` makes of the values of all threads, for each of them
+__device__ T over_block(T mine, T* shared) {  // joins the values of all threads; each thread gets the result
     for (int lane = 16; lane > 0; lane /= 2) mine = join(mine, __shfl_xor_sync(~0u, mine, lane));
     if (blockDim.x == 32) return mine;
-    __syncthreads();  // everybody has read what was shared before
+    __syncthreads();  // all threads have read the earlier values in shared
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
     __syncthreads();
     T all = shared[0];
@@ -116,7 +116,7 @@ __global__ void softmax_rows_vjp(const T* g, const T* p, T* out, long long lengt
     for (long long i = threadIdx.x; i < length; i += blockDim.x) out[i] = p[i] * (g[i] - along);
 }
 
-template <typename T>  // scaled, shifted: whether there is a weight, a bias
+template <typename T>  // scaled: there is a weight; shifted: there is a bias
 __global__ void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* xhat, T* inverse, long long length,
                           long long scaled, long long shifted, double eps) {
     __shared__ T shared[THREADS / 32];
@@ -168,7 +168,7 @@ _MODULE = cupy.RawModule(
 
 
 def _over_rows(name, rows, *args):
-    """Run one of the kernels above: ``rows`` (R, length) decides on grid, block and dtype."""
+    """Run one of the kernels above. ``rows`` (R, length) determines grid, block and dtype."""
     if not rows.size:
         return
     threads = min(_THREADS, 1 << max(5, ((rows.shape[1] - 1) // _EACH).bit_length()))  # a power of two
@@ -209,9 +209,9 @@ def layer_norm(x, weight, bias, eps):
 
 
 def layer_norm_vjp(g, xhat, inverse, weight):
-    """The cotangents of x, weight and bias; those of the last two are None where there is no weight.
+    """The cotangents of x, weight and bias; without a weight, the last two are None.
 
-    That of x is (h - mean(h) - xhat mean(h xhat)) / s with h = g weight: what changes mean or scale is lost.
+    The cotangent of x is (h - mean(h) - xhat mean(h xhat)) / s with h = g weight.
     """
     out = cupy.empty_like(xhat)
     g = cupy.ascontiguousarray(g, dtype=xhat.dtype)
@@ -219,15 +219,16 @@ def layer_norm_vjp(g, xhat, inverse, weight):
     _over_rows("norm_rows_vjp", xhat, g, w, xhat, inverse, out, xhat.shape[1], int(weight is not None))
     if weight is None:
         return out, None, None
-    ones = cupy.ones(len(g), g.dtype)  # a product sums columns faster than a sum does
+    ones = cupy.ones(len(g), g.dtype)  # ones @ g is faster than g.sum(axis=0)
     return out, ones @ (g * xhat), ones @ g
 
 
 def im2row(x, kernel, out, stride, padding, dilation):
     """Copy every window of a map into one row of a matrix, so that a convolution becomes one product.
 
-    ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros; ``out`` windows an axis are taken. Returns a contiguous
-    array (B * prod(out), prod(kernel) * C): a row for each output element, in it the channels of one pixel side by side.
+    ``x`` is (B, C, *spatial), surrounded by ``padding`` zeros, with ``out`` windows along each axis. Returns a contiguous
+    array (B * prod(out), prod(kernel) * C) with a row for each output element. In a row, the channels of one pixel lie
+    side by side.
     """
     B, C = x.shape[:2]
     padded = cupy.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding))) if any(padding) else x
@@ -246,9 +247,9 @@ def im2row(x, kernel, out, stride, padding, dilation):
 
 
 def row2im(rows, shape, kernel, out, stride, padding, dilation):
-    """The adjoint of `im2row`: add every window back to where it came from (overlaps sum).
+    """The adjoint of `im2row`: add every window to the map at its place (overlaps add up).
 
-    ``rows`` is (B * prod(out), prod(kernel) * C) and ``shape`` is that of the map, (B, C, *spatial).
+    ``rows`` is (B * prod(out), prod(kernel) * C), and ``shape`` is the shape of the map, (B, C, *spatial).
     """
     B, C, *spatial = shape
     rows = rows.reshape(B, *out, *kernel, C)
@@ -256,7 +257,7 @@ def row2im(rows, shape, kernel, out, stride, padding, dilation):
     for offset in itertools.product(*map(range, kernel)):
         steps = zip(offset, out, stride, dilation, strict=True)
         where = tuple(slice(i * d, i * d + o * s, s) for i, o, s, d in steps)
-        target = padded[(slice(None), *where)]  # a view: += on it adds in place, and copies nothing
+        target = padded[(slice(None), *where)]  # += on this view adds in place, without a copy
         target += rows[(..., *offset, slice(None))]
     inner = tuple(slice(p, p + m) for m, p in zip(spatial, padding, strict=True))
     return cupy.ascontiguousarray(cupy.moveaxis(padded[(slice(None), *inner)], -1, 1))

@@ -1,7 +1,7 @@
-"""Attention in one pass on a GPU: scores and weights live in a block's own memory and never reach the card's.
+"""Attention in one pass on a GPU: scores and weights stay in a block's shared memory, never in the GPU's main memory.
 
 Dao et al., "FlashAttention", NeurIPS 2022, with the running maximum of Milakov and Gimelshein, "Online normalizer
-calculation for softmax", 2018. Not here: its gradient, and attention whose weights are kept (ops/attention.py).
+calculation for softmax", 2018. Not here: its gradient, and attention that keeps its weights (ops/attention.py).
 """
 
 import functools
@@ -11,9 +11,9 @@ import cupy
 
 __all__ = ["attend", "fits"]
 
-_QUERIES, _KEYS, _SIDE = 64, 64, 16  # what a block has at a time; its threads are 16 x 16
-_GAP = 4  # elements between rows in shared memory: rows below one another lie in different banks
-# Heads are at most so wide, and each width is compiled for itself. For wider ones cuBLAS in three steps is faster.
+_QUERIES, _KEYS, _SIDE = 64, 64, 16  # of a block at a time; it has 16 x 16 threads
+_GAP = 4  # unused elements between rows in shared memory, so that neighbouring rows lie in different banks
+# Head widths with a compiled kernel each. For wider heads, three steps with cuBLAS are faster.
 _WIDTHS = (32, 64)
 _WORDS = {"float32": "float", "float64": "double"}
 
@@ -22,7 +22,7 @@ constexpr int QUERIES = _QUERIES, KEYS = _KEYS, SIDE = _SIDE, GAP = _GAP, THREAD
 
 template <typename T> __device__ T larger(T a, T b) { return a > b ? a : b; }
 
-template <typename T, int ROWS, int WIDTH>  // rows of a matrix (rows, width), from `first` on; what lies outside is 0
+template <typename T, int ROWS, int WIDTH>  // copies rows of a matrix (rows, width) from `first` on; 0 outside of it
 __device__ void fetch(const T* matrix, long long first, long long rows, long long width, T* to) {
     for (int i = threadIdx.x; i < ROWS * WIDTH; i += THREADS) {
         const int r = i / WIDTH, c = i % WIDTH;
@@ -31,9 +31,9 @@ __device__ void fetch(const T* matrix, long long first, long long rows, long lon
     }
 }
 
-// A block takes QUERIES queries of one head and goes through the keys, KEYS at a time. Thread (row, column) has the queries
-// row, row + SIDE, ...; of the scores it makes those with the keys column, column + SIDE, ..., and of the output COLUMNS
-// columns side by side.
+// A block takes QUERIES queries of one head and goes through the keys, KEYS at a time. Thread (row, column) computes
+// the scores of queries row, row + SIDE, ... with keys column, column + SIDE, ..., and COLUMNS adjacent columns of the
+// output of these queries.
 template <typename T, int WIDTH>
 __global__ void attend(const T* q, const T* k, const T* v, const unsigned char* mask, const long long* mask_at,
                        const T* bias, const long long* bias_at, T* y, long long n, long long m, long long d,
@@ -52,7 +52,7 @@ __global__ void attend(const T* q, const T* k, const T* v, const unsigned char* 
     }
     fetch<T, QUERIES, WIDTH>(q + head * n * d, first, n, d, queries);
     for (long long start = 0; start < m && !(causal && start >= first + QUERIES); start += KEYS) {
-        __syncthreads();  // nobody reads the values of before
+        __syncthreads();  // no thread still reads the earlier values
         fetch<T, KEYS, WIDTH>(k + head * m * d, start, m, d, others);
         __syncthreads();
         T score[EACH][SEEN] = {};
@@ -61,9 +61,9 @@ __global__ void attend(const T* q, const T* k, const T* v, const unsigned char* 
             for (int i = 0; i < EACH; ++i)
                 for (int j = 0; j < SEEN; ++j)
                     score[i][j] += queries[(row + SIDE * i) * LINE + c] * others[(column + SIDE * j) * LINE + c];
-        __syncthreads();  // nobody reads the keys any more
+        __syncthreads();  // no thread still reads the keys
         fetch<T, KEYS, WIDTH>(v + head * m * e, start, m, e, others);
-        #pragma unroll  // whatever has an index must be known when compiled, to lie in registers
+        #pragma unroll  // arrays lie in registers only if their indices are known at compile time
         for (int i = 0; i < EACH; ++i) {
             const long long query = first + row + SIDE * i;
             T top = highest[i];
@@ -77,8 +77,8 @@ __global__ void attend(const T* q, const T* k, const T* v, const unsigned char* 
                 top = larger(top, score[i][j]);
             }
             for (int lane = 1; lane < SIDE; lane *= 2) top = larger(top, __shfl_xor_sync(~0u, top, lane));
-            const T base = top == never ? T(0) : top;  // nothing seen so far: -inf - (-inf) would be NaN
-            const T shrink = exp(highest[i] - base);  // what was summed belongs to a lower maximum
+            const T base = top == never ? T(0) : top;  // no allowed key so far: -inf - (-inf) would be NaN
+            const T shrink = exp(highest[i] - base);  // the earlier sums were relative to the earlier maximum
             highest[i] = top, total[i] *= shrink;
             for (int c = 0; c < COLUMNS; ++c) out[i][c] *= shrink;
             for (int j = 0; j < SEEN; ++j) {
@@ -115,27 +115,27 @@ _MODULE = cupy.RawModule(
 
 
 def fits(q, k, v):
-    """Whether `attend` can do it: one dtype, and heads that go into a block's memory."""
+    """Whether `attend` can compute it: one dtype, and heads that fit into a block's shared memory."""
     width = max(q.shape[-1], v.shape[-1])
     return (
         q.dtype == k.dtype == v.dtype
         and q.dtype.name in _WORDS
         and width <= _WIDTHS[-1]
-        and _bytes(width, q.dtype) <= _room(cupy.cuda.runtime.getDevice())
+        and _shared_bytes(width, q.dtype) <= _shared_bytes_of(cupy.cuda.runtime.getDevice())
     )
 
 
-def _wide(width):
+def _compiled_width(width):
     return next(w for w in _WIDTHS if w >= width)
 
 
-def _bytes(width, dtype):
-    """What a block needs of shared memory."""
-    return dtype.itemsize * ((_QUERIES + _KEYS) * (_wide(width) + _GAP) + _QUERIES * (_KEYS + _GAP))
+def _shared_bytes(width, dtype):
+    """Bytes of shared memory that a block needs."""
+    return dtype.itemsize * ((_QUERIES + _KEYS) * (_compiled_width(width) + _GAP) + _QUERIES * (_KEYS + _GAP))
 
 
 @functools.cache
-def _room(device):
+def _shared_bytes_of(device):
     return cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"]
 
 
@@ -151,11 +151,11 @@ def attend(q, k, v, mask=None, bias=None, is_causal=False):
     y = cupy.empty((*lead, n, e), q.dtype)
     if y.size:
         q, k, v = (cupy.ascontiguousarray(cupy.broadcast_to(x, lead + x.shape[-2:])) for x in (q, k, v))
-        masks = _reach(mask, bool, (*lead, n, m))
-        biases = _reach(bias, q.dtype, (*lead, n, m))
-        wide = _wide(max(d, e))
-        kernel = _MODULE.get_function(f"attend<{_WORDS[q.dtype.name]}, {wide}>")
-        kernel.max_dynamic_shared_size_bytes = room = _bytes(wide, q.dtype)
+        masks = _strided(mask, bool, (*lead, n, m))
+        biases = _strided(bias, q.dtype, (*lead, n, m))
+        width = _compiled_width(max(d, e))
+        kernel = _MODULE.get_function(f"attend<{_WORDS[q.dtype.name]}, {width}>")
+        kernel.max_dynamic_shared_size_bytes = room = _shared_bytes(width, q.dtype)
         arrays = (q, k, v, *masks[:2], *biases[:2], y)
         numbers = (n, m, d, e, *masks[2:], *biases[2:], int(is_causal), 1 / math.sqrt(max(1, d)))
         grid = math.prod(lead) * -(-n // _QUERIES)
@@ -163,12 +163,12 @@ def attend(q, k, v, mask=None, bias=None, is_causal=False):
     return y
 
 
-def _reach(x, dtype, shape):
-    """How to find the element of ``x`` for a (head, query, key): (x, where each head begins, whether there is one, steps)."""
+def _strided(x, dtype, shape):
+    """What the kernel needs to index a mask or bias: (x, start of each head, 1 if x is given, query step, key step)."""
     if x is None:
         return cupy.empty(1, dtype), cupy.empty(1, "int64"), 0, 0, 0
     x = cupy.ascontiguousarray(x, dtype=dtype)
-    strides = cupy.broadcast_to(x, shape).strides  # 0 where it is repeated
+    strides = cupy.broadcast_to(x, shape).strides  # 0 along repeated axes
     *steps, query, key = (step // x.itemsize for step in strides)
     begins = cupy.zeros(1, "int64")
     for length, step in zip(shape, steps, strict=False):

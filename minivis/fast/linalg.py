@@ -1,6 +1,6 @@
-"""The sum of the rows of a matrix, a linear layer's gradient in its bias, as a product: it takes a fifth of the time.
+"""The sum of the rows of a matrix (the bias gradient of a linear layer) as a matrix product, in a fifth of the time.
 
-Not here: products themselves, which are BLAS's.
+Not here: the products themselves (BLAS).
 """
 
 from minivis.backend import namespace

@@ -1,4 +1,4 @@
-"""Layer norm with every row once through the cache, in the dtype of its input. Group norm is made of it.
+"""Layer norm in one pass over memory, row by row, in the dtype of its input. Group norm uses it too.
 
 Not here: the formula (ops/normalization.py), the loops (blocks.py, compiled.py, cuda.py).
 """
@@ -17,7 +17,7 @@ __all__ = ["layer_norm_by_rows"]
 
 @faster(layer_norm, may=routines.exist, pays=routines.large)
 def layer_norm_by_rows(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    """`minivis.ops.layer_norm`, some rows at a time."""
+    """`minivis.ops.layer_norm`, a block of rows at a time."""
     shape = checked_shape(x, normalized_shape, weight, bias)
     x, weight, bias = meet(x, weight, bias)
     rows, w, b = (p if p is None else p.reshape(-1, math.prod(shape)) for p in (x, weight, bias))
@@ -34,7 +34,7 @@ def layer_norm_by_rows(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
 
 def _standardised(rows, weight, bias, eps):
-    """The routine `layer_norm`; where squares of float32 overflow (beyond 1e19), again in float64."""
+    """The routine `layer_norm`. If squares overflow in float32 (numbers above 1e19), it is repeated in float64."""
     with np.errstate(over="ignore"):
         found = routines.of(rows).layer_norm(rows, weight, bias, eps)
     if device_of(rows) == "cpu" and rows.dtype == "float32" and not found[2].all():

@@ -1,4 +1,4 @@
-"""The step of AdamW with every element once through the cache.
+"""The step of AdamW in one pass over memory.
 
 Not here: the formula (minivis/optim.py), the loops (blocks.py, compiled.py, cuda.py).
 """

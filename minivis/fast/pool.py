@@ -1,4 +1,4 @@
-"""The gradient of max pooling some images at a time, so that what it reads again is still in the cache.
+"""Max pooling a few images at a time: its gradient reads the images again, and they are still in the cache.
 
 Not here: the search for the maxima (ops/pool.py).
 """

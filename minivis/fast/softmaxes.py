@@ -1,4 +1,4 @@
-"""Softmax with every row once through the cache.
+"""Softmax in one pass over memory, row by row.
 
 Not here: the formula (ops/softmaxes.py), the loops (blocks.py, compiled.py, cuda.py).
 """
@@ -12,7 +12,7 @@ __all__ = ["softmax_by_rows"]
 
 @faster(softmax, may=routines.exist, pays=routines.large)
 def softmax_by_rows(x, axis=-1):
-    """`minivis.ops.softmax`, some rows at a time."""
+    """`minivis.ops.softmax`, a block of rows at a time."""
     axis = checked_axis("softmax", x, axis)
     found = routines.of(x)
     p = found.softmax(x, axis)

@@ -1,8 +1,8 @@
-"""Rows shared among the cores: NumPy and compiled loops let go of the interpreter, so that threads really run at once.
+"""Share rows among the cores. NumPy and compiled loops release the interpreter's lock, so threads do run in parallel.
 
-Two queues of the standard library hand out the parts: its ThreadPoolExecutor takes three times as long, longer than many
-a kernel. Not here: matrix products, whose library has threads of its own; whoever wants one inside a part asks
-`blas_alone`, so that the two never nest.
+The parts are handed out through queues. ThreadPoolExecutor would take three times as long, longer than many kernels.
+Not here: matrix products, because BLAS has its own threads. A part that calls one must be inside `blas_alone`, so that
+the two kinds of threads never nest.
 """
 
 import functools
@@ -15,15 +15,15 @@ __all__ = ["blas_alone", "count", "over"]
 
 _parts = SimpleQueue()
 _workers = []
-_inside = threading.local()  # set in a thread that already has its share
-# who wants BLAS alone now, and the threads it had before
+_this_thread = threading.local()  # is_worker is set in the threads below
+# the blocks of blas_alone that are open, and the threads that BLAS had before them
 _lock = threading.Lock()
 _alone = set()
 _before = []
 
 
 def count():
-    """How many threads a kernel may use: ``OMP_NUM_THREADS`` where it is set, as for BLAS, otherwise one a core."""
+    """How many threads a kernel may use: ``OMP_NUM_THREADS`` if it is set, as for BLAS, otherwise one per core."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdigit() and int(asked):
         return int(asked)
@@ -36,54 +36,53 @@ def over(n, run, least=1):
     Parameters
     ----------
     n : int
-        Rows there are.
+        Number of rows.
     run : callable
-        It may write to rows start to stop of its arrays and to nothing else, and calls a matrix product only where
-        `blas_alone` holds.
+        It may write only to rows start to stop of its arrays. It may call a matrix product only inside `blas_alone`.
     least : int
-        Rows that are worth a thread; fewer than two such parts are done here and now.
+        Rows that are worth a thread. If there are fewer than two such parts, this thread does all the work.
 
     Notes
     -----
-    The parts depend on ``n`` and the number of threads only, never on time: a run gives the same bits again. It
-    comes back, with an exception too and after Ctrl-C, when no thread writes any more.
+    The parts depend only on ``n`` and the number of threads, so a second run gives the same bits. The function returns
+    only when no thread writes any more, also after an exception or Ctrl-C.
     """
     parts = n // max(1, least)
     if parts > 1:
-        parts = 1 if getattr(_inside, "work", False) else min(count(), parts)
+        parts = 1 if getattr(_this_thread, "is_worker", False) else min(count(), parts)
     if parts < 2:
         run(0, n)
         return
-    _see_to(parts - 1)
+    _start_workers(parts - 1)
     cuts = [n * i // parts for i in range(parts + 1)]
     sent = 0
-    ended = []
-    news = SimpleQueue()
+    ended = []  # for each part that has ended: its exception, or None
+    signals = SimpleQueue()  # one item for each part that has ended
     try:
         for start, stop in zip(cuts[1:-1], cuts[2:], strict=True):
-            _parts.put((run, start, stop, ended, news))
+            _parts.put((run, start, stop, ended, signals))
             sent += 1
         run(0, cuts[1])
     finally:
-        _all_done(sent, ended, news)
+        _wait(sent, ended, signals)
     for error in filter(None, ended):
         raise error
 
 
-def _all_done(sent, ended, news):
-    """Wait until as many parts have ended, also where Ctrl-C asks not to; the first one is raised afterwards."""
+def _wait(sent, ended, signals):
+    """Wait until all the parts that were sent have ended. Ctrl-C does not stop the waiting; it is raised afterwards."""
     interrupted = None
     while len(ended) < sent:
         try:
-            news.get()
+            signals.get()
         except KeyboardInterrupt as error:
             interrupted = interrupted or error
     if interrupted:
         raise interrupted
 
 
-def _see_to(workers):
-    """Start threads until there are so many."""
+def _start_workers(workers):
+    """Start threads until there are ``workers`` of them."""
     while len(_workers) < workers:
         name = f"minivis_{len(_workers)}"
         _workers.append(threading.Thread(target=_work, args=(_parts,), name=name, daemon=True))
@@ -91,24 +90,24 @@ def _see_to(workers):
 
 
 def _work(parts):
-    _inside.work = True
+    _this_thread.is_worker = True
     while True:
-        _do(*parts.get())
+        _run_part(*parts.get())
 
 
-def _do(run, start, stop, ended, news):
+def _run_part(run, start, stop, ended, signals):
     error = None
     try:
         run(start, stop)
-    except BaseException as raised:  # raised again where the others are waited for
+    except BaseException as raised:  # `over` raises it again
         error = raised
     ended.append(error)
-    news.put(None)
+    signals.put(None)
 
 
 @contextmanager
 def blas_alone():
-    """A matrix product keeps to the thread that calls it; who leaves last gives BLAS the threads back that it had."""
+    """Inside, a matrix product uses only the calling thread. The last block to end gives BLAS its threads back."""
     global _before
     me = object()
     try:
@@ -128,14 +127,14 @@ def blas_alone():
 
 @functools.cache
 def _blas():
-    """The BLAS libraries that are loaded: NumPy's and SciPy's may be two."""
+    """The BLAS libraries that are loaded. NumPy and SciPy may each have their own."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _forget():
-    """A forked process has none of its parent's threads."""
+    """Start anew in a forked process, which has none of its parent's threads."""
     global _parts, _workers, _lock
     _parts = SimpleQueue()
     _workers = []

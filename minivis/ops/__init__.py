@@ -1,5 +1,5 @@
 # ruff: noqa: F403 (the flat list of ops is the purpose of this file)
-"""Differentiable ops on Tensors and arrays, flat: ``mv.ops.softmax(x)``. One idea a file.
+"""Differentiable ops on Tensors and arrays, all in one namespace: ``mv.ops.softmax(x)``. Each file has one idea.
 
 Not here: anything that owns parameters (nn/).
 """
@@ -20,5 +20,5 @@ from minivis.ops.resample import *
 from minivis.ops.shape import *
 from minivis.ops.softmaxes import *
 
-# What `import *` brought, less the names of the files themselves. `softmax` is both: the function wins.
+# everything that `import *` has brought, without the submodules
 __all__ = sorted(name for name, value in globals().items() if callable(value))

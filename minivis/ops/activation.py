@@ -30,8 +30,8 @@ def sigmoid(x):
 
     Notes
     -----
-    Computed as ``1 / (1 + exp(-x))`` or ``exp(x) / (1 + exp(x))``, whichever cannot overflow: small values are right to the last
-    digits. The slope is at most 1/4, the bound behind the vanishing gradients of deep sigmoid networks.
+    Computed as ``1 / (1 + exp(-x))`` or ``exp(x) / (1 + exp(x))``, whichever cannot overflow. Small values are
+    accurate to the last digits. The derivative is at most 1/4, which is why gradients vanish in deep sigmoid networks.
 
     References
     ----------
@@ -120,7 +120,7 @@ def softplus(x, beta=1.0, threshold=20.0):
     beta : float, default 1
         Sharpness of the bend.
     threshold : float, default 20
-        Where ``beta * x`` is larger, the function is ``x`` itself.
+        Where ``beta * x`` is above this, the result is ``x`` itself.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def softplus(x, beta=1.0, threshold=20.0):
 
 @primitive
 def gelu(x, approximate="none"):
-    """Weigh every element by the probability that a standard normal variable is smaller.
+    """Multiply every element by the probability that a standard normal variable is smaller than it.
 
     .. math:: y = x\\, \\Phi(x) = \\tfrac{x}{2} \\left(1 + \\operatorname{erf}(x / \\sqrt 2)\\right)
 
@@ -151,7 +151,8 @@ def gelu(x, approximate="none"):
     x : ndarray or Tensor
         Any shape.
     approximate : {"none", "tanh", "quick"}, default "none"
-        Exact (ViT in PyTorch, Swin); the tanh formula (the original JAX ViT); ``x * sigmoid(1.702 x)`` (CLIP).
+        "none": exact (ViT in PyTorch, Swin). "tanh": the tanh formula (the original JAX ViT). "quick":
+        ``x * sigmoid(1.702 x)`` (CLIP).
 
     Returns
     -------
@@ -165,7 +166,7 @@ def gelu(x, approximate="none"):
 
     Notes
     -----
-    Small values, such as those at -10, are right to the last digits too, as are those of the derivative, which is computed
+    Small values too, such as the one at -10, are accurate to the last digits, and so is the derivative. It is computed
     in the same pass and kept for backward.
 
     References
@@ -183,16 +184,16 @@ def gelu(x, approximate="none"):
     if approximate != "none":
         y, slope = gated(xp, x, *LOGITS[approximate])
         return y, lambda g: (g * slope,)
-    v = xp.clip(x, -40, 40).astype("float64")  # farther out nothing changes
+    v = xp.clip(x, -40, 40).astype("float64")  # beyond, the probability is 0 or 1
     bell = gaussian(xp, v, 0.5)  # exp(-x^2 / 2)
-    beyond = erfcx(xp.abs(v) / math.sqrt(2)) / 2 * bell  # 1 - Phi(|x|), to the last digits
-    probability = xp.where(x < 0, beyond, 1 - beyond)  # Phi(x)
+    tail = erfcx(xp.abs(v) / math.sqrt(2)) / 2 * bell  # 1 - Phi(|x|), accurate to the last digits
+    probability = xp.where(x < 0, tail, 1 - tail)  # Phi(x)
     y = xp.maximum(x, -40) * probability
     slope = (probability + v * bell / math.sqrt(2 * math.pi)).astype(x.dtype)
     return y.astype(x.dtype), lambda g: (g * slope,)
 
 
 def check_approximate(approximate):
-    """Refuse what `gelu` does not know."""
+    """Refuse an ``approximate`` that `gelu` does not have."""
     if approximate not in ("none", "tanh", "quick"):
         raise ValueError(f'gelu: approximate must be "none", "tanh" or "quick", got {approximate!r}')

@@ -18,12 +18,12 @@ _NUMBERS = {float, int}
 
 
 def _operands(x, y):
-    """Make operands meet so that neither a number nor an array of integers changes the dtype of a floating array.
+    """Convert operands so that neither a number nor an array of integers changes the dtype of a floating array.
 
-    A NumPy float64 scalar would turn a float32 array into float64; as a Python number it follows the array.
+    A NumPy float64 scalar would turn a float32 array into float64. As a Python number it takes the array's dtype.
     """
     if type(x) is np.ndarray:
-        if type(y) in _NUMBERS or type(y) is np.ndarray and x.dtype is y.dtype:  # as nearly always
+        if type(y) in _NUMBERS or type(y) is np.ndarray and x.dtype is y.dtype:  # the usual case
             return x, y
     elif type(y) is np.ndarray and type(x) in _NUMBERS:
         return x, y
@@ -48,7 +48,7 @@ def add(x, y):
     Returns
     -------
     ndarray or Tensor
-        The broadcast shape; dtype of the arrays (numbers and integers follow the floating one).
+        The broadcast shape; dtype of the arrays (numbers and integers take the dtype of a floating array).
 
     Raises
     ------
@@ -172,7 +172,7 @@ def pow(x, exponent):
 
     .. math:: z = x^p, \\qquad \\bar x = \\bar z\\, p\\, x^{p-1}, \\quad \\bar p = \\bar z\\, x^p \\ln x
 
-    At x = 0 the last is 0 for p of at least 0 (its limit); for negative x there is none, it is NaN.
+    The derivative in p is 0 at x = 0 if p is at least 0 (its limit there), and NaN where x is negative.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def pow(x, exponent):
 
     def vjp(g):
         def g_x():
-            lower = exponent - (exponent != 0)  # where p is 0 the slope is 0, also at x = 0
+            lower = exponent - (exponent != 0)  # for p = 0, x^0 instead of x^-1: the slope is 0 at x = 0 too
             return unbroadcast(g * (exponent * x**lower), x)
 
         def g_exponent():
@@ -273,7 +273,7 @@ def clip(x, min=None, max=None):
     x : ndarray or Tensor
         Any shape.
     min, max : float or None
-        The limits; None for no limit on that side. For integers they are integers.
+        The limits; None means no limit on that side. If ``x`` is made of integers, the limits must be integers.
 
     Returns
     -------
@@ -301,7 +301,7 @@ def clip(x, min=None, max=None):
 
 
 def _limits(x, low, high):
-    """The limits of `clip` as Python numbers; for integers, numbers that their dtype can hold."""
+    """The limits of `clip` as Python numbers. For integers, they are moved into the range of the dtype."""
     if x.dtype.kind == "f":
         return -math.inf if low is None else float(low), math.inf if high is None else float(high)
     info = namespace(x).iinfo(x.dtype)
@@ -314,7 +314,7 @@ def _limits(x, low, high):
 
 
 def _select(name, x, y, first):
-    """Shared by maximum and minimum: a tie shares the gradient equally, as the subgradient of torch does."""
+    """Compute maximum or minimum. Equal elements get half the gradient each, as in torch."""
     xp = namespace(x, y)
     tie = (x == y) * 0.5
     return getattr(xp, name)(x, y), lambda g: (
@@ -404,8 +404,8 @@ def where(condition, x, y):
 
     Notes
     -----
-    The branch that is not taken gets a gradient of exactly 0, but 0 times a NaN or inf further down is NaN: guard the
-    input of the dangerous function as well (``where(ok, log(where(ok, x, 1)), 0)``).
+    The branch that is not taken gets a gradient of exactly 0. But 0 times NaN or inf is NaN, so a function that can
+    give them needs a safe input too: ``where(ok, log(where(ok, x, 1)), 0)``.
 
     Examples
     --------

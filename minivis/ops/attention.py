@@ -22,7 +22,7 @@ __all__ = ["attention_composed", "attention_weights", "scaled_dot_product_attent
 def scaled_dot_product_attention(
     q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, empty="zero", rng=None
 ):
-    """Each query gathers the values, weighted by how well its key fits.
+    """For each query, average the values, weighted by how well the query fits each key.
 
     .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d} + B\\Big) V
 
@@ -37,13 +37,13 @@ def scaled_dot_product_attention(
     mask : bool ndarray, broadcasts to (..., N, M), optional
         True = may be attended. There are no additive masks.
     bias : ndarray or Tensor, broadcasts to (..., N, M), optional
-        B, in the dtype of ``q``: a learned preference, such as Swin's for relative positions. Default 0.
+        B, in the dtype of ``q``: added to the scaled scores, such as Swin's bias for relative positions. Default 0.
     is_causal : bool, default False
-        Query i sees keys 0 to i only, on top of ``mask``.
+        Query i may attend to keys 0 to i only, of those that ``mask`` allows.
     dropout_p : float, default 0
         Probability of dropping a weight (training only: pass 0 in evaluation).
     empty : {"zero", "error"}, default "zero"
-        What a query with nothing to attend to gets: output and gradient 0, or a ValueError.
+        For a query that may attend to no key: output and gradient 0, or a ValueError.
     rng : numpy.random.Generator, optional
         Needed with ``dropout_p``.
 
@@ -61,10 +61,10 @@ def scaled_dot_product_attention(
 
     Notes
     -----
-    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. Kept for backward: the N x M weights; the faster
-    ways of ``minivis/fast/attention.py`` keep none of them where there are too many. A masked key cannot leak: its weight
-    is exactly 0, and a key or value that no query may attend to may be NaN (on a GPU, where the mask is one for all
-    queries). The scale uses the width of one head.
+    N * M * (d + d_v) multiply-adds: quadratic in the number of tokens. The N x M weights are kept for backward, except
+    in a faster way of ``minivis/fast/attention.py`` when there are too many. A masked key has no influence: its weight
+    is exactly 0, and a key or value that no query may attend to may be NaN (on a GPU, only if all queries share one
+    row of the mask). The scale uses the width d of one head.
 
     References
     ----------
@@ -105,12 +105,12 @@ def scaled_dot_product_attention(
 
 
 def masked_softmax(scores, allowed):
-    """Softmax over the allowed keys, ``(weights, vjp)``. The weights of a query without any are 0, and so is its gradient."""
+    """Softmax over the allowed keys: ``(weights, vjp)``. A query without an allowed key has weights and gradient 0."""
     if allowed is None or not scores.size:
         return softmax.way(scores)
     xp = namespace(scores, allowed)
     some = allowed.any(axis=-1, keepdims=True)
-    # a query without any keeps its scores for now: -inf - (-inf) would be NaN
+    # a query without an allowed key keeps its scores for now: with -inf everywhere, softmax would be NaN
     weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
     return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
 
@@ -121,7 +121,7 @@ def scale(q):
 
 
 def allowed_pairs(q, k, mask, is_causal):
-    """The boolean mask of the pairs that may attend, broadcasts to (..., N, M), or None where all may."""
+    """Mask and causal mask in one, boolean; broadcasts to (..., N, M). None if every pair is allowed."""
     if not is_causal:
         return mask
     xp = namespace(q, k, mask)
@@ -130,7 +130,7 @@ def allowed_pairs(q, k, mask, is_causal):
 
 
 def check(name, q, k, v, mask, empty="zero"):
-    """Refuse what does not fit."""
+    """Refuse arguments that do not fit together."""
     if empty not in ("zero", "error"):
         raise ValueError(f'{name}: empty must be "zero" or "error", got {empty!r}')
     if mask is not None and mask.dtype != bool:
@@ -143,7 +143,7 @@ def check(name, q, k, v, mask, empty="zero"):
 
 
 def only_reached(q, k, v, mask, is_causal, empty):
-    """Queries, keys and values with zeros in the rows that belong to no pair which may attend."""
+    """Queries, keys and values, with zeros in the rows that belong to no allowed pair."""
     if empty == "error" and not bool(allowed_pairs(q, k, mask, is_causal).any(axis=-1).all()):
         raise ValueError(
             "scaled_dot_product_attention: a query has nothing to attend to "
@@ -157,11 +157,12 @@ def only_reached(q, k, v, mask, is_causal, empty):
 
 
 def reached(q, k, v, mask, is_causal=False):
-    """Which rows of queries, keys and values belong to a pair that may attend: (..., N, 1) and (..., M, 1), or None.
+    """Which rows of queries, keys and values belong to an allowed pair: (..., N, 1), (..., M, 1), (..., M, 1).
 
-    A row that belongs to none may hold anything. Its weights are 0, but 0 times NaN is NaN: it is to be set to 0. None says
-    that nothing needs to be, because every row is reached or all numbers are finite. A GPU is not waited for: there rows
-    are told where the mask is one for all queries, as that of padded keys is.
+    A row without an allowed pair may hold anything. Its weights are 0, but 0 times NaN is NaN, so the caller sets such
+    rows to 0. None instead of an array means that no row needs it: each one is reached, or all numbers are finite. On
+    a GPU, reading the mask would mean waiting. There, rows are found only if all queries share one row of the mask
+    (padded keys).
     """
     n, m = q.shape[-2], k.shape[-2]
     if mask is None and (not is_causal or m <= n):
@@ -170,12 +171,12 @@ def reached(q, k, v, mask, is_causal=False):
     allowed = allowed[None] if allowed.ndim == 1 else allowed
     if not (may_read(allowed) or allowed.shape[-2] == 1):
         return None, None, None
-    asking, asked = allowed.any(axis=-1), allowed.any(axis=-2)  # (..., N), (..., M)
-    return _rows(q, asking), _rows(k, asked), _rows(v, asked)
+    queries, keys = allowed.any(axis=-1), allowed.any(axis=-2)  # (..., N), (..., M)
+    return _rows(q, queries), _rows(k, keys), _rows(v, keys)
 
 
 def _rows(x, there):
-    """``there``, which says of which rows of ``x`` something is wanted, in the leading axes that ``x`` has."""
+    """Reduce ``there``, which says which rows are reached, to the leading axes of ``x``; None if no row needs a 0."""
     if may_read(there) and (bool(there.all()) or bool(namespace(x).isfinite(x).all())):
         return None
     extra = there.ndim - (x.ndim - 1)
@@ -187,7 +188,7 @@ def _rows(x, there):
 
 @named
 def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
-    """The weights with which each query looks at each key: rows sum to 1, or are 0 where nothing may be attended.
+    """The attention weight of each key for each query. Rows sum to 1; a query without an allowed key has weights 0.
 
     .. math:: A = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d}\\Big)
 
@@ -235,7 +236,7 @@ def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
 
 @named
 def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropout_p=0.0, rng=None):
-    """`scaled_dot_product_attention` written with smaller ops, as the slides have it. Equal, with more memory.
+    """`scaled_dot_product_attention` written with smaller ops, as on the slides. Same result, more memory.
 
     Parameters
     ----------
@@ -280,7 +281,7 @@ def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropou
         weights = softmax(scores, axis=-1)
     else:
         some = allowed.any(axis=-1, keepdims=True)
-        # an empty row is softmaxed without its mask and then set to 0, so that no NaN is ever made
+        # a row without an allowed key goes through softmax unmasked and is then set to 0: no NaN arises
         weights = where(allowed & some, softmax(where(allowed | ~some, scores, -math.inf), axis=-1), 0.0)
     if dropout_p:
         weights = dropout(weights, dropout_p, rng=rng)

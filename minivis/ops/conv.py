@@ -14,7 +14,7 @@ from minivis.ways import with_ways
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose2d", "fold", "unfold"]
 
-# Where the patches lie, one number an axis each.
+# Where the patches lie. Each field has one number per axis.
 Geometry = namedtuple("Geometry", "kernel out stride padding dilation")
 
 
@@ -57,9 +57,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     Notes
     -----
-    B H' W' O (C / groups) kh kw multiply-adds. The patches are laid out as the columns of a matrix, and the convolution
-    is a matrix product. For backward only ``x`` and ``weight`` are kept: the patches, kh kw times as large, are laid out
-    again.
+    B H' W' O (C / groups) kh kw multiply-adds. The patches become the columns of a matrix, and the convolution is a
+    matrix product. Only ``x`` and ``weight`` are kept for backward. The patches are kh kw times as large as ``x``, so
+    they are made again.
 
     References
     ----------
@@ -80,7 +80,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
-    """conv1d, conv2d and conv3d are this, with n = 1, 2, 3."""
+    """conv1d, conv2d and conv3d, for n = 1, 2, 3."""
     namespace(x, weight, bias)
     shapes = checked(name, x, weight, bias, groups, n)
     spatial, kernel = x.shape[2:], weight.shape[2:]
@@ -104,9 +104,9 @@ def _bias_cotangent(g, bias):
     return None if bias is None else g.sum(axis=(0, *range(2, g.ndim))).astype(bias.dtype, copy=False)
 
 
-# The three products of a convolution y = w * x. Each is linear in both of its arguments, and the gradients of one are
-# the other two: that is why convolution and transposed convolution share them. A matrix of patches for each image and
-# group makes them matrix products.
+# The three products of a convolution y = w * x. Each is linear in both of its arguments, and its gradients are the
+# other two products. So convolution and transposed convolution share them. Each image and group has its matrix of
+# patches; with it, all three are matrix products.
 
 
 @with_ways
@@ -119,7 +119,7 @@ def correlate(x, weight, geometry, groups):
 
 @with_ways
 def spread(y, weight, spatial, geometry, groups):
-    """x: every element of y adds a copy of the filter, multiplied by it, to the map; overlaps sum."""
+    """x: for every element of y, add the filter times that element to the map; overlaps add up."""
     filters = weight.reshape(groups, len(weight) // groups, -1)
     patches = filters.swapaxes(1, 2) @ _columns(y, groups, geometry)  # (B, groups, C/groups K, L)
     C = groups * weight.shape[1]
@@ -129,14 +129,14 @@ def spread(y, weight, spatial, geometry, groups):
 
 @with_ways
 def weigh(x, y, weight, geometry, groups):
-    """The cotangent of the weight: every weight collects the products of the x and y that it joined."""
+    """The cotangent of the weight: for every weight, the sum of x y over all pairs (x, y) that it connects."""
     patches = _columns(patches_of(x, geometry), groups, geometry)
     products = _columns(y, groups, geometry) @ patches.swapaxes(2, 3)  # (B, groups, O/groups, C/groups K)
     return products.sum(axis=0).reshape(weight.shape)
 
 
 def _columns(x, groups, geometry):
-    """(B, C, ..., *out) as the matrices (B, groups, C / groups ..., L) with a column for each of L patches."""
+    """(B, C, ..., *out) as matrices (B, groups, C / groups ..., L), with one column for each of the L patches."""
     L = math.prod(geometry.out)
     return x.reshape(len(x), groups, math.prod(x.shape[1:]) // (groups * L), L)
 
@@ -152,7 +152,7 @@ def patches_of(x, geometry):
 
 @with_ways
 def add_patches(patches, shape, geometry):
-    """The adjoint of `patches_of`: a map (B, C, *spatial), to which every patch is added where it lay."""
+    """The adjoint of `patches_of`: add every patch to a map (B, C, *spatial) at its place."""
     B, C, *spatial = shape
     padded = [n + 2 * p for n, p in zip(spatial, geometry.padding, strict=True)]
     x = namespace(patches).zeros((B, C, *padded), patches.dtype)
@@ -162,7 +162,7 @@ def add_patches(patches, shape, geometry):
 
 
 def _elements(geometry):
-    """For each element of the kernel, where it meets a padded map: the index of one pixel of every patch."""
+    """For each element of the kernel, the index into a padded map that picks this element of every patch."""
     for element in itertools.product(*map(range, geometry.kernel)):
         axes = zip(element, geometry.out, geometry.stride, geometry.dilation, strict=True)
         yield (..., *(slice(u * d, u * d + (n - 1) * s + 1, s) for u, n, s, d in axes))
@@ -246,12 +246,12 @@ def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 @primitive(dtypes="numbers")
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """Paint a copy of a filter for every input pixel, multiplied by it, and sum where copies overlap.
+    """For every input pixel, add a copy of the filter times that pixel to the output; overlaps add up.
 
     .. math:: y_{b,o,\\; s i - p + d u,\\; s j - p + d v} \\mathrel{+}= w_{c,o,u,v}\\; x_{b,c,i,j}
 
-    It is the transpose (adjoint) of `conv2d` with the same weight and options, hence its gradient in the input:
-    ``<conv2d(y, w), x> = <y, conv_transpose2d(x, w)>``. With a stride above 1 it enlarges.
+    It is the transpose (adjoint) of `conv2d` with the same weight and options, so it is the gradient of conv2d in its
+    input: ``<conv2d(y, w), x> = <y, conv_transpose2d(x, w)>``. With a stride above 1 it enlarges.
 
     Parameters
     ----------
@@ -266,8 +266,8 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     padding : int or (int, int), default 0
         Pixels cut off every side of the output.
     output_padding : int or (int, int), default 0
-        Rows and columns added at the bottom and right. A convolution with a stride gives the same size for several
-        input sizes; this says which of them to return to. Below the stride or the dilation.
+        Rows and columns added at the bottom and right. A convolution with a stride gives inputs of several sizes the
+        same output size; this says which input size to return to. Must be below the stride or the dilation.
     groups : int, default 1
         Blocks the channels are divided into.
     dilation : int or (int, int), default 1
@@ -311,7 +311,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     )
     if min(spatial) < 1 or not all(out):
         raise ValueError(f"{name}: nothing is left of the output, it would be {spatial} {shapes}")
-    # of the convolution that this is the transpose of
+    # the geometry of the convolution whose transpose this is
     geometry = Geometry(kernel, out, stride, padding, dilation)
     x, weight, bias = meet(x, weight, bias)
     y = spread(x, weight, spatial, geometry, groups)
@@ -330,7 +330,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
 @primitive(dtypes="numbers")
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
-    """Cut an image into patches, one column each (also called im2col).
+    """Cut an image into patches and write each as a column (also called im2col).
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     Returns
     -------
     ndarray or Tensor, shape (B, C kh kw, L)
-        L patches, row by row; each lists its channels, then its rows, then its columns.
+        L patches in row order. Within a patch, channels come first, then rows, then columns.
 
     Raises
     ------
@@ -372,7 +372,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
 
 @primitive(dtypes="numbers")
 def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
-    """Put patches back into an image; where they overlap, they add up. The adjoint of `unfold`.
+    """Add patches to an image, each at its place; overlaps add up. The adjoint of `unfold`.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):
-    """Where the patches of a convolution lie. There are floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along an axis."""
+    """Where the patches of a convolution lie: floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along each axis."""
     n = len(spatial)
     stride, dilation = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
     padding = sizes(name, "padding", padding, n, least=0)
@@ -435,7 +435,7 @@ def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):
 
 
 def checked(name, x, weight, bias, groups, n, transposed=False):
-    """Refuse operands that do not fit; returns the shapes in words for further errors."""
+    """Refuse operands that do not fit. Returns their shapes as text for later errors."""
     shapes = f"(x: {tuple(x.shape)}, weight: {tuple(weight.shape)}"
     shapes += ")" if bias is None else f", bias: {tuple(bias.shape)})"
     axes = "B, C, " + ", ".join("DHW"[-n:] if n > 1 else "L")
@@ -459,7 +459,7 @@ def checked(name, x, weight, bias, groups, n, transposed=False):
 
 
 def sizes(name, argument, value, n, least=1):
-    """An option given as one int or one int an axis, as a tuple of ``n`` ints of at least ``least``."""
+    """An option, given as one int or one int per axis, as a tuple of ``n`` ints; each must be at least ``least``."""
     values = whole(value)
     values = (values,) * n if type(values) is int else values or ()
     if len(values) != n or min(values) < least:

@@ -1,6 +1,6 @@
-"""Formulas that are right to the last digits where their value is nearly 0 too; for the arrays of any library.
+"""Formulas that stay accurate to the last digits where their value is nearly 0; for arrays of any library.
 
-None of them is a difference of numbers that are nearly equal. Not here: gradients and argument checks, which are the ops'.
+They never subtract nearly equal numbers. Not here: gradients and argument checks (the ops that call these).
 """
 
 import math
@@ -17,10 +17,11 @@ LOGITS = {"silu": (1.0, 0.0), "quick": (1.702, 0.0), "tanh": (_C, 0.044715 * _C)
 def gaussian(xp, x, rate=1.0):
     """exp(-rate x^2), for a rate of 1 or 1/2.
 
-    x^2 is rounded, and at x = 9 an error of half a digit in 81 is one of 40 digits in e^-81. The square of a neighbour of x
-    that has few digits is exact, and what is left is small.
+    exp(-x^2) loses accuracy, because x^2 is rounded: at x = 9, an error of half a unit in the last digit of 81 becomes
+    one of 40 units in e^-81. So x is split: the square of ``near``, a nearby number with few digits, is exact, and the
+    rest is small.
     """
-    a = xp.abs(xp.clip(x, -40, 40))  # farther out it is 0, and no infinity arises
+    a = xp.abs(xp.clip(x, -40, 40))  # beyond 40 the result is 0; clipping also removes infinity
     near = xp.rint(a * 64) / 64
     return xp.exp(-rate * near * near) * xp.exp(rate * (near - a) * (near + a))
 
@@ -28,10 +29,10 @@ def gaussian(xp, x, rate=1.0):
 def gated(xp, x, a, b):
     """x sigmoid(z) with z = a x + b x^3, and its derivative.
 
-    z is formed in float64: an error of half a digit in z = -80 is one of 40 digits in e^-80. And e^z is the square of a
-    root, as it can be too small for the dtype where x e^z is not.
+    z is computed in float64: an error of half a unit in the last digit of z = -80 becomes one of 40 units in e^-80.
+    e^z is used as the square of ``root``, because e^z can be too small for the dtype where x e^z is not.
     """
-    v = xp.clip(x, -1000, 1000)  # farther out nothing changes
+    v = xp.clip(x, -1000, 1000)  # beyond, the slope is 0 or 1
     v = v if (a, b) == LOGITS["silu"] else v.astype(xp.float64)
     z = v * (a + b * v * v) if b else a * v
     right = x >= 0
@@ -54,24 +55,26 @@ def sigmoids(xp, x):
 
 
 def log_sum_exp(xp, x, axes):
-    """What softmax along some axes is made of, with m the maximum along them and s = ln sum e^(x - m).
+    """The parts of softmax along some axes, with m the maximum along them and s = ln sum e^(x - m).
 
-    The largest elements are e^0 = 1 each. The sum of all others joins one of them in log1p: however small, it counts.
+    The largest element contributes e^0 = 1. The sum of all others enters through log1p, so it counts however small it
+    is.
 
     Returns
     -------
     m, shifted, s : ndarray
-        With length 1 along the axes but for ``shifted``, which is x - m.
+        m and s have length 1 along the axes; ``shifted`` is x - m.
     top : bool ndarray
         Whether an element is m.
     less : callable
-        ``less()`` is softmax less ``top``: p - 1 for the largest, also where p is nearly 1, and p for the others.
+        ``less()`` is softmax minus ``top``: p - 1 for the largest element, accurate even if p is nearly 1, and p for
+        the others.
     """
     m = x.max(axis=axes, keepdims=True)
     top = x == m
     with np.errstate(invalid="ignore"):
         shifted = x - m
-    shifted[top] = 0  # infinity too is 0 below itself
+    shifted[top] = 0  # where m is infinite too: infinity - infinity would be NaN
     below = xp.exp(shifted) - top
     others = below.sum(axis=axes, keepdims=True) + (top.sum(axis=axes, keepdims=True, dtype=x.dtype) - 1)
     return m, shifted, xp.log1p(others), top, lambda: (below - others * top) / (1 + others)

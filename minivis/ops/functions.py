@@ -73,7 +73,7 @@ def sqrt(x):
     Parameters
     ----------
     x : ndarray or Tensor
-        Any shape, values of at least 0. The slope at 0 is infinite: add an epsilon first where 0 can occur.
+        Any shape, values of at least 0. The derivative at 0 is infinite: add an epsilon first if 0 can occur.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def sqrt(x):
 
 @primitive
 def rsqrt(x):
-    """Reciprocal square root of every element, the factor that every norm divides with.
+    """Reciprocal square root of every element; normalisation layers multiply by it.
 
     .. math:: y = x^{-1/2}, \\qquad \\bar x = -\\tfrac12 \\bar y\\, y^3
 
@@ -190,7 +190,7 @@ def tanh(x):
 
     def vjp(g):
         e = xp.exp(-2 * xp.abs(x))
-        return (g * (4 * e / (1 + e) ** 2),)  # 1 / cosh(x)^2; where y is nearly 1, 1 - y^2 loses it
+        return (g * (4 * e / (1 + e) ** 2),)  # 1 / cosh(x)^2; 1 - y^2 is inaccurate where y is nearly 1
 
     return xp.tanh(x), vjp
 

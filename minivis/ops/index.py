@@ -1,6 +1,6 @@
 """Picking elements by index: getitem, take, take_along_axis, embedding, and their adjoint scatter_add.
 
-Not here: ops that keep every element (shape.py). Repeated indices always add up in the gradient.
+In the gradient, repeated indices always add up. Not here: ops that keep every element (shape.py).
 """
 
 import builtins
@@ -19,7 +19,7 @@ __all__ = ["embedding", "getitem", "scatter_add", "take", "take_along_axis"]
 
 
 def check_range(name, argument, indices, size, what="index", low=None):
-    """Refuse indices outside [low, size) on the host, since a GPU would wrap them around silently."""
+    """Refuse indices outside [low, size). This is checked on the host: a GPU would silently wrap them around."""
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{name}: {argument} must be integers, got {indices.dtype.name}")
     low = -size if low is None else low
@@ -33,13 +33,13 @@ def check_range(name, argument, indices, size, what="index", low=None):
 
 
 def _simple(index):
-    """Whether an index is made of slices, integers, None and ... only, so that no element is picked twice."""
+    """Whether an index has only slices, integers, None and ...: then no element is picked twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(i is None or i is Ellipsis or isinstance(i, (slice, int, np.integer)) for i in parts)
 
 
 def _host_checked(x, index):
-    """The index with Tensors unwrapped; integer arrays are checked against the axes they index."""
+    """The index with arrays instead of Tensors and lists. Integer arrays are checked against the axes they index."""
     parts = index if isinstance(index, tuple) else (index,)
     xp = namespace(x)
     parts = [i.data if isinstance(i, Tensor) else xp.asarray(i) if isinstance(i, list) else i for i in parts]
@@ -62,7 +62,7 @@ def _host_checked(x, index):
 
 
 def _put_back(xp, like, at, g):
-    """The cotangent of ``like`` where ``g`` is that of the elements ``at``: those picked twice get the sum."""
+    """The cotangent of ``like``, given the cotangent ``g`` of its elements ``at``; for repeated elements, the sum."""
     out = xp.zeros(like.shape, at_least_float32(g.dtype))
     backend.scatter_add(out, at, g.astype(out.dtype, copy=False))
     return out.astype(g.dtype, copy=False)
@@ -91,7 +91,7 @@ def getitem(x, index):
 
     Notes
     -----
-    The gradient is scattered back to where the elements came from; elements picked twice get the sum.
+    In backward, each element's cotangent is added at the place it was picked from. Repeated elements get the sum.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def take(x, indices, axis=0):
     x : ndarray or Tensor
         Any shape.
     indices : integer ndarray
-        Which, any shape; negative ones count from the end.
+        Which slices; any shape. Negative indices count from the end.
     axis : int, default 0
         The axis to pick along.
 
@@ -135,7 +135,8 @@ def take(x, indices, axis=0):
     Raises
     ------
     IndexError
-        If an index is out of range. On a GPU, which is not waited for, floats are NaN instead; `minivis.debug` raises.
+        If an index is out of range. On a GPU the check would mean waiting: there the result is NaN (for floats), and
+        the error comes only inside `minivis.debug`.
 
     Examples
     --------
@@ -166,14 +167,14 @@ def take(x, indices, axis=0):
 
 @primitive(dtypes="any")
 def take_along_axis(x, indices, axis=-1):
-    """Pick, in every row along an axis, the elements that the indices of that row name (torch's gather).
+    """Pick elements along an axis, with separate indices for every row (torch's gather).
 
     Parameters
     ----------
     x : ndarray or Tensor
         Any shape.
     indices : integer ndarray
-        As many axes as ``x``; equal lengths but for ``axis``.
+        As many axes as ``x``, with the same lengths except along ``axis``.
     axis : int, default -1
         The axis to pick along.
 
@@ -208,7 +209,7 @@ def take_along_axis(x, indices, axis=-1):
 
 
 def _along(xp, indices, axis, shape):
-    """The index tuple that picks ``indices`` along one axis and walks straight along the others."""
+    """The index tuple that picks ``indices`` along one axis; along the others, every element stays at its place."""
     for a, (n, m) in enumerate(zip(indices.shape, shape, strict=True)):
         if a != axis and n != m:
             raise ValueError(
@@ -230,13 +231,13 @@ def scatter_add(x, indices, values, axis=0):
     Parameters
     ----------
     x : ndarray or Tensor
-        What is added to; it is copied, not changed.
+        The array to add to. It is copied, not changed.
     indices : integer ndarray, shape (n,)
-        Where along ``axis``.
+        Positions along ``axis``.
     values : ndarray or Tensor
         Shape of ``x`` with ``n`` in place of the axis.
     axis : int, default 0
-        The axis that the indices count along.
+        The axis that is indexed.
 
     Returns
     -------
@@ -311,6 +312,6 @@ def embedding(indices, weight):
     if may_read(indices):
         check_range("embedding", "indices", indices, weight.shape[0], low=0)
     else:
-        beyond = weight.shape[0]  # take finds that out of range, and does not count from the end
-        indices = namespace(indices).where(indices < 0, beyond, indices)
+        out_of_range = weight.shape[0]  # for take; a negative index would count from the end
+        indices = namespace(indices).where(indices < 0, out_of_range, indices)
     return take(weight, indices, axis=0)

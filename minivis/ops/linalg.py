@@ -1,6 +1,6 @@
 """Products: matmul, einsum, linear.
 
-Not here: convolution (conv.py) and attention (attention.py), which are made of products.
+Not here: convolution (conv.py) and attention (attention.py).
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def matmul(x, y):
     Returns
     -------
     ndarray or Tensor, shape (..., n, m)
-        Without the axis that a vector lacks.
+        Without n if ``x`` is a vector, without m if ``y`` is one.
 
     Raises
     ------
@@ -71,20 +71,20 @@ def matmul(x, y):
 
 @named
 def einsum(subscripts, *operands):
-    """Sum of products, written with one letter an axis (Einstein's notation).
+    """Sum of products, written with one letter for each axis (Einstein's notation).
 
     Parameters
     ----------
     subscripts : str
-        For example ``"bnd,bmd->bnm"``. Letters that repeat in one operand (diagonals) and ``...`` are not supported; the
-        output must be written.
+        For example ``"bnd,bmd->bnm"``. Letters that repeat in one operand (diagonals) and ``...`` are not supported;
+        the output must be written.
     *operands : ndarray or Tensor
-        One for each comma-separated part.
+        One for each part between commas.
 
     Returns
     -------
     ndarray or Tensor
-        Axes as after the arrow.
+        With the axes after the arrow.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def einsum(subscripts, *operands):
 
     Notes
     -----
-    The cotangent of an operand is again an einsum: swap its letters with the output's.
+    The cotangent of an operand is also an einsum: swap its letters with those of the output.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def _shapes(parts, operands):
 
 @primitive(dtypes="numbers")
 def _einsum(*operands, parts, output):
-    """`einsum` after its checks: one string of letters for each operand."""
+    """`einsum` after its checks; ``parts`` has one string of letters for each operand."""
     xp = namespace(*operands)
 
     def vjp(g):
@@ -138,7 +138,7 @@ def _einsum(*operands, parts, output):
             letters = ",".join([output, *others])
             arrays = [g, *(y for j, y in enumerate(operands) if j != i)]
             cotangent = xp.einsum(f"{letters}->{known}", *arrays, optimize=True)
-            # a letter that only this operand has was summed away: its cotangent repeats along it
+            # if only this operand has a letter, it was summed over: the cotangent is repeated along that axis
             cotangent = xp.broadcast_to(
                 cotangent.reshape([n if a in known else 1 for a, n in zip(part, x.shape, strict=True)]),
                 x.shape,
@@ -151,7 +151,7 @@ def _einsum(*operands, parts, output):
 
 @primitive(dtypes="numbers")
 def linear(x, weight, bias=None):
-    """An affine map of the last axis, the fully connected layer.
+    """An affine map of the last axis: the fully connected layer.
 
     .. math:: y = x W^T + b, \\qquad \\bar x = \\bar y W, \\quad \\bar W = \\bar y^T x, \\quad \\bar b = \\sum \\bar y
 

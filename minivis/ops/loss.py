@@ -27,7 +27,7 @@ def _reduce(name, loss, reduction):
 
 
 def _pair(name, prediction, target):
-    """Prediction and target, if they have one shape; an integer target counts as floats."""
+    """Prediction and target, checked to have the same shape. An integer target becomes floating-point."""
     if prediction.shape != target.shape:
         raise ValueError(
             f"{name}: prediction and target must have one shape (prediction: {tuple(prediction.shape)}, "
@@ -38,7 +38,7 @@ def _pair(name, prediction, target):
 
 @primitive
 def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """How surprised the predicted distribution is by the true class, in nats.
+    """The negative log-probability that the prediction gives to the true class, in nats.
 
     .. math:: \\ell_b = -w_{t_b} \\ln p_{b, t_b}, \\quad p = \\mathrm{softmax}(z), \\qquad
               \\bar z_b = w_{t_b} (p_b - \\mathrm{onehot}(t_b))
@@ -52,7 +52,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     weight : ndarray, shape (K,), optional
         Weight of each class. The mean then divides by the sum of the weights of the targets, as torch's does.
     ignore_index : int, default -100
-        Targets with this value count nowhere; their logits may be NaN (on a GPU, which is not asked, they may not).
+        Targets with this value are ignored. On the CPU their logits may be NaN; on a GPU they must be finite.
     reduction : {"mean", "sum", "none"}, default "mean"
         What to do with the losses of the batch.
     label_smoothing : float, default 0
@@ -66,10 +66,11 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     Raises
     ------
     ValueError
-        If the shapes do not fit, ``label_smoothing`` is no share, or there is nothing to take the mean of: an empty
-        batch, nothing but ``ignore_index``, weights that sum to 0.
+        If the shapes do not fit, ``label_smoothing`` is not between 0 and 1, or the mean is not defined: the batch is
+        empty, every target is ``ignore_index``, or the weights sum to 0.
     IndexError
-        If a target is out of range. On a GPU, which is not waited for, the loss is NaN instead; `minivis.debug` raises.
+        If a target is out of range. On a GPU the check would mean waiting: there the loss is NaN, and the error comes
+        only inside `minivis.debug`.
     TypeError
         If targets are not integers.
 
@@ -87,7 +88,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
     _check_cross_entropy(logits, target, weight, label_smoothing)
     classes = logits.shape[1]
     label, counts = _labels(xp, target, classes, ignore_index, logits.dtype)  # (B, 1, ...), (B, ...)
-    if may_read(counts) and not bool(counts.all()):  # what is ignored may be NaN: 0 times NaN would not be 0
+    if may_read(counts) and not bool(counts.all()):  # ignored logits may be NaN, and 0 times NaN is NaN
         logits = xp.where((counts != 0)[:, None], logits, 0).astype(logits.dtype, copy=False)
     _, shifted, log_total, top, less = log_sum_exp(xp, logits, 1)
     w = xp.ones(classes, logits.dtype) if weight is None else weight.astype(logits.dtype, copy=False)
@@ -109,7 +110,7 @@ def cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mea
         at_label = xp.take_along_axis(wq, label, axis=1) + (1 - label_smoothing) * w_label[:, None]
         xp.put_along_axis(wq, label, at_label.astype(logits.dtype), axis=1)
         total = wq.sum(axis=1, keepdims=True)
-        slope = total * less() + (total * top - wq)  # total p - wq, where p - 1 is no difference
+        slope = total * less() + (total * top - wq)  # total p - wq, accurate where p is nearly 1
         g = (g * factor).astype(logits.dtype)
         g = g[:, None] if g.ndim else g
         return ((slope * g).astype(logits.dtype, copy=False),)
@@ -132,7 +133,7 @@ def _check_cross_entropy(logits, target, weight, label_smoothing):
 
 
 def _weighted_mean(loss, w_label, counts, ignore_index):
-    """The mean of losses, and the factor that the cotangent gets: it divides by the weights of the targets, as torch's does."""
+    """The mean of losses, divided by the sum of the targets' weights as in torch, and the factor for the cotangent."""
     if not loss.size:
         raise ValueError(
             f"cross_entropy: the mean over an empty batch is not defined (target: {tuple(loss.shape)})"
@@ -149,10 +150,10 @@ def _weighted_mean(loss, w_label, counts, ignore_index):
 
 
 def _labels(xp, target, classes, ignore_index, dtype):
-    """The labels with an axis for classes, and how often each counts: once, or never if it is to be ignored.
+    """The labels with an axis for classes, and for each a factor: 1, or 0 if it is ignored.
 
-    Those outside 0..K-1 are refused on the host, because a GPU would wrap them around silently; where the host must
-    not wait for a GPU, they count NaN times.
+    Labels outside 0..K-1 are refused on the CPU. A GPU would silently wrap them around, and checking would mean waiting
+    for it: there the factor of such a label is NaN.
     """
     if target.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: target must be integers (class numbers), got {target.dtype.name}")
@@ -273,7 +274,7 @@ def l1_loss(prediction, target, reduction="mean"):
 
 @primitive(dtypes="numbers")
 def smooth_l1_loss(prediction, target, reduction="mean", beta=1.0):
-    """Squared near 0, absolute further out: outliers pull with a bounded force.
+    """Squared near 0, absolute beyond: the gradient of an outlier stays bounded.
 
     .. math:: \\ell = \\begin{cases} d^2 / (2\\beta) & |d| < \\beta \\\\ |d| - \\beta/2 & \\text{else} \\end{cases}
 

@@ -43,8 +43,8 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
     Notes
     -----
-    The gradient is orthogonal to constants and (eps aside) to the standardised input itself. Memory kept for backward:
-    the standardised input.
+    The gradient is orthogonal to constants and, up to eps, to the standardised input. Memory kept for backward: the
+    standardised input.
 
     References
     ----------
@@ -73,16 +73,17 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
 
 def standardised(x, axes, eps):
-    """Minus the mean, over the standard deviation: ``(xhat, vjp)``. Sums and squares are those of float64, where none overflows.
+    """Subtract the mean and divide by the standard deviation: ``(xhat, vjp)``. In float64, where no square overflows.
 
-    What changes mean or scale is lost: the cotangent of x is (g - mean(g) - xhat mean(g xhat)) / s.
+    A change of the mean or the scale of x does not change xhat: the cotangent of x is (g - mean(g) - xhat mean(g
+    xhat)) / s.
     """
 
     def mean(v):
         return v.mean(axis=axes, keepdims=True, dtype="float64")
 
     centred = x - mean(x)
-    s = namespace(x).sqrt(mean(centred * centred) + eps)  # the biased variance, as every norm has it
+    s = namespace(x).sqrt(mean(centred * centred) + eps)  # the biased variance, as in every norm
     xhat = (centred / s).astype(x.dtype)
 
     def vjp(g):
@@ -92,7 +93,7 @@ def standardised(x, axes, eps):
 
 
 def checked_shape(x, normalized_shape, weight, bias):
-    """The trailing axes of a layer norm as a tuple of int, after refusing what does not fit."""
+    """The trailing axes of a layer norm as a tuple of int. Refuses arguments that do not fit."""
     shape = whole(normalized_shape)
     if shape is None:
         raise TypeError(
@@ -123,7 +124,8 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     x : ndarray or Tensor, shape (B, C, ...)
         Feature maps.
     num_groups : int
-        Divides C. 1 normalises over all channels, C each channel by itself (instance norm).
+        Number of groups; it must divide C. With 1 group all channels share statistics; with C groups each channel has
+        its own (instance norm).
     weight, bias : ndarray or Tensor, shape (C,), optional
         Scale and shift of each channel.
     eps : float, default 1e-5
@@ -174,7 +176,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
 
 
 def _channels(x):
-    """All axes of (B, C, ...) but the channels', and the shape of one number a channel that is broadcast to it."""
+    """For x of (B, C, ...): all axes except that of the channels, and the shape in which (C,) broadcasts to x."""
     return (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
 
 
@@ -206,7 +208,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     Raises
     ------
     ValueError
-        If shapes do not fit; in training with fewer than two values a channel; in evaluation without statistics.
+        If shapes do not fit, in training with fewer than two values per channel, or in evaluation without statistics.
 
     References
     ----------
@@ -244,7 +246,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
 
 
 def _batch_statistics(x):
-    """Mean and biased variance of each channel, and of how many values."""
+    """Mean and biased variance of each channel, and the number of values per channel."""
     axes, column = _channels(x)
     n = math.prod(x.shape[a] for a in axes)
     if n < 2:
@@ -255,7 +257,7 @@ def _batch_statistics(x):
 
 
 def _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps):
-    """Batch norm by the batch's own mean and variance, which depend on x too."""
+    """Batch norm with the batch's own mean and variance, which also depend on x."""
     axes, column = _channels(x)
     centred = x - mean.reshape(column)
     inverse = 1 / xp.sqrt(variance + eps)
@@ -265,8 +267,8 @@ def _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps):
         y += bias.reshape(column)
 
     def vjp(g):
-        # What changes mean or scale of a channel is lost: with xhat = centred inverse, the cotangent of x is
-        # scale (g - mean(g) - xhat mean(g xhat)), and the two sums are the cotangents of bias and weight.
+        # A change of a channel's mean or scale does not change xhat = centred inverse. So the cotangent of x is
+        # scale (g - mean(g) - xhat mean(g xhat)). The two sums are the cotangents of bias and weight.
         total = g.sum(axis=axes)
         along = (g * centred).sum(axis=axes)
         g_x = centred * (-along * inverse * inverse / n).reshape(column)
@@ -280,7 +282,7 @@ def _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps):
 
 
 def _scale_and_shift(xp, x, mean, variance, weight, bias, eps):
-    """Batch norm by statistics that are given: nothing but a factor and a summand for each channel."""
+    """Batch norm with given statistics: multiply each channel by a factor and add a shift."""
     axes, column = _channels(x)
     inverse = 1 / xp.sqrt(variance + eps)
     scale = inverse if weight is None else weight * inverse
@@ -301,7 +303,7 @@ def _scale_and_shift(xp, x, mean, variance, weight, bias, eps):
 
 
 def like(g, parameter):
-    """A cotangent with the shape and dtype of its parameter, None where there is none."""
+    """A cotangent in the shape and dtype of its parameter; None if the parameter is None."""
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
 
 
@@ -318,9 +320,9 @@ def normalize(x, p=2.0, axis=1, eps=1e-12):
     p : float, default 2
         Which norm; 2 is the Euclidean length.
     axis : int, default 1
-        The axis that holds a vector.
+        The axis along which a vector lies.
     eps : float, default 1e-12
-        Shorter vectors are divided by this instead, so that a zero vector stays zero, with a finite gradient.
+        Vectors shorter than this are divided by it, so that a zero vector stays zero and its gradient is finite.
 
     Returns
     -------
@@ -345,13 +347,13 @@ def normalize(x, p=2.0, axis=1, eps=1e-12):
         )
     magnitude = xp.abs(x)
     largest = magnitude.max(axis=axis, keepdims=True) if x.size else 1
-    unit = xp.where(largest > 0, largest, 1)  # squares of what is at most 1 neither overflow nor all vanish
+    unit = xp.where(largest > 0, largest, 1)  # divided by it, powers do not overflow and do not all become 0
     norm = unit * ((magnitude / unit) ** p).sum(axis=axis, keepdims=True) ** (1 / p)
     length = xp.maximum(norm, eps).astype(x.dtype, copy=False)
     y = x / length
 
     def vjp(g):
-        along = (g * y).sum(axis=axis, keepdims=True)  # how much g wants the vector longer
+        along = (g * y).sum(axis=axis, keepdims=True)  # the part of g along the vector
         safe = xp.where(norm > eps, norm, 1)
         slope = xp.sign(x) * (magnitude / safe) ** (p - 1)  # d norm / dx
         return ((g - along * xp.where(norm > eps, slope, 0)) / length,)
@@ -372,7 +374,7 @@ def dropout(x, p=0.5, training=True, *, rng=None):
     training : bool, default True
         False returns ``x`` as it is.
     rng : numpy.random.Generator
-        Where the randomness comes from; needed where something is dropped. Drawn on the CPU on every device.
+        Source of randomness; required if elements are dropped. Numbers are drawn on the CPU on every device.
 
     Returns
     -------

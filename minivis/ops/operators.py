@@ -1,6 +1,6 @@
-"""The one table that gives Tensor its operators, methods and Python manners, bound once on import.
+"""The table that gives Tensor its operators, methods and Python protocols. They are bound once, on import.
 
-Not here: what the operators compute; each is an op of its own in this folder.
+Not here: what the operators compute (each is an op in another file of this folder).
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def _swapped(op):
 
 
 def _varargs(op):
-    """``x.reshape(2, 3)`` as well as ``x.reshape((2, 3))``, as NumPy has it."""
+    """Accept ``x.reshape(2, 3)`` as well as ``x.reshape((2, 3))``, as NumPy does."""
     return lambda self, *args: op(
         self, args[0] if len(args) == 1 and not isinstance(args[0], int) else args or None
     )
@@ -27,7 +27,7 @@ def _varargs(op):
 
 @primitive(dtypes="any")
 def astype(x, dtype):
-    """Convert to another dtype; the gradient comes back in the old one."""
+    """Convert to another dtype. The gradient has the old dtype."""
     return x.astype(dtype), lambda g: (g.astype(x.dtype),)
 
 
@@ -49,7 +49,7 @@ def item(self):
 
 
 def numpy(self):
-    """The data as a ``numpy.ndarray`` on the host (not a copy where it already is one)."""
+    """The data as a ``numpy.ndarray`` on the host. On the CPU it is the array itself, not a copy."""
     return to_numpy(self.data)
 
 
@@ -89,7 +89,7 @@ def _shown(self):
 
 
 def _state(self):
-    """What `copy` and pickling take along: a leaf. What was computed has a graph behind it, which cannot be copied."""
+    """The state for `copy` and pickle. Only a leaf has one: the graph behind a computed Tensor cannot be copied."""
     if self.node is not None:
         raise TypeError(
             f"copy: this {type(self).__name__} {self.shape} is a result (made by {self.node.op}), not a leaf: "
@@ -116,15 +116,15 @@ OPERATORS = {
     "moveaxis": shape.moveaxis, "astype": astype, "T": property(lambda self: shape.transpose(self)),
 }  # fmt: skip
 
-MANNERS = {
+PROTOCOLS = {
     "item": item, "numpy": numpy, "__len__": _length, "__iter__": _iterator, "__bool__": _truth, "__repr__": _shown,
     "__float__": lambda self: float(self.item()), "__int__": lambda self: int(self.item()),
     "__array__": _array, "__getstate__": _state, "__setstate__": _set_state,
-    "__array_ufunc__": None,  # ndarray + Tensor asks Tensor.__radd__ instead of looping over elements
+    "__array_ufunc__": None,  # so that ndarray + Tensor calls Tensor.__radd__ instead of looping over elements
 }  # fmt: skip
 
-for _name, _op in (OPERATORS | MANNERS).items():
+for _name, _op in (OPERATORS | PROTOCOLS).items():
     setattr(Tensor, _name, _op)
 for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
     setattr(Tensor, _name, _comparison(_name))  # plain boolean arrays: nothing to differentiate
-Tensor.__hash__ = object.__hash__  # Python drops it where __eq__ is set
+Tensor.__hash__ = object.__hash__  # Python removes it when __eq__ is set

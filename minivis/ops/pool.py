@@ -1,6 +1,6 @@
-"""Pooling: the largest or the mean element of every window, and putting maxima back where they came from.
+"""Pooling: the largest or the mean element of every window, and putting maxima back at their places.
 
-Not here: resizing (resample.py), which has no windows; global pooling is `adaptive_avg_pool2d(x, 1)` or a mean.
+Not here: resizing (resample.py). For global pooling use `adaptive_avg_pool2d(x, 1)` or a mean.
 """
 
 import math
@@ -15,7 +15,7 @@ __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "max_unpool2d"]
 
 
 def _images(name, x):
-    """The shapes in words for errors, after refusing what is not (B, C, H, W) with something in it."""
+    """Refuse x unless it is (B, C, H, W) and only B may be 0. Returns its shape as text for later errors."""
     shapes = f"(x: {tuple(x.shape)})"
     if x.ndim != 4 or not all(x.shape[1:]):
         raise ValueError(f"{name}: x must be (B, C, H, W), only B may be 0 {shapes}")
@@ -23,9 +23,9 @@ def _images(name, x):
 
 
 def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode):
-    """The windows of a pooling, of which there are floor((i + 2p - d (k - 1) - 1) / s) + 1 an axis.
+    """The windows of a pooling: floor((i + 2p - d (k - 1) - 1) / s) + 1 along each axis.
 
-    With ``ceil_mode`` a last window that is not full counts too, if it starts on the image or its padding.
+    With ``ceil_mode``, a last window that is not full also counts if it starts on the image or the padding before it.
     """
     shapes = _images(name, x)
     kernel = sizes(name, "kernel_size", kernel_size, 2)
@@ -49,7 +49,7 @@ def _geometry(name, x, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def _surround(x, geometry, fill):
-    """Put x into a larger map filled with ``fill``, so that every window lies inside; returns it and x's place in it."""
+    """Put x into a larger map filled with ``fill`` that contains every window. Returns the map and x's index in it."""
     xp = namespace(x)
     full = []
     inner = []
@@ -65,7 +65,7 @@ def _surround(x, geometry, fill):
 
 
 def _windows(geometry):
-    """For each element of the kernel, row by row, the slices of that element of all windows at once: (..., H', W')."""
+    """For each element of the kernel, row by row, the index that picks this element of all windows: (..., H', W')."""
     rows, columns = (
         [slice(n * d, n * d + s * (o - 1) + 1, s) for n in range(k)]
         for k, o, s, _, d in zip(*geometry, strict=True)
@@ -74,20 +74,20 @@ def _windows(geometry):
 
 
 def _lowest(x):
-    """What never wins a maximum: -inf, or the smallest integer."""
+    """A padding that is never the maximum: -inf, or the smallest integer."""
     return -math.inf if x.dtype.kind == "f" else namespace(x).iinfo(x.dtype).min
 
 
 def _starts(xp, geometry):
-    """First row and column of every window, counted in the image: (H', 1) and (1, W')."""
+    """First row and first column of every window in image coordinates: (H', 1) and (1, W')."""
     (o_h, o_w), (s_h, s_w), (p_h, p_w) = geometry.out, geometry.stride, geometry.padding
     return (xp.arange(o_h) * s_h - p_h)[:, None], (xp.arange(o_w) * s_w - p_w)[None, :]
 
 
 def _hits(x, maxima, geometry):
-    """For each element of the kernel: its slices, its positions in the image, and where it is the maximum.
+    """For each element of the kernel: its index, its positions in the image, and in which windows it is the maximum.
 
-    Every window hits once: of equal elements (and of several NaN) the first counts, and padding never does.
+    Every window has one maximum: the first of equal elements (or of several NaN). Padding never counts.
     """
     xp = namespace(x)
     (H, W) = x.shape[2:]
@@ -130,7 +130,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
 
     .. math:: y_{b,c,i,j} = \\max_{u,v}\\; x_{b,\\,c,\\; s i - p + d u,\\; s j - p + d v}
 
-    The gradient goes to the element that was the maximum, of equal ones to the first.
+    The gradient goes to the maximum; if several elements are equal, to the first of them.
 
     Parameters
     ----------
@@ -139,15 +139,15 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     kernel_size : int or (int, int)
         Height and width of the window, pixels.
     stride : int or (int, int), optional
-        Pixels from one window to the next; ``kernel_size`` if left out: windows side by side.
+        Pixels from one window to the next. Default ``kernel_size``: windows lie side by side.
     padding : int or (int, int), default 0
         Pixels of -inf on every side (never a maximum); at most half the window.
     dilation : int or (int, int), default 1
         Pixels between neighbouring elements of a window.
     ceil_mode : bool, default False
-        Whether what is left at the bottom and right gets a smaller window of its own, or is dropped.
+        If rows or columns are left over at the bottom and right: True gives them a smaller window, False drops them.
     return_indices : bool, default False
-        Return also where the maxima were, as `max_unpool2d` needs it.
+        Also return where the maxima were, for `max_unpool2d`.
 
     Returns
     -------
@@ -162,8 +162,8 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
 
     Notes
     -----
-    Differentiable in ``x``. For backward ``x`` and the maxima are kept; where they were is found again. A window without
-    any pixel (dilation can make one) gives -inf, position 0 and no gradient.
+    Differentiable in ``x``. ``x`` and the maxima are kept for backward; the positions are searched again. A window
+    without any pixel (possible with dilation) gives -inf, position 0 and no gradient.
 
     References
     ----------
@@ -203,8 +203,8 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
     kernel_size, stride, padding : int or (int, int), defaults -, ``kernel_size``, 0
         Those of the pooling. They only decide the size of the result.
     output_size : (int, int) or (B, C, int, int), optional
-        Height and width of the result, where the pooling dropped rows or columns. It must lie within one stride of
-        ``(H' - 1) stride + kernel - 2 padding``, which is what is taken if it is left out.
+        Height and width of the result, needed if the pooling dropped rows or columns. Default
+        ``(H' - 1) stride + kernel - 2 padding``; a given size must lie within one stride of it.
 
     Returns
     -------
@@ -220,8 +220,8 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
 
     Notes
     -----
-    Where two windows share their maximum, its position comes twice. The last of the two values is kept, and only that
-    one gets the gradient.
+    If two windows share their maximum, its position occurs twice. The last of the two values is kept, and only this one
+    gets the gradient.
 
     References
     ----------
@@ -254,8 +254,8 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
     planes, n = x.shape[0] * x.shape[1], x.shape[2] * x.shape[3]
     at = (xp.zeros((planes, n), xp.int64) + xp.arange(planes)[:, None], indices.reshape(planes, n))
     number = xp.zeros((planes, n), xp.int64) + xp.arange(1, n + 1)
-    owner = xp.zeros((planes, H * W), xp.int64)  # the number of the value that stays at a position; 0: none
-    while (late := owner[at] < number).any():  # once on a CPU; a GPU writes what comes twice in any order
+    owner = xp.zeros((planes, H * W), xp.int64)  # the number of the value that is kept at a position; 0: none
+    while (late := owner[at] < number).any():  # once on a CPU; a GPU writes repeated positions in any order
         owner[at[0][late], at[1][late]] = number[late]
     stays = owner[at] == number
     out = xp.where(owner > 0, xp.take_along_axis(x.reshape(planes, n), xp.maximum(owner - 1, 0), axis=1), 0)
@@ -267,10 +267,10 @@ def max_unpool2d(x, indices, kernel_size, stride=None, padding=0, output_size=No
 
 
 def _divisors(xp, dtype, spatial, geometry, count_include_pad):
-    """How many elements every window averages: (H', 1) and (1, W'), to be multiplied."""
+    """Number of rows (H', 1) and columns (1, W') in every window. Their product is the number of elements."""
     counts = []
     for start, i, k, p in zip(_starts(xp, geometry), spatial, geometry.kernel, geometry.padding, strict=True):
-        # a window that ceil_mode cut short never counts what is beyond the padding
+        # elements beyond the padding never count; a window that is not full (ceil_mode) reaches there
         end = xp.minimum(start + k, i + p)
         if not count_include_pad:
             start = xp.maximum(start, 0)
@@ -294,7 +294,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
     ceil_mode : bool, default False
         As for `max_pool2d`.
     count_include_pad : bool, default True
-        Whether n counts the zeros of the padding as well, or only the elements of the image.
+        Whether n includes the zeros of the padding, or only the elements of the image.
 
     Returns
     -------
@@ -341,7 +341,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
 
 @primitive
 def adaptive_avg_pool2d(x, output_size):
-    """Average into a map of a given size: output row i is the mean of rows floor(i H / H') to ceil((i + 1) H / H') - 1.
+    """Average a map to a given size: output row i is the mean of rows floor(i H / H') to ceil((i + 1) H / H') - 1.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ __all__ = ["argmax", "argsort", "logsumexp", "max", "mean", "min", "sum", "topk"
 
 
 def _axes(name, x, axis):
-    """The axes as a tuple of non-negative int; None means all. Refuses axes that are not there or repeat."""
+    """The axes as a tuple of non-negative int; None means all. Refuses axes that do not exist or repeat."""
     wanted = tuple(range(x.ndim)) if axis is None else whole(axis)
     axes = (wanted,) if type(wanted) is int else wanted or ()
     axes = tuple(a + x.ndim if a < 0 else a for a in axes)
@@ -25,7 +25,7 @@ def _axes(name, x, axis):
 
 
 def _count(x, axes):
-    """How many elements fall together."""
+    """How many elements are reduced to one."""
     n = 1
     for a in axes:
         n *= x.shape[a]
@@ -33,7 +33,7 @@ def _count(x, axes):
 
 
 def _spread(xp, g, x, axes):
-    """The cotangent of a reduction, laid out again over the axes that were reduced (a read-only view)."""
+    """Broadcast the cotangent of a reduction back to the shape of x (a read-only view)."""
     g = g.reshape([1 if a in axes else n for a, n in enumerate(x.shape)])
     return xp.broadcast_to(g, x.shape)
 
@@ -56,7 +56,7 @@ def sum(x, axis=None, keepdims=False):
     Returns
     -------
     ndarray or Tensor
-        The sum, in the dtype of ``x``; 0 over nothing.
+        The sum, in the dtype of ``x``. The sum of no elements is 0.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def var(x, axis=None, *, correction=1, keepdims=False):
     Raises
     ------
     ValueError
-        If an axis is not there, or no more than ``correction`` elements fall together.
+        If an axis is not there, or there are no more than ``correction`` elements to reduce.
 
     Notes
     -----
@@ -163,7 +163,7 @@ def var(x, axis=None, *, correction=1, keepdims=False):
 
 
 def _extremum(name, x, axis, keepdims):
-    """Shared by max and min: the gradient goes to the first of equal elements, so that its sum is kept."""
+    """Compute max or min. The gradient goes only to the first of equal elements, so that its sum is right."""
     xp = namespace(x)
     axes = _axes(name, x, axis)
     if not _count(x, axes):
@@ -184,7 +184,7 @@ def _extremum(name, x, axis, keepdims):
 
 @primitive(dtypes="any")
 def max(x, axis=None, keepdims=False):
-    """Largest element along axes; of equal ones, the first gets the gradient.
+    """Largest element along axes. If several are equal, the first gets the gradient.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def max(x, axis=None, keepdims=False):
     Returns
     -------
     ndarray or Tensor
-        The maximum, in the dtype of ``x``. NaN if there is one among the elements.
+        The maximum, in the dtype of ``x``. NaN if an element is NaN.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def max(x, axis=None, keepdims=False):
 
 @primitive(dtypes="any")
 def min(x, axis=None, keepdims=False):
-    """Smallest element along axes; of equal ones, the first gets the gradient.
+    """Smallest element along axes. If several are equal, the first gets the gradient.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def min(x, axis=None, keepdims=False):
     Returns
     -------
     ndarray or Tensor
-        The minimum, in the dtype of ``x``. NaN if there is one among the elements.
+        The minimum, in the dtype of ``x``. NaN if an element is NaN.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def _data(x):
 
 @named
 def argmax(x, axis=None, keepdims=False):
-    """Index of the largest element (the first, where several are equal). A plain function: no gradient.
+    """Index of the largest element (the first, if several are equal). A plain function: no gradient.
 
     Parameters
     ----------
@@ -364,14 +364,15 @@ def argsort(x, axis=-1, descending=False, stable=True):
     kind = "stable" if stable else None
     if not descending:
         return xp.argsort(x, axis=axis, kind=kind)
-    # sort the reversed array upwards and read it backwards: equal elements keep their order, no sign trick on integers
+    # Sort the reversed array and read the result backwards: equal elements keep their order. Negating would fail for
+    # unsigned integers.
     backwards = xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind=kind), axis)
     return x.shape[axis] - 1 - backwards
 
 
 @named
 def topk(x, k, axis=-1, largest=True):
-    """The k largest (or smallest) elements along an axis and where they are, in order. A plain function: no gradient.
+    """The k largest (or smallest) elements along an axis, in order, and their indices. A plain function: no gradient.
 
     Parameters
     ----------

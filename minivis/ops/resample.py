@@ -1,4 +1,4 @@
-"""Resampling: resize an image (interpolate), read it at any points (grid_sample).
+"""Resampling: resize an image (interpolate), or read it at arbitrary points (grid_sample).
 
 Not here: pooling (pool.py), transposed convolution and unfold/fold (conv.py), resizing of pictures on disk (data/).
 """
@@ -19,8 +19,8 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
 
     .. math:: Y = A_H\\, X\\, A_W^T, \\qquad \\bar X = A_H^T\\, \\bar Y\\, A_W
 
-    One matrix an axis: row i of :math:`A_H` holds the weights of the one (nearest), two (bilinear) or four (bicubic)
-    input rows around the place that output row i comes from.
+    There is one matrix for each axis. Row i of :math:`A_H` holds the weights of the one (nearest), two (bilinear) or
+    four (bicubic) input rows around the place that output row i comes from.
 
     Parameters
     ----------
@@ -29,15 +29,16 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
     size : int or (int, int), optional
         Height and width of the result, pixels.
     scale_factor : float or (float, float), optional
-        Instead of ``size``: the result has ``floor(H * scale_factor)`` rows, which lie exactly this much closer.
+        Instead of ``size``: the result has ``floor(H * scale_factor)`` rows, whose distance is ``1 / scale_factor``
+        input rows.
     mode : {"nearest", "bilinear", "bicubic"}, default "nearest"
         Nearest takes the pixel at floor(i / scale). Bicubic is Keys' kernel with a = -0.75.
     align_corners : bool, default False
-        How coordinates run in bilinear and bicubic. False: pixels are squares, the edges of the images coincide, output
-        row i comes from row (i + 1/2) / scale - 1/2. True: pixels are points, the corner points coincide, and output
-        row i comes from row i (H - 1) / (H' - 1), a single row from row 0.
+        Coordinates of bilinear and bicubic. False: pixels are squares and the edges of the images coincide. Output row
+        i comes from row (i + 1/2) / scale - 1/2. True: pixels are points and the corner points coincide. Output row i
+        comes from row i (H - 1) / (H' - 1); if there is only one, from row 0.
     antialias : bool, default False
-        Widen the bilinear or bicubic kernel (a = -0.5) when shrinking, so that every input pixel has its say.
+        Widen the bilinear or bicubic kernel (a = -0.5) when shrinking, so that every input pixel counts.
 
     Returns
     -------
@@ -47,8 +48,8 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
     Raises
     ------
     ValueError
-        If ``x`` is not (B, C, H, W), not exactly one of ``size`` and ``scale_factor`` is given, nothing is left of the
-        result, the mode is unknown, or antialias is asked for with nearest or align_corners.
+        If ``x`` is not (B, C, H, W), both or none of ``size`` and ``scale_factor`` are given, the result would be
+        empty, the mode is unknown, or antialias is combined with nearest or align_corners.
     TypeError
         If ``x`` is not floating-point (nearest takes any dtype).
 
@@ -93,7 +94,7 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=F
 
 
 def _target(spatial, size, scale_factor, shapes):
-    """Output size and, where it was asked for, the scale factor (else None), one an axis."""
+    """Output size and scale factor (None if ``size`` was given), both with one entry per axis."""
     if (size is None) == (scale_factor is None):
         both = "neither" if size is None else f"size={size} and scale_factor={scale_factor}"
         raise ValueError(f"interpolate: give either size or scale_factor, got {both} {shapes}")
@@ -111,14 +112,14 @@ def _target(spatial, size, scale_factor, shapes):
 
 
 def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
-    """For every output position the input positions it reads and their weights: two arrays (out, taps).
+    """For every output position, the input positions that it reads and their weights: two arrays (out, taps).
 
-    Coordinates are rounded as torch rounds them: once, to the dtype of x (nearest: float32), after a step that is
-    rounded itself. At large sizes the choice would show in float32.
+    Coordinates are rounded as in torch: the step is rounded to the dtype of x (nearest: float32), and so is each
+    coordinate. At large sizes another rounding would give other pixels.
     """
     if out == n and (mode != "bicubic" or antialias):  # the same size keeps every pixel, whatever the factor
         return xp.arange(out)[:, None], None
-    if mode == "nearest" and out == 2 * n:  # whatever the factor, again
+    if mode == "nearest" and out == 2 * n:  # the double size repeats every pixel, whatever the factor
         return xp.arange(out)[:, None] // 2, None
     kind = xp.dtype("float32") if mode == "nearest" else dtype
     step = n / out if factor is None else 1 / factor  # input pixels from one output pixel to the next
@@ -145,7 +146,7 @@ def _taps(xp, dtype, n, out, factor, mode, align_corners, antialias):
 
 
 def _wide_taps(xp, n, centre, width, mode):
-    """Taps under a kernel stretched to ``width`` input pixels; the weights of every output sum to 1."""
+    """The taps of a kernel that is stretched to ``width`` input pixels. The weights of every output sum to 1."""
     support = width * (1 if mode == "bilinear" else 2)
     first = xp.maximum((centre - support + 0.5).astype(xp.int64), 0)
     last = xp.minimum((centre + support + 0.5).astype(xp.int64), n)  # exclusive
@@ -157,7 +158,7 @@ def _wide_taps(xp, n, centre, width, mode):
 
 
 def _keys(xp, distance, a):
-    """Keys' cubic kernel: 1 at 0, 0 at the other integers, smooth, and nothing beyond 2."""
+    """Keys' cubic kernel: smooth, 1 at 0, 0 at the other integers and beyond 2."""
     d = xp.abs(distance)
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
@@ -165,7 +166,7 @@ def _keys(xp, distance, a):
 
 
 def _along(x, axis, index, weights):
-    """Weighted sums of the tapped rows (axis 2) or columns (axis 3). Only taps are read: a NaN stays where it is."""
+    """Weighted sums of rows (axis 2) or columns (axis 3). Only the taps are read, so a NaN does not spread to all."""
     xp = namespace(x)
     if weights is None:
         return xp.take(x, index[:, 0], axis=axis)
@@ -188,7 +189,7 @@ def _matrix(xp, dtype, n, index, weights):
 
 @primitive
 def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False):
-    """Read images at given points, between pixels too.
+    """Read images at given points, which may lie between pixels.
 
     .. math:: y_{b,c,i,j} = \\sum_{u,v} x_{b,c,u,v}\\; \\max(0, 1 - |q_y - u|)\\; \\max(0, 1 - |q_x - v|)
 
@@ -199,13 +200,13 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     x : ndarray or Tensor, shape (B, C, H, W)
         Images or maps, floating-point.
     grid : ndarray or Tensor, shape (B, H', W', 2)
-        Where to read: (x, y), that is column first, normalised so that -1 and 1 are the borders of the image.
+        Where to read: (x, y), so the column comes first. -1 and 1 are the borders of the image.
     mode : {"bilinear", "nearest"}, default "bilinear"
-        Mix the four pixels around the point, or take the nearest (halves go to the even one).
+        Mix the four pixels around the point, or take the nearest one (halfway, the one with the even number).
     padding_mode : {"zeros", "border", "reflection"}, default "zeros"
-        What lies outside: zeros, the border pixel, or the image mirrored at its border, again and again.
+        The values outside the image: zeros, the nearest border pixel, or the image mirrored repeatedly at its border.
     align_corners : bool, default False
-        Whether -1 and 1 are the centres of the corner pixels, or the outer edges of them.
+        True: -1 and 1 are the centres of the corner pixels. False: their outer edges.
 
     Returns
     -------
@@ -221,8 +222,8 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
 
     Notes
     -----
-    Differentiable in ``x`` and ``grid``. With nearest, the gradient in ``grid`` is exactly 0: moving a point changes
-    nothing. Points that are NaN lie outside.
+    Differentiable in ``x`` and ``grid``. With nearest, the gradient in ``grid`` is exactly 0, because a small move of a
+    point changes nothing. Points that are NaN count as outside.
 
     References
     ----------
@@ -239,7 +240,7 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
     _check_grid(x, grid, mode, padding_mode)
     (B, C, H, W) = x.shape
     shape = grid.shape[:3]
-    # points of all images in one row, (B H' W',), and pixels of all images in one column of channels, (B H W, C)
+    # flatten: the points of all images are (B H' W',), the pixels of all images (B H W, C)
     q_x, slope_x = _pixels(xp, grid[..., 0].ravel(), W, padding_mode, align_corners)
     q_y, slope_y = _pixels(xp, grid[..., 1].ravel(), H, padding_mode, align_corners)
     image = (xp.zeros(shape, xp.int64) + xp.arange(B)[:, None, None]).ravel()
@@ -267,10 +268,10 @@ def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=Fa
 
 
 def _corners(xp, q_y, q_x, image, H, W, mode, dtype):
-    """The pixels around every point, the four of bilinear or the one of nearest.
+    """The pixels around every point: four for bilinear, one for nearest.
 
-    For each: which pixel, whether it is on the image, its weights in y and x (0 outside), and the signs with which
-    these weights grow.
+    For each: its index, whether it is on the image, its weights in y and x (0 outside), and the signs of the
+    derivatives of these weights.
     """
     row, column = (xp.rint(q_y), xp.rint(q_x)) if mode == "nearest" else (xp.floor(q_y), xp.floor(q_x))
     t_y, t_x = q_y - row, q_x - column  # in [0, 1) for bilinear
@@ -303,13 +304,13 @@ def _check_grid(x, grid, mode, padding_mode):
 
 
 def _pixels(xp, coordinate, n, padding_mode, align_corners):
-    """Normalised coordinates in pixels, brought onto the image where the padding says so, and the slope of that map."""
+    """Convert normalised coordinates to pixels, moved onto the image as the padding mode says; also the derivative."""
     scale = (n - 1) / 2 if align_corners else n / 2
     q = (coordinate + 1) * scale - (0 if align_corners else 0.5)
     slope = xp.zeros(q.shape, q.dtype) + scale
     if padding_mode == "reflection":
         low, span = (0, n - 1) if align_corners else (-0.5, n)
-        if not span:  # a single point: everything mirrors onto it
+        if not span:  # the image is a single point: all coordinates are mirrored onto it
             return 0 * q, 0 * slope
         turns = xp.floor((q - low) / span)
         odd = turns % 2 == 1
@@ -317,7 +318,7 @@ def _pixels(xp, coordinate, n, padding_mode, align_corners):
         q = low + xp.where(odd, span - rest, rest)
         slope = xp.where(odd, -slope, slope)
     if padding_mode == "zeros":
-        q = xp.clip(q, -2, n + 1)  # nothing is read there, nor farther out
+        q = xp.clip(q, -2, n + 1)  # outside the image already; keeps the integers small
     else:
         slope = xp.where((q > 0) & (q < n - 1), slope, 0)
         q = xp.clip(q, 0, n - 1)

@@ -59,7 +59,7 @@ def transpose(x, axes=None):
     x : ndarray or Tensor
         Any shape.
     axes : tuple of int or None
-        For each new axis, the old one it was; None reverses all axes.
+        For each axis of the result, the axis of ``x`` that goes there. None reverses all axes.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def squeeze(x, axis=None):
     x : ndarray or Tensor
         Any shape.
     axis : int, tuple of int or None
-        Which; None for all of length 1.
+        Which axes; None for all of length 1.
 
     Returns
     -------
@@ -216,12 +216,12 @@ def _check_list(name, arrays):
 
 @named
 def concatenate(arrays, axis=0):
-    """Join arrays along an axis that they have.
+    """Join arrays along an existing axis.
 
     Parameters
     ----------
     arrays : list of ndarray or Tensor
-        Equal shapes but for ``axis``.
+        Shapes must be equal except along ``axis``.
     axis : int, default 0
         The axis to join along.
 
@@ -233,9 +233,9 @@ def concatenate(arrays, axis=0):
     Raises
     ------
     ValueError
-        If the list is empty or another axis differs.
+        If the list is empty, or the arrays differ along another axis.
     TypeError
-        If ``arrays`` is no list of arrays.
+        If ``arrays`` is not a list of arrays.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def concatenate(arrays, axis=0):
 
 @primitive(dtypes="any")
 def _concatenate(*arrays, axis):
-    """`concatenate` of so many arrays."""
+    """`concatenate` with the arrays as separate arguments, which an op needs."""
     out = namespace(*arrays).concatenate(meet(*arrays), axis)
     ends = [0, *accumulate(x.shape[axis] for x in arrays)]
 
@@ -283,7 +283,7 @@ def stack(arrays, axis=0):
     ValueError
         If the list is empty or the shapes differ.
     TypeError
-        If ``arrays`` is no list of arrays.
+        If ``arrays`` is not a list of arrays.
 
     Examples
     --------
@@ -298,7 +298,7 @@ def stack(arrays, axis=0):
 
 @primitive(dtypes="any")
 def _stack(*arrays, axis):
-    """`stack` of so many arrays."""
+    """`stack` with the arrays as separate arguments, which an op needs."""
     xp = namespace(*arrays)
 
     def vjp(g):
@@ -311,14 +311,14 @@ def _stack(*arrays, axis):
 
 @named
 def split(x, indices_or_sections, axis=0):
-    """Cut along an axis into equal parts, or at given places.
+    """Cut along an axis into equal parts, or at given indices.
 
     Parameters
     ----------
     x : ndarray or Tensor
         Any shape.
     indices_or_sections : int or sequence of int
-        A number of equal parts, or the indices where to cut, as in ``numpy.split``.
+        The number of equal parts, or the indices to cut at, as in ``numpy.split``.
     axis : int, default 0
         The axis to cut.
 
@@ -336,7 +336,7 @@ def split(x, indices_or_sections, axis=0):
 
     Notes
     -----
-    Made of slices, each a differentiable `getitem`.
+    Each part is a slice, made by the differentiable `getitem`.
 
     Examples
     --------
@@ -366,16 +366,16 @@ def split(x, indices_or_sections, axis=0):
 
 @primitive(dtypes="any")
 def pad(x, pad_width, value=0):
-    """Surround with a constant.
+    """Surround an array with a constant value.
 
     Parameters
     ----------
     x : ndarray or Tensor
         Any shape.
     pad_width : int, (before, after) or sequence of (before, after)
-        As in ``numpy.pad``: one number or pair for every axis, or a pair for each axis.
+        As in ``numpy.pad``: one number or one pair for all axes, or a pair for each axis.
     value : float, default 0
-        What to fill with.
+        The constant.
 
     Returns
     -------
@@ -399,7 +399,7 @@ def pad(x, pad_width, value=0):
     xp = namespace(x)
     if value != value // 1:
         check_floating("pad", x)
-    widths = np.broadcast_to(pad_width, (x.ndim, 2))  # one number or pair is for every axis
+    widths = np.broadcast_to(pad_width, (x.ndim, 2))  # one number or pair counts for all axes
     if widths.dtype.kind not in "iu":
         raise TypeError(f"pad: pad_width must be integers, got {pad_width!r} (x: {tuple(x.shape)})")
     widths = widths.tolist()
@@ -410,16 +410,16 @@ def pad(x, pad_width, value=0):
 
 @primitive(dtypes="any")
 def roll(x, shift, axis=None):
-    """Shift elements along axes; what leaves at one end enters at the other.
+    """Shift elements along axes; elements that leave at one end enter at the other.
 
     Parameters
     ----------
     x : ndarray or Tensor
         Any shape.
     shift : int or tuple of int
-        By how many places, one for each axis.
+        Number of places, one for each axis.
     axis : int, tuple of int or None
-        Along which axes; None rolls the flattened array.
+        The axes to shift along; None shifts the flattened array.
 
     Returns
     -------
@@ -455,7 +455,7 @@ def flip(x, axis=None):
     x : ndarray or Tensor
         Any shape.
     axis : int, tuple of int or None
-        Which; None for all.
+        The axes to reverse; None for all.
 
     Returns
     -------

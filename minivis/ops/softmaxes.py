@@ -64,7 +64,7 @@ def softmax(x, axis=-1):
 
 @primitive
 def log_softmax(x, axis=-1):
-    """Logarithm of softmax, computed without ever taking the logarithm of a vanishing weight.
+    """Logarithm of softmax, computed without the logarithm of a weight that may be 0.
 
     .. math:: y_i = x_i - m - \\ln \\sum_j e^{x_j - m}, \\qquad \\bar x_i = \\bar y_i - p_i \\sum_j \\bar y_j
 
@@ -99,13 +99,13 @@ def log_softmax(x, axis=-1):
 
     def vjp(g):
         total = g.sum(axis=axis, keepdims=True)
-        return ((g - total * top) - total * less(),)  # g - total p, where 1 - p is no difference
+        return ((g - total * top) - total * less(),)  # g - total p, accurate where p is nearly 1
 
     return shifted - log_total, vjp
 
 
 def checked_axis(name, x, axis):
-    """The axis, if ``x`` has it."""
+    """Return the axis; refuse one that ``x`` does not have."""
     if type(axis) is bool or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"{name}: axis {axis} does not fit an array with {x.ndim} axes (x: {tuple(x.shape)})"

@@ -36,8 +36,8 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def few_queries_at_a_time(monkeypatch):
-    monkeypatch.setattr(compiled_attention, "_QUERIES", 7)
-    monkeypatch.setattr(compiled_attention, "_NEAR", 64)
+    monkeypatch.setattr(compiled_attention, "_LEAST_QUERIES", 7)
+    monkeypatch.setattr(compiled_attention, "_MOST_WEIGHTS", 64)
 
 
 def drawn(case, dtype=np.float32):
@@ -115,16 +115,19 @@ def test_any_number_of_threads_gives_the_same_bits(case, monkeypatch):
 
 MUTANTS = {
     "keys of the head before": ("if first == 0 or part == start:", "if part == start:"),
-    "queries are not scaled": ("_take(q, head, first, scale,", "_take(q, head, first, float32(1.0),"),
-    "always the first queries": ("_take(q, head, first, scale,", "_take(q, head, 0, scale,"),
+    "queries are not scaled": (
+        "_copy_head(q, head, first, scale,",
+        "_copy_head(q, head, first, float32(1.0),",
+    ),
+    "always the first queries": ("_copy_head(q, head, first, scale,", "_copy_head(q, head, 0, scale,"),
     "results of the first queries only": (
-        "_give(out[:count], head, first, y)",
-        "_give(out[:count], head, 0, y)",
+        "_put_head(out[:count], head, first, y)",
+        "_put_head(out[:count], head, 0, y)",
     ),
     "the bias of the first head": ("matrix = bias[bias_of[head]]", "matrix = bias[0]"),
     "the bias of the query's place among those held": (
-        "_prefer(row, m, head, first + i,",
-        "_prefer(row, m, head, i,",
+        "_add_bias_and_mask(row, m, head, first + i,",
+        "_add_bias_and_mask(row, m, head, i,",
     ),
     "the mask of the first image": ("matrix = mask[mask_of[head]]", "matrix = mask[0]"),
     "a mask turned round": (
@@ -135,8 +138,11 @@ MUTANTS = {
     "an empty row is NaN": ("if (len(mask) or causal) and", "if False and"),
     "weights that do not sum to 1": ("inverse = float32(1.0) / total", "inverse = float32(1.0)"),
     "the sum along the row is forgotten": ("ps[j] * (row[j] - along)", "ps[j] * row[j]"),
-    "scores are not turned": ("_transpose(s, turned)", "pass"),
-    "a scale too many": ("_take(k, head, 0, scale, keys)", "_take(k, head, 0, scale * scale, keys)"),
+    "scores are not turned": ("_transpose(s, transposed)", "pass"),
+    "a scale too many": (
+        "_copy_head(k, head, 0, scale, keys)",
+        "_copy_head(k, head, 0, scale * scale, keys)",
+    ),
     "a transposition forgets the last rows": ("for i in range(whole, len(x)):", "for i in range(0):"),
 }
 
@@ -154,7 +160,7 @@ def in_python(source):
         "__name__": "mutant",
     }
     exec(compile(source, "mutant", "exec"), made)
-    made["_QUERIES"], made["_NEAR"] = 7, 64
+    made["_LEAST_QUERIES"], made["_MOST_WEIGHTS"] = 7, 64
     return type(
         "Module",
         (),

@@ -143,6 +143,6 @@ def test_what_fits(pretended):
     assert not module.fits(half, half, half)
     assert not module.fits(*[np.empty((2, 65), np.float32)] * 3)
     assert not module.fits(single, single, np.empty((2, 65), np.float32))
-    module._room = lambda device: 2**16  # of a small card
+    module._shared_bytes_of = lambda device: 2**16  # of a small card
     assert module.fits(single, single, single)
     assert not module.fits(double, double, double)

@@ -47,8 +47,8 @@ def with_gradients(q, k, v, bias=None, **options):
 @pytest.mark.parametrize("limit", [1, 61, 10**9])
 def test_some_queries_at_a_time_give_the_same(name, limit, monkeypatch):
     expected = with_gradients(Q, K, V, **CALLS[name])
-    monkeypatch.setitem(attention.AT_A_TIME, "cpu", limit)
-    monkeypatch.setattr(attention, "WORTH", 1)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", limit)
+    monkeypatch.setattr(attention, "LEAST_WEIGHTS", 1)
     assert len(attention._parts(Q, K)) == {1: 7, 61: 4, 10**9: 1}[limit]
     for a, b in zip(with_gradients(Q, K, V, **CALLS[name]), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
@@ -67,7 +67,7 @@ def one_pass(monkeypatch):
         return attend(*args)
 
     monkeypatch.setattr(attention, "one_pass", lambda *_: noted)
-    monkeypatch.setattr(attention, "WORTH", 1)
+    monkeypatch.setattr(attention, "LEAST_WEIGHTS", 1)
     return calls
 
 
@@ -75,7 +75,7 @@ def one_pass(monkeypatch):
 def test_one_pass_gives_the_same_and_the_same_gradients(name, one_pass, monkeypatch):
     expected = with_gradients(Q, K, V, **CALLS[name])
     assert not one_pass  # few weights are kept
-    monkeypatch.setitem(attention.AT_A_TIME, "cpu", 61)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 61)
     for a, b in zip(with_gradients(Q, K, V, **CALLS[name]), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     assert len(one_pass) == 1
@@ -85,8 +85,8 @@ def test_one_pass_gives_the_same_and_the_same_gradients(name, one_pass, monkeypa
 def test_compiled_attention_gives_the_same_and_the_same_gradients(name, monkeypatch):
     pytest.importorskip("numba")
     pytest.importorskip("threadpoolctl")
-    monkeypatch.setattr(attention, "WORTH", 1)
-    monkeypatch.setattr(attention, "HEADS", 1)
+    monkeypatch.setattr(attention, "LEAST_WEIGHTS", 1)
+    monkeypatch.setattr(attention, "LEAST_HEADS", 1)
     expected = with_gradients(Q, K, V, **CALLS[name])  # float64 never gets it
     options = {x: y.astype(np.float32) if x == "bias" else y for x, y in CALLS[name].items()}
     small = [x.astype(np.float32) for x in (Q, K, V)]
@@ -112,7 +112,7 @@ def test_without_gradients_one_pass_is_taken_at_once(one_pass):
 @pytest.mark.parametrize("name", CALLS)
 def test_a_gpu_takes_one_pass(name, monkeypatch):
     expected = with_gradients(Q, K, V, **CALLS[name])
-    monkeypatch.setitem(attention.AT_A_TIME, "gpu", 61)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "gpu", 61)
     q, k, v = (mv.to_device(x, "gpu") for x in (Q, K, V))
     assert attention.one_pass(q, k, v)
     options = {
@@ -142,14 +142,14 @@ def test_one_pass_needs_no_room_for_weights():
 def test_leading_axes_still_broadcast(monkeypatch):
     shared = K[:1, :1], V[:1, :1]
     expected = with_gradients(Q, *shared)
-    monkeypatch.setitem(attention.AT_A_TIME, "cpu", 1)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 1)
     for a, b in zip(with_gradients(Q, *shared), expected, strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_float32_agrees_with_float64(monkeypatch):
-    monkeypatch.setitem(attention.AT_A_TIME, "cpu", 100)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 100)
     for a, b in zip(
         with_gradients(*(x.astype(np.float32) for x in (Q, K, V))), with_gradients(Q, K, V), strict=True
     ):
@@ -158,7 +158,7 @@ def test_float32_agrees_with_float64(monkeypatch):
 
 
 def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
-    monkeypatch.setitem(attention.AT_A_TIME, "cpu", 2**14)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 2**14)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # how many threads hold a block at the same moment is chance
 
     def peak(n):
@@ -177,7 +177,7 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
 def test_with_dropout_all_weights_are_kept(monkeypatch):
     options = {"dropout_p": 0.5}
     expected = with_gradients(Q, K, V, **options, rng=np.random.default_rng(1))
-    monkeypatch.setitem(attention.AT_A_TIME, "cpu", 1)
+    monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 1)
     for a, b in zip(with_gradients(Q, K, V, **options, rng=np.random.default_rng(1)), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -254,7 +254,7 @@ def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size,
         return y, *pull(g)[:2], ops.conv_transpose2d(g, weight, stride=(2, 4), groups=groups)
 
     found = both_ways()
-    monkeypatch.setattr(fast_conv, "_of_tiles", lambda geometry: False)
+    monkeypatch.setattr(fast_conv, "_are_tiles", lambda geometry: False)
     for a, b in zip(found, both_ways(), strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
 
