@@ -16,6 +16,7 @@ from minivis.ops.loss import *
 from minivis.ops.normalization import *
 from minivis.ops.pool import *
 from minivis.ops.reduce import *
+from minivis.ops.regularization import *
 from minivis.ops.resample import *
 from minivis.ops.shape import *
 from minivis.ops.softmaxes import *

@@ -11,7 +11,7 @@ from minivis.complaints import named
 from minivis.debugging import may_read
 from minivis.ops.arithmetic import add, mul, where
 from minivis.ops.linalg import matmul
-from minivis.ops.normalization import dropout
+from minivis.ops.regularization import dropout
 from minivis.ops.shape import transpose
 from minivis.ops.softmaxes import softmax
 

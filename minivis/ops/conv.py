@@ -420,7 +420,10 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):
-    """Where the patches of a convolution lie: floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along each axis."""
+    """Where the patches of a convolution lie: floor((i + 2p - d (k - 1) - 1) / s) + 1 of them along each axis.
+
+    Slide ``C/81-convolution-stride-2``.
+    """
     n = len(spatial)
     stride, dilation = sizes(name, "stride", stride, n), sizes(name, "dilation", dilation, n)
     padding = sizes(name, "padding", padding, n, least=0)
