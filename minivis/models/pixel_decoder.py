@@ -107,9 +107,8 @@ class PixelDecoder(Module):
             return Sequential(conv, GroupNorm(groups, width))
 
         self.heads, self.levels, self.points = heads, levels, points
-        self.input_proj = [
-            projection(C, bias=True) for C in reversed(coarse)
-        ]  # coarsest first, as everywhere below
+        # coarsest first, as everywhere below
+        self.input_proj = [projection(C, bias=True) for C in reversed(coarse)]
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
         layer = (width, heads, levels, points, mlp_width, dropout, rng)
         self.layers = [PixelLayer(*layer) for _ in range(depth)]

@@ -6,7 +6,7 @@ Not here: the file itself (files.py), what the families make of it (vit.py, detr
 import re
 
 from minivis import listed
-from minivis.nn.init import MOST
+from minivis.nn.init import LARGEST_SIZE
 
 __all__ = ["Settings"]
 
@@ -45,7 +45,7 @@ class Settings:
         value = self.values.get(key)
         return default if value is None else value
 
-    def whole(self, key, default, least=1, most=MOST):
+    def whole(self, key, default, least=1, most=LARGEST_SIZE):
         """A whole number between two others."""
         return self._within(key, listed.whole(self.name, self.values, key, default), least, most)
 
@@ -65,7 +65,7 @@ class Settings:
         """A text."""
         return listed.text(self.name, self.values, key, default)
 
-    def wholes(self, key, default, least=1, most=MOST):
+    def wholes(self, key, default, least=1, most=LARGEST_SIZE):
         """Some whole numbers, as a tuple: at least one, at most a hundred."""
         values = self.get(key, list(default))
         if not isinstance(values, list) or not 1 <= len(values) <= 100:
