@@ -124,9 +124,8 @@ class MaskMatcher:
         xp = check_predictions("MaskMatcher", logits, "BQhw", masks=masks)
         (B, Q) = logits.shape[:2]
         objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
-        number = np.arange(len(objects.labels)) - np.repeat(
-            objects.starts, objects.counts
-        )  # within its image
+        # the number of each object within its image
+        number = np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
         labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T); the padding is not used
         labels[objects.image, 0, number] = objects.labels
         truth = np.zeros((B, labels.shape[2], *objects.masks.shape[1:]), masks.dtype)

@@ -51,9 +51,8 @@ def sample_points(maps, points):
     xp = namespace(points)
     (N, C, H, W) = maps.shape
     points = widened(points)
-    framed = ops.pad(
-        maps, ((0, 0), (0, 0), (1, 1), (1, 1))
-    )  # a frame of zeros, so that all four neighbours exist
+    # a frame of zeros, so that all four neighbours exist
+    framed = ops.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
     pixels = ops.reshape(ops.moveaxis(framed, 1, 3), (N * (H + 2) * (W + 2), C))
     x, y = points[..., 0] * W + 0.5, points[..., 1] * H + 0.5  # in pixels of the framed map, (N, P)
     left, top = x.astype(xp.int64), y.astype(xp.int64)
