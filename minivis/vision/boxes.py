@@ -22,9 +22,8 @@ __all__ = [
 ]
 
 
-FAR = (
-    2.0**62
-)  # with coordinates up to this, areas do not overflow float32: a quarter of the root of its largest number
+# With coordinates up to this, areas do not overflow float32: a quarter of the root of its largest number.
+FAR = 2.0**62
 
 
 def with_room(boxes):
