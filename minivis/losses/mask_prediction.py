@@ -254,10 +254,8 @@ class Mask2FormerCriterion:
         sampling = self.points, self.oversample, self.importance
         points = uncertain_points(raw(predicted)[:, 0], *sampling, rng=self.rng)  # (M, P, 2)
         truth = xp.asarray(objects.masks[target, None].astype(masks.dtype))
-        predicted, truth = (
-            sample_points(predicted, points)[:, 0],
-            sample_points(truth, points)[:, 0],
-        )  # (M, P)
+        predicted = sample_points(predicted, points)[:, 0]  # (M, P)
+        truth = sample_points(truth, points)[:, 0]
         entropy = ops.mean(ops.binary_cross_entropy_with_logits(predicted, truth, reduction="none"), axis=1)
         return {
             "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, 1),
