@@ -64,6 +64,6 @@ def accuracy(scores, labels, k=1):
     if not 1 <= k <= K:
         raise ValueError(f"accuracy: k must lie in 1 to {K}, got {k}")
     if np.isnan(scores).any():
-        raise ValueError("accuracy: scores hold NaN, which is no answer")
+        raise ValueError("accuracy: scores hold NaN")
     guesses = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]  # (B, k)
     return float((guesses == labels[:, None]).any(axis=1).mean())

@@ -292,7 +292,7 @@ class Module:
                 type(generator.bit_generator)(0).state = state[name]
             except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError) as error:
                 raise ValueError(
-                    f"load_rng_state: {name} is no state of a {type(generator.bit_generator).__name__}: {error!r}"
+                    f"load_rng_state: {name} is not a state of a {type(generator.bit_generator).__name__}: {error!r}"
                 ) from error
         for name, generator in own.items():
             generator.bit_generator.state = state[name]

@@ -58,9 +58,8 @@ def _backbone(settings):
         raise ValueError(f"detr: output_stride must be 16 or 32, found {stride}")
     dilated = settings.flag("dilation", False) or stride == 16
     if timm:
-        name = name.text("backbone", "resnet50").split(".")[
-            0
-        ]  # in timm the training recipe follows after a dot
+        # in timm the training recipe follows after a dot
+        name = name.text("backbone", "resnet50").split(".")[0]
         if name not in BACKBONES:
             raise ValueError(f"detr: backbone must be one of {', '.join(BACKBONES)}, found {name!r:.100}")
         described = Settings("resnet", {"num_channels": channels.get("num_channels", 3), **BACKBONES[name]})
@@ -191,9 +190,8 @@ def infer(shapes, config=None):
     inside = shapes[f"{prefix}transformer.decoder.layers.0.linear1.weight"][0]
     size = width, layers("encoder"), layers("decoder"), inside
     if segments:
-        heads = (
-            shapes["mask_head.lay1.weight"][1] - width
-        )  # the mask head has one input channel for each head
+        # the mask head has one input channel for each head
+        heads = shapes["mask_head.lay1.weight"][1] - width
     else:
         heads = settings.get("encoder_attention_heads") or _heads(size)
     if settings.get("dilation") is None:

@@ -261,7 +261,7 @@ def test_generators_can_be_saved_as_json_and_put_back():
         (list(state)[0], None),
     ):
         other = nn.init.generator(9).bit_generator.state
-        with pytest.raises(ValueError, match=f"load_rng_state: {name} is no state of a PCG64"):
+        with pytest.raises(ValueError, match=f"load_rng_state: {name} is not a state of a PCG64"):
             model.load_rng_state({**dict.fromkeys(state, other), name: wrong})
         assert model.rng_state() == before
 
