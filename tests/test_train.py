@@ -369,7 +369,7 @@ def broken(folder, finished, change):
         ),
         (
             lambda arrays, state: state["rng"]["3.rng"]["state"].update(inc=-1),
-            "load_rng_state: 3.rng is no state of a PCG64",
+            "load_rng_state: 3.rng is not a state of a PCG64",
         ),
         (
             lambda arrays, state: arrays.update({"optimizer.steps": np.array(-4)}),

@@ -1,7 +1,7 @@
 # ruff: noqa: F403 (a flat list of names is the purpose of this file)
-"""Losses made of several steps: masks, boxes, and the set losses that first match predictions to objects.
+"""Losses of several steps: for masks, for boxes, and the set losses that first match predictions to objects.
 
-Not here: losses that are one op (ops/loss.py), how good an answer is (metrics/).
+Not here: losses that are one op (ops/loss.py), metrics (metrics/).
 """
 
 from minivis.losses.boxes import *

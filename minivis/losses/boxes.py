@@ -1,6 +1,6 @@
-"""How far predicted boxes are from the boxes of the objects they were matched to: L1 and GIoU.
+"""Losses that compare predicted boxes with the boxes of their objects: L1 and GIoU.
 
-Not here: which box belongs to which object (set_prediction.py), the geometry itself (vision/boxes.py).
+Not here: matching boxes to objects (set_prediction.py), the geometry itself (vision/boxes.py).
 """
 
 import numpy as np
@@ -23,28 +23,29 @@ def _pairs(boxes, targets):
 
 @named
 def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
-    """How far a box is off in centre and size, summed over the four numbers.
+    """L1 distance of two boxes: the absolute differences of centre and size, summed over the four numbers.
 
     .. math:: \\ell = \\lVert b - \\hat b \\rVert_1
 
     Parameters
     ----------
     boxes, targets : ndarray or Tensor, shape (N, 4)
-        Pairs of boxes (centre x, centre y, width, height), in shares of the image.
+        Pairs of boxes (centre x, centre y, width, height), as fractions of the image.
     normalizer : float, optional
-        Divide the sum by this instead of by N; DETR's is the number of objects in the batch.
+        Divide the sum by this instead of by N. DETR divides by the number of objects in the batch.
     reduction : {"mean", "none"}, default "mean"
         "none" gives the loss of every pair, (N,).
 
     Returns
     -------
     ndarray or Tensor, shape () or (N,)
-        In shares of the image: the same error counts more for a small box, which is why GIoU stands beside it.
+        In fractions of the image. The same relative error gives a larger loss for a larger box; for this reason DETR
+        combines it with GIoU.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or there is nothing to take the mean of.
+        If the shapes do not fit, or N is 0 for a mean.
 
     References
     ----------
@@ -64,14 +65,14 @@ def box_l1_loss(boxes, targets, normalizer=None, reduction="mean"):
 
 @named
 def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
-    """How little two boxes overlap, whatever their size; boxes that do not meet are still pulled together.
+    """1 minus GIoU: it does not depend on the size of the boxes, and has a gradient even if they do not overlap.
 
     .. math:: \\ell = 1 - \\mathrm{GIoU}(b, \\hat b)
 
     Parameters
     ----------
     boxes, targets : ndarray or Tensor, shape (N, 4)
-        Pairs of boxes (centre x, centre y, width, height), in any one unit.
+        Pairs of boxes (centre x, centre y, width, height), all in the same unit.
     normalizer, reduction
         As for `box_l1_loss`.
 
@@ -83,7 +84,7 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
     Raises
     ------
     ValueError
-        If the shapes do not fit, or there is nothing to take the mean of.
+        If the shapes do not fit, or N is 0 for a mean.
 
     References
     ----------
@@ -93,7 +94,7 @@ def box_giou_loss(boxes, targets, normalizer=None, reduction="mean"):
     Examples
     --------
     >>> import numpy as np
-    >>> float(box_giou_loss(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([[0.5, 0.5, 1.0, 0.5]])))  # half of it
+    >>> float(box_giou_loss(np.array([[0.5, 0.5, 1.0, 1.0]]), np.array([[0.5, 0.5, 1.0, 0.5]])))  # overlap: half
     0.5
     """
     boxes, targets, dtype = _pairs(boxes, targets)

@@ -1,4 +1,4 @@
-"""The set loss of Mask2Former: objects are matched and compared by their masks, read at a few random points only.
+"""The set loss of Mask2Former: objects are matched and compared by their masks, at a few random points only.
 
 Not here: boxes, and masks compared pixel by pixel (set_prediction.py), the choice of the points (points.py).
 """
@@ -20,7 +20,7 @@ from minivis.losses.sets import (
     solve,
     total,
 )
-from minivis.losses.targets import as_in_targets, gather, without_crowds
+from minivis.losses.targets import gather, with_target_indices, without_crowds
 from minivis.precision import widened
 from minivis.randomness import generator
 
@@ -28,26 +28,26 @@ __all__ = ["Mask2FormerCriterion", "MaskMatcher"]
 
 
 class MaskMatcher:
-    """Match predictions to objects one to one by class and mask, so that the sum of all costs is the least possible.
+    """Match predictions to objects one to one by class and mask, so that the sum of all costs is minimal.
 
     .. math:: C = -\\lambda_c\\, \\hat p(c) + \\lambda_m \\mathrm{CE}(m, \\hat m) + \\lambda_d \\mathrm{dice}(m, \\hat m)
 
-    The masks of an image are compared at random points, the same for all its queries and objects.
+    The masks are compared at random points, which are the same for all queries and objects of an image.
 
     Parameters
     ----------
     class_weight : float, default 2
         Weight of the probability of the object's class.
     mask_weight : float, default 5
-        Weight of the mean cross-entropy of the points, object or not.
+        Weight of the mean binary cross-entropy at the points.
     dice_weight : float, default 5
-        Weight of the dice loss of the points.
+        Weight of the dice loss at the points.
     points : int, default 12544
-        How many; the published 112 x 112 suits images of 1024 pixels.
+        Number of points. The published 112 x 112 is for images of 1024 pixels.
     solver : callable, optional
-        ``solver(cost) -> rows, columns``; SciPy's ``linear_sum_assignment`` if left out.
+        ``solver(cost) -> rows, columns``; the default is SciPy's ``linear_sum_assignment``.
     rng : numpy.random.Generator, int or None
-        Where points come from; None is seed 0.
+        Draws the points; None is seed 0.
 
     Raises
     ------
@@ -91,13 +91,13 @@ class MaskMatcher:
         masks : ndarray or Tensor, shape (B, Q, h, w)
             Scores of the pixels.
         targets : list of dict
-            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``, of any resolution. What ``iscrowd (T,)`` calls
-            a crowd is left out.
+            For each image ``labels (T,)`` and boolean ``masks (T, H, W)``, of any resolution. Objects that ``iscrowd (T,)``
+            marks as crowds are left out.
 
         Returns
         -------
         list of (ndarray, ndarray)
-            The pairs of each image, as `HungarianMatcher` gives them.
+            The pairs of each image, as `HungarianMatcher` returns them.
 
         Raises
         ------
@@ -105,10 +105,10 @@ class MaskMatcher:
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
         pairs = solve(self.costs(logits, masks, targets), self.solver)
-        return as_in_targets("MaskMatcher", pairs, targets)
+        return with_target_indices("MaskMatcher", pairs, targets)
 
     def costs(self, logits, masks, targets):
-        """What each pair of an object and a query of its image costs, at newly drawn points.
+        """The cost of each pair of an object and a query of its image, at newly drawn points.
 
         Parameters
         ----------
@@ -118,22 +118,23 @@ class MaskMatcher:
         Returns
         -------
         list of ndarray, shape (T, Q)
-            Of each image, on the host; crowds are left out.
+            The costs of each image, on the CPU. Crowds are left out.
         """
         logits, masks = widened(raw(logits)), widened(raw(masks))
         xp = check_predictions("MaskMatcher", logits, "BQhw", masks=masks)
         (B, Q) = logits.shape[:2]
         objects = gather("MaskMatcher", targets, B, logits.shape[2] - 1, ["masks"])
-        place = objects.image, np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
-        labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T), padded with anything
-        labels[place[0], 0, place[1]] = objects.labels
-        wanted = np.zeros((B, labels.shape[2], *objects.masks.shape[1:]), masks.dtype)
-        wanted[place] = objects.masks
+        # the number of each object within its image
+        number = np.arange(len(objects.labels)) - np.repeat(objects.starts, objects.counts)
+        labels = np.zeros((B, 1, max(1, *objects.counts)), np.int64)  # (B, 1, T); the padding is not used
+        labels[objects.image, 0, number] = objects.labels
+        truth = np.zeros((B, labels.shape[2], *objects.masks.shape[1:]), masks.dtype)
+        truth[objects.image, number] = objects.masks
         points = xp.asarray(self.rng.random((B, self.points, 2)).astype(masks.dtype))
-        t = sample_points(xp.asarray(wanted), points).swapaxes(1, 2)  # (B, P, T)
+        t = sample_points(xp.asarray(truth), points).swapaxes(1, 2)  # (B, P, T)
         z = sample_points(masks, points)  # (B, Q, P)
         p = ops.sigmoid(z)
-        # the cross-entropy of a point is softplus(z) - z t: its mean over the points is one product for all pairs
+        # the cross-entropy of a point is softplus(z) - z t, so one matrix product gives its mean for all pairs
         entropy = (ops.softplus(z).sum(axis=2, keepdims=True) - z @ t) / self.points  # (B, Q, T)
         dice = 1 - (2 * (p @ t) + 1) / (p.sum(axis=2, keepdims=True) + t.sum(axis=1, keepdims=True) + 1)
         labels = xp.broadcast_to(xp.asarray(labels), (B, Q, labels.shape[2]))
@@ -146,7 +147,7 @@ PUBLISHED = {"loss_ce": 2, "loss_mask": 5, "loss_dice": 5}
 
 
 class Mask2FormerCriterion:
-    """The loss of a set of classes and masks: each object asks one query for its class and mask, all others for nothing.
+    """The loss of a set of classes and masks. A matched query has its object as target, any other query "no object".
 
     .. math:: L = \\sum_\\text{layers} \\lambda_c\\, \\mathrm{CE} + \\frac{1}{N} \\sum_{(q, t)} \\big[
               \\lambda_m \\mathrm{CE}(m_t, \\hat m_q) + \\lambda_d\\, \\mathrm{dice}(m_t, \\hat m_q) \\big]
@@ -156,25 +157,26 @@ class Mask2FormerCriterion:
     num_classes : int
         K, without no-object; the highest label plus 1.
     matcher : callable, optional
-        ``matcher(logits, masks, targets)``; a `MaskMatcher` with as many points and the same ``rng`` if left out.
+        ``matcher(logits, masks, targets)``; the default is a `MaskMatcher` with the same ``points`` and ``rng``.
     weights : dict, optional
-        Weights of the terms in the total that differ from the published ``loss_ce`` 2, ``loss_mask`` 5, ``loss_dice`` 5.
+        Weights of terms that should differ from the published ones: ``loss_ce`` 2, ``loss_mask`` 5, ``loss_dice`` 5.
     no_object : float, default 0.1
-        Weight of the class no-object in the cross-entropy; most queries have no object.
+        Weight of the class no-object in the cross-entropy. It is small because most queries have no object.
     points, oversample, importance
         How many points of each mask are compared and how they are chosen: see `uncertain_points`.
     rng : numpy.random.Generator, int or None
-        Where points come from, kept as ``.rng``; None is seed 0.
+        Draws the points; it is kept as ``.rng``. None is seed 0.
 
     Raises
     ------
     ValueError
-        If there is no class, a weight is unknown or negative, ``no_object`` is not positive, or the points do not fit.
+        If there is no class, a weight is unknown or negative, ``no_object`` is not positive, or a number for the points
+        is out of range.
 
     Notes
     -----
-    N is the number of objects in the batch, at least 1. The outputs before the last (``output.auxiliary``) are matched
-    anew, at new points, and count as much.
+    N is the number of objects in the batch, at least 1. The outputs of earlier layers (``output.auxiliary``) are matched
+    separately, at new points, and have the same weight as the last.
 
     References
     ----------
@@ -216,16 +218,16 @@ class Mask2FormerCriterion:
         Parameters
         ----------
         output : object
-            With ``logits (B, Q, K + 1)``, ``masks (B, Q, h, w)`` and a list ``auxiliary`` of the like (or None).
+            It has ``logits (B, Q, K + 1)``, ``masks (B, Q, h, w)`` and ``auxiliary``, a list of such objects or None.
         targets : list of dict
-            Of each image ``labels (T,)`` and boolean ``masks (T, H, W)``. What ``iscrowd (T,)`` calls a crowd is left
-            out: no query is asked for it.
+            For each image ``labels (T,)`` and boolean ``masks (T, H, W)``. Objects that ``iscrowd (T,)`` marks as crowds
+            are left out.
 
         Returns
         -------
         dict of Tensor, shape ()
-            ``loss``, the weighted total, and the terms it is made of, unweighted: of the last layer ``loss_ce``,
-            ``loss_mask``, ``loss_dice``, of layer i before it ``loss_ce_i`` and so on.
+            ``loss``, the weighted total, and its unweighted terms: ``loss_ce``, ``loss_mask``, ``loss_dice`` of the last
+            layer, and ``loss_ce_i`` and so on of layer i before it.
 
         Raises
         ------
@@ -248,14 +250,15 @@ class Mask2FormerCriterion:
         query, target = flat("Mask2FormerCriterion", pairs, objects, logits.shape[1], 1)  # (M,)
         xp = namespace(raw(masks))
         count = max(len(objects.labels), 1)
-        found = ops.take(ops.reshape(masks, (-1, 1, *masks.shape[2:])), xp.asarray(query))  # (M, 1, h, w)
+        predicted = ops.take(ops.reshape(masks, (-1, 1, *masks.shape[2:])), xp.asarray(query))  # (M, 1, h, w)
         sampling = self.points, self.oversample, self.importance
-        points = uncertain_points(raw(found)[:, 0], *sampling, rng=self.rng)  # (M, P, 2)
-        wanted = xp.asarray(objects.masks[target, None].astype(masks.dtype))
-        found, wanted = sample_points(found, points)[:, 0], sample_points(wanted, points)[:, 0]  # (M, P)
-        entropy = ops.mean(ops.binary_cross_entropy_with_logits(found, wanted, reduction="none"), axis=1)
+        points = uncertain_points(raw(predicted)[:, 0], *sampling, rng=self.rng)  # (M, P, 2)
+        truth = xp.asarray(objects.masks[target, None].astype(masks.dtype))
+        predicted = sample_points(predicted, points)[:, 0]  # (M, P)
+        truth = sample_points(truth, points)[:, 0]
+        entropy = ops.mean(ops.binary_cross_entropy_with_logits(predicted, truth, reduction="none"), axis=1)
         return {
             "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, 1),
             "loss_mask": by_layer(entropy, 1) / count,
-            "loss_dice": by_layer(dice_loss(found, wanted, reduction="none"), 1) / count,
+            "loss_dice": by_layer(dice_loss(predicted, truth, reduction="none"), 1) / count,
         }

@@ -1,6 +1,6 @@
-"""How far predicted masks are from the masks of objects: the dice loss and the focal loss.
+"""Losses that compare predicted masks with the masks of objects: the dice loss and the focal loss.
 
-Not here: plain cross-entropy of pixels (ops/loss.py), which mask belongs to which object (mask_prediction.py).
+Not here: plain cross-entropy of pixels (ops/loss.py), matching masks to objects (mask_prediction.py).
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ __all__ = ["dice_loss", "sigmoid_focal_loss"]
 
 
 def _rows(logits, targets):
-    """Logits and targets as rows of pixels, (N, P), both floats, float32 at least: sums over pixels leave float16."""
+    """Logits and targets as rows of pixels, (N, P), in float32 at least, because sums over pixels overflow float16."""
     if logits.ndim < 2 or logits.shape != targets.shape:
         raise ValueError("logits and targets must have one shape (N, ...)")
     if logits.dtype.kind != "f":
         raise TypeError(f"logits must be floating-point, got {logits.dtype.name}")
     if not all(logits.shape[1:]):
-        raise ValueError("masks need pixels")
+        raise ValueError("masks must have at least one pixel")
     logits = widened(logits)
     if targets.dtype != logits.dtype:
         targets = targets.astype(logits.dtype)
@@ -30,7 +30,7 @@ def _rows(logits, targets):
 
 @named
 def dice_loss(logits, targets, normalizer=None, reduction="mean"):
-    """How little a predicted mask and the true one overlap, whatever the size of the object.
+    """Dice loss: 1 minus the overlap of the predicted and the true mask. It does not depend on the size of the object.
 
     .. math:: \\ell = 1 - \\frac{2 \\sum_i p_i t_i + 1}{\\sum_i p_i + \\sum_i t_i + 1}, \\qquad p = \\sigma(z)
 
@@ -41,19 +41,19 @@ def dice_loss(logits, targets, normalizer=None, reduction="mean"):
     targets : ndarray, shape of logits
         True or 1 on the object.
     normalizer : float, optional
-        Divide the sum over the masks by this instead of by N; DETR's is the number of objects in the batch.
+        Divide the sum over the masks by this instead of by N. DETR divides by the number of objects in the batch.
     reduction : {"mean", "none"}, default "mean"
         "none" gives the loss of every mask, (N,).
 
     Returns
     -------
     ndarray or Tensor, shape () or (N,)
-        From 0 (the same) to almost 1 (nothing in common). The ones in the fraction keep an empty mask finite.
+        From 0 (the same mask) to almost 1 (no overlap). The ones in the fraction keep the loss of an empty mask finite.
 
     Raises
     ------
     ValueError
-        If the shapes differ, masks have no pixels, or there is nothing to take the mean of.
+        If the shapes differ, masks have no pixels, or N is 0 for a mean.
     TypeError
         If ``logits`` is not floating-point.
 
@@ -76,21 +76,23 @@ def dice_loss(logits, targets, normalizer=None, reduction="mean"):
 
 @named
 def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, reduction="mean"):
-    """Cross-entropy of pixels in which those already right hardly count, so that a large background cannot drown an object.
+    """Focal loss: cross-entropy of pixels with a small weight on pixels that are already right.
+
+    Without that weight, a large and easy background would outweigh the object.
 
     .. math:: \\ell = \\frac{1}{P} \\sum_i \\alpha_i\\, q_i^\\gamma \\, (-\\ln(1 - q_i))
 
-    where q is the probability given to the wrong answer, 1 - p on the object and p beside it, and the weight is
-    :math:`\\alpha` on the object and :math:`1 - \\alpha` beside it.
+    where q is the probability of the wrong answer: 1 - p on the object and p on the background. The weight is
+    :math:`\\alpha` on the object and :math:`1 - \\alpha` on the background.
 
     Parameters
     ----------
     logits, targets, normalizer
         As for `dice_loss`.
     alpha : float or None, default 0.25
-        Weight of the object's pixels, 0 to 1; None weighs nothing.
+        Weight of the object's pixels, 0 to 1. None gives all pixels the weight 1.
     gamma : float, default 2
-        How little what is right counts; 0 is cross-entropy.
+        The larger it is, the less pixels count that are already right. 0 is cross-entropy.
     reduction : {"mean", "none"}, default "mean"
         "none" gives the loss of every mask, the mean over its pixels, (N,).
 
@@ -102,8 +104,7 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
     Raises
     ------
     ValueError
-        If the shapes differ, masks have no pixels, alpha or gamma is out of range, or there is nothing to take the mean
-        of.
+        If the shapes differ, masks have no pixels, alpha or gamma is out of range, or N is 0 for a mean.
     TypeError
         If ``logits`` is not floating-point.
 
@@ -124,7 +125,7 @@ def sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0, normalizer=None, 
         raise ValueError(f"gamma must be at least 0, got {gamma}")
     z, t = _rows(logits, targets)
     p = ops.sigmoid(z)
-    wrong = p * (1 - t) + ops.sigmoid(-z) * t  # 1 - p as sigmoid(-z): exact also where p is nearly 1
+    wrong = p * (1 - t) + ops.sigmoid(-z) * t  # sigmoid(-z) is 1 - p, and is accurate where p is nearly 1
     if 0 < gamma < 1:  # the slope of the power is infinite at 0
         wrong = ops.clip(wrong, np.finfo(z.dtype).tiny)
     losses = ops.binary_cross_entropy_with_logits(z, t, reduction="none") * wrong**gamma

@@ -1,4 +1,4 @@
-"""Points on maps: reading maps there, choosing points where masks are undecided.
+"""Points on maps: sample maps at points, and choose points where masks are uncertain.
 
 Not here: the loss that compares masks at these points (mask_prediction.py).
 """
@@ -16,14 +16,14 @@ __all__ = ["sample_points", "uncertain_points"]
 
 @named
 def sample_points(maps, points):
-    """Read maps at points, between pixels too: `minivis.ops.grid_sample` where all points lie on the map, and faster.
+    """Sample maps at points by bilinear interpolation. It is faster than `minivis.ops.grid_sample`.
 
     Parameters
     ----------
     maps : ndarray or Tensor, shape (N, C, H, W)
-        Maps, floating-point; zero outside.
+        Maps, floating-point. Outside they count as zero.
     points : ndarray, shape (N, P, 2)
-        Where to read each: (x, y) in shares of the width and of the height, 0 to 1.
+        Points of each map, (x, y) as fractions of its width and height, 0 to 1.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def sample_points(maps, points):
     Examples
     --------
     >>> import numpy as np
-    >>> sample_points(np.array([[[[1.0, 3.0]]]]), np.array([[[0.25, 0.5], [0.5, 0.5]]]))  # a pixel, between two
+    >>> sample_points(np.array([[[[1.0, 3.0]]]]), np.array([[[0.25, 0.5], [0.5, 0.5]]]))  # a pixel's centre; between two
     array([[[1., 2.]]])
     """
     if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (maps.shape[0], 2):
@@ -51,7 +51,8 @@ def sample_points(maps, points):
     xp = namespace(points)
     (N, C, H, W) = maps.shape
     points = widened(points)
-    framed = ops.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))  # a frame of zeros: all four neighbours exist
+    # a frame of zeros, so that all four neighbours exist
+    framed = ops.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
     pixels = ops.reshape(ops.moveaxis(framed, 1, 3), (N * (H + 2) * (W + 2), C))
     x, y = points[..., 0] * W + 0.5, points[..., 1] * H + 0.5  # in pixels of the framed map, (N, P)
     left, top = x.astype(xp.int64), y.astype(xp.int64)
@@ -66,31 +67,32 @@ def sample_points(maps, points):
 
 @named
 def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=None):
-    """Choose points where masks are undecided: near their outlines, where the errors are.
+    """Choose points where masks are uncertain: near their outlines, where most errors are.
 
     Parameters
     ----------
     logits : ndarray, shape (N, H, W)
         Scores of the pixels of N masks.
     points : int
-        P, how many points to choose for each.
+        P, the number of points to choose for each mask.
     oversample : float, default 3
-        As many times P points are drawn at random at first.
+        At first, ``oversample`` times P candidates are drawn at random.
     importance : float, default 0.75
-        Share of the P points that are the most undecided of those, with scores nearest 0. The rest is drawn anew.
+        Fraction of the P points that are the most uncertain candidates, those with scores nearest 0. The other points are
+        drawn anew at random.
     rng : numpy.random.Generator, int or None
-        Where points come from; None is seed 0.
+        Draws the points; None is seed 0.
 
     Returns
     -------
     ndarray, shape (N, P, 2)
-        (x, y) in shares of the width and of the height, in the dtype of ``logits``; in float32 where that is float16,
-        which has no more than 2048 places.
+        (x, y) as fractions of the width and height, in the dtype of ``logits``. For float16 logits the points are float32,
+        because float16 is too coarse for coordinates.
 
     Raises
     ------
     ValueError
-        If the numbers do not fit one another.
+        If ``points``, ``oversample`` or ``importance`` is out of range.
 
     References
     ----------
@@ -100,7 +102,7 @@ def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=Non
     Examples
     --------
     >>> import numpy as np
-    >>> sides = np.full((1, 1, 100), 9.0) - 18 * (np.arange(100) < 50)  # left no, right yes: undecided at x = 1/2
+    >>> sides = np.full((1, 1, 100), 9.0) - 18 * (np.arange(100) < 50)  # uncertain at x = 1/2
     >>> uncertain_points(sides, 4, oversample=99, importance=1)[0, :, 0].round(2)
     array([0.5, 0.5, 0.5, 0.5])
     """
@@ -110,17 +112,17 @@ def uncertain_points(logits, points, oversample=3.0, importance=0.75, *, rng=Non
     N = logits.shape[0]
     logits = widened(logits)
     candidates = xp.asarray(rng.random((N, int(oversample * points), 2)).astype(logits.dtype))
-    undecided = int(importance * points)
-    rest = xp.asarray(rng.random((N, points - undecided, 2)).astype(logits.dtype))
-    if not undecided:
+    uncertain = int(importance * points)
+    rest = xp.asarray(rng.random((N, points - uncertain, 2)).astype(logits.dtype))
+    if not uncertain:
         return rest
     distance = xp.abs(sample_points(logits[:, None], candidates)[:, 0])  # (N, 3 P)
-    nearest = xp.argpartition(distance, undecided - 1, axis=1)[:, :undecided]
+    nearest = xp.argpartition(distance, uncertain - 1, axis=1)[:, :uncertain]
     return xp.concatenate([xp.take_along_axis(candidates, nearest[:, :, None], axis=1), rest], axis=1)
 
 
 def check_sampling(name, points, oversample, importance):
-    """Refuse numbers of points that do not fit one another."""
+    """Raise if the number of points, the oversampling or the importance is out of range."""
     if points < 1 or not oversample >= 1 or not 0 <= importance <= 1:
         raise ValueError(
             f"{name}: points and oversample must be at least 1 and importance lie in 0 to 1, "

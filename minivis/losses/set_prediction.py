@@ -1,6 +1,6 @@
-"""The set loss of DETR: match every object to one query, then ask each query for its object, or for none.
+"""The set loss of DETR: match every object to one query, then compare each query with its object or with "no object".
 
-Not here: masks on sampled points as Mask2Former matches them (mask_prediction.py), the solver (vision/matching.py).
+Not here: Mask2Former's matching of masks at sampled points (mask_prediction.py), the solver (vision/matching.py).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from minivis.losses.sets import (
     solve,
     total,
 )
-from minivis.losses.targets import as_in_targets, gather, without_crowds
+from minivis.losses.targets import gather, with_target_indices, without_crowds
 from minivis.precision import widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 
@@ -29,7 +29,7 @@ __all__ = ["HungarianMatcher", "SetCriterion"]
 
 
 class HungarianMatcher:
-    """Match predictions to objects one to one, so that the sum of the costs of all pairs is the least possible.
+    """Match predictions to objects one to one, so that the sum of the costs of all pairs is minimal.
 
     .. math:: \\hat\\sigma = \\arg\\min_\\sigma \\sum_i C(y_i, \\hat y_{\\sigma(i)}), \\quad
               C = -\\lambda_c\\, \\hat p(c) + \\lambda_1 \\lVert b - \\hat b \\rVert_1 - \\lambda_g \\mathrm{GIoU}(b, \\hat b)
@@ -37,13 +37,13 @@ class HungarianMatcher:
     Parameters
     ----------
     class_weight : float, default 1
-        Weight of the class: the probability of the object's class, not its logarithm, which would outweigh the boxes.
+        Weight of the probability of the object's class. The logarithm of it would outweigh the box terms.
     box_weight : float, default 5
         Weight of the L1 distance of the boxes.
     giou_weight : float, default 2
         Weight of the generalised intersection over union.
     solver : callable, optional
-        ``solver(cost) -> rows, columns``; SciPy's ``linear_sum_assignment`` if left out, ours is
+        ``solver(cost) -> rows, columns``; the default is SciPy's ``linear_sum_assignment``. Another is
         `minivis.vision.linear_sum_assignment`.
 
     Raises
@@ -85,14 +85,14 @@ class HungarianMatcher:
         boxes : ndarray or Tensor, shape (B, Q, 4)
             Predicted boxes, normalised cxcywh.
         targets : list of dict
-            Of each image ``labels (T,)`` and ``boxes (T, 4)``, normalised cxcywh. What ``iscrowd (T,)`` calls a crowd
-            is left out.
+            For each image ``labels (T,)`` and ``boxes (T, 4)``, normalised cxcywh. Objects that ``iscrowd (T,)`` marks as
+            crowds are left out.
 
         Returns
         -------
         list of (ndarray, ndarray)
-            Of each image the indices of the matched queries, rising, and of the objects they are matched to; as many as
-            the smaller of Q and T.
+            For each image the indices of the matched queries, in increasing order, and of their objects. The number of
+            pairs is the smaller of Q and T.
 
         Raises
         ------
@@ -100,10 +100,10 @@ class HungarianMatcher:
             If shapes do not fit, targets are not as described, or predictions are not finite.
         """
         pairs = solve(self.costs(logits, boxes, targets), self.solver)
-        return as_in_targets("HungarianMatcher", pairs, targets)
+        return with_target_indices("HungarianMatcher", pairs, targets)
 
     def costs(self, logits, boxes, targets):
-        """What each pair of an object and a query of its image costs.
+        """The cost of each pair of an object and a query of its image.
 
         Parameters
         ----------
@@ -113,17 +113,17 @@ class HungarianMatcher:
         Returns
         -------
         list of ndarray, shape (T, Q)
-            Of each image, on the host; crowds are left out.
+            The costs of each image, on the CPU. Crowds are left out.
         """
         logits, boxes = widened(raw(logits)), widened(raw(boxes))
         xp = check_predictions("HungarianMatcher", logits, "BQ4", boxes=boxes)
         objects = gather("HungarianMatcher", targets, len(logits), logits.shape[2] - 1, ["boxes"])
         image, labels = xp.asarray(objects.image), xp.asarray(objects.labels)
-        wanted = xp.asarray(objects.boxes.astype(boxes.dtype))[:, None]  # (T, 1, 4)
-        boxes = boxes[image]  # (T, Q, 4): an object meets the queries of its own image only
+        truth = xp.asarray(objects.boxes.astype(boxes.dtype))[:, None]  # (T, 1, 4)
+        boxes = boxes[image]  # (T, Q, 4): only the queries of the object's image
         probability = ops.softmax(logits)[image, :, labels]  # (T, Q)
-        distance = xp.abs(boxes - wanted).sum(axis=-1)
-        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(wanted), pairwise=False)
+        distance = xp.abs(boxes - truth).sum(axis=-1)
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(truth), pairwise=False)
         costs = self.box_weight * distance - self.class_weight * probability - self.giou_weight * giou
         return np.split(to_numpy(costs), objects.starts[1:])
 
@@ -132,7 +132,7 @@ PUBLISHED = {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2, "loss_mask": 1, "loss
 
 
 class SetCriterion:
-    """The loss of a set of predictions: each object asks one query for its class, box and mask, all others for nothing.
+    """The loss of a set of predictions. A matched query has its object as target, any other query "no object".
 
     .. math:: L = \\sum_\\text{layers} \\lambda_c\\, \\mathrm{CE} + \\frac{1}{N} \\sum_{(q, t)} \\big[
               \\lambda_1 \\lVert b_t - \\hat b_q \\rVert_1 + \\lambda_g (1 - \\mathrm{GIoU}(b_t, \\hat b_q)) \\big]
@@ -142,12 +142,12 @@ class SetCriterion:
     num_classes : int
         K, without no-object; the highest label plus 1.
     matcher : callable, optional
-        ``matcher(logits, boxes, targets)``; a `HungarianMatcher` with its published weights if left out.
+        ``matcher(logits, boxes, targets)``; the default is a `HungarianMatcher` with the published weights.
     weights : dict, optional
-        Weights of the terms in the total that differ from the published ``loss_ce`` 1, ``loss_bbox`` 5, ``loss_giou`` 2,
+        Weights of terms that should differ from the published ones: ``loss_ce`` 1, ``loss_bbox`` 5, ``loss_giou`` 2,
         ``loss_mask`` 1, ``loss_dice`` 1.
     no_object : float, default 0.1
-        Weight of the class no-object in the cross-entropy; most queries have no object.
+        Weight of the class no-object in the cross-entropy. It is small because most queries have no object.
 
     Raises
     ------
@@ -157,8 +157,8 @@ class SetCriterion:
     Notes
     -----
     N is the number of objects in the batch, at least 1. The outputs of earlier decoder layers (``output.auxiliary``)
-    are matched anew and count as much as the last; of masks only the last layer's count. Predictions are compared in the
-    size of the target masks.
+    are matched separately and have the same weight as the last, but only the last layer has mask terms. Predicted masks
+    are resized to the target masks before they are compared.
 
     References
     ----------
@@ -186,17 +186,17 @@ class SetCriterion:
         Parameters
         ----------
         output : object
-            With ``logits (B, Q, K + 1)``, ``boxes (B, Q, 4)``, a list ``auxiliary`` of the like (or None) and, where the
-            model predicts them, ``masks (B, Q, h, w)``.
+            It has ``logits (B, Q, K + 1)``, ``boxes (B, Q, 4)``, ``auxiliary``, a list of such objects or None, and, if the
+            model predicts masks, ``masks (B, Q, h, w)``.
         targets : list of dict
-            Of each image ``labels (T,)``, ``boxes (T, 4)`` in normalised cxcywh and, with masks, ``masks (T, H, W)``.
-            What ``iscrowd (T,)`` calls a crowd is left out: no query is asked for it.
+            For each image ``labels (T,)``, ``boxes (T, 4)`` in normalised cxcywh and, with masks, ``masks (T, H, W)``.
+            Objects that ``iscrowd (T,)`` marks as crowds are left out.
 
         Returns
         -------
         dict of Tensor, shape ()
-            ``loss``, the weighted total, and the terms it is made of, unweighted: of the last layer ``loss_ce``,
-            ``loss_bbox``, ``loss_giou`` (``loss_mask``, ``loss_dice``), of layer i before it ``loss_ce_i`` and so on.
+            ``loss``, the weighted total, and its unweighted terms: ``loss_ce``, ``loss_bbox``, ``loss_giou`` (and
+            ``loss_mask``, ``loss_dice``) of the last layer, and ``loss_ce_i`` and so on of layer i before it.
 
         Raises
         ------
@@ -208,24 +208,24 @@ class SetCriterion:
         needed = ["boxes"] if masks is None else ["boxes", "masks"]
         targets = without_crowds(name, targets)
         objects = gather(name, targets, len(output.logits), self.num_classes, needed)
-        # earlier layers are just more images with the same objects: (L B, Q, ...), the last layer first
-        every = [output, *(getattr(output, "auxiliary", None) or ())]
+        # earlier layers are treated as more images with the same objects: (L B, Q, ...), the last layer first
+        outputs = [output, *(getattr(output, "auxiliary", None) or ())]
         logits, boxes = (
-            widened(ops.concatenate([getattr(layer, field) for layer in every]))
+            widened(ops.concatenate([getattr(layer, field) for layer in outputs]))
             for field in ("logits", "boxes")
         )
         check_classes(name, logits, self.num_classes)
-        layers = len(every)
+        layers = len(outputs)
         pairs = self.matcher(raw(logits), raw(boxes), targets * layers)
         query, target = flat(name, pairs, objects, logits.shape[1], layers)  # (L M,) each
         xp = namespace(raw(boxes))
         count = max(len(objects.labels), 1)
-        found = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
-        wanted = xp.asarray(objects.boxes[target].astype(boxes.dtype))
+        predicted = ops.take(ops.reshape(boxes, (-1, 4)), xp.asarray(query))  # (L M, 4)
+        truth = xp.asarray(objects.boxes[target].astype(boxes.dtype))
         terms = {
             "loss_ce": class_loss(logits, query, objects.labels[target], self.no_object, layers),
-            "loss_bbox": by_layer(box_l1_loss(found, wanted, reduction="none"), layers) / count,
-            "loss_giou": by_layer(box_giou_loss(found, wanted, reduction="none"), layers) / count,
+            "loss_bbox": by_layer(box_l1_loss(predicted, truth, reduction="none"), layers) / count,
+            "loss_giou": by_layer(box_giou_loss(predicted, truth, reduction="none"), layers) / count,
         }
         if masks is not None:
             check_finite(name, masks=raw(masks))
@@ -234,15 +234,15 @@ class SetCriterion:
         return total(terms, self.weights, [output.logits, output.boxes])
 
 
-def _mask_terms(masks, query, wanted, count):
-    """Focal and dice loss of matched masks, which are enlarged to the size of the objects' masks."""
+def _mask_terms(masks, query, truth, count):
+    """Focal and dice loss of matched masks, which are resized to the objects' masks."""
     xp = namespace(raw(masks))
-    found = ops.take(ops.reshape(masks, (-1, *masks.shape[2:])), xp.asarray(query))  # (M, h, w)
-    found = widened(found)[:, None]
-    found = ops.interpolate(found, size=wanted.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
-    wanted = xp.asarray(wanted.astype(found.dtype))
+    predicted = ops.take(ops.reshape(masks, (-1, *masks.shape[2:])), xp.asarray(query))  # (M, h, w)
+    predicted = widened(predicted)[:, None]
+    predicted = ops.interpolate(predicted, size=truth.shape[1:], mode="bilinear")[:, 0]  # (M, H, W)
+    truth = xp.asarray(truth.astype(predicted.dtype))
     losses = {
-        "loss_mask": sigmoid_focal_loss(found, wanted, reduction="none"),
-        "loss_dice": dice_loss(found, wanted, reduction="none"),
+        "loss_mask": sigmoid_focal_loss(predicted, truth, reduction="none"),
+        "loss_dice": dice_loss(predicted, truth, reduction="none"),
     }
     return {name: by_layer(values, 1) / count for name, values in losses.items()}

@@ -1,4 +1,4 @@
-"""What the losses of sets share: solving the matching, the loss of the classes, one number from many, the sum of the terms.
+"""Helpers shared by the set losses: solve the matching, compute the class loss, reduce losses, sum up the terms.
 
 Not here: the costs of a pair and the losses of boxes and masks (set_prediction.py, mask_prediction.py).
 """
@@ -13,12 +13,12 @@ __all__ = []
 
 
 def raw(x):
-    """The array of a Tensor, outside the graph: a matching is a choice, no gradient flows through it."""
+    """The array of a Tensor, outside the graph: no gradient flows through a matching."""
     return x if is_array(x) else x.data
 
 
 def check_finite(name, **predictions):
-    """Refuse predictions that hold NaN or infinity: no matching is the cheapest of such costs."""
+    """Raise for predictions with NaN or infinity, because with such costs no matching is the cheapest."""
     for argument, x in predictions.items():
         xp = namespace(x)
         if not bool(xp.isfinite(x).all()):
@@ -28,7 +28,10 @@ def check_finite(name, **predictions):
 
 
 def check_predictions(name, logits, shape, **field):
-    """Refuse predictions, logits and one field more of a shape in words, that do not fit; returns their namespace."""
+    """Raise if the shapes or devices of logits and ``field`` do not fit; return their array namespace.
+
+    ``shape`` has one letter for each axis of the field, such as "BQ4".
+    """
     ((argument, x),) = field.items()
     if logits.ndim != 3 or logits.shape[2] < 2 or x.ndim != len(shape) or x.shape[:2] != logits.shape[:2]:
         raise ValueError(
@@ -44,18 +47,18 @@ def check_predictions(name, logits, shape, **field):
 
 
 def solve(costs, solver):
-    """Assign the objects of each image to queries, given its costs (T, Q): a list of (queries, objects)."""
+    """Assign the objects of each image to queries, given the costs (T, Q): a list of (queries, objects)."""
     if solver is None:
         from scipy.optimize import linear_sum_assignment as solver
-    return [solver(cost.T) for cost in costs]  # rows are queries and rise, columns are objects
+    return [solver(cost.T) for cost in costs]  # rows are queries, in increasing order
 
 
 def checked_weights(name, num_classes, published, weights, no_object):
-    """The weights of the terms: the published ones, and what the user has set."""
+    """The weights of the terms: the published ones, overridden by the user's."""
     weights = weights or {}
     if unknown := [key for key in weights if key not in published]:
         raise ValueError(
-            f"{name}: there is no term {unknown[0]!r} to weigh; there are {', '.join(published)}"
+            f"{name}: weights has an unknown term {unknown[0]!r}; the terms are {', '.join(published)}"
         )
     if num_classes < 1:
         raise ValueError(f"{name}: num_classes must be at least 1, got {num_classes}")
@@ -67,7 +70,7 @@ def checked_weights(name, num_classes, published, weights, no_object):
 
 
 def check_classes(name, logits, num_classes):
-    """Refuse logits that are not of K classes and no-object."""
+    """Raise for logits that do not have K classes and no-object."""
     if logits.ndim != 3 or logits.shape[2] != num_classes + 1:
         raise ValueError(
             f"{name}: logits must be (B, Q, K + 1), the last class no-object, with K={num_classes} "
@@ -76,13 +79,13 @@ def check_classes(name, logits, num_classes):
 
 
 def flat(name, pairs, objects, queries, layers):
-    """The pairs of all layers and images as two rows: indices into (L B Q) queries and into the row of objects."""
+    """The pairs of all layers and images as two arrays: indices into L B Q queries and into the objects."""
     counts = [len(query) for query, _ in pairs]
-    wanted = np.tile(np.minimum(objects.counts, queries), layers)
-    if counts != wanted.tolist():
+    expected = np.tile(np.minimum(objects.counts, queries), layers)
+    if counts != expected.tolist():
         raise ValueError(
-            f"{name}: matcher must find as many pairs as the smaller of queries and objects, {wanted.tolist()} "
-            f"in {len(wanted)} images, got {counts}"
+            f"{name}: matcher must find as many pairs as the smaller of queries and objects, {expected.tolist()} "
+            f"in {len(expected)} images, got {counts}"
         )
     query = np.concatenate([query for query, _ in pairs]) + np.repeat(np.arange(len(pairs)) * queries, counts)
     target = np.concatenate([target for _, target in pairs])
@@ -90,7 +93,7 @@ def flat(name, pairs, objects, queries, layers):
 
 
 def reduce_sets(losses, normalizer, reduction, dtype):
-    """One loss for each box or mask, (N,), made what was asked for: all of them, or their sum by a normaliser."""
+    """Reduce the losses of boxes or masks, (N,): return all of them, or their sum divided by a normaliser."""
     if reduction == "none":
         return rounded(losses, dtype)
     if reduction != "mean":
@@ -102,9 +105,9 @@ def reduce_sets(losses, normalizer, reduction, dtype):
 
 
 def class_loss(logits, query, labels, no_object, layers):
-    """Cross-entropy of every layer, (L,): a matched query answers its object's label, any other no-object.
+    """Cross-entropy of every layer, (L,): the target is the object's label for a matched query, otherwise no-object.
 
-    The mean divides by the sum of the weights, which are 1 but for no-object.
+    It is a weighted mean. The weights are 1, except for no-object.
     """
     xp = namespace(raw(logits))
     K = logits.shape[2] - 1
@@ -112,22 +115,22 @@ def class_loss(logits, query, labels, no_object, layers):
     answers[query] = labels
     weight = np.ones(K + 1, logits.dtype)
     weight[K] = no_object
-    surprise = ops.cross_entropy(
+    entropies = ops.cross_entropy(
         ops.reshape(logits, (-1, K + 1)), xp.asarray(answers), xp.asarray(weight), reduction="none"
     )
     divisor = weight[answers].reshape(layers, -1).sum(axis=1)
-    return by_layer(surprise, layers) / xp.asarray(divisor)
+    return by_layer(entropies, layers) / xp.asarray(divisor)
 
 
 def by_layer(losses, layers):
-    """The sum of each layer, (L,), of losses (L M,)."""
+    """The sum of the losses (L M,) of each layer, (L,)."""
     return ops.sum(ops.reshape(losses, (layers, losses.shape[0] // layers)), axis=1)
 
 
 def total(terms, weights, predictions):
     """The weighted sum of all terms, each (L,), and every term by name: the last layer's, then ``_0`` and so on.
 
-    They are rounded to float16 where the predictions were all of it.
+    If all predictions are float16, the results are too.
     """
     loss = sum(ops.sum(values) * weights[name] for name, values in terms.items())
     named = {name: ops.getitem(values, 0) for name, values in terms.items()}

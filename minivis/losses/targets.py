@@ -1,4 +1,4 @@
-"""The objects of a batch, checked and put in one row: what the set losses look things up in.
+"""Check the targets of a batch and concatenate the objects of its images, for the set losses.
 
 Not here: the losses and matchers themselves (set_prediction.py, mask_prediction.py).
 """
@@ -15,7 +15,7 @@ __all__ = []
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of all images of a batch in one row, image after image, on the host."""
+    """The objects of all images of a batch, concatenated image by image, on the CPU."""
 
     labels: np.ndarray  # (T,) int64
     boxes: np.ndarray | None  # (T, 4) cxcywh
@@ -24,29 +24,29 @@ class Objects:
 
     @property
     def image(self):
-        """For every object the image it is in, (T,)."""
+        """The image of every object, (T,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     @property
     def starts(self):
-        """For every image where its objects begin in the row, (B,)."""
+        """The index of the first object of every image, (B,)."""
         return np.cumsum(self.counts) - self.counts
 
 
 def without_crowds(name, targets):
-    """Targets as losses see them: a crowd, many objects under one mask, is nothing that a query could be asked for.
+    """Remove crowds from targets: a crowd is many objects under one mask, and no query can predict it.
 
     Parameters
     ----------
     name : str
-        Who asks, for the errors.
+        Name of the caller, for error messages.
     targets : list of dict
-        One of each image. Where ``iscrowd (T,)`` is True, all that it has of this object is left out.
+        One dict for each image. Objects for which ``iscrowd (T,)`` is True are removed from all its arrays.
 
     Returns
     -------
     list of dict
-        As many.
+        The targets without crowds.
     """
     if not isinstance(targets, (list, tuple)) or not all(isinstance(target, dict) for target in targets):
         kinds = {type(target).__name__ for target in targets} if isinstance(targets, (list, tuple)) else ()
@@ -55,23 +55,23 @@ def without_crowds(name, targets):
     left = []
     for i, target in enumerate(targets):
         target = known_keys(f"{name}: targets", target)
-        if (counted := _counted(name, i, target)) is not None:
-            target = target | {key: to_numpy(target[key])[counted] for key in OF_EACH_OBJECT if key in target}
+        if (kept := _not_crowds(name, i, target)) is not None:
+            target = target | {key: to_numpy(target[key])[kept] for key in OF_EACH_OBJECT if key in target}
         left.append(target)
     return left
 
 
-def as_in_targets(name, pairs, targets):
-    """Pairs (queries, objects) of each image, the objects counted as their target counts them, crowds included."""
-    counted = [_counted(name, i, known_keys(f"{name}: targets", target)) for i, target in enumerate(targets)]
+def with_target_indices(name, pairs, targets):
+    """Pairs (queries, objects) of each image with the objects' indices in the target, which count crowds too."""
+    kept = [_not_crowds(name, i, known_keys(f"{name}: targets", target)) for i, target in enumerate(targets)]
     return [
-        (queries, objects if places is None else places[objects])
-        for (queries, objects), places in zip(pairs, counted, strict=True)
+        (queries, objects if indices is None else indices[objects])
+        for (queries, objects), indices in zip(pairs, kept, strict=True)
     ]
 
 
-def _counted(name, i, target):
-    """Where the objects of a target stand that are no crowds; None where none is one."""
+def _not_crowds(name, i, target):
+    """The indices of the objects of a target that are not crowds, or None if there are no crowds."""
     if "iscrowd" not in target or "labels" not in target:
         return None
     crowd = to_numpy(target["iscrowd"])
@@ -93,18 +93,18 @@ def _counted(name, i, target):
 
 
 def gather(name, targets, batch, classes, needed):
-    """Check the targets of a batch and put their objects, crowds apart, in one row.
+    """Check the targets of a batch and concatenate their objects, without crowds.
 
     Parameters
     ----------
     name : str
-        Who asks, for the errors.
+        Name of the caller, for error messages.
     targets : list of dict
-        One of each image.
+        One dict for each image.
     batch, classes : int
-        How many images and, without no-object, classes the predictions have.
+        Number of images and of classes, without no-object, in the predictions.
     needed : sequence of {"boxes", "masks"}
-        What is looked up besides the labels.
+        Keys that are needed besides the labels.
 
     Returns
     -------
@@ -171,18 +171,18 @@ def _boxes(name, boxes, counts):
                 else "has its centre outside the image, which no query predicts"
             )
             why = "looks like pixels: divide by the image's width and height" if box.max() > 2 else why
-        raise ValueError(f"{name}: {kind}; {_told(box)} in targets[{i}] {why}")
-    # corners (x1, y1, x2, y2) have x1 < x2 and y1 < y2; read as centre and size, some of them leave the image
+        raise ValueError(f"{name}: {kind}; {_as_text(box)} in targets[{i}] {why}")
+    # Corners (x1, y1, x2, y2) have x1 < x2 and y1 < y2. Read as centre and size, some of these boxes leave the image.
     outside = ((centre - size / 2 < -0.02) | (centre + size / 2 > 1.02)).any(axis=1)
     if len(row) >= 3 and (size > centre).all() and outside.any():
         raise ValueError(
             f"{name}: {kind}; all {len(row)} of the batch look like corners (x1, y1, x2, y2), for example "
-            f"{_told(row[outside.argmax()])}: convert them with mv.vision.box_xyxy_to_cxcywh"
+            f"{_as_text(row[outside.argmax()])}: convert them with mv.vision.box_xyxy_to_cxcywh"
         )
     return row
 
 
-def _told(box):
+def _as_text(box):
     return f"({', '.join(f'{x:g}' for x in box)})"
 
 

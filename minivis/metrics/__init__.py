@@ -1,6 +1,6 @@
-"""How good an answer is: numbers between 0 and 1 that people compare models by.
+"""Metrics: numbers from 0 to 1 for comparing the predictions of models.
 
-Not here: losses (losses/, ops/loss.py), which are made to be differentiated rather than read.
+Not here: losses (losses/, ops/loss.py), which are for training.
 """
 
 from minivis.metrics.classification import accuracy

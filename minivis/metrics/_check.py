@@ -1,6 +1,6 @@
-"""What average precision is given, as arrays that go together: boxes in pixels, scores, labels.
+"""Check the inputs of average precision and convert them to arrays: boxes in pixels, scores, labels.
 
-Not here: what is computed from them (detection.py).
+Not here: the computation (detection.py).
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from minivis.vision.target_keys import known_keys
 
 
 def entry(argument, given, kind, size):
-    """What is given of one image by known names, its labels (n,), and its boxes (n, 4) in pixels or masks (n, H, W)."""
+    """The checked dict of one image, its labels (n,), and its boxes (n, 4) in pixels or masks (n, H, W)."""
     name = f"AveragePrecision: {argument}"
     if not isinstance(given, dict):
         raise TypeError(f"{name} must be a list with a dict for each image, got {type(given).__name__}")
@@ -20,11 +20,11 @@ def entry(argument, given, kind, size):
         raise ValueError(f"{name} must have {' and '.join(missing)}, got {', '.join(given) or 'nothing'}")
     labels = to_numpy(given["labels"])
     shapes = to_numpy(given[kind])
-    wanted = "(n, 4)" if kind == "boxes" else "(n, H, W)"
+    expected = "(n, 4)" if kind == "boxes" else "(n, H, W)"
     fits = shapes.shape[1:] == (4,) if kind == "boxes" else shapes.ndim == 3
     if labels.ndim != 1 or not fits or len(shapes) != len(labels):
         raise ValueError(
-            f"{name}: labels must be (n,) and {kind} {wanted} (labels: {labels.shape}, {kind}: {shapes.shape})"
+            f"{name}: labels must be (n,) and {kind} {expected} (labels: {labels.shape}, {kind}: {shapes.shape})"
         )
     if len(labels) and labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {labels.dtype.name}")
@@ -38,7 +38,7 @@ def entry(argument, given, kind, size):
 
 
 def column(argument, given, key, labels, default=None):
-    """One number a detection or object: scores, area, iscrowd."""
+    """One number for each detection or object: scores, area or iscrowd."""
     values = given.get(key, default)
     if values is None:
         raise ValueError(f"AveragePrecision: {argument} must have {key}, got {', '.join(given)}")
@@ -62,7 +62,7 @@ def crowds(given, labels):
 
 
 def _pixel_boxes(name, boxes, size, is_target):
-    """Boxes (n, 4) as xyxy in pixels; refused where they look like another format."""
+    """Boxes (n, 4) as xyxy in pixels; raise if they look like another format."""
     if size is not None:
         if is_target and np.abs(boxes).max(initial=0) > 2:
             raise ValueError(

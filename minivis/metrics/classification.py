@@ -1,6 +1,6 @@
-"""Accuracy of a classifier: the share of right answers.
+"""Accuracy of a classifier: the fraction of right predictions.
 
-Not here: which class is taken for which (a confusion matrix).
+Not here: the confusion matrix (confusion.py).
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ __all__ = ["accuracy"]
 
 
 def accuracy(scores, labels, k=1):
-    r"""The share of samples whose true class is among the `k` with the highest scores.
+    r"""Top-k accuracy: the fraction of samples whose true class is among the `k` classes with the highest scores.
 
     .. math:: \frac{1}{B} \sum_{b=1}^{B} \big[\, y_b \in \text{top-}k(s_b) \,\big]
 
@@ -20,29 +20,28 @@ def accuracy(scores, labels, k=1):
     labels : numpy.ndarray, shape (B,)
         True classes, integers in 0 to K - 1.
     k : int, default 1
-        How many guesses a sample has.
+        Number of guesses for each sample.
 
     Returns
     -------
     float
-        From 0 to 1; always a whole number of samples over B.
+        From 0 to 1: the number of right samples divided by B.
 
     Raises
     ------
     ValueError
-        If the shapes do not go together, there are no samples, a label is out of range, `k` is not in 1 to K, or a
-        score is NaN.
+        If the shapes do not fit, there are no samples, a label is out of range, `k` is not in 1 to K, or a score is NaN.
     TypeError
-        If the labels are no integers.
+        If the labels are not integers.
 
     Notes
     -----
-    Where scores are equal, the smaller class counts as the higher, as with ``argmax``: nobody is right by a tie.
+    Of classes with equal scores, the one with the smaller number comes first, as with ``argmax``.
 
     References
     ----------
-    Russakovsky et al., "ImageNet large scale visual recognition challenge", IJCV 2015, section 4.1: the top-5 error
-    is 1 minus this with k = 5.
+    Russakovsky et al., "ImageNet large scale visual recognition challenge", IJCV 2015, section 4.1. The top-5 error is 1
+    minus this accuracy with k = 5.
 
     Examples
     --------
@@ -65,6 +64,6 @@ def accuracy(scores, labels, k=1):
     if not 1 <= k <= K:
         raise ValueError(f"accuracy: k must lie in 1 to {K}, got {k}")
     if np.isnan(scores).any():
-        raise ValueError("accuracy: scores hold NaN, which is no answer")
+        raise ValueError("accuracy: scores hold NaN")
     guesses = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]  # (B, k)
     return float((guesses == labels[:, None]).any(axis=1).mean())

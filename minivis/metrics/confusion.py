@@ -1,6 +1,6 @@
-"""Which class is taken for which, and the mean IoU of semantic segmentation that follows from it.
+"""The confusion matrix, and the IoU of classes and the mean IoU of semantic segmentation, which follow from it.
 
-Not here: objects counted one by one (detection.py, panoptic.py).
+Not here: metrics of single objects (detection.py, panoptic.py).
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ __all__ = ["class_iou", "confusion_matrix", "mean_iou"]
 
 
 def confusion_matrix(predictions, labels, num_classes, ignore_index=None):
-    """Count how often each true class (row) is taken for each class (column).
+    """Count how often each true class (row) is predicted as each class (column).
 
     Parameters
     ----------
     predictions, labels : numpy.ndarray, any shape, the same
-        Classes, integers in 0 to num_classes - 1: of images (B,) or of pixels (B, H, W).
+        Classes of images (B,) or of pixels (B, H, W), integers in 0 to num_classes - 1.
     num_classes : int
         K.
     ignore_index : int, optional
@@ -25,14 +25,15 @@ def confusion_matrix(predictions, labels, num_classes, ignore_index=None):
     Returns
     -------
     numpy.ndarray, shape (K, K)
-        int64. Matrices of batches add up: ``total += confusion_matrix(...)``. The diagonal is what was right.
+        int64. The matrices of several batches can be added: ``total += confusion_matrix(...)``. The diagonal counts right
+        predictions.
 
     Raises
     ------
     ValueError
         If the shapes differ or a class is out of range.
     TypeError
-        If the classes are no integers.
+        If the classes are not integers.
 
     Examples
     --------
@@ -61,19 +62,19 @@ def confusion_matrix(predictions, labels, num_classes, ignore_index=None):
 
 
 def class_iou(confusion):
-    r"""Intersection over union of each class, all pixels of all images in one.
+    r"""Intersection over union of each class, over all pixels of all images together.
 
     .. math:: \text{IoU}_k = \frac{n_{kk}}{\sum_j n_{kj} + \sum_i n_{ik} - n_{kk}}
 
     Parameters
     ----------
     confusion : numpy.ndarray, shape (K, K)
-        As `confusion_matrix` counts it.
+        The result of `confusion_matrix`.
 
     Returns
     -------
     numpy.ndarray, shape (K,)
-        float64 from 0 to 1; -1 for a class that neither occurs nor was said.
+        float64 from 0 to 1; -1 for a class that neither occurs nor was predicted.
 
     Raises
     ------
@@ -94,17 +95,17 @@ def class_iou(confusion):
 
 
 def mean_iou(confusion):
-    """The mean over classes of `class_iou` (mIoU), the number of semantic segmentation.
+    """Mean IoU: the mean of `class_iou` over classes, the usual metric of semantic segmentation.
 
     Parameters
     ----------
     confusion : numpy.ndarray, shape (K, K)
-        As `confusion_matrix` counts it, over all images: the mean of the mIoU of single images is another number.
+        The sum of `confusion_matrix` over all images. (The mean of the mIoU of single images is a different number.)
 
     Returns
     -------
     float
-        From 0 to 1. Classes that neither occur nor were said are left out.
+        From 0 to 1. Classes that neither occur nor were predicted are left out.
 
     Raises
     ------
@@ -113,8 +114,8 @@ def mean_iou(confusion):
 
     Notes
     -----
-    Every class weighs the same, a rare one as much as the sky. Accuracy per pixel does not: a map that is all sky can
-    have 0.9 there and 0.01 here.
+    Every class has the same weight, rare classes too. This is not so for pixel accuracy: a prediction of nothing but sky
+    can have a pixel accuracy of 0.9 and a mean IoU of 0.01.
 
     References
     ----------

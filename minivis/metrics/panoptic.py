@@ -1,6 +1,6 @@
-"""Panoptic quality: how well an image is divided into things and stuff, in one number that is a product of two.
+"""Panoptic quality (PQ): one number for a panoptic segmentation, the product of segmentation and recognition quality.
 
-Not here: how a model's queries become such a division (vision/panoptic.py).
+Not here: how a model's queries become a panoptic segmentation (vision/panoptic.py).
 """
 
 import operator
@@ -15,22 +15,22 @@ __all__ = ["PanopticQuality", "panoptic_quality"]
 
 
 class PanopticQuality:
-    r"""Gather divisions image by image, then say how good they are.
+    r"""Collect panoptic segmentations image by image, then compute their panoptic quality.
 
-    A predicted and a true segment of one class and image match when their IoU is above 1/2. No segment can match two
-    (no two others could cover more than half of it each), so there is nothing to choose. With the matches (TP), the
-    predicted segments left over (FP) and the true ones (FN),
+    A predicted and a true segment of the same image and class match if their IoU is above 1/2. A segment cannot have two
+    matches, because the segments of one map do not overlap: two of them cannot each cover more than half of it. TP are
+    the matches, FP the other predicted segments, and FN the other true segments. Then
 
     .. math:: PQ = \frac{\sum_{(p, g) \in TP} \text{IoU}(p, g)}{|TP| + \frac12 |FP| + \frac12 |FN|}
         = \underbrace{\frac{\sum_{(p, g) \in TP} \text{IoU}(p, g)}{|TP|}}_{SQ}
         \times \underbrace{\frac{|TP|}{|TP| + \frac12 |FP| + \frac12 |FN|}}_{RQ}
 
-    for each class over all images; the numbers of a set of images are the means over the classes that occur.
+    for each class over all images. The results are the means over the classes that occur.
 
     Parameters
     ----------
     things : array of bool, shape (K,)
-        Which classes are things; the others are stuff. Classes are 0 to K - 1.
+        True for classes that are things; the others are stuff. Classes are 0 to K - 1.
 
     Raises
     ------
@@ -39,10 +39,10 @@ class PanopticQuality:
 
     Notes
     -----
-    Pixels that are void in the truth (0: nobody knows what they show) count for nobody: they are left out of the union,
-    and a predicted segment with more than half of its pixels in void, or in a crowd of its class, is no FP. A crowd
-    (several objects nobody told apart) is never matched and is no FN. SQ and RQ of a set are means of their own: their
-    product is not its PQ.
+    Pixels that are void in the truth (number 0, not labelled) are ignored: they are left out of the union. A predicted
+    segment with more than half of its pixels in void or in crowds of its class is not an FP. A crowd (several objects
+    under one mask, not separated) is never matched and is not an FN. PQ, SQ and RQ of a set are each a mean over classes,
+    so the product of the mean SQ and the mean RQ is not the mean PQ.
 
     References
     ----------
@@ -51,10 +51,10 @@ class PanopticQuality:
 
     Examples
     --------
-    >>> there = (np.array([[1, 1, 2, 2]]), [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}])
-    >>> found = (np.array([[1, 1, 1, 2]]), there[1])
+    >>> truth = (np.array([[1, 1, 2, 2]]), [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}])
+    >>> found = (np.array([[1, 1, 1, 2]]), truth[1])
     >>> metric = PanopticQuality(things=[True, False])
-    >>> metric.update([found], [there])
+    >>> metric.update([found], [truth])
     >>> result = metric.compute()  # class 0: IoU 2/3, a match; class 1: IoU 1/2, none
     >>> round(result["PQ"], 3), round(result["SQ"], 3), result["RQ"], result["PQ_stuff"]
     (0.333, 0.333, 0.5, 0.0)
@@ -64,7 +64,7 @@ class PanopticQuality:
         self.things = np.asarray(things)
         if self.things.ndim != 1 or self.things.dtype != bool:
             raise ValueError(
-                f"PanopticQuality: things must be (K,) boolean, one a class, got {self.things.shape} "
+                f"PanopticQuality: things must be (K,) boolean, one for each class, got {self.things.shape} "
                 f"{self.things.dtype.name}"
             )
         K = len(self.things)
@@ -78,29 +78,29 @@ class PanopticQuality:
         Parameters
         ----------
         predictions, targets : list of (ids, segments)
-            One an image: ``ids`` (H, W), the number of each pixel's segment, 0 = void; ``segments``, a list of dicts
-            with ``id`` and ``category_id`` (0 to K - 1). Those of a target may have ``iscrowd``.
+            For each image ``ids`` (H, W), the number of each pixel's segment, 0 = void, and ``segments``, a list of dicts
+            with ``id`` and ``category_id`` (0 to K - 1). Segments of targets may have ``iscrowd``.
 
         Raises
         ------
         ValueError
-            If the maps differ in size, a number in the map has no segment or the other way round, a class is unknown, or
+            If the maps differ in size, a number in the map has no segment, a segment has no pixels, a class is unknown, or
             a segment lacks ``id`` or ``category_id`` or has a key that looks like a misspelling.
         TypeError
-            If a map is not of integers.
+            If a map does not hold integers.
         """
         predictions, targets = list(predictions), list(targets)
         if len(predictions) != len(targets):
             raise ValueError(
-                f"PanopticQuality: one prediction a target: {len(predictions)} predictions, {len(targets)} targets"
+                f"PanopticQuality: one prediction for each target: {len(predictions)} predictions, {len(targets)} targets"
             )
-        for found, there in zip(predictions, targets, strict=True):
-            self._compare(found, there)
+        for found, truth in zip(predictions, targets, strict=True):
+            self._compare(found, truth)
 
-    def _compare(self, found, there):
-        """Count the matches of one image, and what is left over."""
+    def _compare(self, found, truth):
+        """Count the TP, FP and FN of one image."""
         found_rows, found_labels, _ = self._segments("predictions", found)
-        true_rows, true_labels, crowd = self._segments("targets", there)
+        true_rows, true_labels, crowd = self._segments("targets", truth)
         if found_rows.shape != true_rows.shape:
             raise ValueError(
                 f"PanopticQuality: prediction and target must be of one size (prediction: {found_rows.shape}, target: "
@@ -113,10 +113,9 @@ class PanopticQuality:
         same[0] = same[:, 0] = False
         iou = np.where(same, pairs / np.maximum(union, 1), 0)
         match = iou > 0.5
-        for_nothing = pairs[0] + (pairs * (crowd[:, None] & (true_labels[:, None] == found_labels))).sum(
-            axis=0
-        )
-        wrong = ~match.any(axis=0) & (2 * for_nothing <= pairs.sum(axis=0))
+        in_crowd = crowd[:, None] & (true_labels[:, None] == found_labels)
+        ignored = pairs[0] + (pairs * in_crowd).sum(axis=0)  # pixels of predictions in void or in a crowd
+        wrong = ~match.any(axis=0) & (2 * ignored <= pairs.sum(axis=0))
         missed = ~match.any(axis=1) & ~crowd
         wrong[0] = missed[0] = False
         g, d = np.nonzero(match)
@@ -127,18 +126,18 @@ class PanopticQuality:
             np.add.at(count, labels, 1)
 
     def _segments(self, argument, image):
-        """The map with its segments numbered 0 (void), 1, 2, ...; their classes and whether they are crowds."""
+        """The map with its segments renumbered 0 (void), 1, 2, ..., their classes, and whether they are crowds."""
         name = f"PanopticQuality: {argument}"
         ids, segments = _pair(name, image)
         numbers = np.array([0, *(_whole(name, segment, "id") for segment in segments)], np.int64)
         labels = np.array([-1, *(_whole(name, segment, "category_id") for segment in segments)], np.int64)
         crowd = np.array([False, *(_is_crowd(name, segment) for segment in segments)])
-        told_of = set(numbers.tolist())
-        there = np.unique(ids).tolist()
-        if told_of != {0, *there} or len(told_of) != len(numbers):
+        described = set(numbers.tolist())
+        in_map = np.unique(ids).tolist()
+        if described != {0, *in_map} or len(described) != len(numbers):
             raise ValueError(
                 f"{name}: each segment must have an id of its own, not 0, and pixels, and each number in the map a "
-                f"segment (segments: {told(numbers[1:].tolist())}, map: {told(there)}, 0 is void)"
+                f"segment (segments: {told(numbers[1:].tolist())}, map: {told(in_map)}, 0 is void)"
             )
         if len(labels) > 1 and not (labels[1:].min() >= 0 and labels.max() < len(self.things)):
             raise ValueError(
@@ -153,7 +152,7 @@ class PanopticQuality:
         Returns
         -------
         dict of dict
-            By class: ``PQ``, ``SQ``, ``RQ``, from 0 to 1, and the counts ``TP``, ``FP``, ``FN``.
+            For each class ``PQ``, ``SQ``, ``RQ``, from 0 to 1, and the counts ``TP``, ``FP``, ``FN``.
         """
         result = {}
         for label in np.flatnonzero(self._counts.sum(axis=0)).tolist():
@@ -165,13 +164,13 @@ class PanopticQuality:
         return result
 
     def compute(self):
-        """Means over the classes that occur in truth or prediction.
+        """Means over the classes that occur in targets or predictions.
 
         Returns
         -------
         dict of float
-            ``PQ``, ``SQ``, ``RQ``; the same of things only (``PQ_things``, ...) and of stuff only (``PQ_stuff``, ...).
-            From 0 to 1; -1 where no such class occurs.
+            ``PQ``, ``SQ``, ``RQ``; the same for things only (``PQ_things``, ...) and for stuff only (``PQ_stuff``, ...).
+            From 0 to 1; -1 if no such class occurs.
         """
         each = self.by_class()
         result = {}
@@ -183,14 +182,16 @@ class PanopticQuality:
 
 
 def _pair(name, image):
-    """Map (H, W) and segments of one image, refused where they are none."""
+    """Check the map (H, W) and the segments of one image."""
     if not isinstance(image, (tuple, list)) or len(image) != 2:
         hint = '; of a target of CocoPanoptic: (target["panoptic"], target["segments"])'
         raise ValueError(f"{name} must be pairs (ids, segments), got {type(image).__name__}{hint}")
     ids = to_numpy(image[0])
     segments = image[1]
     if not isinstance(segments, (tuple, list)) or not all(isinstance(segment, dict) for segment in segments):
-        raise ValueError(f"{name}: segments must be a list of dicts, one a segment, got {told(segments)}")
+        raise ValueError(
+            f"{name}: segments must be a list with a dict for each segment, got {told(segments)}"
+        )
     if ids.dtype.kind not in "iu":
         raise TypeError(
             f"{name}: ids must be integers, got {ids.dtype.name}; a PNG of COCO's goes through rgb2id"
@@ -201,7 +202,7 @@ def _pair(name, image):
 
 
 def _whole(name, segment, key):
-    """A whole number that every segment must have."""
+    """A whole number under a key that every segment must have."""
     try:
         return operator.index(segment[key])
     except KeyError:
@@ -219,20 +220,20 @@ def _is_crowd(name, segment):
 
 
 def panoptic_quality(predictions, targets, things):
-    """PQ, SQ and RQ of a list of images; `PanopticQuality` says what they mean.
+    """PQ, SQ and RQ of a list of images; for their meaning see `PanopticQuality`.
 
     Parameters
     ----------
     predictions, targets : list of (ids, segments)
-        One an image: ``ids`` (H, W), 0 = void, and a list of dicts with ``id``, ``category_id`` and, in targets,
-        perhaps ``iscrowd``.
+        For each image ``ids`` (H, W), 0 = void, and a list of dicts with ``id``, ``category_id`` and, optionally in
+        targets, ``iscrowd``.
     things : array of bool, shape (K,)
-        Which classes are things.
+        True for classes that are things.
 
     Returns
     -------
     dict of float
-        ``PQ``, ``SQ``, ``RQ``, and each with ``_things`` and ``_stuff``; -1 where no such class occurs.
+        ``PQ``, ``SQ``, ``RQ``, and each with ``_things`` and ``_stuff``; -1 if no such class occurs.
 
     References
     ----------

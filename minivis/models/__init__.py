@@ -1,5 +1,5 @@
 # ruff: noqa: F403 (a flat list of names is the purpose of this file)
-"""Models: one paper, one file. Each takes arrays or Tensors and returns Tensors.
+"""Models, one file for each paper. Each takes arrays or Tensors and returns Tensors.
 
 Not here: layers (nn/), training (train.py, recipes/).
 """

@@ -1,7 +1,7 @@
-"""A small convolutional network for small images: what a ViT is compared with.
+"""A small convolutional network for small images, to compare with a ViT.
 
-Conv-BN-ReLU blocks, each stage half the size of the one before, then the mean over positions and a linear layer.
-Not here: the networks that made history (LeNet to ResNet have files of their own), training (recipes/).
+Conv-BN-ReLU blocks, where each stage halves the map, then the mean over positions and a linear layer.
+Not here: published convolutional networks such as ResNet (resnet.py), training (recipes/).
 """
 
 from minivis import ops
@@ -12,7 +12,7 @@ __all__ = ["CNN"]
 
 
 class CNN(Module):
-    """Convolutions that see more and more of the image, then one linear layer: images to class logits.
+    """A stack of convolutions with growing receptive fields, then one linear layer: images to class logits.
 
     Parameters
     ----------
@@ -21,13 +21,13 @@ class CNN(Module):
     widths : sequence of int, default (32, 64)
         Channels of each stage. Every stage after the first starts with a convolution of stride 2.
     depth : int, default 2
-        Convolutions a stage.
+        Convolutions in each stage.
     num_classes : int, default 10
         K.
     kernel_size : int, default 3
         Side of the filters, odd.
     rng : numpy.random.Generator, int or None
-        Starting values: He's for the convolutions, torch's for the last layer. None is seed 0.
+        Draws the starting values: He's for the convolutions, torch's for the last layer. None is seed 0.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class CNN(Module):
 
     Notes
     -----
-    Locality and weight sharing are built in, which a ViT has to learn from data; with little data that decides.
+    Locality and weight sharing are built in. A ViT has to learn them from data, so with little data a CNN is better.
 
     References
     ----------
@@ -66,7 +66,7 @@ class CNN(Module):
                         kernel_size,
                         stride,
                         padding=kernel_size // 2,
-                        bias=False,  # the norm subtracts it
+                        bias=False,  # the norm would subtract it again
                         weight_init=init.kaiming_normal,
                         rng=rng,
                     ),

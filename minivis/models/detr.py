@@ -1,4 +1,4 @@
-"""DETR: a CNN, a transformer and a set of object queries that each answer with one box or with "no object".
+"""DETR: a CNN, a transformer, and object queries, each of which predicts one class and box or "no object".
 
 Carion et al., "End-to-end object detection with transformers", ECCV 2020, figures 2 and 10.
 Slides ``A/52-detr-idea`` to ``A/67-encoder-separates-instances``, ``C/124-detr``, ``H/14-detr-idea`` to
@@ -46,8 +46,8 @@ class DETROutput:
     boxes : Tensor, shape (B, Q, 4)
         Centre, width and height as fractions of the image: normalised cxcywh.
     auxiliary : list of DETROutput
-        What the decoder layers before the last would have answered, the first layer first.
-    masks : Tensor, shape (B, Q, H / 4, W / 4), or (n, H / 4, W / 4) of n chosen ones, or None
+        The predictions after each decoder layer except the last, the first layer first.
+    masks : Tensor, shape (B, Q, H / 4, W / 4), or (n, H / 4, W / 4) for n chosen masks, or None
         Logits of the mask head, if there is one.
     """
 
@@ -58,34 +58,34 @@ class DETROutput:
 
 
 class EncoderLayer(TransformerEncoderLayer):
-    """Image tokens look at each other. Places are added to queries and keys in every layer, never to values."""
+    """Self-attention of image tokens. Position codes are added to queries and keys in every layer, never to values."""
 
     def forward(self, x, codes, mask):
         """Tokens x (B, N, D) with codes (B, N, D); ``mask`` (B, 1, N) is True at keys that may be attended."""
 
-        def look(x):
-            placed = _plus(x, codes)
-            return self.self_attn(placed, placed, x, mask)
+        def attend(x):
+            x_with_codes = _add_codes(x, codes)
+            return self.self_attn(x_with_codes, x_with_codes, x, mask)
 
-        x = self.residual(self.norm1, look, x)
+        x = self.residual(self.norm1, attend, x)
         return self.residual(self.norm2, self.mlp, x)
 
 
 class DecoderLayer(TransformerDecoderLayer):
-    """Queries look at each other, then at the image, then think. Their codes are added in every layer too."""
+    """Self-attention among the queries, cross-attention to the image, then an MLP. Codes are added in every layer."""
 
-    def forward(self, x, query_codes, memory, placed_memory, mask):
-        """States x (B, Q, D) of the queries; memory (B, N, D) as values, with its codes as keys."""
+    def forward(self, x, query_codes, memory, memory_with_codes, mask):
+        """States x (B, Q, D) of the queries; the values are ``memory`` (B, N, D), the keys ``memory_with_codes``."""
 
-        def confer(x):
-            placed = _plus(x, query_codes)
-            return self.self_attn(placed, placed, x)
+        def attend_to_queries(x):
+            x_with_codes = _add_codes(x, query_codes)
+            return self.self_attn(x_with_codes, x_with_codes, x)
 
-        def look(x):
-            return self.cross_attn(_plus(x, query_codes), placed_memory, memory, mask)
+        def attend_to_image(x):
+            return self.cross_attn(_add_codes(x, query_codes), memory_with_codes, memory, mask)
 
-        x = self.residual(self.norm1, confer, x)
-        x = self.residual(self.norm2, look, x)
+        x = self.residual(self.norm1, attend_to_queries, x)
+        x = self.residual(self.norm2, attend_to_image, x)
         return self.residual(self.norm3, self.mlp, x)
 
 
@@ -99,7 +99,7 @@ class DETRTransformer(Module):
     width : int
         D.
     norm_first : bool
-        As in the layers: what comes out of the encoder is then not normalised yet.
+        As in the layers. If True, the encoder's output gets a norm of its own.
     """
 
     def __init__(self, encoder, decoder, width, norm_first):
@@ -115,19 +115,19 @@ class DETRTransformer(Module):
 
     def decode(self, x, query_codes, memory, codes=None, mask=None):
         """States x (B, Q, D) of the queries -> the normalised states after every layer, (layers, B, Q, D)."""
-        placed = _plus(memory, codes)
+        memory_with_codes = _add_codes(memory, codes)
         states = []
         for layer in self.decoder:
-            x = layer(x, query_codes, memory, placed, mask)
+            x = layer(x, query_codes, memory, memory_with_codes, mask)
             states.append(x)
         return self.decoder_norm(ops.stack(states))
 
 
 class DETR(Module):
-    """DEtection TRansformer: images to a set of boxes, all at once, with no anchors and nothing to suppress afterwards.
+    """DEtection TRansformer: images to a set of boxes, all at once, without anchors and without non-maximum suppression.
 
-    The backbone's map becomes tokens, the encoder lets them look at each other, and Q learned queries ask the result where
-    the objects are:
+    The backbone's map becomes tokens, the encoder processes them with self-attention, and in the decoder Q learned
+    queries attend to the result. Each query predicts a class and a box:
 
     .. math::
         M = \\mathrm{encoder}(W * \\mathrm{backbone}(x)), \\qquad Y = \\mathrm{decoder}(\\mathrm{queries}, M), \\qquad
@@ -136,41 +136,43 @@ class DETR(Module):
     Parameters
     ----------
     backbone : Module
-        With ``channels`` (of each map it returns) and ``features(images)``, a list of maps (B, C_i, H_i, W_i), finest first.
+        It has ``features(images)``, which returns a list of maps (B, C_i, H_i, W_i), finest first, and ``channels``, the
+        C_i.
     num_classes : int
         K; class K is "no object".
     queries : int, default 100
-        Q, more than any image has objects.
+        Q. It should be larger than the number of objects in any image.
     width : int, default 256
         D, divisible by 4.
     heads : int, default 8
-        Attention heads; they divide D.
+        Number of attention heads. It must divide D.
     encoder_depth, decoder_depth : int, default 6
-        At least 1 of the latter.
+        Number of layers. The decoder needs at least 1.
     mlp_width : int, default 2048
         Width inside the MLPs.
     dropout : float, default 0.1
         Probability in training.
     decoder_dropout : float, optional
-        That of the decoder; default ``dropout``.
+        Dropout probability in the decoder; default ``dropout``.
     norm_first : bool, default False
-        Norm before instead of after each branch, which trains without a long warm-up.
+        Put the norm before each branch instead of after it. This trains without a long warm-up.
     position : str, default "sine_attention"
-        How tokens know their places, the rows of the paper's table 3: ``"none"``; ``"sine_input"``, added once to the
-        encoder's input; ``"learned_attention"``, learned and added at every attention; ``"sine_decoder"``, sine, at the
-        decoder's attention only; ``"sine_attention"``, sine, at every attention. In the first two the queries are the
-        decoder's input, in the others they are added at every attention and the decoder starts from 0.
+        How position codes are added, one value for each row of the paper's table 3: ``"none"``: no codes;
+        ``"sine_input"``: sine codes, once, to the encoder's input; ``"learned_attention"``: learned codes, at every
+        attention; ``"sine_decoder"``: sine codes, at the decoder's attention only; ``"sine_attention"``: sine codes, at
+        every attention. With the first two, the queries are the decoder's input. With the others, the queries are added
+        at every attention and the decoder's input is 0.
     feature_level : int, default -1
-        Which of the backbone's maps becomes tokens.
+        Index of the backbone's map that becomes tokens.
     masks : bool, default False
         Add the mask head of the paper's section 4.4 (``minivis.models.detr_panoptic``).
     rng : numpy.random.Generator, int or None
-        Starting values: Xavier in the transformer, normal for the queries, torch's for the rest. None is seed 0.
+        Draws the starting values: Xavier in the transformer, normal for the queries, torch's for the rest. None is seed 0.
 
     Raises
     ------
     ValueError
-        If a size, ``position`` or ``feature_level`` cannot be; when called, if the mask does not fit the images.
+        If a size, ``position`` or ``feature_level`` is invalid; when called, if the mask does not fit the images.
     TypeError
         When called, if the mask is not boolean.
 
@@ -206,7 +208,9 @@ class DETR(Module):
             raise ValueError(f"DETR: width must be divisible by 4, for the position codes, got {width}")
         init.check_sizes("DETR", num_classes=num_classes, queries=queries, decoder_depth=decoder_depth)
         if not -len(backbone.channels) <= feature_level < len(backbone.channels):
-            raise ValueError(f"DETR: feature_level {feature_level} is none of {len(backbone.channels)} maps")
+            raise ValueError(
+                f"DETR: feature_level {feature_level} is out of range for {len(backbone.channels)} maps"
+            )
         rng = init.generator(rng)
         self.position = position
         self.width = width
@@ -214,17 +218,20 @@ class DETR(Module):
         self.backbone = backbone
         self.input_proj = Conv2d(backbone.channels[self.level], width, 1, rng=rng)
         sizes = (width, heads, mlp_width)
-        calm = dropout if decoder_dropout is None else decoder_dropout
+        decoder_dropout = dropout if decoder_dropout is None else decoder_dropout
         encoder = [
             EncoderLayer(*sizes, dropout, norm_first=norm_first, rng=rng) for _ in range(encoder_depth)
         ]
-        decoder = [DecoderLayer(*sizes, calm, norm_first=norm_first, rng=rng) for _ in range(decoder_depth)]
+        decoder = [
+            DecoderLayer(*sizes, decoder_dropout, norm_first=norm_first, rng=rng)
+            for _ in range(decoder_depth)
+        ]
         self.transformer = DETRTransformer(encoder, decoder, width, norm_first)
         learned = position == "learned_attention"
         self.codes = LearnedPositionCode2d(50, 50, width, rng=rng) if learned else None
         self.queries = Parameter(init.normal((queries, width), 1.0, rng))
         self.class_head = Linear(width, num_classes + 1, rng=rng)
-        self.box_head = _three_layers(width, 4, rng)
+        self.box_head = _box_mlp(width, 4, rng)
         self.mask_head = None
         if masks:
             from minivis.models.detr_panoptic import MaskHead
@@ -232,21 +239,23 @@ class DETR(Module):
             self.mask_head = MaskHead(width, heads, backbone.channels[: self.level], rng=rng)
 
     def forward(self, images, mask=None, choose=None):
-        """Detect.
+        """Detect objects.
 
-        To whoever looks (see `looking`) it shows the ``grid`` of image tokens, (H', W'): token n is its cell (n // W', n % W').
-        Weights stand in ``transformer.encoder.0.self_attn.weights``, (B, h, N, N), ``transformer.decoder.0.self_attn.weights``,
-        (B, h, Q, Q), and, where in the image each query looks, ``transformer.decoder.0.cross_attn.weights``, (B, h, Q, N).
+        Inside `looking`, the model shows the ``grid`` of image tokens, (H', W'): token n is the cell (n // W', n % W').
+        The attention weights are in ``transformer.encoder.0.self_attn.weights``, (B, h, N, N),
+        ``transformer.decoder.0.self_attn.weights``, (B, h, Q, Q), and ``transformer.decoder.0.cross_attn.weights``,
+        (B, h, Q, N), which tells where in the image each query looks.
 
         Parameters
         ----------
         images : ndarray or Tensor, shape (B, C, H, W)
-            Images of different sizes are padded with zeros at the bottom and the right to a common one.
+            Pad images of different sizes with zeros at the bottom and the right to a common size.
         mask : bool ndarray, shape (B, H, W), optional
             True = inside the image, False = padding.
         choose : function of (DETROutput) -> (int ndarray, int ndarray), optional
-            From logits and boxes, says of which image and which query masks are wanted: they cost more than all the rest,
-            and a loss needs the matched ones, a picture the confident ones only. Default all.
+            Chooses from logits and boxes which masks to compute, and returns the index of the image and of the query of
+            each. The default is all. Masks cost more than the rest of the model; a loss needs only those of matched
+            queries, and a picture only those of confident queries.
 
         Returns
         -------
@@ -270,14 +279,14 @@ class DETR(Module):
         return output
 
     def transform(self, source, valid=None):
-        """The transformer alone: a map (B, D, H', W') to the states (layers, B, Q, D) and the memory (B, N, D).
+        """The transformer alone: from a map (B, D, H', W') to the states (layers, B, Q, D) and the memory (B, N, D).
 
         Parameters
         ----------
         source : ndarray or Tensor, shape (B, D, H', W')
             The projected map of the backbone.
         valid : bool ndarray, shape (B, H', W'), optional
-            True = inside the image. What stands in padded cells changes nothing.
+            True = inside the image. The values in padded cells have no effect.
 
         Returns
         -------
@@ -290,7 +299,7 @@ class DETR(Module):
         codes = self._codes(source, valid)
         queries = ops.broadcast_to(self.queries, (B, *self.queries.shape))
         if self.position in ("none", "sine_input"):
-            memory = self.transformer.encode(_plus(tokens, codes), None, mask)
+            memory = self.transformer.encode(_add_codes(tokens, codes), None, mask)
             return self.transformer.decode(queries, None, memory, None, mask), memory
         encoder_codes = None if self.position == "sine_decoder" else codes
         memory = self.transformer.encode(tokens, encoder_codes, mask)
@@ -321,12 +330,12 @@ class DETR(Module):
         return ops.interpolate(mask[:, None].astype("float32"), size=grid)[:, 0] > 0.5
 
 
-def _plus(x, codes):
+def _add_codes(x, codes):
     return x if codes is None else x + codes
 
 
-def _three_layers(width, out, rng):
-    """The MLP that says the boxes, with as many layers as DETR's has."""
+def _box_mlp(width, out, rng):
+    """The MLP that predicts the boxes. It has three layers, as in the paper."""
     first = [Linear(width, width, rng=rng), ReLU(), Linear(width, width, rng=rng), ReLU()]
     return Sequential(*first, Linear(width, out, rng=rng))
 

@@ -1,4 +1,4 @@
-"""The mask head of DETR: where a query looks, sharpened step by step with the finer maps of the backbone.
+"""The mask head of DETR: attention maps of the queries, refined step by step with the finer maps of the backbone.
 
 Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.4 and figure 8.
 Slides ``A/68-detr-panoptic``, ``H/24-detr-panoptic-head``.
@@ -15,18 +15,18 @@ __all__ = ["MaskAttention", "MaskHead"]
 
 
 class MaskAttention(Module):
-    """How much each query looks at each place in each head: attention weights without values.
+    """Attention weights of each query for each image token in each head; there are no values.
 
     .. math:: a_{q,i,n} = \\mathrm{softmax}_{(i, n)} \\frac{\\langle q_i, k_{n,i} \\rangle}{\\sqrt d}
 
-    The softmax runs over heads and places together, so that heads compete: all weights of a query sum to 1.
+    The softmax is over heads and tokens together, so the heads compete: all weights of a query sum to 1.
 
     Parameters
     ----------
     width, heads : int
-        D, and the number of heads, which divides it.
+        D, and the number of heads, which must divide D.
     rng : numpy.random.Generator
-        Starting values: Xavier, biases 0.
+        Draws the starting values: Xavier; biases are 0.
     """
 
     def __init__(self, width, heads, rng):
@@ -35,9 +35,9 @@ class MaskAttention(Module):
         self.key = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
 
     def forward(self, queries, memory, valid=None):
-        """Queries (B, Q, D) on memory (B, N, D), of which ``valid`` (B, N) may be looked at: (B, Q, h, N).
+        """Queries (B, Q, D) and memory (B, N, D) to weights (B, Q, h, N); ``valid`` (B, N) is True at tokens to attend to.
 
-        Shows ``weights``, (B, h, Q, N), to whoever looks.
+        Shows ``weights``, (B, h, Q, N), inside `looking`.
         """
         B, Q, D = queries.shape
         N = memory.shape[1]
@@ -48,7 +48,7 @@ class MaskAttention(Module):
         scores = ((q * (1 / math.sqrt(d))) @ k).transpose(0, 2, 1, 3)  # (B, Q, h, N)
         if valid is not None:
             allowed = valid[:, None, None, :]
-            # finite: an image that is all padding gives no NaN
+            # finite, because -inf would give NaN for an image that is all padding
             lowest = float(namespace(valid).finfo(scores.dtype).min)
             scores = ops.where(allowed, scores, lowest)
         weights = ops.softmax(scores.reshape(B, Q, h * N)).reshape(B, Q, h, N)
@@ -58,26 +58,26 @@ class MaskAttention(Module):
 
 
 class MaskHead(Module):
-    """One mask for each query: convolutions, with the maps of the backbone added on the way to their resolution.
+    """Predict one mask for each query: convolutions, upsampling, and the backbone's finer maps added at each resolution.
 
     Parameters
     ----------
     width, heads : int
-        D of the transformer, and heads of the attention. D + heads is divisible by 8.
+        D of the transformer, and heads of the attention. D + heads must be divisible by 8.
     channels : sequence of int
         Channels of the backbone's maps that are finer than the transformer's, finest first.
     rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
+        Draws the starting values; None is seed 0.
 
     Raises
     ------
     ValueError
-        If 8 groups do not divide D + heads.
+        If D + heads is not divisible by the 8 groups of the norms.
 
     Notes
     -----
-    Every query has its own pass through the convolutions: B Q maps. Only the first layer can share, see `_first`. In
-    training the masks of matched queries are enough: ``chosen``.
+    Every query has its own pass through the convolutions: B Q maps. Only the first layer shares work between queries, see
+    `_first_conv`. In training the masks of matched queries are enough: pass ``chosen``.
 
     References
     ----------
@@ -100,15 +100,15 @@ class MaskHead(Module):
         inputs = width + heads
         widths = [inputs, inputs, *(width // 2**i for i in range(1, len(channels) + 2))]
         self.convs = [
-            Conv2d(a, b, 3, padding=1, weight_init=_even, rng=rng)
+            Conv2d(a, b, 3, padding=1, weight_init=_variance_preserving, rng=rng)
             for a, b in zip(widths, widths[1:], strict=False)
         ]
         self.norms = [GroupNorm(min(8, C), C) for C in widths[1:]]
         self.adapters = [
-            Conv2d(a, b, 1, weight_init=_even, rng=rng)
+            Conv2d(a, b, 1, weight_init=_variance_preserving, rng=rng)
             for a, b in zip(channels[::-1], widths[2:], strict=False)
         ]
-        self.out = Conv2d(widths[-1], 1, 3, padding=1, weight_init=_even, rng=rng)
+        self.out = Conv2d(widths[-1], 1, 3, padding=1, weight_init=_variance_preserving, rng=rng)
 
     def forward(self, states, memory, source, maps, valid=None, chosen=None):
         """Mask logits.
@@ -126,7 +126,7 @@ class MaskHead(Module):
         valid : bool ndarray, shape (B, H', W'), optional
             True = inside the image.
         chosen : (int ndarray, int ndarray) of length n, optional
-            Image and query of the masks that are wanted; the default is all.
+            Indices of the image and of the query of each mask to compute; the default is all.
 
         Returns
         -------
@@ -135,13 +135,13 @@ class MaskHead(Module):
         B, Q, _ = states.shape
         H, W = source.shape[2:]
         # (B, Q, h, N)
-        looks = self.attention(states, memory, None if valid is None else valid.reshape(B, H * W))
+        attention = self.attention(states, memory, None if valid is None else valid.reshape(B, H * W))
         owners = None
         if chosen is not None:
-            chosen = tuple(move(index, looks.device) for index in chosen)  # a matcher works on the CPU
-            looks = looks[chosen]
+            chosen = tuple(move(index, attention.device) for index in chosen)  # a matcher works on the CPU
+            attention = attention[chosen]
             owners = chosen[0]
-        x = self._first(source, looks.reshape(-1, looks.shape[-2], H, W), owners)
+        x = self._first_conv(source, attention.reshape(-1, attention.shape[-2], H, W), owners)
         x = ops.relu(self.norms[0](x))
         x = ops.relu(self.norms[1](self.convs[1](x)))
         finer = zip(maps[::-1], self.adapters, self.convs[2:], self.norms[2:], strict=True)
@@ -152,15 +152,18 @@ class MaskHead(Module):
         x = self.out(x)[:, 0]
         return x.reshape(B, Q, *x.shape[1:]) if chosen is None else x
 
-    def _first(self, source, looks, owners):
-        """The first convolution of [source, looks]: linear, so what the masks of an image share is computed once."""
+    def _first_conv(self, source, attention, owners):
+        """The first convolution of [source, attention]. It is linear, so the part for source is computed once per image."""
         conv, D = self.convs[0], source.shape[1]
         shared = ops.conv2d(source, conv.weight[:, :D], conv.bias, padding=1)
-        return _add_to_each_mask(ops.conv2d(looks, conv.weight[:, D:], padding=1), shared, owners)
+        return _add_to_each_mask(ops.conv2d(attention, conv.weight[:, D:], padding=1), shared, owners)
 
 
 def _add_to_each_mask(x, maps, owners):
-    """Add to each mask in x (n, C, H, W) the map of its image, of maps (B, C, H, W): all have as many, or owners says whose."""
+    """Add to each mask in x (n, C, H, W) the map of its image, from maps (B, C, H, W).
+
+    ``owners`` (n,) is the image of each mask. If it is None, every image has the same number of masks.
+    """
     if owners is not None:
         return x + ops.take(maps, owners)
     B, *shape = maps.shape
@@ -168,6 +171,6 @@ def _add_to_each_mask(x, maps, owners):
     return (x.reshape(B, Q, *shape) + maps.reshape(B, 1, *shape)).reshape(x.shape)
 
 
-def _even(shape, rng):
-    """Uniform within sqrt(3 / fan_in): the variance of a linear layer's output is that of its input."""
+def _variance_preserving(shape, rng):
+    """Uniform within sqrt(3 / fan_in): the output of a linear layer has the same variance as its input."""
     return init.uniform(shape, math.sqrt(3 / math.prod(shape[1:])), rng)

@@ -1,9 +1,9 @@
-"""Mask2Former: queries become masks and classes; each looks only inside the mask it predicted a layer before.
+"""Mask2Former: queries predict masks and classes, and attend only inside the mask they predicted one layer before.
 
 Cheng et al., "Masked-attention mask transformer for universal image segmentation", CVPR 2022: equations 1 to 3 and sections
 3.2 and 3.3. Slides ``I/35-multi-scale-decoder``, ``I/40-masked-attention``, ``I/43-masked-cross-attention``.
-Not here: the pixel decoder (pixel_decoder.py), the backbones (resnet.py, swin.py), the loss (losses/), merging masks to a
-panoptic map (vision/).
+Not here: the pixel decoder (pixel_decoder.py), the backbones (resnet.py, swin.py), the loss (losses/), merging masks into
+a panoptic map (vision/).
 """
 
 import math
@@ -38,16 +38,16 @@ __all__ = [
 
 @dataclass
 class Mask2FormerOutput:
-    """What Mask2Former says of a batch of images.
+    """The predictions of Mask2Former for a batch of images.
 
     Attributes
     ----------
     logits : Tensor, shape (B, Q, K + 1)
-        Of the classes, "no object" last.
+        Scores of the classes; the last is "no object".
     masks : Tensor, shape (B, Q, H / 4, W / 4)
-        Logits: positive where a pixel belongs to the query's object. As large as the backbone's finest map.
+        Logits, positive where a pixel belongs to the query's object. As large as the backbone's finest map.
     auxiliary : list of Mask2FormerOutput
-        What was predicted before every decoder layer: from the queries alone first, so one for each layer.
+        The predictions before each decoder layer, one for each layer. The first is made from the learned queries alone.
     """
 
     logits: Tensor
@@ -56,7 +56,7 @@ class Mask2FormerOutput:
 
 
 class DecoderLayer(ResidualLayer):
-    """One decoder layer, norms after each branch: masked attention to a map, then among the queries, then an MLP."""
+    """One post-norm decoder layer: masked cross-attention to a map, self-attention of the queries, then an MLP."""
 
     def __init__(self, width, heads, mlp_width, dropout, rng):
         self.cross_attn = MultiHeadAttention(width, heads, dropout, rng=rng)
@@ -68,17 +68,17 @@ class DecoderLayer(ResidualLayer):
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, queries, positions, key, value, mask):
-        """Queries (B, Q, D) with positions (Q, D), map tokens (B, N, D) with and without code, mask (B, Q, N) or None."""
+        """Queries (B, Q, D), positions (Q, D); map tokens (B, N, D), with codes as key; mask (B, Q, N) or None."""
 
-        def look(queries):
+        def attend_to_map(queries):
             return self.cross_attn(queries + positions, key, value, mask)
 
-        def confer(queries):
-            placed = queries + positions
-            return self.self_attn(placed, placed, queries)
+        def attend_to_queries(queries):
+            queries_with_codes = queries + positions
+            return self.self_attn(queries_with_codes, queries_with_codes, queries)
 
-        queries = self.residual(self.norm1, look, queries)
-        queries = self.residual(self.norm2, confer, queries)
+        queries = self.residual(self.norm1, attend_to_map, queries)
+        queries = self.residual(self.norm2, attend_to_queries, queries)
         return self.residual(self.norm3, self.mlp, queries)
 
 
@@ -92,7 +92,7 @@ class Mask2Former(Module):
     Parameters
     ----------
     backbone : Module
-        With ``.channels`` and ``.features(images)``, a list of maps, finest first.
+        It has ``features(images)``, which returns a list of maps, finest first, and ``channels``, the channels of each.
     num_classes : int
         K, without "no object".
     queries : int, default 100
@@ -100,27 +100,28 @@ class Mask2Former(Module):
     width : int, default 256
         D of queries and maps.
     heads : int, default 8
-        Of every attention; they divide D.
+        Heads of every attention. The number must divide D.
     decoder_depth : int, default 9
-        Layers of the decoder. They take the maps in turn, coarsest first.
+        Layers of the decoder. They attend to the maps in turn, coarsest first.
     pixel_depth : int, default 6
-        Layers of the deformable encoder; 0 leaves a plain feature pyramid.
+        Layers of the deformable encoder. With 0 the pixel decoder is a plain feature pyramid.
     mlp_width, pixel_mlp_width : int, default 2048, 1024
-        Inside the MLPs of the decoder and of the pixel decoder.
+        Width inside the MLPs of the decoder and of the pixel decoder.
     mask_width : int, optional
         Channels of the pixel embeddings; default D.
     levels : int, default 3
-        How many of the backbone's maps, from the coarsest, the transformers see. The others are only added on the way up.
+        Number of the backbone's maps, counted from the coarsest, that the transformers attend to. The finer maps are only
+        added in the feature pyramid.
     points : int, default 4
-        That a head reads in every map.
+        Points that a head of the pixel decoder reads in every map.
     groups : int, default 32
-        Of the group norms; they divide D.
+        Groups of the group norms. The number must divide D.
     masked : bool, default True
         False: plain cross-attention to all pixels, for comparison.
     dropout : float, default 0
-        Probability, of attention weights, in the MLPs and after every branch.
+        Probability for attention weights, inside the MLPs and after every branch.
     rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
+        Draws the starting values; None is seed 0.
 
     Raises
     ------
@@ -178,17 +179,17 @@ class Mask2Former(Module):
         self.mask_head = [Linear(width, w, rng=rng) for w in (width, width, mask_width)]
 
     def forward(self, images):
-        """Segment.
+        """Segment images.
 
-        To whoever looks (see `looking`) each of the ``layers.0``, ... shows the ``grid`` (h, w) of its map, where each query was
-        allowed to look, ``mask`` (B, Q, h, w), and whose mask was empty, so that it was allowed everywhere, ``reset`` (B, Q).
-        Without masked attention there are no masks. Weights stand in ``layers.0.cross_attn.weights``, (B, heads, Q, h w), and
-        ``layers.0.self_attn.weights``, (B, heads, Q, Q).
+        Inside `looking`, each layer (``layers.0``, ...) shows the ``grid`` (h, w) of its map and, with masked attention,
+        two arrays more: ``mask`` (B, Q, h, w), True where a query may attend, and ``reset`` (B, Q), True where the mask
+        was empty, so that the query may attend everywhere. The attention weights are in ``layers.0.cross_attn.weights``,
+        (B, heads, Q, h w), and ``layers.0.self_attn.weights``, (B, heads, Q, Q).
 
         Parameters
         ----------
         images : ndarray or Tensor, shape (B, 3, H, W)
-            Any size the backbone takes.
+            Any size that the backbone accepts.
 
         Returns
         -------
@@ -215,7 +216,7 @@ class Mask2Former(Module):
         return Mask2FormerOutput(last.logits, last.masks, auxiliary)
 
     def _predict(self, x, pixels):
-        """Class and mask of every query: its mask embedding is compared with the embedding of each pixel."""
+        """Class and mask of every query. A mask logit is the dot product of the query's and the pixel's embedding."""
         x = self.norm(x)
         B, C, H, W = pixels.shape
         first, second, last = self.mask_head
@@ -225,14 +226,14 @@ class Mask2Former(Module):
 
 
 def attended_pixels(masks, size):
-    """Where masked attention may look: inside the mask, resized to a map; everywhere if nothing is inside.
+    """Where masked attention may attend: inside the mask, resized to a map; everywhere if the mask is empty.
 
     .. math:: \\sigma(\\mathrm{resize}(M)) \\ge 0.5
 
     Parameters
     ----------
     masks : ndarray or Tensor, shape (B, Q, H, W)
-        Logits. No gradient flows back through the decision.
+        Logits. No gradient flows back through the threshold.
     size : (int, int)
         Height and width of the map.
 
@@ -241,12 +242,12 @@ def attended_pixels(masks, size):
     mask : bool ndarray, shape (B, Q, h, w)
         True = may be attended.
     reset : bool ndarray, shape (B, Q)
-        Which masks were empty, and were reset.
+        True where a mask was empty and was reset.
 
     References
     ----------
-    Cheng et al. 2022, equation 2. The paper does not speak of empty masks; its program resets them, since a query
-    with nothing to attend to would be NaN there, and could not find its way back here. Slide
+    Cheng et al. 2022, equation 2. The paper does not mention empty masks. Its code resets them, because a softmax over
+    nothing gives NaN there. In minivis the result would be 0, and no gradient could correct the mask. Slide
     ``I/40-masked-attention``.
 
     Examples
@@ -257,7 +258,7 @@ def attended_pixels(masks, size):
     ([[True, False], [True, True]], [[False, True]])
     """
     masks = masks.data if isinstance(masks, Tensor) else masks
-    mask = ops.interpolate(masks, size=size, mode="bilinear") >= 0  # a sigmoid of 0.5 is a logit of 0
+    mask = ops.interpolate(masks, size=size, mode="bilinear") >= 0  # sigmoid(0) is 0.5
     reset = ~mask.any(axis=(2, 3))
     return mask | reset[:, :, None, None], reset
 

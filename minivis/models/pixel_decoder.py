@@ -1,9 +1,9 @@
-"""The pixel decoder of Mask2Former: deformable attention among the coarse maps, then a pyramid up to the finest.
+"""The pixel decoder of Mask2Former: deformable attention among the coarse maps, then a feature pyramid up to the finest.
 
 Zhu et al., "Deformable DETR: deformable transformers for end-to-end object detection", ICLR 2021, equation 3; Cheng et al.,
 "Masked-attention mask transformer for universal image segmentation", CVPR 2022, section 3.2.1. Slide
 ``I/35-multi-scale-decoder``.
-Not here: the reading of points (vision/deformable_attention.py), the masked-attention decoder (mask2former.py).
+Not here: sampling the maps at points (vision/deformable_attention.py), the masked-attention decoder (mask2former.py).
 """
 
 import functools
@@ -34,22 +34,23 @@ __all__ = ["DeformableAttention", "PixelDecoder"]
 
 
 class DeformableAttention(Module):
-    """Multi-scale deformable attention: from its own pixel, each token predicts where to read and what it counts.
+    """Multi-scale deformable attention: each token predicts at which points it reads the maps, and the weight of each.
 
     Parameters
     ----------
     width, heads : int
         D and the number of heads.
     levels, points : int
-        Maps, and points that a head reads in each.
+        Number of maps, and of the points that a head reads in each.
     rng : numpy.random.Generator
-        Starting values: the points of head k lie 1, 2, ... pixels away in direction k, all with the same weight.
+        Draws the starting values. At first the points of head k are 1, 2, ... pixels away in direction k, and all have the
+        same weight.
     """
 
     def __init__(self, width, heads, levels, points, rng):
         self.heads, self.levels, self.points = heads, levels, points
         self.offsets = Linear(width, heads * levels * points * 2, weight_init=init.zeros, rng=rng)
-        self.offsets.bias = Parameter(_star(heads, levels, points))
+        self.offsets.bias = Parameter(_starting_offsets(heads, levels, points))
         self.weights = Linear(width, heads * levels * points, weight_init=init.zeros, rng=rng)
         self.value = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
         self.out = Linear(width, width, weight_init=init.xavier_uniform, rng=rng)
@@ -58,7 +59,7 @@ class DeformableAttention(Module):
         """Tokens (B, N, D) with position codes (N, D); see `_places`, `_steps` for the rest."""
         (B, N, D), h, L, P = tokens.shape, self.heads, self.levels, self.points
         query = tokens + codes
-        # The offsets are in pixels of each map. Places in float16 would be off by a pixel in maps of 2048.
+        # The offsets are in pixels of each map. In float16, locations in a map of 2048 would be wrong by a pixel.
         locations = widened(self.offsets(query)) * steps + places
         weights = ops.softmax(self.weights(query).reshape(B, N, h, L * P))
         values = self.value(tokens).reshape(B, N, h, D // h)
@@ -68,7 +69,7 @@ class DeformableAttention(Module):
 
 
 class PixelLayer(ResidualLayer):
-    """One layer of the pixel decoder, norms after each branch: deformable attention among all maps, then an MLP."""
+    """One post-norm layer of the pixel decoder: deformable attention among all maps, then an MLP."""
 
     def __init__(self, width, heads, levels, points, mlp_width, dropout, rng):
         self.attn = DeformableAttention(width, heads, levels, points, rng)
@@ -77,18 +78,19 @@ class PixelLayer(ResidualLayer):
         self.norm2 = LayerNorm(width)
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, tokens, *where):
-        tokens = self.residual(self.norm1, lambda tokens: self.attn(tokens, *where), tokens)
+    def forward(self, tokens, *geometry):
+        """Tokens (B, N, D); the other arguments are those of `DeformableAttention`."""
+        tokens = self.residual(self.norm1, lambda tokens: self.attn(tokens, *geometry), tokens)
         return self.residual(self.norm2, self.mlp, tokens)
 
 
 class PixelDecoder(Module):
-    """Backbone maps to pixel embeddings: the coarse maps look at each other, the fine ones are added on the way up.
+    """Backbone maps to pixel embeddings: the coarse maps attend to each other; a feature pyramid adds the fine ones.
 
     Parameters
     ----------
     channels : tuple of int
-        Of the backbone's maps, finest first.
+        Channels of the backbone's maps, finest first.
     width, heads, levels, points, depth, mlp_width, mask_width, groups, dropout, rng
         As for `Mask2Former`.
     """
@@ -105,7 +107,8 @@ class PixelDecoder(Module):
             return Sequential(conv, GroupNorm(groups, width))
 
         self.heads, self.levels, self.points = heads, levels, points
-        self.input_proj = [projection(C, bias=True) for C in reversed(coarse)]  # coarsest first, as all below
+        # coarsest first, as everywhere below
+        self.input_proj = [projection(C, bias=True) for C in reversed(coarse)]
         self.level_embed = Parameter(init.normal((levels, width), 1.0, rng))
         layer = (width, heads, levels, points, mlp_width, dropout, rng)
         self.layers = [PixelLayer(*layer) for _ in range(depth)]
@@ -114,7 +117,10 @@ class PixelDecoder(Module):
         self.mask_features = Conv2d(width, mask_width, 1, weight_init=xavier, rng=rng)
 
     def forward(self, maps):
-        """Maps (B, C_i, H_i, W_i), finest first, to pixel embeddings (B, D, H_0, W_0), and tokens, codes, shapes by level."""
+        """Maps (B, C_i, H_i, W_i), finest first, to pixel embeddings (B, mask_width, H_0, W_0).
+
+        Also returns the tokens, the position codes and the map shape of each level, coarsest first.
+        """
         coarse = [project(x) for project, x in zip(self.input_proj, reversed(maps), strict=False)]
         shapes = [x.shape[2:] for x in coarse]
         tokens = ops.concatenate([map_to_tokens(x) for x in coarse], axis=1)  # (B, N, D)
@@ -129,7 +135,7 @@ class PixelDecoder(Module):
         levels = [tokens[:, start:end] for start, end in zip(ends, ends[1:], strict=False)]
         y = levels[-1].transpose(0, 2, 1).reshape(B, D, *shapes[-1])
         fine = reversed(maps[: -self.levels])
-        # the way up, as in an FPN
+        # from coarse to fine, as in an FPN
         for lateral, output, x in zip(self.lateral, self.output, fine, strict=True):
             y = lateral(x) + ops.interpolate(y, size=x.shape[2:], mode="bilinear")
             y = ops.relu(output(y))
@@ -137,7 +143,7 @@ class PixelDecoder(Module):
 
 
 def _constant(make, like, *arguments):
-    """An array that ``make`` makes once, in the dtype and on the device of a Tensor."""
+    """The cached array ``make(*arguments)``, in the dtype and on the device of the Tensor ``like``."""
     return backend.move(make(*arguments, like.dtype), like.device)
 
 
@@ -149,9 +155,9 @@ def _codes(height, width, dim, dtype):
 
 @functools.lru_cache(16)
 def _places(shapes, repeats, dtype):
-    """The centre (x, y) of every pixel of all maps, in [0, 1], as often as it reads points: (N, h L P 2).
+    """The centre (x, y) of every pixel of all maps, in [0, 1], repeated for each point that it reads: (N, h L P 2).
 
-    Written out, because NumPy is slow at broadcasting an axis of length 2.
+    The copies are real, because NumPy is slow at broadcasting an axis of length 2.
     """
     grids = [np.meshgrid((np.arange(W) + 0.5) / W, (np.arange(H) + 0.5) / H) for H, W in shapes]
     centres = np.concatenate([np.stack(grid, axis=-1).reshape(-1, 2) for grid in grids])  # (N, 2)
@@ -160,7 +166,7 @@ def _places(shapes, repeats, dtype):
 
 @functools.lru_cache(16)
 def _steps(shapes, heads, points, dtype):
-    """A step of one pixel in the map that each point reads, where the map is 1 x 1: (h L P 2)."""
+    """The size of one pixel in the map that each point reads, if the whole map is 1 x 1: (h L P 2)."""
     sides = np.array([[1 / W, 1 / H] for H, W in shapes])[:, None]  # (L, 1, 2)
     return (
         np.broadcast_to(sides, (heads, len(shapes), points, 2))
@@ -169,10 +175,10 @@ def _steps(shapes, heads, points, dtype):
     )
 
 
-def _star(heads, levels, points):
-    """Offsets to start from, in pixels: head k looks in direction k, its points 1, 2, ... steps away."""
+def _starting_offsets(heads, levels, points):
+    """Starting values of the offsets, in pixels: the points of head k are 1, 2, ... steps away in direction k."""
     angles = np.arange(heads) * (2 * math.pi / heads)
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    directions /= np.abs(directions).max(axis=-1, keepdims=True)  # on the square around the pixel
+    directions /= np.abs(directions).max(axis=-1, keepdims=True)  # on a square around the pixel
     steps = directions[:, None, None] * np.arange(1, points + 1)[:, None]  # (h, 1, P, 2)
     return np.broadcast_to(steps, (heads, levels, points, 2)).reshape(-1).astype(np.float32)

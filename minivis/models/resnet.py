@@ -1,8 +1,8 @@
-"""ResNet: layers learn what to change about their input, and the sum lets gradients through a hundred of them.
+"""ResNet: each block learns what to add to its input; the sum lets gradients flow through a hundred layers.
 
 He et al., "Deep residual learning for image recognition", CVPR 2016, equations 1 and 2, table 1.
 Slides ``C/15-resnet-152``, ``C/23-residual-learning``, ``C/24-resnet-in-full``.
-Not here: training, the variants with other stems, widths or attention.
+Not here: training (recipes/), published weights (pretrained/resnet.py), variants with other widths or attention.
 """
 
 from minivis import ops
@@ -19,7 +19,7 @@ NORMS = {
 
 
 class ConvNorm(Module):
-    """Convolution without bias, then a norm (which has one); the output has the size of the input over the stride.
+    """Convolution without bias, then a norm, which has one. The output has the input's size divided by the stride.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class ConvNorm(Module):
     stride, dilation : int
         As for `Conv2d`.
     norm : {"batch", "frozen", "group"}
-        Which norm.
+        Kind of norm.
     rng : numpy.random.Generator
-        Starting values: He's.
+        Draws the starting values, He's.
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride, dilation, norm, rng):
@@ -39,10 +39,10 @@ class ConvNorm(Module):
             out_channels,
             kernel_size,
             stride,
-            padding=dilation * (kernel_size // 2) if kernel_size % 2 else 0,  # even: patches, side by side
+            padding=dilation * (kernel_size // 2) if kernel_size % 2 else 0,  # even: patches without overlap
             dilation=dilation,
             bias=False,
-            weight_init=_he,
+            weight_init=_he_normal,
             rng=rng,
         )
         self.norm = NORMS[norm](out_channels)
@@ -52,21 +52,23 @@ class ConvNorm(Module):
 
 
 class Block(Module):
-    """A residual block: y = ReLU(F(x) + x), where F is two or three convolutions; a 1 x 1 convolution of x where shapes differ.
+    """A residual block: y = ReLU(F(x) + x), where F is two or three convolutions.
+
+    Where the shapes of F(x) and x differ, a 1 x 1 convolution of x is added instead of x.
 
     Parameters
     ----------
     kind : {"basic", "bottleneck"}
-        F is 3x3, 3x3; or 1x1 to a quarter of the channels, 3x3, 1x1 back.
+        "basic": F is two 3x3 convolutions. "bottleneck": F is 1x1 to a quarter of the channels, 3x3, and 1x1 back.
     in_channels, out_channels : int
         Channels of x and y.
     stride, dilation : int
-        Of the first 3 x 3 convolution (the paper had the stride in the 1 x 1 before it; this order, "v1.5", is the one
-        published weights have).
+        Stride and dilation of the first 3 x 3 convolution. (The paper has the stride in the 1 x 1 convolution before it;
+        published weights have this order, "v1.5".)
     norm : {"batch", "frozen", "group"}
-        Which norm.
+        Kind of norm.
     rng : numpy.random.Generator
-        Starting values.
+        Draws the starting values.
     """
 
     def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng):
@@ -103,36 +105,38 @@ class ResNet(Module):
     depths : sequence of int, default (3, 4, 6, 3)
         Blocks in each stage.
     kind : {"bottleneck", "basic"}, default "bottleneck"
-        Of the blocks, see `Block`.
+        Kind of the blocks, see `Block`.
     widths : sequence of int, optional
-        Channels of each stage's map; default 256, 512, 1024, 2048 for bottlenecks, a quarter of that for basic blocks.
+        Channels of each stage's map. The default is 256, 512, 1024, 2048 for bottleneck blocks and a quarter of that for
+        basic blocks.
     stem_width : int, default 64
         Channels of the first convolution.
     num_classes : int, default 1000
-        K; 0 leaves the head away.
+        K. With 0 there is no head.
     channels : int, default 3
         C of the images.
     norm : {"batch", "frozen", "group"}, default "batch"
-        Batch norm; batch norm with fixed statistics, as detectors have it; group norm with 8 groups, for small batches.
+        "batch" is batch norm; "frozen" is batch norm with fixed statistics, for detectors; "group" is group norm with
+        8 groups, for small batches.
     dilated : bool, default False
         The last stage dilates its filters instead of halving the map ("DC5": C5 with dilation).
     patch_stem : bool, default False
-        Begin with a 4 x 4 convolution of stride 4 in place of the 7 x 7 one and the pooling: as coarse, at a tenth of the
-        cost, for small images and short trainings.
+        Begin with a 4 x 4 convolution of stride 4 instead of the 7 x 7 one and the pooling. The map has the same size at
+        a tenth of the cost; this is for small images and short trainings.
     rng : numpy.random.Generator, int or None
-        Starting values: He's for convolutions, torch's for the head. None is seed 0.
+        Draws the starting values: He's for convolutions, torch's for the head. None is seed 0.
 
     Attributes
     ----------
     channels : tuple of int
-        Not those of the images, but of the maps that `features` returns.
+        Channels of the maps that `features` returns (not those of the images).
     stride : int
-        Pixels of the image from one place of the last map to the next.
+        Distance in pixels between neighbouring cells of the last map.
 
     Raises
     ------
     ValueError
-        If ``kind`` or ``norm`` is unknown, a size is not positive, or there is not one width for each stage.
+        If ``kind`` or ``norm`` is unknown, a size is not positive, or ``widths`` and ``depths`` differ in length.
 
     References
     ----------
@@ -170,7 +174,7 @@ class ResNet(Module):
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             dilate = dilated and stage == len(depths) - 1
             stride = 1 if stage == 0 or dilate else 2
-            # the first block of a dilated stage still reads what the stage before wrote: its filters stay dense
+            # the first block of a dilated stage reads the map of the stage before, so its filters are not dilated
             first = Block(kind, inputs, width, stride, 1, norm, rng)
             others = [Block(kind, width, width, 1, 2 if dilate else 1, norm, rng) for _ in range(depth - 1)]
             self.stages.append([first, *others])
@@ -178,12 +182,12 @@ class ResNet(Module):
         self.head = Linear(inputs, num_classes, rng=rng) if num_classes else None
 
     def forward(self, images):
-        """Logits (B, K) of images (B, C, H, W); without a head the mean of the last map, (B, channels[-1])."""
+        """Logits (B, K) of images (B, C, H, W). Without a head: the mean of the last map, (B, channels[-1])."""
         pooled = ops.mean(self.features(images)[-1], axis=(2, 3))
         return self.head(pooled) if self.head else pooled
 
     def features(self, images):
-        """The maps after each stage, finest first: (B, channels[i], H / 4 / 2^i, W / 4 / 2^i), sizes rounded up."""
+        """The map after each stage, finest first: (B, channels[i], H / 4 / 2^i, W / 4 / 2^i), sizes rounded up."""
         x = ops.relu(self.stem(as_images("ResNet", images)))
         if self.pooled:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)
@@ -195,14 +199,14 @@ class ResNet(Module):
         return maps
 
     def freeze(self, stages):
-        """Train neither the stem nor the first ``stages`` stages; detectors freeze 1. Returns the model."""
+        """Freeze the stem and the first ``stages`` stages; detectors use 1. Returns the model."""
         for module in [self.stem, *(block for stage in self.stages[:stages] for block in stage)]:
             module.requires_grad_(False)
         return self
 
 
-def _he(shape, rng):
-    """He's values for what goes out: normal with variance 2 / (out channels * kernel area), as published."""
+def _he_normal(shape, rng):
+    """He's starting values from the fan-out: normal with variance 2 / (out channels * kernel area), as published."""
     out, _, height, width = shape
     return init.normal(shape, (2 / (out * height * width)) ** 0.5, rng)
 

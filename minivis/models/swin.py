@@ -1,4 +1,4 @@
-"""Swin: attention in small windows that shift from block to block, and maps that get coarser stage by stage.
+"""Swin: attention in small windows that are shifted in every other block, on maps that get coarser stage by stage.
 
 Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", ICCV 2021,
 equations 1 to 4, table 7. Slides ``A/43-scale-varies`` to ``A/50-swin-architecture``.
@@ -6,7 +6,7 @@ Not here: the attention (nn/window_attention.py), published weights (pretrained/
 """
 
 from minivis.autograd import no_grad
-from minivis.models.common import as_images, patch_projection, published, rising, small_normal
+from minivis.models.common import as_images, drop_path_rates, patch_projection, published, small_normal
 from minivis.nn import (
     MLP,
     Dropout,
@@ -32,13 +32,13 @@ class SwinBlock(Module):
     width, heads : int
         D and the number of heads.
     window, shift : (int, int)
-        Sides of the windows and by how much they are shifted, tokens.
+        Height and width of the windows, and the shift along each axis, in tokens.
     drop_path : float
-        Probability of losing a whole branch.
+        Probability of dropping a whole branch.
     options : dict
         mlp_ratio, qkv_bias, dropout, attention_dropout, activation, eps, shrink: as for `Swin`.
     rng : numpy.random.Generator
-        Starting values.
+        Draws the starting values.
     """
 
     def __init__(self, width, heads, window, shift, drop_path, options, rng):
@@ -53,18 +53,18 @@ class SwinBlock(Module):
         self.drop_path = DropPath(drop_path, rng=rng)
 
     def forward(self, z):
-        """z (B, H, W, D) -> the same shape."""
+        """Map z (B, H, W, D) -> a map of the same shape."""
         z_hat = z + self.drop_path(self.dropout(self.attn(self.norm1(z))))
         return z_hat + self.drop_path(self.dropout(self.mlp(self.norm2(z_hat))))
 
 
 class PatchMerging(Module):
-    """Make a map half as high and wide and twice as deep: four neighbours, normalised, through one linear layer.
+    """Halve the height and width of a map and double its channels: a norm and a linear layer on each 2 x 2 neighbours.
 
     Parameters
     ----------
     width : int
-        D of the incoming map; 2 D comes out.
+        D of the input map; the output has 2 D.
     eps, rng
         As for `Swin`.
 
@@ -80,18 +80,18 @@ class PatchMerging(Module):
     def forward(self, x):
         x = pad_to_multiple(x, 2, 2)
         B, H, W, D = x.shape
-        x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(0, 1, 3, 4, 2, 5)  # left column first, downward
+        x = x.reshape(B, H // 2, 2, W // 2, 2, D).transpose(0, 1, 3, 4, 2, 5)  # the left column first
         return self.reduction(self.norm(x.reshape(B, H // 2, W // 2, 4 * D)))  # (B, H/2, W/2, 2 D)
 
 
 class Stage(Module):
-    """Blocks on maps of one size, every other one shifted; all stages but the first begin with a `PatchMerging`."""
+    """Blocks on maps of one size. Every stage except the first begins with a `PatchMerging`."""
 
     def __init__(self, merge, blocks):
         self.merge, self.blocks = merge, blocks
 
     def forward(self, x):
-        """x (B, H, W, D) -> the map after the last block."""
+        """Map x (B, H, W, D) -> the map after the last block."""
         x = x if self.merge is None else self.merge(x)
         for block in self.blocks:
             x = block(x)
@@ -110,19 +110,19 @@ class Swin(Module):
     Parameters
     ----------
     patch_size : int or (int, int), default 4
-        Sides of a patch, pixels: the stride of the finest map.
+        Height and width of a patch in pixels, and so the stride of the finest map.
     width : int, default 96
-        D of the first stage; each further stage has twice that of the one before.
+        D of the first stage; each later stage doubles it.
     depths : sequence of int, default (2, 2, 6, 2)
         Number of blocks of each stage.
     heads : sequence of int, default (3, 6, 12, 24)
-        Attention heads of each stage; they divide its width.
+        Attention heads of each stage. They must divide its width.
     window : int or (int, int), default 7
-        Sides of the windows, tokens.
+        Height and width of the windows, in tokens.
     mlp_ratio : float, default 4
-        Width inside the MLP, in multiples of the stage's.
+        Width inside the MLP, as a multiple of the stage's width.
     num_classes : int, default 1000
-        K; 0 leaves the head away, and the pooled features are returned.
+        K. With 0 there is no head, and the model returns the pooled features.
     channels : int, default 3
         C of the images.
     qkv_bias : bool, default True
@@ -130,35 +130,36 @@ class Swin(Module):
     dropout, attention_dropout, drop_path : float, default 0
         Probabilities in training. The drop path rate rises linearly from 0 in the first block to this in the last.
     shift : bool, default True
-        Shift the windows of every other block by half a window. False keeps windows apart: to see what shifting does.
+        Shift the windows of every other block by half a window. Without the shift, information never crosses a window's
+        border within a stage; False is there for comparison.
     shrink : bool, default True
-        On a map not larger than the window, take one window of the map's size and do not shift it. False pads and shifts
+        On a map that is not larger than the window, use one window of the map's size and no shift. False pads and shifts
         there too, as published backbones do.
     feature_norms : bool, default False
-        Be a backbone: a norm for the map of each stage, and neither the last norm nor a head. ``model(images)`` is
-        ``model.features(images)`` then.
+        Make a backbone: each stage's map gets its own norm, and there is no last norm and no head. ``model(images)`` then
+        returns ``model.features(images)``.
     activation : str, default "gelu"
-        Of the MLPs.
+        Activation of the MLPs.
     eps : float, default 1e-5
-        Of the norms.
+        Epsilon of the norms.
     rng : numpy.random.Generator, int or None
-        Starting values: Xavier for projections, normal with standard deviation 0.02 for bias tables and head, 0 for
-        biases. None is seed 0.
+        Draws the starting values: Xavier for projections, normal with standard deviation 0.02 for bias tables and head;
+        biases are 0. None is seed 0.
 
     Attributes
     ----------
     channels : tuple of int
-        Not those of the images, but of the maps that `features` returns: D, 2 D, 4 D, ...
+        Channels of the maps that `features` returns: D, 2 D, 4 D, ... (not those of the images).
 
     Raises
     ------
     ValueError
-        If a size is not positive, the heads do not divide the width, or there is not one number of heads a stage.
+        If a size is not positive, the heads do not divide the width, or ``depths`` and ``heads`` differ in length.
 
     Notes
     -----
-    Attention costs 2 M^2 HW D multiply-adds a block instead of 2 (HW)^2 D: linear in the number of tokens. Images need
-    not be square nor divisible by anything: they are padded at the bottom and right.
+    With windows of M x M tokens, attention costs 2 M^2 HW D multiply-adds in each block instead of 2 (HW)^2 D: it is
+    linear in the number of tokens. Images may have any height and width: they are padded at the bottom and right.
 
     References
     ----------
@@ -200,7 +201,7 @@ class Swin(Module):
 
     def _stages(self, rng):
         options = self.config
-        rates = iter(rising(options["drop_path"], sum(options["depths"])))
+        rates = iter(drop_path_rates(options["drop_path"], sum(options["depths"])))
         window = pair(options["window"])
         stages = []
         half = tuple(side // 2 for side in window)
@@ -214,7 +215,10 @@ class Swin(Module):
         return stages
 
     def forward(self, images):
-        """Classify. In ``stages.0.blocks.0.attn.attention.weights``, ... and ``....attn.windows`` it shows who looked at whom.
+        """Classify images.
+
+        Inside `looking`, every block shows its windows and its attention weights: ``stages.0.blocks.0.attn.windows``,
+        ``stages.0.blocks.0.attn.attention.weights``, ... (see `minivis.nn.WindowAttention`).
 
         Parameters
         ----------
@@ -224,22 +228,22 @@ class Swin(Module):
         Returns
         -------
         Tensor, shape (B, K)
-            Logits (features (B, D) without a head; with ``feature_norms`` what `features` returns).
+            Logits; without a head the features, (B, D); with ``feature_norms`` the maps that `features` returns.
         """
         if self.feature_norms is not None:
             return self.features(images)
         return self.classify(self.features(images)[-1])
 
     def classify(self, last):
-        """Logits (B, K) from the last map of `features`: the mean of its normalised tokens, through the head."""
+        """Logits (B, K) from the last map of `features`: normalise its tokens, take their mean and apply the head."""
         y = self.norm(last.transpose(0, 2, 3, 1)).mean(axis=(1, 2))
         return y if self.head is None else self.head(y)
 
     def features(self, images):
-        """The map of every stage, finest first: a list of (B, C_i, H_i, W_i), C_i as in ``channels``.
+        """The map of every stage, finest first: a list of (B, C_i, H_i, W_i), with C_i as in ``channels``.
 
-        H_i is the image's height divided by 4, 8, 16, 32 (for patches of 4), rounded up. Normalised only if the model has
-        ``feature_norms``.
+        With patches of 4, H_i is the image's height divided by 4, 8, 16, 32, rounded up. The maps are normalised only if
+        the model has ``feature_norms``.
         """
         images = as_images("Swin", images)
         p, q = self.patch_size
@@ -254,7 +258,7 @@ class Swin(Module):
         return [x.transpose(0, 3, 1, 2) for x in maps]
 
     def attention_maps(self, images):
-        """Who looked at whom: for each block an array (B, nW, h, N, N) of its windows, for pictures. Keeps no graph."""
+        """The attention weights: for each block an array (B, nW, h, N, N). Nothing is kept for backward."""
         with no_grad(), looking(self) as seen:
             self.features(images)
         return [array for name, array in seen.items() if name.endswith(".attn.attention.weights")]

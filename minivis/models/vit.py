@@ -1,11 +1,11 @@
-"""ViT: an image is cut into patches, the patches are words, a transformer encoder reads them.
+"""ViT: cut an image into patches, make each patch a token, and process the tokens with a transformer encoder.
 
 Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale", ICLR 2021, equations 1
 to 4. Slides ``A/29-vit-idea`` to ``A/41-hybrid-vit``, ``C/115-image-patches`` to ``C/123-resnet-vit-hybrid``,
-``H/4-transformer-on-patches`` to ``H/8-vit-equations``, ``Z/37-vit-idea``, ``Z/38-vit-architecture``. With `distilled`,
-DeiT's: Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021,
-section 4.
-Given a backbone it is the paper's hybrid: the patches are cut from a convolutional network's map.
+``H/4-transformer-on-patches`` to ``H/8-vit-equations``, ``Z/37-vit-idea``, ``Z/38-vit-architecture``.
+With `distilled` it is DeiT: Touvron et al., "Training data-efficient image transformers & distillation through
+attention", ICML 2021, section 4. With a backbone it is the paper's hybrid: the patches are cut from the map of a
+convolutional network.
 Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
 """
 
@@ -13,7 +13,14 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import no_grad
-from minivis.models.common import as_images, map_to_tokens, patch_projection, published, rising, small_normal
+from minivis.models.common import (
+    as_images,
+    drop_path_rates,
+    map_to_tokens,
+    patch_projection,
+    published,
+    small_normal,
+)
 from minivis.nn import (
     MLP,
     Dropout,
@@ -45,7 +52,7 @@ __all__ = [
 
 
 class PatchEmbed(Module):
-    """Cut an image into patches and map each to a token; arguments as for `patch_projection`."""
+    """Cut an image into patches and map each to a token; the arguments are those of `patch_projection`."""
 
     def __init__(self, channels, width, patch_size, rng):
         self.proj = patch_projection(channels, width, patch_size, rng)
@@ -62,15 +69,15 @@ class Block(Module):
     width, heads : int
         D and the number of heads.
     mlp_ratio : float
-        Width inside the MLP, in multiples of D.
+        Width inside the MLP, as a multiple of D.
     dropout, attention_dropout, drop_path : float
-        Probabilities: after each branch and in the MLP; of attention weights; of losing a whole branch.
+        Probabilities of dropping: an element (after each branch and in the MLP); an attention weight; a whole branch.
     activation : str
-        Of the MLP.
+        Activation of the MLP.
     eps : float
-        Of the norms.
+        Epsilon of the norms.
     rng : numpy.random.Generator
-        Starting values.
+        Draws the starting values.
     """
 
     def __init__(self, width, heads, mlp_ratio, dropout, attention_dropout, drop_path, activation, eps, rng):
@@ -97,7 +104,7 @@ class ViT(Module):
     Parameters
     ----------
     image_size : int or (int, int), default 224
-        Height and width the position table is made for. Other sizes work: the table is resized.
+        Height and width for which the position table is made. For other sizes the table is resized.
     patch_size : int or (int, int), default 16
         P.
     width : int, default 768
@@ -105,40 +112,41 @@ class ViT(Module):
     depth : int, default 12
         Number of blocks.
     heads : int, default 12
-        Attention heads; they divide D.
+        Number of attention heads. It must divide D.
     mlp_ratio : float, default 4
-        Width inside the MLP, in multiples of D.
+        Width inside the MLP, as a multiple of D.
     num_classes : int, default 1000
-        K; 0 leaves the head away, and the pooled features are returned.
+        K. With 0 there is no head, and the model returns the pooled features.
     channels : int, default 3
         C of the images.
     dropout, attention_dropout, drop_path : float, default 0
         Probabilities in training. The drop path rate rises linearly from 0 in the first block to this in the last.
     pool : {"token", "mean"}, default "token"
-        What the head reads: the class token, or the mean of the patch tokens (there is no class token then).
+        Input of the head: the class token, or the mean of the patch tokens (then there is no class token).
     activation : str, default "gelu"
-        Of the MLPs.
+        Activation of the MLPs.
     eps : float, default 1e-6
-        Of the norms.
+        Epsilon of the norms.
     distilled : bool or "token", default False
-        A second learned token asks beside the class token, and a second head reads it: DeiT's, which learns from the labels
-        of a teacher. "token": the token without its head, as DeiTs are that were fine-tuned without a teacher.
+        True adds DeiT's distillation token, a second learned token with its own head, which learns from a teacher's
+        labels. "token" adds the token without its head, for DeiTs that were fine-tuned without a teacher.
     backbone : Module, optional
-        The hybrid: its last map is read in the place of the image. It has ``features(images)``, ``channels`` and ``stride`` as
-        `ResNet` has. ``patch_size`` then counts places of that map (1: every place is a token), ``image_size`` still pixels.
+        Makes the hybrid: patches are cut from the backbone's last map instead of the image. The backbone must have
+        ``features(images)``, ``channels`` and ``stride``, as `ResNet` has. ``patch_size`` is then in cells of that map
+        (with 1, every cell is a token); ``image_size`` is still in pixels.
     rng : numpy.random.Generator, int or None
-        Starting values: Xavier for projections, normal with standard deviation 0.02 for learned tokens, position table and
-        heads, 0 for biases. None is seed 0.
+        Draws the starting values: Xavier for projections; normal with standard deviation 0.02 for learned tokens,
+        position table and heads; biases are 0. None is seed 0.
 
     Raises
     ------
     ValueError
         If the patches do not fill the image, the heads do not divide the width, ``pool`` is unknown, or ``distilled`` is
-        asked for without a class token.
+        given without a class token.
 
     Notes
     -----
-    Attention costs depth * 2 N^2 D multiply-adds, everything else is linear in the number N of patches.
+    Attention costs depth * 2 N^2 D multiply-adds; all other costs are linear in the number N of patches.
 
     References
     ----------
@@ -178,7 +186,7 @@ class ViT(Module):
         self.dropout = Dropout(dropout, rng=rng)
         self.blocks = [
             Block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
-            for rate in rising(drop_path, depth)
+            for rate in drop_path_rates(drop_path, depth)
         ]
         self.norm = LayerNorm(width, eps)
         self.head = self.head_dist = None
@@ -188,7 +196,10 @@ class ViT(Module):
             self.head_dist = Linear(width, num_classes, weight_init=small_normal, rng=rng)
 
     def forward(self, images):
-        """Classify. Shows the ``grid``, rows and columns of patches, and in ``blocks.0.attn.weights``, ... who looked at whom.
+        """Classify images.
+
+        Inside `looking`, it shows the ``grid`` (rows and columns of patches) and the attention weights of every block,
+        ``blocks.0.attn.weights``, ...
 
         Parameters
         ----------
@@ -198,8 +209,8 @@ class ViT(Module):
         Returns
         -------
         Tensor, shape (B, K)
-            Logits (features (B, D) without a head). A distilled model answers with the mean of its two heads; in training it
-            returns a pair, the class head's logits and the distillation head's, as each has its own loss.
+            Logits; without a head the features, (B, D). A distilled model returns the mean of its two heads. In training it
+            returns a pair, the logits of the class head and of the distillation head, because each has its own loss.
         """
         z = self.features(images)
         y = z[:, 0] if self.prefix else z.mean(axis=1)  # equation 4
@@ -211,16 +222,16 @@ class ViT(Module):
         return y
 
     def attention_maps(self, images):
-        """Who looked at whom: a list with one array (B, h, N, N) for each block, for pictures. Keeps nothing for backward.
+        """The attention weights: a list with one array (B, h, N, N) for each block. Nothing is kept for backward.
 
-        Token 0 is the class token, if there is one; token 1 is then the distillation token, if there is one.
+        If there is a class token, it is token 0; if there is a distillation token, it is token 1.
         """
         with no_grad(), looking(self) as seen:
             self.features(images)
         return [seen[f"blocks.{i}.attn.weights"] for i in range(len(self.blocks))]
 
     def features(self, images):
-        """The normalised tokens after the last block, (B, N, D), first the class and the distillation token if there are."""
+        """The normalised tokens after the last block, (B, N, D): class and distillation token (if any), then patches."""
         images = as_images("ViT", images)
         grid = self._grid(*images.shape[2:])
         self.show(grid=lambda: np.array(grid))
@@ -237,25 +248,27 @@ class ViT(Module):
         return self.norm(z)
 
     def _grid(self, height, width):
-        """Rows and columns of patches of an image."""
+        """The number of rows and columns of patches in an image."""
         p, q = self.patch_size
         what = f"an image of {height} x {width} pixels"
         if self.backbone is not None:
             height, width = -(-height // self.backbone.stride), -(-width // self.backbone.stride)
-            what = f"the map of {height} x {width} places that the backbone makes of {what}"
+            what = f"the backbone's map of {height} x {width} cells for {what}"
         if height % p or width % q:
             raise ValueError(f"ViT: patches of {p} x {q} do not fill {what}")
         return height // p, width // q
 
 
 def _check_reading(pool, distilled):
-    """Refuse what the head cannot read."""
+    """Refuse values of `pool` and `distilled` that are unknown or do not go together."""
     if pool not in ("token", "mean"):
         raise ValueError(f'ViT: pool must be "token" or "mean", got {pool!r}')
     if distilled not in (True, False, "token"):
         raise ValueError(f'ViT: distilled must be True, False or "token", got {distilled!r}')
     if distilled and pool != "token":
-        raise ValueError(f'ViT: distilled needs pool="token": two tokens ask, got pool={pool!r}')
+        raise ValueError(
+            f'ViT: distilled needs pool="token", because it needs a class token; got pool={pool!r}'
+        )
 
 
 def _published(name, patch, width, depth, heads, parameters, **fixed):

@@ -1,5 +1,5 @@
 # ruff: noqa: F403 (a flat list of names is the purpose of this file)
-"""Layers: things that own parameters. PyTorch's names and weight layouts; the mathematics is in ops/.
+"""Layers: modules that own parameters. Names and weight layouts are PyTorch's; the mathematics is in ops/.
 
 Not here: whole models (models/), training (optim.py, train.py).
 """

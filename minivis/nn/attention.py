@@ -1,6 +1,6 @@
-"""MultiHeadAttention: several attentions side by side, each on its own projection of the tokens.
+"""MultiHeadAttention: several attentions in parallel, each on its own projection of the tokens.
 
-Not here: one attention (ops/attention.py), the block around it (transformer.py).
+Not here: attention itself (ops/attention.py), the transformer block (transformer.py).
 """
 
 from minivis import ops
@@ -15,20 +15,20 @@ __all__ = ["MultiHeadAttention"]
 
 
 class MultiHeadAttention(Module):
-    """Let every query token gather from all key tokens, in several heads at once.
+    """Multi-head attention: in each head, a query token's result is a weighted mean of the values of all key tokens.
 
     .. math::
         \\mathrm{head}_i = \\mathrm{softmax}\\Big(\\frac{Q_i K_i^T}{\\sqrt{d}}\\Big) V_i, \\qquad
         Y = [\\mathrm{head}_1, \\dots, \\mathrm{head}_h]\\, W_o^T + b_o
 
-    with Q = query W_q^T + b_q, K = key W_k^T + b_k, V = value W_v^T + b_v cut into h heads of width d = D / h.
+    where Q = query W_q^T + b_q, K = key W_k^T + b_k, V = value W_v^T + b_v are split into h heads of width d = D / h.
 
     Parameters
     ----------
     embed_dim : int
         Width D of queries and output.
     num_heads : int
-        h, divides D.
+        h; it must divide D.
     dropout : float, default 0
         Probability of dropping an attention weight in training.
     bias : bool, default True
@@ -36,18 +36,18 @@ class MultiHeadAttention(Module):
     kdim, vdim : int, optional
         Widths of keys and values; default D.
     rng : numpy.random.Generator, int or None
-        Starting values: Xavier for the weights, 0 for the biases. None is seed 0.
+        Draws the starting values: Xavier for the weights; biases are 0. None is seed 0.
 
     Attributes
     ----------
     query, key, value, out : Linear
-        The projections, each its own layer. torch packs the first three into ``in_proj_weight`` (3D, D): its rows are
-        those of query, key, value, one under another.
+        The projections. torch packs the first three into ``in_proj_weight`` (3D, D): first the rows of query, then those
+        of key and of value.
 
     Raises
     ------
     ValueError
-        If the heads do not divide D, or, when called, the tokens are not (..., N, D).
+        If the heads do not divide D; when called, if the tokens are not (..., N, D).
 
     References
     ----------
@@ -82,22 +82,22 @@ class MultiHeadAttention(Module):
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, query, key=None, value=None, mask=None, *, bias=None, is_causal=False):
-        """Attend. Shows ``weights`` (..., h, N, M), before dropout, to whoever looks: see `looking`.
+        """Attend. Inside `looking`, the layer shows ``weights`` (..., h, N, M), before dropout.
 
         Parameters
         ----------
         query : ndarray or Tensor, shape (..., N, D)
-            Tokens that ask; the leading axes are a batch, or a batch and its windows.
+            Tokens that attend. The leading axes are a batch, or a batch and its windows.
         key : ndarray or Tensor, shape (..., M, kdim), optional
-            Tokens that are asked. Left out, the queries ask each other: self-attention.
+            Tokens that are attended to. The default is ``query``: self-attention.
         value : ndarray or Tensor, shape (..., M, vdim), optional
-            What is gathered; default ``key``.
+            Tokens whose projections are averaged. The default is ``key``.
         mask : bool ndarray, (N, M), (..., N, M) or (..., h, N, M), axes may be 1, optional
             True = may be attended. For padded keys, pass ``valid[:, None, :]``.
         bias : ndarray or Tensor, broadcasts to (..., h, N, M), optional
-            Added to the scaled scores: a preference, such as Swin's for relative positions.
+            Added to the scaled scores, such as Swin's bias for relative positions.
         is_causal : bool, default False
-            Query i sees keys 0 to i only.
+            Query i attends only to keys 0 to i.
 
         Returns
         -------
@@ -121,35 +121,36 @@ class MultiHeadAttention(Module):
                 f"MultiHeadAttention: query, key and value must be (..., N, D) (projected: {x.shape})"
             )
         *lead, N, D = x.shape
-        return _exchanged(x.reshape(*lead, N, self.num_heads, D // self.num_heads))  # (..., h, N, d)
+        x = x.reshape(*lead, N, self.num_heads, D // self.num_heads)
+        return _swap_heads_and_tokens(x)  # (..., h, N, d)
 
     def _join(self, x):
         *lead, h, N, d = x.shape
-        return _exchanged(x).reshape(*lead, N, h * d)  # (..., N, D)
+        return _swap_heads_and_tokens(x).reshape(*lead, N, h * d)  # (..., N, D)
 
     def extra_repr(self):
         return f"{self.query.weight.shape[0]}, num_heads={self.num_heads}"
 
 
-def _exchanged(x):
-    """Heads and tokens exchanged: (..., N, h, d) to (..., h, N, d), and back."""
+def _swap_heads_and_tokens(x):
+    """Exchange the axes of heads and tokens: (..., N, h, d) to (..., h, N, d), or back."""
     *lead, a, b, last = range(x.ndim)
     return x.transpose(*lead, b, a, last)
 
 
 def _without_unreached(query, key, value, mask, is_causal):
-    """Tokens (..., N, D) of which the mask lets nobody see anything as zeros: NaN there would pass into the projections."""
+    """Set tokens (..., N, D) that take part in no allowed pair to 0: NaN there would spread to the weights' gradients."""
     tokens = (query, key, value)
     if mask is None or any(x.ndim < 2 for x in tokens):
         return tokens
     arrays = [(x.data if isinstance(x, Tensor) else x)[..., None, :, :] for x in tokens]  # (..., 1, N, D)
     rows = reached(*arrays, mask, is_causal)
-    # (..., 1, N, 1); a mask (N, M) that serves all says (N, 1)
-    rows = [there if there is None or there.ndim < 3 else there[..., 0, :, :] for there in rows]
-    return [x if there is None else ops.where(there, x, 0.0) for x, there in zip(tokens, rows, strict=True)]
+    # (..., 1, N, 1), or (N, 1) for a mask (N, M) that is shared by the batch
+    rows = [used if used is None or used.ndim < 3 else used[..., 0, :, :] for used in rows]
+    return [x if used is None else ops.where(used, x, 0.0) for x, used in zip(tokens, rows, strict=True)]
 
 
 def _for_heads(mask, query):
-    """A mask with an axis for the heads: (N, M) serves all, (..., N, M) gets the axis, one axis more has it already."""
+    """Give a mask (..., N, M) an axis for the heads. (N, M) needs none, and (..., h, N, M) has one already."""
     mask = mask.data if isinstance(mask, Tensor) else mask
     return mask if mask is None or mask.ndim < 3 or mask.ndim > query.ndim else mask[..., None, :, :]

@@ -1,6 +1,6 @@
-"""One forward pass, recorded: every call of a module, what it was given and returned, and the ops it made itself.
+"""Record one forward pass: every call of a module, its arguments and result, and the ops that it made itself.
 
-Not here: what is made of it: a table (layer_table.py), a drawing (viz/data_flow.py).
+Not here: the table (layer_table.py) and the drawing (viz/data_flow.py) made from the record.
 """
 
 import inspect
@@ -21,15 +21,15 @@ class Call:
     Attributes
     ----------
     name : str
-        The module's, as in ``model.named_modules()``.
+        Name of the module, as in ``model.named_modules()``.
     module : Module
-        Which was called.
+        The module that was called.
     caller : Call or None
-        The call inside which it happened; None for the model's own.
+        The call that made this call; None for the model's own.
     given : list of (str, object)
-        Its arguments by the names of ``forward``'s parameters.
+        The arguments with the names of ``forward``'s parameters.
     out : object
-        What it returned.
+        The result.
     nodes : list of Node
         The ops that it recorded itself, without those of the calls inside it.
     """
@@ -49,12 +49,12 @@ def record_calls(function, model, input):
     Parameters
     ----------
     function : str
-        Whose errors these are.
+        Name of the public function, for error messages.
     model : Module
-        Left as it was.
+        The model. It is not changed.
     input : ndarray, Tensor, or tuple
-        What it is called with: an array, a tuple of several arguments, or a shape such as ``(1, 3, 224, 224)`` for a
-        float32 array of zeros.
+        The model's input: an array, a tuple of several arguments, or a shape such as ``(1, 3, 224, 224)`` for a float32
+        array of zeros.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def record_calls(function, model, input):
     try:
         model.eval()
         for p in frozen:
-            p.requires_grad = True  # else its products would not be on the tape
+            p.requires_grad = True  # otherwise ops on it would not be on the tape
         for name, module in model.named_modules():
             module.forward = recorder.wrap(name, module)
         model(*arguments)
@@ -94,7 +94,7 @@ def record_calls(function, model, input):
 
 
 def _arguments(model, input):
-    """The call's arguments; floating arrays, in lists and dicts too, become Tensors that are on the tape."""
+    """The arguments of the call. Floating-point arrays, in lists and dicts too, become Tensors that are on the tape."""
     if isinstance(input, tuple) and input and all(isinstance(n, int) for n in input):
         device = next((p.device for p in model.parameters()), "cpu")
         input = move(np.zeros(input, np.float32), device)
@@ -111,12 +111,12 @@ def _on_tape(value):
 
 
 class _Recorder:
-    """Notes each call, and for each recorded op the innermost call that made it."""
+    """Records every call, and for each op on the tape the innermost call that made it."""
 
     def __init__(self):
         self.calls = []
-        self.marked = []  # constants that a module returned, put on the tape so that it is seen where they go
-        self._seen = {}  # id -> Node, which keeps the node alive and its id taken
+        self.marked = []  # constants that a module returned, put on the tape to see where they are used
+        self._seen = {}  # id -> Node: keeps the nodes alive, so that no id is used twice
         self._open = []
 
     def wrap(self, name, module):
@@ -126,7 +126,7 @@ class _Recorder:
         def watched(*args, **kwargs):
             caller = self._open[-1] if self._open else None
             if caller is not None:
-                caller.nodes += self._new([args, kwargs])  # made by the caller before it called
+                caller.nodes += self._new_nodes([args, kwargs])  # the caller made these before the call
             call = Call(name, module, caller, _named(signature, args, kwargs))
             self.calls.append(call)
             self._open.append(call)
@@ -134,14 +134,14 @@ class _Recorder:
                 call.out = forward(*args, **kwargs)
             finally:
                 self._open.pop()
-            call.nodes += self._new(call.out)
+            call.nodes += self._new_nodes(call.out)
             self._mark(call.out)
             return call.out
 
         return watched
 
-    def _new(self, values):
-        """The recorded ops behind some values that were not seen before."""
+    def _new_nodes(self, values):
+        """The ops on the tape behind some values that were not seen before."""
         found = []
         stack = [t.node for t in tensors(values)]
         while stack:
@@ -160,10 +160,10 @@ class _Recorder:
 
 
 def _named(signature, args, kwargs):
-    """The arguments with the names of the parameters that they are for."""
+    """The arguments with the names of their parameters."""
     try:
         bound = signature.bind(*args, **kwargs).arguments
-    except TypeError:  # the call itself is about to say what is wrong
+    except TypeError:  # the call itself will raise the error
         return []
     named = []
     for name, value in bound.items():
@@ -176,7 +176,7 @@ def _named(signature, args, kwargs):
 
 
 def tensors(values):
-    """The Tensors in lists, tuples, dicts and records."""
+    """The Tensors in lists, tuples, dicts and dataclasses."""
     if is_dataclass(values):
         values = vars(values)
     if isinstance(values, Tensor):

@@ -1,6 +1,6 @@
 """Conv2d and ConvTranspose2d: the layers that own the filters.
 
-Not here: the mathematics (ops/conv.py); pooling and resizing own nothing and are ops.
+Not here: the mathematics (ops/conv.py); pooling and resizing, which own no parameters and are ops.
 """
 
 import math
@@ -25,14 +25,14 @@ class Conv2d(Module):
     stride, padding, dilation : int or (int, int), defaults 1, 0, 1
         As for `minivis.ops.conv2d`.
     groups : int, default 1
-        Blocks the channels are divided into.
+        Number of groups into which the channels are divided.
     bias : bool, default True
-        Whether each output channel has one.
+        Whether each output channel has a bias.
     weight_init : callable, optional
         ``weight_init(shape, rng)`` draws the weight, and the bias starts at 0. Without it both start as in torch:
         uniform within 1 / sqrt(inputs of a filter).
     rng : numpy.random.Generator, int or None
-        Where starting values come from; None is seed 0.
+        Draws the starting values; None is seed 0.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Conv2d(Module):
     Raises
     ------
     ValueError
-        If ``groups`` does not divide the channels, or a size is no whole number of at least 1.
+        If ``groups`` does not divide the channels, or a size is not a whole number of at least 1.
 
     References
     ----------
@@ -84,7 +84,7 @@ class Conv2d(Module):
 
 
 class ConvTranspose2d(Module):
-    """Paint a learned filter for every input pixel and sum where they overlap: the transpose of `Conv2d`, for enlarging.
+    """The transpose of `Conv2d`, for enlarging: every input pixel adds a multiple of a learned filter to the output.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class ConvTranspose2d(Module):
     dilation : int or (int, int), default 1
         Pixels between neighbouring elements of a filter.
     rng : numpy.random.Generator, int or None
-        Starting values, as torch's; None is seed 0.
+        Draws the starting values, as torch does; None is seed 0.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class ConvTranspose2d(Module):
     Raises
     ------
     ValueError
-        If ``groups`` does not divide the channels, or a size is no whole number of at least 1.
+        If ``groups`` does not divide the channels, or a size is not a whole number of at least 1.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Dropout and DropPath: noise in training that is gone in evaluation. Each owns its random generator.
+"""Dropout and DropPath: noise in training, none in evaluation. Each owns its random generator.
 
 Not here: the op (ops.dropout).
 """
@@ -19,13 +19,13 @@ class Dropout(Module):
     p : float, default 0.5
         Probability of dropping an element.
     rng : numpy.random.Generator, int or None
-        The layer draws from a child of it (``rng.spawn``), so that dropout never changes which weights are drawn; None
-        is seed 0. Its state is part of `Module.rng_state`.
+        The layer uses a child of it (``rng.spawn``), so that dropout does not change the weights drawn from ``rng``. None
+        is seed 0. The child's state is part of `Module.rng_state`.
 
     Raises
     ------
     ValueError
-        If ``p`` is no probability.
+        If ``p`` is not a probability.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class Dropout(Module):
 
 
 class DropPath(Dropout):
-    """Stochastic depth: in training, drop a whole residual branch for random samples of the batch, scale up the others.
+    """Stochastic depth: in training, drop a whole residual branch for random samples of the batch and scale up the rest.
 
     .. math:: y_b = \\frac{m_b}{1 - p}\\, x_b, \\qquad m_b \\sim \\mathrm{Bernoulli}(1 - p)
 
@@ -61,8 +61,8 @@ class DropPath(Dropout):
 
     References
     ----------
-    Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 2 (with the factor in training instead of
-    evaluation). Slide ``C/27-stochastic-depth``.
+    Huang et al., "Deep networks with stochastic depth", ECCV 2016, equation 2. (There the factor is applied in evaluation
+    instead of training.) Slide ``C/27-stochastic-depth``.
 
     Examples
     --------

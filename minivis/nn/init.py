@@ -1,6 +1,6 @@
-"""Starting values for parameters, drawn on the CPU from an explicit generator, so that every device starts alike.
+"""Starting values of parameters, drawn on the CPU from an explicit generator, so that they are the same on every device.
 
-Not here: which layer uses which; each says so in its docstring.
+Not here: which layer uses which starting values; see its docstring.
 """
 
 import math
@@ -23,31 +23,34 @@ __all__ = [
     "zeros",
 ]
 
-MOST = 2**20  # no size of a vision model is larger: for sizes that a file claims
+LARGEST_SIZE = 2**20  # no size in a vision model is larger; a limit for sizes that are read from a file
 
 _skipping = Switch("minivis_skip_init")
 _limits = Switch("minivis_at_most")
 
 
 def check_sizes(layer, **sizes):
-    """Refuse a size that is no whole number of at least 1; several numbers in a tuple or list."""
+    """Raise if a size, or a number in a tuple or list of sizes, is not a whole number of at least 1."""
     for name, size in sizes.items():
         numbers = size if isinstance(size, (tuple, list)) else [size]
         if not all(hasattr(n, "__index__") and n >= 1 for n in numbers):
             raise ValueError(f"{layer}: {name} must be a whole number of at least 1, got {size!r:.100}")
-        if _limits.is_on() and (len(numbers) > 1000 or sum(numbers) > MOST):
-            raise ValueError(f"{layer}: {name} is {size!r:.100}: no model of that size is in so small a file")
+        if _limits.is_on() and (len(numbers) > 1000 or sum(numbers) > LARGEST_SIZE):
+            raise ValueError(
+                f"{layer}: {name} is {size!r:.100}: the file is too small for a model of that size"
+            )
 
 
 def skip_init():
-    """Inside, random starting values are all 0 and cost neither time nor memory: for models that are only counted, or
-    whose weights are put in their place right after. They cannot be written into. What begins with zeros or ones anyway,
-    biases and running statistics, is as ever.
+    """Inside the block, random starting values are all 0, cost neither time nor memory, and cannot be written to.
+
+    This is for models whose parameters are only counted, or whose weights are assigned right after. Biases and running
+    statistics, which start at 0 or 1 anyway, are made as usual.
 
     Returns
     -------
     context manager
-        Blocks may be left in any order; see ``minivis.switches.Switch``. It also decorates functions.
+        Blocks may be left in any order; see ``minivis.switches.Switch``. It can also decorate a function.
 
     Examples
     --------
@@ -59,15 +62,16 @@ def skip_init():
 
 
 def at_most(arrays, numbers):
-    """Inside, a model that asks for far more arrays, or numbers in them, than a file holds is refused while it is made.
+    """Inside the block, making a model that needs far more arrays or numbers than a file has raises an error.
 
-    For a description that lies beside the weights: it is believed only as far as they go, and before memory is taken.
+    This is for a model description that comes with a weights file and may be wrong. The error comes before memory is
+    allocated.
 
     Parameters
     ----------
     arrays, numbers : int
-        How many arrays the file has, and how many numbers in all of them. Four times that, and a little more, is let
-        through, so that a model that is only a little off can be told by name what does not fit.
+        How many arrays the file has, and how many numbers in all of them. The limit is a little over four times that, so
+        that a model that is only a little too large is made, and a later check can name the arrays that do not fit.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def at_most(arrays, numbers):
     Raises
     ------
     ValueError
-        Inside, by whatever asks for too much.
+        Inside the block, by the layer that exceeds the limit.
 
     Examples
     --------
@@ -90,12 +94,12 @@ def at_most(arrays, numbers):
 
 
 class _Limit:
-    """What may still be asked for."""
+    """The arrays and numbers that may still be made."""
 
     def __init__(self, arrays, numbers):
         self.file = f"{arrays} arrays with {numbers:,} numbers"
         self.arrays = 4 * arrays + 200
-        self.numbers = 4 * numbers + MOST
+        self.numbers = 4 * numbers + LARGEST_SIZE
 
     def take(self, shape):
         self.arrays -= 1
@@ -112,7 +116,7 @@ def zeros(shape, rng=None):
     shape : tuple of int
         Shape of the parameter.
     rng : optional
-        Not asked: it is there so that this can stand where random values can.
+        Not used. It is there so that `zeros` can be passed where a random initialiser can.
 
     Returns
     -------
@@ -148,7 +152,7 @@ def uniform(shape, bound, rng):
     bound : float
         Half the width of the interval.
     rng : numpy.random.Generator
-        Where the values come from.
+        Draws the values.
 
     Returns
     -------
@@ -172,14 +176,14 @@ def normal(shape, std, rng):
 
 
 def trunc_normal(shape, std, rng):
-    """Normal values with mean 0 and standard deviation ``std``, those beyond two of them drawn again, float32.
+    """Normal values with mean 0 and standard deviation ``std``, float32; values beyond 2 ``std`` are drawn again.
 
     Parameters
     ----------
     shape, rng
         As for `uniform`.
     std : float
-        Standard deviation before the ends are cut off.
+        Standard deviation before truncation.
 
     Returns
     -------
@@ -194,14 +198,14 @@ def trunc_normal(shape, std, rng):
 
 
 def xavier_uniform(shape, rng):
-    """Keep the variance the same forward and backward: uniform within sqrt(6 / (fan_in + fan_out)).
+    """Uniform within sqrt(6 / (fan_in + fan_out)), which keeps the variance about the same forward and backward.
 
     Parameters
     ----------
     shape : tuple of int
         Shape of the parameter: (out, in) of a Linear, (out, in, kh, kw) of a Conv2d.
     rng : numpy.random.Generator
-        Where the values come from.
+        Draws the values.
 
     Returns
     -------
@@ -216,7 +220,7 @@ def xavier_uniform(shape, rng):
 
 
 def kaiming_uniform(shape, rng):
-    """Uniform within 1 / sqrt(fan_in): what ``torch.nn.Linear`` and ``Conv2d`` start from.
+    """Uniform within 1 / sqrt(fan_in), the starting values of ``torch.nn.Linear`` and ``Conv2d``.
 
     Parameters
     ----------
@@ -231,7 +235,7 @@ def kaiming_uniform(shape, rng):
 
 
 def kaiming_normal(shape, rng):
-    """Keep the variance through ReLU: normal with standard deviation sqrt(2 / fan_in).
+    """Normal with standard deviation sqrt(2 / fan_in), which keeps the variance through ReLU.
 
     Parameters
     ----------
@@ -250,18 +254,18 @@ def kaiming_normal(shape, rng):
 
 
 def _count(shape):
-    """Inside `at_most`, take a shape from what is left."""
+    """Inside `at_most`, count an array of this shape."""
     for limit in _limits.values():
         limit.take(shape)
 
 
 def _placeholder(shape):
-    """Inside `skip_init`, zeros that share one element: any shape costs four bytes. Read-only. Outside, None."""
+    """Inside `skip_init`, read-only zeros that share one element, so any shape costs four bytes. Otherwise None."""
     _count(shape)
     return np.broadcast_to(np.float32(0), shape) if _skipping.is_on() else None
 
 
 def _fans(shape):
-    """How many numbers go into an output, and how many outputs an input reaches: (out, in, *kernel)."""
-    reach = math.prod(shape[2:])
-    return max(1, shape[1] * reach), max(1, shape[0] * reach)
+    """Fan-in and fan-out of a weight (out, in, *kernel): inputs to each output, and outputs from each input."""
+    kernel = math.prod(shape[2:])
+    return max(1, shape[1] * kernel), max(1, shape[0] * kernel)

@@ -1,6 +1,6 @@
-"""A table of what a model is made of: every stage's output shape, parameters and multiply-adds.
+"""A table of a model's layers: the output shape, parameters and multiply-adds of each.
 
-Not here: activations and memory. The products are read off the tape: what was computed is what is counted.
+Not here: activations and memory. Multiply-adds are counted from the ops on the tape of one forward pass.
 """
 
 import html
@@ -48,11 +48,11 @@ PRODUCTS = {
     "conv3d": _conv,
     "conv_transpose2d": _conv_transpose,
 }
-UNCOUNTED = ("einsum",)  # its letters are not on the tape
+UNCOUNTED = ("einsum",)  # its subscripts are not on the tape
 
 
 class Summary:
-    """What `summary` found; prints as a table, in a notebook as well.
+    """The result of `summary`; it prints as a table, also in a notebook.
 
     Attributes
     ----------
@@ -60,11 +60,11 @@ class Summary:
         ``depth, name, kind, shape, parameters, multiply_adds`` of every stage; the first is the whole model. Shape and
         multiply-adds are None for a stage that was not called.
     parameters : int
-        Of the whole model, each counted once.
+        Number of parameters of the whole model; shared parameters count once.
     multiply_adds : int
-        Of the whole forward pass, for the whole batch.
+        Multiply-adds of the whole forward pass, for the whole batch.
     uncounted : dict
-        How often an op was called whose products are not counted.
+        The number of calls of each op whose multiply-adds are not counted.
     """
 
     def __init__(self, rows, inputs, uncounted):
@@ -81,8 +81,8 @@ class Summary:
             yield ("  " * row.depth + row.name, row.kind, shape, f"{row.parameters:,}", products)
 
     def _note(self):
-        left = "".join(f"; {n} calls of {op} not counted" for op, n in self.uncounted.items())
-        return f"multiply-adds for the input {self.inputs}{left}"
+        uncounted = "".join(f"; {n} calls of {op} not counted" for op, n in self.uncounted.items())
+        return f"multiply-adds for the input {self.inputs}{uncounted}"
 
     def __repr__(self):
         cells = list(self._cells())
@@ -118,12 +118,12 @@ def summary(model, input, depth=2):
     Parameters
     ----------
     model : Module
-        Runs once, in evaluation mode; it is left as it was.
+        The model. It runs once, in evaluation mode, and is not changed.
     input : ndarray, Tensor, or tuple
-        What the model is called with: an array, a tuple of several arguments, or a shape such as ``(1, 3, 224, 224)``
-        for a float32 array of zeros.
+        The model's input: an array, a tuple of several arguments, or a shape such as ``(1, 3, 224, 224)`` for a float32
+        array of zeros.
     depth : int, default 2
-        How deep to look into stages of stages.
+        How many levels of nested stages to list.
 
     Returns
     -------
@@ -138,8 +138,8 @@ def summary(model, input, depth=2):
     Notes
     -----
     Multiply-adds are those of linear layers, matrix products, attention and convolutions, as papers count them (some
-    call them FLOPs); norms, softmax and activations cost less by orders of magnitude and are left out. What a model
-    computes under `no_grad` is not on the tape and not counted.
+    call them FLOPs). Norms, softmax and activations are not counted; their cost is smaller by orders of magnitude. Ops
+    under `no_grad` are not on the tape, so they are not counted either.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def summary(model, input, depth=2):
     """
     calls = record_calls("summary", model, input)
     products, uncounted = _products(calls)
-    found = {id(call.module): call for call in calls}  # of several calls the last
+    found = {id(call.module): call for call in calls}  # the last call, if there are several
     rows = [
         Row(
             level,
@@ -173,7 +173,7 @@ def summary(model, input, depth=2):
 
 
 def _products(calls):
-    """For each module that was called the multiply-adds inside it, and how often an op was made that is not counted."""
+    """The multiply-adds inside each called module, and the number of calls of each op that is not counted."""
     products = Counter()
     uncounted = Counter()
     inside = Counter()
@@ -193,7 +193,7 @@ def _multiply_adds(node):
 
 
 def _labelled(model, modules):
-    """(level, label, module): the level counts modules on the way, and the label starts after the one above."""
+    """(level, label, module): the level is the nesting depth; the label is the name without the enclosing module's."""
     names = {}
     for name, module in modules:
         above = [n for n in names if n and name.startswith(f"{n}.")]
@@ -209,6 +209,6 @@ def _size(module):
 
 
 def _shapes(out):
-    """The shapes of the Tensors that were returned, in words; of a record its name."""
+    """The shapes of the returned Tensors as text; for a dataclass the name of its type."""
     found = [] if is_dataclass(out) else tensors(out)
     return ", ".join(str(tuple(t.shape)) for t in found) or type(out).__name__

@@ -1,4 +1,4 @@
-"""Linear and Embedding: layers that are one matrix, and Flatten and Identity beside them.
+"""Linear and Embedding, the layers that own one matrix; and Flatten and Identity, which own nothing.
 
 Not here: two linear layers with a nonlinearity between them (mlp.py).
 """
@@ -22,12 +22,12 @@ class Linear(Module):
     in_features, out_features : int
         Lengths of the last axis of input and output.
     bias : bool, default True
-        Whether there is a b.
+        Whether there is a bias b.
     weight_init : callable, optional
         ``weight_init(shape, rng)`` draws the weight, and the bias starts at 0. Without it both start as in torch:
         uniform within 1 / sqrt(in_features).
     rng : numpy.random.Generator, int or None
-        Where starting values come from; None is seed 0.
+        Draws the starting values; None is seed 0.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Linear(Module):
     Raises
     ------
     ValueError
-        If a size is no whole number of at least 1.
+        If a size is not a whole number of at least 1.
 
     References
     ----------
@@ -75,7 +75,7 @@ class Embedding(Module):
     embedding_dim : int
         D, the length of a row.
     rng : numpy.random.Generator, int or None
-        Where starting values (standard normal, as in torch) come from; None is seed 0.
+        Draws the starting values: standard normal, as in torch. None is seed 0.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Embedding(Module):
 
 
 class Flatten(Module):
-    """Make one axis of all axes but the batch: (B, ...) -> (B, everything else)."""
+    """Merge all axes except the batch into one: (B, ...) -> (B, product of the others)."""
 
     def forward(self, x):
         x = as_tensor(x)

@@ -49,7 +49,7 @@ class GELU(Module):
     Parameters
     ----------
     approximate : {"none", "tanh", "quick"}, default "none"
-        Exact, the tanh formula, or x sigmoid(1.702 x), which CLIP has.
+        "none" is exact, "tanh" is the tanh formula, "quick" is x sigmoid(1.702 x), which CLIP uses.
     """
 
     def __init__(self, approximate="none"):
@@ -72,14 +72,14 @@ ACTIVATIONS = {
 
 
 def activation_named(name):
-    """The activation layer of a name."""
+    """Make the activation layer with this name."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]()
 
 
 class MLP(Module):
-    """Two linear layers with a nonlinearity between them, applied to every token by itself.
+    """Two linear layers with a nonlinearity between them, applied to each token separately.
 
     .. math:: y = W_2\\, \\sigma(W_1 x + b_1) + b_2
 
@@ -88,15 +88,15 @@ class MLP(Module):
     width : int
         D, the length of a token.
     hidden_width : int
-        Between the two layers; four times D in most transformers.
+        Width between the two layers; 4 D in most transformers.
     out_width : int, optional
-        Of the result; default D.
+        Width of the result; default D.
     activation : {"gelu", "relu", "gelu_tanh", "quick_gelu", "silu"}, default "gelu"
         The nonlinearity.
     dropout : float, default 0
-        Probability, after the nonlinearity.
+        Dropout probability after the nonlinearity.
     rng : numpy.random.Generator, int or None
-        Starting values: Xavier for the weights, 0 for the biases. None is seed 0.
+        Draws the starting values: Xavier for the weights; biases are 0. None is seed 0.
 
     Attributes
     ----------
@@ -104,7 +104,8 @@ class MLP(Module):
 
     Notes
     -----
-    2 D hidden multiply-adds a token: two thirds of a transformer block's parameters.
+    It costs 2 D hidden_width multiply-adds for each token. With hidden_width = 4 D it has two thirds of the parameters of
+    a transformer block.
 
     References
     ----------

@@ -1,6 +1,6 @@
-"""Module and Parameter: how layers find their parameters, save them, load them and move between devices.
+"""Module and Parameter: how layers find, save and load their parameters, and move between devices.
 
-Not here: registration. Everything is found by walking the attributes of an object in the order they were set.
+Not here: registration. Parameters are found by walking an object's attributes in the order in which they were set.
 """
 
 import functools
@@ -22,12 +22,12 @@ LoadReport = namedtuple("LoadReport", "missing unexpected")
 
 
 class Parameter(Tensor):
-    """A Tensor that a layer owns and an optimiser changes: it requires a gradient unless told otherwise.
+    """A Tensor that a layer owns and an optimiser updates. By default it requires a gradient.
 
     Parameters
     ----------
     data : array_like
-        Its values. Lists and numbers become float32; an array is used as it is, not copied.
+        The values. Lists and numbers become float32. An array is used without a copy.
     requires_grad : bool, default True
         False freezes it.
 
@@ -48,7 +48,7 @@ class Parameter(Tensor):
 
 
 def _recording(init):
-    """A constructor that keeps its arguments in ``config``, unless that of a class further down has done so."""
+    """Wrap a constructor so that it records its arguments in ``config``, unless a subclass has done so already."""
 
     @functools.wraps(init)
     def recorded(self, *args, **kwargs):
@@ -64,37 +64,37 @@ _signature = functools.lru_cache(maxsize=None)(inspect.signature)
 
 
 def _arguments(init, module, args, kwargs):
-    """What a constructor is called with, by name, defaults included."""
+    """The arguments of a constructor call by name, defaults included."""
     try:
         bound = _signature(init).bind(module, *args, **kwargs)
     except TypeError:
-        return {}  # the constructor says it better
+        return {}  # the constructor itself raises a clearer error
     bound.apply_defaults()
     (_, *named) = bound.arguments.items()
     return {name: value for name, value in named if name != "rng" and not isinstance(value, Iterator)}
 
 
 class Module:
-    """A layer or model: something with parameters that maps Tensors (or arrays) to Tensors.
+    """A layer or model: it has parameters and maps Tensors (or arrays) to Tensors.
 
-    Subclasses set parameters, layers and buffers as attributes in ``__init__`` (nothing is registered, so there is no
-    ``super().__init__()`` to forget) and compute in ``forward``. What is found, in the order of the attributes, through
-    lists, tuples and dicts too:
+    Subclasses set parameters, layers and buffers as attributes in ``__init__`` and compute in ``forward``. Nothing is
+    registered, so ``super().__init__()`` is not needed. The attributes are searched in order, inside lists, tuples and
+    dicts too:
 
     - a `Parameter` is trained, saved and moved;
     - a `Module` is searched in turn;
-    - an array is a *buffer* (running statistics): saved and moved, not trained. An array whose name begins with an
-      underscore can be computed again: moved, not saved;
-    - a ``numpy.random.Generator`` belongs to `rng_state`;
+    - an array is a *buffer* (such as running statistics): it is saved and moved, but not trained. If the attribute's name
+      begins with an underscore, the array can be computed again, so it is moved but not saved;
+    - the state of a ``numpy.random.Generator`` is part of `rng_state`;
     - the attribute ``config`` is not searched.
 
     Attributes
     ----------
     config : dict
-        The arguments that the module was made with, defaults included, by name; not the random generator, and no iterator. It
-        is recorded whenever a module is made, and `minivis.save` writes it, so that `minivis.load` can make the model again.
+        The arguments of the constructor by name, defaults included, without the random generator and without iterators.
+        It is recorded when a module is made. `minivis.save` writes it, so that `minivis.load` can make the model again.
     training : bool
-        Set by `train` and `eval`; dropout and batch norm ask it. True at first.
+        Set by `train` and `eval`; dropout and batch norm depend on it. True at first.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class Module:
     """
 
     training = True
-    config = MappingProxyType({})  # of a module without a constructor
+    config = MappingProxyType({})  # for a module without a constructor
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -122,28 +122,31 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def forward(self, *args, **kwargs):
-        raise NotImplementedError(f"{type(self).__name__} has no forward: say there what it computes")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no forward: define forward, which computes the result"
+        )
 
     def show(self, **shown):
-        """Show arrays by name to whoever looks at this module, see `looking`; costs nothing when nobody does.
+        """Show arrays by name inside `looking`; outside, this costs almost nothing.
 
         Parameters
         ----------
         **shown : ndarray, Tensor, or function of () that returns one
-            What is costly is given as a function, which is called only if somebody looks: ``self.show(weights=lambda: ...)``.
+            Pass a function if the array is costly to compute, ``self.show(weights=lambda: ...)``: it is called only inside
+            `looking`.
         """
         show(self, **shown)
 
     def parameters(self):
-        """Every `Parameter`, each once, in the order of the attributes."""
+        """Every `Parameter` once, in the order of the attributes."""
         return [p for _, p in self.named_parameters()]
 
     def named_parameters(self):
-        """``(name, Parameter)`` pairs, each once; the name is the path of attributes, such as ``blocks.0.norm1.weight``."""
+        """``(name, Parameter)`` pairs, each once. The name is the attribute path, such as ``blocks.0.norm1.weight``."""
         return [(found.name, found.value) for found in _walk(self) if isinstance(found.value, Parameter)]
 
     def named_buffers(self):
-        """``(name, array)`` pairs of what is saved but not trained."""
+        """``(name, array)`` pairs of the buffers: the arrays that are saved but not trained."""
         return [
             (found.name, found.value) for found in _walk(self) if is_array(found.value) and not found.derived
         ]
@@ -168,18 +171,18 @@ class Module:
         return self.train(False)
 
     def zero_grad(self):
-        """Forget the gradients of all parameters."""
+        """Remove the gradients of all parameters."""
         for p in self.parameters():
             p.grad = None
 
     def requires_grad_(self, requires_grad=True):
-        """Freeze (False) or thaw (True) every parameter. Returns the module."""
+        """Freeze (False) or unfreeze (True) every parameter. Returns the module."""
         for p in self.parameters():
             p.requires_grad = requires_grad
         return self
 
     def state_dict(self):
-        """All parameters and buffers as arrays by name: a copy, which later training does not change."""
+        """All parameters and buffers as arrays by name. They are copies, so later training does not change them."""
         return {name: array.copy() for name, array in self._saved()}
 
     def _saved(self):
@@ -191,17 +194,19 @@ class Module:
                 yield found.name, found.value
 
     def load_state_dict(self, state, strict=True, assign=False):
-        """Copy arrays into the parameters and buffers of the same names. All is checked first: it loads whole or not at all.
+        """Copy arrays into the parameters and buffers of the same names.
+
+        Everything is checked first: if one array does not fit, nothing is loaded.
 
         Parameters
         ----------
         state : dict of str to array
             As `state_dict` returns it, on any device. Another floating dtype is converted.
         strict : bool, default True
-            Refuse missing and unexpected names. False loads what is there; a wrong shape is refused all the same.
+            Raise an error for missing and unexpected names. False loads the names that fit; a wrong shape still raises.
         assign : bool, default False
-            Take the arrays themselves, with their dtype and device, instead of copying: for weights too large to be in
-            memory twice.
+            Use the arrays themselves, with their dtype and device, instead of copying. This is for weights that are too
+            large to be in memory twice.
 
         Returns
         -------
@@ -211,10 +216,10 @@ class Module:
         Raises
         ------
         ValueError
-            With every name that is missing, unexpected or of the wrong shape, or that cannot be written to because the
-            model was made inside `init.skip_init`. Nothing was changed.
+            If names are missing or unexpected, if shapes differ, or if parameters cannot be written to because the model
+            was made inside `init.skip_init`. The message lists all names concerned. Nothing was changed.
         TypeError
-            If something is no array, or an array holds another kind of number.
+            If a value is not an array, or an array holds another kind of number.
         """
         if not isinstance(state, dict):
             raise TypeError(f"load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
@@ -228,12 +233,12 @@ class Module:
             return report
         if fixed := [n for n in both if isinstance(own[n], np.ndarray) and not own[n].flags.writeable]:
             raise ValueError(
-                f"load_state_dict: {_some(fixed)} cannot be written to: {type(self).__name__} was made inside "
+                f"load_state_dict: {_first_few(fixed)} cannot be written to: {type(self).__name__} was made inside "
                 "init.skip_init; pass assign=True"
             )
         moved = {name: backend.move(state[name], backend.device_of(own[name])) for name in both}
         moved = {name: x.astype(own[name].dtype, copy=False) for name, x in moved.items()}
-        for name, x in moved.items():  # nothing is left that could fail half-way
+        for name, x in moved.items():  # all checks have passed: nothing can fail half-way
             own[name][...] = x
         for name, p in self.named_parameters():
             if name in state:
@@ -241,7 +246,7 @@ class Module:
         return report
 
     def _assign(self, state):
-        """Put arrays in the place of the parameters and buffers of the same names."""
+        """Replace the parameters and buffers of the same names by arrays."""
         for name, container, key, value, _ in list(_walk(self)):
             if name in state and isinstance(value, Parameter):
                 value.data = state[name]
@@ -249,14 +254,14 @@ class Module:
                 container[key] = state[name]
 
     def to(self, target):
-        """Move everything to a device, or convert every floating array to a dtype. In place; returns the module.
+        """Move everything to a device, or convert every floating-point array to a dtype. In place; returns the module.
 
         Parameters
         ----------
         target : {"cpu", "gpu"} or floating dtype
             ``model.to("gpu")``, ``model.to("float64")``.
         """
-        change = _change(target)
+        change = _conversion(target)
         for _, container, key, value, _ in _walk(self):
             if isinstance(value, Tensor):
                 changed = change(value.data)
@@ -268,16 +273,16 @@ class Module:
         return self
 
     def rng_state(self):
-        """The state of every random generator inside (dropout's), by name: json-able, for an exact resume."""
+        """The states of all random generators (such as dropout's) by name. JSON can store them, for an exact resume."""
         return {name: value.bit_generator.state for name, value in _generators(self)}
 
     def load_rng_state(self, state):
-        """Put every random generator back to where `rng_state` saw it: all of them, or, where one cannot be, none.
+        """Set every random generator to a state that `rng_state` returned.
 
         Raises
         ------
         ValueError
-            If the names are not the same, or a state is of another kind of generator or none. Nothing was changed.
+            If the names differ, or a state does not fit its generator. Nothing was changed.
         """
         own = dict(_generators(self))
         if own.keys() != state.keys():
@@ -287,13 +292,13 @@ class Module:
                 type(generator.bit_generator)(0).state = state[name]
             except (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError) as error:
                 raise ValueError(
-                    f"load_rng_state: {name} is no state of a {type(generator.bit_generator).__name__}: {error!r}"
+                    f"load_rng_state: {name} is not a state of a {type(generator.bit_generator).__name__}: {error!r}"
                 ) from error
         for name, generator in own.items():
             generator.bit_generator.state = state[name]
 
     def extra_repr(self):
-        """What stands between the parentheses of this module's repr."""
+        """The text between the parentheses of this module's repr."""
         return ""
 
     def __repr__(self):
@@ -305,17 +310,17 @@ class Module:
 
 
 class ModuleList(Module):
-    """Modules in a list. A plain Python list is found just as well; this one exists for those who look for it.
+    """Modules in a list. A plain Python list works as well; this class is for readers who know it from torch.
 
     Parameters
     ----------
     modules : iterable of Module
-        What it holds.
+        The elements.
 
     Raises
     ------
     TypeError
-        If something in it is no Module.
+        If an element is not a Module.
     """
 
     def __init__(self, modules=()):
@@ -343,7 +348,7 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """Layers one after the other: the output of each is the input of the next.
+    """Layers in sequence: the output of each is the input of the next.
 
     Parameters
     ----------
@@ -368,16 +373,16 @@ class Sequential(ModuleList):
 
 
 def as_tensor(x):
-    """Layers without parameters take arrays and return Tensors too."""
+    """The array as a Tensor, because layers without parameters take arrays and return Tensors too."""
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-# A Parameter, buffer, generator or Module: where it was found, and whether an underscore says it can be computed again.
+# A Parameter, buffer, generator or Module, and where it was found. derived: its name has an underscore, it is not saved.
 Found = namedtuple("Found", "name container key value derived")
 
 
 def _walk(root):
-    """Everything below ``root`` that counts, each object once, in the order of the attributes."""
+    """Every Parameter, Module, generator and array inside ``root``, each once, in the order of the attributes."""
     seen = {id(root)}
     stack = _inside(root, "", False)
     while stack:
@@ -395,7 +400,7 @@ def _walk(root):
 
 
 def _inside(value, prefix, derived):
-    """What a Module, dict, list or tuple holds, the first last: a stack."""
+    """The elements of a Module, dict, list or tuple as a stack: in reverse order."""
     container = vars(value) if isinstance(value, Module) else value
     if isinstance(value, Module):
         pairs = _attributes(value)
@@ -410,12 +415,12 @@ def _inside(value, prefix, derived):
 
 
 def _attributes(module):
-    """The attributes that are searched: not ``config``, which tells how the module was made and may hold a backbone."""
+    """The attributes that are searched: all except ``config``, which may hold a second reference to a backbone."""
     return [(name, value) for name, value in vars(module).items() if name != "config"]
 
 
 def _children(pairs):
-    """The modules directly inside, through lists and dicts, with their names."""
+    """The names and modules directly inside, in lists and dicts too."""
     for name, value in pairs:
         if isinstance(value, Module):
             yield name, value
@@ -425,7 +430,7 @@ def _children(pairs):
 
 
 def _check_fit(model, own, state, report):
-    """Refuse to load: what is no array, names in the report, and arrays of another shape or kind of number."""
+    """Raise for values that are not arrays, names in the report, and arrays of another shape or kind of number."""
     both = [name for name in own if name in state]
     if wrong := [name for name in both if not is_array(state[name])]:
         raise TypeError(f"load_state_dict: {wrong[0]} must be an array, got {type(state[wrong[0]]).__name__}")
@@ -435,10 +440,10 @@ def _check_fit(model, own, state, report):
         if tuple(state[name].shape) != tuple(own[name].shape)
     ]
     problems += [
-        f"{what}: {_some(names)}" for what, names in zip(report._fields, report, strict=True) if names
+        f"{what}: {_first_few(names)}" for what, names in zip(report._fields, report, strict=True) if names
     ]
     if problems:
-        raise ValueError(f"load_state_dict: {model} loads nothing: {_some(problems, '; ')}")
+        raise ValueError(f"load_state_dict: {model} loads nothing: {_first_few(problems, '; ')}")
     for name in both:
         if state[name].dtype.kind != own[name].dtype.kind:
             raise TypeError(
@@ -450,13 +455,13 @@ def _generators(root):
     return [(f.name, f.value) for f in _walk(root) if isinstance(f.value, np.random.Generator)]
 
 
-def _some(words, join=", ", limit=8):
+def _first_few(words, join=", ", limit=8):
     rest = f" and {len(words) - limit} more" if len(words) > limit else ""
     return join.join(words[:limit]) + rest
 
 
-def _change(target):
-    """The function on arrays that `Module.to` applies."""
+def _conversion(target):
+    """The function that `Module.to` applies to every array."""
     try:
         dtype = np.dtype(target)
     except TypeError:

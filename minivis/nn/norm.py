@@ -15,7 +15,7 @@ __all__ = ["BatchNorm2d", "FrozenBatchNorm2d", "GroupNorm", "LayerNorm"]
 
 
 class _Norm(Module):
-    """Scale 1 and shift 0 to start from, or neither."""
+    """Base class: scale and shift start at 1 and 0, or there are none."""
 
     def _affine(self, shape, affine):
         self.weight = Parameter(init.ones(shape)) if affine else None
@@ -30,11 +30,11 @@ class LayerNorm(_Norm):
     Parameters
     ----------
     normalized_shape : int or tuple of int
-        The trailing axes that are standardised together.
+        The lengths of the last axes, which are standardised together.
     eps : float, default 1e-5
-        Added to the variance. torch's default; the published ViTs have 1e-6.
+        Added to the variance. The default is torch's; the published ViTs have 1e-6.
     elementwise_affine : bool, default True
-        Whether there are weight and bias.
+        Whether there are a weight and a bias.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class LayerNorm(_Norm):
     Raises
     ------
     ValueError
-        If ``normalized_shape`` holds no whole numbers of at least 1.
+        If ``normalized_shape`` is not made of whole numbers of at least 1.
 
     References
     ----------
@@ -76,7 +76,7 @@ class GroupNorm(_Norm):
     Parameters
     ----------
     num_groups : int
-        Divides ``num_channels``.
+        Number of groups; it must divide ``num_channels``.
     num_channels : int
         C of the maps (B, C, ...).
     eps : float, default 1e-5
@@ -123,7 +123,7 @@ class BatchNorm2d(_Norm):
     eps : float, default 1e-5
         Added to the variance.
     momentum : float or None, default 0.1
-        The share of the new batch in the running statistics, torch's convention. None averages all batches alike.
+        Weight of the new batch in the running statistics, as in torch. None gives all batches the same weight.
     affine : bool, default True
         Whether there are weight and bias, shape (C,).
     track_running_stats : bool, default True
@@ -134,12 +134,12 @@ class BatchNorm2d(_Norm):
     running_mean, running_var : ndarray, shape (C,)
         Buffers. The running variance is the unbiased one.
     num_batches_tracked : ndarray, shape (), int64
-        A buffer.
+        A buffer: how many batches have updated the running statistics.
 
     Raises
     ------
     ValueError
-        If the input has not four axes; in training, with fewer than two values a channel.
+        If the input does not have four axes or, in training, has fewer than two values in each channel.
 
     References
     ----------
@@ -166,7 +166,7 @@ class BatchNorm2d(_Norm):
         tracked = self.running_mean is not None
         momentum = self.momentum
         if self.training and tracked:
-            if math.prod(x.shape) > x.shape[1]:  # else the op refuses, and nothing is counted
+            if math.prod(x.shape) > x.shape[1]:  # otherwise the op raises, and the batch does not count
                 self.num_batches_tracked += 1
             momentum = 1 / max(1, int(self.num_batches_tracked)) if momentum is None else momentum
         batch = self.training or not tracked
@@ -188,11 +188,12 @@ class BatchNorm2d(_Norm):
 
 
 class FrozenBatchNorm2d(Module):
-    """Batch norm that no longer learns: fixed statistics and fixed scale and shift, one multiply and one add a pixel.
+    """Batch norm that does not learn: statistics, scale and shift are fixed.
 
     .. math:: y = \\frac{x - \\mu}{\\sqrt{\\sigma^2 + \\epsilon}}\\, w + b
 
-    Detectors train on few large images: the statistics of such batches are noise, so those of the classifier stay.
+    A detector trains on batches of a few large images, whose statistics are noisy. It keeps the statistics of the
+    pretrained classifier.
 
     Parameters
     ----------
@@ -204,7 +205,7 @@ class FrozenBatchNorm2d(Module):
     Attributes
     ----------
     weight, bias, running_mean, running_var : ndarray, shape (C,)
-        Buffers, all four: saved and moved, never trained.
+        Buffers: saved and moved, but never trained.
 
     Raises
     ------
@@ -213,7 +214,7 @@ class FrozenBatchNorm2d(Module):
 
     Notes
     -----
-    Differentiable in the input only.
+    Differentiable in the input only. It costs one multiply and one add for each pixel and channel.
 
     References
     ----------

@@ -1,6 +1,6 @@
-"""looking: see what the layers of a model compute on the way, such as attention weights, from outside.
+"""looking: collect from outside what the layers of a model compute on the way, such as attention weights.
 
-Not here: what a layer shows (each says so in its docstring), pictures of it (viz/).
+Not here: which arrays a layer shows (see its docstring), pictures of them (viz/).
 """
 
 from contextlib import contextmanager
@@ -15,34 +15,34 @@ _lookers = Switch("minivis_looking")
 
 @contextmanager
 def looking(model):
-    """Collect what the layers of a model show while the block is open: attention weights, grids, windows, masks.
+    """Collect the arrays that the layers of a model show inside the block: attention weights, grids, windows, masks.
 
     Parameters
     ----------
     model : Module
-        Whose layers are looked at.
+        The model whose layers are observed.
 
     Yields
     ------
     dict of str to ndarray
-        In the order of the calls. A key is the layer's name in ``model.named_modules()``, a dot, and what is shown:
-        ``blocks.3.attn.weights``; what the model itself shows has no name in front. What a layer shows a second time, because
-        it is called again, stands under ``blocks.3.attn#1.weights``, then ``#2``, ... Arrays only, without a
+        The arrays in the order of the calls. A key is the layer's name in ``model.named_modules()``, a dot, and the name
+        of the array: ``blocks.3.attn.weights``. Arrays that the model itself shows have no layer name in front. If a layer
+        is called again, its arrays get the keys ``blocks.3.attn#1.weights``, then ``#2``, ... The arrays have no
         graph; what the layer computed stays on the model's device.
 
     Raises
     ------
     TypeError
-        If ``model`` is no Module.
+        If ``model`` is not a Module.
 
     Notes
     -----
-    Layers compute what they show only when somebody looks. Blocks may be nested, for the same model or for different ones,
-    and left in any order; what runs in another thread is not seen.
+    Layers compute the extra arrays only inside such a block. Blocks may be nested, for the same model or for different
+    ones, and left in any order. Calls in another thread are not observed.
 
     References
     ----------
-    The model of it is ``sow`` in flax, which collects under the names of modules too.
+    It works like ``sow`` in flax, which also collects arrays under the names of modules.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def looking(model):
 
 
 def show(module, **shown):
-    """Show arrays to whoever looks at a module; a function is called only then, and returns what is shown."""
+    """Give arrays to all `looking` blocks that observe the module; functions are called only if there is such a block."""
     if not _lookers.is_on():
         return
     watching = [looker for looker in _lookers.values() if id(module) in looker.names]
@@ -74,7 +74,7 @@ def show(module, **shown):
 
 
 class _Looker:
-    """One who looks: the names of the modules that are looked at, and what was seen."""
+    """One `looking` block: the names of the observed modules, and the arrays seen so far."""
 
     def __init__(self, model):
         self.seen = {}

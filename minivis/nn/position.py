@@ -1,4 +1,4 @@
-"""Position codes as layers: learned or sine, for a sequence or a grid. Each returns the code, ready to be added.
+"""Position codes as layers: learned or sine, for a sequence or a grid. Each returns the code to add to the tokens.
 
 Not here: the sine formula and the resizing of tables (vision/position_codes.py).
 """
@@ -13,18 +13,18 @@ __all__ = ["LearnedPositionCode1d", "LearnedPositionCode2d", "SinePositionCode1d
 
 
 def _like(code, x):
-    """A Tensor of a host array, with the dtype of ``x`` (float32 for integers) and on its device."""
+    """A CPU array as a Tensor with the dtype of ``x`` (float32 for integers), on the device of ``x``."""
     dtype = x.dtype if x.dtype.kind == "f" else "float32"
     return Tensor(backend.move(code.astype(dtype, copy=False), x.device))
 
 
 class SinePositionCode1d(Module):
-    """Sines and cosines of the place in a sequence: ``x + position(x)``. Nothing to learn, any length.
+    """Sines and cosines of the position in a sequence of any length; no parameters. Use it as ``x + position(x)``.
 
     Parameters
     ----------
     width : int
-        D, the length of the tokens, even.
+        D, the length of the tokens; it must be even.
     temperature : float, default 10000
         The longest wavelength is 2 pi times this.
 
@@ -55,16 +55,16 @@ class SinePositionCode1d(Module):
 
 
 class SinePositionCode2d(Module):
-    """Sines and cosines of row and column: ``x + position(x)`` for maps (B, D, H, W).
+    """Sines and cosines of row and column. Use it as ``x + position(x)`` for maps (B, D, H, W).
 
     Parameters
     ----------
     width : int
-        D, the channels, divisible by 4: half for the row, half for the column.
+        D, the number of channels, divisible by 4: half for the row, half for the column.
     temperature : float, default 10000
         As for `SinePositionCode1d`.
     normalize : bool, default False
-        Stretch rows and columns to (0, 2 pi], as DETR does.
+        Scale rows and columns to (0, 2 pi], as DETR does.
 
     References
     ----------
@@ -95,16 +95,16 @@ class SinePositionCode2d(Module):
 
 
 class LearnedPositionCode1d(Module):
-    """One learned vector for each place of a sequence: ``x + position(x)``.
+    """One learned vector for each position of a sequence. Use it as ``x + position(x)``.
 
     Parameters
     ----------
     max_length : int
-        Places there are vectors for.
+        Number of positions, the longest sequence.
     width : int
         D, the length of the tokens.
     rng : numpy.random.Generator, int or None
-        Starting values: normal with standard deviation 0.02. None is seed 0.
+        Draws the starting values: normal with standard deviation 0.02. None is seed 0.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class LearnedPositionCode1d(Module):
     Raises
     ------
     ValueError
-        When called, if there are more tokens than places, or of another width.
+        When called, if there are more tokens than positions, or the tokens have another width.
 
     References
     ----------
@@ -144,16 +144,16 @@ class LearnedPositionCode1d(Module):
 
 
 class LearnedPositionCode2d(Module):
-    """A learned vector for each row and one for each column, side by side: ``x + position(x)`` for maps (B, D, H, W).
+    """A learned vector for each row and one for each column, concatenated. Use it as ``x + position(x)``.
 
     Parameters
     ----------
     max_height, max_width : int
-        Rows and columns there are vectors for.
+        Numbers of rows and columns, the largest map.
     width : int
-        D, the channels, even: half for the row, half for the column.
+        D, the number of channels, even: half for the row, half for the column.
     rng : numpy.random.Generator, int or None
-        Starting values: normal with standard deviation 0.02. None is seed 0.
+        Draws the starting values: normal with standard deviation 0.02. None is seed 0.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class LearnedPositionCode2d(Module):
     Raises
     ------
     ValueError
-        If ``width`` is odd; when called, if the map is larger than the tables or has other channels.
+        If ``width`` is odd; when called, if the map is larger than the tables or has another number of channels.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Transformer layers and the encoder-decoder Transformer, with the norm after (2017) or before each branch.
+"""Transformer layers and the encoder-decoder Transformer, with the norm after each branch (2017) or before it.
 
 Not here: attention (attention.py), position codes (position.py), vision models (models/).
 """
@@ -25,16 +25,16 @@ __all__ = [
 
 
 class ResidualLayer(Module):
-    """What transformer layers share: branches with a residual around each, and the norm after or before it.
+    """Base class of transformer layers: branches with residual connections, and a norm after or before each branch.
 
     .. math:: \\text{post-norm: } x \\leftarrow \\mathrm{LN}(x + f(x)), \\qquad \\text{pre-norm: } x \\leftarrow x + f(\\mathrm{LN}(x))
 
     Attributes
     ----------
     norm_first : bool
-        False, unless a layer sets it: post-norm, as in 2017. True: pre-norm, which trains without a long warm-up.
+        False, the default, is post-norm, as in 2017. True is pre-norm, which trains without a long warm-up.
     dropout : Dropout
-        What is applied to every branch's result; the layer sets it.
+        Applied to the result of every branch; a subclass must set it.
 
     References
     ----------
@@ -45,14 +45,14 @@ class ResidualLayer(Module):
     norm_first = False
 
     def residual(self, norm, branch, x):
-        """Tokens x plus what a branch, a function of tokens, makes of them; both (..., N, D)."""
+        """Tokens x plus ``branch`` of the tokens, with the norm after or before; all (..., N, D)."""
         if self.norm_first:
             return x + self.dropout(branch(norm(x)))
         return norm(x + self.dropout(branch(x)))
 
 
 class TransformerEncoderLayer(ResidualLayer):
-    """Tokens look at each other (self-attention), then each is thought over by itself (MLP); both with a residual.
+    """Self-attention among the tokens, then an MLP on each token separately; both with a residual connection.
 
     .. math::
         \\text{post-norm: } & x \\leftarrow \\mathrm{LN}(x + \\mathrm{SA}(x)), \\quad x \\leftarrow \\mathrm{LN}(x + \\mathrm{MLP}(x)) \\\\
@@ -63,27 +63,27 @@ class TransformerEncoderLayer(ResidualLayer):
     d_model : int
         Width D of the tokens.
     nhead : int
-        Heads of the attention.
+        Number of attention heads.
     dim_feedforward : int, default 2048
         Width inside the MLP.
     dropout : float, default 0
-        Probability, on attention weights, inside the MLP and at the end of both branches.
+        Probability for attention weights, inside the MLP and at the end of both branches.
     activation : str, default "relu"
-        Of the MLP; see `MLP`.
+        Activation of the MLP; see `MLP`.
     layer_norm_eps : float, default 1e-5
         Added to the variance.
     norm_first : bool, default False
         False: post-norm, as in 2017. True: pre-norm, which trains without a long warm-up.
     rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
+        Draws the starting values; None is seed 0.
 
     Attributes
     ----------
     self_attn : MultiHeadAttention
     mlp : MLP
-        torch calls its layers ``linear1`` and ``linear2``, here ``mlp.fc1`` and ``mlp.fc2``.
+        Its layers ``mlp.fc1`` and ``mlp.fc2`` are ``linear1`` and ``linear2`` in torch.
     norm1, norm2 : LayerNorm
-        Of the attention branch and of the MLP branch.
+        Norms of the attention branch and of the MLP branch.
 
     References
     ----------
@@ -121,7 +121,7 @@ class TransformerEncoderLayer(ResidualLayer):
 
 
 class TransformerDecoderLayer(ResidualLayer):
-    """Target tokens look at each other, then at the encoded source (cross-attention), then pass the MLP.
+    """Self-attention among the target tokens, cross-attention to the encoded source, then an MLP.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ class TransformerDecoderLayer(ResidualLayer):
     Attributes
     ----------
     self_attn, cross_attn : MultiHeadAttention
-        torch calls the second ``multihead_attn``.
+        The second is ``multihead_attn`` in torch.
     mlp : MLP
     norm1, norm2, norm3 : LayerNorm
-        Of the three branches, in this order.
+        Norms of the three branches, in this order.
 
     References
     ----------
@@ -170,16 +170,16 @@ class TransformerDecoderLayer(ResidualLayer):
         def attend(x):
             return self.self_attn(x, mask=mask, is_causal=is_causal)
 
-        def look_up(x):
+        def attend_to_memory(x):
             return self.cross_attn(x, memory, mask=memory_mask)
 
         x = self.residual(self.norm1, attend, as_tensor(x))
-        x = self.residual(self.norm2, look_up, x)
+        x = self.residual(self.norm2, attend_to_memory, x)
         return self.residual(self.norm3, self.mlp, x)
 
 
 class TransformerEncoder(Module):
-    """A stack of encoder layers, with a last norm if there is one.
+    """A stack of encoder layers, optionally with a norm at the end.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class TransformerEncoder(Module):
 
 
 class TransformerDecoder(Module):
-    """A stack of decoder layers, with a last norm if there is one.
+    """A stack of decoder layers, optionally with a norm at the end.
 
     Parameters
     ----------
@@ -223,33 +223,34 @@ class TransformerDecoder(Module):
 
 
 class Transformer(Module):
-    """The encoder-decoder Transformer: encode the source once, decode the target with its eyes on it.
+    """The encoder-decoder Transformer: the encoder reads the source; the decoder attends to it and predicts the target.
 
-    Without vocabularies it maps tokens to tokens, as ``torch.nn.Transformer`` does. With them it takes symbols: they are
-    embedded, multiplied by sqrt(D), given sine position codes, and the result is one logit for each target symbol.
+    Without vocabularies it maps tokens to tokens, as ``torch.nn.Transformer`` does. With vocabularies its inputs are
+    symbols: they are embedded and multiplied by sqrt(D), and sine position codes are added. The output has one logit for
+    each symbol of the target vocabulary.
 
     Parameters
     ----------
     d_model : int, default 512
         Width D of the tokens.
     nhead : int, default 8
-        Heads of every attention.
+        Number of heads of every attention.
     num_encoder_layers, num_decoder_layers : int, default 6
-        Depth of both stacks.
+        Numbers of layers.
     dim_feedforward : int, default 2048
         Width inside the MLPs.
     dropout : float, default 0
-        Probability, in every layer and after the embeddings.
+        Probability in every layer and after the embeddings.
     activation : str, default "relu"
-        Of the MLPs.
+        Activation of the MLPs.
     layer_norm_eps : float, default 1e-5
         Added to the variance.
     norm_first : bool, default False
         Pre-norm instead of post-norm.
     source_vocabulary, target_vocabulary : int, optional
-        Numbers of symbols. Given both, source and target are integers (B, M) and (B, N).
+        Numbers of symbols. If both are given, source and target are integers (B, M) and (B, N).
     rng : numpy.random.Generator, int or None
-        Starting values; None is seed 0.
+        Draws the starting values; None is seed 0.
 
     Raises
     ------
@@ -291,7 +292,7 @@ class Transformer(Module):
             self.source_embedding = Embedding(source_vocabulary, d_model, rng=rng)
             self.target_embedding = Embedding(target_vocabulary, d_model, rng=rng)
             for table in (self.source_embedding, self.target_embedding):
-                # so that after the factor sqrt(D) the codes still count
+                # so that after the factor sqrt(D) the embeddings are not much larger than the position codes
                 table.weight.data /= math.sqrt(d_model)
             self.position = SinePositionCode1d(d_model)
             self.dropout = Dropout(dropout, rng=rng)
@@ -300,17 +301,17 @@ class Transformer(Module):
     def forward(
         self, source, target, source_mask=None, target_mask=None, memory_mask=None, *, is_causal=True
     ):
-        """Predict: the output at a place of the target may depend on the target up to there only.
+        """Predict. By default, the output at a position depends on the target only up to that position.
 
         Parameters
         ----------
         source : (B, M, D) tokens, or (B, M) integers
         target : (B, N, D) tokens, or (B, N) integers
         source_mask, target_mask, memory_mask : bool ndarray, optional
-            Which key may be attended: (M, M), (N, N), (N, M), or with a batch axis. For padding, pass
+            True = may be attended: (M, M), (N, N), (N, M), or with a batch axis. For padding, pass
             ``valid[:, None, :]``.
         is_causal : bool, default True
-            Place i of the target sees places 0 to i only. torch has no such default: there the mask is passed.
+            Position i of the target attends only to positions 0 to i. In torch this is not the default: pass a mask there.
 
         Returns
         -------

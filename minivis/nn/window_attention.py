@@ -1,6 +1,6 @@
 """Attention in windows of a map, shifted or not, with a learned bias for every relative position: the core of Swin.
 
-Not here: cutting and shifting by themselves (vision/windows.py), the block and the model around it (models/swin.py).
+Not here: partitioning and shifting (vision/windows.py), the Swin block and model (models/swin.py).
 """
 
 import functools
@@ -24,7 +24,7 @@ __all__ = ["WindowAttention"]
 
 
 class WindowAttention(Module):
-    """Let the tokens of each window of a map attend to one another, with a preference for each relative position.
+    """Self-attention among the tokens of each window of a map, with a learned bias for each relative position.
 
     .. math:: Y = \\mathrm{softmax}\\Big(\\frac{Q K^T}{\\sqrt d} + B\\Big) V, \\qquad B_{ij} = \\hat B[I_{ij}]
 
@@ -33,28 +33,29 @@ class WindowAttention(Module):
     width, heads : int
         D and the number of heads.
     window : (int, int)
-        Sides of a window, tokens: (2 M_h - 1)(2 M_w - 1) biases a head.
+        Height M_h and width M_w of a window, in tokens. Each head has (2 M_h - 1)(2 M_w - 1) biases.
     shift : (int, int)
-        By how much the windows are shifted down and to the right, tokens, before they cut the map.
+        How far the windows are shifted down and to the right, in tokens.
     shrink : bool, default True
-        On a map not larger than the window, take one window of the map's size and do not shift it.
+        On a map that is not larger than the window, use one window of the map's size and no shift.
     qkv_bias : bool, default True
         Whether queries, keys and values have a bias.
     attention_dropout : float, default 0
         Probability of dropping an attention weight.
     rng : numpy.random.Generator, int or None
-        Starting values: as `MultiHeadAttention`; the table normal with standard deviation 0.02.
+        Draws the starting values: as for `MultiHeadAttention`; the bias table is normal with standard deviation 0.02.
 
     Attributes
     ----------
     attention : MultiHeadAttention
-        What every window has in common: projections and heads.
+        The projections and heads, shared by all windows.
     bias_table : Parameter, shape ((2 M_h - 1)(2 M_w - 1), h)
-        The preferences of each head.
+        The biases of each head.
 
     Notes
     -----
-    A map that windows do not fill gets zeros at the bottom and right, and nobody is kept from seeing them: as published.
+    If windows do not fill the map, it is padded with zeros at the bottom and right. The padding is not masked: tokens
+    attend to it, as in the published models.
 
     References
     ----------
@@ -86,10 +87,10 @@ class WindowAttention(Module):
         self.bias_table = Parameter(init.trunc_normal((rows, heads), 0.02, rng))
 
     def forward(self, x):
-        """Pad, shift, cut into windows, attend in each, and all of that back.
+        """Pad, shift and partition the map into windows, attend in each window, then undo these steps.
 
-        Shows to whoever looks (see `looking`) the ``windows``, (nW, N): the number y W + x of the place on the map where each
-        token of a window stands, -1 in the padding. Its ``attention`` shows the weights (B, nW, h, N, N).
+        Inside `looking`, the layer shows ``windows``, (nW, N): the position of each token on the map as the number y W + x,
+        or -1 in the padding. Its ``attention`` shows the weights, (B, nW, h, N, N).
 
         Parameters
         ----------
@@ -115,13 +116,13 @@ class WindowAttention(Module):
         return x if (height, width) == (H, W) else x[:, :H, :W]
 
     def _fitted(self, height, width):
-        """Window and shift for a map: where it is not larger than the window, one window and no shift."""
+        """Window and shift for a map. A map that is not larger than the window gets one window and no shift."""
         if self.shrink and (height <= self.window[0] or width <= self.window[1]):
             return (min(self.window[0], height), min(self.window[1], width)), (0, 0)
         return self.window, self.shift
 
     def _bias(self, window):
-        """B of every head, (h, N, N). A smaller window knows the middle of the table: its distances are shorter."""
+        """The bias B of every head, (h, N, N). A smaller window uses the middle of the table: its distances are shorter."""
         table = self.bias_table
         if window != self.window:
             (M, N) = self.window
@@ -133,7 +134,7 @@ class WindowAttention(Module):
 
 
 def _cut(x, window, shift):
-    """Maps (B, H, W, D) as the tokens of their shifted windows, (B, nW, N, D)."""
+    """Shift maps (B, H, W, D) and partition them into the tokens of their windows, (B, nW, N, D)."""
     B, H, W, D = x.shape
     N = window[0] * window[1]
     if any(shift):
@@ -142,14 +143,14 @@ def _cut(x, window, shift):
 
 
 def _places(height, width, window, shift):
-    """Where on the map the tokens of each window stand, (nW, N)."""
+    """The positions on the map of the tokens of each window, (nW, N)."""
     numbers = np.arange(height * width).reshape(1, height, width, 1) + 1
     return _cut(pad_to_multiple(numbers, *window), window, shift)[0, :, :, 0] - 1
 
 
 @functools.lru_cache(maxsize=64)
 def _mask(height, width, window, shift, device):
-    """`shifted_window_mask` on a device, kept for the next batch: sizes of maps are few."""
+    """`shifted_window_mask` on a device, cached for the next batch, because maps have only a few sizes."""
     return backend.to_device(shifted_window_mask(height, width, window, shift), device)
 
 

@@ -1,6 +1,6 @@
-"""Published checkpoints: a folder as it lies on the hub becomes a minivis model, ready to predict.
+"""Published checkpoints: load a folder from the model hub as a minivis model that is ready to predict.
 
-Not here: the models (models/), our own checkpoints (storage.py), any download.
+Not here: the models (models/), minivis's own checkpoints (storage.py), downloads.
 """
 
 from minivis.pretrained.folder import from_pretrained, model_types

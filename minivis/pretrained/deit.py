@@ -1,4 +1,4 @@
-"""Published DeiTs with a distillation token: facebook/deit-*-distilled-*, what was fine-tuned from them, timm's deit_*_distilled_*.
+"""Published DeiTs with a distillation token: facebook/deit-*-distilled-*, fine-tuned versions, timm's deit_*_distilled_*.
 
 Not here: the model (models/vit.py), the plain DeiTs, which are published as ViT (vit.py).
 """
@@ -9,17 +9,17 @@ from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
-PLAIN = "DeiTForImageClassification"  # fine-tuned without a teacher: nothing reads the distillation token
+PLAIN = "DeiTForImageClassification"  # fine-tuned without a teacher: no head reads the distillation token
 
 
 def build(config):
-    """The DeiT a config.json describes."""
-    alone = PLAIN in Settings("deit", config).architectures()
-    return vit.build(config, distilled="token" if alone else True)
+    """Make the DeiT that a config.json describes."""
+    one_head = PLAIN in Settings("deit", config).architectures()
+    return vit.build(config, distilled="token" if one_head else True)
 
 
 def names(model, dialect):
-    """What the weights of a DeiT are called in a dialect."""
+    """The names of a DeiT's weights in a dialect."""
     if dialect == "timm":
         return vit.names(model, dialect)
     if model.head_dist is None:

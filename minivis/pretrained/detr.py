@@ -1,4 +1,4 @@
-"""Published DETRs: facebook/detr-resnet-* on the hub, with either of its two backbones, and the authors' own files.
+"""Published DETRs: facebook/detr-resnet-* on the hub, with a backbone of transformers or timm, and the authors' files.
 
 Not here: the model (models/detr.py), the names of the backbone's weights (resnet.py).
 """
@@ -12,7 +12,7 @@ from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
-# timm's name of a backbone -> what config.json would say of it
+# timm's name of a backbone -> its config
 BACKBONES = {
     "resnet18": {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512]},
     "resnet34": {"layer_type": "basic", "depths": [3, 4, 6, 3], "hidden_sizes": [64, 128, 256, 512]},
@@ -23,29 +23,29 @@ LAYERS = ("encoder", "decoder")
 
 
 def build(config):
-    """The DETR a config.json describes."""
-    said = Settings("detr", config)
-    said.only(activation_function="relu", position_embedding_type="sine")
+    """Make the DETR that a config.json describes."""
+    settings = Settings("detr", config)
+    settings.only(activation_function="relu", position_embedding_type="sine")
     return DETR(
-        _backbone(said),
+        _backbone(settings),
         num_classes=len(labels_of(config)),
-        queries=said.whole("num_queries", 100),
-        width=said.whole("d_model", 256),
-        heads=_shared(said, "attention_heads", 8),
-        encoder_depth=said.whole("encoder_layers", 6),
-        decoder_depth=said.whole("decoder_layers", 6),
-        mlp_width=_shared(said, "ffn_dim", 2048),
-        dropout=said.share("dropout", 0.1),
-        masks="DetrForSegmentation" in said.architectures(),
+        queries=settings.whole("num_queries", 100),
+        width=settings.whole("d_model", 256),
+        heads=_shared(settings, "attention_heads", 8),
+        encoder_depth=settings.whole("encoder_layers", 6),
+        decoder_depth=settings.whole("decoder_layers", 6),
+        mlp_width=_shared(settings, "ffn_dim", 2048),
+        dropout=settings.share("dropout", 0.1),
+        masks="DetrForSegmentation" in settings.architectures(),
     )
 
 
-def _backbone(said):
-    """The ResNet of a DETR: described by a config of its own, or named as in timm."""
-    described, options = said.part("backbone_config"), said.part("backbone_kwargs")
+def _backbone(settings):
+    """The ResNet of a DETR, from a config of its own or from timm's name."""
+    described, options = settings.part("backbone_config"), settings.part("backbone_kwargs")
     options = dict(options.values) if options else {}
-    timm = described is None and said.flag("use_timm_backbone", True)
-    name, channels = said, said
+    timm = described is None and settings.flag("use_timm_backbone", True)
+    name, channels = settings, settings
     if described and described.text("model_type", "resnet") == "timm_backbone":  # as transformers 5 writes it
         timm = True
         name = described
@@ -56,9 +56,10 @@ def _backbone(said):
         raise ValueError(f"detr: backbone_kwargs: minivis does not know {', '.join(unknown):.200}")
     if stride not in (16, 32):
         raise ValueError(f"detr: output_stride must be 16 or 32, found {stride}")
-    dilated = said.flag("dilation", False) or stride == 16
+    dilated = settings.flag("dilation", False) or stride == 16
     if timm:
-        name = name.text("backbone", "resnet50").split(".")[0]  # timm writes the training after a dot
+        # in timm the training recipe follows after a dot
+        name = name.text("backbone", "resnet50").split(".")[0]
         if name not in BACKBONES:
             raise ValueError(f"detr: backbone must be one of {', '.join(BACKBONES)}, found {name!r:.100}")
         described = Settings("resnet", {"num_channels": channels.get("num_channels", 3), **BACKBONES[name]})
@@ -74,9 +75,9 @@ def _backbone(said):
     return resnet.build(described.values, num_classes=0, norm="frozen", dilated=dilated)
 
 
-def _shared(said, key, default):
-    """A setting that encoder and decoder have in common here, as in every published DETR."""
-    ours = [said.whole(f"{part}_{key}", default) for part in LAYERS]
+def _shared(settings, key, default):
+    """A setting that must be the same for encoder and decoder, as in every published DETR."""
+    ours = [settings.whole(f"{part}_{key}", default) for part in LAYERS]
     if ours[0] != ours[1]:
         raise ValueError(
             f"detr: encoder_{key} and decoder_{key} must be equal, found {ours[0]} and {ours[1]}"
@@ -85,7 +86,7 @@ def _shared(said, key, default):
 
 
 def names(model, dialect):
-    """What the weights of a DETR are called: the three of the hub differ in the backbone, "fb" is the authors' code."""
+    """The names of a DETR's weights. The hub's three dialects differ in the backbone; "fb" is the authors' code."""
     hub = dialect != "fb"
     backbone = "model.backbone.conv_encoder.model." if hub else "backbone.0.body."
     backbone += "_backbone." if dialect == "hf_timm_backbone" else ""
@@ -96,7 +97,7 @@ def names(model, dialect):
     table += [
         (f"box_head.{2 * i}.*", f"{'bbox_predictor' if hub else 'bbox_embed'}.layers.{i}.*") for i in range(3)
     ]
-    if model.mask_head:  # the detector is then a part of the segmenter
+    if model.mask_head:  # then the published names of the detector have a prefix
         table = [(ours, _below("detr.", theirs)) for ours, theirs in table] + _masks(
             len(model.mask_head.convs)
         )
@@ -144,7 +145,7 @@ def _authors():
     for part in LAYERS:
         ours, theirs = f"transformer.{part}.*.", f"transformer.{part}.layers.*."
         for attention, published in (("self_attn", "self_attn"), ("cross_attn", "multihead_attn")):
-            for i, role in enumerate(("query", "key", "value")):  # packed, one under another
+            for i, role in enumerate(("query", "key", "value")):  # packed in one array
                 table.append((f"{ours}{attention}.{role}.*", Part(f"{theirs}{published}.in_proj_*", i, 3)))
             table.append((f"{ours}{attention}.out.*", f"{theirs}{published}.out_proj.*"))
         table += [(f"{ours}mlp.fc{i}.*", f"{theirs}linear{i}.*") for i in (1, 2)]
@@ -167,13 +168,13 @@ def _masks(convs):
     return table
 
 
-# Width, encoder and decoder layers, and width within the MLP of every published DETR, and its heads: Carion et al. 2020, A.4
+# Width, encoder and decoder layers, and width inside the MLP of every published DETR; its heads. Carion et al. 2020, A.4
 PUBLISHED = (256, 6, 6, 2048)
 HEADS = 8
 
 
 def infer(shapes, config=None):
-    """What a config.json would say of an authors' file, from its shapes."""
+    """A complete config for a file of the authors, from its shapes."""
     segments = "mask_head.lay1.weight" in shapes
     prefix = "detr." if segments else ""
     known = {f"{prefix}{name}.weight" for name in ("query_embed", "class_embed", "input_proj")}
@@ -184,15 +185,16 @@ def infer(shapes, config=None):
         home = f"{prefix}transformer.{part}.layers."
         return len({name[len(home) :].split(".")[0] for name in shapes if name.startswith(home)})
 
-    said = Settings("detr", config or {})
+    settings = Settings("detr", config or {})
     queries, width = shapes[f"{prefix}query_embed.weight"]
     inside = shapes[f"{prefix}transformer.decoder.layers.0.linear1.weight"][0]
     size = width, layers("encoder"), layers("decoder"), inside
     if segments:
-        heads = shapes["mask_head.lay1.weight"][1] - width  # the mask head reads one map of each head
+        # the mask head has one input channel for each head
+        heads = shapes["mask_head.lay1.weight"][1] - width
     else:
-        heads = said.get("encoder_attention_heads") or _heads(size)
-    if said.get("dilation") is None:
+        heads = settings.get("encoder_attention_heads") or _heads(size)
+    if settings.get("dilation") is None:
         logging.getLogger("minivis").warning(
             "from_pretrained: whether a DETR is dilated (DC5) does not show in its weights; this one is taken for one that "
             'is not. Say which in config.json: {"dilation": true} or {"dilation": false}'
@@ -226,9 +228,8 @@ FAMILY = PublishedFamily(
     build=build,
     names=names,
     dialects=("hf", "hf_timm", "hf_timm_backbone", "fb"),
-    recomputed=(
-        r".*\.num_batches_tracked",
-    ),  # written by those whose norms are not frozen; nothing depends on it
+    # written by code whose norms are not frozen; minivis does not need it
+    recomputed=(r".*\.num_batches_tracked",),
     infer=infer,
     preprocessor={
         "image_processor_type": "DetrImageProcessor",

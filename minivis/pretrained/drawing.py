@@ -1,6 +1,6 @@
-"""`minivis show`: a model by its name or folder, drawn as papers draw theirs.
+"""`minivis show`: draw the architecture of a model, given by name or folder, as in papers.
 
-Not here: the drawing (viz/model_drawing.py), what a model says of a photo (prediction.py).
+Not here: the drawing (viz/model_drawing.py), predictions for a photo (prediction.py).
 """
 
 import difflib
@@ -15,12 +15,12 @@ from minivis.pretrained.folder import CONFIG, from_pretrained
 
 __all__ = ["names", "show"]
 
-INPUT = r"\(B, (\d+), (\d+), (\d+)\)"  # what a card says of the pictures
+INPUT = r"\(B, (\d+), (\d+), (\d+)\)"  # the shape of the images in a model card
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def names():
-    """What can be shown by name: the small models that come with minivis, then the published sizes.
+    """The names that `show` knows: the small models that come with minivis, then the published sizes.
 
     Returns
     -------
@@ -40,26 +40,26 @@ def show(source, out=None, size=None, closed=()):
     Parameters
     ----------
     source : str or path
-        A name of `names`, or the folder of a published or trained checkpoint. A folder that exists comes first.
+        A name from `names`, or the folder of a published or trained checkpoint. If a folder of that name exists, it is used.
     out : str or path, optional
-        The picture to write, PNG, SVG or PDF by its suffix; default: the name with ``-architecture.png`` at its end, in the
-        current folder.
+        The picture to write; the suffix chooses PNG, SVG or PDF. The default is the name with ``-architecture.png`` at the
+        end, in the current folder.
     size : int, optional
-        Side of the picture that is passed through, pixels; default: what the model was made for.
+        Height and width of the image passed through the model, in pixels. The default is the size the model was made for.
     closed : sequence of str
         Names of modules to draw as one box.
 
     Returns
     -------
     Path
-        Of the picture.
+        Path of the picture.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such model, or no folder to write into.
+        If there is no such model, or the folder of ``out`` does not exist.
     ValueError
-        If a file is broken, the suffix is unknown, or the model cannot take a picture of this size.
+        If a file is broken, the suffix is unknown, or the model does not accept an image of this size.
     """
     from minivis import viz
 
@@ -92,26 +92,26 @@ def _published():
 
 
 def _find(source):
-    """The model that a name or folder means."""
+    """Load or make the model with this name or folder."""
     folder = as_path(source)
     if folder.is_dir() and (folder / CONFIG).is_file():
         own = "arguments" in read_json(folder / CONFIG)
         return storage.load(folder) if own else from_pretrained(folder, dtype="float32")
     if not folder.exists() and str(source) in _published():
-        with init.skip_init():  # nothing but shapes is drawn
+        with init.skip_init():  # the drawing needs only shapes
             return _published()[str(source)]()
     if folder.exists() or str(source) in storage.names():
         return storage.load(source)
-    near = difflib.get_close_matches(str(source), names(), n=1)
+    closest = difflib.get_close_matches(str(source), names(), n=1)
     raise FileNotFoundError(
         f"show: there is no folder {source} and no model of that name"
-        + (f"; did you mean {near[0]!r}?" if near else f" (there are: {', '.join(names())})")
+        + (f"; did you mean {closest[0]!r}?" if closest else f" (there are: {', '.join(names())})")
         + hub_hint(source)
     )
 
 
 def _input_shape(source, model, size):
-    """(1, C, H, W) of a picture for it: channels as its first convolution takes, the size it was made for."""
+    """Shape (1, C, H, W) of an image for the model: C of its first convolution, H and W for which it was made."""
     channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)
     if size is not None:
         return (1, channels, size, size)

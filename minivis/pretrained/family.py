@@ -1,4 +1,4 @@
-"""What minivis must know of a family of published models: how to build one, and what its weights are called elsewhere.
+"""The description of a family of published models: how to build a model, and the published names of its weights.
 
 Not here: reading files (folder.py), preparing images (preprocess.py), the families themselves (vit.py, detr.py, ...).
 """
@@ -15,7 +15,7 @@ __all__ = ["PublishedFamily", "Part", "Stack", "activation_of", "labels_of", "na
 
 
 class Part(NamedTuple):
-    """Our array is one of several equal blocks, one under another, of a published one: the query rows of a packed qkv.
+    """A minivis array that is one block of rows of a published array, such as the query rows of a packed qkv.
 
     Attributes
     ----------
@@ -31,12 +31,12 @@ class Part(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Our array is several published ones, one under another along axis 0: a packed qkv of three projections.
+    """A minivis array that is several published arrays concatenated along axis 0, such as three projections.
 
     Attributes
     ----------
     names : tuple of str
-        The published names, first rows first.
+        The published names, in the order of the rows.
     """
 
     names: tuple
@@ -49,23 +49,25 @@ class PublishedFamily:
     Parameters
     ----------
     model_types : tuple of str
-        What ``"model_type"`` in config.json says of it, such as ``("vit",)``.
+        The values of ``"model_type"`` in config.json, such as ``("vit",)``.
     build : function of (config) -> Module
-        Makes the model a parsed config.json describes. It is called under `init.skip_init`. Settings that a config does not
-        have take the published default of its model type; one that minivis cannot honour is refused with a ValueError.
+        Makes the model that a parsed config.json describes. It is called inside `init.skip_init`. A setting that is absent
+        has the published default of its model type; a setting that minivis does not support raises a ValueError.
     names : function of (model, dialect) -> dict
         For each name of ``model.state_dict()``, the published name, or a `Part` or `Stack` of published arrays.
     dialects : tuple of str
-        What `names` takes: "hf" (the hub's) first, then those of the authors. That of a file is the one which fits best.
+        The dialects (naming schemes) that `names` knows: first "hf", the hub's, then those of the authors. For a file, the
+        dialect with the most matching names is used.
     recomputed : tuple of str
-        Regular expressions of whole published names that are not loaded: buffers that minivis computes itself, and weights
-        that no prediction asks for.
+        Regular expressions for whole published names that are not loaded: buffers that minivis computes itself, and weights
+        that predictions do not need.
     infer : function of (shapes, config) -> dict or None
-        From {published name: shape} of a file in an authors' dialect, and the little its config.json says, what a whole one
-        would say ("model_type" included); None if the names are not of this family. What neither tells is taken from a table
-        of published sizes, or refused with a ValueError that says what to write. Left out, such a file is refused.
+        Makes a complete config ("model_type" included) for a file in an authors' dialect, from {published name: shape} and
+        an incomplete config.json. It returns None if the names are not of this family. Values that do not follow from
+        either come from a table of published sizes, or a ValueError tells the user what to write. Without ``infer``,
+        such files cannot be loaded.
     preprocessor : dict
-        What preprocessor_config.json says of the family's best known checkpoint, for folders that lack it.
+        The preprocessor_config.json of the family's best known checkpoint, for folders without one.
     """
 
     model_types: tuple
@@ -78,20 +80,21 @@ class PublishedFamily:
 
 
 def names_of(model):
-    """Every name of ``model.state_dict()``, without copying a single array."""
+    """Every name of ``model.state_dict()``, without copying arrays."""
     return [name for name, _ in [*model.named_parameters(), *model.named_buffers()]]
 
 
 def translate(names, rules):
-    """Turn our names into published ones by a table that a reader can check line by line.
+    """Translate minivis names to published names with a table of rules.
 
     Parameters
     ----------
     names : iterable of str
-        Names of our state dict.
+        Names of the minivis state dict.
     rules : list of (str, str or Part or Stack)
-        Our name and the published one. A ``*`` is any part of a name between two dots; those of the published name take over
-        those of ours, in the order they stand. The first rule that fits a whole name is taken.
+        Pairs of a minivis name and a published name. In a minivis name, ``*`` matches any part between two dots; in the
+        published name, each ``*`` is replaced by the matched parts in order. The first rule that matches a whole name is
+        used.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def translate(names, rules):
     Raises
     ------
     ValueError
-        If no rule fits a name: the table is incomplete.
+        If no rule matches a name, because the table is incomplete.
 
     Examples
     --------
@@ -130,12 +133,12 @@ MOST_CLASSES = 100_000  # ImageNet-21k has 21,843
 
 
 def labels_of(config):
-    """The classes a config.json names, {0: "tench", ...}; LABEL_0, LABEL_1, ... where it has only their number.
+    """The class names in a config.json, {0: "tench", ...}; LABEL_0, LABEL_1, ... if it has only the number of classes.
 
     Parameters
     ----------
     config : dict
-        With ``id2label``, or ``num_labels``, or neither (2 classes, as transformers has it).
+        It has ``id2label``, or ``num_labels``, or neither (then there are 2 classes, as in transformers).
 
     Returns
     -------
@@ -144,7 +147,7 @@ def labels_of(config):
     Raises
     ------
     ValueError
-        If the classes are not numbered 0, 1, 2, ... as a model's outputs are.
+        If the classes are not numbered 0, 1, 2, ... like the model's outputs.
 
     Examples
     --------
@@ -167,7 +170,7 @@ def labels_of(config):
     return {n: f"LABEL_{n}" if names[str(n)] is None else str(names[str(n)]) for n in range(len(names))}
 
 
-# transformers' name of an activation -> ours
+# transformers' name of an activation -> minivis's name
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -180,14 +183,14 @@ ACTIVATIONS = {
 
 
 def activation_of(config, key="hidden_act", default="gelu"):
-    """The activation a config.json names, by the name it has in `minivis.nn`.
+    """The activation in a config.json, by its name in `minivis.nn`.
 
     Parameters
     ----------
     config : dict
         A parsed config.json.
     key, default : str
-        Where it stands, and what it is when it does not.
+        Key of the activation, and its value if the key is absent.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""A folder as published becomes a model: find the files, recognise the family and the dialect, take the weights over.
+"""Load a published folder as a model: find the files, recognise the family and the dialect, load the weights.
 
-Not here: what the families look like (vit.py, detr.py, ...), the preparation of photos (preprocess.py), any download.
+Not here: the families (vit.py, detr.py, ...), the preprocessing of photos (preprocess.py), downloads.
 """
 
 import contextlib
@@ -24,52 +24,53 @@ from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["from_pretrained", "model_types"]
 
-WHO = "from_pretrained"  # who is asked: every error begins with it
+WHO = "from_pretrained"  # every error message begins with this name
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 
 def from_pretrained(folder, dtype=None, device=None):
-    """Bring a published checkpoint to life: a folder as it lies on the model hub becomes a model, ready to predict.
+    """Load a published checkpoint: a folder from the model hub becomes a model that is ready to predict.
 
     Parameters
     ----------
     folder : str or path
-        With ``model.safetensors`` (or its shards and ``model.safetensors.index.json``), ``config.json`` and
-        ``preprocessor_config.json``. Weights may have the hub's names or those of the authors' own code: which, is seen from
-        the names. In the authors' dialects config.json may be missing; sizes are then read off the shapes, and a config.json
-        need only say what shapes do not: ``{"id2label": {"0": "tench", ...}}``, ``{"dilation": true}`` of DETR-DC5, or
-        ``{"num_attention_heads": 12}`` of a size that was not published.
+        It contains ``model.safetensors`` (or its shards and ``model.safetensors.index.json``), ``config.json`` and
+        ``preprocessor_config.json``. The weights may have the hub's names or those of the authors' own code; the function
+        recognises them. With the authors' names config.json is optional: sizes follow from the shapes, and a config.json
+        only needs the values that do not, such as ``{"id2label": {"0": "tench", ...}}``, ``{"dilation": true}`` for
+        DETR-DC5, or ``{"num_attention_heads": 12}`` for a size that was not published.
     dtype : dtype or str, optional
-        Of the parameters. Left out, that of the file, half precision as float32, because NumPy is slow and coarse in half.
+        Dtype of the parameters. The default is the dtype of the file, but float32 for half precision, which is slow and
+        imprecise in NumPy.
     device : {"cpu", "gpu"}, optional
-        Where the model lives; "cpu" by default.
+        Device of the model; the default is "cpu".
 
     Returns
     -------
     Module
-        One of `minivis.models` in eval mode, as its constructor would make it (so `minivis.save` can store it), and with
+        A model from `minivis.models` in eval mode, made by its constructor (so `minivis.save` can store it), and with
 
         - ``labels``: {number: name} of the classes;
-        - ``things``: which of them can be counted, for panoptic results: as ``"things"`` in config.json lists them by name,
-          or as known of COCO, Cityscapes and ADE20K; see ``minivis.pretrained.postprocess``;
-        - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch that the model takes, see `Preprocess`;
-        - ``published``: what config.json says, a dict.
+        - ``things``: which classes are things, for panoptic results: those listed by name as ``"things"`` in config.json,
+          or the known ones of COCO, Cityscapes and ADE20K; see ``minivis.pretrained.postprocess``;
+        - ``preprocess``: ``model.preprocess(photo)`` is the (1, 3, H, W) batch for the model, see `Preprocess`;
+        - ``published``: the content of config.json, a dict.
 
     Raises
     ------
     FileNotFoundError
         If the folder or one of its files is missing.
     ValueError
-        If a file is broken, in a format that could run code (.pth, .bin: a conversion in three lines is shown), of a kind of
-        model that minivis does not have, or if weights are missing, surplus, of the wrong shape or not finite.
+        If a file is broken or in a format that could run code (.pth, .bin; the message shows how to convert it), if minivis
+        does not have the model, or if weights are missing, unexpected, of the wrong shape or not finite.
     TypeError
-        If dtype is no floating-point dtype.
+        If dtype is not a floating-point dtype.
 
     Notes
     -----
-    Tensors are read one at a time and become the parameters themselves: memory stays within 1.2 times the file, as long as
-    dtype is the file's.
+    Arrays are read one at a time and become the parameters without a copy. If dtype is the dtype of the file, memory stays
+    below 1.2 times the size of the file.
 
     Examples
     --------
@@ -91,7 +92,7 @@ def from_pretrained(folder, dtype=None, device=None):
         dtype = max([np.dtype(np.float32), *(FLOATS[kind] for kind in kinds)])
     preprocess = _preprocess(folder, family, config, dtype, device or "cpu")
     arrays = dict(_arrays(wanted, stored, dtype))
-    model.load_state_dict(arrays, strict=False, assign=True)  # _check was strict already
+    model.load_state_dict(arrays, strict=False, assign=True)  # _check has already compared the names
     model.to(dtype).to(device or "cpu").eval()
     model.published, model.preprocess = config, preprocess
     # a backbone has no classes
@@ -101,7 +102,7 @@ def from_pretrained(folder, dtype=None, device=None):
 
 
 def model_types():
-    """The values of "model_type" in config.json that minivis has a model for.
+    """The values of "model_type" in config.json for which minivis has a model.
 
     Returns
     -------
@@ -117,14 +118,14 @@ def model_types():
 
 @functools.cache
 def families():
-    """Every `PublishedFamily`: each module beside this one that has a ``FAMILY``."""
+    """Every `PublishedFamily`: the ``FAMILY`` of each module in this package that has one."""
     here = Path(__file__).parent
     modules = [importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules([here])]
     return [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
 
 
 def _things(path, model, config):
-    """Which classes are things; all count as stuff where that is not known, and whoever merges masks is told."""
+    """Which classes are things. If that is unknown, all are stuff, and a model with masks logs a warning."""
     try:
         found = things_of(model.labels, config.get("things"))
     except ValueError as error:
@@ -156,7 +157,7 @@ def _floating(dtype):
 
 
 def _stored(folder, named=None):
-    """{published name: Stored} of everything in the folder's weights, none of which is read yet."""
+    """{published name: Stored} for all arrays of the folder. The arrays themselves are not read yet."""
     if not folder.is_dir():
         if folder.exists():
             refuse_foreign([folder])
@@ -183,14 +184,14 @@ def _stored(folder, named=None):
 
 
 def _inside(folder, shard):
-    """The path of a shard, which must lie in the folder itself: an index is data, and may not point elsewhere."""
+    """The path of a shard. It must be in the folder itself, because an index file must not point to other places."""
     if re.search(r"[/\\:\0]", shard) or shard in ("", ".", ".."):
         raise ValueError(
             f"from_pretrained: {folder / INDEX} names the file {shard!r:.100}, which is outside the folder"
         )
     try:
         there = (folder / shard).is_file()
-    except (OSError, ValueError):  # no system has such a name
+    except (OSError, ValueError):  # not a valid file name on this system
         there = False
     if not there:
         raise FileNotFoundError(f"from_pretrained: {folder}/{shard:.100}, named in {INDEX}, is missing")
@@ -198,7 +199,7 @@ def _inside(folder, shard):
 
 
 def read_json(path):
-    """The dict in a json file; what is missing, truncated or foreign is refused by its path."""
+    """The dict in a json file; raise, with the path, if the file is missing or broken."""
     return files.read_json(path, WHO)
 
 
@@ -207,7 +208,7 @@ def read_json(path):
 
 
 def _config(folder, shapes):
-    """What config.json says, or would say: authors' files have none, and timm's says little that shapes do not."""
+    """The content of config.json, completed from the shapes: authors' files have no config.json, and timm's is short."""
     path = folder / CONFIG
     config = read_json(path) if path.exists() else {}
     if "model_type" in config:
@@ -216,11 +217,11 @@ def _config(folder, shapes):
         raise ValueError(
             f"from_pretrained: {folder} was written by minivis: mv.load({str(folder)!r}) brings it back"
         )
-    said = {key: value for key, value in config.items() if value is not None}
+    given = {key: value for key, value in config.items() if value is not None}
     for family in families():
         try:
-            if family.infer and (inferred := family.infer(shapes, said)):
-                return {**inferred, **said}
+            if family.infer and (inferred := family.infer(shapes, given)):
+                return {**inferred, **given}
         except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError) as error:
             here = "does not say enough" if path.exists() else "is missing"
             told = error if isinstance(error, ValueError) else repr(error)
@@ -248,7 +249,7 @@ def _family(path, config):
 
 
 def _build(path, family, config, stored=None):
-    """The model, with placeholders for its arrays; it may be no larger than what is stored."""
+    """Make the model with placeholders for its arrays. Raise if it is much larger than the stored arrays."""
     sizes = [math.prod(array.shape) for array in (stored or {}).values()]
     limit = contextlib.nullcontext() if stored is None else init.at_most(len(sizes), sum(sizes))
     try:
@@ -259,13 +260,13 @@ def _build(path, family, config, stored=None):
 
 
 def _dialect(model, family, stored):
-    """{our name: where it is in the file}, in the dialect most of whose names the file has."""
-    spoken = [family.names(model, dialect) for dialect in family.dialects]
-    return max(spoken, key=lambda names: sum(part in stored for part in _published(names)))
+    """{minivis name: published name, Part or Stack} in the dialect with the most names in the file."""
+    candidates = [family.names(model, dialect) for dialect in family.dialects]
+    return max(candidates, key=lambda names: sum(part in stored for part in _published(names)))
 
 
 def _published(names):
-    """Every published name in a mapping, each once."""
+    """Every published name in a mapping, each once, in order."""
     return dict.fromkeys(name for source in names.values() for name in _sources(source))
 
 
@@ -276,7 +277,7 @@ def _sources(source):
 
 
 def _check(folder, model, family, wanted, stored):
-    """Refuse, by name, weights that are missing, surplus, of the wrong shape or of a dtype that NumPy does not have."""
+    """Raise, with their names, for weights that are missing, unexpected, of the wrong shape or of an unknown dtype."""
     ours = dict([*model.named_parameters(), *model.named_buffers()])
     assert wanted.keys() == ours.keys(), "the family does not name every array of its model once"
     published = _published(wanted)
@@ -306,12 +307,12 @@ def _check(folder, model, family, wanted, stored):
 
 
 def recomputed(family, name):
-    """Whether a published array is one that minivis computes itself."""
+    """Whether a published array is not loaded, because minivis computes it itself or does not need it."""
     return any(re.fullmatch(pattern, name) for pattern in family.recomputed)
 
 
 def _expected(shape, source):
-    """The published shape of an array of ours."""
+    """The shape of a published array, from the shape of the minivis array."""
     if isinstance(source, Part):
         return (shape[0] * source.count, *shape[1:])
     if isinstance(source, Stack):
@@ -320,10 +321,10 @@ def _expected(shape, source):
 
 
 def _arrays(wanted, stored, dtype):
-    """Yield (our name, array), reading each stored array once."""
+    """Yield (minivis name, array); each stored array is read once."""
     packed = {}
     for name, source in wanted.items():
-        # neighbouring rows of a packed array: they share its memory, none is copied
+        # blocks of rows of a packed array share its memory, without a copy
         if isinstance(source, Part):
             if source.name not in packed:
                 packed[source.name] = _read(stored[source.name].path, source.name, dtype)
@@ -335,9 +336,9 @@ def _arrays(wanted, stored, dtype):
 
 
 def _read(path, name, dtype):
-    """One array of a file, in a dtype that can hold it."""
+    """Read one array of a file and convert it to a dtype; raise if its numbers do not fit."""
     array = read_array(path, name, WHO)
-    if array.dtype.kind != "f":  # batch norm counts its batches
+    if array.dtype.kind != "f":  # the batch counter of batch norm
         return array
     lowest, highest = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
     if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -354,10 +355,10 @@ def _preprocess(folder, family, config, dtype, device):
     note = None
     usual = family.preprocessor
     if path.exists():
-        said = {key: value for key, value in read_json(path).items() if value is not None}
-        named = said.keys() & {"image_processor_type", "feature_extractor_type"}
+        given = {key: value for key, value in read_json(path).items() if value is not None}
+        named = given.keys() & {"image_processor_type", "feature_extractor_type"}
         fill = ("size", "resample") if named else ("size", "resample", "image_processor_type")
-        settings = {key: usual[key] for key in fill if key in usual} | said
+        settings = {key: usual[key] for key in fill if key in usual} | given
     elif isinstance(config.get("pretrained_cfg"), dict):
         settings = config["pretrained_cfg"]
         path = folder / CONFIG

@@ -1,6 +1,6 @@
-"""A folder without the weights that were looked for: what there is instead, and how that is turned into safetensors.
+"""Error messages for a folder without safetensors: which files it has instead, and how to convert them.
 
-Not here: any opening of such a file. Pickles can run code; the recipes are text, for whoever wants to convert one.
+Not here: opening such a file, because pickles can run code. The recipes below are text for the user.
 """
 
 import re
@@ -13,7 +13,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 OTHERS = {".h5": "TensorFlow's", ".msgpack": "Flax's", ".npz": "NumPy's or Flax's", ".onnx": "ONNX"}
 FOREIGN = (".pth", ".pt", ".bin", ".pkl", ".ckpt", ".tar", *OTHERS)
 
-# Neither runs what is in the file: torch and the unpickler are told what may be made, and that is arrays and options.
+# Neither recipe runs code from the file: torch and the unpickler may only make arrays and options.
 RECIPE_TORCH = """Where PyTorch is installed, convert it once, in its folder:
     import argparse, torch; from safetensors.torch import save_file
     torch.serialization.add_safe_globals([argparse.Namespace])
@@ -36,7 +36,7 @@ RECIPE_PICKLE = """Convert it once, in its folder:
 
 
 def refuse_without_weights(folder):
-    """Say what there is in a folder instead of weights, and what to do with it."""
+    """Raise an error that tells which files the folder has instead of weights, and what to do with them."""
     paths = sorted(folder.iterdir())
     others = [path.name for path in paths if path.suffix == ".safetensors"]
     problem = f"from_pretrained: {folder} has neither {WEIGHTS} nor {INDEX}"
@@ -51,7 +51,7 @@ def refuse_without_weights(folder):
 
 
 def refuse_foreign(paths):
-    """Say how to turn other files into safetensors, if there is one where weights were looked for."""
+    """If there is a file in another format, raise an error that tells how to convert it to safetensors."""
     found = next((path for path in paths if path.suffix.lower() in FOREIGN), None)
     if found is None:
         return

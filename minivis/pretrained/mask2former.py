@@ -10,16 +10,16 @@ from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
 
-# What transformers has where a config.json says nothing of the backbone
+# transformers' default for a config.json without a backbone
 DEFAULT = Settings("mask2former", {"model_type": "swin", "depths": [2, 2, 18, 2]})
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
 def build(config):
-    """The Mask2Former a config.json describes."""
-    said = Settings("mask2former", config)
-    width = said.whole("hidden_dim", 256)
-    said.only(
+    """Make the Mask2Former that a config.json describes."""
+    settings = Settings("mask2former", config)
+    width = settings.whole("hidden_dim", 256)
+    settings.only(
         activation_function="relu",
         pre_norm=False,
         enforce_input_projection=False,
@@ -28,26 +28,26 @@ def build(config):
         feature_strides=[4, 8, 16, 32],
     )
     return Mask2Former(
-        _backbone(said),
+        _backbone(settings),
         num_classes=len(labels_of(config)),
-        queries=said.whole("num_queries", 100),
+        queries=settings.whole("num_queries", 100),
         width=width,
-        heads=said.whole("num_attention_heads", 8),
-        # it counts the prediction before the first one too
-        decoder_depth=said.whole("decoder_layers", 10, least=2) - 1,
-        pixel_depth=said.whole("encoder_layers", 6),
-        mlp_width=said.whole("dim_feedforward", 2048),
-        pixel_mlp_width=said.whole("encoder_feedforward_dim", 1024),
-        mask_width=said.whole("mask_feature_size", 256),
-        dropout=said.share("dropout", 0.0),
+        heads=settings.whole("num_attention_heads", 8),
+        # transformers also counts the prediction before the first layer
+        decoder_depth=settings.whole("decoder_layers", 10, least=2) - 1,
+        pixel_depth=settings.whole("encoder_layers", 6),
+        mlp_width=settings.whole("dim_feedforward", 2048),
+        pixel_mlp_width=settings.whole("encoder_feedforward_dim", 1024),
+        mask_width=settings.whole("mask_feature_size", 256),
+        dropout=settings.share("dropout", 0.0),
     )
 
 
-def _backbone(said):
-    described = said.part("backbone_config")
-    if described is None and said.get("backbone"):
+def _backbone(settings):
+    described = settings.part("backbone_config")
+    if described is None and settings.get("backbone"):
         raise ValueError(
-            f"mask2former: backbone {said.text('backbone', '')!r:.100} is only named; minivis needs its backbone_config"
+            f"mask2former: backbone {settings.text('backbone', '')!r:.100} is only named; minivis needs its backbone_config"
         )
     described = Settings("mask2former", {"out_features": STAGES, **(described or DEFAULT).values})
     kind = described.text("model_type", "none")
@@ -63,7 +63,7 @@ def _backbone(said):
 
 
 def names(model, dialect):
-    """What the weights of a Mask2Former are called: "hf" on the hub, "fb" in the authors' code."""
+    """The names of a Mask2Former's weights: "hf" on the hub, "fb" in the authors' code."""
     stages = len(model.backbone.stages)
     hub = dialect == "hf"
     prefix = "model.pixel_level_module.encoder." if hub else "backbone."
@@ -95,7 +95,7 @@ def _hub(fine):
         ("mask_head.*.*", decoder + "decoder.mask_predictor.mask_embedder.*.0.*"),
         ("class_head.*", "class_predictor.*"),
     ]
-    for i in range(fine):  # they count from the finest map, we from the coarsest
+    for i in range(fine):  # published names count from the finest map, minivis from the coarsest
         table.append((f"pixel_decoder.lateral.{i}.*.*", f"{pixels}adapter_{fine - i}.*.*"))
         table.append((f"pixel_decoder.output.{i}.*.*", f"{pixels}layer_{fine - i}.*.*"))
     layer = decoder + "decoder.layers.*."
@@ -151,7 +151,7 @@ def _deformable(ours, theirs):
 
 
 def _packed(ours, theirs):
-    """torch's attention: query, key and value one under another."""
+    """torch's attention, which packs query, key and value in one array."""
     packed = [
         (f"{ours}{role}.*", Part(f"{theirs}in_proj_*", i, 3))
         for i, role in enumerate(("query", "key", "value"))
@@ -160,7 +160,7 @@ def _packed(ours, theirs):
 
 
 def infer(shapes, config=None):
-    """What a config.json would say of a file in the authors' dialect with a Swin, from its shapes."""
+    """A complete config for a file of the authors with a Swin, from its shapes."""
     pixels, decoder = "sem_seg_head.pixel_decoder.", "sem_seg_head.predictor."
     offsets = pixels + "transformer.encoder.layers.0.self_attn.sampling_offsets.weight"
     if not {offsets, decoder + "query_feat.weight"} <= shapes.keys():
@@ -191,14 +191,14 @@ def infer(shapes, config=None):
     }
 
 
-def _heads(said, offsets):
-    """Every published Mask2Former has 8 heads, each with 4 points (x and y) in 3 maps: Cheng et al. 2022, section 4.1."""
-    if said.get("num_attention_heads") is None and offsets != 8 * 3 * 4 * 2:
+def _heads(settings, offsets):
+    """The number of heads: 8 in every published Mask2Former, with 4 points (x and y) in 3 maps (Cheng et al. 2022, 4.1)."""
+    if settings.get("num_attention_heads") is None and offsets != 8 * 3 * 4 * 2:
         raise ValueError(
             f"mask2former: heads and points do not follow from {offsets} offsets: write a config.json that says them, "
             '{"num_attention_heads": ...}'
         )
-    return said.whole("num_attention_heads", 8)
+    return settings.whole("num_attention_heads", 8)
 
 
 FAMILY = PublishedFamily(

@@ -1,6 +1,6 @@
-"""The small models that come with minivis, made as ready for photos as a published one: labels, preparation of photos.
+"""Load the small models that come with minivis and add labels and preprocessing, as published models have.
 
-Not here: their training (recipes/), where their weights lie (storage.py).
+Not here: their training (recipes/), the files of their weights (storage.py).
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["load_ready"]
 
 
 def load_ready(source):
-    """Load one of our own checkpoints and give it what `from_pretrained` gives a published one.
+    """Load a minivis checkpoint and add the attributes that `from_pretrained` adds to a published one.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def load_ready(source):
     Raises
     ------
     ValueError
-        If the checkpoint does not say which recipe it is of, so that nobody knows what its pictures look like.
+        If the checkpoint's recipe is unknown, so that the preprocessing of photos is unknown too.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def load_ready(source):
 
 
 def _recipe(source):
-    """The recipe of a checkpoint: from the metrics of its training, or its card, or else its name."""
+    """The recipe of a checkpoint, from the metrics of its training, its card or its name."""
     for name in ("metrics.json", "card.json"):
         path = as_path(source) / name
         if path.is_file():
@@ -58,7 +58,7 @@ def _recipe(source):
 
 
 def _digits(model):
-    """Handwritten digits: ink is 1, and there is one grey channel."""
+    """Handwritten digits: one grey channel in which ink is 1."""
     side = model.config.get("image_size", 8)
     square = Preprocess(size=(side, side))
     model.labels = {digit: str(digit) for digit in range(10)}
@@ -67,7 +67,7 @@ def _digits(model):
 
 
 def _shapes(model):
-    """Generated scenes: colours as they are."""
+    """Generated scenes: the colours are not normalised."""
     K = model.config["num_classes"]
     model.labels = dict(enumerate(shapes.CLASSES[:K]))
     model.things = [label < len(shapes.THINGS) for label in range(K)]

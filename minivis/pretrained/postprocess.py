@@ -1,6 +1,6 @@
-"""From a model's answer about one photo to what a person wants to know: classes, boxes in pixels, segments.
+"""From a model's output for one photo to readable results: classes, boxes in pixels, segments.
 
-Not here: the merging of masks (vision/panoptic.py), pictures (viz/), many photos at once: index the answer first.
+Not here: merging masks (vision/panoptic.py), pictures (viz/), batches of photos (index the output first).
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from minivis.vision import box_cxcywh_to_xyxy, detr_panoptic, mask2former_panopt
 
 __all__ = ["classes", "countable", "detections", "segments", "things_of"]
 
-# How many of a data set's classes are things, which come first: COCO's panoptic classes by their numbers in its files, and
-# counted without gaps; COCO's objects the same two ways.
+# Number of classes -> number of things, which come first. COCO's panoptic classes have 250 numbers in its files, or 133
+# without gaps; COCO's objects 91, or 80 without gaps.
 THINGS_OF = {250: 91, 133: 80, 91: 91, 80: 80}
 # Cityscapes' 19 classes: Cordts et al., "The Cityscapes dataset", CVPR 2016, table 1. The eight things come last.
 CITYSCAPES = (
@@ -22,7 +22,7 @@ CITYSCAPES = (
     "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 CITYSCAPES_THINGS = CITYSCAPES[11:]
-# ADE20K's 150 classes begin with these; 50 of them are stuff, as Mask2Former's authors list them.
+# The first of ADE20K's 150 classes; 50 of the 150 are stuff, according to Mask2Former's authors.
 ADE20K = ("wall", "building", "sky", "floor")
 ADE20K_STUFF = (
     0, 1, 2, 3, 4, 5, 6, 9, 11, 13, 16, 17, 21, 25, 26, 28, 29, 34, 40, 46, 48, 51, 52, 54, 59, 60, 61, 63, 68, 77, 79, 84,
@@ -31,24 +31,24 @@ ADE20K_STUFF = (
 
 
 def things_of(labels, said=None):
-    """Which classes are things, that can be counted, and not stuff, such as sky: as it is said, or from the classes' names.
+    """Which classes are things (countable objects), not stuff (such as sky): from a list, or from the names of the classes.
 
     Parameters
     ----------
     labels : dict of int to str
         The classes: ``model.labels``.
     said : list of str or int, optional
-        Names or numbers of the things: what ``"things"`` says in config.json, or ``minivis predict --things``.
+        Names or numbers of the things, from ``"things"`` in config.json or from ``minivis predict --things``.
 
     Returns
     -------
     list of bool, or None
-        None where nobody says it, and the classes are not those of COCO, Cityscapes or ADE20K.
+        None if there is no list and the classes are not those of COCO, Cityscapes or ADE20K.
 
     Raises
     ------
     ValueError
-        If `said` names a class that is not there.
+        If `said` has an unknown class.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def things_of(labels, said=None):
 
 
 def countable(K):
-    """Which classes are things, as far as their number tells the data set: COCO's are known, others count as stuff.
+    """Which classes are things, from the number of classes: COCO's are known; for other numbers all are stuff.
 
     Parameters
     ----------
@@ -93,19 +93,19 @@ def countable(K):
 
 
 def classes(logits, count=5):
-    """The likeliest classes of one image.
+    """The most probable classes of one image.
 
     Parameters
     ----------
     logits : ndarray or Tensor, shape (K,)
-        Of one image: ``model(images)[0]``.
+        Logits of one image: ``model(images)[0]``.
     count : int, default 5
-        How many at most.
+        Maximal number of classes.
 
     Returns
     -------
     labels : ndarray of int64
-        Likeliest first.
+        The classes, most probable first.
     scores : ndarray
         Their probabilities.
 
@@ -120,16 +120,16 @@ def classes(logits, count=5):
 
 
 def detections(output, size, threshold=0.7):
-    """The objects a detector is sure of, surest first, each query by itself: nothing else is needed after DETR.
+    """The objects that DETR detects with a high score, in order of decreasing score.
 
     Parameters
     ----------
     output : object with logits (1, Q, K + 1) and boxes (1, Q, 4)
-        What the model answered.
+        The model's output.
     size : (int, int)
-        Height and width of the photo, pixels.
+        Height and width of the photo, in pixels.
     threshold : float, default 0.7
-        Least probability of a class other than "no object".
+        The probability of a class other than "no object" must be larger than this.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def detections(output, size, threshold=0.7):
     Raises
     ------
     ValueError
-        If the answer is about several photos.
+        If the output is for several photos.
     """
     _check_one("detections", output)
     probabilities = ops.softmax(to_numpy(output.logits[0]), axis=-1)[:, :-1]  # (Q, K)
@@ -152,18 +152,19 @@ def detections(output, size, threshold=0.7):
 
 
 def segments(output, things, size, threshold=None):
-    """The panoptic result of a model with masks, merged as its authors do.
+    """The panoptic result of a model with masks, merged in the way of its authors.
 
     Parameters
     ----------
     output : object with logits (1, Q, K + 1) and masks (1, Q, h, w)
-        What the model answered: DETR's if it has boxes too, else Mask2Former's.
+        The model's output. If it has boxes too, it is DETR's, otherwise Mask2Former's.
     things : array of bool, shape (K,)
-        Which classes are things.
+        True for classes that are things.
     size : (int, int)
-        Height and width of the photo, pixels.
+        Height and width of the photo, in pixels.
     threshold : float, optional
-        Least probability of a query's class; default: the authors', 0.85 for DETR and 0.8 for Mask2Former.
+        The probability of a query's class must be larger than this; default: the authors', 0.85 for DETR and 0.8 for
+        Mask2Former.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def segments(output, things, size, threshold=None):
     Raises
     ------
     ValueError
-        If the answer is about several photos.
+        If the output is for several photos.
     """
     _check_one("segments", output)
     merge = mask2former_panoptic if getattr(output, "boxes", None) is None else detr_panoptic

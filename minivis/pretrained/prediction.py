@@ -1,6 +1,6 @@
-"""`minivis predict`: a model, one photo, and a picture with classes, boxes or masks drawn on it.
+"""`minivis predict`: apply a model to one photo and draw the classes, boxes or masks on it.
 
-Not here: the models, how photos are prepared (preprocess.py), what is drawn (viz/).
+Not here: the models, the preprocessing of photos (preprocess.py), the drawing (viz/).
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ __all__ = ["predict"]
 
 
 def predict(source, photo, out=None, threshold=None, things=None):
-    """Show a model a photo, print what it sees and write a picture of it.
+    """Apply a model to a photo, print the predictions and draw them on the photo.
 
     Parameters
     ----------
@@ -25,16 +25,16 @@ def predict(source, photo, out=None, threshold=None, things=None):
     photo : str or path
         A picture file.
     out : str or path, optional
-        The picture to write; default: the photo's name with ``-predicted.png`` at its end, in the current folder.
+        The picture to write. The default is the photo's name with ``-predicted.png`` at the end, in the current folder.
     threshold : float, optional
-        Least score of a box or mask; default: 0.7 for boxes, 0.85 and 0.8 for the masks of DETR and Mask2Former.
+        Minimal score of a box or mask. The default is 0.7 for boxes, 0.85 for DETR's masks and 0.8 for Mask2Former's.
     things : list of str, optional
-        Names or numbers of the classes that can be counted, for a panoptic model of which that is not known.
+        Names or numbers of the classes that are things, for a panoptic model for which this is unknown.
 
     Returns
     -------
     Path
-        Of the picture.
+        Path of the picture.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def predict(source, photo, out=None, threshold=None, things=None):
     out = Path(out or f"{Path(photo).stem}-predicted.png")
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"predict: threshold must be within [0, 1], got {threshold}")
-    image = read_image(photo)  # (3, H, W); a missing photo is found out before a large model is loaded
+    image = read_image(photo)  # (3, H, W); before the model, so that a missing photo is reported at once
     if out.exists() and out.samefile(photo):
         raise ValueError(f"predict: out is the photo itself, {photo}: name another file")
     if not out.absolute().parent.is_dir():
@@ -57,8 +57,8 @@ def predict(source, photo, out=None, threshold=None, things=None):
     model = load(source)
     if things is not None:
         model.things = postprocess.things_of(model.labels, things)
-    output = ask(source, model, model.preprocess(image))
-    lines, figure = told(model, output, image, threshold)
+    output = run_model(source, model, model.preprocess(image))
+    lines, figure = describe(model, output, image, threshold)
     print(*lines, sep="\n")
     figure.save(out)
     print(f"drawn on {out}")
@@ -66,7 +66,7 @@ def predict(source, photo, out=None, threshold=None, things=None):
 
 
 def load(source):
-    """A model that is ready for photos, published or our own."""
+    """Load a model that is ready for photos: a published one, or one of minivis."""
     folder = as_path(source)
     published = folder.is_dir() and not (
         (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
@@ -74,8 +74,8 @@ def load(source):
     return from_pretrained(folder, dtype="float32") if published else load_ready(source)
 
 
-def ask(source, model, batch):
-    """The model's answer about a photo that was prepared as its settings say: whether the two fit shows only here."""
+def run_model(source, model, batch):
+    """The model's output for a preprocessed photo. Raise a clear error if model and preprocessing do not fit together."""
     try:
         with no_grad():
             return model(batch)
@@ -85,8 +85,8 @@ def ask(source, model, batch):
         ) from error
 
 
-def told(model, output, image, threshold=None):
-    """What a model says of a photo, in lines of text and as a Figure."""
+def describe(model, output, image, threshold=None):
+    """The predictions for a photo as lines of text and as a Figure."""
     if not model.labels or isinstance(output, list):
         raise ValueError(
             "predict: this checkpoint is a backbone: it has features for other models, and no classes of its own"
@@ -100,7 +100,7 @@ def told(model, output, image, threshold=None):
 
 
 def _printable(name):
-    """A name from a file as one line that moves no cursor and breaks no terminal."""
+    """A name from a file on one line, without control characters, which could disturb the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
 
 

@@ -1,6 +1,6 @@
-"""Photos made ready for a published model: resized, cropped, normalised and padded as its preprocessor_config.json says.
+"""Preprocess photos for a published model: resize, crop, normalise and pad as in its preprocessor_config.json.
 
-Not here: the random changes of training (data/transforms.py), what becomes of the model's answers (postprocess.py).
+Not here: random augmentations for training (data/transforms.py), processing the model's output (postprocess.py).
 """
 
 import math
@@ -23,15 +23,15 @@ FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "h
 
 
 class Kind(NamedTuple):
-    """What a processor of transformers does where its file does not say, or says null."""
+    """The defaults of a processor of transformers, for values that are absent or null in its file."""
 
-    square: bool  # what a plain number as size means: both sides, or else the shorter one
+    square: bool  # whether a plain number as size is the length of both sides, or of the shorter side
     statistics: tuple
-    resample: int | None  # None: it has changed between versions
+    resample: int | None  # None: the default differs between versions of transformers
     crop: int | None = None
 
 
-# by the beginning of its name; the first that fits
+# keys are beginnings of the processor's name; the first match counts
 KINDS = {
     "ViTHybrid": Kind(False, HALF, 3, 224),
     "ViT": Kind(True, HALF, 2),
@@ -45,40 +45,42 @@ KINDS = {
         Kind(False, IMAGENET, 2),
     ),
 }
-# no published model sees more; a file's numbers are not to fill the memory
+# no published model has larger images; the limits protect the memory from wrong numbers in a file
 MOST_SIDE, MOST_PIXELS = (2**13, 2**22)
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Turn photos into the batch a model takes: ``model.preprocess(photo)``.
+    """Preprocess photos into a batch for a model: ``model.preprocess(photo)``.
+
+    One of ``size``, ``shortest`` and ``box`` gives the size; without them photos are not resized.
 
     Parameters
     ----------
     size : (int, int) or None
-        Height and width to resize to, whatever the photo's shape.
+        Height and width after resizing; the aspect ratio may change.
     shortest, longest : int or None
-        Or: the shorter side to resize to, unless the longer one would then exceed `longest`.
+        Length of the shorter side after resizing. It is less if the longer side would exceed `longest`.
     divisor : int, default 1
         Height and width are rounded up to a multiple of it.
     box : (int, int) or None
-        Or: the largest size of the photo's shape within this height and width.
+        Largest height and width after resizing; the aspect ratio is kept.
     crop : (int, int) or None
-        Height and width cut out of the middle.
+        Height and width of the crop from the middle.
     resample : int, default 2
         The filter, see `minivis.data.pixels.resize_bytes`.
     scale : float, default 1/255
-        What a byte is multiplied with.
+        Factor for the bytes.
     mean, std : tuple of float
-        Subtracted from red, green and blue, then divided by.
+        For each of red, green and blue: the mean is subtracted, then the result is divided by std.
     pad_to : (int, int) or None
-        Height and width that batches are padded to; None is the largest of the batch.
+        Height and width to which batches are padded; None uses the largest height and width in the batch.
     dtype, device
-        Of the batch.
+        Dtype and device of the batch.
     note : str or None
-        Where the settings are from, when they are not the folder's own.
+        The source of the settings, if they are not from the folder itself.
     file : str or None
-        The file they are from, for errors.
+        The file of the settings, for error messages.
 
     Examples
     --------
@@ -107,22 +109,22 @@ class Preprocess:
     file: str | None = None
 
     def __call__(self, image):
-        """One photo, not padded.
+        """Preprocess one photo, without padding.
 
         Parameters
         ----------
         image : str, path, array or PIL.Image.Image
-            A file; an array (3, H, W) floating in [0, 1] or (H, W, 3) bytes; see `minivis.data.pixels.as_bytes`.
+            A file, or an array: (3, H, W) floating-point in [0, 1], or (H, W, 3) bytes; see `minivis.data.pixels.as_bytes`.
 
         Returns
         -------
         ndarray, shape (1, 3, H', W')
-            For ``model(...)``.
+            The input for ``model(...)``.
         """
         return backend.move(self._prepare(image)[None], self.device)
 
     def batch(self, images):
-        """Several photos, padded at the right and the bottom with zeros, which are the mean colour, to one size.
+        """Preprocess several photos and pad them to one size, at the right and bottom, with zeros (the mean colour).
 
         Parameters
         ----------
@@ -157,7 +159,7 @@ class Preprocess:
         return backend.move(out, self.device), backend.move(mask, self.device)
 
     def new_size(self, height, width):
-        """The height and width a photo is resized to, before the crop."""
+        """The height and width of a photo after resizing, before the crop."""
         if self.size:
             new = self.size
         elif self.box:
@@ -201,14 +203,14 @@ class Preprocess:
 
     @classmethod
     def from_config(cls, settings, path="preprocessor_config.json", **options):
-        """Read what a preprocessor_config.json says, old or new, or timm's ``pretrained_cfg``.
+        """Make a Preprocess from a preprocessor_config.json, old or new, or from timm's ``pretrained_cfg``.
 
         Parameters
         ----------
         settings : dict
-            The parsed file. Null is as good as absent: transformers' default for that kind of processor.
+            The parsed file. For values that are absent or null, transformers' default for that processor is used.
         path : path
-            Its name, for the error.
+            Name of the file, for error messages.
         **options
             dtype, device and note of the result.
 
@@ -219,18 +221,18 @@ class Preprocess:
         Raises
         ------
         ValueError
-            If the file asks for what minivis does not do, or makes no sense.
+            If the file has invalid settings, or settings that minivis does not support.
         """
         try:
-            said = Settings("it", settings)
-            found = (_hub if said.get("input_size") is None else _timm)(said)
+            checked = Settings("it", settings)
+            found = (_hub if checked.get("input_size") is None else _timm)(checked)
         except (ValueError, ArithmeticError) as error:
             raise ValueError(f"from_pretrained: {path}: photos cannot be prepared by it: {error}") from error
         return cls(**found, **{"file": str(path), **options})
 
 
 def _middle(image, height, width):
-    """The middle of a photo; around one that is too small it is black, as transformers has it."""
+    """Crop the middle of a photo. A photo that is too small is padded with black, as in transformers."""
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     if top < 0 or left < 0:
         rows, columns = max(0, -top), max(0, -left)
@@ -238,32 +240,32 @@ def _middle(image, height, width):
     return image[top : top + height, left : left + width]
 
 
-def _hub(said):
-    """Our settings from transformers'."""
-    name = said.get("image_processor_type") or said.get("feature_extractor_type") or ""
+def _hub(settings):
+    """Fields of Preprocess from transformers' settings."""
+    name = settings.get("image_processor_type") or settings.get("feature_extractor_type") or ""
     kind = next((KINDS[start] for start in KINDS if str(name).startswith(start)), None)
-    found = {"resample": _filter(said, kind)}
-    if said.flag("do_resize", True):
-        found |= _resizing(said, str(name), kind)
+    found = {"resample": _filter(settings, kind)}
+    if settings.flag("do_resize", True):
+        found |= _resizing(settings, str(name), kind)
     usual = kind.crop if kind else None
-    crops = said.flag("do_center_crop", bool(usual or said.get("crop_size")))
-    if crops and (said.get("crop_size") or usual):
-        found["crop"] = _sides(said, "crop_size", usual)
+    crops = settings.flag("do_center_crop", bool(usual or settings.get("crop_size")))
+    if crops and (settings.get("crop_size") or usual):
+        found["crop"] = _sides(settings, "crop_size", usual)
     found["scale"] = (
-        said.number("rescale_factor", 1 / 255, 1e-9, 1e9) if said.flag("do_rescale", True) else 1.0
+        settings.number("rescale_factor", 1 / 255, 1e-9, 1e9) if settings.flag("do_rescale", True) else 1.0
     )
-    if said.flag("do_normalize", True):
+    if settings.flag("do_normalize", True):
         mean, std = kind.statistics if kind else (None, None)
-        found["mean"] = _three(said, "image_mean", mean, -1e9)
-        found["std"] = _three(said, "image_std", std, 1e-9)
-    if said.flag("do_pad", True) and said.get("pad_size"):
-        found["pad_to"] = _sides(said, "pad_size")
+        found["mean"] = _three(settings, "image_mean", mean, -1e9)
+        found["std"] = _three(settings, "image_std", std, 1e-9)
+    if settings.flag("do_pad", True) and settings.get("pad_size"):
+        found["pad_to"] = _sides(settings, "pad_size")
     return found
 
 
-def _filter(said, kind):
-    """The filter of resizing, a number of Pillow's or its name."""
-    value = said.get("resample", kind.resample if kind else None)
+def _filter(settings, kind):
+    """The filter for resizing: Pillow's number, given as number or name."""
+    value = settings.get("resample", kind.resample if kind else None)
     if isinstance(value, str) and value in FILTERS:
         return FILTERS[value]
     if type(value) is not int or value not in FILTERS.values():
@@ -273,66 +275,71 @@ def _filter(said, kind):
     return value
 
 
-def _resizing(said, name, kind):
-    """Which of the four rules of resizing, and its numbers."""
+def _resizing(settings, name, kind):
+    """The fields of Preprocess for resizing, from one of transformers' four ways to write them."""
     divisor = {
-        "divisor": said.whole("size_divisor", said.whole("size_divisibility", 1, 0, MOST_SIDE), 0, MOST_SIDE)
+        "divisor": settings.whole(
+            "size_divisor", settings.whole("size_divisibility", 1, 0, MOST_SIDE), 0, MOST_SIDE
+        )
         or 1
     }
-    if isinstance(said.get("size"), dict):
-        size = said.part("size")
-    elif isinstance(said.get("size"), list) or (kind and kind.square):
-        return {"size": _sides(said, "size"), **divisor}
+    if isinstance(settings.get("size"), dict):
+        size = settings.part("size")
+    elif isinstance(settings.get("size"), list) or (kind and kind.square):
+        return {"size": _sides(settings, "size"), **divisor}
     elif kind:
-        size = Settings("it", {"shortest_edge": said.whole("size", None, 1, MOST_SIDE)})
+        size = Settings("it", {"shortest_edge": settings.whole("size", None, 1, MOST_SIDE)})
     else:
         raise ValueError(
-            f"size is {told(said.get('size'))}, and what that means to a {told(name)} is not known: write "
+            f"size is {told(settings.get('size'))}, and what that means to a {told(name)} is not known: write "
             '{"height": ..., "width": ...} or {"shortest_edge": ...}'
         )
     if size.get("height") is not None:
-        return {"size": _sides(said, "size"), **divisor}
+        return {"size": _sides(settings, "size"), **divisor}
     if size.get("max_height") is not None:
         return {"box": _sides(Settings("it", {"size": {k[4:]: v for k, v in size.values.items()}}), "size")}
     shortest = size.whole("shortest_edge", None, 1, MOST_SIDE)
-    # also ResNet's: small pictures are cut out of larger ones, large ones are squeezed
+    # also ResNet's: below 384 resize larger and crop; from 384 on resize to a square
     if name.startswith("ConvNext"):
         if shortest >= 384:
             return {"size": (shortest, shortest)}
-        larger = int(shortest / said.number("crop_pct", 224 / 256, 0.01, 1))
+        larger = int(shortest / settings.number("crop_pct", 224 / 256, 0.01, 1))
         return {"shortest": larger, "crop": (shortest, shortest)}
-    longest = size.whole("longest_edge", said.whole("max_size", 0, 0, MOST_SIDE), 0, MOST_SIDE)
+    longest = size.whole("longest_edge", settings.whole("max_size", 0, 0, MOST_SIDE), 0, MOST_SIDE)
     return {"shortest": shortest, "longest": longest or None, **divisor}
 
 
-def _timm(said):
-    """Our settings from timm's."""
-    channels, *sides = said.wholes("input_size", ())
+def _timm(settings):
+    """Fields of Preprocess from timm's settings."""
+    channels, *sides = settings.wholes("input_size", ())
     if channels != 3 or len(sides) != 2:
         raise ValueError(f"input_size must be [3, height, width], got {told([channels, *sides])}")
     height, width = _checked("input_size", *sides)
-    name, mode = said.text("interpolation", "bicubic"), said.text("crop_mode", "center")
+    name, mode = settings.text("interpolation", "bicubic"), settings.text("crop_mode", "center")
     if name not in FILTERS or mode not in ("center", "squash"):
         raise ValueError(f"interpolation {told(name)} with crop_mode {told(mode)} is not what minivis does")
     found = {"resample": FILTERS[name]}
-    found |= {"mean": _three(said, "mean", IMAGENET[0], -1e9), "std": _three(said, "std", IMAGENET[1], 1e-9)}
+    found |= {
+        "mean": _three(settings, "mean", IMAGENET[0], -1e9),
+        "std": _three(settings, "std", IMAGENET[1], 1e-9),
+    }
     if mode == "squash" or height != width:
         return {**found, "size": (height, width)}
     return {
         **found,
-        "shortest": int(height / said.number("crop_pct", 0.875, 0.01, 1)),
+        "shortest": int(height / settings.number("crop_pct", 0.875, 0.01, 1)),
         "crop": (height, width),
     }
 
 
-def _sides(said, key, usual=None):
-    """Height and width, given as {"height": ..., "width": ...}, as two numbers or as one."""
-    if isinstance(said.get(key), dict):
-        size = said.part(key)
+def _sides(settings, key, usual=None):
+    """Height and width, from {"height": ..., "width": ...}, from two numbers or from one."""
+    if isinstance(settings.get(key), dict):
+        size = settings.part(key)
         return _checked(
             key, size.whole("height", None, 1, MOST_SIDE), size.whole("width", None, 1, MOST_SIDE)
         )
-    sides = said.pair(key, usual)
+    sides = settings.pair(key, usual)
     return _checked(key, *(sides if isinstance(sides, tuple) else (sides, sides)))
 
 
@@ -344,9 +351,9 @@ def _checked(key, height, width):
     return height, width
 
 
-def _three(said, key, usual, least):
-    """One number for each colour."""
-    values = said.get(key, usual)
+def _three(settings, key, usual, least):
+    """A number for each of the three colours."""
+    values = settings.get(key, usual)
     if values is None:
         raise ValueError(f"{key} is missing, and what is usual for this kind of processor is not known")
     values = values if isinstance(values, list | tuple) else [values] * 3

@@ -1,6 +1,6 @@
-"""Published ResNets: microsoft/resnet-* on the hub, and the names that torchvision and timm share.
+"""Published ResNets: microsoft/resnet-* on the hub, and files with the names that torchvision and timm share.
 
-Not here: the model (models/resnet.py); detectors that carry a ResNet (detr.py, mask2former.py) take `rules` from here.
+Not here: the model (models/resnet.py), the detectors with a ResNet (detr.py, mask2former.py), which use `rules`.
 """
 
 from minivis.models.resnet import ResNet
@@ -9,36 +9,36 @@ from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY", "rules"]
 
-# What transformers writes for the backbone alone; it is then without a head, and its names without the prefix "resnet."
+# The classes of transformers without a head; their names lack the prefix "resnet."
 BACKBONES = ("ResNetModel", "ResNetBackbone")
 
 
 def build(config, **options):
-    """The ResNet a config.json describes; options go to `ResNet`."""
-    said = Settings("resnet", config)
-    said.only(hidden_act="relu", downsample_in_first_stage=False, downsample_in_bottleneck=False)
+    """Make the ResNet that a config.json describes; options are passed to `ResNet`."""
+    settings = Settings("resnet", config)
+    settings.only(hidden_act="relu", downsample_in_first_stage=False, downsample_in_bottleneck=False)
     if "num_classes" not in options:
-        headless = said.architectures() & set(BACKBONES)
+        headless = settings.architectures() & set(BACKBONES)
         options["num_classes"] = 0 if headless else len(labels_of(config))
     return ResNet(
-        depths=said.wholes("depths", (3, 4, 6, 3)),
-        kind=said.text("layer_type", "bottleneck"),
-        widths=said.wholes("hidden_sizes", (256, 512, 1024, 2048)),
-        stem_width=said.whole("embedding_size", 64),
-        channels=said.whole("num_channels", 3),
+        depths=settings.wholes("depths", (3, 4, 6, 3)),
+        kind=settings.text("layer_type", "bottleneck"),
+        widths=settings.wholes("hidden_sizes", (256, 512, 1024, 2048)),
+        stem_width=settings.whole("embedding_size", 64),
+        channels=settings.whole("num_channels", 3),
         **options,
     )
 
 
 def rules(dialect, stages=4):
-    """What the body of a ResNet is called, for `translate`.
+    """Rules for `translate`: the names of a ResNet's weights without the head.
 
     Parameters
     ----------
     dialect : {"hf", "timm"}
-        The hub's names, or those that torchvision, timm and the authors of DETR share.
+        The hub's names, or the names that torchvision, timm and the authors of DETR share.
     stages : int, default 4
-        How many there are.
+        Number of stages.
 
     Returns
     -------
@@ -73,18 +73,18 @@ def rules(dialect, stages=4):
 
 
 def names(model, dialect):
-    """What the weights of a ResNet are called in a dialect."""
+    """The names of a ResNet's weights in a dialect."""
     prefix = "resnet." if dialect == "hf" and model.head else ""
     body = [(ours, prefix + theirs) for ours, theirs in rules(dialect, len(model.stages))]
     return translate(names_of(model), [*body, ("head.*", "classifier.1.*" if dialect == "hf" else "fc.*")])
 
 
-# timm's resnets that compute what ours do; resnetaa50, resnetblur50 and others have the same shapes and do not
+# timm's ResNets that compute the same as minivis's. Others, such as resnetaa50, have the same shapes but differ.
 TIMM_NAMES = r"(tv_|gluon_)?resnet(18|34|50|101|152)(_v1b)?"
 
 
 def infer(shapes, config=None):
-    """What a config.json would say of a file of torchvision or timm, from its shapes."""
+    """A complete config for a file of torchvision or timm, from its shapes."""
     if not {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"} <= shapes.keys():
         return None
     Settings("resnet", config or {}).of_timm(TIMM_NAMES)
@@ -97,7 +97,7 @@ def infer(shapes, config=None):
 
 
 def body(shapes, prefix=""):
-    """What config.json would say of a ResNet with timm's names below a prefix."""
+    """A config for the ResNet with timm's names and a prefix, from the shapes."""
     bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
     depths, widths = [], []
     while (first := f"{prefix}layer{len(depths) + 1}.0.") + "conv1.weight" in shapes:

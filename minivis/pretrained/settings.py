@@ -1,30 +1,30 @@
-"""A config.json value by value: each is what it must be, or refused by its name; null is as good as absent.
+"""Read the values of a config.json: each is checked, and an error names it. null means the same as absent.
 
-Not here: the file itself (files.py), what the families make of it (vit.py, detr.py, ...).
+Not here: the file itself (files.py), building models from the values (vit.py, detr.py, ...).
 """
 
 import re
 
 from minivis import listed
-from minivis.nn.init import MOST
+from minivis.nn.init import LARGEST_SIZE
 
 __all__ = ["Settings"]
 
 
 class Settings:
-    """What a parsed config.json says, asked for by name.
+    """The checked values of a parsed config.json.
 
     Parameters
     ----------
     name : str
-        Whose settings, for the errors: "vit".
+        Name of the settings for error messages, such as "vit".
     values : dict
         The parsed file, or an object within it.
 
     Raises
     ------
     ValueError
-        By every method, if the value is of another kind than asked for or out of range.
+        By every method, if the value has another type than requested or is out of range.
 
     Examples
     --------
@@ -41,20 +41,20 @@ class Settings:
             raise ValueError(f"{name}: expected an object {{...}}, got {listed.told(values)}")
 
     def get(self, key, default=None):
-        """The value as it stands; the default for null too."""
+        """The value without checks; the default if it is absent or null."""
         value = self.values.get(key)
         return default if value is None else value
 
-    def whole(self, key, default, least=1, most=MOST):
-        """A whole number between two others."""
+    def whole(self, key, default, least=1, most=LARGEST_SIZE):
+        """A whole number from `least` to `most`."""
         return self._within(key, listed.whole(self.name, self.values, key, default), least, most)
 
     def number(self, key, default, least=0.0, most=1e30):
-        """A number between two others."""
+        """A number from `least` to `most`."""
         return self._within(key, listed.number(self.name, self.values, key, default), least, most)
 
     def share(self, key, default):
-        """A probability of leaving something out: at least 0 and below 1."""
+        """A dropout probability: at least 0 and below 1."""
         return self.number(key, default, 0.0, 1 - 1e-9)
 
     def flag(self, key, default):
@@ -65,8 +65,8 @@ class Settings:
         """A text."""
         return listed.text(self.name, self.values, key, default)
 
-    def wholes(self, key, default, least=1, most=MOST):
-        """Some whole numbers, as a tuple: at least one, at most a hundred."""
+    def wholes(self, key, default, least=1, most=LARGEST_SIZE):
+        """A list of 1 to 100 whole numbers, as a tuple."""
         values = self.get(key, list(default))
         if not isinstance(values, list) or not 1 <= len(values) <= 100:
             raise ValueError(
@@ -85,19 +85,19 @@ class Settings:
         return pair
 
     def part(self, key):
-        """An object within, as Settings; None where there is none."""
+        """A nested object as Settings, or None if it is absent."""
         value = self.get(key)
         return None if value is None else Settings(f"{self.name}: {key}", value)
 
     def only(self, **fixed):
-        """Refuse a setting that minivis cannot honour: each may be absent or what is given here."""
+        """Raise for settings that minivis does not support: each must be absent or have the value given here."""
         for key, value in fixed.items():
             found = self.get(key, value)
             if found != value or type(found) is not type(value):
                 raise ValueError(f"{self.name}: {key} must be {value!r}, found {listed.told(found)}")
 
     def architectures(self):
-        """The set of transformers' classes the weights were saved from."""
+        """The names of the classes of transformers from which the weights were saved, as a set."""
         names = self.get("architectures", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(
@@ -106,7 +106,10 @@ class Settings:
         return set(names)
 
     def of_timm(self, known):
-        """timm's name of the model, or None; a name that a pattern does not know is refused: shapes may look the same."""
+        """timm's name of the model, or None. Raise for a name that does not match the pattern `known`.
+
+        Shapes alone are not enough: models that compute different things can have arrays of the same shapes.
+        """
         name = self.get("architecture")
         if name is None:
             return None

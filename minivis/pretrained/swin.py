@@ -13,43 +13,43 @@ from minivis.pretrained.settings import Settings
 __all__ = ["FAMILY", "author_rules", "hub_rules"]
 
 OURS, HUB, AUTHORS = "stages.*.blocks.*.", "encoder.layers.*.blocks.*.", "layers.*.blocks.*."
-# What transformers writes without a head, and then without the prefix "swin."
+# The classes of transformers without a head; their names lack the prefix "swin."
 BACKBONES = ("SwinModel", "SwinBackbone")
 
 
 def build(config):
-    """The Swin a config.json describes."""
-    said = Settings("swin", config)
-    if said.flag("use_absolute_embeddings", False):
+    """Make the Swin that a config.json describes."""
+    settings = Settings("swin", config)
+    if settings.flag("use_absolute_embeddings", False):
         raise ValueError("swin: use_absolute_embeddings is true, and minivis has no such Swin")
-    architectures = said.architectures()
-    depths = said.wholes("depths", (2, 2, 6, 2))
+    architectures = settings.architectures()
+    depths = settings.wholes("depths", (2, 2, 6, 2))
     backbone = "SwinBackbone" in architectures
     stages = [f"stage{i + 1}" for i in range(len(depths))]
-    if backbone and said.get("out_features", stages[-1:]) != stages:
+    if backbone and settings.get("out_features", stages[-1:]) != stages:
         raise ValueError(f"swin: a backbone with out_features other than {stages} is not supported")
     return Swin(
-        patch_size=said.pair("patch_size", 4),
-        width=said.whole("embed_dim", 96),
+        patch_size=settings.pair("patch_size", 4),
+        width=settings.whole("embed_dim", 96),
         depths=depths,
-        heads=said.wholes("num_heads", (3, 6, 12, 24)),
-        window=said.pair("window_size", 7),
-        mlp_ratio=said.number("mlp_ratio", 4.0, most=1000),
+        heads=settings.wholes("num_heads", (3, 6, 12, 24)),
+        window=settings.pair("window_size", 7),
+        mlp_ratio=settings.number("mlp_ratio", 4.0, most=1000),
         num_classes=0 if architectures & set(BACKBONES) else len(labels_of(config)),
-        channels=said.whole("num_channels", 3),
-        qkv_bias=said.flag("qkv_bias", True),
-        dropout=said.share("hidden_dropout_prob", 0.0),
-        attention_dropout=said.share("attention_probs_dropout_prob", 0.0),
-        drop_path=said.share("drop_path_rate", 0.1),
+        channels=settings.whole("num_channels", 3),
+        qkv_bias=settings.flag("qkv_bias", True),
+        dropout=settings.share("hidden_dropout_prob", 0.0),
+        attention_dropout=settings.share("attention_probs_dropout_prob", 0.0),
+        drop_path=settings.share("drop_path_rate", 0.1),
         shrink=not backbone,  # a backbone pads small maps to a whole window
         feature_norms=backbone,
         activation=activation_of(config),
-        eps=said.number("layer_norm_eps", 1e-5),
+        eps=settings.number("layer_norm_eps", 1e-5),
     )
 
 
 def names(model, dialect):
-    """What the weights of a Swin are called in a dialect."""
+    """The names of a Swin's weights in a dialect."""
     if dialect == "hf":
         prefix = "swin." if model.head else ""
         return translate(names_of(model), [*hub_rules(len(model.stages), prefix), ("head.*", "classifier.*")])
@@ -62,7 +62,7 @@ def names(model, dialect):
     }
 
 
-# Microsoft's names -> torchvision's, where they differ by more than how stages are counted
+# Microsoft's names -> torchvision's, apart from the numbers of the stages
 PIECES = {
     "patch_embed.proj": "features.0.0",
     "patch_embed.norm": "features.0.2",
@@ -72,7 +72,7 @@ PIECES = {
 
 
 def _torchvision(name):
-    """torchvision's name for one of Microsoft's: blocks and mergings are every other entry of one list."""
+    """torchvision's name for one of Microsoft's: in torchvision, blocks and mergings alternate in one list."""
     name = re.sub(r"^layers\.(\d+)\.blocks", lambda found: f"features.{2 * int(found[1]) + 1}", name)
     name = re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"features.{2 * int(found[1]) + 2}", name)
     for authors, theirs in PIECES.items():
@@ -89,16 +89,16 @@ def _authors(name):
 
 
 def author_rules(stages, prefix="", later=False):
-    """The names of a Swin's weights in Microsoft's own files below a prefix, as rules for `translate`.
+    """Rules for `translate`: the names of a Swin's weights in Microsoft's own files, with a prefix.
 
     Parameters
     ----------
     stages : int
-        How many the model has.
+        Number of stages of the model.
     prefix : str, default ""
-        What the published names begin with, ending in a dot.
+        Beginning of the published names; it ends in a dot.
     later : bool, default False
-        timm's names, which count the merging to the stage that it opens, as we do.
+        True for timm's names, where a merging belongs to the stage after it, as in minivis.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def author_rules(stages, prefix="", later=False):
 
 
 def hub_rules(stages, prefix=""):
-    """The hub's names of a Swin's weights below a prefix, head aside, as rules for `translate`.
+    """Rules for `translate`: the hub's names of a Swin's weights without the head, with a prefix.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def hub_rules(stages, prefix=""):
         (OURS + "mlp.fc2.*", HUB + "output.dense.*"),
         ("norm.*", "layernorm.*"),
     ]
-    # the hub counts the merging to the stage that it closes, we to the one that it opens
+    # on the hub a merging belongs to the stage before it, in minivis to the stage after it
     for i in range(stages):
         rules.append((f"stages.{i}.merge.*.*", f"encoder.layers.{i - 1}.downsample.*.*"))
         rules.append((f"feature_norms.{i}.*", f"hidden_states_norms.stage{i + 1}.*"))
@@ -163,7 +163,7 @@ TIMM_NAMES = r"swin_(tiny|small|base|large)_patch4_window(7|12)_(224|384)"
 
 
 def infer(shapes, config=None):
-    """What a config.json would say of a file in Microsoft's dialect, timm's or torchvision's, from its shapes."""
+    """A complete config for a file in Microsoft's, timm's or torchvision's dialect, from its shapes."""
     if "features.0.0.weight" in shapes:
         shapes = {_authors(name): shape for name, shape in shapes.items()}
     table = "layers.0.blocks.0.attn.relative_position_bias_table"

@@ -53,54 +53,54 @@ TORCHVISION = [
     ("norm.*", "encoder.ln.*"),
     ("head.*", "heads.head.*"),
 ]
-# What transformers writes for the backbone alone; it is then without a head, and its names without the prefix "vit."
+# The classes of transformers without a head; their names lack the prefix "vit."
 BACKBONES = ("ViTModel", "DeiTModel")
 
 
 def build(config, distilled=False):
-    """The ViT or DeiT a config.json describes."""
-    said = Settings("vit", config)
-    if not said.flag("qkv_bias", True):
+    """Make the ViT or DeiT that a config.json describes."""
+    settings = Settings("vit", config)
+    if not settings.flag("qkv_bias", True):
         raise ValueError("vit: qkv_bias is false, and minivis has no such ViT")
-    width = said.whole("hidden_size", 768)
+    width = settings.whole("hidden_size", 768)
     return ViT(
-        image_size=said.pair("image_size", 224),
-        patch_size=said.pair("patch_size", 16),
+        image_size=settings.pair("image_size", 224),
+        patch_size=settings.pair("patch_size", 16),
         width=width,
-        depth=said.whole("num_hidden_layers", 12),
-        heads=said.whole("num_attention_heads", 12),
-        mlp_ratio=said.whole("intermediate_size", 3072) / width,
+        depth=settings.whole("num_hidden_layers", 12),
+        heads=settings.whole("num_attention_heads", 12),
+        mlp_ratio=settings.whole("intermediate_size", 3072) / width,
         num_classes=0 if is_backbone(config) else len(labels_of(config)),
-        channels=said.whole("num_channels", 3),
-        dropout=said.share("hidden_dropout_prob", 0.0),
-        attention_dropout=said.share("attention_probs_dropout_prob", 0.0),
+        channels=settings.whole("num_channels", 3),
+        dropout=settings.share("hidden_dropout_prob", 0.0),
+        attention_dropout=settings.share("attention_probs_dropout_prob", 0.0),
         activation=activation_of(config),
-        eps=said.number("layer_norm_eps", 1e-12),
+        eps=settings.number("layer_norm_eps", 1e-12),
         distilled=distilled,
     )
 
 
 def is_backbone(config):
-    """Whether a config.json is of a model without a head."""
+    """Whether a config.json describes a model without a head."""
     return bool(Settings("vit", config).architectures() & set(BACKBONES))
 
 
 def names(model, dialect):
-    """What the weights of a ViT are called in a dialect."""
+    """The names of a ViT's weights in a dialect."""
     if dialect != "hf":
         return translate(names_of(model), {"timm": TIMM, "tv": TORCHVISION}[dialect])
     return hub_names(model, "vit.", [("head.*", "classifier.*")])
 
 
 def hub_names(model, prefix, heads):
-    """The hub's names of a ViT or DeiT: below the prefix, and without it where there is no head."""
+    """The hub's names of a ViT or DeiT, with the prefix if the model has a head."""
     prefix = prefix if model.head else ""
     return translate(names_of(model), [(ours, prefix + theirs) for ours, theirs in HUB] + heads)
 
 
-# Heads of the published sizes, by width, blocks and width within the MLP: Dosovitskiy et al. 2021, table 1 (B, L, H); Touvron
-# et al., "Training data-efficient image transformers", 2021, table 1 (Ti); Zhai et al., "Scaling vision transformers",
-# CVPR 2022, table 2 (g, G). No shape tells them: 1280 / 64 would be 20, and ViT-H has 16.
+# Number of heads by width, blocks and width inside the MLP, for the published sizes: Dosovitskiy et al. 2021, table 1
+# (B, L, H); Touvron et al., "Training data-efficient image transformers", 2021, table 1 (Ti); Zhai et al., "Scaling vision
+# transformers", CVPR 2022, table 2 (g, G). It does not follow from the shapes: 1280 / 64 would be 20, but ViT-H has 16.
 HEADS = {
     (192, 12, 768): 3,
     (768, 12, 3072): 12,
@@ -110,7 +110,7 @@ HEADS = {
     (1664, 48, 8192): 16,
 }
 # DeiT-S and the ViT-S of Zhai et al. have 6 heads, that of Chen et al., "An empirical study of training self-supervised
-# vision transformers" (MoCo v3), ICCV 2021, has 12: only a name or the distillation token tells which it is.
+# vision transformers" (MoCo v3), ICCV 2021, has 12. Only the name or the distillation token distinguishes them.
 SMALL = (384, 12, 1536)
 SMALL_HEADS = 6
 PATCHES = {(side, side) for side in (8, 14, 16, 32)}
@@ -120,14 +120,14 @@ TIMM_NAMES = (
 
 
 def infer(shapes, config=None):
-    """What a config.json would say of a file in timm's or torchvision's dialect, from its shapes and a little of it."""
+    """A complete config for a file in timm's or torchvision's dialect, from its shapes and an incomplete config.json."""
     found = _dialect(shapes)
     if found is None:
         return None
     patch, table, inside, head, block = found
-    said = Settings("vit", config or {})
-    name = said.of_timm(TIMM_NAMES)
-    said.only(global_pool="token")
+    settings = Settings("vit", config or {})
+    name = settings.of_timm(TIMM_NAMES)
+    settings.only(global_pool="token")
     width, channels, *patch_size = shapes[f"{patch}.weight"]
     distilled = "dist_token" in shapes
     headless = f"{head}.weight" not in shapes
@@ -138,7 +138,7 @@ def infer(shapes, config=None):
     )
     patches = shapes[table][1] - 1 - distilled
     side = math.isqrt(patches)
-    if side * side != patches and said.get("image_size") is None:
+    if side * side != patches and settings.get("image_size") is None:
         raise ValueError(f"vit: the image's size does not follow from {patches} patches: write a config.json")
     return {
         "model_type": "deit" if distilled else "vit",
@@ -148,7 +148,8 @@ def infer(shapes, config=None):
         "hidden_size": width,
         "intermediate_size": size[2],
         "num_hidden_layers": size[1],
-        "num_attention_heads": said.get("num_attention_heads") or _heads(size, patch_size, name, distilled),
+        "num_attention_heads": settings.get("num_attention_heads")
+        or _heads(size, patch_size, name, distilled),
         "num_channels": channels,
         "layer_norm_eps": 1e-6,
         "num_labels": 0 if headless else shapes[f"{head}.weight"][0],
@@ -156,7 +157,7 @@ def infer(shapes, config=None):
 
 
 def _dialect(shapes):
-    """What patches, positions, the first MLP and the head are called, and a pattern of something in each block; or None."""
+    """The names of patches, positions, first MLP and head, and a pattern that matches once in each block; or None."""
     if "patch_embed.proj.weight" in shapes and "blocks.0.attn.qkv.weight" in shapes:
         return "patch_embed.proj", "pos_embed", "blocks.0.mlp.fc1", "head", r"blocks\.\d+\.attn\.qkv\.weight"
     if "conv_proj.weight" in shapes and "class_token" in shapes:
@@ -167,7 +168,7 @@ def _dialect(shapes):
 
 
 def _heads(size, patch_size, name, distilled):
-    """The heads of a published size."""
+    """The number of heads of a published size."""
     if tuple(patch_size) in PATCHES and size in HEADS:
         return HEADS[size]
     if tuple(patch_size) in PATCHES and size == SMALL and (name or distilled):
@@ -183,7 +184,7 @@ FAMILY = PublishedFamily(
     build=build,
     names=names,
     dialects=("hf", "timm", "tv"),
-    recomputed=(r"pooler\.dense\.(weight|bias)",),  # ViTModel's tanh layer behind the class token
+    recomputed=(r"pooler\.dense\.(weight|bias)",),  # ViTModel's tanh layer after the class token
     infer=infer,
     preprocessor={
         "image_processor_type": "ViTImageProcessor",

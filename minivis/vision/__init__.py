@@ -1,5 +1,5 @@
 # ruff: noqa: F403 (a flat list of names is the purpose of this file)
-"""The geometry of vision, without parameters: patches, position codes, windows, boxes, matching, masks.
+"""Geometry of vision, without parameters: patches, position codes, windows, boxes, matching, masks.
 
 Not here: layers (nn/), pictures (viz/).
 """

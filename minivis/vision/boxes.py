@@ -1,6 +1,6 @@
-"""Boxes as numbers: two formats, area, intersection over union and its generalised form, clipping to the image.
+"""Boxes: two formats, area, intersection over union (IoU), generalised IoU, clipping to the image.
 
-Not here: choosing among overlapping boxes (suppression.py), losses (losses/boxes.py), masks.
+Not here: choosing among overlapping boxes (suppression.py), losses (losses/boxes.py), masks (masks.py).
 """
 
 import math
@@ -22,11 +22,12 @@ __all__ = [
 ]
 
 
-FAR = 2.0**62  # coordinates up to here have areas in float32: a quarter of the root of its largest number
+# With coordinates up to this, areas do not overflow float32: a quarter of the root of its largest number.
+FAR = 2.0**62
 
 
 def with_room(boxes):
-    """Boxes in a dtype that has their areas: float16 in float32, and float32 with corners far out in float64."""
+    """Boxes in a dtype in which areas do not overflow: float16 becomes float32, float32 with far corners float64."""
     boxes = widened(boxes)
     if boxes.dtype != np.float32 or not boxes.size:
         return boxes
@@ -34,11 +35,11 @@ def with_room(boxes):
     return boxes.astype(np.float64) if values.max() > FAR or values.min() < -FAR else boxes
 
 
-measured = computed_in(with_room)  # decorates what multiplies sides
+areas_in_range = computed_in(with_room)  # a decorator for functions that multiply sides
 
 
 def _check(name, **boxes):
-    """Refuse what are not four floating-point coordinates."""
+    """Raise for boxes that are not four floating-point coordinates."""
     shapes = ", ".join(f"{argument}: {tuple(x.shape)}" for argument, x in boxes.items())
     for argument, x in boxes.items():
         if x.dtype.kind != "f":
@@ -50,12 +51,12 @@ def _check(name, **boxes):
 
 
 def check_corners(name, **boxes):
-    """Refuse boxes whose lower right corner is not to the right of, and below, the upper left one."""
+    """Raise for boxes of negative width or height."""
     _check(name, **boxes)
     for argument, x in boxes.items():
-        turned = (x[..., 2:] < x[..., :2]).any(axis=-1)
-        if turned.any():
-            first = to_numpy(x)[to_numpy(turned)][0]
+        negative = (x[..., 2:] < x[..., :2]).any(axis=-1)
+        if negative.any():
+            first = to_numpy(x)[to_numpy(negative)][0]
             raise ValueError(
                 f"{name}: {argument} has boxes of negative width or height, the first is {first.tolist()} as "
                 f"(x1, y1, x2, y2); is it in the format (cx, cy, w, h)? ({argument}: {tuple(x.shape)})"
@@ -64,14 +65,14 @@ def check_corners(name, **boxes):
 
 @in_float32
 def box_cxcywh_to_xyxy(boxes):
-    """Turn centre and size, as models predict them, into the two corners that geometry needs.
+    """Convert boxes from centre and size, as models predict them, to two corners, as geometry needs them.
 
     .. math:: (x_1, y_1) = (c_x, c_y) - (w, h) / 2, \\qquad (x_2, y_2) = (c_x, c_y) + (w, h) / 2
 
     Parameters
     ----------
     boxes : ndarray or Tensor, shape (..., 4)
-        Centre x, centre y, width, height; pixels or normalised.
+        Centre x, centre y, width, height; in pixels or normalised.
 
     Returns
     -------
@@ -104,12 +105,12 @@ def box_cxcywh_to_xyxy(boxes):
 
 @in_float32
 def box_xyxy_to_cxcywh(boxes):
-    """Turn two corners into centre and size: the inverse of `box_cxcywh_to_xyxy`.
+    """Convert boxes from two corners to centre and size: the inverse of `box_cxcywh_to_xyxy`.
 
     Parameters
     ----------
     boxes : ndarray or Tensor, shape (..., 4)
-        Left, top, right, bottom; pixels or normalised.
+        Left, top, right, bottom; in pixels or normalised.
 
     Returns
     -------
@@ -135,9 +136,9 @@ def box_xyxy_to_cxcywh(boxes):
     return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
 
 
-@measured
+@areas_in_range
 def box_area(boxes):
-    """Width times height.
+    """Area of boxes: width times height.
 
     Parameters
     ----------
@@ -167,16 +168,16 @@ def box_area(boxes):
 
 
 def _area(sides):
-    """(..., 2) -> (..., 1): the last axis stays, so that the measures of a single box are arrays too."""
+    """Sides (..., 2) to areas (..., 1). The last axis is kept, so that the area of a single box is an array too."""
     return sides[..., :1] * sides[..., 1:]
 
 
 def _share(part, whole):
-    """part / whole, and 0 where the whole is empty, with gradients that are finite there too.
+    """part / whole, or 0 where the whole is empty, with finite gradients everywhere.
 
-    An area counts as empty below the square root of the smallest normal number (1e-19 in float32), where the gradient,
-    which divides by the area twice, would overflow. The inner ``where`` is for that gradient: the outer one alone would
-    leave it at 0 times infinity.
+    An area counts as empty below the square root of the smallest normal number (1e-19 in float32). There the gradient,
+    which divides by the area twice, would overflow. The inner ``where`` is for the gradient: without it, the gradient
+    would be 0 times infinity.
     """
     smallest = math.sqrt(np.finfo(whole.dtype).tiny)
     positive = whole > smallest
@@ -184,7 +185,7 @@ def _share(part, whole):
 
 
 def _two_lists(name, boxes1, boxes2, pairwise):
-    """Checked boxes, with axes for all pairs when those are asked for."""
+    """Check two lists of boxes; with ``pairwise``, add axes so that they broadcast to all pairs."""
     check_corners(name, boxes1=boxes1, boxes2=boxes2)
     shapes = f"(boxes1: {tuple(boxes1.shape)}, boxes2: {tuple(boxes2.shape)})"
     if pairwise and min(boxes1.ndim, boxes2.ndim) < 2:
@@ -200,7 +201,7 @@ def _two_lists(name, boxes1, boxes2, pairwise):
 
 
 def _overlap(boxes1, boxes2):
-    """Areas of intersection and union, (..., 1)."""
+    """Areas of the intersection and the union, (..., 1)."""
     low = ops.maximum(boxes1[..., :2], boxes2[..., :2])
     high = ops.minimum(boxes1[..., 2:], boxes2[..., 2:])
     intersection = _area(ops.clip(high - low, 0))  # a negative side: no overlap
@@ -209,28 +210,29 @@ def _overlap(boxes1, boxes2):
 
 
 def iou(boxes1, boxes2):
-    """`box_iou` box by box, unchecked, of boxes `with_room`."""
+    """`box_iou` with ``pairwise=False`` and without checks, for boxes from `with_room`."""
     intersection, union = _overlap(boxes1, boxes2)
     return _share(intersection, union)[..., 0]
 
 
-@measured
+@areas_in_range
 def box_iou(boxes1, boxes2, pairwise=True):
-    """How much two boxes agree: the area that both cover, as a share of the area that either covers.
+    """Intersection over union: the area that both boxes cover, divided by the area that at least one covers.
 
     .. math:: \\mathrm{IoU} = \\frac{|A \\cap B|}{|A \\cup B|}
 
     Parameters
     ----------
     boxes1, boxes2 : ndarray or Tensor, shapes (N, 4) and (M, 4)
-        Left, top, right, bottom, in one unit. Leading axes broadcast.
+        Left, top, right, bottom, all in the same unit. Leading axes broadcast.
     pairwise : bool, default True
-        Every box of the one list with every box of the other. False: box by box, shapes (..., 4) that broadcast.
+        True compares every box of the first list with every box of the second. False compares box by box; the shapes
+        (..., 4) broadcast.
 
     Returns
     -------
     ndarray or Tensor, shape (N, M), or (...) box by box
-        From 0 (apart) to 1 (the same box). The IoU of two empty boxes is 0.
+        From 0 (no overlap) to 1 (the same box). The IoU of two empty boxes is 0.
 
     Raises
     ------
@@ -241,7 +243,7 @@ def box_iou(boxes1, boxes2, pairwise=True):
 
     Notes
     -----
-    Differentiable in both. Boxes that lie apart have gradient 0, however far: what `generalized_box_iou` mends.
+    Differentiable in both. Boxes that do not overlap have gradient 0; `generalized_box_iou` has a gradient there.
 
     References
     ----------
@@ -256,20 +258,21 @@ def box_iou(boxes1, boxes2, pairwise=True):
     return iou(*_two_lists("box_iou", boxes1, boxes2, pairwise))
 
 
-@measured
+@areas_in_range
 def generalized_box_iou(boxes1, boxes2, pairwise=True):
-    """IoU that also tells how far boxes are apart: less the share of their common enclosure that neither covers.
+    """Generalised IoU: the IoU minus the fraction of the smallest enclosing box that neither box covers.
 
     .. math:: \\mathrm{GIoU} = \\frac{|A \\cap B|}{|A \\cup B|} - \\frac{|E| - |A \\cup B|}{|E|}
 
-    with E the smallest box that encloses both.
+    with E the smallest box that encloses both. Unlike the IoU, it depends on how far apart two boxes are.
 
     Parameters
     ----------
     boxes1, boxes2 : ndarray or Tensor, shapes (N, 4) and (M, 4)
-        Left, top, right, bottom, in one unit. Leading axes broadcast.
+        Left, top, right, bottom, all in the same unit. Leading axes broadcast.
     pairwise : bool, default True
-        Every box of the one list with every box of the other. False: box by box, shapes (..., 4) that broadcast.
+        True compares every box of the first list with every box of the second. False compares box by box; the shapes
+        (..., 4) broadcast.
 
     Returns
     -------
@@ -285,8 +288,8 @@ def generalized_box_iou(boxes1, boxes2, pairwise=True):
 
     Notes
     -----
-    Differentiable in both; boxes that lie apart are pulled together, and made larger. Where sides coincide, each box
-    gets half the gradient.
+    Differentiable in both. For boxes that do not overlap, the gradient moves them together and makes them larger. Where
+    sides coincide, each box gets half the gradient.
 
     References
     ----------
@@ -309,19 +312,19 @@ def generalized_box_iou(boxes1, boxes2, pairwise=True):
 
 
 def clip_boxes(boxes, height, width):
-    """Cut off what leaves the image.
+    """Clip boxes to the image.
 
     Parameters
     ----------
     boxes : ndarray or Tensor, shape (..., 4)
         Left, top, right, bottom.
     height, width : float
-        Of the image, in the unit of the boxes (1 and 1 where they are normalised).
+        Height and width of the image, in the unit of the boxes (1 and 1 if they are normalised).
 
     Returns
     -------
     ndarray or Tensor, shape (..., 4)
-        A box that lies wholly outside becomes an empty one on the border.
+        A box that is entirely outside becomes an empty box on the border.
 
     Raises
     ------
@@ -332,7 +335,7 @@ def clip_boxes(boxes, height, width):
 
     Notes
     -----
-    Differentiable in ``boxes``; coordinates that were cut off have gradient 0.
+    Differentiable in ``boxes``. Clipped coordinates have gradient 0.
 
     Examples
     --------

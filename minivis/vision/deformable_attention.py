@@ -1,6 +1,6 @@
-"""Multi-scale deformable attention: every query reads a few points of several maps, instead of every pixel.
+"""Multi-scale deformable attention: every query samples a few points of several maps instead of attending to every pixel.
 
-Not here: the layer that predicts the points and their weights (models/mask2former.py).
+Not here: the layer that predicts the points and their weights (models/pixel_decoder.py).
 """
 
 from collections import namedtuple
@@ -15,27 +15,27 @@ __all__ = ["multi_scale_deformable_attention", "multi_scale_deformable_attention
 
 @primitive
 def multi_scale_deformable_attention(values, shapes, locations, weights):
-    """Let each query read a few points of several maps, between pixels too, and mix what it finds.
+    """Multi-scale deformable attention: a weighted sum of values sampled at a few points of several maps, for each query.
 
     .. math:: y_{q,h} = \\sum_{l=1}^{L} \\sum_{p=1}^{P} A_{q,h,l,p}\\; v_{l,h}(z_{q,h,l,p})
 
-    where v_l(z) is map l read bilinearly at the point z, and 0 outside the map.
+    where v_l(z) is map l at the point z, with bilinear interpolation and 0 outside the map.
 
     Parameters
     ----------
     values : ndarray or Tensor, shape (B, N, h, d)
-        The pixels of all maps one after another, each map in reading order; N = sum of H_l W_l.
+        The pixels of all maps, concatenated, each map in reading order; N = sum of H_l W_l.
     shapes : list of (int, int)
-        Height and width of every map, L of them, pixels.
+        Height and width of each of the L maps, in pixels.
     locations : ndarray or Tensor, shape (B, Q, h, L, P, 2)
-        Where each query and head reads in each map: (x, y) in [0, 1], from edge to edge; points beyond find zeros.
+        The points that each query and head samples in each map: (x, y) in [0, 1] from edge to edge. Outside, the maps are 0.
     weights : ndarray or Tensor, shape (B, Q, h, L, P)
-        How much each point counts; in the papers the L P weights of a query and head come from a softmax.
+        The weight of each point. In the papers the L P weights of a query and head come from a softmax.
 
     Returns
     -------
     ndarray or Tensor, shape (B, Q, h d)
-        The heads side by side, in the dtype of ``values``.
+        The concatenated heads, in the dtype of ``values``.
 
     Raises
     ------
@@ -46,9 +46,9 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
 
     Notes
     -----
-    Differentiable in values, locations and weights. B Q h L P 4 d multiply-adds: linear in the number of queries, where
-    attention to every pixel is linear in Q times N. It is a product with a sparse matrix that has 4 L P numbers in the row
-    of a query, and its backward is the product with the transpose. Points that are NaN lie outside.
+    Differentiable in values, locations and weights. The cost is B Q h L P 4 d multiply-adds: linear in Q, while attention
+    to every pixel is linear in Q N. The result is a product with a sparse matrix that has 4 L P numbers in the row of a
+    query and head; the gradient of the values is a product with its transpose. Points that are NaN count as outside.
 
     References
     ----------
@@ -66,7 +66,7 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
     xp = namespace(values, locations, weights)
     _check(values, shapes, locations, weights)
     (B, N, h, d), (_, Q, _, L, P) = values.shape, weights.shape
-    rows = values.reshape(B * N * h, d)  # one head of a pixel in each
+    rows = values.reshape(B * N * h, d)  # one row for each pixel and head
     levels = [weights[:, :, :, level].reshape(B * Q * h, P) for level in range(L)]
     corners = list(_corners(xp, shapes, locations, N))  # four for each level
     mix = [levels[c.level] * (c.w_y * c.w_x) for c in corners]
@@ -76,11 +76,11 @@ def multi_scale_deformable_attention(values, shapes, locations, weights):
         g = g.reshape(B * Q * h, d)
         g_locations, g_weights = xp.zeros(locations.shape, g.dtype), xp.zeros(weights.shape, g.dtype)
         for c in corners:
-            found = xp.einsum("rkd,rd->rk", xp.take(rows, c.at, axis=0), g)
-            g_weights[:, :, :, c.level] += (found * (c.w_y * c.w_x)).reshape(B, Q, h, P)
-            found *= levels[c.level]
-            g_locations[:, :, :, c.level, :, 0] += (found * (c.w_y * c.slope_x)).reshape(B, Q, h, P)
-            g_locations[:, :, :, c.level, :, 1] += (found * (c.slope_y * c.w_x)).reshape(B, Q, h, P)
+            g_pixel = xp.einsum("rkd,rd->rk", xp.take(rows, c.at, axis=0), g)
+            g_weights[:, :, :, c.level] += (g_pixel * (c.w_y * c.w_x)).reshape(B, Q, h, P)
+            g_pixel *= levels[c.level]
+            g_locations[:, :, :, c.level, :, 0] += (g_pixel * (c.w_y * c.slope_x)).reshape(B, Q, h, P)
+            g_locations[:, :, :, c.level, :, 1] += (g_pixel * (c.slope_y * c.w_x)).reshape(B, Q, h, P)
         g_values = scatter(g).reshape(values.shape)
         return (
             g_values.astype(values.dtype, copy=False),
@@ -96,10 +96,10 @@ Corner = namedtuple("Corner", "level at w_y w_x slope_y slope_x")  # arrays are 
 
 
 def _corners(xp, shapes, locations, N):
-    """The four pixels around every point, map after map: which row, its shares along y and x, and how fast these grow."""
+    """The four pixels around every point, map by map: row index, weights along y and x, and the slopes of these weights."""
     B, Q, h, _, P, _ = locations.shape
     first = (xp.arange(B) * (N * h)).reshape(B, 1, 1, 1) + xp.arange(h).reshape(h, 1)
-    # the head of the image's first pixel
+    # the row of the image's first pixel, for this head
     first = (xp.zeros((B, Q, h, P), xp.int64) + first).reshape(B * Q * h, P)
     start = 0
     for level, (H, W) in enumerate(shapes):
@@ -112,21 +112,21 @@ def _corners(xp, shapes, locations, N):
 
 
 def _neighbours(xp, place, size):
-    """The two pixels beside each place along one axis: index, share, and how fast the share grows with the place."""
-    place = xp.clip(place * size - 0.5, -2, size + 1)  # in pixels; nothing is read beyond
+    """The two pixels next to each place along one axis: index, weight, and the weight's derivative by the place."""
+    place = xp.clip(place * size - 0.5, -2, size + 1)  # in pixels; points farther out have weight 0 as well
     low = xp.floor(place)
-    for index, share, sign in ((low, low + 1 - place, -1), (low + 1, place - low, 1)):
+    for index, weight, sign in ((low, low + 1 - place, -1), (low + 1, place - low, 1)):
         inside = (index >= 0) & (index < size)
         slope = inside.astype(place.dtype) * (size * sign)
-        yield xp.where(inside, index, 0).astype(xp.int64), xp.where(inside, share, 0), slope
+        yield xp.where(inside, index, 0).astype(xp.int64), xp.where(inside, weight, 0), slope
 
 
 def _products(xp, mix, at, count):
-    """The products with a sparse matrix and with its transpose, two functions of an array of rows.
+    """Two functions of an array of rows: the products with a sparse matrix and with its transpose.
 
-    Row r of the matrix, which has ``count`` columns, holds the numbers ``mix[c][r, k]`` in the columns ``at[c][r, k]``.
+    Row r of the matrix has the numbers ``mix[c][r, k]`` in the columns ``at[c][r, k]``; it has ``count`` columns.
     """
-    # NumPy gathers and scatters rows ten times slower than SciPy multiplies
+    # SciPy's sparse product is ten times faster than gathering and scattering rows with NumPy
     if backend.device_of(mix[0]) == "cpu":
         from scipy.sparse import csr_array
 
@@ -136,8 +136,7 @@ def _products(xp, mix, at, count):
         return matrix.__matmul__, matrix.T.__matmul__
 
     def gather(rows):
-        found = (xp.einsum("rk,rkd->rd", m, xp.take(rows, a, axis=0)) for m, a in zip(mix, at, strict=True))
-        return sum(found)
+        return sum(xp.einsum("rk,rkd->rd", m, xp.take(rows, a, axis=0)) for m, a in zip(mix, at, strict=True))
 
     def scatter(g):
         out = xp.zeros((count, g.shape[1]), g.dtype)
@@ -150,7 +149,7 @@ def _products(xp, mix, at, count):
 
 @in_float32
 def multi_scale_deformable_attention_composed(values, shapes, locations, weights):
-    """`multi_scale_deformable_attention` written with `grid_sample`, one map after another. Equal, and slower.
+    """`multi_scale_deformable_attention` written with `grid_sample`, map by map. It gives the same result and is slower.
 
     Parameters
     ----------
@@ -175,9 +174,9 @@ def multi_scale_deformable_attention_composed(values, shapes, locations, weights
         image = ops.transpose(values[:, start : start + H * W], (0, 2, 3, 1))  # (B, h, d, H W)
         grid = ops.transpose(locations[:, :, :, level] * 2 - 1, (0, 2, 1, 3, 4))  # (B, h, Q, P, 2)
         # (B h, d, Q, P)
-        found = ops.grid_sample(ops.reshape(image, (B * h, d, H, W)), ops.reshape(grid, (B * h, Q, P, 2)))
-        share = ops.reshape(ops.transpose(weights[:, :, :, level], (0, 2, 1, 3)), (B * h, 1, Q, P))
-        total = total + ops.sum(found * share, axis=-1)
+        sampled = ops.grid_sample(ops.reshape(image, (B * h, d, H, W)), ops.reshape(grid, (B * h, Q, P, 2)))
+        weight = ops.reshape(ops.transpose(weights[:, :, :, level], (0, 2, 1, 3)), (B * h, 1, Q, P))
+        total = total + ops.sum(sampled * weight, axis=-1)
         start += H * W
     return ops.transpose(ops.reshape(total, (B, h * d, Q)), (0, 2, 1))
 

@@ -1,6 +1,6 @@
-"""From what queries say to a list of detections: DETR's last step, which has nothing to suppress.
+"""From the predictions of DETR's queries to a list of detections, without non-maximum suppression.
 
-Not here: panoptic results (panoptic.py), non-maximum suppression (suppression.py), the score of a result (metrics/).
+Not here: panoptic results (panoptic.py), non-maximum suppression (suppression.py), metrics (metrics/).
 """
 
 from minivis import ops
@@ -11,26 +11,26 @@ __all__ = ["detr_detections"]
 
 
 def detr_detections(logits, boxes, threshold=0.0):
-    """List what the queries of one image found: the likeliest class of each, leaving out "no object".
+    """Make a list of detections from the queries of one image: the most probable class of each, except "no object".
 
     Parameters
     ----------
     logits : ndarray or Tensor, shape (Q, K + 1)
         Class scores of one image; the last is "no object".
     boxes : ndarray or Tensor, shape (Q, 4)
-        In any format; they are handed on.
+        Boxes in any format; they are returned unchanged.
     threshold : float, default 0
-        Detections with a smaller probability are left out. For average precision keep all, for pictures take 0.7 or so.
+        Detections with a smaller probability are left out. Use 0 for average precision and about 0.7 for pictures.
 
     Returns
     -------
     dict
-        ``labels (n,)`` int64, ``scores (n,)`` and ``boxes (n, 4)``, the surest first; arrays on the CPU.
+        ``labels (n,)`` int64, ``scores (n,)`` and ``boxes (n, 4)``, in order of decreasing score; arrays on the CPU.
 
     Raises
     ------
     ValueError
-        If the shapes do not go together.
+        If the shapes do not fit.
 
     References
     ----------
@@ -40,7 +40,7 @@ def detr_detections(logits, boxes, threshold=0.0):
     Examples
     --------
     >>> import numpy as np
-    >>> logits = np.array([[0.0, 0.0, 9.0], [0.0, 3.0, 0.0]])  # the first query has nothing to say
+    >>> logits = np.array([[0.0, 0.0, 9.0], [0.0, 3.0, 0.0]])  # the first query: no object
     >>> found = detr_detections(logits, np.array([[0.5, 0.5, 1, 1], [0.2, 0.2, 0.1, 0.1]]), threshold=0.5)
     >>> found["labels"], found["scores"].round(2), found["boxes"]
     (array([1]), array([0.91]), array([[0.2, 0.2, 0.1, 0.1]]))

@@ -1,6 +1,6 @@
-"""Masks of objects: the box around one, one from a box, pasting a small one into an image, how much two agree.
+"""Masks of objects: boxes around masks, masks of boxes, pasting small masks into an image, IoU and Dice.
 
-Not here: losses on masks (losses/masks.py), files (run_lengths.py), who gets which pixel of an image (panoptic.py).
+Not here: losses on masks (losses/masks.py), files (run_lengths.py), assigning each pixel to one segment (panoptic.py).
 """
 
 import operator
@@ -14,7 +14,7 @@ __all__ = ["boxes_to_masks", "mask_dice", "mask_iou", "masks_to_boxes", "paste_m
 
 
 def _length(name, argument, value):
-    """A number of pixels as an int of at least 1."""
+    """Check a number of pixels: an integer of at least 1."""
     try:
         value = operator.index(value)
     except TypeError:
@@ -25,7 +25,7 @@ def _length(name, argument, value):
 
 
 def as_masks(name, masks):
-    """Masks as an array, refused where they are no masks yet."""
+    """Masks as an array; raise if they are not boolean."""
     masks = masks.data if isinstance(masks, Tensor) else masks
     if masks.dtype != bool:
         raise TypeError(
@@ -36,7 +36,7 @@ def as_masks(name, masks):
 
 
 def _corners(name, boxes):
-    """The four columns x1, y1, x2, y2 of boxes, refused where a corner is on the wrong side of the other."""
+    """The four columns x1, y1, x2, y2 of boxes; raise if x1 > x2 or y1 > y2."""
     if boxes.ndim < 1 or boxes.shape[-1] != 4:
         raise ValueError(f"{name}: boxes must be (..., 4): x1, y1, x2, y2 (boxes: {tuple(boxes.shape)})")
     values = to_numpy(boxes)
@@ -61,7 +61,7 @@ def masks_to_boxes(masks):
     -------
     ndarray, shape (..., 4)
         float32, xyxy in pixels: (x1, y1) is the upper left corner of the first pixel, (x2, y2) the lower right corner
-        of the last, so that x2 - x1 is the number of columns. An empty mask has the box (0, 0, 0, 0).
+        of the last pixel, so x2 - x1 is the number of columns. The box of an empty mask is (0, 0, 0, 0).
 
     Raises
     ------
@@ -72,8 +72,8 @@ def masks_to_boxes(masks):
 
     Notes
     -----
-    Many implementations return the index of the last pixel as x2: every width is 1 too small then, and one pixel has
-    no width at all.
+    Many implementations return the index of the last pixel as x2. Then every width is 1 too small, and the width of a
+    single pixel is 0.
 
     Examples
     --------
@@ -96,27 +96,27 @@ def masks_to_boxes(masks):
 
 
 def boxes_to_masks(boxes, height, width):
-    """Fill boxes: a pixel belongs to a box when its centre does.
+    """Fill boxes: a pixel belongs to a box if its centre does.
 
     Parameters
     ----------
     boxes : ndarray, shape (..., 4)
-        xyxy in pixels; they may leave the image.
+        xyxy in pixels. They may extend beyond the image.
     height, width : int
-        Of the image, pixels.
+        Height and width of the image, in pixels.
 
     Returns
     -------
     ndarray, shape (..., height, width)
-        Boolean. The pixel in row i and column j is True where x1 <= j + 1/2 < x2 and y1 <= i + 1/2 < y2: boxes that
-        share an edge share no pixel.
+        Boolean. The pixel in row i and column j is True if x1 <= j + 1/2 < x2 and y1 <= i + 1/2 < y2. Boxes that only
+        share an edge have no pixel in common.
 
     Raises
     ------
     ValueError
         If the boxes are not xyxy or the image has no pixels.
     TypeError
-        If `height` or `width` is no integer.
+        If `height` or `width` is not an integer.
 
     Examples
     --------
@@ -135,36 +135,36 @@ def boxes_to_masks(boxes, height, width):
 
 
 def paste_masks(masks, boxes, height, width):
-    """Stretch small masks to their boxes in an image, as Mask R-CNN puts its 28 x 28 masks back.
+    """Resize small masks to their boxes in an image, as Mask R-CNN does with its 28 x 28 masks.
 
-    The centre of pixel (i, j) lies at ((j + 1/2 - x1) / (x2 - x1), (i + 1/2 - y1) / (y2 - y1)) of the box; there the
-    mask is read, bilinear between its pixels and falling to 0 within half of one of them outside the box.
+    The centre of pixel (i, j) is the point ((j + 1/2 - x1) / (x2 - x1), (i + 1/2 - y1) / (y2 - y1)) of the box. The mask
+    is sampled there by bilinear interpolation; outside the box it falls to 0 within half a mask pixel.
 
     Parameters
     ----------
     masks : ndarray or Tensor, shape (N, h, w)
         Floating-point, usually probabilities.
     boxes : ndarray or Tensor, shape (N, 4)
-        xyxy in pixels; they may leave the image. A box without area takes nothing.
+        xyxy in pixels. They may extend beyond the image. A box without area gives an empty mask.
     height, width : int
-        Of the image, pixels.
+        Height and width of the image, in pixels.
 
     Returns
     -------
     ndarray or Tensor, shape (N, height, width)
-        In the dtype of `masks`; ``> 0.5`` makes masks of it.
+        In the dtype of `masks`; ``> 0.5`` gives boolean masks.
 
     Raises
     ------
     ValueError
-        If the shapes do not go together, the boxes are not xyxy, or the image has no pixels.
+        If the shapes do not fit, the boxes are not xyxy, or the image has no pixels.
     TypeError
-        If `height` or `width` is no integer, or `masks` or `boxes` not floating-point.
+        If `height` or `width` is not an integer, or `masks` or `boxes` is not floating-point.
 
     Notes
     -----
-    Differentiable in `masks` and `boxes`. Half a pixel matters: reading at corners instead of centres moves a small
-    object by half a pixel up and left, which at an IoU threshold of 0.75 is the difference between right and wrong.
+    Differentiable in `masks` and `boxes`. Half a pixel matters: sampling at corners instead of centres moves an object by
+    half a pixel up and to the left. At an IoU threshold of 0.75 this can make a small object wrong.
 
     References
     ----------
@@ -205,7 +205,7 @@ def paste_masks(masks, boxes, height, width):
 
 
 def mask_iou(masks1, masks2):
-    r"""How much masks agree: the pixels that both have, as a share of the pixels that either has.
+    r"""Intersection over union of masks: the number of pixels in both masks, divided by the number in either.
 
     .. math:: \text{IoU} = \frac{|A \cap B|}{|A \cup B|}
 
@@ -217,8 +217,7 @@ def mask_iou(masks1, masks2):
     Returns
     -------
     ndarray, shape (N, M)
-        float64, every mask of the one list with every mask of the other, from 0 (apart) to 1 (the same). The IoU of two
-        empty masks is 0.
+        float64, for every pair of masks, from 0 (no overlap) to 1 (the same mask). The IoU of two empty masks is 0.
 
     Raises
     ------
@@ -238,7 +237,7 @@ def mask_iou(masks1, masks2):
 
 
 def mask_dice(masks1, masks2):
-    r"""How much masks agree, as Dice and Sorensen count it: the pixels that both have, over their mean size.
+    r"""Dice (or Sorensen) coefficient of masks: the number of pixels in both masks, divided by their mean size.
 
     .. math:: \text{Dice} = \frac{2\,|A \cap B|}{|A| + |B|} = \frac{2\,\text{IoU}}{1 + \text{IoU}}
 
@@ -250,8 +249,8 @@ def mask_dice(masks1, masks2):
     Returns
     -------
     ndarray, shape (N, M)
-        float64, every mask of the one list with every mask of the other, from 0 (apart) to 1 (the same); never less than
-        the IoU, and in the same order. That of two empty masks is 0.
+        float64, for every pair of masks, from 0 (no overlap) to 1 (the same mask). It is never less than the IoU and orders
+        pairs in the same way. The Dice of two empty masks is 0.
 
     Raises
     ------
@@ -271,7 +270,7 @@ def mask_dice(masks1, masks2):
 
 
 def _overlap(name, masks1, masks2):
-    """Pixels of both and of either, (N, M) each, of (N, H, W) and (M, H, W)."""
+    """Numbers of pixels in both masks and in either, (N, M) each, for masks (N, H, W) and (M, H, W)."""
     masks1, masks2 = as_masks(name, masks1), as_masks(name, masks2)
     if masks1.ndim != 3 or masks2.ndim != 3 or masks1.shape[1:] != masks2.shape[1:]:
         raise ValueError(

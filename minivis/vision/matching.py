@@ -1,6 +1,6 @@
-"""The assignment problem: pair rows and columns one to one at the least total cost, with a proof that it is the least.
+"""The assignment problem: pair rows and columns one to one at minimal total cost, with a proof that it is minimal.
 
-Not here: what a prediction costs an object (losses/set_prediction.py), SciPy's solver, which is faster.
+Not here: the cost of a prediction for an object (losses/set_prediction.py), SciPy's solver, which is faster.
 """
 
 import numpy as np
@@ -9,45 +9,46 @@ from minivis.backend import to_numpy
 
 __all__ = ["linear_sum_assignment"]
 
-LARGEST = 1e300  # beyond it sums of a few costs overflow
+LARGEST = 1e300  # sums of a few larger costs would overflow
 
 
 def linear_sum_assignment(cost, return_duals=False):
-    """Pair each row with a column of its own so that the costs of the pairs have the least possible sum.
+    """Pair each row with a different column, so that the sum of the costs of the pairs is minimal.
 
     .. math:: \\hat\\sigma = \\arg\\min_\\sigma \\sum_i c_{i, \\sigma(i)}
 
-    The Hungarian method. Rows are taken in one by one; each finds the cheapest way to a free column, on which rows that
-    are already paired may have to change to another column. Prices keep that search short: row i gets u_i and column j
-    gets v_j so that no pair costs less than its two prices together.
+    This is the Hungarian method. Rows are added one by one. For each row, the method searches the cheapest path to a free
+    column; on the path, rows that are already paired may change their column. Prices (dual variables) keep the search
+    short: row i has the price u_i and column j the price v_j, and no pair costs less than the sum of its two prices.
 
     Parameters
     ----------
     cost : array_like, shape (N, M)
-        Any finite numbers, also negative. A Tensor is read without its graph, a GPU array is copied to the host.
+        Any finite numbers, also negative. The graph of a Tensor is ignored; a GPU array is copied to the CPU.
     return_duals : bool, default False
-        Return the prices u and v as well: the certificate that nothing cheaper exists.
+        Also return the prices u and v, which prove that no cheaper pairing exists.
 
     Returns
     -------
     rows, columns : ndarray of int64, shape (min(N, M),)
-        The pairs, rows ascending. Of several optima one is returned, always the same.
+        The pairs, with the rows in increasing order. If there are several optima, always the same one is returned.
     u, v : ndarray of float64, shapes (N,) and (M,)
-        Only with ``return_duals``: u_i + v_j <= c_ij everywhere, and equality on the pairs, so that the sum of all
-        prices is the cost of the pairs. Prices of the longer side are at most 0, and 0 for whoever stays without partner.
+        Only with ``return_duals``: u_i + v_j <= c_ij for all i and j, with equality for the pairs, so the sum of all
+        prices is the cost of the pairs. Prices of the longer side are at most 0, and 0 for rows or columns without partner.
 
     Raises
     ------
     ValueError
         If ``cost`` is not a matrix, or holds NaN, inf or numbers above 1e300 in size.
     TypeError
-        If ``cost`` holds no real numbers.
+        If ``cost`` does not hold real numbers.
 
     Notes
     -----
-    Why the prices are a proof: any other choice of pairs costs at least the prices of its rows and columns. If N <= M it
-    uses all rows, and columns whose prices are at most 0, so at least the sum of all prices, which is the cost found.
-    O(n^2 m) for the shorter side n and the longer side m, in float64. Not differentiable: a matching is a choice.
+    The prices are a proof: the pairs of any other choice cost at least the prices of its rows and columns. If N <= M, the
+    choice uses all rows, and the prices of the columns that it does not use are at most 0. So its cost is at least the
+    sum of all prices, which is the cost found. The method takes O(n^2 m) for the shorter side n and the longer side m, in
+    float64. It is not differentiable.
 
     References
     ----------
@@ -77,7 +78,7 @@ def linear_sum_assignment(cost, return_duals=False):
 
 
 def _checked(cost):
-    """The costs in float64; what cannot be compared or added is refused (a search on NaN would never end)."""
+    """The costs in float64; raise for numbers that cannot be compared or added (with NaN the search would never end)."""
     if cost.dtype.kind not in "fiub":
         raise TypeError(f"linear_sum_assignment: cost must hold real numbers, got {cost.dtype.name}")
     if cost.ndim != 2:
@@ -94,18 +95,18 @@ def _checked(cost):
 
 
 def _pair_all_rows(cost):
-    """The row of each column (-1: none) and the prices of rows and columns, for at least as many columns as rows."""
+    """The row of each column (-1: none) and the prices of rows and columns. There must not be more rows than columns."""
     n, m = cost.shape
     u, v = np.zeros(n), np.zeros(m)
     row_of, column_of = np.full(m, -1), np.full(n, -1)
     for start in range(n):
         length, came_from, reached, end = _shortest_path(cost, u, v, row_of, start)
-        # New prices: the path becomes tight (u_i + v_j = c_ij), pairs stay tight, no price pair exceeds its cost
+        # New prices: u_i + v_j = c_ij now holds on the path too, still holds for the pairs, and no sum exceeds its cost
         saved = length[end] - length[reached]
         u[row_of[reached]] += saved
         v[reached] -= saved
         u[start] += length[end]
-        # Walk the path back; each row on it gives up its column and takes the next
+        # Walk the path back: each row on it gives up its column and takes the next one
         column = end
         row = -1
         while row != start:
@@ -118,9 +119,9 @@ def _pair_all_rows(cost):
 def _shortest_path(cost, u, v, row_of, start):
     """Dijkstra's search from a row without partner to the nearest column without partner.
 
-    A step from row i to column j costs what c_ij exceeds its prices, c_ij - u_i - v_j; from a taken column one goes on,
-    free of charge, to the row that has it. Returns each column's distance, the row it was reached from, the taken columns
-    that were passed, and the free column at the end.
+    A step from row i to column j costs c_ij - u_i - v_j, which is at least 0. From a column that has a row, the step to
+    that row costs nothing. Returns each column's distance, the row it was reached from, the columns that were passed,
+    and the free column at the end.
     """
     m = cost.shape[1]
     length = np.full(m, np.inf)

@@ -1,6 +1,6 @@
-"""From what queries say to one label a pixel: panoptic merge as DETR and as Mask2Former do it, semantic maps, COCO's ids.
+"""From predictions of queries to labels of pixels: panoptic merge of DETR and Mask2Former, semantic maps, COCO ids.
 
-Not here: the models (models/), the score of a result (metrics/panoptic.py), its picture (viz/).
+Not here: the models (models/), metrics (metrics/panoptic.py), pictures (viz/).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ __all__ = ["detr_panoptic", "id2rgb", "mask2former_panoptic", "rgb2id", "semanti
 
 
 def _confident(name, logits, masks, things, size, threshold):
-    """What both merges begin with: masks at the size of the image, class, score of the queries that are sure enough."""
+    """The first step of both merges: masks in image size, classes and scores of the queries above the threshold."""
     if logits.ndim != 2 or masks.ndim != 3 or logits.shape[0] != masks.shape[0]:
         raise ValueError(
             f"{name}: logits must be (Q, K+1) and masks (Q, h, w), those of one image: output.logits[i] and "
@@ -27,7 +27,7 @@ def _confident(name, logits, masks, things, size, threshold):
     K = logits.shape[1] - 1
     if things.shape != (K,) or things.dtype != bool:
         raise ValueError(
-            f"{name}: things must be (K,) boolean, one a class, and the last of the K+1 = {K + 1} logits is no object "
+            f"{name}: things must be (K,) boolean, one for each class, and the last of the K+1 = {K + 1} logits is no object "
             f"(things: {things.shape} {things.dtype.name})"
         )
     probabilities = ops.softmax(logits, axis=-1)
@@ -37,7 +37,7 @@ def _confident(name, logits, masks, things, size, threshold):
 
 
 def _resized(masks, size):
-    """Mask logits (Q, h, w) at the size of the image."""
+    """Mask logits (Q, h, w) resized to the image."""
     if size is None or tuple(size) == tuple(masks.shape[1:]):
         return masks
     return ops.squeeze(ops.interpolate(ops.expand_dims(masks, 1), size=size, mode="bilinear"), 1)
@@ -55,12 +55,11 @@ def _segment(number, label, things, score, area):
 
 
 def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
-    """Give each pixel to one segment, as DETR does: every pixel goes to the sure query that wants it most.
+    """Assign each pixel to one segment, as DETR does: to the confident query with the largest mask logit.
 
-    Queries whose best class is no object or whose score is not above the threshold are left out; of the others each
-    pixel takes the one with the largest mask logit. Queries of the same stuff class are one segment: the first of them
-    stays. Segments of at most `min_area` pixels go, and their pixels are given out anew among those that are left,
-    again and again until all are large enough.
+    A query is confident if its best class is not "no object" and its score is above the threshold. Queries of the same
+    stuff class form one segment, under the first of them. Segments of at most `min_area` pixels are removed and their
+    pixels are assigned again among the remaining queries, until all segments are larger.
 
     Parameters
     ----------
@@ -69,32 +68,33 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
     masks : ndarray or Tensor, shape (Q, h, w)
         Mask logits.
     things : array of bool, shape (K,)
-        Which classes are things (counted one by one); the others are stuff.
+        True for classes that are things (countable objects); the others are stuff.
     size : (int, int), optional
         Height and width of the result; the mask logits are resized to it (bilinear). Default: (h, w).
     threshold : float, default 0.85
-        Scores (softmax over the classes) must be above.
+        A score (softmax over the classes) must be larger than this.
     min_area : int, default 4
-        Pixels; segments this small or smaller go.
+        Segments of this many pixels or fewer are removed.
 
     Returns
     -------
     ids : numpy.ndarray, shape (H, W)
-        int32, the number of each pixel's segment; 0 everywhere where no query is sure, else nowhere.
+        int32, the number of each pixel's segment. If no query is confident, all are 0; otherwise none is.
     segments : list of dict
         ``id`` (1, 2, ... in the order of the queries), ``category_id``, ``isthing``, ``score``, ``area`` in pixels.
 
     Raises
     ------
     ValueError
-        If the shapes do not go together.
+        If the shapes do not fit.
     TypeError
         If `masks` is not floating-point.
 
     Notes
     -----
-    As in the published code, queries of one stuff class are told apart again once the later ones are gone: their pixels
-    go to whoever of the rest wants them most, mostly but not always the first of that class.
+    As in the published code, queries of one stuff class are fused only at first. The first removal also removes the later
+    queries of the class, and then their pixels go to the remaining query with the largest mask logit. That is usually,
+    but not always, the first query of the class.
 
     References
     ----------
@@ -132,12 +132,12 @@ def detr_panoptic(logits, masks, things, size=None, threshold=0.85, min_area=4):
 
 
 def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overlap=0.8):
-    r"""Give each pixel to at most one segment, as Mask2Former does: class score times mask probability decides.
+    r"""Assign each pixel to at most one segment, as Mask2Former does: by class score times mask probability.
 
-    Pixel p goes to query :math:`\arg\max_q s_q\, \sigma(m_{qp})` of those whose best class is an object with score
-    :math:`s_q` above the threshold. A query that wins less than `overlap` of the pixels of its own mask
-    (:math:`\sigma(m) \ge 1/2`) is mostly hidden by others and goes. The others keep the pixels they won inside their
-    own mask; those of one stuff class are fused into one segment.
+    Pixel p goes to query :math:`\arg\max_q s_q\, \sigma(m_{qp})` among the queries whose best class is an object with a
+    score :math:`s_q` above the threshold. A query is removed if the pixels it wins are less than the fraction `overlap`
+    of its own mask (:math:`\sigma(m) \ge 1/2`), because then other queries hide most of it. The others keep the pixels
+    they win inside their own mask. Queries of one stuff class are fused into one segment.
 
     Parameters
     ----------
@@ -146,18 +146,18 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
     masks : ndarray or Tensor, shape (Q, h, w)
         Mask logits.
     things : array of bool, shape (K,)
-        Which classes are things (counted one by one); the others are stuff.
+        True for classes that are things (countable objects); the others are stuff.
     size : (int, int), optional
         Height and width of the result; the mask logits are resized to it (bilinear). Default: (h, w).
     threshold : float, default 0.8
-        Scores (softmax over the classes) must be above.
+        A score (softmax over the classes) must be larger than this.
     overlap : float, default 0.8
-        Least share of its own mask that a query must win.
+        Minimal fraction of its own mask that a query must win.
 
     Returns
     -------
     ids : numpy.ndarray, shape (H, W)
-        int32, the number of each pixel's segment; 0 (void) where nobody is sure.
+        int32, the number of each pixel's segment; 0 (void) where no query keeps the pixel.
     segments : list of dict
         ``id`` (1, 2, ... in the order of the queries), ``category_id``, ``isthing``, ``score`` (of fused stuff, the
         highest), ``area`` in pixels.
@@ -165,14 +165,14 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
     Raises
     ------
     ValueError
-        If the shapes do not go together.
+        If the shapes do not fit.
     TypeError
         If `masks` is not floating-point.
 
     References
     ----------
     Cheng et al., "Per-pixel classification is not all you need for semantic segmentation" (MaskFormer), NeurIPS 2021,
-    section 3.4; Mask2Former (CVPR 2022) keeps it.
+    section 3.4; used in Mask2Former (CVPR 2022) too.
 
     Examples
     --------
@@ -211,14 +211,14 @@ def mask2former_panoptic(logits, masks, things, size=None, threshold=0.8, overla
 
 @in_float32
 def semantic_inference(logits, masks, size=None):
-    r"""How much each pixel looks like each class, all queries voting: for semantic segmentation.
+    r"""Scores of each class at each pixel, summed over all queries, for semantic segmentation.
 
     .. math:: S_{kp} = \sum_q \text{softmax}(c_q)_k\, \sigma(m_{qp}), \qquad k = 1 \dots K
 
     Parameters
     ----------
     logits : ndarray or Tensor, shape (B, Q, K+1)
-        Class logits; the last is no object, which has no vote.
+        Class logits; the last is no object, which is left out.
     masks : ndarray or Tensor, shape (B, Q, h, w)
         Mask logits.
     size : (int, int), optional
@@ -227,13 +227,12 @@ def semantic_inference(logits, masks, size=None):
     Returns
     -------
     ndarray or Tensor, shape (B, K, H, W)
-        Scores from 0 to Q; ``argmax`` over axis 1 is the semantic map, in which no two labels share a pixel and no pixel
-        is without.
+        Scores from 0 to Q. ``argmax`` over axis 1 is the semantic map, in which each pixel has exactly one label.
 
     Raises
     ------
     ValueError
-        If the shapes do not go together.
+        If the shapes do not fit.
 
     Notes
     -----
@@ -264,7 +263,7 @@ def semantic_inference(logits, masks, size=None):
 
 
 def rgb2id(image):
-    """Read segment numbers from the colours of a panoptic PNG of COCO's: R + 256 G + 65536 B.
+    """Segment numbers from the colours of a COCO panoptic PNG: R + 256 G + 65536 B.
 
     Parameters
     ----------
@@ -279,9 +278,9 @@ def rgb2id(image):
     Raises
     ------
     ValueError
-        If the last axis is not of length 3 or a number is not in 0 to 255.
+        If the last axis does not have length 3, or a number is not in 0 to 255.
     TypeError
-        If the image is not of integers.
+        If the image does not hold integers.
 
     Examples
     --------
@@ -295,11 +294,11 @@ def rgb2id(image):
         raise ValueError(f"rgb2id: image must be (..., 3), the colours last (image: {image.shape})")
     if image.size and (image.min() < 0 or image.max() > 255):
         raise ValueError(f"rgb2id: image must lie in 0 to 255, got {image.min()} to {image.max()}")
-    return image.astype(np.int32) @ np.array([1, 256, 65536], np.int32)  # wider first: 256 is no uint8
+    return image.astype(np.int32) @ np.array([1, 256, 65536], np.int32)  # int32 first: 256 does not fit uint8
 
 
 def id2rgb(ids):
-    """Write segment numbers as colours: the inverse of `rgb2id`.
+    """Segment numbers as colours: the inverse of `rgb2id`.
 
     Parameters
     ----------
@@ -316,7 +315,7 @@ def id2rgb(ids):
     ValueError
         If a number is negative or needs more than three bytes.
     TypeError
-        If the numbers are no integers.
+        If the numbers are not integers.
 
     Examples
     --------

@@ -1,7 +1,6 @@
-"""Cutting images into patches and putting them together again.
+"""Cut images into patches, and put patches together into images.
 
-Not here: the learned embedding of a patch (models/vit.py), windows (windows.py), how far attention reaches between patches
-(analysis.py).
+Not here: the learned embedding of a patch (models/vit.py), windows (windows.py), attention distance (analysis.py).
 """
 
 from minivis import ops
@@ -11,19 +10,20 @@ __all__ = ["patchify", "unpatchify"]
 
 
 def patchify(images, patch):
-    """Cut every image into patches and make each one a row of numbers: an image becomes a sequence of words.
+    """Cut every image into patches and flatten each patch: an image becomes a sequence of vectors.
 
     Parameters
     ----------
     images : ndarray or Tensor, shape (B, C, H, W)
-        H and W divisible by the patch side.
+        H and W must be divisible by the patch side.
     patch : int or (int, int)
-        Height and width of a patch, pixels.
+        Height and width of a patch, in pixels.
 
     Returns
     -------
     ndarray or Tensor, shape (B, N, P P C)
-        N = HW / P^2 patches in reading order; in each its pixels in reading order, the channels of a pixel together.
+        N = HW / P^2 patches in reading order. In each patch the pixels are in reading order, with the channels of a pixel
+        next to each other.
 
     Raises
     ------
@@ -32,14 +32,14 @@ def patchify(images, patch):
 
     Notes
     -----
-    Differentiable in ``images``; `unpatchify` is its inverse and, with that, its gradient. A linear map of these rows is
-    a convolution with kernel and stride P.
+    Differentiable in ``images``. `unpatchify` is its inverse; applied to the cotangent it is also its backward. A linear
+    layer on these vectors is a convolution with kernel and stride P.
 
     References
     ----------
     Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, section 3.1. Slides ``A/20-tokens-from-patches``,
     ``A/29-vit-idea``, ``A/30-patch-embedding``, ``C/115-image-patches``, ``H/4-transformer-on-patches``,
-    ``Z/37-vit-idea``. One slide lets the patch index run to HW; it is HW / P^2.
+    ``Z/37-vit-idea``. On one slide the patch index runs to HW; it should be HW / P^2.
 
     Examples
     --------
@@ -61,16 +61,16 @@ def patchify(images, patch):
 
 
 def unpatchify(tokens, patch, height, width):
-    """Put patches together to images: the inverse of `patchify`.
+    """Put patches together into images: the inverse of `patchify`.
 
     Parameters
     ----------
     tokens : ndarray or Tensor, shape (B, N, P P C)
-        One row a patch, as `patchify` makes them.
+        One row for each patch, as `patchify` makes them.
     patch : int or (int, int)
-        Height and width of a patch, pixels.
+        Height and width of a patch, in pixels.
     height, width : int
-        Of the images, pixels.
+        Height and width of the images, in pixels.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def unpatchify(tokens, patch, height, width):
     Raises
     ------
     ValueError
-        If the patches do not fill such an image.
+        If the patches do not fill an image of this size.
 
     Examples
     --------

@@ -19,32 +19,32 @@ __all__ = [
 
 
 def _waves(positions, dim, temperature):
-    """Sines and cosines of positions, interleaved: (n,) -> (n, dim)."""
+    """Sines and cosines of positions, interleaved: (n,) to (n, dim)."""
     wavelengths = temperature ** (np.arange(0, dim, 2) / dim)
     angles = positions[:, None] / wavelengths  # (n, dim/2)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(positions), dim)
 
 
 def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
-    """Give every place of a sequence its own pattern of sines and cosines, slow and fast waves together.
+    """Sine position codes for a sequence: each position has its own vector of sines and cosines of many wavelengths.
 
     .. math:: c_{p, 2i} = \\sin(p / T^{2i/D}), \\qquad c_{p, 2i+1} = \\cos(p / T^{2i/D})
 
     Parameters
     ----------
     length : int
-        Number of places p = 0, 1, ...
+        Number of positions p = 0, 1, ...
     dim : int
-        D, even.
+        D; it must be even.
     temperature : float, default 10000
-        T. Wavelengths run from 2 pi to nearly 2 pi T.
+        T. The wavelengths range from 2 pi to nearly 2 pi T.
     dtype : dtype, default "float32"
-        Of the result; computed in float64.
+        Dtype of the result; it is computed in float64.
 
     Returns
     -------
     ndarray, shape (length, dim)
-        Sines and cosines interleaved (MAE's tables have first all sines, then all cosines).
+        Sines and cosines interleaved. (MAE's tables have first all sines, then all cosines.)
 
     Raises
     ------
@@ -53,7 +53,8 @@ def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
 
     Notes
     -----
-    A shift of the place is a rotation of each pair, whatever the place: that is how relative position can be read off.
+    A shift of the position rotates each pair of sine and cosine by an angle that does not depend on the position. So a
+    linear layer can compare relative positions.
 
     References
     ----------
@@ -74,26 +75,26 @@ def sine_position_code_1d(length, dim, *, temperature=10000.0, dtype="float32"):
 
 
 def sine_position_code(height, width, dim, *, temperature=10000.0, normalize=False, dtype="float32"):
-    """Give every cell of a grid a pattern of sines and cosines: half of it tells the row, half the column.
+    """Sine position codes for a grid: half of a cell's vector is a code of the row, half a code of the column.
 
     Parameters
     ----------
     height, width : int
-        Rows and columns.
+        Numbers of rows and columns.
     dim : int
         D, divisible by 4. The first half codes the row, the second the column.
     temperature : float, default 10000
         As for `sine_position_code_1d`.
     normalize : bool, default False
-        Count rows and columns from 1 and stretch them to (0, 2 pi], as DETR does, so that a place in the image keeps its
-        code at another resolution. Otherwise they count 0, 1, ...
+        Count rows and columns from 1 and scale them to (0, 2 pi], as DETR does, so that a position in the image keeps its
+        code at another resolution. False counts them 0, 1, ...
     dtype : dtype, default "float32"
-        Of the result; computed in float64.
+        Dtype of the result; it is computed in float64.
 
     Returns
     -------
     ndarray, shape (height, width, dim)
-        ``.reshape(-1, dim)`` fits tokens in reading order.
+        ``.reshape(-1, dim)`` gives the codes of tokens in reading order.
 
     Raises
     ------
@@ -129,26 +130,26 @@ def sine_position_code(height, width, dim, *, temperature=10000.0, normalize=Fal
 
 
 def padded_sine_position_code(valid, dim, *, temperature=10000.0):
-    """Sine codes for images that are padded to one size: rows and columns are counted inside each image only.
+    """Sine position codes for padded images: rows and columns are counted only inside each image.
 
     .. math:: \\theta_{yx} = 2 \\pi \\, \\frac{\\sum_{y' \\le y} v_{y'x}}{\\sum_{y'} v_{y'x} + 10^{-6}}
 
-    is the place of row y, from 0 at the top of the image to 2 pi at its end, where v is 1 inside the image and 0 in the
-    padding; columns alike. So the code of a place does not depend on what the image is padded to.
+    is the position of row y, from 0 at the top of the image to 2 pi at its bottom, where v is 1 inside the image and 0 in
+    the padding. Columns are counted likewise. So the code of a cell does not depend on the amount of padding.
 
     Parameters
     ----------
     valid : bool ndarray, shape (B, H, W)
         True = inside the image, False = padding.
     dim : int
-        D, divisible by 4. The first half codes the row, the second the column, sines and cosines interleaved.
+        D, divisible by 4. The first half codes the row, the second the column; sines and cosines are interleaved.
     temperature : float, default 10000
         As for `sine_position_code_1d`.
 
     Returns
     -------
     ndarray of float32, shape (B, H, W, dim)
-        Computed in float32, as the published models do; where nothing is valid, the code of place 0.
+        Computed in float32, as in the published models. If nothing is valid, all cells have the code of position 0.
 
     Raises
     ------
@@ -166,7 +167,7 @@ def padded_sine_position_code(valid, dim, *, temperature=10000.0):
     Examples
     --------
     >>> valid = np.array([[[True, True, False]]])
-    >>> padded_sine_position_code(valid, 4)[0, 0, :, 3].round(2)  # cos pi, cos 2 pi, and padding goes on
+    >>> padded_sine_position_code(valid, 4)[0, 0, :, 3].round(2)  # cos pi, cos 2 pi; in padding the last
     array([-1.,  1.,  1.], dtype=float32)
     """
     if dim < 0 or dim % 4 or valid.ndim != 3 or valid.dtype != bool:
@@ -187,7 +188,7 @@ def padded_sine_position_code(valid, dim, *, temperature=10000.0):
 
 
 def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
-    """Stretch learned position codes to another number of patches, so that a model can take larger images.
+    """Resize a table of learned position codes to another grid of patches, so that a model can take larger images.
 
     Parameters
     ----------
@@ -196,23 +197,23 @@ def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
     grid, new_grid : (int, int)
         Rows and columns of patches before and after.
     prefix : int, default 1
-        Leading codes that belong to no place; they stay as they are.
+        Number of leading codes that belong to no patch; they are not changed.
     mode : {"bicubic", "bilinear", "nearest"}, default "bicubic"
         How to interpolate (``minivis.ops.interpolate``, align_corners False).
 
     Returns
     -------
     ndarray or Tensor, shape (1, prefix + h' w', D)
-        ``table`` itself when the grids are the same.
+        ``table`` itself if the grids are the same.
 
     Raises
     ------
     ValueError
-        If the table does not belong to the grid.
+        If the table does not fit the grid.
 
     Notes
     -----
-    Differentiable in ``table``. Grids are compared by rows and columns, not by their number of patches: 2 x 3 is not 3 x 2.
+    Differentiable in ``table``. Grids with the same number of patches can differ: a 2 x 3 table is resized for 3 x 2.
 
     References
     ----------

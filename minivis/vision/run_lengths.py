@@ -1,6 +1,6 @@
-"""Run lengths: how COCO's files hold masks, plain or packed into a string.
+"""Run-length encoding of masks as in COCO's files, as a list or packed into a string.
 
-Not here: the reader of those files, and of polygons (data/coco.py).
+Not here: reading those files and polygons (data/coco.py).
 """
 
 import reprlib
@@ -12,29 +12,29 @@ from minivis.vision.masks import as_masks
 
 __all__ = ["rle_decode", "rle_encode"]
 
-MOST_PIXELS = 80_000_000  # of a mask: more than cameras make, less than a forged size claims
-MOST_GROUPS = 7  # of 5 bits: no length or difference in so many pixels needs more than 28 bits and a sign
+MOST_PIXELS = 80_000_000  # in a mask: more than photographs have; a damaged file may claim far more
+MOST_GROUPS = 7  # groups of 5 bits: with MOST_PIXELS, lengths and differences fit into 28 bits and a sign
 
 
 def rle_encode(mask, compressed=True):
-    """Write a mask as the lengths of its runs, as COCO's files do.
+    """Encode a mask as the lengths of its runs, as COCO's files do.
 
-    The pixels are read column by column, top to bottom; the lengths are those of the runs of False, True, False ...
-    in turn, so the first is 0 where the first pixel is True.
+    The pixels are read column by column, from top to bottom. The lengths are those of alternating runs of False and True,
+    starting with False, so the first length is 0 if the first pixel is True.
 
     Parameters
     ----------
     mask : ndarray, shape (H, W)
         Boolean, True = object.
     compressed : bool, default True
-        Pack the lengths into a string: from the fourth run on the difference to the last but one is written (runs in
-        neighbouring columns are of like length), in groups of 5 bits, low ones first, each plus 32 when another
-        follows, plus 48 to be a printable character.
+        Pack the lengths into a string. From the fourth run on, the difference to the length two runs before is stored,
+        because runs in neighbouring columns have similar lengths. A number is split into groups of 5 bits, low bits
+        first; 32 is added if another group follows, and 48 to make it a printable character.
 
     Returns
     -------
     dict
-        ``size``: [H, W]; ``counts``: a string, or a list of int when not compressed. Fit for `json`.
+        ``size``: [H, W]; ``counts``: a string, or a list of int if not compressed. `json` can write it.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def rle_encode(mask, compressed=True):
 
     References
     ----------
-    Lin et al., "Microsoft COCO", ECCV 2014; the string is that of its mask API.
+    Lin et al., "Microsoft COCO", ECCV 2014. The string has the format of COCO's mask API.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def rle_encode(mask, compressed=True):
 
 
 def rle_decode(rle):
-    """Make the mask of its run lengths again: the inverse of `rle_encode`.
+    """Decode a mask from its run lengths: the inverse of `rle_encode`.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def rle_decode(rle):
     Raises
     ------
     ValueError
-        If something is missing, the string is damaged, the lengths do not fill the image, or it is to have more than
-        80 million pixels.
+        If a key is missing, the string is damaged, the lengths do not fill the image, or the image has more than 80
+        million pixels.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def rle_decode(rle):
 
 
 def checked_lengths(name, rle):
-    """Height, width and lengths (R,) of run lengths that fill the image, refused in the name of the function called."""
+    """Height, width and lengths (R,); raise if the lengths do not fill the image. ``name`` is used in error messages."""
     if not isinstance(rle, dict) or not {"size", "counts"} <= rle.keys():
         raise ValueError(f"{name}: rle must be a dict with 'size' and 'counts', got {reprlib.repr(rle)}")
     size, counts = rle["size"], rle["counts"]
@@ -119,7 +119,7 @@ def checked_lengths(name, rle):
 
 
 def _pack(counts):
-    """Lengths -> characters."""
+    """Lengths to characters."""
     text = []
     for i, count in enumerate(counts):
         left = count - counts[i - 2] if i > 2 else count
@@ -139,7 +139,7 @@ def _listed(name, counts):
         numbers = lengths.ndim == 1 and lengths.dtype.kind in "iuf" and np.abs(lengths).max() <= MOST_PIXELS
         if numbers and (lengths % 1 == 0).all():  # 3.0 is a whole number
             return lengths.astype(np.int64)
-    except (TypeError, ValueError):  # no list, or one of lists of different lengths
+    except (TypeError, ValueError):  # not a list, or a list of lists of different lengths
         pass
     raise ValueError(
         f"{name}: counts must be a string or a list of integers, at most {MOST_PIXELS} each, "
@@ -148,7 +148,7 @@ def _listed(name, counts):
 
 
 def _unpack(name, text):
-    """Characters -> lengths (R,), in time that is linear in the characters."""
+    """Characters to lengths (R,), in time linear in the number of characters."""
     text = text.decode("latin-1") if isinstance(text, bytes) else text
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64) - 48
     if (wrong := np.flatnonzero((codes < 0) | (codes >= 64))).size:
@@ -162,9 +162,9 @@ def _unpack(name, text):
         raise ValueError(
             f"{name}: counts has a number of {groups.max()} groups of bits; lengths have at most {MOST_GROUPS}"
         )
-    place = np.arange(len(codes)) - np.repeat(ends - groups, groups)  # of a group in its number
+    place = np.arange(len(codes)) - np.repeat(ends - groups, groups)  # index of a group in its number
     values = np.add.reduceat((codes & 31) << 5 * place, ends - groups)
     values -= (codes[ends - 1] >> 4 & 1) << 5 * groups  # the sign
-    for first in (1, 2):  # from the fourth on, the difference to the last but one
+    for first in (1, 2):  # from the fourth on, differences to the length two before
         values[first::2] = np.cumsum(values[first::2])
     return values

@@ -1,6 +1,6 @@
-"""Non-maximum suppression: of boxes that overlap too much, keep the one with the best score.
+"""Non-maximum suppression: of boxes that overlap too much, keep only the one with the best score.
 
-Not here: IoU itself (boxes.py), set prediction, which needs none of this.
+Not here: IoU itself (boxes.py), set prediction, which does not need suppression (detections.py).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ __all__ = ["batched_nms", "nms"]
 
 
 def nms(boxes, scores, threshold):
-    """Keep the best box, drop every box that overlaps it too much, and go on with the best of those left.
+    """Keep the best box, drop every box that overlaps it too much, and repeat with the remaining boxes.
 
     Parameters
     ----------
@@ -22,13 +22,13 @@ def nms(boxes, scores, threshold):
     scores : ndarray or Tensor, shape (N,)
         The larger, the better.
     threshold : float
-        From 0 to 1: a box is dropped when its IoU with a better one that was kept is larger than this.
+        From 0 to 1. A box is dropped if its IoU with a better box that was kept is larger than this.
 
     Returns
     -------
     ndarray of int64, shape (K,)
-        Indices of the boxes that are kept, by falling score; of equal scores the earlier box comes first. On the device
-        of ``boxes``.
+        Indices of the boxes that are kept, in order of decreasing score. Of boxes with equal scores the earlier one comes
+        first. On the device of ``boxes``.
 
     Raises
     ------
@@ -39,12 +39,12 @@ def nms(boxes, scores, threshold):
 
     Notes
     -----
-    One choice waits for the other, so it runs on the host: K times a row of N overlaps. A dropped box drops no others.
-    Empty boxes overlap nothing (IoU 0) and are all kept. Not differentiable.
+    Each choice depends on the previous one, so the function runs on the CPU; for each of the K kept boxes it computes up
+    to N overlaps. A dropped box drops no others. Empty boxes overlap nothing (IoU 0) and are all kept. Not differentiable.
 
     References
     ----------
-    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.2: what it does to DETR.
+    Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.2, for its effect on DETR.
     Slides ``H/14-detr-idea``, ``Z/60-detr-decoder``, ``Z/65-no-nms-needed``.
 
     Examples
@@ -54,13 +54,13 @@ def nms(boxes, scores, threshold):
     array([1, 2])
     """
     host_boxes, host_scores = _checked("nms", boxes, scores, threshold)
-    left = np.argsort(-host_scores, kind="stable")
+    remaining = np.argsort(-host_scores, kind="stable")
     kept = []
-    while left.size:
-        best = left[0]
-        left = left[1:]
+    while remaining.size:
+        best = remaining[0]
+        remaining = remaining[1:]
         kept.append(best)
-        left = left[iou(host_boxes[best], host_boxes[left]) <= threshold]
+        remaining = remaining[iou(host_boxes[best], host_boxes[remaining]) <= threshold]
     return _indices(kept, boxes)
 
 
@@ -74,19 +74,19 @@ def batched_nms(boxes, scores, labels, threshold):
     scores : ndarray or Tensor, shape (N,)
         The larger, the better.
     labels : ndarray of int, shape (N,)
-        The class of each box; for several images at once, a number for each pair of image and class.
+        The class of each box. For several images at once, use a different number for each pair of image and class.
     threshold : float
         From 0 to 1, as for `nms`.
 
     Returns
     -------
     ndarray of int64, shape (K,)
-        Indices of the boxes that are kept, by falling score over all classes.
+        Indices of the boxes that are kept, in order of decreasing score over all classes.
 
     Raises
     ------
     ValueError
-        As `nms`, and if ``labels`` are not one a box.
+        As for `nms`, and if ``labels`` does not have one number for each box.
     TypeError
         If the boxes are integers.
 
@@ -100,16 +100,16 @@ def batched_nms(boxes, scores, labels, threshold):
     labels = to_numpy(labels)
     if labels.shape != host_scores.shape:
         raise ValueError(
-            f"batched_nms: labels must be (N,), one a box (boxes: {host_boxes.shape}, labels: {labels.shape})"
+            f"batched_nms: labels must be (N,), one for each box (boxes: {host_boxes.shape}, labels: {labels.shape})"
         )
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    kept = [own[nms(host_boxes[own], host_scores[own], threshold)] for own in members]
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    kept = [indices[nms(host_boxes[indices], host_scores[indices], threshold)] for indices in classes]
     kept = np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
     return _indices(kept[np.argsort(-host_scores[kept], kind="stable")], boxes)
 
 
 def _checked(name, boxes, scores, threshold):
-    """Boxes and scores on the host, if they belong together."""
+    """Check boxes and scores, and return them on the CPU."""
     boxes = with_room(to_numpy(boxes))
     scores = to_numpy(scores)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:

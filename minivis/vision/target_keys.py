@@ -1,6 +1,6 @@
-"""What the things known of one image are called, in every part of minivis: in data sets, losses, metrics, results.
+"""The keys of targets and predictions of one image, the same in data sets, losses, metrics and results.
 
-Not here: what each part does with them, and whether the arrays fit (losses/targets.py, metrics/_check.py).
+Not here: checks of the arrays (losses/targets.py, metrics/_check.py).
 """
 
 import difflib
@@ -10,57 +10,57 @@ import numpy as np
 
 __all__ = []
 
-# Of T objects of an image, a target; and of n detections, a prediction.
+# Keys of a target, for the T objects of an image, and of a prediction, for n detections.
 TARGET_KEYS = {
     "labels": "(T,) int, the class of each object",
-    "boxes": "(T, 4), normalised cxcywh unless it is said otherwise",
+    "boxes": "(T, 4), normalised cxcywh unless stated otherwise",
     "masks": "(T, H, W) bool",
-    "scores": "(n,), how sure a detection is",
-    "iscrowd": "(T,) bool: many objects under one mask that nobody told apart; no loss asks for them",
-    "area": "(T,) square pixels, as the file has it: of the mask even where only boxes are compared",
-    "image_id": "the list's number of the image",
+    "scores": "(n,), the score of each detection",
+    "iscrowd": "(T,) bool: True for many objects under one mask, not separated; losses leave them out",
+    "area": "(T,) square pixels, from the file: the mask's area, even where only boxes are compared",
+    "image_id": "the number of the image in the data set",
     "panoptic": "(H, W) int, the number of each pixel's segment, 0 = void",
-    "segments": "a list of dicts, one a segment",
+    "segments": "a list with a dict for each segment",
 }
 OF_EACH_OBJECT = ("labels", "boxes", "masks", "scores", "iscrowd", "area")  # the arrays whose first axis is T
-# Of one segment of a panoptic map.
+# Keys of one segment of a panoptic map.
 SEGMENT_KEYS = {
     "id": "its number in the map, above 0",
     "category_id": "its class as a label, 0 to K - 1",
-    "isthing": "bool: whether the class is counted one by one",
+    "isthing": "bool: whether its class is a thing (countable) or stuff",
     "iscrowd": "bool, as in a target",
     "area": "pixels",
-    "score": "how sure a found segment is",
+    "score": "the score of a predicted segment",
 }
-OLDER = {"crowd": "iscrowd", "areas": "area"}  # what average_precision called them first
+OLDER = {"crowd": "iscrowd", "areas": "area"}  # older names in average_precision
 
 
 def known_keys(what, given, known=None):
-    """Return what is known of an image under the names above; tell of a key that nothing reads.
+    """Check the keys of a target, prediction or segment, and replace older names by the ones above.
 
     Parameters
     ----------
     what : str
-        Who asks and for what, for the error: "SetCriterion: targets".
+        Caller and argument, for error messages: "SetCriterion: targets".
     given : dict
         A target, a prediction or a segment.
     known : dict, optional
-        The keys there are; `TARGET_KEYS` by default.
+        The known keys; the default is `TARGET_KEYS`.
 
     Returns
     -------
     dict
-        `given` itself where it needs no change.
+        The dict with the names above; `given` itself if nothing changes.
 
     Raises
     ------
     ValueError
-        If a key looks like a misspelling of a known one, or a thing is given under two names and differs.
+        If a key looks like a misspelling of a known key, or an older name and its new name have different values.
 
     Warns
     -----
     UserWarning
-        If a key is like none of the known.
+        If a key is unknown and unlike any known key.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def known_keys(what, given, known=None):
             near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.8)
             if near:
                 raise ValueError(f"{what} have {key!r}, which nothing reads; did you mean {near[0]!r}?")
-            # In the same words whoever asks: so Python tells it once.
+            # The text does not name the caller, so that Python shows the warning only once.
             warnings.warn(f"what is known of an image has {key!r}, which nothing reads", stacklevel=1)
         named[name] = value
     return named

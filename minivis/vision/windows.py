@@ -1,4 +1,4 @@
-"""Windows of a feature map: cutting, shifting, who may see whom after the shift, and where two tokens stand to each other.
+"""Windows of a feature map: partition, cyclic shift, the attention mask after the shift, relative positions of tokens.
 
 Not here: attention inside windows and its learned bias (nn/window_attention.py), patches of an image (patches.py).
 """
@@ -18,7 +18,10 @@ __all__ = [
 
 
 def pad_to_multiple(x, rows, columns, axis=1):
-    """Add zeros at the bottom and right until height and width (at `axis` and behind it) are multiples of two numbers."""
+    """Pad with zeros at the bottom and right, so that ``rows`` divides the height and ``columns`` the width.
+
+    The height is at `axis`, the width at the axis after it.
+    """
     height = -x.shape[axis] % rows
     width = -x.shape[axis + 1] % columns
     if not (height or width):
@@ -29,19 +32,19 @@ def pad_to_multiple(x, rows, columns, axis=1):
 
 
 def window_partition(x, window):
-    """Cut every map into windows that do not overlap: attention then runs inside each, at a cost linear in the map's size.
+    """Cut every map into windows that do not overlap. Attention inside windows has a cost linear in the map's size.
 
     Parameters
     ----------
     x : ndarray or Tensor, shape (B, H, W, C)
-        Maps with the channels last; H and W divisible by the window's sides.
+        Maps with the channels last. H and W must be divisible by the window's sides.
     window : int or (int, int)
-        M, or height and width of a window, tokens.
+        M, or height and width of a window, in tokens.
 
     Returns
     -------
     ndarray or Tensor, shape (B nW, M, M, C)
-        nW = HW / M^2 windows of each map in reading order, one map after another.
+        nW = HW / M^2 windows of each map in reading order, map by map.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def window_partition(x, window):
 
     Notes
     -----
-    Differentiable in ``x``; `window_reverse` is its inverse and, with that, its gradient.
+    Differentiable in ``x``. `window_reverse` is its inverse; applied to the cotangent it is also its backward.
 
     References
     ----------
@@ -78,16 +81,16 @@ def window_partition(x, window):
 
 
 def window_reverse(windows, window, height, width):
-    """Put windows together to maps: the inverse of `window_partition`.
+    """Put windows together into maps: the inverse of `window_partition`.
 
     Parameters
     ----------
     windows : ndarray or Tensor, shape (B nW, M, M, C)
-        As `window_partition` makes them.
+        Windows, as `window_partition` makes them.
     window : int or (int, int)
-        M, or height and width of a window, tokens.
+        M, or height and width of a window, in tokens.
     height, width : int
-        Of the maps, tokens.
+        Height and width of the maps, in tokens.
 
     Returns
     -------
@@ -127,7 +130,7 @@ def window_reverse(windows, window, height, width):
 
 
 def cyclic_shift(x, shift):
-    """Move maps up and left; what leaves at the top and left enters at the bottom and right.
+    """Move maps up and to the left; rows and columns that leave the map enter at the opposite side.
 
     .. math:: y_{i, j} = x_{(i + s) \\bmod H,\\; (j + s) \\bmod W}
 
@@ -136,7 +139,7 @@ def cyclic_shift(x, shift):
     x : ndarray or Tensor, shape (B, H, W, C)
         Maps with the channels last.
     shift : int or (int, int)
-        s, or the shift of rows and of columns, tokens. ``cyclic_shift(y, -s)`` undoes it.
+        s, or the shift of rows and of columns, in tokens. ``cyclic_shift(y, -s)`` undoes it.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def cyclic_shift(x, shift):
     Raises
     ------
     ValueError
-        If ``x`` has not four axes.
+        If ``x`` does not have four axes.
 
     References
     ----------
@@ -163,10 +166,10 @@ def cyclic_shift(x, shift):
 
 
 def shifted_window_mask(height, width, window, shift):
-    """Say which tokens of a window may see each other after the cyclic shift: those that were neighbours before it.
+    """The attention mask of windows after the cyclic shift: tokens attend to each other if they were together before it.
 
-    After the shift the windows at the bottom and right edges hold strips from opposite ends of the map. A token sees
-    those of its window that came around the same edges as it did:
+    After the shift, the windows at the bottom and right edges contain strips from opposite sides of the map. A token may
+    attend to the tokens of its window that were moved around the same edges:
 
     .. math:: M_{ij} = [r_i = r_j] \\wedge [c_i = c_j], \\qquad
         r_i = [y_i \\ge H - s], \\quad c_i = [x_i \\ge W - s]
@@ -174,11 +177,11 @@ def shifted_window_mask(height, width, window, shift):
     Parameters
     ----------
     height, width : int
-        Of the map, tokens, divisible by the window's sides.
+        Height and width of the map in tokens, divisible by the window's sides.
     window : int or (int, int)
-        M, or height and width of a window, tokens.
+        M, or height and width of a window, in tokens.
     shift : int or (int, int)
-        s, less than the window's sides; 0 allows everything.
+        s, less than the window's sides. With 0 every pair may attend.
 
     Returns
     -------
@@ -192,8 +195,8 @@ def shifted_window_mask(height, width, window, shift):
 
     Notes
     -----
-    The published models add -100 where this is False, and number nine regions instead of four. Within one window both
-    tell the same tokens apart.
+    The published models add -100 to the scores where this is False, and they number nine regions instead of four. Within a
+    window, both numberings give the same mask.
 
     References
     ----------
@@ -201,7 +204,7 @@ def shifted_window_mask(height, width, window, shift):
 
     Examples
     --------
-    >>> shifted_window_mask(1, 4, (1, 2), (0, 1)).astype(int)  # the last window: column 3, and column 0 come around
+    >>> shifted_window_mask(1, 4, (1, 2), (0, 1)).astype(int)  # the last window has columns 3 and 0
     array([[[1, 1],
             [1, 1]],
            [[1, 0],
@@ -215,28 +218,28 @@ def shifted_window_mask(height, width, window, shift):
             f"shifted_window_mask: windows {(m, n)} must fill the map of {height} x {width} tokens, and the shift must be "
             f"at least 0 and less than the window, got {(down, right)}"
         )
-    came_down = np.arange(height) >= height - down
-    came_right = np.arange(width) >= width - right
-    region = 2 * came_down[:, None] + came_right  # (H, W): 0 to 3
+    wrapped_rows = np.arange(height) >= height - down
+    wrapped_columns = np.arange(width) >= width - right
+    region = 2 * wrapped_rows[:, None] + wrapped_columns  # (H, W): 0 to 3
     region = window_partition(region[None, ..., None], (m, n)).reshape(-1, m * n)  # (nW, N)
     return region[:, :, None] == region[:, None, :]
 
 
 def relative_position_index(window):
-    """Number the ways in which two tokens of a window can stand to each other: one learned bias for each.
+    """Number the relative positions of two tokens of a window; each number has one learned bias.
 
     .. math:: I_{ij} = (y_i - y_j + M_h - 1)(2 M_w - 1) + (x_i - x_j + M_w - 1)
 
     Parameters
     ----------
     window : int or (int, int)
-        M, or height M_h and width M_w of a window, tokens.
+        M, or height M_h and width M_w of a window, in tokens.
 
     Returns
     -------
     ndarray of int64, shape (N, N)
-        N = M_h M_w. Row i, column j: which row of the table of (2 M_h - 1)(2 M_w - 1) biases holds for query i and key
-        j. Every row is used.
+        N = M_h M_w. The entry in row i and column j is the row, for query i and key j, in the table of
+        (2 M_h - 1)(2 M_w - 1) biases. Every row of the table is used.
 
     Raises
     ------
@@ -249,7 +252,7 @@ def relative_position_index(window):
 
     Examples
     --------
-    >>> relative_position_index((1, 3))  # one place to the left, the same place, one to the right: 3, 2, 1 in row 1
+    >>> relative_position_index((1, 3))  # row 1: key on the left 3, same token 2, on the right 1
     array([[2, 1, 0],
            [3, 2, 1],
            [4, 3, 2]])

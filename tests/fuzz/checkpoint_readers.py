@@ -96,7 +96,7 @@ def ready(folder):
     batch = model.preprocess(PHOTO)
     # whoever asks for large pictures gets them, and attention costs the square of their area
     if batch.size < 50_000:
-        return prediction.told(model, prediction.ask(folder, model, batch), PHOTO)[0]
+        return prediction.describe(model, prediction.run_model(folder, model, batch), PHOTO)[0]
 
 
 def save_published(folder):

@@ -311,7 +311,7 @@ def test_it_works_on_a_device_with_targets_here_or_there(device):
         (lambda: Mask2FormerCriterion(4, importance=1.2), "Mask2FormerCriterion: .*importance lie in 0 to 1"),
         (
             lambda: Mask2FormerCriterion(4, weights={"loss_bbox": 1}),
-            "Mask2FormerCriterion: there is no term 'loss_bbox'",
+            "Mask2FormerCriterion: weights has an unknown term 'loss_bbox'",
         ),
         (
             lambda: Mask2FormerCriterion(4, no_object=0),

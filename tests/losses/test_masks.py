@@ -89,7 +89,7 @@ def test_empty_masks_and_certain_logits_give_finite_losses_and_gradients(loss, o
     [
         ((LOGITS, MASKS[:2]), {}, ValueError, r"one shape \(N, ...\) \(logits: \(3, 4, 5\)"),
         ((LOGITS[0, 0], MASKS[0, 0]), {}, ValueError, "one shape"),
-        ((LOGITS[:, :0], MASKS[:, :0]), {}, ValueError, "masks need pixels"),
+        ((LOGITS[:, :0], MASKS[:, :0]), {}, ValueError, "masks must have at least one pixel"),
         ((LOGITS[:0], MASKS[:0]), {}, ValueError, "the mean over nothing"),
         ((LOGITS, MASKS), {"reduction": "sum"}, ValueError, "reduction must be"),
         ((MASKS, MASKS), {}, TypeError, "logits must be floating-point, got bool"),

@@ -289,7 +289,7 @@ def test_arrays_give_arrays():
         (lambda: SetCriterion(0), "SetCriterion: num_classes must be at least 1, got 0"),
         (
             lambda: SetCriterion(3, weights={"loss_l1": 2}),
-            "SetCriterion: there is no term 'loss_l1' to weigh; there are",
+            "SetCriterion: weights has an unknown term 'loss_l1'; the terms are",
         ),
         (lambda: SetCriterion(3, weights={"loss_ce": -1}), "SetCriterion: weights must be at least 0"),
         (

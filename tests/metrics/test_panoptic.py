@@ -221,8 +221,8 @@ GOOD = one_row((1, 0, 4))
         (GOOD, (GOOD[0], [{"id": "1", "category_id": 0}]), ValueError, "id must be an integer, got '1'"),
         (GOOD, (GOOD[0], [{"id": 1, "category_id": None}]), ValueError, "category_id must be an integer, got None"),
         (GOOD, (GOOD[0], [GOOD[1][0] | {"iscrowd": "0"}]), ValueError, "iscrowd must be boolean, .* got '0'"),
-        (GOOD, (GOOD[0], [3]), ValueError, r"segments must be a list of dicts, one a segment, got \[3\]"),
-        (GOOD, (GOOD[0], None), ValueError, "segments must be a list of dicts, one a segment, got None"),
+        (GOOD, (GOOD[0], [3]), ValueError, r"segments must be a list with a dict for each segment, got \[3\]"),
+        (GOOD, (GOOD[0], None), ValueError, "segments must be a list with a dict for each segment, got None"),
         (GOOD[0], GOOD, ValueError, r"predictions must be pairs \(ids, segments\), got ndarray"),
         (GOOD, {"panoptic": 1}, ValueError, r"targets must be pairs .* got dict; of a target of CocoPanoptic: "),
     ],
@@ -235,5 +235,7 @@ def test_what_is_no_division_is_refused(found, there, kind, complaint):
 def test_predictions_and_targets_go_in_pairs_and_things_are_boolean():
     with pytest.raises(ValueError, match="1 predictions, 2 targets"):
         PanopticQuality(THINGS).update([GOOD], [GOOD, GOOD])
-    with pytest.raises(ValueError, match=r"things must be \(K,\) boolean, one a class, got \(2,\) int64"):
+    with pytest.raises(
+        ValueError, match=r"things must be \(K,\) boolean, one for each class, got \(2,\) int64"
+    ):
         PanopticQuality([1, 0])

@@ -231,7 +231,7 @@ def test_the_shared_part_of_the_mask_heads_first_layer_is_the_convolution_of_eve
     head.convs[0].bias.data[...] = array(24)
     source, looks = array(2, 16, 3, 4), array(6, 8, 3, 4)
     both = np.concatenate([source.repeat(3, axis=0), looks], axis=1)
-    got = head._first(mv.Tensor(source), mv.Tensor(looks), None).numpy()
+    got = head._first_conv(mv.Tensor(source), mv.Tensor(looks), None).numpy()
     np.testing.assert_allclose(got, head.convs[0](both).numpy(), atol=1e-5)
 
 
@@ -362,7 +362,7 @@ def test_an_empty_batch_gives_empty_answers():
         (lambda: small(width=20), "MultiHeadAttention: 8 heads do not divide embed_dim 20"),
         (lambda: small(queries=0), "DETR: queries must be a whole number of at least 1, got 0"),
         (lambda: small(decoder_depth=0), "DETR: decoder_depth must be a whole number of at least 1"),
-        (lambda: small(feature_level=3), "DETR: feature_level 3 is none of 3 maps"),
+        (lambda: small(feature_level=3), "DETR: feature_level 3 is out of range for 3 maps"),
         (lambda: small(heads=2, masks=True), "GroupNorm: 8 groups do not divide 18 channels"),
         (lambda: small()(array(3, 32, 32)), r"DETR: images must be \(B, C, H, W\)"),
         (

@@ -228,7 +228,7 @@ def test_patches_of_the_hybrid_fill_the_map():
     assert hybrid((3, 5)).grid == (1, 1)
     assert hybrid(1, depths=(1, 1), dilated=True).grid == (6, 9)
     with pytest.raises(
-        ValueError, match="2 x 2 do not fill the map of 3 x 5 places .* image of 24 x 34 pixels"
+        ValueError, match="2 x 2 do not fill the backbone.s map of 3 x 5 cells for an image of 24 x 34 pixels"
     ):
         hybrid(2)
 

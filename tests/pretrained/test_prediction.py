@@ -313,7 +313,7 @@ def test_a_detector_of_ours_draws_boxes(photo):
     ).eval()
     own._shapes(model)
     image = shapes.scene(seed=1).image
-    lines, figure = prediction.told(model, model(model.preprocess(image)), image, threshold=0.0)
+    lines, figure = prediction.describe(model, model(model.preprocess(image)), image, threshold=0.0)
     assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
     assert lines[1].split()[1] in shapes.THINGS and isinstance(figure, viz.Figure)
 
@@ -349,7 +349,7 @@ def test_mistakes_are_one_line(arguments, message, photo, tmp_path, monkeypatch,
 def test_a_backbone_without_a_head_has_no_classes_to_tell(photo):
     model = SimpleNamespace(labels={})
     with pytest.raises(ValueError, match="this checkpoint is a backbone"):
-        prediction.told(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
+        prediction.describe(model, mv.Tensor(np.zeros((1, 4))), np.zeros((3, 4, 4)))
 
 
 @pytest.mark.skipif(not has_torch, reason="needs the parity extra")
