@@ -109,9 +109,8 @@ class Host:
         """Remember a function; returns the number by which it can be called."""
         self.count += 1
         self.kept[self.count] = function
-        if (
-            len(self.kept) > MOST_KEPT
-        ):  # drops the oldest vjp: call() moves the functions of find() to the end
+        # Drops the oldest vjp: call() moves the functions of find() to the end.
+        if len(self.kept) > MOST_KEPT:
             self.kept.popitem(last=False)
         return self.count
 

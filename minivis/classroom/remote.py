@@ -191,9 +191,8 @@ class Submission:
         try:
             wire.send(self.process.stdin, request)
             return wire.receive(reader, lambda number: RemoteFunction(self, number), wire.MOST_ANSWER)
-        except (
-            Exception
-        ):  # the process has ended, or it sent bytes that cannot be read, with any kind of error
+        # The process has ended, or it sent bytes that cannot be read, which can raise any error.
+        except Exception:
             self.end()
             raise wire.ConnectionLost from None
         finally:

@@ -16,11 +16,8 @@ from minivis.viz.style import BLUE, GREEN, INK, LITERAL, ORANGE, blank, figure
 __all__ = ["graph"]
 
 MOST = 120  # nodes; a larger graph cannot be read
-LEVEL, BOX, LINE = (
-    0.78,
-    0.24,
-    0.17,
-)  # inches: distance of levels, height of a box with one line, each further line
+# inches: distance of levels, height of a box with one line, height of each further line
+LEVEL, BOX, LINE = 0.78, 0.24, 0.17
 LEAF, OP, RESULT = (ORANGE, "#fdf0d5", "square"), (BLUE, "#e3eff7", "round"), (GREEN, "#dcf2ea", "round")
 
 

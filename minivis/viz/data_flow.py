@@ -111,9 +111,8 @@ def diagram(model, input, closed=()):
     tape = _Tape(model, calls)
     drawn = units(root, closed, sum(p.size for p in model.parameters()))
     found = _Flow(tape, root.path, drawn, root.calls).diagram()
-    if not any(
-        part.role in ("stage", "join") for part in found.parts
-    ):  # nothing inside: the model is one box
+    # nothing inside to draw: the model is one box
+    if not any(part.role in ("stage", "join") for part in found.parts):
         found = _Flow(tape, root.path, [Unit([[root]], type(model).__name__)], root.calls).diagram()
     _name_frames(found, dict(model.named_modules()))
     return found

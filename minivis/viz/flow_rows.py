@@ -43,9 +43,8 @@ def in_order(parts, arrows):
             ready = waiting[:1]
             back += [a for a in arrows if a.end == ready[0].key and a.start in open_keys]
         frames = found[-1].frames if found else ()
-        chosen = max(
-            ready, key=lambda part: _depth_in_common(part.frames, frames)
-        )  # the first, if several are equal
+        # the first, if several are equal
+        chosen = max(ready, key=lambda part: _depth_in_common(part.frames, frames))
         waiting.remove(chosen)
         found.append(chosen)
     return found, back

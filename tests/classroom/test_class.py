@@ -236,6 +236,6 @@ def test_odd_files_are_told_and_the_others_graded(tmp_path):
     assert found == dict.fromkeys(["no json", "nothing", "no archive", "a listing"], NONE)
     assert "cannot be read as JSON" in told["no json"][0] and "the file is empty" in told["nothing"][0]
     assert (
-        "no archive that can be opened" in told["no archive"][0]
+        "could not be opened as an archive" in told["no archive"][0]
         and "no list of cells" in told["a listing"][0]
     )

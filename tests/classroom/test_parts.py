@@ -384,7 +384,7 @@ def test_a_gradebook_says_the_version_that_nbgrader_gives_it(monkeypatch):
 def test_a_folder_with_work_in_it_is_not_written_over(tmp_path, capsys):
     put(tmp_path / "detr.ipynb", {"cells": []})
     assert cli.main(["assignment", "release", "detr", str(tmp_path)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert json.loads((tmp_path / "detr.ipynb").read_text()) == {"cells": []}
 
 
