@@ -194,9 +194,8 @@ def read_box(what, bbox, height, width):
     x, y, w, h = bbox
     if w <= 0 or h <= 0:
         raise ValueError(f"{what}: bbox {bbox} has a width or height that is not above 0")
-    if (
-        x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1
-    ):  # one pixel may be rounding, more is an error
+    # One pixel beyond the edge may be rounding, more is an error.
+    if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
         raise ValueError(f"{what}: bbox {bbox} leaves the image of {height} x {width} (height x width)")
     x0 = max(x, 0.0)
     y0 = max(y, 0.0)

@@ -19,11 +19,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 DENSEST = {"PNG": 8 * 1032, "GIF": 2600, "JPEG": 512, "WEBP": 2000, "unpacked": 8}
 SMALL = 2**21  # pixels; smaller pictures are always decoded
 ORIENTATION = 0x0112  # EXIF tag for the orientation of the camera
-SCALES = {
-    "1": 255,
-    "L;2": 85,
-    "L;4": 17,
-}  # Pillow scales greys with fewer than 8 bits to 0 to 255 by these factors
+# Pillow multiplies greys of fewer than 8 bits by these factors
+SCALES = {"1": 255, "L;2": 85, "L;4": 17}
 # errors that Pillow's decoders raise on broken bytes
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
 
@@ -70,9 +67,8 @@ def open_image(name, path, most_pixels=MOST_PIXELS, check=None):
 
 def is_wide(image):
     """Whether a picture that is not decoded yet has 16 bits a number, of which Pillow may keep only 8."""
-    raw = " ".join(
-        str(tile[3]) for tile in image.tile
-    )  # Pillow's names for storage formats, such as "RGB;16B"
+    # Pillow's names for storage formats, such as "RGB;16B"
+    raw = " ".join(str(tile[3]) for tile in image.tile)
     return image.mode == "I" or image.mode.startswith("I;16") or ";16" in raw
 
 

@@ -76,9 +76,8 @@ def _inside(kind, u, v):
     if name == "cross":
         return (np.abs(u) <= 0.34) | (np.abs(v) <= 0.34)
     if name == "star":
-        return _inside_star(
-            0.951 * u, 0.9045 * v - 0.0955
-        )  # the centre of a star is not the centre of its box
+        # the centre of a star is not the centre of its box
+        return _inside_star(0.951 * u, 0.9045 * v - 0.0955)
     squared = u * u + v * v
     return (squared <= 1) & (squared >= 0.27) if name == "ring" else squared <= 1
 
