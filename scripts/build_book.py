@@ -67,9 +67,8 @@ def lead_back(html, modules):
 
 def main():
     """Write the pages and build the book; return Sphinx's exit code."""
-    from sphinx.cmd.build import (
-        main as sphinx_build,
-    )  # in the book extra; the functions above are tested without it
+    # in the book extra; the functions above are tested without it
+    from sphinx.cmd.build import main as sphinx_build
 
     source = BUILT / "source"
     lay_out(source)

@@ -103,9 +103,8 @@ def main():
     if os.environ.get("BOOK_CHECK") != "static":
         from scripts.browse_book import browse  # needs selenium
 
-        with_text = [
-            name for name in pages if not name.startswith("_modules/")
-        ]  # pages in _modules are source code
+        # pages in _modules are source code
+        with_text = [name for name in pages if not name.startswith("_modules/")]
         found += browse(HTML, with_text)
         how = "in a browser too"
     print(*found, sep="\n", end="\n" if found else "")

@@ -54,9 +54,8 @@ async def run(path, built, limit):
         deadline = time.monotonic() + limit
 
     def go_on_unless_stopped(cell, cell_index):
-        if (
-            asyncio.current_task().cancelling()
-        ):  # wait_for of Python 3.11 can lose the cancellation when a cell ends
+        # wait_for of Python 3.11 can lose the cancellation when a cell ends
+        if asyncio.current_task().cancelling():
             raise asyncio.CancelledError
 
     client = NotebookClient(
