@@ -1,7 +1,6 @@
-"""Every page of the book in a headless Chromium, as a reader without a network would open it.
+"""Opens every page of the book in a headless Chromium, without a network.
 
-Not here: what can be seen from the files alone (check_book.py). No wait is without a limit, and a page that reaches
-one is named.
+Not here: checks of the files alone (check_book.py). Every wait has a limit, and a page that reaches it is named.
 """
 
 import contextlib
@@ -17,14 +16,16 @@ from scripts.system_packages import install
 
 PHONE, LAPTOP = (390, 844), (1280, 900)  # viewports, in CSS pixels
 MIN_CONTRAST = 4.5  # WCAG AA, for text of ordinary size
-PAGE_LIMIT = 60  # seconds to load a page, and as many to look at it
-ANSWER_LIMIT = 90  # seconds for any answer of the driver: above PAGE_LIMIT, so that the driver speaks first
+PAGE_LIMIT = 60  # seconds to load a page, and again to look at it
+ANSWER_LIMIT = (
+    90  # seconds for any answer of the driver; above PAGE_LIMIT, so that the driver reports it first
+)
 FLAGS = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
     "disable-component-update disable-sync disable-default-apps disable-extensions"
 ).split()
 
-# Waits for the equations, then looks at the page; the answer is a dict.
+# Waits for the equations, then examines the page; returns a dict.
 LOOK = """
 const done = arguments[0];
 const luminance = c => { const [r, g, b] = c.map(v => v / 255)
@@ -71,7 +72,7 @@ look().then(done, error => done({error: String(error)}));
 
 
 def tools():
-    """The browser and its driver: found, or installed where apt can, or it is said what is missing."""
+    """The paths of the browser and its driver; installs them with apt if possible, otherwise exits with a message."""
 
     def find():
         browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))
@@ -82,14 +83,14 @@ def tools():
     if not all(find()):
         sys.exit(
             "book-check: needs Chromium and its driver (Debian: apt install chromium chromium-driver). "
-            "BOOK_CHECK=static make book-check does what can be done without."
+            "BOOK_CHECK=static make book-check checks the files without a browser."
         )
     return find()
 
 
 def start(profile):
-    """A browser with a profile of its own that logs what its pages say and fetch."""
-    from selenium import webdriver  # in the book extra: what else is here is tested without it
+    """A browser with its own profile that logs the console messages and requests of its pages."""
+    from selenium import webdriver  # in the book extra; the other functions are tested without it
     from selenium.webdriver.chrome.service import Service
 
     browser, driver = tools()
@@ -112,13 +113,13 @@ def set_viewport(browser, size):
 
 
 def logged(browser, name):
-    """What the page has said and fetched since the last call, as far as it should not have."""
+    """Errors in the console and requests to the network since the last call."""
     found = [
         f"{name}: the console says {entry['message'][:160]}"
         for entry in browser.get_log("browser")
         if entry["level"] == "SEVERE"
     ]
-    # chrome: are pages of the browser itself
+    # chrome: pages are those of the browser itself
     own = ("file:", "data:", "blob:", "chrome:", "chrome-untrusted:")
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
@@ -130,7 +131,7 @@ def logged(browser, name):
 
 
 def open_page(browser, html, name):
-    """Open a page; return what is wrong with it."""
+    """Open a page; return its problems."""
     browser.get((html / name).as_uri())
     seen = browser.execute_async_script(LOOK)
     if "error" in seen:
@@ -147,7 +148,7 @@ def open_page(browser, html, name):
 
 
 def search(browser, html, words, wanted):
-    """Search for words as a reader does; what is wrong when a page is not among the results."""
+    """Search for words as a reader does; return a problem if the wanted page is not among the results."""
     browser.get(f"{(html / 'search.html').as_uri()}?q={words.replace(' ', '+')}")
     script = """
         const done = arguments[0], begun = Date.now();
@@ -166,9 +167,9 @@ def search(browser, html, words, wanted):
 
 
 def each(browser, html, pages):
-    """Open every page on a phone's screen, then search on a laptop's; return what is wrong, one line each.
+    """Open every page on a phone's screen, then search on a laptop's; return the problems, one line each.
 
-    A page that the browser does not come back from is the last: what it still runs would hold up the next one too.
+    Stops at a page on which the browser hangs: scripts that still run would block the next page too.
     """
     found = []
     at = "the first page"
@@ -179,18 +180,18 @@ def each(browser, html, pages):
         at = "search.html"
         set_viewport(browser, LAPTOP)
         found += search(browser, html, "shifted window", "notebooks/10_swin.html")
-    except Exception as error:  # of Selenium or of its connection; whatever it is, it belongs to this page
+    except Exception as error:  # any error of Selenium or its connection is a problem of this page
         found.append(f"{at}: stuck, or the browser is; nothing after it was looked at: {in_short(error)}")
     return found
 
 
 def in_short(error):
-    """The name of an exception and its first line; Selenium's go on with what the driver did."""
+    """The name of an exception and its first line; after that Selenium lists the steps of the driver."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0].removeprefix('Message: ')[:160]}"
 
 
 def browse(html, pages):
-    """Start a browser, look at every page, and search; return what is wrong, one line each."""
+    """Start a browser, open every page, and search; return the problems, one line each."""
     profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     with profile as folder, contextlib.ExitStack() as at_the_end:
         at_the_end.callback(kill_all, folder)
@@ -203,15 +204,15 @@ def browse(html, pages):
 
 
 def leave(browser):
-    """End the browser and its driver, as far as they still answer."""
+    """End the browser and its driver, if they still answer."""
     browser.command_executor.client_config.timeout = 10
     with contextlib.suppress(Exception):  # `kill_all` comes after
         browser.quit()
 
 
 def kill_all(profile):
-    """End what is left of a browser; where there is no /proc, nothing: its driver has been ended, which sees to it."""
+    """Kill all processes of a browser, found in /proc by its profile; without /proc the driver has to end them."""
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
+        with contextlib.suppress(OSError):  # it has ended already, or belongs to another user
             if profile in (process / "cmdline").read_text(errors="replace"):
                 os.kill(int(process.name), signal.SIGKILL)

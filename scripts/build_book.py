@@ -1,6 +1,6 @@
-"""Build the book: lay out its pages in build/book/source, then let Sphinx make book/_build/html of them.
+"""Build the book: write its pages into build/book/source, then run Sphinx, which writes book/_build/html.
 
-Not here: the execution of notebooks, which `make book` has done before; what stands on a generated page (book/generate).
+Not here: executing notebooks, which `make book` does before; the texts of generated pages (book/generate).
 """
 
 import re
@@ -19,13 +19,13 @@ HTML = BOOK / "_build" / "html"
 
 
 def lay_out(source):
-    """Bring a folder in step with the pages as they are now: written by hand, generated, executed."""
+    """Write all present pages into a folder (written by hand, generated, executed), and remove all other files."""
     wanted = {path.name: path.read_bytes() for path in [*BOOK.glob("*.md"), BOOK / "references.bib"]}
     wanted["CHANGELOG.md"] = (ROOT / "CHANGELOG.md").read_bytes()
     wanted |= generate.pages(ROOT / "notebooks", ROOT / "build" / "notebooks", BUILT)
     for name, content in wanted.items():
         path = source / name
-        if not path.exists() or path.read_bytes() != content:  # Sphinx goes by the time of a file
+        if not path.exists() or path.read_bytes() != content:  # Sphinx rebuilds pages with a new file time
             path.parent.mkdir(parents=True, exist_ok=True)
             write_files({path: content})
     for path in source.rglob("*"):
@@ -34,7 +34,7 @@ def lay_out(source):
 
 
 def remove_stale(html, source):
-    """Remove pages whose source is gone: Sphinx leaves what it built of them."""
+    """Remove built pages whose source no longer exists; Sphinx does not remove them."""
     for page in html.rglob("*.html"):
         name = page.relative_to(html).with_suffix("").as_posix()
         if name.startswith("_static") or name in {"genindex", "py-modindex", "search", "_modules/index"}:
@@ -50,7 +50,7 @@ def remove_stale(html, source):
 
 
 def lead_back(html, modules):
-    """Put right where the pages of source lead back to: Sphinx takes all names of a file to be public in one module."""
+    """Correct the links from source pages back to the reference: Sphinx assumes one public module for all names of a file."""
     link = re.compile(r'(class="viewcode-back" href="[./]*/api/)([\w.]+)\.html#([\w.]+)')
     longest_first = sorted(modules, key=len, reverse=True)
 
@@ -66,14 +66,15 @@ def lead_back(html, modules):
 
 
 def main():
-    """Lay out and build; return Sphinx's exit code."""
-    from sphinx.cmd.build import main as sphinx_build  # in the book extra: what is above is tested without it
+    """Write the pages and build the book; return Sphinx's exit code."""
+    # in the book extra; the functions above are tested without it
+    from sphinx.cmd.build import main as sphinx_build
 
     source = BUILT / "source"
     lay_out(source)
     folders = ["-c", BOOK, "-d", BUILT / "doctrees", source, HTML]
     code = sphinx_build(["-b", "html", "-j", "2", "-q", "-W", "--keep-going", *map(str, folders)])
-    if code:  # a page that was read with a warning would not be read again, and the next build would pass
+    if code:  # otherwise the next build would skip pages with warnings, and pass
         (BUILT / "doctrees" / "environment.pickle").unlink(missing_ok=True)
         return code
     remove_stale(HTML, source)

@@ -1,6 +1,6 @@
 """Check the built book: its files, then every page in a headless Chromium; BOOK_CHECK=static leaves the browser out.
 
-Not here: what is done in the browser (browse_book.py), the build.
+Not here: the checks in the browser (browse_book.py), the build (build_book.py).
 """
 
 import os
@@ -15,22 +15,22 @@ sys.path.insert(0, str(ROOT))  # `book` and `scripts` are folders, not packages 
 from book.generate import api  # noqa: E402 (it is found through the line above)
 
 HTML = ROOT / "book" / "_build" / "html"
-# What a page fetches by itself.
+# attributes of elements that the browser fetches by itself
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-POINTERS = ("canonical", "author", "index", "search", "next", "prev")  # of <link>: said, not fetched
+POINTERS = ("canonical", "author", "index", "search", "next", "prev")  # rel of a <link> that is not fetched
 
 
 class Page(HTMLParser):
-    """What a page links to, loads and names.
+    """The links, fetched files and anchors of a page.
 
     Attributes
     ----------
     links, loads : list of str
-        Addresses behind ``<a>``, and of what the browser fetches without being asked.
+        Addresses of ``<a>``, and of files that the browser fetches by itself.
     ids : set of str
-        Where a link may lead on this page.
+        Targets for links on this page.
     unnamed : list of str
-        Pictures without words for those who cannot see them.
+        Pictures without an alt text.
     """
 
     def __init__(self, text):
@@ -51,7 +51,7 @@ class Page(HTMLParser):
         if fetched and found.get("rel") not in POINTERS:
             self.loads.append(fetched)
         alt = (found.get("alt") or "").strip()
-        file_name = alt.endswith((".png", ".svg"))  # Sphinx puts it where nothing is said
+        file_name = alt.endswith((".png", ".svg"))  # Sphinx uses the file name if there is no alt text
         if tag == "img" and (not alt or file_name):
             self.unnamed.append(found.get("src", ""))
 
@@ -63,7 +63,7 @@ def read(html):
 
 
 def problems(html, pages):
-    """Return what is wrong with the files of a built book, one line each."""
+    """Return the problems in the files of a built book, one line each."""
     found = [] if "index.html" in pages else [f"{html} has no index.html: make book"]
     for name, page in pages.items():
         found += [f"{name}: no alt text: {image[:80]}" for image in page.unnamed]
@@ -88,7 +88,7 @@ def problems(html, pages):
 
 
 def undocumented(pages):
-    """Return a line for each public name of the library that the reference leaves out."""
+    """Return a line for each public name of the library that is not in the reference."""
     ids = {name for path, page in pages.items() if path.startswith("api/") for name in page.ids}
     found = api.documented()
     wanted = [f"{api.module_of(part).__name__}.{name}" for part, names in found.items() for name, _ in names]
@@ -96,14 +96,15 @@ def undocumented(pages):
 
 
 def main():
-    """Check, print what is wrong, and return the exit code."""
+    """Check, print the problems, and return the exit code."""
     pages = read(HTML)
     found = problems(HTML, pages) + undocumented(pages)
-    how = "their files alone, no browser was asked (BOOK_CHECK=static)"
+    how = "without a browser (BOOK_CHECK=static)"
     if os.environ.get("BOOK_CHECK") != "static":
         from scripts.browse_book import browse  # needs selenium
 
-        with_text = [name for name in pages if not name.startswith("_modules/")]  # there is only source
+        # pages in _modules are source code
+        with_text = [name for name in pages if not name.startswith("_modules/")]
         found += browse(HTML, with_text)
         how = "in a browser too"
     print(*found, sep="\n", end="\n" if found else "")

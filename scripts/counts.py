@@ -1,6 +1,6 @@
-"""Counts that the README and the book state: each is counted here, and `python scripts/counts.py` writes it where it stands.
+"""Counts in sentences of the README and the book: `python scripts/counts.py` counts them again and writes them.
 
-Not here: what is measured (`make bench` writes its own table, the number of tests among it), or sentences without a count.
+Not here: measurements (`make bench` writes its own table, with the number of tests).
 """
 
 import gzip
@@ -34,14 +34,14 @@ WORDS = (
 
 
 def result(name):
-    """What the benchmark has written."""
+    """The results of a benchmark."""
     return json.loads(
         (ROOT / "tests" / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8")
     )
 
 
 def in_words(number):
-    """A small number as it stands in a sentence."""
+    """A number as it is written in a sentence: small ones as words."""
     return WORDS[number] if number < len(WORDS) else str(number)
 
 
@@ -74,12 +74,12 @@ def counts():
 
 
 def pages():
-    """The files in which counts stand."""
+    """The files that contain counts."""
     return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "book").glob("*.md"))]
 
 
 def rewritten(text, found):
-    """A text with every count that stands in it put right; ``found`` gains the sentences that do."""
+    """A text with every count in it corrected; the sentences that it contains are added to ``found``."""
     for sentence, number in counts().items():
         before, after = (re.escape(part).replace(r"\ ", r"\s+") for part in sentence.split("#"))
         text, times = re.subn(f"({before})([\\w.,]+?)({after})", rf"\g<1>{number}\g<3>", text)
@@ -89,7 +89,7 @@ def rewritten(text, found):
 
 
 def main():
-    """Write every count where it stands, and say which files have changed; 1 when a sentence stands nowhere."""
+    """Write every count and print the changed files; returns 1 if a sentence is in no file."""
     found = set()
     changed = {}
     for path in pages():

@@ -1,6 +1,6 @@
-"""Open the tour in JupyterLab, with the settings of scripts/lab_settings before the user's own, which stay untouched.
+"""Open the tour in JupyterLab, with the settings of scripts/lab_settings; the user's own settings are not changed.
 
-Not here: installing (setup.sh). Usage: python scripts/open_lab.py [what `jupyter lab` understands].
+Not here: installing (setup.sh). Usage: python scripts/open_lab.py [options of `jupyter lab`].
 """
 
 import os
@@ -18,7 +18,7 @@ SETTINGS = ROOT / "scripts" / "lab_settings"
 
 
 def environment(given=os.environ):
-    """What the lab's kernels and terminals inherit: `minivis` is found in `!minivis`, and our settings come first."""
+    """Variables for the lab's kernels and terminals, so that `!minivis` is found and our settings come first."""
     first = {"PATH": Path(sys.executable).parent, "JUPYTER_CONFIG_PATH": SETTINGS}
     return {
         name: os.pathsep.join([str(path), *filter(None, [given.get(name)])]) for name, path in first.items()
@@ -26,16 +26,16 @@ def environment(given=os.environ):
 
 
 def arguments():
-    """What `jupyter lab` is told: where to begin, and that root may."""
+    """Options for `jupyter lab`: its first page, and --allow-root if needed."""
     chosen = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb"]
     return [*chosen, "--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else chosen
 
 
 def keep_metadata(model, path, contents_manager, **_):
-    """Before a notebook of ours is saved: leave out which Python this machine has, which JupyterLab writes into it.
+    """Before one of our notebooks is saved: replace this machine's Python version, which JupyterLab adds, by the common one.
 
-    So a notebook that was only opened and saved is the file it was, for git too. What you write, and what your cells
-    gave, is saved as ever.
+    So a notebook that was only opened and saved does not change, and git shows no difference. Cells and outputs are saved
+    as usual.
     """
     ours = (Path(contents_manager.root_dir) / path.strip("/")).resolve().parent == NOTEBOOKS
     if ours and model["type"] == "notebook":

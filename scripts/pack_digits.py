@@ -1,7 +1,7 @@
-"""Put a trained recipe on digits into the package: weights, config, and a card with what was measured.
+"""Put a trained recipe on digits into the package: weights, config, and a card with the results.
 
 Not here: training. First, for each seed S from 0: minivis train NAME --seed S --out RUNS/S; then
-python scripts/pack_digits.py NAME RUNS. Seed 0 is the one that is shipped: nothing is selected on held-out digits.
+python scripts/pack_digits.py NAME RUNS. Seed 0 is shipped, so nothing is selected on held-out digits.
 """
 
 import argparse
@@ -23,11 +23,11 @@ WHAT = {
     "cnn-digits": "Convolutional network, 4 layers of 3 x 3 filters, mean over positions",
 }
 SELECTION = {
-    "vit-digits": "settings chosen by cross-validation on those 1,437, but for the class token, which is there because "
-    "the lectures have it; seed 0 taken because it is the default",
-    "vit-scattered-digits": "nothing was selected: settings of vit-digits, but for the learning rate, no dropout and "
-    "more steps; seed 0 taken because it is the default",
-    "cnn-digits": "settings chosen by cross-validation on those 1,437; seed 0 taken because it is the default",
+    "vit-digits": "settings chosen by cross-validation on these 1,437 digits, except the class token, which the "
+    "lectures use; seed 0 is the default",
+    "vit-scattered-digits": "nothing was selected: settings of vit-digits with another learning rate, no dropout and "
+    "more steps; seed 0 is the default",
+    "cnn-digits": "settings chosen by cross-validation on these 1,437 digits; seed 0 is the default",
 }
 
 
@@ -45,7 +45,7 @@ def moved_by_one(model, images, labels):
 
 
 def card(name, runs):
-    """Everything the card says, measured on the held-out digits with the model of seed 0."""
+    """The contents of the card, measured on the held-out digits with the model of seed 0."""
     metrics = {path.parent.name: json.loads(path.read_text()) for path in sorted(runs.glob("*/metrics.json"))}
     scattered = "scattered" in name
     images, labels = _digits.held_out(scattered)
@@ -61,7 +61,7 @@ def card(name, runs):
         "input": f"(B, 1, {images.shape[2]}, {images.shape[3]}) float32, 0 is paper and 1 is ink",
         "output": "(B, 10) logits of the digits 0 to 9",
         "recipe": f"minivis train {name} --seed 0",
-        "data": "1,437 of the 1,797 handwritten digits that scikit-learn carries (UCI, doi:10.24432/C50P49)",
+        "data": "1,437 of the 1,797 handwritten digits in scikit-learn (UCI, doi:10.24432/C50P49)",
         "selection": SELECTION[name],
         "parameters": metrics["0"]["parameters"],
         "steps": metrics["0"]["steps"],
@@ -74,17 +74,17 @@ def card(name, runs):
             for i in wrong
         ],
         "accuracy when the held-out digits are": elsewhere,
-        "not for": "any other handwriting scanned in another way, colours inverted, more than one digit in a picture, or "
-        "anything that is no digit: it will name one all the same",
+        "not for": "handwriting that was scanned in another way, inverted colours, more than one digit in a picture, or "
+        "pictures without a digit: it always names a digit",
         "license": "MIT",
     }
 
 
 def main():
-    """Read the runs of all seeds, write minivis/weights/NAME."""
+    """Read the runs of all seeds and write minivis/weights/NAME."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
-    parser.add_argument("runs", type=Path, help="folder with one folder a seed: 0, 1, 2, ...")
+    parser.add_argument("runs", type=Path, help="folder with one folder for each seed: 0, 1, 2, ...")
     options = parser.parse_args()
     made = card(options.name, options.runs)
     target = storage.PACKAGED / options.name

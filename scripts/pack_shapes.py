@@ -1,7 +1,7 @@
-"""Put a model trained on generated scenes into the package: half-precision weights, a card with figures, its worst pictures.
+"""Put a model trained on generated scenes into the package: half-precision weights, a card with results, its worst pictures.
 
 Not here: training. First: minivis train NAME --seed 0 --out RUN; then python scripts/pack_shapes.py NAME RUN.
-Seed 0 is the one that is shipped: nothing is selected on held-out scenes.
+Seed 0 is shipped, so nothing is selected on held-out scenes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ WHAT = {
     "swin-shapes": "Swin Transformer, maps of 16 x 16, 8 x 8 and 4 x 4 tokens, windows of 4 x 4",
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
-    "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers that look inside their masks, 16 queries",
+    "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
 }
 OUTPUT = {
     "swin-shapes": "(B, 6) logits of circle, square, triangle, star, ring, cross; for scenes with one object",
@@ -34,7 +34,7 @@ WORST = 4
 
 
 def measure(name, model):
-    """Figures of a model on the 500 held-out scenes, to four digits."""
+    """Scores of a model on the 500 held-out scenes, with four digits."""
     if name == "swin-shapes":
         found = swin_shapes.measure(model)
     elif name == "detr-shapes":
@@ -45,7 +45,7 @@ def measure(name, model):
 
 
 def failures(name, model):
-    """A picture of the held-out scenes, of the first hundred, on which the model is worst."""
+    """A picture of the scenes on which the model is worst, from the first hundred held-out scenes."""
     scenes = [shapes.scene(seed, objects=1 if name == "swin-shapes" else None) for seed in range(100)]
     with mv.no_grad():
         output = model(np.stack([scene.image for scene in scenes]))
@@ -55,7 +55,7 @@ def failures(name, model):
 
 
 def _mistaken(scenes, logits):
-    """The scenes that are taken for something else with the most certainty, then those that are nearly."""
+    """The scenes whose right class gets the lowest probability."""
     probabilities = mv.ops.softmax(logits)
     right = probabilities[np.arange(len(scenes)), [scene.label for scene in scenes]]
     worst = right.argsort()[: 2 * WORST]
@@ -63,7 +63,7 @@ def _mistaken(scenes, logits):
         f"{shapes.THINGS[scenes[i].label]}: {shapes.THINGS[logits[i].argmax()]} {probabilities[i].max():.2f}"
         for i in worst
     ]
-    caption = "What it is, and what the model says with which probability. The worst of 100 held-out scenes."
+    caption = "Each title: the right class, then the predicted class and its probability. The worst of 100 held-out scenes."
     return viz.images([scenes[i].image for i in worst], titles, columns=WORST, caption=caption)
 
 
@@ -86,7 +86,7 @@ def _boxes(scenes, output):
         normalised=True,
         titles=[f"scene {i}" for i in worst] + [f"found: AP {scores[i]:.2f}" for i in worst],
         columns=WORST,
-        caption="Above what there is, below what the model finds. The worst of 100 held-out scenes.",
+        caption="Top: the true objects. Bottom: the predictions. The worst of 100 held-out scenes.",
     )
 
 
@@ -104,12 +104,12 @@ def _segments(scenes, output, merge):
         names=shapes.CLASSES,
         titles=[f"scene {i}" for i in worst] + [f"found: PQ {scores[i]:.2f}" for i in worst],
         columns=WORST,
-        caption="Above what there is, below what the model finds. The worst of 100 held-out scenes.",
+        caption="Top: the true segments. Bottom: the predictions. The worst of 100 held-out scenes.",
     )
 
 
 def main():
-    """Read a run, write minivis/weights/NAME."""
+    """Read a run and write minivis/weights/NAME."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
@@ -128,13 +128,13 @@ def main():
         "input": f"(B, 3, {shapes.SIZE}, {shapes.SIZE}) float32, RGB from 0 to 1: scenes of minivis.data.shapes",
         "output": OUTPUT[name],
         "recipe": f"minivis train {name} --seed {trained['seed']}",
-        "data": "scenes of the train split, drawn while training, none twice",
-        "selection": "settings were chosen on scenes of the validation split; seed 0 taken because it is the default",
+        "data": "scenes of the train split, drawn while training, each used once",
+        "selection": "settings were chosen on scenes of the validation split; seed 0 is the default",
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **seconds,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
-        "weights": "half precision; the figures are of these weights",
+        "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
         "history": {
             column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
@@ -142,7 +142,7 @@ def main():
             if column in ("step", "loss") or column.startswith("validation")
         },
         "failures": "failures.png",
-        "not for": "photos, or anything else that is not a generated scene: it will name shapes all the same",
+        "not for": "photos, or other pictures that are not generated scenes: it always names shapes",
         "license": "MIT",
     }
     failures(name, model).save(target / "failures.png")

@@ -1,11 +1,12 @@
-"""Keep notebooks/NN_name.ipynb (what people open) and notebooks/src/NN_name.py (what is reviewed) in step.
+"""Keep notebooks/NN_name.ipynb (for readers) and notebooks/src/NN_name.py (for review) in step.
 
-Likewise the assignments: minivis/classroom/assignments/NAME.ipynb (what is handed out) is made from
-notebooks/src/assignments/NAME.py, where a task is a cell tagged `task:NAME` and its check one tagged `check:NAME`.
+In the same way, assignments (minivis/classroom/assignments/NAME.ipynb) are made from notebooks/src/assignments/NAME.py,
+where a task is a cell tagged `task:NAME` and its check is a cell tagged `check:NAME`.
 
-What a source cannot hold is refused before anything is written. A notebook that is replaced is kept in build/replaced.
+A notebook that a source cannot represent is refused before anything is written. Replaced notebooks are kept in
+build/replaced.
 
-Not here: file times, which git does not keep: the source decides, unless --from-notebooks says otherwise.
+Not here: file times, which git does not keep. The source decides, unless --from-notebooks is given.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def to_notebook(source, prepare=lambda cell: None):
 
 
 def to_assignment(source):
-    """Return the .ipynb text of an assignment: its tags become what nbgrader reads."""
+    """Return the .ipynb text of an assignment: its tags become nbgrader's metadata."""
     return to_notebook(source, _for_nbgrader)
 
 
@@ -68,8 +69,8 @@ def _for_nbgrader(cell):
 def to_source(notebook):
     """Return the py:percent text of an .ipynb text: its cells and their tags, no header and no outputs.
 
-    ValueError where a cell would not come back from that text as it is: with a pasted picture, or a line that a
-    py:percent file takes for the beginning of another cell.
+    Raises a ValueError if a cell cannot be restored from that text: it has a pasted picture, or a line that begins a new
+    cell in a py:percent file.
     """
     notebook = nbformat.reads(notebook, as_version=4)
     cells = notebook.cells
@@ -83,12 +84,12 @@ def to_source(notebook):
 
 
 def _held(cell):
-    """What a source must give back of a cell."""
+    """The parts of a cell that must survive in a source."""
     return cell and (cell.cell_type, cell.source, cell.metadata.get("tags"), cell.get("attachments"))
 
 
 def _what_is_lost(cell, same):
-    """Why a source does not give a cell back, and what to do about it."""
+    """Why a cell cannot be restored from its source, and what to do about it."""
     if cell.get("attachments"):
         pictures = ", ".join(cell.attachments)
         return f"holds {pictures}, pasted into it: save it as a file and link it, or draw it with minivis.viz"
@@ -101,7 +102,7 @@ def _what_is_lost(cell, same):
 
 
 def out_of_step(folder, sources=None, convert=to_notebook):
-    """Return what is wrong with the pairs below a folder, one line each."""
+    """Return the pairs below a folder that are out of step, one line each."""
     there, here = "notebooks", "notebooks/src"
     if sources is not None:
         there, here = "minivis/classroom/assignments", "notebooks/src/assignments"
@@ -122,7 +123,7 @@ def read(path):
 
 
 def write(contents):
-    """Write those of {path: text} that have changed, all or none, and say so; keep each notebook that is replaced."""
+    """Write the changed files of {path: text}, all or none, and print them; keep each replaced notebook."""
     changed = {path: text for path, text in contents.items() if not path.exists() or read(path) != text}
     replaced = {path: kept_as(path) for path in changed if path.suffix == ".ipynb" and path.exists()}
     REPLACED.mkdir(parents=True, exist_ok=True)
@@ -133,12 +134,15 @@ def write(contents):
 
 
 def kept_as(notebook):
-    """Where a notebook that is replaced is kept: by its content, so that none takes the place of another."""
+    """The path for a replaced notebook: it contains a hash of the content, so that none overwrites another."""
     return REPLACED / f"{notebook.stem}-{hashlib.sha256(notebook.read_bytes()).hexdigest()[:8]}.ipynb"
 
 
 def taken_over(names):
-    """{source: text} of the notebooks whose names begin so; ValueError for an unknown name or what cannot be kept."""
+    """{source: text} of the notebooks whose names begin with one of `names`.
+
+    Raises a ValueError for an unknown name or a notebook that a source cannot represent.
+    """
     edited = {name: sorted(NOTEBOOKS.glob(f"{name}*.ipynb")) for name in names}
     if unknown := [name for name, found in edited.items() if not found]:
         raise ValueError(f"no notebook in {NOTEBOOKS} begins with {' or '.join(unknown)}")
@@ -155,13 +159,16 @@ def taken_over(names):
 
 
 def main():
-    """Read the command line, bring the pairs in step (or only look), and return the exit code."""
+    """Read the command line, bring the pairs in step (or only check), and return the exit code."""
     parser = argparse.ArgumentParser(description="Make notebooks/*.ipynb from notebooks/src/*.py.")
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit code 1 when a pair is out of step"
     )
     parser.add_argument(
-        "--from-notebooks", nargs="*", metavar="NN", help="first take over what was edited in JupyterLab"
+        "--from-notebooks",
+        nargs="*",
+        metavar="NN",
+        help="first copy edits made in JupyterLab into the sources",
     )
     options = parser.parse_args()
     if options.check:

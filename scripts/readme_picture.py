@@ -1,4 +1,4 @@
-"""Draw the README's picture from a checkpoint in the package: scattered digits, and where the class token looks.
+"""Draw the README's picture from a checkpoint in the package: scattered digits, and the attention of the class token.
 
 Not here: training (minivis train vit-scattered-digits). Usage: python scripts/readme_picture.py
 """
@@ -12,7 +12,7 @@ from minivis import viz
 from minivis.data.transforms import RandomCrop
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "pictures" / "vit-digits-attention.png"
-BLOCK = 2  # counted from 0: where the class token reads the digit most
+BLOCK = 2  # counted from 0: the block in which the class token attends to the digit most
 
 
 def main():

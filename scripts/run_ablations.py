@@ -1,6 +1,6 @@
-"""Measure again what minivis/recipes/ablations.json holds: every choice, three seeds; less than an hour on two cores.
+"""Measure minivis/recipes/ablations.json again: every choice with three seeds; less than an hour on two cores.
 
-A run that was stopped goes on: finished trainings are kept in the folder. The choices are in minivis/recipes/ablations.py.
+Finished trainings are kept in the folder, so a stopped run can continue. The choices are in minivis/recipes/ablations.py.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from minivis.recipes import ablations
 
 
 def main():
-    """Train what is missing, then write the json."""
+    """Run the missing trainings, then write the json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"), help="folder for single runs")
     parser.add_argument("--jobs", type=int, default=2, help="how many trainings at a time")
@@ -28,7 +28,7 @@ def main():
     context = get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         pool.submit(ablations.backbone, str(options.out)).result()
-        choices = {  # each training once, in an order in which a process can go on with the scenes it has seen
+        choices = {  # each training once; ordered by seed, so that a process can use its scenes again
             (function, *sorted(changes.items()), seed): (subject, choice, seed)
             for seed in ablations.SEEDS
             for subject, choices in ablations.CHOICES.items()

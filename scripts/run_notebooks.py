@@ -25,7 +25,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def fingerprint(*paths):
-    """One hash of files and of all files below folders, by name and content; what a run leaves behind does not count."""
+    """One hash of files and of all files below folders, by name and content; without __pycache__."""
     total = hashlib.sha256()
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -36,7 +36,7 @@ def fingerprint(*paths):
 
 
 def is_current(path, built):
-    """Whether the executed copy of a notebook is there, whole, and of this notebook with this library."""
+    """Whether a complete executed copy of a notebook exists, made from this notebook with this library."""
     copy = built / path.name
     if not copy.exists():
         return False
@@ -45,7 +45,7 @@ def is_current(path, built):
 
 
 async def run(path, built, limit):
-    """Execute one notebook; return what went wrong in words, empty when all is well."""
+    """Execute one notebook; return its error as text, empty if there is none."""
     notebook = nbformat.read(path, as_version=4)
     deadline = None
 
@@ -54,7 +54,8 @@ async def run(path, built, limit):
         deadline = time.monotonic() + limit
 
     def go_on_unless_stopped(cell, cell_index):
-        if asyncio.current_task().cancelling():  # wait_for of Python 3.11 can swallow it where a cell ends
+        # wait_for of Python 3.11 can lose the cancellation when a cell ends
+        if asyncio.current_task().cancelling():
             raise asyncio.CancelledError
 
     client = NotebookClient(
@@ -76,17 +77,17 @@ async def run(path, built, limit):
             notebook.metadata["made_of"] = made_of
     except CellTimeoutError as error:
         wrong = f"took more than {limit:g} s, all cells together\n{error}"
-    except (CellExecutionError, RuntimeError) as error:  # the second: a kernel died or did not come up
-        if asyncio.current_task().cancelling():  # which nbclient takes for the death of the kernel
+    except (CellExecutionError, RuntimeError) as error:  # RuntimeError: a kernel died or did not start
+        if asyncio.current_task().cancelling():  # nbclient reports a cancellation as the death of the kernel
             raise asyncio.CancelledError from None
         wrong = ANSI.sub("", str(error)) or repr(error)
-    # Also when it failed: the place to look. Not when it was stopped: the copy from before is worth more.
+    # Also after an error, to look at it. Not if it was stopped: then the earlier copy is more useful.
     write_files({built / path.name: f"{nbformat.writes(notebook)}\n".encode()})
     return wrong
 
 
 def warnings_in(notebook):
-    """Warnings that cells wrote to stderr: in a lesson they are errors."""
+    """Warnings that cells wrote to stderr; in a chapter they count as errors."""
     streams = [
         out for cell in notebook.cells for out in cell.get("outputs", []) if out.get("name") == "stderr"
     ]
@@ -95,12 +96,12 @@ def warnings_in(notebook):
 
 async def run_all(paths, built, limit, jobs):
     """Execute notebooks, at most `jobs` at a time; print a line for each as it ends; return how many failed."""
-    # Ctrl-C is asyncio's, which cancels every notebook in order; nbclient would put a handler of its own there,
-    # which ends one kernel, calls its notebook failed, and goes on.
+    # On Ctrl-C, asyncio must cancel every notebook. nbclient would install its own handler, which ends one kernel, counts
+    # its notebook as failed, and continues.
     loop = asyncio.get_running_loop()
     free = asyncio.Semaphore(jobs)
     loop.add_signal_handler = loop.remove_signal_handler = lambda *signal_and_handler: False
-    # Its helpers complain where a kernel is stopped under them; what a notebook does wrong is raised all the same.
+    # Hides errors of nbclient's helpers when a kernel is stopped; errors of notebooks are still raised.
     loop.set_exception_handler(lambda *what: None)
 
     async def one(path):
@@ -137,7 +138,7 @@ def main():
     options.built.mkdir(parents=True, exist_ok=True)
     if options.changed:
         paths = [path for path in paths if not is_current(path, options.built)]
-    # Notebooks side by side share the cores; their kernels inherit this, and see nobody's IPython settings.
+    # Parallel notebooks share the cores. Their kernels inherit this, and an empty folder of IPython settings.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as settings:
@@ -145,31 +146,31 @@ def main():
         try:
             failed = asyncio.run(run_all(paths, options.built, options.limit, options.jobs))
         except KeyboardInterrupt:
-            print("stopped; what had not ended yet is as it was before", file=sys.stderr)
-            return 130  # as a shell has it
+            print("stopped; unfinished notebooks keep their earlier copies", file=sys.stderr)
+            return 130  # the exit code of shells for Ctrl-C
     print(f"{len(paths) - failed} of {len(paths)} notebooks ran, {time.perf_counter() - start:.0f} s")
     return int(failed > 0)
 
 
 def command_line():
-    """What may stand after the script's name."""
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         description="Execute every notebook once; the copies go to build/notebooks."
     )
     parser.add_argument(
-        "only", nargs="*", metavar="NN", help="how the wanted notebooks' names begin (default: all)"
+        "only", nargs="*", metavar="NN", help="beginnings of the notebooks' names (default: all)"
     )
     parser.add_argument(
         "--changed",
         action="store_true",
-        help="keep the copies that were made of this notebook with this library",
+        help="skip notebooks whose executed copies are up to date",
     )
     parser.add_argument(
         "--limit",
         type=float,
         default=600,
         metavar="SECONDS",
-        help="after which a notebook is taken to hang (default: 600)",
+        help="time limit of a notebook (default: 600)",
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at a time (default: 2)")
     parser.add_argument(

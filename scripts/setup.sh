@@ -10,7 +10,7 @@ die() { printf 'minivis: %s\n' "$@" >&2; exit 1; }
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
 version() { "$1" -c 'import platform; print(platform.python_version())' 2>/dev/null; }
 
-find_python() { # prints the first Python that fits; the plain python3 comes first: it is what the user chose
+find_python() { # prints the first Python that fits; plain python3 comes first, because the user chose it
     local candidate
     for candidate in python3 python3.13 python3.12 python3.11 python; do
         if fits "$candidate"; then echo "$candidate"; return; fi
@@ -53,7 +53,7 @@ else
         die "the installation failed; the whole log: $log"
 fi
 
-case ${SHELL:-} in # what stands in the environment, a shell finds after this, in its own language
+case ${SHELL:-} in # each kind of shell has its own activation script
     */fish) activate=activate.fish ;;
     */csh | */tcsh) activate=activate.csh ;;
     *) activate=activate ;;

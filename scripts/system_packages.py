@@ -1,7 +1,7 @@
-"""Debian packages that checks need and pip cannot bring: installed where this is root on a system with apt.
+"""Installs Debian packages that checks need and pip does not have, if this runs as root on a system with apt.
 
-Not here: what is done where they are missing. `python scripts/system_packages.py bwrap=bubblewrap` installs a package
-where its command is not there, and leaves it to others to say what is missing.
+Not here: messages about missing packages. `python scripts/system_packages.py bwrap=bubblewrap` installs a package
+if its command is missing.
 """
 
 import os
@@ -13,7 +13,7 @@ INSTALL_LIMIT = 600  # seconds for each of the two commands
 
 
 def install(*packages):
-    """Install packages, if that is possible without asking anybody."""
+    """Install packages, if that is possible without a password."""
     if shutil.which("apt-get") is None or getattr(os, "geteuid", lambda: 1)() != 0:
         return
     print(f"installing {' and '.join(packages)}", flush=True)

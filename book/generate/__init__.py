@@ -1,6 +1,6 @@
-"""The pages that are generated: each file here turns one thing the project already knows into text for Sphinx.
+"""The generated pages of the book: each file here makes text for Sphinx from something in the project.
 
-Not here: pages written by hand (the folder above), and writing files, which scripts/build_book.py does.
+Not here: pages written by hand (the folder above), writing files (scripts/build_book.py).
 """
 
 from pathlib import Path
@@ -14,12 +14,12 @@ BENCHMARK = Path(__file__).parents[2] / "tests" / "benchmarks" / "results" / "ag
 
 
 def pages(notebooks, executed, cache):
-    """Return everything that is generated, for a page of its own or for one written by hand to include.
+    """Return all generated files: whole pages, and parts that pages written by hand include.
 
     Parameters
     ----------
     notebooks, executed, cache : Path
-        The folders of the notebooks, of their executed copies, and one for what is costly to compute.
+        The folders of the notebooks, of their executed copies, and of results that are costly to compute.
 
     Returns
     -------

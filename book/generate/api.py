@@ -1,6 +1,6 @@
-"""The API reference: a page for each public part of the library, every public name on exactly one of them.
+"""The API reference: a page for each public part of the library; every public name is on exactly one of them.
 
-Not here: the docstrings, which autodoc reads, and whether they are whole (tests/test_docstrings.py).
+Not here: the docstrings, which autodoc reads, and their tests (tests/test_docstrings.py).
 """
 
 import ast
@@ -10,7 +10,7 @@ import sys
 import types
 from pathlib import Path
 
-# Part of the library -> what it is to a reader, in the order in which one meets them.
+# Part of the library -> its title for readers, in the order of the index.
 PARTS = {
     "minivis": "The names that everyone needs, at the top",
     "ops": "Differentiable functions",
@@ -42,7 +42,7 @@ PARTS = {
     "pretrained": "Published checkpoints",
     "storage": "Our own checkpoints",
     "recipes": "The small trainings",
-    "recipes.ablations": "What the papers' choices are worth",
+    "recipes.ablations": "Ablations of the papers' choices",
     "autograd": "For those who write an op",
     "gradcheck": "Checking a gradient",
     "backend": "CPU and GPU",
@@ -65,14 +65,14 @@ def documented():
         for name in module.__all__:
             thing = getattr(module, name)
             if isinstance(thing, types.ModuleType) or (callable(thing) and id(thing) in seen):
-                continue  # it has its own page, or stands on an earlier one
+                continue  # it has its own page, or is on an earlier one
             seen.add(id(thing))
             found[part].append((name, thing))
     return found
 
 
 def elsewhere(part, found):
-    """Return {name: where it is documented} of the public names of a part that stand on an earlier page."""
+    """Return {name: where it is documented} for the public names of a part that are on an earlier page."""
     homes = {
         id(thing): f"{module_of(p).__name__}.{name}" for p, names in found.items() for name, thing in names
     }
@@ -83,7 +83,7 @@ def elsewhere(part, found):
 
 
 def file_of(name, thing, module):
-    """The file of the library that defines a name; for a constant, the one whose ``__all__`` has it."""
+    """The file of the library that defines a name; for a constant, the file with the name in its ``__all__``."""
     if callable(thing):
         return Path(inspect.getsourcefile(inspect.unwrap(thing)))
     within = [m for n, m in sys.modules.items() if n.startswith(f"{module.__name__}.")]
@@ -92,14 +92,14 @@ def file_of(name, thing, module):
 
 
 def opening(file):
-    """What a file of the library says it holds: the first sentence or two of its docstring."""
+    """The description of a file of the library: the first paragraph of its docstring, without "Not here"."""
     return (
         ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).split("\n\n")[0].split("\nNot here")[0]
     )
 
 
 def directive(name, thing):
-    """The autodoc directive of one public name; of a class with the members that are its own and documented."""
+    """The autodoc directive of one public name; for a class with its own documented members."""
     if isinstance(thing, type):
         kind = "exception" if issubclass(thing, BaseException) else "class"
         own = [n for n, v in vars(thing).items() if not n.startswith("_") and v.__doc__ and is_ours(v)]
@@ -113,7 +113,7 @@ def directive(name, thing):
 
 
 def is_ours(member):
-    """Whether a member of a class is a method or a property that this library defines, not one that it was given."""
+    """Whether a member of a class is a method or a property that is defined in this library."""
     function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
     return inspect.isfunction(function) and function.__module__.startswith("minivis")
 
@@ -131,7 +131,7 @@ def page(part, found):
             "",
         ]
     pages = [name for name in PARTS if name.rpartition(".")[0] == (part if part != "minivis" else "")]
-    if part != "minivis" and pages:  # of minivis itself, the index has them
+    if part != "minivis" and pages:  # the index lists the parts of minivis itself
         lines += ["Parts: " + ", ".join(f":py:mod:`minivis.{name}`" for name in pages) + ".", ""]
     files = {}
     for name, thing in found[part]:
@@ -157,8 +157,8 @@ def pages():
     found = documented()
     index = [
         *heading("API reference", "="),
-        "Every public name, by the part of the library it belongs to. ``mv`` stands for ``import minivis as mv``;",
-        "each entry has a link to its source.",
+        "Every public name, by part of the library. ``mv`` stands for ``import minivis as mv``. Each entry has a link",
+        "to its source.",
         "",
         ".. list-table::",
         "",

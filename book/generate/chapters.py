@@ -1,6 +1,6 @@
-"""The chapters: executed notebooks, with an anchor at every slide, links that lead inside the book, and alt texts.
+"""The chapters: executed notebooks, with an anchor at every slide, links inside the book, and alt texts.
 
-Not here: the execution (scripts/run_notebooks.py), the notebooks themselves.
+Not here: executing the notebooks (scripts/run_notebooks.py).
 """
 
 import re
@@ -8,16 +8,16 @@ import re
 import nbformat
 from nbformat import v4
 
-WIDGET = "application/vnd.jupyter.widget-view+json"  # needs a kernel; the picture beside it does not
+WIDGET = "application/vnd.jupyter.widget-view+json"  # needs a kernel, unlike the picture in the same output
 
 
 def pages(notebooks, executed):
-    """Return {path: bytes} of the chapters; a notebook that was not executed is a FileNotFoundError."""
+    """Return {path: bytes} of the chapters; raises a FileNotFoundError if a notebook was not executed."""
     found = {}
     for path in sorted(notebooks.glob("*.ipynb")):
         copy = executed / path.name
         if not copy.exists():
-            raise FileNotFoundError(f"{copy} is not there: make notebooks")
+            raise FileNotFoundError(f"{copy} does not exist; run: make notebooks")
         try:
             chapter = for_the_book(nbformat.read(copy, as_version=4))
         except ValueError as error:
@@ -44,7 +44,7 @@ def for_the_book(notebook):
 
 
 def anchors_of(notebook):
-    """For each cell its anchors: ``slide-h-4-slug`` for the tag slide:H/4-slug; the second cell of a slide ends in -2."""
+    """The anchors of each cell: ``slide-h-4-slug`` for the tag slide:H/4-slug; for the second cell of a slide with -2."""
     seen = {}
     found = []
     for cell in notebook.cells:
@@ -61,13 +61,13 @@ def anchor(slide):
 
 
 def inside(markdown):
-    """Markdown whose links to files of the library lead to their source in the book."""
+    """Replace links to files of the library by links to their source in the book."""
     markdown = re.sub(r"\]\(\.\./(minivis/[\w/]+)\.py\)", r"](source:\1)", markdown)
     return re.sub(r"\[([^\]]+)\]\(\.\./minivis[^)]*\)", r"\1", markdown)  # data and folders: not in the book
 
 
 def static(cell):
-    """Leave of a cell's outputs what needs no kernel, and hand a picture's caption on as its alt text."""
+    """Remove outputs that need a kernel, and make each picture's caption its alt text."""
     for output in cell.get("outputs", []):
         output.get("data", {}).pop(WIDGET, None)
         if "image/png" in output.get("data", {}):

@@ -1,7 +1,7 @@
-"""The law table: for each function that has laws, each law's name, sentence, equation, hint and mutant, the mistakes
-that are known by name, and how many mutants of the right answer the laws rejected.
+"""The law pages: for each function with laws, the name, sentence, equation, hint and mutant of each law, the known
+mistakes, and how many mutants of the right answer the laws rejected.
 
-Not here: the laws (minivis/laws) and how a function is judged by them.
+Not here: the laws, and judging a function by them (minivis/laws).
 """
 
 import ast
@@ -19,9 +19,9 @@ MUTATION = Path(__file__).parents[2] / "tests" / "laws" / "results" / "mutation.
 
 
 def pages():
-    """Return {path: text}: an index, and a page for each function that has laws."""
+    """Return {path: text}: an index, and a page for each function with laws."""
     families = laws.names()
-    lines = head("function", "called as", "laws", "the first of them")
+    lines = head("function", "called as", "laws", "the first law")
     for name in families:
         family = family_of(name)
         first = escape(one_line(family.laws[0].sentence))
@@ -32,8 +32,8 @@ def pages():
 
 
 def mutation_table():
-    """How the laws stood the change of one thing at a time in the right answers."""
-    lines = head("function", "mutants", "of them wrong", "rejected")
+    """The table of mutation testing: how many mutants of each right answer the laws rejected."""
+    lines = head("function", "mutants", "of these wrong", "rejected")
     rows = json.loads(MUTATION.read_text(encoding="utf-8"))
     lines += [row(f"`{r['family']}`", r["mutants"], r["differing"], r["rejected"]) for r in rows]
     sums = [sum(r[key] for r in rows) for key in ("mutants", "differing", "rejected")]
@@ -41,9 +41,9 @@ def mutation_table():
     return [
         "## Do the laws find what is wrong?",
         "",
-        "In each right answer one thing was changed at a time: an operator, a number, an axis, a comparison, a pair, a "
-        "statement. A change counts as wrong where the result differs on more than one plain random input in twenty; "
-        "the laws should reject each of these. `make mutation` counts again.",
+        "Each mutant is the right answer with one change: an operator, a number, an axis, a comparison, a pair or a "
+        "statement. A mutant counts as wrong if its result differs on more than one in twenty plain random inputs. "
+        "The laws should reject every wrong mutant. `make mutation` runs this again.",
         "",
         *lines,
     ]
@@ -67,7 +67,7 @@ def page(name):
             lines += [
                 "## With a backward pass",
                 "",
-                "These are asked with `vjp=True`, of a function that returns `(out, vjp)`.",
+                "With `vjp=True`, these laws judge a function that returns `(out, vjp)`.",
                 "",
             ]
         gradient = law.gradient
@@ -76,11 +76,11 @@ def page(name):
 
 
 def known_mistakes(family):
-    """The mistakes that are recognised by their answers, folded away: the hints say what was done."""
+    """The common mistakes that are recognised by their answers, with their hints, in a dropdown."""
     lines = [
-        "## Mistakes that are known by name",
+        "## Known mistakes",
         "",
-        "Who gives the same answers as one of these gets its hint.",
+        "If your function gives the same answers as one of these, you get its hint.",
         "",
     ]
     lines += ["::::{dropdown} The mistakes and their hints", ""]
@@ -112,7 +112,7 @@ def one_line(text):
 
 
 def source_of(mutant):
-    """The source of a mutant: of the function itself, or of what makes it of a right answer."""
+    """The source of a mutant: of the function itself, or of the change that makes it from a right answer."""
     if isinstance(mutant, functools.partial):
         given = ", ".join(f"{name}={value!r}" for name, value in mutant.keywords.items())
         return f"{source_of(mutant.func)}\n\n# called with {given}"
@@ -128,7 +128,7 @@ def source_of(mutant):
     else:  # a lambda begins in the middle of a line
         opening, _, rest = segment.partition("\n")
         segment = f"{opening}\n{textwrap.dedent(rest)}".rstrip()
-    steps = next((value for value in within.values() if isinstance(value, dict)), {})  # done otherwise
+    steps = next((value for value in within.values() if isinstance(value, dict)), {})  # the changed steps
     for step, part in steps.items():
         if inspect.isfunction(part):
             segment += f"\n\n# its step {step!r}:\n{source_of(part)}"

@@ -1,18 +1,18 @@
-"""The Markdown that several generated pages have in common: escaped text, tables, where a function's laws stand.
+"""Markdown for several generated pages: escaped text, tables, anchors of laws.
 
-Not here: what the pages say.
+Not here: the texts of the pages.
 """
 
 import re
 
 
 def escape(text):
-    """Text in which no character is Markdown."""
+    """Escape Markdown's special characters in a text."""
     return re.sub(r"([\\`*_$|<>\[\]{}])", r"\\\1", text)
 
 
 def head(*titles, numbers=0):
-    """The first two lines of a table; its last columns, as many as ``numbers`` says, stand at the right."""
+    """The first two lines of a table; its last ``numbers`` columns are aligned to the right."""
     marks = ["---"] * (len(titles) - numbers) + ["--:"] * numbers
     return [row(*titles), f"|{'|'.join(marks)}|"]
 

@@ -1,6 +1,6 @@
 """The pictures of the welcome page: one for each system, taken from the chapter that builds it.
 
-Not here: the drawing; a picture is the output of a cell and known by the slide that the cell mirrors.
+Not here: drawing them. A picture is the output of a notebook's cell, which is found by its slide tag.
 """
 
 import base64
@@ -9,7 +9,7 @@ import nbformat
 
 from book.generate.chapters import caption_of
 
-# chapter, what is built there, the slide whose cell draws its picture
+# chapter, its title on the card, the tag of the cell that draws its picture
 PICTURES = [
     ("01_autograd", "An autograd engine: the gradient of any program", "slide:C/91-backpropagation"),
     ("02_convolution", "Convolution: filters by hand, then filters that learn", "slide:Z/11-convolution-2d"),
@@ -23,7 +23,7 @@ PICTURES = [
 
 
 def pages(executed):
-    """Return {path: bytes}: the text with the cards, and the pictures themselves."""
+    """Return {path: bytes}: the text with the cards, and the pictures."""
     found = {}
     cards = ["::::{grid} 1 1 2 2", ":gutter: 3", ""]
     for chapter, title, slide in PICTURES:

@@ -1,7 +1,7 @@
 """The shape of each model at every stage, measured by running it once on an image of zeros: a table and a drawing.
 
-Not here: how a stage is counted (minivis/nn/layer_table.py) or drawn (minivis/viz/model_drawing.py). Running takes
-seconds, so what was found is kept.
+Not here: counting a stage (minivis/nn/layer_table.py) or drawing it (minivis/viz/model_drawing.py). Running a model takes
+seconds, so the results are kept.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from minivis import viz
 from minivis.storage import write_files
 from scripts.run_notebooks import ROOT, fingerprint
 
-# title, how the model is made, the shape of its input, how deep to look
+# title, a function that makes the model, the shape of its input, the depth of the table
 MODELS = [
     ("The digits' CNN", lambda: mv.load("cnn-digits"), (1, 1, 8, 8), 2),
     ("The digits' ViT", lambda: mv.load("vit-digits"), (1, 1, 8, 8), 3),
@@ -27,7 +27,7 @@ MODELS = [
 
 
 def pages(cache):
-    """The text of all tables and the drawings that it shows, as {path: bytes}; see `tables`."""
+    """The text of all tables and the drawings, as {path: bytes}; see `tables`."""
     text = tables(cache)
     names = [f"shapes-{i}.png" for i in range(len(MODELS))]
     return {"generated/shapes.md": text.encode()} | {
@@ -36,9 +36,9 @@ def pages(cache):
 
 
 def tables(cache):
-    """The text of all tables; what was measured for this library and these models is read from the folder ``cache``.
+    """The text of all tables; if library and models have not changed, it is read from the folder ``cache``.
 
-    The drawings lie there too, as ``shapes-0.png``, ``shapes-1.png``, ...
+    The drawings are there too, as ``shapes-0.png``, ``shapes-1.png``, ...
     """
     kept = cache / "shapes.md"
     made_of = f"<!-- {fingerprint(ROOT / 'minivis', Path(__file__))} -->\n"
@@ -58,13 +58,13 @@ def tables(cache):
 
 
 def drawing(number, title, caption):
-    """What shows the drawing of a model below its table, when it is asked for."""
+    """The dropdown with the drawing of a model, below its table."""
     picture = f"![{title}, drawn. {caption}](/generated/shapes-{number}.png)"
-    return "\n".join(["", ":::{dropdown} The same as a drawing", picture, ":::", ""])
+    return "\n".join(["", ":::{dropdown} Drawing", picture, ":::", ""])
 
 
 def table(title, summary):
-    """One model's section: what it is fed, and a row for every stage."""
+    """The section of one model: its input, and a row for every stage."""
     lines = [f"## {title}", "", f"Input `{summary.inputs}`.", ""]
     lines += head("stage", "layer", "output shape", "parameters", "multiply-adds", numbers=2)
     for stage in summary.rows:

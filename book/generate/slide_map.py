@@ -1,6 +1,6 @@
-"""The slide map: every slide of the decks with what it claims, the cell that shows it, its laws and its source code.
+"""The slide map: every slide of the decks with its claim, the cell that shows it, its laws and its source code.
 
-Not here: the list of slides (notebooks/slides.toml), and whether a slide lacks its cell (tests/notebooks/test_slides.py).
+Not here: the list of slides (notebooks/slides.toml), the test that each slide has a cell (tests/notebooks/test_slides.py).
 """
 
 import ast
@@ -73,7 +73,7 @@ def tag_of(slide):
 
 
 def row(slide, cells, laws, code=()):
-    """One row of the table; ``cells`` is None where the chapter is still to come, ``code`` links the sources."""
+    """One row of the table; ``cells`` is None if the chapter does not exist yet, ``code`` links the sources."""
     tag = f"slide:{tag_of(slide)}"
     last = slide["number"] + slide.get("builds", 1) - 1
     pages = str(slide["number"]) + (f"–{last}" if last > slide["number"] else "")
@@ -93,7 +93,7 @@ def row(slide, cells, laws, code=()):
 
 
 def names_in(source):
-    """The names a code cell uses, and the strings it hands to laws.check."""
+    """The names and strings in a code cell; the strings include the arguments of laws.check."""
     names = set()
     for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", source))):
         if isinstance(node, ast.Name):

@@ -1,6 +1,6 @@
-"""Where in the library a slide's formula stands: the functions and classes whose docstrings name the slide by its tag.
+"""The source code of a slide's formula: the functions and classes with the slide's tag in their docstrings.
 
-Not here: the list of slides (notebooks/slides.toml), the table they stand in (slide_map.py).
+Not here: the list of slides (notebooks/slides.toml), the table (slide_map.py).
 """
 
 import ast
@@ -12,7 +12,7 @@ from book.generate import api
 
 LIBRARY = Path(__file__).parents[2] / "minivis"
 TAG = re.compile(r"``([A-Z]/\d+-[a-z0-9-]+)``")
-# The formula first, then what is built of it, then the rest: pictures among it.
+# The order of sources: the formula, then the parts of the library that use it, then the rest, such as pictures.
 FORMULA_FIRST = ("ops", "vision", "nn", "losses", "models", "metrics")
 
 
@@ -23,11 +23,11 @@ class Source:
     Attributes
     ----------
     file : str
-        Its file, from the library's folder on: ``ops/softmaxes.py``.
+        Its file, relative to the library's folder: ``ops/softmaxes.py``.
     line : int
-        Where its ``def`` or ``class`` stands.
+        The line of its ``def`` or ``class``.
     name : str
-        With the class before it where it is a method; empty for the head of the file.
+        For a method with its class in front; empty for the head of the file.
     docstring : str
     """
 
@@ -37,9 +37,9 @@ class Source:
     docstring: str
 
     def link(self, public):
-        """What stands in the slide map: the name, and file and line, linked to the source code where the book has it.
+        """The text in the slide map: name, file and line, with a link to the source code if it is in the book.
 
-        Sphinx makes a page of every file that the reference names, with an anchor at what it names: ``public``.
+        Sphinx makes a page for every file in the reference, with an anchor for each name: ``public`` has these names.
         """
         place = f"{self.file}:{self.line}"
         if self.file not in public:
@@ -49,7 +49,7 @@ class Source:
 
 
 def public():
-    """Return {file: the names of it that the reference has}."""
+    """Return {file: its names that are in the reference}."""
     found = {}
     for part, names in api.documented().items():
         for name, thing in names:
@@ -69,7 +69,7 @@ def documented(library=LIBRARY):
 
 
 def _definitions(node, name=""):
-    """Yield a module, class or function with its name, then what it defines."""
+    """Yield a module, class or function with its name, then the definitions inside it."""
     yield node, name
     for child in node.body:
         if isinstance(child, ast.FunctionDef | ast.ClassDef):
@@ -77,7 +77,7 @@ def _definitions(node, name=""):
 
 
 def sources(library=LIBRARY):
-    """Return {slide tag: its sources}, formulas before pictures. The head of a file names slides too, and is no source."""
+    """Return {slide tag: its sources}, formulas before pictures. A tag in the head of a file does not count."""
     found = {}
     for source in documented(library):
         for tag in TAG.findall(source.docstring) if source.name else ():

@@ -1,6 +1,6 @@
-"""What `minivis doctor` can find wrong, and what it says to do: read off its source, so that nothing is left out.
+"""The table of all problems that `minivis doctor` can find, with its advice, read from its source code so that it is complete.
 
-Not here: an examination of this machine; troubleshooting by hand (troubleshooting.md).
+Not here: examining this machine, and advice written by hand (troubleshooting.md).
 """
 
 import ast
@@ -11,11 +11,11 @@ from book.generate.markdown import escape, head, row
 from minivis import doctor
 
 STATES = {"_note": "note", "_broken": "broken"}
-COMMANDS = ("_pip(", "_setenv(")  # what doctor.py writes a command with
+COMMANDS = ("_pip(", "_setenv(")  # functions of doctor.py that make a command
 
 
 def table():
-    """The text of a table: every finding that is not fine, in the order of doctor.py."""
+    """The text of the table: every possible problem, in the order of doctor.py."""
     lines = head("about", "the doctor says", "what to do")
     for kind, subject, says, todo in findings():
         lines.append(row(escape(subject), f"{STATES[kind]}: {escape(says)}", f"`{todo}`" if todo else ""))
@@ -23,7 +23,7 @@ def table():
 
 
 def findings():
-    """Yield (kind, subject, says, todo) of every finding that doctor.py can make; ``<name>`` stands for what varies."""
+    """Yield (kind, subject, says, todo) of every problem in doctor.py; ``<name>`` stands for a part that varies."""
     for function in ast.parse(inspect.getsource(doctor)).body:
         if isinstance(function, ast.FunctionDef):
             calls = [
@@ -37,7 +37,7 @@ def findings():
 
 
 def words(node, function, line):
-    """What an expression of doctor.py says, as far as it can be known without running it."""
+    """The text of an expression of doctor.py, as far as it is known without running it."""
 
     def again(part):
         return words(part, function, line)
@@ -70,7 +70,7 @@ def words(node, function, line):
 
 
 def assigned(name, function, line):
-    """The text that a variable of a function holds at a line, where it was put together of texts; else nothing."""
+    """The text that a variable of a function has at a line, if it was made from texts; otherwise an empty string."""
     text = ""
     for node in sorted((n for n in ast.walk(function) if isinstance(n, ast.stmt)), key=lambda n: n.lineno):
         if node.lineno >= line:

@@ -1,6 +1,6 @@
-"""The classroom: assignments to hand out, graded by the laws, with words for each student.
+"""The classroom: assignments to hand out, graded by the laws, with written feedback for each student.
 
-Not loaded here: nbgrader, which only handing out and grading need (`pip install "minivis[classroom]"`).
+Not here: nbgrader, which only releasing and grading import (`pip install "minivis[classroom]"`).
 """
 
 from minivis.classroom.tasks import award, awarded, find, names

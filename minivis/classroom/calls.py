@@ -1,6 +1,6 @@
-"""System calls that an isolated submission may not make: those with which it would get around its limits.
+"""System calls that an isolated submission may not make, because they would let it escape its limits.
 
-Not here: what it sees (isolation.py). A filter is a program of the kernel's: seccomp, in classic BPF.
+Not here: which files it sees (isolation.py). The filter is a seccomp program in classic BPF, run by the kernel.
 """
 
 import errno
@@ -8,30 +8,30 @@ import struct
 
 __all__ = ["refused_calls"]
 
-# More processes, which would have limits of their own; another user namespace, whose owner may mount; memory that
-# belongs to no process. Numbers as the kernel's tables have them, by what platform.machine() says.
+# New processes (each would have limits of its own), new user namespaces (their owner may mount), and memory that
+# belongs to no process. Key: platform.machine(); values: the numbers in the kernel's tables.
 REFUSED = {
     "x86_64": {"fork": 57, "vfork": 58, "unshare": 272, "memfd_create": 319, "shmget": 29},
     "aarch64": {"unshare": 97, "memfd_create": 279, "shmget": 194},
 }
-CLONE = {"x86_64": 56, "aarch64": 220}  # makes threads, which are allowed, and processes
-CLONE3 = 435  # the same; its flags lie in memory, where a filter cannot look
+CLONE = {"x86_64": 56, "aarch64": 220}  # makes threads (allowed) and processes (refused)
+CLONE3 = 435  # the same, but its flags are in memory, which a filter cannot read
 CLONE_THREAD = 0x10000
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-X32 = 0x40000000  # the calls of x86_64 by other numbers begin here
-# of a program: operations, what they load (the number, the architecture, the first argument), what they give back
+X32 = 0x40000000  # from here on: other numbers for the calls of x86_64
+# BPF: operations; offsets of what they load (call number, architecture, first argument); return values
 LOAD, EQUAL, AT_LEAST, ANY_BIT, GIVE = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, CALLER, ARGUMENT = 0, 4, 16
 ALLOW, ERROR = 0x7FFF0000, 0x50000
 
 
 def refused_calls(machine):
-    """The filter, as bubblewrap hands it on.
+    """The filter as bytes, for bubblewrap's option ``--seccomp``.
 
     Parameters
     ----------
     machine : str
-        As `platform.machine` has it; where its numbers are not known, nothing is refused.
+        What `platform.machine()` returns. An unknown machine refuses nothing.
 
     Returns
     -------
@@ -51,5 +51,5 @@ def refused_calls(machine):
 
 
 def _step(operation, operand, if_so=0, if_not=0):
-    """One instruction: so many steps are left out if it holds, and if it does not."""
+    """One instruction, and how many of the next ones to skip: ``if_so`` if its condition holds, else ``if_not``."""
     return struct.pack("HBBI", operation, if_so, if_not, operand)

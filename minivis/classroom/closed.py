@@ -1,6 +1,6 @@
-"""Stand-ins for the libraries that have the answers ready: they can be imported, and refuse to be called.
+"""Stand-ins for libraries that contain ready answers: a submission can import them, but not call them.
 
-Not here: a sandbox. Whoever wants to can get around this; it keeps an honest mistake from being graded as work.
+Not here: a sandbox. A determined student can get around this; it only stops library calls that were left in by mistake.
 """
 
 import importlib.abc
@@ -12,16 +12,16 @@ __all__ = ["CLOSED", "Closed", "close"]
 
 CLOSED = ("minivis", "scipy", "torch", "torchvision", "tensorflow", "keras", "jax", "flax", "cupy", "autograd", "sklearn",
           "skimage", "cv2", "transformers", "timm", "einops", "hypothesis")  # fmt: skip
-# calls that do nothing: checks, pictures
+# calls that do nothing while grading: checks and pictures
 SILENT = ("minivis.classroom.award", "minivis.laws.check", "minivis.viz.")
 
 
 class Closed(Exception):
-    """Something of a closed library was called."""
+    """A function of a closed library was called."""
 
 
 class StandIn(types.ModuleType):
-    """A module, function or class of a closed library: every name is there, no call goes through."""
+    """A module, function or class of a closed library: every name exists, every call is refused."""
 
     __path__ = ()
     __all__ = ()
@@ -41,7 +41,7 @@ class StandIn(types.ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds every module of the closed libraries, wherever it would lie: installed or not."""
+    """Finds every module of the closed libraries, installed or not."""
 
     def __init__(self, closed):
         self.closed = frozenset(closed)
@@ -59,7 +59,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def close(libraries=CLOSED):
-    """From now on, in this process, these libraries are stand-ins.
+    """Replace libraries by stand-ins, in this process and from now on.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""`minivis assignment list | release | grade | solution`: what each prints, and its exit code.
+"""`minivis assignment list | release | grade | solution`: what each action prints, and its exit code.
 
-Not here: the command line itself (minivis/cli.py), the work.
+Not here: reading the command line (minivis/cli.py), releasing (handing_out.py) and grading (grading.py).
 """
 
 import sys
@@ -15,7 +15,7 @@ def run(options):
     Parameters
     ----------
     options : Namespace
-        ``action`` and what belongs to it, as minivis/cli.py reads them.
+        ``action`` and its options, as minivis/cli.py reads them.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def _list(options):
     found = [find(name) for name in names()]
     width = max(len(assignment.name) for assignment in found)
     if sys.stdout.isatty():
-        print("The assignments, in the order in which they are taught:")
+        print("The assignments, in the order of the course:")
     for assignment in found:
         tasks = ", ".join(task.name for task in assignment.tasks)
         print(f"{assignment.name:{width}}  {assignment.title}; {assignment.most} points: {tasks}")
@@ -70,6 +70,6 @@ def _grade(options):
             points, most = (sum(float(row[column]) for row in rows) for column in (1, 2))
             print(f"{student}: {points:g} of {most:g}")
     print(f"{folder / 'grades.csv'} and {folder / 'feedback'}: {len(told)} graded")
-    print(f"The inputs of the laws were drawn from seed {seed}; --seed {seed} draws them again.")
+    print(f"The inputs of the laws were drawn from seed {seed}; --seed {seed} draws the same inputs again.")
     print(in_words())
     return 0

@@ -1,6 +1,6 @@
-"""What a student reads: for each task the points, what holds, and for what does not the smallest case and a thought.
+"""What a student reads about each task: the points, and for each broken law the smallest case that breaks it and a hint.
 
-Not here: how the verdicts were reached (judging.py), the page around it (nbgrader's).
+Not here: how the laws are judged (judging.py), the page around it (nbgrader's).
 """
 
 import html
@@ -13,11 +13,11 @@ from minivis.laws.judging.registry import PLAIN
 __all__ = ["fenced", "letter", "printable", "task_html", "task_text"]
 
 WIDTH = 100
-IN_FULL = 2  # so many broken laws of a task are shown with their counterexample; the others follow from them as a rule
+IN_FULL = 2  # broken laws of a task shown with a counterexample; the others usually have the same cause
 
 
 def headline(task):
-    """A task's result in a line."""
+    """A task's result in one line."""
     laws = task["laws"]
     line = f"{task['name']}: {task['points']} of {task['most']} points."
     if task["problem"]:
@@ -33,13 +33,13 @@ def headline(task):
 
 def _parts(task):
     """(law, how to show it) for each law that was tried: "holds", "full", "short" or "likewise"."""
-    told = set()
+    told = set()  # reasons that the page has given
     full = 0
     for law in task["laws"]:
-        reason = law["message"].split(" within ")[0]  # the limits of two calls that hang may differ
+        reason = law["message"].split(" within ")[0]  # two calls that hang may have different time limits
         if law["passed"]:
             yield law, "holds"
-        elif law["judged"] and (reason in told or told and law["name"] in PLAIN):  # another law says more
+        elif law["judged"] and (reason in told or told and law["name"] in PLAIN):  # a law above says more
             yield law, "likewise"
         elif law["judged"]:
             told.add(reason)
@@ -48,11 +48,11 @@ def _parts(task):
 
 
 def _also(law, how):
-    """What follows a law's sentence: it is broken like one above, or it holds and earns nothing yet."""
+    """What follows a law's sentence: it is broken for the same reason as one above, or it holds and earns nothing yet."""
     if how == "likewise":
         return " (for the same reason)"
     if law["passed"] and not law["points"]:
-        return " (holds; it counts once a law holds that compares with the right answer)"
+        return " (holds, but earns no points until a law that compares with the right answer holds too)"
     return ""
 
 
@@ -60,7 +60,7 @@ def _explained(law, how):
     """The lines under a broken law."""
     if how == "full" and law["shown"]:
         lines = [line[2:] if line.startswith("  ") else line for line in law["shown"]]
-        return lines[lines.index("") + 1 :]  # the first repeat name and sentence
+        return lines[lines.index("") + 1 :]  # the lines before the empty one repeat name and sentence
     if how in ("full", "short"):
         return [law["message"], f"Hint: {law['hint']}"]
     return []
@@ -71,7 +71,7 @@ def _stand_in(task):
     if not task["given"]:
         return ""
     names = ", ".join(task["given"])
-    return f"Where this calls {names}, it was judged with the right {names}: mistakes made there cost nothing here."
+    return f"Where this calls {names}, it was judged with the right {names}: your mistakes there cost no points here."
 
 
 def _untried(task):
@@ -80,7 +80,7 @@ def _untried(task):
     if not left:
         return ""
     points = sum(law["most"] for law in task["laws"] if not law["judged"])
-    return f"Not tried, because the time was up ({points} points): {', '.join(left)}."
+    return f"Not tried, because the time ran out ({points} points): {', '.join(left)}."
 
 
 def task_text(task):
@@ -102,12 +102,12 @@ def task_text(task):
 
 
 def printable(text):
-    """Text without what a terminal would take for a command: students' file names and errors are in it."""
+    """Text without control characters, which could command a terminal: students' file names and errors are in it."""
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def fenced(task):
-    """A task's plain text as a block of Markdown, which nothing in it can end."""
+    """A task's plain text as a code block of Markdown; no backticks in the text can end the block early."""
     fence = max(["``", *re.findall("`+", task["text"])], key=len) + "`"
     return f"{fence}text\n{task['text']}{fence}\n"
 
@@ -135,7 +135,7 @@ def task_html(task):
 
 
 def letter(assignment, student, found, remarks):
-    """The head of a student's feedback, in Markdown: the points, and what stood in the way of reading the notebook.
+    """The head of a student's feedback, in Markdown: the points, and problems with the files and cells.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def letter(assignment, student, found, remarks):
     found : dict
         As `judge_submission` returns it.
     remarks : list of str
-        About the files.
+        Remarks on the files.
 
     Returns
     -------
@@ -159,15 +159,15 @@ def letter(assignment, student, found, remarks):
     ]
     lines += [f"- {task['name']}: {task['points']} of {task['most']}" for task in found["tasks"]]
     if remarks:
-        lines += ["", "About what was handed in:", "", *(f"- {_plain(remark)}" for remark in remarks)]
+        lines += ["", "Remarks on your files:", "", *(f"- {_plain(remark)}" for remark in remarks)]
     if found["notes"]:
-        lines += ["", "When the cells were run from top to bottom:", ""]
+        lines += ["", "Problems when the cells were run from top to bottom:", ""]
         lines += [f"- Cell {number}: {_plain(note)}" for number, note in found["notes"].items()]
     lines += ["", _closing(found), "", isolation.in_words()]
     if "seed" in found:
         lines += [
             "",
-            f"The inputs of the laws were drawn from seed {found['seed']}; the same seed draws them again.",
+            f"The inputs of the laws were drawn from seed {found['seed']}; the same seed gives the same inputs.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -175,15 +175,15 @@ def letter(assignment, student, found, remarks):
 def _closing(found):
     laws = [law for task in found["tasks"] for law in task["laws"]]
     if not laws:
-        return "No law could be tried. Mend what is named above, run the notebook from top to bottom, and hand it in again."
+        return "No law could be tried. Fix the problems above, run the notebook from top to bottom, and hand it in again."
     if all(law["passed"] for law in laws) and not any(task["problem"] for task in found["tasks"]):
-        return "Nothing to mend."
+        return "Nothing to fix."
     return (
-        "Under each task: the laws that were tried, and for one that is broken the smallest case found that breaks it. "
-        "Mend the first one and run the check again; the others often follow from it."
+        "Each task lists the laws that were tried. A broken law comes with the smallest case found that breaks it. "
+        "Fix the first one and run the check again; this often fixes the others too."
     )
 
 
 def _plain(text):
-    """Text that Markdown shows as it is."""
+    """Text with Markdown's special characters escaped."""
     return "".join(f"\\{c}" if c in "\\*_<>|#[]`$" else c for c in printable(text)).replace("\n", " ")

@@ -1,6 +1,6 @@
-"""The files of a hand-in: folders walked, archives opened, links and devices left out, and no more than there may be.
+"""Reading the files of a hand-in: from folders and archives, without links and devices, up to a limit.
 
-Not here: what is in them (submission.py), whose they are (students.py).
+Not here: finding the notebook among them (submission.py), whose they are (students.py).
 """
 
 import contextlib
@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 __all__ = ["MOST_BYTES", "MOST_FILES", "all_files"]
 
-# of one submission: an archive must not fill the disk
+# limits of one submission, so that an archive cannot fill the disk
 MOST_FILES = 200
 MOST_BYTES = 50 * 2**20
 
@@ -22,7 +22,7 @@ def all_files(paths, remarks):
     paths : list of Path
         Folders, files and archives.
     remarks : list of str
-        What is left out, and why, is added to it.
+        A remark is added for each file that is left out.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def all_files(paths, remarks):
     size = 0
     with contextlib.ExitStack() as archives:
         entries = [entry for entry in _entries(paths, remarks, archives) if _belongs(entry[0], remarks)]
-        # the notebook is read first, whatever else there is
+        # notebooks first, so that other files cannot use up the limit
         entries.sort(key=lambda entry: ".ipynb" not in entry[0].lower())
         for path, length, content in entries:
             if count == MOST_FILES or size + length > MOST_BYTES:
@@ -42,7 +42,7 @@ def all_files(paths, remarks):
                 continue
             try:
                 files.append((path, content()))
-            # each compression has its own for a damaged entry, an encrypted one another
+            # the type of the error depends on the compression and on whether the entry is encrypted
             except Exception as error:
                 remarks.append(f"{path} could not be read: {type(error).__name__}: {error}")
             count += 1
@@ -51,13 +51,13 @@ def all_files(paths, remarks):
         what = left_out[0] + (f" and {len(left_out) - 1} more were" if len(left_out) > 1 else " was")
         remarks.append(
             f"Not everything was read: {what} left out. A submission has at most {MOST_FILES} files and "
-            f"{MOST_BYTES >> 20} MiB: hand in the notebook, and what it needs."
+            f"{MOST_BYTES >> 20} MiB: hand in only the notebook and the files that it needs."
         )
     return files
 
 
 def _belongs(path, remarks):
-    """Whether a file is one of the submission's: not hidden, not made by a system, not outside of its folder."""
+    """Whether a file belongs to the submission: it is not hidden and its path stays inside the folder."""
     parts = PurePosixPath(path).parts
     if not parts or ".." in parts or parts[0].startswith(("/", "\\")) or ":" in parts[0]:
         remarks.append(f"{path} was left out: it points outside of its folder.")
@@ -66,12 +66,12 @@ def _belongs(path, remarks):
 
 
 def _hidden(path):
-    """Whether it is .ipynb_checkpoints and the like."""
+    """Whether a file was made by a system, such as .ipynb_checkpoints."""
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
 def _entries(paths, remarks, archives):
-    """Relative path, size in bytes, and a function that reads the content, for every file."""
+    """For every file: its relative path, its size in bytes, and a function that reads its content."""
     for path in paths:
         inside = sorted(path.rglob("*")) if path.is_dir() and not path.is_symlink() else [path]
         for file in inside:
@@ -93,12 +93,12 @@ def _archive(file, remarks, archives):
             if not entry.is_dir():
                 name = entry.filename.replace("\\", "/")
                 yield str(PurePosixPath(name)), entry.file_size, lambda e=entry: _bounded(archive, e)
-    # ValueError: its names are no UTF-8
+    # ValueError: a name in it is not UTF-8
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        remarks.append(f"{file.name} is no archive that can be opened: {error}")
+        remarks.append(f"{file.name} could not be opened as an archive: {error}")
 
 
 def _bounded(archive, entry):
-    """The content of an entry, no longer than it says it is."""
+    """The content of an entry, cut at the size that the archive states."""
     with archive.open(entry) as file:
         return file.read(min(entry.file_size, MOST_BYTES))

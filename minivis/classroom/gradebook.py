@@ -1,7 +1,7 @@
-"""All that nbgrader does for us: the released notebook, autograding into its database, feedback pages.
+"""Everything that nbgrader does: make the released notebook, record grades in its database, write feedback pages.
 
-Not here: running what students wrote. nbgrader's own executor is replaced by one that writes down the judge's verdicts,
-so what it records is what the laws said.
+Not here: running students' code. nbgrader's executor is replaced by one that copies the judge's verdicts, so nbgrader
+records what the laws found.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ __all__ = ["Course", "NbgraderFailed"]
 
 
 class NbgraderFailed(ValueError):
-    """nbgrader could not do its part; the message says what it said."""
+    """nbgrader failed; the message is nbgrader's own."""
 
 
 class Course:
@@ -27,9 +27,9 @@ class Course:
     Parameters
     ----------
     folder : Path
-        Made when it is not there. Gradebook, sources and submissions lie in it.
+        Created if it does not exist. It holds the gradebook, the sources and the submissions.
     database : bool
-        False where nothing is graded: then no gradebook is made.
+        False makes no gradebook: enough if nothing is graded.
     """
 
     def __init__(self, folder, database=True):
@@ -38,7 +38,7 @@ class Course:
         _need_nbgrader()
 
     def released(self, assignment):
-        """The notebook to hand out: solutions and hidden laws taken out. Made anew when its source has changed.
+        """The notebook to hand out, without solutions and hidden laws. It is made again if its source has changed.
 
         Parameters
         ----------
@@ -47,18 +47,18 @@ class Course:
         Returns
         -------
         Path
-            Of the notebook inside the course.
+            The notebook inside the course.
 
         Raises
         ------
         NbgraderFailed
-            If nbgrader does not take the source.
+            If nbgrader does not accept the source.
         """
         source = self.folder / "source" / assignment.name / f"{assignment.name}.ipynb"
         released = self.folder / "release" / assignment.name / f"{assignment.name}.ipynb"
         text = assignment.path.read_bytes()
         if not (released.is_file() and source.is_file() and source.read_bytes() == text):
-            # or, should nbgrader fail, the old one would pass for the new source's
+            # if nbgrader failed now, the old release would be taken for the new source's
             released.unlink(missing_ok=True)
             source.parent.mkdir(parents=True, exist_ok=True)
             write_files({source: text})
@@ -66,7 +66,7 @@ class Course:
         return released
 
     def autograde(self, assignment, student, notebook, found):
-        """Record a submission and what was found; an `NbgraderFailed` says what nbgrader minded.
+        """Record a submission and its verdicts; raises `NbgraderFailed` if nbgrader does not accept them.
 
         Parameters
         ----------
@@ -75,8 +75,7 @@ class Course:
         notebook : dict
             The submission, mended.
         found : dict
-            As `judge_submission` returns it, with ``html`` and ``text`` for each task: what stands under its check
-            cell.
+            As `judge_submission` returns it, with ``html`` and ``text`` for each task: the output of its check cell.
         """
         place = self.folder / "submitted" / student / assignment.name
         shutil.rmtree(place, ignore_errors=True)
@@ -92,7 +91,7 @@ class Course:
         return (self.folder / "feedback" / student / assignment.name / f"{assignment.name}.html").read_bytes()
 
     def scores(self, assignment, student):
-        """Points of each task: a dict name -> (points, most). A grade given by hand goes before the laws'."""
+        """Points of each task: a dict name -> (points, most). A grade given by hand replaces the laws' points."""
         from nbgrader.api import Gradebook
 
         with _quiet(), Gradebook(f"sqlite:///{self.folder / 'gradebook.db'}") as book:
@@ -116,7 +115,7 @@ class Course:
 
 
 def _reason(result):
-    """The line of a traceback that says what went wrong."""
+    """The line of a traceback that names the error."""
     lines = f"{result.get('log', '')}\n{result.get('error', '')}".splitlines()
     errors = [line.strip() for line in lines if line[:1].isalpha() and "Error: " in line]
     return (errors or [line for line in lines if line.strip()] or ["it did not say why"])[0]
@@ -131,10 +130,10 @@ def _need_nbgrader():
 
 @contextlib.contextmanager
 def _quiet():
-    """nbgrader and what it stands on warn about one another: none of it is for a teacher."""
+    """Hide the warnings of nbgrader and its dependencies: they are about each other, not about the course."""
     import logging
 
-    log = logging.getLogger("traitlets")  # where nbgrader logs when it is no application
+    log = logging.getLogger("traitlets")  # nbgrader logs here when it is used as a library
     handlers = log.handlers[:]
     propagate = log.propagate
     log.handlers[:] = [logging.NullHandler()]
@@ -149,7 +148,7 @@ def _quiet():
 
 @contextlib.contextmanager
 def _version_at_hand():
-    """For a new gradebook nbgrader runs the command `alembic`, which takes seconds and must be on the PATH: not here."""
+    """Make nbgrader read its database version from files: running its command `alembic` takes seconds and needs the PATH."""
     from nbgrader import api
 
     kept = api.get_alembic_version
@@ -161,7 +160,7 @@ def _version_at_hand():
 
 
 def _version_of_gradebooks():
-    """The newest version of nbgrader's database: what `alembic heads` prints, read from the same files."""
+    """The newest version of nbgrader's database: what `alembic heads` prints."""
     from alembic.config import Config
     from alembic.script import ScriptDirectory
     from nbgrader.dbutil import ALEMBIC_DIR
@@ -172,7 +171,7 @@ def _version_of_gradebooks():
 
 
 def _verdicts_instead_of_running(found):
-    """A configuration of nbgrader whose autograder does not run notebooks: it looks up what the judge found."""
+    """A configuration of nbgrader whose autograder runs no notebook but writes the judge's verdicts into it."""
     with _quiet():
         from nbconvert.preprocessors import ClearMetadataPreprocessor
         from nbformat.v4 import new_output
@@ -198,7 +197,7 @@ def _verdicts_instead_of_running(found):
 
 @functools.cache
 def _page_exporter():
-    """nbgrader's exporter of feedback pages, but a template is compiled once and not for each student."""
+    """nbgrader's exporter of feedback pages, which compiles its template only once instead of for each student."""
     with _quiet():
         from nbconvert.exporters import HTMLExporter
 

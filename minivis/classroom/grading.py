@@ -1,6 +1,6 @@
-"""Grading a folder of submissions: read all of them, then judge one after the other and write down what was found.
+"""Grading a folder of submissions: read all of them, then judge them one by one and write grades and feedback.
 
-Not here: how one is judged (judging.py), the words (feedback.py), what nbgrader does (gradebook.py).
+Not here: judging one submission (judging.py), the texts (feedback.py), nbgrader (gradebook.py).
 """
 
 import csv
@@ -22,7 +22,7 @@ from minivis.storage import write_files
 __all__ = ["COLUMNS", "NOT_READ", "grade", "new_seed", "read_grades"]
 
 COLUMNS = ["student", "task", "points", "max"]
-NOT_READ = "*"  # no student has this name: the remarks are about files that are no hand-in
+NOT_READ = "*"  # stands in a student's place for remarks about files that are not hand-ins
 COURSE = ".nbgrader"  # nbgrader's own folder inside the folder of submissions
 
 
@@ -34,38 +34,38 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
     name : str
         An assignment, or the path of a teacher's own notebook with solutions.
     folder : Path
-        One sub-folder, ``.ipynb`` or ``.zip`` for each student, named as they like or as a learning management system
-        does. ``grades.csv`` and ``feedback/`` are written into it.
+        One sub-folder, ``.ipynb`` or ``.zip`` for each student, with any name or the name given by a learning management
+        system. ``grades.csv`` and ``feedback/`` are written into it.
     student : str, optional
-        Grade this one alone; everybody else's grades and feedback stay as they are.
+        Grade only this student; all other grades and feedback stay as they are.
     seconds, memory : int
         The limits of one submission; memory in bytes.
     seed : int, optional
-        What the laws draw their inputs from. Default: a new one each time, so that nobody can know the inputs; it stands
-        in every student's page, and the same seed gives the same verdicts again.
+        The laws draw their inputs from this seed. Default: a new one each time, so that nobody can know the inputs. It is
+        written on every student's page; the same seed gives the same verdicts.
 
     Returns
     -------
     dict
-        Student -> list of remarks for the teacher, for those who were graded; `NOT_READ` -> what was no hand-in.
+        Student -> list of remarks for the teacher, for each graded student; `NOT_READ` -> remarks on other files.
 
     Raises
     ------
     ValueError
-        If there is nothing to grade, or a ``grades.csv`` is there whose other students cannot be read.
+        If there is nothing to grade, or the other students in an existing ``grades.csv`` cannot be read.
     ImportError
         If nbgrader is not installed.
     """
     assignment, folder = find(name), Path(folder)
     owners = _chosen(folder, student)
-    folder = folder.resolve()  # a link may be pointed elsewhere while a submission runs
+    folder = folder.resolve()  # a submission could point a link elsewhere while it runs
     course = Course(folder / COURSE)
     (folder / COURSE).mkdir(exist_ok=True)
     released = released_notebook(course, assignment)
     handed = {owner: _read(paths, assignment, released) for owner, paths in owners.items()}
     rows = read_grades(folder / "grades.csv") if student else {}
     told = {NOT_READ: beside} if (beside := not_read(folder)) else {}
-    if len(owners) > 2:  # for fewer it would cost more than it saves
+    if len(owners) > 2:  # for fewer it costs more than it saves
         warm_up(assignment.tasks)
     guard = Guard(folder) if isolation.why_not() else None
     seed = new_seed() if seed is None else seed
@@ -75,7 +75,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
         if guard:
             submission.remarks += _put_back(guard)
         rows[owner] = _recorded(course, assignment, owner, found, submission, released, folder / "feedback")
-        _write_rows(folder / "grades.csv", rows)  # the others may never come to their end
+        _write_rows(folder / "grades.csv", rows)  # after each student: the rest may be interrupted
         told[owner] = submission.remarks
         if guard:
             guard.remember()
@@ -83,7 +83,7 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
 
 
 def new_seed():
-    """A seed that nobody can know before, short enough to be read out."""
+    """A seed that nobody can guess, short enough to read aloud."""
     return secrets.randbelow(10**6)
 
 
@@ -95,7 +95,7 @@ def _chosen(folder, student):
     if not owners:
         beside = "".join(f"; {remark}" for remark in not_read(folder)[:3])
         raise ValueError(
-            f"assignment grade: {folder} holds no submissions; expected is one sub-folder, .ipynb or .zip for each "
+            f"assignment grade: {folder} holds no submissions; expected one sub-folder, .ipynb or .zip for each "
             f"student{beside}"
         )
     if student is None:
@@ -115,7 +115,7 @@ def _progress(owners):
 
 
 def _read(paths, assignment, released):
-    """What a student handed in; whatever goes wrong with it is said, and ends nobody else's grading."""
+    """Read a student's files; an error becomes a remark, so that the other students are still graded."""
     try:
         return read(paths, assignment.name, released)
     except Exception as error:
@@ -123,7 +123,7 @@ def _read(paths, assignment, released):
 
 
 def _judged(assignment, submission, released, seconds, memory, seed):
-    """What the laws say of one submission; whatever goes wrong is this one's alone."""
+    """Judge one submission; an error becomes a remark, so that the other students are still graded."""
     if submission.notebook is None:
         return nothing(assignment.tasks, "There is no notebook that can be read.")
     try:
@@ -136,7 +136,7 @@ def _judged(assignment, submission, released, seconds, memory, seed):
 
 
 def _put_back(guard):
-    """A remark where a submission has changed the folder that is graded."""
+    """Restore the course folder; a remark if a submission has changed it."""
     changed = guard.restore()
     if not changed:
         return []
@@ -145,7 +145,7 @@ def _put_back(guard):
 
 
 def _recorded(course, assignment, student, found, submission, released, pages):
-    """Have nbgrader record a submission, write the student's pages; return the rows of the table."""
+    """Record a submission with nbgrader and write the student's pages; returns the rows of the table."""
     remarks = submission.remarks
     page = pages / f"{student}.html"
     rows = [(task["name"], task["points"], task["most"]) for task in found["tasks"]]
@@ -161,9 +161,9 @@ def _recorded(course, assignment, student, found, submission, released, pages):
         write_files({page: course.feedback(assignment, student)})
         scores = course.scores(assignment, student)
         rows = [(task.name, *scores[task.name]) for task in assignment.tasks]
-    except Exception as error:  # nothing is lost: the verdicts stand without it
-        page.unlink(missing_ok=True)  # one of an earlier grading would contradict the text
-        remarks.append(f"The page could not be made ({error}); points and text are those of the laws.")
+    except Exception as error:  # the verdicts are valid without nbgrader
+        page.unlink(missing_ok=True)  # a page from an earlier grading would contradict the text
+        remarks.append(f"The page could not be made ({error}); the points and the text are still right.")
     return [(task, _number(points), _number(most)) for task, points, most in rows]
 
 
@@ -172,22 +172,22 @@ def _number(value):
 
 
 def read_grades(path):
-    """The table as it is.
+    """Read the table of grades.
 
     Parameters
     ----------
     path : Path
-        Of ``grades.csv``; a spreadsheet may have saved it again.
+        ``grades.csv``; a spreadsheet program may have saved it again.
 
     Returns
     -------
     dict
-        Student -> list of rows (task, points, most), all strings; empty where there is no file.
+        Student -> list of rows (task, points, most), all strings; empty if there is no file.
 
     Raises
     ------
     ValueError
-        If its columns are others.
+        If it has other columns.
     """
     if not path.is_file():
         return {}
@@ -211,5 +211,5 @@ def _write_rows(path, rows):
 
 
 def _write(path, text):
-    """Write text whole or not at all; of what a student's file names brought in, what is no text becomes "?"."""
+    """Write text atomically; characters from students' file names that UTF-8 cannot encode become "?"."""
     write_files({path: text.encode("utf-8", "replace")})

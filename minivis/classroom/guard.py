@@ -1,6 +1,6 @@
-"""The course folder stays as it was where submissions are not isolated: compared after each one, and put right.
+"""Protects the course folder if submissions are not isolated: compares it after each submission, and restores it.
 
-Not here: a sandbox (isolation.py). This only notices what a submission did to the folder while it ran.
+Not here: a sandbox (isolation.py). This only undoes changes that a submission made to the folder while it ran.
 """
 
 import shutil
@@ -8,16 +8,16 @@ from pathlib import Path
 
 __all__ = ["Guard"]
 
-MOST_KEPT = 50 * 2**20  # bytes: a larger file is compared by size and time, and cannot be brought back
+MOST_KEPT = 50 * 2**20  # bytes: larger files are compared by size and time, and cannot be restored
 
 
 class Guard:
-    """Remembers a folder, in memory; `restore` brings back what was changed, deleted or added since.
+    """Remembers a folder, in memory; `restore` undoes all changes since.
 
     Parameters
     ----------
     folder : Path
-        Not a link: what a link points to could be changed under it.
+        Not a link: a submission could point a link elsewhere.
     """
 
     def __init__(self, folder):
@@ -25,16 +25,16 @@ class Guard:
         self.remember()
 
     def remember(self):
-        """The folder is right as it is now."""
+        """Take the folder's present state as the right one."""
         self.before = _contents(self.folder)
 
     def restore(self):
-        """Put the folder right.
+        """Bring the folder back to its remembered state.
 
         Returns
         -------
         list of str
-            Relative paths of what had been changed, deleted or added.
+            Relative paths of everything that was changed, deleted or added.
         """
         if self.folder.is_symlink() or not self.folder.is_dir():
             self.folder.unlink(missing_ok=True)
@@ -46,7 +46,7 @@ class Guard:
         lost = {
             name for name in changed if self.before.get(name, ("",))[0] in ("large", "device", "unreadable")
         }
-        for name in sorted(changed, reverse=True):  # what lies in a folder before the folder itself
+        for name in sorted(changed, reverse=True):  # files before the folder that they are in
             if name in now and name not in lost:
                 path = self.folder / name
                 is_folder = path.is_dir() and not path.is_symlink()
@@ -58,7 +58,7 @@ class Guard:
 
 
 def _contents(folder):
-    """Relative path -> what it is, and what is in it."""
+    """Relative path -> (kind, content)."""
     return {path.relative_to(folder).as_posix(): _content(path) for path in sorted(folder.rglob("*"))}
 
 
@@ -74,7 +74,7 @@ def _content(path):
         return "large", (status.st_size, status.st_mtime_ns)
     try:
         return "file", path.read_bytes()
-    except OSError:  # a submission may have taken the right to read it away
+    except OSError:  # a submission may have removed the permission to read it
         return "unreadable", None
 
 

@@ -1,6 +1,6 @@
-"""Handing out: the student's folder, and the solutions for the teacher.
+"""Handing out: the notebook for students, and the solutions for the teacher.
 
-Not here: grading.
+Not here: grading (grading.py).
 """
 
 import json
@@ -25,17 +25,17 @@ def release(name, folder):
     name : str
         An assignment, or the path of a teacher's own notebook with solutions.
     folder : Path
-        Made when it is not there; what lies in it stays.
+        Created if it does not exist; its files stay.
 
     Returns
     -------
     Path
-        Of the notebook. Solutions and hidden laws are taken out of it.
+        The notebook, without solutions and hidden laws.
 
     Raises
     ------
     ValueError
-        If another notebook of that name is there already: it may hold somebody's work.
+        If another notebook of that name is there already: it may contain somebody's work.
     """
     assignment, folder = find(name), Path(folder)
     path = folder / f"{assignment.name}.ipynb"
@@ -43,7 +43,7 @@ def release(name, folder):
         content = Course(place, database=False).released(assignment).read_bytes()
     if path.exists() and path.read_bytes() != content:
         raise ValueError(
-            f"assignment release: {path} is there already and is another notebook; name another folder, or move it away"
+            f"assignment release: {path} exists already with other content; choose another folder, or move it away"
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_files({path: content})
@@ -51,7 +51,7 @@ def release(name, folder):
 
 
 def released_notebook(course, assignment):
-    """The notebook that was handed out, as grading needs it.
+    """The notebook that was handed out, for grading.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def released_notebook(course, assignment):
 
 
 def solution(name):
-    """The solved cells of an assignment, as Python text.
+    """The solution cells of an assignment, as Python text.
 
     Parameters
     ----------

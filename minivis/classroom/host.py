@@ -1,7 +1,7 @@
-"""The process in which a submission runs: it takes in the cells, then calls their functions when it is asked to.
+"""The process in which a submission runs: it runs the cells, then calls their functions on request.
 
-Not here: any verdict. The laws are tried in another process, which sends inputs and receives outputs; whatever a
-submission replaces in this one, it replaces for itself. Run as a script, by its path, so that minivis is not imported.
+Not here: any verdict. The laws are tried in another process, which sends inputs and receives outputs; a submission can
+replace functions only in its own process. Run as a script, by its path, so that minivis is not imported.
 """
 
 import builtins
@@ -17,12 +17,12 @@ from collections import OrderedDict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MOST_PRINTED = 2000  # characters of one call's print-out, or of an error, that travel
-MOST_KEPT = 32  # functions that were returned (vjp) and may still be called
+MOST_PRINTED = 2000  # characters of one call's output, or of an error, that are sent
+MOST_KEPT = 32  # returned functions (vjp) that can still be called
 
 
 def _load(name, path):
-    """A module from its file: its package would bring minivis with it."""
+    """Load a module from its file: importing it from its package would import minivis."""
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -36,7 +36,7 @@ sandbox = _load("_sandbox", HERE.parent / "laws" / "judging" / "sandbox.py")
 
 
 class Paper:
-    """A file that forgets, for what is printed while no call runs: by a thread, say."""
+    """A file that discards what is printed while no call runs, for example by a thread."""
 
     encoding = "utf-8"
 
@@ -51,7 +51,7 @@ class Paper:
 
 
 class Cell:
-    """A cell as a function, whose lines are the learner's own."""
+    """A cell as a function, so that errors name lines of the learner's cell."""
 
     def __init__(self, code, names):
         self.__code__, self.names = code, names
@@ -61,7 +61,7 @@ class Cell:
 
 
 class Host:
-    """What was defined, and how to call it."""
+    """The names that the cells have defined, and the functions that can be called."""
 
     def __init__(self, alarm):
         self.alarm = alarm
@@ -74,7 +74,7 @@ class Host:
         sys.modules["__main__"] = self.module
 
     def load(self, number, source, seconds):
-        """Run one cell; return what went wrong in words, or an empty string."""
+        """Run one cell; returns what went wrong as a sentence, or an empty string."""
         name = f"<cell {number}>"
         source = source if is_python(source) else plain_python(source)
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
@@ -92,29 +92,30 @@ class Host:
         return ""
 
     def find(self, expression):
-        """Keep the function an expression gives; return its number, or in words why there is none."""
+        """Keep the function that an expression gives; returns its number, or a sentence that says why there is none."""
         try:
             found = eval(expression, self.names)
         except NameError as error:
             missing = error.name or expression
             own = [n for n, value in self.names.items() if callable(value) and not n.startswith("_")]
             near = difflib.get_close_matches(missing, own, n=1, cutoff=0.5)
-            hint = f" The nearest name that it has is {near[0]!r}." if near else ""
+            hint = f" The most similar name in it is {near[0]!r}." if near else ""
             return f"The notebook does not define {missing!r}.{hint}"
         except BaseException as error:
-            return f"{expression!r} could not be had: {type(error).__name__}."
-        return self.keep(found) if callable(found) else f"{expression!r} is no function."
+            return f"{expression!r} could not be evaluated: {type(error).__name__}."
+        return self.keep(found) if callable(found) else f"{expression!r} is not a function."
 
     def keep(self, function):
-        """Remember a function; return the number by which it can be called."""
+        """Remember a function; returns the number by which it can be called."""
         self.count += 1
         self.kept[self.count] = function
-        if len(self.kept) > MOST_KEPT:  # the oldest vjp; what find() kept is asked for again and again
+        # Drops the oldest vjp: call() moves the functions of find() to the end.
+        if len(self.kept) > MOST_KEPT:
             self.kept.popitem(last=False)
         return self.count
 
     def call(self, number, args, options, seconds):
-        """Call a kept function: the answer as a dict that can be sent."""
+        """Call a kept function; returns the answer as a dict that can be sent."""
         function = self.kept[number]
         self.kept.move_to_end(number)
         before = [leaf.tobytes() for leaf in wire.leaves([args, options])]
@@ -130,13 +131,13 @@ class Host:
         return {"result": result, "printed": printed[:MOST_PRINTED], "written": after}
 
     def in_words(self, broken):
-        """What a mishap was, where this process knows more than the sandbox does."""
+        """The message of an error, improved where this process knows more than the sandbox."""
         cause = broken.__context__
         if isinstance(cause, closed.Closed):
-            broken.hint = "The task is to write it yourself, with NumPy. While grading, the libraries that have it are closed."
+            broken.hint = "The task is to write it yourself, with NumPy. While grading, libraries with ready answers are closed."
             return str(cause)
         if isinstance(cause, MemoryError):
-            broken.hint = "Is an array of the wrong size made? The inputs are tiny."
+            broken.hint = "Do you create an array of the wrong size? The inputs are tiny."
             return broken.what.replace(
                 "raised a MemoryError", "asked for more memory than there is (MemoryError)"
             )
@@ -144,7 +145,7 @@ class Host:
 
 
 def is_python(source):
-    """Whether a cell can be compiled as it is: then a line that begins with % goes on with an expression."""
+    """Whether a cell can be compiled as it is: then a line that begins with % is no magic but continues an expression."""
     try:
         compile(source, "<cell>", "exec")
     except (SyntaxError, ValueError):
@@ -153,9 +154,9 @@ def is_python(source):
 
 
 def plain_python(source):
-    """A cell without what only IPython understands: magics and shell lines become `pass`."""
+    """A cell without IPython's syntax: magics and shell lines become `pass`."""
     if re.match(r"\s*%%(?!time\b|timeit\b|capture\b)", source):
-        return ""  # another language
+        return ""  # the cell is in another language
     lines = source.split("\n")
     for i, line in enumerate(lines):
         if re.match(r"\s*(%|!|\?)", line) or re.fullmatch(r"\s*[\w.]+\?{1,2}\s*", line):
@@ -164,12 +165,12 @@ def plain_python(source):
 
 
 def limit(memory, seconds):
-    """Let the system itself end what goes too far, where it can."""
+    """Set the system's own limits of memory, time and file size, where it has them."""
     if sys.platform == "linux":
         import ctypes
         import signal
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no longer than the judge
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end when the judge ends
     try:
         import resource
     except ImportError:  # Windows
@@ -187,7 +188,7 @@ def limit(memory, seconds):
 
 
 def serve(reading, writing, alarm):
-    """Answer requests until the other side is gone."""
+    """Answer requests until the other process closes the connection."""
     host = Host(alarm)
     most = wire.MOST_ANSWER
     while True:
@@ -201,16 +202,14 @@ def serve(reading, writing, alarm):
             wire.send(writing, answer, host.keep, most)
         except wire.TooLarge as error:
             words = f"Your function returned {error}; the inputs have a few hundred."
-            wire.send(
-                writing, {"broken": words, "hint": "Print the shape of what is returned.", "hang": False}
-            )
+            wire.send(writing, {"broken": words, "hint": "Print the shape of the result.", "hang": False})
         except Exception as error:
-            words = f"What your function returned could not be read ({type(error).__name__})."
+            words = f"The result of your function could not be read ({type(error).__name__})."
             wire.send(writing, {"broken": words, "hint": "Return a NumPy array.", "hang": False})
 
 
 def settle(handed_in, place):
-    """Where the files are only lent: copy them here, and go where among them the notebook lies."""
+    """In isolation: copy the read-only files to this folder, and change to the notebook's folder."""
     shutil.copytree(handed_in, ".", dirs_exist_ok=True)
     os.chdir(place)
 
@@ -221,7 +220,7 @@ def main():
         settle(*sys.argv[3:])
     reading, writing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):  # what a submission prints, also from compiled code, goes nowhere
+    for standard in (0, 1, 2):  # discards everything a submission prints, also from compiled code
         os.dup2(nowhere, standard)
     sys.stdout = sys.stderr = Paper()
     sys.path.insert(0, os.getcwd())

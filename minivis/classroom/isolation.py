@@ -1,6 +1,6 @@
-"""A process that sees its own hand-in and Python, and nothing else of this machine: bubblewrap, where it is there.
+"""Runs a submission in bubblewrap, where it sees only its own files and Python, and nothing else of this machine.
 
-Not here: what runs in it (host.py), its limits of time (remote.py) and of memory (host.py).
+Not here: the program that runs inside (host.py), the limits of time (remote.py) and memory (host.py).
 """
 
 import functools
@@ -19,38 +19,38 @@ from minivis.classroom.closed import CLOSED
 
 __all__ = ["HANDED_IN", "HOME", "HOST", "environment", "in_words", "start", "why_not"]
 
-HOME = "/submission"  # its own copy of what was handed in: in memory, and gone with it
-HANDED_IN = "/handed-in"  # the same, to copy from
-ROOM = 2**28  # bytes that it may write there, and as many in /tmp
+HOME = "/submission"  # the submission's own copy of its files, in memory only
+HANDED_IN = "/handed-in"  # the same files, read-only, to copy from
+ROOM = 2**28  # bytes that it may write to HOME, and again to /tmp
 HOST = "/minivis/classroom/host.py"
-# the few files of ours that it runs: not the package, in which the solutions and the right answers lie
+# only these files of minivis are visible: the package itself contains solutions and right answers
 OURS = ("classroom/host.py", "classroom/wire.py", "classroom/closed.py", "laws/judging/sandbox.py")
 PACKAGE = Path(__file__).resolve().parent.parent
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store")
 LOADER = ("/etc/ld.so.cache", "/etc/alternatives")
 NAMESPACES = "--unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try"
-# as process 1 it takes every process of its namespace with it when it ends
+# when process 1 of a namespace ends, the kernel ends all others in it
 ENDS = "--die-with-parent --new-session --as-pid-1 --cap-drop ALL --hostname submission"
 
-# what its environment keeps of the judge's
+# variables that it inherits from the judge
 KEPT = """PATH LD_LIBRARY_PATH LANG LC_ALL SYSTEMROOT TEMP OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 OPENBLAS_THREAD_TIMEOUT""".split()
-OWN = ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")  # and what is its own folder
+OWN = ("HOME", "USERPROFILE", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR")  # variables set to its own folder
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-TRIAL_SECONDS = 60  # for finding out whether it works
+TRIAL_SECONDS = 60  # for the test whether bubblewrap works here
 
 
 @functools.cache
 def why_not():
-    """Why submissions cannot be isolated here; an empty string where they can.
+    """Why submissions cannot be isolated here; an empty string if they can.
 
     Returns
     -------
     str
-        Found out by isolating a process that imports NumPy.
+        The reason, found by running a process that imports NumPy in isolation.
     """
     if sys.platform != "linux":
-        return "bubblewrap (bwrap), which would do it, is there for Linux alone"
+        return "bubblewrap (bwrap), which is needed for it, runs only on Linux"
     if shutil.which("bwrap") is None:
         return "bubblewrap (bwrap) is not installed; on Debian and Ubuntu: apt install bubblewrap"
     with tempfile.TemporaryDirectory(prefix="minivis-") as folder:
@@ -75,17 +75,17 @@ def in_words():
     str
     """
     if not why_not():
-        return "Isolated (bubblewrap): while it ran, a submission saw a copy of its own files and Python, and nothing else."
-    return f"Not isolated: {why_not()}. A submission ran with the rights of whoever graded it."
+        return "Isolated (bubblewrap): while it ran, each submission could see only a copy of its own files and Python."
+    return f"Not isolated: {why_not()}. Each submission ran with all rights of the person who graded it."
 
 
 def environment(home):
-    """The variables that a submission has, isolated or not: nothing that could hold a secret.
+    """The environment variables of a submission, isolated or not: none that could hold a secret.
 
     Parameters
     ----------
     home : str
-        Its folder.
+        The submission's folder.
 
     Returns
     -------
@@ -102,18 +102,18 @@ def start(command, folder, variables, **options):
     ----------
     command : list of str
     folder : Path
-        What was handed in; seen as `HANDED_IN`. The command starts in `HOME`, which is empty.
+        The handed-in files, visible as `HANDED_IN`. The command starts in `HOME`, which is empty.
     variables : dict
-        All that it has.
+        Its whole environment.
     **options
         As for `subprocess.Popen`.
 
     Returns
     -------
     process : Popen
-        Of bubblewrap; when that ends, so does everything inside.
+        bubblewrap; when it ends, everything inside ends too.
     pid : int or None
-        The command's process, as it is numbered out here; None where bubblewrap could not start it.
+        Number of the command's process outside the namespace; None if bubblewrap could not start it.
     """
     bwrap = shutil.which("bwrap")
     info, telling = os.pipe()
@@ -137,9 +137,9 @@ def start(command, folder, variables, **options):
 
 
 def _view(bwrap, folder):
-    """The options that say what there is to see."""
+    """The options of bubblewrap that decide what the command can see."""
     options = [*NAMESPACES.split(), *ENDS.split()]
-    # read-only: where root grades, a submission is the owner of what root owns in /proc/sys
+    # read-only: if root grades, the submission would own the files of root in /proc/sys
     options += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     size = ["--size", str(ROOM)] if _knows_size(bwrap) else []
     options += [*size, "--tmpfs", "/tmp", *size, "--tmpfs", HOME]
@@ -154,12 +154,12 @@ def _view(bwrap, folder):
 
 @functools.cache
 def _knows_size(bwrap):
-    """Whether this bubblewrap can limit a file system in memory: since version 0.7."""
+    """Whether this bubblewrap can limit the size of a file system in memory (version 0.7 and later)."""
     return "--size" in subprocess.run([bwrap, "--help"], capture_output=True, text=True).stdout
 
 
 def _prefixes():
-    """Where Python is installed: the virtual environment, and what it was made from."""
+    """Where Python is installed: the virtual environment, and the Python that it was made from."""
     program = Path(os.path.realpath(sys.executable))
     return dict.fromkeys([sys.prefix, sys.base_prefix, str(program.parents[1])])
 
@@ -174,6 +174,6 @@ def _python():
 
 @functools.cache
 def _answers():
-    """Installed packages that are closed while grading (closed.py): to be masked by empty folders."""
+    """Folders of installed packages that are closed while grading (closed.py); empty folders are mounted over them."""
     packages = chain.from_iterable(Path(path).glob("python3*/*-packages") for path in _libraries())
     return [str(path) for folder in packages for path in map(folder.joinpath, CLOSED) if path.is_dir()]

@@ -1,6 +1,6 @@
-"""One submission held against the laws of each task, and what came of it as plain data.
+"""Judges one submission by the laws of each task; the result is plain data.
 
-Not here: where submissions come from (submission.py), what is written about them (feedback.py).
+Not here: reading submissions (submission.py), writing feedback (feedback.py).
 """
 
 import contextlib
@@ -20,17 +20,15 @@ from minivis.classroom.tasks import earned
 __all__ = ["MEMORY", "SECONDS", "judge_submission", "nothing", "warm_up"]
 
 SECONDS = 60  # for a submission, from its first cell to its last law
-MEMORY = 2 * 2**30  # bytes that its process may ask for
-PATIENCE = (
-    2  # times as long until the judge itself is ended: it keeps the time, this is for one that was stopped
-)
-MOST_FOUND = 2**24  # bytes of what a judge finds
+MEMORY = 2 * 2**30  # bytes that its process may allocate
+PATIENCE = 2  # a judge that does not end by itself is killed after this many times SECONDS
+MOST_FOUND = 2**24  # bytes of a judge's message
 
 
 def warm_up(tasks):
     """Try the laws of some tasks on the right answers, before a class is judged.
 
-    What the laws load and look up the first time, half a second and more, a forked judge then has.
+    The first trial loads modules for half a second or more; judges that are forked later need not load them again.
     """
     from minivis.laws.judging.checking import judge
     from minivis.laws.judging.registry import family_of
@@ -47,30 +45,30 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
     Parameters
     ----------
     tasks : sequence of Task
-        What is asked for.
+        The tasks of the assignment.
     cells : list of (int, str)
         Number and source of the code cells to run.
     files : sequence of (str, bytes)
-        What else was handed in: relative path and content.
+        The other files that were handed in: relative path and content.
     place : str
-        Where among these files the notebook lay: there its cells run.
+        The notebook's folder among these files; its cells run there.
     seconds, memory : int
-        Its limits.
+        Limits of the submission; memory in bytes.
     seed : int
-        What the laws draw their inputs from (see `minivis.laws.check`).
+        The laws draw their inputs from it (see `minivis.laws.check`).
 
     Returns
     -------
     dict
         ``tasks``: for each task its name, points, most, problem and laws (dicts with name, sentence, points, most,
-        passed, judged, message, hint, shown); ``notes``: cell number -> what went wrong when it was run; ``seed``, where
+        passed, judged, message, hint, shown); ``notes``: cell number -> the error when it was run; ``seed``, if
         anything was judged.
     """
     methods = multiprocessing.get_all_start_methods()
-    # a fork has the laws loaded
+    # a forked process has the laws loaded already
     context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
     receiving, sending = context.Pipe(duplex=False)
-    sign = secrets.token_bytes(16)  # where a submission is not isolated, it may find the pipe, but not this
+    sign = secrets.token_bytes(16)  # without isolation, a submission may find the pipe, but not this secret
     with tempfile.TemporaryDirectory(prefix="minivis-", ignore_cleanup_errors=True) as folder:
         arguments = (sending, sign, folder, tasks, cells, list(files), place, seconds, memory, seed)
         worker = context.Process(target=_work, args=arguments)
@@ -85,21 +83,21 @@ def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=
             worker.kill()
             worker.join()
     if message is None:
-        return nothing(tasks, "The time for the whole submission was up.")
+        return nothing(tasks, "The time for the whole submission ran out.")
     if not message.startswith(sign):
-        return nothing(tasks, "The process that judged this submission was ended from within it.")
+        return nothing(tasks, "The submission ended the process that judged it.")
     return _counted(json.loads(message.removeprefix(sign)), tasks)
 
 
 def _received(receiving, seconds):
-    """The message of a judge; empty where it sent none, None where it did not in time."""
+    """The message of a judge; empty if it sent none, None if it sent none in time."""
     box = [b""]
 
     def receive():
         with contextlib.suppress(EOFError, OSError), receiving:
             box[0] = receiving.recv_bytes(MOST_FOUND)
 
-    # apart: whatever else may write into the pipe, and never finish, does not hold up the grading
+    # in a thread of its own: a submission that writes into the pipe without end cannot block the grading
     reader = threading.Thread(target=receive, daemon=True)
     reader.start()
     reader.join(seconds)
@@ -107,23 +105,23 @@ def _received(receiving, seconds):
 
 
 def _counted(found, tasks):
-    """What was found, if it is about these tasks and no others; no task has more points than it can have."""
+    """Check that the verdicts are about these tasks, and limit the points of each task to its maximum."""
     for judged, task in zip(found["tasks"], tasks, strict=True):
         if judged["name"] != task.name:
-            raise ValueError(f"the judge speaks of {judged['name']!r} where {task.name!r} was to be judged")
+            raise ValueError(f"the judge's verdict is about task {judged['name']!r}; expected {task.name!r}")
         judged["points"] = min(max(judged["points"], 0), task.most)
         judged["most"] = task.most
     return found
 
 
 def nothing(tasks, problem):
-    """What is found where there is nothing to judge: as `judge_submission` returns it, with a problem for each task."""
+    """The result for a submission that cannot be judged, in the form of `judge_submission`: every task has the problem."""
     return {"tasks": [_without(task, problem) for task in tasks], "notes": {}}
 
 
 def _work(sending, sign, *arguments):
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
-        # half of a surrogate pair, in an error message say, is a string and no text: no file could hold it
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one reports it
+        # UTF-8 cannot encode half of a surrogate pair, which an error message may contain
         found = json.dumps(_judge(*arguments), ensure_ascii=False).encode("utf-8", "replace")
         sending.send_bytes(sign + found)
 
@@ -132,7 +130,7 @@ def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
     home = Path(folder)
     for name, content in files:
         path = home / name
-        # a name that is too long or holds a zero byte, both a file and a folder: the cells will tell
+        # the name is too long, has a zero byte, or names a file and a folder: cells that read it will fail
         with contextlib.suppress(OSError, ValueError):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -144,14 +142,14 @@ def _judge(folder, tasks, cells, files, place, seconds, memory, seed):
             judged["given"] = [name for name in given if _mentions(cells, task.function, name)]
             found.append(judged)
             if judged["points"] < judged["most"] and task.function.isidentifier():
-                given.append(task.function)  # what builds on it is judged with the right one
+                given.append(task.function)  # later tasks that call it are judged with the right one
                 submission.give(task.function, task.reference)
         notes = {str(n): note for n, note in submission.notes.items()}
         return {"tasks": found, "notes": notes, "seed": seed}
 
 
 def _mentions(cells, function, name):
-    """Whether the cells that define a function mention another name; an expression that is judged may mention it itself."""
+    """Whether a function calls another name: it occurs in the cells that define the function, or in the judged expression."""
     own = [function, *(source for _, source in cells if f"def {function}(" in source)]
     return any(re.search(rf"\b{name}\b", source) for source in own)
 
@@ -161,7 +159,7 @@ def _judge_task(task, submission, seed):
     from minivis.laws.judging.registry import PLAIN
 
     if submission.seconds_left <= 0:
-        return _without(task, "The time for the whole submission was up before this task's turn.")
+        return _without(task, "The time for the whole submission ran out before this task.")
     try:
         function = submission.function(task.function)
     except Missing as missing:
@@ -170,12 +168,12 @@ def _judge_task(task, submission, seed):
     counted = earned(report, task.points)
     laws = [_law(verdict, task, counted[verdict.name]) for verdict in report]
     order = list(task.points)
-    laws.sort(key=lambda law: (law["name"] in PLAIN, order.index(law["name"])))  # first what says why
+    laws.sort(key=lambda law: (law["name"] in PLAIN, order.index(law["name"])))  # specific laws first
     return {**_without(task, ""), "points": sum(law["points"] for law in laws), "laws": laws}
 
 
 def _cause(task, submission):
-    """What went wrong in the cell that should have defined a function."""
+    """The error in the cell that should have defined a function."""
     for number, source in submission.cells:
         if number in submission.notes and f"def {task.function}" in source:
             return f" Cell {number}: {submission.notes[number]}"

@@ -1,6 +1,6 @@
-"""What students wrote in Markdown, as HTML that does nothing: no script, no style, no picture or frame from elsewhere.
+"""Students' Markdown as harmless HTML: without scripts, styles, and pictures or frames from other sites.
 
-Not here: code, which pages show as text anyway.
+Not here: code, which pages always show as text.
 """
 
 import html
@@ -15,7 +15,7 @@ PROTOCOLS = ["http", "https", "mailto"]
 
 
 def harmless(markdown):
-    """A student's Markdown as one block of HTML, which Markdown leaves as it is.
+    """A student's Markdown as one block of HTML, which a Markdown renderer does not change.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def harmless(markdown):
     Returns
     -------
     str
-        Tags that could do something are there to be read, as text.
+        Tags that are not allowed are shown as text.
 
     Examples
     --------
@@ -36,18 +36,18 @@ def harmless(markdown):
     import bleach
     from nbconvert.filters import markdown2html
 
-    # attachments are not kept, and missing ones an error
+    # attachments are not kept, and a link to a missing one is an error
     page = markdown2html(markdown.replace("attachment:", ""))
     page = re.sub(r'<a class="anchor-link"[^>]*>[^<]*</a>', "", page)
     return _block(bleach.clean(page, tags=TAGS, attributes=ATTRIBUTES, protocols=PROTOCOLS))
 
 
 def quoted(text):
-    """Any text, to be read as it stands."""
+    """Any text as HTML that shows it unchanged."""
     return _block(f"<pre>{html.escape(text)}</pre>")
 
 
 def _block(page):
-    """HTML without the empty lines after which Markdown would read on."""
+    """HTML without empty lines: after one a Markdown renderer would read Markdown again."""
     page = "\n".join(page.strip().splitlines())
     return "<div>\n" + re.sub(r"\n(?=\s*\n)", "&#10;", page) + "\n</div>"

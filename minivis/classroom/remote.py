@@ -1,6 +1,6 @@
-"""A submission's process as the judge sees it: start it, give it its cells, call its functions, end it.
+"""The judge's side of a submission's process: start it, send it the cells, call its functions, end it.
 
-Not here: what runs in that process (host.py), what its answers are worth (judging.py).
+Not here: the program that runs in that process (host.py), judging its answers (judging.py).
 """
 
 import contextlib
@@ -23,19 +23,20 @@ from minivis.laws.judging.sandbox import Broken
 __all__ = ["Missing", "RemoteFunction", "Submission"]
 
 HOST = Path(__file__).with_name("host.py")
-CELL_SECONDS = 10.0  # for one cell: definitions, and whatever a student left in between
-GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is ended
-LEAST_COUNTED = 0.6  # of the seconds of a submission: whoever keeps the machine busy waits for himself
-MOST_WORDS = 2000  # characters of what an answer says in words
-MOST_NOTES = 50  # cells of which it is told what went wrong
+CELL_SECONDS = 10.0  # for one cell: definitions, and anything that a student left in between
+GRACE = 2.0  # seconds after its own limit in which a process may still answer; then it is killed
+# This share of the elapsed time always counts, so that a submission gains no time by keeping the machine busy.
+LEAST_COUNTED = 0.6
+MOST_WORDS = 2000  # characters of a message in an answer
+MOST_NOTES = 50  # cells whose errors are reported
 GONE = "The whole Python process ended while your function ran."
-TIME_IS_UP = "The time for the whole submission was up."
+TIME_IS_UP = "The time for the whole submission ran out."
 ENDLESS = "Your function did not come back and could not be interrupted."
-NONSENSE = "What came back from the process of your notebook was no answer."
+NONSENSE = "The process of your notebook sent something that was no answer."
 
 
 class Missing(Exception):
-    """A notebook does not define what a task asks for, or not in time; the message says it in words."""
+    """A notebook does not define a task's function, or not in time; the message is a sentence for the student."""
 
 
 class Submission:
@@ -46,13 +47,13 @@ class Submission:
     cells : list of (int, str)
         Number and source of each code cell that is to be run.
     folder : Path
-        The submission's own copy of what was handed in.
+        The submission's own copy of the handed-in files.
     memory, seconds : int
-        Bytes it may ask for, where the system can limit that; seconds until it must be done with everything.
+        Bytes that it may allocate, if the system can limit that; seconds for the whole submission.
     place : str
-        Where in the folder it runs.
+        The folder inside it in which the cells run.
     isolated : bool
-        Whether it sees nothing else (isolation.py).
+        Whether it can see only its own files (isolation.py).
     """
 
     def __init__(self, cells, folder, memory, seconds, place=".", isolated=False):
@@ -74,11 +75,11 @@ class Submission:
 
     @property
     def seconds_left(self):
-        """Until it must be done with everything: it cannot stretch that by keeping the machine busy."""
+        """Seconds left for the whole submission; keeping the machine busy does not add any."""
         return self.seconds - max(self.clock(), LEAST_COUNTED * (time.monotonic() - self.began))
 
     def function(self, expression):
-        """What stands for the function that an expression gives; `Missing` says in words why there is none."""
+        """A `RemoteFunction` for the function that an expression gives; raises `Missing` if there is none."""
         for _ in range(2):
             self._ready()
             try:
@@ -90,12 +91,12 @@ class Submission:
             return RemoteFunction(self, found)
         if self.seconds_left <= 0:
             raise Missing(TIME_IS_UP)
-        raise Missing("The whole Python process ended whenever the notebook was run.")
+        raise Missing("The whole Python process ended each time the notebook was run.")
 
     def give(self, function, source):
-        """Let the cells that are run from now on end with the right answer to a task, in the place of their own.
+        """Add a last cell that replaces the student's function by the right one.
 
-        It is defined among its own names, so that no name of the notebook disturbs it, nor it them.
+        It is defined in a namespace of its own, so that the notebook's names cannot change it, nor it the notebook's.
         """
         own = f"_names = {{}}\nexec({source!r}, _names)\n{function} = _names[{function!r}]\n"
         self.cells = [*self.cells, (f"given: {function}", own)]
@@ -104,7 +105,7 @@ class Submission:
     def call(self, number, args, options, seconds):
         """Call a function there, as `minivis.laws.judging.sandbox.call_safely` does here."""
         if self.process is None or self.process.poll() is not None:
-            raise Broken(GONE, hint="Not tried again: it had ended the process before.")
+            raise Broken(GONE, hint="Not tried again: an earlier call had ended the process.")
         args = list(args)
         before = self.clock()
         left = self.seconds_left
@@ -123,27 +124,27 @@ class Submission:
 
     @staticmethod
     def _taken(answer, args, options):
-        """What an answer says; anything but a dict of the form that host.py sends raises."""
+        """The result and the output in an answer; an answer that host.py would not send raises an error."""
         if "broken" in answer:
             what, hint = (str(answer[key] or "")[:MOST_WORDS] for key in ("broken", "hint"))
             raise Broken(what, hint=hint or None, hang=bool(answer["hang"]))
         for mine, theirs in zip(wire.leaves([args, options]), answer["written"], strict=True):
             if theirs is not None and theirs.shape == mine.shape:
-                np.copyto(mine, theirs, casting="unsafe")  # it wrote into its arguments: let the laws see it
+                np.copyto(mine, theirs, casting="unsafe")  # the function changed its arguments: show the laws
         return answer["result"], str(answer["printed"])[:MOST_WORDS]
 
     def _ready(self):
-        """Have a process that has run all cells; a cell that ended one before is left out."""
+        """Make sure that a process has run all cells; a cell that ended a process before is left out."""
         if self.process is not None and self.process.poll() is None:
             return
         for _ in range(3):
             self._start()
             if all(self._load(number, source) for number, source in self.cells):
                 return
-        raise Missing("Cell after cell of the notebook ended the whole Python process.")
+        raise Missing("Several cells of the notebook ended the whole Python process.")
 
     def _load(self, number, source):
-        """Run a cell that has not ended a process before; return whether the process is there to run the next one."""
+        """Run a cell, unless it has ended a process before; returns whether the process is still running."""
         if number in self.poison:
             return True
         if (left := self.seconds_left) <= 0:
@@ -165,7 +166,7 @@ class Submission:
         self.end()
         command = [sys.executable, "-I", "-B", "-X", "utf8"]
         limits = [str(self.memory), str(max(1, int(self.seconds_left) + 5))]
-        # unbuffered: select() must see all there is
+        # unbuffered, so that select() sees all data
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0,
                    "start_new_session": True}  # fmt: skip
         if self.isolated:
@@ -180,28 +181,29 @@ class Submission:
                 [*command, str(HOST), *limits], cwd=home, env=isolation.environment(home), **options
             )
             self.pid = self.process.pid
-        # the other way buffered: unbuffered, it may write a part of a message
+        # buffered for writing: an unbuffered file may write only a part of a message
         self.process.stdin = io.BufferedWriter(self.process.stdin)
 
     def _ask(self, limit, **request):
-        """Send a request and wait for its answer; the process is ended when it does not come in time."""
+        """Send a request and wait for its answer; the process is killed if the answer does not come in time."""
         until = self.clock() + limit + GRACE
         reader = _Reader(self.process, lambda: min(until - self.clock(), self.seconds_left), self._kill)
         try:
             wire.send(self.process.stdin, request)
             return wire.receive(reader, lambda number: RemoteFunction(self, number), wire.MOST_ANSWER)
-        except Exception:  # it is gone, or what it wrote is nonsense, which can go wrong in any way
+        # The process has ended, or it sent bytes that cannot be read, which can raise any error.
+        except Exception:
             self.end()
             raise wire.ConnectionLost from None
         finally:
             reader.close()
 
     def clock(self):
-        """Seconds since it began, without those in which either process was ready and others had the processor."""
+        """Seconds since the start, without those in which either process waited for the processor."""
         return clock() - self.began_counting - self.waited - _waited(self.pid)
 
     def end(self):
-        """End the process and all that it started in its group."""
+        """Kill the process and all processes of its group."""
         if self.process is not None:
             self.waited += _waited(self.pid)
             self._kill(self.process)
@@ -215,13 +217,13 @@ class Submission:
     def _kill(process):
         with contextlib.suppress(OSError):
             if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)  # it leads its group, so its number is the group's
+                os.killpg(process.pid, signal.SIGKILL)  # the process leads its group: both have one number
             else:
                 process.kill()
 
 
 class _Reader:
-    """What a process sends, until no seconds are left: then there is nothing more to read."""
+    """Reads what a process sends; when the time is over, the data ends."""
 
     def __init__(self, process, seconds_left, kill):
         self.process = process
@@ -242,7 +244,7 @@ class _Reader:
     def _is_there(self, seconds):
         if os.name != "nt":
             return bool(select.select([self.process.stdout], [], [], seconds)[0])
-        if self.timer is None:  # Windows cannot wait for a pipe: the process is ended when the time is up
+        if self.timer is None:  # Windows cannot wait for a pipe: a timer kills the process instead
             self.timer = threading.Timer(seconds, self.kill, [self.process])
             self.timer.daemon = True
             self.timer.start()
@@ -254,7 +256,7 @@ class _Reader:
 
 
 def _waited(pid):
-    """Seconds for which a process was ready to run and did not, where Linux tells."""
+    """Seconds in which a process waited for the processor; 0 on systems other than Linux."""
     try:
         with open(f"/proc/{pid}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
@@ -265,7 +267,7 @@ def _waited(pid):
 class RemoteFunction:
     """A function that lives in a submission's process; the laws call it through ``call_apart`` and use its clock."""
 
-    total = 15.0  # seconds for all laws of a task: a learner waits for a check, a class does not
+    total = 15.0  # seconds for all laws of a task: longer than in a check, for which a learner waits
 
     def __init__(self, submission, number):
         self.submission = submission
@@ -273,7 +275,7 @@ class RemoteFunction:
         self.clock = submission.clock
 
     def call_apart(self, args, options, seconds):
-        """Its answer and what it printed, or a `Broken` in words."""
+        """Call the function; returns its result and its output, or raises `Broken`."""
         return self.submission.call(self.number, args, options, seconds)
 
     def __call__(self, *args, **options):

@@ -1,6 +1,6 @@
-"""Whose a file is: names as Moodle and Canvas write them when they hand out a class's submissions, or plain ones.
+"""Which student a file belongs to, from its name: as Moodle or Canvas writes it, or a plain name.
 
-Not here: what is in the file.
+Not here: the content of the file (submission.py).
 """
 
 import re
@@ -10,27 +10,27 @@ from pathlib import Path
 
 __all__ = ["RESERVED", "by_student", "not_read", "student_of"]
 
-# "Jane Doe_1234567_assignsubmission_file_", a folder; with the file's own name after it when folders are switched off
+# a folder "Jane Doe_1234567_assignsubmission_file_"; if folders are switched off, a file with its own name after that
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?:.*)")
 # "doejane_LATE_12345_678901_attention-2.ipynb": login, student's number, submission's number, the file's own name
 CANVAS = re.compile(r"(?P<student>.+?)(?:_LATE)?_(?P<id>\d+)_(?P<order>\d+)_.+")
-# what grading itself writes; a name that begins with a dot or two underscores is not read either
+# written by grading itself; names that begin with a dot or two underscores are not read either
 RESERVED = {"feedback", "grades.csv"}
-# what a hand-in's name may end with, beside .ipynb and .zip: what is wrong with the file its student is told
+# endings of hand-ins; for those other than .ipynb and .zip the student is told what to hand in instead
 ENDING = re.compile(
     r"(\.ipynb(\.txt|\.json)?|\.zip|(\.tar)?\.(gz|bz2|xz)|\.tar|\.tgz|\.7z|\.rar)\Z", re.IGNORECASE
 )
 COPY = re.compile(r"(?P<student>.+?)(?: ?\(\d+\)|-Copy\d+)")  # as browsers and Jupyter name a second one
-MOST_LETTERS = 50  # of a student's name: file systems allow 255 bytes, and a letter has up to four
+MOST_LETTERS = 50  # of a student's name: file systems allow 255 bytes, up to four of them for one letter
 
 
 def student_of(name):
-    """The student and, where a learning management system gives one, the number in a name.
+    """The student in a name, and the number that a learning management system has added.
 
     Parameters
     ----------
     name : str
-        Of a folder, or of a file without its ending.
+        Name of a folder, or of a file without its ending.
 
     Returns
     -------
@@ -51,18 +51,18 @@ def student_of(name):
 
 
 def by_student(folder):
-    """Who handed in what.
+    """The paths that each student handed in.
 
     Parameters
     ----------
     folder : Path
-        With one sub-folder, ``.ipynb`` or ``.zip`` for each student; several files of one student belong together.
+        One sub-folder, ``.ipynb`` or ``.zip`` for each student; several files of one student belong together.
 
     Returns
     -------
     dict
-        Student -> list of paths, in the order of the names. Two students of one name get their numbers added; where
-        they have none, the second gets a 2. "ada (1)" and "ada-Copy1" are ada's, where there is an ada.
+        Student -> list of paths, in the order of the names. If two students have the same name, their numbers are added;
+        without numbers, the second gets a 2. "ada (1)" and "ada-Copy1" belong to ada, if there is an ada.
     """
     owners = {}
     for path in _paths(folder):
@@ -76,7 +76,7 @@ def by_student(folder):
     for student, number in owners:
         namesakes.setdefault(_plain(student), []).append((student, number))
     found = {}
-    taken = set()  # as file systems see it that take Ada and ada for one
+    taken = set()  # without case: on some file systems Ada and ada are the same file
     for name, those in namesakes.items():
         for student, number in those:
             label = f"{name} {number}" if number and len(those) > 1 else name
@@ -90,7 +90,7 @@ def by_student(folder):
 
 
 def not_read(folder):
-    """What lies beside the hand-ins and is taken for none.
+    """The files in the folder that are not read as hand-ins.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ def not_read(folder):
     Returns
     -------
     list of str
-        For each of these files, why, and what to do.
+        For each of these files: why it is not read, and what to do.
     """
     return [f"{path.name} {why}" for path in _paths(folder) if (why := _why_not_read(path))]
 
 
 def _paths(folder):
-    """What lies in a folder, but for what grading itself writes and what is hidden."""
+    """The paths in a folder, without those that grading writes and without hidden ones."""
     paths = sorted(Path(folder).iterdir(), key=lambda path: unicodedata.normalize("NFC", path.name))
     return [path for path in paths if path.name not in RESERVED and not path.name.startswith((".", "__"))]
 
@@ -119,19 +119,19 @@ def _stem(path):
 
 
 def _why_not_read(path):
-    """Why a path is nobody's hand-in; an empty string where it is one."""
+    """Why a path is not read as a hand-in; an empty string if it is one."""
     if path.is_dir():
         return ""
     if path.suffix.lower() == ".zip" and (count := _students_inside(path)) > 1:
-        return f"holds the work of {count} students: unpack it, and grade the folder that comes out"
+        return f"holds the work of {count} students: unpack it, and grade the unpacked folder"
     if ENDING.search(path.name) or student_of(path.stem)[1]:
         return ""
     return "is not read: a hand-in is a folder, an .ipynb or a .zip"
 
 
 def _students_inside(path):
-    """How many students' names, as a learning management system gives them, there are in an archive."""
-    if not path.is_file() or student_of(path.stem)[1]:  # the archive of one student, named by such a system
+    """How many students have files in an archive, by the names that a learning management system gives."""
+    if not path.is_file() or student_of(path.stem)[1]:  # such a name: the archive of one student
         return 0
     try:
         with zipfile.ZipFile(path) as archive:
@@ -145,7 +145,7 @@ def _students_inside(path):
 
 
 def _plain(student):
-    """A name that is safe as the name of a file, and no formula in a spreadsheet; letters of any script stay."""
+    """A name that is safe as a file name and is no formula in a spreadsheet; letters of any script stay."""
     kept = "".join(c if c.isalnum() or c in " .,()-_'" or unicodedata.combining(c) else "-" for c in student)
     kept = re.sub(r"^[^\w(]+", "", re.sub(r"\s+", " ", kept))
     return kept[:MOST_LETTERS].rstrip(" .,-") or "nameless"

@@ -1,6 +1,6 @@
-"""What a student handed in: find the notebook among the files, read its cells, mend what nbgrader needs.
+"""A student's submission: find the notebook among the files, read its cells, repair what nbgrader needs.
 
-Not here: reading files (files.py), whose they are (students.py), running any of it.
+Not here: reading files (files.py), whose they are (students.py), running the cells (remote.py).
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from minivis.classroom.markup import harmless, quoted
 
 __all__ = ["Handed", "cells_to_run", "mended", "read"]
 
-MOST_OF_NOTEBOOK = 20 * 2**20  # bytes: with pictures in its outputs, a large one has a few million
+MOST_OF_NOTEBOOK = 20 * 2**20  # bytes; a large notebook with pictures in its outputs has a few million
 MOST_CELLS = 5000  # of a notebook
 MOST_SHOWN = 10_000  # characters of a cell on the student's page
-MOST_EXTRA = 50_000  # characters there of all the cells that the student added
-MOST_REMARKS, MOST_LETTERS = 20, 500  # an archive may have a hundred thousand names, of 64 KiB each
-# what to do about files that a notebook may be in, but is not read from
+MOST_EXTRA = 50_000  # characters on that page of all cells that the student added
+MOST_REMARKS, MOST_LETTERS = 20, 500  # an archive may have a hundred thousand names of 64 KiB each
+# advice for files that are not read, but may contain the notebook
 ADVICE = {
     ".zip": "an archive inside an archive: hand in the notebook itself",
     ".py": "a script: hand in the notebook (Jupyter, Colab: File > Download .ipynb)",
@@ -32,9 +32,9 @@ ADVICE = {
 
 @dataclass
 class Handed:
-    """A submission as read: the notebook (None where there is none), other files, and remarks for the teacher.
+    """A submission after reading: the notebook (None if there is none), other files, and remarks for the teacher.
 
-    ``files`` are pairs of relative path and content; ``folder`` is where among them the notebook lies.
+    ``files`` are pairs of relative path and content; ``folder`` is the notebook's folder among them.
     """
 
     notebook: dict | None = None
@@ -51,9 +51,9 @@ def read(paths, name, released=None):
     paths : list of Path
         Folders, notebooks and archives of one student.
     name : str
-        The assignment's: a notebook called like it goes before others.
+        Name of the assignment: among equals, a notebook of that name is chosen.
     released : dict, optional
-        The notebook that was handed out: of several notebooks, the one with most work in it counts.
+        The notebook that was handed out; of several notebooks, the one that differs from it in most tasks counts.
 
     Returns
     -------
@@ -79,30 +79,30 @@ def read(paths, name, released=None):
 
 
 def _notebooks(files, remarks):
-    """(path, notebook) for each that can be read; what is said about the others stands in the remarks."""
+    """(path, notebook) for each notebook that can be read; each of the others adds a remark."""
     found = []
     named = [(path, content) for path, content in files if path.lower().endswith(".ipynb")]
     for path, content in named:
         try:
             found.append((path, _notebook(content)))
         except ValueError as error:
-            remarks.append(f"{path} is no notebook: {error}")
+            remarks.append(f"{path} could not be read as a notebook: {error}")
     if named:
         return found
     for path, content in files:
-        if path.lower().endswith((".txt", ".json")):  # as Edge and Safari name what they download
+        if path.lower().endswith((".txt", ".json")):  # Edge and Safari add these endings to downloads
             with contextlib.suppress(ValueError):
                 found.append((path, _notebook(content)))
                 remarks.append(f"{path} is a notebook, and was read as one; its name should end with .ipynb.")
     if not found:
-        remarks.append("There is no notebook (.ipynb) in what was handed in.")
+        remarks.append("There is no notebook (.ipynb) among the files.")
         paths = {path: ADVICE.get(PurePosixPath(path).suffix.lower()) for path, _ in files}
         remarks += [f"{path} is {advice}." for path, advice in paths.items() if advice]
     return found
 
 
 def _chosen(readable, name, released, remarks):
-    """Of several notebooks the one with most work in it, then with most of the cells and the name that were asked for."""
+    """The notebook with work in most tasks; among equals, with most cells of the assignment, then with its name."""
     tasks = _tasks(released)
     works = [_worked(notebook, tasks) for _, notebook in readable]
 
@@ -114,16 +114,16 @@ def _chosen(readable, name, released, remarks):
     best = max(range(len(readable)), key=likeness)
     path = readable[best][0]
     if len(readable) > 1:
-        remarks.append(f"Of {len(readable)} notebooks this is about {path}.")
+        remarks.append(f"There are {len(readable)} notebooks; {path} was graded.")
         others = [readable[i][0] for i, work in enumerate(works) if work and i != best]
         if others:
             listed = ", ".join(others[:3]) + (" and more" if len(others) > 3 else "")
-            remarks.append(f"There is work in {listed} too, which does not count: hand in one notebook.")
+            remarks.append(f"The work in {listed} does not count: hand in one notebook.")
     return readable[best]
 
 
 def _tasks(released):
-    """(name of the cell, the functions that it begins, its text) for each task of the released notebook."""
+    """(name of the cell, names of the functions that it defines, its text) for each task of the released notebook."""
     cells = [c for c in released["cells"] if is_task(c) and c["cell_type"] == "code"] if released else []
     return [(grade_id(cell), _functions(cell["source"]), cell["source"].strip()) for cell in cells]
 
@@ -133,13 +133,13 @@ def _functions(source):
 
 
 def _is_of(cell, task):
-    """Whether a cell is a task's: by its name or, where that was lost, by the functions that it defines."""
+    """Whether a cell belongs to a task: by its name or, if that was lost, by the functions that it defines."""
     name, functions, _ = task
     return grade_id(cell) == name or bool(functions & _functions(cell["source"]))
 
 
 def _worked(notebook, tasks):
-    """In how many tasks there is a student's work."""
+    """The number of tasks in which the student has changed the released cell."""
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     return sum(
         any(_is_of(cell, task) and cell["source"].strip() != task[2] for cell in code) for task in tasks
@@ -147,7 +147,7 @@ def _worked(notebook, tasks):
 
 
 def _not_code(notebook, released):
-    """A remark for each task that stands in a cell which Python does not run."""
+    """A remark for each task whose cell is not a code cell."""
     cells = list(enumerate(notebook["cells"], start=1))
     for task in _tasks(released):
         own = [(number, cell["cell_type"]) for number, cell in cells if _is_of(cell, task)]
@@ -155,13 +155,13 @@ def _not_code(notebook, released):
             number, kind = own[0]
             words = {"markdown": "Markdown", "raw": "raw text"}[kind]
             yield (
-                f"Cell {number}, of the task {task[0]}, is {words} and no code: nothing in it was run. "
-                "In Jupyter: select it, and press Y."
+                f"Cell {number}, of the task {task[0]}, is {words} instead of code: it was not run. "
+                "In Jupyter, select it and press Y."
             )
 
 
 def _notebook(content):
-    """A notebook as a dict of cells with source and metadata; a ValueError in words where it is none."""
+    """A notebook as a dict of cells with source and metadata; a ValueError says why it cannot be read."""
     if not content.strip():
         raise ValueError("the file is empty")
     if len(content) > MOST_OF_NOTEBOOK:
@@ -169,7 +169,7 @@ def _notebook(content):
             f"it has more than {MOST_OF_NOTEBOOK >> 20} MiB; clear its outputs and save it again"
         )
     try:
-        notebook = json.loads(content)  # of bytes: UTF-8 or UTF-16, with a mark at its head or without
+        notebook = json.loads(content)  # bytes: it finds out the encoding, UTF-8 or UTF-16
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read as JSON ({error}); save it in Jupyter again") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
@@ -188,19 +188,19 @@ def _notebook(content):
 
 
 def cells_to_run(notebook, released):
-    """The cells that define what is judged: all code but the check cells, whose laws the judge tries itself.
+    """The cells that are run: all code cells except the check cells, whose laws the judge tries itself.
 
     Parameters
     ----------
     notebook : dict
         As `read` gives it.
     released : dict
-        The notebook that was handed out: it says which cells are checks, not the student's copy.
+        The notebook that was handed out. It decides which cells are checks; the student's copy may be changed.
 
     Returns
     -------
     list of (int, str)
-        Number, counted from 1 over all cells, and source.
+        Number (counted from 1 over all cells) and source.
     """
     checks = {grade_id(cell) for cell in released["cells"] if is_check(cell)}
     return [
@@ -211,7 +211,7 @@ def cells_to_run(notebook, released):
 
 
 def mended(notebook, released):
-    """The submission as nbgrader can take it: the released notebook with the student's cells in their places.
+    """The submission in a form that nbgrader accepts: the released notebook with the student's cells in their places.
 
     Parameters
     ----------
@@ -223,9 +223,9 @@ def mended(notebook, released):
     Returns
     -------
     dict
-        Every released cell is there, once; a solution cell has the student's source where it can be found. Cells
-        without nbgrader's name follow the one they stood after, and stand first where no name is left at all. What is
-        long is cut, and what is no code can do nothing in the page (markup.py).
+        Every released cell is there once; a solution cell has the student's source if it can be found. A cell without
+        nbgrader's name follows the named cell that it stood after, and comes first if there is none. Long cells are
+        cut, and Markdown is made harmless (markup.py).
     """
     own = {}
     before = None
@@ -240,7 +240,7 @@ def mended(notebook, released):
             before = name
         elif cell["source"].strip() and cell["source"] not in texts and room > 0:
             extra.setdefault(before, []).append(_loose(cell))
-            # a cell takes room on the page, however short
+            # even a short cell takes some room on the page
             room -= min(max(len(cell["source"]), 100), MOST_SHOWN)
     cells = list(extra.get(None, []))
     for cell in released["cells"]:
@@ -252,7 +252,7 @@ def mended(notebook, released):
 
 
 def _loose(cell):
-    """A cell of the student's own, with nothing in it that could trip nbgrader."""
+    """A cell that the student added, without anything that nbgrader could fail on."""
     bare = {"metadata": {}, "source": _shown(cell["source"], cell["cell_type"])}
     if cell["cell_type"] == "code":
         return {**bare, "cell_type": "code", "outputs": [], "execution_count": None}
@@ -260,7 +260,7 @@ def _loose(cell):
 
 
 def _shown(source, kind):
-    """What a page shows of a student's cell; half of a surrogate pair is no text, and becomes "?"."""
+    """A student's cell as the page shows it; characters that UTF-8 cannot encode become "?"."""
     source = source.encode("utf-8", "replace").decode("utf-8")
     if len(source) > MOST_SHOWN:
         source = f"{source[:MOST_SHOWN]}\n... ({len(source) - MOST_SHOWN} more characters)"

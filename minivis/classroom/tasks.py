@@ -1,6 +1,6 @@
-"""Assignments as they lie in the package, and the tasks that their check cells award points for.
+"""The assignments in the package, and the tasks that their check cells award points for.
 
-Not here: handing out and grading. A check cell is read as data, so that a grader need not run it.
+Not here: handing out and grading. A check cell is read as data, so that grading need not run it.
 """
 
 import ast
@@ -15,16 +15,16 @@ from minivis.classroom.cells import grade_id, is_check, nbgrader_metadata
 __all__ = ["Assignment", "Task", "award", "awarded", "earned", "find", "names"]
 
 FOLDER = Path(__file__).parent / "assignments"
-# as they are taught
+# the order of the course
 ORDER = ("convolution", "autograd", "attention", "vit", "swin", "detr", "masked-attention")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One check cell: which function it judges, as what, and the points of each law.
+    """One check cell: the function that it judges, the family of laws, and the points of each law.
 
-    ``reference`` is the source of the assignment up to the task, with its solution: tasks that build on it are judged
-    with that where a submission's own function is wrong.
+    ``reference`` is the source of the assignment up to the task, with its solution. If a submission's function is wrong,
+    later tasks that call it are judged with this one.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Assignment:
 
 
 def names():
-    """The assignments in the package, in the order in which they are taught.
+    """The names of the assignments in the package, in the order of the course.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def names():
 
 
 def find(name):
-    """The assignment of that name, or in a teacher's own notebook.
+    """The assignment of that name, or from a teacher's own notebook.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def find(name):
     Raises
     ------
     ValueError
-        If there is none, or its cells do not say what nbgrader and `award` need.
+        If there is none, or its cells lack something that nbgrader and `award` need.
 
     Examples
     --------
@@ -105,7 +105,9 @@ def find(name):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         cells = [(cell, cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"assignment: {path} is no notebook: {type(error).__name__}: {error}") from None
+        raise ValueError(
+            f"assignment: {path} could not be read as a notebook: {type(error).__name__}: {error}"
+        ) from None
     texts = [source for _, kind, source in cells if kind == "markdown" and source.startswith("# ")]
     title = texts[0].splitlines()[0].lstrip("# ") if texts else path.stem
     tasks = []
@@ -114,13 +116,13 @@ def find(name):
             tasks.append(_task(cell, source, path, _reference(cells[:i])))
     if not tasks:
         raise ValueError(
-            f"assignment: {path} has no check cell: an autograder cell of nbgrader with award(...)"
+            f"assignment: {path} has no check cell; expected an autograder cell of nbgrader with award(...)"
         )
     return Assignment(path.stem, path, title, tuple(tasks))
 
 
 def _reference(cells):
-    """The code of an assignment's cells, solutions included and checks left out."""
+    """The code of an assignment's cells, with solutions and without checks."""
     return "\n\n".join(source for cell, kind, source in cells if kind == "code" and not is_check(cell))
 
 
@@ -135,32 +137,32 @@ def _task(cell, source, path, reference):
         family, function, points, vjp = awarded(source)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
-    laws = chosen(family_of(family), vjp, points)  # refuses laws that there are not
+    laws = chosen(family_of(family), vjp, points)  # refuses unknown laws
     for gradient in {law.gradient for law in laws}:
         if not any(law.value for law in laws if law.gradient == gradient):
             raise ValueError(
                 f"{where}: none of {', '.join(law.name for law in laws if law.gradient == gradient)} compares with the "
-                f"right answer, so that a constant could earn points; add {PLAIN[2 if gradient else 0]!r}"
+                f"right answer: a function that returns a constant could earn points; add {PLAIN[2 if gradient else 0]!r}"
             )
     if not math.isclose(float(nbgrader_metadata(cell).get("points") or 0), sum(points.values())):
         raise ValueError(
-            f"{where}: the laws have {sum(points.values())} points, the cell's metadata says otherwise"
+            f"{where}: the laws have {sum(points.values())} points, but the cell's metadata has another number"
         )
     return Task(name, family, function, points, vjp, reference)
 
 
 def awarded(source):
-    """What the call of `award` in a check cell says; nothing of it is run.
+    """The arguments of the call of `award` in a check cell, read without running it.
 
     Parameters
     ----------
     source : str
-        The cell.
+        Source of the cell.
 
     Returns
     -------
     family, function : str
-        The function as an expression.
+        Name of the family; the function as an expression.
     points : dict
         Name of a law -> points for it.
     vjp : bool
@@ -168,9 +170,9 @@ def awarded(source):
     Raises
     ------
     SyntaxError
-        If it is no Python.
+        If it is not Python.
     ValueError
-        If there is not exactly one such call, or it is not written out.
+        If there is not exactly one such call, or its arguments are computed instead of written out.
 
     Examples
     --------
@@ -184,25 +186,26 @@ def awarded(source):
         raise ValueError(f"expected one call award(FAMILY, FUNCTION, POINTS), found {len(calls)}")
     if len(calls[0].args) != 3:
         raise ValueError(
-            f"award is called with {len(calls[0].args)} arguments by position; "
-            "expected are three, award(FAMILY, FUNCTION, POINTS), and vjp= by name"
+            f"award is called with {len(calls[0].args)} positional arguments; "
+            "expected three, award(FAMILY, FUNCTION, POINTS), and vjp= as a keyword"
         )
     family, function, points = calls[0].args
     try:
         options = {word.arg: ast.literal_eval(word.value) for word in calls[0].keywords}
         family, points = ast.literal_eval(family), ast.literal_eval(points)
     except (ValueError, TypeError):
-        raise ValueError("family, points and vjp are written out, not computed") from None
+        raise ValueError("family, points and vjp must be written out, not computed") from None
     if not isinstance(points, dict):
-        raise ValueError("the points are a dict, {LAW: POINTS}")
+        raise ValueError("the points must be a dict, {LAW: POINTS}")
     return family, ast.unparse(function), points, bool(options.get("vjp", False))
 
 
 def earned(verdicts, points):
     """The points of each law, from the verdicts on one task.
 
-    A law that compares calls with each other, or looks at shape, dtype and manners, is kept by many a constant. So it
-    counts once a law holds that compares with the right answer: forward laws for forward laws, gradients for gradients.
+    A function that returns a constant keeps many laws: those that compare two calls, or check shape, dtype and side
+    effects. Such a law counts only if a law that compares with the right answer holds too; forward laws and laws of
+    gradients are counted apart.
 
     Parameters
     ----------
@@ -229,18 +232,18 @@ def earned(verdicts, points):
 
 
 def award(family, function, points, vjp=False):
-    """Check a function by some laws of its family and count the points: the last line of a check cell.
+    """Check a function by some laws of its family and count the points; a check cell is a call of it.
 
     Parameters
     ----------
     family : str
-        What it implements, one of `minivis.laws.names()`.
+        What the function implements, one of `minivis.laws.names()`.
     function : callable
         The student's function.
     points : dict
         Name of a law -> points for it.
     vjp : bool
-        Whether it returns ``(out, vjp)``, see `minivis.laws.check`.
+        Whether the function returns ``(out, vjp)``, see `minivis.laws.check`.
 
     Returns
     -------
@@ -264,13 +267,11 @@ def award(family, function, points, vjp=False):
     report = laws.check(family, function, vjp, only=points)
     counted = earned(report, points)
     total = sum(counted.values())
-    print(
-        f"\n{total} of {sum(points.values())} points that are counted here; other laws are tried after you hand in."
-    )
+    print(f"\n{total} of {sum(points.values())} points in this check; more laws are tried after you hand in.")
     if idle := [v.name for v in report if v.passed and not counted[v.name]]:
         print(
-            f"Not counted yet: {', '.join(idle)}. A constant may keep these; they count once a law holds that compares "
-            "with the right answer."
+            f"Not counted yet: {', '.join(idle)}. Even a function that returns a constant can keep these laws; they "
+            "count when a law that compares with the right answer holds too."
         )
     if not total:
         raise AssertionError(f"{family}: no point yet")

@@ -1,7 +1,7 @@
-"""Function calls between two processes as JSON and raw numbers: what either side sends can only be data.
+"""Function calls between two processes as JSON and raw numbers, so that either side can send nothing but data.
 
-Not here: who calls whom (host.py runs what a student wrote, remote.py asks it). Both load this file, so it imports
-NumPy alone.
+Not here: the two processes (host.py runs the student's code, remote.py calls it). Both load this file, so it imports
+only NumPy.
 """
 
 import json
@@ -12,8 +12,8 @@ import numpy as np
 
 __all__ = ["MOST_ANSWER", "MOST_BYTES", "ConnectionLost", "Opaque", "TooLarge", "leaves", "receive", "send"]
 
-MOST_BYTES = (64 * 2**20, 64 * 2**20)  # of the JSON and of the numbers of a request: the judge wrote it
-# of an answer: a submission wrote it. The laws' inputs are tiny, and a byte of JSON unpacks to up to sixty
+MOST_BYTES = (64 * 2**20, 64 * 2**20)  # of JSON and of numbers in a request, which the judge writes
+# in an answer, which a submission writes: the laws' inputs are tiny, and a byte of JSON can unpack to sixty bytes
 MOST_ANSWER = (2**18, 2**23)
 _HEAD = struct.Struct(">QQ")  # bytes of JSON, bytes of numbers
 
@@ -27,7 +27,7 @@ class TooLarge(Exception):
 
 
 class Opaque:
-    """Stands for a value that does not travel; its class has the name of the value's class."""
+    """Stands for a value that cannot be sent; its class has the name of the value's class."""
 
     @staticmethod
     def named(name):
@@ -35,11 +35,11 @@ class Opaque:
 
 
 def send(file, value, keep=None, most=MOST_BYTES):
-    """Write one value: numbers, strings, arrays, and tuples, lists and dicts of them.
+    """Write one value: a number, string, array, or a tuple, list or dict of them.
 
-    ``keep(function)`` returns the number under which the other side may call a function; without it, and for
-    everything else, an `Opaque` of that type's name arrives. ``most`` are the bytes of JSON and of numbers that the
-    other side takes.
+    ``keep(function)`` returns the number by which the other side can call a function. Without it, and for any other type,
+    the other side receives an `Opaque` with the name of the type. ``most`` are the bytes of JSON and of numbers that
+    the other side accepts.
     """
     arrays = []
     tree = json.dumps(_pack(value, arrays, keep)).encode()
@@ -51,9 +51,9 @@ def send(file, value, keep=None, most=MOST_BYTES):
 
 
 def receive(file, function=None, most=MOST_BYTES):
-    """Read one value, and nothing of one larger than ``most``.
+    """Read one value; one larger than ``most`` is refused unread.
 
-    ``function(number)`` makes what stands for a function of the other side.
+    ``function(number)`` returns a stand-in for a function of the other side.
     """
     tree, numbers = _HEAD.unpack(_exactly(file, _HEAD.size))
     if tree > most[0] or numbers > most[1]:
@@ -99,7 +99,7 @@ def _pack_array(value, arrays):
     axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))  # outermost in memory first
     lying = np.array(array.transpose(axes), order="C")
     start = 0
-    for before in arrays:  # not sum(): a submission may have replaced it
+    for before in arrays:  # not sum(), which a submission may have replaced
         start += len(before)
     arrays.append(lying.tobytes())
     packed = {"array": array.dtype.str, "shape": lying.shape, "axes": axes, "start": start}
@@ -119,13 +119,13 @@ def _unpack(tree, numbers, function):
         return tuple(items) if kind == "tuple" else items
     if kind == "dict":
         return {_unpack(k, numbers, function): _unpack(v, numbers, function) for k, v in content}
-    if kind == "objects":  # as large as it says, and no larger than one of its numbers
+    if kind == "objects":  # has the stated shape, but the memory of one element
         return np.broadcast_to(np.empty((), object), content)
     return function(content) if kind == "function" and function else Opaque.named(content)
 
 
 def _unpack_array(tree, numbers):
-    """The array with the memory layout that it had: a law asks about it."""
+    """The array with its original memory layout, which a law checks."""
     dtype = np.dtype(tree["array"])
     shape = tuple(map(int, tree["shape"]))
     if dtype.kind not in "biufc" or min(shape, default=0) < 0:

@@ -1,5 +1,5 @@
-"""Real pictures, batches, and the random changes that make few pictures into many.
-Not here: the drawing of pictures (minivis.viz) and what moves a batch to the GPU (minivis.to_device)."""
+"""Real pictures, batches, and random changes of pictures (augmentation).
+Not here: drawing pictures (minivis.viz), moving a batch to the GPU (minivis.to_device)."""
 
 from minivis.data import (
     cifar,

@@ -1,5 +1,5 @@
-"""What the changes to pictures check before they begin, each in the name of the function that was called.
-Not here: checks that only one function needs; they stand in it."""
+"""Checks of arguments for functions that change pictures; errors begin with the name of the caller.
+Not here: checks that only one function needs; they are in that function."""
 
 import operator
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def check_images(name, images):
-    """Refuse what is not a NumPy batch of pictures, in the name of the function called."""
+    """Raise an error unless `images` is a NumPy batch of pictures."""
     if not isinstance(images, np.ndarray) or not np.issubdtype(images.dtype, np.floating):
         found = f"dtype {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
         hint = "; for bytes: images.astype('float32') / 255" if found == "dtype uint8" else ""
@@ -17,7 +17,7 @@ def check_images(name, images):
 
 
 def check_crop(name, images, size):
-    """Return the crop's height and width, or refuse one that does not fit into the pictures."""
+    """Return the crop's height and width; raise an error if it is larger than the pictures."""
     height, width = pair(name, "size", size)
     if height > images.shape[2] or width > images.shape[3]:
         raise ValueError(
@@ -27,7 +27,7 @@ def check_crop(name, images, size):
 
 
 def pair(name, argument, value, least=1):
-    """Return one whole number as (value, value) and two as they are; refuse anything else."""
+    """Return one integer as (value, value) and two as they are; raise an error for anything else."""
     try:
         parts = (
             (operator.index(value),) * 2 if np.ndim(value) == 0 else tuple(operator.index(v) for v in value)
@@ -40,12 +40,12 @@ def pair(name, argument, value, least=1):
 
 
 def check_interval(name, argument, interval):
-    """Refuse what is not (least, greatest) with 0 <= least <= greatest."""
+    """Raise an error unless `interval` is (least, greatest) with 0 <= least <= greatest."""
     if np.shape(interval) != (2,) or not 0 <= interval[0] <= interval[1] < np.inf:
         raise ValueError(f"{name}: {argument} must be (least, greatest), neither below 0, got {interval!r}")
 
 
 def check_rng(name, rng):
-    """Refuse a missing generator: a random transform with a seed of its own would repeat every batch."""
+    """Raise an error without a generator: a transform with its own fixed seed would do the same to every batch."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"{name}: rng must be a numpy.random.Generator, got {type(rng).__name__}")

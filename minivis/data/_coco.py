@@ -1,5 +1,5 @@
-"""What COCO's two kinds of lists have in common: images and categories, and what becomes of entries that are wrong.
-Not here: their annotations (coco.py), how masks are drawn (_drawn.py), the pictures (_sized.py)."""
+"""The common part of COCO's two kinds of lists: images, categories, and the treatment of invalid entries.
+Not here: annotations (coco.py), masks (_drawn.py), the pictures (_sized.py)."""
 
 import difflib
 import os
@@ -12,7 +12,7 @@ from minivis.data._decode import MOST_PIXELS
 from minivis.data._files import inside, read_json
 from minivis.listed import identity, objects, text, told, whole
 
-MOST_MASK_BYTES = 2**30  # of the masks of one photo: a byte for each pixel of each
+MOST_MASK_BYTES = 2**30  # for the masks of one photo, with one byte for each pixel of each mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class CocoList:
     Parameters
     ----------
     name : str
-        Who reads, for the errors.
+        Name of the caller, for errors.
     path, folder : path
         The json file, and the folder of the photos.
     invalid : {"error", "skip"}
-        Whether an entry that is wrong refuses the list or is left out.
+        Whether an invalid entry raises an error or is left out.
     """
 
     def __init__(self, name, path, folder, invalid):
@@ -43,13 +43,13 @@ class CocoList:
             raise ValueError(f"{name}: invalid must be 'error' or 'skip', got {invalid!r}")
         self.name, self.path, self.invalid = name, path, invalid
         self.left_out = []  # a sentence for each entry
-        self._gone = set()  # the ids of images that were left out: their annotations go with them
+        self._gone = set()  # ids of images that were left out; their annotations are left out too
         self.content = read_json(name, path)
-        self.categories = self._read_categories()  # by id, in rising order
+        self.categories = self._read_categories()  # by id, in increasing order
         self.photos = self._read_photos(folder)  # by id, in the order of the list
 
     def entries(self, key, needed=True):
-        """The objects of the list of that name."""
+        """The objects of the list named `key` in the file."""
         entries = self.content.get(key)
         if key not in self.content and not needed:
             near = difflib.get_close_matches(key, self.content, n=1, cutoff=0.8)
@@ -67,7 +67,7 @@ class CocoList:
 
     @contextmanager
     def refusing(self):
-        """What is wrong in here refuses the list, whatever is said about invalid entries."""
+        """An error in this block refuses the list, also with invalid="skip"."""
         try:
             yield
         except ValueError as error:
@@ -75,27 +75,27 @@ class CocoList:
 
     @contextmanager
     def entry(self):
-        """What is wrong in here is wrong with one entry: it refuses the list, or this entry is left out."""
+        """An error in this block is about one entry: it refuses the list, or with invalid="skip" leaves the entry out."""
         try:
             yield
         except ValueError as error:
             self.leave_out(str(error))
 
     def leave_out(self, why):
-        """Say why an entry is left out; where that was not asked for, refuse the list."""
+        """Note why an entry is left out; with invalid="error", refuse the list."""
         if self.invalid == "error":
             raise ValueError(f"{self.name}: {self.path}: {why}; invalid='skip' leaves it out")
         self.left_out.append(why)
 
     def leave_out_photo(self, number, why=None):
-        """Leave out an image, and so its annotations; without `why` where that was said already."""
+        """Leave out an image and its annotations; `why` is None if the reason was noted already."""
         if why is not None:
             self.leave_out(why)
         self._gone.add(number)
         del self.photos[number]
 
     def check_masks(self, counts):
-        """Leave out images whose objects, so many in each, are too many or too large for one array of masks."""
+        """Leave out images whose masks would be too large for one array; `counts` has the number of objects by image id."""
         for photo in list(self.photos.values()):
             needed = counts[photo.id] * photo.height * photo.width
             if needed > MOST_MASK_BYTES:
@@ -106,7 +106,7 @@ class CocoList:
                 )
 
     def photo_of(self, what, entry):
-        """The image that an annotation is of; None where that was left out."""
+        """The image of an annotation; None if the image was left out."""
         number = identity(what, entry, "image_id")
         if number in self._gone:
             return None
@@ -117,7 +117,7 @@ class CocoList:
         return _found(what, "category_id", identity(what, entry, "category_id"), labels)
 
     def finish(self):
-        """Warn of what was left out, once, at the end; a list of which no image is left is refused."""
+        """Warn once of all entries that were left out; refuse the list if no image is left."""
         if self.content["images"] and not self.photos:
             raise ValueError(
                 f"{self.name}: {self.path}: no image is left of {len(self.content['images'])}: {self.left_out[0]}"
@@ -139,7 +139,7 @@ class CocoList:
                     raise ValueError(f"two entries have category id {told(number)}")
                 text(f"category {told(number)}", entry, "name")
                 found[number] = entry
-        # Numbers rise; texts, of which there are few, come after them.
+        # Numbers in increasing order, then texts (some lists have a few).
         return dict(sorted(found.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
     def _read_photos(self, folder):
@@ -151,7 +151,7 @@ class CocoList:
                 number = identity("an image", entry)
                 if number in self.photos or number in self._gone:
                     raise ValueError(f"two entries have image id {told(number)}")
-                self._gone.add(number)  # until it is known to be good
+                self._gone.add(number)  # removed again below, if the image is valid
                 photo = _photo(number, entry, folder)
                 if os.path.isfile(photo.path):
                     self.photos[number] = photo
@@ -187,14 +187,15 @@ def _found(what, key, number, among):
 
 
 def read_box(what, bbox, height, width):
-    """Corners (x0, y0, x1, y1) of a box [x, y, width, height] cut at the image; refused where it is none."""
+    """Corners (x0, y0, x1, y1) of a box [x, y, width, height], cut at the image; raises an error for an invalid box."""
     numbers = isinstance(bbox, list) and len(bbox) == 4 and all(type(n) in (int, float) for n in bbox)
     if not numbers or not all(-1e9 < n < 1e9 for n in bbox):
         raise ValueError(f"{what}: bbox must be four numbers [x, y, width, height], got {told(bbox)}")
     x, y, w, h = bbox
     if w <= 0 or h <= 0:
         raise ValueError(f"{what}: bbox {bbox} has a width or height that is not above 0")
-    if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:  # a pixel is rounding, more is a mistake
+    # One pixel beyond the edge may be rounding, more is an error.
+    if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
         raise ValueError(f"{what}: bbox {bbox} leaves the image of {height} x {width} (height x width)")
     x0 = max(x, 0.0)
     y0 = max(y, 0.0)

@@ -1,6 +1,6 @@
-"""How generated scenes are drawn: wavy grounds, textured shapes, and where shapes may stand.
+"""Draws generated scenes: wavy grounds, textured shapes, and the places of shapes.
 
-Not here: what is known about a scene (shapes.py), pictures of results (viz/).
+Not here: the labels of a scene (shapes.py), pictures of results (viz/).
 """
 
 import colorsys
@@ -10,12 +10,12 @@ import numpy as np
 
 __all__ = ["CLASSES", "STUFF", "THINGS", "cover", "draw_ground", "paint", "place"]
 
-THINGS = ("circle", "square", "triangle", "star", "ring", "cross")  # what can be counted: labels 0 to 5
-STUFF = ("grass", "sand", "water")  # what cannot: labels 6 to 8
+THINGS = ("circle", "square", "triangle", "star", "ring", "cross")  # countable objects: labels 0 to 5
+STUFF = ("grass", "sand", "water")  # uncountable ground: labels 6 to 8
 CLASSES = THINGS + STUFF
 SMALLEST, LARGEST = 0.12, 0.6  # sides of a visible box, as a fraction of the image's
-VISIBLE = 0.55  # of an object at least this part can be seen, else another place is drawn
-OVERLAP = 0.2  # chance that an object may stay where it would hide part of another; two scenes in five then have occlusion
+VISIBLE = 0.55  # at least this fraction of each object is visible, otherwise another place is drawn
+OVERLAP = 0.2  # probability that an object may hide part of another; then two scenes in five have occlusion
 HUES = {
     "red": 0,
     "orange": 30,
@@ -76,7 +76,8 @@ def _inside(kind, u, v):
     if name == "cross":
         return (np.abs(u) <= 0.34) | (np.abs(v) <= 0.34)
     if name == "star":
-        return _inside_star(0.951 * u, 0.9045 * v - 0.0955)  # the star's own box is not centred on it
+        # the centre of a star is not the centre of its box
+        return _inside_star(0.951 * u, 0.9045 * v - 0.0955)
     squared = u * u + v * v
     return (squared <= 1) & (squared >= 0.27) if name == "ring" else squared <= 1
 
@@ -86,7 +87,7 @@ def _inside_star(u, v):
     radius = np.hypot(u, v)
     fifth = 2 * math.pi / 5
     inner = 0.42
-    # from the nearest point, 0 to fifth / 2
+    # angle from the nearest point of the star, 0 to fifth / 2
     angle = np.abs((np.arctan2(u, -v) + fifth / 2) % fifth - fifth / 2)
     # The edge from the point (1, angle 0) to the notch (inner, fifth / 2), as a line in polar coordinates
     edge = inner * math.sin(fifth / 2) / (inner * np.sin(fifth / 2 - angle) + np.sin(angle))
@@ -94,7 +95,7 @@ def _inside_star(u, v):
 
 
 def _draw_shape(rng, height, width, largest):
-    """What a new object looks like and where it stands: a dict with its box in whole pixels."""
+    """The look and the place of a new object: a dict with its box in whole pixels."""
     low = [math.ceil(SMALLEST * side) for side in (height, width)]
     high = [max(least, math.floor(largest * side)) for least, side in zip(low, (height, width), strict=True)]
     scale = rng.uniform(math.log(SMALLEST), math.log(largest))
@@ -133,13 +134,13 @@ def cover(shape, height, width):
 
 
 def place(rng, count, height, width):
-    """Put objects on the image one after another, each before those placed so far, none hidden too much by another."""
+    """Place objects one by one, each in front of the earlier ones; none may hide too much of another."""
     owner = np.full((height, width), -1)
     placed = []
     areas = []
     least = np.array([SMALLEST * height, SMALLEST * width])
     for attempt in range(40 * count):
-        largest = LARGEST if attempt < 15 * count else 0.25  # where it is crowded, something small still fits
+        largest = LARGEST if attempt < 15 * count else 0.25  # small objects still fit into a crowded image
         shape = _draw_shape(rng, height, width, largest)
         rows, columns, mask = cover(shape, height, width)
         before = owner[rows, columns].copy()
@@ -160,7 +161,7 @@ def place(rng, count, height, width):
 
 
 def _seen(visible, area, least):
-    """Whether enough of an object is left to see: its area, and both sides of its box."""
+    """Whether enough of an object is visible: its area, and both sides of its box."""
     if np.count_nonzero(visible) < area:
         return False
     extent = [np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0)]
@@ -168,7 +169,7 @@ def _seen(visible, area, least):
 
 
 def paint(ground, placed, height, width):
-    """Objects over the ground: (image (3, H, W), visible masks (n, H, W))."""
+    """Paint objects over the ground: (image (3, H, W), visible masks (n, H, W))."""
     image = ground[0].copy()
     owner = np.full((height, width), -1)
     y, x = _grid(height, width)
@@ -182,7 +183,7 @@ def paint(ground, placed, height, width):
 
 
 def _texture(shape, y, x):
-    """Where a shape has its darker colour."""
+    """True where a shape has its darker colour."""
     period, name = shape["period"], shape["texture"]
     along = (x * math.cos(shape["angle"]) + y * math.sin(shape["angle"])) / period % 1
     across = (y * math.cos(shape["angle"]) - x * math.sin(shape["angle"])) / period % 1

@@ -1,5 +1,5 @@
-"""How COCO's lists draw an object: polygons or run lengths, checked when the list is read, filled when a photo is asked for.
-Not here: how a polygon is filled (_polygons.py), how run lengths are read (minivis.vision)."""
+"""Masks in COCO's lists: polygons or run lengths, checked when the list is read, filled when a photo is requested.
+Not here: filling a polygon (_polygons.py), reading run lengths (minivis.vision)."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from minivis.vision.run_lengths import checked_lengths
 
 @dataclass(frozen=True, slots=True)
 class Polygons:
-    """The outlines of an object; what lies in any of them belongs to it."""
+    """The outlines of an object; a pixel inside any of them belongs to it."""
 
     parts: list  # of (n, 2) arrays, x and y in pixels
 
@@ -26,7 +26,7 @@ class Polygons:
 class Runs:
     """The lengths of an object's runs of pixels, column by column."""
 
-    lengths: np.ndarray  # (R,) int32; those of no object and object in turn
+    lengths: np.ndarray  # (R,) int32; background and object in turn
 
     def fill(self, mask):
         """Draw into a mask (H, W) of False."""
@@ -35,18 +35,18 @@ class Runs:
 
 
 def read_drawing(what, drawn, height, width, wrong):
-    """What json has under ``segmentation``, checked.
+    """The mask in an annotation's ``segmentation``, checked.
 
     Parameters
     ----------
     what : str
-        Whose it is, for the errors.
+        The annotation, for errors.
     drawn : list, dict or anything
         Polygons [[x, y, x, y, ...], ...], one polygon [x, y, x, y, ...], or run lengths {"size": ..., "counts": ...}.
     height, width : int
         Size of the image.
     wrong : list of str
-        Where a sentence is added for each polygon that is none while others are.
+        A sentence is added for each invalid polygon, if another one is valid.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def read_drawing(what, drawn, height, width, wrong):
     Raises
     ------
     ValueError
-        If there is no mask in it.
+        If there is no valid mask.
     """
     if isinstance(drawn, dict):
         return _read_runs(what, drawn, height, width)
@@ -84,7 +84,7 @@ def _read_runs(what, drawn, height, width):
 
 
 def _corners(polygon, most):
-    """Corners (n, 2) of a polygon, or what is wrong with it, in words."""
+    """Corners (n, 2) of a polygon, or a sentence that says what is wrong with it."""
     try:
         corners = np.array(polygon if isinstance(polygon, list) else [])
     except ValueError:  # lists of different lengths
@@ -92,7 +92,7 @@ def _corners(polygon, most):
     pairs = corners.size % 2 == 0 if corners.ndim == 1 else corners.shape[-1] == 2
     if corners.dtype.kind not in "if" or corners.size < 6 or not pairs:
         return f"a polygon needs three or more x, y, got {told(polygon)}"
-    # Corners far outside are a mistake, and would cost memory in proportion; NaN is not within anything.
+    # Corners far outside are an error, and filling them would cost memory. Written with `not` to refuse NaN too.
     if not (corners.max() <= most and corners.min() >= -most):
         return f"a polygon must lie within twice the image, got {told(polygon)}"
     corners = corners.astype(float).reshape(-1, 2)
@@ -106,7 +106,7 @@ def _corners(polygon, most):
 def _flat(corners):
     """Whether all corners lie on one line."""
     (x0, y0), (x1, y1), (x2, y2) = corners[:3].tolist()
-    if (x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0):  # most are decided here
+    if (x1 - x0) * (y2 - y0) != (x2 - x0) * (y1 - y0):  # enough for most polygons
         return False
     x, y = (corners - corners[0]).T
     far = (x * x + y * y).argmax()

@@ -1,5 +1,5 @@
-"""What the readers of data sets share: json that is what it should be, paths that stay inside, bytes that are all there.
-Not here: any one format; each has a file of its own."""
+"""Shared by the readers of data sets: checked json, paths that stay inside a folder, complete files.
+Not here: the single formats; each has its own file."""
 
 import gzip
 import json
@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from minivis.listed import told
 
-MOST_BYTES = 2**30  # of pixels in one file; the largest of the sets read here has 550 MB
+MOST_BYTES = 2**30  # in one file; the largest data set that is read here has 550 MB
 
 
 def read_json(name, path):
-    """The object in a json file, or an error that says where it stops being json."""
+    """The object in a json file; an error says where the json is broken."""
     try:
         content = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
@@ -26,8 +26,8 @@ def read_json(name, path):
 
 
 def inside(folder, relative, what):
-    """The path of a file that a list names, or an error if it would lie outside the folder."""
-    # By its spelling alone: a link inside the folder was put there by whoever owns it, a name in a list was not.
+    """The path of a file that a list names; an error if it would be outside the folder."""
+    # Only the text is checked, not links: the folder's owner made the links, but not the names in the list.
     text = relative if isinstance(relative, str) else ""
     parts = PurePosixPath(text.replace("\\", "/")).parts
     if (
@@ -44,7 +44,7 @@ def inside(folder, relative, what):
 def read_bytes(name, path, most=MOST_BYTES):
     """All bytes of a file; one with more than `most` is refused before it is read."""
     about = os.stat(path)
-    # of a folder the system says so itself
+    # for a folder, read_bytes below raises the system's own error
     if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         raise ValueError(f"{name}: {path} is no file: a pipe, a device or the like")
     if (size := about.st_size) > most:
@@ -53,7 +53,7 @@ def read_bytes(name, path, most=MOST_BYTES):
 
 
 def read_claimed(file, count):
-    """The bytes that a header claims, and one more where more follow: memory grows with what is there, not with the claim."""
+    """The bytes that a header claims, and one more if more follow; memory is allocated only for bytes that are in the file."""
     parts = []
     left = count + 1
     while left and (part := file.read(min(left, 2**20))):
@@ -63,7 +63,7 @@ def read_claimed(file, count):
 
 
 def open_maybe_gz(path):
-    """A binary file to read from, unpacked on the way when it begins as gzip does."""
+    """A binary file to read from, decompressed while reading if it is a gzip file."""
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if packed else open(path, "rb")
@@ -73,7 +73,7 @@ GZIP_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def position(name, i, count):
-    """A sample's number as an int, counted from the end when negative; IndexError ends a `for` loop over the set."""
+    """A sample's index as an int from 0; negative ones count from the end. IndexError ends a `for` loop over the set."""
     i = operator.index(i)
     if not -count <= i < count:
         raise IndexError(f"{name}: there are samples 0 to {count - 1}, got {i}")

@@ -1,5 +1,5 @@
-"""Panoptic maps: the segments that a list says a picture has, the PNG file that shows them, where each one lies.
-Not here: the data set made of them (coco.py), the colours of segment numbers (minivis.vision.rgb2id)."""
+"""Panoptic maps: the segments of a picture in the list, the PNG file with their pixels, and their places.
+Not here: the data set (coco.py), the colours of segment numbers (minivis.vision.rgb2id)."""
 
 import os
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from minivis.vision import rgb2id
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment of a map, as the list has it."""
+    """One segment of a map, from the list."""
 
-    number: int  # of its pixels
+    number: int  # its number in the map
     label: int
     crowd: bool
 
 
 def read_segments(listed, folder, labels):
-    """Of each image of a list its PNG file and segments; images that have none, or wrong ones, are left out or refused."""
+    """PNG file and segments of each image of a list; images without valid ones are left out or raise an error."""
     maps = {}
     seen = set()
     for entry in listed.entries("annotations"):
@@ -51,13 +51,13 @@ def read_segments(listed, folder, labels):
             listed.leave_out_photo(image, f"image {told(image)}: there is no map {missing[image]}")
         elif image not in seen:
             listed.leave_out_photo(image, f"image {told(image)} has no annotation")
-        elif image not in maps:  # what is wrong with its annotation has been said
+        elif image not in maps:  # the error in its annotation is noted already
             listed.leave_out_photo(image)
     return maps
 
 
 def _segments(listed, what, entry, labels, wrong):
-    """The segments of one annotation, checked; what is wrong with one of them is added to `wrong`."""
+    """The segments of one annotation, checked; a sentence for each invalid one is added to `wrong`."""
     segments = []
     seen = set()
     for part in objects(what, entry, "segments_info"):
@@ -79,7 +79,10 @@ def _segments(listed, what, entry, labels, wrong):
 
 
 def read_map(path, photo, segments, lenient):
-    """The segment number of each pixel, (H, W) int32, and the segments; refused, or made to agree, where they do not."""
+    """The segment number of each pixel, (H, W) int32, and the segments.
+
+    If map and list have different segments, an error is raised; if `lenient`, only the common ones are kept.
+    """
     numbers = rgb2id(np.asarray(open_map("CocoPanoptic", path, photo)))  # (H, W)
     found = set(np.unique(numbers).tolist()) - {0}
     if odd := sorted(found ^ {segment.number for segment in segments}):
@@ -95,7 +98,7 @@ def read_map(path, photo, segments, lenient):
 
 
 def places(numbers, segments):
-    """Which segment each pixel shows: 1, 2, ... in the order of `segments`, 0 where none, (H, W) int32; and their boxes.
+    """The segment of each pixel, (H, W) int32: 1, 2, ... in the order of `segments`, 0 for none; and the segments' boxes.
 
     The boxes are pairs of slices, rows and columns.
     """

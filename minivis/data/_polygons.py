@@ -1,5 +1,5 @@
-"""Polygons filled with pixels exactly as COCO's own tools do it, so that areas and scores agree to the pixel.
-Not here: run lengths, which are minivis.vision.rle_decode's."""
+"""Fills polygons exactly as COCO's own tools do, so that areas and scores agree to the pixel.
+Not here: run lengths (minivis.vision.rle_decode)."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ FINER = 5  # corners are rounded to a fifth of a pixel
 def polygon_mask(corners, height, width):
     """The pixels inside a polygon.
 
-    Go round the outline: wherever it crosses the middle of a column of pixels, everything below changes sides. What
-    has changed sides an odd number of times is inside.
+    Go round the outline: each time it crosses the middle of a column of pixels, all pixels below change from outside to
+    inside or back. Pixels that have changed an odd number of times are inside.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ def polygon_mask(corners, height, width):
     points = np.trunc(FINER * np.asarray(corners, float) + 0.5).astype(np.int64)
     left, right = np.clip([points[:, 0].min() // FINER, points[:, 0].max() // FINER + 1], 0, width).tolist()
     mask = np.zeros((height, width), bool)
-    # How often each place of these columns changes, counted modulo 256; the last place is beyond them.
+    # How often each pixel of these columns changes, counted modulo 256; the last element is for rows below the image.
     changes = np.zeros(height * (right - left) + 1, np.uint8)
     for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
         u, v = _line(*start, *end)
-        turn = np.flatnonzero(np.diff(u))  # from these points to the next it enters another fine column
+        turn = np.flatnonzero(np.diff(u))  # after these points the line enters another fine column
         column, row = np.minimum(u[turn], u[turn + 1]), np.minimum(v[turn], v[turn + 1])
         middle = (column % FINER == FINER // 2) & (column >= 0) & (column < FINER * width)
         below = np.ceil(np.clip((row[middle] + 0.5) / FINER - 0.5, 0, height)).astype(np.int64)

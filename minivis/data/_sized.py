@@ -1,15 +1,15 @@
-"""The pictures of a list, decoded only where their header agrees with the size that the list claims.
-Not here: the list (_coco.py), pictures without one (images.py)."""
+"""Reads the pictures of a list; each is decoded only if its header has the size that the list states.
+Not here: the list (_coco.py), pictures that are not in a list (images.py)."""
 
 from minivis.data._decode import is_wide, open_image
 from minivis.data.images import as_floats
 
 
 def read_listed(name, photo, upright):
-    """The pixels of a listed photo, turned so that they have the size that the list claims.
+    """The pixels of a listed photo, rotated so that they have the size in the list.
 
-    A camera that was held on its side notes it (EXIF), and the list was made from the pixels as they are stored or from
-    the upright picture. The size tells which, unless the picture is square or upside down; then `upright` decides.
+    A camera that was held on its side notes this in EXIF. The list may describe the stored pixels or the upright picture;
+    the size shows which, unless the picture is square or upside down. Then `upright` decides.
     """
     size = photo.height, photo.width
 

@@ -1,9 +1,9 @@
-"""The door to the pictures that scikit-learn carries: one import, one message when it is missing.
-Not here: any use of scikit-learn's estimators; minivis needs its pictures only."""
+"""Imports scikit-learn's pictures, with a helpful message if the package is missing.
+Not here: scikit-learn's estimators; minivis needs only the pictures."""
 
 
 def sklearn_datasets(name):
-    """Import ``sklearn.datasets`` for the function called `name`, or say how to install it."""
+    """Import ``sklearn.datasets`` for the function `name`; the error says how to install it."""
     try:
         import sklearn.datasets
     except ImportError as error:

@@ -1,5 +1,5 @@
 """CIFAR-10 from its binary version: 60,000 colour photos of 32 x 32 pixels in ten classes.
-Not here: a download, and the Python version, which is a pickle: opening one runs whatever it says."""
+Not here: a download, and the Python version: it is a pickle, and opening a pickle can run any code."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class CIFAR10:
     folder : str or os.PathLike
         Holds ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
     split : {"train", "test"}
-        Which of them; "train" by default.
+        Which files to read; "train" by default.
 
     Attributes
     ----------
@@ -31,14 +31,14 @@ class CIFAR10:
     labels : numpy.ndarray
         (B,) int64 in 0..9.
     names : tuple of str
-        The ten classes: from ``batches.meta.txt`` where it is there, else as published.
+        The ten classes: from ``batches.meta.txt`` if it exists, otherwise the published names.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If there is no such split, a file is not whole, or has a label above 9; or the folder holds the Python version.
+        If there is no such split, a file is incomplete or has a label above 9, or the folder holds the Python version.
 
     Notes
     -----

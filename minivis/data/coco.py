@@ -1,5 +1,5 @@
 """COCO's formats: photos with boxes and masks from one json file, and panoptic maps from json and PNG files.
-Not here: a download, the scores of results (minivis.metrics), captions and keypoints."""
+Not here: a download, scores (minivis.metrics), captions and keypoints."""
 
 import math
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class _Object:
 
     label: int
     box: tuple  # corners in pixels
-    area: float  # as the file has it, NaN where it has none
+    area: float  # from the file, NaN if it has none
     crowd: bool
     drawn: Polygons | Runs | None
 
 
 class CocoDetection:
-    """Photos with the box, class and mask of every object: COCO's ``instances`` files, and all written like them.
+    """Photos with the box, class and mask of every object: COCO's ``instances`` files, and files in the same format.
 
     Parameters
     ----------
@@ -37,45 +37,44 @@ class CocoDetection:
     annotations : str or os.PathLike
         The json file. Without ``annotations`` in it, as in COCO's lists of test photos, there are no objects.
     masks : bool, default True
-        Give masks too; False for a list that has boxes only, or to be quicker.
+        Return masks too; False for a list with boxes only, or for speed.
     crowds : bool, default False
-        Give crowd regions too (``iscrowd`` is 1: many objects under one mask): average precision regards them, the
-        losses leave them out.
+        Return crowd regions too (``iscrowd`` is 1: many objects in one mask). Average precision uses them, the losses
+        do not.
     invalid : {"error", "skip"}
-        What to do about an entry that is wrong: a photo that is not there, a box without area or outside its photo, a
-        mask that is none, an unknown image or category. Refuse the list (default), or leave these entries out, and
-        with a photo its objects; a warning at the end tells how many, and ``left_out`` which. Of an object with
-        several polygons only the wrong ones are left out. One pixel beyond the edge is taken for rounding and cut off.
+        What to do about an invalid entry: a missing photo, a box without area or outside its photo, an invalid mask, an
+        unknown image or category. "error" (default) refuses the list. "skip" leaves the entry out, and all objects of
+        a photo that is left out; a warning at the end says how many, and ``left_out`` lists them. Of an object with
+        several polygons only the invalid ones are left out. One pixel beyond the edge counts as rounding and is cut off.
     sample : callable, optional
         ``sample(image, target) -> tuple``, for each sample; by default (image, target).
     upright : bool, default True
-        Whether boxes were measured on photos as they are shown or, False, as they are stored. It matters only for
-        photos that their camera marked as turned, and only where the size in the list does not tell: those that are
-        square, mirrored or upside down.
+        Whether boxes refer to photos as they are shown (True) or as they are stored. It matters only for photos that the
+        camera marked as rotated and whose size in the list fits both: square, mirrored or upside-down ones.
 
     Attributes
     ----------
     names : tuple of str
         Name of each class, by label.
     category_ids : tuple of int or str
-        The list's own number of each class: label k stands for ``category_ids[k]``; the numbers rise.
+        The list's own number of each class, in increasing order: label k is class ``category_ids[k]``.
     label_of : dict
-        The other way: the list's number to label.
+        The inverse: the list's number to label.
     image_ids : tuple of int or str
         The list's number of each photo, in the order of the list.
     left_out : tuple of str
         A sentence for each entry that was left out.
     skipped : int
-        How many these are.
+        The number of entries that were left out.
 
     Raises
     ------
     FileNotFoundError
         If the list or a photo is missing.
     ValueError
-        If the list is no json, lacks a part, repeats an id, names an unknown image or category, claims a size below 1
-        or above 80 million pixels, or has a box or mask that is none, or a photo whose masks would take more than 1 GB;
-        or if a file name leaves the folder.
+        If the list is not json, lacks a part, repeats an id, names an unknown image or category, has a size below 1 or
+        above 80 million pixels, an invalid box or mask, a photo whose masks would take more than 1 GB, or a file name
+        outside the folder.
 
     Warns
     -----
@@ -84,10 +83,10 @@ class CocoDetection:
 
     Notes
     -----
-    ``dataset[i]`` is (image, target). The image is (3, H, W) float32 in [0, 1]; the target a dict with ``labels``
+    ``dataset[i]`` is (image, target). The image is (3, H, W) float32 in [0, 1]; the target is a dict with ``labels``
     (T,) int64, ``boxes`` (T, 4) float32 normalised cxcywh, ``masks`` (T, H, W) bool, ``iscrowd`` (T,) bool, ``area``
-    (T,) float64 square pixels, as the file has it, and ``image_id``. A photo is decoded when it is asked for, and what
-    is wrong with its file is told then: broken bytes, another size than the list says.
+    (T,) float64 square pixels from the file, and ``image_id``. A photo is decoded only when it is requested; broken
+    bytes or another size than in the list raise an error then.
 
     References
     ----------
@@ -126,7 +125,7 @@ class CocoDetection:
         _keep_photos(self, listed)
 
     def _read(self, listed, what, entry, photo, crowd, wrong):
-        """One object of a photo, checked; what is wrong with a part of its mask is added to `wrong`."""
+        """One object of a photo, checked; a sentence for each invalid part of its mask is added to `wrong`."""
         label = listed.label_of(what, entry, self.label_of)
         what = f"{what} of image {told(photo.id)}"
         box = read_box(what, entry.get("bbox"), photo.height, photo.width)
@@ -143,7 +142,7 @@ class CocoDetection:
 
     def __getitem__(self, i):
         photo = self._photos[self.image_ids[position("CocoDetection", i, len(self))]]
-        # First: until the file was seen, the size of the masks is a mere claim.
+        # First, before masks are allocated: it checks the size that the list claims.
         image = read_listed("CocoDetection", photo, self.upright)
         objects = self._objects[photo.id]
         target = {
@@ -154,7 +153,7 @@ class CocoDetection:
             "image_id": photo.id,
         }
         x0, y0, x1, y1 = np.array([thing.box for thing in objects], float).reshape(-1, 4).T
-        own = (x1 - x0) * (y1 - y0)  # the area where the file has none
+        own = (x1 - x0) * (y1 - y0)  # used if the file has no area
         if self.masks:
             target["masks"] = np.zeros((len(objects), photo.height, photo.width), bool)
             for thing, mask in zip(objects, target["masks"], strict=True):
@@ -165,26 +164,26 @@ class CocoDetection:
 
 
 class CocoPanoptic:
-    """Photos whose every pixel belongs to a segment: COCO's panoptic json file and its folder of PNG files.
+    """Photos in which every pixel belongs to a segment: COCO's panoptic json file and its folder of PNG files.
 
     Parameters
     ----------
     images : str or os.PathLike
         The folder of the photos.
     segmentations : str or os.PathLike
-        The folder of the PNG files: a pixel's segment is red + 256 green + 65536 blue, and 0 is nobody's.
+        The folder of the PNG files: a pixel's segment is red + 256 green + 65536 blue; 0 is no segment.
     annotations : str or os.PathLike
         The json file.
     sample : callable, optional
         ``sample(image, target) -> tuple``, for each sample; by default (image, target).
     masks : bool, default True
-        Give a mask of each segment too; False where the map is enough, or segments are very many.
+        Return a mask of each segment too; False if the map is enough, or there are very many segments.
     crowds : bool, default False
-        Give crowds among the objects too (``iscrowd`` is 1: many objects in one segment). In ``segments`` they always
-        are, for the scores.
+        Return crowds among the objects too (``iscrowd`` is 1: many objects in one segment). ``segments`` always includes
+        them, for the scores.
     invalid : {"error", "skip"}
-        As in `CocoDetection`. With "skip" a photo without a map is left out too, and a segment that only the list or
-        only its PNG file has: its pixels are nobody's.
+        As in `CocoDetection`. "skip" also leaves out a photo without a map, and a segment that is only in the list or
+        only in the PNG file: its pixels then belong to no segment.
     upright : bool, default True
         As in `CocoDetection`.
 
@@ -193,7 +192,7 @@ class CocoPanoptic:
     names, category_ids, label_of, image_ids, left_out, skipped
         As in `CocoDetection`.
     things : numpy.ndarray
-        (K,) bool: which classes are things, counted one by one; the others are stuff.
+        (K,) bool: True for things (countable objects), False for stuff.
 
     Raises
     ------
@@ -201,8 +200,8 @@ class CocoPanoptic:
         If the list, a photo or a PNG file is missing.
     ValueError
         As `CocoDetection`, and if an image has no annotation or two, or a category does not say whether it is a thing.
-        When a sample is asked for: if its PNG file is of another size or has 16 bits a colour, or, unless ``invalid``
-        is "skip", holds a segment that the list does not have, or lacks one.
+        When a sample is requested: if its PNG file has another size or 16 bits a colour, or, unless ``invalid`` is
+        "skip", has other segments than the list.
 
     Warns
     -----
@@ -212,7 +211,7 @@ class CocoPanoptic:
     Notes
     -----
     ``dataset[i]`` is (image, target). The target is a dict with ``labels`` (T,), ``boxes`` (T, 4) around the pixels of
-    each segment, ``masks`` (T, H, W), ``iscrowd`` (T,), ``area`` (T,) in pixels, ``image_id``, and as the scores want it
+    each segment, ``masks`` (T, H, W), ``iscrowd`` (T,), ``area`` (T,) in pixels, ``image_id``, and for the scores
     ``panoptic`` (H, W) int32 and ``segments``, a list of dicts with ``id``, ``category_id`` (the label), ``isthing``,
     ``iscrowd`` and ``area``.
 
@@ -273,7 +272,7 @@ class CocoPanoptic:
         return self.sample(image, target)
 
     def _described(self, segment, area):
-        """A segment as the scores want it."""
+        """A segment as a dict for the scores."""
         return {
             "id": segment.number,
             "category_id": segment.label,
@@ -284,19 +283,19 @@ class CocoPanoptic:
 
 
 def collate(samples):
-    """Make a batch of photos of different sizes: each lies in the upper left corner, with zeros around.
+    """Make a batch of photos of different sizes: each is in the upper left corner, padded with zeros.
 
     Parameters
     ----------
     samples : list of (ndarray, dict)
-        Images (3, H, W) with their targets, as the data sets of this file give them.
+        Images (3, H, W) with their targets, from the data sets of this file.
 
     Returns
     -------
     images : numpy.ndarray
-        (B, 3, H, W) float32, as high and wide as the highest and the widest.
+        (B, 3, H, W) float32, with the largest height and the largest width.
     valid : numpy.ndarray
-        (B, H, W) bool, True where there is photo: the `mask` of a detector.
+        (B, H, W) bool, True on pixels of the photo: the `mask` of a detector.
     targets : list of dict
         The B targets; boxes stay relative to their own photo. Masks are padded with False, as the images are.
 
@@ -325,7 +324,7 @@ def _pair(image, target):
 
 
 def _named(place, entry, seen):
-    """What an annotation is called in errors: by its id, which is nothing but a name, or by its place in the list."""
+    """The name of an annotation in errors: its id, or its place in the list if it has none."""
     own = identity(f"the annotation at place {place}", entry, default=f"at place {place}")
     if "id" in entry and own in seen:
         raise ValueError(f"two entries have annotation id {told(own)}")
@@ -334,14 +333,14 @@ def _named(place, entry, seen):
 
 
 def _keep_categories(dataset, categories):
-    """Labels 0, 1, ... for the list's numbers in rising order, and the way back."""
+    """Set the labels 0, 1, ... for the list's numbers in increasing order, and the inverse."""
     dataset.category_ids = tuple(categories)
     dataset.names = tuple(entry["name"] for entry in categories.values())
     dataset.label_of = {number: label for label, number in enumerate(categories)}
 
 
 def _keep_photos(dataset, listed):
-    """The photos that are left when all is read, and what was left out."""
+    """Set the photos that remain after reading, and the entries that were left out."""
     listed.finish()
     dataset._photos = listed.photos
     dataset.image_ids = tuple(listed.photos)
@@ -349,7 +348,7 @@ def _keep_photos(dataset, listed):
 
 
 def _normalised(corners, photo):
-    """Corners in pixels as (T, 4) normalised cxcywh, rounded inwards: no box leaves its photo by a last digit."""
+    """Corners in pixels as (T, 4) normalised cxcywh, rounded inwards, so that rounding moves no box out of its photo."""
     # (T, 2 corners, x and y)
     corners = np.array(corners, float).reshape(-1, 2, 2) / [photo.width, photo.height]
     low, high = corners[:, 0], corners[:, 1]

@@ -1,5 +1,5 @@
-"""Changing the values of pixels: colour jitter, and the normalisation that networks expect.
-Not here: where pixels go (geometry.py)."""
+"""Changes the values of pixels: colour jitter, and the normalisation that networks expect.
+Not here: moving pixels (geometry.py)."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,24 @@ from minivis.data._check import check_images, check_interval, check_rng
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "LUMA", "ColorJitter", "Normalize", "grayscale"]
 
-# Mean and standard deviation of R, G and B over ImageNet's training pictures scaled to [0, 1]: the figures
-# that torchvision's documentation of its models gives, and most published vision networks were trained with.
+# Mean and standard deviation of R, G and B over ImageNet's training pictures in [0, 1], as in torchvision's
+# documentation of its models; most published vision networks were trained with these numbers.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# How bright an eye finds R, G and B (ITU-R BT.601).
+# Perceived brightness of R, G and B (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 
 
 def grayscale(images):
-    r"""Turn colours into grey as bright as they look.
+    r"""Turn colours into grey of the same perceived brightness.
 
     .. math:: g = 0.299 R + 0.587 G + 0.114 B
 
     Parameters
     ----------
     images : numpy.ndarray
-        (B, C, H, W) floating; RGB where C is 3, and for any other C the plain mean of the channels is taken.
+        (B, C, H, W) floating; RGB if C is 3. For any other C the result is the mean of the channels.
 
     Returns
     -------
@@ -62,17 +62,17 @@ class ColorJitter:
     Parameters
     ----------
     brightness, contrast, saturation : float or (float, float)
-        The interval the factor is drawn from; a number :math:`a` is :math:`[\max(0, 1 - a), 1 + a]`. 0 (the
-        default) leaves pictures as they are.
+        The factor is drawn from this interval; a number :math:`a` means :math:`[\max(0, 1 - a), 1 + a]`. 0 (the
+        default) changes nothing.
 
     Raises
     ------
     ValueError
-        If a number or interval is negative, or saturation is asked of pictures without three channels.
+        If a number or interval is negative, or saturation is used on pictures without three channels.
 
     Notes
     -----
-    For pictures in [0, 1]: before `Normalize`, not after.
+    Pictures must be in [0, 1], so use it before `Normalize`.
 
     Examples
     --------
@@ -113,15 +113,15 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class Normalize:
-    r"""Give each colour channel mean 0 and standard deviation 1, by figures known beforehand.
+    r"""Give each colour channel mean 0 and standard deviation 1, with the known statistics of a data set.
 
     .. math:: y_c = (x_c - \mu_c) / \sigma_c
 
     Parameters
     ----------
     mean, std : sequence of float
-        :math:`\mu` and :math:`\sigma`, one of each a channel; :math:`\sigma` above 0. `IMAGENET_MEAN` and
-        `IMAGENET_STD` are what most published networks expect of RGB pictures in [0, 1].
+        :math:`\mu` and :math:`\sigma`, one number for each channel; :math:`\sigma` above 0. Most published networks
+        expect `IMAGENET_MEAN` and `IMAGENET_STD` for RGB pictures in [0, 1].
 
     Raises
     ------
@@ -151,7 +151,7 @@ class Normalize:
         return (images - mean) / std
 
     def inverse(self, images):
-        """Undo it: turn what a network was given back into a picture, to look at."""
+        """Undo the normalisation: turn the input of a network back into a picture."""
         mean, std = self._figures(images)
         return images * std + mean
 

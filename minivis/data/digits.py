@@ -1,5 +1,5 @@
 """1,797 real handwritten digits of 8 x 8 pixels, with one fixed held-out set.
-Not here: a second split for choosing settings; take it from "train": held-out digits are for reporting."""
+Not here: a validation split; take it from "train", because held-out digits are only for reporting."""
 
 import numpy as np
 
@@ -10,11 +10,11 @@ __all__ = ["CLASSES", "SIZE", "SPLITS", "indices", "load"]
 CLASSES = tuple("0123456789")
 SPLITS = ("train", "held-out", "all")
 SIZE = 1797  # pictures in the whole set
-HELD_OUT = 360  # pictures nothing is chosen on: about one in five
+HELD_OUT = 360  # pictures, about one in five; no setting may be chosen on them
 
 
 def indices(split="train"):
-    r"""Say which of the 1,797 digits belong to a split.
+    r"""Return which of the 1,797 digits belong to a split.
 
     With :math:`\pi` the permutation that ``numpy.random.default_rng(0)`` draws, the held-out set is
     :math:`\{\pi_0, \dots, \pi_{359}\}` and the training set is all the rest.
@@ -27,8 +27,8 @@ def indices(split="train"):
     Returns
     -------
     numpy.ndarray
-        (B,) int64 positions in the whole set; B is 1437, 360 or 1797. "all" counts upwards, the other two
-        come in the shuffled order.
+        (B,) int64 positions in the whole set; B is 1437, 360 or 1797. "all" is in increasing order, the other two
+        are shuffled.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def load(split="train"):
     Parameters
     ----------
     split : {"train", "held-out", "all"}
-        The training digits (1437), the held-out digits (360), or both in their stored order (1797). Whatever
-        is chosen (a width, a learning rate, a number of steps) is chosen on "train" alone.
+        The training digits (1437), the held-out digits (360), or both in their stored order (1797). Choose all
+        settings (a width, a learning rate, a number of steps) on "train" alone.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def load(split="train"):
     ValueError
         If `split` is none of the three names.
     ImportError
-        If scikit-learn, whose package carries the pictures, is not installed. Nothing is downloaded.
+        If scikit-learn, whose package contains the pictures, is not installed. Nothing is downloaded.
 
     References
     ----------

@@ -13,7 +13,7 @@ __all__ = ["ImageFolder"]
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
 }  # fmt: skip
-# Pictures too, which Pillow does not read, or not everywhere.
+# Also pictures, but Pillow cannot read them, or not on every machine.
 UNREAD = {
     ".heic",
     ".heif",
@@ -37,15 +37,14 @@ class ImageFolder:
     Parameters
     ----------
     folder : str or os.PathLike
-        Holds one folder for each class, and these the pictures. Names that begin with a dot and files that are no
-        pictures by their suffix are passed over; of pictures of a kind that is not read (.heic, .avif ...) a warning
-        tells.
+        Holds one folder of pictures for each class. Names that begin with a dot and files without a picture's suffix
+        are ignored; a warning lists pictures in formats that are not read (.heic, .avif ...).
     size : int or (int, int), optional
-        Pixels. One number: the shorter side is resized to it, then the middle is cut out, a square. Two: height and
-        width to resize to, whatever becomes of the proportions. By default each picture keeps its own size, and then
-        a batch needs a `collate` of its own.
+        Pixels. One number: the shorter side is resized to it, then the square in the middle is cut out. Two: height and
+        width to resize to, without keeping the proportions. By default each picture keeps its own size; then batches
+        need another `collate`.
     names : sequence of str, optional
-        The classes in the order of their labels, such as those of another split; default: the folders there are, in
+        The classes in the order of their labels, such as those of another split; default: the names of the folders, in
         alphabetical order.
 
     Attributes
@@ -53,26 +52,26 @@ class ImageFolder:
     names : tuple of str
         Class of each label.
     paths : list of pathlib.Path
-        The pictures: class by class, and by name within.
+        The pictures, sorted by class and then by name.
     labels : list of int
-        Label of each.
+        Label of each picture.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If it holds no folder, a class no picture, a class folder another folder, or a folder is none of `names`.
+        If it holds no folder, a class has no picture, a class folder contains a folder, or a folder is not in `names`.
 
     Warns
     -----
     UserWarning
-        If pictures of a kind that is not read are passed over.
+        If pictures in formats that are not read are ignored.
 
     Notes
     -----
-    ``dataset[i]`` is (image, label): (3, H, W) float32 in [0, 1], and an int. A picture is opened when it is asked
-    for; a broken one is named then.
+    ``dataset[i]`` is (image, label): (3, H, W) float32 in [0, 1], and an int. A picture is opened only when it is
+    requested; a broken one raises an error then.
 
     Examples
     --------
@@ -128,7 +127,7 @@ class ImageFolder:
 
 
 def _pictures(folder, unread):
-    """The pictures of a class; those of a kind that is not read are added to `unread`."""
+    """The pictures of a class; those in formats that are not read are added to `unread`."""
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     if nested := [p.name for p in entries if p.is_dir()]:
         raise ValueError(f"ImageFolder: {folder} holds a folder, {nested[0]}; expected pictures only")

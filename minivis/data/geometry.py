@@ -1,5 +1,5 @@
-"""Moving the pixels of a batch of pictures: resize, crop, flip, affine maps; all pure functions.
-Not here: chance, which transforms.py adds, and gradients; the differentiable namesakes are in minivis.ops."""
+"""Moves the pixels of a batch of pictures: resize, crop, flip, affine maps; all pure functions.
+Not here: randomness (transforms.py) and gradients; differentiable functions are in minivis.ops."""
 
 import numpy as np
 from PIL import Image
@@ -21,20 +21,19 @@ def resize(images, size, mode="bilinear"):
     Along each axis output pixel :math:`i` is a weighted mean of the input,
     :math:`y_i = \sum_j w_{ij} x_j / \sum_j w_{ij}` with
     :math:`w_{ij} = k\big((j + \tfrac12 - (i + \tfrac12) s) / \max(s, 1)\big)`, where :math:`s` is input
-    length over output length. The :math:`\max` widens the filter :math:`k` when the picture shrinks, so no
-    pixel is passed over: that is the antialiasing, which `minivis.ops.interpolate` (as in the networks) does
-    not have.
+    length over output length. The :math:`\max` widens the filter :math:`k` when the picture shrinks, so every
+    pixel is used. This is antialiasing; `minivis.ops.interpolate`, which networks use, does not have it.
 
     Parameters
     ----------
     images : numpy.ndarray
         (B, C, H, W) floating.
     size : int or (int, int)
-        New height and width in pixels; one number is the new length of the shorter side, and the longer one
-        follows (rounded down).
+        New height and width in pixels; one number is the new length of the shorter side, and the longer side
+        keeps the proportions (rounded down).
     mode : {"bilinear", "bicubic", "nearest"}
-        The filter :math:`k`: a triangle, a cubic (a = -0.5; it may overshoot the values it is given), or
-        just the nearest pixel, which averages nothing. "bilinear" by default.
+        The filter :math:`k`: a triangle, a cubic (a = -0.5; results may lie outside the range of the input), or
+        only the nearest pixel, without averaging. "bilinear" by default.
 
     Returns
     -------
@@ -46,7 +45,7 @@ def resize(images, size, mode="bilinear"):
     ValueError
         If `images` is not four-dimensional or has no pixels, `size` is below 1, or `mode` is unknown.
     TypeError
-        If `images` is not a NumPy array of floating-point numbers or `size` no integers.
+        If `images` is not a NumPy array of floating-point numbers, or `size` is not an integer or two.
 
     Notes
     -----
@@ -82,8 +81,8 @@ def center_crop(images, size):
     images : numpy.ndarray
         (B, C, H, W) floating.
     size : int or (int, int)
-        Height and width to keep, in pixels. Where an odd number of rows (columns) goes, the bottom (right)
-        loses one more than the top (left).
+        Height and width to keep, in pixels. If an odd number of rows (columns) is removed, one more is removed
+        from the bottom (right) than from the top (left).
 
     Returns
     -------
@@ -95,7 +94,7 @@ def center_crop(images, size):
     ValueError
         If the crop is larger than the pictures or below 1, or `images` is not four-dimensional.
     TypeError
-        If `images` is not a NumPy array of floating-point numbers or `size` no integers.
+        If `images` is not a NumPy array of floating-point numbers, or `size` is not an integer or two.
 
     Examples
     --------
@@ -138,18 +137,17 @@ def horizontal_flip(images):
 
 
 def affine_matrix(angle=0.0, translate=(0.0, 0.0), scale=1.0, shear=0.0):
-    r"""Build the matrix that `affine` needs from what one wants to see happen to the picture.
+    r"""Build the matrix for `affine` from a rotation, shift, enlargement and slant of the picture.
 
-    A point :math:`p = (x, y)`, in pixels from the middle of the picture, is to move to
-    :math:`q = s R \begin{pmatrix} 1 & \tan\phi \\ 0 & 1 \end{pmatrix} p + t`. An output pixel :math:`q`
-    therefore looks for its value at :math:`p = A (q - t)` with
-    :math:`A = \frac1s \begin{pmatrix} 1 & -\tan\phi \\ 0 & 1 \end{pmatrix} R^\top`: the matrix is that
-    inverse.
+    A point :math:`p = (x, y)`, in pixels from the middle of the picture, moves to
+    :math:`q = s R \begin{pmatrix} 1 & \tan\phi \\ 0 & 1 \end{pmatrix} p + t`. So the output pixel :math:`q` gets
+    the input's value at :math:`p = A (q - t)` with
+    :math:`A = \frac1s \begin{pmatrix} 1 & -\tan\phi \\ 0 & 1 \end{pmatrix} R^\top`. The matrix is this inverse.
 
     Parameters
     ----------
     angle : float or (B,) array
-        Rotation :math:`R`, degrees, counter-clockwise as one sees it; 0 by default.
+        Rotation :math:`R`, degrees, counter-clockwise on the screen; 0 by default.
     translate : (float, float) or (B, 2) array
         Shift :math:`t`, pixels to the right and down; none by default.
     scale : float or (B,) array
@@ -183,11 +181,11 @@ def affine_matrix(angle=0.0, translate=(0.0, 0.0), scale=1.0, shear=0.0):
 
 
 def affine(images, matrix, fill=0.0):
-    r"""Shift, turn, scale or slant pictures about their middle, each by its own matrix.
+    r"""Shift, rotate, scale or slant pictures about their middle, each by its own matrix.
 
-    Output pixel :math:`q` gets the input's value at :math:`p = M (q, 1)`, both counted in pixels from the
-    middle. Between four pixels, with :math:`(f_x, f_y)` the way from the upper left one, that value is
-    bilinear: :math:`(1 - f_y) [(1 - f_x) v_{00} + f_x v_{01}] + f_y [(1 - f_x) v_{10} + f_x v_{11}]`.
+    Output pixel :math:`q` gets the input's value at :math:`p = M (q, 1)`, both in pixels from the middle.
+    Between four pixels, at the distance :math:`(f_x, f_y)` from the upper left one, this value is bilinear:
+    :math:`(1 - f_y) [(1 - f_x) v_{00} + f_x v_{01}] + f_y [(1 - f_x) v_{10} + f_x v_{11}]`.
 
     Parameters
     ----------
@@ -195,9 +193,9 @@ def affine(images, matrix, fill=0.0):
         (B, C, H, W) floating.
     matrix : array
         (2, 3), the same for all, or (B, 2, 3); in pixels, x before y; from output to input, as
-        `affine_matrix` makes.
+        `affine_matrix` returns it.
     fill : float
-        What lies outside the picture; 0 by default.
+        The value outside the picture; 0 by default.
 
     Returns
     -------
@@ -213,8 +211,8 @@ def affine(images, matrix, fill=0.0):
 
     Notes
     -----
-    The identity returns the picture bit for bit, and a shift by whole pixels only moves them. The four reads
-    are gathers over the whole batch, without a loop over pictures.
+    The identity returns the picture bit for bit, and a shift by whole pixels only moves pixels. The four pixels
+    are read for the whole batch at once, without a loop over pictures.
 
     Examples
     --------
@@ -232,8 +230,8 @@ def affine(images, matrix, fill=0.0):
     m = np.broadcast_to(matrix, (B, 2, 3))[..., None, None]  # (B, 2, 3, 1, 1)
     x = np.arange(W) - (W - 1) / 2
     y = np.arange(H)[:, None] - (H - 1) / 2
-    p = m[:, :, 0] * x + m[:, :, 1] * y + m[:, :, 2]  # (B, 2, H, W): where to look
-    # A frame of one pixel holds the fill value; whoever looks farther out sees the frame.
+    p = m[:, :, 0] * x + m[:, :, 1] * y + m[:, :, 2]  # (B, 2, H, W): places in the input
+    # A frame of one pixel has the fill value; places farther out are clipped to the frame.
     framed = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=fill)
     framed = framed.reshape(B, C, (H + 2) * (W + 2))
     px = np.clip(p[:, 0] + (W + 1) / 2, 0, W + 1).reshape(B, 1, H * W)

@@ -1,5 +1,5 @@
-"""Photos of one's own: a picture file as an array, the right way up, whatever its colours are stored as.
-Not here: resizing (geometry.py), whole folders of pictures (folders.py), the two photos that come along (photos.py)."""
+"""Reads your own photos: a picture file as an RGB array, the right way up, for all storage formats of colours.
+Not here: resizing (geometry.py), whole folders of pictures (folders.py), the two photos of the package (photos.py)."""
 
 import numpy as np
 from PIL import Image
@@ -20,30 +20,30 @@ def read_image(path, orient=True, most_pixels=MOST_PIXELS):
     path : str or os.PathLike
         JPEG, PNG, WebP, GIF (its first picture), BMP, TIFF or PPM.
     orient : bool, default True
-        Turn the picture as its camera noted in EXIF; False gives the pixels as they are stored.
+        Rotate the picture by the camera's EXIF note; False returns the pixels as they are stored.
     most_pixels : int
-        A file that claims more (80 million by default), or more than its bytes can hold, is refused before its pixels
-        are read.
+        A file that claims more pixels (default 80 million), or more than its bytes can hold, is refused before its
+        pixels are decoded.
 
     Returns
     -------
     numpy.ndarray
-        (3, H, W) float32 in [0, 1], RGB. Grey pictures have three equal channels; palettes are looked up;
-        where a picture is transparent it lies on white.
+        (3, H, W) float32 in [0, 1], RGB. Grey pictures have three equal channels; palettes become colours;
+        transparent pixels are blended with white.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no picture that can be read, ends too early, claims too many pixels, or stores numbers of
-        which it is not said what white is (floating point, 32 bits).
+        If the file is not a picture that can be read, ends too early, claims too many pixels, or stores numbers
+        without a known value of white (floating point, 32 bits).
 
     Notes
     -----
-    Pillow decodes. A WebP of more than two million pixels in next to no bytes, which can only be blank, is refused as a
-    mere claim. Of colours with 16 bits each it keeps the upper 8, also of the one that is transparent. Colour
-    profiles are not applied.
+    Pillow decodes. A WebP file with more than two million pixels but almost no bytes, which can only be blank, is refused.
+    Of RGB colours with 16 bits each, Pillow keeps the upper 8, also of the transparent colour. Colour profiles are
+    not applied.
 
     Examples
     --------
@@ -71,12 +71,12 @@ def as_floats(name, path, image):
 
 
 def _rgb(image):
-    """Colours of a Pillow image, (H, W, 3) uint8, or uint16 where it has 16-bit greys."""
+    """Colours of a Pillow image, (H, W, 3) uint8, or uint16 for 16-bit greys."""
     if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow's own conversion would clip them at 255
         grey = np.asarray(image).astype(np.uint16)
         clear = image.info.get("transparency")
         if isinstance(clear, int):
-            grey[grey == clear] = 65535  # on white
+            grey[grey == clear] = 65535  # white
         return np.broadcast_to(grey[..., None], (*grey.shape, 3))
     if image.has_transparency_data:
         image = image.convert("RGBA")

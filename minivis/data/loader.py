@@ -1,5 +1,5 @@
-"""Batches out of a data set: shuffled anew every epoch, and resumable to the exact batch.
-Not here: the move to the GPU; a batch is NumPy, made when it is asked for, or a little earlier by a worker process."""
+"""Batches of a data set: shuffled again every epoch, and resumable at any batch.
+Not here: the move to the GPU. A batch has NumPy arrays, made on request, or a little earlier by a worker process."""
 
 import collections
 import multiprocessing
@@ -17,12 +17,12 @@ __all__ = ["DataLoader", "stack"]
 
 
 def stack(samples):
-    """Turn a list of samples into a batch: one stacked array for each thing a sample holds.
+    """Turn a list of samples into a batch: one stacked array for each entry of a sample.
 
     Parameters
     ----------
     samples : list of tuple
-        Each sample a tuple of equally many arrays or numbers, of the same shapes in every sample.
+        Each sample is a tuple of arrays or numbers; all samples have the same length and the same shapes.
 
     Returns
     -------
@@ -32,10 +32,10 @@ def stack(samples):
     Raises
     ------
     ValueError
-        If samples hold different numbers of things, or things of different shapes, as scenes with one box
-        and with three do: then give the loader a `collate` of your own.
+        If samples have different lengths or shapes, such as scenes with one box and with three: then pass your
+        own `collate` to the loader.
     TypeError
-        If a sample is no tuple.
+        If a sample is not a tuple.
 
     Examples
     --------
@@ -62,35 +62,35 @@ def stack(samples):
 
 
 class DataLoader:
-    r"""Hand out a data set batch by batch, in a new random order every epoch.
+    r"""Return a data set batch by batch, in a new random order every epoch.
 
     Every batch is a pure function of three numbers: a seed (drawn once from `rng`), the epoch, and the
     batch's place in it. With :math:`\pi` the permutation of the epoch and :math:`b` the batch size, batch
-    :math:`i` holds the samples :math:`\pi_{ib}, \dots, \pi_{ib + b - 1}`. So three numbers are all a
-    checkpoint has to remember.
+    :math:`i` holds the samples :math:`\pi_{ib}, \dots, \pi_{ib + b - 1}`. So a checkpoint has to remember only
+    three numbers.
 
     Parameters
     ----------
     dataset : numpy.ndarray, tuple of numpy.ndarray, or object with ``len()`` and ``[i]``
-        Arrays that share their first length, such as ``(images, labels)``; or anything whose ``dataset[i]``
-        is one sample, a tuple such as (image, label).
+        Arrays with the same first length, such as ``(images, labels)``; or any object whose ``dataset[i]`` is
+        one sample, a tuple such as (image, label).
     batch_size : int
         Samples in a batch, at least 1; 32 by default.
     shuffle : bool
-        Draw a new order every epoch; otherwise (the default) the order is the data set's own.
+        Draw a new order every epoch; by default the order is that of the data set.
     rng : numpy.random.Generator, optional
-        Where the seed is drawn, once, here; None means ``numpy.random.default_rng(0)``.
+        The seed is drawn from it, once, when the loader is made; None means ``numpy.random.default_rng(0)``.
     drop_last : bool
         Leave out a last batch that would be smaller than the others; False by default.
     transform : callable, optional
-        ``transform(images, rng) -> images``, applied to the first array of every batch;
-        `minivis.data.transforms` has some. Its `rng` belongs to that batch alone.
+        ``transform(images, rng) -> images``, applied to the first array of every batch, such as those in
+        `minivis.data.transforms`. Each batch has its own `rng`.
     collate : callable, optional
-        ``collate(list of samples) -> tuple``, for a data set without arrays; `stack` by default.
+        ``collate(list of samples) -> tuple``, for a data set that is not arrays; `stack` by default.
     workers : int
         Processes that make batches ahead of time, for samples that take long to make, such as drawn scenes. The
-        batches are the same whatever the number; 0, the default, makes them here. The data set is sent to each
-        process, so its class and functions must be importable there: in a file, not in a notebook's cell.
+        batches do not depend on their number; 0, the default, makes them in this process. The data set is sent to
+        each process, so its class and functions must be importable there: in a file, not in a notebook's cell.
 
     Raises
     ------
@@ -98,14 +98,14 @@ class DataLoader:
         If the data set is empty, its arrays differ in length, `batch_size` is below 1, `workers` below 0, or
         `drop_last` leaves no batch.
     TypeError
-        If `dataset` is none of the three kinds, `batch_size` no integer, `rng` no Generator, or `transform` or
-        `collate` no function; and, when a loop begins, if one of them cannot be sent to the `workers`.
+        If `dataset` is none of the three kinds, `batch_size` is not an integer, `rng` is not a Generator, or
+        `transform` or `collate` is not a function; and, when a loop begins, if one of them cannot be sent to the
+        `workers`.
 
     Notes
     -----
-    A ``for`` loop runs one epoch; ``len(loader)`` is its number of batches. A loop that is left early leaves
-    its epoch: the next loop starts another. Only after `load_state_dict` does the next loop start in the
-    middle of an epoch.
+    A ``for`` loop runs one epoch; ``len(loader)`` is its number of batches. If a loop ends early, the next loop
+    starts a new epoch. Only after `load_state_dict` the next loop starts in the middle of an epoch.
 
     Examples
     --------
@@ -144,8 +144,8 @@ class DataLoader:
         self._check_sizes()
         self._seed = int(rng.integers(2**63))
         self._epoch = 0  # the epoch that is running, or the next one
-        self._handed_out = 0  # how many of its batches have left
-        self._continue = False  # True: the next loop goes on with that epoch instead of starting another
+        self._handed_out = 0  # number of its batches that were returned
+        self._continue = False  # True: the next loop continues that epoch instead of starting another
 
     def _check_sizes(self):
         if self.samples == 0:
@@ -172,7 +172,7 @@ class DataLoader:
 
     def __iter__(self):
         """Run one epoch, or the rest of the one that a loaded state was in."""
-        if self._handed_out and not self._continue:  # the last loop was left early
+        if self._handed_out and not self._continue:  # the last loop ended early
             self._epoch = self._epoch + 1
             self._handed_out = 0
         self._continue = False
@@ -190,13 +190,13 @@ class DataLoader:
         self._handed_out = 0
 
     def order(self, epoch):
-        """Return the order of the samples in an epoch, (samples,) int64, without moving the loader."""
+        """Return the order of the samples in an epoch, (samples,) int64; the loader's place does not change."""
         if not self.shuffle:
             return np.arange(self.samples)
         return self._rng(epoch).permutation(self.samples)
 
     def batch(self, epoch, index):
-        """Return batch number `index` of an epoch, without moving the loader.
+        """Return batch number `index` of an epoch; the loader's place does not change.
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class DataLoader:
         Returns
         -------
         tuple of numpy.ndarray
-            What the loop would hand out there.
+            The batch that the loop returns there.
 
         Raises
         ------
@@ -227,31 +227,31 @@ class DataLoader:
         Returns
         -------
         dict
-            Seed, epoch and number of its batches already handed out; with samples, batch size, shuffle and
-            drop_last, by which `load_state_dict` knows that the state fits.
+            Seed, epoch and number of its batches already returned; also samples, batch size, shuffle and
+            drop_last, so that `load_state_dict` can check that the state fits.
 
         Notes
         -----
-        A batch counts from the moment it is handed out. Whoever saves in the middle of a step takes the
-        state of before the step.
+        A batch counts as soon as the loop returns it. To save in the middle of a step, take the state from before
+        the step.
         """
         place = {"seed": self._seed, "epoch": self._epoch, "handed_out": self._handed_out}
         return place | self._shape()
 
     def load_state_dict(self, state):
-        """Go to a saved place: the next loop hands out exactly the batches that were still to come.
+        """Go to a saved place: the next loop returns exactly the remaining batches of the epoch.
 
         Parameters
         ----------
         state : dict
-            What `state_dict` returned, of a loader with the same data set and settings. The data and the
-            transform themselves are not in it.
+            The result of `state_dict` of a loader with the same data set and settings. It does not contain the data
+            and the transform.
 
         Raises
         ------
         ValueError
-            If an entry is missing or not a possible value, or the state is of a loader with other samples,
-            batch size, shuffle or drop_last. The loader is then unchanged.
+            If an entry is missing or impossible, or the state comes from a loader with other samples, batch size,
+            shuffle or drop_last. The loader is then unchanged.
         """
         for name, mine in self._shape().items():
             if name in state and state[name] != mine:
@@ -281,12 +281,12 @@ class DataLoader:
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=place))
 
     def _task(self, epoch, index, order):
-        """What a batch is made from: nothing else decides what is in it."""
+        """Everything that a batch depends on."""
         chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
         return self.dataset, self.collate, self.transform, chosen, self._rng(epoch, index)
 
     def _made_ahead(self, tasks):
-        """The batches of tasks, in their order, each made by a worker process while earlier ones are in use."""
+        """The batches of tasks, in order, each made by a worker process while earlier ones are in use."""
         pool = ProcessPoolExecutor(
             self.workers,
             multiprocessing.get_context("spawn"),  # a fork would copy the locks of running threads
@@ -312,7 +312,7 @@ class DataLoader:
             pool.shutdown(cancel_futures=True)
 
     def _sent(self, pool, chosen, rng):
-        """One batch as it will be; the first one of all starts the processes and sends them what batches are made of."""
+        """A future of one batch; the first call starts the processes and sends them the data set and the functions."""
         try:
             return pool.submit(_make_in_worker, chosen, rng)
         except Exception:
@@ -328,7 +328,7 @@ class DataLoader:
 
 
 def _make(dataset, collate, transform, chosen, rng):
-    """One batch."""
+    """Make one batch."""
     if isinstance(dataset, tuple):
         batch = tuple(array[chosen] for array in dataset)
     else:
@@ -342,12 +342,12 @@ _worker = ()  # in a worker process: data set, collate, transform
 def _begin_worker(*what):
     global _worker
     _worker = what
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains; it ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the training process ends this one
     end_with_parent()
 
 
 def end_with_parent():
-    """From now on, leave when the process that started this one is gone, even if it was killed and could not say so."""
+    """End this process as soon as the process that started it has ended, even if that was killed."""
 
     def wait():
         multiprocessing.parent_process().join()
@@ -361,7 +361,7 @@ def _make_in_worker(chosen, rng):
 
 
 def _as_dataset(dataset):
-    """Return arrays as a tuple of one length; let any other data set through that has len() and [i]."""
+    """Return arrays as a tuple, checked for one length; return any other data set with len() and [i] as it is."""
     if isinstance(dataset, np.ndarray):
         dataset = (dataset,)
     if (
@@ -375,7 +375,7 @@ def _as_dataset(dataset):
                 f"DataLoader: the arrays of dataset must share their first length, got shapes {shapes}"
             )
         return tuple(dataset)
-    # A tuple is a tuple of arrays; strings and dicts have len() and [ ] too, but no samples 0, 1, 2, ...
+    # A tuple must be a tuple of arrays; strings and dicts have len() and [ ] too, but no samples 0, 1, 2, ...
     if isinstance(dataset, tuple | str | bytes | dict) or not (
         hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     ):

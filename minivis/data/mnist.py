@@ -1,5 +1,5 @@
-"""MNIST and all that is stored like it (Fashion-MNIST, KMNIST ...): idx files, packed with gzip or not.
-Not here: a download; get the four files from the set's page and put them into one folder."""
+"""MNIST and data sets in the same format (Fashion-MNIST, KMNIST ...): idx files, with or without gzip.
+Not here: a download; get the four files from the data set's page and put them into one folder."""
 
 import math
 import struct
@@ -16,7 +16,7 @@ PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def read_idx(path):
-    """Read an idx file: an array behind a header that says its type and shape.
+    """Read an idx file: a header with type and shape, then the numbers of an array.
 
     Two zero bytes, a byte for the type, a byte for the number of axes, four bytes for the length of each axis (largest
     byte first), then the numbers, last axis fastest.
@@ -24,19 +24,19 @@ def read_idx(path):
     Parameters
     ----------
     path : str or os.PathLike
-        The file, as it is or packed with gzip.
+        The file, with or without gzip compression.
 
     Returns
     -------
     numpy.ndarray
-        Of the shape and type in the header, in the machine's own byte order.
+        Has the shape and type in the header, in the machine's own byte order.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the header is not that of an idx file, claims more than 1 GB, or more or fewer numbers follow than it claims.
+        If the header is not that of an idx file or claims more than 1 GB, or more or fewer numbers follow.
 
     References
     ----------
@@ -143,7 +143,7 @@ class MNIST:
 
 
 def _find(folder, stem):
-    """The file of that name as any of its copies is called."""
+    """The path of the file, under any of its usual names."""
     for name in (stem, f"{stem}.gz", stem.replace("-idx", ".idx"), stem.replace("-idx", ".idx") + ".gz"):
         if Path(folder, name).is_file():
             return Path(folder, name)

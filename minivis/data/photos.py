@@ -1,5 +1,5 @@
-"""Two real photos, a tower and a flower, to look at with every layer; a package carries them: no download.
-Not here: photos of one's own (open those with Pillow), or enough photos to learn from."""
+"""Two real photos, a tower and a flower, to try layers on; scikit-learn contains them, so there is no download.
+Not here: your own photos (`minivis.data.read_image`), or enough photos to train on."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from minivis.data.geometry import resize
 
 __all__ = ["CREDITS", "china", "flower", "load", "names"]
 
-# Both are under CC BY 2.0, https://creativecommons.org/licenses/by/2.0/: to print one, name who took it.
+# Both are under CC BY 2.0, https://creativecommons.org/licenses/by/2.0/: if you print one, name the photographer.
 CREDITS = {
     "china": "danielbuechele, flickr.com/photos/danielbuechele/6061409035, CC BY 2.0",
     "flower": "vultilion, flickr.com/photos/vultilion/6056698931, CC BY 2.0",
@@ -16,7 +16,7 @@ CREDITS = {
 
 
 def names():
-    """List the photos there are.
+    """List the available photos.
 
     Returns
     -------
@@ -52,12 +52,11 @@ def load(name, size=None):
     ValueError
         If there is no photo of that name, or `size` is below 1.
     ImportError
-        If scikit-learn, whose package carries the photos, is not installed.
+        If scikit-learn, whose package contains the photos, is not installed.
 
     Notes
     -----
-    These two, because they are of one size, and so fit into one batch, and come with the package that the
-    digits come with.
+    Both photos have the same size, so they fit into one batch, and come from the same package as the digits.
 
     Examples
     --------

@@ -1,5 +1,5 @@
-"""Pictures as bytes, whatever form they come in, and bytes resized as published models had it in their training.
-Not here: the reading of files (images.py), resizing of batches of floats (geometry.py)."""
+"""Converts pictures of any form to bytes, and resizes bytes as published models did in their training.
+Not here: reading files (images.py), resizing batches of floats (geometry.py)."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ __all__ = ["as_bytes", "resize_bytes"]
 
 
 def as_bytes(image):
-    """A picture in any of the forms people have it in, as (H, W, 3) bytes, RGB.
+    """Convert a picture of any common form to (H, W, 3) bytes, RGB.
 
     Parameters
     ----------
     image : str, path, array or PIL.Image.Image
-        A file; (3, H, W), (1, H, W) or (H, W) floating in [0, 1], as minivis has pictures; (H, W, 3), (3, H, W) or (H, W)
-        bytes; or what Pillow opened.
+        A file; (3, H, W), (1, H, W) or (H, W) floating in [0, 1], as elsewhere in minivis; (H, W, 3), (3, H, W) or (H, W)
+        bytes; or a Pillow image.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def as_bytes(image):
     Raises
     ------
     ValueError
-        If the shape is no picture's, or floating-point numbers are not within [0, 1].
+        If the shape is not that of a picture, or floating-point numbers are not within [0, 1].
     TypeError
         If it is none of these.
 
@@ -74,8 +74,8 @@ def resize_bytes(image, size, resample=2):
     size : (int, int)
         New height and width in pixels.
     resample : int, default 2
-        Pillow's number of the filter, as preprocessor_config.json has it: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic,
-        4 box, 5 Hamming.
+        Pillow's number of the filter, as in preprocessor_config.json: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic, 4 box,
+        5 Hamming.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Generated scenes: textured shapes on textured grounds, with every kind of label there is. No files, no downloads.
+"""Generated scenes: textured shapes on textured grounds, with every kind of label. No files, no downloads.
 
-Not here: how a scene is drawn (_drawing.py), pictures of results (viz/), readers of real data sets (coco.py, folders.py ...).
+Not here: drawing a scene (_drawing.py), pictures of results (viz/), readers of real data sets (coco.py, folders.py ...).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BLOCK = 10**12
 
 @dataclass(frozen=True)
 class Scene:
-    """One generated picture and all that is known about it; ``n`` objects, numbered from back to front.
+    """One generated picture and all its labels; ``n`` objects, numbered from back to front.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class Scene:
     labels : ndarray, shape (n,), int64
         Which of `THINGS` each object is.
     boxes : ndarray, shape (n, 4), float32
-        Normalised cxcywh: the smallest box around what can be seen of the object.
+        Normalised cxcywh: the smallest box around the visible part of the object.
     masks : ndarray, shape (n, H, W), bool
-        The pixels that show the object; no pixel shows two.
+        The visible pixels of the object; no pixel belongs to two objects.
     semantic : ndarray, shape (H, W), int64
         Which of `CLASSES` each pixel shows.
     panoptic : ndarray, shape (H, W), int32
@@ -51,11 +51,11 @@ class Scene:
 
     @property
     def label(self):
-        """Class of the whole picture, for classifiers: that of the object that shows the most pixels."""
+        """Class of the whole picture, for classifiers: the class of the object with the most visible pixels."""
         return int(self.labels[self.masks.sum(axis=(1, 2)).argmax()])
 
     def target(self, grounds=False):
-        """What a set loss is given: ``labels``, ``boxes``, ``masks``; with `grounds` each ground is a segment too."""
+        """The target of a set loss: ``labels``, ``boxes``, ``masks``; with `grounds` each ground is a segment too."""
         if not grounds:
             return {"labels": self.labels, "boxes": self.boxes, "masks": self.masks}
         masks = np.stack([self.panoptic == segment["id"] for segment in self.segments])
@@ -65,7 +65,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Video:
-    """A short film: the shapes of a scene, each moving straight on over a ground that stays.
+    """A short film: the shapes of a scene move in straight lines over a still ground.
 
     Attributes
     ----------
@@ -74,9 +74,9 @@ class Video:
     labels : ndarray, shape (n,), int64
         Which of `THINGS` each object is.
     boxes : ndarray, shape (T, n, 4), float32
-        Normalised cxcywh of what can be seen; zeros in frames in which an object is hidden.
+        Normalised cxcywh of the visible part; zeros in frames in which an object is hidden.
     masks : ndarray, shape (T, n, H, W), bool
-        The pixels that show each object.
+        The visible pixels of each object.
     velocities : ndarray, shape (n, 2), float32
         Horizontal (to the right) and vertical (downward) move from frame to frame, in image sizes.
     direction : int
@@ -100,11 +100,11 @@ def scene(seed=0, size=SIZE, objects=None):
     Parameters
     ----------
     seed : int, default 0
-        Which scene, not negative.
+        Number of the scene, not negative.
     size : int or (int, int), default 64
         Height and width, pixels, at least 32.
     objects : int, optional
-        How many, 1 to 8, if they fit; by default drawn: four in the mean. One object makes a picture to classify.
+        Number of objects, 1 to 8, if they fit; by default random, with mean four. One object is for classification.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def scene(seed=0, size=SIZE, objects=None):
     Raises
     ------
     ValueError
-        If the seed is negative, the size too small, or there are to be fewer than 1 or more than 8 objects.
+        If the seed is negative, the size is too small, or `objects` is below 1 or above 8.
 
     Examples
     --------
@@ -145,13 +145,13 @@ def video(seed=0, frames=8, size=SIZE, objects=None):
     Parameters
     ----------
     seed : int, default 0
-        Which film.
+        Number of the film.
     frames : int, default 8
         T, at least 1.
     size : int or (int, int), default 64
         Height and width, pixels, at least 32.
     objects : int, optional
-        How many, 1 to 8; by default one or two.
+        Number of objects, 1 to 8; by default one or two.
 
     Returns
     -------
@@ -174,13 +174,13 @@ def video(seed=0, frames=8, size=SIZE, objects=None):
     ground = draw_ground(rng, height, width)
     placed = place(rng, int(rng.integers(1, 3)) if objects is None else objects, height, width)
     directions = rng.integers(4, size=len(placed))
-    # a quarter to half of the image in all
+    # a quarter to half of the image in the whole film
     speeds = rng.uniform(0.25, 0.5, size=len(placed)) / max(1, frames - 1)
     steps = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])[directions] * speeds[:, None]
     grain = rng.normal(0, 0.02, (3, height, width))
     pictures, masks = [], []
     for t in range(frames):
-        middle = t - (frames - 1) / 2  # the scene as it was placed is the middle of the film
+        middle = t - (frames - 1) / 2  # the objects reach their placed positions in the middle of the film
         moved = [
             shape | {"left": shape["left"] + middle * dx * width, "top": shape["top"] + middle * dy * height}
             for shape, (dx, dy) in zip(placed, steps, strict=True)
@@ -205,20 +205,20 @@ def video(seed=0, frames=8, size=SIZE, objects=None):
 
 
 class Scenes:
-    """A data set of scenes, drawn when they are asked for: for a `DataLoader`, with `collate`.
+    """A data set of scenes, drawn on request: for a `DataLoader`, with `collate`.
 
     Parameters
     ----------
     count : int
-        How many.
+        Number of scenes.
     split : {"train", "validation", "held-out"}, default "train"
-        No two splits share a scene. Held-out scenes are for the last measurement, and for nothing else.
+        No two splits share a scene. Use held-out scenes only for the last measurement.
     seed : int, default 0
-        Which stretch of the split: other seeds, other scenes.
+        Which part of the split: different seeds have different scenes.
     size : int or (int, int), default 64
         Pixels.
     objects : int, optional
-        In each scene; by default drawn, 1 to 8.
+        Number of objects in each scene; by default random, 1 to 8.
     sample : callable, optional
         ``sample(scene) -> tuple`` makes a sample of a `Scene`; by default (image, target) with
         ``target = scene.target()``.
@@ -226,7 +226,7 @@ class Scenes:
     Raises
     ------
     ValueError
-        If there is no such split, or `count` and `seed` leave it.
+        If there is no such split, or it does not have so many scenes for `count` and `seed`.
 
     Examples
     --------
@@ -235,7 +235,7 @@ class Scenes:
     ((3, 64, 64), ['boxes', 'labels', 'masks'])
     """
 
-    STRETCH = 10**6  # scenes to a seed
+    STRETCH = 10**6  # scenes for each seed
 
     def __init__(self, count, split="train", seed=0, size=SIZE, objects=None, sample=None):
         if split not in SPLITS:
@@ -265,12 +265,12 @@ class Scenes:
 
 
 def collate(samples):
-    """Make a batch of scenes, whose targets are of different lengths: images are stacked, targets listed.
+    """Make a batch of scenes: images are stacked, targets of different lengths become a list.
 
     Parameters
     ----------
     samples : list of (ndarray, target)
-        Images (3, H, W) of one size, and of each whatever goes with it.
+        Images (3, H, W) of one size, each with its target.
 
     Returns
     -------
@@ -291,7 +291,7 @@ def _with_target(drawn):
 
 
 def _begin(name, seed, size, objects):
-    """Checked height, width and the generator of a seed."""
+    """Check the arguments; return height, width and the generator for the seed."""
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     if min(height, width) < 32:
         raise ValueError(f"{name}: size must be at least 32 pixels, got {height} x {width}")

@@ -1,5 +1,5 @@
-"""Changes to a batch of pictures that make it fit a network, or make few pictures into many by chance.
-Not here: how pixels are moved (geometry.py) and coloured (color.py), or a picture's boxes and masks."""
+"""Changes to a batch of pictures: fixed ones that fit it to a network, and random ones (augmentation).
+Not here: moving pixels (geometry.py), changing colours (color.py), or changing a picture's boxes and masks."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Compose:
-    """Do several transforms, one after the other.
+    """Apply several transforms, one after the other.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Compose:
 
 @dataclass(frozen=True)
 class Resize:
-    """Bring pictures to a size; see `minivis.data.geometry.resize`.
+    """Resize pictures; see `minivis.data.geometry.resize`.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ class CenterCrop:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut a piece out of each picture, at a place drawn for that picture.
+    """Cut a piece out of each picture, each at its own random place.
 
     Parameters
     ----------
     size : int or (int, int)
         Height and width of the piece, in pixels.
     padding : int or (int, int)
-        Rows above and below, columns left and right, of zeros put around the picture before; none by default.
+        Zeros added around the picture first: rows above and below, columns left and right; none by default.
 
     Raises
     ------
@@ -143,12 +143,12 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip:
-    """Mirror each picture left to right, or leave it, as a coin falls.
+    """Mirror each picture left to right with a given probability.
 
     Parameters
     ----------
     p : float
-        Probability of the mirror picture; 0.5 by default. Not for digits: a mirrored 2 is no 2.
+        Probability of mirroring; 0.5 by default. Do not use it for digits: a mirrored 2 is not a 2.
 
     Raises
     ------
@@ -176,7 +176,7 @@ class RandomHorizontalFlip:
 
 @dataclass(frozen=True)
 class RandomAffine:
-    r"""Turn, shift, scale and slant each picture a little, by amounts drawn for that picture.
+    r"""Rotate, shift, scale and slant each picture a little, by random amounts.
 
     Every amount is uniform: the angle in :math:`[-d, d]`, the shift in :math:`[-tW, tW]` across and
     :math:`[-tH, tH]` down, the scale in its interval, the slant in :math:`[-\phi, \phi]`. The map is the one
@@ -185,20 +185,20 @@ class RandomAffine:
     Parameters
     ----------
     degrees : float
-        Largest rotation :math:`d` either way, degrees; 0 by default.
+        Largest rotation :math:`d` in both directions, degrees; 0 by default.
     translate : float or (float, float)
         Largest shift :math:`t`, as a fraction of the picture's width and height; 0 by default.
     scale : (float, float)
         Least and greatest enlargement, above 0; (1, 1) by default.
     shear : float
-        Largest slant :math:`\phi` either way, degrees, below 90; 0 by default.
+        Largest slant :math:`\phi` in both directions, degrees, below 90; 0 by default.
     fill : float
-        What comes in from outside; 0 by default.
+        The value outside the picture; 0 by default.
 
     Raises
     ------
     ValueError
-        If an amount is negative, `scale` is no interval above 0, or `shear` reaches 90 degrees.
+        If an amount is negative, `scale` is not an interval above 0, or `shear` reaches 90 degrees.
 
     Examples
     --------

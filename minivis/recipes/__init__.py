@@ -1,6 +1,6 @@
-"""The small trainings that `minivis train NAME` runs: one file each, to be read as the model of a training script.
+"""The small trainings that `minivis train NAME` runs: one file each, as an example of a training script.
 
-Not here: the loop (train.py), the networks (models/), the notebooks that explain them.
+Not here: the training loop (train.py), the networks (models/), the notebooks that explain them.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ RECIPES = (
 
 
 def names():
-    """The recipes there are.
+    """The names of all recipes.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def names():
 
 
 def run(name, out=None, seed=0, steps=None, resume=False):
-    """Train what a recipe trains, write the results, and print how good it is.
+    """Train the model of a recipe, write the results, and print its score.
 
     Parameters
     ----------
@@ -47,23 +47,23 @@ def run(name, out=None, seed=0, steps=None, resume=False):
     out : str or path, optional
         Folder for the results; ``runs/NAME`` by default. A folder with an earlier run is not overwritten.
     seed : int, default 0
-        Of the starting weights, the order of the data and its random changes.
+        Seed of the starting weights, the order of the data and its random changes.
     steps : int, optional
-        Optimiser steps; by default as many as the recipe says.
+        Optimiser steps; default: the number in the recipe.
     resume : bool, default False
-        Go on from the checkpoint in `out`, if there is one.
+        Continue from the checkpoint in `out`, if there is one.
 
     Returns
     -------
     dict
-        What ``metrics.json`` holds: metric, value (0 to 1), n, seconds, seed, ...
+        The contents of ``metrics.json``: metric, value (0 to 1), n, seconds, seed, ...
 
     Raises
     ------
     ValueError
-        If there is no recipe of that name, or what is in `out` was trained with other settings.
+        If there is no recipe of that name, or the checkpoint in `out` was trained with other settings.
     OSError
-        If `out` cannot be written to (found out before training), or holds an earlier run that is not to be resumed.
+        If `out` cannot be written to (checked before training), or holds an earlier run and `resume` is False.
     """
     if name not in RECIPES:
         raise ValueError(f"recipes: no recipe {name!r}; there are: {', '.join(names())}")
@@ -74,9 +74,9 @@ def run(name, out=None, seed=0, steps=None, resume=False):
 
 
 def _one_thread():
-    """Let BLAS use one core: products this small gain nothing from more, and one adds up alike on every machine."""
+    """Limit BLAS to one thread: more do not help such small products, and the order of sums would depend on their number."""
     try:
         from threadpoolctl import threadpool_limits
-    except ImportError:  # it comes with scikit-learn, whose absence the data tell better
+    except ImportError:  # it comes with scikit-learn; without that, loading the data raises a clearer error
         return contextlib.nullcontext()
     return threadpool_limits(1)

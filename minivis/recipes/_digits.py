@@ -1,6 +1,6 @@
-"""What the recipes on handwritten digits share: the pictures, the loss, the report on the held-out digits.
+"""Shared by the recipes on handwritten digits: the pictures, the loss, the report on the held-out digits.
 
-Not here: any choice that decides how good a model gets; those stand in the recipe.
+Not here: settings that decide how good a model gets; they are in its recipe.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from minivis.metrics import accuracy
 
 __all__ = ["SCATTER", "held_out", "loader", "loss", "report"]
 
-# a digit of 8 x 8 pixels somewhere on an empty canvas of 16 x 16, wholly inside
+# puts a digit of 8 x 8 pixels at a random place inside an empty canvas of 16 x 16
 SCATTER = RandomCrop(16, padding=8)
 
 
@@ -23,14 +23,14 @@ JITTER = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)
 
 
 def loader(batch_size, rng, transform=JITTER):
-    """The training digits for ever: shuffled, and each time turned, moved, scaled and slanted a little."""
+    """The training digits: shuffled every epoch, and each time rotated, moved, scaled and slanted a little."""
     return DataLoader(
         digits.load("train"), batch_size, shuffle=True, drop_last=True, rng=rng, transform=transform
     )
 
 
 def held_out(scattered=False):
-    """The held-out digits and their labels; scattered: each at a place of its own, the same ones every time."""
+    """The held-out digits and their labels; with `scattered`, each digit is at its own place, the same in every call."""
     images, labels = digits.load("held-out")
     return (SCATTER(images, np.random.default_rng(0)) if scattered else images), labels
 

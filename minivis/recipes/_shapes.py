@@ -1,6 +1,6 @@
-"""What the recipes on generated scenes share: scenes that never repeat, a backbone that first learns to name pixels, reports.
+"""Shared by the recipes on generated scenes: scenes that never repeat, the pretraining of a backbone, reports.
 
-Not here: any choice that decides how good a model gets; those stand in the recipe.
+Not here: settings that decide how good a model gets; they are in its recipe.
 """
 
 from pathlib import Path
@@ -33,12 +33,12 @@ __all__ = [
     "write_report",
 ]
 
-COUNT = 500  # scenes that a finished model is measured on
-THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # which classes are things
+COUNT = 500  # held-out scenes for measuring a finished model
+THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # True for classes that are things
 
 
 def loader(steps, batch_size, rng, seed, sample=None, collate=shapes.collate, objects=None):
-    """Training scenes for so many steps, each seen once, drawn by a process of their own."""
+    """Training scenes for `steps` steps, each used once, drawn by another process."""
     scenes = shapes.Scenes(batch_size * steps, "train", seed, objects=objects, sample=sample)
     return DataLoader(scenes, batch_size, rng=rng, collate=collate, workers=1)
 
@@ -53,7 +53,7 @@ def small_backbone(rng, depths=(1, 2), widths=(64, 128)):
 
 
 class PixelNamer(Module):
-    """A backbone and one linear layer: each cell of the second map names the class of the 8 x 8 pixels it stands for."""
+    """A backbone and one linear layer: each cell of the second map predicts the classes of its 8 x 8 pixels."""
 
     cell = 8
 
@@ -70,10 +70,10 @@ class PixelNamer(Module):
 
 
 def pretrain(backbone, out, steps, rng, resume, **facts):
-    """Teach a backbone to name the class of every pixel, as published ones learnt to name photos before they met DETR.
+    """Pretrain a backbone on the class of every pixel, as published DETRs use backbones pretrained on ImageNet.
 
-    Without it a transformer on top has nothing to look at and learns nothing for thousands of steps. The log and the
-    checkpoint are in ``out/backbone``. Returns the seconds it took.
+    With an untrained backbone, a transformer on top learns nothing for thousands of steps. The log and the checkpoint
+    are in ``out/backbone``. Returns the seconds of the training.
     """
     model = PixelNamer(backbone, rng)
 
@@ -85,7 +85,7 @@ def pretrain(backbone, out, steps, rng, resume, **facts):
 
 
 def classify(model, images, labels):
-    """The loss of a model that names pictures, or pixels."""
+    """The loss of a model that classifies pictures or pixels."""
     return ops.cross_entropy(model(images), labels)
 
 
@@ -93,7 +93,7 @@ def classify(model, images, labels):
 
 
 def measure_boxes(model, count=None, split="held-out"):
-    """COCO's numbers of a DETR on scenes it has not seen."""
+    """COCO's scores of a DETR on scenes that it was not trained on."""
     scenes = shapes.Scenes(count or COUNT, split)
     metric = AveragePrecision()
     for images, targets in DataLoader(scenes, 50, collate=shapes.collate):
@@ -110,7 +110,7 @@ def measure_boxes(model, count=None, split="held-out"):
 
 
 def measure_panoptic(model, merge, count=None, split="held-out"):
-    """Panoptic quality on scenes it has not seen; ``merge(logits, masks, THINGS, size)`` makes the map of an image."""
+    """Panoptic quality on scenes not used in training; ``merge(logits, masks, THINGS, size)`` makes the map of an image."""
     scenes = shapes.Scenes(count or COUNT, split, sample=_panoptic)
     metric = PanopticQuality(THINGS)
     for images, truth in DataLoader(scenes, 50, collate=shapes.collate):
@@ -122,7 +122,7 @@ def measure_panoptic(model, merge, count=None, split="held-out"):
 
 
 def measure_pixels(model, count=None, split="held-out"):
-    """Mean IoU of the classes that a `PixelNamer` gives to the pixels of scenes it has not seen: {"mIoU": 0 to 1}."""
+    """Mean IoU of a `PixelNamer` on scenes that it was not trained on: {"mIoU": 0 to 1}."""
     counted = np.zeros((len(shapes.CLASSES),) * 2, np.int64)
     for images, there in DataLoader(shapes.Scenes(count or COUNT, split, sample=with_pixels), 50):
         with no_grad():
@@ -132,17 +132,17 @@ def measure_pixels(model, count=None, split="held-out"):
 
 
 def with_pixels(scene):
-    """What the loader hands out for semantic segmentation."""
+    """A sample for semantic segmentation."""
     return scene.image, scene.semantic
 
 
 def with_boxes(scene):
-    """What the loader hands out for recipes on boxes."""
+    """A sample for recipes on boxes."""
     return scene.image, {"labels": scene.labels, "boxes": scene.boxes}
 
 
 def with_grounds(scene):
-    """What the loader hands out for panoptic recipes: the grounds are objects too."""
+    """A sample for panoptic recipes: the grounds are segments too."""
     return scene.image, scene.target(grounds=True)
 
 
@@ -151,7 +151,7 @@ def _panoptic(scene):
 
 
 def write_report(model, out, figure, found, seconds, **facts):
-    """Write ``metrics.json``: what was found on held-out scenes, and the seconds of each part. Print the main figure."""
+    """Write ``metrics.json``: scores on held-out scenes, and the seconds of each part. Print the main score."""
     numbers = {name: round(float(value), 4) for name, value in found.items()}
     metrics = {
         "metric": f"held-out {figure}",

@@ -1,8 +1,8 @@
-"""What the papers' choices are worth at the size of the generated scenes: each left out in turn, three seeds each.
+"""Ablations of the papers' choices on generated scenes: each is left out in turn, with three seeds.
 
 Position codes (DETR's table 3), box losses (its table 4), masked attention (Mask2Former's table 4), shifted windows (Swin's
-table 4). `results` reads what was measured; scripts/run_ablations.py measures it again.
-Not here: the recipes of the models that come with minivis.
+table 4). `results` reads the measured results; scripts/run_ablations.py measures them again.
+Not here: the recipes of the models in the package.
 """
 
 import time
@@ -27,17 +27,17 @@ __all__ = ["CHOICES", "measure", "results"]
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
 STEPS = {"backbone": 1050, "detr": 1200, "mask2former": 400, "swin": 700}
-SCENES = 4000  # gone through again and again: to draw new ones would take longer than to learn from them
+SCENES = 4000  # used again in every epoch: drawing new ones would take longer than training on them
 
 
 def results():
-    """What was measured.
+    """The measured results.
 
     Returns
     -------
     dict
-        ``results()[subject][choice][metric]`` is a list with one number a seed. Subjects are "positions", "losses",
-        "attention" and "windows". Scenes are those of the validation split, which nothing was trained on.
+        ``results()[subject][choice][metric]`` is a list with one number for each seed. Subjects are "positions",
+        "losses", "attention" and "windows". They were measured on the validation split, which was not used in training.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def results():
 
 
 class Seen(Module):
-    """A backbone that stays as it is. It takes pictures, or what `see` made of them before: then it has nothing to do.
+    """A frozen backbone. It takes pictures, or their feature maps from `see`, which it then only splits.
 
     Its maps have 16 x 16 and 8 x 8 cells; the third, of 4 x 4, is the second averaged.
     """
@@ -63,7 +63,7 @@ class Seen(Module):
         self.channels = (*body.channels, body.channels[-1])
 
     def see(self, images):
-        """The two maps of pictures in one array, (B, C0 + C1 / 4, 16, 16)."""
+        """The two feature maps of pictures in one array, (B, C0 + C1 / 4, 16, 16)."""
         with no_grad():
             fine, coarse = (x.numpy() for x in self.body.features(images))
         return np.concatenate([fine, coarse.reshape(len(coarse), -1, *fine.shape[2:])], axis=1)
@@ -79,7 +79,7 @@ class Seen(Module):
 
 @lru_cache(maxsize=1)
 def backbone(out):
-    """A backbone that can name pixels, taught as that of detr-shapes, in fewer steps. Trained once for all choices and seeds."""
+    """A backbone pretrained on pixels as in detr-shapes, in fewer steps. It is trained once for all choices and seeds."""
     rng = np.random.default_rng(0)
     body = _shapes.small_backbone(rng)
     kept = Path(out) / "backbone"
@@ -91,7 +91,7 @@ def backbone(out):
 
 @lru_cache(maxsize=1)
 def _scenes(out, seed):
-    """The training scenes of a seed as the backbone sees them: maps, targets without and with grounds."""
+    """The training scenes of a seed: feature maps of the backbone, targets without and with grounds."""
     scenes = list(shapes.Scenes(SCENES, "train", seed, sample=lambda scene: scene))
     blocks = [scenes[i : i + 50] for i in range(0, len(scenes), 50)]
     maps = [backbone(out).see(np.stack([scene.image for scene in block])) for block in blocks]
@@ -106,7 +106,7 @@ def _pictures(seed):
 
 
 def detr(out, seed, position="sine_attention", l1=5, giou=2):
-    """A DETR with other position codes or another box loss: AP and AP50."""
+    """AP and AP50 of a DETR with the given position codes and box losses."""
     rng = np.random.default_rng(seed)
     (maps, targets, _) = _scenes(out, seed)
     options = {"position": position, "feature_level": 1, "width": 64, "mlp_width": 256}
@@ -120,7 +120,7 @@ def detr(out, seed, position="sine_attention", l1=5, giou=2):
 
 
 def mask2former(out, seed, masked=True):
-    """A Mask2Former whose queries look inside their masks only, or everywhere: PQ."""
+    """PQ of a Mask2Former with masked attention or plain cross-attention."""
     rng = np.random.default_rng(seed)
     (maps, _, targets) = _scenes(out, seed)
     model = mask2former_shapes.small_mask2former(backbone(out), rng, masked=masked, width=64, mlp_width=256)
@@ -131,7 +131,7 @@ def mask2former(out, seed, masked=True):
 
 
 def swin(out, seed, shift=True):
-    """A Swin with shifted windows, or with the same windows in every layer, that names pixels: mean IoU."""
+    """Mean IoU of a Swin that classifies pixels, with shifted windows or with the same windows in every layer."""
     rng = np.random.default_rng(seed)
     model = _shapes.PixelNamer(swin_shapes.small_swin(rng, shift), rng)
     _fit(model, _shapes.classify, STEPS["swin"], rng, _pictures(seed), stack)
@@ -170,7 +170,7 @@ CHOICES = {
 
 
 def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; what is in `out` already is not trained again.
+    """Train and measure one choice with one seed; results that are already in `out` are only read.
 
     Parameters
     ----------
@@ -188,7 +188,8 @@ def measure(out, subject, choice, seed):
     """
     function, options = CHOICES[subject][choice]
     same = "_".join([function.__name__, *(f"{name}-{value}" for name, value in sorted(options.items()))])
-    path = storage.make_folder(out) / f"{same}_seed-{seed}.json"  # what two subjects share is trained once
+    # two subjects with the same options share a file
+    path = storage.make_folder(out) / f"{same}_seed-{seed}.json"
     if not path.exists():
         start = time.process_time()
         found = function(str(out), seed, **options)

@@ -1,6 +1,6 @@
-"""`minivis train cnn-digits`: a small convolutional network on the same digits, to compare the transformer with.
+"""`minivis train cnn-digits`: a small convolutional network on the same digits, for comparison with the transformer.
 
-Not here: what both recipes on digits share (_digits.py), the model (models/cnn.py), the loop (train.py).
+Not here: the shared part of the recipes on digits (_digits.py), the model (models/cnn.py), the loop (train.py).
 """
 
 import numpy as np

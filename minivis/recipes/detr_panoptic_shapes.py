@@ -1,7 +1,7 @@
-"""`minivis train detr-panoptic-shapes`: a small DETR learns boxes of shapes and grounds, then masks, as the paper does it.
+"""`minivis train detr-panoptic-shapes`: a small DETR learns boxes of shapes and grounds, then masks, as in the paper.
 
-First the backbone, then boxes of things and stuff alike, then, with all that frozen, the mask head.
-Not here: what the recipes on scenes share (_shapes.py), the models (models/detr.py, detr_panoptic.py), the loop (train.py).
+First the backbone is trained, then boxes of things and stuff, then the mask head with everything else frozen.
+Not here: the shared part of the recipes on scenes (_shapes.py), the models (models/detr.py, detr_panoptic.py), the loop (train.py).
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ STEPS = 3000
 
 
 def merge(logits, masks, things, size):
-    """The panoptic map of one scene; the score asked for suits a model that trained for minutes, not for days."""
+    """The panoptic map of one scene; the threshold is low, because the model was trained for minutes, not for days."""
     return detr_panoptic(logits, masks, things, size, threshold=0.5)
 
 
@@ -62,7 +62,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
 
 def _box_loss(matcher):
-    """The loss of the first part: classes and boxes, as DETR's."""
+    """The loss of the first part: classes and boxes, as in DETR."""
     criterion = SetCriterion(len(shapes.CLASSES), matcher, no_object=0.2)
 
     def box_loss(model, images, targets):
@@ -74,7 +74,7 @@ def _box_loss(matcher):
 
 
 def _mask_loss(matcher):
-    """The loss of the last part: masks of the queries that are matched with an object, and of no other."""
+    """The loss of the last part: only for masks of queries that are matched with an object."""
 
     def mask_loss(model, images, targets):
         pairs = []

@@ -1,6 +1,6 @@
 """`minivis train detr-shapes`: a small DETR learns to find the shapes of generated scenes, from scratch, in half an hour.
 
-Not here: what the recipes on scenes share (_shapes.py), the model (models/detr.py), the loss (losses/), the loop (train.py).
+Not here: the shared part of the recipes on scenes (_shapes.py), the model (models/detr.py), the loss (losses/), the loop (train.py).
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def small_detr(backbone, num_classes, rng, **options):
         "decoder_depth": 3,
         "mlp_width": 384,
         "dropout": 0.0,
-        "norm_first": True,  # the published order needs a long warm-up
+        "norm_first": True,  # with norms after the residual sums, as published, training needs a long warm-up
         **options,
     }
     return DETR(backbone, num_classes, rng=rng, **options)

@@ -1,6 +1,6 @@
-"""`minivis train mask2former-shapes`: a small Mask2Former learns to give every pixel of a generated scene to its segment.
+"""`minivis train mask2former-shapes`: a small Mask2Former learns panoptic segmentation of generated scenes.
 
-Not here: what the recipes on scenes share (_shapes.py), the model (models/mask2former.py), the loss (losses/), the loop.
+Not here: the shared part of the recipes on scenes (_shapes.py), the model (models/mask2former.py), the loss (losses/), the loop.
 """
 
 import numpy as np
@@ -19,12 +19,12 @@ STEPS = 2200
 
 
 def merge(logits, masks, things, size):
-    """The panoptic map of one scene; the score asked for suits a model that trained for minutes, not for days."""
+    """The panoptic map of one scene; the threshold is low, because the model was trained for minutes, not for days."""
     return mask2former_panoptic(logits, masks, things, size, threshold=0.5, overlap=0.7)
 
 
 def small_mask2former(backbone, rng, **options):
-    """The model: two maps of 4 x 4 and 8 x 8 cells looked at in turn, masks of 16 x 16, 1.5 million parameters in all."""
+    """The model: its decoder layers use maps of 4 x 4 and 8 x 8 cells in turn; masks of 16 x 16; 1.5 million parameters."""
     options = {
         "queries": 16,  # there can be 8 objects and 3 grounds
         "width": 96,
@@ -48,7 +48,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     before = _shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)
     model = small_mask2former(backbone, rng)
     criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
-    model.points = criterion.rng  # a checkpoint then remembers where the random points stood
+    model.points = criterion.rng  # so that a checkpoint saves the state of the random points
 
     def loss(model, images, targets):
         return criterion(model(images), targets)["loss"]

@@ -1,9 +1,9 @@
 """`minivis train swin-shapes`: a small Swin learns to name the shape in a generated scene.
 
-From the labels of whole pictures alone, thousands of scenes teach it next to nothing: colours, textures and grounds say
-nothing about the shape, and its outline is far from the label. So it first learns to name pixels, as the backbones of the
-other recipes do, and then the shape.
-Not here: what the recipes on scenes share (_shapes.py), the model (models/swin.py), the loop (train.py).
+With labels of whole pictures alone it learns almost nothing from thousands of scenes: colours, textures and grounds do
+not depend on the shape. So it first learns to classify pixels, as the backbones of the other recipes do, and then the
+shape.
+Not here: the shared part of the recipes on scenes (_shapes.py), the model (models/swin.py), the loop (train.py).
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def small_swin(rng=None, shift=True):
     """The model: maps of 16 x 16, 8 x 8 and 4 x 4 tokens, windows of 4 x 4, 0.9 million parameters."""
     options = {"depths": (2, 2, 2), "heads": (3, 6, 12), "window": 4, "mlp_ratio": 2}
     model = Swin(patch_size=4, width=48, num_classes=len(shapes.THINGS), shift=shift, rng=rng, **options)
-    # pixels are 0 to 1; start as if they were (x - 0.5) / 0.25, or the mean colour drowns all differences in the norm
+    # Pixels are 0 to 1. Start as if they were (x - 0.5) / 0.25: otherwise the mean colour dominates after the norm.
     weight, bias = model.proj.weight.data, model.proj.bias.data
     weight *= 4
     bias -= 0.5 * weight.sum(axis=(1, 2, 3))
@@ -34,7 +34,7 @@ def small_swin(rng=None, shift=True):
 
 
 def measure(model, count=None, split="held-out"):
-    """Accuracy on scenes with one object that it has not seen: {"accuracy": 0 to 1}."""
+    """Accuracy on scenes with one object that were not used in training: {"accuracy": 0 to 1}."""
     scenes = shapes.Scenes(count or _shapes.COUNT, split, objects=1, sample=_labelled)
     scores, labels = [], []
     for images, there in DataLoader(scenes, 100):

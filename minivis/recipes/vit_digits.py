@@ -1,6 +1,6 @@
 """`minivis train vit-digits`: a Vision Transformer learns real handwritten digits, from scratch, in a minute.
 
-Not here: what both recipes on digits share (_digits.py), the model (models/vit.py), the loop (train.py).
+Not here: the shared part of the recipes on digits (_digits.py), the model (models/vit.py), the loop (train.py).
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
-"""`minivis train vit-scattered-digits`: a ViT learns digits that may stand anywhere on a larger canvas, in ten minutes.
+"""`minivis train vit-scattered-digits`: a ViT learns digits at random places on a larger canvas, in ten minutes.
 
-A digit in the middle of its picture needs no sense of place: each patch has its own meaning. Here the same stroke may
-lie under any patch, so the position codes have to learn the plane, and attention has to find the digit. Made to be
-looked at (notebook 08), not to be quick.
-Not here: what the recipes on digits share (_digits.py), the model (models/vit.py), the loop (train.py).
+If every digit is in the middle, each patch always shows the same part of a digit. Here any patch may show any part, so
+the position codes have to learn where the patches are, and attention has to find the digit. The model is for looking at
+its attention (notebook 08), not for speed.
+Not here: the shared part of the recipes on digits (_digits.py), the model (models/vit.py), the loop (train.py).
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 # ruff: noqa: F403 (the flat list of pictures is the purpose of this file)
 """Pictures: each function takes arrays or Tensors and returns a Figure with labelled axes and a caption.
 
-Not here: anything that computes what is shown; a new kind of picture is a file beside this one and a line below.
+Not here: computing what is shown. A new kind of picture is a new file in this folder and a line below.
 """
 
 from minivis.viz.attention import *
@@ -20,5 +20,5 @@ from minivis.viz.surfaces import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
 
-# What `import *` brought, less the names of the files themselves. `graph` and `images` are both: the function wins.
+# The functions and constants that `import *` has brought, without the names of the files.
 __all__ = sorted(name for name, value in globals().items() if callable(value) or name.isupper())

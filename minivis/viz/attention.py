@@ -1,4 +1,4 @@
-"""Attention as pictures: one map for each head or query, alone or laid over the image it reads.
+"""Attention as pictures: one map for each head or query, alone or over the image.
 
 Not here: the weights; `mv.nn.looking(model)` collects them while a model runs, `mv.ops.attention_weights` computes them.
 """
@@ -20,33 +20,33 @@ from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, f
 
 __all__ = ["attention_by_object", "attention_maps"]
 
-LIGHT = "inferno"  # rises in lightness throughout, for any colour vision
+LIGHT = "inferno"  # its lightness always rises, so it can be read with any colour vision
 
 
 def attention_maps(
     maps, image=None, titles=None, query=None, columns=None, shared=False, x_label="", y_label="",
     bar_label="attention weight", size=2.0, title=None, caption=None,
 ):  # fmt: skip
-    """Show attention maps side by side: bright where much is read.
+    """Show attention maps side by side: bright cells have large weights.
 
     Parameters
     ----------
     maps : array_like, shape (n, rows, columns) or (rows, columns)
-        Weights over a grid of cells (one query's view of an image), or whole (N, M) matrices.
+        Weights of one query over a grid of cells, or whole (N, M) matrices.
     image : array_like, shape (H, W) or (C, H, W), optional
-        Drawn first, and in grey under each map: dark violet is not read, bright yellow is read most.
+        Drawn first, and in grey under each map. Dark violet: weight 0; bright yellow: the largest weight.
     titles : sequence of str, optional
         One for each map.
     query : (row, column) or array_like of shape (n, 2), optional
-        The cell that asks, marked with a cross: one for all maps, or one for each, then numbered in the image.
+        The cell of the query, marked with a cross: one for all maps, or one for each, then numbered in the image.
     columns : int, optional
         Maps in a row; default: at most 4 (8 without an image).
     shared : bool, default False
         One colour scale for all maps, with a colour bar; otherwise each map uses its own range.
     x_label, y_label : str
-        What columns and rows of a map are, where they are not places in an image.
+        Names of the axes, for maps whose rows and columns are not positions in an image.
     bar_label : str, default "attention weight"
-        What a shared colour bar counts.
+        Quantity of a shared colour bar.
     size : float, default 2
         Width of a map in inches.
     title, caption : str, optional
@@ -106,7 +106,7 @@ def attention_maps(
 
 
 def _checked_maps(maps, titles, query):
-    """Maps (n, rows, columns), and for each the cell that asks or None."""
+    """Maps (n, rows, columns), and for each its query cell or None."""
     maps = array(maps, "maps")
     maps = maps[None] if maps.ndim == 2 else maps
     if maps.ndim != 3 or not maps.size:
@@ -122,7 +122,7 @@ def _checked_maps(maps, titles, query):
 
 
 def _draw_asking(ax, picture, grid, queries, numbered):
-    """The image with a cross in each cell that asks."""
+    """The image with a cross in each query cell."""
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     blank(ax)
     label(ax, title="the image")
@@ -142,7 +142,7 @@ def attention_by_object(
     title=None,
     caption=None,
 ):
-    """Lay what several queries read over one image, each in the colour of its box: who looks where.
+    """Draw the attention maps of several queries over one image, each in the colour of its predicted box.
 
     Parameters
     ----------
@@ -153,13 +153,13 @@ def attention_by_object(
     boxes : array_like, shape (n, 4)
         The box that each query predicts, (x0, y0, x1, y1) in pixels.
     labels : array_like of int, shape (n,), optional
-        Classes, for the tags; without them a tag says the number of the query.
+        Classes, for the tags; without them a tag is the number of the query.
     names : sequence or dict of int to str, optional
         Name of each label.
     normalised : bool, default False
-        The boxes are (centre x, centre y, width, height) in parts of the image.
+        The boxes are (centre x, centre y, width, height), as fractions of the image.
     floor : float, default 0.15
-        Weights below this part of the largest in their map are not painted.
+        Weights below this fraction of the largest weight of their map are not painted.
     size : float, default 4
         Width of the image in inches.
     title, caption : str, optional
@@ -168,12 +168,12 @@ def attention_by_object(
     Returns
     -------
     Figure
-        To be shown. Each map is as strong as its largest weight is one: strengths compare within a map only.
+        To be shown. Each map is divided by its largest weight: do not compare strengths between maps.
 
     Raises
     ------
     ValueError
-        If maps are not (n, rows, columns), or the boxes or labels are not as many.
+        If maps are not (n, rows, columns), or the boxes or labels differ from them in number.
 
     References
     ----------
@@ -210,7 +210,7 @@ def attention_by_object(
 
 
 def _draw_over(ax, picture, weights):
-    """A map in colours over the image in grey: where little is read the image shows, where much is read the colour."""
+    """A map in colours over the grey image; the colours are stronger where the weights are larger."""
     height, width = picture.shape[:2]
     ax.imshow(greyscale(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     weights = np.clip(weights, 0, 1)
@@ -229,7 +229,7 @@ def _draw_over(ax, picture, weights):
 def _cross(ax, query, grid, shape, number=None):
     if query is not None:
         y, x = (float(q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
-        # to be seen on any map
+        # white around red is visible on any map
         outline = ("white", 14, 5)
         line = (VERMILION, 12, 2.5)
         for colour, size, width in (outline, line):

@@ -1,6 +1,6 @@
-"""Lines of text for the boxes of a drawing, as wide as there is room: names, classes, shapes, numbers of parameters.
+"""Lines of text for the boxes of a drawing, wrapped to the width of a box: names, classes, shapes, numbers of parameters.
 
-Not here: where the boxes stand (flow_layout.py). All lengths are in inches.
+Not here: the places of the boxes (flow_layout.py). All lengths are in inches.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from matplotlib.font_manager import FontProperties
 
 __all__ = []
 
-SIZE = 9  # points: on a page of 360 pixels with margins still 8
-PIECES = 0.07  # between the pieces of a line
+SIZE = 9  # points; at least 8 when the drawing is shrunk to a page of 360 pixels with margins
+PIECES = 0.07  # gap between the pieces of a line
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Line:
 
 
 def numbers(count):
-    """A number of parameters in few letters.
+    """A number of parameters in few characters.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def numbers(count):
 
 
 def titled(name, kind, right, room, strong=False):
-    """Name and class on one line, or on two, or on as many as it takes; ``right`` at the end of the last of the name."""
+    """Name and class on one line if there is room, otherwise on several; ``right`` ends the last line of the name."""
     kind = "" if kind == name else kind
     one = Line([(name, True, False), (kind, False, True)] if kind else [(name, True, False)], right, strong)
     if line_width(one) <= room:
@@ -52,7 +52,7 @@ def titled(name, kind, right, room, strong=False):
 
 
 def shape_lines(shapes, count, room):
-    """Shapes, and the number of parameters at the right of the last."""
+    """Lines with the shapes, and the number of parameters at the right end of the last one."""
     lines = []
     for letters, shape in shapes[:3]:
         long = Line([(in_words(letters, shape), False, False)])
@@ -67,19 +67,19 @@ def shape_lines(shapes, count, room):
 
 
 def in_words(letters, shape):
-    """A shape as it is written: ``(B, N, D) = 1 × 17 × 64``."""
+    """A shape with its letters, such as ``(B, N, D) = 1 × 17 × 64``."""
     lengths = " × ".join(map(str, shape)) or "1"
     return f"{letters} = {lengths}" if letters else lengths
 
 
 def short_shape(shape, room):
-    """A shape without letters, and without spaces where there is little room."""
+    """A shape without letters; without spaces too if there is little room."""
     text = in_words("", shape)
     return text if text_width(text) <= room else text.replace(" ", "")
 
 
 def wrapped(text, room, bold=False, faint=False):
-    """A text on as many lines as it takes, broken after a space, dot, comma or underscore where there is one."""
+    """A text on several lines, broken after spaces, dots, commas or underscores if possible."""
     lines = []
     while text:
         end = len(text)
@@ -92,7 +92,7 @@ def wrapped(text, room, bold=False, faint=False):
 
 
 def line_width(line):
-    """How wide a line is, with room between its pieces."""
+    """Width of a line, with the gaps between its pieces."""
     pieces = [text_width(text, bold) for text, bold, _ in line.left]
     right = [text_width(line.right, line.strong) + 0.06] if line.right else []
     return sum(pieces + right) + PIECES * max(0, len(pieces + right) - 1)
@@ -100,7 +100,7 @@ def line_width(line):
 
 @lru_cache(4096)
 def text_width(text, bold=False):
-    """Width of a text in the size of all texts."""
+    """Width of a text in the common font size."""
     renderer = _renderer()
     font = FontProperties(size=SIZE, weight="bold" if bold else "normal")
     return renderer.get_text_width_height_descent(text, font, ismath=False)[0] / 100 if text else 0.0

@@ -11,9 +11,9 @@ from minivis.viz.style import COLOURS, FAINT, LINES, LITERAL, array, blank, figu
 
 __all__ = ["boxes_on_image", "boxes_on_images"]
 
-# Scenes have more classes than charts have curves: five more colours, chosen to differ from these and from white.
+# Scenes have more classes than charts have curves: five more colours that differ from the others and from white.
 _PALETTE = (*COLOURS, "#6600FF", "#99DD66", "#003366", "#FFEE11", "#993322")
-_MARGIN = 0.25  # a box may leave the image: so much of a side is shown beyond the edge
+_MARGIN = 0.25  # a box may leave the image: up to this fraction of a side is shown beyond the edge
 
 
 def boxes_on_image(
@@ -28,13 +28,13 @@ def boxes_on_image(
     boxes : array_like, shape (N, 4)
         Corners (x0, y0, x1, y1) in pixels: the first pixel reaches from 0 to 1. N may be 0.
     labels : array_like of int, shape (N,), optional
-        Class of each box: its colour, and its name on the tag.
+        Class of each box; it decides the colour and the name on the tag.
     scores : array_like, shape (N,), optional
         Written on the tag after the name.
     names : sequence or dict of int to str, optional
         Name of each label; default: the label's number.
     normalised : bool, default False
-        The boxes are (centre x, centre y, width, height) in parts of the image, as models speak.
+        The boxes are (centre x, centre y, width, height) as fractions of the image, as models predict them.
     size : float, default 4
         Width of the image in inches.
     title, caption : str, optional
@@ -48,8 +48,8 @@ def boxes_on_image(
     Raises
     ------
     ValueError
-        If a shape is no image's or no box's, a box has a negative side or is not finite, or labels or scores
-        differ from the boxes in number.
+        If the shape of the image or the boxes is wrong, a box has a negative side or is not finite, or labels or
+        scores differ from the boxes in number.
 
     Notes
     -----
@@ -112,7 +112,7 @@ def boxes_on_images(
 
 
 def _draw(caller, images, boxes, labels, scores, names, normalised, titles, columns, size, title, caption):
-    """What both functions do; errors begin with the name of the one that was called."""
+    """The common part of both functions; errors begin with the name of the caller."""
     pictures = [picture_of(caller, image) for image in images]
     count = len(pictures)
     for name, given in (("boxes", boxes), ("labels", labels), ("scores", scores), ("titles", titles)):
@@ -131,7 +131,7 @@ def _draw(caller, images, boxes, labels, scores, names, normalised, titles, colu
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What other pictures with boxes and masks share
+# Shared by other pictures with boxes and masks
 
 
 def picture_of(name, image):
@@ -170,7 +170,7 @@ def per_box(name, argument, values, boxes):
 
 
 def tags(labels, scores, names):
-    """The text on each tag, 'cat 0.98', or None where there is nothing to say."""
+    """The text on each tag, such as 'cat 0.98', or None without labels and scores."""
     if labels is None and scores is None:
         return None
     words = [] if labels is None else [[name_of(i, names) for i in labels]]
@@ -179,7 +179,7 @@ def tags(labels, scores, names):
 
 
 def name_of(label, names):
-    """The name of a class, or its number where it has none."""
+    """The name of a class, or its number if it has no name."""
     label = int(label)
     if isinstance(names, dict):
         return str(names.get(label, label))
@@ -187,12 +187,12 @@ def name_of(label, names):
 
 
 def colour_of(number):
-    """The colour of a class or an object; after the last comes the first again."""
+    """The colour of a class or an object; after the last colour they repeat."""
     return _PALETTE[number % len(_PALETTE)]
 
 
 def gallery(name, pictures, titles, columns, size, title, caption):
-    """A figure with one blank plot for each picture, and these plots; refused in the name of the function called."""
+    """A figure with one blank plot for each picture, and a list of these plots; ``name`` is the caller, for errors."""
     if not pictures:
         raise ValueError(f"{name}: there is no image to draw on")
     columns = min(columns or 4, len(pictures))
@@ -209,7 +209,7 @@ def gallery(name, pictures, titles, columns, size, title, caption):
 
 
 def draw_image(ax, picture, boxes=None, grey=False):
-    """The image, measured so that pixel 0 reaches from 0 to 1; with room for boxes that leave it."""
+    """Draw the image so that pixel 0 reaches from 0 to 1, with room for boxes that leave it."""
     height, width = picture.shape[:2]
     picture = greyscale(picture) if grey else picture
     ax.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="antialiased")
@@ -231,15 +231,15 @@ def draw_image(ax, picture, boxes=None, grey=False):
 
 
 def draw_boxes(ax, boxes, labels=None, texts=None, scores=None, line=None, width=2.0, colours=None):
-    """The boxes in the colours of their labels (or one by one), the surest on top, and their tags."""
+    """Draw boxes and tags: coloured by label (by index without labels), the highest score on top."""
     order = np.arange(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     painted = []
     for i in order:
         number = int(i if labels is None else labels[i])
         colour = colour_of(number) if colours is None else colours[i]
         painted.append(colour)
-        beyond = number // len(_PALETTE)  # colours come again: a dash tells the classes apart
-        dash = line or LINES[beyond % len(LINES)]
+        repeat = number // len(_PALETTE)  # classes with the same colour get different dashes
+        dash = line or LINES[repeat % len(LINES)]
         x0, y0, x1, y1 = boxes[i]
         for paint, thick, stroke in (("white", width + 1.6, "-"), (colour, width, dash)):
             ax.add_patch(
@@ -250,11 +250,11 @@ def draw_boxes(ax, boxes, labels=None, texts=None, scores=None, line=None, width
 
 
 def draw_tags(ax, boxes, texts, colours, centred=False):
-    """A text on its colour at a corner of each box (or in its middle); where one would cover another it moves on."""
+    """Draw a text on its colour at a corner of each box (or in its middle); a tag moves if it would cover another."""
     grid = ax.get_subplotspec().get_gridspec()
     left, right = ax.get_xlim()
     bottom, top = ax.get_ylim()
-    inch = (right - left) * grid.ncols / ax.figure.get_size_inches()[0]  # about so many pixels of the image
+    inch = (right - left) * grid.ncols / ax.figure.get_size_inches()[0]  # pixels of the image per inch, about
     taken = []
     high = 0.17 * inch
     for (x0, y0, x1, y1), text, colour in zip(boxes, texts, colours, strict=True):

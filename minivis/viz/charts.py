@@ -1,6 +1,6 @@
-"""Numbers as charts: curves, bars, dots, and the plane of a two-number classifier.
+"""Numbers as charts: curves, bars, dots, and the plane of a classifier with two inputs.
 
-Not here: the numbers; a chart draws what it is given.
+Not here: computing the numbers.
 """
 
 from itertools import cycle
@@ -15,18 +15,18 @@ __all__ = ["bars", "curves", "dots", "plane"]
 def curves(
     series, x_label, y_label, log="", mark=None, level=None, width=6.4, height=3.6, title=None, caption=None
 ):
-    """Draw one or several curves, told apart by colour and by dash.
+    """Draw one or several curves with different colours and dashes.
 
     Parameters
     ----------
     series : dict of str to array_like or (array_like, array_like)
-        Name to y (drawn over 0, 1, 2, ...) or to (x, y). Where all x are whole numbers, so are the ticks.
+        Name to y (drawn over 0, 1, 2, ...) or to (x, y). If all x are whole numbers, the ticks are too.
     x_label, y_label : str
         The quantities, with their units.
     log : {"", "x", "y", "xy"}
         The axes with a logarithmic scale.
     mark : bool, optional
-        Mark the points; default: when no curve has more than 25.
+        Mark the points; default: if no curve has more than 25.
     level : dict of str to float, optional
         Name to height of horizontal reference lines.
     width, height : float
@@ -69,7 +69,7 @@ def curves(
     if "x" in log:
         ax.set_xscale("log")
     elif all((x == np.round(x)).all() for x, _ in points.values()):
-        ax.xaxis.get_major_locator().set_params(integer=True)  # layers and steps: nothing happens at 1.5
+        ax.xaxis.get_major_locator().set_params(integer=True)  # layers and steps: there is no layer 1.5
     if "y" in log:
         ax.set_yscale("log")
     ax.grid(True, color=FAINT, linewidth=0.6)
@@ -152,17 +152,17 @@ def bars(
 
 
 def dots(series, x_label, width=6.4, height=None, title=None, caption=None):
-    """Draw repeated measurements: a row of dots for each name, with their mean, so that means are read beside their spread.
+    """Draw repeated measurements: for each name a row of dots with their mean, to compare means with their spread.
 
     Parameters
     ----------
     series : dict of str to array_like
-        Name to its numbers, one for each repetition, in any number. The first is on top. The i-th of each name have one
-        colour and shape: they belong together (one seed, say).
+        Name to its numbers, one for each repetition. The first name is on top. The i-th dots of all names have the same
+        colour and shape, because they belong together (the same seed, for example).
     x_label : str
         The quantity, with its unit.
     width, height : float
-        Size in inches; as high as the rows need, if left out.
+        Size in inches; the default height depends on the number of rows.
     title, caption : str, optional
         Above and below.
 
@@ -209,18 +209,18 @@ def plane(
     title=None,
     caption=None,
 ):
-    """Show what a classifier of two numbers answers everywhere, and the points it learned from.
+    """Show the decision regions of a classifier with two inputs, and the points that it was trained on.
 
     Parameters
     ----------
     predict : callable
-        Takes (N, 2) float32, returns the score of the second class (N,) from 0 to 1, or scores (N, K), the highest wins.
+        Takes (N, 2) float32; returns the score of the second class (N,) from 0 to 1, or scores (N, K).
     points : array_like
         The points, (N, 2).
     labels : array_like
         Their classes, (N,) int.
     names : sequence of str, optional
-        What the classes are called.
+        Names of the classes.
     x_label, y_label, title, caption : str, optional
         Texts.
 

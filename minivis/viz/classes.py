@@ -1,6 +1,6 @@
-"""What a classifier says of an image: the image, and beside it a bar for each of the likeliest classes.
+"""The prediction of a classifier: the image, and beside it a bar for each of the likeliest classes.
 
-Not here: boxes and masks, which say where (boxes.py, masks.py).
+Not here: boxes and masks (boxes.py, masks.py).
 """
 
 import textwrap
@@ -14,7 +14,7 @@ __all__ = ["classes_on_image"]
 
 
 def classes_on_image(image, names, scores, size=4.0, title=None, caption=None):
-    """Show an image and, beside it, how likely a model finds each class.
+    """Show an image and, beside it, the predicted probability of each class.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def classes_on_image(image, names, scores, size=4.0, title=None, caption=None):
     Raises
     ------
     ValueError
-        If the shape is no image's, there is no class, or names and scores differ in number.
+        If the shape is not that of an image, there is no class, or names and scores differ in number.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""The computation graph of a Tensor, drawn: what backward will walk, leaves above, result below.
+"""A drawing of a Tensor's computation graph, which backward goes through: leaves above, result below.
 
-Not here: values that did not need a gradient; the engine does not record them, so they are in no graph.
+Not here: values that need no gradient; the engine does not record them.
 """
 
 from collections import Counter, defaultdict
@@ -15,24 +15,27 @@ from minivis.viz.style import BLUE, GREEN, INK, LITERAL, ORANGE, blank, figure
 
 __all__ = ["graph"]
 
-MOST = 120  # nodes that still make a picture
-LEVEL, BOX, LINE = 0.78, 0.24, 0.17  # inches: between levels, height of a box, height of each further line
+MOST = 120  # nodes; a larger graph cannot be read
+# inches: distance of levels, height of a box with one line, height of each further line
+LEVEL, BOX, LINE = 0.78, 0.24, 0.17
 LEAF, OP, RESULT = (ORANGE, "#fdf0d5", "square"), (BLUE, "#e3eff7", "round"), (GREEN, "#dcf2ea", "round")
 
 
 def graph(tensor, names=None, values=False, title=None, caption=None):
     """Draw how a Tensor was computed: leaves are square and orange, ops round and blue, the result round and green.
 
-    Arrows follow the forward pass; backward walks them the other way and adds up where several leave one box.
+    Arrows follow the forward pass. Backward goes through them in reverse, and adds up the gradients of all arrows that
+    leave one box.
 
     Parameters
     ----------
     tensor : Tensor
         The result; it must be part of a graph that backward has not consumed.
     names : dict of str to Tensor, optional
-        What to call leaves and intermediate results.
+        Names of leaves and intermediate results.
     values : bool, default False
-        Also write values and gradients of leaves, named Tensors and the result: the number itself for one element.
+        Also write values and gradients of leaves, named Tensors and the result: the number itself if there is one
+        element, otherwise the root mean square.
     title, caption : str, optional
         Above and below.
 
@@ -44,9 +47,9 @@ def graph(tensor, names=None, values=False, title=None, caption=None):
     Raises
     ------
     TypeError
-        If it is no Tensor.
+        If it is not a Tensor.
     ValueError
-        If nothing was recorded, backward has consumed the graph, or it is too large to read.
+        If nothing was recorded, backward has consumed the graph, or it has too many nodes to read.
 
     Examples
     --------
@@ -90,7 +93,7 @@ def graph(tensor, names=None, values=False, title=None, caption=None):
 
 
 def _walk(root):
-    """Every Node and leaf above the root, parents before children, and how often each feeds which."""
+    """Every Node and leaf above the root, parents before children, and a count for each edge (parent, child)."""
     nodes = {}
     edges = Counter()
     stack = [(root, False)]
@@ -108,7 +111,7 @@ def _walk(root):
                 stack += [(parent, False) for parent in reversed(_parents(node))]
         if len(nodes) > MOST:
             raise ValueError(
-                f"graph: more than {MOST} nodes make no readable picture; draw a smaller example"
+                f"graph: a picture with more than {MOST} nodes cannot be read; draw a smaller example"
             )
     for key, node in nodes.items():
         edges.update((id(parent), key) for parent in _parents(node))
@@ -116,12 +119,12 @@ def _walk(root):
 
 
 def _parents(node):
-    """Those that take a gradient from it; a leaf has none."""
+    """The nodes and leaves that backward passes its gradient to; a leaf has none."""
     return [parent for _, parent in getattr(node, "parents", ())]
 
 
 def _text(node, name, tensor, result, values):
-    """What stands in a box: name or op, shape; with values, the numbers too."""
+    """The text of a box: name or op, and shape; with ``values`` also the numbers."""
     if isinstance(node, Tensor):
         name = name or "leaf"
         tensor = node
@@ -130,7 +133,7 @@ def _text(node, name, tensor, result, values):
         tensor = result
     else:
         name = f"{name} = {node.op}" if name else node.op
-    known = values and tensor is not None  # a number that is written needs no word for its shape
+    known = values and tensor is not None  # a scalar whose number is written needs no line "scalar"
     lines = [name] if known and not node.shape else [name, str(tuple(node.shape)) if node.shape else "scalar"]
     if known:
         lines.append(_number("", tensor.data))
@@ -140,18 +143,18 @@ def _text(node, name, tensor, result, values):
 
 
 def _number(what, data):
-    """A single element itself, of more the root mean square."""
+    """The number itself if there is one element, otherwise the root mean square."""
     data = to_numpy(data)
     return f"{what}{data.item():.4g}" if data.size == 1 else f"{what}rms {np.sqrt(np.mean(data**2)):.3g}"
 
 
 def _levels(nodes, edges):
-    """Rows of keys from the leaves down, and for each edge its way from row to row (bends are keys of their own)."""
+    """Rows of keys from the leaves down, and for each edge its chain of keys: in each row that it passes it has a bend."""
     depth = dict.fromkeys(nodes, 0)
     for key, node in nodes.items():
         for parent in _parents(node):
             depth[key] = max(depth[key], depth[id(parent)] + 1)
-    for key, node in nodes.items():  # a leaf stands right above the first op that reads it
+    for key, node in nodes.items():  # a leaf goes one row above the first op that reads it
         if isinstance(node, Tensor):
             depth[key] = min(depth[child] for parent, child in edges if parent == key) - 1
     rows = [[] for _ in range(max(depth.values()) + 1)]
@@ -177,7 +180,7 @@ def _neighbours(chains):
 
 
 def _order(rows, chains):
-    """Sort each row by where its neighbours stand, down and up a few times: fewer crossings (Sugiyama's method)."""
+    """Sort each row by the mean place of its neighbours, down and up a few times, for fewer crossings (Sugiyama's method)."""
     above, below = _neighbours(chains)
     for sweep in range(8):
         near = above if sweep % 2 == 0 else below
@@ -188,9 +191,9 @@ def _order(rows, chains):
 
 
 def _place(rows, chains, widths, light):
-    """The x of every key: under the mean of its neighbours where there is room, in order and without overlap.
+    """The x of every key: as near as possible to the mean of its neighbours, in order and without overlap.
 
-    Light keys (the leaves) pull less, so that a chain of ops stays straight.
+    Light keys (the leaves) have a small weight, so that a chain of ops stays straight.
     """
     above, below = _neighbours(chains)
     x = {}
@@ -210,10 +213,10 @@ def _place(rows, chains, widths, light):
 
 
 def _apart(want, widths, weights, gap=0.22):
-    """The places nearest to the wanted ones, by weighted squares, at which boxes in a row do not touch.
+    """The places of boxes in a row that do not touch, nearest to the wanted ones by weighted squares.
 
-    Taking away where each box would stand if all were packed leaves a sequence that must not fall: isotonic regression,
-    by pooling neighbours that are in each other's way.
+    Minus the places of tightly packed boxes, the wanted places must become a sequence that never falls: isotonic
+    regression, by pooling adjacent boxes that would overlap.
     """
     half = np.asarray(widths) / 2
     packed = np.concatenate([[0.0], np.cumsum(half[:-1] + half[1:] + gap)])
@@ -229,10 +232,10 @@ def _apart(want, widths, weights, gap=0.22):
 
 
 def _draw_edges(ax, chains, places, tall):
-    """A smooth arrow for each edge, from the bottom of a box to the top of another; ×2 where it is used twice."""
+    """A smooth arrow for each edge, from the bottom of a box to the top of another; ×2 if the value is used twice."""
     for chain, count in chains.values():
         points = [(x, y + side * tall / 2) for x, y in map(places.get, chain) for side in (1, -1)]
-        # From under the first box to above the last; straight down beside the rows between.
+        # From the bottom of the first box to the top of the last; straight down past the rows in between.
         points = points[1:-1]
         vertices = points[:1]
         codes = [Path.MOVETO]

@@ -1,6 +1,6 @@
-"""What flows from box to box in a recorded forward pass, read off the tape: arrows, sums and other joins, learned values.
+"""The flow of values between boxes, read from a recorded forward pass: arrows, sums and other joins, learned values.
 
-Not here: which modules are boxes (module_tree.py), how values are called (value_labels.py), the drawing
+Not here: which modules are boxes (module_tree.py), the names of values (value_labels.py), the drawing
 (model_drawing.py).
 """
 
@@ -15,10 +15,10 @@ from minivis.viz.value_labels import INPUTS, PICK, QUIET, SIGNS, WORDS, family_o
 
 __all__ = []
 
-# More in one diagram make no readable picture: then only layers are drawn, not what happens between them.
+# A diagram with more joins cannot be read: then only layers are drawn, without the ops between them.
 MOST_JOINS = 16
 
-# where a value comes from: a part, and the ops on the way
+# the origin of a value: a part, and the ops after it
 Source = namedtuple("Source", "key ops")
 
 
@@ -29,30 +29,30 @@ class Part:
     Attributes
     ----------
     key : str
-        A name of its own.
+        A unique name.
     role : {"stage", "join", "learned", "made", "input", "output"}
-        Layers; an op that brings several values together; a Parameter that enters between layers; a boolean mask that is
-        made there; ends of the diagram.
+        Layers; an op that joins several values; a Parameter that enters between layers; a boolean mask that is computed
+        between layers; ends of the diagram.
     name, kind : str
-        What to call it, and the class of the module.
+        The name that is written, and the class of the module.
     shapes : list of (str, tuple)
-        What it returns: the letters of the axes where they are known, and their lengths.
+        Shapes of the results: letters of the axes, if they are known, and lengths.
     parameters : int
-        Numbers in its parameters, of all repetitions together.
+        Number of parameters, of all repetitions together.
     each : int or None
-        Of one repetition, if all have as many.
+        Number of parameters of one repetition, if all have the same number.
     times : int
-        How many alike it stands for.
+        Number of repetitions.
     beside : bool
-        Whether those stand side by side, rather than one after another.
+        Whether the repetitions are side by side, not one after another.
     calls : int
-        How often each was called.
+        Number of calls of each repetition.
     family : {"attention", "convolution", "linear", "norm", "other"}
-        What kind of work it does.
+        Kind of layer.
     frames : tuple of str
-        Paths of the containers that it is in, outermost first.
+        Paths of the containers around it, outermost first.
     inside : Diagram or None
-        Of one repetition, if it is opened.
+        The diagram of one repetition, if it is opened.
     """
 
     key: str
@@ -70,7 +70,7 @@ class Part:
     inside: object = None
 
 
-Arrow = namedtuple("Arrow", "start end ops")  # two keys, and what is computed on the way
+Arrow = namedtuple("Arrow", "start end ops")  # two keys, and the ops between them
 
 
 @dataclass
@@ -87,14 +87,14 @@ class Diagram:
 
 
 def diagram(model, input, closed=()):
-    """Run a model once and say what a drawing of it shows.
+    """Run a model once and return the parts and arrows of its drawing.
 
     Parameters
     ----------
     model, input
         As for `viz.architecture`.
     closed : sequence of str
-        Names of modules that are one box.
+        Names of modules that are drawn as one box.
 
     Returns
     -------
@@ -111,7 +111,8 @@ def diagram(model, input, closed=()):
     tape = _Tape(model, calls)
     drawn = units(root, closed, sum(p.size for p in model.parameters()))
     found = _Flow(tape, root.path, drawn, root.calls).diagram()
-    if not any(part.role in ("stage", "join") for part in found.parts):  # one box, then
+    # nothing inside to draw: the model is one box
+    if not any(part.role in ("stage", "join") for part in found.parts):
         found = _Flow(tape, root.path, [Unit([[root]], type(model).__name__)], root.calls).diagram()
     _name_frames(found, dict(model.named_modules()))
     return found
@@ -127,13 +128,13 @@ def _name_frames(found, modules):
 
 
 class _Tape:
-    """The recorded ops of a forward pass in the order in which they were made, and who made what."""
+    """The recorded ops of a forward pass in the order in which they ran, and the module that ran each of them."""
 
     def __init__(self, model, calls):
         self.owner = {id(node): call.name for call in calls for node in call.nodes}
         self.nodes = sorted((node for call in calls for node in call.nodes), key=lambda node: node.born)
         self.learned = {id(p): (name, p) for name, p in model.named_parameters()}
-        self.constants = {}  # what a call returned that no op has made
+        self.constants = {}  # results of calls that are not results of ops
         for call in calls:
             for t in tensors(call.out):
                 if t.node is None and id(t) not in self.learned:
@@ -146,15 +147,15 @@ class _Flow:
     Parameters
     ----------
     tape : _Tape
-        Of the whole forward pass.
+        The tape of the whole forward pass.
     path : str or None
-        Of the module; None where the units are layers of a list, with nothing between them.
+        The path of the module; None if the units are layers of a list, with nothing between them.
     units : list of Unit
-        What is inside.
+        The units inside the module.
     calls : list of Call
-        Of the module; of layers of a list those of the first, whose arguments are the inputs.
+        The calls of the module (for layers of a list: of the first layer); their arguments are the inputs.
     last : list of Call, optional
-        Whose results are the outputs, if not theirs.
+        The calls whose results are the outputs; default: ``calls``.
     """
 
     def __init__(self, tape, path, units, calls, last=None):
@@ -163,7 +164,7 @@ class _Flow:
         self.units = units
         self.calls = calls
         self.last = last or calls
-        self.between = True  # whether what is computed between the units is drawn
+        self.between = True  # whether ops between the units are drawn
         self.frames = sorted({path for unit in units for path in unit.frames}, key=len)
         self.unit_of = {path: unit.key for unit in units for path in unit.paths}
         self.given = {}
@@ -171,31 +172,31 @@ class _Flow:
             for name, value in call.given:
                 handles = [*_handles(value), *(id(_memory(t.data)) for t in tensors(value))]
                 self.given.update({handle: f"in:{name}" for handle in handles})
-        self._forget()
+        self._reset()
 
-    def _forget(self):
+    def _reset(self):
         self.sources = {}  # id of a node -> Source
-        self.order = []  # keys, as they come up
+        self.order = []  # keys, in the order in which they are found
         self.between_units = {}  # key -> Part of a join or a learned value
         self.arrows = {}
 
     def diagram(self):
-        """Follow the tape, and put everything together."""
+        """Follow the tape, and return the diagram."""
         self._follow()
         if sum(part.role == "join" for part in self.between_units.values()) > MOST_JOINS:
             self.between = False
-            self._forget()
+            self._reset()
             self._follow()
         stages = {unit.key: self._stage(unit) for unit in self.units}
         parts = {**self._inputs(), **self.between_units, **stages, **self._outputs()}
         ends = [key for key, part in parts.items() if part.role in ("stage", "output")]
-        kept = _behind(ends, self.arrows)
+        kept = _ancestors(ends, self.arrows)
         kept |= {key for key, part in parts.items() if part.role == "input" and self.path == ""}
         rank = {key: i for i, key in enumerate(self.order)}
         keys = sorted((key for key in parts if key in kept), key=lambda key: _place(parts[key], rank))
         if self.path == "":
             for start, end in self.arrows:
-                if end.startswith("out:"):  # classes or boxes, not the width D
+                if end.startswith("out:"):  # the last axis of an output is classes or boxes, not D
                     parts[start].shapes = [("", shape) for _, shape in parts[start].shapes]
         arrows = [Arrow(a, b, ops) for (a, b), ops in self.arrows.items() if a in kept and b in kept]
         return Diagram([parts[key] for key in keys], arrows)
@@ -241,7 +242,7 @@ class _Flow:
         return self.order.index(key) if key in self.order else -1
 
     def _enter(self, key, sources):
-        """Arrows into a unit."""
+        """Add arrows into a unit."""
         if key not in self.order:
             self.order.append(key)
         for source in sources:
@@ -249,7 +250,7 @@ class _Flow:
                 self.arrows.setdefault((source.key, key), source.ops)
 
     def _join(self, node, sources):
-        """Where values from several sources meet, the same for all repetitions."""
+        """Add the part in which values from several sources meet, one for all repetitions."""
         key = f"{node.op}({', '.join(source.key for source in sources)})"
         if key not in self.between_units:
             self.order.append(key)
@@ -263,7 +264,7 @@ class _Flow:
         return Source(key, ())
 
     def _source(self, value, unit=None):
-        """Where a node or leaf comes from, None for what does not count."""
+        """The source of a node or leaf; None if it is not drawn."""
         if id(value) in self.given:
             return Source(self.given[id(value)], ())
         if id(value) in self.sources:
@@ -276,7 +277,7 @@ class _Flow:
         return Source("in:", ()) if self.path != "" and isinstance(value, Node) else None
 
     def _learned(self, name, parameter, unit):
-        """A Parameter that enters between the layers; those of the layers are in their boxes."""
+        """The source of a Parameter that enters between layers; None for a layer's own Parameters, which are in its box."""
         if unit and self._unit_at(name) == unit:
             return None
         if self.path is None or not _within(name, self.path):
@@ -297,20 +298,20 @@ class _Flow:
         return tuple(frame for frame in self.frames if _within(path, frame))
 
     def _take_from_arguments(self, unit):
-        """Arrows into a unit whose ops do not tell: it was given whole numbers, or returned a constant."""
+        """Add arrows into a unit that has none on the tape: its arguments are integers, or its result is a constant."""
         calls = [call for element in unit.elements for b in element for call in b.calls or b.all_calls()]
         handles = [handle for call in calls for _, value in call.given for handle in _handles(value)]
         found = [self.sources.get(h) or h in self.given and Source(self.given[h], ()) for h in handles]
         used = [end for start, end in self.arrows if start == unit.key]
         for source in found:
-            # a code that is added to what it was given asked for the shape alone
+            # a position code that is added to its own argument has used only the shape of it: no arrow
             if source and not any((source.key, end) in self.arrows for end in used):
                 self._enter(unit.key, [source])
         if unit.key not in self.order:
             self.order.append(unit.key)
 
     def _take_arrays(self, unit):
-        """Arrows of plain arrays, which are on no tape: from an input, or of a boolean mask that was made between the layers."""
+        """Add arrows for plain arrays, which are not on the tape: from an input, or from a boolean mask made between layers."""
         given = [pair for call in unit.shown[0].calls for pair in call.given]
         for name, value in [(name, value) for name, value in given if is_array(value)]:
             key = self.given.get(id(_memory(value)))
@@ -322,7 +323,7 @@ class _Flow:
                 self.arrows.setdefault((key, unit.key), ())
 
     def _inputs(self):
-        """What the module is called with."""
+        """The arguments of the module, as parts."""
         found = {}
         for name, value in [given for call in self.calls for given in call.given]:
             key = f"in:{name}"
@@ -335,15 +336,15 @@ class _Flow:
         return found
 
     def _outputs(self):
-        """What it returns, by name."""
+        """The results of the module, as parts."""
         found = {}
         for name, t in named_outputs(self.last[-1].out):
             key = f"out:{name}"
             source = self._source(t.node or t)
             if source:
-                ops = tuple(op for op in source.ops if op != PICK)  # the last of several layers
+                ops = tuple(op for op in source.ops if op != PICK)  # picks the last of several layers
                 self.arrows.setdefault((source.key, key), ops)
-                shown = name or "output" if self.path == "" else ""  # the end of a block needs no name
+                shown = name or "output" if self.path == "" else ""  # the output of a block needs no name
                 found[key] = Part(key, "output", shown, shapes=[("", tuple(t.shape))])
         return found
 
@@ -374,12 +375,12 @@ class _Flow:
 
 
 def _place(part, rank):
-    """What parts are sorted by: inputs, then as they came up, then outputs."""
+    """The sort key of a part: inputs first, then in the order in which they were found, then outputs."""
     return ({"input": 0, "output": 2}.get(part.role, 1), rank.get(part.key, len(rank)))
 
 
-def _behind(ends, arrows):
-    """Everything from which the ends can be reached, themselves too."""
+def _ancestors(ends, arrows):
+    """All keys from which the ends can be reached, and the ends."""
     found = set()
     stack = list(ends)
     while stack:
@@ -395,14 +396,14 @@ def _within(path, outer):
 
 
 def _handles(value):
-    """What a value is known by: nodes and leaves of floating Tensors, memory of other arrays."""
+    """Ids by which a value is recognised: of the nodes and leaves of floating Tensors, of the memory of other arrays."""
     found = [id(t.node or t) for t in tensors(value) if t.dtype.kind == "f"]
     found += [id(_memory(t.data)) for t in tensors(value) if t.dtype.kind != "f"]
     return found + ([id(_memory(value))] if is_array(value) and not isinstance(value, Tensor) else [])
 
 
 def _memory(array):
-    """The array whose memory a view shows."""
+    """The array that owns the memory of a view."""
     while isinstance(getattr(array, "base", None), type(array)):
         array = array.base
     return array

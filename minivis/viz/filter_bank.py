@@ -1,6 +1,6 @@
-"""Learned convolutions as pictures: the filters of a layer, and the maps that each stage makes of an image.
+"""Learned convolutions as pictures: the filters of a layer, and the feature maps of each stage.
 
-Not here: filters small enough to read their numbers (squares.py).
+Not here: filters with their numbers (squares.py).
 """
 
 import numpy as np
@@ -28,10 +28,10 @@ def filters(weight, columns=None, size=0.8, title=None, caption=None):
     Parameters
     ----------
     weight : array_like, shape (O, C, kh, kw)
-        C = 1: the filters in a grid. C = 3: in colours, mid grey for 0. Otherwise a row for each filter with a
-        picture for each channel it reads.
+        C = 1: the filters in a grid. C = 3: in colours, mid grey for 0. Otherwise one row for each filter, with a
+        picture for each input channel.
     columns : int, optional
-        Filters in a row; default: at most 8. Not for more channels.
+        Filters in a row; default: at most 8. Ignored unless C is 1 or 3.
     size : float, default 0.8
         Width of a filter in inches.
     title, caption : str, optional
@@ -86,7 +86,7 @@ def filters(weight, columns=None, size=0.8, title=None, caption=None):
 
 
 def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
-    """Show what each stage of a network makes of one image: a picture for each channel, bright where large.
+    """Show the feature maps of one image after each stage of a network: one picture for each channel, bright is large.
 
     Parameters
     ----------
@@ -95,14 +95,14 @@ def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
     columns : int, default 8
         Maps in a row.
     size : float, default 0.75
-        Width of a map in inches, whatever its resolution.
+        Width of a map in inches, the same for every resolution.
     title, caption : str, optional
         Above and below.
 
     Returns
     -------
     Figure
-        To be shown. The scale of a stage runs from 0, or its least value if that is negative, to its largest.
+        To be shown. The colour scale of a stage goes from 0 (or its smallest value if that is negative) to its largest.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
 def _tiles(pictures, columns):
     """Pictures (n, h, w) or (n, h, w, 3) as one canvas with gaps (NaN), and a frame for each."""
     count, h, w, *colour = pictures.shape
-    fine = max(1, 12 // w)  # gaps narrower than a weight
+    fine = max(1, 12 // w)  # canvas pixels per weight, so that gaps are narrower than a weight
     pictures = pictures.repeat(fine, axis=1).repeat(fine, axis=2)
     h = h * fine
     w = w * fine

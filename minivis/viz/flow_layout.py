@@ -1,8 +1,8 @@
-"""Where the boxes of a diagram stand: one column as wide as a phone, rows from top to bottom, lanes at the right for arrows
-that pass rows.
+"""The places of the boxes of a diagram: one column as wide as a phone, rows from top to bottom, and lanes at the right for
+arrows that pass rows.
 
-Not here: what is in the diagram (data_flow.py), its rows (flow_rows.py), colours and strokes (model_drawing.py). All lengths
-are in inches.
+Not here: the diagram (data_flow.py), its rows (flow_rows.py), colours and lines (model_drawing.py). All lengths are in
+inches.
 """
 
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ from minivis.viz.flow_rows import from_the_side, in_order, lanes_of, rows_of, sp
 
 __all__ = []
 
-LINE, PAD = 0.165, 0.07  # height of a line of text; between a text and its frame
-GAP, WORD_GAP = 0.2, 0.3  # between rows; where ops are written at an arrow
+LINE, PAD = 0.165, 0.07  # height of a line of text; gap between a text and its frame
+GAP, WORD_GAP = 0.2, 0.3  # gap between rows without and with ops written at an arrow
 COLUMN_GAP = 0.1
 LANE = 0.13
 JOIN = 0.2  # height of a join
 REACH = 0.16  # length of an arrow from the side
-STACK = 0.045  # by how much each card of a pile sticks out
+STACK = 0.045  # offset of each card of a pile
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Box:
     w: float
     lines: list = field(default_factory=list)
     inner: object = None
-    left_pill: object = None  # values from the side: Pills
+    left_pill: object = None  # values that enter from the side: Pills
     right_pill: object = None
     row: int = 0
     x: float = 0.0
@@ -49,23 +49,23 @@ class Box:
 
     @property
     def centre(self):
-        """x of its middle; of a pile, of the whole pile."""
+        """x of its middle; for a pile, of the whole pile."""
         return self.x + (self.w + self.pile) / 2
 
     @property
     def pile(self):
-        """By how much the cards behind it stick out."""
+        """Width of the cards that are visible behind it."""
         return 2 * STACK if self.part.times > 1 else 0.0
 
     @property
     def bottom(self):
-        """y of its lower edge; of a pile, of the lowest card."""
+        """y of its lower edge; for a pile, of the lowest card."""
         return self.y + self.h + self.pile
 
 
 @dataclass
 class Pill:
-    """A small box of values that come from the side."""
+    """A small box of values that enter from the side."""
 
     parts: list
     lines: list
@@ -77,7 +77,7 @@ class Pill:
 
 @dataclass
 class Route:
-    """An arrow: between neighbouring rows, or along a lane (its x), with the ops that are written at it."""
+    """An arrow between neighbouring rows, or along a lane (its x), with the ops that are written beside it."""
 
     start: object
     end: object
@@ -88,7 +88,7 @@ class Route:
 
 @dataclass
 class Frame:
-    """A container: the lines at its top, left, top, width, height."""
+    """A container: its lines of text, left, top, width, height."""
 
     path: str
     lines: list
@@ -100,7 +100,7 @@ class Frame:
 
 @dataclass
 class Layout:
-    """All boxes, arrows and frames of a diagram, and how much room they take."""
+    """All boxes, arrows and frames of a diagram, and its width and height."""
 
     boxes: dict
     routes: list
@@ -115,11 +115,11 @@ def arrange(diagram, width, plain_shape=None):
     Parameters
     ----------
     diagram : Diagram
-        What is drawn.
+        The parts and arrows.
     width : float
-        Of the whole.
+        Width of the whole diagram.
     plain_shape : tuple, optional
-        A shape that need not be written: inside a block, that of the block.
+        A shape that is not written: inside a block, the shape of the block's result.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def arrange(diagram, width, plain_shape=None):
 
 
 class _Arranger:
-    """The steps on the way from a diagram to a layout."""
+    """The steps from a diagram to a layout."""
 
     def __init__(self, diagram, plain_shape):
         self.diagram = diagram
@@ -148,22 +148,22 @@ class _Arranger:
         self.frames = {}
 
     def _least_width(self, part):
-        """What a join and the names beside it take."""
+        """The width of a join and the names beside it."""
         beside = self._beside(part)
         names = [text_width(other.name) + 2 * PAD + REACH for other in beside]
         return max(names) + text_width(part.name) + 0.2 if part.role == "join" and names else 0.0
 
     def _beside(self, part):
-        """The parts that come to a part from the side."""
+        """The parts that enter a part from the side."""
         starts = {a.start for a in self.diagram.arrows if a.end == part.key and a.start in self.side}
         return [other for other in self.diagram.parts if other.key in starts]
 
     def layout(self, width):
-        """All of it."""
+        """The layout of the whole diagram."""
         self.room = width - (self.lane_count * LANE + 0.05 if self.lane_count else 0)
         for r, row in enumerate(self.rows):
             self._fill(row, r)
-        height = self._stand()
+        height = self._place_rows()
         routes = [
             Route(
                 self.boxes[a.start],
@@ -177,7 +177,7 @@ class _Arranger:
         return Layout(self.boxes, routes, list(self.frames.values()), width, height)
 
     def _fill(self, row, r):
-        """Boxes of one row side by side, ordered as what leads to them."""
+        """Place the boxes of one row side by side, in the order of the boxes that lead to them."""
 
         def wish(part):
             starts = [a.start for a in self.arrows if a.end == part.key and a.start in self.boxes]
@@ -193,7 +193,7 @@ class _Arranger:
             self.boxes[part.key] = box
 
     def _add_pills(self, box, column):
-        """Pills for what comes from the side: learned values left, others right; all left of a join."""
+        """Add pills for values from the side: learned values on the left, others on the right; all on the left of a join."""
         parts = self._beside(box.part)
         if not parts:
             return
@@ -209,8 +209,8 @@ class _Arranger:
         box.left_pill = _pill(learned, box.w / 2 - 0.1) if learned else None
         box.right_pill = _pill(others, box.w / 2 - 0.1) if others else None
 
-    def _stand(self):
-        """Let the rows stand one under another; returns the height of all."""
+    def _place_rows(self):
+        """Place the rows one under another; returns the total height."""
         y = 0.0
         for r, row in enumerate(self.rows):
             here = [self.boxes[part.key] for part in row]
@@ -244,14 +244,14 @@ class _Arranger:
 
 
 def _write(box, plain_shape):
-    """The lines of a box, and its height; of an opened one also what is inside."""
+    """Set the lines and the height of a box; if it is opened, also the layout of its inside."""
     part = box.part
     nested = plain_shape is not None
     if part.role == "join":
         _write_join(box)
         return
     if part.role == "input" and nested or part.role == "output" and not part.name:
-        return  # an end of a block: its frame, without height
+        return  # an input or output of a block is its frame: no height
     room = box.w - 2 * PAD
     box.lines = _end_lines(part, room) if part.role != "stage" else _stage_lines(part, plain_shape, room)
     box.h = box.head = len(box.lines) * LINE + 2 * PAD * 0.7
@@ -265,7 +265,7 @@ def _write(box, plain_shape):
 
 
 def _write_join(box):
-    """A sign in a circle, or a word."""
+    """Set the text and the size of a join: a sign in a circle, or a word."""
     name = box.part.name
     box.lines = [Line([(name, len(name) == 1, False)])]
     w = JOIN if len(name) == 1 else text_width(name) + 0.2
@@ -275,7 +275,7 @@ def _write_join(box):
 
 
 def _stage_lines(part, plain_shape, room):
-    """Name, class, how many; shape and parameters: on one line where the shape goes without saying."""
+    """Name, class and repetitions; then shape and parameters. Without a shape, everything is on one line."""
     tag = f"× {part.times}" if part.times > 1 else ""
     tag = f"{part.times} side by side" if part.beside else tag
     count = (
@@ -299,10 +299,10 @@ def _end_lines(part, room):
 
 
 def _pill(parts, room):
-    """The values that come from one side, each on one line where there is room."""
+    """The pill of values that enter from one side, each on one line if there is room."""
     lines = []
     for part in parts:
-        # a code that was asked for twice has two shapes
+        # a position code that was called twice may have two shapes
         shape = part.shapes[0][1] if part.shapes and part.calls == 1 else None
         text = "" if shape is None else in_words("", shape)
         one = Line([(part.name, False, False), (text, False, True)])
@@ -314,7 +314,7 @@ def _pill(parts, room):
 
 
 def _hang(box, y):
-    """The pills above a box, left and right of the arrow in the middle."""
+    """Place the pills above a box, left and right of the arrow in the middle."""
     if box.part.role == "join":
         return
     for pill, side in ((box.left_pill, -1), (box.right_pill, 1)):
@@ -324,7 +324,7 @@ def _hang(box, y):
 
 
 def _put(box, y):
-    """A box at its height; beside a join its pill, whose middle is at the same height."""
+    """Place a box at its height; the pill of a join is beside it, with its middle at the same height."""
     pill = box.left_pill if box.part.role == "join" else None
     box.y = y + (max(0.0, pill.h - box.h) / 2 if pill else 0.0)
     if pill:

@@ -1,4 +1,4 @@
-"""Which parts of a diagram stand in one row, which rows belong to a container, and which arrows take a lane at the side.
+"""The rows of a diagram: which parts share a row, which rows belong to a container, which arrows need a lane at the side.
 
 Not here: lengths (flow_layout.py).
 """
@@ -6,18 +6,18 @@ Not here: lengths (flow_layout.py).
 __all__ = []
 
 MOST = 3  # boxes side by side
-NARROW = 2.6  # inches of the width that are there in any case
+NARROW = 2.6  # inches of width that are always available
 
 
 def from_the_side(diagram):
-    """Keys of what is no row of its own: learned values, masks, constants, and inside a block all inputs but the first."""
+    """Keys of parts that enter from the side: learned values, masks, constants, and inside a block all inputs but the first."""
     reached = {a.end for a in diagram.arrows}
     nested = all(part.name == "" for part in diagram.parts if part.role == "output")
     inputs = [part.key for part in diagram.parts if part.role == "input"]
     found = {part.key for part in diagram.parts if part.role in ("learned", "made")}
     found |= {p.key for p in diagram.parts if p.role == "stage" and p.key not in reached and not p.parameters}
     found |= set(inputs[1:]) if nested else set()
-    # a value that nothing else leads to is the beginning of a column
+    # a part is not at the side if no other part leads to its target
     return {
         key for key in found if all(_others(diagram, a.end, found) for a in diagram.arrows if a.start == key)
     }
@@ -28,9 +28,9 @@ def _others(diagram, end, side):
 
 
 def in_order(parts, arrows):
-    """Parts such that arrows point forward, those of a container together, and the arrows that close a circle.
+    """Parts sorted so that arrows point forward and containers stay together; and the arrows that close a cycle.
 
-    Kahn's method; of what is ready, first what is in the container of the part before.
+    Kahn's method; of the parts that are ready, those in the container of the part before come first.
     """
     waiting = list(parts)
     back = []
@@ -43,7 +43,8 @@ def in_order(parts, arrows):
             ready = waiting[:1]
             back += [a for a in arrows if a.end == ready[0].key and a.start in open_keys]
         frames = found[-1].frames if found else ()
-        chosen = max(ready, key=lambda part: _depth_in_common(part.frames, frames))  # the first of several
+        # the first, if several are equal
+        chosen = max(ready, key=lambda part: _depth_in_common(part.frames, frames))
         waiting.remove(chosen)
         found.append(chosen)
     return found, back
@@ -54,7 +55,7 @@ def _depth_in_common(first, second):
 
 
 def rows_of(order, arrows, least_width):
-    """Parts in rows: side by side stand ends, layers that read the same, and layers of one kind that need not wait."""
+    """Parts in rows. Inputs or outputs share a row, and so do layers with the same input or of the same kind."""
     rows = []
     row_of = {}
     for part in order:
@@ -72,7 +73,7 @@ def rows_of(order, arrows, least_width):
 
 
 def _fits(part, row, least_width):
-    """Whether a row has room for one more, and is in the same containers."""
+    """Whether a row has room for one more part, and is in the same containers."""
     columns = len(row) + 1
     if columns > MOST or columns * max(map(least_width, [part, *row])) > NARROW:
         return False
@@ -93,7 +94,7 @@ def _same_kind(part, other):
 
 
 def lanes_of(far, row_of):
-    """A lane for each target that arrows reach past other rows: the shorter, the further inside. Also how many."""
+    """A lane for each arrow that passes rows, one for all arrows to a part, short ones inside; and the number of lanes."""
     spans = {}
     for a in far:
         low, high = sorted((row_of[a.start], row_of[a.end]))
@@ -112,7 +113,7 @@ def lanes_of(far, row_of):
 
 
 def spans_of(diagram, rows):
-    """For each container that holds nothing foreign between its rows: its first and last row, outer ones first."""
+    """First and last row of each container that has no foreign part between its rows; outer containers first."""
     found = {}
     for path in sorted(diagram.frames, key=len):
         held = [r for r, row in enumerate(rows) if any(path in part.frames for part in row)]

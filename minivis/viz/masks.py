@@ -1,6 +1,6 @@
 """Masks painted on images: one for each object, a panoptic result, a map of classes with its legend.
 
-Not here: how masks come about; merging and run lengths are `mv.vision`.
+Not here: computing masks; merging and run lengths are in `mv.vision`.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def masks_on_image(
     names : sequence or dict of int to str, optional
         Name of each label; default: the label's number.
     strength : float, default 0.5
-        How much of the paint covers the image: 0 outlines only, 1 hides it.
+        Opacity of the paint: with 0 only the outlines are drawn, with 1 the paint hides the image.
     size : float, default 4
         Width of the image in inches.
     title, caption : str, optional
@@ -43,7 +43,7 @@ def masks_on_image(
     Raises
     ------
     ValueError
-        If the masks have not the height and width of the image, or labels or scores differ from them in number.
+        If height and width of the masks differ from the image's, or labels or scores differ from them in number.
 
     Examples
     --------
@@ -74,17 +74,17 @@ def panoptic_on_image(
 ):
     """Paint a panoptic result: every pixel in the colour of its segment, every segment with its class on a tag.
 
-    The image underneath is grey, so that all colours are those of segments.
+    The image underneath is grey, so that every colour belongs to a segment.
 
     Parameters
     ----------
     image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
         RGB numbers from 0 to 1, or bytes.
     segmentation : array_like of int, shape (H, W)
-        Number of the segment that each pixel belongs to; one that no segment has stays unpainted.
+        Number of the segment of each pixel. Pixels with a number that is not in `segments` are not painted.
     segments : sequence of dict
-        For each segment its ``id``, the number in `segmentation`; its class as ``label`` (or ``label_id``, or
-        ``category_id``, as files have it); and its ``score``, if it has one.
+        For each segment its ``id``, the number in `segmentation`; its class as ``label`` (or ``label_id`` or
+        ``category_id``, as in files); and its ``score``, if it has one.
     names : sequence or dict of int to str, optional
         Name of each class; default: its number.
     strength, size, title, caption
@@ -155,7 +155,7 @@ def panoptic_on_images(
 
 
 def _draw(caller, images, results, names, titles, columns, strength, size, title, caption):
-    """What both functions do; errors begin with the name of the one that was called."""
+    """The common part of both functions; errors begin with the name of the caller."""
     pictures = [picture_of(caller, image) for image in images]
     for name, given in (("results", results), ("titles", titles)):
         if given is not None and len(given) != len(pictures):
@@ -199,7 +199,7 @@ def semantic_map(
     ignore : int, optional
         The number that stands for "no class", left unpainted.
     strength : float, default 0.6
-        How much of the paint covers the image; without an image, all.
+        Opacity of the paint over the image; without an image it is 1.
     size : float, default 4
         Width of the map in inches.
     title, caption : str, optional
@@ -213,7 +213,7 @@ def semantic_map(
     Raises
     ------
     ValueError
-        If `labels` is not (H, W), or has not the height and width of the image.
+        If `labels` is not (H, W), or its shape differs from the image's.
 
     Examples
     --------
@@ -249,7 +249,7 @@ def semantic_map(
 
 
 def _paint(ax, masks, colours, texts, strength):
-    """Masks in their colours, each with a white and a coloured outline, then the tags."""
+    """Masks in their colours, each with an outline, then the tags."""
     height, width = masks.shape[1:]
     layer = np.zeros((height, width, 4))
     for mask, colour in zip(masks, colours, strict=True):
@@ -264,7 +264,7 @@ def _paint(ax, masks, colours, texts, strength):
 
 
 def _outline(ax, mask, colour):
-    """Lines along the edges between pixels where the mask begins or ends."""
+    """Draw lines along the pixel edges at which the mask begins or ends."""
     height, width = mask.shape
     framed = np.pad(mask, 1)
     rows, columns = np.nonzero(framed[1:, 1:-1] != framed[:-1, 1:-1])  # edges above pixel (row, column)
@@ -277,7 +277,7 @@ def _outline(ax, mask, colour):
 
 
 def _middle(mask):
-    """A tiny box around the pixel of the mask nearest to its centre: a ring's centre is not in the ring."""
+    """An empty box at the pixel of the mask nearest to its centre (the centre of a ring is not in the ring)."""
     places = np.argwhere(mask)
     y, x = places[((places - places.mean(axis=0)) ** 2).sum(axis=1).argmin()] + 0.5
     return x, y, x, y

@@ -1,6 +1,6 @@
-"""Matching as pictures: the table of costs with the chosen pairs marked, and matched boxes on the image.
+"""Matching as pictures: the table of costs with the matched pairs marked, and matched boxes on the image.
 
-Not here: who chooses; `mv.vision.linear_sum_assignment` does.
+Not here: computing the matching; see `mv.vision.linear_sum_assignment`.
 """
 
 import numpy as np
@@ -27,20 +27,20 @@ def cost_matrix(
     cost, matches=None, x_label="target", y_label="prediction", x_names=None, y_names=None, values=None,
     title=None, caption=None,
 ):  # fmt: skip
-    """Show a table of costs as coloured cells with their numbers, the chosen pairs framed, and what these cost together.
+    """Show a table of costs as coloured cells with their numbers; matched pairs are framed, the title has their total cost.
 
     Parameters
     ----------
     cost : array_like, shape (N, M)
         Cost of each pair.
     matches : (array_like of int, array_like of int), optional
-        Rows and columns of the chosen cells.
+        Rows and columns of the matched pairs.
     x_label, y_label : str
-        What the columns and the rows are.
+        Names of the axes.
     x_names, y_names : sequence of str, optional
         Names of the columns and the rows.
     values : bool, optional
-        Whether to write the numbers; default: when there are at most 12 columns and 16 rows.
+        Whether to write the numbers; default: if there are at most 12 columns and 16 rows.
     title, caption : str, optional
         Above and below.
 
@@ -52,7 +52,7 @@ def cost_matrix(
     Raises
     ------
     ValueError
-        If it is no matrix, the names do not fit it, or a chosen cell is not in it.
+        If the cost is not a matrix, the names do not fit it, or a matched pair is not in it.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def cost_matrix(
     cost = array(cost, "cost")
     if cost.ndim != 2 or not cost.size:
         raise ValueError(f"cost_matrix: cost must be (N, M) and not empty, got {cost.shape}")
-    # Without a sign in colour: what is compared is which number is smaller, not where zero is.
+    # signed=False: costs are compared with each other, not with zero.
     fig = heatmap(
         cost, x_label, y_label, values, signed=False, x_names=x_names, y_names=y_names,
         bar_label="cost", title=title, caption=caption,
@@ -85,9 +85,9 @@ def matched_boxes(
     image, boxes, targets, matches, labels=None, target_labels=None, names=None, normalised=False, size=4.0,
     title=None, caption=None,
 ):  # fmt: skip
-    """Draw true boxes and the predictions matched to them, pair by pair in one colour, joined by a line.
+    """Draw true boxes and the predictions matched to them: each pair has one colour and is joined by a line.
 
-    True boxes are drawn through, predictions dashed; predictions that nothing was matched to are black and dotted.
+    True boxes have solid lines, predictions dashed ones; unmatched predictions are black and dotted.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ def matched_boxes(
     targets : array_like, shape (T, 4)
         True boxes.
     matches : (array_like of int, array_like of int)
-        Of each pair the number of the prediction and the number of the target.
+        Numbers of the predictions and of the targets of all pairs.
     labels, target_labels : array_like of int, shapes (N,) and (T,), optional
-        Classes, for the tags; without them a tag says the number of the prediction or target.
+        Classes, for the tags; without them a tag is the number of the prediction or target.
     names : sequence or dict of int to str, optional
         Name of each label.
     normalised : bool, default False
-        Boxes and targets are (centre x, centre y, width, height) in parts of the image.
+        Boxes and targets are (centre x, centre y, width, height) as fractions of the image.
     size : float, default 4
         Width of the image in inches.
     title, caption : str, optional
@@ -154,7 +154,7 @@ def matched_boxes(
 
 
 def _pairs(name, matches, shape):
-    """Rows and columns of the chosen cells, checked: a wrong one would mark nothing, or the wrong cell."""
+    """Rows and columns of the matched pairs, checked: a wrong one would mark nothing, or the wrong cell."""
     rows, columns = (np.asarray(array(side, "matches"), dtype=int).reshape(-1) for side in matches)
     if len(rows) != len(columns):
         raise ValueError(f"{name}: matches has {len(rows)} rows and {len(columns)} columns")
@@ -165,7 +165,7 @@ def _pairs(name, matches, shape):
 
 
 def _sum(costs, room):
-    """'framed: 1 + 2 = 3', or the sum alone where that has no room (inches); with real minus signs."""
+    """A title such as 'framed: 1 + 2 = 3', or only the sum if ``room`` (inches) is too small; with real minus signs."""
     digits = 0 if (costs == np.round(costs)).all() else 2
     total = f"{costs.sum():.{digits}f}"
     parts = [f"{cost:.{digits}f}" for cost in costs]

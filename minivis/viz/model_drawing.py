@@ -1,6 +1,6 @@
-"""A model drawn as papers draw theirs: stages as boxes with shapes and parameters, repeats folded, arrows for what flows.
+"""A drawing of a model, as in papers: stages as boxes with shapes and parameters, repeated layers as one box, and arrows.
 
-Not here: what is drawn (module_tree.py, data_flow.py), where it stands (flow_layout.py).
+Not here: the parts and arrows (module_tree.py, data_flow.py), their places (flow_layout.py).
 """
 
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -15,7 +15,7 @@ __all__ = ["architecture"]
 
 WIDTH = 3.6  # inches of 100 pixels: a phone's screen
 GREY, SOFT, LINES = "#7d7d7d", "#5a5a5a", "#6b6b6b"
-# edge and ground of a box
+# edge and background of a box
 LOOKS = {
     "attention": (ORANGE, "#fdf0d5"),
     "convolution": (GREEN, "#dcf2ea"),
@@ -29,23 +29,23 @@ CONTAINER = "#f4f4f4"
 
 
 def architecture(model, input, closed=(), title=None, caption=None):
-    """Draw any model from one forward pass: its stages, their shapes and parameters, and what flows from where to where.
+    """Draw any model from one forward pass: its stages, their shapes and parameters, and the flow between them.
 
-    Read it from top to bottom. Layers that repeat are one box with ``× n``; what is inside is drawn for the first block of
-    each kind. A Parameter that enters between the layers (queries, position codes, a class token) comes from the side. The
-    width is that of a phone; the height is what it takes.
+    Read it from top to bottom. Repeated layers are one box with ``× n``; the inside is drawn for the first block of each
+    kind. A Parameter that enters between the layers (queries, position codes, a class token) comes from the side. The
+    drawing is as wide as a phone.
 
     Parameters
     ----------
     model : Module
-        Of this library or your own. It runs once, in evaluation mode, and is left as it was.
+        A model of this library or your own. It runs once, in evaluation mode, and is not changed.
     input : ndarray, Tensor, or tuple
-        What it is called with: an array, a tuple of several arguments, or a shape such as ``(1, 3, 224, 224)`` for a
-        float32 array of zeros.
+        Its input: an array, a tuple of several arguments, or a shape such as ``(1, 3, 224, 224)`` for a float32 array
+        of zeros.
     closed : sequence of str, default ()
         Names of modules to draw as one box, such as ``["backbone"]``.
     title, caption : str, optional
-        Above and below; default: the model's class and size, and how to read the drawing.
+        Above and below; default: the model's class and size, and a legend of the drawing.
 
     Returns
     -------
@@ -57,12 +57,12 @@ def architecture(model, input, closed=(), title=None, caption=None):
     TypeError
         If ``model`` is not a Module.
     ValueError
-        If ``closed`` names no module of the model.
+        If a name in ``closed`` is not a module of the model.
 
     Notes
     -----
-    Arrows are read off the tape, so they show what gradients can flow through, and boolean masks. What a model computes from
-    ``x.data`` is on no tape.
+    Arrows are read from the tape: they show where gradients flow, and boolean masks. Values that a model computes from
+    ``x.data`` are not on the tape and have no arrows.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def architecture(model, input, closed=(), title=None, caption=None):
 
 
 def _fit_title(fig, height):
-    """Put the title near the upper edge, smaller where it is too long."""
+    """Put the title near the upper edge, in a smaller font if it is too long."""
     text = fig._suptitle
     text.set(x=0.5, y=1 - 0.09 / height, va="top")
     wide = text_width(text.get_text()) * 12 / SIZE
@@ -101,25 +101,25 @@ def _fit_title(fig, height):
 
 
 def _how_to_read(shown, layout):
-    """The caption: what boxes, numbers and colours mean, as far as they occur."""
+    """The default caption: the meaning of the boxes, numbers and colours that occur in the drawing."""
     parts = list(_all_parts(shown))
     words = {"attention": "orange: attention", "convolution": "green: convolutions", "linear": "blue: linear layers",
              "norm": "grey: norms"}  # fmt: skip
     coloured = {part.family for part in parts if part.role == "stage" or len(part.name) > 1}
     colours = [text for family, text in words.items() if family in coloured]
     if any(part.role == "learned" for part in parts):
-        colours.append("pink: learned values from the side")
+        colours.append("pink: parameters that enter from the side")
     lines = ["Each box: name, class, output shape, number of parameters (right)."]
     if any(part.times > 1 and not part.beside for part in parts):
-        lines.append("× n: n of them, one after another.")
+        lines.append("× n: n such layers, one after another.")
     if any(part.inside for part in parts):
-        lines.append("Inside a block, shapes are written where they change.")
+        lines.append("Inside a block, only shapes that differ from the block's are written.")
     if _has_words(layout):
-        lines.append("Words at an arrow: what is computed on the way.")
+        lines.append("Words at an arrow: ops between the boxes.")
     if any(route.back for route in layout.routes):
         lines.append("A dashed arrow leads back.")
     if any(part.role == "made" for part in parts):
-        lines.append("A mask has no gradient: where it comes from is not drawn.")
+        lines.append("A mask has no gradient, so no arrow shows where it comes from.")
     return " ".join(lines) + (f" {'; '.join(colours).capitalize()}." if colours else "")
 
 
@@ -138,7 +138,7 @@ def _has_words(layout):
 
 
 def _draw(ax, layout, left, top, order):
-    """Frames, arrows and boxes of one diagram, its corner at (left, top); ``order`` is the depth in the drawing."""
+    """Draw one diagram with its corner at (left, top); ``order`` is the z-order of its lowest layer."""
     for frame in layout.frames:
         _card(
             ax,
@@ -153,7 +153,7 @@ def _draw(ax, layout, left, top, order):
         )
     for route in layout.routes:
         _draw_route(ax, route, layout, left, top, order + 1)
-    for frame in layout.frames:  # over the arrows, which go on below its title
+    for frame in layout.frames:  # titles of containers hide the arrows that pass below them
         tall = len(frame.lines) * LINE + 0.02
         ground = Rectangle(
             (left + frame.x + 0.02, top + frame.y + 0.02), frame.w - 0.04, tall, color=CONTAINER
@@ -170,7 +170,7 @@ def _draw(ax, layout, left, top, order):
 
 
 def _draw_box(ax, box, left, top, order):
-    """A box with its lines, on a pile of cards where it stands for several, with what is inside where it is opened."""
+    """Draw a box with its lines: on a pile of cards if it repeats, and with its inside if it is opened."""
     part = box.part
     x, y = left + box.x, top + box.y
     name = f"box:{part.key}"
@@ -189,7 +189,7 @@ def _draw_box(ax, box, left, top, order):
 
 
 def _draw_join(ax, box, x, y, order, name):
-    """A sign in a circle, or the word for an op."""
+    """Draw a sign in a circle, or the name of an op."""
     part = box.part
     sign = len(part.name) == 1
     edge, ground = LOOKS["end" if sign or part.family == "other" else part.family]
@@ -214,7 +214,7 @@ def _card(ax, x, y, w, h, edge, ground, order, name, round=0.05):
 
 
 def _write(ax, lines, x, y, w, order, name):
-    """Lines of text from a corner: pieces from the left, one at the right."""
+    """Write lines of text below a corner: pieces from the left, and one at the right."""
     look = {"va": "center", "fontsize": SIZE, "zorder": order, "gid": name, **LITERAL}
     for i, line in enumerate(lines):
         middle = y + (i + 0.5) * LINE
@@ -229,7 +229,7 @@ def _write(ax, lines, x, y, w, order, name):
 
 
 def _draw_pill(ax, pill, box, left, top, order):
-    """Values from the side, and their arrow: sideways into a join, down into a box."""
+    """Draw values from the side and their arrow: sideways into a join, down into a box."""
     x, y = left + pill.x, top + pill.y
     look = LOOKS["learned" if all(part.role == "learned" for part in pill.parts) else "end"]
     name = f"pill:{box.part.key}:{pill.parts[0].key}"
@@ -265,7 +265,7 @@ def _draw_route(ax, route, layout, left, top, order):
 
 
 def _down(start, end):
-    """From the bottom of a box to the top of one in the next row; into the side of a join that stands elsewhere."""
+    """Points from the bottom of a box to the top of one in the next row, or to the side of a join that is not below it."""
     xs = start.centre
     xe = end.centre
     y = start.bottom
@@ -284,7 +284,7 @@ def _down(start, end):
 
 
 def _along_lane(route, layout):
-    """Out to the right, along the lane, back in from the right; below or above a box that is not the last of its row."""
+    """Points to the right, along the lane, and back; they pass below or above boxes that are not the last of their row."""
     start, end, lane = route.start, route.end, route.lane
     if start.h and start.part.role != "join" and _is_last(start, layout):
         points = [(start.x + start.w + start.pile, start.bottom - 0.09), (lane, start.bottom - 0.09)]
@@ -305,7 +305,7 @@ def _is_last(box, layout):
 
 
 def _arrow(ax, points, order, dashed=False, head=True):
-    """A line through points, its corners a little round, with a head."""
+    """Draw a line through points, with round corners and a head."""
     vertices = [points[0]]
     codes = [Path.MOVETO]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
@@ -326,7 +326,7 @@ def _arrow(ax, points, order, dashed=False, head=True):
 
 
 def _towards(corner, other, radius=0.04):
-    """A point a little way from a corner."""
+    """A point near a corner, towards another point."""
     dx, dy = other[0] - corner[0], other[1] - corner[1]
     length = max(1e-9, (dx * dx + dy * dy) ** 0.5)
     step = min(radius, length / 2) / length

@@ -1,6 +1,6 @@
-"""Which modules of a recorded forward pass become boxes: repeats folded, blocks opened, containers taken apart.
+"""Decides which modules of a forward pass become boxes: repeated layers folded, blocks opened, containers split.
 
-Not here: what flows between them (data_flow.py), the drawing (model_drawing.py).
+Not here: the flow between them (data_flow.py), the drawing (model_drawing.py).
 """
 
 from collections import Counter
@@ -12,13 +12,13 @@ from minivis.nn.module import Parameter
 
 __all__ = []
 
-SILENT = {"dropout"}  # does nothing in evaluation
-LARGE = 0.4  # a container with this share of the model's parameters is taken apart
-LONGEST = 4  # layers of a pattern that repeats, such as convolution, norm, activation
+SILENT = {"dropout"}  # ops that do nothing in evaluation
+LARGE = 0.4  # a container with a larger share of the model's parameters is split
+LONGEST = 4  # layers in a repeated pattern, such as convolution, norm, activation
 
 
 class Branch:
-    """A module or list of modules that took part: its path, the module (None for a list), its calls, what is inside."""
+    """A module or list of modules that was used: its path, the module (None for a list), its calls, its children."""
 
     def __init__(self, path, module=None):
         self.path = path
@@ -36,30 +36,30 @@ class Branch:
         return self.calls + [call for child in self.children.values() for call in child.all_calls()]
 
     def nodes(self):
-        """All ops that were recorded inside."""
+        """All recorded ops inside it."""
         return [node for call in self.all_calls() for node in call.nodes]
 
     def ops(self):
-        """Their names."""
+        """The names of all ops inside it."""
         return {node.op for node in self.nodes()}
 
     def last_out(self):
-        """What its last call returned; of a list, that of the last element."""
+        """The result of its last call; for a list, of the last call of the last element."""
         return self.calls[-1].out if self.calls else self.all_calls()[-1].out
 
     def parameters(self):
-        """Of the module, or of what took part of a list: the Parameters, each once."""
+        """The Parameters of the module, or of the used elements of a list, each once."""
         modules = [self.module] if self.module else [child.module for child in self.leaves()]
         return list({id(p): p for module in modules for p in module.parameters()}.values())
 
     def leaves(self):
-        """The modules inside that are no lists, outermost only."""
+        """The outermost modules inside, without lists."""
         if self.module is not None:
             return [self]
         return [leaf for child in self.children.values() for leaf in child.leaves()]
 
     def layers(self):
-        """The modules directly inside, through lists and modules that were not called themselves."""
+        """The modules directly inside; lists and modules that were not called are replaced by their children."""
         found = []
         for child in self.children.values():
             found += [child] if child.calls else child.layers()
@@ -68,16 +68,16 @@ class Branch:
 
 @dataclass
 class Unit:
-    """What one box stands for: one module, or several alike.
+    """The contents of one box: one module, or several of the same kind.
 
     Attributes
     ----------
     elements : list of list of Branch
-        For each repetition its modules: mostly one, several where a pattern repeats.
+        For each repetition its modules: usually one, several if a pattern repeats.
     name : str
-        What to write, without the names of the frames around.
+        The name that is written, without the names of the frames around it.
     frames : tuple of str
-        Paths of the containers around, outermost first.
+        Paths of the containers around it, outermost first.
     opened : bool
         Whether the inside of one repetition is drawn.
     """
@@ -89,22 +89,22 @@ class Unit:
 
     @property
     def paths(self):
-        """Those of all its modules."""
+        """The paths of all its modules."""
         return [b.path for element in self.elements for b in element]
 
     @property
     def shown(self):
-        """The repetition that stands for all: the last, since the first is often a special case."""
+        """The repetition that is drawn: the last, because the first is often a special case."""
         return self.elements[-1]
 
     @property
     def key(self):
-        """A name of its own."""
+        """A unique name."""
         return self.elements[0][0].path
 
 
 def tree(model, calls):
-    """The modules that took part in a forward pass, without those that did nothing, as a Branch with branches."""
+    """The tree of modules that did something in a forward pass, as a Branch with children."""
     modules = dict(model.named_modules())
     root = Branch("", model)
     root.calls = [call for call in calls if not call.name]
@@ -121,7 +121,7 @@ def tree(model, calls):
 
 
 def _prune(branch):
-    """Take out what does nothing in evaluation, and lists of which nothing is left."""
+    """Remove modules that do nothing in evaluation, and lists that have become empty."""
     for name, child in list(branch.children.items()):
         _prune(child)
         if not child.calls and not child.children or _silent(child):
@@ -136,16 +136,16 @@ def _silent(branch):
 
 
 def units(branch, closed=(), total=0):
-    """What to draw of a branch: a list of Units in the order of their first calls.
+    """The Units of a branch, in the order of their first calls.
 
     Parameters
     ----------
     branch : Branch
-        The model, or a block that is opened.
+        The model, or an opened block.
     closed : sequence of str
-        Paths of what is one box in any case.
+        Paths of modules that are always one box.
     total : int
-        Parameters of the model; 0 inside a block, where nothing is opened or taken apart.
+        Number of parameters of the model; 0 inside a block, where nothing is opened or split.
     """
     planner = _Planner(closed, total)
     residual = _blocks(branch, _is_residual)
@@ -155,7 +155,7 @@ def units(branch, closed=(), total=0):
 
 
 class _Planner:
-    """Decides what is folded, opened and taken apart."""
+    """Decides which modules are folded, opened and split."""
 
     def __init__(self, closed, total):
         self.closed = closed
@@ -165,7 +165,7 @@ class _Planner:
         self.is_block = _is_composite
 
     def inside(self, branch, named_from, frames):
-        """The units of what is inside a branch; names start after the path ``named_from``."""
+        """The units inside a branch; names start after the path ``named_from``."""
         found = []
         for element in self._folded(list(branch.children.values())):
             head = element[0][0]
@@ -178,7 +178,7 @@ class _Planner:
                 found += self.inside(head, named_from, frames)
             else:
                 within = self.inside(head, head.path, (*frames, head.path))
-                if len(within) == 1:  # a container around one box says nothing
+                if len(within) == 1:  # a container around a single box is not drawn
                     outer = head.path[len(named_from) + 1 :] if named_from else head.path
                     within[0].name = f"{outer}.{within[0].name}"
                     within[0].frames = frames
@@ -189,14 +189,14 @@ class _Planner:
         first = elements[0][0].path
         path = first.rpartition(".")[0] if folded and first.rpartition(".")[0] != named_from else first
         name = path[len(named_from) + 1 :] if named_from else path
-        if folded and path == first:  # directly inside a Sequential: from which number to which
+        if folded and path == first:  # directly inside a Sequential: name the first and last number
             name = f"{elements[0][0].label} to {elements[-1][-1].label}"
         unit = Unit(elements, name, frames)
         unit.opened = self._opens(unit)
         return unit
 
     def _apart(self, branch):
-        """Whether it is drawn as what is inside it."""
+        """Whether the modules inside it are drawn instead of one box."""
         if not branch.calls:
             return bool(branch.children)
         if not self.total or len(branch.layers()) < 2 or self.is_block(branch):
@@ -205,7 +205,7 @@ class _Planner:
         return bool(_blocks(branch, self.is_block)) or share > LARGE
 
     def _opens(self, unit):
-        """The first of each kind of block; where there are blocks with attention, those alone."""
+        """Whether its inside is drawn: only the first block of each kind, and only those with attention if there are any."""
         blocks = len(unit.shown) > 1 or self.is_block(unit.shown[0])
         if not self.total or not blocks or any(b.path in self.closed for b in unit.shown):
             return False
@@ -217,7 +217,7 @@ class _Planner:
         return not known
 
     def _folded(self, branches):
-        """Runs of alike elements of a list: for each run a list of repetitions, each a list of branches."""
+        """Runs of equal patterns in a list: for each run a list of repetitions, each a list of branches."""
         if not self.total and len(branches) <= 3:
             return [[[b]] for b in branches]
         found = []
@@ -233,7 +233,7 @@ class _Planner:
 
 
 def _times(branches, period):
-    """How often the first ``period`` elements of a list come one after another."""
+    """How often the first ``period`` elements of a list are repeated."""
     times = 1
     first = branches[:period]
     if len(first) < period or not all(_numbered(b) and b.calls for b in first):
@@ -244,7 +244,7 @@ def _times(branches, period):
 
 
 def _alike(first, second):
-    """Of the same kinds; and of the same output shapes, unless they stand side by side."""
+    """Whether two patterns have the same kinds of modules, and the same output shapes unless they are side by side."""
     if len(first) != len(second) or not all(_numbered(b) and b.calls for b in second):
         return False
     if [_kind(b) for b in first] != [_kind(b) for b in second]:
@@ -255,7 +255,7 @@ def _alike(first, second):
 
 
 def feeds(first, second):
-    """Whether something that the first made is behind what the second was given."""
+    """Whether a result of the first branches was used to compute an argument of the second."""
     made = {id(node) for b in first for node in b.nodes()}
     oldest = min((node.born for b in first for node in b.nodes()), default=0)
     given = [value for b in second for call in b.calls for _, value in call.given]
@@ -289,12 +289,12 @@ def _numbered(branch):
 
 
 def _is_composite(branch):
-    """Whether it is an element of a list and has layers of its own."""
+    """Whether it is an element of a list and has layers inside."""
     return _numbered(branch) and bool(branch.calls) and len(branch.layers()) > 1
 
 
 def _is_residual(branch):
-    """Whether it also brings two values together, as a residual block does."""
+    """Whether it also joins two values, as a residual block does."""
     return _is_composite(branch) and any(_joins(node) for call in branch.calls for node in call.nodes)
 
 
@@ -304,7 +304,7 @@ def _joins(node):
 
 
 def _blocks(branch, is_block):
-    """The blocks inside, at whatever depth."""
+    """The blocks inside, at any depth."""
     found = [b for b in branch.children.values() if is_block(b)]
     return found + [block for b in branch.children.values() for block in _blocks(b, is_block)]
 
@@ -314,7 +314,7 @@ def _attends(branch):
 
 
 def kind_in_words(branch):
-    """The class of a module; of a Sequential what it holds, such as ``3 Linear, 2 ReLU``."""
+    """The class of a module; for a Sequential its contents, such as ``3 Linear, 2 ReLU``."""
     kind = type(branch.module).__name__ if branch.module else "list"
     if kind not in ("Sequential", "list"):
         return kind

@@ -1,6 +1,6 @@
 """Arrays as pictures: images in a grid, matrices as heat maps with their numbers.
 
-Not here: boxes and masks drawn over an image, attention maps; they have files of their own.
+Not here: boxes (boxes.py), masks (masks.py) and attention maps (attention.py) over an image.
 """
 
 import numpy as np
@@ -32,15 +32,15 @@ def images(
     ----------
     images : array_like or list of array_like
         One image (H, W) or (C, H, W) with C = 1 or 3, a batch (B, C, H, W), or a list of images of any sizes. RGB
-        numbers from 0 to 1 (bytes: 0 to 255); what lies outside is clipped.
+        numbers from 0 to 1 (bytes: 0 to 255); other numbers are clipped.
     titles : sequence of str, optional
         One for each image.
     columns : int, optional
-        Images in a row; default: at most 8, in rows of equal length where that is possible.
+        Images in a row; default: at most 8, in rows of equal length if possible.
     signed : bool, default False
         Show one-channel images as signed numbers, purple below 0 and orange above, on one scale with a colour bar.
     vmin, vmax : float, optional
-        What black and white stand for in one-channel images; default: 0 and 1, or the range of all of them if wider.
+        Values of black and white in one-channel images; default: 0 and 1, or the range of all images if it is wider.
     size : float, default 1.7
         Width of an image in inches.
     title, caption : str, optional
@@ -54,7 +54,7 @@ def images(
     Raises
     ------
     ValueError
-        If a shape is no image's, there is none, or titles and images differ in number.
+        If a shape is not that of an image, there is no image, or titles and images differ in number.
 
     Examples
     --------
@@ -81,15 +81,15 @@ def images(
             drawn = ax.imshow(pictures[i], interpolation="nearest", **(look if pictures[i].ndim == 2 else {}))
             shown = drawn if pictures[i].ndim == 2 else shown
             label(ax, title="" if titles is None else str(titles[i]))
-            ax.spines[:].set(visible=True, color=FAINT, linewidth=0.8)  # white images end somewhere too
+            ax.spines[:].set(visible=True, color=FAINT, linewidth=0.8)  # shows where a white image ends
     if signed and shown is not None:
         colour_bar(fig, shown, axes)
     return fig
 
 
 def _as_list(given):
-    """Every image as (H, W) or (H, W, 3), the order that matplotlib wants."""
-    several = isinstance(given, list | tuple) and given and np.ndim(given[0]) > 1  # not the rows of one image
+    """Every image as (H, W) or (H, W, 3), as matplotlib expects."""
+    several = isinstance(given, list | tuple) and given and np.ndim(given[0]) > 1  # not a list of rows
     batch = given if several else array(given, "images")
     if not several:
         if batch.ndim not in (2, 3, 4) or not batch.size:
@@ -99,7 +99,7 @@ def _as_list(given):
 
 
 def channels_last(image, name="images"):
-    """An image as (H, W) or (H, W, 3), as matplotlib wants it; refused in the name of the function called."""
+    """An image as (H, W) or (H, W, 3), as matplotlib expects; ``name`` is the caller, for errors."""
     if image.ndim not in (2, 3) or not image.size or (image.ndim == 3 and image.shape[0] not in (1, 3)):
         raise ValueError(f"{name}: expected (H, W) or (C, H, W) with C = 1 or 3, got {image.shape}")
     if image.dtype.kind != "f":
@@ -110,7 +110,7 @@ def channels_last(image, name="images"):
 
 
 def _range(grey, signed, low, high):
-    """What the ends of the grey (or signed) scale stand for."""
+    """The values at the ends of the grey (or signed) scale."""
     values = np.concatenate([p.ravel() for p in grey]) if grey else np.zeros(1)
     if signed:
         return limits(values, True, low, high)
@@ -130,15 +130,15 @@ def heatmap(
     matrix : array_like
         Shape (rows, columns); a vector is shown as one row.
     x_label, y_label : str
-        What the columns and the rows are.
+        Names of the axes.
     values : bool, optional
-        Whether to write the numbers; default: when there are at most 12 columns and 16 rows.
+        Whether to write the numbers; default: if there are at most 12 columns and 16 rows.
     signed : bool, optional
-        Colour around 0, purple below and orange above; default: when there is a negative number.
+        Purple below 0 and orange above; default: if there is a negative number.
     x_names, y_names : sequence of str, optional
         Names of the columns and the rows.
     vmin, vmax : float, optional
-        Numbers that the ends of the colour scale stand for.
+        Values at the ends of the colour scale.
     bar_label, title, caption : str, optional
         Beside the colour bar, above and below.
 
@@ -150,7 +150,7 @@ def heatmap(
     Raises
     ------
     ValueError
-        If it is no matrix, is empty, or the names do not fit it.
+        If it is not a matrix, is empty, or the names do not fit it.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def heatmap(
 
 
 def _write_numbers(ax, cells, shown):
-    """Each cell's number, white on dark cells and black on light ones."""
+    """Write the number in each cell, white on dark cells and black on light ones."""
     whole = np.isfinite(cells).all() and (cells == np.round(cells)).all()
     for (row, column), number in np.ndenumerate(cells):
         text = f"{number:.0f}" if whole else f"{number:.2f}" if abs(number) < 100 else f"{number:.3g}"

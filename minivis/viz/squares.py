@@ -1,6 +1,6 @@
-"""Convolution on squared paper, every number in its square: small matrices, a filter at each place, its matrix.
+"""Convolution on squared paper, with a number in each square: small matrices, a filter at each place, its matrix.
 
-Not here: the convolution itself; each picture is given the numbers it shows.
+Not here: the convolution itself; each function takes the numbers that it shows.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from minivis.viz.style import DIVERGING, INK, array, blank, colour_bar, figure, 
 
 __all__ = ["convolution_matrix", "grids", "sliding_window"]
 
-_MOST_PLACES = 30  # more pictures than this nobody reads
+_MOST_PLACES = 30  # nobody reads more pictures than this
 
 
 def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36, title=None, caption=None):
@@ -25,9 +25,9 @@ def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36
     titles : sequence of str, optional
         One for each matrix.
     marks : list of array_like of bool, optional
-        For each matrix the squares to colour, in its shape, or None.
+        For each matrix an array of its shape, True for squares to colour, or None.
     zeros : bool, default True
-        Write zeros too; without them the squares that nothing reached stay empty.
+        Write zeros too; False leaves these squares empty.
     columns : int, optional
         Matrices in a row; default: all of them.
     size : float, default 0.36
@@ -43,7 +43,7 @@ def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36
     Raises
     ------
     ValueError
-        If titles or marks and matrices differ in number, or something is no matrix.
+        If titles or marks and matrices differ in number, or an array is not a matrix.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36
 
 
 def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None, title=None, caption=None):
-    """Show a filter at every place where it stops: its window, its weights, and the sum of the products.
+    """Show a filter at every place of a convolution: its window, its weights, and the sum of the products.
 
     Parameters
     ----------
@@ -83,11 +83,11 @@ def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None
     weight : array_like, shape (k,) or (kh, kw)
         Filter with as many axes.
     out : array_like, shape (L',) or (H', W')
-        Result of the convolution; it says how many places there are.
+        Result of the convolution, one element for each place.
     stride, padding, dilation : int, defaults 1, 0, 1
         As for `mv.ops.conv2d`. Padded zeros are drawn in grey.
     columns : int, optional
-        Pictures in a row; default: two for a sequence, as in ``out`` for an image.
+        Pictures in a row for a sequence; default: 2. For an image it is the width of ``out``.
     title, caption : str, optional
         Above and below.
 
@@ -99,8 +99,8 @@ def sliding_window(x, weight, out, stride=1, padding=0, dilation=1, columns=None
     Raises
     ------
     ValueError
-        If x, weight and out do not have the same one or two axes, ``out`` has more than 30 elements, or a
-        window leaves the padded input.
+        If x, weight and out do not all have one axis or all two, ``out`` has more than 30 elements, or a window
+        leaves the padded input.
 
     References
     ----------
@@ -153,27 +153,27 @@ def _check_places(x, weight, out, stride, padding, dilation):
 
 
 def _weights_below(ax, places, weights):
-    """The filter as a row of its own under the window of a sequence."""
+    """Draw the filter as a row under the window of a sequence."""
     for (left,), weight in zip(places, weights, strict=True):
         _square(ax, left, 1.15, weight, style.SKY, size=0.75)
 
 
 def _weights_inside(ax, places, weights):
-    """Each weight in the corner of the pixel that it multiplies."""
+    """Write each weight in the corner of the pixel that it multiplies."""
     look = {"fontsize": 6.5, "ha": "right", "va": "bottom", "color": style.BLUE}
     for (row, column), weight in zip(places, weights, strict=True):
         ax.text(column + 0.93, row + 0.93, f"×{_number(weight)}", **look)
 
 
 def convolution_matrix(matrix, x_shape, y_shape, title=None, caption=None):
-    """Show the matrix that a convolution multiplies its flattened input with; white is always zero.
+    """Show the matrix by which a convolution multiplies its flattened input; white elements are always zero.
 
     Parameters
     ----------
     matrix : array_like, shape (outputs, inputs)
         The matrix.
     x_shape, y_shape : tuple of int
-        Shapes of input and output before flattening, (L,) or (H, W): lines are drawn between their rows.
+        Shapes of input and output before flattening, (L,) or (H, W); lines are drawn between their rows.
     title, caption : str, optional
         Above and below.
 
@@ -185,7 +185,7 @@ def convolution_matrix(matrix, x_shape, y_shape, title=None, caption=None):
     Raises
     ------
     ValueError
-        If the matrix has not an element for each pair of an output and an input.
+        If the shape of the matrix is not (elements of y, elements of x).
 
     Examples
     --------
@@ -230,7 +230,7 @@ def convolution_matrix(matrix, x_shape, y_shape, title=None, caption=None):
 
 
 def _paper(ax, wide, high):
-    """Axes measured in squares, the first row on top."""
+    """Set up axes in units of squares, with the first row on top."""
     blank(ax)
     ax.set(xlim=(-0.1, wide + 0.1), ylim=(high + 0.1, -0.1), aspect="equal")
 
@@ -244,7 +244,7 @@ def _squares(ax, table, left, top, mark=None, outside=None, zeros=True):
 
 
 def _square(ax, left, top, value, colour, size=1.0, faint=False):
-    """A square with a number; a marked one is tinted, not filled, so that the number stays readable."""
+    """Draw a square with a number; marked squares have a light tint, so that the number can be read."""
     face = colour if colour in ("white", "#eeeeee") else to_rgba(colour, 0.45)
     ax.add_patch(Rectangle((left, top), 1, size, facecolor=face, edgecolor="#999999", linewidth=0.7))
     if value is not None:
@@ -262,7 +262,7 @@ def _square(ax, left, top, value, colour, size=1.0, faint=False):
 
 
 def _number(value):
-    """A number in few characters, with a real minus sign."""
+    """A number as a short text, with a real minus sign."""
     return f"{value:.3g}".replace("-", "−") if value else "0"
 
 

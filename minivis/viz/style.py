@@ -1,6 +1,6 @@
-"""The common frame of every picture: size, colours, title, caption, labelled axes, and how Jupyter shows it.
+"""The common style of every picture: size, colours, title, caption, labelled axes, and how Jupyter shows it.
 
-Not here: pyplot. A Figure lives on its own: no global state, nothing to close, shown once.
+Not here: pyplot. A Figure is not part of any global state: it need not be closed, and Jupyter shows it once.
 """
 
 import io
@@ -18,18 +18,18 @@ from minivis.storage import write_files
 
 __all__ = ["COLOURS", "DIVERGING", "SEQUENTIAL", "Figure", "figure", "label"]
 
-# Okabe and Ito's palette, less its yellow (too faint on white): readers with any colour vision tell them apart.
+# Okabe and Ito's palette for all kinds of colour vision, without its yellow, which is too faint on white.
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, BLACK = COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000",
 )  # fmt: skip
-# Colour is never the only difference.
+# Curves and dots differ in more than colour.
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 MARKERS = "osD^vPX"
-# Amounts; signed numbers (purple < 0 < orange); images.
+# Colour maps for amounts, for signed numbers (purple < 0 < orange), and for images.
 SEQUENTIAL, DIVERGING, GREY = "viridis", "PuOr_r", "gray"
 INK, FAINT = "#222222", "#d9d9d9"
 DPI = 100
-LITERAL = {"parse_math": False}  # for texts that people choose: a dollar sign in a name begins no formula
+LITERAL = {"parse_math": False}  # for texts from users: a dollar sign in a name does not begin a formula
 
 
 class Figure(matplotlib.figure.Figure):
@@ -38,7 +38,7 @@ class Figure(matplotlib.figure.Figure):
     Attributes
     ----------
     caption : str or None
-        What to see, as one line.
+        What the picture shows, as one line.
     """
 
     caption = None
@@ -50,7 +50,7 @@ class Figure(matplotlib.figure.Figure):
         return buffer.getvalue()
 
     def save(self, path):
-        """Write the picture; the suffix decides on the format (.png, .svg, .pdf). The file appears whole or not at all."""
+        """Write the picture; the suffix decides the format (.png, .svg, .pdf). The file is written whole or not at all."""
         path = Path(path)
         buffer = io.BytesIO()
         self.savefig(buffer, format=path.suffix[1:] or "png", dpi=DPI)
@@ -75,11 +75,11 @@ def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, *
     rows, columns : int, default 1
         The grid of axes.
     width, height : float, default 6.4 and 4.0
-        Size of title and axes together, in inches of 100 pixels; the caption comes on top of the height.
+        Size of title and axes together, in inches of 100 pixels; the caption is added to the height.
     title : str, optional
         Drawn above.
     caption : str, optional
-        What to see, in a sentence or two; drawn below, and the alt text in Jupyter.
+        What the picture shows, in one or two sentences; drawn below, and the alt text in Jupyter.
     **options
         Passed to matplotlib's ``Figure.subplots``: ``sharex``, ``width_ratios``, ...
 
@@ -128,7 +128,7 @@ def label(ax, x="", y="", title=""):
 
 
 def legend(ax, **options):
-    """A legend without a frame, its texts as they stand."""
+    """A legend without a frame, with texts that are not read as formulas."""
     drawn = ax.legend(frameon=False, **options)
     for text in drawn.get_texts():
         text.set(**LITERAL)
@@ -136,14 +136,14 @@ def legend(ax, **options):
 
 
 def blank(ax):
-    """Take ticks and frame away: for images and drawings."""
+    """Remove ticks and frame, for images and drawings."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
 
 
 def colour_bar(fig, picture, axes, text=""):
-    """A slim colour bar beside one or several axes, with its quantity written along it."""
+    """A slim colour bar beside one or several axes, labelled with its quantity."""
     bar = fig.colorbar(picture, ax=axes, shrink=0.85, pad=0.02, aspect=25)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
@@ -152,17 +152,17 @@ def colour_bar(fig, picture, axes, text=""):
 
 
 def greyscale(picture):
-    """An image (H, W) or (H, W, 3) as (H, W), as bright as it looks."""
+    """An image (H, W) or (H, W, 3) as its perceived brightness (H, W)."""
     return picture if picture.ndim == 2 else picture @ np.array(LUMA)
 
 
 def ink_on(colour):
-    """The colour of a text on a ground: white where that is dark, black where it is light."""
+    """The colour for a text on a background: white if the background is dark, black if it is light."""
     return "white" if np.dot(to_rgb(colour), LUMA) < 0.55 else "black"
 
 
 def limits(values, signed, low=None, high=None):
-    """The numbers that the two ends of a colour map stand for: around 0 when signed; never equal."""
+    """The values at the two ends of a colour map: symmetric around 0 if signed; never equal."""
     finite = values[np.isfinite(values)]
     if signed:
         reach = max(abs(low or 0), abs(high or 0)) or float(np.abs(finite).max(initial=0)) or 1.0

@@ -1,6 +1,6 @@
-"""Loss surfaces as maps with contour lines, several networks on one scale.
+"""Loss surfaces as maps with contour lines; several networks share one scale.
 
-Not here: their computation (minivis/analysis.py).
+Not here: computing them (minivis/analysis.py).
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ __all__ = ["loss_surfaces"]
 
 
 def loss_surfaces(surfaces, columns=None, log=False, title=None, caption=None):
-    """Draw loss surfaces side by side: dark is low, a cross marks the model, and all share one scale.
+    """Draw loss surfaces side by side on one scale: dark is low, and a cross marks the model.
 
     Parameters
     ----------
     surfaces : dict of str to (array_like, array_like)
-        Name to what `minivis.analysis.loss_surface` returns: steps (n,) and values (n, n).
+        Name to the result of `minivis.analysis.loss_surface`: steps (n,) and values (n, n).
     columns : int, optional
         Pictures in a row; default: all.
     log : bool, default False
@@ -33,7 +33,7 @@ def loss_surfaces(surfaces, columns=None, log=False, title=None, caption=None):
     Raises
     ------
     ValueError
-        If there is no surface, values and steps do not fit, or ``log`` meets a loss that is not above 0.
+        If there is no surface, values and steps do not fit, or ``log`` is True and a loss is not above 0.
 
     References
     ----------

@@ -1,6 +1,6 @@
-"""What is written about values and ops in a drawing: shapes with letters, names of outputs, words and colours of ops.
+"""Texts about values and ops in a drawing: shapes with letters, names of outputs, words and families of ops.
 
-Not here: which values those are (data_flow.py).
+Not here: which values are drawn (data_flow.py).
 """
 
 from dataclasses import fields, is_dataclass
@@ -10,18 +10,18 @@ from minivis.autograd import Node, Tensor
 __all__ = []
 
 INPUTS = {3: "(B, N, D)", 4: "(B, C, H, W)"}  # tokens, images: the same everywhere in the library
-# ops that only arrange numbers, and constants
+# ops that are not named at an arrow: they only rearrange numbers, or apply a constant
 QUIET = {"reshape", "transpose", "swapaxes", "moveaxis", "broadcast_to", "expand_dims", "squeeze", "astype",
          "dropout", "mul", "div", "neg", "sub", "pad"}  # fmt: skip
 SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "concatenate": "concat",
          "scaled_dot_product_attention": "attention"}  # fmt: skip
-PICK = "pick"  # of a part: one token, the last layer
+PICK = "pick"  # indexing, such as one token or the last layer
 WORDS = {"max_pool2d": "max pool", "avg_pool2d": "mean pool", "getitem": PICK, "interpolate": "resize",
          "concatenate": "concat", "add": "+ constant"}  # fmt: skip
 
 
 def named_outputs(out):
-    """(name, Tensor) of what a module returned: fields of a record, elements of a list, one Tensor without a name."""
+    """(name, Tensor) for each result of a module: fields of a record, elements of a list; one Tensor has no name."""
     if isinstance(out, Tensor):
         return [("", out)]
     named = is_dataclass(out) or isinstance(out, dict)
@@ -43,13 +43,13 @@ def _pairs(out):
 
 
 def shape_of(value):
-    """(letters, lengths): the letters of the axes where the ops that made it tell them."""
+    """(letters, lengths) of a shape; the letters are found from the ops that made the value, if possible."""
     shape = tuple(value.shape)
     return (letters_of(value) if isinstance(value, Node) else "", shape)
 
 
 def letters_of(node):
-    """(B, N, D) of tokens; (B, C, H, W) of a map; (B, H, W, D) of a map whose layers work on the last axis."""
+    """(B, N, D) for tokens; (B, C, H, W) for a map; (B, H, W, D) for a map whose layers work on the last axis."""
     axes = len(node.shape)
     seen = set()
     stack = [(node, False)] if axes in (3, 4) else []
@@ -70,6 +70,6 @@ def letters_of(node):
 
 
 def family_of(ops):
-    """What kind of work a layer does, from the ops it makes."""
+    """The kind of a layer, from the names of its ops."""
     families = [("attention", "attention"), ("conv", "convolution"), ("linear", "linear"), ("norm", "norm")]
     return next((family for word, family in families if any(word in op for op in ops)), "other")

@@ -1,6 +1,6 @@
-"""Pictures with controls: explore attention, paint whom a token of a shifted window sees, weigh the costs of a matching.
+"""Pictures with controls: explore attention, shifted windows, and the weights of a matching cost.
 
-Not here: what is drawn without a kernel, which is the same picture standing still; drawings of other kinds.
+Not here: the pictures themselves (attention.py, pictures.py, matching.py), which are shown without controls if no kernel runs.
 """
 
 import base64
@@ -22,22 +22,22 @@ CELL = 26  # pixels, the side of a square to click on
 
 
 class Explorer:
-    """A picture with controls. Jupyter shows both; where no kernel runs, the picture stands for itself.
+    """A picture with controls. Jupyter shows both; without a running kernel it shows only the picture.
 
     Parameters
     ----------
     draw : callable
         ``draw(**chosen)`` returns a Figure with a caption.
     start : dict
-        What is chosen at first, by name.
+        The first choice, by name.
     choices : dict
-        For each name what there is to choose from: a list of values or of (label, value), shown as a slider; or
-        ``(rows, columns)``, squares to click on, of which the number is chosen in reading order.
+        The possible choices, by name: a list of values or of (label, value), shown as a slider; or ``(rows, columns)``,
+        shown as squares to click on. The choice is then the number of a square, row by row.
 
     Raises
     ------
     ValueError
-        If what is chosen at first is none of the choices.
+        If the first choice is none of the possible ones.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Explorer:
         self.draw, self.start, self.choices = draw, start, choices
         if start.keys() != choices.keys():
             raise ValueError(
-                f"Explorer: {list(start)} are chosen at first, but the choices are {list(choices)}"
+                f"Explorer: start has the names {list(start)}, but the choices are {list(choices)}"
             )
         for name, chosen in start.items():
             if chosen not in _values(choices[name]):
@@ -60,12 +60,12 @@ class Explorer:
                 )
 
     def figure(self, **chosen):
-        """The picture for some choices; the rest is as at first.
+        """The picture for some choices; the other controls are as at the start.
 
         Parameters
         ----------
         **chosen
-            Names of controls and what to choose.
+            Choices, by the name of the control.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class Explorer:
         """
         import ipywidgets
 
-        # what holds the value, and what is seen
+        # the widgets that hold the values, and the widgets that are shown
         controls = {}
         shown = []
         for name, choices in self.choices.items():
@@ -93,7 +93,7 @@ class Explorer:
                 options = {"options": choices, "value": self.start[name], "description": name}
                 controls[name] = box = ipywidgets.SelectionSlider(**options, continuous_update=False)
             shown.append(box)
-        picture = ipywidgets.HTML()  # and not Image, which has no alt text
+        picture = ipywidgets.HTML()  # ipywidgets.Image has no alt text
 
         def follow(change=None):
             picture.value = _html(self.figure(**{name: control.value for name, control in controls.items()}))
@@ -107,13 +107,13 @@ class Explorer:
         picture, about = self.figure()._repr_mimebundle_()
         try:
             controls = self.widget()._repr_mimebundle_()
-        except ImportError:  # without ipywidgets the picture is all there is
+        except ImportError:  # without ipywidgets: only the picture
             controls = {}
         return {**controls, **picture}, about
 
 
 def _squares(name, start, rows, columns):
-    """A grid of squares to click on: what holds the number of the one that was clicked last, and the grid below its name."""
+    """A grid of squares to click on: the widget that holds the number of the last one clicked, and the grid with its name."""
     import ipywidgets
 
     chosen = ipywidgets.IntText(start)
@@ -138,7 +138,7 @@ def _squares(name, start, rows, columns):
 
 
 def _values(choices):
-    """What one control can be set to."""
+    """The values that one control can have."""
     if isinstance(choices, tuple):
         return range(choices[0] * choices[1])
     return [choice[1] if isinstance(choice, tuple) else choice for choice in choices]
@@ -150,23 +150,23 @@ def _html(figure):
 
 
 def attention_explorer(attention, image, grid, layer=None, head="mean", query=None):
-    """Choose a layer, a head and a patch, and see what the patch reads.
+    """Choose a layer, a head and a patch, and see which patches it attends to.
 
     Parameters
     ----------
     attention : array_like, shape (L, h, N, N)
-        Weights of every layer and head for one image: rows ask. With one token more than the grid has cells the
-        first is a class token.
+        Weights of every layer and head for one image: rows are queries, columns keys. If there is one token more
+        than the grid has cells, the first is a class token.
     image : array_like, shape (H, W) or (C, H, W)
-        What was read.
+        The image.
     grid : (int, int)
         Rows and columns of patches.
     layer : int, optional
-        Shown at first; default: the last.
+        The first choice; default: the last layer.
     head : int or "mean", default "mean"
-        Shown at first.
+        The first choice.
     query : int, optional
-        The patch that asks at first, in reading order; default: the one in the middle.
+        The first patch, counted row by row; default: the one in the middle.
 
     Returns
     -------
@@ -176,13 +176,13 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
     Raises
     ------
     ValueError
-        If the tokens are not those of the grid.
+        If the number of tokens does not fit the grid.
 
     Examples
     --------
     >>> explorer = attention_explorer(np.full((2, 3, 16, 16), 1 / 16), np.ones((8, 8)), grid=(4, 4))
     >>> explorer.figure(layer=0, head=2, patch=5).caption
-    'Layer 1, head 3: what the patch with the cross reads. Bright is read most.'
+    'Layer 1, head 3: attention weights of the patch with the cross. Bright patches have the largest weights.'
     """
     attention = array(attention, "attention")
     (rows, columns) = grid
@@ -206,7 +206,8 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
             image=image,
             query=divmod(patch, columns),
             size=3.2,
-            caption=f"Layer {layer + 1}, {who}: what the patch with the cross reads. Bright is read most.",
+            caption=f"Layer {layer + 1}, {who}: attention weights of the patch with the cross. "
+            "Bright patches have the largest weights.",
         )
 
     layers, heads = ([(str(n + 1), n) for n in range(count)] for count in attention.shape[:2])
@@ -221,7 +222,7 @@ def attention_explorer(attention, image, grid, layer=None, head="mean", query=No
 
 
 def window_painter(height, width, window, shift=None, token=0):
-    """Click on a token of a map, and see whom it sees through a shifted window.
+    """Click on a token of a map, and see which tokens it attends to in its shifted window.
 
     Parameters
     ----------
@@ -230,9 +231,9 @@ def window_painter(height, width, window, shift=None, token=0):
     window : int
         Side of a window, in tokens; divides both.
     shift : int, optional
-        At first, in tokens; default: half a window.
+        The first choice, in tokens; default: half a window.
     token : int, default 0
-        Chosen at first, in reading order.
+        The first choice, counted row by row.
 
     Returns
     -------
@@ -242,14 +243,14 @@ def window_painter(height, width, window, shift=None, token=0):
     Examples
     --------
     >>> window_painter(8, 8, 4).figure(shift=2, token=0).caption
-    'White: the token; grey: the 4 tokens that it sees, itself among them. The shift is 2.'
+    'Shift 2: the white token attends to 4 tokens, to itself and to the grey ones.'
     """
 
     def draw(shift, token):
         here = np.zeros((1, height, width, 1))
         here[0, token // width, token % width] = 1
         cut = window_partition(cyclic_shift(here, shift), window).reshape(-1, window * window, 1)
-        # Whoever may see the token, which are those that it sees: the mask is symmetric.
+        # Column of the mask: the tokens that attend to this one. The mask is symmetric, so it attends to the same tokens.
         seen = shifted_window_mask(height, width, window, shift) @ cut
         paint = (0.5 * seen + 0.5 * cut).reshape(-1, window, window, 1)
         rolled = window_reverse(paint, window, height, width)
@@ -259,8 +260,7 @@ def window_painter(height, width, window, shift=None, token=0):
             size=2.8,
             vmin=0,
             vmax=1,
-            caption=f"White: the token; grey: the {int(seen.sum())} tokens that it sees, itself among them. "
-            f"The shift is {shift}.",
+            caption=f"Shift {shift}: the white token attends to {int(seen.sum())} tokens, to itself and to the grey ones.",
         )
 
     start = {"shift": window // 2 if shift is None else shift, "token": token}
@@ -268,14 +268,14 @@ def window_painter(height, width, window, shift=None, token=0):
 
 
 def matching_playground(costs, weights=None, **names):
-    """Weigh the parts of a matching cost, and see which pairs come out cheapest.
+    """Choose the weights in a matching cost, and see which pairs have the lowest total.
 
     Parameters
     ----------
     costs : dict of str to array_like, shape (Q, T)
-        The parts, by name: what each pair of a prediction and a target costs.
+        The terms of the cost, by name: a number for each pair of a prediction and a target.
     weights : dict of str to number, optional
-        At first; default: 1 each. One of 0, 0.5, 1, 2, 5, 10.
+        The first choice, each 0, 0.5, 1, 2, 5 or 10; default: 1 each.
     **names
         Passed to `cost_matrix`: ``x_names``, ``y_names``, ``values``, ...
 
@@ -288,15 +288,15 @@ def matching_playground(costs, weights=None, **names):
     --------
     >>> parts = {"class": [[0, 1], [1, 0]], "L1": [[1, 0], [0, 1]]}
     >>> matching_playground(parts, {"class": 2, "L1": 1}).figure().caption
-    'Total cost of the cheapest pairs: 2.00, for 2 class + 1 L1.'
+    'Cost = 2 × class + 1 × L1. The framed pairs have the lowest total, 2.00.'
     """
     costs = {name: array(cost, name).astype(np.float64) for name, cost in costs.items()}
 
     def draw(**weights):
         total = functools.reduce(np.add, (weights[name] * cost for name, cost in costs.items()))
         pairs = linear_sum_assignment(total)
-        words = " + ".join(f"{weight:g} {name}" for name, weight in weights.items())
-        caption = f"Total cost of the cheapest pairs: {total[pairs].sum():.2f}, for {words}."
+        words = " + ".join(f"{weight:g} × {name}" for name, weight in weights.items())
+        caption = f"Cost = {words}. The framed pairs have the lowest total, {total[pairs].sum():.2f}."
         return cost_matrix(total, pairs, caption=caption, **names)
 
     start = {**dict.fromkeys(costs, 1), **(weights or {})}

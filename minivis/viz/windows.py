@@ -1,6 +1,6 @@
-"""Windows of attention as pictures: the regular and the shifted ones, before and after the roll, masks, relative indices.
+"""Windows of attention as pictures: regular and shifted windows, before and after the roll; masks; relative indices.
 
-Not here: the arithmetic of windows; masks and indices that are drawn come from `mv.vision`.
+Not here: computing windows, masks and indices, which are in `mv.vision`.
 """
 
 import numpy as np
@@ -13,14 +13,14 @@ from minivis.viz.style import INK, array, blank, figure, label
 
 __all__ = ["relative_index", "shifted_windows", "window_masks"]
 
-_MOST_MASKS = 36  # more matrices than this nobody compares
+_MOST_MASKS = 36  # nobody compares more matrices than this
 
 
 def shifted_windows(height, width, window, shift, image=None, size=2.6, title=None, caption=None):
-    """Show a map cut into windows, cut into shifted windows, and rolled so that these stand on the regular grid.
+    """Show a map cut into windows, cut into shifted windows, and rolled so that shifted windows lie on the regular grid.
 
-    The pieces of the second picture are found again in the third by colour and letter. Where a window of the third
-    holds several letters, its cells were no neighbours before the roll: they may not attend to each other.
+    Colours and letters show where each piece of the second picture is in the third. If a window of the third picture
+    has several letters, its pieces were not neighbours before the roll: they may not attend to each other.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def shifted_windows(height, width, window, shift, image=None, size=2.6, title=No
     window : int or (int, int)
         Height and width of a window, in cells; they divide the map.
     shift : int or (int, int)
-        Cells by which the windows move down and right, 0 to the window less one; the map is rolled by as much up
-        and left.
+        Cells by which the windows move down and right, less than the window; the map is rolled up and left by the
+        same number.
     image : array_like, shape (H, W) or (C, H, W), optional
         Drawn under the cells and rolled with them; its sides are multiples of the map's.
     size : float, default 2.6
@@ -46,7 +46,7 @@ def shifted_windows(height, width, window, shift, image=None, size=2.6, title=No
     Raises
     ------
     ValueError
-        If the windows do not divide the map, the map not the image, or the shift is not less than the window.
+        If the windows do not divide the map, the map does not divide the image, or the shift is not less than the window.
 
     References
     ----------
@@ -86,14 +86,14 @@ def shifted_windows(height, width, window, shift, image=None, size=2.6, title=No
 
 
 def window_masks(mask, columns=None, titles=None, size=1.5, title=None, caption=None):
-    """Show the mask of each window as a matrix: white where a query may attend to a key, dark where it may not.
+    """Show the mask of each window as a matrix: white if a query may attend to a key, dark if not.
 
     Parameters
     ----------
     mask : array_like of bool, shape (windows, N, N) or (N, N)
-        True = may be attended; rows are queries, columns keys, each the cells of a window in reading order.
+        True = may be attended. Rows are queries, columns keys: the cells of a window, counted row by row.
     columns : int, optional
-        Matrices in a row; default: as the windows stand in a square map.
+        Matrices in a row; default: the square root of their number, as in a square map, or 4.
     titles : sequence of str, optional
         One for each window; default: its number.
     size : float, default 1.5
@@ -109,7 +109,7 @@ def window_masks(mask, columns=None, titles=None, size=1.5, title=None, caption=
     Raises
     ------
     ValueError
-        If it is no stack of 1 to 36 square matrices, or titles differ from them in number.
+        If it is not a stack of 1 to 36 square matrices, or titles differ from them in number.
 
     Examples
     --------
@@ -143,28 +143,28 @@ def window_masks(mask, columns=None, titles=None, size=1.5, title=None, caption=
 
 
 def relative_index(index, window, query=None, title=None, caption=None):
-    """Show which entry of the table of biases belongs to each pair of cells, and how the cells see one of them.
+    """Show which entry of the bias table belongs to each pair of cells, for all queries and for one of them.
 
     Parameters
     ----------
     index : array_like of int, shape (N, N)
-        Entry for each query (row) and key (column), of `mv.vision.relative_position_index`.
+        Entry for each query (row) and key (column), from `mv.vision.relative_position_index`.
     window : int or (int, int)
         Height and width of the window; N is their product.
     query : int, optional
-        The cell whose row is shown once more as a map of the window; default: the middle one.
+        The cell whose row is shown again in the shape of the window; default: the middle one.
     title, caption : str, optional
         Above and below.
 
     Returns
     -------
     Figure
-        To be shown: the matrix, and the window as that query sees it.
+        To be shown: the matrix, and the row of that query in the shape of the window.
 
     Raises
     ------
     ValueError
-        If the index is not (N, N) for that window, N is above 25, or the query is none of its cells.
+        If the index is not (N, N) for that window, N is above 25, or the query is not one of its cells.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def relative_index(index, window, query=None, title=None, caption=None):
 
 
 def _regions(length, window, shift):
-    """Along one side, after the roll: 0 for what stayed together, then 1 and 2 on both sides of the seam."""
+    """Region of each cell along one side, after the roll: 0 outside the last window, 1 and 2 before and after its seam."""
     places = np.arange(length)
     return (places >= length - window).astype(int) + (places >= length - shift) if shift else 0 * places
 
@@ -199,7 +199,7 @@ def _minus(number):
 
 
 def _draw_map(ax, picture, roll, numbers, paint):
-    """The cells, or the image under them, rolled; and the colour and letter of each piece."""
+    """Draw the image, rolled, and the colour and letter of each piece."""
     height, width = numbers.shape
     blank(ax)
     ax.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -0.05), aspect="equal")
@@ -221,7 +221,7 @@ def _draw_map(ax, picture, roll, numbers, paint):
 
 
 def _parts(mask):
-    """Centres (y, x) of the rectangles that a region consists of; before the roll one may be at both ends."""
+    """Centres (y, x) of the rectangles of a region; before the roll it may have parts at both ends of the map."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     runs = [np.split(side, np.flatnonzero(np.diff(side) > 1) + 1) for side in (rows, columns)]
     return [(r.mean() + 0.5, c.mean() + 0.5) for r in runs[0] for c in runs[1]]

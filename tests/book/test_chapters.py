@@ -66,7 +66,7 @@ def test_a_picture_without_a_caption_is_named(tmp_path):
 
 def test_a_notebook_that_was_not_executed_is_named(tmp_path):
     (tmp_path / "01_a.ipynb").touch()
-    with pytest.raises(FileNotFoundError, match="01_a.ipynb is not there: make notebooks"):
+    with pytest.raises(FileNotFoundError, match="01_a.ipynb does not exist; run: make notebooks"):
         chapters.pages(tmp_path, tmp_path / "built")
 
 

@@ -376,7 +376,7 @@ def test_points_are_counted_within_what_can_be_had():
     counted = judging._counted(found, tasks)["tasks"]
     assert [judged["points"] for judged in counted] == [0, tasks[1].most, 7]
     assert [judged["most"] for judged in counted] == [task.most for task in tasks]
-    with pytest.raises(ValueError, match="speaks of 'other' where 'corners' was to be judged"):
+    with pytest.raises(ValueError, match="about task 'other'; expected 'corners'"):
         judging._counted({"tasks": [{**counted[0], "name": "other"}, *counted[1:]]}, tasks)
     with pytest.raises(ValueError, match="zip"):
         judging._counted({"tasks": counted * 2}, tasks)

@@ -76,7 +76,7 @@ def test_a_class_of_five_is_graded_in_one_command(five):
 @pytest.mark.parametrize(
     ("student", "words"),
     [
-        ("Ada Right", ["30 of 30 points", "Every law holds. Well done.", "Nothing to mend."]),
+        ("Ada Right", ["30 of 30 points", "Every law holds. Well done.", "Nothing to fix."]),
         (
             "wrong",
             [
@@ -148,7 +148,7 @@ TRICKS = {
     "exits": (spoiled(CORNERS, "import sys; sys.exit(0)"), {"corners": 0}, "sys.exit"),
     "ends": (spoiled(CORNERS, "import os; os._exit(0)"), {"corners": 0}, "whole Python process ended"),
     "prints": (spoiled(CORNERS, "while True: print('x' * 1000)"), {"corners": 0}, "did not come back"),
-    "renames": (spoiled("box_cxcywh_to_xyxy", "box_cxcywh_to_xyyx"), {"corners": 0}, "nearest name that it has is"),
+    "renames": (spoiled("box_cxcywh_to_xyxy", "box_cxcywh_to_xyyx"), {"corners": 0}, "most similar name in it is"),
     "library": (spoiled(CORNERS, "import minivis as mv; return mv.vision.box_cxcywh_to_xyxy(boxes)"), {"corners": 0}, "uses the library"),
     "scipy": (
         spoiled("rows = np.arange(len(cost))", "from scipy.optimize import linear_sum_assignment as f; return f(cost)", "matching"),
@@ -157,7 +157,7 @@ TRICKS = {
     ),
     "ends at once": (first_cell("import os\nos._exit(1)"), {}, "Cell 1: It ended the whole Python process"),
     "never begins": (first_cell("while True:\n    pass"), {}, "Cell 1: It did not come back"),
-    "kills": (first_cell("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"), dict.fromkeys(FULL, 0), "ended from within"),
+    "kills": (first_cell("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"), dict.fromkeys(FULL, 0), "ended the process that judged it"),
     "patches": (
         first_cell(
             "import sys, builtins, numpy\n"
@@ -175,7 +175,7 @@ TRICKS = {
 
 
 # where a submission is isolated, there is no other process that it could end
-ISOLATED = {**TRICKS, "kills": (TRICKS["kills"][0], {}, "Nothing to mend.")}
+ISOLATED = {**TRICKS, "kills": (TRICKS["kills"][0], {}, "Nothing to fix.")}
 NOT_ISOLATED = {name: TRICKS[name] for name in ("memory", "ends", "library", "never begins", "kills")}
 
 
@@ -236,6 +236,6 @@ def test_odd_files_are_told_and_the_others_graded(tmp_path):
     assert found == dict.fromkeys(["no json", "nothing", "no archive", "a listing"], NONE)
     assert "cannot be read as JSON" in told["no json"][0] and "the file is empty" in told["nothing"][0]
     assert (
-        "no archive that can be opened" in told["no archive"][0]
+        "could not be opened as an archive" in told["no archive"][0]
         and "no list of cells" in told["a listing"][0]
     )

@@ -69,11 +69,11 @@ def test_the_notebook_with_most_work_in_it_counts(stub, tmp_path, files, lost):
     assert [cell["source"] for cell in handed.notebook["cells"]] == [
         c["source"] for c in done(stub, *files[best])["cells"]
     ]
-    assert f"Of {len(files)} notebooks this is about {best}." in handed.remarks
+    assert f"There are {len(files)} notebooks; {best} was graded." in handed.remarks
     others = [name for name, tasks in files.items() if tasks and name != best]
     assert len(handed.remarks) == 1 + bool(others)
     if others:
-        assert handed.remarks[1].startswith(f"There is work in {', '.join(others)} too, which does not count")
+        assert handed.remarks[1].startswith(f"The work in {', '.join(others)} does not count")
 
 
 def test_two_attempts_of_one_student_are_one_hand_in(stub, tmp_path):
@@ -94,10 +94,10 @@ def test_two_attempts_of_one_student_are_one_hand_in(stub, tmp_path):
         "eve": ["eve", "eve.zip"],
     }
     remarks = {student: read(paths, "detr", stub).remarks for student, paths in owners.items()}
-    assert remarks["ada"][0] == "Of 3 notebooks this is about ada (1).ipynb."
-    assert "There is work in ada.ipynb too" in remarks["ada"][1]
-    assert remarks["doe"] == ["Of 2 notebooks this is about doe_1_11_detr-1.ipynb."]
-    assert remarks["eve"][0] == "Of 2 notebooks this is about detr.ipynb."
+    assert remarks["ada"][0] == "There are 3 notebooks; ada (1).ipynb was graded."
+    assert "The work in ada.ipynb does not count" in remarks["ada"][1]
+    assert remarks["doe"] == ["There are 2 notebooks; doe_1_11_detr-1.ipynb was graded."]
+    assert remarks["eve"][0] == "There are 2 notebooks; detr.ipynb was graded."
     best = read(owners["eve"], "detr", stub).notebook
     assert [c["source"] for c in best["cells"]] == [c["source"] for c in done(stub, *TASKS)["cells"]]
 
@@ -151,10 +151,10 @@ def test_what_lies_beside_the_hand_ins_is_told(stub, tmp_path, capsys):
     assert set(by_student(tmp_path)) == {"edge", "safari", "linux", "ada", "eve"}
     beside = "is not read: a hand-in is a folder, an .ipynb or a .zip"
     assert not_read(tmp_path) == [
-        "canvas.zip holds the work of 2 students: unpack it, and grade the folder that comes out",
+        "canvas.zip holds the work of 2 students: unpack it, and grade the unpacked folder",
         f"colab.py {beside}",
         f"notes.txt {beside}",
-        "submissions.zip holds the work of 3 students: unpack it, and grade the folder that comes out",
+        "submissions.zip holds the work of 3 students: unpack it, and grade the unpacked folder",
     ]
     assert cli.main(["assignment", "grade", "detr", str(tmp_path)]) == 0
     printed = capsys.readouterr()
@@ -188,7 +188,7 @@ def test_a_task_that_is_no_code_is_told(stub, tmp_path, kind, lost):
     put(tmp_path / "detr.ipynb", bare(notebook) if lost else notebook)
     (remark,) = read([tmp_path / "detr.ipynb"], "detr", stub).remarks
     words = {"markdown": "Markdown", "raw": "raw text"}[kind]
-    assert f"of the task giou-task, is {words} and no code: nothing in it was run" in remark
+    assert f"of the task giou-task, is {words} instead of code: it was not run" in remark
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")

@@ -81,7 +81,7 @@ def test_damaged_archives_are_told(tmp_path):
         archive.writestr("detr.ipynb", json.dumps(solved("detr")))
     content = damaged.read_bytes()
     damaged.write_bytes(content[:60] + b"U" * 240 + content[300:])
-    assert "names.zip is no archive that can be opened" in read([names], "detr").remarks[0]
+    assert "names.zip could not be opened as an archive" in read([names], "detr").remarks[0]
     assert "detr.ipynb could not be read: " in read([damaged], "detr").remarks[0]
 
 
@@ -113,7 +113,7 @@ def test_of_several_notebooks_the_one_that_was_asked_for_is_taken(tmp_path):
     put(tmp_path / "work" / "z.ipynb", solved("detr"))
     handed = read([tmp_path], "detr")
     assert len(handed.notebook["cells"]) > 5 and handed.remarks == [
-        "Of 2 notebooks this is about work/z.ipynb."
+        "There are 2 notebooks; work/z.ipynb was graded."
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_cell_that_ends_its_process_or_the_time_is_told_and_left_out(cell, sec
         if "exit" in cell:
             assert submission.function("f")() == 1
         else:
-            with pytest.raises(Missing, match="The time for the whole submission was up"):
+            with pytest.raises(Missing, match="The time for the whole submission ran out"):
                 submission.function("f")
         assert submission.notes == {1: note}
 
@@ -237,9 +237,9 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
     ("source", "words"),
     [
         ("x = 1", "expected one call"),
-        ("award('softmax', f)", "with 2 arguments by position"),
+        ("award('softmax', f)", "with 2 positional arguments"),
         ("award('softmax', f, points)", "written out, not computed"),
-        ("award('softmax', f, {'formula'})", "the points are a dict"),
+        ("award('softmax', f, {'formula'})", "the points must be a dict"),
     ],
 )
 def test_a_check_cell_says_what_it_awards(source, words):
@@ -337,10 +337,10 @@ def test_the_printed_solution_runs(capsys):
         ("release atention there", "did you mean 'attention'?"),
         ("solution nothing.ipynb", "there is no file 'nothing.ipynb'"),
         ("grade detr nowhere", "there is no folder 'nowhere'"),
-        ("grade detr .", "holds no submissions; expected is one sub-folder, .ipynb or .zip for each student"),
-        ("release bad.ipynb there", "is no notebook"),
+        ("grade detr .", "holds no submissions; expected one sub-folder, .ipynb or .zip for each student"),
+        ("release bad.ipynb there", "could not be read as a notebook"),
         ("release plain.ipynb there", "has no check cell"),
-        ("release points.ipynb there", "the cell's metadata says otherwise"),
+        ("release points.ipynb there", "but the cell's metadata has another number"),
     ],
 )
 def test_mistakes_of_the_teacher_are_one_line(tmp_path, monkeypatch, capsys, arguments, words):
@@ -384,7 +384,7 @@ def test_a_gradebook_says_the_version_that_nbgrader_gives_it(monkeypatch):
 def test_a_folder_with_work_in_it_is_not_written_over(tmp_path, capsys):
     put(tmp_path / "detr.ipynb", {"cells": []})
     assert cli.main(["assignment", "release", "detr", str(tmp_path)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert json.loads((tmp_path / "detr.ipynb").read_text()) == {"cells": []}
 
 

@@ -82,7 +82,7 @@ def test_a_mistake_in_one_task_costs_the_next_ones_nothing(tmp_path):
     assert 0 < points["attention"] < 15 and (points["backward"], points["multi-head"]) == (10, 10)
     page = (tmp_path / "feedback" / "ada.md").read_text(encoding="utf-8")
     assert "it was judged with the right attention" in " ".join(page.split())
-    assert "drawn from seed 0" in page and "(holds; it counts once" not in page
+    assert "drawn from seed 0" in page and "(holds, but earns no points" not in page
 
 
 def test_right_for_matrices_alone_earns_part(tmp_path):

@@ -92,7 +92,10 @@ def test_the_pairs_are_the_cheapest_for_the_weights():
     playground = viz.matching_playground(parts, {"L1": 5})
     total = parts["class"] + 5 * parts["L1"]
     best = total[vision.linear_sum_assignment(total)].sum()
-    assert playground.figure().caption == f"Total cost of the cheapest pairs: {best:.2f}, for 1 class + 5 L1."
+    assert (
+        playground.figure().caption
+        == f"Cost = 1 × class + 5 × L1. The framed pairs have the lowest total, {best:.2f}."
+    )
     weight, _, picture = playground.widget().children
     weight.value = 10
-    assert "for 10 class + 5 L1." in picture.value
+    assert "Cost = 10 × class + 5 × L1." in picture.value
