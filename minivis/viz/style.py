@@ -94,7 +94,7 @@ def figure(rows=1, columns=1, width=6.4, height=4.0, title=None, caption=None, *
     >>> axes.shape
     (1, 2)
     """
-    lines = textwrap.wrap(caption, width=max(20, int(width * 14))) if caption else []
+    lines = textwrap.wrap(caption, width=max(20, int(width * 14)), break_on_hyphens=False) if caption else []
     fig = Figure(
         figsize=(width, height + 0.17 * len(lines)), dpi=DPI, layout="constrained", facecolor="white"
     )
