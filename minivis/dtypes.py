@@ -135,14 +135,14 @@ def careful(function, dtypes="floating", written=()):
             if dtypes == "floating" or not floats:
                 check_floating(name, given[x], x)
             given[x] = given[x].astype(np.result_type(*floats))
-        if HALF not in floats:
-            out, vjp = function(*bound.args, **bound.kwargs)
-            _check_promise(name, out, floats, given)
-            return out, vjp
         arguments = _in_order(bound)
-        all_of_half = {HALF} == floats if dtypes == "numbers" else given[x].dtype == HALF
-        given.update({k: v if k in written else each(widened, v) for k, v in given.items()})
+        all_of_half = {HALF} == floats if dtypes == "numbers" else getattr(given[x], "dtype", None) == HALF
+        if HALF in floats:
+            given.update({k: v if k in written else each(widened, v) for k, v in given.items()})
         out, vjp = function(*bound.args, **bound.kwargs)
+        _check_promise(name, out, set(map(at_least_float32, floats)), given)
+        if HALF not in floats:
+            return out, vjp
         if out.dtype == SINGLE and all_of_half:
             out = out.astype(HALF)
         return out, _rounded(vjp, out.dtype, arguments)

@@ -225,7 +225,7 @@ def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     >>> attention_weights(np.zeros((1, 4)), np.zeros((2, 4)))
     array([[0.5, 0.5]])
     """
-    q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
+    q, k, mask, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, mask, bias))
     check("attention_weights", q, k, k, mask)
     namespace(q, k, mask)
     scores = (q * scale(q)) @ k.swapaxes(-1, -2)

@@ -206,6 +206,17 @@ HIDING = {  # name: mask, is_causal; which queries ask, which keys are asked
 }
 
 
+@pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
+def test_the_weights_shown_are_those_that_values_are_gathered_with(attend):
+    """Values that are a unit matrix give the weights back; whatever is given may be a Tensor, a mask too."""
+    mask = Tensor(EMPTY_ROW)
+    bias = Tensor(RNG.standard_normal((7, 5)))
+    weights = ops.attention_weights(Tensor(Q), Tensor(K), mask, bias, is_causal=True)
+    y = attend(Tensor(Q), Tensor(K), Tensor(np.eye(5)), mask, bias, is_causal=True)
+    np.testing.assert_allclose(weights, y.data, atol=1e-15)
+    assert not weights[:, :, 2].any()
+
+
 @pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", HIDING)
 @pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
