@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import math
+import operator
 import pkgutil
 import re
 import warnings
@@ -187,7 +188,8 @@ def describe(model):
     }  # a backbone is an argument too, with arguments of its own
     for name, value in arguments.items():
         try:
-            json.dumps(value)
+            # NumPy's integers, such as labels.max() + 1, are integers too
+            arguments[name] = json.loads(json.dumps(value, default=operator.index))
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"save: {type(model).__name__} was made with {name}={value!r:.100}, which {CONFIG} cannot hold ({error}): make it "

@@ -58,6 +58,8 @@ def architecture(model, input, closed=(), title=None, caption=None):
         If ``model`` is not a Module.
     ValueError
         If ``closed`` names no module of the model.
+    RuntimeError
+        Inside `no_grad`, where there is no tape.
 
     Notes
     -----
