@@ -154,8 +154,9 @@ def primitive(function=None, *, dtypes="floating", written=()):
     Returns
     -------
     callable
-        The op. ``op.raw`` is the function itself, ``op.way`` the first way to the same that may be taken and pays (see
-        `minivis.ways.faster`); both return ``(out, vjp)``, with all cotangents made, and take arrays of any kind.
+        The op. ``op.raw`` is the function itself, for arrays of any kind; ``op.way`` is the first way to the same that may be
+        taken and pays (see `minivis.ways.faster`), for ops that are made of this one: it takes arrays as they enter an op.
+        Both return ``(out, vjp)``, with all cotangents made.
     """
     if function is None:
         return functools.partial(primitive, dtypes=dtypes, written=written)
@@ -190,7 +191,7 @@ def primitive(function=None, *, dtypes="floating", written=()):
         return result
 
     op.ways = ways
-    op.way = way
+    op.way = with_all_cotangents(way)
     op.raw = with_all_cotangents(careful(function, dtypes, written))
     return op
 

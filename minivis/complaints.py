@@ -55,7 +55,7 @@ def explain(error, function, arrays, options):
         ) from error
     inputs = [*_by_name(function, arrays), *options.items()]
     if isinstance(error, AttributeError):  # what is no array was asked for its shape
-        wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
+        wrong = [p for p, x in inputs if _holds(x, error.obj) and hasattr(np.ndarray, error.name)]
         if not wrong or _has_shape(error.obj):
             return  # a mistake of ours, not of the caller
         raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
@@ -71,6 +71,11 @@ def _by_name(function, arrays):
         return inspect.signature(function).bind_partial(*arrays).arguments.items()
     except TypeError:  # there are too many
         return zip(inspect.signature(function).parameters, arrays, strict=False)
+
+
+def _holds(x, value):
+    """Whether an argument is this value, or one of several arguments of the same parameter is."""
+    return x is value or type(x) is tuple and any(part is value for part in x)
 
 
 def _kind(x):

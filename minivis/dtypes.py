@@ -154,7 +154,9 @@ def _refuse_lists(name, given):
     """Refuse a list of Tensors: nobody could tell their cotangents apart."""
     for key, value in given.items():
         if type(value) is list and any(hasattr(x, "requires_grad") for x in value):
-            raise TypeError(f"{name}: {key} is a list of Tensors; an op takes them one by one, as *{key}")
+            raise TypeError(
+                f"{name}: {key} is a list of Tensors; stack them first, or write the op with *{key}"
+            )
 
 
 def _in_order(bound):

@@ -424,6 +424,24 @@ def test_arrays_in_give_an_array_out_and_raw_gives_the_pair():
     assert vjp(np.ones(2))[0].tolist() == [0, 0]
 
 
+def test_way_gives_the_pair_too_with_all_cotangents_made():
+    x, weight = np.arange(3.0)[None, None], np.array([[[1.0, 2.0]]])
+    out, vjp = mv.ops.conv1d.way(x, weight)
+    assert out.tolist() == [[[2, 5]]]
+    assert [part if part is None else part.tolist() for part in vjp(np.ones((1, 1, 2)))] == [
+        [[[1, 3, 2]]],
+        [[[1, 3]]],
+        None,
+    ]
+
+
+def test_what_is_no_array_among_several_operands_is_named():
+    with pytest.raises(
+        TypeError, match="^einsum: operands must be an array or a Tensor, got list; wrap it in"
+    ):
+        mv.ops.einsum("i,i->", np.ones(2), [1.0, 2.0])
+
+
 def test_a_gradient_that_an_op_cannot_give_is_refused():
     weight = Tensor(np.ones(3), requires_grad=True)
     loss = mv.ops.cross_entropy(leaf(2, 3), np.array([0, 1]), weight=weight)
