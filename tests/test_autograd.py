@@ -358,6 +358,32 @@ def test_memory_falls_while_backward_runs(no_gc):
     assert freed > (depth - 4) * n * 8
 
 
+TRIANGLE = np.tri(160, dtype=bool)
+KEEPING = {  # name: op, shape of its argument, elements that have to stay for backward, the result among them
+    "concatenate": (lambda x: mv.ops.concatenate([x, x]), (300, 100), 60_000),
+    "stack": (lambda x: mv.ops.stack([x, x]), (300, 100), 60_000),
+    "unfold": (lambda x: mv.ops.unfold(x, 3), (1, 4, 66, 66), 4 * 9 * 64 * 64),
+    "fold": (lambda x: mv.ops.fold(x, (66, 66), 3), (1, 4 * 9, 64 * 64), 4 * 66 * 66),
+    "masked attention": (
+        lambda x: mv.ops.scaled_dot_product_attention(x, x, x, TRIANGLE),
+        (4, 160, 2),
+        4 * 160 * 160 + 2 * 4 * 160 * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_nothing_is_kept_that_backward_does_not_need(name):
+    op, shape, elements = KEEPING[name]
+    x = Tensor(np.zeros(shape), requires_grad=True)
+    op(x + 0.0)  # whatever is loaded or made once
+    tracemalloc.start()
+    y = op(x + 0.0)  # the argument itself is a result that nobody holds
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert y.requires_grad and kept < 8 * elements * 1.1 + 20_000
+
+
 # primitive
 
 

@@ -110,6 +110,8 @@ def masked_softmax(scores, allowed):
         return softmax.way(scores)
     xp = namespace(scores, allowed)
     some = allowed.any(axis=-1, keepdims=True)
+    if may_read(some) and bool(some.all()):  # as nearly always: no second array of weights
+        return softmax.way(xp.where(allowed, scores, -math.inf))
     # a query without any keeps its scores for now: -inf - (-inf) would be NaN
     weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
     return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
