@@ -112,9 +112,13 @@ def masked_softmax(scores, allowed):
     some = allowed.any(axis=-1, keepdims=True)
     if may_read(some) and bool(some.all()):  # as nearly always: no second array of weights
         return softmax.way(xp.where(allowed, scores, -math.inf))
-    # a query without any keeps its scores for now: -inf - (-inf) would be NaN
-    weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
+    weights, pull = softmax.way(xp.where(allowed, scores, hidden_scores(some, scores.dtype)))
     return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
+
+
+def hidden_scores(some, dtype):
+    """What stands for the scores of masked pairs: -inf, but 0 for a query without any key, as -inf - (-inf) would be NaN."""
+    return namespace(some).where(some, -math.inf, 0).astype(dtype)
 
 
 def scale(q):
@@ -282,8 +286,9 @@ def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropou
         weights = softmax(scores, axis=-1)
     else:
         some = allowed.any(axis=-1, keepdims=True)
-        # an empty row is softmaxed without its mask and then set to 0, so that no NaN is ever made
-        weights = where(allowed & some, softmax(where(allowed | ~some, scores, -math.inf), axis=-1), 0.0)
+        # an empty row is softmaxed too and then set to 0, so that no NaN is ever made
+        weights = softmax(where(allowed, scores, hidden_scores(some, scores.dtype)), axis=-1)
+        weights = where(some, weights, 0.0)
     if dropout_p:
         weights = dropout(weights, dropout_p, rng=rng)
     return matmul(weights, v)

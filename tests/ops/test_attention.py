@@ -240,6 +240,17 @@ def test_what_nobody_may_attend_to_may_be_nan(name, what, attend):
         np.testing.assert_array_equal(dirty, clean)
 
 
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
+def test_the_bias_of_a_masked_pair_may_be_nan(attend, what):
+    q, k, v, bias = (Tensor(x, requires_grad=True) for x in (Q, K, V, np.where(EMPTY_ROW, 0.0, what)))
+    y = attend(q, k, v, EMPTY_ROW, bias)
+    y.backward(np.ones(y.shape))
+    assert all(np.isfinite(x).all() for x in (y.data, q.grad, k.grad, v.grad, bias.grad))
+    np.testing.assert_array_equal(y.data, attend(Q, K, V, EMPTY_ROW))
+    assert not y.data[:, :, 2].any() and not bias.grad[~EMPTY_ROW].any()
+
+
 def test_what_is_hidden_in_large_float32_arrays_may_be_nan():
     """Large enough for compiled kernels, with and without recording."""
     seen = np.arange(600) < 500
