@@ -109,7 +109,7 @@ class Tensor:
             grad = namespace(self._data).ones_like(self._data)
         if not is_usual_array(grad):
             grad = complaints.cotangent_data(grad, self)
-        if not self.requires_grad or grad.shape != self.shape or type(grad) is not type(self._data):
+        if not self.requires_grad or grad.shape != self.shape or device_of(grad) != self.device:
             raise complaints.no_backward(self, grad)
         root = self.node or Node("a leaf", lambda g: (g,), [(0, self)], self._data)
         backpropagate(root, grad.astype(self.dtype, copy=False), retain_graph)

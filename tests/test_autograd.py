@@ -451,7 +451,8 @@ def test_arrays_in_give_an_array_out_and_raw_gives_the_pair():
 
 
 def test_way_gives_the_pair_too_with_all_cotangents_made():
-    x, weight = np.arange(3.0)[None, None], np.array([[[1.0, 2.0]]])
+    x = np.arange(3.0)[None, None]
+    weight = np.array([[[1.0, 2.0]]])
     out, vjp = mv.ops.conv1d.way(x, weight)
     assert out.tolist() == [[[2, 5]]]
     assert [part if part is None else part.tolist() for part in vjp(np.ones((1, 1, 2)))] == [

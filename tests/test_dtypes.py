@@ -57,6 +57,9 @@ def test_data_put_into_a_tensor_later_is_seen_to_as_well():
     y = mv.ops.softmax(x)
     assert y.dtype.isnative
     np.testing.assert_allclose(y.data, mv.ops.softmax(np.arange(3, dtype=np.float32)))
+    x.data = np.arange(3, dtype=np.float32).view(np.memmap)
+    x.backward(np.array([1.0, 2.0, 3.0], np.float32))
+    assert type(x.grad) is np.ndarray and x.grad.tolist() == [1, 2, 3]
 
 
 def test_the_sum_of_a_cotangent_over_a_batch_does_not_stop_at_2048():
