@@ -107,9 +107,9 @@ class Tensor:
         """
         if grad is None and self.size == 1:
             grad = namespace(self._data).ones_like(self._data)
-        if not is_usual_array(grad):
+        if not is_usual_array(grad) or type(self._data) is not np.ndarray:
             grad = complaints.cotangent_data(grad, self)
-        if not self.requires_grad or grad.shape != self.shape or type(grad) is not type(self._data):
+        if not self.requires_grad or grad.shape != self.shape:
             raise complaints.no_backward(self, grad)
         root = self.node or Node("a leaf", lambda g: (g,), [(0, self)], self._data)
         backpropagate(root, grad.astype(self.dtype, copy=False), retain_graph)
@@ -154,8 +154,8 @@ def primitive(function=None, *, dtypes="floating", written=()):
     Returns
     -------
     callable
-        The op. ``op.raw`` is the plain function for arrays of any kind; it returns ``(out, vjp)`` with every cotangent
-        computed. ``op.way`` is for use inside another op: it takes a faster way where there is one (`minivis.ways`).
+        The op. ``op.raw`` is the plain function for arrays of any kind; its vjp returns arrays only. ``op.way`` is for use
+        inside another op: the function itself, or a faster way where there is one (see `minivis.ways.faster`).
     """
     if function is None:
         return functools.partial(primitive, dtypes=dtypes, written=written)

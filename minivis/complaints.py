@@ -56,7 +56,7 @@ def explain(error, function, arrays, options):
         ) from error
     inputs = [*_by_name(function, arrays), *options.items()]
     if isinstance(error, AttributeError):  # an argument that is not an array was asked for its shape
-        wrong = [p for p, x in inputs if x is error.obj and hasattr(np.ndarray, error.name)]
+        wrong = [p for p, x in inputs if _holds(x, error.obj) and hasattr(np.ndarray, error.name)]
         if not wrong or _has_shape(error.obj):
             return  # a bug in the op, not a mistake of the caller
         raise TypeError(f"{name}: {wrong[0]} must be an array or a Tensor, got {_kind(error.obj)}") from error
@@ -73,6 +73,11 @@ def _by_name(function, arrays):
         return inspect.signature(function).bind_partial(*arrays).arguments.items()
     except TypeError:  # too many arguments
         return zip(inspect.signature(function).parameters, arrays, strict=False)
+
+
+def _holds(x, value):
+    """Whether an argument is this value, or one of several arguments of the same parameter is."""
+    return x is value or type(x) is tuple and any(part is value for part in x)
 
 
 def _kind(x):
@@ -113,15 +118,16 @@ def cotangent_data(grad, tensor):
             f"backward: a Tensor of shape {tensor.shape} needs a cotangent: pass grad of that shape, "
             "or reduce it first, for example x.sum().backward()"
         )
-    return as_array(grad.data if hasattr(grad, "requires_grad") else grad, like=tensor.data)
+    grad = as_array(grad.data if hasattr(grad, "requires_grad") else grad, like=tensor.data)
+    try:
+        namespace(grad, tensor.data)
+    except ArrayError as error:
+        raise TypeError(f"backward: grad and Tensor are {error}") from None
+    return grad
 
 
 def no_backward(tensor, grad):
     """The error for a backward that cannot start."""
-    try:
-        namespace(grad, tensor.data)
-    except ArrayError as error:
-        return TypeError(f"backward: grad and Tensor are {error}")
     if grad.shape != tensor.shape:
         return ValueError(f"backward: grad has shape {grad.shape}, but the Tensor has shape {tensor.shape}")
     return RuntimeError(

@@ -126,23 +126,23 @@ def careful(function, dtypes="floating", written=()):
             return function(*args, **options)  # this call raises the error
         given = bound.arguments
         x = next(iter(given))
-        _refuse_lists(name, given)
         given.update({key: prepared(key, value) for key, value in given.items()})
         if dtypes == "any":
             return function(*bound.args, **bound.kwargs)
+        _refuse_lists(name, given)
         floats = {array.dtype for array in _arrays(given.values()) if array.dtype.kind == "f"}
         if dtypes != "numbers" and getattr(given[x], "dtype", SINGLE).kind != "f":
             if dtypes == "floating" or not floats:
                 check_floating(name, given[x], x)
             given[x] = given[x].astype(np.result_type(*floats))
-        if HALF not in floats:
-            out, vjp = function(*bound.args, **bound.kwargs)
-            _check_result_dtype(name, out, floats, given)
-            return out, vjp
         arguments = _in_order(bound)
-        all_of_half = {HALF} == floats if dtypes == "numbers" else given[x].dtype == HALF
-        given.update({k: v if k in written else each(widened, v) for k, v in given.items()})
+        all_of_half = {HALF} == floats if dtypes == "numbers" else getattr(given[x], "dtype", None) == HALF
+        if HALF in floats:
+            given.update({k: v if k in written else each(widened, v) for k, v in given.items()})
         out, vjp = function(*bound.args, **bound.kwargs)
+        _check_result_dtype(name, out, set(map(at_least_float32, floats)), given)
+        if HALF not in floats:
+            return out, vjp
         if out.dtype == SINGLE and all_of_half:
             out = out.astype(HALF)
         return out, _rounded(vjp, out.dtype, arguments)
@@ -154,7 +154,9 @@ def _refuse_lists(name, given):
     """Refuse a list of Tensors: a vjp returns one cotangent per parameter, not one per element of a list."""
     for key, value in given.items():
         if type(value) is list and any(hasattr(x, "requires_grad") for x in value):
-            raise TypeError(f"{name}: {key} is a list of Tensors; an op takes them one by one, as *{key}")
+            raise TypeError(
+                f"{name}: {key} is a list of Tensors; stack them first, or write the op with *{key}"
+            )
 
 
 def _in_order(bound):

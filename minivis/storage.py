@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import math
+import operator
 import pkgutil
 import re
 import warnings
@@ -187,7 +188,8 @@ def describe(model):
     }  # an argument may be a model (a backbone), with its own description
     for name, value in arguments.items():
         try:
-            json.dumps(value)
+            # NumPy's integers, such as labels.max() + 1, are integers too
+            arguments[name] = json.loads(json.dumps(value, default=operator.index))
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"save: {type(model).__name__} was made with {name}={value!r:.100}, which {CONFIG} cannot hold ({error}): make it "

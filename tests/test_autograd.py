@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import minivis as mv
 from minivis.autograd import Tensor, primitive, unbroadcast
+from minivis.dtypes import made
 
 
 def leaf(*shape, seed=0, dtype=np.float64):
@@ -358,6 +359,32 @@ def test_memory_falls_while_backward_runs(no_gc):
     assert freed > (depth - 4) * n * 8
 
 
+TRIANGLE = np.tri(160, dtype=bool)
+KEEPING = {  # name: op, shape of its argument, elements that have to stay for backward, the result among them
+    "concatenate": (lambda x: mv.ops.concatenate([x, x]), (300, 100), 60_000),
+    "stack": (lambda x: mv.ops.stack([x, x]), (300, 100), 60_000),
+    "unfold": (lambda x: mv.ops.unfold(x, 3), (1, 4, 66, 66), 4 * 9 * 64 * 64),
+    "fold": (lambda x: mv.ops.fold(x, (66, 66), 3), (1, 4 * 9, 64 * 64), 4 * 66 * 66),
+    "masked attention": (
+        lambda x: mv.ops.scaled_dot_product_attention(x, x, x, TRIANGLE),
+        (4, 160, 2),
+        4 * 160 * 160 + 2 * 4 * 160 * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_nothing_is_kept_that_backward_does_not_need(name):
+    op, shape, elements = KEEPING[name]
+    x = Tensor(np.zeros(shape), requires_grad=True)
+    op(x + 0.0)  # whatever is loaded or made once
+    tracemalloc.start()
+    y = op(x + 0.0)  # the argument itself is a result that nobody holds
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert y.requires_grad and kept < 8 * elements * 1.1 + 20_000
+
+
 # primitive
 
 
@@ -422,6 +449,25 @@ def test_arrays_in_give_an_array_out_and_raw_gives_the_pair():
     out, vjp = mv.ops.softmax.raw(np.zeros(2))
     assert out.tolist() == [0.5, 0.5]
     assert vjp(np.ones(2))[0].tolist() == [0, 0]
+
+
+def test_way_gives_the_pair_too():
+    x = np.arange(3.0)[None, None]
+    weight = np.array([[[1.0, 2.0]]])
+    out, vjp = mv.ops.conv1d.way(x, weight)
+    assert out.tolist() == [[[2, 5]]]
+    assert [part if part is None else part.tolist() for part in made(vjp(np.ones((1, 1, 2))))] == [
+        [[[1, 3, 2]]],
+        [[[1, 3]]],
+        None,
+    ]
+
+
+def test_what_is_no_array_among_several_operands_is_named():
+    with pytest.raises(
+        TypeError, match="^einsum: operands must be an array or a Tensor, got list; wrap it in"
+    ):
+        mv.ops.einsum("i,i->", np.ones(2), [1.0, 2.0])
 
 
 def test_a_gradient_that_an_op_cannot_give_is_refused():

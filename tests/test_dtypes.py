@@ -10,6 +10,7 @@ import minivis as mv
 from minivis import backend
 from minivis.autograd import Tensor, primitive
 from minivis.dtypes import at_least_float32, whole
+from tests.fast.forcing import forced
 
 
 def test_a_plain_array_enters_as_it_is():
@@ -56,6 +57,9 @@ def test_data_put_into_a_tensor_later_is_seen_to_as_well():
     y = mv.ops.softmax(x)
     assert y.dtype.isnative
     np.testing.assert_allclose(y.data, mv.ops.softmax(np.arange(3, dtype=np.float32)))
+    x.data = np.arange(3, dtype=np.float32).view(np.memmap)
+    x.backward(np.array([1.0, 2.0, 3.0], np.float32))
+    assert type(x.grad) is np.ndarray and x.grad.tolist() == [1, 2, 3]
 
 
 def test_the_sum_of_a_cotangent_over_a_batch_does_not_stop_at_2048():
@@ -91,6 +95,30 @@ def test_an_op_of_ones_own_gets_float16_right_for_free():
         square_mean(np.arange(3))
     with pytest.raises(TypeError, match="^square_mean: weight must be floating-point, got int64"):
         square_mean(np.ones(3, np.float32), np.array(2))  # would make float64
+    with pytest.raises(TypeError, match="^square_mean: weight must be floating-point, got int64"):
+        square_mean(np.ones(3, np.float16), np.array(2))
+
+
+@pytest.mark.parametrize("weight", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_norms_keep_the_dtype_of_x_whatever_that_of_the_weight_is(dtype, weight):
+    x = np.array([[1.0, 3.0], [3.0, 1.0]], dtype)
+    w, b = np.array([[2.0, 1.0], [0.0, 1.0]], weight)
+    zeros = np.zeros(2, dtype)
+    for norm, right in (
+        (lambda *p: mv.ops.layer_norm(p[0], 2, *p[1:], eps=0.0), [[-2, 2], [2, 0]]),
+        (lambda *p: mv.ops.group_norm(p[0], 1, *p[1:], eps=0.0), [[-2, 2], [2, 0]]),
+        (lambda *p: mv.ops.batch_norm(p[0], None, None, *p[1:], training=True, eps=0.0), [[-2, 2], [2, 0]]),
+        (lambda *p: mv.ops.batch_norm(p[0], zeros, zeros + 1, *p[1:], eps=0.0), [[2, 4], [6, 2]]),
+    ):
+        for around in (mv.plain, forced):
+            leaves = [Tensor(p, requires_grad=True) for p in (x, w, b)]
+            with around():
+                y = norm(*leaves)
+                y.sum().backward()
+            assert y.dtype == dtype
+            np.testing.assert_allclose(y.data, right, atol=1e-3)
+            assert [leaf.grad.dtype for leaf in leaves] == [dtype, weight, weight]
 
 
 def test_running_statistics_of_float16_are_updated_in_place():

@@ -169,6 +169,16 @@ def _add_bias_and_mask(row, m, head, query, bias, bias_of, mask, mask_of, causal
             row[j] = float32(-np.inf)
 
 
+@_exact
+def _has_nothing(m, head, query, mask, mask_of, causal):
+    """Whether a query may attend to no key at all: its scores of -inf are not numbers that got out of hand."""
+    if not len(mask):
+        return False
+    keys = query + 1 if causal else m
+    may = mask[mask_of[head]]
+    return not may[query % len(may)][:keys].any()
+
+
 @_rowwise(
     *[_read4] * 3,
     _read3,
@@ -202,7 +212,7 @@ def _attention(start, stop, q, k, v, bias, bias_of, mask, mask_of, causal, scale
                 _add_bias_and_mask(row, m, head, first + i, bias, bias_of, mask, mask_of, causal)
             highest = _largest(row)
             total = float32(0.0)
-            if (len(mask) or causal) and highest == float32(-np.inf):  # nothing may be attended
+            if highest == float32(-np.inf) and _has_nothing(m, head, first + i, mask, mask_of, causal):
                 for j in range(m):
                     row[j] = float32(0.0)
             else:

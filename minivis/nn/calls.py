@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 
 import numpy as np
 
-from minivis.autograd import Node, Tensor
+from minivis.autograd import Node, Tensor, recording
 from minivis.backend import is_array, move
 from minivis.nn.module import Module
 
@@ -64,6 +64,8 @@ def record_calls(function, model, input):
     ------
     TypeError
         If ``model`` is not a Module.
+    RuntimeError
+        Inside `no_grad`, where no op is recorded.
 
     Examples
     --------
@@ -73,9 +75,12 @@ def record_calls(function, model, input):
     """
     if not isinstance(model, Module):
         raise TypeError(f"{function}: model must be a Module, got {type(model).__name__}")
+    if not recording():
+        raise RuntimeError(f"{function}: nothing is recorded inside no_grad(); call it outside")
     arguments = _arguments(model, input)
     recorder = _Recorder()
     training = [(m, m.training) for m in model.modules()]
+    own_forwards = [(m, vars(m).get("forward")) for m in model.modules()]
     frozen = [p for p in model.parameters() if not p.requires_grad and p.dtype.kind == "f"]
     try:
         model.eval()
@@ -86,8 +91,11 @@ def record_calls(function, model, input):
         model(*arguments)
     finally:
         for module, mode in training:
-            vars(module).pop("forward", None)
             module.training = mode
+        for module, forward in own_forwards:
+            vars(module).pop("forward", None)
+            if forward is not None:
+                module.forward = forward
         for tensor in [*frozen, *recorder.marked]:
             tensor.requires_grad = False
     return recorder.calls

@@ -134,6 +134,8 @@ def summary(model, input, depth=2):
     ------
     TypeError
         If ``model`` is not a Module.
+    RuntimeError
+        Inside `no_grad`, where there is no tape.
 
     Notes
     -----

@@ -54,7 +54,7 @@ def _recording(init):
     def recorded(self, *args, **kwargs):
         __tracebackhide__ = True  # IPython and pytest leave this frame out of an error's traceback
         if "config" not in vars(self):
-            self.config = _arguments(init, self, args, kwargs)
+            vars(self)["config"] = _arguments(init, self, args, kwargs)  # also where attributes cannot be set
         init(self, *args, **kwargs)
 
     return recorded

@@ -110,9 +110,15 @@ def masked_softmax(scores, allowed):
         return softmax.way(scores)
     xp = namespace(scores, allowed)
     some = allowed.any(axis=-1, keepdims=True)
-    # a query without an allowed key keeps its scores for now: with -inf everywhere, softmax would be NaN
-    weights, pull = softmax.way(xp.where(allowed | ~some, scores, -math.inf))
+    if may_read(some) and bool(some.all()):  # the usual case: no second array of weights
+        return softmax.way(xp.where(allowed, scores, -math.inf))
+    weights, pull = softmax.way(xp.where(allowed, scores, hidden_scores(some, scores.dtype)))
     return xp.where(some, weights, 0), lambda g: pull(xp.where(some, g, 0))
+
+
+def hidden_scores(some, dtype):
+    """What stands for the scores of masked pairs: -inf, but 0 for a query without any key, as -inf - (-inf) would be NaN."""
+    return namespace(some).where(some, -math.inf, 0).astype(dtype)
 
 
 def scale(q):
@@ -226,7 +232,7 @@ def attention_weights(q, k, mask=None, bias=None, *, is_causal=False):
     >>> attention_weights(np.zeros((1, 4)), np.zeros((2, 4)))
     array([[0.5, 0.5]])
     """
-    q, k, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, bias))
+    q, k, mask, bias = (x.data if isinstance(x, Tensor) else x for x in (q, k, mask, bias))
     check("attention_weights", q, k, k, mask)
     namespace(q, k, mask)
     scores = (q * scale(q)) @ k.swapaxes(-1, -2)
@@ -281,8 +287,9 @@ def attention_composed(q, k, v, mask=None, bias=None, *, is_causal=False, dropou
         weights = softmax(scores, axis=-1)
     else:
         some = allowed.any(axis=-1, keepdims=True)
-        # a row without an allowed key goes through softmax unmasked and is then set to 0: no NaN arises
-        weights = where(allowed & some, softmax(where(allowed | ~some, scores, -math.inf), axis=-1), 0.0)
+        # a row without an allowed key goes through softmax too and is then set to 0: no NaN arises
+        weights = softmax(where(allowed, scores, hidden_scores(some, scores.dtype)), axis=-1)
+        weights = where(some, weights, 0.0)
     if dropout_p:
         weights = dropout(weights, dropout_p, rng=rng)
     return matmul(weights, v)

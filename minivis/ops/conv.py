@@ -361,13 +361,15 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
         raise ValueError(f"unfold: x must be (B, C, H, W) {shapes}")
     kernel = sizes("unfold", "kernel_size", kernel_size, 2)
     geometry = geometry_of("unfold", x.shape[2:], kernel, stride, padding, dilation, shapes)
-    B, C = x.shape[:2]
+    shape = x.shape  # for backward, where neither x nor its patches are needed
+    B, C = shape[:2]
+    K = math.prod(kernel)
     patches = patches_of(x, geometry)  # (B, C, kh kw, H', W')
 
     def vjp(g):
-        return (add_patches(g.reshape(patches.shape), x.shape, geometry),)
+        return (add_patches(g.reshape(B, C, K, *geometry.out), shape, geometry),)
 
-    return patches.reshape(B, C * math.prod(kernel), math.prod(geometry.out)), vjp
+    return patches.reshape(B, C * K, math.prod(geometry.out)), vjp
 
 
 @primitive(dtypes="numbers")
@@ -416,7 +418,8 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
         )
     shape = (len(x), x.shape[1] // K, *spatial)
     patches = x.reshape(*shape[:2], K, *geometry.out)
-    return add_patches(patches, shape, geometry), lambda g: (patches_of(g, geometry).reshape(x.shape),)
+    rows = x.shape
+    return add_patches(patches, shape, geometry), lambda g: (patches_of(g, geometry).reshape(rows),)
 
 
 def geometry_of(name, spatial, kernel, stride, padding, dilation, shapes):

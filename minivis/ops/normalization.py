@@ -69,7 +69,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
         g_weight = None if weight is None else unbroadcast(g * xhat, weight)
         return g_x, None, g_weight, unbroadcast(g, bias)
 
-    return y, vjp
+    return y.astype(x.dtype, copy=False), vjp
 
 
 def standardised(x, axes, eps):
@@ -172,7 +172,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
         g_bias = None if bias is None else g.sum(axis=axes)
         return g_x, None, like(g_weight, weight), like(g_bias, bias)
 
-    return y, vjp
+    return y.astype(x.dtype, copy=False), vjp
 
 
 def _channels(x):
@@ -262,7 +262,7 @@ def _with_own_statistics(xp, x, mean, variance, n, weight, bias, eps):
     centred = x - mean.reshape(column)
     inverse = 1 / xp.sqrt(variance + eps)
     scale = inverse if weight is None else weight * inverse
-    y = centred * scale.reshape(column)
+    y = (centred * scale.reshape(column)).astype(x.dtype, copy=False)
     if bias is not None:
         y += bias.reshape(column)
 

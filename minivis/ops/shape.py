@@ -253,11 +253,12 @@ def _concatenate(*arrays, axis):
     """`concatenate` with the arrays as separate arguments, which an op needs."""
     out = namespace(*arrays).concatenate(meet(*arrays), axis)
     ends = [0, *accumulate(x.shape[axis] for x in arrays)]
+    dtypes = [x.dtype for x in arrays]  # the arrays themselves are not needed any more
 
     def vjp(g):
         before = (slice(None),) * (axis % g.ndim)
-        pieces = zip(ends[:-1], ends[1:], arrays, strict=True)
-        return tuple(g[(*before, slice(i, j))].astype(x.dtype, copy=False) for i, j, x in pieces)
+        pieces = zip(ends[:-1], ends[1:], dtypes, strict=True)
+        return tuple(g[(*before, slice(i, j))].astype(dtype, copy=False) for i, j, dtype in pieces)
 
     return out, vjp
 
@@ -300,11 +301,11 @@ def stack(arrays, axis=0):
 def _stack(*arrays, axis):
     """`stack` with the arrays as separate arguments, which an op needs."""
     xp = namespace(*arrays)
+    dtypes = [x.dtype for x in arrays]  # the arrays themselves are not needed any more
 
     def vjp(g):
-        return tuple(
-            part.astype(x.dtype, copy=False) for part, x in zip(xp.moveaxis(g, axis, 0), arrays, strict=True)
-        )
+        parts = zip(xp.moveaxis(g, axis, 0), dtypes, strict=True)
+        return tuple(part.astype(dtype, copy=False) for part, dtype in parts)
 
     return xp.stack(meet(*arrays), axis), vjp
 

@@ -72,7 +72,7 @@ def show(source, out=None, size=None, closed=()):
     shape = _input_shape(source, model, size)
     try:
         figure = viz.architecture(model, shape, closed)
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:
         if str(error).startswith("architecture:"):
             raise
         raise ValueError(f"show: {source} with a picture {shape}: {error}; choose another size") from error

@@ -58,6 +58,8 @@ def architecture(model, input, closed=(), title=None, caption=None):
         If ``model`` is not a Module.
     ValueError
         If a name in ``closed`` is not a module of the model.
+    RuntimeError
+        Inside `no_grad`, where nothing is recorded.
 
     Notes
     -----

@@ -135,7 +135,7 @@ MUTANTS = {
         "float32(-np.inf) if may[j] else row[j]",
     ),
     "a query does not see itself": ("range(query + 1, m)", "range(query, m)"),
-    "an empty row is NaN": ("if (len(mask) or causal) and", "if False and"),
+    "an empty row is NaN": ("if highest == float32(-np.inf) and", "if False and"),
     "weights that do not sum to 1": ("inverse = float32(1.0) / total", "inverse = float32(1.0)"),
     "the sum along the row is forgotten": ("ps[j] * (row[j] - along)", "ps[j] * row[j]"),
     "scores are not turned": ("_transpose(s, transposed)", "pass"),
@@ -201,6 +201,20 @@ def test_what_is_no_number_stays_what_three_steps_make_of_it():
         with np.errstate(invalid="ignore"):
             three = attention_composed(q, k, v, allowed)
         np.testing.assert_array_equal(compiled_attention.attend(q, k, v, allowed, None, False), three)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mask", [None, [True, True, False], [False, True, True]])
+def test_scores_of_minus_infinity_are_no_missing_keys(mask, causal):
+    """Where all keys that a query sees have a score of -inf, the softmax is 0/0; where it sees none, the result is 0."""
+    q, k, v = np.ones((3, 1, 3, 2), np.float32)
+    bias = np.zeros((3, 3), np.float32)
+    bias[0] = -np.inf
+    bias[1, 0] = -np.inf
+    mask = None if mask is None else np.array(mask)
+    y = compiled_attention.attend(q, k, v, mask, bias, causal)
+    sees_none = mask is not None and not mask[0] and causal
+    np.testing.assert_array_equal(y, [[[0.0 if sees_none else np.nan] * 2, [1.0] * 2, [1.0] * 2]])
 
 
 def test_one_pass_has_no_room_for_all_weights():

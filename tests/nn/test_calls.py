@@ -92,6 +92,20 @@ def test_a_forward_pass_that_fails_leaves_the_model_as_it_was():
     assert not any(p.requires_grad for p in model.parameters())
 
 
+def test_a_forward_of_a_module_of_its_own_is_kept():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    model[1].forward = lambda x: x * 3  # as one tries something out in a notebook
+    assert [node.op for node in record_calls("test", model, (1, 2))[2].nodes] == ["mul"]
+    np.testing.assert_array_equal(model[1](np.array([-1.0])), [-3.0])
+    assert "forward" not in vars(model) and "forward" not in vars(model[0])
+
+
+@pytest.mark.parametrize("function", [mv.summary, mv.viz.architecture])
+def test_inside_no_grad_there_is_nothing_to_tell(function):
+    with mv.no_grad(), pytest.raises(RuntimeError, match=f"^{function.__name__}: nothing is recorded"):
+        function(nn.Linear(2, 2), (1, 2))
+
+
 class Unrecorded(nn.Module):
     def __init__(self):
         self.layer = nn.Linear(2, 2)

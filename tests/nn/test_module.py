@@ -394,6 +394,26 @@ def test_the_arguments_a_module_was_made_with_are_recorded():
     assert Below().config == Below().there_already == {"sizes": (1, 2)}
 
 
+def test_a_class_may_have_something_else_by_the_name_of_config_or_let_nothing_be_set():
+    class Told(nn.Module):
+        def __init__(self, width):
+            pass
+
+        @property
+        def config(self):
+            return "by the class"
+
+    class Closed(nn.Module):
+        def __init__(self, width):
+            pass
+
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+    assert Told(3).config == "by the class"
+    assert Closed(3).config == {"width": 3}
+
+
 def test_a_recorded_argument_is_no_part_of_the_module():
     layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))  # an iterator is used up: it is not kept
     assert layers.config == {}

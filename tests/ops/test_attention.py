@@ -206,6 +206,17 @@ HIDING = {  # name: mask, is_causal; which queries ask, which keys are asked
 }
 
 
+@pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
+def test_the_weights_shown_are_those_that_values_are_gathered_with(attend):
+    """Values that are a unit matrix give the weights back; whatever is given may be a Tensor, a mask too."""
+    mask = Tensor(EMPTY_ROW)
+    bias = Tensor(RNG.standard_normal((7, 5)))
+    weights = ops.attention_weights(Tensor(Q), Tensor(K), mask, bias, is_causal=True)
+    y = attend(Tensor(Q), Tensor(K), Tensor(np.eye(5)), mask, bias, is_causal=True)
+    np.testing.assert_allclose(weights, y.data, atol=1e-15)
+    assert not weights[:, :, 2].any()
+
+
 @pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", HIDING)
 @pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
@@ -227,6 +238,17 @@ def test_what_nobody_may_attend_to_may_be_nan(name, what, attend):
     for clean, dirty in zip(*results, strict=True):
         assert np.isfinite(dirty).all()
         np.testing.assert_array_equal(dirty, clean)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("attend", [ops.scaled_dot_product_attention, ops.attention_composed])
+def test_the_bias_of_a_masked_pair_may_be_nan(attend, what):
+    q, k, v, bias = (Tensor(x, requires_grad=True) for x in (Q, K, V, np.where(EMPTY_ROW, 0.0, what)))
+    y = attend(q, k, v, EMPTY_ROW, bias)
+    y.backward(np.ones(y.shape))
+    assert all(np.isfinite(x).all() for x in (y.data, q.grad, k.grad, v.grad, bias.grad))
+    np.testing.assert_array_equal(y.data, attend(Q, K, V, EMPTY_ROW))
+    assert not y.data[:, :, 2].any() and not bias.grad[~EMPTY_ROW].any()
 
 
 def test_what_is_hidden_in_large_float32_arrays_may_be_nan():

@@ -102,6 +102,7 @@ def test_without_a_name_the_names_are_listed(capsys):
             "vit-digits --size 9",
             "show: vit-digits with a picture (1, 1, 9, 9): ViT: patches of 2 x 2 do not fill",
         ),
+        ("cnn-digits --size 9000000", "show: cnn-digits with a picture (1, 1, 9000000, 9000000): Unable to"),
         ("vit-digits --closed nose", "architecture: closed names 'nose', which is no module of ViT"),
     ],
 )
