@@ -18,7 +18,7 @@ from minivis.laws.conv_mistakes import (
 )
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, sizes, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
@@ -186,7 +186,7 @@ def _anything(draw):
     if choose(draw, False, True):
         case["bias"] = normals(draw, (groups * o,))
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return case | said(options, stride=1, padding=0, dilation=1, groups=1)
+    return case | without_defaults(options, stride=1, padding=0, dilation=1, groups=1)
 
 
 def _forward(change):

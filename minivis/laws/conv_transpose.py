@@ -19,7 +19,7 @@ from minivis.laws.conv_mistakes import (
 )
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, sizes, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
@@ -152,7 +152,7 @@ def _t_anything(draw):
     if choose(draw, False, True):
         case["bias"] = normals(draw, (O,))
     options = {"stride": stride, "padding": padding, "output_padding": more}
-    return case | said(options, stride=1, padding=0, output_padding=0)
+    return case | without_defaults(options, stride=1, padding=0, output_padding=0)
 
 
 def _large_enough(draw, kernel, stride, padding, output_padding):

@@ -393,7 +393,7 @@ index_laws(
     shapes=_any_shape,
     read=_read,
     squeezed=lambda cost: tuple(np.squeeze(part) for part in _linear_sum_assignment(cost)[0]),
-    moody=_any_optimum,
+    random_ties=_any_optimum,
     float_mutant=lambda cost: tuple(
         part.astype(np.float64) if part.size else part for part in _linear_sum_assignment(cost)[0]
     ),

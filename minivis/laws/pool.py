@@ -15,8 +15,8 @@ from minivis.laws.judging.inputs import (
     normals,
     numbers,
     pair,
-    said,
     sizes,
+    without_defaults,
 )
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
@@ -128,7 +128,7 @@ def _window(draw):
     if padding[0] == padding[1] and choose(draw, True, False):
         padding = padding[0]
     least = [max(1, k - 2 * p) for k, p in zip(both(kernel), both(padding), strict=True)]
-    return {"kernel_size": kernel} | said(
+    return {"kernel_size": kernel} | without_defaults(
         {"stride": stride, "padding": padding}, stride=None, padding=0
     ), least
 

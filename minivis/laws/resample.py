@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, distinct, integer, normals, numbers, said, sizes
+from minivis.laws.judging.inputs import choose, distinct, integer, normals, numbers, sizes, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
@@ -127,7 +127,7 @@ def _anything(draw):
     options = {"mode": mode, "align_corners": mode == "bilinear" and choose(draw, False, True)}
     x = normals(draw, (*sizes(draw, 2, 1, 3), *sizes(draw, 2, 1, 6)))
     size = sizes(draw, 2, 1, 8)
-    return {"x": x, "size": size, **said(options, mode="nearest", align_corners=False)}
+    return {"x": x, "size": size, **without_defaults(options, mode="nearest", align_corners=False)}
 
 
 def _with_matrices(matrix):

@@ -379,7 +379,7 @@ nms.law(
 _CHANCE = np.random.default_rng()
 
 
-def _moody(boxes, scores, threshold):
+def _random_ties(boxes, scores, threshold):
     shuffled = _CHANCE.permutation(len(boxes))
     order = shuffled[np.argsort(-scores[shuffled], kind="stable")]
     return _greedy(boxes, scores, threshold, order=order)
@@ -391,7 +391,7 @@ index_laws(
     shapes=_few,
     read=lambda f, case: f(case),
     squeezed=lambda boxes, scores, threshold: np.squeeze(_greedy(boxes, scores, threshold)),
-    moody=_moody,
+    random_ties=_random_ties,
     float_mutant=lambda boxes, scores, threshold: _greedy(boxes, scores, threshold).astype(np.float64),
     overwritten="scores",
 )

@@ -1,6 +1,6 @@
-"""The laws of every backward pass: each gradient is right, stays float32, and leaves the cotangent alone.
+"""The laws of every backward pass: gradients are right and stay float32, and the cotangent is left alone.
 
-Not here: what one family alone promises, plain calls over the whole domain (value_laws.py).
+Not here: laws of one family alone, plain calls over the whole domain (value_laws.py).
 """
 
 import functools
@@ -17,7 +17,7 @@ __all__ = ["cotangent", "gradients"]
 
 
 def gradients(family, *, inputs, mutants, equation, hints, slide=""):
-    """Declare the laws of the backward pass, one for each array parameter and two for all.
+    """Declare the laws of the backward pass: one for each array parameter, and two for all gradients.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def gradients(family, *, inputs, mutants, equation, hints, slide=""):
     for name in family.arrays:
         family.law(
             f"gradient of {name}",
-            sentence=f"vjp(g) carries the cotangent of the output back to {name}.",
+            sentence=f"vjp(g) turns the cotangent g of the output into the gradient of {name}.",
             inputs=inputs,
             equation=equation[name],
             slide=slide,
@@ -84,7 +84,7 @@ def _cotangent_left_alone(family, inputs):
         manners=True,
         inputs=inputs,
         gradient=True,
-        hint="`g *= ...` writes into an array that belongs to somebody else; another branch of the graph may need it.",
+        hint="`g *= ...` writes into an array that is not yours; another branch of the graph may need it.",
         mutant=mutated(family.right, scribble),
         examples=6,
     )
@@ -94,11 +94,11 @@ def _cotangent_left_alone(family, inputs):
         mine = g.copy()
         f.pull(case.copy(np.float64), mine)
         if not np.array_equal(g, mine):
-            raise Broken("After vjp(g), g was another.", expected=g, got=mine)
+            raise Broken("vjp(g) changed g.", expected=g, got=mine)
 
 
 def cotangent(shape):
-    """A cotangent of simple numbers, never all ones: softmax and every norm would pass with no gradient at all."""
+    """A cotangent of simple numbers, not all ones: softmax and every norm would pass with gradients of 0."""
     values = np.random.default_rng([7, *shape]).permutation(max(1, int(np.prod(shape)))) % 7 - 2.0
     return values.reshape(shape)
 
