@@ -131,7 +131,7 @@ def _boxes_of(f, case):
     mutant=lambda boxes: _to_corners(boxes * np.array([1, 1, 2, 2], boxes.dtype))[0],
 )
 def _half(f, case):
-    """A box extends from its centre by half of its size to each side."""
+    """A box reaches from its centre by half its size to each side."""
     compare(
         np.sort(_boxes_of(f, case)), np.sort(f.right(case)), what="The coordinates of the corners, sorted,"
     )

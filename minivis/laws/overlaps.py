@@ -391,12 +391,12 @@ def _bounded(f, case):
     ),
 )
 def _symmetric(f, case):
-    """Which of two boxes comes first does not matter."""
+    """Exchanging the two boxes does not change the result."""
     compare(f(case), f(case.replace(boxes1=case["boxes2"], boxes2=case["boxes1"])).T.astype(np.float64))
 
 
 def _same_after(f, case, change, what):
-    """The output for both lists changed alike is the output for the lists as they were."""
+    """Changing both lists in the same way does not change the output."""
     moved = {name: change(boxes).astype(np.float32) for name, boxes in case.args.items()}
     compare(f(case), f(case.replace(**moved)).astype(np.float64), 1e-3, 2e-3, what)
 
