@@ -1,7 +1,7 @@
-"""The laws that each function of minivis promises to keep, for the test suite, the learner and the teacher.
+"""The laws of minivis's functions: properties that each must have, for the test suite, the learner and the teacher.
 
-Each file here holds the laws of one family of functions and is named as the library's file it judges; `judging/` is
-the machine that draws inputs, runs a function, judges and reports.
+Each file here holds the laws of one family of functions and has the name of the library's file; `judging/` draws
+inputs, runs a function, judges it and reports.
 
 Not here: the functions themselves; the laws judge plain NumPy functions and need none of them.
 """
@@ -36,4 +36,4 @@ for _file in (
     "patches", "position_codes", "analysis", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
     "shifted_windows", "deformable_attention",
 ):  # fmt: skip
-    importlib.import_module(f"minivis.laws.{_file}")  # a family is known once its file is read
+    importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

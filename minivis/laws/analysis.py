@@ -28,7 +28,7 @@ DISTANCE = r"\bar d = \frac1N \sum_i \sum_j A_{ij} \lVert x_i - x_j \rVert"
 REMARKS = "A/36-attention-distance"
 
 
-# Each token looks at one other, in two heads that agree, unless a law says otherwise
+# Each token attends to one token, and both heads are equal, unless a law is about something else
 
 
 def _looks(draw, grid, allowed=None, heads=1):
@@ -99,7 +99,7 @@ def _anything(draw):
 
 
 def _with_distance(distance):
-    """A mutant that measures otherwise: ``distance(dy, dx)``."""
+    """A mutant with another distance between patches: ``distance(dy, dx)``."""
 
     def mutant(attention, patch_size, grid):
         y, x = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
@@ -110,7 +110,7 @@ def _with_distance(distance):
 
 
 def _favourite(attention, patch_size, grid):
-    """Only the patch that gets the most counts."""
+    """Only the patch with the most attention counts."""
     most = attention == attention.max(axis=-1, keepdims=True)
     return _attention_distance(attention * most, patch_size, grid)[0]
 
@@ -126,11 +126,11 @@ attention_distance.agrees(
 )
 attention_distance.agrees(
     "as the crow flies",
-    "The distance of diagonal neighbours is the square root of 2, in patches.",
+    "Diagonal neighbours are sqrt(2) patches apart, the straight-line distance.",
     inputs=_diagonals,
     equation=r"\lVert x_i - x_j \rVert = \sqrt{\Delta y^2 + \Delta x^2}",
     slide=REMARKS,
-    hint="Euclid: the root of the sum of squares, not the sum of the steps down and across.",
+    hint="Take the Euclidean distance: the root of the sum of squares, not the sum of the steps down and across.",
     mutant=_with_distance(np.add),
 )
 attention_distance.agrees(
@@ -144,29 +144,29 @@ attention_distance.agrees(
 )
 attention_distance.agrees(
     "each head by itself",
-    "Every head has a distance of its own: one looks near, another far.",
+    "Every head has its own distance: one may look near, another far.",
     inputs=_two_heads,
     equation=DISTANCE,
     slide=REMARKS,
-    hint="Average over the queries, never over the heads: that some look near and others far is the point.",
+    hint="Average over the queries, not over the heads: the result shows which heads look near and which look far.",
     mutant=lambda attention, patch_size, grid: _attention_distance(
         np.broadcast_to(attention.mean(axis=0), attention.shape), patch_size, grid
     )[0],
 )
 attention_distance.agrees(
     "weighted by attention",
-    "All patches count, each by the attention it gets.",
+    "All patches count, each weighted by its attention.",
     inputs=_spread,
     equation=DISTANCE,
     slide=REMARKS,
-    hint="Multiply distances by attention and sum over the keys; the patch that gets the most is not all.",
+    hint="Multiply distances by attention and sum over the keys: do not use only the patch with the most attention.",
     mutant=_favourite,
 )
 every_family(attention_distance, inputs=_spread, shapes=_distance_shape)
 
 
 def _euclid_next_door(dy, dx):
-    """Straight lines to diagonal neighbours, along the streets to all that are further."""
+    """Euclidean distance to the neighbours, steps down plus steps across to all patches further away."""
     return np.where((dy < 2) & (dx < 2), np.sqrt(dy**2 + dx**2), dy + dx)
 
 
@@ -180,8 +180,8 @@ values(
     simplest=_small,
     words="one head, a few patches",
     anything=_anything,
-    hint="Write the table of distances of a grid of 3 x 4 patches down and compare: far patches, rows and columns, several "
-    "heads, any patch size.",
+    hint="Write down the table of distances for a grid of 3 x 4 patches and compare. The inputs have patches far apart, "
+    "unequal numbers of rows and columns, several heads, and any patch size.",
     mutant=_with_distance(_euclid_next_door),
 )
 for name, hint, answer in (
@@ -192,7 +192,7 @@ for name, hint, answer in (
     ),
     (
         "along the streets",
-        "These distances go down and then across. The straight line is the root of the sum of squares.",
+        "These distances go down and then across. The straight-line distance is the root of the sum of squares.",
         _with_distance(np.add),
     ),
     (
@@ -202,7 +202,7 @@ for name, hint, answer in (
     ),
     (
         "the larger of the two steps",
-        "This counts the larger of the steps down and across. The straight line is the root of the sum of squares.",
+        "This is the larger of the steps down and across. The straight-line distance is the root of the sum of squares.",
         _with_distance(np.maximum),
     ),
     (
@@ -212,7 +212,7 @@ for name, hint, answer in (
     ),
     (
         "all heads together",
-        "All heads have the same number: they were averaged. Average over the queries of each head by itself.",
+        "All heads have the same distance: you averaged over the heads. Average over the queries of each head.",
         _changed(lambda a, patch_size, grid: (np.broadcast_to(a.mean(axis=0), a.shape), patch_size, grid)),
     ),
     (
@@ -222,7 +222,7 @@ for name, hint, answer in (
     ),
     (
         "the favourite alone",
-        "Only the patch with the most attention counts here. All do, each by its share.",
+        "Here only the patch with the most attention counts. All patches count, each weighted by its attention.",
         _favourite,
     ),
 ):

@@ -21,7 +21,7 @@ SLIDE = "A/26-cross-attention"
 
 
 def _weights(scores, mask=None):
-    """Softmax over the allowed keys; a row that may attend to nothing is 0."""
+    """Softmax over the allowed keys; a row without allowed keys is 0."""
     allowed = scores if mask is None else np.where(mask, scores, -np.inf)
     top = allowed.max(axis=-1, keepdims=True)
     e = np.exp(allowed - np.where(np.isfinite(top), top, 0))
@@ -49,7 +49,7 @@ attention = Family(
 )
 
 
-# Every law but "scale" has keys of width 1, where the scale is 1, and other numbers of queries and of keys
+# In every law but "scale" keys have width 1, so that the scale is 1; there are not as many queries as keys
 
 
 def _tokens(draw, leading=(2,), width=1, queries=None, keys=None, values=2):
@@ -89,7 +89,7 @@ def _large(draw):
 def _masked(draw, keep=0.6):
     case = _tokens(draw)
     mask = flags(draw, (2, case["q"].shape[1], case["k"].shape[1]), keep)
-    mask[..., 0] |= ~mask.any(axis=-1)  # nobody is left without a key
+    mask[..., 0] |= ~mask.any(axis=-1)  # every query has an allowed key
     return {**case, "mask": mask}
 
 
@@ -132,7 +132,7 @@ def _simplest(draw):
 
 
 def _anything(draw):
-    """With or without a mask; with one, a key may outshout the others, forbidden or not."""
+    """With or without a mask; with one, a key may have a far higher score than the others, allowed or not."""
     masked, loud = choose(draw, (False, False), (True, False), (True, True))
     case = _any_call(draw, masked)
     if loud:
@@ -142,7 +142,7 @@ def _anything(draw):
 
 
 def _moderate(draw):
-    """Now and then with scores whose exp is infinite in float32: the way back needs the maximum too."""
+    """Some cases have scores whose exp is infinite in float32: the backward pass needs the maximum too."""
     case = _any_call(draw, choose(draw, False, True))
     return {**case, "q": case["q"] * np.float32(choose(draw, 1, 1, 1, 100))}
 
@@ -157,7 +157,7 @@ def _any_call(draw, masked):
 
 
 def _any_mask(draw, full):
-    """Few keys or many, for each query and image or for all: any shape that broadcasts; rows may be empty."""
+    """A mask of any shape that broadcasts, with few allowed keys or many; rows may be empty."""
     rng = generator(draw)
     shape = [n if rng.random() < 0.7 else 1 for n in full[:-1]] + [full[-1]]
     return rng.random(shape[rng.integers(len(full)) * (rng.random() < 0.6) :]) < rng.choice([0.2, 0.5, 0.8])
@@ -179,7 +179,7 @@ def _extra_axis(right, args, options):
 
 
 def _transposed_whole(right, args, options):
-    """k.T, or a batch's transpose: nothing for two leading axes."""
+    """A transpose that is right for up to one leading axis only."""
     q, k, v = args
     if q.ndim < 4:
         return right(*args, **options)[0]
@@ -188,7 +188,7 @@ def _transposed_whole(right, args, options):
 
 attention.agrees(
     "matrices",
-    "Each query gets a mixture of the values, weighted by how well their keys match it.",
+    "Each query gets a weighted mean of the values; the weights say how well the keys match the query.",
     inputs=_matrices,
     equation=ATTENTION,
     slide=SLIDE,
@@ -198,11 +198,11 @@ attention.agrees(
 )
 attention.agrees(
     "leading axes",
-    "Images and heads are only carried along: only the last two axes take part.",
+    "Images and heads are independent: attention works on the last two axes.",
     inputs=_many_axes,
     equation=ATTENTION,
     slide="Z/34-multi-head-attention",
-    hint="k.T turns all axes around: swap the last two, np.swapaxes(k, -1, -2), and let @ do the rest.",
+    hint="k.T reverses all axes. Swap only the last two, np.swapaxes(k, -1, -2); @ works on the last two as well.",
     mutant=mutated(_attention, _transposed_whole),
 )
 attention.agrees(
@@ -211,8 +211,8 @@ attention.agrees(
     inputs=_wide,
     equation=r"\mathrm{Var}(q \cdot k) = d \ \Rightarrow\ \frac{q \cdot k}{\sqrt d}",
     slide="I/9-relate",
-    hint="A dot product of d numbers has a spread of sqrt(d). Divide by sqrt(d), once: not by d, and not by the number of "
-    "tokens.",
+    hint="A dot product of d numbers has a standard deviation of sqrt(d). Divide by sqrt(d), once: not by d, and not by the "
+    "number of tokens.",
     mutant=lambda q, k, v, mask=None: _weights(q @ np.swapaxes(k, -1, -2), mask) @ v,
 )
 
@@ -232,7 +232,7 @@ def _naive(q, k, v, mask=None):
 
 attention.agrees(
     "large scores",
-    "Scores of thousands are no trouble.",
+    "Scores in the thousands give the right output, not inf or NaN.",
     atol=5e-3,  # float32 has steps of 0.002 among scores of 27,000
     inputs=_large,
     equation=r"\frac{e^{s_j - m}}{\sum_k e^{s_k - m}}, \quad m = \max_j s_j",
@@ -247,8 +247,8 @@ attention.agrees(
     inputs=_square,
     equation=r"f(\Pi Q, \Pi K, \Pi V) = \Pi f(Q, K, V)",
     slide="C/104-permutation-equivariance",
-    hint="Without position codes attention knows no order. Is a causal mask applied although nobody asked for one, or "
-    "something added that depends on the place?",
+    hint="Without position codes attention does not depend on the order of the tokens. Do you apply a causal mask that the "
+    "caller did not ask for, or add something that depends on the position?",
     mutant=mutated(
         _attention,
         lambda right, a, o: (
@@ -271,12 +271,12 @@ def _masked_late(right, args, options):
 
 attention.agrees(
     "mask",
-    "A query shares its attention among the keys it may see: mask is True there, and their weights sum to 1.",
+    "A query attends only to the keys where mask is True, and their weights sum to 1.",
     inputs=_masked,
     equation=r"s_{ij} = -\infty \text{ where } M_{ij} = 0",
     slide="I/40-masked-attention",
-    hint="True means may be attended. Take the forbidden keys out before the softmax: taken out after it, the weights no "
-    "longer sum to 1.",
+    hint="True means may be attended. Remove the forbidden keys before the softmax: if you remove them after it, the weights "
+    "no longer sum to 1.",
     mutant=mutated(_attention, _masked_late),
 )
 
@@ -293,7 +293,7 @@ def _indexed(right, args, options):
     "mask broadcasts",
     inputs=_broadcast,
     equation=r"M \in \{0, 1\}^{M},\ \{0, 1\}^{N \times M},\ \dots",
-    hint="A mask of shape (M,) holds for every query. scores[~mask] needs the full shape; np.where(mask, scores, ...) "
+    hint="A mask of shape (M,) applies to every query. scores[~mask] needs the full shape; np.where(mask, scores, ...) "
     "broadcasts.",
     mutant=mutated(_attention, _indexed),
     right_too=("mask",),
@@ -321,13 +321,13 @@ def _minus_hundred(right, args, options):
     inputs=_forbidden,
     equation=r"M_{ij} = 0 \ \Rightarrow\ \frac{\partial y_i}{\partial v_j} = 0",
     slide="I/40-masked-attention",
-    hint="Adding -100 to a score of 150 leaves 50: it still wins. A forbidden key must get weight exactly 0, however "
-    "high its score: put -inf in the place of its score, before the softmax takes its maximum.",
+    hint="A score of 150 with -100 added is still 50 and may be the largest. A forbidden key must get a weight of exactly 0, "
+    "however high its score: replace the score by -inf before the softmax takes the maximum.",
     mutant=mutated(_attention, _minus_hundred),
     right_too=("mask", "large scores"),
 )
 def no_leak(f, case):
-    """What stands at a forbidden key never shows: another value there leaves the output the same, bit for bit."""
+    """The value of a forbidden key has no influence: if it changes, the output stays the same, bit for bit."""
     v = case["v"].copy()
     v[:, -1] += 5
     before = f(case)
@@ -335,9 +335,7 @@ def no_leak(f, case):
     if not np.isfinite(before).all():
         raise Broken("The output has numbers that are not finite.", f.right(case), before)
     if not np.array_equal(before, after):
-        raise Broken(
-            "The forbidden last key has 5 added to its value, and the output is another.", before, after
-        )
+        raise Broken("Adding 5 to the value of the forbidden last key changed the output.", before, after)
 
 
 def _uniform(right, args, options):
@@ -351,13 +349,13 @@ def _uniform(right, args, options):
     "nothing to see",
     inputs=_empty_rows,
     equation=r"\forall j\ M_{ij} = 0 \ \Rightarrow\ y_i = 0",
-    hint="With every score -inf softmax is 0/0; with every score -1e9 it is uniform over forbidden keys. Treat the rows "
-    "in which the mask allows nothing apart.",
+    hint="If every score is -inf, softmax is 0/0; if every score is -1e9, it is uniform over forbidden keys. Treat rows "
+    "without allowed keys separately.",
     mutant=mutated(_attention, _uniform),
     right_too=("mask",),
 )
 def nothing_to_see(f, case):
-    """A query that may attend to no key gets 0, not NaN and not a mean over forbidden keys."""
+    """A query without allowed keys gets 0, not NaN and not a mean over forbidden keys."""
     empty = ~case["mask"].any(axis=-1)
     out = f(case)
     if out.shape != f.right(case).shape:
@@ -396,7 +394,7 @@ def _filled(fill, softmax=_plain_softmax):
 
 
 def _unscaled_with_a_mask(right, args, options):
-    """The scale forgotten in a branch of its own for calls with a mask."""
+    """The scale forgotten in a separate branch for calls with a mask."""
     return _shown(scale=math.sqrt if options.get("mask") is None else lambda d: 1)(*args, **options)
 
 
@@ -406,8 +404,8 @@ values(
     words="matrices, no mask",
     anything=_anything,
     atol=1e-4,  # scores of hundreds are known to the fifth decimal
-    hint="Here the scale, the mask and large scores come together, in any number of axes: is there a branch of its own for "
-    "calls with a mask?",
+    hint="These calls combine the scale, the mask and large scores, with any number of axes. Do you have a separate branch "
+    "for calls with a mask, and is it complete?",
     mutant=mutated(_attention, _unscaled_with_a_mask),
 )
 for name, hint, answer in (
@@ -418,7 +416,7 @@ for name, hint, answer in (
     ),
     (
         "d for sqrt(d)",
-        "The scores are divided by d. A sum of d products has a spread of sqrt(d): divide by the root.",
+        "The scores are divided by d. A sum of d products has a standard deviation of sqrt(d): divide by the root.",
         _shown(scale=lambda d: d),
     ),
     (
@@ -428,8 +426,8 @@ for name, hint, answer in (
     ),
     (
         "softmax over the queries",
-        "The columns of the weights sum to 1 here. Each query shares out its attention among the keys: softmax over the "
-        "last axis.",
+        "Here the columns of the weights sum to 1. The weights of each query must sum to 1: take the softmax over the "
+        "keys, the last axis.",
         _shown(
             lambda scores, mask: _plain_softmax(
                 scores if mask is None else np.where(mask, scores, -np.inf), -2
@@ -438,22 +436,22 @@ for name, hint, answer in (
     ),
     (
         "no softmax",
-        "The scores themselves are multiplied with the values: softmax comes in between.",
+        "You multiply the scores with the values: take the softmax of the scores first.",
         _shown(lambda scores, mask: scores if mask is None else scores * mask),
     ),
     (
         "mask upside down",
-        "True means may be attended; here the keys are used that may not be.",
+        "True means may be attended; you use the keys where the mask is False.",
         _shown(lambda scores, mask: _weights(scores, None if mask is None else ~mask)),
     ),
     (
         "mask not used",
-        "The mask changes nothing here: put -inf in the place of the scores where it is False, before the softmax.",
+        "The mask has no effect: replace the scores by -inf where it is False, before the softmax.",
         _shown(lambda scores, mask: _plain_softmax(scores)),
     ),
     (
         "mask after the softmax",
-        "The mask is multiplied into the weights, which no longer sum to 1 then. Take the forbidden scores out before the "
+        "You multiply the weights by the mask, so that they no longer sum to 1. Remove the forbidden scores before the "
         "softmax.",
         _shown(lambda scores, mask: _plain_softmax(scores) * (1 if mask is None else mask)),
     ),
@@ -464,27 +462,28 @@ for name, hint, answer in (
     ),
     (
         "-100 added",
-        "-100 is added to forbidden scores: one of 150 still wins. Put -inf in its place (and mind rows that see nothing).",
+        "You add -100 to forbidden scores: a score of 150 may still be the largest. Replace them by -inf (and treat rows "
+        "without allowed keys separately).",
         _shown(
             lambda s, mask: _plain_softmax(s if mask is None else s + np.where(mask, 0, -100).astype(s.dtype))
         ),
     ),
     (
         "a large negative number for -inf",
-        "A row that may see nothing attends evenly to keys that are forbidden: all its scores are the same large negative "
-        "number. Such a row gives 0.",
+        "A row without allowed keys attends evenly to forbidden keys, because all its scores are the same large negative "
+        "number. Such a row must give 0.",
         _shown(_filled(-1e9)),
     ),
     (
         "0/0 in an empty row",
-        "A row that may see nothing has only scores of -inf, and softmax makes NaN of them: treat it apart, its output "
-        "is 0.",
+        "In a row without allowed keys every score is -inf, and softmax gives NaN. Treat such rows separately: their "
+        "output is 0.",
         _shown(_filled(-np.inf)),
     ),
     (
         "the maximum of forbidden keys too",
-        "The largest score is taken over all keys. If a forbidden one is far above the allowed ones, their exps all become "
-        "0: take the maximum after the mask.",
+        "You take the largest score over all keys. If a forbidden key has it, the exps of the allowed ones may all be 0: "
+        "take the maximum after the mask.",
         _shown(_all_maximum),
     ),
 ):
@@ -514,7 +513,7 @@ def _row_sum(p, dp):
 
 
 def _unmasked(g, pulled, args, options):
-    """The way back without the mask."""
+    """The backward pass without the mask."""
     return _attention(*args)[1](g)
 
 
@@ -525,13 +524,13 @@ def _scores_for_weights(g, pulled, args, options):
 
 
 def _axes_by_number(g, pulled, args, options):
-    """The last two axes named by number: right for matrices and for batches of them."""
+    """The last two axes given by positive numbers: right for matrices and for one leading axis."""
     p = _scores(args, options)[0]
     return *pulled[:2], np.swapaxes(p, *((0, 1) if p.ndim == 2 else (1, 2))) @ g
 
 
 def _weights_untransposed(g, pulled, args, options):
-    """The weights as they are where their transposed belongs; possible for as many queries as keys."""
+    """The weights without the transpose; possible only for as many queries as keys."""
     p = _scores(args, options)[0]
     return *pulled[:2], p @ g if p.shape[-1] == p.shape[-2] else pulled[2]
 
@@ -546,10 +545,10 @@ gradients(
         "v": r"\bar V = P^T g",
     },
     hints={
-        "q": "Walk back: product with V, softmax, scale, product with K. The scale counts in the backward pass too.",
-        "k": "As for q, with the scores' cotangent transposed; the scale counts here too.",
-        "v": "Each value hears from every query that attended to it, by the same weights: the weights transposed, "
-        "after the softmax.",
+        "q": "Go back step by step: product with V, softmax, scale, product with K. The backward pass needs the scale too.",
+        "k": "As for q, with the cotangent of the scores transposed; the scale is needed here too.",
+        "v": "Each value gets a gradient from every query that attended to it, with the same weight: multiply g by the "
+        "transposed weights, after the softmax.",
     },
     mutants={
         "q": backward(_attention, lambda g, d, a, o: (d[0] * math.sqrt(a[0].shape[-1]), *d[1:])),
@@ -562,8 +561,8 @@ gradient_values(
     simplest=_simplest,
     words="matrices, no mask",
     anything=_moderate,
-    hint="However many axes stand in front, only the last two are transposed on the way back; and the mask may be smaller "
-    "than the scores.",
+    hint="The backward pass transposes only the last two axes, however many leading axes there are; and the mask may have "
+    "a smaller shape than the scores.",
     mutant=backward(_attention, _axes_by_number),
 )
 for name, hint, answer in (
@@ -574,14 +573,14 @@ for name, hint, answer in (
     ),
     (
         "the row sum of softmax left out",
-        "Softmax is taken for an elementwise function. Each weight depends on all scores of its row: subtract the row's "
-        "sum of p times its cotangent.",
+        "You differentiate softmax like an element-wise function. Each weight depends on all scores of its row: subtract "
+        "the row's sum of p times its cotangent.",
         _through(lambda p, dp, root: p * dp / root),
     ),
     (
         "p (1 - p) for the Jacobian of softmax",
-        "p (1 - p) is what a score does to its own weight. It moves the others of its row too: p times (cotangent minus "
-        "the row's sum of p times cotangent).",
+        "p (1 - p) is only the effect of a score on its own weight. It changes the other weights of its row too: p times "
+        "(cotangent minus the row's sum of p times cotangent).",
         _through(lambda p, dp, root: p * (1 - p) * dp / root),
     ),
     (
@@ -591,18 +590,19 @@ for name, hint, answer in (
     ),
     (
         "the mask forgotten on the way back",
-        "These are the gradients without a mask. A forbidden key has weight 0, so nothing comes back through it: use the "
-        "weights of the way forward.",
+        "These are the gradients without a mask. A forbidden key has weight 0, so no gradient flows through it: use the "
+        "weights of the forward pass.",
         backward(_attention, _unmasked),
     ),
     (
         "scores for weights",
-        "What v was multiplied with are the weights after the softmax, transposed; here it is the scores.",
+        "You use the scores in the gradient of v. The forward pass multiplies v by the weights after the softmax: use those, "
+        "transposed.",
         backward(_attention, _scores_for_weights),
     ),
     (
         "the weights not transposed",
-        "The gradient of v needs the weights transposed: value j hears from every query i, by weight (i, j).",
+        "The gradient of v needs the weights transposed: value j gets a gradient from every query i, with weight (i, j).",
         backward(_attention, _weights_untransposed),
     ),
 ):

@@ -73,7 +73,7 @@ def _oblong(draw):
 
 
 def _on_the_diagonal(draw):
-    """Squares on the line x = y: their four corner coordinates are two numbers, in whatever order."""
+    """Squares on the line x = y: their four coordinates are only two different numbers, so the order does not matter."""
     boxes = _centres_and_sizes(draw, 2)
     boxes[:, 1::2] = boxes[:, ::2]
     return {"boxes": boxes}
@@ -88,7 +88,7 @@ def _list(draw):
 
 
 def _any_lists(draw):
-    """Boxes with any leading axes, in pixels or as parts of the image, some of them in part outside it."""
+    """Boxes with any leading axes, in pixels or normalised; some lie partly outside the image."""
     return {"boxes": _any_boxes(draw, *sizes(draw, integer(draw, 0, 3), 1, 3))}
 
 
@@ -101,7 +101,7 @@ def _any_boxes(draw, *leading):
 
 
 def _as_corners(of_centres):
-    """The same boxes for the way back."""
+    """The same boxes as corners, for the other conversion."""
     return lambda draw: {"boxes": _to_corners(of_centres(draw)["boxes"])[0].astype(np.float32)}
 
 
@@ -147,8 +147,10 @@ def _half(f, case):
     mutant=lambda boxes: _to_corners(boxes)[0][..., [0, 2, 1, 3]],
 )
 def _corners(f, case):
-    """The output is a corner, x and y, and the corner opposite; in the middle between them is the centre."""
-    compare(_middle(_boxes_of(f, case)), case["boxes"][..., :2], what="The middle between the two corners")
+    """The output is one corner, x and y, then the opposite corner; the centre lies halfway between them."""
+    compare(
+        _middle(_boxes_of(f, case)), case["boxes"][..., :2], what="The point halfway between the two corners"
+    )
 
 
 @box_cxcywh_to_xyxy.law(
@@ -160,10 +162,10 @@ def _corners(f, case):
     mutant=lambda boxes: _to_corners(boxes[..., [0, 1, 3, 2]])[0],
 )
 def _along_x(f, case):
-    """A box that is wider than high comes out wider than high."""
+    """A box that is wider than high stays wider than high."""
     sides = np.abs(_extent(_boxes_of(f, case)))
     if (sides[:, 0] < sides[:, 1] - 1e-3).any():
-        raise Broken("A box that is wider than high came out higher than wide.", f.right(case), f(case))
+        raise Broken("A box that is wider than high became higher than wide.", f.right(case), f(case))
 
 
 box_xyxy_to_cxcywh.law(
@@ -173,7 +175,7 @@ box_xyxy_to_cxcywh.law(
     inputs=_as_corners(_some),
     equation=r"c_x = (x_1 + x_2) / 2",
     slide=SLIDE,
-    hint="Half of the sum of left and right; half of the difference would be half of the width.",
+    hint="Take half of the sum of left and right; half of their difference is half of the width.",
     mutant=lambda boxes: np.concatenate([boxes[..., :2], _to_centre(boxes)[0][..., 2:]], axis=-1),
 )(lambda f, case: compare(_boxes_of(f, case)[..., :2], f.right(case)[..., :2], what="The centre"))
 
@@ -185,7 +187,7 @@ box_xyxy_to_cxcywh.law(
     inputs=_as_corners(_on_the_diagonal),
     equation=r"w = x_2 - x_1, \quad h = y_2 - y_1",
     slide=SLIDE,
-    hint="Right minus left, bottom minus top: the whole size, without the 1 that counts pixels.",
+    hint="Right minus left, bottom minus top: the whole difference, and no + 1 for counting pixels.",
     mutant=lambda boxes: _to_centre(boxes)[0] * np.array([1, 1, 0.5, 0.5], boxes.dtype),
 )(lambda f, case: compare(_boxes_of(f, case)[..., 2:], f.right(case)[..., 2:], what="The size"))
 
@@ -207,7 +209,7 @@ def _wide_stays_wide(f, case):
 for family, inverse, of in (
     (
         box_cxcywh_to_xyxy,
-        "each corner moves with the centre, and with half of the size",
+        "each corner moves with the centre and, by half, with the size",
         lambda inputs: inputs,
     ),
     (box_xyxy_to_cxcywh, "half of the centre's and all of the size's cotangent, with its sign", _as_corners),
@@ -239,7 +241,7 @@ for family, inverse, of in (
 
 
 def _columns_first(convert):
-    """A mutant that converts a flat list and puts batches of lists together again in the wrong order."""
+    """A mutant that converts a flat list and restores the leading axes in the wrong order."""
     return lambda boxes: convert(boxes.reshape(-1, 4))[0].reshape(boxes.shape, order="F")
 
 
@@ -268,18 +270,18 @@ for family, convert, inverse, of in (
         simplest=of(_list),
         words="a list of boxes (N, 4)",
         anything=of(_any_lists),
-        hint="One box (4,), a batch of lists (B, N, 4), pixels or parts of the image: each box is converted by itself, and "
-        "stays in its place. Is something reshaped on the way?",
+        hint="Inputs may be one box (4,) or a batch of lists (B, N, 4), in pixels or normalised. Each box is converted by "
+        "itself and stays in its place. Do you reshape the array?",
         mutant=_columns_first(convert),
     )
     family.mistake(
         "the other direction",
-        "This is the conversion the other way around: which of the two formats comes in?",
+        "This is the conversion in the other direction: which of the two formats is the input?",
         lambda boxes, inverse=inverse: inverse(boxes)[0],
     )
     family.mistake(
         "width and height exchanged",
-        "The sides have changed places: the width lies along x, like the first coordinate, the height along y.",
+        "Width and height are exchanged: the width lies along x, like the first coordinate, the height along y.",
         {
             box_cxcywh_to_xyxy: lambda boxes: _to_corners(boxes[..., [0, 1, 3, 2]])[0],
             box_xyxy_to_cxcywh: lambda boxes: _to_centre(boxes)[0][..., [0, 1, 3, 2]],
@@ -290,60 +292,60 @@ for family, convert, inverse, of in (
         simplest=of(_list),
         words="a list of boxes (N, 4)",
         anything=of(_any_lists),
-        hint="The backward pass works on the last axis alone, as the one forward does, whatever stands before it.",
+        hint="The backward pass works on the last axis alone, like the forward pass, for any leading axes.",
         mutant=_columns_first_back(convert),
     )
     family.mistake(
         "forward once more on the way back",
-        "This converts g as if it were a box. Ask the other way around: in which outputs does each coordinate of the input "
-        "stand, and with which factor? Those factors times g are summed.",
+        "This converts g as if it were a box. For each coordinate of the input, find the outputs that contain it and its "
+        "factor in each: its gradient is the sum of these factors times g.",
         _back(convert, lambda g, convert=convert: convert(g)[0]),
         gradient=True,
     )
     family.mistake(
         "the inverse on the way back",
-        "This converts g with the inverse map. A cotangent goes back through the transpose: each input sums g of the outputs "
-        "that it stands in, times its factor there.",
+        "This converts g with the inverse map. A cotangent goes back through the transpose: the gradient of an input is the "
+        "sum of g over the outputs that contain it, times its factor in each.",
         _back(convert, lambda g, inverse=inverse: inverse(g)[0]),
         gradient=True,
     )
 
 box_cxcywh_to_xyxy.mistake(
     "the whole size to each side",
-    "The boxes are twice as large as they should be: from the centre it is half of the width to each side.",
+    "The boxes are twice too large: a box extends from its centre by half of its width to each side.",
     lambda boxes: _to_corners(boxes * np.array([1, 1, 2, 2], boxes.dtype))[0],
 )
 box_cxcywh_to_xyxy.mistake(
     "the centre taken for a corner",
-    "The box begins at its centre here. The first corner lies half of the width to the left of it, and half of the height "
-    "above.",
+    "Here the box begins at its centre. The first corner lies half of the width to the left of the centre, and half of the "
+    "height above it.",
     lambda boxes: np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1),
 )
 box_cxcywh_to_xyxy.mistake(
     "both x first",
-    "The numbers are right; their order is left, right, top, bottom. It should be one corner, x and y, then the other.",
+    "The numbers are right, but in the order left, right, top, bottom. Return one corner, x and y, then the other.",
     lambda boxes: _to_corners(boxes)[0][..., [0, 2, 1, 3]],
 )
 box_cxcywh_to_xyxy.mistake(
     "the lower right corner first",
-    "The two corners have changed places: the one with the smaller coordinates comes first, centre minus half of the size.",
+    "The two corners are exchanged: first comes the one with the smaller coordinates, centre minus half of the size.",
     lambda boxes: _to_corners(boxes)[0][..., [2, 3, 0, 1]],
 )
 box_cxcywh_to_xyxy.mistake(
     "one pixel less",
-    "Right and bottom are 1 too small. Coordinates are edges here, no numbers of pixels: right - left is the width.",
+    "Right and bottom are 1 too small. Coordinates are positions of edges, not numbers of pixels: right - left is the width.",
     lambda boxes: _to_corners(boxes)[0] - np.array([0, 0, 1, 1], boxes.dtype),
 )
 box_cxcywh_to_xyxy.mistake(
     "the half forgotten on the way back",
-    "The gradients of width and height are twice too large: a corner moves by half of what the size grows.",
+    "The gradients of width and height are twice too large: if the size grows by 1, a corner moves by 1/2.",
     _back(_to_corners, lambda g: _to_corners_pulled(g) * np.array([1, 1, 2, 2], g.dtype)),
     gradient=True,
 )
 box_cxcywh_to_xyxy.mistake(
     "the mean for the sum on the way back",
-    "The gradients of the centre are half of what they should be: it moves both corners, each by all of it; their two "
-    "cotangents are summed.",
+    "The gradients of the centre are too small by a factor of 2: both corners move as far as the centre, so the cotangents "
+    "of the two are summed.",
     _back(_to_corners, lambda g: _to_corners_pulled(g) * np.array([0.5, 0.5, 1, 1], g.dtype)),
     gradient=True,
 )
@@ -360,13 +362,13 @@ box_xyxy_to_cxcywh.mistake(
 )
 box_xyxy_to_cxcywh.mistake(
     "the corner for the centre",
-    "Width and height are right, and before them stands the upper left corner (the format of COCO's files). The centre is the "
-    "mean of both corners.",
+    "Width and height are right, but the first two numbers are the upper left corner (the format of COCO's files). The "
+    "centre is the mean of both corners.",
     lambda boxes: np.concatenate([boxes[..., :2], _extent(boxes)], axis=-1),
 )
 box_xyxy_to_cxcywh.mistake(
     "half of the size",
-    "The centres are right, width and height half of what they should be: right minus left, undivided.",
+    "The centres are right, but width and height are half of what they should be: do not halve right minus left.",
     lambda boxes: _to_centre(boxes)[0] * np.array([1, 1, 0.5, 0.5], boxes.dtype),
 )
 box_xyxy_to_cxcywh.mistake(
@@ -376,23 +378,25 @@ box_xyxy_to_cxcywh.mistake(
 )
 box_xyxy_to_cxcywh.mistake(
     "left minus right",
-    "Width and height come out negative: right minus left, bottom minus top.",
+    "Width and height are negative: take right minus left, bottom minus top.",
     lambda boxes: _to_centre(boxes)[0] * np.array([1, 1, -1, -1], boxes.dtype),
 )
 box_xyxy_to_cxcywh.mistake(
     "one pixel more",
-    "Width and height are 1 too large. Coordinates are edges here, no numbers of pixels: the width is right - left.",
+    "Width and height are 1 too large. Coordinates are positions of edges, not numbers of pixels: the width is right - left.",
     lambda boxes: _to_centre(boxes)[0] + np.array([0, 0, 1, 1], boxes.dtype),
 )
 box_xyxy_to_cxcywh.mistake(
     "the half forgotten on the way back",
-    "The centre's part of the gradients is twice too large: the centre moves by half of what a corner moves.",
+    "The part of the gradients that comes from the centre is twice too large: if a corner moves by 1, the centre moves by "
+    "1/2.",
     _back(_to_centre, lambda g: _to_centre(g)[1](g * np.array([2, 2, 1, 1], g.dtype))[0]),
     gradient=True,
 )
 box_xyxy_to_cxcywh.mistake(
     "no sign on the way back",
-    "The size grows when right and bottom grow, and shrinks when left and top do: their part of the gradients has a minus.",
+    "The size grows with right and bottom, and shrinks when left and top grow: the gradients of left and top have a minus "
+    "for the size.",
     _back(
         _to_centre,
         lambda g: np.concatenate([g[..., :2] / 2 + g[..., 2:], g[..., :2] / 2 + g[..., 2:]], axis=-1),

@@ -1,4 +1,4 @@
-"""The laws of conv2d: each option is explained by the plain operation, so each mistake stands alone.
+"""The laws of conv2d: each option is compared with the plain convolution, so that one mistake breaks one law.
 
 Not here: transposed convolution (conv_transpose.py), pooling (pool.py), one and three dimensions.
 """
@@ -18,7 +18,7 @@ from minivis.laws.conv_mistakes import (
 )
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, sizes, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
@@ -38,7 +38,7 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     w = weight.reshape(groups, O // groups, c, M, N)
 
     def under(m, n):
-        """The pixels that lie under kernel element (m, n), one for each output: the slice that picks them."""
+        """The slice of the pixels under kernel element (m, n), one pixel for each output."""
         y0, x0 = m * dy, n * dx
         return ..., slice(y0, y0 + rows * sy - sy + 1, sy), slice(x0, x0 + columns * sx - sx + 1, sx)
 
@@ -99,7 +99,7 @@ def _rectangular(draw):
 
 
 def rectangle(draw, channels):
-    """A kernel that is no square; it looks the same turned around, for that is another law."""
+    """A kernel that is not square, and the same when it is flipped: flipping has another law."""
     weight = numbers(
         draw, (channels, channels, *choose(draw, (1, 2), (2, 1), (2, 3), (3, 2), (1, 3), (3, 1)))
     )
@@ -108,7 +108,7 @@ def rectangle(draw, channels):
 
 def _strided(draw):
     sy, sx, side = integer(draw, 1, 3), integer(draw, 1, 3), integer(draw, 2, 3)
-    # the stride divides: no rest
+    # the stride divides the sizes: no pixels are left over
     shape = (1, 2, side + sy * integer(draw, 1, 2), side + sx * integer(draw, 1, 2))
     stride = sy if sy == sx and choose(draw, True, False) else (sy, sx)
     return {"x": numbers(draw, shape), "weight": numbers(draw, (2, 2, side, side)), "stride": stride}
@@ -186,7 +186,7 @@ def _anything(draw):
     if choose(draw, False, True):
         case["bias"] = normals(draw, (groups * o,))
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return case | said(options, stride=1, padding=0, dilation=1, groups=1)
+    return case | without_defaults(options, stride=1, padding=0, dilation=1, groups=1)
 
 
 def _forward(change):
@@ -199,8 +199,8 @@ conv2d.agrees(
     inputs=_plain,
     equation=SUM,
     slide=SLIDE,
-    hint="Kernel element (0, 0) lies on the upper left pixel of the window: the kernel is not flipped (deep learning "
-    "says convolution and means correlation). All input channels are summed.",
+    hint="Kernel element (0, 0) lies on the upper left pixel of the window: the kernel is not flipped (what deep learning "
+    "calls convolution is a correlation). Sum over all input channels.",
     mutant=_forward(lambda right, a, o: right(a[0], a[1][..., ::-1, ::-1], *a[2:], **o)[0]),
 )
 
@@ -227,10 +227,10 @@ def _sides_mixed_up(right, args, options):
 
 conv2d.agrees(
     "rectangular kernels",
-    "A kernel need not be square: its rows go with the rows of the image.",
+    "A kernel need not be square: its rows lie along the rows of the image.",
     inputs=_rectangular,
     equation=SUM,
-    hint="weight is (out, in, rows, columns). Are height and width of the kernel mixed up somewhere?",
+    hint="weight is (out, in, rows, columns). Do you exchange height and width of the kernel somewhere?",
     mutant=_forward(_sides_mixed_up),
 )
 
@@ -240,7 +240,7 @@ conv2d.agrees(
     inputs=_strided,
     equation=r"y^{(s)}_{i,j} = y_{s_y i,\, s_x j}",
     slide=DOWN,
-    hint="The first number of stride belongs to the rows, the second to the columns; an int counts for both.",
+    hint="The first number of stride is for the rows, the second for the columns; an int is for both.",
     mutant=_forward(changed(stride=swapped)),
 )
 def stride_skips(f, case):
@@ -259,7 +259,7 @@ def stride_skips(f, case):
     mutant=_forward(changed(padding=swapped)),
 )
 def padding_is_zeros(f, case):
-    """Padding by p is a plain convolution of the image with p zeros around it."""
+    """Padding by p gives the plain convolution of the image with p zeros around it."""
     py, px = both(case["padding"])
     padded = np.pad(case["x"], ((0, 0), (0, 0), (py, py), (px, px)))
     compare(f(case), f(case.replace(x=padded, padding=0)).astype(np.float64))
@@ -273,7 +273,7 @@ def padding_is_zeros(f, case):
     mutant=_forward(changed(dilation=swapped)),
 )
 def dilation_is_holes(f, case):
-    """Dilation by d is a plain convolution with a kernel that has d - 1 zeros between its elements."""
+    """Dilation by d gives the plain convolution with a kernel that has d - 1 zeros between its elements."""
     (dy, dx) = both(case["dilation"])
     w = case["weight"]
     holes = np.zeros((*w.shape[:2], dy * (w.shape[2] - 1) + 1, dx * (w.shape[3] - 1) + 1), w.dtype)
@@ -282,7 +282,7 @@ def dilation_is_holes(f, case):
 
 
 def _by_parts(f, case):
-    """Groups one by one, through the plain convolution."""
+    """The groups one by one, with the plain convolution."""
     groups = case["groups"]
     xs = np.split(case["x"], groups, axis=1)
     ws = np.split(case["weight"], groups)
@@ -291,7 +291,7 @@ def _by_parts(f, case):
 
 
 def _in_turn(right, args, options):
-    """Channels dealt out to the groups like cards."""
+    """Channel c belongs to group c mod groups."""
     groups = options.get("groups", 1)
     B, C, H, W = args[0].shape
     x = args[0].reshape(B, C // groups, groups, H, W).swapaxes(1, 2).reshape(B, C, H, W)
@@ -311,22 +311,22 @@ def _interleaved(right, args, options):
     mutant=_forward(_interleaved),
 )
 def groups_apart(f, case):
-    """Groups are separate convolutions of blocks of channels, side by side."""
+    """Each group is a separate convolution of its own block of channels."""
     compare(f(case), _by_parts(f, case))
 
 
 @conv2d.law(
     "all together",
     inputs=_all_together,
-    hint="Each option works alone; together something is lost. Is bias added whatever groups is? Does the padding come "
-    "before the stride?",
+    hint="Each option works alone, but not all together. Do you add bias for any number of groups? Do you pad before you "
+    "apply the stride?",
     mutant=_forward(
         lambda right, a, o: right(*a, **{**o, "bias": None if o.get("groups", 1) > 1 else o.get("bias")})[0]
     ),
     right_too=("bias", "shape"),
 )
 def all_together(f, case):
-    """Bias, stride, padding, dilation and groups do not disturb one another."""
+    """Bias, stride, padding, dilation and groups also work together."""
     halves = np.split(case["bias"], case["groups"])
     xs = np.split(case["x"], case["groups"], axis=1)
     ws = np.split(case["weight"], case["groups"])
@@ -349,7 +349,7 @@ def _contiguous_assumed(right, args, options):
     examples=6,
 )
 def any_layout(f, case):
-    """How the numbers of x lie in memory does not matter."""
+    """The result does not depend on the memory layout of x."""
     x = case["x"]
     # channels last, seen as (B, C, H, W)
     lying = np.array(x.transpose(0, 2, 3, 1), order="C").transpose(0, 3, 1, 2)
@@ -357,7 +357,7 @@ def any_layout(f, case):
 
 
 def _rounded_up(right, args, options):
-    """Output sizes with the rest counted in: the image is padded below and right until the stride divides."""
+    """Output sizes rounded up: the image is padded below and to the right until the stride divides it."""
     (sy, sx), (py, px), (dy, dx) = (
         both(options.get(n, v)) for n, v in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
@@ -373,7 +373,7 @@ every_family(
     shapes=_any_size,
     wrong_shape=_forward(lambda right, a, o: _rounded_up(right, a, o)),
     shape_equation=r"\left\lfloor \frac{i + 2p - d(k - 1) - 1}{s} \right\rfloor + 1",
-    shape_hint="The output has floor((i + 2p - d(k - 1) - 1) / s) + 1 rows: a window that does not fit is left out.",
+    shape_hint="The output has floor((i + 2p - d(k - 1) - 1) / s) + 1 rows: drop windows that do not fit into the image.",
 )
 
 
@@ -382,8 +382,8 @@ values(
     simplest=_simplest,
     words="one image, a square kernel, no options",
     anything=_anything,
-    hint="Each option works alone. Here several come together, each as a number or as (rows, columns): does every step "
-    "use the numbers of its own axis?",
+    hint="Each option works alone. These calls combine several, each given as a number or as (rows, columns): does every "
+    "step use the number of its own axis?",
     mutant=_forward(in_a_strided_branch),
 )
 
@@ -404,7 +404,7 @@ def _edge_repeated(right, args, options):
 declare_mistakes(conv2d)
 conv2d.mistake(
     "dilation exchanged",
-    "The first number of dilation is for the rows, the second for the columns; here it is the other way around.",
+    "The first number of dilation is for the rows, the second for the columns; you exchanged them.",
     _forward(changed(dilation=swapped)),
 )
 conv2d.mistake(
@@ -414,12 +414,12 @@ conv2d.mistake(
 )
 conv2d.mistake(
     "only the first input channel",
-    "Only the first channel counts here: an output sums over all input channels (of its group).",
+    "You use only the first input channel: an output sums over all input channels (of its group).",
     _forward(other_weight(lambda kernel: kernel * (np.arange(kernel.shape[1]) == 0)[:, None, None])),
 )
 conv2d.mistake(
     "bias added for each input channel",
-    "bias is added as often as there are input channels: add it once, after the sum.",
+    "You add bias once for each input channel: add it once, after the sum.",
     _forward(_bias_in_the_loop),
 )
 conv2d.mistake(
@@ -429,15 +429,16 @@ conv2d.mistake(
 )
 conv2d.mistake(
     "groups taking turns",
-    "Group 0 takes the first C / groups channels, group 1 the next; here the channels go to the groups in turn.",
+    "Group 0 takes the first C / groups channels, group 1 the next ones. You give channel 0 to group 0, channel 1 to "
+    "group 1, and so on.",
     _forward(_in_turn),
 )
 
 
 HINTS = {
-    "x": "Every output sends its g back along the same weights that it read with: x[i + m] gets w[m] g[i]. Where "
+    "x": "Every output sends its g back to the pixels it read, times the same weights: x[i + m] gets w[m] g[i]. Where "
     "windows overlap, the contributions add up.",
-    "weight": "The same kernel was used at every place and in every image: sum over all of them.",
+    "weight": "The same kernel was used at every position and in every image: sum over all of them.",
     "bias": "bias was added at every pixel of every image: sum g over batch, rows and columns.",
 }
 gradients(
@@ -455,7 +456,7 @@ gradients(
 
 
 def _holes_kept(g, pulled, args, options):
-    """The gradient of the kernel with holes, of which only the columns are picked out again."""
+    """The gradient of the kernel with holes; on the way back the holes are removed from the columns only."""
     (dy, dx) = both(options.get("dilation", 1))
     kernel = args[1]
     M, N = kernel.shape[2:]
@@ -470,7 +471,7 @@ gradient_values(
     simplest=_simplest,
     words="one image, a square kernel, no options",
     anything=_anything,
-    hint="Walk back with the very slices of the way forward: each option belongs there as well, each axis with its own "
-    "number.",
+    hint="Use the same slices in the backward pass as in the forward pass: it needs every option too, with the number of "
+    "each axis.",
     mutant=backward(_conv2d, _holes_kept),
 )

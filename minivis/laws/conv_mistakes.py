@@ -1,6 +1,6 @@
-"""The mistakes that people make in both convolutions, forward and back.
+"""Common mistakes in both convolutions, forward and backward.
 
-Not here: those of conv2d or conv_transpose2d alone (conv.py, conv_transpose.py).
+Not here: mistakes in conv2d or conv_transpose2d alone (conv.py, conv_transpose.py).
 """
 
 import numpy as np
@@ -26,38 +26,38 @@ def both(value):
 
 
 def changed(**rules):
-    """A change that hears something else for an option: each rule maps what was passed to what is used."""
+    """A change that uses other values of options: each rule maps the passed value to the used one."""
 
     def change(right, args, options):
-        heard = {n: rules[n](value) if n in rules else value for n, value in options.items()}
-        return right(*args, **heard)[0]
+        used = {n: rules[n](value) if n in rules else value for n, value in options.items()}
+        return right(*args, **used)[0]
 
     return change
 
 
 def swapped(value):
-    """(rows, columns) heard as (columns, rows)."""
+    """(rows, columns) taken for (columns, rows)."""
     return value[::-1] if isinstance(value, tuple) else value
 
 
 def in_a_strided_branch(right, args, options):
-    """Padding heard as (columns, rows), but only where there is a stride."""
+    """Padding taken for (columns, rows), but only in calls with a stride."""
     strided = both(options.get("stride", 1)) != (1, 1)
     return changed(**{"padding": swapped} if strided else {})(right, args, options)
 
 
 def other_weight(rule):
-    """A change that takes another weight: ``rule(weight)``."""
+    """A change that uses another weight: ``rule(weight)``."""
     return lambda right, args, options: right(args[0], rule(args[1]), *args[2:], **options)[0]
 
 
 def turned(kernel):
-    """A kernel turned around."""
+    """A kernel flipped along both axes."""
     return kernel[..., ::-1, ::-1]
 
 
 def unturned(right):
-    """Backward with the kernel turned around."""
+    """Backward with a flipped kernel."""
 
     def change(g, pulled, args, options):
         other = right(args[0], turned(args[1]), *args[2:], **options)[1]
@@ -87,7 +87,7 @@ def batch_mean(right):
 
 
 def last_wins(right):
-    """x's gradient with = for +=: of all kernel elements that meet a pixel, the last one counts."""
+    """x's gradient with = instead of +=: only the last kernel element that covers a pixel counts."""
 
     def change(g, pulled, args, options):
         x, kernel = args[:2]
@@ -105,53 +105,52 @@ def last_wins(right):
 FORWARD = (
     (
         "the kernel turned around",
-        "The kernel is flipped. Mathematics turns it around; deep learning does not: element (0, 0) belongs to the upper "
-        "left pixel of the window.",
+        "The kernel is flipped. Convolution in mathematics flips it, in deep learning not: element (0, 0) belongs to the "
+        "upper left pixel of the window.",
         other_weight(turned),
     ),
     (
         "rows and columns of the kernel exchanged",
-        "The last axis of weight runs along the rows of the image, from left to right; here it runs downwards.",
+        "The last axis of weight runs from left to right in the image; here it runs downwards.",
         other_weight(lambda kernel: np.swapaxes(kernel, 2, 3)),
     ),
     (
         "bias forgotten",
-        "The outputs are right but for the bias: add bias[:, None, None].",
+        "Only the bias is missing: add bias[:, None, None].",
         changed(bias=lambda bias: None),
     ),
     (
         "stride exchanged",
-        "The first number of stride is for the rows, the second for the columns; here it is the other way around.",
+        "The first number of stride is for the rows, the second for the columns; you exchanged them.",
         changed(stride=swapped),
     ),
     (
         "padding exchanged",
-        "The first number of padding is for above and below, the second for left and right; here it is the other way "
-        "around.",
+        "The first number of padding is for above and below, the second for left and right; you exchanged them.",
         changed(padding=swapped),
     ),
 )
 BACKWARD = (
     (
         "the kernel turned around on the way back",
-        "The gradient of x reads the kernel the wrong way around. Kernel element (m, n) sends g back to the very pixel "
-        "it met on the way forward.",
+        "The kernel is flipped in the gradient of x. Kernel element (m, n) sends g back to the same pixel that it read in "
+        "the forward pass.",
         unturned,
     ),
     (
         "= for += on the way back",
-        "A pixel of x meets several kernel elements: their gradients add up, += and not =.",
+        "Several kernel elements read the same pixel of x: their gradients add up, += and not =.",
         last_wins,
     ),
     (
         "the first image only",
-        "The gradient of weight comes from the first image alone: every image of the batch used the same kernel, sum over "
+        "The gradient of weight comes from the first image alone. Every image of the batch used the same kernel: sum over "
         "all of them.",
         first_image,
     ),
     (
         "weight averaged over the batch",
-        "The gradient of weight is a sum over the batch, not a mean. If the loss is a mean, g is small enough already.",
+        "The gradient of weight is a sum over the batch, not a mean. If the loss is a mean, g already contains the factor.",
         batch_mean,
     ),
     (
@@ -163,7 +162,7 @@ BACKWARD = (
 
 
 def declare_mistakes(family):
-    """Declare what both convolutions know."""
+    """Declare the mistakes of this file for one of the two convolutions."""
     for name, hint, change in FORWARD:
         family.mistake(name, hint, mutated(family.right, change))
     for name, hint, wrong in BACKWARD:

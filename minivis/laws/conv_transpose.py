@@ -1,4 +1,4 @@
-"""The laws of conv_transpose2d, the adjoint of conv2d: what that gathers, this paints.
+"""The laws of conv_transpose2d, the adjoint of conv2d.
 
 Not here: conv2d (conv.py), groups and dilation.
 """
@@ -19,7 +19,7 @@ from minivis.laws.conv_mistakes import (
 )
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, said, sizes
+from minivis.laws.judging.inputs import choose, integer, normals, numbers, pair, sizes, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
@@ -36,7 +36,7 @@ def _conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=
     bottom, right = rows - py, columns - px
 
     def painted(m, n):
-        """The outputs that kernel element (m, n) is painted on, one for each pixel of x."""
+        """The slice of the outputs that kernel element (m, n) is added to, one for each pixel of x."""
         return ..., slice(m, m + H * sy - sy + 1, sy), slice(n, n + W * sx - sx + 1, sx)
 
     canvas = np.zeros((B, O, rows, columns), x.dtype)
@@ -79,7 +79,7 @@ def _t_rectangular(draw):
 
 
 def _t_apart(draw):
-    """Strides at least as large as the kernel: no overlaps."""
+    """Strides at least as large as the kernel: copies of the kernel do not overlap."""
     sy, sx = sizes(draw, 2, 2, 4)
     stride = sy if sy == sx and choose(draw, True, False) else (sy, sx)
     return {
@@ -152,11 +152,11 @@ def _t_anything(draw):
     if choose(draw, False, True):
         case["bias"] = normals(draw, (O,))
     options = {"stride": stride, "padding": padding, "output_padding": more}
-    return case | said(options, stride=1, padding=0, output_padding=0)
+    return case | without_defaults(options, stride=1, padding=0, output_padding=0)
 
 
 def _large_enough(draw, kernel, stride, padding, output_padding):
-    """Sizes of which the padding leaves at least one pixel."""
+    """Sizes for which at least one output pixel is left after the padding is cut off."""
     for k, s, p, o in zip(kernel, stride, padding, output_padding, strict=True):
         yield max(1, 1 - (k + o - 2 * p - 1) // s) + integer(draw, 0, 2)
 
@@ -167,7 +167,7 @@ def _t_forward(change):
 
 conv_transpose2d.agrees(
     "adjoint of conv2d",
-    "It sends back what conv2d gathers: each input number paints the kernel, times itself.",
+    "Each input number adds a copy of the kernel, times that number, to the output: the adjoint of conv2d.",
     inputs=_t_plain,
     equation=r"\langle \mathrm{conv}(y), x \rangle = \langle y, \mathrm{conv}^T(x) \rangle",
     slide="C/86-transpose-convolution-1d",
@@ -178,7 +178,7 @@ conv_transpose2d.agrees(
 
 
 def _replaced(x, weight, bias=None, stride=1, padding=0, output_padding=0):
-    """Each kernel copy replaces what was there."""
+    """Each copy of the kernel replaces the numbers that were there."""
     (sy, sx), (py, px) = both(stride), both(padding)
     out = np.zeros_like(_conv_transpose2d(x, weight, None, stride, 0, output_padding)[0])
     M, N = weight.shape[2:]
@@ -195,7 +195,7 @@ def _painted_over(right, args, options):
 
 
 def _pixel_by_pixel(f, case):
-    """What images of a single pixel give, each put in its place."""
+    """The sum of the outputs for images of a single pixel, each at its position."""
     (sy, sx) = both(case["stride"])
     x = case["x"]
     (M, N) = case["weight"].shape[2:]
@@ -217,7 +217,7 @@ def _pixel_by_pixel(f, case):
     mutant=_t_forward(_painted_over),
 )
 def overlaps_add(f, case):
-    """Painting an image is painting its pixels one by one and adding up the pictures."""
+    """The output for an image is the sum of the outputs for its single pixels."""
     compare(f(case), _pixel_by_pixel(f, case))
 
 
@@ -226,11 +226,11 @@ def overlaps_add(f, case):
     inputs=_t_apart,
     equation=r"y_{s_y i + m,\; s_x j + n} \mathrel{+}= x_{i,j}\, w_{m,n}",
     slide=UP,
-    hint="The filter moves s pixels in the output for each pixel of the input; the first number of stride is for rows.",
+    hint="The kernel moves s pixels in the output for each pixel of the input; the first number of stride is for rows.",
     mutant=_t_forward(changed(stride=swapped)),
 )
 def stride_spreads(f, case):
-    """A stride of s sets the painted kernels s apart."""
+    """With a stride of s, the copies of the kernel lie s pixels apart."""
     compare(f(case), _pixel_by_pixel(f, case))
 
 
@@ -239,7 +239,7 @@ def stride_spreads(f, case):
     inputs=_t_padded,
     equation=r"\mathrm{conv}^T(x, p) = \mathrm{conv}^T(x)_{p:-p}",
     slide=UP,
-    hint="conv2d adds padding to its input; its adjoint takes it away from the output: first number rows, on both sides.",
+    hint="conv2d adds padding to its input; its adjoint cuts it off the output, on both sides. The first number is for rows.",
     mutant=_t_forward(changed(padding=swapped)),
 )
 def padding_crops(f, case):
@@ -262,12 +262,12 @@ def _zeros_added(right, args, options):
     inputs=_t_output_padded,
     equation=r"(i - 1) s - 2p + k + o",
     slide=UP,
-    hint="output_padding makes the canvas larger below and to the right before the padding is cut off: what was "
-    "painted there comes to light, it is not filled with zeros.",
+    hint="output_padding keeps more rows below and more columns to the right when the padding is cut off. Copies of the "
+    "kernel may reach there: the new pixels are not simply zeros.",
     mutant=_t_forward(_zeros_added),
 )
 def output_padding_uncovers(f, case):
-    """output_padding keeps more rows below and columns to the right, with what was painted on them."""
+    """output_padding keeps more rows below and columns to the right, with the numbers that were computed there."""
     (py, px), (oy, ox) = both(case["padding"]), both(case["output_padding"])
     whole = f(case.replace(padding=0, output_padding=0))
     whole = np.pad(whole, ((0, 0), (0, 0), (0, oy), (0, ox))).astype(np.float64)
@@ -281,10 +281,10 @@ def _t_sides_mixed_up(right, args, options):
 
 conv_transpose2d.agrees(
     "rectangular kernels",
-    "A kernel need not be square: its rows go with the rows of the image.",
+    "A kernel need not be square: its rows lie along the rows of the image.",
     inputs=_t_rectangular,
     equation=r"y_{i + m,\; j + n} \mathrel{+}= x_{i,j}\, w_{m,n}",
-    hint="weight is (in, out, rows, columns). Are height and width of the kernel mixed up somewhere?",
+    hint="weight is (in, out, rows, columns). Do you exchange height and width of the kernel somewhere?",
     mutant=_t_forward(
         lambda right, a, o: (
             right(*a, **o)[0] if a[1].shape[2] == a[1].shape[3] else _t_sides_mixed_up(right, a, o)
@@ -320,14 +320,14 @@ values(
     simplest=_t_simplest,
     words="one image, a square kernel, no options",
     anything=_t_anything,
-    hint="Each option works alone. Here several come together, each as a number or as (rows, columns): does every step "
-    "use the numbers of its own axis?",
+    hint="Each option works alone. These calls combine several, each given as a number or as (rows, columns): does every "
+    "step use the number of its own axis?",
     mutant=_t_forward(in_a_strided_branch),
 )
 declare_mistakes(conv_transpose2d)
 conv_transpose2d.mistake(
     "painted over",
-    "Where copies of the kernel overlap the last one wins: they add up, += and not =.",
+    "Where copies of the kernel overlap, you keep only the last one: they add up, += and not =.",
     _replaced,
 )
 conv_transpose2d.mistake(
@@ -338,18 +338,17 @@ conv_transpose2d.mistake(
 )
 conv_transpose2d.mistake(
     "padding not cut off",
-    "padding takes rows and columns away from every side of the output; here nothing is taken away.",
+    "padding cuts rows and columns off every side of the output; you cut nothing off.",
     _t_forward(changed(padding=lambda padding: 0)),
 )
 conv_transpose2d.mistake(
     "output_padding filled with zeros",
-    "output_padding is a strip of the canvas that padding does not cut off: what was painted there stays.",
+    "output_padding is a strip that padding does not cut off: keep the numbers that were computed there.",
     _t_forward(_zeros_added),
 )
 conv_transpose2d.mistake(
     "output_padding forgotten",
-    "The output is right and lacks its last rows or columns: output_padding makes the canvas larger below and to the "
-    "right.",
+    "The output lacks its last rows or columns: output_padding makes it larger below and to the right.",
     _t_forward(changed(output_padding=lambda more: 0)),
 )
 gradients(
@@ -363,7 +362,7 @@ gradients(
     },
     hints={
         **HINTS,
-        "x": "What conv_transpose2d paints, its backward gathers: a plain conv2d of g with the same kernel and stride.",
+        "x": "The gradient of x is a plain conv2d of g with the same kernel and stride.",
     },
     mutants={
         "x": unturned(_conv_transpose2d),
@@ -374,7 +373,7 @@ gradients(
 
 
 def _uncovered_columns_left_out(g, pulled, args, options):
-    """What output_padding uncovered on the right sends nothing back."""
+    """The columns that output_padding added send no gradient back."""
     ox = both(options.get("output_padding", 0))[1]
     inside = g * (np.arange(g.shape[3]) < g.shape[3] - ox)
     return *_conv_transpose2d(*args, **options)[1](inside)[:2], pulled[2]
@@ -385,7 +384,7 @@ gradient_values(
     simplest=_t_simplest,
     words="one image, a square kernel, no options",
     anything=_t_anything,
-    hint="Walk back with the very slices of the way forward: what padding cut off has no cotangent, what output_padding "
-    "uncovered has one.",
+    hint="Use the same slices in the backward pass as in the forward pass: pixels cut off by padding have cotangent 0, "
+    "pixels kept by output_padding have one from g.",
     mutant=backward(_conv_transpose2d, _uncovered_columns_left_out),
 )

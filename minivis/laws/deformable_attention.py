@@ -1,4 +1,4 @@
-"""The laws of multi_scale_deformable_attention: a few points of several maps, read between pixels and mixed.
+"""The laws of multi_scale_deformable_attention: a weighted sum of values read at a few points of several maps.
 
 Not here: the layer that predicts points and weights.
 """
@@ -19,12 +19,12 @@ PLACE = r"x = z_x W - \tfrac12, \quad y = z_y H - \tfrac12"
 
 
 def _place(z, side):
-    """A location in [0, 1], edge to edge, as a place counted in pixel centres."""
+    """A location in [0, 1], from edge to edge, as a position in pixels, where pixel i has its centre at i."""
     return z * side - 0.5
 
 
 def _hat(place, side):
-    """How much each of ``side`` pixels counts at a place, (..., side), and the slope of that."""
+    """The weight of each of ``side`` pixels at a position, (..., side), and its derivative."""
     away = place[..., None] - np.arange(side, dtype=place.dtype)
     inside = np.abs(away) < 1
     return np.maximum(0, 1 - np.abs(away)), -np.sign(away) * inside
@@ -86,7 +86,7 @@ family = multi_scale_deformable_attention
 
 
 def _case(draw, shapes, at, heads=1, width=1, weights=None, values=None, images=2):
-    """A call with the given maps and locations (1, Q, h, L, P, 2); all images are the same: a batch of one is a size too."""
+    """A call with the given maps and locations (1, Q, h, L, P, 2); all images of the batch are equal."""
     if values is None:
         values = numbers(draw, (1, sum(H * W for H, W in shapes), heads, width))
     if weights is None:
@@ -97,7 +97,7 @@ def _case(draw, shapes, at, heads=1, width=1, weights=None, values=None, images=
 
 
 def _chosen(draw, shape, options):
-    """Any of some numbers in each place."""
+    """An array whose elements are drawn from ``options``."""
     return np.random.default_rng(integer(draw, 0, 60)).choice(np.asarray(options, np.float32), shape)
 
 
@@ -105,7 +105,7 @@ def _middle(*shape):
     return np.full((*shape, 2), 0.5)
 
 
-# Each law lifts one of: points off the pixel centres, off the diagonal, off the map; several maps, heads, images, points
+# Each law has one of: points off the pixel centres, off the diagonal, off the map; several maps, heads, images, points
 
 
 def _centres(draw):
@@ -116,7 +116,7 @@ def _centres(draw):
 
 
 def _between(draw):
-    """The two ends of a line along x or y within one cell of a map of 2 x 2."""
+    """The two ends of a line along x or y, between the pixel centres of a map of 2 x 2."""
     at = np.full((1, 2, 1, 1, 1, 2), choose(draw, 0.25, 0.375, 0.5, 0.75))
     at[0, :, 0, 0, 0, integer(draw, 0, 1)] = 0.25, 0.75
     image = numbers(draw, (1, 4, 1, 1)) + np.float32([0, 1, 3, 7])[:, None, None]
@@ -162,7 +162,7 @@ def _several_images(draw):
 def _any(draw, low=1):
     B, Q, h, P, d = (integer(draw, low, 2) for _ in range(5))
     shapes = choose(draw, [(2, 3)], [(2, 3), (3, 1)], [(1, 2), (3, 2), (2, 2)])
-    places = [0.15, 0.3, 0.45, 0.6, 0.85, 0.95, -0.1, 1.05]  # no pixel centre, no end of a hat
+    places = [0.15, 0.3, 0.45, 0.6, 0.85, 0.95, -0.1, 1.05]  # none at a kink of the weights
     at = _chosen(draw, (1, Q, h, len(shapes), P, 2), places)
     return _case(draw, shapes, at, h, d, numbers(draw, at.shape[:-1]) + np.float32(0.5), images=B)
 
@@ -208,7 +208,7 @@ def _nearest(place, side):
 
 
 def _equal_maps(values, shapes):
-    """Every map as if those before it had its own size."""
+    """Every map, read as if all maps before it had the same size."""
     for level, (H, W) in enumerate(shapes):
         start = min(level * H * W, values.shape[1] - H * W)
         yield values[:, start : start + H * W].reshape(len(values), H, W, *values.shape[2:])
@@ -236,7 +236,7 @@ family.agrees(
     "Location 0 is the outer edge of the first pixel and 1 that of the last: pixel i has its centre at (i + 1/2) / W.",
     inputs=_centres,
     equation=PLACE,
-    hint="Multiply by the side and take half a pixel away. z (W - 1) would put 0 and 1 on the centres of the outer pixels.",
+    hint="Multiply by the side and subtract 1/2. z (W - 1) would put 0 and 1 on the centres of the outer pixels.",
     mutant=_with(place=lambda z, side: z * (side - 1)),
 )
 
@@ -245,11 +245,12 @@ family.agrees(
     "between pixels",
     inputs=_between,
     equation=BILINEAR,
-    hint="Mix the four pixels around the point, each by how near it is along x times how near it is along y.",
+    hint="Take the weighted mean of the four pixels around the point. The weight of a pixel is 1 minus its distance along x, "
+    "times 1 minus its distance along y.",
     mutant=_with(hat=_nearest),
 )
 def between_pixels(f, case):
-    """Between two pixels the reading changes evenly: halfway along x or y it is the mean of both ends."""
+    """Between two pixels the value changes linearly: halfway along x or y it is the mean of both ends."""
     ends = f(case)
     at = case["locations"]
     middle = f(case.replace(locations=np.repeat(at.mean(axis=1, keepdims=True), 2, axis=1)))
@@ -272,10 +273,10 @@ def x_before_y(f, case):
 
 family.agrees(
     "zeros outside",
-    "Beyond the map there are zeros.",
+    "Outside the map the values are 0.",
     inputs=_outside,
     equation=BILINEAR,
-    hint="A point may leave the map. Give the pixels that do not exist the share 0; do not clamp the point to the border.",
+    hint="A point may lie outside the map. Give pixels that do not exist the weight 0; do not clamp the point to the border.",
     mutant=_with(place=lambda z, side: np.clip(_place(z, side), 0, side - 1)),
 )
 family.agrees(
@@ -288,15 +289,15 @@ family.agrees(
 )
 family.agrees(
     "weighted sum",
-    "The readings of all points of all maps are summed with the weights as they are given.",
+    "The output is the sum over all points of all maps, each value times its weight.",
     inputs=_several_points,
     equation=SUM,
-    hint="No softmax in here, and no division by the number of points: the weights come as they are wanted.",
+    hint="Use the weights as they are given: no softmax, and no division by the number of points.",
     mutant=_before(_softmax),
 )
 family.agrees(
     "heads side by side",
-    "Every head reads its own channels at its own points; the results stand side by side, head after head.",
+    "Every head reads its own channels at its own points; the results are concatenated, head after head.",
     inputs=_several_heads,
     equation=r"y_q = [\,y_{q,1}, \dots, y_{q,h}\,]",
     hint="Reshape (B, Q, h, d) to (B, Q, h d), with the head before the channel.",
@@ -308,11 +309,11 @@ family.agrees(
     "every image by itself",
     inputs=_several_images,
     equation=SUM,
-    hint="Do queries of one image read another? When the maps of all images lie in one array, image b starts at b N.",
+    hint="Do queries of one image read another image? If you join the maps of all images in one array, image b starts at b N.",
     mutant=_before(lambda values, shapes, at, weights: (values[:1] + 0 * values, shapes, at, weights)),
 )
 def every_image_by_itself(f, case):
-    """What a query gathers comes from its own image: what the others of the batch show has no say."""
+    """A query reads its own image alone; the other images of the batch have no influence."""
     together = f(case)
     for b in range(len(together)):
         alone = f(case.replace(values=case["values"][b] + 0 * case["values"]))
@@ -329,7 +330,7 @@ every_family(
 
 
 def _lost(right, args, options):
-    """Pixels that are read twice get one of the two cotangents: what `a[index] += g` does."""
+    """Pixels that are read several times get only one gradient, as with `a[index] += g`."""
     out, vjp = right(*args, **options)
     values, shapes, locations, weights = args
     first = weights * (np.arange(weights.shape[4]) == 0)
@@ -362,10 +363,11 @@ gradients(
         "weights": r"\bar A_{q,h,l,p} = \langle v_{l,h}(z_{q,h,l,p}), g_{q,h} \rangle",
     },
     hints={
-        "values": "A pixel is read by many points: its cotangents add up. `a[index] += g` keeps one of them, np.add.at all.",
-        "locations": "The share of the pixel on the right grows with x, that on the left falls; and a location of 1 is W "
-        "pixels, so that the slope has a factor W along x and H along y.",
-        "weights": "The gradient of a weight is the dot product of what its point read and g, and nothing else.",
+        "values": "Several points may read one pixel: add up their gradients. `a[index] += g` keeps one of them, np.add.at "
+        "adds all.",
+        "locations": "The weight of the pixel on the right grows with x, that of the pixel on the left falls. A location is a "
+        "fraction of the map, so the derivative has a factor W along x and H along y.",
+        "weights": "The gradient of a weight is the dot product of g and the value read at its point.",
     },
     mutants={
         "values": mutated(_right, _lost),
@@ -380,7 +382,7 @@ gradients(
 
 
 def _back(**parts):
-    """Right forward, and backward as if it had been computed with other parts."""
+    """Right forward; backward with other parts."""
 
     def answer(*args):
         return _right(*args)[0], _attend(*args, **parts)[1]
@@ -420,8 +422,8 @@ values(
     simplest=_one_point,
     words="one map, one head, one point inside the map",
     anything=_anything,
-    hint="Several maps that are no squares, several heads with points of their own, points on the border and beyond it, all at "
-    "once: which index runs over what? Read one point of one head by hand.",
+    hint="The inputs have several maps that are not square, several heads with their own points, and points on the border "
+    "and outside the map. Compute one point of one head by hand.",
     mutant=_before(lambda v, shapes, at, weights: (v, shapes, at[:, :, :1] + 0 * at, weights)),
 )
 for name, hint, answer in (
@@ -432,48 +434,48 @@ for name, hint, answer in (
     ),
     (
         "half a pixel forgotten",
-        "z W counts from the edge of the first pixel, and pixels are counted by their centres: subtract 1/2.",
+        "z W is the distance from the edge of the map; the centre of the first pixel is 1/2 further: subtract 1/2.",
         _with(place=lambda z, side: z * side),
     ),
     (
         "y before x",
-        "A location is (x, y), column first; arrays have the row first. The two are exchanged here.",
+        "You exchanged x and y: a location is (x, y), column first; arrays have the row first.",
         _before(lambda v, shapes, at, weights: (v, shapes, at[..., ::-1], weights)),
     ),
     (
         "the nearest pixel",
-        "This reads the nearest pixel. Mix the four around the point, each by how near it is along x times along y.",
+        "You read the nearest pixel. Take the weighted mean of the four pixels around the point.",
         _with(hat=_nearest),
     ),
     (
         "points beyond the border moved onto it",
-        "A point that leaves the map reads zeros there, not the border: leave the point, and give pixels that do not exist the "
-        "share 0.",
+        "A point outside the map reads 0, not the border: do not move the point, and give pixels that do not exist the "
+        "weight 0.",
         _with(place=lambda z, side: np.clip(_place(z, side), 0, side - 1)),
     ),
     (
         "a softmax of the weights",
-        "The weights are used as they come. Whoever wants a softmax has taken it before.",
+        "Use the weights as they are given. The caller has already taken the softmax, if there is one.",
         _before(_softmax),
     ),
     (
         "the weights left out",
-        "What the points read is summed without the weights here.",
+        "You sum the values of the points without their weights.",
         _before(lambda v, shapes, at, weights: (v, shapes, at, np.ones_like(weights))),
     ),
     (
         "the mean over the points",
-        "The readings are summed with their weights, not averaged: no division by the number of maps and points.",
+        "The output is a weighted sum, not a mean: do not divide by the number of maps and points.",
         _before(lambda v, shapes, at, weights: (v, shapes, at, weights / np.prod(weights.shape[3:]))),
     ),
     (
         "only the last map",
-        "The last map is all that counts here: is there an = where a += should be, or an output made anew for each map?",
+        "Only the last map counts: do you use = for +=, or make a new output array for each map?",
         _before(_last_map),
     ),
     (
         "every map taken to be as large as the one at hand",
-        "Map l does not start at l H W: the maps before it have sizes of their own. Add those up.",
+        "Map l does not start at l H W: the maps before it have other sizes. Add up their sizes.",
         _with(maps=_equal_maps),
     ),
     (
@@ -483,12 +485,12 @@ for name, hint, answer in (
     ),
     (
         "channels before heads",
-        "The output has the channels of all heads mixed: reshape (B, Q, h, d) to (B, Q, h d), head after head.",
+        "The channels of the heads are interleaved in the output: reshape (B, Q, h, d) to (B, Q, h d), head after head.",
         _interleaved,
     ),
     (
         "the first image for all",
-        "All queries read the first image. Image b is for the queries of image b.",
+        "All queries read the first image. The queries of image b must read image b.",
         _before(lambda v, shapes, at, weights: (v[:1] + 0 * v, shapes, at, weights)),
     ),
 ):
@@ -498,19 +500,20 @@ gradient_values(
     simplest=_one_point,
     words="one map, one head, one point inside the map",
     anything=_anything,
-    hint="A point beyond the map by more than a pixel reads nothing, and gets no gradient for its place or its weight. Are the "
-    "indices clamped for reading, and clamped on the way back too?",
+    hint="A point that lies more than a pixel outside the map reads 0, and the gradients of its location and weight are 0. "
+    "If you clamp indices in the forward pass, treat the same points in the backward pass.",
     mutant=_back(place=lambda z, side: np.clip(_place(z, side), -0.99, side - 0.01)),
 )
 for name, hint, change in (
     (
         "the size of the map forgotten",
-        "This is the gradient by a place in pixels. The location is in [0, 1]: a step of 1 there is W pixels along x, H along y.",
+        "This is the gradient of a position in pixels. A location is in [0, 1], and a step of 1 is W pixels along x, H along "
+        "y: multiply by W and H.",
         lambda pulled, args, g: (pulled[0], _in_pixels(_right, args, {})[1](g)[2], pulled[2]),
     ),
     (
         "x and y of the locations exchanged",
-        "The two slopes of a location have changed places: x first, as in the location itself.",
+        "The two gradients of a location are exchanged: x comes first, as in the location itself.",
         lambda pulled, args, g: (pulled[0], pulled[1][..., ::-1], pulled[2]),
     ),
     (
@@ -520,17 +523,17 @@ for name, hint, change in (
     ),
     (
         "the weights forgotten in the gradient of the values",
-        "What a point read was multiplied by its weight on the way to the output: so is g on the way back to the pixels.",
+        "The forward pass multiplies each value by its weight: multiply g by the weight in the gradient of the pixels.",
         lambda pulled, args, g: (_unweighted(args, g)[0], *pulled[1:]),
     ),
     (
         "the weights forgotten in the gradient of the locations",
-        "What a point read was multiplied by its weight on the way to the output: so is g on the way back to its place.",
+        "The forward pass multiplies each value by its weight: multiply g by the weight in the gradient of the location.",
         lambda pulled, args, g: (pulled[0], _unweighted(args, g)[2], pulled[2]),
     ),
     (
         "back through a softmax that was not taken",
-        "The gradient of a weight is the dot product of what its point read and g: there is no softmax in here.",
+        "The gradient of a weight is the dot product of g and the value read at its point: there is no softmax here.",
         lambda pulled, args, g: (*pulled[:2], _through_a_softmax(_right, args, {})[1](g)[3]),
     ),
 ):

@@ -43,7 +43,7 @@ cross_entropy = Family(
 )
 
 
-# Every law has its corner: one image or several, two classes or more
+# Every law has its own special case: one image or several, two classes or more
 
 
 def _draw(draw, batch, classes, target=None):
@@ -89,7 +89,7 @@ def _simplest(draw):
 
 
 def _any_call(draw, apart):
-    """Each row has a level of its own, rows may lie up to twice ``apart`` from each other."""
+    """Each row has its own level; the levels of two rows differ by at most twice ``apart``."""
     (B, K) = sizes(draw, 2, 1, 5)
     rng = generator(draw)
     logits = normals(draw, (B, K), choose(draw, 1, 3, 20))
@@ -106,14 +106,14 @@ def _any_level(draw):
 
 
 def _agrees(f, case, atol=2e-5):
-    """Agreement, whatever the shape of the single number."""
+    """Compare the single number, whatever its shape."""
     got = f(case)
     if got.size != 1:
         raise Broken(f"One number was expected; the output has shape {got.shape}.")
     compare(got.reshape(()), f.right(case), atol=atol)
 
 
-cross_entropy.same = _agrees  # the law about the shape speaks of the shape
+cross_entropy.same = _agrees  # the law "shape" checks the shape
 
 
 def _binary(logits, target):
@@ -122,7 +122,7 @@ def _binary(logits, target):
 
 cross_entropy.agrees(
     "any class",
-    "The target says which class counts, one of two or one of many.",
+    "The target says which class is right, one of two or one of many.",
     inputs=_one_of_many,
     equation=LOSS,
     slide=SLIDE,
@@ -147,7 +147,7 @@ def _unshifted(logits, target):
 
 cross_entropy.agrees(
     "large logits",
-    "Logits of thousands give the same loss as the same logits near zero.",
+    "Logits in the thousands give the same loss as the same logits near zero.",
     atol=3e-3,  # logsumexp(x) - x_t is right too, and float32 has steps of 0.001 near 10,000
     inputs=_large,
     equation=r"\log \sum_k e^{x_k} = m + \log \sum_k e^{x_k - m}",
@@ -167,8 +167,8 @@ cross_entropy.agrees(
     "A model that is sure of the wrong class has a large loss, not an infinite one.",
     inputs=_sure_and_wrong,
     equation=r"-\log p_t = \log \sum_k e^{x_k - m} - (x_t - m)",
-    hint="A probability of 1e-52 is 0 in float32, and its log -inf. Never compute the probability: write the log of the "
-    "quotient out.",
+    hint="A probability of 1e-52 is 0 in float32, and its log is -inf. Do not compute the probability: write the log of "
+    "the quotient as a difference.",
     mutant=_log_of_softmax,
 )
 every_family(
@@ -193,7 +193,7 @@ values(
     simplest=_simplest,
     words="a few rows of logits near zero",
     anything=_anything,
-    hint="Some rows lie far above others here. Which number do you subtract from each row?",
+    hint="Here the logits of some rows are far larger than those of others. Which number do you subtract from each row?",
     mutant=_one_maximum,
 )
 for name, hint, answer in (
@@ -204,7 +204,7 @@ for name, hint, answer in (
     ),
     (
         "divided by the number of classes too",
-        "The mean is taken over all B K numbers: only one number of each row counts, so divide by B.",
+        "You take the mean over all B K numbers. Only one number of each row counts: divide by B.",
         lambda logits, target: _cross_entropy(logits, target)[0] / logits.shape[1],
     ),
     (
@@ -225,7 +225,7 @@ for name, hint, answer in (
     ),
     (
         "softmax over the rows",
-        "Softmax runs down the columns here: the classes of one image compete, so it runs along the last axis.",
+        "Here softmax runs down the columns. The probabilities of one image sum to 1: softmax along the last axis.",
         lambda logits, target: -_log_p(logits, axis=0)[np.arange(len(logits)), target].mean(),
     ),
     (
@@ -235,19 +235,19 @@ for name, hint, answer in (
     ),
     (
         "the log of a rounded probability",
-        "A probability below 1e-45 is 0 in float32, and its log -inf. Write the log of the quotient out: it needs no "
-        "probability.",
+        "A probability below 1e-45 is 0 in float32, and its log is -inf. Do not compute the probability: write the log of "
+        "the quotient as a difference.",
         _log_of_softmax,
     ),
     (
         "a small number under the log",
-        "log(p + 1e-8) never falls below -18, and is a little wrong everywhere. Write the log of the quotient out: then no "
-        "logarithm of 0 can come.",
+        "log(p + 1e-8) is never less than -18.4, and slightly wrong everywhere. Write the log of the quotient as a "
+        "difference: then you never take the logarithm of 0.",
         lambda logits, target: -np.log(np.exp(_log_p(logits)) + 1e-8)[np.arange(len(logits)), target].mean(),
     ),
     (
         "one maximum for all rows",
-        "A row far below the largest logit of the batch is left with exps of 0. Each row has its own maximum: axis=-1 and "
+        "In a row far below the largest logit of the batch, every exp is 0. Subtract each row's own maximum: axis=-1 and "
         "keepdims=True.",
         _one_maximum,
     ),
@@ -266,7 +266,7 @@ def _probabilities(g, pulled, args, options):
 
 
 def _only_the_target(g, pulled, args, options):
-    """What comes back through the target's own logit alone."""
+    """The gradient of the target's logit alone."""
     logits, target = args
     rows = np.arange(len(logits))
     d = np.zeros_like(logits)
@@ -302,7 +302,8 @@ gradient_values(
     simplest=_simplest,
     words="a few rows of logits near zero",
     anything=_any_level,
-    hint="Some rows lie far above others here: the probabilities of the way back need each row's own maximum too.",
+    hint="Here the logits of some rows are far larger than those of others: the probabilities in the backward pass need "
+    "each row's own maximum too.",
     mutant=backward(_cross_entropy, _one_maximum_back),
 )
 for name, hint, answer in (
@@ -318,7 +319,8 @@ for name, hint, answer in (
     ),
     (
         "only the target's logit",
-        "Only the logit of the target gets a gradient. The others are in the sum of exps: theirs is their probability.",
+        "Only the logit of the target gets a gradient. The other logits are part of the sum of exps: their gradient is their "
+        "probability times g / B.",
         _only_the_target,
     ),
     (
@@ -328,7 +330,7 @@ for name, hint, answer in (
     ),
     (
         "one maximum for all rows on the way back",
-        "A row far below the largest logit of the batch is left with exps of 0, and 0/0. Each row has its own maximum.",
+        "In a row far below the largest logit of the batch, every exp is 0, and 0/0 is NaN. Subtract each row's own maximum.",
         _one_maximum_back,
     ),
 ):

@@ -1,4 +1,4 @@
-"""The laws of dice_loss and sigmoid_focal_loss: how a predicted mask is judged.
+"""The laws of dice_loss and sigmoid_focal_loss, the losses of predicted masks.
 
 Not here: weights, other denominators than the number of masks, points sampled from a mask.
 """
@@ -20,7 +20,7 @@ FOCAL = r"L = \frac{1}{NP} \sum_{ni} \alpha_t (1 - p_t)^\gamma \, (-\log p_t)"
 
 
 def _sigmoid(x):
-    e = np.exp(-np.abs(x))  # at most 1: never too large
+    e = np.exp(-np.abs(x))  # at most 1: never overflows
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
@@ -37,7 +37,7 @@ def _dice_loss(logits, targets, smooth=1.0):
 
 def _elements(logits, targets, alpha, gamma):
     """Focal loss of each pixel, and its derivative."""
-    sign = 2 * targets - 1  # of the logit that says what is true
+    sign = 2 * targets - 1  # of a logit that predicts the target
     q = _sigmoid(-sign * logits)  # 1 - p_t
     log_p = -(np.maximum(-sign * logits, 0) + np.log1p(np.exp(-np.abs(logits))))
     weight = alpha * targets + (1 - alpha) * (1 - targets)
@@ -61,21 +61,22 @@ sigmoid_focal_loss = Family(
 
 
 def _number(f, case, atol=2e-5):
-    """Agreement, whatever the shape of the single number."""
+    """Compare the single number, whatever its shape."""
     got = f(case)
     if got.size != 1:
         raise Broken(f"One number was expected; the output has shape {got.shape}.")
     compare(got.reshape(()), f.right(case), atol=atol)
 
 
-dice_loss.same = sigmoid_focal_loss.same = _number  # its shape is for another law
+dice_loss.same = sigmoid_focal_loss.same = _number  # the law "shape" checks the shape
 
 
-# Dice. Masks have a hundred pixels and more, where the 1 in the fraction hardly counts, and p is 0 or 1, unless a law is about that
+# Dice. Unless a law is about them: masks have a hundred pixels or more, so that the 1 in the fraction hardly matters, and
+# p is 0 or 1
 
 
 def _sure(targets, wrong=0):
-    """Logits of +-20 that say what is true, but for the first ``wrong`` pixels of each row."""
+    """Logits of +-20 that predict the targets, except for the first ``wrong`` pixels of each row."""
     logits = 40 * targets - 20
     logits[:, :wrong] *= -1
     return {"logits": logits.astype(np.float32), "targets": targets.astype(np.float32)}
@@ -125,7 +126,7 @@ def _found(draw):
 
 
 def _any_mask(draw, *scales):
-    """Masks with many pixels, few, or none, predicted in all degrees of certainty."""
+    """Masks whose object has many pixels, few, or none, predicted with any certainty."""
     shape = choose(draw, *pairs(1, 6)[4:])  # more than three pixels
     targets = generator(draw).random(shape) < choose(draw, 0.5, 0.2, 0.8)
     logits = normals(draw, shape, choose(draw, *(scales or (1.0, 3.0, 30.0, 1000.0))))
@@ -133,7 +134,7 @@ def _any_mask(draw, *scales):
 
 
 def _moderate(draw):
-    """The same with logits at which the sigmoid has a slope, and some whose exp is infinite in float32."""
+    """Logits where the sigmoid is not flat, and some whose exp is infinite in float32."""
     return _any_mask(draw, 1.0, 2.0, 1.0, 2.0, 60.0)
 
 
@@ -156,28 +157,29 @@ def _unstable_dice(logits, targets):
 
 dice_loss.agrees(
     "twice the overlap over the sum",
-    "The loss is 1 less twice the overlap of probability and mask, divided by the sum of both.",
+    "The loss is 1 - 2 overlap / sum: the overlap of probability and mask, and the sum of both.",
     atol=0.01,
     inputs=_unsure,
     equation=DICE,
     slide=SLIDE,
-    hint="Take the sigmoid of the logits; sum p t, p and t over the pixels, with no squares and no decision p > 0.5.",
+    hint="Take the sigmoid of the logits; sum p t, p and t over the pixels. Do not square them, and do not threshold p.",
     mutant=_squared,
 )
 dice_loss.agrees(
     "nothing to find",
-    "A mask without any pixel, predicted as such, costs nothing.",
+    "If an image has no object, and none is predicted, the loss is 0.",
     value=False,  # 0 everywhere
     inputs=_no_object,
     equation=r"1 - \frac{0 + 1}{0 + 0 + 1} = 0",
-    hint="Both sums are 0 there. The 1 above and below makes it 1 / 1; a small number below alone makes it 0 / small.",
+    hint="Overlap and sum are both 0. Adding 1 to numerator and denominator gives 1 / 1; a small number in the denominator "
+    "alone gives 0.",
     mutant=lambda logits, targets: (
         _dice_loss(logits, targets, smooth=0)[0] if targets.any() else np.float32(1)
     ),
 )
 dice_loss.agrees(
     "each mask by itself",
-    "Every mask has a loss of its own, and the mean over the masks is returned: small ones count as much as large ones.",
+    "The loss is the mean of the losses of the single masks: small masks count as much as large ones.",
     value=False,  # one mask is right and one wrong: 1/2 everywhere
     atol=0.01,
     inputs=_two_masks,
@@ -197,10 +199,10 @@ dice_loss.agrees(
     mutant=_unstable_dice,
 )
 def _bounded(f, case):
-    """The loss is from 0 to 1, also for logits of thousands."""
+    """The loss is from 0 to 1, also for logits in the thousands."""
     got = f(case)
     if not ((got >= -1e-5) & (got <= 1 + 1e-5)).all():
-        raise Broken("The output leaves the range from 0 to 1.", f.right(case), got)
+        raise Broken("The output is not between 0 and 1.", f.right(case), got)
 
 
 # Focal loss. One mask of one pixel, alpha 1/2 and gamma 0 (half of the cross-entropy), unless a law is about one of them
@@ -253,7 +255,7 @@ def _focal_smooth(draw):
 
 
 def _with_options(of_masks):
-    """Both options, one or none."""
+    """The inputs with both options, one or none."""
 
     def inputs(draw):
         options = {"alpha": choose(draw, 0.25, 0.5, 0.75, 0.9), "gamma": choose(draw, 2, 0, 1, 3, 0.5, 3.5)}
@@ -285,12 +287,12 @@ def _log_of_sigmoid(logits, targets, alpha=0.25, gamma=2):
 
 sigmoid_focal_loss.agrees(
     "easy pixels count less",
-    "The cross-entropy of a pixel is multiplied by how wrong it is, to the power gamma.",
+    "The cross-entropy of a pixel is multiplied by (1 - p_t)^gamma: the better the prediction, the smaller the factor.",
     inputs=_focused,
     equation=FOCAL,
     slide=SLIDE,
-    hint="The factor is (1 - p_t)^gamma, near 0 for what is predicted well, with p_t the probability of what is true: p "
-    "where the target is 1, and 1 - p where it is 0.",
+    hint="The factor is (1 - p_t)^gamma, near 0 for well predicted pixels. p_t is the probability of the target: p where "
+    "the target is 1, and 1 - p where it is 0.",
     mutant=_sure_ones_first,
 )
 sigmoid_focal_loss.agrees(
@@ -299,14 +301,14 @@ sigmoid_focal_loss.agrees(
     inputs=_weighted,
     equation=r"\alpha_t = \alpha t + (1 - \alpha)(1 - t)",
     slide=SLIDE,
-    hint="alpha belongs to target 1, 1 - alpha to target 0. Is it the other way around, or missing for one of the two?",
+    hint="alpha is the weight for target 1, 1 - alpha for target 0. Did you exchange them, or forget one of the two?",
     mutant=lambda logits, targets, alpha=None, gamma=2: _sigmoid_focal_loss(
         logits, targets, 0.25 if alpha is None else 1 - alpha, gamma
     )[0],
 )
 sigmoid_focal_loss.agrees(
     "gamma is 2",
-    "Where gamma is not given, it is 2.",
+    "The default of gamma is 2.",
     inputs=_by_default,
     equation=FOCAL,
     hint="The published default: def f(logits, targets, alpha=0.25, gamma=2).",
@@ -314,7 +316,7 @@ sigmoid_focal_loss.agrees(
 )
 sigmoid_focal_loss.agrees(
     "alpha is 1/4",
-    "Where alpha is not given, it is 0.25.",
+    "The default of alpha is 0.25.",
     inputs=_no_alpha,
     equation=FOCAL,
     hint="The published default: def f(logits, targets, alpha=0.25, gamma=2).",
@@ -326,24 +328,24 @@ sigmoid_focal_loss.agrees(
     inputs=_many_pixels,
     equation=FOCAL,
     slide=SLIDE,
-    hint="Neither the size of the image nor the number of masks makes the loss larger: mean, not sum.",
+    hint="The loss does not grow with the size of the image or the number of masks: take the mean, not the sum.",
     mutant=lambda logits, targets, alpha=0.25, gamma=2: (
         _elements(logits, targets, alpha, gamma)[0].sum(axis=1).mean()
     ),
 )
 sigmoid_focal_loss.agrees(
     "sure and wrong",
-    "A pixel that is predicted with certainty and wrongly has a large loss, not an infinite one.",
+    "A pixel with a certain but wrong prediction has a large loss, not an infinite one.",
     inputs=_sure_and_wrong,
     equation=r"-\log p_t = \max(-x_t, 0) + \log(1 + e^{-|x_t|})",
-    hint="In float32 a sigmoid far out is exactly 0 or 1, and its log -inf. Compute the log of the probability from the "
-    "logit: log1p(exp(-|x|)).",
+    hint="In float32 the sigmoid of a large logit is exactly 0 or 1, and the log of 0 is -inf. Compute the log of the "
+    "probability from the logit, with log1p(exp(-|x|)).",
     mutant=_log_of_sigmoid,
 )
 
 
 def _no_slope(right, args, options):
-    """Backward to the probability, and no further."""
+    """The gradient of the probability, not of the logit."""
     out, vjp = right(*args, **options)
     p = _sigmoid(args[0])
     return out, lambda g: (vjp(g)[0] / (p * (1 - p)),)
@@ -369,7 +371,7 @@ for family, inputs, shapes, smooth, equation in (
         inputs=smooth,
         equation={"logits": equation},
         hints={
-            "logits": "From the loss to the probability, and from there to the logit by the slope p (1 - p) of the sigmoid."
+            "logits": "First the derivative by the probability, then times p (1 - p), the derivative of the sigmoid."
         },
         mutants={"logits": mutated(family.right, _no_slope)},
         slide=SLIDE,
@@ -381,7 +383,7 @@ for family, inputs, shapes, smooth, equation in (
 
 
 def _dice(above=lambda p, t: 2 * p * t, below=lambda p, t: p + t, ones=(1, 1), probability=_sigmoid):
-    """The dice loss with other sums above and below, another number beside them, or another probability."""
+    """The dice loss with another numerator, denominator, constant in them, or probability."""
 
     def answer(logits, targets):
         p = probability(logits)
@@ -403,7 +405,7 @@ def _objects_only_back(right, args, options):
 
 
 def _dice_back(slope):
-    """Right forward; on the way back ``slope(p, t, above, below)`` is the slope of a mask's loss by its logits."""
+    """Right forward; backward uses ``slope(p, t, above, below)``, the derivative of a mask's loss by its logits."""
 
     def answer(logits, targets):
         p = _sigmoid(logits)
@@ -419,54 +421,55 @@ values(
     simplest=_found,
     words="a few masks, each with an object",
     anything=_any_mask,
-    hint="Each mask counts, also one without an object; logits may be as large as they like. Write out sum of p t, sum of p and "
-    "sum of t for the mask where it goes wrong.",
+    hint="Each mask counts, also one without an object; logits may be very large. Print the sums of p t, of p and of t for "
+    "the mask with the wrong loss.",
     mutant=_objects_only,
 )
 for name, hint, answer in (
     (
         "logits for probabilities",
-        "The sums are of logits here. p is their sigmoid.",
+        "You sum the logits: take their sigmoid first.",
         _dice(probability=lambda logits: logits),
     ),
     (
         "a decision for a probability",
-        "p > 0.5 says yes or no, and has no slope to learn from. Sum the probabilities themselves.",
+        "p > 0.5 is yes or no, and its derivative is 0. Sum the probabilities themselves.",
         _dice(probability=lambda logits: (logits > 0).astype(logits.dtype)),
     ),
     (
         "squares below the line",
-        "Below the line p and t are squared here, as in another form of this loss. Here it is the sum of p plus the sum of t.",
+        "You square p and t in the denominator, as in another form of this loss. Here it is the sum of p plus the sum of t.",
         _dice(below=lambda p, t: p * p + t * t),
     ),
     (
         "the 2 forgotten",
-        "The intersection is counted once above and twice below: 2 times the sum of p t belongs above the line.",
+        "The numerator counts the overlap once, the denominator counts it twice: the numerator is 2 times the sum of p t.",
         _dice(above=lambda p, t: p * t),
     ),
     (
         "IoU for Dice",
-        "This is 1 minus a soft IoU, with the union below the line. Dice has the sum of both, and twice the overlap above.",
+        "This is 1 minus a soft IoU, with the union as denominator. Dice divides twice the overlap by the sum of both.",
         _dice(above=lambda p, t: p * t, below=lambda p, t: p + t - p * t),
     ),
     (
         "no 1 above and below",
-        "Without the 1 in both sums a mask without an object makes 0 / 0 or a loss near 1, and all others are slightly off.",
+        "Add 1 to numerator and denominator: without it a mask without an object gives 0 / 0 or a loss near 1, and all "
+        "others are slightly wrong.",
         _dice(ones=(1e-6, 1e-6)),
     ),
     (
         "the 1 below only",
-        "The 1 is missing above: a perfect empty prediction gets the loss 1 then, not 0.",
+        "The 1 is missing in the numerator: a perfect prediction of no object gets the loss 1, not 0.",
         _dice(ones=(0, 1)),
     ),
     (
         "the score, not the loss",
-        "This is large where the prediction is good. The loss is 1 less that.",
+        "This is large for a good prediction. The loss is 1 minus this score.",
         lambda logits, targets: 1 - _dice_loss(logits, targets)[0],
     ),
     (
         "all masks as one",
-        "The sums run over the pixels of all masks together, so that large masks decide. Sum over axis 1 alone, and take the "
+        "You sum over the pixels of all masks together, so that large masks dominate. Sum over axis 1 alone, and take the "
         "mean over the masks at the end.",
         lambda logits, targets: _dice_loss(logits.reshape(1, -1), targets.reshape(1, -1))[0],
     ),
@@ -482,34 +485,34 @@ gradient_values(
     simplest=_found,
     words="a few masks, each with an object",
     anything=_moderate,
-    hint="p stands above and below the line. Masks without an object have a gradient, too: what is not there should become less "
-    "probable.",
+    hint="p is part of numerator and denominator. Masks without an object have a gradient too: the probability of their "
+    "pixels should fall.",
     mutant=mutated(_dice_loss, _objects_only_back),
 )
 for name, hint, slope in (
     (
         "the slope of the sigmoid forgotten",
-        "This is the gradient of the probability. The logit is one step further: times p (1 - p).",
+        "This is the gradient of the probability. Multiply by p (1 - p) to get that of the logit.",
         lambda p, t, above, below: (above / below - 2 * t) / below,
     ),
     (
         "the sum below taken for a constant",
-        "p stands below the line too: a larger p makes the fraction smaller there, for each pixel, object or not.",
+        "p is part of the denominator too: there a larger p makes the fraction smaller, for each pixel, object or not.",
         lambda p, t, above, below: -2 * t / below * p * (1 - p),
     ),
     (
         "the sum above taken for a constant",
-        "p stands above the line too: at a pixel of the object a larger p makes the overlap larger, by 2 t.",
+        "p is part of the numerator too: at a pixel of the object a larger p makes the overlap larger; its factor is 2 t.",
         lambda p, t, above, below: above / below**2 * p * (1 - p),
     ),
     (
         "the mean over the masks forgotten",
-        "Each mask has a share of 1/N in the loss, and so in the gradient: divide by the number of masks.",
+        "The loss is a mean over N masks: divide the gradient by N too.",
         lambda p, t, above, below: len(p) * p * (1 - p) * (above / below - 2 * t) / below,
     ),
     (
         "the mean over all pixels",
-        "A mask's sums are no means: each pixel stands in them once. Divide by the number of masks, not by that of all pixels.",
+        "The loss of a mask has sums over pixels, not means. Divide by the number of masks, not by the number of pixels.",
         lambda p, t, above, below: p * (1 - p) * (above / below - 2 * t) / below / p.shape[1],
     ),
 ):
@@ -517,7 +520,7 @@ for name, hint, slope in (
 
 
 def _weighted_by(weight=None, factor=None, reduce=np.mean):
-    """Focal loss with other weights (of t and alpha), another factor (of p, t and gamma) or another sum at the end."""
+    """Focal loss with other weights (from t and alpha), another factor (from p and p_t) or another sum at the end."""
 
     def answer(logits, targets, alpha=0.25, gamma=2):
         entropy = 2 * _elements(logits, targets, 0.5, 0)[0]
@@ -539,7 +542,7 @@ def _whole_gamma_back(logits, targets, alpha=0.25, gamma=2):
 
 
 def _focal_back(slope):
-    """Right forward; on the way back ``slope(weight, sign, q, log_p, gamma)`` is that of a pixel's loss; q is 1 - p_t."""
+    """Right forward; backward uses ``slope(weight, sign, q, log_p, gamma)``, a pixel's derivative; q is 1 - p_t."""
 
     def answer(logits, targets, alpha=0.25, gamma=2):
         sign = 2 * targets - 1
@@ -557,14 +560,14 @@ values(
     simplest=_found,
     words="a few masks, alpha and gamma not given",
     anything=_with_options(_any_mask),
-    hint="Both options at once, and gamma may be 0, 1/2 or 3: take one pixel, and multiply its weight, its factor and its "
-    "cross-entropy by hand.",
+    hint="Both options may be given, and gamma may be 0, 1/2 or 3. Take one pixel, and multiply its weight, its factor and "
+    "its cross-entropy by hand.",
     mutant=_one_option_at_a_time,
 )
 for name, hint, answer in (
     (
         "alpha the other way around",
-        "alpha is the weight of the object's pixels, 1 - alpha that of all others; here it is the other way around.",
+        "alpha is the weight of the object's pixels, 1 - alpha that of all others; you exchanged them.",
         _weighted_by(lambda t, alpha: (1 - alpha) * t + alpha * (1 - t)),
     ),
     (
@@ -574,7 +577,7 @@ for name, hint, answer in (
     ),
     (
         "alpha for all pixels",
-        "Every pixel is weighted by alpha here. Those outside the object have the weight 1 - alpha.",
+        "You weight every pixel by alpha. Pixels outside the object have the weight 1 - alpha.",
         _weighted_by(lambda t, alpha: alpha + 0 * t),
     ),
     (
@@ -584,18 +587,18 @@ for name, hint, answer in (
     ),
     (
         "no factor",
-        "This is the weighted cross-entropy. Multiply each pixel's by (1 - p_t)^gamma, so that easy ones count less.",
+        "This is the weighted cross-entropy. Multiply that of each pixel by (1 - p_t)^gamma, so that easy pixels count less.",
         _weighted_by(factor=lambda p, p_t: 1 + 0 * p),
     ),
     (
         "p_t for 1 - p_t",
-        "What is predicted well counts more here, and it should count less: the factor is (1 - p_t)^gamma.",
+        "Well predicted pixels count more here, and they should count less: the factor is (1 - p_t)^gamma.",
         _weighted_by(factor=lambda p, p_t: p_t),
     ),
     (
         "1 - p for 1 - p_t",
-        "p_t is the probability of what is true: p where the target is 1, and 1 - p where it is 0. The factor here has 1 - p "
-        "everywhere.",
+        "Your factor has 1 - p for every pixel. It needs 1 - p_t, with the probability of the target: p_t is p where the "
+        "target is 1, and 1 - p where it is 0.",
         _weighted_by(factor=lambda p, p_t: 1 - p),
     ),
     (
@@ -615,8 +618,8 @@ for name, hint, answer in (
     ),
     (
         "the logarithm of a rounded probability",
-        "In float32 a sigmoid far out is exactly 0 or 1, and the logarithm of 0 is -inf. Compute the logarithm from the logit: "
-        "log1p(exp(-|x|)).",
+        "In float32 the sigmoid of a large logit is exactly 0 or 1, and the logarithm of 0 is -inf. Compute the logarithm "
+        "from the logit, with log1p(exp(-|x|)).",
         _log_of_sigmoid,
     ),
 ):
@@ -626,40 +629,41 @@ gradient_values(
     simplest=_found,
     words="a few masks, alpha and gamma not given",
     anything=_with_options(_moderate),
-    hint="gamma may be 0 or 1/2. The factor (1 - p_t)^gamma and the logarithm both change with the logit: the product rule.",
+    hint="gamma may be 0 or 1/2. The factor (1 - p_t)^gamma and the logarithm both depend on the logit: use the product "
+    "rule.",
     mutant=_whole_gamma_back,
 )
 for name, hint, slope in (
     (
         "the factor taken for a constant",
-        "Only the cross-entropy is differentiated. (1 - p_t)^gamma changes with the logit as well: the product rule.",
+        "You differentiate only the cross-entropy. (1 - p_t)^gamma depends on the logit as well: use the product rule.",
         lambda weight, sign, q, log_p, gamma: -weight * sign * q ** (gamma + 1),
     ),
     (
         "the cross-entropy taken for a constant",
-        "Only the factor (1 - p_t)^gamma is differentiated. The logarithm changes with the logit as well: the product rule.",
+        "You differentiate only the factor (1 - p_t)^gamma. The logarithm depends on the logit as well: use the product rule.",
         lambda weight, sign, q, log_p, gamma: weight * sign * q**gamma * gamma * (1 - q) * log_p,
     ),
     (
         "alpha forgotten on the way back",
-        "The weight of a pixel stands in its gradient as in its loss: alpha or 1 - alpha.",
+        "The weight of a pixel is a factor of its gradient too: alpha or 1 - alpha.",
         lambda weight, sign, q, log_p, gamma: sign * q**gamma * (gamma * (1 - q) * log_p - q),
     ),
     (
         "one sign for both targets",
-        "Where the target is 0, a larger logit makes p_t smaller: the gradient has the other sign there.",
+        "Where the target is 0, a larger logit makes p_t smaller: the gradient has the opposite sign there.",
         lambda weight, sign, q, log_p, gamma: weight * q**gamma * (gamma * (1 - q) * log_p - q),
     ),
     (
         "the mean forgotten on the way back",
-        "Each pixel has a share of 1 / (N P) in the loss, and so in the gradient.",
+        "The loss is a mean over N P pixels: divide the gradient by N P too.",
         lambda weight, sign, q, log_p, gamma: (
             q.size * weight * sign * q**gamma * (gamma * (1 - q) * log_p - q)
         ),
     ),
     (
         "the slope of the sigmoid forgotten",
-        "This is the gradient of the probability. The logit is one step further: times p (1 - p).",
+        "This is the gradient of the probability. Multiply by p (1 - p) to get that of the logit.",
         lambda weight, sign, q, log_p, gamma: (
             weight * sign * q**gamma * (gamma * (1 - q) * log_p - q) / (q * (1 - q))
         ),

@@ -1,6 +1,6 @@
 """The laws of linear_sum_assignment.
 
-Not here: the prices that prove an assignment optimal; a learner's solver need not have them.
+Not here: the dual prices that prove an assignment optimal; a learner's solver need not have them.
 """
 
 import functools
@@ -25,7 +25,7 @@ def _choices(n, m):
 
 
 def _optima(cost):
-    """All ways to pair the shorter side at the least cost, by trying every one: (count, 2, K)."""
+    """All pairings of least cost, found by trying every one: (count, 2, K)."""
     n, m = cost.shape
     if n > m:
         found = _optima(cost.T)[:, ::-1]
@@ -49,8 +49,8 @@ linear_sum_assignment = Family(
 )
 
 
-# Each matrix has a single optimum unless ties are the point. In easy ones the pairs are the cheapest entries of their rows
-# and columns, so that a greedy choice finds them too; what else may go wrong is seen there alone.
+# Each matrix has a single optimum, unless a law is about ties. In easy matrices the best pairs are the cheapest entries of
+# their rows and columns: a greedy choice finds them too, so that these matrices show other mistakes alone.
 
 
 def _hard(draw):
@@ -87,7 +87,7 @@ def _negative(draw):
 
 
 def _contested(draw):
-    """All rows would like the same column best."""
+    """All rows have the same cheapest column."""
     case = _hard(draw)
     case["cost"][:, integer(draw, 0, len(case["cost"]) - 1)] -= 20
     return case
@@ -128,7 +128,7 @@ def _square(draw):
 
 
 def _any_matrix(draw):
-    shape = choose(draw, *pairs(1, 5)[4:])  # a side of 1 leaves little to choose
+    shape = choose(draw, *pairs(1, 5)[4:])  # without the smallest sizes, which leave little choice
     if choose(draw, False, True):
         cost = normals(draw, shape, choose(draw, 1.0, 0.1, 100.0))
     else:
@@ -154,7 +154,7 @@ def _read(f, case):
             f"{[np.shape(part) for part in result]}.",
             hint="rows[k] is paired with columns[k].",
         )
-    # an empty list holds no numbers of any kind; NumPy would make float64 of it
+    # NumPy would make an empty list float64: take it as integers
     parts = (
         np.zeros(0, np.int64) if isinstance(part, list) and not part else np.asarray(part) for part in result
     )
@@ -163,11 +163,11 @@ def _read(f, case):
 
 
 def _paired(f, case):
-    """Its rows and columns as indices, if they can be."""
+    """Its rows and columns; raise `Broken` if they are no valid indices."""
     found = _read(f, case).reshape(2, -1).astype(np.int64)
     N, M = case["cost"].shape
     if found.size and ((found < 0).any() or (found[0] >= N).any() or (found[1] >= M).any()):
-        raise Broken(f"There is no such row or column in a matrix {N, M}.", f.right(case), found)
+        raise Broken(f"A row or column does not exist in a matrix of shape {N, M}.", f.right(case), found)
     return found
 
 
@@ -175,7 +175,7 @@ def _total(cost, pairs):
     return float(cost.astype(np.float64)[pairs[0], pairs[1]].sum())
 
 
-def _nobody_twice(pairs):
+def _none_twice(pairs):
     """Raise if a row or a column is paired twice."""
     for name, indices in zip(("row", "column"), pairs, strict=True):
         if len(set(indices.tolist())) < len(indices):
@@ -197,9 +197,9 @@ def _cheapest(f, case, cost=None):
 
 
 def _one_of_the_best(f, case, atol=None):
-    """Several choices may be as good: what is compared is their cost, and nobody may be paired twice."""
+    """Several pairings may be equally good: compare their cost; no row or column may be paired twice."""
     pairs = _paired(f, case)
-    _nobody_twice(pairs)
+    _none_twice(pairs)
     _costs_least(pairs, case["cost"])
 
 
@@ -214,7 +214,7 @@ def _by_row(pairs):
 
 
 def _greedy(cost):
-    """Again and again the cheapest pair that is left."""
+    """Greedy: repeatedly take the cheapest pair that is left."""
     left = cost.astype(np.float64)
     pairs = []
     for _ in range(min(cost.shape)):
@@ -225,7 +225,7 @@ def _greedy(cost):
 
 
 def _favourites(cost):
-    """Each of the shorter side takes its cheapest partner, taken or not."""
+    """Each row (or column, if there are fewer) takes its cheapest partner, even if that is taken."""
     if cost.shape[0] > cost.shape[1]:
         return _favourites(cost.T)[::-1]
     return np.arange(len(cost)), cost.argmin(axis=1) if cost.size else np.arange(len(cost))
@@ -237,19 +237,19 @@ def _on(change):
 
 
 def _every_optimum(cost):
-    """All pairs that are in some optimum."""
+    """All pairs of all optima."""
     return tuple(np.unique(np.concatenate([*_optima(cost)], axis=1), axis=1))
 
 
 linear_sum_assignment.law(
     "least cost",
     value=True,
-    sentence="No other choice of pairs costs less: it is the total that counts.",
+    sentence="No other choice of pairs has a lower total cost.",
     inputs=_hard,
     equation=BIPARTITE,
     slide=SLIDE,
-    hint="The cheapest pair of all may have to be left, where it forces the others into expensive ones. A choice that is "
-    "never taken back (greedy) is not enough.",
+    hint="The cheapest pair may force the others into expensive pairs. A greedy search, which never takes a choice back, is "
+    "not enough.",
     mutant=_greedy,
 )(_cheapest)
 
@@ -259,18 +259,18 @@ linear_sum_assignment.law(
     inputs=_contested,
     equation=r"i \ne k \;\Rightarrow\; \sigma(i) \ne \sigma(k)",
     slide=SLIDE,
-    hint="argmin of each row gives several rows the same column. What is taken is taken.",
+    hint="argmin of each row may give several rows the same column. Each column may be used once.",
     mutant=_favourites,
 )
 def _one_to_one(f, case):
     """No row and no column is paired twice."""
-    _nobody_twice(_paired(f, case))
+    _none_twice(_paired(f, case))
 
 
 linear_sum_assignment.law(
     "more columns than rows",
     value=True,
-    sentence="Where there are more columns, all of them may be chosen, and some stay without a row.",
+    sentence="If there are more columns than rows, any of them may be chosen, and some stay without a row.",
     inputs=_wide,
     equation=BIPARTITE,
     slide=SLIDE,
@@ -280,22 +280,22 @@ linear_sum_assignment.law(
 linear_sum_assignment.law(
     "more rows than columns",
     value=True,
-    sentence="Where there are more rows, each column gets one, and some rows stay without a column: most predictions of "
-    "a detector.",
+    sentence="If there are more rows than columns, each column gets one, and some rows stay without a column, like most "
+    "predictions of a detector.",
     inputs=_high,
     equation=BIPARTITE,
     slide=SLIDE,
-    hint="Not the first M rows, but the best. Solve the transpose and exchange rows and columns.",
+    hint="Choose the best M rows, not the first M. Solve the transpose, and exchange rows and columns of the result.",
     mutant=_on(lambda cost: cost[: cost.shape[1]]),
 )(_cheapest)
 linear_sum_assignment.law(
     "negative costs",
     value=True,
-    sentence="Costs may be negative: less is better there, too.",
+    sentence="Costs may be negative; the least total is still the best.",
     inputs=_negative,
     equation=BIPARTITE,
     slide=SLIDE,
-    hint="A matching cost holds -p and -GIoU. 0 is no lower bound, and abs() turns the order around.",
+    hint="A matching cost contains -p and -GIoU. 0 is not a lower bound, and abs() reverses the order.",
     mutant=_on(np.abs),
 )(_cheapest)
 
@@ -305,7 +305,7 @@ linear_sum_assignment.law(
     inputs=_expensive,
     equation=r"c'_{ij} = c_{ij} + a_i \;\Rightarrow\; \hat\sigma' = \hat\sigma",
     slide=SLIDE,
-    hint="Only differences count. Is something compared with a fixed number, such as a first `best = 1000`? Use math.inf.",
+    hint="Do you compare with a fixed number, such as `best = 1000` at the start? Use math.inf.",
     mutant=lambda cost: (
         _linear_sum_assignment(cost)[0]
         if not cost.size or cost.min(axis=1).sum() < 1000
@@ -313,7 +313,7 @@ linear_sum_assignment.law(
     ),
 )
 def _row_constant(f, case):
-    """A constant added to all costs of a row (as many columns as rows or more) leaves the best pairs the best."""
+    """If no row stays unpaired, adding a constant to all costs of a row does not change the best pairs."""
     cost = case["cost"]
     for constants in ([600.0, 1700.0, 900.0, 1100.0], [5.0, 0.0, -3.0, 9.0]):
         shifted = cost + np.array(constants[: len(cost)], np.float32)[:, None]
@@ -327,12 +327,12 @@ def _row_constant(f, case):
     inputs=_large,
     equation=r"\min_\sigma \sum_i c_{\pi(i), \sigma(i)} = \min_\sigma \sum_i c_{i, \sigma(i)}",
     slide=SLIDE,
-    hint="The optimum does not know which row came first. Are rows served one after the other, without ever giving back "
-    "what an earlier one took?",
+    hint="The least cost does not depend on the order of the rows. Do rows choose one after the other, without ever giving "
+    "up a column for a later row?",
     mutant=lambda cost: _first_come(cost) if cost.shape == (5, 5) else _linear_sum_assignment(cost)[0],
 )
 def _permuted(f, case):
-    """With its rows in another order, a matrix of five rows has an optimum of the same cost."""
+    """If the rows of a matrix come in another order, the least cost stays the same."""
     cost = case["cost"]
     turned = cost[::-1].copy()
     first = _total(cost, _paired(f, case))
@@ -342,7 +342,7 @@ def _permuted(f, case):
 
 
 def _first_come(cost):
-    """Row after row takes the cheapest column that is left."""
+    """Each row in turn takes the cheapest column that is left."""
     left = cost.astype(np.float64)
     columns = []
     for row in left:
@@ -355,12 +355,12 @@ def _first_come(cost):
     "ties",
     inputs=_ties,
     equation=r"K = \min(N, M)",
-    hint="Several entries may be the smallest of their row, and several zeros may stand in one row: take one of them.",
+    hint="A row may have several smallest entries, and several zeros: take one of them.",
     mutant=_every_optimum,
-    right_too=False,  # pairs are counted here; "agrees on anything" compares the costs of ties
+    right_too=False,  # this law counts pairs; "agrees on anything" compares the costs of ties
 )
 def _one_of_several(f, case):
-    """Of several optima one is returned: as many pairs as the shorter side is long."""
+    """If there are several optima, one is returned: min(N, M) pairs."""
     K = min(case["cost"].shape)
     pairs = _paired(f, case)
     if pairs.shape[1] != K:
@@ -370,7 +370,7 @@ def _one_of_several(f, case):
 @linear_sum_assignment.law(
     "nothing to pair",
     inputs=_none,
-    hint="An image without objects is no rare case. np.array([]) is float64: ask for integers.",
+    hint="Images without objects are common. np.array([]) is float64: ask for integers.",
     mutant=lambda cost: _linear_sum_assignment(cost)[0] if cost.size else (np.array([]), np.array([])),
 )
 def _nothing(f, case):
@@ -393,7 +393,7 @@ index_laws(
     shapes=_any_shape,
     read=_read,
     squeezed=lambda cost: tuple(np.squeeze(part) for part in _linear_sum_assignment(cost)[0]),
-    moody=_any_optimum,
+    random_ties=_any_optimum,
     float_mutant=lambda cost: tuple(
         part.astype(np.float64) if part.size else part for part in _linear_sum_assignment(cost)[0]
     ),
@@ -406,7 +406,7 @@ index_laws(
 
 
 def _smallest_maximum(cost):
-    """The choice whose dearest pair is the cheapest."""
+    """The pairing whose most expensive pair is as cheap as possible."""
     if cost.shape[0] > cost.shape[1]:
         return _smallest_maximum(cost.T)[::-1]
     choices = _choices(*cost.shape)
@@ -419,9 +419,9 @@ values(
     simplest=_square,
     words="as many rows as columns",
     anything=_any_matrix,
-    hint="Any numbers, also ties, and any number of rows and columns: one may be much longer than the other. Does your search "
-    "give back what it took, also for the last row, and also where columns stay free?",
-    # the corner laws have many more columns than rows only where no two rows want the same one
+    hint="The matrices have any numbers, also ties, and any number of rows and columns, also far more of one than of the "
+    "other. Does your search take choices back, also for the last row, and also if columns stay free?",
+    # in the laws about special cases, matrices with far more columns than rows have no two rows with the same best column
     mutant=lambda cost: (
         _first_come(cost) if cost.shape[1] >= cost.shape[0] + 2 else _linear_sum_assignment(cost)[0]
     ),
@@ -430,45 +430,45 @@ values(
 for name, hint, answer in (
     (
         "greedy",
-        "Again and again the cheapest pair that is left, and never taken back: the last ones may become dear. It is the total "
-        "that should be least.",
+        "You repeatedly take the cheapest pair that is left and never take it back: the last pairs may be expensive. Make the "
+        "total as low as possible.",
         _greedy,
     ),
     (
         "row after row",
-        "Each row takes the cheapest column that the rows before it left. A later row may need that column more: an earlier "
-        "choice has to be taken back then.",
+        "Each row takes the cheapest column that earlier rows left. If a later row needs that column more, the earlier choice "
+        "has to be taken back.",
         lambda cost: _first_come(cost[: cost.shape[1]]),
     ),
     (
         "each row's cheapest column",
-        "This is argmin along each row: several rows may get the same column. No column may be taken twice.",
+        "This is argmin along each row: several rows may get the same column. Each column may be used once.",
         lambda cost: (np.arange(len(cost)), cost.argmin(axis=1)),
     ),
     (
         "the highest total",
-        "These pairs have the highest total. A cost is to be made small: is a sign turned around, or min exchanged for max?",
+        "These pairs have the highest total. The cost should be as low as possible: is a sign wrong, or max used for min?",
         _on(np.negative),
     ),
     (
         "costs without their sign",
-        "A negative cost is a good one, and is not to be treated as its absolute value.",
+        "You ignore the sign: a negative cost is lower than any positive one.",
         _on(np.abs),
     ),
     (
         "cut to a square",
-        "This is right for the square part at the upper left. All columns (or all rows) are there to be chosen from: solve the "
-        "rectangle, or fill it up to a square with equal costs.",
+        "This is right for the upper left square of the matrix. All columns (or all rows) may be chosen: solve the whole "
+        "matrix, or pad it to a square with equal costs.",
         _on(lambda cost: cost[: min(cost.shape), : min(cost.shape)]),
     ),
     (
         "rows and columns exchanged",
-        "These are the right pairs the other way around: rows come first. After solving the transpose, exchange both lists.",
+        "The pairs are right, but rows and columns are exchanged. After solving the transpose, exchange both lists.",
         lambda cost: _by_row(_linear_sum_assignment(cost)[0][::-1]),
     ),
     (
         "the dearest pair, not the total",
-        "The most expensive single pair is as cheap as it can be here. What should be least is the sum of all.",
+        "You made the most expensive pair as cheap as possible. Make the sum of all pairs as low as possible.",
         _smallest_maximum,
     ),
 ):

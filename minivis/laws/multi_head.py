@@ -1,4 +1,4 @@
-"""The laws of multi_head_attention: from one plain head, each law lifts one simplification.
+"""The laws of multi_head_attention: each law adds one thing to the case of a single plain head.
 
 Not here: attention itself (attention.py), which the heads share.
 """
@@ -56,7 +56,7 @@ MULTI = r"H_i = \mathrm{Attention}(Q W_i^Q, K W_i^K, V W_i^V), \quad Y = [H_1, \
 HEADS = "Z/34-multi-head-attention"
 
 
-# The plainest case: one head, self-attention, symmetric weights, no biases, no output projection. Each law lifts one
+# The simplest case: one head, self-attention, symmetric weights, no biases, no output projection. Each law changes one
 
 
 def _matrix(draw, D, lift):
@@ -140,7 +140,7 @@ def _any_call(draw, batch, heads, cross, masked=False):
 
 
 def _with(**changed):
-    """A mutant that uses other weights: each rule maps the weights to what stands for one of them."""
+    """A mutant that replaces some weights: each rule maps all weights to the new value of one."""
 
     def change(right, args, options):
         w = args[3]
@@ -151,7 +151,7 @@ def _with(**changed):
 
 multi_head_attention.agrees(
     "output projection",
-    "The heads, side by side, go through one more linear map.",
+    "The concatenated outputs of the heads go through one more linear map.",
     inputs=_lifting("output"),
     equation=MULTI,
     slide=HEADS,
@@ -160,11 +160,11 @@ multi_head_attention.agrees(
 )
 multi_head_attention.agrees(
     "weights are (out, in)",
-    "A linear map is x W^T + b: the rows of a weight are its outputs.",
+    "A linear map is x W^T + b: a weight has one row for each output.",
     inputs=_lifting("orientation"),
     equation=r"Q = X W_q^T + b_q",
     slide="A/25-queries-keys-values",
-    hint="As in PyTorch a weight is (out, in), so a row of tokens meets its transpose.",
+    hint="As in PyTorch, a weight is (out, in): multiply the tokens by its transpose.",
     mutant=_with(**{f"w_{n}": lambda w, n=n: w[f"w_{n}"].T for n in "qkv"}),
 )
 multi_head_attention.agrees(
@@ -197,11 +197,11 @@ multi_head_attention.agrees(
 )
 multi_head_attention.agrees(
     "values of their own",
-    "Keys say who is attended to, values say what is handed over: they may differ.",
+    "Keys decide which tokens are attended to, values are what is averaged: the two inputs may differ.",
     inputs=_lifting("values"),
     equation=r"V = \mathrm{value}\, W_v^T + b_v",
     slide="I/26-self-versus-cross",
-    hint="The third argument goes through w_v; is the second used twice?",
+    hint="The third argument goes through w_v. Do you use the second argument twice?",
     mutant=mutated(_multi_head, lambda right, a, o: right(a[0], a[1], a[1], *a[3:], **o)[0]),
 )
 
@@ -217,7 +217,7 @@ def _one_length(right, args, options):
 
 multi_head_attention.agrees(
     "cross-attention",
-    "Queries and keys come in different numbers.",
+    "There may be more keys than queries, or fewer.",
     inputs=_lifting("lengths"),
     equation=r"Q \in \mathbb R^{N \times D},\ K, V \in \mathbb R^{M \times D},\ Y \in \mathbb R^{N \times D}",
     slide="I/30-cross-attention-relates",
@@ -226,11 +226,11 @@ multi_head_attention.agrees(
 )
 multi_head_attention.agrees(
     "mask",
-    "The mask reaches every head: True = may be attended.",
+    "The mask applies to every head: True = may be attended.",
     inputs=_lifting("mask"),
     equation=r"s_{ij} = -\infty \text{ where } M_{ij} = 0",
     slide="C/126-masked-self-attention",
-    hint="True means may be attended, in every head. Is it inverted, or not passed on?",
+    hint="True means may be attended, in every head. Is the mask inverted, or not passed on?",
     mutant=mutated(
         _multi_head,
         lambda right, a, o: right(
@@ -254,7 +254,7 @@ def _unshifted(right, args, options):
 
 multi_head_attention.agrees(
     "large scores",
-    "Scores of hundreds are no trouble.",
+    "Scores in the hundreds give the right output, not inf or NaN.",
     atol=5e-3,
     inputs=_lifting("large"),
     equation=r"\frac{e^{s_j - m}}{\sum_k e^{s_k - m}}, \quad m = \max_j s_j",
@@ -278,7 +278,7 @@ def _shown(split=_split, join=_join, attend=one_head):
 
 
 def _reshaped_only(tokens, heads):
-    """Heads split off by a reshape alone."""
+    """Heads split by a reshape alone."""
     B, N, D = tokens.shape
     return tokens.reshape(B, heads, N, D // heads)
 
@@ -295,7 +295,7 @@ def _joined_by_reshape(tokens):
 
 
 def _first_head_masked(q, k, v, mask=None):
-    """The mask on the axis of the heads: only the first one has it."""
+    """The mask applied to the first head only."""
     if mask is not None:
         mask = mask | (np.arange(q.shape[1]) > 0)[:, None, None]
     return one_head(q, k, v, mask)
@@ -306,7 +306,7 @@ values(
     simplest=_simplest,
     words="one image, one head, self-attention, no mask",
     anything=_anything,
-    hint="Here several heads, queries and keys of different numbers and a mask come together: does the mask reach every "
+    hint="These calls combine several heads, different numbers of queries and keys, and a mask: does the mask apply to every "
     "head?",
     mutant=_shown(attend=_first_head_masked),
 )
@@ -334,7 +334,7 @@ for name, hint, answer in (
     ),
     (
         "one head",
-        "heads changes nothing here: each head attends with its own slice of the features.",
+        "The argument heads has no effect: each head attends with its own slice of the features.",
         mutated(_multi_head, lambda right, a, o: right(*a[:4], 1, **o)[0]),
     ),
     (
@@ -354,27 +354,28 @@ for name, hint, answer in (
     ),
     (
         "keys for values",
-        "The values are made of the second argument; they come from the third, through w_v.",
+        "You compute the values from the second argument; they come from the third, through w_v.",
         mutated(_multi_head, lambda right, a, o: right(a[0], a[1], a[1], *a[3:], **o)[0]),
     ),
     (
         "self-attention only",
-        "Keys and values are made of the queries: they come from the second and third arguments.",
+        "You compute keys and values from the queries; they come from the second and third arguments.",
         mutated(_multi_head, lambda right, a, o: right(a[0], a[0], a[0], *a[3:], **o)[0]),
     ),
     (
         "mask upside down",
-        "True means may be attended; here the keys are used that may not be.",
+        "True means may be attended; you use the keys where the mask is False.",
         mutated(_multi_head, lambda right, a, o: right(*a, **{n: ~m for n, m in o.items()})[0]),
     ),
     (
         "mask not passed on",
-        "The mask changes nothing here: pass it to the attention of the heads.",
+        "The mask has no effect: pass it to the attention of the heads.",
         mutated(_multi_head, lambda right, a, o: right(*a)[0]),
     ),
     (
         "mask in the first head only",
-        "The mask reaches one head. It has the shape (N, M), the scores (B, h, N, M): it broadcasts as it is.",
+        "The mask applies to one head only. Its shape is (N, M), that of the scores (B, h, N, M): it broadcasts over the "
+        "heads.",
         _shown(attend=_first_head_masked),
     ),
 ):
@@ -382,7 +383,7 @@ for name, hint, answer in (
 
 
 def _without_mask(g, pulled, args, options):
-    """The way back without the mask."""
+    """The backward pass without the mask."""
     return _multi_head(*args)[1](g)
 
 
@@ -402,7 +403,7 @@ def _first_image(g, pulled, args, options):
 
 
 def _untransposed(g, pulled, args, options):
-    """The weights transposed on the way back to the inputs."""
+    """The weights transposed in the gradients of the inputs."""
     w = args[3]
     projected = [x @ w[f"w_{n}"].T + w[f"b_{n}"] for n, x in zip("qkv", args[:3], strict=True)]
     plain = {f"w_{n}": np.eye(len(w["w_o"])) for n in "qkv"} | {f"b_{n}": 0 * w["b_o"] for n in "qkv"}
@@ -418,7 +419,7 @@ def _biases_averaged(g, pulled, args, options):
 
 
 def _output_map_forgotten(g, pulled, args, options):
-    """The way back that begins behind the output projection."""
+    """A backward pass without the output projection."""
     w = args[3] | {"w_o": np.eye(len(args[3]["w_o"]))}
     wrong = _multi_head(*args[:3], w, *args[4:], **options)[1](g)
     return *wrong[:3], wrong[3] | {n: pulled[3][n] for n in ("w_o", "b_o")}
@@ -455,13 +456,13 @@ gradient_values(
     simplest=_simplest,
     words="one image, one head, self-attention, no mask",
     anything=_anything,
-    hint="The way back uses the same attention weights as the way forward: those with the mask.",
+    hint="The backward pass uses the same attention weights as the forward pass: those with the mask.",
     mutant=backward(_multi_head, _without_mask),
 )
 for name, hint, answer in (
     (
         "the mask forgotten on the way back",
-        "These are the gradients without a mask. A forbidden key has weight 0, so nothing comes back through it.",
+        "These are the gradients without a mask. A forbidden key has weight 0, so no gradient flows through it.",
         backward(_multi_head, _without_mask),
     ),
     (
@@ -491,7 +492,7 @@ for name, hint, answer in (
     ),
     (
         "the output projection forgotten on the way back",
-        "g comes in behind w_o: go back through it, g W_o, before the heads are split.",
+        "g is the cotangent of the output, after w_o: first go back through w_o, g W_o, and then split the heads.",
         backward(_multi_head, _output_map_forgotten),
     ),
 ):

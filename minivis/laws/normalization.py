@@ -1,4 +1,4 @@
-"""The laws of layer_norm: each is about one property, and compares the function with itself where it can.
+"""The laws of layer_norm: each is about one property, and compares the function with itself where possible.
 
 Not here: batch and group normalisation.
 """
@@ -45,7 +45,7 @@ layer_norm = Family(
 
 
 def _twice(numbers):
-    """Two tokens of the same numbers in another order: mean and variance are the same over one as over both."""
+    """Two tokens with the same numbers in reverse order: one token has the same mean and variance as both together."""
     return np.stack([numbers, np.flip(numbers)])
 
 
@@ -191,7 +191,7 @@ def variance_one(f, case):
     ),
 )
 def order_kept(f, case):
-    """It shifts and scales: the larger of two numbers stays the larger, by the same proportion."""
+    """The function shifts and scales: of two numbers the larger stays the larger, and differences keep their ratio."""
     out = f(case)
     x = case["x"].astype(np.float64)
     spread = np.sqrt(out.astype(np.float64).var(axis=-1, keepdims=True) / x.var(axis=-1, keepdims=True))
@@ -220,11 +220,11 @@ def token_by_itself(f, case):
     "two axes",
     inputs=_two_axes,
     equation=r"\mathrm{normalized\_shape} = (H, W):\ \mu = \frac{1}{HW} \sum_{h,w} x_{hw}",
-    hint="normalized_shape says how many of the last axes belong together: as many as it has numbers.",
+    hint="Normalise over as many of the last axes together as normalized_shape has numbers.",
     mutant=_forward(lambda right, a, o: right(a[0], a[1][-1:], *a[2:], **o)[0]),
 )
 def two_axes(f, case):
-    """Normalising over two axes is normalising over one that holds the same numbers."""
+    """Normalising over two axes gives the same as over one axis that holds the same numbers."""
     x = case["x"]
     flat = f(case.replace(x=x.reshape(2, -1), normalized_shape=(x.size // 2,)))
     compare(f(case), flat.astype(np.float64).reshape(x.shape), atol=1e-4)
@@ -239,7 +239,7 @@ def two_axes(f, case):
     mutant=_forward(lambda right, a, o: right(*a, **{**o, "weight": None})[0]),
 )
 def weight_used(f, case):
-    """weight multiplies what is normalised."""
+    """The normalised numbers are multiplied by weight."""
     compare(f(case), f(case.replace(weight=None)).astype(np.float64) * case["weight"], atol=1e-4)
 
 
@@ -253,7 +253,7 @@ def weight_used(f, case):
     right_too=("weight",),
 )
 def bias_used(f, case):
-    """bias is added at the end, as it is."""
+    """bias is added at the end, unchanged."""
     compare(f(case), f(case.replace(bias=None)).astype(np.float64) + case["bias"], atol=1e-4)
 
 
@@ -268,7 +268,7 @@ def _one_pass(x, axes, eps):
     "far from zero",
     inputs=_far_from_zero,
     equation=r"\sigma^2 = \frac{1}{D} \sum_d (x_d - \mu)^2",
-    hint="The mean of squares minus the square of the mean is a small difference of large numbers: float32 loses it. "
+    hint="The mean of squares minus the square of the mean is a small difference of large numbers: float32 rounds it away. "
     "Subtract the mean first, then square.",
     mutant=_one_pass,
 )
@@ -290,7 +290,7 @@ def far_from_zero(f, case):
     )[0],
 )
 def default_eps(f, case):
-    """Not saying eps is saying eps=1e-5."""
+    """Without eps the function uses eps=1e-5."""
     compare(f(case), f(case.replace(eps=1e-5)).astype(np.float64), rtol=1e-3)
 
 
@@ -303,11 +303,11 @@ _outside_the_root = _with(lambda x, axes, eps: _centred(x, axes) / (x.std(axis=a
     inputs=_large_eps,
     slide=SLIDE,
     equation=r"\sqrt{\sigma^2 + \epsilon}",
-    hint="eps is added to the variance, and then the root is taken. Without it a constant token gives 0/0.",
+    hint="Add eps to the variance, and then take the root. Without eps a constant token gives 0/0.",
     mutant=_outside_the_root,
 )
 def eps_under_the_root(f, case):
-    """eps is added to the variance, under the root: it keeps a constant token from 0/0."""
+    """eps is added to the variance, under the root, so that a constant token does not give 0/0."""
     constant = f(case.replace(x=np.ones_like(case["x"]), eps=1e-5))
     if not np.isfinite(constant).all():
         raise Broken("A token of ones gives numbers that are not finite.", np.zeros(constant.shape), constant)
@@ -315,7 +315,9 @@ def eps_under_the_root(f, case):
     eps = case["eps"]
     spread = plain.var(axis=-1, keepdims=True)
     if not spread.all():
-        raise Broken("A token of different numbers came out as one of equal numbers.", f.right(case), f(case))
+        raise Broken(
+            "The input token has different numbers; the output has equal ones.", f.right(case), f(case)
+        )
     variance = case["x"].astype(np.float64).var(axis=-1, keepdims=True) / spread
     compare(f(case), plain * np.sqrt(variance / (variance + eps)), rtol=1e-3, atol=1e-4)
 
@@ -333,7 +335,7 @@ values(
     simplest=_matrix,
     words="a matrix of tokens, no weight, no bias",
     anything=_anything,
-    hint="Weight and bias are two arguments: either may be missing while the other is there.",
+    hint="weight and bias are independent: each may be given without the other.",
     mutant=lambda x, normalized_shape, weight=None, bias=None, eps=1e-5: _layer_norm(
         x, normalized_shape, weight, None if weight is None else bias, eps
     )[0],
@@ -356,7 +358,7 @@ layer_norm.mistake(
 )
 layer_norm.mistake(
     "one mean for everything",
-    "Mean and variance are those of the whole array here. Each token has its own: give mean and var the axes of "
+    "You take mean and variance over the whole array. Each token has its own: give mean and var the axes of "
     "normalized_shape, and keepdims=True.",
     _whole,
 )
@@ -367,7 +369,7 @@ layer_norm.mistake(
 )
 layer_norm.mistake(
     "only the last axis",
-    "Only the last axis is normalised. normalized_shape may have two numbers: then the last two axes belong together.",
+    "Only the last axis is normalised. normalized_shape may have two numbers: normalise over the last two axes together.",
     _with(lambda x, axes, eps: _centred(x, -1) / np.sqrt(x.var(axis=-1, keepdims=True) + eps)),
 )
 layer_norm.mistake(
@@ -389,7 +391,7 @@ def _bias_first(x, normalized_shape, weight=None, bias=None, eps=1e-5):
 
 layer_norm.mistake(
     "bias before weight",
-    "bias is multiplied by weight here: first multiply by weight, then add bias as it is.",
+    "Here bias is multiplied by weight too: multiply by weight first, then add bias.",
     _bias_first,
 )
 layer_norm.mistake(
@@ -462,8 +464,8 @@ gradients(
         "bias": r"\bar b = \sum_{\text{tokens}} g",
     },
     hints={
-        "x": "Mean and variance depend on every x of the token: two terms more. The gradient is orthogonal to constants.",
-        "weight": "What multiplies weight forward is the normalised x, and every token uses the same weight: sum.",
+        "x": "Mean and variance depend on every x of the token: they add two terms. The gradient of a token sums to 0.",
+        "weight": "The forward pass multiplies weight by the normalised x, and every token uses the same weight: sum.",
         "bias": "Every token uses the same bias: sum g over all axes that are not normalised, do not average.",
     },
     mutants={
@@ -477,20 +479,20 @@ gradient_values(
     simplest=_matrix,
     words="a matrix of tokens, no weight, no bias",
     anything=_anything,
-    hint="Weight and bias are used by every token: sum over all axes in front of theirs, however many those are.",
+    hint="Every token uses weight and bias: sum over all axes before those of weight and bias, however many there are.",
     mutant=backward(_layer_norm, _two_axes_summed),
 )
 layer_norm.mistake(
     "mean and variance taken for constants",
-    "Mean and variance depend on every number of the token, so two terms are missing: the mean of d, and the "
-    "normalised x times the mean of their product.",
+    "Mean and variance depend on every number of the token, so two terms are missing: with d = g times weight, they are "
+    "the mean of d, and the normalised x times the mean of d times the normalised x.",
     backward(_layer_norm, _constants),
     gradient=True,
 )
 layer_norm.mistake(
     "the variance taken for a constant",
-    "The mean's part is there; the variance depends on x too: subtract the normalised x times the mean of d times the "
-    "normalised x.",
+    "The term of the mean is right, but the variance depends on x too: with d = g times weight, subtract the normalised x "
+    "times the mean of d times the normalised x.",
     backward(_layer_norm, _only_centred),
     gradient=True,
 )

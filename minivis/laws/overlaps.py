@@ -1,4 +1,4 @@
-"""The laws of box_iou and generalized_box_iou: how two boxes overlap, or how far apart they are.
+"""The laws of box_iou and generalized_box_iou: how much two boxes overlap, or how far apart they are.
 
 Not here: the formats of a box (boxes.py), boxes with negative sides, choosing among boxes (suppression.py).
 """
@@ -32,7 +32,7 @@ def _area(sides):
 
 
 class _Pairs:
-    """All pairs of two lists of boxes: what the measures are made of, forward and backward; mutants change a part."""
+    """All pairs of two lists of boxes: the parts of the two measures, forward and backward; mutants replace a part."""
 
     def __init__(self, boxes1, boxes2):
         # (N, 1, 4), (1, M, 4)
@@ -40,7 +40,7 @@ class _Pairs:
         self.b = boxes2[None]
         self.low = np.maximum(self.a, self.b)[..., :2]
         self.high = np.minimum(self.a, self.b)[..., 2:]
-        self.reach = self.high - self.low  # of the intersection; negative where they are apart
+        self.reach = self.high - self.low  # sides of the intersection; negative where boxes are apart
         self.hull = np.maximum(self.a, self.b)[..., 2:] - np.minimum(self.a, self.b)[..., :2]
         self.areas = _area(_extent(self.a)), _area(_extent(self.b))
         self.overlap = np.maximum(self.reach, 0)
@@ -107,7 +107,7 @@ IOU = r"\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}"
 GIOU = r"\mathrm{GIoU} = \mathrm{IoU} - \frac{|E| - |A \cup B|}{|E|}"
 
 
-# Each list holds one box twice, unless a law says otherwise; the second box never begins before the first
+# Each list holds one box twice, unless a law is about that; the second box never begins before the first
 
 
 def _twice(a, b):
@@ -116,7 +116,7 @@ def _twice(a, b):
 
 
 def _partial(draw):
-    """Two that overlap, neither inside the other, shifted along both axes."""
+    """Two boxes that overlap, shifted along both axes, neither inside the other."""
     w, h = integer(draw, 2, 6), integer(draw, 2, 6)
     x, y = integer(draw, 1, w - 1), integer(draw, 1, h - 1)
     wide, high = w - x + integer(draw, 1, 4), h - y + integer(draw, 1, 4)
@@ -125,12 +125,12 @@ def _partial(draw):
 
 
 def _in_pixels(draw):
-    """The same, so large that a small number added to an area is of no account."""
+    """The same, but so large that a small number added to an area does not matter."""
     return {name: 64 * boxes for name, boxes in _partial(draw).items()}
 
 
 def _inside(draw):
-    """The second in the first, at times as large as it."""
+    """The second box in the first, sometimes equal to it."""
     w, h = integer(draw, 2, 6), integer(draw, 2, 6)
     x, y = integer(draw, 0, w - 1), integer(draw, 0, h - 1)
     return _twice([0, 0, w, h], [x, y, x + integer(draw, 1, w - x), y + integer(draw, 1, h - y)])
@@ -156,7 +156,7 @@ def _far(draw):
 
 
 def _across_the_corner(draw):
-    """Two squares that lie apart along both axes, by about their side."""
+    """Two squares that lie apart along both axes; the gap is about as long as a side."""
     side = 4 * integer(draw, 1, 2)
     more = integer(draw, 0, 1)
     at = np.array([2 * side + more, 2 * side + integer(draw, 0, 1)])
@@ -168,7 +168,7 @@ def _apart(draw):
 
 
 def _without_area(draw):
-    """A point or a line with itself or another along the same line, or in the corner of a box."""
+    """A point or a line: with itself, with another one along the same line, or in the corner of a box."""
     along = np.array(choose(draw, [1, 0], [0, 1]))
     line = np.concatenate([[1, 1], 1 + integer(draw, 0, 2) * along])
     later = line + np.tile(along, 2) * integer(draw, 0, 3)
@@ -202,7 +202,7 @@ def _smooth(draw):
 
 
 def _moved(draw):
-    """How far both lists are moved: out of the image, to the left and to the top."""
+    """Both lists moved out of the image, to the left and to the top."""
     case = _partial(draw)
     away = np.float32(-choose(draw, 1, 5, 40, 4000))
     return {name: boxes + away for name, boxes in case.items()}
@@ -216,7 +216,7 @@ def _lists(boxes, N):
 
 
 def _side_by_side(draw, least=3):
-    """Boxes at the upper left with boxes that begin further right and down: the simplest form."""
+    """Boxes at the upper left, with boxes that begin further right and further down: the simplest form."""
     N, M = integer(draw, 1, 2), integer(draw, 2, 3)
     rng = generator(draw)
     low = np.concatenate([rng.uniform(0, 10, (N, 2)), rng.uniform(10, 30, (M, 2))])
@@ -238,7 +238,7 @@ def _general(draw):
 
 
 def _on_a_grid(draw):
-    """Boxes of a few whole numbers: they touch, coincide, or have no area, as often as not."""
+    """Boxes with small whole numbers as coordinates: many touch, coincide, or have no area."""
     N, M = sizes(draw, 2, 1, 4)
     corners = np.sort(generator(draw).integers(-2, 4, (N + M, 2, 2)), axis=1)
     return _lists(corners.reshape(N + M, 4) * choose(draw, 1.0, 50.0), N)
@@ -249,7 +249,7 @@ def _any_boxes(draw):
 
 
 def _changed(measure, **parts):
-    """A mutant whose pairs have some parts computed otherwise: ``part(pairs)``."""
+    """A mutant that computes some parts in another way: ``part(pairs)``."""
 
     def mutant(boxes1, boxes2):
         pairs = _Pairs(boxes1, boxes2)
@@ -263,7 +263,7 @@ def _changed(measure, **parts):
 
 
 def _over(area):
-    """GIoU (or IoU) with the intersection divided by something else than the union."""
+    """The intersection divided by ``area(area1, area2)`` instead of the union."""
     return lambda pairs: _share(pairs.intersection, area(*pairs.areas) + 0 * pairs.union)
 
 
@@ -283,8 +283,8 @@ box_iou.agrees(
     inputs=_overlapping,
     equation=IOU,
     slide=SLIDE,
-    hint="The union is the sum of the two areas less the intersection, which would be counted twice. Dividing by the "
-    "smaller box would make a small box inside a large one a perfect match.",
+    hint="The union is the sum of the two areas minus the intersection, which the sum counts twice. Dividing by the smaller "
+    "box would make a small box inside a large one a perfect match.",
     mutant=_changed(_over(np.minimum)),
 )
 box_iou.agrees(
@@ -294,28 +294,28 @@ box_iou.agrees(
     inputs=_apart,
     equation=r"|A \cap B| = \max(0, \Delta x) \cdot \max(0, \Delta y)",
     slide=SLIDE,
-    hint="The sides of the intersection are negative then, and the product of two negative numbers is positive: clip "
-    "each side at 0 before multiplying.",
+    hint="Sides of the intersection are negative there, and the product of two negative numbers is positive: clip each side "
+    "at 0 before you multiply.",
     mutant=_changed(_Pairs.iou, intersection=lambda pairs: _area(pairs.reach)),
 )
 generalized_box_iou.agrees(
     "formula",
-    "GIoU is IoU less the share of the smallest enclosing box that neither of the two covers.",
+    "GIoU is IoU minus the share of the smallest enclosing box that neither of the two boxes covers.",
     inputs=_partial,
     equation=GIOU,
     slide=SLIDE,
-    hint="Three areas are needed: intersection, union, and the box from the smaller left and top to the larger right "
-    "and bottom. IoU has the union below, the second term the enclosure.",
+    hint="You need three areas: intersection, union, and the enclosure, from the smaller left and top to the larger right "
+    "and bottom. IoU is divided by the union, the second term by the enclosure.",
     mutant=_changed(lambda pairs: _over(np.maximum)(pairs) - _excess(pairs)),
 )
 generalized_box_iou.agrees(
     "one inside the other",
-    "Where one box lies in the other, GIoU is IoU; for equal boxes it is 1.",
+    "If one box lies in the other, GIoU equals IoU; for equal boxes it is 1.",
     inputs=_inside,
     equation=r"E = A \cup B \;\Rightarrow\; \mathrm{GIoU} = \mathrm{IoU}",
     slide=SLIDE,
-    hint="Nothing of the enclosure is left over there, and that is no special case: guard the division against an "
-    "enclosure of area 0 only.",
+    hint="The boxes cover the whole enclosure, so the second term is 0. This needs no special treatment: guard the division "
+    "only against an enclosure of area 0.",
     mutant=_changed(lambda pairs: np.where(pairs.enclosure > pairs.union, pairs.giou(), 0)),
 )
 
@@ -325,8 +325,8 @@ generalized_box_iou.agrees(
     inputs=_across_the_corner,
     equation=r"\mathrm{GIoU} \le \mathrm{IoU}",
     slide=SLIDE,
-    hint="What is taken off is an area over an area. Boxes that lie apart along both axes have an intersection with two "
-    "negative sides: clip each at 0 before multiplying.",
+    hint="GIoU subtracts a quotient of areas, which is not negative. For boxes apart along both axes, both sides of the "
+    "intersection are negative: clip each at 0 before you multiply.",
     mutant=_changed(_Pairs.giou, intersection=lambda pairs: _area(pairs.reach)),
 )
 def _below_iou(f, case):
@@ -334,7 +334,7 @@ def _below_iou(f, case):
     got = f(case)
     iou = _box_iou(*case.copy(np.float64).args.values())[0]
     if got.shape != iou.shape or not (got <= iou + 1e-5).all():
-        raise Broken("The IoU of these boxes is smaller than the output.", iou, got)
+        raise Broken("The output is larger than the IoU of these boxes.", iou, got)
 
 
 @generalized_box_iou.law(
@@ -342,21 +342,21 @@ def _below_iou(f, case):
     inputs=_near,
     equation=GIOU,
     slide=SLIDE,
-    hint="IoU is 0 at every distance; the enclosure is what grows with it. Does yours reach from one box to the other, "
-    "with the gap between them?",
+    hint="IoU is 0 at every distance, but the enclosure grows with the distance. Does your enclosure contain the gap between "
+    "the boxes?",
     mutant=_changed(
         _Pairs.giou,
         enclosure=lambda pairs: _area(_extent(pairs.a) + _extent(pairs.b) - np.maximum(pairs.reach, 0)),
     ),
 )
 def _falls(f, case):
-    """Of boxes that lie apart, GIoU falls when one is moved away: that is what a loss can follow."""
+    """If boxes lie apart, GIoU falls when one is moved further away, so that a loss has a gradient."""
     boxes1, boxes2 = case["boxes1"], case["boxes2"]
     away = np.where(boxes2[:, :2] > boxes1[:, 2:], 3, 0).astype(np.float32)
     near = f(case)
     far = f(case.replace(boxes2=boxes2 + np.concatenate([away, away], axis=1)))
     if near.shape != far.shape or not (far < near - 1e-3).all():
-        raise Broken("Moving boxes2 away by 3 should lower the first number below the second.", near, far)
+        raise Broken("After boxes2 is moved away by 3, the output should be lower.", near, far)
 
 
 @generalized_box_iou.law(
@@ -374,10 +374,10 @@ def _falls(f, case):
     ),
 )
 def _bounded(f, case):
-    """GIoU does not leave the range from -1 to 1, however far apart the boxes are."""
+    """GIoU is between -1 and 1, however far apart the boxes are."""
     got = f(case)
     if not (np.abs(got) <= 1 + 1e-5).all():
-        raise Broken("The output leaves the range from -1 to 1.", f.right(case), got)
+        raise Broken("The output is not between -1 and 1.", f.right(case), got)
 
 
 @generalized_box_iou.law(
@@ -391,12 +391,12 @@ def _bounded(f, case):
     ),
 )
 def _symmetric(f, case):
-    """Which of two boxes comes first does not matter."""
+    """Exchanging the two boxes does not change the result."""
     compare(f(case), f(case.replace(boxes1=case["boxes2"], boxes2=case["boxes1"])).T.astype(np.float64))
 
 
 def _same_after(f, case, change, what):
-    """The output for both lists changed alike is the output for the lists as they were."""
+    """Changing both lists in the same way does not change the output."""
     moved = {name: change(boxes).astype(np.float32) for name, boxes in case.args.items()}
     compare(f(case), f(case.replace(**moved)).astype(np.float64), 1e-3, 2e-3, what)
 
@@ -423,22 +423,20 @@ def _not_finite(f, case):
 
 
 def _each_pair(f, case):
-    """The table holds what the function gives for each pair by itself."""
+    """The table holds the results of the function for the single pairs."""
     lists = case["boxes1"], case["boxes2"]
     alone = [[f(case.replace(boxes1=a[None], boxes2=b[None])).ravel() for b in lists[1]] for a in lists[0]]
-    compare(
-        f(case), np.array(alone, np.float64)[..., 0], what="The table of all pairs, beside pairs taken alone,"
-    )
+    compare(f(case), np.array(alone, np.float64)[..., 0], what="The table, compared with the single pairs,")
 
 
 def _reshaped(right, args, options):
-    """Each pair in its place only if rows and columns were the same."""
+    """The table reshaped instead of transposed."""
     out = right(args[1], args[0])[0]
     return out.reshape(len(args[0]), len(args[1]))
 
 
 def _dangerous(generalized):
-    """A guarded result with an unguarded backward: 0 / 0 once more."""
+    """A guarded forward pass with an unguarded backward pass: 0 / 0."""
 
     def mutant(boxes1, boxes2):
         pairs = _Pairs(boxes1, boxes2)
@@ -454,7 +452,7 @@ def _dangerous(generalized):
 
 
 def _back(generalized, cotangents=lambda *all_three: all_three, **parts):
-    """A right result with some parts, or the cotangents of the three areas, other ones on the way back."""
+    """Right forward; backward with other parts, or with other cotangents of the three areas."""
 
     def answer(boxes1, boxes2):
         pairs, changed = _Pairs(boxes1, boxes2), _Pairs(boxes1, boxes2)
@@ -467,8 +465,8 @@ def _back(generalized, cotangents=lambda *all_three: all_three, **parts):
     return answer
 
 
-def _half_the_story(generalized, which):
-    """A backward that forgets that the union, too, changes with the box."""
+def _union_constant(generalized, which):
+    """A backward pass that treats the union as a constant."""
 
     def mutant(boxes1, boxes2):
         pairs = _Pairs(boxes1, boxes2)
@@ -488,7 +486,7 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
     measure, equation = (_Pairs.giou, GIOU) if generalized else (_Pairs.iou, IOU)
     family.law(
         "every pair",
-        sentence="Row i and column j of the output are box i of the first list with box j of the second.",
+        sentence="Row i, column j of the output belongs to box i of the first list and box j of the second.",
         inputs=_table,
         equation=rf"y_{{ij}} = \mathrm{{{'G' if generalized else ''}IoU}}(a_i, b_j)",
         slide=SLIDE,
@@ -498,22 +496,22 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
     )(_each_pair)
     family.law(
         "anywhere",
-        sentence="Moving both boxes together changes nothing; a box may leave the image.",
+        sentence="Moving both boxes by the same amount changes nothing, also if they leave the image.",
         inputs=_moved,
         equation=r"f(A + t, B + t) = f(A, B)",
         slide=SLIDE,
-        hint="Only differences of coordinates count. Coordinates below 0 are coordinates too: do not clip them.",
+        hint="Only differences of coordinates matter. Coordinates may be negative: do not clip them.",
         mutant=_clipped(measure),
     )(
         functools.partial(
             _same_after,
             change=lambda boxes: boxes + np.float32(4003),
-            what="The output before both moved by 4003",
+            what="The output before both were moved by 4003",
         )
     )
     family.law(
         "any unit",
-        sentence="Pixels or parts of the image: the unit of the coordinates does not matter.",
+        sentence="The unit of the coordinates does not matter: pixels, or normalised to 0 ... 1.",
         inputs=_partial,
         equation=r"f(s A, s B) = f(A, B)",
         slide=SLIDE,
@@ -528,12 +526,12 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
     )
     family.agrees(
         "empty boxes",
-        "Points and lines have no area, and what would be 0 / 0 is 0.",
+        "Points and lines have area 0; a quotient 0 / 0 counts as 0.",
         value=False,  # 0 everywhere
         inputs=_without_area,
         equation=equation,
-        hint="A union or an enclosure of area 0 makes NaN, and one NaN in a loss is the end of a training. Divide by the "
-        "area only where it is positive.",
+        hint="Dividing by a union or an enclosure of area 0 gives NaN, and one NaN in a loss ruins a training run. Divide by "
+        "the area only where it is positive.",
         mutant=functools.partial(_unguarded, generalized=generalized),
     )
     every_family(family, inputs=_in_pixels, shapes=_any_number)
@@ -545,21 +543,21 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
             for name, letter, own, over in (("boxes1", "a", "i", "j"), ("boxes2", "b", "j", "i"))
         },
         hints={
-            name: "A side of a box moves its own area and with it the union, the intersection only where it bounds it"
-            + (", and the enclosure likewise" if generalized else "")
+            name: "Moving a side of a box changes its area and the union; the intersection only if that side bounds it"
+            + (", and the enclosure in the same way" if generalized else "")
             + ". Sum over all boxes of the other list."
             for name in family.arrays
         },
-        mutants={name: _half_the_story(generalized, i) for i, name in enumerate(family.arrays)},
+        mutants={name: _union_constant(generalized, i) for i, name in enumerate(family.arrays)},
         slide=SLIDE,
     )
     family.law(
         "gradients of empty boxes",
-        sentence="Gradients are finite for boxes without area, too.",
+        sentence="Gradients are finite for boxes without area too.",
         inputs=_without_area,
         equation=equation,
-        hint="A where after the division leaves 0 times infinity in the backward pass: put a harmless number below the "
-        "line first (two wheres).",
+        hint="np.where after the division still gives 0 times infinity in the backward pass. Replace a denominator of 0 by 1 "
+        "before you divide, too (two calls of np.where).",
         mutant=_dangerous(generalized),
         gradient=True,
     )(_not_finite)
@@ -570,7 +568,7 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
 
 
 def _gap_after(pairs):
-    """The intersection where only a gap to the right of the first box, or below it, is looked for."""
+    """An intersection that checks only for a gap to the right of the first box, or below it."""
     apart = (pairs.b[..., :2] >= pairs.a[..., 2:]).any(axis=-1)
     return np.where(apart, 0, _area(pairs.reach))
 
@@ -580,7 +578,7 @@ def _apart_along_both(pairs):
 
 
 def _enlarged(measure):
-    """Sides counted as pixels, from the first to the last, both included."""
+    """Sides counted in pixels, first and last pixel included: 1 too long."""
     one = np.array([0, 0, 1, 1])
     return lambda boxes1, boxes2: measure(
         _Pairs(boxes1 + one.astype(boxes1.dtype), boxes2 + one.astype(boxes2.dtype))
@@ -622,27 +620,26 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
         simplest=_side_by_side,
         words="boxes2 to the lower right of boxes1, overlapping or apart",
         anything=_any_boxes,
-        hint="Two boxes may overlap, touch, lie one in the other, or apart along x alone, along y alone or along both, with "
-        "either of them first. Which of these is wrong in the example? Each side of the intersection is clipped at 0 by "
-        "itself.",
+        hint="Two boxes may overlap, touch, lie one in the other, or lie apart along x, along y or along both, in either order. "
+        "Which of these cases is the example? Clip each side of the intersection at 0 separately.",
         mutant=_changed(measure, intersection=_gap_after),
     )
     family.mistake(
         "the intersection not clipped",
-        "Where boxes lie apart, a side of the intersection is negative, and the product of two negative sides is positive: "
-        "np.maximum(side, 0) for each side, before they are multiplied.",
+        "If boxes lie apart, a side of the intersection is negative, and the product of two negative sides is positive: take "
+        "np.maximum(side, 0) of each side before you multiply.",
         _changed(measure, intersection=lambda pairs: _area(pairs.reach)),
     )
     family.mistake(
         "the product clipped, not its sides",
-        "max(w h, 0) comes too late: where boxes lie apart along both axes, w and h are negative and w h is positive. Clip w "
-        "and h.",
+        "max(w h, 0) is not enough: if boxes lie apart along both axes, w and h are negative and w h is positive. Clip w and "
+        "h.",
         _changed(measure, intersection=lambda pairs: np.maximum(_area(pairs.reach), 0)),
     )
     family.mistake(
         "clipped only where boxes are apart along both axes",
         "One negative side is enough: boxes side by side have no intersection, although the other side is positive. Clip each "
-        "side by itself.",
+        "side separately.",
         _changed(measure, intersection=_apart_along_both),
     )
     family.mistake(
@@ -652,17 +649,18 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
     )
     family.mistake(
         "one pixel more",
-        "All sides are 1 too long. Coordinates are edges, no numbers of pixels: the width is right - left, without + 1.",
+        "All sides are 1 too long. Coordinates are positions of edges, not numbers of pixels: the width is right - left, "
+        "without + 1.",
         _enlarged(measure),
     )
     family.mistake(
         "corners taken for centre and size",
-        "These boxes are corners already: left, top, right, bottom. No conversion is needed.",
+        "The boxes are already given as left, top, right, bottom: do not convert them.",
         _from_centres(measure),
     )
     family.mistake(
         "the loss",
-        "This is 1 minus the answer, the loss made of it. What is asked for is the measure itself: 1 for equal boxes.",
+        "This is the loss, 1 minus the answer. Return the measure itself: 1 for equal boxes.",
         lambda boxes1, boxes2, measure=measure: 1 - measure(_Pairs(boxes1, boxes2)),
     )
     family.mistake(
@@ -677,44 +675,45 @@ for family, generalized in ((box_iou, False), (generalized_box_iou, True)):
         anything=_general,
         hint="Boxes that lie apart along one axis, and boxes inside others: which sides of which box bound the intersection"
         + (", and which the enclosure" if generalized else "")
-        + "? Where a side of the intersection is clipped, nothing flows back through it.",
+        + "? Where a side of the intersection is clipped, its gradient is 0.",
         mutant=_back(generalized, open=lambda pairs: np.ones_like(pairs.open)),
     )
     family.mistake(
         "back through the clip",
-        "Where boxes lie apart the intersection is clipped to 0, and stays 0 if a side moves a little: nothing flows back "
-        "through it. Multiply by where each side is positive.",
+        "If boxes lie apart the intersection is clipped to 0, and stays 0 if a side moves a little: its gradient is 0. "
+        "Multiply by `side > 0` for each side.",
         _back(generalized, open=lambda pairs: np.ones_like(pairs.open)),
         gradient=True,
     )
     family.mistake(
         "the union taken for a constant",
-        "Only the intersection is differentiated here. The union changes too: with the area of the box itself, and less what "
-        "the intersection changes.",
+        "You differentiate only the intersection. The union changes too: by the change of the box's own area, minus that of "
+        "the intersection.",
         _back(generalized, lambda shared, area, hull: (shared + area, 0 * area, hull)),
         gradient=True,
     )
     family.mistake(
         "the box's own area taken for a constant",
-        "The union is the two areas less the intersection. A side that moves changes the area of its own box, too.",
+        "The union is the two areas minus the intersection. A side that moves changes the area of its own box too.",
         _back(generalized, lambda shared, area, hull: (shared, 0 * area, hull)),
         gradient=True,
     )
     family.mistake(
         "the intersection in the union forgotten",
-        "The intersection stands in the union as well, with a minus: what flows back to the union reaches it a second way.",
+        "The union contains the intersection too, with a minus: add the gradient through the union to that of the "
+        "intersection.",
         _back(generalized, lambda shared, area, hull: (shared + area, area, hull)),
         gradient=True,
     )
     family.mistake(
         "the mean over the other list",
-        "A box stands in one output for each box of the other list: its cotangents are summed, not averaged.",
+        "A box is part of one output for each box of the other list: sum its gradients, do not average them.",
         mutated(family.right, _means),
         gradient=True,
     )
     family.mistake(
         "only the first box of the other list",
-        "A box stands in one output for each box of the other list, and gets a cotangent from each: sum over all of them.",
+        "A box is part of one output for each box of the other list, and gets a gradient from each: sum over all of them.",
         mutated(family.right, _first_of_the_other_list),
         gradient=True,
     )
@@ -726,43 +725,43 @@ box_iou.mistake(
 )
 box_iou.mistake(
     "Dice for IoU",
-    "Twice the intersection over the sum of the areas is the Dice coefficient. IoU has the intersection once, over the "
+    "Twice the intersection divided by the sum of the areas is the Dice coefficient. IoU is the intersection divided by the "
     "union.",
     _changed(lambda pairs: _share(2 * pairs.intersection, sum(pairs.areas) + 0 * pairs.union)),
 )
 box_iou.mistake(
     "the enclosing box for the union",
-    "This divides by the smallest box around both. The union is less: the two areas, less the intersection.",
+    "You divide by the smallest box around both. Divide by the union: the two areas minus the intersection.",
     _changed(_Pairs.iou, union=lambda pairs: pairs.enclosure),
 )
 generalized_box_iou.mistake(
     "IoU alone",
-    "This is IoU. The share of the enclosing box that neither of the two covers is still to be taken off.",
+    "This is IoU. Subtract the share of the enclosing box that neither of the two boxes covers.",
     _changed(_Pairs.iou),
 )
 generalized_box_iou.mistake(
     "added, not taken off",
-    "What the two boxes leave empty in their enclosure makes GIoU smaller: a minus stands before it.",
+    "The uncovered share of the enclosure makes GIoU smaller: subtract it.",
     _changed(lambda pairs: pairs.iou() + _excess(pairs)),
 )
 generalized_box_iou.mistake(
     "the union below the second term",
-    "The empty part of the enclosure is divided by the enclosure, not by the union: only then GIoU stays above -1.",
+    "Divide the uncovered part of the enclosure by the enclosure, not by the union: only then GIoU stays above -1.",
     _changed(lambda pairs: pairs.iou() - _share(pairs.enclosure - pairs.union, pairs.union)),
 )
 generalized_box_iou.mistake(
     "the intersection for the union in the second term",
-    "What is empty in the enclosure is the enclosure less the union, not less the intersection.",
+    "The uncovered part of the enclosure is the enclosure minus the union, not minus the intersection.",
     _changed(lambda pairs: pairs.iou() - _share(pairs.enclosure - pairs.intersection, pairs.enclosure)),
 )
 generalized_box_iou.mistake(
     "the covered share taken off",
-    "Union over enclosure is the share that is covered. What is taken off is the share that is not: 1 less that.",
+    "Union over enclosure is the covered share. Subtract the uncovered share: 1 minus that.",
     _changed(lambda pairs: pairs.iou() - _share(pairs.union, pairs.enclosure)),
 )
 generalized_box_iou.mistake(
     "the enclosure taken for a constant",
-    "The enclosing box grows with the outermost sides: they get a cotangent through it, too.",
+    "The enclosing box grows with the outermost sides: they get a gradient through it too.",
     _back(True, lambda shared, area, hull: (shared, area, 0 * hull)),
     gradient=True,
 )

@@ -1,4 +1,4 @@
-"""The laws of patchify and unpatchify: where each number of an image goes.
+"""The laws of patchify and unpatchify: the place of each number of an image in the tokens.
 
 Not here: the learned embedding of patches, windows.
 """
@@ -55,7 +55,7 @@ def _count(*shape):
     return np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
 
 
-# One lifts squareness, one the single channel, one patches of one pixel: P = 1 or C = 1 makes orders agree
+# Each law about order varies one order alone: with one pixel in a patch, or one channel, the other orders agree
 
 
 def _patches(draw, patch, rows, columns, channels, batch=2):
@@ -149,7 +149,7 @@ def _put_back(order, axes):
 
 
 def _blind_reshape(images, patch):
-    """Rows of the image cut into pieces of the right length: right while a patch is as wide as the image, or a pixel."""
+    """Rows of the image cut into pieces: right only if a patch is one pixel, or as wide as the image."""
     B, C, H, W = images.shape
     x = images.transpose(0, 2, 3, 1)
     return x.reshape(B, (H // patch) * (W // patch), patch * patch * C)
@@ -161,7 +161,7 @@ def _blind_reshape_back(tokens, patch, height, width):
 
 
 def _squares(f, case):
-    """The same pixels in each square, in whatever order."""
+    """Each token holds the right pixels, in any order."""
     got = f(case)
     expected = f.right(case)
     if got.shape != expected.shape:
@@ -195,17 +195,16 @@ for family, of, mutants in (
 ):
     family.agrees(
         "patches in reading order",
-        "Token 0 is the patch at the upper left, token 1 the one to its right; a new row begins at the left.",
+        "Token 0 is the upper left patch, token 1 the patch to its right, and so on, row by row.",
         inputs=of(_patch_order),
         equation=PATCHES,
         slide=VIT,
-        hint="The row of the patch is the slow axis, its column the fast one: (..., rows, columns, ...) before the last "
-        "reshape.",
+        hint="The row of the patch comes before its column: (..., rows, columns, ...) before the last reshape.",
         mutant=mutants["patches"],
     )
     family.agrees(
         "pixels in reading order",
-        "In a token the pixels of a patch follow one another row by row.",
+        "A token holds the pixels of its patch row by row.",
         inputs=of(_pixel_order),
         equation=PATCHES,
         slide=VIT,
@@ -214,22 +213,22 @@ for family, of, mutants in (
     )
     family.agrees(
         "channels last",
-        "In a token the channels of one pixel stand together.",
+        "In a token the channels of one pixel are neighbours.",
         inputs=of(_channel_order),
         equation=PATCHES,
         slide=VIT,
-        hint="Red, green and blue of a pixel are neighbours in the token: C is the fastest axis, although images have "
-        "it in front.",
+        hint="Red, green and blue of a pixel are neighbours in the token: C is the last axis there, although it comes before "
+        "H and W in an image.",
         mutant=mutants["channels"],
     )
     family.law(
         "a token is a square",
         value=True,
-        sentence="Each token holds the pixels of one square of the image, not a stretch of its rows.",
+        sentence="Each token holds the pixels of one square of the image, not a piece of its rows.",
         inputs=of(_grid),
         equation=PATCHES,
         slide="C/115-image-patches",
-        hint="A reshape alone cuts rows into stretches. Split H into (rows, P) and W into (columns, P), bring the two P "
+        hint="A reshape alone cuts rows into pieces. Split H into (rows, P) and W into (columns, P), bring the two P "
         "together with transpose, then reshape.",
         mutant=mutants["grid"],
     )(_squares)
@@ -247,7 +246,7 @@ for family, of in ((patchify, lambda inputs: inputs), (unpatchify, _of_tokens)):
 
 
 def _reshaped_back(right, args, options):
-    """Backward by a reshape to the input's shape: every number in its place is not every number in its order."""
+    """Backward by a reshape to the input's shape, without undoing the transpose."""
     out, _ = right(*args, **options)
     return out, lambda g: (g.reshape(args[0].shape),)
 
@@ -259,15 +258,13 @@ for family, name in ((patchify, "images"), (unpatchify, "tokens")):
         equation={
             name: r"\langle g, \mathrm{patchify}(x) \rangle = \langle \mathrm{unpatchify}(g), x \rangle"
         },
-        hints={
-            name: "Numbers are only moved: move each g back to where its number came from, the same way reversed."
-        },
+        hints={name: "Forward only moves numbers: move each g back to the place that its number came from."},
         mutants={name: mutated(family.right, _reshaped_back)},
     )
 
 
 def _three_channels(change):
-    """A mutant that goes wrong only where several patches have three channels or more, and several pixels."""
+    """A mutant that is wrong only for several patches of several pixels with three or more channels."""
 
     def mutant(right, args, options):
         patch = args[1]
@@ -280,7 +277,7 @@ def _three_channels(change):
 
 
 def _in_front(right, args):
-    """Right, but for the channels of a token in front of its pixels."""
+    """Right, except that the channels of a token come before its pixels."""
     if right is _patchify:
         return _rearranged("BChPwP", (0, 2, 4, 1, 3, 5))(*args), None
     return _put_back("BhwCPP", (0, 3, 1, 4, 2, 5))(*args), None
@@ -319,14 +316,14 @@ for family, of, wrong in (
         simplest=of(_one_image),
         words="one image of two channels, patches of 2 x 2 pixels",
         anything=of(_anything),
-        hint=f"Number the axes after the first reshape, and say of each where it goes: {WHOLE}. All of these matter at "
-        "once here.",
+        hint=f"Name each axis after the first reshape, and its place after the transpose. These inputs have {WHOLE}, all at "
+        "once.",
         mutant=lambda *args, right=family.right: _three_channels(_in_front)(right, args, {})[0],
     )
     hints = {
-        "cut without moving": "A reshape alone moves no number: it cuts the rows of the image into stretches. Split height "
+        "cut without moving": "A reshape alone moves no number: it cuts the rows of the image into pieces. Split height "
         "and width, transpose, and only then reshape.",
-        "patches column by column": "The patches come column by column. Reading order is row by row: the row of the patch "
+        "patches column by column": "The patches come column by column. They should come row by row: the row of the patch "
         "before its column.",
         "pixels column by column": "In each patch the pixels come column by column. The row inside the patch comes before "
         "the column inside it.",
@@ -340,12 +337,12 @@ for family, of, wrong in (
         simplest=of(_one_image),
         words="one image of two channels, patches of 2 x 2 pixels",
         anything=of(_anything),
-        hint="The backward pass moves each number back; it must do so for any number of channels and patches.",
+        hint="The backward pass moves each number back, for any number of channels and patches.",
         mutant=lambda *args, right=family.right: _three_channels(_as_it_lies)(right, args, {}),
     )
     family.mistake(
         "reshaped without moving back",
-        "g has the right shape now, but its numbers lie in the order of the output. Undo the transpose too.",
+        "The gradient has the right shape, but its numbers are still in the order of the output. Undo the transpose too.",
         mutated(family.right, _reshaped_back),
         gradient=True,
     )

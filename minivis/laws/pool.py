@@ -15,8 +15,8 @@ from minivis.laws.judging.inputs import (
     normals,
     numbers,
     pair,
-    said,
     sizes,
+    without_defaults,
 )
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
@@ -123,12 +123,12 @@ def _window(draw):
     """Windows, strides and paddings of all kinds, and the least sizes that they need."""
     kernel = pair(draw, 1, 4)
     stride = pair(draw, 1, 3) if choose(draw, False, True) else None
-    # at most half a window, else one lies outside
+    # at most half a window: with more, a window would lie outside the image
     padding = tuple(integer(draw, 0, k // 2) for k in both(kernel))
     if padding[0] == padding[1] and choose(draw, True, False):
         padding = padding[0]
     least = [max(1, k - 2 * p) for k, p in zip(both(kernel), both(padding), strict=True)]
-    return {"kernel_size": kernel} | said(
+    return {"kernel_size": kernel} | without_defaults(
         {"stride": stride, "padding": padding}, stride=None, padding=0
     ), least
 
@@ -151,16 +151,16 @@ def _forward(change):
 
 max_pool2d.agrees(
     "windows side by side",
-    "Without a stride the windows tile the image, and each gives its largest number.",
+    "Without a stride the windows lie side by side, and each gives its largest number.",
     inputs=_plain,
     equation=MAX,
     slide=SLIDE,
-    hint="stride=None means a stride of kernel_size. Rows and columns that fill no window are left out.",
+    hint="stride=None means a stride of kernel_size. Drop rows and columns at the end that do not fill a window.",
     mutant=_forward(lambda right, a, o: right(*a, **{"stride": 1, **o})[0]),
 )
 max_pool2d.agrees(
     "stride",
-    "The windows stand stride apart, whether they overlap or leave gaps.",
+    "Neighbouring windows begin stride pixels apart; they may overlap or leave gaps.",
     inputs=_strided,
     equation=MAX,
     slide=SLIDE,
@@ -178,7 +178,7 @@ max_pool2d.agrees(
 )
 max_pool2d.agrees(
     "padding",
-    "Padding lets the windows begin outside the image, on all sides.",
+    "With padding, windows reach outside the image, on all sides.",
     inputs=_padded,
     equation=MAX,
     hint="The first number of padding is for above and below, the second for left and right.",
@@ -195,10 +195,10 @@ def _padded_with_zeros(right, args, options):
 
 max_pool2d.agrees(
     "padding never wins",
-    "Where all pixels are negative, the largest is still one of them, not the padding.",
+    "If all pixels are negative, the largest number is still a pixel, not the padding.",
     inputs=_negative,
     equation=r"x_{b,c,i,j} = -\infty \text{ outside the image}",
-    hint="Zero is larger than every negative pixel. Which number loses against all others?",
+    hint="Zero is larger than every negative pixel. Which number is smaller than all others?",
     mutant=_forward(_padded_with_zeros),
 )
 
@@ -220,12 +220,12 @@ every_family(
     shapes=_any_size,
     wrong_shape=_forward(_rounded_up),
     shape_equation=r"\left\lfloor \frac{i + 2p - k}{s} \right\rfloor + 1",
-    shape_hint="The output has floor((i + 2p - k) / s) + 1 rows: a window that does not fit is left out.",
+    shape_hint="The output has floor((i + 2p - k) / s) + 1 rows: drop windows that do not fit into the image.",
 )
 
 
 def _other_window(reduce, fill):
-    """A mutant that takes something else than the largest number of each window."""
+    """A mutant that takes ``reduce`` of each window instead of the largest number."""
 
     def change(right, args, options):
         (M, N) = both(args[1])
@@ -244,8 +244,8 @@ values(
     simplest=_simplest,
     words="one image, windows of 2 x 2 side by side",
     anything=_anything,
-    hint="kernel_size, stride and padding are each a number or (rows, columns), and stride=None means kernel_size, both "
-    "numbers of it.",
+    hint="kernel_size, stride and padding are each a number or (rows, columns). stride=None means kernel_size, with both "
+    "of its numbers.",
     mutant=_forward(
         lambda right, a, o: right(
             *a, **{**o, "stride": both(a[1])[0] if o.get("stride") is None else o["stride"]}
@@ -254,7 +254,7 @@ values(
 )
 max_pool2d.mistake(
     "zeros around the image",
-    "The padding wins where all pixels are negative. Pad with a number that loses against every other.",
+    "If all pixels are negative, you return the padding. Pad with a number that is smaller than all others.",
     _forward(_padded_with_zeros),
 )
 max_pool2d.mistake(
@@ -264,41 +264,40 @@ max_pool2d.mistake(
 )
 max_pool2d.mistake(
     "the smallest number",
-    "This is the smallest number of each window; the largest is asked for.",
+    "This is the smallest number of each window: take the largest.",
     _other_window(np.min, np.inf),
 )
 max_pool2d.mistake(
     "a stride of 1 unless told",
-    "Without a stride the windows stand side by side: stride=None means kernel_size, not 1.",
+    "Without a stride the windows lie side by side: stride=None means kernel_size, not 1.",
     _forward(
         lambda right, a, o: right(*a, **{**o, "stride": 1 if o.get("stride") is None else o["stride"]})[0]
     ),
 )
 max_pool2d.mistake(
     "stride exchanged",
-    "The first number of stride is for the rows, the second for the columns; here it is the other way around.",
+    "The first number of stride is for the rows, the second for the columns; you exchanged them.",
     _forward(changed(stride=swapped)),
 )
 max_pool2d.mistake(
     "window exchanged",
-    "The first number of kernel_size is its rows, the second its columns; here it is the other way around.",
+    "The first number of kernel_size is its rows, the second its columns; you exchanged them.",
     _forward(lambda right, a, o: right(a[0], swapped(a[1]), **o)[0]),
 )
 max_pool2d.mistake(
     "padding exchanged",
-    "The first number of padding is for above and below, the second for left and right; here it is the other way "
-    "around.",
+    "The first number of padding is for above and below, the second for left and right; you exchanged them.",
     _forward(changed(padding=swapped)),
 )
 max_pool2d.mistake(
     "padding forgotten",
-    "The windows begin inside the image: padding lets them begin that many pixels above and to the left of it.",
+    "padding has no effect: with padding, the first window begins that many pixels above and to the left of the image.",
     _forward(changed(padding=lambda padding: 0)),
 )
 
 
 def _to_its_windows(g, args, options, share):
-    """Each window's g handed out over its pixels: ``share(window)`` says how much each one gets."""
+    """Each window's g given to its pixels: ``share(window)`` is the share of each pixel."""
     (M, N) = both(args[1])
     (py, px) = both(options.get("padding", 0))
     sy, sx = both(options.get("stride") or args[1])
@@ -322,13 +321,13 @@ def _to_all(g, pulled, args, options):
 
 
 def _first_image_for_all(g, pulled, args, options):
-    """The places of the first image's winners, for every image."""
+    """The positions of the first image's largest pixels, used for every image."""
     first = _max_pool2d(args[0][:1], *args[1:], **options)[1]
     return (np.concatenate([first(g[b : b + 1])[0] for b in range(len(g))]),)
 
 
 def _as_if_read_once(g, pulled, args, options):
-    """A pixel that won several windows gets the g of the last one."""
+    """A pixel that is the largest of several windows gets the g of the last one."""
     d = np.zeros_like(args[0])
     for i, j in np.ndindex(g.shape[2:]):
         one = np.zeros_like(g)
@@ -344,7 +343,7 @@ gradients(
     slide=SLIDE,
     equation={"x": r"\bar x_p = \sum_{\text{windows won by } p} g"},
     hints={
-        "x": "Only the pixel that won a window hears of it; one that won two overlapping windows gets the sum."
+        "x": "Only the largest pixel of a window gets its g; the largest pixel of two overlapping windows gets the sum."
     },
     mutants={"x": backward(_max_pool2d, _evenly)},
 )
@@ -353,31 +352,31 @@ gradient_values(
     simplest=_simplest_without_ties,
     words="one image, windows of 2 x 2 side by side",
     anything=_without_ties,
-    hint="Whatever kernel_size, stride and padding are: g goes to the pixel that won, and a pixel that won several "
-    "windows adds up what they send.",
+    hint="For any kernel_size, stride and padding: g goes to the largest pixel of its window, and the largest pixel of "
+    "several windows gets the sum.",
     mutant=backward(_max_pool2d, _first_image_for_all),
 )
 max_pool2d.mistake(
     "spread evenly",
-    "g is spread over the whole window, as for the mean. Only the largest pixel decided: it gets all of it.",
+    "You spread g over the whole window, as for the mean. The output is the largest pixel: it gets all of g.",
     backward(_max_pool2d, _evenly),
     gradient=True,
 )
 max_pool2d.mistake(
     "to every pixel of the window",
-    "Every pixel of a window gets its g. Only the largest one decided; a little change of the others changes nothing.",
+    "Every pixel of a window gets its g. Only the largest pixel does: a small change of the others has no effect.",
     backward(_max_pool2d, _to_all),
     gradient=True,
 )
 max_pool2d.mistake(
     "= for += where windows overlap",
-    "A pixel that won several windows gets the g of one of them: they add up, += and not =.",
+    "The largest pixel of several windows gets the g of only one of them: add them up, += and not =.",
     backward(_max_pool2d, _as_if_read_once),
     gradient=True,
 )
 max_pool2d.mistake(
     "the first image's winners for all",
-    "The places are those of the first image's largest pixels. Every image and channel has winners of its own.",
+    "You use the positions of the largest pixels of the first image. Every image and channel has its own.",
     backward(_max_pool2d, _first_image_for_all),
     gradient=True,
 )

@@ -69,7 +69,7 @@ def _like(right, change):
     ),
 )
 def row_first(f, case):
-    """The first half of a code tells the row and the second half the column, and nothing else."""
+    """The first half of a code depends on the row alone, the second half on the column alone."""
     code = f(case)
     half = case["dim"] // 2
     if code.shape != (case["height"], case["width"], case["dim"]):
@@ -90,11 +90,11 @@ def _from_one(height, width, dim):
     inputs=_one_wave,
     equation=r"c_0 = (\sin 0, \cos 0, \dots) = (0, 1, \dots)",
     slide=DETR,
-    hint="The first place is 0; a sine stands before its cosine. So the corner reads 0 1 0 1.",
+    hint="The first position is 0, and a sine comes before its cosine: the code of the corner is 0 1 0 1.",
     mutant=lambda height, width, dim: _sine_position_code(height + 1, width + 1, dim)[0][1:, 1:],
 )
 def from_zero(f, case):
-    """The upper left corner is place (0, 0): there every sine is 0 and every cosine 1."""
+    """The upper left corner is position (0, 0): there every sine is 0 and every cosine is 1."""
     compare(f(case)[0, 0], np.array([0.0, 1.0, 0.0, 1.0]), what="The code of the corner")
 
 
@@ -109,19 +109,19 @@ def _side_by_side(code, height, width, dim):
     inputs=_many_waves,
     equation=r"c_{2i}^2 + c_{2i+1}^2 = 1",
     slide=DETR,
-    hint="sin and cos of one angle are neighbours: sin, cos, sin, cos. np.stack(..., axis=-1) and a reshape interleave; "
-    "np.concatenate does not.",
+    hint="sin and cos of one angle are neighbours: sin, cos, sin, cos. np.stack(..., axis=-1) and a reshape interleave "
+    "them; np.concatenate does not.",
     mutant=_like(_sine_position_code, _side_by_side),
 )
 def in_turn(f, case):
-    """Sine and cosine of an angle stand together: each pair lies on the unit circle."""
+    """Sine and cosine of an angle are neighbours: each pair lies on the unit circle."""
     code = f(case).astype(np.float64)
     lengths = code[..., 0::2] ** 2 + code[..., 1::2] ** 2
     compare(lengths, np.ones(lengths.shape), what="Sine squared plus cosine squared")
 
 
 def _whole_width(height, width, dim):
-    """The exponent counts to D where it should count to D / 2."""
+    """The exponent divides by D instead of D / 2."""
     grid = _sine_position_code(height, width, 2 * dim)[0]
     return np.concatenate([grid[..., : dim // 2], grid[..., dim : dim + dim // 2]], axis=-1)
 
@@ -136,7 +136,7 @@ def _whole_width(height, width, dim):
     mutant=_whole_width,
 )
 def wavelengths(f, case):
-    """How alike two codes are depends on how far apart they are, by waves from 2 pi to nearly 10000 times 2 pi."""
+    """The similarity of two codes depends on their distance; wavelengths run from 2 pi to nearly 10000 times 2 pi."""
     codes, right = (np.asarray(c, np.float64).reshape(-1, case["dim"]) for c in (f(case), f.right(case)))
     compare(codes @ codes.T, right @ right.T, what="The products of all pairs of codes")
 
@@ -145,7 +145,7 @@ every_family(sine_position_code, inputs=_one_wave, shapes=_code_shape)
 
 
 def _four_waves(code, height, width, dim):
-    """Each axis has four waves at most; what is left of the code stays 0."""
+    """Each axis has four waves at most; the rest of the code stays 0."""
     code = code.copy()
     code[..., 8 : dim // 2] = 0
     code[..., dim // 2 + 8 :] = 0
@@ -157,7 +157,7 @@ def _cosine_first(code, height, width, dim):
 
 
 def _a_wave_for_each_number(height, width, dim):
-    """The exponent counts numbers where it should count pairs."""
+    """The exponent counts numbers instead of pairs."""
 
     def waves(n):
         angles = np.arange(n)[:, None] / 10000 ** (np.arange(dim // 2) / (dim // 2))
@@ -173,13 +173,13 @@ values(
     simplest=_small_grid,
     words="a small grid, one or two waves",
     anything=_anything,
-    hint="Count the waves: an axis has D / 4 of them, however wide the code is, and a grid may have one row or one column.",
+    hint="Count the waves: each axis has D / 4 of them, for any width D. A grid may have one row or one column.",
     mutant=_like(_sine_position_code, _four_waves),
 )
 for name, hint, answer in (
     (
         "column first",
-        "The code of the column stands in the first half. The row comes first: y before x, as in all shapes.",
+        "The first half is the code of the column. The row comes first: y before x, as in all shapes.",
         _like(
             _sine_position_code,
             lambda c, h, w, d: np.concatenate([c[..., d // 2 :], c[..., : d // 2]], axis=-1),
@@ -187,17 +187,17 @@ for name, hint, answer in (
     ),
     (
         "counted from 1",
-        "Every place is one too far: the first row and the first column are number 0.",
+        "Every position is one too large: the first row and the first column have number 0.",
         _from_one,
     ),
     (
         "sines first, then cosines",
-        "All sines of an axis stand before all its cosines. They stand in turn: np.stack(..., axis=-1), then reshape.",
+        "All sines of an axis come before all its cosines. They must alternate: np.stack(..., axis=-1), then reshape.",
         _like(_sine_position_code, _side_by_side),
     ),
     (
         "cosine before sine",
-        "The cosine of each pair stands first. Place 0 should read 0 1 0 1.",
+        "The cosine of each pair comes first. The code of position 0 should be 0 1 0 1.",
         _like(_sine_position_code, _cosine_first),
     ),
     (
@@ -207,8 +207,8 @@ for name, hint, answer in (
     ),
     (
         "a wave for each number",
-        "Sine and cosine of a pair have different angles here. The exponent counts pairs: 2 i / d for numbers 2 i and "
-        "2 i + 1 alike.",
+        "Sine and cosine of a pair have different angles here. The exponent counts pairs: it is 2 i / d for the numbers 2 i "
+        "and 2 i + 1.",
         _a_wave_for_each_number,
     ),
 ):

@@ -1,4 +1,4 @@
-"""The laws of interpolate: nearest and bilinear, up and down.
+"""The laws of interpolate: nearest and bilinear, enlarging and shrinking.
 
 Not here: bicubic, scale factors, antialiasing.
 """
@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, distinct, integer, normals, numbers, said, sizes
+from minivis.laws.judging.inputs import choose, distinct, integer, normals, numbers, sizes, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward, mutated
 from minivis.laws.judging.registry import Family
@@ -127,7 +127,7 @@ def _anything(draw):
     options = {"mode": mode, "align_corners": mode == "bilinear" and choose(draw, False, True)}
     x = normals(draw, (*sizes(draw, 2, 1, 3), *sizes(draw, 2, 1, 6)))
     size = sizes(draw, 2, 1, 8)
-    return {"x": x, "size": size, **said(options, mode="nearest", align_corners=False)}
+    return {"x": x, "size": size, **without_defaults(options, mode="nearest", align_corners=False)}
 
 
 def _with_matrices(matrix):
@@ -142,7 +142,7 @@ def _with_matrices(matrix):
 
 interpolate.agrees(
     "repeat",
-    "Enlarging by a whole number repeats each pixel; nearest is the mode when nobody says.",
+    "Enlarging by a whole number repeats each pixel; nearest is the default mode.",
     inputs=_doubled,
     equation=r"y_{i,j} = x_{\lfloor i / f \rfloor, \lfloor j / f \rfloor}",
     slide=SLIDE,
@@ -153,7 +153,7 @@ interpolate.agrees(
 )
 interpolate.agrees(
     "nearest",
-    "Nearest takes the pixel at floor(i h / H), for sizes that do not divide and when shrinking.",
+    "Nearest takes the pixel at floor(i h / H), also when shrinking, and for sizes that are no multiples.",
     inputs=_any_nearest,
     equation=r"y_i = x_{\lfloor i h / H \rfloor}",
     slide=SLIDE,
@@ -166,12 +166,12 @@ interpolate.agrees(
     "bilinear",
     inputs=_bilinear,
     equation=CENTRES,
-    hint="Pixels are squares: pixel i has its centre at i + 1/2. Output centre (i + 1/2) h / H - 1/2 lies between two "
-    "input centres; weigh them by nearness. (Corner to corner is align_corners=True.)",
+    hint="Pixels are squares: pixel i has its centre at i + 1/2. The output centre (i + 1/2) h / H - 1/2 lies between two "
+    "input centres: the nearer one gets the larger weight. (Corner to corner is align_corners=True.)",
     mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, mode == "bilinear")),
 )
 def bilinear_inside(f, case):
-    """Between the outermost pixel centres, an output is the mixture of its four neighbours by nearness."""
+    """Between the outermost pixel centres, an output is a weighted mean of its four neighbours: the nearer, the more."""
     old = case["x"].shape[2]
     new = case["size"][0]
     u = (np.arange(new) + 0.5) * old / new - 0.5
@@ -188,7 +188,7 @@ interpolate.agrees(
     "With align_corners=True the corner pixels stay at the corners, and the others lie evenly between.",
     inputs=_aligned,
     equation=CORNERS,
-    hint="With align_corners=True output i lies at i (h - 1) / (H - 1): the last output on the last input.",
+    hint="With align_corners=True output i lies at i (h - 1) / (H - 1), so that the last output lies on the last input.",
     mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, False)),
 )
 
@@ -197,12 +197,12 @@ interpolate.agrees(
     "no overshoot",
     inputs=_corners,
     equation=r"\min x \le y \le \max x",
-    hint="Half an output pixel lies outside the outermost input centres: clamp the position there to the edge before "
-    "you compute the weights, or one of them becomes negative.",
+    hint="The outermost output centres lie outside the outermost input centres. Clamp their positions before you compute "
+    "the weights; otherwise one weight becomes negative.",
     mutant=_with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, align, clamp=False)),
 )
 def no_overshoot(f, case):
-    """Enlarging mixes pixels and never leaves their range; the corners keep their value."""
+    """Enlarging gives no number outside the range of the input, and the corners keep their value."""
     got = f(case)
     compare(got, np.clip(got, case["x"].min(), case["x"].max()).astype(np.float64))
     compare(_four_corners(got), _four_corners(case["x"]).astype(np.float64), what="The four corners")
@@ -226,11 +226,11 @@ def _one_scale(right, args, options):
     "rows and columns",
     inputs=_rectangular,
     equation=r"y = R\, x\, C^T",
-    hint="size is (rows, columns), and each axis has its own factor. Is one used for both, or are they swapped?",
+    hint="size is (rows, columns), and each axis has its own factor. Do you use one for both, or exchange them?",
     mutant=mutated(_interpolate, _one_scale),
 )
 def rows_and_columns(f, case):
-    """Stretching both axes is stretching the rows first and then the columns, each by its own factor."""
+    """Resizing both axes gives the same as resizing the rows first and then the columns, each by its own factor."""
     taller = f(case.replace(size=(case["size"][0], case["x"].shape[3])))
     compare(f(case), f(case.replace(x=taller)).astype(np.float64))
 
@@ -239,7 +239,7 @@ every_family(interpolate, inputs=_plain, shapes=_any_size)
 
 
 def _one_factor_when_aligned(right, args, options):
-    """With align_corners the factor of the rows serves the columns as well."""
+    """With align_corners the factor of the rows is used for the columns too."""
     (h, w) = args[0].shape[2:]
     (H, W) = args[1]
     if not options.get("align_corners") or h == w and H == W:
@@ -254,8 +254,8 @@ values(
     simplest=_simplest,
     words="one image, enlarged by a whole number",
     anything=_anything,
-    hint="Rows and columns each have their own old and new size, with align_corners too; a size of 1 has no distance "
-    "between corners.",
+    hint="Rows and columns each have their own old and new size, with align_corners too. With a new size of 1, "
+    "(h - 1) / (H - 1) divides by 0.",
     mutant=mutated(_interpolate, _one_factor_when_aligned),
 )
 
@@ -278,7 +278,7 @@ def _without_the_half(old, new, mode, align):
 
 interpolate.mistake(
     "rounded to the nearest",
-    "The positions are rounded; nearest rounds i h / H down, so that each pixel becomes a block of its own.",
+    "You round the positions to the nearest number; nearest rounds i h / H down, so that each pixel becomes a block.",
     _with_matrices(_rounded),
 )
 interpolate.mistake(
@@ -288,34 +288,33 @@ interpolate.mistake(
 )
 interpolate.mistake(
     "bilinear unless told",
-    'Without a mode it is "nearest".',
+    'The default of mode is "nearest".',
     lambda x, size, mode="bilinear", align_corners=False: _interpolate(x, size, mode, align_corners)[0],
 )
 interpolate.mistake(
     "corners always aligned",
-    "The corners are aligned although nobody asks for it: without align_corners output i has its centre at "
-    "(i + 1/2) h / H - 1/2.",
+    "You always align the corners. Without align_corners output i has its centre at (i + 1/2) h / H - 1/2.",
     _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, mode == "bilinear")),
 )
 interpolate.mistake(
     "align_corners not heard",
-    "align_corners=True lays the outermost outputs on the outermost inputs; here it changes nothing.",
+    "align_corners has no effect: with True the outermost outputs lie on the outermost inputs.",
     _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, False)),
 )
 interpolate.mistake(
     "without the half pixel",
-    "Output i stands at i h / H here. Pixels have their centres half a pixel further: (i + 1/2) h / H - 1/2.",
+    "You read output i at i h / H. The centre of a pixel is half a pixel further: (i + 1/2) h / H - 1/2.",
     _with_matrices(_without_the_half),
 )
 interpolate.mistake(
     "not clamped at the rim",
-    "Half an output pixel lies outside the outermost centres. There you extrapolate: one weight becomes negative. Clamp "
-    "the position first.",
+    "The outermost output centres lie outside the outermost input centres. There you extrapolate, with a negative weight: "
+    "clamp the position first.",
     _with_matrices(lambda old, new, mode, align: _matrix(old, new, mode, align, clamp=False)),
 )
 interpolate.mistake(
     "size taken for (columns, rows)",
-    "size is (rows, columns), as in all shapes; here it is taken the other way around.",
+    "size is (rows, columns), as in all shapes; you exchanged them.",
     lambda x, size, **options: _interpolate(x, size[::-1], **options)[0],
 )
 
@@ -326,7 +325,7 @@ def _resized_back(g, pulled, args, options):
 
 
 def _spread(g, pulled, args, options):
-    """Where a side has one output, its g is spread evenly over all inputs."""
+    """If an axis has a single output, its g is spread evenly over all inputs."""
     x, d = args[0], pulled[0]
     for axis, new in ((2, args[1][0]), (3, args[1][1])):
         if new == 1 < x.shape[axis]:
@@ -346,7 +345,7 @@ gradients(
     slide=SLIDE,
     equation={"x": r"\bar x = R^T g\, C \quad \text{where } y = R\, x\, C^T"},
     hints={
-        "x": "Each output sends its g back to the pixels it was mixed from, by the same weights, and they add up."
+        "x": "Each output sends its g back to the pixels it was computed from, times the same weights; a pixel sums them up."
     },
     mutants={"x": backward(_interpolate, _resized_back)},
 )
@@ -355,19 +354,19 @@ gradient_values(
     simplest=_simplest,
     words="one image, enlarged by a whole number",
     anything=_anything,
-    hint="Go back by the transposed of the very weights of the way forward, also where an input or output has one pixel.",
+    hint="Use the transpose of the weights of the forward pass, also if an input or an output has only one pixel.",
     mutant=backward(_interpolate, _spread),
 )
 interpolate.mistake(
     "g resized",
-    "g is interpolated to the size of x. Each output sends its g back to the pixels it was mixed from, by the same "
-    "weights: the transposed matrix, not another interpolation.",
+    "You interpolate g to the size of x. Each output sends its g back to the pixels it was computed from, times the same "
+    "weights: multiply by the transposed matrix.",
     backward(_interpolate, _resized_back),
     gradient=True,
 )
 interpolate.mistake(
     "the mean for the sum",
-    "A pixel that several outputs read gets the sum of what they send back, not the mean.",
+    "A pixel that several outputs read gets the sum of their gradients, not the mean.",
     backward(_interpolate, _means),
     gradient=True,
 )
@@ -380,7 +379,7 @@ def _as_nearest(g, pulled, args, options):
 
 interpolate.mistake(
     "all to the nearest pixel",
-    "This is the way back of nearest. In bilinear an output was mixed from four pixels: each gets its weight of g.",
+    "This is the backward pass of nearest. A bilinear output is computed from four pixels: each gets its weight times g.",
     backward(_interpolate, _as_nearest),
     gradient=True,
 )

@@ -1,4 +1,4 @@
-"""The laws of shifted_window_mask and relative_position_index: who may see whom after the shift, and where it stands.
+"""The laws of shifted_window_mask and relative_position_index: which tokens may attend, and their relative positions.
 
 Not here: attention in the windows, the shift itself.
 """
@@ -20,15 +20,15 @@ LOCAL, SHIFT, BIAS = "A/46-shifted-windows", "A/47-cyclic-shift", "A/49-relative
 
 
 def _apart(height, width, window, shift):
-    """The windows of the shifted map as places in the map before: y and x, each (nW, N)."""
+    """Position of each token in the map before the shift, for the windows after it: y and x, each (nW, N)."""
     (m, n), (down, right) = _sides(window), _sides(shift)
     y, x = np.indices((height, width))
-    places = np.stack([(y + down) % height, (x + right) % width], axis=-1)  # whence each token came
+    places = np.stack([(y + down) % height, (x + right) % width], axis=-1)  # before the shift
     return np.moveaxis(_partition(places[None], (m, n))[0].reshape(-1, m * n, 2), -1, 0)
 
 
 def _mask(height, width, window, shift):
-    """Two tokens meet if they stood to each other before the shift as they do in their window."""
+    """Two tokens may attend to each other if their offset in the window is the same as before the shift."""
     m, n = _sides(window)
     y, x = _apart(height, width, window, shift)
     row, column = (place.reshape(-1) for place in np.indices((m, n)))
@@ -99,7 +99,7 @@ def _square_only(change):
 
 
 def _two_ends(right, height, width, window, shift):
-    """Regions numbered by a sum: what came around one edge has the number of what came around the other."""
+    """Regions numbered by a sum: tokens moved around one edge get the same number as those moved around the other."""
     came_down, came_right = (np.arange(size) >= size - shift for size in (height, width))
     region = _partition((came_down[:, None].astype(int) + came_right)[None, ..., None], window)[0]
     region = region.reshape(len(right), -1)
@@ -111,12 +111,12 @@ def _two_ends(right, height, width, window, shift):
     inputs=_shifted,
     equation=r"M_{ij} = 1 \Rightarrow p_i - p_j = q_i - q_j",
     slide=SHIFT,
-    hint="The corner window holds four regions, from four corners of the map. Number them so that all four differ, and let "
-    "tokens meet only within one.",
+    hint="The corner window holds four regions, from the four corners of the map. Give all four different numbers; tokens "
+    "see each other only within one region.",
     mutant=_square_only(_two_ends),
 )
 def no_leak(f, case):
-    """Tokens from opposite ends of the map, side by side only because of the cyclic shift, do not see each other."""
+    """Tokens from opposite ends of the map, neighbours only because of the cyclic shift, do not see each other."""
     leaks = _allowed(f, case) & ~f.right(case, bool)
     if leaks.any():
         w, i, j = (int(k) for k in np.argwhere(leaks)[0])
@@ -134,14 +134,14 @@ def no_leak(f, case):
     inputs=_shifted,
     equation=r"p_i - p_j = q_i - q_j \Rightarrow M_{ij} = 1",
     slide=SHIFT,
-    hint="Only windows at the bottom and right edges hold strips from both ends. In all others everybody sees everybody: is "
-    "one mask used for all windows, or are the windows numbered in another order?",
+    hint="Only windows at the bottom and right edges hold tokens from both ends of the map. In all others every token sees "
+    "every token: do you use one mask for all windows, or number the windows in another order?",
     mutant=_square_only(lambda right, *_: np.broadcast_to(right[-1:], right.shape).copy()),
 )
 def neighbours_meet(f, case):
-    """Tokens of a window that were neighbours before the shift see each other, as if the map had never been rolled."""
+    """Tokens of a window that were neighbours before the shift see each other."""
     blind = f.right(case, bool) & ~_allowed(f, case)
-    blind &= np.tri(blind.shape[-1], dtype=bool)  # one way; the other is the law of symmetry
+    blind &= np.tri(blind.shape[-1], dtype=bool)  # one direction; the law "mutual" checks the other
     if blind.any():
         w, i, j = (int(k) for k in np.argwhere(blind)[0])
         raise Broken(
@@ -155,11 +155,11 @@ def neighbours_meet(f, case):
     "mutual",
     inputs=_shifted,
     equation=r"M_{ij} = M_{ji}",
-    hint="Whether two tokens come from one region has no direction: compare with ==, not with <= or an order.",
+    hint="Two tokens see each other if they come from the same region: compare with ==, not with <=.",
     mutant=_square_only(lambda right, *_: right & np.tri(right.shape[-1], dtype=bool)),
 )
 def mutual(f, case):
-    """If one token may see another, the other may see it."""
+    """If token i may see token j, then j may see i."""
     allowed = _allowed(f, case)
     if not np.array_equal(allowed, allowed.swapaxes(1, 2)):
         w, i, j = (int(k) for k in np.argwhere(allowed & ~allowed.swapaxes(1, 2))[0])
@@ -172,11 +172,11 @@ def _exact(f, case):
 
 mask.law(
     "no shift, no mask",
-    sentence="Without a shift nothing has come around: everybody in a window sees everybody.",
+    sentence="Without a shift every token in a window sees every token.",
     inputs=_not_shifted,
     equation=r"s = 0 \Rightarrow M_{ij} = 1",
     slide=LOCAL,
-    hint="Is a shift of 0 taken for a missing one? Slices from -0 are another trap: x[-0:] is the whole of x.",
+    hint="Do you replace a shift of 0 by a default? Slices from -0 are another trap: x[-0:] is all of x.",
     mutant=lambda height, width, window, shift: _mask(height, width, window, shift or _sides(window)[0] // 2)[
         0
     ],
@@ -184,7 +184,7 @@ mask.law(
 mask.law(
     "rows and columns by their own shift",
     value=True,
-    sentence="Windows may be longer than high, and shifted by other amounts down and to the right.",
+    sentence="Windows need not be square, and the shift of rows may differ from that of columns.",
     inputs=_long_shift,
     equation=NEIGHBOURS,
     hint="height goes with window[0] and shift[0], width with window[1] and shift[1].",
@@ -230,7 +230,7 @@ def _numbers(f, case):
 
 
 def _formula(rows, columns, stride=None, first=None):
-    """A mutant: how rows of queries and keys give a number, columns likewise, the stride of rows, the first number."""
+    """A mutant: offsets of rows and of columns, computed from query and key; the stride of rows; the first number."""
 
     def mutant(window):
         m, n = _sides(window)
@@ -250,18 +250,19 @@ def _minus(a, b, size):
     inputs=_square_window,
     equation=r"I_{ij} = I_{kl} \text{ if } p_i - p_j = p_k - p_l",
     slide=BIAS,
-    hint="The number comes from the difference of the two places: y_i - y_j and x_i - x_j. Is something added, or left "
-    "absolute?",
+    hint="The number depends on the differences of the two positions, y_i - y_j and x_i - x_j, and on nothing else.",
     mutant=_formula(lambda a, b, _: a + b, lambda a, b, _: a + b),
 )
 def offset_alone(f, case):
-    """Two pairs of tokens that stand to each other alike have the same number, wherever in the window they are."""
+    """Two pairs of tokens with the same offset have the same number, anywhere in the window."""
     numbered, (m, n) = _numbers(f, case)
     of_pair = numbered.reshape(m, n, m, n)
     if not np.array_equal(of_pair[1:, :, 1:], of_pair[:-1, :, :-1]):
-        raise Broken("One row further down, the same offset has another number.", f.right(case), f(case))
+        raise Broken("One row further down, the same offset has a different number.", f.right(case), f(case))
     if not np.array_equal(of_pair[:, 1:, :, 1:], of_pair[:, :-1, :, :-1]):
-        raise Broken("One column further right, the same offset has another number.", f.right(case), f(case))
+        raise Broken(
+            "One column further right, the same offset has a different number.", f.right(case), f(case)
+        )
 
 
 @index.law(
@@ -270,8 +271,8 @@ def offset_alone(f, case):
     inputs=_wide_window,
     equation=r"|\{I_{ij}\}| = (2 M_h - 1)(2 M_w - 1)",
     slide=BIAS,
-    hint="Offsets of columns take 2 M_w - 1 values, so a row of offsets is that long: multiply the row by 2 M_w - 1, the "
-    "width's, not the height's.",
+    hint="Offsets of columns have 2 M_w - 1 different values: multiply the offset of rows by 2 M_w - 1, which comes from the "
+    "width, not from the height.",
     mutant=_formula(_minus, _minus, stride=lambda m, n: 2 * m - 1),
 )
 def as_many(f, case):
@@ -293,12 +294,12 @@ def as_many(f, case):
     inputs=_square_window,
     equation=r"\min I = 0, \quad \max I = (2 M_h - 1)(2 M_w - 1) - 1",
     slide=BIAS,
-    hint="Differences run from -(M-1) to M-1. Add M-1 to each before they are put together: a negative index would pick from "
-    "the table's end without a word.",
+    hint="Differences run from -(M-1) to M-1. Add M-1 to each before you combine them: a negative index reads from the end "
+    "of the table, without an error.",
     mutant=_formula(_minus, _minus, first=lambda m, n: -((m - 1) * (2 * n - 1) + n - 1)),
 )
 def from_zero(f, case):
-    """The numbers are rows of the table of biases: the first is 0, the last one less than its length."""
+    """The numbers are row indices of the table of biases: from 0 to its length minus 1."""
     numbered, (m, n) = _numbers(f, case)
     low = numbered.min()
     high = numbered.max()
@@ -317,7 +318,7 @@ def from_zero(f, case):
     inputs=_square_window,
     equation=INDEX,
     slide=BIAS,
-    hint="The offset of rows is the slow part and that of columns the fast one, as in every index.",
+    hint="Count row by row: the offset of rows is multiplied by 2 M_w - 1, the offset of columns is added.",
     mutant=_formula(
         lambda a, b, size: a - b + size - 1,
         lambda a, b, size: (a - b + size - 1) * (2 * size - 1),
@@ -325,13 +326,13 @@ def from_zero(f, case):
     ),
 )
 def row_by_row(f, case):
-    """The next offset of columns is one number away, the next offset of rows 2 M - 1."""
+    """The number grows by 1 from one offset of columns to the next, and by 2 M - 1 from one offset of rows to the next."""
     numbered, (m, n) = _numbers(f, case)
     beside, below = (abs(numbered[i, 0] - numbered[0, 0]) for i in (1, n))
     if beside != 1 or below != 2 * n - 1:
         raise Broken(
-            f"A query one column further is {beside:g} numbers away, one a row further {below:g}; 1 and {2 * n - 1} was "
-            "expected.",
+            f"One column further the number changes by {beside:g}, one row further by {below:g}; expected are 1 and "
+            f"{2 * n - 1}.",
             f.right(case),
             f(case),
         )
@@ -342,29 +343,30 @@ def row_by_row(f, case):
     inputs=_square_window,
     equation=r"p_i - p_j",
     slide=BIAS,
-    hint="Row i is the query, column j the key, and the offset is the place of i less that of j: is the index transposed?",
+    hint="Row i is the query, column j the key, and the offset is the position of i minus that of j: is the index "
+    "transposed?",
     mutant=_formula(lambda a, b, size: b - a + size - 1, lambda a, b, size: b - a + size - 1),
 )
 def query_minus_key(f, case):
-    """The number grows as the query moves right and down, with the key staying."""
+    """The number grows when the query moves right or down and the key stays."""
     numbered, (_, n) = _numbers(f, case)
     if not (numbered[1, 0] > numbered[0, 0] and numbered[n, 0] > numbered[0, 0]):
-        raise Broken("A query further right, or further down, has a smaller number.", f.right(case), f(case))
+        raise Broken("The number falls when the query moves right or down.", f.right(case), f(case))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What both promise, whatever they compute
+# Laws of both, about shape, dtype and printing
 
 
 def _plain_laws(family, inputs, shapes, kinds, words):
-    """Declare the laws of shape, kind of numbers and silence, for functions that take no arrays."""
+    """Declare the laws of shape, kind of numbers and printing, for functions that take no arrays."""
     shape_law(family, shapes)
     kind_law(
         family,
         inputs,
         words,
         kinds,
-        hint="np.zeros and division make float64. Masks are compared, not added; an index picks rows.",
+        hint="np.zeros and division make float64. A mask needs booleans, an index needs integers.",
         mutant=mutated(family.right, lambda right, a, o: right(*a, **o)[0].astype(np.float32)),
         examples=4,
     )
@@ -396,7 +398,7 @@ def _window_to_twelve(draw):
 
 
 def _third_row(height, width, window, shift):
-    """Right for two rows of windows; of more, every row but the first is taken for the last."""
+    """Right for two rows of windows; with more, every row except the first is treated like the last."""
     right = _mask(height, width, window, shift)[0]
     (m, n) = _sides(window)
     if height < 3 * m:
@@ -432,46 +434,46 @@ values(
     simplest=_shifted,
     words="square windows, the same shift down and to the right",
     anything=_any_shift,
-    hint="Draw the regions of a map of three by three windows that are no squares, for a shift in one direction only: which "
-    "windows hold more than one region?",
+    hint="Draw the regions of a map of 3 x 3 windows that are not square, for a shift in one direction only: which windows "
+    "hold more than one region?",
     mutant=_third_row,
 )
 for name, hint, answer in (
     (
         "True for what is forbidden",
-        "The mask says the opposite: True means that the key may be attended.",
+        "The mask is inverted: True means that the key may be attended.",
         lambda *args: ~_mask(*args)[0],
     ),
     (
         "numbers to be added",
-        "0 and -100 are to be added to the scores; what is asked for says yes or no: True where a key may be attended.",
+        "You return numbers to add to the scores. Return booleans: True where a key may be attended.",
         lambda *args: np.where(_mask(*args)[0], 0.0, -100.0),
     ),
     (
         "no mask at all",
-        "Everybody sees everybody here. What came around the edge of the map must not meet what was there before.",
+        "Every token sees every token. Tokens moved around the edge of the map must not see the tokens that were there.",
         _always(True),
     ),
     (
         "opposite corners have one number",
-        "Two of the four regions in the corner window have the same number, so they see each other. Count rows in steps of "
-        "more than the columns can give: 2 * row + column, say.",
+        "Two of the four regions in the corner window have the same number, so they see each other. Use different numbers, "
+        "for example 2 * row + column.",
         _numbered_by_a_sum,
     ),
     (
         "the shift the wrong way",
-        "This is the mask of a map that was shifted down and right. Swin shifts up and left: what comes around arrives at "
-        "the bottom and at the right.",
+        "This is the mask for a shift down and right. Swin shifts up and left: tokens moved around the edge arrive at the "
+        "bottom and at the right.",
         _along(-1, -1),
     ),
     (
         "rows forgotten",
-        "Only the seam between columns is seen. What came around from the top needs one too.",
+        "You separate only columns. Rows that were moved from the top to the bottom must be separated too.",
         _along(0, 1),
     ),
     (
         "columns forgotten",
-        "Only the seam between rows is seen. What came around from the left needs one too.",
+        "You separate only rows. Columns that were moved from the left to the right must be separated too.",
         _along(1, 0),
     ),
 ):
@@ -483,7 +485,7 @@ values(
     simplest=lambda draw: {"window": choose(draw, 2, 3)},
     words="small square windows",
     anything=_window_to_twelve,
-    hint="Try a window of one row, of one column, and of 2 x 5: both sides have a say in each number.",
+    hint="Try a window of one row, of one column, and of 2 x 5: each number depends on both sides.",
     mutant=_formula(
         _minus, _minus, stride=lambda m, n: 2 * max(m, n) - 1
     ),  # right unless it is higher than long
@@ -491,12 +493,12 @@ values(
 for name, hint, answer in (
     (
         "key minus query",
-        "The offsets have the other sign: the place of the query (row of the table) less that of the key (column).",
+        "The offsets have the wrong sign: take the position of the query (row i) minus that of the key (column j).",
         _formula(lambda a, b, size: b - a + size - 1, lambda a, b, size: b - a + size - 1),
     ),
     (
         "the length of a row from the height",
-        "Rows of offsets are 2 M_w - 1 long, because columns differ by -(M_w - 1) to M_w - 1. Yours are 2 M_h - 1 long.",
+        "You multiply by 2 M_h - 1. Columns differ by -(M_w - 1) to M_w - 1: multiply the offset of rows by 2 M_w - 1.",
         _formula(_minus, _minus, stride=lambda m, n: 2 * m - 1),
     ),
     (
@@ -506,7 +508,7 @@ for name, hint, answer in (
     ),
     (
         "column by column",
-        "Here the next row is one number away. The offset of rows is the slow part: rows times (2 M_w - 1) plus columns.",
+        "You count column by column. Count row by row: offset of rows times (2 M_w - 1) plus offset of columns.",
         lambda window: (
             _index(_sides(window)[::-1])[0]
             .reshape(*_sides(window)[::-1] * 2)
@@ -516,12 +518,12 @@ for name, hint, answer in (
     ),
     (
         "places added",
-        "The number comes from the difference of the two places, not from their sum.",
+        "The number depends on the difference of the two positions, not on their sum.",
         _formula(lambda a, b, _: a + b, lambda a, b, _: a + b),
     ),
     (
         "rows of M instead of 2 M - 1",
-        "The table is as long as there are offsets. Columns differ by -(M_w - 1) to M_w - 1: that is 2 M_w - 1 of them.",
+        "You multiply by M_w. Columns differ by -(M_w - 1) to M_w - 1, which are 2 M_w - 1 offsets: multiply by that.",
         _formula(_minus, _minus, stride=lambda m, n: n),
     ),
 ):

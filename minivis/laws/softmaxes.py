@@ -30,7 +30,7 @@ def _log_softmax(x, axis=-1):
     return log_p, lambda g: (g - np.exp(log_p) * g.sum(axis=axis, keepdims=True),)
 
 
-# Inputs: each law has its own corner, so that one mistake breaks one law
+# Inputs: each law has its own special case, so that one mistake breaks one law
 
 
 def _plain(draw):
@@ -66,7 +66,7 @@ def _uneven(draw):
 def _far_apart(draw):
     x = numbers(draw, sizes(draw, 2))
     x[:, 0] += 75
-    x[:, 1:] -= 45  # exp of either is a fine float32, their quotient is not
+    x[:, 1:] -= 45  # float32 can hold exp of either, but not their quotient
     return {"x": x, "axis": -1}
 
 
@@ -86,7 +86,7 @@ def _anything(draw):
 
 
 def _some_axis(draw, rank):
-    """Any axis, or none: then it is the last."""
+    """Any axis, or no axis: the default is the last."""
     axis = choose(draw, None, *range(-rank, rank))
     return {} if axis is None else {"axis": axis}
 
@@ -109,7 +109,7 @@ def _declare(family, naive, whole, formula):
     gradient_values(
         family,
         **plain,
-        hint="The sum of the backward pass runs along the axis of the call, as the one forward does.",
+        hint="The sum of the backward pass runs along the axis of the call, like the sum of the forward pass.",
         mutant=mutated(right, _last_axis_back),
     )
 
@@ -123,21 +123,21 @@ def _axis_laws(family, formula):
         inputs=_plain,
         equation=PROBABILITY if family.name == "softmax" else LOG,
         slide=SLIDE,
-        hint="By hand: two logits 0 and 0 give 1/2 and 1/2. Along which axis does your function sum when nobody says?",
+        hint="By hand: two logits 0 and 0 give 1/2 and 1/2. Along which axis does your function sum by default?",
         mutant=lambda x, axis=0: right(x, axis)[0],
     )
     family.agrees(
         "any axis",
-        "It runs along the axis that is asked for, not always the last.",
+        "It runs along the axis that the caller asks for, not always along the last.",
         inputs=_any_axis,
         equation=PROBABILITY,
         slide=SLIDE,
-        hint="max and sum need the axis of the call, and keepdims=True, so that what they give lines up with x again.",
+        hint="max and sum need the axis of the call, and keepdims=True, so that their results broadcast against x.",
         mutant=lambda x, axis=-1: right(x, -1)[0],
     )
     family.agrees(
         "any rank",
-        "One axis or four: the axes that are not summed are only carried along.",
+        "x may have one axis or four; the axes that are not summed over are independent of each other.",
         inputs=_any_rank,
         hint="Is the axis written as 0 or 1, or the shape unpacked as (rows, columns)? axis=-1 is last in any rank.",
         mutant=lambda x, axis=-1: right(x, 1 if axis == -1 else axis)[0],
@@ -148,12 +148,12 @@ def _large_logit_laws(family, naive, whole):
     """exp neither overflows nor leaves a row of zeros."""
     family.agrees(
         "large logits",
-        "Logits of thousands give the same answer as the same logits near zero.",
+        "Logits in the thousands give the same answer as the same logits near zero.",
         atol=3e-3,  # x - logsumexp(x) is right too, and float32 has steps of 0.001 near 10,000
         inputs=_large,
         equation=SHIFT,
         slide=SLIDE,
-        hint="In float32 exp(x) is inf above 88 and 0 below -104. What may be taken from every logit of a row without "
+        hint="In float32 exp(x) is inf above 88 and 0 below -104. What can you subtract from every logit of a row without "
         "changing the answer?",
         mutant=naive,
     )
@@ -162,8 +162,8 @@ def _large_logit_laws(family, naive, whole):
         "A row of large logits does not disturb a row of small ones.",
         inputs=_uneven,
         equation=SHIFT,
-        hint="The largest logit of the whole array, taken from a row far below it, leaves only exp of something huge "
-        "and negative: 0/0. Each row has its own maximum.",
+        hint="If you subtract the largest logit of the whole array, every exp of a row far below it is 0, and 0/0 is NaN. "
+        "Subtract each row's own maximum.",
         mutant=whole,
     )
 
@@ -172,29 +172,29 @@ def _known_mistakes(family, naive, whole):
     right = family.right
     family.mistake(
         "the sum of everything",
-        "All the numbers of x together sum to 1 now; each row should do so by itself. Give max and sum an axis, and "
+        "All numbers of the output together sum to 1; each row should sum to 1. Give max and sum an axis, and "
         "keepdims=True.",
         lambda x, axis=-1: right(x.reshape(1, -1), -1)[0].reshape(x.shape),
     )
     family.mistake(
         "always the last axis",
-        "The axis of the call is not used: it belongs into max and into sum.",
+        "The axis of the call is not used: pass it to max and to sum.",
         lambda x, axis=-1: right(x, -1)[0],
     )
     family.mistake(
         "always the first axis",
-        "This runs along axis 0, whatever axis is asked for; without one it is the last.",
+        "This runs along axis 0, whatever axis the caller asks for. The default is the last axis.",
         lambda x, axis=-1: right(x, 0)[0],
     )
     family.mistake(
         "exp of large numbers",
-        "The numbers are right until exp overflows: in float32 it is inf above 88. Subtract the largest number of each "
-        "row first; why does that change nothing?",
+        "The numbers are right until exp overflows: in float32 exp(x) is inf above 88. Subtract the largest number of each "
+        "row first. Why does that not change the answer?",
         naive,
     )
     family.mistake(
         "one maximum for all rows",
-        "A row far below the largest number of the whole array is left with exps of 0. Each row has its own maximum: "
+        "In a row far below the largest number of the whole array, every exp is 0. Subtract each row's own maximum: "
         "max needs the axis and keepdims=True.",
         whole,
     )
@@ -210,7 +210,7 @@ def _last_axis_back(right, args, options):
 softmax = Family("softmax", _softmax, ("x",))
 softmax.mistake(
     "exp without the sum",
-    "These are exps that do not sum to 1: divide by their sum along the axis.",
+    "These exps do not sum to 1: divide them by their sum along the axis.",
     lambda x, axis=-1: np.exp(x - x.max(axis=axis, keepdims=True)),
 )
 softmax.mistake(
@@ -222,7 +222,8 @@ softmax.mistake(
 )
 softmax.mistake(
     "the derivative of one logit alone",
-    "This is p (1 - p) g, what a logit does to its own probability. It moves those of the others too: p (g - sum of p g).",
+    "This is p (1 - p) g: only the effect of a logit on its own probability. It changes the other probabilities of its row "
+    "too: p (g - sum of p g).",
     lambda x, axis=-1: (
         _softmax(x, axis)[0],
         lambda g: (g * _softmax(x, axis)[0] * (1 - _softmax(x, axis)[0]),),
@@ -241,7 +242,12 @@ def _one_shift(x, axis=-1):
     return e / e.sum(axis=axis, keepdims=True)
 
 
-_declare(softmax, _naive, _one_shift, "Each number is its exp over the sum of exps, so that a row sums to 1.")
+_declare(
+    softmax,
+    _naive,
+    _one_shift,
+    "The output is exp(x) divided by the sum of exps, so that each row sums to 1.",
+)
 gradients(
     softmax,
     inputs=_smooth,
@@ -264,15 +270,18 @@ def _log_one_shift(x, axis=-1):
 
 
 _declare(
-    log_softmax, _log_naive, _log_one_shift, "Each number minus the logarithm of the sum of exps of its row."
+    log_softmax,
+    _log_naive,
+    _log_one_shift,
+    "The output is x minus the logarithm of the sum of exps of its row.",
 )
 log_softmax.agrees(
     "unlikely classes",
     "A class of probability 1e-52 has the logarithm -120, not -inf.",
     inputs=_far_apart,
     equation=LOG,
-    hint="log(softmax(x)) rounds a small probability to 0 before the logarithm sees it. Write the logarithm of the "
-    "quotient out, and most of it cancels.",
+    hint="log(softmax(x)) rounds a small probability to 0 before the logarithm is taken. Write the logarithm of the "
+    "quotient as a difference: the log of the exp cancels.",
     mutant=lambda x, axis=-1: np.log(_softmax(x, axis)[0]),
 )
 gradients(
@@ -280,7 +289,7 @@ gradients(
     inputs=_smooth,
     equation={"x": r"\bar x_i = g_i - p_i \sum_j g_j"},
     hints={
-        "x": "Each output has its own logit in it, and the log of a sum over all of them. Both terms count."
+        "x": "Each output contains its own logit, and the log of a sum over all logits of the row. Differentiate both."
     },
     mutants={
         "x": lambda x, axis=-1: (
@@ -291,13 +300,13 @@ gradients(
 )
 log_softmax.mistake(
     "the log of a rounded probability",
-    "A probability below 1e-45 is 0 in float32, and its log -inf. Write the log of the quotient out; it needs no "
-    "probability: x minus the maximum, minus the log of the sum of exps.",
+    "A probability below 1e-45 is 0 in float32, and its log is -inf. Do not compute the probability: the log of the "
+    "quotient is x minus the maximum, minus the log of the sum of exps.",
     lambda x, axis=-1: np.log(_softmax(x, axis)[0]),
 )
 log_softmax.mistake(
     "no log of the sum",
-    "The sum of exps is subtracted as it is: subtract its logarithm.",
+    "You subtract the sum of exps: subtract its logarithm.",
     lambda x, axis=-1: (
         x
         - x.max(axis=axis, keepdims=True)
@@ -311,21 +320,21 @@ log_softmax.mistake(
 )
 log_softmax.mistake(
     "p g for p times the sum of g",
-    "The log of the sum is part of every output of the row, so the cotangents of all of them come back through it: "
-    "p times the sum of g, not p g.",
+    "The log of the sum is part of every output of the row, so it gets the sum of their cotangents: p times the sum of g, "
+    "not p g.",
     lambda x, axis=-1: (_log_softmax(x, axis)[0], lambda g: (g * (1 - _softmax(x, axis)[0]),)),
     gradient=True,
 )
 log_softmax.mistake(
     "the log of the sum taken for a constant",
-    "This is g alone, through the logit of the output itself. The log of the sum depends on all logits of the row: "
+    "This is g alone, the gradient through the output's own logit. The log of the sum depends on all logits of the row: "
     "subtract p times the sum of g.",
     lambda x, axis=-1: (_log_softmax(x, axis)[0], lambda g: (g,)),
     gradient=True,
 )
 log_softmax.mistake(
     "the gradient of softmax",
-    "This is how softmax goes back. Its logarithm is simpler: g minus p times the sum of g.",
+    "This is the gradient of softmax. That of its logarithm is simpler: g minus p times the sum of g.",
     lambda x, axis=-1: (_log_softmax(x, axis)[0], _softmax(x, axis)[1]),
     gradient=True,
 )

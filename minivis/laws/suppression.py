@@ -1,4 +1,4 @@
-"""The laws of nms: which of several overlapping boxes stays.
+"""The laws of nms: which of several overlapping boxes are kept.
 
 Not here: IoU itself (boxes.py), suppression by class.
 """
@@ -15,7 +15,7 @@ SLIDE = "Z/65-no-nms-needed"
 
 
 def _overlaps(boxes, over=None):
-    """IoU of each box with each, (N, N); ``over(area1, area2, union)`` stands in the place of the union."""
+    """IoU of all pairs of boxes, (N, N); with ``over(area1, area2, union)`` in the place of the union, if given."""
     a = boxes[:, None]
     b = boxes[None]
     sides = np.minimum(a, b)[..., 2:] - np.maximum(a, b)[..., :2]
@@ -27,7 +27,7 @@ def _overlaps(boxes, over=None):
 
 
 def _greedy(boxes, scores, threshold, overlaps=_overlaps, drops=None, order=None):
-    """One box after the other, best first: kept if no kept one drops it. ``drops(k, i, kept)`` is changed by mutants."""
+    """Go through the boxes, best first, and keep those that no kept box drops. Mutants pass ``drops(k, i, kept)``."""
     table = overlaps(boxes.astype(np.float64))
     order = np.argsort(-scores, kind="stable") if order is None else order
     kept = []
@@ -40,16 +40,16 @@ def _greedy(boxes, scores, threshold, overlaps=_overlaps, drops=None, order=None
 nms = Family(
     "nms",
     lambda boxes, scores, threshold: (_greedy(boxes, scores, threshold), None),
-    form="f(boxes, scores, threshold) -> array of the indices of the boxes that stay, by falling score; boxes (N, 4): left, top, right, "
-    "bottom; scores (N,); dropped is what has an IoU of more than threshold with a better box that stays",
+    form="f(boxes, scores, threshold) -> array of the indices of the boxes that stay, by falling score; boxes (N, 4): "
+    "left, top, right, bottom; scores (N,); a box is dropped if its IoU with a better box that stays is more than threshold",
 )
 
 
-# No two scores are equal and no overlap is near the threshold, unless that is the point
+# No two scores are equal and no overlap is near the threshold, unless a law is about that
 
 
 def _scored(draw, boxes, threshold, ranks=None):
-    """Boxes with falling scores in the order ``ranks`` (drawn, when it is not given)."""
+    """Boxes with scores that fall in the order ``ranks`` (drawn if not given)."""
     boxes = np.array(boxes, np.float32)
     if ranks is None:
         ranks = np.random.default_rng(integer(draw, 0, 60)).permutation(len(boxes))
@@ -67,13 +67,13 @@ def _spread(draw, least=2, most=5):
 
 
 def _cluster_and_another(draw):
-    """The best, one far away, and one that overlaps the best, in this order of scores."""
+    """The best box, one far away, and one that overlaps the best, by falling score."""
     shift = choose(draw, 1, -1)
     return _scored(draw, [_square(0), _square(10 + integer(draw, 0, 3)), _square(shift)], 0.5, [0, 1, 2])
 
 
 def _chain(draw):
-    """Three in a chain: each overlaps the next, the first and the last do not (IoU 0.6 and 0.33)."""
+    """Three boxes in a chain: neighbours have IoU 0.6, the first and the last have 0.33."""
     order = choose(draw, [0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 0, 2])
     return _scored(draw, [_square(0), _square(1), _square(2)], 0.5, order)
 
@@ -90,13 +90,13 @@ def _nested(draw):
 
 
 def _at_the_threshold(draw):
-    """Boxes apart with threshold 0, the same box with threshold 1."""
+    """Separate boxes with threshold 0, or equal boxes with threshold 1."""
     same = choose(draw, True, False)
     return _scored(draw, [_square(0 if same else 4 * i) for i in range(integer(draw, 2, 3))], float(same))
 
 
 def _crowd(draw):
-    """The best in the middle, two to one side of it, one to the other side."""
+    """The best box in the middle, two on one side of it, one on the other side."""
     side = choose(draw, 1, -1)
     boxes = [_square(0), _square(-side), _square(-side), _square(side)]
     return _scored(draw, boxes, 0.5, range(4))
@@ -108,7 +108,7 @@ def _tied(draw):
 
 
 def _tied_apart(draw):
-    count = integer(draw, 4, 7)  # n! orders are equally good: chance seldom finds the same one twice
+    count = integer(draw, 4, 7)  # n! orders are equally good: a random order is seldom the same twice
     return _scored(draw, [_square(10 * i) for i in range(count)], 0.5, [0] * count)
 
 
@@ -124,7 +124,7 @@ def _few(draw):
 
 
 def _of_one_size(draw):
-    """Boxes of one width and height, as they come: the simplest form."""
+    """Boxes of the same width and height: the simplest form."""
     rng = generator(draw)
     count = integer(draw, 2, 6)
     size = rng.uniform(10, 30, 2)
@@ -153,11 +153,11 @@ def _with_scores(rng, boxes, threshold):
 
 
 def _kept(f, case):
-    """The indices it returns as a list, if there are such boxes."""
+    """The indices that it returns; raise `Broken` if one does not exist or comes twice."""
     got = f(case).ravel()
     N = len(case["boxes"])
     if got.size and (got.min() < 0 or got.max() >= N or len(set(got.tolist())) < len(got)):
-        raise Broken(f"Each of the {N} boxes is kept once or not at all.", got=got)
+        raise Broken(f"An index is out of range, or comes twice; there are {N} boxes.", got=got)
     return got.astype(np.int64)
 
 
@@ -179,7 +179,7 @@ def _little_overlap(got, case, right):
 
 
 def _dropped_for_a_reason(got, case, right, scores=None):
-    """Raise unless what is dropped overlaps a box that stays; one with a better score, where scores are given."""
+    """Raise unless each dropped box overlaps a box that stays; if scores are given, one with a better score."""
     table = _table(case)
     for i in set(range(len(table))) - set(got.tolist()):
         drops = table[i, got] > case["threshold"] - 1e-6
@@ -187,11 +187,11 @@ def _dropped_for_a_reason(got, case, right, scores=None):
             drops &= scores[got] >= scores[i]
         if not drops.any():
             better = "better " if scores is not None else ""
-            raise Broken(f"Box {i} is dropped, and overlaps no {better}box that stays so much.", right, got)
+            raise Broken(f"Box {i} is dropped, but no {better}box that stays overlaps it enough.", right, got)
 
 
 def _one_of_the_right_sets(f, case, atol=None):
-    """With ties several sets are right: it is held against what a set must be, not against one of them."""
+    """With ties several results are right: check the properties of the result, not equality with one of them."""
     got = _kept(f, case)
     right = f.right(case)
     _scores_fall(got, case)
@@ -203,11 +203,11 @@ nms.same = _one_of_the_right_sets
 
 
 def _same_set(f, case):
-    """Raise unless the right boxes are kept, in whatever order."""
+    """Raise unless the right boxes are kept, in any order."""
     got = np.sort(_kept(f, case))
     expected = np.sort(f.right(case))
     if not np.array_equal(got, expected):
-        raise Broken("Other boxes should stay.", expected, got)
+        raise Broken("The wrong boxes stay.", expected, got)
 
 
 @nms.law(
@@ -218,7 +218,7 @@ def _same_set(f, case):
     mutant=lambda boxes, scores, threshold: np.sort(_greedy(boxes, scores, threshold)),
 )
 def _by_score(f, case):
-    """The indices come by falling score."""
+    """The indices are ordered by falling score."""
     _scores_fall(_kept(f, case), case)
 
 
@@ -227,7 +227,8 @@ def _by_score(f, case):
     inputs=_cluster_and_another,
     equation=r"i, k \text{ stay} \;\Rightarrow\; \mathrm{IoU}(b_i, b_k) \le t",
     slide=SLIDE,
-    hint="Drop each box whose IoU with one that stays is too large. Compare it with all of these, not only with the last.",
+    hint="Drop each box whose IoU with a box that stays is too large. Compare it with all boxes that stay, not only with the "
+    "last.",
     mutant=lambda boxes, scores, threshold: _greedy(
         boxes,
         scores,
@@ -241,7 +242,7 @@ def _little(f, case):
 
 
 def _by_any(boxes, scores, threshold):
-    """Dropped by every better box, also by one that is dropped itself."""
+    """Any better box drops others, even if it is dropped itself."""
     order = np.argsort(-scores, kind="stable")
     table = _overlaps(boxes.astype(np.float64))
     return np.array([i for n, i in enumerate(order) if not (table[i, order[:n]] > threshold).any()], np.int64)
@@ -252,7 +253,7 @@ def _by_any(boxes, scores, threshold):
     inputs=_chain,
     equation=r"i \text{ dropped} \;\Rightarrow\; \exists k \text{ that stays: } \mathrm{IoU}(b_i, b_k) > t",
     slide=SLIDE,
-    hint="What is gone has no say: take it off the list before you go on to the next.",
+    hint="A dropped box must not drop others: remove it from the list before you go on to the next box.",
     mutant=_by_any,
 )
 def _for_a_reason(f, case):
@@ -266,7 +267,7 @@ def _for_a_reason(f, case):
     inputs=_pair,
     equation=r"\arg\max_i s_i \text{ stays}",
     slide=SLIDE,
-    hint="argsort gives the smallest score first: sort by -scores, or turn the order around.",
+    hint="argsort gives the smallest score first: sort by -scores, or reverse the order.",
     mutant=lambda boxes, scores, threshold: (lambda kept: kept[np.argsort(-scores[kept], kind="stable")])(
         _greedy(boxes, scores, threshold, order=np.argsort(scores, kind="stable"))
     ),
@@ -282,7 +283,7 @@ def _top(f, case):
 nms.law(
     "overlap is IoU",
     value=True,
-    sentence="A small box inside a large one is another object: what counts is IoU.",
+    sentence="Overlap is measured by IoU: a small box inside a large one is another object, and stays.",
     inputs=_nested,
     equation=r"\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|}",
     slide=SLIDE,
@@ -297,10 +298,10 @@ nms.law(
 nms.law(
     "exactly the threshold",
     value=True,
-    sentence="An IoU of exactly the threshold is not yet too much.",
+    sentence="A box whose IoU is exactly the threshold stays.",
     inputs=_at_the_threshold,
     equation=r"\mathrm{IoU} > t \;\Rightarrow\; \text{dropped}",
-    hint="More than the threshold drops a box: > and not >=. What stays has <=.",
+    hint="Drop a box if the IoU is more than the threshold: > and not >=.",
     mutant=lambda boxes, scores, threshold: _greedy(boxes, scores, threshold - 1e-9),
 )(_same_set)
 
@@ -310,12 +311,11 @@ nms.law(
     inputs=_crowd,
     equation=r"\mathrm{NMS}(\mathrm{NMS}(B)) = \mathrm{NMS}(B)",
     slide=SLIDE,
-    hint="What stays after one pass has to be free of large overlaps. Are all boxes compared, also those that are far from "
-    "each other in the order of scores?",
+    hint="After one pass no two boxes may overlap too much. Do you compare all boxes, also those with very different scores?",
     mutant=lambda boxes, scores, threshold: _near_in_order(boxes, scores, threshold),
 )
 def _again(f, case):
-    """On what it has kept, it keeps all."""
+    """Applied to the boxes that it kept, it keeps all of them."""
     got = _kept(f, case)
     second = _kept(f, case.replace(boxes=case["boxes"][got], scores=case["scores"][got]))
     if len(second) != len(got):
@@ -338,8 +338,8 @@ def _near_in_order(boxes, scores, threshold):
 @nms.law(
     "ties",
     inputs=_tied,
-    hint="Of boxes with equal scores, the one that was chosen first drops the others: compare with what stays, not with "
-    "what has a larger score.",
+    hint="Of equal boxes with equal scores, the first one chosen drops the others: compare with the boxes that stay, not "
+    "with the boxes that have a higher score.",
     mutant=lambda boxes, scores, threshold: _greedy(
         boxes,
         scores,
@@ -348,7 +348,7 @@ def _near_in_order(boxes, scores, threshold):
     ),
 )
 def _one_of_equals(f, case):
-    """Of equal boxes with equal scores exactly one stays, whichever."""
+    """Of equal boxes with equal scores exactly one stays; it does not matter which."""
     got = _kept(f, case)
     if len(got) != 1:
         raise Broken(f"{len(got)} of {len(case['boxes'])} equal boxes stay; one was expected.", got=got)
@@ -369,7 +369,7 @@ def _unguarded(boxes, scores, threshold):
 nms.law(
     "empty boxes",
     value=True,
-    sentence="Boxes without area overlap nothing, not even each other: all stay.",
+    sentence="Boxes without area have IoU 0 with every box: all stay.",
     inputs=_points,
     hint="Their IoU is 0 / 0, and every comparison with NaN is False. Define it as 0.",
     mutant=_unguarded,
@@ -379,7 +379,7 @@ nms.law(
 _CHANCE = np.random.default_rng()
 
 
-def _moody(boxes, scores, threshold):
+def _random_ties(boxes, scores, threshold):
     shuffled = _CHANCE.permutation(len(boxes))
     order = shuffled[np.argsort(-scores[shuffled], kind="stable")]
     return _greedy(boxes, scores, threshold, order=order)
@@ -391,7 +391,7 @@ index_laws(
     shapes=_few,
     read=lambda f, case: f(case),
     squeezed=lambda boxes, scores, threshold: np.squeeze(_greedy(boxes, scores, threshold)),
-    moody=_moody,
+    random_ties=_random_ties,
     float_mutant=lambda boxes, scores, threshold: _greedy(boxes, scores, threshold).astype(np.float64),
     overwritten="scores",
 )
@@ -409,7 +409,7 @@ def _by_overlap(over):
 
 
 def _as_if_equal(area1, area2, union):
-    """The union of two boxes that are both as large as the larger one."""
+    """The union, if both boxes were as large as the larger one."""
     return 2 * np.maximum(area1, area2) - (area1 + area2 - union)
 
 
@@ -431,8 +431,8 @@ values(
     simplest=_of_one_size,
     words="boxes of one size, no two scores equal, a threshold of 1/2",
     anything=_any_crowd,
-    hint="Boxes of many sizes around a few places, some of them without area, any threshold, scores that may be equal: print the "
-    "table of IoUs and go through it by hand, best score first.",
+    hint="The inputs have boxes of many sizes, some without area, any threshold, and sometimes equal scores. Print the table "
+    "of IoUs and go through it by hand, best score first.",
     mutant=_by_overlap(_as_if_equal),
     wrong=lambda boxes, scores, threshold: np.argsort(-scores, kind="stable"),
 )
@@ -446,52 +446,53 @@ for name, hint, answer in (
     ),
     (
         "in the order of the list",
-        "The right boxes stay, but they come in the order of the list: return them as they were chosen, by falling score.",
+        "The right boxes stay, but in the order of the list: return them in the order of choice, by falling score.",
         lambda boxes, scores, threshold: np.sort(_greedy(boxes, scores, threshold)),
     ),
     (
         "places in the sorted list",
-        "These are places in the list sorted by score. The caller's boxes are not sorted: look the places up in the order that "
-        "argsort gave, order[places].",
+        "These are positions in the list sorted by score. The caller's boxes are not sorted: look the positions up in the "
+        "order from argsort, order[positions].",
         lambda boxes, scores, threshold: np.argsort(np.argsort(-scores, kind="stable"))[
             _greedy(boxes, scores, threshold)
         ],
     ),
     (
         "a mask for indices",
-        "This says for each box whether it stays. What is asked for are the indices of those that stay, by falling score.",
+        "This is a mask that says which boxes stay. Return the indices of the boxes that stay, by falling score.",
         lambda boxes, scores, threshold: np.isin(np.arange(len(boxes)), _greedy(boxes, scores, threshold)),
     ),
     (
         "one pixel more",
-        "The sides are 1 too long. Coordinates are edges, no numbers of pixels: the width is right - left, without + 1.",
+        "The sides are 1 too long. Coordinates are positions of edges, not numbers of pixels: the width is right - left, "
+        "without + 1.",
         lambda boxes, scores, threshold: _greedy(boxes, scores, threshold, overlaps=_counted_in_pixels),
     ),
     (
         "the intersection not clipped",
-        "Boxes that lie apart along both axes are dropped here: both sides of their intersection are negative, and the product "
-        "is positive. Clip each side at 0 first.",
+        "You drop boxes that lie apart along both axes: both sides of their intersection are negative, and the product is "
+        "positive. Clip each side at 0 first.",
         lambda boxes, scores, threshold: _greedy(boxes, scores, threshold, overlaps=_unclipped),
     ),
     (
         "the smaller area for the union",
-        "The intersection is divided by the smaller of the two areas here, so that a small box in a large one is dropped. IoU "
+        "You divide the intersection by the smaller of the two areas, so that a small box in a large one is dropped. IoU "
         "divides by the union.",
         _by_overlap(lambda area1, area2, union: np.minimum(area1, area2)),
     ),
     (
         "the union with the intersection in it twice",
-        "The sum of the two areas counts the intersection twice: subtract it once, and more boxes are dropped.",
+        "The sum of the two areas counts the intersection twice: subtract it once.",
         _by_overlap(lambda area1, area2, union: area1 + area2),
     ),
     (
         "dropped by boxes that are gone",
-        "A box that was dropped still drops others here. Compare with the boxes that stay, no others.",
+        "A dropped box still drops others here. Compare only with the boxes that stay.",
         _by_any,
     ),
     (
         "compared with the last one alone",
-        "Each box is compared with the last one that was kept. An earlier one may overlap it too: compare with all of them.",
+        "You compare each box with the last box that was kept. Earlier ones may overlap it too: compare with all kept boxes.",
         lambda boxes, scores, threshold: _greedy(
             boxes,
             scores,
@@ -501,7 +502,7 @@ for name, hint, answer in (
     ),
     (
         "compared with the best one alone",
-        "Only what overlaps the best box of all is dropped. After the best, go on with the next one that is left.",
+        "You drop only boxes that overlap the best box of all. After the best, go on with the next box that is left.",
         lambda boxes, scores, threshold: _greedy(
             boxes,
             scores,
@@ -511,12 +512,12 @@ for name, hint, answer in (
     ),
     (
         "equal to the threshold",
-        "An IoU of exactly the threshold is not yet too much: drop where it is larger, >, not >=.",
+        "A box whose IoU is exactly the threshold stays: drop if the IoU is larger, >, not >=.",
         lambda boxes, scores, threshold: _greedy(boxes, scores, threshold - 1e-9),
     ),
     (
         "the far ones dropped",
-        "The boxes that overlap little are dropped here, and those that overlap much stay: turn the comparison around.",
+        "You drop the boxes that overlap little and keep those that overlap much: reverse the comparison.",
         lambda boxes, scores, threshold: _greedy(
             boxes,
             scores,

@@ -1,4 +1,4 @@
-"""The laws of window_partition and window_reverse: where each token of a map goes.
+"""The laws of window_partition and window_reverse: the place of each token of a map in the windows.
 
 Not here: the mask of shifted windows and their relative positions (shifted_windows.py), padding to whole windows.
 """
@@ -51,7 +51,7 @@ reverse = Family(
 )
 
 
-# Each law of order lifts one thing alone: several windows, several tokens in a window, several maps, long windows
+# Each law about order has one of these alone: several windows, several tokens in a window, several maps, long windows
 
 
 def _maps(batch, height, width, channels, window):
@@ -184,32 +184,31 @@ for family, of, mutants in (
 ):
     family.agrees(
         "windows in reading order",
-        "Window 0 is at the upper left, window 1 to its right; a new row of windows begins at the left.",
+        "Window 0 is the upper left one, window 1 the one to its right, and so on, row by row.",
         inputs=of(_many_windows),
         equation=WINDOWS,
         slide=LOCAL,
-        hint="The row of the window is the slow axis, its column the fast one: (..., rows, columns, ...) where both become "
-        "one.",
+        hint="The row of the window comes before its column: (..., rows, columns, ...) before the reshape that joins them.",
         mutant=mutants["windows"],
     )
     family.agrees(
         "tokens stay in order",
-        "Inside a window rows are rows and columns are columns, as they were in the map.",
-        value=False,  # there is one window: what came in is right
+        "Inside a window the tokens have the same rows and columns as in the map.",
+        value=False,  # there is one window: returning the input is right
         inputs=of(_one_window),
         equation=WINDOWS,
         slide=LOCAL,
-        hint="Height before width inside the window too: is a window turned over on its way?",
+        hint="Height comes before width inside the window too: do you exchange rows and columns of a window?",
         mutant=mutants["tokens"],
     )
     family.agrees(
         "a window is a square",
-        "Each window holds a square of the map, not a stretch of its rows.",
+        "Each window holds a square of the map, not a piece of its rows.",
         inputs=of(_side_by_side),
         equation=WINDOWS,
         slide=LOCAL,
-        hint="A reshape alone cuts rows into stretches. Split H into (rows, M) and W into (columns, M), bring the two M "
-        "side by side with transpose, then reshape.",
+        hint="A reshape alone cuts rows into pieces. Split H into (rows, M) and W into (columns, M), bring the two M "
+        "together with transpose, then reshape.",
         mutant=mutants["squares"],
     )
     family.agrees(
@@ -218,20 +217,20 @@ for family, of, mutants in (
         inputs=of(_many_maps),
         equation=WINDOWS,
         slide=LOCAL,
-        hint="Batch and windows share the first axis, the batch being the slow part: masks, one for each window, rely on "
-        "that order.",
+        hint="The first axis joins batch and windows, with the batch first. The mask, which is given for each window, relies "
+        "on that order.",
         mutant=mutants["maps"],
     )
     family.agrees(
         "height and width of a window",
-        "A window may be longer than high: its sides are (height, width).",
+        "A window need not be square: its sides are (height, width).",
         inputs=of(_long_windows),
         equation=r"x \to \mathbb R^{B\,HW/(M_h M_w) \times M_h \times M_w \times C}",
         slide="",
         hint="H is split by the window's height and W by its width.",
         mutant=mutants["sides"],
     )
-    shape_hint = "Four axes out, also where there is one map, one window or one channel."
+    shape_hint = "The output has four axes, also with one map, one window or one channel."
     every_family(
         family,
         inputs=of(_drawn),
@@ -246,7 +245,7 @@ def _without_channels(out):
 
 
 def _reshaped_back(right, args, options):
-    """Backward by a reshape: every number in its place, and not in the place that it came from."""
+    """Backward by a reshape, without undoing the transpose."""
     out, _ = right(*args, **options)
     return out, lambda g: (g.reshape(args[0].shape),)
 
@@ -256,15 +255,13 @@ for family, name, pulled in ((partition, "x", "reverse"), (reverse, "windows", "
         family,
         inputs=_drawn if family is partition else _of_windows(_drawn),
         equation={name: rf"\bar x = \mathrm{{{pulled}}}(g)"},
-        hints={
-            name: "Numbers are only moved: each g goes back to where its number came from, by the inverse move."
-        },
+        hints={name: "Forward only moves numbers: move each g back to the place that its number came from."},
         mutants={name: mutated(family.right, _reshaped_back)},
     )
 
 
 def _several_maps(right, args, options):
-    """Whether there are several maps, each of several rows of windows that are no squares."""
+    """Whether there are several maps, each with several rows of windows that are not square."""
     shape = args[0].shape if right is _partition else right(*args, **options)[0].shape
     m, n = _sides(args[1])
     return shape[0] > 1 and shape[1] > m and m != n
@@ -287,13 +284,13 @@ def _mixed_back(right, args, options):
 
 
 HINTS = {
-    "cut without moving": "A reshape alone moves no number: it cuts the rows of the map into stretches. Split height and "
+    "cut without moving": "A reshape alone moves no number: it cuts the rows of the map into pieces. Split height and "
     "width, transpose, and only then reshape.",
-    "windows column by column": "The windows come column by column. Reading order is row by row: the row of the window "
+    "windows column by column": "The windows come column by column. They should come row by row: the row of the window "
     "before its column.",
-    "windows turned over": "Inside each window rows and columns are exchanged: height before width there too.",
-    "maps inside windows": "The first axis begins with the first window of all maps. It should begin with all windows of the "
-    "first map: the batch is the slow part.",
+    "windows turned over": "Inside each window you exchange rows and columns: height comes before width there too.",
+    "maps inside windows": "The first axis begins with the first window of every map. It should begin with all windows of "
+    "the first map: the batch comes first.",
     "sides of the window exchanged": "A window is (height, width): the rows of the map are split by its height, the columns "
     "by its width.",
 }
@@ -325,8 +322,8 @@ for family, of, answers in (
         "simplest": of(_one_map),
         "words": "one map of two channels, windows of 2 x 2",
         "anything": of(_anything),
-        "hint": "Number the axes after the first reshape, and say of each where it goes: several maps, several rows and "
-        "columns of windows, windows that are no squares, all at once.",
+        "hint": "Name each axis after the first reshape, and its place after the transpose. These inputs have several maps, "
+        "several rows and columns of windows, and windows that are not square, all at once.",
     }
     values(family, **plain, mutant=mutated(family.right, _maps_mixed))
     for (name, hint), answer in zip(HINTS.items(), answers, strict=True):
@@ -334,7 +331,7 @@ for family, of, answers in (
     gradient_values(family, **plain, mutant=mutated(family.right, _mixed_back))
     family.mistake(
         "reshaped without moving back",
-        "g has the right shape now, but its numbers lie in the order of the output. Undo the transpose too.",
+        "The gradient has the right shape, but its numbers are still in the order of the output. Undo the transpose too.",
         mutated(family.right, _reshaped_back),
         gradient=True,
     )

@@ -1,4 +1,4 @@
-"""Faster ways taken wherever they may be, whether that pays or not. Not here: tests."""
+"""Force faster ways wherever they are possible, also where they do not pay. Not here: tests."""
 
 import contextlib
 import importlib
@@ -11,7 +11,7 @@ from tests import strict
 
 
 def functions():
-    """Every function of minivis that has a faster way, by its name."""
+    """Every function of minivis that has a faster way, by name."""
     for module in pkgutil.walk_packages(mv.__path__, "minivis."):
         if (
             module.name.split(".")[1] in ("ops", "vision", "losses", "optim", "fast")
@@ -45,7 +45,7 @@ def on_strict():
 
 @contextlib.contextmanager
 def forced(number=0, compiled=True):
-    """Inside, each function takes its faster way of this number (or its last) wherever it may; yields the names of those taken.
+    """In the block, each function takes its faster way number ``number`` (or its last) if it can; yields the names taken.
 
     With ``compiled`` the loops are Numba's, also for small arrays of float32; otherwise they are NumPy's.
     """

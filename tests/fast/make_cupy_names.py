@@ -15,7 +15,7 @@ SUBMODULES = ("linalg", "lib.stride_tricks")
 
 
 def parameters(value):
-    """The parameters as text: positional names, `*` for any number, then `|` and names that are only keywords.
+    """The parameters as text: positional names, `*` for any number, then `|` and keyword-only names.
 
     `**` takes any keyword. None where nothing is known but the name (constants, types).
     """
@@ -31,7 +31,7 @@ def parameters(value):
         many, any_keyword = groups[inspect.Parameter.VAR_POSITIONAL], groups[inspect.Parameter.VAR_KEYWORD]
     except ValueError:  # compiled: the first line of the docstring is the signature
         line = (value.__doc__ or "").strip().split("\n")[0].replace("\\", "").split(" -> ")[0]
-        line = re.sub(r"(?<=[(, ])\w+ (?=\w)", "", line.removeprefix("_ndarray_base."))  # less the types of C
+        line = re.sub(r"(?<=[(, ])\w+ (?=\w)", "", line.removeprefix("_ndarray_base."))  # without the C types
         try:
             args = ast.parse(f"def {line}: pass").body[0].args
         except SyntaxError:
@@ -45,7 +45,7 @@ def parameters(value):
 
 
 def names(cupy):
-    """Name -> parameters of everything public in CuPy, of two submodules and of its arrays."""
+    """Name -> parameters, for everything public in CuPy, in two of its submodules and in its arrays."""
     found = {}
     places = [("", cupy), ("ndarray.", cupy.ndarray)]
     for path in SUBMODULES:

@@ -1,4 +1,4 @@
-"""CuPy on the CPU, as much of it as the files of minivis/fast need: NumPy's functions, and CUDA C++ run by a C++ compiler.
+"""CuPy on the CPU, as far as minivis/fast needs it: NumPy's functions, and CUDA C++ compiled by a C++ compiler.
 
 Not here: tests, speed. A block's threads are real threads and `__syncthreads` a real barrier; to exchange a value within a
 warp the whole block meets.
@@ -156,14 +156,14 @@ class RawModule:
 
 
 class Device:
-    """`cupy.cuda.Device`: what a block may have of shared memory, bytes."""
+    """`cupy.cuda.Device`: bytes of shared memory for a block."""
 
     def __init__(self, number):
         self.attributes = {"MaxSharedMemoryPerBlockOptin": 2**17}
 
 
 def load(name="cuda"):
-    """minivis/fast/NAME.py, with this file in the place of CuPy. Only the `cupy` of that module is replaced."""
+    """minivis/fast/NAME.py, with this file in the place of CuPy, in that module only."""
     cupy = types.ModuleType("cupy")
     cupy.__getattr__ = lambda name: getattr(np, name)
     cupy.ElementwiseKernel, cupy.RawModule = ElementwiseKernel, RawModule

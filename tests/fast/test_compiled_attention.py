@@ -1,4 +1,4 @@
-"""Compiled attention, a head at a time, equals attention in three steps, gradients too; mutants of its source do not.
+"""Compiled attention gives the same outputs and gradients as attention in three steps; mutants of its source do not.
 
 Not here: its use by the op (tests/ops/test_attention.py).
 """
@@ -41,10 +41,10 @@ def few_queries_at_a_time(monkeypatch):
 
 
 def drawn(case, dtype=np.float32):
-    """q, k, v, mask, bias and whether it is causal, always the same; the first query may look at nothing where there is a mask."""
+    """The same q, k, v, mask, bias and is_causal each time; with a mask, the first query has no allowed keys."""
     (lead, n, m, d, e, mask, bias, causal) = CASES[case]
     rng = np.random.default_rng(0)
-    # as a layer has them: heads are a view of (..., N, h d), where there are any
+    # as in a layer: heads, if there are any, are a view of (..., N, h d)
     q, k, v = (
         rng.standard_normal((*lead[:-1], *shape))
         for shape in ((n, *lead[-1:], d), (m, *lead[-1:], d), (m, *lead[-1:], e))
@@ -59,7 +59,7 @@ def drawn(case, dtype=np.float32):
 
 
 def expected(case):
-    """y, and the cotangents of q, k, v and bias for the cotangent of y, in float64; that cotangent."""
+    """y and the gradients of q, k, v and bias, in float64; also the cotangent of y that they belong to."""
     q, k, v, mask, bias, causal = drawn(case, np.float64)
     leaves = [None if x is None else Tensor(x, requires_grad=True) for x in (q, k, v, bias)]
     y = attention_composed(*leaves[:3], mask, leaves[3], is_causal=causal)
@@ -148,7 +148,7 @@ MUTANTS = {
 
 
 def in_python(source):
-    """The module of this source, its loops not compiled."""
+    """A module made from this source, without compiling its loops."""
     source = source.replace(
         "from minivis.fast.compiled import _exact, _exp, _inlined, _largest, _rowwise",
         "from minivis.fast.compiled import _exp, _largest",
@@ -183,7 +183,7 @@ def test_the_loops_are_right_as_plain_python_too():
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutants_are_found(mutant, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what NumPy is told to ignore, it ignores in this thread only
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # np.errstate holds in this thread only
     right, wrong = MUTANTS[mutant]
     assert SOURCE.count(right) == 1
     module = in_python(SOURCE.replace(right, wrong))
@@ -262,7 +262,7 @@ def test_without_numba_or_threadpoolctl_there_is_none(missing, monkeypatch):
 
 
 def test_small_attention_does_not_wait_for_numba():
-    """Loading takes a second or more, and many once, when it compiles: a learner's first small call must not pay that."""
+    """Loading takes a second, and the first compilation many: a learner's first small call must not load it."""
     small = "q = np.ones((2, 3, 16, 8), np.float32); mv.ops.scaled_dot_product_attention(q, q, q)"
     backward = (
         "t = mv.Tensor(q, requires_grad=True); mv.ops.scaled_dot_product_attention(t, t, t).sum().backward()"

@@ -1,4 +1,4 @@
-"""Attention in one pass equals attention in three steps, with its CUDA source run on the CPU or a real GPU; mutants do not.
+"""Attention in one pass gives the same as in three steps, with its CUDA source on the CPU or a GPU; mutants do not.
 
 Not here: its use beyond a number of weights (tests/ops/test_attention.py).
 """
@@ -44,7 +44,7 @@ def real():
 
 
 def drawn(case, dtype):
-    """The same each time: q, k, v, mask, bias, is_causal; the first query may attend to nothing where there is a mask."""
+    """The same q, k, v, mask, bias and is_causal each time; with a mask, the first query has no allowed keys."""
     (lead, n, m, d, e, mask, bias, causal) = CASES[case]
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(lead + shape).astype(dtype) for shape in ((n, d), (m, d), (m, e))]
@@ -110,7 +110,7 @@ def test_infinite_and_missing_scores(pretended):
 @pytest.mark.parametrize(
     "right, wrong",
     [
-        ("exp(highest[i] - base)", "T(1)"),  # what was summed keeps the weights of a lower maximum
+        ("exp(highest[i] - base)", "T(1)"),  # earlier sums keep the weights of a lower maximum
         (", total[i] *= shrink;", ";"),
         ("key > query", "key >= query"),
         ("query * mask_query + key * mask_key", "key * mask_query + query * mask_key"),
@@ -143,6 +143,6 @@ def test_what_fits(pretended):
     assert not module.fits(half, half, half)
     assert not module.fits(*[np.empty((2, 65), np.float32)] * 3)
     assert not module.fits(single, single, np.empty((2, 65), np.float32))
-    module._shared_bytes_of = lambda device: 2**16  # of a small card
+    module._shared_bytes_of = lambda device: 2**16  # as on a small GPU
     assert module.fits(single, single, single)
     assert not module.fits(double, double, double)

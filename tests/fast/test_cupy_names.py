@@ -1,4 +1,4 @@
-"""Everything that runs on a GPU uses only names and parameters that CuPy has: found by running, and by reading the code.
+"""Code for the GPU uses only names and parameters that CuPy has: checked by running the ops and by reading the code.
 
 Not here: whether CuPy computes the same (`pytest -m gpu`).
 """
@@ -21,7 +21,7 @@ STORED = json.loads(PATH.read_text())
 
 
 def lacking(known, name, positional, keywords):
-    """What CuPy lacks for a call, in words, or None."""
+    """What is missing in CuPy for a call, in words, or None."""
     if name not in known:
         return f"cupy.{name} does not exist"
     if known[name] is None:
@@ -36,7 +36,7 @@ def lacking(known, name, positional, keywords):
 
 
 def used_when_run():
-    """Every name that the ops ask of the pretend GPU, over all rows of tests/ops/cases."""
+    """Every name that the ops use on the pretend GPU, over all rows of tests/ops/cases."""
     strict.install()
     before = set(strict.NAMES)
     strict.NAMES.clear()
@@ -50,7 +50,7 @@ def used_when_run():
 
 
 def used_in(source, where, root):
-    """Every `root.name` and `root.name(...)` of a source text, with the number of positional arguments and keywords."""
+    """Every `root.name` and `root.name(...)` in a source text, with its number of positional arguments and its keywords."""
 
     def path(node):
         parts = []
@@ -72,7 +72,7 @@ def used_in(source, where, root):
 
 
 def used_when_read():
-    """Every `xp.name` in the library and every `cupy.name` of the files that know CuPy."""
+    """Every `xp.name` in the library, and every `cupy.name` in the files that import CuPy."""
     found = set()
     for file in sorted(PACKAGE.rglob("*.py")):
         where = str(file.relative_to(PACKAGE))

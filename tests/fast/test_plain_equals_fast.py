@@ -1,4 +1,4 @@
-"""Plain equals fast: every row of every case table, values and cotangents, in three dtypes, each faster way wherever it may.
+"""Plain equals fast: outputs and gradients of every row of the case tables, in three dtypes, for each faster way.
 
 Not here: when a way pays, and the routines one by one (test_routines.py).
 """
@@ -21,13 +21,13 @@ from tests.ops.large_rows import ROWS as LARGE
 from tests.ops.test_every_op import PLAIN, as_list, call, fresh_rng, inputs_of, on_device, pull, setup
 
 CASES, _ = gather()
-# How far apart they may lie: (relative, in units of the largest).
+# Tolerances: (relative, relative to the largest)
 CLOSE = {np.float16: (2e-3, 2e-3), np.float32: (1e-4, 1e-5), np.float64: (1e-9, 1e-11)}
 PICKS = range(MOST)
 
 
 def results(case, dtype):
-    """Values and, where there are any, gradients of a row."""
+    """The outputs of a row and, if it has any, its gradients."""
     arguments = fresh_rng(inputs_of(case, dtype))
     if case.op in PLAIN or not case.differentiable():
         return as_list(call(getattr(mv.ops, case.op), arguments))
@@ -36,7 +36,7 @@ def results(case, dtype):
 
 
 def agrees(case, dtype):
-    """Refuse a faster way that gives something else; the names of those taken."""
+    """Fail if a faster way gives a different result; return the names of the ways taken."""
     with mv.plain():
         expected = results(case, dtype)
     relative, absolute = CLOSE[dtype]
@@ -80,7 +80,7 @@ def test_no_faster_way_is_without_rows():
             taken |= names
     known = {way.function.__name__ for f in FUNCTIONS.values() for way in f.ways}
     needs = {"attention_by_heads"} if importlib.util.find_spec("numba") is None else set()
-    assert known - taken == {"adamw_step_in_one_pass"} | needs  # the optimiser's has its row below
+    assert known - taken == {"adamw_step_in_one_pass"} | needs  # the optimiser is tested below
 
 
 def test_a_faster_way_to_something_else_is_found():

@@ -1,4 +1,4 @@
-"""The routines agree file by file: names, signatures and results, with the CUDA sources run on the CPU or a real GPU.
+"""The routines of all files agree in names, signatures and results; the CUDA sources run on the CPU or a real GPU.
 
 Not here: that the ops give the same with them (test_plain_equals_fast.py); which CuPy names exist (test_cupy_names.py).
 """
@@ -123,7 +123,7 @@ WHERE = [
     ("pretended", np.float64),
     pytest.param("real", np.float32, marks=pytest.mark.gpu),
     pytest.param("real", np.float64, marks=pytest.mark.gpu),
-    ("compiled", np.float32),  # all that it is for
+    ("compiled", np.float32),  # the only dtype it handles
 ]
 
 
@@ -171,7 +171,7 @@ def test_all_files_have_the_same_names_and_signatures():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The compiled ones: on large arrays, with every number a float can be, and who gets them
+# The compiled routines: on large arrays, with any float, and for which arrays they are chosen
 
 
 def test_nothing_that_is_no_number_gets_lost(compiled):
@@ -277,7 +277,7 @@ def test_arrays_may_be_locked_or_have_gaps(compiled):
 
 
 def cuda_sources():
-    """(name, CUDA source, name expressions) of everything that minivis hands to CUDA's compiler."""
+    """(name, CUDA source, name expressions) of everything that minivis compiles with CUDA."""
     found = []
     for value in [*vars(pretend_cuda.load()).values(), *vars(pretend_cuda.load("cuda_attention")).values()]:
         for kernel in value.values() if isinstance(value, dict) else [value]:

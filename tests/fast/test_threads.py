@@ -1,4 +1,4 @@
-"""Rows shared among threads: each once, the same bits for any number of threads, and nobody writes after the end.
+"""Rows shared among threads: each row once, the same bits for any number of threads, no writes after the end.
 
 Not here: what the routines compute (test_routines.py).
 """
@@ -39,7 +39,7 @@ def test_it_takes_as_many_threads_as_it_may(some_threads):
     all_here = threading.Barrier(some_threads)
 
     def run(start, stop):
-        all_here.wait(timeout=30)  # only where all run at the same time
+        all_here.wait(timeout=30)  # passes only if all run at the same time
         names.add(threading.current_thread().name)
 
     threads.over(100, run)
@@ -96,7 +96,7 @@ def test_ctrl_c_waits_for_the_others_too(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # that is the point
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # this test forks beside threads
 def test_a_forked_process_has_threads_of_its_own(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     threads.over(2, lambda a, b: None)
@@ -136,7 +136,7 @@ def test_blas_has_its_threads_back_afterwards():
 
 
 def windows(routines, x):
-    """The windows of 40 maps, and what adding them back gives."""
+    """The windows of 40 maps, and the sum after adding them back."""
     shape = (40, 8, 30, 30)
     geometry = ((3, 2), (15, 29), (2, 1), (1, 0), (1, 1))
     rows = routines.im2row(x[:3000, :96].reshape(shape), *geometry)
@@ -156,7 +156,7 @@ CALLS = {
 
 @pytest.fixture(params=["plain", "compiled"])
 def routines(request, monkeypatch):
-    """The routines of NumPy, and those of Numba, which use threads for small arrays too here."""
+    """The routines of NumPy, and those of Numba, which here use threads for small arrays too."""
     if request.param == "plain":
         return plain
     pytest.importorskip("numba")
@@ -187,7 +187,7 @@ def test_adamw_is_the_same_with_any_number_of_threads_and_on_views_with_gaps(rou
     rng = np.random.default_rng(0)
     found = []
     start = (rng.standard_normal((4, 300, 1001)) ** 2).astype(dtype)
-    for count, step in (("1", 1), ("3", 1), ("2", 2), ("2", -1)):  # -1: the gradient alone has gaps
+    for count, step in (("1", 1), ("3", 1), ("2", 2), ("2", -1)):  # -1: only the gradient is not contiguous
         monkeypatch.setenv("OMP_NUM_THREADS", count)
         wide = np.repeat(start, abs(step), axis=-1)
         arrays = [x[..., :: abs(step)] for x in wide]

@@ -1,4 +1,4 @@
-"""The small CNN: its shapes, its options, that it does not care where a thing is, and that it learns.
+"""The small CNN: its shapes, its options, that the position of an object does not matter, and that it learns.
 
 Not here: its accuracy on digits (the recipe's test).
 """

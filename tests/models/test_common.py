@@ -1,4 +1,4 @@
-"""What models share: maps as tokens, and constructors of published sizes that look like functions of their model's file.
+"""What models share: maps as tokens, and constructors of published sizes.
 
 Not here: how many parameters the published sizes have (test_vit.py, test_swin.py, ...).
 """
@@ -52,7 +52,7 @@ def test_a_published_size_belongs_to_the_file_of_its_model(file, name):
 
 def test_options_of_the_caller_win_and_seeds_are_generators():
     class Model(nn.Module):
-        """Takes anything."""
+        """Accept any arguments."""
 
         def __init__(self, num_classes, rng, **options):
             self.made = (num_classes, rng.integers(1000), options)

@@ -37,7 +37,7 @@ def small(norm="group", rng=0, **options):
 
 
 def everything(output):
-    """All answers of a DETROutput."""
+    """All arrays of a DETROutput."""
     return [output.logits, output.boxes] + [x for a in output.auxiliary for x in (a.logits, a.boxes)]
 
 
@@ -223,7 +223,7 @@ def test_the_softmax_of_the_mask_head_runs_over_heads_and_places_together():
     np.testing.assert_array_equal(seen["weights"], weights.swapaxes(1, 2))  # (B, h, Q, N)
     assert weights.shape == (2, 3, 4, 6)
     np.testing.assert_allclose(weights.sum(axis=(2, 3)), 1, atol=1e-5)
-    assert np.abs(weights.sum(axis=3) - 0.25).max() > 0.1  # heads do not share equally
+    assert np.abs(weights.sum(axis=3) - 0.25).max() > 0.1  # the shares of the heads are not equal
 
 
 def test_the_shared_part_of_the_mask_heads_first_layer_is_the_convolution_of_everything():

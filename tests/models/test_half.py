@@ -1,4 +1,4 @@
-"""Models in float16: what they answer and learn is what float64 with the same weights does, and nothing leaves float16.
+"""Models in float16: outputs and gradients agree with those in float64 with the same weights, and stay float16.
 
 Not here: single layers and losses (tests/test_precision.py).
 """
@@ -30,7 +30,7 @@ def classified(model, x):
 
 
 def detected(*fields):
-    """A fixed weighing of everything the model says: a matching would be another for other roundings."""
+    """A fixed weighted sum of all outputs of the model: a matching could change with the rounding."""
 
     def loss(model, x):
         output = model(x, VALID)
@@ -61,7 +61,7 @@ DETR = {
     "mlp_width": 24,
     "dropout": 0.0,
 }
-MODELS = {  # name: (the model, loss and outputs of it for images)
+MODELS = {  # name: (the model, its loss and outputs for images)
     "ViT": (lambda: models.ViT((64, 48), 16, 32, 3, 4, num_classes=3), classified),
     "ViT with ReLU": (lambda: models.ViT((64, 48), 16, 32, 3, 4, num_classes=3, activation="relu"), classified),
     "Swin": (lambda: models.Swin(4, 8, (2, 2), (2, 4), num_classes=3, window=4, drop_path=0.0, rng=0), classified),
@@ -85,14 +85,14 @@ def length(arrays):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_in_half_learns_what_it_learns_in_float64_and_stays_in_half(name):
-    """The whole gradient is off by at most 0.3 % of its length, that of one parameter by at most a tenth of its own.
+    """The error of the whole gradient is at most 0.3 % of its length, that of one parameter's at most a tenth.
 
-    Where Mask2Former reads between pixels, its gradient has kinks, and roundings fall on either side of them.
+    Mask2Former reads between pixels: there its gradient has jumps, and rounding may move a point across one.
     """
     make, loss = MODELS[name]
     off = 0.1 if name == "Mask2Former" else 3e-3
     model = make().to("float16")
-    model.masked = False  # Mask2Former's attention to the inside of a mask: at its edge a rounding decides
+    model.masked = False  # Mask2Former's masked attention: at the edge of a mask, rounding decides
     twin = copy.deepcopy(model).to("float64")
     value, said = loss(model, IMAGES)
     wanted, right = loss(twin, IMAGES.astype(np.float64))
@@ -101,7 +101,7 @@ def test_a_model_in_half_learns_what_it_learns_in_float64_and_stays_in_half(name
     for y, r in zip(said, right, strict=True):
         assert np.abs(y.data - r.data).max() <= 5e-3 * np.abs(r.data).max()
     for x in (value, wanted):
-        (x * 64.0).backward()  # or some gradients would end among float16's smallest numbers
+        (x * 64.0).backward()  # without the factor some gradients would be subnormal in float16
     pairs = list(zip(model.named_parameters(), twin.parameters(), strict=True))
     everything = length(q.grad for _, q in pairs)
     assert length(p.grad - q.grad for (_, p), q in pairs) <= off * everything
@@ -131,7 +131,7 @@ def test_a_set_loss_of_half_predictions_trains_a_step_with_finite_gradients(name
     assert {x.dtype.name for x in terms.values()} == {"float16"}
     before = model.state_dict()
     terms["loss"].backward()
-    norm = optim.clip_grad_norm(model, 0.1)  # refuses what is not finite
+    norm = optim.clip_grad_norm(model, 0.1)  # raises an error if a gradient is not finite
     assert norm > 0.1
     optim.AdamW(model, 1e-2).step()
     after = model.state_dict()

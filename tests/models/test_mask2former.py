@@ -141,7 +141,7 @@ def test_what_lies_outside_its_mask_cannot_reach_a_query():
     layer = small().layers[0]
     value = images(1, 7, 16)
     mask = RNG.random((1, 5, 7)) < 0.5
-    mask[0, :, 0] = False  # nobody looks at pixel 0
+    mask[0, :, 0] = False  # no query attends to pixel 0
     mask[0, :, 1] = True
     queries = images(1, 5, 16)
     positions = images(5, 16)
@@ -154,7 +154,7 @@ def test_what_lies_outside_its_mask_cannot_reach_a_query():
 
 def test_the_decision_where_to_look_has_no_gradient():
     model = small()
-    model(IMAGES).logits.sum().backward()  # the last classes: masks only decided where to look
+    model(IMAGES).logits.sum().backward()  # the last classes depend on masks only through attention
     assert all(p.grad is None for layer in model.mask_head for p in layer.parameters())
     assert model.pixel_decoder.mask_features.weight.grad is None
     assert model.query_features.grad.any()
@@ -281,7 +281,7 @@ def test_it_learns_the_masks_it_sees_and_every_parameter_takes_part():
         losses.append(float(loss))
     assert losses[-1] < 0.25 * losses[0]
     for name, value in model.state_dict().items():
-        if not name.endswith("key.bias"):  # it moves all scores of a query alike
+        if not name.endswith("key.bias"):  # it shifts all scores of a query equally
             assert not np.array_equal(value, before[name]), name
 
 

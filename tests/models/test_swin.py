@@ -63,17 +63,17 @@ def test_the_smallest_published_size_runs_for_real():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Attention, by brute force: no roll, no windows, no mask. Every token is asked which others it meets.
+# Attention by brute force, without roll, windows or mask: for each token, find the tokens in its window
 
 
 def meets(place, size, window, shift):
-    """The stretch of an axis that shares a window with `place` when windows begin `shift` before 0 (or after it)."""
+    """The part of an axis in the same window as `place`; windows begin at 0, `shift`, `shift + window`, ..."""
     borders = sorted({0, size, *(b for b in range(shift, size, window))})
     return next((a, b) for a, b in zip(borders, borders[1:], strict=False) if a <= place < b)
 
 
 def brute_force(layer, x, window, shift):
-    """What the attention of a block gives for a map (H, W, D) that the windows fill, token by token and head by head."""
+    """The attention of a block for a map (H, W, D) of whole windows, computed token by token and head by head."""
     (H, W, D) = x.shape
     (m, n) = window
     inner = layer.attention
@@ -258,7 +258,7 @@ def test_attention_maps_sum_to_one_and_are_zero_where_masked():
 
 
 def test_what_is_seen_says_where_on_the_map_each_weight_belongs():
-    """Only with the windows that are shown, the sum over what a token read is what brute force gets."""
+    """The windows that are shown are those of the shifted map, with -1 for padding."""
     made = block((3, 4), (1, 2))
     x = RNG.standard_normal((1, 5, 6, 8))
     with mv.nn.looking(made.attn) as seen:

@@ -21,7 +21,7 @@ class Answer:
 
 
 class Sums(nn.Module):
-    """Ops before, between and after its layers; a constant from a layer; a record as its result."""
+    """A model with ops before, between and after its layers, a layer that returns a constant, and a record as result."""
 
     def __init__(self):
         self.first = nn.Linear(3, 3)

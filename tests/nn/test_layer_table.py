@@ -1,4 +1,4 @@
-"""The summary counts what is there: shapes, parameters, multiply-adds, and leaves the model as it was.
+"""The summary counts shapes, parameters and multiply-adds, and does not change the model.
 
 Not here: how it looks in a notebook beyond its HTML being well formed.
 """
@@ -39,7 +39,7 @@ def test_rows_add_up_and_stand_in_order():
 
 
 class Odd(nn.Module):
-    """Products between layers, a layer called twice, one never called, and one that is frozen."""
+    """A model with products between layers, a layer called twice, one never called, and a frozen one."""
 
     def __init__(self):
         self.twice = nn.Linear(4, 4).requires_grad_(False)

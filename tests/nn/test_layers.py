@@ -1,4 +1,4 @@
-"""What layers promise beyond their op: dtypes, Tensors out, training against evaluation, running statistics, no leaks.
+"""Laws of layers beyond those of their op: dtypes, Tensors out, training and evaluation, running statistics, no leaks.
 
 Not here: equality with torch (tests/parity), attention (test_attention.py).
 """
@@ -50,7 +50,7 @@ LAYERS = {
 
 
 class Plus(nn.Module):
-    """Tokens plus their code."""
+    """Tokens plus their position code."""
 
     def __init__(self, position):
         self.position = position
@@ -75,7 +75,7 @@ def test_a_layer_takes_arrays_or_tensors_and_keeps_float32(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_same_result_and_gradients_on_a_device(name, device):
     make, x, shape = LAYERS[name]
-    g = np.random.default_rng(0).standard_normal(shape)  # in float64: what differs is not rounding
+    g = np.random.default_rng(0).standard_normal(shape)  # in float64: a difference is no rounding
 
     def run(device):
         layer = make().to("float64").to(device)
@@ -99,13 +99,13 @@ def test_the_same_result_and_gradients_on_a_device(name, device):
 def test_the_gradients_of_a_layer_are_right(name):
     make, x, _ = LAYERS[name]
     layer = make().to("float64")
-    for p in layer.parameters():  # off the starting values 0 and 1, which hide mistakes
+    for p in layer.parameters():  # not the initial values 0 and 1, which hide mistakes
         p.data += 0.1 * np.random.default_rng(p.size).standard_normal(p.shape)
     parameters = layer.parameters()
 
     def run(x, *values):
         for p, value in zip(parameters, values, strict=True):
-            copied = value * 1.0  # a step on the tape that leads back to the leaf
+            copied = value * 1.0  # an op in the graph, so that gradients reach the leaf
             p.data, p.node = copied.data, copied.node
         return layer(x)
 
@@ -260,7 +260,7 @@ def test_empty_batches_give_empty_results(name):
     make, x, shape = LAYERS[name]
     for layer in (make().eval(), make()):
         if layer.training and name == "batch norm":
-            continue  # refuses a batch without statistics, see below
+            continue  # raises an error for a batch without statistics, see below
         y = layer(x[:0].astype(np.float32))
         assert y.shape == (0, *shape[1:]) and y.dtype == np.float32
         if layer.parameters():

@@ -17,7 +17,7 @@ from minivis.models import CNN, ViT
 
 
 class Nest(nn.Module):
-    """Parameters behind attributes, lists, tuples and dicts, buffers, and things to pass over."""
+    """Parameters in attributes, lists, tuples and dicts, buffers, and other things, which are ignored."""
 
     def __init__(self):
         self.first = nn.Parameter([1.0, 2.0])
@@ -320,7 +320,7 @@ def test_skip_init_leaves_random_values_out_and_ends_with_its_block():
 
 
 def test_a_model_beyond_its_file_is_refused_before_memory_is_taken():
-    """Slack is fourfold and a little; beyond it the first array that is too much is refused, at no cost."""
+    """A little over four times the given numbers is allowed; the first array beyond is refused, without allocating it."""
     tracemalloc.start()
     with nn.init.at_most(arrays=2, numbers=6):
         nn.Linear(2, 3)
@@ -337,7 +337,7 @@ def test_a_model_beyond_its_file_is_refused_before_memory_is_taken():
                 ValueError, match="far more than the 2 arrays with 6 numbers|the file is too small"
             ):
                 make()
-    assert nn.Linear(2000, 2000).weight.shape == (2000, 2000)  # the limit ends with its block
+    assert nn.Linear(2000, 2000).weight.shape == (2000, 2000)  # after the block there is no limit
     assert tracemalloc.get_traced_memory()[1] < 80e6
     tracemalloc.stop()
 
@@ -390,7 +390,7 @@ def test_the_arguments_a_module_was_made_with_are_recorded():
         "in_features": 3, "out_features": 2, "bias": False, "weight_init": None
     }  # fmt: skip
     assert nn.ReLU().config == {} and Base(3).there_already == Base(3).config
-    # the call, not the one of the class above
+    # the arguments of this class, not of its base class
     assert Below().config == Below().there_already == {"sizes": (1, 2)}
 
 
@@ -415,7 +415,7 @@ def test_a_class_may_have_something_else_by_the_name_of_config_or_let_nothing_be
 
 
 def test_a_recorded_argument_is_no_part_of_the_module():
-    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))  # an iterator is used up: it is not kept
+    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))  # an iterator is used up, so it is not recorded
     assert layers.config == {}
     inner = nn.Linear(3, 2)
     model = nn.Sequential(inner, nn.ReLU())

@@ -1,6 +1,6 @@
-"""looking: what layers show is found under their names, and nothing is computed or kept when nobody looks.
+"""looking: what layers show is stored under their names; without it nothing is computed or kept.
 
-Not here: what single layers show (test_attention.py, models/), the order in which blocks are left (test_switches.py).
+Not here: what single layers show (test_attention.py, models/), blocks left in another order (test_switches.py).
 """
 
 import gc
@@ -17,7 +17,7 @@ X = np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
 
 
 class Twice(nn.Module):
-    """One attention under two names, called as often as it has names, and another."""
+    """One attention with two names, called twice, and another one."""
 
     def __init__(self):
         self.first = nn.MultiHeadAttention(8, 2, rng=1)
@@ -94,7 +94,7 @@ def test_plain_arrays_and_no_graph_are_kept():
     with nn.looking(model) as seen:
         gc.disable()
         try:
-            doubled = x * 2.0  # on the tape of the model
+            doubled = x * 2.0  # in the graph of the model
             watched = weakref.ref(doubled.data)
             y = model(doubled)
             del doubled, y

@@ -1,6 +1,6 @@
-"""Rows of many elements, of large ones and of far pixels: sums, squares and coordinates that float16 does not hold.
+"""Rows with many elements, large elements or far pixels: float16 cannot hold their sums, squares or coordinates.
 
-Like those of tests/ops/cases, but only for the law of lower precision (test_every_op.py), which they are for.
+Like those of tests/ops/cases, but used only by the law of lower precision (test_every_op.py). Not here: ordinary rows.
 """
 
 from tests.ops.cases import Draw, case, constant, distinct, integers, normal, several, uniform
@@ -8,12 +8,12 @@ from tests.ops.cases.resample import points
 
 
 def large(*shape):
-    """Values from 100 to 300 of either sign: float16 holds neither their squares nor the sum of a few hundred."""
+    """Values from 100 to 300 of either sign: float16 can hold neither their squares nor the sum of a few hundred."""
     return Draw(lambda rng: rng.uniform(100, 300, shape) * rng.choice([-1, 1], shape), shape)
 
 
 ROWS = [
-    # arithmetic and products: a cotangent that sums thousands of others
+    # arithmetic and products: a gradient that is the sum of thousands of cotangents
     case("add", x=normal(5000, 2), y=normal(2)),
     case("mul", x=normal(5000, 2), y=normal(2)),
     case("div", x=large(3, 4), y=uniform(50, 60, 4)),
@@ -51,7 +51,7 @@ ROWS = [
         training=True,
     ),
     case("normalize", x=large(2, 300)),
-    # losses: means of what float16 could not sum
+    # losses: means over so many elements that float16 cannot hold their sum
     case("cross_entropy", logits=large(900, 3), target=integers(0, 3, 900)),
     case("cross_entropy", logits=normal(2, 70000), target=constant([3, 69999])),
     case("binary_cross_entropy_with_logits", logits=large(900), target=constant([0.0] * 900)),
@@ -66,7 +66,7 @@ ROWS = [
     case("avg_pool2d", x=uniform(50, 100, 1, 2, 40, 40), kernel_size=40),
     case("adaptive_avg_pool2d", x=uniform(50, 100, 1, 2, 40, 40), output_size=1),
     case("max_pool2d", x=distinct(1, 1, 12, 12), kernel_size=9, stride=1),
-    # pixels that float16 cannot tell apart; the step is one that float32 holds exactly
+    # coordinates that are equal when rounded to float16; float32 holds the step exactly
     case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 4000), mode="bilinear"),
     case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 2000), mode="bicubic"),
     case("interpolate", x=normal(1, 1, 1, 3000), size=(1, 2000), mode="bilinear", antialias=True),

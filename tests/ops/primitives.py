@@ -1,4 +1,4 @@
-"""Every differentiable primitive of the library, wherever it stands: what the case tables must have rows for.
+"""Every differentiable primitive of the library, in whatever file: the case tables must have rows for each.
 
 Not here: the rows (tests/ops/cases).
 """
@@ -15,7 +15,7 @@ LIBRARY = Path(mv.__file__).parent
 
 @functools.cache
 def primitives(library=LIBRARY):
-    """Find each function under ``@primitive``, private ones and those outside ops too: {name: module}."""
+    """Find each function under ``@primitive``, also private ones and those outside ops: {name: module}."""
     found = {}
     for path in sorted(library.rglob("*.py")):
         module = ".".join(["minivis", *path.relative_to(library).with_suffix("").parts])
@@ -55,7 +55,7 @@ def is_renamed(node):
 
 
 def op_named(name):
-    """The public op of that name in `mv.ops`, or the primitive that stands elsewhere."""
+    """The public op of that name in `mv.ops`, or the primitive in another module."""
     if name in mv.ops.__all__:
         return getattr(mv.ops, name)
     return getattr(importlib.import_module(primitives()[name]), name)

@@ -1,4 +1,4 @@
-"""Attention over many tokens: some queries at a time give what all at once give, in memory that grows with N only.
+"""Attention over many tokens: block by block gives the same as all at once, with memory that grows with N only.
 
 Not here: attention itself (cases/attention.py and the laws).
 """
@@ -56,7 +56,7 @@ def test_some_queries_at_a_time_give_the_same(name, limit, monkeypatch):
 
 @pytest.fixture
 def one_pass(monkeypatch):
-    """One pass, on the CPU and whenever it is asked for; how often it was, in a list."""
+    """Attention in one pass, run on the CPU for every call; yields the list of its calls."""
     if pretend_cuda.COMPILER is None:
         pytest.skip("no C++ compiler to run the CUDA sources with")
     calls = []
@@ -74,7 +74,7 @@ def one_pass(monkeypatch):
 @pytest.mark.parametrize("name", CALLS)
 def test_one_pass_gives_the_same_and_the_same_gradients(name, one_pass, monkeypatch):
     expected = with_gradients(Q, K, V, **CALLS[name])
-    assert not one_pass  # few weights are kept
+    assert not one_pass  # with few weights it is not used
     monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 61)
     for a, b in zip(with_gradients(Q, K, V, **CALLS[name]), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
@@ -87,7 +87,7 @@ def test_compiled_attention_gives_the_same_and_the_same_gradients(name, monkeypa
     pytest.importorskip("threadpoolctl")
     monkeypatch.setattr(attention, "LEAST_WEIGHTS", 1)
     monkeypatch.setattr(attention, "LEAST_HEADS", 1)
-    expected = with_gradients(Q, K, V, **CALLS[name])  # float64 never gets it
+    expected = with_gradients(Q, K, V, **CALLS[name])  # it is not used for float64
     options = {x: y.astype(np.float32) if x == "bias" else y for x, y in CALLS[name].items()}
     small = [x.astype(np.float32) for x in (Q, K, V)]
     assert attention._by_heads_may(*small, options.get("mask"), options.get("bias"))
@@ -105,7 +105,7 @@ def test_without_gradients_one_pass_is_taken_at_once(one_pass):
         np.testing.assert_allclose(ops.scaled_dot_product_attention(Q, K, V), expected, rtol=1e-12)
         assert len(one_pass) == 1
         ops.scaled_dot_product_attention(Q, K, V, dropout_p=0.5, rng=np.random.default_rng(0))
-    assert len(one_pass) == 1  # it knows no dropout
+    assert len(one_pass) == 1  # it has no dropout
 
 
 @pytest.mark.gpu
@@ -159,7 +159,7 @@ def test_float32_agrees_with_float64(monkeypatch):
 
 def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
     monkeypatch.setitem(attention.MOST_WEIGHTS, "cpu", 2**14)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # how many threads hold a block at the same moment is chance
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # several threads would hold a varying number of blocks
 
     def peak(n):
         q, k, v = RNG.standard_normal((3, 1, n, 8), dtype=np.float32)
@@ -169,8 +169,8 @@ def test_memory_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
         tracemalloc.stop()
         return most
 
-    peak(2048)  # what is loaded on first use does not count
-    # a quarter of the square of 1,024 weights, at most
+    peak(2048)  # modules loaded on first use do not count
+    # at most half of 1,024 x 1,024 float32 weights
     assert peak(2048) < 3 * peak(1024) < 3 * 4 * 1024**2 / 2
 
 
@@ -182,20 +182,20 @@ def test_with_dropout_all_weights_are_kept(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-# What a mask hides may be anything
+# Masked tokens may hold any values, also NaN
 
 
 def hidden(shape, seen, what):
-    """Random numbers, with ``what`` in the rows that are not seen."""
+    """Random numbers, with ``what`` in the rows where ``seen`` is False."""
     x = np.random.default_rng(sum(shape)).standard_normal(shape)
     return np.where(np.broadcast_to(seen, shape[:-1])[..., None], x, what)
 
 
-# (B, M): what is padded
+# (B, M): False = padded
 KEYS = np.array([[True, True, False, True, False], [True, False, True, False, False]])
 ASKING = np.array([True, True, False, True, True, False, True])  # (N,)
 FULL = np.random.default_rng(3).random((2, 3, 7, 5)) < 0.7
-HIDING = {  # name: mask, is_causal; which queries ask, which keys are asked
+HIDING = {  # name: mask, is_causal, queries with allowed keys, keys that some query attends to
     "padded keys": (KEYS[:, None, None], False, True, KEYS[:, None]),
     "padded keys, a row for each query": (FULL & KEYS[:, None, None], False, True, None),
     "padded keys, for all images": (KEYS[0], False, True, KEYS[0]),
@@ -252,7 +252,7 @@ def test_the_bias_of_a_masked_pair_may_be_nan(attend, what):
 
 
 def test_what_is_hidden_in_large_float32_arrays_may_be_nan():
-    """Large enough for compiled kernels, with and without recording."""
+    """The arrays are large enough for compiled kernels, with and without gradients."""
     seen = np.arange(600) < 500
     results = []
     for filled in (0.0, np.nan):

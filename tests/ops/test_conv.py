@@ -1,4 +1,4 @@
-"""What convolution, transposed convolution, unfold and fold promise beyond the laws of every op.
+"""Laws of convolution, transposed convolution, unfold and fold, beyond the laws of every op.
 
 Each law takes the implementation to judge, so that it is also shown to reject the mistakes people make.
 Not here: gradients, dtypes, errors, backends (test_every_op.py).
@@ -25,7 +25,7 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
 @pytest.fixture(scope="module", autouse=True, params=["plain", "fast"])
 def way(request):
-    """Everything here holds for the plain way, which small maps take, and for the faster one."""
+    """Run each test for the plain way, which small maps take, and for the faster one."""
     with forced() if request.param == "fast" else contextlib.nullcontext():
         yield
 
@@ -36,8 +36,8 @@ class Setting:
 
     batch: int
     groups: int
-    channels: int  # a group
-    filters: int  # a group
+    channels: int  # of a group
+    filters: int  # of a group
     spatial: tuple
     kernel: tuple
     stride: tuple
@@ -64,7 +64,7 @@ class Setting:
 
 @st.composite
 def convolutions(draw, n=2):
-    """Rectangular everything; the input is always large enough for the kernel."""
+    """All sizes are rectangular; the input is always large enough for the kernel."""
 
     def each(low, high):
         return tuple(draw(st.integers(low, high)) for _ in range(n))
@@ -77,7 +77,7 @@ def convolutions(draw, n=2):
 
 
 def rejects(law, implementation):
-    """Whether the law catches a wrong implementation: it must fail by its own assertion."""
+    """Whether the law rejects a wrong implementation, by its own assertion."""
 
     @settings(max_examples=200, derandomize=True, database=None, phases=[Phase.generate])
     @given(convolutions())
@@ -92,7 +92,7 @@ def rejects(law, implementation):
 
 
 def output_size(s):
-    """Counted, not computed: how many windows fit."""
+    """The number of windows that fit, by counting them."""
     return tuple(
         sum(start + d * (k - 1) < i + 2 * p for start in range(0, i + 2 * p, stride))
         for i, k, stride, p, d in zip(s.spatial, s.kernel, s.stride, s.padding, s.dilation, strict=True)
@@ -100,7 +100,7 @@ def output_size(s):
 
 
 def left_over(s):
-    """Rows and columns of the padded input that no window reaches."""
+    """The number of rows and columns of the padded input that no window covers."""
     sizes = zip(s.spatial, output_size(s), s.kernel, s.stride, s.padding, s.dilation, strict=True)
     return tuple(i + 2 * p - ((o - 1) * stride + d * (k - 1) + 1) for i, o, k, stride, p, d in sizes)
 
@@ -151,7 +151,7 @@ def groups_are_block_diagonal(conv, s):
 
 
 def commutes_with_shifts(conv, s):
-    """Shifting the image by whole strides shifts the result, wherever no border is near."""
+    """Shifting the image by whole strides shifts the result, except near the borders."""
     x, weight, _ = s.arrays()
     options = s.options | {"padding": 0}
     large = np.random.default_rng(s.seed).standard_normal((*x.shape[:2], 12, 13))
@@ -241,7 +241,7 @@ def test_1x1_convolution_is_a_matrix_product():
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-# exact, with a rest, one tile
+# tiles that divide the size, that do not, and a single tile
 @pytest.mark.parametrize("batch, size", [(2, (6, 8)), (1, (7, 9)), (2, (2, 4)), (0, (6, 8))])
 def test_tiles_side_by_side_are_laid_out_as_all_patches_are(groups, batch, size, monkeypatch):
     rng = np.random.default_rng(0)
@@ -293,7 +293,7 @@ def test_output_size_for_all_small_settings():
 
 @given(convolutions())
 def test_large_batches_are_worked_in_blocks(s):
-    """The patches of a large batch are laid out a few images at a time, with the same results."""
+    """The patches of a large batch are made for a few images at a time, with the same results."""
 
     def run():
         leaves = [mv.Tensor(a, requires_grad=True) for a in s.arrays()]
@@ -317,7 +317,7 @@ LARGE = [
 
 
 def with_gradients(dtype, options):
-    """A convolution of maps so large that compiled kernels do float32, where they are installed, and its two gradients."""
+    """A convolution, and its two gradients, of float32 maps large enough for the compiled kernels, if installed."""
     rng = np.random.default_rng(0)
     groups = options.get("groups", 1)
     x = rng.standard_normal((3, 8, 41, 30))
@@ -399,7 +399,7 @@ def test_loops_reject(mutant):
     def caught(conv, s):
         try:
             equals_loops(conv, s)
-        except ValueError as error:  # a mutant may ask for a kernel larger than the input: that is caught too
+        except ValueError as error:  # a mutant may need a kernel larger than the input: that counts as caught
             raise AssertionError from error
 
     rejects(caught, mutant)
@@ -417,7 +417,7 @@ def test_adjoint_rejects_a_flipped_transpose():
 
 
 def _assigning(rows, shape, kernel, out, stride, padding, dilation):
-    """row2im with ``=`` for ``+=``: of overlapping windows it keeps only the last."""
+    """row2im with ``=`` instead of ``+=``: of overlapping windows it keeps only the last."""
     B, C, *spatial = shape
     rows = rows.reshape(B, *out, *kernel, C)
     padded = np.zeros((B, *(m + 2 * p for m, p in zip(spatial, padding, strict=True)), C), rows.dtype)
@@ -430,7 +430,7 @@ def _assigning(rows, shape, kernel, out, stride, padding, dilation):
 
 
 def _assigning_plainly(patches, shape, geometry):
-    """add_patches with ``=`` for ``+=``."""
+    """add_patches with ``=`` instead of ``+=``."""
     rows = np.moveaxis(patches.reshape(*patches.shape[:3], -1), (1, 2, 3), (3, 2, 1))  # (B, L, K, C)
     return _assigning(rows, shape, *geometry)
 

@@ -1,4 +1,4 @@
-"""What ops give where a formula has no value by itself: powers of 0 and of negative numbers, infinite scores.
+"""Ops where a formula has no value of its own: powers of 0 and of negative numbers, infinite scores.
 
 Not here: ordinary values (test_every_op.py), small ones (test_tails.py).
 """

@@ -1,6 +1,6 @@
 """The laws of every op, without exception, over every row of tests/ops/cases on every backend.
 
-Not here: what only one op promises (test_conv.py, ...), parity with other libraries (tests/parity).
+Not here: laws of a single op (test_conv.py, ...), parity with other libraries (tests/parity).
 """
 
 import inspect
@@ -34,19 +34,19 @@ VIEWS = {
     "dropout",
 }
 PLAIN = {"argmax", "argsort", "topk", "attention_weights"}  # functions without a gradient
-CASTS = {"astype"}  # the dtype of the output is the one that was asked for
+CASTS = {"astype"}  # the dtype of the output is an argument
 OPS = [name for name in mv.ops.__all__ if callable(getattr(mv.ops, name))]
 
 strict.install()
 
 
 def rng_of(case):
-    """A generator that depends on the row's words, not on its place in the table."""
+    """A generator that depends on the text of the row, not on its position in the table."""
     return np.random.default_rng(zlib.crc32(str(case).encode()))
 
 
 def call(op, arguments):
-    """Call an op with its arguments, var-positional ones (einsum's operands) spread."""
+    """Call an op with its arguments; those of ``*operands`` (einsum) are unpacked."""
     parameters = inspect.signature(op).parameters
     spread = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL), None)
     if spread in arguments:
@@ -56,13 +56,13 @@ def call(op, arguments):
 
 
 def outputs(result):
-    """The differentiable outputs of an op: one, or each of a list; indices that come along are left out."""
+    """The differentiable outputs of an op, one or several, without indices."""
     parts = result if isinstance(result, (list, tuple)) else [result]
     return [y for y in parts if backend.to_numpy(y).dtype.kind == "f"]
 
 
 def convert(arguments, change):
-    """Arguments with every array (also in lists) changed."""
+    """Arguments with ``change`` applied to every array, also in lists."""
 
     def one(v):
         if backend.is_array(v):
@@ -99,7 +99,7 @@ def pull(case, arguments, cotangents):
 
 
 def fresh_rng(arguments):
-    """A seed among the arguments becomes a new generator, so that two calls draw the same."""
+    """Replace a seed among the arguments by a new generator, so that two calls draw the same numbers."""
     return {n: np.random.default_rng(v) if n == "rng" else v for n, v in arguments.items()}
 
 
@@ -122,7 +122,7 @@ each_differentiable = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
 
 
 def gradient_mismatch(case, mutate=lambda g: g):
-    """How far a row is from passing the gradient test."""
+    """The difference that the gradient test finds for a row."""
     arguments, cotangents = setup(case)
     _, gradients = pull(case, fresh_rng(arguments), cotangents)
     gradients = [mutate(g) for g in gradients]
@@ -160,7 +160,7 @@ def test_wrong_gradients_are_rejected(op, mutant):
     )
 
 
-# How far values and gradients may lie from those of the same inputs in float64: (relative, in units of the largest).
+# Tolerance of values and gradients against float64 with the same inputs: (relative, relative to the largest)
 TOLERANCES = {np.float16: (2e-3, 2e-3), np.float32: (2e-4, 2e-5)}
 
 
@@ -180,7 +180,7 @@ def test_lower_precision_agrees_with_float64_and_keeps_its_dtype(case, dtype):
     for a, b in zip(got, right, strict=True):
         assert a.dtype == (dtype if b.dtype.kind == "f" else b.dtype)
         assert isinstance(a, (np.ndarray, np.generic))
-        # not finite where the row means it (a logarithm of 0): equal there, close elsewhere
+        # some rows have infinite results (a logarithm of 0): equal there, close elsewhere
         largest = max(1.0, float(np.abs(b).max(initial=0, where=np.isfinite(b))))
         np.testing.assert_allclose(a, b, rtol=relative, atol=absolute * largest)
 
@@ -213,7 +213,7 @@ def test_inputs_and_cotangents_are_never_written_to(case):
 
 
 def writes(op):
-    """The one op that says it writes: batch_norm updates its running statistics."""
+    """Whether an op writes into its inputs: only batch_norm does, which updates its running statistics."""
     return op == "batch_norm"
 
 
@@ -242,7 +242,7 @@ def test_non_contiguous_inputs_give_the_same(case):
 
 
 class Named(np.ndarray):
-    """An array of a subclass that changes nothing."""
+    """A subclass of ndarray without any changes."""
 
 
 def unaligned(x):
@@ -299,7 +299,7 @@ def test_foreign_arrays_count_as_plain_ones(case, tmp_path):
 
 @pytest.mark.parametrize("case", KEEPING, ids=str)
 def test_integers_keep_the_dtype_that_is_promised_or_are_refused_by_name(case):
-    """Each differentiable array by itself, and all of them, are integers, the rest float32."""
+    """Each differentiable array alone, and then all of them, are integers; the others are float32."""
     op = op_named(case.op)
     wanted = case.differentiable()
     for chosen in {tuple(wanted), *((name,) for name in wanted)}:
@@ -323,7 +323,7 @@ def test_integers_keep_the_dtype_that_is_promised_or_are_refused_by_name(case):
 
 
 def with_numpy_integers(x, array):
-    """Every Python integer among the options as one of NumPy's, or as an array without axes; tuples of them as an array."""
+    """Replace Python integers in the options by NumPy's, or by arrays of shape (), and tuples of them by arrays."""
     if type(x) is int:
         return np.array(x) if array else np.int64(x)
     if array and type(x) in (tuple, list) and x and all(type(n) is int for n in x):
@@ -490,7 +490,7 @@ def test_every_op_has_rows_and_a_docstring_by_the_template():
 
 
 def test_every_primitive_of_the_library_has_rows():
-    """A private one (``_einsum``) counts with the public function of its name, which calls it."""
+    """A private primitive (``_einsum``) counts as tested if the public function of its name is."""
     wanted = {name.lstrip("_") for name in primitives()}
     assert len(wanted) > 70 and "multi_scale_deformable_attention" in wanted
     assert sorted(wanted - {c.op for c in CASES}) == []

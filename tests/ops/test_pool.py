@@ -1,4 +1,4 @@
-"""What pooling and unpooling promise beyond the laws of every op, and mistakes that these laws reject.
+"""Laws of pooling and unpooling, beyond the laws of every op, and mistakes that these laws reject.
 
 Not here: gradients, dtypes, errors, backends (test_every_op.py).
 """
@@ -44,7 +44,7 @@ class Setting:
 
 @st.composite
 def poolings(draw, dilated=True):
-    """Rectangular everything; every window holds at least one pixel of the image."""
+    """All sizes are rectangular; every window holds at least one pixel of the image."""
 
     def each(low, high):
         return draw(st.integers(low, high)), draw(st.integers(low, high))
@@ -61,7 +61,7 @@ def poolings(draw, dilated=True):
 
 
 def rejects(law, implementation, strategy=None):
-    """The law catches a wrong implementation: it fails by its own assertion."""
+    """Whether the law rejects a wrong implementation, by its own assertion."""
 
     @settings(max_examples=200, derandomize=True, database=None, phases=[Phase.generate])
     @given(poolings() if strategy is None else strategy)
@@ -76,21 +76,21 @@ def rejects(law, implementation, strategy=None):
 
 
 def starts(i, k, stride, p, d, ceil_mode):
-    """First positions of the windows along one axis, found by walking along the padded axis."""
+    """First positions of the windows along one axis, found by moving along the padded axis step by step."""
     full = d * (k - 1) + 1
     found = []
     at = -p
     while at + full <= i + p:
         found.append(at)
         at += stride
-    # something is left, and the next window starts on the image
+    # pixels are left over, and the next window starts on the image
     if ceil_mode and found[-1] + full < i + p and at < i:
         found.append(at)
     return found
 
 
 def windows(s):
-    """For every window its place in the result and the pixels of the image it holds, row by row."""
+    """For every window: its position in the result, and its pixels of the image, row by row."""
     axes = zip(s.shape[2:], s.kernel, s.stride, s.padding, s.dilation, strict=True)
     tops, lefts = (starts(*axis, s.ceil_mode) for axis in axes)
     (k_h, k_w) = s.kernel
@@ -103,7 +103,7 @@ def windows(s):
 
 
 def maxima_equal_loops(max_pool, s):
-    """Values and positions: NaN beats everything, and of equal elements (or several NaN) the first counts."""
+    """Values and positions: NaN counts as the largest, and of equal elements (or several NaN) the first is taken."""
     x = s.image()
     y, indices = max_pool(x, s.kernel, dilation=s.dilation, return_indices=True, **s.options)
     found = list(windows(s))
@@ -119,7 +119,7 @@ def maxima_equal_loops(max_pool, s):
 
 
 def means_equal_loops(avg_pool, s, count_include_pad):
-    """What the padding adds to the count ends where the padded image ends."""
+    """Padding counts only up to the end of the padded image."""
     x = s.image()
     y = avg_pool(x, s.kernel, count_include_pad=count_include_pad, **s.options)
     (H, W) = s.shape[2:]
@@ -148,7 +148,7 @@ def disjoint(draw):
 
 
 def unpooling_keeps_maxima_in_place(max_unpool, x, kernel, stride):
-    """What comes back is the image at the maxima and 0 elsewhere."""
+    """The result is the image at the maxima and 0 elsewhere."""
     y, indices = ops.max_pool2d(x, kernel, stride, return_indices=True)
     back = max_unpool(y, indices, kernel, stride, output_size=x.shape[2:])
     chosen = np.isin(x, y)
@@ -268,7 +268,7 @@ def _zero_padding(x, kernel, *, padding=0, **options):
 
 
 def _last_of_equal(x, kernel, **options):
-    """Where the pixel to the right is as large, it is taken for the maximum."""
+    """If the pixel to the right is equally large, it is taken as the maximum."""
     y, indices = ops.max_pool2d(x, kernel, **options)
     flat = x.reshape(*x.shape[:2], -1)
     later = np.take_along_axis(
@@ -301,7 +301,7 @@ def test_loops_reject(mutant):
     def caught(max_pool, s):
         try:
             maxima_equal_loops(max_pool, s)
-        except ValueError as error:  # a mutant may ask for more than the image has: that is caught too
+        except ValueError as error:  # a mutant may need a larger image: that counts as caught
             raise AssertionError from error
 
     rejects(caught, mutant)

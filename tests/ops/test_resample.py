@@ -1,4 +1,4 @@
-"""What resizing and sampling promise beyond the laws of every op, and mistakes that these laws reject.
+"""Laws of resizing and sampling, beyond the laws of every op, and mistakes that these laws reject.
 
 The tables of expected numbers are PyTorch's. Not here: gradients, dtypes, errors, backends (test_every_op.py).
 """
@@ -30,7 +30,7 @@ def image(spatial, seed=0):
 
 
 def rejects(law, implementation, *strategies):
-    """The law catches a wrong implementation: it fails by its own assertion."""
+    """Whether the law rejects a wrong implementation, by its own assertion."""
 
     @settings(max_examples=200, derandomize=True, database=None, phases=[Phase.generate])
     @given(st.tuples(*strategies))
@@ -56,7 +56,7 @@ def a_constant_stays_constant(interpolate, spatial, size, options):
 
 
 def rows_and_columns_are_alike(interpolate, spatial, size, options, seed):
-    """Resizing commutes with transposing; both sizes count, in their order."""
+    """Resizing commutes with transposing, if the two sizes are exchanged too."""
     x = image(spatial, seed)
     y = interpolate(x, size=size, **options)
     assert y.shape == (2, 2, *size)
@@ -66,7 +66,7 @@ def rows_and_columns_are_alike(interpolate, spatial, size, options, seed):
 
 
 def mirroring_commutes(interpolate, spatial, size, options, seed):
-    """Left and right are alike, except for nearest, which rounds down, and a single column that has to be a corner."""
+    """Mirroring commutes with resizing, except for nearest, which rounds down, and for one column with align_corners."""
     if options["mode"] != "nearest" and not (options.get("align_corners") and size[1] == 1):
         x = image(spatial, seed)
         y = interpolate(x, size=size, **options)
@@ -80,7 +80,7 @@ def nearest_up_then_mean_pooling_is_nothing(interpolate, spatial, factor, seed):
 
 
 def bilinear_is_exact_on_affine_images(interpolate, spatial, size, align_corners, seed):
-    """Everywhere when corner points coincide; otherwise wherever the place lies between centres of input pixels."""
+    """Everywhere with align_corners; otherwise at every position between centres of input pixels."""
     a, b, c = np.random.default_rng(seed).standard_normal(3)
     (H, W), (H_out, W_out) = spatial, size
     x = a + b * np.arange(H)[:, None] + c * np.arange(W)
@@ -126,7 +126,7 @@ def test_bilinear_is_exact_on_affine_images(spatial, size, align_corners, seed):
 
 
 def test_bicubic_reproduces_straight_lines_only_with_the_antialias_kernel():
-    """Keys' kernel is exact on straight lines for a = -0.5 alone: -0.75 is sharper, and bends them a little."""
+    """Keys' kernel reproduces straight lines only for a = -0.5; a = -0.75 is sharper, but not exact."""
     x = np.arange(9.0) * np.ones((1, 1, 3, 1))
     places = (np.arange(23) + 0.5) * 9 / 23 - 0.5
     inside = (places >= 1) & (places <= 7)
@@ -138,7 +138,7 @@ def test_bicubic_reproduces_straight_lines_only_with_the_antialias_kernel():
 
 
 def test_antialias_lets_every_pixel_have_its_say():
-    """Away from the borders every input pixel weighs the same; without antialias half of them are never read."""
+    """Away from the borders every input pixel has the same weight; without antialias half of them are not read."""
     x = np.eye(16).reshape(16, 1, 1, 16)
     wide = ops.interpolate(x, size=(1, 4), mode="bilinear", antialias=True).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(wide[6:-6], 0.25, **CLOSE)
@@ -163,7 +163,7 @@ def test_nearest_resizes_labels_too(dtype):
 
 
 def test_bilinear_weights_do_not_drift_over_a_long_line():
-    """float32 coordinates of a thousand pixels lose digits: no more than one rounding."""
+    """float32 coordinates of a thousand pixels lose digits, but no more than one rounding."""
     x = np.arange(1000.0).reshape(1, 1, 1, 1000)
     for options in MODES[1:3]:
         high, low = (
@@ -229,7 +229,7 @@ def _changed(**changes):
 def test_laws_of_interpolate_reject_mistakes():
     swapped = _changed(size=lambda v: v[::-1])
     rejects(rows_and_columns_are_alike, swapped, sides, sides, modes, seeds)
-    down = _changed(mode=lambda v: "nearest")  # rounds down where it should mix
+    down = _changed(mode=lambda v: "nearest")  # rounds down instead of interpolating
     other_corners = _changed(align_corners=lambda v: not v)
     rejects(bilinear_is_exact_on_affine_images, down, sides, sides, st.just(False), seeds)
     rejects(bilinear_is_exact_on_affine_images, other_corners, sides, sides, st.booleans(), seeds)
@@ -269,7 +269,7 @@ def the_identity_grid_changes_nothing(grid_sample, spatial, options, seed):
 
 
 def padded(x, by, mode):
-    """The image with what ``padding_mode`` says is outside of it."""
+    """The image, padded as ``padding_mode`` says."""
     widths = ((0, 0), (0, 0), (by, by), (by, by))
     return np.pad(x, widths, mode={"zeros": "constant", "border": "edge"}.get(mode, mode))
 
@@ -277,7 +277,7 @@ def padded(x, by, mode):
 def integer_steps_read_the_padded_image(grid_sample, spatial, mode, padding_mode, align_corners, seed):
     """Points at pixel centres, inside and outside, read exactly the pixels of the padded image."""
     if align_corners and 1 in spatial:
-        return  # a single pixel has no width to count in
+        return  # a single pixel: no distance between pixels to scale by
     x = image(spatial, seed)[:1]
     steps = [2 / (n - 1) if align_corners else 2 / n for n in spatial]
     places = [
@@ -311,7 +311,7 @@ def test_integer_steps_read_the_padded_image(spatial, options, seed):
 def test_a_regular_grid_is_bilinear_interpolation(spatial, size, align_corners, seed):
     x = image(spatial, seed)[:1]
     if align_corners and 1 in size:
-        return  # interpolate puts a single row at the corner, a grid of one row at the middle
+        return  # interpolate reads a single row at the corner, a grid of one row reads the middle
     grid = grid_of(*(centres(n, align_corners) for n in size))
     y = ops.grid_sample(x, grid, padding_mode="border", align_corners=align_corners)
     expected = ops.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
@@ -331,7 +331,7 @@ def test_points_that_are_not_finite_do_no_harm(mode, padding_mode):
 
 
 def test_pixels_of_a_large_image_are_counted_exactly():
-    """float32 holds whole numbers up to 2^24: a pixel's place in a larger image must not be counted in it."""
+    """float32 holds whole numbers up to 2^24: indices of pixels in larger images must not be computed in float32."""
     x = np.zeros((1, 1, 2, 2**23 + 2), np.float32)
     x[0, 0, 1, -3:] = 1, 2, 3
     corner = np.ones((1, 1, 1, 2), np.float32)

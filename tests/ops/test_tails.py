@@ -1,4 +1,4 @@
-"""Ops of one element are right to the last digits wherever the value is a normal number, and so are their slopes.
+"""Values and derivatives of element-wise ops are right to the last digits, wherever the value is a normal number.
 
 A million values over the whole range of exponents, every float16; compared relatively with the formula in a wider dtype.
 Not here: ordinary values of every op (tests/ops/test_every_op.py).
@@ -16,9 +16,9 @@ import minivis as mv
 from minivis.losses import sigmoid_focal_loss
 
 WIDER = {np.float16: np.float64, np.float32: np.float64, np.float64: np.longdouble}
-EXTENDED = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant  # not so on every machine
+EXTENDED = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant  # False on some machines
 PI = np.longdouble("3.14159265358979323846264338327950288")
-UNITS = 5  # in the last place, by which results may be off: NumPy's exp of float32 alone is off by 2.3
+UNITS = 5  # allowed error in units of the last place: NumPy's exp of float32 alone is off by 2.3
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,10 +81,10 @@ def gelu(x):
 
 
 def gated(a, b):
-    """x sigmoid(a x + b x^3), and its slope."""
+    """x sigmoid(a x + b x^3), and its derivative."""
 
     def both(x):
-        v = np.clip(x, -1e4, 1e4)  # beyond every exponent, so that nothing overflows
+        v = np.clip(x, -1e4, 1e4)  # far enough that exp is 0 or infinite, and x^3 does not overflow
         z = v * (a + b * v * v)
         gate = sigmoid(z)
         return np.where(x < 0, v, x) * gate, gate * (1 + v * sigmoid(-z) * (a + 3 * b * v * v))
@@ -97,7 +97,7 @@ C = np.sqrt(8 / PI)
 
 @dataclass(frozen=True)
 class Row:
-    """An op of one element, the right value and slope, and where they may be off by more, with the reason."""
+    """An element-wise op, its right value and derivative (slope), and where a larger error is allowed, and why."""
 
     op: str
     right: object  # x -> (value, slope)
@@ -105,7 +105,8 @@ class Row:
     positive: bool = False  # whether x must be
     units: float = UNITS
     zero: float = math.nan  # where the slope crosses 0: near it, digits cancel in the formula itself
-    logit: object = None  # x -> the rounded argument of exp, which makes so many units more in float64
+    # x -> the argument of exp, whose rounding adds that many units to the error in float64
+    logit: object = None
     why: str = ""
 
     def __str__(self):
@@ -170,7 +171,7 @@ ROWS = [
 
 @cache
 def draws(dtype, n=10**6):
-    """Every finite float16, or so many others: any sign, exponent and digits; a fifth more where most ops bend."""
+    """Every finite float16, or ``n`` numbers of any sign, exponent and digits and n / 5 where most ops are curved."""
     bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
     if dtype == np.float16:
         x = np.arange(2**16, dtype=bits).view(dtype)
@@ -183,9 +184,9 @@ def draws(dtype, n=10**6):
 
 
 def units_off(got, right, dtype, least=0.0):
-    """How far off in units of the last place of the right one, or of ``least`` where it is smaller.
+    """The error in units of the last place of the right answer, or of ``least`` where that is larger.
 
-    A right answer that is too small for all digits wants one that is small, one that is too large wants infinity.
+    If the right answer is below the normal numbers, any small answer counts as right; if it overflows, infinity does.
     """
     finfo, size = np.finfo(dtype), np.abs(right)
     _, exponent = np.frexp(np.maximum(np.maximum(size, least), finfo.tiny))
@@ -197,11 +198,11 @@ def units_off(got, right, dtype, least=0.0):
 
 
 def check(row, x, got, dtype):
-    """Compare (value, slope) with the right ones."""
+    """Compare (value, slope) with the right answers."""
     wide = x.astype(WIDER[dtype])
     allowed = row.units + (np.abs(row.logit(wide)) if row.logit and dtype == np.float64 else 0)
     ratio = wide / row.zero
-    least = np.where((ratio > 0.2) & (ratio < 5), 0.25, 0)  # as large as the terms that cancel there
+    least = np.where((ratio > 0.2) & (ratio < 5), 0.25, 0)  # the size of the terms that cancel there
     with np.errstate(all="ignore"):
         right = row.right(wide)
     for what, a, b, floor in zip(("value", "slope"), got, right, (0, least), strict=True):
@@ -225,13 +226,13 @@ def test_values_and_slopes_are_right_to_the_last_digits(row, dtype):
         check(row, x, (y, vjp(np.ones_like(x))[0]), dtype)
 
 
-# Ops of rows and losses, in the form that has one element: (op of x, value, slope)
+# Row-wise ops and losses as functions of a single number x: (op of x, value, slope)
 def pairs(x):
     return np.stack([x, np.zeros_like(x)], axis=1)
 
 
 def summed(op, of, **options):
-    """An op of rows (x, 0): its value (the first, of several) and the slope in x."""
+    """A row-wise op of rows made by ``of``: its value (the first, of several) and the slope in x."""
 
     def both(x):
         y, vjp = op.raw(of(x), **options)
@@ -292,14 +293,14 @@ def test_the_focal_loss_of_what_is_nearly_certain_keeps_its_digits(target, sign,
     p = sigmoid(-x)
     value = weight * q * q * softplus(x)
     slope = weight * q * q * (2 * p * softplus(x) + q)
-    assert units_off(y.data, value, dtype).max() < 3 * UNITS  # of several ops after another
+    assert units_off(y.data, value, dtype).max() < 3 * UNITS  # several ops in a row add up their errors
     assert units_off(z.grad[:, 0], sign * slope, dtype).max() < 3 * UNITS
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("dtype", WIDER)
 def test_the_ends(row, dtype):
-    """At infinity and at the largest number, no value that has a limit is NaN."""
+    """At infinity and at the largest number, a value that has a limit is not NaN."""
     x = np.array([np.inf, np.finfo(dtype).max], dtype)
     x = x if row.positive else np.concatenate([x, -x])
     with np.errstate(all="ignore"):

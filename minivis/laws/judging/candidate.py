@@ -1,6 +1,6 @@
-"""The function under judgement, as the laws see it: call it, compare it with the formula, pull a cotangent back.
+"""The judged function, as the laws see it: call it, compare its output with the right one, ask for its gradients.
 
-Not here: time limits and mishaps (sandbox.py), the laws of every family (manners.py, gradient_laws.py, value_laws.py).
+Not here: time limits and exceptions (sandbox.py), the laws of every family (manners.py, gradient_laws.py, value_laws.py).
 """
 
 import inspect
@@ -14,14 +14,14 @@ from minivis.laws.judging.sandbox import Broken, call_safely
 
 __all__ = ["Candidate", "compare"]
 
-FIRST_LIMIT, LATER_LIMIT = 1.5, 0.3  # seconds for one call: before and after a first one did not come back
+FIRST_LIMIT, LATER_LIMIT = 1.5, 0.3  # seconds for one call: until the first call that times out, and after it
 TOTAL_LIMIT = 4.0  # seconds for all laws together
-MOST_HANGS = 4  # after so many calls that did not come back, no further law is tried
-SHRINK_RESERVE = 2.0  # seconds at the end in which no counterexample is made smaller any more
+MOST_HANGS = 4  # after this many calls that timed out, no further law is tried
+SHRINK_RESERVE = 2.0  # in the last seconds, no counterexample is made smaller
 
 
 def clock():
-    """Seconds, without those in which this thread was ready to run and others had the processor, where Linux tells."""
+    """Seconds, on Linux without the time in which this thread waited for a processor."""
     try:
         with open("/proc/thread-self/schedstat", "rb") as file:
             waited = int(file.read().split()[1]) / 1e9
@@ -31,16 +31,16 @@ def clock():
 
 
 class Candidate:
-    """A learner's function with its family's right answer beside it.
+    """A learner's function, together with the right answer of its family.
 
     Parameters
     ----------
     function : callable
-        What is judged; an op of minivis is judged through its ``raw`` form when ``vjp`` is asked for. One that has
-        ``call_apart(args, options, seconds)`` is called through that, which does what `call_safely` does; it may
-        have a ``clock()`` and a ``total``, seconds for all laws together, of its own too.
+        The function to judge. An op of minivis is called through its ``raw`` form if ``vjp`` is true. A function with
+        a ``call_apart(args, options, seconds)`` is called through that in the place of `call_safely`; it may also
+        bring its own ``clock()`` and ``total``, the seconds for all laws together.
     family : Family
-        What it claims to be.
+        The laws it is judged by.
     vjp : bool
         Whether it returns ``(out, vjp)``.
     alarm : Alarm
@@ -57,18 +57,18 @@ class Candidate:
 
     @property
     def gave_up(self):
-        """Whether no further law is tried: the time is up, or it hung again and again."""
+        """Whether no further law is tried: the time is up, or too many calls timed out."""
         return self.hangs >= MOST_HANGS or self.clock() >= self.deadline
 
     def may_shrink(self):
-        """Whether a counterexample may still be made smaller: counted in calls, and kept within the time."""
+        """Whether one more case may be tried to make a counterexample smaller: limited in number and in time."""
         self.shrinks_left -= 1
         return self.shrinks_left >= 0 and not self.hangs and self.clock() < self.deadline - SHRINK_RESERVE
 
     def _call(self, function, args, options=()):
         limit = LATER_LIMIT if self.hangs else FIRST_LIMIT
         seconds = max(0.05, min(limit, self.deadline - self.clock()))
-        apart = getattr(function, "call_apart", None)  # it lives in another process, which keeps the time
+        apart = getattr(function, "call_apart", None)  # it lives in another process, which enforces the limit
         try:
             if apart is not None:
                 result, printed = apart(args, dict(options), seconds)
@@ -86,7 +86,7 @@ class Candidate:
         return result
 
     def result(self, case):
-        """Whatever it returns for a case, and its vjp (None unless judged with one); it may write into ``case``."""
+        """The output for a case, unchecked, and the vjp (None if judged without); the function may write into ``case``."""
         result = self._call(self.function, case.args.values(), case.options)
         if not self.vjp:
             return result, None
@@ -98,7 +98,7 @@ class Candidate:
         return result[0], result[1]
 
     def __call__(self, case):
-        """The output for (a copy of) a case: an array or a NumPy number; anything else is a broken promise."""
+        """The output for a copy of a case, as an array; raise `Broken` if it is none."""
         return self.array(self.result(case.copy())[0])
 
     def call_as_is(self, case):
@@ -116,7 +116,7 @@ class Candidate:
         elif isinstance(out, tuple) and len(out) == 2 and callable(out[1]):
             hint = "To have the backward pass judged too, call check(..., vjp=True); otherwise return the output alone."
         elif type(out).__name__ == "Tensor":
-            hint = "The laws speak of plain arrays: return the array inside the Tensor."
+            hint = "The laws work with plain arrays: return the array inside the Tensor."
         raise Broken(f"An array was expected; your function returned {_described(out)}.", hint=hint)
 
     def right(self, case, dtype=np.float64):
@@ -130,7 +130,7 @@ class Candidate:
         compare(self(case), self.right(case), rtol, atol)
 
     def is_close(self, got, expected):
-        """Whether a result is right but for its shape and its last digits."""
+        """Whether a result is right except for its shape and its last digits."""
         if got.size != expected.size:
             return False
         try:
@@ -140,11 +140,11 @@ class Candidate:
         return True
 
     def pull(self, case, g):
-        """The cotangents its vjp gives for ``g``: a dict from argument name to array (or dict of arrays)."""
+        """The gradients that its vjp returns for ``g``: a dict from argument name to array (or dict of arrays)."""
         return self.checked(self.pulled(case, g), case)
 
     def pulled(self, case, g):
-        """Whatever its vjp returns for ``g``, if that is a tuple."""
+        """The tuple that its vjp returns for ``g``; raise `Broken` if it is none."""
         vjp = self.result(case.copy())[1]
         pulled = self._call(vjp, (g,))
         if not isinstance(pulled, (tuple, list)):
@@ -155,7 +155,7 @@ class Candidate:
         return pulled
 
     def checked(self, pulled, case):
-        """A tuple of cotangents by the name of their argument, each an array of its shape or a broken promise."""
+        """The gradients by argument name; raise `Broken` unless each is an array of its argument's shape."""
         return {
             name: _checked(value, name, case[name])
             for name, value in self.by_name(pulled, case).items()
@@ -163,7 +163,7 @@ class Candidate:
         }
 
     def by_name(self, pulled, case):
-        """Cotangents stand at their parameter's place in the signature, or packed: arrays' alone, in that order."""
+        """The gradients by argument name: a vjp returns one entry for each parameter, or for the arrays alone."""
         parameters, arrays = self.family.parameters, self.family.arrays
         given = [name for name in arrays if case.everything.get(name) is not None]
         in_place, packed = (dict(zip(names, pulled, strict=False)) for names in (parameters, arrays))
@@ -174,7 +174,7 @@ class Candidate:
 
 
 def _checked(value, name, like):
-    """A cotangent in the form of its argument, or a broken promise."""
+    """A gradient that has the form of its argument; raise `Broken` otherwise."""
     if isinstance(like, dict) and isinstance(value, dict):
         return {key: _checked(value.get(key), f"{name}[{key!r}]", item) for key, item in like.items()}
     if value is None:
@@ -190,15 +190,15 @@ def _checked(value, name, like):
     if value.shape != like.shape:
         raise Broken(
             f"The gradient of {name} has shape {value.shape}; {name} itself has {like.shape}.",
-            hint="A gradient has the shape of what it is the gradient of. Was something broadcast forward? Sum it back.",
+            hint="A gradient has the shape of its parameter. If that was broadcast forward, sum over the new axes.",
         )
     return np.asarray(value)
 
 
 def compare(got, expected, rtol=1e-4, atol=2e-5, what="The output"):
-    """Raise `Broken`, with where and how much, unless two arrays have one shape and agree.
+    """Raise `Broken`, with place and size of the difference, unless two arrays have the same shape and agree.
 
-    The tolerance is that of float32 sums in another order: ``atol`` counts in units of the largest expected number.
+    The tolerance allows for float32 sums in another order; ``atol`` is relative to the largest expected number.
     """
     if got.shape != expected.shape:
         words = f"{what} has shape {got.shape}; {expected.shape} was expected."
@@ -223,18 +223,18 @@ def compare(got, expected, rtol=1e-4, atol=2e-5, what="The output"):
 
 
 def _shape_hint(got, expected):
-    """What may have happened to a shape."""
+    """A hint what may have changed a shape."""
     without_ones = [n for n in got if n != 1]
     if without_ones == [n for n in expected if n != 1]:
         return "Axes of size 1 are axes too: squeeze takes them away, keepdims=True and x[None] keep or make them."
     if sorted(got) == sorted(expected):
-        return "The axes are there, in another order: which axis should stand where? np.swapaxes and transpose move them."
+        return "The axes are in another order: which axis should stand where? np.swapaxes and transpose move them."
     if math.prod(got) == math.prod(expected):
-        return "The numbers are there, on other axes: is a reshape missing at the end, or does it name other sizes?"
+        return "The numbers lie on other axes: is a reshape missing at the end, or does it have other sizes?"
     if len(got) < len(expected):
         return "An axis is gone: was something summed, averaged or indexed over more axes than it should be?"
     if len(got) > len(expected):
-        return "There is an axis too many: should something be summed over, or does a broadcast make a table of it?"
+        return "There is one axis too many: is a sum over it missing, or did a broadcast add it?"
     return "Print the shape after each line for the input above: at which one does the first size differ?"
 
 
@@ -254,7 +254,7 @@ def _described(value):
 
 
 def numerical_gradient(function, case, name, g, step=1e-5):
-    """The gradient of <g, function(case)> by central differences, one element at a time: to show, not to judge."""
+    """The gradient of <g, function(case)> by central differences, element by element; shown to the learner."""
     gradients = []
     case = case.copy(np.float64)
     for leaf in leaves(case[name]):

@@ -1,4 +1,4 @@
-"""check(): a function is held against every law of its family, and each law's verdict is put into words.
+"""check(): every law of a family is tried on a function, and each verdict is put into words.
 
 Not here: how a call is kept within its time (sandbox.py), how a report looks (report.py).
 """
@@ -21,11 +21,11 @@ from minivis.laws.judging.sandbox import Alarm, Broken
 
 __all__ = ["check", "chosen", "drawn", "judge", "smallest_broken", "verdicts"]
 
-SHRINKS = 150  # cases that may go into making one counterexample smaller
+SHRINKS = 150  # at most this many cases are tried to make one counterexample smaller
 
 
 def check(name, implementation, vjp=False, only=None, seed=0):
-    """Hold your function against the laws of what it implements, and print what came of it.
+    """Check your function against the laws of what it implements, and print a report.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def check(name, implementation, vjp=False, only=None, seed=0):
     only : iterable of str, optional
         The names of the laws to try; default: all of them.
     seed : int
-        What the inputs are drawn from. The same seed gives the same verdicts; a grading takes one of its own.
+        Random seed of the inputs. The same seed gives the same verdicts; a grader uses another one.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def check(name, implementation, vjp=False, only=None, seed=0):
     Raises
     ------
     ValueError
-        For a name that has no laws, ``vjp=True`` where there is nothing to differentiate, or laws in ``only`` that
-        there are not.
+        For a name that has no laws, for ``vjp=True`` where there are no laws about gradients, or for unknown names
+        in ``only``.
     TypeError
         If the implementation is not a function.
 
@@ -120,7 +120,7 @@ def _verdicts(family, implementation, vjp, laws, seed):
 
 @contextlib.contextmanager
 def _no_traces():
-    """Let nothing of the checking show: no warnings, no .hypothesis folder where the learner works."""
+    """Leave no traces: no warnings, no .hypothesis folder where the learner works."""
     home = getattr(hypothesis.configuration, "__hypothesis_home_directory", None)
     hypothesis.configuration.set_hypothesis_home_dir(os.devnull)  # nothing can be made below it
     try:
@@ -132,11 +132,11 @@ def _no_traces():
 
 
 class _Fails(Exception):
-    """Raised from one place for every failure, so that Hypothesis takes them for one bug."""
+    """Raised from one place for every failure, so that Hypothesis takes all of them for the same bug."""
 
 
 class _Judgement:
-    """One function on its way through the laws: each law is tried once, though several may want to know of it."""
+    """The verdicts on one function; each law is tried once, even if other laws ask for its verdict."""
 
     def __init__(self, candidate, seed):
         self.candidate = candidate
@@ -144,7 +144,7 @@ class _Judgement:
         self.found = {}
 
     def verdict(self, law):
-        """The verdict on a law; the smallest case that breaks it, if any does, makes it."""
+        """The verdict on a law, with the smallest case that breaks it, if there is one."""
         if law.name not in self.found:
             self.found[law.name] = self._verdict(law)
         return self.found[law.name]
@@ -153,7 +153,7 @@ class _Judgement:
         if self.candidate.gave_up:
             return Verdict.of(law, None, "Not judged: the time was up.")
         if law.right_too is not None:
-            self._compares(law)  # known before the law is tried, not in the middle of it
+            self._compares(law)  # tries the laws before this one now, not in the middle of this one
         self.candidate.shrinks_left = SHRINKS
         case, broken = smallest_broken(law, self._broken, self.seed, self.candidate.may_shrink)
         if broken is None:
@@ -169,22 +169,22 @@ class _Judgement:
                 law.right_too(self.candidate, case)
         except Broken as broken:
             return broken
-        except Exception as error:  # an array of a strange kind: words, not a traceback
+        except Exception as error:  # an unusual kind of array: report it without a traceback
             return Broken(
                 f"The result could not be compared with the right one ({type(error).__name__}: {error})."
             )
         return None
 
     def _compares(self, law):
-        """Whether a law that compares calls with each other compares with the right answer too.
+        """Whether a law that compares calls with each other also compares with the right answer.
 
-        It does where the simplest form is right, and the laws it stands back behind hold: otherwise they say more.
+        It does if the law of the simplest form and those in ``law.after`` hold; if not, their messages say more.
         """
         before = [self.candidate.family.law_named(name) for name in (SIMPLEST, *law.after)]
         return all(self.verdict(other).passed for other in before if other is not None)
 
     def _others(self, law):
-        """A few plain calls, to tell one mistake from another."""
+        """A few plain calls, to tell similar mistakes apart."""
         plain = self.candidate.family.law_named(GRADIENTS if law.gradient else ANYTHING)
         return drawn(plain, 12) if plain is not None else []
 
@@ -204,15 +204,15 @@ def _settings(examples, *phases):
 
 
 def _seed_of(law, seed):
-    """A law draws the same inputs for the same seed, whichever laws are tried before it."""
+    """The seed of one law: its inputs do not depend on the laws tried before it."""
     return zlib.crc32(f"{law.family}: {law.name}{seed or ''}".encode())
 
 
 def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     """Try a law on its cases: (case, broken) for the smallest one that breaks it, or (None, None).
 
-    ``broken_by(law, case)`` says what breaks it, or None; ``may_shrink()`` whether to look for a smaller case still.
-    Where the law draws its cases one by one, Hypothesis only looks for a smaller one than the first that is wrong.
+    ``broken_by(law, case)`` returns what is wrong, or None; ``may_shrink()`` says whether to try another smaller case.
+    If the law draws its cases one by one, Hypothesis only looks for a smaller case than the first broken one.
     """
     known = {}
     smallest = (None, None)
@@ -226,7 +226,7 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     @hypothesis.given(law.inputs)
     def try_law(case):
         nonlocal smallest
-        key = case.key()  # each case is tried once: a moody function cannot contradict itself
+        key = case.key()  # each case is tried once: a function with random results cannot contradict itself
         if key not in known:
             if smallest[1] and not may_shrink():
                 return
@@ -241,7 +241,7 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
 
 
 def _one_by_one(law, count, seed):
-    """Cases that are independent of each other, none of them twice, as far as there are so many."""
+    """``count`` independent cases without repetition, or fewer if there are not enough different ones."""
     rng = np.random.default_rng(_seed_of(law, seed))
     seen = set()
     for _ in range(8 * count):
@@ -259,7 +259,7 @@ def _first_broken(law, broken_by, seed):
 
 
 def drawn(law, count, seed=0):
-    """So many cases of a law, as it would draw them."""
+    """``count`` cases of a law, drawn as when it is checked."""
     if law.one_by_one:
         return list(_one_by_one(law, count, seed))
     cases = []

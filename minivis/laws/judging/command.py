@@ -1,4 +1,4 @@
-"""`minivis check NAME FILE.py:FUNCTION`: find a function in a file and hold it against its laws.
+"""`minivis check NAME FILE.py:FUNCTION`: find a function in a file and check it against its laws.
 
 Not here: the command line itself (minivis/cli.py), the laws.
 """
@@ -20,7 +20,7 @@ LOADING_LIMIT = 20.0  # seconds for the file itself: it may import large librari
 
 
 def check_file(name, target, vjp=False):
-    """Check a function that stands in a file; print the report, or what is in the way.
+    """Check a function in a file; print the report, or the reason why there is none.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ def check_file(name, target, vjp=False):
     """
     try:
         family_of(name)
-        report = judge_apart(name, load_function(target), vjp)  # a process that ends is no pass
+        # in a process of its own: a function that ends the process does not pass
+        report = judge_apart(name, load_function(target), vjp)
         report.print()
         return 0 if report.passed else 1
     except (ValueError, TypeError) as error:
@@ -47,7 +48,7 @@ def check_file(name, target, vjp=False):
 
 
 def load_function(target):
-    """The function ``FILE.py:FUNCTION`` names; a ValueError in words where there is none."""
+    """The function named by ``FILE.py:FUNCTION``; a ValueError says what is wrong if there is none."""
     file, colon, function = target.rpartition(":")
     if not colon or not function.isidentifier():
         raise ValueError(f"check: {target!r} does not name a function; write FILE.py:FUNCTION")
@@ -73,11 +74,11 @@ def load_function(target):
 
 
 def _load(path):
-    """Run a file as a module; whatever goes wrong becomes a ValueError with the line it happened at."""
+    """Run a file as a module; every failure becomes a ValueError that names the line."""
     try:
         code = compile(path.read_bytes(), str(path), "exec")
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes
-        raise ValueError(f"check: {path} is no Python that can be read: {_where(error)}") from None
+        raise ValueError(f"check: {path} is not valid Python: {_where(error)}") from None
     loader = SourceFileLoader(path.stem, str(path))  # whatever the file's name ends in
     spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
     module = importlib.util.module_from_spec(spec)
@@ -107,7 +108,7 @@ def _where(error):
 
 @contextlib.contextmanager
 def _importable(path, module):
-    """Let the file import its neighbours and find itself, as when it is run."""
+    """Let the file import itself and the files beside it, as when it is run as a script."""
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     before = sys.modules.get(module.__name__)

@@ -1,6 +1,6 @@
-"""Judging what has no law family: sentences about what the learner wrote, each with what should come out and a hint.
+"""Claims about code that has no laws: each is a sentence, a call, its expected result and a hint.
 
-Not here: random inputs and counterexamples; they are what laws are for.
+Not here: random inputs and counterexamples (laws).
 """
 
 import textwrap
@@ -15,12 +15,12 @@ from minivis.laws.judging.sandbox import GENERAL_HINT, Alarm, Broken, arose_in, 
 
 __all__ = ["ClaimsReport", "above", "at_least", "at_most", "below", "between", "claims"]
 
-SECONDS = 20  # for one claim; the slowest that there is, loops over pixels, takes one
+SECONDS = 20  # for one claim; the slowest one, with loops over pixels, takes 1 s
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a result is held against where it need not be one certain value."""
+    """A condition on a result, in the place of one expected value."""
 
     words: str
     holds: Callable
@@ -39,7 +39,7 @@ def at_most(bound):
     Returns
     -------
     Bound
-        For `claims`, in the place of what should come out; of an array every number has to keep it.
+        For `claims`, in the place of an expected result; every number of an array must satisfy it.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def at_least(bound):
     Returns
     -------
     Bound
-        For `claims`, in the place of what should come out; of an array every number has to keep it.
+        For `claims`, in the place of an expected result; every number of an array must satisfy it.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def below(bound):
     Returns
     -------
     Bound
-        For `claims`, in the place of what should come out; of an array every number has to keep it.
+        For `claims`, in the place of an expected result; every number of an array must satisfy it.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def above(bound):
     Returns
     -------
     Bound
-        For `claims`, in the place of what should come out; of an array every number has to keep it.
+        For `claims`, in the place of an expected result; every number of an array must satisfy it.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def between(low, high):
     Returns
     -------
     Bound
-        For `claims`, in the place of what should come out; of an array every number has to keep it.
+        For `claims`, in the place of an expected result; every number of an array must satisfy it.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class ClaimsReport:
         lines = [f"{self.name}: {sum(e[1] for e in self.entries)} of {len(self.entries)} hold"]
         told = set()
         for sentence, held, complaint in self.entries:
-            if complaint in told:  # the same words once are enough
+            if complaint in told:  # do not print the same complaint again
                 lines.append(f"  ✗ {sentence}: likewise")
                 continue
             lines.append(f"  {'✓' if held else '✗'} {sentence}")
@@ -165,9 +165,9 @@ def claims(name, *sentences):
     name : str
         What is judged; the heading of the report.
     *sentences : tuple of (str, callable, object, str)
-        What should hold, in words. A function without arguments that returns what came out. What should come out: a
-        value, a function that returns one, or a bound such as ``at_most(1)``. A hint for whom it does not hold.
-        Floating-point numbers may differ from what is expected in the sixth digit; everything else must be equal.
+        Four parts each: the claim in words; a function without arguments that returns the result; the expected
+        result, as a value, a function that returns one, or a bound such as ``at_most(1)``; a hint for when the claim
+        does not hold. Floating-point numbers may differ in the sixth digit; everything else must be equal.
 
     Returns
     -------
@@ -206,31 +206,31 @@ def claims(name, *sentences):
 
 
 NOTHING = "Your function returned None."
-WRITTEN = "Is it written, and does every path through it end with `return`?"
+WRITTEN = "Is the function written, and does every path through it end with `return`?"
 
 
 def _broken(got, expected, alarm):
     """What is wrong with a claim, or None."""
     try:
         value, printed = call_safely(got, (), {}, alarm, SECONDS)
-        print(printed, end="")  # whoever looks for a mistake with print finds it
+        print(printed, end="")  # the learner may be debugging with print
         if value is None:
             raise Broken(NOTHING, hint=WRITTEN)
         wanted = call_safely(expected, (), {}, alarm, SECONDS)[0] if callable(expected) else expected
-        _hold_against(value, wanted)
+        _check_value(value, wanted)
     except Broken as broken:
         error = broken.__context__
         if not (isinstance(error, Exception) and arose_in(error, got)):
             return broken
-        # it arose where the check takes up what was returned, not in what the learner wrote
+        # the error arose in the check, which cannot use the returned value, not in the learner's code
         if "NoneType" in str(error):
             return Broken(NOTHING, hint=WRITTEN)
-        return Broken(f"What came out cannot be used: {type(error).__name__}: {error}")
+        return Broken(f"The returned value cannot be used: {type(error).__name__}: {error}")
     return None
 
 
-def _hold_against(value, expected):
-    """Raise `Broken` where a value is not what is expected."""
+def _check_value(value, expected):
+    """Raise `Broken` if a value is not as expected."""
     if isinstance(expected, Bound):
         right = bool(np.all(expected.holds(np.asarray(value))))
     elif _is_numeric(value) and _is_numeric(expected):
@@ -244,7 +244,7 @@ def _hold_against(value, expected):
 
 
 def _is_numeric(value):
-    """Whether a value is a number, an array of them, or a list that is one; a tuple is a shape, and one thing."""
+    """Whether a value is a number, or an array or list of numbers; a tuple is a shape and counts as one value."""
     if isinstance(value, tuple):
         return False
     try:
@@ -254,7 +254,7 @@ def _is_numeric(value):
 
 
 def _complaint(broken, hint):
-    """What is printed below a claim that does not hold."""
+    """The lines below a claim that does not hold."""
     shown = {"expected": broken.expected, "got": broken.got}
     if broken.expected is None:
         lines = textwrap.wrap(broken.what, 94)
@@ -271,6 +271,6 @@ def _complaint(broken, hint):
 
 
 def _in_short(value):
-    """A single value; a float with as many digits as are compared."""
+    """A single value as text; a float has as many digits as are compared."""
     value = np.asarray(value).item() if _is_numeric(value) else value
     return f"{value:.7g}" if isinstance(value, float) else str(value)

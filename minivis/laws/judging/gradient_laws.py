@@ -1,12 +1,13 @@
-"""The laws of every backward pass: each gradient is right, stays float32, and leaves the cotangent alone.
+"""The laws of every backward pass: gradients are right and stay float32, and the cotangent is left alone.
 
-Not here: what one family alone promises, plain calls over the whole domain (value_laws.py).
+Not here: laws of one family alone, plain calls over the whole domain (value_laws.py).
 """
 
 import functools
 
 import numpy as np
 
+from minivis.gradcheck import dot_product_test
 from minivis.laws.judging.candidate import compare, numerical_gradient
 from minivis.laws.judging.inputs import leaves
 from minivis.laws.judging.mutants import changed_leaves, mutated
@@ -16,7 +17,7 @@ __all__ = ["cotangent", "gradients"]
 
 
 def gradients(family, *, inputs, mutants, equation, hints, slide=""):
-    """Declare the laws of the backward pass, one for each array parameter and two for all.
+    """Declare the laws of the backward pass: one for each array parameter, and two for all gradients.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def gradients(family, *, inputs, mutants, equation, hints, slide=""):
     for name in family.arrays:
         family.law(
             f"gradient of {name}",
-            sentence=f"vjp(g) carries the cotangent of the output back to {name}.",
+            sentence=f"vjp(g) turns the cotangent g of the output into the gradient of {name}.",
             inputs=inputs,
             equation=equation[name],
             slide=slide,
@@ -83,7 +84,7 @@ def _cotangent_left_alone(family, inputs):
         manners=True,
         inputs=inputs,
         gradient=True,
-        hint="`g *= ...` writes into an array that belongs to somebody else; another branch of the graph may need it.",
+        hint="`g *= ...` writes into an array that is not yours; another branch of the graph may need it.",
         mutant=mutated(family.right, scribble),
         examples=6,
     )
@@ -93,38 +94,39 @@ def _cotangent_left_alone(family, inputs):
         mine = g.copy()
         f.pull(case.copy(np.float64), mine)
         if not np.array_equal(g, mine):
-            raise Broken("After vjp(g), g was another.", expected=g, got=mine)
+            raise Broken("vjp(g) changed g.", expected=g, got=mine)
 
 
 def cotangent(shape):
-    """A cotangent of simple numbers, never all ones: softmax and every norm would pass with no gradient at all."""
+    """A cotangent of simple numbers, not all ones: softmax and every norm would pass with gradients of 0."""
     values = np.random.default_rng([7, *shape]).permutation(max(1, int(np.prod(shape)))) % 7 - 2.0
     return values.reshape(shape)
 
 
 def _gradient_holds(f, case, name):
-    """The dot-product test <g, J v> = <vjp(g), v> in float64; the derivative along v is that of the right answer."""
+    """The dot-product test in float64: finite differences of the right answer against the gradient that f gives."""
     exact = case.copy(np.float64)
     if exact.everything.get(name) is None:
         return
-    out = f.right(exact)
-    g = cotangent(out.shape)
+    g = cotangent(f.right(exact).shape)
     pulled = f.pull(exact, g.copy())[name]
-    rng = np.random.default_rng(11)
-    direction = [rng.normal(size=leaf.shape) for leaf in leaves(exact[name])]
 
-    def along(step):
+    def forward(*arrays):
         moved = exact.copy()
-        for leaf, v in zip(leaves(moved[name]), direction, strict=True):
-            leaf += step * v
-        return f.right(moved)
+        for leaf, array in zip(leaves(moved[name]), arrays, strict=True):
+            leaf[...] = array
+        return [f.right(moved)]
 
-    step = 1e-5
-    slope = (along(step) - along(-step)) / (2 * step)
-    expected = float((g * slope).sum())
-    got = sum(float((d * v).sum()) for d, v in zip(leaves(pulled), direction, strict=True))
-    scale = np.linalg.norm(g) * np.linalg.norm(slope) + 1e-3
-    if abs(got - expected) <= 1e-6 * scale:
+    found = dot_product_test(
+        forward,
+        leaves(exact[name]),
+        [g],
+        leaves(pulled),
+        rng=np.random.default_rng(11),
+        eps=1e-5,
+        least=1e-3,
+    )
+    if found.difference <= 1e-6:
         return
     true = numerical_gradient(f.right, exact, name, g)
     for right, mine in zip(true, leaves(pulled), strict=True):
@@ -133,4 +135,6 @@ def _gradient_holds(f, case, name):
         except Broken as broken:
             broken.also = {"g, the cotangent": g}
             raise
-    raise Broken(f"The gradient of {name} is off by {abs(got - expected):.2g} along a random direction.")
+    raise Broken(
+        f"The gradient of {name} is off by {abs(found.got - found.expected):.2g} along a random direction."
+    )

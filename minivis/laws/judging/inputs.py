@@ -1,7 +1,7 @@
-"""What laws are tried on: a Case is one call, drawn from small shapes and simple numbers.
+"""The inputs of laws: a Case is one call, drawn with small shapes and simple numbers.
 
-``draw`` is Hypothesis' own, which makes a counterexample smaller, or a NumPy generator, whose cases know nothing of
-each other. Not here: which inputs a law asks for; each family says so itself.
+``draw`` is Hypothesis' own, which can make a counterexample smaller, or a NumPy generator, whose cases are
+independent. Not here: which inputs a law uses; each family defines them.
 """
 
 import itertools
@@ -23,14 +23,14 @@ __all__ = [
     "numbers",
     "pair",
     "pairs",
-    "said",
+    "without_defaults",
     "sizes",
 ]
 
 
 @dataclass
 class Case:
-    """One call of a function under judgement: what stands by position, what is passed by name."""
+    """One call of the judged function: ``args`` are passed by position, ``options`` by name."""
 
     function: str
     args: dict
@@ -50,7 +50,7 @@ class Case:
         return {**self.args, **self.options}
 
     def copy(self, dtype=None):
-        """A case of its own arrays, float arrays in ``dtype`` when one is given."""
+        """The same call with copies of the arrays; float arrays are converted to ``dtype``, if given."""
         args = {name: copied(value, dtype) for name, value in self.args.items()}
         return Case(self.function, args, {n: copied(value, dtype) for n, value in self.options.items()})
 
@@ -62,7 +62,7 @@ class Case:
         )
 
     def key(self):
-        """What makes two cases equal, as bytes and words."""
+        """A text that is the same for equal cases."""
         return repr([(name, _key(value)) for name, value in self.everything.items()])
 
     def __getitem__(self, name):
@@ -77,7 +77,7 @@ def leaves(value):
 
 
 def copied(value, dtype):
-    """An argument with arrays of its own, float arrays in ``dtype`` when one is given."""
+    """A copy of an argument; float arrays are converted to ``dtype``, if given."""
     if isinstance(value, dict):
         return {name: copied(item, dtype) for name, item in value.items()}
     if not isinstance(value, np.ndarray):
@@ -116,8 +116,8 @@ def pair(draw, low, high):
     return (a, integer(draw, low, high)) if choose(draw, False, True) else a
 
 
-def said(options, **defaults):
-    """Options without those that have their default value: a call that leaves them out must mean the same."""
+def without_defaults(options, **defaults):
+    """The options that differ from their default: a call that leaves out the others must give the same."""
     return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}
 
 
@@ -127,10 +127,10 @@ def pairs(low, high):
 
 
 def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):
-    """An array of simple numbers: mostly zeros and ones for the first seeds, tenths between -3 and 3 later.
+    """An array of simple numbers: zeros and ones for the first seeds, tenths between -3 and 3 for later ones.
 
-    One seed is drawn, not every element: it keeps drawing and shrinking fast, and a counterexample ends with the
-    smallest shape and plain numbers all the same.
+    One seed is drawn, not every element. Drawing and shrinking stay fast, and a counterexample still ends with the
+    smallest shape and simple numbers.
     """
     seed = integer(draw, 0, 60)
     rng = np.random.default_rng([seed, *shape])
@@ -144,17 +144,17 @@ def numbers(draw, shape, scale=1.0, offset=0.0, dtype=np.float32):
 
 
 def generator(draw):
-    """A NumPy generator from a seed that Hypothesis draws: each case has numbers of its own."""
+    """A NumPy generator with a drawn seed: each case has its own numbers."""
     return np.random.default_rng(integer(draw, 0, 2**32 - 1))
 
 
 def normals(draw, shape, scale=1.0, dtype=np.float32):
-    """An array of normally distributed numbers with two decimals: for laws about any numbers, not about a corner."""
+    """An array of normally distributed numbers with two decimals, for laws about any numbers."""
     return (generator(draw).normal(size=shape).round(2) * scale).astype(dtype)
 
 
 def distinct(draw, shape, spacing=0.5, dtype=np.float32):
-    """An array in which no two numbers are nearer than ``spacing``: no ties, no kinks near."""
+    """An array whose numbers differ by ``spacing`` or more: no ties, and no kinks nearby."""
     seed = integer(draw, 0, 60)
     count = int(np.prod(shape))
     values = np.arange(count) if seed == 0 else np.random.default_rng([seed, *shape]).permutation(count)

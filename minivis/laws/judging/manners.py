@@ -1,4 +1,4 @@
-"""The manners of every function: its shape, its dtype, inputs left alone, the same answer twice, no printing.
+"""Laws of every function: its shape, its dtype, inputs left alone, the same answer twice, no printing.
 
 Not here: whether the numbers are right (value_laws.py), the backward pass (gradient_laws.py).
 """
@@ -52,7 +52,7 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
         inputs,
         _output,
         "The same input gives the same output, bit for bit.",
-        hint="Is there randomness, or something remembered from one call to the next?",
+        hint="Does your function use random numbers, or keep something from one call to the next?",
         mutant=mutated(
             family.right, lambda right, a, o: right(*a, **o)[0] * (1 + _JITTER.normal(scale=noise))
         ),
@@ -61,8 +61,8 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
     quiet_law(family, inputs)
 
 
-def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, overwritten):
-    """Declare what every function that returns indices keeps (`every_family` is for results that are numbers).
+def index_laws(family, *, inputs, shapes, read, squeezed, random_ties, float_mutant, overwritten):
+    """Declare the laws of every function that returns indices (`every_family` is for results that are numbers).
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
         ``inputs(draw)``: the arguments of a plain call, with ties; of calls with sizes 0 and 1.
     read : callable
         ``read(f, case)``: what the function returns, as an array of any dtype.
-    squeezed, moody, float_mutant : callable
+    squeezed, random_ties, float_mutant : callable
         Mutants: one that drops axes of length 1, one that breaks ties by chance, one that returns floats.
     overwritten : str
         The argument that the mutant of "inputs left alone" writes into.
@@ -81,8 +81,8 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
         family,
         shapes,
         read,
-        sentence="The output has the promised shape, also where there is nothing, or one thing, to choose.",
-        hint="One index, or none, is a list too: np.squeeze takes its axis away.",
+        sentence="The output has the right shape, also if there is nothing to choose from, or only one thing.",
+        hint="A list of one index, or of none, still has an axis: np.squeeze takes it away.",
         mutant=squeezed,
     )
     kind_law(
@@ -91,8 +91,8 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
         "whole numbers",
         "iu",
         read,
-        hint="Indices are for indexing: x[3.0] is an error. np.zeros and np.empty make float64 unless they are told "
-        "otherwise.",
+        hint="Indices are integers: x[3.0] is an error. np.zeros and np.empty make float64 unless you ask for another "
+        "dtype.",
         mutant=float_mutant,
     )
     _inputs_left_alone(
@@ -105,10 +105,10 @@ def index_laws(family, *, inputs, shapes, read, squeezed, moody, float_mutant, o
         family,
         inputs,
         read,
-        "The same input gives the same output, also where several are as good.",
-        hint="Ties may be broken either way, but the same way each time: is there randomness, or something remembered "
-        "from one call to the next?",
-        mutant=moody,
+        "The same input gives the same output, also if several outputs are equally good.",
+        hint="Ties may be broken either way, but the same way each time. Does your function use random numbers, or keep "
+        "something from one call to the next?",
+        mutant=random_ties,
     )
     quiet_law(family, inputs, read)
 
@@ -119,7 +119,7 @@ def shape_law(
     read=_output,
     mutant=None,
     hint=AXES_OF_ONE,
-    sentence="The output has the promised shape, for sizes of 1 as well.",
+    sentence="The output has the right shape, also for axes of size 1.",
     equation="",
 ):
     """Declare that the output has the shape of the right answer; the default mutant squeezes axes of size 1 away."""
@@ -141,7 +141,7 @@ def shape_law(
 
 
 def kind_law(family, inputs, words, kinds, read=_output, *, hint, mutant, examples=12):
-    """Declare that the output holds numbers of a kind, one of NumPy's letters in ``kinds``."""
+    """Declare that the output's dtype is of one of NumPy's kinds in ``kinds``: letters such as "iu"."""
 
     @family.law(
         words,
@@ -176,7 +176,7 @@ def _float32_stays(family, inputs):
         examples=6,
     )
     def float32(f, case):
-        """float32 in, float32 out: half the memory, and what a GPU is fast at."""
+        """float32 in, float32 out: it takes half the memory of float64, and a GPU is faster with it."""
         out = f.result(case.copy())[0]
         f.array(out)
         is_array = isinstance(out, (np.ndarray, np.generic))
@@ -194,7 +194,7 @@ def _float64_is_exact(family, inputs):
         "float64 is exact",
         manners=True,
         inputs=inputs,
-        hint="Is something turned into float32 on the way (astype, np.empty(..., np.float32))? Let the input decide.",
+        hint="Is something converted to float32 on the way (astype, np.empty(..., np.float32))? Use the input's dtype.",
         mutant=mutated(family.right, single),
         examples=6,
     )
@@ -205,7 +205,7 @@ def _float64_is_exact(family, inputs):
         expected = f.right(exact)
         if out.dtype != np.float64:
             raise Broken(f"The result is {out.dtype}; the input was float64.")
-        if f.is_close(out, expected):  # a wrong formula is for other laws to find
+        if f.is_close(out, expected):  # other laws find a wrong formula
             compare(out.reshape(expected.shape), expected, rtol=1e-9, atol=1e-9)
         elif np.array_equal(out, out.astype(np.float32)):
             raise Broken("The result has no more digits than a float32.", expected, out)
@@ -223,13 +223,13 @@ def _with_more_digits(case):
 def _inputs_left_alone(family, inputs, **of_the_law):
     @family.law("inputs left alone", manners=True, inputs=inputs, **of_the_law)
     def untouched(f, case):
-        """The arrays that come in are read, never written to."""
+        """The function reads its input arrays and never writes to them."""
         mine = case.copy()
         f.result(mine)
         for name, before in case.everything.items():
             for old, new in zip(leaves(before), leaves(mine[name]), strict=True):
                 if not np.array_equal(old, new, equal_nan=True):
-                    raise Broken(f"After the call {name} was another.", expected=old, got=new)
+                    raise Broken(f"The call changed {name}.", expected=old, got=new)
 
 
 def _overwrite(right, args, options):
@@ -240,7 +240,7 @@ def _overwrite(right, args, options):
 
 
 def _overwriting(family, name):
-    """The mutant that writes into one argument after it has read all."""
+    """A mutant that writes into one argument after it has computed the right output."""
 
     def overwrite(right, args, options):
         out = right(*args, **options)[0]
@@ -271,12 +271,12 @@ def quiet_law(family, inputs, read=_output):
         "quiet",
         manners=True,
         inputs=inputs,
-        hint="Remove the print calls; a function that is called a million times must not talk.",
-        mutant=mutated(family.right, _talk),
+        hint="Remove the print calls: a function that is called a million times must not print.",
+        mutant=mutated(family.right, _print_shapes),
         examples=4,
     )
     def quiet(f, case):
-        """It returns its result and prints nothing."""
+        """The function returns its result and prints nothing."""
         f.printed = ""
         read(f, case)
         if f.printed:
@@ -284,6 +284,6 @@ def quiet_law(family, inputs, read=_output):
             raise Broken(f"It printed {words[:60]!r}{' ...' if len(words) > 60 else ''}.")
 
 
-def _talk(right, args, options):
+def _print_shapes(right, args, options):
     print("shape:", *[np.shape(a) for a in args])
     return right(*args, **options)[0]

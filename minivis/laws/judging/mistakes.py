@@ -1,4 +1,4 @@
-"""Which known mistake is it? A wrong answer is compared with what the named mistakes of its family give.
+"""Recognising a known mistake: a wrong answer is compared with those of the family's named mistakes.
 
 Not here: the mistakes themselves; each family names its own.
 """
@@ -11,7 +11,7 @@ __all__ = ["recognised"]
 
 
 def recognised(candidate, law, case, others):
-    """The mistake that gives what a function gave, on the case that breaks a law and on a few others.
+    """The known mistake that gives the same answers as a function, on the case that breaks a law and on a few others.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def recognised(candidate, law, case, others):
     case : Case
         The call that breaks it.
     others : list of Case
-        Calls on which the mistake must not contradict the function.
+        Further calls, on which the mistake must agree with the function too.
 
     Returns
     -------
@@ -49,12 +49,12 @@ def _fits(candidate, mistake, case, given):
 
 
 def _given(gives, candidate, case):
-    """What the function gives for a case as a list of arrays, or None where it does not come to that."""
+    """The function's result for a case as a list of arrays, or None if it fails."""
     if candidate.gave_up:
         return None
     try:
         return gives(candidate, case)
-    except Exception:  # Broken, or arrays of a strange kind
+    except Exception:  # Broken, or an unusual kind of array
         return None
 
 
@@ -68,7 +68,7 @@ def _pulled(candidate, case):
 
 
 def _answer(candidate, answer, case, gradient, backward=False):
-    """What a mistake (or, with ``backward``, the right answer, which has a vjp) gives for a case."""
+    """The result of a mistake for a case (or, with ``backward``, of the right answer, which has a vjp)."""
     exact = case.copy(np.float64) if gradient else case.copy()
     try:
         with np.errstate(all="ignore"):
@@ -76,12 +76,12 @@ def _answer(candidate, answer, case, gradient, backward=False):
             if not gradient:
                 return [np.asarray(result[0] if backward else result)]
             return _flat(candidate, result[1](cotangent(np.shape(result[0]))), case)
-    except Exception:  # a mistake need not be able to do every call
+    except Exception:  # a mistake need not handle every call
         return None
 
 
 def _flat(candidate, pulled, case):
-    """The cotangents of the arrays that a case has, in one order, however they were returned."""
+    """The gradients of a case's arrays, always in the same order."""
     found = []
     for name, d in candidate.by_name(pulled, case).items():
         if case.everything.get(name) is not None:

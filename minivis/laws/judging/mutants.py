@@ -1,6 +1,6 @@
-"""Making a mutant: a wrong answer that is the right one with one thing changed.
+"""Making a mutant: the right answer with one thing changed.
 
-Not here: the mutants themselves; they stand with the laws that reject them.
+Not here: the mutants themselves; each stands with the law that rejects it.
 """
 
 import functools
@@ -9,7 +9,7 @@ __all__ = ["backward", "changed_leaves", "mutated"]
 
 
 def mutated(right, change):
-    """A mutant: ``change(right, args, options)`` returns what stands in the right answer's place."""
+    """A mutant: it returns ``change(right, args, options)`` in the place of the right answer."""
 
     @functools.wraps(right)
     def mutant(*args, **options):
@@ -19,9 +19,9 @@ def mutated(right, change):
 
 
 def backward(right, change):
-    """A mutant with the right output: ``change(g, pulled, args, options)`` returns its cotangents.
+    """A mutant with the right output and wrong gradients: ``change(g, pulled, args, options)``.
 
-    ``pulled`` are the right ones of ``g``; ``args`` are all arguments but those passed by name, which are ``options``.
+    ``pulled`` are the right gradients for ``g``; ``args`` are the arguments by position, ``options`` those by name.
     """
 
     def wrong(right, args, options):
@@ -32,7 +32,7 @@ def backward(right, change):
 
 
 def changed_leaves(pulled, change):
-    """A tuple of cotangents (arrays, dicts of arrays or None) with each array changed."""
+    """A tuple of gradients (arrays, dicts of arrays or None) with ``change`` applied to each array."""
     return tuple(_each(d, change) for d in pulled)
 
 

@@ -1,4 +1,4 @@
-"""What a law is and which there are: Law, Family and the registry that names() and catalogue() read.
+"""Law, Mistake and Family, and the registry of all families that names() and catalogue() read.
 
 Not here: the laws themselves (one file a family) and how a function is judged by them (checking.py).
 """
@@ -36,14 +36,14 @@ _FAMILIES = {}
 
 @dataclass(frozen=True)
 class Law:
-    """One promise, with all that the test suite, the learner's report and the book's table say about it.
+    """One property that a function must have, with its words for the report, the test suite and the book's table.
 
     Attributes
     ----------
     family, name : str
-        What it is a law of, and what it is called there.
+        The function that it is a law of, and its name among the laws of that function.
     sentence : str
-        The promise in one sentence.
+        The law in one sentence.
     equation : str
         The same in LaTeX, or empty.
     slide : str
@@ -51,24 +51,24 @@ class Law:
     hint : str
         What to think about when it is broken; it names the likely mistake and leaves the code to the learner.
     mutant : callable
-        A plausible wrong answer that this law rejects; of the other laws only value laws may reject it too.
+        A plausible wrong answer that this law rejects; of the other laws, only value laws may reject it too.
     gradient : bool
-        Whether it speaks of the backward pass and so needs ``vjp=True``.
+        Whether the law is about the backward pass and so needs ``vjp=True``.
     value : bool
-        Whether it compares with the right answer, so that no constant keeps it: points for laws that compare calls
-        with each other, or look at shape and dtype, count once one of these holds.
+        Whether the law compares with the right answer. A function that returns a constant cannot pass it, so points
+        for other laws (shape, dtype, two calls compared) count only once a value law holds.
     manners : bool
-        Whether it speaks of shape, dtype, printing and the like, whatever the numbers are.
+        Whether the law is about shape, dtype, printing and the like, not about the numbers.
     right_too : callable or None
-        ``right_too(f, case)``: the comparison with the right answer that a law adds when its own check, of a call
-        with another call, holds.
+        ``right_too(f, case)``: a comparison with the right answer, made after the law's own check of one call
+        against another.
     after : tuple of str
-        The laws that hold before ``right_too`` is asked: where they do not, it is they that tell what is wrong.
+        Laws that must hold before ``right_too`` is tried: if they do not, their messages say more.
     draw : callable
-        ``draw(rng)``: one case by a NumPy generator.
+        ``draw(rng)``: one case from a NumPy generator.
     one_by_one : bool
-        Whether its cases are drawn so, each independent of the others, and not by Hypothesis, which varies those it
-        has: a share of wrong answers is then found as surely as the number of cases says.
+        Whether the cases are drawn with ``draw``, independently of each other, and not by Hypothesis, which varies
+        earlier cases. The chance to find a rare mistake then depends on the number of cases alone.
     """
 
     family: str
@@ -92,7 +92,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that is known by name: who gives it gets a hint of its own, whichever law finds it.
+    """A well-known wrong answer: a function that gives it gets the hint of the mistake, whichever law finds it.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Mistake:
     hint : str
         What to think about.
     answer : callable
-        It computes what the mistake makes of the arguments; with ``gradient`` it returns ``(out, vjp)``.
+        The function with this mistake; with ``gradient`` it returns ``(out, vjp)``.
     gradient : bool
         Whether the mistake is in the backward pass.
     """
@@ -118,10 +118,10 @@ class Family:
     Parameters
     ----------
     name : str
-        What `check` knows it by.
+        The name that `check` takes.
     right : callable
-        The right answer, written for reading: it has the signature of the call form and returns ``(out, vjp)``. Run
-        in float64 it is what the laws compare with.
+        The right answer, with the signature of the call form; returns ``(out, vjp)``. The laws compare with its
+        result in float64.
     arrays : tuple of str
         The parameters that have a gradient, in the order of the signature.
     form : str, optional
@@ -140,9 +140,9 @@ class Family:
         """Declare a law: decorates ``holds(f, case)``, which raises `Broken` when ``f`` breaks it on ``case``.
 
         ``inputs(draw)`` returns the arguments of one call as a dict; the docstring of the decorated function is the
-        sentence. A law that compares calls with each other also compares the first with the right answer, within
-        ``atol``, once the simplest form is right; ``right_too`` may name laws that must hold as well, for they say
-        better what is wrong, and ``right_too=False`` leaves the comparison out.
+        sentence. A law that compares calls with each other also compares the first call with the right answer, within
+        ``atol``, if the law `SIMPLEST` holds. ``right_too`` may name further laws that must hold first;
+        ``right_too=False`` leaves the comparison out.
         """
         after = right_too if isinstance(right_too, tuple) else ()
 
@@ -189,9 +189,9 @@ class Family:
         self.mistakes.append(Mistake(name, hint, answer, gradient))
 
     def agrees(self, name, sentence, atol=2e-5, value=True, **of_the_law):
-        """Declare the commonest law: on these inputs the function agrees with the formula.
+        """Declare the most common law: on these inputs the function agrees with the formula.
 
-        ``value=False`` where the right answer is the same number everywhere on them, which a constant gives too.
+        ``value=False`` where the right answer is one number for all these inputs: a constant would pass.
         """
         self.law(name, sentence=sentence, right_too=False, value=value, **of_the_law)(
             lambda f, case: self.same(f, case, atol)

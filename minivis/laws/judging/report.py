@@ -14,12 +14,12 @@ from minivis.laws.judging.registry import PLAIN
 __all__ = ["Report", "Verdict", "in_full"]
 
 WIDTH = 100
-IN_FULL = 2  # so many broken laws are shown with their counterexample; the others in a line each
+IN_FULL = 2  # this many broken laws are shown with a counterexample; the others get one line each
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one law.
+    """The result for one law.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Verdict:
     passed : bool
         Whether it holds; False also where it was not judged.
     judged : bool
-        False where the time was up before its turn.
+        False if the time ran out before this law was tried.
     message : str
         What went wrong, in words; empty where it holds.
     hint : str
@@ -36,7 +36,7 @@ class Verdict:
     counterexample : Case or None
         The smallest call found that breaks the law.
     expected, got : ndarray or None
-        What should and what did come out of it.
+        The right result of that call, and the result of the function.
     mistake : str
         The name of the known mistake that gives the same answers; empty where there is none.
     value, gradient : bool
@@ -169,7 +169,7 @@ class Report:
         if any(not verdict.judged for verdict in self.verdicts):
             lines += [
                 "",
-                "· not judged: on tiny inputs your function took too long, or did not come back too often.",
+                "· not judged: your function took too long on tiny inputs, or failed to return several times.",
             ]
         if len(broken) > 1:
             lines += ["", "Mend the first one and check again: the others often follow from it."]
@@ -179,7 +179,7 @@ class Report:
 
 
 def in_full(verdict, function):
-    """A broken law with its counterexample, as lines: what `Report` prints and a grader hands on."""
+    """A broken law with its counterexample, as lines of text, for `Report` and for graders."""
     lines = _wrapped(f"✗ {verdict.name}: {verdict.sentence}", 2)
     if verdict.counterexample is not None:
         lines += [
@@ -199,7 +199,7 @@ def in_full(verdict, function):
 
 
 def _call(function, case):
-    """The call as one would write it; arrays by their name, the rest by value."""
+    """The call in Python: arrays by name, other arguments by value."""
     shown = [n if _is_array(value) else repr(value) for n, value in case.args.items()]
     shown += [f"{n}={n if _is_array(value) else repr(value)}" for n, value in case.options.items()]
     return f"{function}({', '.join(shown)})"

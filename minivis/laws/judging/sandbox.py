@@ -1,4 +1,4 @@
-"""Calling a learner's function with care: a time limit, its own copies of the inputs, and every mishap in words.
+"""Calling a learner's function safely: with a time limit, and with every failure put into words.
 
 Not here: what its results should be (candidate.py), in which order the laws are tried (checking.py).
 """
@@ -19,15 +19,15 @@ import numpy as np
 
 __all__ = ["GENERAL_HINT", "Alarm", "Broken", "TimeIsUp", "arose_in", "call_safely", "learner_line"]
 
-# What to do about an exception that tells nothing more.
+# The hint for an exception that has no hint of its own.
 GENERAL_HINT = "Call your function on the input above and look at the shapes before this line."
 
 
 class Broken(Exception):
-    """A law is broken: what happened, in words, with the pieces of the counterexample.
+    """Raised when a law is broken.
 
-    ``what`` says it in a sentence or two; ``expected`` and ``got`` are the arrays to show, ``also`` more of them by
-    name; ``hint`` replaces the hint of the law when the mishap is another; ``hang`` is True when the time was up.
+    ``what`` says what happened, in one or two sentences; ``expected`` and ``got`` are arrays to show, ``also`` more
+    arrays by name; ``hint``, if given, replaces the hint of the law; ``hang`` is True if the call timed out.
     """
 
     def __init__(self, what, expected=None, got=None, hint=None, hang=False, also=None):
@@ -37,15 +37,15 @@ class Broken(Exception):
 
 
 class TimeIsUp(BaseException):
-    """Raised inside a function that does not come back; no Exception, so ``except Exception`` lets it pass."""
+    """Raised inside a function that takes too long; not an Exception, so ``except Exception`` does not catch it."""
 
 
 class Alarm:
     """Ends a call that takes too long, from within its own process.
 
     In the main thread of a Unix process a timer signal interrupts it; anywhere else a second thread has the
-    interpreter raise the exception. Both repeat until the call gives up, for one that catches everything. Neither can
-    end a single call into compiled code: that needs a worker process (worker.py).
+    interpreter raise the exception. Both repeat until the call ends, because it may catch every exception. Neither
+    can end a single call into compiled code: that needs a worker process (worker.py).
     """
 
     REPEAT = 0.037  # seconds between two attempts
@@ -106,7 +106,7 @@ class Alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
             sys.settrace(self.trace)
             return
-        # the watchdog is not raising now, and what it raised and was not delivered is withdrawn
+        # the watchdog cannot raise while the lock is held; an exception that is not yet delivered is withdrawn
         with self.change:
             self.armed = False
             _raise_in(self.thread, None)
@@ -119,11 +119,11 @@ class Alarm:
         self.rings += 1
         if self.rings == 1:
             raise TimeIsUp
-        # a bare `except:` swallowed it: each time one line later, until that is outside its try
+        # a bare `except:` caught it: raise again, each time one line later, until that line is outside the try
         self._raise_later(frame, lines=self.rings - 2)
 
     def _raise_later(self, frame, lines):
-        """Raise some lines after this one, in a frame where that is not lost."""
+        """Raise after some more lines, in a frame whose exceptions are not ignored."""
 
         def tracer(frame, event, _):
             nonlocal lines
@@ -153,7 +153,7 @@ class Alarm:
 
 
 def _is_gc_callback(frame):
-    """Whether a frame is one that the garbage collector calls (Hypothesis has one): what it raises goes nowhere."""
+    """Whether the garbage collector calls this frame (Hypothesis has such a callback): its exceptions are ignored."""
     return any(frame.f_code is getattr(callback, "__code__", None) for callback in gc.callbacks)
 
 
@@ -163,19 +163,19 @@ def _raise_in(thread, exception):
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), pending)
 
 
-class _Paper(io.StringIO):
-    """Takes what a call prints, and keeps as much of it as anybody reads: what prints for ever fills no memory."""
+class _Printed(io.StringIO):
+    """Keeps the beginning of what a call prints: endless printing does not fill the memory."""
 
     LENGTH = 100_000
 
     def write(self, text):
-        """Write what there is room for; to the writer it looks as if all was written."""
+        """Keep what there is room for, but report that everything was written."""
         super().write(text[: max(0, self.LENGTH - self.tell())])
         return len(text)
 
 
 def call_safely(function, args, options, alarm, seconds):
-    """Call a function of unknown manners.
+    """Call a learner's function, which may fail, print, or run for ever.
 
     Returns
     -------
@@ -189,26 +189,26 @@ def call_safely(function, args, options, alarm, seconds):
     Broken
         If it raised, called sys.exit() or did not come back in time. Ctrl-C passes through.
     """
-    paper = _Paper()
-    # input() finds nothing instead of waiting for somebody
+    text = _Printed()
+    # input() finds nothing and does not wait for the keyboard
     stdin = sys.stdin
     sys.stdin = io.StringIO()
     try:
-        with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), np.errstate(all="ignore"):
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text), np.errstate(all="ignore"):
             with alarm.limit(seconds):
                 result = function(*args, **options)
     except KeyboardInterrupt:
         raise
     except TimeIsUp as interruption:
-        raise _hang(interruption, function, seconds) from None
+        raise _timeout(interruption, function, seconds) from None
     except BaseException as error:
-        raise _mishap(error, function) from None
+        raise _failure(error, function) from None
     finally:
         sys.stdin = stdin
-    return result, paper.getvalue()
+    return result, text.getvalue()
 
 
-def _hang(interruption, function, seconds):
+def _timeout(interruption, function, seconds):
     place = learner_line(interruption, function)
     return Broken(
         f"Your function did not come back within {seconds:.2g} s on this small input{place}.",
@@ -217,7 +217,7 @@ def _hang(interruption, function, seconds):
     )
 
 
-def _mishap(error, function):
+def _failure(error, function):
     place = learner_line(error, function)
     if isinstance(error, SystemExit):
         return Broken(
@@ -246,13 +246,13 @@ def _hint_for(error):
     if "NoneType" in words:
         return "An argument that was not given is None: leave it out of the computation then."
     if isinstance(error, (IndexError, KeyError)):
-        return "An index or a name is looked up that is not there. Print the shapes just before this line."
+        return "An index or a key does not exist. Print the shapes just before this line."
     if isinstance(error, (NameError, UnboundLocalError)):
-        return "A name is used before it has a value: a spelling, or a cell that was not run?"
+        return "A name is used before it has a value: is it misspelt, or was a cell not run?"
     if isinstance(error, RecursionError):
         return "The function calls itself without end."
     if isinstance(error, EOFError):
-        return "Take everything you need from the arguments; nobody is there to answer input()."
+        return "Take everything you need from the arguments; input() gets no answer here."
     return GENERAL_HINT
 
 
@@ -272,7 +272,7 @@ def learner_line(error, function, file=None):
 
 
 def arose_in(error, function):
-    """Whether an exception arose in a function (or its whole cell), and not in what that called of the learner's."""
+    """Whether an exception arose in a function (or in its cell), and not in other learner's code that it called."""
     own = _file_of(function)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     codes = [f.f_code for f in frames if f.f_code.co_filename == own or _is_cell(f.f_code.co_filename)]
@@ -287,5 +287,5 @@ def _file_of(function):
 
 
 def _is_cell(filename):
-    """Whether code with this file name stands in a cell of a notebook, each of which has a name of its own."""
+    """Whether a file name is that of a notebook cell; each cell has its own."""
     return "ipykernel_" in filename or filename.startswith(("<ipython-input-", "<cell "))

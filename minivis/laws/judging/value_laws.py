@@ -1,6 +1,6 @@
-"""The value laws: is the answer right, on the simplest calls and on any? The other laws say why it is not.
+"""The value laws: the answer is right on the simplest calls and on any call. The other laws explain why it is not.
 
-Not here: what the calls of a family look like; each family says so itself.
+Not here: the calls of a family; each family defines its own.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from minivis.laws.judging.sandbox import Broken
 
 __all__ = ["CASES", "gradient_values", "gradients_agree", "values"]
 
-CASES = 160  # a mistake that shows on one case in twenty escapes so many once in 4,000 times
+CASES = 160  # a mistake that shows on one case in twenty passes this many once in 4,000 times
 
 
 def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=2e-5):
@@ -27,15 +27,15 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
     family : Family
         Gains the laws.
     simplest, anything : callable
-        ``simplest(draw)``: the arguments of a call without any option; of any call in the whole domain.
+        ``simplest(draw)`` returns the arguments of a call without options, ``anything(draw)`` those of any call.
     words : str
         What the simplest form is, in a few words: "matrices, no mask".
     hint : str
         What to look at when all other laws hold and this one does not.
     mutant : callable
-        A wrong answer that "agrees on anything" rejects and that no law about a corner finds.
+        A wrong answer that "agrees on anything" rejects and that no law about a special case finds.
     wrong : callable, optional
-        One that already the simplest form rejects; default: the right answer less one half of itself.
+        A wrong answer that the simplest form rejects; default: half of the right one.
     atol : float
         See `Family.agrees`.
     """
@@ -44,7 +44,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
         SIMPLEST,
         sentence=f"On the simplest calls ({words}) the answer is right.",
         inputs=simplest,
-        hint="Work one such call out by hand, step by step, and print the same steps in your function.",
+        hint="Work out one such call by hand, step by step, and print the same steps in your function.",
         mutant=wrong or mutated(family.right, lambda right, a, o: right(*a, **o)[0] / 2),
         examples=24,
         value=True,
@@ -53,7 +53,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
     )(lambda f, case: same(f, case, atol))
     family.law(
         ANYTHING,
-        sentence="On any calls, with all options at once and in all shapes, the answer is right.",
+        sentence="On any call, with any options and shapes, the answer is right.",
         inputs=anything,
         hint=hint,
         mutant=mutant,
@@ -65,7 +65,7 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
 
 
 def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=None):
-    """Declare the same two laws for the gradients, and the mistakes that everybody makes on the way back.
+    """Declare the same two laws for the gradients, and the common mistakes of backward passes.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=No
     )(gradients_agree)
     family.law(
         GRADIENTS,
-        sentence="On any calls, with all options at once and in all shapes, all gradients are right.",
+        sentence="On any call, with any options and shapes, all gradients are right.",
         inputs=anything,
         hint=hint,
         mutant=mutant,
@@ -99,11 +99,11 @@ def gradient_values(family, *, simplest, words, anything, hint, mutant, wrong=No
         value=True,
         one_by_one=True,
     )(gradients_agree)
-    _known_by_everybody(family)
+    _common_mistakes(family)
 
 
 def gradients_agree(f, case):
-    """Each gradient is that of the right answer, in float64; in float32 it is finite."""
+    """Each gradient is right in float64, and finite in float32."""
     exact = case.copy(np.float64)
     g = cotangent(f.right(exact).shape)
     with np.errstate(all="ignore"):
@@ -116,13 +116,13 @@ def gradients_agree(f, case):
             if not np.isfinite(got).all():
                 raise Broken(
                     f"In float32 the gradient of {name} is not finite.",
-                    hint="float64 holds exp of 700, float32 only exp of 88: use what the forward pass computed with its "
-                    "maximum taken off, and do not compute it again without.",
+                    hint="float64 can hold exp(700), float32 only exp(88): use the exps of the forward pass, computed after "
+                    "the maximum was subtracted, and do not compute them again without it.",
                     got=got,
                 )
 
 
-def _known_by_everybody(family):
+def _common_mistakes(family):
     """Mistakes of any backward pass."""
     right = family.right
     arrays = len(family.arrays)
@@ -136,13 +136,13 @@ def _known_by_everybody(family):
 
     family.mistake(
         "a sign turned around",
-        "Every gradient is right but for its sign: which subtraction stands the wrong way around?",
+        "Every gradient has the wrong sign: which subtraction is the wrong way around?",
         backward(lambda vjp, g: changed_leaves(vjp(g), np.negative)),
         gradient=True,
     )
     family.mistake(
         "g left out",
-        "This is the gradient for a cotangent of ones. Each product of the backward pass begins with g.",
+        "This is the gradient for a cotangent of ones: g is not used. Multiply by g, the gradient of the output.",
         backward(lambda vjp, g: vjp(np.ones_like(g))),
         gradient=True,
     )
@@ -150,7 +150,7 @@ def _known_by_everybody(family):
         if list(order) != sorted(order):
             family.mistake(
                 "cotangents in another order",
-                f"The gradients are right and stand in another order; vjp(g) returns those of "
+                f"The gradients are right but in the wrong order; vjp(g) returns those of "
                 f"{', '.join(family.arrays)}, in the order of the signature.",
                 backward(lambda vjp, g, order=order: _reordered(family, vjp(g), order)),
                 gradient=True,
@@ -158,9 +158,9 @@ def _known_by_everybody(family):
 
 
 def _reordered(family, pulled, order):
-    """The cotangents of the arrays alone, in another order."""
+    """The gradients of the arrays alone, in another order."""
     places = [list(family.parameters).index(name) for name in family.arrays]
     own = [pulled[place] if len(pulled) > place else None for place in places]
-    if len(pulled) == len(family.arrays):  # they came without places for options
+    if len(pulled) == len(family.arrays):  # returned without entries for options
         own = list(pulled)
     return tuple(own[i] for i in order) + tuple(own[len(order) :])

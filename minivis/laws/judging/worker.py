@@ -1,4 +1,4 @@
-"""Judging in a process of its own, which is ended when it does not come back: for the grader.
+"""Judging in a separate process, which is killed when its time is up: for graders.
 
 Not here: the judgement itself (checking.py), which already stops most endless loops in the learner's own process.
 """
@@ -16,7 +16,7 @@ __all__ = ["judge_apart"]
 
 
 def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
-    """Judge a function in a worker process and end that process when its time is up, whatever it does.
+    """Judge a function in a worker process, and kill that process when its time is up.
 
     The worker is a fork of this process, so lambdas, closures and notebook functions need no pickling. Where there is
     no fork (Windows) the function is judged in this process, as `check` does.
@@ -33,8 +33,8 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
     Returns
     -------
     Report
-        Laws that the worker had judged before it was ended keep their verdicts; the one it was at is broken, those
-        after it are not judged. A worker that dies (a crash in compiled code, os._exit) is reported in the same way.
+        If the worker is killed, the laws judged before keep their verdicts, the current one counts as broken, and the
+        later ones are not judged. A worker that dies (a crash in compiled code, os._exit) is reported in the same way.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
         return judge(name, implementation, vjp, seed=seed)
     start = time.monotonic()
     family = family_of(name)
-    verdicts(name, implementation, vjp)  # refuses here, not in the worker, what cannot be judged
+    verdicts(name, implementation, vjp)  # raises here, not in the worker, if it cannot be judged
     laws = [law for law in family.laws if vjp or not law.gradient]
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
@@ -72,13 +72,13 @@ def judge_apart(name, implementation, vjp=False, seconds=5.0, seed=0):
 
 
 def _work(sending, name, implementation, vjp, seed):
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one tells it
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches both processes; the other one reports it
         for verdict in verdicts(name, implementation, vjp, seed=seed):
             sending.send(verdict)
 
 
 def _unjudged(laws, ending):
-    """The verdicts that never came: the first law is the one that was being tried."""
+    """Verdicts for the laws that were not finished; the first of them was being tried."""
     hint = "Is there a loop whose condition never becomes false, or a call that ends the program?"
     first = [Verdict(law.name, law.sentence, passed=False, message=ending, hint=hint) for law in laws[:1]]
     return first + [Verdict.of(law, None, "Not judged: the time was up.") for law in laws[1:]]

@@ -122,7 +122,7 @@ def test_a_mishap_is_told_with_the_learners_line():
     assert words.startswith(
         "Your function raised an IndexError: list index out of range (line 3 of your cell)"
     )
-    assert "Hint: An index or a name is looked up" in words
+    assert "Hint: An index or a key does not exist" in words
     words = checked("def f(x):\n    return None + x")  # a None of its own making is not one that it returned
     assert words.startswith("Your function raised a TypeError: unsupported operand") and "line 2" in words
     assert "Hint: " in words
@@ -136,7 +136,7 @@ def test_the_claims_own_hint_is_given_where_nothing_better_is_known():
 def test_what_cannot_be_used_is_no_mistake_inside_the_function():
     words = checked("def f(x):\n    return [1]", "f(2).shape")
     assert words.startswith(
-        "What came out cannot be used: AttributeError: 'list' object has no attribute 'shape'\n"
+        "The returned value cannot be used: AttributeError: 'list' object has no attribute 'shape'\n"
     )
 
 

@@ -155,7 +155,7 @@ def raising(x, axis=-1):
         (lambda x, axis=-1: softmax(x, axis) + 0j, "array of complex", "NumPy array"),
         (lambda x, axis=-1: softmax(x, axis).sum(axis=axis), "shape (2,); (2, 2) was expected", ""),
         (lambda x, axis=-1: input("x?"), "EOFError", "input()"),
-        (lambda x, axis=-1: undefined_name, "NameError", "spelling"),  # noqa: F821
+        (lambda x, axis=-1: undefined_name, "NameError", "misspelt"),  # noqa: F821
         (lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis), "", ""),
     ],
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Draw:
-    """A random array of one input: made anew for every seed, in float64 (or another kind for what is not differentiable)."""
+    """A random array for one input, drawn for each seed: float64, or another kind if it is not differentiable."""
 
     make: object
     shape: tuple
@@ -68,7 +68,7 @@ def several(*draws):
 
 @dataclass(frozen=True)
 class Case:
-    """One row: an op and its arguments by name; a `Draw` stands for an array, a list of them for a list of arrays."""
+    """One row: an op and its arguments by name; a `Draw` means an array, a list of them means a list of arrays."""
 
     op: str
     arguments: dict = field(hash=False)

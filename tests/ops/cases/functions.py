@@ -15,4 +15,4 @@ CASES = [
     case("erf", x=normal(2, 1, 3)),
 ]
 
-ERRORS = []  # any array will do
+ERRORS = []  # they accept any array

@@ -1,4 +1,4 @@
-"""Rows for minivis/ops/operators.py: what only a Tensor's method offers."""
+"""Rows for minivis/ops/operators.py: operations that only a method of Tensor offers."""
 
 from tests.ops.cases import case, normal
 
