@@ -124,7 +124,7 @@ def dot_product_test(function, inputs, cotangents, gradients, *, rng, eps=1e-6, 
     Returns
     -------
     Found
-        ``difference``, relative to |w| |J u| or to ``least``; ``got`` from the gradients, ``expected`` from the
+        ``difference``, relative to ``|w| |J u|`` or to ``least``; ``got`` from the gradients, ``expected`` from the
         differences.
 
     Examples

@@ -44,6 +44,7 @@ PARTS = {
     "recipes": "The small trainings",
     "recipes.ablations": "Ablations of the papers' choices",
     "autograd": "For those who write an op",
+    "ways": "Faster ways to the same",
     "gradcheck": "Checking a gradient",
     "backend": "CPU and GPU",
     "doctor": "What this machine has",

@@ -16,6 +16,7 @@ from minivis.nn.norm import LayerNorm
 from minivis.nn.position import SinePositionCode1d
 
 __all__ = [
+    "ResidualLayer",
     "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
