@@ -172,7 +172,7 @@ class Report:
                 "· not judged: your function took too long on tiny inputs, or failed to return several times.",
             ]
         if len(broken) > 1:
-            lines += ["", "Mend the first one and check again: the others often follow from it."]
+            lines += ["", "Fix the first one and check again; this often fixes the others too."]
         elif not broken and self.passed and self.could_differentiate:
             lines += ["", "Have you written the backward pass too? check(..., vjp=True) judges it."]
         return "\n".join(lines)
