@@ -34,6 +34,12 @@ def _layer_norm(rng):
     return {"x": x, "normalized_shape": last, **options}
 
 
+def _local_response_norm(rng):
+    x = _numbers(rng, *rng.integers(1, 9, 2), *rng.integers(1, 4, 2), scale=rng.choice([1, 30, 1000]))
+    options = _some(rng, size=int(rng.choice([1, 3, 5, 7])), alpha=float(rng.choice([1e-4, 0.01, 1.0])))
+    return {"x": x, **options, **_some(rng, beta=float(rng.uniform(0.3, 2)), k=float(rng.uniform(0.5, 3)))}
+
+
 def _pair(rng, low, high):
     """A number for both axes or one for each, as the call says it and as a pair."""
     rows, columns = (int(n) for n in rng.integers(low, high + 1, 2))
@@ -174,6 +180,7 @@ PLAIN = {
     "softmax": _softmax,
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,
+    "local_response_norm": _local_response_norm,
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,

@@ -83,6 +83,12 @@ def multi_head(query, key, value, weights, heads, mask=None):
     return out
 
 
+def local_response_norm(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
+    """The sum over the window as a correlation with ones along the channels."""
+    sums = scipy.ndimage.correlate1d(x * x, np.ones(size), axis=1, mode="constant")
+    return x * np.exp(-beta * np.log(k + alpha * sums))
+
+
 def patchify(images, patch):
     B, _, H, W = images.shape
     corners = [(y, x) for y in range(0, H, patch) for x in range(0, W, patch)]
@@ -120,6 +126,7 @@ def attention_distance(attention, patch_size, grid):
 THIRD = RIGHT | {
     "conv_transpose2d": conv_transpose,
     "interpolate": interpolate,
+    "local_response_norm": local_response_norm,
     "multi_head_attention": multi_head,
     "patchify": patchify,
     "unpatchify": unpatchify,
