@@ -202,16 +202,32 @@ values(
     mutant=mutated(_masked_conv2d, _sides_mixed_up),
 )
 for name, hint, answer in (
-    ("the table not used", "All input maps count. Set the forbidden kernels to 0, where the table is False.", _unmasked),
-    ("the table inverted", "You use the kernels where the table is False. True means: is connected.", _inverted),
+    (
+        "the table not used",
+        "All input maps count. Set the forbidden kernels to 0, where the table is False.",
+        _unmasked,
+    ),
+    (
+        "the table inverted",
+        "You use the kernels where the table is False. True means: is connected.",
+        _inverted,
+    ),
     (
         "the table transposed",
         "table is (out, in): its rows are the output maps. You read it as (in, out).",
         _transposed,
     ),
-    ("a mean over the connections", "You divide by the number of connections. The maps are added up.", _averaged),
+    (
+        "a mean over the connections",
+        "You divide by the number of connections. The maps are added up.",
+        _averaged,
+    ),
     ("bias forgotten", "Only the bias is missing: add bias[:, None, None].", _without_bias),
-    ("bias for each connection", "You add bias once for each input map: add it once, after the sum.", _bias_each),
+    (
+        "bias for each connection",
+        "You add bias once for each input map: add it once, after the sum.",
+        _bias_each,
+    ),
     (
         "the kernel turned around",
         "The kernel is flipped. In deep learning element (0, 0) belongs to the upper left pixel of the window.",
@@ -354,12 +370,20 @@ def _one_pixel(draw):
 
 def _small(draw):
     B, C, H, W = sizes(draw, 4, 1, 2)
-    return {"x": normals(draw, (B, C, 2 * H, 2 * W)), "weight": normals(draw, (C,)), "bias": normals(draw, (C,))}
+    return {
+        "x": normals(draw, (B, C, 2 * H, 2 * W)),
+        "weight": normals(draw, (C,)),
+        "bias": normals(draw, (C,)),
+    }
 
 
 def _any_maps(draw):
     B, C, H, W = sizes(draw, 4, 1, 4)
-    return {"x": normals(draw, (B, C, 2 * H, 2 * W)), "weight": normals(draw, (C,)), "bias": normals(draw, (C,))}
+    return {
+        "x": normals(draw, (B, C, 2 * H, 2 * W)),
+        "weight": normals(draw, (C,)),
+        "bias": normals(draw, (C,)),
+    }
 
 
 def _of_squares(reduce):
@@ -405,8 +429,9 @@ def every_pixel(f, case):
     expected = np.zeros(changed.shape, bool)
     expected[:, :, u // 2, v // 2] = True
     if not np.array_equal(changed, expected):
-        raise Broken(f"Pixel {(int(u), int(v))} was changed. Now these outputs are changed:", expected, changed)
-
+        raise Broken(
+            f"Pixel {(int(u), int(v))} was changed. Now these outputs are changed:", expected, changed
+        )
 
 
 @subsample.law(
@@ -444,7 +469,11 @@ values(
 )
 for name, hint, answer in (
     ("the mean", "You take the mean of the four numbers: LeNet takes their sum.", _mean),
-    ("the largest number", "This is max pooling: add up the four numbers.", _of_squares(lambda s: s.max(axis=(3, 5)))),
+    (
+        "the largest number",
+        "This is max pooling: add up the four numbers.",
+        _of_squares(lambda s: s.max(axis=(3, 5))),
+    ),
     ("one pixel of four", "You take one pixel of each square: add up all four.", _corner),
     (
         "bias before weight",
@@ -521,9 +550,25 @@ gradient_values(
     mutant=backward(_subsample, _summed_by_image),
 )
 for name, hint, change in (
-    ("one pixel of four", "Only one pixel of each square gets a gradient: all four were added up.", _to_the_corner),
-    ("a quarter to each", "Each pixel gets a quarter of w g, as for a mean. For a sum each gets all of it.", _a_quarter_each),
-    ("weight averaged", "The gradient of weight is a sum over images and positions, not a mean.", _weight_averaged),
-    ("bias averaged", "The gradient of bias is the sum of g over batch, rows and columns, not the mean.", _averaged_bias),
+    (
+        "one pixel of four",
+        "Only one pixel of each square gets a gradient: all four were added up.",
+        _to_the_corner,
+    ),
+    (
+        "a quarter to each",
+        "Each pixel gets a quarter of w g, as for a mean. For a sum each gets all of it.",
+        _a_quarter_each,
+    ),
+    (
+        "weight averaged",
+        "The gradient of weight is a sum over images and positions, not a mean.",
+        _weight_averaged,
+    ),
+    (
+        "bias averaged",
+        "The gradient of bias is the sum of g over batch, rows and columns, not the mean.",
+        _averaged_bias,
+    ),
 ):
     subsample.mistake(name, hint, backward(_subsample, change), gradient=True)

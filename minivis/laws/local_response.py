@@ -46,7 +46,9 @@ local_response_norm = Family(
 
 def _maps(draw, low, high, side=3, scale=100.0, least=1):
     """Feature maps of low to high channels. They are large, because alpha is small."""
-    return normals(draw, (integer(draw, least, 2), integer(draw, low, high), *sizes(draw, 2, least, side)), scale)
+    return normals(
+        draw, (integer(draw, least, 2), integer(draw, low, high), *sizes(draw, 2, least, side)), scale
+    )
 
 
 def _plain(draw):
@@ -67,7 +69,13 @@ def _squares_added(draw):
 
 
 def _without_alpha(draw):
-    return {**_positive(draw), "size": 5, "alpha": 0.0, "beta": choose(draw, 1.0, 0.5, 2.0), "k": choose(draw, 2.0, 1.0)}
+    return {
+        **_positive(draw),
+        "size": 5,
+        "alpha": 0.0,
+        "beta": choose(draw, 1.0, 0.5, 2.0),
+        "k": choose(draw, 2.0, 1.0),
+    }
 
 
 def _any_shape(draw):

@@ -160,7 +160,12 @@ def subsample(x, weight, bias):
     >>> subsample(np.full((1, 1, 2, 2), 3.0), np.array([0.5]), np.array([1.0])).item()  # 0.5 * 12 + 1
     7.0
     """
-    if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2 or {tuple(weight.shape), tuple(bias.shape)} != {x.shape[1:2]}:
+    if (
+        x.ndim != 4
+        or x.shape[2] % 2
+        or x.shape[3] % 2
+        or {tuple(weight.shape), tuple(bias.shape)} != {x.shape[1:2]}
+    ):
         raise ValueError(
             f"subsample: x must be (B, C, H, W) with H and W even, weight and bias (C,) (x: {tuple(x.shape)}, "
             f"weight: {tuple(weight.shape)}, bias: {tuple(bias.shape)})"
@@ -206,7 +211,9 @@ def lenet_loss(logits, target, j=1.0):
     0.6931
     """
     if j <= 0 or logits.ndim != 2:
-        raise ValueError(f"lenet_loss: needs logits (B, K) and j above 0 (logits: {tuple(logits.shape)}, j {j})")
+        raise ValueError(
+            f"lenet_loss: needs logits (B, K) and j above 0 (logits: {tuple(logits.shape)}, j {j})"
+        )
     with_none_of_them = ops.pad(logits, ((0, 0), (0, 1)), value=-j)  # (B, K + 1)
     return ops.cross_entropy(with_none_of_them, target)
 
@@ -326,7 +333,8 @@ class LeNet5(Module):
     -----
     60,000 parameters and 340,908 connections, as the paper says. The paper's outputs are penalties, where small is good;
     here the logits are minus the penalties, so that large is good, as in every model.
-    Images should have values of about mean 0 and variance 1: paper -0.1, ink 1.175.
+    Images should have values of about mean 0 and variance 1: paper -0.1, ink 1.175. Inside `looking` the model shows
+    the maps after each layer under the layer's name, and the drawing as ``f6``, (B, 12, 7).
 
     References
     ----------
@@ -363,14 +371,14 @@ class LeNet5(Module):
         x = as_images("LeNet5", images)
         if x.shape[1:] != (1, 32, 32):
             raise ValueError(f"LeNet5: images must be (B, 1, 32, 32) (images: {tuple(x.shape)})")
-        x = self.squash(self.c1(x))  # (B, 6, 28, 28)
-        x = self.squash(self.s2(x))  # (B, 6, 14, 14)
-        x = self.squash(self.c3(x))  # (B, 16, 10, 10)
-        x = self.squash(self.s4(x))  # (B, 16, 5, 5)
-        x = self.squash(self.c5(x))  # (B, 120, 1, 1)
-        x = self.squash(self.f6(x.reshape(len(x), 120)))  # (B, 84)
-        self.show(drawing=lambda: x.reshape(len(x), 12, 7))
-        return x
+        c1 = self.squash(self.c1(x))  # (B, 6, 28, 28)
+        s2 = self.squash(self.s2(c1))  # (B, 6, 14, 14)
+        c3 = self.squash(self.c3(s2))  # (B, 16, 10, 10)
+        s4 = self.squash(self.s4(c3))  # (B, 16, 5, 5)
+        c5 = self.squash(self.c5(s4))  # (B, 120, 1, 1)
+        f6 = self.squash(self.f6(c5.reshape(len(x), 120)))  # (B, 84)
+        self.show(c1=c1, s2=s2, c3=c3, s4=s4, c5=c5, f6=lambda: f6.reshape(len(x), 12, 7))
+        return f6
 
     def connections(self):
         """The number of connections of each layer: a dict, with the layers' names in the paper.
@@ -458,7 +466,9 @@ class ModernLeNet5(Module):
         """Logits (B, K) of images (B, C, image_size, image_size)."""
         x = as_images("ModernLeNet5", images)
         if x.shape[2:] != (self.image_size, self.image_size):
-            raise ValueError(f"ModernLeNet5: images must be {self.image_size} x {self.image_size} (images: {tuple(x.shape)})")
+            raise ValueError(
+                f"ModernLeNet5: images must be {self.image_size} x {self.image_size} (images: {tuple(x.shape)})"
+            )
         x = self.s2(self.activation(self.c1(x)))  # (B, 6, 14, 14)
         x = self.s4(self.activation(self.c3(x)))  # (B, 16, 5, 5)
         x = self.activation(self.c5(x.reshape(len(x), 400)))  # (B, 120)

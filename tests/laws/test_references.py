@@ -91,7 +91,9 @@ def local_response_norm(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
 
 def masked_conv2d(x, weight, bias, table):
     """One pair of maps at a time, with SciPy's correlation."""
-    out = np.zeros((len(x), len(weight), *(np.array(x.shape[2:]) - weight.shape[2:] + 1))) + bias[:, None, None]
+    out = (
+        np.zeros((len(x), len(weight), *(np.array(x.shape[2:]) - weight.shape[2:] + 1))) + bias[:, None, None]
+    )
     for image, picture in enumerate(x):
         for o, c in np.argwhere(table):
             out[image, o] += scipy.signal.correlate2d(picture[c], weight[o, c], "valid")
