@@ -266,9 +266,8 @@ def _measure(options):
 
     for name in recipes.names() if options.name is None else [options.name]:
         found = recipes.measure(name, options.count, options.seed)
-        shares = {
-            figure: value for figure, value in found.items() if figure != "n" and value >= 0
-        }  # -1: none there
+        # COCO writes -1 where there is no such object
+        shares = {figure: value for figure, value in found.items() if figure != "n" and value >= 0}
         print(name, *(f"{figure} {value:.3f}" for figure, value in shares.items()), sep="  ", flush=True)
     return 0
 
