@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minivis import analysis
+from minivis.models import CNN
 
 RNG = np.random.default_rng(0)
 
