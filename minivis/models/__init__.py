@@ -10,6 +10,7 @@ from minivis.models.detr import *
 from minivis.models.lenet import *
 from minivis.models.mask2former import *
 from minivis.models.resnet import *
+from minivis.models.size_table import *
 from minivis.models.swin import *
 from minivis.models.vgg import *
 from minivis.models.vit import *

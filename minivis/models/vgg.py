@@ -111,9 +111,7 @@ class VGG(Module):
         for layer in self.classifier:
             if isinstance(layer, Linear):
                 outputs = len(layer.weight)
-                kernels = layer.weight.reshape(
-                    outputs, -1, side, side
-                )  # (out, in, 7, 7), then (out, in, 1, 1)
+                kernels = layer.weight.reshape(outputs, -1, side, side)  # (out, in, 7, 7), then 1 x 1
                 x = ops.conv2d(x, kernels, layer.bias)
                 side = 1
             else:
