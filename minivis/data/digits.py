@@ -7,7 +7,7 @@ from minivis.data import geometry
 from minivis.data._check import check_images
 from minivis.data._sklearn import sklearn_datasets
 
-__all__ = ["CLASSES", "INK", "PAPER", "SIZE", "SPLITS", "enlarge", "indices", "load"]
+__all__ = ["CLASSES", "SIZE", "SPLITS", "enlarge", "indices", "lenet_levels", "load"]
 
 CLASSES = tuple("0123456789")
 SPLITS = ("train", "held-out", "all")
@@ -107,7 +107,7 @@ def enlarge(images):
     -------
     numpy.ndarray
         (B, 1, 32, 32) of the dtype of `images`, still 0 and 1. The pixels in between follow from a cubic, and what it
-        puts outside 0 to 1 is cut off. Times ``INK - PAPER`` plus ``PAPER`` they are LeNet's levels.
+        puts outside 0 to 1 is cut off. `lenet_levels` makes LeNet's levels of grey of them.
 
     References
     ----------
@@ -121,3 +121,28 @@ def enlarge(images):
     check_images("enlarge", images)
     digit = geometry.resize(images, (20, 20), mode="bicubic").clip(0, 1)
     return np.pad(digit, ((0, 0), (0, 0), (6, 6), (6, 6)))
+
+
+def lenet_levels(images):
+    """Change the levels of grey to LeNet's, -0.1 for paper and 1.175 for ink: about mean 0 and variance 1.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Floating, 0 is paper and 1 is ink.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape and dtype of `images`.
+
+    References
+    ----------
+    LeCun et al. 1998, section II-B. Slide ``Z/12-lenet``.
+
+    Examples
+    --------
+    >>> lenet_levels(np.array([0.0, 1.0]))
+    array([-0.1  ,  1.175])
+    """
+    return (images * (INK - PAPER) + PAPER).astype(images.dtype)

@@ -12,25 +12,20 @@ from minivis.models import LeNet5, lenet_loss
 from minivis.recipes import _digits
 from minivis.train import fit
 
-__all__ = ["measure", "run"]
+__all__ = ["measure", "prepare", "run"]
 
 STEPS = 3000
-J = 10.0  # the penalty of "none of the digits" in equation 9
-
-
-def levels(ink):
-    """From 0 and 1 to the paper's levels of grey."""
-    return (ink * (digits.INK - digits.PAPER) + digits.PAPER).astype(ink.dtype)
+J = 1.0  # the penalty of "none of the digits" in equation 9
 
 
 def prepare(images):
     """What LeNet-5 takes, (B, 1, 32, 32), of the digits (B, 1, 8, 8)."""
-    return levels(digits.enlarge(images))
+    return digits.lenet_levels(digits.enlarge(images))
 
 
 def changed(images, rng):
     """The same for training: rotated, moved, scaled and slanted a little once they are large."""
-    return levels(_digits.JITTER(digits.enlarge(images), rng))
+    return digits.lenet_levels(_digits.JITTER(digits.enlarge(images), rng))
 
 
 def loss(model, images, labels):
