@@ -326,7 +326,7 @@ class LeNet5(Module):
     -----
     60,000 parameters and 340,908 connections, as the paper says. The paper's outputs are penalties, where small is good;
     here the logits are minus the penalties, so that large is good, as in every model.
-    Images should have values of about mean 0 and variance 1: paper -0.1, ink 1.175. Inside `looking` the model shows
+    In images paper is -0.1 and ink 1.175, see `minivis.data.digits.lenet_levels`. Inside `looking` the model shows
     the maps after each layer under the layer's name, and the drawing as ``f6``, (B, 12, 7).
 
     References
