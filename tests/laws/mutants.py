@@ -69,7 +69,8 @@ def _replaced(above, node, new):
     statement = text = None
     while True:
         if statement is None and (isinstance(node, ast.stmt) or node not in above):
-            statement, text = node, ast.unparse(new)
+            statement = node
+            text = ast.unparse(new)
         if node not in above:
             return new, statement, text
         parent, field, i = above[node]
