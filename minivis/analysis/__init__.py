@@ -5,6 +5,7 @@ Not here: the figures (viz/), and the models and data to analyse (notebooks).
 """
 
 from minivis.analysis.attention_distance import *
+from minivis.analysis.favourites import *
 from minivis.analysis.feature_maps import *
 from minivis.analysis.loss_shape import *
 
