@@ -204,6 +204,7 @@ NN = [
     Row("LearnedPositionCode1d", normal(TOKENS), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode1d(9, 8), steps=2),
     Row("LearnedPositionCode2d", normal(MAP), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode2d(9, 9, 8), steps=2),
     Row("Linear", normal((5_000, 8)), forward, lambda: nn.Linear(8, 4), steps=2),
+    Row("LocalResponseNorm", normal(MAP, scale=30), forward, nn.LocalResponseNorm),
     Row("MLP", normal(TOKENS), forward, lambda: nn.MLP(8, 16), steps=4),
     Row("ModuleList", normal(TOKENS), lambda layers, x: layers[0](x), lambda: nn.ModuleList([nn.Linear(8, 4)]), steps=2),
     Row("MultiHeadAttention", normal(TOKENS), forward, lambda: nn.MultiHeadAttention(8, 2), steps=8),

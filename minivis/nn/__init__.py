@@ -13,6 +13,7 @@ from minivis.nn.mlp import *
 from minivis.nn.module import *
 from minivis.nn.norm import *
 from minivis.nn.observer import *
+from minivis.nn.pool import *
 from minivis.nn.position import *
 from minivis.nn.transformer import *
 from minivis.nn.window_attention import *

@@ -34,6 +34,26 @@ def _layer_norm(rng):
     return {"x": x, "normalized_shape": last, **options}
 
 
+def _local_response_norm(rng):
+    x = _numbers(rng, *rng.integers(1, 9, 2), *rng.integers(1, 4, 2), scale=rng.choice([1, 30, 1000]))
+    options = _some(rng, size=int(rng.choice([1, 3, 5, 7])), alpha=float(rng.choice([1e-4, 0.01, 1.0])))
+    return {"x": x, **options, **_some(rng, beta=float(rng.uniform(0.3, 2)), k=float(rng.uniform(0.5, 3)))}
+
+
+def _masked_conv2d(rng):
+    O, C = rng.integers(1, 7, 2)  # noqa: E741
+    kernel = rng.integers(1, 5, 2)
+    table = rng.random((O, C)) < rng.choice([0.3, 0.7])
+    table[:, 0] |= ~table.any(axis=1)
+    x = _numbers(rng, int(rng.integers(1, 4)), C, *(kernel + rng.integers(0, 4, 2)))
+    return {"x": x, "weight": _numbers(rng, O, C, *kernel), "bias": _numbers(rng, O), "table": table}
+
+
+def _subsample(rng):
+    B, C, H, W = rng.integers(1, 5, 4)
+    return {"x": _numbers(rng, B, C, 2 * H, 2 * W), "weight": _numbers(rng, C), "bias": _numbers(rng, C)}
+
+
 def _pair(rng, low, high):
     """A number for both axes or one for each, as the call says it and as a pair."""
     rows, columns = (int(n) for n in rng.integers(low, high + 1, 2))
@@ -174,9 +194,12 @@ PLAIN = {
     "softmax": _softmax,
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,
+    "local_response_norm": _local_response_norm,
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
+    "masked_conv2d": _masked_conv2d,
+    "subsample": _subsample,
     "interpolate": _interpolate,
     "cross_entropy": _cross_entropy,
     "scaled_dot_product_attention": _attention,

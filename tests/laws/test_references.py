@@ -83,6 +83,29 @@ def multi_head(query, key, value, weights, heads, mask=None):
     return out
 
 
+def local_response_norm(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
+    """The sum over the window as a correlation with ones along the channels."""
+    sums = scipy.ndimage.correlate1d(x * x, np.ones(size), axis=1, mode="constant")
+    return x * np.exp(-beta * np.log(k + alpha * sums))
+
+
+def masked_conv2d(x, weight, bias, table):
+    """One pair of maps at a time, with SciPy's correlation."""
+    out = (
+        np.zeros((len(x), len(weight), *(np.array(x.shape[2:]) - weight.shape[2:] + 1))) + bias[:, None, None]
+    )
+    for image, picture in enumerate(x):
+        for o, c in np.argwhere(table):
+            out[image, o] += scipy.signal.correlate2d(picture[c], weight[o, c], "valid")
+    return out
+
+
+def subsample(x, weight, bias):
+    """Each of the four pixels from its own slice."""
+    sums = x[:, :, ::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, ::2] + x[:, :, 1::2, 1::2]
+    return np.einsum("bchw,c->bchw", sums, weight) + bias.reshape(1, -1, 1, 1)
+
+
 def patchify(images, patch):
     B, _, H, W = images.shape
     corners = [(y, x) for y in range(0, H, patch) for x in range(0, W, patch)]
@@ -120,6 +143,9 @@ def attention_distance(attention, patch_size, grid):
 THIRD = RIGHT | {
     "conv_transpose2d": conv_transpose,
     "interpolate": interpolate,
+    "local_response_norm": local_response_norm,
+    "masked_conv2d": masked_conv2d,
+    "subsample": subsample,
     "multi_head_attention": multi_head,
     "patchify": patchify,
     "unpatchify": unpatchify,
