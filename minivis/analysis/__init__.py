@@ -4,7 +4,7 @@
 Not here: the figures (viz/), and the models and data to analyse (notebooks).
 """
 
-from minivis.analysis.attention_distance import *
+from minivis.analysis.distances import *
 from minivis.analysis.feature_maps import *
 from minivis.analysis.loss_shape import *
 
