@@ -167,8 +167,6 @@ assert sum(p.size for p in modern.parameters()) == 61_706
 # %% [markdown]
 # The convolutions have few parameters but most of the connections: 156 numbers of C1 are used 122,304 times.
 #
-# LENET_TRAINED
-#
 # ## AlexNet
 #
 # Slide `Z/13-alexnet`. AlexNet (Krizhevsky, Sutskever and Hinton, 2012) has the same plan with five convolutions, three
@@ -446,3 +444,340 @@ blind = same_shape(rng.random((300, 500, 1, 1)), labels)
 alike = [same_shape(found, labels) for found in (stage_1, block_2)]
 print(f"blindly {blind:.1f} of 10, first stage {alike[0]:.1f}, second stage {alike[1]:.1f}")
 assert alike[1] > alike[0] + 0.5 and alike[1] > blind + 1
+
+# %% [markdown]
+# ## VGG: only filters of 3 x 3
+#
+# Slide `Z/29-vgg`. Simonyan and Zisserman (2014) asked what depth alone does. All filters are $3 \times 3$, all poolings
+# $2 \times 2$, and the channels double as the map shrinks: 64, 128, 256, 512, 512.
+
+# %% tags=["slide:Z/29-vgg"]
+with mv.nn.init.skip_init():
+    vgg = mv.models.vgg16()
+    sizes = [(name, p.size) for name, p in vgg.named_parameters()]
+total = sum(size for _, size in sizes)
+convolutions = sum(size for name, size in sizes if name.startswith("features"))
+assert total == 138_357_544 and convolutions == 14_714_688
+assert dict(sizes)["classifier.0.weight"] + 4096 == 102_764_544
+print(f"VGG-16: {total:,} parameters, of which the first linear layer has {102_764_544 / total:.0%}")
+viz.architecture(vgg, (1, 3, 224, 224))
+
+# %% [markdown]
+# ### Why 3 x 3
+#
+# Two convolutions of $3 \times 3$ see $5 \times 5$ pixels, three see $7 \times 7$. With $C$ channels in and out, three
+# cost $3 \cdot 9\,C^2 = 27\,C^2$ weights and one of $7 \times 7$ costs $49\,C^2$. And there are three ReLUs instead of
+# one. Is the function of two small filters one of the large ones? Without a ReLU between them it is: a filter applied to
+# a filter is a filter.
+
+# %%
+C = 8
+small = [rng.standard_normal((C, C, 3, 3)) for _ in range(3)]
+assert sum(w.size for w in small) == 27 * C**2 < 7 * 7 * C**2
+impulse = np.zeros((1, C, 13, 13))
+impulse[0, 0, 6, 6] = 1  # one pixel of one channel
+
+
+def stack(x, filters, between=lambda x: x):
+    """Convolutions one after another, each with padding 1."""
+    for w in filters:
+        x = between(ops.conv2d(x, w, padding=1))
+    return x
+
+
+reached = [np.argwhere(stack(impulse, small[:n])[0].any(axis=0)) for n in (1, 2, 3)]
+assert [len(there) for there in reached] == [9, 25, 49]  # 3 x 3, 5 x 5, 7 x 7 pixels
+# one filter of 5 x 5 that does the same as two: their composition, which the impulse shows (turned around)
+composed = np.zeros((C, C, 5, 5))
+for c in range(C):
+    one = np.zeros((1, C, 13, 13))
+    one[0, c, 6, 6] = 1
+    composed[:, c] = stack(one, small[:2])[0, :, 4:9, 4:9][:, ::-1, ::-1]
+x = rng.standard_normal((1, C, 13, 13))
+both = stack(x, small[:2])[..., 2:-2, 2:-2]
+np.testing.assert_allclose(ops.conv2d(x, composed), both)  # the same map, away from the border
+
+# %% [markdown]
+# With a ReLU between them no single filter does the same: the stack is not linear any more. So the stack has fewer
+# weights and can compute more.
+#
+# ### The receptive field of a whole network
+#
+# The rule from above, layer by layer: a layer of kernel $k$ and dilation $d$ adds $(k - 1)\,d$ steps to the field, and a
+# step is the product of all strides before it.
+#
+# ### Linear layers are convolutions
+#
+# The first linear layer of VGG reads a map of $7 \times 7$. So it is a convolution of $7 \times 7$ that fits in one
+# place, and the next linear layers are convolutions of $1 \times 1$. Written like that the network accepts larger
+# images, and gives an answer for every place. (This is the idea of the fully convolutional networks of chapter 16.)
+
+# %% tags=["slide:Z/29-vgg"]
+tiny = mv.models.VGG((1, 1), widths=(8, 16), map_size=3, hidden=32, num_classes=5, rng=0).eval()
+with mv.no_grad():
+    usual = rng.standard_normal((2, 3, 12, 12)).astype(np.float32)  # its map is 3 x 3
+    logits = tiny(usual).data
+    dense = tiny.dense(usual).data
+    assert dense.shape == (2, 5, 1, 1)
+    np.testing.assert_allclose(dense[:, :, 0, 0], logits, rtol=1e-4, atol=1e-6)
+
+    large = rng.standard_normal((1, 3, 20, 16)).astype(np.float32)
+    everywhere = tiny.dense(large).data  # (1, 5, 3, 2): six answers at once
+    flat = tiny.features(large).data
+    assert everywhere.shape == (1, 5, 3, 2)
+    piece = flat[:, :, 1:4, 1:4].reshape(1, -1)  # the map as the place (1, 1) sees it
+    np.testing.assert_allclose(everywhere[:, :, 1, 1], tiny.classifier(piece).data, rtol=1e-4, atol=1e-6)
+print("answers on a larger image:", everywhere.shape[2:])
+
+# %% [markdown]
+# ## Deeper plain networks get worse
+#
+# So depth is good: take more layers. He, Zhang, Ren and Sun (2015) did, and found the opposite. Slide
+# `C/16-deeper-plain-networks-get-worse`: a *plain* network of 56 layers had a larger error than one of 20 layers, on the
+# test set **and on the training set**. A network that learns by heart would have a small error on the training set. So
+# the trouble is not overfitting.
+#
+# We build both kinds. The class has two kinds of blocks, which differ in one line; the rest is the plan of the paper for
+# small images: a convolution, three stages, the mean over positions, one linear layer.
+
+
+# %%
+def conv(inputs, width, kernel, stride, rng):
+    """A convolution without bias, which the norm after it would subtract again."""
+    start = mv.nn.init.kaiming_normal
+    return mv.nn.Conv2d(
+        inputs, width, kernel, stride, padding=kernel // 2, bias=False, weight_init=start, rng=rng
+    )
+
+
+class Block(mv.nn.Module):
+    """Two convolutions with norms, F(x); with a shortcut y = ReLU(F(x) + x), without it y = ReLU(F(x))."""
+
+    def __init__(self, inputs, width, residual, rng):
+        stride = 1 if inputs == width else 2  # more channels, a smaller map
+        self.convs = [conv(inputs, width, 3, stride, rng), conv(width, width, 3, 1, rng)]
+        self.norms = [mv.nn.BatchNorm2d(width), mv.nn.BatchNorm2d(width)]
+        self.residual = residual
+        self.fit = conv(inputs, width, 1, 2, rng) if residual and inputs != width else None
+
+    def forward(self, x):
+        y = ops.relu(self.norms[0](self.convs[0](x)))
+        y = self.norms[1](self.convs[1](y))  # F(x)
+        if self.residual:
+            y = y + (self.fit(x) if self.fit else x)
+        return ops.relu(y)
+
+
+class SmallNet(mv.nn.Module):
+    """6n + 2 layers: images (B, 1, H, W) -> logits (B, 10)."""
+
+    def __init__(self, depth, residual, widths=(8, 16, 32), seed=0):
+        rng = np.random.default_rng(seed)
+        self.stem = conv(1, widths[0], 3, 1, rng)
+        self.norm = mv.nn.BatchNorm2d(widths[0])
+        self.blocks = []
+        inputs = widths[0]
+        for width in widths:
+            for _ in range((depth - 2) // 6):
+                self.blocks.append(Block(inputs, width, residual, rng))
+                inputs = width
+        self.head = mv.nn.Linear(inputs, 10, rng=rng)
+
+    def forward(self, images):
+        x = ops.relu(self.norm(self.stem(images)))  # (B, 8, H, W)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(ops.mean(x, axis=(2, 3)))
+
+
+digits, digit_labels = mv.data.digits.load("train")
+held, held_labels = mv.data.digits.load("held-out")
+
+# %% [markdown]
+# We train four networks on the digits for 120 steps each. Before you run the cell: which of the four will be
+# worst, and on which set?
+
+
+# %%
+def error(net, images, labels):
+    """The share of images that get a wrong class."""
+    net.eval()
+    with mv.no_grad():
+        return float((net(images).data.argmax(axis=1) != labels).mean())
+
+
+def train(net, steps=120, lr=0.05, seed=0):
+    """SGD with momentum on batches of 32; returns the loss of each step."""
+    draw = np.random.default_rng(seed)
+    schedule = mv.optim.cosine(steps, warmup_steps=20)
+    optimizer = mv.optim.SGD(net.parameters(), lr=lr, momentum=0.9, schedule=schedule)
+    net.train()
+    losses = []
+    for _ in range(steps):
+        rows = draw.integers(0, len(digits), 32)
+        loss = ops.cross_entropy(net(digits[rows]), digit_labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% tags=["slide:C/16-deeper-plain-networks-get-worse"]
+losses, errors = {}, {}
+for depth in (20, 44):
+    for residual in (False, True):
+        name = f"{'residual' if residual else 'plain'} {depth}"
+        net = SmallNet(depth, residual)
+        losses[name] = train(net)
+        errors[name] = error(net, digits, digit_labels), error(net, held, held_labels)
+        print(f"{name:11}: {errors[name][0]:6.1%} error on the training set, {errors[name][1]:6.1%} held out")
+assert errors["plain 44"][0] > errors["plain 20"][0] + 0.1  # deeper is worse, on what it was trained on
+assert errors["residual 44"][0] < errors["plain 44"][0] - 0.1
+smooth = {name: np.convolve(values, np.ones(10) / 10, "valid") for name, values in losses.items()}
+viz.curves(
+    {name: (np.arange(len(values)) + 10, values) for name, values in smooth.items()},
+    "step",
+    "training loss (mean of ten steps)",
+    title="Plain and residual networks on digits",
+    caption="Compare the two plain networks with each other, then the two residual ones. The deep plain network hardly "
+    "learns in this time. The residual network of the same depth does.",
+)
+
+# %% [markdown]
+# ### Why: a product over the layers
+#
+# Slide C/21, chapter [01](01_autograd.ipynb): the gradient of an early layer is a product with one factor for each layer
+# above. Factors below 1 make it vanish, factors above 1 make it explode. We measure the length of the gradient of every
+# convolution before the first step.
+
+# %%
+networks = {
+    "sigmoid, plain": ("sigmoid", False, False),
+    "sigmoid, residual": ("sigmoid", True, False),
+    "ReLU, plain": ("relu", False, False),
+    "ReLU, plain, batch norm": ("relu", False, True),
+    "ReLU, residual, batch norm": ("relu", True, True),
+}
+lengths = {}
+for name, (activation, residual, norm) in networks.items():
+    net = mv.models.CifarResNet(
+        56, 8, channels=1, residual=residual, activation=activation, norm=norm, rng=0
+    )
+    found = analysis.gradient_norms(net, lambda m: ops.cross_entropy(m(digits[:32]), digit_labels[:32]))
+    lengths[name] = [length for layer, length in found.items() if layer.endswith("conv.weight")]
+    print(f"{name:27}: first layer {lengths[name][0]:8.1e}, last {lengths[name][-1]:8.1e}")
+viz.curves(
+    {name: np.maximum(found, 1e-30) for name, found in lengths.items()},
+    "layer",
+    "length of the gradient",
+    log="y",
+    mark=False,
+    title="Gradients of 55 convolutions before the first step",
+    caption="x",
+)
+
+# %% [markdown]
+# ### It should not be worse
+#
+# Slide `C/20-deeper-is-harder-to-optimise`. A deeper network *could* be as good as a shallow one: copy the shallow one,
+# and let the remaining layers be the identity. So a good solution exists, and training does not find it. **It is
+# optimisation that fails.** We carry the thought out: into a trained residual network of 20 layers we put 18 more
+# blocks that are the identity.
+
+# %% tags=["slide:C/20-deeper-is-harder-to-optimise"]
+shallow = SmallNet(20, True)
+train(shallow)
+shallow.eval()
+deep = SmallNet(20, True)
+deep.load_state_dict(shallow.state_dict())
+for place, width in ((9, 32), (6, 16), (3, 8)):  # at the end of each stage, the last first
+    for _ in range(6):
+        extra = Block(width, width, True, np.random.default_rng(0))
+        extra.norms[1].weight.data = np.zeros(width, np.float32)  # F = 0, whatever the convolutions do
+        deep.blocks.insert(place, extra)
+deep.eval()
+with mv.no_grad():
+    assert len(deep.blocks) == 9 + 18 and (deep(held).data == shallow(held).data).all()  # to the last bit
+print(f"{2 * len(deep.blocks) + 2} layers, the same answers as with 20: {error(deep, held, held_labels):.1%} error")
+
+# %% [markdown]
+# ## Residual learning
+#
+# Slide `C/23-residual-learning`. Let $H(x)$ be what a block should compute. Instead of $H$ the layers learn the
+# **residual** $F(x) = H(x) - x$, and the block adds $x$ again:
+#
+# $$y = F(x) + x .$$
+#
+# If the identity is the best that a block can do, a plain block must learn it with its weights, through a ReLU. A
+# residual block must only let $F$ be 0. That is easy: weight decay alone leads there. The cell above used it. And the
+# gradient now has a way past every block:
+#
+# $$\frac{\partial y}{\partial x} = \frac{\partial F}{\partial x} + I .$$
+#
+# The product over the layers becomes a product of factors $I + \partial F / \partial x$, which contains $I$ as one of its
+# summands. How large is $F$ beside $x$ in a trained network? We look at each block:
+
+# %% tags=["slide:C/23-residual-learning"]
+identity = Block(8, 8, True, rng)
+for c in identity.convs:
+    c.weight.data = np.zeros_like(c.weight.data)
+x = ops.relu(rng.standard_normal((2, 8, 5, 5)).astype(np.float32))  # what stands behind a ReLU
+assert (identity.eval()(x).data == x).all()  # F = 0: the identity
+plain = Block(8, 8, False, rng)
+for c in plain.convs:
+    c.weight.data = np.zeros_like(c.weight.data)
+assert (plain.eval()(x).data == 0).all()  # without the shortcut nothing is left
+
+sizes = []
+with mv.no_grad():
+    x = ops.relu(shallow.norm(shallow.stem(held)))
+    for block in shallow.blocks:
+        y = block.norms[1](block.convs[1](ops.relu(block.norms[0](block.convs[0](x)))))
+        kept = x if block.fit is None else block.fit(x)
+        sizes.append(float((y.data**2).mean() ** 0.5 / (kept.data**2).mean() ** 0.5))
+        x = block(x)
+print("size of F(x) beside x, block by block:", np.round(sizes, 2))
+
+# %% [markdown]
+# ## ResNet in full
+#
+# Slides `C/24-resnet-in-full`, `C/15-resnet-152`. The network for ImageNet begins with one convolution of
+# $7 \times 7$ and a pooling. Four stages of residual blocks follow, and each but the first halves the map with a stride
+# of 2 and doubles the filters. After the mean over positions there is one linear layer for the classes, and no other.
+
+# %% tags=["slide:C/24-resnet-in-full"]
+with mv.nn.init.skip_init():
+    resnet18 = mv.models.resnet18()
+image = np.zeros((1, 3, 224, 224), np.float32)
+with mv.no_grad():
+    shapes = [m.shape[1:] for m in resnet18.features(image)]
+assert shapes == [(64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7)]  # half the map, twice the filters
+linear = [m for _, m in resnet18.named_modules() if isinstance(m, mv.nn.Linear)]
+assert len(linear) == 1 and linear[0].weight.shape == (1000, 512)
+assert all(len(block.layers) == 2 for stage in resnet18.stages for block in stage)  # two convolutions
+viz.architecture(resnet18, image)
+
+# %% [markdown]
+# The deeper ones have *bottleneck* blocks: a convolution of $1 \times 1$ to a quarter of the channels, one of
+# $3 \times 3$, and one of $1 \times 1$ back. How deep a ResNet is said to be counts the layers with weights along the
+# longest way: the first convolution, those of the blocks, and the linear layer.
+
+# %% tags=["slide:C/15-resnet-152"]
+plans = {  # convolutions in a block, blocks in each stage
+    "resnet18": (2, (2, 2, 2, 2)),
+    "resnet34": (2, (3, 4, 6, 3)),
+    "resnet50": (3, (3, 4, 6, 3)),
+    "resnet101": (3, (3, 4, 23, 3)),
+    "resnet152": (3, (3, 8, 36, 3)),
+}
+for name, (convolutions, depths) in plans.items():
+    with mv.nn.init.skip_init():
+        kind = "basic" if convolutions == 2 else "bottleneck"
+        model = mv.models.ResNet(depths, kind)
+    count = sum(p.size for p in model.parameters())
+    depth = 1 + convolutions * sum(depths) + 1
+    print(f"{name:9}: {depth:3} layers, blocks {depths!s:14}, {count:10,} parameters")
+    assert depth == int(name.removeprefix("resnet"))
+assert count == 60_192_808
+viz.architecture(model, image)
