@@ -73,7 +73,9 @@ class AlexNet(Module):
     (2, 5)
     """
 
-    def __init__(self, towers=2, widths=None, hidden=4096, num_classes=1000, channels=3, dropout=0.5, rng=None):
+    def __init__(
+        self, towers=2, widths=None, hidden=4096, num_classes=1000, channels=3, dropout=0.5, rng=None
+    ):
         if towers not in WIDTHS:
             raise ValueError(f"AlexNet: towers must be 1 or 2, got {towers!r}")
         widths = tuple(WIDTHS[towers] if widths is None else widths)
@@ -125,7 +127,14 @@ def _narrow_normal(shape, rng):
     return init.normal(shape, 0.01, rng)
 
 
-alexnet = published("alexnet", AlexNet, "the two towers of 2012", 60_965_224, example="``dropout=0.0``", towers=2)
+alexnet = published(
+    "alexnet", AlexNet, "the two towers of 2012", 60_965_224, example="``dropout=0.0``", towers=2
+)
 alexnet_one_tower = published(
-    "alexnet_one_tower", AlexNet, "the one tower of 2014, torchvision's", 61_100_840, example="``dropout=0.0``", towers=1
+    "alexnet_one_tower",
+    AlexNet,
+    "the one tower of 2014, torchvision's",
+    61_100_840,
+    example="``dropout=0.0``",
+    towers=1,
 )
