@@ -11,5 +11,6 @@ from minivis.models.mask2former import *
 from minivis.models.resnet import *
 from minivis.models.swin import *
 from minivis.models.vit import *
+from minivis.models.wide_resnet import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

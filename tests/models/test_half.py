@@ -66,6 +66,8 @@ MODELS = {  # name: (the model, its loss and outputs for images)
     "ViT with ReLU": (lambda: models.ViT((64, 48), 16, 32, 3, 4, num_classes=3, activation="relu"), classified),
     "Swin": (lambda: models.Swin(4, 8, (2, 2), (2, 4), num_classes=3, window=4, drop_path=0.0, rng=0), classified),
     "CNN": (lambda: models.CNN(channels=3, widths=(4, 8), depth=1, num_classes=3, rng=0), classified),
+    "CifarResNet": (lambda: models.CifarResNet(8, 4, num_classes=3, rng=0), classified),
+    "WideResNet": (lambda: models.WideResNet(10, 1, num_classes=3, rng=0), classified),
     "ResNet": (lambda: models.ResNet(**{**BACKBONE, "num_classes": 3, "norm": "batch"}, rng=0), classified),
     "DETR": (lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, **DETR), detected("logits", "boxes")),
     "DETR with masks": (
