@@ -8,7 +8,7 @@ Not here: the wide networks for ImageNet (resnet.py), training (recipes/), the b
 
 from minivis import ops
 from minivis.models.common import as_images, published
-from minivis.nn import BatchNorm2d, Conv2d, Dropout, Linear, Module, init
+from minivis.nn import BatchNorm2d, Conv2d, Dropout, Linear, Module, Sequential, init
 
 __all__ = [
     "WideResNet",
@@ -80,8 +80,8 @@ class WideResNet(Module):
 
     Attributes
     ----------
-    stages : list of list of Block
-        The blocks.
+    stages : list of Sequential
+        The blocks of each stage.
 
     Raises
     ------
@@ -124,7 +124,7 @@ class WideResNet(Module):
             for stride in strides:
                 blocks.append(Block(inputs, width, stride, dropout, rng))
                 inputs = width
-            self.stages.append(blocks)
+            self.stages.append(Sequential(*blocks))
         self.norm = BatchNorm2d(inputs)
         self.head = Linear(inputs, num_classes, rng=rng)
 
@@ -138,8 +138,7 @@ class WideResNet(Module):
         x = self.stem(as_images("WideResNet", images))
         maps = []
         for stage in self.stages:
-            for block in stage:
-                x = block(x)
+            x = stage(x)
             maps.append(x)
         return maps
 

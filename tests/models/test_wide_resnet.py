@@ -67,12 +67,12 @@ def test_only_where_shapes_change_is_there_a_projection():
 def test_a_block_by_hand():
     block = small().stages[1][0].eval()
     x = images(2, 32, 5, 6)
-    active = np.maximum(x / np.sqrt(1 + 1e-5), 0)  # running statistics at the start: mean 0, variance 1
+    # running statistics at the start: mean 0, variance 1
+    active = np.maximum(x / np.sqrt(1 + 1e-5), 0)
     y = mv.ops.conv2d(active, block.conv1.weight.data, stride=2, padding=1)
     y = mv.ops.conv2d(np.maximum(y / np.sqrt(1 + 1e-5), 0), block.conv2.weight.data, padding=1)
-    shortcut = mv.ops.conv2d(
-        active, block.projection.weight.data, stride=2
-    )  # of what norm and ReLU have left
+    # the shortcut is of what norm and ReLU have left
+    shortcut = mv.ops.conv2d(active, block.projection.weight.data, stride=2)
     np.testing.assert_allclose(block(mv.Tensor(x)).numpy(), shortcut + y, rtol=1e-4, atol=1e-4)
 
 
@@ -80,9 +80,8 @@ def test_a_branch_of_zeros_leaves_the_map_as_it_is():
     block = small(depth=16, widening=1).stages[0][1]
     block.conv2.weight.data[...] = 0
     x = mv.Tensor(images(2, 16, 4, 4))
-    np.testing.assert_array_equal(
-        block(x).numpy(), x.numpy()
-    )  # also its negative numbers: nothing follows the sum
+    # also its negative numbers: nothing follows the sum
+    np.testing.assert_array_equal(block(x).numpy(), x.numpy())
 
 
 def test_maps_halve_with_the_stages():
