@@ -9,5 +9,6 @@ from minivis.analysis.favourites import *
 from minivis.analysis.feature_maps import *
 from minivis.analysis.gradients import *
 from minivis.analysis.loss_shape import *
+from minivis.analysis.ode import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

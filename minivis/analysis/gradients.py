@@ -31,7 +31,7 @@ def gradient_norms(model, loss):
     References
     ----------
     Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010,
-    section 4. Slide ``C/21-vanishing-gradient``.
+    section 4. Slide ``C/19-vanishing-gradient``.
 
     Examples
     --------

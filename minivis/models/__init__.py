@@ -15,5 +15,6 @@ from minivis.models.size_table import *
 from minivis.models.swin import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
+from minivis.models.wide_resnet import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

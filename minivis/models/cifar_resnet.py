@@ -1,7 +1,7 @@
 """ResNet for small images such as CIFAR-10's, as deep as one likes: 6n + 2 layers. Also the plain network without shortcuts.
 
 He et al., "Deep residual learning for image recognition", CVPR 2016, section 4.2; stochastic depth after Huang et al.,
-ECCV 2016. Slides ``C/20-deeper-plain-networks-get-worse`` to ``C/23-residual-learning``, ``C/27-stochastic-depth``.
+ECCV 2016. Slides ``C/16-deeper-plain-networks-get-worse`` to ``C/23-residual-learning``, ``C/27-stochastic-depth``.
 Not here: the networks for ImageNet (resnet.py), wide ones (wide_resnet.py), training (recipes/).
 """
 
@@ -143,7 +143,7 @@ class CifarResNet(Module):
     References
     ----------
     He et al. 2016, section 4.2, table 6 and figure 6; Huang et al. 2016, equations 1 to 5. Slides
-    ``C/20-deeper-plain-networks-get-worse``, ``C/23-residual-learning``, ``C/27-stochastic-depth``.
+    ``C/16-deeper-plain-networks-get-worse``, ``C/23-residual-learning``, ``C/27-stochastic-depth``.
 
     Examples
     --------
