@@ -101,6 +101,8 @@ viz.grids(
     [table.T.astype(int)],
     marks=[table.T],
     zeros=False,
+    x_label="map of C3, from 0 to 15",
+    y_label="map of S2",
     title="Which maps of S2 each map of C3 sees",
     caption="Columns are the 16 maps of C3, rows the 6 maps of S2. The first six columns see three neighbours, the next "
     "nine see four maps, and the last sees all six.",
@@ -199,8 +201,8 @@ found = {
 assert sum(count for count, _ in found.values()) == sum(p.size for p in alexnet.parameters()) == 60_965_224
 assert sum(neurons for _, neurons in found.values()) == 659_272
 shares = {
-    "parameters": {name: 100 * count / 60_965_224 for name, (count, _) in found.items()},
-    "neurons": {name: 100 * neurons / 659_272 for name, (_, neurons) in found.items()},
+    "parameters": {name: round(100 * count / 60_965_224, 1) for name, (count, _) in found.items()},
+    "neurons": {name: round(100 * neurons / 659_272, 1) for name, (_, neurons) in found.items()},
 }
 viz.bars(
     shares,
@@ -285,23 +287,38 @@ viz.first_filters(
 
 # %% [markdown]
 # Some filters are edges and some are colours, as on the slide. Those of AlexNet are clearer: they have $11 \times 11$
-# pixels, and ours have $2 \times 2$ to $5 \times 5$. We can still measure what they respond to. A filter whose weights
-# add up to about 0 ignores brightness and sees only differences. A filter whose three colour channels are alike sees
-# brightness, and one whose channels differ sees colour.
+# pixels, and ours have $2 \times 2$ to $5 \times 5$. It is easy to see something in noise, so we compare with filters
+# that were drawn at random. *Smooth*: how alike are neighbouring weights, from -1 to 1? Of random ones this is 0.
+# *Colour*: how much of a filter's energy is what its three channels do not share? Of random ones this is two thirds.
+
 
 # %%
+def smoothness(w):
+    """The correlation of neighbouring weights, in rows and columns."""
+    pairs = [(w[..., 1:], w[..., :-1]), (w[..., 1:, :], w[..., :-1, :])]
+    return sum((a * b).sum() for a, b in pairs) / sum((a**2 + b**2).sum() / 2 for a, b in pairs)
+
+
+smooth, colour = {}, {}
 for name, w in weights.items():
-    w = w.astype(np.float32)
-    flat = w.reshape(len(w), -1)
-    balance = np.abs(flat.sum(axis=1)) / np.abs(flat).sum(axis=1)  # 0: only differences, 1: only the mean
-    line = f"{name:20}: {(balance < 0.25).mean():4.0%} of {len(w)} filters mainly see differences"
+    w = w.astype(np.float64)
+    smooth[name] = smoothness(w)
+    line = f"{name:20}: smooth {smooth[name]:+.2f}"
     if w.shape[1] == 3:
-        colour = (w - w.mean(axis=1, keepdims=True)).reshape(len(w), -1)  # what the channels do not share
-        share = (colour**2).sum() / (w**2).sum()
-        line += f"; {share:3.0%} of their energy is colour"
-        assert share > 0.2
+        own = w - w.mean(axis=1, keepdims=True)  # what the channels do not share
+        colour[name] = (own**2).sum() / (w**2).sum()
+        line += f", colour {colour[name]:.0%}"
     print(line)
-assert (np.abs(weights["cnn-digits"].sum(axis=(1, 2, 3))) > 0).all()
+noise = rng.standard_normal((10_000, 3, 4, 4))
+own = noise - noise.mean(axis=1, keepdims=True)
+assert abs(smoothness(noise)) < 0.02 and abs((own**2).sum() / (noise**2).sum() - 2 / 3) < 0.01
+assert all(smooth[name] > 0.3 and colour[name] > 0.75 for name in weights if name.startswith(("detr", "mask2")))
+
+# %% [markdown]
+# The three convolutional networks for scenes have learned smooth filters, and more colour than noise has: there are
+# edges and colours. Swin has learned them less clearly. The filters for digits are not smoother than noise: with
+# filters of so few pixels there is little to see. So the slide's claim holds where filters are large enough and the
+# training long enough, and not for every first layer.
 
 # %% [markdown]
 # **Later layers.** Their filters have 64 channels and more. Drawn as pictures, one for each channel, they no longer say
@@ -314,8 +331,8 @@ viz.filters(
     later[:8, :20],
     size=0.36,
     title="Eight filters of the third convolution, twenty of their 64 channels",
-    caption="Each row is one filter, each tile its weights for one input channel. It cannot be seen what a filter "
-    "responds to.",
+    caption="Each row is one filter, each tile its weights for one input channel. What a filter "
+    "responds to cannot be read from this.",
 )
 
 # %% [markdown]
@@ -624,11 +641,11 @@ def train(net, steps=120, lr=0.05, seed=0):
 
 
 # %% tags=["slide:C/16-deeper-plain-networks-get-worse"]
-losses, errors = {}, {}
+nets, losses, errors = {}, {}, {}
 for depth in (20, 44):
     for residual in (False, True):
         name = f"{'residual' if residual else 'plain'} {depth}"
-        net = SmallNet(depth, residual)
+        net = nets[name] = SmallNet(depth, residual)
         losses[name] = train(net)
         errors[name] = error(net, digits, digit_labels), error(net, held, held_labels)
         print(f"{name:11}: {errors[name][0]:6.1%} error on the training set, {errors[name][1]:6.1%} held out")
@@ -667,15 +684,21 @@ for name, (activation, residual, norm) in networks.items():
     found = analysis.gradient_norms(net, lambda m: ops.cross_entropy(m(digits[:32]), digit_labels[:32]))
     lengths[name] = [length for layer, length in found.items() if layer.endswith("conv.weight")]
     print(f"{name:27}: first layer {lengths[name][0]:8.1e}, last {lengths[name][-1]:8.1e}")
-viz.curves(
-    {name: np.maximum(found, 1e-30) for name, found in lengths.items()},
-    "layer",
-    "length of the gradient",
-    log="y",
-    mark=False,
+viz.gradients_by_layer(
+    lengths,
+    width=7.6,
     title="Gradients of 55 convolutions before the first step",
-    caption="x",
+    caption="The scale is logarithmic: a straight line is a product with the same factor in every layer. With the sigmoid "
+    "the gradient shrinks on its way to the first layers. With ReLU and batch norm it grows, unless there are shortcuts.",
 )
+
+# %% [markdown]
+# With the **sigmoid** the gradient falls by a constant factor from layer to layer, and after 55 layers it is as good as
+# 0. The shortcuts help little here: the sigmoid stands *after* the sum, so it is on every way through the network. A
+# shortcut has to be free. With **ReLU** and He's starting values the lengths are alike in all layers, but tiny. **Batch
+# norm** makes them large, and without shortcuts they grow towards the first layer by three orders of magnitude: a step
+# that is right for the last layers is far too large for the first. With shortcuts they grow by less than one. He et al.
+# conclude the same: their plain networks had batch norm, so the trouble was *not* that gradients vanish.
 
 # %% [markdown]
 # ### It should not be worse
@@ -686,9 +709,7 @@ viz.curves(
 # blocks that are the identity.
 
 # %% tags=["slide:C/20-deeper-is-harder-to-optimise"]
-shallow = SmallNet(20, True)
-train(shallow)
-shallow.eval()
+shallow = nets["residual 20"].eval()
 deep = SmallNet(20, True)
 deep.load_state_dict(shallow.state_dict())
 for place, width in ((9, 32), (6, 16), (3, 8)):  # at the end of each stage, the last first
@@ -781,3 +802,203 @@ for name, (convolutions, depths) in plans.items():
     assert depth == int(name.removeprefix("resnet"))
 assert count == 60_192_808
 viz.architecture(model, image)
+
+# %% [markdown]
+# ## Stochastic depth
+#
+# Slide `C/27-stochastic-depth`. Huang, Sun, Liu, Sedra and Weinberger (2016) leave out whole residual blocks while they
+# train: for **each batch** every block survives with a probability of its own, otherwise only its shortcut is left.
+#
+# $$H_l = \mathrm{ReLU}(b_l\, F_l(H_{l-1}) + H_{l-1}), \qquad b_l \sim \mathrm{Bernoulli}(p_l), \qquad
+# p_l = 1 - \frac{l}{L}(1 - p_L).$$
+#
+# Early blocks make the features that all others need, so they survive more often; with $p_L = 1/2$ the last one is left
+# out every other time. A ResNet of 110 layers has $L = 54$ blocks. How many of them are alive on average?
+
+# %% tags=["slide:C/27-stochastic-depth"]
+survival = mv.nn.survival_schedule(54, 0.5)
+np.testing.assert_allclose(survival, [1 - block / 54 * (1 - 0.5) for block in range(1, 55)])
+assert abs(survival.sum() - 40.25) < 1e-9 and abs(survival[0] - 0.99074) < 1e-5 and survival[-1] == 0.5
+alive = (rng.random((20_000, 54)) < survival).sum(axis=1)  # live blocks of 20,000 batches
+print(f"expected {survival.sum():.2f} live blocks, drawn {alive.mean():.2f}, from {alive.min()} to {alive.max()}")
+assert abs(alive.mean() - 40.25) < 0.1
+counts = np.bincount(alive, minlength=55)[25:55]
+viz.bars(
+    {str(n): 100 * share for n, share in zip(range(25, 55), counts / len(alive), strict=True)},
+    "batches, %",
+    "blocks that are alive",
+    values=False,
+    width=7.6,
+    title="A network of 54 blocks that changes its depth with every batch",
+    caption="Each bar is the share of batches that train a network with this many blocks. Almost all of them train one "
+    "with 32 to 48 blocks: a collection of networks of different depths that share their weights.",
+)
+
+# %% [markdown]
+# There are **two rules** under one name. In the paper's, the whole batch loses a block, nothing is scaled in training,
+# and in evaluation $F_l$ is multiplied by $p_l$. In today's libraries each *sample* loses it on its own, what survives
+# is divided by $p_l$, and nothing happens in evaluation; the rates rise from 0 in the first block. On average both give
+# the same, as long as scaling is done once: never twice, and not at all.
+
+# %% tags=["slide:C/27-stochastic-depth"]
+ones = np.ones((4000, 1), np.float32)
+per_batch = mv.nn.DropPath(0.5, per="batch", rng=0)  # the paper's rule
+per_sample = mv.nn.DropPath(0.5, rng=0)  # today's
+batches = [per_batch(ones).data for _ in range(20)]
+assert {tuple(np.unique(y)) for y in batches} == {(0.0,), (1.0,)}  # all together, and not scaled
+assert np.unique(per_sample(ones).data).tolist() == [0, 2]  # each on its own, and doubled
+assert abs(per_sample(ones).data.mean() - 1) < 0.1
+assert (per_batch.eval()(ones).data == 0.5).all() and (per_sample.eval()(ones).data == 1).all()
+assert mv.nn.drop_path_rates(0.5, 5) == [0, 0.125, 0.25, 0.375, 0.5]  # from 0, in equal steps
+with mv.nn.init.skip_init():
+    resnet110 = mv.models.resnet110(survival=0.5)
+assert len(resnet110.blocks) == 54 and sum(p.size for p in resnet110.parameters()) == 1_727_962
+
+# %% [markdown]
+# SURVIVAL_STUDY
+#
+# ### A residual network is a collection already
+#
+# Why can one leave a block out at all? Veit, Wilber and Belongie (2016) removed single blocks from trained networks. We do
+# the same with our networks of 20 layers: one block is skipped, without any training afterwards.
+
+
+# %%
+def without(net, place):
+    """The held-out error when one block is skipped."""
+    kept = net.blocks
+    try:
+        net.blocks = [block for i, block in enumerate(kept) if i != place]
+        return error(net, held, held_labels)
+    finally:
+        net.blocks = kept
+
+
+places = [i for i in range(9) if i not in (3, 6)]  # those two change the size of the map
+skipped = {
+    f"{kind} network": {f"block {i + 1}": round(100 * without(nets[f"{kind} 20"], i), 1) for i in places}
+    for kind in ("plain", "residual")
+}
+assert np.mean(list(skipped["residual network"].values())) < np.mean(list(skipped["plain network"].values())) - 20
+viz.bars(
+    skipped,
+    "held-out error, %",
+    width=7.6,
+    title="One block is taken out of a trained network",
+    caption=f"Without this the plain network has an error of {errors['plain 20'][1]:.1%}, the residual network one of "
+    f"{errors['residual 20'][1]:.1%}. The plain network needs every block. The residual network often gets by without one.",
+)
+
+# %% [markdown]
+# ## A residual network as a differential equation
+#
+# Slide `C/28-resnet-as-ode`. A residual layer $Y_{j+1} = Y_j + G(Y_j, \theta_j)$ moves the state a little. This is how
+# one solves a differential equation with **Euler's method**: to follow $\frac{dh}{dt} = f(h(t), t, \theta)$, take small
+# steps of length $\Delta$ in the direction of the velocity, $h \leftarrow h + \Delta\, f(h, t)$. What happens with
+# more layers and smaller steps? They approach the solution. The simplest example is $y' = y$ from $y(0) = 1$; at $t = 1$
+# it is $e$:
+
+
+# %%
+def euler(field, y, t0, t1, steps):
+    """Each step is a residual layer: y + h f(y, t)."""
+    h = (t1 - t0) / steps
+    for j in range(steps):
+        y = y + h * field(y, t0 + j * h)
+    return y
+
+
+# %% tags=["slide:C/28-resnet-as-ode"]
+def growth(y, t):
+    return y
+
+
+worked = {1: 2, 2: 2.25, 4: 2.44140625, 10: 2.59374246, 100: 2.70481383}
+for steps, expected in worked.items():
+    found = euler(growth, 1.0, 0, 1, steps)
+    print(f"{steps:3} steps: {found:.8f}   (e is {math.e:.8f}, off by {math.e - found:.5f})")
+    assert abs(found - expected) < 1e-8 and abs(analysis.odeint(growth, 1.0, 0, 1, steps) - expected) < 1e-8
+assert abs(analysis.odeint(growth, 1.0, 0, 1, 1, "rk4") - 65 / 24) < 1e-12  # 2.708333 with a single step
+paths = {
+    f"{steps} step{'s' * (steps > 1)}": (
+        np.linspace(0, 1, steps + 1),
+        np.array(analysis.odeint(growth, 1.0, 0, 1, steps, path=True)),
+    )
+    for steps in (1, 2, 4, 10)
+}
+viz.curves(
+    {**paths, "solution": (np.linspace(0, 1, 101), np.exp(np.linspace(0, 1, 101)))},
+    "t",
+    "y",
+    title="Euler's steps and the solution",
+    caption="Each corner is one layer. With more and smaller steps the path approaches the solution, the exponential.",
+)
+
+# %% [markdown]
+# Better methods look at the velocity within the step. The **midpoint** method takes that of the middle, and the method of
+# **Runge and Kutta** (rk4) averages four. When the number of steps doubles, the error is divided by 2, 4 and 16: these
+# are methods of order 1, 2 and 4.
+
+# %%
+steps = np.array([2, 4, 8, 16, 32])
+off = {
+    method: np.array([abs(analysis.odeint(growth, 1.0, 0, 1, int(n), method) - math.e) for n in steps])
+    for method in ("euler", "midpoint", "rk4")
+}
+for (method, order), found in zip({"euler": 1, "midpoint": 2, "rk4": 4}.items(), off.values(), strict=True):
+    print(f"{method:8}: error divided by", np.round(found[:-1] / found[1:], 1), "with each doubling")
+    assert abs(found[-2] / found[-1] / 2**order - 1) < 0.1
+viz.curves(
+    {method: (steps, found) for method, found in off.items()},
+    "steps",
+    "error at t = 1",
+    log="xy",
+    title="Three methods, and what smaller steps are worth",
+    caption="Both axes are logarithmic. The slopes are the orders: 1, 2 and 4.",
+)
+
+# %% [markdown]
+# ### Smaller steps in a trained network
+#
+# Now a network. Between a first convolution and the linear layer the map follows a field of two convolutions from
+# $t = 0$ to $t = 1$. We train it with four steps of Euler: four residual layers with shared weights. Nothing stands
+# behind the sum, no ReLU either; otherwise it would not be a step. Then we take the trained weights and make the steps
+# smaller.
+
+
+# %%
+class Flow(mv.nn.Module):
+    """Images (B, 1, 8, 8) -> logits (B, 10), through a differential equation."""
+
+    def __init__(self, width=24, seed=0):
+        rng = np.random.default_rng(seed)
+        self.stem = conv(1, width, 3, 1, rng)
+        self.norm = mv.nn.BatchNorm2d(width)
+        self.first = conv(width, width, 3, 1, rng)
+        self.second = conv(width, width, 3, 1, rng)
+        self.head = mv.nn.Linear(width, 10, rng=rng)
+
+    def field(self, y, t):
+        """The velocity of the map y."""
+        return self.second(ops.tanh(self.first(y)))
+
+    def begin(self, images):
+        return self.norm(self.stem(images))
+
+    def forward(self, images, steps=4, method="euler"):
+        y = analysis.odeint(self.field, self.begin(images), 0, 1, steps, method)  # (B, C, 8, 8)
+        return self.head(ops.mean(ops.relu(y), axis=(2, 3)))
+
+
+flow = Flow()
+print(f"training loss at the end: {np.mean(train(flow, steps=150, lr=0.02)[-10:]):.2f}")
+
+# %% tags=["slide:C/28-resnet-as-ode"]
+flow.eval()
+with mv.no_grad():
+    exact = flow(held, 64, "rk4").data
+    answers = {n: flow(held, n).data for n in (1, 2, 4, 8, 16, 32, 64)}
+for n, logits in answers.items():
+    right = (logits.argmax(axis=1) == held_labels).mean()
+    away = np.abs(logits - exact).mean()
+    print(f"{n:2} steps: {right:6.1%} right, logits differ by {away:.3f} from the solution's")
