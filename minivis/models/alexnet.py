@@ -8,7 +8,16 @@ Not here: training, the names of published weights (pretrained/alexnet.py).
 from minivis import ops
 from minivis.models.common import as_images, published
 from minivis.nn import (
-    Conv2d, Dropout, Linear, LocalResponseNorm, MaxPool2d, Module, Parameter, ReLU, Sequential, init,
+    Conv2d,
+    Dropout,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    Module,
+    Parameter,
+    ReLU,
+    Sequential,
+    init,
 )  # fmt: skip
 
 __all__ = ["AlexNet", "alexnet", "alexnet_one_tower"]

@@ -9,7 +9,7 @@ wide_resnet.py).
 
 from minivis import ops
 from minivis.models.common import as_images, published
-from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, Module, init
+from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, MaxPool2d, Module, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
 
@@ -179,9 +179,9 @@ class ResNet(Module):
         rng = init.generator(rng)
         self.channels = tuple(widths)
         self.stride = 4 * 2 ** max(0, len(depths) - 1 - bool(dilated))
-        self.pooled = not patch_stem
         kernel, stride = (4, 4) if patch_stem else (7, 2)
         self.stem = ConvNorm(channels, stem_width, kernel, stride, 1, norm, rng)
+        self.pool = None if patch_stem else MaxPool2d(3, stride=2, padding=1)
         self.stages = []
         inputs = stem_width
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
@@ -205,8 +205,8 @@ class ResNet(Module):
     def features(self, images):
         """The map after each stage, finest first: (B, channels[i], H / 4 / 2^i, W / 4 / 2^i), sizes rounded up."""
         x = ops.relu(self.stem(as_images("ResNet", images)))
-        if self.pooled:
-            x = ops.max_pool2d(x, 3, stride=2, padding=1)
+        if self.pool:
+            x = self.pool(x)
         maps = []
         for stage in self.stages:
             for block in stage:

@@ -13,6 +13,7 @@ from minivis.vision.matching import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.receptive_fields import *
 from minivis.vision.run_lengths import *
 from minivis.vision.suppression import *
 from minivis.vision.windows import *

@@ -876,17 +876,19 @@ def without(net, place):
 
 places = [i for i in range(9) if i not in (3, 6)]  # those two change the size of the map
 skipped = {
-    f"{kind} network": {f"block {i + 1}": round(100 * without(nets[f"{kind} 20"], i), 1) for i in places}
+    f"{kind} network": np.array([100 * without(nets[f"{kind} 20"], i) for i in places])
     for kind in ("plain", "residual")
 }
-assert np.mean(list(skipped["residual network"].values())) < np.mean(list(skipped["plain network"].values())) - 20
-viz.bars(
-    skipped,
+print("held-out error with all blocks:", *(f"{name} {errors[name][1]:.1%}," for name in ("plain 20", "residual 20")))
+assert skipped["residual network"].mean() < skipped["plain network"].mean() - 20
+viz.curves(
+    {name: (np.array(places) + 1, found) for name, found in skipped.items()},
+    "the block that is left out",
     "held-out error, %",
-    width=7.6,
+    level={"guessing": 90},
     title="One block is taken out of a trained network",
-    caption=f"Without this the plain network has an error of {errors['plain 20'][1]:.1%}, the residual network one of "
-    f"{errors['residual 20'][1]:.1%}. The plain network needs every block. The residual network often gets by without one.",
+    caption="Each point is the error of the network without one block. The plain network needs every block: without one "
+    "it does little better than guessing. The residual network still works; only its first block is hard to miss.",
 )
 
 # %% [markdown]
@@ -970,35 +972,322 @@ viz.curves(
 class Flow(mv.nn.Module):
     """Images (B, 1, 8, 8) -> logits (B, 10), through a differential equation."""
 
-    def __init__(self, width=24, seed=0):
+    def __init__(self, width=32, seed=0):
         rng = np.random.default_rng(seed)
-        self.stem = conv(1, width, 3, 1, rng)
+        self.stem = conv(1, width, 3, 2, rng)
         self.norm = mv.nn.BatchNorm2d(width)
         self.first = conv(width, width, 3, 1, rng)
         self.second = conv(width, width, 3, 1, rng)
         self.head = mv.nn.Linear(width, 10, rng=rng)
 
     def field(self, y, t):
-        """The velocity of the map y."""
+        """The velocity of the map y; it does not depend on t."""
         return self.second(ops.tanh(self.first(y)))
 
-    def begin(self, images):
-        return self.norm(self.stem(images))
-
     def forward(self, images, steps=4, method="euler"):
-        y = analysis.odeint(self.field, self.begin(images), 0, 1, steps, method)  # (B, C, 8, 8)
+        y = self.norm(self.stem(images))  # (B, C, 4, 4)
+        y = analysis.odeint(self.field, y, 0, 1, steps, method)
         return self.head(ops.mean(ops.relu(y), axis=(2, 3)))
 
 
 flow = Flow()
-print(f"training loss at the end: {np.mean(train(flow, steps=150, lr=0.02)[-10:]):.2f}")
+print(f"training loss at the end: {np.mean(train(flow, steps=200, lr=0.2)[-10:]):.3f}")
 
 # %% tags=["slide:C/28-resnet-as-ode"]
 flow.eval()
 with mv.no_grad():
-    exact = flow(held, 64, "rk4").data
-    answers = {n: flow(held, n).data for n in (1, 2, 4, 8, 16, 32, 64)}
-for n, logits in answers.items():
-    right = (logits.argmax(axis=1) == held_labels).mean()
-    away = np.abs(logits - exact).mean()
-    print(f"{n:2} steps: {right:6.1%} right, logits differ by {away:.3f} from the solution's")
+    solution = flow(held, 32, "rk4").data
+    answers = {n: flow(held, n).data for n in (1, 2, 4, 8, 16, 32)}
+right = {n: (logits.argmax(axis=1) == held_labels).mean() for n, logits in answers.items()}
+away = {n: float(np.abs(logits - solution).mean()) for n, logits in answers.items()}
+for n in answers:
+    print(f"{n:2} steps: {right[n]:6.1%} right, logits differ by {away[n]:.3f} from those of the solution")
+assert right[8] > right[4] - 0.03 and right[32] > right[4] - 0.03  # smaller steps than it was trained with
+assert 1.7 < away[16] / away[32] < 2.3  # Euler is of order 1
+viz.curves(
+    {"Euler": (np.array(list(away)), np.array(list(away.values())))},
+    "steps",
+    "mean distance from the solution, logits",
+    log="xy",
+    title="The trained network with smaller steps",
+    caption="Both axes are logarithmic. The network was trained with four steps. With more steps its logits approach those "
+    "of the differential equation, and the distance halves when the steps double.",
+)
+
+# %% [markdown]
+# The accuracy is kept with steps that the network never saw: it has learned a field, not four layers. With one step
+# instead of four it loses a little. (This is no law of nature. The same network with ReLU instead of tanh learns a field
+# with sharp bends and large velocities, and its answers change much more with the steps.)
+#
+# ### Gradients without keeping the layers
+#
+# Backpropagation keeps the state of every step. For a differential equation there is another way, the **adjoint method**
+# (Chen, Rubanova, Bettencourt and Duvenaud 2018): the gradient $a(t) = \partial L / \partial h(t)$ obeys an equation of
+# its own, which is solved *backwards* in time together with the state.
+#
+# $$\frac{da}{dt} = -a^T \frac{\partial f}{\partial h}, \qquad
+# \frac{\partial L}{\partial \theta} = -\int_{t_1}^{t_0} a^T \frac{\partial f}{\partial \theta}\, dt$$
+#
+# Nothing has to be kept but the last state. But these are the gradients of the *equation*, not of the four steps. Both
+# agree only as the steps become small:
+
+# %% tags=["slide:C/28-resnet-as-ode"]
+with mv.no_grad():
+    begin = flow.norm(flow.stem(held[:20])).data
+direction = np.random.default_rng(0).standard_normal(begin.shape).astype(np.float32)  # dL / dh(1)
+differ = {}
+for n in (4, 8, 16, 32, 64):
+    y0 = mv.Tensor(begin, requires_grad=True)
+    y1 = analysis.odeint(flow.field, y0, 0, 1, n)
+    (y1 * direction).sum().backward()  # through all steps
+    _, adjoint, _ = analysis.odeint_adjoint(flow.field, y1, direction, 0, 1, n)
+    differ[n] = float(np.linalg.norm(adjoint - y0.grad) / np.linalg.norm(y0.grad))
+    print(f"{n:2} steps: the two gradients differ by {differ[n]:.2%}")
+assert 1.7 < differ[32] / differ[64] < 2.3  # halves when the steps double
+assert differ[4] > 5 * differ[64]
+
+# %% [markdown]
+# ## Wide, deep, expensive
+#
+# Is depth what counts? Zagoruyko and Komodakis (2016) took fewer layers with many more channels. Their **Wide ResNet**
+# WRN-28-10 has 28 layers ten times as wide as He's, and 36.5 million parameters; it has a smaller error on CIFAR-10 than
+# ResNets of a thousand layers, and trains much faster, because wide layers keep a processor busy. Chapter 24 comes back
+# to it.
+
+# %%
+with mv.nn.init.skip_init():
+    wide = {name: getattr(mv.models, name)() for name in ("wrn40_1", "wrn40_2", "wrn40_4", "wrn28_10")}
+size = {name: sum(p.size for p in model.parameters()) for name, model in wide.items()}
+for name, count in size.items():
+    print(f"{name:8}: {count:10,} parameters")
+assert size["wrn40_1"] == 563_930 and size["wrn28_10"] == 36_479_194
+assert 3.9 < size["wrn40_4"] / size["wrn40_2"] < 4.1  # twice as wide: four times the parameters
+
+# %% [markdown]
+# Now all networks of the chapter, counted by the library while you wait: parameters, multiply-adds for one image, and
+# what was published. The book's page [Shapes](https://example.invalid) has the same table for every model.
+
+# %%
+names = ["alexnet", "vgg16", "resnet18", "resnet50", "resnet101", "wide_resnet50_2"]
+costs = mv.models.complexity(names)
+for row in costs.rows:
+    if row.published.multiply_adds:
+        assert f"{row.multiply_adds / 1e9:.3f}" == row.published.multiply_adds
+costs
+
+# %% [markdown]
+# VGG-16 needs four times the multiply-adds of ResNet-50 and has five times its parameters, and its error on ImageNet is
+# larger. The first convolution of VGG at 224 x 224 pixels alone costs $224^2 \cdot 64 \cdot 27 = 86{,}704{,}128$
+# multiply-adds, one eighth of all of AlexNet.
+
+# %%
+first = mv.summary(mv.nn.Conv2d(3, 64, 3, padding=1), (1, 3, 224, 224)).multiply_adds
+assert first == 224 * 224 * 64 * 27 == 86_704_128
+alexnet_row = costs.rows[0]
+print(f"the first convolution of VGG: {first / alexnet_row.multiply_adds:.0%} of AlexNet")
+assert 0.1 < first / alexnet_row.multiply_adds < 0.14
+
+# %% [markdown]
+# ## What the papers claim, and what we measured
+#
+# CLAIMS
+#
+# ## Exercises
+#
+# A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its
+# digits, the input arrays stay unchanged, and nothing is printed.
+
+# %% [markdown]
+# ### Exercise 1: local response normalisation
+# Write `my_lrn(x, size=5, alpha=1e-4, beta=0.75, k=2.0)` for $x$ $(B, C, H, W)$ and an odd `size`: each number is divided
+# by $(k + \alpha \sum a_j^2)^\beta$, with the sum over the `size` channels around it, fewer at the ends. `alpha` is the
+# paper's; it is not divided by `size`.
+
+
+# %% tags=["exercise:lrn"]
+def my_lrn(x, size=5, alpha=1e-4, beta=0.75, k=2.0): ...  # your lines here
+
+
+# %% tags=["check:lrn"]
+passed = mv.laws.check("local_response_norm", my_lrn).passed
+
+# %% [markdown] tags=["solution:lrn"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_lrn(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
+#     half = size // 2
+#     y = np.zeros_like(x)
+#     for i in range(x.shape[1]):
+#         near = x[:, max(0, i - half) : i + half + 1]  # a slice ends by itself at the last channel
+#         y[:, i] = x[:, i] / (k + alpha * (near * near).sum(axis=1)) ** beta
+#     return y
+# ```
+#
+# A start below 0 would count from the end, so it needs `max`. A stop beyond the end does no harm.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: how far does a network see?
+# Write `my_field(layers)`: `layers` is a list of (kernel, stride, dilation), from the image on. Return the side of the
+# receptive field and the stride of the last map, two whole numbers. An empty list sees one pixel: (1, 1).
+
+
+# %% tags=["exercise:field"]
+def my_field(layers): ...  # your lines here
+
+
+# %% tags=["check:field"]
+passed = mv.laws.check("field_of_view", my_field).passed
+
+# %% [markdown] tags=["solution:field"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_field(layers):
+#     size, step = 1, 1
+#     for kernel, stride, dilation in layers:
+#         size = size + (kernel - 1) * dilation * step
+#         step = step * stride
+#     return size, step
+# ```
+#
+# The layer sees its input at distances of `step` pixels: the strides of the layers *before* it. Its own stride counts
+# from the next layer on.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: which blocks survive?
+# Write `my_survival(layers, last)`: the probabilities $p_l = 1 - \frac{l}{L}(1 - p_L)$ of $L$ = `layers` blocks with
+# $p_L$ = `last`, as an array. Count $l$ from 1.
+
+
+# %% tags=["exercise:survival"]
+def my_survival(layers, last): ...  # your lines here
+
+
+# %% tags=["check:survival"]
+passed = mv.laws.check("survival_schedule", my_survival).passed
+
+# %% [markdown] tags=["solution:survival"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_survival(layers, last):
+#     return 1 - np.arange(1, layers + 1) / layers * (1 - last)
+# ```
+#
+# The first block already has a chance to be left out, and the last one survives with exactly $p_L$.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: the steps of Runge and Kutta
+# Write `my_odeint(field, y0, t0, t1, steps, method)`: `method` is "euler", "midpoint" or "rk4", with the formulas from
+# `analysis.odeint`'s docstring; `field(y, t)` gives the velocity. Times may run backwards.
+
+
+# %% tags=["exercise:odeint"]
+def my_odeint(field, y0, t0, t1, steps, method="euler"): ...  # your lines here
+
+
+# %% tags=["check:odeint"]
+passed = mv.laws.check("odeint", my_odeint).passed
+
+# %% [markdown] tags=["solution:odeint"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_odeint(field, y0, t0, t1, steps, method="euler"):
+#     h = (t1 - t0) / steps  # negative backwards
+#     y = y0
+#     for j in range(steps):
+#         t = t0 + j * h
+#         k1 = field(y, t)
+#         if method == "euler":
+#             y = y + k1 * h
+#             continue
+#         k2 = field(y + k1 * (h / 2), t + h / 2)
+#         if method == "midpoint":
+#             y = y + k2 * h
+#             continue
+#         k3 = field(y + k2 * (h / 2), t + h / 2)
+#         k4 = field(y + k3 * h, t + h)
+#         y = y + (k1 + 2 * k2 + 2 * k3 + k4) * (h / 6)
+#     return y
+# ```
+#
+# `y = y + ...` makes a new array; `y += ...` would write into `y0`.
+# </details>
+
+# %% [markdown]
+# ### Exercise 5: count a ResNet
+# Write `my_count(depths)`: the parameters of a ResNet for ImageNet with basic blocks and `depths` blocks in its four
+# stages (64, 128, 256 and 512 channels). The parts: a convolution of $7 \times 7$ from 3 to 64 channels, blocks of two
+# $3 \times 3$ convolutions, a $1 \times 1$ convolution on the shortcut of the first block of stages 2 to 4, a linear
+# layer from 512 to 1000 with bias. Convolutions have no bias; each is followed by a batch norm with two numbers for each
+# channel.
+
+
+# %% tags=["exercise:count"]
+def my_count(depths): ...  # your lines here
+
+
+# %% tags=["check:count"]
+passed = claims(
+    "the count",
+    (
+        "is 11,689,512 for ResNet-18",
+        lambda: my_count((2, 2, 2, 2)),
+        11_689_512,
+        "Count the norms too, also those after the 1 x 1 convolutions: 2 numbers for each channel that comes out.",
+    ),
+    (
+        "is 21,797,672 for ResNet-34",
+        lambda: my_count((3, 4, 6, 3)),
+        21_797_672,
+        "Only the first block of a stage has other channels at its input than at its output.",
+    ),
+    (
+        "grows by one block of the last stage",
+        lambda: my_count((2, 2, 2, 3)) - my_count((2, 2, 2, 2)),
+        2 * (512 * 512 * 9 + 2 * 512),
+        "A block is two convolutions from 512 to 512 channels, each with its norm.",
+    ),
+).passed
+
+# %% [markdown] tags=["solution:count"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_count(depths):
+#     def conv(inputs, outputs, kernel):
+#         return inputs * outputs * kernel**2 + 2 * outputs  # with its norm
+#
+#     total = conv(3, 64, 7) + 512 * 1000 + 1000
+#     inputs = 64
+#     for depth, width in zip(depths, (64, 128, 256, 512)):
+#         if inputs != width:
+#             total += conv(inputs, width, 1)
+#         total += conv(inputs, width, 3) + (2 * depth - 1) * conv(width, width, 3)
+#         inputs = width
+#     return total
+# ```
+#
+# Of the $2 \cdot \text{depth}$ convolutions of a stage only the first has other channels at its input.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - LeNet, AlexNet, VGG and ResNet have one plan: convolutions that make maps smaller and more numerous, then linear
+#   layers. In the older ones nearly all parameters are in the linear layers, nearly all work in the convolutions.
+# - Stacks of 3 x 3 filters see as far as large filters, with fewer weights and more ReLUs.
+# - First filters show edges and colours if they are large enough. What deeper channels respond to is best seen in the
+#   images that they like best.
+# - Deeper plain networks are worse on the training set: the trouble is optimisation. Batch norm and starting values alone
+#   do not mend it.
+# - A residual block learns what to *add*: $F = 0$ is the identity, and gradients have a free way.
+# - Blocks can be left out, in training (stochastic depth) and even afterwards.
+# - A residual block is a step of Euler's method. With smaller steps the network approaches a differential equation.
+#
+# Next: [04. Kernels that adapt](04_kernels_that_adapt.ipynb), where filters depend on the image.

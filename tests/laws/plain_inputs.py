@@ -54,6 +54,14 @@ def _subsample(rng):
     return {"x": _numbers(rng, B, C, 2 * H, 2 * W), "weight": _numbers(rng, C), "bias": _numbers(rng, C)}
 
 
+def _field_of_view(rng):
+    count = int(rng.integers(1, 13))
+    layers = np.stack(
+        [rng.integers(1, 8, count), rng.integers(1, 4, count), rng.integers(1, 4, count)], axis=1
+    )
+    return {"layers": [tuple(map(int, layer)) for layer in layers]}
+
+
 def _pair(rng, low, high):
     """A number for both axes or one for each, as the call says it and as a pair."""
     rows, columns = (int(n) for n in rng.integers(low, high + 1, 2))
@@ -191,6 +199,7 @@ PLAIN = {
     "unpatchify": _unpatchify,
     "sine_position_code": _sine_position_code,
     "attention_distance": _attention_distance,
+    "field_of_view": _field_of_view,
     "softmax": _softmax,
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,

@@ -106,6 +106,19 @@ def subsample(x, weight, bias):
     return np.einsum("bchw,c->bchw", sums, weight) + bias.reshape(1, -1, 1, 1)
 
 
+def field_of_view(layers):
+    """The first and the last pixel of a position and of its neighbour, backwards through the layers."""
+
+    def pixels(place):
+        first = last = place
+        for kernel, stride, dilation in layers[::-1]:
+            first, last = first * stride, last * stride + (kernel - 1) * dilation
+        return first, last
+
+    (first, last), (next_first, _) = pixels(0), pixels(1)
+    return last - first + 1, next_first - first
+
+
 def patchify(images, patch):
     B, _, H, W = images.shape
     corners = [(y, x) for y in range(0, H, patch) for x in range(0, W, patch)]
@@ -142,6 +155,7 @@ def attention_distance(attention, patch_size, grid):
 
 THIRD = RIGHT | {
     "conv_transpose2d": conv_transpose,
+    "field_of_view": field_of_view,
     "interpolate": interpolate,
     "local_response_norm": local_response_norm,
     "masked_conv2d": masked_conv2d,
