@@ -189,6 +189,7 @@ OPTIM = [
 ]  # fmt: skip
 forward = lambda layer, *x: layer(*x)  # noqa: E731
 NN = [
+    Row("AvgPool2d", normal(MAP), forward, lambda: nn.AvgPool2d(2)),
     Row("BatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.BatchNorm2d(8)),
     Row("Conv2d", normal(MAP), forward, lambda: nn.Conv2d(8, 4, 3, padding=1), steps=2),
     Row("ConvTranspose2d", normal(MAP), forward, lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), steps=2),
@@ -207,6 +208,7 @@ NN = [
     Row("Linear", normal((5_000, 8)), forward, lambda: nn.Linear(8, 4), steps=2),
     Row("LocalResponseNorm", normal(MAP, scale=30), forward, nn.LocalResponseNorm),
     Row("MLP", normal(TOKENS), forward, lambda: nn.MLP(8, 16), steps=4),
+    Row("MaxPool2d", normal(MAP), forward, lambda: nn.MaxPool2d(2)),
     Row("ModuleList", normal(TOKENS), lambda layers, x: layers[0](x), lambda: nn.ModuleList([nn.Linear(8, 4)]), steps=2),
     Row("MultiHeadAttention", normal(TOKENS), forward, lambda: nn.MultiHeadAttention(8, 2), steps=8),
     Row("ReLU", normal(TOKENS), forward, nn.ReLU),
@@ -227,7 +229,7 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
-    "no arrays": ["relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
+    "no arrays": ["field_of_view", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

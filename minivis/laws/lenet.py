@@ -63,7 +63,8 @@ def _table(draw, outputs, inputs):
 
 
 def _call(draw, table, kernel=(3, 3), batch=2):
-    (O, C), (M, N) = table.shape, kernel
+    O, C = table.shape
+    M, N = kernel
     x = normals(draw, (batch, C, M + integer(draw, 1, 3), N + integer(draw, 1, 3)))
     return {"x": x, "weight": normals(draw, (O, C, M, N)), "bias": normals(draw, (O,)), "table": table}
 
@@ -149,7 +150,7 @@ def no_leak(f, case):
     x = case["x"].copy()
     x[:, 2] += 1
     unseen = ~case["table"][:, 2]
-    before, after = f(case)[:, unseen], f(case.replace(x=x))[:, unseen]
+    before, after = (f(c)[:, unseen] for c in (case, case.replace(x=x)))
     if not np.array_equal(before, after):
         raise Broken("Input map 2 was changed. These output maps do not see it:", before, after)
 
@@ -348,7 +349,8 @@ def _maps(draw, B, C, alike=False):
     x = normals(draw, (B, C, 2 * integer(draw, 2, 3), 2 * integer(draw, 2, 3)))
     weight, bias = normals(draw, (C,)), normals(draw, (C,))
     if alike:  # one weight and one bias for all maps
-        weight[:], bias[:] = weight[0] or 1, bias[0]
+        weight[:] = weight[0] or 1
+        bias[:] = bias[0]
     return {"x": x, "weight": weight, "bias": bias}
 
 

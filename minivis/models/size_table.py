@@ -25,7 +25,6 @@ INPUTS = {  # name -> the shape of the published input, where it is another
 }
 
 TORCHVISION = "torchvision's documentation"
-ALEXNET = "Krizhevsky et al. 2012"
 RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 DEIT = "Touvron et al. 2021, table 1"
@@ -35,16 +34,6 @@ MASK2FORMER = "Cheng et al. 2022, table 1"
 
 # name -> as printed by the source: parameters (in millions, or exactly), billions of multiply-adds of the same input
 PUBLISHED = {
-    "alexnet": Published("60", None, ALEXNET),
-    "alexnet_one_tower": Published("61,100,840", "0.714", TORCHVISION),
-    "vgg11": Published("132,863,336", "7.609", TORCHVISION),
-    "vgg11_bn": Published("132,868,840", "7.609", TORCHVISION),
-    "vgg13": Published("133,047,848", "11.308", TORCHVISION),
-    "vgg13_bn": Published("133,053,736", "11.308", TORCHVISION),
-    "vgg16": Published("138,357,544", "15.470", TORCHVISION),
-    "vgg16_bn": Published("138,365,992", "15.470", TORCHVISION),
-    "vgg19": Published("143,667,240", "19.632", TORCHVISION),
-    "vgg19_bn": Published("143,678,248", "19.632", TORCHVISION),
     "resnet18": Published("11,689,512", "1.814", TORCHVISION),
     "resnet34": Published("21,797,672", "3.664", TORCHVISION),
     "resnet50": Published("25,557,032", "4.089", TORCHVISION),
@@ -64,6 +53,16 @@ PUBLISHED = {
     "wrn40_2": Published("2.2", None, WIDE_RESNET),
     "wrn40_4": Published("8.9", None, WIDE_RESNET),
     "wrn40_10": Published("55.8", None, WIDE_RESNET),
+    "alexnet": Published("60", None, "Krizhevsky et al. 2012"),
+    "alexnet_one_tower": Published("61,100,840", "0.714", TORCHVISION),
+    "vgg11": Published("132,863,336", "7.609", TORCHVISION),
+    "vgg11_bn": Published("132,868,840", "7.609", TORCHVISION),
+    "vgg13": Published("133,047,848", "11.308", TORCHVISION),
+    "vgg13_bn": Published("133,053,736", "11.308", TORCHVISION),
+    "vgg16": Published("138,357,544", "15.47", TORCHVISION),
+    "vgg16_bn": Published("138,365,992", "15.47", TORCHVISION),
+    "vgg19": Published("143,667,240", "19.632", TORCHVISION),
+    "vgg19_bn": Published("143,678,248", "19.632", TORCHVISION),
     "vit_ti16": Published("5.7", None, "timm's model card"),
     "vit_s16": Published("22.1", None, "timm's model card"),
     "vit_b16": Published("86,567,656", "17.564", TORCHVISION),

@@ -110,9 +110,8 @@ class VGG(Module):
         side = self.map_size
         for layer in self.classifier:
             if isinstance(layer, Linear):
-                kernels = layer.weight.reshape(
-                    len(layer.weight), -1, side, side
-                )  # (out, in, 7, 7), then (out, in, 1, 1)
+                outputs = len(layer.weight)
+                kernels = layer.weight.reshape(outputs, -1, side, side)  # (out, in, 7, 7), then 1 x 1
                 x = ops.conv2d(x, kernels, layer.bias)
                 side = 1
             else:

@@ -361,7 +361,8 @@ def local_response_norm(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
             f"local_response_norm: needs x (B, C, ...), size of at least 1, alpha of at least 0 and k above 0 "
             f"(x: {tuple(x.shape)}, size {size}, alpha {alpha}, k {k})"
         )
-    before, after = size // 2, (size - 1) // 2
+    before = size // 2
+    after = size - 1 - before
     wide = x.astype("float64")  # where no square of a float32 overflows
     s = k + alpha * _channels_around(wide * wide, before, after)
     y = wide * s**-beta

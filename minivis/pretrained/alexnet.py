@@ -7,7 +7,7 @@ from minivis.models.alexnet import AlexNet
 from minivis.pretrained.family import PublishedFamily, labels_of, names_of
 from minivis.pretrained.settings import Settings
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "PREPROCESSOR", "names"]
 
 
 def build(config, **options):
@@ -42,18 +42,19 @@ def infer(shapes, config=None):
     }
 
 
+PREPROCESSOR = {  # torchvision's
+    "image_processor_type": "ConvNextImageProcessor",
+    "size": {"shortest_edge": 224},
+    "crop_pct": 0.875,
+    "resample": 2,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+}
 FAMILY = PublishedFamily(
     model_types=("alexnet",),
     build=build,
     names=names,
     dialects=("torchvision",),
     infer=infer,
-    preprocessor={
-        "image_processor_type": "ConvNextImageProcessor",
-        "size": {"shortest_edge": 224},
-        "crop_pct": 0.875,
-        "resample": 2,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
-    },
+    preprocessor=PREPROCESSOR,
 )

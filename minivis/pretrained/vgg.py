@@ -6,7 +6,8 @@ Not here: the model (models/vgg.py), Caffe's files, whose images are BGR without
 import math
 
 from minivis.models.vgg import VGG
-from minivis.pretrained.family import PublishedFamily, labels_of, names_of
+from minivis.pretrained.alexnet import PREPROCESSOR, names
+from minivis.pretrained.family import PublishedFamily, labels_of
 from minivis.pretrained.settings import Settings
 
 __all__ = ["FAMILY"]
@@ -28,11 +29,6 @@ def build(config, **options):
         num_classes=len(labels_of(config)),
         **options,
     )
-
-
-def names(model, dialect):
-    """Torchvision's names, which are also ours."""
-    return {name: name for name in names_of(model)}
 
 
 def infer(shapes, config=None):
@@ -73,12 +69,5 @@ FAMILY = PublishedFamily(
     names=names,
     dialects=("torchvision",),
     infer=infer,
-    preprocessor={
-        "image_processor_type": "ConvNextImageProcessor",
-        "size": {"shortest_edge": 224},
-        "crop_pct": 0.875,
-        "resample": 2,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
-    },
+    preprocessor=PREPROCESSOR,
 )

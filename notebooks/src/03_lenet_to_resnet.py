@@ -522,7 +522,59 @@ np.testing.assert_allclose(ops.conv2d(x, composed), both)  # the same map, away 
 #
 # The rule from above, layer by layer: a layer of kernel $k$ and dilation $d$ adds $(k - 1)\,d$ steps to the field, and a
 # step is the product of all strides before it.
-#
+
+# %% tags=["slide:Z/29-vgg"]
+def field_of(layers):
+    """(kernel, stride, dilation) of each layer -> side of the field and stride, in pixels."""
+    size, step = 1, 1
+    for kernel, stride, dilation in layers:
+        size = size + (kernel - 1) * dilation * step
+        step = step * stride
+    return size, step
+
+
+to_pool_5 = []
+for convolutions in (2, 2, 3, 3, 3):
+    to_pool_5 += [(3, 1, 1)] * convolutions + [(2, 2, 1)]
+assert field_of(to_pool_5) == mv.vision.field_of_view(to_pool_5) == (212, 32)
+assert field_of([(3, 1, 1)] * 2) == field_of([(5, 1, 1)]) and field_of([(3, 1, 1)] * 3) == field_of([(7, 1, 1)])
+assert mv.laws.check("field_of_view", field_of).passed
+with mv.nn.init.skip_init():
+    models = {"VGG-16": vgg, "AlexNet": alexnet, "ResNet-18": mv.models.resnet18(), "ResNet-50": mv.models.resnet50()}
+for name, model in models.items():
+    layers = mv.summary(model, (1, 3, 227, 227)).layers  # read from one forward pass
+    size, step = mv.vision.field_of_view(layers)
+    print(f"{name:9}: {len(layers):2} layers with windows, the last map sees {size} pixels, {step} apart")
+assert mv.vision.field_of_view(mv.summary(vgg, (1, 3, 224, 224)).layers) == (212, 32)
+
+# %% [markdown]
+# The formula says what *can* have an influence. What does have one can be measured by a gradient
+# (`analysis.receptive_field`, chapter [08](08_vit.ipynb)). For the small trained network `cnn-digits`, layer by layer:
+
+# %%
+cnn = mv.load("cnn-digits")
+noise = np.random.default_rng(0).standard_normal((8, 1, 24, 24)).astype(np.float32)
+strides = (1, 1, 2, 1)  # of its four convolutions
+measured, expected = {}, []
+for i in range(4):
+    # convolution, norm, ReLU: three entries of the list for each
+    layers = list(cnn.layers)[: 3 * i + 1]
+    seen = analysis.receptive_field(mv.nn.Sequential(*layers), noise)
+    measured[f"convolution {i + 1}"] = seen
+    expected.append(mv.vision.field_of_view([(3, s, 1) for s in strides[: i + 1]])[0])
+    across = (seen > 0).any(axis=0).sum()
+    inner = np.sort(seen.ravel())[::-1].cumsum().searchsorted(0.9) + 1  # pixels that hold 90 % of the influence
+    print(f"convolution {i + 1}: {across} pixels across; {inner / across**2:.0%} of them have 90 % of the influence")
+    assert across == expected[i]
+viz.receptive_fields(
+    measured,
+    expected,
+    title="Receptive fields: formula and measurement",
+    caption="Bright pixels have much influence on the place in the middle. The red square is the formula's. Measured and "
+    "computed fields have the same border, but the pixels in the middle count most.",
+)
+
+# %% [markdown]
 # ### Linear layers are convolutions
 #
 # The first linear layer of VGG reads a map of $7 \times 7$. So it is a convolution of $7 \times 7$ that fits in one
@@ -1072,11 +1124,11 @@ names = ["alexnet", "vgg16", "resnet18", "resnet50", "resnet101", "wide_resnet50
 costs = mv.models.complexity(names)
 for row in costs.rows:
     if row.published.multiply_adds:
-        assert f"{row.multiply_adds / 1e9:.3f}" == row.published.multiply_adds
+        assert round(row.multiply_adds / 1e9, 3) == float(row.published.multiply_adds)
 costs
 
 # %% [markdown]
-# VGG-16 needs four times the multiply-adds of ResNet-50 and has five times its parameters, and its error on ImageNet is
+# VGG-16 needs almost four times the multiply-adds of ResNet-50 and has five times its parameters, and its error on ImageNet is
 # larger. The first convolution of VGG at 224 x 224 pixels alone costs $224^2 \cdot 64 \cdot 27 = 86{,}704{,}128$
 # multiply-adds, one eighth of all of AlexNet.
 

@@ -112,7 +112,8 @@ def field_of_view(layers):
     def pixels(place):
         first = last = place
         for kernel, stride, dilation in layers[::-1]:
-            first, last = first * stride, last * stride + (kernel - 1) * dilation
+            first = first * stride
+            last = last * stride + (kernel - 1) * dilation
         return first, last
 
     (first, last), (next_first, _) = pixels(0), pixels(1)

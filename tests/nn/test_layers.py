@@ -33,6 +33,8 @@ LAYERS = {
     "transposed conv": (lambda: nn.ConvTranspose2d(8, 4, 2, stride=2), MAPS, (2, 4, 12, 8)),
     "batch norm": (lambda: nn.BatchNorm2d(8), MAPS, (2, 8, 6, 4)),
     "frozen batch norm": (lambda: nn.FrozenBatchNorm2d(8), MAPS, (2, 8, 6, 4)),
+    "max pooling": (lambda: nn.MaxPool2d(2), MAPS, (2, 8, 3, 2)),
+    "mean pooling": (lambda: nn.AvgPool2d((3, 2), stride=1), MAPS, (2, 8, 4, 3)),
     "local response norm": (nn.LocalResponseNorm, MAPS, (2, 8, 6, 4)),
     "group norm": (lambda: nn.GroupNorm(4, 8), MAPS, (2, 8, 6, 4)),
     "learned code": (lambda: Plus(nn.LearnedPositionCode1d(7, 8)), TOKENS, (2, 5, 8)),
