@@ -268,7 +268,7 @@ print(f"PyTorch and Caffe divide alpha by n: {as_in_torch:.4f} for the same numb
 
 # %% tags=["slide:Z/21-parameters-made-visible"]
 first_layers = {
-    #LN "lenet-digits": "c1.weight",
+    # LN "lenet-digits": "c1.weight",
     "cnn-digits": "layers.0.weight",
     "detr-shapes": "backbone.stem.conv.weight",
     "detr-panoptic-shapes": "backbone.stem.conv.weight",
@@ -312,7 +312,9 @@ for name, w in weights.items():
 noise = rng.standard_normal((10_000, 3, 4, 4))
 own = noise - noise.mean(axis=1, keepdims=True)
 assert abs(smoothness(noise)) < 0.02 and abs((own**2).sum() / (noise**2).sum() - 2 / 3) < 0.01
-assert all(smooth[name] > 0.3 and colour[name] > 0.75 for name in weights if name.startswith(("detr", "mask2")))
+assert all(
+    smooth[name] > 0.3 and colour[name] > 0.75 for name in weights if name.startswith(("detr", "mask2"))
+)
 
 # %% [markdown]
 # The three convolutional networks for scenes have learned smooth filters, and more colour than noise has: there are
@@ -382,7 +384,9 @@ def concentration(found):
 
 
 for name in maps:
-    print(f"{name:11}: photo {concentration(maps[name]):.0%}, scenes {concentration(known[name]):.0%}", end=" ")
+    print(
+        f"{name:11}: photo {concentration(maps[name]):.0%}, scenes {concentration(known[name]):.0%}", end=" "
+    )
     print("of the energy is in a tenth of the places")
 assert concentration(known["stage 2"]) > concentration(known["first layer"])
 
@@ -523,6 +527,7 @@ np.testing.assert_allclose(ops.conv2d(x, composed), both)  # the same map, away 
 # The rule from above, layer by layer: a layer of kernel $k$ and dilation $d$ adds $(k - 1)\,d$ steps to the field, and a
 # step is the product of all strides before it.
 
+
 # %% tags=["slide:Z/29-vgg"]
 def field_of(layers):
     """(kernel, stride, dilation) of each layer -> side of the field and stride, in pixels."""
@@ -537,10 +542,17 @@ to_pool_5 = []
 for convolutions in (2, 2, 3, 3, 3):
     to_pool_5 += [(3, 1, 1)] * convolutions + [(2, 2, 1)]
 assert field_of(to_pool_5) == mv.vision.field_of_view(to_pool_5) == (212, 32)
-assert field_of([(3, 1, 1)] * 2) == field_of([(5, 1, 1)]) and field_of([(3, 1, 1)] * 3) == field_of([(7, 1, 1)])
+assert field_of([(3, 1, 1)] * 2) == field_of([(5, 1, 1)]) and field_of([(3, 1, 1)] * 3) == field_of(
+    [(7, 1, 1)]
+)
 assert mv.laws.check("field_of_view", field_of).passed
 with mv.nn.init.skip_init():
-    models = {"VGG-16": vgg, "AlexNet": alexnet, "ResNet-18": mv.models.resnet18(), "ResNet-50": mv.models.resnet50()}
+    models = {
+        "VGG-16": vgg,
+        "AlexNet": alexnet,
+        "ResNet-18": mv.models.resnet18(),
+        "ResNet-50": mv.models.resnet50(),
+    }
 for name, model in models.items():
     layers = mv.summary(model, (1, 3, 227, 227)).layers  # read from one forward pass
     size, step = mv.vision.field_of_view(layers)
@@ -563,8 +575,12 @@ for i in range(4):
     measured[f"convolution {i + 1}"] = seen
     expected.append(mv.vision.field_of_view([(3, s, 1) for s in strides[: i + 1]])[0])
     across = (seen > 0).any(axis=0).sum()
-    inner = np.sort(seen.ravel())[::-1].cumsum().searchsorted(0.9) + 1  # pixels that hold 90 % of the influence
-    print(f"convolution {i + 1}: {across} pixels across; {inner / across**2:.0%} of them have 90 % of the influence")
+    inner = (
+        np.sort(seen.ravel())[::-1].cumsum().searchsorted(0.9) + 1
+    )  # pixels that hold 90 % of the influence
+    print(
+        f"convolution {i + 1}: {across} pixels across; {inner / across**2:.0%} of them have 90 % of the influence"
+    )
     assert across == expected[i]
 viz.receptive_fields(
     measured,
@@ -768,9 +784,7 @@ networks = {
 }
 lengths = {}
 for name, (activation, residual, norm) in networks.items():
-    net = mv.models.CifarResNet(
-        56, 8, channels=1, residual=residual, activation=activation, norm=norm, rng=0
-    )
+    net = mv.models.CifarResNet(56, 8, channels=1, residual=residual, activation=activation, norm=norm, rng=0)
     found = analysis.gradient_norms(net, lambda m: ops.cross_entropy(m(digits[:32]), digit_labels[:32]))
     lengths[name] = [length for layer, length in found.items() if layer.endswith("conv.weight")]
     print(f"{name:27}: first layer {lengths[name][0]:8.1e}, last {lengths[name][-1]:8.1e}")
@@ -810,7 +824,9 @@ for place, width in ((9, 32), (6, 16), (3, 8)):  # at the end of each stage, the
 deep.eval()
 with mv.no_grad():
     assert len(deep.blocks) == 9 + 18 and (deep(held).data == shallow(held).data).all()  # to the last bit
-print(f"{2 * len(deep.blocks) + 2} layers, the same answers as with 20: {error(deep, held, held_labels):.1%} error")
+print(
+    f"{2 * len(deep.blocks) + 2} layers, the same answers as with 20: {error(deep, held, held_labels):.1%} error"
+)
 
 # %% [markdown]
 # ## Residual learning
@@ -910,7 +926,9 @@ survival = mv.nn.survival_schedule(54, 0.5)
 np.testing.assert_allclose(survival, [1 - block / 54 * (1 - 0.5) for block in range(1, 55)])
 assert abs(survival.sum() - 40.25) < 1e-9 and abs(survival[0] - 0.99074) < 1e-5 and survival[-1] == 0.5
 alive = (rng.random((20_000, 54)) < survival).sum(axis=1)  # live blocks of 20,000 batches
-print(f"expected {survival.sum():.2f} live blocks, drawn {alive.mean():.2f}, from {alive.min()} to {alive.max()}")
+print(
+    f"expected {survival.sum():.2f} live blocks, drawn {alive.mean():.2f}, from {alive.min()} to {alive.max()}"
+)
 assert abs(alive.mean() - 40.25) < 0.1
 counts = np.bincount(alive, minlength=55)[25:55]
 viz.bars(
@@ -951,7 +969,9 @@ assert len(resnet110.blocks) == 54 and sum(p.size for p in resnet110.parameters(
 
 # %%
 for name in study["survival"]:
-    print(f"{name:16}: processor time", ", ".join(f"{s:.0f}" for s in study["survival"][name]["seconds"]), "s")
+    print(
+        f"{name:16}: processor time", ", ".join(f"{s:.0f}" for s in study["survival"][name]["seconds"]), "s"
+    )
     for metric in ("training error", "test error"):
         values = last("survival", name, metric)
         print(f"{name:16}: {metric:14}", ", ".join(f"{e:.1f}" for e in values), "%")
@@ -990,7 +1010,10 @@ skipped = {
     f"{kind} network": np.array([100 * without(nets[f"{kind} 20"], i) for i in places])
     for kind in ("plain", "residual")
 }
-print("held-out error with all blocks:", *(f"{name} {errors[name][1]:.1%}," for name in ("plain 20", "residual 20")))
+print(
+    "held-out error with all blocks:",
+    *(f"{name} {errors[name][1]:.1%}," for name in ("plain 20", "residual 20")),
+)
 assert skipped["residual network"].mean() < skipped["plain network"].mean() - 20
 viz.curves(
     {name: (np.array(places) + 1, found) for name, found in skipped.items()},
@@ -1176,7 +1199,7 @@ assert 3.9 < size["wrn40_4"] / size["wrn40_2"] < 4.1  # twice as wide: four time
 
 # %% [markdown]
 # Now all networks of the chapter, counted by the library while you wait: parameters, multiply-adds for one image, and
-# what was published. The book's page [Shapes](https://example.invalid) has the same table for every model.
+# what was published. The book's page *Shapes* has the same table for every model.
 
 # %%
 names = ["alexnet", "vgg16", "resnet18", "resnet50", "resnet101", "wide_resnet50_2"]
