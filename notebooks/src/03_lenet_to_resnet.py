@@ -546,6 +546,11 @@ assert field_of([(3, 1, 1)] * 2) == field_of([(5, 1, 1)]) and field_of([(3, 1, 1
     [(7, 1, 1)]
 )
 assert mv.laws.check("field_of_view", field_of).passed
+
+# %% [markdown]
+# The layers of a model need not be typed: `mv.summary` reads them from one forward pass.
+
+# %%
 with mv.nn.init.skip_init():
     models = {
         "VGG-16": vgg,
@@ -1005,6 +1010,7 @@ def without(net, place):
         net.blocks = kept
 
 
+# %%
 places = [i for i in range(9) if i not in (3, 6)]  # those two change the size of the map
 skipped = {
     f"{kind} network": np.array([100 * without(nets[f"{kind} 20"], i) for i in places])
