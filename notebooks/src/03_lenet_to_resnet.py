@@ -131,7 +131,8 @@ def masked(x, weight, bias, table):
 
 
 x = rng.standard_normal((2, 6, 14, 14))
-weight, bias = rng.standard_normal((16, 6, 5, 5)), rng.standard_normal(16)
+weight = rng.standard_normal((16, 6, 5, 5))
+bias = rng.standard_normal(16)
 np.testing.assert_allclose(masked(x, weight, bias, table), masked_loops(x, weight, bias, table))
 np.testing.assert_allclose(
     mv.models.lenet.masked_conv2d(x, weight, bias, table), masked_loops(x, weight, bias, table)
@@ -572,7 +573,8 @@ assert mv.vision.field_of_view(mv.summary(vgg, (1, 3, 224, 224)).layers) == (212
 cnn = mv.load("cnn-digits")
 noise = np.random.default_rng(0).standard_normal((8, 1, 24, 24)).astype(np.float32)
 strides = (1, 1, 2, 1)  # of its four convolutions
-measured, expected = {}, []
+measured = {}
+expected = []
 for i in range(4):
     # convolution, norm, ReLU: three entries of the list for each
     layers = list(cnn.layers)[: 3 * i + 1]
@@ -580,9 +582,8 @@ for i in range(4):
     measured[f"convolution {i + 1}"] = seen
     expected.append(mv.vision.field_of_view([(3, s, 1) for s in strides[: i + 1]])[0])
     across = (seen > 0).any(axis=0).sum()
-    inner = (
-        np.sort(seen.ravel())[::-1].cumsum().searchsorted(0.9) + 1
-    )  # pixels that hold 90 % of the influence
+    # how many pixels hold 90 % of the influence
+    inner = np.sort(seen.ravel())[::-1].cumsum().searchsorted(0.9) + 1
     print(
         f"convolution {i + 1}: {across} pixels across; {inner / across**2:.0%} of them have 90 % of the influence"
     )
