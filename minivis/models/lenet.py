@@ -10,7 +10,7 @@ import numpy as np
 from minivis import ops
 from minivis.backend import namespace
 from minivis.models.common import as_images
-from minivis.nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, Parameter, ReLU, Sigmoid, Tanh, init
+from minivis.nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, Parameter, init
 from minivis.nn.module import as_tensor
 
 __all__ = ["LeNet5", "ModernLeNet5", "lenet_loss", "masked_conv2d", "squash", "subsample"]
@@ -218,13 +218,6 @@ def lenet_loss(logits, target, j=1.0):
     return ops.cross_entropy(with_none_of_them, target)
 
 
-class Squash(Module):
-    """`squash` as a layer."""
-
-    def forward(self, x):
-        return squash(as_tensor(x))
-
-
 class MaskedConv2d(Module):
     """`masked_conv2d` as a layer. It owns only the kernels that the table allows.
 
@@ -333,7 +326,7 @@ class LeNet5(Module):
     -----
     60,000 parameters and 340,908 connections, as the paper says. The paper's outputs are penalties, where small is good;
     here the logits are minus the penalties, so that large is good, as in every model.
-    Images should have values of about mean 0 and variance 1: paper -0.1, ink 1.175. Inside `looking` the model shows
+    In images paper is -0.1 and ink 1.175, see `minivis.data.digits.lenet_levels`. Inside `looking` the model shows
     the maps after each layer under the layer's name, and the drawing as ``f6``, (B, 12, 7).
 
     References
@@ -356,7 +349,6 @@ class LeNet5(Module):
         self.c5 = Conv2d(16, 120, 5, weight_init=_within_fan_in, rng=rng)
         self.f6 = Linear(120, 84, weight_init=_within_fan_in, rng=rng)
         self.output = RadialBasis(bitmaps())
-        self.squash = Squash()
 
     def forward(self, images):
         """Logits (B, 10) of images (B, 1, 32, 32): minus the penalties."""
@@ -371,12 +363,12 @@ class LeNet5(Module):
         x = as_images("LeNet5", images)
         if x.shape[1:] != (1, 32, 32):
             raise ValueError(f"LeNet5: images must be (B, 1, 32, 32) (images: {tuple(x.shape)})")
-        c1 = self.squash(self.c1(x))  # (B, 6, 28, 28)
-        s2 = self.squash(self.s2(c1))  # (B, 6, 14, 14)
-        c3 = self.squash(self.c3(s2))  # (B, 16, 10, 10)
-        s4 = self.squash(self.s4(c3))  # (B, 16, 5, 5)
-        c5 = self.squash(self.c5(s4))  # (B, 120, 1, 1)
-        f6 = self.squash(self.f6(c5.reshape(len(x), 120)))  # (B, 84)
+        c1 = squash(self.c1(x))  # (B, 6, 28, 28)
+        s2 = squash(self.s2(c1))  # (B, 6, 14, 14)
+        c3 = squash(self.c3(s2))  # (B, 16, 10, 10)
+        s4 = squash(self.s4(c3))  # (B, 16, 5, 5)
+        c5 = squash(self.c5(s4))  # (B, 120, 1, 1)
+        f6 = squash(self.f6(c5.reshape(len(x), 120)))  # (B, 84)
         self.show(c1=c1, s2=s2, c3=c3, s4=s4, c5=c5, f6=lambda: f6.reshape(len(x), 12, 7))
         return f6
 
@@ -400,7 +392,7 @@ def _within_fan_in(shape, rng):
     return init.uniform(shape, 2.4 / int(np.prod(shape[1:])), rng)
 
 
-ACTIVATIONS = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
+ACTIVATIONS = {"relu": ops.relu, "sigmoid": ops.sigmoid, "tanh": ops.tanh}
 POOLINGS = {"max": MaxPool2d, "average": AvgPool2d}
 
 
@@ -460,7 +452,7 @@ class ModernLeNet5(Module):
         self.c5 = Linear(400, 120, rng=rng)
         self.f6 = Linear(120, 84, rng=rng)
         self.output = Linear(84, num_classes, rng=rng)
-        self.activation = ACTIVATIONS[activation]()
+        self.activation = activation
 
     def forward(self, images):
         """Logits (B, K) of images (B, C, image_size, image_size)."""
@@ -469,8 +461,9 @@ class ModernLeNet5(Module):
             raise ValueError(
                 f"ModernLeNet5: images must be {self.image_size} x {self.image_size} (images: {tuple(x.shape)})"
             )
-        x = self.s2(self.activation(self.c1(x)))  # (B, 6, 14, 14)
-        x = self.s4(self.activation(self.c3(x)))  # (B, 16, 5, 5)
-        x = self.activation(self.c5(x.reshape(len(x), 400)))  # (B, 120)
-        x = self.activation(self.f6(x))  # (B, 84)
+        activation = ACTIVATIONS[self.activation]
+        x = self.s2(activation(self.c1(x)))  # (B, 6, 14, 14)
+        x = self.s4(activation(self.c3(x)))  # (B, 16, 5, 5)
+        x = activation(self.c5(x.reshape(len(x), 400)))  # (B, 120)
+        x = activation(self.f6(x))  # (B, 84)
         return self.output(x)

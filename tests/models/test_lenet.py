@@ -35,7 +35,6 @@ def test_the_papers_parameters_and_connections():
         "c5": 48_120,
         "f6": 10_164,
         "output": 0,
-        "squash": 0,
     }
     assert sum(p.size for p in model.parameters()) == 60_000
     connections = model.connections()
