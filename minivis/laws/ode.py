@@ -143,9 +143,7 @@ def _in_time(draw):
 
 
 def _back(draw):
-    case = _one_step(
-        draw, Field(a=choose(draw, 0.5, -0.5), c=(1.0,)), choose(draw, "euler", "midpoint", "rk4")
-    )
+    case = _one_step(draw, Field(c=(choose(draw, 1.0, -2.0, 0.5),)), choose(draw, "euler", "midpoint", "rk4"))
     return case | {"t1": case["t0"] - 1}
 
 

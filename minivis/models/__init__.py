@@ -10,6 +10,7 @@ from minivis.models.cnn import *
 from minivis.models.detr import *
 from minivis.models.lenet import *
 from minivis.models.mask2former import *
+from minivis.models.ode_net import *
 from minivis.models.resnet import *
 from minivis.models.size_table import *
 from minivis.models.swin import *

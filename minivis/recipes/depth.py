@@ -13,11 +13,11 @@ import numpy as np
 from minivis import analysis, ops, optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, digits, shapes
-from minivis.models import CifarResNet
+from minivis.models import CifarResNet, ODENet
 from minivis.recipes import _studies
 from minivis.train import fit
 
-__all__ = ["CHOICES", "crops", "measure", "results"]
+__all__ = ["CHOICES", "crops", "measure", "refinable", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
@@ -35,9 +35,10 @@ def results():
     -------
     dict
         ``results()[subject][choice][metric]`` is a list with one entry for each seed. Subjects are "scenes", "digits",
-        "survival" and "gradients". For the first three the metrics are "training error" and "test error", each a list
-        along the "steps" of the training; for "gradients" they are "norms", of the weights of the 3 x 3 convolutions
-        from the first to the last.
+        "survival", "refinement" and "gradients". For the first three the metrics are "training error" and "test error",
+        each a list along the "steps" of the training. For "refinement" they are "test error" and "test error with rk4",
+        along the "steps" into which each block is divided. For "gradients" they are "norms", of the weights of the
+        3 x 3 convolutions from the first to the last.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def results():
     Examples
     --------
     >>> sorted(results())
-    ['digits', 'gradients', 'scenes', 'survival']
+    ['digits', 'gradients', 'refinement', 'scenes', 'survival']
     """
     return storage.read_json(RESULTS)["results"]
 
@@ -119,6 +120,45 @@ def gradients(out, seed, activation, residual, norm):
     return {"norms": [length for name, length in found.items() if name.endswith("conv.weight")]}
 
 
+def refinable(seed=0, steps=200):
+    """Train a residual network on digits, in a few seconds, whose steps can be refined afterwards.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Of the starting values and the order of the digits.
+    steps : int, default 200
+        Training steps.
+
+    Returns
+    -------
+    ODENet
+        With ten blocks, each trained as one step of Euler's method. ``model(images, steps=2)`` makes two steps of half
+        the size of each, with the same weights.
+    """
+    rng = np.random.default_rng(seed)
+    model = ODENet(blocks=10, width=16, rng=rng)
+    schedule = optim.cosine(steps, warmup_steps=min(20, steps // 2))
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=3e-3, schedule=schedule)
+    fit(model, _batches(digits.load("train"), rng), _loss, optimizer, steps)
+    return model
+
+
+def refinement(out, seed):
+    """Errors on held-out digits when each step of the trained network is divided into smaller ones."""
+    model = refinable(seed)
+    images, labels = digits.load("held-out")
+    counts = [1, 2, 4, 8]
+    found = {"steps": counts, "test error": [_error(model, images, labels, steps=n) for n in counts]}
+    runge_kutta = [_error(model, images, labels, steps=n, method="rk4") for n in counts]
+    return {**found, "test error with rk4": runge_kutta}
+
+
+def _batches(pictures, rng):
+    pairs = list(zip(*pictures, strict=True))
+    return DataLoader(pairs, BATCH, shuffle=True, drop_last=True, rng=rng)
+
+
 def _errors(model, train, test, steps, lr, seed):
     """Train with SGD and momentum; return the errors on (some) training and held-out pictures along the way."""
 
@@ -128,8 +168,7 @@ def _errors(model, train, test, steps, lr, seed):
 
     schedule = optim.cosine(steps, warmup_steps=min(20, steps // 2))
     optimizer = optim.SGD(optim.decay_groups(model, 1e-4), lr=lr, momentum=0.9, schedule=schedule)
-    pictures = list(zip(*train, strict=True))
-    loader = DataLoader(pictures, BATCH, shuffle=True, drop_last=True, rng=np.random.default_rng(seed))
+    loader = _batches(train, np.random.default_rng(seed))
     history = fit(model, loader, _loss, optimizer, steps, evaluate=evaluate, every=max(1, steps // 10))
     return {"steps": history["step"], **{name: history[name] for name in ("training error", "test error")}}
 
@@ -138,10 +177,10 @@ def _loss(model, images, labels):
     return ops.cross_entropy(model(images), labels)
 
 
-def _error(model, images, labels):
-    """The share of pictures that get a wrong class."""
+def _error(model, images, labels, **options):
+    """The share of pictures that get a wrong class; the options are those of the model's call."""
     with no_grad():
-        parts = [model(images[i : i + 100]).numpy() for i in range(0, len(images), 100)]
+        parts = [model(images[i : i + 100], **options).numpy() for i in range(0, len(images), 100)]
     return float((np.concatenate(parts).argmax(axis=1) != labels).mean())
 
 
@@ -152,7 +191,7 @@ def about():
         "training pictures": f"{CROPS} crops a seed of {SIDE} x {SIDE} pixels (survival: 400), all 1437 digits; {BATCH} a step",
         "errors": f"on {HELD_OUT} training pictures; {HELD_OUT} held-out crops, 360 held-out digits",
         "optimiser": "SGD, momentum 0.9, learning rate 0.1 (digits 0.05), 20 steps of warm-up, cosine, decay 1e-4",
-        "networks": "CifarResNet, width 8 (digits 16); gradients: of 32 crops at the start, 56 layers",
+        "networks": "CifarResNet, width 8 (digits 16); gradients: of 32 crops at the start, 56 layers; refinement: ODENet",
     }
 
 
@@ -169,8 +208,10 @@ CHOICES = {
     "digits": _both(on_digits),
     "survival": {
         "all blocks": (on_scenes, {"depth": 56, "count": 400}),
-        "stochastic depth": (on_scenes, {"depth": 56, "count": 400, "survival": 0.5}),
+        "last block survives with 0.8": (on_scenes, {"depth": 56, "count": 400, "survival": 0.8}),
+        "last block survives with 0.5": (on_scenes, {"depth": 56, "count": 400, "survival": 0.5}),
     },
+    "refinement": {"ten blocks": (refinement, {})},
     "gradients": {
         f"{kind}, {activation}" + (", batch norm" if norm else ""): (
             gradients,
