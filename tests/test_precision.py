@@ -194,6 +194,7 @@ NN = [
     Row("Conv2d", normal(MAP), forward, lambda: nn.Conv2d(8, 4, 3, padding=1), steps=2),
     Row("ConvTranspose2d", normal(MAP), forward, lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), steps=2),
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.5), steps=2),
+    Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.3, per="batch").eval()),
     Row("Dropout", normal(TOKENS), forward, lambda: nn.Dropout(0.25), steps=2),
     Row("Embedding", normal(1), lambda layer, x: layer(np.arange(4_000) % 3), lambda: nn.Embedding(3, 4)),
     Row("Flatten", normal(MAP), forward, nn.Flatten),
@@ -228,7 +229,7 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
-    "no arrays": ["field_of_view", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups"],
+    "no arrays": ["field_of_view", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

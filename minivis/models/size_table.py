@@ -15,9 +15,18 @@ Published = namedtuple("Published", "parameters multiply_adds source", defaults=
 Row = namedtuple("Row", "name input parameters multiply_adds published")
 
 IMAGENET = (1, 3, 224, 224)
-INPUTS = {"alexnet": (1, 3, 227, 227)}  # name -> the shape of the published input, where it is another
+INPUTS = {  # name -> the shape of the published input, where it is another
+    "alexnet": (1, 3, 227, 227),
+    **{f"resnet{depth}": (1, 3, 32, 32) for depth in (20, 32, 44, 56, 110)},
+    **{
+        f"wrn{size}": (1, 3, 32, 32)
+        for size in ("16_8", "22_8", "28_10", "28_12", "40_1", "40_2", "40_4", "40_10")
+    },
+}
 
 TORCHVISION = "torchvision's documentation"
+RESNET = "He et al. 2016, table 6"
+WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 DEIT = "Touvron et al. 2021, table 1"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
@@ -29,6 +38,21 @@ PUBLISHED = {
     "resnet34": Published("21,797,672", "3.664", TORCHVISION),
     "resnet50": Published("25,557,032", "4.089", TORCHVISION),
     "resnet101": Published("44,549,160", "7.801", TORCHVISION),
+    "wide_resnet50_2": Published("68,883,240", "11.398", TORCHVISION),
+    "wide_resnet101_2": Published("126,886,696", "22.753", TORCHVISION),
+    "resnet20": Published("0.27", None, RESNET),
+    "resnet32": Published("0.46", None, RESNET),
+    "resnet44": Published("0.66", None, RESNET),
+    "resnet56": Published("0.85", None, RESNET),
+    "resnet110": Published("1.7", None, RESNET),
+    "wrn16_8": Published("11.0", None, WIDE_RESNET),
+    "wrn22_8": Published("17.2", None, WIDE_RESNET),
+    "wrn28_10": Published("36.5", None, WIDE_RESNET),
+    "wrn28_12": Published("52.5", None, WIDE_RESNET),
+    "wrn40_1": Published("0.6", None, WIDE_RESNET),
+    "wrn40_2": Published("2.2", None, WIDE_RESNET),
+    "wrn40_4": Published("8.9", None, WIDE_RESNET),
+    "wrn40_10": Published("55.8", None, WIDE_RESNET),
     "alexnet": Published("60", None, "Krizhevsky et al. 2012"),
     "alexnet_one_tower": Published("61,100,840", "0.714", TORCHVISION),
     "vgg11": Published("132,863,336", "7.609", TORCHVISION),

@@ -18,4 +18,5 @@ from minivis.nn.position import *
 from minivis.nn.transformer import *
 from minivis.nn.window_attention import *
 
-__all__ = sorted(["looking", *(name for name, value in globals().items() if isinstance(value, type))])
+_FUNCTIONS = ["drop_path_rates", "looking", "survival_schedule"]
+__all__ = sorted([*_FUNCTIONS, *(name for name, value in globals().items() if isinstance(value, type))])

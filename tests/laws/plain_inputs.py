@@ -5,6 +5,7 @@ Not here: corners. The strategies of the laws are in minivis/laws; these are wri
 
 import numpy as np
 
+from minivis.laws.ode import Field
 from tests.laws.plain_detection import PLAIN_DETECTION
 
 __all__ = ["PLAIN"]
@@ -194,7 +195,31 @@ def _cross_entropy(rng):
     return {"logits": logits, "target": rng.integers(0, K, B)}
 
 
+def _drop_path(rng):
+    rows = int(rng.choice([1, 2, 40, 300]))
+    x = _numbers(rng, rows, *rng.integers(1, 4, rng.integers(0, 3)))
+    rate = float(rng.choice([0, 0.1, 0.25, 0.6, 0.9, 1]))
+    draws = np.random.default_rng(int(rng.integers(2**32)))
+    return {"x": x, "rate": rate, "training": bool(rng.random() < 0.8), "rng": draws}
+
+
+def _survival_schedule(rng):
+    return {"layers": int(rng.integers(1, 60)), "last": float(rng.uniform(0, 1))}
+
+
+def _odeint(rng):
+    speeds = tuple(float(c) for c in rng.uniform(-1, 1, 4).round(2))
+    field = Field(float(rng.uniform(-1, 1)), float(rng.uniform(-0.3, 0.3)), speeds)
+    t0 = float(rng.uniform(-1, 1))
+    case = {"field": field, "y0": _numbers(rng, *rng.integers(1, 4, rng.integers(1, 4))), "t0": t0}
+    case |= {"t1": t0 + float(rng.uniform(-1.5, 1.5)), "steps": int(rng.integers(1, 5))}
+    return case | _some(rng, method=str(rng.choice(["euler", "midpoint", "rk4"])))
+
+
 PLAIN = {
+    "drop_path": _drop_path,
+    "survival_schedule": _survival_schedule,
+    "odeint": _odeint,
     "patchify": _patchify,
     "unpatchify": _unpatchify,
     "sine_position_code": _sine_position_code,

@@ -34,7 +34,9 @@ def ours(name):
     if name == "multi_head_attention":
         return multi_head_attention
     return next(
-        getattr(home, name) for home in (mv.ops, mv.vision, mv.losses, mv.models) if hasattr(home, name)
+        getattr(home, name)
+        for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis)
+        if hasattr(home, name)
     )
 
 

@@ -154,7 +154,44 @@ def attention_distance(attention, patch_size, grid):
     return out
 
 
+def drop_path(x, rate, training, rng):
+    """One sample after the other."""
+    if not training:
+        return x
+    out = np.zeros_like(x)
+    for i, sample in enumerate(x):
+        if rng.random() >= rate:
+            out[i] = sample / (1 - rate)
+    return out
+
+
+def survival_schedule(layers, last):
+    return np.interp(np.arange(1, layers + 1), [0, layers], [1, last])
+
+
+def odeint(field, y0, t0, t1, steps, method="euler"):
+    """The table of coefficients of any explicit method: what each stage takes of the earlier ones, and the weights."""
+    stages, weights = {
+        "euler": ([[]], [1]),
+        "midpoint": ([[], [1 / 2]], [0, 1]),
+        "rk4": ([[], [1 / 2], [0, 1 / 2], [0, 0, 1]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+    }[method]
+    h = (t1 - t0) / steps
+    y = y0
+    for t in t0 + h * np.arange(steps):
+        k = []
+        for row in stages:
+            k.append(
+                field(y + h * sum((a * v for a, v in zip(row, k, strict=True)), 0 * y), t + h * sum(row))
+            )
+        y = y + h * sum(b * v for b, v in zip(weights, k, strict=True))
+    return y
+
+
 THIRD = RIGHT | {
+    "drop_path": drop_path,
+    "survival_schedule": survival_schedule,
+    "odeint": odeint,
     "conv_transpose2d": conv_transpose,
     "field_of_view": field_of_view,
     "interpolate": interpolate,

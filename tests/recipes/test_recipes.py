@@ -40,7 +40,7 @@ def scored(name, model, images):
 def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
-    assert sorted(file.replace("_", "-") for file in files) == sorted([*NAMES, "ablations"])
+    assert sorted(file.replace("_", "-") for file in files) == sorted([*NAMES, "ablations", "depth"])
 
 
 @pytest.mark.parametrize("name", DIGITS)
