@@ -1,0 +1,234 @@
+"""Non-local networks: a ResNet with blocks in which each place of a picture or a film attends to all places.
+
+Wang et al., "Non-local neural networks", CVPR 2018, equations 1 to 6, section 4. Slides ``A/13-non-local-block``,
+``A/14-non-local-correlations``, ``C/112-attention-in-existing-cnns``.
+Not here: the operation without parameters (vision/non_local.py), convolution over time, training (recipes/).
+"""
+
+from minivis import ops
+from minivis.models.common import as_images, published
+from minivis.models.resnet import ResNet
+from minivis.nn import BatchNorm2d, Conv2d, LearnedPositionCode1d, Module, SinePositionCode2d, init
+from minivis.nn.module import Parameter, as_tensor
+from minivis.vision.non_local import FORMS, non_local_weights, pooled_in_space
+
+__all__ = ["NonLocalBlock", "NonLocalResNet", "non_local_resnet50"]
+
+
+class NonLocalBlock(Module):
+    """A residual block that gives each place a weighted mean over all places of the picture, or of all frames of a film.
+
+    .. math:: z_i = W_z y_i + x_i, \\qquad y_i = \\sum_j \\frac{f(x_i, x_j)}{\\mathcal{C}(x)}\\, g(x_j)
+
+    At the start it computes z = x, so that it can be put into a trained network without changing its output.
+
+    Parameters
+    ----------
+    channels : int
+        C of the map.
+    inner : int, optional
+        C', the channels of theta, phi and g; default half of ``channels``.
+    form : {"embedded_gaussian", "gaussian", "dot_product", "concatenation"}, default "embedded_gaussian"
+        How two places relate, see `minivis.vision.non_local_weights`.
+    pool : int, default 1
+        phi and g read the map max-pooled by this factor in each frame: a quarter of the keys with 2.
+    scale : bool, default False
+        Divide the products of the Gaussian forms by the square root of C', as published code does. The paper has no
+        scale.
+    norm : bool, default True
+        Batch norm after W_z with gain 0 at the start, as published. Without it W_z itself starts at 0.
+    std : float, default 0.01
+        Standard deviation of the starting weights, as published. They are made for a trained network; in one that learns
+        from scratch theta and phi would hardly move at first.
+    rng : numpy.random.Generator, int or None
+        Draws the starting values; None is seed 0.
+
+    Raises
+    ------
+    ValueError
+        If a size is not a whole number of at least 1, or the form is unknown.
+
+    Notes
+    -----
+    While somebody is `minivis.nn.looking`, it shows ``weights``, (B, N, M): f(x_i, x_j) / C(x), places frame by frame and
+    row by row.
+
+    References
+    ----------
+    Wang et al. 2018, equations 1 to 6, figure 2. Slides ``A/13-non-local-block``, ``C/106-cnn-with-self-attention``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> block = NonLocalBlock(8, pool=2)
+    >>> film = np.ones((1, 8, 3, 4, 6), np.float32)  # 3 frames
+    >>> bool((block(film).numpy() == film).all())
+    True
+    """
+
+    def __init__(
+        self, channels, inner=None, form="embedded_gaussian", pool=1, scale=False, norm=True, std=0.01, rng=None
+    ):  # fmt: skip
+        inner = max(1, channels // 2) if inner is None else inner
+        init.check_sizes("NonLocalBlock", channels=channels, inner=inner, pool=pool)
+        if form not in FORMS:
+            raise ValueError(f"NonLocalBlock: form must be one of {', '.join(FORMS)}, got {form!r}")
+        rng = init.generator(rng)
+        drawn = {"weight_init": lambda shape, rng: init.normal(shape, std, rng), "rng": rng}
+        self.form, self.pool = form, pool
+        embedded = form != "gaussian"
+        self.scale = (inner if embedded else channels) ** -0.5 if scale else 1.0
+        self.theta = Conv2d(channels, inner, 1, **drawn) if embedded else None
+        self.phi = Conv2d(channels, inner, 1, **drawn) if embedded else None
+        self.g = Conv2d(channels, inner, 1, **drawn)
+        self.relation = Parameter(init.normal((2 * inner,), std, rng)) if form == "concatenation" else None
+        self.out = Conv2d(inner, channels, 1, **drawn)
+        self.norm = BatchNorm2d(channels) if norm else None
+        last = self.norm or self.out
+        last.weight.data[...] = 0
+
+    def forward(self, x):
+        """Map x (B, C, H, W) or (B, C, T, H, W) -> z of the same shape."""
+        x = as_tensor(x)
+        if x.ndim not in (4, 5):
+            raise ValueError(f"NonLocalBlock: x must be (B, C, H, W) or (B, C, T, H, W) (x: {tuple(x.shape)})")
+        pooled = _column(pooled_in_space(x, self.pool))  # (B, C, M, 1)
+        places = _column(x)  # (B, C, N, 1)
+        embedded = self.form != "gaussian"
+        theta = _as_set(self.theta(places) if embedded else places)  # (B, N, C')
+        phi = _as_set(self.phi(pooled) if embedded else pooled)  # (B, M, C')
+        weights = non_local_weights(theta, phi, self.form, w_f=self.relation, scale=self.scale)
+        self.show(weights=weights)
+        y = weights @ _as_set(self.g(pooled))  # (B, N, C')
+        z = self.out(y.transpose(0, 2, 1).reshape(len(y), -1, y.shape[1], 1))  # (B, C, N, 1)
+        z = self.norm(z) if self.norm else z
+        return z.reshape(*x.shape) + x
+
+
+def _column(x):
+    """Maps (B, C, ...) with all places in one column, (B, C, N, 1): 1 x 1 convolutions and norms do not mind."""
+    return x.reshape(*x.shape[:2], -1, 1)
+
+
+def _as_set(x):
+    """(B, C, N, 1) -> (B, N, C)."""
+    return x.reshape(*x.shape[:3]).transpose(0, 2, 1)
+
+
+class NonLocalResNet(ResNet):
+    """A ResNet with non-local blocks between its blocks, for pictures and for films.
+
+    The convolutions see one frame at a time. Only the non-local blocks and the mean at the end join the frames.
+
+    Parameters
+    ----------
+    places : sequence of sequence of int, default ((), (1, 3), (1, 3, 5), ())
+        For each stage, after which of its residual blocks a non-local block stands, counted from 0. The default is the
+        published one for ResNet-50: every other block of the second and third stage.
+    form, pool, scale, std
+        As for `NonLocalBlock`. With ``norm="batch"`` they end with batch norm, otherwise W_z starts at 0.
+    across_frames : bool, default True
+        Attend to all frames. With False each frame attends to itself alone, with the same parameters: for comparison.
+    frames : int, optional
+        T. Then a code is added before the first non-local block: sines of row and column, and a learned vector for the
+        frame. Attention is blind to order without it, and so is the mean at the end.
+    **options
+        As for `ResNet`.
+
+    Raises
+    ------
+    ValueError
+        As `ResNet`, and if a place does not exist; when called, if a film has not the shape (B, T, C, H, W), or not
+        ``frames`` frames.
+
+    References
+    ----------
+    Wang et al. 2018, section 4.1. Slides ``A/14-non-local-correlations``, ``C/112-attention-in-existing-cnns``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sizes = {"widths": (8, 16), "stem_width": 8, "num_classes": 4, "norm": "group", "patch_stem": True}
+    >>> model = NonLocalResNet(((), (0,)), depths=(1, 2), kind="basic", **sizes)
+    >>> model(np.zeros((2, 3, 32, 32), np.float32)).shape, model(np.zeros((2, 5, 3, 32, 32), np.float32)).shape
+    ((2, 4), (2, 4))
+    """
+
+    def __init__(
+        self, places=((), (1, 3), (1, 3, 5), ()), form="embedded_gaussian", pool=1, scale=False, std=0.01,
+        across_frames=True, frames=None, rng=None, **options,
+    ):  # fmt: skip
+        rng = init.generator(rng)
+        super().__init__(rng=rng, **options)
+        depths = [len(stage) for stage in self.stages]
+        fits = len(places) == len(depths) and all(
+            0 <= i < depth for stage, depth in zip(places, depths, strict=False) for i in stage
+        )
+        if not fits:
+            raise ValueError(f"NonLocalResNet: places must name blocks of stages of {depths} blocks, got {places}")
+        self.across_frames = across_frames
+        kind = {"form": form, "pool": pool, "scale": scale, "std": std, "norm": options.get("norm", "batch") == "batch"}
+        self.relations = [
+            [NonLocalBlock(C, **kind, rng=rng) if i in stage else None for i in range(depth)]
+            for stage, depth, C in zip(places, depths, self.channels, strict=True)
+        ]
+        self.frames = frames
+        self.grid_code = self.frame_code = None
+        if frames is not None:
+            first = next(C for stage, C in zip(places, self.channels, strict=True) if stage)
+            self.grid_code = SinePositionCode2d(first, normalize=True)
+            self.frame_code = LearnedPositionCode1d(frames, first, rng=rng)
+
+    def forward(self, images):
+        """Logits (B, K) of images (B, C, H, W) or films (B, T, C, H, W): the mean over all places and frames."""
+        images = as_tensor(images)
+        maps = self.features(images)[-1]  # (B T, C', H', W')
+        pooled = ops.mean(maps, axis=(2, 3)).reshape(len(images), -1, maps.shape[1])  # (B, T, C')
+        pooled = ops.mean(pooled, axis=1)
+        return self.head(pooled) if self.head else pooled
+
+    def features(self, images):
+        """The map after each stage, finest first. Of a film they are those of all its frames, (B T, ...)."""
+        images = as_tensor(images)
+        film = images.ndim == 5
+        T = images.shape[1] if film else 1
+        if T != (self.frames or T):
+            raise ValueError(f"NonLocalResNet: films need {self.frames} frames (images: {tuple(images.shape)})")
+        if film:
+            images = images.reshape(-1, *images.shape[2:])  # (B T, C, H, W)
+        x = ops.relu(self.stem(as_images("NonLocalResNet", images)))
+        if self.pooled:
+            x = ops.max_pool2d(x, 3, stride=2, padding=1)
+        coded = self.frames is None
+        maps = []
+        for stage, relations in zip(self.stages, self.relations, strict=True):
+            for block, relation in zip(stage, relations, strict=True):
+                x = block(x)
+                if relation and not coded:
+                    x, coded = self._coded(x), True
+                x = self._related(relation, x, T) if relation else x
+            maps.append(x)
+        return maps
+
+    def _coded(self, x):
+        """Add to each place of maps (B T, C, H, W) its code and that of its frame."""
+        T, C = self.frames, x.shape[1]
+        codes = self.grid_code(x) + self.frame_code(x[:T, :, 0, 0]).reshape(T, C, 1, 1)  # (T, C, H, W)
+        films = x.reshape(-1, T, *x.shape[1:]) + codes
+        return films.reshape(*x.shape)
+
+    def _related(self, relation, x, T):
+        """A non-local block on maps (B T, C, H, W)."""
+        if T == 1 or not self.across_frames:
+            return relation(x)
+        films = x.reshape(-1, T, *x.shape[1:]).transpose(0, 2, 1, 3, 4)  # (B, C, T, H, W)
+        return relation(films).transpose(0, 2, 1, 3, 4).reshape(*x.shape)
+
+
+non_local_resnet50 = published(
+    "non_local_resnet50",
+    NonLocalResNet,
+    "ResNet-50 with two non-local blocks in its second and three in its third stage",
+    32_915_496,
+    example="``pool=2``, ``scale=True``",
+)
