@@ -125,6 +125,8 @@ class NonLocalResNet(ResNet):
     places : sequence of sequence of int, default ((), (1, 3), (1, 3, 5), ())
         For each stage, after which of its residual blocks a non-local block stands, counted from 0. The default is the
         published one for ResNet-50: every other block of the second and third stage.
+    depths, kind, widths, stem_width, num_classes, channels, norm, patch_stem
+        As for `ResNet`.
     form, pool, scale, std
         As for `NonLocalBlock`. With ``norm="batch"`` they end with batch norm, otherwise W_z starts at 0.
     across_frames : bool, default True
@@ -132,8 +134,8 @@ class NonLocalResNet(ResNet):
     frames : int, optional
         T. Then a code is added before the first non-local block: sines of row and column, and a learned vector for the
         frame. Attention is blind to order without it, and so is the mean at the end.
-    **options
-        As for `ResNet`.
+    rng : numpy.random.Generator, int or None
+        Draws the starting values; None is seed 0.
 
     Raises
     ------
@@ -155,21 +157,23 @@ class NonLocalResNet(ResNet):
     """
 
     def __init__(
-        self, places=((), (1, 3), (1, 3, 5), ()), form="embedded_gaussian", pool=1, scale=False, std=0.01,
-        across_frames=True, frames=None, rng=None, **options,
+        self, places=((), (1, 3), (1, 3, 5), ()), depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64,
+        num_classes=1000, channels=3, norm="batch", patch_stem=False, form="embedded_gaussian", pool=1, scale=False,
+        std=0.01, across_frames=True, frames=None, rng=None,
     ):  # fmt: skip
         rng = init.generator(rng)
-        super().__init__(rng=rng, **options)
-        depths = [len(stage) for stage in self.stages]
+        super().__init__(
+            depths, kind, widths, stem_width, num_classes, channels, norm, patch_stem=patch_stem, rng=rng
+        )
         fits = len(places) == len(depths) and all(
             0 <= i < depth for stage, depth in zip(places, depths, strict=False) for i in stage
         )
         if not fits:
-            raise ValueError(f"NonLocalResNet: places must name blocks of stages of {depths} blocks, got {places}")
+            raise ValueError(f"NonLocalResNet: places must name blocks of stages of {depths} blocks, got {places!r:.100}")
         self.across_frames = across_frames
-        kind = {"form": form, "pool": pool, "scale": scale, "std": std, "norm": options.get("norm", "batch") == "batch"}
+        options = {"form": form, "pool": pool, "scale": scale, "std": std, "norm": norm == "batch"}
         self.relations = [
-            [NonLocalBlock(C, **kind, rng=rng) if i in stage else None for i in range(depth)]
+            [NonLocalBlock(C, **options, rng=rng) if i in stage else None for i in range(depth)]
             for stage, depth, C in zip(places, depths, self.channels, strict=True)
         ]
         self.frames = frames

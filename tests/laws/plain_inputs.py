@@ -166,6 +166,18 @@ def _cross_entropy(rng):
     return {"logits": logits, "target": rng.integers(0, K, B)}
 
 
+def _non_local(rng):
+    B, C, inner, rows, columns = (int(n) for n in rng.integers(1, 4, 5))
+    pool = int(rng.integers(1, 4)) if rng.random() < 0.5 else 1
+    frames = (int(rng.integers(1, 4)),) if rng.random() < 0.5 else ()
+    x = _numbers(rng, B, C, *frames, rows * pool, columns * pool)
+    weights = {f"w_{name}": _numbers(rng, inner, C) for name in ("theta", "phi", "g")}
+    options = _some(rng, form=str(rng.choice(["embedded_gaussian", "dot_product"])))
+    if pool > 1:
+        options["pool"] = pool
+    return {"x": x, **weights, "w_z": _numbers(rng, C, inner), **options}
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -181,5 +193,6 @@ PLAIN = {
     "cross_entropy": _cross_entropy,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,
+    "non_local": _non_local,
     **PLAIN_DETECTION,
 }

@@ -117,6 +117,27 @@ def attention_distance(attention, patch_size, grid):
     return out
 
 
+def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1):
+    """One place after another, and for each one all keys; a picture is a film of one frame."""
+    films = x if x.ndim == 5 else x[:, :, None]
+    out = films.copy()
+    (B, _, T, H, W) = films.shape
+    for b, t, y, c in np.ndindex(B, T, H, W):
+        weights, found = [], []
+        for s, v, u in np.ndindex(T, H // pool, W // pool):
+            window = films[b, :, s, v * pool : (v + 1) * pool, u * pool : (u + 1) * pool]
+            key = window.max(axis=(1, 2))
+            weights.append((w_theta @ films[b, :, t, y, c]) @ (w_phi @ key))
+            found.append(w_g @ key)
+        weights = np.array(weights)
+        if form == "dot_product":
+            weights = weights / len(weights)
+        else:
+            weights = np.exp(weights) / np.exp(weights).sum()
+        out[b, :, t, y, c] += w_z @ (weights @ np.array(found))
+    return out.reshape(x.shape)
+
+
 THIRD = RIGHT | {
     "conv_transpose2d": conv_transpose,
     "interpolate": interpolate,
@@ -125,6 +146,7 @@ THIRD = RIGHT | {
     "unpatchify": unpatchify,
     "sine_position_code": sine_position_code,
     "attention_distance": attention_distance,
+    "non_local": non_local,
 }
 
 
