@@ -8,7 +8,7 @@ Not here: the operation without parameters (vision/non_local.py), convolution ov
 from minivis import ops
 from minivis.models.common import as_images, published
 from minivis.models.resnet import ResNet
-from minivis.nn import BatchNorm2d, Conv2d, LearnedPositionCode1d, Module, SinePositionCode2d, init
+from minivis.nn import BatchNorm2d, Conv2d, Module, SinePositionCode2d, init
 from minivis.nn.module import Parameter, as_tensor
 from minivis.vision.non_local import FORMS, non_local_weights, pooled_in_space
 
@@ -131,17 +131,19 @@ class NonLocalResNet(ResNet):
         As for `NonLocalBlock`. With ``norm="batch"`` they end with batch norm, otherwise W_z starts at 0.
     across_frames : bool, default True
         Attend to all frames. With False each frame attends to itself alone, with the same parameters: for comparison.
-    frames : int, optional
-        T. Then a code is added before the first non-local block: sines of row and column, and a learned vector for the
-        frame. Attention is blind to order without it, and so is the mean at the end.
+    codes : bool, default False
+        Add sines of row and column to the map after the stem, so that what a place holds can say where it is.
+    read : {"mean", "last"}, default "mean"
+        Classify a film by the mean over all its frames, or by its last frame: then the frames before it count only as far
+        as the non-local blocks bring them there.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
 
     Raises
     ------
     ValueError
-        As `ResNet`, and if a place does not exist; when called, if a film has not the shape (B, T, C, H, W), or not
-        ``frames`` frames.
+        As `ResNet`, and if a place does not exist or ``read`` is unknown; when called, if the input has neither 4 nor 5
+        axes.
 
     References
     ----------
@@ -159,7 +161,7 @@ class NonLocalResNet(ResNet):
     def __init__(
         self, places=((), (1, 3), (1, 3, 5), ()), depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64,
         num_classes=1000, channels=3, norm="batch", patch_stem=False, form="embedded_gaussian", pool=1, scale=False,
-        std=0.01, across_frames=True, frames=None, rng=None,
+        std=0.01, across_frames=True, codes=False, read="mean", rng=None,
     ):  # fmt: skip
         rng = init.generator(rng)
         super().__init__(
@@ -170,56 +172,43 @@ class NonLocalResNet(ResNet):
         )
         if not fits:
             raise ValueError(f"NonLocalResNet: places must name blocks of stages of {depths} blocks, got {places!r:.100}")
-        self.across_frames = across_frames
+        if read not in ("mean", "last"):
+            raise ValueError(f'NonLocalResNet: read must be "mean" or "last", got {read!r}')
+        self.across_frames, self.read = across_frames, read
         options = {"form": form, "pool": pool, "scale": scale, "std": std, "norm": norm == "batch"}
         self.relations = [
             [NonLocalBlock(C, **options, rng=rng) if i in stage else None for i in range(depth)]
             for stage, depth, C in zip(places, depths, self.channels, strict=True)
         ]
-        self.frames = frames
-        self.grid_code = self.frame_code = None
-        if frames is not None:
-            first = next(C for stage, C in zip(places, self.channels, strict=True) if stage)
-            self.grid_code = SinePositionCode2d(first, normalize=True)
-            self.frame_code = LearnedPositionCode1d(frames, first, rng=rng)
+        self.codes = SinePositionCode2d(stem_width, normalize=True) if codes else None
 
     def forward(self, images):
-        """Logits (B, K) of images (B, C, H, W) or films (B, T, C, H, W): the mean over all places and frames."""
+        """Logits (B, K) of images (B, C, H, W) or films (B, T, C, H, W)."""
         images = as_tensor(images)
         maps = self.features(images)[-1]  # (B T, C', H', W')
-        pooled = ops.mean(maps, axis=(2, 3)).reshape(len(images), -1, maps.shape[1])  # (B, T, C')
-        pooled = ops.mean(pooled, axis=1)
-        return self.head(pooled) if self.head else pooled
+        frames = ops.mean(maps, axis=(2, 3))  # (B T, C')
+        if images.ndim == 5:
+            frames = frames.reshape(*images.shape[:2], -1)  # (B, T, C')
+            frames = frames[:, -1] if self.read == "last" else ops.mean(frames, axis=1)
+        return self.head(frames) if self.head else frames
 
     def features(self, images):
         """The map after each stage, finest first. Of a film they are those of all its frames, (B T, ...)."""
         images = as_tensor(images)
-        film = images.ndim == 5
-        T = images.shape[1] if film else 1
-        if T != (self.frames or T):
-            raise ValueError(f"NonLocalResNet: films need {self.frames} frames (images: {tuple(images.shape)})")
-        if film:
+        T = images.shape[1] if images.ndim == 5 else 1
+        if images.ndim == 5:
             images = images.reshape(-1, *images.shape[2:])  # (B T, C, H, W)
         x = ops.relu(self.stem(as_images("NonLocalResNet", images)))
+        x = x + self.codes(x) if self.codes else x
         if self.pooled:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)
-        coded = self.frames is None
         maps = []
         for stage, relations in zip(self.stages, self.relations, strict=True):
             for block, relation in zip(stage, relations, strict=True):
                 x = block(x)
-                if relation and not coded:
-                    x, coded = self._coded(x), True
                 x = self._related(relation, x, T) if relation else x
             maps.append(x)
         return maps
-
-    def _coded(self, x):
-        """Add to each place of maps (B T, C, H, W) its code and that of its frame."""
-        T, C = self.frames, x.shape[1]
-        codes = self.grid_code(x) + self.frame_code(x[:T, :, 0, 0]).reshape(T, C, 1, 1)  # (T, C, H, W)
-        films = x.reshape(-1, T, *x.shape[1:]) + codes
-        return films.reshape(*x.shape)
 
     def _related(self, relation, x, T):
         """A non-local block on maps (B T, C, H, W)."""
