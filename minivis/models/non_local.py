@@ -5,6 +5,8 @@ Wang et al., "Non-local neural networks", CVPR 2018, equations 1 to 6, section 4
 Not here: the operation without parameters (vision/non_local.py), convolution over time, training (recipes/).
 """
 
+import math
+
 from minivis import ops
 from minivis.models.common import as_images, published
 from minivis.models.resnet import ResNet
@@ -100,14 +102,14 @@ class NonLocalBlock(Module):
         weights = non_local_weights(theta, phi, self.form, w_f=self.relation, scale=self.scale)
         self.show(weights=weights)
         y = weights @ _as_set(self.g(pooled))  # (B, N, C')
-        z = self.out(y.transpose(0, 2, 1).reshape(len(y), -1, y.shape[1], 1))  # (B, C, N, 1)
+        z = self.out(y.transpose(0, 2, 1).reshape(len(y), y.shape[2], y.shape[1], 1))  # (B, C, N, 1)
         z = self.norm(z) if self.norm else z
         return z.reshape(*x.shape) + x
 
 
 def _column(x):
     """Maps (B, C, ...) with all places in one column, (B, C, N, 1): 1 x 1 convolutions and norms do not mind."""
-    return x.reshape(*x.shape[:2], -1, 1)
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]), 1)
 
 
 def _as_set(x):
@@ -122,8 +124,8 @@ class NonLocalResNet(ResNet):
 
     Parameters
     ----------
-    places : sequence of sequence of int, default ((), (1, 3), (1, 3, 5), ())
-        For each stage, after which of its residual blocks a non-local block stands, counted from 0. The default is the
+    places : sequence of int, default (4, 6, 8, 10, 12)
+        After which residual blocks a non-local block stands, counted from 0 through all stages. The default is the
         published one for ResNet-50: every other block of the second and third stage.
     depths, kind, widths, stem_width, num_classes, channels, norm, patch_stem
         As for `ResNet`.
@@ -153,13 +155,13 @@ class NonLocalResNet(ResNet):
     --------
     >>> import numpy as np
     >>> sizes = {"widths": (8, 16), "stem_width": 8, "num_classes": 4, "norm": "group", "patch_stem": True}
-    >>> model = NonLocalResNet(((), (0,)), depths=(1, 2), kind="basic", **sizes)
+    >>> model = NonLocalResNet((1,), depths=(1, 2), kind="basic", **sizes)
     >>> model(np.zeros((2, 3, 32, 32), np.float32)).shape, model(np.zeros((2, 5, 3, 32, 32), np.float32)).shape
     ((2, 4), (2, 4))
     """
 
     def __init__(
-        self, places=((), (1, 3), (1, 3, 5), ()), depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64,
+        self, places=(4, 6, 8, 10, 12), depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64,
         num_classes=1000, channels=3, norm="batch", patch_stem=False, form="embedded_gaussian", pool=1, scale=False,
         std=0.01, across_frames=True, codes=False, read="mean", rng=None,
     ):  # fmt: skip
@@ -167,18 +169,15 @@ class NonLocalResNet(ResNet):
         super().__init__(
             depths, kind, widths, stem_width, num_classes, channels, norm, patch_stem=patch_stem, rng=rng
         )
-        fits = len(places) == len(depths) and all(
-            0 <= i < depth for stage, depth in zip(places, depths, strict=False) for i in stage
-        )
-        if not fits:
-            raise ValueError(f"NonLocalResNet: places must name blocks of stages of {depths} blocks, got {places!r:.100}")
+        widths = [C for stage, C in zip(self.stages, self.channels, strict=True) for _ in stage]  # of each block
+        if not set(places) <= set(range(len(widths))):
+            raise ValueError(f"NonLocalResNet: places must be 0 to {len(widths) - 1}, got {places!r:.100}")
         if read not in ("mean", "last"):
             raise ValueError(f'NonLocalResNet: read must be "mean" or "last", got {read!r}')
         self.across_frames, self.read = across_frames, read
         options = {"form": form, "pool": pool, "scale": scale, "std": std, "norm": norm == "batch"}
         self.relations = [
-            [NonLocalBlock(C, **options, rng=rng) if i in stage else None for i in range(depth)]
-            for stage, depth, C in zip(places, depths, self.channels, strict=True)
+            NonLocalBlock(C, **options, rng=rng) if i in places else None for i, C in enumerate(widths)
         ]
         self.codes = SinePositionCode2d(stem_width, normalize=True) if codes else None
 
@@ -188,7 +187,7 @@ class NonLocalResNet(ResNet):
         maps = self.features(images)[-1]  # (B T, C', H', W')
         frames = ops.mean(maps, axis=(2, 3))  # (B T, C')
         if images.ndim == 5:
-            frames = frames.reshape(*images.shape[:2], -1)  # (B, T, C')
+            frames = frames.reshape(*images.shape[:2], frames.shape[1])  # (B, T, C')
             frames = frames[:, -1] if self.read == "last" else ops.mean(frames, axis=1)
         return self.head(frames) if self.head else frames
 
@@ -197,24 +196,26 @@ class NonLocalResNet(ResNet):
         images = as_tensor(images)
         T = images.shape[1] if images.ndim == 5 else 1
         if images.ndim == 5:
-            images = images.reshape(-1, *images.shape[2:])  # (B T, C, H, W)
+            images = images.reshape(len(images) * T, *images.shape[2:])  # (B T, C, H, W)
         x = ops.relu(self.stem(as_images("NonLocalResNet", images)))
         x = x + self.codes(x) if self.codes else x
         if self.pooled:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)
         maps = []
-        for stage, relations in zip(self.stages, self.relations, strict=True):
-            for block, relation in zip(stage, relations, strict=True):
-                x = block(x)
-                x = self._related(relation, x, T) if relation else x
+        relations = iter(self.relations)
+        for stage in self.stages:
+            for block in stage:
+                x = self._related(next(relations), block(x), T)
             maps.append(x)
         return maps
 
     def _related(self, relation, x, T):
-        """A non-local block on maps (B T, C, H, W)."""
+        """What follows a residual block: a non-local block on its maps (B T, C, H, W), or nothing."""
+        if relation is None:
+            return x
         if T == 1 or not self.across_frames:
             return relation(x)
-        films = x.reshape(-1, T, *x.shape[1:]).transpose(0, 2, 1, 3, 4)  # (B, C, T, H, W)
+        films = x.reshape(len(x) // T, T, *x.shape[1:]).transpose(0, 2, 1, 3, 4)  # (B, C, T, H, W)
         return relation(films).transpose(0, 2, 1, 3, 4).reshape(*x.shape)
 
 

@@ -3,6 +3,8 @@
 Not here: the block with its parameters and norms, and networks with such blocks (models/non_local.py).
 """
 
+import math
+
 from minivis import ops
 
 __all__ = ["non_local", "non_local_weights"]
@@ -67,7 +69,7 @@ def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1, *, 
     >>> (non_local(x, one, one, one, one) - x).round(3), (non_local(x, one, one, one, one, "dot_product") - x)
     (array([[[[1.731, 1.881]]]]), array([[[[2.5, 5. ]]]]))
     """
-    _check(x, w_theta, w_phi, w_g, w_z, form, pool)
+    _check(x, w_theta, w_phi, w_g, w_z, form)
     places = _places(x)  # (B, N, C)
     pooled = _places(pooled_in_space(x, pool))  # (B, M, C)
     gaussian = form == "gaussian"
@@ -141,14 +143,13 @@ def non_local_weights(theta, phi, form="embedded_gaussian", *, w_f=None, scale=1
 def _places(x):
     """The places of maps (B, C, ...) as a set, (B, N, C), frame by frame and row by row."""
     B, C = x.shape[:2]
-    count = 1
-    for size in x.shape[2:]:
-        count *= size
-    return ops.transpose(ops.reshape(x, (B, C, count)), (0, 2, 1))
+    return ops.transpose(ops.reshape(x, (B, C, math.prod(x.shape[2:]))), (0, 2, 1))
 
 
 def pooled_in_space(x, pool):
     """Maps (B, C, H, W) or (B, C, T, H, W), max-pooled in each frame."""
+    if not (hasattr(pool, "__index__") and 1 <= pool <= min(x.shape[-2:])):
+        raise ValueError(f"non_local: pool must be 1 to the side of the map, got {pool!r} (x: {tuple(x.shape)})")
     if pool == 1:
         return x
     if x.ndim == 4:
@@ -158,13 +159,11 @@ def pooled_in_space(x, pool):
     return ops.reshape(y, (B, C, T, *y.shape[2:]))
 
 
-def _check(x, w_theta, w_phi, w_g, w_z, form, pool):
+def _check(x, w_theta, w_phi, w_g, w_z, form):
     if form not in FORMS:
         raise ValueError(f"non_local: form must be one of {', '.join(FORMS)}, got {form!r}")
     if x.ndim not in (4, 5):
         raise ValueError(f"non_local: x must be (B, C, H, W) or (B, C, T, H, W) (x: {tuple(x.shape)})")
-    if not (hasattr(pool, "__index__") and 1 <= pool <= min(x.shape[-2:])):
-        raise ValueError(f"non_local: pool must be 1 to the side of the map, got {pool!r} (x: {tuple(x.shape)})")
     C = x.shape[1]
     embedding = {} if form == "gaussian" else {"w_theta": w_theta, "w_phi": w_phi}
     for name, weight in {**embedding, "w_g": w_g}.items():
