@@ -84,10 +84,10 @@ class NonLocalBlock(Module):
         self.phi = Conv2d(channels, inner, 1, **drawn) if embedded else None
         self.g = Conv2d(channels, inner, 1, **drawn)
         self.relation = Parameter(init.normal((2 * inner,), std, rng)) if form == "concatenation" else None
-        self.out = Conv2d(inner, channels, 1, **drawn)
+        self.out = Conv2d(inner, channels, 1, **(drawn if norm else {"weight_init": init.zeros}))
         self.norm = BatchNorm2d(channels) if norm else None
-        last = self.norm or self.out
-        last.weight.data[...] = 0
+        if norm:
+            self.norm.weight.data[...] = 0
 
     def forward(self, x):
         """Map x (B, C, H, W) or (B, C, T, H, W) -> z of the same shape."""
