@@ -9,12 +9,13 @@ import math
 
 from minivis import ops
 from minivis.models.common import as_images, published
-from minivis.models.resnet import ResNet
 from minivis.nn import BatchNorm2d, Conv2d, Module, SinePositionCode2d, init
 from minivis.nn.module import Parameter, as_tensor
-from minivis.vision.non_local import FORMS, non_local_weights, pooled_in_space
+from minivis.vision.non_local_operation import FORMS, non_local_weights, pooled_in_space
 
 __all__ = ["NonLocalBlock", "NonLocalResNet", "non_local_resnet50"]
+
+TEMPERATURE = 20  # of the position codes: maps have few cells, and longer waves would hardly change over them
 
 
 class NonLocalBlock(Module):
@@ -117,35 +118,35 @@ def _as_set(x):
     return x.reshape(*x.shape[:3]).transpose(0, 2, 1)
 
 
-class NonLocalResNet(ResNet):
-    """A ResNet with non-local blocks between its blocks, for pictures and for films.
+class NonLocalResNet(Module):
+    """A ResNet with non-local blocks put between its blocks, for pictures and for films.
 
-    The convolutions see one frame at a time. Only the non-local blocks and the mean at the end join the frames.
+    The convolutions see one frame at a time. Only the non-local blocks, and the mean at the end, join the frames.
 
     Parameters
     ----------
+    backbone : ResNet
+        With its head. It may be trained already: at the start the blocks change nothing.
     places : sequence of int, default (4, 6, 8, 10, 12)
         After which residual blocks a non-local block stands, counted from 0 through all stages. The default is the
         published one for ResNet-50: every other block of the second and third stage.
-    depths, kind, widths, stem_width, num_classes, channels, norm, patch_stem
-        As for `ResNet`.
-    form, pool, scale, std
-        As for `NonLocalBlock`. With ``norm="batch"`` they end with batch norm, otherwise W_z starts at 0.
+    form, pool, scale, norm, std
+        As for `NonLocalBlock`.
     across_frames : bool, default True
         Attend to all frames. With False each frame attends to itself alone, with the same parameters: for comparison.
     codes : bool, default False
-        Add sines of row and column to the map after the stem, so that what a place holds can say where it is.
+        Add sines of row and column to the map before each non-local block, so that what a place holds says where it is.
+        The paper has none.
     read : {"mean", "last"}, default "mean"
         Classify a film by the mean over all its frames, or by its last frame: then the frames before it count only as far
         as the non-local blocks bring them there.
     rng : numpy.random.Generator, int or None
-        Draws the starting values; None is seed 0.
+        Draws the starting values of the blocks; None is seed 0.
 
     Raises
     ------
     ValueError
-        As `ResNet`, and if a place does not exist or ``read`` is unknown; when called, if the input has neither 4 nor 5
-        axes.
+        If a place does not exist or ``read`` is unknown; when called, if the input has neither 4 nor 5 axes.
 
     References
     ----------
@@ -154,42 +155,42 @@ class NonLocalResNet(ResNet):
     Examples
     --------
     >>> import numpy as np
-    >>> sizes = {"widths": (8, 16), "stem_width": 8, "num_classes": 4, "norm": "group", "patch_stem": True}
-    >>> model = NonLocalResNet((1,), depths=(1, 2), kind="basic", **sizes)
-    >>> model(np.zeros((2, 3, 32, 32), np.float32)).shape, model(np.zeros((2, 5, 3, 32, 32), np.float32)).shape
+    >>> from minivis.models import ResNet
+    >>> backbone = ResNet((1, 2), "basic", widths=(8, 16), stem_width=8, num_classes=4, patch_stem=True)
+    >>> model = NonLocalResNet(backbone, places=(1,))
+    >>> model(np.ones((2, 3, 32, 32), np.float32)).shape, model(np.ones((2, 5, 3, 32, 32), np.float32)).shape
     ((2, 4), (2, 4))
     """
 
     def __init__(
-        self, places=(4, 6, 8, 10, 12), depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64,
-        num_classes=1000, channels=3, norm="batch", patch_stem=False, form="embedded_gaussian", pool=1, scale=False,
-        std=0.01, across_frames=True, codes=False, read="mean", rng=None,
+        self, backbone, places=(4, 6, 8, 10, 12), form="embedded_gaussian", pool=1, scale=False, norm=True, std=0.01,
+        across_frames=True, codes=False, read="mean", rng=None,
     ):  # fmt: skip
-        rng = init.generator(rng)
-        super().__init__(
-            depths, kind, widths, stem_width, num_classes, channels, norm, patch_stem=patch_stem, rng=rng
-        )
-        widths = [C for stage, C in zip(self.stages, self.channels, strict=True) for _ in stage]  # of each block
+        widths = [C for stage, C in zip(backbone.stages, backbone.channels, strict=True) for _ in stage]
         if not set(places) <= set(range(len(widths))):
             raise ValueError(f"NonLocalResNet: places must be 0 to {len(widths) - 1}, got {places!r:.100}")
         if read not in ("mean", "last"):
             raise ValueError(f'NonLocalResNet: read must be "mean" or "last", got {read!r}')
+        rng = init.generator(rng)
+        options = {"form": form, "pool": pool, "scale": scale, "norm": norm, "std": std, "rng": rng}
+        self.backbone = backbone
         self.across_frames, self.read = across_frames, read
-        options = {"form": form, "pool": pool, "scale": scale, "std": std, "norm": norm == "batch"}
-        self.relations = [
-            NonLocalBlock(C, **options, rng=rng) if i in places else None for i, C in enumerate(widths)
-        ]
-        self.codes = SinePositionCode2d(stem_width, normalize=True) if codes else None
+        self.relations = [NonLocalBlock(C, **options) if i in places else None for i, C in enumerate(widths)]
+        self.codes = [SinePositionCode2d(C, TEMPERATURE, normalize=True) for C in widths] if codes else None
+
+    @property
+    def channels(self):
+        """Channels of the maps that `features` returns."""
+        return self.backbone.channels
 
     def forward(self, images):
         """Logits (B, K) of images (B, C, H, W) or films (B, T, C, H, W)."""
         images = as_tensor(images)
-        maps = self.features(images)[-1]  # (B T, C', H', W')
-        frames = ops.mean(maps, axis=(2, 3))  # (B T, C')
+        frames = ops.mean(self.features(images)[-1], axis=(2, 3))  # (B T, C')
         if images.ndim == 5:
             frames = frames.reshape(*images.shape[:2], frames.shape[1])  # (B, T, C')
             frames = frames[:, -1] if self.read == "last" else ops.mean(frames, axis=1)
-        return self.head(frames) if self.head else frames
+        return self.backbone.head(frames) if self.backbone.head else frames
 
     def features(self, images):
         """The map after each stage, finest first. Of a film they are those of all its frames, (B T, ...)."""
@@ -197,26 +198,35 @@ class NonLocalResNet(ResNet):
         T = images.shape[1] if images.ndim == 5 else 1
         if images.ndim == 5:
             images = images.reshape(len(images) * T, *images.shape[2:])  # (B T, C, H, W)
-        x = ops.relu(self.stem(as_images("NonLocalResNet", images)))
-        x = x + self.codes(x) if self.codes else x
-        if self.pooled:
+        x = ops.relu(self.backbone.stem(as_images("NonLocalResNet", images)))
+        if self.backbone.pooled:
             x = ops.max_pool2d(x, 3, stride=2, padding=1)
         maps = []
-        relations = iter(self.relations)
-        for stage in self.stages:
+        number = 0
+        for stage in self.backbone.stages:
             for block in stage:
-                x = self._related(next(relations), block(x), T)
+                x = self._related(number, block(x), T)
+                number += 1
             maps.append(x)
         return maps
 
-    def _related(self, relation, x, T):
+    def _related(self, number, x, T):
         """What follows a residual block: a non-local block on its maps (B T, C, H, W), or nothing."""
+        relation = self.relations[number]
         if relation is None:
             return x
+        x = x + self.codes[number](x) if self.codes else x
         if T == 1 or not self.across_frames:
             return relation(x)
         films = x.reshape(len(x) // T, T, *x.shape[1:]).transpose(0, 2, 1, 3, 4)  # (B, C, T, H, W)
         return relation(films).transpose(0, 2, 1, 3, 4).reshape(*x.shape)
+
+
+def _in_resnet50(num_classes, rng, **options):
+    """A new ResNet-50 with non-local blocks."""
+    from minivis.models.resnet import resnet50
+
+    return NonLocalResNet(resnet50(num_classes, rng=rng), **options, rng=rng)
 
 
 non_local_resnet50 = published(
@@ -225,4 +235,5 @@ non_local_resnet50 = published(
     "ResNet-50 with two non-local blocks in its second and three in its third stage",
     32_915_496,
     example="``pool=2``, ``scale=True``",
+    build=_in_resnet50,
 )

@@ -15,6 +15,7 @@ RECIPES = (
     "detr-panoptic-shapes",
     "detr-shapes",
     "mask2former-shapes",
+    "non-local-films",
     "swin-shapes",
     "vit-digits",
     "vit-scattered-digits",

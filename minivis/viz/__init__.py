@@ -9,6 +9,7 @@ from minivis.viz.boxes import *
 from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
+from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *

@@ -92,10 +92,10 @@ def attention_maps(
         ax = next(free)
         high = (top if shared else float(one.max())) or 1.0
         if picture is not None:
-            _draw_over(ax, picture, one / high)
+            draw_over(ax, picture, one / high)
         else:
             drawn = ax.imshow(one, cmap=SEQUENTIAL, vmin=0, vmax=high, interpolation="nearest")
-        _cross(ax, queries[i], one.shape, one.shape if picture is None else picture.shape)
+        cross(ax, queries[i], one.shape, one.shape if picture is None else picture.shape)
         blank(ax)
         label(ax, x_label, y_label if i % columns == 0 else "", "" if titles is None else str(titles[i]))
     for ax in free:
@@ -127,7 +127,7 @@ def _draw_asking(ax, picture, grid, queries, numbered):
     blank(ax)
     label(ax, title="the image")
     for i, asks in enumerate(queries):
-        _cross(ax, asks, grid, picture.shape, str(i + 1) if numbered else None)
+        cross(ax, asks, grid, picture.shape, str(i + 1) if numbered else None)
 
 
 def attention_by_object(
@@ -209,7 +209,7 @@ def attention_by_object(
     return fig
 
 
-def _draw_over(ax, picture, weights):
+def draw_over(ax, picture, weights):
     """A map in colours over the grey image; the colours are stronger where the weights are larger."""
     height, width = picture.shape[:2]
     ax.imshow(greyscale(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -226,7 +226,7 @@ def _draw_over(ax, picture, weights):
     )
 
 
-def _cross(ax, query, grid, shape, number=None):
+def cross(ax, query, grid, shape, number=None):
     if query is not None:
         y, x = (float(q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
         # white around red is visible on any map
