@@ -121,7 +121,8 @@ def _as_set(x):
 class NonLocalResNet(Module):
     """A ResNet with non-local blocks put between its blocks, for pictures and for films.
 
-    The convolutions see one frame at a time. Only the non-local blocks, and the mean at the end, join the frames.
+    The convolutions see one frame at a time. Only the non-local blocks join the frames, and the mean at the end if there
+    is one.
 
     Parameters
     ----------
@@ -137,9 +138,9 @@ class NonLocalResNet(Module):
     codes : bool, default False
         Add sines of row and column to the map before each non-local block, so that what a place holds says where it is.
         The paper has none.
-    read : {"mean", "last"}, default "mean"
-        Classify a film by the mean over all its frames, or by its last frame: then the frames before it count only as far
-        as the non-local blocks bring them there.
+    read : {"mean", "places"}, default "mean"
+        Classify the whole picture or film by the mean over all places and frames, or each place of the last frame by
+        itself: then the frames before it count only as far as the non-local blocks bring them there.
     rng : numpy.random.Generator, int or None
         Draws the starting values of the blocks; None is seed 0.
 
@@ -169,8 +170,8 @@ class NonLocalResNet(Module):
         widths = [C for stage, C in zip(backbone.stages, backbone.channels, strict=True) for _ in stage]
         if not set(places) <= set(range(len(widths))):
             raise ValueError(f"NonLocalResNet: places must be 0 to {len(widths) - 1}, got {places!r:.100}")
-        if read not in ("mean", "last"):
-            raise ValueError(f'NonLocalResNet: read must be "mean" or "last", got {read!r}')
+        if read not in ("mean", "places"):
+            raise ValueError(f'NonLocalResNet: read must be "mean" or "places", got {read!r}')
         rng = init.generator(rng)
         options = {"form": form, "pool": pool, "scale": scale, "norm": norm, "std": std, "rng": rng}
         self.backbone = backbone
@@ -184,13 +185,15 @@ class NonLocalResNet(Module):
         return self.backbone.channels
 
     def forward(self, images):
-        """Logits (B, K) of images (B, C, H, W) or films (B, T, C, H, W)."""
+        """Logits (B, K) of images (B, C, H, W) or films (B, T, C, H, W); for each place (B, K, H', W')."""
         images = as_tensor(images)
-        frames = ops.mean(self.features(images)[-1], axis=(2, 3))  # (B T, C')
-        if images.ndim == 5:
-            frames = frames.reshape(*images.shape[:2], frames.shape[1])  # (B, T, C')
-            frames = frames[:, -1] if self.read == "last" else ops.mean(frames, axis=1)
-        return self.backbone.head(frames) if self.backbone.head else frames
+        maps = self.features(images)[-1]  # (B T, C', H', W')
+        T = images.shape[1] if images.ndim == 5 else 1
+        maps = maps.reshape(len(images), T, *maps.shape[1:])  # (B, T, C', H', W')
+        head = self.backbone.head or (lambda x: x)
+        if self.read == "places":
+            return head(maps[:, -1].transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # (B, K, H', W')
+        return head(ops.mean(maps, axis=(1, 3, 4)))
 
     def features(self, images):
         """The map after each stage, finest first. Of a film they are those of all its frames, (B T, ...)."""

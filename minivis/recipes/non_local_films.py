@@ -1,36 +1,39 @@
-"""`minivis train non-local-films`: a small ResNet with one non-local block learns where an object moves in a short film.
+"""`minivis train non-local-films`: a small ResNet with one non-local block learns what moves where in a short film.
 
-The answer is read from the last frame. The convolutions see one frame at a time, so the frames meet in the non-local block
-alone. As in the other recipes on scenes the convolutions first learn to name pixels, on single pictures.
-Not here: the model (models/non_local.py), the loop (train.py), the comparison of three seeds (scripts/compare_films.py).
+For each place of the last frame it says: still, or moving right, down, left or up. One frame does not show that. The
+convolutions see one frame at a time, so the frames meet in the non-local block alone. As in the other recipes on scenes the
+convolutions first learn to name pixels, on single pictures; then the block is put in.
+Not here: the model (models/non_local.py), the loop (train.py), running the comparison (scripts/compare_films.py).
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from minivis import optim, storage
+from minivis import ops, optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
-from minivis.metrics import accuracy
-from minivis.models import NonLocalResNet
+from minivis.models import NonLocalResNet, ResNet
 from minivis.nn import looking
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["Films", "attention_of", "compared", "matched", "measure", "run", "small_film_net", "train"]
+__all__ = ["Films", "attention_of", "compared", "matched", "measure", "motion", "run", "small_film_net", "train"]
 
-STEPS = 600
+STEPS = 900
 FRAMES = 4
 COUNT = 500  # held-out films for measuring a finished model
+DIRECTIONS = ("right", "down", "left", "up")
+STILL = len(DIRECTIONS)  # the class of the ground
+GRID = 8  # places along a side of the map that is classified
 RESULTS = Path(__file__).with_suffix(".json")
 
 
 class Films(shapes.Scenes):
-    """A data set of short films with their directions: 0 to 3, the largest object moves right, down, left, up.
+    """A data set of short films of one or two moving shapes, drawn on request; see `minivis.data.shapes.Scenes`.
 
-    The arguments are those of `minivis.data.shapes.Scenes`; a sample is (frames (T, 3, H, W), direction).
+    A sample is (frames (T, 3, H, W), what moves where (8, 8) in the last frame, direction of the largest object).
     """
 
     def __init__(self, count, split="train", seed=0, sample=None):
@@ -44,18 +47,80 @@ class Films(shapes.Scenes):
 
 
 def _labelled(film):
-    return film.frames, film.direction
+    return film.frames, motion(film), film.direction
 
 
-def small_film_net(rng=None, across_frames=True):
-    """The model: maps of 16 x 16 and 8 x 8 places a frame, 0.16 million parameters; answers are read from the last frame."""
-    options = {"depths": (1, 2), "kind": "basic", "widths": (32, 64), "stem_width": 32, "norm": "group"}
-    model = NonLocalResNet(
-        (1,), **options, num_classes=4, patch_stem=True, std=0.1, codes=True, read="last", across_frames=across_frames,
-        rng=rng,
-    )  # fmt: skip
-    model.stem.conv.weight.data *= 4  # pixels are 0 to 1; group norm removes their mean
-    return model
+def places_of(masks):
+    """How much of each place masks (..., H, W) cover: (..., 8, 8), 0 to 1."""
+    *leading, H, W = masks.shape
+    return masks.reshape(*leading, GRID, H // GRID, GRID, W // GRID).mean(axis=(-3, -1))
+
+
+def motion(film):
+    """What moves where in the last frame of a film: for each place the direction of its object, or 4 for still ground."""
+    (dx, dy) = film.velocities.T
+    directions = np.where(abs(dx) > abs(dy), np.where(dx > 0, 0, 2), np.where(dy > 0, 1, 3))
+    covered = places_of(film.masks[-1])  # (n, 8, 8)
+    return np.where(covered.sum(axis=0) >= 0.5, directions[covered.argmax(axis=0)], STILL)
+
+
+def small_film_net(rng=None, across_frames=True, backbone=None):
+    """The model: maps of 16 x 16 and 8 x 8 places a frame, a non-local block on the second, 0.16 million parameters."""
+    if backbone is None:
+        options = {"widths": (32, 64), "stem_width": 32, "norm": "group", "patch_stem": True}
+        backbone = ResNet((1, 2), "basic", num_classes=STILL + 1, **options, rng=rng)
+        backbone.stem.conv.weight.data *= 4  # pixels are 0 to 1; the norm after it removes their mean
+    options = {"norm": False, "std": 0.1, "codes": True, "read": "places"}
+    return NonLocalResNet(backbone, (1,), across_frames=across_frames, **options, rng=rng)
+
+
+def loss(model, films, moving, directions):
+    """Cross-entropy over the places of the last frame; the direction of the whole film is not used."""
+    return ops.cross_entropy(model(films), moving)
+
+
+def train(model, batches, steps, **options):
+    """Train on films: the same for every model that is compared. The first stage stays as it was pretrained."""
+    model.backbone.freeze(1)
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=2e-3, schedule=schedule)
+    return fit(model, batches, loss, optimizer, steps, clip=1.0, **options)
+
+
+def run(out, seed=0, steps=STEPS, resume=False):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the accuracy; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    facts = {"recipe": "non-local-films", "seed": seed}
+    model = small_film_net(rng)
+    before = _shapes.pretrain(model.backbone, out, max(1, steps // 2), rng, resume, **facts)
+
+    def evaluate(model):
+        return {"validation accuracy": score(model, Films(100, "validation"))["accuracy"]}
+
+    batches = DataLoader(Films(32 * steps, "train", seed), 32, rng=rng, collate=stack, workers=1)
+    history = train(model, batches, steps, out=out, resume=resume, settings=facts, evaluate=evaluate)
+    seconds = {"pixels": before, "films": history["seconds"][-1]}
+    found = score(model, Films(_shapes.COUNT, "held-out"))
+    return _shapes.write_report(model, out, "accuracy", found, seconds, steps=steps, **facts)
+
+
+# ------------------------------------------------------------------ measuring
+
+
+def score(model, films):
+    """Shares of a data set of films: ``accuracy`` of the direction of each film, ``places`` of the objects that are right.
+
+    The direction of a film is the one that all places of the last frame together find most probable.
+    """
+    right = []
+    places = []
+    for frames, moving, directions in DataLoader(films, 50):
+        with no_grad():
+            probabilities = ops.softmax(model(frames), axis=1).numpy()[:, :STILL]  # (B, 4, 8, 8)
+        right.append(probabilities.sum(axis=(2, 3)).argmax(axis=1) == directions)
+        on = moving < STILL
+        places.append((probabilities.argmax(axis=1) == moving)[on])
+    return {"accuracy": float(np.concatenate(right).mean()), "places": float(np.concatenate(places).mean())}
 
 
 def measure(model, count=COUNT, seed=None):
@@ -73,16 +138,34 @@ def measure(model, count=COUNT, seed=None):
     Returns
     -------
     dict
-        ``value``, the accuracy, 0 to 1, where guessing is 0.25.
+        ``value``: the share of films whose direction is right; guessing gives 0.25. ``places``: the share of the places on
+        objects.
     """
-    return {"value": _accuracy(model, Films(count, "held-out", 0 if seed is None else seed + 1))}
+    found = score(model, Films(count, "held-out", 0 if seed is None else seed + 1))
+    return {"value": found["accuracy"], "places": found["places"]}
+
+
+def attention_of(model, film):
+    """Where the place of the last frame that lies most on the largest object looks, in all frames of a film.
+
+    Returns
+    -------
+    (ndarray (T, 8, 8), (frame, row, column), ndarray of bool (T, 8, 8))
+        The weights of this query; the query; the places on which the object is.
+    """
+    largest = film.masks.sum(axis=(0, 2, 3)).argmax()
+    covered = places_of(film.masks[:, largest])  # (T, 8, 8)
+    T = len(covered)
+    query = np.unravel_index(covered[-1].argmax(), (GRID, GRID))
+    with looking(model) as seen, no_grad():
+        model(film.frames[None])
+    (weights,) = seen.values()  # (1, N, N) with N = T 8 8
+    maps = weights[0].reshape(T, GRID, GRID, T, GRID, GRID)[-1, query[0], query[1]]
+    return maps, (T - 1, *map(int, query)), covered > 0
 
 
 def matched(model, count=100, split="validation"):
-    """How often the non-local block of a model finds the same object in other frames.
-
-    For each film, the query is the place of the last frame that lies most on the largest object. In each earlier frame the
-    place with the largest weight is looked up.
+    """How often the largest weight of a query in another frame lies on the query's own object.
 
     Parameters
     ----------
@@ -96,81 +179,27 @@ def matched(model, count=100, split="validation"):
     Returns
     -------
     dict
-        Shares from 0 to 1. ``object``: the place shows the object; ``chance``: a place drawn at random does.
+        Shares of the earlier frames. ``object``: the largest weight lies on the object; ``chance``: a place drawn at random
+        does; ``weight``: of all weight in the frame, what lies on the object.
     """
-    hits, areas = [], []
+    hits, areas, weights = [], [], []
     films = Films(count, split, sample=lambda film: film)
-    for film in films:
-        weights, (_, row, column), there = attention_of(model, film)
-        for one, shown in zip(weights[:-1], there[:-1], strict=True):
-            hits.append(shown.flat[one.argmax()])
-            areas.append(shown.mean())
-    return {"object": float(np.mean(hits)), "chance": float(np.mean(areas))}
-
-
-def attention_of(model, film):
-    """The weights of one query of a film over all places.
-
-    Returns
-    -------
-    (ndarray (T, rows, columns), (frame, row, column), ndarray of bool (T, rows, columns))
-        The weights; the query, in the last frame where the largest object is; the places that show this object.
-    """
-    with looking(model) as seen, no_grad():
-        model(film.frames[None])
-    (weights,) = seen.values()
-    T = len(film.frames)
-    side = round((weights.shape[1] // T) ** 0.5)
-    largest = film.masks.sum(axis=(0, 2, 3)).argmax()
-    H, W = film.masks.shape[2:]
-    cells = film.masks[:, largest].reshape(T, side, H // side, side, W // side)
-    covered = cells.mean(axis=(2, 4))  # (T, rows, columns)
-    query = np.unravel_index(covered[-1].argmax(), (side, side))
-    maps = weights[0].reshape(T, side, side, T, side, side)[-1, query[0], query[1]]
-    return maps, (T - 1, int(query[0]), int(query[1])), covered > 0
-
-
-def _accuracy(model, films):
-    right, count = 0, 0
-    for frames, directions in DataLoader(films, 50):
-        with no_grad():
-            scores = model(frames).numpy()
-        right += round(accuracy(scores, directions) * len(directions))
-        count += len(directions)
-    return right / count
-
-
-def train(model, batches, steps, out=None, **options):
-    """Train on films: the same for every choice that is compared."""
-    schedule = optim.one_cycle(steps, warmup=0.1)
-    optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=1e-3, schedule=schedule)
-    return fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, out=out, **options)
-
-
-def run(out, seed=0, steps=STEPS, resume=False):
-    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the accuracy; see `recipes.run`."""
-    rng = np.random.default_rng(seed)
-    facts = {"recipe": "non-local-films", "seed": seed}
-    model = small_film_net(rng)
-    before = _shapes.pretrain(model, out, max(1, steps * 2 // 3), rng, resume, **facts)
-
-    def evaluate(model):
-        return {"validation accuracy": _accuracy(model, Films(100, "validation"))}
-
-    batches = DataLoader(Films(32 * steps, "train", seed), 32, rng=rng, collate=stack, workers=1)
-    history = train(model, batches, steps, out, resume=resume, settings=facts, evaluate=evaluate)
-    seconds = {"pixels": before, "films": history["seconds"][-1]}
-    found = {"accuracy": measure(model)["value"]}
-    return _shapes.write_report(model, out, "accuracy", found, seconds, steps=steps, **facts)
+    for i in range(count):
+        maps, _, there = attention_of(model, films[i])
+        for one, on in zip(maps[:-1], there[:-1], strict=True):
+            hits.append(on.flat[one.argmax()])
+            areas.append(on.mean())
+            weights.append(one[on].sum() / one.sum())
+    return {"object": float(np.mean(hits)), "chance": float(np.mean(areas)), "weight": float(np.mean(weights))}
 
 
 def compared():
-    """The measured comparison: with the block over all frames, and with the same block in each frame alone.
+    """The measured comparison of the block over all frames with the same block in each frame alone.
 
     Returns
     -------
     dict
-        ``compared()[choice]["accuracy"]`` has one number for each seed, measured on the validation split.
+        ``compared()[choice]["accuracy"]`` has one number for each of three seeds, measured on the validation split.
 
     Raises
     ------

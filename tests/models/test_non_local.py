@@ -122,14 +122,14 @@ def test_before_training_the_network_is_the_resnet_without_the_blocks():
 
 
 def test_a_film_of_one_frame_is_a_picture():
-    model = stirred(small(codes=True, read="last"))
+    model = stirred(small(codes=True, read="places"))
     images = normal(2, 3, 32, 32).astype(np.float32)
     np.testing.assert_allclose(model(images[:, None]).numpy(), model(images).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("across", [True, False])
 def test_frames_meet_in_the_non_local_blocks_alone(across):
-    model = stirred(small(across_frames=across, read="last"))
+    model = stirred(small(across_frames=across, read="places"))
     film = normal(1, 3, 3, 16, 16).astype(np.float32)
     other = film.copy()
     other[:, 0] = normal(3, 16, 16)
@@ -137,14 +137,22 @@ def test_frames_meet_in_the_non_local_blocks_alone(across):
     assert moved > 1e-4 if across else moved == 0
 
 
-def test_without_the_last_frame_to_read_the_order_of_frames_does_not_matter():
+def test_where_all_frames_are_read_their_order_of_frames_does_not_matter():
     model = stirred(small(codes=True))
     film = normal(2, 4, 3, 16, 16).astype(np.float32)
     np.testing.assert_allclose(model(film).numpy(), model(film[:, ::-1]).numpy(), atol=1e-5)
 
 
+def test_the_mean_over_places_is_what_one_frame_gives():
+    model = stirred(small())
+    images = normal(2, 3, 32, 32).astype(np.float32)
+    whole = model(images).numpy()
+    model.read = "places"
+    np.testing.assert_allclose(model(images).numpy().mean(axis=(2, 3)), whole, atol=1e-5)
+
+
 def test_saved_and_loaded(tmp_path):
-    model = stirred(small(codes=True, read="last", across_frames=False, pool=2, scale=True))
+    model = stirred(small(codes=True, read="places", across_frames=False, pool=2, scale=True))
     mv.save(model, tmp_path)
     film = normal(1, 2, 3, 32, 32).astype(np.float32)
     np.testing.assert_array_equal(mv.load(tmp_path)(film).numpy(), model.eval()(film).numpy())
@@ -154,9 +162,9 @@ def test_the_same_logits_and_gradients_on_a_device(device):
     found = []
     film = normal(2, 2, 3, 16, 16).astype(np.float32)
     for where in ("cpu", device):
-        model = small(codes=True, read="last", pool=2).to(where)
+        model = small(codes=True, read="places", pool=2).to(where)
         y = model(mv.to_device(film, where))
-        mv.ops.cross_entropy(y, mv.to_device(np.array([0, 2]), where)).backward()
+        mv.ops.cross_entropy(y, mv.to_device(np.ones((2, 2, 2), int), where)).backward()
         found.append([y.numpy(), *(mv.to_numpy(p.grad) for p in model.parameters())])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -171,7 +179,7 @@ def test_the_same_logits_and_gradients_on_a_device(device):
         (lambda: NonLocalBlock(4)(normal(1, 3, 2, 2)), "conv2d: x has C=3 channels"),
         (lambda: NonLocalBlock(4, pool=3)(normal(1, 4, 2, 2)), "non_local: pool must be 1 to the side"),
         (lambda: NonLocalResNet(ResNet(**SIZES), (1, 3)), r"NonLocalResNet: places must be 0 to 2, got \(1, 3\)"),
-        (lambda: small(read="first"), 'NonLocalResNet: read must be "mean" or "last", got'),
+        (lambda: small(read="first"), 'NonLocalResNet: read must be "mean" or "places", got'),
         (lambda: small()(normal(3, 16, 16)), r"NonLocalResNet: images must be \(B, C, H, W\)"),
         (lambda: non_local(normal(1, 2, 3), *[np.ones((2, 2))] * 4), r"non_local: x must be \(B, C, H, W\) or"),
         (lambda: non_local(normal(1, 2, 3, 3), *[np.ones((2, 2))] * 4, "other"), "non_local: form must be one of"),
@@ -188,4 +196,4 @@ def test_what_does_not_fit_is_refused(make, message):
 
 def test_an_empty_batch_gives_an_empty_answer():
     assert NonLocalBlock(4, norm=False)(np.zeros((0, 4, 2, 2), np.float32)).shape == (0, 4, 2, 2)
-    assert small(read="last")(np.zeros((0, 2, 3, 16, 16), np.float32)).shape == (0, 3)
+    assert small(read="places")(np.zeros((0, 2, 3, 16, 16), np.float32)).shape == (0, 3, 2, 2)
