@@ -73,7 +73,9 @@ def _case(draw, shape, inner, **options):
 
 
 def _no_way_back(draw):
-    case = _case(draw, (2, 2, *sizes(draw, 2, 1, 3)), 2, form=choose(draw, "embedded_gaussian", "dot_product"))
+    case = _case(
+        draw, (2, 2, *sizes(draw, 2, 1, 3)), 2, form=choose(draw, "embedded_gaussian", "dot_product")
+    )
     return {**case, "x": case["x"] + np.float32(0.5), "w_z": np.zeros((2, 2), np.float32)}
 
 

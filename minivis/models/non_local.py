@@ -94,7 +94,9 @@ class NonLocalBlock(Module):
         """Map x (B, C, H, W) or (B, C, T, H, W) -> z of the same shape."""
         x = as_tensor(x)
         if x.ndim not in (4, 5):
-            raise ValueError(f"NonLocalBlock: x must be (B, C, H, W) or (B, C, T, H, W) (x: {tuple(x.shape)})")
+            raise ValueError(
+                f"NonLocalBlock: x must be (B, C, H, W) or (B, C, T, H, W) (x: {tuple(x.shape)})"
+            )
         pooled = _column(pooled_in_space(x, self.pool))  # (B, C, M, 1)
         places = _column(x)  # (B, C, N, 1)
         embedded = self.form != "gaussian"

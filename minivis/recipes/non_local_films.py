@@ -19,11 +19,22 @@ from minivis.nn import looking
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["Films", "attention_of", "compared", "matched", "measure", "motion", "run", "small_film_net", "train"]
+__all__ = [
+    "Films",
+    "attention_of",
+    "compared",
+    "matched",
+    "measure",
+    "motion",
+    "run",
+    "small_film_net",
+    "train",
+]
 
 STEPS = 900
 FRAMES = 4
 COUNT = 500  # held-out films for measuring a finished model
+VALIDATION = 100  # films that are scored now and then during training
 DIRECTIONS = ("right", "down", "left", "up")
 STILL = len(DIRECTIONS)  # the class of the ground
 GRID = 8  # places along a side of the map that is classified
@@ -70,7 +81,7 @@ def small_film_net(rng=None, across_frames=True, backbone=None):
         options = {"widths": (32, 64), "stem_width": 32, "norm": "group", "patch_stem": True}
         backbone = ResNet((1, 2), "basic", num_classes=STILL + 1, **options, rng=rng)
         backbone.stem.conv.weight.data *= 4  # pixels are 0 to 1; the norm after it removes their mean
-    options = {"norm": False, "std": 0.1, "codes": True, "read": "places"}
+    options = {"norm": False, "std": 0.3, "codes": True, "read": "places"}
     return NonLocalResNet(backbone, (1,), across_frames=across_frames, **options, rng=rng)
 
 
@@ -95,7 +106,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     before = _shapes.pretrain(model.backbone, out, max(1, steps // 2), rng, resume, **facts)
 
     def evaluate(model):
-        return {"validation accuracy": score(model, Films(100, "validation"))["accuracy"]}
+        return {"validation accuracy": score(model, Films(VALIDATION, "validation"))["accuracy"]}
 
     batches = DataLoader(Films(32 * steps, "train", seed), 32, rng=rng, collate=stack, workers=1)
     history = train(model, batches, steps, out=out, resume=resume, settings=facts, evaluate=evaluate)
@@ -190,7 +201,11 @@ def matched(model, count=100, split="validation"):
             hits.append(on.flat[one.argmax()])
             areas.append(on.mean())
             weights.append(one[on].sum() / one.sum())
-    return {"object": float(np.mean(hits)), "chance": float(np.mean(areas)), "weight": float(np.mean(weights))}
+    return {
+        "object": float(np.mean(hits)),
+        "chance": float(np.mean(areas)),
+        "weight": float(np.mean(weights)),
+    }
 
 
 def compared():

@@ -149,7 +149,9 @@ def _places(x):
 def pooled_in_space(x, pool):
     """Maps (B, C, H, W) or (B, C, T, H, W), max-pooled in each frame."""
     if not (hasattr(pool, "__index__") and 1 <= pool <= min(x.shape[-2:])):
-        raise ValueError(f"non_local: pool must be 1 to the side of the map, got {pool!r} (x: {tuple(x.shape)})")
+        raise ValueError(
+            f"non_local: pool must be 1 to the side of the map, got {pool!r} (x: {tuple(x.shape)})"
+        )
     if pool == 1:
         return x
     if x.ndim == 4:

@@ -56,7 +56,9 @@ def film_attention(frames, weights, query, masks=None, size=1.9, title=None, cap
     if weights.ndim != 3 or len(weights) != len(pictures):
         raise ValueError(f"{name}: weights must be (T={len(pictures)}, rows, columns), got {weights.shape}")
     if len(query) != 3 or not all(0 <= q < n for q, n in zip(query, weights.shape, strict=True)):
-        raise ValueError(f"{name}: query must be (frame, row, column) inside {weights.shape}, got {tuple(query)}")
+        raise ValueError(
+            f"{name}: query must be (frame, row, column) inside {weights.shape}, got {tuple(query)}"
+        )
     if masks is not None and np.shape(masks) != (len(pictures), *pictures[0].shape[:2]):
         raise ValueError(f"{name}: masks must be (T, H, W) as the frames, got {np.shape(masks)}")
     titles = [f"frame {t + 1}" + (" asks" if t == query[0] else "") for t in range(len(pictures))]

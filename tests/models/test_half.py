@@ -67,6 +67,10 @@ MODELS = {  # name: (the model, its loss and outputs for images)
     "Swin": (lambda: models.Swin(4, 8, (2, 2), (2, 4), num_classes=3, window=4, drop_path=0.0, rng=0), classified),
     "CNN": (lambda: models.CNN(channels=3, widths=(4, 8), depth=1, num_classes=3, rng=0), classified),
     "ResNet": (lambda: models.ResNet(**{**BACKBONE, "num_classes": 3, "norm": "batch"}, rng=0), classified),
+    "NonLocalResNet": (
+        lambda: models.NonLocalResNet(models.ResNet(**{**BACKBONE, "num_classes": 3}, rng=0), (1,), norm=False, std=0.1, codes=True),
+        classified,
+    ),
     "DETR": (lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, **DETR), detected("logits", "boxes")),
     "DETR with masks": (
         lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, masks=True, **DETR),

@@ -12,7 +12,14 @@ from minivis.models import NonLocalBlock, NonLocalResNet, ResNet
 from minivis.vision import non_local
 
 RNG = np.random.default_rng(4)
-SIZES = {"depths": (1, 2), "kind": "basic", "widths": (8, 16), "stem_width": 8, "norm": "group", "patch_stem": True}
+SIZES = {
+    "depths": (1, 2),
+    "kind": "basic",
+    "widths": (8, 16),
+    "stem_width": 8,
+    "norm": "group",
+    "patch_stem": True,
+}
 
 
 def normal(*shape):
@@ -57,7 +64,11 @@ def test_a_block_is_the_plain_operation_with_its_weights(form, shape):
     block = NonLocalBlock(6, width, form=form, pool=2, norm=False, rng=1).to("float64")
     for name, p in block.named_parameters():
         p.data = np.zeros(p.shape) if name.endswith("bias") else normal(*p.shape)
-    w = {n: getattr(block, n).weight.data[:, :, 0, 0] for n in ("theta", "phi", "g", "out") if getattr(block, n)}
+    w = {
+        n: getattr(block, n).weight.data[:, :, 0, 0]
+        for n in ("theta", "phi", "g", "out")
+        if getattr(block, n)
+    }
     x = normal(*shape)
     w_f = None if block.relation is None else block.relation.data
     expected = non_local(x, w.get("theta"), w.get("phi"), w["g"], w["out"], form, 2, w_f=w_f)
@@ -77,7 +88,10 @@ def test_concatenation_by_loops():
 def test_the_worked_numbers():
     x = np.array([1.0, 2.0]).reshape(1, 1, 1, 2)
     one = np.ones((1, 1))
-    y = {form: (non_local(x, one, one, one, one, form) - x).ravel() for form in ("dot_product", "embedded_gaussian")}
+    y = {
+        form: (non_local(x, one, one, one, one, form) - x).ravel()
+        for form in ("dot_product", "embedded_gaussian")
+    }
     np.testing.assert_allclose(y["dot_product"], [2.5, 5])
     np.testing.assert_allclose(y["embedded_gaussian"], [1.731059, 1.880797], atol=1e-6)
 
