@@ -68,7 +68,7 @@ MODELS = {  # name: (the model, its loss and outputs for images)
     "CNN": (lambda: models.CNN(channels=3, widths=(4, 8), depth=1, num_classes=3, rng=0), classified),
     "ResNet": (lambda: models.ResNet(**{**BACKBONE, "num_classes": 3, "norm": "batch"}, rng=0), classified),
     "NonLocalResNet": (
-        lambda: models.NonLocalResNet(models.ResNet(**{**BACKBONE, "num_classes": 3}, rng=0), (1,), norm=False, std=0.1, codes=True),
+        lambda: models.NonLocalResNet(models.ResNet(**{**BACKBONE, "num_classes": 3, "norm": "batch"}, rng=0), (1,), std=0.1),
         classified,
     ),
     "DETR": (lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, **DETR), detected("logits", "boxes")),
