@@ -8,6 +8,7 @@ import inspect
 from minivis import ops
 from minivis.nn import BatchNorm2d, Conv2d, GroupNorm, Linear, Module, init
 from minivis.nn.module import as_tensor
+from minivis.vision.neighbourhoods import add_border, neighbour_sum
 
 __all__ = []
 
@@ -49,6 +50,19 @@ def map_to_tokens(x):
 def pointwise(x, weight):
     """Multiply the channels of each pixel by a matrix (out, in): a 1 x 1 convolution of a map (B, C, H, W)."""
     return ops.conv2d(x, ops.reshape(weight, (*weight.shape, 1, 1)))
+
+
+def in_groups(x, groups):
+    """Split the channels into groups of neighbouring channels: (B, D, H, W) -> (B, g, D / g, H, W)."""
+    B, D, H, W = x.shape
+    return ops.reshape(x, (B, groups, D // groups, H, W))
+
+
+def summed(weights, values, window):
+    """`neighbour_sum` inside the map: weights (B, g, k k, H, W), values (B, g, d, H, W) -> (B, g d, H, W)."""
+    y = neighbour_sum(weights, add_border(values, window), window)
+    B, g, d, H, W = y.shape
+    return ops.reshape(y, (B, g * d, H, W))
 
 
 def he_matrix(shape, rng):

@@ -6,10 +6,10 @@ Not here: sums over neighbourhoods (vision/neighbourhoods.py), training (recipes
 """
 
 from minivis import ops
-from minivis.models.common import NORMS, LocalResNet, he_matrix, pointwise, published
+from minivis.models.common import NORMS, LocalResNet, he_matrix, in_groups, pointwise, published, summed
 from minivis.nn import Conv2d, Module, Parameter, init
 from minivis.precision import in_float32
-from minivis.vision.neighbourhoods import add_border, neighbour_scores, neighbour_softmax, neighbour_sum
+from minivis.vision.neighbourhoods import add_border, neighbour_scores, neighbour_softmax
 
 __all__ = [
     "LocalAttention",
@@ -78,7 +78,7 @@ def local_attention(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window, border=
     array([1.   , 0.444])
     """
     weights = _weights(x, w_q, w_k, rel_rows, rel_cols, heads, window, border)
-    return _gathered(weights, _heads(pointwise(x, w_v), heads), window)
+    return summed(weights, in_groups(pointwise(x, w_v), heads), window)
 
 
 class LocalAttention(Module):
@@ -150,7 +150,7 @@ class LocalAttention(Module):
             x, self.w_q, self.w_k, self.rel_rows, self.rel_cols, self.heads, self.window, self.border
         )
         self.show(weights=weights)
-        return _gathered(weights, _heads(pointwise(x, self.w_v), self.heads), self.window)
+        return summed(weights, in_groups(pointwise(x, self.w_v), self.heads), self.window)
 
     def extra_repr(self):
         D, C = self.w_q.shape
@@ -161,8 +161,8 @@ def _weights(x, w_q, w_k, rel_rows, rel_cols, heads, window, border):
     """The attention weights, (B, h, k k, H, W)."""
     _check(x, w_q, w_k, rel_rows, rel_cols, heads, window, border)
     B, _, H, W = x.shape
-    q = _heads(pointwise(x, w_q), heads)  # (B, h, d, H, W)
-    k = _heads(pointwise(x, w_k), heads)
+    q = in_groups(pointwise(x, w_q), heads)  # (B, h, d, H, W)
+    k = in_groups(pointwise(x, w_k), heads)
     half = q.shape[2] // 2
     table = "id" if rel_rows.ndim == 2 else "hid"
     rows = ops.einsum(f"bhdyx,{table}->bhiyx", q[:, :, :half], rel_rows)  # (B, h, k, H, W)
@@ -171,19 +171,6 @@ def _weights(x, w_q, w_k, rel_rows, rel_cols, heads, window, border):
     scores = neighbour_scores(q, add_border(k, window), window)
     scores = scores + ops.reshape(offsets, (B, heads, window * window, H, W))
     return neighbour_softmax(scores, window) if border == "masked" else ops.softmax(scores, axis=2)
-
-
-def _gathered(weights, values, window):
-    """The weighted sum of the values of each head, (B, h, d, H, W), with the heads side by side: (B, D, H, W)."""
-    y = neighbour_sum(weights, add_border(values, window), window)
-    B, h, d, H, W = y.shape
-    return ops.reshape(y, (B, h * d, H, W))
-
-
-def _heads(x, heads):
-    """Split the channels: (B, D, H, W) -> (B, h, d, H, W)."""
-    B, D, H, W = x.shape
-    return ops.reshape(x, (B, heads, D // heads, H, W))
 
 
 def _check(x, w_q, w_k, rel_rows, rel_cols, heads, window, border):
@@ -252,8 +239,8 @@ class AttentionStem(Module):
         self.norm = NORMS[norm](width)
 
     def forward(self, images):
-        q = _heads(pointwise(images, self.w_q), self.heads)
-        k = _heads(pointwise(images, self.w_k), self.heads)
+        q = in_groups(pointwise(images, self.w_q), self.heads)
+        k = in_groups(pointwise(images, self.w_k), self.heads)
         weights = neighbour_softmax(neighbour_scores(q, add_border(k, self.window), self.window), self.window)
         self.show(weights=weights)
         places = ops.expand_dims(self.rows, 1) + ops.expand_dims(self.cols, 0)  # (k, k, D)
@@ -261,8 +248,8 @@ class AttentionStem(Module):
         shares = ops.softmax(places @ ops.transpose(self.mixtures), axis=1)  # (k k, M): p(o, m)
         y = 0
         for m, w_v in enumerate(self.w_v):
-            values = _heads(pointwise(images, w_v), self.heads)
-            y = y + _gathered(weights * ops.reshape(shares[:, m], (-1, 1, 1)), values, self.window)
+            values = in_groups(pointwise(images, w_v), self.heads)
+            y = y + summed(weights * ops.reshape(shares[:, m], (-1, 1, 1)), values, self.window)
         return ops.max_pool2d(ops.relu(self.norm(y)), 4, ceil_mode=True)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minivis as mv
+from minivis.gradcheck import check_gradient
 from minivis import models, nn, optim, vision
 from minivis.models import LocalAttention, SASAResNet, local_attention
 
@@ -95,7 +96,7 @@ def test_gradients_of_every_argument():
     def function(*arrays):
         return local_attention(*arrays, heads, window)
 
-    mv.gradcheck(function, x, w_q, w_k, w_v, rows, cols)
+    check_gradient(function, x, w_q, w_k, w_v, rows, cols)
 
 
 @pytest.mark.parametrize("stem, shared", SIZES, ids=str)
