@@ -9,6 +9,7 @@ from minivis.models.detr import *
 from minivis.models.local_relation import *
 from minivis.models.mask2former import *
 from minivis.models.resnet import *
+from minivis.models.san import *
 from minivis.models.sasa import *
 from minivis.models.swin import *
 from minivis.models.vit import *

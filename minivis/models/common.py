@@ -4,6 +4,7 @@ Not here: layers (nn/), and code that only one model needs.
 """
 
 import inspect
+import math
 
 from minivis import ops
 from minivis.nn import BatchNorm2d, Conv2d, GroupNorm, Linear, Module, init
@@ -70,7 +71,7 @@ def he_matrix(shape, rng):
     return init.normal(shape, (2 / shape[0]) ** 0.5, rng)
 
 
-NORMS = {"batch": BatchNorm2d, "group": lambda channels: GroupNorm(min(8, channels), channels)}
+NORMS = {"batch": BatchNorm2d, "group": lambda channels: GroupNorm(math.gcd(8, channels), channels)}
 
 
 class PointNorm(Module):

@@ -65,7 +65,7 @@ def add_border(x, window, border="zeros"):
         return ops.pad(x, [(0, 0)] * (x.ndim - 2) + widths)
     for axis, width in zip((-2, -1), widths, strict=True):
         index = np.pad(np.arange(x.shape[axis]), width, mode="reflect")
-        x = ops.take(x, backend.to_device(index, _device(x)), axis=axis)
+        x = ops.take(x, backend.to_device(index, device_of(x)), axis=axis)
     return x
 
 
@@ -260,7 +260,7 @@ def neighbour_softmax(scores, window):
             f"neighbour_softmax: scores must be (B, h, {m * n}, H, W) for a window of {m} x {n} "
             f"(scores: {tuple(scores.shape)})"
         )
-    inside = _mask_there(*scores.shape[3:], (m, n), _device(scores))
+    inside = _mask_there(*scores.shape[3:], (m, n), device_of(scores))
     wide = scores.astype(np.float32) if scores.dtype == np.float16 else scores
     weights = ops.softmax(ops.where(inside, wide, HIDDEN), axis=2)
     return weights.astype(scores.dtype) if wide is not scores else weights
@@ -299,7 +299,8 @@ def _mask_there(height, width, window, device):
     return backend.to_device(neighbour_mask(height, width, window), device)
 
 
-def _device(x):
+def device_of(x):
+    """The device of an array or Tensor."""
     return x.device if isinstance(x, Tensor) else backend.device_of(x)
 
 

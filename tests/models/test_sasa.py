@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis.gradcheck import check_gradient
 from minivis import models, nn, optim, vision
+from minivis.gradcheck import check_gradient
 from minivis.models import LocalAttention, SASAResNet, local_attention
 
 RNG = np.random.default_rng(3)
