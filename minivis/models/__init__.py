@@ -11,6 +11,7 @@ from minivis.models.mask2former import *
 from minivis.models.resnet import *
 from minivis.models.san import *
 from minivis.models.sasa import *
+from minivis.models.size_table import *
 from minivis.models.swin import *
 from minivis.models.vit import *
 
