@@ -120,6 +120,15 @@ def _deformable(rng):
     return {"shapes": shapes, **{name: array.astype(np.float32) for name, array in arrays.items()}}
 
 
+def _local_attention(rng):
+    B, C, heads, half, H, W = (int(n) for n in rng.integers(1, (3, 5, 4, 3, 6, 6)))
+    window, D = 2 * int(rng.integers(0, 4)) + 1, 2 * heads * half
+    shapes = {"x": (B, C, H, W), "w_q": (D, C), "w_k": (D, C), "w_v": (D, C)}
+    shapes |= {"rel_rows": (window, half), "rel_cols": (window, half)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    return {**arrays, "heads": heads, "window": window}
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
@@ -134,4 +143,5 @@ PLAIN_DETECTION = {
     "shifted_window_mask": _shifted,
     "relative_position_index": lambda rng: {"window": _window(rng)},
     "multi_scale_deformable_attention": _deformable,
+    "local_attention": _local_attention,
 }
