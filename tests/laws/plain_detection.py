@@ -129,6 +129,15 @@ def _local_attention(rng):
     return {**arrays, "heads": heads, "window": window}
 
 
+def _local_relation(rng):
+    B, m, groups, H, W = (int(n) for n in rng.integers(1, (3, 4, 4, 6, 6)))
+    window, C = 2 * int(rng.integers(0, 4)) + 1, m * groups
+    shapes = {"x": (B, C, H, W), "w_q": (groups, C), "w_k": (groups, C), "geometry": (groups, window, window)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    kind = {"similarity": str(rng.choice(["product", "squared", "absolute"]))} if rng.random() < 0.8 else {}
+    return {**arrays, "groups": groups, "window": window, **kind}
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
@@ -144,4 +153,5 @@ PLAIN_DETECTION = {
     "relative_position_index": lambda rng: {"window": _window(rng)},
     "multi_scale_deformable_attention": _deformable,
     "local_attention": _local_attention,
+    "local_relation": _local_relation,
 }

@@ -30,7 +30,7 @@ def inputs(B=2, C=6, H=4, W=5, groups=3, window=3):
     ]
 
 
-def by_loops(x, w_q, w_k, geometry, groups, window, similarity):
+def by_loops(x, w_q, w_k, geometry, groups, window, similarity="product"):
     """Pixel by pixel and channel by channel."""
     (_, C, H, W), half = x.shape, window // 2
     out = np.zeros(x.shape)
