@@ -50,7 +50,8 @@ def by_loops(kind, x, phi, psi, beta, gamma, window):
         if kind == "pairwise":
             pairs = [[*(f[b, :, y, x_] - g[b, :, r, s]), xs[x_] - xs[s], ys[y] - ys[r]] for r, s in there]
             scores = gamma(np.array(pairs).T[None, :, :, None])[0, :, :, 0]
-            weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+            e = np.exp(scores - scores.max(axis=1, keepdims=True))
+            weights = e / e.sum(axis=1, keepdims=True)
         else:
             around = np.array([[g[b, c, r, s] for r, s in there] for c in range(len(psi))])
             weights = gamma(np.concatenate([f[b, :, y, x_], around.ravel()])[None, :, None])[0, :, :, 0]
