@@ -16,7 +16,7 @@ ifneq ($(shell grep -m1 -o avx512vl /proc/cpuinfo 2>/dev/null),)
 export OPENBLAS_CORETYPE ?= SkylakeX
 endif
 
-.PHONY: help lab test lint format fuzz mutation bench bench-gpu notebooks pair book book-check setup clean
+.PHONY: help lab test lint format fuzz mutation measure bench bench-gpu notebooks pair book book-check setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | awk -F '\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ format: $(READY) ## put style and formatting right
 
 mutation: $(READY) ## change one thing at a time in each right answer: do the laws notice? ONLY="conv2d nms" picks some
 	$(BIN)/python -m tests.laws.mutation $(ONLY)
+
+measure: $(READY) ## measure every small model that comes with minivis on 500 pictures it was not trained on
+	$(BIN)/minivis measure
 
 bench: $(PARITY_READY) ## measure against PyTorch on this CPU, side by side; writes tests/benchmarks/results
 	$(BIN)/python -m tests.benchmarks --tests $(BENCH_ARGS); status=$$?; $(BIN)/python scripts/counts.py && exit $$status

@@ -75,6 +75,7 @@ def _parser():
     command("doctor", "report what this machine offers, and what to do about each problem", _doctor)
     _add_check(command)
     _add_train(command)
+    _add_measure(command)
     _add_predict(command)
     _add_show(command)
     assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
@@ -108,6 +109,22 @@ def _add_train(command):
         "--steps", type=_at_least(1), metavar="N", help="optimiser steps (default: the recipe's)"
     )
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in DIR")
+
+
+def _add_measure(command):
+    measure = command(
+        "measure",
+        "measure a small model that comes with minivis on pictures it was not trained on",
+        _measure,
+        "Without NAME: measure all, one after the other.",
+    )
+    measure.add_argument("name", nargs="?", metavar="NAME", help="which model, such as vit-digits")
+    measure.add_argument(
+        "--count", type=_at_least(1), default=500, metavar="N", help="number of pictures (default: 500)"
+    )
+    measure.add_argument(
+        "--seed", type=_at_least(0), metavar="N", help="other pictures than those of the model's card"
+    )
 
 
 def _add_predict(command):
@@ -241,6 +258,17 @@ def _train(options):
     if options.name is None:
         return _list("There are these recipes:", recipes.names())
     recipes.run(options.name, options.out, options.seed, options.steps, options.resume)
+    return 0
+
+
+def _measure(options):
+    from minivis import recipes
+
+    for name in recipes.names() if options.name is None else [options.name]:
+        found = recipes.measure(name, options.count, options.seed)
+        # COCO writes -1 where there is no such object
+        shares = {figure: value for figure, value in found.items() if figure != "n" and value >= 0}
+        print(name, *(f"{figure} {value:.3f}" for figure, value in shares.items()), sep="  ", flush=True)
     return 0
 
 

@@ -1,4 +1,5 @@
-"""The shape of each model at every stage, measured by running it once on an image of zeros: a table and a drawing.
+"""The shape of each model at every stage, measured by running it once on an image of zeros: a table and a drawing;
+and what every published size has and costs.
 
 Not here: counting a stage (minivis/nn/layer_table.py) or drawing it (minivis/viz/model_drawing.py). Running a model takes
 seconds, so the results are kept.
@@ -27,10 +28,10 @@ MODELS = [
 
 
 def pages(cache):
-    """The text of all tables and the drawings, as {path: bytes}; see `tables`."""
-    text = tables(cache)
+    """The text of all tables and the drawings, as {path: bytes}; see `tables` and `size_table`."""
+    text = {"shapes.md": tables(cache), "sizes.md": size_table(cache)}
     names = [f"shapes-{i}.png" for i in range(len(MODELS))]
-    return {"generated/shapes.md": text.encode()} | {
+    return {f"generated/{name}": there.encode() for name, there in text.items()} | {
         f"generated/{n}": (cache / n).read_bytes() for n in names
     }
 
@@ -40,10 +41,26 @@ def tables(cache):
 
     The drawings are there too, as ``shapes-0.png``, ``shapes-1.png``, ...
     """
-    kept = cache / "shapes.md"
+    return _kept(cache / "shapes.md", lambda: _tables(cache))
+
+
+def size_table(cache):
+    """The text of the table of all published sizes, kept as `tables` are: making it takes two minutes."""
+    return _kept(cache / "sizes.md", lambda: sizes(mv.models.complexity()))
+
+
+def _kept(path, make):
+    """A text from the file at ``path``; made and written where library or models have changed since."""
     made_of = f"<!-- {fingerprint(ROOT / 'minivis', Path(__file__))} -->\n"
-    if kept.exists() and (text := kept.read_text(encoding="utf-8")).startswith(made_of):
+    if path.exists() and (text := path.read_text(encoding="utf-8")).startswith(made_of):
         return text.removeprefix(made_of)
+    text = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_files({path: (made_of + text).encode()})
+    return text
+
+
+def _tables(cache):
     texts = []
     drawings = {}
     for i, (title, make, shape, depth) in enumerate(MODELS):
@@ -51,16 +68,33 @@ def tables(cache):
         figure = viz.architecture(model, shape)
         drawings[cache / f"shapes-{i}.png"] = figure.png()
         texts.append(table(title, mv.summary(model, shape, depth)) + drawing(i, title, figure.caption))
-    text = "\n".join(texts)
     cache.mkdir(parents=True, exist_ok=True)
-    write_files({**drawings, kept: (made_of + text).encode()})
-    return text
+    write_files(drawings)
+    return "\n".join(texts)
 
 
 def drawing(number, title, caption):
     """The dropdown with the drawing of a model, below its table."""
     picture = f"![{title}, drawn. {caption}](/generated/shapes-{number}.png)"
     return "\n".join(["", ":::{dropdown} Drawing", picture, ":::", ""])
+
+
+def sizes(found):
+    """The section on the published sizes: what each has and costs, beside the published figures."""
+    lines = ["Each count beside the figure that its source gives, for the same input.", ""]
+    lines += head(
+        "model", "input", "source", "parameters", "published", "multiply-adds", "published", numbers=4
+    )
+    for model in found.rows:
+        there = model.published
+        unit = " M" if there.parameters and "," not in there.parameters else ""
+        cost = f"{there.multiply_adds} G" if there.multiply_adds else ""
+        shape = " x ".join(map(str, model.input[1:]))
+        told = f"{there.parameters or ''}{unit}"
+        name = f"{{py:func}}`~minivis.models.{model.name}`"
+        counted = f"{model.multiply_adds / 1e9:.3f} G"
+        lines.append(row(name, shape, there.source, f"{model.parameters:,}", told, counted, cost))
+    return "\n".join([*lines, ""])
 
 
 def table(title, summary):

@@ -33,7 +33,7 @@ __all__ = [
 
 for _file in (
     "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss",
-    "patches", "position_codes", "analysis", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
-    "shifted_windows", "deformable_attention", "non_local_operation",
+    "patches", "position_codes", "attention_distance", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
+    "shifted_windows", "deformable_attention", "sasa", "local_relation", "san", "non_local_operation",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

@@ -10,7 +10,7 @@ from dataclasses import is_dataclass
 
 from minivis.nn.calls import record_calls, tensors
 
-__all__ = ["Summary", "summary"]
+__all__ = ["Summary", "Table", "summary"]
 
 Row = namedtuple("Row", "depth name kind shape parameters multiply_adds")
 
@@ -51,7 +51,44 @@ PRODUCTS = {
 UNCOUNTED = ("einsum",)  # its subscripts are not on the tape
 
 
-class Summary:
+class Table:
+    """Rows of text that print as a table, also in a notebook.
+
+    A subclass has ``_cells()``, which gives the lines as tuples of texts, the head first, and ``_note()``, the text below.
+    """
+
+    left = 3  # so many columns are words; the others are numbers
+
+    def __repr__(self):
+        cells = list(self._cells())
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                text.ljust(w) if i < self.left else text.rjust(w)
+                for i, (text, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in cells
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:], rule, self._note()])
+
+    def _repr_html_(self):
+        head, *body = self._cells()
+
+        def line(row, tag):
+            words = ['style="text-align:left;white-space:pre"'] * self.left
+            style = [*words, *['style="text-align:right"'] * (len(row) - self.left)]
+            cells = zip(row, style, strict=True)
+            return "<tr>" + "".join(f"<{tag} {s}>{html.escape(text)}</{tag}>" for text, s in cells) + "</tr>"
+
+        rows = "".join(line(row, "td") for row in body)
+        return (
+            f"<table><thead>{line(head, 'th')}</thead><tbody>{rows}</tbody></table>"
+            f"<p>{html.escape(self._note())}</p>"
+        )
+
+
+class Summary(Table):
     """The result of `summary`; it prints as a table, also in a notebook.
 
     Attributes
@@ -83,33 +120,6 @@ class Summary:
     def _note(self):
         uncounted = "".join(f"; {n} calls of {op} not counted" for op, n in self.uncounted.items())
         return f"multiply-adds for the input {self.inputs}{uncounted}"
-
-    def __repr__(self):
-        cells = list(self._cells())
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(
-                text.ljust(w) if i < 3 else text.rjust(w)
-                for i, (text, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in cells
-        ]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:], rule, self._note()])
-
-    def _repr_html_(self):
-        head, *body = self._cells()
-
-        def line(row, tag):
-            style = ['style="text-align:left;white-space:pre"'] * 3 + ['style="text-align:right"'] * 2
-            cells = zip(row, style, strict=True)
-            return "<tr>" + "".join(f"<{tag} {s}>{html.escape(text)}</{tag}>" for text, s in cells) + "</tr>"
-
-        rows = "".join(line(row, "td") for row in body)
-        return (
-            f"<table><thead>{line(head, 'th')}</thead><tbody>{rows}</tbody></table>"
-            f"<p>{html.escape(self._note())}</p>"
-        )
 
 
 def summary(model, input, depth=2):

@@ -13,7 +13,7 @@ from minivis.data import DataLoader, digits
 from minivis.data.transforms import RandomAffine, RandomCrop
 from minivis.metrics import accuracy
 
-__all__ = ["SCATTER", "held_out", "loader", "loss", "report"]
+__all__ = ["SCATTER", "held_out", "loader", "loss", "measure", "report"]
 
 # puts a digit of 8 x 8 pixels at a random place inside an empty canvas of 16 x 16
 SCATTER = RandomCrop(16, padding=8)
@@ -29,10 +29,16 @@ def loader(batch_size, rng, transform=JITTER):
     )
 
 
-def held_out(scattered=False):
-    """The held-out digits and their labels; with `scattered`, each digit is at its own place, the same in every call."""
+def held_out(scattered=False, seed=None):
+    """The held-out digits and their labels; with `scattered`, each digit is at its own place, the same in every call.
+
+    With a seed, each is first rotated, moved, scaled and slanted a little, as in training: other pictures of it.
+    """
     images, labels = digits.load("held-out")
-    return (SCATTER(images, np.random.default_rng(0)) if scattered else images), labels
+    rng = np.random.default_rng(0 if seed is None else 1 + seed)
+    if seed is not None:
+        images = JITTER(images, rng)
+    return (SCATTER(images, rng) if scattered else images), labels
 
 
 def loss(model, images, labels):
@@ -40,12 +46,17 @@ def loss(model, images, labels):
     return ops.cross_entropy(model(images), labels, label_smoothing=0.1)
 
 
+def measure(model, count=None, seed=None, scattered=False):
+    """Accuracy on the held-out digits, or on the first ``count`` of them; see `recipes.measure`."""
+    images, labels = held_out(scattered, seed)
+    count = min(count or len(labels), len(labels))
+    with no_grad():
+        return {"value": accuracy(model(images[:count]).numpy(), labels[:count]), "n": count}
+
+
 def report(model, history, out, scattered=False, **facts):
     """Measure a finished model on the held-out digits, once; write ``metrics.json``; print the result."""
-    images, labels = held_out(scattered)
-    with no_grad():
-        value = accuracy(model(images).numpy(), labels)
-    n = len(labels)
+    value, n = measure(model, scattered=scattered).values()
     correct = round(value * n)
     metrics = {
         "metric": "held-out accuracy",

@@ -21,6 +21,7 @@ __all__ = [
     "THINGS",
     "PixelNamer",
     "classify",
+    "fresh_scenes",
     "loader",
     "measure_boxes",
     "measure_panoptic",
@@ -30,6 +31,7 @@ __all__ = [
     "with_boxes",
     "with_grounds",
     "with_pixels",
+    "with_value",
     "write_report",
 ]
 
@@ -92,9 +94,19 @@ def classify(model, images, labels):
 # ------------------------------------------------------------------ measuring
 
 
-def measure_boxes(model, count=None, split="held-out"):
+def fresh_scenes(count=None, seed=None, split="held-out", **options):
+    """Scenes for measuring: the first of the split, or with a seed, scenes that no measurement in the package has used."""
+    return shapes.Scenes(count or COUNT, split, 0 if seed is None else 1 + seed, **options)
+
+
+def with_value(figure, found):
+    """The result of a recipe's `measure`: its main figure first, as ``value``, then all."""
+    return {"value": found[figure], **found}
+
+
+def measure_boxes(model, count=None, split="held-out", seed=None):
     """COCO's scores of a DETR on scenes that it was not trained on."""
-    scenes = shapes.Scenes(count or COUNT, split)
+    scenes = fresh_scenes(count, seed, split)
     metric = AveragePrecision()
     for images, targets in DataLoader(scenes, 50, collate=shapes.collate):
         with no_grad():
@@ -109,9 +121,9 @@ def measure_boxes(model, count=None, split="held-out"):
     return metric.compute()
 
 
-def measure_panoptic(model, merge, count=None, split="held-out"):
+def measure_panoptic(model, merge, count=None, split="held-out", seed=None):
     """Panoptic quality on scenes not used in training; ``merge(logits, masks, THINGS, size)`` makes the map of an image."""
-    scenes = shapes.Scenes(count or COUNT, split, sample=_panoptic)
+    scenes = fresh_scenes(count, seed, split, sample=_panoptic)
     metric = PanopticQuality(THINGS)
     for images, truth in DataLoader(scenes, 50, collate=shapes.collate):
         with no_grad():
@@ -124,7 +136,7 @@ def measure_panoptic(model, merge, count=None, split="held-out"):
 def measure_pixels(model, count=None, split="held-out"):
     """Mean IoU of a `PixelNamer` on scenes that it was not trained on: {"mIoU": 0 to 1}."""
     counted = np.zeros((len(shapes.CLASSES),) * 2, np.int64)
-    for images, there in DataLoader(shapes.Scenes(count or COUNT, split, sample=with_pixels), 50):
+    for images, there in DataLoader(fresh_scenes(count, split=split, sample=with_pixels), 50):
         with no_grad():
             named = model(images).numpy().argmax(axis=1)
         counted += confusion_matrix(named, there, len(shapes.CLASSES))

@@ -10,9 +10,14 @@ from minivis.models import CNN
 from minivis.recipes import _digits
 from minivis.train import fit
 
-__all__ = ["run"]
+__all__ = ["measure", "run"]
 
 STEPS = 800
+
+
+def measure(model, count=None, seed=None):
+    """Accuracy on the held-out digits; see `recipes.measure`."""
+    return _digits.measure(model, count, seed)
 
 
 def run(out, seed=0, steps=STEPS, resume=False):

@@ -16,7 +16,7 @@ from minivis.recipes.detr_shapes import small_detr
 from minivis.train import fit
 from minivis.vision import detr_panoptic
 
-__all__ = ["merge", "run"]
+__all__ = ["measure", "merge", "run"]
 
 STEPS = 3000
 
@@ -24,6 +24,11 @@ STEPS = 3000
 def merge(logits, masks, things, size):
     """The panoptic map of one scene; the threshold is low, because the model was trained for minutes, not for days."""
     return detr_panoptic(logits, masks, things, size, threshold=0.5)
+
+
+def measure(model, count=None, seed=None):
+    """Panoptic quality and its parts; see `recipes.measure`."""
+    return _shapes.with_value("PQ", _shapes.measure_panoptic(model, merge, count, seed=seed))
 
 
 def run(out, seed=0, steps=STEPS, resume=False):

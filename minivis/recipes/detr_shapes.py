@@ -12,7 +12,7 @@ from minivis.models import DETR
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["run", "small_detr"]
+__all__ = ["measure", "run", "small_detr"]
 
 STEPS = 4000
 
@@ -31,6 +31,11 @@ def small_detr(backbone, num_classes, rng, **options):
         **options,
     }
     return DETR(backbone, num_classes, rng=rng, **options)
+
+
+def measure(model, count=None, seed=None):
+    """COCO's scores of the boxes; see `recipes.measure`."""
+    return _shapes.with_value("AP50", _shapes.measure_boxes(model, count, seed=seed))
 
 
 def run(out, seed=0, steps=STEPS, resume=False):

@@ -13,7 +13,7 @@ from minivis.recipes import _shapes
 from minivis.train import fit
 from minivis.vision import mask2former_panoptic
 
-__all__ = ["merge", "run", "small_mask2former"]
+__all__ = ["measure", "merge", "run", "small_mask2former"]
 
 STEPS = 2200
 
@@ -38,6 +38,11 @@ def small_mask2former(backbone, rng, **options):
         **options,
     }
     return Mask2Former(backbone, len(shapes.CLASSES), rng=rng, **options)
+
+
+def measure(model, count=None, seed=None):
+    """Panoptic quality and its parts; see `recipes.measure`."""
+    return _shapes.with_value("PQ", _shapes.measure_panoptic(model, merge, count, seed=seed))
 
 
 def run(out, seed=0, steps=STEPS, resume=False):

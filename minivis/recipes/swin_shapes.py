@@ -17,7 +17,7 @@ from minivis.models import Swin
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["measure", "run", "small_swin"]
+__all__ = ["measure", "measure_labels", "run", "small_swin"]
 
 STEPS = 4000
 
@@ -33,9 +33,14 @@ def small_swin(rng=None, shift=True):
     return model
 
 
-def measure(model, count=None, split="held-out"):
+def measure(model, count=None, seed=None):
+    """Accuracy on scenes with one object; see `recipes.measure`."""
+    return _shapes.with_value("accuracy", measure_labels(model, count, seed=seed))
+
+
+def measure_labels(model, count=None, split="held-out", seed=None):
     """Accuracy on scenes with one object that were not used in training: {"accuracy": 0 to 1}."""
-    scenes = shapes.Scenes(count or _shapes.COUNT, split, objects=1, sample=_labelled)
+    scenes = _shapes.fresh_scenes(count, seed, split, objects=1, sample=_labelled)
     scores, labels = [], []
     for images, there in DataLoader(scenes, 100):
         with no_grad():
@@ -52,7 +57,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     before = _shapes.pretrain(model, out, max(1, steps * 3 // 4), rng, resume, **facts)
 
     def evaluate(model):
-        return {"validation accuracy": measure(model, 200, "validation")["accuracy"]}
+        return {"validation accuracy": measure_labels(model, 200, "validation")["accuracy"]}
 
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=1e-3, betas=(0.9, 0.99), schedule=schedule)
@@ -60,7 +65,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
     seconds = {"pixels": before, "shapes": history["seconds"][-1]}
-    return _shapes.write_report(model, out, "accuracy", measure(model), seconds, steps=steps, **facts)
+    return _shapes.write_report(model, out, "accuracy", measure_labels(model), seconds, steps=steps, **facts)
 
 
 def _labelled(scene):

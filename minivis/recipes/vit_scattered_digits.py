@@ -14,9 +14,14 @@ from minivis.models import ViT
 from minivis.recipes import _digits
 from minivis.train import fit
 
-__all__ = ["run"]
+__all__ = ["measure", "run"]
 
 STEPS = 6000
+
+
+def measure(model, count=None, seed=None):
+    """Accuracy on the held-out digits, each at a random place; see `recipes.measure`."""
+    return _digits.measure(model, count, seed, scattered=True)
 
 
 def run(out, seed=0, steps=STEPS, resume=False):

@@ -1,6 +1,6 @@
 """Cut images into patches, and put patches together into images.
 
-Not here: the learned embedding of a patch (models/vit.py), windows (windows.py), attention distance (analysis.py).
+Not here: the learned embedding of a patch (models/vit.py), windows (windows.py), attention distance (analysis/).
 """
 
 from minivis import ops

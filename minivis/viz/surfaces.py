@@ -1,6 +1,6 @@
 """Loss surfaces as maps with contour lines; several networks share one scale.
 
-Not here: computing them (minivis/analysis.py).
+Not here: computing them (minivis/analysis/loss_shape.py).
 """
 
 import numpy as np

@@ -76,11 +76,15 @@ def test_shapes_are_those_of_the_summary_and_measured_once(tmp_path, monkeypatch
         return mv.nn.Sequential(mv.nn.Linear(3, 4), mv.nn.ReLU())
 
     monkeypatch.setattr(shapes, "MODELS", [("Small", made, (2, 3), 2)])
+    monkeypatch.setattr(shapes, "size_table", lambda cache: "")  # it takes minutes
     text = shapes.tables(tmp_path)
     assert "## Small" in text and "| &emsp;0 | Linear | (2, 4) | 16 | 24 |" in text
     assert shapes.tables(tmp_path) == text and len(runs) == 1
     found = shapes.pages(tmp_path)
-    assert list(found) == ["generated/shapes.md", "generated/shapes-0.png"] and len(runs) == 1
+    assert (
+        list(found) == ["generated/shapes.md", "generated/sizes.md", "generated/shapes-0.png"]
+        and len(runs) == 1
+    )
     assert "(/generated/shapes-0.png)" in text and found["generated/shapes-0.png"].startswith(b"\x89PNG")
     seen = []
     monkeypatch.setattr(shapes, "fingerprint", lambda *paths: seen.extend(paths) or "another library")
@@ -96,3 +100,12 @@ def test_models_of_the_shapes_page_exist():
         assert len(models) + len(checkpoints) == 1, title
         assert all(callable(getattr(mv.models, name)) for name in models), title
         assert set(checkpoints) <= set(storage.names()), title
+
+
+def test_a_row_of_the_table_of_sizes_has_what_is_counted_and_what_is_published():
+    row = shapes.sizes(mv.models.complexity(["resnet18"])).splitlines()[-1]
+    assert (
+        "11,689,512 | 11,689,512 | 1.814 G | 1.814 G" in row
+        and "torchvision" in row
+        and "3 x 224 x 224" in row
+    )

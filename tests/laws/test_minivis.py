@@ -33,7 +33,9 @@ def multi_head_attention(query, key, value, weights, heads, mask=None):
 def ours(name):
     if name == "multi_head_attention":
         return multi_head_attention
-    return next(getattr(home, name) for home in (mv.ops, mv.vision, mv.losses) if hasattr(home, name))
+    return next(
+        getattr(home, name) for home in (mv.ops, mv.vision, mv.losses, mv.models) if hasattr(home, name)
+    )
 
 
 def with_vjp(name):

@@ -4,6 +4,7 @@ Not here: a full training (a minute each: `minivis train vit-digits`), recipes o
 itself (test_train.py).
 """
 
+import itertools
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ import minivis as mv
 from minivis import cli, recipes, storage, train
 from minivis.data import digits
 from minivis.metrics import accuracy
-from minivis.recipes import _digits, cnn_digits
+from minivis.recipes import _digits, _shapes, cnn_digits
 
 DIGITS = ["cnn-digits", "vit-digits", "vit-scattered-digits"]
 NAMES = sorted(
@@ -146,3 +147,29 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
     assert card["correct of 360 by seed"]["0"] == card["held-out accuracy"]["correct"] == 360 - len(wrong)
     assert card["held-out accuracy"]["value"] >= AT_LEAST[name]
     assert (storage.PACKAGED / name / storage.WEIGHTS).stat().st_size < 700_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_comes_with_minivis_can_be_measured_on_other_pictures_too(name):
+    for seed in (None, 3):
+        found = recipes.measure(name, 12, seed)
+        assert list(found)[0] == "value" and found == recipes.measure(name, 12, seed)
+        assert 0.15 < found["value"] <= 1  # far above chance, on any pictures
+
+
+def test_a_seed_gives_other_pictures():
+    drawn = [_shapes.fresh_scenes(1, seed).scene(0).image for seed in (None, 0, 3)]
+    digit = [_digits.held_out(scattered, seed)[0][0] for scattered in (False, True) for seed in (None, 0, 3)]
+    for pictures in (drawn, digit[:3], digit[3:]):
+        assert not any(np.array_equal(one, other) for one, other in itertools.combinations(pictures, 2))
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 2.5}, {"seed": -1}])
+def test_what_cannot_be_measured_is_said(wrong):
+    with pytest.raises(ValueError, match=f"^recipes: {next(iter(wrong))} must be"):
+        recipes.measure("cnn-digits", **wrong)
+
+
+def test_the_command_measures_one_model(capsys):
+    assert cli.main(["measure", "cnn-digits", "--count", "50"]) == 0
+    assert capsys.readouterr().out.startswith("cnn-digits  value ")

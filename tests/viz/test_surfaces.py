@@ -1,6 +1,6 @@
 """Loss surfaces stand on one scale, each with its name and its middle marked.
 
-Not here: their computation (tests/test_analysis.py).
+Not here: their computation (tests/analysis/test_loss_shape.py).
 """
 
 import numpy as np

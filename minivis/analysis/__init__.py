@@ -1,0 +1,11 @@
+# ruff: noqa: F403 (a flat list of names is the purpose of this file)
+"""Analyse a network: the spectrum of its maps, attention distance, receptive field, curvature and surface of its loss.
+
+Not here: the figures (viz/), and the models and data to analyse (notebooks).
+"""
+
+from minivis.analysis.attention_distance import *
+from minivis.analysis.feature_maps import *
+from minivis.analysis.loss_shape import *
+
+__all__ = sorted(name for name, value in globals().items() if callable(value))

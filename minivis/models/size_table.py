@@ -1,0 +1,128 @@
+"""How large and how costly the models are: parameters and multiply-adds, counted, beside the published figures.
+
+Not here: how they are counted (nn/layer_table.py).
+"""
+
+from collections import namedtuple
+
+from minivis import models
+from minivis.nn import init
+from minivis.nn.layer_table import Table, summary
+
+__all__ = ["complexity"]
+
+Published = namedtuple("Published", "parameters multiply_adds source", defaults=(None, None, ""))
+Row = namedtuple("Row", "name input parameters multiply_adds published")
+
+IMAGENET = (1, 3, 224, 224)
+INPUTS = {}  # name -> the shape of the published input, where it is another
+
+TORCHVISION = "torchvision's documentation"
+DEIT = "Touvron et al. 2021, table 1"
+SWIN = "Liu et al. 2021, table 1"
+DETR = "Carion et al. 2020, table 1"
+MASK2FORMER = "Cheng et al. 2022, table 1"
+
+# name -> as printed by the source: parameters (in millions, or exactly), billions of multiply-adds of the same input
+PUBLISHED = {
+    "resnet18": Published("11,689,512", "1.814", TORCHVISION),
+    "resnet34": Published("21,797,672", "3.664", TORCHVISION),
+    "resnet50": Published("25,557,032", "4.089", TORCHVISION),
+    "resnet101": Published("44,549,160", "7.801", TORCHVISION),
+    "vit_ti16": Published("5.7", None, "timm's model card"),
+    "vit_s16": Published("22.1", None, "timm's model card"),
+    "vit_b16": Published("86,567,656", "17.564", TORCHVISION),
+    "vit_b32": Published("88,224,232", "4.409", TORCHVISION),
+    "vit_l16": Published("304,326,632", "61.555", TORCHVISION),
+    "vit_l32": Published("306,535,400", "15.378", TORCHVISION),
+    "vit_h14": Published("632,045,800", "167.295", TORCHVISION),
+    "deit_ti16": Published("6", None, DEIT),
+    "deit_s16": Published("22", None, DEIT),
+    "deit_b16": Published("87", None, DEIT),
+    "swin_t": Published("29", "4.5", SWIN),
+    "swin_s": Published("50", "8.7", SWIN),
+    "swin_b": Published("88", "15.4", SWIN),
+    "detr_r50": Published("41", None, DETR),
+    "detr_r50_dc5": Published("41", None, DETR),
+    "detr_r101": Published("60", None, DETR),
+    "mask2former_r50": Published("44", None, MASK2FORMER),
+    "mask2former_swin_t": Published("47", None, MASK2FORMER),
+}
+
+
+class Complexity(Table):
+    """The result of `complexity`; it prints as a table, also in a notebook.
+
+    Attributes
+    ----------
+    rows : list of Row
+        ``name, input, parameters, multiply_adds, published``; the last is ``(parameters, multiply_adds, source)`` as printed
+        by the source, or None where it gives none.
+    """
+
+    left = 2
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def _cells(self):
+        yield ("model", "input", "parameters", "published", "multiply-adds", "published")
+        for row in self.rows:
+            there = row.published
+            size = (there.parameters or "") + (
+                " M" if there.parameters and "," not in there.parameters else ""
+            )
+            cost = f"{there.multiply_adds} G" if there.multiply_adds else ""
+            shape = " x ".join(map(str, row.input[1:]))
+            yield (row.name, shape, f"{row.parameters:,}", size, f"{row.multiply_adds / 1e9:.3f} G", cost)
+
+    def _note(self):
+        sources = dict.fromkeys(row.published.source for row in self.rows if row.published.source)
+        return f"published by: {'; '.join(sources)}" if sources else "nothing published is known here"
+
+
+def complexity(names=None):
+    """Count the parameters and multiply-adds of models in their published sizes, beside the published figures.
+
+    Parameters
+    ----------
+    names : sequence of str, optional
+        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about two
+        minutes and 3 GB of memory.
+
+    Returns
+    -------
+    Complexity
+        Prints as a table.
+
+    Raises
+    ------
+    ValueError
+        If there is no published size of a name.
+
+    Notes
+    -----
+    Each model runs once, on one picture of zeros, with weights that were not drawn: `summary` counts from the shapes. The
+    multiply-adds are those of `summary`: linear layers, matrix products, attention and convolutions.
+
+    Examples
+    --------
+    >>> complexity(["resnet18"])
+    model     input          parameters   published  multiply-adds  published
+    -------------------------------------------------------------------------
+    resnet18  3 x 224 x 224  11,689,512  11,689,512        1.814 G    1.814 G
+    -------------------------------------------------------------------------
+    published by: torchvision's documentation
+    """
+    names = list(PUBLISHED) if names is None else list(names)
+    if unknown := [name for name in names if name not in PUBLISHED]:
+        raise ValueError(f"complexity: no published size {unknown[0]!r}; there are: {', '.join(PUBLISHED)}")
+    return Complexity([_row(name) for name in names])
+
+
+def _row(name):
+    with init.skip_init():
+        model = getattr(models, name)()
+    shape = INPUTS.get(name, IMAGENET)
+    found = summary(model, shape, depth=0)
+    return Row(name, shape, found.parameters, found.multiply_adds, PUBLISHED[name])
