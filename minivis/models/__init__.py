@@ -8,6 +8,7 @@ from minivis.models.cnn import *
 from minivis.models.detr import *
 from minivis.models.mask2former import *
 from minivis.models.resnet import *
+from minivis.models.sagan import *
 from minivis.models.swin import *
 from minivis.models.vit import *
 
