@@ -134,7 +134,9 @@ def nearest_neighbours(queries, references, k=1):
            [0]]), array([[1.],
            [1.]]))
     """
-    queries, references = (to_numpy(np.asarray(x) if isinstance(x, list) else x) for x in (queries, references))
+    queries, references = (
+        to_numpy(np.asarray(x) if isinstance(x, list) else x) for x in (queries, references)
+    )
     if queries.shape[1:] != references.shape[1:] or not len(queries) or not len(references):
         raise ValueError(
             f"nearest_neighbours: queries and references must have rows of one shape "
@@ -150,11 +152,16 @@ def nearest_neighbours(queries, references, k=1):
 
 def _tables(name, real, generated, least):
     """Both sets of features as float64."""
-    tables = [np.asarray(to_numpy(np.asarray(x) if isinstance(x, list) else x), np.float64) for x in (real, generated)]
+    tables = [
+        np.asarray(to_numpy(np.asarray(x) if isinstance(x, list) else x), np.float64)
+        for x in (real, generated)
+    ]
     shapes = " and ".join(str(x.shape) for x in tables)
     fit = all(x.ndim == 2 and len(x) >= least for x in tables) and tables[0].shape[1] == tables[1].shape[1]
     if not fit or not tables[0].shape[1]:
-        raise ValueError(f"{name}: real and generated must be (N, D) and (M, D) with N, M >= {least}, got {shapes}")
+        raise ValueError(
+            f"{name}: real and generated must be (N, D) and (M, D) with N, M >= {least}, got {shapes}"
+        )
     if not all(np.isfinite(x).all() for x in tables):
         raise ValueError(f"{name}: features must be finite; NaN or infinity means that the model failed")
     return tables
