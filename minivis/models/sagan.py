@@ -9,6 +9,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.backend import device_of, move
+from minivis.complaints import named
 from minivis.models.common import as_images, map_to_tokens, published
 from minivis.nn import (
     BatchNorm2d,
@@ -29,6 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@named
 def self_attention_2d(x, wf, wg, wh, wv, gamma):
     """Self-attention over the places of a map, added to the map with a learned factor.
 
@@ -50,7 +52,7 @@ def self_attention_2d(x, wf, wg, wh, wv, gamma):
 
     Returns
     -------
-    Tensor
+    ndarray or Tensor
         Shape of x.
 
     Raises
@@ -70,19 +72,15 @@ def self_attention_2d(x, wf, wg, wh, wv, gamma):
     --------
     >>> x = np.array([[[[1.0, 3.0]]]])  # one channel, two places
     >>> one = np.ones((1, 1))
-    >>> self_attention_2d(x, 0 * one, one, one, one, 1.0).numpy()  # equal weights: the mean 2 is added to both
+    >>> self_attention_2d(x, 0 * one, one, one, one, 1.0)  # equal weights: the mean 2 is added to both
     array([[[[3., 5.]]]])
     """
-    x = as_images("self_attention_2d", x)
-    B, C, H, W = x.shape
+    if x.ndim != 4:
+        raise ValueError("x must be (B, C, H, W)")
+    _, C, H, W = x.shape
     D = wf.shape[0]
     if not tuple(wf.shape) == tuple(wg.shape) == tuple(wh.shape) == (D, C) or tuple(wv.shape) != (C, D):
-        shapes = ", ".join(
-            f"{n}: {tuple(w.shape)}" for n, w in zip(("wf", "wg", "wh", "wv"), (wf, wg, wh, wv), strict=True)
-        )
-        raise ValueError(
-            f"self_attention_2d: wf, wg, wh must be (D, C={C}) and wv (C, D) (x: {tuple(x.shape)}, {shapes})"
-        )
+        raise ValueError(f"wf, wg and wh must be (D, C={C}), and wv (C, D)")
     tokens = map_to_tokens(x)  # (B, N, C)
     keys, queries, values = (ops.linear(tokens, w) for w in (wf, wg, wh))  # (B, N, D) each
     weights = attention_weights(queries, keys)

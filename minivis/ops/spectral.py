@@ -3,66 +3,13 @@
 Not here: the layer that keeps the vector of the power iteration (nn/spectral.py), other norms (normalization.py).
 """
 
-from minivis.autograd import Tensor, primitive
+from minivis.autograd import Tensor
 from minivis.backend import namespace
 from minivis.complaints import named
-from minivis.precision import widened
+from minivis.ops.reduce import sum as sum_of
+from minivis.precision import rounded, widened
 
-__all__ = ["divide_by_sigma", "spectral_norm"]
-
-
-@primitive
-def divide_by_sigma(weight, u, v):
-    """Divide a weight by sigma = u^T W v, an estimate of its largest singular value.
-
-    .. math:: \\hat W = \\frac{W}{\\sigma}, \\quad \\sigma = u^T W v, \\qquad
-        \\bar W = \\frac{1}{\\sigma} \\big(\\bar{\\hat W} - \\langle \\bar{\\hat W}, \\hat W \\rangle\\, u v^T\\big)
-
-    Sigma depends on the weight too; u and v are constants.
-
-    Parameters
-    ----------
-    weight : ndarray or Tensor, shape (O, ...)
-        For the product it is a matrix (O, the product of the other axes).
-    u : ndarray, shape (O,)
-        Left vector, of length 1.
-    v : ndarray, shape (product of the other axes,)
-        Right vector, of length 1.
-
-    Returns
-    -------
-    ndarray or Tensor
-        Shape and dtype of ``weight``.
-
-    Raises
-    ------
-    ValueError
-        If the vectors do not fit the weight.
-
-    References
-    ----------
-    Miyato et al., "Spectral normalization for generative adversarial networks", ICLR 2018, equations 8 and 12.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> divide_by_sigma(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([1.0, 0.0]), np.array([1.0, 0.0]))
-    array([[1. , 0. ],
-           [0. , 0.5]])
-    """
-    xp = namespace(weight, u, v)
-    _check(weight, u)
-    matrix = weight.reshape(weight.shape[0], -1)
-    if v.shape != matrix.shape[1:]:
-        raise ValueError(f"v must be ({matrix.shape[1]},)")
-    sigma = u @ matrix @ v
-    y = weight / sigma
-
-    def vjp(g):
-        along = (g * y).sum()
-        return ((g - along * xp.outer(u, v).reshape(weight.shape)) / sigma, None, None)
-
-    return y, vjp
+__all__ = ["spectral_norm"]
 
 
 def _check(weight, u):
@@ -75,7 +22,12 @@ def spectral_norm(weight, u, iterations=1, eps=1e-12):
     """Divide a weight by its largest singular value, so that the layer enlarges no vector.
 
     .. math:: v \\leftarrow \\frac{W^T u}{\\lVert W^T u \\rVert}, \\quad u \\leftarrow \\frac{W v}{\\lVert W v \\rVert},
-        \\qquad \\hat W = \\frac{W}{u^T W v}
+        \\qquad \\hat W = \\frac{W}{\\sigma}, \\quad \\sigma = u^T W v
+
+    In the backward pass u and v are constants, but sigma depends on W, so that the gradient is orthogonal to W:
+
+    .. math:: \\bar W = \\frac{1}{\\sigma} \\big(G - \\langle G, \\hat W \\rangle\\, u v^T\\big),
+        \\quad G = \\bar{\\hat W}
 
     One iteration in every training step is enough: the weight changes little between two steps, and u is kept.
 
@@ -104,12 +56,12 @@ def spectral_norm(weight, u, iterations=1, eps=1e-12):
 
     Notes
     -----
-    Differentiable in the weight; u and v are constants. For a convolution this bounds the matrix of the filters, not
+    Differentiable in the weight. For a convolution this bounds the matrix of the filters, not
     the convolution itself, whose norm can be larger by a factor up to sqrt(kh kw).
 
     References
     ----------
-    Miyato et al., "Spectral normalization for generative adversarial networks", ICLR 2018, equation 8 and algorithm 1;
+    Miyato et al., "Spectral normalization for generative adversarial networks", ICLR 2018, equations 8 and 12, algorithm 1;
     Zhang et al., "Self-attention generative adversarial networks", ICML 2019, section 4.1.
 
     Examples
@@ -129,8 +81,9 @@ def spectral_norm(weight, u, iterations=1, eps=1e-12):
     for i in range(iterations):
         right = _unit(matrix.T @ left, eps) if i else right
         left = _unit(matrix @ right, eps)
-    left, right = (x.astype(raw.dtype, copy=False) for x in (left, right))
-    return divide_by_sigma(weight, left, right), left
+    wide = widened(weight)
+    sigma = sum_of(wide * namespace(raw).outer(left, right).reshape(raw.shape))  # u^T W v
+    return rounded(wide / sigma, raw.dtype), rounded(left, raw.dtype)
 
 
 def _unit(vector, eps):

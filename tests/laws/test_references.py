@@ -117,7 +117,40 @@ def attention_distance(attention, patch_size, grid):
     return out
 
 
+def self_attention_2d(x, wf, wg, wh, wv, gamma):
+    """One place at a time, as in the equations."""
+    B, C, H, W = x.shape
+    out = x.copy()
+    for b in range(B):
+        places = [x[b, :, i, j] for i, j in np.ndindex(H, W)]
+        for (row, column), here in zip(np.ndindex(H, W), places, strict=True):
+            scores = [(wf @ other) @ (wg @ here) for other in places]
+            beta = scipy.special.softmax(scores)
+            mixed = sum(share * (wh @ other) for share, other in zip(beta, places, strict=True))
+            out[b, :, row, column] += gamma * (wv @ mixed)
+    return out
+
+
+def spectral_norm(weight, u, iterations=1):
+    """By the eigenvectors of W W^T: powers of a matrix multiply each part of u by a power of its eigenvalue."""
+    matrix = np.array([np.ravel(row) for row in weight])
+    eigenvalues, vectors = np.linalg.eigh(matrix @ matrix.T)
+    parts = vectors.T @ u
+    powers = (eigenvalues.clip(0) / eigenvalues.max()) ** iterations
+    new = vectors @ (powers * parts)
+    new /= np.linalg.norm(new)
+    before = vectors @ (powers / np.where(eigenvalues > 0, eigenvalues, 1) * eigenvalues.max() * parts)
+    right = matrix.T @ before
+    return weight / (new @ matrix @ right / np.linalg.norm(right)), new
+
+
 THIRD = RIGHT | {
+    "hinge_d": lambda real, fake: (
+        sum(max(0, 1 - r) for r in real.flat) / real.size + sum(max(0, 1 + f) for f in fake.flat) / fake.size
+    ),
+    "hinge_g": lambda fake: sum(-f for f in fake.flat) / fake.size,
+    "self_attention_2d": self_attention_2d,
+    "spectral_norm": spectral_norm,
     "conv_transpose2d": conv_transpose,
     "interpolate": interpolate,
     "multi_head_attention": multi_head,
