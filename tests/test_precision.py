@@ -174,13 +174,19 @@ LOSSES = [
     Row("box_l1_loss", uniform((300, 4), (300, 4), high=2000), losses.box_l1_loss),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
+    Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
+    Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("uncertain_points", normal((2, 40, 2000)), lambda z: losses.uncertain_points(z, 50), pulled=False, keeps=False),
 ]  # fmt: skip
+FEATURES = also(normal((60, 5)), lambda rng: [rng.standard_normal((50, 5)) + 0.3])
 METRICS = [
     Row("AveragePrecision", near_the_truth, lambda b, s: precision("AveragePrecision", b, s), pulled=False, keeps=False),
     Row("accuracy", normal((50, 4)), lambda z: np.float64(metrics.accuracy(z, np.arange(50) % 4, k=2)), pulled=False, keeps=False),
+    Row("frechet_distance", FEATURES, lambda a, b: np.float64(metrics.frechet_distance(a, b)), pulled=False, keeps=False),
+    Row("nearest_neighbours", FEATURES, lambda a, b: metrics.nearest_neighbours(b, a)[1], pulled=False, keeps=False),
+    Row("precision_recall", FEATURES, lambda a, b: np.array(metrics.precision_recall(a, b)), pulled=False, keeps=False),
     Row("average_precision", near_the_truth, lambda b, s: precision("average_precision", b, s), pulled=False, keeps=False),
 ]  # fmt: skip
 OPTIM = [
@@ -192,6 +198,7 @@ OPTIM = [
 forward = lambda layer, *x: layer(*x)  # noqa: E731
 NN = [
     Row("BatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.BatchNorm2d(8)),
+    Row("ConditionalBatchNorm2d", normal(MAP, scale=300), lambda layer, x: layer(x, np.arange(len(x.data)) % 3), lambda: nn.ConditionalBatchNorm2d(8, 3), steps=3),
     Row("Conv2d", normal(MAP), forward, lambda: nn.Conv2d(8, 4, 3, padding=1), steps=2),
     Row("ConvTranspose2d", normal(MAP), forward, lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), steps=2),
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.5), steps=2),
@@ -215,6 +222,7 @@ NN = [
     Row("Sigmoid", normal(TOKENS), forward, nn.Sigmoid, steps=2),
     Row("SinePositionCode1d", normal((1, 5_000, 8)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode1d(8), steps=2),
     Row("SinePositionCode2d", normal((1, 8, 3, 3_000)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode2d(8), steps=2),
+    Row("SpectralNorm", normal((5_000, 8)), forward, lambda: nn.SpectralNorm(nn.Linear(8, 4)).eval(), steps=4),
     Row("Tanh", normal(TOKENS), forward, nn.Tanh, steps=2),
     Row("Transformer", normal(1), lambda layer, x: layer(np.arange(12).reshape(2, 6) % 5, np.arange(8).reshape(2, 4) % 5), lambda: nn.Transformer(8, 2, 1, 1, 16, source_vocabulary=5, target_vocabulary=5), steps=20),
     Row("TransformerDecoder", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoder([nn.TransformerDecoderLayer(8, 2, 16) for _ in range(2)]), steps=20),

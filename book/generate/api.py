@@ -21,6 +21,7 @@ PARTS = {
     "losses": "Losses of detection and segmentation",
     "optim": "Optimisers and schedules",
     "train": "Training",
+    "averaging": "Averages of weights",
     "metrics": "Metrics",
     "laws": "Judging an answer by laws",
     "viz": "Pictures",

@@ -11,6 +11,7 @@ from minivis.models.local_relation import *
 from minivis.models.mask2former import *
 from minivis.models.non_local import *
 from minivis.models.resnet import *
+from minivis.models.sagan import *
 from minivis.models.san import *
 from minivis.models.sasa import *
 from minivis.models.size_table import *

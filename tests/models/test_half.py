@@ -41,6 +41,23 @@ def detected(*fields):
     return loss
 
 
+def sagan():
+    model = models.SAGAN(64, 3, 0, 4, (8, 8), (8, 8), (2, 2), attention=32, rng=0).eval()
+    for part in (model.generator, model.discriminator):
+        part.attention.gamma.data[...] = 0.5
+    return model
+
+
+def scored(model, x):
+    """The discriminator's score of squares and of a drawn image."""
+    squares = x[..., :48, :]
+    squares = np.concatenate([squares, squares], axis=3)[..., :64]
+    squares = np.concatenate([squares, squares], axis=2)[:, :, :64]
+    latent = x[:, 0, 0, :4]
+    said = [model.discriminator(squares), model.generator(latent)]
+    return ops.mean(said[0]) + ops.mean(said[1]), said
+
+
 def mask2former():
     model = models.Mask2Former(
         models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, decoder_depth=3, pixel_depth=1, levels=2,
@@ -76,6 +93,7 @@ MODELS = {  # name: (the model, its loss and outputs for images)
         lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, masks=True, **DETR),
         detected("logits", "boxes", "masks"),
     ),
+    "SAGAN": (sagan, scored),
     "Mask2Former": (
         mask2former,
         lambda model, x: detected("logits", "masks")(lambda x, valid: model(x), x),
