@@ -33,7 +33,6 @@ __all__ = [
 
 STEPS = 900
 FRAMES = 4
-COUNT = 500  # held-out films for measuring a finished model
 VALIDATION = 100  # films that are scored now and then during training
 DIRECTIONS = ("right", "down", "left", "up")
 STILL = len(DIRECTIONS)  # the class of the ground
@@ -134,26 +133,10 @@ def score(model, films):
     return {"accuracy": float(np.concatenate(right).mean()), "places": float(np.concatenate(places).mean())}
 
 
-def measure(model, count=COUNT, seed=None):
-    """Accuracy on held-out films: always the same ones, or with a seed others that nobody has used.
-
-    Parameters
-    ----------
-    model : NonLocalResNet
-        Trained by this recipe.
-    count : int, default 500
-        Number of films.
-    seed : int, optional
-        Which other films.
-
-    Returns
-    -------
-    dict
-        ``value``: the share of films whose direction is right; guessing gives 0.25. ``places``: the share of the places on
-        objects.
-    """
-    found = score(model, Films(count, "held-out", 0 if seed is None else seed + 1))
-    return {"value": found["accuracy"], "places": found["places"]}
+def measure(model, count=None, seed=None):
+    """Accuracy on held-out films; see `recipes.measure`. ``places`` is the share of the places on objects."""
+    films = Films(count or _shapes.COUNT, "held-out", 0 if seed is None else 1 + seed)
+    return _shapes.with_value("accuracy", score(model, films))
 
 
 def attention_of(model, film):
