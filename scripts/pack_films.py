@@ -41,18 +41,12 @@ def failures(model):
     )
 
 
-def main():
-    """Read a run and write minivis/weights/non-local-films."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a finished training")
-    run = parser.parse_args().run
-    trained = storage.read_json(run / "metrics.json")
-    target = storage.PACKAGED / NAME
-    storage.save(mv.load(run), target, half=True)
-    model = mv.load(target)
-    figures = {key: round(value, 4) for key, value in non_local_films.measure(model).items() if key != "value"}
-    history = storage.read_json(run / "history.json")
-    card = {
+def card_of(model, trained, history, processor):
+    """The contents of the card."""
+    figures = {
+        key: round(value, 4) for key, value in non_local_films.measure(model).items() if key != "value"
+    }
+    return {
         "name": NAME,
         "what": "ResNet of 6 convolutions with one non-local block over 4 frames of 8 x 8 places",
         "input": "(B, 4, 3, 64, 64) float32, RGB from 0 to 1: films of minivis.data.shapes.video with 4 frames",
@@ -63,6 +57,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
+        **({"seconds of processor time, beside other work": processor} if processor else {}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "figures": "accuracy: films with the right direction of the largest shape, where guessing gives 0.25; places: those "
@@ -82,9 +77,25 @@ def main():
         "not for": "videos, or other films than generated ones with four frames",
         "license": "MIT",
     }
+
+
+def main():
+    """Read a run and write minivis/weights/non-local-films."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished training")
+    parser.add_argument(
+        "--processor", type=float, help="seconds of processor time, where other work ran beside it"
+    )
+    options = parser.parse_args()
+    run = options.run
+    target = storage.PACKAGED / NAME
+    storage.save(mv.load(run), target, half=True)
+    model = mv.load(target)
+    files = [storage.read_json(run / name) for name in ("metrics.json", "history.json")]
+    card = card_of(model, *files, options.processor)
     failures(model).save(target / "failures.png")
     storage.write_files({target / "card.json": storage.pack_json(card)})
-    print(f"wrote {target}: {figures}, {card['on 100 validation films']}")
+    print(f"wrote {target}: {card['on 500 held-out films']}, {card['on 100 validation films']}")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,8 @@ def _constant(draw):
     case = _case(draw, (1, C, *sizes(draw, 2, 2, 3)), 2, form="dot_product")
     x = np.broadcast_to(case["x"][:, :, :1, :1], case["x"].shape).copy()
     x[:, 0] = 1
-    w_theta, w_phi = np.zeros((2, C), np.float32), case["w_phi"]
+    w_theta = np.zeros((2, C), np.float32)
+    w_phi = case["w_phi"]
     w_theta[0, 0] = 1
     w_phi[0] = w_theta[0]
     return {**case, "x": x, "w_theta": w_theta, "w_phi": w_phi, "w_g": np.abs(case["w_g"]) + 1}
@@ -227,7 +228,7 @@ def _pooled_over_time(x, *weights, form="embedded_gaussian", pool=1):
     """The keys of a film are pooled over all its frames too, if they are pooled at all."""
     if x.ndim == 4 or pool == 1:
         return _answer(x, *weights, form=form, pool=pool)
-    w_theta, w_phi, w_g, w_z = weights
+    (w_theta, w_phi, w_g, w_z) = weights
     keys = _places(_pooled(x.max(axis=2), pool))
     y = _weights(_places(x) @ w_theta.T @ (keys @ w_phi.T).swapaxes(1, 2), form) @ (keys @ w_g.T)
     return (y @ w_z.T).swapaxes(1, 2).reshape(x.shape) + x

@@ -185,7 +185,8 @@ assert (paper, code) == (32_769, 81_921)
 # $u = W v / \lVert\cdot\rVert$, $\sigma = u^\top W v$.
 
 # %%
-real, fake = np.array([2.0, 0.5]), np.array([-2.0, 0.5])
+real = np.array([2.0, 0.5])
+fake = np.array([-2.0, 0.5])
 assert mv.losses.hinge_d(real, fake) == 0.25 + 0.75 and mv.losses.hinge_g(fake) == 0.75
 
 W = np.array([[3.0, 0.0], [4.0, 5.0]])
@@ -612,12 +613,10 @@ def local_loops(x, w_q, w_k, w_v, rel_rows, rel_cols, window):
 def local(x, w_q, w_k, w_v, rel_rows, rel_cols, window):
     """One head, for a batch: x (B, C, H, W) -> (B, D, H, W)."""
     q, k, v = (np.einsum("dc,bchw->bdhw", w, x) for w in (w_q, w_k, w_v))
-    k, v = (
-        mv.vision.neighbours(mv.vision.add_border(y, window), window) for y in (k, v)
-    )  # (B, D, k k, H, W)
-    r = np.array(
-        [np.concatenate([rel_rows[i], rel_cols[j]]) for i, j in np.ndindex(window, window)]
-    )  # (k k, D)
+    bordered = [mv.vision.add_border(y, window) for y in (k, v)]
+    k, v = (mv.vision.neighbours(y, window) for y in bordered)  # (B, D, k k, H, W)
+    offsets = np.ndindex(window, window)
+    r = np.array([np.concatenate([rel_rows[i], rel_cols[j]]) for i, j in offsets])  # (k k, D)
     scores = (q[:, :, None] * (k + r.T[:, :, None, None])).sum(axis=1)  # (B, k k, H, W)
     inside = mv.vision.neighbour_mask(*x.shape[2:], window)  # (k k, H, W)
     e = np.exp(scores - scores.max(axis=1, keepdims=True)) * inside
@@ -640,7 +639,8 @@ assert mv.laws.check("local_attention", mv.models.local_attention).passed
 # map from everywhere, without embeddings, it is the attention of SAGAN.
 
 # %%
-ones, zero = np.ones((1, 2, 3, 3)), np.zeros((3, 1))
+ones = np.ones((1, 2, 3, 3))
+zero = np.zeros((3, 1))
 same = np.eye(2)
 corner = {
     border: mv.models.local_attention(ones, 0 * same, same, same, zero, zero, 1, 3, border)[0, 0, 0, 0]

@@ -76,7 +76,8 @@ def test_a_block_is_the_plain_operation_with_its_weights(form, shape):
 
 
 def test_concatenation_by_loops():
-    x, w_f = normal(1, 2, 1, 3), normal(4)
+    x = normal(1, 2, 1, 3)
+    w_f = normal(4)
     w = [normal(2, 2) for _ in range(4)]
     theta, phi, g = (x[0, :, 0].T @ m.T for m in w[:3])
     for i in range(3):
