@@ -193,7 +193,8 @@ def _old_u(weight, u, iterations=1):
     W = _matrix(weight)
     for _ in range(iterations):
         v = _unit(W.T @ u)
-        before, u = u, _unit(W @ v)
+        before = u
+        u = _unit(W @ v)
     return _unit(before) @ W @ v
 
 

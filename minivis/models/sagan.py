@@ -246,7 +246,8 @@ class Generator(Module):
                 f"Generator: {len(widths) - 1} blocks cannot reach image_size={image_size}, from {sides[0]}"
             )
         rng = init.generator(rng)
-        self.side, self.latent_size, self.num_classes = sides[0], latent_size, num_classes
+        self.latent_size, self.num_classes = latent_size, num_classes
+        self.side = sides[0]
         self.linear = _spectral(
             Linear(latent_size, sides[0] ** 2 * widths[0], weight_init=init.xavier_uniform, rng=rng),
             spectral,
