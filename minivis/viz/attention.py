@@ -145,7 +145,7 @@ def attention_from_places(
     Examples
     --------
     >>> len(attention_from_places(np.eye(16), np.ones((8, 8)), [(0, 0), (3, 2)]).axes)  # the image and two maps
-    4
+    3
     """
     name = "attention_from_places"
     weights = array(weights, "weights")
