@@ -15,6 +15,7 @@ RECIPES = (
     "detr-panoptic-shapes",
     "detr-shapes",
     "mask2former-shapes",
+    "sagan-digits",
     "swin-shapes",
     "vit-digits",
     "vit-scattered-digits",
