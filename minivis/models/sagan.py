@@ -278,6 +278,11 @@ class Generator(Module):
                 x = self.attention(x)
         return ops.tanh(self.conv(ops.relu(self.norm(x))))
 
+    def example(self):
+        """The inputs of one call, for drawings and tables: noise of zeros, and class 0 if there are classes."""
+        latent = np.zeros((1, self.latent_size), np.float32)
+        return (latent, np.array([0])) if self.num_classes else (latent,)
+
 
 class DiscriminatorBlock(Module):
     """A residual block: ReLU, convolve, ReLU, convolve; with stride 2 both branches are averaged 2 x 2 at the end.
@@ -458,6 +463,10 @@ class SAGAN(Module):
         like = self.generator.norm.weight.data
         latent = move(latent.astype(like.dtype, copy=False), device_of(like))
         return self.generator(latent, labels if self.generator.num_classes else None)
+
+    def example(self):
+        """The inputs of one call, for drawings and tables: class 0, or one image, and a fixed noise."""
+        return np.array([0]) if self.generator.num_classes else np.array(1), 0
 
 
 def _spectral(layer, spectral, rng):
