@@ -135,9 +135,8 @@ def test_the_hook_is_called_once_after_every_step_also_where_a_resume_begins(tmp
 
     def hook(model, step):
         called.append(step)
-        model.judge[0].weight.data[...] *= np.float32(
-            0.99
-        )  # it counts for the next step and for the checkpoint
+        # it counts for the next step and for the checkpoint
+        model.judge[0].weight.data[...] *= np.float32(0.99)
 
     whole, *rest = pair()
     train.fit(whole, *rest, after_step=hook)

@@ -94,10 +94,8 @@ spectral_norm.same = _both_agree
 def _made(draw, rows, columns, sizes, shape=None, away=0.0):
     """A weight with given singular values, and its first left singular vector, or one away from it."""
     rng = generator(draw)
-    left = np.linalg.qr(rng.normal(size=(rows, rows)))[0]
-    right = np.linalg.qr(rng.normal(size=(columns, columns)))[0]
-    k = len(sizes)
-    weight = (left[:, :k] * np.array(sizes)) @ right[:, :k].T
+    left, right = (np.linalg.qr(rng.normal(size=(n, len(sizes))))[0] for n in (rows, columns))
+    weight = (left * np.array(sizes)) @ right.T
     u = _unit(left[:, 0] * choose(draw, 1, -1) + away * _unit(rng.normal(size=rows)))
     return {"weight": weight.reshape(shape or weight.shape).astype(np.float32), "u": u.astype(np.float32)}
 
@@ -146,7 +144,7 @@ def _any_at_its_end(draw):
     first = choose(draw, 0.1, 1.0, 30.0)
     columns = int(np.prod(shape[1:]))
     sizes = [first * 0.5**i for i in range(min(shape[0], columns))]
-    return {**_made(draw, shape[0], columns, sizes, shape, away=0.4), "iterations": 20}
+    return {**_made(draw, shape[0], columns, sizes, shape), "iterations": integer(draw, 1, 3)}
 
 
 def _any_call(draw):
@@ -193,7 +191,8 @@ def _old_u(weight, u, iterations=1):
     W = _matrix(weight)
     for _ in range(iterations):
         v = _unit(W.T @ u)
-        before, u = u, _unit(W @ v)
+        before = u
+        u = _unit(W @ v)
     return _unit(before) @ W @ v
 
 

@@ -246,7 +246,8 @@ class Generator(Module):
                 f"Generator: {len(widths) - 1} blocks cannot reach image_size={image_size}, from {sides[0]}"
             )
         rng = init.generator(rng)
-        self.side, self.latent_size, self.num_classes = sides[0], latent_size, num_classes
+        self.latent_size, self.num_classes = latent_size, num_classes
+        self.side = sides[0]
         self.linear = _spectral(
             Linear(latent_size, sides[0] ** 2 * widths[0], weight_init=init.xavier_uniform, rng=rng),
             spectral,
@@ -276,6 +277,11 @@ class Generator(Module):
             if i == self.place:
                 x = self.attention(x)
         return ops.tanh(self.conv(ops.relu(self.norm(x))))
+
+    def example(self):
+        """The inputs of one call, for drawings and tables: noise of zeros, and class 0 if there are classes."""
+        latent = np.zeros((1, self.latent_size), np.float32)
+        return (latent, np.array([0])) if self.num_classes else (latent,)
 
 
 class DiscriminatorBlock(Module):
@@ -457,6 +463,10 @@ class SAGAN(Module):
         like = self.generator.norm.weight.data
         latent = move(latent.astype(like.dtype, copy=False), device_of(like))
         return self.generator(latent, labels if self.generator.num_classes else None)
+
+    def example(self):
+        """The inputs of one call, for drawings and tables: class 0, or one image, and a fixed noise."""
+        return np.array([0]) if self.generator.num_classes else np.array(1), 0
 
 
 def _spectral(layer, spectral, rng):

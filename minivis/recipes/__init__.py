@@ -17,6 +17,7 @@ RECIPES = (
     "detr-shapes",
     "mask2former-shapes",
     "non-local-films",
+    "sagan-digits",
     "swin-shapes",
     "vit-digits",
     "vit-scattered-digits",

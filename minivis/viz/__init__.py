@@ -11,6 +11,7 @@ from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
+from minivis.viz.generation import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *

@@ -9,7 +9,8 @@ import pytest
 from minivis import Tensor, to_device, to_numpy
 from minivis.losses import hinge_d, hinge_g
 
-REAL, FAKE = np.array([2.0, 0.5]), np.array([-2.0, 0.5])
+REAL = np.array([2.0, 0.5])
+FAKE = np.array([-2.0, 0.5])
 
 
 def test_worked_numbers():

@@ -27,9 +27,8 @@ def test_frechet_distance_in_closed_form():
     assert frechet_distance(REAL, REAL) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(REAL, REAL + [3, 0, 4]) == pytest.approx(25)
     spread = np.trace(np.cov(REAL, rowvar=False))
-    assert frechet_distance(REAL, 3 * REAL - 2 * REAL.mean(0)) == pytest.approx(
-        4 * spread
-    )  # (3 - 1)^2 variances
+    # (3 - 1)^2 variances
+    assert frechet_distance(REAL, 3 * REAL - 2 * REAL.mean(0)) == pytest.approx(4 * spread)
     few = REAL[:2]  # fewer samples than features: a covariance of rank 1
     assert np.isfinite(frechet_distance(few, FAKE))
 

@@ -42,19 +42,15 @@ def detected(*fields):
 
 
 def sagan():
-    model = models.SAGAN(64, 3, 0, 4, (8, 8), (8, 8), (2, 2), attention=32, rng=0).eval()
+    model = models.SAGAN(32, 3, 0, 4, (8, 8, 8), (8, 8), (2, 1), attention=16, rng=0).eval()
     for part in (model.generator, model.discriminator):
         part.attention.gamma.data[...] = 0.5
     return model
 
 
 def scored(model, x):
-    """The discriminator's score of squares and of a drawn image."""
-    squares = x[..., :48, :]
-    squares = np.concatenate([squares, squares], axis=3)[..., :64]
-    squares = np.concatenate([squares, squares], axis=2)[:, :, :64]
-    latent = x[:, 0, 0, :4]
-    said = [model.discriminator(squares), model.generator(latent)]
+    """The discriminator's scores of parts of the images, and drawn images."""
+    said = [model.discriminator(x[:, :, :32, :32]), model.generator(x[:, 0, 0, :4])]
     return ops.mean(said[0]) + ops.mean(said[1]), said
 
 

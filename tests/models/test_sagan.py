@@ -145,8 +145,8 @@ def test_two_turns_teach_it_one_picture():
     labels = np.arange(8) % 2
     images = np.where(labels, 0.8, -0.8)[:, None, None, None] * np.ones((8, 1, 4, 4))
     images = images.astype(np.float32)
-    d, g = (optim.Adam(part, lr=2e-3, betas=(0.0, 0.9)) for part in (model.discriminator, model.generator))
-    for _ in range(50):
+    d, g = (optim.Adam(part, lr=5e-3, betas=(0.0, 0.9)) for part in (model.discriminator, model.generator))
+    for _ in range(20):
         model.zero_grad()
         losses.hinge_d(
             model.discriminator(images, labels), model.discriminator(model.draw(labels), labels)

@@ -19,7 +19,15 @@ from minivis.recipes import _digits, _shapes, cnn_digits
 
 DIGITS = ["cnn-digits", "vit-digits", "vit-scattered-digits"]
 NAMES = sorted(
-    [*DIGITS, "detr-panoptic-shapes", "detr-shapes", "mask2former-shapes", "non-local-films", "swin-shapes"]
+    [
+        *DIGITS,
+        "detr-panoptic-shapes",
+        "detr-shapes",
+        "mask2former-shapes",
+        "non-local-films",
+        "sagan-digits",
+        "swin-shapes",
+    ]
 )
 # what the checkpoints reach
 AT_LEAST = {"cnn-digits": 0.98, "vit-digits": 0.97, "vit-scattered-digits": 0.9}
