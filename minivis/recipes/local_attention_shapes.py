@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from minivis import optim, storage
-from minivis.autograd import no_grad
+from minivis import ops, optim, storage
+from minivis.autograd import Tensor, no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
-from minivis.models import LocalNet
+from minivis.models import LocalAttention, LocalNet, LocalRelation
+from minivis.nn import Conv2d
+from minivis.nn.layer_table import summary
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["LAYERS", "compare", "measure", "outlines", "results", "run", "small_net"]
+__all__ = ["LAYERS", "compare", "measure", "outlines", "results", "run", "small_net", "window_costs"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 1000
@@ -101,6 +103,54 @@ def _quarters(x):
     H, W = x.shape[-2:]
     halves = [slice(0, H // 2), slice(H // 2, H)], [slice(0, W // 2), slice(W // 2, W)]
     return np.concatenate([x[..., rows, columns] for rows in halves[0] for columns in halves[1]])
+
+
+# ------------------------------------------------------------------ what a window costs
+
+
+def window_costs(windows=tuple(range(1, 16, 2)), channels=64, side=32, repeats=3):
+    """Multiply-adds and time of three layers for windows of different sizes: local attention, local relation, convolution.
+
+    Parameters
+    ----------
+    windows : sequence of int
+        Odd sides of windows, in pixels.
+    channels, side : int
+        C of the map, and its height and width.
+    repeats : int
+        How often each layer runs, forward and backward; the shortest time counts.
+
+    Returns
+    -------
+    dict
+        ``windows``, and ``layers``: for each layer ``multiply_adds`` (forward), ``seconds`` (forward and backward) and
+        ``parameters``, with a number for each window. Compare the times of one call alone: they depend on the machine.
+
+    Examples
+    --------
+    >>> window_costs(windows=(1, 3), channels=8, side=4, repeats=1)["layers"]["convolution"]["multiply_adds"]
+    [1024, 9216]
+    """
+    x = np.random.default_rng(0).standard_normal((1, channels, side, side)).astype(np.float32)
+    layers = {}
+    for name, make in (
+        ("local attention", lambda k: LocalAttention(channels, channels, window=k, heads=4)),
+        ("local relation", lambda k: LocalRelation(channels, window=k)),
+        ("convolution", lambda k: Conv2d(channels, channels, k, padding=k // 2, bias=False)),
+    ):
+        made = [make(window) for window in windows]
+        layers[name] = {
+            "multiply_adds": [summary(layer, x).rows[0].multiply_adds for layer in made],
+            "seconds": [min(_seconds(layer, x) for _ in range(repeats)) for layer in made],
+            "parameters": [sum(p.size for p in layer.parameters()) for layer in made],
+        }
+    return {"windows": list(windows), "layers": layers}
+
+
+def _seconds(layer, x):
+    start = time.perf_counter()
+    ops.mean(layer(Tensor(x, requires_grad=True))).backward()
+    return time.perf_counter() - start
 
 
 # ------------------------------------------------------------------ the comparison
