@@ -28,7 +28,7 @@ from minivis.viz.style import (
 __all__ = ["aggregation_weights", "geometric_prior", "window_costs"]
 
 
-def window_costs(costs, width=8.2, height=3.4, title=None, caption=None):
+def window_costs(costs, width=7.2, height=3.4, title=None, caption=None):
     """Draw what layers cost with windows of different sizes: multiply-adds and time, both on logarithmic scales.
 
     Parameters
@@ -136,10 +136,10 @@ def geometric_prior(prior, columns=None, size=1.1, title=None, caption=None):
             ax.set_visible(False)
             continue
         drawn = ax.imshow(prior[number], cmap=DIVERGING, vmin=low, vmax=high, extent=extent)
-        label(ax, title=f"group {number}")
+        first_below = number == (rows - 1) * columns  # the others share its axes
+        label(ax, *(("columns away", "rows away") if first_below else ("", "")), f"group {number}")
         ax.set_xticks([-reach, 0, k - 1 - reach])
         ax.set_yticks([-reach, 0, k - 1 - reach])
-    label(axes[-1, 0], "columns away", "rows away")
     colour_bar(fig, drawn, axes, "added to the score")
     return fig
 
@@ -163,8 +163,8 @@ def aggregation_weights(image, weights, places, size=1.5, title=None, caption=No
     Returns
     -------
     Figure
-        One row for each place: the picture with the window, then the weights of each head. Bright is large; the scale of
-        each row goes from 0 to its largest weight.
+        One row for each place: the picture with the window, what lies in the window, and the weights of each head. Bright
+        is large; the scale of each row goes from 0 to its largest weight.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def aggregation_weights(image, weights, places, size=1.5, title=None, caption=No
     --------
     >>> fig = aggregation_weights(np.zeros((8, 8)), np.ones((2, 9, 4, 4)) / 9, {"flat": (1, 1), "corner": (0, 0)})
     >>> len(fig.axes)
-    6
+    8
     """
     picture = picture_of("aggregation_weights", image)
     weights = array(weights, "weights")
@@ -194,30 +194,35 @@ def aggregation_weights(image, weights, places, size=1.5, title=None, caption=No
     if not places or outside:
         raise ValueError(f"aggregation_weights: places must lie on the map of {H} x {W}, not {outside}")
     tall = size * len(places) + (0.6 if title else 0.3)
-    fig, axes = figure(len(places), 1 + heads, size * (1 + heads) + 0.6, tall, title, caption)
+    fig, axes = figure(len(places), 2 + heads, size * (2 + heads) + 0.6, tall, title, caption)
+    titles = ["picture", "its window", *(f"head {number}" for number in range(heads))]
+    for ax, text in zip(axes[0], titles, strict=True):
+        label(ax, title=text)
     for row_of_axes, (name, (row, column)) in zip(axes, places.items(), strict=True):
-        _draw_window(row_of_axes[0], picture, (H, W), (row, column), k)
+        _draw_window(row_of_axes[:2], picture, (H, W), (row, column), k)
         row_of_axes[0].set_ylabel(name, fontsize=10, color=INK, **LITERAL)
         here = weights[:, :, row, column].reshape(heads, k, k)
-        for number, (ax, window) in enumerate(zip(row_of_axes[1:], here, strict=True)):
+        for ax, window in zip(row_of_axes[2:], here, strict=True):
             ax.imshow(window, cmap=SEQUENTIAL, vmin=0, vmax=float(here.max()) or 1.0)
             middle = (k // 2 - 0.5, k // 2 - 0.5)
             ax.add_patch(Rectangle(middle, 1, 1, fill=False, edgecolor=VERMILION, linewidth=1.2))
-            ax.set(xticks=[], yticks=[])
-            if row_of_axes is axes[0]:
-                label(ax, title=f"head {number}")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     return fig
 
 
-def _draw_window(ax, picture, grid, place, k):
-    """The picture with the window of a place, in pixels."""
-    draw_image(ax, picture)
+def _draw_window(axes, picture, grid, place, k):
+    """The picture with the window of a place, in pixels; and what lies in the window."""
     high = picture.shape[0] / grid[0]
     wide = picture.shape[1] / grid[1]
-    corner = ((place[1] - k // 2) * wide, (place[0] - k // 2) * high)
-    for (x, y), (w, h), line in (
-        (corner, (k * wide, k * high), 1.6),
-        ((place[1] * wide, place[0] * high), (wide, high), 0.8),
-    ):
-        ax.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=VERMILION, linewidth=line))
-    ax.set(xticks=[], yticks=[])
+    left = (place[1] - k // 2) * wide
+    top = (place[0] - k // 2) * high
+    for ax in axes:
+        draw_image(ax, picture)
+        for corner, sides, line in (
+            ((left, top), (k * wide, k * high), 1.6),
+            ((place[1] * wide, place[0] * high), (wide, high), 1.0),
+        ):
+            ax.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=VERMILION, linewidth=line))
+    axes[1].set(xlim=(left, left + k * wide), ylim=(top + k * high, top))
