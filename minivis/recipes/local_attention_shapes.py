@@ -27,7 +27,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 1000
 SCENES = 2000  # used again in every epoch: drawing new ones would take longer than training on them
 SEEDS = (0, 1, 2)
-COMPARED_STEPS = 300
+COMPARED = {"steps": 300, "batch_size": 8}
 # channels inside the blocks: with them the four networks have the same number of parameters, within 1.5 %
 LAYERS = {
     "attention": {"inner": 36},
@@ -84,14 +84,14 @@ def run(out, seed=0, steps=STEPS, resume=False):
     )
 
 
-def _trained(layer, seed, steps, **keep):
+def _trained(layer, seed, steps, batch_size=16, **keep):
     """A trained network and the seconds it took. It is trained on quarters of scenes, 32 x 32 pixels."""
     rng = np.random.default_rng(seed)
     model = small_net(layer, rng)
-    count = min(SCENES, 4 * steps)  # a short run draws no more than it uses
+    count = min(SCENES, batch_size * steps // 4 + 1)  # a short run draws no more than it uses
     scenes = stack(list(shapes.Scenes(count, "train", seed, sample=outlines)))
     quarters = list(zip(*(_quarters(part) for part in scenes), strict=True))
-    batches = DataLoader(quarters, 16, shuffle=True, rng=rng, collate=stack)
+    batches = DataLoader(quarters, batch_size, shuffle=True, rng=rng, collate=stack)
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=3e-3, schedule=schedule)
     history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
@@ -186,7 +186,7 @@ def compare(out, layers=tuple(LAYERS), seeds=SEEDS):
 def _compared(path, layer, seed):
     if not path.exists():
         start = time.process_time()
-        model = _trained(layer, seed, COMPARED_STEPS)[0]
+        model = _trained(layer, seed, **COMPARED)[0]
         seconds = time.process_time() - start
         row = {name: round(value, 4) for name, value in measure_outlines(model, split="validation").items()}
         row |= {"seconds": round(seconds, 1), "parameters": sum(p.size for p in model.parameters())}
