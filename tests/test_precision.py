@@ -151,6 +151,11 @@ VISION = [
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
+    Row("add_border", normal((2, 3, 4, 5)), lambda x: vision.add_border(x, 5, "reflect")),
+    Row("neighbour_scores", normal((1, 2, 600, 3, 4), (1, 2, 600, 5, 6)), lambda q, k: vision.neighbour_scores(q, k, 3)),
+    Row("neighbour_softmax", normal((1, 2, 9, 3, 4), scale=30), lambda s: vision.neighbour_softmax(s, 3), steps=2),
+    Row("neighbour_sum", normal((1, 2, 25, 3, 4), (1, 2, 6, 7, 8)), lambda w, v: vision.neighbour_sum(w, v, 5)),
+    Row("neighbours", normal((2, 5, 6)), lambda x: vision.neighbours(x, 3)),
     Row("non_local", normal((1, 3, 2, 4, 6), (2, 3), (2, 3), (2, 3), (3, 2)), lambda x, *w: vision.non_local(x, *w, pool=2), steps=8),
     Row("non_local_weights", normal((2, 5, 4), (2, 7, 4)), lambda a, b: vision.non_local_weights(a, b, "dot_product"), steps=3),
     Row("nms", also(boxes(40), uniform(40)), lambda b, s: vision.nms(b, s, 0.3), pulled=False),
@@ -235,7 +240,7 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
-    "no arrays": ["relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups"],
+    "no arrays": ["neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

@@ -34,7 +34,7 @@ __all__ = [
 for _file in (
     "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss",
     "patches", "position_codes", "attention_distance", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
-    "shifted_windows", "deformable_attention", "sasa", "local_relation", "san", "non_local_operation",
+    "shifted_windows", "deformable_attention", "sasa", "lr_net", "san", "non_local_operation",
     "adversarial", "sagan", "spectral",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

@@ -1,6 +1,6 @@
 """What the laws of local layers share: the neighbours of a pixel, and laws that look at the middle pixel of a map.
 
-Not here: the laws themselves (sasa.py, local_relation.py, san.py).
+Not here: the laws themselves (sasa.py, lr_net.py, san.py).
 """
 
 import numpy as np

@@ -87,7 +87,9 @@ class OfPairs:
     """A function of relations: a matrix (g, r + 2), then tanh, or minus the square."""
 
     def __init__(self, matrix, squared=False, scale=1.0):
-        self.matrix, self.squared, self.scale = np.asarray(matrix, np.float32), squared, scale
+        self.matrix = np.asarray(matrix, np.float32)
+        self.squared = squared
+        self.scale = scale
 
     def __call__(self, relations):
         scores = np.einsum("gr,brkn->bgkn", self.matrix, relations)
@@ -313,7 +315,8 @@ def _cropped(gamma, x, edge):
     """A gamma for the padded map: positions are as far apart as in the map itself."""
     if isinstance(gamma, OfWindows):
         return gamma
-    (H, W), matrix = x.shape[2:], gamma.matrix.copy()
+    (H, W) = x.shape[2:]
+    matrix = gamma.matrix.copy()
     for channel, size in ((-2, W), (-1, H)):
         matrix[:, channel] *= (size + 2 * edge - 1) / max(1, size - 1)
     return OfPairs(matrix, gamma.squared, gamma.scale)
@@ -359,7 +362,8 @@ def _blocks(family):
     """Neighbouring channels share their weights."""
 
     def answer(x, phi, psi, beta, gamma, window):
-        r, places = len(phi), window * window
+        r = len(phi)
+        places = window * window
         inputs = (1, r + 2, places, 1) if family is pairwise_attention else (1, r * (places + 1), 1)
         g = gamma(np.zeros(inputs, x.dtype)).shape[1]
         order = np.arange(len(beta)).reshape(g, -1).T.ravel()

@@ -18,7 +18,8 @@ BIG = 60.0  # scores that differ by so much leave only the largest
 
 
 def _attend(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window, weigh=softmax):
-    (B, _, H, W), D = x.shape, len(w_q)
+    (B, _, H, W) = x.shape
+    D = len(w_q)
     q, k, v = (np.einsum("dc,bcyx->bdyx", w, x).reshape(B, heads, -1, H, W) for w in (w_q, w_k, w_v))
     half = D // heads // 2
     out = np.zeros((B, heads, D // heads, H, W), x.dtype)
@@ -204,14 +205,16 @@ def _zero_keys(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window):
 
 def _every_channel_by_itself(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window):
     """The products are not summed over the channels: every channel has its own softmax."""
-    (B, _, H, W), D = x.shape, len(w_q)
+    (B, _, H, W) = x.shape
+    D = len(w_q)
     q, k, v = (np.einsum("dc,bcyx->bdyx", w, x) for w in (w_q, w_k, w_v))
     wide = np.zeros((D // heads // 2, window, window), x.dtype)
     offsets = np.concatenate([wide + rel_rows.T[:, :, None], wide + rel_cols.T[:, None]])
     offsets = np.tile(offsets, (heads, 1, 1))  # (D, window, window)
     out = np.zeros((B, D, H, W), x.dtype)
     for y, x_ in np.ndindex(H, W):
-        rows, columns = inside(y, H, window)[:, None], inside(x_, W, window)
+        rows = inside(y, H, window)[:, None]
+        columns = inside(x_, W, window)
         there = offsets[:, rows - y + window // 2, columns - x_ + window // 2]
         scores = q[:, :, y, x_, None, None] * (k[..., rows, columns] + there)
         out[..., y, x_] = (softmax(scores, axis=(2, 3)) * v[..., rows, columns]).sum(axis=(2, 3))

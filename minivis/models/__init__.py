@@ -7,7 +7,7 @@ Not here: layers (nn/), training (train.py, recipes/).
 from minivis.models.cnn import *
 from minivis.models.detr import *
 from minivis.models.local_net import *
-from minivis.models.local_relation import *
+from minivis.models.lr_net import *
 from minivis.models.mask2former import *
 from minivis.models.non_local import *
 from minivis.models.resnet import *

@@ -1,6 +1,6 @@
 """A small network that names the class of every pixel, with one of four layers in its blocks: made to compare them.
 
-Not here: the layers (nn/conv.py, sasa.py, local_relation.py), the training and the comparison (recipes/).
+Not here: the layers (nn/conv.py, sasa.py, lr_net.py), the training and the comparison (recipes/).
 """
 
 from minivis import ops
@@ -85,7 +85,7 @@ class LocalNet(Module):
 
 def _layer(kind, inner, window, heads, group_size, rng):
     # the models are imported here: a network of one paper does not depend on another's
-    from minivis.models.local_relation import LocalRelation
+    from minivis.models.lr_net import LocalRelation
     from minivis.models.sasa import LocalAttention
 
     if kind == "attention":

@@ -159,7 +159,8 @@ def _mirrored(x, window):
 
 def _scores(name, scores, beta, window):
     """What gamma returned, (B, D / s, k k, H W), as (B, D / s, k k, H, W)."""
-    (B, D, H, W), K = beta.shape, window * window
+    (B, D, H, W) = beta.shape
+    K = window * window
     groups = scores.shape[1] if scores.ndim == 4 else 0
     if not groups or D % groups or tuple(scores.shape) != (B, groups, K, H * W):
         raise ValueError(
@@ -171,7 +172,8 @@ def _scores(name, scores, beta, window):
 
 def _aggregated(weights, beta, window):
     """The weighted sum; value channel c has weight channel c mod g."""
-    (B, D, H, W), g = beta.shape, weights.shape[1]
+    (B, D, H, W) = beta.shape
+    g = weights.shape[1]
     values = ops.reshape(beta, (B, D // g, g, H, W)).transpose(0, 2, 1, 3, 4)  # (B, g, s, H, W)
     y = neighbour_sum(weights, add_border(values, window, "reflect"), window)
     return ops.reshape(y.transpose(0, 2, 1, 3, 4), (B, D, H, W))

@@ -164,10 +164,10 @@ def _weights(x, w_q, w_k, rel_rows, rel_cols, heads, window, border):
     q = in_groups(pointwise(x, w_q), heads)  # (B, h, d, H, W)
     k = in_groups(pointwise(x, w_k), heads)
     half = q.shape[2] // 2
-    table = "id" if rel_rows.ndim == 2 else "hid"
-    rows = ops.einsum(f"bhdyx,{table}->bhiyx", q[:, :, :half], rel_rows)  # (B, h, k, H, W)
-    cols = ops.einsum(f"bhdyx,{table}->bhiyx", q[:, :, half:], rel_cols)
-    offsets = ops.expand_dims(rows, 3) + ops.expand_dims(cols, 2)  # (B, h, k, k, H, W): q . r
+    tokens = ops.reshape(q, (B, heads, 2 * half, H * W))
+    rows = ops.reshape(ops.matmul(rel_rows, tokens[:, :, :half]), (B, heads, window, 1, H, W))
+    cols = ops.reshape(ops.matmul(rel_cols, tokens[:, :, half:]), (B, heads, 1, window, H, W))
+    offsets = rows + cols  # (B, h, k, k, H, W): q . r
     scores = neighbour_scores(q, add_border(k, window), window)
     scores = scores + ops.reshape(offsets, (B, heads, window * window, H, W))
     return neighbour_softmax(scores, window) if border == "masked" else ops.softmax(scores, axis=2)

@@ -1,7 +1,7 @@
 """The neighbourhood of every pixel: borders, scores of a pixel against its neighbours, weighted sums of neighbours.
 
 Local attention is made of these. They go through the window offset by offset: no array holds every window's channels.
-Not here: the layers (models/sasa.py, models/local_relation.py, models/san.py), windows that do not overlap (windows.py).
+Not here: the layers (models/sasa.py, models/lr_net.py, models/san.py), windows that do not overlap (windows.py).
 """
 
 import functools
@@ -23,9 +23,8 @@ __all__ = [
 ]
 
 BORDERS = ("zeros", "reflect")
-HIDDEN = (
-    -1e30
-)  # a score that softmax turns into exactly 0; finite, so that `mv.debug()` has nothing to report
+# A score that softmax turns into exactly 0. It is finite, so that `mv.debug()` has nothing to report.
+HIDDEN = -1e30
 
 
 def add_border(x, window, border="zeros"):
@@ -268,7 +267,8 @@ def neighbour_softmax(scores, window):
 
 def _moved(x, window):
     """Views of a bordered map (..., H + m - 1, W + n - 1): for each offset what every pixel sees there, (..., H, W)."""
-    (m, n), (*_, rows, columns) = window, x.shape
+    (m, n) = window
+    (*_, rows, columns) = x.shape
     for i in range(m):
         for j in range(n):
             yield x[..., i : rows - m + 1 + i, j : columns - n + 1 + j]
@@ -286,7 +286,8 @@ def _mix(weights, values, window):
 def _spread(weights, x, window):
     """The transpose of `_mix`: each pixel adds its x, times a weight, to each neighbour. The result has a border."""
     xp = namespace(weights, x)
-    (m, n), (*leading, H, W) = window, x.shape
+    (m, n) = window
+    (*leading, H, W) = x.shape
     out = xp.zeros((*leading, H + m - 1, W + n - 1), x.dtype)
     for o, there in enumerate(_moved(out, window)):
         there += weights[:, :, o, None] * x

@@ -124,7 +124,8 @@ def _deformable(rng):
 
 def _local_attention(rng):
     B, C, heads, half, H, W = (int(n) for n in rng.integers(1, (3, 5, 4, 3, 6, 6)))
-    window, D = 2 * int(rng.integers(0, 4)) + 1, 2 * heads * half
+    window = 2 * int(rng.integers(0, 4)) + 1
+    D = 2 * heads * half
     shapes = {"x": (B, C, H, W), "w_q": (D, C), "w_k": (D, C), "w_v": (D, C)}
     shapes |= {"rel_rows": (window, half), "rel_cols": (window, half)}
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
@@ -133,7 +134,8 @@ def _local_attention(rng):
 
 def _local_relation(rng):
     B, m, groups, H, W = (int(n) for n in rng.integers(1, (3, 4, 4, 6, 6)))
-    window, C = 2 * int(rng.integers(0, 4)) + 1, m * groups
+    window = 2 * int(rng.integers(0, 4)) + 1
+    C = m * groups
     shapes = {"x": (B, C, H, W), "w_q": (groups, C), "w_k": (groups, C), "geometry": (groups, window, window)}
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     kind = {"similarity": str(rng.choice(["product", "squared", "absolute"]))} if rng.random() < 0.8 else {}

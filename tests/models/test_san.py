@@ -41,7 +41,8 @@ def at(i, size):
 
 
 def by_loops(kind, x, phi, psi, beta, gamma, window):
-    (B, _, H, W), half = x.shape, window // 2
+    (B, _, H, W) = x.shape
+    half = window // 2
     f, g, v = (np.einsum("rc,bcyx->bryx", w, x) for w in (phi, psi, beta))
     ys, xs = np.linspace(-1, 1, H), np.linspace(-1, 1, W)
     out = np.zeros((B, len(beta), H, W))
@@ -127,7 +128,8 @@ def test_published_sizes_have_their_exact_number_of_parameters(kind):
         for number, parameters in zip((10, 15, 19), SIZES[kind], strict=True):
             model = getattr(models, f"san{number}_{kind}")()
             assert sum(p.size for p in model.parameters()) == parameters
-        layer, expected = LAYERS[kind](256), {"pairwise": 25_170, "patchwise": 36_216}[kind]
+        layer = LAYERS[kind](256)
+        expected = {"pairwise": 25170, "patchwise": 36216}[kind]
     assert sum(p.size for p in layer.parameters()) == expected
 
 

@@ -39,7 +39,9 @@ def inputs(B=2, C=3, D=8, H=4, W=5, heads=2, window=3, shared=True):
 
 def by_loops(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window, border="masked"):
     """Pixel by pixel and head by head."""
-    (B, _, H, W), D, half = x.shape, len(w_q), window // 2
+    (B, _, H, W) = x.shape
+    D = len(w_q)
+    half = window // 2
     q, k, v = (np.einsum("dc,bcyx->bdyx", w, x) for w in (w_q, w_k, w_v))
     out = np.zeros((B, D, H, W))
     d = D // heads
@@ -72,7 +74,9 @@ def test_it_equals_loops_over_pixels(options, border):
 
 def test_the_corner_of_ones_is_one_or_four_ninths():
     """The worked number: zero queries, so the mean of the neighbours, with or without the zeros of a border."""
-    x, one, table = np.ones((1, 2, 3, 3)), np.eye(2), np.zeros((3, 1))
+    x = np.ones((1, 2, 3, 3))
+    one = np.eye(2)
+    table = np.zeros((3, 1))
     given = (x, 0 * one, one, one, table, table, 1, 3)
     assert local_attention(*given)[0, 0, 0, 0] == pytest.approx(1)
     assert local_attention(*given, "zeros")[0, 0, 0, 0] == pytest.approx(4 / 9)
@@ -83,9 +87,8 @@ def test_a_window_over_the_whole_map_without_offsets_is_global_attention():
     table = np.zeros((7, 2))
     tokens = x.reshape(2, 3, 12).transpose(0, 2, 1)
     q, k, v = ((tokens @ w.T).reshape(2, 12, 2, 4).transpose(0, 2, 1, 3) for w in (w_q, w_k, w_v))
-    expected = mv.ops.scaled_dot_product_attention(
-        q * 2, k, v
-    )  # 2: the root of d, which SASA does not divide by
+    # 2: the root of d, which SASA does not divide by
+    expected = mv.ops.scaled_dot_product_attention(q * 2, k, v)
     got = local_attention(x, w_q, w_k, w_v, table, table, 2, 7)
     np.testing.assert_allclose(got.reshape(2, 2, 4, 12).transpose(0, 1, 3, 2), expected, atol=1e-12)
 

@@ -1,6 +1,6 @@
 """The laws of local_relation: weights from the likeness of two pixels and from their offset.
 
-Not here: the layer with its small network of the offset (models/local_relation.py), groups that do not divide the channels.
+Not here: the layer with its small network of the offset (models/lr_net.py), groups that do not divide the channels.
 """
 
 import numpy as np
@@ -29,7 +29,8 @@ def _relate(x, w_q, w_k, geometry, groups, window, similarity="product", weigh=s
     values = x.reshape(B, groups, -1, H, W)
     out = np.zeros_like(values)
     for row, column in np.ndindex(H, W):
-        rows, columns = inside(row, H, window)[:, None], inside(column, W, window)
+        rows = inside(row, H, window)[:, None]
+        columns = inside(column, W, window)
         alike = kinds[similarity](q[:, :, row, column, None, None], k[:, :, rows, columns])
         scores = alike + geometry[:, rows - row + window // 2, columns - column + window // 2]
         weights = weigh(scores, axis=(2, 3))

@@ -32,7 +32,8 @@ def inputs(B=2, C=6, H=4, W=5, groups=3, window=3):
 
 def by_loops(x, w_q, w_k, geometry, groups, window, similarity="product"):
     """Pixel by pixel and channel by channel."""
-    (_, C, H, W), half = x.shape, window // 2
+    (_, C, H, W) = x.shape
+    half = window // 2
     out = np.zeros(x.shape)
     for b, c, y, x_ in np.ndindex(x.shape):
         group = c // -(-C // groups)
@@ -60,7 +61,8 @@ def test_it_equals_loops_over_pixels(options, similarity):
 
 def test_one_row_of_two_pixels():
     """The worked number: x = (0, 1), q = k = x, the squared similarity, no geometry."""
-    x, one = np.array([0.0, 1.0]).reshape(1, 1, 1, 2), np.ones((1, 1))
+    x = np.array([0.0, 1.0]).reshape(1, 1, 1, 2)
+    one = np.ones((1, 1))
     y = local_relation(x, one, one, np.zeros((1, 3, 3)), 1, 3, "squared")
     np.testing.assert_allclose(y.ravel(), [0.268941, 0.731059], atol=1e-6)
 
