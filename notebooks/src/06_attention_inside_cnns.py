@@ -229,8 +229,8 @@ viz.images(
     columns=10,
     size=0.8,
     title="Digits that a small SAGAN drew",
-    caption="Two of each digit, from different noise. Compare the two of a column pair: they differ, so the generator has "
-    "not learned a single picture of each digit.",
+    caption="Two of each digit, from different noise. Compare the two of each pair: they differ, so the generator has not "
+    "learned a single picture of each digit.",
 )
 
 # %% [markdown]
@@ -242,14 +242,17 @@ viz.images(
 weights = seen[name][6, 0].reshape(8, 8, 8, 8)  # a three; (row, column) asks, (row, column) answers
 asks = [(1, 3), (4, 4), (6, 1)]
 np.testing.assert_allclose(weights.sum(axis=(2, 3)), 1, atol=1e-4)
+alike = np.corrcoef([weights[place].ravel() for place in asks])[np.triu_indices(3, 1)]
+print("correlation of the three maps with each other:", alike.round(2))
+assert alike.min() > 0.5
 viz.attention_maps(
     [weights[place] for place in asks],
     digits[6, 0],
     titles=[f"place {i + 1} asks" for i in range(3)],
     query=asks,
     title="What three places of a drawn digit attend to",
-    caption="The crosses are the places that ask. Bright: a large weight. Compare the three maps: if they are alike, what a "
-    "place gets depends little on where it is.",
+    caption="The crosses are the places that ask. Bright: a large weight. All three look mostly at the same few places, at the "
+    "right of the stroke: what a place gets depends little on where it is.",
 )
 
 # %% [markdown]
@@ -663,59 +666,39 @@ np.testing.assert_allclose(everywhere, (weights @ (places @ w_v.T)).swapaxes(1, 
 # large window is cheap in parameters and in multiply-adds. Time is another matter: a convolution is one large matrix
 # product, which processors do well, and attention in windows is many small ones. We count, and we measure.
 
+# %%
+from minivis.recipes import local_attention_shapes
+
+costs = local_attention_shapes.window_costs(windows=(3, 5, 7, 9, 11))  # 64 channels, maps of 32 x 32
+for name, row in costs["layers"].items():
+    print(
+        f"{name:15}: {row['multiply_adds'][0] / 1e6:5.1f} to {row['multiply_adds'][-1] / 1e6:5.1f} million",
+        end=" ",
+    )
+    print(f"multiply-adds, {1000 * row['seconds'][0]:4.0f} to {1000 * row['seconds'][-1]:4.0f} ms")
+attention, convolution = costs["layers"]["local attention"], costs["layers"]["convolution"]
+assert convolution["multiply_adds"][-1] == 11**2 * 64**2 * 32**2
+assert convolution["multiply_adds"][-1] > 15 * attention["multiply_adds"][-1]
+assert convolution["seconds"][-1] < 5 * attention["seconds"][-1]
+viz.window_costs(
+    costs,
+    title="What a window costs",
+    caption="All scales are logarithmic. Left: attention needs far fewer multiply-adds than convolution in large windows. "
+    "Right: forward and backward take about as long. Few multiply-adds do not mean little time.",
+)
 
 # %%
-def milliseconds(layer, x):
-    """Processor time of a forward pass: the best of three."""
-    best = math.inf
-    for _ in range(3):
-        start = time.process_time()
-        layer(x)
-        best = min(best, time.process_time() - start)
-    return 1000 * best
-
-
-windows = np.array([3, 5, 7, 9, 11])
-x = np.ones((1, 64, 32, 32), np.float32)
-kinds = {
-    "convolution": lambda k: mv.nn.Conv2d(64, 64, k, padding=k // 2, bias=False),
-    "local attention": lambda k: mv.models.LocalAttention(64, 64, heads=4, window=k),
-    "local relation": lambda k: mv.models.LocalRelation(64, window=k),
-}
-with mv.no_grad():
-    layers = {name: [make(k) for k in windows] for name, make in kinds.items()}
-    taken = {name: [milliseconds(layer, x) for layer in each] for name, each in layers.items()}
-
-# %%
-sizes = {name: [parameters(layer) for layer in each] for name, each in layers.items()}
-for name in kinds:
-    print(f"{name:15}: {sizes[name][0]:7,} to {sizes[name][-1]:7,} parameters,", end=" ")
-    print(f"{taken[name][0]:5.1f} to {taken[name][-1]:5.1f} ms")
-k = windows[-1]
-multiply_adds = {"convolution": k**2 * 64**2, "local attention": 3 * 64**2 + 2 * k**2 * 64}
-ratio = multiply_adds["convolution"] / multiply_adds["local attention"]
-print(f"window {k}: {ratio:.0f} times fewer multiply-adds than a convolution,", end=" ")
-print(f"{taken['local attention'][-1] / taken['convolution'][-1]:.1f} times its time")
-assert sizes["convolution"][-1] > 20 * sizes["local attention"][-1] and ratio > 15
-assert taken["local attention"][-1] > 0.2 * taken["convolution"][-1]
 viz.curves(
-    {name: (windows, np.array(numbers) / 1000) for name, numbers in sizes.items()},
+    {
+        name: (np.array(costs["windows"]), np.array(row["parameters"]) / 1000)
+        for name, row in costs["layers"].items()
+    },
     "window, pixels",
     "thousand parameters",
     log="y",
     title="Parameters of one layer of 64 channels",
     caption="The parameters of a convolution grow with the area of its window. Those of local attention hardly grow, "
     "because only the tables of offsets get longer; those of local relation do not grow at all.",
-)
-
-# %%
-viz.curves(
-    {name: (windows, np.array(numbers)) for name, numbers in taken.items()},
-    "window, pixels",
-    "milliseconds",
-    title="Measured time of one layer on a map of 32 x 32",
-    caption="The time of all three grows with the area of the window, and it is about the same, although attention needs "
-    "far fewer multiply-adds than convolution. Few parameters and few multiply-adds do not mean little time.",
 )
 
 # %% [markdown]
@@ -853,12 +836,9 @@ with mv.nn.looking(layer) as seen, mv.no_grad():
     layer(rng.standard_normal((1, 64, 9, 12)).astype(np.float32))
 inner = seen["weights"][0, :, :, 3:-3, 3:-3]  # (groups, 49, 3, 6)
 np.testing.assert_allclose(inner, np.broadcast_to(inner[:, :, :1, :1], inner.shape), atol=1e-6)
-viz.images(
-    list(prior),
-    titles=[f"group {g + 1}" for g in range(8)],
+viz.geometric_prior(
+    prior,
     columns=8,
-    size=1.0,
-    signed=True,
     title="Geometric priors before training",
     caption="The pixel itself is in the middle of each square. Orange: the score of a neighbour at this place is raised; "
     "purple: it is lowered. Without biases in the small network, a prior rises or falls in straight lines from the middle outwards.",
@@ -873,8 +853,6 @@ viz.images(
 # their blocks: local attention, local relation, a convolution, and a $1 \times 1$ convolution, which sees no neighbours.
 
 # %%
-from minivis.recipes import local_attention_shapes
-
 results = local_attention_shapes.results()
 found = {layer: 100 * np.array(row["F1"]) for layer, row in results.items()}
 for layer, values in found.items():
@@ -890,25 +868,40 @@ viz.dots(
 )
 
 # %% [markdown]
-# One of these networks comes with minivis, `local-attention-shapes`. Its learned weights for one pixel of an outline, and for
-# one in the middle of a shape:
+# One of these networks comes with minivis, `local-attention-shapes`: what it finds in a scene that it has not seen, and the
+# weights of its last layer for a place on an outline and for one in flat ground.
 
 # %%
 local_net = mv.load("local-attention-shapes")
-image, edges = local_attention_shapes.outlines(mv.data.shapes.scene(11, objects=1))
+image, edges = local_attention_shapes.outlines(mv.data.shapes.scene(10**12 + 11, objects=1))
 with mv.nn.looking(local_net) as seen, mv.no_grad():
     said = local_net(image[None]).numpy()[0].argmax(axis=0)
-hits = (said & edges).sum() / max(1, (said | edges).sum())
-names = [name for name in seen if name.endswith("weights")]
-print(f"{len(names)} layers of local attention; outline found and there, over found or there: {hits:.2f}")
+overlap = (said & edges).sum() / max(1, (said | edges).sum())
+print(f"pixels that are found and there, of those found or there: {overlap:.2f}")
 viz.images(
     [image, edges, said],
     titles=["a scene", "its outline", "what the network finds"],
     columns=3,
     size=2.0,
-    title="Outlines by local attention",
+    title="An outline by local attention",
     caption="Left: the scene. Middle: the pixels whose neighbour shows another object. Right: what the network of local "
     "attention says. Look for edges of textures that it takes for outlines.",
+)
+
+# %%
+weights = [array for name, array in seen.items() if name.endswith("weights")]
+cells = edges.reshape(32, 2, 32, 2).mean(axis=(1, 3))  # a place of the map is a patch of 2 x 2 pixels
+distance = np.abs(np.indices((32, 32)) - 16).sum(axis=0)
+on_edge = np.unravel_index(
+    (cells - 0.001 * distance).argmax(), (32, 32)
+)  # the outline's place nearest to the middle
+viz.aggregation_weights(
+    image,
+    weights[-1],
+    {"outline": tuple(map(int, on_edge)), "corner": (0, 0)},
+    title="Weights of the last layer",
+    caption="A row for each place: the scene with the window, what lies in the window, and the weights of each head. At the "
+    "corner the neighbours outside the map have no weight. Compare the heads on the outline: do they look to one side?",
 )
 
 # %% [markdown]
