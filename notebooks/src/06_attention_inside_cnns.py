@@ -892,9 +892,8 @@ viz.images(
 weights = [array for name, array in seen.items() if name.endswith("weights")]
 cells = edges.reshape(32, 2, 32, 2).mean(axis=(1, 3))  # a place of the map is a patch of 2 x 2 pixels
 distance = np.abs(np.indices((32, 32)) - 16).sum(axis=0)
-on_edge = np.unravel_index(
-    (cells - 0.001 * distance).argmax(), (32, 32)
-)  # the outline's place nearest to the middle
+# the place on the outline that is nearest to the middle
+on_edge = np.unravel_index((cells - 0.001 * distance).argmax(), (32, 32))
 viz.aggregation_weights(
     image,
     weights[-1],
