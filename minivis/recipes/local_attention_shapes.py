@@ -21,7 +21,7 @@ from minivis.nn.layer_table import summary
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["LAYERS", "compare", "measure", "outlines", "results", "run", "small_net", "window_costs"]
+__all__ = ["LAYERS", "compare", "outlines", "results", "small_net", "window_costs"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 1000
@@ -38,12 +38,47 @@ LAYERS = {
 
 
 def small_net(layer="attention", rng=None):
-    """The network: patches of 2 x 2 pixels, 4 blocks, windows of 5 x 5 (the convolution: 3 x 3), 37,000 parameters."""
+    """The network: patches of 2 x 2 pixels, 4 blocks, windows of 5 x 5 (the convolution: 3 x 3), 37,000 parameters.
+
+    Parameters
+    ----------
+    layer : str, default "attention"
+        One of `LAYERS`.
+    rng : numpy.random.Generator, int or None
+        Draws the starting values; None is seed 0.
+
+    Returns
+    -------
+    LocalNet
+        Images to the logits (B, 2, H, W) of inside and outline.
+
+    Examples
+    --------
+    >>> small_net("pointwise")(np.zeros((1, 3, 8, 8), np.float32)).shape
+    (1, 2, 8, 8)
+    """
     return LocalNet(layer, 2, patch_size=2, rng=rng, **LAYERS[layer])
 
 
 def outlines(scene):
-    """A sample of a scene: the image, and 1 for each pixel that has a neighbour of another object (or of none), else 0."""
+    """A sample of a scene: the image, and which of its pixels are outlines, next to a pixel of another object or of none.
+
+    Parameters
+    ----------
+    scene : Scene
+        A scene of `minivis.data.shapes`.
+
+    Returns
+    -------
+    tuple of (ndarray, ndarray)
+        The image (3, H, W), and int64 (H, W): 1 for the outlines, else 0.
+
+    Examples
+    --------
+    >>> image, edge = outlines(shapes.scene(3))
+    >>> edge.shape, round(float(edge.mean()), 2)
+    ((64, 64), 0.13)
+    """
     objects = np.where(scene.panoptic <= len(scene.labels), scene.panoptic, 0)  # the grounds are one
     edge = np.zeros(objects.shape, bool)
     for axis in (0, 1):
