@@ -15,20 +15,32 @@ import numpy as np
 import minivis as mv
 from minivis import storage, viz
 from minivis.data import shapes
-from minivis.recipes import _shapes, detr_panoptic_shapes, mask2former_shapes, swin_shapes
+from minivis.recipes import (
+    _shapes,
+    detr_panoptic_shapes,
+    local_attention_shapes,
+    mask2former_shapes,
+    swin_shapes,
+)
 
 WHAT = {
+    "local-attention-shapes": "Attention to windows of 5 x 5 cells of 2 x 2 pixels, 4 blocks",
     "swin-shapes": "Swin Transformer, maps of 16 x 16, 8 x 8 and 4 x 4 tokens, windows of 4 x 4",
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
 }
 OUTPUT = {
+    "local-attention-shapes": "logits (B, 2, 64, 64); class 1 is the outline of a shape",
     "swin-shapes": "(B, 6) logits of circle, square, triangle, star, ring, cross; for scenes with one object",
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
 }
+DATA = {
+    "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
+}
+NOT_FOR = {"local-attention-shapes": "photos: it knows the outlines of generated shapes alone"}
 MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
 WORST = 4
 
@@ -37,6 +49,8 @@ def measure(name, model):
     """Scores of a model on the 500 held-out scenes, with four digits."""
     if name == "swin-shapes":
         found = swin_shapes.measure(model)
+    elif name == "local-attention-shapes":
+        found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
     else:
@@ -51,6 +65,8 @@ def failures(name, model):
         output = model(np.stack([scene.image for scene in scenes]))
     if name == "swin-shapes":
         return _mistaken(scenes, output.numpy())
+    if name == "local-attention-shapes":
+        return _outlines(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
 
@@ -65,6 +81,27 @@ def _mistaken(scenes, logits):
     ]
     caption = "Each title: the right class, then the predicted class and its probability. The worst of 100 held-out scenes."
     return viz.images([scenes[i].image for i in worst], titles, columns=WORST, caption=caption)
+
+
+def _outlines(scenes, logits):
+    """The scenes with the lowest F1 of the outline's pixels."""
+    there = np.stack([local_attention_shapes.outlines(scene)[1] == 1 for scene in scenes])
+    found = logits[:, 1] > logits[:, 0]
+    scores = 2 * (found & there).sum((1, 2)) / np.maximum(1, found.sum((1, 2)) + there.sum((1, 2)))
+    worst = np.argsort(scores)[:WORST]
+    pictures = [scenes[i].image for i in worst]
+    edges = [*pictures, *(there[i] for i in worst), *(found[i] for i in worst)]
+    titles = (
+        [f"scene {i}" for i in worst]
+        + ["its outlines"] * WORST
+        + [f"found: F1 {scores[i]:.2f}" for i in worst]
+    )
+    return viz.images(
+        [edge if edge.ndim == 3 else edge.astype(np.float32) for edge in edges],
+        titles,
+        columns=WORST,
+        caption="Top: the scenes. Middle: the true outlines. Bottom: the predictions. The worst of 100 held-out scenes.",
+    )
 
 
 def _boxes(scenes, output):
@@ -128,7 +165,7 @@ def main():
         "input": f"(B, 3, {shapes.SIZE}, {shapes.SIZE}) float32, RGB from 0 to 1: scenes of minivis.data.shapes",
         "output": OUTPUT[name],
         "recipe": f"minivis train {name} --seed {trained['seed']}",
-        "data": "scenes of the train split, drawn while training, each used once",
+        "data": DATA.get(name, "scenes of the train split, drawn while training, each used once"),
         "selection": "settings were chosen on scenes of the validation split; seed 0 is the default",
         "parameters": trained["parameters"],
         "steps": trained["steps"],
@@ -142,7 +179,9 @@ def main():
             if column in ("step", "loss") or column.startswith("validation")
         },
         "failures": "failures.png",
-        "not for": "photos, or other pictures that are not generated scenes: it always names shapes",
+        "not for": NOT_FOR.get(
+            name, "photos, or other pictures that are not generated scenes: it always names shapes"
+        ),
         "license": "MIT",
     }
     failures(name, model).save(target / "failures.png")

@@ -151,6 +151,13 @@ VISION = [
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
+    Row("add_border", normal((2, 3, 4, 5)), lambda x: vision.add_border(x, 5, "reflect")),
+    Row("neighbour_scores", normal((1, 2, 600, 3, 4), (1, 2, 600, 5, 6)), lambda q, k: vision.neighbour_scores(q, k, 3)),
+    Row("neighbour_softmax", normal((1, 2, 9, 3, 4), scale=30), lambda s: vision.neighbour_softmax(s, 3), steps=2),
+    Row("neighbour_sum", normal((1, 2, 25, 3, 4), (1, 2, 6, 7, 8)), lambda w, v: vision.neighbour_sum(w, v, 5)),
+    Row("neighbours", normal((2, 5, 6)), lambda x: vision.neighbours(x, 3)),
+    Row("non_local", normal((1, 3, 2, 4, 6), (2, 3), (2, 3), (2, 3), (3, 2)), lambda x, *w: vision.non_local(x, *w, pool=2), steps=8),
+    Row("non_local_weights", normal((2, 5, 4), (2, 7, 4)), lambda a, b: vision.non_local_weights(a, b, "dot_product"), steps=3),
     Row("nms", also(boxes(40), uniform(40)), lambda b, s: vision.nms(b, s, 0.3), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
@@ -172,13 +179,19 @@ LOSSES = [
     Row("box_l1_loss", uniform((300, 4), (300, 4), high=2000), losses.box_l1_loss),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
+    Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
+    Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("uncertain_points", normal((2, 40, 2000)), lambda z: losses.uncertain_points(z, 50), pulled=False, keeps=False),
 ]  # fmt: skip
+FEATURES = also(normal((60, 5)), lambda rng: [rng.standard_normal((50, 5)) + 0.3])
 METRICS = [
     Row("AveragePrecision", near_the_truth, lambda b, s: precision("AveragePrecision", b, s), pulled=False, keeps=False),
     Row("accuracy", normal((50, 4)), lambda z: np.float64(metrics.accuracy(z, np.arange(50) % 4, k=2)), pulled=False, keeps=False),
+    Row("frechet_distance", FEATURES, lambda a, b: np.float64(metrics.frechet_distance(a, b)), pulled=False, keeps=False),
+    Row("nearest_neighbours", FEATURES, lambda a, b: metrics.nearest_neighbours(b, a)[1], pulled=False, keeps=False),
+    Row("precision_recall", FEATURES, lambda a, b: np.array(metrics.precision_recall(a, b)), pulled=False, keeps=False),
     Row("average_precision", near_the_truth, lambda b, s: precision("average_precision", b, s), pulled=False, keeps=False),
 ]  # fmt: skip
 OPTIM = [
@@ -191,6 +204,7 @@ forward = lambda layer, *x: layer(*x)  # noqa: E731
 NN = [
     Row("AvgPool2d", normal(MAP), forward, lambda: nn.AvgPool2d(2)),
     Row("BatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.BatchNorm2d(8)),
+    Row("ConditionalBatchNorm2d", normal(MAP, scale=300), lambda layer, x: layer(x, np.arange(len(x.data)) % 3), lambda: nn.ConditionalBatchNorm2d(8, 3), steps=3),
     Row("Conv2d", normal(MAP), forward, lambda: nn.Conv2d(8, 4, 3, padding=1), steps=2),
     Row("ConvTranspose2d", normal(MAP), forward, lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), steps=2),
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.5), steps=2),
@@ -217,6 +231,7 @@ NN = [
     Row("Sigmoid", normal(TOKENS), forward, nn.Sigmoid, steps=2),
     Row("SinePositionCode1d", normal((1, 5_000, 8)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode1d(8), steps=2),
     Row("SinePositionCode2d", normal((1, 8, 3, 3_000)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode2d(8), steps=2),
+    Row("SpectralNorm", normal((5_000, 8)), forward, lambda: nn.SpectralNorm(nn.Linear(8, 4)).eval(), steps=4),
     Row("Tanh", normal(TOKENS), forward, nn.Tanh, steps=2),
     Row("Transformer", normal(1), lambda layer, x: layer(np.arange(12).reshape(2, 6) % 5, np.arange(8).reshape(2, 4) % 5), lambda: nn.Transformer(8, 2, 1, 1, 16, source_vocabulary=5, target_vocabulary=5), steps=20),
     Row("TransformerDecoder", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoder([nn.TransformerDecoderLayer(8, 2, 16) for _ in range(2)]), steps=20),
@@ -229,7 +244,7 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
-    "no arrays": ["field_of_view", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
+    "no arrays": ["field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

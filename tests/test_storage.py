@@ -653,7 +653,7 @@ def test_the_shipped_folders_use_every_old_name():
         said |= set(arguments_in(json.loads((folder / "config.json").read_text())))
         weights |= storage.read_arrays(folder / "model.safetensors")[0].keys()
     old = {(model, before) for model, names in storage.RENAMED_ARGUMENTS.items() for before in names}
-    assert len(storage.names()) == 7 and old <= said
+    assert len(storage.names()) >= 7 and old <= said
     assert all(any(re.search(before, name) for name in weights) for before in storage.RENAMED_WEIGHTS)
 
 

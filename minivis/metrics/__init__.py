@@ -6,6 +6,7 @@ Not here: losses (losses/, ops/loss.py), which are for training.
 from minivis.metrics.classification import accuracy
 from minivis.metrics.confusion import class_iou, confusion_matrix, mean_iou
 from minivis.metrics.detection import AveragePrecision, average_precision
+from minivis.metrics.generation import frechet_distance, nearest_neighbours, precision_recall
 from minivis.metrics.panoptic import PanopticQuality, panoptic_quality
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "average_precision",
     "class_iou",
     "confusion_matrix",
+    "frechet_distance",
     "mean_iou",
+    "nearest_neighbours",
     "panoptic_quality",
+    "precision_recall",
 ]

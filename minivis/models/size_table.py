@@ -31,6 +31,9 @@ DEIT = "Touvron et al. 2021, table 1"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
 MASK2FORMER = "Cheng et al. 2022, table 1"
+SASA = "Ramachandran et al. 2019, table 1"
+LR_NET = "Hu et al. 2019, table 2"
+SAN = "Zhao et al. 2020, table 1"
 
 # name -> as printed by the source: parameters (in millions, or exactly), billions of multiply-adds of the same input
 PUBLISHED = {
@@ -81,6 +84,17 @@ PUBLISHED = {
     "detr_r101": Published("60", None, DETR),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
+    "sasa_resnet26": Published("10.3", None, SASA),
+    "sasa_resnet38": Published("14.1", None, SASA),
+    "sasa_resnet50": Published("18.0", None, SASA),
+    "lr_net26": Published("14.7", None, LR_NET),
+    "lr_net50": Published("23.3", None, LR_NET),
+    "san10_pairwise": Published("10.5", None, SAN),
+    "san15_pairwise": Published("14.1", None, SAN),
+    "san19_pairwise": Published("17.6", None, SAN),
+    "san10_patchwise": Published("11.8", None, SAN),
+    "san15_patchwise": Published("16.2", None, SAN),
+    "san19_patchwise": Published("20.5", None, SAN),
 }
 
 

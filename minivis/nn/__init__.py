@@ -15,6 +15,7 @@ from minivis.nn.norm import *
 from minivis.nn.observer import *
 from minivis.nn.pool import *
 from minivis.nn.position import *
+from minivis.nn.spectral import *
 from minivis.nn.transformer import *
 from minivis.nn.window_attention import *
 

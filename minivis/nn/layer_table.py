@@ -39,6 +39,18 @@ def _conv_transpose(out, shapes):
     return math.prod(shapes[0]) * math.prod(shapes[1][1:])
 
 
+def _neighbour_scores(out, shapes):
+    return math.prod(out) * (shapes[0] if 0 in shapes else shapes[1])[2]
+
+
+def _neighbour_sum(out, shapes):
+    if 0 in shapes:
+        return math.prod(out) * shapes[0][2]
+    (*_, height, width) = shapes[1]
+    (*_, rows, columns) = out
+    return math.prod(out) * (height - rows + 1) * (width - columns + 1)
+
+
 # op -> multiply-adds from the shapes of its output and of its differentiable inputs by position
 PRODUCTS = {
     "linear": _linear,
@@ -48,6 +60,8 @@ PRODUCTS = {
     "conv2d": _conv,
     "conv3d": _conv,
     "conv_transpose2d": _conv_transpose,
+    "neighbour_scores": _neighbour_scores,
+    "neighbour_sum": _neighbour_sum,
 }
 UNCOUNTED = ("einsum",)  # its subscripts are not on the tape
 

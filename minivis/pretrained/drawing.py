@@ -69,15 +69,15 @@ def show(source, out=None, size=None, closed=()):
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"show: there is no folder {out.absolute().parent} to write {out.name} into")
     model = _find(source)
-    shape = _input_shape(source, model, size)
+    given, words = _input(source, model, size)
     try:
-        figure = viz.architecture(model, shape, closed)
+        figure = viz.architecture(model, given, closed)
     except (ValueError, MemoryError) as error:
         if str(error).startswith("architecture:"):
             raise
-        raise ValueError(f"show: {source} with a picture {shape}: {error}; choose another size") from error
+        raise ValueError(f"show: {source} with {words}: {error}; choose another size") from error
     figure.save(out)
-    print(f"{type(model).__name__}, passed a picture {shape}: drawn on {out}")
+    print(f"{type(model).__name__}, passed {words}: drawn on {out}")
     return out
 
 
@@ -109,6 +109,18 @@ def _find(source):
         + (f"; did you mean {closest[0]!r}?" if closest else f" (there are: {', '.join(names())})")
         + hub_hint(source)
     )
+
+
+def _input(source, model, size):
+    """What is passed through the model, and its name: the example of a model that takes no picture, or a picture."""
+    if hasattr(model, "example"):
+        if size is not None:
+            raise ValueError(
+                f"show: {type(model).__name__} takes no picture, so --size has no meaning for it"
+            )
+        return model.example(), "an example of its input"
+    shape = _input_shape(source, model, size)
+    return shape, f"a picture {shape}"
 
 
 def _input_shape(source, model, size):

@@ -38,7 +38,12 @@ def load_ready(source):
     '7'
     """
     model = storage.load(source)
-    kind = _recipe(source).rpartition("-")[2]
+    recipe = _recipe(source)
+    if recipe in NOT_NAMED:
+        raise ValueError(
+            f"predict: {source} {NOT_NAMED[recipe]}, and that cannot be drawn here: call it with an array"
+        )
+    kind = recipe.rpartition("-")[2]
     if kind not in READY:
         raise ValueError(
             f"predict: {source} is a model of minivis, but it is not known what its pictures look like: only models of "
@@ -80,4 +85,6 @@ def _shapes(model):
     model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
 
 
+# recipes whose output is neither classes nor boxes nor segments
+NOT_NAMED = {"local-attention-shapes": "finds the outlines of shapes"}
 READY = {"digits": _digits, "shapes": _shapes}

@@ -10,6 +10,8 @@ from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
+from minivis.vision.neighbourhoods import *
+from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *

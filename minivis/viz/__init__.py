@@ -10,7 +10,10 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
+from minivis.viz.films import *
 from minivis.viz.filter_bank import *
+from minivis.viz.generation import *
+from minivis.viz.local_layers import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *

@@ -71,5 +71,11 @@ def letters_of(node):
 
 def family_of(ops):
     """The kind of a layer, from the names of its ops."""
-    families = [("attention", "attention"), ("conv", "convolution"), ("linear", "linear"), ("norm", "norm")]
+    families = [
+        ("attention", "attention"),
+        ("neighbour_sum", "attention"),
+        ("conv", "convolution"),
+        ("linear", "linear"),
+        ("norm", "norm"),
+    ]
     return next((family for word, family in families if any(word in op for op in ops)), "other")

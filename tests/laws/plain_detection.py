@@ -5,6 +5,8 @@ Not here: corners. The strategies of the laws are in minivis/laws; these are wri
 
 import numpy as np
 
+from minivis.laws.san import OfPairs, OfWindows
+
 __all__ = ["PLAIN_DETECTION"]
 
 
@@ -120,6 +122,45 @@ def _deformable(rng):
     return {"shapes": shapes, **{name: array.astype(np.float32) for name, array in arrays.items()}}
 
 
+def _local_attention(rng):
+    B, C, heads, half, H, W = (int(n) for n in rng.integers(1, (3, 5, 4, 3, 6, 6)))
+    window = 2 * int(rng.integers(0, 4)) + 1
+    D = 2 * heads * half
+    shapes = {"x": (B, C, H, W), "w_q": (D, C), "w_k": (D, C), "w_v": (D, C)}
+    shapes |= {"rel_rows": (window, half), "rel_cols": (window, half)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    return {**arrays, "heads": heads, "window": window}
+
+
+def _local_relation(rng):
+    B, m, groups, H, W = (int(n) for n in rng.integers(1, (3, 4, 4, 6, 6)))
+    window = 2 * int(rng.integers(0, 4)) + 1
+    C = m * groups
+    shapes = {"x": (B, C, H, W), "w_q": (groups, C), "w_k": (groups, C), "geometry": (groups, window, window)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    kind = {"similarity": str(rng.choice(["product", "squared", "absolute"]))} if rng.random() < 0.8 else {}
+    return {**arrays, "groups": groups, "window": window, **kind}
+
+
+def _self_attention(places):
+    """Both forms: ``places`` is whether gamma reads whole windows."""
+
+    def inputs(rng):
+        B, C, r, g, copies, H, W = (int(n) for n in rng.integers(1, (3, 4, 4, 4, 3, 6, 6)))
+        window = 2 * int(rng.integers(0, 3)) + 1
+        K = window * window
+        shapes = {"x": (B, C, H, W), "phi": (r, C), "psi": (r, C), "beta": (g * copies, C)}
+        arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        if places:
+            matrix = rng.standard_normal((g * K, r * (K + 1)))
+            gamma = OfWindows(matrix / 2, rng.standard_normal((g, K)) / 2)
+        else:
+            gamma = OfPairs(rng.standard_normal((g, r + 2)), squared=rng.random() < 0.5, scale=2.0)
+        return {**arrays, "gamma": gamma, "window": window}
+
+    return inputs
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
@@ -134,4 +175,8 @@ PLAIN_DETECTION = {
     "shifted_window_mask": _shifted,
     "relative_position_index": lambda rng: {"window": _window(rng)},
     "multi_scale_deformable_attention": _deformable,
+    "local_attention": _local_attention,
+    "local_relation": _local_relation,
+    "pairwise_attention": _self_attention(places=False),
+    "patchwise_attention": _self_attention(places=True),
 }

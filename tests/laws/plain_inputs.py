@@ -216,6 +216,46 @@ def _odeint(rng):
     return case | _some(rng, method=str(rng.choice(["euler", "midpoint", "rk4"])))
 
 
+def _non_local(rng):
+    B, C, inner, rows, columns = (int(n) for n in rng.integers(1, 4, 5))
+    pool = int(rng.integers(1, 4)) if rng.random() < 0.5 else 1
+    frames = (int(rng.integers(1, 4)),) if rng.random() < 0.5 else ()
+    x = _numbers(rng, B, C, *frames, rows * pool, columns * pool)
+    weights = {f"w_{name}": _numbers(rng, inner, C) for name in ("theta", "phi", "g")}
+    options = _some(rng, form=str(rng.choice(["embedded_gaussian", "dot_product"])))
+    if pool > 1:
+        options["pool"] = pool
+    return {"x": x, **weights, "w_z": _numbers(rng, C, inner), **options}
+
+
+def _hinge_d(rng):
+    scale = rng.choice([1, 3, 100])
+    real, fake = (_numbers(rng, *rng.integers(1, 5, rng.integers(1, 4)), scale=scale) for _ in range(2))
+    return {"real": real, "fake": fake}
+
+
+def _hinge_g(rng):
+    return {"fake": _hinge_d(rng)["fake"]}
+
+
+def _self_attention_2d(rng):
+    B, C, D, H, W = rng.integers(1, 5, 5)
+    scale = rng.choice([0.3, 1, 4])
+    weights = {name: _numbers(rng, D, C, scale=scale) for name in ("wf", "wg", "wh")}
+    gamma = float(rng.choice([0, 1, -0.5, 3]))
+    return {"x": _numbers(rng, B, C, H, W), **weights, "wv": _numbers(rng, C, D), "gamma": gamma}
+
+
+def _spectral_norm(rng):
+    shape = rng.integers(1, 5, rng.integers(2, 5))
+    weight = _numbers(rng, *shape, scale=rng.choice([0.01, 1, 50]))
+    u = rng.standard_normal(shape[0]) + 1e-3
+    u = (u / np.linalg.norm(u)).astype(np.float32)
+    if np.linalg.norm(weight.reshape(len(u), -1).T @ u) < 0.1 * np.linalg.norm(weight):
+        return _spectral_norm(rng)  # rounding would decide where u goes
+    return {"weight": weight, "u": u, **_some(rng, iterations=int(rng.integers(1, 5)))}
+
+
 PLAIN = {
     "drop_path": _drop_path,
     "survival_schedule": _survival_schedule,
@@ -236,7 +276,12 @@ PLAIN = {
     "subsample": _subsample,
     "interpolate": _interpolate,
     "cross_entropy": _cross_entropy,
+    "hinge_d": _hinge_d,
+    "hinge_g": _hinge_g,
+    "self_attention_2d": _self_attention_2d,
+    "spectral_norm": _spectral_norm,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,
+    "non_local": _non_local,
     **PLAIN_DETECTION,
 }

@@ -17,6 +17,7 @@ from minivis.laws.judging.value_laws import ANYTHING, GRADIENTS
 from tests.laws.mutation import plain_cases
 from tests.laws.plain_detection import PLAIN_DETECTION
 from tests.laws.test_detection import dice, focal, giou, iou, split, suppress
+from tests.models import test_lr_net, test_san, test_sasa
 
 
 def centred(boxes):
@@ -104,6 +105,10 @@ OTHERWISE = {
     "shifted_window_mask": regions_meet,
     "relative_position_index": offsets_in_order,
     "multi_scale_deformable_attention": read_by_scipy,
+    "local_attention": test_sasa.by_loops,
+    "local_relation": test_lr_net.by_loops,
+    "pairwise_attention": lambda *args: test_san.by_loops("pairwise", *args),
+    "patchwise_attention": lambda *args: test_san.by_loops("patchwise", *args),
 }
 
 

@@ -49,13 +49,14 @@ def with_vjp(name):
     def recorded(*args, **options):
         given = dict(zip(family.parameters, args, strict=False))
         tensors = {n: mv.Tensor(given[n], requires_grad=True) for n in family.arrays}
-        out = function(**{**given, **tensors}, **options)
+        whole = function(**{**given, **tensors}, **options)
+        out, *beside = whole if isinstance(whole, tuple) else (whole,)
 
         def vjp(g):
             out.backward(g)
             return tuple(x.grad for x in tensors.values())
 
-        return out.numpy(), vjp
+        return (out.numpy(), *beside) if beside else out.numpy(), vjp
 
     return recorded
 

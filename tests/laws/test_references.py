@@ -188,10 +188,64 @@ def odeint(field, y0, t0, t1, steps, method="euler"):
     return y
 
 
+def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1):
+    """One place after another, and for each one all keys; a picture is a film of one frame."""
+    films = x if x.ndim == 5 else x[:, :, None]
+    out = films.copy()
+    (B, _, T, H, W) = films.shape
+    for b, t, y, c in np.ndindex(B, T, H, W):
+        weights, found = [], []
+        for s, v, u in np.ndindex(T, H // pool, W // pool):
+            window = films[b, :, s, v * pool : (v + 1) * pool, u * pool : (u + 1) * pool]
+            key = window.max(axis=(1, 2))
+            weights.append((w_theta @ films[b, :, t, y, c]) @ (w_phi @ key))
+            found.append(w_g @ key)
+        weights = np.array(weights)
+        if form == "dot_product":
+            weights = weights / len(weights)
+        else:
+            weights = np.exp(weights) / np.exp(weights).sum()
+        out[b, :, t, y, c] += w_z @ (weights @ np.array(found))
+    return out.reshape(x.shape)
+
+
+def self_attention_2d(x, wf, wg, wh, wv, gamma):
+    """One place at a time, as in the equations."""
+    B, C, H, W = x.shape
+    out = x.copy()
+    for b in range(B):
+        places = [x[b, :, i, j] for i, j in np.ndindex(H, W)]
+        for (row, column), here in zip(np.ndindex(H, W), places, strict=True):
+            scores = [(wf @ other) @ (wg @ here) for other in places]
+            beta = scipy.special.softmax(scores)
+            mixed = sum(share * (wh @ other) for share, other in zip(beta, places, strict=True))
+            out[b, :, row, column] += gamma * (wv @ mixed)
+    return out
+
+
+def spectral_norm(weight, u, iterations=1):
+    """By the eigenvectors of W W^T: powers of a matrix multiply each part of u by a power of its eigenvalue."""
+    matrix = np.array([np.ravel(row) for row in weight])
+    eigenvalues, vectors = np.linalg.eigh(matrix @ matrix.T)
+    parts = vectors.T @ u
+    powers = (eigenvalues.clip(0) / eigenvalues.max()) ** iterations
+    new = vectors @ (powers * parts)
+    new /= np.linalg.norm(new)
+    before = vectors @ (powers / np.where(eigenvalues > 0, eigenvalues, 1) * eigenvalues.max() * parts)
+    right = matrix.T @ before
+    return weight / (new @ matrix @ right / np.linalg.norm(right)), new
+
+
 THIRD = RIGHT | {
     "drop_path": drop_path,
     "survival_schedule": survival_schedule,
     "odeint": odeint,
+    "hinge_d": lambda real, fake: (
+        sum(max(0, 1 - r) for r in real.flat) / real.size + sum(max(0, 1 + f) for f in fake.flat) / fake.size
+    ),
+    "hinge_g": lambda fake: sum(-f for f in fake.flat) / fake.size,
+    "self_attention_2d": self_attention_2d,
+    "spectral_norm": spectral_norm,
     "conv_transpose2d": conv_transpose,
     "field_of_view": field_of_view,
     "interpolate": interpolate,
@@ -203,6 +257,7 @@ THIRD = RIGHT | {
     "unpatchify": unpatchify,
     "sine_position_code": sine_position_code,
     "attention_distance": attention_distance,
+    "non_local": non_local,
 }
 
 
@@ -215,8 +270,9 @@ def cases_of(name):
 def test_the_right_answer_is_that_of_scipy_or_of_loops(name):
     for case in cases_of(name):
         exact = case.copy(np.float64)
-        right = np.asarray(family_of(name).right(**exact.copy().everything)[0])
-        third = np.asarray(THIRD[name](*exact.args.values(), **exact.options))
+        main = family_of(name).main
+        right = np.asarray(main(family_of(name).right(**exact.copy().everything)[0]))
+        third = np.asarray(main(THIRD[name](*exact.args.values(), **exact.options)))
         compare(
             right, third.reshape(right.shape), rtol=1e-6, atol=1e-6 if right.dtype == np.float32 else 1e-9
         )

@@ -41,6 +41,19 @@ def detected(*fields):
     return loss
 
 
+def sagan():
+    model = models.SAGAN(32, 3, 0, 4, (8, 8, 8), (8, 8), (2, 1), attention=16, rng=0).eval()
+    for part in (model.generator, model.discriminator):
+        part.attention.gamma.data[...] = 0.5
+    return model
+
+
+def scored(model, x):
+    """The discriminator's scores of parts of the images, and drawn images."""
+    said = [model.discriminator(x[:, :, :32, :32]), model.generator(x[:, 0, 0, :4])]
+    return ops.mean(said[0]) + ops.mean(said[1]), said
+
+
 def mask2former():
     model = models.Mask2Former(
         models.ResNet(**BACKBONE, rng=1), 3, queries=5, width=16, heads=2, decoder_depth=3, pixel_depth=1, levels=2,
@@ -69,11 +82,16 @@ MODELS = {  # name: (the model, its loss and outputs for images)
     "CifarResNet": (lambda: models.CifarResNet(8, 4, num_classes=3, activation="sigmoid", rng=0), classified),
     "WideResNet": (lambda: models.WideResNet(10, 1, num_classes=3, rng=0), classified),
     "ResNet": (lambda: models.ResNet(**{**BACKBONE, "num_classes": 3, "norm": "batch"}, rng=0), classified),
+    "NonLocalResNet": (
+        lambda: models.NonLocalResNet(models.ResNet(**{**BACKBONE, "num_classes": 3, "norm": "batch"}, rng=0), (1,), std=0.1),
+        classified,
+    ),
     "DETR": (lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, **DETR), detected("logits", "boxes")),
     "DETR with masks": (
         lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, masks=True, **DETR),
         detected("logits", "boxes", "masks"),
     ),
+    "SAGAN": (sagan, scored),
     "Mask2Former": (
         mask2former,
         lambda model, x: detected("logits", "masks")(lambda x, valid: model(x), x),

@@ -18,7 +18,14 @@ from minivis.metrics import accuracy
 from minivis.recipes import _digits, _shapes, cnn_digits, lenet_digits
 
 DIGITS = ["cnn-digits", "lenet-digits", "vit-digits", "vit-scattered-digits"]
-NAMES = sorted([*DIGITS, "detr-panoptic-shapes", "detr-shapes", "mask2former-shapes", "swin-shapes"])
+SHAPES = [
+    "detr-panoptic-shapes",
+    "detr-shapes",
+    "local-attention-shapes",
+    "mask2former-shapes",
+    "swin-shapes",
+]
+NAMES = sorted([*DIGITS, *SHAPES, "non-local-films", "sagan-digits"])
 # what the checkpoints reach
 AT_LEAST = {"cnn-digits": 0.98, "lenet-digits": 0.97, "vit-digits": 0.97, "vit-scattered-digits": 0.9}
 # what thirty steps reach, where guessing is 0.1: too few to teach a ViT anything of scattered digits, and LeNet more than

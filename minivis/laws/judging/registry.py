@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from hypothesis import strategies as st
 
 from minivis.laws.judging.inputs import Case
@@ -183,6 +184,14 @@ class Family:
     def read(self, f, case):
         """The output for a case as one array; families that return something else replace this."""
         return f(case)
+
+    def main(self, out):
+        """The part of an output that gradients belong to; families whose function returns several replace this."""
+        return out
+
+    def whole(self, out):
+        """Everything that a function returned as one array, to compare wrong answers with each other."""
+        return np.asarray(out)
 
     def mistake(self, name, hint, answer, gradient=False):
         """Declare a wrong answer that people give; with ``gradient`` it returns ``(out, vjp)`` (see `Mistake`)."""
