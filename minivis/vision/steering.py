@@ -144,9 +144,7 @@ def steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
     """
     gx, gy = (_grey("steering_matrices", g, argument) for g, argument in ((gx, "gx"), (gy, "gy")))
     if gx.shape != gy.shape:
-        raise ValueError(
-            f"steering_matrices: gx and gy must have one shape (gx: {gx.shape}, gy: {gy.shape})"
-        )
+        raise ValueError(f"steering_matrices: gx and gy must have one shape (gx: {gx.shape}, gy: {gy.shape})")
     reach = reach_of("steering_matrices", "window", window)
     for argument, value in (("lam", lam), ("lam2", lam2), ("alpha", alpha)):
         check_width("steering_matrices", argument, value)
