@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 for _file in (
-    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "filters", "attention", "multi_head", "loss",
+    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "filters", "steering", "attention", "multi_head", "loss",
     "patches", "position_codes", "analysis", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
     "shifted_windows", "deformable_attention",
 ):  # fmt: skip

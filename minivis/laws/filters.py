@@ -19,7 +19,9 @@ BILATERAL = (
 )
 PATCHES = r"w_{ij} = e^{-\max(d^2(P_i, P_j) - 2 \sigma^2, 0) / h^2} \, e^{-\lVert p_i - p_j \rVert^2 / b_p^2}"
 BILATERAL_SLIDE, NLM_SLIDE = "A/8-bilateral-filter", "A/9-non-local-means"
-BORDER = "beyond the border the image is mirrored without repeating the edge pixel (np.pad with mode='reflect')"
+BORDER = (
+    "beyond the border the image is mirrored without repeating the edge pixel (np.pad with mode='reflect')"
+)
 
 
 def _bilateral(image, window, b_x, b_p):
@@ -30,7 +32,9 @@ def _bilateral(image, window, b_x, b_p):
     total, weights = 0.0, 0.0
     for dy, dx in np.ndindex(window, window):
         other = padded[dy : dy + rows, dx : dx + columns]
-        difference = ((other - pixels) ** 2).sum(axis=-1, keepdims=True)  # (H, W, 1): one weight for all channels
+        difference = ((other - pixels) ** 2).sum(
+            axis=-1, keepdims=True
+        )  # (H, W, 1): one weight for all channels
         distance = (dy - reach) ** 2 + (dx - reach) ** 2
         k = np.exp(-difference / b_x**2 - distance / b_p**2)
         total = total + k * other
@@ -466,7 +470,12 @@ def _noise(draw):
 
 def _distinct(draw):
     tenths = generator(draw).permutation(16).reshape(4, 4)
-    return {"image": (tenths / 16).astype(np.float32), "patch": 1, "search": 3, "h": choose(draw, 0.01, 0.001)}
+    return {
+        "image": (tenths / 16).astype(np.float32),
+        "patch": 1,
+        "search": 3,
+        "h": choose(draw, 0.01, 0.001),
+    }
 
 
 non_local_means.law(
@@ -557,9 +566,7 @@ for name, hint, answer in (
     (
         "a 2 in the denominator",
         "Your exponent is -d^2 / (2 h^2). Here it is -d^2 / h^2.",
-        _comparing(
-            lambda d2, r, h, s, b_p: np.exp(-np.maximum(d2 - 2 * s**2, 0) / (2 * h**2) - r / b_p**2)
-        ),
+        _comparing(lambda d2, r, h, s, b_p: np.exp(-np.maximum(d2 - 2 * s**2, 0) / (2 * h**2) - r / b_p**2)),
     ),
     (
         "h for its square",
