@@ -24,13 +24,17 @@ BORDER = (
 )
 
 
-def _steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
-    (rows, columns) = gx.shape
-    padded = np.pad(
-        np.stack([gx, gy], axis=-1), ((window // 2,) * 2, (window // 2,) * 2, (0, 0)), mode="reflect"
+def _windows(x, window):
+    """The window around each pixel: (H, W, ...) to (H, W, ..., window, window)."""
+    widths = [(window // 2,) * 2] * 2 + [(0, 0)] * (x.ndim - 2)
+    return np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, widths, mode="reflect"), (window, window), axis=(0, 1)
     )
-    samples = np.lib.stride_tricks.sliding_window_view(padded, (window, window), axis=(0, 1))
-    G = np.moveaxis(samples, 2, -1).reshape(rows, columns, window**2, 2)  # (H, W, M, 2)
+
+
+def _steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
+    samples = _windows(np.stack([gx, gy], axis=-1), window)  # (H, W, 2, window, window)
+    G = np.swapaxes(samples.reshape(*gx.shape, 2, window**2), -1, -2)  # (H, W, M, 2)
     s, v = np.linalg.svd(G, full_matrices=False)[1:]  # (H, W, 2), (H, W, 2, 2)
     rho = (s[..., 0] + lam) / (s[..., 1] + lam)
     gamma = ((s[..., 0] * s[..., 1] + lam2) / window**2) ** alpha
@@ -42,18 +46,14 @@ def _steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
 
 def _steering_kernel_regression(image, C, window, h, order=0):
     reach = window // 2
-    (rows, columns) = image.shape
-    padded = np.pad(image, reach, mode="reflect")
-    matrices = np.pad(C, ((reach, reach), (reach, reach), (0, 0), (0, 0)), mode="reflect")
-    left, right = 0.0, 0.0
-    for i, j in np.ndindex(window, window):
-        y, x = i - reach, j - reach
-        own = matrices[i : i + rows, j : j + columns]  # of the neighbour
-        (a, b), (c, d) = np.moveaxis(own, (2, 3), (0, 1))
-        k = np.sqrt(a * d - b * c) * np.exp(-(a * x * x + (b + c) * x * y + d * y * y) / (2 * h**2))
-        surface = np.array([1, x, y, x * x, x * y, y * y][: 6 if order == 2 else 1], dtype=image.dtype)
-        left = left + k[..., None, None] * np.outer(surface, surface)
-        right = right + (k * padded[i : i + rows, j : j + columns])[..., None] * surface
+    (y, x) = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(image.dtype)
+    (a, b, c, d) = (
+        _windows(C[..., i, j], window) for i, j in np.ndindex(2, 2)
+    )  # (H, W, w, w), of the neighbours
+    k = np.sqrt(a * d - b * c) * np.exp(-(a * x * x + (b + c) * x * y + d * y * y) / (2 * h**2))
+    surface = np.stack([x**0, x, y, x * x, x * y, y * y][: 6 if order == 2 else 1])  # (6, w, w) or (1, w, w)
+    left = np.einsum("hwij,sij,tij->hwst", k, surface, surface)
+    right = np.einsum("hwij,sij->hws", k * _windows(image, window), surface)
     return np.linalg.solve(left, right[..., None])[..., 0, 0], None
 
 
@@ -149,9 +149,7 @@ def _built(scaling=None, elongation=None, swapped=False):
     elongation = elongation or (lambda s1, s2, lam: (s1 + lam) / (s2 + lam))
 
     def mutant(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
-        padded = [np.pad(g, window // 2, mode="reflect") for g in (gx, gy)]
-        views = [np.lib.stride_tricks.sliding_window_view(g, (window, window)) for g in padded]
-        G = np.stack([v.reshape(*gx.shape, window**2) for v in views], axis=-1)
+        G = np.stack([_windows(g, window).reshape(*gx.shape, window**2) for g in (gx, gy)], axis=-1)
         _, s, v = np.linalg.svd(G, full_matrices=False)
         rho = elongation(s[..., 0], s[..., 1], lam)[..., None, None]
         gamma = scaling(s[..., 0], s[..., 1], window**2, lam2, alpha)[..., None, None]
@@ -205,9 +203,8 @@ def _disk_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
     """Only the pixels in a disk."""
     steps = np.arange(window) - window // 2
     inside = (steps[:, None] ** 2 + steps**2 <= window**2 / 4).reshape(-1)
-    padded = [np.pad(g, window // 2, mode="reflect") for g in (gx, gy)]
-    views = [np.lib.stride_tricks.sliding_window_view(g, (window, window)) for g in padded]
-    G = np.stack([v.reshape(*gx.shape, window**2)[..., inside] for v in views], axis=-1)
+    views = [_windows(g, window).reshape(*gx.shape, window**2) for g in (gx, gy)]
+    G = np.stack([v[..., inside] for v in views], axis=-1)
     _, s, v = np.linalg.svd(G, full_matrices=False)
     rho = (s[..., :1, None] + lam) / (s[..., 1:, None] + lam)
     gamma = ((s[..., 0] * s[..., 1] + lam2) / inside.sum())[..., None, None] ** alpha
@@ -474,20 +471,14 @@ def _fitted(weight=None, terms=6, centre=False):
     weight = weight or (lambda det, square, h: np.sqrt(det) * np.exp(-square / (2 * h**2)))
 
     def mutant(image, C, window, h, order=0):
-        reach = window // 2
-        rows, columns = image.shape
-        padded = np.pad(image, reach, mode="reflect")
-        matrices = np.pad(C, ((reach, reach), (reach, reach), (0, 0), (0, 0)), mode="reflect")
-        left, right = 0.0, 0.0
-        for i, j in np.ndindex(window, window):
-            place = np.array([j - reach, i - reach], image.dtype)
-            own = matrices[i : i + rows, j : j + columns]
-            square = np.einsum("a,hwab,b->hw", place, C if centre else own, place)
-            k = weight(_det(own), square, h)
-            x, y = place
-            surface = np.array([1, x, y, x * x, y * y, x * y][: terms if order else 1], image.dtype)
-            left = left + k[..., None, None] * np.outer(surface, surface)
-            right = right + (k * padded[i : i + rows, j : j + columns])[..., None] * surface
+        y, x = (np.indices((window, window)) - window // 2).astype(image.dtype)
+        place = np.stack([x, y])
+        own = np.moveaxis(_windows(C, window), (2, 3), (-2, -1))  # (H, W, w, w, 2, 2)
+        used = np.broadcast_to(C[:, :, None, None], own.shape) if centre else own
+        k = weight(_det(own), np.einsum("aij,hwijab,bij->hwij", place, used, place), h)
+        surface = np.stack([x**0, x, y, x * x, y * y, x * y][: terms if order else 1])
+        left = np.einsum("hwij,sij,tij->hwst", k, surface, surface)
+        right = np.einsum("hwij,sij->hws", k * _windows(image, window), surface)
         return np.linalg.solve(left, right[..., None])[..., 0, 0].astype(image.dtype)
 
     return mutant
