@@ -32,9 +32,8 @@ def _bilateral(image, window, b_x, b_p):
     total, weights = 0.0, 0.0
     for dy, dx in np.ndindex(window, window):
         other = padded[dy : dy + rows, dx : dx + columns]
-        difference = ((other - pixels) ** 2).sum(
-            axis=-1, keepdims=True
-        )  # (H, W, 1): one weight for all channels
+        # one weight for all channels: (H, W, 1)
+        difference = ((other - pixels) ** 2).sum(axis=-1, keepdims=True)
         distance = (dy - reach) ** 2 + (dx - reach) ** 2
         k = np.exp(-difference / b_x**2 - distance / b_p**2)
         total = total + k * other
@@ -87,7 +86,8 @@ def _inside(rtol=1e-4, atol=2e-5):
     def holds(f, case):
         margin = case.everything.get("patch", 1) // 2 + case[_window_name(case)] // 2
         inner = (slice(margin, -margin or None),) * 2
-        got, expected = f(case), f.right(case)
+        got = f(case)
+        expected = f.right(case)
         same_shape = got.shape == expected.shape
         compare(got[inner] if same_shape else got, expected[inner], rtol, atol)
 
@@ -165,6 +165,13 @@ def _shared_laws(family, slide, *, plain, far, mean, floored):
         right_too=False,
         sentence="Pixels that differ by many times the width do not change each other at all.",
     )(lambda f, case: compare(f(case), f.right(case), 1e-6, 2e-6))
+    _place_laws(family, mean)
+    every_family(family, inputs=lambda draw: plain(draw, 4, 4), shapes=lambda draw: _tiny(draw, family))
+
+
+def _place_laws(family, mean):
+    """What is beyond the border, and which axis is which: on calls in which everything counts alike."""
+    right = family.right
     family.agrees(
         "mirrored border",
         "Beyond its border the image is mirrored, and the edge pixel is not repeated.",
@@ -183,7 +190,6 @@ def _shared_laws(family, slide, *, plain, far, mean, floored):
         right_too=False,
         sentence="Images that are not square keep their rows and columns.",
     )(_inside())
-    every_family(family, inputs=lambda draw: plain(draw, 4, 4), shapes=lambda draw: _tiny(draw, family))
 
 
 def _tiny(draw, family):
@@ -206,7 +212,8 @@ def _weighing(weight, mode="reflect", divided=True):
         reach = window // 2
         pixels = image.reshape(*image.shape[:2], -1)
         padded = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode=mode)
-        total, weights = 0.0 * pixels, 0.0
+        total = 0.0 * pixels
+        weights = 0.0
         for dy, dx in np.ndindex(window, window):
             other = padded[dy : dy + pixels.shape[0], dx : dx + pixels.shape[1]]
             k = weight(other - pixels, (dy - reach) ** 2 + (dx - reach) ** 2, b_x, b_p)
@@ -420,7 +427,8 @@ def _comparing(weight=None, mean=None, mode="reflect", divided=True, square=True
         windows = np.lib.stride_tricks.sliding_window_view(padded, (patch, patch))
         rows, columns = image.shape
         mine = windows[reach : reach + rows, reach : reach + columns]
-        total, weights = 0.0 * image, 0.0
+        total = 0.0 * image
+        weights = 0.0
         for dy, dx in np.ndindex(search, search):
             r = (dy - reach) ** 2 + (dx - reach) ** 2
             if square or r <= search**2 / 4:

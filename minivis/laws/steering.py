@@ -47,9 +47,8 @@ def _steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
 def _steering_kernel_regression(image, C, window, h, order=0):
     reach = window // 2
     (y, x) = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(image.dtype)
-    (a, b, c, d) = (
-        _windows(C[..., i, j], window) for i, j in np.ndindex(2, 2)
-    )  # (H, W, w, w), of the neighbours
+    # the matrices of the neighbours: (H, W, window, window) each
+    (a, b, c, d) = (_windows(C[..., i, j], window) for i, j in np.ndindex(2, 2))
     k = np.sqrt(a * d - b * c) * np.exp(-(a * x * x + (b + c) * x * y + d * y * y) / (2 * h**2))
     surface = np.stack([x**0, x, y, x * x, x * y, y * y][: 6 if order == 2 else 1])  # (6, w, w) or (1, w, w)
     left = np.einsum("hwij,sij,tij->hwst", k, surface, surface)
@@ -89,7 +88,8 @@ def _read_as(read, inside=True):
     """Compare what ``read`` makes of the matrices (H, W, 2, 2), at the pixels whose windows lie inside the map."""
 
     def holds(f, case):
-        got, expected = f(case), f.right(case)
+        got = f(case)
+        expected = f.right(case)
         if got.shape != expected.shape:
             raise Broken(f"The output has shape {got.shape}; {expected.shape} was expected.")
         margin = _margin(case) if inside else 0
@@ -137,7 +137,8 @@ def _diagonal_edge(draw):
 
 def _steep_edge(draw):
     """Gradients mostly along one axis, and a little along the other."""
-    long, short = np.abs(_noise(draw, 4, 4)), np.abs(_noise(draw, 4, 4)) / 4
+    long = np.abs(_noise(draw, 4, 4))
+    short = np.abs(_noise(draw, 4, 4)) / 4
     sign = choose(draw, np.float32(-1), np.float32(1))
     first, second = (long, sign * short) if choose(draw, True, False) else (sign * short, long)
     return {"gx": first, "gy": second, "window": 3}
@@ -398,7 +399,8 @@ def _inside(f, case):
     """Compare the pixels whose windows lie inside the image."""
     margin = _margin(case)
     inner = (slice(margin, -margin or None),) * 2
-    got, expected = f(case), f.right(case)
+    got = f(case)
+    expected = f.right(case)
     same_shape = got.shape == expected.shape
     compare(got[inner] if same_shape else got, expected[inner], 1e-3 if case["order"] else 2e-4)
 
@@ -429,7 +431,8 @@ LONG = (
 def _lines_along_diagonals(draw):
     """Each pixel spreads along one of the two diagonals."""
     sign = generator(draw).choice([-1, 1], (5, 5))
-    large, small = (LONG + 1 / LONG) / 2, (LONG - 1 / LONG) / 2
+    large = (LONG + 1 / LONG) / 2
+    small = (LONG - 1 / LONG) / 2
     C = np.empty((5, 5, 2, 2))
     C[..., 0, 0] = C[..., 1, 1] = large
     C[..., 0, 1] = C[..., 1, 0] = sign * small

@@ -335,9 +335,8 @@ def _squared(difference, colour):
 
 def _patch_terms(padded, reach, margin, h, sigma, b_p):
     """Yield each shift of the search window and the weights (H, W) by the patches around the two pixels."""
-    height, width = (
-        n - 2 * reach for n in padded.shape[:2]
-    )  # of the image with a margin for its outermost patches
+    # of the image with a margin for its outermost patches
+    height, width = (n - 2 * reach for n in padded.shape[:2])
     image = shifted(padded, reach, 0, 0, height, width)
     side = 2 * margin + 1
     for dy in steps(reach):

@@ -152,7 +152,8 @@ def steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
     longer = (s1 + lam) / (s2 + lam)
     gamma = ((s1 * s2 + lam2) / window**2) ** alpha
     xp = namespace(gx)
-    across, along = gamma * longer, gamma / longer
+    across = gamma * longer
+    along = gamma / longer
     cxx = across * cos**2 + along * sin**2
     cyy = across * sin**2 + along * cos**2
     cxy = (across - along) * cos * sin

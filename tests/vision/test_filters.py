@@ -53,7 +53,8 @@ def test_a_kernel_holds_the_weights_of_its_filter(image):
 
 
 def test_patchwise_is_the_mean_of_what_the_patches_say():
-    patch, search, h = 3, 5, 0.3
+    patch, search = 3, 5
+    h = 0.3
     padded = np.pad(GREY, 4, mode="reflect")
     total = np.zeros(tuple(n + 2 for n in GREY.shape))
     count = np.zeros_like(total)
