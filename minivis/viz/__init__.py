@@ -10,6 +10,7 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
 from minivis.viz.filter_bank import *
+from minivis.viz.kernels import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
