@@ -78,6 +78,7 @@ TARGETS = [
 THINGS = np.array([True, False, True])
 SETS = also(normal((2, 5, 4)), lambda rng: [np.stack(shares(5, 5)(rng))])
 MASK_SETS = normal((2, 5, 4), (2, 5, 20, 25), scale=3)
+STEERING = also(uniform((9, 8)), lambda rng: [np.broadcast_to([[0.7, 0.2], [0.2, 0.3]], (9, 8, 2, 2))])
 MAPS = [(200, 150), (9, 7)]
 SAMPLED = also(
     normal((1, 200 * 150 + 63, 2, 3)),
@@ -137,6 +138,8 @@ MAP = (2, 8, 6, 5)
 VISION = [
     Row("attention_distance", uniform((2, 150, 150)), lambda a: vision.attention_distance(a, 160, (10, 15)), pulled=False),
     Row("batched_nms", also(boxes(40), uniform(40)), lambda b, s: vision.batched_nms(b, s, np.arange(40) % 3, 0.3), pulled=False),
+    Row("bilateral_filter", uniform((9, 8, 3)), lambda x: vision.bilateral_filter(x, 5, 0.5, 2.0), pulled=False),
+    Row("bilateral_kernel", uniform((9, 8, 3)), lambda x: vision.bilateral_kernel(x, (4, 4), 5, 0.5, 2.0), pulled=False),
     Row("box_area", boxes(9, side=(20, 250)), vision.box_area),
     Row("box_cxcywh_to_xyxy", uniform((9, 4), low=2000, high=4000), vision.box_cxcywh_to_xyxy),
     Row("box_iou", boxes(9, 7), vision.box_iou),
@@ -146,18 +149,26 @@ VISION = [
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
+    Row("gaussian_filter", uniform((9, 8, 3)), lambda x: vision.gaussian_filter(x, 5, 2.0), pulled=False),
+    Row("gaussian_kernel", normal(1), lambda x: vision.gaussian_kernel(5, 2.0, x.dtype), pulled=False),
     Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
+    Row("image_gradients", uniform((9, 8), high=200), lambda x: vision.image_gradients(x), pulled=False),
     Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
     Row("nms", also(boxes(40), uniform(40)), lambda b, s: vision.nms(b, s, 0.3), pulled=False),
+    Row("non_local_means", uniform((9, 8, 3)), lambda x: vision.non_local_means(x, 3, 5, 0.3, 0.1), pulled=False),
+    Row("non_local_means_kernel", uniform((9, 8, 3)), lambda x: vision.non_local_means_kernel(x, (4, 4), 3, 5, 0.3), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
     Row("resize_position_table", normal((1, 1 + 14 * 14, 3)), lambda x: vision.resize_position_table(x, (14, 14), (21, 18))),
     Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
     Row("sine_position_code", normal(1), lambda x: vision.sine_position_code(3, 3000, 8, dtype=x.dtype), pulled=False),
     Row("sine_position_code_1d", normal(1), lambda x: vision.sine_position_code_1d(5000, 8, dtype=x.dtype), pulled=False),
+    Row("steering_kernel", STEERING, lambda x, C: vision.steering_kernel(C, (4, 4), 5, 2.0), pulled=False),
+    Row("steering_kernel_regression", STEERING, lambda x, C: vision.steering_kernel_regression(x, C, 5, 2.0, 2), pulled=False),
+    Row("steering_matrices", uniform((9, 8), (9, 8), high=200), lambda x, y: vision.steering_matrices(x, y, 5), pulled=False),
     Row("unpatchify", normal((1, 6, 8)), lambda x: vision.unpatchify(x, 2, 4, 6)),
     Row("window_partition", normal((1, 4, 6, 2)), lambda x: vision.window_partition(x, 2)),
     Row("window_reverse", normal((6, 2, 2, 2)), lambda x: vision.window_reverse(x, 2, 4, 6)),
@@ -179,6 +190,7 @@ LOSSES = [
 METRICS = [
     Row("AveragePrecision", near_the_truth, lambda b, s: precision("AveragePrecision", b, s), pulled=False, keeps=False),
     Row("accuracy", normal((50, 4)), lambda z: np.float64(metrics.accuracy(z, np.arange(50) % 4, k=2)), pulled=False, keeps=False),
+    Row("psnr", uniform((9, 8), (9, 8)), lambda x, y: np.float64(metrics.psnr(x, y)), pulled=False, keeps=False),
     Row("average_precision", near_the_truth, lambda b, s: precision("average_precision", b, s), pulled=False, keeps=False),
 ]  # fmt: skip
 OPTIM = [

@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 for _file in (
-    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss",
-    "patches", "position_codes", "attention_distance", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
-    "shifted_windows", "deformable_attention",
+    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "filters", "steering",
+    "attention", "multi_head", "loss", "patches", "position_codes", "attention_distance", "boxes", "overlaps",
+    "matching", "suppression", "masks", "windows", "shifted_windows", "deformable_attention",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

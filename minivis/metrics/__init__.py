@@ -1,4 +1,4 @@
-"""Metrics: numbers from 0 to 1 for comparing the predictions of models.
+"""Metrics: numbers for comparing the predictions of models with the truth.
 
 Not here: losses (losses/, ops/loss.py), which are for training.
 """
@@ -7,6 +7,7 @@ from minivis.metrics.classification import accuracy
 from minivis.metrics.confusion import class_iou, confusion_matrix, mean_iou
 from minivis.metrics.detection import AveragePrecision, average_precision
 from minivis.metrics.panoptic import PanopticQuality, panoptic_quality
+from minivis.metrics.pictures import psnr
 
 __all__ = [
     "AveragePrecision",
@@ -17,4 +18,5 @@ __all__ = [
     "confusion_matrix",
     "mean_iou",
     "panoptic_quality",
+    "psnr",
 ]

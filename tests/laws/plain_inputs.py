@@ -3,6 +3,8 @@
 Not here: corners. The strategies of the laws are in minivis/laws; these are written apart from them on purpose.
 """
 
+import math
+
 import numpy as np
 
 from tests.laws.plain_detection import PLAIN_DETECTION
@@ -166,6 +168,41 @@ def _cross_entropy(rng):
     return {"logits": logits, "target": rng.integers(0, K, B)}
 
 
+def _bilateral_filter(rng):
+    window = int(rng.choice([1, 3, 5]))
+    rows, columns = window // 2 + rng.integers(1, 4, 2)
+    channels = (int(rng.integers(1, 5)),) if rng.random() < 0.5 else ()
+    scale = float(rng.choice([1, 40]))
+    widths = {"b_x": scale * rng.choice([0.5, 1, 3, math.inf]), "b_p": rng.choice([0.8, 1.5, 4, math.inf])}
+    image = _numbers(rng, rows, columns, *channels, scale=scale)
+    return {"image": image, "window": window, **{name: float(width) for name, width in widths.items()}}
+
+
+def _non_local_means(rng):
+    patch, search = (int(side) for side in rng.choice([1, 3, 5], 2))
+    rows, columns = patch // 2 + search // 2 + rng.integers(1, 4, 2)
+    options = _some(rng, sigma=float(rng.uniform(0, 1)), b_p=float(rng.choice([1, 3])))
+    image = _numbers(rng, rows, columns)
+    return {"image": image, "patch": patch, "search": search, "h": float(rng.uniform(0.5, 2)), **options}
+
+
+def _steering_matrices(rng):
+    window = int(rng.choice([3, 5]))
+    size = window // 2 + rng.integers(1, 4, 2)
+    options = {name: float(rng.uniform(0.05, 2)) for name in ("lam", "lam2", "alpha")}
+    return {"gx": _numbers(rng, *size), "gy": _numbers(rng, *size), "window": window, **_some(rng, **options)}
+
+
+def _steering_kernel_regression(rng):
+    order = int(rng.choice([0, 2]))
+    window = int(rng.choice([3, 5] if order else [1, 3, 5]))
+    size = window // 2 + rng.integers(1, 4, 2)
+    root = _numbers(rng, *size, 2, 2, scale=0.6)
+    C = root @ np.swapaxes(root, -1, -2) + np.float32(0.2) * np.eye(2, dtype=np.float32)
+    case = {"image": _numbers(rng, *size), "C": C, "window": window, "h": float(rng.uniform(1.2, 2.5))}
+    return case | ({"order": order} if order or rng.random() < 0.5 else {})
+
+
 PLAIN = {
     "patchify": _patchify,
     "unpatchify": _unpatchify,
@@ -178,6 +215,10 @@ PLAIN = {
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
     "interpolate": _interpolate,
+    "bilateral_filter": _bilateral_filter,
+    "non_local_means": _non_local_means,
+    "steering_matrices": _steering_matrices,
+    "steering_kernel_regression": _steering_kernel_regression,
     "cross_entropy": _cross_entropy,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,

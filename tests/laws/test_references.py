@@ -117,9 +117,84 @@ def attention_distance(attention, patch_size, grid):
     return out
 
 
+def mirror(n, length):
+    """The pixel that stands for pixel n of a row, also beyond its ends."""
+    while not 0 <= n < length:
+        n = -n if n < 0 else 2 * (length - 1) - n
+    return n
+
+
+def around(image, i, j, window):
+    """(dy, dx, row, column) for each place of the window around a pixel, mirrored at the border."""
+    r = window // 2
+    for dy, dx in np.ndindex(window, window):
+        yield dy - r, dx - r, mirror(i + dy - r, len(image)), mirror(j + dx - r, image.shape[1])
+
+
+def bilateral_filter(image, window, b_x, b_p):
+    out = np.empty_like(image)
+    for i, j in np.ndindex(image.shape[:2]):
+        weights, values = [], []
+        for dy, dx, y, x in around(image, i, j, window):
+            alike = math.exp(-np.sum((image[i, j] - image[y, x]) ** 2) / b_x**2)
+            weights.append(alike * math.exp(-(dy**2 + dx**2) / b_p**2))
+            values.append(image[y, x])
+        out[i, j] = np.average(values, axis=0, weights=weights)
+    return out
+
+
+def non_local_means(image, patch, search, h, sigma=0.0, b_p=math.inf):
+    def patch_at(i, j):
+        rows = [mirror(i + o - patch // 2, len(image)) for o in range(patch)]
+        columns = [mirror(j + o - patch // 2, image.shape[1]) for o in range(patch)]
+        return image[np.ix_(rows, columns)]
+
+    out = np.empty_like(image)
+    for i, j in np.ndindex(image.shape):
+        weights, values = [], []
+        for dy, dx, _, _ in around(image, i, j, search):
+            other = patch_at(i + dy, j + dx)
+            excess = max(np.mean((patch_at(i, j) - other) ** 2) - 2 * sigma**2, 0)
+            weights.append(math.exp(-excess / h**2 - (dy**2 + dx**2) / b_p**2))
+            values.append(other[patch // 2, patch // 2])
+        out[i, j] = np.average(values, weights=weights)
+    return out
+
+
+def steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
+    """By the eigenvalues of the products of gradients."""
+    out = np.empty((*gx.shape, 2, 2))
+    for i, j in np.ndindex(gx.shape):
+        G = np.array([[gx[y, x], gy[y, x]] for _, _, y, x in around(gx, i, j, window)])
+        squares, v = np.linalg.eigh(G.T @ G)  # the smaller first
+        s2, s1 = np.sqrt(np.maximum(squares, 0))
+        stretched = np.diag([(s2 + lam) / (s1 + lam), (s1 + lam) / (s2 + lam)])
+        out[i, j] = ((s1 * s2 + lam2) / len(G)) ** alpha * v @ stretched @ v.T
+    return out
+
+
+def steering_kernel_regression(image, C, window, h, order=0):
+    """Least squares, pixel by pixel."""
+    out = np.empty_like(image)
+    for i, j in np.ndindex(image.shape):
+        rows, values = [], []
+        for dy, dx, y, x in around(image, i, j, window):
+            place = np.array([dx, dy])
+            k = math.sqrt(np.linalg.det(C[y, x])) * math.exp(-place @ C[y, x] @ place / (2 * h**2))
+            surface = [1, dx, dy, dx * dx, dx * dy, dy * dy] if order else [1]
+            rows.append(np.multiply(surface, math.sqrt(k)))
+            values.append(image[y, x] * math.sqrt(k))
+        out[i, j] = np.linalg.lstsq(np.array(rows), np.array(values))[0][0]
+    return out
+
+
 THIRD = RIGHT | {
     "conv_transpose2d": conv_transpose,
     "interpolate": interpolate,
+    "bilateral_filter": bilateral_filter,
+    "non_local_means": non_local_means,
+    "steering_matrices": steering_matrices,
+    "steering_kernel_regression": steering_kernel_regression,
     "multi_head_attention": multi_head,
     "patchify": patchify,
     "unpatchify": unpatchify,
