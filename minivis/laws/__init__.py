@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 for _file in (
-    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "filters", "steering",
+    "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "filters", "regression", "steering",
     "attention", "multi_head", "loss", "patches", "position_codes", "attention_distance", "boxes", "overlaps",
     "matching", "suppression", "masks", "windows", "shifted_windows", "deformable_attention",
 ):  # fmt: skip

@@ -81,7 +81,10 @@ def test_shapes_are_those_of_the_summary_and_measured_once(tmp_path, monkeypatch
     assert "## Small" in text and "| &emsp;0 | Linear | (2, 4) | 16 | 24 |" in text
     assert shapes.tables(tmp_path) == text and len(runs) == 1
     found = shapes.pages(tmp_path)
-    assert list(found) == ["generated/shapes.md", "generated/sizes.md", "generated/shapes-0.png"] and len(runs) == 1
+    assert (
+        list(found) == ["generated/shapes.md", "generated/sizes.md", "generated/shapes-0.png"]
+        and len(runs) == 1
+    )
     assert "(/generated/shapes-0.png)" in text and found["generated/shapes-0.png"].startswith(b"\x89PNG")
     seen = []
     monkeypatch.setattr(shapes, "fingerprint", lambda *paths: seen.extend(paths) or "another library")

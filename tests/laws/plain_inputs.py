@@ -168,6 +168,12 @@ def _cross_entropy(rng):
     return {"logits": logits, "target": rng.integers(0, K, B)}
 
 
+def _kernel_regression(rng):
+    n, m, d, c = (int(size) for size in rng.integers(1, 6, 4))
+    places = {"queries": _numbers(rng, n, d, scale=2.0), "keys": _numbers(rng, m, d, scale=2.0)}
+    return {**places, "values": _numbers(rng, m, c), **_some(rng, b=float(rng.choice([0.5, 1.3, 3])))}
+
+
 def _bilateral_filter(rng):
     window = int(rng.choice([1, 3, 5]))
     rows, columns = window // 2 + rng.integers(1, 4, 2)
@@ -215,6 +221,7 @@ PLAIN = {
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
     "interpolate": _interpolate,
+    "kernel_regression": _kernel_regression,
     "bilateral_filter": _bilateral_filter,
     "non_local_means": _non_local_means,
     "steering_matrices": _steering_matrices,
