@@ -161,7 +161,7 @@ def _shared_laws(family, slide, *, plain, far, mean, floored):
         hint="Is something added to the weights, or are they kept above some number? A pixel's own weight is 1, so the sum of "
         "weights is never 0.",
         mutant=floored,
-        value=True,
+        value=False,  # the image itself keeps it too
         right_too=False,
         sentence="Pixels that differ by many times the width do not change each other at all.",
     )(lambda f, case: compare(f(case), f.right(case), 1e-6, 2e-6))
@@ -326,7 +326,7 @@ bilateral_filter.law(
     hint="Compare pixels by all their channels together and use that one weight for each channel. Filtered one by one, the "
     "channels blur at different places, and colours appear that were not there.",
     mutant=_each_channel,
-    value=True,
+    value=False,  # the image itself keeps it too
     right_too=False,
     sentence="An edge in one channel keeps the other channels apart too.",
 )(_inside())

@@ -258,6 +258,12 @@ def _spectral_norm(rng):
     return {"weight": weight, "u": u, **_some(rng, iterations=int(rng.integers(1, 5)))}
 
 
+def _kernel_regression(rng):
+    n, m, d, c = (int(size) for size in rng.integers(1, 6, 4))
+    places = {"queries": _numbers(rng, n, d, scale=2.0), "keys": _numbers(rng, m, d, scale=2.0)}
+    return {**places, "values": _numbers(rng, m, c), **_some(rng, b=float(rng.choice([0.5, 1.3, 3])))}
+
+
 def _bilateral_filter(rng):
     window = int(rng.choice([1, 3, 5]))
     rows, columns = window // 2 + rng.integers(1, 4, 2)
@@ -312,6 +318,7 @@ PLAIN = {
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
     "interpolate": _interpolate,
+    "kernel_regression": _kernel_regression,
     "bilateral_filter": _bilateral_filter,
     "non_local_means": _non_local_means,
     "steering_matrices": _steering_matrices,

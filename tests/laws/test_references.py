@@ -250,6 +250,14 @@ def around(image, i, j, window):
         yield dy - r, dx - r, mirror(i + dy - r, len(image)), mirror(j + dx - r, image.shape[1])
 
 
+def kernel_regression(queries, keys, values, b=1.0):
+    out = np.empty((len(queries), values.shape[1]))
+    for i, query in enumerate(queries):
+        scores = [-sum(((a - k) / b) ** 2 for a, k in zip(query, key, strict=True)) for key in keys]
+        out[i] = np.average(values, axis=0, weights=[math.exp(s - max(scores)) for s in scores])
+    return out
+
+
 def bilateral_filter(image, window, b_x, b_p):
     out = np.empty_like(image)
     for i, j in np.ndindex(image.shape[:2]):
@@ -323,6 +331,7 @@ THIRD = RIGHT | {
     "local_response_norm": local_response_norm,
     "masked_conv2d": masked_conv2d,
     "subsample": subsample,
+    "kernel_regression": kernel_regression,
     "bilateral_filter": bilateral_filter,
     "non_local_means": non_local_means,
     "steering_matrices": steering_matrices,
