@@ -688,6 +688,7 @@ passed = claims(
 # |---|---|---|
 # | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill: thirty lines of your own, then every line of minivis' | 70 min |
 # | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 75 min |
+# | [04 Kernels that adapt](04_kernels_that_adapt.ipynb) | filters that look before they average, and one of them as attention | 45 min |
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
 # | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
@@ -696,7 +697,7 @@ passed = claims(
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 03 from LeNet to ResNet · 04 kernels that adapt · 06 attention inside CNNs · 09 masked
+# **To come**: 03 from LeNet to ResNet · 06 attention inside CNNs · 09 masked
 # modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 14 detection before transformers · 16 U-Net and Mask
 # R-CNN · 17 Segmenter · 18 MaskFormer · 20 SAM · 22 published weights · 23 more than one machine ·
 # 24 a gallery of the rest.

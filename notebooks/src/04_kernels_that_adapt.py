@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 4. Kernels that adapt: bilateral, non-local means, LARK
+# # 04. Kernels that adapt: bilateral, non-local means, LARK
 #
 # A convolution has one kernel for the whole image. Long before attention, people who removed noise from photographs
 # computed a new kernel at each place, from the image itself. This chapter builds three such kernels and measures what
