@@ -34,6 +34,6 @@ __all__ = [
 for _file in (
     "softmaxes", "normalization", "conv", "conv_transpose", "pool", "resample", "attention", "multi_head", "loss",
     "patches", "position_codes", "distances", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
-    "shifted_windows", "deformable_attention", "regularization", "ode",
+    "shifted_windows", "deformable_attention", "cifar_resnet", "regularization", "ode",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families
