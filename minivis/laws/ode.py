@@ -33,6 +33,11 @@ class Field:
     b: float = 0.0
     c: tuple = ()
 
+    @property
+    def coefficients(self):
+        """All numbers in a row, for sending the field to another process (classroom/wire.py)."""
+        return (self.a, self.b, *self.c)
+
     def __call__(self, y, t):
         return self.a * y + self.b * y * y + sum(c * t**k for k, c in enumerate(self.c))
 

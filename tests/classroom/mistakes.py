@@ -64,6 +64,17 @@ MISTAKES = {
         Mistake("multi-head", "weights not transposed", "weights[\"w_\" + name].T", "weights[\"w_\" + name]", {"weights are (out, in)", A, S}),
         Mistake("multi-head", "keys for values", "split(value, \"v\")", "split(key, \"v\")", {"values of their own", A}),
     ],
+    "residual": [
+        Mistake("block", "the ReLU before the sum", "s = x + r @ w2.T + b2\n", "s = x + np.maximum(r @ w2.T + b2, 0)\n", {A, S, GA, GS, "gradient of x", "gradient of w1", "gradient of b1", "gradient of w2", "gradient of b2"}),
+        Mistake("block", "shortcut forgotten on the way back", "g_s + g_a @ w1", "g_a @ w1", {"gradient of x", GA, GS}),
+        Mistake("block", "no ReLU on the way back", "(g_s @ w2) * (a > 0)", "g_s @ w2", {"gradient of x", "gradient of w1", "gradient of b1", GA, GS}),
+        Mistake("stochastic-depth", "single numbers dropped", "keep = rng.random(len(x)) >= rate\n    keep = keep.reshape(len(x), *[1] * (x.ndim - 1)).astype(x.dtype)", "keep = (rng.random(x.shape) >= rate).astype(x.dtype)", {"whole samples", A, S}),
+        Mistake("stochastic-depth", "no factor in training", " / (1 - rate)\n", "\n", {"what stays is scaled up", A, S}),
+        Mistake("stochastic-depth", "kept as often as it should be dropped", ">= rate", "< rate", {"as often as asked", A}),
+        Mistake("ode", "the third stage from the first", "k3 = field(y + h / 2 * k2,", "k3 = field(y + h / 2 * k1,", {"four stages in space", A}),
+        Mistake("ode", "the time of the beginning", "k = field(y + h / 2 * k1, t + h / 2)", "k = field(y + h / 2 * k1, t)", {"the midpoint is a time", A}),
+        Mistake("ode", "forwards only", "h = (t1 - t0) / steps", "h = abs(t1 - t0) / steps", {"backwards", A}),
+    ],
     "vit": [
         Mistake("patchify", "patches column by column", "x.transpose(0, 2, 4, 3, 5, 1)", "x.transpose(0, 4, 2, 3, 5, 1)", {"patches in reading order", A, S}),
         Mistake("patchify", "channels first in a token", "x.transpose(0, 2, 4, 3, 5, 1)", "x.transpose(0, 2, 4, 1, 3, 5)", {"channels last", A, S}),

@@ -197,6 +197,12 @@ def _cross_entropy(rng):
     return {"logits": logits, "target": rng.integers(0, K, B)}
 
 
+def _residual_block(rng):
+    B, D, H = rng.integers(1, 6, 3)
+    shapes = {"x": (B, D), "w1": (H, D), "b1": (H,), "w2": (D, H), "b2": (D,)}
+    return {name: _numbers(rng, *shape, scale=rng.choice([0.5, 1, 3])) for name, shape in shapes.items()}
+
+
 def _drop_path(rng):
     rows = int(rng.choice([1, 2, 40, 300]))
     x = _numbers(rng, rows, *rng.integers(1, 4, rng.integers(0, 3)))
@@ -300,6 +306,7 @@ def _steering_kernel_regression(rng):
 
 
 PLAIN = {
+    "residual_block": _residual_block,
     "drop_path": _drop_path,
     "survival_schedule": _survival_schedule,
     "odeint": _odeint,

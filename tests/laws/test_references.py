@@ -154,6 +154,18 @@ def attention_distance(attention, patch_size, grid):
     return out
 
 
+def residual_block(x, w1, b1, w2, b2):
+    """One number after the other."""
+    y = np.empty_like(x)
+    for n, i in np.ndindex(y.shape):
+        inner = [
+            max(0.0, sum(w * v for w, v in zip(row, x[n], strict=True)) + b)
+            for row, b in zip(w1, b1, strict=True)
+        ]
+        y[n, i] = max(0.0, x[n, i] + b2[i] + sum(w * v for w, v in zip(w2[i], inner, strict=True)))
+    return y
+
+
 def drop_path(x, rate, training, rng):
     """One sample after the other."""
     if not training:
@@ -316,6 +328,7 @@ def steering_kernel_regression(image, C, window, h, order=0):
 
 
 THIRD = RIGHT | {
+    "residual_block": residual_block,
     "drop_path": drop_path,
     "survival_schedule": survival_schedule,
     "odeint": odeint,
