@@ -25,8 +25,8 @@ def _projected(x, *weights):
 def _windows(maps, window):
     """The neighbours of every pixel, mirrored at the border: (B, C, k k, H W)."""
     (B, C, H, W) = maps.shape
-    rows = np.stack([mirrored(y, H, window) for y in range(H)])  # (H, k)
-    columns = np.stack([mirrored(x, W, window) for x in range(W)])
+    rows = mirrored(H, window)  # (H, k)
+    columns = mirrored(W, window)
     seen = maps[:, :, rows[:, None, :, None], columns[:, None]]  # (B, C, H, W, k, k)
     return seen.reshape(B, C, H * W, -1).swapaxes(2, 3)
 
