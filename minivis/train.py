@@ -1,20 +1,23 @@
 """The training loop: steps, progress, history, checkpoints, and a resume that is exact to the last bit.
 
-Not here: optimisers and schedules (optim.py), whole trainings with their data (recipes/), file formats (storage.py).
+Not here: optimisers and schedules (optim.py), several that take turns (turns.py), whole trainings with their data
+(recipes/), file formats (storage.py).
 """
 
-import copy
 import json
 import math
+import numbers
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
-from minivis import backend, storage
+from minivis import averaging, backend, storage
 from minivis.autograd import Tensor, no_grad
 from minivis.interrupts import ctrl_c_waits
 from minivis.locking import alone_in
 from minivis.optim import clip_grad_norm
+from minivis.precision import widened
+from minivis.turns import ALONE, Turns
 
 __all__ = ["CHECKPOINT", "HISTORY", "fit", "train_step"]
 
@@ -82,6 +85,8 @@ def fit(
     steps,
     *,
     clip=None,
+    ema=None,
+    after_step=None,
     evaluate=None,
     every=None,
     out=None,
@@ -97,14 +102,25 @@ def fit(
         The model to train, in place. Batches are moved to its device. Afterwards it is in eval mode, ready to predict.
     loader : DataLoader, or iterable of batches
         Repeated until all steps are done. Only a `DataLoader` (or a loader with its ``state_dict``) can be resumed.
-    loss : callable
-        ``loss(model, *batch)`` returns a Tensor of one element.
-    optimizer : Optimizer
-        See `minivis.optim`; it has the schedule.
+    loss : callable, or dict of str to callable
+        ``loss(model, *batch)`` returns a Tensor of one element. With several optimisers, a loss for each, by the same
+        names.
+    optimizer : Optimizer, or dict of str to Optimizer
+        See `minivis.optim`; it has the schedule. Several take turns on every batch, in the order of the dict, as the
+        discriminator and the generator of a GAN do: each takes a step on its own loss. During its turn all other
+        parameters are constants. No parameter may be in two of them.
     steps : int
         Number of batches to train on.
     clip : float, optional
-        Largest norm of the gradient, with all parameters as one vector.
+        Largest norm of the gradient, with all parameters of a turn as one vector.
+    ema : float, optional
+        The momentum of a moving average of the weights, such as 0.999, which begins with the starting weights (see
+        `minivis.averaging.ema`). The steps change the weights themselves; `evaluate`, the model that is saved, and the
+        model after training have the average. The checkpoint has both.
+    after_step : callable, optional
+        ``after_step(model, step)`` is called once after every step, with the number of steps done; for example to move
+        a teacher that is part of the model. What it draws must come from generators of the model, and what it keeps
+        must be in the model, or a resume would not be exact.
     evaluate : callable, optional
         ``evaluate(model)`` returns a dict of numbers. It is called in eval mode, under `no_grad`, for each row of the
         history.
@@ -124,7 +140,8 @@ def fit(
     Returns
     -------
     dict of str to list
-        Columns ``step``, ``loss`` (mean since the previous row), ``lr``, ``seconds``, and those of `evaluate`.
+        Columns ``step``, ``loss`` (mean since the previous row), ``lr``, ``seconds``, and those of `evaluate`. With
+        several optimisers, ``NAME_loss`` and ``NAME_lr`` for each.
 
     Raises
     ------
@@ -136,10 +153,11 @@ def fit(
         If another training is running in `out`; the message names its process.
     ValueError
         If the checkpoint has other settings, is truncated, damaged or foreign (then nothing has changed), there are no
-        batches, or the optimiser belongs to another model.
+        batches, the optimiser belongs to another model, two optimisers have a parameter in common, the names of
+        losses and optimisers differ, or `ema` is not between 0 and 1.
     TypeError
-        If `loss` or `evaluate` returns the wrong type; with `out`, also if the loader cannot be resumed or `settings`
-        cannot be saved.
+        If `loss` or `evaluate` returns the wrong type, or one of `loss` and `optimizer` is a dict and the other is not;
+        with `out`, also if the loader cannot be resumed or `settings` cannot be saved.
     KeyboardInterrupt
         After Ctrl-C, when the step is done and the checkpoint is written. A second Ctrl-C does not wait.
 
@@ -147,19 +165,21 @@ def fit(
     -----
     Progress goes to stderr: a bar in a terminal and in Jupyter, otherwise a line about every ten seconds.
     """
-    _check(model, optimizer, steps, every)
-    run = _Run(model, loader, optimizer, {**(settings or {}), "steps": steps, "clip": clip})
+    _check(steps, every, ema)
+    turns = Turns(model, loss, optimizer)
+    settings = {**(settings or {}), "steps": steps, "clip": clip}
+    run = _Run(model, loader, turns, settings, ema)
     every = every or max(1, steps // 20)
     with ExitStack() as held:
         if out is not None:
             out = run.begin(out, resume, held)
-        _loop(run, loss, steps, clip, evaluate, every, out, save_every)
+        _loop(run, steps, clip, after_step, evaluate, every, out, save_every)
     return run.history
 
 
-def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
+def _loop(run, steps, clip, after_step, evaluate, every, out, save_every):
     """Run the remaining steps of `fit`."""
-    model, optimizer = run.model, run.optimizer
+    model = run.model
     device = backend.device_of(model.parameters()[0].data)
     batches = _forever(run.loader)
     saved = time.monotonic()
@@ -167,7 +187,10 @@ def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
     with _progress(steps, run.step) as bar, ctrl_c_waits() as pressed:
         while run.step < steps and not pressed:
             batch = [backend.move(x, device) if backend.is_array(x) else x for x in next(batches)]
-            run.count(_named_step(run.step, model, loss, batch, optimizer, clip))
+            run.count(_all_turns(run.step, model, run.turns, batch, clip))
+            if after_step is not None:
+                after_step(model, run.step)
+            run.move_average()
             if run.step % every == 0 or run.step == steps:
                 run.add_row(evaluate)
             bar.set_postfix(run.shown, refresh=False)
@@ -177,6 +200,7 @@ def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
                 saved = time.monotonic()
         if out is not None:
             run.save(out, model=True)
+    run.take_average()
     model.eval()
     if pressed:
         kept = f"; {out} holds model and checkpoint, resume goes on from there" if out is not None else ""
@@ -184,22 +208,31 @@ def _loop(run, loss, steps, clip, evaluate, every, out, save_every):
         raise KeyboardInterrupt
 
 
-def _check(model, optimizer, steps, every):
-    """Refuse arguments with which nothing would be trained, before anything is written."""
+def _check(steps, every, ema):
+    """Refuse numbers with which nothing would be trained, before anything is written."""
     if not all(hasattr(n, "__index__") and n >= 1 for n in (steps, 1 if every is None else every)):
         raise ValueError(f"fit: steps and every must be whole numbers of at least 1, got {steps} and {every}")
-    learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if learning.isdisjoint(map(id, model.parameters())):
-        raise ValueError("fit: optimizer holds no parameter of this model; make it from model.parameters()")
+    if ema is not None and not (isinstance(ema, numbers.Real) and 0 <= ema <= 1):
+        raise ValueError(f"fit: ema must be a number between 0 and 1, such as 0.999, got {ema!r}")
 
 
-def _named_step(step, model, loss, batch, optimizer, clip):
+def _all_turns(step, model, turns, batch, clip):
+    """One step of every optimiser on a batch: the losses by the names of the turns."""
+    found = {}
+    for name in turns:
+        with turns.turn(name) as (loss, optimizer):
+            found[name] = _named_step(step, name, model, loss, batch, optimizer, clip)
+    return found
+
+
+def _named_step(step, name, model, loss, batch, optimizer, clip):
     """`train_step` with an error for NaN that names the step and says what to try."""
     try:
         return train_step(model, loss, batch, optimizer, clip)
     except FloatingPointError as error:
+        turn = f", turn {name!r}" if name else ""
         raise FloatingPointError(
-            f"fit: step {step + 1}: {error} (learning rate {optimizer.lr:.3g}). Try a smaller learning rate, a longer "
+            f"fit: step {step + 1}{turn}: {error} (learning rate {optimizer.lr:.3g}). Try a smaller learning rate, a longer "
             "warm-up, or clip=1.0; inside `with mv.debug():` the op that makes the first NaN is named"
         ) from error
 
@@ -207,21 +240,22 @@ def _named_step(step, model, loss, batch, optimizer, clip):
 class _Run:
     """The state of a training: everything in a checkpoint except the arrays of model and optimiser."""
 
-    def __init__(self, model, loader, optimizer, settings):
-        self.model, self.loader, self.optimizer = model, loader, optimizer
+    def __init__(self, model, loader, turns, settings, ema):
+        self.model, self.loader, self.turns, self.ema = model, loader, turns, ema
+        self.average = None if ema is None else _wide(model.state_dict())
         self.step = 0
         self.history = {}
-        self.losses = []
+        self.losses = {name: [] for name in turns}  # since the last row of the history
         self.seconds = 0.0
         self.shown = {}  # the numbers beside the progress bar
         self.started = time.monotonic()
-        schedule = [optimizer.schedule(settings["steps"] * i // 4) for i in range(5)]
-        options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self.settings = {  # what the user sets comes first: it is named first in an error
             **settings,
             "model": storage.describe(model),
-            "optimizer": {"class": type(optimizer).__name__, "groups": options, "schedule": schedule},
+            "optimizer": turns.settings(settings["steps"]),
         }
+        if ema is not None:
+            self.settings["ema"] = float(ema)
 
     def begin(self, out, resume, held):
         """Make the folder and lock it until ``held`` is closed. Restore its checkpoint, or refuse to overwrite it."""
@@ -251,18 +285,44 @@ class _Run:
                 left.unlink()
         return out
 
-    def count(self, loss):
+    def count(self, losses):
         self.step += 1
-        self.losses.append(loss)
-        self.shown["loss"] = f"{loss:.4f}"
+        for name, loss in losses.items():
+            self.losses[name].append(loss)
+            self.shown[name or "loss"] = f"{loss:.4f}"
+
+    def move_average(self):
+        """Move the average a little towards the weights of this step."""
+        if self.ema is not None:
+            self.average = averaging.ema(self.average, _wide(self.model.state_dict()), self.ema)
+
+    def take_average(self):
+        """Give the model the averaged weights."""
+        if self.ema is not None:
+            self.model.load_state_dict(self.average)
+
+    @contextmanager
+    def averaged(self):
+        """Inside the block the model has the averaged weights, if there is an average; afterwards its own again."""
+        if self.ema is None:
+            yield
+            return
+        own = self.model.state_dict()
+        self.take_average()
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def add_row(self, evaluate):
         """Add a row to the history."""
-        row = {"step": self.step, "loss": math.fsum(self.losses) / len(self.losses)}
-        row |= {"lr": self.optimizer.lr, "seconds": self.elapsed()}
+        columns = self.turns.columns()
+        row = {"step": self.step}
+        row |= {columns[name]: math.fsum(each) / len(each) for name, each in self.losses.items()}
+        row |= {**self.turns.rates(), "seconds": self.elapsed()}
         if evaluate is not None:
             self.model.eval()
-            with no_grad():
+            with no_grad(), self.averaged():
                 measured = evaluate(self.model)
             if not isinstance(measured, dict):
                 raise TypeError(f"fit: evaluate must return a dict of numbers, got {type(measured).__name__}")
@@ -272,7 +332,7 @@ class _Run:
             self.shown |= {name: f"{value:.4g}" for name, value in measured.items()}
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
-        self.losses = []
+        self.losses = {name: [] for name in self.turns}
 
     def elapsed(self):
         return self.seconds + time.monotonic() - self.started
@@ -280,12 +340,13 @@ class _Run:
     def save(self, out, model=False):
         """Write the checkpoint. It is one file, so a crash cannot leave half of it."""
         arrays = {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        arrays |= {f"optimizer.{name}": x for name, x in self.optimizer.state_dict().items()}
+        arrays |= {f"optimizer.{name}": x for name, x in self.turns.state_dict().items()}
+        arrays |= {f"average.{name}": x for name, x in (self.average or {}).items()}
         state = {
             "settings": self.settings,
             "step": self.step,
             "history": self.history,
-            "losses": self.losses,
+            "losses": self.losses.get(ALONE, self.losses),
             "seconds": self.elapsed(),
             "loader": self.loader.state_dict(),
             "rng": self.model.rng_state(),
@@ -293,14 +354,15 @@ class _Run:
         packed = storage.pack_arrays(arrays, run=json.dumps(state))
         storage.write_files({out / CHECKPOINT: packed, out / HISTORY: storage.pack_json(self.history)})
         if model:
-            storage.save(self.model, out)
+            with self.averaged():
+                storage.save(self.model, out)
 
     def restore(self, path):
         """Restore a checkpoint. Everything is read and checked before anything changes."""
         arrays, notes = storage.read_arrays(path, "fit")
         try:
             state = json.loads(notes["run"])
-            progress = _progress_of(state, self.settings["steps"])
+            progress = _progress_of(state, self.settings["steps"], list(self.turns))
             there, rng, place = state["settings"], state["rng"], state["loader"]
             if not all(isinstance(part, dict) for part in (there, rng, place)):
                 raise ValueError("settings, rng and loader must be objects")
@@ -311,16 +373,23 @@ class _Run:
         self._check_settings(path, there)
         weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
         weights = storage.check_arrays(path, weights, self.model.state_dict())
+        average = self.average
+        if average is not None:
+            average = storage.check_arrays(path, _under("average.", arrays), average)
         before = self.model.rng_state()
         try:
-            copy.copy(self.optimizer).load_state_dict(moments)  # on a copy, only to check that it fits
+            self.turns.check_state_dict(moments)
             self.model.load_rng_state(rng)
             self.loader.load_state_dict(place)
         except (ValueError, TypeError) as error:
             self.model.load_rng_state(before)
             raise ValueError(f"fit: {path} does not fit this training: {error}") from error
-        self.optimizer.load_state_dict(moments)
+        self.turns.load_state_dict(moments)
         self.model.load_state_dict(weights)
+        if average is not None:
+            self.average = {
+                name: backend.move(x, backend.device_of(self.average[name])) for name, x in average.items()
+            }
         vars(self).update(progress)
 
     def _check_settings(self, path, there):
@@ -333,7 +402,7 @@ class _Run:
             raise ValueError(f"fit: {path} was written with other settings, so it cannot go on: {told}")
 
 
-def _progress_of(state, steps):
+def _progress_of(state, steps, turns):
     """Step, history, losses and seconds of a checkpoint's state; a ValueError if one of them is invalid."""
     step, history, losses, seconds = (state[name] for name in ("step", "history", "losses", "seconds"))
     if type(step) is not int or not 0 <= step <= steps:
@@ -341,13 +410,20 @@ def _progress_of(state, steps):
     columns = list(history.values()) if isinstance(history, dict) else [None]
     if not all(_numbers(column) for column in columns) or len({len(column) for column in columns}) > 1:
         raise ValueError("history must be columns of numbers, all of one length")
-    if not _numbers(losses) or not _numbers([seconds]) or not seconds >= 0:
+    losses = {ALONE: losses} if turns == [ALONE] else losses
+    fits = isinstance(losses, dict) and list(losses) == turns and all(map(_numbers, losses.values()))
+    if not fits or not _numbers([seconds]) or not seconds >= 0:
         raise ValueError("losses must be numbers, and seconds one of at least 0")
     return {"step": step, "history": history, "losses": losses, "seconds": seconds}
 
 
 def _numbers(values):
     return isinstance(values, list) and all(type(value) in (int, float) for value in values)
+
+
+def _wide(arrays):
+    """The arrays of a model in which an average of halves can move: float16 becomes float32."""
+    return {name: widened(x) if x.dtype.kind == "f" else x for name, x in arrays.items()}
 
 
 def _under(prefix, arrays):

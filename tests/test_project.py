@@ -26,8 +26,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Who may import whom. A module may import what stands before it in ORDER, and its own package.
 
 ORDER = [
-    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
-    "data", "metrics", "laws", "viz", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
+    "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
+    "data", "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}

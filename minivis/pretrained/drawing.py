@@ -11,7 +11,7 @@ from pathlib import Path
 from minivis import models, storage
 from minivis.files import as_path, hub_hint, read_json
 from minivis.nn import init
-from minivis.pretrained.folder import CONFIG, from_pretrained
+from minivis.pretrained.folder import CONFIG, WEIGHTS, from_pretrained
 
 __all__ = ["names", "show"]
 
@@ -69,15 +69,15 @@ def show(source, out=None, size=None, closed=()):
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(f"show: there is no folder {out.absolute().parent} to write {out.name} into")
     model = _find(source)
-    shape = _input_shape(source, model, size)
+    given, words = _input(source, model, size)
     try:
-        figure = viz.architecture(model, shape, closed)
+        figure = viz.architecture(model, given, closed)
     except (ValueError, MemoryError) as error:
         if str(error).startswith("architecture:"):
             raise
-        raise ValueError(f"show: {source} with a picture {shape}: {error}; choose another size") from error
+        raise ValueError(f"show: {source} with {words}: {error}; choose another size") from error
     figure.save(out)
-    print(f"{type(model).__name__}, passed a picture {shape}: drawn on {out}")
+    print(f"{type(model).__name__}, passed {words}: drawn on {out}")
     return out
 
 
@@ -94,8 +94,9 @@ def _published():
 def _find(source):
     """Load or make the model with this name or folder."""
     folder = as_path(source)
-    if folder.is_dir() and (folder / CONFIG).is_file():
-        own = "arguments" in read_json(folder / CONFIG)
+    if any((folder / file).is_file() for file in (CONFIG, WEIGHTS)):
+        # the files of authors have no config.json
+        own = (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
         return storage.load(folder) if own else from_pretrained(folder, dtype="float32")
     if not folder.exists() and str(source) in _published():
         with init.skip_init():  # the drawing needs only shapes
@@ -108,6 +109,18 @@ def _find(source):
         + (f"; did you mean {closest[0]!r}?" if closest else f" (there are: {', '.join(names())})")
         + hub_hint(source)
     )
+
+
+def _input(source, model, size):
+    """What is passed through the model, and its name: the example of a model that takes no picture, or a picture."""
+    if hasattr(model, "example"):
+        if size is not None:
+            raise ValueError(
+                f"show: {type(model).__name__} takes no picture, so --size has no meaning for it"
+            )
+        return model.example(), "an example of its input"
+    shape = _input_shape(source, model, size)
+    return shape, f"a picture {shape}"
 
 
 def _input_shape(source, model, size):

@@ -18,7 +18,7 @@ from minivis.viz.boxes import (
 )
 from minivis.viz.style import SEQUENTIAL, VERMILION, array, blank, colour_bar, figure, greyscale, label
 
-__all__ = ["attention_by_object", "attention_maps"]
+__all__ = ["attention_by_object", "attention_from_places", "attention_maps"]
 
 LIGHT = "inferno"  # its lightness always rises, so it can be read with any colour vision
 
@@ -92,10 +92,10 @@ def attention_maps(
         ax = next(free)
         high = (top if shared else float(one.max())) or 1.0
         if picture is not None:
-            _draw_over(ax, picture, one / high)
+            draw_over(ax, picture, one / high)
         else:
             drawn = ax.imshow(one, cmap=SEQUENTIAL, vmin=0, vmax=high, interpolation="nearest")
-        _cross(ax, queries[i], one.shape, one.shape if picture is None else picture.shape)
+        cross(ax, queries[i], one.shape, one.shape if picture is None else picture.shape)
         blank(ax)
         label(ax, x_label, y_label if i % columns == 0 else "", "" if titles is None else str(titles[i]))
     for ax in free:
@@ -103,6 +103,65 @@ def attention_maps(
     if shared and drawn is not None:
         colour_bar(fig, drawn, axes, bar_label)
     return fig
+
+
+def attention_from_places(
+    weights, image, places, grid=None, columns=None, size=2.0, title=None, caption=None
+):
+    """Show where chosen places of a map look: one attention map for each, over the image that the map belongs to.
+
+    Parameters
+    ----------
+    weights : array_like, shape (N, M)
+        Attention between places of a map, queries in rows; for example of SAGAN, ``seen["generator.attention.weights"][0, 0]``
+        inside `looking`. There may be fewer keys than queries, if they are pooled.
+    image : array_like, shape (H, W) or (C, H, W)
+        What is seen at these places, such as the picture that was drawn.
+    places : sequence of (int, int)
+        Row and column of each query on its map.
+    grid : (int, int), optional
+        Rows and columns of the map of queries; default: a square.
+    columns : int, optional
+        Pictures in a row; default: at most 4.
+    size : float, default 2
+        Width of a picture in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown: the image with the numbered places, then a map for each, on its own scale.
+
+    Raises
+    ------
+    ValueError
+        If the weights are no matrix of this grid, or a place is not on the map.
+
+    References
+    ----------
+    Zhang et al., "Self-attention generative adversarial networks", ICML 2019, figures 1 and 5. Slide ``A/12-sagan``.
+
+    Examples
+    --------
+    >>> len(attention_from_places(np.eye(16), np.ones((8, 8)), [(0, 0), (3, 2)]).axes)  # the image and two maps
+    3
+    """
+    name = "attention_from_places"
+    weights = array(weights, "weights")
+    rows, width = grid or 2 * (round(weights.shape[0] ** 0.5),)
+    pooled = round((rows * width / max(1, weights.shape[-1])) ** 0.5)
+    keys = (rows // max(1, pooled), width // max(1, pooled))
+    if weights.ndim != 2 or weights.shape != (rows * width, keys[0] * keys[1]):
+        raise ValueError(
+            f"{name}: weights must be (N, M) with N = {rows} x {width} queries, got {weights.shape}"
+        )
+    if wrong := [place for place in places if not (0 <= place[0] < rows and 0 <= place[1] < width)]:
+        raise ValueError(f"{name}: {wrong[0]} is not on the map of {rows} x {width} places")
+    maps = np.stack([weights[y * width + x].reshape(keys) for y, x in places])
+    marks = (np.array(places) + 0.5) / pooled - 0.5  # in cells of the keys' map
+    titles = [f"place {i + 1}" for i in range(len(maps))]
+    return attention_maps(maps, image, titles, marks, columns, size=size, title=title, caption=caption)
 
 
 def _checked_maps(maps, titles, query):
@@ -127,7 +186,7 @@ def _draw_asking(ax, picture, grid, queries, numbered):
     blank(ax)
     label(ax, title="the image")
     for i, asks in enumerate(queries):
-        _cross(ax, asks, grid, picture.shape, str(i + 1) if numbered else None)
+        cross(ax, asks, grid, picture.shape, str(i + 1) if numbered else None)
 
 
 def attention_by_object(
@@ -209,7 +268,7 @@ def attention_by_object(
     return fig
 
 
-def _draw_over(ax, picture, weights):
+def draw_over(ax, picture, weights):
     """A map in colours over the grey image; the colours are stronger where the weights are larger."""
     height, width = picture.shape[:2]
     ax.imshow(greyscale(picture), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -226,7 +285,7 @@ def _draw_over(ax, picture, weights):
     )
 
 
-def _cross(ax, query, grid, shape, number=None):
+def cross(ax, query, grid, shape, number=None):
     if query is not None:
         y, x = (float(q + 0.5) * s / g - 0.5 for q, s, g in zip(query, shape[:2], grid, strict=True))
         # white around red is visible on any map

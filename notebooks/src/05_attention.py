@@ -979,4 +979,4 @@ passed = claims(
 #   Attention does not depend on the order of the tokens until positions are added.
 # - Its cost grows with $N^2$. Masks are boolean, True = may be attended, and a masked key has a weight of exactly 0.
 #
-# Next: [07. The Transformer](07_transformer.ipynb), which is built from it.
+# Next: [06. Attention inside CNNs](06_attention_inside_cnns.ipynb), where it meets convolution.

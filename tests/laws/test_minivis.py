@@ -34,7 +34,9 @@ def ours(name):
     if name == "multi_head_attention":
         return multi_head_attention
     return next(
-        getattr(home, name) for home in (mv.ops, mv.vision, mv.losses, mv.models) if hasattr(home, name)
+        getattr(home, name)
+        for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis)
+        if hasattr(home, name)
     )
 
 
@@ -47,13 +49,14 @@ def with_vjp(name):
     def recorded(*args, **options):
         given = dict(zip(family.parameters, args, strict=False))
         tensors = {n: mv.Tensor(given[n], requires_grad=True) for n in family.arrays}
-        out = function(**{**given, **tensors}, **options)
+        whole = function(**{**given, **tensors}, **options)
+        out, *beside = whole if isinstance(whole, tuple) else (whole,)
 
         def vjp(g):
             out.backward(g)
             return tuple(x.grad for x in tensors.values())
 
-        return out.numpy(), vjp
+        return (out.numpy(), *beside) if beside else out.numpy(), vjp
 
     return recorded
 

@@ -81,6 +81,16 @@ def test_modules_can_be_closed(capsys):
     assert size("a.png")[1] < size("b.png")[1] / 2
 
 
+def test_a_model_that_takes_no_picture_is_drawn_with_an_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("sagan-digits", "sngan32_generator"):
+        assert cli.main(["show", name]) == 0
+        assert "passed an example of its input: drawn on" in capsys.readouterr().out
+        assert (tmp_path / f"{name}-architecture.png").stat().st_size > 1000
+    assert cli.main(["show", "sagan-digits", "--size", "8"]) == 2
+    assert "SAGAN takes no picture" in capsys.readouterr().err
+
+
 def test_without_a_name_the_names_are_listed(capsys):
     assert cli.main(["show"]) == 0
     listed = capsys.readouterr().out.split()

@@ -33,6 +33,31 @@ def test_the_query_is_marked_in_the_middle_of_its_cell():
     assert [float(v[0]) for v in ax.lines[0].get_data()] == [4.5, 2.5]
 
 
+@pytest.mark.parametrize("pool", [1, 2])
+def test_a_place_has_the_row_of_the_weights_that_is_its_own(pool):
+    """Each query looks at the key under itself; with pooled keys there are a quarter as many."""
+    weights = np.zeros((24, 24 // pool**2))
+    for y, x in np.ndindex(4, 6):
+        weights[y * 6 + x, y // pool * (6 // pool) + x // pool] = 1
+    fig = viz.attention_from_places(weights, np.ones((8, 12)), [(3, 5), (0, 2)], grid=(4, 6))
+    image, first, second = fig.axes
+    assert [t.get_text() for t in image.texts] == ["1", "2"] and first.get_title() == "place 1"
+    for ax, (y, x) in ((first, (3, 5)), (second, (0, 2))):
+        shown = ax.images[1].get_array()
+        assert shown.shape == (4 // pool, 6 // pool) and shown[y // pool, x // pool] == 1 == shown.sum()
+        # the image has two pixels for each place: the cross is in the middle of them
+        assert [float(v[0]) for v in ax.lines[0].get_data()] == [2 * x + 0.5, 2 * y + 0.5]
+
+
+def test_wrong_weights_and_places_are_refused():
+    with pytest.raises(ValueError, match=r"^attention_from_places: weights .* 3 x 3 queries, got \(8, 8\)"):
+        viz.attention_from_places(np.eye(8), np.ones((8, 8)), [(0, 0)])
+    with pytest.raises(
+        ValueError, match=r"^attention_from_places: \(0, 4\) is not on the map of 4 x 4 places"
+    ):
+        viz.attention_from_places(np.eye(16), np.ones((8, 8)), [(1, 1), (0, 4)])
+
+
 def test_an_empty_map_is_drawn_and_wrong_shapes_are_refused():
     viz.attention_maps(np.zeros((1, 2, 2)), image=np.ones((4, 4))).png()
     with pytest.raises(ValueError, match=r"expected maps \(n, rows, columns\), got \(4,\)"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.inputs import copied, leaves
-from minivis.laws.judging.mutants import mutated
+from minivis.laws.judging.mutants import changed_output, mutated
 from minivis.laws.judging.sandbox import Broken
 
 __all__ = ["every_family", "index_laws", "kind_law", "quiet_law", "shape_law"]
@@ -54,7 +54,10 @@ def every_family(family, *, inputs, shapes, wrong_shape=None, shape_hint="", sha
         "The same input gives the same output, bit for bit.",
         hint="Does your function use random numbers, or keep something from one call to the next?",
         mutant=mutated(
-            family.right, lambda right, a, o: right(*a, **o)[0] * (1 + _JITTER.normal(scale=noise))
+            family.right,
+            lambda right, a, o: changed_output(
+                right(*a, **o)[0], lambda out: out * (1 + _JITTER.normal(scale=noise))
+            ),
         ),
         examples=6,
     )
@@ -131,7 +134,8 @@ def shape_law(
         inputs=inputs,
         equation=equation,
         hint=hint,
-        mutant=mutant or mutated(family.right, lambda right, a, o: np.squeeze(right(*a, **o)[0])),
+        mutant=mutant
+        or mutated(family.right, lambda right, a, o: changed_output(right(*a, **o)[0], np.squeeze)),
     )
     def shape(f, case):
         got = read(f, case).shape
@@ -172,12 +176,15 @@ def _float32_stays(family, inputs):
         manners=True,
         inputs=inputs,
         hint=hint,
-        mutant=mutated(family.right, lambda right, a, o: right(*a, **o)[0].astype(np.float64)),
+        mutant=mutated(
+            family.right,
+            lambda right, a, o: changed_output(right(*a, **o)[0], lambda out: out.astype(np.float64)),
+        ),
         examples=6,
     )
     def float32(f, case):
         """float32 in, float32 out: it takes half the memory of float64, and a GPU is faster with it."""
-        out = f.result(case.copy())[0]
+        out = family.main(f.result(case.copy())[0])
         f.array(out)
         is_array = isinstance(out, (np.ndarray, np.generic))
         dtype = out.dtype.name if is_array else f"a Python {type(out).__name__}"
@@ -233,7 +240,7 @@ def _inputs_left_alone(family, inputs, **of_the_law):
 
 
 def _overwrite(right, args, options):
-    out = right(*args, **options)[0].copy()
+    out = changed_output(right(*args, **options)[0], np.copy)
     for leaf in leaves(dict(enumerate(args))):
         leaf -= leaf.max()
     return out

@@ -5,7 +5,7 @@ Not here: the mutants themselves; each stands with the law that rejects it.
 
 import functools
 
-__all__ = ["backward", "changed_leaves", "mutated"]
+__all__ = ["backward", "changed_leaves", "changed_output", "mutated"]
 
 
 def mutated(right, change):
@@ -29,6 +29,11 @@ def backward(right, change):
         return out, lambda g: change(g, vjp(g), args, options)
 
     return mutated(right, wrong)
+
+
+def changed_output(out, change):
+    """An output with ``change`` applied to it, or to the first part of several."""
+    return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)
 
 
 def changed_leaves(pulled, change):

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from hypothesis import strategies as st
 
 from minivis.laws.judging.inputs import Case
@@ -34,7 +35,7 @@ PLAIN = (SIMPLEST, ANYTHING, SIMPLEST_GRADIENTS, GRADIENTS)
 _FAMILIES = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a law is equal to itself alone, so that its cases can be kept by it
 class Law:
     """One property that a function must have, with its words for the report, the test suite and the book's table.
 
@@ -183,6 +184,14 @@ class Family:
     def read(self, f, case):
         """The output for a case as one array; families that return something else replace this."""
         return f(case)
+
+    def main(self, out):
+        """The part of an output that gradients belong to; families whose function returns several replace this."""
+        return out
+
+    def whole(self, out):
+        """Everything that a function returned as one array, to compare wrong answers with each other."""
+        return np.asarray(out)
 
     def mistake(self, name, hint, answer, gradient=False):
         """Declare a wrong answer that people give; with ``gradient`` it returns ``(out, vjp)`` (see `Mistake`)."""

@@ -10,7 +10,7 @@ import numpy as np
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import cotangent
 from minivis.laws.judging.inputs import leaves
-from minivis.laws.judging.mutants import changed_leaves, mutated
+from minivis.laws.judging.mutants import changed_leaves, changed_output, mutated
 from minivis.laws.judging.registry import ANYTHING, GRADIENTS, SIMPLEST, SIMPLEST_GRADIENTS
 from minivis.laws.judging.sandbox import Broken
 
@@ -45,7 +45,8 @@ def values(family, *, simplest, words, anything, hint, mutant, wrong=None, atol=
         sentence=f"On the simplest calls ({words}) the answer is right.",
         inputs=simplest,
         hint="Work out one such call by hand, step by step, and print the same steps in your function.",
-        mutant=wrong or mutated(family.right, lambda right, a, o: right(*a, **o)[0] / 2),
+        mutant=wrong
+        or mutated(family.right, lambda right, a, o: changed_output(right(*a, **o)[0], lambda out: out / 2)),
         examples=24,
         value=True,
         right_too=False,
