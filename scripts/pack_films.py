@@ -57,7 +57,7 @@ def card_of(model, trained, history, processor):
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
-        **({"cpu seconds": processor} if processor else {}),
+        **({"cpu seconds of the process that trains": processor} if processor else {}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "figures": "accuracy: films with the right direction of the largest shape, where guessing gives 0.25; places: those "

@@ -173,8 +173,8 @@ def matched(model, count=100, split="validation"):
     Returns
     -------
     dict
-        Shares of the earlier frames. ``object``: the largest weight lies on the object; ``chance``: a place drawn at random
-        does; ``weight``: of all weight in the frame, what lies on the object.
+        ``object``: in this share of the earlier frames the largest weight lies on the object; ``chance``: a place drawn at
+        random does; ``weight``: this share of all weight lies on the object, in whatever frame.
     """
     hits, areas, weights = [], [], []
     films = Films(count, split, sample=lambda film: film)
@@ -183,7 +183,7 @@ def matched(model, count=100, split="validation"):
         for one, on in zip(maps[:-1], there[:-1], strict=True):
             hits.append(on.flat[one.argmax()])
             areas.append(on.mean())
-            weights.append(one[on].sum() / one.sum())
+        weights.append(maps[there].sum())
     return {
         "object": float(np.mean(hits)),
         "chance": float(np.mean(areas)),
