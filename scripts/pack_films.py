@@ -64,7 +64,7 @@ def card_of(model, trained, history, processor):
         "on shapes that have the right direction",
         "on 500 held-out films": figures,
         "on 100 validation films": {
-            "largest weight of another frame": {
+            "attention of places on objects": {
                 k: round(v, 4) for k, v in non_local_films.matched(model).items()
             }
         },
