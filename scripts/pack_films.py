@@ -57,14 +57,14 @@ def card_of(model, trained, history, processor):
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
-        **({"cpu seconds": processor} if processor else {}),
+        **({"cpu seconds of the process that trains": processor} if processor else {}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "figures": "accuracy: films with the right direction of the largest shape, where guessing gives 0.25; places: those "
         "on shapes that have the right direction",
         "on 500 held-out films": figures,
         "on 100 validation films": {
-            "largest weight of another frame": {
+            "attention of places on objects": {
                 k: round(v, 4) for k, v in non_local_films.matched(model).items()
             }
         },

@@ -139,32 +139,42 @@ def measure(model, count=None, seed=None):
     return _shapes.with_value("accuracy", score(model, films))
 
 
-def attention_of(model, film):
-    """Where the place of the last frame that lies most on the largest object looks, in all frames of a film.
-
-    Returns
-    -------
-    (ndarray (T, 8, 8), (frame, row, column), ndarray of bool (T, 8, 8))
-        The weights of this query; the query; the places on which the object is.
-    """
-    largest = film.masks.sum(axis=(0, 2, 3)).argmax()
-    covered = places_of(film.masks[:, largest])  # (T, 8, 8)
-    T = len(covered)
-    query = np.unravel_index(covered[-1].argmax(), (GRID, GRID))
-    with looking(model) as seen, no_grad():
-        model(film.frames[None])
-    (weights,) = seen.values()  # (1, N, N) with N = T 8 8
-    maps = weights[0].reshape(T, GRID, GRID, T, GRID, GRID)[-1, query[0], query[1]]
-    return maps, (T - 1, *map(int, query)), covered > 0
-
-
-def matched(model, count=100, split="validation"):
-    """How often the largest weight of a query in another frame lies on the query's own object.
+def attention_of(model, film, number=None):
+    """Where the places of the last frame that lie on an object look, in all frames of a film.
 
     Parameters
     ----------
     model : NonLocalResNet
         With one non-local block, trained by this recipe.
+    film : Video
+        See `minivis.data.shapes.video`.
+    number : int, optional
+        Which of its objects; default: the largest.
+
+    Returns
+    -------
+    (ndarray (n, T, 8, 8), ndarray of int (n, 2), ndarray of bool (T, 8, 8))
+        The weights of each of the n places that the object covers by half or more; their rows and columns; the places that
+        show the object.
+    """
+    number = film.masks.sum(axis=(0, 2, 3)).argmax() if number is None else number
+    covered = places_of(film.masks[:, number])  # (T, 8, 8)
+    T = len(covered)
+    with looking(model) as seen, no_grad():
+        model(film.frames[None])
+    (weights,) = seen.values()  # (1, N, N) with N = T 8 8
+    weights = weights[0].reshape(T, GRID, GRID, T, GRID, GRID)[-1]
+    queries = np.argwhere(covered[-1] >= 0.5)
+    return weights[queries[:, 0], queries[:, 1]], queries, covered > 0
+
+
+def matched(model, count=100, split="validation"):
+    """How often places on an object find the same object in other frames.
+
+    Parameters
+    ----------
+    model : NonLocalResNet
+        As for `attention_of`.
     count : int, default 100
         Number of films.
     split : str, default "validation"
@@ -173,21 +183,24 @@ def matched(model, count=100, split="validation"):
     Returns
     -------
     dict
-        Shares of the earlier frames. ``object``: the largest weight lies on the object; ``chance``: a place drawn at random
-        does; ``weight``: of all weight in the frame, what lies on the object.
+        Over all places on objects in the last frames: ``outside``, how much of their weight lies in earlier frames, on
+        average; ``weight``, the share of that which lies on the same object; ``object``, how often the largest weight in
+        earlier frames lies on the same object; ``chance``, how often a place drawn at random from them would.
     """
-    hits, areas, weights = [], [], []
+    outside, inside, hits, areas = [], [], [], []
     films = Films(count, split, sample=lambda film: film)
-    for i in range(count):
-        maps, _, there = attention_of(model, films[i])
-        for one, on in zip(maps[:-1], there[:-1], strict=True):
-            hits.append(on.flat[one.argmax()])
-            areas.append(on.mean())
-            weights.append(one[on].sum() / one.sum())
-    return {
-        "object": float(np.mean(hits)),
-        "chance": float(np.mean(areas)),
-        "weight": float(np.mean(weights)),
+    for film in (films[i] for i in range(count)):
+        for number in range(len(film.labels)):
+            weights, _, there = attention_of(model, film, number)
+            earlier = weights[:, :-1].reshape(len(weights), (FRAMES - 1) * GRID**2)  # (n, M)
+            on = there[:-1].ravel()
+            outside += list(earlier.sum(axis=1))
+            inside += list(earlier[:, on].sum(axis=1))
+            hits += list(on[earlier.argmax(axis=1)])
+            areas += [on.mean()] * len(earlier)
+    found = {"outside": outside, "object": hits, "chance": areas}
+    return {name: float(np.mean(x)) for name, x in found.items()} | {
+        "weight": float(sum(inside) / sum(outside))
     }
 
 

@@ -66,13 +66,12 @@ def test_the_checkpoint_is_as_good_as_its_card_says():
     found = non_local_films.measure(model, 50)
     assert found["value"] == pytest.approx(said["accuracy"], abs=0.15)  # three standard errors of fifty films
     assert said["accuracy"] >= AT_LEAST
-    assert (folder / storage.WEIGHTS).stat().st_size <= 1_000_000 and card["seconds"] <= 900
-    matched = card["on 100 validation films"]["largest weight of another frame"]
+    assert (folder / storage.WEIGHTS).stat().st_size <= 1_000_000
+    assert card["cpu seconds of the process that trains"] <= 900
+    matched = card["on 100 validation films"]["attention of places on objects"]
     again = non_local_films.matched(model, 10)
-    assert (
-        again["object"] == pytest.approx(matched["object"], abs=0.3)
-        and matched["object"] > 3 * matched["chance"]
-    )
+    assert again["object"] == pytest.approx(matched["object"], abs=0.2)
+    assert matched["object"] > 3 * matched["chance"] and matched["outside"] > 0.3
 
 
 def test_films_with_a_seed_are_others():
