@@ -1061,6 +1061,8 @@ for name in study["survival"]:
     for metric in ("training error", "test error"):
         values = last("survival", name, metric)
         print(f"{name:16}: {metric:14}", ", ".join(f"{e:.1f}" for e in values), "%")
+test = {name: last("survival", name, "test error") for name in study["survival"]}
+assert test["stochastic depth"].mean() > test["all blocks"].mean()  # here it does not help
 viz.training_errors(
     {"400 training pictures": study["survival"]},
     width=6.4,
