@@ -5,6 +5,8 @@ Not here: how they are counted (nn/layer_table.py).
 
 from collections import namedtuple
 
+import numpy as np
+
 from minivis import models
 from minivis.nn import init
 from minivis.nn.layer_table import Table, summary
@@ -17,6 +19,7 @@ Row = namedtuple("Row", "name input parameters multiply_adds published")
 IMAGENET = (1, 3, 224, 224)
 INPUTS = {  # name -> the shape of the published input, where it is another
     "alexnet": (1, 3, 227, 227),
+    "sngan32_discriminator": (1, 3, 32, 32),
     **{f"resnet{depth}": (1, 3, 32, 32) for depth in (20, 32, 44, 56, 110)},
     **{
         f"wrn{size}": (1, 3, 32, 32)
@@ -84,17 +87,21 @@ PUBLISHED = {
     "detr_r101": Published("60", None, DETR),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
+    "sngan32_generator": Published(),
+    "sngan32_discriminator": Published(),
+    "sagan128_generator": Published(),
+    "non_local_resnet50": Published(),
     "sasa_resnet26": Published("10.3", None, SASA),
     "sasa_resnet38": Published("14.1", None, SASA),
     "sasa_resnet50": Published("18.0", None, SASA),
     "lr_net26": Published("14.7", None, LR_NET),
     "lr_net50": Published("23.3", None, LR_NET),
-    "san10_pairwise": Published("10.5", None, SAN),
-    "san15_pairwise": Published("14.1", None, SAN),
-    "san19_pairwise": Published("17.6", None, SAN),
-    "san10_patchwise": Published("11.8", None, SAN),
-    "san15_patchwise": Published("16.2", None, SAN),
-    "san19_patchwise": Published("20.5", None, SAN),
+    "san10_pairwise": Published("10.5", "2.2", SAN),
+    "san15_pairwise": Published("14.1", "3.0", SAN),
+    "san19_pairwise": Published("17.6", "3.8", SAN),
+    "san10_patchwise": Published("11.8", "1.9", SAN),
+    "san15_patchwise": Published("16.2", "2.6", SAN),
+    "san19_patchwise": Published("20.5", "3.3", SAN),
 }
 
 
@@ -171,6 +178,9 @@ def complexity(names=None):
 def _row(name):
     with init.skip_init():
         model = getattr(models, name)()
-    shape = INPUTS.get(name, IMAGENET)
-    found = summary(model, shape, depth=0)
+    example = getattr(model, "example", None)
+    given = INPUTS.get(name, IMAGENET) if example is None else example()
+    with np.errstate(all="ignore"):  # weights that were not drawn give NaN here and there
+        found = summary(model, given, depth=0)
+    shape = given if example is None else given[0].shape
     return Row(name, shape, found.parameters, found.multiply_adds, PUBLISHED[name])
