@@ -26,7 +26,6 @@ def leaf(*shape, seed=0, dtype=np.float64):
 
 @pytest.fixture
 def no_gc():
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

@@ -78,6 +78,7 @@ TARGETS = [
 THINGS = np.array([True, False, True])
 SETS = also(normal((2, 5, 4)), lambda rng: [np.stack(shares(5, 5)(rng))])
 MASK_SETS = normal((2, 5, 4), (2, 5, 20, 25), scale=3)
+STEERING = also(uniform((9, 8)), lambda rng: [np.broadcast_to([[0.7, 0.2], [0.2, 0.3]], (9, 8, 2, 2))])
 MAPS = [(200, 150), (9, 7)]
 SAMPLED = also(
     normal((1, 200 * 150 + 63, 2, 3)),
@@ -137,6 +138,8 @@ MAP = (2, 8, 6, 5)
 VISION = [
     Row("attention_distance", uniform((2, 150, 150)), lambda a: vision.attention_distance(a, 160, (10, 15)), pulled=False),
     Row("batched_nms", also(boxes(40), uniform(40)), lambda b, s: vision.batched_nms(b, s, np.arange(40) % 3, 0.3), pulled=False),
+    Row("bilateral_filter", uniform((9, 8, 3)), lambda x: vision.bilateral_filter(x, 5, 0.5, 2.0), pulled=False),
+    Row("bilateral_kernel", uniform((9, 8, 3)), lambda x: vision.bilateral_kernel(x, (4, 4), 5, 0.5, 2.0), pulled=False),
     Row("box_area", boxes(9, side=(20, 250)), vision.box_area),
     Row("box_cxcywh_to_xyxy", uniform((9, 4), low=2000, high=4000), vision.box_cxcywh_to_xyxy),
     Row("box_iou", boxes(9, 7), vision.box_iou),
@@ -146,7 +149,11 @@ VISION = [
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
+    Row("gaussian_filter", uniform((9, 8, 3)), lambda x: vision.gaussian_filter(x, 5, 2.0), pulled=False),
+    Row("gaussian_kernel", normal(1), lambda x: vision.gaussian_kernel(5, 2.0, x.dtype), pulled=False),
     Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
+    Row("image_gradients", uniform((9, 8), high=200), lambda x: vision.image_gradients(x), pulled=False),
+    Row("kernel_regression", normal((5, 3), (6, 3), (6, 2)), lambda q, k, v: vision.kernel_regression(q, k, v, 0.8)),
     Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
@@ -159,12 +166,17 @@ VISION = [
     Row("non_local", normal((1, 3, 2, 4, 6), (2, 3), (2, 3), (2, 3), (3, 2)), lambda x, *w: vision.non_local(x, *w, pool=2), steps=8),
     Row("non_local_weights", normal((2, 5, 4), (2, 7, 4)), lambda a, b: vision.non_local_weights(a, b, "dot_product"), steps=3),
     Row("nms", also(boxes(40), uniform(40)), lambda b, s: vision.nms(b, s, 0.3), pulled=False),
+    Row("non_local_means", uniform((9, 8, 3)), lambda x: vision.non_local_means(x, 3, 5, 0.3, 0.1), pulled=False),
+    Row("non_local_means_kernel", uniform((9, 8, 3)), lambda x: vision.non_local_means_kernel(x, (4, 4), 3, 5, 0.3), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
     Row("resize_position_table", normal((1, 1 + 14 * 14, 3)), lambda x: vision.resize_position_table(x, (14, 14), (21, 18))),
     Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
     Row("sine_position_code", normal(1), lambda x: vision.sine_position_code(3, 3000, 8, dtype=x.dtype), pulled=False),
     Row("sine_position_code_1d", normal(1), lambda x: vision.sine_position_code_1d(5000, 8, dtype=x.dtype), pulled=False),
+    Row("steering_kernel", STEERING, lambda x, C: vision.steering_kernel(C, (4, 4), 5, 2.0), pulled=False),
+    Row("steering_kernel_regression", STEERING, lambda x, C: vision.steering_kernel_regression(x, C, 5, 2.0, 2), pulled=False),
+    Row("steering_matrices", uniform((9, 8), (9, 8), high=200), lambda x, y: vision.steering_matrices(x, y, 5), pulled=False),
     Row("unpatchify", normal((1, 6, 8)), lambda x: vision.unpatchify(x, 2, 4, 6)),
     Row("window_partition", normal((1, 4, 6, 2)), lambda x: vision.window_partition(x, 2)),
     Row("window_reverse", normal((6, 2, 2, 2)), lambda x: vision.window_reverse(x, 2, 4, 6)),
@@ -192,6 +204,7 @@ METRICS = [
     Row("frechet_distance", FEATURES, lambda a, b: np.float64(metrics.frechet_distance(a, b)), pulled=False, keeps=False),
     Row("nearest_neighbours", FEATURES, lambda a, b: metrics.nearest_neighbours(b, a)[1], pulled=False, keeps=False),
     Row("precision_recall", FEATURES, lambda a, b: np.array(metrics.precision_recall(a, b)), pulled=False, keeps=False),
+    Row("psnr", uniform((9, 8), (9, 8)), lambda x, y: np.float64(metrics.psnr(x, y)), pulled=False, keeps=False),
     Row("average_precision", near_the_truth, lambda b, s: precision("average_precision", b, s), pulled=False, keeps=False),
 ]  # fmt: skip
 OPTIM = [
@@ -202,11 +215,13 @@ OPTIM = [
 ]  # fmt: skip
 forward = lambda layer, *x: layer(*x)  # noqa: E731
 NN = [
+    Row("AvgPool2d", normal(MAP), forward, lambda: nn.AvgPool2d(2)),
     Row("BatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.BatchNorm2d(8)),
     Row("ConditionalBatchNorm2d", normal(MAP, scale=300), lambda layer, x: layer(x, np.arange(len(x.data)) % 3), lambda: nn.ConditionalBatchNorm2d(8, 3), steps=3),
     Row("Conv2d", normal(MAP), forward, lambda: nn.Conv2d(8, 4, 3, padding=1), steps=2),
     Row("ConvTranspose2d", normal(MAP), forward, lambda: nn.ConvTranspose2d(8, 4, 3, stride=2), steps=2),
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.5), steps=2),
+    Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.3, per="batch").eval()),
     Row("Dropout", normal(TOKENS), forward, lambda: nn.Dropout(0.25), steps=2),
     Row("Embedding", normal(1), lambda layer, x: layer(np.arange(4_000) % 3), lambda: nn.Embedding(3, 4)),
     Row("Flatten", normal(MAP), forward, nn.Flatten),
@@ -218,7 +233,9 @@ NN = [
     Row("LearnedPositionCode1d", normal(TOKENS), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode1d(9, 8), steps=2),
     Row("LearnedPositionCode2d", normal(MAP), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode2d(9, 9, 8), steps=2),
     Row("Linear", normal((5_000, 8)), forward, lambda: nn.Linear(8, 4), steps=2),
+    Row("LocalResponseNorm", normal(MAP, scale=30), forward, nn.LocalResponseNorm),
     Row("MLP", normal(TOKENS), forward, lambda: nn.MLP(8, 16), steps=4),
+    Row("MaxPool2d", normal(MAP), forward, lambda: nn.MaxPool2d(2)),
     Row("ModuleList", normal(TOKENS), lambda layers, x: layers[0](x), lambda: nn.ModuleList([nn.Linear(8, 4)]), steps=2),
     Row("MultiHeadAttention", normal(TOKENS), forward, lambda: nn.MultiHeadAttention(8, 2), steps=8),
     Row("ReLU", normal(TOKENS), forward, nn.ReLU),
@@ -240,7 +257,7 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
-    "no arrays": ["neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups"],
+    "no arrays": ["field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

@@ -18,7 +18,8 @@ ROW = re.compile(
     re.MULTILINE,
 )
 FORMULAS = (
-    "softmax, attention, convolution, output size, layer norm, GELU, position code, $z_0$, transformer block, window attention, "
+    "softmax, attention, convolution, output size, residual block, stochastic depth, ODE step, bilateral filter, "
+    "non-local means, non-local block, SAGAN, local attention, layer norm, GELU, position code, $z_0$, transformer block, window attention, "
     "matching cost, GIoU, dice, masked attention, PQ, attention distance"
 ).split(", ")
 

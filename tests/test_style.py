@@ -68,6 +68,7 @@ def docstring_lines(tree):
     return found
 
 
+@functools.cache
 def code_lines(text):
     """The numbers of the lines of code: no docstrings, comments or blank lines."""
     nothing = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
@@ -75,7 +76,7 @@ def code_lines(text):
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in nothing and token.type != tokenize.ENDMARKER:
             found |= set(range(token.start[0], token.end[0] + 1))
-    return found - docstring_lines(ast.parse(text))
+    return frozenset(found - docstring_lines(ast.parse(text)))
 
 
 def long_functions(text, limit=LONGEST_FUNCTION):
@@ -341,6 +342,7 @@ def exported(tree):
 ELSEWHERE = {"np", "xp", "cp", "cupy", "numpy", "math", "torch", "torch.nn.functional", "F", "self", "cls"}
 
 
+@functools.cache
 def uses(text):
     """What a module uses: (names that it reads, names that it takes from elsewhere), but not those in ``__all__``.
 

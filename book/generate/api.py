@@ -44,6 +44,7 @@ PARTS = {
     "storage": "Our own checkpoints",
     "recipes": "The small trainings",
     "recipes.ablations": "Ablations of the papers' choices",
+    "recipes.depth": "What depth does",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "autograd": "For those who write an op",
     "ways": "Faster ways to the same",

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 from book.generate.markdown import escape, head, laws_of, row
-from minivis import laws, losses, nn, ops, vision
+from minivis import analysis, laws, losses, models, nn, ops, vision
 from minivis.laws.judging.registry import PLAIN, family_of
 
 MUTATION = Path(__file__).parents[2] / "tests" / "laws" / "results" / "mutation.json"
@@ -52,7 +52,14 @@ def mutation_table():
 def page(name):
     """The page of one function."""
     family = family_of(name)
-    home = next((f"{home.__name__}.{name}" for home in (ops, vision, losses, nn) if hasattr(home, name)), "")
+    home = next(
+        (
+            f"{home.__name__}.{name}"
+            for home in (ops, vision, losses, nn, models, analysis)
+            if hasattr(home, name)
+        ),
+        "",
+    )
     lines = [
         f"({laws_of(name)})=",
         f"# {name}",

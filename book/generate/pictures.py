@@ -13,8 +13,14 @@ from book.generate.chapters import caption_of
 PICTURES = [
     ("01_autograd", "An autograd engine: the gradient of any program", "slide:C/91-backpropagation"),
     ("02_convolution", "Convolution: filters by hand, then filters that learn", "slide:Z/11-convolution-2d"),
+    ("03_lenet_to_resnet", "From LeNet to ResNet: deep networks", "slide:Z/22-activations-made-visible"),
+    ("04_kernels_that_adapt", "Kernels that adapt to the image", "slide:A/7-kernels-that-adapt"),
     ("05_attention", "Attention: queries, keys and values", "slide:I/30-cross-attention-relates"),
-    ("06_attention_inside_cnns", "Attention inside CNNs: where a place looks", "slide:A/14-non-local-correlations"),
+    (
+        "06_attention_inside_cnns",
+        "Attention inside CNNs: where a place looks",
+        "slide:A/14-non-local-correlations",
+    ),
     ("07_transformer", "The Transformer: encoder and decoder", "slide:C/126-masked-self-attention"),
     ("08_vit", "The Vision Transformer, and where it looks", "slide:H/10-attention-finds-the-object"),
     ("10_swin", "Swin: attention in shifted windows", "slide:A/46-shifted-windows"),

@@ -4,8 +4,11 @@
 Not here: the figures (viz/), and the models and data to analyse (notebooks).
 """
 
-from minivis.analysis.attention_distance import *
+from minivis.analysis.distances import *
+from minivis.analysis.favourites import *
 from minivis.analysis.feature_maps import *
+from minivis.analysis.gradients import *
 from minivis.analysis.loss_shape import *
+from minivis.analysis.ode import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

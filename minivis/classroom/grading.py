@@ -65,10 +65,10 @@ def grade(name, folder, student=None, seconds=SECONDS, memory=MEMORY, seed=None)
     handed = {owner: _read(paths, assignment, released) for owner, paths in owners.items()}
     rows = read_grades(folder / "grades.csv") if student else {}
     told = {NOT_READ: beside} if (beside := not_read(folder)) else {}
-    if len(owners) > 2:  # for fewer it costs more than it saves
-        warm_up(assignment.tasks)
-    guard = Guard(folder) if isolation.why_not() else None
     seed = new_seed() if seed is None else seed
+    if len(owners) > 2:  # for fewer it costs more than it saves
+        warm_up(assignment.tasks, seed)
+    guard = Guard(folder) if isolation.why_not() else None
     for owner in _progress(owners):
         submission = handed.pop(owner)
         found = _judged(assignment, submission, released, seconds, memory, seed)

@@ -25,10 +25,11 @@ PATIENCE = 2  # a judge that does not end by itself is killed after this many ti
 MOST_FOUND = 2**24  # bytes of a judge's message
 
 
-def warm_up(tasks):
-    """Try the laws of some tasks on the right answers, before a class is judged.
+def warm_up(tasks, seed=0):
+    """Try the laws of some tasks on the right answers, before a class is judged with this seed.
 
-    The first trial loads modules for half a second or more; judges that are forked later need not load them again.
+    The first trial loads modules for half a second or more, and draws the cases of the laws; judges that are forked
+    later need neither load nor draw them again.
     """
     from minivis.laws.judging.checking import judge
     from minivis.laws.judging.registry import family_of
@@ -36,7 +37,7 @@ def warm_up(tasks):
     for task in tasks:
         right = family_of(task.family).right  # returns (out, vjp)
         answer = right if task.vjp else lambda *args, right=right, **options: right(*args, **options)[0]
-        judge(task.family, answer, task.vjp, only=task.points)
+        judge(task.family, answer, task.vjp, only=task.points, seed=seed)
 
 
 def judge_submission(tasks, cells, files=(), place=".", seconds=SECONDS, memory=MEMORY, seed=0):

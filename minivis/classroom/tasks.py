@@ -16,7 +16,17 @@ __all__ = ["Assignment", "Task", "award", "awarded", "earned", "find", "names"]
 
 FOLDER = Path(__file__).parent / "assignments"
 # the order of the course
-ORDER = ("convolution", "autograd", "attention", "vit", "swin", "detr", "masked-attention")
+ORDER = (
+    "convolution",
+    "residual",
+    "kernels",
+    "autograd",
+    "attention",
+    "vit",
+    "swin",
+    "detr",
+    "masked-attention",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,17 @@ import struct
 
 import numpy as np
 
-__all__ = ["MOST_ANSWER", "MOST_BYTES", "ConnectionLost", "Opaque", "TooLarge", "leaves", "receive", "send"]
+__all__ = [
+    "MOST_ANSWER",
+    "MOST_BYTES",
+    "ConnectionLost",
+    "Field",
+    "Opaque",
+    "TooLarge",
+    "leaves",
+    "receive",
+    "send",
+]
 
 MOST_BYTES = (64 * 2**20, 64 * 2**20)  # of JSON and of numbers in a request, which the judge writes
 # in an answer, which a submission writes: the laws' inputs are tiny, and a byte of JSON can unpack to sixty bytes
@@ -26,6 +36,19 @@ class TooLarge(Exception):
     """A message has more bytes than it may have."""
 
 
+class Field:
+    """The field of a differential equation as data, f(y, t) = a y + b y^2 + c_0 + c_1 t + ...: see minivis/laws/ode.py."""
+
+    def __init__(self, coefficients):
+        self.a, self.b, *self.c = (float(number) for number in coefficients)
+
+    def __call__(self, y, t):
+        velocity = self.a * y + self.b * y * y
+        for k, c in enumerate(self.c):
+            velocity = velocity + c * t**k
+        return velocity
+
+
 class Opaque:
     """Stands for a value that cannot be sent; its class has the name of the value's class."""
 
@@ -35,7 +58,7 @@ class Opaque:
 
 
 def send(file, value, keep=None, most=MOST_BYTES):
-    """Write one value: a number, string, array, or a tuple, list or dict of them.
+    """Write one value: a number, string, array, random generator or `Field`, or a tuple, list or dict of them.
 
     ``keep(function)`` returns the number by which the other side can call a function. Without it, and for any other type,
     the other side receives an `Opaque` with the name of the type. ``most`` are the bytes of JSON and of numbers that
@@ -87,6 +110,10 @@ def _pack(value, arrays, keep):
         return {kind.__name__: [_pack(item, arrays, keep) for item in value]}
     if kind is dict:
         return {"dict": [[_pack(k, arrays, keep), _pack(v, arrays, keep)] for k, v in value.items()]}
+    if kind is np.random.Generator and isinstance(value.bit_generator, np.random.PCG64):
+        return {"generator": value.bit_generator.state}
+    if keep is None and hasattr(value, "coefficients"):
+        return {"field": [float(number) for number in value.coefficients]}
     if callable(value) and keep is not None and not isinstance(value, type):
         return {"function": keep(value)}
     return {"opaque": kind.__name__}
@@ -119,9 +146,20 @@ def _unpack(tree, numbers, function):
         return tuple(items) if kind == "tuple" else items
     if kind == "dict":
         return {_unpack(k, numbers, function): _unpack(v, numbers, function) for k, v in content}
+    if kind == "generator":
+        return _unpack_generator(content)
+    if kind == "field":
+        return Field(content)
     if kind == "objects":  # has the stated shape, but the memory of one element
         return np.broadcast_to(np.empty((), object), content)
     return function(content) if kind == "function" and function else Opaque.named(content)
+
+
+def _unpack_generator(state):
+    """A generator that draws what the sent one would draw next."""
+    generator = np.random.Generator(np.random.PCG64(0))
+    generator.bit_generator.state = state
+    return generator
 
 
 def _unpack_array(tree, numbers):

@@ -15,9 +15,10 @@ def inside(place, size, window):
     return np.arange(max(0, place - window // 2), min(size, place + window // 2 + 1))
 
 
-def mirrored(place, size, window):
-    """All rows (or columns) of the window around a place; outside, the map is mirrored at its outermost pixels."""
-    return np.pad(np.arange(size), window // 2, mode="reflect")[place : place + window]
+def mirrored(size, window):
+    """The rows (or columns) of the window around each place, (size, window). The map is mirrored at its outermost pixels."""
+    padded = np.pad(np.arange(size), window // 2, mode="reflect")
+    return padded[np.arange(size)[:, None] + np.arange(window)]
 
 
 def softmax(scores, axis):

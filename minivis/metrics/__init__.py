@@ -1,4 +1,4 @@
-"""Metrics: numbers from 0 to 1 for comparing the predictions of models.
+"""Metrics: numbers for comparing the predictions of models with the truth.
 
 Not here: losses (losses/, ops/loss.py), which are for training.
 """
@@ -8,6 +8,7 @@ from minivis.metrics.confusion import class_iou, confusion_matrix, mean_iou
 from minivis.metrics.detection import AveragePrecision, average_precision
 from minivis.metrics.generation import frechet_distance, nearest_neighbours, precision_recall
 from minivis.metrics.panoptic import PanopticQuality, panoptic_quality
+from minivis.metrics.pictures import psnr
 
 __all__ = [
     "AveragePrecision",
@@ -21,4 +22,5 @@ __all__ = [
     "nearest_neighbours",
     "panoptic_quality",
     "precision_recall",
+    "psnr",
 ]

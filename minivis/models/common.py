@@ -183,11 +183,6 @@ def small_normal(shape, rng):
     return init.trunc_normal(shape, 0.02, rng)
 
 
-def drop_path_rates(last, count):
-    """The drop path rates of ``count`` blocks: from 0 in the first to ``last`` in the last, in equal steps."""
-    return [last * i / max(1, count - 1) for i in range(count)]
-
-
 def published(name, model, about, parameters, classes=1000, example="", build=None, **sizes):
     """Make the constructor of a published model size.
 

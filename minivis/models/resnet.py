@@ -2,14 +2,16 @@
 
 He et al., "Deep residual learning for image recognition", CVPR 2016, equations 1 and 2, table 1.
 Slides ``C/15-resnet-152``, ``C/23-residual-learning``, ``C/24-resnet-in-full``.
-Not here: training (recipes/), published weights (pretrained/resnet.py), variants with other widths or attention.
+The wide ones: Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016, table 8.
+Not here: training (recipes/), published weights (pretrained/resnet.py), networks for small images (cifar_resnet.py,
+wide_resnet.py).
 """
 
 from minivis import ops
 from minivis.models.common import as_images, published
-from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, Module, init
+from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, MaxPool2d, Module, init
 
-__all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101"]
+__all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
 
 NORMS = {
     "batch": BatchNorm2d,
@@ -69,10 +71,12 @@ class Block(Module):
         Kind of norm.
     rng : numpy.random.Generator
         Draws the starting values.
+    widening : int
+        How many times as many channels the 3x3 of a bottleneck has.
     """
 
-    def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng):
-        inner = out_channels // 4 if kind == "bottleneck" else out_channels
+    def __init__(self, kind, in_channels, out_channels, stride, dilation, norm, rng, widening=1):
+        inner = widening * out_channels // 4 if kind == "bottleneck" else out_channels
         plan = {  # in, out, kernel, stride, dilation of each convolution
             "basic": [(in_channels, inner, 3, stride, dilation), (inner, inner, 3, 1, dilation)],
             "bottleneck": [
@@ -123,6 +127,9 @@ class ResNet(Module):
     patch_stem : bool, default False
         Begin with a 4 x 4 convolution of stride 4 instead of the 7 x 7 one and the pooling. The map has the same size at
         a tenth of the cost; this is for small images and short trainings.
+    widening : int, default 1
+        Wide ResNet: how many times as many channels the 3 x 3 convolutions inside the bottlenecks have. The maps between
+        the blocks keep their channels.
     rng : numpy.random.Generator, int or None
         Draws the starting values: He's for convolutions, torch's for the head. None is seed 0.
 
@@ -136,11 +143,13 @@ class ResNet(Module):
     Raises
     ------
     ValueError
-        If ``kind`` or ``norm`` is unknown, a size is not positive, or ``widths`` and ``depths`` differ in length.
+        If ``kind`` or ``norm`` is unknown, a size is not positive, ``widths`` and ``depths`` differ in length, or basic
+        blocks are to be widened.
 
     References
     ----------
-    He et al. 2016, table 1. Slides ``C/15-resnet-152``, ``C/23-residual-learning``, ``C/24-resnet-in-full``.
+    He et al. 2016, table 1; Zagoruyko and Komodakis 2016, section 3.3. Slides ``C/15-resnet-152``,
+    ``C/23-residual-learning``, ``C/24-resnet-in-full``.
 
     Examples
     --------
@@ -153,30 +162,37 @@ class ResNet(Module):
 
     def __init__(
         self, depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64, num_classes=1000, channels=3,
-        norm="batch", dilated=False, patch_stem=False, rng=None,
+        norm="batch", dilated=False, patch_stem=False, widening=1, rng=None,
     ):  # fmt: skip
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
         if norm not in NORMS:
             raise ValueError(f"ResNet: norm must be one of {', '.join(NORMS)}, got {norm!r}")
-        init.check_sizes("ResNet", depths=depths, stem_width=stem_width)
+        init.check_sizes("ResNet", depths=depths, stem_width=stem_width, widening=widening)
+        if widening > 1 and kind == "basic":
+            raise ValueError(
+                f"ResNet: widening is for bottleneck blocks, got widening={widening} with kind='basic'"
+            )
         widths = widths or [(256 if kind == "bottleneck" else 64) * 2**i for i in range(len(depths))]
         if len(widths) != len(depths):
             raise ValueError(f"ResNet: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")
         rng = init.generator(rng)
         self.channels = tuple(widths)
         self.stride = 4 * 2 ** max(0, len(depths) - 1 - bool(dilated))
-        self.pooled = not patch_stem
         kernel, stride = (4, 4) if patch_stem else (7, 2)
         self.stem = ConvNorm(channels, stem_width, kernel, stride, 1, norm, rng)
+        self.pool = None if patch_stem else MaxPool2d(3, stride=2, padding=1)
         self.stages = []
         inputs = stem_width
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             dilate = dilated and stage == len(depths) - 1
             stride = 1 if stage == 0 or dilate else 2
             # the first block of a dilated stage reads the map of the stage before, so its filters are not dilated
-            first = Block(kind, inputs, width, stride, 1, norm, rng)
-            others = [Block(kind, width, width, 1, 2 if dilate else 1, norm, rng) for _ in range(depth - 1)]
+            first = Block(kind, inputs, width, stride, 1, norm, rng, widening)
+            others = [
+                Block(kind, width, width, 1, 2 if dilate else 1, norm, rng, widening)
+                for _ in range(depth - 1)
+            ]
             self.stages.append([first, *others])
             inputs = width
         self.head = Linear(inputs, num_classes, rng=rng) if num_classes else None
@@ -189,8 +205,8 @@ class ResNet(Module):
     def features(self, images):
         """The map after each stage, finest first: (B, channels[i], H / 4 / 2^i, W / 4 / 2^i), sizes rounded up."""
         x = ops.relu(self.stem(as_images("ResNet", images)))
-        if self.pooled:
-            x = ops.max_pool2d(x, 3, stride=2, padding=1)
+        if self.pool:
+            x = self.pool(x)
         maps = []
         for stage in self.stages:
             for block in stage:
@@ -211,13 +227,16 @@ def _he_normal(shape, rng):
     return init.normal(shape, (2 / (out * height * width)) ** 0.5, rng)
 
 
-def _published(name, kind, depths, parameters):
+def _published(name, kind, depths, parameters, **options):
     about = f"{kind} blocks, {depths} of them in the four stages"
+    about += ", the 3 x 3 convolutions twice as wide" if options else ""
     example = '``norm="frozen"``, ``dilated=True``'
-    return published(name, ResNet, about, parameters, example=example, depths=depths, kind=kind)
+    return published(name, ResNet, about, parameters, example=example, depths=depths, kind=kind, **options)
 
 
 resnet18 = _published("resnet18", "basic", (2, 2, 2, 2), 11_689_512)
 resnet34 = _published("resnet34", "basic", (3, 4, 6, 3), 21_797_672)
 resnet50 = _published("resnet50", "bottleneck", (3, 4, 6, 3), 25_557_032)
 resnet101 = _published("resnet101", "bottleneck", (3, 4, 23, 3), 44_549_160)
+wide_resnet50_2 = _published("wide_resnet50_2", "bottleneck", (3, 4, 6, 3), 68_883_240, widening=2)
+wide_resnet101_2 = _published("wide_resnet101_2", "bottleneck", (3, 4, 23, 3), 126_886_696, widening=2)

@@ -105,7 +105,7 @@ class SelfAttention2d(Module):
     Parameters
     ----------
     channels : int
-        C, at least 8 for ``pool`` and for the paper's C / 8 to be a width.
+        C, a multiple of 8.
     pool : bool, default False
         False is the form of the paper: all three projections to C / 8. True is that of the published code: values of
         C / 2 channels, and keys and values max-pooled 2 x 2 after the projection, so that there are a quarter as many.

@@ -5,6 +5,8 @@ Not here: how they are counted (nn/layer_table.py).
 
 from collections import namedtuple
 
+import numpy as np
+
 from minivis import models
 from minivis.nn import init
 from minivis.nn.layer_table import Table, summary
@@ -15,9 +17,19 @@ Published = namedtuple("Published", "parameters multiply_adds source", defaults=
 Row = namedtuple("Row", "name input parameters multiply_adds published")
 
 IMAGENET = (1, 3, 224, 224)
-INPUTS = {}  # name -> the shape of the published input, where it is another
+INPUTS = {  # name -> the shape of the published input, where it is another
+    "alexnet": (1, 3, 227, 227),
+    "sngan32_discriminator": (1, 3, 32, 32),
+    **{f"resnet{depth}": (1, 3, 32, 32) for depth in (20, 32, 44, 56, 110)},
+    **{
+        f"wrn{size}": (1, 3, 32, 32)
+        for size in ("16_8", "22_8", "28_10", "28_12", "40_1", "40_2", "40_4", "40_10")
+    },
+}
 
 TORCHVISION = "torchvision's documentation"
+RESNET = "He et al. 2016, table 6"
+WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 DEIT = "Touvron et al. 2021, table 1"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
@@ -32,6 +44,31 @@ PUBLISHED = {
     "resnet34": Published("21,797,672", "3.664", TORCHVISION),
     "resnet50": Published("25,557,032", "4.089", TORCHVISION),
     "resnet101": Published("44,549,160", "7.801", TORCHVISION),
+    "wide_resnet50_2": Published("68,883,240", "11.398", TORCHVISION),
+    "wide_resnet101_2": Published("126,886,696", "22.753", TORCHVISION),
+    "resnet20": Published("0.27", None, RESNET),
+    "resnet32": Published("0.46", None, RESNET),
+    "resnet44": Published("0.66", None, RESNET),
+    "resnet56": Published("0.85", None, RESNET),
+    "resnet110": Published("1.7", None, RESNET),
+    "wrn16_8": Published("11.0", None, WIDE_RESNET),
+    "wrn22_8": Published("17.2", None, WIDE_RESNET),
+    "wrn28_10": Published("36.5", None, WIDE_RESNET),
+    "wrn28_12": Published("52.5", None, WIDE_RESNET),
+    "wrn40_1": Published("0.6", None, WIDE_RESNET),
+    "wrn40_2": Published("2.2", None, WIDE_RESNET),
+    "wrn40_4": Published("8.9", None, WIDE_RESNET),
+    "wrn40_10": Published("55.8", None, WIDE_RESNET),
+    "alexnet": Published("60", None, "Krizhevsky et al. 2012"),
+    "alexnet_one_tower": Published("61,100,840", "0.714", TORCHVISION),
+    "vgg11": Published("132,863,336", "7.609", TORCHVISION),
+    "vgg11_bn": Published("132,868,840", "7.609", TORCHVISION),
+    "vgg13": Published("133,047,848", "11.308", TORCHVISION),
+    "vgg13_bn": Published("133,053,736", "11.308", TORCHVISION),
+    "vgg16": Published("138,357,544", "15.47", TORCHVISION),
+    "vgg16_bn": Published("138,365,992", "15.47", TORCHVISION),
+    "vgg19": Published("143,667,240", "19.632", TORCHVISION),
+    "vgg19_bn": Published("143,678,248", "19.632", TORCHVISION),
     "vit_ti16": Published("5.7", None, "timm's model card"),
     "vit_s16": Published("22.1", None, "timm's model card"),
     "vit_b16": Published("86,567,656", "17.564", TORCHVISION),
@@ -50,17 +87,21 @@ PUBLISHED = {
     "detr_r101": Published("60", None, DETR),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
+    "sngan32_generator": Published(),
+    "sngan32_discriminator": Published(),
+    "sagan128_generator": Published(),
+    "non_local_resnet50": Published(),
     "sasa_resnet26": Published("10.3", None, SASA),
     "sasa_resnet38": Published("14.1", None, SASA),
     "sasa_resnet50": Published("18.0", None, SASA),
     "lr_net26": Published("14.7", None, LR_NET),
     "lr_net50": Published("23.3", None, LR_NET),
-    "san10_pairwise": Published("10.5", None, SAN),
-    "san15_pairwise": Published("14.1", None, SAN),
-    "san19_pairwise": Published("17.6", None, SAN),
-    "san10_patchwise": Published("11.8", None, SAN),
-    "san15_patchwise": Published("16.2", None, SAN),
-    "san19_patchwise": Published("20.5", None, SAN),
+    "san10_pairwise": Published("10.5", "2.2", SAN),
+    "san15_pairwise": Published("14.1", "3.0", SAN),
+    "san19_pairwise": Published("17.6", "3.8", SAN),
+    "san10_patchwise": Published("11.8", "1.9", SAN),
+    "san15_patchwise": Published("16.2", "2.6", SAN),
+    "san19_patchwise": Published("20.5", "3.3", SAN),
 }
 
 
@@ -137,6 +178,9 @@ def complexity(names=None):
 def _row(name):
     with init.skip_init():
         model = getattr(models, name)()
-    shape = INPUTS.get(name, IMAGENET)
-    found = summary(model, shape, depth=0)
+    example = getattr(model, "example", None)
+    given = INPUTS.get(name, IMAGENET) if example is None else example()
+    with np.errstate(all="ignore"):  # weights that were not drawn give NaN here and there
+        found = summary(model, given, depth=0)
+    shape = given if example is None else given[0].shape
     return Row(name, shape, found.parameters, found.multiply_adds, PUBLISHED[name])

@@ -6,7 +6,7 @@ Not here: the attention (nn/window_attention.py), published weights (pretrained/
 """
 
 from minivis.autograd import no_grad
-from minivis.models.common import as_images, drop_path_rates, patch_projection, published, small_normal
+from minivis.models.common import as_images, patch_projection, published, small_normal
 from minivis.nn import (
     MLP,
     Dropout,
@@ -15,6 +15,7 @@ from minivis.nn import (
     Linear,
     Module,
     WindowAttention,
+    drop_path_rates,
     init,
     looking,
 )

@@ -15,7 +15,6 @@ from minivis import ops
 from minivis.autograd import no_grad
 from minivis.models.common import (
     as_images,
-    drop_path_rates,
     map_to_tokens,
     patch_projection,
     published,
@@ -30,6 +29,7 @@ from minivis.nn import (
     Module,
     MultiHeadAttention,
     Parameter,
+    drop_path_rates,
     init,
     looking,
 )

@@ -13,9 +13,11 @@ from minivis.nn.mlp import *
 from minivis.nn.module import *
 from minivis.nn.norm import *
 from minivis.nn.observer import *
+from minivis.nn.pool import *
 from minivis.nn.position import *
 from minivis.nn.spectral import *
 from minivis.nn.transformer import *
 from minivis.nn.window_attention import *
 
-__all__ = sorted(["looking", *(name for name, value in globals().items() if isinstance(value, type))])
+_FUNCTIONS = ["drop_path_rates", "looking", "survival_schedule"]
+__all__ = sorted([*_FUNCTIONS, *(name for name, value in globals().items() if isinstance(value, type))])

@@ -9,6 +9,7 @@ from collections import Counter, namedtuple
 from dataclasses import is_dataclass
 
 from minivis.nn.calls import record_calls, tensors
+from minivis.nn.receptive_field import sliding_layers
 
 __all__ = ["Summary", "Table", "summary"]
 
@@ -116,10 +117,14 @@ class Summary(Table):
         Multiply-adds of the whole forward pass, for the whole batch.
     uncounted : dict
         The number of calls of each op whose multiply-adds are not counted.
+    layers : list of (int, int, int)
+        Kernel, stride and dilation of the convolutions and poolings from the images to the output, along the branch that
+        sees most: ``minivis.vision.field_of_view(summary.layers)`` is the field of view of the last map.
     """
 
-    def __init__(self, rows, inputs, uncounted):
+    def __init__(self, rows, inputs, uncounted, layers=()):
         self.rows = rows
+        self.layers = list(layers)
         self.inputs = inputs
         self.uncounted = dict(uncounted)
         self.parameters, self.multiply_adds = rows[0].parameters, rows[0].multiply_adds
@@ -195,7 +200,7 @@ def summary(model, input, depth=2):
         if level <= depth
     ]
     given = [value for _, value in calls[0].given if hasattr(value, "shape")]
-    return Summary(rows, ", ".join(str(tuple(a.shape)) for a in given), uncounted)
+    return Summary(rows, ", ".join(str(tuple(a.shape)) for a in given), uncounted, sliding_layers(calls))
 
 
 def _products(calls):

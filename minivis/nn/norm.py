@@ -1,4 +1,4 @@
-"""LayerNorm, GroupNorm, BatchNorm2d, FrozenBatchNorm2d: the layers that own scale, shift and running statistics.
+"""The norms as layers. They own scale, shift and running statistics; LocalResponseNorm owns nothing.
 
 Not here: the mathematics (ops/normalization.py).
 """
@@ -11,7 +11,7 @@ from minivis import ops
 from minivis.nn import init
 from minivis.nn.module import Module, Parameter, as_tensor
 
-__all__ = ["BatchNorm2d", "FrozenBatchNorm2d", "GroupNorm", "LayerNorm"]
+__all__ = ["BatchNorm2d", "FrozenBatchNorm2d", "GroupNorm", "LayerNorm", "LocalResponseNorm"]
 
 
 class _Norm(Module):
@@ -245,3 +245,42 @@ class FrozenBatchNorm2d(Module):
 
     def extra_repr(self):
         return f"{self.num_features}, eps={self.eps:g}"
+
+
+class LocalResponseNorm(Module):
+    """Divide each number by a power of the squares in the channels around it; it owns no parameters.
+
+    .. math:: y_i = \\frac{x_i}{\\left( k + \\alpha \\sum_{j = i - n/2}^{i + n/2} x_j^2 \\right)^\\beta}
+
+    Parameters
+    ----------
+    size : int, default 5
+        n, the number of channels in the sum.
+    alpha, beta, k : float, defaults 1e-4, 0.75, 2.0
+        As for `minivis.ops.local_response_norm`: the paper's, where alpha is not divided by ``size``.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not a whole number of at least 1.
+
+    References
+    ----------
+    Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks", NeurIPS 2012,
+    section 3.3. Slide ``Z/13-alexnet``.
+
+    Examples
+    --------
+    >>> LocalResponseNorm()(np.ones((2, 6, 3, 3), np.float32)).shape
+    (2, 6, 3, 3)
+    """
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, k=2.0):
+        init.check_sizes("LocalResponseNorm", size=size)
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x):
+        return ops.local_response_norm(as_tensor(x), self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self):
+        return f"{self.size}, alpha={self.alpha:g}, beta={self.beta:g}, k={self.k:g}"

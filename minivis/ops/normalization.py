@@ -1,4 +1,4 @@
-"""Normalisation: layer, group and batch norm, and normalising vectors to length 1.
+"""Normalisation: layer, group and batch norm, local response norm, and normalising vectors to length 1.
 
 Not here: the layers that own scale, shift and running statistics (nn/norm.py).
 """
@@ -9,7 +9,7 @@ from minivis.autograd import primitive, unbroadcast
 from minivis.backend import meet, namespace
 from minivis.dtypes import whole
 
-__all__ = ["batch_norm", "group_norm", "layer_norm", "normalize"]
+__all__ = ["batch_norm", "group_norm", "layer_norm", "local_response_norm", "normalize"]
 
 
 @primitive(dtypes="met")
@@ -305,6 +305,84 @@ def _scale_and_shift(xp, x, mean, variance, weight, bias, eps):
 def like(g, parameter):
     """A cotangent in the shape and dtype of its parameter; None if the parameter is None."""
     return None if parameter is None else g.reshape(parameter.shape).astype(parameter.dtype, copy=False)
+
+
+@primitive
+def local_response_norm(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
+    """Divide each number by a power of the squares in the channels around it: strong neighbours weaken each other.
+
+    .. math:: y_i = \\frac{x_i}{\\left( k + \\alpha \\sum_{j = i - n/2}^{i + n/2} x_j^2 \\right)^\\beta}
+
+    The sum runs over n channels at the same position; channels that do not exist count as 0.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, shape (B, C, ...)
+        Feature maps.
+    size : int, default 5
+        n, the number of channels in the sum. With an even number there is one more before channel i than after it.
+    alpha : float, default 1e-4
+        Factor of the sum, as in the paper. PyTorch and Caffe divide alpha by ``size``: pass them ``alpha * size``.
+    beta : float, default 0.75
+        The power.
+    k : float, default 2.0
+        Added to the sum, so that nothing is divided by 0.
+
+    Returns
+    -------
+    ndarray or Tensor
+        Shape and dtype of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If ``x`` has no channels (B, C, ...), ``size`` is not a whole number of at least 1, ``alpha`` is negative or
+        ``k`` not positive.
+
+    Notes
+    -----
+    The output is an odd function of x, and never larger in size than x / k^beta. Memory kept for backward: x and the
+    sum, in float64.
+
+    References
+    ----------
+    Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks", NeurIPS 2012,
+    section 3.3. Slide ``Z/13-alexnet``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> local_response_norm(np.full((1, 5, 1), 10.0))[0, :, 0].round(4)
+    array([5.88  , 5.8584, 5.8369, 5.8584, 5.88  ])
+    """
+    namespace(x)
+    if x.ndim < 2 or type(whole(size)) is not int or size < 1 or alpha < 0 or k <= 0:
+        raise ValueError(
+            f"local_response_norm: needs x (B, C, ...), size of at least 1, alpha of at least 0 and k above 0 "
+            f"(x: {tuple(x.shape)}, size {size}, alpha {alpha}, k {k})"
+        )
+    before = size // 2
+    after = size - 1 - before
+    wide = x.astype("float64")  # where no square of a float32 overflows
+    s = k + alpha * _channels_around(wide * wide, before, after)
+    y = wide * s**-beta
+
+    def vjp(g):
+        # channel j stands in the sums of the channels around it: the window the other way around
+        through_sums = _channels_around(g * y / s, after, before)
+        return ((g * s**-beta - 2 * alpha * beta * wide * through_sums).astype(x.dtype),)
+
+    return y.astype(x.dtype), vjp
+
+
+def _channels_around(x, before, after):
+    """For each channel of x (B, C, ...) the sum of the channels from ``before`` channels before it to ``after`` after it."""
+    C = x.shape[1]
+    padded = namespace(x).pad(x, ((0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)))
+    total = padded[:, :C]
+    for i in range(1, before + after + 1):
+        total = total + padded[:, i : i + C]
+    return total
 
 
 @primitive

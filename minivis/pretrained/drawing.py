@@ -11,7 +11,7 @@ from pathlib import Path
 from minivis import models, storage
 from minivis.files import as_path, hub_hint, read_json
 from minivis.nn import init
-from minivis.pretrained.folder import CONFIG, from_pretrained
+from minivis.pretrained.folder import CONFIG, WEIGHTS, from_pretrained
 
 __all__ = ["names", "show"]
 
@@ -94,8 +94,9 @@ def _published():
 def _find(source):
     """Load or make the model with this name or folder."""
     folder = as_path(source)
-    if folder.is_dir() and (folder / CONFIG).is_file():
-        own = "arguments" in read_json(folder / CONFIG)
+    if any((folder / file).is_file() for file in (CONFIG, WEIGHTS)):
+        # the files of authors have no config.json
+        own = (folder / CONFIG).is_file() and "arguments" in read_json(folder / CONFIG)
         return storage.load(folder) if own else from_pretrained(folder, dtype="float32")
     if not folder.exists() and str(source) in _published():
         with init.skip_init():  # the drawing needs only shapes

@@ -6,8 +6,9 @@ Not here: their training (recipes/), the files of their weights (storage.py).
 from pathlib import Path
 
 from minivis import storage
-from minivis.data import shapes
+from minivis.data import digits, shapes
 from minivis.files import as_path, read_json
+from minivis.models.lenet import LeNet5
 from minivis.pretrained.preprocess import Preprocess
 
 __all__ = ["load_ready"]
@@ -68,7 +69,12 @@ def _digits(model):
     square = Preprocess(size=(side, side))
     model.labels = {digit: str(digit) for digit in range(10)}
     model.things = [True] * 10
-    model.preprocess = lambda photo: 1 - square(photo).mean(axis=1, keepdims=True)  # (1, 1, side, side)
+
+    def ink(photo):
+        return 1 - square(photo).mean(axis=1, keepdims=True)  # (1, 1, side, side)
+
+    enlarged = isinstance(model, LeNet5)
+    model.preprocess = (lambda photo: digits.lenet_levels(digits.enlarge(ink(photo)))) if enlarged else ink
 
 
 def _shapes(model):

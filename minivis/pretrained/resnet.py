@@ -26,6 +26,7 @@ def build(config, **options):
         widths=settings.wholes("hidden_sizes", (256, 512, 1024, 2048)),
         stem_width=settings.whole("embedding_size", 64),
         channels=settings.whole("num_channels", 3),
+        widening=settings.whole("widening", 1, most=64),
         **options,
     )
 
@@ -80,7 +81,7 @@ def names(model, dialect):
 
 
 # timm's ResNets that compute the same as minivis's. Others, such as resnetaa50, have the same shapes but differ.
-TIMM_NAMES = r"(tv_|gluon_)?resnet(18|34|50|101|152)(_v1b)?"
+TIMM_NAMES = r"(tv_|gluon_)?resnet(18|34|50|101|152)(_v1b)?|wide_resnet(50|101)_2"
 
 
 def infer(shapes, config=None):
@@ -99,6 +100,7 @@ def infer(shapes, config=None):
 def body(shapes, prefix=""):
     """A config for the ResNet with timm's names and a prefix, from the shapes."""
     bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
+    inner, outer = (shapes.get(f"{prefix}layer1.0.conv{i}.weight", (1,))[0] for i in (1, 3))
     depths, widths = [], []
     while (first := f"{prefix}layer{len(depths) + 1}.0.") + "conv1.weight" in shapes:
         widths.append(shapes[f"{first}conv{3 if bottleneck else 2}.weight"][0])
@@ -111,6 +113,8 @@ def body(shapes, prefix=""):
         "hidden_sizes": widths,
         "embedding_size": shapes[f"{prefix}conv1.weight"][0],
         "num_channels": shapes[f"{prefix}conv1.weight"][1],
+        # transformers has no wide ResNets and no name for this
+        "widening": max(1, 4 * inner // max(1, outer)) if bottleneck else 1,
     }
 
 

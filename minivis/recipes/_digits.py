@@ -46,17 +46,21 @@ def loss(model, images, labels):
     return ops.cross_entropy(model(images), labels, label_smoothing=0.1)
 
 
-def measure(model, count=None, seed=None, scattered=False):
-    """Accuracy on the held-out digits, or on the first ``count`` of them; see `recipes.measure`."""
+def measure(model, count=None, seed=None, scattered=False, prepare=None):
+    """Accuracy on the held-out digits, or on the first ``count`` of them; see `recipes.measure`.
+
+    ``prepare(images)`` makes of the digits what the model takes; without it they are taken as they are.
+    """
     images, labels = held_out(scattered, seed)
     count = min(count or len(labels), len(labels))
+    images = prepare(images[:count]) if prepare else images[:count]
     with no_grad():
-        return {"value": accuracy(model(images[:count]).numpy(), labels[:count]), "n": count}
+        return {"value": accuracy(model(images).numpy(), labels[:count]), "n": count}
 
 
-def report(model, history, out, scattered=False, **facts):
+def report(model, history, out, scattered=False, prepare=None, **facts):
     """Measure a finished model on the held-out digits, once; write ``metrics.json``; print the result."""
-    value, n = measure(model, scattered=scattered).values()
+    value, n = measure(model, scattered=scattered, prepare=prepare).values()
     correct = round(value * n)
     metrics = {
         "metric": "held-out accuracy",

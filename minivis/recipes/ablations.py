@@ -5,7 +5,6 @@ table 4). `results` reads the measured results; scripts/run_ablations.py measure
 Not here: the recipes of the models in the package.
 """
 
-import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from minivis.data.loader import stack
 from minivis.losses import HungarianMatcher, Mask2FormerCriterion, SetCriterion
 from minivis.nn import Module
 from minivis.nn.module import as_tensor
-from minivis.recipes import _shapes, mask2former_shapes, swin_shapes
+from minivis.recipes import _shapes, _studies, mask2former_shapes, swin_shapes
 from minivis.recipes.detr_shapes import small_detr
 from minivis.train import fit
 
@@ -155,6 +154,15 @@ def _fit(model, loss, steps, rng, scenes, collate=shapes.collate):
     )
 
 
+def about():
+    """What the file of the results says beside them."""
+    return {
+        "steps": STEPS,
+        "training scenes": f"{SCENES} a seed, gone through again and again, 16 a step",
+        "scenes": "500 of the validation split",
+    }
+
+
 CHOICES = {
     "positions": {
         "none": (detr, {"position": "none"}),
@@ -187,13 +195,4 @@ def measure(out, subject, choice, seed):
         Metrics, and the ``seconds`` of processor time for training and measuring.
     """
     function, options = CHOICES[subject][choice]
-    same = "_".join([function.__name__, *(f"{name}-{value}" for name, value in sorted(options.items()))])
-    # two subjects with the same options share a file
-    path = storage.make_folder(out) / f"{same}_seed-{seed}.json"
-    if not path.exists():
-        start = time.process_time()
-        found = function(str(out), seed, **options)
-        numbers = {name: round(float(value), 4) for name, value in found.items()}
-        numbers["seconds"] = round(time.process_time() - start, 1)
-        storage.write_files({path: storage.pack_json(numbers)})
-    return storage.read_json(path)
+    return _studies.once(out, function, options, seed)  # two subjects with the same options share a file

@@ -1,5 +1,5 @@
 # ruff: noqa: F403 (a flat list of names is the purpose of this file)
-"""Geometry of vision, without parameters: patches, position codes, windows, boxes, matching, masks.
+"""Vision without parameters: filters, patches, position codes, windows, boxes, matching, masks.
 
 Not here: layers (nn/), pictures (viz/).
 """
@@ -8,6 +8,7 @@ from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attenti
 from minivis.vision.boxes import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
+from minivis.vision.filters import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
 from minivis.vision.neighbourhoods import *
@@ -15,7 +16,10 @@ from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.receptive_fields import *
+from minivis.vision.regression import *
 from minivis.vision.run_lengths import *
+from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.windows import *
 

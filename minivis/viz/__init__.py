@@ -9,9 +9,11 @@ from minivis.viz.boxes import *
 from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
+from minivis.viz.depth import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
+from minivis.viz.kernels import *
 from minivis.viz.local_layers import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
@@ -20,6 +22,7 @@ from minivis.viz.pictures import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
+from minivis.viz.trained_networks import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
 

@@ -63,7 +63,7 @@ def filters(weight, columns=None, size=0.8, title=None, caption=None):
     columns = min(columns or 8, O)
     pictures = weight.reshape(O * C, kh, kw) if C != 3 else weight.transpose(0, 2, 3, 1)
     columns = columns if C in (1, 3) else C
-    canvas, frames = _tiles(pictures, columns)
+    canvas, frames = tiles(pictures, columns)
     wide = size * columns
     high = size * columns * canvas.shape[0] / canvas.shape[1]
     fig, axes = figure(
@@ -125,7 +125,7 @@ def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
         raise ValueError(
             f"feature_maps: expected maps (C, H, W) of one image for each stage, got {', '.join(bad)}"
         )
-    canvases = [_tiles(maps, columns)[0] for maps in found.values()]
+    canvases = [tiles(maps, columns)[0] for maps in found.values()]
     heights = [size * columns * c.shape[0] / c.shape[1] for c in canvases]
     tall = sum(heights) + 0.1 * len(heights) + (0.4 if title else 0)
     fig, axes = figure(len(found), 1, size * columns + 1.7, tall, title, caption, height_ratios=heights)
@@ -144,7 +144,7 @@ def feature_maps(stages, columns=8, size=0.75, title=None, caption=None):
     return fig
 
 
-def _tiles(pictures, columns):
+def tiles(pictures, columns):
     """Pictures (n, h, w) or (n, h, w, 3) as one canvas with gaps (NaN), and a frame for each."""
     count, h, w, *colour = pictures.shape
     fine = max(1, 12 // w)  # canvas pixels per weight, so that gaps are narrower than a weight

@@ -58,7 +58,8 @@ def samples_by_class(
     >>> [text.get_text() for text in fig.axes[0].get_yticklabels()]
     ['0', '1']
     """
-    images, labels = array(images, "images"), np.asarray(labels)
+    images = array(images, "images")
+    labels = np.asarray(labels)
     if images.ndim != 4 or labels.shape != images.shape[:1] or not images.size:
         raise ValueError(
             f"samples_by_class: images must be (B, C, H, W) and labels (B,), got {images.shape} and {labels.shape}"

@@ -148,6 +148,9 @@ def units(branch, closed=(), total=0):
         Number of parameters of the model; 0 inside a block, where nothing is opened or split.
     """
     planner = _Planner(closed, total)
+    planner.only_stacks = all(
+        type(child.module).__name__ == "Sequential" for child in branch.children.values()
+    )
     residual = _blocks(branch, _is_residual)
     planner.is_block = _is_residual if residual else _is_composite
     planner.attention = any(_attends(b) for b in residual or _blocks(branch, _is_composite))
@@ -162,6 +165,9 @@ class _Planner:
         self.total = total
         self.open_kinds = set()
         self.attention = False
+        self.only_stacks = (
+            False  # whether the model is a chain of Sequentials: nothing in it says more than another
+        )
         self.is_block = _is_composite
 
     def inside(self, branch, named_from, frames):
@@ -202,7 +208,7 @@ class _Planner:
         if not self.total or len(branch.layers()) < 2 or self.is_block(branch):
             return False
         share = sum(p.size for p in branch.parameters()) / max(1, self.total)
-        return bool(_blocks(branch, self.is_block)) or share > LARGE
+        return bool(_blocks(branch, self.is_block)) or share > LARGE or self.only_stacks
 
     def _opens(self, unit):
         """Whether its inside is drawn: only the first block of each kind, and only those with attention if there are any."""

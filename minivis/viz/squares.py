@@ -15,7 +15,10 @@ __all__ = ["convolution_matrix", "grids", "sliding_window"]
 _MOST_PLACES = 30  # nobody reads more pictures than this
 
 
-def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36, title=None, caption=None):
+def grids(
+    matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36, x_label="", y_label="", title=None,
+    caption=None,
+):  # fmt: skip
     """Show small matrices side by side as squared paper with a number in each square.
 
     Parameters
@@ -32,6 +35,8 @@ def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36
         Matrices in a row; default: all of them.
     size : float, default 0.36
         Width of a square in inches.
+    x_label, y_label : str
+        What the columns and the rows of each matrix are.
     title, caption : str, optional
         Above and below.
 
@@ -60,8 +65,9 @@ def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36
     rows = -(-len(tables) // columns)
     widest, tallest = max(t.shape[1] for t in tables), max(t.shape[0] for t in tables)
     longest = max((len(line) for t in titles or () for line in str(t).split("\n")), default=0)
-    wide = columns * max(size * widest + 0.35, 0.085 * longest)
-    high = rows * (size * tallest + (0.5 if titles is not None else 0.2)) + (0.4 if title else 0)
+    wide = columns * max(size * widest + 0.35 + 0.25 * bool(y_label), 0.085 * longest)
+    below = 0.2 + 0.3 * (titles is not None) + 0.25 * bool(x_label)
+    high = rows * (size * tallest + below) + (0.4 if title else 0)
     fig, axes = figure(rows, columns, max(wide, 3.2), high, title, caption)
     for i, ax in enumerate(axes.flat):
         _paper(ax, widest, tallest)
@@ -69,7 +75,7 @@ def grids(matrices, titles=None, marks=None, zeros=True, columns=None, size=0.36
             mark = None if marks is None or marks[i] is None else np.atleast_2d(array(marks[i])) > 0
             left, top = (widest - tables[i].shape[1]) / 2, (tallest - tables[i].shape[0]) / 2
             _squares(ax, tables[i], left, top, mark, zeros=zeros)
-            label(ax, title="" if titles is None else str(titles[i]))
+            label(ax, x_label, y_label, "" if titles is None else str(titles[i]))
     return fig
 
 

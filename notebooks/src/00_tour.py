@@ -681,13 +681,15 @@ passed = claims(
 #
 # ## Where to go next
 #
-# Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 05, 07,
+# Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 03, 05, 07,
 # 08), *what it can do* (10, 15, 19), *how fast it is* (21).
 #
 # | chapter | what you will build | time to read |
 # |---|---|---|
 # | [01 Autograd](01_autograd.ipynb) | the engine that finds out which way is downhill: thirty lines of your own, then every line of minivis' | 70 min |
 # | [02 Convolution](02_convolution.ipynb) | filters by hand, then filters that learn | 75 min |
+# | [03 From LeNet to ResNet](03_lenet_to_resnet.ipynb) | deep networks, plain and residual, and what they see | 75 min |
+# | [04 Kernels that adapt](04_kernels_that_adapt.ipynb) | filters that look before they average, and one of them as attention | 45 min |
 # | [05 Attention](05_attention.ipynb) | queries, keys and values, one head and many | 60 min |
 # | [06 Attention inside CNNs](06_attention_inside_cnns.ipynb) | attention added to a network of convolutions, and in their place | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
@@ -697,9 +699,9 @@ passed = claims(
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 03 from LeNet to ResNet · 04 kernels that adapt · 09 masked modelling · 11 DINO · 12 CLIP ·
-# 13 ViViT, for videos · 14 detection before transformers · 16 U-Net and Mask R-CNN · 17 Segmenter ·
-# 18 MaskFormer · 20 SAM · 22 published weights · 23 more than one machine · 24 a gallery of the rest.
+# **To come**: 09 masked modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 14 detection before
+# transformers · 16 U-Net and Mask R-CNN · 17 Segmenter · 18 MaskFormer · 20 SAM · 22 published weights ·
+# 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,
 # with an example. `mv.laws.check` finds the smallest input for which your code is wrong. `minivis doctor` looks at

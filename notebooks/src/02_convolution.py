@@ -1292,4 +1292,4 @@ passed = mv.laws.check("max_pool2d", max_pool2d).passed
 #   overlaps add up.
 # - It cannot let distant places interact in one layer, and it does not adapt to the image. Attention can do both.
 #
-# Next: [05. Attention](05_attention.ipynb), where everything may work together with everything.
+# Next: [03. From LeNet to ResNet](03_lenet_to_resnet.ipynb), where convolutions become deep.

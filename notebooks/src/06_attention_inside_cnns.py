@@ -28,7 +28,6 @@
 
 # %% tags=["setup"]
 import math
-import time
 
 import numpy as np
 

@@ -46,7 +46,9 @@ def test_a_title_begins_small_unless_it_is_an_abbreviation():
         "minivis.backend: CPU and GPU",
         "minivis.laws: judging an answer by laws",
     ]
-    assert "Parts: :py:mod:`minivis.recipes.ablations`" in pages["api/minivis.recipes.rst"]
+    parts = ("ablations", "depth", "local_attention_shapes")
+    names = ", ".join(f":py:mod:`minivis.recipes.{part}`" for part in parts)
+    assert f"Parts: {names}." in pages["api/minivis.recipes.rst"]
 
 
 def test_only_members_of_ours_are_listed():

@@ -395,7 +395,7 @@ def test_what_was_found_so_far_is_on_disk(boxes, tmp_path, monkeypatch, error):
         return judging.nothing(tasks, "")
 
     monkeypatch.setattr(grading, "judge_submission", judge)
-    monkeypatch.setattr(grading, "warm_up", lambda tasks: None)
+    monkeypatch.setattr(grading, "warm_up", lambda tasks, seed: None)
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
             grading.grade(str(boxes), tmp_path)

@@ -75,3 +75,19 @@ def test_importing_the_data_does_not_import_scikit_learn():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_digits_for_lenet_stand_in_the_middle_and_have_its_levels():
+    images, _ = digits.load("train")
+    large = digits.enlarge(images[:200])
+    assert large.shape == (200, 1, 32, 32) and large.dtype == np.float32
+    assert large.min() == 0 and large.max() == 1
+    inside = large[:, :, 6:26, 6:26]
+    assert np.count_nonzero(large) == np.count_nonzero(inside)  # 20 x 20 pixels
+    np.testing.assert_allclose(inside.reshape(200, 1, 4, 5, 4, 5).mean(), images[:200].mean(), atol=0.02)
+    levels = digits.lenet_levels(large)
+    assert levels.dtype == np.float32
+    assert levels.mean() == pytest.approx(0.05, abs=0.01) and levels.var() == pytest.approx(0.11, abs=0.01)
+    np.testing.assert_allclose(digits.lenet_levels(np.array([0.0, 0.5, 1.0])), [-0.1, 0.5375, 1.175])
+    with pytest.raises(ValueError, match="^enlarge: images"):
+        digits.enlarge(images[0])

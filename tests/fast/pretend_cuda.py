@@ -4,6 +4,7 @@ Not here: tests, speed. A block's threads are real threads and `__syncthreads` a
 warp the whole block meets.
 """
 
+import atexit
 import ctypes
 import functools
 import importlib.util
@@ -59,23 +60,29 @@ void launch(unsigned grid, unsigned block, F kernel) {
 """
 
 
+OPTIONS = ["-std=c++20", "-O1", "-fPIC", "-pthread"]
+
+
+@functools.cache
+def shim():
+    """The header that every source begins with; the compiler reads the standard library for it once."""
+    folder = tempfile.mkdtemp(prefix="minivis_cuda_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    header = Path(folder) / "shim.h"
+    header.write_text(SHIM)
+    command = [COMPILER, *OPTIONS, "-x", "c++-header", "shim.h", "-o", "shim.h.gch"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return str(header)
+
+
 @functools.cache
 def compiled(source):
     """The function `run` of a C++ source, through a shared library."""
     folder = Path(tempfile.mkdtemp(prefix="minivis_cuda_"))
     try:
-        (folder / "source.cpp").write_text(SHIM + source)
-        command = [
-            COMPILER,
-            "-std=c++20",
-            "-O1",
-            "-shared",
-            "-fPIC",
-            "-pthread",
-            "source.cpp",
-            "-o",
-            "lib.so",
-        ]
+        (folder / "source.cpp").write_text(source)
+        command = [COMPILER, *OPTIONS, "-shared", "-include", shim(), "source.cpp", "-o", "lib.so"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         return ctypes.CDLL(str(folder / "lib.so")).run

@@ -34,38 +34,54 @@ def variants(node):
 
 
 def changed(tree):
-    """Copies of a syntax tree, each with one change: pairs of (words, tree). Equal texts come once."""
-    seen = {ast.unparse(tree)}
-    places = [i for i, node in enumerate(ast.walk(tree)) if not _is_docstring_part(node)]
-    for place in places:
-        original = _at(tree, place)
-        for words, new in variants(original):
-            other = copy.deepcopy(tree)
-            other = _replaced(other, _at(other, place), new)
-            text = ast.unparse(other)
-            if text not in seen:
-                seen.add(text)
-                yield f"line {getattr(original, 'lineno', '?')}: {words}", ast.fix_missing_locations(other)
+    """Syntax trees, each with one change: pairs of (words, tree). Equal texts come once.
+
+    They share with the given tree, and with each other, all nodes but the changed one and those above it.
+    """
+    above = _above(tree)
+    seen = {}  # statement -> texts that it had already
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a docstring or a part of one
+            continue
+        for words, new in variants(node):
+            if not hasattr(new, "lineno") and hasattr(node, "lineno"):
+                ast.copy_location(new, node)
+            other, statement, text = _replaced(above, node, ast.fix_missing_locations(new))
+            texts = seen.setdefault(statement, {ast.unparse(statement)})
+            if text not in texts:
+                texts.add(text)
+                yield f"line {getattr(node, 'lineno', '?')}: {words}", other
 
 
-def _is_docstring_part(node):
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _above(tree):
+    """For each node of a tree the one above it, and the field (and the place in a list) where it stands there."""
+    found = {}
+    for parent in ast.walk(tree):
+        for field, value in ast.iter_fields(parent):
+            for i, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(node, ast.AST):
+                    found[node] = parent, field, i
+    return found
 
 
-def _at(tree, place):
-    return next(node for i, node in enumerate(ast.walk(tree)) if i == place)
-
-
-def _replaced(tree, old, new):
-    class Replace(ast.NodeTransformer):
-        def visit(self, node):
-            return ast.copy_location(new, node) if node is old else self.generic_visit(node)
-
-    return Replace().visit(tree)
+def _replaced(above, node, new):
+    """The tree with another node in the place of one, the statement where it stands, and that statement's new text."""
+    statement = text = None
+    while True:
+        if statement is None and (isinstance(node, ast.stmt) or node not in above):
+            statement = node
+            text = ast.unparse(new)
+        if node not in above:
+            return new, statement, text
+        parent, field, i = above[node]
+        other = copy.copy(parent)
+        value = getattr(parent, field)
+        setattr(other, field, new if i is None else [*value[:i], new, *value[i + 1 :]])
+        node, new = parent, other
 
 
 def _with(node, **fields):
-    other = copy.deepcopy(node)
+    other = copy.copy(node)
     for name, value in fields.items():
         setattr(other, name, value)
     return other

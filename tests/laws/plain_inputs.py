@@ -3,8 +3,11 @@
 Not here: corners. The strategies of the laws are in minivis/laws; these are written apart from them on purpose.
 """
 
+import math
+
 import numpy as np
 
+from minivis.laws.ode import Field
 from tests.laws.plain_detection import PLAIN_DETECTION
 
 __all__ = ["PLAIN"]
@@ -32,6 +35,34 @@ def _layer_norm(rng):
     eps = float(rng.choice([1e-5, 1e-6, 0.1, 1.0]))
     options = _some(rng, weight=_numbers(rng, *last), bias=_numbers(rng, *last), eps=eps)
     return {"x": x, "normalized_shape": last, **options}
+
+
+def _local_response_norm(rng):
+    x = _numbers(rng, *rng.integers(1, 9, 2), *rng.integers(1, 4, 2), scale=rng.choice([1, 30, 1000]))
+    options = _some(rng, size=int(rng.choice([1, 3, 5, 7])), alpha=float(rng.choice([1e-4, 0.01, 1.0])))
+    return {"x": x, **options, **_some(rng, beta=float(rng.uniform(0.3, 2)), k=float(rng.uniform(0.5, 3)))}
+
+
+def _masked_conv2d(rng):
+    O, C = rng.integers(1, 7, 2)  # noqa: E741
+    kernel = rng.integers(1, 5, 2)
+    table = rng.random((O, C)) < rng.choice([0.3, 0.7])
+    table[:, 0] |= ~table.any(axis=1)
+    x = _numbers(rng, int(rng.integers(1, 4)), C, *(kernel + rng.integers(0, 4, 2)))
+    return {"x": x, "weight": _numbers(rng, O, C, *kernel), "bias": _numbers(rng, O), "table": table}
+
+
+def _subsample(rng):
+    B, C, H, W = rng.integers(1, 5, 4)
+    return {"x": _numbers(rng, B, C, 2 * H, 2 * W), "weight": _numbers(rng, C), "bias": _numbers(rng, C)}
+
+
+def _field_of_view(rng):
+    count = int(rng.integers(1, 13))
+    layers = np.stack(
+        [rng.integers(1, 8, count), rng.integers(1, 4, count), rng.integers(1, 4, count)], axis=1
+    )
+    return {"layers": [tuple(map(int, layer)) for layer in layers]}
 
 
 def _pair(rng, low, high):
@@ -166,6 +197,33 @@ def _cross_entropy(rng):
     return {"logits": logits, "target": rng.integers(0, K, B)}
 
 
+def _residual_block(rng):
+    B, D, H = rng.integers(1, 6, 3)
+    shapes = {"x": (B, D), "w1": (H, D), "b1": (H,), "w2": (D, H), "b2": (D,)}
+    return {name: _numbers(rng, *shape, scale=rng.choice([0.5, 1, 3])) for name, shape in shapes.items()}
+
+
+def _drop_path(rng):
+    rows = int(rng.choice([1, 2, 40, 300]))
+    x = _numbers(rng, rows, *rng.integers(1, 4, rng.integers(0, 3)))
+    rate = float(rng.choice([0, 0.1, 0.25, 0.6, 0.9, 1]))
+    draws = np.random.default_rng(int(rng.integers(2**32)))
+    return {"x": x, "rate": rate, "training": bool(rng.random() < 0.8), "rng": draws}
+
+
+def _survival_schedule(rng):
+    return {"layers": int(rng.integers(1, 60)), "last": float(rng.uniform(0, 1))}
+
+
+def _odeint(rng):
+    speeds = tuple(float(c) for c in rng.uniform(-1, 1, 4).round(2))
+    field = Field(float(rng.uniform(-1, 1)), float(rng.uniform(-0.3, 0.3)), speeds)
+    t0 = float(rng.uniform(-1, 1))
+    case = {"field": field, "y0": _numbers(rng, *rng.integers(1, 4, rng.integers(1, 4))), "t0": t0}
+    case |= {"t1": t0 + float(rng.uniform(-1.5, 1.5)), "steps": int(rng.integers(1, 5))}
+    return case | _some(rng, method=str(rng.choice(["euler", "midpoint", "rk4"])))
+
+
 def _non_local(rng):
     B, C, inner, rows, columns = (int(n) for n in rng.integers(1, 4, 5))
     pool = int(rng.integers(1, 4)) if rng.random() < 0.5 else 1
@@ -206,18 +264,72 @@ def _spectral_norm(rng):
     return {"weight": weight, "u": u, **_some(rng, iterations=int(rng.integers(1, 5)))}
 
 
+def _kernel_regression(rng):
+    n, m, d, c = (int(size) for size in rng.integers(1, 6, 4))
+    places = {"queries": _numbers(rng, n, d, scale=2.0), "keys": _numbers(rng, m, d, scale=2.0)}
+    return {**places, "values": _numbers(rng, m, c), **_some(rng, b=float(rng.choice([0.5, 1.3, 3])))}
+
+
+def _bilateral_filter(rng):
+    window = int(rng.choice([1, 3, 5]))
+    rows, columns = window // 2 + rng.integers(1, 4, 2)
+    channels = (int(rng.integers(1, 5)),) if rng.random() < 0.5 else ()
+    scale = float(rng.choice([1, 40]))
+    widths = {"b_x": scale * rng.choice([0.5, 1, 3, math.inf]), "b_p": rng.choice([0.8, 1.5, 4, math.inf])}
+    image = _numbers(rng, rows, columns, *channels, scale=scale)
+    return {"image": image, "window": window, **{name: float(width) for name, width in widths.items()}}
+
+
+def _non_local_means(rng):
+    patch, search = (int(side) for side in rng.choice([1, 3, 5], 2))
+    rows, columns = patch // 2 + search // 2 + rng.integers(1, 4, 2)
+    options = _some(rng, sigma=float(rng.uniform(0, 1)), b_p=float(rng.choice([1, 3])))
+    image = _numbers(rng, rows, columns)
+    return {"image": image, "patch": patch, "search": search, "h": float(rng.uniform(0.5, 2)), **options}
+
+
+def _steering_matrices(rng):
+    window = int(rng.choice([3, 5]))
+    size = window // 2 + rng.integers(1, 4, 2)
+    options = {name: float(rng.uniform(0.05, 2)) for name in ("lam", "lam2", "alpha")}
+    return {"gx": _numbers(rng, *size), "gy": _numbers(rng, *size), "window": window, **_some(rng, **options)}
+
+
+def _steering_kernel_regression(rng):
+    order = int(rng.choice([0, 2]))
+    window = int(rng.choice([3, 5] if order else [1, 3, 5]))
+    size = window // 2 + rng.integers(1, 4, 2)
+    root = _numbers(rng, *size, 2, 2, scale=0.6)
+    C = root @ np.swapaxes(root, -1, -2) + np.float32(0.2) * np.eye(2, dtype=np.float32)
+    case = {"image": _numbers(rng, *size), "C": C, "window": window, "h": float(rng.uniform(1.2, 2.5))}
+    return case | ({"order": order} if order or rng.random() < 0.5 else {})
+
+
 PLAIN = {
+    "residual_block": _residual_block,
+    "drop_path": _drop_path,
+    "survival_schedule": _survival_schedule,
+    "odeint": _odeint,
     "patchify": _patchify,
     "unpatchify": _unpatchify,
     "sine_position_code": _sine_position_code,
     "attention_distance": _attention_distance,
+    "field_of_view": _field_of_view,
     "softmax": _softmax,
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,
+    "local_response_norm": _local_response_norm,
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
+    "masked_conv2d": _masked_conv2d,
+    "subsample": _subsample,
     "interpolate": _interpolate,
+    "kernel_regression": _kernel_regression,
+    "bilateral_filter": _bilateral_filter,
+    "non_local_means": _non_local_means,
+    "steering_matrices": _steering_matrices,
+    "steering_kernel_regression": _steering_kernel_regression,
     "cross_entropy": _cross_entropy,
     "hinge_d": _hinge_d,
     "hinge_g": _hinge_g,

@@ -83,6 +83,43 @@ def multi_head(query, key, value, weights, heads, mask=None):
     return out
 
 
+def local_response_norm(x, size=5, alpha=1e-4, beta=0.75, k=2.0):
+    """The sum over the window as a correlation with ones along the channels."""
+    sums = scipy.ndimage.correlate1d(x * x, np.ones(size), axis=1, mode="constant")
+    return x * np.exp(-beta * np.log(k + alpha * sums))
+
+
+def masked_conv2d(x, weight, bias, table):
+    """One pair of maps at a time, with SciPy's correlation."""
+    out = (
+        np.zeros((len(x), len(weight), *(np.array(x.shape[2:]) - weight.shape[2:] + 1))) + bias[:, None, None]
+    )
+    for image, picture in enumerate(x):
+        for o, c in np.argwhere(table):
+            out[image, o] += scipy.signal.correlate2d(picture[c], weight[o, c], "valid")
+    return out
+
+
+def subsample(x, weight, bias):
+    """Each of the four pixels from its own slice."""
+    sums = x[:, :, ::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, ::2] + x[:, :, 1::2, 1::2]
+    return np.einsum("bchw,c->bchw", sums, weight) + bias.reshape(1, -1, 1, 1)
+
+
+def field_of_view(layers):
+    """The first and the last pixel of a position and of its neighbour, backwards through the layers."""
+
+    def pixels(place):
+        first = last = place
+        for kernel, stride, dilation in layers[::-1]:
+            first = first * stride
+            last = last * stride + (kernel - 1) * dilation
+        return first, last
+
+    (first, last), (next_first, _) = pixels(0), pixels(1)
+    return last - first + 1, next_first - first
+
+
 def patchify(images, patch):
     B, _, H, W = images.shape
     corners = [(y, x) for y in range(0, H, patch) for x in range(0, W, patch)]
@@ -115,6 +152,52 @@ def attention_distance(attention, patch_size, grid):
         steps = i // grid[1] - j // grid[1], i % grid[1] - j % grid[1]
         out[head] += attention[head, i, j] * math.hypot(*steps) * patch_size / attention.shape[1]
     return out
+
+
+def residual_block(x, w1, b1, w2, b2):
+    """One number after the other."""
+    y = np.empty_like(x)
+    for n, i in np.ndindex(y.shape):
+        inner = [
+            max(0.0, sum(w * v for w, v in zip(row, x[n], strict=True)) + b)
+            for row, b in zip(w1, b1, strict=True)
+        ]
+        y[n, i] = max(0.0, x[n, i] + b2[i] + sum(w * v for w, v in zip(w2[i], inner, strict=True)))
+    return y
+
+
+def drop_path(x, rate, training, rng):
+    """One sample after the other."""
+    if not training:
+        return x
+    out = np.zeros_like(x)
+    for i, sample in enumerate(x):
+        if rng.random() >= rate:
+            out[i] = sample / (1 - rate)
+    return out
+
+
+def survival_schedule(layers, last):
+    return np.interp(np.arange(1, layers + 1), [0, layers], [1, last])
+
+
+def odeint(field, y0, t0, t1, steps, method="euler"):
+    """The table of coefficients of any explicit method: what each stage takes of the earlier ones, and the weights."""
+    stages, weights = {
+        "euler": ([[]], [1]),
+        "midpoint": ([[], [1 / 2]], [0, 1]),
+        "rk4": ([[], [1 / 2], [0, 1 / 2], [0, 0, 1]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+    }[method]
+    h = (t1 - t0) / steps
+    y = y0
+    for t in t0 + h * np.arange(steps):
+        k = []
+        for row in stages:
+            k.append(
+                field(y + h * sum((a * v for a, v in zip(row, k, strict=True)), 0 * y), t + h * sum(row))
+            )
+        y = y + h * sum(b * v for b, v in zip(weights, k, strict=True))
+    return y
 
 
 def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1):
@@ -165,7 +248,90 @@ def spectral_norm(weight, u, iterations=1):
     return weight / (new @ matrix @ right / np.linalg.norm(right)), new
 
 
+def mirror(n, length):
+    """The pixel that stands for pixel n of a row, also beyond its ends."""
+    while not 0 <= n < length:
+        n = -n if n < 0 else 2 * (length - 1) - n
+    return n
+
+
+def around(image, i, j, window):
+    """(dy, dx, row, column) for each place of the window around a pixel, mirrored at the border."""
+    r = window // 2
+    for dy, dx in np.ndindex(window, window):
+        yield dy - r, dx - r, mirror(i + dy - r, len(image)), mirror(j + dx - r, image.shape[1])
+
+
+def kernel_regression(queries, keys, values, b=1.0):
+    out = np.empty((len(queries), values.shape[1]))
+    for i, query in enumerate(queries):
+        scores = [-sum(((a - k) / b) ** 2 for a, k in zip(query, key, strict=True)) for key in keys]
+        out[i] = np.average(values, axis=0, weights=[math.exp(s - max(scores)) for s in scores])
+    return out
+
+
+def bilateral_filter(image, window, b_x, b_p):
+    out = np.empty_like(image)
+    for i, j in np.ndindex(image.shape[:2]):
+        weights, values = [], []
+        for dy, dx, y, x in around(image, i, j, window):
+            alike = math.exp(-np.sum((image[i, j] - image[y, x]) ** 2) / b_x**2)
+            weights.append(alike * math.exp(-(dy**2 + dx**2) / b_p**2))
+            values.append(image[y, x])
+        out[i, j] = np.average(values, axis=0, weights=weights)
+    return out
+
+
+def non_local_means(image, patch, search, h, sigma=0.0, b_p=math.inf):
+    def patch_at(i, j):
+        rows = [mirror(i + o - patch // 2, len(image)) for o in range(patch)]
+        columns = [mirror(j + o - patch // 2, image.shape[1]) for o in range(patch)]
+        return image[np.ix_(rows, columns)]
+
+    out = np.empty_like(image)
+    for i, j in np.ndindex(image.shape):
+        weights, values = [], []
+        for dy, dx, _, _ in around(image, i, j, search):
+            other = patch_at(i + dy, j + dx)
+            excess = max(np.mean((patch_at(i, j) - other) ** 2) - 2 * sigma**2, 0)
+            weights.append(math.exp(-excess / h**2 - (dy**2 + dx**2) / b_p**2))
+            values.append(other[patch // 2, patch // 2])
+        out[i, j] = np.average(values, weights=weights)
+    return out
+
+
+def steering_matrices(gx, gy, window, lam=1.0, lam2=0.01, alpha=0.5):
+    """By the eigenvalues of the products of gradients."""
+    out = np.empty((*gx.shape, 2, 2))
+    for i, j in np.ndindex(gx.shape):
+        G = np.array([[gx[y, x], gy[y, x]] for _, _, y, x in around(gx, i, j, window)])
+        squares, v = np.linalg.eigh(G.T @ G)  # the smaller first
+        s2, s1 = np.sqrt(np.maximum(squares, 0))
+        stretched = np.diag([(s2 + lam) / (s1 + lam), (s1 + lam) / (s2 + lam)])
+        out[i, j] = ((s1 * s2 + lam2) / len(G)) ** alpha * v @ stretched @ v.T
+    return out
+
+
+def steering_kernel_regression(image, C, window, h, order=0):
+    """Least squares, pixel by pixel."""
+    out = np.empty_like(image)
+    for i, j in np.ndindex(image.shape):
+        rows, values = [], []
+        for dy, dx, y, x in around(image, i, j, window):
+            place = np.array([dx, dy])
+            k = math.sqrt(np.linalg.det(C[y, x])) * math.exp(-place @ C[y, x] @ place / (2 * h**2))
+            surface = [1, dx, dy, dx * dx, dx * dy, dy * dy] if order else [1]
+            rows.append(np.multiply(surface, math.sqrt(k)))
+            values.append(image[y, x] * math.sqrt(k))
+        out[i, j] = np.linalg.lstsq(np.array(rows), np.array(values))[0][0]
+    return out
+
+
 THIRD = RIGHT | {
+    "residual_block": residual_block,
+    "drop_path": drop_path,
+    "survival_schedule": survival_schedule,
+    "odeint": odeint,
     "hinge_d": lambda real, fake: (
         sum(max(0, 1 - r) for r in real.flat) / real.size + sum(max(0, 1 + f) for f in fake.flat) / fake.size
     ),
@@ -173,7 +339,16 @@ THIRD = RIGHT | {
     "self_attention_2d": self_attention_2d,
     "spectral_norm": spectral_norm,
     "conv_transpose2d": conv_transpose,
+    "field_of_view": field_of_view,
     "interpolate": interpolate,
+    "local_response_norm": local_response_norm,
+    "masked_conv2d": masked_conv2d,
+    "subsample": subsample,
+    "kernel_regression": kernel_regression,
+    "bilateral_filter": bilateral_filter,
+    "non_local_means": non_local_means,
+    "steering_matrices": steering_matrices,
+    "steering_kernel_regression": steering_kernel_regression,
     "multi_head_attention": multi_head,
     "patchify": patchify,
     "unpatchify": unpatchify,

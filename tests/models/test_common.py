@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minivis import Tensor, models, nn
-from minivis.models.common import as_images, drop_path_rates, map_to_tokens, published
+from minivis.models.common import as_images, map_to_tokens, published
 from minivis.pairs import checked_pair, pair
 from minivis.randomness import generator
 
@@ -36,7 +36,7 @@ def test_images_of_other_axes_are_refused_in_the_name_of_the_model():
 
 
 def test_rates_rise_in_even_steps():
-    assert drop_path_rates(0.4, 3) == [0, 0.2, 0.4] and drop_path_rates(0.4, 1) == [0]
+    assert nn.drop_path_rates(0.4, 3) == [0, 0.2, 0.4] and nn.drop_path_rates(0.4, 1) == [0]
 
 
 @pytest.mark.parametrize(("file", "name"), [(f, n) for f, names in CONSTRUCTORS.items() for n in names])

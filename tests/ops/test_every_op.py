@@ -31,6 +31,7 @@ VIEWS = {
     "split",
     "getitem",
     "flip",
+    "drop_path",
     "dropout",
 }
 PLAIN = {"argmax", "argsort", "topk", "attention_weights"}  # functions without a gradient

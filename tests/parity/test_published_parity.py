@@ -104,7 +104,7 @@ def test_there_are_stored_models():
 def test_the_comparison_sees_a_wrong_weight(tmp_path):
     from safetensors.numpy import save_file
 
-    source = STORED[0]
+    source = HERE / "published" / "resnet"
     weights = load_file(source / "model.safetensors")
     name = next(n for n, x in weights.items() if x.ndim == 2)
     save_file({**weights, name: weights[name] * 1.001}, tmp_path / "model.safetensors")

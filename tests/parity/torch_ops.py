@@ -136,6 +136,10 @@ TORCH = {
     "batch_norm": lambda x, running_mean, running_var, **options: F.batch_norm(
         x, running_mean, running_var, **options
     ),
+    # torch divides alpha by the size of the window, and needs an axis of positions
+    "local_response_norm": lambda x, size=5, alpha=1e-4, beta=0.75, k=2.0: F.local_response_norm(
+        x[..., None], size, alpha * size, beta, k
+    )[..., 0],
     "normalize": lambda x, p=2.0, axis=1, eps=1e-12: F.normalize(x, p, axis, eps),
     "dropout": lambda x, p=0.5, training=True: F.dropout(x, p, training),
     "scaled_dot_product_attention": _attention,

@@ -98,7 +98,8 @@ def main(rows):
     for name, make in rows.items():
         make(FOLDER / name)
         size = sum(path.stat().st_size for path in (FOLDER / name).iterdir())
-        kind = json.loads((FOLDER / name / "config.json").read_text())["model_type"]
+        config = FOLDER / name / "config.json"  # torchvision has none
+        kind = json.loads(config.read_text())["model_type"] if config.exists() else name
         print(f"{name}: {kind}, {size / 1024:.0f} KB")
 
 

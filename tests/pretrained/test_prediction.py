@@ -265,7 +265,8 @@ def test_missing_settings_are_noted_once(photo, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "name, labels", [("vit-digits", 10), ("vit-scattered-digits", 10), ("cnn-digits", 10)]
+    "name, labels",
+    [("vit-digits", 10), ("vit-scattered-digits", 10), ("cnn-digits", 10), ("lenet-digits", 10)],
 )
 def test_our_own_models_go_by_their_names(name, labels, photo, tmp_path, capsys):
     out = tmp_path / "x.png"

@@ -120,6 +120,22 @@ def test_the_number_of_parameters_is_the_published_one(name):
     assert sum(p.size for p in opened(name)[0].parameters()) == int(published)
 
 
+def test_a_wide_resnet_is_a_resnet_with_wider_convolutions_inside(monkeypatch):
+    shapes = {name: list(shape) for name, shape in LISTS["tv_resnet50"]["shapes"].items()}
+    for name, shape in shapes.items():
+        if name.startswith("layer") and (found := re.search(r"\.(conv|bn)([123])\.", name)):
+            if shape and found[2] != "3":
+                shape[0] *= 2
+            if found[1] == "conv" and found[2] != "1":
+                shape[1] *= 2
+    monkeypatch.setitem(LISTS, "tv_wide_resnet50_2", {"shapes": shapes})
+    model, family, stored = opened("tv_wide_resnet50_2")
+    wanted = folders._dialect(model, family, stored)
+    folders._check(Path("wide"), model, family, wanted, stored)
+    assert sum(p.size for p in model.parameters()) == 68_883_240
+    assert model.config["widening"] == 2
+
+
 def test_every_family_has_a_list_and_every_list_a_family():
     kinds = {opened(name)[1].model_types for name in LISTS}
     assert kinds == {family.model_types for family in folders.families()}

@@ -3,6 +3,7 @@
 Not here: the record of a forward pass beyond what a drawing needs (tests/nn/test_calls.py), the command (tests/test_cli.py).
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -382,6 +383,7 @@ def test_numbers_are_short():
 # How it looks
 
 
+@functools.lru_cache(maxsize=1)  # drawn once for all tests of a picture, which come one after the other
 def rectangles(fig):
     """Bounding boxes in pixels of the boxes, pills and frames by name, and of all texts with the name of their box."""
     renderer = FigureCanvasAgg(fig).get_renderer()

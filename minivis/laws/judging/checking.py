@@ -4,6 +4,7 @@ Not here: how a call is kept within its time (sandbox.py), how a report looks (r
 """
 
 import contextlib
+import functools
 import os
 import time
 import warnings
@@ -212,14 +213,17 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     """Try a law on its cases: (case, broken) for the smallest one that breaks it, or (None, None).
 
     ``broken_by(law, case)`` returns what is wrong, or None; ``may_shrink()`` says whether to try another smaller case.
-    If the law draws its cases one by one, Hypothesis only looks for a smaller case than the first broken one.
+    Hypothesis only looks for a smaller case than the first broken one.
     """
     known = {}
     smallest = (None, None)
-    if law.one_by_one:
-        smallest = _first_broken(law, broken_by, seed)
-        if smallest[1] is None or not may_shrink():
-            return smallest
+    for key, case in _cases(law, law.examples, seed):
+        known[key] = broken_by(law, case)
+        if known[key]:
+            smallest = (case.copy(), known[key])
+            break
+    if smallest[1] is None or not may_shrink():
+        return smallest
 
     @hypothesis.seed(_seed_of(law, seed))
     @_settings(law.examples, Phase.generate, Phase.shrink)
@@ -228,7 +232,7 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
         nonlocal smallest
         key = case.key()  # each case is tried once: a function with random results cannot contradict itself
         if key not in known:
-            if smallest[1] and not may_shrink():
+            if not may_shrink():
                 return
             known[key] = broken_by(law, case)
         if known[key]:
@@ -240,35 +244,44 @@ def smallest_broken(law, broken_by, seed=0, may_shrink=lambda: True):
     return smallest
 
 
+@functools.lru_cache(maxsize=1024)
+def _cases(law, count, seed):
+    """The different cases that a law is tried on, with their keys: drawn once, and shared by all who judge with them."""
+    cases = (_one_by_one if law.one_by_one else _by_hypothesis)(law, count, seed)
+    for case in cases.values():
+        for value in case.everything.values():
+            for array in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(array, np.ndarray):
+                    array.flags.writeable = False
+    return tuple(cases.items())
+
+
 def _one_by_one(law, count, seed):
-    """``count`` independent cases without repetition, or fewer if there are not enough different ones."""
+    """``count`` independent cases by their keys, or fewer if there are not enough different ones."""
     rng = np.random.default_rng(_seed_of(law, seed))
-    seen = set()
+    found = {}
     for _ in range(8 * count):
         case = law.draw(rng)
-        if len(seen) < count and case.key() not in seen:
-            seen.add(case.key())
-            yield case
+        found.setdefault(case.key(), case)
+        if len(found) == count:
+            break
+    return found
 
 
-def _first_broken(law, broken_by, seed):
-    for case in _one_by_one(law, law.examples, seed):
-        if broken := broken_by(law, case):
-            return case, broken
-    return None, None
+def _by_hypothesis(law, count, seed):
+    """The different ones of ``count`` cases that Hypothesis draws, by their keys."""
+    found = {}
+
+    @hypothesis.seed(_seed_of(law, seed))
+    @_settings(count, Phase.generate, Phase.shrink)
+    @hypothesis.given(law.inputs)
+    def collect(case):
+        found.setdefault(case.key(), case)
+
+    collect()
+    return found
 
 
 def drawn(law, count, seed=0):
     """``count`` cases of a law, drawn as when it is checked."""
-    if law.one_by_one:
-        return list(_one_by_one(law, count, seed))
-    cases = []
-
-    @hypothesis.seed(_seed_of(law, seed))
-    @_settings(count, Phase.generate)
-    @hypothesis.given(law.inputs)
-    def collect(case):
-        cases.append(case)
-
-    collect()
-    return cases
+    return [case for _, case in _cases(law, count, seed)]

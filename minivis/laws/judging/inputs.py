@@ -4,6 +4,7 @@
 independent. Not here: which inputs a law uses; each family defines them.
 """
 
+import copy
 import itertools
 import math
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ def leaves(value):
 
 
 def copied(value, dtype):
-    """A copy of an argument; float arrays are converted to ``dtype``, if given."""
+    """A copy of an argument; float arrays are converted to ``dtype``, if given. A copied generator draws the same again."""
+    if isinstance(value, np.random.Generator):
+        return copy.deepcopy(value)
     if isinstance(value, dict):
         return {name: copied(item, dtype) for name, item in value.items()}
     if not isinstance(value, np.ndarray):
@@ -88,6 +91,8 @@ def copied(value, dtype):
 def _key(value):
     if isinstance(value, dict):
         return [(name, _key(item)) for name, item in value.items()]
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
     return (value.shape, value.dtype.name, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 

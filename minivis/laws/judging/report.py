@@ -199,14 +199,14 @@ def in_full(verdict, function):
 
 
 def _call(function, case):
-    """The call in Python: arrays by name, other arguments by value."""
-    shown = [n if _is_array(value) else repr(value) for n, value in case.args.items()]
-    shown += [f"{n}={n if _is_array(value) else repr(value)}" for n, value in case.options.items()]
+    """The call in Python: arrays and generators by name, other arguments by value."""
+    shown = [n if _by_name(value) else repr(value) for n, value in case.args.items()]
+    shown += [f"{n}={n if _by_name(value) else repr(value)}" for n, value in case.options.items()]
     return f"{function}({', '.join(shown)})"
 
 
-def _is_array(value):
-    return isinstance(value, (np.ndarray, dict))
+def _by_name(value):
+    return isinstance(value, (np.ndarray, dict, np.random.Generator))
 
 
 def _arrays(name, value):

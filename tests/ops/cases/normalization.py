@@ -41,6 +41,11 @@ CASES = [
     case(
         "batch_norm", x=normal(0, 2, 5), running_mean=constant([0.5, -1.0]), running_var=constant([2.0, 0.3])
     ),
+    case("local_response_norm", x=normal(2, 7, 3), alpha=0.3),
+    case("local_response_norm", x=normal(2, 3, 2, 2), size=5, alpha=0.5, beta=0.6, k=1.0),
+    case("local_response_norm", x=normal(2, 6), size=3, alpha=1.0, beta=2.0),
+    case("local_response_norm", x=normal(1, 5, 4), size=4, alpha=1.0),
+    case("local_response_norm", x=normal(0, 4, 2)),
     case("normalize", x=normal(3, 5)),
     case("normalize", x=normal(3, 5, 2), axis=-1),
     case("normalize", x=positive(3, 5), p=3.0, axis=0),
@@ -88,6 +93,11 @@ ERRORS = [
         running_mean=normal(2),
         running_var=normal(3),
     ),
+    error("local_response_norm", ValueError, "needs x (B, C, ...)", x=normal(5)),
+    error("local_response_norm", ValueError, "size of at least 1", x=normal(2, 5), size=0),
+    error("local_response_norm", ValueError, "size of at least 1", x=normal(2, 5), size=2.5),
+    error("local_response_norm", ValueError, "k above 0", x=normal(2, 5), k=0.0),
+    error("local_response_norm", ValueError, "alpha of at least 0", x=normal(2, 5), alpha=-1.0),
     error("normalize", ValueError, "needs an axis of x", x=normal(3)),
     error("normalize", ValueError, "needs an axis of x", x=normal(3, 2), p=0.5),
 ]
