@@ -164,7 +164,8 @@ def _whole(f, case):
 )
 def _scaled(f, case):
     """What stays in training is divided by 1 - rate."""
-    x, got = case["x"].astype(np.float64), f(case)
+    x = case["x"].astype(np.float64)
+    got = f(case)
     compare(np.where(got == 0, 0, got), np.where(got == 0, 0, x / (1 - case["rate"])))
 
 
