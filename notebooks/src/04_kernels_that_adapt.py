@@ -389,8 +389,8 @@ viz.architecture(Denoiser(), (1, 2, 32, 32))
 
 # %% [markdown]
 # We train it on patches of 32 x 32 pixels from one photograph, with noise of every strength from 5 to 60, and test it on
-# the other photograph. The patches are turned, and their contrast changed, at random. Each pixel's squared error counts
-# in units of the noise.
+# the other photograph. The patches are turned, and their contrast changed, at random. The loss is the squared error in
+# units of the noise, so that weak noise counts as much as strong noise.
 
 
 # %%
@@ -401,23 +401,27 @@ def with_level(images, level):
     return np.concatenate([images, np.broadcast_to(level, images.shape)], axis=1).astype(np.float32)
 
 
-def train_on(name, steps=450, batch=8):
+def draw_batch(draw, name, batch=8):
+    """Clean patches of a photograph, turned and with changed contrast, and a noise level for each: (B, 1, 32, 32)."""
+    windows = np.lib.stride_tricks.sliding_window_view(photos[name][REGIONS[name]], (32, 32))
+    rows, columns = (draw.integers(0, n, batch) for n in windows.shape[:2])
+    clean = np.rot90(windows[rows, columns][:, None], draw.integers(4), axes=(2, 3))
+    clean = clean[..., :: draw.choice([-1, 1])]  # perhaps mirrored
+    contrast = draw.choice([-1, 1]) * draw.uniform(0.5, 1.5, (batch, 1, 1, 1))
+    level = draw.uniform(5, 60, (batch, 1, 1, 1)) / 255
+    return (0.5 + contrast * (clean - 0.5)).astype(np.float32), level.astype(np.float32)
+
+
+# %%
+def train_on(name, steps=450):
     """A Denoiser trained on patches of one photograph."""
     draw = np.random.default_rng(0)
-    windows = np.lib.stride_tricks.sliding_window_view(photos[name][REGIONS[name]], (32, 32))
     model = Denoiser(rng=0)
     optimizer = mv.optim.Adam(model.parameters(), 5e-3, schedule=mv.optim.cosine(steps, 20))
     for _ in range(steps):
-        clean = windows[tuple(draw.integers(0, n, batch) for n in windows.shape[:2])][
-            :, None
-        ]  # (B, 1, 32, 32)
-        clean = np.rot90(clean, draw.integers(4), axes=(2, 3))[..., :: draw.choice([-1, 1])]
-        clean = 0.5 + draw.choice([-1, 1]) * draw.uniform(0.5, 1.5, (batch, 1, 1, 1)) * (clean - 0.5)
-        level = draw.uniform(5, 60, (batch, 1, 1, 1)) / 255
+        clean, level = draw_batch(draw, name)
         noisy = clean + level * draw.standard_normal(clean.shape)
-        loss = mean(
-            ((model(with_level(noisy, level)) - clean.astype(np.float32)) / level.astype(np.float32)) ** 2
-        )
+        loss = mean(((model(with_level(noisy, level)) - clean) / level) ** 2)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -502,6 +506,7 @@ gain = {
 }
 viz.heatmap(
     np.array(list(gain.values())).T,
+    signed=False,
     "photograph and strength of the noise",
     "filter",
     x_names=[f"{name} {s}" for name, s in gain],
@@ -808,41 +813,29 @@ def my_queries_and_keys(image, b_x, b_p): ...  # your lines here
 
 
 # %% tags=["check:attention"]
-def bilateral_weights(image, b_x, b_p):
-    """Each pixel's weights for all pixels, (N, N), from differences."""
-    place = np.stack(np.indices(image.shape), axis=-1).reshape(-1, 2)
-    x = image.reshape(-1)
-    squares = ((place[:, None] - place) ** 2).sum(axis=-1)
-    k = np.exp(-((x[:, None] - x) ** 2) / b_x**2 - squares / b_p**2)
+trial = np.random.default_rng(1).random((4, 5))
+place = np.stack(np.indices(trial.shape), axis=-1).reshape(-1, 2)
+differences = trial.reshape(-1, 1) - trial.reshape(-1), np.linalg.norm(place[:, None] - place, axis=-1)
+
+
+def expected(b_x, b_p):
+    k = np.exp(-((differences[0] / b_x) ** 2) - (differences[1] / b_p) ** 2)
     return k / k.sum(axis=1, keepdims=True)
 
 
-def my_weights(*args):
-    queries, keys = my_queries_and_keys(*args)
+def got(b_x, b_p):
+    queries, keys = my_queries_and_keys(trial, b_x, b_p)
     return mv.ops.softmax(queries @ keys.T)
 
 
-trial = np.random.default_rng(1).random((4, 5))
+intensity = "-(a - b)² = 2ab - b² - a². Which term is the same for all keys j?"
+position = "Pixel n of W columns stands in row n // W and column n % W. Divide both by b_p."
+both = "Put the intensity divided by b_x and both positions divided by b_p into one vector f."
 passed = claims(
     "the bilateral filter as attention",
-    (
-        "a wide b_p leaves the intensities",
-        lambda: my_weights(trial, 0.5, 1e6),
-        lambda: bilateral_weights(trial, 0.5, 1e6),
-        "-(a - b)² = 2ab - b² - a². Which term is the same for all keys j?",
-    ),
-    (
-        "a wide b_x leaves the positions",
-        lambda: my_weights(trial, 1e6, 2.0),
-        lambda: bilateral_weights(trial, 1e6, 2.0),
-        "Pixel n of W columns stands in row n // W and column n % W. Divide both by b_p.",
-    ),
-    (
-        "with both",
-        lambda: my_weights(trial, 0.4, 1.5),
-        lambda: bilateral_weights(trial, 0.4, 1.5),
-        "Put the intensity divided by b_x and both positions divided by b_p into one vector f.",
-    ),
+    ("a wide b_p leaves the intensities", lambda: got(0.5, 1e6), lambda: expected(0.5, 1e6), intensity),
+    ("a wide b_x leaves the positions", lambda: got(1e6, 2.0), lambda: expected(1e6, 2.0), position),
+    ("with both", lambda: got(0.4, 1.5), lambda: expected(0.4, 1.5), both),
 ).passed
 
 # %% [markdown] tags=["solution:attention"]
