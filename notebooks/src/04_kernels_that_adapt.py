@@ -506,10 +506,10 @@ gain = {
 }
 viz.heatmap(
     np.array(list(gain.values())).T,
-    signed=False,
     "photograph and strength of the noise",
     "filter",
     x_names=[f"{name} {s}" for name, s in gain],
+    signed=False,
     y_names=methods[2:],
     bar_label="dB more than the Gaussian filter",
     title="What adapting is worth",
