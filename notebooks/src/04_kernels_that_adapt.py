@@ -507,7 +507,6 @@ gain = {
 }
 viz.heatmap(
     np.array(list(gain.values())).T,
-    signed=False,
     "photograph and strength of the noise",
     "filter",
     x_names=[f"{name} {s}" for name, s in gain],
