@@ -29,7 +29,12 @@ def once(out, function, options, seed):
 
 
 def _rounded(value):
-    """A number, or each number of a list, with four digits after the point, or four significant ones if it is small."""
+    """A number, or each number of a list, with four digits after the point, or four significant ones if it is small.
+
+    Whole numbers stay what they are.
+    """
     if np.ndim(value):
         return [_rounded(part) for part in value]
+    if isinstance(value, int):
+        return value
     return round(float(value), 4) if abs(value) >= 0.1 or value == 0 else float(f"{value:.4g}")
