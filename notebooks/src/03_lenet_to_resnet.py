@@ -1059,13 +1059,13 @@ for name in study["survival"]:
     for metric in ("training error", "test error"):
         values = last("survival", name, metric)
         print(f"{name:16}: {metric:14}", ", ".join(f"{e:.1f}" for e in values), "%")
-test = {name: last("survival", name, "test error") for name in study["survival"]}
-assert test["stochastic depth"].mean() > test["all blocks"].mean()  # here it does not help
+    if name != "all blocks":  # with every seed the errors are larger
+        assert (last("survival", name, "test error") > last("survival", "all blocks", "test error")).all()
 viz.training_errors(
     {"400 training pictures": study["survival"]},
     width=6.4,
     title="With and without stochastic depth",
-    caption="Dashed: training error; solid: test error. The network that loses blocks learns much more slowly, and at the "
+    caption="Dashed: training error; solid: test error; bands go from the best to the worst seed. The network that loses blocks learns much more slowly, and at the "
     "end of this training it is worse on both.",
 )
 
@@ -1237,8 +1237,22 @@ viz.curves(
 # %% [markdown]
 # The accuracy is kept with steps that the network never saw: it has learned a field, not four layers. With one step
 # instead of four it loses a little. (This is no law of nature. The same network with ReLU instead of tanh learns a field
-# with sharp bends and large velocities, and its answers change much more with the steps.) In `mv.models.ODENet` every
-# block has weights of its own, as in a ResNet, and can be divided into smaller steps in the same way.
+# with sharp bends and large velocities, and its answers change much more with the steps.)
+#
+# In a ResNet every block has weights of its own. `mv.models.ODENet` is such a network: block $j$ gives the velocity from
+# $t = j$ to $j + 1$. The study has trained ten such blocks with one step each, and then divided every step into 2, 4
+# and 8:
+
+# %% tags=["slide:C/28-resnet-as-ode"]
+refined = study["refinement"]["ten blocks"]
+by_steps = 100 * np.array(refined["test error"])  # (seeds, steps)
+for n, found in zip(refined["steps"][0], by_steps.T, strict=True):
+    print(f"{n:.0f} steps for each block: held-out error", ", ".join(f"{e:.1f}" for e in found), "%")
+assert (by_steps < 5).all()
+
+# %% [markdown]
+# Eighty layers with the weights of ten: the error rises a little, from 1 to 2 % to less than 3 %, and the network still
+# reads.
 #
 # ### Gradients without keeping the layers
 #
