@@ -598,8 +598,8 @@ viz.curves(
     "loss, mean of twenty steps",
     log="y",
     title="Your own block in training",
-    caption="Both start alike: most places are still ground, which one frame shows. Then only the block over all frames "
-    "gets better, because the other never sees where an object was before.",
+    caption="Both start alike: most places are still ground, which one frame shows. At the end the block over all frames has "
+    "the lower loss, because the other never sees where an object was before.",
 )
 
 # %% [markdown]
@@ -897,13 +897,13 @@ viz.dots(
 
 # %% [markdown]
 # **Here convolution wins**: in 300 steps it is ahead of local attention with all three seeds, and local relation has not
-# learned to use its neighbours yet: it does as well as a network without any. This does not contradict the papers, whose networks train for
-# a hundred epochs on a million pictures. A convolution starts with a different weight for each offset, so an edge filter is
-# one step away. Attention has to learn its edges from how pixels compare; it starts as a mean over the window.
+# learned to use its neighbours yet: it does as well as a network without any. This does not contradict the papers, whose
+# networks train for a hundred epochs on a million pictures. A convolution has a weight of its own for each offset, so an
+# edge filter is near. Attention has to make its edges from how pixels compare, and starts as a mean over the window.
 #
-# With 1,000 steps local attention gets much further (the card of `local-attention-shapes` says F1 0.92). This network
-# comes with minivis: what it finds in a scene that it has not seen, and the
-# weights of its last layer for a place on an outline and for one in flat ground.
+# With 1,000 steps local attention gets much further: the card of `local-attention-shapes` says F1 0.92. This network comes
+# with minivis. Here is what it finds in a scene that it has not seen, and the weights of its last layer for a place on the
+# outline and for the corner.
 
 # %%
 local_net = mv.load("local-attention-shapes")
