@@ -24,7 +24,7 @@
 # > projection $W_z$ nor the sum with the input. In its formula of the local relation layer the geometric term has the
 # > keys' parameters $\theta_k$; it has parameters of its own.
 #
-# **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about three quarters of a minute.
+# **Time**: about 60 minutes to read, 40 more for the exercises; the cells take about half a minute.
 
 # %% tags=["setup"]
 import math
@@ -907,7 +907,7 @@ viz.dots(
 
 # %%
 local_net = mv.load("local-attention-shapes")
-image, edges = local_attention_shapes.outlines(mv.data.shapes.scene(10**12 + 11, objects=1))
+image, edges = local_attention_shapes.outlines(mv.data.shapes.scene(10**12 + 11, objects=3))
 with mv.nn.looking(local_net) as seen, mv.no_grad():
     said = local_net(image[None]).numpy()[0].argmax(axis=0)
 overlap = (said & edges).sum() / max(1, (said | edges).sum())
@@ -934,7 +934,7 @@ viz.aggregation_weights(
     {"outline": tuple(map(int, on_edge)), "corner": (0, 0)},
     title="Weights of the last layer",
     caption="A row for each place: the scene with the window, what lies in the window, and the weights of each head. At the "
-    "corner the neighbours outside the map have no weight. Compare the heads on the outline: do they look to one side?",
+    "corner the neighbours outside the map have no weight. Look at the heads on the outline: each looks at the place itself and to one side of it.",
 )
 
 # %% [markdown]
