@@ -919,7 +919,8 @@ viz.images(
     size=2.0,
     title="An outline by local attention",
     caption="Left: the scene. Middle: the pixels whose neighbour shows another object. Right: what the network of local "
-    "attention says. Look for edges of textures that it takes for outlines.",
+    "attention says. Look at the checks of the square and the points of the star: the edges inside textures are left out, and "
+    "here and there a piece of the outline too.",
 )
 
 # %%
@@ -934,7 +935,7 @@ viz.aggregation_weights(
     {"outline": tuple(map(int, on_edge)), "corner": (0, 0)},
     title="Weights of the last layer",
     caption="A row for each place: the scene with the window, what lies in the window, and the weights of each head. At the "
-    "corner the neighbours outside the map have no weight. Look at the heads on the outline: each looks at the place itself and to one side of it.",
+    "corner the neighbours outside the map have no weight. Look at the first row: the heads look in different directions.",
 )
 
 # %% [markdown]
