@@ -16,7 +16,7 @@ PARTS = {
     "ops": "Differentiable functions",
     "nn": "Layers",
     "nn.init": "Starting values of parameters",
-    "vision": "The geometry of vision",
+    "vision": "Filters and the geometry of vision",
     "models": "Models, one paper a file",
     "losses": "Losses of detection and segmentation",
     "optim": "Optimisers and schedules",

@@ -220,7 +220,7 @@ def _everything(f, case):
 
 every_family(
     drop_path,
-    inputs=lambda draw: _samples(draw, 40, 2, rate=0.05),
+    inputs=lambda draw: _samples(draw, 200, 2, rate=0.05),
     shapes=lambda draw: _samples(draw, integer(draw, 1, 2), 1, integer(draw, 1, 2)),
 )
 

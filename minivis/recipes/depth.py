@@ -208,7 +208,6 @@ CHOICES = {
     "digits": _both(on_digits),
     "survival": {
         "all blocks": (on_scenes, {"depth": 56, "count": 400}),
-        "last block survives with 0.8": (on_scenes, {"depth": 56, "count": 400, "survival": 0.8}),
         "last block survives with 0.5": (on_scenes, {"depth": 56, "count": 400, "survival": 0.5}),
     },
     "refinement": {"ten blocks": (refinement, {})},

@@ -53,7 +53,7 @@ def kernels_at(image, places, kernels, size=1.25, title=None, caption=None):
     rows = len(places)
     columns = 1 + len(found)
     high = (size + 0.25) * rows + (0.6 if title else 0.3)
-    fig, axes = figure(rows, columns, size * columns + 0.5, high, title, caption)
+    fig, axes = figure(rows, columns, max(size * columns + 0.5, 3.2), high, title, caption)
     for row, (name, (y, x)) in zip(axes, places.items(), strict=True):
         _draw_part(row[0], picture, y, x, reach)
         row[0].set_ylabel(name, fontsize=10, color=INK, **LITERAL)

@@ -44,7 +44,7 @@ rng = np.random.default_rng(0)
 # photo of a desk may also show a lamp.
 #
 # The networks of this chapter were not new in principle. What was new was much varied data, and graphics processors
-# that can compute with it. AlexNet was trained for six days on two of them.
+# that can compute with it. AlexNet was trained for five to six days on two of them.
 
 # %%
 scores = rng.standard_normal((1000, 1000))  # of a model that guesses: 1000 images, 1000 categories
@@ -168,7 +168,8 @@ modern = mv.models.ModernLeNet5()  # as it is taught now: C3 sees all maps, the 
 assert sum(p.size for p in modern.parameters()) == 61_706
 
 # %% [markdown]
-# The convolutions have few parameters but most of the connections: 156 numbers of C1 are used 122,304 times.
+# The convolutions have few parameters but most of the connections: the 156 numbers of C1 make 122,304 of them, because
+# each is used at 784 places.
 #
 # ### A trained LeNet-5, from inside
 #
@@ -329,20 +330,17 @@ print(f"PyTorch and Caffe divide alpha by n: {as_in_torch:.4f} for the same numb
 # Two groups of slides ask what a trained network has learned. We have trained networks, so we can look.
 #
 # **The first layer.** Slide `Z/21-parameters-made-visible`. A filter of the first layer has as many channels as the
-# image, so it can be drawn as a small picture. Here are the first layers of all trained networks of this package:
+# image, so it can be drawn as a small picture. Here are those of the trained networks of this package:
 
 # %% tags=["slide:Z/21-parameters-made-visible"]
-first_layers = {
-    "lenet-digits": "c1.weight",
-    "cnn-digits": "layers.0.weight",
-    "detr-shapes": "backbone.stem.conv.weight",
-    "detr-panoptic-shapes": "backbone.stem.conv.weight",
-    "mask2former-shapes": "backbone.stem.conv.weight",
-    "swin-shapes": "proj.weight",
-    "vit-digits": "patch_embed.proj.weight",
-    "vit-scattered-digits": "patch_embed.proj.weight",
-}
-weights = {name: mv.load(name).state_dict()[layer] for name, layer in first_layers.items()}
+from minivis.recipes import RECIPES
+
+weights = {}
+for name in RECIPES:  # every network that the package has trained
+    for value in mv.load(name).state_dict().values():
+        if value.ndim == 4 and value.shape[1] in (1, 3) and value.shape[2] > 1:  # it reads images
+            weights[name] = value
+            break
 viz.first_filters(
     weights,
     title="The first layer of each trained network",
@@ -377,14 +375,14 @@ for name, w in weights.items():
 noise = rng.standard_normal((10_000, 3, 4, 4))
 own = noise - noise.mean(axis=1, keepdims=True)
 assert abs(smoothness(noise)) < 0.02 and abs((own**2).sum() / (noise**2).sum() - 2 / 3) < 0.01
-assert all(share > 0.75 for name, share in colour.items() if name != "swin-shapes")
-assert all(smooth[name] > 0.3 for name in ("lenet-digits", "detr-shapes", "mask2former-shapes"))
+learned = ("detr-shapes", "mask2former-shapes")
+assert all(smooth[name] > 0.3 and colour[name] > 0.75 for name in learned) and smooth["lenet-digits"] > 0.3
 
 # %% [markdown]
-# LeNet-5 and the three convolutional networks for scenes have learned smooth filters, and those for scenes more colour
-# than noise has: there are edges and colours. Swin has learned them less clearly. The filters of two or three pixels for
-# digits are not smoother than noise. So the slide's claim holds for filters that are large enough, and not for every
-# first layer.
+# Four networks have learned smooth filters: LeNet-5, whose digits were enlarged smoothly, and the three detectors of
+# shapes. Theirs also have more colour than noise has: there are edges and colours. In the other networks for scenes and
+# films this is faint, and the filters of two or three pixels for digits are no smoother than noise. So the slide's claim
+# holds for some first layers, and not for every one.
 
 # %% [markdown]
 # **Later layers.** Their filters have 64 channels and more. Drawn as pictures, one for each channel, they no longer say
@@ -816,7 +814,7 @@ viz.curves(
 )
 
 # %% [markdown]
-# One run of four seconds proves little. The larger study of the package trains networks of 20 and 56 layers for longer,
+# One run of a few seconds proves little. The larger study of the package trains networks of 20 and 56 layers for longer,
 # with several random seeds: on digits, and on crops of generated scenes in which the shape is to be named
 # (`python scripts/run_ablations.py depth` measures it again).
 
@@ -1032,7 +1030,7 @@ viz.bars(
 # There are **two rules** under one name. In the paper's, the whole batch loses a block, nothing is scaled in training,
 # and in evaluation $F_l$ is multiplied by $p_l$. In today's libraries each *sample* loses it on its own, what survives
 # is divided by $p_l$, and nothing happens in evaluation; the rates rise from 0 in the first block. On average both give
-# the same, as long as scaling is done once: never twice, and not at all.
+# the same, as long as the scaling is done exactly once.
 
 # %% tags=["slide:C/27-stochastic-depth"]
 ones = np.ones((4000, 1), np.float32)
@@ -1317,7 +1315,7 @@ assert 0.1 < first / alexnet_row.multiply_adds < 0.14
 # |---|---|---|
 # | 60,000 parameters, 340,908 connections | LeCun et al. 1998 | counted: exactly these |
 # | 60 million parameters, 650,000 neurons | Krizhevsky et al. 2012 | counted: 60,965,224 and 659,272 |
-# | first filters show edges and colours | slide Z/21 | in LeNet-5 and the networks for scenes; not in filters of 2 or 3 pixels |
+# | first filters show edges and colours | slide Z/21 | in four of our networks; not in filters of 2 or 3 pixels |
 # | activations become sparse with depth | slide Z/22 | zeros do not become more; the energy is in fewer places up to stage 2 |
 # | deeper plain networks are worse on the training set | He et al. 2015 | yes, with every seed, and by far more |
 # | deeper residual networks are better | He et al. 2015 | no: 20 layers are enough for these small tasks |
@@ -1517,7 +1515,7 @@ passed = claims(
 # - LeNet, AlexNet, VGG and ResNet have one plan: convolutions that make maps smaller and more numerous, then linear
 #   layers. In the older ones nearly all parameters are in the linear layers, nearly all work in the convolutions.
 # - Stacks of 3 x 3 filters see as far as large filters, with fewer weights and more ReLUs.
-# - First filters show edges and colours if they are large enough. What deeper channels respond to is best seen in the
+# - First filters can show edges and colours. What deeper channels respond to is best seen in the
 #   images that they like best.
 # - Deeper plain networks are worse on the training set: the trouble is optimisation. Batch norm and starting values alone
 #   do not mend it.

@@ -379,7 +379,8 @@ class Denoiser(nn.Module):
         self.last = nn.Conv2d(width, 1, 3, padding=1, rng=rng)
 
     def forward(self, x):
-        image, level = x[:, :1], x[:, 1:]  # (B, 1, H, W) each
+        image = x[:, :1]  # (B, 1, H, W)
+        level = x[:, 1:]
         features = relu(self.first(x))
         features = relu(self.middle(features))
         return image - level * self.last(features)
@@ -506,10 +507,10 @@ gain = {
 }
 viz.heatmap(
     np.array(list(gain.values())).T,
-    signed=False,
     "photograph and strength of the noise",
     "filter",
     x_names=[f"{name} {s}" for name, s in gain],
+    signed=False,
     y_names=methods[2:],
     bar_label="dB more than the Gaussian filter",
     title="What adapting is worth",

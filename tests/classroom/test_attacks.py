@@ -338,6 +338,8 @@ MESSAGES = {
     "a number": message(b"1" * 10_000),
     "a claim": wire._HEAD.pack(2**62, 2**62),
     "a smaller claim": wire._HEAD.pack(2**18, 2**23),
+    "a generator": message({"generator": {"bit_generator": "PCG64", "state": "none"}}),
+    "a field": message({"field": ["x", {}]}),
     "nothing": message({}),
     "no text": message(b"\xff\xfe"),
 }

@@ -24,6 +24,7 @@ from minivis.classroom.remote import Missing, Submission
 from minivis.classroom.students import by_student, student_of
 from minivis.classroom.submission import mended, read
 from minivis.laws.judging.registry import family_of
+from minivis.laws.ode import Field
 from tests.classroom.making import put, solved, write
 
 
@@ -149,6 +150,26 @@ def test_what_is_sent_arrives(value):
     np.testing.assert_equal(arrived, value)
     if isinstance(value, np.ndarray) and value.size:
         assert (arrived.dtype, arrived.strides) == (value.dtype, value.strides)
+
+
+def test_a_generator_arrives_at_the_same_place_of_its_stream():
+    generator = np.random.default_rng(5)
+    generator.random(3)
+    file = io.BytesIO()
+    wire.send(file, {"rng": generator})
+    file.seek(0)
+    np.testing.assert_array_equal(wire.receive(file)["rng"].random(4), generator.random(4))
+
+
+def test_a_field_arrives_as_a_function():
+    field = Field(0.5, -0.25, (1.0, 2.0, 0.0, -1.0))
+    file = io.BytesIO()
+    wire.send(file, (field,))
+    file.seek(0)
+    (arrived,) = wire.receive(file)
+    y = np.linspace(-1, 1, 5, dtype=np.float32)
+    np.testing.assert_allclose(arrived(y, 0.3), field(y, 0.3), rtol=1e-6)
+    assert arrived(y, 0.3).dtype == np.float32
 
 
 def test_what_cannot_be_sent_is_named():

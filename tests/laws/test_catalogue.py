@@ -150,3 +150,10 @@ def test_names_are_unique_and_in_order():
         own = [law.name for law in family_of(name).laws]
         assert len(own) == len(set(own))
     assert {law.family for law in laws.catalogue()} == set(laws.names())
+
+
+def test_each_call_of_a_case_draws_the_same():
+    (case,) = drawn(family_of("drop_path").law_named(ANYTHING), 1)
+    first, second = (case.copy()["rng"].random(3) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert case.key() == case.copy().key()

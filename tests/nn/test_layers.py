@@ -157,6 +157,47 @@ def test_drop_path_drops_whole_samples_and_scales_the_others_once():
     assert not nn.DropPath(1.0)(x).numpy().any()  # and no division by zero
 
 
+def test_drop_path_by_the_papers_rule_drops_the_batch_and_scales_in_evaluation():
+    x = RNG.standard_normal((5, 3)).astype(np.float32)
+    layer = nn.DropPath(0.25, per="batch", rng=3)
+    drawn = [layer(x).numpy() for _ in range(400)]
+    kept = [y.any() for y in drawn]
+    assert all(np.array_equal(y, x if k else 0 * x) for y, k in zip(drawn, kept, strict=True))
+    assert abs(np.mean(kept) - 0.75) < 0.1
+    np.testing.assert_allclose(layer.eval()(x).numpy(), 0.75 * x, rtol=1e-6)
+    with pytest.raises(ValueError, match='DropPath: per must be "sample" or "batch"'):
+        nn.DropPath(0.5, per="row")
+
+
+@pytest.mark.parametrize("per", ["sample", "batch"])
+def test_a_sum_with_a_dropped_branch_has_the_mean_of_the_rule(per):
+    x = np.ones((2, 1), np.float32)
+    layer = nn.DropPath(0.5, per=per, rng=1)
+    calls = []
+
+    def branch():
+        calls.append(1)
+        return Tensor(2 * x)
+
+    sums = [layer.added(Tensor(x), branch).numpy() for _ in range(300)]
+    assert abs(np.mean(sums) - (3 if per == "sample" else 2)) < 0.3
+    assert (
+        len(calls) == 300 if per == "sample" else 100 < len(calls) < 200
+    )  # a dropped branch is not computed
+    np.testing.assert_allclose(layer.eval().added(Tensor(x), branch).numpy(), 3 if per == "sample" else 2)
+
+
+def test_the_two_schedules_of_stochastic_depth():
+    survival = nn.survival_schedule(54, 0.5)
+    assert survival.sum() == pytest.approx(40.25) and survival[0] == pytest.approx(0.99074, abs=5e-6)
+    assert survival[-1] == 0.5 and (np.diff(survival) < 0).all()
+    assert nn.drop_path_rates(0.5, 1) == [0.0]
+    with pytest.raises(ValueError, match="survival_schedule: layers must be a whole number"):
+        nn.survival_schedule(0)
+    with pytest.raises(ValueError, match="survival_schedule: last must be a probability"):
+        nn.survival_schedule(3, 2)
+
+
 def test_batch_norm_learns_statistics_in_training_and_uses_them_in_evaluation():
     layer = nn.BatchNorm2d(3, momentum=0.5)
     x = RNG.standard_normal((4, 3, 5, 5)) * 2 + np.arange(3).reshape(3, 1, 1)

@@ -1,4 +1,4 @@
-"""Pictures of convolutions (filter_bank.py, squares.py) hold the numbers that they were given, at the right places.
+"""Pictures of convolutions and kernels (filter_bank.py, squares.py, kernels.py) hold the numbers that they were given, at the right places.
 
 Not here: whether they are beautiful; someone looked at each.
 """
@@ -16,6 +16,9 @@ PICTURES = {
     "sliding_window": lambda **text: viz.sliding_window([1, 4, -1, 0], [1, 2], [9, 2, -1], **text),
     "filters": lambda **text: viz.filters(rng.standard_normal((6, 1, 3, 3)), **text),
     "feature_maps": lambda **text: viz.feature_maps({"conv": rng.random((5, 4, 4))}, **text),
+    "kernels_at": lambda **text: viz.kernels_at(
+        np.eye(9), {"flat": (4, 4)}, {"box": [np.ones((3, 3))]}, **text
+    ),
     "convolution_matrix": lambda **text: viz.convolution_matrix(np.eye(4), (2, 2), (4,), **text),
 }
 
@@ -111,3 +114,28 @@ def test_grids_can_leave_zeros_out():
 def test_what_cannot_be_drawn_is_refused(draw, words):
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_each_kernel_stands_in_the_row_of_its_place_with_its_largest_weight():
+    places = {"flat": (2, 3), "corner": (0, 0)}
+    given = {"one": [np.full((3, 3), 0.25), np.eye(5)], "two": [np.eye(1), np.zeros((3, 3))]}
+    fig = viz.kernels_at(rng.random((3, 6, 7)), places, given)
+    assert [ax.get_title() for ax in fig.axes[:3]] == ["image", "one", "two"]
+    assert [ax.get_ylabel() for ax in fig.axes[::3]] == ["flat", "corner"]
+    assert [ax.get_xlabel() for ax in fig.axes if ax.get_xlabel()] == ["0.250", "1.000", "1.000", "0.000"]
+    assert fig.axes[0].get_xlim() == (0.5, 5.5) and fig.axes[3].get_ylim() == (2.5, -2.5)  # 5 x 5 around each
+    np.testing.assert_array_equal(fig.axes[4].images[0].get_array(), np.eye(5))
+
+
+@pytest.mark.parametrize(
+    ("places", "kernels", "message"),
+    [
+        ({}, {"a": []}, "no place or no filter"),
+        ({"p": (9, 0)}, {"a": [np.eye(3)]}, r"p \(9, 0\) is not in the image"),
+        ({"p": (0, 0)}, {"a": [np.eye(2)]}, "a needs a square kernel of odd side for each of 1 places"),
+        ({"p": (0, 0)}, {"a": [np.eye(3)] * 2}, "a needs a square kernel"),
+    ],
+)
+def test_kernels_that_do_not_fit_are_told(places, kernels, message):
+    with pytest.raises(ValueError, match=message):
+        viz.kernels_at(np.eye(9), places, kernels)
