@@ -46,6 +46,7 @@ PARTS = {
     "recipes.ablations": "Ablations of the papers' choices",
     "recipes.depth": "What depth does",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
+    "recipes.non_local_films": "What joining the frames of a film is worth",
     "autograd": "For those who write an op",
     "ways": "Faster ways to the same",
     "gradcheck": "Checking a gradient",

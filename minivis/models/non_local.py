@@ -204,8 +204,8 @@ class NonLocalResNet(Module):
         if images.ndim == 5:
             images = images.reshape(len(images) * T, *images.shape[2:])  # (B T, C, H, W)
         x = ops.relu(self.backbone.stem(as_images("NonLocalResNet", images)))
-        if self.backbone.pooled:
-            x = ops.max_pool2d(x, 3, stride=2, padding=1)
+        if self.backbone.pool:
+            x = self.backbone.pool(x)
         maps = []
         number = 0
         for stage in self.backbone.stages:
