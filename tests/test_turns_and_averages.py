@@ -278,3 +278,13 @@ def test_halves_are_averaged_in_float32():
 def test_mistakes_of_ema_are_named(arguments, error, complaint):
     with pytest.raises(error, match=complaint):
         ema(*arguments)
+
+
+def test_a_momentum_of_0_copies_and_of_1_keeps_whatever_the_other_holds():
+    broken, fine = np.array([np.inf, np.nan]), np.array([1.0, 2.0])
+    np.testing.assert_array_equal(ema(broken, fine, 0), fine)
+    np.testing.assert_array_equal(ema(fine, broken, 1), fine)
+
+
+def test_whole_numbers_are_those_of_the_student():
+    assert ema(np.array([0, 1]), np.array([1, 4]), 0.5).tolist() == [1, 4]
