@@ -72,7 +72,7 @@ def curves(
         measured = np.unique(np.concatenate([x for x, _ in points.values()]))
         if len(measured) <= 8:  # powers of ten alone would be one or two ticks
             ax.set_xticks(measured, [f"{x:g}" for x in measured])
-            ax.minorticks_off()
+            ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif all((x == np.round(x)).all() for x, _ in points.values()):
         ax.xaxis.get_major_locator().set_params(integer=True)  # layers and steps: there is no layer 1.5
     if "y" in log:

@@ -355,7 +355,8 @@ viz.first_filters(
     title="The first layer of eight trained networks",
     caption="Each tile is one filter. For grey images orange weights are positive and purple ones negative; for colour "
     "images the filter is drawn in colour, and grey is 0. Look for tiles with a light and a dark side, which are edges, and "
-    "for tiles of one colour. Both are clearest in lenet-digits, detr-shapes and mask2former-shapes.",
+    "for tiles of one colour. Edges are clearest in lenet-digits; in detr-shapes and mask2former-shapes there are soft edges "
+    "and colours, and the other rows look much like noise.",
 )
 
 # %% [markdown]
@@ -1150,10 +1151,9 @@ viz.curves(
     {name: (np.array(places) + 1, found) for name, found in skipped.items()},
     "the block that is left out",
     "held-out error, %",
-    level={"guessing": 90.0},
     title="One block is taken out of a trained network",
     caption="Each point is the error of the network without one block. The plain network needs every block: without one it "
-    "is little better than guessing. The residual network still works; it suffers most without its first block.",
+    "is little better than guessing, which has 90 % error. The residual network still works; it suffers most without its first block.",
 )
 
 # %% [markdown]
