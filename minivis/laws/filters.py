@@ -418,7 +418,7 @@ for name, hint, answer in (
 # Non-local means
 
 
-def _comparing(weight=None, mean=None, mode="reflect", divided=True, square=True):
+def _comparing(weight=None, mean=None, mode="reflect", divided=True, square=True, turned=True):
     """A mutant: ``mean(squares (H, W, p, p))`` and ``weight(d2, squared distance, h, sigma, b_p)`` in place of the right ones."""
 
     def mutant(image, patch, search, h, sigma=0.0, b_p=math.inf):
@@ -426,6 +426,9 @@ def _comparing(weight=None, mean=None, mode="reflect", divided=True, square=True
         padded = np.pad(image, reach + patch // 2, mode=mode)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (patch, patch))
         rows, columns = image.shape
+        if not turned:  # the map of patches is mirrored, and each patch stays as it is
+            inside = windows[reach : reach + rows, reach : reach + columns]
+            windows = np.pad(inside, ((reach, reach), (reach, reach), (0, 0), (0, 0)), mode=mode)
         mine = windows[reach : reach + rows, reach : reach + columns]
         total = 0.0 * image
         weights = 0.0
@@ -462,6 +465,7 @@ def _for_each_pixel(image, patch, search, h, sigma=0.0, b_p=math.inf):
 _sum = _comparing(mean=lambda squares: squares.sum(axis=(2, 3)))
 _no_distance = _comparing(lambda d2, r, h, sigma, b_p: _patch_weight(d2, r, h, sigma, math.inf))
 _disk = _comparing(square=False)
+_mirrored_patches = _comparing(turned=False)
 
 
 def _patches(draw):
@@ -616,6 +620,12 @@ for name, hint, answer in (
         "a round search window",
         "The search window is a square; you leave out its corners.",
         _disk,
+    ),
+    (
+        "patches mirrored as a whole",
+        "Mirror the image once, by search // 2 + patch // 2 pixels, and cut all patches from it. You mirror the map of "
+        "patches instead, so the patches beyond the border are not turned around.",
+        _mirrored_patches,
     ),
     (
         "b_p has no effect",

@@ -20,7 +20,8 @@ def curves(
     Parameters
     ----------
     series : dict of str to array_like or (array_like, array_like)
-        Name to y (drawn over 0, 1, 2, ...) or to (x, y). If all x are whole numbers, the ticks are too.
+        Name to y (drawn over 0, 1, 2, ...) or to (x, y). If all x are whole numbers, the ticks are too. On a logarithmic
+        axis, up to eight different x are the ticks.
     x_label, y_label : str
         The quantities, with their units.
     log : {"", "x", "y", "xy"}
@@ -68,6 +69,10 @@ def curves(
         )  # fmt: skip
     if "x" in log:
         ax.set_xscale("log")
+        measured = np.unique(np.concatenate([x for x, _ in points.values()]))
+        if len(measured) <= 8:  # powers of ten alone would be one or two ticks
+            ax.set_xticks(measured, [f"{x:g}" for x in measured])
+            ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     elif all((x == np.round(x)).all() for x, _ in points.values()):
         ax.xaxis.get_major_locator().set_params(integer=True)  # layers and steps: there is no layer 1.5
     if "y" in log:

@@ -2,8 +2,9 @@
 # # 04. Kernels that adapt: bilateral, non-local means, LARK
 #
 # A convolution has one kernel for the whole image. Long before attention, people who removed noise from photographs
-# computed a new kernel at each place, from the image itself. This chapter builds three such kernels and measures what
-# they are worth. At the end we write one of them as attention, exactly.
+# computed a new kernel at each place, from the image itself. This chapter builds three such kernels: the bilateral filter,
+# non-local means and LARK (*locally adaptive regression kernels*). It measures what they are worth. At the end we write
+# one of them as attention, exactly.
 #
 # **Goals**
 #
@@ -71,18 +72,22 @@ viz.images(
     titles=[f"{name}, {what}" for name in parts for what in ("clean", *(f"noise {s}" for s in STRENGTHS))],
     columns=4,
     size=2.0,
+    vmin=0,
+    vmax=1,
     title="The two parts and their noise",
-    caption="128 x 128 pixels of each photograph, clean and with noise of three strengths. At strength 50 the fine "
-    "repeats of the tower can hardly be seen.",
+    caption="128 x 128 pixels of each photograph, clean and with noise of three strengths. Look at the windows of the tower "
+    "and the inner petals of the flower: at strength 50 they can hardly be seen.",
 )
 
 # %% [markdown]
 # ## Why one kernel everywhere is not enough
 #
 # Slide `A/7-kernels-that-adapt`. The simplest way to remove noise is to average neighbours, with weights that fall with
-# their distance: the Gaussian filter, a convolution. Its kernel has one parameter, the width $b_p$. Averaging many
-# pixels removes much noise, but it also averages across edges. Which width is best? We ask this twice: for pixels on
-# flat ground and for pixels near edges.
+# their distance: the Gaussian filter, a convolution. The weight of pixel $j$ for pixel $i$ is
+# $e^{-\lVert p_i - p_j \rVert^2 / b_p^2}$, divided by the sum of all weights, where $p$ is the position of a pixel and
+# $b_p$ the **width** of the kernel. Averaging many pixels removes much noise, but it also averages across edges. Which
+# width is best? We ask this twice: for pixels on flat ground, the 30 % with the smallest gradients in the clean image,
+# and for pixels at edges, the 30 % with the largest.
 
 # %% tags=["slide:A/7-kernels-that-adapt"]
 gx, gy = mv.vision.image_gradients(parts["tower"])
@@ -91,7 +96,7 @@ flat = steepness < np.quantile(steepness, 0.3)
 edges = steepness > np.quantile(steepness, 0.7)
 noisy = noisy_part("tower", 25, 0)
 widths = np.array([0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
-blurred = [mv.vision.gaussian_filter(noisy, 13, float(b)) for b in widths]
+blurred = [mv.vision.gaussian_filter(noisy, 13, float(b)) for b in widths]  # windows of 13 x 13
 quality = {
     where: (widths, np.array([psnr(x[mask], parts["tower"][mask]) for x in blurred]))
     for where, mask in (("flat ground", flat), ("edges", edges))
@@ -106,14 +111,17 @@ viz.curves(
     quality,
     "width of the kernel, pixels",
     "PSNR, dB",
+    level={"noisy image": psnr(noisy, parts["tower"])},
     title="One width for the whole image is a compromise",
-    caption="Tower with noise 25, Gaussian filter. On flat ground a wide kernel is best. Near edges a narrow one "
-    "is, and from 1.4 pixels on blurring is worse than the noise (20.2 dB). No single width is right for both.",
+    caption="Tower with noise 25, Gaussian filter. Compare the highest points of the curves: on flat ground a wide kernel is "
+    "best, at edges a narrow one. From 1.4 pixels on, blurring makes edges worse than the noise does. No width is right for "
+    "both.",
 )
 
 # %% [markdown]
-# So the kernel should depend on what is under it. The cell also asserts the slide's claim for the first such kernel:
-# with one setting for the whole image it beats the Gaussian filter of *every* width by more than 1 dB.
+# So the kernel should depend on what is under it. The cell also asserts the slide's claim for the first such kernel, the
+# bilateral filter: with one setting for the whole image it is more than 1 dB better than the Gaussian filter of *any* of
+# these widths.
 #
 # ## The bilateral filter
 #
@@ -123,8 +131,9 @@ viz.curves(
 # $$k_{ij} = e^{-\lVert x_i - x_j \rVert^2 / b_x^2}\; e^{-\lVert p_i - p_j \rVert^2 / b_p^2}, \qquad
 # y_i = \frac{\sum_j k_{ij}\, x_j}{\sum_j k_{ij}}.$$
 #
-# A pixel across an edge has another intensity, so it has no say. With loops, exactly as on the slide (the border is
-# mirrored, without repeating the edge pixel):
+# Here $x$ is the intensity of a pixel, and $b_x$ the width in intensity: pixels that differ by much more than $b_x$ hardly
+# count. A pixel across an edge has another intensity, so it gets almost no weight. The sums go over a window around $i$.
+# With loops, exactly as on the slide (beyond the border the image is mirrored, without repeating the edge pixel):
 
 
 # %%
@@ -197,10 +206,11 @@ assert abs(mv.vision.gaussian_filter(row, 3, 1.0)[0, 1] - 0.2119416) < 1e-7  # t
 #
 # $$w_{ij} = e^{-\max(d^2(P_i, P_j) - 2\sigma^2,\ 0) / h^2},$$
 #
-# where $d^2$ is the **mean** squared difference over the patch. Two noisy patches of the same thing differ by $2\sigma^2$
-# on average (each has its own noise), so this much is forgiven. The slide multiplies by the Gaussian of the distance
-# too; Buades et al. do not. For the vectorised form the same trick works: shift the whole image, square the differences,
-# and sum them over each patch.
+# where $P_i$ is the patch around pixel $i$, $d^2$ the **mean** squared difference over the patch, $\sigma$ the standard
+# deviation of the noise and $h$ a width, as $b_x$ was. Two noisy patches of the same thing differ by $2\sigma^2$ on
+# average (each has its own noise), so this much is not counted. As before, the weights are divided by their sum. The slide
+# multiplies them by the Gaussian of the distance too; Buades et al. do not. In the form without outer loops the same trick
+# works: shift the whole image, square the differences, and sum them over each patch.
 
 
 # %%
@@ -248,24 +258,29 @@ assert np.allclose(one_pixel, mv.vision.bilateral_filter(small, 5, 0.3, 2.0))
 # The first and the third patch are equal, so the third has weight 1 however far away it is. The last two lines are the
 # slide's claim that non-local means generalises the bilateral filter: with patches of one pixel they are the same.
 #
-# There is a **patchwise** form too: each patch says the values of *all* its pixels, and a pixel becomes the mean of what
-# the patches around it say (`patchwise=True`). It is smoother.
+# That was the **pixelwise** form. In the **patchwise** form (`patchwise=True`) the weights average whole patches, not only
+# their middle pixels. So a pixel gets one value from each patch that it lies in, and becomes the mean of these values. The
+# comparison below has both.
 #
 # ## LARK: steering kernels
 #
 # Slide `A/10-lark`. The third kernel looks at the *gradients* around a place. On an edge they all point across it.
-# Stack the $M$ gradients of a window as rows of a matrix $G$ and take its singular value decomposition: $v_1$, with the
-# large singular value $s_1$, points across the edge, $v_2$ along it. From these a matrix $C$ is made:
+# Stack the $M$ gradients of a window as rows of a matrix $G$ and take its singular value decomposition. It gives two
+# directions $v_1$ and $v_2$, and for each a singular value $s$, the length of all gradients in this direction taken
+# together. $v_1$, with the larger value $s_1$, points across the edge, $v_2$ along it. From these a matrix $C$ is made:
 #
 # $$C = \gamma \Big(\rho\, v_1 v_1^T + \tfrac1\rho\, v_2 v_2^T\Big), \qquad \rho = \frac{s_1 + \lambda'}{s_2 + \lambda'},
 # \qquad \gamma = \Big(\frac{s_1 s_2 + \lambda''}{M}\Big)^{\alpha}.$$
 #
-# The kernel is a Gaussian of the difference of positions, measured with $C$:
+# $\rho$ says how much the kernel stretches, $\gamma$ how small it is. $\lambda'$ and $\lambda''$ keep both away from 0
+# where there are no gradients, and $\alpha$ says how much the kernel shrinks where the image changes much. The kernel is
+# a Gaussian of the difference $\Delta p_l$ between the positions of the neighbour $l$ and of the pixel, measured with $C$:
 #
 # $$K_l = \sqrt{\det C_l}\ e^{-\Delta p_l^T\, C_l\, \Delta p_l / (2 h^2)}.$$
 #
 # Across the edge $C$ is large and the kernel short; along it $C$ is small and the kernel long. $C_l$ belongs to the
-# neighbour, not to the pixel that is computed. One matrix, step by step:
+# neighbour, not to the pixel that is computed; $h$ is a width. The new pixel is again the weighted mean of its window. One
+# matrix, step by step:
 
 
 # %%
@@ -302,17 +317,20 @@ assert np.allclose(mv.vision.steering_matrices(gx2, gy2, 3), matrices)
 #
 # Without any noise the gradients of a straight edge are exactly parallel, so $s_2 = 0$ and $\gamma =
 # (\lambda''/M)^\alpha$. The authors' program has $\lambda'' = 10^{-7}$. This is harmless in photographs, which have
-# noise. On a generated image the kernel becomes so wide that it crosses the edge. The paper's 0.01 is safe:
+# noise. On a generated image the kernel becomes so wide that it crosses the edge. With 0.01, as in the paper, it does not.
+# The cell computes the factor $e^{\dots}$ for two neighbours of a pixel beside an edge, one 5 pixels across and one 5
+# pixels along it:
 
-# %%
+# %% tags=["slide:A/10-lark"]
 step = np.zeros((21, 21))
 step[:, 11:] = 255
 gx, gy = mv.vision.image_gradients(step, 3, 0.5)
 weights = {}
 for lam2 in (0.01, 1e-7):
     C = mv.vision.steering_matrices(gx, gy, 11, lam2=lam2)[10, 10]
-    across, along = np.exp(-25 * np.diag(C) / (2 * 2.4**2))
+    across, along = np.exp(-25 * np.diag(C) / (2 * 2.4**2))  # the edge is vertical: x goes across it
     weights[lam2] = across
+    assert along > 0.99  # the kernel stretches along the edge
     print(f"lambda'' = {lam2:g}: the weight 5 pixels across is {across:.2g}, 5 pixels along {along:.5f}")
 assert weights[0.01] < 1e-3 and weights[1e-7] > 0.9
 
@@ -341,9 +359,9 @@ viz.kernels_at(
     places,
     kernels,
     title="What each filter weighs at three places",
-    caption="Bright: a large weight; the number is the largest one. The Gaussian is the same everywhere; the others are "
-    "wide on flat ground. On the edge and in the corner the bilateral kernel ends where the intensity changes, "
-    "non-local means picks pixels whose surroundings look alike, and LARK follows the edge.",
+    caption="Left: the image around the pixel (cross). Bright is a large weight; the number is the largest one. The Gaussian "
+    "is the same everywhere; the others are widest on flat ground. On the edge and in the corner the bilateral kernel ends "
+    "where the intensity changes, non-local means picks pixels whose surroundings look alike, and LARK follows the edge.",
 )
 
 # %%
@@ -357,14 +375,14 @@ assert len(set(shares["Gaussian"])) == 1
 assert all(shares[name][0] < min(shares[name][1:]) for name in shares if name != "Gaussian")
 
 # %% [markdown]
-# The wider a kernel, the smaller its largest weight. All three that adapt are widest on flat ground, where there is
-# nothing to preserve.
+# The weights of a kernel sum to 1, so the wider it is, the smaller is its largest weight. All three that adapt are widest
+# on flat ground, where there is nothing to preserve.
 #
 # ## A rival that learns
 #
 # A convolutional network has fixed kernels, but three layers of them with ReLUs in between can react to what they see.
-# Here is one to write yourself: it gets the noisy image and the noise level as two channels and predicts the noise, in
-# units of that level.
+# Here is a small one: it gets the noisy image and the noise level (its standard deviation) as two channels. It predicts
+# the noise in units of that level, and subtracts it. (In the drawing *pick* takes one of the two channels.)
 
 
 # %%
@@ -514,8 +532,8 @@ viz.heatmap(
     y_names=methods[2:],
     bar_label="dB more than the Gaussian filter",
     title="What adapting is worth",
-    caption="PSNR above that of the Gaussian filter, mean of three noise seeds. On the tower the gains are large. On the "
-    "flower with strong noise there is almost none.",
+    caption="PSNR above that of the Gaussian filter, mean of three noise seeds. Compare the rows: non-local means gains most "
+    "in nearly all columns. Compare the columns: on the flower with noise 50 nothing gains.",
 )
 
 # %%
@@ -532,7 +550,8 @@ viz.images(
     title="A piece of the tower, from noise of strength 25",
     caption="The decibels are for the whole part of 128 x 128 pixels. The Gaussian filter blurs the roof and leaves noise "
     "in the sky. The bilateral filter keeps edges and leaves single bright and dark pixels. Non-local means restores "
-    "the repeated tiles and smooths the sky. LARK draws strokes along edges.",
+    "the repeated tiles and smooths the sky. LARK draws strokes, also where there is no edge. The CNN leaves soft spots in "
+    "the sky.",
 )
 
 # %% [markdown]
@@ -577,15 +596,17 @@ viz.dots(
 # ## From filters to attention
 #
 # All four filters have one form: $y_i = \sum_j a_{ij}\, x_j$ with weights that are not negative and sum to 1. Attention
-# has this form too, with $a_{ij} = \mathrm{softmax}_j(q_i \cdot k_j / \sqrt d)$; [chapter 05](05_attention.ipynb) builds
-# it. Is the bilateral filter attention? Write $f_i = (x_i / b_x,\ p_i / b_p)$ for the intensity and the position of a
+# has this form too: each place $i$ has a vector $q_i$, its *query*, and each place $j$ a vector $k_j$, its *key*, both with
+# $d$ numbers. Then $a_{ij} = \mathrm{softmax}_j(q_i \cdot k_j / \sqrt d)$, where softmax takes the exponential of each
+# score and divides by their sum. [Chapter 05](05_attention.ipynb) builds it. Is the bilateral filter attention? Write $f_i = (x_i / b_x,\ p_i / b_p)$ for the intensity and the position of a
 # pixel, each divided by its width. Then
 #
 # $$\frac{k_{ij}}{\sum_j k_{ij}} = \mathrm{softmax}_j\big(-\lVert f_i - f_j \rVert^2\big), \qquad
 # -\lVert f_i - f_j \rVert^2 = 2 f_i \cdot f_j - \lVert f_j \rVert^2 - \lVert f_i \rVert^2.$$
 #
 # The last term is the same for all $j$, so softmax cancels it. What is left is the product of a query $(2 f_i, 1)$ and a
-# key $(f_j, -\lVert f_j \rVert^2)$. So the bilateral filter **is** attention, with a mask for its window:
+# key $(f_j, -\lVert f_j \rVert^2)$. So the bilateral filter **is** attention, with a mask that says which pixels are in
+# the window. (Because attention divides by $\sqrt d$, the code multiplies the queries by it.)
 
 
 # %%
@@ -610,7 +631,8 @@ print("largest difference:", abs(attended - filtered)[inner].max())
 assert np.allclose(attended[inner], filtered[inner], rtol=0, atol=1e-12)
 
 # %% [markdown]
-# Only the last digits of float64 differ. So what does a transformer add?
+# Only the last digits of float64 differ. So what does a transformer add? Its places have vectors of features $z_i$ instead
+# of intensities, and it multiplies them by learned matrices $W$:
 #
 # | | bilateral filter | attention |
 # |---|---|---|
@@ -620,9 +642,11 @@ assert np.allclose(attended[inner], filtered[inner], rtol=0, atol=1e-12)
 # | what is averaged | the pixels | learned projections $W_V z_j$ |
 # | how often | once | in many heads and layers, each on what the last one made |
 #
-# To see the difference, we put the four kernels beside the heads of a trained model: the ViT for scattered digits that
-# comes with the library ([chapter 08](08_vit.ipynb)). Its tokens are patches of $2 \times 2$ pixels, so the filters get
-# the digit at the same resolution, $8 \times 8$. The query is the patch with the most ink.
+# To see the difference, we put the four kernels beside the heads of a trained model. It is a vision transformer (ViT) that
+# reads digits at any place of an image, and comes with the library ([chapter 08](08_vit.ipynb)). It is a stack of
+# *blocks*, and each block computes attention several times side by side, in its *heads*. Its places, called *tokens*, are
+# patches of $2 \times 2$ pixels. So the filters get the digit at the same resolution, $8 \times 8$. The query is the
+# patch with the most ink.
 
 # %%
 model = mv.load("vit-scattered-digits")
@@ -662,9 +686,9 @@ viz.attention_maps(
     columns=5,
     size=1.7,
     title="Four kernels and five heads, for the same query",
-    caption="The digit with the query, then the weights of all patches; each map has its own scale. The kernels of this "
-    "chapter stay near, or look for the same brightness. Each head has learned a pattern of its own: it was "
-    "trained to name digits, not to remove noise.",
+    caption="The digit with the query (cross), then the weights of all patches; each map has its own scale. Above: the "
+    "kernels of this chapter have their largest weights at the query and fall from there. Below: each head has learned a "
+    "pattern of its own, and most of them look elsewhere. The model was trained to name digits, not to remove noise.",
 )
 
 # %%
@@ -682,8 +706,9 @@ assert far and on_ink  # some heads look further than the Gaussian, some at ink 
 
 
 # %% [markdown]
-# The heads of the first blocks look at places far from the query. Others look at ink alone, as the bilateral filter
-# does, but at another part of the stroke. What a head compares was not written by anyone; it came from training.
+# The heads of blocks 1 and 4 look further away than the Gaussian kernel, by about one patch, and mostly at places without
+# ink. Those of blocks 2 and 3 look at ink, as the bilateral filter does; that of block 3 looks at another part of the
+# stroke. Nobody wrote down what a head should compare: it came from training.
 
 # %% [markdown]
 # ## Exercises
@@ -732,9 +757,11 @@ passed = mv.laws.check("bilateral_filter", my_bilateral).passed
 
 # %% [markdown]
 # ### Exercise 2: non-local means with all its options
-# Write `my_means(image, patch, search, h, sigma=0.0, b_p=math.inf)` for grey images: the patch distance is the *mean* of
-# the squared differences, $2\sigma^2$ is subtracted from it but never below 0, and a finite `b_p` multiplies each weight
-# by $e^{-\lVert p_i - p_j \rVert^2 / b_p^2}$. A pixel's own weight is 1.
+# Write `my_means(image, patch, search, h, sigma=0.0, b_p=math.inf)` for grey images, in the pixelwise form. `patch` and
+# `search` are the odd sides of the patch and of the search window. The patch distance is the *mean* of the squared
+# differences, $2\sigma^2$ is subtracted from it but never below 0, and a finite `b_p` multiplies each weight by
+# $e^{-\lVert p_i - p_j \rVert^2 / b_p^2}$. A pixel's own weight is 1. Mirror the *image* once, far enough for the search
+# window and the patches in it, and cut all patches from the mirrored image.
 
 
 # %% tags=["exercise:means"]

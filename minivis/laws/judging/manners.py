@@ -165,8 +165,8 @@ def kind_law(family, inputs, words, kinds, read=_output, *, hint, mutant, exampl
 def _float32_stays(family, inputs):
     if family.arrays:
         hint = (
-            "np.sqrt(2), np.float64(...) and np.zeros(shape) are float64 and turn the result into float64: use "
-            "math.sqrt and Python numbers, and give new arrays the dtype of the input."
+            "np.sqrt(2), np.float64(...), np.zeros(shape) and np.arange(n) are not float32 and turn the result into "
+            "float64: use math.sqrt and Python numbers, and give new arrays the dtype of the input."
         )
     else:
         hint = "np.arange and np.zeros make int64 and float64: ask for float32."
