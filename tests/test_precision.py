@@ -252,6 +252,7 @@ NN = [
     Row("TransformerEncoder", normal(TOKENS), forward, lambda: nn.TransformerEncoder([nn.TransformerEncoderLayer(8, 2, 16) for _ in range(2)]), steps=15),
     Row("TransformerEncoderLayer", normal(TOKENS), forward, lambda: nn.TransformerEncoderLayer(8, 2, 16), steps=10),
     Row("WindowAttention", normal((1, 6, 8, 8)), forward, lambda: nn.WindowAttention(8, 2, (3, 4), (1, 2)), steps=8),
+    Row("spectral_norm", normal((4, 3, 2, 2), (4,)), lambda w, u: nn.spectral_norm(w, u.data)[0], steps=2),
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {

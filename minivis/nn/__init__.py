@@ -19,5 +19,5 @@ from minivis.nn.spectral import *
 from minivis.nn.transformer import *
 from minivis.nn.window_attention import *
 
-_FUNCTIONS = ["drop_path_rates", "looking", "survival_schedule"]
+_FUNCTIONS = ["drop_path_rates", "looking", "spectral_norm", "survival_schedule"]
 __all__ = sorted([*_FUNCTIONS, *(name for name, value in globals().items() if isinstance(value, type))])

@@ -20,7 +20,6 @@ from minivis.ops.regularization import *
 from minivis.ops.resample import *
 from minivis.ops.shape import *
 from minivis.ops.softmaxes import *
-from minivis.ops.spectral import *
 
 # everything that `import *` has brought, without the submodules
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -198,7 +198,7 @@ for _ in range(4):
 print("sigma:", np.round(sigmas, 6), "  the largest singular value:", round(math.sqrt(45), 6))
 np.testing.assert_allclose(sigmas, [5, 6.671746, 6.707750, 6.708198], atol=1e-6)
 np.testing.assert_allclose(np.linalg.norm(W, 2), math.sqrt(45))
-normed, _ = mv.ops.spectral_norm(W, np.array([1.0, 0.0]), 20)
+normed, _ = mv.nn.spectral_norm(W, np.array([1.0, 0.0]), 20)
 np.testing.assert_allclose(np.linalg.norm(normed, 2), 1)
 
 # %% [markdown]

@@ -213,7 +213,9 @@ def test_class_names_are_drawn_as_they_stand(name, tmp_path):
 
 
 def give_it_colours(folder):
-    """Let a detector of one-channel pictures take three, and return its config."""
+    """Let a detector of one-channel pictures take three, and return its config, if it has one."""
+    if not (folder / "config.json").exists():
+        return {}
     config = json.loads((folder / "config.json").read_text())
     backbone = config.get("backbone_config") or {}
     if backbone.get("num_channels") == 1:
@@ -232,7 +234,8 @@ def give_it_colours(folder):
 def test_every_kind_of_published_model_says_and_draws_something(name, photo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(PUBLISHED / name, "hub")
-    small = {"size": {"height": 32, "width": 32}, "resample": 2}
+    side = 64 if name == "alexnet" else 32  # of 32 pixels nothing is left at its last pooling
+    small = {"size": {"height": side, "width": side}, "resample": 2}
     config = give_it_colours(Path("hub"))
     if "image_size" in config:  # 2 x 3 patches or windows need not fill a square
         side = config["image_size"]
