@@ -132,6 +132,7 @@ residual_block.agrees(
     slide=SLIDE,
     hint="The shortcut adds x itself to what the two layers compute: the block learns only what to add.",
     mutant=_no_shortcut,
+    value=False,  # x itself keeps it
 )
 residual_block.agrees(
     "ReLU between the layers",
