@@ -158,7 +158,6 @@ def main():
     model = mv.load(target)
     figures = measure(name, model)
     history = storage.read_json(options.run / "history.json")
-    seconds = {key: value for key, value in trained.items() if key.startswith("seconds")}
     card = {
         "name": name,
         "what": WHAT[name],
@@ -169,7 +168,7 @@ def main():
         "selection": "settings were chosen on scenes of the validation split; seed 0 is the default",
         "parameters": trained["parameters"],
         "steps": trained["steps"],
-        **seconds,
+        **{key: value for key, value in trained.items() if key.startswith("seconds")},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

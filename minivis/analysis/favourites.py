@@ -71,10 +71,8 @@ def favourite_patches(maps, images, size, stride, start=0, count=9):
     flat = maps.reshape(*maps.shape[:2], -1)  # (B, C, H' W')
     best = flat.argmax(axis=2)  # (B, C): the best place of each image
     values = flat.max(axis=2)
-    # minus the float: -0 is below -1 for unsigned integers
-    order = np.argsort(-values.astype(np.float64), axis=0, kind="stable")[
-        :count
-    ]  # (count, C): images, the largest value first
+    falling = -values.astype(np.float64)  # of unsigned integers, -0 would come before -1
+    order = np.argsort(falling, axis=0, kind="stable")[:count]  # (count, C): images, the largest value first
     rows, columns = np.divmod(np.take_along_axis(best, order, 0), maps.shape[3])
     patches = [
         [
