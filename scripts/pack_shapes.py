@@ -166,7 +166,6 @@ def main():
     storage.save(mv.load(options.run), target, half=True)
     model = mv.load(target)
     figures = measure(name, model)
-    seconds = {key: value for key, value in trained.items() if key.startswith("seconds")}
     card = {
         "name": name,
         "what": WHAT[name],
@@ -177,7 +176,7 @@ def main():
         "selection": "settings were chosen on scenes of the validation split; seed 0 is the default",
         "parameters": trained["parameters"],
         "steps": trained["steps"],
-        **seconds,
+        **{key: value for key, value in trained.items() if key.startswith("seconds")},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

@@ -167,7 +167,9 @@ def test_whole():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_options_that_are_numpys_numbers_do_not_change_the_dtype(dtype):
-    x, labels, rng = np.ones((2, 3, 4), dtype), np.array([[0] * 4] * 2), np.random.default_rng(0)
+    x = np.ones((2, 3, 4), dtype)
+    labels = np.zeros((2, 4), int)
+    rng = np.random.default_rng(0)
     rate = np.linspace(0, 1, 3)[1]  # a np.float64
     results = {
         "drop_path": ops.drop_path(x, rate, True, rng),

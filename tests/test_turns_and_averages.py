@@ -281,7 +281,8 @@ def test_mistakes_of_ema_are_named(arguments, error, complaint):
 
 
 def test_a_momentum_of_0_copies_and_of_1_keeps_whatever_the_other_holds():
-    broken, fine = np.array([np.inf, np.nan]), np.array([1.0, 2.0])
+    broken = np.array([np.inf, np.nan])
+    fine = np.array([1.0, 2.0])
     np.testing.assert_array_equal(ema(broken, fine, 0), fine)
     np.testing.assert_array_equal(ema(fine, broken, 1), fine)
 

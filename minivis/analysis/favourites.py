@@ -6,6 +6,7 @@ Not here: the size of such a piece (vision/receptive_fields.py, or `receptive_fi
 import numpy as np
 
 from minivis.backend import to_numpy
+from minivis.dtypes import whole
 
 __all__ = ["favourite_patches"]
 
@@ -61,15 +62,17 @@ def favourite_patches(maps, images, size, stride, start=0, count=9):
             "favourite_patches: maps must be (B, C, H', W') of images (B, C, H, W), none of them empty "
             f"(maps: {maps.shape}, images: {images.shape})"
         )
-    if size < 1 or stride < 1 or not 1 <= count <= len(images):
+    numbers = whole((size, stride, start, count))
+    if numbers is None or size < 1 or stride < 1 or not 1 <= count <= len(images):
         raise ValueError(
-            f"favourite_patches: size and stride must be positive and count 1 to {len(images)}, the number of images "
-            f"(size {size}, stride {stride}, count {count})"
+            "favourite_patches: size, stride, start and count must be whole numbers, size and stride must be positive, count 1 "
+            f"to {len(images)}, the number of images (size {size}, stride {stride}, start {start}, count {count})"
         )
     flat = maps.reshape(*maps.shape[:2], -1)  # (B, C, H' W')
     best = flat.argmax(axis=2)  # (B, C): the best place of each image
     values = flat.max(axis=2)
-    order = np.argsort(-values, axis=0, kind="stable")[:count]  # (count, C): images, the largest value first
+    falling = -values.astype(np.float64)  # of unsigned integers, -0 would come before -1
+    order = np.argsort(falling, axis=0, kind="stable")[:count]  # (count, C): images, the largest value first
     rows, columns = np.divmod(np.take_along_axis(best, order, 0), maps.shape[3])
     patches = [
         [

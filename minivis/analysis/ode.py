@@ -218,7 +218,9 @@ def _pulled(field, y, t, a, parameters):
 
 def _leaves(tensor):
     """Every Tensor that a backward pass from here would give a gradient, also those that nobody asked for."""
-    found, seen, waiting = [], set(), [tensor.node or tensor]
+    found = []
+    seen = set()
+    waiting = [tensor.node or tensor]
     while waiting:
         x = waiting.pop()
         if id(x) not in seen:

@@ -476,6 +476,11 @@ for name, hint, answer in (
         "This is max pooling: add up the four numbers.",
         _of_squares(lambda s: s.max(axis=(3, 5))),
     ),
+    (
+        "the squash too",
+        "You apply tanh or a sigmoid as well. That is another layer: here the sum times weight plus bias is the answer.",
+        lambda x, weight, bias: np.tanh(_subsample(x, weight, bias)[0]),
+    ),
     ("one pixel of four", "You take one pixel of each square: add up all four.", _corner),
     (
         "bias before weight",

@@ -117,6 +117,14 @@ def _two_stages(change):
 
 _velocity_used_again = _two_stages(lambda field, y, t, h: field(y, t + h / 2))
 _time_of_the_beginning = _two_stages(lambda field, y, t, h: field(y + h / 2 * field(y, t), t))
+
+
+def _heun(field, y, t, h):
+    """The mean of the velocities at both ends of a step."""
+    k = field(y, t)
+    return (k + field(y + h * k, t + h)) / 2
+
+
 _stages_at_t = _change(time=lambda j: 0.5 if j == 1 else 0.0)  # leaves the midpoint method as it is
 _first_slope_again = _change(stage=lambda k, k2: k)
 _h_forgotten = _change(step=lambda a, b, n: 1.0 if b > a else -1.0)
@@ -288,6 +296,11 @@ for name, hint, answer in (
         "the time of the beginning",
         "Your midpoint method evaluates the field at t. The middle of the step is at t + h/2.",
         _time_of_the_beginning,
+    ),
+    (
+        "the mean of both ends",
+        "This is Heun's method: the mean of the velocities at t and t + h. The midpoint method takes the one at t + h/2.",
+        _two_stages(_heun),
     ),
     ("the third stage from the first", "k3 is computed with k1. It starts from k2.", _first_slope_again),
     ("forwards only", "With t1 < t0 the step h is negative. Do not take its absolute value.", _forwards_only),

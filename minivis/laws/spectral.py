@@ -307,6 +307,11 @@ for name, hint, answer in (
     ),
     ("sigma with the old u", "sigma = u^T W v takes the new u, not the one that came in.", _divided_by(_old_u)),
     (
+        "v computed once more",
+        "You compute v again from the new u. sigma = u^T W v takes the v from which the new u was made.",
+        _divided_by(lambda w, u, n: np.linalg.norm(_matrix(w).T @ _spectral_norm(w, u, n)[0][1])),
+    ),
+    (
         "the old u returned",
         "The u that came in is returned: the iteration never gets further. Return the new one.",
         _kept_u,

@@ -84,7 +84,8 @@ def measure(name, count=500, seed=None):
     name : str
         One of `names`.
     count : int, default 500
-        Number of pictures. Of the handwritten digits there are 360; more cannot be asked for.
+        Number of pictures, at least 4 for ``sagan-digits``. Of the held-out digits there are 360: a larger number takes
+        all of them.
     seed : int, optional
         Measure on other pictures than those of the model's card, for a figure that nobody has chosen anything by: other
         scenes, or the same digits changed a little at random.

@@ -62,10 +62,13 @@ def judged(images):
 
 
 def drawn(model, count=COUNT, seed=None):
-    """Digits (count, 1, 8, 8) that a model draws, as many of each class, and their classes; None is seed 0."""
+    """Digits (count, 1, 8, 8) that a model draws, as many of each class, and their classes.
+
+    The noise of the card has the seed None; every other seed gives other noise.
+    """
     labels = np.arange(count) % 10
     with no_grad():
-        return model(labels, rng=np.random.default_rng(seed or 0)).numpy(), labels
+        return model(labels, rng=np.random.default_rng(0 if seed is None else 1 + seed)).numpy(), labels
 
 
 def _compared(images, held_out):
@@ -111,6 +114,10 @@ def measure(model, count=COUNT, seed=None):
         ``recall`` by the third nearest neighbour, and ``frechet``, in the features of the judge. ``nearest training digit``:
         the mean distance in pixels, each 0 to 1, to the nearest training digit.
     """
+    if count < 4:
+        raise ValueError(
+            f"recipes: sagan-digits needs a count of at least 4, for third neighbours, got {count}"
+        )
     images, labels = drawn(model, count, seed)
     return {
         "value": accuracy(judged(images)[1], labels),

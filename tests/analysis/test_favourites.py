@@ -52,3 +52,12 @@ def test_what_does_not_fit_is_refused(maps, options, words):
     options = {"size": 2, "stride": 2, "count": 1, **options}
     with pytest.raises(ValueError, match=f"favourite_patches: .*{words}"):
         analysis.favourite_patches(np.zeros(maps), np.zeros((2, 1, 4, 4)), **options)
+
+
+def test_unsigned_integers_and_booleans_have_their_largest_value_first():
+    maps = np.array([0, 5, 2]).reshape(3, 1, 1, 1)
+    for dtype, expected in (("uint8", [5, 2, 0]), ("int64", [5, 2, 0]), ("bool", [True, True, False])):
+        _, values = analysis.favourite_patches(maps.astype(dtype), np.zeros((3, 1, 2, 2)), 2, 2, count=3)
+        assert values[0].tolist() == expected
+    with pytest.raises(ValueError, match=r"must be whole numbers.* \(size 1.5, stride 2, start 0, count 1\)"):
+        analysis.favourite_patches(maps, np.zeros((3, 1, 2, 2)), 1.5, 2, count=1)

@@ -155,7 +155,8 @@ def test_numpy_times_and_fields_keep_the_dtype_and_the_shape():
 
 
 def test_the_adjoint_leaves_every_gradient_of_the_field_alone():
-    field, y = Swirl(), np.ones((1, 3), np.float32)
+    field = Swirl()
+    y = np.ones((1, 3), np.float32)
     weight, bias = field.parameters()
     odeint_adjoint(field, y, y, 0, 1, 2, "euler", [bias])
     assert weight.grad is None and bias.grad is None
@@ -165,7 +166,8 @@ def test_the_adjoint_leaves_every_gradient_of_the_field_alone():
 
 
 def test_the_adjoint_says_when_it_cannot_differentiate():
-    field, y = Swirl(), np.ones((1, 3), np.float32)
+    field = Swirl()
+    y = np.ones((1, 3), np.float32)
     with mv.no_grad(), pytest.raises(ValueError, match="odeint_adjoint: .* outside of no_grad"):
         odeint_adjoint(field, y, y, 0, 1, 1)
     with pytest.raises(ValueError, match="parameters that require gradients"):

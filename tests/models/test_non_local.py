@@ -215,7 +215,8 @@ def test_an_empty_batch_gives_an_empty_answer():
 
 
 def test_numpys_scale_keeps_the_dtype_and_shapes_are_explained():
-    x, w = np.ones((1, 4, 3, 5), np.float32), np.ones((2, 4), np.float32)
+    x = np.ones((1, 4, 3, 5), np.float32)
+    w = np.ones((2, 4), np.float32)
     assert non_local(x, w, w, w, w.T, scale=np.float64(2) ** -0.5).dtype == np.float32
     with pytest.raises(
         ValueError, match=r"non_local: .* needs w_f, of shape \(2 C',\) with C'=2.* got \(3,\)"

@@ -222,7 +222,8 @@ def test_mistakes_are_named(call, complaint):
 
 
 def test_gamma_is_one_number_and_numpys_keeps_the_dtype():
-    x, w = np.ones((1, 8, 2, 5), np.float32), np.ones((1, 8), np.float32)
+    x = np.ones((1, 8, 2, 5), np.float32)
+    w = np.ones((1, 8), np.float32)
     assert self_attention_2d(x, w, w, w, w.T, np.float64(0.5)).dtype == np.float32
     assert self_attention_2d(x, w, w, w, w.T, np.ones((1, 1, 1, 1, 1), np.float32)).shape == x.shape
     with pytest.raises(ValueError, match="self_attention_2d: gamma must be a number or have one element"):

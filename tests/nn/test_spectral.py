@@ -130,7 +130,9 @@ def test_the_same_on_a_device(device):
 def test_integers_are_refused_and_u_may_be_a_tensor():
     with pytest.raises(TypeError, match="spectral_norm: weight must be floating-point, got int64"):
         nn.spectral_norm(np.array([[3, 0], [4, 5]]), np.array([1.0, 0.0]))
-    weight, u = np.array([[3.0, 0.0], [4.0, 5.0]]), np.array([1.0, 0.0])
-    found, expected = nn.spectral_norm(weight, Tensor(u)), nn.spectral_norm(weight, u)
+    weight = np.array([[3.0, 0.0], [4.0, 5.0]])
+    u = np.array([1.0, 0.0])
+    found = nn.spectral_norm(weight, Tensor(u))
+    expected = nn.spectral_norm(weight, u)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])

@@ -87,7 +87,8 @@ def test_the_shipped_generator_is_as_good_as_its_card_says():
 
 def test_other_noise_gives_other_digits_of_the_same_quality():
     model = mv.load(NAME)
-    one, other = (sagan_digits.drawn(model, 50, seed)[0] for seed in (None, 5))
+    one, other, first = (sagan_digits.drawn(model, 50, seed)[0] for seed in (None, 5, 0))
+    assert not np.array_equal(one, first)
     assert not np.array_equal(one, other)
     assert sagan_digits.measure(model, 100, seed=5)["value"] >= 0.9
 
@@ -96,3 +97,8 @@ def test_the_judge_reads_real_digits():
     images, labels = digits.load("held-out")
     features, logits = sagan_digits.judged(images)
     assert features.shape == (360, 64) and (logits.argmax(1) == labels).mean() > 0.99
+
+
+def test_too_few_drawn_digits_have_no_third_neighbour():
+    with pytest.raises(ValueError, match="recipes: sagan-digits needs a count of at least 4, .* got 3"):
+        recipes.measure("sagan-digits", 3)

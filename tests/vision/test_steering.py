@@ -156,5 +156,6 @@ def test_with_a_narrow_window_the_slope_is_the_difference_of_the_two_neighbours(
 
 
 def test_a_kernel_of_no_width_is_the_pixel_alone():
-    image, round_ones = np.random.default_rng(5).random((4, 5)), np.broadcast_to(np.eye(2), (4, 5, 2, 2))
+    image = np.random.default_rng(5).random((4, 5))
+    round_ones = np.broadcast_to(np.eye(2), (4, 5, 2, 2))
     np.testing.assert_array_equal(steering_kernel_regression(image, round_ones, 3, 1e-200), image)
