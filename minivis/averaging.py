@@ -3,8 +3,6 @@
 Not here: the training loop that keeps one (train.py), averages of gradients (optim.py).
 """
 
-import math
-
 from minivis.backend import is_array
 from minivis.complaints import named
 from minivis.precision import widened
@@ -23,8 +21,8 @@ def ema(teacher, student, m):
     Parameters
     ----------
     teacher, student : ndarray, dict of str to ndarray, or Module
-        Both of one kind, with the same names and shapes. Of a dict or a Module, every floating array is averaged, also
-        running statistics; whole numbers, such as the number of batches, are taken from the student.
+        Both of one kind, with the same names and shapes. Every floating array is averaged, also running statistics;
+        whole numbers, such as the number of batches, are taken from the student.
     m : float
         The momentum, 0 (copy the student) to 1 (keep the teacher).
 
@@ -68,6 +66,10 @@ def ema(teacher, student, m):
         raise TypeError(f"teacher and student must be two arrays, two dicts or two Modules, got {kinds}")
     if teacher.shape != student.shape:
         raise ValueError("teacher and student must have one shape")
+    if teacher.dtype.kind != "f" or m == 0:
+        return student.astype(teacher.dtype)  # a copy
+    if m == 1:
+        return teacher.copy()  # 0 times infinity would be NaN
     m = float(m)
     return (m * widened(teacher) + (1 - m) * widened(student)).astype(teacher.dtype, copy=False)
 
@@ -81,7 +83,4 @@ def _averaged(teacher, student, m):
         name = different[0]
         shapes = f"{tuple(teacher[name].shape)} and {tuple(student[name].shape)}"
         raise ValueError(f"{name} of teacher and student must have one shape, got {shapes}")
-    return {
-        name: ema(x, student[name], m) if x.dtype.kind == "f" and math.prod(x.shape) else student[name].copy()
-        for name, x in teacher.items()
-    }
+    return {name: ema(x, student[name], m) for name, x in teacher.items()}

@@ -117,6 +117,9 @@ def careful(function, dtypes="floating", written=()):
     signature = functools.cache(lambda: inspect.signature(function))
 
     def prepared(key, value):
+        # NumPy's own float64 as an option, such as a rate from linspace, would turn float32 into float64
+        if isinstance(value, np.floating) and type(signature().parameters[key].default) in (float, int):
+            return float(value)
         return each(_same_memory if key in written else plain, value)
 
     def call(*args, **options):

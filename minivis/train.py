@@ -362,7 +362,7 @@ class _Run:
         arrays, notes = storage.read_arrays(path, "fit")
         try:
             state = json.loads(notes["run"])
-            progress = _progress_of(state, self.settings["steps"], list(self.turns))
+            progress = _progress_of(state, self.settings["steps"])
             there, rng, place = state["settings"], state["rng"], state["loader"]
             if not all(isinstance(part, dict) for part in (there, rng, place)):
                 raise ValueError("settings, rng and loader must be objects")
@@ -371,6 +371,8 @@ class _Run:
                 f"fit: {path}: expected the checkpoint of a training, found none ({error!r:.200})"
             ) from error
         self._check_settings(path, there)
+        if (were := list(progress["losses"])) != (are := list(self.turns)):
+            raise ValueError(f"fit: {path} was written with other turns, so it cannot go on: {were}, now {are}")
         weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
         weights = storage.check_arrays(path, weights, self.model.state_dict())
         average = self.average
@@ -402,7 +404,7 @@ class _Run:
             raise ValueError(f"fit: {path} was written with other settings, so it cannot go on: {told}")
 
 
-def _progress_of(state, steps, turns):
+def _progress_of(state, steps):
     """Step, history, losses and seconds of a checkpoint's state; a ValueError if one of them is invalid."""
     step, history, losses, seconds = (state[name] for name in ("step", "history", "losses", "seconds"))
     if type(step) is not int or not 0 <= step <= steps:
@@ -410,8 +412,8 @@ def _progress_of(state, steps, turns):
     columns = list(history.values()) if isinstance(history, dict) else [None]
     if not all(_numbers(column) for column in columns) or len({len(column) for column in columns}) > 1:
         raise ValueError("history must be columns of numbers, all of one length")
-    losses = {ALONE: losses} if turns == [ALONE] else losses
-    fits = isinstance(losses, dict) and list(losses) == turns and all(map(_numbers, losses.values()))
+    losses = {ALONE: losses} if isinstance(losses, list) else losses
+    fits = isinstance(losses, dict) and all(map(_numbers, losses.values()))
     if not fits or not _numbers([seconds]) or not seconds >= 0:
         raise ValueError("losses must be numbers, and seconds one of at least 0")
     return {"step": step, "history": history, "losses": losses, "seconds": seconds}

@@ -145,6 +145,15 @@ def _segments(scenes, output, merge):
     )
 
 
+def history_of(run):
+    """The columns of a training's history that stand in the card, with four digits."""
+    return {
+        column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
+        for column, values in storage.read_json(run / "history.json").items()
+        if column in ("step", "loss") or column.startswith("validation")
+    }
+
+
 def main():
     """Read a run and write minivis/weights/NAME."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -157,7 +166,6 @@ def main():
     storage.save(mv.load(options.run), target, half=True)
     model = mv.load(target)
     figures = measure(name, model)
-    history = storage.read_json(options.run / "history.json")
     seconds = {key: value for key, value in trained.items() if key.startswith("seconds")}
     card = {
         "name": name,
@@ -173,11 +181,7 @@ def main():
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
-        "history": {
-            column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
-            for column, values in history.items()
-            if column in ("step", "loss") or column.startswith("validation")
-        },
+        "history": history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(
             name, "photos, or other pictures that are not generated scenes: it always names shapes"

@@ -1,6 +1,6 @@
-"""Draw the README's picture from a checkpoint in the package: scattered digits, and the attention of the class token.
+"""Draw the README's pictures: scattered digits with the attention of the class token, and the study of depth.
 
-Not here: training (minivis train vit-scattered-digits). Usage: python scripts/readme_picture.py
+Not here: training (minivis train vit-scattered-digits, scripts/run_ablations.py depth). Usage: python scripts/readme_picture.py
 """
 
 from pathlib import Path
@@ -10,13 +10,14 @@ import numpy as np
 import minivis as mv
 from minivis import viz
 from minivis.data.transforms import RandomCrop
+from minivis.recipes import depth
 
-TARGET = Path(__file__).resolve().parent.parent / "book" / "pictures" / "vit-digits-attention.png"
+FOLDER = Path(__file__).resolve().parent.parent / "book" / "pictures"
 BLOCK = 2  # counted from 0: the block in which the class token attends to the digit most
 
 
-def main():
-    """Write book/pictures/vit-digits-attention.png."""
+def attention_picture():
+    """Ten digits, and where the class token looks."""
     model = mv.load("vit-scattered-digits")
     images, labels = mv.data.digits.load("held-out")
     images = RandomCrop(16, padding=8)(images, np.random.default_rng(0))
@@ -35,9 +36,24 @@ def main():
         for ax in (top, bottom):
             ax.set_xticks([])
             ax.set_yticks([])
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    fig.save(TARGET)
-    print(f"wrote {TARGET}")
+    return fig
+
+
+def depth_picture():
+    """The errors of plain and residual networks along their training."""
+    found = depth.results()
+    return viz.training_errors({"crops of scenes": found["scenes"], "digits": found["digits"]}, width=9.6)
+
+
+def main():
+    """Write the pictures into book/pictures."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, draw in {
+        "vit-digits-attention": attention_picture,
+        "plain-and-residual": depth_picture,
+    }.items():
+        draw().save(FOLDER / f"{name}.png")
+        print(f"wrote {FOLDER / name}.png")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis import backend
+from minivis import backend, nn, ops
 from minivis.autograd import Tensor, primitive
 from minivis.dtypes import at_least_float32, whole
 from tests.fast.forcing import forced
@@ -163,3 +163,21 @@ def test_whole():
     assert [whole(x) for x in (1.5, np.array(1.5), [1, 2.0], np.ones((2, 2), int), "3", None)] == [None] * 6
     assert at_least_float32(np.dtype(np.float16)) == np.float32
     assert at_least_float32(np.dtype(np.float64)) == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_options_that_are_numpys_numbers_do_not_change_the_dtype(dtype):
+    x, labels, rng = np.ones((2, 3, 4), dtype), np.array([[0] * 4] * 2), np.random.default_rng(0)
+    rate = np.linspace(0, 1, 3)[1]  # a np.float64
+    results = {
+        "drop_path": ops.drop_path(x, rate, True, rng),
+        "per batch": ops.drop_path(x, rate, False, per="batch"),
+        "dropout": ops.dropout(x, rate, rng=rng),
+        "smooth_l1_loss": ops.smooth_l1_loss(x, 0 * x, beta=rate),
+        "softplus": ops.softplus(x, beta=rate, threshold=rate),
+        "label_smoothing": ops.cross_entropy(x, labels, label_smoothing=rate),
+        "attention": ops.scaled_dot_product_attention(x, x, x, dropout_p=rate, rng=rng),
+        "normalize": ops.normalize(x, rate * 4, eps=rate),
+    }
+    assert {name: y.dtype.name for name, y in results.items() if y.dtype != dtype} == {}
+    assert nn.DropPath(nn.survival_schedule(3)[0])(x).dtype == dtype

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from book.generate import sources
+from minivis import storage
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = re.compile(
@@ -54,6 +55,24 @@ def test_a_formula_leads_to_its_code_and_names_its_slide(row):
     # Markdown takes the backslash off a sign of punctuation, and the underscore between two of them for emphasis.
     assert not re.search(r"\\[^A-Za-z]|[^\w\s]_[^\w\s]", row["formula"])
     assert row["formula"].count("{") == row["formula"].count("}")
+
+
+def test_the_figures_of_the_trained_models_are_those_of_their_cards():
+    table = re.findall(
+        r"^\| `([\w-]+)` \| [^|]+ \| ([^|]+) \|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert {name for name, _ in table} == set(storage.names())
+    for name, figures in table:
+        card = storage.read_json(storage.PACKAGED / name / "card.json")
+        (told,) = (
+            value for key, value in card.items() if "held-out" in key and not key.startswith("accuracy")
+        )
+        known = told | {"accuracy": told.get("accuracy", told.get("value")), "right digit": told.get("value")}
+        for figure in figures.split(", "):
+            words, _, number = figure.rpartition(" ")
+            assert f"{known[words]:.3f}" == number, (name, figure)
 
 
 def test_a_wrong_row_is_found():

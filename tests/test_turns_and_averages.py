@@ -278,3 +278,24 @@ def test_halves_are_averaged_in_float32():
 def test_mistakes_of_ema_are_named(arguments, error, complaint):
     with pytest.raises(error, match=complaint):
         ema(*arguments)
+
+
+def test_a_momentum_of_0_copies_and_of_1_keeps_whatever_the_other_holds():
+    broken, fine = np.array([np.inf, np.nan]), np.array([1.0, 2.0])
+    np.testing.assert_array_equal(ema(broken, fine, 0), fine)
+    np.testing.assert_array_equal(ema(fine, broken, 1), fine)
+
+
+def test_whole_numbers_are_those_of_the_student():
+    assert ema(np.array([0, 1]), np.array([1, 4]), 0.5).tolist() == [1, 4]
+
+
+def test_a_resume_with_other_turns_says_so(tmp_path):
+    model, loader, losses, optimizers, steps = pair()
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(model, loader, {**losses, "judge": stop_at(2, judge_loss)}, optimizers, steps, out=tmp_path)
+    swapped = dict(reversed(optimizers.items()))
+    with pytest.raises(ValueError, match=r"other turns.*\['judge', 'guess'\], now \['guess', 'judge'\]"):
+        train.fit(model, loader, losses, swapped, steps, out=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="was written with other settings, .*: optimizer was"):
+        train.fit(model, loader, judge_loss, optimizers["judge"], steps, out=tmp_path, resume=True)

@@ -3,8 +3,10 @@
 Not here: networks (models/), steps of a size that adapts itself.
 """
 
-from minivis.autograd import Tensor
-from minivis.backend import namespace
+import numbers
+
+from minivis.autograd import Node, Tensor, recording
+from minivis.backend import check_floating, namespace
 
 __all__ = ["odeint", "odeint_adjoint"]
 
@@ -49,8 +51,8 @@ def odeint(field, y0, t0, t1, steps, method="euler", *, path=False):
     ----------
     field : callable
         ``field(y, t)`` returns the velocity, of the shape of y. It may be a layer.
-    y0 : ndarray or Tensor
-        Where the path begins, any shape.
+    y0 : float, ndarray or Tensor
+        Where the path begins, any shape; floating-point.
     t0, t1 : float
         First and last time; with t1 < t0 the path is followed backwards.
     steps : int
@@ -69,7 +71,9 @@ def odeint(field, y0, t0, t1, steps, method="euler", *, path=False):
     Raises
     ------
     ValueError
-        If ``method`` is unknown, or ``steps`` is not a whole number of at least 1.
+        If ``method`` is unknown, ``steps`` is not a whole number of at least 1, or the field returns another shape.
+    TypeError
+        If ``y0`` is an array of integers.
 
     Notes
     -----
@@ -92,11 +96,20 @@ def odeint(field, y0, t0, t1, steps, method="euler", *, path=False):
         raise ValueError(f"odeint: method must be one of {', '.join(METHODS)}, got {method!r}")
     if not hasattr(steps, "__index__") or steps < 1:
         raise ValueError(f"odeint: steps must be a whole number of at least 1, got {steps!r}")
+    if hasattr(y0, "dtype"):
+        check_floating("odeint", y0, "y0")
+    # NumPy's own float64 would turn states of float32 into float64
+    t0, t1 = (float(t) if isinstance(t, numbers.Real) else t for t in (t0, t1))
     velocity = METHODS[method]
     h = (t1 - t0) / steps
     states = [y0]
     for j in range(steps):
         y = states[-1] + velocity(field, states[-1], t0 + j * h, h) * h
+        found, expected = (getattr(x, "shape", ()) for x in (y, y0))
+        if found != expected:
+            raise ValueError(
+                f"odeint: field must return the shape of y (y: {expected}, y + h field(y, t): {found})"
+            )
         states = [*states, y] if path else [y]
     return states if path else states[0]
 
@@ -121,8 +134,8 @@ def odeint_adjoint(field, y1, g, t0, t1, steps, method="euler", parameters=()):
         The gradient of the loss with respect to it, a(t1), of the same shape.
     t0, t1, steps, method
         As for `odeint`.
-    parameters : sequence of Tensor
-        What the field contains and gradients are wanted of.
+    parameters : iterable of Tensor
+        What the field contains and gradients are wanted of. They require gradients.
 
     Returns
     -------
@@ -131,12 +144,13 @@ def odeint_adjoint(field, y1, g, t0, t1, steps, method="euler", parameters=()):
     gradient : ndarray
         The gradient with respect to it, a(t0).
     gradients : list of ndarray
-        Those of the parameters. The parameters' own ``grad`` stays as it is.
+        Those of the parameters, in the dtype of ``y1``. The ``grad`` of everything in the field stays as it is.
 
     Raises
     ------
     ValueError
-        As `odeint`, and if ``g`` has another shape than ``y1``.
+        As `odeint`, and if ``g`` has another shape than ``y1``, a parameter requires no gradient, or it is called under
+        `no_grad`, where the field cannot be differentiated.
 
     Notes
     -----
@@ -157,8 +171,14 @@ def odeint_adjoint(field, y1, g, t0, t1, steps, method="euler", parameters=()):
     array([2.71828])
     """
     y1, g = (x.data if isinstance(x, Tensor) else x for x in (y1, g))
+    parameters = list(parameters)
     if y1.shape != g.shape:
         raise ValueError(f"odeint_adjoint: g must have the shape of y1 (y1: {y1.shape}, g: {g.shape})")
+    if not recording() or not all(p.requires_grad for p in parameters):
+        raise ValueError(
+            "odeint_adjoint: it differentiates the field, so call it outside of no_grad, with parameters that require "
+            "gradients"
+        )
     xp = namespace(y1)
     parts = [y1, g, *(xp.zeros(p.shape, y1.dtype) for p in parameters)]
 
@@ -174,20 +194,40 @@ def odeint_adjoint(field, y1, g, t0, t1, steps, method="euler", parameters=()):
 
 def _pulled(field, y, t, a, parameters):
     """The velocity at (y, t), and a^T df/dy and a^T df/dtheta."""
-    leaves = [Tensor(y, requires_grad=True), *parameters]
+    wanted = [Tensor(y, requires_grad=True), *parameters]
+    velocity = field(wanted[0], t)
+    if not isinstance(velocity, Tensor):
+        velocity = Tensor(velocity)
+    leaves = _leaves(velocity)
     before = [leaf.grad for leaf in leaves]
     try:
         for leaf in leaves:
             leaf.grad = None
-        velocity = field(leaves[0], t)
-        if isinstance(velocity, Tensor) and velocity.requires_grad:
+        if velocity.requires_grad:
             velocity.backward(a)
         xp = namespace(y)
-        found = [xp.zeros(leaf.shape, y.dtype) if leaf.grad is None else leaf.grad for leaf in leaves]
-        return (velocity.data if isinstance(velocity, Tensor) else velocity), found
+        reached = {id(leaf): leaf.grad for leaf in leaves}
+        found = [reached.get(id(x)) for x in wanted]
+        return velocity.data, [
+            xp.zeros(x.shape, y.dtype) if d is None else d for x, d in zip(wanted, found, strict=True)
+        ]
     finally:
         for leaf, grad in zip(leaves, before, strict=True):
             leaf.grad = grad
+
+
+def _leaves(tensor):
+    """Every Tensor that a backward pass from here would give a gradient, also those that nobody asked for."""
+    found, seen, waiting = [], set(), [tensor.node or tensor]
+    while waiting:
+        x = waiting.pop()
+        if id(x) not in seen:
+            seen.add(id(x))
+            if isinstance(x, Node):
+                waiting += [parent for _, parent in x.parents]
+            elif x.requires_grad:
+                found.append(x)
+    return found
 
 
 def _joined(xp, parts):

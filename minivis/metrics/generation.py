@@ -94,9 +94,9 @@ def precision_recall(real, generated, k=3):
     (1.0, 0.0)
     """
     real, generated = _tables("precision_recall", real, generated, least=2)
-    if not 1 <= k < min(len(real), len(generated)):
+    if not hasattr(k, "__index__") or not 1 <= k < min(len(real), len(generated)):
         raise ValueError(
-            f"precision_recall: k must be between 1 and the number of rows minus 1, got {k} "
+            f"precision_recall: k must be a whole number between 1 and the number of rows minus 1, got {k} "
             f"(real: {real.shape}, generated: {generated.shape})"
         )
     between = _distances(real, generated)
@@ -142,8 +142,10 @@ def nearest_neighbours(queries, references, k=1):
             f"nearest_neighbours: queries and references must have rows of one shape "
             f"(queries: {queries.shape}, references: {references.shape})"
         )
-    if not 1 <= k <= len(references):
-        raise ValueError(f"nearest_neighbours: k must be between 1 and {len(references)}, got {k}")
+    if not hasattr(k, "__index__") or not 1 <= k <= len(references):
+        raise ValueError(
+            f"nearest_neighbours: k must be a whole number between 1 and {len(references)}, got {k}"
+        )
     queries, references = (x.reshape(len(x), -1).astype(np.float64) for x in (queries, references))
     distances = _distances(queries, references)
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]

@@ -50,5 +50,6 @@ def psnr(image, target, peak=1.0):
         )
     if not peak > 0:
         raise ValueError(f"psnr: peak must be positive, got {peak!r}")
+    peak = float(peak)  # the square of a uint8 would overflow
     error = np.mean((image.astype(np.float64) - target.astype(np.float64)) ** 2)
     return 10 * math.log10(peak**2 / error) if error else math.inf

@@ -8,10 +8,15 @@ Not here: training (recipes/lenet_digits.py), the drawing of the digits at 32 x 
 import numpy as np
 
 from minivis import ops
-from minivis.backend import namespace
+from minivis.autograd import Tensor
+from minivis.backend import check_floating, namespace
+from minivis.complaints import named
+from minivis.debugging import may_read
 from minivis.models.common import as_images
 from minivis.nn import AvgPool2d, Conv2d, Linear, MaxPool2d, Module, Parameter, init
 from minivis.nn.module import as_tensor
+from minivis.ops.index import check_range
+from minivis.precision import in_float32
 
 __all__ = ["LeNet5", "ModernLeNet5", "lenet_loss", "masked_conv2d", "squash", "subsample"]
 
@@ -52,6 +57,8 @@ def bitmaps():
     )
 
 
+@named
+@in_float32
 def squash(x):
     """LeNet's activation: a hyperbolic tangent that is 1 at 1 and -1 at -1.
 
@@ -67,6 +74,11 @@ def squash(x):
     ndarray or Tensor
         Shape and dtype of ``x``, between -1.7159 and 1.7159.
 
+    Raises
+    ------
+    TypeError
+        If ``x`` is not floating-point.
+
     References
     ----------
     LeCun et al. 1998, equation 6 and appendix A.
@@ -76,9 +88,11 @@ def squash(x):
     >>> squash(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-1.,  0.,  1.])
     """
+    check_floating("squash", x)
     return 1.7159 * ops.tanh(x * (2 / 3))
 
 
+@named
 def masked_conv2d(x, weight, bias, table):
     """A convolution in which each output map sees only some of the input maps.
 
@@ -129,6 +143,8 @@ def masked_conv2d(x, weight, bias, table):
     return ops.conv2d(x, ops.where(allowed, weight, 0), bias)
 
 
+@named
+@in_float32
 def subsample(x, weight, bias):
     """Halve maps: the sum of each square of 2 x 2 numbers, times one weight of the map, plus one bias.
 
@@ -174,6 +190,7 @@ def subsample(x, weight, bias):
     return sums * weight.reshape(-1, 1, 1) + bias.reshape(-1, 1, 1)
 
 
+@named
 def lenet_loss(logits, target, j=1.0):
     """The loss of LeNet-5: push the right class up, and the others down as long as they are not far away already.
 
@@ -200,6 +217,8 @@ def lenet_loss(logits, target, j=1.0):
     ------
     ValueError
         If ``j`` is not positive, or the shapes do not fit.
+    IndexError
+        If a label is not one of the K classes.
 
     References
     ----------
@@ -210,12 +229,23 @@ def lenet_loss(logits, target, j=1.0):
     >>> round(float(lenet_loss(np.array([[-3.0, -80.0]]), np.array([0]), j=3.0)), 4)  # the class, or none of them: log 2
     0.6931
     """
-    if j <= 0 or logits.ndim != 2:
+    if not j > 0 or logits.ndim != 2:
         raise ValueError(
             f"lenet_loss: needs logits (B, K) and j above 0 (logits: {tuple(logits.shape)}, j {j})"
         )
+    target = _labels(target, logits.shape[1])
     with_none_of_them = ops.pad(logits, ((0, 0), (0, 1)), value=-j)  # (B, K + 1)
     return ops.cross_entropy(with_none_of_them, target)
+
+
+def _labels(target, classes):
+    """The labels, checked: to cross_entropy the answer "none of them" would be a class like the others."""
+    target = target.data if isinstance(target, Tensor) else target
+    if may_read(target):
+        check_range("lenet_loss", "target", target, classes, "label", 0)
+        return target
+    # reading the labels of a GPU would mean waiting: there a wrong one makes the loss NaN
+    return namespace(target).where((target >= 0) & (target < classes), target, classes + 1)
 
 
 class MaskedConv2d(Module):

@@ -44,7 +44,7 @@ class LocalNet(Module):
     Raises
     ------
     ValueError
-        If ``layer`` is unknown or a size is not positive.
+        If ``layer`` is unknown or a size is not positive; when called, if a side is no multiple of the patch size.
 
     References
     ----------
@@ -74,13 +74,18 @@ class LocalNet(Module):
 
     def forward(self, images):
         """Logits (B, K, H, W) of images (B, C, H, W), whose sides are multiples of the patch size."""
-        x = ops.relu(self.norm(self.stem(as_images("LocalNet", images))))
+        images = as_images("LocalNet", images)
+        P = self.patch_size
+        if images.shape[2] % P or images.shape[3] % P:
+            raise ValueError(f"LocalNet: sides must be multiples of patch_size={P} (images: {images.shape})")
+        x = ops.relu(self.norm(self.stem(images)))
         for block in self.blocks:
             x = block(x)
         y = self.head(x)  # (B, K P P, H/P, W/P)
-        (B, _, rows, columns), P = y.shape, self.patch_size
-        y = y.reshape(B, -1, P, P, rows, columns).transpose(0, 1, 4, 2, 5, 3)  # (B, K, rows, P, columns, P)
-        return y.reshape(B, -1, rows * P, columns * P)
+        B, outputs, rows, columns = y.shape
+        K = outputs // P**2
+        y = y.reshape(B, K, P, P, rows, columns).transpose(0, 1, 4, 2, 5, 3)  # (B, K, rows, P, columns, P)
+        return y.reshape(B, K, rows * P, columns * P)
 
 
 def _layer(kind, inner, window, heads, group_size, rng):

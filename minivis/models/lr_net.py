@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from minivis import backend, ops
+from minivis.complaints import named
 from minivis.models.common import (
     NORMS,
     LocalResNet,
@@ -33,6 +34,7 @@ SIMILARITIES = {
 }
 
 
+@named
 @in_float32
 def local_relation(x, w_q, w_k, geometry, groups, window, similarity="product"):
     """Sum of the neighbours of each pixel, weighted by how they relate to it in content and in position.

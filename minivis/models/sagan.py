@@ -5,6 +5,8 @@ Zhang et al., "Self-attention generative adversarial networks", ICML 2019, secti
 Not here: training (train.py, recipes/sagan_digits.py), the hinge loss (losses/adversarial.py), spectral norm (nn/spectral.py).
 """
 
+import math
+
 import numpy as np
 
 from minivis import ops
@@ -58,7 +60,7 @@ def self_attention_2d(x, wf, wg, wh, wv, gamma):
     Raises
     ------
     ValueError
-        If x is not a map, or a weight does not fit it.
+        If x is not a map, a weight does not fit it, or gamma has several elements.
 
     Notes
     -----
@@ -81,11 +83,14 @@ def self_attention_2d(x, wf, wg, wh, wv, gamma):
     D = wf.shape[0]
     if not tuple(wf.shape) == tuple(wg.shape) == tuple(wh.shape) == (D, C) or tuple(wv.shape) != (C, D):
         raise ValueError(f"wf, wg and wh must be (D, C={C}), and wv (C, D)")
+    if math.prod(getattr(gamma, "shape", ())) != 1:
+        raise ValueError("gamma must be a number or have one element")
     tokens = map_to_tokens(x)  # (B, N, C)
     keys, queries, values = (ops.linear(tokens, w) for w in (wf, wg, wh))  # (B, N, D) each
     weights = attention_weights(queries, keys)
     out = ops.linear(weights @ values, wv)  # (B, N, C)
-    return gamma * tokens_to_map(out, H, W) + x
+    gamma = ops.reshape(gamma, ()) if getattr(gamma, "ndim", 0) else gamma
+    return ops.mul(tokens_to_map(out, H, W), gamma) + x
 
 
 def attention_weights(queries, keys):

@@ -8,6 +8,7 @@ Not here: sums over neighbourhoods (vision/neighbourhoods.py), training.
 import numpy as np
 
 from minivis import backend, ops
+from minivis.complaints import named
 from minivis.models.common import as_images, pointwise, published
 from minivis.nn import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential, init
 from minivis.precision import in_float32
@@ -31,6 +32,7 @@ KINDS = ("pairwise", "patchwise")
 SHARE = 8  # channels that share a weight
 
 
+@named
 @in_float32
 def pairwise_attention(x, phi, psi, beta, gamma, window):
     """Sum of the values of each pixel's neighbours; a function of the two pixels gives the weight of each neighbour.
@@ -86,6 +88,7 @@ def pairwise_attention(x, phi, psi, beta, gamma, window):
     return _pairwise(*maps, positions, gamma, window)[0]
 
 
+@named
 @in_float32
 def patchwise_attention(x, phi, psi, beta, gamma, window):
     """Sum of the values of each pixel's neighbours; a function of the whole window gives all its weights at once.
@@ -139,16 +142,16 @@ def _pairwise(phi, psi, beta, positions, gamma, window):
     place = ops.expand_dims(positions, 1) - _mirrored(positions, window)  # (2, k k, H, W)
     place = ops.broadcast_to(ops.expand_dims(place, 0), (B, 2, K, H, W))
     relations = ops.concatenate([content, place], axis=1)
-    scores = gamma(ops.reshape(relations, (B, -1, K, H * W)))
+    scores = gamma(ops.reshape(relations, (B, relations.shape[1], K, H * W)))
     weights = _scores("pairwise_attention", ops.softmax(scores, axis=2), beta, window)
     return _aggregated(weights, beta, window), weights
 
 
 def _patchwise(phi, psi, beta, gamma, window):
     """`patchwise_attention` of maps that are already projected: output and weights (B, D / s, k k, H, W)."""
-    B, _, H, W = phi.shape
-    around = ops.reshape(_mirrored(psi, window), (B, -1, H * W))  # (B, r k k, H W)
-    windows = ops.concatenate([ops.reshape(phi, (B, -1, H * W)), around], axis=1)
+    B, r, H, W = phi.shape
+    around = ops.reshape(_mirrored(psi, window), (B, r * window**2, H * W))  # (B, r k k, H W)
+    windows = ops.concatenate([ops.reshape(phi, (B, r, H * W)), around], axis=1)
     weights = _scores("patchwise_attention", gamma(windows), beta, window)
     return _aggregated(weights, beta, window), weights
 
@@ -234,6 +237,7 @@ class PairwiseAttention(Module):
 
     def forward(self, x):
         """Maps (B, C, H, W) -> (B, C / 4, H, W). Inside `looking` it shows ``weights``, (B, D / 8, k k, H, W)."""
+        x = as_images("PairwiseAttention", x)
         dtype = self.position.weight.dtype
         positions = _positions(*x.shape[2:], self.position.weight.device).astype(dtype)
         positions = ops.squeeze(self.position(positions[None]), 0)
@@ -278,6 +282,7 @@ class PatchwiseAttention(Module):
 
     def forward(self, x):
         """Maps (B, C, H, W) -> (B, C / 4, H, W). Inside `looking` it shows ``weights``, (B, D / 8, k k, H, W)."""
+        x = as_images("PatchwiseAttention", x)
         y, weights = _patchwise(self.phi(x), self.psi(x), self.beta(x), self._weights, self.window)
         self.show(weights=weights)
         return y

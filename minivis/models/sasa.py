@@ -6,6 +6,7 @@ Not here: sums over neighbourhoods (vision/neighbourhoods.py), training (recipes
 """
 
 from minivis import ops
+from minivis.complaints import named
 from minivis.models.common import NORMS, LocalResNet, he_matrix, in_groups, pointwise, published, summed
 from minivis.nn import Conv2d, Module, Parameter, init
 from minivis.precision import in_float32
@@ -24,6 +25,7 @@ BORDERS = ("masked", "zeros")
 STEMS = ("convolution", "attention")
 
 
+@named
 @in_float32
 def local_attention(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window, border="masked"):
     """Attention of each pixel to the pixels of a window around it.
@@ -78,6 +80,10 @@ def local_attention(x, w_q, w_k, w_v, rel_rows, rel_cols, heads, window, border=
     array([1.   , 0.444])
     """
     weights = _weights(x, w_q, w_k, rel_rows, rel_cols, heads, window, border)
+    if tuple(w_v.shape) != tuple(w_q.shape):
+        raise ValueError(
+            f"local_attention: w_v must be (D, C) as w_q (w_q: {tuple(w_q.shape)}, w_v: {tuple(w_v.shape)})"
+        )
     return summed(weights, in_groups(pointwise(x, w_v), heads), window)
 
 

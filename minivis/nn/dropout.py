@@ -88,7 +88,10 @@ class DropPath(Dropout):
         self.per = per
 
     def forward(self, x):
-        return as_tensor(ops.drop_path(as_tensor(x), self.p, self.training, self.rng, per=self.per))
+        x = as_tensor(x)
+        if not self.p or (not self.training and self.per == "sample"):
+            return x  # no op on the tape, so that a drawing of the model does not show it
+        return as_tensor(ops.drop_path(x, self.p, self.training, self.rng, per=self.per))
 
     def added(self, x, branch):
         """The sum x + branch(), as a residual block needs it. A branch that the whole batch loses is not computed.

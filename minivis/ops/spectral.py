@@ -4,7 +4,7 @@ Not here: the layer that keeps the vector of the power iteration (nn/spectral.py
 """
 
 from minivis.autograd import Tensor
-from minivis.backend import namespace
+from minivis.backend import check_floating, namespace
 from minivis.complaints import named
 from minivis.ops.reduce import sum as sum_of
 from minivis.precision import rounded, widened
@@ -35,7 +35,7 @@ def spectral_norm(weight, u, iterations=1, eps=1e-12):
     ----------
     weight : ndarray or Tensor, shape (O, ...)
         Of a convolution (O, C, kh, kw): a matrix with a row for each output channel.
-    u : ndarray, shape (O,)
+    u : ndarray or Tensor, shape (O,)
         The left vector so far; any vector that is not orthogonal to the first singular vector will do.
     iterations : int, default 1
         Steps of the power iteration. With 0, u stays as it is, up to its length, and v fits it; for evaluation.
@@ -53,10 +53,12 @@ def spectral_norm(weight, u, iterations=1, eps=1e-12):
     ------
     ValueError
         If u does not fit the weight, or ``iterations`` is negative.
+    TypeError
+        If the weight or u is not floating-point.
 
     Notes
     -----
-    Differentiable in the weight. For a convolution this bounds the matrix of the filters, not
+    Differentiable in the weight. A weight of zeros has no largest singular value to divide by: the result is NaN. For a convolution this bounds the matrix of the filters, not
     the convolution itself, whose norm can be larger by a factor up to sqrt(kh kw).
 
     References
@@ -71,7 +73,9 @@ def spectral_norm(weight, u, iterations=1, eps=1e-12):
     >>> weight[0], u
     (array([0.6, 0. ]), array([0.6, 0.8]))
     """
-    raw = weight.data if isinstance(weight, Tensor) else weight
+    raw, u = (x.data if isinstance(x, Tensor) else x for x in (weight, u))
+    check_floating("spectral_norm", raw, "weight")
+    check_floating("spectral_norm", u, "u")
     _check(raw, u)
     if iterations < 0:
         raise ValueError(f"iterations must be at least 0, got {iterations}")

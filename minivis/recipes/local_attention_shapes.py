@@ -27,7 +27,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 1000
 SCENES = 2000  # used again in every epoch: drawing new ones would take longer than training on them
 SEEDS = (0, 1, 2)
-COMPARED = {"steps": 300, "batch_size": 8}
+COMPARED = {"steps": 600, "batch_size": 8}
 # channels inside the blocks: with them the four networks have the same number of parameters, within 1.5 %
 LAYERS = {
     "attention": {"inner": 36},

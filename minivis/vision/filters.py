@@ -11,7 +11,8 @@ import operator
 import numpy as np
 
 from minivis.autograd import Tensor
-from minivis.backend import check_floating, namespace
+from minivis.backend import check_floating, is_array, namespace
+from minivis.dtypes import whole
 from minivis.precision import in_float32
 
 __all__ = [
@@ -328,9 +329,10 @@ def _bilateral_terms(padded, reach, b_x, b_p, disk, colour):
 
 def _squared(difference, colour):
     """The square of how much pixels differ: (H, W) or (H, W, C) to (H, W)."""
-    if difference.ndim == 2:
-        return difference**2
-    return abs(difference).sum(axis=-1) ** 2 if colour == "l1" else (difference**2).sum(axis=-1)
+    with np.errstate(over="ignore"):  # an infinite square gives the weight 0
+        if difference.ndim == 2:
+            return difference**2
+        return abs(difference).sum(axis=-1) ** 2 if colour == "l1" else (difference**2).sum(axis=-1)
 
 
 def _patch_terms(padded, reach, margin, h, sigma, b_p):
@@ -366,6 +368,8 @@ def _framed(x, margin):
 def as_image(name, image, argument="image"):
     """The image as an array; raise if it is none."""
     image = image.data if isinstance(image, Tensor) else image
+    if not is_array(image):
+        raise TypeError(f"{name}: {argument} must be an array, got {type(image).__name__}")
     if image.ndim not in (2, 3) or not image.size:
         raise ValueError(
             f"{name}: {argument} must be (H, W) or (H, W, C) with pixels ({argument}: {tuple(image.shape)})"
@@ -438,6 +442,8 @@ def nearness(dy, dx, b_p):
 
 def similarity(squares, b):
     """The weight of a squared difference: exp(-squares / b^2), also where b^2 would be 0."""
+    if math.isinf(b):
+        return namespace(squares).ones_like(squares)  # also for squares that overflow
     b = max(float(b), float(np.finfo(squares.dtype).tiny))
     with np.errstate(over="ignore", under="ignore"):  # far apart: the weight is 0
         return namespace(squares).exp(-(squares / b) / b)
@@ -454,11 +460,13 @@ def weighted_mean(terms, image):
 
 def surroundings(name, image, place, reach):
     """The pixel at ``place`` and those around it: (2 reach + 1, 2 reach + 1, ...)."""
-    y, x = place
-    if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
+    found = whole(place)
+    inside = isinstance(found, tuple) and len(found) == 2
+    if not inside or not (0 <= found[0] < image.shape[0] and 0 <= found[1] < image.shape[1]):
         raise ValueError(
             f"{name}: place must be (row, column) of a pixel, got {place} (image: {tuple(image.shape)})"
         )
+    y, x = found
     side = 2 * reach + 1
     return mirrored(image, reach)[y : y + side, x : x + side]
 

@@ -6,12 +6,14 @@ Not here: the block with its parameters and norms, and networks with such blocks
 import math
 
 from minivis import ops
+from minivis.complaints import named
 
 __all__ = ["non_local", "non_local_weights"]
 
 FORMS = ("embedded_gaussian", "gaussian", "dot_product", "concatenation")
 
 
+@named
 def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1, *, w_f=None, scale=1.0):
     """Add to each place of a map what all places hold, weighted by how they relate to it.
 
@@ -69,7 +71,7 @@ def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1, *, 
     >>> (non_local(x, one, one, one, one) - x).round(3), (non_local(x, one, one, one, one, "dot_product") - x)
     (array([[[[1.731, 1.881]]]]), array([[[[2.5, 5. ]]]]))
     """
-    _check(x, w_theta, w_phi, w_g, w_z, form)
+    _check(x, w_theta, w_phi, w_g, w_z, w_f, form)
     places = _places(x)  # (B, N, C)
     pooled = _places(pooled_in_space(x, pool))  # (B, M, C)
     gaussian = form == "gaussian"
@@ -81,6 +83,7 @@ def non_local(x, w_theta, w_phi, w_g, w_z, form="embedded_gaussian", pool=1, *, 
     return ops.add(ops.reshape(z, x.shape), x)
 
 
+@named
 def non_local_weights(theta, phi, form="embedded_gaussian", *, w_f=None, scale=1.0):
     """How much each place takes from each other place: f(x_i, x_j) / C(x).
 
@@ -110,7 +113,7 @@ def non_local_weights(theta, phi, form="embedded_gaussian", *, w_f=None, scale=1
     Raises
     ------
     ValueError
-        If the form is unknown, or ``w_f`` is missing.
+        If the form is unknown, the shapes do not fit, or ``w_f`` is missing.
 
     References
     ----------
@@ -124,12 +127,12 @@ def non_local_weights(theta, phi, form="embedded_gaussian", *, w_f=None, scale=1
     array([[[0.5, 1.5]]])
     """
     if form not in FORMS:
-        raise ValueError(f"non_local: form must be one of {', '.join(FORMS)}, got {form!r}")
-    keys = phi.shape[1]
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    if theta.ndim != 3 or phi.ndim != 3 or (theta.shape[0], theta.shape[2]) != (phi.shape[0], phi.shape[2]):
+        raise ValueError("theta must be (B, N, C') and phi (B, M, C')")
+    keys, width = phi.shape[1:]
     if form == "concatenation":
-        if w_f is None:
-            raise ValueError("non_local: the form concatenation needs w_f, of shape (2 C',)")
-        width = theta.shape[2]
+        _check_w_f(w_f, width)
         # w_f^T [theta, phi] is a sum of two numbers, one of each place
         asking = ops.matmul(theta, ops.reshape(w_f[:width], (width, 1)))  # (B, N, 1)
         asked = ops.matmul(phi, ops.reshape(w_f[width:], (width, 1)))  # (B, M, 1)
@@ -137,7 +140,7 @@ def non_local_weights(theta, phi, form="embedded_gaussian", *, w_f=None, scale=1
     products = ops.matmul(theta, ops.transpose(phi, (0, 2, 1)))  # (B, N, M)
     if form == "dot_product":
         return products / keys
-    return ops.softmax(products * scale, axis=-1)
+    return ops.softmax(ops.mul(products, scale), axis=-1)
 
 
 def _places(x):
@@ -161,7 +164,15 @@ def pooled_in_space(x, pool):
     return ops.reshape(y, (B, C, T, *y.shape[2:]))
 
 
-def _check(x, w_theta, w_phi, w_g, w_z, form):
+def _check_w_f(w_f, width):
+    if w_f is None or tuple(w_f.shape) != (2 * width,):
+        found = "it is missing" if w_f is None else f"got {tuple(w_f.shape)}"
+        raise ValueError(
+            f"the form concatenation needs w_f, of shape (2 C',) with C'={width}, the width of theta: {found}"
+        )
+
+
+def _check(x, w_theta, w_phi, w_g, w_z, w_f, form):
     if form not in FORMS:
         raise ValueError(f"non_local: form must be one of {', '.join(FORMS)}, got {form!r}")
     if x.ndim not in (4, 5):
@@ -172,7 +183,14 @@ def _check(x, w_theta, w_phi, w_g, w_z, form):
         if weight is None or weight.ndim != 2 or weight.shape[1] != C:
             found = None if weight is None else tuple(weight.shape)
             raise ValueError(f"non_local: {name} must be (C', C={C}) (x: {tuple(x.shape)}, {name}: {found})")
-    if w_z.shape != (C, w_g.shape[0]):
+    if embedding and w_theta.shape != w_phi.shape:
+        raise ValueError(
+            f"non_local: w_theta and w_phi must have one shape (w_theta: {tuple(w_theta.shape)}, "
+            f"w_phi: {tuple(w_phi.shape)})"
+        )
+    if form == "concatenation":
+        _check_w_f(w_f, w_theta.shape[0])
+    if tuple(w_z.shape) != (C, w_g.shape[0]):
         raise ValueError(
             f"non_local: w_z must be (C={C}, C'={w_g.shape[0]}) (w_z: {tuple(w_z.shape)}, w_g: {tuple(w_g.shape)})"
         )

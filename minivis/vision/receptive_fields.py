@@ -46,7 +46,8 @@ def field_of_view(layers):
     size = 1
     distance = 1  # of two neighbouring positions of the map so far
     for i, layer in enumerate(layers):
-        numbers = whole(tuple(layer)) or ()
+        numbers = whole(layer)
+        numbers = numbers if isinstance(numbers, tuple) else ()
         if len(numbers) != 3 or min(numbers) < 1:
             raise ValueError(
                 f"field_of_view: layers must be (kernel, stride, dilation), whole numbers of at least 1 (layer {i}: {layer})"

@@ -78,7 +78,8 @@ def image_gradients(image, window=5, h=1.0):
     gx, gy, squares = 0.0, 0.0, 0.0
     for dy in steps(reach):
         for dx in steps(reach):
-            weight = math.exp(-(dx**2 + dy**2) / (2 * h**2))
+            # relative to that of the nearest neighbours, so that it does not vanish for a small h
+            weight = math.exp((1 - max(dx**2 + dy**2, 1)) / 2 / h / h)
             values = weight * shifted(padded, reach, dy, dx, height, width)
             gx = gx + dx * values
             gy = gy + dy * values
@@ -303,8 +304,8 @@ def _steering_terms(padded, reach, h):
     for dy in steps(reach):
         for dx in steps(reach):
             square = dx**2 * cxx + 2 * dx * dy * cxy + dy**2 * cyy
-            with np.errstate(under="ignore"):
-                weight = root * xp.exp(-square / (2 * h**2))
+            with np.errstate(under="ignore", over="ignore"):
+                weight = root * xp.exp(-square / 2 / h / h)
             yield (dy, dx), shifted(weight, reach, dy, dx, height, width)
 
 

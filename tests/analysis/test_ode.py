@@ -142,3 +142,31 @@ def test_bad_options_are_refused(options, words):
         odeint(**{"field": growth, "y0": 1.0, "t0": 0, "t1": 1, "steps": 1, **options})
     with pytest.raises(ValueError, match="odeint_adjoint: g must have the shape of y1"):
         analysis.odeint_adjoint(growth, np.ones(2), np.ones(3), 0, 1, 1)
+
+
+def test_numpy_times_and_fields_keep_the_dtype_and_the_shape():
+    y0 = np.ones(2, np.float32)
+    for method in ("euler", "midpoint", "rk4"):
+        assert odeint(growth, y0, np.float64(0), np.float64(1), 3, method).dtype == np.float32
+    with pytest.raises(ValueError, match="odeint: field must return the shape of y"):
+        odeint(lambda y, t: np.ones((3, 2)), y0, 0, 1, 1)
+    with pytest.raises(TypeError, match="odeint: y0 must be floating-point, got int64"):
+        odeint(growth, np.array([1, 2]), 0, 1, 1)
+
+
+def test_the_adjoint_leaves_every_gradient_of_the_field_alone():
+    field, y = Swirl(), np.ones((1, 3), np.float32)
+    weight, bias = field.parameters()
+    odeint_adjoint(field, y, y, 0, 1, 2, "euler", [bias])
+    assert weight.grad is None and bias.grad is None
+    expected = odeint_adjoint(field, y, y, 0, 1, 2, "euler", field.parameters())[2]
+    found = odeint_adjoint(field, y, y, 0, 1, 2, "euler", (p for p in field.parameters()))[2]
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_the_adjoint_says_when_it_cannot_differentiate():
+    field, y = Swirl(), np.ones((1, 3), np.float32)
+    with mv.no_grad(), pytest.raises(ValueError, match="odeint_adjoint: .* outside of no_grad"):
+        odeint_adjoint(field, y, y, 0, 1, 1)
+    with pytest.raises(ValueError, match="parameters that require gradients"):
+        odeint_adjoint(field, y, y, 0, 1, 1, "euler", [Tensor(np.ones(3))])

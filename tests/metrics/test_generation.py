@@ -85,15 +85,23 @@ def test_nearest_neighbours_are_those_of_loops():
             lambda: precision_recall(REAL, FAKE, 30),
             r"^precision_recall: k must be .* got 30 .*generated: \(30, 3\)",
         ),
-        (lambda: precision_recall(REAL, FAKE, 0), "^precision_recall: k must be between 1"),
+        (lambda: precision_recall(REAL, FAKE, 0), "^precision_recall: k must be a whole number between 1"),
         (lambda: nearest_neighbours(REAL, FAKE[:, :2]), r"^nearest_neighbours: .*\(40, 3\).*\(30, 2\)"),
         (lambda: nearest_neighbours(REAL, FAKE[:0]), "^nearest_neighbours: queries and references"),
         (
             lambda: nearest_neighbours(REAL, FAKE, 31),
-            "^nearest_neighbours: k must be between 1 and 30, got 31",
+            "^nearest_neighbours: k must be a whole number between 1 and 30, got 31",
         ),
     ],
 )
 def test_mistakes_are_named(call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call()
+
+
+def test_a_k_that_is_no_whole_number_is_refused_by_name():
+    rows = np.arange(6.0)[:, None]
+    with pytest.raises(ValueError, match="precision_recall: k must be a whole number"):
+        precision_recall(rows, rows, 2.0)
+    with pytest.raises(ValueError, match="nearest_neighbours: k must be a whole number"):
+        nearest_neighbours(rows, rows, 1.0)

@@ -28,6 +28,10 @@ def test_it_is_that_of_the_noise():
 def test_halves_and_whole_numbers_are_compared_exactly():
     assert psnr(np.array([200], np.uint8), np.array([210], np.uint8), 255) == pytest.approx(28.13, abs=0.01)
     assert psnr(np.float16([300]), np.float16([0]), 300) == pytest.approx(0.0)
+    # 20 log10(255 / 10): the square of a uint8 is not taken as one
+    assert psnr(np.array([200], np.uint8), np.array([210], np.uint8), np.uint8(255)) == pytest.approx(
+        28.13, abs=0.01
+    )
 
 
 @pytest.mark.parametrize(

@@ -166,3 +166,25 @@ def test_it_is_saved_and_loaded(model, tmp_path):
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("label", [10, -1, -100])
+def test_a_label_that_is_no_class_is_refused_also_the_number_of_none_of_them(label):
+    with pytest.raises(IndexError, match=f"lenet_loss: label {label} in target is out of range"):
+        models.lenet_loss(images(2, 10), np.array([0, label]))
+
+
+def test_halves_are_computed_in_float32():
+    one = np.ones(1, np.float16)
+    sums = models.subsample(np.full((1, 1, 2, 2), 30000, np.float16), one / 4, 0 * one)  # 120000 is infinite
+    assert sums.item() == 30000
+    assert models.squash(one).item() == 1  # 0.9999972 is nearest to 1
+    with pytest.raises(TypeError, match="squash: x must be floating-point, got int64"):
+        models.squash(np.array([1, 2]))
+
+
+def test_lists_are_refused_by_name():
+    with pytest.raises(TypeError, match="masked_conv2d: table must be an array"):
+        models.masked_conv2d(images(1, 2, 4, 4), images(3, 2, 3, 3), images(3), [[True, True]] * 3)
+    with pytest.raises(TypeError, match="subsample: bias must be an array"):
+        models.subsample(images(1, 2, 4, 4), images(2), None)

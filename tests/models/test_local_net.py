@@ -49,3 +49,10 @@ def test_what_does_not_fit_is_refused():
         LocalNet(depth=0)
     with pytest.raises(ValueError, match=r"LocalNet: images must be \(B, C, H, W\)"):
         LocalNet(**SMALL)(np.zeros((3, 8, 8)))
+
+
+def test_an_empty_batch_gives_an_empty_answer_and_other_sides_are_refused():
+    model = LocalNet("pointwise", num_classes=5, depth=1)
+    assert model(np.zeros((0, 3, 8, 12), np.float32)).shape == (0, 5, 8, 12)
+    with pytest.raises(ValueError, match="LocalNet: sides must be multiples of patch_size=4"):
+        model(np.zeros((1, 3, 9, 12), np.float32))

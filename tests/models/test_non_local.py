@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis import models, nn, optim
+from minivis import models, nn, optim, vision
 from minivis.models import NonLocalBlock, NonLocalResNet, ResNet
 from minivis.vision import non_local
 
@@ -212,3 +212,18 @@ def test_what_does_not_fit_is_refused(make, message):
 def test_an_empty_batch_gives_an_empty_answer():
     assert NonLocalBlock(4, norm=False)(np.zeros((0, 4, 2, 2), np.float32)).shape == (0, 4, 2, 2)
     assert small(read="places")(np.zeros((0, 2, 3, 16, 16), np.float32)).shape == (0, 3, 2, 2)
+
+
+def test_numpys_scale_keeps_the_dtype_and_shapes_are_explained():
+    x, w = np.ones((1, 4, 3, 5), np.float32), np.ones((2, 4), np.float32)
+    assert non_local(x, w, w, w, w.T, scale=np.float64(2) ** -0.5).dtype == np.float32
+    with pytest.raises(
+        ValueError, match=r"non_local: .* needs w_f, of shape \(2 C',\) with C'=2.* got \(3,\)"
+    ):
+        non_local(x, w, w, w, w.T, "concatenation", w_f=np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="non_local: w_theta and w_phi must have one shape"):
+        non_local(x, w, w[:1], w, w.T)
+    with pytest.raises(ValueError, match=r"non_local_weights: theta must be \(B, N, C'\)"):
+        vision.non_local_weights(w, w)
+    with pytest.raises(TypeError, match="non_local: w_z must be an array"):
+        non_local(x, w, w, w, None)

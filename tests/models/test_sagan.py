@@ -219,3 +219,11 @@ def test_the_same_on_a_device(device):
 def test_mistakes_are_named(call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call()
+
+
+def test_gamma_is_one_number_and_numpys_keeps_the_dtype():
+    x, w = np.ones((1, 8, 2, 5), np.float32), np.ones((1, 8), np.float32)
+    assert self_attention_2d(x, w, w, w, w.T, np.float64(0.5)).dtype == np.float32
+    assert self_attention_2d(x, w, w, w, w.T, np.ones((1, 1, 1, 1, 1), np.float32)).shape == x.shape
+    with pytest.raises(ValueError, match="self_attention_2d: gamma must be a number or have one element"):
+        self_attention_2d(x, w, w, w, w.T, np.ones(5, np.float32))

@@ -208,3 +208,11 @@ def test_it_learns_and_every_parameter_takes_part(kind, tmp_path):
 def test_what_does_not_fit_is_refused(make, message):
     with nn.init.skip_init(), pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", ["pairwise", "patchwise"])
+def test_an_empty_batch_gives_an_empty_answer(kind):
+    model = SAN(kind, (1,), widths=(32,), windows=(3,), num_classes=5).eval()
+    assert model(np.zeros((0, 3, 4, 6), np.float32)).shape == (0, 5)
+    with pytest.raises(ValueError, match=r"wiseAttention: images must be \(B, C, H, W\)"):
+        model.stages[0].blocks[0].attention(np.zeros((32, 4, 6), np.float32))

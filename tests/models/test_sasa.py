@@ -206,3 +206,9 @@ def test_it_learns_and_every_parameter_takes_part(tmp_path):
 def test_what_does_not_fit_is_refused(make, message):
     with nn.init.skip_init(), pytest.raises(ValueError, match=message):
         make()
+
+
+def test_values_of_another_width_are_refused():
+    x, w, table = np.ones((1, 4, 3, 3)), np.ones((8, 4)), np.ones((3, 2))
+    with pytest.raises(ValueError, match=r"local_attention: w_v must be \(D, C\) .* w_v: \(4, 4\)"):
+        local_attention(x, w, w, w[:4], table, table, 2, 3)

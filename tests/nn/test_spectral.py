@@ -125,3 +125,12 @@ def test_the_same_on_a_device(device):
         found.append([y.numpy(), *(mv.to_numpy(p.grad) for layer in layers for p in layer.parameters())])
     for here, there in zip(*found, strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-5)
+
+
+def test_integers_are_refused_and_u_may_be_a_tensor():
+    with pytest.raises(TypeError, match="spectral_norm: weight must be floating-point, got int64"):
+        ops.spectral_norm(np.array([[3, 0], [4, 5]]), np.array([1.0, 0.0]))
+    weight, u = np.array([[3.0, 0.0], [4.0, 5.0]]), np.array([1.0, 0.0])
+    found, expected = ops.spectral_norm(weight, Tensor(u)), ops.spectral_norm(weight, u)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])

@@ -147,3 +147,20 @@ def test_bad_input_is_told(call, message):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="bilateral_filter: image must be floating-point, got int64"):
         bilateral_filter(np.zeros((3, 3), int), 3, 1.0, 1.0)
+
+
+def test_large_values_are_blurred_without_an_infinity():
+    row = np.array([[0.0, 1e25, 0.0]], np.float32)  # its square is no float32
+    np.testing.assert_allclose(gaussian_filter(row, 3, math.inf)[0, 1], 1e25 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(bilateral_filter(row, 3, 1.0, math.inf), row)
+
+
+@pytest.mark.parametrize("place", [(1.5, 0), (1, 0, 0), 3, (-1, 0), (0, 4)])
+def test_a_place_that_is_no_pixel_is_refused(place):
+    with pytest.raises(ValueError, match=r"bilateral_kernel: place must be \(row, column\) of a pixel"):
+        bilateral_kernel(np.ones((3, 4)), place, 3, 1.0, 1.0)
+
+
+def test_a_list_is_refused_by_name():
+    with pytest.raises(TypeError, match="non_local_means: image must be an array, got list"):
+        non_local_means([[1.0]], 1, 1, 1.0)

@@ -59,3 +59,9 @@ def test_odd_layers_are_refused(layer):
         ValueError, match=r"field_of_view: layers must be \(kernel, stride, dilation\).*layer 1"
     ):
         field_of_view([(3, 1, 1), layer])
+
+
+@pytest.mark.parametrize("layers", [[3], [None], ["abc"], [((3, 3), 1, 1)]])
+def test_a_layer_that_is_not_three_numbers_is_refused_by_name(layers):
+    with pytest.raises(ValueError, match=r"field_of_view: layers must be \(kernel, stride, dilation\)"):
+        field_of_view(layers)

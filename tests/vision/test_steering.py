@@ -145,3 +145,16 @@ def test_bad_input_is_told(call, message):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="steering_kernel: C must be floating-point"):
         steering_kernel(C.astype(int), (0, 0), 3, 1.0)
+
+
+@pytest.mark.parametrize("h", [1e-2, 1e-200])
+def test_with_a_narrow_window_the_slope_is_the_difference_of_the_two_neighbours(h):
+    image = np.random.default_rng(5).random((4, 5))
+    gx, gy = image_gradients(image, 5, h)
+    np.testing.assert_allclose(gx[:, 1:-1], (image[:, 2:] - image[:, :-2]) / 2)
+    np.testing.assert_allclose(gy[1:-1], (image[2:] - image[:-2]) / 2)
+
+
+def test_a_kernel_of_no_width_is_the_pixel_alone():
+    image, round_ones = np.random.default_rng(5).random((4, 5)), np.broadcast_to(np.eye(2), (4, 5, 2, 2))
+    np.testing.assert_array_equal(steering_kernel_regression(image, round_ones, 3, 1e-200), image)

@@ -11,7 +11,7 @@
 # that breaks a law, and counts the points. After you hand in, more laws are tried; the text of the task says
 # everything that they ask for. The outputs in your notebook are not read.
 #
-# **Time**: planned for 60 to 90 minutes. **Before**: the chapter on convolutional networks.
+# **Time**: planned for 60 to 90 minutes. **Before**: the chapter "From LeNet to ResNet".
 
 # %%
 import numpy as np
