@@ -409,7 +409,8 @@ viz.architecture(Denoiser(), (1, 2, 32, 32))
 # %% [markdown]
 # We train it on patches of 32 x 32 pixels from one photograph, with noise of every strength from 5 to 60, and test it on
 # the other photograph. The patches are turned, and their contrast changed, at random. The loss is the squared error in
-# units of the noise, so that weak noise counts as much as strong noise.
+# units of the noise, so that weak noise counts as much as strong noise. The optimiser *Adam* is gradient descent that
+# adapts the size of the step to each weight.
 
 
 # %%
