@@ -372,9 +372,7 @@ class _Run:
             ) from error
         self._check_settings(path, there)
         if (were := list(progress["losses"])) != (are := list(self.turns)):
-            raise ValueError(
-                f"fit: {path} was written with other turns, so it cannot go on: {were}, now {are}"
-            )
+            raise ValueError(f"fit: {path} was written with other turns, so it cannot go on: {were}, now {are}")
         weights, moments = _under("model.", arrays), _under("optimizer.", arrays)
         weights = storage.check_arrays(path, weights, self.model.state_dict())
         average = self.average
