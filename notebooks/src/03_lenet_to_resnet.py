@@ -798,6 +798,9 @@ held, held_labels = mv.data.digits.load("held-out")
 # %% [markdown]
 # We train four networks on the digits for 120 steps each: plain and residual, with 20 and with 44 layers. Before you run
 # the cells: which of the four will be worst? Only on held-out digits, or on the training set too?
+#
+# (Momentum is that of chapter [02](02_convolution.ipynb). The learning rate grows for 20 steps, the *warmup*, and then
+# falls to 0 along a cosine.)
 
 
 # %%
