@@ -44,7 +44,7 @@ class LocalNet(Module):
     Raises
     ------
     ValueError
-        If ``layer`` is unknown or a size is not positive; when called, if a side is no multiple of the patch size.
+        If ``layer`` is unknown, a size is not positive, or the window of a convolution is even; when called, if a side is no multiple of the patch size.
 
     References
     ----------
@@ -63,7 +63,11 @@ class LocalNet(Module):
     ):  # fmt: skip
         if layer not in LAYERS:
             raise ValueError(f"LocalNet: layer must be one of {', '.join(LAYERS)}, got {layer!r}")
-        init.check_sizes("LocalNet", width=width, inner=inner, depth=depth, patch_size=patch_size)
+        init.check_sizes(
+            "LocalNet", width=width, inner=inner, depth=depth, window=window, patch_size=patch_size
+        )
+        if layer == "convolution" and window % 2 == 0:
+            raise ValueError(f"LocalNet: the window of a convolution must be odd, got {window}")
         rng = init.generator(rng)
         self.patch_size = patch_size
         self.stem = Conv2d(channels, width, patch_size, stride=patch_size, rng=rng)

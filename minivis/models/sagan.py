@@ -10,8 +10,10 @@ import math
 import numpy as np
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.backend import device_of, move
 from minivis.complaints import named
+from minivis.dtypes import whole
 from minivis.models.common import as_images, map_to_tokens, published
 from minivis.nn import (
     BatchNorm2d,
@@ -242,10 +244,13 @@ class Generator(Module):
         self, image_size=32, widths=(256, 256, 256, 256), latent_size=128, num_classes=0, channels=3, attention=0,
         pool=False, spectral=False, rng=None,
     ):  # fmt: skip
+        _check_classes("Generator", num_classes)
         init.check_sizes(
             "Generator", image_size=image_size, widths=widths, latent_size=latent_size, channels=channels
         )
         sides = [image_size // 2**i for i in range(len(widths))][::-1]
+        if not sides:
+            raise ValueError("Generator: widths must have at least one number, the channels of the first map")
         if sides[0] * 2 ** (len(widths) - 1) != image_size:
             raise ValueError(
                 f"Generator: {len(widths) - 1} blocks cannot reach image_size={image_size}, from {sides[0]}"
@@ -276,7 +281,8 @@ class Generator(Module):
                 f"Generator: latent must be (B, latent_size={self.latent_size}) (latent: {tuple(latent.shape)})"
             )
         labels = _labels("Generator", labels, self.num_classes, latent.shape[0])
-        x = self.linear(latent).reshape(latent.shape[0], -1, self.side, self.side)
+        x = self.linear(latent)  # (B, C side side)
+        x = x.reshape(x.shape[0], x.shape[1] // self.side**2, self.side, self.side)
         for i, block in enumerate(self.blocks):
             x = block(x, labels)
             if i == self.place:
@@ -358,6 +364,7 @@ class Discriminator(Module):
         self, image_size=32, widths=(128, 128, 128, 128), strides=(2, 2, 1, 1), num_classes=0, channels=3, attention=0,
         pool=False, spectral=True, rng=None,
     ):  # fmt: skip
+        _check_classes("Discriminator", num_classes)
         init.check_sizes(
             "Discriminator", image_size=image_size, widths=widths, strides=strides, channels=channels
         )
@@ -462,7 +469,7 @@ class SAGAN(Module):
 
     def draw(self, labels, rng=None):
         """The same between -1 and 1, as the discriminator sees them."""
-        count = len(labels) if self.generator.num_classes else int(labels)
+        count = _count("SAGAN", labels, self.generator.num_classes)
         rng = self.noise if rng is None else init.generator(rng)
         latent = rng.standard_normal((count, self.generator.latent_size), np.float32)
         like = self.generator.norm.weight.data
@@ -499,6 +506,24 @@ def _place(model, attention, sides):
     if attention and attention not in sides:
         raise ValueError(f"{model}: no map has the side attention={attention}; there are {sides}")
     return sides.index(attention) if attention else None
+
+
+def _check_classes(model, num_classes):
+    if num_classes != 0:
+        init.check_sizes(model, num_classes=num_classes)
+
+
+def _count(model, labels, num_classes):
+    """How many images are asked for, by labels (B,) or by their number."""
+    shape = np.shape(labels.data if isinstance(labels, Tensor) else labels)
+    if num_classes and len(shape) != 1:
+        raise ValueError(f"{model}: it has {num_classes} classes and needs labels (B,), got {labels!r:.100}")
+    if num_classes:
+        return shape[0]
+    count = whole(labels)
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"{model}: it has no classes and needs the number of images, got {labels!r:.100}")
+    return count
 
 
 def _labels(model, labels, num_classes, count):

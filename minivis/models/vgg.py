@@ -68,6 +68,8 @@ class VGG(Module):
         )  # fmt: skip
         if len(widths) != len(depths):
             raise ValueError(f"VGG: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")
+        if not len(depths):
+            raise ValueError("VGG: depths must have at least one number")
         rng = init.generator(rng)
         self.map_size = map_size
         layers = []

@@ -3,6 +3,8 @@
 Not here: the mathematics of batch norm (ops/normalization.py), other norms (norm.py).
 """
 
+import numpy as np
+
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import check_floating, namespace
@@ -221,11 +223,13 @@ class ConditionalBatchNorm2d(Module):
 
     def forward(self, x, labels):
         x = as_tensor(x)
+        labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else labels
         K, C = self.weight.shape
-        if x.ndim != 4 or x.shape[1] != C or len(labels) != x.shape[0] or labels.ndim != 1:
+        shape = getattr(labels, "shape", None)
+        if x.ndim != 4 or x.shape[1] != C or shape is None or tuple(shape) != x.shape[:1]:
             raise ValueError(
                 f"ConditionalBatchNorm2d: x must be (B, C={C}, H, W) and labels (B,) "
-                f"(x: {tuple(x.shape)}, labels: {tuple(labels.shape)})"
+                f"(x: {tuple(x.shape)}, labels: {type(labels).__name__ if shape is None else tuple(shape)})"
             )
         scale = ops.embedding(labels, self.weight).reshape(len(labels), C, 1, 1)
         shift = ops.embedding(labels, self.bias).reshape(len(labels), C, 1, 1)

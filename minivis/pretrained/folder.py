@@ -300,9 +300,9 @@ def _check(folder, model, family, wanted, stored):
         f"{what} {some(list(dict.fromkeys(names)), 5)}" for what, names in problems.items() if names
     ]
     if complaints:
+        says = f"its {CONFIG} describes" if (folder / CONFIG).exists() else "the names of its weights promise"
         raise ValueError(
-            f"from_pretrained: {folder} does not hold the {type(model).__name__} that its {CONFIG} describes: "
-            f"{'; '.join(complaints)}"
+            f"from_pretrained: {folder} does not hold the {type(model).__name__} that {says}: {'; '.join(complaints)}"
         )
 
 

@@ -56,3 +56,8 @@ def test_an_empty_batch_gives_an_empty_answer_and_other_sides_are_refused():
     assert model(np.zeros((0, 3, 8, 12), np.float32)).shape == (0, 5, 8, 12)
     with pytest.raises(ValueError, match="LocalNet: sides must be multiples of patch_size=4"):
         model(np.zeros((1, 3, 9, 12), np.float32))
+
+
+def test_a_convolution_needs_an_odd_window():
+    with pytest.raises(ValueError, match="LocalNet: the window of a convolution must be odd, got 4"):
+        LocalNet("convolution", window=4)

@@ -228,3 +228,36 @@ def test_gamma_is_one_number_and_numpys_keeps_the_dtype():
     assert self_attention_2d(x, w, w, w, w.T, np.ones((1, 1, 1, 1, 1), np.float32)).shape == x.shape
     with pytest.raises(ValueError, match="self_attention_2d: gamma must be a number or have one element"):
         self_attention_2d(x, w, w, w, w.T, np.ones(5, np.float32))
+
+
+def small(num_classes, **options):
+    sizes = {"latent_size": 4, "generator_widths": (8, 8), "discriminator_widths": (8, 8), "strides": (1, 2)}
+    return SAGAN(8, 1, num_classes, attention=8, **sizes, **options).eval()
+
+
+def test_no_labels_give_no_images():
+    assert small(10)(np.array([], int)).shape == small(0)(0).shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "labels", "words"),
+    [
+        (10, 5, r"it has 10 classes and needs labels \(B,\), got 5"),
+        (10, None, "needs labels"),
+        (0, [1, 2], r"it has no classes and needs the number of images, got \[1, 2\]"),
+        (0, 2.5, "the number of images, got 2.5"),
+        (0, -1, "the number of images, got -1"),
+    ],
+)
+def test_what_is_asked_for_must_fit_the_classes(num_classes, labels, words):
+    with pytest.raises(ValueError, match=f"SAGAN: .*{words}"):
+        small(num_classes)(labels)
+
+
+@pytest.mark.parametrize("make", [Generator, Discriminator])
+def test_classes_are_a_whole_number(make):
+    for classes in (-1, 2.5):
+        with pytest.raises(ValueError, match=f"^{make.__name__}: num_classes must be a whole number"):
+            make(num_classes=classes)
+    with pytest.raises(ValueError, match="Generator: widths must have at least one number"):
+        Generator(widths=())

@@ -116,6 +116,7 @@ def test_it_learns_and_is_saved(tmp_path):
     [
         (lambda: VGG((1, 1), (8,)), "VGG: 2 stages need 2 widths, got 1"),
         (lambda: VGG((0, 1), (8, 8)), "VGG: depths must be"),
+        (lambda: VGG((), ()), "VGG: depths must have at least one number"),
         (lambda: VGG(**SMALL)(images(3, 12, 12)), r"VGG: images must be \(B, C, H, W\)"),
     ],
 )

@@ -136,3 +136,10 @@ def test_integers_are_refused_and_u_may_be_a_tensor():
     expected = nn.spectral_norm(weight, u)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_labels_may_be_a_list_and_anything_else_is_refused():
+    norm = nn.ConditionalBatchNorm2d(2, 3)
+    assert norm(np.ones((2, 2, 1, 1), np.float32), [2, 0]).shape == (2, 2, 1, 1)
+    with pytest.raises(ValueError, match=r"ConditionalBatchNorm2d: .* labels \(B,\) .*labels: int"):
+        norm(np.ones((2, 2, 1, 1), np.float32), 1)
