@@ -125,7 +125,8 @@ def nearest_neighbours(queries, references, k=1):
     Raises
     ------
     ValueError
-        If the two do not have rows of one shape, there is no row, or k is not between 1 and M.
+        If the two do not have rows of one shape, there is no row, a row holds NaN or infinity, or k is not between 1
+        and M.
 
     Examples
     --------
@@ -147,6 +148,10 @@ def nearest_neighbours(queries, references, k=1):
             f"nearest_neighbours: k must be a whole number between 1 and {len(references)}, got {k}"
         )
     queries, references = (x.reshape(len(x), -1).astype(np.float64) for x in (queries, references))
+    if not (np.isfinite(queries).all() and np.isfinite(references).all()):
+        raise ValueError(
+            "nearest_neighbours: rows must be finite; NaN or infinity means that the model failed"
+        )
     distances = _distances(queries, references)
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(distances, order, axis=1)

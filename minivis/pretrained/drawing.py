@@ -10,12 +10,13 @@ from pathlib import Path
 
 from minivis import models, storage
 from minivis.files import as_path, hub_hint, read_json
+from minivis.models import size_table
 from minivis.nn import init
 from minivis.pretrained.folder import CONFIG, WEIGHTS, from_pretrained
 
 __all__ = ["names", "show"]
 
-INPUT = r"\(B, (\d+), (\d+), (\d+)\)"  # the shape of the images in a model card
+INPUT = r"\(B, ((\d+, )?\d+, \d+, \d+)\)"  # the shape of the images, or of the films, in a model card
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -120,17 +121,22 @@ def _input(source, model, size):
             )
         return model.example(), "an example of its input"
     shape = _input_shape(source, model, size)
-    return shape, f"a picture {shape}"
+    return shape, f"a {'film' if len(shape) == 5 else 'picture'} {shape}"
 
 
 def _input_shape(source, model, size):
-    """Shape (1, C, H, W) of an image for the model: C of its first convolution, H and W for which it was made."""
+    """Shape (1, C, H, W) of an image for the model: C of its first convolution, H and W for which it was made.
+
+    For a model of films the shape is (1, T, C, H, W).
+    """
     channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), 3)
     if size is not None:
         return (1, channels, size, size)
     card = (as_path(source) if as_path(source).is_dir() else storage.PACKAGED / str(source)) / "card.json"
     if card.is_file() and (told := re.match(INPUT, str(read_json(card).get("input")))):
-        return (1, *map(int, told.groups()))
+        return (1, *map(int, told[1].split(", ")))
+    if not as_path(source).exists() and str(source) in size_table.INPUTS:
+        return size_table.INPUTS[str(source)]
     made_for = getattr(model, "config", {}).get("image_size", 224)
     height, width = made_for if isinstance(made_for, (tuple, list)) else (made_for, made_for)
     return (1, channels, height, width)

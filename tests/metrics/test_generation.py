@@ -105,3 +105,9 @@ def test_a_k_that_is_no_whole_number_is_refused_by_name():
         precision_recall(rows, rows, 2.0)
     with pytest.raises(ValueError, match="nearest_neighbours: k must be a whole number"):
         nearest_neighbours(rows, rows, 1.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rows_that_are_not_finite_have_no_neighbours(bad):
+    with pytest.raises(ValueError, match="nearest_neighbours: rows must be finite"):
+        nearest_neighbours([[bad]], [[1.0], [2.0]])

@@ -48,11 +48,17 @@ def test_the_suffix_decides_on_the_format():
         ("vit-scattered-digits", (1, 1, 16, 16)),
         ("swin-shapes", (1, 3, 64, 64)),
         ("mask2former-shapes", (1, 3, 64, 64)),
+        ("resnet20", (1, 3, 32, 32)),
     ],
 )
-def test_a_card_says_what_a_shipped_model_is_shown(name, shape, capsys):
+def test_a_card_or_the_table_of_sizes_says_what_a_model_is_shown(name, shape, capsys):
     drawing.show(name)
     assert f"passed a picture {shape}: " in capsys.readouterr().out
+
+
+def test_a_model_of_films_is_shown_a_film(capsys):
+    drawing.show("non-local-films")
+    assert "passed a film (1, 4, 3, 64, 64): " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", sorted(path.name for path in PUBLISHED.iterdir()))
