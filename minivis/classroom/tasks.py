@@ -75,7 +75,7 @@ def names():
     Examples
     --------
     >>> names()[:3]
-    ['convolution', 'autograd', 'attention']
+    ['convolution', 'residual', 'kernels']
     """
     there = {path.stem for path in FOLDER.glob("*.ipynb")}
     return [name for name in ORDER if name in there] + sorted(there - set(ORDER))

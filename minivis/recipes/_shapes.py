@@ -36,13 +36,14 @@ __all__ = [
 ]
 
 COUNT = 500  # held-out scenes for measuring a finished model
+WORKERS = 1  # processes that draw the scenes of the next batches
 THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # True for classes that are things
 
 
 def loader(steps, batch_size, rng, seed, sample=None, collate=shapes.collate, objects=None):
     """Training scenes for `steps` steps, each used once, drawn by another process."""
     scenes = shapes.Scenes(batch_size * steps, "train", seed, objects=objects, sample=sample)
-    return DataLoader(scenes, batch_size, rng=rng, collate=collate, workers=1)
+    return DataLoader(scenes, batch_size, rng=rng, collate=collate, workers=WORKERS)
 
 
 # ------------------------------------------------------------------ the backbone

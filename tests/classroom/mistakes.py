@@ -116,7 +116,7 @@ MISTAKES = {
         Mistake("attention", "softmax over the queries", "weights / weights.sum(axis=1, keepdims=True) @", "weights / weights.sum(axis=0) @", ALL),
         Mistake("attention", "along the streets", "(differences**2).sum(axis=2)", "np.abs(differences).sum(axis=2) ** 2", {"all features count", A}),
         Mistake("attention", "one feature alone", "(differences**2).sum(axis=2)", "(differences**2)[:, :, 0]", {"all features count", A}),
-        Mistake("attention", "not divided", "weights / weights.sum(axis=1, keepdims=True) @", "weights @", {"all features count", "the width", "as many results as queries", "even values stay", A, S}),
+        Mistake("attention", "not divided", "weights / weights.sum(axis=1, keepdims=True) @", "weights / weights.shape[1] @", ALL),
     ],
     "swin": [
         Mistake("partition", "windows column by column", "x.transpose(0, 1, 3, 2, 4, 5)", "x.transpose(0, 3, 1, 2, 4, 5)", {"windows in reading order", A, S}),

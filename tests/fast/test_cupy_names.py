@@ -61,6 +61,8 @@ def used_in(source, where, root):
 
     found, called = set(), set()
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            called.add(node.value)  # of xp.linalg.solve the whole name counts, not xp.linalg
         if isinstance(node, ast.Call) and path(node.func):
             called.add(node.func)
             many = any(isinstance(a, ast.Starred) for a in node.args)

@@ -117,7 +117,8 @@ def published(name):
 
     def seeds(folder):
         for file in ("config.json", "model.safetensors"):
-            shutil.copy(PUBLISHED / name / file, folder)
+            if (PUBLISHED / name / file).exists():  # torchvision's files come without a config
+                shutil.copy(PUBLISHED / name / file, folder)
         settings = {
             "size": {"height": 8, "width": 12},
             "resample": 2,

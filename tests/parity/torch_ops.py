@@ -142,6 +142,8 @@ TORCH = {
     )[..., 0],
     "normalize": lambda x, p=2.0, axis=1, eps=1e-12: F.normalize(x, p, axis, eps),
     "dropout": lambda x, p=0.5, training=True: F.dropout(x, p, training),
+    # torch has no such op; in evaluation the paper's rule scales, the other leaves x as it is
+    "drop_path": lambda x, rate=0.0, training=True, per="sample": (1 - rate) * x if per == "batch" else 1 * x,
     "scaled_dot_product_attention": _attention,
     "attention_composed": _attention,
     "attention_weights": _attention_weights,
@@ -180,6 +182,7 @@ def _input(arguments):
 DIFFERENT = [
     ("sum", lambda a: a.get("axis") == (), "torch reads an empty tuple of axes as all axes, NumPy as none"),
     ("dropout", lambda a: a.get("training", True), "another stream of random numbers"),
+    ("drop_path", lambda a: a.get("training", True), "another stream of random numbers"),
     ("scaled_dot_product_attention", lambda a: "rng" in a, "another stream of random numbers"),
     ("attention_composed", lambda a: "rng" in a, "another stream of random numbers"),
     (

@@ -26,12 +26,17 @@ AGAIN = (
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Recipes that measure themselves on a few scenes only."""
+    """Recipes that measure themselves on a few scenes only, at the end and along the way."""
+    drawn = _shapes.fresh_scenes
     monkeypatch.setattr(_shapes, "COUNT", 8)
+    monkeypatch.setattr(
+        _shapes, "fresh_scenes", lambda count=None, *args, **options: drawn(8, *args, **options)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, name):
+def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, monkeypatch, name):
+    monkeypatch.setattr(_shapes, "WORKERS", 0)  # starting a process takes longer than these trainings
     weights = {}
     shipped = mv.load(name).state_dict()
     for seed in (1, 2):
