@@ -81,20 +81,23 @@ def drawing(number, title, caption):
 
 
 def sizes(found):
-    """The section on the published sizes: what each has and costs, beside the published figures."""
+    """The section on the published sizes: what each has and costs, beside the published figures, and who published them."""
     lines = ["Each count beside the figure that its source gives, for the same input.", ""]
-    lines += head(
-        "model", "input", "source", "parameters", "published", "multiply-adds", "published", numbers=4
-    )
+    lines += head("model", "input", "parameters", "published", "multiply-adds", "published", numbers=4)
+    sources = {}
     for model in found.rows:
         there = model.published
         unit = " M" if there.parameters and "," not in there.parameters else ""
         cost = f"{there.multiply_adds} G" if there.multiply_adds else ""
-        shape = " x ".join(map(str, model.input[1:]))
-        told = f"{there.parameters or ''}{unit}"
+        shape = "×".join(map(str, model.input[1:]))
         name = f"{{py:func}}`~minivis.models.{model.name}`"
         counted = f"{model.multiply_adds / 1e9:.3f} G"
-        lines.append(row(name, shape, there.source, f"{model.parameters:,}", told, counted, cost))
+        told = f"{there.parameters or ''}{unit}"
+        lines.append(row(name, shape, f"{model.parameters:,}", told, counted, cost))
+        if there.source:
+            sources.setdefault(there.source, []).append(f"`{model.name}`")
+    lines += ["", *head("published by", "models")]
+    lines += [row(source, ", ".join(names)) for source, names in sources.items()]
     return "\n".join([*lines, ""])
 
 
