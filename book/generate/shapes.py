@@ -83,14 +83,14 @@ def drawing(number, title, caption):
 def sizes(found):
     """The section on the published sizes: what each has and costs, beside the published figures, and who published them."""
     lines = ["Each count beside the figure that its source gives, for the same input.", ""]
-    lines += head("model", "input", "parameters", "published", "multiply-adds", "published", numbers=4)
+    lines += head("model", "pixels", "parameters", "published", "multiply-adds", "published", numbers=4)
     sources = {}
     for model in found.rows:
         there = model.published
         unit = " M" if there.parameters and "," not in there.parameters else ""
         cost = f"{there.multiply_adds} G" if there.multiply_adds else ""
-        shape = "×".join(map(str, model.input[1:]))
-        name = f"{{py:func}}`~minivis.models.{model.name}`"
+        shape = "×".join(map(str, model.input[-2:] if len(model.input) > 2 else model.input[1:]))
+        name = f"{{py:func}}`{model.name} <minivis.models.{model.name}>`"
         counted = f"{model.multiply_adds / 1e9:.3f} G"
         told = f"{there.parameters or ''}{unit}"
         lines.append(row(name, shape, f"{model.parameters:,}", told, counted, cost))

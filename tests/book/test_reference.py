@@ -106,5 +106,5 @@ def test_models_of_the_shapes_page_exist():
 
 def test_a_row_of_the_table_of_sizes_has_what_is_counted_and_what_is_published():
     text = shapes.sizes(mv.models.complexity(["resnet18"]))
-    assert "| 3×224×224 | 11,689,512 | 11,689,512 | 1.814 G | 1.814 G |" in text
+    assert "| 224×224 | 11,689,512 | 11,689,512 | 1.814 G | 1.814 G |" in text
     assert "| torchvision's documentation | `resnet18` |" in text
