@@ -46,7 +46,7 @@ def tables(cache):
 
 
 def size_table(cache):
-    """The text of the table of all published sizes, kept as `tables` are: making it takes two minutes."""
+    """The text of the table of all published sizes, kept as `tables` are: every model runs once for it."""
     return _kept(cache / "sizes.md", lambda: sizes(mv.models.complexity()))
 
 
@@ -86,16 +86,13 @@ def sizes(found):
     lines += head("model", "pixels", "parameters", "published", "multiply-adds", "published", numbers=4)
     sources = {}
     for model in found.rows:
-        there = model.published
-        unit = " M" if there.parameters and "," not in there.parameters else ""
-        cost = f"{there.multiply_adds} G" if there.multiply_adds else ""
+        told, cost = model.published.cells()
         shape = "×".join(map(str, model.input[-2:] if len(model.input) > 2 else model.input[1:]))
         name = f"{{py:func}}`{model.name} <minivis.models.{model.name}>`"
         counted = f"{model.multiply_adds / 1e9:.3f} G"
-        told = f"{there.parameters or ''}{unit}"
         lines.append(row(name, shape, f"{model.parameters:,}", told, counted, cost))
-        if there.source:
-            sources.setdefault(there.source, []).append(f"`{model.name}`")
+        if model.published.source:
+            sources.setdefault(model.published.source, []).append(f"`{model.name}`")
     lines += ["", *head("published by", "models")]
     lines += [row(source, ", ".join(names)) for source, names in sources.items()]
     return "\n".join([*lines, ""])

@@ -2,7 +2,7 @@
 
 Wang et al., "Non-local neural networks", CVPR 2018, equations 1 to 6, section 4. Slides ``A/13-non-local-block``,
 ``A/14-non-local-correlations``, ``C/112-attention-in-existing-cnns``.
-Not here: the operation without parameters (vision/non_local.py), convolution over time, training (recipes/).
+Not here: the operation without parameters (vision/non_local_operation.py), convolution over time, training (recipes/).
 """
 
 import math

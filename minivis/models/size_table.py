@@ -13,8 +13,18 @@ from minivis.nn.layer_table import Table, summary
 
 __all__ = ["complexity"]
 
-Published = namedtuple("Published", "parameters multiply_adds source", defaults=(None, None, ""))
 Row = namedtuple("Row", "name input parameters multiply_adds published")
+
+
+class Published(namedtuple("Published", "parameters multiply_adds source", defaults=(None, None, ""))):
+    """What a source prints about a size: its parameters, exactly or in millions, and billions of multiply-adds."""
+
+    def cells(self):
+        """The two figures with their units; empty where the source gives none."""
+        size = self.parameters or ""
+        exact = not size or "," in size
+        return size if exact else f"{size} M", f"{self.multiply_adds} G" if self.multiply_adds else ""
+
 
 IMAGENET = (1, 3, 224, 224)
 INPUTS = {  # name -> the shape of the published input, where it is another
@@ -30,13 +40,13 @@ INPUTS = {  # name -> the shape of the published input, where it is another
 TORCHVISION = "torchvision's documentation"
 RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
-DEIT = "Touvron et al. 2021, table 1"
+DEIT = "Touvron et al. 2021"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
 MASK2FORMER = "Cheng et al. 2022, table 1"
-SASA = "Ramachandran et al. 2019, table 1"
-LR_NET = "Hu et al. 2019, table 2"
-SAN = "Zhao et al. 2020, table 1"
+SASA = "Ramachandran et al. 2019"
+LR_NET = "Hu et al. 2019"
+SAN = "the README of Zhao et al. 2020"
 
 # name -> as printed by the source: parameters (in millions, or exactly), billions of multiply-adds of the same input
 PUBLISHED = {
@@ -58,7 +68,7 @@ PUBLISHED = {
     "wrn40_1": Published("0.6", None, WIDE_RESNET),
     "wrn40_2": Published("2.2", None, WIDE_RESNET),
     "wrn40_4": Published("8.9", None, WIDE_RESNET),
-    "wrn40_10": Published("55.8", None, WIDE_RESNET),
+    "wrn40_10": Published(),
     "alexnet": Published("60", None, "Krizhevsky et al. 2012"),
     "alexnet_one_tower": Published("61,100,840", "0.714", TORCHVISION),
     "vgg11": Published("132,863,336", "7.609", TORCHVISION),
@@ -123,11 +133,7 @@ class Complexity(Table):
     def _cells(self):
         yield ("model", "input", "parameters", "published", "multiply-adds", "published")
         for row in self.rows:
-            there = row.published
-            size = (there.parameters or "") + (
-                " M" if there.parameters and "," not in there.parameters else ""
-            )
-            cost = f"{there.multiply_adds} G" if there.multiply_adds else ""
+            size, cost = row.published.cells()
             shape = " x ".join(map(str, row.input[1:]))
             yield (row.name, shape, f"{row.parameters:,}", size, f"{row.multiply_adds / 1e9:.3f} G", cost)
 
@@ -142,8 +148,8 @@ def complexity(names=None):
     Parameters
     ----------
     names : sequence of str, optional
-        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about two
-        minutes and 3 GB of memory.
+        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about a
+        quarter of a minute and 1.4 GB of memory.
 
     Returns
     -------

@@ -78,7 +78,7 @@ def test_shapes_are_those_of_the_summary_and_measured_once(tmp_path, monkeypatch
         return mv.nn.Sequential(mv.nn.Linear(3, 4), mv.nn.ReLU())
 
     monkeypatch.setattr(shapes, "MODELS", [("Small", made, (2, 3), 2)])
-    monkeypatch.setattr(shapes, "size_table", lambda cache: "")  # it takes minutes
+    monkeypatch.setattr(shapes, "size_table", lambda cache: "")  # it runs every model
     text = shapes.tables(tmp_path)
     assert "## Small" in text and "| &emsp;0 | Linear | (2, 4) | 16 | 24 |" in text
     assert shapes.tables(tmp_path) == text and len(runs) == 1
