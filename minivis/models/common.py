@@ -66,9 +66,9 @@ def summed(weights, values, window):
     return ops.reshape(y, (B, g * d, H, W))
 
 
-def he_matrix(shape, rng):
-    """Starting values of a 1 x 1 convolution (out, in) before a ReLU: He's from the fan-out, normal with variance 2 / out."""
-    return init.normal(shape, (2 / shape[0]) ** 0.5, rng)
+def he_normal(shape, rng):
+    """He's starting values from the fan-out, as ResNet and VGG are published: variance 2 / (out channels * kernel area)."""
+    return init.normal(shape, (2 / (shape[0] * math.prod(shape[2:]))) ** 0.5, rng)
 
 
 NORMS = {"batch": BatchNorm2d, "group": lambda channels: GroupNorm(math.gcd(8, channels), channels)}
@@ -78,8 +78,7 @@ class PointNorm(Module):
     """A 1 x 1 convolution without bias, then a norm: the parts of a `Bottleneck` that do not look at neighbours."""
 
     def __init__(self, in_channels, out_channels, stride, norm, rng):
-        he = {"weight_init": lambda shape, rng: he_matrix(shape[:2], rng).reshape(shape)}
-        self.conv = Conv2d(in_channels, out_channels, 1, stride, bias=False, **he, rng=rng)
+        self.conv = Conv2d(in_channels, out_channels, 1, stride, bias=False, weight_init=he_normal, rng=rng)
         self.norm = NORMS[norm](out_channels)
 
     def forward(self, x):

@@ -15,7 +15,7 @@ from minivis.models.common import (
     NORMS,
     LocalResNet,
     PointNorm,
-    he_matrix,
+    he_normal,
     in_groups,
     pointwise,
     published,
@@ -182,9 +182,9 @@ class LocalRelation(Module):
         self.w_q, self.w_k = (
             Parameter(init.normal((self.groups, channels), channels**-0.5, rng)) for _ in range(2)
         )
-        self.w_hidden = Parameter(he_matrix((self.groups, 2), rng))
-        self.w_prior = Parameter(he_matrix((self.groups, self.groups), rng))
-        self.w_out = Parameter(he_matrix((channels, channels), rng))
+        self.w_hidden = Parameter(he_normal((self.groups, 2), rng))
+        self.w_prior = Parameter(he_normal((self.groups, self.groups), rng))
+        self.w_out = Parameter(he_normal((channels, channels), rng))
 
     def prior(self):
         """The geometric prior of each group and offset, (groups, k, k)."""

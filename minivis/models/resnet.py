@@ -8,7 +8,7 @@ wide_resnet.py).
 """
 
 from minivis import ops
-from minivis.models.common import as_images, published
+from minivis.models.common import as_images, he_normal, published
 from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, MaxPool2d, Module, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
@@ -44,7 +44,7 @@ class ConvNorm(Module):
             padding=dilation * (kernel_size // 2) if kernel_size % 2 else 0,  # even: patches without overlap
             dilation=dilation,
             bias=False,
-            weight_init=_he_normal,
+            weight_init=he_normal,
             rng=rng,
         )
         self.norm = NORMS[norm](out_channels)
@@ -219,12 +219,6 @@ class ResNet(Module):
         for module in [self.stem, *(block for stage in self.stages[:stages] for block in stage)]:
             module.requires_grad_(False)
         return self
-
-
-def _he_normal(shape, rng):
-    """He's starting values from the fan-out: normal with variance 2 / (out channels * kernel area), as published."""
-    out, _, height, width = shape
-    return init.normal(shape, (2 / (out * height * width)) ** 0.5, rng)
 
 
 def _published(name, kind, depths, parameters, **options):

@@ -7,7 +7,7 @@ Not here: sums over neighbourhoods (vision/neighbourhoods.py), training (recipes
 
 from minivis import ops
 from minivis.complaints import named
-from minivis.models.common import NORMS, LocalResNet, he_matrix, in_groups, pointwise, published, summed
+from minivis.models.common import NORMS, LocalResNet, he_normal, in_groups, pointwise, published, summed
 from minivis.nn import Conv2d, Module, Parameter, init
 from minivis.precision import in_float32
 from minivis.vision.neighbourhoods import add_border, neighbour_scores, neighbour_softmax
@@ -144,7 +144,7 @@ class LocalAttention(Module):
         rng = init.generator(rng)
         self.heads, self.window, self.border = heads, window, border
         self.w_q, self.w_k, self.w_v = (
-            Parameter(he_matrix((out_channels, in_channels), rng)) for _ in range(3)
+            Parameter(he_normal((out_channels, in_channels), rng)) for _ in range(3)
         )
         shape = (window, out_channels // heads // 2)
         shape = shape if shared else (heads, *shape)
@@ -237,7 +237,7 @@ class AttentionStem(Module):
 
     def __init__(self, channels, width, norm, rng, heads=8, window=4, mixtures=4):
         self.heads, self.window = heads, window
-        self.w_q, self.w_k = (Parameter(he_matrix((width, channels), rng)) for _ in range(2))
+        self.w_q, self.w_k = (Parameter(he_normal((width, channels), rng)) for _ in range(2))
         self.w_v = Parameter(init.normal((mixtures, width, channels), (2 / width) ** 0.5, rng))
         self.rows, self.cols, self.mixtures = (
             Parameter(init.normal((count, width), width**-0.25, rng)) for count in (window, window, mixtures)

@@ -6,7 +6,7 @@ Not here: training, the names of published weights (pretrained/vgg.py).
 """
 
 from minivis import ops
-from minivis.models.common import as_images, published
+from minivis.models.common import as_images, he_normal, published
 from minivis.nn import BatchNorm2d, Conv2d, Dropout, Linear, MaxPool2d, Module, ReLU, Sequential, init
 
 __all__ = ["VGG", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
@@ -75,7 +75,7 @@ class VGG(Module):
         layers = []
         for depth, width in zip(depths, widths, strict=True):
             for _ in range(depth):
-                layers.append(Conv2d(channels, width, 3, padding=1, weight_init=_he_normal, rng=rng))
+                layers.append(Conv2d(channels, width, 3, padding=1, weight_init=he_normal, rng=rng))
                 layers += [BatchNorm2d(width), ReLU()] if norm else [ReLU()]
                 channels = width
             layers.append(MaxPool2d(2))
@@ -119,11 +119,6 @@ class VGG(Module):
             else:
                 x = layer(x)
         return x
-
-
-def _he_normal(shape, rng):
-    """He's starting values from the fan-out: normal with variance 2 / (out channels * kernel area)."""
-    return init.normal(shape, (2 / (shape[0] * shape[2] * shape[3])) ** 0.5, rng)
 
 
 def _narrow_normal(shape, rng):
