@@ -88,9 +88,8 @@ def sizes(found):
     for model in found.rows:
         told, cost = model.published.cells()
         shape = "×".join(map(str, model.input[-2:] if len(model.input) > 2 else model.input[1:]))
-        name = f"{{py:func}}`{model.name} <minivis.models.{model.name}>`"
-        counted = f"{model.multiply_adds / 1e9:.3f} G"
-        lines.append(row(name, shape, f"{model.parameters:,}", told, counted, cost))
+        name = f"{{py:obj}}`{model.name} <minivis.models.{model.name}>`"
+        lines.append(row(name, shape, f"{model.parameters:,}", told, model.cost(), cost))
         if model.published.source:
             sources.setdefault(model.published.source, []).append(f"`{model.name}`")
     lines += ["", *head("published by", "models")]

@@ -13,7 +13,14 @@ from minivis.nn.layer_table import Table, summary
 
 __all__ = ["complexity"]
 
-Row = namedtuple("Row", "name input parameters multiply_adds published")
+
+class Row(namedtuple("Row", "name input parameters multiply_adds published")):
+    """What was counted of one size, and what is published."""
+
+    def cost(self):
+        """The multiply-adds in billions, or in millions if they are few."""
+        few = self.multiply_adds < 1e7
+        return f"{self.multiply_adds / 1e6:.3f} M" if few else f"{self.multiply_adds / 1e9:.3f} G"
 
 
 class Published(namedtuple("Published", "parameters multiply_adds source", defaults=(None, None, ""))):
@@ -28,6 +35,7 @@ class Published(namedtuple("Published", "parameters multiply_adds source", defau
 
 IMAGENET = (1, 3, 224, 224)
 INPUTS = {  # name -> the shape of the published input, where it is another
+    **dict.fromkeys(("LeNet5", "ModernLeNet5"), (1, 1, 32, 32)),
     "alexnet": (1, 3, 227, 227),
     "sngan32_discriminator": (1, 3, 32, 32),
     **{f"resnet{depth}": (1, 3, 32, 32) for depth in (20, 32, 44, 56, 110)},
@@ -50,6 +58,8 @@ SAN = "the README of Zhao et al. 2020"
 
 # name -> as printed by the source: parameters (in millions, or exactly), billions of multiply-adds of the same input
 PUBLISHED = {
+    "LeNet5": Published("60,000", None, "LeCun et al. 1998, section II-B"),
+    "ModernLeNet5": Published(),
     "resnet18": Published("11,689,512", "1.814", TORCHVISION),
     "resnet34": Published("21,797,672", "3.664", TORCHVISION),
     "resnet50": Published("25,557,032", "4.089", TORCHVISION),
@@ -135,7 +145,7 @@ class Complexity(Table):
         for row in self.rows:
             size, cost = row.published.cells()
             shape = " x ".join(map(str, row.input[1:]))
-            yield (row.name, shape, f"{row.parameters:,}", size, f"{row.multiply_adds / 1e9:.3f} G", cost)
+            yield (row.name, shape, f"{row.parameters:,}", size, row.cost(), cost)
 
     def _note(self):
         sources = dict.fromkeys(row.published.source for row in self.rows if row.published.source)
