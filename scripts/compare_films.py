@@ -28,7 +28,7 @@ def backbone(out):
     rng = np.random.default_rng(100)
     body = non_local_films.small_film_net(rng).backbone
     if not (out / "backbone" / storage.WEIGHTS).exists():
-        _shapes.pretrain(body, out, PRETRAINING, rng, True, recipe="non-local-films", seed=100)
+        _shapes.pretrain(body, out, PRETRAINING, rng, True, seed=100)
     storage.load(out / "backbone", into=_shapes.PixelNamer(body, rng))
     return body
 

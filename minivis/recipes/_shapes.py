@@ -15,7 +15,7 @@ from minivis.metrics import AveragePrecision, PanopticQuality, confusion_matrix,
 from minivis.models import ResNet
 from minivis.nn import Conv2d, Module
 from minivis.train import fit
-from minivis.vision import detr_detections
+from minivis.vision import box_cxcywh_to_xyxy, detr_detections
 
 __all__ = [
     "THINGS",
@@ -24,10 +24,12 @@ __all__ = [
     "fresh_scenes",
     "loader",
     "measure_boxes",
+    "measure_detector",
     "measure_panoptic",
     "measure_pixels",
     "pretrain",
     "small_backbone",
+    "trunk",
     "with_boxes",
     "with_grounds",
     "with_pixels",
@@ -72,17 +74,28 @@ class PixelNamer(Module):
         return y.reshape(B, -1, rows * P, columns * P)
 
 
-def pretrain(backbone, out, steps, rng, resume, **facts):
+def trunk(out, steps, rng, resume, seed, depths=(1, 2), widths=(48, 96)):
+    """A backbone that can name pixels, for the recipes that start from one, and the seconds of its training.
+
+    With the same seed, steps and sizes every recipe gets the same backbone: its training begins before anything else
+    draws from `rng`.
+    """
+    backbone = small_backbone(rng, depths, widths)
+    return backbone, pretrain(backbone, out, steps, rng, resume, seed)
+
+
+def pretrain(backbone, out, steps, rng, resume, seed):
     """Pretrain a backbone on the class of every pixel, as published DETRs use backbones pretrained on ImageNet.
 
     With an untrained backbone, a transformer on top learns nothing for thousands of steps. The log and the checkpoint
     are in ``out/backbone``. Returns the seconds of the training.
     """
     model = PixelNamer(backbone, rng)
+    facts = {"recipe": "pixels", "seed": seed}
 
     schedule = optim.cosine(steps, warmup_steps=min(150, max(1, steps // 5)))
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=2e-3, schedule=schedule)
-    batches = loader(steps, 32, rng, 500_000 + facts["seed"], with_pixels, stack)
+    batches = loader(steps, 32, rng, 500_000 + seed, with_pixels, stack)
     keep = {"out": Path(out) / "backbone", "resume": resume, "settings": facts}
     return fit(model, batches, classify, optimizer, steps, clip=1.0, **keep)["seconds"][-1]
 
@@ -107,19 +120,34 @@ def with_value(figure, found):
 
 def measure_boxes(model, count=None, split="held-out", seed=None):
     """COCO's scores of a DETR on scenes that it was not trained on."""
-    scenes = fresh_scenes(count, seed, split)
-    metric = AveragePrecision()
-    for images, targets in DataLoader(scenes, 50, collate=shapes.collate):
+
+    def find(images):
+        output = model(images)
+        pairs = zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
+        height, width = images.shape[2:]
+        found = [detr_detections(logits, boxes) for logits, boxes in pairs]
+        return [{**one, "boxes": _in_pixels(one["boxes"], height, width)} for one in found]
+
+    return measure_detector(find, count, split, seed)
+
+
+def measure_detector(find, count=None, split="held-out", seed=None, kind="boxes"):
+    """COCO's scores on scenes not used in training, of ``find(images)``: for each image a dict of ``labels`` as in `THINGS`,
+    ``scores``, and ``boxes`` (xyxy in pixels) or boolean ``masks``."""
+    metric = AveragePrecision(kind)
+    for images, targets in DataLoader(fresh_scenes(count, seed, split), 50, collate=shapes.collate):
         with no_grad():
-            output = model(images)
-        found = [
-            detr_detections(logits, boxes)
-            for logits, boxes in zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
-        ]
-        metric.update(
-            found, [{k: t[k] for k in ("labels", "boxes")} for t in targets], [images.shape[2:]] * len(images)
-        )
+            found = find(images)
+        there = [{"labels": t["labels"], kind: t[kind]} for t in targets]
+        if kind == "boxes":
+            there = [{**t, "boxes": _in_pixels(t["boxes"], *images.shape[2:])} for t in there]
+        metric.update(found, there)
     return metric.compute()
+
+
+def _in_pixels(boxes, height, width):
+    """xyxy in pixels from cxcywh between 0 and 1, as metrics and the detectors with regions take boxes."""
+    return box_cxcywh_to_xyxy(boxes) * np.array([width, height, width, height], boxes.dtype)
 
 
 def measure_panoptic(model, merge, count=None, split="held-out", seed=None):

@@ -83,7 +83,7 @@ def backbone(out):
     body = _shapes.small_backbone(rng)
     kept = Path(out) / "backbone"
     if not (kept / "model.safetensors").exists():
-        _shapes.pretrain(body, out, STEPS["backbone"], rng, True, recipe="detr-shapes", seed=0)
+        _shapes.pretrain(body, out, STEPS["backbone"], rng, True, seed=0)
     storage.load(kept, into=_shapes.PixelNamer(body, rng))
     return Seen(body)
 

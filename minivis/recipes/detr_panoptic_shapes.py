@@ -36,8 +36,8 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     out = Path(out)
     facts = {"recipe": "detr-panoptic-shapes", "seed": seed}
-    backbone = _shapes.small_backbone(rng)
-    seconds = [_shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)]
+    backbone, before = _shapes.trunk(out, max(1, steps // 2), rng, resume, seed, widths=(64, 128))
+    seconds = [before]
     model = small_detr(backbone, len(shapes.CLASSES), rng, heads=8, masks=True)  # 8 groups divide D + heads
     matcher = HungarianMatcher()
     keep = {"resume": resume, "settings": facts}

@@ -42,8 +42,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
     rng = np.random.default_rng(seed)
     facts = {"recipe": "detr-shapes", "seed": seed}
-    backbone = _shapes.small_backbone(rng)
-    before = _shapes.pretrain(backbone, out, max(1, steps * 3 // 8), rng, resume, **facts)
+    backbone, before = _shapes.trunk(out, max(1, steps * 3 // 8), rng, resume, seed, widths=(64, 128))
     model = small_detr(backbone, len(shapes.THINGS), rng)
     criterion = SetCriterion(len(shapes.THINGS), HungarianMatcher(), no_object=0.2)
 

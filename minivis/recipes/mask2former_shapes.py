@@ -49,8 +49,8 @@ def run(out, seed=0, steps=STEPS, resume=False):
     """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
     rng = np.random.default_rng(seed)
     facts = {"recipe": "mask2former-shapes", "seed": seed}
-    backbone = _shapes.small_backbone(rng, (1, 2, 1), (64, 128, 64))
-    before = _shapes.pretrain(backbone, out, max(1, steps // 2), rng, resume, **facts)
+    sizes = {"depths": (1, 2, 1), "widths": (64, 128, 64)}
+    backbone, before = _shapes.trunk(out, max(1, steps // 2), rng, resume, seed, **sizes)
     model = small_mask2former(backbone, rng)
     criterion = Mask2FormerCriterion(len(shapes.CLASSES), points=256, rng=rng)
     model.points = criterion.rng  # so that a checkpoint saves the state of the random points

@@ -102,7 +102,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     facts = {"recipe": "non-local-films", "seed": seed}
     model = small_film_net(rng)
-    before = _shapes.pretrain(model.backbone, out, max(1, steps // 2), rng, resume, **facts)
+    before = _shapes.pretrain(model.backbone, out, max(1, steps // 2), rng, resume, seed)
 
     def evaluate(model):
         return {"validation accuracy": score(model, Films(VALIDATION, "validation"))["accuracy"]}

@@ -54,7 +54,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     rng = np.random.default_rng(seed)
     facts = {"recipe": "swin-shapes", "seed": seed}
     model = small_swin(rng)
-    before = _shapes.pretrain(model, out, max(1, steps * 3 // 4), rng, resume, **facts)
+    before = _shapes.pretrain(model, out, max(1, steps * 3 // 4), rng, resume, seed)
 
     def evaluate(model):
         return {"validation accuracy": measure_labels(model, 200, "validation")["accuracy"]}
