@@ -308,7 +308,9 @@ def _checked(name, features, rois, scale):
     check_range(name, "rois[:, 0]", picture, features.shape[0], "picture", low=0)
     if may_read(rois):
         _check_sides(name, to_numpy(rois[:, 1:]), shapes)
-    return [(b, np.flatnonzero(picture == b)) for b in np.unique(picture)]
+    device = backend.device_of(features)
+    found = [(int(b), np.flatnonzero(picture == b)) for b in np.unique(picture)]
+    return [(b, backend.to_device(here, device)) for b, here in found]
 
 
 def _check_sides(name, boxes, shapes):
