@@ -36,7 +36,7 @@ def _bins(low, high, bins, length, scale):
     start = _half_away(low * scale)
     cells = max(_half_away(high * scale) - start + 1, 1)
     edges = [(start + i * cells // bins, start - (-(i + 1) * cells // bins)) for i in range(bins)]
-    return np.clip(edges, 0, length)
+    return [(min(max(first, 0), length), min(max(end, 0), length)) for first, end in edges]
 
 
 def _pooled(features, rois, size, scale, edges=_bins, reduce=None, image=int):
@@ -93,7 +93,7 @@ def _map(draw, images=1, channels=2, rows=6, columns=7):
 def _one_bin(draw):
     left, top = integer(draw, 0, 3), integer(draw, 0, 2)
     box = [0, left, top, left + integer(draw, 1, 3), top + integer(draw, 1, 3)]
-    return {"features": _map(draw), "rois": _regions(box), "size": 1, "scale": 1.0}
+    return {"features": _map(draw), "rois": _regions(box, [0, 1, 0, 2, 2]), "size": 1, "scale": 1.0}
 
 
 def _even(draw):
@@ -104,10 +104,10 @@ def _even(draw):
 
 
 def _halves(draw):
-    """Corners halfway between two cells, that are rounded to a region of 4 x 4 cells."""
+    """Corners halfway between two cells, that are rounded to regions of 4 x 4 cells."""
     left, top = choose(draw, 0.5, 2.5), choose(draw, 0.5, 1.0)
-    bottom = 4.5 if top == 0.5 else 4.0
-    return {"features": _map(draw), "rois": _regions([0, left, top, left + 3, bottom - 0.25 * (top == 1)]), "size": 2, "scale": 1.0}  # fmt: skip
+    rois = _regions([0, left, top, left + 3, 3.75 if top == 1 else 3.5], [0, 0, 0.5, 3, 3.5])
+    return {"features": _map(draw), "rois": rois, "size": 2, "scale": 1.0}
 
 
 def _scaled(draw):
@@ -121,14 +121,15 @@ def _odd(draw):
     """Regions of 3 or 5 cells in 2 bins, or of 4 in 3."""
     cells, bins = choose(draw, (3, 2), (5, 2), (4, 3))
     top = integer(draw, 0, 6 - cells)
-    rois = _regions([0, top, top, top + cells - 1, top + cells - 1])
+    rois = _regions(*2 * [[0, top, top, top + cells - 1, top + cells - 1]])
     return {"features": _map(draw), "rois": rois, "size": bins, "scale": 1.0}
 
 
 def _outside(draw):
     """Regions of 4 x 4 cells of which some lie outside, beside one of the four borders or beyond it."""
     left, top = choose(draw, (-2, 1), (5, 1), (1, -2), (1, 4), (-4, 0), (7, 0), (-3, -1))
-    return {"features": _map(draw) - np.float32(40), "rois": _regions([0, left, top, left + 3, top + 3]), "size": 2, "scale": 1.0}  # fmt: skip
+    rois = _regions([0, left, top, left + 3, top + 3], [0, 5, 4, 8, 7])
+    return {"features": _map(draw) - np.float32(40), "rois": rois, "size": 2, "scale": 1.0}
 
 
 def _several_pictures(draw):
@@ -144,20 +145,13 @@ def _plain_pool(draw):
 
 def _numbers_of_regions(draw):
     case = _even(draw)
-    rois = case["rois"][: integer(draw, 0, 2)]
-    return {
-        **case,
-        "features": _map(draw, channels=integer(draw, 1, 2)),
-        "rois": rois,
-        "size": choose(draw, 1, 2),
-    }
+    return {**case, "rois": case["rois"][: integer(draw, 0, 2)]}
 
 
 def _equal(draw):
-    """Maps in which many cells are equal, under regions that overlap."""
-    features = numbers(draw, (1, 2, 5, 5)).round()
-    rois = _regions([0, 0, 0, 3, 3], [0, 1, 1, 4, 4], [0, integer(draw, 0, 2), 0, 4, 3])
-    return {"features": features // 3, "rois": rois, "size": 2, "scale": 1.0}
+    """Maps in which many cells are equal, under regions side by side whose bins share no cells."""
+    features = numbers(draw, (1, 2, 4, 8)) // 3
+    return {"features": features, "rois": _regions([0, 0, 0, 3, 3], [0, 4, 0, 7, 3]), "size": 2, "scale": 1.0}
 
 
 def _anywhere(draw, images, count, reach):
@@ -284,13 +278,27 @@ roi_pool.agrees(
     mutant=_pool_with(image=lambda b: 0),
 )
 def _of_its_picture(f, case):
-    """A region is cut out of the picture that its first number names, and regions do not depend on each other."""
+    """A region is cut out of the picture that its first number names, and the order of regions does not matter."""
     roi_pool.same(f, case, 2e-5)
-    alone = [f(case.replace(rois=case["rois"][r : r + 1])) for r in range(len(case["rois"]))]
-    compare(f(case), np.concatenate(alone).astype(np.float64), what="All regions together")
+    turned = f(case.replace(rois=case["rois"][::-1].copy()))
+    compare(turned[::-1], f(case).astype(np.float64), what="The result for the regions in reverse order")
 
 
-every_family(roi_pool, inputs=_plain_pool, shapes=_numbers_of_regions)
+def _without_its_axis(right):
+    """A mutant: a single region loses its axis."""
+    return mutated(
+        right, lambda right, a, o: (lambda out: out[0] if len(out) == 1 else out)(right(*a, **o)[0])
+    )
+
+
+ONE_REGION = "One region, or none, still has an axis: the result is (R, C, h, w) for every R."
+every_family(
+    roi_pool,
+    inputs=_plain_pool,
+    shapes=_numbers_of_regions,
+    wrong_shape=_without_its_axis(_roi_pool),
+    shape_hint=ONE_REGION,
+)
 
 
 def _last_of_overlapping(g, pulled, args, options):
@@ -304,6 +312,17 @@ def _last_of_overlapping(g, pulled, args, options):
             (won,) = _roi_pool(*args)[1](one)
             b = int(rois[r, 0])
             d[b] = np.where(won[b] != 0, g[r, :, i, j, None, None], d[b])
+    return (d,)
+
+
+def _to_the_corner(g, pulled, args, options):
+    """The g of an empty bin is given to the first cell of the picture."""
+    d = pulled[0].copy()
+    full = {where[:3] for where in _pooled(*args)[1]}
+    for r, b in enumerate(args[1][:, 0]):
+        for i, j in np.ndindex(g.shape[2:]):
+            if (r, i, j) not in full:
+                d[int(b), :, 0, 0] += g[r, :, i, j]
     return (d,)
 
 
@@ -356,15 +375,7 @@ gradient_values(
     words="the whole map in 2 x 2 bins",
     anything=_any_pool_without_ties,
     hint="Regions may lie partly outside, and bins overlap. An empty bin has no largest cell: its g is lost.",
-    mutant=backward(
-        _roi_pool,
-        lambda g, pulled, args, options: (
-            pulled[0]
-            + (_roi_pool(*args)[0] == 0).sum()
-            * (np.arange(args[0].size).reshape(args[0].shape) == 0)
-            * g.sum(),
-        ),
-    ),
+    mutant=backward(_roi_pool, _to_the_corner),
 )
 values(
     roi_pool,
@@ -540,39 +551,36 @@ def _between(draw):
         "rois": rois,
         "size": (2, 3),
         "scale": 1.0,
-        "sampling": integer(draw, 1, 3),
+        "sampling": 1,
     }
 
 
 def _not_aligned(draw):
     """Samples on the middles of cells when the middle of a cell is a whole number."""
     case = _cells(draw, left=integer(draw, 0, 2) + 0.5, top=integer(draw, 0, 1) + 0.5)
-    rois = case["rois"][:1]
-    return {**case, "rois": rois, "aligned": False}
+    return {**case, "rois": case["rois"][[0, 0]], "aligned": False}
 
 
 def _without_area(draw):
     x, y = integer(draw, 0, 5) + 0.5, integer(draw, 0, 4) + 0.5
-    return {**_cells(draw), "rois": _regions([0, x, y, x, y]), "size": 2}
+    return {**_cells(draw), "rois": _regions([0, x, y, x, y], [0, 1.5, y, 1.5, y]), "size": 2}
 
 
 def _several_samples(draw):
     sampling = choose(draw, 2, 3)
-    return _cells(draw, 0, 0, sampling, (2, 1)) | {"rois": _regions([0, 0, 0, sampling, 2 * sampling])}
+    left = integer(draw, 0, 3)
+    rois = _regions([0, 0, 0, sampling, 2 * sampling], [0, left, 0, left + sampling, 2 * sampling])
+    return {"features": _map(draw), "rois": rois, "size": (2, 1), "scale": 1.0, "sampling": sampling}
 
 
 def _beside(draw):
-    """One column of samples beyond the left or the right border, by less or more than a cell."""
-    x = choose(draw, -0.25, -1.25, -2.25, 7.25, 8.25, -0.75)
-    case = {
-        "features": _map(draw) + np.float32(50),
-        "rois": _regions([0, x - 0.5 + 0.5, 1, x + 1, 4]),
-        "size": (3, 1),
-    }
+    """One column or row of samples beyond a border, by less or by more than a cell."""
+    x = choose(draw, -0.25, -1.25, -2.25, 6.25, 7.25, -0.75)
+    y = choose(draw, -0.25, -1.25, -2.25, 5.25, 6.25, -0.75)
+    case = {"features": _map(draw) + np.float32(50), "scale": 1.0, "sampling": 1}
     if choose(draw, True, False):
-        y = choose(draw, -0.25, -1.25, -2.25, 6.25, 7.25, -0.75)
-        case |= {"rois": _regions([0, 2, y, 5, y + 1]), "size": (1, 3)}
-    return {**case, "scale": 1.0, "sampling": 1}
+        return {**case, "rois": _regions([0, x, 1, x + 1, 4], [0, 2, 1, 3, 4]), "size": (3, 1)}
+    return {**case, "rois": _regions([0, 2, y, 5, y + 1], [0, 2, 1, 5, 2]), "size": (1, 3)}
 
 
 def _scaled_cells(draw):
@@ -590,8 +598,8 @@ def _of_several_pictures(draw):
 
 
 def _numbers_of_cells(draw):
-    case = _cells(draw, size=choose(draw, (1, 2), (2, 1), (1, 1), (2, 3)))
-    return {**case, "features": _map(draw, channels=integer(draw, 1, 2)), "rois": case["rois"][: integer(draw, 0, 2)]}  # fmt: skip
+    case = _cells(draw)
+    return {**case, "rois": case["rois"][: integer(draw, 0, 2)]}
 
 
 def _any_regions(draw):
@@ -647,7 +655,8 @@ def _align_with(**steps):
 
 
 def _nearest(place, length):
-    return _hats(np.floor(place + 0.5), length)
+    inside = (place >= -1) & (place <= length)
+    return _hats(np.floor(np.clip(place, 0, length - 1) + 0.5), length) * inside[:, None]
 
 
 def _zeros_outside(place, length):
@@ -762,7 +771,13 @@ def _read_in_its_picture(f, case):
     roi_align.same(f, case, 2e-5)
 
 
-every_family(roi_align, inputs=_crop, shapes=_numbers_of_cells)
+every_family(
+    roi_align,
+    inputs=_crop,
+    shapes=_numbers_of_cells,
+    wrong_shape=_without_its_axis(_roi_align),
+    shape_hint=ONE_REGION,
+)
 
 
 def _last_region(g, pulled, args, options):
@@ -936,7 +951,7 @@ def _one_level(draw, n, sides=(1, 3), channels=1):
 
 
 def _global(draw):
-    return _one_level(draw, 1, (2, 4))
+    return _one_level(draw, 1, (2, 4), channels=2)
 
 
 def _as_many_bins_as_cells(draw):
