@@ -3,8 +3,6 @@
 Not here: where samples lie (vision/rois.py), adaptive sampling, RoI pooling.
 """
 
-from scipy.sparse import csr_array
-
 from minivis.backend import device_of, namespace
 from minivis.fast import routines
 from minivis.pairs import checked_pair
@@ -26,6 +24,8 @@ def _many(features, rois, size, scale=1.0, sampling=2, aligned=True):
 @faster(plain.roi_align, may=_sampled, pays=_many)
 def roi_align_by_sparse_product(features, rois, size, scale=1.0, sampling=2, aligned=True):
     """`minivis.vision.roi_align`: row (r, i, j) of the matrix says how much a bin reads of every cell of all maps."""
+    from scipy.sparse import csr_array  # here, so that importing the library stays quick
+
     xp = namespace(features, rois)
     h, w = checked_pair("roi_align", "size", size)
     plain.checked("roi_align", features, rois, scale)
