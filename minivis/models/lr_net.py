@@ -11,16 +11,8 @@ import numpy as np
 
 from minivis import backend, ops
 from minivis.complaints import named
-from minivis.models.common import (
-    NORMS,
-    LocalResNet,
-    PointNorm,
-    he_normal,
-    in_groups,
-    pointwise,
-    published,
-    summed,
-)
+from minivis.models.common import he_normal, in_groups, pointwise, published, summed
+from minivis.models.local_resnet import NORMS, LocalResNet, PointNorm
 from minivis.nn import Module, Parameter, init
 from minivis.precision import in_float32
 from minivis.vision.neighbourhoods import add_border, neighbour_softmax, neighbours

@@ -7,7 +7,8 @@ Not here: sums over neighbourhoods (vision/neighbourhoods.py), training (recipes
 
 from minivis import ops
 from minivis.complaints import named
-from minivis.models.common import NORMS, LocalResNet, he_normal, in_groups, pointwise, published, summed
+from minivis.models.common import he_normal, in_groups, pointwise, published, summed
+from minivis.models.local_resnet import NORMS, LocalResNet
 from minivis.nn import Conv2d, Module, Parameter, init
 from minivis.precision import in_float32
 from minivis.vision.neighbourhoods import add_border, neighbour_scores, neighbour_softmax
