@@ -8,9 +8,9 @@ Not here: matching anchors to objects and the coding of boxes (vision/), set pre
 import numpy as np
 
 from minivis import ops
-from minivis.backend import to_numpy
+from minivis.backend import namespace, to_numpy
 from minivis.complaints import named
-from minivis.precision import in_float32
+from minivis.precision import rounded, widened
 from minivis.randomness import generator
 
 __all__ = ["balanced_sample", "proposal_losses", "region_losses"]
@@ -51,7 +51,7 @@ def balanced_sample(labels, count, positive, rng=None):
     Examples
     --------
     >>> balanced_sample(np.array([1, 0, -1, 0, 2, 0, 0]), count=4, positive=0.25, rng=0)
-    array([1, 3, 4, 6])
+    array([0, 1, 3, 5])
     """
     labels = to_numpy(labels)
     if labels.ndim != 1:
@@ -67,7 +67,6 @@ def balanced_sample(labels, count, positive, rng=None):
 
 
 @named
-@in_float32
 def proposal_losses(objectness, deltas, labels, targets):
     """The two losses of the region proposal network: is there an object, and where exactly?
 
@@ -118,12 +117,12 @@ def proposal_losses(objectness, deltas, labels, targets):
         raise ValueError("objectness and labels must be (N,)")
     _check_boxes(deltas, targets, len(objectness), "N")
     objects = labels > 0  # p*
-    total = ops.binary_cross_entropy_with_logits(objectness, objects, reduction="sum")
-    return total / max(1, len(labels)), _box_loss(deltas, targets, objects)
+    total = ops.binary_cross_entropy_with_logits(widened(objectness), objects, reduction="sum")
+    losses = total / max(1, len(labels)), _box_loss(deltas, targets, objects)
+    return tuple(rounded(loss, objectness.dtype) for loss in losses)
 
 
 @named
-@in_float32
 def region_losses(logits, deltas, labels, targets):
     """The two losses of Fast R-CNN on the regions: which class is it, and where exactly?
 
@@ -174,9 +173,10 @@ def region_losses(logits, deltas, labels, targets):
         raise ValueError("logits must be (R, K), deltas (R, K, 4) and labels (R,)")
     R = len(logits)
     _check_boxes(deltas[:, 0], targets, R, "R")
-    total = ops.cross_entropy(logits, labels, reduction="sum") if R else ops.sum(logits)
-    at_label = ops.take_along_axis(deltas, labels[:, None, None], axis=1)[:, 0]  # t^u, (R, 4)
-    return total / max(1, R), _box_loss(at_label, targets, labels > 0)
+    total = ops.cross_entropy(widened(logits), labels, reduction="sum")  # checks the range of the labels
+    of_class = deltas[namespace(labels).arange(R), labels]  # t^u, (R, 4)
+    losses = total / max(1, R), _box_loss(of_class, targets, labels > 0)
+    return tuple(rounded(loss, logits.dtype) for loss in losses)
 
 
 def _check_boxes(deltas, targets, count, letter):
@@ -186,6 +186,6 @@ def _check_boxes(deltas, targets, count, letter):
 
 def _box_loss(deltas, targets, objects):
     """Smooth L1 of the rows that belong to objects, divided by the number of all rows."""
-    each = ops.smooth_l1_loss(deltas, targets, reduction="none", beta=BETA)  # (N, 4)
+    each = ops.smooth_l1_loss(widened(deltas), widened(targets), reduction="none", beta=BETA)  # (N, 4)
     each = each * objects[:, None].astype(each.dtype)
     return ops.sum(each) / max(1, len(objects))
