@@ -71,6 +71,7 @@ def _regions(draw, regions, classes, side=2):
     logits = numbers(draw, (regions, classes, side, side))
     labels = np.random.default_rng([regions, integer(draw, 0, 30)]).integers(0, classes, regions)
     targets = (numbers(draw, (regions, side, side)) > 0).astype(np.float32)
+    targets[:, 0, 0] = 1  # none is empty
     return {"logits": logits, "labels": labels, "targets": targets}
 
 
@@ -115,6 +116,7 @@ def _few_regions(draw):
     rng = generator(draw)
     R, K, m = integer(draw, 1, 3), integer(draw, 2, 4), integer(draw, 2, 3)
     targets = rng.random((R, m, m)) < 0.5
+    targets[:, 0, 0] = True
     return _normal_regions(draw, rng, R, K, m, targets, 1.0)
 
 
@@ -154,6 +156,13 @@ def _zeros_elsewhere(logits, labels, targets):
     return np.asarray(_entropy(logits, whole).sum() / max(logits.size, 1), logits.dtype)
 
 
+def _leaking(logits, labels, targets):
+    """The masks of the other classes are pulled towards 0 a little."""
+    others = logits.copy()
+    others[np.arange(len(labels)), labels] = 0
+    return _mask_loss(logits, labels, targets)[0] + others.sum() * others.dtype.type(1e-6)
+
+
 def _softmax_loss(logits, labels, targets):
     """A softmax over the classes in each cell."""
     top = logits.max(axis=1, keepdims=True)
@@ -187,7 +196,7 @@ def _times(factor):
     slide=SLIDE,
     hint="A region trains the mask of its own class: choose logits[r, labels[r]] first, and leave the other channels out. "
     "There is no softmax over the classes.",
-    mutant=_zeros_elsewhere,
+    mutant=_leaking,
 )
 def _no_competition(f, case):
     """Other numbers in the channels of the other classes leave the loss as it is, bit for bit."""
@@ -199,15 +208,20 @@ def _no_competition(f, case):
         raise Broken("The loss changed with the mask of another class.", before, after)
 
 
-mask_loss.agrees(
+@mask_loss.law(
     "each its own class",
-    "Each region is compared on the channel of its own label.",
     inputs=_several_labels,
     equation=LOSS,
     slide=SLIDE,
     hint="logits[:, labels] pairs every region with every label. Index both axes at once: logits[np.arange(R), labels].",
     mutant=_of(lambda logits, labels, targets: (logits, np.full_like(labels, labels.max(initial=0)), targets)),
 )
+def _own_class(f, case):
+    """Each region is compared on the channel of its own label: with the classes in another order the loss is the same."""
+    turned = case.replace(logits=case["logits"][:, ::-1].copy(), labels=case["logits"].shape[1] - 1 - case["labels"])
+    compare(f(turned), f(case).astype(np.float64))
+
+
 mask_loss.agrees(
     "the mean over the regions",
     "The loss is a mean over cells and regions: it does not grow with the number of regions.",
@@ -432,16 +446,17 @@ def _whole_box(draw, height, width):
     return np.array([x, y, right, bottom], np.float32)
 
 
-def _ones(draw):
+def _ones(draw, cells=(7, 9)):
+    """Ones in a box of whole pixels; with the default there are more cells than pixels, as usual."""
     height, width = integer(draw, 4, 7), integer(draw, 4, 7)
-    side = integer(draw, 1, 6)
+    side = integer(draw, *cells)
     mask = np.ones((side, side), np.float32)
     return {"mask": mask, "box": _whole_box(draw, height, width), "height": height, "width": width}
 
 
 def _half_a_pixel(draw):
     """A box whose sides run through the centres of pixels."""
-    case = _ones(draw)
+    case = _ones(draw, (1, 1))
     return {**case, "box": case["box"] + np.float32(0.5)}
 
 
@@ -554,6 +569,11 @@ def _corners_of_pixels(low, high, cells, length):
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells)))
 
 
+def _corners_where_it_shrinks(low, high, cells, length):
+    """A mask with more cells than the box has pixels is sampled at the corners of the pixels."""
+    return (_corners_of_pixels if cells > high - low else _weights)(low, high, cells, length)
+
+
 def _truncated(low, high, cells, length):
     return _weights(np.trunc(low), np.trunc(high), cells, length)
 
@@ -564,7 +584,7 @@ def _truncated(low, high, cells, length):
     equation=r"P_{ij} > \tfrac12 \iff x_0 \le j + \tfrac12 < x_1,\; y_0 \le i + \tfrac12 < y_1",
     slide=SLIDE,
     hint="The centre of pixel j is j + 1/2. A box from 2 to 6 is 4 pixels wide: 6 - 2, without + 1.",
-    mutant=_with(_one_more),
+    mutant=_with(_corners_where_it_shrinks),
 )
 def _fills_the_box(f, case):
     """A mask of ones is above 1/2 on exactly the pixels whose centres lie in the box."""
@@ -620,9 +640,8 @@ every_family(
     paste_masks,
     inputs=_plain,
     shapes=_any_shape,
-    wrong_shape=mutated(_paste_masks, lambda right, a, o: right(*a, **o)[0][None]),
     shape_equation=r"P \in \mathbb R^{H \times W}",
-    shape_hint="The result is as large as the image, (height, width), without further axes.",
+    shape_hint="The result is as large as the image, (height, width), also where one of them is 1.",
 )
 values(
     paste_masks,
