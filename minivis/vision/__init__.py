@@ -19,6 +19,7 @@ from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
 from minivis.vision.receptive_fields import *
+from minivis.vision.region_masks import *
 from minivis.vision.regression import *
 from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
