@@ -83,6 +83,4 @@ def train(name, build, kind, out, seed, steps, resume):
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, multi_loss, optimizer, steps, clip=5.0, **keep)
     seconds = {"backbone": before, kind: history["seconds"][-1]}
-    return _shapes.write_report(
-        model, out, "AP50", measure(model, kind), seconds, steps=steps, **facts
-    )
+    return _shapes.write_report(model, out, "AP50", measure(model, kind), seconds, steps=steps, **facts)

@@ -167,7 +167,9 @@ def test_its_gradients_are_those_of_finite_differences(name):
                 continue
             step = 1e-6 * np.abs(case[array]).max(initial=0)
             (true,) = numerical_gradient(lambda c: family.right(**c.everything)[0], case, array, g, step)
-            np.testing.assert_allclose(gradient, true, rtol=1e-6, atol=1e-7 * (1 + np.abs(gradient).max(initial=0)))
+            np.testing.assert_allclose(
+                gradient, true, rtol=1e-6, atol=1e-7 * (1 + np.abs(gradient).max(initial=0))
+            )
 
 
 def test_no_family_is_missing():
