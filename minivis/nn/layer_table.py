@@ -64,7 +64,12 @@ PRODUCTS = {
     "neighbour_sum": _neighbour_sum,
 }
 UNCOUNTED = ("einsum",)  # its subscripts are not on the tape
-KERNELS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d")  # if the kernel is fixed, its size is not on the tape
+KERNELS = (
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose2d",
+)  # if the kernel is fixed, its size is not on the tape
 
 
 class Table:

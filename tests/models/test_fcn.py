@@ -102,7 +102,7 @@ def test_finer_scores_are_added_to_the_enlarged_coarse_ones():
     model = random_scores(FCN(8, **FLAT, rng=1)).eval()
     x = images(1, 3, 40, 56)
     coarse, middle, fine = (scores.numpy() for scores in model.scores(x))
-    assert [s.shape[2:] for s in (coarse, middle, fine)] == [(2, 3), (15, 16), (30, 32)]
+    assert [s.shape[2:] for s in (coarse, middle, fine)] == [(2, 2), (15, 16), (30, 32)]
     enlarge = lambda y, factor: mv.vision.fcn_upsample(y, factor, cut=False)  # noqa: E731
     y = enlarge(coarse, 2)
     y = enlarge(y + middle[:, :, 5 : 5 + y.shape[2], 5 : 5 + y.shape[3]], 2)
@@ -172,13 +172,13 @@ def small(kind):
     rng = np.random.default_rng(5)
     if kind == "FCN":
         return random_scores(
-            FCN(2, (1, 1), (4, 6), map_size=3, hidden=8, num_classes=3, padding=12, dropout=0.0, rng=2)
+            FCN(2, (1, 1), (4, 6), map_size=3, hidden=8, num_classes=3, padding=12, dropout=0.0, rng=2), rng
         )
     backbone = ResNet(
         (1, 1), "basic", (8, 8), 8, num_classes=0, norm="group", dilated=kind == "DilatedFCN", rng=2
     )
     return (
-        random_scores(SkipFCN(backbone, 3, 1))
+        random_scores(SkipFCN(backbone, 3, 1), rng)
         if kind == "SkipFCN"
         else DilatedFCN(backbone, 3, True, 0.0, rng=2)
     )
