@@ -20,6 +20,7 @@ from minivis.models.san import *
 from minivis.models.sasa import *
 from minivis.models.size_table import *
 from minivis.models.swin import *
+from minivis.models.unet import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
 from minivis.models.wide_resnet import *
