@@ -68,6 +68,9 @@ def _anything(draw):
     return {"skip": skip, "up": normals(draw, (shape[0], integer(draw, 1, 3), *shape[2:]))}
 
 
+# the order of the channels has a law of its own: the other laws compare the numbers, sorted
+
+
 def _cropped(top, left=None, joined=lambda middle, up: np.concatenate([middle, up], axis=1)):
     """A mutant that begins at another row and column: functions of the numbers to drop, (rows, columns)."""
     left = top if left is None else left
@@ -106,16 +109,16 @@ def _grown(skip, up):
     return out
 
 
-def _parts(f, case):
-    """The output, if it has as many channels as both maps together, and the channels of the first."""
+def _stacked(f, case):
+    """The output in the shape that it should have; the law "shape" checks it."""
     got = f(case)
     if got.size != f.right(case).size:
         raise Broken(f"The output has shape {got.shape}; {f.right(case).shape} was expected.")
-    return got.reshape(f.right(case).shape), case["skip"].shape[1]
+    return got.reshape(f.right(case).shape)
 
 
 def _skip_agrees(f, case):
-    got, C = _parts(f, case)
+    got = _stacked(f, case)
     compare(np.sort(got.ravel()), np.sort(f.right(case).ravel()), what="The numbers, sorted,")
 
 
@@ -131,8 +134,7 @@ def _skip_agrees(f, case):
 )
 def skip_first(f, case):
     """With maps of the same size the channels are stacked: first those of skip, then those of up."""
-    got, _ = _parts(f, case)
-    compare(got, f.right(case))
+    compare(_stacked(f, case), f.right(case))
 
 
 for _name, _sentence, _inputs, _hint, _mutant in (
@@ -171,4 +173,33 @@ for _name, _sentence, _inputs, _hint, _mutant in (
     )(_skip_agrees)
 
 
-every_family(crop_concat, inputs=_plain, shapes=_any_shape, wrong_shape=lambda skip, up: _grown(skip, up))
+every_family(crop_concat, inputs=_plain, shapes=_any_shape)
+values(
+    crop_concat,
+    simplest=_plain,
+    words="two rows and two columns too many",
+    anything=_anything,
+    hint="Rows and columns may differ by any number from 0 on, even or odd, and the maps need not have as many channels.",
+    mutant=_cropped(lambda d, other: d // 2 if d == other else -(-d // 2)),
+)
+for name, hint, answer in (
+    ("up first", "You put the map of the way up first. The channels of skip come first.", _up_first),
+    (
+        "cropped at the corner",
+        "You keep the first rows and columns. Keep the middle: drop (H - h) // 2 rows at the top.",
+        _at_the_corner,
+    ),
+    ("rounded up", "You round the number of rows to drop at the top up; round it down, with //.", _rounded_up),
+    (
+        "the rows' number for both",
+        "You drop as many columns as rows. Each has its own difference.",
+        _one_for_both,
+    ),
+    (
+        "resized",
+        "You make skip smaller by leaving out pixels in between. Cut out its middle: pixels stay pixels.",
+        _resized,
+    ),
+    ("up padded with zeros", "You surround up with zeros. The result has the size of up: crop skip.", _grown),
+):
+    crop_concat.mistake(name, hint, answer)
