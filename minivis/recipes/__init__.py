@@ -15,6 +15,7 @@ RECIPES = (
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
+    "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
     "mask2former-shapes",

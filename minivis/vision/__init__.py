@@ -23,6 +23,7 @@ from minivis.vision.regression import *
 from minivis.vision.run_lengths import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
+from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
