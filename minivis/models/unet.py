@@ -11,7 +11,7 @@ from minivis import ops
 from minivis.autograd import Tensor, no_grad
 from minivis.backend import namespace
 from minivis.models.common import NORMS, as_images, published
-from minivis.nn import Conv2d, ConvTranspose2d, Dropout, MaxPool2d, Module, Parameter, ReLU, Sequential, init
+from minivis.nn import Conv2d, ConvTranspose2d, Dropout, Module, Parameter, ReLU, Sequential, init
 from minivis.vision.cropping import crop_concat
 
 __all__ = ["UNet", "unet"]
@@ -158,7 +158,6 @@ class UNet(Module):
         for width in widths:
             self.down.append(DoubleConv(channels, width, width, padded, norm, rng))
             channels = width
-        self.pool = MaxPool2d(2)
         self.dropout = Dropout(dropout, rng=rng)
         self.up = []
         for level in reversed(range(len(widths) - 1)):
@@ -174,7 +173,7 @@ class UNet(Module):
             self.output_size(size)
         maps = []
         for level, convolutions in enumerate(self.down):
-            x = convolutions(self.pool(x) if level else x)
+            x = convolutions(ops.max_pool2d(x, 2) if level else x)
             self.show(**{f"down{level}": x})
             maps.append(x)
         x = self.dropout(maps.pop())  # the bottom
