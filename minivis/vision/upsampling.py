@@ -10,13 +10,14 @@ from minivis.autograd import Tensor
 from minivis.backend import check_floating, device_of
 from minivis.complaints import named
 from minivis.dtypes import whole
+from minivis.pairs import checked_pair
 from minivis.precision import in_float32
 
 __all__ = ["bilinear_kernel", "cell_centres", "crop_offsets", "fcn_upsample"]
 
 
-def bilinear_kernel(size, dtype="float64"):
-    r"""The kernel of a transposed convolution that interpolates: a pyramid, highest in the middle.
+def bilinear_kernel(size, dtype="float32"):
+    r"""The kernel of a transposed convolution that interpolates: highest in the middle, and falling to each side.
 
     .. math::
         k_{ij} = h_i h_j, \qquad h_i = 1 - \frac{\lvert i - c \rvert}{f}, \qquad f = \lceil s / 2 \rceil,
@@ -24,21 +25,21 @@ def bilinear_kernel(size, dtype="float64"):
 
     Parameters
     ----------
-    size : int
-        s, its side: 2 f for a stride of f if the kernel is even, 2 f - 1 if it is odd.
-    dtype : dtype, default "float64"
+    size : int or (int, int)
+        s, its side, or height and width: 2 f for a stride of f if the kernel is even, 2 f - 1 if it is odd.
+    dtype : dtype, default "float32"
         Dtype of the result.
 
     Returns
     -------
-    numpy.ndarray, shape (size, size)
+    numpy.ndarray, shape (s, s)
         Weights that sum to f^2. Those that are f apart sum to 1 along each axis: with stride f every output pixel away from
         the border gets the total weight 1.
 
     Raises
     ------
     ValueError
-        If the size is not a whole number of at least 1.
+        If a size is not a whole number of at least 1.
 
     References
     ----------
@@ -48,12 +49,16 @@ def bilinear_kernel(size, dtype="float64"):
     Examples
     --------
     >>> bilinear_kernel(4)[1]
-    array([0.1875, 0.5625, 0.5625, 0.1875])
+    array([0.1875, 0.5625, 0.5625, 0.1875], dtype=float32)
     """
-    side = _whole("bilinear_kernel", "size", size)
+    rows, columns = (_heights(side) for side in checked_pair("bilinear_kernel", "size", size))
+    return np.outer(rows, columns).astype(dtype)
+
+
+def _heights(side):
+    """The kernel along one axis."""
     factor = (side + 1) // 2
-    heights = 1 - np.abs(np.arange(side) - (side - 1) / 2) / factor
-    return np.outer(heights, heights).astype(dtype)
+    return 1 - np.abs(np.arange(side) - (side - 1) / 2) / factor
 
 
 @named

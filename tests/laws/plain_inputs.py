@@ -57,6 +57,15 @@ def _subsample(rng):
     return {"x": _numbers(rng, B, C, 2 * H, 2 * W), "weight": _numbers(rng, C), "bias": _numbers(rng, C)}
 
 
+def _bilinear_kernel(rng):
+    rows, columns = (int(side) for side in rng.integers(1, 33, 2))
+    return {"size": rows if rng.random() < 0.3 else (rows, columns)}
+
+
+def _fcn_upsample(rng):
+    return {"scores": _numbers(rng, *rng.integers(1, 6, 4)), "factor": int(rng.integers(1, 9))}
+
+
 def _field_of_view(rng):
     count = int(rng.integers(1, 13))
     layers = np.stack(
@@ -341,6 +350,8 @@ PLAIN = {
     "sine_position_code": _sine_position_code,
     "attention_distance": _attention_distance,
     "field_of_view": _field_of_view,
+    "bilinear_kernel": _bilinear_kernel,
+    "fcn_upsample": _fcn_upsample,
     "softmax": _softmax,
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,

@@ -154,6 +154,29 @@ def subsample(x, weight, bias):
     return np.einsum("bchw,c->bchw", sums, weight) + bias.reshape(1, -1, 1, 1)
 
 
+def bilinear_kernel(size):
+    """Two boxes of the width of a pixel's cell, f wide each, laid over one another: their overlap is the kernel."""
+    sides = []
+    for side in pair(size):
+        factor = math.ceil(side / 2)
+        box = np.ones(factor)
+        triangle = np.convolve(box, box) / factor  # odd: 2 f - 1 weights, the highest in the middle
+        if side % 2 == 0:  # between two cells: the mean of neighbours
+            triangle = np.convolve(triangle, [0.5, 0.5])
+        sides.append(triangle)
+    return np.array([[row * column for column in sides[1]] for row in sides[0]], np.float32)
+
+
+def fcn_upsample(scores, factor):
+    """SciPy's interpolation of a picture with a border of zeros, which is as wide as a cell."""
+    B, K, H, W = scores.shape
+    places = [1 + (np.arange(factor * n) - (factor - 1) / 2) / factor for n in (H, W)]
+    grid = np.meshgrid(*places, indexing="ij")
+    padded = np.pad(scores, ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(-1, H + 2, W + 2)
+    planes = [scipy.ndimage.map_coordinates(plane, grid, order=1) for plane in padded]
+    return np.reshape(planes, (B, K, factor * H, factor * W))
+
+
 def field_of_view(layers):
     """The first and the last pixel of a position and of its neighbour, backwards through the layers."""
 
@@ -392,6 +415,8 @@ THIRD = RIGHT | {
     "crop_concat": crop_concat,
     "border_weights": border_weights,
     "field_of_view": field_of_view,
+    "bilinear_kernel": bilinear_kernel,
+    "fcn_upsample": fcn_upsample,
     "interpolate": interpolate,
     "local_response_norm": local_response_norm,
     "masked_conv2d": masked_conv2d,
