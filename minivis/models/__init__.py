@@ -19,8 +19,10 @@ from minivis.models.resnet import *
 from minivis.models.sagan import *
 from minivis.models.san import *
 from minivis.models.sasa import *
+from minivis.models.segnet import *
 from minivis.models.size_table import *
 from minivis.models.swin import *
+from minivis.models.unet import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
 from minivis.models.wide_resnet import *

@@ -22,6 +22,7 @@ RECIPES = (
     "non-local-films",
     "sagan-digits",
     "swin-shapes",
+    "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
 )
