@@ -16,6 +16,7 @@ RECIPES = (
     "detr-panoptic-shapes",
     "detr-shapes",
     "faster-rcnn-shapes",
+    "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
     "mask-rcnn-shapes",
@@ -23,6 +24,7 @@ RECIPES = (
     "non-local-films",
     "sagan-digits",
     "swin-shapes",
+    "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
 )
