@@ -8,7 +8,7 @@ from minivis.recipes import _regions, _shapes
 
 __all__ = ["measure", "run", "small_mask_rcnn"]
 
-STEPS = 1500
+STEPS = 3000
 
 
 def small_mask_rcnn(backbone, rng, **options):
