@@ -88,7 +88,9 @@ class YOLO(Module):
         self, backbone, num_classes, boxes_per_cell=2, neck=((128, 1), (128, 1)), norm=None, head="convolutional",
         grid=7, hidden=4096, dropout=0.5, rng=None,
     ):  # fmt: skip
-        init.check_sizes("YOLO", num_classes=num_classes, boxes_per_cell=boxes_per_cell, grid=grid, hidden=hidden)
+        init.check_sizes(
+            "YOLO", num_classes=num_classes, boxes_per_cell=boxes_per_cell, grid=grid, hidden=hidden
+        )
         if head not in ("convolutional", "connected"):
             raise ValueError(f'YOLO: head must be "convolutional" or "connected", got {head!r}')
         if norm not in (None, *NORMS):
