@@ -23,6 +23,7 @@ RECIPES = (
     "swin-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "yolo-shapes",
 )
 
 

@@ -14,7 +14,7 @@ from minivis.train import fit
 
 __all__ = ["measure", "run", "small_yolo"]
 
-STEPS = 2400
+STEPS = 4000
 TRUNK_STEPS = 1500
 
 
@@ -51,7 +51,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
         return {"validation AP50": _shapes.measure_detector(find(model), 100, "validation")["AP50"]}
 
     schedule = optim.one_cycle(steps, warmup=0.1)
-    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
+    optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=2e-3, schedule=schedule)
     batches = _shapes.loader(steps, 32, rng, seed, sample=_shapes.with_boxes)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, loss, optimizer, steps, clip=1.0, **keep)
