@@ -14,7 +14,7 @@ from minivis.train import fit
 
 __all__ = ["measure", "run", "small_yolo"]
 
-STEPS = 4000
+STEPS = 2200
 TRUNK_STEPS = 1500
 
 
