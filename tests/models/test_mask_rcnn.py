@@ -25,7 +25,14 @@ SIZES = {
 
 def small(**options):
     backbone = ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, num_classes=0, norm="group", rng=1)
-    options = {"min_size": None, "score_threshold": 0.0, "detections": 4, "region_samples": 16, **SIZES, **options}
+    options = {
+        "min_size": None,
+        "score_threshold": 0.0,
+        "detections": 4,
+        "region_samples": 16,
+        **SIZES,
+        **options,
+    }
     return MaskRCNN(backbone, 4, rng=2, **options)
 
 
