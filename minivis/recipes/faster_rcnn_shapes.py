@@ -8,7 +8,7 @@ from minivis.recipes import _regions, _shapes
 
 __all__ = ["measure", "run", "small_faster_rcnn"]
 
-STEPS = 1500
+STEPS = 3500
 
 
 def small_faster_rcnn(backbone, rng, **options):
