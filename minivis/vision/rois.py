@@ -59,8 +59,8 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
 
     Notes
     -----
-    Differentiable in ``features`` only: the regions get no gradient, as in Faster R-CNN, where they count as given. The
-    weights of a region are a product of weights along y and along x, so that it is read by two matrix products, A_y x A_x^T.
+    Differentiable in ``features`` only: the regions count as given, as in Faster R-CNN; detach those that a network made.
+    The weights of a region are a product of weights along y and along x: it is read by two matrix products, A_y x A_x^T.
 
     References
     ----------
@@ -80,6 +80,7 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
     images = _checked(name, features, rois, scale)
     sampling = sizes(name, "sampling", sampling, 1, least=0)[0]
     (_, C, H, W), R = features.shape, rois.shape[0]
+    rois = rois.astype(xp.float64)  # between hundreds of cells, float32 would leave few digits for the weights
     rows = axis_weights(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned, features.dtype)
     columns = axis_weights(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned, features.dtype)
     y = xp.zeros((R, C, h, w), features.dtype)
@@ -308,7 +309,9 @@ def _checked(name, features, rois, scale):
     check_range(name, "rois[:, 0]", picture, features.shape[0], "picture", low=0)
     if may_read(rois):
         _check_sides(name, to_numpy(rois[:, 1:]), shapes)
-    return [(b, np.flatnonzero(picture == b)) for b in np.unique(picture)]
+    device = backend.device_of(features)
+    found = [(int(b), np.flatnonzero(picture == b)) for b in np.unique(picture)]
+    return [(b, backend.to_device(here, device)) for b, here in found]
 
 
 def _check_sides(name, boxes, shapes):
