@@ -18,6 +18,7 @@ from minivis.data import shapes
 from minivis.recipes import (
     _shapes,
     detr_panoptic_shapes,
+    fcn_shapes,
     local_attention_shapes,
     mask2former_shapes,
     swin_shapes,
@@ -28,6 +29,7 @@ WHAT = {
     "swin-shapes": "Swin Transformer, maps of 16 x 16, 8 x 8 and 4 x 4 tokens, windows of 4 x 4",
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
+    "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
 }
 OUTPUT = {
@@ -35,6 +37,7 @@ OUTPUT = {
     "swin-shapes": "(B, 6) logits of circle, square, triangle, star, ring, cross; for scenes with one object",
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
+    "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
 }
 DATA = {
@@ -53,6 +56,8 @@ def measure(name, model):
         found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
+    elif name == "fcn-shapes":
+        found = fcn_shapes.measure_borders(model)
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -67,6 +72,8 @@ def failures(name, model):
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
+    if name == "fcn-shapes":
+        return _pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
 
@@ -102,6 +109,27 @@ def _outlines(scenes, logits):
         columns=WORST,
         caption="Top: the scenes. Middle: the true outlines. Bottom: the predictions. The worst of 100 held-out scenes.",
     )
+
+
+def _pixels(scenes, logits):
+    """The scenes with the fewest right pixels."""
+    named = logits.argmax(axis=1)
+    there = np.stack([scene.semantic for scene in scenes])
+    scores = (named == there).mean(axis=(1, 2))
+    worst = np.argsort(scores)[:WORST]
+    return viz.panoptic_on_images(
+        [scenes[i].image for i in worst] * 2,
+        [_as_segments(there[i]) for i in worst] + [_as_segments(named[i]) for i in worst],
+        names=shapes.CLASSES,
+        titles=[f"scene {i}" for i in worst] + [f"named: {scores[i]:.2f} right" for i in worst],
+        columns=WORST,
+        caption="Top: the true classes of the pixels. Bottom: the predictions. The worst of 100 held-out scenes.",
+    )
+
+
+def _as_segments(classes):
+    """A map of classes as a panoptic result: one segment for each class."""
+    return classes, [{"id": int(k), "category_id": int(k)} for k in np.unique(classes)]
 
 
 def _boxes(scenes, output):

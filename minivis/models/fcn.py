@@ -9,7 +9,6 @@ from collections import namedtuple
 
 from minivis import ops
 from minivis.models.common import as_images, he_normal, published
-from minivis.models.resnet import ResNet
 from minivis.nn import BatchNorm2d, Conv2d, Dropout, MaxPool2d, Module, ReLU, Sequential, init
 from minivis.vision.upsampling import cell_centres, crop_offsets, fcn_upsample
 
@@ -226,6 +225,7 @@ class SkipFCN(Module):
     Examples
     --------
     >>> import numpy as np
+    >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, num_classes=0)
     >>> SkipFCN(backbone, num_classes=5, skips=1)(np.zeros((2, 3, 32, 48), np.float32)).shape
     (2, 5, 32, 48)
@@ -291,6 +291,7 @@ class DilatedFCN(Module):
     Examples
     --------
     >>> import numpy as np
+    >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1, 1), widths=(8, 16, 32), stem_width=4, num_classes=0, dilated=1)
     >>> DilatedFCN(backbone, num_classes=5)(np.zeros((2, 3, 33, 48), np.float32)).shape
     (2, 5, 33, 48)
@@ -347,6 +348,8 @@ def _published(name, stride, parameters):
 
 
 def _on_resnet(num_classes, rng, depths, auxiliary=False, **options):
+    from minivis.models.resnet import ResNet
+
     rng = init.generator(rng)
     backbone = ResNet(depths, num_classes=0, dilated=2, rng=rng)
     return DilatedFCN(backbone, num_classes, auxiliary, rng=rng, **options)

@@ -6,6 +6,7 @@ Not here: the shared part of the recipes on scenes (_shapes.py), the network (mo
 """
 
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from minivis import optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
+from minivis.metrics import confusion_matrix, mean_iou
 from minivis.models import SkipFCN
 from minivis.recipes import _shapes
 from minivis.recipes.local_attention_shapes import outlines
@@ -24,7 +26,7 @@ __all__ = ["FORMS", "compare", "measure_borders", "results", "small_fcn"]
 RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 4000
 SEEDS = (0, 1, 2)
-COMPARED = 600  # steps of each network of the comparison
+COMPARED = {"steps": 400, "batch_size": 16, "scenes": 2000}
 # the stride of the finest scores -> how many finer maps are added to the coarsest
 FORMS = {"stride 16": 0, "stride 8": 1, "stride 4": 2}
 
@@ -60,12 +62,11 @@ def small_fcn(backbone, rng, skips=2):
 
 def measure(model, count=None, seed=None):
     """Mean IoU, and the shares of right pixels; see `recipes.measure`."""
-    found = {**_shapes.measure_pixels(model, count, seed=seed), **measure_borders(model, count, seed=seed)}
-    return _shapes.with_value("mIoU", found)
+    return _shapes.with_value("mIoU", measure_borders(model, count, seed=seed))
 
 
 def measure_borders(model, count=None, split="held-out", seed=None):
-    """The shares of right pixels at the outlines of objects and elsewhere, on scenes that were not used in training.
+    """Mean IoU, and the shares of right pixels at the outlines of objects and elsewhere, on scenes not used in training.
 
     Parameters
     ----------
@@ -79,18 +80,18 @@ def measure_borders(model, count=None, split="held-out", seed=None):
     Returns
     -------
     dict of str to float
-        ``at borders``: of the pixels next to a pixel of another object or of none. ``elsewhere``: of the others.
+        ``mIoU``; ``at borders``: the share of right pixels among those next to a pixel of another object or of none;
+        ``elsewhere``: among the others.
     """
-    right = np.zeros(2)
-    there = np.zeros(2)
+    counted = np.zeros((2, len(shapes.CLASSES), len(shapes.CLASSES)), np.int64)  # elsewhere, at borders
     for images, classes, border in DataLoader(_shapes.fresh_scenes(count, seed, split, sample=_bordered), 50):
         with no_grad():
-            hits = model(images).numpy().argmax(axis=1) == classes
+            named = model(images).numpy().argmax(axis=1)
         for where in (0, 1):
-            right[where] += hits[border == where].sum()
-            there[where] += (border == where).sum()
-    elsewhere, borders = right / there
-    return {"at borders": float(borders), "elsewhere": float(elsewhere)}
+            chosen = border == where
+            counted[where] += confusion_matrix(named[chosen], classes[chosen], len(shapes.CLASSES))
+    elsewhere, borders = (float(np.trace(part) / part.sum()) for part in counted)
+    return {"mIoU": mean_iou(counted.sum(axis=0)), "at borders": borders, "elsewhere": elsewhere}
 
 
 def _bordered(scene):
@@ -108,18 +109,19 @@ def run(out, seed=0, steps=STEPS, resume=False):
         return {"validation mIoU": _shapes.measure_pixels(model, 100, "validation")["mIoU"]}
 
     seconds = _train(model, steps, rng, seed, out=out, resume=resume, settings=facts, evaluate=evaluate)
-    found = measure(model)
-    del found["value"]
-    return _shapes.write_report(
-        model, out, "mIoU", found, {"backbone": before, "pixels": seconds}, steps=steps, **facts
-    )
+    seconds = {"backbone": before, "pixels": seconds}
+    return _shapes.write_report(model, out, "mIoU", measure_borders(model), seconds, steps=steps, **facts)
 
 
 def _train(model, steps, rng, seed, **keep):
     """Train on fresh scenes; returns the seconds."""
+    batches = _shapes.loader(steps, 32, rng, seed, _shapes.with_pixels, stack)
+    return _fit(model, batches, steps, **keep)
+
+
+def _fit(model, batches, steps, **keep):
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=2e-3, schedule=schedule)
-    batches = _shapes.loader(steps, 32, rng, seed, _shapes.with_pixels, stack)
     return fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)["seconds"][-1]
 
 
@@ -146,6 +148,9 @@ def compare(out, forms=tuple(FORMS), seeds=SEEDS):
     """
     folder = storage.make_folder(out)
     found = {}
+    for seed in seeds:  # the forms share the scenes of a seed
+        for form in forms:
+            _compared(folder, form, seed)
     for form in forms:
         rows = [_compared(folder, form, seed) for seed in seeds]
         found[form] = {name: [row[name] for row in rows] for name in rows[0]}
@@ -158,16 +163,23 @@ def _compared(folder, form, seed):
         backbone, _ = _shapes.trunk(folder, max(1, STEPS * 3 // 8), np.random.default_rng(0), True, 0)
         rng = np.random.default_rng(seed)
         model = small_fcn(backbone, rng, FORMS[form])
+        batch_size = COMPARED["batch_size"]
+        batches = DataLoader(
+            _pool(COMPARED["scenes"], seed), batch_size, shuffle=True, drop_last=True, rng=rng, collate=stack
+        )
         start = time.process_time()
-        _train(model, COMPARED, rng, 1000 + seed)
-        seconds = time.process_time() - start
-        row = {
-            **_shapes.measure_pixels(model, split="validation"),
-            **measure_borders(model, split="validation"),
-        }
-        row = {name: round(value, 4) for name, value in row.items()} | {"seconds": round(seconds, 1)}
+        _fit(model, batches, COMPARED["steps"])
+        row = {"seconds": round(time.process_time() - start, 1)}
+        found = measure_borders(model, split="validation")
+        row = {name: round(value, 4) for name, value in found.items()} | row
         storage.write_files({path: storage.pack_json(row)})
     return storage.read_json(path)
+
+
+@lru_cache(maxsize=1)
+def _pool(count, seed):
+    """Training scenes that the forms of the network share: drawing them takes longer than training on them."""
+    return list(shapes.Scenes(count, "train", 100 + seed, sample=_shapes.with_pixels))
 
 
 def results():
