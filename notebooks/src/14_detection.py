@@ -1,0 +1,233 @@
+# %% [markdown]
+# # 14. Detection before transformers: from sliding windows to Faster R-CNN and YOLO
+#
+# A detector returns a box and a class for each object of a picture, and nobody tells it how many there are. Before
+# transformers, this was made a question that a classifier can answer: *is there an object in this box?* Most of this
+# chapter is about which boxes to ask about, how to ask about thousands of them in little time, and what to do when
+# several boxes answer for the same object.
+#
+# **Goals**
+#
+# - You can say why a network that regresses boxes directly fails, and how many windows a sliding window has.
+# - You can compute IoU, non-maximum suppression and the coding of boxes by hand.
+# - You can follow the road from R-CNN to SPP, Fast R-CNN and Faster R-CNN: which part each of them made fast.
+# - You can write RoIPool and RoIAlign, and say what rounding costs.
+# - You can match anchors with objects, and read the four losses of Faster R-CNN and the loss of YOLO.
+# - You can write a detector on a grid and train it, and compare Faster R-CNN, YOLO and DETR on the same scenes.
+#
+# **Before**: convolution from [02](02_convolution.ipynb), ResNets from [03](03_lenet_to_resnet.ipynb).
+#
+# **Slides**: Deck C is CPSC 425, lecture 23; Deck Z is Zagoruyko, *Transformers in Computer Vision*; Deck H is Hanyang
+# University, *Transformers* (ViT, DETR, Segmenter). A section that follows a slide names it by its tag: deck, page and
+# a short name.
+#
+# > *Corrections.* The caption of `C/67-yolo-channels` still says $B = 3$; the thirty channels that it draws mean
+# > $B = 2$, as in the paper. The slide `C/63-yolo-output` speaks of *base boxes* and of the background as a class. The
+# > first YOLO has neither: a box is predicted without a base, and its confidence says whether there is an object. Base
+# > boxes came with YOLO v2.
+#
+# **Time**: about 75 minutes to read, 60 more for the exercises; the cells take about 40 seconds.
+
+# %% tags=["setup"]
+import itertools
+import time
+
+import numpy as np
+
+import minivis as mv
+from minivis import recipes, viz
+from minivis.data import shapes
+from minivis.laws import claims
+from minivis.ops import cross_entropy, sigmoid, softmax
+from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_iou, nms
+
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## Four questions about a picture
+#
+# Slides `Z/41-object-detection`, `C/3-four-vision-problems`. The same picture can be asked four questions. They differ
+# in what comes back: one class or several for the whole picture, a box and a class for each object, a class for each
+# pixel, or a mask and a class for each object. Only two of the answers have a fixed size.
+
+# %% tags=["slide:Z/41-object-detection", "slide:C/3-four-vision-problems"]
+scenes = [shapes.scene(seed) for seed in range(200)]  # held out: no training saw them
+images = np.stack([scene.image for scene in scenes])  # (200, 3, 64, 64)
+truth = [{"labels": s.labels, "boxes": box_cxcywh_to_xyxy(s.boxes) * 64} for s in scenes]  # corners in pixels
+
+one = 9
+scene, objects = scenes[one], truth[one]
+T = len(scene.labels)
+assert objects["boxes"].shape == (T, 4) and scene.semantic.shape == (64, 64) and scene.masks.shape == (T, 64, 64)
+viz.four_answers(
+    scene.image,
+    objects["labels"],
+    objects["boxes"],
+    scene.masks,
+    scene.semantic,
+    names=shapes.THINGS,
+    classes=shapes.CLASSES,
+    title="One picture, four problems",
+    caption="Compare what is returned. Categorisation names what there is, without a place. Detection gives each "
+    "object a box. Semantic segmentation gives each pixel a class, and two objects of one class cannot be told apart. "
+    "Instance segmentation gives each object its own pixels.",
+)
+
+# %% [markdown]
+# ## First idea: regress the boxes
+#
+# Slide `C/35-detection-as-regression`. A network can return any numbers, so let it return the four numbers of a box.
+# We try it in the simplest way: the maps that a trained backbone makes of a picture, and one linear layer on top,
+# fitted by least squares with a small penalty on the weights (*ridge regression*). There are three tasks: pictures
+# with one object, pictures with two objects in the order in which they were drawn, and the same pictures with the
+# objects sorted from left to right.
+
+
+# %%
+trunk = mv.load("detr-shapes").backbone  # see the end of the chapter for how it was trained
+
+
+def features(pictures):
+    """The maps of stride 8 of some pictures: (B, 3, 64, 64) -> (B, C, 8, 8)."""
+    with mv.no_grad():
+        return np.concatenate([trunk.features(pictures[i : i + 50])[-1].numpy() for i in range(0, len(pictures), 50)])
+
+
+def drawn(count, split, number, sort=False):
+    """Pictures with `number` objects each, and their boxes (count, number * 4)."""
+    some = shapes.Scenes(count, split, seed=14, objects=number, sample=lambda scene: scene)
+    some = [scene for scene in (some[i] for i in range(count)) if len(scene.labels) == number]
+    boxes = [s.boxes[np.argsort(s.boxes[:, 0])] if sort else s.boxes for s in some]
+    return np.stack([s.image for s in some]), np.stack(boxes).reshape(len(some), -1)
+
+
+def ridge(x, y, new, penalty):
+    """Least squares with a penalty on the weights, by the kernel (n, n); predictions for the rows of `new`."""
+    middle_x, middle_y = x.mean(axis=0), y.mean(axis=0)
+    x, new = x - middle_x, new - middle_x
+    return new @ (x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y - middle_y)) + middle_y
+
+
+# %%
+results = {}
+for name, number, sort in (("one object", 1, False), ("two, as drawn", 2, False), ("two, left to right", 2, True)):
+    pictures, wanted = drawn(600, "train", number, sort)
+    new, there = drawn(150, "validation", number, sort)
+    x, x_new = (features(p).reshape(len(p), -1).astype(np.float64) for p in (pictures, new))
+    said = ridge(x, wanted, x_new, 300.0).reshape(-1, 4)
+    said[:, 2:] = np.maximum(said[:, 2:], 0.02)
+    iou = box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(there.reshape(-1, 4).astype(float)), pairwise=False)
+    results[name] = (new, said.reshape(len(new), -1, 4), iou)
+    print(f"{name:20} mean IoU {iou.mean():.2f}, above 0.5: {(iou > 0.5).mean():.0%}")
+
+# %% tags=["slide:C/35-detection-as-regression"]
+pictures, said, iou = results["two, as drawn"]
+assert results["one object"][2].mean() > 2 * iou.mean() and results["two, left to right"][2].mean() > 1.5 * iou.mean()
+apart = np.abs(drawn(150, "validation", 2)[1].reshape(-1, 2, 4)[:, 0, 0] - 0.5)  # how far the first one is from the middle
+middle = np.abs(said[:, :, 0].mean(axis=1) - 0.5)
+numbers = sorted({len(s.labels) for s in scenes})
+print("numbers of objects in 200 ordinary scenes:", numbers)
+assert len(numbers) > 5
+single, answer, _ = results["one object"]
+viz.boxes_on_images(
+    [*single[:4], *pictures[:4]],
+    [*answer[:4], *said[:4]],
+    normalised=True,
+    titles=["one object: one box"] * 4 + ["two objects: two boxes"] * 4,
+    columns=4,
+    size=2.2,
+    title="Boxes as eight numbers of a regression",
+    caption="Top row: with one object the regression finds it. Bottom row: with two objects in no fixed order both boxes "
+    "lie near the middle between the objects. A squared error is least at the mean of all answers that were right for "
+    "pictures like this one, and the mean of two boxes is no box.",
+)
+
+# %% [markdown]
+# With one object this works. With two it fails, and not for lack of data: which of them is "the first"? An order such as
+# left to right helps a little, but it jumps when two objects pass each other. And an ordinary scene has one object or
+# eight: **each image needs a different number of outputs**. (DETR will return to regression. It has more outputs than any
+# picture has objects, and a matching that decides which of them belongs to which: chapter [15](15_detr.ipynb).)
+#
+# ## Second idea: classify every window
+#
+# Slide `C/38-detection-by-sliding-window`. A classifier does have an output of fixed size. So cut out a window, ask
+# which object it shows, or *background* if none, and slide the window over the picture. How many windows are there? A
+# box has two different vertical edges out of $W + 1$ and two horizontal ones out of $H + 1$:
+#
+# $$\binom{W + 1}{2} \binom{H + 1}{2}.$$
+
+
+# %%
+def count_windows(height, width):
+    """All boxes with edges between pixels, one by one."""
+    pairs = lambda n: sum(1 for low in range(n + 1) for high in range(low + 1, n + 1))  # noqa: E731
+    return pairs(height) * pairs(width)
+
+
+assert count_windows(3, 4) == 6 * 10 and count_windows(64, 64) == (65 * 64 // 2) ** 2 == 4_326_400
+print(f"windows of a 64 x 64 picture: {count_windows(64, 64):,}; of a 480 x 640 one: {count_windows(480, 640):,}")
+
+
+def sliding_windows(size, side, stride):
+    """Square windows of one size: corners (n, 4) in pixels."""
+    starts = np.arange(0, size - side + 1, stride)
+    y, x = np.meshgrid(starts, starts, indexing="ij")
+    return np.stack([x, y, x + side, y + side], axis=-1).reshape(-1, 4)
+
+
+sides, stride = (10, 16, 26), 3
+windows = [sliding_windows(64, side, stride) for side in sides]
+print("we ask about", *(len(w) for w in windows), "windows of", *sides, "pixels")
+
+# %% [markdown]
+# A classifier of windows needs windows to learn from. A window that overlaps an object enough, with an intersection over
+# union (IoU, the next section) above 0.6, has that object's class. One below 0.3 is background. Each window is **warped**
+# to 16 x 16 pixels: the nearest pixel is taken at each place of a grid.
+
+
+# %%
+def warp(image, boxes, side=16):
+    """Cut boxes (n, 4) out of a picture (C, H, W) and resize them: (n, C, side, side)."""
+    at = (np.arange(side) + 0.5) / side
+    x = boxes[:, :1] + at * (boxes[:, 2:3] - boxes[:, :1])  # (n, side), in pixels
+    y = boxes[:, 1:2] + at * (boxes[:, 3:] - boxes[:, 1:2])
+    x, y = (np.clip(v.astype(int), 0, 63) for v in (x, y))
+    return image[:, y[:, :, None], x[:, None, :]].swapaxes(0, 1)
+
+
+BACKGROUND = len(shapes.THINGS)
+
+
+def windows_to_learn_from(scene, rng, count=24):
+    """Windows near the objects and anywhere, with their classes."""
+    there = box_cxcywh_to_xyxy(scene.boxes.astype(float)) * 64
+    side = np.exp(rng.uniform(np.log(8), np.log(32), (count, 1)))
+    corner = rng.uniform(0, 64 - side, (count, 2))
+    anywhere = np.concatenate([corner, corner + side], axis=1)
+    near = np.repeat(there, 6, axis=0) + rng.normal(0, 1.5, (6 * len(there), 4))
+    near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 4)
+    boxes = np.concatenate([near, anywhere])
+    iou = box_iou(boxes, there)
+    classes = np.where(iou.max(axis=1) > 0.6, scene.labels[iou.argmax(axis=1)], BACKGROUND)
+    use = (iou.max(axis=1) > 0.6) | (iou.max(axis=1) < 0.3)
+    return warp(scene.image, boxes[use]), classes[use]
+
+
+# %%
+some = shapes.Scenes(500, "train", seed=38, sample=lambda scene: scene)
+crops, classes = (
+    np.concatenate(part) for part in zip(*(windows_to_learn_from(some[i], rng) for i in range(500)), strict=True)
+)
+print(f"{len(crops):,} windows, {np.mean(classes == BACKGROUND):.0%} of them background")
+draw = np.random.default_rng(0)
+classifier = mv.nn.Sequential(
+    mv.nn.Conv2d(3, 16, 3, padding=1, rng=draw), mv.nn.ReLU(), mv.nn.MaxPool2d(2),  # (B, 16, 8, 8)
+    mv.nn.Conv2d(16, 32, 3, padding=1, rng=draw), mv.nn.ReLU(), mv.nn.MaxPool2d(2),  # (B, 32, 4, 4)
+    mv.nn.Flatten(), mv.nn.Linear(512, 64, rng=draw), mv.nn.ReLU(), mv.nn.Linear(64, 7, rng=draw),
+)  # fmt: skip
+optimizer = mv.optim.AdamW(classifier.parameters(), lr=4e-3, schedule=mv.optim.one_cycle(300))
+for _ in range(300):
+    chosen = draw.integers(0, len(crops), 64)
+    batch = crops[chosen], classes[chosen]
+    loss = mv.train.train_step(classifier, lambda net, x, k: cross_entropy(net(x), k), batch, optimizer)
+print(f"loss {loss:.2f}")
