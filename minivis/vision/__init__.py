@@ -5,6 +5,8 @@ Not here: layers (nn/), pictures (viz/).
 """
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
+from minivis.vision.anchors import *
+from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
@@ -16,8 +18,10 @@ from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.proposals import *
 from minivis.vision.receptive_fields import *
 from minivis.vision.regression import *
+from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
