@@ -181,7 +181,7 @@ print("we ask about", *(len(w) for w in windows), "windows of", *sides, "pixels"
 
 # %% [markdown]
 # A classifier of windows needs windows to learn from. A window that overlaps an object enough, with an intersection over
-# union (IoU, the next section) above 0.6, has that object's class. One below 0.3 is background. Each window is **warped**
+# union (IoU, the next section) above 0.6, has that object's class. One below 0.4 is background. Each window is **warped**
 # to 16 x 16 pixels: the nearest pixel is taken at each place of a grid.
 
 
@@ -198,7 +198,7 @@ def warp(image, boxes, side=16):
 BACKGROUND = len(shapes.THINGS)
 
 
-def windows_to_learn_from(scene, rng, count=24):
+def windows_to_learn_from(scene, rng, count=60):
     """Windows near the objects and anywhere, with their classes."""
     there = box_cxcywh_to_xyxy(scene.boxes.astype(float)) * 64
     side = np.exp(rng.uniform(np.log(8), np.log(32), (count, 1)))
@@ -209,7 +209,7 @@ def windows_to_learn_from(scene, rng, count=24):
     boxes = np.concatenate([near, anywhere])
     iou = box_iou(boxes, there)
     classes = np.where(iou.max(axis=1) > 0.6, scene.labels[iou.argmax(axis=1)], BACKGROUND)
-    use = (iou.max(axis=1) > 0.6) | (iou.max(axis=1) < 0.3)
+    use = (iou.max(axis=1) > 0.6) | (iou.max(axis=1) < 0.4)
     return warp(scene.image, boxes[use]), classes[use]
 
 
@@ -231,3 +231,225 @@ for _ in range(300):
     batch = crops[chosen], classes[chosen]
     loss = mv.train.train_step(classifier, lambda net, x, k: cross_entropy(net(x), k), batch, optimizer)
 print(f"loss {loss:.2f}")
+
+
+# %%
+def classify_windows(image, boxes):
+    """Probabilities (n, 7) of windows: six kinds of objects, and background."""
+    with mv.no_grad():
+        return softmax(classifier(warp(image, boxes)).numpy())
+
+
+every_window = np.concatenate(windows).astype(np.float32)
+start = time.perf_counter()
+by_window = [classify_windows(image, every_window) for image in images[:40]]  # 40 times (n, 7)
+seconds_sliding = (time.perf_counter() - start) / 40
+print(f"{len(every_window)} windows take {seconds_sliding:.3f} s an image")
+
+# the highest probability of an object in each window, as one map for each size of windows
+counts = np.cumsum([len(w) for w in windows])[:-1]
+heat = [part[:, :-1].max(axis=1) for part in np.split(by_window[one], counts)]
+sides_of = [int(len(h) ** 0.5) for h in heat]
+fig, axes = viz.figure(1, 3, 8.4, 3.0, sharex=False, title="How sure the classifier is of an object, by window size",
+    caption="Each cell is one window, drawn at its place; bright means that it shows an object for sure. Small windows "
+    "respond to small objects, large ones to large objects. Round each object many windows respond, not one.")  # fmt: skip
+for ax, values, n, side in zip(axes[0], heat, sides_of, sides, strict=True):
+    ax.imshow(values.reshape(n, n), vmin=0, vmax=1, extent=(side / 2, 64 - side / 2, 64 - side / 2, side / 2))
+    ax.set(xlim=(0, 64), ylim=(64, 0))
+    viz.label(ax, "centre of the window, x", "y" if side == sides[0] else "", f"windows of {side} pixels")
+fig
+
+# %% [markdown]
+# The windows above one half are the detections, and their sizes are the three that we chose. Look at how many there are.
+
+
+# %%
+def surer_than(boxes, probabilities, least):
+    """Windows whose best class of object is at least so likely, as a dict of detections."""
+    scores, labels = probabilities[:, :-1].max(axis=1), probabilities[:, :-1].argmax(axis=1)
+    keep = scores >= least
+    return {"boxes": boxes[keep], "scores": scores[keep], "labels": labels[keep]}
+
+
+sure = [surer_than(every_window, p, 0.5) for p in by_window]
+found = np.array([len(f["scores"]) for f in sure])
+there = np.array([len(t["labels"]) for t in truth[:40]])
+print(f"objects in an image: {there.mean():.1f}; sure windows: {found.mean():.1f}")
+
+# %% tags=["slide:C/38-detection-by-sliding-window"]
+assert len(every_window) > 500 and found.mean() > 3 * there.mean()
+few = [9, 2, 5, 12]
+viz.scored_boxes_on_images(
+    [images[i] for i in few],
+    [sure[i]["boxes"] for i in few],
+    [sure[i]["scores"] for i in few],
+    titles=[f"{there[i]} objects, {found[i]} windows" for i in few],
+    bar_label="probability",
+    vmin=0.5,
+    title="Windows that the classifier is sure of",
+    caption="Every line is a window with a probability above 0.5. Each object is found many times, by windows a few pixels "
+    "apart and of other sizes. Which of them should be the answer?",
+)
+
+# %% [markdown]
+# So a sliding window has two problems. It asks many times more often than there are objects: 819 windows for about four,
+# and these are only squares of three sizes. And it answers many times for one object. The second problem has an old
+# solution, which nearly all detectors of this chapter use.
+#
+# ## Intersection over union, and non-maximum suppression
+#
+# How similar are two boxes? Their **IoU** is the area that they share, divided by the area that they cover together.
+# **Non-maximum suppression** (NMS) keeps the best box, drops every box whose IoU with it is larger than a threshold, and
+# goes on with the best of those that are left. First both with loops, on three boxes.
+
+
+# %%
+def iou_by_hand(a, b):
+    """IoU of two boxes, each (left, top, right, bottom)."""
+    wide = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    high = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    either = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - wide * high
+    return wide * high / either
+
+
+def nms_loops(boxes, scores, threshold):
+    """Pair by pair: the indices that stay, from the best to the worst."""
+    kept = []
+    for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+        if all(iou_by_hand(boxes[i], boxes[j]) <= threshold for j in kept):
+            kept.append(i)
+    return kept
+
+
+def nms_fast(boxes, scores, threshold):
+    """The same with one row of overlaps for each box that stays."""
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left):
+        kept.append(left[0])
+        overlaps = box_iou(boxes[left[:1]], boxes[left[1:]])[0]
+        left = left[1:][overlaps <= threshold]
+    return np.array(kept)
+
+
+# %%
+abc = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [5, 0, 15, 10]])
+scores = np.array([0.9, 0.8, 0.7])
+overlaps = box_iou(abc, abc)
+np.testing.assert_allclose(overlaps[[0, 0, 1], [1, 2, 2]], [90 / 110, 50 / 150, 60 / 140])
+print("IoU of A and B, A and C, B and C:", overlaps[[0, 0, 1], [1, 2, 2]].round(3))
+for threshold, stay in ((0.5, [0, 2]), (0.3, [0]), (1 / 3, [0, 2])):
+    assert nms_loops(abc, scores, threshold) == nms_fast(abc, scores, threshold).tolist() == stay
+    assert nms(abc, scores, threshold).tolist() == stay
+    print(f"threshold {threshold:.2f}: keeps", *("ABC"[i] for i in stay))
+assert mv.laws.check("nms", nms).passed  # and the library's keeps all laws
+
+# %% [markdown]
+# At a threshold of exactly $1/3$ box C stays: its IoU with A is *equal* to the threshold, not above it. At 0.5, box B goes
+# because of A. It would itself have dropped nothing any more: only boxes that stay drop others. In a detector NMS runs
+# within each class, so that a star in front of a circle does not drop the circle.
+
+# %%
+kept = [
+    {name: values[batched_nms(f["boxes"], f["scores"], f["labels"], 0.3)] for name, values in f.items()} for f in sure
+]
+before, after = (mv.metrics.average_precision(f, truth[:40]) for f in (sure, kept))
+print(f"{found.mean():.1f} windows an image become {np.mean([len(f['scores']) for f in kept]):.1f}")
+print(f"AP50 {before['AP50']:.3f} -> {after['AP50']:.3f}; AP {before['AP']:.3f} -> {after['AP']:.3f}")
+assert after["AP50"] > before["AP50"] + 0.03
+viz.boxes_on_images(
+    [images[i] for i in few],
+    [kept[i]["boxes"] for i in few],
+    labels=[kept[i]["labels"] for i in few],
+    scores=[kept[i]["scores"] for i in few],
+    names=shapes.THINGS,
+    title="The same windows after suppression",
+    caption="Most objects are now found once. What is left to complain about: the boxes are squares of three sizes and fit "
+    "badly, a few objects keep two windows that do not overlap enough, and some classes are wrong.",
+)
+
+# %% [markdown]
+# Suppression is a step without a gradient, and with a threshold that somebody has to choose. Move C slowly over A, and the
+# number of answers jumps from one to two at a place that has to do with the threshold and with nothing in the picture.
+# **Soft-NMS** (Bodla et al. 2017) lowers the score of a box instead, by $e^{-\mathrm{IoU}^2/\sigma}$ for each better box,
+# so that nothing jumps.
+
+# %%
+shift = np.linspace(0, 10, 101)
+hard, soft = [], []
+for s in shift:
+    pair = np.array([[0.0, 0, 10, 10], [s, 0, s + 10, 10]])
+    two = np.array([0.9, 0.8])
+    hard.append(0.8 if len(nms(pair, two, 0.5)) == 2 else 0.0)
+    indices, rescored = mv.vision.soft_nms(pair, two, sigma=0.5)
+    soft.append(rescored[indices.tolist().index(1)])
+jump = shift[np.argmax(hard)]
+assert np.isclose(iou_by_hand([0, 0, 10, 10], [jump, 0, jump + 10, 10]), 0.5, atol=0.02)
+viz.curves(
+    {"NMS at 0.5": (shift, hard), "Soft-NMS": (shift, soft)},
+    "shift of the second box, in pixels",
+    "score that is left to it",
+    title="Two boxes of 10 x 10 pixels, scores 0.9 and 0.8",
+    caption="With NMS the second box is dropped until its IoU with the first is at most one half, at a shift of a third of "
+    "its width; there its score jumps from 0 to 0.8. With Soft-NMS its score rises smoothly.",
+)
+
+# %% [markdown]
+# ## Fewer questions: region proposals
+#
+# Slide `C/44-region-proposals`. Most windows show nothing. Proposal methods look for regions that may hold *any* object,
+# from colour, texture and shape, before a classifier is asked. **Selective Search** (Uijlings et al. 2013) begins with a
+# segmentation of the picture (Felzenszwalb and Huttenlocher 2004). Each pixel is a node, and neighbours are joined by
+# edges that weigh as much as their colours differ. The edges are taken from the lightest to the heaviest, and an edge of
+# weight $w$ joins two segments if
+#
+# $$w \le \min\big(\mathrm{Int}(C_1) + k/|C_1|,\ \mathrm{Int}(C_2) + k/|C_2|\big),$$
+#
+# where $\mathrm{Int}(C)$ is the heaviest edge that was used inside $C$. A small segment may cross heavy edges, because
+# $k/|C|$ is large; a large one may not.
+
+
+# %%
+def segment_row(row, k):
+    """Segments of one row of pixels, with neighbours to the left and right."""
+    part = list(range(len(row)))  # the segment of each pixel
+    inside = {i: 0 for i in part}
+    for w, i in sorted((abs(row[i + 1] - row[i]), i) for i in range(len(row) - 1)):
+        a, b = part[i], part[i + 1]
+        slack = min(inside[c] + k / part.count(c) for c in (a, b))
+        if w <= slack:
+            part = [a if c == b else c for c in part]
+            inside[a] = w
+    return part
+
+
+row = [0, 0, 5, 5]
+assert len(set(segment_row(row, k=4))) == 2  # 5 > 0 + 4 / 2: two segments
+assert len(set(segment_row(row, k=10))) == 1  # 5 <= 0 + 10 / 2: one
+for k in (4, 10):
+    library = mv.vision.graph_segmentation(np.array([row], float), k)[0]
+    assert [segment_row(row, k)[i] == segment_row(row, k)[0] for i in range(4)] == (library == library[0]).tolist()
+picture = scene.image.transpose(1, 2, 0)  # (H, W, C)
+levels = {k: mv.vision.graph_segmentation(picture.astype(float), k, min_size=10, sigma=0.5) for k in (0.2, 0.4, 1.0)}
+print("segments:", {k: int(part.max()) + 1 for k, part in levels.items()})
+
+# %% [markdown]
+# These segments are then merged, always the two most similar neighbours (in colour, texture, size, and in how well they
+# fill their common box), until one is left. $n$ segments need $n - 1$ merges, so there are $2n - 1$ regions of all sizes,
+# and each has a box.
+
+# %%
+segments = levels[0.4]
+merges = mv.vision.hierarchical_grouping(picture.astype(float), segments)
+n = int(segments.max()) + 1
+assert len(merges) == n - 1
+start = time.perf_counter()
+proposed = [mv.vision.selective_search(image.transpose(1, 2, 0).astype(float)) for image in images[:6]]
+seconds_search = (time.perf_counter() - start) / 6
+print(f"one hierarchy: {n} segments, {n - 1} merges, {2 * n - 1} regions")
+print(f"eight hierarchies: {np.mean([len(p) for p in proposed]):.0f} different boxes, {seconds_search:.2f} s an image")
+
+
+def recall(boxes, objects, least=0.5):
+    """Share of the objects of an image that some box overlaps by at least so much."""
+    return (box_iou(objects, boxes).max(axis=1) >= least).mean() if len(boxes) else 0.0
+
