@@ -8,6 +8,7 @@ from minivis.models.alexnet import *
 from minivis.models.cifar_resnet import *
 from minivis.models.cnn import *
 from minivis.models.detr import *
+from minivis.models.faster_rcnn import *
 from minivis.models.lenet import *
 from minivis.models.local_net import *
 from minivis.models.lr_net import *
