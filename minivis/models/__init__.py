@@ -7,6 +7,7 @@ Not here: layers (nn/), training (train.py, recipes/).
 from minivis.models.alexnet import *
 from minivis.models.cifar_resnet import *
 from minivis.models.cnn import *
+from minivis.models.darknet import *
 from minivis.models.detr import *
 from minivis.models.faster_rcnn import *
 from minivis.models.lenet import *
@@ -24,5 +25,6 @@ from minivis.models.swin import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
 from minivis.models.wide_resnet import *
+from minivis.models.yolo import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
