@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from minivis.backend import to_numpy
+from minivis.pairs import checked_pair
 
-__all__ = ["graph_segmentation", "hierarchical_grouping", "segment_boxes", "selective_search"]
+__all__ = ["graph_segmentation", "hierarchical_grouping", "segment_boxes", "selective_search", "sliding_windows"]
 
 COLOUR_BINS = 25  # of a channel
 TEXTURE_BINS = 10  # of a direction of a channel
@@ -394,6 +395,57 @@ def _hierarchy(labels, merges):
         boxes[new, :2] = np.minimum(boxes[i, :2], boxes[j, :2])
         boxes[new, 2:] = np.maximum(boxes[i, 2:], boxes[j, 2:])
     return boxes
+
+
+def sliding_windows(height, width, sizes, stride=4):
+    """All places of windows of several sizes on a picture: the proposals of a detector that looks everywhere.
+
+    .. math:: N = \\sum_s \\Big(\\Big\\lfloor \\frac{H - s}{t} \\Big\\rfloor + 1\\Big)
+              \\Big(\\Big\\lfloor \\frac{W - s}{t} \\Big\\rfloor + 1\\Big)
+
+    Parameters
+    ----------
+    height, width : int
+        H and W of the picture, pixels.
+    sizes : sequence of int or (int, int)
+        s: side of a square window, or height and width of another.
+    stride : int, default 4
+        t: pixels from one place to the next, down and to the right.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, 4)
+        Left, top, right, bottom in pixels: size by size, row by row. Windows that do not fit have no place.
+
+    Raises
+    ------
+    ValueError
+        If a size, the stride or a side of the picture is not a whole number of at least 1.
+
+    References
+    ----------
+    Slide ``C/38-detection-by-sliding-window``.
+
+    Examples
+    --------
+    >>> sliding_windows(6, 4, sizes=[4], stride=2)
+    array([[0., 0., 4., 4.],
+           [0., 2., 4., 6.]], dtype=float32)
+    """
+    if not all(hasattr(n, "__index__") and n >= 1 for n in (height, width, stride)):
+        raise ValueError(
+            f"sliding_windows: height, width and stride must be whole numbers of at least 1, got {height!r}, {width!r} "
+            f"and {stride!r}"
+        )
+    boxes = [np.empty((0, 4))]
+    for size in sizes:
+        h, w = checked_pair("sliding_windows", "sizes", size)
+        top, left = np.meshgrid(
+            np.arange(0, height - h + 1, stride), np.arange(0, width - w + 1, stride), indexing="ij"
+        )
+        corners = np.stack([left, top], axis=-1).reshape(-1, 2)
+        boxes.append(np.concatenate([corners, corners + (w, h)], axis=1))
+    return np.concatenate(boxes).astype(np.float32)
 
 
 # ------------------------------------------------------------------ what a segment looks like
