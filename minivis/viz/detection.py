@@ -41,6 +41,7 @@ __all__ = [
     "grid_predictions",
     "regions_on_maps",
     "scored_boxes_on_images",
+    "segments_and_boxes",
 ]
 
 _COLOURS_OF_SCORES = "plasma"
@@ -471,3 +472,69 @@ def channel_layout(parts, width=9.0, title=None, caption=None):
     for x, text in names:
         ax.annotate(text, (x, 0), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=9, color=INK, **LITERAL)  # fmt: skip
     return fig
+
+
+def segments_and_boxes(
+    image, segmentations, boxes, scores, titles=None, size=2.5, title=None, caption=None
+):
+    """Show an image cut into segments, each in its mean colour, and beside it boxes with a number on each.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
+        RGB numbers from 0 to 1, or bytes.
+    segmentations : sequence of array_like of int, shape (H, W)
+        For each picture the number of the segment of each pixel.
+    boxes : array_like, shape (N, 4)
+        Corners in pixels.
+    scores : array_like, shape (N,)
+        Written on the boxes.
+    titles : sequence of str, optional
+        One for each segmentation.
+    size : float, default 2.5
+        Width of each picture in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        If a segmentation has not the height and width of the image, or boxes and scores differ in number.
+
+    Examples
+    --------
+    >>> fig = segments_and_boxes(np.eye(4), [np.eye(4, dtype=int)], [[0, 0, 2, 2]], [0.5], titles=["two segments"])
+    >>> [ax.get_title() for ax in fig.axes]
+    ['two segments', 'boxes']
+    """
+    picture = picture_of("segments_and_boxes", image)
+    corners = corners_of("segments_and_boxes", boxes, picture)
+    scores = per_box("segments_and_boxes", "scores", scores, corners)
+    parts = [array(part, "segmentations").astype(int) for part in segmentations]
+    if any(part.shape != picture.shape[:2] for part in parts) or titles is not None and len(titles) != len(parts):
+        raise ValueError(
+            f"segments_and_boxes: segmentations must be (H, W) of the image, one for each title, got "
+            f"{[part.shape for part in parts]} for an image of {picture.shape[:2]}"
+        )
+    count = len(parts) + 1
+    titles = [*(titles or [""] * len(parts)), "boxes"]
+    fig, axes = gallery("segments_and_boxes", [picture] * count, titles, count, size, title, caption)
+    for ax, part in zip(axes, parts, strict=False):
+        draw_image(ax, _mean_colours(picture, part))
+    draw_image(axes[-1], picture, corners, grey=True)
+    draw_boxes(axes[-1], corners, None, tags(None, scores, None))
+    return fig
+
+
+def _mean_colours(picture, part):
+    """Each segment in the mean of its colours."""
+    _, place = np.unique(part, return_inverse=True)
+    place = place.reshape(-1)
+    colours = picture.reshape(len(place), -1)
+    means = np.stack([np.bincount(place, c) for c in colours.T], axis=1) / np.bincount(place)[:, None]
+    return means[place].reshape(picture.shape)

@@ -39,7 +39,7 @@ from minivis import recipes, viz
 from minivis.data import shapes
 from minivis.laws import claims
 from minivis.ops import cross_entropy, sigmoid, softmax
-from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_iou, nms
+from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_decode, box_encode, box_iou, nms
 
 rng = np.random.default_rng(0)
 
@@ -182,7 +182,7 @@ print("we ask about", *(len(w) for w in windows), "windows of", *sides, "pixels"
 # %% [markdown]
 # A classifier of windows needs windows to learn from. A window that overlaps an object enough, with an intersection over
 # union (IoU, the next section) above 0.6, has that object's class. One below 0.4 is background. Each window is **warped**
-# to 16 x 16 pixels: the nearest pixel is taken at each place of a grid.
+# to 16 x 16 pixels: the nearest pixel is taken at each place of a grid. Colours are shifted and scaled to lie around 0.
 
 
 # %%
@@ -192,14 +192,14 @@ def warp(image, boxes, side=16):
     x = boxes[:, :1] + at * (boxes[:, 2:3] - boxes[:, :1])  # (n, side), in pixels
     y = boxes[:, 1:2] + at * (boxes[:, 3:] - boxes[:, 1:2])
     x, y = (np.clip(v.astype(int), 0, 63) for v in (x, y))
-    return image[:, y[:, :, None], x[:, None, :]].swapaxes(0, 1)
+    return (image[:, y[:, :, None], x[:, None, :]].swapaxes(0, 1) - np.float32(0.5)) * 4
 
 
 BACKGROUND = len(shapes.THINGS)
 
 
 def windows_to_learn_from(scene, rng, count=60):
-    """Windows near the objects and anywhere, with their classes."""
+    """Windows near the objects and anywhere: crops, classes, the windows, and the object nearest to each."""
     there = box_cxcywh_to_xyxy(scene.boxes.astype(float)) * 64
     side = np.exp(rng.uniform(np.log(8), np.log(32), (count, 1)))
     corner = rng.uniform(0, 64 - side, (count, 2))
@@ -208,16 +208,21 @@ def windows_to_learn_from(scene, rng, count=60):
     near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 4)
     boxes = np.concatenate([near, anywhere])
     iou = box_iou(boxes, there)
-    classes = np.where(iou.max(axis=1) > 0.6, scene.labels[iou.argmax(axis=1)], BACKGROUND)
+    nearest = iou.argmax(axis=1)
+    classes = np.where(iou.max(axis=1) > 0.6, scene.labels[nearest], BACKGROUND)
     use = (iou.max(axis=1) > 0.6) | (iou.max(axis=1) < 0.4)
-    return warp(scene.image, boxes[use]), classes[use]
+    return warp(scene.image, boxes[use]), classes[use], boxes[use], there[nearest[use]]
 
 
 # %%
-some = shapes.Scenes(500, "train", seed=38, sample=lambda scene: scene)
-crops, classes = (
-    np.concatenate(part) for part in zip(*(windows_to_learn_from(some[i], rng) for i in range(500)), strict=True)
-)
+def windows_of(count, split):
+    """The windows of many scenes, one after another."""
+    some = shapes.Scenes(count, split, seed=38, sample=lambda scene: scene)
+    parts = zip(*(windows_to_learn_from(some[i], rng) for i in range(count)), strict=True)
+    return [np.concatenate(part) for part in parts]
+
+
+crops, classes, boxes, nearest = windows_of(500, "train")
 print(f"{len(crops):,} windows, {np.mean(classes == BACKGROUND):.0%} of them background")
 draw = np.random.default_rng(0)
 classifier = mv.nn.Sequential(
@@ -225,12 +230,16 @@ classifier = mv.nn.Sequential(
     mv.nn.Conv2d(16, 32, 3, padding=1, rng=draw), mv.nn.ReLU(), mv.nn.MaxPool2d(2),  # (B, 32, 4, 4)
     mv.nn.Flatten(), mv.nn.Linear(512, 64, rng=draw), mv.nn.ReLU(), mv.nn.Linear(64, 7, rng=draw),
 )  # fmt: skip
-optimizer = mv.optim.AdamW(classifier.parameters(), lr=4e-3, schedule=mv.optim.one_cycle(300))
-for _ in range(300):
+optimizer = mv.optim.AdamW(classifier.parameters(), lr=3e-3, schedule=mv.optim.one_cycle(600))
+for _ in range(600):
     chosen = draw.integers(0, len(crops), 64)
     batch = crops[chosen], classes[chosen]
-    loss = mv.train.train_step(classifier, lambda net, x, k: cross_entropy(net(x), k), batch, optimizer)
-print(f"loss {loss:.2f}")
+    mv.train.train_step(classifier, lambda net, x, k: cross_entropy(net(x), k), batch, optimizer)
+
+new_crops, new_classes, new_boxes, new_nearest = windows_of(60, "validation")
+with mv.no_grad():
+    right = classifier(new_crops).numpy().argmax(axis=1) == new_classes
+print(f"right on new windows: {right.mean():.0%}; on those with an object {right[new_classes < BACKGROUND].mean():.0%}")
 
 
 # %%
@@ -349,9 +358,13 @@ assert mv.laws.check("nms", nms).passed  # and the library's keeps all laws
 # within each class, so that a star in front of a circle does not drop the circle.
 
 # %%
-kept = [
-    {name: values[batched_nms(f["boxes"], f["scores"], f["labels"], 0.3)] for name, values in f.items()} for f in sure
-]
+def suppressed(f, threshold=0.3):
+    """Detections after suppression within each class."""
+    stay = batched_nms(f["boxes"], f["scores"], f["labels"], threshold)
+    return {name: values[stay] for name, values in f.items()}
+
+
+kept = [suppressed(f) for f in sure]
 before, after = (mv.metrics.average_precision(f, truth[:40]) for f in (sure, kept))
 print(f"{found.mean():.1f} windows an image become {np.mean([len(f['scores']) for f in kept]):.1f}")
 print(f"AP50 {before['AP50']:.3f} -> {after['AP50']:.3f}; AP {before['AP']:.3f} -> {after['AP']:.3f}")
@@ -443,13 +456,121 @@ merges = mv.vision.hierarchical_grouping(picture.astype(float), segments)
 n = int(segments.max()) + 1
 assert len(merges) == n - 1
 start = time.perf_counter()
-proposed = [mv.vision.selective_search(image.transpose(1, 2, 0).astype(float)) for image in images[:6]]
-seconds_search = (time.perf_counter() - start) / 6
+proposed = [mv.vision.selective_search(image.transpose(1, 2, 0).astype(float)) for image in images[:12]]
+seconds_search = (time.perf_counter() - start) / 12
 print(f"one hierarchy: {n} segments, {n - 1} merges, {2 * n - 1} regions")
 print(f"eight hierarchies: {np.mean([len(p) for p in proposed]):.0f} different boxes, {seconds_search:.2f} s an image")
 
 
 def recall(boxes, objects, least=0.5):
     """Share of the objects of an image that some box overlaps by at least so much."""
-    return (box_iou(objects, boxes).max(axis=1) >= least).mean() if len(boxes) else 0.0
+    return (box_iou(objects, boxes) >= least).any(axis=1)
 
+
+def recall_of_first(count, boxes_of):
+    """The same over the first images, for the first `count` boxes of each."""
+    return np.concatenate([recall(boxes[:count], t["boxes"]) for boxes, t in zip(boxes_of, truth, strict=False)]).mean()
+
+
+mixed = [rng.permutation(every_window) for _ in proposed]
+
+# %% tags=["slide:C/44-region-proposals"]
+numbers = (10, 20, 50, 100, 200, 300)
+found_by = {
+    "Selective Search": [recall_of_first(n, proposed) for n in numbers],
+    "sliding windows in random order": [recall_of_first(n, mixed) for n in numbers],
+}
+assert found_by["Selective Search"][-1] > 0.75
+viz.curves(
+    {name: (numbers, values) for name, values in found_by.items()},
+    "boxes that are asked about",
+    "objects that one of them covers",
+    log="x",
+    title="How many boxes does it take to cover the objects?",
+    caption="An object counts as covered if a box has an IoU of at least 0.5 with it. The further a curve is to the left, the "
+    "fewer boxes the classifier has to look at.",
+)
+
+# %% [markdown]
+# The figure below shows the segments of three values of $k$, and the boxes of Selective Search that fit the objects best.
+
+# %%
+best = proposed[one][box_iou(objects["boxes"], proposed[one]).argmax(axis=1)]
+fits = box_iou(objects["boxes"], proposed[one]).max(axis=1)
+viz.segments_and_boxes(
+    scene.image,
+    list(levels.values()),
+    best,
+    fits,
+    titles=[f"k = {k}: {part.max() + 1} segments" for k, part in levels.items()],
+    title="Segments, and the best proposals",
+    caption="First three: each segment in its mean colour; a larger k allows larger segments. The stripes of an object are "
+    "segments of their own at first and are joined later. Right: for each object the proposal that fits it best, and "
+    "its IoU.",
+)
+
+# %% [markdown]
+# ## R-CNN: a classifier on two thousand regions
+#
+# Slides `C/45-rcnn`, `C/51-rcnn-algorithm`; Girshick et al. 2014. R-CNN takes about two thousand proposals, **warps** each
+# to the size that the network needs, and runs a CNN on each, one after another. It does not use the network's own classes.
+# The last hidden vector of each region goes to one **support vector machine** (SVM) for each class, and a **linear
+# regression** corrects its box. A box $G$ is coded against the proposal $P$ by its centre and the logarithm of its size:
+#
+# $$t_x = \frac{G_x - P_x}{P_w}, \quad t_y = \frac{G_y - P_y}{P_h}, \quad t_w = \log \frac{G_w}{P_w}, \quad
+# t_h = \log \frac{G_h}{P_h}.$$
+#
+# So the four numbers mean the same for small and large proposals.
+
+
+# %%
+def encode_by_hand(p, g):
+    """Code the box g against the proposal p, both (left, top, right, bottom)."""
+    pw, ph, gw, gh = p[2] - p[0], p[3] - p[1], g[2] - g[0], g[3] - g[1]
+    dx = (g[0] + gw / 2 - p[0] - pw / 2) / pw
+    dy = (g[1] + gh / 2 - p[1] - ph / 2) / ph
+    return np.array([dx, dy, np.log(gw / pw), np.log(gh / ph)])
+
+
+p, g = np.array([0.0, 0, 10, 20]), np.array([5.0, 5, 15, 45])
+t = encode_by_hand(p, g)
+np.testing.assert_allclose(t, [0.5, 0.75, 0, 0.693147], atol=1e-6)  # log 2
+np.testing.assert_allclose(box_encode(p[None], g[None])[0], t)
+np.testing.assert_allclose(box_decode(t[None], p[None])[0], g)
+np.testing.assert_allclose(encode_by_hand(3 * p + 7, 3 * g + 7), t)  # moved and enlarged together: the same code
+print("dx, dy, dw, dh:", t.round(3))
+
+# %% [markdown]
+# We build an R-CNN from what we have: the classifier of windows without its last layer gives 64 numbers for each region.
+# The SVMs are trained by the hinge loss. (In the paper the fine-tuning of the network and the SVMs even take different
+# regions as positive; we take the same.) The regression is a ridge regression from the same numbers.
+
+
+# %%
+def vectors(crops):
+    """The last hidden vector (n, 64) of each crop."""
+    body = mv.nn.Sequential(*classifier[:-1])
+    with mv.no_grad():
+        return np.concatenate([body(crops[i : i + 2000]).numpy() for i in range(0, len(crops), 2000)])
+
+
+x, x_new = vectors(crops), vectors(new_crops)  # (n, 64)
+signs = np.where(classes[:, None] == np.arange(6), 1, -1)  # each class against the rest
+svm = mv.nn.Linear(64, 6, rng=draw)
+optimizer = mv.optim.AdamW(svm.parameters(), lr=1e-2, weight_decay=1e-3, schedule=mv.optim.one_cycle(300))
+for _ in range(300):
+    chosen = draw.integers(0, len(x), 256)
+    mv.train.train_step(svm, lambda net, x, y: mv.losses.svm_loss(net(x), y), (x[chosen], signs[chosen]), optimizer)
+with mv.no_grad():
+    scores = svm(x_new).numpy()
+said = np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), BACKGROUND)
+print(f"softmax {right.mean():.1%} right on new windows, SVMs {(said == new_classes).mean():.1%}")
+
+thing = classes < BACKGROUND
+wanted = box_encode(boxes[thing], nearest[thing])  # (n, 4)
+thing_new = new_classes < BACKGROUND
+moves = ridge(x[thing][:4000].astype(float), wanted[:4000], x_new[thing_new].astype(float), 10.0)
+moved = box_decode(moves, new_boxes[thing_new])
+fit = [box_iou(b, new_nearest[thing_new], pairwise=False).mean() for b in (new_boxes[thing_new], moved)]
+print(f"IoU of the windows with their objects: {fit[0]:.3f}, after the regression {fit[1]:.3f}")
+assert fit[1] > fit[0]
