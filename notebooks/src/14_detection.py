@@ -369,15 +369,17 @@ before, after = (mv.metrics.average_precision(f, truth[:40]) for f in (sure, kep
 print(f"{found.mean():.1f} windows an image become {np.mean([len(f['scores']) for f in kept]):.1f}")
 print(f"AP50 {before['AP50']:.3f} -> {after['AP50']:.3f}; AP {before['AP']:.3f} -> {after['AP']:.3f}")
 assert after["AP50"] > before["AP50"] + 0.03
+best = [{name: values[kept[i]["scores"] > 0.85] for name, values in kept[i].items()} for i in few]
 viz.boxes_on_images(
     [images[i] for i in few],
-    [kept[i]["boxes"] for i in few],
-    labels=[kept[i]["labels"] for i in few],
-    scores=[kept[i]["scores"] for i in few],
+    [b["boxes"] for b in best],
+    labels=[b["labels"] for b in best],
+    scores=[b["scores"] for b in best],
     names=shapes.THINGS,
-    title="The same windows after suppression",
-    caption="Most objects are now found once. What is left to complain about: the boxes are squares of three sizes and fit "
-    "badly, a few objects keep two windows that do not overlap enough, and some classes are wrong.",
+    title="After suppression: the windows with a probability above 0.85",
+    caption="Compare with the figure before: where many windows overlapped, few are left. The boxes are squares of three "
+    "sizes and fit badly, large objects are found in parts, and some classes are wrong: this classifier sees 16 x 16 "
+    "pixels and was trained for seconds.",
 )
 
 # %% [markdown]
@@ -574,3 +576,290 @@ moved = box_decode(moves, new_boxes[thing_new])
 fit = [box_iou(b, new_nearest[thing_new], pairwise=False).mean() for b in (new_boxes[thing_new], moved)]
 print(f"IoU of the windows with their objects: {fit[0]:.3f}, after the regression {fit[1]:.3f}")
 assert fit[1] > fit[0]
+
+# %% tags=["slide:C/51-rcnn-algorithm", "slide:C/45-rcnn"]
+
+
+def rcnn(image, regions):
+    """Propose, warp, run the network on each crop, score by SVMs, correct the boxes, suppress."""
+    features = vectors(warp(image, regions))  # (R, 64)
+    with mv.no_grad():
+        scores = svm(features).numpy()  # (R, 6)
+    moves = ridge(x[thing][:1500].astype(float), wanted[:1500], features.astype(float), 10.0)
+    sure = scores.max(axis=1) > -0.5
+    found = {"boxes": box_decode(moves, regions)[sure], "scores": scores.max(axis=1)[sure], "labels": scores.argmax(axis=1)[sure]}
+    return suppressed(found)
+
+
+by_rcnn = [rcnn(image, regions) for image, regions in zip(images, proposed, strict=False)]
+numbers = [mv.metrics.average_precision(f, truth[:12])["AP50"] for f in (kept[:12], by_rcnn)]
+print(f"AP50 on 12 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
+assert numbers[1] > numbers[0]
+assert 20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360  # SVMs and regressors for the 20 classes of VOC
+viz.images(
+    list(np.clip(warp(scene.image, proposed[one][:16], side=32) / 4 + 0.5, 0, 1)),
+    columns=8,
+    size=1.0,
+    title="The first sixteen proposals of a picture, warped to one size",
+    caption="Each picture is one region, stretched to a square. A wide region becomes narrow: the network sees objects that "
+    "are squeezed. Many regions show parts of the ground, and some show nearly the same.",
+)
+
+# %% [markdown]
+# The same classifier is better on proposals than on windows, although it sees fewer of them: proposals fit objects better
+# than squares of three sizes. The price is time. Every region is a picture of its own, and the network runs once for each
+# of them, although they overlap.
+#
+# The library has the whole detector as `mv.models.RCNN`. Its crops have the context around the region that the paper adds.
+#
+# ## SPP-net and Fast R-CNN: convolve once, cut afterwards
+#
+# Slide `C/52-fast-rcnn`. A convolution of a crop is (but for its borders) a crop of the convolution. So run the
+# convolutions *once* on the whole picture, and cut the regions out of the map of features. **SPP-net** (He et al. 2014) did
+# this first. The linear layers behind the map need a vector of fixed length, whatever the size of the region. **Spatial
+# pyramid pooling** cuts the region into $n \times n$ bins for several $n$ and keeps the maximum of each bin. Bin $i$ of a
+# map of $H$ rows reaches from row $\lfloor i H / n \rfloor$ to row $\lceil (i + 1) H / n \rceil - 1$. So neighbouring bins
+# may share a row, and none is empty.
+
+
+# %%
+def spp_loops(x, levels):
+    """Spatial pyramid pooling of one map (C, H, W): level by level, channel by channel, bin by bin."""
+    C, H, W = x.shape
+    out = []
+    for n, c in itertools.product(levels, range(C)):
+        for i, j in itertools.product(range(n), range(n)):
+            rows = slice(i * H // n, -(-(i + 1) * H // n))
+            columns = slice(j * W // n, -(-(j + 1) * W // n))
+            out.append(x[c, rows, columns].max())
+    return np.array(out)
+
+
+levels = (6, 3, 2, 1)
+assert sum(n * n for n in levels) == 50 and 256 * 50 == 12_800 and sum(n * n for n in (4, 2, 1)) == 21
+lengths = set()
+for height, width in ((13, 13), (10, 17), (6, 7), (5, 3)):
+    x = rng.standard_normal((1, 4, height, width))
+    pooled = mv.vision.spp(x, levels)
+    np.testing.assert_allclose(pooled[0], spp_loops(x[0], levels))
+    lengths.add(pooled.shape[1])
+assert lengths == {4 * 50}
+# a kernel of fixed size gives the right number of bins only by luck: floor(10 / 4) = 2 fits into 10 five times
+assert [length // (length // 4) for length in (13, 10)] == [4, 5]
+print("maps of four sizes, vectors of", *lengths, "numbers each")
+
+# %% [markdown]
+# ### RoIPool
+#
+# **Fast R-CNN** (Girshick 2015) keeps one level, $7 \times 7$ bins, and calls it *RoI pooling* (region of interest). The
+# corners of the region are scaled to the map and **rounded** to whole cells; the rounded corners belong to the region. Then
+# come bins as above, and the maximum of each.
+
+
+# %%
+def roi_pool_loops(x, roi, bins, scale=1.0):
+    """One region (x0, y0, x1, y1) in pixels, of one map (C, H, W): (C, bins, bins)."""
+    x0, y0, x1, y1 = (int(np.floor(side * scale + 0.5)) for side in roi)  # rounded; for sides of 0 or more
+    high, wide = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
+    out = np.zeros((len(x), bins, bins))
+    for i, j in itertools.product(range(bins), range(bins)):
+        rows = slice(y0 + i * high // bins, y0 - (-(i + 1) * high // bins))
+        columns = slice(x0 + j * wide // bins, x0 - (-(j + 1) * wide // bins))
+        part = x[:, rows, columns]
+        out[:, i, j] = part.max(axis=(1, 2)) if part.size else 0
+    return out
+
+
+def one_region(*corners):
+    """The region as the library takes it: the index of the picture in front."""
+    return np.array([[0.0, *corners]])
+
+
+# %% tags=["slide:C/52-fast-rcnn"]
+counting = np.arange(16.0).reshape(1, 4, 4)  # (C, H, W): 0 to 15
+np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 3, 3), 2)[0], [[5, 7], [13, 15]])
+np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]])  # 3 cells: bins share one
+x = rng.standard_normal((3, 9, 12))
+for corners in ((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (8, 8, 9, 30)):
+    library = mv.vision.roi_pool(x[None], one_region(*corners), 3, scale=0.25)
+    np.testing.assert_allclose(library[0], roi_pool_loops(x, corners, 3, scale=0.25))
+assert mv.laws.check("roi_pool", mv.vision.roi_pool).passed
+
+
+# %%
+regions = np.concatenate([np.zeros((len(proposed[0]), 1)), proposed[0]], axis=1).astype(np.float32)  # (R, 5)
+with mv.no_grad():
+    clock = [time.perf_counter()]
+    once = trunk.features(images[:1])[0]  # (1, C, 16, 16)
+    clock.append(time.perf_counter())
+    pooled = mv.vision.roi_pool(once, regions, 7, scale=0.25)  # (R, C, 7, 7)
+    clock.append(time.perf_counter())
+    crops_of_one = mv.vision.roi_align(mv.Tensor(images[:1]), regions, 32).numpy()
+    each = [trunk.features(crops_of_one[i : i + 50])[0] for i in range(0, len(regions), 50)]
+    clock.append(time.perf_counter())
+of_map, of_pooling, of_crops = np.diff(clock)
+print(f"{len(regions)} regions: the backbone on each crop takes {of_crops:.2f} s.")
+print(f"The backbone once takes {of_map:.3f} s, pooling all regions from its map {of_pooling:.3f} s.")
+assert of_crops > 3 * of_map
+
+# %% [markdown]
+# The backbone is the same in both cases. Run on some hundred crops of 32 x 32 pixels, it takes many times longer than once
+# on the whole picture. (RoIPool here is plain NumPy, which picks its maxima cell by cell; on a GPU pooling costs next to
+# nothing.)
+#
+# ### RoIAlign
+#
+# Slide `C/57-roi-align`; He et al. 2017. Rounding moves a region by up to half a cell. With a stride of 16 this is 8 pixels
+# of the picture, and then the bins are rounded again. **RoIAlign** rounds nothing. It cuts the exact region into bins of
+# equal size, reads the map at a few places of each bin by bilinear interpolation, and takes their mean. (`aligned=True`, the
+# library's default, takes the middle of the first cell for 0.5, as boxes do. The first published code took it for 0, so it
+# read half a cell too far to the lower right.)
+
+
+# %%
+def read(x, row, column):
+    """A map (C, H, W) between its cells, by bilinear interpolation; the middle of cell (0, 0) is at (0, 0)."""
+    _, H, W = x.shape
+    if not (-1 <= row <= H and -1 <= column <= W):
+        return np.zeros(len(x))
+    row, column = min(max(row, 0), H - 1), min(max(column, 0), W - 1)
+    up, left = min(int(row), max(H - 2, 0)), min(int(column), max(W - 2, 0))
+    down, right = min(up + 1, H - 1), min(left + 1, W - 1)
+    v, u = row - up, column - left
+    return (1 - v) * ((1 - u) * x[:, up, left] + u * x[:, up, right]) + v * (
+        (1 - u) * x[:, down, left] + u * x[:, down, right]
+    )
+
+
+def roi_align_loops(x, roi, bins, scale=1.0, sampling=2, aligned=True):
+    """One region of one map (C, H, W): (C, bins, bins)."""
+    x0, y0, x1, y1 = (side * scale for side in roi)
+    high, wide = (y1 - y0, x1 - x0) if aligned else (max(y1 - y0, 1), max(x1 - x0, 1))
+    shift = 0.5 if aligned else 0.0
+    out = np.zeros((len(x), bins, bins))
+    for i, j, a, b in itertools.product(range(bins), range(bins), range(sampling), range(sampling)):
+        row = y0 - shift + (i + (a + 0.5) / sampling) * high / bins
+        column = x0 - shift + (j + (b + 0.5) / sampling) * wide / bins
+        out[:, i, j] += read(x, row, column) / sampling**2
+    return out
+
+
+# %% tags=["slide:C/57-roi-align"]
+whole = (0, 0, 4, 4)
+np.testing.assert_allclose(roi_align_loops(counting, whole, 2, sampling=1, aligned=False)[0], [[5, 7], [13, 15]])
+np.testing.assert_allclose(roi_align_loops(counting, whole, 2, aligned=False)[0], [[5, 6.75], [12, 13.75]])
+for sampling in (1, 2):
+    np.testing.assert_allclose(roi_align_loops(counting, whole, 2, sampling=sampling)[0], [[2.5, 4.5], [10.5, 12.5]])
+for corners, aligned in itertools.product(((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (-3, 2, 9, 40)), (True, False)):
+    library = mv.vision.roi_align(x[None], one_region(*corners), 3, scale=0.25, aligned=aligned)
+    np.testing.assert_allclose(library[0], roi_align_loops(x, corners, 3, scale=0.25, aligned=aligned), atol=1e-12)
+assert mv.laws.check("roi_align", mv.vision.roi_align).passed
+
+# %%
+roi = np.array([1.6, 0.7, 6.4, 4.3])  # in cells
+x0, y0, x1, y1 = np.floor(roi + 0.5).astype(int)
+small = rng.integers(0, 10, (6, 8)).astype(float)
+
+
+def grid_of_bins(left, top, right, bottom, bins=2):
+    """The corners of bins x bins equal parts of a region."""
+    x, y = np.linspace(left, right, bins + 1), np.linspace(top, bottom, bins + 1)
+    return [[x[j], y[i], x[j + 1], y[i + 1]] for i in range(bins) for j in range(bins)]
+
+
+def whole_bins(bins=2):
+    """The same for the rounded region, in whole cells as RoIPool takes them."""
+    high, wide = y1 - y0 + 1, x1 - x0 + 1
+    edges = lambda n, i: (i * n // bins, -(-(i + 1) * n // bins))  # noqa: E731
+    pairs = [(edges(high, i), edges(wide, j)) for i in range(bins) for j in range(bins)]
+    return [[x0 + c0, y0 + r0, x0 + c1, y0 + r1] for (r0, r1), (c0, c1) in pairs]
+
+
+samples = [[a + (k + 0.5) / 2 * (c - a), b + (m + 0.5) / 2 * (d - b)] for a, b, c, d in grid_of_bins(*roi) for k in (0, 1) for m in (0, 1)]
+viz.regions_on_maps(
+    [small, small],
+    [roi, roi],
+    bins=[whole_bins(), grid_of_bins(*roi)],
+    points=[[], samples],
+    titles=["RoIPool: whole cells", "RoIAlign: exact bins, four samples each"],
+    size=3.6,
+    title="One region of a map, cut into 2 x 2 bins in two ways",
+    caption="The red frame is the region, between the cells. Left: RoIPool moves it to whole cells (dashed bins) and takes "
+    "the largest number of each. Right: RoIAlign keeps it where it is and takes the mean of the map at the dots, read "
+    "between the middles of the cells.",
+)
+
+# %% [markdown]
+# What does rounding cost? We move a region over a map in small steps, and look at one bin of the result. A map that rises
+# evenly is a good test: reading at the right place, a bin must rise evenly too.
+
+# %%
+slope = np.tile(np.arange(16.0), (1, 16, 1))  # (C, H, W): the column of each cell
+shift = np.linspace(0, 3, 121)
+readings = {"RoIPool": [], "RoIAlign": []}
+for s in shift:
+    region = one_region(3 + s, 3, 9 + s, 9)
+    readings["RoIPool"].append(mv.vision.roi_pool(slope[None], region, 2)[0, 0, 0, 0])
+    readings["RoIAlign"].append(mv.vision.roi_align(slope[None], region, 2)[0, 0, 0, 0])
+steps = {name: np.diff(values) for name, values in readings.items()}
+assert np.allclose(steps["RoIAlign"], 3 / 120)  # exact on a map that rises evenly
+assert set(np.round(steps["RoIPool"])) == {0.0, 1.0} and (steps["RoIPool"] == 0).mean() > 0.9
+viz.curves(
+    {name: (shift, values) for name, values in readings.items()},
+    "shift of the region, in cells",
+    "its first bin",
+    title="A region moves to the right over a map that rises evenly",
+    caption="RoIAlign follows each step of the region. RoIPool stays the same for a whole cell and then jumps: from its "
+    "result nobody can say where within a cell the region lies. For boxes this costs a little, for masks a lot.",
+)
+
+# %% [markdown]
+# ### Two heads, trained at once
+#
+# Slides `C/58-fast-rcnn-heads`, `C/59-fast-rcnn-training`. Each pooled region goes through a small network with two heads:
+# a softmax over the classes and background, in the place of the SVMs, and four numbers for the box of *each class*. There
+# are no stages: both losses are added up, and the gradient goes through both heads, the pooling and the convolutions:
+#
+# $$L(p, u, t^u, v) = -\log p_u + [u \ge 1] \sum_{i \in \{x, y, w, h\}} \mathrm{smooth}_{L_1}(t^u_i - v_i), \qquad
+# \mathrm{smooth}_{L_1}(d) = \begin{cases} d^2 / 2\beta & |d| < \beta \\ |d| - \beta/2 & \text{otherwise} \end{cases}$$
+#
+# where $u$ is the true class, 0 for background, and $\beta = 1$ in the paper. Smooth L1 has the slope of a square near 0 and
+# that of L1 far away, so one wild box does not outweigh all others.
+
+# %%
+d = np.linspace(-3, 3, 241)
+losses = {
+    "square, d²/2": d**2 / 2,
+    "L1": np.abs(d),
+    "smooth L1": mv.ops.smooth_l1_loss(d, np.zeros_like(d), reduction="none", beta=1.0),
+}
+by_hand = np.where(np.abs(d) < 1, d**2 / 2, np.abs(d) - 0.5)
+np.testing.assert_allclose(losses["smooth L1"], by_hand)
+viz.curves(
+    {name: (d, values) for name, values in losses.items()},
+    "error d",
+    "loss",
+    title="Smooth L1 between a square and L1",
+    caption="Near 0 smooth L1 is the square; beyond 1 it is a straight line with the slope of L1, half a unit lower. The "
+    "square grows without bound there, and L1 has a kink at 0.",
+)
+
+# %% tags=["slide:C/58-fast-rcnn-heads", "slide:C/59-fast-rcnn-training"]
+with mv.nn.init.skip_init():  # the published sizes, without memory for their numbers
+    fast = mv.models.fast_rcnn_vgg16()
+assert sum(q.size for q in fast.parameters()) == 134_690_729  # VGG-16, 21 classes, a box for each
+assert fast.head.weight.shape == (21, 4096) and fast.box.weight.shape == (84, 4096)
+little = mv.models.FastRCNN(mv.nn.Conv2d(3, 8, 4, stride=4, rng=0), channels=8, stride=4, num_classes=7, hidden=16, rng=0)
+regions = [proposed[i][:32] for i in range(2)]
+targets = [mv.vision.region_targets(r, t["boxes"], t["labels"] + 1) for r, t in zip(regions, truth, strict=False)]
+use = [t[0] >= 0 for t in targets]
+parts = little.losses(
+    images[:2],
+    [r[u] for r, u in zip(regions, use, strict=True)],
+    [t[0][u] for t, u in zip(targets, use, strict=True)],
+    [t[1][u] for t, u in zip(targets, use, strict=True)],
+)
+print({name: round(value.item(), 3) for name, value in parts.items()})
+np.testing.assert_allclose(parts["loss"].item(), parts["class"].item() + parts["box"].item(), rtol=1e-6)
+parts["loss"].backward()
+assert all(np.abs(q.grad).sum() > 0 for q in (little.features.weight, little.head.weight, little.box.weight))
