@@ -134,14 +134,26 @@ def near_the_truth(rng):
 
 
 TOKENS = (2, 6, 8)
+REGIONS = also(normal((1, 4, 200, 190)), boxes(9, side=(50, 900)))
+
+
+def rois_of(boxes):
+    """Regions of the first picture."""
+    raw = boxes.data if isinstance(boxes, Tensor) else boxes
+    return np.concatenate([0 * raw[:, :1], raw], axis=1)
+
+
 MAP = (2, 8, 6, 5)
 VISION = [
     Row("attention_distance", uniform((2, 150, 150)), lambda a: vision.attention_distance(a, 160, (10, 15)), pulled=False),
     Row("batched_nms", also(boxes(40), uniform(40)), lambda b, s: vision.batched_nms(b, s, np.arange(40) % 3, 0.3), pulled=False),
+    Row("anchor_boxes", normal(1), lambda x: vision.anchor_boxes(3, 2000, 16, [32, 64], [0.5, 1], dtype=x.dtype), pulled=False),
     Row("bilateral_filter", uniform((9, 8, 3)), lambda x: vision.bilateral_filter(x, 5, 0.5, 2.0), pulled=False),
     Row("bilateral_kernel", uniform((9, 8, 3)), lambda x: vision.bilateral_kernel(x, (4, 4), 5, 0.5, 2.0), pulled=False),
     Row("box_area", boxes(9, side=(20, 250)), vision.box_area),
     Row("box_cxcywh_to_xyxy", uniform((9, 4), low=2000, high=4000), vision.box_cxcywh_to_xyxy),
+    Row("box_decode", also(normal((9, 4), scale=0.2), boxes(9)), vision.box_decode),
+    Row("box_encode", boxes(9, 9), lambda p, b: vision.box_encode(p, b, (10, 10, 5, 5))),
     Row("box_iou", boxes(9, 7), vision.box_iou),
     Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
     Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
@@ -154,7 +166,9 @@ VISION = [
     Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
     Row("image_gradients", uniform((9, 8), high=200), lambda x: vision.image_gradients(x), pulled=False),
     Row("kernel_regression", normal((5, 3), (6, 3), (6, 2)), lambda q, k, v: vision.kernel_regression(q, k, v, 0.8)),
+    Row("level_of", boxes(40), lambda b: vision.level_of(b), pulled=False),
     Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
+    Row("match_anchors", uniform((40, 5)), lambda x: vision.match_anchors(x), pulled=False),
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
@@ -168,12 +182,17 @@ VISION = [
     Row("nms", also(boxes(40), uniform(40)), lambda b, s: vision.nms(b, s, 0.3), pulled=False),
     Row("non_local_means", uniform((9, 8, 3)), lambda x: vision.non_local_means(x, 3, 5, 0.3, 0.1), pulled=False),
     Row("non_local_means_kernel", uniform((9, 8, 3)), lambda x: vision.non_local_means_kernel(x, (4, 4), 3, 5, 0.3), pulled=False),
+    Row("original_anchor_boxes", normal(1), lambda x: vision.original_anchor_boxes(2, 3, dtype=x.dtype), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
     Row("resize_position_table", normal((1, 1 + 14 * 14, 3)), lambda x: vision.resize_position_table(x, (14, 14), (21, 18))),
+    Row("roi_align", REGIONS, lambda x, b: vision.roi_align(x, rois_of(b), (3, 2), 1 / 16)),
+    Row("roi_pool", REGIONS, lambda x, b: vision.roi_pool(x, rois_of(b), (3, 2), 1 / 16)),
     Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
     Row("sine_position_code", normal(1), lambda x: vision.sine_position_code(3, 3000, 8, dtype=x.dtype), pulled=False),
     Row("sine_position_code_1d", normal(1), lambda x: vision.sine_position_code_1d(5000, 8, dtype=x.dtype), pulled=False),
+    Row("soft_nms", also(boxes(40), uniform(40)), lambda b, s: [*vision.soft_nms(b, s)], pulled=False),
+    Row("spp", normal((2, 3, 13, 10)), lambda x: vision.spp(x, (6, 3, 2, 1))),
     Row("steering_kernel", STEERING, lambda x, C: vision.steering_kernel(C, (4, 4), 5, 2.0), pulled=False),
     Row("steering_kernel_regression", STEERING, lambda x, C: vision.steering_kernel_regression(x, C, 5, 2.0, 2), pulled=False),
     Row("steering_matrices", uniform((9, 8), (9, 8), high=200), lambda x, y: vision.steering_matrices(x, y, 5), pulled=False),

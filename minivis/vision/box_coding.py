@@ -6,6 +6,7 @@ Not here: the formats of boxes (boxes.py), anchors and which of them predicts wh
 import math
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.backend import to_numpy
 from minivis.debugging import may_read
 from minivis.precision import in_float32
@@ -160,7 +161,7 @@ def _check_broadcast(name, **arrays):
 def _check_areas(name, **boxes):
     """Raise for boxes without area."""
     for argument, x in boxes.items():
-        if not may_read(x):
+        if not may_read(x.data if isinstance(x, Tensor) else x):
             continue
         values = to_numpy(x)
         empty = (values[..., 2:] <= values[..., :2]).any(axis=-1)

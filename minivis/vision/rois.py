@@ -59,8 +59,8 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
 
     Notes
     -----
-    Differentiable in ``features`` only: the regions get no gradient, as in Faster R-CNN, where they count as given. The
-    weights of a region are a product of weights along y and along x, so that it is read by two matrix products, A_y x A_x^T.
+    Differentiable in ``features`` only: the regions count as given, as in Faster R-CNN; detach those that a network made.
+    The weights of a region are a product of weights along y and along x: it is read by two matrix products, A_y x A_x^T.
 
     References
     ----------
@@ -80,6 +80,7 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
     images = _checked(name, features, rois, scale)
     sampling = sizes(name, "sampling", sampling, 1, least=0)[0]
     (_, C, H, W), R = features.shape, rois.shape[0]
+    rois = rois.astype(xp.float64)  # between hundreds of cells, float32 would leave few digits for the weights
     rows = axis_weights(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned, features.dtype)
     columns = axis_weights(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned, features.dtype)
     y = xp.zeros((R, C, h, w), features.dtype)
@@ -114,7 +115,7 @@ def axis_samples(xp, low, high, bins, length, scale, sampling, aligned):
     side = side if aligned else xp.maximum(side, 1)
     bin_side = (side / bins)[:, None, None]  # (R, 1, 1)
     count = xp.zeros_like(bin_side) + sampling if sampling else xp.ceil(bin_side)
-    most = sampling or int(count.max(initial=0))
+    most = sampling or _largest(count)
     sample = xp.arange(most, dtype=bin_side.dtype)
     within = (sample + 0.5) / xp.maximum(count, 1)  # (R, 1, S): from 0 to 1 in a bin
     place = start[:, None, None] + (xp.arange(bins, dtype=bin_side.dtype)[:, None] + within) * bin_side
@@ -196,8 +197,8 @@ def roi_pool(features, rois, size, scale=1.0):
     pixels = xp.moveaxis(features, 1, -1).reshape(B * H * W, C)
     best = xp.zeros((R, h, w, C), features.dtype)
     found = xp.full((R, h, w, C), -1, xp.int64)  # the row of the maximum in `pixels`; -1: an empty bin
-    for dy in range(int((bottom - top).max(initial=0))):
-        for dx in range(int((right - left).max(initial=0))):
+    for dy in range(_largest(bottom - top)):
+        for dx in range(_largest(right - left)):
             row, column = (top + dy)[:, :, None], (left + dx)[:, None, :]
             inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
             at = xp.where(inside, first + row * W + column, 0)
@@ -226,6 +227,11 @@ def pool_edges(xp, low, high, bins, length, scale):
     first = start[:, None] + bin_ * cells // bins
     after = start[:, None] - (-(bin_ + 1) * cells // bins)  # rounded up
     return xp.clip(first, 0, length), xp.clip(after, 0, length)
+
+
+def _largest(counts):
+    """The largest of some numbers as an integer, 0 of none."""
+    return int(counts.max()) if counts.size else 0
 
 
 def _half_away(xp, x):
@@ -308,7 +314,9 @@ def _checked(name, features, rois, scale):
     check_range(name, "rois[:, 0]", picture, features.shape[0], "picture", low=0)
     if may_read(rois):
         _check_sides(name, to_numpy(rois[:, 1:]), shapes)
-    return [(b, np.flatnonzero(picture == b)) for b in np.unique(picture)]
+    device = backend.device_of(features)
+    found = [(int(b), np.flatnonzero(picture == b)) for b in np.unique(picture)]
+    return [(b, backend.to_device(here, device)) for b, here in found]
 
 
 def _check_sides(name, boxes, shapes):
