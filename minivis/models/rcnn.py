@@ -21,7 +21,7 @@ from minivis.vision import box_decode, box_encode, region_detections, roi_align,
 __all__ = [
     "RCNN",
     "FastRCNN",
-    "MergedMap",
+    "OneMap",
     "SPPNet",
     "SingleBox",
     "fast_rcnn_vgg16",
@@ -131,33 +131,59 @@ def truncated_svd(layer, rank):
     return Sequential(first, second)
 
 
-class MergedMap(Module):
-    """A backbone and a pyramid of one level: images to one map that is as fine as the backbone's finest.
+class OneMap(Module):
+    """A backbone and how its maps become one: what the detectors here call ``backbone``.
 
     Parameters
     ----------
     backbone : Module
         It has ``features(images)``, which returns maps (B, C_i, H_i, W_i), finest first, and ``channels``, the C_i.
+    form : {"merged", "stacked", "last"}, default "merged"
+        "merged" is a pyramid of one level, see `FeaturePyramid`: as fine as the finest map. "stacked" are all maps, enlarged
+        to the finest, with nothing to learn. "last" is the last map alone.
     width : int, default 64
-        Channels of the map.
+        Channels of the merged map.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
+
+    Attributes
+    ----------
+    channels : int
+        Of the map.
+
+    Raises
+    ------
+    ValueError
+        If the form is unknown.
 
     Examples
     --------
     >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, patch_stem=True, num_classes=0)
-    >>> MergedMap(backbone, 4)(np.zeros((1, 3, 32, 32), np.float32)).shape
-    (1, 4, 8, 8)
+    >>> images = np.zeros((1, 3, 32, 32), np.float32)
+    >>> [OneMap(backbone, form)(images).shape for form in ("merged", "stacked", "last")]
+    [(1, 64, 8, 8), (1, 24, 8, 8), (1, 16, 4, 4)]
     """
 
-    def __init__(self, backbone, width=64, rng=None):
-        self.backbone = backbone
-        self.pyramid = FeaturePyramid(backbone.channels, width, levels=1, rng=init.generator(rng))
+    def __init__(self, backbone, form="merged", width=64, rng=None):
+        if form not in ("merged", "stacked", "last"):
+            raise ValueError(f'OneMap: form must be "merged", "stacked" or "last", got {form!r}')
+        self.backbone, self.form = backbone, form
+        self.pyramid = None
+        self.channels = sum(backbone.channels) if form == "stacked" else backbone.channels[-1]
+        if form == "merged":
+            self.pyramid = FeaturePyramid(backbone.channels, width, levels=1, rng=init.generator(rng))
+            self.channels = width
 
     def forward(self, images):
-        """One map (B, width, H', W') of images (B, 3, H, W)."""
-        return self.pyramid(self.backbone.features(images))[0]
+        """One map (B, channels, H', W') of images (B, 3, H, W)."""
+        maps = self.backbone.features(images)
+        if self.form == "last":
+            return maps[-1]
+        if self.form == "merged":
+            return self.pyramid(maps)[0]
+        size = tuple(maps[0].shape[2:])
+        return ops.concatenate([maps[0], *(ops.interpolate(x, size=size) for x in maps[1:])], axis=1)
 
 
 # ------------------------------------------------------------------ the detectors
@@ -170,7 +196,7 @@ class SingleBox(Module):
 
     Parameters
     ----------
-    features : Module
+    backbone : Module
         Images (B, 3, H, W) to maps (B, channels, map_size, map_size).
     channels, map_size : int
         Of the map.
@@ -199,19 +225,19 @@ class SingleBox(Module):
     ((5, 6), (5, 4))
     """
 
-    def __init__(self, features, channels, map_size, num_classes, hidden=128, rng=None):
+    def __init__(self, backbone, channels, map_size, num_classes, hidden=128, rng=None):
         init.check_sizes(
             "SingleBox", channels=channels, map_size=map_size, num_classes=num_classes, hidden=hidden
         )
         rng = init.generator(rng)
-        self.features = features
+        self.backbone = backbone
         self.hidden = Linear(channels * map_size**2, hidden, rng=rng)
         self.head = Linear(hidden, num_classes, rng=rng)
         self.box = Linear(hidden, 4, rng=rng)
 
     def forward(self, images):
         """Logits (B, K) and boxes (B, 4), normalised cxcywh, of images (B, 3, H, W)."""
-        x = ops.relu(self.hidden(_flat(self.features(as_images("SingleBox", images)))))  # (B, hidden)
+        x = ops.relu(self.hidden(_flat(self.backbone(as_images("SingleBox", images)))))  # (B, hidden)
         return self.head(x), ops.sigmoid(self.box(x))
 
 
@@ -224,7 +250,7 @@ class Regions(Module):
 
     Parameters
     ----------
-    features : Module
+    backbone : Module
         Images to maps.
     inputs : int
         F, pooled features of a region.
@@ -241,9 +267,9 @@ class Regions(Module):
     nms_threshold = 0.3
     score_threshold = -1.0  # of the SVMs: below it, nothing counts as an object
 
-    def __init__(self, features, inputs, num_classes, hidden, dropout, rng):
+    def __init__(self, backbone, inputs, num_classes, hidden, dropout, rng):
         rng = init.generator(rng)
-        self.features = features
+        self.backbone = backbone
         self.hidden, width = _hidden(inputs, hidden, dropout, rng)
         self.head = Linear(width, num_classes, rng=rng)
         self.svm = Linear(width, num_classes - 1, rng=rng)
@@ -309,7 +335,7 @@ class RCNN(Regions):
 
     Parameters
     ----------
-    features : Module
+    backbone : Module
         Crops (R, 3, size, size) to maps (R, channels, map_size, map_size).
     channels, map_size : int
         Of the map of a crop.
@@ -349,7 +375,7 @@ class RCNN(Regions):
     """
 
     def __init__(
-        self, features, channels, map_size, num_classes, size=32, context=2, hidden=128, dropout=0.0, rng=None
+        self, backbone, channels, map_size, num_classes, size=32, context=2, hidden=128, dropout=0.0, rng=None
     ):
         init.check_sizes(
             "RCNN", channels=channels, map_size=map_size, num_classes=num_classes, size=size, hidden=hidden
@@ -357,7 +383,7 @@ class RCNN(Regions):
         if not 0 <= context < size / 2:
             raise ValueError(f"RCNN: context must be from 0 to below half of size {size}, got {context}")
         self.size, self.context = size, context
-        super().__init__(features, channels * map_size**2, num_classes, hidden, dropout, rng)
+        super().__init__(backbone, channels * map_size**2, num_classes, hidden, dropout, rng)
 
     def crops(self, images, regions):
         """The warped crops (R, 3, size, size) of the regions of all images."""
@@ -374,7 +400,7 @@ class RCNN(Regions):
 
     def pooled(self, images, regions):
         """The last map of every crop as a vector, (R, F)."""
-        return _flat(self.features(self.crops(images, regions)))
+        return _flat(self.backbone(self.crops(images, regions)))
 
 
 class SPPNet(Regions):
@@ -382,7 +408,7 @@ class SPPNet(Regions):
 
     Parameters
     ----------
-    features : Module
+    backbone : Module
         Images (B, 3, H, W) to maps (B, channels, H / stride, W / stride).
     channels, stride : int
         Of the map.
@@ -404,7 +430,7 @@ class SPPNet(Regions):
 
     Notes
     -----
-    In the paper the convolutions stay as they are when the layers behind the pyramid are trained. Freeze ``features`` for
+    In the paper the convolutions stay as they are when the layers behind the pyramid are trained. Freeze ``backbone`` for
     that.
 
     References
@@ -419,16 +445,16 @@ class SPPNet(Regions):
     (1, 84)
     """
 
-    def __init__(self, features, channels, stride, num_classes, levels=(4, 2, 1), hidden=128, dropout=0.0, rng=None):
+    def __init__(self, backbone, channels, stride, num_classes, levels=(4, 2, 1), hidden=128, dropout=0.0, rng=None):
         init.check_sizes(
             "SPPNet", channels=channels, stride=stride, num_classes=num_classes, levels=tuple(levels), hidden=hidden
         )
         self.stride, self.levels = stride, tuple(levels)
-        super().__init__(features, channels * sum(n * n for n in levels), num_classes, hidden, dropout, rng)
+        super().__init__(backbone, channels * sum(n * n for n in levels), num_classes, hidden, dropout, rng)
 
     def pooled(self, images, regions):
         """The pyramid of every region, (R, F): `vision.spp` of its part of the map."""
-        maps = self.features(as_images("SPPNet", images))  # (B, C, H / stride, W / stride)
+        maps = self.backbone(as_images("SPPNet", images))  # (B, C, H / stride, W / stride)
         rois = _beside(with_pictures(regions), maps)
         self.show(map=lambda: maps)
         pooled = [_flat(roi_pool(maps, rois, n, 1 / self.stride)) for n in self.levels]
@@ -444,7 +470,7 @@ class FastRCNN(Module):
 
     Parameters
     ----------
-    features : Module
+    backbone : Module
         Images (B, 3, H, W) to maps (B, channels, H / stride, W / stride).
     channels, stride : int
         Of the map.
@@ -488,7 +514,7 @@ class FastRCNN(Module):
     nms_threshold = 0.3
 
     def __init__(
-        self, features, channels, stride, num_classes, size=7, pooling="pool", hidden=128, dropout=0.0, rng=None
+        self, backbone, channels, stride, num_classes, size=7, pooling="pool", hidden=128, dropout=0.0, rng=None
     ):
         init.check_sizes(
             "FastRCNN", channels=channels, stride=stride, num_classes=num_classes, size=size, hidden=hidden
@@ -496,7 +522,7 @@ class FastRCNN(Module):
         if pooling not in ("pool", "align"):
             raise ValueError(f'FastRCNN: pooling must be "pool" or "align", got {pooling!r}')
         rng = init.generator(rng)
-        self.features = features
+        self.backbone = backbone
         self.stride, self.size, self.pooling = stride, size, pooling
         self.hidden, width = _hidden(channels * size**2, hidden, dropout, rng)
         self.head = Linear(width, num_classes, weight_init=_normal(0.01), rng=rng)
@@ -504,7 +530,7 @@ class FastRCNN(Module):
 
     def forward(self, images, regions):
         """Logits (R, K) and a coded box for each class (R, K, 4) of the regions of all images."""
-        maps = self.features(as_images("FastRCNN", images))  # (B, C, H / stride, W / stride)
+        maps = self.backbone(as_images("FastRCNN", images))  # (B, C, H / stride, W / stride)
         rois = _beside(with_pictures(regions), maps)
         pool = roi_pool if self.pooling == "pool" else roi_align
         pooled = pool(maps, rois, self.size, 1 / self.stride)  # (R, C, S, S)
