@@ -30,6 +30,7 @@ ORDER = [
     "data", "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
+EXTENDS = {("models.mask_rcnn", "faster_rcnn")}  # a model that is another one with a head more
 MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
@@ -135,7 +136,7 @@ def _inner(part, here, rest, inside):
     if other == part:
         # what models share is imported at the top
         backbone = part == "models" and rest[1:] and not inside and rest[1] != "common"
-        backbone = backbone and "models." + rest[1] != here
+        backbone = backbone and "models." + rest[1] != here and (here, rest[1]) not in EXTENDS
         if backbone and here != "models":
             yield f"imports models.{rest[1]} at its top: only a published constructor may, inside"
     elif other in BESIDE and part not in MAY_IMPORT_BESIDE:

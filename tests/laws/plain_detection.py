@@ -72,6 +72,24 @@ def _focal(rng):
     return {**_masks(rng), **{name: value for name, value in options.items() if rng.random() < 0.7}}
 
 
+def _regions(rng):
+    R, K, m = (int(n) for n in rng.integers((0, 1, 1), 5))
+    targets = rng.random((R, m, m))
+    return {
+        "logits": (rng.standard_normal((R, K, m, m)) * rng.choice([1, 4, 200])).astype(np.float32),
+        "labels": rng.integers(0, K, R),
+        "targets": (targets if rng.random() < 0.3 else targets < 0.4).astype(np.float32),
+    }
+
+
+def _pasted(rng):
+    height, width = (int(n) for n in rng.integers(1, 9, 2))
+    low = rng.uniform(-0.5, 0.8, 2) * [width, height]
+    box = np.concatenate([low, low + rng.uniform(0.05, 1.2, 2) * [width, height]])
+    mask = rng.random(rng.integers(1, 7, 2))
+    return {"mask": mask.astype(np.float32), "box": box.astype(np.float32), "height": height, "width": width}
+
+
 def _one_or_two(rng, sides):
     """A number for both sides where they are equal, a pair otherwise (or now and then then too)."""
     a, b = (int(side) for side in sides)
@@ -170,6 +188,8 @@ PLAIN_DETECTION = {
     "nms": _scored_boxes,
     "dice_loss": _masks,
     "sigmoid_focal_loss": _focal,
+    "mask_loss": _regions,
+    "paste_masks": _pasted,
     "window_partition": _partition,
     "window_reverse": _reverse,
     "shifted_window_mask": _shifted,

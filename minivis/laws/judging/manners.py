@@ -242,7 +242,8 @@ def _inputs_left_alone(family, inputs, **of_the_law):
 def _overwrite(right, args, options):
     out = changed_output(right(*args, **options)[0], np.copy)
     for leaf in leaves(dict(enumerate(args))):
-        leaf -= leaf.max()
+        if leaf.size:
+            leaf -= leaf.max()
     return out
 
 
