@@ -36,6 +36,6 @@ for _file in (
     "filters", "regression", "steering", "attention", "multi_head", "loss", "patches", "position_codes",
     "distances", "receptive_fields", "boxes", "overlaps", "box_coding", "matching", "suppression", "masks", "region_masks", "windows",
     "shifted_windows", "deformable_attention", "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation",
-    "adversarial", "sagan", "spectral", "regularization", "ode",
+    "adversarial", "sagan", "spectral", "regularization", "ode", "yolo", "yolo_boxes",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

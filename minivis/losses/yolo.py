@@ -200,7 +200,9 @@ def _root(x):
     return ops.where(x > TINY, ops.sqrt(ops.maximum(x, TINY)), x * TINY**-0.5)
 
 
-def yolo_v2_loss(prediction, targets, anchors, box_weight=1.0, object_weight=5.0, empty_weight=1.0, ignore=0.6):
+def yolo_v2_loss(
+    prediction, targets, anchors, box_weight=1.0, object_weight=5.0, empty_weight=1.0, ignore=0.6
+):
     """The mean loss of YOLO v2 over the pictures of a batch.
 
     .. math::

@@ -28,5 +28,6 @@ from minivis.models.vgg import *
 from minivis.models.vit import *
 from minivis.models.wide_resnet import *
 from minivis.models.yolo import *
+from minivis.models.yolo_v2 import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -88,7 +88,9 @@ class YOLO(Module):
         self, backbone, num_classes, boxes_per_cell=2, neck=((128, 1), (128, 1)), norm=None, head="convolutional",
         grid=7, hidden=4096, dropout=0.5, rng=None,
     ):  # fmt: skip
-        init.check_sizes("YOLO", num_classes=num_classes, boxes_per_cell=boxes_per_cell, grid=grid, hidden=hidden)
+        init.check_sizes(
+            "YOLO", num_classes=num_classes, boxes_per_cell=boxes_per_cell, grid=grid, hidden=hidden
+        )
         if head not in ("convolutional", "connected"):
             raise ValueError(f'YOLO: head must be "convolutional" or "connected", got {head!r}')
         if norm not in (None, *NORMS):
@@ -165,16 +167,12 @@ class YOLO(Module):
             For each image ``boxes (n, 4)``, left, top, right, bottom in pixels, ``labels (n,)`` from 0, and ``scores (n,)``,
             the best first; arrays on the CPU.
         """
-        prediction = self._predicted(images)
+        with no_grad():
+            prediction = to_numpy(self(images))
         B = self.boxes_per_cell
         boxes = yolo_boxes(prediction, B)
         scores = prediction[..., 4 : 5 * B : 5, None] * prediction[..., None, 5 * B :]  # (B, S, S, b, C)
         return detections(boxes, scores, images.shape[2:], score_threshold, nms_threshold)
-
-    def _predicted(self, images):
-        """The prediction as an array on the CPU, without a graph."""
-        with no_grad():
-            return to_numpy(self(images))
 
 
 class ConnectedHead(Module):

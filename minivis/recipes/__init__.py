@@ -25,6 +25,7 @@ RECIPES = (
     "swin-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "yolo-shapes",
 )
 
 

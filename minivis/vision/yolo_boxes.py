@@ -11,7 +11,14 @@ from minivis.backend import namespace, to_numpy
 from minivis.precision import in_float32, widened
 from minivis.randomness import generator
 
-__all__ = ["darknet_to_grid", "dimension_clusters", "grid_cells", "grid_to_darknet", "yolo_boxes", "yolo_decode"]
+__all__ = [
+    "darknet_to_grid",
+    "dimension_clusters",
+    "grid_cells",
+    "grid_to_darknet",
+    "yolo_boxes",
+    "yolo_decode",
+]
 
 ROUNDS = 300  # k-means stops here, if the clusters still change
 
@@ -240,7 +247,9 @@ def dimension_clusters(sizes, k, rng):
     wide = sizes.astype(np.float64)
     different = np.unique(wide, axis=0)
     if not 1 <= k <= len(different):
-        raise ValueError(f"dimension_clusters: k must be from 1 to {len(different)}, the number of different sizes, got {k}")
+        raise ValueError(
+            f"dimension_clusters: k must be from 1 to {len(different)}, the number of different sizes, got {k}"
+        )
     anchors = different[generator(rng).choice(len(different), k, replace=False)]
     nearest = None
     for _ in range(ROUNDS):

@@ -474,9 +474,7 @@ def channel_layout(parts, width=9.0, title=None, caption=None):
     return fig
 
 
-def segments_and_boxes(
-    image, segmentations, boxes, scores, titles=None, size=2.5, title=None, caption=None
-):
+def segments_and_boxes(image, segmentations, boxes, scores, titles=None, size=2.5, title=None, caption=None):
     """Show an image cut into segments, each in its mean colour, and beside it boxes with a number on each.
 
     Parameters
@@ -516,7 +514,11 @@ def segments_and_boxes(
     corners = corners_of("segments_and_boxes", boxes, picture)
     scores = per_box("segments_and_boxes", "scores", scores, corners)
     parts = [array(part, "segmentations").astype(int) for part in segmentations]
-    if any(part.shape != picture.shape[:2] for part in parts) or titles is not None and len(titles) != len(parts):
+    if (
+        any(part.shape != picture.shape[:2] for part in parts)
+        or titles is not None
+        and len(titles) != len(parts)
+    ):
         raise ValueError(
             f"segments_and_boxes: segmentations must be (H, W) of the image, one for each title, got "
             f"{[part.shape for part in parts]} for an image of {picture.shape[:2]}"

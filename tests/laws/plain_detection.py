@@ -179,6 +179,47 @@ def _self_attention(places):
     return inputs
 
 
+def _grid_with_objects(rng):
+    """Objects in different cells; of the boxes that a cell predicts, at least one is near its object."""
+    S, B, C = (int(n) for n in rng.integers(1, (6, 4, 5)))
+    cells = rng.permutation(S * S)[: rng.integers(0, 5)]
+    prediction = rng.normal(0.3, 0.4, (S, S, 5 * B + C))
+    for i in range(B):
+        prediction[..., 5 * i + 2 : 5 * i + 4] = rng.uniform(0.05, 0.4, (S, S, 2))
+    boxes = np.empty((len(cells), 4))
+    for box, cell in zip(boxes, cells, strict=True):
+        row, column = divmod(int(cell), S)
+        place = rng.uniform(0.05, 0.95, 2)
+        box[:] = [*(place + (column, row)) / S, *rng.uniform(0.2, 0.9, 2)]
+        own = 5 * int(rng.integers(B))
+        prediction[row, column, own : own + 4] = [*place, *box[2:]] + rng.normal(0, 0.03, 4)
+    return {
+        "prediction": prediction.astype(np.float32),
+        "boxes": boxes.astype(np.float32),
+        "classes": rng.integers(0, C, len(cells)),
+        "grid": S,
+        "B": B,
+    }
+
+
+def _grid_of_anchors(rng):
+    H, W, A, more = (int(n) for n in rng.integers(1, (7, 7, 5, 5)))
+    prediction = rng.standard_normal((H, W, A, 4 + more)) * rng.choice([0.3, 1, 3])
+    return {
+        "prediction": prediction.astype(np.float32),
+        "anchors": rng.uniform(0.2, 9, (A, 2)).astype(np.float32),
+    }
+
+
+def _sizes_of_boxes(rng):
+    N = int(rng.integers(2, 31))
+    sizes = (rng.uniform(0.05, 1, (N, 2)) * rng.choice([1, 13, 416])).astype(np.float32)
+    if rng.random() < 0.3:
+        sizes = np.concatenate([sizes, sizes[: N // 3]])
+    k = int(rng.integers(1, min(6, N) + 1))
+    return {"sizes": sizes, "k": k, "rng": np.random.default_rng(int(rng.integers(2**32)))}
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
@@ -199,4 +240,7 @@ PLAIN_DETECTION = {
     "local_relation": _local_relation,
     "pairwise_attention": _self_attention(places=False),
     "patchwise_attention": _self_attention(places=True),
+    "yolo_loss": _grid_with_objects,
+    "yolo_decode": _grid_of_anchors,
+    "dimension_clusters": _sizes_of_boxes,
 }
