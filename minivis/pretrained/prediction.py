@@ -101,9 +101,7 @@ def describe(model, output, image, threshold=None, size=None):
         return _classes(labels, output, image)
     if found_in_list:
         threshold = 0.7 if threshold is None else threshold
-        return _objects(
-            labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold
-        )
+        return _objects(labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold)
     if getattr(output, "masks", None) is not None:
         return _segments(labels, model.things, output, image, threshold)
     threshold = 0.7 if threshold is None else threshold
