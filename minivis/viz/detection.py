@@ -398,7 +398,8 @@ def grid_predictions(
     _draw_cells(axes[1], picture, classes, np.clip(probabilities, 0, 1))
     kinds = np.unique(classes[probabilities > 0.3]) if (probabilities > 0.3).any() else np.unique(classes)
     patches = [Patch(facecolor=colour_of(k), label=name_of(k, names)) for k in kinds]
-    legend(axes[1], handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.01), fontsize=8, ncols=3)
+    legend(fig, handles=patches, loc="outside right center", fontsize=9)
+    fig.set_size_inches(fig.get_size_inches() + [1.1, 0.1])
     if found is not None:
         kept = corners_of("grid_predictions", found["boxes"], picture)
         draw_image(axes[2], picture, kept)

@@ -954,7 +954,7 @@ viz.attention_maps(
     objectness.transpose(2, 0, 1),
     image=scene.image,
     titles=[f"anchors of {size} pixels" for size in detector.rpn.sizes[0]],
-    columns=3,
+    columns=4,
     shared=True,
     bar_label="probability of an object",
     title="The map of objectness, one for each size of anchors",
