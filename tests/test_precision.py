@@ -199,6 +199,12 @@ VISION = [
     Row("unpatchify", normal((1, 6, 8)), lambda x: vision.unpatchify(x, 2, 4, 6)),
     Row("window_partition", normal((1, 4, 6, 2)), lambda x: vision.window_partition(x, 2)),
     Row("window_reverse", normal((6, 2, 2, 2)), lambda x: vision.window_reverse(x, 2, 4, 6)),
+    Row("darknet_to_grid", normal((2, 4 * 13)), lambda x: vision.darknet_to_grid(x, 2, 2, 3)),
+    Row("dimension_clusters", uniform((20, 2), low=20, high=400), lambda s: vision.dimension_clusters(s, 3, 0), pulled=False),
+    Row("grid_cells", shares(9), lambda b: [*vision.grid_cells(b, 7)], pulled=False),
+    Row("grid_to_darknet", normal((2, 2, 13)), lambda x: vision.grid_to_darknet(x, 2)),
+    Row("yolo_boxes", normal((3, 4, 13)), lambda x: vision.yolo_boxes(x, 2)),
+    Row("yolo_decode", also(normal((3, 4, 2, 6)), uniform((2, 2), high=9)), lambda x, a: vision.yolo_decode(x, a.data), steps=2),
 ]  # fmt: skip
 LOSSES = [
     Row("HungarianMatcher", SETS, lambda z, b: losses.HungarianMatcher().costs(z, b, TARGETS), pulled=False, keeps=False),
@@ -214,6 +220,10 @@ LOSSES = [
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
+    Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
+    Row("yolo_loss", uniform((5, 5, 13)), lambda p: losses.yolo_loss(p, TARGETS[0]["boxes"], TARGETS[0]["labels"], 5, 2)),
+    Row("yolo_targets", uniform((2, 5, 5, 13)), lambda p: [*losses.yolo_targets(p, TARGETS)], pulled=False, keeps=False),
+    Row("yolo_v2_loss", normal((2, 5, 4, 2, 8)), lambda p: losses.yolo_v2_loss(p, TARGETS, np.array([[1.0, 2.0], [2.0, 1.0]]))),
     Row("uncertain_points", normal((2, 40, 2000)), lambda z: losses.uncertain_points(z, 50), pulled=False, keeps=False),
 ]  # fmt: skip
 FEATURES = also(normal((60, 5)), lambda rng: [rng.standard_normal((50, 5)) + 0.3])

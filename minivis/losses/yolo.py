@@ -168,10 +168,11 @@ def yolo_targets(prediction, targets, boxes_per_cell=2, box_weight=5.0, empty_we
 def _placed(prediction, targets, classes):
     """The objects of a batch and their cells; of two objects in one cell only the later one is kept."""
     found = gather("yolo_loss", targets, len(prediction), classes, ["boxes"])
-    rows, columns, offsets = grid_cells(found.boxes.astype(prediction.dtype), prediction.shape[1:3])
+    boxes = found.boxes.astype(prediction.dtype)
+    boxes[:, :2] = boxes[:, :2].clip(0, 1)  # rounding may move a centre off the image
+    rows, columns, offsets = grid_cells(boxes, prediction.shape[1:3])
     cells = {cell: i for i, cell in enumerate(zip(found.image, rows, columns, strict=True))}
     kept = np.fromiter(cells.values(), np.int64, len(cells))
-    boxes = found.boxes.astype(prediction.dtype)
     return tuple(x[kept] for x in (found.image, boxes, found.labels, rows, columns, offsets))
 
 

@@ -4,6 +4,8 @@ Redmon et al., "You only look once", CVPR 2016, figure 3. Redmon and Farhadi, "Y
 Not here: the detectors that are built on them (yolo.py, yolo_v2.py).
 """
 
+import itertools
+
 from minivis import ops
 from minivis.models.common import NORMS, as_images, he_normal, published
 from minivis.nn import Conv2d, MaxPool2d, Module, init
@@ -11,6 +13,20 @@ from minivis.nn import Conv2d, MaxPool2d, Module, init
 __all__ = ["Darknet", "darknet19"]
 
 SLOPE = 0.1  # of the activation, for negative numbers
+
+# Darknet-19: within a stage, 3 x 3 and 1 x 1 convolutions take turns, and the latter halve the channels
+DEPTHS = 1, 1, 3, 3, 5, 5
+WIDTHS = 32, 64, 128, 64, 128, 256, 128, 256, 512, 256, 512, 256, 512, 1024, 512, 1024, 512, 1024
+KERNELS = 3, 3, 3, 1, 3, 3, 1, 3, 3, 1, 3, 1, 3, 3, 1, 3, 1, 3
+
+# Version 1 of YOLO: figure 3 of its paper, up to the twenty convolutions that were trained on ImageNet first
+YOLO_V1 = {
+    "depths": (1, 1, 4, 10, 4),
+    "widths": (64, 192, 128, 256, 256, 512, *(256, 512) * 4, 512, 1024, *(512, 1024) * 2),
+    "kernels": (7, 3, *(1, 3) * 9),
+    "stem_stride": 2,
+    "norm": None,
+}
 
 
 def leaky_relu(x):
@@ -46,8 +62,12 @@ class Darknet(Module):
 
     Parameters
     ----------
-    stages : sequence of sequences of (int, int) or (int, int, int)
-        The convolutions between two poolings: kernel size, channels, and a stride if it is not 1.
+    depths : sequence of int, default (1, 1, 3, 3, 5, 5)
+        Convolutions in each stage; a pooling stands between two stages. The defaults are Darknet-19.
+    widths, kernels : sequence of int
+        Channels and kernel size of all convolutions, one after another.
+    stem_stride : int, default 1
+        Stride of the first convolution.
     norm : {"batch", "group"} or None, default "batch"
         Kind of norm.
     num_classes : int, default 1000
@@ -65,7 +85,7 @@ class Darknet(Module):
     Raises
     ------
     ValueError
-        If a size is not positive, or ``norm`` is unknown.
+        If a size is not positive, ``norm`` is unknown, or the numbers of convolutions differ.
 
     References
     ----------
@@ -74,28 +94,43 @@ class Darknet(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> model = Darknet([[(3, 8)], [(3, 16), (1, 8), (3, 16)]], num_classes=5)
+    >>> model = Darknet((1, 3), widths=(8, 16, 8, 16), kernels=(3, 3, 1, 3), num_classes=5)
     >>> images = np.zeros((2, 3, 16, 16), np.float32)
     >>> model(images).shape, [x.shape for x in model.features(images)]
     ((2, 5), [(2, 8, 16, 16), (2, 16, 8, 8)])
     """
 
-    def __init__(self, stages, norm="batch", num_classes=1000, channels=3, rng=None):
+    def __init__(
+        self, depths=DEPTHS, widths=WIDTHS, kernels=KERNELS, stem_stride=1, norm="batch", num_classes=1000, channels=3, rng=None
+    ):  # fmt: skip
         if norm not in (None, *NORMS):
             raise ValueError(f"Darknet: norm must be None or one of {', '.join(NORMS)}, got {norm!r}")
-        init.check_sizes("Darknet", channels=channels)
-        if not stages or not all(stages):
-            raise ValueError(f"Darknet: each stage must have a convolution, got {stages!r}")
+        init.check_sizes(
+            "Darknet",
+            depths=depths,
+            widths=widths,
+            kernels=kernels,
+            stem_stride=stem_stride,
+            channels=channels,
+        )
+        if not len(widths) == len(kernels) == sum(depths) or not len(depths):
+            raise ValueError(
+                f"Darknet: {sum(depths)} convolutions need as many widths and kernels, got {len(widths)} and {len(kernels)}"
+            )
         rng = init.generator(rng)
         self.pool = MaxPool2d(2)
         self.stages = []
-        for stage in stages:
+        plan = iter(zip(widths, kernels, strict=True))
+        maps = []
+        for depth in depths:
             layers = []
-            for kernel, width, *stride in stage:
-                layers.append(LeakyConv(channels, width, kernel, *(stride or [1]), norm, rng))
+            for width, kernel in itertools.islice(plan, depth):
+                stride = 1 if maps or layers else stem_stride
+                layers.append(LeakyConv(channels, width, kernel, stride, norm, rng))
                 channels = width
             self.stages.append(layers)
-        self.channels = tuple(stage[-1][1] for stage in stages)
+            maps.append(channels)
+        self.channels = tuple(maps)
         self.head = Conv2d(channels, num_classes, 1, weight_init=he_normal, rng=rng) if num_classes else None
 
     def forward(self, images):
@@ -115,27 +150,11 @@ class Darknet(Module):
         return maps
 
 
-def _in_turn(width, count):
-    """3 x 3 convolutions, with 1 x 1 convolutions to half of the channels between them."""
-    return [(3, width), *[(1, width // 2), (3, width)] * (count // 2)]
-
-
-DARKNET19 = [[(3, 32)], [(3, 64)], _in_turn(128, 3), _in_turn(256, 3), _in_turn(512, 5), _in_turn(1024, 5)]
-
-# Figure 3 of the paper, up to the twenty convolutions that were trained on ImageNet first
-YOLO_V1 = [
-    [(7, 64, 2)],
-    [(3, 192)],
-    [(1, 128), (3, 256), (1, 256), (3, 512)],
-    [*[(1, 256), (3, 512)] * 4, (1, 512), (3, 1024)],
-    [(1, 512), (3, 1024), (1, 512), (3, 1024)],
-]
-
 darknet19 = published(
     "darknet19",
     Darknet,
     "the 19 convolutions of YOLO v2's backbone, with batch norm",
     20_842_376,
     example="``num_classes=0``",
-    stages=DARKNET19,
+    depths=DEPTHS,
 )

@@ -35,8 +35,10 @@ class YOLO(Module):
         C.
     boxes_per_cell : int, default 2
         B. The paper has 2; the authors' last configuration has 3.
-    neck : sequence of (int, int), default ((128, 1), (128, 1))
-        Channels and stride of the 3 x 3 convolutions behind the backbone.
+    neck : sequence of int, default (128, 128)
+        Channels of the 3 x 3 convolutions behind the backbone.
+    strides : sequence of int, optional
+        Their strides; None is 1 for all.
     norm : {"batch", "group"} or None
         Kind of norm in these convolutions.
     head : {"convolutional", "connected"}, default "convolutional"
@@ -59,7 +61,7 @@ class YOLO(Module):
     Raises
     ------
     ValueError
-        If a size is not positive, or ``head`` or ``norm`` is unknown.
+        If a size is not positive, ``head`` or ``norm`` is unknown, or ``neck`` and ``strides`` differ in length.
 
     Notes
     -----
@@ -76,7 +78,7 @@ class YOLO(Module):
     >>> import numpy as np
     >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, num_classes=0)
-    >>> model = YOLO(backbone, num_classes=6, neck=((16, 1),))
+    >>> model = YOLO(backbone, num_classes=6, neck=(16,))
     >>> images = np.zeros((2, 3, 64, 64), np.float32)
     >>> model(images).shape  # 2 boxes of 5 numbers, 6 classes
     (2, 8, 8, 16)
@@ -85,12 +87,14 @@ class YOLO(Module):
     """
 
     def __init__(
-        self, backbone, num_classes, boxes_per_cell=2, neck=((128, 1), (128, 1)), norm=None, head="convolutional",
+        self, backbone, num_classes, boxes_per_cell=2, neck=(128, 128), strides=None, norm=None, head="convolutional",
         grid=7, hidden=4096, dropout=0.5, rng=None,
     ):  # fmt: skip
-        init.check_sizes(
-            "YOLO", num_classes=num_classes, boxes_per_cell=boxes_per_cell, grid=grid, hidden=hidden
-        )
+        sizes = {"num_classes": num_classes, "boxes_per_cell": boxes_per_cell, "grid": grid, "hidden": hidden}
+        init.check_sizes("YOLO", neck=neck, **sizes)
+        strides = (1,) * len(neck) if strides is None else strides
+        if len(strides) != len(neck):
+            raise ValueError(f"YOLO: {len(neck)} convolutions need as many strides, got {strides}")
         if head not in ("convolutional", "connected"):
             raise ValueError(f'YOLO: head must be "convolutional" or "connected", got {head!r}')
         if norm not in (None, *NORMS):
@@ -100,7 +104,7 @@ class YOLO(Module):
         self.backbone = backbone
         channels = backbone.channels[-1]
         self.neck = []
-        for width, stride in neck:
+        for width, stride in zip(neck, strides, strict=True):
             self.neck.append(LeakyConv(channels, width, 3, stride, norm, rng))
             channels = width
         outputs = 5 * boxes_per_cell + num_classes
@@ -221,8 +225,8 @@ def detections(boxes, scores, size, score_threshold, nms_threshold):
 
 
 def _of_the_paper(num_classes, rng, **options):
-    backbone = Darknet(YOLO_V1, norm=None, num_classes=0, rng=rng)
-    sizes = {"neck": ((1024, 1), (1024, 2), (1024, 1), (1024, 1)), "head": "connected"}
+    backbone = Darknet(**YOLO_V1, num_classes=0, rng=rng)
+    sizes = {"neck": (1024,) * 4, "strides": (1, 2, 1, 1), "head": "connected"}
     return YOLO(backbone, num_classes, rng=rng, **{**sizes, **options})
 
 

@@ -11,7 +11,7 @@ from minivis import ops
 from minivis.autograd import no_grad
 from minivis.backend import to_numpy
 from minivis.models.common import NORMS, as_images, published
-from minivis.models.darknet import DARKNET19, Darknet, LeakyConv
+from minivis.models.darknet import Darknet, LeakyConv
 from minivis.models.yolo import detections
 from minivis.nn import Conv2d, Module, init
 from minivis.precision import rounded, widened
@@ -19,21 +19,9 @@ from minivis.vision.yolo_boxes import yolo_decode
 
 __all__ = ["YOLOv2", "yolo_v2_coco", "yolo_v2_voc"]
 
-# width and height in cells of 32 pixels, from the authors' configurations
-VOC_ANCHORS = (
-    (1.3221, 1.73145),
-    (3.19275, 4.00944),
-    (5.05587, 8.09892),
-    (9.47112, 4.84053),
-    (11.2364, 10.0071),
-)
-COCO_ANCHORS = (
-    (0.57273, 0.677385),
-    (1.87446, 2.06253),
-    (3.33843, 5.47434),
-    (7.88282, 3.52778),
-    (9.77052, 9.16828),
-)
+# from the authors' configurations, in cells of 32 pixels
+VOC_ANCHORS = 1.3221, 1.73145, 3.19275, 4.00944, 5.05587, 8.09892, 9.47112, 4.84053, 11.2364, 10.0071
+COCO_ANCHORS = 0.57273, 0.677385, 1.87446, 2.06253, 3.33843, 5.47434, 7.88282, 3.52778, 9.77052, 9.16828
 
 
 class YOLOv2(Module):
@@ -45,8 +33,9 @@ class YOLOv2(Module):
         ``features(images)`` returns maps; ``channels`` are their channels. The last one is the grid.
     num_classes : int
         C.
-    anchors : sequence of (float, float)
-        Width and height of each, in cells: see `vision.dimension_clusters`.
+    anchors : sequence of float, default: VOC's five
+        Width and height of the first anchor, then those of the second, and so on, in cells: see
+        `vision.dimension_clusters`.
     neck : sequence of int, default (128, 128)
         Channels of the 3 x 3 convolutions behind the backbone.
     passthrough : int, default 0
@@ -60,6 +49,7 @@ class YOLOv2(Module):
     Attributes
     ----------
     anchors : tuple of (float, float)
+        Width and height of each anchor.
 
     Raises
     ------
@@ -78,7 +68,7 @@ class YOLOv2(Module):
     --------
     >>> from minivis.models import ResNet
     >>> backbone = ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, num_classes=0)
-    >>> model = YOLOv2(backbone, 6, anchors=[(1.5, 1.5), (3, 2)], neck=(16,))
+    >>> model = YOLOv2(backbone, 6, anchors=(1.5, 1.5, 3, 2), neck=(16,))
     >>> model(np.zeros((2, 3, 64, 64), np.float32)).shape
     (2, 8, 8, 2, 11)
     """
@@ -87,7 +77,7 @@ class YOLOv2(Module):
         self,
         backbone,
         num_classes,
-        anchors,
+        anchors=VOC_ANCHORS,
         neck=(128, 128),
         passthrough=0,
         norm="batch",
@@ -97,10 +87,12 @@ class YOLOv2(Module):
         if norm not in (None, *NORMS):
             raise ValueError(f"YOLOv2: norm must be None or one of {', '.join(NORMS)}, got {norm!r}")
         pairs = np.asarray(anchors, np.float64)
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or not (pairs > 0).all():
-            raise ValueError(f"YOLOv2: anchors must be pairs (width, height) above 0, got {anchors!r}")
+        if pairs.ndim != 1 or pairs.size % 2 or not pairs.size or not (pairs > 0).all():
+            raise ValueError(
+                f"YOLOv2: anchors must be width, height, width, height, ... above 0, got {anchors!r}"
+            )
         rng = init.generator(rng)
-        self.anchors = tuple(map(tuple, pairs.tolist()))
+        self.anchors = tuple(map(tuple, pairs.reshape(-1, 2).tolist()))
         self.backbone = backbone
         *_, before, channels = (0, *backbone.channels)
         self.neck = []
@@ -173,7 +165,7 @@ def places_to_channels(x):
 
 def _built(anchors):
     def build(num_classes, rng, **options):
-        backbone = Darknet(DARKNET19, num_classes=0, rng=rng)
+        backbone = Darknet(num_classes=0, rng=rng)
         sizes = {"neck": (1024, 1024), "passthrough": 64, "anchors": anchors}
         return YOLOv2(backbone, num_classes, rng=rng, **{**sizes, **options})
 

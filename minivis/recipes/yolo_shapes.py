@@ -20,7 +20,7 @@ TRUNK_STEPS = 1500
 
 def small_yolo(backbone, rng, **options):
     """The model: a grid of 8 x 8 cells of 8 pixels, 2 boxes a cell, two convolutions of 128 behind the backbone."""
-    options = {"boxes_per_cell": 2, "neck": ((128, 1), (128, 1)), "norm": "group", "grid": 8, **options}
+    options = {"boxes_per_cell": 2, "neck": (128, 128), "norm": "group", "grid": 8, **options}
     return YOLO(backbone, len(shapes.THINGS), rng=rng, **options)
 
 

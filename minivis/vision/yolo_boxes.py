@@ -8,7 +8,7 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
-from minivis.precision import in_float32, widened
+from minivis.precision import in_float32, rounded, widened
 from minivis.randomness import generator
 
 __all__ = [
@@ -57,7 +57,8 @@ def grid_cells(boxes, grid):
     >>> rows, columns, offsets
     (array([1]), array([3]), array([[0.5 , 0.75]]))
     """
-    boxes = widened(to_numpy(boxes))
+    given = to_numpy(boxes)
+    boxes = widened(given)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"grid_cells: boxes must be (T, 4) (boxes: {boxes.shape})")
     centres = boxes[:, :2]
@@ -70,7 +71,7 @@ def grid_cells(boxes, grid):
     sizes = np.array([grid, grid] if np.ndim(grid) == 0 else grid[::-1])  # columns, rows
     places = centres * sizes.astype(boxes.dtype)
     cells = np.minimum(np.floor(places).astype(np.int64), sizes - 1)
-    return cells[:, 1], cells[:, 0], places - cells.astype(boxes.dtype)
+    return cells[:, 1], cells[:, 0], rounded(places - cells.astype(boxes.dtype), given.dtype)
 
 
 def _corner_of_cells(like, rows, columns):
