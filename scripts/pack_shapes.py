@@ -16,11 +16,13 @@ import minivis as mv
 from minivis import storage, viz
 from minivis.data import shapes
 from minivis.recipes import (
+    _regions,
     _shapes,
     detr_panoptic_shapes,
     local_attention_shapes,
     mask2former_shapes,
     swin_shapes,
+    yolo_shapes,
 )
 
 WHAT = {
@@ -28,20 +30,27 @@ WHAT = {
     "swin-shapes": "Swin Transformer, maps of 16 x 16, 8 x 8 and 4 x 4 tokens, windows of 4 x 4",
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
+    "faster-rcnn-shapes": "Faster R-CNN, ResNet of 6 convolutions, 768 anchors on a map of 16 x 16 cells, 48 proposals",
+    "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
+    "yolo-shapes": "YOLO, ResNet of 6 convolutions, a grid of 8 x 8 cells, 2 boxes a cell",
 }
 OUTPUT = {
     "local-attention-shapes": "logits (B, 2, 64, 64); class 1 is the outline of a shape",
     "swin-shapes": "(B, 6) logits of circle, square, triangle, star, ring, cross; for scenes with one object",
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
+    "faster-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1 and scores (n,)",
+    "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
+    "yolo-shapes": "(B, 8, 8, 16): in each cell twice x, y, w, h, confidence, then the scores of 6 classes",
 }
 DATA = {
     "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
 }
 NOT_FOR = {"local-attention-shapes": "photos: it knows the outlines of generated shapes alone"}
 MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
+REGIONS = {"faster-rcnn-shapes": "boxes", "mask-rcnn-shapes": "masks"}
 WORST = 4
 
 
@@ -53,6 +62,10 @@ def measure(name, model):
         found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
+    elif name in REGIONS:
+        found = _regions.measure(model, REGIONS[name])
+    elif name == "yolo-shapes":
+        found = _shapes.measure_detector(yolo_shapes.find(model))
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -61,8 +74,13 @@ def measure(name, model):
 def failures(name, model):
     """A picture of the scenes on which the model is worst, from the first hundred held-out scenes."""
     scenes = [shapes.scene(seed, objects=1 if name == "swin-shapes" else None) for seed in range(100)]
+    images = np.stack([scene.image for scene in scenes])
+    if name in REGIONS:
+        return _found(scenes, _regions.detect(model, images), REGIONS[name])
+    if name == "yolo-shapes":
+        return _found(scenes, yolo_shapes.find(model)(images), "boxes")
     with mv.no_grad():
-        output = model(np.stack([scene.image for scene in scenes]))
+        output = model(images)
     if name == "swin-shapes":
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
@@ -125,6 +143,33 @@ def _boxes(scenes, output):
         columns=WORST,
         caption="Top: the true objects. Bottom: the predictions. The worst of 100 held-out scenes.",
     )
+
+
+def _found(scenes, found, kind):
+    """The scenes with the lowest AP of a detector that returns boxes in pixels, or boolean masks."""
+    there = [{"labels": scene.labels, "masks": scene.masks, "boxes": _pixels(scene)} for scene in scenes]
+    scores = [
+        mv.metrics.average_precision([f], [t], kind=kind)["AP"] for f, t in zip(found, there, strict=True)
+    ]
+    worst = np.argsort(scores)[:WORST]
+    sure = [{key: x[f["scores"] > 0.5] for key, x in f.items()} for f in found]
+    shown = [there[i] for i in worst] + [sure[i] for i in worst]
+    given = {key: [one[key] for one in shown] for key in ("labels", "boxes")}
+    options = {
+        "names": shapes.THINGS,
+        "titles": [f"scene {i}" for i in worst] + [f"found: AP {scores[i]:.2f}" for i in worst],
+        "columns": WORST,
+        "caption": "Top: the true objects. Bottom: those found with a score above 0.5. The worst of 100 held-out scenes.",
+    }
+    images = [scenes[i].image for i in worst] * 2
+    if kind == "masks":
+        return viz.masks_on_images(images, [one["masks"] for one in shown], labels=given["labels"], **options)
+    return viz.boxes_on_images(images, **given, **options)
+
+
+def _pixels(scene):
+    """The boxes of a scene, xyxy in pixels."""
+    return mv.vision.box_cxcywh_to_xyxy(scene.boxes) * np.float32(shapes.SIZE)
 
 
 def _segments(scenes, output, merge):

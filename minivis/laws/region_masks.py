@@ -214,11 +214,15 @@ def _no_competition(f, case):
     equation=LOSS,
     slide=SLIDE,
     hint="logits[:, labels] pairs every region with every label. Index both axes at once: logits[np.arange(R), labels].",
-    mutant=_of(lambda logits, labels, targets: (logits, np.full_like(labels, labels.max(initial=0)), targets)),
+    mutant=_of(
+        lambda logits, labels, targets: (logits, np.full_like(labels, labels.max(initial=0)), targets)
+    ),
 )
 def _own_class(f, case):
     """Each region is compared on the channel of its own label: with the classes in another order the loss is the same."""
-    turned = case.replace(logits=case["logits"][:, ::-1].copy(), labels=case["logits"].shape[1] - 1 - case["labels"])
+    turned = case.replace(
+        logits=case["logits"][:, ::-1].copy(), labels=case["logits"].shape[1] - 1 - case["labels"]
+    )
     compare(f(turned), f(case).astype(np.float64))
 
 
@@ -651,7 +655,9 @@ values(
     hint="Sides of the box may lie between pixels, and the box may be far larger than the mask, smaller, or outside the "
     "image. Compute the place of one pixel's centre by hand.",
     mutant=_with(
-        lambda low, high, cells, length: _weights(np.round(2 * low) / 2, np.round(2 * high) / 2, cells, length)
+        lambda low, high, cells, length: _weights(
+            np.round(2 * low) / 2, np.round(2 * high) / 2, cells, length
+        )
     ),
 )
 for name, hint, answer in (

@@ -8,6 +8,7 @@ from pathlib import Path
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
 from minivis.files import as_path
+from minivis.models import YOLO, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -77,9 +78,10 @@ def load(source):
 
 def run_model(source, model, batch):
     """The model's output for a preprocessed photo. Raise a clear error if model and preprocessing do not fit together."""
+    answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
     try:
         with no_grad():
-            return model(batch)
+            return answer(batch)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"predict: {source}: the model cannot read a photo as its settings prepare it, {tuple(batch.shape)}: {error}"
@@ -101,7 +103,9 @@ def describe(model, output, image, threshold=None, size=None):
         return _classes(labels, output, image)
     if found_in_list:
         threshold = 0.7 if threshold is None else threshold
-        return _objects(labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold)
+        return _objects(
+            labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold
+        )
     if getattr(output, "masks", None) is not None:
         return _segments(labels, model.things, output, image, threshold)
     threshold = 0.7 if threshold is None else threshold

@@ -41,14 +41,20 @@ def build(config):
     }
     if settings.name == "faster_rcnn":
         return FasterRCNN(backbone, **options)
-    masks = {f"mask_{name}": settings.whole(f"mask_{name}", usual) for name, usual in (("width", 256), ("depth", 4))}
+    masks = {
+        f"mask_{name}": settings.whole(f"mask_{name}", usual)
+        for name, usual in (("width", 256), ("depth", 4))
+    }
     return MaskRCNN(backbone, **options, **masks, paste="torchvision")
 
 
 def names(model, dialect):
     """Torchvision's names of a detector's weights; "old" are those of its published files, from before version 0.13."""
     step = "" if dialect == "old" else "0."
-    table = [(f"backbone.{ours}", BODY + theirs) for ours, theirs in resnet.rules("timm", len(model.backbone.stages))]
+    table = [
+        (f"backbone.{ours}", BODY + theirs)
+        for ours, theirs in resnet.rules("timm", len(model.backbone.stages))
+    ]
     table += [
         ("pyramid.lateral.*.*", f"backbone.fpn.inner_blocks.*.{step}*"),
         ("pyramid.output.*.*", f"backbone.fpn.layer_blocks.*.{step}*"),
@@ -83,7 +89,9 @@ def infer(shapes, config=None):
         )
     anchors, width = shapes["rpn.head.cls_logits.weight"][:2]
     if anchors != 3:
-        raise ValueError(f"faster_rcnn: torchvision's detectors have 3 anchors a cell, this one has {anchors}")
+        raise ValueError(
+            f"faster_rcnn: torchvision's detectors have 3 anchors a cell, this one has {anchors}"
+        )
     masks = f"{HEADS}mask_predictor.mask_fcn_logits.weight"
     convolutions = [n for n, s in shapes.items() if n.startswith(HEADS + "mask_head.") and len(s) == 4]
     num_classes = shapes[f"{HEADS}box_predictor.cls_score.weight"][0]

@@ -80,9 +80,13 @@ def train(name, build, kind, out, seed, steps, resume):
     optimizer = optim.AdamW(optim.decay_groups(model, 1e-4), lr=1e-3, schedule=schedule)
     sample = _shapes.with_boxes if kind == "boxes" else None
     batches = _shapes.loader(steps, 16, rng, seed, sample=sample)
-    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate, "every": max(1, steps // 10)}
+    keep = {
+        "out": out,
+        "resume": resume,
+        "settings": facts,
+        "evaluate": evaluate,
+        "every": max(1, steps // 10),
+    }
     history = fit(model, batches, multi_loss, optimizer, steps, clip=5.0, **keep)
     seconds = {"backbone": before, kind: history["seconds"][-1]}
-    return _shapes.write_report(
-        model, out, "AP50", measure(model, kind), seconds, steps=steps, **facts
-    )
+    return _shapes.write_report(model, out, "AP50", measure(model, kind), seconds, steps=steps, **facts)

@@ -8,12 +8,12 @@ from minivis.recipes import _regions, _shapes
 
 __all__ = ["measure", "run", "small_mask_rcnn"]
 
-STEPS = 3000
+STEPS = 2000
 
 
 def small_mask_rcnn(backbone, rng, **options):
     """The model: the small Faster R-CNN, and masks of 14 x 14 cells."""
-    masks = {"mask_width": 64, "mask_depth": 2, "mask_cells": 7}
+    masks = {"mask_width": 48, "mask_depth": 2, "mask_cells": 7}
     return MaskRCNN(backbone, _regions.CLASSES, rng=rng, **{**_regions.SMALL, **masks, **options})
 
 

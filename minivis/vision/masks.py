@@ -125,7 +125,10 @@ def boxes_to_masks(boxes, height, width):
            [False, False, False]])
     """
     boxes = boxes.data if isinstance(boxes, Tensor) else boxes
-    height, width = pixels_along("boxes_to_masks", "height", height), pixels_along("boxes_to_masks", "width", width)
+    height, width = (
+        pixels_along("boxes_to_masks", "height", height),
+        pixels_along("boxes_to_masks", "width", width),
+    )
     x1, y1, x2, y2 = (side[..., None] for side in corners_of("boxes_to_masks", boxes))
     xp = namespace(boxes)
     x, y = xp.arange(width) + 0.5, xp.arange(height) + 0.5

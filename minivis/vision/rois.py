@@ -80,7 +80,9 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
     images = _checked(name, features, rois, scale)
     sampling = sizes(name, "sampling", sampling, 1, least=0)[0]
     (_, C, H, W), R = features.shape, rois.shape[0]
-    rois = rois.astype(xp.float64)  # between hundreds of cells, float32 would leave few digits for the weights
+    rois = rois.astype(
+        xp.float64
+    )  # between hundreds of cells, float32 would leave few digits for the weights
     rows = axis_weights(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned, features.dtype)
     columns = axis_weights(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned, features.dtype)
     y = xp.zeros((R, C, h, w), features.dtype)

@@ -25,7 +25,16 @@ __all__ = ["masks_on_image", "masks_on_images", "panoptic_on_image", "panoptic_o
 
 
 def masks_on_image(
-    image, masks, labels=None, scores=None, names=None, strength=0.5, size=4.0, title=None, caption=None, boxes=None
+    image,
+    masks,
+    labels=None,
+    scores=None,
+    names=None,
+    strength=0.5,
+    size=4.0,
+    title=None,
+    caption=None,
+    boxes=None,
 ):
     """Paint one mask for each object on an image, each in a colour of its own, outlined, with its tag.
 
@@ -64,7 +73,9 @@ def masks_on_image(
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['line']
     """
-    masks, labels, scores, boxes = (None if given is None else [given] for given in (masks, labels, scores, boxes))
+    masks, labels, scores, boxes = (
+        None if given is None else [given] for given in (masks, labels, scores, boxes)
+    )
     given = {"labels": labels, "scores": scores, "boxes": boxes}
     return _objects("masks_on_image", [image], masks, given, names, None, 1, strength, size, title, caption)
 
@@ -109,7 +120,9 @@ def masks_on_images(
     2
     """
     given = {"labels": labels, "scores": scores, "boxes": boxes}
-    return _objects("masks_on_images", images, masks, given, names, titles, columns, strength, size, title, caption)
+    return _objects(
+        "masks_on_images", images, masks, given, names, titles, columns, strength, size, title, caption
+    )
 
 
 def _objects(caller, images, masks, given, names, titles, columns, strength, size, title, caption):
