@@ -313,6 +313,24 @@ def _sizes_of_boxes(rng):
     return {"sizes": sizes, "k": k, "rng": np.random.default_rng(int(rng.integers(2**32)))}
 
 
+def _picture(rng):
+    shape = *rng.integers(1, 7, 2), *([(), (3,), (2,)][rng.integers(3)])
+    image = rng.random(shape) if rng.random() < 0.5 else rng.integers(0, 3, shape) + 0.05 * rng.random(shape)
+    options = {"min_size": int(rng.integers(1, 6))} if rng.random() < 0.5 else {}
+    return {"image": image.astype(np.float32), "k": float(rng.choice([0.05, 0.2, 0.7, 2])), **options}
+
+
+def _segmented(rng):
+    """Pictures whose segments are rectangles or scattered pixels."""
+    H, W = rng.integers(3, 7, 2)
+    rows, columns = np.sort(rng.integers(0, 3, H)), np.sort(rng.integers(0, 2, W))
+    labels = 2 * rows[:, None] + columns if rng.random() < 0.7 else rng.integers(0, 4, (H, W))
+    shape = H, W, *([(), (3,)][rng.integers(2)])
+    image = rng.uniform(0, 1, shape) * rng.choice([0.3, 1])
+    options = {"weights": tuple(rng.integers(0, 3, 4).tolist())} if rng.random() < 0.6 else {}
+    return {"image": image.astype(np.float32), "labels": labels + int(rng.integers(0, 3)), **options}
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
@@ -326,6 +344,10 @@ PLAIN_DETECTION = {
     "roi_pool": _roi_pool,
     "roi_align": _roi_align,
     "spp": _spp,
+
+
+    "graph_segmentation": _picture,
+    "hierarchical_grouping": _segmented,
     "nms": _scored_boxes,
     "soft_nms": _soft_nms,
     "dice_loss": _masks,
