@@ -79,7 +79,9 @@ def region_targets(regions, boxes, labels, positive=0.5, background=(0.1, 0.5)):
             f"{boxes.shape}, labels: {labels.shape})"
         )
     if not len(boxes):
-        return np.where(background[0] > 0, -1, 0) * np.ones(len(regions), np.int64), regions.astype(np.float32)
+        return np.where(background[0] > 0, -1, 0) * np.ones(len(regions), np.int64), regions.astype(
+            np.float32
+        )
     overlaps = box_iou(regions, boxes.astype(regions.dtype))
     best = overlaps.argmax(axis=1)
     most = overlaps.max(axis=1)

@@ -344,8 +344,6 @@ PLAIN_DETECTION = {
     "roi_pool": _roi_pool,
     "roi_align": _roi_align,
     "spp": _spp,
-
-
     "graph_segmentation": _picture,
     "hierarchical_grouping": _segmented,
     "nms": _scored_boxes,
