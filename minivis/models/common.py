@@ -7,11 +7,17 @@ import inspect
 import math
 
 from minivis import ops
-from minivis.nn import Conv2d, init
+from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, init
 from minivis.nn.module import as_tensor
 from minivis.vision.neighbourhoods import add_border, neighbour_sum
 
 __all__ = []
+
+NORMS = {  # constructors of a norm for so many channels
+    "batch": BatchNorm2d,
+    "frozen": FrozenBatchNorm2d,  # fixed statistics, for detectors
+    "group": lambda channels, eps=1e-5: GroupNorm(math.gcd(8, channels), channels, eps),  # for small batches
+}
 
 
 def as_images(model, images):

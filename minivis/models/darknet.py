@@ -41,7 +41,7 @@ class LeakyConv(Module):
     ----------
     in_channels, out_channels, kernel_size, stride : int
         As for `Conv2d`.
-    norm : {"batch", "group"} or None
+    norm : {"batch", "frozen", "group"} or None
         Kind of norm. With one, the convolution has no bias.
     rng : numpy.random.Generator
         Draws the starting values, He's.
@@ -68,7 +68,7 @@ class Darknet(Module):
         Channels and kernel size of all convolutions, one after another.
     stem_stride : int, default 1
         Stride of the first convolution.
-    norm : {"batch", "group"} or None, default "batch"
+    norm : {"batch", "frozen", "group"} or None, default "batch"
         Kind of norm.
     num_classes : int, default 1000
         K. With 0 there is no head.

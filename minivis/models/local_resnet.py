@@ -3,15 +3,11 @@
 Not here: those layers and the published sizes (sasa.py, lr_net.py, local_net.py), the usual ResNet (resnet.py).
 """
 
-import math
-
 from minivis import ops
-from minivis.models.common import as_images, he_normal
-from minivis.nn import BatchNorm2d, Conv2d, GroupNorm, Linear, Module, init
+from minivis.models.common import NORMS, as_images, he_normal
+from minivis.nn import Conv2d, Linear, Module, init
 
 __all__ = []
-
-NORMS = {"batch": BatchNorm2d, "group": lambda channels: GroupNorm(math.gcd(8, channels), channels)}
 
 
 class PointNorm(Module):
@@ -39,7 +35,7 @@ class Bottleneck(Module):
         Channels of x, inside, and of y.
     stride : int
         1 or 2.
-    norm : {"batch", "group"}
+    norm : {"batch", "frozen", "group"}
         Kind of norm.
     rng : numpy.random.Generator
         Draws the starting values.
@@ -77,7 +73,7 @@ class LocalResNet(Module):
         For each stage the number of blocks, the channels inside a block, and the channels of its map.
     num_classes : int
         K; with 0 there is no head.
-    norm : {"batch", "group"}
+    norm : {"batch", "frozen", "group"}
         Kind of norm.
     rng : numpy.random.Generator
         Draws the starting values.

@@ -39,7 +39,7 @@ class YOLO(Module):
         Channels of the 3 x 3 convolutions behind the backbone.
     strides : sequence of int, optional
         Their strides; None is 1 for all.
-    norm : {"batch", "group"} or None
+    norm : {"batch", "frozen", "group"} or None
         Kind of norm in these convolutions.
     head : {"convolutional", "connected"}, default "convolutional"
         "connected": two linear layers over the whole map, as in the paper; each cell can see the whole image, and the

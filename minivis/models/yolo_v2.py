@@ -41,7 +41,7 @@ class YOLOv2(Module):
     passthrough : int, default 0
         Channels to which the map before the last one, of twice the size, is reduced; its 2 x 2 places become channels, and
         one more convolution reads both. 0 leaves it out.
-    norm : {"batch", "group"} or None, default "batch"
+    norm : {"batch", "frozen", "group"} or None, default "batch"
         Kind of norm in these convolutions.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
