@@ -51,6 +51,7 @@ INPUTS = {  # name -> the shape of the published input, where it is another
 TORCHVISION = "torchvision's documentation"
 RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
+FCN = "Long et al. 2015, table 1"
 DEIT = "Touvron et al. 2021"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
@@ -92,6 +93,11 @@ PUBLISHED = {
     "vgg16_bn": Published("138,365,992", "15.47", TORCHVISION),
     "vgg19": Published("143,667,240", "19.632", TORCHVISION),
     "vgg19_bn": Published("143,678,248", "19.632", TORCHVISION),
+    "fcn32s": Published("134", None, FCN),
+    "fcn16s": Published(),
+    "fcn8s": Published(),
+    "fcn_resnet50": Published(),
+    "fcn_resnet101": Published(),
     "vit_ti16": Published("5.7", None, "timm's model card"),
     "vit_s16": Published("22.1", None, "timm's model card"),
     "vit_b16": Published("86,567,656", "17.564", TORCHVISION),

@@ -21,6 +21,7 @@ DIGITS = ["cnn-digits", "lenet-digits", "vit-digits", "vit-scattered-digits"]
 SHAPES = [
     "detr-panoptic-shapes",
     "detr-shapes",
+    "fcn-shapes",
     "local-attention-shapes",
     "mask2former-shapes",
     "swin-shapes",
