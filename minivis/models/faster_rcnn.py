@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minivis import ops
-from minivis.autograd import Tensor, no_grad
+from minivis.autograd import Tensor
 from minivis.backend import device_of, to_device, to_numpy
 from minivis.losses.detection import balanced_sample, proposal_losses, region_losses
 from minivis.models.common import published
@@ -348,21 +348,20 @@ class FasterRCNN(Module):
             int64, 1 to K - 1, and ``scores`` (n,), in order of decreasing score; arrays on the CPU.
         """
         pictures, _ = self.prepare(images)
-        with no_grad():
-            maps = self.features(pictures)
-            logits, deltas = self.rpn(maps)
-            anchors = self.rpn.anchors(maps, pictures.batch)
-            proposals = self.rpn.propose(
-                logits,
-                deltas,
-                anchors,
-                pictures.sizes,
-                self.before_nms[1],
-                self.after_nms[1],
-                self.proposal_nms,
-            )
-            found = self.detect(maps, proposals, pictures)
-            found = self.complete(found, maps, pictures)
+        maps = self.features(pictures)
+        logits, deltas = self.rpn(maps)
+        anchors = self.rpn.anchors(maps, pictures.batch)
+        proposals = self.rpn.propose(
+            logits,
+            deltas,
+            anchors,
+            pictures.sizes,
+            self.before_nms[1],
+            self.after_nms[1],
+            self.proposal_nms,
+        )
+        found = self.detect(maps, proposals, pictures)
+        found = self.complete(found, maps, pictures)
         return [self.finish(one, *sizes) for one, *sizes in zip(found, *pictures[1:], strict=True)]
 
     def losses(self, images, targets, rng=None):
