@@ -33,7 +33,8 @@ def detection():
     def nms(candidates, scores, threshold):
         order = torch.argsort(scores, descending=True, stable=True)
         drops = (boxes.box_iou(candidates, candidates) > threshold).numpy()
-        dropped, kept = np.zeros(len(order), bool), []
+        dropped = np.zeros(len(order), bool)
+        kept = []
         for one in order.tolist():
             if not dropped[one]:
                 kept.append(one)
@@ -58,7 +59,9 @@ def detector(
     block = resnet.Bottleneck if kind == "bottleneck" else resnet.BasicBlock
     layer = (lambda channels: FrozenBatchNorm2d(channels, eps=0.0)) if frozen else torch.nn.BatchNorm2d
     body = resnet.ResNet(block, [1, 1, 1, 1], norm_layer=layer)
-    body.inplanes, body.conv1, body.bn1 = 4, torch.nn.Conv2d(3, 4, 7, 2, 3, bias=False), layer(4)
+    body.inplanes = 4
+    body.conv1 = torch.nn.Conv2d(3, 4, 7, 2, 3, bias=False)
+    body.bn1 = layer(4)
     for i, channels in enumerate(widths):
         stage = body._make_layer(block, channels // block.expansion, 1, stride=1 if i == 0 else 2)
         setattr(body, f"layer{i + 1}", stage)
