@@ -21,6 +21,7 @@ from minivis.recipes import (
     local_attention_shapes,
     mask2former_shapes,
     swin_shapes,
+    yolo_shapes,
 )
 
 WHAT = {
@@ -29,6 +30,7 @@ WHAT = {
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
+    "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
 OUTPUT = {
     "local-attention-shapes": "logits (B, 2, 64, 64); class 1 is the outline of a shape",
@@ -36,6 +38,7 @@ OUTPUT = {
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
+    "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
 DATA = {
     "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
@@ -53,6 +56,8 @@ def measure(name, model):
         found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
+    elif name == "yolo-shapes":
+        found = _shapes.measure_detector(yolo_shapes.find(model))
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -61,8 +66,11 @@ def measure(name, model):
 def failures(name, model):
     """A picture of the scenes on which the model is worst, from the first hundred held-out scenes."""
     scenes = [shapes.scene(seed, objects=1 if name == "swin-shapes" else None) for seed in range(100)]
+    images = np.stack([scene.image for scene in scenes])
+    if name == "yolo-shapes":
+        return _worst_boxes(scenes, [_in_shares(found) for found in model.detect(images, 0.3)])
     with mv.no_grad():
-        output = model(np.stack([scene.image for scene in scenes]))
+        output = model(images)
     if name == "swin-shapes":
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
@@ -109,6 +117,16 @@ def _boxes(scenes, output):
         mv.vision.detr_detections(logits, boxes, threshold=0.5)
         for logits, boxes in zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
     ]
+    return _worst_boxes(scenes, found)
+
+
+def _in_shares(found):
+    """Detections with their boxes as fractions of the image."""
+    return {**found, "boxes": mv.vision.box_xyxy_to_cxcywh(found["boxes"]) / shapes.SIZE}
+
+
+def _worst_boxes(scenes, found):
+    """The scenes with the lowest AP."""
     scores = [
         mv.metrics.average_precision([f], [s.target()], sizes=[s.image.shape[1:]])["AP"]
         for f, s in zip(found, scenes, strict=True)

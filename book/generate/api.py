@@ -47,6 +47,7 @@ PARTS = {
     "recipes.depth": "What depth does",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "recipes.non_local_films": "What joining the frames of a film is worth",
+    "recipes.yolo_heads": "What the head of YOLO does",
     "autograd": "For those who write an op",
     "ways": "Faster ways to the same",
     "gradcheck": "Checking a gradient",

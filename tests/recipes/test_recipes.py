@@ -24,6 +24,7 @@ SHAPES = [
     "local-attention-shapes",
     "mask2former-shapes",
     "swin-shapes",
+    "yolo-shapes",
 ]
 NAMES = sorted([*DIGITS, *SHAPES, "non-local-films", "sagan-digits"])
 # what the checkpoints reach
@@ -47,7 +48,9 @@ def scored(name, model, images):
 def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
-    assert sorted(file.replace("_", "-") for file in files) == sorted([*NAMES, "ablations", "depth"])
+    assert sorted(file.replace("_", "-") for file in files) == sorted(
+        [*NAMES, "ablations", "depth", "yolo-heads"]
+    )
 
 
 @pytest.mark.parametrize("name", DIGITS)
