@@ -36,6 +36,6 @@ for _file in (
     "filters", "regression", "steering", "attention", "multi_head", "loss", "patches", "position_codes",
     "distances", "receptive_fields", "boxes", "overlaps", "matching", "suppression", "masks", "windows",
     "shifted_windows", "deformable_attention", "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation",
-    "adversarial", "sagan", "spectral", "regularization", "ode", "yolo", "yolo_boxes",
+    "adversarial", "sagan", "spectral", "regularization", "ode", "yolo", "yolo_grid",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families
