@@ -1,4 +1,4 @@
-"""Measure minivis/recipes/ablations.json or depth.json again: every choice with three seeds; less than an hour on two cores.
+"""Measure minivis/recipes/ablations.json, depth.json or yolo_heads.json again: every choice with three seeds; less than an hour on two cores.
 
 Finished trainings are kept in the folder, so a stopped run can continue. The choices are in minivis/recipes/.
 """
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth
+from minivis.recipes import ablations, depth, yolo_heads
 
-STUDIES = {"ablations": ablations, "depth": depth}
+STUDIES = {"ablations": ablations, "depth": depth, "yolo_heads": yolo_heads}
 
 
 def main():

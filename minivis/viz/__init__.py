@@ -26,6 +26,7 @@ from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
+from minivis.viz.yolo import *
 
 # The functions and constants that `import *` has brought, without the names of the files.
 __all__ = sorted(name for name, value in globals().items() if callable(value) or name.isupper())
