@@ -35,7 +35,7 @@ WHAT = {
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
     "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
-    "yolo-shapes": "YOLO, ResNet of 6 convolutions, a grid of 8 x 8 cells, 2 boxes a cell",
+    "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
 OUTPUT = {
     "local-attention-shapes": "logits (B, 2, 64, 64); class 1 is the outline of a shape",
@@ -46,7 +46,7 @@ OUTPUT = {
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
-    "yolo-shapes": "(B, 8, 8, 16): in each cell twice x, y, w, h, confidence, then the scores of 6 classes",
+    "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
 DATA = {
     "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
@@ -83,7 +83,7 @@ def failures(name, model):
     if name in REGIONS:
         return _found(scenes, _regions.detect(model, images), REGIONS[name])
     if name == "yolo-shapes":
-        return _found(scenes, yolo_shapes.find(model)(images), "boxes")
+        return _worst_boxes(scenes, [_in_shares(found) for found in model.detect(images, 0.3)])
     with mv.no_grad():
         output = model(images)
     if name == "swin-shapes":
@@ -155,6 +155,16 @@ def _boxes(scenes, output):
         mv.vision.detr_detections(logits, boxes, threshold=0.5)
         for logits, boxes in zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
     ]
+    return _worst_boxes(scenes, found)
+
+
+def _in_shares(found):
+    """Detections with their boxes as fractions of the image."""
+    return {**found, "boxes": mv.vision.box_xyxy_to_cxcywh(found["boxes"]) / shapes.SIZE}
+
+
+def _worst_boxes(scenes, found):
+    """The scenes with the lowest AP."""
     scores = [
         mv.metrics.average_precision([f], [s.target()], sizes=[s.image.shape[1:]])["AP"]
         for f, s in zip(found, scenes, strict=True)
@@ -232,6 +242,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
+    parser.add_argument(
+        "--cpu-seconds", type=float, help="processor time of the training, if it ran beside other work"
+    )
     options = parser.parse_args()
     name = options.name
     trained = json.loads((options.run / "metrics.json").read_text())
@@ -250,6 +263,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
+        **({} if options.cpu_seconds is None else {"CPU seconds": options.cpu_seconds}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

@@ -31,6 +31,6 @@ from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
-from minivis.vision.yolo_boxes import *
+from minivis.vision.yolo_grid import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
