@@ -34,7 +34,7 @@ __all__ = [
 for _file in (
     "softmaxes", "normalization", "local_response", "conv", "conv_transpose", "pool", "lenet", "resample",
     "filters", "regression", "steering", "attention", "multi_head", "loss", "patches", "position_codes",
-    "distances", "receptive_fields", "boxes", "overlaps", "matching", "suppression", "proposals", "masks", "windows",
+    "distances", "receptive_fields", "boxes", "overlaps", "box_coding", "anchors", "rois", "matching", "suppression", "proposals", "masks", "windows",
     "shifted_windows", "deformable_attention", "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation",
     "adversarial", "sagan", "spectral", "regularization", "ode",
 ):  # fmt: skip

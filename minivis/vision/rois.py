@@ -115,7 +115,7 @@ def axis_samples(xp, low, high, bins, length, scale, sampling, aligned):
     side = side if aligned else xp.maximum(side, 1)
     bin_side = (side / bins)[:, None, None]  # (R, 1, 1)
     count = xp.zeros_like(bin_side) + sampling if sampling else xp.ceil(bin_side)
-    most = sampling or int(count.max(initial=0))
+    most = sampling or _largest(count)
     sample = xp.arange(most, dtype=bin_side.dtype)
     within = (sample + 0.5) / xp.maximum(count, 1)  # (R, 1, S): from 0 to 1 in a bin
     place = start[:, None, None] + (xp.arange(bins, dtype=bin_side.dtype)[:, None] + within) * bin_side
@@ -197,8 +197,8 @@ def roi_pool(features, rois, size, scale=1.0):
     pixels = xp.moveaxis(features, 1, -1).reshape(B * H * W, C)
     best = xp.zeros((R, h, w, C), features.dtype)
     found = xp.full((R, h, w, C), -1, xp.int64)  # the row of the maximum in `pixels`; -1: an empty bin
-    for dy in range(int((bottom - top).max(initial=0))):
-        for dx in range(int((right - left).max(initial=0))):
+    for dy in range(_largest(bottom - top)):
+        for dx in range(_largest(right - left)):
             row, column = (top + dy)[:, :, None], (left + dx)[:, None, :]
             inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
             at = xp.where(inside, first + row * W + column, 0)
@@ -227,6 +227,11 @@ def pool_edges(xp, low, high, bins, length, scale):
     first = start[:, None] + bin_ * cells // bins
     after = start[:, None] - (-(bin_ + 1) * cells // bins)  # rounded up
     return xp.clip(first, 0, length), xp.clip(after, 0, length)
+
+
+def _largest(counts):
+    """The largest of some numbers as an integer, 0 of none."""
+    return int(counts.max()) if counts.size else 0
 
 
 def _half_away(xp, x):

@@ -54,7 +54,9 @@ def test_anchors_are_those_of_torchvision():
 def test_matches_are_those_of_torchvision():
     overlaps = coded()[3]
     matches = vision.match_anchors(overlaps)
-    swapped = np.where(STORED["matches"] < 0, -3 - STORED["matches"], STORED["matches"])  # theirs: -1 background
+    swapped = np.where(
+        STORED["matches"] < 0, -3 - STORED["matches"], STORED["matches"]
+    )  # theirs: -1 background
     np.testing.assert_array_equal(matches, swapped)
     assert set(matches) >= {vision.anchors.IGNORED, vision.anchors.BACKGROUND, 0}
 

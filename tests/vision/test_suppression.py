@@ -155,6 +155,9 @@ def test_soft_nms_drops_what_falls_below_the_threshold():
 
 
 def test_mistakes_of_soft_nms_are_named():
-    for options, message in (({"sigma": 0}, "sigma must be positive"), ({"threshold": 2}, "threshold must be")):
+    for options, message in (
+        ({"sigma": 0}, "sigma must be positive"),
+        ({"threshold": 2}, "threshold must be"),
+    ):
         with pytest.raises(ValueError, match=f"soft_nms: {message}"):
             soft_nms(np.zeros((0, 4)), np.zeros(0), **options)
