@@ -7,7 +7,7 @@ Not here: the detectors that are built on them (yolo.py, yolo_v2.py).
 import itertools
 
 from minivis import ops
-from minivis.models.common import NORMS, as_images, published
+from minivis.models.common import NORMS, as_images, he_normal, published
 from minivis.models.leaky import LeakyConv
 from minivis.nn import Conv2d, MaxPool2d, Module, init
 
