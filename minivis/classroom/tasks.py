@@ -25,6 +25,7 @@ ORDER = (
     "vit",
     "swin",
     "detr",
+    "unet",
     "masked-attention",
 )
 
