@@ -1256,4 +1256,4 @@ passed = claims(
 # - Without padding, tiles fit together without a seam.
 # - Mask R-CNN detects first and paints then: one small mask for each box.
 #
-# Next: [19. Mask2Former](19_mask2former.ipynb), in which queries find masks, of things and of grounds alike.
+# Next: [19. Mask2Former](19_mask2former.ipynb), in which queries find masks and let them guide attention.
