@@ -113,7 +113,9 @@ for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
 classifier = nn.Sequential(*layers, nn.Conv2d(8, 9, 1, rng=rng))
 
 image = scenes[3].image[:, :32, :32]
-wide = np.pad(image, ((0, 0), (4, 4), (4, 4)), mode="reflect")  # (3, 40, 40): every pixel has a patch around it
+wide = np.pad(
+    image, ((0, 0), (4, 4), (4, 4)), mode="reflect"
+)  # (3, 40, 40): every pixel has a patch around it
 windows = np.lib.stride_tricks.sliding_window_view(wide, (9, 9), axis=(1, 2))  # (3, 32, 32, 9, 9)
 patches = windows.transpose(1, 2, 0, 3, 4).reshape(-1, 3, 9, 9)  # (1024, 3, 9, 9)
 with mv.no_grad():
@@ -356,7 +358,12 @@ x, y, z = 1, 10, 100
 assert stamp_1d([a, b], [x, y, z], 2).tolist() == [a * x, a * y, a * z + b * x, b * y, b * z]
 assert stamp_1d([a, b], [x, y, z], 1).tolist() == [a * x, a * y + b * x, a * z + b * y, b * z]
 viz.grids(
-    [[a, b], [x, y, z], stamp_1d([a, b], [x, y, z], 2).astype(int), stamp_1d([a, b], [x, y, z], 1).astype(int)],
+    [
+        [a, b],
+        [x, y, z],
+        stamp_1d([a, b], [x, y, z], 2).astype(int),
+        stamp_1d([a, b], [x, y, z], 1).astype(int),
+    ],
     titles=["input", "filter", "stride 2", "stride 1"],
     size=0.42,
     columns=2,
@@ -392,7 +399,9 @@ def transpose_by_zeros(x, weight, stride, padding, output_padding):
 
 
 weight = rng.standard_normal((3, 3))
-down = {n: ops.conv2d(np.ones((1, 1, n, n)), weight[None, None], stride=2, padding=1).shape[2:] for n in (3, 4)}
+down = {
+    n: ops.conv2d(np.ones((1, 1, n, n)), weight[None, None], stride=2, padding=1).shape[2:] for n in (3, 4)
+}
 assert down == {3: (2, 2), 4: (2, 2)}
 for stride, more, side in ((2, 0, 3), (2, 1, 4), (1, 0, 2)):
     x = rng.standard_normal((2, 2))
@@ -429,7 +438,9 @@ np.testing.assert_allclose(tensor.grad, backward)
 # %%
 counts = []
 for k in (2, 3, 4):
-    counts.append(ops.conv_transpose2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, k, k)), stride=2)[0, 0].astype(int))
+    counts.append(
+        ops.conv_transpose2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, k, k)), stride=2)[0, 0].astype(int)
+    )
 assert set(counts[0].ravel()) == {1} and set(counts[1][2:-2, 2:-2].ravel()) == {1, 2, 4}
 assert set(counts[2][2:-2, 2:-2].ravel()) == {4}
 viz.grids(
@@ -732,13 +743,15 @@ np.testing.assert_allclose(twin(batch).numpy(), library(batch).numpy(), atol=1e-
 # of all pixels.
 
 # %%
-drawn = [shapes.scene(3_000_000_000_000 + i) for i in range(480)]  # other numbers than those of any measurement
+drawn = [
+    shapes.scene(3_000_000_000_000 + i) for i in range(480)
+]  # other numbers than those of any measurement
 pictures = np.stack([s.image for s in drawn])
 labels = np.stack([s.semantic for s in drawn])
 optimiser = optim.AdamW(mine, lr=6e-3, schedule=optim.one_cycle(120, warmup=0.1))
 losses = []
 start = time.perf_counter()
-for step in range(120):
+for _ in range(120):
     rows = rng.integers(0, len(drawn), 12)
     optimiser.zero_grad()
     loss = ops.cross_entropy(mine(pictures[rows]), labels[rows])
@@ -756,7 +769,9 @@ with mv.no_grad():
 answers = answers.argmax(axis=1)  # (50, 64, 64)
 table = mv.metrics.confusion_matrix(answers, np.stack([s.semantic for s in scenes[:50]]), len(shapes.CLASSES))
 ious = np.diag(table) / (table.sum(axis=0) + table.sum(axis=1) - np.diag(table))
-print(f"mIoU on 50 new scenes: {mean_iou(table):.2f}; the grounds {ious[6:].mean():.2f}, the shapes {ious[:6].mean():.2f}")
+print(
+    f"mIoU on 50 new scenes: {mean_iou(table):.2f}; the grounds {ious[6:].mean():.2f}, the shapes {ious[:6].mean():.2f}"
+)
 assert ious[6:].mean() > 0.7 and ious[6:].mean() > ious[:6].mean()
 viz.semantic_maps(
     [answers[i] for i in (1, 2, 3, 7)],
@@ -843,7 +858,10 @@ def inside_share(maps, classes):
 
 shares = {n: np.mean([inside_share(seen[n][i], truth[i]) for i in range(50)]) for n in order}
 for level in range(4):
-    print(f"level {level}: {shares[f'down{level}']:.2f} of the variance is within classes on the way down, ", end="")
+    print(
+        f"level {level}: {shares[f'down{level}']:.2f} of the variance is within classes on the way down, ",
+        end="",
+    )
     print(f"{shares[f'up{level}']:.2f} on the way up")
 assert shares["up0"] < shares["down0"] and shares["up1"] < shares["down1"]
 
@@ -875,7 +893,11 @@ def without(levels):
     return mean_iou(mv.metrics.confusion_matrix(named, truth, len(shapes.CLASSES)))
 
 
-cut = {"none": mean_iou(table), **{f"level {n}": without({n}) for n in range(4)}, "all": without({0, 1, 2, 3})}
+cut = {
+    "none": mean_iou(table),
+    **{f"level {n}": without({n}) for n in range(4)},
+    "all": without({0, 1, 2, 3}),
+}
 for name, value in cut.items():
     print(f"without {name:8}: mIoU {value:.3f}")
 assert cut["all"] < 0.5 * cut["none"]
@@ -934,7 +956,9 @@ assert sum(p.size for p in published.parameters()) == 44_401_393
 
 ones = np.ones((28, 28), np.float32)
 box = np.array([2.0, 3, 6, 5], np.float32)
-exact, torch_like = (mv.vision.paste_masks(ones, box, 8, 8, form=form) > 0.5 for form in ("exact", "torchvision"))
+exact, torch_like = (
+    mv.vision.paste_masks(ones, box, 8, 8, form=form) > 0.5 for form in ("exact", "torchvision")
+)
 print(f"{exact.sum()} pixels, with torchvision's rules {torch_like.sum()}")
 assert exact.sum() == 8 and exact[3:5, 2:6].all()
 assert torch_like.sum() == 24 and torch_like[2:6, 1:7].all()
@@ -1222,7 +1246,12 @@ passed = claims(
         (1 / 2 + 2 / 3) / 2,
         "Classes 2, 3 and 4 have 0 pixels in both maps: leave them out.",
     ),
-    ("counts a class that is predicted and not there", lambda: my_miou(left, left * 0, 2), 0.25, "Its IoU is 0, not left out."),
+    (
+        "counts a class that is predicted and not there",
+        lambda: my_miou(left, left * 0, 2),
+        0.25,
+        "Its IoU is 0, not left out.",
+    ),
 ).passed
 
 # %% [markdown] tags=["solution:miou"]

@@ -27,7 +27,9 @@ def test_maps_of_classes_have_one_legend_of_what_occurs():
 
 def test_four_answers_about_one_image():
     masks = np.array([MAP == 4, MAP == 4])
-    fig = viz.four_problems(IMAGE, "cat", [[1, 1, 5, 5]], MAP, masks, [0], [0, 1], ["cat", "dog"], list("abcde"))
+    fig = viz.four_problems(
+        IMAGE, "cat", [[1, 1, 5, 5]], MAP, masks, [0], [0, 1], ["cat", "dog"], list("abcde")
+    )
     titles = ["categorisation: cat", "detection: 1 box", "semantic segmentation", "instances: 2 masks"]
     assert [ax.get_title() for ax in fig.axes] == titles
     assert [text.get_text() for text in fig.axes[1].texts] == ["cat"]
