@@ -19,6 +19,7 @@ from minivis.recipes import (
     _regions,
     _shapes,
     detr_panoptic_shapes,
+    fcn_shapes,
     local_attention_shapes,
     mask2former_shapes,
     swin_shapes,
@@ -32,8 +33,9 @@ WHAT = {
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "faster-rcnn-shapes": "Faster R-CNN, ResNet of 6 convolutions, 768 anchors on a map of 16 x 16 cells, 48 proposals",
     "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
+    "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
-    "yolo-shapes": "YOLO, ResNet of 6 convolutions, a grid of 8 x 8 cells, 2 boxes a cell",
+    "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
 OUTPUT = {
     "local-attention-shapes": "logits (B, 2, 64, 64); class 1 is the outline of a shape",
@@ -42,8 +44,9 @@ OUTPUT = {
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "faster-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1 and scores (n,)",
     "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
+    "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
-    "yolo-shapes": "(B, 8, 8, 16): in each cell twice x, y, w, h, confidence, then the scores of 6 classes",
+    "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
 DATA = {
     "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
@@ -66,6 +69,8 @@ def measure(name, model):
         found = _regions.measure(model, REGIONS[name])
     elif name == "yolo-shapes":
         found = _shapes.measure_detector(yolo_shapes.find(model))
+    elif name == "fcn-shapes":
+        found = fcn_shapes.measure_borders(model)
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -78,13 +83,15 @@ def failures(name, model):
     if name in REGIONS:
         return _found(scenes, _regions.detect(model, images), REGIONS[name])
     if name == "yolo-shapes":
-        return _found(scenes, yolo_shapes.find(model)(images), "boxes")
+        return _worst_boxes(scenes, [_in_shares(found) for found in model.detect(images, 0.3)])
     with mv.no_grad():
         output = model(images)
     if name == "swin-shapes":
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
+    if name == "fcn-shapes":
+        return _pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
 
@@ -122,11 +129,42 @@ def _outlines(scenes, logits):
     )
 
 
+def _pixels(scenes, logits):
+    """The scenes with the fewest right pixels."""
+    named = logits.argmax(axis=1)
+    there = np.stack([scene.semantic for scene in scenes])
+    scores = (named == there).mean(axis=(1, 2))
+    worst = np.argsort(scores)[:WORST]
+    return viz.panoptic_on_images(
+        [scenes[i].image for i in worst] * 2,
+        [_as_segments(there[i]) for i in worst] + [_as_segments(named[i]) for i in worst],
+        names=shapes.CLASSES,
+        titles=[f"scene {i}" for i in worst] + [f"named: {scores[i]:.2f} right" for i in worst],
+        columns=WORST,
+        caption="Top: the true classes of the pixels. Bottom: the predictions. The worst of 100 held-out scenes.",
+    )
+
+
+def _as_segments(classes):
+    """A map of classes as a panoptic result: one segment for each class."""
+    return classes, [{"id": int(k), "category_id": int(k)} for k in np.unique(classes)]
+
+
 def _boxes(scenes, output):
     found = [
         mv.vision.detr_detections(logits, boxes, threshold=0.5)
         for logits, boxes in zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
     ]
+    return _worst_boxes(scenes, found)
+
+
+def _in_shares(found):
+    """Detections with their boxes as fractions of the image."""
+    return {**found, "boxes": mv.vision.box_xyxy_to_cxcywh(found["boxes"]) / shapes.SIZE}
+
+
+def _worst_boxes(scenes, found):
+    """The scenes with the lowest AP."""
     scores = [
         mv.metrics.average_precision([f], [s.target()], sizes=[s.image.shape[1:]])["AP"]
         for f, s in zip(found, scenes, strict=True)
@@ -204,6 +242,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
+    parser.add_argument("--cpu-seconds", type=float, help="processor time of the training, if it ran beside other work")
     options = parser.parse_args()
     name = options.name
     trained = json.loads((options.run / "metrics.json").read_text())
@@ -222,6 +261,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
+        **({} if options.cpu_seconds is None else {"CPU seconds": options.cpu_seconds}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

@@ -10,6 +10,7 @@ from minivis.models.cnn import *
 from minivis.models.darknet import *
 from minivis.models.detr import *
 from minivis.models.faster_rcnn import *
+from minivis.models.fcn import *
 from minivis.models.lenet import *
 from minivis.models.local_net import *
 from minivis.models.lr_net import *
@@ -22,8 +23,10 @@ from minivis.models.resnet import *
 from minivis.models.sagan import *
 from minivis.models.san import *
 from minivis.models.sasa import *
+from minivis.models.segnet import *
 from minivis.models.size_table import *
 from minivis.models.swin import *
+from minivis.models.unet import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
 from minivis.models.wide_resnet import *

@@ -1,4 +1,5 @@
-"""Helpers that several models share: from images to tokens, residual nets of local layers, constructors of published sizes.
+"""Helpers that several models share: from images to tokens, convolutions with a leaky ReLU, residual nets of local
+layers, constructors of published sizes.
 
 Not here: layers (nn/), and code that only one model needs.
 """
@@ -72,6 +73,34 @@ def he_normal(shape, rng):
 
 
 NORMS = {"batch": BatchNorm2d, "group": lambda channels: GroupNorm(math.gcd(8, channels), channels)}
+
+
+def leaky_relu(x):
+    """x where it is positive, otherwise a tenth of it: no unit is without gradient."""
+    return ops.maximum(x, 0.1 * x)
+
+
+class LeakyConv(Module):
+    """A convolution that keeps the size of the map (or halves it), a norm if there is one, and `leaky_relu`.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, stride : int
+        As for `Conv2d`.
+    norm : {"batch", "group"} or None
+        Kind of norm. With one, the convolution has no bias.
+    rng : numpy.random.Generator
+        Draws the starting values, He's.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, norm, rng):
+        options = {"padding": kernel_size // 2, "bias": norm is None, "weight_init": he_normal}
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, **options, rng=rng)
+        self.norm = NORMS[norm](out_channels) if norm else None
+
+    def forward(self, x):
+        y = self.conv(x)
+        return leaky_relu(self.norm(y) if self.norm else y)
 
 
 class PointNorm(Module):

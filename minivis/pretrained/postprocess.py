@@ -11,7 +11,7 @@ from minivis.files import some
 from minivis.listed import told
 from minivis.vision import box_cxcywh_to_xyxy, detr_panoptic, mask2former_panoptic
 
-__all__ = ["classes", "countable", "detections", "regions", "segments", "things_of"]
+__all__ = ["classes", "countable", "detections", "pixels", "regions", "segments", "things_of"]
 
 # Number of classes -> number of things, which come first. COCO's panoptic classes have 250 numbers in its files, or 133
 # without gaps; COCO's objects 91, or 80 without gaps.
@@ -152,6 +152,45 @@ def regions(found, size, photo, threshold=0.7):
         masks = found["masks"][kept].astype(np.float32)
         result["masks"] = ops.interpolate(masks, size=tuple(photo), mode="bilinear")[:, 0] > 0.5
     return result
+
+
+def pixels(logits, size):
+    """The class of each pixel of one photo, and how many pixels each class has.
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (1, K, H, W)
+        The model's output for one photo.
+    size : (int, int)
+        Height and width of the photo: the logits are resized to it, bilinearly.
+
+    Returns
+    -------
+    ids : ndarray of int64, shape ``size``
+        1 + the class of each pixel, as the ids of `segments`.
+    segments : list of dict
+        For each class that occurs: ``id``, ``category_id`` and ``area`` in pixels, the largest first.
+
+    Raises
+    ------
+    ValueError
+        If the logits are of more than one photo.
+
+    Examples
+    --------
+    >>> ids, segments = pixels(np.array([[[[1.0, 0.0]], [[0.0, 1.0]]]]), (1, 2))
+    >>> ids, [s["category_id"] for s in segments]
+    (array([[1, 2]]), [0, 1])
+    """
+    if len(logits) != 1:
+        raise ValueError(f"pixels: expected the answer about one photo (logits: {tuple(logits.shape)})")
+    logits = ops.interpolate(to_numpy(logits), tuple(size), mode="bilinear")
+    ids = 1 + logits[0].argmax(axis=0)
+    found, areas = np.unique(ids, return_counts=True)
+    order = np.argsort(-areas, kind="stable")
+    return ids, [
+        {"id": int(found[i]), "category_id": int(found[i]) - 1, "area": int(areas[i])} for i in order
+    ]
 
 
 def detections(output, size, threshold=0.7):

@@ -100,7 +100,7 @@ def describe(model, output, image, threshold=None, size=None):
         )
     labels = {number: _printable(name) for number, name in model.labels.items()}
     if isinstance(output, Tensor):
-        return _classes(labels, output, image)
+        return (_pixels if output.ndim == 4 else _classes)(labels, output, image)
     if found_in_list:
         threshold = 0.7 if threshold is None else threshold
         return _objects(
@@ -124,6 +124,17 @@ def _classes(names_of, logits, image):
     names = [names_of.get(int(label), str(label)) for label in labels]
     lines = [f"{score:.3f}  {name}" for name, score in zip(names, scores, strict=True)]
     return lines, viz.classes_on_image(image, names, scores)
+
+
+def _pixels(labels, logits, image):
+    from minivis import viz
+
+    ids, segments = postprocess.pixels(logits, image.shape[1:])
+    lines = [f"{len(segments)} classes"]
+    for segment in segments:
+        name = labels.get(segment["category_id"], str(segment["category_id"]))
+        lines.append(f"{name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
+    return lines, viz.panoptic_on_image(image, ids, segments, labels, size=8)
 
 
 def _objects(labels, found, image, threshold):

@@ -29,7 +29,7 @@ __all__ = ["CHOICES", "anchors", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)
-STEPS = 600
+STEPS = 300
 HELD_OUT = 500
 GRID = 8  # cells along a side
 SMALL = {
@@ -146,7 +146,7 @@ def about():
         "backbone": f"a ResNet of 6 convolutions that named pixels for {yolo_shapes.TRUNK_STEPS} steps, seed 0, in all",
         "training pictures": "fresh scenes of the train split, 32 a step",
         "metrics": f"on {HELD_OUT} held-out scenes",
-        "optimiser": "AdamW, learning rate 2e-3, 60 steps of warm-up, cosine, decay 1e-4, gradients clipped at 1",
+        "optimiser": "AdamW, learning rate 2e-3, 30 steps of warm-up, cosine, decay 1e-4, gradients clipped at 1",
         "anchors of version 2, in cells of 8 pixels": anchors(),
     }
 

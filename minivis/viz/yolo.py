@@ -1,13 +1,13 @@
 """YOLO as a picture: the grid with the cells that have an object, all predicted boxes, the classes of the cells, the result.
 
-Not here: the prediction (models/yolo.py) and its decoding (vision/yolo_boxes.py), single boxes on images (boxes.py).
+Not here: the prediction (models/yolo.py) and its decoding (vision/yolo_grid.py), single boxes on images (boxes.py).
 """
 
 import numpy as np
 from matplotlib.patches import Rectangle
 
 from minivis.vision.boxes import box_cxcywh_to_xyxy
-from minivis.vision.yolo_boxes import grid_cells, yolo_boxes
+from minivis.vision.yolo_grid import grid_cells, yolo_boxes
 from minivis.viz.boxes import (
     colour_of,
     corners_of,

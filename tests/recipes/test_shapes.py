@@ -16,7 +16,11 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "swin-shapes": {"accuracy": 0.97},
     "detr-shapes": {"AP50": 0.80, "AP": 0.50},
     "detr-panoptic-shapes": {"PQ": 0.50},
+    "fcn-shapes": {"mIoU": 0.80},
+    "faster-rcnn-shapes": {"AP50": 0.88, "AP": 0.64},
+    "mask-rcnn-shapes": {"AP50": 0.85},
     "mask2former-shapes": {"PQ": 0.60},
+    "yolo-shapes": {"AP50": 0.86},
 }
 NAMES = sorted(AT_LEAST)
 AGAIN = (
