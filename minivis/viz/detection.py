@@ -1,11 +1,13 @@
-"""Detectors from inside: four questions about a picture, regions on a map, anchors, many scored boxes, a grid of answers.
+"""Detectors from inside: four questions about a picture, regions on a map, anchors, many scored boxes,
+segments, the channels of an answer.
 
-Not here: boxes with their classes (boxes.py), boxes paired with objects (matching.py), and computing any of them.
+Not here: boxes with their classes (boxes.py), boxes paired with objects (matching.py), the grid of YOLO (yolo.py), and
+computing any of them.
 """
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import Normalize
 from matplotlib.patches import Patch, Rectangle
 
 from minivis.viz.boxes import (
@@ -38,7 +40,6 @@ __all__ = [
     "anchor_states",
     "channel_layout",
     "four_answers",
-    "grid_predictions",
     "regions_on_maps",
     "scored_boxes_on_images",
     "segments_and_boxes",
@@ -330,98 +331,6 @@ def scored_boxes_on_images(
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **edge))
     colour_bar(fig, colours, list(axes), bar_label)
     return fig
-
-
-def grid_predictions(
-    image, classes, probabilities, boxes, confidences, found=None, names=None, size=3.0, title=None, caption=None
-):  # fmt: skip
-    """Show the answers of a detector on a grid: its boxes, the class of each cell, and what is kept of both.
-
-    Parameters
-    ----------
-    image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
-        RGB numbers from 0 to 1, or bytes.
-    classes : array_like of int, shape (rows, columns)
-        The likeliest class of each cell.
-    probabilities : array_like, shape (rows, columns)
-        Its probability: the opacity of the cell's colour.
-    boxes : array_like, shape (N, 4)
-        Corners of all boxes in pixels.
-    confidences : array_like, shape (N,)
-        From 0 to 1: the width of the line of each box.
-    found : dict, optional
-        The detections that are kept: ``boxes``, ``labels`` and ``scores``.
-    names : sequence or dict of int to str, optional
-        Name of each class.
-    size : float, default 3
-        Width of each picture in inches.
-    title, caption : str, optional
-        Above and below.
-
-    Returns
-    -------
-    Figure
-        To be shown.
-
-    Raises
-    ------
-    ValueError
-        If classes and probabilities differ in shape, or boxes and confidences in number.
-
-    Examples
-    --------
-    >>> fig = grid_predictions(np.zeros((8, 8)), [[0, 1]], [[0.9, 0.2]], [[1, 1, 4, 4]], [0.7])
-    >>> [ax.get_title() for ax in fig.axes]
-    ['boxes by their confidence', 'class of each cell']
-    """
-    picture = picture_of("grid_predictions", image)
-    corners = corners_of("grid_predictions", boxes, picture)
-    confidences = per_box("grid_predictions", "confidences", confidences, corners)
-    classes, probabilities = array(classes, "classes").astype(int), array(probabilities, "probabilities")
-    if classes.ndim != 2 or classes.shape != probabilities.shape:
-        raise ValueError(
-            f"grid_predictions: classes and probabilities must be (rows, columns), got {classes.shape} and "
-            f"{probabilities.shape}"
-        )
-    titles = ["boxes by their confidence", "class of each cell", "what is kept"][: 2 if found is None else 3]
-    fig, axes = gallery("grid_predictions", [picture] * len(titles), titles, 3, size, title, caption)
-    draw_image(axes[0], picture, grey=True)
-    for i in np.argsort(confidences, kind="stable"):
-        x0, y0, x1, y1 = corners[i]
-        share = float(np.clip(confidences[i], 0, 1))
-        look = {
-            "edgecolor": VERMILION if share > 0.5 else INK,
-            "linewidth": 0.3 + 3 * share,
-            "alpha": 0.25 + 0.75 * share,
-        }
-        axes[0].add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **look))
-    _draw_cells(axes[1], picture, classes, np.clip(probabilities, 0, 1))
-    kinds = np.unique(classes[probabilities > 0.3]) if (probabilities > 0.3).any() else np.unique(classes)
-    patches = [Patch(facecolor=colour_of(k), label=name_of(k, names)) for k in kinds]
-    legend(fig, handles=patches, loc="outside right center", fontsize=9)
-    fig.set_size_inches(fig.get_size_inches() + [1.1, 0.1])
-    if found is not None:
-        kept = corners_of("grid_predictions", found["boxes"], picture)
-        draw_image(axes[2], picture, kept)
-        draw_boxes(
-            axes[2], kept, found["labels"], tags(found["labels"], found["scores"], names), found["scores"]
-        )
-    return fig
-
-
-def _draw_cells(ax, picture, classes, strength):
-    """The image in grey, each cell in the colour of its class, and the lines between the cells."""
-    draw_image(ax, picture, grey=True)
-    height, width = picture.shape[:2]
-    rows, columns = classes.shape
-    layer = np.zeros((rows, columns, 4))
-    for (row, column), k in np.ndenumerate(classes):
-        layer[row, column] = (*to_rgb(colour_of(k)), 0.75 * strength[row, column])
-    ax.imshow(layer, extent=(0, width, height, 0), interpolation="nearest")
-    for i in range(1, columns):
-        ax.axvline(i * width / columns, color="white", linewidth=0.5, alpha=0.7)
-    for i in range(1, rows):
-        ax.axhline(i * height / rows, color="white", linewidth=0.5, alpha=0.7)
 
 
 def channel_layout(parts, width=9.0, title=None, caption=None):
