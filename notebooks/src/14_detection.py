@@ -35,9 +35,8 @@ import time
 import numpy as np
 
 import minivis as mv
-from minivis import recipes, viz
+from minivis import viz
 from minivis.data import shapes
-from minivis.laws import claims
 from minivis.ops import cross_entropy, sigmoid, softmax
 from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_decode, box_encode, box_iou, nms
 
@@ -1341,7 +1340,13 @@ class MyGridDetector(mv.nn.Module):
         found = []
         for score, box in zip(scores, corners, strict=True):
             sure = score.max(axis=-1) > least
-            found.append({"boxes": box[sure], "scores": score.max(axis=-1)[sure], "labels": score.argmax(axis=-1)[sure]})
+            found.append(
+                {
+                    "boxes": box[sure],
+                    "scores": score.max(axis=-1)[sure],
+                    "labels": score.argmax(axis=-1)[sure],
+                }
+            )
         return found
 
 
@@ -1372,14 +1377,18 @@ def learn(steps=500, batch=24, seed=0):
     """Train the detector on the maps; return it and its losses."""
     rng = np.random.default_rng(seed)
     net = MyGridDetector(maps_to_learn.shape[1], 6, 64, rng)
-    optimizer = mv.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, schedule=mv.optim.one_cycle(steps))
+    optimizer = mv.optim.AdamW(
+        net.parameters(), lr=3e-3, weight_decay=0.01, schedule=mv.optim.one_cycle(steps)
+    )
     losses = []
     for _ in range(steps):
         chosen = rng.integers(0, len(maps_to_learn), batch)
         image = np.concatenate([np.full(len(targets[c][0]), i) for i, c in enumerate(chosen)])
         rest = [np.concatenate(part) for part in zip(*(targets[c] for c in chosen), strict=True)]
         losses.append(
-            mv.train.train_step(net, lambda net, *b: net.loss(*b), (maps_to_learn[chosen], image, *rest), optimizer, clip=5.0)
+            mv.train.train_step(
+                net, lambda net, *b: net.loss(*b), (maps_to_learn[chosen], image, *rest), optimizer, clip=5.0
+            )
         )
     return net, np.array(losses)
 
@@ -1389,7 +1398,9 @@ net, losses = learn()
 mine = net.detect(maps_to_test)
 mine_kept = [suppressed(f, 0.5) for f in mine]
 plain, with_nms = (mv.metrics.average_precision(f, truth) for f in (mine, mine_kept))
-print(f"AP50 without suppression {plain['AP50']:.3f}, with it {with_nms['AP50']:.3f}; AP {with_nms['AP']:.3f}")
+print(
+    f"AP50 without suppression {plain['AP50']:.3f}, with it {with_nms['AP50']:.3f}; AP {with_nms['AP']:.3f}"
+)
 assert losses[-50:].mean() < losses[:50].mean() / 3 and with_nms["AP50"] > 0.4
 viz.curves(
     {"loss": (np.arange(10, 491), np.convolve(losses, np.ones(20) / 20, "valid"))},
