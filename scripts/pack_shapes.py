@@ -32,10 +32,11 @@ WHAT = {
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "faster-rcnn-shapes": "Faster R-CNN, ResNet of 6 convolutions, 768 anchors on a map of 16 x 16 cells, 48 proposals",
-    "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
+    "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
+    "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
-    "yolo-shapes": "YOLO, ResNet of 6 convolutions, a grid of 8 x 8 cells, 2 boxes a cell",
+    "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
 OUTPUT = {
     "local-attention-shapes": "logits (B, 2, 64, 64); class 1 is the outline of a shape",
@@ -43,10 +44,11 @@ OUTPUT = {
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "faster-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1 and scores (n,)",
-    "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
+    "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
-    "yolo-shapes": "(B, 8, 8, 16): in each cell twice x, y, w, h, confidence, then the scores of 6 classes",
+    "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
 DATA = {
     "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
@@ -65,12 +67,14 @@ def measure(name, model):
         found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
+    elif name == "fcn-shapes":
+        found = fcn_shapes.measure_borders(model)
     elif name in REGIONS:
         found = _regions.measure(model, REGIONS[name])
     elif name == "yolo-shapes":
         found = _shapes.measure_detector(yolo_shapes.find(model))
-    elif name == "fcn-shapes":
-        found = fcn_shapes.measure_borders(model)
+    elif name == "unet-shapes":
+        found = _shapes.measure_pixels(model)
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -83,14 +87,14 @@ def failures(name, model):
     if name in REGIONS:
         return _found(scenes, _regions.detect(model, images), REGIONS[name])
     if name == "yolo-shapes":
-        return _found(scenes, yolo_shapes.find(model)(images), "boxes")
+        return _worst_boxes(scenes, [_in_shares(found) for found in model.detect(images, 0.3)])
     with mv.no_grad():
         output = model(images)
     if name == "swin-shapes":
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
-    if name == "fcn-shapes":
+    if name in ("fcn-shapes", "unet-shapes"):
         return _pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
@@ -155,6 +159,16 @@ def _boxes(scenes, output):
         mv.vision.detr_detections(logits, boxes, threshold=0.5)
         for logits, boxes in zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
     ]
+    return _worst_boxes(scenes, found)
+
+
+def _in_shares(found):
+    """Detections with their boxes as fractions of the image."""
+    return {**found, "boxes": mv.vision.box_xyxy_to_cxcywh(found["boxes"]) / shapes.SIZE}
+
+
+def _worst_boxes(scenes, found):
+    """The scenes with the lowest AP."""
     scores = [
         mv.metrics.average_precision([f], [s.target()], sizes=[s.image.shape[1:]])["AP"]
         for f, s in zip(found, scenes, strict=True)
@@ -232,6 +246,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
+    parser.add_argument(
+        "--cpu-seconds", type=float, help="processor time of the training, if it ran beside other work"
+    )
     options = parser.parse_args()
     name = options.name
     trained = json.loads((options.run / "metrics.json").read_text())
@@ -250,6 +267,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
+        **({} if options.cpu_seconds is None else {"CPU seconds": options.cpu_seconds}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

@@ -1,6 +1,6 @@
 """The laws of yolo_loss, the loss of YOLO v1 for one picture.
 
-Not here: decoding and anchors of version 2 (yolo_boxes.py).
+Not here: decoding and anchors of version 2 (yolo_grid.py).
 """
 
 import math

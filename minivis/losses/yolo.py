@@ -1,6 +1,6 @@
 """The losses of YOLO, versions 1 and 2: squared errors on a grid, where one predictor is responsible for each object.
 
-Not here: decoding of boxes and the grid's cells (vision/yolo_boxes.py), the networks (models/yolo.py, models/yolo_v2.py).
+Not here: decoding of boxes and the grid's cells (vision/yolo_grid.py), the networks (models/yolo.py, models/yolo_v2.py).
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from minivis.backend import namespace, to_numpy
 from minivis.losses.targets import gather
 from minivis.precision import rounded, widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, box_iou
-from minivis.vision.yolo_boxes import grid_cells, size_iou, yolo_boxes, yolo_decode
+from minivis.vision.yolo_grid import grid_cells, size_iou, yolo_boxes, yolo_decode
 
 __all__ = ["yolo_batch_loss", "yolo_loss", "yolo_targets", "yolo_v2_loss"]
 

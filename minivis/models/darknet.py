@@ -8,11 +8,10 @@ import itertools
 
 from minivis import ops
 from minivis.models.common import NORMS, as_images, he_normal, published
+from minivis.models.leaky import LeakyConv
 from minivis.nn import Conv2d, MaxPool2d, Module, init
 
 __all__ = ["Darknet", "darknet19"]
-
-SLOPE = 0.1  # of the activation, for negative numbers
 
 # Darknet-19: within a stage, 3 x 3 and 1 x 1 convolutions take turns, and the latter halve the channels
 DEPTHS = 1, 1, 3, 3, 5, 5
@@ -29,34 +28,6 @@ YOLO_V1 = {
 }
 
 
-def leaky_relu(x):
-    """x where it is positive, otherwise a tenth of it: no unit is without gradient."""
-    return ops.maximum(x, SLOPE * x)
-
-
-class LeakyConv(Module):
-    """A convolution that keeps the size of the map (or halves it), a norm if there is one, and `leaky_relu`.
-
-    Parameters
-    ----------
-    in_channels, out_channels, kernel_size, stride : int
-        As for `Conv2d`.
-    norm : {"batch", "group"} or None
-        Kind of norm. With one, the convolution has no bias.
-    rng : numpy.random.Generator
-        Draws the starting values, He's.
-    """
-
-    def __init__(self, in_channels, out_channels, kernel_size, stride, norm, rng):
-        options = {"padding": kernel_size // 2, "bias": norm is None, "weight_init": he_normal}
-        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, **options, rng=rng)
-        self.norm = NORMS[norm](out_channels) if norm else None
-
-    def forward(self, x):
-        y = self.conv(x)
-        return leaky_relu(self.norm(y) if self.norm else y)
-
-
 class Darknet(Module):
     """Convolutions of 3 x 3 and 1 x 1 in turn, and poolings: images to class logits, or to maps for a detector.
 
@@ -68,7 +39,7 @@ class Darknet(Module):
         Channels and kernel size of all convolutions, one after another.
     stem_stride : int, default 1
         Stride of the first convolution.
-    norm : {"batch", "group"} or None, default "batch"
+    norm : {"batch", "frozen", "group"} or None, default "batch"
         Kind of norm.
     num_classes : int, default 1000
         K. With 0 there is no head.

@@ -2,21 +2,16 @@
 
 Redmon et al., "You only look once: unified, real-time object detection", CVPR 2016, sections 2 and 2.1, figures 2 and 3.
 Slides ``C/63-yolo-output``, ``C/67-yolo-channels``, ``Z/44-yolo``.
-Not here: the loss (losses/yolo.py), decoding (vision/yolo_boxes.py), the first layers (darknet.py), version 2 (yolo_v2.py).
+Not here: the loss (losses/yolo.py), decoding (vision/yolo_grid.py), the first layers (darknet.py), version 2 (yolo_v2.py).
 """
-
-import numpy as np
 
 from minivis import ops
 from minivis.autograd import no_grad
 from minivis.backend import to_numpy
 from minivis.models.common import NORMS, as_images, published
-from minivis.models.darknet import YOLO_V1, Darknet, LeakyConv, leaky_relu
+from minivis.models.leaky import LeakyConv, leaky_relu
 from minivis.nn import Conv2d, Dropout, Linear, Module, init
-from minivis.precision import rounded, widened
-from minivis.vision.boxes import box_cxcywh_to_xyxy
-from minivis.vision.suppression import batched_nms
-from minivis.vision.yolo_boxes import yolo_boxes
+from minivis.vision.yolo_grid import grid_detections, yolo_boxes
 
 __all__ = ["YOLO", "yolo_v1"]
 
@@ -39,7 +34,7 @@ class YOLO(Module):
         Channels of the 3 x 3 convolutions behind the backbone.
     strides : sequence of int, optional
         Their strides; None is 1 for all.
-    norm : {"batch", "group"} or None
+    norm : {"batch", "frozen", "group"} or None
         Kind of norm in these convolutions.
     head : {"convolutional", "connected"}, default "convolutional"
         "connected": two linear layers over the whole map, as in the paper; each cell can see the whole image, and the
@@ -176,7 +171,7 @@ class YOLO(Module):
         B = self.boxes_per_cell
         boxes = yolo_boxes(prediction, B)
         scores = prediction[..., 4 : 5 * B : 5, None] * prediction[..., None, 5 * B :]  # (B, S, S, b, C)
-        return detections(boxes, scores, images.shape[2:], score_threshold, nms_threshold)
+        return grid_detections(boxes, scores, images.shape[2:], score_threshold, nms_threshold)
 
 
 class ConnectedHead(Module):
@@ -203,28 +198,9 @@ class ConnectedHead(Module):
         return self.second(self.dropout(y)).reshape(len(x), *self.shape)
 
 
-def detections(boxes, scores, size, score_threshold, nms_threshold):
-    """Lists of detections: boxes (B, S, S, A, 4), normalised cxcywh, and scores (B, S, S, A, C), after suppression."""
-    dtype = boxes.dtype
-    height, width = size
-    found = []
-    corners = box_cxcywh_to_xyxy(widened(boxes)) * np.array([width, height] * 2, widened(boxes).dtype)
-    for there, score in zip(corners, widened(scores), strict=True):
-        *place, label = np.nonzero(score >= score_threshold)
-        there = there[tuple(place)]
-        score = score[(*place, label)]
-        kept = batched_nms(there, score, label, nms_threshold)
-        found.append(
-            {
-                "boxes": rounded(there[kept], dtype),
-                "labels": label[kept],
-                "scores": rounded(score[kept], dtype),
-            }
-        )
-    return found
-
-
 def _of_the_paper(num_classes, rng, **options):
+    from minivis.models.darknet import YOLO_V1, Darknet
+
     backbone = Darknet(**YOLO_V1, num_classes=0, rng=rng)
     sizes = {"neck": (1024,) * 4, "strides": (1, 2, 1, 1), "head": "connected"}
     return YOLO(backbone, num_classes, rng=rng, **{**sizes, **options})

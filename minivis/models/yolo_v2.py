@@ -1,7 +1,7 @@
 """YOLO v2: anchors from clusters of box sizes, centres that stay in their cells, a softmax of classes for each anchor.
 
 Redmon and Farhadi, "YOLO9000: better, faster, stronger", CVPR 2017, section 2. Slide ``C/65-yolo-v2``.
-Not here: the loss (losses/yolo.py), decoding and clusters (vision/yolo_boxes.py), the backbone (darknet.py), the training on
+Not here: the loss (losses/yolo.py), decoding and clusters (vision/yolo_grid.py), the backbone (darknet.py), the training on
 images of several sizes, the tree of 9,000 classes.
 """
 
@@ -11,11 +11,10 @@ from minivis import ops
 from minivis.autograd import no_grad
 from minivis.backend import to_numpy
 from minivis.models.common import NORMS, as_images, published
-from minivis.models.darknet import Darknet, LeakyConv
-from minivis.models.yolo import detections
+from minivis.models.leaky import LeakyConv
 from minivis.nn import Conv2d, Module, init
 from minivis.precision import rounded, widened
-from minivis.vision.yolo_boxes import yolo_decode
+from minivis.vision.yolo_grid import grid_detections, yolo_decode
 
 __all__ = ["YOLOv2", "yolo_v2_coco", "yolo_v2_voc"]
 
@@ -41,7 +40,7 @@ class YOLOv2(Module):
     passthrough : int, default 0
         Channels to which the map before the last one, of twice the size, is reduced; its 2 x 2 places become channels, and
         one more convolution reads both. 0 leaves it out.
-    norm : {"batch", "group"} or None, default "batch"
+    norm : {"batch", "frozen", "group"} or None, default "batch"
         Kind of norm in these convolutions.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
@@ -146,7 +145,7 @@ class YOLOv2(Module):
         wide = widened(prediction)
         boxes = yolo_decode(wide, np.array(self.anchors, wide.dtype))
         scores = ops.sigmoid(wide[..., 4:5]) * ops.softmax(wide[..., 5:], axis=-1)  # (B, rows, columns, A, C)
-        found = detections(boxes, scores, images.shape[2:], score_threshold, nms_threshold)
+        found = grid_detections(boxes, scores, images.shape[2:], score_threshold, nms_threshold)
         dtype = prediction.dtype
         return [
             {**one, "boxes": rounded(one["boxes"], dtype), "scores": rounded(one["scores"], dtype)}
@@ -165,6 +164,8 @@ def places_to_channels(x):
 
 def _built(anchors):
     def build(num_classes, rng, **options):
+        from minivis.models.darknet import Darknet
+
         backbone = Darknet(num_classes=0, rng=rng)
         sizes = {"neck": (1024, 1024), "passthrough": 64, "anchors": anchors}
         return YOLOv2(backbone, num_classes, rng=rng, **{**sizes, **options})

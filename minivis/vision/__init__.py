@@ -20,8 +20,10 @@ from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.proposals import *
 from minivis.vision.receptive_fields import *
 from minivis.vision.region_masks import *
+from minivis.vision.regions import *
 from minivis.vision.regression import *
 from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
@@ -29,6 +31,6 @@ from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
-from minivis.vision.yolo_boxes import *
+from minivis.vision.yolo_grid import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

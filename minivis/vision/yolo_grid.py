@@ -10,11 +10,14 @@ from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
 from minivis.precision import in_float32, rounded, widened
 from minivis.randomness import generator
+from minivis.vision.boxes import box_cxcywh_to_xyxy
+from minivis.vision.suppression import batched_nms
 
 __all__ = [
     "darknet_to_grid",
     "dimension_clusters",
     "grid_cells",
+    "grid_detections",
     "grid_to_darknet",
     "yolo_boxes",
     "yolo_decode",
@@ -270,6 +273,69 @@ def size_iou(sizes, others):
     """IoU of boxes of these sizes (N, 2) and (M, 2) that have one centre: (N, M)."""
     shared = np.minimum(sizes[:, None], others[None]).prod(axis=-1)
     return shared / (sizes.prod(axis=1)[:, None] + others.prod(axis=1) - shared)
+
+
+def grid_detections(boxes, scores, size, score_threshold=0.05, nms_threshold=0.5):
+    """Make a list of detections for each image from the boxes of a grid: each box may be found as any class.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (B, rows, columns, A, 4)
+        Centre x, centre y, width, height, as fractions of the image.
+    scores : ndarray, shape (B, rows, columns, A, C)
+        Of each box for each class.
+    size : (int, int)
+        Height and width of the images in pixels.
+    score_threshold : float, default 0.05
+        What has a smaller score is left out.
+    nms_threshold : float, default 0.5
+        Of two boxes of one class with a larger IoU only the better one stays.
+
+    Returns
+    -------
+    list of dict
+        For each image ``boxes (n, 4)``, left, top, right, bottom in pixels, ``labels (n,)`` and ``scores (n,)``, the best
+        first.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    References
+    ----------
+    Redmon et al. 2016, sections 2 and 2.3. Slides ``C/63-yolo-output``, ``Z/44-yolo``.
+
+    Examples
+    --------
+    >>> boxes = np.tile([0.5, 0.5, 0.2, 0.4], (1, 1, 1, 2, 1))  # twice the same box
+    >>> scores = np.array([[0.9, 0.1], [0.8, 0.0]]).reshape(1, 1, 1, 2, 2)
+    >>> found = grid_detections(boxes, scores, (20, 40), score_threshold=0.1)[0]
+    >>> found["boxes"].tolist(), found["labels"].tolist()
+    ([[16.0, 6.0, 24.0, 14.0], [16.0, 6.0, 24.0, 14.0]], [0, 1])
+    """
+    if boxes.ndim != 5 or boxes.shape[-1] != 4 or scores.shape[:-1] != boxes.shape[:-1]:
+        raise ValueError(
+            f"grid_detections: boxes must be (B, rows, columns, A, 4) and scores (B, rows, columns, A, C) "
+            f"(boxes: {tuple(boxes.shape)}, scores: {tuple(scores.shape)})"
+        )
+    dtype = boxes.dtype
+    height, width = size
+    wide = box_cxcywh_to_xyxy(widened(to_numpy(boxes)))
+    corners = wide * np.array([width, height, width, height], wide.dtype)
+    found = []
+    for there, score in zip(corners, widened(to_numpy(scores)), strict=True):
+        *place, label = np.nonzero(score >= score_threshold)
+        there = there[tuple(place)]  # (n, 4)
+        score = score[(*place, label)]  # (n,)
+        kept = batched_nms(there, score, label, nms_threshold)
+        one = {
+            "boxes": rounded(there[kept], dtype),
+            "labels": label[kept],
+            "scores": rounded(score[kept], dtype),
+        }
+        found.append(one)
+    return found
 
 
 def grid_to_darknet(prediction, boxes_per_cell):
