@@ -206,6 +206,7 @@ VISION = [
     Row("darknet_to_grid", normal((2, 4 * 13)), lambda x: vision.darknet_to_grid(x, 2, 2, 3)),
     Row("dimension_clusters", uniform((20, 2), low=20, high=400), lambda s: vision.dimension_clusters(s, 3, 0), pulled=False),
     Row("grid_cells", shares(9), lambda b: [*vision.grid_cells(b, 7)], pulled=False),
+    Row("grid_detections", also(lambda rng: [shares(18)(rng)[0].reshape(1, 3, 3, 2, 4)], uniform((1, 3, 3, 2, 2))), lambda b, s: [*vision.grid_detections(b, s, (300, 400))[0].values()], pulled=False),
     Row("grid_to_darknet", normal((2, 2, 13)), lambda x: vision.grid_to_darknet(x, 2)),
     Row("yolo_boxes", normal((3, 4, 13)), lambda x: vision.yolo_boxes(x, 2)),
     Row("yolo_decode", also(normal((3, 4, 2, 6)), uniform((2, 2), high=9)), lambda x, a: vision.yolo_decode(x, a.data), steps=2),
