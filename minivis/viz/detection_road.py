@@ -64,7 +64,7 @@ def cost_of_detectors(methods, width=9.6, height=4.2, title=None, caption=None):
     left.set_ylim(0, 1)
     left.grid(True, color=FAINT, linewidth=0.6)
     label(left, "seconds for an image", "AP50 on held-out scenes")
-    legend(left, fontsize=8, loc="lower left")
+    legend(left, fontsize=8, loc="best")
     places = np.arange(len(means))
     begin = np.zeros(len(means))
     for part, colour in zip(PARTS, COLOURS, strict=False):
