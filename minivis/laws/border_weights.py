@@ -313,7 +313,11 @@ for name, hint, answer in (
         "You divide by sigma squared; the formula has 2 sigma squared.",
         lambda labels, w0=10.0, sigma=5.0: _border_weights(labels, w0, sigma / 2**0.5)[0],
     ),
-    ("the farthest object", "You use the largest of the distances. The second nearest object counts.", _the_farthest),
+    (
+        "the farthest object",
+        "You use the largest of the distances. The second nearest object counts.",
+        _the_farthest,
+    ),
     ("the ground alone", "You add nothing inside objects. The formula is for every pixel.", _ground_alone),
     ("rows and columns added", "You add rows and columns. Distances are straight lines.", _city_block),
     (

@@ -189,7 +189,11 @@ for name, hint, answer in (
         "You keep the first rows and columns. Keep the middle: drop (H - h) // 2 rows at the top.",
         _at_the_corner,
     ),
-    ("rounded up", "You round the number of rows to drop at the top up; round it down, with //.", _rounded_up),
+    (
+        "rounded up",
+        "You round the number of rows to drop at the top up; round it down, with //.",
+        _rounded_up,
+    ),
     (
         "the rows' number for both",
         "You drop as many columns as rows. Each has its own difference.",

@@ -194,7 +194,9 @@ def _gathered(f, case):
         raise Broken(f"The indices are {indices.dtype}; whole numbers were expected.")
     flat = x.reshape(*x.shape[:2], -1)
     if indices.size and (indices.min() < 0 or indices.max() >= flat.shape[2]):
-        raise Broken(f"An index is {indices.max()}; the plane has {flat.shape[2]} pixels, from 0 on.", got=indices)
+        raise Broken(
+            f"An index is {indices.max()}; the plane has {flat.shape[2]} pixels, from 0 on.", got=indices
+        )
     found = np.take_along_axis(flat, indices.reshape(*x.shape[:2], -1), axis=2).reshape(indices.shape)
     compare(found, f.right(case), what="The pixels at the indices")
 
@@ -286,7 +288,11 @@ for name, hint, answer in (
         "Your index counts within the window. It counts the pixels of the plane: row * W + column.",
         _changed_indices(_in_window),
     ),
-    ("H for W", "You multiply the row by H. A row has W pixels: row * W + column.", _changed_indices(_by_height)),
+    (
+        "H for W",
+        "You multiply the row by H. A row has W pixels: row * W + column.",
+        _changed_indices(_by_height),
+    ),
     (
         "columns first",
         "Your index counts down the columns. It counts row by row: row * W + column.",
@@ -302,7 +308,11 @@ for name, hint, answer in (
         "Your index counts through all images and channels. Each plane (H, W) begins at 0 again.",
         _changed_indices(_with_the_batch),
     ),
-    ("the last of equals", "Of equal maxima you take the last. The first counts, row by row.", _last_of_equals),
+    (
+        "the last of equals",
+        "Of equal maxima you take the last. The first counts, row by row.",
+        _last_of_equals,
+    ),
     (
         "zero wins",
         "Where all pixels are negative, you return 0: begin with the window's first pixel, or with minus infinity.",
@@ -590,7 +600,9 @@ gradients(
     inputs=_smooth,
     slide=SLIDE,
     equation={"x": r"\bar x = g[\text{indices}]"},
-    hints={"x": "Each value stands at one pixel of the result: it gets the g of that pixel, and of no other."},
+    hints={
+        "x": "Each value stands at one pixel of the result: it gets the g of that pixel, and of no other."
+    },
     mutants={"x": backward(_max_unpool2d, _summed_back)},
 )
 gradient_values(

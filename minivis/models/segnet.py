@@ -67,7 +67,9 @@ class SegNet(Module):
     ):
         init.check_sizes("SegNet", depths=depths, widths=widths, num_classes=num_classes, channels=channels)
         if len(widths) != len(depths) or not len(depths):
-            raise ValueError(f"SegNet: depths and widths must be one number for each stage, got {depths} and {widths}")
+            raise ValueError(
+                f"SegNet: depths and widths must be one number for each stage, got {depths} and {widths}"
+            )
         rng = init.generator(rng)
         self.encoder = []
         self.decoder = []

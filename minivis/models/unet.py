@@ -281,14 +281,18 @@ class UNet(Module):
         """
         image = image.data if isinstance(image, Tensor) else image
         if self.padded:
-            raise ValueError("UNet: predict_tiles is for a network without padding; one with padding has seams")
+            raise ValueError(
+                "UNet: predict_tiles is for a network without padding; one with padding has seams"
+            )
         if image.ndim != 3:
             raise ValueError(f"UNet: predict_tiles takes one image (C, H, W) (image: {tuple(image.shape)})")
         grid = 2 ** len(self.up)
         out = self.output_size(tile)
         step = out // grid * grid
         if not step:
-            raise ValueError(f"UNet: predict_tiles needs a tile with {grid} pixels of logits; {tile} has {out}")
+            raise ValueError(
+                f"UNet: predict_tiles needs a tile with {grid} pixels of logits; {tile} has {out}"
+            )
         return self._tiles(image, tile, out, step)
 
     def _tiles(self, image, tile, out, step):

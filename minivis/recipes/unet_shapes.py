@@ -88,7 +88,10 @@ def compare(out, seeds=SEEDS):
     for what, trainings in forms.items():
         found[what] = {}
         for form, train in trainings.items():
-            rows = [_measured(folder / f"{form.replace(' ', '-')}_seed-{seed}.json", train, seed) for seed in seeds]
+            rows = [
+                _measured(folder / f"{form.replace(' ', '-')}_seed-{seed}.json", train, seed)
+                for seed in seeds
+            ]
             found[what][form] = {name: [row[name] for row in rows] for name in rows[0]}
     return found
 
@@ -183,7 +186,9 @@ def measure_gaps(model, count=None, split="held-out", seed=None):
     """
     right = np.zeros(2)
     there = np.zeros(2)
-    for images, objects, _, gaps in DataLoader(_shapes.fresh_scenes(count, seed, split, sample=with_gaps), 50):
+    for images, objects, _, gaps in DataLoader(
+        _shapes.fresh_scenes(count, seed, split, sample=with_gaps), 50
+    ):
         with no_grad():
             hits = model(images).numpy().argmax(axis=1) == objects
         for place, where in enumerate((gaps, ~gaps)):

@@ -24,7 +24,9 @@ from minivis.viz.style import INK, array, colour_bar, legend
 __all__ = ["four_problems", "semantic_maps", "weight_maps"]
 
 
-def semantic_maps(maps, images=None, titles=None, names=None, columns=None, size=1.7, title=None, caption=None):
+def semantic_maps(
+    maps, images=None, titles=None, names=None, columns=None, size=1.7, title=None, caption=None
+):
     """Show maps of classes side by side, below their images if there are any, with one legend.
 
     Parameters
@@ -156,7 +158,9 @@ def four_problems(
     masks = array(masks, "masks") > 0
     for argument, shape in (("semantic", semantic.shape), ("masks", masks.shape[1:])):
         if shape != picture.shape[:2]:
-            raise ValueError(f"{name}: {argument} must have the image's size {picture.shape[:2]}, got {shape}")
+            raise ValueError(
+                f"{name}: {argument} must have the image's size {picture.shape[:2]}, got {shape}"
+            )
     box_labels = per_box(name, "box_labels", box_labels, corners)
     mask_labels = per_box(name, "mask_labels", mask_labels, masks)
     titles = [
