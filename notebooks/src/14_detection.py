@@ -956,7 +956,9 @@ mean = {name: {key: float(np.mean(values)) for key, values in row.items()} for n
 print(f"{'':22} AP50    AP  ms an image: proposals, network, rest  regions   training")
 for name, row in mean.items():
     parts = " ".join(f"{1000 * row[part]:9.1f}" for part in ("proposals", "network", "rest"))
-    print(f"{name:22} {row['AP50']:.3f} {row['AP']:.3f}   {parts} {row['regions']:16.0f} {row['training seconds']:8.0f} s")
+    print(
+        f"{name:22} {row['AP50']:.3f} {row['AP']:.3f}   {parts} {row['regions']:16.0f} {row['training seconds']:8.0f} s"
+    )
 viz.cost_of_detectors(
     road,
     title="The road of detectors: what an image costs, and how well it is done",
