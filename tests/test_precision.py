@@ -159,6 +159,7 @@ VISION = [
     Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
     Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
     Row("clip_boxes", boxes(9), lambda b: vision.clip_boxes(b, 2500, 2300)),
+    Row("crop_concat", normal((1, 2, 6, 5), (1, 3, 3, 3)), vision.crop_concat),
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
@@ -222,6 +223,8 @@ LOSSES = [
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("mask_loss", normal((3, 2, 150, 150), scale=3), lambda z: losses.mask_loss(z, np.array([1, 0, 1]), PIXELS.reshape(-1)[:67_500].reshape(3, 150, 150))),
+    Row("proposal_losses", normal((3_000,), (3_000, 4), (3_000, 4)), lambda z, d, t: list(losses.proposal_losses(z, d, np.arange(3_000) % 2, t))),
+    Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
@@ -257,6 +260,7 @@ NN = [
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.3, per="batch").eval()),
     Row("Dropout", normal(TOKENS), forward, lambda: nn.Dropout(0.25), steps=2),
     Row("Embedding", normal(1), lambda layer, x: layer(np.arange(4_000) % 3), lambda: nn.Embedding(3, 4)),
+    Row("FeaturePyramid", normal(MAP), lambda layer, x: layer([x])[0], lambda: nn.FeaturePyramid((8,), 4), steps=4),
     Row("Flatten", normal(MAP), forward, nn.Flatten),
     Row("FrozenBatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.FrozenBatchNorm2d(8), steps=2),
     Row("GELU", normal(TOKENS), forward, nn.GELU, steps=2),
@@ -289,8 +293,8 @@ NN = [
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
-    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
-    "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
+    "no floats: integers": ["balanced_sample", "id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
     "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip

@@ -18,6 +18,7 @@ from minivis.models.mask2former import *
 from minivis.models.mask_rcnn import *
 from minivis.models.non_local import *
 from minivis.models.ode_net import *
+from minivis.models.rcnn import *
 from minivis.models.resnet import *
 from minivis.models.sagan import *
 from minivis.models.san import *

@@ -10,6 +10,7 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
+from minivis.viz.detection import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *

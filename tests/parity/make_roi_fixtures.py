@@ -54,7 +54,6 @@ def cotangent(shape):
 def aligned(name):
     """torchvision's RoIAlign, written in Python, and its gradient."""
     import torch
-
     from torchvision.ops.roi_align import _roi_align
 
     size, scale, sampling, centred = ALIGN[name]
