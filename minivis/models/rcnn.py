@@ -560,7 +560,7 @@ class FastRCNN(Module):
         pooled = pool(maps, rois, self.size, 1 / self.stride)  # (R, C, S, S)
         self.show(map=lambda: maps, regions=lambda: pooled)
         x = self.hidden(_flat(pooled))
-        return self.head(x), self.box(x).reshape(len(rois), -1, 4)
+        return self.head(x), self.box(x).reshape(len(rois), len(self.head.weight), 4)  # (R, K), (R, K, 4)
 
     def losses(self, images, regions, labels, objects):
         """The two losses and their sum.
