@@ -1,4 +1,4 @@
-"""Measure the results of a study in minivis/recipes/ again: ablations, depth, detection_road; less than an hour on two cores.
+"""Measure the results of a study in minivis/recipes/ again, such as ablations, depth, detection_road; less than an hour on two cores.
 
 Finished trainings are kept in the folder, so a stopped run can continue. The choices are in minivis/recipes/.
 """
@@ -15,9 +15,14 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth, detection_road
+from minivis.recipes import ablations, depth, detection_road, yolo_heads
 
-STUDIES = {"ablations": ablations, "depth": depth, "detection_road": detection_road}
+STUDIES = {
+    "ablations": ablations,
+    "depth": depth,
+    "detection_road": detection_road,
+    "yolo_heads": yolo_heads,
+}
 
 
 def main():

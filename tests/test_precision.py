@@ -148,6 +148,7 @@ VISION = [
     Row("attention_distance", uniform((2, 150, 150)), lambda a: vision.attention_distance(a, 160, (10, 15)), pulled=False),
     Row("batched_nms", also(boxes(40), uniform(40)), lambda b, s: vision.batched_nms(b, s, np.arange(40) % 3, 0.3), pulled=False),
     Row("anchor_boxes", normal(1), lambda x: vision.anchor_boxes(3, 2000, 16, [32, 64], [0.5, 1], dtype=x.dtype), pulled=False),
+    Row("bilinear_kernel", normal(1), lambda x: vision.bilinear_kernel(7, x.dtype), pulled=False),
     Row("bilateral_filter", uniform((9, 8, 3)), lambda x: vision.bilateral_filter(x, 5, 0.5, 2.0), pulled=False),
     Row("bilateral_kernel", uniform((9, 8, 3)), lambda x: vision.bilateral_kernel(x, (4, 4), 5, 0.5, 2.0), pulled=False),
     Row("box_area", boxes(9, side=(20, 250)), vision.box_area),
@@ -158,9 +159,11 @@ VISION = [
     Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
     Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
     Row("clip_boxes", boxes(9), lambda b: vision.clip_boxes(b, 2500, 2300)),
+    Row("crop_concat", normal((1, 2, 6, 5), (1, 3, 3, 3)), vision.crop_concat),
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
+    Row("fcn_upsample", normal((1, 2, 5, 6), scale=300), lambda x: vision.fcn_upsample(x, 4)),
     Row("gaussian_filter", uniform((9, 8, 3)), lambda x: vision.gaussian_filter(x, 5, 2.0), pulled=False),
     Row("gaussian_kernel", normal(1), lambda x: vision.gaussian_kernel(5, 2.0, x.dtype), pulled=False),
     Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
@@ -172,6 +175,7 @@ VISION = [
     Row("linear_sum_assignment", uniform((9, 7), high=1000), lambda c: [*vision.linear_sum_assignment(c)], pulled=False),
     Row("match_anchors", uniform((40, 5)), lambda x: vision.match_anchors(x), pulled=False),
     Row("mask2former_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.mask2former_panoptic(z, m, THINGS, (30, 40), 0.4, 0.1)), pulled=False, keeps=False),
+    Row("mask_targets", also(uniform((3, 50, 70)), lambda rng: [np.array([[3.5, 4.25, 40.5, 30], [50, 20, 69, 45], [1, 1, 4, 40]])]), lambda m, b: vision.mask_targets(m, b, np.arange(3), 14, "torchvision"), pulled=False),
     Row("multi_scale_deformable_attention", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention(v, MAPS, at, w), steps=3),
     Row("multi_scale_deformable_attention_composed", SAMPLED, lambda v, at, w: vision.multi_scale_deformable_attention_composed(v, MAPS, at, w), steps=3),
     Row("add_border", normal((2, 3, 4, 5)), lambda x: vision.add_border(x, 5, "reflect")),
@@ -204,6 +208,12 @@ VISION = [
     Row("unpatchify", normal((1, 6, 8)), lambda x: vision.unpatchify(x, 2, 4, 6)),
     Row("window_partition", normal((1, 4, 6, 2)), lambda x: vision.window_partition(x, 2)),
     Row("window_reverse", normal((6, 2, 2, 2)), lambda x: vision.window_reverse(x, 2, 4, 6)),
+    Row("darknet_to_grid", normal((2, 4 * 13)), lambda x: vision.darknet_to_grid(x, 2, 2, 3)),
+    Row("dimension_clusters", uniform((20, 2), low=20, high=400), lambda s: vision.dimension_clusters(s, 3, 0), pulled=False),
+    Row("grid_cells", shares(9), lambda b: [*vision.grid_cells(b, 7)], pulled=False),
+    Row("grid_to_darknet", normal((2, 2, 13)), lambda x: vision.grid_to_darknet(x, 2)),
+    Row("yolo_boxes", normal((3, 4, 13)), lambda x: vision.yolo_boxes(x, 2)),
+    Row("yolo_decode", also(normal((3, 4, 2, 6)), uniform((2, 2), high=9)), lambda x, a: vision.yolo_decode(x, a.data), steps=2),
     Row("with_pictures", boxes(9), lambda b: vision.with_pictures([b, b[:4]]), pulled=False, keeps=False),
 ]  # fmt: skip
 LOSSES = [
@@ -218,8 +228,13 @@ LOSSES = [
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
+    Row("mask_loss", normal((3, 2, 150, 150), scale=3), lambda z: losses.mask_loss(z, np.array([1, 0, 1]), PIXELS.reshape(-1)[:67_500].reshape(3, 150, 150))),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
+    Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
+    Row("yolo_loss", uniform((5, 5, 13)), lambda p: losses.yolo_loss(p, TARGETS[0]["boxes"], TARGETS[0]["labels"], 5, 2)),
+    Row("yolo_targets", uniform((2, 5, 5, 13)), lambda p: [*losses.yolo_targets(p, TARGETS)], pulled=False, keeps=False),
+    Row("yolo_v2_loss", normal((2, 5, 4, 2, 8)), lambda p: losses.yolo_v2_loss(p, TARGETS, np.array([[1.0, 2.0], [2.0, 1.0]]))),
     Row("svm_loss", normal((9, 3)), lambda z: losses.svm_loss(z, np.array([-1, 1, 0] * 9).reshape(9, 3))),
     Row("uncertain_points", normal((2, 40, 2000)), lambda z: losses.uncertain_points(z, 50), pulled=False, keeps=False),
 ]  # fmt: skip
@@ -283,9 +298,9 @@ NN = [
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
-    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
-    "no arrays": ["field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "sliding_windows", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
+    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "sliding_windows", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

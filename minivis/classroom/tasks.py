@@ -26,6 +26,7 @@ ORDER = (
     "swin",
     "boxes",
     "detr",
+    "unet",
     "masked-attention",
 )
 

@@ -219,7 +219,11 @@ def _any_picture(draw):
         image = rng.integers(0, 3, shape) + choose(draw, 0.02, 0.1) * image
     unit = choose(draw, 1.0, 100.0)
     options = {"min_size": integer(draw, 2, 6)} if choose(draw, False, True) else {}
-    return {"image": (image * unit).astype(np.float32), "k": unit * float(rng.choice([0.0, 0.1, 0.3, 1, 2])), **options}
+    return {
+        "image": (image * unit).astype(np.float32),
+        "k": unit * float(rng.choice([0.0, 0.1, 0.3, 1, 2])),
+        **options,
+    }
 
 
 def _tiny(draw):
@@ -357,7 +361,9 @@ def _large_enough(f, case):
     got = _labels_of(f, case)
     sizes = np.unique(got, return_counts=True)[1]
     if sizes.min() < case["min_size"]:
-        raise Broken(f"A segment has {sizes.min()} pixels; the least is {case['min_size']}.", f.right(case), got)
+        raise Broken(
+            f"A segment has {sizes.min()} pixels; the least is {case['min_size']}.", f.right(case), got
+        )
 
 
 @graph_segmentation.law(
@@ -529,7 +535,9 @@ class _Rules:
         """The pairs of neighbours at the beginning: segments of which two pixels share a side."""
         across = np.stack([labels[:, 1:], labels[:, :-1]]).reshape(2, -1)
         down = np.stack([labels[1:], labels[:-1]]).reshape(2, -1)
-        return {(min(a, b), max(a, b)) for a, b in np.concatenate([across, down], axis=1).T.tolist() if a != b}
+        return {
+            (min(a, b), max(a, b)) for a, b in np.concatenate([across, down], axis=1).T.tolist() if a != b
+        }
 
     def numbers(self, labels):
         """The segments as 0 to n - 1."""
@@ -565,7 +573,8 @@ class _Merging:
         self.colours = [rules.colour(self.image, here) for here in self.here]
         slopes = rules.slopes(self.image)
         self.textures = [
-            rules.normal(np.concatenate([_histogram(slope[here] / 0.4, 10) for slope in slopes])) for here in self.here
+            rules.normal(np.concatenate([_histogram(slope[here] / 0.4, 10) for slope in slopes]))
+            for here in self.here
         ]
         self.pairs = rules.pairs(labels)
         self.known = {}
@@ -626,7 +635,9 @@ def _pairs_of(f, case):
     got = f(case)
     n = len(np.unique(case["labels"]))
     if got.shape != (n - 1, 2):
-        raise Broken(f"The output has shape {got.shape}; {n} segments need {n - 1} merges of two: {(n - 1, 2)}.")
+        raise Broken(
+            f"The output has shape {got.shape}; {n} segments need {n - 1} merges of two: {(n - 1, 2)}."
+        )
     return np.sort(got.astype(np.int64), axis=1)
 
 
@@ -691,7 +702,12 @@ def _weighted(*weights, **options):
 
 def _any_case(draw):
     weights = choose(draw, None, *MIXED, COLOUR, TEXTURE, *MIXED, FILL)
-    options = {"channels": choose(draw, (3,), (), (2,)), "noise": choose(draw, 0.3, 0.1, 0.6), "low": 2, "high": 6}
+    options = {
+        "channels": choose(draw, (3,), (), (2,)),
+        "noise": choose(draw, 0.3, 0.1, 0.6),
+        "low": 2,
+        "high": 6,
+    }
     case = _case(draw, weights, side=5, **options)
     if choose(draw, False, True):
         case["labels"] = 3 * case["labels"] + 7
@@ -851,7 +867,9 @@ index_laws(
     read=lambda f, case: f(case),
     squeezed=lambda image, labels, weights=(1, 1, 1, 1): np.squeeze(_grouped(image, labels, weights)),
     random_ties=_scrambled,
-    float_mutant=lambda image, labels, weights=(1, 1, 1, 1): _grouped(image, labels, weights).astype(np.float64),
+    float_mutant=lambda image, labels, weights=(1, 1, 1, 1): _grouped(image, labels, weights).astype(
+        np.float64
+    ),
     overwritten="image",
 )
 values(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minivis import ops
-from minivis.autograd import Tensor, no_grad
+from minivis.autograd import Tensor
 from minivis.backend import device_of, to_device, to_numpy
 from minivis.losses.detection import balanced_sample, proposal_losses, region_losses
 from minivis.models.common import published
@@ -105,7 +105,8 @@ class RegionProposalNetwork(Module):
     """
 
     def __init__(self, width, sizes, ratios, published_anchors, rng):
-        self.sizes, self.ratios = [tuple(one) for one in sizes], tuple(ratios)
+        self.sizes = [tuple(one) for one in sizes]
+        self.ratios = tuple(ratios)
         self.options = {"rounded": published_anchors, "centred": not published_anchors}
         A = len(self.sizes[0]) * len(self.ratios)
         self.conv = Conv2d(width, width, 3, padding=1, weight_init=normal_01, rng=rng)
@@ -294,6 +295,9 @@ class FasterRCNN(Module):
     ((3, 4), (3,), (3,))
     """
 
+    region_size = 7  # cells along each side of a region
+    proposal_nms = 0.7  # of two proposals of a level that overlap more than this, the worse one is dropped
+
     def __init__(
         self, backbone, num_classes, width=256, anchor_sizes=((32,), (64,), (128,), (256,), (512,)),
         anchor_ratios=(0.5, 1, 2), hidden=1024, light_head=False, published_form=False, before_nms=(2000, 1000),
@@ -312,9 +316,11 @@ class FasterRCNN(Module):
                 f"{len(backbone.channels)} maps, all with the same number of sizes, got {anchor_sizes!r}"
             )
         rng = init.generator(rng)
-        self.num_classes, self.aligned = num_classes, not published_form
+        self.num_classes = num_classes
+        self.aligned = not published_form
         self.before_nms, self.after_nms = tuple(before_nms), tuple(after_nms)
-        self.anchor_iou, self.region_iou = tuple(anchor_iou), region_iou
+        self.anchor_iou = tuple(anchor_iou)
+        self.region_iou = region_iou
         self.anchor_samples, self.region_samples = anchor_samples, region_samples
         self.region_positive = region_positive
         self.min_size, self.max_size, self.mean, self.std = min_size, max_size, mean, std
@@ -326,9 +332,6 @@ class FasterRCNN(Module):
         self.class_head = Linear(hidden, num_classes, weight_init=normal_01, rng=rng)
         self.box_head = Linear(hidden, 4 * num_classes, weight_init=normal_001, rng=rng)
         self.sampler = rng.spawn(1)[0]
-
-    region_size = 7  # cells along each side of a region
-    proposal_nms = 0.7
 
     def forward(self, images):
         """Detect objects.
@@ -348,22 +351,22 @@ class FasterRCNN(Module):
             int64, 1 to K - 1, and ``scores`` (n,), in order of decreasing score; arrays on the CPU.
         """
         pictures, _ = self.prepare(images)
-        with no_grad():
-            maps = self.features(pictures)
-            logits, deltas = self.rpn(maps)
-            anchors = self.rpn.anchors(maps, pictures.batch)
-            proposals = self.rpn.propose(
-                logits,
-                deltas,
-                anchors,
-                pictures.sizes,
-                self.before_nms[1],
-                self.after_nms[1],
-                self.proposal_nms,
-            )
-            found = self.detect(maps, proposals, pictures)
-            found = self.complete(found, maps, pictures)
-        return [self.finish(one, *sizes) for one, *sizes in zip(found, *pictures[1:], strict=True)]
+        maps = self.features(pictures)
+        logits, deltas = self.rpn(maps)
+        anchors = self.rpn.anchors(maps, pictures.batch)
+        proposals = self.rpn.propose(
+            logits,
+            deltas,
+            anchors,
+            pictures.sizes,
+            self.before_nms[1],
+            self.after_nms[1],
+            self.proposal_nms,
+        )
+        found = self.detect(maps, proposals, pictures)
+        found = self.complete(found, maps, pictures)
+        found = [self.finish(one, *sizes) for one, *sizes in zip(found, *pictures[1:], strict=True)]
+        return [{**one, "boxes": rounded(one["boxes"], one["scores"].dtype)} for one in found]
 
     def losses(self, images, targets, rng=None):
         """The four losses of Faster R-CNN and their sum.
@@ -451,8 +454,8 @@ class FasterRCNN(Module):
 
     def prepare_target(self, target, size, original):
         """Check one target and bring its boxes from the original picture to the resized one: arrays on the CPU."""
-        boxes, labels = widened(to_numpy(target["boxes"])), to_numpy(target["labels"])
-        boxes = boxes.reshape(-1, 4) if not boxes.size else boxes
+        labels = to_numpy(target["labels"])
+        boxes = widened(to_numpy(target["boxes"]))
         shapes = f"(boxes: {tuple(boxes.shape)}, labels: {tuple(labels.shape)})"
         if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
             raise ValueError(f"FasterRCNN: a target must have boxes (T, 4) and labels (T,) {shapes}")
@@ -518,7 +521,8 @@ class FasterRCNN(Module):
         dtype = logits.dtype
         scores = to_numpy(ops.softmax(widened(logits), axis=-1))
         deltas = widened(to_numpy(deltas))
-        found, start = [], 0
+        found = []
+        start = 0
         for boxes, (height, width) in zip(proposals, pictures.sizes, strict=True):
             end = start + len(boxes)
             rows, labels = np.nonzero(scores[start:end, 1:] > self.score_threshold)

@@ -15,14 +15,19 @@ RECIPES = (
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
+    "faster-rcnn-shapes",
+    "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
+    "mask-rcnn-shapes",
     "mask2former-shapes",
     "non-local-films",
     "sagan-digits",
     "swin-shapes",
+    "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "yolo-shapes",
 )
 
 

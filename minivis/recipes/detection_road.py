@@ -477,11 +477,7 @@ CHOICES = {
         "SPP-net": (sppnet, {}),
         "Fast R-CNN, RoIPool": (fast_rcnn, {"pooling": "pool"}),
         "Fast R-CNN, RoIAlign": (fast_rcnn, {"pooling": "align"}),
-        **{
-            method: (shipped, {"name": name})
-            for method, name in SHIPPED.items()
-            if name in storage.names()
-        },
+        **{method: (shipped, {"name": name}) for method, name in SHIPPED.items() if name in storage.names()},
     },
     "one object": {
         "one object": (one_box, {"several": False}),

@@ -77,10 +77,12 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
     name = "roi_align"
     xp = namespace(features, rois)
     h, w = checked_pair(name, "size", size)
-    images = _checked(name, features, rois, scale)
-    sampling = sizes(name, "sampling", sampling, 1, least=0)[0]
+    images = checked(name, features, rois, scale)
+    sampling = checked_sampling(name, sampling)
     (_, C, H, W), R = features.shape, rois.shape[0]
-    rois = rois.astype(xp.float64)  # between hundreds of cells, float32 would leave few digits for the weights
+    rois = rois.astype(
+        xp.float64
+    )  # between hundreds of cells, float32 would leave few digits for the weights
     rows = axis_weights(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned, features.dtype)
     columns = axis_weights(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned, features.dtype)
     y = xp.zeros((R, C, h, w), features.dtype)
@@ -189,7 +191,7 @@ def roi_pool(features, rois, size, scale=1.0):
     name = "roi_pool"
     xp = namespace(features, rois)
     h, w = checked_pair(name, "size", size)
-    _checked(name, features, rois, scale)
+    checked(name, features, rois, scale)
     (B, C, H, W), R = features.shape, rois.shape[0]
     top, bottom = pool_edges(xp, rois[:, 2], rois[:, 4], h, H, scale)  # (R, h)
     left, right = pool_edges(xp, rois[:, 1], rois[:, 3], w, W, scale)  # (R, w)
@@ -293,7 +295,12 @@ def spp(x, levels):
     return ops.concatenate(pooled, axis=1)
 
 
-def _checked(name, features, rois, scale):
+def checked_sampling(name, sampling):
+    """The number of samples along each side of a bin: an integer of at least 0."""
+    return sizes(name, "sampling", sampling, 1, least=0)[0]
+
+
+def checked(name, features, rois, scale):
     """Refuse what does not fit. Returns for each picture that has regions its index and the indices of its regions."""
     shapes = f"(features: {tuple(features.shape)}, rois: {tuple(rois.shape)})"
     if features.ndim != 4 or not all(features.shape[1:]):

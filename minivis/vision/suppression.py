@@ -13,6 +13,8 @@ from minivis.vision.boxes import check_corners, iou, with_room
 
 __all__ = ["batched_nms", "nms", "soft_nms"]
 
+BLOCK = 64  # boxes whose overlaps with the others are computed together
+
 
 def nms(boxes, scores, threshold):
     """Keep the best box, drop every box that overlaps it too much, and repeat with the remaining boxes.
@@ -41,8 +43,9 @@ def nms(boxes, scores, threshold):
 
     Notes
     -----
-    Each choice depends on the previous one, so the function runs on the CPU; for each of the K kept boxes it computes up
-    to N overlaps. A dropped box drops no others. Empty boxes overlap nothing (IoU 0) and are all kept. Not differentiable.
+    Each choice depends on the previous one, so the function runs on the CPU; it computes up to N overlaps for each of the
+    K kept boxes and for some of the others. A dropped box drops no others. Empty boxes overlap nothing (IoU 0) and are all
+    kept. Not differentiable.
 
     References
     ----------
@@ -59,10 +62,15 @@ def nms(boxes, scores, threshold):
     remaining = np.argsort(-host_scores, kind="stable")
     kept = []
     while remaining.size:
-        best = remaining[0]
-        remaining = remaining[1:]
-        kept.append(best)
-        remaining = remaining[iou(host_boxes[best], host_boxes[remaining]) <= threshold]
+        # the overlaps of a block of the best boxes with all others at once; the choices are made one by one
+        block = remaining[:BLOCK]
+        drops = iou(host_boxes[block][:, None], host_boxes[remaining]) > threshold  # (block, remaining)
+        dropped = np.zeros(len(remaining), bool)
+        for i, box in enumerate(block):
+            if not dropped[i]:
+                kept.append(box)
+                dropped |= drops[i]
+        remaining = remaining[len(block) :][~dropped[len(block) :]]
     return _indices(kept, boxes)
 
 

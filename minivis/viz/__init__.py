@@ -10,6 +10,7 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
+from minivis.viz.detection import *
 from minivis.viz.detection_road import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
@@ -20,12 +21,14 @@ from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
+from minivis.viz.segmentation import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
+from minivis.viz.yolo import *
 
 # The functions and constants that `import *` has brought, without the names of the files.
 __all__ = sorted(name for name, value in globals().items() if callable(value) or name.isupper())

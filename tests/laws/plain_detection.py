@@ -165,6 +165,24 @@ def _focal(rng):
     return {**_masks(rng), **{name: value for name, value in options.items() if rng.random() < 0.7}}
 
 
+def _regions(rng):
+    R, K, m = (int(n) for n in rng.integers((0, 1, 1), 5))
+    targets = rng.random((R, m, m))
+    return {
+        "logits": (rng.standard_normal((R, K, m, m)) * rng.choice([1, 4, 200])).astype(np.float32),
+        "labels": rng.integers(0, K, R),
+        "targets": (targets if rng.random() < 0.3 else targets < 0.4).astype(np.float32),
+    }
+
+
+def _pasted(rng):
+    height, width = (int(n) for n in rng.integers(1, 9, 2))
+    low = rng.uniform(-0.5, 0.8, 2) * [width, height]
+    box = np.concatenate([low, low + rng.uniform(0.05, 1.2, 2) * [width, height]])
+    mask = rng.random(rng.integers(1, 7, 2))
+    return {"mask": mask.astype(np.float32), "box": box.astype(np.float32), "height": height, "width": width}
+
+
 def _one_or_two(rng, sides):
     """A number for both sides where they are equal, a pair otherwise (or now and then then too)."""
     a, b = (int(side) for side in sides)
@@ -254,6 +272,47 @@ def _self_attention(places):
     return inputs
 
 
+def _grid_with_objects(rng):
+    """Objects in different cells; of the boxes that a cell predicts, at least one is near its object."""
+    S, B, C = (int(n) for n in rng.integers(1, (6, 4, 5)))
+    cells = rng.permutation(S * S)[: rng.integers(0, 5)]
+    prediction = rng.normal(0.3, 0.4, (S, S, 5 * B + C))
+    for i in range(B):
+        prediction[..., 5 * i + 2 : 5 * i + 4] = rng.uniform(0.05, 0.4, (S, S, 2))
+    boxes = np.empty((len(cells), 4))
+    for box, cell in zip(boxes, cells, strict=True):
+        row, column = divmod(int(cell), S)
+        place = rng.uniform(0.05, 0.95, 2)
+        box[:] = [*(place + (column, row)) / S, *rng.uniform(0.2, 0.9, 2)]
+        own = 5 * int(rng.integers(B))
+        prediction[row, column, own : own + 4] = [*place, *box[2:]] + rng.normal(0, 0.03, 4)
+    return {
+        "prediction": prediction.astype(np.float32),
+        "boxes": boxes.astype(np.float32),
+        "classes": rng.integers(0, C, len(cells)),
+        "grid": S,
+        "B": B,
+    }
+
+
+def _grid_of_anchors(rng):
+    H, W, A, more = (int(n) for n in rng.integers(1, (7, 7, 5, 5)))
+    prediction = rng.standard_normal((H, W, A, 4 + more)) * rng.choice([0.3, 1, 3])
+    return {
+        "prediction": prediction.astype(np.float32),
+        "anchors": rng.uniform(0.2, 9, (A, 2)).astype(np.float32),
+    }
+
+
+def _sizes_of_boxes(rng):
+    N = int(rng.integers(2, 31))
+    sizes = (rng.uniform(0.05, 1, (N, 2)) * rng.choice([1, 13, 416])).astype(np.float32)
+    if rng.random() < 0.3:
+        sizes = np.concatenate([sizes, sizes[: N // 3]])
+    k = int(rng.integers(1, min(6, N) + 1))
+    return {"sizes": sizes, "k": k, "rng": np.random.default_rng(int(rng.integers(2**32)))}
+
+
 def _picture(rng):
     shape = *rng.integers(1, 7, 2), *([(), (3,), (2,)][rng.integers(3)])
     image = rng.random(shape) if rng.random() < 0.5 else rng.integers(0, 3, shape) + 0.05 * rng.random(shape)
@@ -291,6 +350,8 @@ PLAIN_DETECTION = {
     "soft_nms": _soft_nms,
     "dice_loss": _masks,
     "sigmoid_focal_loss": _focal,
+    "mask_loss": _regions,
+    "paste_masks": _pasted,
     "window_partition": _partition,
     "window_reverse": _reverse,
     "shifted_window_mask": _shifted,
@@ -300,4 +361,7 @@ PLAIN_DETECTION = {
     "local_relation": _local_relation,
     "pairwise_attention": _self_attention(places=False),
     "patchwise_attention": _self_attention(places=True),
+    "yolo_loss": _grid_with_objects,
+    "yolo_decode": _grid_of_anchors,
+    "dimension_clusters": _sizes_of_boxes,
 }

@@ -107,7 +107,9 @@ def test_the_regions_of_two_images_are_those_of_each(kind):
             )
         assert both[1].shape == (4, 4, 4)
     else:
-        np.testing.assert_allclose(both.numpy(), np.concatenate([one.numpy() for one in alone]), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            both.numpy(), np.concatenate([one.numpy() for one in alone]), rtol=1e-4, atol=1e-6
+        )
     found = model.detect(x, REGIONS)
     assert len(found) == 2 and all(set(one) == {"boxes", "labels", "scores"} for one in found)
     for one in found:
@@ -157,7 +159,9 @@ def test_the_loss_of_fast_rcnn_is_the_sum_of_two_and_background_has_no_box_loss(
     assert float(terms["class"].numpy()) == pytest.approx(named, rel=1e-5)
     objects = [REGIONS[0] + 1, REGIONS[1]]
     terms = model.losses(x, REGIONS, [np.array([2, 0, 1]), np.array([3])], objects)
-    assert float(terms["loss"].numpy()) == pytest.approx(float((terms["class"] + terms["box"]).numpy()), rel=1e-6)
+    assert float(terms["loss"].numpy()) == pytest.approx(
+        float((terms["class"] + terms["box"]).numpy()), rel=1e-6
+    )
     assert float(terms["box"].numpy()) > 0
 
 
@@ -255,13 +259,19 @@ def test_one_box_learns_one_object_and_has_no_place_for_two():
         (lambda: RCNN(nn.Identity(), 4, 2, 4, size=16, context=8), "RCNN: context must be .* 16, got 8"),
         (lambda: RCNN(nn.Identity(), 0, 2, 4), "RCNN: channels"),
         (lambda: SPPNet(nn.Identity(), 4, 4, 4, levels=(2, 0)), "SPPNet: levels"),
-        (lambda: FastRCNN(nn.Identity(), 4, 4, 4, pooling="mean"), 'FastRCNN: pooling must be "pool" or "align"'),
+        (
+            lambda: FastRCNN(nn.Identity(), 4, 4, 4, pooling="mean"),
+            'FastRCNN: pooling must be "pool" or "align"',
+        ),
         (lambda: SingleBox(nn.Identity(), 4, 2, 0), "SingleBox: num_classes"),
         (lambda: OneMap(nn.Identity(), "first"), "OneMap: form"),
         (lambda: ridge(np.zeros((2, 3)), np.zeros((1, 3)), 1.0), r"ridge: features .*\(features: \(2, 3\)"),
         (lambda: ridge(np.zeros((2, 3)), np.zeros((2, 3)), 0.0), "ridge: strength must be positive"),
         (lambda: truncated_svd(nn.Linear(4, 3), 4), "truncated_svd: rank must be from 1 to 3, got 4"),
-        (lambda: small()(np.zeros((3, 32, 32), np.float32), REGIONS), r"FastRCNN: images must be \(B, C, H, W\)"),
+        (
+            lambda: small()(np.zeros((3, 32, 32), np.float32), REGIONS),
+            r"FastRCNN: images must be \(B, C, H, W\)",
+        ),
     ],
 )
 def test_mistakes_are_named(call, words):
