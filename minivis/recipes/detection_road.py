@@ -74,7 +74,23 @@ def results():
 
 
 def proposals(scene):
-    """The first 200 boxes of `vision.selective_search` for a scene, (N, 4) xyxy in pixels."""
+    """The boxes that the detectors with regions are given: the first 200 of `vision.selective_search`.
+
+    Parameters
+    ----------
+    scene : data.shapes.Scene
+        A generated scene.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, 4)
+        xyxy in pixels, the most promising first.
+
+    Examples
+    --------
+    >>> proposals(shapes.scene(3)).shape[1]
+    4
+    """
     return selective_search(np.moveaxis(scene.image, 0, 2))[:PROPOSALS]
 
 
@@ -176,7 +192,15 @@ def _classes(model, images, regions, targets, objects):
 
 
 def prepare(out, seed):
-    """Train what several methods share, before they run side by side: the backbone and the network for crops."""
+    """Train what several methods share, before they run side by side: the backbone and the network for crops.
+
+    Parameters
+    ----------
+    out : str or path
+        Folder for the trained networks; what is there already is not trained again.
+    seed : int
+        As for `measure`.
+    """
     _crops(out, seed)
 
 

@@ -128,7 +128,8 @@ def test_an_image_without_regions_has_no_answer(kind):
 def test_pool_and_align_differ_and_only_align_moves_with_a_fraction_of_a_cell():
     x = images(1)
     moved = [REGIONS[0][:1] + np.float32(0.4)]
-    pool, align = small(), small(pooling="align")
+    pool = small()
+    align = small(pooling="align")
     still = [[m(x, r)[0].numpy() for r in ([REGIONS[0][:1]], moved)] for m in (pool, align)]
     np.testing.assert_array_equal(*still[0])
     assert not np.array_equal(*still[1])
@@ -186,7 +187,8 @@ def test_fast_rcnn_overfits_one_batch():
 
 def test_ridge_is_least_squares_and_shrinks():
     f = RNG.standard_normal((30, 3))
-    true, bias = RNG.standard_normal((2, 3)), np.array([5.0, -1.0])
+    true = RNG.standard_normal((2, 3))
+    bias = np.array([5.0, -1.0])
     weight, b = ridge(f, f @ true.T + bias, 1e-8)
     np.testing.assert_allclose(weight, true, atol=1e-6)
     np.testing.assert_allclose(b, bias, atol=1e-6)
@@ -238,7 +240,8 @@ def test_truncated_svd_has_fewer_weights_and_the_best_error():
 
 def test_one_box_learns_one_object_and_has_no_place_for_two():
     model = SingleBox(nn.Conv2d(3, 4, 8, stride=8, rng=0), 4, 4, 3, hidden=16, rng=0)
-    x, labels = images(6), np.array([0, 1, 2, 0, 1, 2])
+    x = images(6)
+    labels = np.array([0, 1, 2, 0, 1, 2])
     boxes = RNG.uniform(0.2, 0.6, (6, 4)).astype(np.float32)
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     found = []
