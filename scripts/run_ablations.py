@@ -64,7 +64,8 @@ def _write(study, out):
     }
     seconds = [storage.read_json(path)["seconds"] for path in out.glob("*_seed-*.json")]
     content = {
-        "recipe": "python scripts/run_ablations.py" + ("" if study is ablations else f" {study.RESULTS.stem}"),
+        "recipe": "python scripts/run_ablations.py"
+        + ("" if study is ablations else f" {study.RESULTS.stem}"),
         "seeds": list(study.SEEDS),
         **study.about(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",

@@ -34,7 +34,7 @@ __all__ = ["CHOICES", "measure", "prepare", "proposals", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
-STEPS = {"backbone": 1500, "one box": 600, "crops": 400, "pyramid": 400, "Fast R-CNN": 700}
+STEPS = {"backbone": 1500, "one box": 600, "crops": 400, "pyramid": 400, "Fast R-CNN": 700, "machines": 400}
 SCENES = 1500  # training scenes with proposals; drawing and searching new ones would take longer than training on them
 VECTORS = 400  # scenes whose regions the support vector machines learn from
 COUNT = 200  # held-out scenes
@@ -306,11 +306,12 @@ def _signs(regions, boxes, labels):
     return signs
 
 
-def _fit_svms(model, vectors, signs, rng, steps=400, batch=2048):
-    """AdamW on the loss of the support vector machines; every second example of a batch is a member of a class."""
+def _fit_svms(model, vectors, signs, rng, batch=2048):
+    """AdamW on the loss of the support vector machines; a quarter of the examples of a batch are members of a class."""
     members = np.flatnonzero((signs > 0).any(axis=1))
     others = np.flatnonzero(~(signs > 0).any(axis=1))
-    schedule = optim.cosine(steps, warmup_steps=20)
+    steps = STEPS["machines"]
+    schedule = optim.cosine(steps, warmup_steps=min(20, steps // 2))
     optimizer = optim.AdamW(optim.decay_groups(model.svm, 1e-3), lr=1e-2, schedule=schedule)
     for _ in range(steps):
         rows = np.concatenate([rng.choice(members, batch // 4), rng.choice(others, 3 * batch // 4)])

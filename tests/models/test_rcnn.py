@@ -3,12 +3,16 @@
 Not here: proposals (tests/vision/test_proposals.py), the trainings (tests/recipes/test_detection_road.py).
 """
 
+import copy
+
 import numpy as np
 import pytest
 
+import minivis as mv
 from minivis import Tensor, models, nn, ops, optim, vision
 from minivis.models import RCNN, FastRCNN, OneMap, SingleBox, SPPNet
 from minivis.models.rcnn import ridge, truncated_svd
+from tests import strict
 
 RNG = np.random.default_rng(71)
 REGIONS = [
@@ -233,6 +237,47 @@ def test_truncated_svd_has_fewer_weights_and_the_best_error():
     assert error == pytest.approx(np.linalg.norm(values[7:]), rel=1e-4)
     x = RNG.standard_normal((5, 40)).astype(np.float32)
     np.testing.assert_allclose(thin(x).numpy(), x @ weight.T + layer.bias.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rcnn", "spp", "fast"])
+def test_the_pretended_gpu_gives_the_same(kind):
+    strict.install()
+    model = small(kind)
+    x = images()
+    expected = model.detect(x, REGIONS)
+    there = small(kind).to("strict")
+    found = there.detect(mv.to_device(x, "strict"), REGIONS)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one["labels"], other["labels"])
+        np.testing.assert_allclose(one["boxes"], other["boxes"], rtol=1e-5)
+    if kind == "fast":
+        labels = [np.array([2, 0, 1]), np.array([3])]
+        loss = there.losses(mv.to_device(x, "strict"), REGIONS, labels, REGIONS)["loss"]
+        loss.backward()
+        same = model.losses(x, REGIONS, labels, REGIONS)["loss"]
+        assert float(loss.numpy()) == pytest.approx(float(same.numpy()), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rcnn", "spp", "fast"])
+def test_half_precision_stays_half_and_agrees(kind):
+    model = small(kind).to("float16")
+    exact = copy.deepcopy(model).to("float64")
+    x = images().astype(np.float16)
+    out = model(x, REGIONS)
+    expected = exact(x.astype(np.float64), REGIONS)
+    for got, right in zip(*((o if kind == "fast" else [o]) for o in (out, expected)), strict=True):
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got.numpy().astype(float), right.numpy(), atol=3e-3)
+    assert len(model.detect(x, REGIONS)) == 2
+
+
+def test_a_saved_detector_is_rebuilt(tmp_path):
+    backbone = models.ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, patch_stem=True, num_classes=0)
+    model = FastRCNN(OneMap(backbone, width=4), 4, 4, 4, size=3, hidden=8, pooling="align").eval()
+    mv.save(model, tmp_path)
+    x = images(1)
+    for got, expected in zip(mv.load(tmp_path)(x, REGIONS[:1]), model(x, REGIONS[:1]), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected.numpy())
 
 
 # ------------------------------------------------------------------ one box
