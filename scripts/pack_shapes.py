@@ -30,6 +30,7 @@ WHAT = {
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
+    "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
 }
 OUTPUT = {
@@ -38,6 +39,7 @@ OUTPUT = {
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
 }
 DATA = {
@@ -58,6 +60,8 @@ def measure(name, model):
         found = _shapes.measure_boxes(model)
     elif name == "fcn-shapes":
         found = fcn_shapes.measure_borders(model)
+    elif name == "unet-shapes":
+        found = _shapes.measure_pixels(model)
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -72,7 +76,7 @@ def failures(name, model):
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
-    if name == "fcn-shapes":
+    if name in ("fcn-shapes", "unet-shapes"):
         return _pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 

@@ -147,6 +147,7 @@ VISION = [
     Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
     Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
     Row("clip_boxes", boxes(9), lambda b: vision.clip_boxes(b, 2500, 2300)),
+    Row("crop_concat", normal((1, 2, 6, 5), (1, 3, 3, 3)), vision.crop_concat),
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
@@ -258,7 +259,7 @@ NN = [
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
-    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
     "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
     "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],

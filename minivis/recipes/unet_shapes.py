@@ -57,7 +57,9 @@ def run(out, seed=0, steps=STEPS, resume=False):
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
     seconds = {"pixels": history["seconds"][-1]}
-    return _shapes.write_report(model, out, "mIoU", measure(model), seconds, steps=steps, **facts)
+    return _shapes.write_report(
+        model, out, "mIoU", _shapes.measure_pixels(model), seconds, steps=steps, **facts
+    )
 
 
 # ------------------------------------------------------------------ what its parts are worth

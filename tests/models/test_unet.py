@@ -47,7 +47,9 @@ def test_sizes_of_the_paper():
         model = models.unet()
     assert {n: model.output_size(n) for n in (188, 204, 572)} == {188: 4, 204: 20, 572: 388}
     for n in (0, 172, 187, 190, 571):
-        with pytest.raises(ValueError, match=rf"^UNet: height and width must be 188 or more by steps of 16, .* got {n}$"):
+        with pytest.raises(
+            ValueError, match=rf"^UNet: height and width must be 188 or more by steps of 16, .* got {n}$"
+        ):
             model.output_size(n)
     assert all(model.output_size(n) == n - 184 for n in range(188, 700, 16))
 
@@ -103,7 +105,9 @@ def test_predicting_by_tiles_is_the_whole_mirrored_image_at_once(tile):
     x = images(1, 30, 26)
     got = model.predict_tiles(x, tile).numpy()
     assert got.shape == (2, 30, 26)
-    mirrored = np.pad(x, ((0, 0), (20, 22), (20, 22)), mode="reflect")  # (1, 72, 68), whose logits are (2, 32, 28)
+    mirrored = np.pad(
+        x, ((0, 0), (20, 22), (20, 22)), mode="reflect"
+    )  # (1, 72, 68), whose logits are (2, 32, 28)
     with mv.no_grad():
         whole = model(mirrored[None]).numpy()[0, :, :30, :26]
     np.testing.assert_allclose(got, whole, atol=1e-5)
@@ -140,7 +144,9 @@ def test_starting_values():
     second = model.down[1].layers[2].weight.data
     assert np.std(second) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
     assert np.std(model.up[0].enlarge.weight.data) == pytest.approx((2 / 64) ** 0.5, rel=0.03)
-    assert not any(m.bias.data.any() for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
+    assert not any(
+        m.bias.data.any() for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+    )
     again = UNet((32, 64))
     np.testing.assert_array_equal(again.up[0].enlarge.weight.data, model.up[0].enlarge.weight.data)
 

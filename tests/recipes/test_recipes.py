@@ -25,6 +25,7 @@ SHAPES = [
     "local-attention-shapes",
     "mask2former-shapes",
     "swin-shapes",
+    "unet-shapes",
 ]
 NAMES = sorted([*DIGITS, *SHAPES, "non-local-films", "sagan-digits"])
 # what the checkpoints reach
