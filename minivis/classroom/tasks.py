@@ -24,6 +24,7 @@ ORDER = (
     "attention",
     "vit",
     "swin",
+    "boxes",
     "detr",
     "unet",
     "masked-attention",
