@@ -1,4 +1,4 @@
-"""Measure minivis/recipes/ablations.json or depth.json again: every choice with three seeds; less than an hour on two cores.
+"""Measure the results of a study in minivis/recipes/ again, such as ablations, depth, detection_road; less than an hour on two cores.
 
 Finished trainings are kept in the folder, so a stopped run can continue. The choices are in minivis/recipes/.
 """
@@ -15,9 +15,14 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth
+from minivis.recipes import ablations, depth, detection_road, yolo_heads
 
-STUDIES = {"ablations": ablations, "depth": depth}
+STUDIES = {
+    "ablations": ablations,
+    "depth": depth,
+    "detection_road": detection_road,
+    "yolo_heads": yolo_heads,
+}
 
 
 def main():
@@ -36,6 +41,9 @@ def main():
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         if study is ablations:
             pool.submit(ablations.backbone, str(out)).result()
+        if study is detection_road:
+            for seed in study.SEEDS:
+                pool.submit(detection_road.prepare, str(out), seed).result()
         choices = {  # each training once; ordered by seed, so that a process can use its scenes again
             (function, *sorted(changes.items()), seed): (subject, choice, seed)
             for seed in study.SEEDS

@@ -7,14 +7,18 @@ Not here: layers (nn/), training (train.py, recipes/).
 from minivis.models.alexnet import *
 from minivis.models.cifar_resnet import *
 from minivis.models.cnn import *
+from minivis.models.darknet import *
 from minivis.models.detr import *
+from minivis.models.faster_rcnn import *
 from minivis.models.fcn import *
 from minivis.models.lenet import *
 from minivis.models.local_net import *
 from minivis.models.lr_net import *
 from minivis.models.mask2former import *
+from minivis.models.mask_rcnn import *
 from minivis.models.non_local import *
 from minivis.models.ode_net import *
+from minivis.models.rcnn import *
 from minivis.models.resnet import *
 from minivis.models.sagan import *
 from minivis.models.san import *
@@ -26,5 +30,7 @@ from minivis.models.unet import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
 from minivis.models.wide_resnet import *
+from minivis.models.yolo import *
+from minivis.models.yolo_v2 import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

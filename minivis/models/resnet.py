@@ -7,17 +7,13 @@ Not here: training (recipes/), published weights (pretrained/resnet.py), network
 wide_resnet.py).
 """
 
+import functools
+
 from minivis import ops
-from minivis.models.common import as_images, he_normal, published
-from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, MaxPool2d, Module, init
+from minivis.models.common import NORMS, as_images, he_normal, published
+from minivis.nn import Conv2d, Linear, MaxPool2d, Module, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
-
-NORMS = {
-    "batch": BatchNorm2d,
-    "frozen": FrozenBatchNorm2d,
-    "group": lambda channels: GroupNorm(min(8, channels), channels),
-}
 
 
 class ConvNorm(Module):
@@ -29,8 +25,8 @@ class ConvNorm(Module):
         As for `Conv2d`.
     stride, dilation : int
         As for `Conv2d`.
-    norm : {"batch", "frozen", "group"}
-        Kind of norm.
+    norm : function of (int) -> Module
+        Makes the norm of that many channels.
     rng : numpy.random.Generator
         Draws the starting values, He's.
     """
@@ -47,7 +43,7 @@ class ConvNorm(Module):
             weight_init=he_normal,
             rng=rng,
         )
-        self.norm = NORMS[norm](out_channels)
+        self.norm = norm(out_channels)
 
     def forward(self, x):
         return self.norm(self.conv(x))
@@ -67,8 +63,8 @@ class Block(Module):
     stride, dilation : int
         Stride and dilation of the first 3 x 3 convolution. (The paper has the stride in the 1 x 1 convolution before it;
         published weights have this order, "v1.5".)
-    norm : {"batch", "frozen", "group"}
-        Kind of norm.
+    norm : function of (int) -> Module
+        Makes the norms.
     rng : numpy.random.Generator
         Draws the starting values.
     widening : int
@@ -131,6 +127,8 @@ class ResNet(Module):
     widening : int, default 1
         Wide ResNet: how many times as many channels the 3 x 3 convolutions inside the bottlenecks have. The maps between
         the blocks keep their channels.
+    eps : float, default 1e-5
+        Added to the variance in the norms. Torchvision's published detectors have 0.
     rng : numpy.random.Generator, int or None
         Draws the starting values: He's for convolutions, torch's for the head. None is seed 0.
 
@@ -163,7 +161,7 @@ class ResNet(Module):
 
     def __init__(
         self, depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64, num_classes=1000, channels=3,
-        norm="batch", dilated=False, patch_stem=False, widening=1, rng=None,
+        norm="batch", dilated=False, patch_stem=False, widening=1, eps=1e-5, rng=None,
     ):  # fmt: skip
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
@@ -182,6 +180,7 @@ class ResNet(Module):
                 f"ResNet: {len(depths)} stages, so dilated must be at most that, got {dilated!r}"
             )
         rng = init.generator(rng)
+        norm = functools.partial(NORMS[norm], eps=eps)
         self.channels = tuple(widths)
         self.stride = 4 * 2 ** max(0, len(depths) - 1 - int(dilated))
         kernel, stride = (4, 4) if patch_stem else (7, 2)

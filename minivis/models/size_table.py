@@ -38,6 +38,10 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     **dict.fromkeys(("LeNet5", "ModernLeNet5"), (1, 1, 32, 32)),
     "alexnet": (1, 3, 227, 227),
     "sngan32_discriminator": (1, 3, 32, 32),
+    **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
+    "yolo_v1": (1, 3, 448, 448),
+    "yolo_v2_voc": (1, 3, 416, 416),
+    "yolo_v2_coco": (1, 3, 416, 416),
     **{f"resnet{depth}": (1, 3, 32, 32) for depth in (20, 32, 44, 56, 110)},
     **{
         f"wrn{size}": (1, 3, 32, 32)
@@ -111,6 +115,8 @@ PUBLISHED = {
     "detr_r50": Published("41", None, DETR),
     "detr_r50_dc5": Published("41", None, DETR),
     "detr_r101": Published("60", None, DETR),
+    "fasterrcnn_resnet50_fpn": Published("41,755,286", None, TORCHVISION),
+    "maskrcnn_resnet50_fpn": Published("44,401,393", None, TORCHVISION),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
     "sngan32_generator": Published(),
@@ -128,6 +134,10 @@ PUBLISHED = {
     "san10_patchwise": Published("11.8", "1.9", SAN),
     "san15_patchwise": Published("16.2", "2.6", SAN),
     "san19_patchwise": Published("20.5", "3.3", SAN),
+    "darknet19": Published(),
+    "yolo_v1": Published(),
+    "yolo_v2_voc": Published(),
+    "yolo_v2_coco": Published(),
 }
 
 

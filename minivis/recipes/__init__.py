@@ -15,9 +15,11 @@ RECIPES = (
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
+    "faster-rcnn-shapes",
     "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
+    "mask-rcnn-shapes",
     "mask2former-shapes",
     "non-local-films",
     "sagan-digits",
@@ -25,6 +27,7 @@ RECIPES = (
     "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "yolo-shapes",
 )
 
 

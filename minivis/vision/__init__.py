@@ -5,6 +5,8 @@ Not here: layers (nn/), pictures (viz/).
 """
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
+from minivis.vision.anchors import *
+from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
@@ -18,12 +20,17 @@ from minivis.vision.non_local_operation import *
 from minivis.vision.panoptic import *
 from minivis.vision.patches import *
 from minivis.vision.position_codes import *
+from minivis.vision.proposals import *
 from minivis.vision.receptive_fields import *
+from minivis.vision.region_masks import *
+from minivis.vision.regions import *
 from minivis.vision.regression import *
+from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
+from minivis.vision.yolo_grid import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -5,6 +5,7 @@ parity and torchvision:  python -m tests.parity.make_torchvision_fixtures
 """
 
 import contextlib
+import functools
 import importlib.util
 
 from tests.parity.torch_published import images, main, publish
@@ -16,6 +17,7 @@ OPERATORS = (
 )  # fmt: skip
 
 
+@functools.cache
 def torchvision_models():
     """The module ``torchvision.models``, also where its compiled operators do not load."""
     import torch

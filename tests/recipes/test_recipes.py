@@ -22,9 +22,12 @@ SHAPES = [
     "detr-panoptic-shapes",
     "detr-shapes",
     "fcn-shapes",
+    "faster-rcnn-shapes",
     "local-attention-shapes",
+    "mask-rcnn-shapes",
     "mask2former-shapes",
     "swin-shapes",
+    "yolo-shapes",
     "unet-shapes",
 ]
 NAMES = sorted([*DIGITS, *SHAPES, "non-local-films", "sagan-digits"])
@@ -49,7 +52,9 @@ def scored(name, model, images):
 def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
-    assert sorted(file.replace("_", "-") for file in files) == sorted([*NAMES, "ablations", "depth"])
+    assert sorted(file.replace("_", "-") for file in files) == sorted(
+        [*NAMES, "ablations", "depth", "yolo-heads"]
+    )
 
 
 @pytest.mark.parametrize("name", DIGITS)
