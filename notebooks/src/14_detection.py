@@ -35,9 +35,8 @@ import time
 import numpy as np
 
 import minivis as mv
-from minivis import recipes, viz
+from minivis import viz
 from minivis.data import shapes
-from minivis.laws import claims
 from minivis.ops import cross_entropy, sigmoid, softmax
 from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_decode, box_encode, box_iou, nms
 
@@ -85,7 +84,9 @@ truth = [{"labels": s.labels, "boxes": box_cxcywh_to_xyxy(s.boxes) * 64} for s i
 one = 9
 scene, objects = scenes[one], truth[one]
 T = len(scene.labels)
-assert objects["boxes"].shape == (T, 4) and scene.semantic.shape == (64, 64) and scene.masks.shape == (T, 64, 64)
+assert (
+    objects["boxes"].shape == (T, 4) and scene.semantic.shape == (64, 64) and scene.masks.shape == (T, 64, 64)
+)
 viz.four_answers(
     scene.image,
     objects["labels"],
@@ -117,7 +118,9 @@ trunk = detector.backbone  # taught to name the class of each pixel first, then 
 def features(pictures):
     """The maps of stride 8 of some pictures: (B, 3, 64, 64) -> (B, C, 8, 8)."""
     with mv.no_grad():
-        return np.concatenate([trunk.features(pictures[i : i + 50])[-1].numpy() for i in range(0, len(pictures), 50)])
+        return np.concatenate(
+            [trunk.features(pictures[i : i + 50])[-1].numpy() for i in range(0, len(pictures), 50)]
+        )
 
 
 def drawn(count, split, number, sort=False):
@@ -137,20 +140,31 @@ def ridge(x, y, new, penalty):
 
 # %%
 results = {}
-for name, number, sort in (("one object", 1, False), ("two, as drawn", 2, False), ("two, left to right", 2, True)):
+for name, number, sort in (
+    ("one object", 1, False),
+    ("two, as drawn", 2, False),
+    ("two, left to right", 2, True),
+):
     pictures, wanted = drawn(600, "train", number, sort)
     new, there = drawn(150, "validation", number, sort)
     x, x_new = (features(p).reshape(len(p), -1).astype(np.float64) for p in (pictures, new))
     said = ridge(x, wanted, x_new, 1000.0).reshape(-1, 4)
     said[:, 2:] = np.maximum(said[:, 2:], 0.02)
-    iou = box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(there.reshape(-1, 4).astype(float)), pairwise=False)
+    iou = box_iou(
+        box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(there.reshape(-1, 4).astype(float)), pairwise=False
+    )
     results[name] = (new, said.reshape(len(new), -1, 4), iou)
     print(f"{name:20} mean IoU {iou.mean():.2f}, above 0.5: {(iou > 0.5).mean():.0%}")
 
 # %% tags=["slide:C/35-detection-as-regression"]
 pictures, said, iou = results["two, as drawn"]
-assert results["one object"][2].mean() > 2 * iou.mean() and results["two, left to right"][2].mean() > 1.5 * iou.mean()
-apart = np.abs(drawn(150, "validation", 2)[1].reshape(-1, 2, 4)[:, 0, 0] - 0.5)  # how far the first one is from the middle
+assert (
+    results["one object"][2].mean() > 2 * iou.mean()
+    and results["two, left to right"][2].mean() > 1.5 * iou.mean()
+)
+apart = np.abs(
+    drawn(150, "validation", 2)[1].reshape(-1, 2, 4)[:, 0, 0] - 0.5
+)  # how far the first one is from the middle
 middle = np.abs(said[:, :, 0].mean(axis=1) - 0.5)
 numbers = sorted({len(s.labels) for s in scenes})
 print("numbers of objects in 200 ordinary scenes:", numbers)
@@ -192,7 +206,9 @@ def count_windows(height, width):
 
 
 assert count_windows(3, 4) == 6 * 10 and count_windows(64, 64) == (65 * 64 // 2) ** 2 == 4_326_400
-print(f"windows of a 64 x 64 picture: {count_windows(64, 64):,}; of a 480 x 640 one: {count_windows(480, 640):,}")
+print(
+    f"windows of a 64 x 64 picture: {count_windows(64, 64):,}; of a 480 x 640 one: {count_windows(480, 640):,}"
+)
 
 
 def sliding_windows(size, side, stride):
@@ -266,7 +282,9 @@ for _ in range(600):
 new_crops, new_classes, new_boxes, new_nearest = windows_of(60, "validation")
 with mv.no_grad():
     right = classifier(new_crops).numpy().argmax(axis=1) == new_classes
-print(f"right on new windows: {right.mean():.0%}; on those with an object {right[new_classes < BACKGROUND].mean():.0%}")
+print(
+    f"right on new windows: {right.mean():.0%}; on those with an object {right[new_classes < BACKGROUND].mean():.0%}"
+)
 
 
 # %%
@@ -384,6 +402,7 @@ assert mv.laws.check("nms", nms).passed  # and the library's keeps all laws
 # because of A. It would itself have dropped nothing any more: only boxes that stay drop others. In a detector NMS runs
 # within each class, so that a star in front of a circle does not drop the circle.
 
+
 # %%
 def suppressed(f, threshold=0.3):
     """Detections after suppression within each class."""
@@ -469,9 +488,13 @@ assert len(set(segment_row(row, k=4))) == 2  # 5 > 0 + 4 / 2: two segments
 assert len(set(segment_row(row, k=10))) == 1  # 5 <= 0 + 10 / 2: one
 for k in (4, 10):
     library = mv.vision.graph_segmentation(np.array([row], float), k)[0]
-    assert [segment_row(row, k)[i] == segment_row(row, k)[0] for i in range(4)] == (library == library[0]).tolist()
+    assert [segment_row(row, k)[i] == segment_row(row, k)[0] for i in range(4)] == (
+        library == library[0]
+    ).tolist()
 picture = scene.image.transpose(1, 2, 0)  # (H, W, C)
-levels = {k: mv.vision.graph_segmentation(picture.astype(float), k, min_size=10, sigma=0.5) for k in (0.2, 0.4, 1.0)}
+levels = {
+    k: mv.vision.graph_segmentation(picture.astype(float), k, min_size=10, sigma=0.5) for k in (0.2, 0.4, 1.0)
+}
 print("segments:", {k: int(part.max()) + 1 for k, part in levels.items()})
 
 # %% [markdown]
@@ -488,7 +511,9 @@ start = time.process_time()
 proposed = [mv.vision.selective_search(image.transpose(1, 2, 0).astype(float)) for image in images[:12]]
 seconds_search = (time.process_time() - start) / 12
 print(f"one hierarchy: {n} segments, {n - 1} merges, {2 * n - 1} regions")
-print(f"eight hierarchies: {np.mean([len(p) for p in proposed]):.0f} different boxes, {seconds_search:.2f} s an image")
+print(
+    f"eight hierarchies: {np.mean([len(p) for p in proposed]):.0f} different boxes, {seconds_search:.2f} s an image"
+)
 
 
 def recall_of_first(count, boxes_of, there=truth):
@@ -561,7 +586,9 @@ t = encode_by_hand(p, g)
 np.testing.assert_allclose(t, [0.5, 0.75, 0, 0.693147], atol=1e-6)  # log 2
 np.testing.assert_allclose(box_encode(p[None], g[None])[0], t)
 np.testing.assert_allclose(box_decode(t[None], p[None])[0], g)
-np.testing.assert_allclose(encode_by_hand(3 * p + 7, 3 * g + 7), t)  # moved and enlarged together: the same code
+np.testing.assert_allclose(
+    encode_by_hand(3 * p + 7, 3 * g + 7), t
+)  # moved and enlarged together: the same code
 print("dx, dy, dw, dh:", t.round(3))
 
 # %% [markdown]
@@ -584,7 +611,9 @@ svm = mv.nn.Linear(64, 6, rng=draw)
 optimizer = mv.optim.AdamW(svm.parameters(), lr=1e-2, weight_decay=1e-3, schedule=mv.optim.one_cycle(300))
 for _ in range(300):
     chosen = draw.integers(0, len(x), 256)
-    mv.train.train_step(svm, lambda net, x, y: mv.losses.svm_loss(net(x), y), (x[chosen], signs[chosen]), optimizer)
+    mv.train.train_step(
+        svm, lambda net, x, y: mv.losses.svm_loss(net(x), y), (x[chosen], signs[chosen]), optimizer
+    )
 with mv.no_grad():
     scores = svm(x_new).numpy()
 said = np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), BACKGROUND)
@@ -609,7 +638,11 @@ def rcnn(image, regions):
         scores = svm(features).numpy()  # (R, 6)
     moves = ridge(x[thing][:1500].astype(float), wanted[:1500], features.astype(float), 10.0)
     sure = scores.max(axis=1) > -0.5
-    found = {"boxes": box_decode(moves, regions)[sure], "scores": scores.max(axis=1)[sure], "labels": scores.argmax(axis=1)[sure]}
+    found = {
+        "boxes": box_decode(moves, regions)[sure],
+        "scores": scores.max(axis=1)[sure],
+        "labels": scores.argmax(axis=1)[sure],
+    }
     return suppressed(found)
 
 
@@ -617,7 +650,9 @@ by_rcnn = [rcnn(image, regions) for image, regions in zip(images, proposed, stri
 numbers = [mv.metrics.average_precision(f, truth[:12])["AP50"] for f in (kept[:12], by_rcnn)]
 print(f"AP50 on 12 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
 assert numbers[1] > numbers[0]
-assert 20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360  # SVMs and regressors for the 20 classes of VOC
+assert (
+    20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
+)  # SVMs and regressors for the 20 classes of VOC
 viz.images(
     list(np.clip(warp(scene.image, proposed[one][:16], side=32) / 4 + 0.5, 0, 1)),
     columns=8,
@@ -700,7 +735,9 @@ def one_region(*corners):
 # %% tags=["slide:C/52-fast-rcnn"]
 counting = np.arange(16.0).reshape(1, 4, 4)  # (C, H, W): 0 to 15
 np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 3, 3), 2)[0], [[5, 7], [13, 15]])
-np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]])  # 3 cells: bins share one
+np.testing.assert_array_equal(
+    roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]]
+)  # 3 cells: bins share one
 x = rng.standard_normal((3, 9, 12))
 for corners in ((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (8, 8, 9, 30)):
     library = mv.vision.roi_pool(x[None], one_region(*corners), 3, scale=0.25)
@@ -768,13 +805,21 @@ def roi_align_loops(x, roi, bins, scale=1.0, sampling=2, aligned=True):
 
 # %% tags=["slide:C/57-roi-align"]
 whole = (0, 0, 4, 4)
-np.testing.assert_allclose(roi_align_loops(counting, whole, 2, sampling=1, aligned=False)[0], [[5, 7], [13, 15]])
+np.testing.assert_allclose(
+    roi_align_loops(counting, whole, 2, sampling=1, aligned=False)[0], [[5, 7], [13, 15]]
+)
 np.testing.assert_allclose(roi_align_loops(counting, whole, 2, aligned=False)[0], [[5, 6.75], [12, 13.75]])
 for sampling in (1, 2):
-    np.testing.assert_allclose(roi_align_loops(counting, whole, 2, sampling=sampling)[0], [[2.5, 4.5], [10.5, 12.5]])
-for corners, aligned in itertools.product(((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (-3, 2, 9, 40)), (True, False)):
+    np.testing.assert_allclose(
+        roi_align_loops(counting, whole, 2, sampling=sampling)[0], [[2.5, 4.5], [10.5, 12.5]]
+    )
+for corners, aligned in itertools.product(
+    ((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (-3, 2, 9, 40)), (True, False)
+):
     library = mv.vision.roi_align(x[None], one_region(*corners), 3, scale=0.25, aligned=aligned)
-    np.testing.assert_allclose(library[0], roi_align_loops(x, corners, 3, scale=0.25, aligned=aligned), atol=1e-12)
+    np.testing.assert_allclose(
+        library[0], roi_align_loops(x, corners, 3, scale=0.25, aligned=aligned), atol=1e-12
+    )
 assert mv.laws.check("roi_align", mv.vision.roi_align).passed
 
 # %%
@@ -797,7 +842,12 @@ def whole_bins(bins=2):
     return [[x0 + c0, y0 + r0, x0 + c1, y0 + r1] for (r0, r1), (c0, c1) in pairs]
 
 
-samples = [[a + (k + 0.5) / 2 * (c - a), b + (m + 0.5) / 2 * (d - b)] for a, b, c, d in grid_of_bins(*roi) for k in (0, 1) for m in (0, 1)]
+samples = [
+    [a + (k + 0.5) / 2 * (c - a), b + (m + 0.5) / 2 * (d - b)]
+    for a, b, c, d in grid_of_bins(*roi)
+    for k in (0, 1)
+    for m in (0, 1)
+]
 viz.regions_on_maps(
     [small, small],
     [roi, roi],
@@ -871,9 +921,13 @@ with mv.nn.init.skip_init():  # the published sizes, without memory for their nu
     fast = mv.models.fast_rcnn_vgg16()
 assert sum(q.size for q in fast.parameters()) == 134_690_729  # VGG-16, 21 classes, a box for each
 assert fast.head.weight.shape == (21, 4096) and fast.box.weight.shape == (84, 4096)
-little = mv.models.FastRCNN(mv.nn.Conv2d(3, 8, 4, stride=4, rng=0), channels=8, stride=4, num_classes=7, hidden=16, rng=0)
+little = mv.models.FastRCNN(
+    mv.nn.Conv2d(3, 8, 4, stride=4, rng=0), channels=8, stride=4, num_classes=7, hidden=16, rng=0
+)
 regions = [proposed[i][:32] for i in range(2)]
-targets = [mv.vision.region_targets(r, t["boxes"], t["labels"] + 1) for r, t in zip(regions, truth, strict=False)]
+targets = [
+    mv.vision.region_targets(r, t["boxes"], t["labels"] + 1) for r, t in zip(regions, truth, strict=False)
+]
 use = [t[0] >= 0 for t in targets]
 parts = little.losses(
     images[:2],
@@ -902,7 +956,9 @@ mean = {name: {key: float(np.mean(values)) for key, values in row.items()} for n
 print(f"{'':22} AP50    AP  ms an image: proposals, network, rest  regions   training")
 for name, row in mean.items():
     parts = " ".join(f"{1000 * row[part]:9.1f}" for part in ("proposals", "network", "rest"))
-    print(f"{name:22} {row['AP50']:.3f} {row['AP']:.3f}   {parts} {row['regions']:16.0f} {row['training seconds']:8.0f} s")
+    print(
+        f"{name:22} {row['AP50']:.3f} {row['AP']:.3f}   {parts} {row['regions']:16.0f} {row['training seconds']:8.0f} s"
+    )
 viz.cost_of_detectors(
     road,
     title="The road of detectors: what an image costs, and how well it is done",
@@ -967,7 +1023,9 @@ states = mv.vision.match_anchors(overlaps, *detector.anchor_iou)
 np.testing.assert_array_equal(states, match_by_loops(overlaps, *detector.anchor_iou))
 assert mv.laws.check("match_anchors", mv.vision.match_anchors).passed
 assert set(states[states >= 0]) == set(range(T))  # no object without an anchor
-print(f"{len(anchors)} anchors: {(states >= 0).sum()} objects, {(states == -1).sum()} ignored, {(states == -2).sum()} background")
+print(
+    f"{len(anchors)} anchors: {(states >= 0).sum()} objects, {(states == -1).sum()} ignored, {(states == -2).sum()} background"
+)
 viz.anchor_states(
     scene.image,
     anchors,
@@ -1064,7 +1122,9 @@ for side, level in ((224, 4), (112, 3), (111.9, 2), (448, 5)):
 with mv.nn.init.skip_init():  # the published sizes, without memory for their numbers
     published = mv.models.fasterrcnn_resnet50_fpn()
 count = lambda module: sum(q.size for q in module.parameters())  # noqa: E731
-print(f"Faster R-CNN, ResNet-50 with a pyramid: {count(published):,} parameters, {count(published.rpn):,} of them in the RPN")
+print(
+    f"Faster R-CNN, ResNet-50 with a pyramid: {count(published):,} parameters, {count(published.rpn):,} of them in the RPN"
+)
 assert count(published.rpn) == 593_935
 
 labelled = [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in truth[:4]]  # 0 is the background
@@ -1093,7 +1153,9 @@ assert 7 * 7 * (5 * 2 + 20) == 1470 and 5 + 5 + 20 == 30  # B = 2, as in the pap
 with mv.nn.init.skip_init():
     paper = mv.models.yolo_v1()
 assert count(paper) == 271_703_550 and paper.head.second.weight.shape == (1470, 4096)
-print(f"YOLO: {count(paper):,} parameters, {count(paper.head) / count(paper):.0%} of them in its two linear layers")
+print(
+    f"YOLO: {count(paper):,} parameters, {count(paper.head) / count(paper):.0%} of them in its two linear layers"
+)
 rows, columns, offsets = mv.vision.grid_cells(np.array([[0.5, 0.5, 0.2, 0.3]]), 7)
 assert (rows[0], columns[0]) == (3, 3) and offsets[0].tolist() == [0.5, 0.5]
 viz.channel_layout(
@@ -1126,7 +1188,9 @@ def yolo_loss_loops(prediction, boxes, classes, grid, B):
         responsible.add((row, column, b))
         place = (own[b, 0] - (cx * grid - column)) ** 2 + (own[b, 1] - (cy * grid - row)) ** 2
         size = (own[b, 2] ** 0.5 - w**0.5) ** 2 + (own[b, 3] ** 0.5 - h**0.5) ** 2
-        named = ((prediction[row, column, 5 * B :] - (np.arange(prediction.shape[2] - 5 * B) == k)) ** 2).sum()
+        named = (
+            (prediction[row, column, 5 * B :] - (np.arange(prediction.shape[2] - 5 * B) == k)) ** 2
+        ).sum()
         loss += 5 * (place + size) + (own[b, 4] - iou[b]) ** 2 + named
     for row, column, b in set(np.ndindex(grid, grid, B)) - responsible:
         loss += 0.5 * prediction[row, column, 5 * b + 4] ** 2
@@ -1228,7 +1292,9 @@ left_over = {
     "surer than 0.5": int((every["scores"] > 0.5).sum()),
     "objects": T,
 }
-assert isinstance(answer["boxes"], np.ndarray) and not isinstance(answer["boxes"], mv.Tensor)  # no graph behind an answer
+assert isinstance(answer["boxes"], np.ndarray) and not isinstance(
+    answer["boxes"], mv.Tensor
+)  # no graph behind an answer
 viz.bars(
     left_over,
     "boxes",
@@ -1288,7 +1354,13 @@ class MyGridDetector(mv.nn.Module):
         found = []
         for score, box in zip(scores, corners, strict=True):
             sure = score.max(axis=-1) > least
-            found.append({"boxes": box[sure], "scores": score.max(axis=-1)[sure], "labels": score.argmax(axis=-1)[sure]})
+            found.append(
+                {
+                    "boxes": box[sure],
+                    "scores": score.max(axis=-1)[sure],
+                    "labels": score.argmax(axis=-1)[sure],
+                }
+            )
         return found
 
 
@@ -1319,14 +1391,18 @@ def learn(steps=500, batch=24, seed=0):
     """Train the detector on the maps; return it and its losses."""
     rng = np.random.default_rng(seed)
     net = MyGridDetector(maps_to_learn.shape[1], 6, 64, rng)
-    optimizer = mv.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, schedule=mv.optim.one_cycle(steps))
+    optimizer = mv.optim.AdamW(
+        net.parameters(), lr=3e-3, weight_decay=0.01, schedule=mv.optim.one_cycle(steps)
+    )
     losses = []
     for _ in range(steps):
         chosen = rng.integers(0, len(maps_to_learn), batch)
         image = np.concatenate([np.full(len(targets[c][0]), i) for i, c in enumerate(chosen)])
         rest = [np.concatenate(part) for part in zip(*(targets[c] for c in chosen), strict=True)]
         losses.append(
-            mv.train.train_step(net, lambda net, *b: net.loss(*b), (maps_to_learn[chosen], image, *rest), optimizer, clip=5.0)
+            mv.train.train_step(
+                net, lambda net, *b: net.loss(*b), (maps_to_learn[chosen], image, *rest), optimizer, clip=5.0
+            )
         )
     return net, np.array(losses)
 
@@ -1336,7 +1412,9 @@ net, losses = learn()
 mine = net.detect(maps_to_test)
 mine_kept = [suppressed(f, 0.5) for f in mine]
 plain, with_nms = (mv.metrics.average_precision(f, truth) for f in (mine, mine_kept))
-print(f"AP50 without suppression {plain['AP50']:.3f}, with it {with_nms['AP50']:.3f}; AP {with_nms['AP']:.3f}")
+print(
+    f"AP50 without suppression {plain['AP50']:.3f}, with it {with_nms['AP50']:.3f}; AP {with_nms['AP']:.3f}"
+)
 assert losses[-50:].mean() < losses[:50].mean() / 3 and with_nms["AP50"] > 0.4
 viz.curves(
     {"loss": (np.arange(10, 491), np.convolve(losses, np.ones(20) / 20, "valid"))},
