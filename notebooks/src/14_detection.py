@@ -162,13 +162,6 @@ assert (
     results["one object"][2].mean() > 2 * iou.mean()
     and results["two, left to right"][2].mean() > 1.5 * iou.mean()
 )
-<<<<<<< HEAD
-apart = np.abs(
-    drawn(150, "validation", 2)[1].reshape(-1, 2, 4)[:, 0, 0] - 0.5
-)  # how far the first one is from the middle
-middle = np.abs(said[:, :, 0].mean(axis=1) - 0.5)
-=======
->>>>>>> w-chapter14
 numbers = sorted({len(s.labels) for s in scenes})
 print("numbers of objects in 200 ordinary scenes:", numbers)
 assert len(numbers) > 5
@@ -592,14 +585,8 @@ t = encode_by_hand(p, g)
 np.testing.assert_allclose(t, [0.5, 0.75, 0, 0.693147], atol=1e-6)  # log 2
 np.testing.assert_allclose(box_encode(p[None], g[None])[0], t)
 np.testing.assert_allclose(box_decode(t[None], p[None])[0], g)
-<<<<<<< HEAD
-np.testing.assert_allclose(
-    encode_by_hand(3 * p + 7, 3 * g + 7), t
-)  # moved and enlarged together: the same code
-=======
 # moved and enlarged together: the same code
 np.testing.assert_allclose(encode_by_hand(3 * p + 7, 3 * g + 7), t)
->>>>>>> w-chapter14
 print("dx, dy, dw, dh:", t.round(3))
 
 # %% [markdown]
@@ -663,16 +650,10 @@ by_rcnn = [rcnn(image, regions) for image, regions in zip(images, proposed, stri
 numbers = [mv.metrics.average_precision(f, truth[:12])["AP50"] for f in (kept[:12], by_rcnn)]
 print(f"AP50 on 12 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
 assert numbers[1] > numbers[0]
-<<<<<<< HEAD
-assert (
-    20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
-)  # SVMs and regressors for the 20 classes of VOC
-=======
 # SVMs and regressors for the 20 classes of VOC, on 4,096 and 256 x 6 x 6 features of AlexNet
 assert 20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
 
 # %%
->>>>>>> w-chapter14
 viz.images(
     list(np.clip(warp(scene.image, proposed[one][:16], side=32) / 4 + 0.5, 0, 1)),
     columns=8,
@@ -755,14 +736,8 @@ def one_region(*corners):
 # %% tags=["slide:C/52-fast-rcnn"]
 counting = np.arange(16.0).reshape(1, 4, 4)  # (C, H, W): 0 to 15
 np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 3, 3), 2)[0], [[5, 7], [13, 15]])
-<<<<<<< HEAD
-np.testing.assert_array_equal(
-    roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]]
-)  # 3 cells: bins share one
-=======
 # 3 rows of cells in 2 bins: they share one
 np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]])
->>>>>>> w-chapter14
 x = rng.standard_normal((3, 9, 12))
 for corners in ((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (8, 8, 9, 30)):
     library = mv.vision.roi_pool(x[None], one_region(*corners), 3, scale=0.25)
@@ -1323,14 +1298,8 @@ left_over = {
     "surer than 0.5": int((every["scores"] > 0.5).sum()),
     "objects": T,
 }
-<<<<<<< HEAD
-assert isinstance(answer["boxes"], np.ndarray) and not isinstance(
-    answer["boxes"], mv.Tensor
-)  # no graph behind an answer
-=======
 # arrays without a graph: no gradient leads back through these choices
 assert isinstance(answer["boxes"], np.ndarray) and not isinstance(answer["boxes"], mv.Tensor)
->>>>>>> w-chapter14
 viz.bars(
     left_over,
     "boxes",
