@@ -346,14 +346,17 @@ def _check_argument(found, key, value):
     """Refuse an argument whose type does not fit the constructor's default."""
     parameter = inspect.signature(found).parameters.get(key)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
-    numbers = value if isinstance(value, list) and not isinstance(default, float) else [value]
+    single = isinstance(default, float)
+    numbers = value if isinstance(value, list) and not single else [value]
+    if not single:  # anchors: a list of sizes for each map
+        numbers = [n for one in numbers for n in (one if isinstance(one, list) else [one])]
     if key == "backbone":
         fits = hasattr(value, "state_dict") or value is None
     elif isinstance(default, bool | str):
         fits = type(value) is type(default) or isinstance(value, str) and default is False
-    else:  # a number, or a list of sizes; if the default is None, also None, a bool or a name
+    else:  # a number, or sizes, or None in their place; if the default is None, also a bool or a name
         fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
-        fits = fits or default is None and isinstance(value, bool | str | None)
+        fits = fits or value is None and not single or default is None and isinstance(value, bool | str)
     if not fits:
         raise ValueError(f"{key} must be like {default!r}, got {value!r:.100}")
 

@@ -16,8 +16,10 @@ import minivis as mv
 from minivis import storage, viz
 from minivis.data import shapes
 from minivis.recipes import (
+    _regions,
     _shapes,
     detr_panoptic_shapes,
+    fcn_shapes,
     local_attention_shapes,
     mask2former_shapes,
     swin_shapes,
@@ -29,6 +31,10 @@ WHAT = {
     "swin-shapes": "Swin Transformer, maps of 16 x 16, 8 x 8 and 4 x 4 tokens, windows of 4 x 4",
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
+    "faster-rcnn-shapes": "Faster R-CNN, ResNet of 6 convolutions, 768 anchors on a map of 16 x 16 cells, 48 proposals",
+    "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
+    "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
+    "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
     "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
@@ -37,6 +43,10 @@ OUTPUT = {
     "swin-shapes": "(B, 6) logits of circle, square, triangle, star, ring, cross; for scenes with one object",
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
+    "faster-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1 and scores (n,)",
+    "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
+    "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
@@ -45,6 +55,7 @@ DATA = {
 }
 NOT_FOR = {"local-attention-shapes": "photos: it knows the outlines of generated shapes alone"}
 MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
+REGIONS = {"faster-rcnn-shapes": "boxes", "mask-rcnn-shapes": "masks"}
 WORST = 4
 
 
@@ -56,8 +67,14 @@ def measure(name, model):
         found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
+    elif name == "fcn-shapes":
+        found = fcn_shapes.measure_borders(model)
+    elif name in REGIONS:
+        found = _regions.measure(model, REGIONS[name])
     elif name == "yolo-shapes":
         found = _shapes.measure_detector(yolo_shapes.find(model))
+    elif name == "unet-shapes":
+        found = _shapes.measure_pixels(model)
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -67,6 +84,8 @@ def failures(name, model):
     """A picture of the scenes on which the model is worst, from the first hundred held-out scenes."""
     scenes = [shapes.scene(seed, objects=1 if name == "swin-shapes" else None) for seed in range(100)]
     images = np.stack([scene.image for scene in scenes])
+    if name in REGIONS:
+        return _found(scenes, _regions.detect(model, images), REGIONS[name])
     if name == "yolo-shapes":
         return _worst_boxes(scenes, [_in_shares(found) for found in model.detect(images, 0.3)])
     with mv.no_grad():
@@ -75,6 +94,8 @@ def failures(name, model):
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
+    if name in ("fcn-shapes", "unet-shapes"):
+        return _pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
 
@@ -112,6 +133,27 @@ def _outlines(scenes, logits):
     )
 
 
+def _pixels(scenes, logits):
+    """The scenes with the fewest right pixels."""
+    named = logits.argmax(axis=1)
+    there = np.stack([scene.semantic for scene in scenes])
+    scores = (named == there).mean(axis=(1, 2))
+    worst = np.argsort(scores)[:WORST]
+    return viz.panoptic_on_images(
+        [scenes[i].image for i in worst] * 2,
+        [_as_segments(there[i]) for i in worst] + [_as_segments(named[i]) for i in worst],
+        names=shapes.CLASSES,
+        titles=[f"scene {i}" for i in worst] + [f"named: {scores[i]:.2f} right" for i in worst],
+        columns=WORST,
+        caption="Top: the true classes of the pixels. Bottom: the predictions. The worst of 100 held-out scenes.",
+    )
+
+
+def _as_segments(classes):
+    """A map of classes as a panoptic result: one segment for each class, so that each has its colour in every picture."""
+    return classes, [{"id": k, "category_id": k} for k in range(len(shapes.CLASSES))]
+
+
 def _boxes(scenes, output):
     found = [
         mv.vision.detr_detections(logits, boxes, threshold=0.5)
@@ -143,6 +185,33 @@ def _worst_boxes(scenes, found):
         columns=WORST,
         caption="Top: the true objects. Bottom: the predictions. The worst of 100 held-out scenes.",
     )
+
+
+def _found(scenes, found, kind):
+    """The scenes with the lowest AP of a detector that returns boxes in pixels, or boolean masks."""
+    there = [{"labels": scene.labels, "masks": scene.masks, "boxes": _pixels(scene)} for scene in scenes]
+    scores = [
+        mv.metrics.average_precision([f], [t], kind=kind)["AP"] for f, t in zip(found, there, strict=True)
+    ]
+    worst = np.argsort(scores)[:WORST]
+    sure = [{key: x[f["scores"] > 0.5] for key, x in f.items()} for f in found]
+    shown = [there[i] for i in worst] + [sure[i] for i in worst]
+    given = {key: [one[key] for one in shown] for key in ("labels", "boxes")}
+    options = {
+        "names": shapes.THINGS,
+        "titles": [f"scene {i}" for i in worst] + [f"found: AP {scores[i]:.2f}" for i in worst],
+        "columns": WORST,
+        "caption": "Top: the true objects. Bottom: those found with a score above 0.5. The worst of 100 held-out scenes.",
+    }
+    images = [scenes[i].image for i in worst] * 2
+    if kind == "masks":
+        return viz.masks_on_images(images, [one["masks"] for one in shown], labels=given["labels"], **options)
+    return viz.boxes_on_images(images, **given, **options)
+
+
+def _pixels(scene):
+    """The boxes of a scene, xyxy in pixels."""
+    return mv.vision.box_cxcywh_to_xyxy(scene.boxes) * np.float32(shapes.SIZE)
 
 
 def _segments(scenes, output, merge):
@@ -177,6 +246,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
+    parser.add_argument("--cpu-seconds", type=float, help="of the last part of the training, drawing too")
     options = parser.parse_args()
     name = options.name
     trained = json.loads((options.run / "metrics.json").read_text())
@@ -184,6 +254,7 @@ def main():
     storage.save(mv.load(options.run), target, half=True)
     model = mv.load(target)
     figures = measure(name, model)
+    last = [*trained.get("seconds for", ["all"])][-1]
     card = {
         "name": name,
         "what": WHAT[name],
@@ -195,6 +266,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
+        **({} if options.cpu_seconds is None else {"CPU seconds for": {last: options.cpu_seconds}}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

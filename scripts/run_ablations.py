@@ -1,4 +1,4 @@
-"""Measure minivis/recipes/ablations.json, depth.json or yolo_heads.json again: every choice with three seeds; less than an hour on two cores.
+"""Measure the results of a study in minivis/recipes/ again, such as ablations, depth, detection_road; less than an hour on two cores.
 
 Finished trainings are kept in the folder, so a stopped run can continue. The choices are in minivis/recipes/.
 """
@@ -15,9 +15,14 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth, yolo_heads
+from minivis.recipes import ablations, depth, detection_road, yolo_heads
 
-STUDIES = {"ablations": ablations, "depth": depth, "yolo_heads": yolo_heads}
+STUDIES = {
+    "ablations": ablations,
+    "depth": depth,
+    "detection_road": detection_road,
+    "yolo_heads": yolo_heads,
+}
 
 
 def main():
@@ -36,6 +41,9 @@ def main():
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         if study is ablations:
             pool.submit(ablations.backbone, str(out)).result()
+        if study is detection_road:
+            for seed in study.SEEDS:
+                pool.submit(detection_road.prepare, str(out), seed).result()
         choices = {  # each training once; ordered by seed, so that a process can use its scenes again
             (function, *sorted(changes.items()), seed): (subject, choice, seed)
             for seed in study.SEEDS
@@ -45,13 +53,19 @@ def main():
         runs = [pool.submit(study.measure, out, *choice) for choice in choices.values()]
         for run in tqdm(as_completed(runs), total=len(runs), desc="trainings"):
             run.result()
+    _write(study, out)
+
+
+def _write(study, out):
+    """Write the json of a study whose runs are all in the folder."""
     found = {
         subject: {choice: _columns(study, out, subject, choice) for choice in choices}
         for subject, choices in study.CHOICES.items()
     }
     seconds = [storage.read_json(path)["seconds"] for path in out.glob("*_seed-*.json")]
     content = {
-        "recipe": "python scripts/run_ablations.py" + ("" if study is ablations else f" {options.study}"),
+        "recipe": "python scripts/run_ablations.py"
+        + ("" if study is ablations else f" {study.RESULTS.stem}"),
         "seeds": list(study.SEEDS),
         **study.about(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",

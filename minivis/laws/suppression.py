@@ -1,10 +1,11 @@
-"""The laws of nms: which of several overlapping boxes are kept.
+"""The laws of nms and soft_nms: which of several overlapping boxes are kept, and with which scores.
 
 Not here: IoU itself (boxes.py), suppression by class.
 """
 
 import numpy as np
 
+from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.inputs import choose, generator, integer
 from minivis.laws.judging.manners import index_laws
 from minivis.laws.judging.registry import Family
@@ -527,3 +528,344 @@ for name, hint, answer in (
     ),
 ):
     nms.mistake(name, hint, answer)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# soft_nms
+
+
+def _soft(boxes, scores, sigma=0.5, threshold=0.001, decay=None, once=False, weakest=False, fixed=False, all_stay=False):  # fmt: skip
+    """Take the best box, lower the scores of the others, and repeat; mutants change a step."""
+    table = _overlaps(boxes.astype(np.float64))
+    factor = np.exp(-(table**2) / (0.5 if fixed else sigma)) if decay is None else decay(table, sigma)
+    lowered = scores.astype(np.float64)
+    first = lowered.copy()
+    left = list(range(len(scores)))
+    taken = []
+    while left:
+        order = first if once else lowered
+        best = max(left, key=lambda i: (order[i], -i))
+        left.remove(best)
+        if lowered[best] < threshold and not all_stay:
+            continue
+        taken.append(best)
+        for i in left:
+            if weakest:
+                lowered[i] = min(lowered[i], first[i] * factor[best, i])
+            else:
+                lowered[i] *= factor[best, i]
+    taken = np.array(taken, np.int64)
+    return taken, lowered[taken].astype(scores.dtype)
+
+
+def _soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
+    table = _overlaps(boxes.astype(np.float64))
+    lowered = scores.astype(np.float64)
+    left = np.arange(len(scores))
+    taken = []
+    while left.size and lowered[left].max() >= threshold:
+        best = left[lowered[left].argmax()]
+        taken.append(best)
+        left = left[left != best]
+        lowered[left] *= np.exp(-(table[best, left] ** 2) / sigma)
+    taken = np.array(taken, np.int64)
+    return (taken, lowered[taken].astype(scores.dtype)), None
+
+
+soft_nms = Family(
+    "soft_nms",
+    _soft_nms,
+    form="f(boxes, scores, sigma=0.5, threshold=0.001) -> (indices, scores): the boxes in the order in which they are taken, "
+    "and their lowered scores; boxes (N, 4): left, top, right, bottom. Take the box with the best score, multiply the scores "
+    "of all others by exp(-IoU^2 / sigma), and repeat while the best score is at least threshold",
+)
+soft_nms.main = lambda out: out[0] if isinstance(out, (tuple, list)) and len(out) == 2 else out
+soft_nms.whole = lambda out: np.stack([np.asarray(part, np.float64) for part in out])
+
+
+def _both(f, case):
+    """The two lists that it returns."""
+    result = f.result(case.copy())[0]
+    if (
+        not isinstance(result, (tuple, list))
+        or len(result) != 2
+        or np.shape(result[0]) != np.shape(result[1])
+    ):
+        raise Broken(
+            "A pair (indices, scores) of two lists of the same length was expected.",
+            hint="End with `return indices, scores`: scores[k] is the lowered score of box indices[k].",
+        )
+    return f.array(np.asarray(result[0])), f.array(np.asarray(result[1])).astype(np.float64)
+
+
+def _same_boxes_and_scores(f, case, atol=2e-5):
+    indices, lowered = _both(f, case)
+    expected, right = soft_nms.right(**case.copy(np.float64).everything)[0]
+    if not np.array_equal(indices, expected):
+        raise Broken("The wrong boxes are taken, or in another order.", expected, indices)
+    compare(lowered, right, 1e-4, atol, "The list of scores")
+
+
+soft_nms.same = _same_boxes_and_scores
+
+
+def _two(draw):
+    """Two boxes that overlap."""
+    return _soft_case([_square(0), _square(choose(draw, 1, 2, 3))], [0.9, choose(draw, 0.8, 0.5)])
+
+
+def _soft_case(boxes, scores, **options):
+    return {"boxes": np.array(boxes, np.float32), "scores": np.array(scores, np.float32), **options}
+
+
+def _without_overlap(draw):
+    scores = np.random.default_rng(integer(draw, 0, 60)).permutation([0.9, 0.7, 0.5, 0.3])
+    return _soft_case([_square(10 * i) for i in range(4)], scores)
+
+
+def _overtaken(draw):
+    """The second best box overlaps the best one much; the third does not."""
+    return _soft_case(
+        [_square(0), _square(choose(draw, 1, 0)), _square(20)], [0.9, 0.8, choose(draw, 0.7, 0.6)]
+    )
+
+
+def _in_the_middle(draw):
+    """The box with the lowest score overlaps two others, that do not overlap each other."""
+    return _soft_case(
+        [_square(-2), _square(2), _square(choose(draw, 0, 0.5))], [0.9, 0.8, choose(draw, 0.5, 0.7)]
+    )
+
+
+def _low(draw):
+    """Equal boxes, of which the second falls below the threshold."""
+    return _soft_case(
+        [_square(0), _square(0), _square(20)], [0.9, 0.5, 0.4], threshold=choose(draw, 0.2, 0.3)
+    )
+
+
+def _tied_far_apart(draw):
+    case = _tied_apart(draw)
+    return {"boxes": case["boxes"], "scores": case["scores"]}
+
+
+def _few_soft(draw):
+    case = _few(draw)
+    return {"boxes": case["boxes"], "scores": case["scores"]}
+
+
+def _any_soft(draw):
+    """Any boxes; no two scores ever come close to each other or to the threshold."""
+    case = _any_crowd(draw)
+    boxes, scores = case["boxes"], case["scores"]
+    options = {"sigma": choose(draw, 0.5, 0.5, 0.2, 1.0), "threshold": choose(draw, 0.001, 0.001, 0.2, 0.4)}
+    given = {
+        name: value for name, value in options.items() if value != {"sigma": 0.5, "threshold": 0.001}[name]
+    }
+    lowered = _soft(boxes, scores, options["sigma"], 0)[1]
+    limit = [options["threshold"]]
+    gaps = [np.diff(np.sort(np.concatenate([numbers, limit]))).min() for numbers in (scores, lowered)]
+    return {"boxes": boxes, "scores": scores, **given} if min(gaps) > 1e-4 else _any_soft(draw)
+
+
+def _soft_with(**steps):
+    return lambda boxes, scores, sigma=0.5, threshold=0.001: _soft(boxes, scores, sigma, threshold, **steps)
+
+
+def _as_given(boxes, scores, sigma=0.5, threshold=0.001):
+    """In the order of the list, if no boxes overlap."""
+    indices, lowered = _soft(boxes, scores, sigma, threshold)
+    table = _overlaps(boxes.astype(np.float64))
+    order = np.argsort(indices) if not np.triu(table, 1).any() and len(set(scores)) > 1 else slice(None)
+    return indices[order], lowered[order]
+
+
+def _scores_of(f, case):
+    """The lowered score of each box; 0 for those that are dropped."""
+    indices, lowered = _both(f, case)
+    N = len(case["boxes"])
+    if indices.size and (
+        indices.min() < 0 or indices.max() >= N or len(set(indices.tolist())) < len(indices)
+    ):
+        raise Broken(f"An index is out of range, or comes twice; there are {N} boxes.", got=indices)
+    return dict(zip(indices.tolist(), lowered, strict=True))
+
+
+@soft_nms.law(
+    "best first",
+    inputs=_without_overlap,
+    slide=SLIDE,
+    hint="Take the box with the best score first: indices and scores are in the order in which boxes are taken.",
+    mutant=_as_given,
+)
+def _soft_order(f, case):
+    """Boxes that do not overlap keep their scores, and come in the order of falling scores."""
+    indices, lowered = _both(f, case)
+    _scores_fall(indices.astype(np.int64), case)
+    compare(lowered, np.sort(case["scores"].astype(np.float64))[::-1], what="The list of scores")
+
+
+soft_nms.agrees(
+    "lowered by overlap",
+    "The second of two boxes that overlap has its score multiplied by exp(-IoU^2 / sigma).",
+    inputs=_two,
+    equation=r"s_i \leftarrow s_i\, e^{-\mathrm{IoU}^2 / \sigma}",
+    hint="The IoU is squared: a small overlap lowers the score hardly at all.",
+    mutant=_soft_with(decay=lambda table, sigma: np.exp(-table / sigma)),
+)
+
+
+@soft_nms.law(
+    "a lower score is taken later",
+    inputs=_overtaken,
+    hint="After each box the scores have changed: look for the best of the remaining boxes anew, and do not sort only once.",
+    mutant=_soft_with(once=True),
+)
+def _fall(f, case):
+    """A box whose score was lowered is taken after boxes that are better now: the returned scores fall."""
+    lowered = _both(f, case)[1]
+    if len(lowered) != 3 or (np.diff(lowered) > 0).any():
+        raise Broken("Three scores that fall were expected.", got=lowered)
+
+
+@soft_nms.law(
+    "lowered by each",
+    inputs=_in_the_middle,
+    equation=r"s_i \prod_k e^{-\mathrm{IoU}(b_i, b_k)^2 / \sigma}",
+    hint="Each box that is taken lowers the scores of all that remain, also of those that were lowered before.",
+    mutant=_soft_with(weakest=True),
+)
+def _product(f, case):
+    """A box that overlaps two others is lowered twice: the factors are multiplied."""
+    boxes, scores = case["boxes"], case["scores"]
+    together = _scores_of(f, case).get(2, 0.0)
+    alone = [
+        _scores_of(f, case.replace(boxes=boxes[[k, 2]], scores=scores[[k, 2]])).get(1, 0.0) for k in (0, 1)
+    ]
+    expected = alone[0] * alone[1] / float(scores[2])
+    compare(np.array([together]), np.array([expected]), what="The score of the box in the middle")
+
+
+@soft_nms.law(
+    "dropped below the threshold",
+    inputs=_low,
+    hint="Stop when the best remaining score is less than threshold: what is left is dropped.",
+    mutant=_soft_with(all_stay=True),
+)
+def _none_below(f, case):
+    """A box whose score falls below the threshold is dropped."""
+    found = _scores_of(f, case)
+    if min(found.values(), default=1.0) < case["threshold"] or not {0, 2} <= set(found):
+        raise Broken(f"The threshold is {case['threshold']}.", f.right(case), np.array(list(found)))
+
+
+@soft_nms.law(
+    "sigma",
+    inputs=_two,
+    equation=r"\sigma \log (s'_i / s_i) = -\mathrm{IoU}^2",
+    hint="sigma is in the denominator of the exponent: the larger it is, the less scores fall.",
+    mutant=_soft_with(fixed=True),
+)
+def _by_sigma(f, case):
+    """The logarithm of the factor is divided by sigma."""
+    powers = [
+        sigma * np.log(_scores_of(f, case.replace(sigma=sigma)).get(1, 1e-9) / float(case["scores"][1]))
+        for sigma in (0.5, 1.0, 2.0)
+    ]
+    compare(np.array(powers), np.full(3, powers[0]), 1e-3, 1e-3, "sigma times the logarithm of the factor")
+
+
+def _soft_random_ties(boxes, scores, sigma=0.5, threshold=0.001):
+    shuffled = _CHANCE.permutation(len(boxes))
+    indices, lowered = _soft(boxes[shuffled], scores[shuffled], sigma, threshold)
+    return shuffled[indices], lowered
+
+
+index_laws(
+    soft_nms,
+    inputs=_tied_far_apart,
+    shapes=_few_soft,
+    read=lambda f, case: f(case),
+    squeezed=lambda boxes, scores, sigma=0.5, threshold=0.001: tuple(
+        np.squeeze(part) for part in _soft(boxes, scores, sigma, threshold)
+    ),
+    random_ties=_soft_random_ties,
+    float_mutant=lambda boxes, scores, sigma=0.5, threshold=0.001: (
+        lambda found: (found[0].astype(np.float64), found[1])
+    )(_soft(boxes, scores, sigma, threshold)),
+    overwritten="scores",
+)
+
+
+def _first_three(boxes, scores, sigma=0.5, threshold=0.001):
+    """Only the first three boxes that are taken lower the scores of others."""
+    table = _overlaps(boxes.astype(np.float64))
+    lowered = scores.astype(np.float64)
+    left = list(range(len(scores)))
+    taken = []
+    while left and lowered[left].max() >= threshold:
+        best = max(left, key=lambda i: (lowered[i], -i))
+        left.remove(best)
+        taken.append(best)
+        if len(taken) < 3:
+            lowered[left] *= np.exp(-(table[best, left] ** 2) / sigma)
+    taken = np.array(taken, np.int64)
+    return taken, lowered[taken].astype(scores.dtype)
+
+
+values(
+    soft_nms,
+    simplest=_two,
+    words="two boxes that overlap",
+    anything=_any_soft,
+    hint="The inputs have up to seven boxes, other values of sigma and of the threshold, and boxes without area. Go through "
+    "one by hand, and write down all scores after each box.",
+    mutant=_first_three,
+)
+for name, hint, answer in (
+    (
+        "dropped as in NMS",
+        "You drop boxes that overlap a better one. Soft-NMS keeps them with a lower score.",
+        lambda boxes, scores, sigma=0.5, threshold=0.001: (lambda kept: (kept, scores[kept]))(
+            _greedy(boxes, scores, 0.3)
+        ),
+    ),
+    (
+        "the IoU not squared",
+        "The exponent is -IoU / sigma here; the IoU is squared.",
+        _soft_with(decay=lambda table, sigma: np.exp(-table / sigma)),
+    ),
+    (
+        "linear",
+        "You multiply by 1 - IoU. That is the other form of the paper; this one multiplies by exp(-IoU^2 / sigma).",
+        _soft_with(decay=lambda table, sigma: 1 - table),
+    ),
+    (
+        "sorted once",
+        "You go through the boxes in the order of their first scores. Look for the best of the lowered scores each time.",
+        _soft_with(once=True),
+    ),
+    (
+        "lowered once",
+        "Only the largest overlap lowers a score here. Each box that is taken multiplies it by a factor.",
+        _soft_with(weakest=True),
+    ),
+    (
+        "sigma squared",
+        "You divide by 2 sigma^2, as in a normal distribution. Here the exponent is -IoU^2 / sigma.",
+        _soft_with(decay=lambda table, sigma: np.exp(-(table**2) / (2 * sigma**2 + 1e-9))),
+    ),
+    (
+        "the scores as they were",
+        "The boxes are right, but the scores are the first ones: return the lowered ones.",
+        lambda boxes, scores, sigma=0.5, threshold=0.001: (lambda kept: (kept, scores[kept]))(
+            _soft(boxes, scores, sigma, threshold)[0]
+        ),
+    ),
+    (
+        "nothing is dropped",
+        "A box whose score falls below the threshold is dropped.",
+        _soft_with(all_stay=True),
+    ),
+):
+    soft_nms.mistake(name, hint, answer)

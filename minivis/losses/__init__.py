@@ -6,10 +6,13 @@ Not here: losses that are one op (ops/loss.py), metrics (metrics/).
 
 from minivis.losses.adversarial import *
 from minivis.losses.boxes import *
+from minivis.losses.detection import *
 from minivis.losses.mask_prediction import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
+from minivis.losses.region_masks import *
 from minivis.losses.set_prediction import *
+from minivis.losses.support_vectors import *
 from minivis.losses.yolo import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

@@ -9,6 +9,7 @@ from minivis.metrics.detection import AveragePrecision, average_precision
 from minivis.metrics.generation import frechet_distance, nearest_neighbours, precision_recall
 from minivis.metrics.panoptic import PanopticQuality, panoptic_quality
 from minivis.metrics.pictures import psnr
+from minivis.metrics.proposals import proposal_recall
 
 __all__ = [
     "AveragePrecision",
@@ -22,5 +23,6 @@ __all__ = [
     "nearest_neighbours",
     "panoptic_quality",
     "precision_recall",
+    "proposal_recall",
     "psnr",
 ]

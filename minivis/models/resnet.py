@@ -7,17 +7,13 @@ Not here: training (recipes/), published weights (pretrained/resnet.py), network
 wide_resnet.py).
 """
 
+import functools
+
 from minivis import ops
-from minivis.models.common import as_images, he_normal, published
-from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, MaxPool2d, Module, init
+from minivis.models.common import NORMS, as_images, he_normal, published
+from minivis.nn import Conv2d, Linear, MaxPool2d, Module, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
-
-NORMS = {
-    "batch": BatchNorm2d,
-    "frozen": FrozenBatchNorm2d,
-    "group": lambda channels: GroupNorm(min(8, channels), channels),
-}
 
 
 class ConvNorm(Module):
@@ -29,8 +25,8 @@ class ConvNorm(Module):
         As for `Conv2d`.
     stride, dilation : int
         As for `Conv2d`.
-    norm : {"batch", "frozen", "group"}
-        Kind of norm.
+    norm : function of (int) -> Module
+        Makes the norm of that many channels.
     rng : numpy.random.Generator
         Draws the starting values, He's.
     """
@@ -47,7 +43,7 @@ class ConvNorm(Module):
             weight_init=he_normal,
             rng=rng,
         )
-        self.norm = NORMS[norm](out_channels)
+        self.norm = norm(out_channels)
 
     def forward(self, x):
         return self.norm(self.conv(x))
@@ -67,8 +63,8 @@ class Block(Module):
     stride, dilation : int
         Stride and dilation of the first 3 x 3 convolution. (The paper has the stride in the 1 x 1 convolution before it;
         published weights have this order, "v1.5".)
-    norm : {"batch", "frozen", "group"}
-        Kind of norm.
+    norm : function of (int) -> Module
+        Makes the norms.
     rng : numpy.random.Generator
         Draws the starting values.
     widening : int
@@ -122,14 +118,17 @@ class ResNet(Module):
     norm : {"batch", "frozen", "group"}, default "batch"
         "batch" is batch norm; "frozen" is batch norm with fixed statistics, for detectors; "group" is group norm with
         8 groups, for small batches.
-    dilated : bool, default False
-        The last stage dilates its filters instead of halving the map ("DC5": C5 with dilation).
+    dilated : bool or int, default False
+        The last stage dilates its filters instead of halving the map ("DC5": C5 with dilation). A number is the number of
+        stages that do: with 2, the last has filters with every fourth cell, on a map an eighth of the image's size.
     patch_stem : bool, default False
         Begin with a 4 x 4 convolution of stride 4 instead of the 7 x 7 one and the pooling. The map has the same size at
         a tenth of the cost; this is for small images and short trainings.
     widening : int, default 1
         Wide ResNet: how many times as many channels the 3 x 3 convolutions inside the bottlenecks have. The maps between
         the blocks keep their channels.
+    eps : float, default 1e-5
+        Added to the variance in the norms. Torchvision's published detectors have 0.
     rng : numpy.random.Generator, int or None
         Draws the starting values: He's for convolutions, torch's for the head. None is seed 0.
 
@@ -143,8 +142,8 @@ class ResNet(Module):
     Raises
     ------
     ValueError
-        If ``kind`` or ``norm`` is unknown, a size is not positive, ``widths`` and ``depths`` differ in length, or basic
-        blocks are to be widened.
+        If ``kind`` or ``norm`` is unknown, a size is not positive, ``widths`` and ``depths`` differ in length, basic blocks
+        are to be widened, or more stages dilated than there are.
 
     References
     ----------
@@ -162,7 +161,7 @@ class ResNet(Module):
 
     def __init__(
         self, depths=(3, 4, 6, 3), kind="bottleneck", widths=None, stem_width=64, num_classes=1000, channels=3,
-        norm="batch", dilated=False, patch_stem=False, widening=1, rng=None,
+        norm="batch", dilated=False, patch_stem=False, widening=1, eps=1e-5, rng=None,
     ):  # fmt: skip
         if kind not in ("basic", "bottleneck"):
             raise ValueError(f'ResNet: kind must be "basic" or "bottleneck", got {kind!r}')
@@ -176,23 +175,27 @@ class ResNet(Module):
         widths = widths or [(256 if kind == "bottleneck" else 64) * 2**i for i in range(len(depths))]
         if len(widths) != len(depths):
             raise ValueError(f"ResNet: {len(depths)} stages need {len(depths)} widths, got {len(widths)}")
+        if not 0 <= dilated <= len(depths):
+            raise ValueError(
+                f"ResNet: {len(depths)} stages, so dilated must be at most that, got {dilated!r}"
+            )
         rng = init.generator(rng)
+        norm = functools.partial(NORMS[norm], eps=eps)
         self.channels = tuple(widths)
-        self.stride = 4 * 2 ** max(0, len(depths) - 1 - bool(dilated))
+        self.stride = 4 * 2 ** max(0, len(depths) - 1 - int(dilated))
         kernel, stride = (4, 4) if patch_stem else (7, 2)
         self.stem = ConvNorm(channels, stem_width, kernel, stride, 1, norm, rng)
         self.pool = None if patch_stem else MaxPool2d(3, stride=2, padding=1)
         self.stages = []
         inputs = stem_width
+        dilation = 1
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-            dilate = dilated and stage == len(depths) - 1
+            dilate = stage >= len(depths) - int(dilated)
             stride = 1 if stage == 0 or dilate else 2
-            # the first block of a dilated stage reads the map of the stage before, so its filters are not dilated
-            first = Block(kind, inputs, width, stride, 1, norm, rng, widening)
-            others = [
-                Block(kind, width, width, 1, 2 if dilate else 1, norm, rng, widening)
-                for _ in range(depth - 1)
-            ]
+            # the first block of a dilated stage reads the map of the stage before, so it keeps that one's dilation
+            first = Block(kind, inputs, width, stride, dilation, norm, rng, widening)
+            dilation *= 2 if dilate else 1
+            others = [Block(kind, width, width, 1, dilation, norm, rng, widening) for _ in range(depth - 1)]
             self.stages.append([first, *others])
             inputs = width
         self.head = Linear(inputs, num_classes, rng=rng) if num_classes else None

@@ -38,6 +38,7 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     **dict.fromkeys(("LeNet5", "ModernLeNet5"), (1, 1, 32, 32)),
     "alexnet": (1, 3, 227, 227),
     "sngan32_discriminator": (1, 3, 32, 32),
+    **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
     "yolo_v1": (1, 3, 448, 448),
     "yolo_v2_voc": (1, 3, 416, 416),
     "yolo_v2_coco": (1, 3, 416, 416),
@@ -51,6 +52,7 @@ INPUTS = {  # name -> the shape of the published input, where it is another
 TORCHVISION = "torchvision's documentation"
 RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
+FCN = "Long et al. 2015, table 1"
 DEIT = "Touvron et al. 2021"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
@@ -92,6 +94,11 @@ PUBLISHED = {
     "vgg16_bn": Published("138,365,992", "15.47", TORCHVISION),
     "vgg19": Published("143,667,240", "19.632", TORCHVISION),
     "vgg19_bn": Published("143,678,248", "19.632", TORCHVISION),
+    "fcn32s": Published("134", None, FCN),
+    "fcn16s": Published(),
+    "fcn8s": Published(),
+    "fcn_resnet50": Published(),
+    "fcn_resnet101": Published(),
     "vit_ti16": Published("5.7", None, "timm's model card"),
     "vit_s16": Published("22.1", None, "timm's model card"),
     "vit_b16": Published("86,567,656", "17.564", TORCHVISION),
@@ -108,6 +115,8 @@ PUBLISHED = {
     "detr_r50": Published("41", None, DETR),
     "detr_r50_dc5": Published("41", None, DETR),
     "detr_r101": Published("60", None, DETR),
+    "fasterrcnn_resnet50_fpn": Published("41,755,286", None, TORCHVISION),
+    "maskrcnn_resnet50_fpn": Published("44,401,393", None, TORCHVISION),
     "mask2former_r50": Published("44", None, MASK2FORMER),
     "mask2former_swin_t": Published("47", None, MASK2FORMER),
     "sngan32_generator": Published(),

@@ -8,6 +8,7 @@ from minivis.nn import init  # noqa: F401 (mv.nn.init.xavier_uniform)
 from minivis.nn.attention import *
 from minivis.nn.conv import *
 from minivis.nn.dropout import *
+from minivis.nn.feature_pyramid import *
 from minivis.nn.linear import *
 from minivis.nn.mlp import *
 from minivis.nn.module import *

@@ -64,6 +64,8 @@ PRODUCTS = {
     "neighbour_sum": _neighbour_sum,
 }
 UNCOUNTED = ("einsum",)  # its subscripts are not on the tape
+# of these too, if the kernel is fixed
+KERNELS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d")
 
 
 class Table:
@@ -212,15 +214,19 @@ def _products(calls):
         inside[id(call)] += sum(_multiply_adds(node) for node in call.nodes)
         products[id(call.module)] += inside[id(call)]
         inside[id(call.caller)] += inside[id(call)]
-        uncounted.update(node.op for node in call.nodes if node.op in UNCOUNTED)
+        uncounted.update(node.op for node in call.nodes if node.op in UNCOUNTED or _has_fixed_kernel(node))
     return products, uncounted
 
 
 def _multiply_adds(node):
-    if node.op not in PRODUCTS:
+    if node.op not in PRODUCTS or _has_fixed_kernel(node):
         return 0
     shapes = {place: parent.shape for place, parent in node.parents}
     return PRODUCTS[node.op](node.shape, shapes)
+
+
+def _has_fixed_kernel(node):
+    return node.op in KERNELS and 1 not in dict(node.parents)
 
 
 def _labelled(model, modules):

@@ -71,6 +71,9 @@ def _arguments(init, module, args, kwargs):
         return {}  # the constructor itself raises a clearer error
     bound.apply_defaults()
     (_, *named) = bound.arguments.items()
+    rest = next((p.name for p in _signature(init).parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    if rest:  # **options are arguments like the others
+        named = [*(pair for pair in named if pair[0] != rest), *bound.arguments[rest].items()]
     return {name: value for name, value in named if name != "rng" and not isinstance(value, Iterator)}
 
 

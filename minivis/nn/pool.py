@@ -34,6 +34,8 @@ class MaxPool2d(_Pool2d):
     ----------
     kernel_size, stride, padding : int or (int, int), defaults -, ``kernel_size``, 0
         As for `minivis.ops.max_pool2d`.
+    ceil_mode : bool, default False
+        Whether a last window that is not full counts too.
 
     Raises
     ------
@@ -51,8 +53,17 @@ class MaxPool2d(_Pool2d):
     (1, 2, 3, 2)
     """
 
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False):
+        super().__init__(kernel_size, stride, padding)
+        self.ceil_mode = ceil_mode
+
     def forward(self, x):
-        return ops.max_pool2d(as_tensor(x), self.kernel_size, self.stride, self.padding)
+        return ops.max_pool2d(
+            as_tensor(x), self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode
+        )
+
+    def extra_repr(self):
+        return super().extra_repr() + (", ceil_mode=True" if self.ceil_mode else "")
 
 
 class AvgPool2d(_Pool2d):

@@ -125,7 +125,12 @@ def families():
 
 
 def _things(path, model, config):
-    """Which classes are things. If that is unknown, all are stuff, and a model with masks logs a warning."""
+    """Which classes are things. If that is unknown, all are stuff, and a model with masks logs a warning.
+
+    A detector with regions finds nothing else but things.
+    """
+    if hasattr(model, "rpn"):
+        return [True] * len(model.labels)
     try:
         found = things_of(model.labels, config.get("things"))
     except ValueError as error:

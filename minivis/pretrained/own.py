@@ -8,6 +8,7 @@ from pathlib import Path
 from minivis import storage
 from minivis.data import digits, shapes
 from minivis.files import as_path, read_json
+from minivis.models.faster_rcnn import FasterRCNN
 from minivis.models.lenet import LeNet5
 from minivis.pretrained.preprocess import Preprocess
 
@@ -80,8 +81,10 @@ def _digits(model):
 def _shapes(model):
     """Generated scenes: the colours are not normalised."""
     K = model.config["num_classes"]
-    model.labels = dict(enumerate(shapes.CLASSES[:K]))
-    model.things = [label < len(shapes.THINGS) for label in range(K)]
+    first = int(isinstance(model, FasterRCNN))  # its class 0 is the background
+    names = shapes.CLASSES[: K - first]
+    model.labels = dict(enumerate(["background", *names][1 - first :]))
+    model.things = [name in shapes.THINGS for name in model.labels.values()]
     model.preprocess = Preprocess(size=(shapes.SIZE, shapes.SIZE))
 
 

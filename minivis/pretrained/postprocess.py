@@ -11,7 +11,7 @@ from minivis.files import some
 from minivis.listed import told
 from minivis.vision import box_cxcywh_to_xyxy, detr_panoptic, mask2former_panoptic
 
-__all__ = ["classes", "countable", "detections", "segments", "things_of"]
+__all__ = ["classes", "countable", "detections", "pixels", "regions", "segments", "things_of"]
 
 # Number of classes -> number of things, which come first. COCO's panoptic classes have 250 numbers in its files, or 133
 # without gaps; COCO's objects 91, or 80 without gaps.
@@ -117,6 +117,80 @@ def classes(logits, count=5):
     probabilities = ops.softmax(to_numpy(logits), axis=-1)
     labels = np.argsort(-probabilities, kind="stable")[:count]
     return labels, probabilities[labels]
+
+
+def pixels(logits, size):
+    """The class of each pixel of one photo, and how many pixels each class has.
+
+    Parameters
+    ----------
+    logits : ndarray or Tensor, shape (1, K, H, W)
+        The model's output for one photo.
+    size : (int, int)
+        Height and width of the photo: the logits are resized to it, bilinearly.
+
+    Returns
+    -------
+    ids : ndarray of int64, shape ``size``
+        1 + the class of each pixel, as the ids of `segments`.
+    segments : list of dict
+        For each class that occurs: ``id``, ``category_id`` and ``area`` in pixels, the largest first.
+
+    Raises
+    ------
+    ValueError
+        If the logits are of more than one photo.
+
+    Examples
+    --------
+    >>> ids, segments = pixels(np.array([[[[1.0, 0.0]], [[0.0, 1.0]]]]), (1, 2))
+    >>> ids, [s["category_id"] for s in segments]
+    (array([[1, 2]]), [0, 1])
+    """
+    if len(logits) != 1:
+        raise ValueError(f"pixels: expected the answer about one photo (logits: {tuple(logits.shape)})")
+    logits = ops.interpolate(to_numpy(logits), tuple(size), mode="bilinear")
+    ids = 1 + logits[0].argmax(axis=0)
+    found, areas = np.unique(ids, return_counts=True)
+    order = np.argsort(-areas, kind="stable")
+    return ids, [
+        {"id": int(found[i]), "category_id": int(found[i]) - 1, "area": int(areas[i])} for i in order
+    ]
+
+
+def regions(found, size, photo, threshold=0.7):
+    """The objects of one photo that a detector with regions has found, in pixels of the photo.
+
+    Parameters
+    ----------
+    found : dict
+        ``boxes (n, 4)``, ``labels (n,)``, ``scores (n,)``, and perhaps ``masks (n, 1, H, W)``, probabilities.
+    size : (int, int) or None
+        Height and width to which the boxes and masks belong; None: those of the photo.
+    photo : (int, int)
+        Height and width of the photo, in pixels.
+    threshold : float, default 0.7
+        Objects with a smaller score are left out.
+
+    Returns
+    -------
+    dict of ndarray
+        The same for the objects that are left; ``masks`` are boolean, (m, H, W).
+
+    Examples
+    --------
+    >>> found = {"boxes": np.array([[0.0, 1.0, 2.0, 3.0]]), "labels": np.array([4]), "scores": np.array([0.9])}
+    >>> regions(found, (4, 4), (8, 12))["boxes"]
+    array([[0., 2., 6., 6.]])
+    """
+    kept = found["scores"] > threshold
+    height, width = (there / here for there, here in zip(photo, size or photo, strict=True))
+    boxes = found["boxes"] * np.array([width, height, width, height], found["boxes"].dtype)
+    result = {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept]}
+    if "masks" in found:
+        masks = found["masks"][kept].astype(np.float32)
+        result["masks"] = ops.interpolate(masks, size=tuple(photo), mode="bilinear")[:, 0] > 0.5
+    return result
 
 
 def detections(output, size, threshold=0.7):

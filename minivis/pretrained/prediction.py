@@ -8,6 +8,7 @@ from pathlib import Path
 from minivis.autograd import Tensor, no_grad
 from minivis.data.images import read_image
 from minivis.files import as_path
+from minivis.models import YOLO, YOLOv2
 from minivis.pretrained import postprocess
 from minivis.pretrained.folder import CONFIG, from_pretrained, read_json
 from minivis.pretrained.own import load_ready
@@ -57,8 +58,9 @@ def predict(source, photo, out=None, threshold=None, things=None):
     model = load(source)
     if things is not None:
         model.things = postprocess.things_of(model.labels, things)
-    output = run_model(source, model, model.preprocess(image))
-    lines, figure = describe(model, output, image, threshold)
+    batch = model.preprocess(image)
+    output = run_model(source, model, batch)
+    lines, figure = describe(model, output, image, threshold, batch.shape[2:])
     print(*lines, sep="\n")
     figure.save(out)
     print(f"drawn on {out}")
@@ -76,27 +78,38 @@ def load(source):
 
 def run_model(source, model, batch):
     """The model's output for a preprocessed photo. Raise a clear error if model and preprocessing do not fit together."""
+    answer = model.detect if isinstance(model, YOLO | YOLOv2) else model  # YOLO itself returns its grid
     try:
         with no_grad():
-            return model(batch)
+            return answer(batch)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"predict: {source}: the model cannot read a photo as its settings prepare it, {tuple(batch.shape)}: {error}"
         ) from error
 
 
-def describe(model, output, image, threshold=None):
-    """The predictions for a photo as lines of text and as a Figure."""
-    if not model.labels or isinstance(output, list):
+def describe(model, output, image, threshold=None, size=None):
+    """The predictions for a photo as lines of text and as a Figure.
+
+    ``size`` is the height and width of the photo as the model read it; a list of dicts has its boxes in these pixels.
+    """
+    found_in_list = isinstance(output, list) and isinstance(output[0], dict)
+    if not model.labels or (isinstance(output, list) and not found_in_list):
         raise ValueError(
             "predict: this checkpoint is a backbone: it has features for other models, and no classes of its own"
         )
     labels = {number: _printable(name) for number, name in model.labels.items()}
     if isinstance(output, Tensor):
-        return _classes(labels, output, image)
+        return (_pixels if output.ndim == 4 else _classes)(labels, output, image)
+    if found_in_list:
+        threshold = 0.7 if threshold is None else threshold
+        return _objects(
+            labels, postprocess.regions(output[0], size, image.shape[1:], threshold), image, threshold
+        )
     if getattr(output, "masks", None) is not None:
         return _segments(labels, model.things, output, image, threshold)
-    return _boxes(labels, output, image, 0.7 if threshold is None else threshold)
+    threshold = 0.7 if threshold is None else threshold
+    return _objects(labels, postprocess.detections(output, image.shape[1:], threshold), image, threshold)
 
 
 def _printable(name):
@@ -113,16 +126,30 @@ def _classes(names_of, logits, image):
     return lines, viz.classes_on_image(image, names, scores)
 
 
-def _boxes(labels, output, image, threshold):
+def _pixels(labels, logits, image):
     from minivis import viz
 
-    found = postprocess.detections(output, image.shape[1:], threshold)
-    lines = [f"{len(found['boxes'])} objects with a score above {threshold:g}"]
-    for label, score, box in zip(found["labels"], found["scores"], found["boxes"], strict=True):
+    ids, segments = postprocess.pixels(logits, image.shape[1:])
+    lines = [f"{len(segments)} classes"]
+    for segment in segments:
+        name = labels.get(segment["category_id"], str(segment["category_id"]))
+        lines.append(f"{name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
+    return lines, viz.panoptic_on_image(image, ids, segments, labels, size=8)
+
+
+def _objects(labels, found, image, threshold):
+    from minivis import viz
+
+    boxes = found["boxes"]
+    lines = [f"{len(boxes)} objects with a score above {threshold:g}"]
+    for label, score, box in zip(found["labels"], found["scores"], boxes, strict=True):
         x0, y0, x1, y1 = (round(float(x)) for x in box)
         name = labels.get(int(label), str(label))
         lines.append(f"{score:.3f}  {name}  from ({x0}, {y0}) to ({x1}, {y1})")
-    return lines, viz.boxes_on_image(image, found["boxes"], found["labels"], found["scores"], labels, size=8)
+    told = found["labels"], found["scores"], labels
+    if "masks" in found:
+        return lines, viz.masks_on_image(image, found["masks"], *told, size=8, boxes=boxes)
+    return lines, viz.boxes_on_image(image, boxes, *told, size=8)
 
 
 def _segments(labels, things, output, image, threshold):

@@ -162,10 +162,10 @@ def measure_panoptic(model, merge, count=None, split="held-out", seed=None):
     return metric.compute()
 
 
-def measure_pixels(model, count=None, split="held-out"):
-    """Mean IoU of a `PixelNamer` on scenes that it was not trained on: {"mIoU": 0 to 1}."""
+def measure_pixels(model, count=None, split="held-out", seed=None):
+    """Mean IoU of a model with logits (B, K, H, W), on scenes that it was not trained on: {"mIoU": 0 to 1}."""
     counted = np.zeros((len(shapes.CLASSES),) * 2, np.int64)
-    for images, there in DataLoader(fresh_scenes(count, split=split, sample=with_pixels), 50):
+    for images, there in DataLoader(fresh_scenes(count, seed, split, sample=with_pixels), 50):
         with no_grad():
             named = model(images).numpy().argmax(axis=1)
         counted += confusion_matrix(named, there, len(shapes.CLASSES))

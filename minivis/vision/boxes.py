@@ -38,7 +38,7 @@ def with_room(boxes):
 areas_in_range = computed_in(with_room)  # a decorator for functions that multiply sides
 
 
-def _check(name, **boxes):
+def check_four(name, **boxes):
     """Raise for boxes that are not four floating-point coordinates."""
     shapes = ", ".join(f"{argument}: {tuple(x.shape)}" for argument, x in boxes.items())
     for argument, x in boxes.items():
@@ -52,7 +52,7 @@ def _check(name, **boxes):
 
 def check_corners(name, **boxes):
     """Raise for boxes of negative width or height."""
-    _check(name, **boxes)
+    check_four(name, **boxes)
     for argument, x in boxes.items():
         negative = (x[..., 2:] < x[..., :2]).any(axis=-1)
         if negative.any():
@@ -97,7 +97,7 @@ def box_cxcywh_to_xyxy(boxes):
     >>> box_cxcywh_to_xyxy(np.array([5.0, 3.0, 4.0, 2.0]))
     array([3., 2., 7., 4.])
     """
-    _check("box_cxcywh_to_xyxy", boxes=boxes)
+    check_four("box_cxcywh_to_xyxy", boxes=boxes)
     centre = boxes[..., :2]
     half = boxes[..., 2:] * 0.5
     return ops.concatenate([centre - half, centre + half], axis=-1)
@@ -130,7 +130,7 @@ def box_xyxy_to_cxcywh(boxes):
     >>> box_xyxy_to_cxcywh(np.array([3.0, 2.0, 7.0, 4.0]))
     array([5., 3., 4., 2.])
     """
-    _check("box_xyxy_to_cxcywh", boxes=boxes)
+    check_four("box_xyxy_to_cxcywh", boxes=boxes)
     low = boxes[..., :2]
     high = boxes[..., 2:]
     return ops.concatenate([(low + high) * 0.5, high - low], axis=-1)
@@ -343,6 +343,6 @@ def clip_boxes(boxes, height, width):
     >>> clip_boxes(np.array([-3.0, 2.0, 7.0, 4.0]), 3, 5)
     array([0., 2., 5., 3.])
     """
-    _check("clip_boxes", boxes=boxes)
+    check_four("clip_boxes", boxes=boxes)
     limits = (width, height, width, height)
     return ops.stack([ops.clip(boxes[..., i], 0, limit) for i, limit in enumerate(limits)], axis=-1)

@@ -1,19 +1,18 @@
-"""Masks of objects: boxes around masks, masks of boxes, pasting small masks into an image, IoU and Dice.
+"""Masks of objects: boxes around masks, masks of boxes, IoU and Dice.
 
-Not here: losses on masks (losses/masks.py), files (run_lengths.py), assigning each pixel to one segment (panoptic.py).
+Not here: losses on masks (losses/masks.py), small masks of a box (region_masks.py), files (run_lengths.py), assigning
+each pixel to one segment (panoptic.py).
 """
 
 import operator
 
-from minivis import ops
 from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
-from minivis.precision import rounded, widened
 
-__all__ = ["boxes_to_masks", "mask_dice", "mask_iou", "masks_to_boxes", "paste_masks"]
+__all__ = ["boxes_to_masks", "mask_dice", "mask_iou", "masks_to_boxes"]
 
 
-def _length(name, argument, value):
+def pixels_along(name, argument, value):
     """Check a number of pixels: an integer of at least 1."""
     try:
         value = operator.index(value)
@@ -35,7 +34,7 @@ def as_masks(name, masks):
     return masks
 
 
-def _corners(name, boxes):
+def corners_of(name, boxes):
     """The four columns x1, y1, x2, y2 of boxes; raise if x1 > x2 or y1 > y2."""
     if boxes.ndim < 1 or boxes.shape[-1] != 4:
         raise ValueError(f"{name}: boxes must be (..., 4): x1, y1, x2, y2 (boxes: {tuple(boxes.shape)})")
@@ -126,82 +125,15 @@ def boxes_to_masks(boxes, height, width):
            [False, False, False]])
     """
     boxes = boxes.data if isinstance(boxes, Tensor) else boxes
-    height, width = _length("boxes_to_masks", "height", height), _length("boxes_to_masks", "width", width)
-    x1, y1, x2, y2 = (side[..., None] for side in _corners("boxes_to_masks", boxes))
+    height, width = (
+        pixels_along("boxes_to_masks", "height", height),
+        pixels_along("boxes_to_masks", "width", width),
+    )
+    x1, y1, x2, y2 = (side[..., None] for side in corners_of("boxes_to_masks", boxes))
     xp = namespace(boxes)
     x, y = xp.arange(width) + 0.5, xp.arange(height) + 0.5
     columns, rows = (x1 <= x) & (x < x2), (y1 <= y) & (y < y2)  # (..., W), (..., H)
     return rows[..., :, None] & columns[..., None, :]
-
-
-def paste_masks(masks, boxes, height, width):
-    """Resize small masks to their boxes in an image, as Mask R-CNN does with its 28 x 28 masks.
-
-    The centre of pixel (i, j) is the point ((j + 1/2 - x1) / (x2 - x1), (i + 1/2 - y1) / (y2 - y1)) of the box. The mask
-    is sampled there by bilinear interpolation; outside the box it falls to 0 within half a mask pixel.
-
-    Parameters
-    ----------
-    masks : ndarray or Tensor, shape (N, h, w)
-        Floating-point, usually probabilities.
-    boxes : ndarray or Tensor, shape (N, 4)
-        xyxy in pixels. They may extend beyond the image. A box without area gives an empty mask.
-    height, width : int
-        Height and width of the image, in pixels.
-
-    Returns
-    -------
-    ndarray or Tensor, shape (N, height, width)
-        In the dtype of `masks`; ``> 0.5`` gives boolean masks.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, the boxes are not xyxy, or the image has no pixels.
-    TypeError
-        If `height` or `width` is not an integer, or `masks` or `boxes` is not floating-point.
-
-    Notes
-    -----
-    Differentiable in `masks` and `boxes`. Half a pixel matters: sampling at corners instead of centres moves an object by
-    half a pixel up and to the left. At an IoU threshold of 0.75 this can make a small object wrong.
-
-    References
-    ----------
-    He et al., "Mask R-CNN", ICCV 2017, section 3.1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> paste_masks(np.ones((1, 1, 1)), np.array([[1.0, 0.0, 3.0, 1.0]]), 1, 4)
-    array([[[0.25, 0.75, 0.75, 0.25]]])
-    """
-    if masks.ndim != 3 or tuple(boxes.shape) != (masks.shape[0], 4):
-        raise ValueError(
-            f"paste_masks: masks must be (N, h, w) and boxes (N, 4) (masks: {tuple(masks.shape)}, "
-            f"boxes: {tuple(boxes.shape)})"
-        )
-    height, width = _length("paste_masks", "height", height), _length("paste_masks", "width", width)
-    if boxes.dtype.kind != "f":  # half pixels would be lost
-        raise TypeError(f"paste_masks: boxes must be floating-point, got {boxes.dtype.name}")
-    dtype = masks.dtype
-    masks = widened(masks)
-    boxes = widened(boxes)
-    x1, y1, x2, y2 = _corners("paste_masks", boxes)
-    raw = boxes.data if isinstance(boxes, Tensor) else boxes
-    xp = namespace(raw)
-    shape = (masks.shape[0], height, width)
-    solid = ((raw[:, 2] > raw[:, 0]) & (raw[:, 3] > raw[:, 1]))[:, None]  # (N, 1)
-
-    def along(low, high, length):  # (N,), (N,) -> (N, length), -1 and 1 at the sides of the box
-        centres = (xp.arange(length) + 0.5).astype(raw.dtype)
-        side = ops.where(solid, ops.expand_dims(high - low, -1), 1.0)
-        return ops.where(solid, 2 * (centres - ops.expand_dims(low, -1)) / side - 1, -3.0)  # -3: far outside
-
-    x = ops.broadcast_to(ops.expand_dims(along(x1, x2, width), -2), shape)
-    y = ops.broadcast_to(ops.expand_dims(along(y1, y2, height), -1), shape)
-    pasted = ops.squeeze(ops.grid_sample(ops.expand_dims(masks, 1), ops.stack([x, y], axis=-1)), 1)
-    return rounded(pasted, dtype)
 
 
 def mask_iou(masks1, masks2):

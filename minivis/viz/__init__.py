@@ -10,6 +10,8 @@ from minivis.viz.charts import *
 from minivis.viz.classes import *
 from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
+from minivis.viz.detection import *
+from minivis.viz.detection_road import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
@@ -19,6 +21,7 @@ from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
+from minivis.viz.segmentation import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *

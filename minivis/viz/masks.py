@@ -7,14 +7,34 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from minivis.viz.boxes import colour_of, draw_image, draw_tags, gallery, name_of, per_box, picture_of, tags
+from minivis.viz.boxes import (
+    colour_of,
+    corners_of,
+    draw_boxes,
+    draw_image,
+    draw_tags,
+    gallery,
+    name_of,
+    per_box,
+    picture_of,
+    tags,
+)
 from minivis.viz.style import INK, array, legend
 
-__all__ = ["masks_on_image", "panoptic_on_image", "panoptic_on_images", "semantic_map"]
+__all__ = ["masks_on_image", "masks_on_images", "panoptic_on_image", "panoptic_on_images", "semantic_map"]
 
 
 def masks_on_image(
-    image, masks, labels=None, scores=None, names=None, strength=0.5, size=4.0, title=None, caption=None
+    image,
+    masks,
+    labels=None,
+    scores=None,
+    names=None,
+    strength=0.5,
+    size=4.0,
+    title=None,
+    caption=None,
+    boxes=None,
 ):
     """Paint one mask for each object on an image, each in a colour of its own, outlined, with its tag.
 
@@ -34,6 +54,8 @@ def masks_on_image(
         Width of the image in inches.
     title, caption : str, optional
         Above and below.
+    boxes : array_like, shape (T, 4), optional
+        Corners in pixels, as for `boxes_on_image`: a box around each mask, in its colour. The tags are then on the boxes.
 
     Returns
     -------
@@ -43,7 +65,7 @@ def masks_on_image(
     Raises
     ------
     ValueError
-        If height and width of the masks differ from the image's, or labels or scores differ from them in number.
+        If height and width of the masks differ from the image's, or labels, scores or boxes differ from them in number.
 
     Examples
     --------
@@ -51,22 +73,91 @@ def masks_on_image(
     >>> [text.get_text() for text in fig.axes[0].texts]
     ['line']
     """
-    picture = picture_of("masks_on_image", image)
+    masks, labels, scores, boxes = (
+        None if given is None else [given] for given in (masks, labels, scores, boxes)
+    )
+    given = {"labels": labels, "scores": scores, "boxes": boxes}
+    return _objects("masks_on_image", [image], masks, given, names, None, 1, strength, size, title, caption)
+
+
+def masks_on_images(
+    images, masks, labels=None, scores=None, names=None, titles=None, columns=None, strength=0.5, size=2.6, title=None,
+    caption=None, boxes=None,
+):  # fmt: skip
+    """Paint a gallery of images with the masks of their objects: truth beside prediction, or many scenes.
+
+    Parameters
+    ----------
+    images : sequence of array_like
+        Each as in `masks_on_image`; a batch (B, C, H, W) is one.
+    masks, labels, scores, boxes : sequence of array_like
+        One entry for each image, each as in `masks_on_image`; all except ``masks`` are optional.
+    names, strength
+        As in `masks_on_image`.
+    titles : sequence of str, optional
+        One for each image.
+    columns : int, optional
+        Images in a row; default: at most 4.
+    size : float, default 2.6
+        Width of an image in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown.
+
+    Raises
+    ------
+    ValueError
+        As `masks_on_image`; or if the sequences differ in length.
+
+    Examples
+    --------
+    >>> image, mask = np.zeros((8, 8)), np.eye(8, dtype=bool)
+    >>> len(masks_on_images([image, image], [mask[None], []], titles=["truth", "found"]).axes)
+    2
+    """
+    given = {"labels": labels, "scores": scores, "boxes": boxes}
+    return _objects(
+        "masks_on_images", images, masks, given, names, titles, columns, strength, size, title, caption
+    )
+
+
+def _objects(caller, images, masks, given, names, titles, columns, strength, size, title, caption):
+    """The common part of both functions; errors begin with the name of the caller."""
+    pictures = [picture_of(caller, image) for image in images]
+    for argument, values in {"masks": masks, "titles": titles, **given}.items():
+        if values is not None and len(values) != len(pictures):
+            raise ValueError(f"{caller}: {len(values)} {argument} for {len(pictures)} images")
+    painted = [_masks_of(caller, its, picture) for its, picture in zip(masks, pictures, strict=True)]
+    fig, axes = gallery(caller, pictures, titles, columns, size, title, caption)
+    for i, (ax, picture, its) in enumerate(zip(axes, pictures, painted, strict=True)):
+        labels, scores, boxes = (None if values is None else values[i] for values in given.values())
+        labels, scores = (per_box(caller, *pair, its) for pair in (("labels", labels), ("scores", scores)))
+        boxes = None if boxes is None else corners_of(caller, boxes, picture)
+        if boxes is not None and len(boxes) != len(its):
+            raise ValueError(f"{caller}: boxes must be ({len(its)}, 4), one for each mask, got {boxes.shape}")
+        colours = [colour_of(number) for number in range(len(its))]
+        texts = tags(labels, scores, names)
+        draw_image(ax, picture, boxes)
+        paint_masks(ax, its, colours, texts if boxes is None else None, strength)
+        if boxes is not None:
+            draw_boxes(ax, boxes, texts=texts, scores=scores, width=1.2, colours=colours)
+    return fig
+
+
+def _masks_of(caller, masks, picture):
+    """Masks as bool (T, H, W), checked."""
     masks = array(masks, "masks") > 0
     masks = masks.reshape(0, *picture.shape[:2]) if masks.size == 0 else masks
     if masks.ndim != 3 or masks.shape[1:] != picture.shape[:2]:
         raise ValueError(
-            f"masks_on_image: masks must be (T, H, W) with the image's H and W, got {masks.shape} for an image "
+            f"{caller}: masks must be (T, H, W) with the image's H and W, got {masks.shape} for an image "
             f"of {picture.shape[:2]}"
         )
-    labels, scores = (
-        per_box("masks_on_image", name, given, masks)
-        for name, given in (("labels", labels), ("scores", scores))
-    )
-    fig, (ax,) = gallery("masks_on_image", [picture], None, 1, size, title, caption)
-    draw_image(ax, picture)
-    _paint(ax, masks, [colour_of(i) for i in range(len(masks))], tags(labels, scores, names), strength)
-    return fig
+    return masks
 
 
 def panoptic_on_image(
@@ -164,7 +255,7 @@ def _draw(caller, images, results, names, titles, columns, strength, size, title
     fig, axes = gallery(caller, pictures, titles, columns, size, title, caption)
     for ax, picture, (masks, texts) in zip(axes, pictures, read, strict=True):
         draw_image(ax, picture, grey=True)
-        _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
+        paint_masks(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
     return fig
 
 
@@ -238,7 +329,7 @@ def semantic_map(
     masks = np.array([labels == number for number in found]).reshape(-1, *labels.shape)
     colours = [colour_of(number) for number in found]
     large = [w if mask.mean() > 0.02 else "" for mask, w in zip(masks, words, strict=True)]
-    _paint(ax, masks, colours, large, 1.0 if image is None else strength)
+    paint_masks(ax, masks, colours, large, 1.0 if image is None else strength)
     patches = [
         Patch(facecolor=c, edgecolor=INK, linewidth=0.5, label=w) for c, w in zip(colours, words, strict=True)
     ]
@@ -248,7 +339,7 @@ def semantic_map(
     return fig
 
 
-def _paint(ax, masks, colours, texts, strength):
+def paint_masks(ax, masks, colours, texts, strength):
     """Masks in their colours, each with an outline, then the tags."""
     height, width = masks.shape[1:]
     layer = np.zeros((height, width, 4))

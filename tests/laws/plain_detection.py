@@ -59,6 +59,100 @@ def _scored_boxes(rng):
     }
 
 
+def _pairs_of_boxes(rng):
+    """As many proposals as boxes, none without area."""
+    N = int(rng.integers(1, 6))
+    low = rng.normal(0, 10, (2, N, 2))
+    both = np.concatenate([low, low + rng.uniform(0.3, 20, (2, N, 2))], axis=-1) * rng.choice([0.05, 1, 30])
+    return both.astype(np.float32)
+
+
+def _weighted(rng, **arrays):
+    if rng.random() < 0.6:
+        arrays["weights"] = tuple(float(w) for w in rng.uniform(0.2, 10, 4))
+    return arrays
+
+
+def _box_encode(rng):
+    proposals, boxes = _pairs_of_boxes(rng)
+    return _weighted(rng, proposals=proposals, boxes=boxes)
+
+
+def _box_decode(rng):
+    proposals, _ = _pairs_of_boxes(rng)
+    deltas = rng.standard_normal((len(proposals), 4)) * rng.choice([0.3, 1, 6])
+    return _weighted(rng, deltas=deltas.astype(np.float32), proposals=proposals)
+
+
+def _anchor_boxes(rng):
+    height, width = (int(n) for n in rng.integers(1, 7, 2))
+    sizes, ratios = (rng.uniform(0.2, 9, int(rng.integers(1, 4))).tolist() for _ in range(2))
+    return {
+        "height": height,
+        "width": width,
+        "stride": int(rng.integers(1, 33)),
+        "sizes": sizes,
+        "ratios": ratios,
+    }
+
+
+def _match_anchors(rng):
+    A, T = int(rng.integers(1, 12)), int(rng.integers(0, 5))
+    iou = (rng.permutation(A * T) / max(A * T, 1)).reshape(A, T) * rng.uniform(0.3, 1) + 0.0007
+    if T == 1 and rng.random() < 0.5:
+        iou = iou.round(1) * 0.99  # ties, and overlaps of nothing
+    options = {"high": float(rng.uniform(0.5, 0.8)), "low": float(rng.uniform(0.1, 0.5))}
+    return {"iou": iou.astype(np.float32), **(options if rng.random() < 0.5 else {})}
+
+
+def _soft_nms(rng):
+    given = _scored_boxes(rng)
+    given["scores"] = (rng.permutation(len(given["boxes"])) + rng.uniform(0.6, 0.9)).astype(np.float32) / 13
+    del given["threshold"]
+    options = {"sigma": float(rng.uniform(0.1, 1)), "threshold": float(rng.uniform(0.01, 0.4))}
+    return {**given, **{name: value for name, value in options.items() if rng.random() < 0.6}}
+
+
+def _feature_map(rng):
+    shape = int(rng.integers(1, 3)), int(rng.integers(1, 3)), *(int(n) for n in rng.integers(1, 9, 2))
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def _regions(rng, images, scale):
+    R = int(rng.integers(1, 4))
+    low = rng.uniform(-3, 8, (R, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0, 9, (R, 2))], axis=1) / scale
+    return np.concatenate([rng.integers(0, images, (R, 1)), boxes], axis=1).astype(np.float32)
+
+
+def _region_call(rng):
+    features = _feature_map(rng)
+    scale = float(rng.choice([1, 0.5, 0.125]))
+    size = _one_or_two(rng, rng.integers(1, 5, 2))
+    return {"features": features, "rois": _regions(rng, len(features), scale), "size": size, "scale": scale}
+
+
+def _roi_pool(rng):
+    given = _region_call(rng)
+    if rng.random() < 0.3:
+        given["rois"] = np.round(given["rois"] * 2) / 2  # halves
+        given["rois"][:, 0] = np.floor(given["rois"][:, 0])
+    return given
+
+
+def _roi_align(rng):
+    given = _region_call(rng)
+    if rng.random() < 0.6:
+        given["sampling"] = int(rng.integers(1, 4))
+    if rng.random() < 0.6:
+        given["aligned"] = bool(rng.random() < 0.4)
+    return given
+
+
+def _spp(rng):
+    return {"x": _feature_map(rng), "levels": tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, 4)))}
+
+
 def _masks(rng):
     shape = rng.integers(1, 5), rng.integers(1, 9)
     return {
@@ -70,6 +164,24 @@ def _masks(rng):
 def _focal(rng):
     options = {"alpha": float(rng.uniform(0.05, 0.95)), "gamma": float(rng.choice([0, 0.5, 1, 2, 2.5, 4]))}
     return {**_masks(rng), **{name: value for name, value in options.items() if rng.random() < 0.7}}
+
+
+def _regions(rng):
+    R, K, m = (int(n) for n in rng.integers((0, 1, 1), 5))
+    targets = rng.random((R, m, m))
+    return {
+        "logits": (rng.standard_normal((R, K, m, m)) * rng.choice([1, 4, 200])).astype(np.float32),
+        "labels": rng.integers(0, K, R),
+        "targets": (targets if rng.random() < 0.3 else targets < 0.4).astype(np.float32),
+    }
+
+
+def _pasted(rng):
+    height, width = (int(n) for n in rng.integers(1, 9, 2))
+    low = rng.uniform(-0.5, 0.8, 2) * [width, height]
+    box = np.concatenate([low, low + rng.uniform(0.05, 1.2, 2) * [width, height]])
+    mask = rng.random(rng.integers(1, 7, 2))
+    return {"mask": mask.astype(np.float32), "box": box.astype(np.float32), "height": height, "width": width}
 
 
 def _one_or_two(rng, sides):
@@ -202,15 +314,45 @@ def _sizes_of_boxes(rng):
     return {"sizes": sizes, "k": k, "rng": np.random.default_rng(int(rng.integers(2**32)))}
 
 
+def _picture(rng):
+    shape = *rng.integers(1, 7, 2), *([(), (3,), (2,)][rng.integers(3)])
+    image = rng.random(shape) if rng.random() < 0.5 else rng.integers(0, 3, shape) + 0.05 * rng.random(shape)
+    options = {"min_size": int(rng.integers(1, 6))} if rng.random() < 0.5 else {}
+    return {"image": image.astype(np.float32), "k": float(rng.choice([0.05, 0.2, 0.7, 2])), **options}
+
+
+def _segmented(rng):
+    """Pictures whose segments are rectangles or scattered pixels."""
+    H, W = rng.integers(3, 7, 2)
+    rows, columns = np.sort(rng.integers(0, 3, H)), np.sort(rng.integers(0, 2, W))
+    labels = 2 * rows[:, None] + columns if rng.random() < 0.7 else rng.integers(0, 4, (H, W))
+    shape = H, W, *([(), (3,)][rng.integers(2)])
+    image = rng.uniform(0, 1, shape) * rng.choice([0.3, 1])
+    options = {"weights": tuple(rng.integers(0, 3, 4).tolist())} if rng.random() < 0.6 else {}
+    return {"image": image.astype(np.float32), "labels": labels + int(rng.integers(0, 3)), **options}
+
+
 PLAIN_DETECTION = {
     "box_cxcywh_to_xyxy": _boxes_by_centres,
     "box_xyxy_to_cxcywh": _boxes_by_corners,
     "box_iou": _two_lists,
     "generalized_box_iou": _two_lists,
     "linear_sum_assignment": _costs,
+    "box_encode": _box_encode,
+    "box_decode": _box_decode,
+    "anchor_boxes": _anchor_boxes,
+    "match_anchors": _match_anchors,
+    "roi_pool": _roi_pool,
+    "roi_align": _roi_align,
+    "spp": _spp,
+    "graph_segmentation": _picture,
+    "hierarchical_grouping": _segmented,
     "nms": _scored_boxes,
+    "soft_nms": _soft_nms,
     "dice_loss": _masks,
     "sigmoid_focal_loss": _focal,
+    "mask_loss": _regions,
+    "paste_masks": _pasted,
     "window_partition": _partition,
     "window_reverse": _reverse,
     "shifted_window_mask": _shifted,

@@ -57,6 +57,15 @@ def _subsample(rng):
     return {"x": _numbers(rng, B, C, 2 * H, 2 * W), "weight": _numbers(rng, C), "bias": _numbers(rng, C)}
 
 
+def _bilinear_kernel(rng):
+    rows, columns = (int(side) for side in rng.integers(1, 33, 2))
+    return {"size": rows if rng.random() < 0.3 else (rows, columns)}
+
+
+def _fcn_upsample(rng):
+    return {"scores": _numbers(rng, *rng.integers(1, 6, 4)), "factor": int(rng.integers(1, 9))}
+
+
 def _field_of_view(rng):
     count = int(rng.integers(1, 13))
     layers = np.stack(
@@ -147,6 +156,32 @@ def _max_pool2d(rng):
     H, W = np.maximum(1, np.array(kernels) - 2 * np.array(paddings)) + rng.integers(0, 6, 2)
     x = _numbers(rng, *rng.integers(1, 4, 2), H, W) - np.float32(rng.choice([0, 5]))
     return {"x": x, "kernel_size": kernel, **options}
+
+
+def _max_pool2d_with_indices(rng):
+    kernel, kernels = _pair(rng, 1, 4)
+    H, W = np.array(kernels) * rng.integers(1, 4, 2) + rng.integers(0, kernels)
+    x = _numbers(rng, *rng.integers(1, 4, 2), H, W)
+    return {"x": x.round() if rng.random() < 0.3 else x, "kernel": kernel}
+
+
+def _max_unpool2d(rng):
+    B, C, h, w = (int(n) for n in rng.integers(1, 5, 4))
+    H, W = (int(n) for n in (h, w) + rng.integers(0, 6, 2))
+    indices = np.stack([rng.choice(H * W, h * w, replace=False) for _ in range(B * C)])
+    return {"x": _numbers(rng, B, C, h, w), "indices": indices.reshape(B, C, h, w), "size": (H, W)}
+
+
+def _crop_concat(rng):
+    B, C, D, h, w = rng.integers(1, 5, 5)
+    H, W = (h, w) + rng.integers(0, 7, 2)
+    return {"skip": _numbers(rng, B, C, H, W), "up": _numbers(rng, B, D, h, w)}
+
+
+def _border_weights(rng):
+    labels = rng.integers(0, int(rng.integers(1, 5)), rng.integers(1, 8, 2))
+    labels = np.where(rng.random(labels.shape) < rng.choice([0.0, 0.4, 0.8]), 0, labels * rng.integers(1, 4))
+    return {"labels": labels, **_some(rng, w0=float(rng.uniform(0, 12)), sigma=float(rng.uniform(0.5, 6)))}
 
 
 def _interpolate(rng):
@@ -315,6 +350,8 @@ PLAIN = {
     "sine_position_code": _sine_position_code,
     "attention_distance": _attention_distance,
     "field_of_view": _field_of_view,
+    "bilinear_kernel": _bilinear_kernel,
+    "fcn_upsample": _fcn_upsample,
     "softmax": _softmax,
     "log_softmax": _softmax,
     "layer_norm": _layer_norm,
@@ -322,6 +359,10 @@ PLAIN = {
     "conv2d": _conv2d,
     "conv_transpose2d": _conv_transpose2d,
     "max_pool2d": _max_pool2d,
+    "max_pool2d_with_indices": _max_pool2d_with_indices,
+    "max_unpool2d": _max_unpool2d,
+    "crop_concat": _crop_concat,
+    "border_weights": _border_weights,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
     "interpolate": _interpolate,

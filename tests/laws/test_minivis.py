@@ -36,9 +36,29 @@ def residual_block(x, w1, b1, w2, b2):
     return mv.ops.relu(x + branch)
 
 
+def max_pool2d_with_indices(x, kernel):
+    return mv.ops.max_pool2d(x, kernel, return_indices=True)
+
+
+def max_unpool2d(x, indices, size):
+    """The op, which wants the sizes of windows: here each value has a window as large as fits."""
+    kernel = tuple(n // m for n, m in zip(size, x.shape[2:], strict=True))
+    # the last window, with the rest
+    last = [n - (m - 1) * k for n, m, k in zip(size, x.shape[2:], kernel, strict=True)]
+    return mv.ops.max_unpool2d(x, indices, tuple(last), kernel)
+
+
+OTHER_FORMS = {  # functions of the library that are called in another way than the laws call them
+    "max_pool2d_with_indices": max_pool2d_with_indices,
+    "max_unpool2d": max_unpool2d,
+    "multi_head_attention": multi_head_attention,
+    "residual_block": residual_block,
+}
+
+
 def ours(name):
-    if name in ("multi_head_attention", "residual_block"):
-        return {"multi_head_attention": multi_head_attention, "residual_block": residual_block}[name]
+    if name in OTHER_FORMS:
+        return OTHER_FORMS[name]
     return next(
         getattr(home, name)
         for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis)

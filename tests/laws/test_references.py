@@ -67,6 +67,54 @@ def interpolate(x, size, mode="nearest", align_corners=False):
     return np.reshape(planes, (*x.shape[:2], *size))
 
 
+def max_pool2d_with_indices(x, kernel):
+    """One window at a time, pixel by pixel; a later pixel wins only if it is larger."""
+    M, N = pair(kernel)
+    shape = (*x.shape[:2], x.shape[2] // M, x.shape[3] // N)
+    maxima = np.full(shape, -np.inf)
+    indices = np.zeros(shape, int)
+    for b, c, i, j in np.ndindex(shape):
+        for row, column in np.ndindex(M, N):
+            y, z = i * M + row, j * N + column
+            if x[b, c, y, z] > maxima[b, c, i, j]:
+                maxima[b, c, i, j] = x[b, c, y, z]
+                indices[b, c, i, j] = sum(x.shape[3] for _ in range(y)) + z
+    return maxima, indices
+
+
+def max_unpool2d(x, indices, size):
+    out = np.zeros((*x.shape[:2], *size))
+    for b, c, i, j in np.ndindex(x.shape):
+        out[b, c, *divmod(indices[b, c, i, j], size[1])] = x[b, c, i, j]
+    return out
+
+
+def crop_concat(skip, up):
+    """One pixel at a time."""
+    B, D, h, w = up.shape
+    C = skip.shape[1]
+    top, left = (math.floor((m - n) / 2) for m, n in zip(skip.shape[2:], (h, w), strict=True))
+    out = np.empty((B, C + D, h, w))
+    for b, c, i, j in np.ndindex(out.shape):
+        out[b, c, i, j] = skip[b, c, i + top, j + left] if c < C else up[b, c - C, i, j]
+    return out
+
+
+def border_weights(labels, w0=10.0, sigma=5.0):
+    """SciPy's distance transforms, and the share of each class counted."""
+    objects = [n for n in range(1, labels.max() + 1) if (labels == n).any()]
+    near = np.sort([scipy.ndimage.distance_transform_edt(labels != n) for n in objects], axis=0)
+    out = np.empty(labels.shape)
+    kinds = np.unique(labels > 0)
+    for place in np.ndindex(labels.shape):
+        share = np.mean((labels > 0) == (labels[place] > 0))
+        out[place] = 1 / (len(kinds) * share)
+        if len(objects) > 1:
+            d = near[0][place] + near[1][place]
+            out[place] += w0 * math.exp(-d * d / (2 * sigma * sigma))
+    return out.astype(np.float32)
+
+
 def multi_head(query, key, value, weights, heads, mask=None):
     """One image and one head at a time, with the head's rows of the weights."""
     w = weights
@@ -104,6 +152,29 @@ def subsample(x, weight, bias):
     """Each of the four pixels from its own slice."""
     sums = x[:, :, ::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, ::2] + x[:, :, 1::2, 1::2]
     return np.einsum("bchw,c->bchw", sums, weight) + bias.reshape(1, -1, 1, 1)
+
+
+def bilinear_kernel(size):
+    """Two boxes of the width of a pixel's cell, f wide each, laid over one another: their overlap is the kernel."""
+    sides = []
+    for side in pair(size):
+        factor = math.ceil(side / 2)
+        box = np.ones(factor)
+        triangle = np.convolve(box, box) / factor  # odd: 2 f - 1 weights, the highest in the middle
+        if side % 2 == 0:  # between two cells: the mean of neighbours
+            triangle = np.convolve(triangle, [0.5, 0.5])
+        sides.append(triangle)
+    return np.array([[row * column for column in sides[1]] for row in sides[0]], np.float32)
+
+
+def fcn_upsample(scores, factor):
+    """SciPy's interpolation of a picture with a border of zeros, which is as wide as a cell."""
+    B, K, H, W = scores.shape
+    places = [1 + (np.arange(factor * n) - (factor - 1) / 2) / factor for n in (H, W)]
+    grid = np.meshgrid(*places, indexing="ij")
+    padded = np.pad(scores, ((0, 0), (0, 0), (1, 1), (1, 1))).reshape(-1, H + 2, W + 2)
+    planes = [scipy.ndimage.map_coordinates(plane, grid, order=1) for plane in padded]
+    return np.reshape(planes, (B, K, factor * H, factor * W))
 
 
 def field_of_view(layers):
@@ -339,7 +410,13 @@ THIRD = RIGHT | {
     "self_attention_2d": self_attention_2d,
     "spectral_norm": spectral_norm,
     "conv_transpose2d": conv_transpose,
+    "max_pool2d_with_indices": max_pool2d_with_indices,
+    "max_unpool2d": max_unpool2d,
+    "crop_concat": crop_concat,
+    "border_weights": border_weights,
     "field_of_view": field_of_view,
+    "bilinear_kernel": bilinear_kernel,
+    "fcn_upsample": fcn_upsample,
     "interpolate": interpolate,
     "local_response_norm": local_response_norm,
     "masked_conv2d": masked_conv2d,

@@ -64,6 +64,15 @@ def test_products_outside_of_layers_calls_and_frozen_weights_count():
     assert not model.twice.weight.requires_grad and model.never.weight.requires_grad
 
 
+def test_a_fixed_kernel_is_not_counted_and_this_is_said():
+    class Enlarging(nn.Module):
+        def forward(self, x):
+            return mv.vision.fcn_upsample(x, 2)
+
+    table = mv.summary(Enlarging(), (1, 3, 4, 4))
+    assert table.uncounted == {"conv_transpose2d": 1} and table.rows[0].multiply_adds == 0
+
+
 def test_the_model_is_left_as_it_was():
     model = CNN(widths=(4,), depth=1)
     model.layers[1].eval()

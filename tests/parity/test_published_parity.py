@@ -57,7 +57,7 @@ def answers(model, inputs, names):
     """{name: Tensor}; a name is a path of attributes and numbers, such as auxiliary.0.boxes."""
     if names == ["tokens"]:
         return {"tokens": model.features(*inputs)}
-    found = model(*inputs)
+    found = model.both(*inputs) if "auxiliary" in names else model(*inputs)
     if isinstance(found, mv.Tensor):
         return {"logits": found}
     step = lambda x, piece: x[int(piece)] if piece.isdigit() else getattr(x, piece)  # noqa: E731

@@ -18,8 +18,9 @@ NAMES = (
     "hf_swin_base_patch4_window7_224", "hf_swin_tiny_patch4_window7_224", "hf_vit_base_patch16_224",
     "hf_vit_large_patch16_224", "ms_swin_tiny_patch4_window7_224", "timm_deit_base_distilled_patch16_224",
     "timm_resnet50", "timm_swin_tiny_patch4_window7_224", "timm_vit_base_patch16_224", "timm_vit_large_patch16_224",
-    "tv_alexnet", "tv_resnet18", "tv_resnet50", "tv_swin_t", "tv_vgg11", "tv_vgg16", "tv_vgg16_bn", "tv_vgg19_bn",
-    "tv_vit_b_16",
+    "tv_alexnet", "tv_fasterrcnn_resnet50_fpn", "tv_fasterrcnn_resnet50_fpn_published", "tv_fcn_resnet50",
+    "tv_maskrcnn_resnet50_fpn", "tv_maskrcnn_resnet50_fpn_published", "tv_resnet18", "tv_resnet50", "tv_swin_t",
+    "tv_vgg11", "tv_vgg16", "tv_vgg16_bn", "tv_vgg19_bn", "tv_vit_b_16",
 )  # fmt: skip
 
 

@@ -21,10 +21,14 @@ DIGITS = ["cnn-digits", "lenet-digits", "vit-digits", "vit-scattered-digits"]
 SHAPES = [
     "detr-panoptic-shapes",
     "detr-shapes",
+    "fcn-shapes",
+    "faster-rcnn-shapes",
     "local-attention-shapes",
+    "mask-rcnn-shapes",
     "mask2former-shapes",
     "swin-shapes",
     "yolo-shapes",
+    "unet-shapes",
 ]
 NAMES = sorted([*DIGITS, *SHAPES, "non-local-films", "sagan-digits"])
 # what the checkpoints reach

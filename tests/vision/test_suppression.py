@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minivis as mv
-from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_iou, nms
+from minivis.vision import batched_nms, box_cxcywh_to_xyxy, box_iou, nms, soft_nms
 
 RNG = np.random.default_rng(5)
 
@@ -132,3 +132,33 @@ SCORES = np.array([0.5, 0.6])
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_worked_boxes():
+    boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [5, 0, 15, 10]])
+    scores = np.array([0.9, 0.8, 0.7])
+    for threshold, kept in ((0.5, [0, 2]), (0.3, [0]), (1 / 3, [0, 2])):
+        assert nms(boxes, scores, threshold).tolist() == kept
+    indices, lowered = soft_nms(boxes, scores)
+    assert indices.tolist() == [0, 2, 1]
+    once, twice = np.exp(-2 * np.array([90 / 110, 60 / 140]) ** 2)
+    np.testing.assert_allclose(lowered, [0.9, 0.7 * np.exp(-2 / 9), 0.8 * once * twice])
+
+
+def test_soft_nms_drops_what_falls_below_the_threshold():
+    boxes = np.array([[0.0, 0, 4, 4]] * 3)
+    scores = np.array([0.9, 0.8, 0.1], np.float32)
+    indices, lowered = soft_nms(boxes, scores, sigma=0.5, threshold=0.05)
+    assert indices.tolist() == [0, 1] and lowered.dtype == np.float32
+    np.testing.assert_allclose(lowered, [0.9, 0.8 * np.exp(-2)], rtol=1e-6)
+    assert soft_nms(boxes, scores, threshold=0.95)[0].tolist() == []
+    assert [part.shape for part in soft_nms(np.zeros((0, 4)), np.zeros(0))] == [(0,), (0,)]
+
+
+def test_mistakes_of_soft_nms_are_named():
+    for options, message in (
+        ({"sigma": 0}, "sigma must be positive"),
+        ({"threshold": 2}, "threshold must be"),
+    ):
+        with pytest.raises(ValueError, match=f"soft_nms: {message}"):
+            soft_nms(np.zeros((0, 4)), np.zeros(0), **options)
