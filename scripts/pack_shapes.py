@@ -150,8 +150,8 @@ def _pixels(scenes, logits):
 
 
 def _as_segments(classes):
-    """A map of classes as a panoptic result: one segment for each class."""
-    return classes, [{"id": int(k), "category_id": int(k)} for k in np.unique(classes)]
+    """A map of classes as a panoptic result: one segment for each class, so that each has its colour in every picture."""
+    return classes, [{"id": k, "category_id": k} for k in range(len(shapes.CLASSES))]
 
 
 def _boxes(scenes, output):
@@ -246,9 +246,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=WHAT)
     parser.add_argument("run", type=Path, help="folder of a finished training")
-    parser.add_argument(
-        "--cpu-seconds", type=float, help="processor time of the training, if it ran beside other work"
-    )
+    parser.add_argument("--cpu-seconds", type=float, help="of the last part of the training, drawing too")
     options = parser.parse_args()
     name = options.name
     trained = json.loads((options.run / "metrics.json").read_text())
@@ -256,6 +254,7 @@ def main():
     storage.save(mv.load(options.run), target, half=True)
     model = mv.load(target)
     figures = measure(name, model)
+    last = [*trained.get("seconds for", ["all"])][-1]
     card = {
         "name": name,
         "what": WHAT[name],
@@ -267,7 +266,7 @@ def main():
         "parameters": trained["parameters"],
         "steps": trained["steps"],
         **{key: value for key, value in trained.items() if key.startswith("seconds")},
-        **({} if options.cpu_seconds is None else {"CPU seconds": options.cpu_seconds}),
+        **({} if options.cpu_seconds is None else {"CPU seconds for": {last: options.cpu_seconds}}),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,

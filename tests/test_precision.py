@@ -211,6 +211,7 @@ VISION = [
     Row("darknet_to_grid", normal((2, 4 * 13)), lambda x: vision.darknet_to_grid(x, 2, 2, 3)),
     Row("dimension_clusters", uniform((20, 2), low=20, high=400), lambda s: vision.dimension_clusters(s, 3, 0), pulled=False),
     Row("grid_cells", shares(9), lambda b: [*vision.grid_cells(b, 7)], pulled=False),
+    Row("grid_detections", also(lambda rng: [shares(18)(rng)[0].reshape(1, 3, 3, 2, 4)], uniform((1, 3, 3, 2, 2))), lambda b, s: [*vision.grid_detections(b, s, (300, 400))[0].values()], pulled=False),
     Row("grid_to_darknet", normal((2, 2, 13)), lambda x: vision.grid_to_darknet(x, 2)),
     Row("yolo_boxes", normal((3, 4, 13)), lambda x: vision.yolo_boxes(x, 2)),
     Row("yolo_decode", also(normal((3, 4, 2, 6)), uniform((2, 2), high=9)), lambda x, a: vision.yolo_decode(x, a.data), steps=2),
@@ -229,6 +230,8 @@ LOSSES = [
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("mask_loss", normal((3, 2, 150, 150), scale=3), lambda z: losses.mask_loss(z, np.array([1, 0, 1]), PIXELS.reshape(-1)[:67_500].reshape(3, 150, 150))),
+    Row("proposal_losses", normal((3_000,), (3_000, 4), (3_000, 4)), lambda z, d, t: list(losses.proposal_losses(z, d, np.arange(3_000) % 2, t))),
+    Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
@@ -266,6 +269,7 @@ NN = [
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.3, per="batch").eval()),
     Row("Dropout", normal(TOKENS), forward, lambda: nn.Dropout(0.25), steps=2),
     Row("Embedding", normal(1), lambda layer, x: layer(np.arange(4_000) % 3), lambda: nn.Embedding(3, 4)),
+    Row("FeaturePyramid", normal(MAP), lambda layer, x: layer([x])[0], lambda: nn.FeaturePyramid((8,), 4), steps=4),
     Row("Flatten", normal(MAP), forward, nn.Flatten),
     Row("FrozenBatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.FrozenBatchNorm2d(8), steps=2),
     Row("GELU", normal(TOKENS), forward, nn.GELU, steps=2),
@@ -299,8 +303,8 @@ NN = [
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
-    "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
-    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "sliding_windows", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
+    "no floats: integers": ["balanced_sample", "id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
+    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

@@ -30,7 +30,8 @@ def roi_align_by_sparse_product(features, rois, size, scale=1.0, sampling=2, ali
     h, w = checked_pair("roi_align", "size", size)
     plain.checked("roi_align", features, rois, scale)
     sampling = plain.checked_sampling("roi_align", sampling)
-    (B, C, H, W), R = features.shape, rois.shape[0]
+    (B, C, H, W) = features.shape
+    R = rois.shape[0]
     rois = rois.astype(xp.float64)
     v, at_row = _cells(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned)  # (R, h, 2 S)
     u, at_column = _cells(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned)

@@ -801,7 +801,8 @@ def _first_three(boxes, scores, sigma=0.5, threshold=0.001):
     """Only the first three boxes that are taken lower the scores of others."""
     table = _overlaps(boxes.astype(np.float64))
     lowered = scores.astype(np.float64)
-    left, taken = list(range(len(scores))), []
+    left = list(range(len(scores)))
+    taken = []
     while left and lowered[left].max() >= threshold:
         best = max(left, key=lambda i: (lowered[i], -i))
         left.remove(best)

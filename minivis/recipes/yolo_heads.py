@@ -32,10 +32,8 @@ SEEDS = (0, 1)
 STEPS = 300
 HELD_OUT = 500
 GRID = 8  # cells along a side
-SMALL = {
-    "neck": (128, 32),
-    "hidden": 1024,
-}  # of the connected head: fewer channels before it, or it has 30 million weights
+# of the connected head: fewer channels before it, or it would have 30 million weights
+SMALL = {"neck": (128, 32), "hidden": 1024}
 
 
 def results():

@@ -79,25 +79,24 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
     h, w = checked_pair(name, "size", size)
     images = checked(name, features, rois, scale)
     sampling = checked_sampling(name, sampling)
-    (_, C, H, W), R = features.shape, rois.shape[0]
-    rois = rois.astype(
-        xp.float64
-    )  # between hundreds of cells, float32 would leave few digits for the weights
+    (_, C, H, W) = features.shape
+    R = rois.shape[0]
+    # in float64: between hundreds of cells, float32 would leave few digits for the weights
+    rois = rois.astype(xp.float64)
     rows = axis_weights(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned, features.dtype)
     columns = axis_weights(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned, features.dtype)
     y = xp.zeros((R, C, h, w), features.dtype)
     for b, here in images:
-        A_y, A_x = (
-            rows[here][:, None],
-            columns[here].swapaxes(1, 2)[:, None],
-        )  # (R_b, 1, h, H), (R_b, 1, W, w)
+        A_y = rows[here][:, None]  # (R_b, 1, h, H)
+        A_x = columns[here].swapaxes(1, 2)[:, None]  # (R_b, 1, W, w)
         y[here] = A_y @ features[b] @ A_x  # (R_b, C, h, w)
 
     def vjp(g):
         def of_features():
             g_features = xp.zeros(features.shape, g.dtype)
             for b, here in images:
-                A_y, A_x = rows[here].swapaxes(1, 2)[:, None], columns[here][:, None]
+                A_y = rows[here].swapaxes(1, 2)[:, None]
+                A_x = columns[here][:, None]
                 g_features[b] = (A_y @ g[here] @ A_x).sum(axis=0)
             return g_features
 
@@ -192,7 +191,8 @@ def roi_pool(features, rois, size, scale=1.0):
     xp = namespace(features, rois)
     h, w = checked_pair(name, "size", size)
     checked(name, features, rois, scale)
-    (B, C, H, W), R = features.shape, rois.shape[0]
+    (B, C, H, W) = features.shape
+    R = rois.shape[0]
     top, bottom = pool_edges(xp, rois[:, 2], rois[:, 4], h, H, scale)  # (R, h)
     left, right = pool_edges(xp, rois[:, 1], rois[:, 3], w, W, scale)  # (R, w)
     first = rois[:, 0].astype(xp.int64)[:, None, None] * (H * W)
@@ -201,7 +201,8 @@ def roi_pool(features, rois, size, scale=1.0):
     found = xp.full((R, h, w, C), -1, xp.int64)  # the row of the maximum in `pixels`; -1: an empty bin
     for dy in range(_largest(bottom - top)):
         for dx in range(_largest(right - left)):
-            row, column = (top + dy)[:, :, None], (left + dx)[:, None, :]
+            row = (top + dy)[:, :, None]
+            column = (left + dx)[:, None, :]
             inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
             at = xp.where(inside, first + row * W + column, 0)
             value = pixels[at]  # (R, h, w, C)

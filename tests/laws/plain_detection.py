@@ -126,7 +126,8 @@ def _regions(rng, images, scale):
 
 
 def _region_call(rng):
-    features, scale = _feature_map(rng), float(rng.choice([1, 0.5, 0.125]))
+    features = _feature_map(rng)
+    scale = float(rng.choice([1, 0.5, 0.125]))
     size = _one_or_two(rng, rng.integers(1, 5, 2))
     return {"features": features, "rois": _regions(rng, len(features), scale), "size": size, "scale": scale}
 

@@ -59,7 +59,8 @@ def anchors(height, width, stride, sizes, ratios):
         for ratio in ratios:
             for size in sizes:
                 w = np.sqrt(size * size / ratio)
-                x, y = stride * (cell % width) + stride / 2, stride * (cell // width) + stride / 2
+                x = stride * (cell % width + 0.5)
+                y = stride * (cell // width + 0.5)
                 found.append([x - w / 2, y - w * ratio / 2, x + w / 2, y + w * ratio / 2])
     return np.array(found, np.float32)
 
@@ -76,7 +77,8 @@ def match(iou, high=0.7, low=0.3):
 
 def soften(boxes, scores, sigma=0.5, threshold=0.001):
     """With the shape of the list changing: each taken box is cut out of it."""
-    left, found = [[s, -i, i] for i, s in enumerate(scores)], []
+    left = [[s, -i, i] for i, s in enumerate(scores)]
+    found = []
     while left and max(left)[0] >= threshold:
         score, _, best = max(left)
         found.append((best, score))

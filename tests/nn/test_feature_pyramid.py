@@ -25,7 +25,8 @@ def test_a_level_is_its_map_and_the_coarser_level_enlarged():
     levels = pyramid(MAPS)
     assert [x.shape for x in levels] == [(2, 6, 10, 14), (2, 6, 5, 7), (2, 6, 3, 4)]
     coarse = pyramid.lateral[2](MAPS[2])
-    rows, columns = [0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2, 3]  # the nearest of 3 and 4
+    rows = [0, 0, 1, 1, 2]  # the nearest of 3
+    columns = [0, 0, 1, 1, 2, 2, 3]  # and of 4
     middle = pyramid.lateral[1](MAPS[1]) + coarse[:, :, rows][:, :, :, columns]
     fine = pyramid.lateral[0](MAPS[0]) + ops.interpolate(middle, scale_factor=2)
     for got, merged, output in zip(levels, (fine, middle, coarse), pyramid.output, strict=True):

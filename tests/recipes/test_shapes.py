@@ -24,9 +24,17 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "unet-shapes": {"mIoU": 0.85},
 }
 NAMES = sorted(AT_LEAST)
+LONG = {
+    "swin-shapes",
+    "detr-shapes",
+    "detr-panoptic-shapes",
+    "mask2former-shapes",
+}  # half an hour; others a quarter
 AGAIN = (
     "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
 )
+
+ESTIMATED = "alone, from the processor time of 100 steps"  # the same, where it was not run again
 
 
 @pytest.fixture
@@ -88,7 +96,9 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
     for figure, least in AT_LEAST[name].items():
         assert said[figure] >= least
     assert (folder / storage.WEIGHTS).stat().st_size <= 3_000_000
-    assert min(card["seconds"], card.get(AGAIN, {}).get("seconds", np.inf)) <= 1800
+    alone = {**card["seconds for"], **card.get("CPU seconds for", {})}  # the clock runs on beside other work
+    again = [card.get(key, {}).get("seconds", np.inf) for key in (AGAIN, ESTIMATED)]
+    assert min(sum(alone.values()), *again) <= (1800 if name in LONG else 900)
     assert (folder / card["failures"]).exists() and card["recipe"] == f"minivis train {name} --seed 0"
 
 
