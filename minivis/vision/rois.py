@@ -95,9 +95,10 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
         def of_features():
             g_features = xp.zeros(features.shape, g.dtype)
             for b, here in images:
-                A_y = rows[here].swapaxes(1, 2)[:, None]
-                A_x = columns[here][:, None]
-                g_features[b] = (A_y @ g[here] @ A_x).sum(axis=0)
+                across = g[here] @ columns[here][:, None]  # (R_b, C, h, W)
+                # summed over regions and bins
+                total = xp.tensordot(rows[here], across, axes=((0, 1), (0, 2)))  # (H, C, W)
+                g_features[b] = xp.moveaxis(total, 0, 1)
             return g_features
 
         return (of_features,)
