@@ -30,9 +30,8 @@ LONG = {
     "detr-panoptic-shapes",
     "mask2former-shapes",
 }  # half an hour; others a quarter
-AGAIN = (
-    "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
-)
+# measured where the shipped weights were trained beside other work
+AGAIN = "the recipe again, nothing beside it"
 
 ESTIMATED = "alone, from the processor time of 100 steps"  # the same, where it was not run again
 
