@@ -2,7 +2,7 @@
 
 Ronneberger, Fischer and Brox, "U-Net: Convolutional networks for biomedical image segmentation", MICCAI 2015, figure 1.
 Slide ``C/87-unet``.
-Not here: its joint and the weights of its loss (vision/cropping.py, vision/border_weights.py), training (recipes/).
+Not here: its joint and the weights of its loss (vision/cropping.py, vision/loss_weights.py), training (recipes/).
 """
 
 import math

@@ -682,7 +682,7 @@ passed = claims(
 # ## Where to go next
 #
 # Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 03, 05, 07,
-# 08), *what it can do* (10, 15, 19), *how fast it is* (21).
+# 08), *what it can do* (10, 14, 15, 19), *how fast it is* (21).
 #
 # | chapter | what you will build | time to read |
 # |---|---|---|
@@ -695,6 +695,7 @@ passed = claims(
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
 # | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
 # | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
+# | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
 # | [16 Segmentation](16_segmentation.ipynb) | a network that labels every pixel, and masks for single objects | 75 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |

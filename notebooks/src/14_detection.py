@@ -162,10 +162,6 @@ assert (
     results["one object"][2].mean() > 2 * iou.mean()
     and results["two, left to right"][2].mean() > 1.5 * iou.mean()
 )
-apart = np.abs(
-    drawn(150, "validation", 2)[1].reshape(-1, 2, 4)[:, 0, 0] - 0.5
-)  # how far the first one is from the middle
-middle = np.abs(said[:, :, 0].mean(axis=1) - 0.5)
 numbers = sorted({len(s.labels) for s in scenes})
 print("numbers of objects in 200 ordinary scenes:", numbers)
 assert len(numbers) > 5
@@ -218,7 +214,8 @@ def sliding_windows(size, side, stride):
     return np.stack([x, y, x + side, y + side], axis=-1).reshape(-1, 4)
 
 
-sides, stride = (10, 16, 26), 3
+sides = (10, 16, 26)
+stride = 3
 windows = [sliding_windows(64, side, stride) for side in sides]
 print("we ask about", *(len(w) for w in windows), "windows of", *sides, "pixels")
 
@@ -377,7 +374,8 @@ def nms_loops(boxes, scores, threshold):
 
 def nms_fast(boxes, scores, threshold):
     """The same with one row of overlaps for each box that stays."""
-    left, kept = np.argsort(-scores, kind="stable"), []
+    left = np.argsort(-scores, kind="stable")
+    kept = []
     while len(left):
         kept.append(left[0])
         overlaps = box_iou(boxes[left[:1]], boxes[left[1:]])[0]
@@ -475,7 +473,8 @@ def segment_row(row, k):
     part = list(range(len(row)))  # the segment of each pixel
     inside = {i: 0 for i in part}
     for w, i in sorted((abs(row[i + 1] - row[i]), i) for i in range(len(row) - 1)):
-        a, b = part[i], part[i + 1]
+        a = part[i]
+        b = part[i + 1]
         slack = min(inside[c] + k / part.count(c) for c in (a, b))
         if w <= slack:
             part = [a if c == b else c for c in part]
@@ -586,9 +585,8 @@ t = encode_by_hand(p, g)
 np.testing.assert_allclose(t, [0.5, 0.75, 0, 0.693147], atol=1e-6)  # log 2
 np.testing.assert_allclose(box_encode(p[None], g[None])[0], t)
 np.testing.assert_allclose(box_decode(t[None], p[None])[0], g)
-np.testing.assert_allclose(
-    encode_by_hand(3 * p + 7, 3 * g + 7), t
-)  # moved and enlarged together: the same code
+# moved and enlarged together: the same code
+np.testing.assert_allclose(encode_by_hand(3 * p + 7, 3 * g + 7), t)
 print("dx, dy, dw, dh:", t.round(3))
 
 # %% [markdown]
@@ -606,7 +604,7 @@ def vectors(crops):
 
 
 x, x_new = vectors(crops), vectors(new_crops)  # (n, 64)
-signs = np.where(classes[:, None] == np.arange(6), 1, -1)  # each class against the rest
+signs = np.where(classes[:, None] == np.arange(6), 1, -1)  # (n, 6): each class against the rest
 svm = mv.nn.Linear(64, 6, rng=draw)
 optimizer = mv.optim.AdamW(svm.parameters(), lr=1e-2, weight_decay=1e-3, schedule=mv.optim.one_cycle(300))
 for _ in range(300):
@@ -619,6 +617,8 @@ with mv.no_grad():
 said = np.where(scores.max(axis=1) > 0, scores.argmax(axis=1), BACKGROUND)
 print(f"softmax {right.mean():.1%} right on new windows, SVMs {(said == new_classes).mean():.1%}")
 
+
+# %%
 thing = classes < BACKGROUND
 wanted = box_encode(boxes[thing], nearest[thing])  # (n, 4)
 thing_new = new_classes < BACKGROUND
@@ -650,9 +650,10 @@ by_rcnn = [rcnn(image, regions) for image, regions in zip(images, proposed, stri
 numbers = [mv.metrics.average_precision(f, truth[:12])["AP50"] for f in (kept[:12], by_rcnn)]
 print(f"AP50 on 12 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
 assert numbers[1] > numbers[0]
-assert (
-    20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
-)  # SVMs and regressors for the 20 classes of VOC
+# SVMs and regressors for the 20 classes of VOC, on 4,096 and 256 x 6 x 6 features of AlexNet
+assert 20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
+
+# %%
 viz.images(
     list(np.clip(warp(scene.image, proposed[one][:16], side=32) / 4 + 0.5, 0, 1)),
     columns=8,
@@ -735,9 +736,8 @@ def one_region(*corners):
 # %% tags=["slide:C/52-fast-rcnn"]
 counting = np.arange(16.0).reshape(1, 4, 4)  # (C, H, W): 0 to 15
 np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 3, 3), 2)[0], [[5, 7], [13, 15]])
-np.testing.assert_array_equal(
-    roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]]
-)  # 3 cells: bins share one
+# 3 rows of cells in 2 bins: they share one
+np.testing.assert_array_equal(roi_pool_loops(counting, (0, 0, 2, 2), 2)[0], [[5, 6], [9, 10]])
 x = rng.standard_normal((3, 9, 12))
 for corners in ((0, 0, 47, 35), (5.3, 7.9, 30.2, 20.1), (8, 8, 9, 30)):
     library = mv.vision.roi_pool(x[None], one_region(*corners), 3, scale=0.25)
@@ -834,6 +834,7 @@ def grid_of_bins(left, top, right, bottom, bins=2):
     return [[x[j], y[i], x[j + 1], y[i + 1]] for i in range(bins) for j in range(bins)]
 
 
+# %%
 def whole_bins(bins=2):
     """The same for the rounded region, in whole cells as RoIPool takes them."""
     high, wide = y1 - y0 + 1, x1 - x0 + 1
@@ -980,12 +981,14 @@ def anchors_by_loops(height, width, stride, sizes, ratios):
     out = []
     for y, x in itertools.product(range(height), range(width)):
         for ratio, size in itertools.product(ratios, sizes):
-            w, h = size / ratio**0.5, size * ratio**0.5
+            w = size / ratio**0.5
+            h = size * ratio**0.5
             cx, cy = (x + 0.5) * stride, (y + 0.5) * stride
             out.append([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
     return np.array(out)
 
 
+# %%
 def match_by_loops(iou, high=0.7, low=0.3):
     """What each anchor is asked for: the number of an object, -1 to be ignored, -2 for background; iou is (A, T)."""
     A, T = iou.shape
@@ -1000,6 +1003,7 @@ def match_by_loops(iou, high=0.7, low=0.3):
     return np.array(out)
 
 
+# %%
 mine = anchors_by_loops(3, 4, 16, (32, 64), (0.5, 1, 2))
 np.testing.assert_allclose(mine, mv.vision.anchor_boxes(3, 4, 16, (32, 64), (0.5, 1, 2)), rtol=1e-6)
 sides = mine[:, 2:] - mine[:, :2]
@@ -1177,7 +1181,8 @@ viz.channel_layout(
 # %%
 def yolo_loss_loops(prediction, boxes, classes, grid, B):
     """One picture: prediction (S, S, 5 B + C), boxes (T, 4) as fractions of the picture, classes (T,)."""
-    loss, responsible = 0.0, set()
+    loss = 0.0
+    responsible = set()
     for (cx, cy, w, h), k in zip(boxes, classes, strict=True):
         column, row = min(int(cx * grid), grid - 1), min(int(cy * grid), grid - 1)
         own = prediction[row, column, : 5 * B].reshape(B, 5)
@@ -1197,6 +1202,7 @@ def yolo_loss_loops(prediction, boxes, classes, grid, B):
     return loss
 
 
+# %%
 some = rng.uniform(0.05, 0.9, (7, 7, 2 * 5 + 6))
 things = {"boxes": scene.boxes.astype(float), "labels": scene.labels}
 by_hand = yolo_loss_loops(some, things["boxes"], things["labels"], 7, 2)
@@ -1292,9 +1298,8 @@ left_over = {
     "surer than 0.5": int((every["scores"] > 0.5).sum()),
     "objects": T,
 }
-assert isinstance(answer["boxes"], np.ndarray) and not isinstance(
-    answer["boxes"], mv.Tensor
-)  # no graph behind an answer
+# arrays without a graph: no gradient leads back through these choices
+assert isinstance(answer["boxes"], np.ndarray) and not isinstance(answer["boxes"], mv.Tensor)
 viz.bars(
     left_over,
     "boxes",
@@ -1387,6 +1392,7 @@ targets = grid_targets(more)
 print("maps:", maps_to_learn.shape)
 
 
+# %%
 def learn(steps=500, batch=24, seed=0):
     """Train the detector on the maps; return it and its losses."""
     rng = np.random.default_rng(seed)
@@ -1462,6 +1468,7 @@ def of_regions(images):
     return [{**f, "labels": f["labels"] - 1} for f in detector(images)]
 
 
+# %%
 detr = mv.load("detr-shapes")
 ways = {
     "Faster R-CNN": (detector, of_regions),
@@ -1516,6 +1523,7 @@ def duplicates(found, least=0.5):
     return extra / max(sure, 1)
 
 
+# %%
 detector.nms_threshold = 1.0  # no suppression at the end
 with mv.no_grad():
     raw = {
@@ -1627,7 +1635,7 @@ passed = mv.laws.check("spp", my_spp).passed
 # %% [markdown]
 # ### Exercise 3: RoIAlign
 # Write `my_roi_align(features, rois, size, scale, sampling=2, aligned=True)`: maps `(B, C, H, W)`; regions `(R, 5)`, the index
-# of the picture and left, top, right, bottom in pixels of the picture; `size` is a number of bins or (rows, columns); `scale` is
+# of the picture and left, top, right, bottom in pixels of the picture; `size` is a number of bins or a pair of them, (rows, columns); `scale` is
 # cells for each pixel. Return `(R, C, h, w)`. A bin is the mean of `sampling` $\times$ `sampling` points in the middles of its
 # parts, read by bilinear interpolation. With `aligned`, the middle of cell $i$ is at $i + 1/2$; without, it is at $i$, and a
 # region is at least one cell wide and high. Points up to one cell outside the outermost middles count as on them; points

@@ -27,6 +27,7 @@ import math
 import time
 
 import numpy as np
+from scipy.ndimage import label as connected_regions
 
 import minivis as mv
 from minivis import nn, ops, optim, viz
@@ -45,8 +46,6 @@ rng = np.random.default_rng(0)
 # shapes and three grounds, and their labels are known exactly, because the scenes are generated.
 
 # %% tags=["slide:C/69-semantic-segmentation"]
-from scipy.ndimage import label as connected_regions
-
 scenes = [shapes.scene(seed) for seed in range(100)]  # held out: no training saw them
 chosen = [scenes[i] for i in (1, 2, 3, 7)]
 merged = 0
@@ -113,9 +112,8 @@ for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
 classifier = nn.Sequential(*layers, nn.Conv2d(8, 9, 1, rng=rng))
 
 image = scenes[3].image[:, :32, :32]
-wide = np.pad(
-    image, ((0, 0), (4, 4), (4, 4)), mode="reflect"
-)  # (3, 40, 40): every pixel has a patch around it
+# every pixel has a patch around it
+wide = np.pad(image, ((0, 0), (4, 4), (4, 4)), mode="reflect")  # (3, 40, 40)
 windows = np.lib.stride_tricks.sliding_window_view(wide, (9, 9), axis=(1, 2))  # (3, 32, 32, 9, 9)
 patches = windows.transpose(1, 2, 0, 3, 4).reshape(-1, 3, 9, 9)  # (1024, 3, 9, 9)
 with mv.no_grad():
@@ -165,7 +163,9 @@ viz.curves(
 # %% tags=["slide:C/72-fully-convolutional"]
 side = 224
 stages = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]  # VGG-16: channels and convolutions
-pooled, full, inputs = [], [], 3
+pooled = []
+full = []
+inputs = 3
 for stage, (width, count) in enumerate(stages):
     weights = inputs * width * 9 + (count - 1) * width * width * 9
     pooled.append(weights * (side // 2**stage) ** 2 / 1e9)
@@ -382,7 +382,8 @@ viz.grids(
 # %%
 def transpose_loops(x, weight, stride, padding, output_padding):
     """(H, W) and a filter (k, k): stamp, then cut the padding off."""
-    (H, W), k = x.shape, len(weight)
+    H, W = x.shape
+    k = len(weight)
     grown = np.zeros((stride * (H - 1) + k + output_padding, stride * (W - 1) + k + output_padding))
     for i, j in np.ndindex(H, W):
         grown[stride * i : stride * i + k, stride * j : stride * j + k] += x[i, j] * weight
@@ -491,7 +492,8 @@ assert mv.laws.judge("fcn_upsample", mv.vision.fcn_upsample).passed
 # padding $p$ adds $(\frac{k - 1}{2} - p)\,S$, a $2 \times 2$ pooling $\frac{S}{2}$.
 
 # %%
-stride, offset = 1, 0.0
+stride = 1
+offset = 0.0
 for stage, count in enumerate((2, 2, 3, 3, 3)):
     for n in range(count):
         padding = 100 if stage == n == 0 else 1
@@ -545,7 +547,9 @@ viz.architecture(mv.models.UNet((10, 20, 48, 96, 96), 9, 3, padded=True, norm="b
 # labels for the 388 in its middle. We follow the sizes as in figure 1 of the paper:
 
 # %% tags=["slide:C/87-unet"]
-size, sizes, levels = 572, [572], []
+size = 572
+sizes = [572]
+levels = []
 for level in range(5):
     size = size // 2 if level else size
     sizes += [size] * bool(level) + [size - 2, size - 4]
@@ -581,8 +585,8 @@ assert kinds.count("Conv2d") + kinds.count("ConvTranspose2d") == 23 and unet.out
 # %%
 def crop_concat_loops(skip, up):
     """(B, C, H, W) and (B, D, h, w) -> (B, C + D, h, w), pixel by pixel."""
-    (H, W), (B, D, h, w) = skip.shape[2:], up.shape
-    C = skip.shape[1]
+    C, H, W = skip.shape[1:]
+    B, D, h, w = up.shape
     out = np.zeros((B, C + D, h, w), skip.dtype)
     for b, c, i, j in np.ndindex(out.shape):
         from_skip = c < C
@@ -743,9 +747,8 @@ np.testing.assert_allclose(twin(batch).numpy(), library(batch).numpy(), atol=1e-
 # of all pixels.
 
 # %%
-drawn = [
-    shapes.scene(3_000_000_000_000 + i) for i in range(480)
-]  # other numbers than those of any measurement
+# other numbers than those of any measurement
+drawn = [shapes.scene(3_000_000_000_000 + i) for i in range(480)]
 pictures = np.stack([s.image for s in drawn])
 labels = np.stack([s.semantic for s in drawn])
 optimiser = optim.AdamW(mine, lr=6e-3, schedule=optim.one_cycle(120, warmup=0.1))
@@ -1081,9 +1084,12 @@ viz.dots(
 # %% [markdown]
 # ## Exercises
 #
+# Where a law judges your function, manners count too: float32 in gives float32 out, inputs stay as they are, and
+# nothing is printed.
+#
 # ### Exercise 1: pool, and remember where
 # Write `my_pool(x, kernel)` for `x` (B, C, H, W): it returns a pair, the maxima and their positions, both
-# (B, C, H', W'). `kernel` is a number or (rows, columns); windows lie side by side, and rows or columns at the end that
+# (B, C, H', W'). `kernel` is a number or a pair (rows, columns); windows lie side by side, and rows or columns at the end that
 # fill no window are dropped. A position counts the pixels of the plane of `x`, row by row: row * W + column. If two pixels
 # of a window are the largest, the first counts.
 
@@ -1118,7 +1124,7 @@ passed = mv.laws.check("max_pool2d_with_indices", my_pool).passed
 # ### Exercise 2: which sizes go through U-Net?
 # Write `my_size(size, poolings)`: the side of the labels of a U-Net without padding for an image of side `size`. Each
 # level, also the lowest, has two $3 \times 3$ convolutions on the way down, and each level but the lowest two on the way
-# up. Return `None` if a map would have an odd size before a pooling, or no pixels anywhere.
+# up. Return 0 if a map would have an odd size before a pooling, or no pixels anywhere.
 
 
 # %% tags=["exercise:size"]
@@ -1130,8 +1136,8 @@ passed = claims(
     "the size of the labels",
     ("is 388 for 572 pixels", lambda: my_size(572, 4), 388, "Two convolutions take four pixels: 572, 568, 284, 280, ..."),
     ("is 4 for 188 pixels", lambda: my_size(188, 4), 4, "188 is the smallest image: its lowest map is 4 x 4 after two convolutions."),
-    ("does not exist for 570 pixels", lambda: my_size(570, 4), None, "570, 566, 283: a pooling would drop a row."),
-    ("does not exist for 172 pixels", lambda: my_size(172, 4), None, "At the top nothing would be left: a size must be positive."),
+    ("does not exist for 570 pixels", lambda: my_size(570, 4), 0, "570, 566, 283: a pooling would drop a row."),
+    ("does not exist for 172 pixels", lambda: my_size(172, 4), 0, "At the top nothing would be left: a size must be positive."),
     ("is 40 less with two poolings", lambda: [my_size(n, 2) for n in (44, 60, 100)], [4, 20, 60], "The number of levels is poolings + 1."),
 ).passed  # fmt: skip
 
@@ -1143,13 +1149,13 @@ passed = claims(
 #     n = size - 4
 #     for _ in range(poolings):
 #         if n < 2 or n % 2:
-#             return None
+#             return 0
 #         n = n // 2 - 4
 #     if n < 1:
-#         return None
+#         return 0
 #     for _ in range(poolings):
 #         n = 2 * n - 4
-#     return n if n > 0 else None
+#     return max(n, 0)
 # ```
 #
 # With four poolings $n$ pixels at the bottom become $16 n - 60$ at the top.
@@ -1161,7 +1167,7 @@ passed = claims(
 # float32 (H, W): $w_c + w_0 \exp(-(d_1 + d_2)^2 / (2 \sigma^2))$. Distances are Euclidean, from a pixel to the nearest
 # pixel of an object: 0 inside it. With fewer than two objects the second part is 0. $w_c = N / (2 n)$ for a class (ground
 # or objects) with $n$ of the $N$ pixels, and 1 if there is only one class. Use
-# `scipy.ndimage.distance_transform_edt(mask)`, the distance of each True pixel to the nearest False one, or plain loops.
+# `distance_transform_edt(mask)` of `scipy.ndimage`, the distance of each True pixel to the nearest False one, or plain loops.
 
 
 # %% tags=["exercise:weights"]
@@ -1176,8 +1182,6 @@ passed = mv.laws.check("border_weights", my_weights).passed
 #
 # ```python
 # def my_weights(labels, w0=10.0, sigma=5.0):
-#     from scipy.ndimage import distance_transform_edt
-#
 #     thing = labels > 0
 #     kinds = 1 + (thing.any() and not thing.all())
 #     count = np.where(thing, thing.sum(), (~thing).sum())
@@ -1194,9 +1198,9 @@ passed = mv.laws.check("border_weights", my_weights).passed
 
 # %% [markdown]
 # ### Exercise 4: the bilinear kernel
-# Write `my_kernel(size)`: the (size, size) weights of a transposed convolution that interpolates. Along an axis
-# $h_i = 1 - |i - c| / f$ with $f = \lceil \text{size} / 2 \rceil$ and $c = (\text{size} - 1) / 2$; the kernel is the
-# product of a row's and a column's weight. Return float32.
+# Write `my_kernel(size)`: the weights of a transposed convolution that interpolates. `size` is a number or a pair
+# (rows, columns). Along an axis of $s$ weights $h_i = 1 - |i - c| / f$ with $f = \lceil s / 2 \rceil$ and
+# $c = (s - 1) / 2$; the kernel (rows, columns) is the product of a row's and a column's weight. Return float32.
 
 
 # %% tags=["exercise:kernel"]
@@ -1211,8 +1215,9 @@ passed = mv.laws.check("bilinear_kernel", my_kernel).passed
 #
 # ```python
 # def my_kernel(size):
-#     heights = 1 - np.abs(np.arange(size) - (size - 1) / 2) / ((size + 1) // 2)
-#     return np.outer(heights, heights).astype(np.float32)
+#     sides = size if isinstance(size, tuple) else (size, size)
+#     rows, columns = (1 - np.abs(np.arange(s) - (s - 1) / 2) / ((s + 1) // 2) for s in sides)
+#     return np.outer(rows, columns).astype(np.float32)
 # ```
 #
 # The middle of an even kernel lies between two weights: $c$ ends in .5.

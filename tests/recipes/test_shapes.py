@@ -59,9 +59,8 @@ def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, monkeypatch,
         metrics = json.loads((out / "metrics.json").read_text())
         assert (metrics["seed"], metrics["steps"], metrics["recipe"], metrics["n"]) == (seed, 16, name, 8)
         weights[seed] = mv.load(out).state_dict()
-        first = (
-            out if name == "unet-shapes" else out / "backbone"
-        )  # U-Net has no backbone that is trained before it
+        # U-Net has no backbone that is trained before it
+        first = out if name == "unet-shapes" else out / "backbone"
         losses = json.loads((first / train.HISTORY).read_text())["loss"]
         assert np.mean(losses[-3:]) < np.mean(losses[:3]), (
             "it learns to name pixels, and that is where it begins"

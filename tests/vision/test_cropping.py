@@ -57,7 +57,8 @@ def test_far_from_borders_it_is_the_weight_of_the_class():
     labels[:3, :3] = 1
     labels[-3:, -3:] = 2
     weights = border_weights(labels)
-    ground, thing = 3600 / (2 * (3600 - 18)), 3600 / (2 * 18)
+    ground = 3600 / (2 * (3600 - 18))
+    thing = 3600 / (2 * 18)
     assert weights[0, 0] == pytest.approx(thing) and weights[0, 59] == pytest.approx(ground)
     np.testing.assert_allclose(weights.mean(), 1, atol=1e-4)
 

@@ -98,7 +98,8 @@ award(
 # %% tags=["task:max-unpooling"]
 def max_unpool2d(x, indices, size):
     ### BEGIN SOLUTION
-    (B, C, h, w), (H, W) = x.shape, size
+    B, C, h, w = x.shape
+    H, W = size
     places = indices.reshape(B, C, h * w)
     y = np.zeros((B, C, H * W), x.dtype)
     np.put_along_axis(y, places, x.reshape(B, C, h * w), axis=2)
