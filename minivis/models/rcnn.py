@@ -75,7 +75,8 @@ def ridge(features, targets, strength):
         raise ValueError(f"ridge: strength must be positive, got {strength!r}")
     f, t = features.astype(np.float64), targets.astype(np.float64)
     f_mean, t_mean = f.mean(axis=0), t.mean(axis=0)
-    f, t = f - f_mean, t - t_mean
+    f = f - f_mean
+    t = t - t_mean
     weight = np.linalg.solve(f.T @ f + strength * np.eye(f.shape[1]), f.T @ t).T
     return weight, t_mean - weight @ f_mean
 
@@ -119,7 +120,9 @@ def truncated_svd(layer, rank):
     weight = to_numpy(layer.weight)
     u, v = weight.shape
     if not 1 <= rank <= min(u, v):
-        raise ValueError(f"truncated_svd: rank must be from 1 to {min(u, v)}, got {rank} (weight: {weight.shape})")
+        raise ValueError(
+            f"truncated_svd: rank must be from 1 to {min(u, v)}, got {rank} (weight: {weight.shape})"
+        )
     left, values, right = np.linalg.svd(weight, full_matrices=False)
     first = Linear(v, rank, bias=False)
     second = Linear(rank, u, bias=layer.bias is not None)
@@ -283,7 +286,9 @@ class Regions(Module):
         """For each image the detections by the network's own classes and without correction of the boxes."""
         with no_grad():
             scores = to_numpy(ops.softmax(self(images, regions), axis=1))[:, 1:]
-        return _by_image(images, regions, lambda r, rows: (r[:, None], scores[rows], {"score_threshold": 0.05}))
+        return _by_image(
+            images, regions, lambda r, rows: (r[:, None], scores[rows], {"score_threshold": 0.05})
+        )
 
     def detect(self, images, regions):
         """For each image the detections: scores by the SVMs, boxes by the regressors.
@@ -306,7 +311,11 @@ class Regions(Module):
             deltas = to_numpy(self.regressors(pooled)).reshape(*scores.shape, 4)
 
         def answer(r, rows):
-            return box_decode(deltas[rows], r[:, None]), scores[rows], {"score_threshold": self.score_threshold}
+            return (
+                box_decode(deltas[rows], r[:, None]),
+                scores[rows],
+                {"score_threshold": self.score_threshold},
+            )
 
         return _by_image(images, regions, answer, self.nms_threshold)
 
@@ -445,11 +454,19 @@ class SPPNet(Regions):
     (1, 84)
     """
 
-    def __init__(self, backbone, channels, stride, num_classes, levels=(4, 2, 1), hidden=128, dropout=0.0, rng=None):
+    def __init__(
+        self, backbone, channels, stride, num_classes, levels=(4, 2, 1), hidden=128, dropout=0.0, rng=None
+    ):
         init.check_sizes(
-            "SPPNet", channels=channels, stride=stride, num_classes=num_classes, levels=tuple(levels), hidden=hidden
+            "SPPNet",
+            channels=channels,
+            stride=stride,
+            num_classes=num_classes,
+            levels=tuple(levels),
+            hidden=hidden,
         )
-        self.stride, self.levels = stride, tuple(levels)
+        self.stride = stride
+        self.levels = tuple(levels)
         super().__init__(backbone, channels * sum(n * n for n in levels), num_classes, hidden, dropout, rng)
 
     def pooled(self, images, regions):
@@ -514,7 +531,16 @@ class FastRCNN(Module):
     nms_threshold = 0.3
 
     def __init__(
-        self, backbone, channels, stride, num_classes, size=7, pooling="pool", hidden=128, dropout=0.0, rng=None
+        self,
+        backbone,
+        channels,
+        stride,
+        num_classes,
+        size=7,
+        pooling="pool",
+        hidden=128,
+        dropout=0.0,
+        rng=None,
     ):
         init.check_sizes(
             "FastRCNN", channels=channels, stride=stride, num_classes=num_classes, size=size, hidden=hidden
@@ -536,7 +562,7 @@ class FastRCNN(Module):
         pooled = pool(maps, rois, self.size, 1 / self.stride)  # (R, C, S, S)
         self.show(map=lambda: maps, regions=lambda: pooled)
         x = self.hidden(_flat(pooled))
-        return self.head(x), self.box(x).reshape(len(rois), -1, 4)
+        return self.head(x), self.box(x).reshape(len(rois), len(self.head.weight), 4)  # (R, K), (R, K, 4)
 
     def losses(self, images, regions, labels, objects):
         """The two losses and their sum.
@@ -557,7 +583,9 @@ class FastRCNN(Module):
         """
         logits, deltas = self(images, regions)
         coded = box_encode(np.concatenate(regions), np.concatenate(objects), BOX_WEIGHTS).astype(logits.dtype)
-        named, placed = region_losses(logits, deltas, *(_beside(x, logits) for x in (np.concatenate(labels), coded)))
+        named, placed = region_losses(
+            logits, deltas, *(_beside(x, logits) for x in (np.concatenate(labels), coded))
+        )
         return {"class": named, "box": placed, "loss": named + placed}
 
     def detect(self, images, regions):
@@ -586,7 +614,8 @@ def _hidden(inputs, widths, dropout, rng):
 def _by_image(images, regions, answer, nms_threshold=0.3):
     """`region_detections` of each image; ``answer(regions, rows)`` gives boxes, scores and options for its rows."""
     height, width = images.shape[2:]
-    found, start = [], 0
+    found = []
+    start = 0
     for r in regions:
         boxes, scores, options = answer(r, slice(start, start + len(r)))
         found.append(region_detections(boxes, scores, height, width, nms_threshold=nms_threshold, **options))

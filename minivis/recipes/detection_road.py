@@ -34,7 +34,7 @@ __all__ = ["CHOICES", "measure", "prepare", "proposals", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
-STEPS = {"backbone": 1500, "one box": 600, "crops": 400, "pyramid": 400, "Fast R-CNN": 700}
+STEPS = {"backbone": 1500, "one box": 600, "crops": 400, "pyramid": 400, "Fast R-CNN": 700, "machines": 400}
 SCENES = 1500  # training scenes with proposals; drawing and searching new ones would take longer than training on them
 VECTORS = 400  # scenes whose regions the support vector machines learn from
 COUNT = 200  # held-out scenes
@@ -74,7 +74,23 @@ def results():
 
 
 def proposals(scene):
-    """The first 200 boxes of `vision.selective_search` for a scene, (N, 4) xyxy in pixels."""
+    """The boxes that the detectors with regions are given: the first 200 of `vision.selective_search`.
+
+    Parameters
+    ----------
+    scene : data.shapes.Scene
+        A generated scene.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, 4)
+        xyxy in pixels, the most promising first.
+
+    Examples
+    --------
+    >>> proposals(shapes.scene(3)).shape[1]
+    4
+    """
     return selective_search(np.moveaxis(scene.image, 0, 2))[:PROPOSALS]
 
 
@@ -176,7 +192,15 @@ def _classes(model, images, regions, targets, objects):
 
 
 def prepare(out, seed):
-    """Train what several methods share, before they run side by side: the backbone and the network for crops."""
+    """Train what several methods share, before they run side by side: the backbone and the network for crops.
+
+    Parameters
+    ----------
+    out : str or path
+        Folder for the trained networks; what is there already is not trained again.
+    seed : int
+        As for `measure`.
+    """
     _crops(out, seed)
 
 
@@ -282,11 +306,12 @@ def _signs(regions, boxes, labels):
     return signs
 
 
-def _fit_svms(model, vectors, signs, rng, steps=400, batch=2048):
-    """AdamW on the loss of the support vector machines; every second example of a batch is a member of a class."""
+def _fit_svms(model, vectors, signs, rng, batch=2048):
+    """AdamW on the loss of the support vector machines; a quarter of the examples of a batch are members of a class."""
     members = np.flatnonzero((signs > 0).any(axis=1))
     others = np.flatnonzero(~(signs > 0).any(axis=1))
-    schedule = optim.cosine(steps, warmup_steps=20)
+    steps = STEPS["machines"]
+    schedule = optim.cosine(steps, warmup_steps=min(20, steps // 2))
     optimizer = optim.AdamW(optim.decay_groups(model.svm, 1e-3), lr=1e-2, schedule=schedule)
     for _ in range(steps):
         rows = np.concatenate([rng.choice(members, batch // 4), rng.choice(others, 3 * batch // 4)])
@@ -477,11 +502,7 @@ CHOICES = {
         "SPP-net": (sppnet, {}),
         "Fast R-CNN, RoIPool": (fast_rcnn, {"pooling": "pool"}),
         "Fast R-CNN, RoIAlign": (fast_rcnn, {"pooling": "align"}),
-        **{
-            method: (shipped, {"name": name})
-            for method, name in SHIPPED.items()
-            if name in storage.names()
-        },
+        **{method: (shipped, {"name": name}) for method, name in SHIPPED.items() if name in storage.names()},
     },
     "one object": {
         "one object": (one_box, {"several": False}),
