@@ -32,8 +32,9 @@ WHAT = {
     "detr-shapes": "DETR, ResNet of 6 convolutions, 64 tokens of width 96, 2 encoder and 3 decoder layers, 16 queries",
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "faster-rcnn-shapes": "Faster R-CNN, ResNet of 6 convolutions, 768 anchors on a map of 16 x 16 cells, 48 proposals",
-    "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
+    "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
+    "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
     "yolo-shapes": "YOLO v1, ResNet of 7 convolutions, 2 more of width 128, a grid of 8 x 8 cells with 2 boxes each",
 }
@@ -43,8 +44,9 @@ OUTPUT = {
     "detr-shapes": "logits (B, 16, 7) and boxes (B, 16, 4), normalised cxcywh; class 6 is no object",
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "faster-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1 and scores (n,)",
-    "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
+    "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
@@ -65,12 +67,14 @@ def measure(name, model):
         found = local_attention_shapes.measure_outlines(model)
     elif name == "detr-shapes":
         found = _shapes.measure_boxes(model)
+    elif name == "fcn-shapes":
+        found = fcn_shapes.measure_borders(model)
     elif name in REGIONS:
         found = _regions.measure(model, REGIONS[name])
     elif name == "yolo-shapes":
         found = _shapes.measure_detector(yolo_shapes.find(model))
-    elif name == "fcn-shapes":
-        found = fcn_shapes.measure_borders(model)
+    elif name == "unet-shapes":
+        found = _shapes.measure_pixels(model)
     else:
         found = _shapes.measure_panoptic(model, MERGES[name])
     return {key: round(float(value), 4) for key, value in found.items()}
@@ -90,7 +94,7 @@ def failures(name, model):
         return _mistaken(scenes, output.numpy())
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
-    if name == "fcn-shapes":
+    if name in ("fcn-shapes", "unet-shapes"):
         return _pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
@@ -146,8 +150,8 @@ def _pixels(scenes, logits):
 
 
 def _as_segments(classes):
-    """A map of classes as a panoptic result: one segment for each class."""
-    return classes, [{"id": int(k), "category_id": int(k)} for k in np.unique(classes)]
+    """A map of classes as a panoptic result: one segment for each class, so that each has its colour in every picture."""
+    return classes, [{"id": k, "category_id": k} for k in range(len(shapes.CLASSES))]
 
 
 def _boxes(scenes, output):

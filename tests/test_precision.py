@@ -159,6 +159,7 @@ VISION = [
     Row("box_xyxy_to_cxcywh", uniform((9, 4), low=30_000, high=60_000), vision.box_xyxy_to_cxcywh),
     Row("boxes_to_masks", boxes(9), lambda b: vision.boxes_to_masks(b, 3, 4000), pulled=False),
     Row("clip_boxes", boxes(9), lambda b: vision.clip_boxes(b, 2500, 2300)),
+    Row("crop_concat", normal((1, 2, 6, 5), (1, 3, 3, 3)), vision.crop_concat),
     Row("cyclic_shift", normal((1, 4, 6, 2)), lambda x: vision.cyclic_shift(x, (1, 2))),
     Row("detr_detections", also(normal((9, 4)), shares(9)), lambda z, b: [*vision.detr_detections(z, b).values()], pulled=False),
     Row("detr_panoptic", normal((6, 4), (6, 9, 11), scale=3), lambda z, m: segments(vision.detr_panoptic(z, m, THINGS, (30, 40), 0.4)), pulled=False, keeps=False),
@@ -166,6 +167,8 @@ VISION = [
     Row("gaussian_filter", uniform((9, 8, 3)), lambda x: vision.gaussian_filter(x, 5, 2.0), pulled=False),
     Row("gaussian_kernel", normal(1), lambda x: vision.gaussian_kernel(5, 2.0, x.dtype), pulled=False),
     Row("generalized_box_iou", boxes(9, 7), vision.generalized_box_iou),
+    Row("graph_segmentation", uniform((9, 8, 3)), lambda x: vision.graph_segmentation(x, 0.3), pulled=False, keeps=False),
+    Row("hierarchical_grouping", uniform((9, 8, 3)), lambda x: vision.hierarchical_grouping(x, np.arange(72).reshape(9, 8) // 7), pulled=False, keeps=False),
     Row("image_gradients", uniform((9, 8), high=200), lambda x: vision.image_gradients(x), pulled=False),
     Row("kernel_regression", normal((5, 3), (6, 3), (6, 2)), lambda q, k, v: vision.kernel_regression(q, k, v, 0.8)),
     Row("level_of", boxes(40), lambda b: vision.level_of(b), pulled=False),
@@ -188,10 +191,13 @@ VISION = [
     Row("original_anchor_boxes", normal(1), lambda x: vision.original_anchor_boxes(2, 3, dtype=x.dtype), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
+    Row("region_detections", also(boxes(12), uniform((12, 3))), lambda b, s: [*vision.region_detections(b[:, None], s, 2500, 2300).values()], pulled=False),
+    Row("region_targets", boxes(40), lambda b: [*vision.region_targets(b, b[:5], np.arange(1, 6))], pulled=False),
     Row("resize_position_table", normal((1, 1 + 14 * 14, 3)), lambda x: vision.resize_position_table(x, (14, 14), (21, 18))),
     Row("roi_align", REGIONS, lambda x, b: vision.roi_align(x, rois_of(b), (3, 2), 1 / 16)),
     Row("roi_pool", REGIONS, lambda x, b: vision.roi_pool(x, rois_of(b), (3, 2), 1 / 16)),
     Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
+    Row("selective_search", uniform((24, 24, 3)), lambda x: vision.selective_search(x), pulled=False, keeps=False),
     Row("sine_position_code", normal(1), lambda x: vision.sine_position_code(3, 3000, 8, dtype=x.dtype), pulled=False),
     Row("sine_position_code_1d", normal(1), lambda x: vision.sine_position_code_1d(5000, 8, dtype=x.dtype), pulled=False),
     Row("soft_nms", also(boxes(40), uniform(40)), lambda b, s: [*vision.soft_nms(b, s)], pulled=False),
@@ -205,9 +211,11 @@ VISION = [
     Row("darknet_to_grid", normal((2, 4 * 13)), lambda x: vision.darknet_to_grid(x, 2, 2, 3)),
     Row("dimension_clusters", uniform((20, 2), low=20, high=400), lambda s: vision.dimension_clusters(s, 3, 0), pulled=False),
     Row("grid_cells", shares(9), lambda b: [*vision.grid_cells(b, 7)], pulled=False),
+    Row("grid_detections", also(lambda rng: [shares(18)(rng)[0].reshape(1, 3, 3, 2, 4)], uniform((1, 3, 3, 2, 2))), lambda b, s: [*vision.grid_detections(b, s, (300, 400))[0].values()], pulled=False),
     Row("grid_to_darknet", normal((2, 2, 13)), lambda x: vision.grid_to_darknet(x, 2)),
     Row("yolo_boxes", normal((3, 4, 13)), lambda x: vision.yolo_boxes(x, 2)),
     Row("yolo_decode", also(normal((3, 4, 2, 6)), uniform((2, 2), high=9)), lambda x, a: vision.yolo_decode(x, a.data), steps=2),
+    Row("with_pictures", boxes(9), lambda b: vision.with_pictures([b, b[:4]]), pulled=False, keeps=False),
 ]  # fmt: skip
 LOSSES = [
     Row("HungarianMatcher", SETS, lambda z, b: losses.HungarianMatcher().costs(z, b, TARGETS), pulled=False, keeps=False),
@@ -222,12 +230,15 @@ LOSSES = [
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("mask_loss", normal((3, 2, 150, 150), scale=3), lambda z: losses.mask_loss(z, np.array([1, 0, 1]), PIXELS.reshape(-1)[:67_500].reshape(3, 150, 150))),
+    Row("proposal_losses", normal((3_000,), (3_000, 4), (3_000, 4)), lambda z, d, t: list(losses.proposal_losses(z, d, np.arange(3_000) % 2, t))),
+    Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
     Row("sigmoid_focal_loss", normal(PIXELS.shape, scale=3), lambda z: losses.sigmoid_focal_loss(z, PIXELS)),
     Row("yolo_batch_loss", uniform((2, 5, 5, 13)), lambda p: losses.yolo_batch_loss(p, TARGETS)),
     Row("yolo_loss", uniform((5, 5, 13)), lambda p: losses.yolo_loss(p, TARGETS[0]["boxes"], TARGETS[0]["labels"], 5, 2)),
     Row("yolo_targets", uniform((2, 5, 5, 13)), lambda p: [*losses.yolo_targets(p, TARGETS)], pulled=False, keeps=False),
     Row("yolo_v2_loss", normal((2, 5, 4, 2, 8)), lambda p: losses.yolo_v2_loss(p, TARGETS, np.array([[1.0, 2.0], [2.0, 1.0]]))),
+    Row("svm_loss", normal((9, 3)), lambda z: losses.svm_loss(z, np.array([-1, 1, 0] * 9).reshape(9, 3))),
     Row("uncertain_points", normal((2, 40, 2000)), lambda z: losses.uncertain_points(z, 50), pulled=False, keeps=False),
 ]  # fmt: skip
 FEATURES = also(normal((60, 5)), lambda rng: [rng.standard_normal((50, 5)) + 0.3])
@@ -237,6 +248,7 @@ METRICS = [
     Row("frechet_distance", FEATURES, lambda a, b: np.float64(metrics.frechet_distance(a, b)), pulled=False, keeps=False),
     Row("nearest_neighbours", FEATURES, lambda a, b: metrics.nearest_neighbours(b, a)[1], pulled=False, keeps=False),
     Row("precision_recall", FEATURES, lambda a, b: np.array(metrics.precision_recall(a, b)), pulled=False, keeps=False),
+    Row("proposal_recall", boxes(9, 30), lambda b, p: np.float64(metrics.proposal_recall([b], [p], 0.1)), pulled=False, keeps=False),
     Row("psnr", uniform((9, 8), (9, 8)), lambda x, y: np.float64(metrics.psnr(x, y)), pulled=False, keeps=False),
     Row("average_precision", near_the_truth, lambda b, s: precision("average_precision", b, s), pulled=False, keeps=False),
 ]  # fmt: skip
@@ -257,6 +269,7 @@ NN = [
     Row("DropPath", normal(TOKENS), forward, lambda: nn.DropPath(0.3, per="batch").eval()),
     Row("Dropout", normal(TOKENS), forward, lambda: nn.Dropout(0.25), steps=2),
     Row("Embedding", normal(1), lambda layer, x: layer(np.arange(4_000) % 3), lambda: nn.Embedding(3, 4)),
+    Row("FeaturePyramid", normal(MAP), lambda layer, x: layer([x])[0], lambda: nn.FeaturePyramid((8,), 4), steps=4),
     Row("Flatten", normal(MAP), forward, nn.Flatten),
     Row("FrozenBatchNorm2d", normal(MAP, scale=300), forward, lambda: nn.FrozenBatchNorm2d(8), steps=2),
     Row("GELU", normal(TOKENS), forward, nn.GELU, steps=2),
@@ -289,9 +302,9 @@ NN = [
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
-    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code"],
-    "no floats: integers": ["id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou"],
-    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule"],
+    "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
+    "no floats: integers": ["balanced_sample", "id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
+    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

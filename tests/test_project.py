@@ -29,6 +29,7 @@ ORDER = [
     "openblas", "switches", "interrupts", "listed", "pairs", "randomness", "ways", "backend", "dtypes", "broadcasting", "complaints", "debugging", "autograd", "precision", "averaging", "ops", "gradcheck", "analysis", "vision", "nn", "optim", "fast", "losses", "models", "files", "locking", "storage",
     "data", "metrics", "laws", "viz", "turns", "train", "pretrained", "recipes", "classroom", "doctor", "cli", "__main__",
 ]  # fmt: skip
+SHARED_BY_MODELS = {"common", "leaky", "local_resnet"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
 EXTENDS = {("models.mask_rcnn", "faster_rcnn")}  # a model that is another one with a head more
 MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
@@ -135,7 +136,7 @@ def _inner(part, here, rest, inside):
     other = rest[0]
     if other == part:
         # what models share is imported at the top
-        backbone = part == "models" and rest[1:] and not inside and rest[1] != "common"
+        backbone = part == "models" and rest[1:] and not inside and rest[1] not in SHARED_BY_MODELS
         backbone = backbone and "models." + rest[1] != here and (here, rest[1]) not in EXTENDS
         if backbone and here != "models":
             yield f"imports models.{rest[1]} at its top: only a published constructor may, inside"

@@ -45,6 +45,7 @@ PARTS = {
     "recipes": "The small trainings",
     "recipes.ablations": "Ablations of the papers' choices",
     "recipes.depth": "What depth does",
+    "recipes.detection_road": "The road of detectors in one table",
     "recipes.fcn_shapes": "What finer maps are worth",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "recipes.non_local_films": "What joining the frames of a film is worth",

@@ -24,7 +24,9 @@ ORDER = (
     "attention",
     "vit",
     "swin",
+    "boxes",
     "detr",
+    "unet",
     "masked-attention",
 )
 

@@ -4,6 +4,6 @@ A file here has the name of the file whose functions it makes faster. These file
 (NumPy), compiled.py (Numba) and cuda.py (CuPy), which use threads.py. Not here: formulas to learn from (ops/).
 """
 
-from minivis.fast import activation, attention, conv, linalg, normalization, optim, pool, softmaxes
+from minivis.fast import activation, attention, conv, linalg, normalization, optim, pool, rois, softmaxes
 
-__all__ = ["activation", "attention", "conv", "linalg", "normalization", "optim", "pool", "softmaxes"]
+__all__ = ["activation", "attention", "conv", "linalg", "normalization", "optim", "pool", "rois", "softmaxes"]

@@ -34,10 +34,9 @@ __all__ = [
 for _file in (
     "softmaxes", "normalization", "local_response", "conv", "conv_transpose", "pool", "lenet", "resample",
     "filters", "regression", "steering", "attention", "multi_head", "loss", "patches", "position_codes",
-    "distances", "receptive_fields", "boxes", "overlaps", "box_coding", "anchors", "rois", "matching", "suppression", "proposals", "masks",
-    "region_masks", "windows",
-    "shifted_windows", "deformable_attention", "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation",
-    "adversarial", "sagan", "spectral", "regularization", "ode", "yolo", "yolo_grid", "upsampling", "max_unpooling",
-    "cropping", "border_weights",
+    "distances", "receptive_fields", "boxes", "overlaps", "box_coding", "anchors", "rois", "matching",
+    "suppression", "proposals", "masks", "region_masks", "windows", "shifted_windows", "deformable_attention",
+    "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation", "adversarial", "sagan", "spectral",
+    "regularization", "ode", "yolo", "yolo_grid", "upsampling", "max_unpooling", "cropping", "loss_weights",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

@@ -113,6 +113,7 @@ def _sides(boxes, count):
 
 @anchor_boxes.law(
     "areas",
+    value=True,
     inputs=_several_ratios,
     equation=r"w h = s^2",
     slide=SLIDE,
@@ -127,6 +128,7 @@ def _areas(f, case):
 
 @anchor_boxes.law(
     "ratios",
+    value=True,
     inputs=_several_ratios,
     equation=r"h / w = r",
     slide=SLIDE,
@@ -141,6 +143,7 @@ def _ratios(f, case):
 
 @anchor_boxes.law(
     "around the middle of a cell",
+    value=True,
     inputs=_several_ratios,
     equation=r"x = (j + \tfrac12)\, s, \quad y = (i + \tfrac12)\, s",
     slide=SLIDE,
@@ -157,6 +160,7 @@ def _middle(f, case):
 
 @anchor_boxes.law(
     "cells in reading order",
+    value=True,
     inputs=_rectangular,
     equation=r"n = i\, W + j",
     slide=SLIDE,
@@ -174,6 +178,7 @@ def _in_reading_order(f, case):
 
 @anchor_boxes.law(
     "ratio by ratio",
+    value=True,
     inputs=_several_sizes,
     slide=SLIDE,
     hint="The network's channels have this order: the outer loop of a cell runs over ratios, the inner one over sizes.",
@@ -189,6 +194,7 @@ def _ratio_by_ratio(f, case):
 
 @anchor_boxes.law(
     "sizes in pixels",
+    value=True,
     inputs=_other_strides,
     slide=SLIDE,
     hint="Sizes are not multiples of the stride: only the centres are multiplied by it.",

@@ -9,7 +9,7 @@ from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
 from minivis.laws.judging.inputs import choose, distinct, generator, integer, normals, numbers, sizes
 from minivis.laws.judging.manners import every_family
-from minivis.laws.judging.mutants import backward, mutated
+from minivis.laws.judging.mutants import backward
 from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
 from minivis.laws.judging.value_laws import gradient_values, values

@@ -29,7 +29,7 @@ def _slack(inside, size, k):
     return inside + k / size
 
 
-def _joins(weight, first, second):
+def _joins(weight, first, second, sizes):
     return weight <= min(first, second)
 
 
@@ -49,8 +49,9 @@ def _segments(image, k, min_size=1, distance=_distance, slack=_slack, joins=_joi
     for e in order(weights):
         a = labels[p[e]]
         b = labels[q[e]]
-        allowed = [slack(inside[c], (labels == c).sum(), k) for c in (a, b)]
-        if a != b and joins(weights[e], *allowed):
+        sizes = [(labels == c).sum() for c in (a, b)]
+        first, second = (slack(inside[c], n, k) for c, n in zip((a, b), sizes, strict=True))
+        if a != b and joins(weights[e], first, second, sizes):
             labels[labels == b] = a
             inside[a] = weights[e] if inside_of is None else inside_of(inside[a], inside[b])
     for e in (rest or order)(weights):
@@ -86,11 +87,12 @@ def _numbered(labels):
 
 
 def _labels_of(f, case):
-    """What it returns, if it has a label for each pixel."""
+    """What it returns, if it has a label for each pixel; another law is about the shape."""
     got = f(case)
-    if got.shape != case["image"].shape[:2]:
-        raise Broken(f"The output has shape {got.shape}; a label for each pixel, {case['image'].shape[:2]}, was expected.")
-    return got
+    shape = case["image"].shape[:2]
+    if got.size != np.prod(shape):
+        raise Broken(f"The output has shape {got.shape}; a label for each pixel, {shape}, was expected.")
+    return got.reshape(shape)
 
 
 def _same_segments(f, case, atol=None):
@@ -119,28 +121,52 @@ def _levels(draw, low=3, high=5, levels=2):
     return generator(draw).integers(0, levels, _sized(draw, low, high)).astype(np.float32)
 
 
+# Each law has inputs on which only its own rule matters; its mutant breaks that rule and no other
+
+
 def _flat(draw):
     return {"image": _levels(draw, levels=choose(draw, 2, 3)), "k": 0.0}
 
 
+def _row(*values):
+    """Pixels in a row that begins with 0, as a picture of one row."""
+    return np.array([values], np.float32)
+
+
+def _either_way(draw, image):
+    return image if choose(draw, True, False) else image.T.copy()
+
+
 def _exact(draw):
-    """Two halves of a row, whose difference is exactly what the smaller half allows, or a little more or less."""
-    n = integer(draw, 1, 3)
-    image = np.array([[0.0] * n + [4.0] * n], np.float32)
-    return {"image": image, "k": 4.0 * n + choose(draw, 0, 1, -1)}
+    """Two pixels, whose difference is exactly what is allowed, or a little more or less."""
+    step = float(integer(draw, 1, 6))
+    return {"image": _either_way(draw, _row(0, step)), "k": step + choose(draw, 0.0, 0.5, -0.5)}
+
+
+def _halves(draw):
+    """Two equal halves of a row: each allows k divided by its size."""
+    n = integer(draw, 4, 6)
+    image = _row(*[0] * n, *[1] * n)
+    return {"image": _either_way(draw, image), "k": n + choose(draw, -0.5, 0.5)}
 
 
 def _unequal(draw):
-    """A row of one level with a few pixels of another: the larger part allows less."""
-    n = integer(draw, 3, 6)
-    image = np.array([[0.0] * n + [1.0] * integer(draw, 1, 2)], np.float32)
-    return {"image": image[:, :: choose(draw, 1, -1)].copy(), "k": float(choose(draw, 2, 1, n, n + 1))}
+    """A few pixels at the end of a row of others: they alone would allow it."""
+    m = integer(draw, 1, 2)
+    image = _row(*[0] * integer(draw, 4, 6), *[1] * m)
+    return {"image": _either_way(draw, image), "k": choose(draw, 2.5, m - 0.5)}
 
 
 def _ramp(draw):
-    """A row that rises by equal steps: the first join allows all others, and if one step is too much, there is none."""
+    """A row that rises by equal steps: the first join allows all others; and one pixel far away."""
     n = integer(draw, 4, 7)
-    return {"image": np.arange(n, dtype=np.float32)[None], "k": choose(draw, 1.0, 1.5, 0.5)}
+    return {"image": _either_way(draw, _row(*range(n), n + 100)), "k": 1.5}
+
+
+def _light_after_heavy(draw):
+    """Three pixels: the second edge is the lighter one, and once it is used, the first is too heavy."""
+    unit = float(choose(draw, 1, 2, 5))
+    return {"image": _either_way(draw, _row(0, 3 * unit, 4 * unit)), "k": 3.2 * unit}
 
 
 def _noisy(draw):
@@ -150,24 +176,39 @@ def _noisy(draw):
 def _corners(draw):
     """Equal pixels that touch at their corners alone."""
     n = integer(draw, 2, 4)
-    image = np.arange(n * n, dtype=np.float32).reshape(n, n) + 5
+    image = 10 * np.arange(n * n, dtype=np.float32).reshape(n, n) + 50
     np.fill_diagonal(image, 0)
-    return {"image": image[:, :: choose(draw, 1, -1)].copy(), "k": 0.0}
+    return {"image": image[:, :: choose(draw, 1, -1)].copy(), "k": 0.5}
 
 
 def _coloured(draw):
-    return {"image": _noise(draw, 3), "k": float(choose(draw, 0.6, 0.3, 1.0))}
+    """Two colours whose distance is 5, with k between that and the sum, or the largest, of the differences."""
+    colour = choose(draw, (3, 4, 0), (4, 0, 3), (0, 3, 4))
+    image = np.array([[(0, 0, 0), colour]], np.float32)
+    return {"image": image, "k": choose(draw, 6.0, 4.5)}
+
+
+def _one_between(draw):
+    """A pixel between two pairs: it is nearer to the second."""
+    a, b = integer(draw, 3, 5), integer(draw, 1, 2)
+    image = _row(0, 0, a, a + b, a + b)
+    return {"image": _either_way(draw, image), "k": 0.5, "min_size": 2}
 
 
 def _with_small_ones(draw):
-    return {"image": _noise(draw), "k": float(choose(draw, 0.1, 0.3)), "min_size": integer(draw, 2, 5)}
+    return {"image": _noise(draw), "k": float(choose(draw, 0.1, 0.3)), "min_size": integer(draw, 3, 5)}
 
 
 def _apart(draw):
     """Two equal parts with another level between them."""
     n = integer(draw, 1, 3)
-    image = np.array([[0.0] * n + [3.0] * integer(draw, 1, 2) + [0.0] * n], np.float32)
-    return {"image": np.repeat(image, integer(draw, 2, 3), axis=0), "k": 0.0}
+    image = _row(*[0] * n, *[3] * integer(draw, 1, 2), *[0] * n)
+    return {"image": np.repeat(image, integer(draw, 1, 2), axis=0), "k": 0.1}
+
+
+def _pair(draw):
+    step = float(integer(draw, 1, 3))
+    return {"image": _row(0, step), "k": step + choose(draw, -0.5, 0.5)}
 
 
 def _any_picture(draw):
@@ -178,7 +219,11 @@ def _any_picture(draw):
         image = rng.integers(0, 3, shape) + choose(draw, 0.02, 0.1) * image
     unit = choose(draw, 1.0, 100.0)
     options = {"min_size": integer(draw, 2, 6)} if choose(draw, False, True) else {}
-    return {"image": (image * unit).astype(np.float32), "k": unit * float(rng.choice([0.0, 0.1, 0.3, 1, 2])), **options}
+    return {
+        "image": (image * unit).astype(np.float32),
+        "k": unit * float(rng.choice([0.0, 0.1, 0.3, 1, 2])),
+        **options,
+    }
 
 
 def _tiny(draw):
@@ -191,16 +236,34 @@ def _otherwise(**rules):
     return lambda image, k, min_size=1: _segments(image, k, min_size, **rules)
 
 
-def _strict(weight, first, second):
+def _strict(weight, first, second, sizes):
     return weight < min(first, second)
+
+
+def _larger(weight, first, second, sizes):
+    return weight <= max(first, second)
 
 
 def _not_by_size(inside, size, k):
     return inside + k
 
 
+def _sum_of_differences(a, b):
+    return abs(a - b).sum(axis=-1)
+
+
 def _as_given(weights):
     return np.arange(len(weights))
+
+
+def _by_colour(image, k, min_size=1):
+    """Segments of the same mean colour count as one."""
+    labels = _numbered(_segments(image, k, min_size))
+    if k == 0:
+        return labels
+    pixels = image.reshape(*labels.shape, -1)
+    means = np.array([pixels[labels == r].mean(axis=0) for r in range(labels.max() + 1)])
+    return np.unique(means, axis=0, return_inverse=True)[1].reshape(-1)[labels]
 
 
 graph_segmentation.agrees(
@@ -209,8 +272,8 @@ graph_segmentation.agrees(
     inputs=_flat,
     equation=r"k = 0: \quad w \le 0",
     slide=SLIDE,
-    hint="An edge that weighs exactly as much as is allowed joins its segments: <=, not <. With < every pixel stays alone.",
-    mutant=_otherwise(joins=_strict),
+    hint="With k = 0 only edges of weight 0 join: neither none at all, as with < in the place of <=, nor any others.",
+    mutant=lambda image, k, min_size=1: _segments(image, k or 10.0, min_size),
 )
 graph_segmentation.agrees(
     "exactly what is allowed",
@@ -218,17 +281,17 @@ graph_segmentation.agrees(
     inputs=_exact,
     equation=JOIN,
     slide=SLIDE,
-    hint="Compare with <=, and add k / size to the heaviest edge inside before you compare.",
-    mutant=_otherwise(joins=lambda w, a, b: w < min(a, b) or w == 0),
+    hint="Compare with <=, and not with <.",
+    mutant=_otherwise(joins=lambda w, a, b, sizes: w < min(a, b) or w == 0),
 )
 graph_segmentation.agrees(
     "large segments allow less",
     "What is allowed beyond the heaviest edge inside is k divided by the number of pixels.",
-    inputs=_unequal,
+    inputs=_halves,
     equation=r"\tau(C) = k / |C|",
     slide=SLIDE,
     hint="Divide k by the size of each segment, as it is now.",
-    mutant=_otherwise(slack=_not_by_size),
+    mutant=_otherwise(slack=lambda inside, size, k: inside + k / min(size, 3)),
 )
 graph_segmentation.agrees(
     "both must allow it",
@@ -237,7 +300,7 @@ graph_segmentation.agrees(
     equation=JOIN,
     slide=SLIDE,
     hint="Take the smaller of the two bounds, not the larger one.",
-    mutant=_otherwise(joins=lambda w, a, b: w <= max(a, b)),
+    mutant=_otherwise(joins=lambda w, a, b, sizes: (_larger if max(sizes) > 3 else _joins)(w, a, b, sizes)),
 )
 graph_segmentation.agrees(
     "the heaviest edge inside",
@@ -251,11 +314,11 @@ graph_segmentation.agrees(
 graph_segmentation.agrees(
     "lightest edges first",
     "The edges are taken by rising weight, whatever their places are.",
-    inputs=_noisy,
+    inputs=_light_after_heavy,
     equation=r"w_1 \le w_2 \le \dots",
     slide=SLIDE,
     hint="Sort all edges of the picture by their weight before you join anything.",
-    mutant=_otherwise(order=_as_given),
+    mutant=_otherwise(order=_as_given, rest=_by_weight),
 )
 graph_segmentation.agrees(
     "diagonal neighbours",
@@ -263,7 +326,7 @@ graph_segmentation.agrees(
     inputs=_corners,
     slide=SLIDE,
     hint="A pixel has eight neighbours: to the right, down, and both diagonals give each pair once.",
-    mutant=_otherwise(neighbours=4),
+    mutant=lambda image, k, min_size=1: _segments(image, k, min_size, neighbours=8 if k == 0 else 4),
 )
 graph_segmentation.agrees(
     "distance of colours",
@@ -272,12 +335,12 @@ graph_segmentation.agrees(
     equation=r"w = \lVert I_p - I_q \rVert",
     slide=SLIDE,
     hint="Square the differences of the channels, add them up, take the root.",
-    mutant=_otherwise(distance=lambda a, b: abs(a - b).sum(axis=-1)),
+    mutant=_otherwise(distance=_sum_of_differences),
 )
 graph_segmentation.agrees(
     "over the lightest edge",
     "A segment that is too small is joined with the neighbour that the lightest edge leads to.",
-    inputs=_with_small_ones,
+    inputs=_one_between,
     slide=SLIDE,
     hint="Go through the sorted edges a second time, and look at the sizes as they are at that moment.",
     mutant=_otherwise(rest=_as_given),
@@ -289,8 +352,8 @@ graph_segmentation.agrees(
     inputs=_with_small_ones,
     equation=r"|C| \ge \text{min\_size}",
     slide=SLIDE,
-    hint="Join a segment that has fewer pixels than min_size: fewer, so one with exactly min_size stays.",
-    mutant=lambda image, k, min_size=1: _segments(image, k),
+    hint="After the last edge, join the segments that have fewer pixels than min_size, not only single pixels.",
+    mutant=lambda image, k, min_size=1: _segments(image, k, min(min_size, 2)),
     right_too=False,
 )
 def _large_enough(f, case):
@@ -298,7 +361,9 @@ def _large_enough(f, case):
     got = _labels_of(f, case)
     sizes = np.unique(got, return_counts=True)[1]
     if sizes.min() < case["min_size"]:
-        raise Broken(f"A segment has {sizes.min()} pixels; the least is {case['min_size']}.", f.right(case), got)
+        raise Broken(
+            f"A segment has {sizes.min()} pixels; the least is {case['min_size']}.", f.right(case), got
+        )
 
 
 @graph_segmentation.law(
@@ -306,11 +371,7 @@ def _large_enough(f, case):
     inputs=_apart,
     slide=SLIDE,
     hint="Equal pixels are not yet one segment: a path of neighbours must join them. Join along edges only.",
-    mutant=lambda image, k, min_size=1: (
-        np.unique(image, return_inverse=True)[1].reshape(image.shape)
-        if image.ndim == 2 and k == 0
-        else _segments(image, k, min_size)
-    ),
+    mutant=_by_colour,
     right_too=False,
 )
 def _connected(f, case):
@@ -322,11 +383,11 @@ def _connected(f, case):
 
 @graph_segmentation.law(
     "brightness does not matter",
-    inputs=_noisy,
+    inputs=_pair,
     equation=r"f(I + c) = f(I)",
     slide=SLIDE,
-    hint="An edge weighs the difference of two pixels, not their ratio: nothing else of the picture may count.",
-    mutant=_otherwise(distance=lambda a, b: _distance(a, b) / np.maximum(abs(a) + abs(b), 1)[..., 0]),
+    hint="An edge weighs the difference of two pixels: nothing else of the picture may count, and k is not a share of it.",
+    mutant=lambda image, k, min_size=1: _segments(image, k * (1 + max(image.min(), 0)), min_size),
 )
 def _brighter(f, case):
     """If a number is added to all pixels, the segments stay."""
@@ -361,7 +422,7 @@ values(
     anything=_any_picture,
     hint="The inputs have grey and coloured pictures of all sizes, with flat parts and without, any k, and sometimes min_size. "
     "Print the sorted edges of a row of four pixels and go through them by hand.",
-    mutant=_otherwise(inside_of=max),
+    mutant=lambda image, k, min_size=1: _segments(image, k, min_size if image.ndim == 2 else 1),
     wrong=lambda image, k, min_size=1: np.zeros(image.shape[:2], np.int64),
 )
 for name, hint, answer in (
@@ -379,7 +440,7 @@ for name, hint, answer in (
     (
         "the larger bound",
         "One segment alone allows the join here: both must, so take the smaller of the two bounds.",
-        _otherwise(joins=lambda w, a, b: w <= max(a, b)),
+        _otherwise(joins=_larger),
     ),
     (
         "edges not sorted",
@@ -392,14 +453,9 @@ for name, hint, answer in (
         _otherwise(inside_of=lambda a, b: 0.0),
     ),
     (
-        "the heaviest edge of before",
-        "After a join the heaviest edge inside is the edge just used, not the larger of the two from before.",
-        _otherwise(inside_of=max),
-    ),
-    (
         "a sum of differences",
         "You add up the differences of the channels: the Euclidean distance is the root of the sum of their squares.",
-        _otherwise(distance=lambda a, b: abs(a - b).sum(axis=-1)),
+        _otherwise(distance=_sum_of_differences),
     ),
     (
         "squared distances",
@@ -441,12 +497,13 @@ class _Rules:
 
     def slopes(self, image):
         """Derivatives under a Gaussian in eight directions, (8 C, H, W)."""
-        from scipy.ndimage import gaussian_filter
-
+        places = np.arange(-4, 5)
+        bell = np.exp(-0.5 * places**2)
+        bell = bell / bell.sum()
         found = []
         for channel in image:
-            down = gaussian_filter(channel, 1.0, order=(1, 0), mode="nearest")
-            right = gaussian_filter(channel, 1.0, order=(0, 1), mode="nearest")
+            down = _filtered(channel, bell * places, bell)
+            right = _filtered(channel, bell, bell * places)
             for eighth in range(8):
                 angle = eighth * math.pi / 4
                 found.append(self.rising(math.cos(angle) * right + math.sin(angle) * down))
@@ -478,7 +535,9 @@ class _Rules:
         """The pairs of neighbours at the beginning: segments of which two pixels share a side."""
         across = np.stack([labels[:, 1:], labels[:, :-1]]).reshape(2, -1)
         down = np.stack([labels[1:], labels[:-1]]).reshape(2, -1)
-        return {(min(a, b), max(a, b)) for a, b in np.concatenate([across, down], axis=1).T.tolist() if a != b}
+        return {
+            (min(a, b), max(a, b)) for a, b in np.concatenate([across, down], axis=1).T.tolist() if a != b
+        }
 
     def numbers(self, labels):
         """The segments as 0 to n - 1."""
@@ -487,6 +546,12 @@ class _Rules:
     def best(self, table):
         """The pair to merge, of a dict of similarities."""
         return max(table, key=lambda pair: (table[pair], [-r for r in pair]))
+
+
+def _filtered(channel, column, row):
+    """A channel (H, W) under a window of 9 x 9 that is a column times a row; pixels at the edge are repeated outward."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(channel, 4, mode="edge"), (9, 9))
+    return np.einsum("hwij,i,j->hw", windows, column, row)
 
 
 def _histogram(values, bins):
@@ -501,14 +566,17 @@ class _Merging:
     def __init__(self, image, labels, weights, rules):
         image = image.astype(np.float64)
         self.image = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)  # (C, H, W)
-        self.rules, self.weights, self.area = rules, weights, labels.size
+        self.rules = rules
+        self.weights = weights
+        self.area = labels.size
         labels = rules.numbers(labels)
         self.count = int(labels.max()) + 1
         self.here = [labels == r for r in range(self.count)]
         self.colours = [rules.colour(self.image, here) for here in self.here]
         slopes = rules.slopes(self.image)
         self.textures = [
-            rules.normal(np.concatenate([_histogram(slope[here] / 0.4, 10) for slope in slopes])) for here in self.here
+            rules.normal(np.concatenate([_histogram(slope[here] / 0.4, 10) for slope in slopes]))
+            for here in self.here
         ]
         self.pairs = rules.pairs(labels)
         self.known = {}
@@ -569,7 +637,9 @@ def _pairs_of(f, case):
     got = f(case)
     n = len(np.unique(case["labels"]))
     if got.shape != (n - 1, 2):
-        raise Broken(f"The output has shape {got.shape}; {n} segments need {n - 1} merges of two: {(n - 1, 2)}.")
+        raise Broken(
+            f"The output has shape {got.shape}; {n} segments need {n - 1} merges of two: {(n - 1, 2)}."
+        )
     return np.sort(got.astype(np.int64), axis=1)
 
 
@@ -633,8 +703,13 @@ def _weighted(*weights, **options):
 
 
 def _any_case(draw):
-    weights = choose(draw, None, (1, 0, 0, 0), (0, 1, 0, 0), (0, 1, 1, 1), (1, 0, 0, 2), (0.5, 0.3, 1, 0), (0, 0, 0, 1))
-    options = {"channels": choose(draw, (3,), (), (2,)), "noise": choose(draw, 0.3, 0.1, 0.6), "low": 2, "high": 6}
+    weights = choose(draw, None, *MIXED, COLOUR, TEXTURE, *MIXED, FILL)
+    options = {
+        "channels": choose(draw, (3,), (), (2,)),
+        "noise": choose(draw, 0.3, 0.1, 0.6),
+        "low": 2,
+        "high": 6,
+    }
     case = _case(draw, weights, side=5, **options)
     if choose(draw, False, True):
         case["labels"] = 3 * case["labels"] + 7
@@ -647,7 +722,7 @@ def _stripes(draw):
     labels = np.repeat(np.arange(integer(draw, 3, 4)), 2)[None].repeat(4, axis=0)
     image = _painted(rng, labels, (3,), 0.05)
     image[:, -2:] = image[:, :2]
-    return {"image": image, "labels": labels, "weights": (1, 0, 0, 0)}
+    return {"image": image, "labels": labels, "weights": STRIPES}
 
 
 def _few(draw):
@@ -658,16 +733,24 @@ def _few(draw):
 
 def _other_numbers(draw):
     """Labels with gaps, whose order is not that of their first pixels."""
-    case = _case(draw, (0, 0, 1, 0))
+    case = _case(draw, NUMBERS)
     n = case["labels"].max() + 1
     case["labels"] = (5 + 3 * generator(draw).permutation(n))[case["labels"]]
     return case
 
 
-def _ruled(**methods):
-    """The answer with other rules."""
+def _ruled(*only, **methods):
+    """The answer with other rules; if weights are given, for these alone."""
     rules = type("Other", (_Rules,), {name: staticmethod(function) for name, function in methods.items()})()
-    return lambda image, labels, weights=(1, 1, 1, 1): _grouped(image, labels, weights, rules)
+    return lambda image, labels, weights=(1, 1, 1, 1): _grouped(
+        image, labels, weights, rules if not only or weights in only else None
+    )
+
+
+# Weights of one law alone, so that its mutant breaks no other: only their ratios count
+COLOUR, TEXTURE, SIZE, FILL = (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)
+STRIPES, MEAN, BOTH, NUMBERS = (3, 0, 0, 0), (2, 0, 0, 0), (0, 0, 2, 0), (0, 0, 3, 0)
+MIXED = (0, 1, 1, 1), (1, 0, 0, 2), (0.5, 0.3, 1, 0)
 
 
 def _any_pair(labels):
@@ -687,6 +770,10 @@ def _by_first_pixel(labels):
     return _numbered(labels)
 
 
+def _least(table):
+    return min(table, key=lambda pair: (table[pair], pair))
+
+
 def _box_of_indices(here):
     y, x = np.nonzero(here)
     return (y.max() - y.min()) * (x.max() - x.min())
@@ -698,67 +785,67 @@ hierarchical_grouping.agrees(
     inputs=_stripes,
     slide=SLIDE,
     hint="Find the pairs of labels that stand side by side or one above the other, and compare only those.",
-    mutant=_ruled(pairs=_any_pair),
+    mutant=_ruled(STRIPES, pairs=_any_pair),
 )
 hierarchical_grouping.agrees(
     "small ones first",
     "With size alone, the two neighbours with the fewest pixels together merge.",
-    inputs=_weighted(0, 0, 1, 0),
+    inputs=_weighted(*SIZE),
     equation=r"s = 1 - (|r_i| + |r_j|) / |I|",
     slide=SLIDE,
     hint="The similarity of sizes is 1 minus the share of both in the picture: large for small segments.",
-    mutant=_ruled(size=lambda n, m, area: (n + m) / area),
+    mutant=_ruled(SIZE, size=lambda n, m, area: (n + m) / area),
 )
 hierarchical_grouping.agrees(
     "what fills its box",
     "With fill alone, the two neighbours merge whose common box has the fewest other pixels.",
-    inputs=_weighted(0, 0, 0, 1),
+    inputs=_weighted(*FILL),
     equation=r"s = 1 - (|B_{ij}| - |r_i| - |r_j|) / |I|",
     slide=SLIDE,
     hint="Subtract both sizes from the area of the box around both, not one of them.",
-    mutant=_ruled(fill=lambda box, n, m, area: 1 - (box - n) / area),
+    mutant=_ruled(FILL, fill=lambda box, n, m, area: 1 - (box - n) / area),
 )
 hierarchical_grouping.agrees(
     "colours alike",
     "With colour alone, the two neighbours merge whose histograms, each of sum 1, share most.",
-    inputs=_weighted(1, 0, 0, 0),
+    inputs=_weighted(*COLOUR),
     equation=r"s = \sum_b \min(c_i^b, c_j^b), \quad \sum_b c^b = 1",
     slide=SLIDE,
     hint="Divide each histogram by its sum: counts would make large segments similar to everything.",
-    mutant=_ruled(normal=lambda counts: counts),
+    mutant=_ruled(COLOUR, normal=lambda counts: counts),
 )
 hierarchical_grouping.agrees(
     "textures alike",
     "With texture alone, the two neighbours merge whose slopes in eight directions are distributed most alike.",
-    inputs=_weighted(0, 1, 0, 0, noise=0.8),
+    inputs=_weighted(*TEXTURE, noise=0.8),
     equation=r"s = \sum_b \min(t_i^b, t_j^b)",
     slide=SLIDE,
     hint="A slope that falls in one direction rises in the opposite one: take negative ones as 0, not their absolute value.",
-    mutant=_ruled(rising=abs),
+    mutant=_ruled(TEXTURE, rising=abs),
 )
 hierarchical_grouping.agrees(
     "weighted by size",
     "The histogram of a merged segment is the mean of the two, weighted by their pixels.",
-    inputs=_weighted(1, 0, 0, 0, low=5, high=6, noise=0.6),
+    inputs=_weighted(*MEAN, low=5, high=6, noise=0.6),
     equation=r"c_t = \frac{|r_i| c_i + |r_j| c_j}{|r_i| + |r_j|}",
     slide=SLIDE,
     hint="The plain mean of two histograms also has the sum 1, but a small segment counts too much in it.",
-    mutant=_ruled(together=lambda first, second, n, m: (first + second) / 2),
+    mutant=_ruled(MEAN, together=lambda first, second, n, m: (first + second) / 2),
 )
 hierarchical_grouping.agrees(
     "neighbours of both",
     "A merged segment has the neighbours of both its parts.",
-    inputs=_weighted(0, 0, 1, 0, low=5, high=6),
+    inputs=_weighted(*BOTH, low=5, high=6),
     slide=SLIDE,
     hint="Join the two lists of neighbours, and take the two segments themselves out of it.",
-    mutant=_ruled(beside=_of_the_first),
+    mutant=_ruled(BOTH, beside=_of_the_first),
 )
 hierarchical_grouping.agrees(
     "numbered by label",
     "Segments are numbered by rising label, whatever the labels are.",
     inputs=_other_numbers,
     hint="np.unique(labels, return_inverse=True) turns any labels into 0 to n - 1.",
-    mutant=_ruled(numbers=_by_first_pixel),
+    mutant=_ruled(NUMBERS, numbers=_by_first_pixel),
 )
 
 
@@ -782,7 +869,9 @@ index_laws(
     read=lambda f, case: f(case),
     squeezed=lambda image, labels, weights=(1, 1, 1, 1): np.squeeze(_grouped(image, labels, weights)),
     random_ties=_scrambled,
-    float_mutant=lambda image, labels, weights=(1, 1, 1, 1): _grouped(image, labels, weights).astype(np.float64),
+    float_mutant=lambda image, labels, weights=(1, 1, 1, 1): _grouped(image, labels, weights).astype(
+        np.float64
+    ),
     overwritten="image",
 )
 values(
@@ -792,7 +881,7 @@ values(
     anything=_any_case,
     hint="The inputs have grey and coloured pictures, two to six segments, any weights, and labels with gaps. Print the four "
     "similarities of each pair of neighbours before each merge.",
-    mutant=_ruled(box=_box_of_indices),
+    mutant=_ruled(*MIXED, best=_least),
     wrong=lambda image, labels, weights=(1, 1, 1, 1): _grouped(image, labels, weights)[::-1],
 )
 for name, hint, answer in (
@@ -839,7 +928,7 @@ for name, hint, answer in (
     (
         "the least similar",
         "You merge the two least similar neighbours: take the largest similarity.",
-        _ruled(best=lambda table: min(table, key=lambda pair: (table[pair], pair))),
+        _ruled(best=_least),
     ),
 ):
     hierarchical_grouping.mistake(name, hint, answer)

@@ -607,7 +607,8 @@ def _any_regions(draw):
     rng = generator(draw)
     images = integer(draw, 1, 2)
     shape = (images, integer(draw, 1, 2), integer(draw, 1, 7), integer(draw, 1, 7))
-    scale, count = choose(draw, 1.0, 0.5, 0.25), integer(draw, 1, 3)
+    scale = choose(draw, 1.0, 0.5, 0.25)
+    count = integer(draw, 1, 3)
     low = rng.uniform(-3, 7, (count, 2))
     boxes = (
         np.concatenate([low, low + rng.uniform(0, choose(draw, 1, 8), (count, 2))], axis=1).round(2) + 0.0013
@@ -961,8 +962,8 @@ def _as_many_bins_as_cells(draw):
 
 def _not_divided(draw):
     n = integer(draw, 2, 4)
-    H, W = n * integer(draw, 1, 2) + integer(draw, 1, n - 1), n * 2
-    return {"x": distinct(draw, (2, 1, H, W)), "levels": (n,)}
+    H = n * integer(draw, 1, 2) + integer(draw, 1, n - 1)
+    return {"x": distinct(draw, (2, 1, H, 2 * n)), "levels": (n,)}
 
 
 def _levels(draw):

@@ -607,6 +607,7 @@ def _same_boxes_and_scores(f, case, atol=2e-5):
 
 
 soft_nms.same = _same_boxes_and_scores
+soft_nms.read = lambda f, case: np.stack(_both(f, case))
 
 
 def _two(draw):
@@ -801,7 +802,8 @@ def _first_three(boxes, scores, sigma=0.5, threshold=0.001):
     """Only the first three boxes that are taken lower the scores of others."""
     table = _overlaps(boxes.astype(np.float64))
     lowered = scores.astype(np.float64)
-    left, taken = list(range(len(scores))), []
+    left = list(range(len(scores)))
+    taken = []
     while left and lowered[left].max() >= threshold:
         best = max(left, key=lambda i: (lowered[i], -i))
         left.remove(best)

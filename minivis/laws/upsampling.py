@@ -82,8 +82,8 @@ def _to_zero(side):
 def _triangles(rows, columns):
     """Linear on triangles instead of bilinear: the mean over both ways to cut a square in two."""
     u, v = (2 * (1 - h) * np.sign(np.arange(len(h)) - (len(h) - 1) / 2) / 2 for h in (rows, columns))
-    u, v = u[:, None], v[None]
-    cuts = [np.maximum(abs(u), abs(v)).clip(abs(u - sign * v)) for sign in (1, -1)]
+    rows, columns = np.meshgrid(u, v, indexing="ij")
+    cuts = [np.maximum(abs(rows), abs(columns)).clip(abs(rows - sign * columns)) for sign in (1, -1)]
     return sum(np.maximum(0, 1 - cut) for cut in cuts) / 2
 
 
@@ -304,7 +304,8 @@ def _inside(old, factor):
 
 def _pixels(f, case):
     """What the function returns and the right answer, both (B, K, f H, f W)."""
-    got, expected = f(case), f.right(case)
+    got = f(case)
+    expected = f.right(case)
     if got.size != expected.size:
         raise Broken(f"The output has shape {got.shape}; {expected.shape} was expected.")
     return got.reshape(expected.shape), expected

@@ -89,7 +89,8 @@ def _wrong(
     """A loss with other parts; all default to the right ones."""
 
     def answer(prediction, boxes, classes, grid, B):
-        S, loss = grid, 0.0
+        S = grid
+        loss = 0.0
         objects = [(cell_of(box, S), box, k) for box, k in zip(boxes.astype(float), classes, strict=True)]
         full = np.zeros((S, S, B), bool)
         for number, ((row, column), box, k) in enumerate(objects):
@@ -213,7 +214,8 @@ def _two_in_any_order(draw):
     """Objects of different classes, the lower one first; with one predictor a cell."""
     cells = choose(draw, [(2, 2), (0, 0)], [(1, 1), (0, 0)], [(2, 2), (1, 1)])
     case, _ = _picture(draw, cells, B=1)
-    prediction, C = case["prediction"], 3
+    prediction = case["prediction"]
+    C = 3
     first = integer(draw, 0, C - 1)
     case["classes"] = np.array([first, (first + 1) % C])
     for (row, column), k in zip(cells, case["classes"], strict=True):

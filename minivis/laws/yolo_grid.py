@@ -274,13 +274,13 @@ def _overlaps(sizes, anchors):
     return shared / (sizes.prod(axis=1)[:, None] + anchors.prod(axis=1) - shared)
 
 
-def _clusters(sizes, k, rng, overlaps=_overlaps, centre=None, order=None):
+def _clusters(sizes, k, rng, overlaps=_overlaps, centre=None, order=None, rounds=300):
     """k-means; mutants pass another nearness (the larger, the nearer), centre of a cluster, or order of the result."""
     wide = sizes.astype(np.float64)
     different = np.unique(wide, axis=0)
     anchors = different[rng.choice(len(different), k, replace=False)]
     nearest = np.full(len(wide), -1)
-    for _ in range(300):
+    for _ in range(rounds):
         near = overlaps(wide, anchors)
         before = nearest
         nearest = near.argmax(axis=1)
@@ -383,7 +383,7 @@ def _euclidean(sizes, anchors):
 
 
 def _by(**parts):
-    return lambda sizes, k, rng: _clusters(sizes, k, rng, **parts)
+    return lambda sizes, k, rng: _clusters(sizes, k, rng, rounds=12, **parts)
 
 
 with_distance = _by(overlaps=_euclidean)
@@ -394,7 +394,7 @@ def _started_twice(sizes, k, rng):
     """It begins with any k boxes, also with equal ones, and an anchor that loses all its sizes stays where it is."""
     wide = sizes.astype(np.float64)
     anchors = wide[rng.integers(0, len(wide), k)]
-    for _ in range(60):
+    for _ in range(12):
         nearest = _overlaps(wide, anchors).argmax(axis=1)
         anchors = np.stack(
             [

@@ -7,7 +7,8 @@ Not here: the detectors that are built on them (yolo.py, yolo_v2.py).
 import itertools
 
 from minivis import ops
-from minivis.models.common import NORMS, LeakyConv, as_images, he_normal, published
+from minivis.models.common import NORMS, as_images, he_normal, published
+from minivis.models.leaky import LeakyConv
 from minivis.nn import Conv2d, MaxPool2d, Module, init
 
 __all__ = ["Darknet", "darknet19"]
@@ -38,7 +39,7 @@ class Darknet(Module):
         Channels and kernel size of all convolutions, one after another.
     stem_stride : int, default 1
         Stride of the first convolution.
-    norm : {"batch", "group"} or None, default "batch"
+    norm : {"batch", "frozen", "group"} or None, default "batch"
         Kind of norm.
     num_classes : int, default 1000
         K. With 0 there is no head.

@@ -365,7 +365,8 @@ class FasterRCNN(Module):
         )
         found = self.detect(maps, proposals, pictures)
         found = self.complete(found, maps, pictures)
-        return [self.finish(one, *sizes) for one, *sizes in zip(found, *pictures[1:], strict=True)]
+        found = [self.finish(one, *sizes) for one, *sizes in zip(found, *pictures[1:], strict=True)]
+        return [{**one, "boxes": rounded(one["boxes"], one["scores"].dtype)} for one in found]
 
     def losses(self, images, targets, rng=None):
         """The four losses of Faster R-CNN and their sum.

@@ -211,7 +211,7 @@ class SkipFCN(Module):
     skips : int, default 2
         How many finer maps add their scores: 0 reads the coarsest alone.
     rng : numpy.random.Generator, int or None
-        Unused randomness is not drawn: score layers start at 0. Kept for the constructors of all models.
+        As all models have it; nothing is drawn, because the score layers start at 0.
 
     Raises
     ------

@@ -4,7 +4,8 @@ Not here: the layers (nn/conv.py, sasa.py, lr_net.py), the training and the comp
 """
 
 from minivis import ops
-from minivis.models.common import NORMS, Bottleneck, as_images
+from minivis.models.common import NORMS, as_images
+from minivis.models.local_resnet import Bottleneck
 from minivis.nn import Conv2d, Module, init
 
 __all__ = ["LocalNet"]

@@ -11,16 +11,8 @@ import numpy as np
 
 from minivis import backend, ops
 from minivis.complaints import named
-from minivis.models.common import (
-    NORMS,
-    LocalResNet,
-    PointNorm,
-    he_normal,
-    in_groups,
-    pointwise,
-    published,
-    summed,
-)
+from minivis.models.common import NORMS, he_normal, in_groups, pointwise, published, summed
+from minivis.models.local_resnet import LocalResNet, PointNorm
 from minivis.nn import Module, Parameter, init
 from minivis.precision import in_float32
 from minivis.vision.neighbourhoods import add_border, neighbour_softmax, neighbours
@@ -257,7 +249,7 @@ class LRNet(LocalResNet):
         K. With 0 there is no head.
     channels : int, default 3
         C of the images.
-    norm : {"batch", "group"}, default "batch"
+    norm : {"batch", "frozen", "group"}, default "batch"
         Kind of norm.
     rng : numpy.random.Generator, int or None
         Draws the starting values. None is seed 0.

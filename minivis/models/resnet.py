@@ -10,16 +10,10 @@ wide_resnet.py).
 import functools
 
 from minivis import ops
-from minivis.models.common import as_images, he_normal, published
-from minivis.nn import BatchNorm2d, Conv2d, FrozenBatchNorm2d, GroupNorm, Linear, MaxPool2d, Module, init
+from minivis.models.common import NORMS, as_images, he_normal, published
+from minivis.nn import Conv2d, Linear, MaxPool2d, Module, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
-
-NORMS = {
-    "batch": BatchNorm2d,
-    "frozen": FrozenBatchNorm2d,
-    "group": lambda channels, eps: GroupNorm(min(8, channels), channels, eps),
-}
 
 
 class ConvNorm(Module):

@@ -7,7 +7,8 @@ Not here: sums over neighbourhoods (vision/neighbourhoods.py), training (recipes
 
 from minivis import ops
 from minivis.complaints import named
-from minivis.models.common import NORMS, LocalResNet, he_normal, in_groups, pointwise, published, summed
+from minivis.models.common import NORMS, he_normal, in_groups, pointwise, published, summed
+from minivis.models.local_resnet import LocalResNet
 from minivis.nn import Conv2d, Module, Parameter, init
 from minivis.precision import in_float32
 from minivis.vision.neighbourhoods import add_border, neighbour_scores, neighbour_softmax
@@ -283,7 +284,7 @@ class SASAResNet(LocalResNet):
         K. With 0 there is no head.
     channels : int, default 3
         C of the images.
-    norm : {"batch", "group"}, default "batch"
+    norm : {"batch", "frozen", "group"}, default "batch"
         Kind of norm.
     rng : numpy.random.Generator, int or None
         Draws the starting values. None is seed 0.

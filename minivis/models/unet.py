@@ -2,7 +2,7 @@
 
 Ronneberger, Fischer and Brox, "U-Net: Convolutional networks for biomedical image segmentation", MICCAI 2015, figure 1.
 Slide ``C/87-unet``.
-Not here: its joint and the weights of its loss (vision/cropping.py, vision/border_weights.py), training (recipes/).
+Not here: its joint and the weights of its loss (vision/cropping.py, vision/loss_weights.py), training (recipes/).
 """
 
 import math
@@ -26,7 +26,7 @@ class DoubleConv(Module):
         Channels of the input, between the convolutions, and of the output.
     padded : bool
         Whether maps keep their size. Otherwise they lose two pixels on each side.
-    norm : {None, "batch", "group"}
+    norm : {None, "batch", "frozen", "group"}
         Kind of norm. Convolutions have a bias only without it.
     rng : numpy.random.Generator
         Draws the starting values.
@@ -106,7 +106,7 @@ class UNet(Module):
         Whether convolutions are padded. The paper's are not: maps shrink by two pixels on each side at each level, the
         logits are smaller than the image (388 for 572 pixels), and no border of zeros changes a result. With padding the
         logits have the image's size.
-    norm : {None, "batch", "group"}, default None
+    norm : {None, "batch", "frozen", "group"}, default None
         Norm after each 3 x 3 convolution; the paper has none.
     bilinear : bool, default False
         Enlarge by bilinear interpolation instead of a learned transposed convolution. It cannot halve the channels, so

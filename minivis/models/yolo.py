@@ -8,7 +8,8 @@ Not here: the loss (losses/yolo.py), decoding (vision/yolo_grid.py), the first l
 from minivis import ops
 from minivis.autograd import no_grad
 from minivis.backend import to_numpy
-from minivis.models.common import NORMS, LeakyConv, as_images, leaky_relu, published
+from minivis.models.common import NORMS, as_images, published
+from minivis.models.leaky import LeakyConv, leaky_relu
 from minivis.nn import Conv2d, Dropout, Linear, Module, init
 from minivis.vision.yolo_grid import grid_detections, yolo_boxes
 
@@ -33,7 +34,7 @@ class YOLO(Module):
         Channels of the 3 x 3 convolutions behind the backbone.
     strides : sequence of int, optional
         Their strides; None is 1 for all.
-    norm : {"batch", "group"} or None
+    norm : {"batch", "frozen", "group"} or None
         Kind of norm in these convolutions.
     head : {"convolutional", "connected"}, default "convolutional"
         "connected": two linear layers over the whole map, as in the paper; each cell can see the whole image, and the

@@ -10,7 +10,8 @@ import numpy as np
 from minivis import ops
 from minivis.autograd import no_grad
 from minivis.backend import to_numpy
-from minivis.models.common import NORMS, LeakyConv, as_images, published
+from minivis.models.common import NORMS, as_images, published
+from minivis.models.leaky import LeakyConv
 from minivis.nn import Conv2d, Module, init
 from minivis.precision import rounded, widened
 from minivis.vision.yolo_grid import grid_detections, yolo_decode
@@ -39,7 +40,7 @@ class YOLOv2(Module):
     passthrough : int, default 0
         Channels to which the map before the last one, of twice the size, is reduced; its 2 x 2 places become channels, and
         one more convolution reads both. 0 leaves it out.
-    norm : {"batch", "group"} or None, default "batch"
+    norm : {"batch", "frozen", "group"} or None, default "batch"
         Kind of norm in these convolutions.
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.

@@ -64,12 +64,8 @@ PRODUCTS = {
     "neighbour_sum": _neighbour_sum,
 }
 UNCOUNTED = ("einsum",)  # its subscripts are not on the tape
-KERNELS = (
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose2d",
-)  # if the kernel is fixed, its size is not on the tape
+# of these too, if the kernel is fixed
+KERNELS = ("conv1d", "conv2d", "conv3d", "conv_transpose2d")
 
 
 class Table:

@@ -119,41 +119,6 @@ def classes(logits, count=5):
     return labels, probabilities[labels]
 
 
-def regions(found, size, photo, threshold=0.7):
-    """The objects of one photo that a detector with regions has found, in pixels of the photo.
-
-    Parameters
-    ----------
-    found : dict
-        ``boxes (n, 4)``, ``labels (n,)``, ``scores (n,)``, and perhaps ``masks (n, 1, H, W)``, probabilities.
-    size : (int, int) or None
-        Height and width to which the boxes and masks belong; None: those of the photo.
-    photo : (int, int)
-        Height and width of the photo, in pixels.
-    threshold : float, default 0.7
-        Objects with a smaller score are left out.
-
-    Returns
-    -------
-    dict of ndarray
-        The same for the objects that are left; ``masks`` are boolean, (m, H, W).
-
-    Examples
-    --------
-    >>> found = {"boxes": np.array([[0.0, 1.0, 2.0, 3.0]]), "labels": np.array([4]), "scores": np.array([0.9])}
-    >>> regions(found, (4, 4), (8, 12))["boxes"]
-    array([[0., 2., 6., 6.]])
-    """
-    kept = found["scores"] > threshold
-    height, width = (there / here for there, here in zip(photo, size or photo, strict=True))
-    boxes = found["boxes"] * np.array([width, height, width, height], found["boxes"].dtype)
-    result = {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept]}
-    if "masks" in found:
-        masks = found["masks"][kept].astype(np.float32)
-        result["masks"] = ops.interpolate(masks, size=tuple(photo), mode="bilinear")[:, 0] > 0.5
-    return result
-
-
 def pixels(logits, size):
     """The class of each pixel of one photo, and how many pixels each class has.
 
@@ -191,6 +156,41 @@ def pixels(logits, size):
     return ids, [
         {"id": int(found[i]), "category_id": int(found[i]) - 1, "area": int(areas[i])} for i in order
     ]
+
+
+def regions(found, size, photo, threshold=0.7):
+    """The objects of one photo that a detector with regions has found, in pixels of the photo.
+
+    Parameters
+    ----------
+    found : dict
+        ``boxes (n, 4)``, ``labels (n,)``, ``scores (n,)``, and perhaps ``masks (n, 1, H, W)``, probabilities.
+    size : (int, int) or None
+        Height and width to which the boxes and masks belong; None: those of the photo.
+    photo : (int, int)
+        Height and width of the photo, in pixels.
+    threshold : float, default 0.7
+        Objects with a smaller score are left out.
+
+    Returns
+    -------
+    dict of ndarray
+        The same for the objects that are left; ``masks`` are boolean, (m, H, W).
+
+    Examples
+    --------
+    >>> found = {"boxes": np.array([[0.0, 1.0, 2.0, 3.0]]), "labels": np.array([4]), "scores": np.array([0.9])}
+    >>> regions(found, (4, 4), (8, 12))["boxes"]
+    array([[0., 2., 6., 6.]])
+    """
+    kept = found["scores"] > threshold
+    height, width = (there / here for there, here in zip(photo, size or photo, strict=True))
+    boxes = found["boxes"] * np.array([width, height, width, height], found["boxes"].dtype)
+    result = {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept]}
+    if "masks" in found:
+        masks = found["masks"][kept].astype(np.float32)
+        result["masks"] = ops.interpolate(masks, size=tuple(photo), mode="bilinear")[:, 0] > 0.5
+    return result
 
 
 def detections(output, size, threshold=0.7):

@@ -32,7 +32,8 @@ def build(config):
     settings = Settings(config["model_type"], config)
     norm = settings.text("norm", "frozen")
     eps = 0.0 if norm == "frozen" else 1e-5  # as torchvision publishes them; it does not show in the weights
-    backbone = resnet.build(settings.part("backbone_config").values, num_classes=0, norm=norm, eps=eps)
+    body = settings.part("backbone_config") or Settings("resnet", {})
+    backbone = resnet.build(body.values, num_classes=0, norm=norm, eps=eps)
     options = {
         "num_classes": len(labels_of(config)),
         "width": settings.whole("width", 256),

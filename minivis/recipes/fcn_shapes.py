@@ -26,7 +26,7 @@ __all__ = ["FORMS", "compare", "measure_borders", "results", "small_fcn"]
 RESULTS = Path(__file__).with_suffix(".json")
 STEPS = 4000
 SEEDS = (0, 1, 2)
-COMPARED = {"steps": 400, "batch_size": 16, "scenes": 2000}
+COMPARED = {"steps": 250, "batch_size": 16, "scenes": 1600}
 # the stride of the finest scores -> how many finer maps are added to the coarsest
 FORMS = {"stride 16": 0, "stride 8": 1, "stride 4": 2}
 

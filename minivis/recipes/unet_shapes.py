@@ -27,7 +27,7 @@ STEPS = 3000
 WIDTHS = (10, 20, 48, 96, 96)  # few channels where maps are large, which is where the time goes
 BATCH = 16
 COMPARED = 300  # steps of each network of the comparisons
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 W0, SIGMA = 10.0, 2.0  # the paper's sigma is 5 pixels, in images eight times as wide as these scenes
 
 
@@ -57,7 +57,9 @@ def run(out, seed=0, steps=STEPS, resume=False):
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     history = fit(model, batches, _shapes.classify, optimizer, steps, clip=1.0, **keep)
     seconds = {"pixels": history["seconds"][-1]}
-    return _shapes.write_report(model, out, "mIoU", measure(model), seconds, steps=steps, **facts)
+    return _shapes.write_report(
+        model, out, "mIoU", _shapes.measure_pixels(model), seconds, steps=steps, **facts
+    )
 
 
 # ------------------------------------------------------------------ what its parts are worth
@@ -149,8 +151,8 @@ def with_gaps(scene):
     objects = np.where(scene.panoptic <= len(scene.labels), scene.panoptic, 0)  # the grounds are one
     gaps = np.zeros(objects.shape, bool)
     for axis in (0, 1):
-        a, b = np.moveaxis(objects, axis, 0)[:-1], np.moveaxis(objects, axis, 0)[1:]
-        touch = (a != b) & (a > 0) & (b > 0)
+        lines = np.moveaxis(objects, axis, 0)
+        touch = (lines[:-1] != lines[1:]) & (lines[:-1] > 0) & (lines[1:] > 0)
         along = np.moveaxis(gaps, axis, 0)  # a view
         along[:-1] |= touch
         along[1:] |= touch

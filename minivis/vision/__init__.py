@@ -6,13 +6,13 @@ Not here: layers (nn/), pictures (viz/).
 
 from minivis.analysis import attention_distance  # noqa: F401 (mv.vision.attention_distance)
 from minivis.vision.anchors import *
-from minivis.vision.border_weights import *
 from minivis.vision.box_coding import *
 from minivis.vision.boxes import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
 from minivis.vision.filters import *
+from minivis.vision.loss_weights import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
 from minivis.vision.neighbourhoods import *

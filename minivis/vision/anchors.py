@@ -70,7 +70,8 @@ def anchor_boxes(height, width, stride, sizes, ratios, *, rounded=False, centred
     name = "anchor_boxes"
     height, width = checked_pair(name, "height, width", (height, width))
     stride = checked_pair(name, "stride", stride)
-    sizes, roots = _positive(name, "sizes", sizes), np.sqrt(_positive(name, "ratios", ratios))
+    sizes = _positive(name, "sizes", sizes)
+    roots = np.sqrt(_positive(name, "ratios", ratios))
     widths = (sizes / roots[:, None]).ravel()  # (A,), ratio by ratio
     heights = (sizes * roots[:, None]).ravel()
     cell = np.stack([-widths, -heights, widths, heights], axis=1) / 2  # (A, 4)

@@ -10,7 +10,13 @@ import numpy as np
 from minivis.backend import to_numpy
 from minivis.pairs import checked_pair
 
-__all__ = ["graph_segmentation", "hierarchical_grouping", "segment_boxes", "selective_search", "sliding_windows"]
+__all__ = [
+    "graph_segmentation",
+    "hierarchical_grouping",
+    "segment_boxes",
+    "selective_search",
+    "sliding_windows",
+]
 
 COLOUR_BINS = 25  # of a channel
 TEXTURE_BINS = 10  # of a direction of a channel
@@ -298,7 +304,9 @@ def segment_boxes(labels):
     if labels.dtype.kind not in "iu":
         raise TypeError(f"segment_boxes: labels must be integers, got {labels.dtype.name}")
     if labels.ndim != 2 or not labels.size:
-        raise ValueError(f"segment_boxes: labels must be (H, W) with at least one pixel (labels: {labels.shape})")
+        raise ValueError(
+            f"segment_boxes: labels must be (H, W) with at least one pixel (labels: {labels.shape})"
+        )
     if not np.array_equal(np.unique(labels), np.arange(labels.max() + 1)):
         raise ValueError("segment_boxes: labels must be 0 to n - 1, each of some pixel")
     n = int(labels.max()) + 1
@@ -313,7 +321,14 @@ def segment_boxes(labels):
 
 
 def selective_search(
-    image, k=(0.2, 0.4), min_size=10, sigma=0.5, spaces=SPACES, similarities=SIMILARITIES, min_side=4, rng=None
+    image,
+    k=(0.2, 0.4),
+    min_size=10,
+    sigma=0.5,
+    spaces=SPACES,
+    similarities=SIMILARITIES,
+    min_side=4,
+    rng=None,
 ):
     """Boxes that may hold an object, the most promising first: all segments of several hierarchies.
 
@@ -369,9 +384,12 @@ def selective_search(
         raise ValueError(f"selective_search: the image must be (H, W, 3), RGB (image: {np.shape(image)})")
     unknown = [space for space in spaces if space not in COLOUR_SPACES]
     if unknown:
-        raise ValueError(f"selective_search: spaces must be of {', '.join(COLOUR_SPACES)}, got {unknown[0]!r}")
+        raise ValueError(
+            f"selective_search: spaces must be of {', '.join(COLOUR_SPACES)}, got {unknown[0]!r}"
+        )
     rng = np.random.default_rng(0) if rng is None else np.random.default_rng(rng)
-    boxes, places = [np.empty((0, 4))], [np.empty(0)]
+    boxes = [np.empty((0, 4))]
+    places = [np.empty(0)]
     for space in spaces:
         converted = COLOUR_SPACES[space](pixels)
         for slack in k:
@@ -495,9 +513,7 @@ def _slopes(pixels):
     across = _along(_along(pixels, kernel, 0), slope, 1)
     down = _along(_along(pixels, slope, 0), kernel, 1)
     angles = [2 * math.pi * d / DIRECTIONS for d in range(DIRECTIONS)]
-    return np.concatenate(
-        [np.maximum(math.cos(a) * across + math.sin(a) * down, 0) for a in angles], axis=2
-    )
+    return np.concatenate([np.maximum(math.cos(a) * across + math.sin(a) * down, 0) for a in angles], axis=2)
 
 
 # ------------------------------------------------------------------ colour spaces, all from 0 to 1
@@ -510,7 +526,9 @@ def _hsv(pixels):
     safe = np.where(spread > 0, spread, 1)
     red, green, blue = np.moveaxis(pixels, 2, 0)
     sixths = np.where(
-        value == red, (green - blue) / safe % 6, np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4)
+        value == red,
+        (green - blue) / safe % 6,
+        np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
     hue = np.where(spread > 0, sixths / 6, 0)
     return np.stack([hue, spread / np.where(value > 0, value, 1), value], axis=2)
@@ -538,7 +556,9 @@ def _pixels(name, image):
     if image.dtype.kind != "f":
         raise TypeError(f"{name}: image must be floating-point, got {image.dtype.name}")
     if image.ndim not in (2, 3) or not image.size:
-        raise ValueError(f"{name}: image must be (H, W) or (H, W, C) with at least one pixel (image: {image.shape})")
+        raise ValueError(
+            f"{name}: image must be (H, W) or (H, W, C) with at least one pixel (image: {image.shape})"
+        )
     if not np.isfinite(image).all():
         raise ValueError(f"{name}: image has a value that is not finite")
     image = image.astype(np.float64)
@@ -551,5 +571,7 @@ def _labels(name, labels, pixels):
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {labels.dtype.name}")
     if labels.shape != pixels.shape[:2]:
-        raise ValueError(f"{name}: labels must be (H, W) as the image (image: {pixels.shape}, labels: {labels.shape})")
+        raise ValueError(
+            f"{name}: labels must be (H, W) as the image (image: {pixels.shape}, labels: {labels.shape})"
+        )
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)

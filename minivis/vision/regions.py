@@ -22,16 +22,18 @@ def with_pictures(regions):
 
     Returns
     -------
-    ndarray of float32, shape (R, 5)
+    ndarray, shape (R, 5)
+        In the dtype of the regions, at least float32.
 
     Examples
     --------
     >>> with_pictures([np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([[1.0, 1.0, 3.0, 4.0]])])
     array([[0., 0., 0., 2., 2.],
-           [1., 1., 1., 3., 4.]], dtype=float32)
+           [1., 1., 1., 3., 4.]])
     """
+    dtype = np.result_type(np.float32, *regions)  # float16 would not hold the index of every picture
     rows = [np.concatenate([np.full((len(r), 1), b), r], axis=1) for b, r in enumerate(regions)]
-    return np.concatenate([np.empty((0, 5)), *rows]).astype(np.float32)
+    return np.concatenate([np.empty((0, 5)), *rows]).astype(dtype)
 
 
 def region_targets(regions, boxes, labels, positive=0.5, background=(0.1, 0.5)):
@@ -55,8 +57,9 @@ def region_targets(regions, boxes, labels, positive=0.5, background=(0.1, 0.5)):
     -------
     targets : ndarray of int64, shape (R,)
         The class, 0 for background, -1 for neither.
-    objects : ndarray of float32, shape (R, 4)
-        The box of the object that each region overlaps most; the region itself where there is no object.
+    objects : ndarray, shape (R, 4)
+        The box of the object that each region overlaps most; the region itself where there is no
+        object. In the dtype of the regions.
 
     Raises
     ------
@@ -79,13 +82,13 @@ def region_targets(regions, boxes, labels, positive=0.5, background=(0.1, 0.5)):
             f"{boxes.shape}, labels: {labels.shape})"
         )
     if not len(boxes):
-        return np.where(background[0] > 0, -1, 0) * np.ones(len(regions), np.int64), regions.astype(np.float32)
+        return np.full(len(regions), -1 if background[0] > 0 else 0, np.int64), regions
     overlaps = box_iou(regions, boxes.astype(regions.dtype))
     best = overlaps.argmax(axis=1)
     most = overlaps.max(axis=1)
     targets = np.where(most >= positive, labels[best], -1)
     targets[(most >= background[0]) & (most < background[1])] = 0
-    return targets.astype(np.int64), boxes[best].astype(np.float32)
+    return targets.astype(np.int64), boxes[best].astype(regions.dtype)
 
 
 def region_detections(boxes, scores, height, width, score_threshold=-np.inf, nms_threshold=0.3, limit=100):

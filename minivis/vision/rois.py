@@ -77,28 +77,28 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
     name = "roi_align"
     xp = namespace(features, rois)
     h, w = checked_pair(name, "size", size)
-    images = _checked(name, features, rois, scale)
-    sampling = sizes(name, "sampling", sampling, 1, least=0)[0]
-    (_, C, H, W), R = features.shape, rois.shape[0]
-    rois = rois.astype(
-        xp.float64
-    )  # between hundreds of cells, float32 would leave few digits for the weights
+    images = checked(name, features, rois, scale)
+    sampling = checked_sampling(name, sampling)
+    (_, C, H, W) = features.shape
+    R = rois.shape[0]
+    # in float64: between hundreds of cells, float32 would leave few digits for the weights
+    rois = rois.astype(xp.float64)
     rows = axis_weights(xp, rois[:, 2], rois[:, 4], h, H, scale, sampling, aligned, features.dtype)
     columns = axis_weights(xp, rois[:, 1], rois[:, 3], w, W, scale, sampling, aligned, features.dtype)
     y = xp.zeros((R, C, h, w), features.dtype)
     for b, here in images:
-        A_y, A_x = (
-            rows[here][:, None],
-            columns[here].swapaxes(1, 2)[:, None],
-        )  # (R_b, 1, h, H), (R_b, 1, W, w)
+        A_y = rows[here][:, None]  # (R_b, 1, h, H)
+        A_x = columns[here].swapaxes(1, 2)[:, None]  # (R_b, 1, W, w)
         y[here] = A_y @ features[b] @ A_x  # (R_b, C, h, w)
 
     def vjp(g):
         def of_features():
             g_features = xp.zeros(features.shape, g.dtype)
             for b, here in images:
-                A_y, A_x = rows[here].swapaxes(1, 2)[:, None], columns[here][:, None]
-                g_features[b] = (A_y @ g[here] @ A_x).sum(axis=0)
+                across = g[here] @ columns[here][:, None]  # (R_b, C, h, W)
+                # summed over regions and bins
+                total = xp.tensordot(rows[here], across, axes=((0, 1), (0, 2)))  # (H, C, W)
+                g_features[b] = xp.moveaxis(total, 0, 1)
             return g_features
 
         return (of_features,)
@@ -191,8 +191,9 @@ def roi_pool(features, rois, size, scale=1.0):
     name = "roi_pool"
     xp = namespace(features, rois)
     h, w = checked_pair(name, "size", size)
-    _checked(name, features, rois, scale)
-    (B, C, H, W), R = features.shape, rois.shape[0]
+    checked(name, features, rois, scale)
+    (B, C, H, W) = features.shape
+    R = rois.shape[0]
     top, bottom = pool_edges(xp, rois[:, 2], rois[:, 4], h, H, scale)  # (R, h)
     left, right = pool_edges(xp, rois[:, 1], rois[:, 3], w, W, scale)  # (R, w)
     first = rois[:, 0].astype(xp.int64)[:, None, None] * (H * W)
@@ -201,7 +202,8 @@ def roi_pool(features, rois, size, scale=1.0):
     found = xp.full((R, h, w, C), -1, xp.int64)  # the row of the maximum in `pixels`; -1: an empty bin
     for dy in range(_largest(bottom - top)):
         for dx in range(_largest(right - left)):
-            row, column = (top + dy)[:, :, None], (left + dx)[:, None, :]
+            row = (top + dy)[:, :, None]
+            column = (left + dx)[:, None, :]
             inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
             at = xp.where(inside, first + row * W + column, 0)
             value = pixels[at]  # (R, h, w, C)
@@ -295,7 +297,12 @@ def spp(x, levels):
     return ops.concatenate(pooled, axis=1)
 
 
-def _checked(name, features, rois, scale):
+def checked_sampling(name, sampling):
+    """The number of samples along each side of a bin: an integer of at least 0."""
+    return sizes(name, "sampling", sampling, 1, least=0)[0]
+
+
+def checked(name, features, rois, scale):
     """Refuse what does not fit. Returns for each picture that has regions its index and the indices of its regions."""
     shapes = f"(features: {tuple(features.shape)}, rois: {tuple(rois.shape)})"
     if features.ndim != 4 or not all(features.shape[1:]):

@@ -147,7 +147,8 @@ def cell_centres(layers):
     >>> cell_centres([(3, 1, 1), (2, 2, 0)])  # a pooling of 2 x 2: its first cell lies between the first two pixels
     (2, 0.5)
     """
-    stride, offset = 1, 0.0
+    stride = 1
+    offset = 0.0
     for i, layer in enumerate(layers):
         numbers = whole(layer)
         numbers = numbers if isinstance(numbers, tuple) else ()

@@ -21,7 +21,7 @@ from minivis.viz.boxes import (
     picture_of,
     tags,
 )
-from minivis.viz.masks import _paint
+from minivis.viz.masks import paint_masks
 from minivis.viz.style import (
     INK,
     LITERAL,
@@ -110,9 +110,9 @@ def four_answers(
     label(axes[1], f"{len(corners)} boxes with a class", title=titles[1])
     kinds = [int(k) for k in np.unique(semantic)]
     pixels = np.stack([semantic == k for k in kinds])
-    _paint(axes[2], pixels, [colour_of(k) for k in kinds], [name_of(k, classes) for k in kinds], 0.55)
+    paint_masks(axes[2], pixels, [colour_of(k) for k in kinds], [name_of(k, classes) for k in kinds], 0.55)
     label(axes[2], "a class for each pixel", title=titles[2])
-    _paint(axes[3], masks, [colour_of(i) for i in range(len(masks))], words, 0.6)
+    paint_masks(axes[3], masks, [colour_of(i) for i in range(len(masks))], words, 0.6)
     label(axes[3], f"{len(masks)} masks with a class", title=titles[3])
     return fig
 

@@ -60,7 +60,9 @@ def cost_of_detectors(methods, width=9.6, height=4.2, title=None, caption=None):
     left.set_xscale("log")
     for i, (name, row) in enumerate(means.items()):
         look = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
-        left.plot(seconds[name], row["AP50"], linestyle="", markersize=8, markeredgecolor=INK, label=name, **look)
+        left.plot(
+            seconds[name], row["AP50"], linestyle="", markersize=8, markeredgecolor=INK, label=name, **look
+        )
     left.set_ylim(0, 1)
     left.grid(True, color=FAINT, linewidth=0.6)
     label(left, "seconds for an image", "AP50 on held-out scenes")

@@ -142,7 +142,7 @@ def _objects(caller, images, masks, given, names, titles, columns, strength, siz
         colours = [colour_of(number) for number in range(len(its))]
         texts = tags(labels, scores, names)
         draw_image(ax, picture, boxes)
-        _paint(ax, its, colours, texts if boxes is None else None, strength)
+        paint_masks(ax, its, colours, texts if boxes is None else None, strength)
         if boxes is not None:
             draw_boxes(ax, boxes, texts=texts, scores=scores, width=1.2, colours=colours)
     return fig
@@ -255,7 +255,7 @@ def _draw(caller, images, results, names, titles, columns, strength, size, title
     fig, axes = gallery(caller, pictures, titles, columns, size, title, caption)
     for ax, picture, (masks, texts) in zip(axes, pictures, read, strict=True):
         draw_image(ax, picture, grey=True)
-        _paint(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
+        paint_masks(ax, masks, [colour_of(i) for i in range(len(masks))], texts, strength)
     return fig
 
 
@@ -329,7 +329,7 @@ def semantic_map(
     masks = np.array([labels == number for number in found]).reshape(-1, *labels.shape)
     colours = [colour_of(number) for number in found]
     large = [w if mask.mean() > 0.02 else "" for mask, w in zip(masks, words, strict=True)]
-    _paint(ax, masks, colours, large, 1.0 if image is None else strength)
+    paint_masks(ax, masks, colours, large, 1.0 if image is None else strength)
     patches = [
         Patch(facecolor=c, edgecolor=INK, linewidth=0.5, label=w) for c, w in zip(colours, words, strict=True)
     ]
@@ -339,7 +339,7 @@ def semantic_map(
     return fig
 
 
-def _paint(ax, masks, colours, texts, strength):
+def paint_masks(ax, masks, colours, texts, strength):
     """Masks in their colours, each with an outline, then the tags."""
     height, width = masks.shape[1:]
     layer = np.zeros((height, width, 4))

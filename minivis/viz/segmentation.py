@@ -18,7 +18,7 @@ from minivis.viz.boxes import (
     picture_of,
     tags,
 )
-from minivis.viz.masks import _paint
+from minivis.viz.masks import paint_masks
 from minivis.viz.style import INK, array, colour_bar, legend
 
 __all__ = ["four_problems", "semantic_maps", "weight_maps"]
@@ -177,9 +177,11 @@ def four_problems(
     found = [int(number) for number in np.unique(semantic)]
     areas = np.array([semantic == number for number in found])
     texts = [name_of(number, classes) for number in found]
-    _paint(axes[2], areas, [colour_of(number) for number in found], texts, 0.75)
+    paint_masks(axes[2], areas, [colour_of(number) for number in found], texts, 0.75)
     draw_image(axes[3], picture, grey=True)
-    _paint(axes[3], masks, [colour_of(i) for i in range(len(masks))], tags(mask_labels, None, names), 0.6)
+    paint_masks(
+        axes[3], masks, [colour_of(i) for i in range(len(masks))], tags(mask_labels, None, names), 0.6
+    )
     return fig
 
 

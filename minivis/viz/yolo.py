@@ -110,7 +110,8 @@ def _cells(picture, grid):
 
 def _lines(ax, picture, grid):
     """The borders of the cells."""
-    (wide, high), (height, width) = _cells(picture, grid), picture.shape[:2]
+    wide, high = _cells(picture, grid)
+    height, width = picture.shape[:2]
     style = {"color": "white", "linewidth": 0.7, "alpha": 0.8}
     ax.vlines(wide * np.arange(1, grid[1]), 0, height, **style)
     ax.hlines(high * np.arange(1, grid[0]), 0, width, **style)

@@ -1547,4 +1547,4 @@ passed = claims(
 # - Queries divide the image among themselves and exchange information; without that there are more duplicates. What a
 #   trained DETR attends to has to be measured: ours does not attend where the paper's does.
 #
-# Next: [19. Mask2Former](19_mask2former.ipynb), which asks for masks instead of boxes and lets them guide attention.
+# Next: [16. Segmentation](16_segmentation.ipynb): a class for every pixel, and a mask for every object.

@@ -27,6 +27,7 @@ import math
 import time
 
 import numpy as np
+from scipy.ndimage import label as connected_regions
 
 import minivis as mv
 from minivis import nn, ops, optim, viz
@@ -45,8 +46,6 @@ rng = np.random.default_rng(0)
 # shapes and three grounds, and their labels are known exactly, because the scenes are generated.
 
 # %% tags=["slide:C/69-semantic-segmentation"]
-from scipy.ndimage import label as connected_regions
-
 scenes = [shapes.scene(seed) for seed in range(100)]  # held out: no training saw them
 chosen = [scenes[i] for i in (1, 2, 3, 7)]
 merged = 0
@@ -113,19 +112,15 @@ for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
 classifier = nn.Sequential(*layers, nn.Conv2d(8, 9, 1, rng=rng))
 
 image = scenes[3].image[:, :32, :32]
-wide = np.pad(
-    image, ((0, 0), (4, 4), (4, 4)), mode="reflect"
-)  # (3, 40, 40): every pixel has a patch around it
+# every pixel has a patch around it
+wide = np.pad(image, ((0, 0), (4, 4), (4, 4)), mode="reflect")  # (3, 40, 40)
 windows = np.lib.stride_tricks.sliding_window_view(wide, (9, 9), axis=(1, 2))  # (3, 32, 32, 9, 9)
 patches = windows.transpose(1, 2, 0, 3, 4).reshape(-1, 3, 9, 9)  # (1024, 3, 9, 9)
 with mv.no_grad():
-    start = time.perf_counter()
     one_by_one = classifier(patches).numpy().reshape(32, 32, 9).transpose(2, 0, 1)
-    middle = time.perf_counter()
     at_once = classifier(wide[None]).numpy()[0]
-    end = time.perf_counter()
 np.testing.assert_allclose(at_once, one_by_one, atol=1e-5)
-print(f"the same numbers; patch by patch takes {(middle - start) / (end - middle):.0f} times as long")
+print("patch by patch and all at once: the same", at_once.size, "numbers")
 
 # %% [markdown]
 # How much is wasted? With $L$ layers the patch has $2L + 1$ pixels on a side, and layer $l$ has
@@ -168,7 +163,9 @@ viz.curves(
 # %% tags=["slide:C/72-fully-convolutional"]
 side = 224
 stages = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]  # VGG-16: channels and convolutions
-pooled, full, inputs = [], [], 3
+pooled = []
+full = []
+inputs = 3
 for stage, (width, count) in enumerate(stages):
     weights = inputs * width * 9 + (count - 1) * width * width * 9
     pooled.append(weights * (side // 2**stage) ** 2 / 1e9)
@@ -186,8 +183,8 @@ viz.bars(
     log=True,
     width=7.6,
     title="VGG-16 on one image of 224 x 224",
-    caption="The scale is logarithmic. Compare the two bars of each stage. With pooling all stages cost about the same; "
-    "without it each stage costs up to 256 times as much, 48 times as much in all.",
+    caption="The scale is logarithmic. Compare the two bars of each stage. With pooling no stage costs more than 4.6 "
+    "billion; without it the last one costs 256 times as much, and all together 48 times as much.",
 )
 
 # %% [markdown]
@@ -371,8 +368,8 @@ viz.grids(
     size=0.42,
     columns=2,
     title="Transposed convolution in one dimension",
-    caption="With stride 2 the two copies of the filter, 2 10 100 times 1 and times 1.5, share one place: 200 + 3 = 203. "
-    "With stride 1 they share two places.",
+    caption="The filter is copied twice: times 2 it is 2 20 200, times 3 it is 3 30 300. With stride 2 the copies share one "
+    "place, 200 + 3 = 203; with stride 1 they share two.",
 )
 
 # %% [markdown]
@@ -385,7 +382,8 @@ viz.grids(
 # %%
 def transpose_loops(x, weight, stride, padding, output_padding):
     """(H, W) and a filter (k, k): stamp, then cut the padding off."""
-    (H, W), k = x.shape, len(weight)
+    H, W = x.shape
+    k = len(weight)
     grown = np.zeros((stride * (H - 1) + k + output_padding, stride * (W - 1) + k + output_padding))
     for i, j in np.ndindex(H, W):
         grown[stride * i : stride * i + k, stride * j : stride * j + k] += x[i, j] * weight
@@ -455,3 +453,841 @@ viz.grids(
     caption="Coloured: pixels with more than one copy. With a filter of 3 x 3 the numbers alternate, and a filter of ones "
     "draws a checkerboard. With 2 x 2 and 4 x 4 they are even, but for the border.",
 )
+
+# %% [markdown]
+# ## FCN: a classifier becomes a segmenter
+#
+# **Fully convolutional networks** (Long, Shelhamer and Darrell, 2015) put these parts together. VGG-16's linear layers
+# become convolutions ([03](03_lenet_to_resnet.ipynb) showed that this changes nothing): the first one reads
+# $7 \times 7$ positions, the others one. A last $1 \times 1$ convolution gives 21 scores, one for each class of the
+# data set Pascal VOC. On larger images this gives a map of scores, one every 32 pixels. A transposed convolution
+# enlarges it by 32.
+#
+# The kernel starts as **bilinear interpolation**, and in the authors' published networks it stays so. Along one axis it
+# falls linearly from the middle. For a factor of 2 it is $(0.25, 0.75, 0.75, 0.25)$:
+
+# %%
+kernel = mv.vision.bilinear_kernel(4, "float64")
+np.testing.assert_allclose(kernel, np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25]))
+assert kernel[0, 0] == 0.0625 and kernel[0, 1] == 0.1875 and kernel[1, 1] == 0.5625
+for phase in (0, 1):  # weights that are the stride apart sum to 1: every pixel gets the total weight 1
+    assert np.outer([0.25, 0.75, 0.75, 0.25], [1])[phase::2].sum() == 1
+
+scores = rng.standard_normal((1, 3, 5, 6))
+enlarged = mv.vision.fcn_upsample(scores, 2)
+smooth = ops.interpolate(scores, (10, 12), mode="bilinear")
+np.testing.assert_allclose(enlarged[..., 1:-1, 1:-1], smooth[..., 1:-1, 1:-1])
+print("away from the border, the transposed convolution is bilinear interpolation")
+constant = mv.vision.fcn_upsample(np.ones((1, 1, 3, 3)), 2)[0, 0]
+print("at the border the missing neighbours count as 0: a map of ones becomes", constant[0, :3], "there")
+assert mv.laws.judge("fcn_upsample", mv.vision.fcn_upsample).passed
+
+# %% [markdown]
+# ### Where is the image in the scores?
+#
+# The published network pads the image with 100 zeros on each side, so that even a small image gives the
+# $7 \times 7$ convolution something to read. Then the enlarged scores are larger than the image, and the image must be
+# cut out of them at the right place. The place follows from the layers. Cell $i$ of a map has its centre at pixel
+# $S i + o$ of the image. Each layer adds to $o$, in steps of the current stride $S$: a convolution with kernel $k$ and
+# padding $p$ adds $(\frac{k - 1}{2} - p)\,S$, a $2 \times 2$ pooling $\frac{S}{2}$.
+
+# %%
+stride = 1
+offset = 0.0
+for stage, count in enumerate((2, 2, 3, 3, 3)):
+    for n in range(count):
+        padding = 100 if stage == n == 0 else 1
+        offset += ((3 - 1) / 2 - padding) * stride
+    offset += stride / 2
+    stride *= 2
+after_pools = offset
+offset += (7 - 1) / 2 * stride  # the first linear layer
+assert (stride, after_pools, offset) == (32, -99 + 15.5, 12.5)
+# cell i of the scores lies at 32 i + 12.5; a kernel of 64 with stride 32 puts it at 32 i + 31.5 of the result
+crop = 31.5 - offset
+print(f"the image begins {crop:.0f} pixels inside the enlarged scores")
+assert crop == 19 and mv.vision.crop_offsets([(stride, offset)]) == (19,)
+assert (544 - 500) // 2 == 22  # not the middle: for 500 pixels the scores are enlarged to 544
+
+# %% [markdown]
+# ### What and where: scores from three depths
+#
+# Scores every 32 pixels, enlarged smoothly, are blurred masks. Finer maps know better *where* something is, and coarser
+# maps *what* it is. FCN-16s adds scores that are read from the fourth pooling, one every 16 pixels; FCN-8s adds those of
+# the third. All sums are enlarged by two until the next map fits. Below are the sizes of the three networks, and a small
+# network of this kind with scores from two depths.
+
+# %%
+counts = {}
+for name in ("fcn32s", "fcn16s", "fcn8s"):
+    with nn.init.skip_init():
+        network = getattr(mv.models, name)()
+    counts[name] = sum(p.size for p in network.parameters())
+    print(f"{name:7}: {counts[name]:,} parameters, cut at {network.offsets}")
+assert counts == {"fcn32s": 134_346_581, "fcn16s": 134_357_354, "fcn8s": 134_362_751}
+from minivis.recipes import fcn_shapes
+
+backbone = _shapes.small_backbone(rng, widths=(16, 32))
+viz.architecture(fcn_shapes.small_fcn(backbone, rng, skips=1), (1, 3, 64, 64), closed=["backbone"])
+
+# %% [markdown]
+# ## U-Net
+#
+# Slide `C/87-unet`. **U-Net** (Ronneberger, Fischer and Brox, 2015) was made for pictures of cells, with thirty training
+# images. It hands not scores but whole *maps* from the way down to the way up, at each resolution, and goes up with as
+# many convolutions as it goes down. The drawing is made from the model: read the way down on the left, and the arrows
+# on the right that lead from each level to the way up.
+
+# %% tags=["slide:C/87-unet"]
+viz.architecture(mv.models.UNet((10, 20, 48, 96, 96), 9, 3, padded=True, norm="batch"), (1, 3, 64, 64))
+
+# %% [markdown]
+# The published network is larger: 64 channels at the top, twice as many after each pooling, 1024 at the bottom. It has
+# **no padding** at all. Each $3 \times 3$ convolution takes one pixel from each side, so an image of 572 pixels gives
+# labels for the 388 in its middle. We follow the sizes as in figure 1 of the paper:
+
+# %% tags=["slide:C/87-unet"]
+size = 572
+sizes = [572]
+levels = []
+for level in range(5):
+    size = size // 2 if level else size
+    sizes += [size] * bool(level) + [size - 2, size - 4]
+    size -= 4
+    levels.append(size)
+crops = []
+for width in reversed(levels[:-1]):
+    size *= 2
+    crops.append((width - size) // 2)  # what is cut from each side of the map of the way down
+    sizes += [size, size - 2, size - 4]
+    size -= 4
+assert levels == [568, 280, 136, 64, 28] and crops == [4, 16, 40, 88] and size == 388
+assert sizes == [572, 570, 568, 284, 282, 280, 140, 138, 136, 68, 66, 64, 32, 30, 28] + [
+    56, 54, 52, 104, 102, 100, 200, 198, 196, 392, 390, 388
+]  # fmt: skip
+with nn.init.skip_init():
+    unet = mv.models.unet()
+    colour = mv.models.unet(21, channels=3)
+kinds = [type(m).__name__ for m in unet.modules()]
+print(f"{sum(p.size for p in unet.parameters()):,} parameters for grey images and two classes")
+assert sum(p.size for p in unet.parameters()) == 31_030_658
+assert sum(p.size for p in colour.parameters()) == 31_033_045
+assert kinds.count("Conv2d") + kinds.count("ConvTranspose2d") == 23 and unet.output_size(572) == 388
+
+# %% [markdown]
+# ### Crop and concatenate
+#
+# On the way up a map of 56 pixels meets one of 64 of the way down. Both show the same image, with their middles at the
+# same place. So the middle of the larger one is cut out, and the channels of both are stacked: those of the way down
+# first. The next convolution reads them all. With loops, without, and as the library has it:
+
+
+# %%
+def crop_concat_loops(skip, up):
+    """(B, C, H, W) and (B, D, h, w) -> (B, C + D, h, w), pixel by pixel."""
+    C, H, W = skip.shape[1:]
+    B, D, h, w = up.shape
+    out = np.zeros((B, C + D, h, w), skip.dtype)
+    for b, c, i, j in np.ndindex(out.shape):
+        from_skip = c < C
+        out[b, c, i, j] = skip[b, c, i + (H - h) // 2, j + (W - w) // 2] if from_skip else up[b, c - C, i, j]
+    return out
+
+
+def crop_and_stack(skip, up):
+    top, left = ((m - n) // 2 for m, n in zip(skip.shape[2:], up.shape[2:], strict=True))
+    middle = skip[:, :, top : top + up.shape[2], left : left + up.shape[3]]
+    return np.concatenate([middle, up], axis=1)
+
+
+skip, up = rng.standard_normal((2, 3, 9, 8)), rng.standard_normal((2, 4, 4, 4))
+np.testing.assert_array_equal(crop_and_stack(skip, up), crop_concat_loops(skip, up))
+np.testing.assert_array_equal(crop_concat(skip, up), crop_concat_loops(skip, up))
+assert mv.laws.judge("crop_concat", crop_and_stack).passed
+
+# %% [markdown]
+# ### Tiles without a seam
+#
+# Why no padding? Without padding, a label depends on the pixels around it and on nothing else. So a large image can be cut
+# into **overlapping tiles**: their labels fit together without a seam, as if the whole image had gone through the network.
+# At the border of the image the missing pixels are mirrored. One condition remains. The poolings put their windows at
+# even pixels, so tiles must be shifted by a multiple of $2^4 = 16$ pixels. We try it with a small network that has two
+# poolings, whose grid is 4 pixels:
+
+# %%
+valid = mv.models.UNet((6, 8, 8), num_classes=2, channels=3, rng=1).eval()
+big = np.pad(scenes[3].image, ((0, 0), (20, 20), (20, 20)), mode="reflect")  # (3, 104, 104)
+with mv.no_grad():
+    whole = valid(big[None]).numpy()[0]  # (2, 64, 64)
+    moved = {n: valid(big[None, :, n : n + 84, :84]).numpy()[0] for n in (4, 8, 1)}
+assert whole.shape == (2, 64, 64) and moved[4].shape == (2, 44, 44)
+apart = {n: np.abs(tile - whole[:, n : n + 44, :44]).max() for n, tile in moved.items()}
+for n, difference in apart.items():
+    print(f"a tile shifted by {n} pixels: the logits differ by at most {difference:.1e}")
+assert max(apart[4], apart[8]) < 1e-5 < 1e-3 < apart[1]
+tiles = valid.predict_tiles(scenes[3].image, tile=60)  # 60 pixels give 20
+np.testing.assert_allclose(tiles.numpy(), whole, atol=1e-5)
+
+padded = mv.models.UNet((6, 8, 8), num_classes=2, channels=3, padded=True, rng=1).eval()
+with mv.no_grad():
+    at_once = padded(scenes[3].image[None]).numpy()[0, 1]
+    halves = [padded(scenes[3].image[None, :, :, s]).numpy()[0, 1] for s in (slice(32), slice(32, 64))]
+seam = np.abs(np.concatenate(halves, axis=1) - at_once)
+print(f"with padding: up to {seam[:, 28:36].max():.1e} at the seam of two halves")
+assert seam[:, 28:36].max() > 1e-3 > seam[:, :8].max()
+
+# %% [markdown]
+# ### Borders that count
+#
+# Cells of one kind touch each other, and the labels should keep them apart. U-Net's loss gives each pixel a weight that
+# is large in narrow gaps. With $d_1$ and $d_2$, the distances to the nearest and the second nearest cell,
+#
+# $$w(x) = w_c(x) + w_0 \exp\Big(-\frac{(d_1(x) + d_2(x))^2}{2 \sigma^2}\Big), \qquad w_0 = 10,\; \sigma \approx 5
+# \text{ pixels},$$
+#
+# where $w_c$ makes the classes count alike. In a gap of one pixel both distances are 1: the weight is larger by
+# $10\, e^{-4/50} = 9.231$. The sum is small only *between* two cells; beside a single one, $d_2$ is large.
+
+# %%
+gap = np.array([[1, 1, 0, 2, 2]])
+found = border_weights(gap, class_weights=(1.0, 1.0))
+assert round(10 * math.exp(-4 / 50), 3) == 9.231 and round(float(found[0, 2]) - 1, 3) == 9.231
+assert mv.laws.judge("border_weights", border_weights).passed
+
+crowd = [scenes[i] for i in (1, 2, 3)]
+objects = [np.where(s.panoptic <= len(s.labels), s.panoptic, 0) for s in crowd]  # the grounds are one
+viz.weight_maps(
+    [border_weights(labels, sigma=2.0, class_weights=(1.0, 1.0)) for labels in objects],
+    titles=[f"scene of {len(s.labels)} objects" for s in crowd],
+    title="The weights of the pixels, with sigma = 2",
+    caption="Bright pixels count most: those where two objects touch or nearly touch. Elsewhere the weight is 1.",
+)
+
+# %% [markdown]
+# ## Your own U-Net
+#
+# Here is a U-Net with padding, written from the library's layers. Read it from the last method upwards: `forward` keeps
+# the map of each level on a pile, and takes them from the pile in the opposite order. Batch norm is not in the paper;
+# it is what makes the network learn within seconds.
+
+
+# %%
+class Twice(nn.Module):
+    """Two 3 x 3 convolutions, each with batch norm and ReLU; the map keeps its size."""
+
+    def __init__(self, inputs, outputs, rng):
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, rng=rng)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False, rng=rng)
+        self.second_norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        x = ops.relu(self.first_norm(self.first(x)))
+        return ops.relu(self.second_norm(self.second(x)))
+
+
+class MyUNet(nn.Module):
+    """Images (B, 3, H, W) to logits (B, K, H, W); H and W are multiples of 2 to the number of poolings."""
+
+    def __init__(self, widths, num_classes, rng):
+        self.down = []
+        inputs = 3
+        for width in widths:
+            self.down.append(Twice(inputs, width, rng))
+            inputs = width
+        self.enlarge = []
+        self.up = []
+        for width in reversed(widths[:-1]):
+            self.enlarge.append(nn.ConvTranspose2d(inputs, width, 2, stride=2, rng=rng))
+            self.up.append(Twice(2 * width, width, rng))  # the map of the way down and the enlarged one
+            inputs = width
+        self.head = nn.Conv2d(inputs, num_classes, 1, rng=rng)
+
+    def forward(self, images):
+        x = self.down[0](images)
+        pile = []
+        for convolutions in self.down[1:]:
+            pile.append(x)
+            x = convolutions(ops.max_pool2d(x, 2))
+        for enlarge, convolutions in zip(self.enlarge, self.up, strict=True):
+            x = convolutions(crop_concat(pile.pop(), enlarge(x)))
+        return self.head(x)
+
+
+# %% [markdown]
+# Before we train it, one check: with the same weights it gives the same numbers as the library's. The parameters come in
+# the same order in both.
+
+# %%
+widths = (8, 16, 32, 48)
+mine = MyUNet(widths, len(shapes.CLASSES), np.random.default_rng(0))
+library = mv.models.UNet(widths, len(shapes.CLASSES), 3, padded=True, norm="batch", dropout=0.0, rng=1)
+theirs = dict(library.named_parameters())
+names = [name for name, _ in mine.named_parameters()]
+assert sum(p.size for p in mine.parameters()) == sum(p.size for p in library.parameters())
+
+
+def copied(mine, library):
+    """Copy the weights of the library's network, part by part."""
+    pairs = [*zip(mine.down, library.down, strict=True)]
+    pairs += [(m, up.convolutions) for m, up in zip(mine.up, library.up, strict=True)]
+    pairs += [(m, up.enlarge) for m, up in zip(mine.enlarge, library.up, strict=True)]
+    for ours, its in [*pairs, (mine.head, library.head)]:
+        for p, q in zip(ours.parameters(), its.parameters(), strict=True):
+            p.data = q.data.copy()
+
+
+twin = MyUNet(widths, len(shapes.CLASSES), np.random.default_rng(0))
+copied(twin, library)
+batch = np.stack([s.image for s in scenes[:4]])
+np.testing.assert_allclose(twin(batch).numpy(), library(batch).numpy(), atol=1e-4)
+
+# %% [markdown]
+# Now it learns: 480 generated scenes, each seen a few times, for some fifteen seconds. The loss is the mean cross-entropy
+# of all pixels.
+
+# %%
+# other numbers than those of any measurement
+drawn = [shapes.scene(3_000_000_000_000 + i) for i in range(480)]
+pictures = np.stack([s.image for s in drawn])
+labels = np.stack([s.semantic for s in drawn])
+optimiser = optim.AdamW(mine, lr=6e-3, schedule=optim.one_cycle(120, warmup=0.1))
+losses = []
+start = time.perf_counter()
+for _ in range(120):
+    rows = rng.integers(0, len(drawn), 12)
+    optimiser.zero_grad()
+    loss = ops.cross_entropy(mine(pictures[rows]), labels[rows])
+    loss.backward()
+    optimiser.step()
+    losses.append(loss.item())
+print(f"{time.perf_counter() - start:.0f} s; loss {losses[0]:.2f} -> {np.mean(losses[-10:]):.2f}")
+assert np.mean(losses[-10:]) < 0.35 * losses[0]
+
+# %%
+mine.eval()
+few = [scenes[i] for i in (1, 2, 3, 7)]
+with mv.no_grad():
+    answers = np.concatenate([mine(np.stack([s.image for s in scenes[i : i + 25]])).numpy() for i in (0, 25)])
+answers = answers.argmax(axis=1)  # (50, 64, 64)
+table = mv.metrics.confusion_matrix(answers, np.stack([s.semantic for s in scenes[:50]]), len(shapes.CLASSES))
+ious = np.diag(table) / (table.sum(axis=0) + table.sum(axis=1) - np.diag(table))
+print(
+    f"mIoU on 50 new scenes: {mean_iou(table):.2f}; the grounds {ious[6:].mean():.2f}, the shapes {ious[:6].mean():.2f}"
+)
+assert ious[6:].mean() > 0.7 and ious[6:].mean() > ious[:6].mean()
+viz.semantic_maps(
+    [answers[i] for i in (1, 2, 3, 7)],
+    [s.image for s in few],
+    titles=["scene"] * 4 + ["your network"] * 4,
+    names=shapes.CLASSES,
+    title="After some seconds of training",
+    caption="Above: four new scenes. Below: the class that your network gives each pixel. The grounds are right nearly "
+    "everywhere, and objects are found where they are. Which shape an object is takes longer to learn.",
+)
+
+# %% [markdown]
+# ## A trained U-Net, from inside
+#
+# `unet-shapes` has five levels and 0.7 million parameters. It learned for some minutes on 48,000 scenes, each used once
+# (`minivis train unet-shapes`). We measure it on scenes that it has never seen.
+
+# %% tags=["slide:C/87-unet"]
+trained = mv.load("unet-shapes")
+images = np.stack([s.image for s in scenes])
+with mv.no_grad(), nn.looking(trained) as seen:
+    answers = trained(images).numpy().argmax(axis=1)
+truth = np.stack([s.semantic for s in scenes])
+table = mv.metrics.confusion_matrix(answers, truth, len(shapes.CLASSES))
+ious = np.diag(table) / (table.sum(axis=0) + table.sum(axis=1) - np.diag(table))
+print(f"{(answers == truth).mean():.1%} of the pixels are right; mIoU {mean_iou(table):.3f} on 100 scenes")
+assert mean_iou(table) > 0.75
+viz.bars(
+    {name: round(float(iou), 2) for name, iou in zip(shapes.CLASSES, ious, strict=True)},
+    "IoU",
+    width=7.2,
+    title="IoU of each class on 100 new scenes",
+    caption="Each bar is one class; 1 would be perfect. The three grounds are on the right. Compare shapes with large areas, "
+    "such as square and circle, with thin ones: a wrong pixel at the outline costs a thin shape more.",
+)
+
+# %%
+three = [1, 3, 7]
+viz.semantic_maps(
+    [*truth[three], *answers[three]],
+    images[three],
+    titles=[*["scene"] * 3, *["truth"] * 3, *["unet-shapes"] * 3],
+    names=shapes.CLASSES,
+    columns=3,
+    size=2.2,
+    title="What the trained U-Net answers",
+    caption="Compare the second row with the third. Outlines are right to about a pixel, holes and points included. Where "
+    "it errs, it often gives parts of one object to two classes: each pixel decides by itself.",
+)
+
+# %% [markdown]
+# What do the maps hold? We look at one scene: the maps of the way down from fine to coarse, the bottom, and the way up.
+
+# %%
+one = 3
+order = ["down0", "down1", "down2", "down3", "down4", "up3", "up2", "up1", "up0"]
+viz.activations(
+    images[one],
+    {f"{name}: {seen[name].shape[2]} x {seen[name].shape[3]}": seen[name][one] for name in order},
+    channels=8,
+    title="One scene on its way down and up again",
+    caption="Each row is one level, with the eight maps that vary most. On the way down edges and textures become coarse "
+    "spots. The same resolution looks different on the way up: textures are gone, and whole objects are bright or dark.",
+)
+
+# %% [markdown]
+# Is that so? **Texture** is a difference between pixels that have the same class. So we measure, for each level, how much
+# the maps vary inside the regions of one class, compared with how much they vary at all. If maps knew the classes alone,
+# this share would be 0.
+
+
+# %%
+def inside_share(maps, classes):
+    """The share of the variance that remains within the classes, of maps (C, H, W), mean over the channels."""
+    side = maps.shape[1]
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    kinds = classes[:: 64 // side, :: 64 // side].ravel()  # (H W,)
+    rest = np.zeros_like(flat)
+    for kind in np.unique(kinds):
+        rest[:, kinds == kind] = flat[:, kinds == kind] - flat[:, kinds == kind].mean(axis=1, keepdims=True)
+    varies = flat.var(axis=1) > 1e-8
+    return (rest.var(axis=1)[varies] / flat.var(axis=1)[varies]).mean()
+
+
+shares = {n: np.mean([inside_share(seen[n][i], truth[i]) for i in range(50)]) for n in order}
+for level in range(4):
+    print(
+        f"level {level}: {shares[f'down{level}']:.2f} of the variance is within classes on the way down, ",
+        end="",
+    )
+    print(f"{shares[f'up{level}']:.2f} on the way up")
+assert shares["up0"] < shares["down0"] and shares["up1"] < shares["down1"]
+
+# %% [markdown]
+# ### What the connections are worth
+#
+# A claim of the paper: the maps of the way down bring back the places that the poolings lost. We take them away from the
+# trained network, level by level: we put zeros in their place.
+
+# %%
+from minivis.models.unet import Up
+
+forward = Up.forward
+
+
+def without(levels):
+    """mIoU of the trained network on 100 scenes if the maps of these levels are zeros on their way over."""
+    level_of = {id(up): len(trained.up) - 1 - n for n, up in enumerate(trained.up)}
+
+    def blind(self, x, skip):
+        return forward(self, x, skip * 0 if level_of[id(self)] in levels else skip)
+
+    Up.forward = blind
+    try:
+        with mv.no_grad():
+            named = trained(images).numpy().argmax(axis=1)
+    finally:
+        Up.forward = forward
+    return mean_iou(mv.metrics.confusion_matrix(named, truth, len(shapes.CLASSES)))
+
+
+cut = {
+    "none": mean_iou(table),
+    **{f"level {n}": without({n}) for n in range(4)},
+    "all": without({0, 1, 2, 3}),
+}
+for name, value in cut.items():
+    print(f"without {name:8}: mIoU {value:.3f}")
+assert cut["all"] < 0.5 * cut["none"]
+viz.bars(
+    {name: round(float(value), 3) for name, value in cut.items()},
+    "mIoU",
+    title="The trained network with some connections cut",
+    caption="Each bar: zeros in the place of the maps of one level (0 is the finest), or of all levels. The network was not "
+    "trained without them, so this shows what it relies on, not what a network without them could learn.",
+)
+
+
+# %% [markdown]
+# ## Instance segmentation
+#
+# Slide `C/88-instance-segmentation`. **Instance segmentation** gives every object a mask of its own. Masks of two stars
+# are two masks, even if they touch. A network that labels pixels cannot do this by itself: which number should the first
+# star have? A detector can, because it has found each object already.
+
+# %% [markdown] tags=["slide:C/88-instance-segmentation"]
+# The step from boxes to masks took two papers two years apart: Faster R-CNN (2015), whose regions were good enough, and
+# Mask R-CNN (2017), which paints into them. Since then the measure is the AP of chapter [14](14_detection.ipynb) with
+# the IoU of masks in the place of the IoU of boxes.
+
+# %% [markdown]
+# Slide `C/89-mask-rcnn`. **Mask R-CNN** (He et al., 2017) adds a third head to Faster R-CNN. For each region it takes the
+# features with RoIAlign ([14](14_detection.ipynb)), four convolutions and one transposed convolution, and answers with a
+# mask of $28 \times 28$ for each class. The mask of the class that the box head has chosen is used. It is judged by
+# itself: each pixel has a sigmoid, and the masks of other classes do not compete with it. So what an object is and where
+# it ends are decided apart. Here are the parts of our small one (plain boxes go from one to the next, so there are no
+# arrows), and its mask head:
+
+# %% tags=["slide:C/89-mask-rcnn"]
+detector = mv.load("mask-rcnn-shapes")
+viz.architecture(detector, (1, 3, 64, 64), closed=["backbone", "mask_head"])
+
+# %% tags=["slide:C/89-mask-rcnn"]
+channels = detector.mask_head.convs[0].weight.shape[1]
+viz.architecture(detector.mask_head, (1, channels, detector.mask_cells, detector.mask_cells))
+
+# %% [markdown]
+# The published network has 44,401,393 parameters. Its loss has five parts; the new one is the mean binary cross-entropy
+# over the pixels of the masks, for the true class alone.
+#
+# ### Pasting without losing half a pixel
+#
+# A mask of $28 \times 28$ is resized to its box and put into the image. A pixel of the image belongs to the object if the
+# mask is above 1/2 at the pixel's *centre*. So a mask of ones in the box from (2, 3) to (6, 5) paints $4 \cdot 2 = 8$
+# pixels. Published code differs here. Torchvision gives the mask a border, cuts the fractions off the corners of the box
+# and counts one row and one column more: it paints 24 pixels. Weights that were trained with it expect this.
+
+# %% tags=["slide:C/89-mask-rcnn"]
+with nn.init.skip_init():
+    published = mv.models.maskrcnn_resnet50_fpn()
+assert sum(p.size for p in published.parameters()) == 44_401_393
+
+ones = np.ones((28, 28), np.float32)
+box = np.array([2.0, 3, 6, 5], np.float32)
+exact, torch_like = (
+    mv.vision.paste_masks(ones, box, 8, 8, form=form) > 0.5 for form in ("exact", "torchvision")
+)
+print(f"{exact.sum()} pixels, with torchvision's rules {torch_like.sum()}")
+assert exact.sum() == 8 and exact[3:5, 2:6].all()
+assert torch_like.sum() == 24 and torch_like[2:6, 1:7].all()
+
+# %% [markdown]
+# ### A trained Mask R-CNN, from inside
+#
+# `mask-rcnn-shapes` answers with masks of $14 \times 14$. We look at the small masks before they are pasted, and at the
+# result in the scene.
+
+# %% tags=["slide:C/89-mask-rcnn"]
+scene = scenes[2]
+detector.score_threshold = 0.5
+with mv.no_grad(), nn.looking(detector) as looked:
+    found = detector(scene.image[None])[0]
+small_masks = looked["masks"]  # (n, 14, 14), in the order of the answers
+sure = found["masks"][:, 0] > 0.5  # (n, H, W)
+names = [f"{shapes.THINGS[k - 1]} {s:.2f}" for k, s in zip(found["labels"], found["scores"], strict=True)]
+print("objects in the scene:", ", ".join(shapes.THINGS[k] for k in scene.labels))
+viz.images(
+    small_masks,
+    titles=names,
+    columns=min(6, len(names)),
+    size=1.2,
+    title="What the mask head paints into each box",
+    caption="Each square is one box, resized to 14 x 14 cells; bright cells belong to the object. The title says which class "
+    "the box head has chosen, and its score.",
+)
+
+# %%
+viz.masks_on_image(
+    scene.image,
+    sure,
+    found["labels"] - 1,
+    found["scores"],
+    shapes.THINGS,
+    title="The masks, pasted into the scene",
+    caption="Each object has its own colour, also where two objects have the same class. Compare the outlines with the cells "
+    "above: a cell of the mask may cover several pixels, and thin parts become round.",
+)
+
+# %% [markdown]
+# ## The four problems, on one scene
+#
+# Slide `C/3-four-vision-problems`. Now we have a model for each of the four problems with which the lecture began:
+# *categorisation* returns a label, *detection* a class and a box for each object, *semantic segmentation* a class for each
+# pixel, and *instance segmentation* a mask for each object. Four models of this package on the same scene:
+
+# %% tags=["slide:C/3-four-vision-problems"]
+boxer, namer = mv.load("faster-rcnn-shapes"), mv.load("swin-shapes")
+boxer.score_threshold = 0.5
+scene = scenes[2]
+with mv.no_grad():
+    label = shapes.THINGS[int(namer(scene.image[None]).numpy().argmax())]
+    boxes = boxer(scene.image[None])[0]
+    pixels = trained(scene.image[None]).numpy()[0].argmax(axis=0)
+assert pixels.shape == (64, 64) and boxes["boxes"].shape[1] == 4 and sure.shape[1:] == (64, 64)
+viz.four_problems(
+    scene.image,
+    label,
+    boxes["boxes"],
+    pixels,
+    sure,
+    box_labels=boxes["labels"] - 1,
+    mask_labels=found["labels"] - 1,
+    names=shapes.THINGS,
+    classes=shapes.CLASSES,
+    title="One scene, four questions",
+    caption="From left to right: swin-shapes names the picture (it was trained on scenes with a single object), "
+    "faster-rcnn-shapes draws boxes, unet-shapes names every pixel, grounds included, and mask-rcnn-shapes gives each object "
+    "a mask.",
+)
+
+# %% [markdown]
+# ## What the papers claim, and what is measured here
+#
+# **FCN: adding finer scores makes outlines sharper.** The paper's mIoU on Pascal VOC rises from 59.4 (stride 32) to 62.4
+# (16) and 62.7 (8). We trained three small networks of this kind from one backbone, with scores every 16, 8 and 4 pixels,
+# with three seeds each. **U-Net: the connections bring back where things are.** We trained a small U-Net with them and
+# without, for 300 steps. **Border weights keep touching objects apart.** We trained networks to tell objects from the
+# ground, with a gap of ground drawn between objects that touch, and count how many pixels of these gaps stay open.
+
+# %%
+from minivis.recipes import unet_shapes
+
+depths = fcn_shapes.results()
+measured = unet_shapes.results()
+
+
+def told(rows, name):
+    """The mean and the range of a figure over the seeds."""
+    values = np.array(rows[name])
+    return f"{name} {values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+
+
+for form, rows in depths.items():
+    print(f"FCN, {form:9}: {told(rows, 'mIoU')}; {told(rows, 'at borders')}")
+for form, rows in measured["skips"].items():
+    print(f"U-Net, {form:10}: {told(rows, 'mIoU')}")
+for form, rows in measured["borders"].items():
+    print(f"U-Net, {form:16}: {told(rows, 'gaps')}; {told(rows, 'elsewhere')}")
+with_skips, without_skips = (np.array(rows["mIoU"]) for rows in measured["skips"].values())
+assert with_skips.min() > without_skips.max()
+alike, weighted = (np.array(rows["gaps"]) for rows in measured["borders"].values())
+assert weighted.min() > alike.max()
+
+# %%
+viz.dots(
+    {
+        **{f"FCN, {form}": rows["mIoU"] for form, rows in depths.items()},
+        **{f"U-Net, {form}": rows["mIoU"] for form, rows in measured["skips"].items()},
+    },
+    "mIoU on 500 validation scenes",
+    title="Finer maps on the way up",
+    caption="Each dot is one training run with its own seed. Compare rows of the same network: the distance between the rows "
+    "is larger than the spread within them. FCN began with a trained backbone and U-Net with random weights, so do not "
+    "compare one with the other.",
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# Where a law judges your function, manners count too: float32 in gives float32 out, inputs stay as they are, and
+# nothing is printed.
+#
+# ### Exercise 1: pool, and remember where
+# Write `my_pool(x, kernel)` for `x` (B, C, H, W): it returns a pair, the maxima and their positions, both
+# (B, C, H', W'). `kernel` is a number or a pair (rows, columns); windows lie side by side, and rows or columns at the end that
+# fill no window are dropped. A position counts the pixels of the plane of `x`, row by row: row * W + column. If two pixels
+# of a window are the largest, the first counts.
+
+
+# %% tags=["exercise:pool"]
+def my_pool(x, kernel): ...  # your lines here
+
+
+# %% tags=["check:pool"]
+passed = mv.laws.check("max_pool2d_with_indices", my_pool).passed
+
+# %% [markdown] tags=["solution:pool"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_pool(x, kernel):
+#     M, N = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+#     B, C, H, W = x.shape
+#     rows, columns = H // M, W // N
+#     windows = x[:, :, : rows * M, : columns * N].reshape(B, C, rows, M, columns, N)
+#     windows = windows.swapaxes(3, 4).reshape(B, C, rows, columns, M * N)
+#     first = windows.argmax(axis=-1)  # the first of equals
+#     row = np.arange(rows)[:, None] * M + first // N
+#     column = np.arange(columns) * N + first % N
+#     return windows.max(axis=-1), row * W + column
+# ```
+#
+# W is the width of `x`, also if a column is left over.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: which sizes go through U-Net?
+# Write `my_size(size, poolings)`: the side of the labels of a U-Net without padding for an image of side `size`. Each
+# level, also the lowest, has two $3 \times 3$ convolutions on the way down, and each level but the lowest two on the way
+# up. Return 0 if a map would have an odd size before a pooling, or no pixels anywhere.
+
+
+# %% tags=["exercise:size"]
+def my_size(size, poolings): ...  # your lines here
+
+
+# %% tags=["check:size"]
+passed = claims(
+    "the size of the labels",
+    ("is 388 for 572 pixels", lambda: my_size(572, 4), 388, "Two convolutions take four pixels: 572, 568, 284, 280, ..."),
+    ("is 4 for 188 pixels", lambda: my_size(188, 4), 4, "188 is the smallest image: its lowest map is 4 x 4 after two convolutions."),
+    ("does not exist for 570 pixels", lambda: my_size(570, 4), 0, "570, 566, 283: a pooling would drop a row."),
+    ("does not exist for 172 pixels", lambda: my_size(172, 4), 0, "At the top nothing would be left: a size must be positive."),
+    ("is 40 less with two poolings", lambda: [my_size(n, 2) for n in (44, 60, 100)], [4, 20, 60], "The number of levels is poolings + 1."),
+).passed  # fmt: skip
+
+# %% [markdown] tags=["solution:size"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_size(size, poolings):
+#     n = size - 4
+#     for _ in range(poolings):
+#         if n < 2 or n % 2:
+#             return 0
+#         n = n // 2 - 4
+#     if n < 1:
+#         return 0
+#     for _ in range(poolings):
+#         n = 2 * n - 4
+#     return max(n, 0)
+# ```
+#
+# With four poolings $n$ pixels at the bottom become $16 n - 60$ at the top.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: weights for borders
+# Write `my_weights(labels, w0=10.0, sigma=5.0)` for `labels` (H, W): 0 is the ground, other numbers are objects. Return
+# float32 (H, W): $w_c + w_0 \exp(-(d_1 + d_2)^2 / (2 \sigma^2))$. Distances are Euclidean, from a pixel to the nearest
+# pixel of an object: 0 inside it. With fewer than two objects the second part is 0. $w_c = N / (2 n)$ for a class (ground
+# or objects) with $n$ of the $N$ pixels, and 1 if there is only one class. Use
+# `distance_transform_edt(mask)` of `scipy.ndimage`, the distance of each True pixel to the nearest False one, or plain loops.
+
+
+# %% tags=["exercise:weights"]
+def my_weights(labels, w0=10.0, sigma=5.0): ...  # your lines here
+
+
+# %% tags=["check:weights"]
+passed = mv.laws.check("border_weights", my_weights).passed
+
+# %% [markdown] tags=["solution:weights"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_weights(labels, w0=10.0, sigma=5.0):
+#     thing = labels > 0
+#     kinds = 1 + (thing.any() and not thing.all())
+#     count = np.where(thing, thing.sum(), (~thing).sum())
+#     weights = labels.size / (kinds * count)
+#     numbers = np.unique(labels[thing])
+#     if len(numbers) > 1:
+#         distances = np.sort([distance_transform_edt(labels != n) for n in numbers], axis=0)
+#         weights = weights + w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
+#     return weights.astype(np.float32)
+# ```
+#
+# Sorting along the objects puts the two smallest distances first.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: the bilinear kernel
+# Write `my_kernel(size)`: the weights of a transposed convolution that interpolates. `size` is a number or a pair
+# (rows, columns). Along an axis of $s$ weights $h_i = 1 - |i - c| / f$ with $f = \lceil s / 2 \rceil$ and
+# $c = (s - 1) / 2$; the kernel (rows, columns) is the product of a row's and a column's weight. Return float32.
+
+
+# %% tags=["exercise:kernel"]
+def my_kernel(size): ...  # your lines here
+
+
+# %% tags=["check:kernel"]
+passed = mv.laws.check("bilinear_kernel", my_kernel).passed
+
+# %% [markdown] tags=["solution:kernel"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_kernel(size):
+#     sides = size if isinstance(size, tuple) else (size, size)
+#     rows, columns = (1 - np.abs(np.arange(s) - (s - 1) / 2) / ((s + 1) // 2) for s in sides)
+#     return np.outer(rows, columns).astype(np.float32)
+# ```
+#
+# The middle of an even kernel lies between two weights: $c$ ends in .5.
+# </details>
+
+# %% [markdown]
+# ### Exercise 5: mIoU
+# Write `my_miou(prediction, truth, classes)` for two maps of class numbers (H, W): the mean of the IoU over the classes
+# 0 to `classes` - 1. A class that is in neither map does not count.
+
+
+# %% tags=["exercise:miou"]
+def my_miou(prediction, truth, classes): ...  # your lines here
+
+
+# %% tags=["check:miou"]
+left = np.array([[0, 0], [1, 1]])
+right = np.array([[0, 1], [1, 1]])
+passed = claims(
+    "the mean IoU",
+    ("is 1 for equal maps", lambda: my_miou(left, left, 2), 1.0, "Both classes have IoU 1."),
+    (
+        "is the mean of 1/2 and 2/3",
+        lambda: my_miou(left, right, 2),
+        (1 / 2 + 2 / 3) / 2,
+        "Class 0: one pixel is in both maps, two are in at least one. Class 1: two of three.",
+    ),
+    (
+        "does not count a class that is in neither map",
+        lambda: my_miou(left, right, 5),
+        (1 / 2 + 2 / 3) / 2,
+        "Classes 2, 3 and 4 have 0 pixels in both maps: leave them out.",
+    ),
+    (
+        "counts a class that is predicted and not there",
+        lambda: my_miou(left, left * 0, 2),
+        0.25,
+        "Its IoU is 0, not left out.",
+    ),
+).passed
+
+# %% [markdown] tags=["solution:miou"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_miou(prediction, truth, classes):
+#     ious = []
+#     for kind in range(classes):
+#         both = ((prediction == kind) & (truth == kind)).sum()
+#         either = ((prediction == kind) | (truth == kind)).sum()
+#         if either:
+#             ious.append(both / either)
+#     return float(np.mean(ious))
+# ```
+#
+# A class that is predicted where it is not has IoU 0 and pulls the mean down.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - Semantic segmentation names pixels, instance segmentation gives objects masks; the first is judged by mIoU, the second
+#   by AP.
+# - A classifier of convolutions alone labels all pixels at once, with the numbers of the sliding window and a small share
+#   of its work.
+# - Networks go down to see far at low cost, and up to answer for each pixel. Nearest neighbours, bed of nails and max
+#   unpooling go up without weights; a transposed convolution learns how.
+# - What is lost on the way down is *where* things are. FCN adds scores of finer maps, SegNet hands over the positions of
+#   maxima, U-Net hands over whole maps.
+# - Without padding, tiles fit together without a seam.
+# - Mask R-CNN detects first and paints then: one small mask for each box.
+#
+# Next: [19. Mask2Former](19_mask2former.ipynb), in which queries find masks and let them guide attention.

@@ -46,8 +46,9 @@ def test_a_title_begins_small_unless_it_is_an_abbreviation():
         "minivis.backend: CPU and GPU",
         "minivis.laws: judging an answer by laws",
     ]
-    parts = ("ablations", "depth", "local_attention_shapes", "non_local_films")
-    names = ", ".join(f":py:mod:`minivis.recipes.{part}`" for part in parts)
+    parts = [part for part in api.PARTS if part.startswith("recipes.")]
+    assert {"recipes.depth", "recipes.fcn_shapes"} < set(parts)
+    names = ", ".join(f":py:mod:`minivis.{part}`" for part in parts)
     assert f"Parts: {names}." in pages["api/minivis.recipes.rst"]
 
 

@@ -126,7 +126,8 @@ def _regions(rng, images, scale):
 
 
 def _region_call(rng):
-    features, scale = _feature_map(rng), float(rng.choice([1, 0.5, 0.125]))
+    features = _feature_map(rng)
+    scale = float(rng.choice([1, 0.5, 0.125]))
     size = _one_or_two(rng, rng.integers(1, 5, 2))
     return {"features": features, "rois": _regions(rng, len(features), scale), "size": size, "scale": scale}
 
@@ -344,8 +345,6 @@ PLAIN_DETECTION = {
     "roi_pool": _roi_pool,
     "roi_align": _roi_align,
     "spp": _spp,
-
-
     "graph_segmentation": _picture,
     "hierarchical_grouping": _segmented,
     "nms": _scored_boxes,

@@ -43,9 +43,8 @@ def max_pool2d_with_indices(x, kernel):
 def max_unpool2d(x, indices, size):
     """The op, which wants the sizes of windows: here each value has a window as large as fits."""
     kernel = tuple(n // m for n, m in zip(size, x.shape[2:], strict=True))
-    last = [
-        n - (m - 1) * k for n, m, k in zip(size, x.shape[2:], kernel, strict=True)
-    ]  # the last window, with the rest
+    # the last window, with the rest
+    last = [n - (m - 1) * k for n, m, k in zip(size, x.shape[2:], kernel, strict=True)]
     return mv.ops.max_unpool2d(x, indices, tuple(last), kernel)
 
 

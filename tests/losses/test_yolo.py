@@ -67,7 +67,8 @@ def test_gradients_are_those_of_differences_with_the_overlap_as_a_constant():
     losses.yolo_batch_loss(prediction, TARGETS).backward()
     expected = 2 * weights * (prediction.numpy() - wanted) / 3
     root = np.isin(np.arange(13), [2, 3, 7, 8])
-    p, t = prediction.numpy()[..., root], wanted[..., root]
+    p = prediction.numpy()[..., root]
+    t = wanted[..., root]
     expected[..., root] = weights[..., root] * (1 - np.sqrt(t / p)) / 3
     np.testing.assert_allclose(prediction.grad, expected, atol=1e-12)
     check_gradient(

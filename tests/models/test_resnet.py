@@ -10,6 +10,7 @@ import minivis as mv
 from minivis import models, nn, optim
 from minivis.models import ResNet
 from minivis.models.resnet import Block
+from minivis.nn import BatchNorm2d, FrozenBatchNorm2d
 
 RNG = np.random.default_rng(12)
 PUBLISHED = {  # parameters and buffers for 1000 classes
@@ -50,14 +51,14 @@ def test_frozen_norms_are_buffers_and_do_not_count_batches():
 
 def test_a_block_that_adds_nothing_is_a_relu():
     for kind in ("basic", "bottleneck"):
-        block = Block(kind, 8, 8, 1, 1, "batch", np.random.default_rng(0)).eval()
+        block = Block(kind, 8, 8, 1, 1, BatchNorm2d, np.random.default_rng(0)).eval()
         x = images(2, 8, 5, 6)
         block.layers[-1].conv.weight.data[...] = 0
         np.testing.assert_array_equal(block(x).numpy(), np.maximum(x, 0))
 
 
 def test_equation_2_by_hand():
-    block = Block("bottleneck", 8, 16, 2, 1, "frozen", np.random.default_rng(1))
+    block = Block("bottleneck", 8, 16, 2, 1, FrozenBatchNorm2d, np.random.default_rng(1))
     x = images(2, 8, 6, 4)
     first, second, third = (layer.conv.weight.data for layer in block.layers)
     assert [w.shape for w in (first, second, third)] == [(4, 8, 1, 1), (4, 4, 3, 3), (16, 4, 1, 1)]
@@ -68,7 +69,7 @@ def test_equation_2_by_hand():
 
 
 def test_a_wide_block_is_wide_inside_only():
-    block = Block("bottleneck", 8, 16, 2, 1, "frozen", np.random.default_rng(1), widening=2)
+    block = Block("bottleneck", 8, 16, 2, 1, FrozenBatchNorm2d, np.random.default_rng(1), widening=2)
     assert [layer.conv.weight.shape for layer in block.layers] == [(8, 8, 1, 1), (8, 8, 3, 3), (16, 8, 1, 1)]
     with pytest.raises(ValueError, match="ResNet: widening is for bottleneck blocks"):
         small(widening=2)

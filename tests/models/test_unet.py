@@ -105,9 +105,8 @@ def test_predicting_by_tiles_is_the_whole_mirrored_image_at_once(tile):
     x = images(1, 30, 26)
     got = model.predict_tiles(x, tile).numpy()
     assert got.shape == (2, 30, 26)
-    mirrored = np.pad(
-        x, ((0, 0), (20, 22), (20, 22)), mode="reflect"
-    )  # (1, 72, 68), whose logits are (2, 32, 28)
+    # its logits are (2, 32, 28)
+    mirrored = np.pad(x, ((0, 0), (20, 22), (20, 22)), mode="reflect")  # (1, 72, 68)
     with mv.no_grad():
         whole = model(mirrored[None]).numpy()[0, :, :30, :26]
     np.testing.assert_allclose(got, whole, atol=1e-5)

@@ -82,7 +82,8 @@ def theirs():
     found["encoded"] = coder.encode_single(boxes, proposals)
     found["decoded"] = coder.decode_single(deltas, proposals)
     found["matches"] = _utils.Matcher(0.7, 0.3, allow_low_quality_matches=True)(overlaps.T)
-    sizes, ratios = ((32, 64), (16,)), ((0.5, 1.0, 2.0), (0.5, 2.0))
+    sizes = (32, 64), (16,)
+    ratios = (0.5, 1.0, 2.0), (0.5, 2.0)
     maps = [torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 2, 3)]
     images = image_list.ImageList(torch.zeros(1, 3, 24, 32), [(24, 32)])
     found["anchors"] = anchor_utils.AnchorGenerator(sizes, ratios)(images, maps)[0]

@@ -42,7 +42,8 @@ def test_box_codes_are_those_of_torchvision():
 
 
 def test_anchors_are_those_of_torchvision():
-    sizes, ratios = ((32, 64), (16,)), ((0.5, 1.0, 2.0), (0.5, 2.0))
+    sizes = (32, 64), (16,)
+    ratios = (0.5, 1.0, 2.0), (0.5, 2.0)
     maps = [(3, 4, (8, 8)), (2, 3, (12, 10))]
     ours = [
         vision.anchor_boxes(*grid, s, r, rounded=True, centred=False)
@@ -54,9 +55,8 @@ def test_anchors_are_those_of_torchvision():
 def test_matches_are_those_of_torchvision():
     overlaps = coded()[3]
     matches = vision.match_anchors(overlaps)
-    swapped = np.where(
-        STORED["matches"] < 0, -3 - STORED["matches"], STORED["matches"]
-    )  # theirs: -1 background
+    stored = STORED["matches"]
+    swapped = np.where(stored < 0, -3 - stored, stored)  # theirs: -1 is background, -2 ignored
     np.testing.assert_array_equal(matches, swapped)
     assert set(matches) >= {vision.anchors.IGNORED, vision.anchors.BACKGROUND, 0}
 

@@ -28,6 +28,7 @@ SHAPES = [
     "mask2former-shapes",
     "swin-shapes",
     "yolo-shapes",
+    "unet-shapes",
 ]
 NAMES = sorted([*DIGITS, *SHAPES, "non-local-films", "sagan-digits"])
 # what the checkpoints reach

@@ -21,11 +21,20 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "mask-rcnn-shapes": {"AP50": 0.85},
     "mask2former-shapes": {"PQ": 0.60},
     "yolo-shapes": {"AP50": 0.86},
+    "unet-shapes": {"mIoU": 0.85},
 }
 NAMES = sorted(AT_LEAST)
+LONG = {
+    "swin-shapes",
+    "detr-shapes",
+    "detr-panoptic-shapes",
+    "mask2former-shapes",
+}  # half an hour; others a quarter
 AGAIN = (
     "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
 )
+
+ESTIMATED = "alone, from the processor time of 100 steps"  # the same, where it was not run again
 
 
 @pytest.fixture
@@ -50,7 +59,9 @@ def test_two_seeds_train_and_neither_loads(tmp_path, capsys, quick, monkeypatch,
         metrics = json.loads((out / "metrics.json").read_text())
         assert (metrics["seed"], metrics["steps"], metrics["recipe"], metrics["n"]) == (seed, 16, name, 8)
         weights[seed] = mv.load(out).state_dict()
-        losses = json.loads((out / "backbone" / train.HISTORY).read_text())["loss"]
+        # U-Net has no backbone that is trained before it
+        first = out if name == "unet-shapes" else out / "backbone"
+        losses = json.loads((first / train.HISTORY).read_text())["loss"]
         assert np.mean(losses[-3:]) < np.mean(losses[:3]), (
             "it learns to name pixels, and that is where it begins"
         )
@@ -85,7 +96,8 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
         assert said[figure] >= least
     assert (folder / storage.WEIGHTS).stat().st_size <= 3_000_000
     alone = {**card["seconds for"], **card.get("CPU seconds for", {})}  # the clock runs on beside other work
-    assert min(sum(alone.values()), card.get(AGAIN, {}).get("seconds", np.inf)) <= 1800
+    again = [card.get(key, {}).get("seconds", np.inf) for key in (AGAIN, ESTIMATED)]
+    assert min(sum(alone.values()), *again) <= (1800 if name in LONG else 900)
     assert (folder / card["failures"]).exists() and card["recipe"] == f"minivis train {name} --seed 0"
 
 

@@ -146,7 +146,8 @@ def test_the_worked_boxes():
 
 
 def test_soft_nms_drops_what_falls_below_the_threshold():
-    boxes, scores = np.array([[0.0, 0, 4, 4]] * 3), np.array([0.9, 0.8, 0.1], np.float32)
+    boxes = np.array([[0.0, 0, 4, 4]] * 3)
+    scores = np.array([0.9, 0.8, 0.1], np.float32)
     indices, lowered = soft_nms(boxes, scores, sigma=0.5, threshold=0.05)
     assert indices.tolist() == [0, 1] and lowered.dtype == np.float32
     np.testing.assert_allclose(lowered, [0.9, 0.8 * np.exp(-2)], rtol=1e-6)

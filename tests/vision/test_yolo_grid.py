@@ -65,7 +65,8 @@ def test_clusters_of_the_scenes_are_better_than_any_single_size():
     def mean_overlap(k):
         anchors = vision.dimension_clusters(sizes, k, rng=0)
         assert anchors.shape == (k, 2)
-        a, b = sizes[:, None], anchors[None]
+        a = sizes[:, None]
+        b = anchors[None]
         shared = np.minimum(a, b).prod(axis=-1)
         return (shared / (a.prod(axis=-1) + b.prod(axis=-1) - shared)).max(axis=1).mean()
 
@@ -103,3 +104,22 @@ def test_on_a_device(device):
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_detections_of_several_images_and_classes():
+    boxes = RNG.uniform(0.2, 0.5, (2, 3, 3, 2, 4))
+    scores = RNG.uniform(0, 1, (2, 3, 3, 2, 4))
+    found = vision.grid_detections(boxes, scores, (32, 64), 0.6, 0.4)
+    for there, score, one in zip(boxes, scores, found, strict=True):
+        flat = vision.box_cxcywh_to_xyxy(there.reshape(-1, 4)) * [64, 32, 64, 32]
+        kept = []
+        for k in range(4):
+            own = score[..., k].ravel()
+            sure = np.flatnonzero(own >= 0.6)
+            kept += [(own[i], k, *flat[i]) for i in sure[vision.nms(flat[sure], own[sure], 0.4)]]
+        kept = np.array(sorted(kept, reverse=True))
+        np.testing.assert_allclose(one["scores"], kept[:, 0])
+        np.testing.assert_array_equal(one["labels"], kept[:, 1])
+        np.testing.assert_allclose(one["boxes"], kept[:, 2:])
+    with pytest.raises(ValueError, match=r"^grid_detections: .*scores: \(2, 3, 3, 2\)"):
+        vision.grid_detections(boxes, scores[..., 0], (32, 64))
