@@ -372,7 +372,8 @@ class RCNN(Regions):
 
     References
     ----------
-    Girshick et al. 2014, section 2 and appendix A. Slides ``C/45-rcnn``, ``C/51-rcnn-algorithm``.
+    Girshick et al. 2014, section 2 and appendix A. Slides ``C/45-rcnn``, ``C/51-rcnn-algorithm``,
+    ``Z/45-classical-detection``.
 
     Examples
     --------
