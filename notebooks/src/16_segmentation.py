@@ -1067,7 +1067,9 @@ for form, rows in measured["borders"].items():
 with_skips, without_skips = (np.array(rows["mIoU"]) for rows in measured["skips"].values())
 assert with_skips.min() > without_skips.max()
 alike, weighted = (np.array(rows["gaps"]) for rows in measured["borders"].values())
-assert weighted.min() > alike.max()
+assert (
+    weighted.mean() > alike.mean() and weighted.min() < alike.max()
+)  # better on average; the ranges overlap
 
 # %%
 viz.dots(
@@ -1081,6 +1083,27 @@ viz.dots(
     "is larger than the spread within them. FCN began with a trained backbone and U-Net with random weights, so do not "
     "compare one with the other.",
 )
+
+# %% [markdown]
+# **FCN and U-Net do as claimed.** With scores every 8 pixels instead of 16 the labels get better everywhere; with those
+# every 4 pixels mainly at the outlines. U-Net without its connections is worse with every seed. **The border weights are a weaker case.** With
+# them more pixels of the gaps stay open on average, but for one of three seeds there is no difference, the ranges
+# overlap, and elsewhere a few more pixels are wrong. Most gaps, about three quarters of their pixels, are closed either
+# way. Three hundred steps are few, our gaps are one or two pixels wide, and the weights also balance the classes, which
+# pulls the other way: it makes pixels of objects count more than those of the ground.
+#
+# The trained networks of the package tell the same story. On 500 held-out scenes `unet-shapes`, which learned from
+# scratch with maps of full resolution, reaches an mIoU of 0.940, and `fcn-shapes`, whose finest scores have a stride of 4
+# pixels, 0.877.
+
+# %%
+from minivis import storage
+
+for name in ("unet-shapes", "fcn-shapes"):
+    card = storage.read_json(storage.PACKAGED / name / "card.json")
+    print(f"{name}: mIoU {card['on 500 held-out scenes']['mIoU']:.3f} with {card['parameters']:,} parameters")
+fine, coarse = (np.array(depths[form]["at borders"]) for form in ("stride 4", "stride 16"))
+assert fine.min() > coarse.max()
 
 # %% [markdown]
 # ## Exercises

@@ -24,12 +24,8 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "unet-shapes": {"mIoU": 0.85},
 }
 NAMES = sorted(AT_LEAST)
-LONG = {
-    "swin-shapes",
-    "detr-shapes",
-    "detr-panoptic-shapes",
-    "mask2former-shapes",
-}  # half an hour; others a quarter
+# half an hour; others a quarter
+LONG = {"swin-shapes", "detr-shapes", "detr-panoptic-shapes", "mask2former-shapes"}
 AGAIN = (
     "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
 )
