@@ -651,6 +651,8 @@ assert seam[:, 28:36].max() > 1e-3 > seam[:, :8].max()
 
 # %%
 gap = np.array([[1, 1, 0, 2, 2]])
+d1, d2 = (distance_transform_edt(gap != cell) for cell in (1, 2))  # from each pixel to the two cells
+assert d1[0, 2] == d2[0, 2] == 1 and d2[0].tolist() == [3, 2, 1, 0, 0]
 found = border_weights(gap, class_weights=(1.0, 1.0))
 assert round(10 * math.exp(-4 / 50), 3) == 9.231 and round(float(found[0, 2]) - 1, 3) == 9.231
 assert mv.laws.judge("border_weights", border_weights).passed
