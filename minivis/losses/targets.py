@@ -92,6 +92,19 @@ def _not_crowds(name, i, target):
     return np.flatnonzero(crowd == 0)
 
 
+def complete(name, targets, batch, needed):
+    """The targets of ``batch`` images without crowds; one that lacks its labels or a needed key is refused."""
+    targets = without_crowds(name, targets)
+    if len(targets) != batch or not batch:
+        raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
+    for i, target in enumerate(targets):
+        if missing := [key for key in ("labels", *needed) if key not in target]:
+            raise ValueError(
+                f"{name}: targets[{i}] lacks {missing[0]!r}; it has {', '.join(map(repr, target)) or 'nothing'}"
+            )
+    return targets
+
+
 def gather(name, targets, batch, classes, needed):
     """Check the targets of a batch and concatenate their objects, without crowds.
 
@@ -110,14 +123,7 @@ def gather(name, targets, batch, classes, needed):
     -------
     Objects
     """
-    targets = without_crowds(name, targets)
-    if len(targets) != batch or not batch:
-        raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
-    for i, target in enumerate(targets):
-        if missing := [key for key in ("labels", *needed) if key not in target]:
-            raise ValueError(
-                f"{name}: targets[{i}] lacks {missing[0]!r}; it has {', '.join(map(repr, target)) or 'nothing'}"
-            )
+    targets = complete(name, targets, batch, needed)
     labels = [to_numpy(target["labels"]) for target in targets]
     counts = np.array([x.size for x in labels])
     boxes = masks = None
