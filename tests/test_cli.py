@@ -67,7 +67,7 @@ def test_an_unknown_recipe_is_one_line(capsys):
     assert cli.main(["train", "vit-digit"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1
-    assert "'vit-digit'" in captured.err and "swin-shapes, vit-digits" in captured.err
+    assert "'vit-digit'" in captured.err and "swin-shapes, unet-shapes, vit-digits" in captured.err
 
 
 @pytest.mark.parametrize(

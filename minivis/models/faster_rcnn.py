@@ -29,6 +29,7 @@ from minivis.vision import (
     clip_boxes,
     level_of,
     match_anchors,
+    region_detections,
     roi_align,
 )
 
@@ -37,8 +38,7 @@ __all__ = ["FasterRCNN", "fasterrcnn_resnet50_fpn"]
 MEAN = (0.485, 0.456, 0.406)  # of R, G, B over ImageNet, and the standard deviations
 STD = (0.229, 0.224, 0.225)
 STRIDE = 32  # pictures are padded to a multiple of it, so that all maps have whole cells
-SMALLEST_PROPOSAL = 1e-3  # pixels; smaller proposals and boxes are dropped
-SMALLEST_BOX = 1e-2
+SMALLEST_PROPOSAL = 1e-3  # pixels; smaller proposals are dropped
 BOX_WEIGHTS = (10, 10, 5, 5)  # 1 / the standard deviations of the coded boxes
 
 
@@ -152,7 +152,7 @@ class RegionProposalNetwork(Module):
             parts = np.split(np.arange(len(scores)), ends[:-1])
             best = np.concatenate([part[ops.argsort(-scores[part])[:before]] for part in parts])
             boxes = clip_boxes(box_decode(moves[best], anchors[best]), height, width)
-            large = _at_least(boxes, SMALLEST_PROPOSAL)
+            large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST_PROPOSAL).all(axis=1)
             best, boxes = best[large], boxes[large]
             kept = batched_nms(boxes, scores[best], levels[best], threshold)[:after]
             found.append(boxes[kept])
@@ -257,7 +257,7 @@ class FasterRCNN(Module):
     mean, std : sequence of float or None
         Colours are normalised with them; default those of ImageNet. With ``mean`` None they stay as they are.
     score_threshold, nms_threshold : float, defaults 0.05 and 0.5
-        Boxes with a smaller score are left out; of two boxes of a class that overlap more than this, the worse one is.
+        Only boxes with a larger score are kept; of two boxes of a class that overlap more than this, the worse one is.
     detections : int, default 100
         Most boxes of a picture.
     rng : numpy.random.Generator, int or None
@@ -525,20 +525,14 @@ class FasterRCNN(Module):
         found = []
         start = 0
         for boxes, (height, width) in zip(proposals, pictures.sizes, strict=True):
-            end = start + len(boxes)
-            rows, labels = np.nonzero(scores[start:end, 1:] > self.score_threshold)
-            labels = labels + 1  # without the background
-            score = scores[start:end][rows, labels]
-            boxes = clip_boxes(
-                box_decode(deltas[start:end][rows, labels], boxes[rows], BOX_WEIGHTS), height, width
-            )
-            large = _at_least(boxes, SMALLEST_BOX)
-            boxes, labels, score = boxes[large], labels[large], score[large]
-            kept = batched_nms(boxes, score, labels, self.nms_threshold)[: self.detections]
-            found.append(
-                {"boxes": boxes[kept], "labels": labels[kept], "scores": rounded(score[kept], dtype)}
-            )
-            start = end
+            rows = slice(start, start + len(boxes))
+            moved = box_decode(
+                deltas[rows, 1:], boxes[:, None], BOX_WEIGHTS
+            )  # (R, K - 1, 4): without the background
+            options = self.score_threshold, self.nms_threshold, self.detections
+            one = region_detections(moved, scores[rows, 1:], height, width, *options)
+            found.append({**one, "scores": rounded(one["scores"], dtype)})
+            start = rows.stop
         return found
 
     @property
@@ -584,11 +578,6 @@ def _by_anchor(x, numbers):
 def _flat(x):
     """(R, ...) -> (R, product of the others)."""
     return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-
-def _at_least(boxes, side):
-    """Which boxes have at least this width and height."""
-    return ((boxes[:, 2:] - boxes[:, :2]) >= side).all(axis=1)
 
 
 def _coded(regions, boxes, objects, weights=(1, 1, 1, 1)):

@@ -68,7 +68,8 @@ class FCN(Module):
     ----------
     Long et al. 2015, sections 3 and 4; the authors' networks for the border, the fixed kernels and the scales. The paper
     learns the kernels of the upsampling; the authors' published networks keep all of them fixed. Slides
-    ``C/72-fully-convolutional``, ``C/74-down-and-up``.
+    ``C/69-semantic-segmentation``, ``C/70-segmentation-by-sliding-window``, ``C/72-fully-convolutional``,
+    ``C/74-down-and-up``.
 
     Examples
     --------
@@ -213,7 +214,7 @@ class SkipFCN(Module):
     skips : int, default 2
         How many finer maps add their scores: 0 reads the coarsest alone.
     rng : numpy.random.Generator, int or None
-        Unused randomness is not drawn: score layers start at 0. Kept for the constructors of all models.
+        As all models have it; nothing is drawn, because the score layers start at 0.
 
     Raises
     ------

@@ -2,7 +2,9 @@
 
 Regression of one box, a sliding window, R-CNN, SPP-net, Fast R-CNN with RoIPool and with RoIAlign, then the detectors that
 come with minivis: Faster R-CNN, YOLO, DETR. All see the same scenes. `results` reads what was measured;
-scripts/run_ablations.py measures it again.
+scripts/run_ablations.py measures it again. On scenes this small the steps of the road are not as on the slides. R-CNN finds
+most, because each crop is enlarged to 32 x 32 pixels. SPP-net is not faster, because `vision.roi_pool` in NumPy takes longer
+than the convolutions of 200 small crops; Fast R-CNN with RoIAlign shows what one map saves.
 Not here: the networks (models/rcnn.py and others), proposals (vision/proposals.py), the figure (viz/detection_road.py).
 """
 
@@ -488,7 +490,8 @@ def about():
     return {
         "steps": STEPS,
         "scenes": f"{COUNT} held-out scenes; regions of {SCENES} training scenes, at most {PROPOSALS} proposals an image",
-        "seconds": "of one thread, by the processor's clock; of the training with the backbone and the proposals",
+        "seconds": "of one thread, by the processor's clock, on a busy machine; of the training with the backbone and the "
+        "proposals; the shipped detectors: as on their cards",
         "sliding window": f"windows of {WINDOWS} pixels, every {WINDOW_STEP} pixels",
         "optimiser": "AdamW, learning rate 1e-3 in one cycle, decay 1e-4",
     }

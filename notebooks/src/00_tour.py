@@ -701,9 +701,8 @@ passed = claims(
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 09 masked modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 14 detection before
-# transformers · 17 Segmenter · 18 MaskFormer · 20 SAM · 22 published weights ·
-# 23 more than one machine · 24 a gallery of the rest.
+# **To come**: 09 masked modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 17 Segmenter · 18 MaskFormer · 20 SAM ·
+# 22 published weights · 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,
 # with an example. `mv.laws.check` finds the smallest input for which your code is wrong. `minivis doctor` looks at

@@ -812,7 +812,7 @@ viz.bars(
 )
 
 # %%
-three = [1, 3, 7]
+three = [1, 2, 3]
 viz.semantic_maps(
     [*truth[three], *answers[three]],
     images[three],
@@ -821,8 +821,9 @@ viz.semantic_maps(
     columns=3,
     size=2.2,
     title="What the trained U-Net answers",
-    caption="Compare the second row with the third. Outlines are right to about a pixel, holes and points included. Where "
-    "it errs, it often gives parts of one object to two classes: each pixel decides by itself.",
+    caption="Compare the second row with the third. Outlines are right to about a pixel, holes and points included. The "
+    "exception is the cross on the left, which has nearly the colours of the water behind it: parts of it are missing, because "
+    "each pixel is decided by itself.",
 )
 
 # %% [markdown]
@@ -837,7 +838,7 @@ viz.activations(
     channels=8,
     title="One scene on its way down and up again",
     caption="Each row is one level, with the eight maps that vary most. On the way down edges and textures become coarse "
-    "spots. The same resolution looks different on the way up: textures are gone, and whole objects are bright or dark.",
+    "spots. The same resolution looks different on the way up: textures are fainter, and whole objects are bright or dark.",
 )
 
 # %% [markdown]
@@ -930,8 +931,7 @@ viz.bars(
 # features with RoIAlign ([14](14_detection.ipynb)), four convolutions and one transposed convolution, and answers with a
 # mask of $28 \times 28$ for each class. The mask of the class that the box head has chosen is used. It is judged by
 # itself: each pixel has a sigmoid, and the masks of other classes do not compete with it. So what an object is and where
-# it ends are decided apart. Here are the parts of our small one (plain boxes go from one to the next, so there are no
-# arrows), and its mask head:
+# it ends are decided apart. Here are the parts of our small one, and then its mask head:
 
 # %% tags=["slide:C/89-mask-rcnn"]
 detector = mv.load("mask-rcnn-shapes")
@@ -982,7 +982,7 @@ sure = found["masks"][:, 0] > 0.5  # (n, H, W)
 names = [f"{shapes.THINGS[k - 1]} {s:.2f}" for k, s in zip(found["labels"], found["scores"], strict=True)]
 print("objects in the scene:", ", ".join(shapes.THINGS[k] for k in scene.labels))
 viz.images(
-    small_masks,
+    list(small_masks),
     titles=names,
     columns=min(6, len(names)),
     size=1.2,

@@ -188,7 +188,10 @@ def test_it_learns_and_is_saved(tmp_path):
     [
         (lambda: UNet((8,)), "UNet: widths must have at least two levels"),
         (lambda: UNet((8, 0)), "UNet: widths must be"),
-        (lambda: UNet((8, 8), norm="layer"), "UNet: norm must be None or one of batch, frozen, group, got 'layer'"),
+        (
+            lambda: UNet((8, 8), norm="layer"),
+            "UNet: norm must be None or one of batch, frozen, group, got 'layer'",
+        ),
         (lambda: UNet((8, 8))(images(20, 20)), r"UNet: images must be \(B, C, H, W\)"),
     ],
 )

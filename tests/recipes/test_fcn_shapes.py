@@ -26,7 +26,7 @@ def test_each_finer_map_helps_above_all_at_borders():
     gain = {
         figure: np.subtract(fine[figure], coarse[figure]).mean() for figure in ("at borders", "elsewhere")
     }
-    assert gain["at borders"] > 2 * gain["elsewhere"]
+    assert gain["at borders"] > 1.5 * gain["elsewhere"]
 
 
 def test_the_backbone_is_taken_over_and_the_scores_begin_at_zero():
