@@ -3,6 +3,8 @@
 Not here: where the bins lie and the gradient (vision/rois.py).
 """
 
+import math
+
 import numpy as np
 from numba import types
 
@@ -36,6 +38,6 @@ def _largest(start, stop, pixels, first, top, bottom, left, right, W, best, foun
                         at = first[r] + y * W + x
                         for c in range(pixels.shape[1]):
                             value = pixels[at, c]
-                            if found[r, i, j, c] < 0 or value > best[r, i, j, c]:
+                            if found[r, i, j, c] < 0 or value > best[r, i, j, c] or math.isnan(value):
                                 best[r, i, j, c] = value
                                 found[r, i, j, c] = at

@@ -56,9 +56,9 @@ def balanced_sample(labels, count, positive, rng=None):
     labels = to_numpy(labels)
     if labels.ndim != 1:
         raise ValueError(f"balanced_sample: labels must be (N,) (labels: {tuple(labels.shape)})")
-    if count < 1 or not 0 <= positive <= 1:
+    if not hasattr(count, "__index__") or count < 1 or not 0 <= positive <= 1:
         raise ValueError(
-            f"balanced_sample: count must be at least 1 and positive within 0 to 1, got {count} and {positive}"
+            f"balanced_sample: count must be a whole number of at least 1 and positive within 0 to 1, got {count} and {positive}"
         )
     rng = generator(rng)
     objects = rng.permutation(np.flatnonzero(labels > 0))[: int(count * positive)]
@@ -186,6 +186,9 @@ def _check_boxes(deltas, targets, count, letter):
 
 def _box_loss(deltas, targets, objects):
     """Smooth L1 of the rows that belong to objects, divided by the number of all rows."""
-    each = ops.smooth_l1_loss(widened(deltas), widened(targets), reduction="none", beta=BETA)  # (N, 4)
+    targets = ops.where(
+        objects[:, None], widened(targets), 0.0
+    )  # a row of background may be anything, even NaN
+    each = ops.smooth_l1_loss(widened(deltas), targets, reduction="none", beta=BETA)  # (N, 4)
     each = each * objects[:, None].astype(each.dtype)
     return ops.sum(each) / max(1, len(objects))

@@ -5,8 +5,9 @@ Not here: the targets (vision/region_masks.py), masks of a whole image (masks.py
 
 from minivis import ops
 from minivis.autograd import Tensor
-from minivis.backend import is_array, namespace
+from minivis.backend import is_array, namespace, to_numpy
 from minivis.complaints import named
+from minivis.debugging import may_read
 from minivis.ops.index import check_range
 from minivis.precision import rounded, widened
 
@@ -36,7 +37,7 @@ def mask_loss(logits, labels, targets):
     Raises
     ------
     ValueError
-        If the shapes do not fit, or masks have no cells.
+        If the shapes do not fit, masks have no cells, or targets are not from 0 to 1.
     IndexError
         If a label is out of range.
     TypeError
@@ -70,5 +71,7 @@ def mask_loss(logits, labels, targets):
     check_range("mask_loss", "labels", labels, K, "class", low=0)
     if not R:
         return ops.sum(logits)
+    if targets.dtype != bool and may_read(targets) and not to_numpy((targets >= 0) & (targets <= 1)).all():
+        raise ValueError("targets must be from 0 to 1")
     z = widened(logits)[(namespace(labels).arange(R), labels)]  # (R, m, m): the true class of each
     return rounded(ops.binary_cross_entropy_with_logits(z, targets.astype(z.dtype)), logits.dtype)

@@ -92,7 +92,20 @@ def _not_crowds(name, i, target):
     return np.flatnonzero(crowd == 0)
 
 
-def gather(name, targets, batch, classes, needed):
+def complete(name, targets, batch, needed):
+    """The targets of ``batch`` images without crowds; one that lacks its labels or a needed key is refused."""
+    targets = without_crowds(name, targets)
+    if len(targets) != batch or not batch:
+        raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
+    for i, target in enumerate(targets):
+        if missing := [key for key in ("labels", *needed) if key not in target]:
+            raise ValueError(
+                f"{name}: targets[{i}] lacks {missing[0]!r}; it has {', '.join(map(repr, target)) or 'nothing'}"
+            )
+    return targets
+
+
+def gather(name, targets, batch, classes, needed, no_object=True):
     """Check the targets of a batch and concatenate their objects, without crowds.
 
     Parameters
@@ -105,23 +118,18 @@ def gather(name, targets, batch, classes, needed):
         Number of images and of classes, without no-object, in the predictions.
     needed : sequence of {"boxes", "masks"}
         Keys that are needed besides the labels.
+    no_object : bool, default True
+        Whether the model has a class of that name after the others; an error says so.
 
     Returns
     -------
     Objects
     """
-    targets = without_crowds(name, targets)
-    if len(targets) != batch or not batch:
-        raise ValueError(f"{name}: {batch} images are predicted, but targets has {len(targets)} of them")
-    for i, target in enumerate(targets):
-        if missing := [key for key in ("labels", *needed) if key not in target]:
-            raise ValueError(
-                f"{name}: targets[{i}] lacks {missing[0]!r}; it has {', '.join(map(repr, target)) or 'nothing'}"
-            )
+    targets = complete(name, targets, batch, needed)
     labels = [to_numpy(target["labels"]) for target in targets]
     counts = np.array([x.size for x in labels])
     boxes = masks = None
-    labels = _labels(name, labels, classes)
+    labels = _labels(name, labels, classes, no_object)
     if "boxes" in needed:
         boxes = _boxes(name, [to_numpy(target["boxes"]) for target in targets], counts)
     if "masks" in needed:
@@ -129,7 +137,7 @@ def gather(name, targets, batch, classes, needed):
     return Objects(labels, boxes, masks, counts)
 
 
-def _labels(name, labels, classes):
+def _labels(name, labels, classes, no_object):
     for i, x in enumerate(labels):
         if x.ndim != 1:
             raise ValueError(f"{name}: labels must be (T,) (targets[{i}]['labels']: {x.shape})")
@@ -139,7 +147,7 @@ def _labels(name, labels, classes):
     if row.size and not (row.min() >= 0 and row.max() < classes):
         i = next(i for i, x in enumerate(labels) if x.size and not (x.min() >= 0 and x.max() < classes))
         wrong = next(int(label) for label in labels[i] if not 0 <= label < classes)
-        why = f"; {classes} stands for no object" if wrong == classes else ""
+        why = f"; {classes} stands for no object" if no_object and wrong == classes else ""
         raise ValueError(
             f"{name}: label {wrong} in targets[{i}] is out of range for {classes} classes, 0 to {classes - 1}{why} "
             "(the number of classes is the highest label plus 1)"

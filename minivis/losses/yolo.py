@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
-from minivis.backend import namespace, to_numpy
+from minivis.backend import check_floating, namespace, to_numpy
 from minivis.losses.targets import gather
 from minivis.precision import rounded, widened
 from minivis.vision.boxes import box_cxcywh_to_xyxy, box_iou
@@ -148,6 +148,7 @@ def yolo_targets(prediction, targets, boxes_per_cell=2, box_weight=5.0, empty_we
             f"yolo_loss: prediction must be (N, S, S, 5 B + C) with B={B} boxes a cell and at least one class "
             f"(prediction: {tuple(prediction.shape)})"
         )
+    check_floating("yolo_loss", prediction, "prediction")
     host = widened(to_numpy(prediction))
     image, boxes, labels, rows, columns, offsets = _placed(host, targets, host.shape[3] - 5 * B)
     found = yolo_boxes(host, B)[image, rows, columns]  # (T, B, 4)
@@ -167,7 +168,7 @@ def yolo_targets(prediction, targets, boxes_per_cell=2, box_weight=5.0, empty_we
 
 def _placed(prediction, targets, classes):
     """The objects of a batch and their cells; of two objects in one cell only the later one is kept."""
-    found = gather("yolo_loss", targets, len(prediction), classes, ["boxes"])
+    found = gather("yolo_loss", targets, len(prediction), classes, ["boxes"], no_object=False)
     boxes = found.boxes.astype(prediction.dtype)
     boxes[:, :2] = boxes[:, :2].clip(0, 1)  # rounding may move a centre off the image
     rows, columns, offsets = grid_cells(boxes, prediction.shape[1:3])
@@ -253,16 +254,18 @@ def yolo_v2_loss(
     >>> float(yolo_v2_loss(np.zeros((1, 4, 4, 1, 7)), [nothing], np.ones((1, 2))))  # 16 confidences of 0.5
     4.0
     """
+    anchors = np.asarray(to_numpy(anchors))
     if prediction.ndim != 5 or prediction.shape[4] < 6 or tuple(anchors.shape) != (prediction.shape[3], 2):
         raise ValueError(
             f"yolo_v2_loss: prediction must be (N, H, W, A, 5 + C) and anchors (A, 2) "
             f"(prediction: {tuple(prediction.shape)}, anchors: {tuple(anchors.shape)})"
         )
+    check_floating("yolo_v2_loss", prediction, "prediction")
     dtype = prediction.dtype
     prediction = widened(prediction)
     xp = namespace(prediction.data if isinstance(prediction, Tensor) else prediction)
     host = to_numpy(prediction)
-    anchors = to_numpy(anchors).astype(host.dtype)
+    anchors = anchors.astype(host.dtype)
     image, boxes, labels, rows, columns, offsets = _placed(host, targets, host.shape[4] - 5)
     cells = np.array(host.shape[2:0:-1], host.dtype)  # W, H
     sizes = boxes[:, 2:] * cells

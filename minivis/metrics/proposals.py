@@ -32,7 +32,8 @@ def proposal_recall(boxes, proposals, threshold=0.5, count=None):
     Raises
     ------
     ValueError
-        If there are not as many lists of proposals as of objects, or the threshold is not above 0 and at most 1.
+        If there are not as many lists of proposals as of objects, or the threshold is not above 0 and at most 1,
+        or ``count`` is negative.
 
     References
     ----------
@@ -54,6 +55,8 @@ def proposal_recall(boxes, proposals, threshold=0.5, count=None):
         )
     if not 0 < threshold <= 1:
         raise ValueError(f"proposal_recall: threshold must be above 0 and at most 1, got {threshold}")
+    if count is not None and count < 0:
+        raise ValueError(f"proposal_recall: count must be None or at least 0, got {count}")
     covered, total = 0, 0
     for there, proposed in zip(boxes, proposals, strict=True):
         overlaps = box_iou(there, proposed[:count].astype(there.dtype))  # (T, N)

@@ -13,8 +13,9 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
-from minivis.backend import device_of, to_device, to_numpy
+from minivis.backend import check_floating, device_of, to_device, to_numpy
 from minivis.losses.detection import balanced_sample, proposal_losses, region_losses
+from minivis.losses.targets import complete
 from minivis.models.common import published
 from minivis.nn import Conv2d, FeaturePyramid, Linear, Module, init
 from minivis.nn.module import as_tensor
@@ -28,6 +29,7 @@ from minivis.vision import (
     clip_boxes,
     level_of,
     match_anchors,
+    region_detections,
     roi_align,
 )
 
@@ -36,8 +38,7 @@ __all__ = ["FasterRCNN", "fasterrcnn_resnet50_fpn"]
 MEAN = (0.485, 0.456, 0.406)  # of R, G, B over ImageNet, and the standard deviations
 STD = (0.229, 0.224, 0.225)
 STRIDE = 32  # pictures are padded to a multiple of it, so that all maps have whole cells
-SMALLEST_PROPOSAL = 1e-3  # pixels; smaller proposals and boxes are dropped
-SMALLEST_BOX = 1e-2
+SMALLEST_PROPOSAL = 1e-3  # pixels; smaller proposals are dropped
 BOX_WEIGHTS = (10, 10, 5, 5)  # 1 / the standard deviations of the coded boxes
 
 
@@ -151,7 +152,7 @@ class RegionProposalNetwork(Module):
             parts = np.split(np.arange(len(scores)), ends[:-1])
             best = np.concatenate([part[ops.argsort(-scores[part])[:before]] for part in parts])
             boxes = clip_boxes(box_decode(moves[best], anchors[best]), height, width)
-            large = _at_least(boxes, SMALLEST_PROPOSAL)
+            large = ((boxes[:, 2:] - boxes[:, :2]) >= SMALLEST_PROPOSAL).all(axis=1)
             best, boxes = best[large], boxes[large]
             kept = batched_nms(boxes, scores[best], levels[best], threshold)[:after]
             found.append(boxes[kept])
@@ -256,7 +257,7 @@ class FasterRCNN(Module):
     mean, std : sequence of float or None
         Colours are normalised with them; default those of ImageNet. With ``mean`` None they stay as they are.
     score_threshold, nms_threshold : float, defaults 0.05 and 0.5
-        Boxes with a smaller score are left out; of two boxes of a class that overlap more than this, the worse one is.
+        Only boxes with a larger score are kept; of two boxes of a class that overlap more than this, the worse one is.
     detections : int, default 100
         Most boxes of a picture.
     rng : numpy.random.Generator, int or None
@@ -296,6 +297,7 @@ class FasterRCNN(Module):
     """
 
     region_size = 7  # cells along each side of a region
+    needed = ("boxes",)  # of a target, besides its labels
     proposal_nms = 0.7  # of two proposals of a level that overlap more than this, the worse one is dropped
 
     def __init__(
@@ -350,6 +352,8 @@ class FasterRCNN(Module):
             For each picture ``boxes`` (n, 4), left, top, right, bottom in pixels of the picture as given, ``labels`` (n,)
             int64, 1 to K - 1, and ``scores`` (n,), in order of decreasing score; arrays on the CPU.
         """
+        if not len(images):
+            return []
         pictures, _ = self.prepare(images)
         maps = self.features(pictures)
         logits, deltas = self.rpn(maps)
@@ -377,7 +381,7 @@ class FasterRCNN(Module):
             As for `forward`.
         targets : list of dict
             For each picture ``boxes`` (T, 4), left, top, right, bottom in pixels of the picture as given, and ``labels``
-            (T,) of int, 1 to K - 1. T may be 0.
+            (T,) of int, 1 to K - 1. T may be 0. Crowds, ``iscrowd``, are left out.
         rng : numpy.random.Generator, int or None
             Draws the samples; default the model's ``sampler``.
 
@@ -434,11 +438,7 @@ class FasterRCNN(Module):
     def prepare(self, images, targets=None):
         """`Pictures` of a list of images, and the targets for them, resized as the images are."""
         images = [as_tensor(image) for image in images]
-        if not images or any(image.ndim != 3 for image in images):
-            raise ValueError(
-                "FasterRCNN: images must be a list of (C, H, W), or one array (B, C, H, W) "
-                f"(images: {[tuple(image.shape) for image in images]})"
-            )
+        self._check_pictures(images)
         originals = [tuple(image.shape[1:]) for image in images]
         images = [self._resized(self._normalised(image)) for image in images]
         sizes = [tuple(image.shape[1:]) for image in images]
@@ -447,8 +447,7 @@ class FasterRCNN(Module):
         pictures = Pictures(ops.stack(padded), sizes, originals)
         if targets is None:
             return pictures, None
-        if len(targets) != len(images):
-            raise ValueError(f"FasterRCNN: {len(images)} images need as many targets, got {len(targets)}")
+        targets = complete(self._name, targets, len(images), self.needed)
         triples = zip(targets, sizes, originals, strict=True)
         return pictures, [self.prepare_target(*triple) for triple in triples]
 
@@ -458,14 +457,16 @@ class FasterRCNN(Module):
         boxes = widened(to_numpy(target["boxes"]))
         shapes = f"(boxes: {tuple(boxes.shape)}, labels: {tuple(labels.shape)})"
         if boxes.ndim != 2 or boxes.shape[1] != 4 or labels.shape != boxes.shape[:1]:
-            raise ValueError(f"FasterRCNN: a target must have boxes (T, 4) and labels (T,) {shapes}")
-        if not (boxes[:, 2:] > boxes[:, :2]).all():
+            raise ValueError(f"{self._name}: a target must have boxes (T, 4) and labels (T,) {shapes}")
+        if not ((boxes[:, 2:] > boxes[:, :2]).all() and np.isfinite(boxes).all()):
             raise ValueError(
-                f"FasterRCNN: a target has boxes without width or height, or of numbers that are NaN {shapes}"
+                f"{self._name}: a target has boxes without width or height, or of numbers that are not finite {shapes}"
             )
+        if labels.size and labels.dtype.kind not in "iu":
+            raise TypeError(f"{self._name}: labels must be integers, got {labels.dtype.name}")
         if labels.size and not 1 <= labels.min() <= labels.max() < self.num_classes:
             raise ValueError(
-                f"FasterRCNN: labels must be 1 to {self.num_classes - 1}, 0 is the background, got {labels.min()} to "
+                f"{self._name}: labels must be 1 to {self.num_classes - 1}, 0 is the background, got {labels.min()} to "
                 f"{labels.max()}"
             )
         height, width = (there / here for there, here in zip(size, original, strict=True))
@@ -524,29 +525,36 @@ class FasterRCNN(Module):
         found = []
         start = 0
         for boxes, (height, width) in zip(proposals, pictures.sizes, strict=True):
-            end = start + len(boxes)
-            rows, labels = np.nonzero(scores[start:end, 1:] > self.score_threshold)
-            labels = labels + 1  # without the background
-            score = scores[start:end][rows, labels]
-            boxes = clip_boxes(
-                box_decode(deltas[start:end][rows, labels], boxes[rows], BOX_WEIGHTS), height, width
-            )
-            large = _at_least(boxes, SMALLEST_BOX)
-            boxes, labels, score = boxes[large], labels[large], score[large]
-            kept = batched_nms(boxes, score, labels, self.nms_threshold)[: self.detections]
-            found.append(
-                {"boxes": boxes[kept], "labels": labels[kept], "scores": rounded(score[kept], dtype)}
-            )
-            start = end
+            rows = slice(start, start + len(boxes))
+            moved = box_decode(
+                deltas[rows, 1:], boxes[:, None], BOX_WEIGHTS
+            )  # (R, K - 1, 4): without the background
+            options = self.score_threshold, self.nms_threshold, self.detections
+            one = region_detections(moved, scores[rows, 1:], height, width, *options)
+            found.append({**one, "scores": rounded(one["scores"], dtype)})
+            start = rows.stop
         return found
+
+    @property
+    def _name(self):
+        return type(self).__name__
+
+    def _check_pictures(self, images):
+        shapes = f"(images: {[tuple(image.shape) for image in images]})"
+        if not images or any(image.ndim != 3 or not image.size for image in images):
+            raise ValueError(
+                f"{self._name}: images must be a list of (C, H, W) with pixels, or one array (B, C, H, W) {shapes}"
+            )
+        for image in images:
+            check_floating(self._name, image, "images")
+            if self.mean is not None and len(image) != len(self.mean):
+                raise ValueError(
+                    f"{self._name}: images must have C={len(self.mean)} channels (an image: {tuple(image.shape)})"
+                )
 
     def _normalised(self, image):
         if self.mean is None:
             return image
-        if len(image) != len(self.mean):
-            raise ValueError(
-                f"FasterRCNN: images must have C={len(self.mean)} channels (an image: {tuple(image.shape)})"
-            )
         mean, std = (_beside(np.array(x, image.dtype)[:, None, None], image) for x in (self.mean, self.std))
         return (image - mean) / std
 
@@ -570,11 +578,6 @@ def _by_anchor(x, numbers):
 def _flat(x):
     """(R, ...) -> (R, product of the others)."""
     return ops.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-
-
-def _at_least(boxes, side):
-    """Which boxes have at least this width and height."""
-    return ((boxes[:, 2:] - boxes[:, :2]) >= side).all(axis=1)
 
 
 def _coded(regions, boxes, objects, weights=(1, 1, 1, 1)):

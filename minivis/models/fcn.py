@@ -92,6 +92,8 @@ class FCN(Module):
         strides = [2 ** (len(depths) - skips) for skips in range(min(3, len(depths)))]
         if stride not in strides:
             raise ValueError(f"FCN: stride must be one of {', '.join(map(str, strides))}, got {stride}")
+        if not hasattr(padding, "__index__") or padding < 0:
+            raise ValueError(f"FCN: padding must be a whole number of at least 0, got {padding!r}")
         rng = init.generator(rng)
         self.scales = AT_ONCE if at_once else (1, 1, 1)
         self.stages = []

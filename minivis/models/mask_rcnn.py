@@ -107,6 +107,8 @@ class MaskRCNN(FasterRCNN):
     ((3, 4), (3, 1, 40, 64))
     """
 
+    needed = ("boxes", "masks")
+
     def __init__(
         self, backbone, num_classes, mask_width=256, mask_depth=4, mask_cells=14, paste="exact", rng=None, **options
     ):  # fmt: skip
@@ -195,13 +197,15 @@ class MaskRCNN(FasterRCNN):
 
     def prepare_target(self, target, size, original):
         """As for `FasterRCNN`; the masks are resized by taking the nearest pixel."""
-        masks = to_numpy(target["masks"])
         target = super().prepare_target(target, size, original)
+        masks = to_numpy(target["masks"])
         if masks.shape != (len(target["labels"]), *original):
             raise ValueError(
                 f"MaskRCNN: a target must have masks (T, H, W) = {(len(target['labels']), *original)} "
                 f"(masks: {tuple(masks.shape)})"
             )
+        if masks.dtype != bool and ((masks != 0) & (masks != 1)).any():
+            raise ValueError("MaskRCNN: masks must be boolean, got other values than 0 and 1")
         if size != original:
             masks = ops.interpolate(masks.astype(np.float32)[:, None], size=size)[:, 0]
         return {**target, "masks": masks}

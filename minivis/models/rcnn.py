@@ -398,7 +398,7 @@ class RCNN(Regions):
     def crops(self, images, regions):
         """The warped crops (R, 3, size, size) of the regions of all images."""
         images = as_images("RCNN", images)
-        rois = with_pictures(regions)
+        rois = _with_pictures("RCNN", images, regions)
         sides = rois[:, 3:] - rois[:, 1:3]
         border = sides * (self.context / (self.size - 2 * self.context))
         rois[:, 1:3] -= border
@@ -472,8 +472,9 @@ class SPPNet(Regions):
 
     def pooled(self, images, regions):
         """The pyramid of every region, (R, F): `vision.spp` of its part of the map."""
-        maps = self.backbone(as_images("SPPNet", images))  # (B, C, H / stride, W / stride)
-        rois = _beside(with_pictures(regions), maps)
+        images = as_images("SPPNet", images)
+        maps = self.backbone(images)  # (B, C, H / stride, W / stride)
+        rois = _beside(_with_pictures("SPPNet", images, regions), maps)
         self.show(map=lambda: maps)
         pooled = [_flat(roi_pool(maps, rois, n, 1 / self.stride)) for n in self.levels]
         return ops.concatenate(pooled, axis=1)
@@ -557,8 +558,9 @@ class FastRCNN(Module):
 
     def forward(self, images, regions):
         """Logits (R, K) and a coded box for each class (R, K, 4) of the regions of all images."""
-        maps = self.backbone(as_images("FastRCNN", images))  # (B, C, H / stride, W / stride)
-        rois = _beside(with_pictures(regions), maps)
+        images = as_images("FastRCNN", images)
+        maps = self.backbone(images)  # (B, C, H / stride, W / stride)
+        rois = _beside(_with_pictures("FastRCNN", images, regions), maps)
         pool = roi_pool if self.pooling == "pool" else roi_align
         pooled = pool(maps, rois, self.size, 1 / self.stride)  # (R, C, S, S)
         self.show(map=lambda: maps, regions=lambda: pooled)
@@ -622,6 +624,15 @@ def _by_image(images, regions, answer, nms_threshold=0.3):
         found.append(region_detections(boxes, scores, height, width, nms_threshold=nms_threshold, **options))
         start += len(r)
     return found
+
+
+def _with_pictures(name, images, regions):
+    """`with_pictures`, for as many lists of regions as there are images."""
+    if len(regions) != len(images):
+        raise ValueError(
+            f"{name}: regions must be one array for each of {len(images)} images, got {len(regions)}"
+        )
+    return with_pictures(regions)
 
 
 def _flat(x):

@@ -151,7 +151,7 @@ class UNet(Module):
         if len(widths) < 2:
             raise ValueError(f"UNet: widths must have at least two levels, got {widths}")
         if norm not in (None, *NORMS):
-            raise ValueError(f"UNet: norm must be None, {' or '.join(map(repr, NORMS))}, got {norm!r}")
+            raise ValueError(f"UNet: norm must be None or one of {', '.join(NORMS)}, got {norm!r}")
         rng = init.generator(rng)
         self.padded = padded
         self.down = []
@@ -198,7 +198,7 @@ class UNet(Module):
         Raises
         ------
         ValueError
-            If a map would have an odd size before a pooling, or no pixels: not every size goes through the network.
+            If a map would have an odd size before a pooling, or no pixels, or the size is not whole: not every size goes through the network.
 
         Examples
         --------
@@ -206,6 +206,8 @@ class UNet(Module):
         ...     UNet().output_size(572)
         388
         """
+        if not hasattr(size, "__index__"):
+            raise ValueError(f"UNet: a size must be a whole number of pixels, got {size!r}")
         lost = 0 if self.padded else 4  # pixels that two convolutions take away
         depth = len(self.up)
         n = size - lost
@@ -266,7 +268,7 @@ class UNet(Module):
         Raises
         ------
         ValueError
-            If the network is padded (then tiles differ at their borders), the image is not (C, H, W), or the tile is
+            If the network is padded (then tiles differ at their borders), the image is not (C, H, W) or has no pixel, or the tile is
             none of the network's sizes or too small to get from one step of the grid to the next.
 
         References
@@ -284,8 +286,10 @@ class UNet(Module):
             raise ValueError(
                 "UNet: predict_tiles is for a network without padding; one with padding has seams"
             )
-        if image.ndim != 3:
-            raise ValueError(f"UNet: predict_tiles takes one image (C, H, W) (image: {tuple(image.shape)})")
+        if image.ndim != 3 or not image.size:
+            raise ValueError(
+                f"UNet: predict_tiles takes one image (C, H, W) with pixels (image: {tuple(image.shape)})"
+            )
         grid = 2 ** len(self.up)
         out = self.output_size(tile)
         step = out // grid * grid

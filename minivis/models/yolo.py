@@ -88,6 +88,7 @@ class YOLO(Module):
         sizes = {"num_classes": num_classes, "boxes_per_cell": boxes_per_cell, "grid": grid, "hidden": hidden}
         init.check_sizes("YOLO", neck=neck, **sizes)
         strides = (1,) * len(neck) if strides is None else strides
+        init.check_sizes("YOLO", strides=tuple(strides))
         if len(strides) != len(neck):
             raise ValueError(f"YOLO: {len(neck)} convolutions need as many strides, got {strides}")
         if head not in ("convolutional", "connected"):
@@ -166,6 +167,7 @@ class YOLO(Module):
             For each image ``boxes (n, 4)``, left, top, right, bottom in pixels, ``labels (n,)`` from 0, and ``scores (n,)``,
             the best first; arrays on the CPU.
         """
+        images = as_images("YOLO", images)
         with no_grad():
             prediction = to_numpy(self(images))
         B = self.boxes_per_cell
@@ -194,7 +196,7 @@ class ConnectedHead(Module):
         self.second = Linear(hidden, grid * grid * outputs, rng=rng)
 
     def forward(self, x):
-        y = leaky_relu(self.first(x.reshape(len(x), -1)))  # (B, hidden)
+        y = leaky_relu(self.first(x.reshape(len(x), self.first.weight.shape[1])))  # (B, hidden)
         return self.second(self.dropout(y)).reshape(len(x), *self.shape)
 
 

@@ -32,7 +32,7 @@ class YOLOv2(Module):
         ``features(images)`` returns maps; ``channels`` are their channels. The last one is the grid.
     num_classes : int
         C.
-    anchors : sequence of float, default: VOC's five
+    anchors : sequence of float, or of (float, float), default: VOC's five
         Width and height of the first anchor, then those of the second, and so on, in cells: see
         `vision.dimension_clusters`.
     neck : sequence of int, default (128, 128)
@@ -53,7 +53,8 @@ class YOLOv2(Module):
     Raises
     ------
     ValueError
-        If a size is not positive, ``norm`` is unknown, or the anchors are not pairs of positive numbers.
+        If a size is not positive, ``norm`` is unknown, the anchors are not pairs of positive numbers, or the backbone has no
+        map for the passthrough.
 
     Notes
     -----
@@ -86,9 +87,17 @@ class YOLOv2(Module):
         if norm not in (None, *NORMS):
             raise ValueError(f"YOLOv2: norm must be None or one of {', '.join(NORMS)}, got {norm!r}")
         pairs = np.asarray(anchors, np.float64)
-        if pairs.ndim != 1 or pairs.size % 2 or not pairs.size or not (pairs > 0).all():
+        flat = pairs.ndim == 1 or pairs.ndim == 2 and pairs.shape[1] == 2
+        if not flat or pairs.size % 2 or not pairs.size or not ((pairs > 0) & np.isfinite(pairs)).all():
             raise ValueError(
-                f"YOLOv2: anchors must be width, height, width, height, ... above 0, got {anchors!r}"
+                f"YOLOv2: anchors must be width, height, width, height, ... above 0, or pairs, got {anchors!r}"
+            )
+        if passthrough and (
+            not hasattr(passthrough, "__index__") or passthrough < 0 or len(backbone.channels) < 2
+        ):
+            raise ValueError(
+                "YOLOv2: passthrough must be a whole number of channels, 0 or more, and needs a backbone of two maps, got "
+                f"{passthrough!r} and {len(backbone.channels)} maps"
             )
         rng = init.generator(rng)
         self.anchors = tuple(map(tuple, pairs.reshape(-1, 2).tolist()))
@@ -122,7 +131,8 @@ class YOLOv2(Module):
         if self.reduce:
             x = self.merge(ops.concatenate([places_to_channels(self.reduce(maps[-2])), x], axis=1))
         y = self.head(x).transpose(0, 2, 3, 1)  # (B, rows, columns, A (5 + C))
-        return y.reshape(*y.shape[:3], len(self.anchors), -1)
+        A = len(self.anchors)
+        return y.reshape(*y.shape[:3], A, y.shape[3] // A)
 
     def detect(self, images, score_threshold=0.05, nms_threshold=0.5):
         """Find objects: the score of a box for a class is its confidence times the softmax of the class.
@@ -140,6 +150,7 @@ class YOLOv2(Module):
             For each image ``boxes (n, 4)``, left, top, right, bottom in pixels, ``labels (n,)`` from 0, and ``scores (n,)``,
             the best first; arrays on the CPU.
         """
+        images = as_images("YOLOv2", images)
         with no_grad():
             prediction = to_numpy(self(images))
         wide = widened(prediction)

@@ -6,7 +6,9 @@ Not here: how an anchor's prediction becomes a box (box_coding.py), reading a re
 import numpy as np
 
 from minivis.autograd import Tensor
-from minivis.backend import namespace
+from minivis.backend import namespace, to_numpy
+from minivis.debugging import may_read
+from minivis.ops.conv import sizes as whole_numbers
 from minivis.pairs import checked_pair
 from minivis.vision.boxes import check_corners, with_room
 
@@ -120,7 +122,7 @@ def original_anchor_boxes(
     """
     name = "original_anchor_boxes"
     height, width = checked_pair(name, "height, width", (height, width))
-    stride = checked_pair(name, "stride", stride)[0]
+    stride = whole_numbers(name, "stride", stride, 1)[0]
     scales, ratios = _positive(name, "scales", scales), _positive(name, "ratios", ratios)
     widths = np.round(np.sqrt(stride**2 / ratios))
     heights = np.round(widths * ratios)
@@ -228,7 +230,8 @@ def level_of(boxes, lowest=2, highest=5, size=224, level=4):
     Raises
     ------
     ValueError
-        If the last axis is not 4, or a width or height is negative, or ``lowest`` is above ``highest``.
+        If the last axis is not 4, a width or height is negative, a number is NaN, ``lowest`` is above ``highest``, or
+        ``size`` is not positive.
     TypeError
         If the boxes are integers.
 
@@ -243,8 +246,12 @@ def level_of(boxes, lowest=2, highest=5, size=224, level=4):
     """
     if lowest > highest:
         raise ValueError(f"level_of: lowest must be at most highest, got {lowest} and {highest}")
+    if not size > 0:
+        raise ValueError(f"level_of: size must be positive, got {size}")
     boxes = with_room(boxes.data if isinstance(boxes, Tensor) else boxes)
     check_corners("level_of", boxes=boxes)
+    if may_read(boxes) and to_numpy(boxes != boxes).any():
+        raise ValueError(f"level_of: boxes have a coordinate that is NaN (boxes: {tuple(boxes.shape)})")
     xp = namespace(boxes)
     side = xp.sqrt((boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
     # 1e-6: a box of exactly the size must not fall below its level by rounding. The smallest side is for empty boxes.

@@ -43,7 +43,7 @@ def border_weights(labels, w0=10.0, sigma=5.0, class_weights=None):
     TypeError
         If the labels are not integers.
     ValueError
-        If they are not (H, W) with pixels, one is negative, or ``sigma`` is not positive.
+        If they are not (H, W) with pixels, one is negative, ``sigma`` is not positive, or weights are not two or negative.
 
     Notes
     -----
@@ -72,7 +72,12 @@ def border_weights(labels, w0=10.0, sigma=5.0, class_weights=None):
         raise ValueError(f"border_weights: labels must be 0 or more, got {labels.min()}")
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"border_weights: sigma must be above 0, got {sigma!r}")
-    ground, thing = _balance(labels) if class_weights is None else class_weights
+    pair = np.array(_balance(labels) if class_weights is None else class_weights, np.float64)
+    if pair.shape != (2,) or not (np.isfinite(pair).all() and pair.min() >= 0 and 0 <= w0 < math.inf):
+        raise ValueError(
+            f"border_weights: w0 and the two class_weights must be finite and not negative, got {w0!r} and {class_weights!r}"
+        )
+    ground, thing = pair
     weights = np.where(labels == 0, ground, thing)
     distances = _distances(labels)  # (n, H, W)
     if len(distances) > 1:

@@ -63,8 +63,8 @@ def graph_segmentation(image, k, min_size=1, sigma=0.0, neighbours=8):
     Raises
     ------
     ValueError
-        If the image has another shape or no pixel, ``k`` or ``sigma`` is negative, ``min_size`` is below 1, or
-        ``neighbours`` is neither 4 nor 8.
+        If the image has another shape or no pixel, ``k`` or ``sigma`` is negative, ``sigma`` is infinite, ``min_size`` is
+        below 1, or ``neighbours`` is neither 4 nor 8.
     TypeError
         If the image is not floating-point.
 
@@ -85,9 +85,9 @@ def graph_segmentation(image, k, min_size=1, sigma=0.0, neighbours=8):
     (array([[0, 0, 1, 1]]), array([[0, 0, 0, 0]]))
     """
     pixels = _pixels("graph_segmentation", image)
-    if not (k >= 0 and sigma >= 0 and min_size >= 1 and neighbours in (4, 8)):
+    if not (k >= 0 and 0 <= sigma < math.inf and min_size >= 1 and neighbours in (4, 8)):
         raise ValueError(
-            f"graph_segmentation: k and sigma must not be negative, min_size must be at least 1 and neighbours 4 or 8, "
+            f"graph_segmentation: k and sigma must not be negative, sigma finite, min_size must be at least 1 and neighbours 4 or 8, "
             f"got k={k}, sigma={sigma}, min_size={min_size}, neighbours={neighbours}"
         )
     H, W, _ = pixels.shape
@@ -200,14 +200,11 @@ def hierarchical_grouping(image, labels, weights=(1, 1, 1, 1)):
     """
     pixels = _pixels("hierarchical_grouping", image)
     labels = _labels("hierarchical_grouping", labels, pixels)
-    if len(weights) != 4:
+    if len(weights) != 4 or not np.isfinite(weights).all():
         raise ValueError(
             f"hierarchical_grouping: weights must be four numbers: colour, texture, size, fill; got {weights!r}"
         )
-    if pixels.min() < 0 or pixels.max() > 1:
-        raise ValueError(
-            f"hierarchical_grouping: the image must be from 0 to 1, got {pixels.min():.3g} to {pixels.max():.3g}"
-        )
+    _check_range("hierarchical_grouping", pixels)
     regions = _Regions(pixels, labels, weights)
     return regions.merged()
 
@@ -360,7 +357,7 @@ def selective_search(
     Raises
     ------
     ValueError
-        If the image is not (H, W, 3), a colour space is unknown, or as `graph_segmentation`.
+        If the image is not (H, W, 3) or not from 0 to 1, a colour space is unknown, or as `graph_segmentation`.
     TypeError
         If the image is not floating-point.
 
@@ -382,6 +379,7 @@ def selective_search(
     pixels = _pixels("selective_search", image)
     if pixels.shape[2] != 3:
         raise ValueError(f"selective_search: the image must be (H, W, 3), RGB (image: {np.shape(image)})")
+    _check_range("selective_search", pixels)
     unknown = [space for space in spaces if space not in COLOUR_SPACES]
     if unknown:
         raise ValueError(
@@ -563,6 +561,13 @@ def _pixels(name, image):
         raise ValueError(f"{name}: image has a value that is not finite")
     image = image.astype(np.float64)
     return image[:, :, None] if image.ndim == 2 else image
+
+
+def _check_range(name, pixels):
+    if pixels.min() < 0 or pixels.max() > 1:
+        raise ValueError(
+            f"{name}: the image must be from 0 to 1, got {pixels.min():.3g} to {pixels.max():.3g}"
+        )
 
 
 def _labels(name, labels, pixels):

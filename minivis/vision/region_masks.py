@@ -28,9 +28,9 @@ def mask_targets(masks, boxes, objects, size, form="exact"):
 
     Parameters
     ----------
-    masks : ndarray, shape (T, H, W)
+    masks : ndarray or Tensor, shape (T, H, W)
         True or 1 on the object.
-    boxes : ndarray, shape (R, 4)
+    boxes : ndarray or Tensor, shape (R, 4)
         The proposed boxes, xyxy in pixels of the masks.
     objects : ndarray of int, shape (R,)
         For each box the number of its mask.
@@ -43,7 +43,8 @@ def mask_targets(masks, boxes, objects, size, form="exact"):
     Returns
     -------
     ndarray, shape (R, size, size)
-        0 and 1, or numbers between; float32, or the dtype of floating-point masks.
+        0 and 1, or numbers between; float32, or the dtype of floating-point masks. An array, for Tensors too: targets have
+        no gradient.
 
     Raises
     ------
@@ -66,6 +67,7 @@ def mask_targets(masks, boxes, objects, size, form="exact"):
     array([[1., 0.],
            [1., 0.]], dtype=float32)
     """
+    masks, boxes = (x.data if isinstance(x, Tensor) else x for x in (masks, boxes))
     if masks.ndim != 3 or boxes.ndim != 2 or boxes.shape[1] != 4 or objects.shape != boxes.shape[:1]:
         raise ValueError(
             f"mask_targets: masks must be (T, H, W), boxes (R, 4) and objects (R,) (masks: {tuple(masks.shape)}, "
@@ -135,9 +137,9 @@ def paste_masks(masks, boxes, height, width, form="exact"):
     >>> [int((paste_masks(ones, box, 10, 10, form) > 0.5).sum()) for form in ("exact", "torchvision")]
     [8, 24]
     """
-    if masks.ndim not in (2, 3) or tuple(boxes.shape) != (*masks.shape[:-2], 4):
+    if masks.ndim not in (2, 3) or tuple(boxes.shape) != (*masks.shape[:-2], 4) or not all(masks.shape[-2:]):
         raise ValueError(
-            f"paste_masks: masks must be (N, h, w) and boxes (N, 4) (masks: {tuple(masks.shape)}, "
+            f"paste_masks: masks must be (N, h, w), only N may be 0, and boxes (N, 4) (masks: {tuple(masks.shape)}, "
             f"boxes: {tuple(boxes.shape)})"
         )
     _check_form("paste_masks", form)

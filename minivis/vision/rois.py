@@ -3,6 +3,8 @@
 Not here: where regions come from (anchors.py), the layers that read them (models/).
 """
 
+import math
+
 import numpy as np
 
 from minivis import backend, ops
@@ -229,7 +231,8 @@ def largest_of_bins(xp, pixels, first, top, bottom, left, right, W):
             inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
             at = xp.where(inside, first[:, None, None] + row * W + column, 0)
             value = pixels[at]  # (R, h, w, C)
-            larger = inside[..., None] & ((found < 0) | (value > best))
+            # NaN counts as the largest, as in `max_pool2d`
+            larger = inside[..., None] & ((found < 0) | (value > best) | xp.isnan(value))
             best = xp.where(larger, value, best)
             found = xp.where(larger, at[..., None], found)
     return best, found
@@ -296,7 +299,7 @@ def spp(x, levels):
     if x.ndim != 4 or not all(x.shape[1:]):
         raise ValueError(f"spp: x must be (B, C, H, W), only B may be 0 (x: {tuple(x.shape)})")
     check_floating("spp", x)
-    levels = [checked_pair("spp", "levels", n)[0] for n in levels]
+    levels = [sizes("spp", "levels", n, 1)[0] for n in levels]
     if not levels:
         raise ValueError("spp: levels must have at least one number of bins, got none")
     B, C, H, W = x.shape
@@ -324,8 +327,8 @@ def checked(name, features, rois, scale):
             f"{name}: rois must be (R, 5): the index of the picture, then left, top, right, bottom {shapes}"
         )
     check_floating(name, features, "features")
-    if not scale > 0:
-        raise ValueError(f"{name}: scale must be positive, got {scale!r}")
+    if not 0 < scale < math.inf:
+        raise ValueError(f"{name}: scale must be positive and finite, got {scale!r}")
     picture = to_numpy(rois[:, 0])
     if not np.isfinite(picture).all() or (picture != np.floor(picture)).any():
         raise ValueError(

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from minivis.autograd import Tensor
-from minivis.backend import device_of, to_device, to_numpy
+from minivis.backend import check_floating, device_of, to_device, to_numpy
 from minivis.vision.boxes import check_corners, iou, with_room
 
 __all__ = ["batched_nms", "nms", "soft_nms"]
@@ -148,7 +148,7 @@ def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
     ValueError
         If the shapes do not fit, a width or height is negative, a score is NaN, or an option is out of range.
     TypeError
-        If the boxes are integers.
+        If the boxes or scores are integers.
 
     Notes
     -----
@@ -169,6 +169,7 @@ def soft_nms(boxes, scores, sigma=0.5, threshold=0.001):
     host_boxes, host_scores = _checked("soft_nms", boxes, scores, threshold)
     if not 0 < sigma < math.inf:
         raise ValueError(f"soft_nms: sigma must be positive, got {sigma}")
+    check_floating("soft_nms", host_scores, "scores")  # lowered scores are no integers
     lowered = host_scores.astype(np.float64)
     remaining = np.flatnonzero(lowered >= threshold)
     taken = []

@@ -40,6 +40,8 @@ def bilinear_kernel(size, dtype="float32"):
     ------
     ValueError
         If a size is not a whole number of at least 1.
+    TypeError
+        If the dtype is not floating-point.
 
     References
     ----------
@@ -51,6 +53,8 @@ def bilinear_kernel(size, dtype="float32"):
     >>> bilinear_kernel(4)[1]
     array([0.1875, 0.5625, 0.5625, 0.1875], dtype=float32)
     """
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"bilinear_kernel: dtype must be floating-point, got {np.dtype(dtype).name}")
     rows, columns = (_heights(side) for side in checked_pair("bilinear_kernel", "size", size))
     return np.outer(rows, columns).astype(dtype)
 
@@ -184,7 +188,7 @@ def crop_offsets(maps):
     Raises
     ------
     ValueError
-        If a stride is no multiple of the next, or the cells do not lie above one another: the offset would not be whole.
+        If a stride is below 1 or no multiple of the next, or the cells do not lie above one another: the offset would not be whole.
 
     References
     ----------
@@ -196,9 +200,11 @@ def crop_offsets(maps):
     >>> crop_offsets([(32, 12.5)]), crop_offsets([(32, 12.5), (16, -91.5), (8, -95.5)])  # FCN-32s, FCN-8s
     ((19,), (5, 9, 31))
     """
-    maps = list(maps)
-    if not maps:
-        raise ValueError("crop_offsets: maps must have at least one (stride, offset)")
+    maps = [tuple(one) for one in maps]
+    if not maps or any(len(one) != 2 or not one[0] >= 1 for one in maps):
+        raise ValueError(
+            f"crop_offsets: maps must be at least one (stride, offset), strides of 1 or more (maps: {maps})"
+        )
     (stride, offset), *others = maps
     found = []
     for fine, start in [*others, (1, 0.0)]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from minivis import ops
 from minivis.autograd import Tensor
-from minivis.backend import namespace, to_numpy
+from minivis.backend import check_floating, namespace, to_numpy
+from minivis.pairs import checked_pair
 from minivis.precision import in_float32, rounded, widened
 from minivis.randomness import generator
 from minivis.vision.boxes import box_cxcywh_to_xyxy
@@ -48,7 +49,9 @@ def grid_cells(boxes, grid):
     Raises
     ------
     ValueError
-        If the boxes are not (T, 4), or a centre lies outside the image.
+        If the boxes are not (T, 4), a centre lies outside the image, or the grid has no cells.
+    TypeError
+        If the boxes are not floating-point.
 
     References
     ----------
@@ -64,6 +67,8 @@ def grid_cells(boxes, grid):
     boxes = widened(given)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"grid_cells: boxes must be (T, 4) (boxes: {boxes.shape})")
+    check_floating("grid_cells", boxes, "boxes")
+    rows, columns = checked_pair("grid_cells", "grid", grid)
     centres = boxes[:, :2]
     outside = ~((centres >= 0) & (centres <= 1)).all(axis=1)
     if outside.any():
@@ -71,7 +76,7 @@ def grid_cells(boxes, grid):
             f"grid_cells: centres must be fractions of the image from 0 to 1, got {centres[outside][0].tolist()} "
             f"(boxes: {boxes.shape})"
         )
-    sizes = np.array([grid, grid] if np.ndim(grid) == 0 else grid[::-1])  # columns, rows
+    sizes = np.array([columns, rows])
     places = centres * sizes.astype(boxes.dtype)
     cells = np.minimum(np.floor(places).astype(np.int64), sizes - 1)
     return cells[:, 1], cells[:, 0], rounded(places - cells.astype(boxes.dtype), given.dtype)
@@ -107,6 +112,8 @@ def yolo_boxes(prediction, boxes_per_cell):
     ------
     ValueError
         If there are fewer than 5 B channels.
+    TypeError
+        If the prediction is not floating-point.
 
     Notes
     -----
@@ -129,6 +136,7 @@ def yolo_boxes(prediction, boxes_per_cell):
             f"yolo_boxes: prediction must be (..., S, S, 5 B + C) with B={B} boxes a cell "
             f"(prediction: {tuple(prediction.shape)})"
         )
+    check_floating("yolo_boxes", prediction, "prediction")
     *_, rows, columns, _ = prediction.shape
     boxes = prediction[..., : 5 * B].reshape(*prediction.shape[:-1], B, 5)  # (..., S, S, B, 5)
     corner = _corner_of_cells(_raw(prediction), rows, columns)
@@ -136,7 +144,6 @@ def yolo_boxes(prediction, boxes_per_cell):
     return ops.concatenate([centre, boxes[..., 2:4]], axis=-1)
 
 
-@in_float32
 def yolo_decode(prediction, anchors):
     """Decode the boxes of YOLO v2: the centre stays in its cell, and the size is a multiple of an anchor's.
 
@@ -155,12 +162,14 @@ def yolo_decode(prediction, anchors):
     Returns
     -------
     ndarray or Tensor, shape (..., H, W, A, 4)
-        Centre x, centre y, width, height, as fractions of the image.
+        Centre x, centre y, width, height, as fractions of the image, in the dtype of the prediction.
 
     Raises
     ------
     ValueError
         If the shapes do not fit.
+    TypeError
+        If the prediction is not floating-point.
 
     Notes
     -----
@@ -183,13 +192,16 @@ def yolo_decode(prediction, anchors):
             f"yolo_decode: prediction must be (..., H, W, A, 4 or more) and anchors (A, 2) "
             f"(prediction: {tuple(prediction.shape)}, anchors: {tuple(anchors.shape)})"
         )
+    check_floating("yolo_decode", prediction, "prediction")
+    dtype = prediction.dtype
+    prediction = widened(prediction)
     *_, rows, columns, _, _ = prediction.shape
     corner = _corner_of_cells(_raw(prediction), rows, columns)
     cells = _cells(corner, rows, columns)
     anchors = namespace(corner).asarray(anchors, dtype=corner.dtype)
     centre = (ops.sigmoid(prediction[..., :2]) + corner) / cells
     size = ops.exp(prediction[..., 2:4]) * anchors / cells
-    return ops.concatenate([centre, size], axis=-1)
+    return rounded(ops.concatenate([centre, size], axis=-1), dtype)
 
 
 def _raw(x):
@@ -244,7 +256,12 @@ def dimension_clusters(sizes, k, rng):
            [8. , 4. ]])
     """
     sizes = to_numpy(sizes)
-    if sizes.ndim != 2 or sizes.shape[1] != 2 or sizes.dtype.kind != "f" or not (sizes > 0).all():
+    if (
+        sizes.ndim != 2
+        or sizes.shape[1] != 2
+        or sizes.dtype.kind != "f"
+        or not ((sizes > 0) & np.isfinite(sizes)).all()
+    ):
         raise ValueError(
             f"dimension_clusters: sizes must be (N, 2), positive floats (sizes: {sizes.shape} {sizes.dtype.name})"
         )

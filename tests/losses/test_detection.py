@@ -47,6 +47,21 @@ def test_boxes_of_background_and_of_other_classes_have_no_influence():
     np.testing.assert_array_equal((anchors.grad != 0).any(axis=-1), labels > 0)
 
 
+def test_targets_of_background_are_not_read():
+    labels = np.array([0, 1])
+    zero, unknown = np.zeros((2, 4)), np.array([[np.nan] * 4, [0.0] * 4])
+    for loss, logits, shape in (
+        (proposal_losses, np.zeros(2), (2, 4)),
+        (region_losses, np.zeros((2, 2)), (2, 2, 4)),
+    ):
+        deltas = [mv.Tensor(np.ones(shape), requires_grad=True) for _ in range(2)]
+        found = [loss(logits, d, labels, t)[1] for d, t in zip(deltas, (zero, unknown), strict=True)]
+        assert float(found[0]) == float(found[1]) == pytest.approx(4 * (1 - 1 / 18) / 2)
+        for one in found:
+            one.backward()
+        np.testing.assert_array_equal(deltas[0].grad, deltas[1].grad)
+
+
 def test_no_rows_and_no_objects_lose_nothing():
     found = [
         *proposal_losses(np.zeros(0), np.zeros((0, 4)), np.zeros(0, int), np.zeros((0, 4))),
@@ -92,7 +107,8 @@ def test_every_anchor_can_be_sampled_and_the_generator_decides():
             lambda: balanced_sample(np.zeros((2, 2)), 4, 0.5),
             r"balanced_sample: labels must be \(N,\) \(labels: \(2, 2\)\)",
         ),
-        (lambda: balanced_sample(np.zeros(2), 0, 0.5), "count must be at least 1"),
+        (lambda: balanced_sample(np.zeros(2), 0, 0.5), "count must be a whole number of at least 1"),
+        (lambda: balanced_sample(np.zeros(2), 2.5, 0.5), "count must be a whole number of at least 1"),
         (lambda: balanced_sample(np.zeros(2), 4, 1.5), "positive within 0 to 1, got 4 and 1.5"),
         (
             lambda: proposal_losses(np.zeros(2), np.zeros((2, 4)), np.zeros(3, int), np.zeros((2, 4))),

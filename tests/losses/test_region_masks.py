@@ -60,6 +60,7 @@ def test_half_precision_and_a_device(device):
             "mask_loss: class 3 in labels is out of range for 3 entries",
         ),
         ((LOGITS, LABELS - 1, TARGETS), IndexError, "mask_loss: class -1 in labels"),
+        ((LOGITS, LABELS, 255 * (TARGETS > 0.5)), ValueError, "mask_loss: targets must be from 0 to 1"),
         (
             (LOGITS, LABELS.astype(float), TARGETS),
             TypeError,

@@ -154,3 +154,25 @@ def test_no_pictures_with_objects_and_arrays_stay_arrays():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_integers_and_other_mistakes_are_refused_by_name():
+    for call, message in (
+        (lambda: losses.yolo_batch_loss(np.zeros((1, 3, 3, 12), int), [NOTHING]), "^yolo_loss: prediction must be floating"),
+        (lambda: losses.yolo_v2_loss(np.zeros((1, 3, 3, 2, 7), int), [NOTHING], ANCHORS), "^yolo_v2_loss: prediction must be"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=message):
+            call()
+    # there is no class for "no object"
+    one_more = {"boxes": np.full((1, 4), 0.5), "labels": np.array([2])}
+    with pytest.raises(ValueError, match="label 2 in .*, 0 to 1 .the number"):
+        losses.yolo_batch_loss(np.zeros((1, 3, 3, 12)), [one_more])
+
+
+def test_anchors_may_be_a_list():
+    prediction = RNG.standard_normal((1, 3, 3, 2, 7))
+    given = [
+        float(losses.yolo_v2_loss(prediction, [NOTHING], one))
+        for one in (ANCHORS, np.array(ANCHORS).tolist())
+    ]
+    assert given[0] == given[1]

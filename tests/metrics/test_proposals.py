@@ -31,3 +31,5 @@ def test_no_objects_and_mistakes():
         proposal_recall(BOXES, PROPOSALS[:2])
     with pytest.raises(ValueError, match="threshold must be above 0"):
         proposal_recall(BOXES, PROPOSALS, 0.0)
+    with pytest.raises(ValueError, match="count must be None or at least 0, got -1"):
+        proposal_recall(BOXES, PROPOSALS, count=-1)

@@ -252,10 +252,11 @@ def test_sizes_that_do_not_fit_are_refused(options, message):
 @pytest.mark.parametrize(
     ("images", "targets", "message"),
     [
-        ([], None, r"FasterRCNN: images must be a list of \(C, H, W\)"),
+        ([], [], r"FasterRCNN: images must be a list of \(C, H, W\)"),
+        ([np.zeros((3, 0, 8))], None, r"with pixels, .* \(images: \[\(3, 0, 8\)\]\)"),
         ([np.zeros((1, 3, 8, 8))], None, r"images must be a list of .* \(images: \[\(1, 3, 8, 8\)\]\)"),
         ([np.zeros((4, 8, 8))], None, r"images must have C=3 channels \(an image: \(4, 8, 8\)\)"),
-        (PICTURES, TARGETS[:1], "FasterRCNN: 2 images need as many targets, got 1"),
+        (PICTURES, TARGETS[:1], "FasterRCNN: 2 images are predicted, but targets has 1 of them"),
         (
             PICTURES[:1],
             [{"boxes": np.zeros((2, 4)), "labels": np.ones(1, int)}],
@@ -266,7 +267,13 @@ def test_sizes_that_do_not_fit_are_refused(options, message):
             [{"boxes": np.zeros((1, 4)), "labels": np.ones(1, int)}],
             "boxes without width or height",
         ),
-        (PICTURES[:1], [{"boxes": np.array([[0, 0, np.nan, 1]]), "labels": np.ones(1, int)}], "NaN"),
+        (PICTURES[:1], [{"boxes": np.array([[0, 0, np.nan, 1]]), "labels": np.ones(1, int)}], "not finite"),
+        (PICTURES[:1], [{"boxes": np.array([[0, 0, np.inf, 1]]), "labels": np.ones(1, int)}], "not finite"),
+        (
+            PICTURES[:1],
+            [{"boxes": np.ones((1, 4))}],
+            r"FasterRCNN: targets\[0\] lacks 'labels'; it has 'boxes'",
+        ),
         (
             PICTURES[:1],
             [{"boxes": np.array([[0.0, 0, 9, 9]]), "labels": np.array([4])}],
@@ -282,3 +289,32 @@ def test_sizes_that_do_not_fit_are_refused(options, message):
 def test_pictures_and_targets_that_do_not_fit_are_refused(images, targets, message):
     with pytest.raises(ValueError, match=message):
         small().losses(images, targets) if targets is not None else small()(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "message"),
+    [
+        ([np.zeros((3, 8, 8), np.uint8)], None, "FasterRCNN: images must be floating-point, got uint8"),
+        (PICTURES[:1], TARGETS[0], "FasterRCNN: targets must be a list with a dict for each image, got dict"),
+        (
+            PICTURES[:1],
+            [{"boxes": np.array([[0.0, 0, 9, 9]]), "labels": np.array([1.5])}],
+            "FasterRCNN: labels must be integers, got float64",
+        ),
+    ],
+)
+def test_other_kinds_are_refused(images, targets, message):
+    with pytest.raises(TypeError, match=message):
+        small().losses(images, targets) if targets is not None else small()(images)
+
+
+def test_no_pictures_have_no_answers():
+    assert small()(np.zeros((0, 3, 32, 32))) == []
+
+
+def test_crowds_are_left_out_of_the_losses():
+    box = np.array([[4.0, 4, 24, 30], [30, 10, 60, 34]])
+    crowd = {"boxes": box, "labels": np.array([1, 3]), "iscrowd": np.array([False, True])}
+    without = {"boxes": box[:1], "labels": np.array([1])}
+    losses = [small().losses(PICTURES[:1], [target], rng=0) for target in (crowd, without)]
+    assert float(losses[0]["loss"]) == float(losses[1]["loss"])

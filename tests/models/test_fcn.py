@@ -234,6 +234,8 @@ def test_starting_values():
         (lambda: FCN(4), "FCN: stride must be one of 32, 16, 8, got 4"),
         (lambda: FCN(8, (1, 1), (4,)), "FCN: 2 stages need as many widths, got 1"),
         (lambda: FCN(32, **{**FLAT, "widths": (0, 1, 1, 1, 1)}), "FCN: widths must be"),
+        (lambda: FCN(32, **FLAT, padding=-1), "FCN: padding must be a whole number of at least 0, got -1"),
+        (lambda: FCN(32, **FLAT, padding=1.5), "FCN: padding must be a whole number of at least 0, got 1.5"),
         (lambda: FCN(32, **FLAT)(images(3, 20, 20)), r"FCN: images must be \(B, C, H, W\)"),
         (lambda: FCN(32, **FLAT, padding=75)(images(1, 3, 47, 49)), "FCN: 47 x 49 cells at -6 .* enlarge padding"),
         (lambda: SkipFCN(ResNet((1,), widths=(8,), num_classes=0), 3, skips=1), "SkipFCN: skips must be 0 to 0"),

@@ -194,6 +194,19 @@ def test_it_runs_on_a_device(device):
             lambda: small().losses(pictures((32, 40)), [target(32, 32)]),
             r"MaskRCNN: a target must have masks \(T, H, W\) = \(2, 32, 40\) \(masks: \(2, 32, 32\)\)",
         ),
+        (
+            lambda: small().losses(
+                pictures((32, 32)), [target(32, 32) | {"masks": np.full((2, 32, 32), 255)}]
+            ),
+            "MaskRCNN: masks must be boolean, got other values than 0 and 1",
+        ),
+        (
+            lambda: small().losses(
+                pictures((32, 32)), [{"boxes": np.ones((1, 4)), "labels": np.ones(1, int)}]
+            ),
+            r"MaskRCNN: targets\[0\] lacks 'masks'",
+        ),
+        (lambda: small()([np.zeros((4, 8, 8))]), "MaskRCNN: images must have C=3 channels"),
     ],
 )
 def test_what_is_refused(call, complaint):

@@ -317,6 +317,10 @@ def test_one_box_learns_one_object_and_has_no_place_for_two():
         (lambda: ridge(np.zeros((2, 3)), np.zeros((2, 3)), 0.0), "ridge: strength must be positive"),
         (lambda: truncated_svd(nn.Linear(4, 3), 4), "truncated_svd: rank must be from 1 to 3, got 4"),
         (
+            lambda: small()(images(2), REGIONS[:1]),
+            "FastRCNN: regions must be one array for each of 2 images, got 1",
+        ),
+        (
             lambda: small()(np.zeros((3, 32, 32), np.float32), REGIONS),
             r"FastRCNN: images must be \(B, C, H, W\)",
         ),

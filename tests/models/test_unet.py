@@ -117,6 +117,8 @@ def test_predicting_by_tiles_refuses_what_does_not_fit():
     for x, tile, message in (
         (images(1, 1, 30, 26), 60, r"one image \(C, H, W\)"),
         (images(1, 30, 26), 61, "by steps of 4"),
+        (images(1, 30, 26), 60.0, "UNet: a size must be a whole number of pixels, got 60.0"),
+        (images(1, 0, 26), 60, r"with pixels \(image: \(1, 0, 26\)\)"),
     ):
         with pytest.raises(ValueError, match=message):
             model.predict_tiles(x, tile)
@@ -186,7 +188,10 @@ def test_it_learns_and_is_saved(tmp_path):
     [
         (lambda: UNet((8,)), "UNet: widths must have at least two levels"),
         (lambda: UNet((8, 0)), "UNet: widths must be"),
-        (lambda: UNet((8, 8), norm="layer"), "UNet: norm must be None, 'batch' or 'group', got 'layer'"),
+        (
+            lambda: UNet((8, 8), norm="layer"),
+            "UNet: norm must be None or one of batch, frozen, group, got 'layer'",
+        ),
         (lambda: UNet((8, 8))(images(20, 20)), r"UNet: images must be \(B, C, H, W\)"),
     ],
 )

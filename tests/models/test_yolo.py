@@ -157,7 +157,11 @@ def test_it_learns_and_is_saved(kind, tmp_path):
         (lambda: small(boxes_per_cell=0), "YOLO: boxes_per_cell must be"),
         (lambda: small("connected")(images(1, 3, 40, 32)), r"YOLO: a connected head needs a map of 4 x 4 cells, got 5 x 4"),
         (lambda: small()(images(3, 32, 32)), r"YOLO: images must be \(B, C, H, W\)"),
+        (lambda: small(strides=(0,)), "YOLO: strides must be"),
         (lambda: YOLOv2(backbone(), 3, (1, 0)), "YOLOv2: anchors must be width, height"),
+        (lambda: YOLOv2(backbone(), 3, (1, np.inf)), "YOLOv2: anchors must be width, height"),
+        (lambda: YOLOv2(backbone(), 3, ANCHORS, passthrough=-1), "YOLOv2: passthrough must be .* got -1 and 2 maps"),
+        (lambda: YOLOv2(ResNet((1,), widths=(8,), num_classes=0), 3, ANCHORS, passthrough=4), "got 4 and 1 maps"),
         (lambda: YOLOv2(backbone(), 3, ANCHORS, norm="none"), "YOLOv2: norm must be None or one of"),
         (lambda: small_v2()(images(1, 3, 36, 36)), "YOLOv2: the map before the last must have even sides, got 9 x 9"),
         (lambda: Darknet((2,), (4,), (3,)), "Darknet: 2 convolutions need as many widths and kernels, got 1 and 1"),
@@ -167,3 +171,20 @@ def test_it_learns_and_is_saved(kind, tmp_path):
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [small, lambda: small("connected"), lambda: small_v2()])
+def test_no_images_and_a_list_of_images(make):
+    model = make().eval()
+    assert model(images(0, 3, 32, 32)).shape[0] == 0 and model.detect(images(0, 3, 32, 32)) == []
+    pair = images(2, 3, 32, 32)
+    for a, b in zip(model.detect(list(pair)), model.detect(pair), strict=True):
+        np.testing.assert_array_equal(a["scores"], b["scores"])
+
+
+def test_anchors_of_another_model_fit(tmp_path):
+    model = small_v2()
+    again = YOLOv2(backbone(), 3, model.anchors)
+    assert again.anchors == model.anchors == ((1.0, 1.5), (2.0, 1.0))
+    mv.save(again.eval(), tmp_path)
+    assert mv.load(tmp_path).anchors == model.anchors

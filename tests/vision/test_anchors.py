@@ -69,6 +69,9 @@ def test_a_side_grows_at_most_sixty_times():
         (lambda: match_anchors(np.ones((3, 1)), 0.3, 0.7), "match_anchors: thresholds must be"),
         (lambda: level_of(np.ones((3, 5))), r"level_of: boxes must be \(..., 4\)"),
         (lambda: level_of(BOX, 5, 2), "level_of: lowest must be at most highest"),
+        (lambda: level_of(BOX, size=0), "level_of: size must be positive, got 0"),
+        (lambda: level_of(np.array([0.0, 0, np.nan, 3])), "level_of: boxes have a coordinate that is NaN"),
+        (lambda: original_anchor_boxes(1, 1, (16, 32)), "original_anchor_boxes: stride must be an integer"),
     ],
 )
 def test_mistakes_are_named(call, message):

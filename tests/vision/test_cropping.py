@@ -83,6 +83,19 @@ def test_weights_on_a_device(device):
         (np.zeros((0, 2), int), {}, ValueError, r"labels must be \(H, W\)"),
         (np.array([[0, -1]]), {}, ValueError, "labels must be 0 or more, got -1"),
         (np.array([[0, 1]]), {"sigma": 0.0}, ValueError, "sigma must be above 0, got 0.0"),
+        (
+            np.array([[0, 1]]),
+            {"class_weights": (1,)},
+            ValueError,
+            "w0 and the two class_weights must be finite",
+        ),
+        (
+            np.array([[0, 1]]),
+            {"class_weights": (-1, 2)},
+            ValueError,
+            "w0 and the two class_weights must be finite",
+        ),
+        (np.array([[0, 1]]), {"w0": np.nan}, ValueError, "w0 and the two class_weights must be finite"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, options, error, message):

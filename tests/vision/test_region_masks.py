@@ -114,6 +114,11 @@ def test_targets_follow_the_box_not_the_object():
             "paste_masks: form must be .*got 'resized'",
         ),
         (
+            lambda: paste_masks(np.zeros((1, 0, 2)), np.ones((1, 4)), 4, 4, "torchvision"),
+            ValueError,
+            r"paste_masks: masks must be \(N, h, w\), only N may be 0",
+        ),
+        (
             lambda: mask_targets(np.zeros((2, 4, 4)), np.zeros((1, 3)), np.zeros(1, int), 4),
             ValueError,
             r"mask_targets: masks must be .*\(masks: \(2, 4, 4\), boxes: \(1, 3\), objects: \(1,\)\)",
@@ -143,3 +148,9 @@ def test_targets_follow_the_box_not_the_object():
 def test_what_is_refused(call, kind, complaint):
     with pytest.raises(kind, match=complaint):
         call()
+
+
+def test_targets_of_tensors_are_those_of_arrays():
+    masks, boxes = np.eye(4)[None], np.array([[0.0, 1, 4, 3]])
+    given = mask_targets(mv.Tensor(masks), mv.Tensor(boxes), np.array([0]), 2)
+    np.testing.assert_array_equal(given, mask_targets(masks, boxes, np.array([0]), 2))

@@ -52,3 +52,22 @@ def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"region_targets: regions must be .*\(regions: \(4,\)"):
         vision.region_targets(np.zeros(4), np.zeros((1, 4)), np.zeros(1, int))
     assert vision.with_pictures([]).shape == (0, 5)
+    with pytest.raises(ValueError, match=r"with_pictures: regions must be .*\(regions: \[\(1, 4\), \(4,\)\]"):
+        vision.with_pictures([np.zeros((1, 4)), np.zeros(4)])
+    for boxes, limit in ((np.zeros((2, 4)), 100), (np.zeros((2, 2, 4)), 100), (np.zeros((2, 3, 4)), -1)):
+        with pytest.raises(ValueError, match="region_detections: boxes must be"):
+            vision.region_detections(boxes, np.zeros((2, 3)), 8, 8, limit=limit)
+    with pytest.raises(TypeError, match="region_targets: labels must be integers, got float64"):
+        vision.region_targets(np.zeros((1, 4)), np.zeros((1, 4)), np.ones(1))
+
+
+def test_an_object_is_never_background_too():
+    box = np.array([[0.0, 0, 10, 10]])
+    half = np.array([[0.0, 0, 10, 4]])  # IoU 0.4
+    assert vision.region_targets(half, box, np.array([2]), positive=0.3)[0].tolist() == [2]
+
+
+def test_what_lies_outside_the_picture_is_no_answer_and_the_threshold_is_exclusive():
+    boxes = np.array([[[20.0, 20, 30, 30]], [[0, 0, 4, 4]], [[4, 4, 8, 8]]])
+    found = vision.region_detections(boxes, np.array([[0.9], [0.8], [0.5]]), 8, 8, score_threshold=0.5)
+    assert found["scores"].tolist() == [0.8]

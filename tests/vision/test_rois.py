@@ -157,6 +157,7 @@ def test_spp_of_the_detector_has_fifty_bins():
         (np.ones((2, 3, 3)), (1,), r"spp: x must be \(B, C, H, W\)"),
         (np.ones((1, 2, 3, 3)), (), "spp: levels must have"),
         (np.ones((1, 2, 3, 3)), (0,), "spp: levels must be an integer of at least 1"),
+        (np.ones((1, 2, 3, 3)), ((1, 2),), "spp: levels must be an integer of at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             spp(x, levels)
@@ -168,3 +169,17 @@ def test_everything_is_differentiable_through_tensors():
     x = Tensor(np.random.default_rng(4).standard_normal((2, 2, 5, 4)), requires_grad=True)
     vision.spp(x, (2, 1)).backward(np.ones((2, 10)))
     assert x.grad.sum() == 20
+
+
+def test_a_nan_of_the_map_is_not_hidden():
+    x = np.array([[[[1.0, np.nan, 0.0], [3.0, 4.0, 5.0]]]])
+    assert np.isnan(spp(x, (1,))).all()
+    np.testing.assert_array_equal(
+        roi_pool(x, np.array([[0.0, 0, 0, 2, 1]]), (2, 3))[0, 0], [[1, np.nan, 0], [3, 4, 5]]
+    )
+
+
+@pytest.mark.parametrize("pool", [roi_align, roi_pool])
+def test_an_infinite_scale_is_refused(pool):
+    with pytest.raises(ValueError, match=f"{pool.__name__}: scale must be positive and finite, got inf"):
+        pool(np.ones((1, 1, 3, 3)), np.array([[0.0, 0, 0, 2, 1]]), 2, scale=np.inf)

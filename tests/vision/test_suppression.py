@@ -162,3 +162,6 @@ def test_mistakes_of_soft_nms_are_named():
     ):
         with pytest.raises(ValueError, match=f"soft_nms: {message}"):
             soft_nms(np.zeros((0, 4)), np.zeros(0), **options)
+    # an integer could not hold exp(-2) of 1
+    with pytest.raises(TypeError, match="soft_nms: scores must be floating-point, got int64"):
+        soft_nms(np.array([[0.0, 0, 1, 1]] * 2), np.array([1, 1]))

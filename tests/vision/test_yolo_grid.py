@@ -93,6 +93,9 @@ def test_on_a_device(device):
         (lambda: vision.grid_cells(np.zeros((2, 3)), 7), r"^grid_cells: boxes must be \(T, 4\) \(boxes: \(2, 3\)"),
         (lambda: vision.grid_cells(np.array([[1.1, 0, 1, 1]]), 7), "^grid_cells: centres must be .* from 0 to 1"),
         (lambda: vision.grid_cells(np.array([[np.nan, 0, 1, 1]]), 7), "^grid_cells: centres must be"),
+        (lambda: vision.grid_cells(np.array([[0.5, 0.5, 1, 1]]), 0), "^grid_cells: grid must be an integer of at least 1"),
+        (lambda: vision.grid_cells(np.array([[0.5, 0.5, 1, 1]]), (1, 2, 3)), "^grid_cells: grid must be"),
+        (lambda: vision.dimension_clusters(np.array([[1, np.inf]]), 1, 0), "^dimension_clusters: sizes must be .* positive"),
         (lambda: vision.yolo_boxes(np.zeros((7, 7, 9)), 2), r"^yolo_boxes: prediction must be .* \(7, 7, 9\)"),
         (lambda: vision.yolo_decode(np.zeros((7, 7, 2, 9)), np.ones((3, 2))), r"^yolo_decode: .*anchors: \(3, 2\)"),
         (lambda: vision.grid_to_darknet(np.zeros((7, 9)), 1), "^grid_to_darknet: prediction must be"),
@@ -123,3 +126,15 @@ def test_detections_of_several_images_and_classes():
         np.testing.assert_allclose(one["boxes"], kept[:, 2:])
     with pytest.raises(ValueError, match=r"^grid_detections: .*scores: \(2, 3, 3, 2\)"):
         vision.grid_detections(boxes, scores[..., 0], (32, 64))
+
+
+def test_integers_are_refused_and_anchors_do_not_change_the_dtype():
+    for name, call in (
+        ("grid_cells: boxes", lambda: vision.grid_cells(np.ones((1, 4), int), 7)),
+        ("yolo_boxes: prediction", lambda: vision.yolo_boxes(np.ones((7, 7, 12), int), 2)),
+        ("yolo_decode: prediction", lambda: vision.yolo_decode(np.ones((1, 1, 1, 5), int), np.ones((1, 2)))),
+    ):
+        with pytest.raises(TypeError, match=f"^{name} must be floating-point, got int64"):
+            call()
+    for dtype in (np.float16, np.float32, np.float64):
+        assert vision.yolo_decode(np.ones((1, 1, 1, 5), dtype), np.ones((1, 2))).dtype == dtype
