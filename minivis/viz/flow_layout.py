@@ -168,7 +168,7 @@ class _Arranger:
             Route(
                 self.boxes[a.start],
                 self.boxes[a.end],
-                ", ".join(a.ops[-2:]),
+                ", ".join(dict.fromkeys(a.ops[-2:])),
                 self.room + 0.1 + self.lanes[a] * LANE if a in self.lanes else None,
                 a in self.back,
             )

@@ -189,19 +189,23 @@ def _counted(number, one, more):
     return f"{number} {one if number == 1 else more}"
 
 
-def weight_maps(maps, titles=None, columns=None, size=2.2, bar_label="weight", title=None, caption=None):
-    """Show maps of positive numbers side by side, on one scale with a colour bar.
+def weight_maps(
+    maps, images=None, titles=None, columns=None, size=2.2, bar_label="weight", title=None, caption=None
+):
+    """Show maps of positive numbers side by side, below their images if there are any, on one scale with a colour bar.
 
     Parameters
     ----------
     maps : sequence of array_like, each (H, W)
         Such as the weights of the pixels in a loss.
+    images : sequence of array_like, optional
+        Images (H, W) or (C, H, W) drawn first, in the same order.
     titles : sequence of str, optional
-        One for each map.
+        One for each picture, the images first.
     columns : int, optional
-        Maps in a row; default: at most 4.
+        Pictures in a row; default: as many as there are images, or at most 4.
     size : float, default 2.2
-        Width of a map in inches.
+        Width of a picture in inches.
     bar_label : str, default "weight"
         What the numbers are.
     title, caption : str, optional
@@ -215,7 +219,7 @@ def weight_maps(maps, titles=None, columns=None, size=2.2, bar_label="weight", t
     Raises
     ------
     ValueError
-        If there is no map, one is not (H, W), or titles and maps differ in number.
+        If there is no map, one is not (H, W), or titles and pictures differ in number.
 
     Examples
     --------
@@ -225,15 +229,20 @@ def weight_maps(maps, titles=None, columns=None, size=2.2, bar_label="weight", t
     shown = [array(m, "maps") for m in maps]
     if any(m.ndim != 2 or not m.size for m in shown):
         raise ValueError(f"weight_maps: a map must be (H, W), got {[m.shape for m in shown]}")
-    if titles is not None and len(titles) != len(shown):
-        raise ValueError(f"weight_maps: {len(titles)} titles for {len(shown)} maps")
-    fig, axes = gallery("weight_maps", shown, titles, columns, size, title, caption)
+    pictures = [picture_of("weight_maps", image) for image in ([] if images is None else images)]
+    if titles is not None and len(titles) != len(pictures) + len(shown):
+        raise ValueError(f"weight_maps: {len(titles)} titles for {len(pictures) + len(shown)} pictures")
+    places = [*pictures, *shown]
+    fig, axes = gallery("weight_maps", places, titles, columns or len(pictures) or None, size, title, caption)
     fig.set_size_inches(fig.get_size_inches() + [0.8, 0])
     largest = max(float(m.max()) for m in shown)
-    for ax, m in zip(axes, shown, strict=True):
+    for ax, picture in zip(axes, pictures, strict=False):
+        draw_image(ax, picture)
+    maps_axes = list(axes[len(pictures) :])
+    for ax, m in zip(maps_axes, shown, strict=True):
         height, width = m.shape
         drawn = ax.imshow(
             m, cmap="inferno", vmin=0, vmax=largest, extent=(0, width, height, 0), interpolation="nearest"
         )
-    colour_bar(fig, drawn, list(axes), bar_label)
+    colour_bar(fig, drawn, maps_axes, bar_label)
     return fig

@@ -55,7 +55,7 @@ for scene in scenes:
         objects = int((scene.labels == kind).sum())
         _, regions = connected_regions(scene.semantic == kind)
         merged += regions < objects
-print(f"in {merged} cases of 100 scenes, objects of one class are fewer regions than objects")
+print(f"100 scenes: {merged} times several objects of one class touch, so that they are fewer regions than objects")
 assert merged > 5 and all(scene.semantic.shape == scene.image.shape[1:] for scene in scenes)
 viz.semantic_maps(
     [scene.semantic for scene in chosen],
@@ -63,8 +63,8 @@ viz.semantic_maps(
     titles=[f"scene of {len(scene.labels)} objects" for scene in chosen] + ["classes of its pixels"] * 4,
     names=shapes.CLASSES,
     title="Semantic segmentation",
-    caption="Above: the scenes. Below: the class of every pixel as a colour. Two objects of one class have the same colour, "
-    "and where they touch, nothing shows that there are two.",
+    caption="Above: the scenes. Below: the class of every pixel as a colour. Look at the two triangles on the left: they have the "
+    "same colour, and where they touch, nothing shows that there are two.",
 )
 
 # %% [markdown]
@@ -140,7 +140,7 @@ def positions(layers, side):
 depths = [1, 2, 4, 8, 16, 32]
 waste = [apart / together for apart, together in (positions(n, 224) for n in depths)]
 for n, factor in zip(depths, waste, strict=True):
-    print(f"{n:2} layers, patches of {2 * n + 1:2} x {2 * n + 1:2} pixels: {factor:6.0f} times the work")
+    print(f"layers: {n:2}, patches of {2 * n + 1:2} x {2 * n + 1:2} pixels: {factor:6.0f} times the work")
 assert positions(4, 1) == (49 + 25 + 9 + 1, 49 + 25 + 9 + 1)  # one pixel is one patch
 assert waste[0] == 1 and waste[-1] > 500
 viz.curves(
@@ -319,8 +319,9 @@ assert (again == np.maximum(maxima, 0)).all() and (maxima < 0).any()
 
 # %% [markdown]
 # **SegNet** (2017) is VGG-16 whose five poolings hand their positions to five unpoolings, with the convolutions
-# mirrored. A position takes two bits for each window of $2 \times 2$. Compare that with handing over the whole map, as
-# U-Net will do: four numbers of 32 bits. This is a small one; the published size is counted below.
+# mirrored. A position is one of four, so it takes two bits for each window of $2 \times 2$. To hand over the whole map,
+# as U-Net will do, takes four numbers of 32 bits, 64 times as much. This is a small one; the published size is counted
+# below.
 
 # %% tags=["slide:C/74-down-and-up"]
 viz.architecture(mv.models.SegNet((1, 1, 2), widths=(8, 16, 32), num_classes=9), (1, 3, 64, 64))
@@ -332,6 +333,11 @@ encoder = sum(p.size for stage in segnet.encoder for p in stage.parameters())
 total = sum(p.size for p in segnet.parameters())
 print(f"SegNet: {total:,} parameters, {encoder:,} of them on the way down")
 assert (total, encoder) == (29_455_125, 14_723_136)
+
+windows = 64 * 112 * 112  # of the first pooling, for an image of 224 x 224 and 64 channels
+positions_kb, maps_kb = 2 * windows / 8 / 1024, 4 * 32 * windows / 8 / 1024
+print(f"to hand over at the first pooling: positions {positions_kb:.0f} KB, whole maps {maps_kb:,.0f} KB")
+assert maps_kb == 64 * positions_kb
 
 # %% [markdown]
 # ## Transposed convolution: learn to go up
@@ -462,7 +468,7 @@ viz.grids(
 # become convolutions ([03](03_lenet_to_resnet.ipynb) showed that this changes nothing): the first one reads
 # $7 \times 7$ positions, the others one. A last $1 \times 1$ convolution gives 21 scores, one for each class of the
 # data set Pascal VOC. On larger images this gives a map of scores, one every 32 pixels. A transposed convolution
-# enlarges it by 32.
+# enlarges it by 32. The **stride of a map** is the distance of its neighbouring cells in pixels of the image, here 32.
 #
 # The kernel starts as **bilinear interpolation**, and in the authors' published networks it stays so. Along one axis it
 # falls linearly from the middle. For a factor of 2 it is $(0.25, 0.75, 0.75, 0.25)$:
@@ -488,22 +494,25 @@ assert mv.laws.judge("fcn_upsample", mv.vision.fcn_upsample).passed
 #
 # The published network pads the image with 100 zeros on each side, so that even a small image gives the
 # $7 \times 7$ convolution something to read. Then the enlarged scores are larger than the image, and the image must be
-# cut out of them at the right place. The place follows from the layers. Cell $i$ of a map has its centre at pixel
-# $S i + o$ of the image. Each layer adds to $o$, in steps of the current stride $S$: a convolution with kernel $k$ and
-# padding $p$ adds $(\frac{k - 1}{2} - p)\,S$, a $2 \times 2$ pooling $\frac{S}{2}$.
+# cut out of them at the right place. The place follows from the layers. Let $S$ be the stride of a map, and let its cell $i$ have its centre at
+# pixel $S i + o$ of the image. Each layer changes the offset $o$, in steps of the stride $S$ of the map that it reads: a
+# convolution with kernel $k$ and padding $p$ adds $(\frac{k - 1}{2} - p)\,S$, and a $2 \times 2$ pooling adds
+# $\frac{S}{2}$.
 
 # %%
 stride = 1
 offset = 0.0
+centres = {}  # (S, o) after each pooling
 for stage, count in enumerate((2, 2, 3, 3, 3)):
     for n in range(count):
         padding = 100 if stage == n == 0 else 1
         offset += ((3 - 1) / 2 - padding) * stride
     offset += stride / 2
     stride *= 2
-after_pools = offset
+    centres[f"pool{stage + 1}"] = (stride, offset)
 offset += (7 - 1) / 2 * stride  # the first linear layer
-assert (stride, after_pools, offset) == (32, -99 + 15.5, 12.5)
+centres["scores"] = (stride, offset)
+assert centres["pool5"] == (32, -99 + 15.5) and centres["scores"] == (32, 12.5)
 # cell i of the scores lies at 32 i + 12.5; a kernel of 64 with stride 32 puts it at 32 i + 31.5 of the result
 crop = 31.5 - offset
 print(f"the image begins {crop:.0f} pixels inside the enlarged scores")
@@ -514,9 +523,38 @@ assert (544 - 500) // 2 == 22  # not the middle: for 500 pixels the scores are e
 # ### What and where: scores from three depths
 #
 # Scores every 32 pixels, enlarged smoothly, are blurred masks. Finer maps know better *where* something is, and coarser
-# maps *what* it is. FCN-16s adds scores that are read from the fourth pooling, one every 16 pixels; FCN-8s adds those of
-# the third. All sums are enlarged by two until the next map fits. Below are the sizes of the three networks, and a small
-# network of this kind with scores from two depths.
+# maps *what* it is. FCN-16s enlarges them by two only, and adds scores that are read from the fourth pooling, one every
+# 16 pixels. FCN-8s enlarges this sum by two again, and adds scores of the third pooling. The last sum is enlarged to the
+# pixels of the image.
+#
+# The two maps of a sum must lie above each other, so the finer one is cut as well. A kernel of $2 f$ with stride $f$ puts
+# cell $i$ at cell $f i + \frac{2 f - 1}{2}$ of the enlarged map. So the enlarged map has the stride $S / f$ and the offset
+# $o - \frac{2 f - 1}{2} \cdot \frac{S}{f}$, and the difference of the offsets says how many cells to cut off.
+
+# %%
+
+
+def enlarged(stride, offset, factor):
+    """Stride and offset of a map that a transposed convolution with a kernel of twice the factor has enlarged."""
+    return stride // factor, offset - (2 * factor - 1) / 2 * (stride // factor)
+
+
+sums = {"FCN-32s": [], "FCN-16s": ["pool4"], "FCN-8s": ["pool4", "pool3"]}
+cuts = {}
+for name, added in sums.items():
+    S, o = centres["scores"]
+    cuts[name] = []
+    for finer in added:
+        S, o = enlarged(S, o, 2)
+        assert S == centres[finer][0]
+        cuts[name].append((o - centres[finer][1]) / S)  # cells of the finer map before the first one of the sum
+    cuts[name].append(-enlarged(S, o, S)[1])  # pixels of the enlarged sum before the image
+    print(f"{name:7}: cut {cuts[name]}")
+assert cuts == {"FCN-32s": [19], "FCN-16s": [5, 27], "FCN-8s": [5, 9, 31]}
+
+# %% [markdown]
+# These are the numbers in the authors' files. The library derives them in the same way. Here are the sizes of the three
+# networks, and a small network of this kind with scores from two depths.
 
 # %%
 counts = {}
@@ -525,11 +563,40 @@ for name in ("fcn32s", "fcn16s", "fcn8s"):
         network = getattr(mv.models, name)()
     counts[name] = sum(p.size for p in network.parameters())
     print(f"{name:7}: {counts[name]:,} parameters, cut at {network.offsets}")
+    assert list(network.offsets) in cuts.values()
 assert counts == {"fcn32s": 134_346_581, "fcn16s": 134_357_354, "fcn8s": 134_362_751}
 from minivis.recipes import fcn_shapes
 
 backbone = _shapes.small_backbone(rng, widths=(16, 32))
 viz.architecture(fcn_shapes.small_fcn(backbone, rng, skips=1), (1, 3, 64, 64), closed=["backbone"])
+
+# %% [markdown]
+# Does a coarse map know *what*, and a fine map *where*? `fcn-shapes` is such a network with scores of strides 16, 8 and 4,
+# trained on our scenes. We enlarge each of its three score maps alone, and compare them with their sum.
+
+# %%
+fcn = mv.load("fcn-shapes")
+pictures = np.stack([s.image for s in scenes[:50]])
+classes = np.stack([s.semantic for s in scenes[:50]])
+with mv.no_grad():
+    alone = [mv.vision.fcn_upsample(part.numpy(), 64 // part.shape[3]) for part in fcn.scores(pictures)]
+    named = [*(part.argmax(axis=1) for part in alone), fcn(pictures).numpy().argmax(axis=1)]
+kinds = [f"stride {64 // n} alone" for n in (4, 8, 16)] + ["all three added"]
+ious = [mean_iou(mv.metrics.confusion_matrix(n, classes, len(shapes.CLASSES))) for n in named]
+for kind, iou in zip(kinds, ious, strict=True):
+    print(f"{kind:15}: mIoU {iou:.3f} on 50 held-out scenes")
+assert ious[3] > ious[1] + 0.05 and ious[1] > ious[2] + 0.1
+viz.semantic_maps(
+    [classes[3], *(n[3] for n in named[1:])],
+    titles=["truth", *kinds[1:]],
+    names=shapes.CLASSES,
+    title="What each score map of a trained FCN says",
+    caption="The scores of stride 8 know two of the classes on the left, star and triangle, but two stars are one blot. Those "
+    "of stride 4 have the outlines, points included, and give most objects a wrong class. Their sum has both right.",
+)
+
+# %% [markdown]
+# The coarsest scores say next to nothing alone, because the three were trained as a sum: here they only correct the others.
 
 # %% [markdown]
 # ## U-Net
@@ -624,7 +691,7 @@ with mv.no_grad():
 assert whole.shape == (2, 64, 64) and moved[4].shape == (2, 44, 44)
 apart = {n: np.abs(tile - whole[:, n : n + 44, :44]).max() for n, tile in moved.items()}
 for n, difference in apart.items():
-    print(f"a tile shifted by {n} pixels: the logits differ by at most {difference:.1e}")
+    print(f"tile shifted by {n} px: the logits differ by at most {difference:.1e}")
 assert max(apart[4], apart[8]) < 1e-5 < 1e-3 < apart[1]
 tiles = valid.predict_tiles(scenes[3].image, tile=60)  # 60 pixels give 20
 np.testing.assert_allclose(tiles.numpy(), whole, atol=1e-5)
@@ -661,9 +728,11 @@ crowd = [scenes[i] for i in (1, 2, 3)]
 objects = [np.where(s.panoptic <= len(s.labels), s.panoptic, 0) for s in crowd]  # the grounds are one
 viz.weight_maps(
     [border_weights(labels, sigma=2.0, class_weights=(1.0, 1.0)) for labels in objects],
-    titles=[f"scene of {len(s.labels)} objects" for s in crowd],
+    [s.image for s in crowd],
+    titles=[f"scene of {len(s.labels)} objects" for s in crowd] + ["weights"] * 3,
     title="The weights of the pixels, with sigma = 2",
-    caption="Bright pixels count most: those where two objects touch or nearly touch. Elsewhere the weight is 1.",
+    caption="Above: the scenes. Below: the weights of their pixels. Bright pixels count most: those where two objects touch or "
+    "nearly touch. Elsewhere the weight is 1.",
 )
 
 # %% [markdown]
@@ -718,19 +787,17 @@ class MyUNet(nn.Module):
 
 
 # %% [markdown]
-# Before we train it, one check: with the same weights it gives the same numbers as the library's. The parameters come in
-# the same order in both.
+# Before we train it, one check: with the same weights it gives the same numbers as the library's. The library keeps the
+# enlarging layer and the convolutions of a level together, in `up`, so we copy the weights part by part.
 
 # %%
 widths = (8, 16, 32, 48)
 mine = MyUNet(widths, len(shapes.CLASSES), np.random.default_rng(0))
 library = mv.models.UNet(widths, len(shapes.CLASSES), 3, padded=True, norm="batch", dropout=0.0, rng=1)
-theirs = dict(library.named_parameters())
-names = [name for name, _ in mine.named_parameters()]
 assert sum(p.size for p in mine.parameters()) == sum(p.size for p in library.parameters())
 
 
-def copied(mine, library):
+def take_weights(mine, library):
     """Copy the weights of the library's network, part by part."""
     pairs = [*zip(mine.down, library.down, strict=True)]
     pairs += [(m, up.convolutions) for m, up in zip(mine.up, library.up, strict=True)]
@@ -741,7 +808,7 @@ def copied(mine, library):
 
 
 twin = MyUNet(widths, len(shapes.CLASSES), np.random.default_rng(0))
-copied(twin, library)
+take_weights(twin, library)
 batch = np.stack([s.image for s in scenes[:4]])
 np.testing.assert_allclose(twin(batch).numpy(), library(batch).numpy(), atol=1e-4)
 
@@ -792,7 +859,7 @@ viz.semantic_maps(
 # %% [markdown]
 # ## A trained U-Net, from inside
 #
-# `unet-shapes` has five levels and 0.7 million parameters. It learned for some minutes on 48,000 scenes, each used once
+# `unet-shapes` has five levels and 0.7 million parameters. It learned for about ten minutes on 48,000 scenes, each used once
 # (`minivis train unet-shapes`). We measure it on scenes that it has never seen.
 
 # %% tags=["slide:C/87-unet"]
@@ -806,7 +873,7 @@ ious = np.diag(table) / (table.sum(axis=0) + table.sum(axis=1) - np.diag(table))
 print(f"{(answers == truth).mean():.1%} of the pixels are right; mIoU {mean_iou(table):.3f} on 100 scenes")
 assert mean_iou(table) > 0.75
 viz.bars(
-    {name: round(float(iou), 2) for name, iou in zip(shapes.CLASSES, ious, strict=True)},
+    {name: round(float(iou), 3) for name, iou in zip(shapes.CLASSES, ious, strict=True)},
     "IoU",
     width=7.2,
     title="IoU of each class on 100 new scenes",
@@ -837,10 +904,10 @@ one = 3
 order = ["down0", "down1", "down2", "down3", "down4", "up3", "up2", "up1", "up0"]
 viz.activations(
     images[one],
-    {f"{name}: {seen[name].shape[2]} x {seen[name].shape[3]}": seen[name][one] for name in order},
+    {name: seen[name][one] for name in order},
     channels=8,
     title="One scene on its way down and up again",
-    caption="Each row is one level, with the eight maps that vary most. On the way down edges and textures become coarse "
+    caption="Each row is one level, with the eight maps that vary most, each on its own scale: bright is large. On the way down edges and textures become coarse "
     "spots. The same resolution looks different on the way up: textures are fainter, and whole objects are bright or dark.",
 )
 
@@ -912,8 +979,9 @@ viz.bars(
     {name: round(float(value), 3) for name, value in cut.items()},
     "mIoU",
     title="The trained network with some connections cut",
-    caption="Each bar: zeros in the place of the maps of one level (0 is the finest), or of all levels. The network was not "
-    "trained without them, so this shows what it relies on, not what a network without them could learn.",
+    caption="Each bar: zeros in the place of the maps of one level (0 is the finest), or of all levels. Levels 0 and 2 are "
+    "missed most, level 3 hardly. The network was not trained without them, so this shows what it relies on, not what a "
+    "network without them could learn.",
 )
 
 

@@ -43,6 +43,8 @@ def test_weights_share_a_scale():
     fig = viz.weight_maps([np.ones((3, 3)), 5 * np.ones((2, 2))], titles=["a", "b"])
     assert [ax.images[0].get_clim() for ax in fig.axes[:2]] == [(0, 5), (0, 5)]
     assert fig.axes[2].get_ylabel() == "weight"
+    fig = viz.weight_maps([np.ones(MAP.shape)], [IMAGE], titles=["image", "weights"])
+    assert [len(ax.images) for ax in fig.axes[:2]] == [1, 1] and fig.axes[1].get_title() == "weights"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_weights_share_a_scale():
         (lambda: viz.four_problems(IMAGE, "a", [], MAP.T, [MAP > 0]), "four_problems: semantic must have the image's size"),
         (lambda: viz.four_problems(IMAGE, "a", [], MAP, [MAP.T > 0]), "four_problems: masks must have the image's size"),
         (lambda: viz.weight_maps([np.ones(3)]), r"weight_maps: a map must be \(H, W\)"),
-        (lambda: viz.weight_maps([np.ones((2, 2))], titles=[]), "weight_maps: 0 titles for 1 maps"),
+        (lambda: viz.weight_maps([np.ones((2, 2))], titles=[]), "weight_maps: 0 titles for 1 pictures"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(draw, message):
