@@ -257,7 +257,10 @@ def _draw_route(ax, route, layout, left, top, order):
     if route.words and route.lane is None:
         bends = len(points) > 2
         x = points[-1][0] if bends else points[0][0]
-        y = points[0][1] + (0.2 if bends else WORD_GAP / 2)
+        y = points[0][1] + WORD_GAP / 2
+        if bends:
+            low = points[1][1] - points[0][1] > 0.1  # the line across is drawn near its end
+            y = points[1][1] + (-0.1 if low else 0.12)
         side = 1 if x + 0.06 + text_width(route.words) < WIDTH - 2 * PAD else -1
         look["ha"] = "left" if side > 0 else "right"
         ax.text(x + side * 0.06, y, route.words, va="center", **look)
@@ -281,7 +284,8 @@ def _down(start, end):
     if end.part.role == "join" and not pills:
         middle = end.y + end.h / 2
         return [(xs, y), (xs, middle), (end.x if xs < xe else end.x + end.w, middle)]
-    between = y + 0.08
+    beside_a_taller_box = end.y - y > WORD_GAP + 0.02  # near the start the line would pass behind that box
+    between = end.y - 0.12 if beside_a_taller_box else y + 0.08
     return [(xs, y), (xs, between), (xe, between), (xe, end.y)]
 
 
