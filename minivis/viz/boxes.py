@@ -12,7 +12,7 @@ from minivis.viz.style import COLOURS, FAINT, LINES, LITERAL, array, blank, figu
 __all__ = ["boxes_on_image", "boxes_on_images"]
 
 # Scenes have more classes than charts have curves: five more colours that differ from the others and from white.
-_PALETTE = (*COLOURS, "#6600FF", "#99DD66", "#003366", "#FFEE11", "#993322")
+_PALETTE = (*COLOURS, "#FFEE11", "#6600FF", "#99DD66", "#003366", "#993322")
 _MARGIN = 0.25  # a box may leave the image: up to this fraction of a side is shown beyond the edge
 
 

@@ -1,4 +1,4 @@
-"""Numbers as charts: curves, bars, dots, and the plane of a classifier with two inputs.
+"""Numbers as charts: curves, bars, dots, named points, and the plane of a classifier with two inputs.
 
 Not here: computing the numbers.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from minivis.viz.style import COLOURS, FAINT, INK, LINES, LITERAL, MARKERS, array, figure, label, legend
 
-__all__ = ["bars", "curves", "dots", "plane"]
+__all__ = ["bars", "curves", "dots", "named_points", "plane"]
 
 
 def curves(
@@ -201,6 +201,64 @@ def dots(series, x_label, width=6.4, height=None, title=None, caption=None):
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(True, axis="x", color=FAINT, linewidth=0.6)
     label(ax, x_label, "")
+    return fig
+
+
+def named_points(points, x_label, y_label, log="", width=6.4, height=3.4, title=None, caption=None):
+    """Draw things by two of their numbers, each as a point with its name beside it: cost and quality, for example.
+
+    Parameters
+    ----------
+    points : dict of str to (float, float)
+        Name to x and y.
+    x_label, y_label : str
+        The quantities, with their units.
+    log : {"", "x", "y", "xy"}, default ""
+        Which axes are logarithmic.
+    width, height : float
+        Size in inches.
+    title, caption : str, optional
+        Above and below.
+
+    Returns
+    -------
+    Figure
+        To be shown. Names stand on the right of their points, or on the left if there is no room.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw, or a point is not a pair of numbers (positive ones on a logarithmic axis).
+
+    Examples
+    --------
+    >>> fig = named_points({"slow": (100.0, 0.8), "fast": (1.0, 0.7)}, "ms", "accuracy", log="x")
+    >>> [text.get_text().strip() for text in fig.axes[0].texts]
+    ['slow', 'fast']
+    """
+    pairs = {name: array(pair, name) for name, pair in points.items()}
+    for name, pair in pairs.items():
+        if pair.shape != (2,) or any(pair["xy".index(axis)] <= 0 for axis in log):
+            raise ValueError(
+                f"named_points: {name!r} must be x and y, above 0 on a logarithmic axis; got {pair}"
+            )
+    if not pairs:
+        raise ValueError("named_points: there is no point to draw")
+    fig, axes = figure(1, 1, width, height, title, caption)
+    ax = axes[0, 0]
+    ax.set_xscale("log" if "x" in log else "linear")
+    ax.set_yscale("log" if "y" in log else "linear")
+    ax.margins(0.06, 0.12)
+    across = np.array([pair[0] for pair in pairs.values()])
+    across = np.log(across) if "x" in log else across
+    at_right = across - across.min() > 0.6 * np.ptp(across)
+    look = {"textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK, **LITERAL}
+    for i, (name, pair) in enumerate(pairs.items()):
+        ax.plot(*pair, MARKERS[i % 7], color=COLOURS[i % 7], markersize=7)
+        aside, side = ((-8, 0), "right") if at_right[i] else ((8, 0), "left")
+        ax.annotate(name, pair, aside, ha=side, **look)
+    ax.grid(True, color=FAINT, linewidth=0.6)
+    label(ax, x_label, y_label)
     return fig
 
 

@@ -247,7 +247,7 @@ def _draw_pill(ax, pill, box, left, top, order):
 
 def _draw_route(ax, route, layout, left, top, order):
     start, end = route.start, route.end
-    points = _down(start, end) if route.lane is None else _along_lane(route, layout)
+    points = _down(start, end, _row_bottom(start, layout)) if route.lane is None else _along_lane(route, layout)
     points = [(left + x, top + y) for x, y in points]
     _arrow(ax, points, order, dashed=route.back, head=end.h > 0)
     if route.lane is not None and (not start.h or start.part.role == "join"):
@@ -257,10 +257,7 @@ def _draw_route(ax, route, layout, left, top, order):
     if route.words and route.lane is None:
         bends = len(points) > 2
         x = points[-1][0] if bends else points[0][0]
-        y = points[0][1] + WORD_GAP / 2
-        if bends:
-            low = points[1][1] - points[0][1] > 0.1  # the line across is drawn near its end
-            y = points[1][1] + (-0.1 if low else 0.12)
+        y = points[1][1] + 0.12 if bends else points[0][1] + WORD_GAP / 2
         side = 1 if x + 0.06 + text_width(route.words) < WIDTH - 2 * PAD else -1
         look["ha"] = "left" if side > 0 else "right"
         ax.text(x + side * 0.06, y, route.words, va="center", **look)
@@ -269,8 +266,11 @@ def _draw_route(ax, route, layout, left, top, order):
         ax.text(x - 0.06, y - 0.03, route.words, va="bottom", ha="right", **look)
 
 
-def _down(start, end):
-    """Points from the bottom of a box to the top of one in the next row, or to the side of a join that is not below it."""
+def _down(start, end, below=None):
+    """Points from the bottom of a box to the top of one in the next row, or to the side of a join that is not below it.
+
+    A line that goes across does so under ``below``, the lowest point of the row in which it starts.
+    """
     xs = start.centre
     xe = end.centre
     y = start.bottom
@@ -284,8 +284,7 @@ def _down(start, end):
     if end.part.role == "join" and not pills:
         middle = end.y + end.h / 2
         return [(xs, y), (xs, middle), (end.x if xs < xe else end.x + end.w, middle)]
-    beside_a_taller_box = end.y - y > WORD_GAP + 0.02  # near the start the line would pass behind that box
-    between = end.y - 0.12 if beside_a_taller_box else y + 0.08
+    between = (y if below is None else below) + 0.08
     return [(xs, y), (xs, between), (xe, between), (xe, end.y)]
 
 
@@ -296,7 +295,7 @@ def _along_lane(route, layout):
         points = [(start.x + start.w + start.pile, start.bottom - 0.09), (lane, start.bottom - 0.09)]
     else:
         straight = [_down(r.start, r.end)[0][0] for r in layout.routes if r.start is start and r.lane is None]
-        below = max(box.bottom for box in layout.boxes.values() if box.row == start.row) + 0.06
+        below = _row_bottom(start, layout) + 0.06
         begin = [(straight[0], below)] if straight else [(start.centre, start.bottom), (start.centre, below)]
         points = [*begin, (lane, below)]
     if end.h and _is_last(end, layout):
@@ -304,6 +303,11 @@ def _along_lane(route, layout):
         return [*points, (lane, end.y + height), (end.x + end.w + end.pile * (end.h > 0), end.y + height)]
     x = end.centre + (0.12 if end.h else 0.0)
     return [*points, (lane, end.y - 0.09), (x, end.y - 0.09), (x, end.y)]
+
+
+def _row_bottom(box, layout):
+    """The lowest point of all boxes in the row of a box."""
+    return max(other.bottom for other in layout.boxes.values() if other.row == box.row)
 
 
 def _is_last(box, layout):

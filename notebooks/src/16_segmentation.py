@@ -55,7 +55,9 @@ for scene in scenes:
         objects = int((scene.labels == kind).sum())
         _, regions = connected_regions(scene.semantic == kind)
         merged += regions < objects
-print(f"100 scenes: {merged} times several objects of one class touch, so that they are fewer regions than objects")
+print(
+    f"100 scenes: {merged} times several objects of one class touch, so that they are fewer regions than objects"
+)
 assert merged > 5 and all(scene.semantic.shape == scene.image.shape[1:] for scene in scenes)
 viz.semantic_maps(
     [scene.semantic for scene in chosen],
@@ -335,7 +337,8 @@ print(f"SegNet: {total:,} parameters, {encoder:,} of them on the way down")
 assert (total, encoder) == (29_455_125, 14_723_136)
 
 windows = 64 * 112 * 112  # of the first pooling, for an image of 224 x 224 and 64 channels
-positions_kb, maps_kb = 2 * windows / 8 / 1024, 4 * 32 * windows / 8 / 1024
+positions_kb = 2 * windows / 8 / 1024
+maps_kb = 4 * 32 * windows / 8 / 1024
 print(f"to hand over at the first pooling: positions {positions_kb:.0f} KB, whole maps {maps_kb:,.0f} KB")
 assert maps_kb == 64 * positions_kb
 
@@ -547,7 +550,8 @@ for name, added in sums.items():
     for finer in added:
         S, o = enlarged(S, o, 2)
         assert S == centres[finer][0]
-        cuts[name].append((o - centres[finer][1]) / S)  # cells of the finer map before the first one of the sum
+        # cells of the finer map before the first one of the sum
+        cuts[name].append((o - centres[finer][1]) / S)
     cuts[name].append(-enlarged(S, o, S)[1])  # pixels of the enlarged sum before the image
     print(f"{name:7}: cut {cuts[name]}")
 assert cuts == {"FCN-32s": [19], "FCN-16s": [5, 27], "FCN-8s": [5, 9, 31]}
@@ -591,8 +595,9 @@ viz.semantic_maps(
     titles=["truth", *kinds[1:]],
     names=shapes.CLASSES,
     title="What each score map of a trained FCN says",
-    caption="The scores of stride 8 know two of the classes on the left, star and triangle, but two stars are one blot. Those "
-    "of stride 4 have the outlines, points included, and give most objects a wrong class. Their sum has both right.",
+    caption="Compare with the truth. With the scores of stride 8 the classes are right, star and triangle, but the outlines are "
+    "rough, and the two stars are one blot. Those of stride 4 have the outlines, points included, and wrong classes inside them. "
+    "The sum has the right classes and nearly the right outlines.",
 )
 
 # %% [markdown]
@@ -853,7 +858,9 @@ with mv.no_grad():
     answers = mine(halves).numpy().argmax(axis=1)  # (50, 32, 32)
 table = mv.metrics.confusion_matrix(answers, true_classes, len(shapes.CLASSES))
 ious = np.diag(table) / (table.sum(axis=0) + table.sum(axis=1) - np.diag(table))
-print(f"mIoU on 50 new scenes: {mean_iou(table):.2f}; grounds {ious[6:].mean():.2f}, shapes {ious[:6].mean():.2f}")
+print(
+    f"mIoU on 50 new scenes: {mean_iou(table):.2f}; grounds {ious[6:].mean():.2f}, shapes {ious[:6].mean():.2f}"
+)
 assert ious[6:].mean() > 0.8 and 0.1 < ious[:6].mean() < ious[6:].mean()
 four = [1, 2, 3, 7]
 viz.semantic_maps(
@@ -862,7 +869,9 @@ viz.semantic_maps(
     titles=[*["scene"] * 4, *["truth"] * 4, *["your network"] * 4],
     names=shapes.CLASSES,
     title="After some seconds of training",
-    caption="CAPTION",
+    caption="Compare the second row with the third. The grounds are right nearly everywhere. Objects are found where their "
+    "colours differ from the ground, and some are named rightly, such as the large triangle and the rings. Others are a mixture "
+    "of classes: stars take longer to learn.",
 )
 
 # %% [markdown]
@@ -1002,12 +1011,12 @@ viz.bars(
 # star have? A detector can, because it has found each object already.
 
 # %% tags=["slide:C/88-instance-segmentation"]
-touching = scenes[1]
-kind = shapes.THINGS.index("triangle")
+touching = scenes[11]
+kind = shapes.THINGS.index("cross")
 both = touching.labels == kind
 masks = touching.masks[both]
 _, regions = connected_regions(touching.semantic == kind)
-print(f"triangles: {both.sum()} objects, {len(masks)} masks, {regions} region in the map of classes")
+print(f"crosses: {both.sum()} objects, {len(masks)} masks, {regions} region in the map of classes")
 assert both.sum() == len(masks) == 2 and regions == 1
 assert (masks.any(axis=0) == (touching.semantic == kind)).all()  # the same pixels, told apart
 viz.masks_on_images(
@@ -1017,9 +1026,9 @@ viz.masks_on_images(
     names=shapes.THINGS,
     titles=["semantic: one region", "instances: two masks"],
     size=3.0,
-    title="Two triangles that touch",
-    caption="On the left the pixels of the class triangle, on the right the masks of the two objects. The pixels are the same; "
-    "only the masks say to which triangle each pixel belongs.",
+    title="Two crosses that touch",
+    caption="On the left the pixels of the class cross, on the right the masks of the two objects. The pixels are the same; "
+    "only the masks say to which cross each pixel belongs.",
 )
 
 # %% [markdown] tags=["slide:C/88-instance-segmentation"]
@@ -1088,7 +1097,8 @@ def mask_loss_at_once(logits, labels, targets):
     return (np.maximum(z, 0) - z * targets + np.log1p(np.exp(-abs(z)))).mean()
 
 
-logits, labels = rng.standard_normal((3, 6, 14, 14)), np.array([4, 0, 4])
+logits = rng.standard_normal((3, 6, 14, 14))  # three regions, six classes
+labels = np.array([4, 0, 4])
 loss = mv.losses.mask_loss(logits, labels, targets)
 np.testing.assert_allclose(mask_loss_loops(logits, labels, targets), loss)
 np.testing.assert_allclose(mask_loss_at_once(logits, labels, targets), loss)
@@ -1197,7 +1207,7 @@ viz.four_problems(
 #
 # The way from the sliding window to U-Net is a way to less work *and* to better labels. We measure both. For the sliding
 # window we give `fcn-shapes` the $32 \times 32$ pixels around a pixel and use its answer for this pixel alone. All pixels
-# of 50 scenes would take over a minute, so we draw 64 pixels of each scene, and multiply their time by
+# of 50 scenes would take about a minute, so we draw 64 pixels of each scene, and multiply their time by
 # $\frac{64 \cdot 64}{64}$. The patches are no training images, so this is not the best that a sliding window can do.
 
 # %%
@@ -1248,8 +1258,8 @@ for name, value in typical.items():
     figure = f"mIoU {quality[name]:.3f}" if name in quality else f"AP50 {cards[name]['AP50']:.3f} of masks"
     print(f"{name:24} {1000 * value:7.1f} ms an image   {figure}")
 assert typical["sliding window"] > 20 * typical["fcn-shapes"]
-viz.curves(
-    {name: ([1000 * typical[name]], [value]) for name, value in quality.items()},
+viz.named_points(
+    {name: (1000 * typical[name], value) for name, value in quality.items()},
     "milliseconds of one core for an image",
     "mIoU",
     log="x",
@@ -1290,9 +1300,8 @@ for form, rows in measured["borders"].items():
 with_skips, without_skips = (np.array(rows["mIoU"]) for rows in measured["skips"].values())
 assert with_skips.min() > without_skips.max()
 alike, weighted = (np.array(rows["gaps"]) for rows in measured["borders"].values())
-assert (
-    weighted.mean() > alike.mean() and weighted.min() < alike.max()
-)  # better on average; the ranges overlap
+# better on average, but the ranges overlap
+assert weighted.mean() > alike.mean() and weighted.min() < alike.max()
 
 # %%
 viz.dots(
@@ -1369,7 +1378,8 @@ passed = mv.laws.check("max_pool2d_with_indices", my_pool).passed
 # ### Exercise 2: which sizes go through U-Net?
 # Write `my_size(size, poolings)`: the side of the labels of a U-Net without padding for an image of side `size`. Each
 # level, also the lowest, has two $3 \times 3$ convolutions on the way down, and each level but the lowest two on the way
-# up. Return 0 if a map would have an odd size before a pooling, or no pixels anywhere.
+# up. Each way up begins with an enlargement by two. Return 0 if a map would have an odd size before a pooling, or if any
+# map would have no pixels.
 
 
 # %% tags=["exercise:size"]
@@ -1444,8 +1454,8 @@ passed = mv.laws.check("border_weights", my_weights).passed
 # %% [markdown]
 # ### Exercise 4: the bilinear kernel
 # Write `my_kernel(size)`: the weights of a transposed convolution that interpolates. `size` is a number or a pair
-# (rows, columns). Along an axis of $s$ weights $h_i = 1 - |i - c| / f$ with $f = \lceil s / 2 \rceil$ and
-# $c = (s - 1) / 2$; the kernel (rows, columns) is the product of a row's and a column's weight. Return float32.
+# (rows, columns). Along an axis of $s$ weights, weight number $i = 0, \ldots, s - 1$ is $h_i = 1 - |i - c| / f$ with
+# $f = \lceil s / 2 \rceil$ and $c = (s - 1) / 2$; the kernel (rows, columns) is the product of a row's and a column's weight. Return float32.
 
 
 # %% tags=["exercise:kernel"]

@@ -130,6 +130,7 @@ MODELS = {
     "DETR": (lambda: mv.load("detr-shapes"), (1, 3, 64, 64)),
     "DETR panoptic": (lambda: mv.load("detr-panoptic-shapes"), (1, 3, 64, 64)),
     "Mask2Former": (lambda: mv.load("mask2former-shapes"), (1, 3, 64, 64)),
+    "Mask R-CNN": (lambda: mv.load("mask-rcnn-shapes"), (1, 3, 64, 64)),
     "ResNet-18": (lambda: published("resnet18"), (1, 3, 32, 32)),
     "ResNet-50": (lambda: published("resnet50"), (1, 3, 32, 32)),
     "DeiT": (lambda: published("deit_ti16"), (1, 3, 224, 224)),

@@ -26,6 +26,7 @@ PICTURES = {
     "curves": lambda **text: viz.curves({"a": [1, 2, 4], "b": ([0, 2], [1, 3])}, "x", "y", **text),
     "bars": lambda **text: viz.bars({"one": {"a": 1, "b": 2}, "two": {"a": 3, "b": 4}}, "y", "x", **text),
     "dots": lambda **text: viz.dots({"one": [1, 2], "two": [3]}, "x", **text),
+    "named_points": lambda **text: viz.named_points({"one": (1, 2), "two": (3, 1)}, "x", "y", **text),
     "plane": lambda **text: viz.plane(lambda p: p[:, 0] > 0, [[-1, 0], [1, 1]], [0, 1], **text),
     "graph": lambda **text: viz.graph((x * x).sum(), **text),
 }
@@ -153,6 +154,12 @@ def test_dots_stand_at_their_numbers_the_first_name_on_top_and_means_between():
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
 
 
+def test_named_points_have_their_names_on_the_side_with_room():
+    ax = viz.named_points({"one": (1, 2), "two": (1000, 3)}, "x", "y", log="x").axes[0]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines] == [(1, 2), (1000, 3)]
+    assert [text.get_ha() for text in ax.texts] == ["left", "right"] and ax.get_xscale() == "log"
+
+
 def labels(fig):
     """What stands in the boxes of a graph."""
     return [text.get_text() for text in fig.axes[0].texts]
@@ -207,6 +214,8 @@ def test_boxes_of_a_graph_do_not_overlap():
         (lambda: viz.bars({"s": {"a": 1}, "t": {"b": 1}}, "y"), ValueError, "same names"),
         (lambda: viz.dots({}, "x"), ValueError, "dots: every name needs a list"),
         (lambda: viz.dots({"a": [1], "b": []}, "x"), ValueError, r"got a: \(1,\), b: \(0,\)"),
+        (lambda: viz.named_points({}, "x", "y"), ValueError, "named_points: there is no point"),
+        (lambda: viz.named_points({"a": (0, 1)}, "x", "y", "x"), ValueError, "'a' must be x and y, above 0"),
         (lambda: viz.plane(len, np.zeros((3, 3)), [0, 0, 0]), ValueError, r"plane: expected points \(N, 2\)"),
         (lambda: viz.graph(np.ones(3)), TypeError, "graph: expected a Tensor, got ndarray"),
         (lambda: viz.graph(mv.Tensor([1.0]) * 2), ValueError, "nothing was recorded"),
