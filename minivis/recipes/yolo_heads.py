@@ -28,7 +28,7 @@ from minivis.vision import (
 __all__ = ["CHOICES", "anchors", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
-SEEDS = (0,)
+SEEDS = (0, 1)
 STEPS = 300
 HELD_OUT = 500
 GRID = 8  # cells along a side

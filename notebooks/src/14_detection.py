@@ -993,7 +993,7 @@ viz.cost_of_detectors(
 )
 
 # %% [markdown]
-# Three things can be read off this table. **The convolutions**: one map for all regions brings the network from 42 to 8
+# Three things can be read off this table. **The convolutions**: one map for all regions brings the network from 49 to 7
 # milliseconds. (With RoIPool and SPP it takes longer, because picking maxima is slow in NumPy; RoIAlign is two matrix
 # products.) **The proposals** then take nine tenths of the time, as the slide observes. **The precision**: RoIAlign is better
 # than RoIPool, but R-CNN has the highest AP before Faster R-CNN. In the paper the two are level (66.0 and 66.9 mAP on VOC
@@ -1588,8 +1588,8 @@ viz.bars(
 # | boxes cannot be regressed when their number is open | slide C/35 | yes: mean IoU 0.45 for one object, 0.13 for two in no fixed order |
 # | proposals cover the objects with fewer boxes than windows do | slide C/44 | yes: 100 boxes cover 96 %, 100 windows 64 % |
 # | SVMs are better than the network's own softmax | Girshick et al. 2014 | no: 86 % against 91 % of the windows are right; Girshick 2015 found softmax a little better, too |
-# | Fast R-CNN is many times faster than R-CNN | slide C/60 | its network: 8 ms against 42; but its AP is lower, 0.73 against 0.81 |
-# | then proposals take most of the time | slide C/60 | yes: 83 of 92 ms |
+# | Fast R-CNN is many times faster than R-CNN | slide C/60 | its network: 7 ms against 49; but its AP is lower, 0.73 against 0.81 |
+# | then proposals take most of the time | slide C/60 | yes: 97 of 105 ms |
 # | RoIAlign is better than RoIPool | He et al. 2017 | yes: AP 0.73 against 0.63 |
 # | an RPN needs fewer proposals than Selective Search | Ren et al. 2015 | yes: 10 of its boxes cover 94 %, 10 of Selective Search 38 % |
 # | YOLO is faster, and places boxes less well | Redmon et al. 2016 | yes: AP50 0.95 against 0.97, but AP 0.63 against 0.80 |

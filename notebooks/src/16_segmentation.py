@@ -535,8 +535,8 @@ viz.architecture(fcn_shapes.small_fcn(backbone, rng, skips=1), (1, 3, 64, 64), c
 #
 # Slide `C/87-unet`. **U-Net** (Ronneberger, Fischer and Brox, 2015) was made for pictures of cells, with thirty training
 # images. It hands not scores but whole *maps* from the way down to the way up, at each resolution, and goes up with as
-# many convolutions as it goes down. The drawing is made from the model: read the way down on the left, and the arrows
-# on the right that lead from each level to the way up.
+# many convolutions as it goes down. The drawing is made from the model. Read it from top to bottom: first down, then up.
+# The arrows on the right lead from each level of the way down to the same level of the way up.
 
 # %% tags=["slide:C/87-unet"]
 viz.architecture(mv.models.UNet((10, 20, 48, 96, 96), 9, 3, padded=True, norm="batch"), (1, 3, 64, 64))
@@ -650,6 +650,8 @@ assert seam[:, 28:36].max() > 1e-3 > seam[:, :8].max()
 
 # %%
 gap = np.array([[1, 1, 0, 2, 2]])
+d1, d2 = (distance_transform_edt(gap != cell) for cell in (1, 2))  # from each pixel to the two cells
+assert d1[0, 2] == d2[0, 2] == 1 and d2[0].tolist() == [3, 2, 1, 0, 0]
 found = border_weights(gap, class_weights=(1.0, 1.0))
 assert round(10 * math.exp(-4 / 50), 3) == 9.231 and round(float(found[0, 2]) - 1, 3) == 9.231
 assert mv.laws.judge("border_weights", border_weights).passed
@@ -783,7 +785,7 @@ viz.semantic_maps(
     names=shapes.CLASSES,
     title="After some seconds of training",
     caption="Above: four new scenes. Below: the class that your network gives each pixel. The grounds are right nearly "
-    "everywhere, and objects are found where they are. Which shape an object is takes longer to learn.",
+    "everywhere, and most objects are found, but hardly told apart: which shape an object is takes longer to learn.",
 )
 
 # %% [markdown]
@@ -1066,7 +1068,9 @@ for form, rows in measured["borders"].items():
 with_skips, without_skips = (np.array(rows["mIoU"]) for rows in measured["skips"].values())
 assert with_skips.min() > without_skips.max()
 alike, weighted = (np.array(rows["gaps"]) for rows in measured["borders"].values())
-assert weighted.min() > alike.max()
+assert (
+    weighted.mean() > alike.mean() and weighted.min() < alike.max()
+)  # better on average; the ranges overlap
 
 # %%
 viz.dots(
@@ -1080,6 +1084,27 @@ viz.dots(
     "is larger than the spread within them. FCN began with a trained backbone and U-Net with random weights, so do not "
     "compare one with the other.",
 )
+
+# %% [markdown]
+# **FCN and U-Net do as claimed.** With scores every 8 pixels instead of 16 the labels get better everywhere; with those
+# every 4 pixels mainly at the outlines. U-Net without its connections is worse with every seed. **The border weights are a weaker case.** With
+# them more pixels of the gaps stay open on average, but for one of three seeds there is no difference, the ranges
+# overlap, and elsewhere a few more pixels are wrong. Most gaps, about three quarters of their pixels, are closed either
+# way. Three hundred steps are few, our gaps are one or two pixels wide, and the weights also balance the classes, which
+# pulls the other way: it makes pixels of objects count more than those of the ground.
+#
+# The trained networks of the package tell the same story. On 500 held-out scenes `unet-shapes`, which learned from
+# scratch with maps of full resolution, reaches an mIoU of 0.940, and `fcn-shapes`, whose finest scores have a stride of 4
+# pixels, 0.876.
+
+# %%
+from minivis import storage
+
+for name in ("unet-shapes", "fcn-shapes"):
+    card = storage.read_json(storage.PACKAGED / name / "card.json")
+    print(f"{name}: mIoU {card['on 500 held-out scenes']['mIoU']:.3f} with {card['parameters']:,} parameters")
+fine, coarse = (np.array(depths[form]["at borders"]) for form in ("stride 4", "stride 16"))
+assert fine.min() > coarse.max()
 
 # %% [markdown]
 # ## Exercises

@@ -166,7 +166,7 @@ def _focal(rng):
     return {**_masks(rng), **{name: value for name, value in options.items() if rng.random() < 0.7}}
 
 
-def _regions(rng):
+def _masks_of_regions(rng):
     R, K, m = (int(n) for n in rng.integers((0, 1, 1), 5))
     targets = rng.random((R, m, m))
     return {
@@ -351,7 +351,7 @@ PLAIN_DETECTION = {
     "soft_nms": _soft_nms,
     "dice_loss": _masks,
     "sigmoid_focal_loss": _focal,
-    "mask_loss": _regions,
+    "mask_loss": _masks_of_regions,
     "paste_masks": _pasted,
     "window_partition": _partition,
     "window_reverse": _reverse,
