@@ -53,13 +53,19 @@ def main():
         runs = [pool.submit(study.measure, out, *choice) for choice in choices.values()]
         for run in tqdm(as_completed(runs), total=len(runs), desc="trainings"):
             run.result()
+    _write(study, out)
+
+
+def _write(study, out):
+    """Write the json of a study whose runs are all in the folder."""
     found = {
         subject: {choice: _columns(study, out, subject, choice) for choice in choices}
         for subject, choices in study.CHOICES.items()
     }
     seconds = [storage.read_json(path)["seconds"] for path in out.glob("*_seed-*.json")]
     content = {
-        "recipe": "python scripts/run_ablations.py" + ("" if study is ablations else f" {options.study}"),
+        "recipe": "python scripts/run_ablations.py"
+        + ("" if study is ablations else f" {study.RESULTS.stem}"),
         "seeds": list(study.SEEDS),
         **study.about(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",

@@ -44,7 +44,7 @@ CONFINED = {
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},
-    "numba": {"fast.compiled", "fast.compiled_attention"},
+    "numba": {"fast.compiled", "fast.compiled_attention", "fast.compiled_rois"},
     "threadpoolctl": {"doctor", "fast.threads", "recipes"},
     "safetensors": {"files", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
@@ -60,6 +60,7 @@ TOP_LEVEL_TOO = {
     ("fast.cuda_attention", "cupy"),
     ("fast.compiled", "numba"),  # loaded only for large arrays
     ("fast.compiled_attention", "numba"),
+    ("fast.compiled_rois", "numba"),
     ("fast.compiled_attention", "scipy"),
 }
 BANNED = {

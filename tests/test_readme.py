@@ -21,6 +21,7 @@ ROW = re.compile(
 FORMULAS = (
     "softmax, attention, convolution, output size, residual block, stochastic depth, ODE step, bilateral filter, "
     "non-local means, non-local block, SAGAN, local attention, layer norm, GELU, position code, $z_0$, transformer block, window attention, "
+    "Selective Search, box coding, RoIAlign, Fast R-CNN, YOLO, transposed convolution, border weights, mask loss, "
     "matching cost, GIoU, dice, masked attention, PQ, attention distance"
 ).split(", ")
 

@@ -1,7 +1,9 @@
-"""RoIAlign as one product with a sparse matrix.
+"""RoIAlign as one product with a sparse matrix; the search of RoI pooling as a compiled loop.
 
-Not here: where samples lie (vision/rois.py), adaptive sampling, RoI pooling.
+Not here: where samples and bins lie (vision/rois.py), the loop (compiled_rois.py), adaptive sampling.
 """
+
+import numpy as np
 
 from minivis.backend import device_of, namespace
 from minivis.fast import routines
@@ -9,7 +11,7 @@ from minivis.pairs import checked_pair
 from minivis.vision import rois as plain
 from minivis.ways import faster
 
-__all__ = ["roi_align_by_sparse_product"]
+__all__ = ["largest_of_bins_by_loops", "roi_align_by_sparse_product"]
 
 
 def _sampled(features, rois, size, scale=1.0, sampling=2, aligned=True):
@@ -61,3 +63,19 @@ def _cells(xp, low, high, bins, length, scale, sampling, aligned):
     after = xp.minimum(before + 1, length - 1)
     index = xp.concatenate([before, after], axis=2).astype(xp.int64)
     return xp.concatenate([weight * (1 - share), weight * share], axis=2), index
+
+
+def _in_float32(xp, pixels, first, top, bottom, left, right, W):
+    return pixels.dtype == np.float32 and device_of(pixels) == "cpu" and routines.numba_is_there()
+
+
+def _many_bins(xp, pixels, first, top, bottom, left, right, W):
+    return len(top) * pixels.shape[1] >= 2**12
+
+
+@faster(plain.largest_of_bins, may=_in_float32, pays=_many_bins)
+def largest_of_bins_by_loops(xp, pixels, first, top, bottom, left, right, W):
+    """`minivis.vision.rois.largest_of_bins`."""
+    from minivis.fast import compiled_rois  # here, because Numba takes a second to start
+
+    return compiled_rois.largest_of_bins(pixels, first, top, bottom, left, right, W)

@@ -104,6 +104,7 @@ def _same_segments(f, case, atol=None):
 
 
 graph_segmentation.same = _same_segments
+graph_segmentation.read = lambda f, case: _numbered(_labels_of(f, case))
 graph_segmentation.whole = _numbered
 
 
@@ -566,7 +567,9 @@ class _Merging:
     def __init__(self, image, labels, weights, rules):
         image = image.astype(np.float64)
         self.image = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)  # (C, H, W)
-        self.rules, self.weights, self.area = rules, weights, labels.size
+        self.rules = rules
+        self.weights = weights
+        self.area = labels.size
         labels = rules.numbers(labels)
         self.count = int(labels.max()) + 1
         self.here = [labels == r for r in range(self.count)]

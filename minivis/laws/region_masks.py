@@ -123,7 +123,8 @@ def _few_regions(draw):
 def _anything(draw, *scales):
     """Any number of regions and classes, any certainty, shares among the targets, now and then no region."""
     rng = generator(draw)
-    R, K = choose(draw, 2, 3, 4, 1, 0, 5), choose(draw, 2, 3, 4, 1)
+    R = choose(draw, 2, 3, 4, 1, 0, 5)
+    K = choose(draw, 2, 3, 4, 1)
     m = choose(draw, 2, 3, 4, 1)
     targets = rng.random((R, m, m)) < choose(draw, 0.5, 0.2, 0.8)
     if choose(draw, False, False, True):
@@ -203,7 +204,8 @@ def _no_competition(f, case):
     moved = case["logits"] + np.float32(3)
     own = np.arange(len(moved)), case["labels"]
     moved[own] = case["logits"][own]
-    before, after = f(case), f(case.replace(logits=moved))
+    before = f(case)
+    after = f(case.replace(logits=moved))
     if not np.array_equal(before, after):
         raise Broken("The loss changed with the mask of another class.", before, after)
 

@@ -68,7 +68,8 @@ class FCN(Module):
     ----------
     Long et al. 2015, sections 3 and 4; the authors' networks for the border, the fixed kernels and the scales. The paper
     learns the kernels of the upsampling; the authors' published networks keep all of them fixed. Slides
-    ``C/72-fully-convolutional``, ``C/74-down-and-up``.
+    ``C/69-semantic-segmentation``, ``C/70-segmentation-by-sliding-window``, ``C/72-fully-convolutional``,
+    ``C/74-down-and-up``.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from minivis.models.faster_rcnn import FasterRCNN
 from minivis.nn import Conv2d, ConvTranspose2d, Module, init
 from minivis.vision import mask_targets, paste_masks
 
-__all__ = ["MaskHead", "MaskRCNN", "maskrcnn_resnet50_fpn"]
+__all__ = ["MaskRCNN", "maskrcnn_resnet50_fpn"]
 
 
 class MaskHead(Module):

@@ -75,7 +75,8 @@ def ridge(features, targets, strength):
         raise ValueError(f"ridge: strength must be positive, got {strength!r}")
     f, t = features.astype(np.float64), targets.astype(np.float64)
     f_mean, t_mean = f.mean(axis=0), t.mean(axis=0)
-    f, t = f - f_mean, t - t_mean
+    f = f - f_mean
+    t = t - t_mean
     weight = np.linalg.solve(f.T @ f + strength * np.eye(f.shape[1]), f.T @ t).T
     return weight, t_mean - weight @ f_mean
 
@@ -371,7 +372,8 @@ class RCNN(Regions):
 
     References
     ----------
-    Girshick et al. 2014, section 2 and appendix A. Slides ``C/45-rcnn``, ``C/51-rcnn-algorithm``.
+    Girshick et al. 2014, section 2 and appendix A. Slides ``C/45-rcnn``, ``C/51-rcnn-algorithm``,
+    ``Z/45-classical-detection``.
 
     Examples
     --------
@@ -464,7 +466,8 @@ class SPPNet(Regions):
             levels=tuple(levels),
             hidden=hidden,
         )
-        self.stride, self.levels = stride, tuple(levels)
+        self.stride = stride
+        self.levels = tuple(levels)
         super().__init__(backbone, channels * sum(n * n for n in levels), num_classes, hidden, dropout, rng)
 
     def pooled(self, images, regions):
@@ -612,7 +615,8 @@ def _hidden(inputs, widths, dropout, rng):
 def _by_image(images, regions, answer, nms_threshold=0.3):
     """`region_detections` of each image; ``answer(regions, rows)`` gives boxes, scores and options for its rows."""
     height, width = images.shape[2:]
-    found, start = [], 0
+    found = []
+    start = 0
     for r in regions:
         boxes, scores, options = answer(r, slice(start, start + len(r)))
         found.append(region_detections(boxes, scores, height, width, nms_threshold=nms_threshold, **options))

@@ -85,7 +85,7 @@ def train(name, build, kind, out, seed, steps, resume):
         "resume": resume,
         "settings": facts,
         "evaluate": evaluate,
-        "every": max(1, steps // 10),
+        "every": -(-steps // 10),
     }
     history = fit(model, batches, multi_loss, optimizer, steps, clip=5.0, **keep)
     seconds = {"backbone": before, kind: history["seconds"][-1]}

@@ -2,7 +2,9 @@
 
 Regression of one box, a sliding window, R-CNN, SPP-net, Fast R-CNN with RoIPool and with RoIAlign, then the detectors that
 come with minivis: Faster R-CNN, YOLO, DETR. All see the same scenes. `results` reads what was measured;
-scripts/run_ablations.py measures it again.
+scripts/run_ablations.py measures it again. On scenes this small the steps of the road are not as on the slides. R-CNN finds
+most, because each crop is enlarged to 32 x 32 pixels. SPP-net is not faster, because `vision.roi_pool` in NumPy takes longer
+than the convolutions of 200 small crops; Fast R-CNN with RoIAlign shows what one map saves.
 Not here: the networks (models/rcnn.py and others), proposals (vision/proposals.py), the figure (viz/detection_road.py).
 """
 
@@ -34,7 +36,7 @@ __all__ = ["CHOICES", "measure", "prepare", "proposals", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
-STEPS = {"backbone": 1500, "one box": 600, "crops": 400, "pyramid": 400, "Fast R-CNN": 700}
+STEPS = {"backbone": 1500, "one box": 600, "crops": 400, "pyramid": 400, "Fast R-CNN": 700, "machines": 400}
 SCENES = 1500  # training scenes with proposals; drawing and searching new ones would take longer than training on them
 VECTORS = 400  # scenes whose regions the support vector machines learn from
 COUNT = 200  # held-out scenes
@@ -74,7 +76,23 @@ def results():
 
 
 def proposals(scene):
-    """The first 200 boxes of `vision.selective_search` for a scene, (N, 4) xyxy in pixels."""
+    """The boxes that the detectors with regions are given: the first 200 of `vision.selective_search`.
+
+    Parameters
+    ----------
+    scene : data.shapes.Scene
+        A generated scene.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, 4)
+        xyxy in pixels, the most promising first.
+
+    Examples
+    --------
+    >>> proposals(shapes.scene(3)).shape[1]
+    4
+    """
     return selective_search(np.moveaxis(scene.image, 0, 2))[:PROPOSALS]
 
 
@@ -176,7 +194,15 @@ def _classes(model, images, regions, targets, objects):
 
 
 def prepare(out, seed):
-    """Train what several methods share, before they run side by side: the backbone and the network for crops."""
+    """Train what several methods share, before they run side by side: the backbone and the network for crops.
+
+    Parameters
+    ----------
+    out : str or path
+        Folder for the trained networks; what is there already is not trained again.
+    seed : int
+        As for `measure`.
+    """
     _crops(out, seed)
 
 
@@ -282,11 +308,12 @@ def _signs(regions, boxes, labels):
     return signs
 
 
-def _fit_svms(model, vectors, signs, rng, steps=400, batch=2048):
-    """AdamW on the loss of the support vector machines; every second example of a batch is a member of a class."""
+def _fit_svms(model, vectors, signs, rng, batch=2048):
+    """AdamW on the loss of the support vector machines; a quarter of the examples of a batch are members of a class."""
     members = np.flatnonzero((signs > 0).any(axis=1))
     others = np.flatnonzero(~(signs > 0).any(axis=1))
-    schedule = optim.cosine(steps, warmup_steps=20)
+    steps = STEPS["machines"]
+    schedule = optim.cosine(steps, warmup_steps=min(20, steps // 2))
     optimizer = optim.AdamW(optim.decay_groups(model.svm, 1e-3), lr=1e-2, schedule=schedule)
     for _ in range(steps):
         rows = np.concatenate([rng.choice(members, batch // 4), rng.choice(others, 3 * batch // 4)])
@@ -463,7 +490,8 @@ def about():
     return {
         "steps": STEPS,
         "scenes": f"{COUNT} held-out scenes; regions of {SCENES} training scenes, at most {PROPOSALS} proposals an image",
-        "seconds": "of one thread, by the processor's clock; of the training with the backbone and the proposals",
+        "seconds": "of one thread, by the processor's clock, on a busy machine; of the training with the backbone and the "
+        "proposals; the shipped detectors: as on their cards",
         "sliding window": f"windows of {WINDOWS} pixels, every {WINDOW_STEP} pixels",
         "optimiser": "AdamW, learning rate 1e-3 in one cycle, decay 1e-4",
     }

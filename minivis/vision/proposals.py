@@ -388,7 +388,8 @@ def selective_search(
             f"selective_search: spaces must be of {', '.join(COLOUR_SPACES)}, got {unknown[0]!r}"
         )
     rng = np.random.default_rng(0) if rng is None else np.random.default_rng(rng)
-    boxes, places = [np.empty((0, 4))], [np.empty(0)]
+    boxes = [np.empty((0, 4))]
+    places = [np.empty(0)]
     for space in spaces:
         converted = COLOUR_SPACES[space](pixels)
         for slack in k:

@@ -183,8 +183,10 @@ def _paste_as_torchvision(masks, boxes, height, width):
     for n, (left, top, right, bottom) in enumerate(wide.tolist()):
         size = (bottom - top + 1, right - left + 1)
         resized = ops.interpolate(padded[n : n + 1], size=size, mode="bilinear")
-        first, last = max(top, 0), min(bottom + 1, height)
-        start, end = max(left, 0), min(right + 1, width)
+        first = max(top, 0)
+        last = min(bottom + 1, height)
+        start = max(left, 0)
+        end = min(right + 1, width)
         if first >= last or start >= end:
             pasted.append(ops.broadcast_to(ops.sum(masks[n]) * 0, (height, width)))
             continue

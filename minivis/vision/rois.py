@@ -12,6 +12,7 @@ from minivis.debugging import may_read
 from minivis.ops.conv import sizes
 from minivis.ops.index import check_range
 from minivis.pairs import checked_pair
+from minivis.ways import with_ways
 
 __all__ = ["roi_align", "roi_pool", "spp"]
 
@@ -95,9 +96,10 @@ def roi_align(features, rois, size, scale=1.0, sampling=2, aligned=True):
         def of_features():
             g_features = xp.zeros(features.shape, g.dtype)
             for b, here in images:
-                A_y = rows[here].swapaxes(1, 2)[:, None]
-                A_x = columns[here][:, None]
-                g_features[b] = (A_y @ g[here] @ A_x).sum(axis=0)
+                across = g[here] @ columns[here][:, None]  # (R_b, C, h, W)
+                # summed over regions and bins
+                total = xp.tensordot(rows[here], across, axes=((0, 1), (0, 2)))  # (H, C, W)
+                g_features[b] = xp.moveaxis(total, 0, 1)
             return g_features
 
         return (of_features,)
@@ -192,23 +194,11 @@ def roi_pool(features, rois, size, scale=1.0):
     h, w = checked_pair(name, "size", size)
     checked(name, features, rois, scale)
     (B, C, H, W) = features.shape
-    R = rois.shape[0]
     top, bottom = pool_edges(xp, rois[:, 2], rois[:, 4], h, H, scale)  # (R, h)
     left, right = pool_edges(xp, rois[:, 1], rois[:, 3], w, W, scale)  # (R, w)
-    first = rois[:, 0].astype(xp.int64)[:, None, None] * (H * W)
+    first = rois[:, 0].astype(xp.int64) * (H * W)
     pixels = xp.moveaxis(features, 1, -1).reshape(B * H * W, C)
-    best = xp.zeros((R, h, w, C), features.dtype)
-    found = xp.full((R, h, w, C), -1, xp.int64)  # the row of the maximum in `pixels`; -1: an empty bin
-    for dy in range(_largest(bottom - top)):
-        for dx in range(_largest(right - left)):
-            row = (top + dy)[:, :, None]
-            column = (left + dx)[:, None, :]
-            inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
-            at = xp.where(inside, first + row * W + column, 0)
-            value = pixels[at]  # (R, h, w, C)
-            larger = inside[..., None] & ((found < 0) | (value > best))
-            best = xp.where(larger, value, best)
-            found = xp.where(larger, at[..., None], found)
+    best, found = largest_of_bins(xp, pixels, first, top, bottom, left, right, W)
 
     def vjp(g):
         def of_features():
@@ -220,6 +210,29 @@ def roi_pool(features, rois, size, scale=1.0):
         return (of_features,)
 
     return xp.ascontiguousarray(xp.moveaxis(best, -1, 1)), vjp
+
+
+@with_ways
+def largest_of_bins(xp, pixels, first, top, bottom, left, right, W):
+    """The maximum of each bin in each column of ``pixels`` (B H W, C), and its row: (R, h, w, C) both. No row: -1, and 0.
+
+    ``first`` (R,) is the row of the upper left pixel of a region's picture; the other four say where its bins lie.
+    """
+    R, h = top.shape
+    w = left.shape[1]
+    best = xp.zeros((R, h, w, pixels.shape[1]), pixels.dtype)
+    found = xp.full(best.shape, -1, xp.int64)
+    for dy in range(_largest(bottom - top)):
+        for dx in range(_largest(right - left)):
+            row = (top + dy)[:, :, None]
+            column = (left + dx)[:, None, :]
+            inside = (row < bottom[:, :, None]) & (column < right[:, None, :])  # (R, h, w)
+            at = xp.where(inside, first[:, None, None] + row * W + column, 0)
+            value = pixels[at]  # (R, h, w, C)
+            larger = inside[..., None] & ((found < 0) | (value > best))
+            best = xp.where(larger, value, best)
+            found = xp.where(larger, at[..., None], found)
+    return best, found
 
 
 def pool_edges(xp, low, high, bins, length, scale):

@@ -50,7 +50,7 @@ def nms(boxes, scores, threshold):
     References
     ----------
     Carion et al., "End-to-end object detection with transformers", ECCV 2020, section 4.2, for its effect on DETR.
-    Slides ``H/14-detr-idea``, ``Z/60-detr-decoder``, ``Z/65-no-nms-needed``.
+    Slides ``Z/45-classical-detection``, ``H/14-detr-idea``, ``Z/60-detr-decoder``, ``Z/65-no-nms-needed``.
 
     Examples
     --------

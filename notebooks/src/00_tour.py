@@ -682,7 +682,7 @@ passed = claims(
 # ## Where to go next
 #
 # Go through the chapters in order, or follow one thread: *how it learns* (01), *how it sees* (02, 03, 05, 07,
-# 08), *what it can do* (10, 15, 19), *how fast it is* (21).
+# 08), *what it can do* (10, 14, 15, 19), *how fast it is* (21).
 #
 # | chapter | what you will build | time to read |
 # |---|---|---|
@@ -695,14 +695,14 @@ passed = claims(
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
 # | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
 # | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
+# | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
 # | [16 Segmentation](16_segmentation.ipynb) | a network that labels every pixel, and masks for single objects | 75 min |
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 09 masked modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 14 detection before
-# transformers · 17 Segmenter · 18 MaskFormer · 20 SAM · 22 published weights ·
-# 23 more than one machine · 24 a gallery of the rest.
+# **To come**: 09 masked modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 17 Segmenter · 18 MaskFormer · 20 SAM ·
+# 22 published weights · 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,
 # with an example. `mv.laws.check` finds the smallest input for which your code is wrong. `minivis doctor` looks at

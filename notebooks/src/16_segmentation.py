@@ -27,7 +27,6 @@ import math
 import time
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 from scipy.ndimage import label as connected_regions
 
 import minivis as mv

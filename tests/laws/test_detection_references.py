@@ -159,14 +159,16 @@ def mask_loss(logits, labels, targets):
     """One cell after the other."""
     losses = []
     for r, i, j in np.ndindex(targets.shape):
-        z, t = logits[r, labels[r], i, j], targets[r, i, j]
+        z = logits[r, labels[r], i, j]
+        t = targets[r, i, j]
         losses.append(t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z))
     return np.mean(losses) if losses else 0.0
 
 
 def paste(mask, box, height, width):
     """SciPy's sampling of the mask at the centres of the pixels."""
-    (h, w), (left, top, right, bottom) = mask.shape, box
+    (h, w) = mask.shape
+    (left, top, right, bottom) = box
     if right <= left or bottom <= top:
         return np.zeros((height, width))
     rows = (np.arange(height) + 0.5 - top) / (bottom - top) * h - 0.5

@@ -67,7 +67,8 @@ def test_masks_are_as_large_as_the_pictures_and_lie_in_their_boxes():
 
 
 def test_the_mask_is_that_of_the_predicted_class_step_by_step():
-    model, (image,) = small(), pictures((40, 64))
+    model = small()
+    (image,) = pictures((40, 64))
     with nn.looking(model) as seen:
         (found,) = model([image])
     prepared, _ = model.prepare([image])
@@ -86,7 +87,8 @@ def test_the_mask_is_that_of_the_predicted_class_step_by_step():
 
 
 def test_the_fifth_loss_is_that_of_the_regions_with_an_object():
-    model, given = small(), pictures((40, 64), (40, 64))
+    model = small()
+    given = pictures((40, 64), (40, 64))
     targets = [target(40, 64), target(40, 64, 1)]
     found = model.losses(given, targets, rng=5)
     assert list(found) == ["objectness", "proposal_box", "class", "box", "mask", "loss"]
@@ -140,15 +142,18 @@ def test_pictures_are_resized_and_masks_come_back_in_their_own_size():
 
 
 def test_torchvision_pastes_and_cuts_in_its_own_way():
-    model, given = small(), pictures((40, 64))
-    exact, loss = model(given)[0]["masks"], model.losses(given, [target(40, 64)], rng=1)["mask"]
+    model = small()
+    given = pictures((40, 64))
+    exact = model(given)[0]["masks"]
+    loss = model.losses(given, [target(40, 64)], rng=1)["mask"]
     model.paste = "torchvision"
     assert not np.allclose(model(given)[0]["masks"], exact)
     assert float(model.losses(given, [target(40, 64)], rng=1)["mask"].data) != float(loss.data)
 
 
 def test_a_saved_model_is_the_same_with_all_its_options(tmp_path):
-    model, given = small(), pictures((40, 64))
+    model = small()
+    given = pictures((40, 64))
     mv.save(model, tmp_path / "model")
     again = mv.load(tmp_path / "model")
     assert again.mask_cells == 4 and again.detections == 4 and again.min_size is None

@@ -3,12 +3,16 @@
 Not here: proposals (tests/vision/test_proposals.py), the trainings (tests/recipes/test_detection_road.py).
 """
 
+import copy
+
 import numpy as np
 import pytest
 
+import minivis as mv
 from minivis import Tensor, models, nn, ops, optim, vision
 from minivis.models import RCNN, FastRCNN, OneMap, SingleBox, SPPNet
 from minivis.models.rcnn import ridge, truncated_svd
+from tests import strict
 
 RNG = np.random.default_rng(71)
 REGIONS = [
@@ -128,7 +132,8 @@ def test_an_image_without_regions_has_no_answer(kind):
 def test_pool_and_align_differ_and_only_align_moves_with_a_fraction_of_a_cell():
     x = images(1)
     moved = [REGIONS[0][:1] + np.float32(0.4)]
-    pool, align = small(), small(pooling="align")
+    pool = small()
+    align = small(pooling="align")
     still = [[m(x, r)[0].numpy() for r in ([REGIONS[0][:1]], moved)] for m in (pool, align)]
     np.testing.assert_array_equal(*still[0])
     assert not np.array_equal(*still[1])
@@ -186,7 +191,8 @@ def test_fast_rcnn_overfits_one_batch():
 
 def test_ridge_is_least_squares_and_shrinks():
     f = RNG.standard_normal((30, 3))
-    true, bias = RNG.standard_normal((2, 3)), np.array([5.0, -1.0])
+    true = RNG.standard_normal((2, 3))
+    bias = np.array([5.0, -1.0])
     weight, b = ridge(f, f @ true.T + bias, 1e-8)
     np.testing.assert_allclose(weight, true, atol=1e-6)
     np.testing.assert_allclose(b, bias, atol=1e-6)
@@ -233,12 +239,54 @@ def test_truncated_svd_has_fewer_weights_and_the_best_error():
     np.testing.assert_allclose(thin(x).numpy(), x @ weight.T + layer.bias.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["rcnn", "spp", "fast"])
+def test_the_pretended_gpu_gives_the_same(kind):
+    strict.install()
+    model = small(kind)
+    x = images()
+    expected = model.detect(x, REGIONS)
+    there = small(kind).to("strict")
+    found = there.detect(mv.to_device(x, "strict"), REGIONS)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one["labels"], other["labels"])
+        np.testing.assert_allclose(one["boxes"], other["boxes"], rtol=1e-5)
+    if kind == "fast":
+        labels = [np.array([2, 0, 1]), np.array([3])]
+        loss = there.losses(mv.to_device(x, "strict"), REGIONS, labels, REGIONS)["loss"]
+        loss.backward()
+        same = model.losses(x, REGIONS, labels, REGIONS)["loss"]
+        assert float(loss.numpy()) == pytest.approx(float(same.numpy()), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["rcnn", "spp", "fast"])
+def test_half_precision_stays_half_and_agrees(kind):
+    model = small(kind).to("float16")
+    exact = copy.deepcopy(model).to("float64")
+    x = images().astype(np.float16)
+    out = model(x, REGIONS)
+    expected = exact(x.astype(np.float64), REGIONS)
+    for got, right in zip(*((o if kind == "fast" else [o]) for o in (out, expected)), strict=True):
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got.numpy().astype(float), right.numpy(), atol=3e-3)
+    assert len(model.detect(x, REGIONS)) == 2
+
+
+def test_a_saved_detector_is_rebuilt(tmp_path):
+    backbone = models.ResNet((1, 1), "basic", widths=(8, 16), stem_width=8, patch_stem=True, num_classes=0)
+    model = FastRCNN(OneMap(backbone, width=4), 4, 4, 4, size=3, hidden=8, pooling="align").eval()
+    mv.save(model, tmp_path)
+    x = images(1)
+    for got, expected in zip(mv.load(tmp_path)(x, REGIONS[:1]), model(x, REGIONS[:1]), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected.numpy())
+
+
 # ------------------------------------------------------------------ one box
 
 
 def test_one_box_learns_one_object_and_has_no_place_for_two():
     model = SingleBox(nn.Conv2d(3, 4, 8, stride=8, rng=0), 4, 4, 3, hidden=16, rng=0)
-    x, labels = images(6), np.array([0, 1, 2, 0, 1, 2])
+    x = images(6)
+    labels = np.array([0, 1, 2, 0, 1, 2])
     boxes = RNG.uniform(0.2, 0.6, (6, 4)).astype(np.float32)
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     found = []

@@ -152,7 +152,7 @@ def test_it_learns_and_is_saved(kind, tmp_path):
     "make, message",
     [
         (lambda: small("linear"), 'YOLO: head must be "convolutional" or "connected"'),
-        (lambda: small(norm="layer"), "YOLO: norm must be None or one of batch, group"),
+        (lambda: small(norm="layer"), "YOLO: norm must be None or one of batch"),
         (lambda: small(strides=(1, 2)), "YOLO: 1 convolutions need as many strides"),
         (lambda: small(boxes_per_cell=0), "YOLO: boxes_per_cell must be"),
         (lambda: small("connected")(images(1, 3, 40, 32)), r"YOLO: a connected head needs a map of 4 x 4 cells, got 5 x 4"),

@@ -5,6 +5,7 @@ Not here: the pictures' looks (tests/viz), the merging of masks (tests/vision), 
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -320,6 +321,42 @@ def test_a_detector_of_ours_draws_boxes(photo):
     lines, figure = prediction.describe(model, model(model.preprocess(image)), image, threshold=0.0)
     assert lines[0] == "5 objects with a score above 0" and " from (" in lines[1]
     assert lines[1].split()[1] in shapes.THINGS and isinstance(figure, viz.Figure)
+
+
+@pytest.mark.parametrize("name", ["faster-rcnn-shapes", "mask-rcnn-shapes", "yolo-shapes"])
+def test_detectors_that_return_boxes_draw_them_in_pixels_of_the_photo(name, tmp_path, capsys):
+    scene = shapes.scene(seed=5)
+    photo = np.kron(scene.image.transpose(1, 2, 0), np.ones((4, 4, 1)))
+    Image.fromarray(np.rint(photo * 255).astype(np.uint8)).save(tmp_path / "scene.png")
+    out = tmp_path / "found.png"
+    asked = ["predict", name, str(tmp_path / "scene.png"), "--out", str(out), "--threshold", "0.5"]
+    assert cli.main(asked) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert out.stat().st_size > 3000 and said[0].endswith("objects with a score above 0.5")
+    true = {shapes.THINGS[label]: box for label, box in zip(scene.labels, scene.boxes, strict=True)}
+    found = re.match(r"[01]\.\d+  (\w+)  from \((-?\d+), (-?\d+)\) to \((-?\d+), (-?\d+)\)", said[1])
+    corners = np.array([float(x) for x in found.groups()[1:]]) / 256
+    there = mv.vision.box_cxcywh_to_xyxy(true[found[1]])
+    assert mv.vision.box_iou(corners[None], there[None].astype(float))[0, 0] > 0.7
+
+
+def test_masks_are_brought_to_the_photo_and_weak_objects_left_out():
+    masks = np.zeros((2, 1, 4, 4), np.float16)
+    masks[0, 0, :, 2:] = 1
+    found = {
+        "boxes": np.array([[2.0, 0, 4, 4]] * 2),
+        "labels": np.array([3, 1]),
+        "scores": np.array([0.9, 0.2]),
+    }
+    kept = postprocess.regions({**found, "masks": masks}, (4, 4), (8, 6), 0.5)
+    assert kept["labels"].tolist() == [3] and kept["boxes"].tolist() == [[3, 0, 6, 8]]
+    np.testing.assert_array_equal(kept["masks"], [np.tile(np.arange(6) >= 3, (8, 1))])
+
+
+def test_a_detector_of_regions_does_not_name_the_background():
+    labels = own.load_ready("mask-rcnn-shapes").labels
+    assert labels == {0: "background"} | {1 + i: name for i, name in enumerate(shapes.THINGS)}
+    assert own.load_ready("yolo-shapes").labels == dict(enumerate(shapes.THINGS))
 
 
 def test_without_names_the_models_are_listed(capsys):

@@ -24,12 +24,10 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
     "unet-shapes": {"mIoU": 0.85},
 }
 NAMES = sorted(AT_LEAST)
-# half an hour; others a quarter
+# these may take half an hour, the others a quarter
 LONG = {"swin-shapes", "detr-shapes", "detr-panoptic-shapes", "mask2former-shapes"}
-AGAIN = (
-    "the recipe again, nothing beside it"  # measured where the shipped weights were trained beside other work
-)
-
+# measured where the shipped weights were trained beside other work
+AGAIN = "the recipe again, nothing beside it"
 ESTIMATED = "alone, from the processor time of 100 steps"  # the same, where it was not run again
 
 

@@ -21,8 +21,10 @@ def slow_torchvision(mask, box, height, width):
     (h, w) = mask.shape
     middle_x, middle_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     half_x, half_y = (box[2] - box[0]) / 2 * (w + 2) / w, (box[3] - box[1]) / 2 * (h + 2) / h
-    left, right = math.trunc(middle_x - half_x), math.trunc(middle_x + half_x)
-    top, bottom = math.trunc(middle_y - half_y), math.trunc(middle_y + half_y)
+    left = math.trunc(middle_x - half_x)
+    right = math.trunc(middle_x + half_x)
+    top = math.trunc(middle_y - half_y)
+    bottom = math.trunc(middle_y + half_y)
     out = np.zeros((height, width))
     for i in range(max(top, 0), min(bottom + 1, height)):
         for j in range(max(left, 0), min(right + 1, width)):
@@ -35,7 +37,8 @@ def slow_torchvision(mask, box, height, width):
 
 
 def test_a_full_mask_paints_24_pixels_in_torchvisions_form_and_8_exactly():
-    ones, box = np.ones((28, 28), np.float32), np.array([2, 3, 6, 5], np.float32)
+    ones = np.ones((28, 28), np.float32)
+    box = np.array([2, 3, 6, 5], np.float32)
     assert (paste_masks(ones, box, 10, 10) > 0.5).sum() == 8
     rows, columns = np.nonzero(paste_masks(ones, box, 10, 10, "torchvision") > 0.5)
     assert len(rows) == 24 and (rows.min(), rows.max()) == (2, 5) and (columns.min(), columns.max()) == (1, 6)
@@ -55,7 +58,8 @@ def test_torchvisions_form_one_pixel_after_the_other(dtype):
 
 
 def test_torchvisions_form_is_differentiable_in_masks_and_runs_on_a_device(device):
-    small, boxes = RNG.random((2, 3, 3)), np.array([[0.3, 0.2, 4.1, 3.3], [9.0, 9.0, 12.0, 12.0]])
+    small = RNG.random((2, 3, 3))
+    boxes = np.array([[0.3, 0.2, 4.1, 3.3], [9.0, 9.0, 12.0, 12.0]])
     check_gradient(lambda m: paste_masks(m, boxes, 5, 6, "torchvision"), small, rng=np.random.default_rng(0))
     there = [mv.to_device(x, device) for x in (small, boxes)]
     got = mv.to_numpy(paste_masks(*there, 5, 6, "torchvision"))
@@ -64,7 +68,8 @@ def test_torchvisions_form_is_differentiable_in_masks_and_runs_on_a_device(devic
 
 
 def test_one_mask_is_pasted_as_one_of_several():
-    small, boxes = RNG.random((2, 3, 3)), np.array([[0.3, 0.2, 4.1, 3.3], [1.0, 2.0, 4.0, 5.0]])
+    small = RNG.random((2, 3, 3))
+    boxes = np.array([[0.3, 0.2, 4.1, 3.3], [1.0, 2.0, 4.0, 5.0]])
     for form in ("exact", "torchvision"):
         both = paste_masks(small, boxes, 6, 7, form)
         np.testing.assert_array_equal(paste_masks(small[1], boxes[1], 6, 7, form), both[1])
@@ -81,7 +86,8 @@ def test_the_target_of_a_box_of_whole_cells_is_the_mask_in_it():
 def test_a_cell_is_of_the_object_from_one_half_on_and_torchvision_keeps_the_share():
     mask = np.zeros((1, 8, 8), bool)
     mask[0, :, :2] = True
-    box, first = np.array([[0.0, 0.0, 8.0, 8.0]]), np.array([0])
+    box = np.array([[0.0, 0.0, 8.0, 8.0]])
+    first = np.array([0])
     np.testing.assert_array_equal(mask_targets(mask, box, first, 2)[0], [[1, 0], [1, 0]])  # half of the cell
     mask[0, :, 1] = False
     np.testing.assert_array_equal(mask_targets(mask, box, first, 2)[0], 0)

@@ -27,6 +27,9 @@ PICTURES = {
     ),
     "boxes_on_images": lambda **text: viz.boxes_on_images([IMAGE] * 5, [BOXES] * 5, titles=range(5), **text),
     "masks_on_image": lambda **text: viz.masks_on_image(IMAGE, MASKS, [0, 1], **text),
+    "masks_on_images": lambda **text: viz.masks_on_images(
+        [IMAGE] * 2, [MASKS] * 2, [[0, 1]] * 2, titles=["there", "found"], boxes=[BOXES] * 2, **text
+    ),
     "panoptic_on_image": lambda **text: viz.panoptic_on_image(IMAGE, SEGMENTATION, SEGMENTS, **text),
     "panoptic_on_images": lambda **text: viz.panoptic_on_images(
         [IMAGE] * 2, [(SEGMENTATION, SEGMENTS)] * 2, titles=["there", "found"], **text
@@ -113,6 +116,17 @@ def test_classes_have_colours_that_differ_for_every_colour_vision():
     assert colour_of(len(_PALETTE)) == colour_of(0)
     many = viz.boxes_on_image(IMAGE, BOXES, [0, len(_PALETTE)]).axes[0].patches
     assert many[2].get_linestyle() != many[4].get_linestyle()  # after the palette the dash tells them apart
+
+
+def test_boxes_around_masks_have_their_colours_and_carry_the_tags():
+    ax = viz.masks_on_image(IMAGE, MASKS, [0, 1], [0.9, 0.8], ["cat", "dog"], boxes=BOXES).axes[0]
+    assert words(ax) == ["dog 0.80", "cat 0.90"]  # the best on top
+    drawn = [
+        r for r in ax.patches if isinstance(r, Rectangle) and r.get_edgecolor()[:3] == to_rgb(colour_of(1))
+    ]
+    assert [r.get_bbox().extents.tolist() for r in drawn] == [BOXES[1]]
+    fig = viz.masks_on_images([IMAGE] * 2, [MASKS, []], [[0, 1], []], boxes=[BOXES, []], names=["cat", "dog"])
+    assert [len(words(ax)) for ax in fig.axes] == [2, 0]
 
 
 def test_masks_are_painted_on_their_pixels_and_outlined():
@@ -241,6 +255,9 @@ def test_each_query_is_painted_where_it_reads_much():
         (lambda: viz.boxes_on_images([], []), "boxes_on_images: there is no image"),
         (lambda: viz.masks_on_image(IMAGE, MASKS[:, 1:]), r"masks must be \(T, H, W\) .* got \(2, 19, 40\)"),
         (lambda: viz.masks_on_image(IMAGE, MASKS, labels=[1]), r"labels must be \(2,\)"),
+        (lambda: viz.masks_on_image(IMAGE, MASKS, boxes=BOXES[:1]), r"masks_on_image: boxes must be \(2, 4\).*\(1, 4\)"),
+        (lambda: viz.masks_on_images([IMAGE], [MASKS] * 2), "masks_on_images: 2 masks for 1 images"),
+        (lambda: viz.masks_on_images([IMAGE], [MASKS], titles=["a", "b"]), "masks_on_images: 2 titles for 1 images"),
         (lambda: viz.panoptic_on_images([IMAGE], []), "panoptic_on_images: 0 results for 1 images"),
         (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION.T, []), r"panoptic_on_image: segmentation is \(40, 20\)"),
         (lambda: viz.panoptic_on_image(IMAGE, SEGMENTATION, [{"id": 1}]), "_image: a segment needs an id and a label"),
