@@ -89,10 +89,9 @@ def test_the_road_of_detectors_is_as_it_was_measured():
     for name, cells in rows:
         row = {key: values[0] for key, values in found[names.get(name, name)].items()}
         told = [float(cell.replace(",", "").replace(" - ", "0")) for cell in cells.split("|")[:-1]]
-        expected = [1000 * row[key] for key in ("proposals", "network", "seconds an image")]
-        assert told == pytest.approx(
-            [*expected, row["AP50"], row["AP"], row["parameters"]], rel=0.03, abs=5e-4
-        )
+        milliseconds = [1000 * row[key] for key in ("proposals", "network", "seconds an image")]
+        assert told[:3] == pytest.approx(milliseconds, rel=0.03, abs=3e-3)
+        assert told[3:] == pytest.approx([row["AP50"], row["AP"], row["parameters"]], abs=5e-4)
 
 
 def test_a_wrong_row_is_found():
