@@ -5,6 +5,7 @@ Seed 0 is shipped, so nothing is selected on held-out scenes.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -19,11 +20,8 @@ from minivis.recipes import (
     _regions,
     _shapes,
     detr_panoptic_shapes,
-    fcn_shapes,
     local_attention_shapes,
     mask2former_shapes,
-    swin_shapes,
-    yolo_shapes,
 )
 
 WHAT = {
@@ -61,23 +59,8 @@ WORST = 4
 
 def measure(name, model):
     """Scores of a model on the 500 held-out scenes, with four digits."""
-    if name == "swin-shapes":
-        found = swin_shapes.measure(model)
-    elif name == "local-attention-shapes":
-        found = local_attention_shapes.measure_outlines(model)
-    elif name == "detr-shapes":
-        found = _shapes.measure_boxes(model)
-    elif name == "fcn-shapes":
-        found = fcn_shapes.measure_borders(model)
-    elif name in REGIONS:
-        found = _regions.measure(model, REGIONS[name])
-    elif name == "yolo-shapes":
-        found = _shapes.measure_detector(yolo_shapes.find(model))
-    elif name == "unet-shapes":
-        found = _shapes.measure_pixels(model)
-    else:
-        found = _shapes.measure_panoptic(model, MERGES[name])
-    return {key: round(float(value), 4) for key, value in found.items()}
+    found = importlib.import_module(f"minivis.recipes.{name.replace('-', '_')}").measure(model)
+    return {key: round(float(value), 4) for key, value in found.items() if key != "value"}
 
 
 def failures(name, model):
@@ -95,7 +78,7 @@ def failures(name, model):
     if name == "local-attention-shapes":
         return _outlines(scenes, output.numpy())
     if name in ("fcn-shapes", "unet-shapes"):
-        return _pixels(scenes, output.numpy())
+        return _named_pixels(scenes, output.numpy())
     return _boxes(scenes, output) if name == "detr-shapes" else _segments(scenes, output, MERGES[name])
 
 
@@ -133,25 +116,22 @@ def _outlines(scenes, logits):
     )
 
 
-def _pixels(scenes, logits):
+def _named_pixels(scenes, logits):
     """The scenes with the fewest right pixels."""
     named = logits.argmax(axis=1)
     there = np.stack([scene.semantic for scene in scenes])
     scores = (named == there).mean(axis=(1, 2))
     worst = np.argsort(scores)[:WORST]
-    return viz.panoptic_on_images(
-        [scenes[i].image for i in worst] * 2,
-        [_as_segments(there[i]) for i in worst] + [_as_segments(named[i]) for i in worst],
-        names=shapes.CLASSES,
-        titles=[f"scene {i}" for i in worst] + [f"named: {scores[i]:.2f} right" for i in worst],
+    titles = [f"scene {i}" for i in worst] + ["its classes"] * WORST
+    titles += [f"named: {scores[i]:.2f} right" for i in worst]
+    return viz.semantic_maps(
+        [there[i] for i in worst] + [named[i] for i in worst],
+        [scenes[i].image for i in worst],
+        titles,
+        shapes.CLASSES,
         columns=WORST,
-        caption="Top: the true classes of the pixels. Bottom: the predictions. The worst of 100 held-out scenes.",
+        caption="Top: the scenes. Middle: the true classes of the pixels. Bottom: the predictions. The worst of 100 held-out scenes.",
     )
-
-
-def _as_segments(classes):
-    """A map of classes as a panoptic result: one segment for each class, so that each has its colour in every picture."""
-    return classes, [{"id": k, "category_id": k} for k in range(len(shapes.CLASSES))]
 
 
 def _boxes(scenes, output):
@@ -189,7 +169,7 @@ def _worst_boxes(scenes, found):
 
 def _found(scenes, found, kind):
     """The scenes with the lowest AP of a detector that returns boxes in pixels, or boolean masks."""
-    there = [{"labels": scene.labels, "masks": scene.masks, "boxes": _pixels(scene)} for scene in scenes]
+    there = [{"labels": scene.labels, "masks": scene.masks, "boxes": _corners(scene)} for scene in scenes]
     scores = [
         mv.metrics.average_precision([f], [t], kind=kind)["AP"] for f, t in zip(found, there, strict=True)
     ]
@@ -209,7 +189,7 @@ def _found(scenes, found, kind):
     return viz.boxes_on_images(images, **given, **options)
 
 
-def _pixels(scene):
+def _corners(scene):
     """The boxes of a scene, xyxy in pixels."""
     return mv.vision.box_cxcywh_to_xyxy(scene.boxes) * np.float32(shapes.SIZE)
 

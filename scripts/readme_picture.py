@@ -1,4 +1,4 @@
-"""Draw the README's pictures: scattered digits with the attention of the class token, and the study of depth.
+"""Draw the README's pictures: scattered digits with the attention of the class token, the studies of depth and of detectors.
 
 Not here: training (minivis train vit-scattered-digits, scripts/run_ablations.py depth). Usage: python scripts/readme_picture.py
 """
@@ -10,7 +10,7 @@ import numpy as np
 import minivis as mv
 from minivis import viz
 from minivis.data.transforms import RandomCrop
-from minivis.recipes import depth
+from minivis.recipes import depth, detection_road
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "pictures"
 BLOCK = 2  # counted from 0: the block in which the class token attends to the digit most
@@ -45,12 +45,18 @@ def depth_picture():
     return viz.training_errors({"crops of scenes": found["scenes"], "digits": found["digits"]}, width=9.6)
 
 
+def road_picture():
+    """What the detectors before transformers cost and find."""
+    return viz.cost_of_detectors(detection_road.results()["methods"])
+
+
 def main():
     """Write the pictures into book/pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, draw in {
         "vit-digits-attention": attention_picture,
         "plain-and-residual": depth_picture,
+        "detectors": road_picture,
     }.items():
         draw().save(FOLDER / f"{name}.png")
         print(f"wrote {FOLDER / name}.png")

@@ -11,6 +11,7 @@ import pytest
 
 from book.generate import sources
 from minivis import storage
+from minivis.recipes import detection_road
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = re.compile(
@@ -74,6 +75,23 @@ def test_the_figures_of_the_trained_models_are_those_of_their_cards():
         for figure in figures.split(", "):
             words, _, number = figure.rpartition(" ")
             assert f"{known[words]:.3f}" == number, (name, figure)
+
+
+def test_the_road_of_detectors_is_as_it_was_measured():
+    found = detection_road.results()["methods"]
+    names = {"one box by regression": "regression of one box"}
+    rows = re.findall(
+        r"^\| ([^|`\[$]+) \|((?: [-\d.,]+ \|){6})$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert [names.get(name, name) for name, _ in rows] == list(found)
+    for name, cells in rows:
+        row = {key: values[0] for key, values in found[names.get(name, name)].items()}
+        told = [float(cell.replace(",", "").replace(" - ", "0")) for cell in cells.split("|")[:-1]]
+        milliseconds = [1000 * row[key] for key in ("proposals", "network", "seconds an image")]
+        assert told[:3] == pytest.approx(milliseconds, rel=0.03, abs=3e-3)
+        assert told[3:] == pytest.approx([row["AP50"], row["AP"], row["parameters"]], abs=5e-4)
 
 
 def test_a_wrong_row_is_found():

@@ -2,9 +2,9 @@
 
 Regression of one box, a sliding window, R-CNN, SPP-net, Fast R-CNN with RoIPool and with RoIAlign, then the detectors that
 come with minivis: Faster R-CNN, YOLO, DETR. All see the same scenes. `results` reads what was measured;
-scripts/run_ablations.py measures it again. On scenes this small the steps of the road are not as on the slides. R-CNN finds
-most, because each crop is enlarged to 32 x 32 pixels. SPP-net is not faster, because `vision.roi_pool` in NumPy takes longer
-than the convolutions of 200 small crops; Fast R-CNN with RoIAlign shows what one map saves.
+scripts/run_ablations.py measures it again. The costs fall as on the slides: the network runs for every region in R-CNN, once
+in SPP-net and Fast R-CNN, and then the proposals take nearly all of the time. What is found differs: R-CNN finds most of those
+three, because each crop is enlarged to 32 x 32 pixels.
 Not here: the networks (models/rcnn.py and others), proposals (vision/proposals.py), the figure (viz/detection_road.py).
 """
 
@@ -450,7 +450,7 @@ def shipped(out, seed, name):
     def find(image, _):
         return answer(model, image)
 
-    return _row(model, card["seconds"], lambda image, _: model(image), find, first_label=first)
+    return _row(model, _shapes.seconds_alone(card), lambda image, _: model(image), find, first_label=first)
 
 
 def _set_answer(model, image):
@@ -490,8 +490,8 @@ def about():
     return {
         "steps": STEPS,
         "scenes": f"{COUNT} held-out scenes; regions of {SCENES} training scenes, at most {PROPOSALS} proposals an image",
-        "seconds": "of one thread, by the processor's clock, on a busy machine; of the training with the backbone and the "
-        "proposals; the shipped detectors: as on their cards",
+        "seconds": "of one thread, by the processor's clock; of the training with the backbone and the proposals; the shipped "
+        "detectors: as on their cards",
         "sliding window": f"windows of {WINDOWS} pixels, every {WINDOW_STEP} pixels",
         "optimiser": "AdamW, learning rate 1e-3 in one cycle, decay 1e-4",
     }

@@ -59,7 +59,8 @@ def cost_of_detectors(methods, width=9.6, height=4.2, title=None, caption=None):
     left, right = axes[0]
     left.set_xscale("log")
     for i, (name, row) in enumerate(means.items()):
-        look = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
+        turn = i // len(COLOURS)  # from the second round on, a colour has another marker
+        look = {"marker": MARKERS[(i + turn) % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
         left.plot(
             seconds[name], row["AP50"], linestyle="", markersize=8, markeredgecolor=INK, label=name, **look
         )

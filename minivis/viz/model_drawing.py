@@ -247,7 +247,9 @@ def _draw_pill(ax, pill, box, left, top, order):
 
 def _draw_route(ax, route, layout, left, top, order):
     start, end = route.start, route.end
-    points = _down(start, end, _row_bottom(start, layout)) if route.lane is None else _along_lane(route, layout)
+    points = (
+        _down(start, end, _row_bottom(start, layout)) if route.lane is None else _along_lane(route, layout)
+    )
     points = [(left + x, top + y) for x, y in points]
     _arrow(ax, points, order, dashed=route.back, head=end.h > 0)
     if route.lane is not None and (not start.h or start.part.role == "join"):
