@@ -7,11 +7,12 @@ import functools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from book.generate import sources
 from minivis import storage
-from minivis.recipes import detection_road
+from minivis.recipes import detection_road, fcn_shapes
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = re.compile(
@@ -92,6 +93,18 @@ def test_the_road_of_detectors_is_as_it_was_measured():
         milliseconds = [1000 * row[key] for key in ("proposals", "network", "seconds an image")]
         assert told[:3] == pytest.approx(milliseconds, rel=0.03, abs=3e-3)
         assert told[3:] == pytest.approx([row["AP50"], row["AP"], row["parameters"]], abs=5e-4)
+
+
+def test_the_road_of_segmentation_is_as_it_was_measured():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = [float(x) for x in re.findall(r"^\| FCN, scores of .* mIoU ([\d.]+) \|$", text, re.MULTILINE)]
+    means = [np.mean(row["mIoU"]) for row in fcn_shapes.results().values()]
+    assert told == pytest.approx(means, abs=1e-3)
+    for name, row in {"fcn": "the same, 4,000 steps", "unet": "U-Net", "mask-rcnn": "Mask R-CNN"}.items():
+        card = storage.read_json(storage.PACKAGED / f"{name}-shapes" / "card.json")
+        figure = card["on 500 held-out scenes"]["AP50" if name == "mask-rcnn" else "mIoU"]
+        (number,) = re.findall(rf"^\| {row} \| [\d.]+ \| .* ([\d.]+) \|$", text, re.MULTILINE)
+        assert float(number) == pytest.approx(figure, abs=6e-4)
 
 
 def test_a_wrong_row_is_found():
