@@ -79,12 +79,13 @@ def short_shape(shape, room):
 
 
 def wrapped(text, room, bold=False, faint=False):
-    """A text on several lines, broken after spaces, dots, commas or underscores if possible."""
+    """A text on several lines, broken after spaces, dots, commas or underscores, or before a capital, if possible."""
     lines = []
     while text:
         end = len(text)
         while end > 1 and text_width(text[:end].strip(), bold) > room:
-            breaks = [i + 1 for i in range(end - 1) if text[i] in " ._,×"]
+            words = [i + 1 for i in range(end - 1) if text[i].islower() and text[i + 1].isupper()]
+            breaks = words + [i + 1 for i in range(end - 1) if text[i] in " ._,×"]
             end = max((i for i in breaks if i < end), default=end - 1)
         lines.append(Line([(text[:end].strip(), bold, faint)]))
         text = text[end:]

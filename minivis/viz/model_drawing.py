@@ -247,7 +247,7 @@ def _draw_pill(ax, pill, box, left, top, order):
 
 def _draw_route(ax, route, layout, left, top, order):
     start, end = route.start, route.end
-    points = _down(start, end) if route.lane is None else _along_lane(route, layout)
+    points = _down(start, end, _bottom(start, layout)) if route.lane is None else _along_lane(route, layout)
     points = [(left + x, top + y) for x, y in points]
     _arrow(ax, points, order, dashed=route.back, head=end.h > 0)
     if route.lane is not None and (not start.h or start.part.role == "join"):
@@ -266,7 +266,12 @@ def _draw_route(ax, route, layout, left, top, order):
         ax.text(x - 0.06, y - 0.03, route.words, va="bottom", ha="right", **look)
 
 
-def _down(start, end):
+def _bottom(start, layout):
+    """The lower edge of the row of a box: a line to the left or right below it touches no box."""
+    return max(box.bottom for box in layout.boxes.values() if box.row == start.row)
+
+
+def _down(start, end, below=0.0):
     """Points from the bottom of a box to the top of one in the next row, or to the side of a join that is not below it."""
     xs = start.centre
     xe = end.centre
@@ -281,7 +286,7 @@ def _down(start, end):
     if end.part.role == "join" and not pills:
         middle = end.y + end.h / 2
         return [(xs, y), (xs, middle), (end.x if xs < xe else end.x + end.w, middle)]
-    between = y + 0.08
+    between = max(y, below) + 0.08
     return [(xs, y), (xs, between), (xe, between), (xe, end.y)]
 
 
@@ -292,7 +297,7 @@ def _along_lane(route, layout):
         points = [(start.x + start.w + start.pile, start.bottom - 0.09), (lane, start.bottom - 0.09)]
     else:
         straight = [_down(r.start, r.end)[0][0] for r in layout.routes if r.start is start and r.lane is None]
-        below = max(box.bottom for box in layout.boxes.values() if box.row == start.row) + 0.06
+        below = _bottom(start, layout) + 0.06
         begin = [(straight[0], below)] if straight else [(start.centre, start.bottom), (start.centre, below)]
         points = [*begin, (lane, below)]
     if end.h and _is_last(end, layout):
