@@ -186,9 +186,8 @@ def _check_boxes(deltas, targets, count, letter):
 
 def _box_loss(deltas, targets, objects):
     """Smooth L1 of the rows that belong to objects, divided by the number of all rows."""
-    targets = ops.where(
-        objects[:, None], widened(targets), 0.0
-    )  # a row of background may be anything, even NaN
+    # a row of background may be anything, even NaN
+    targets = ops.where(objects[:, None], widened(targets), 0.0)
     each = ops.smooth_l1_loss(widened(deltas), targets, reduction="none", beta=BETA)  # (N, 4)
     each = each * objects[:, None].astype(each.dtype)
     return ops.sum(each) / max(1, len(objects))

@@ -267,7 +267,7 @@ class FasterRCNN(Module):
     Attributes
     ----------
     min_size, max_size, score_threshold, nms_threshold, detections
-        As given; they may be changed at any time.
+        As given; they may be changed at any time. A saved model comes back with those that it was made with.
     sampler : numpy.random.Generator
         Its state is part of `Module.rng_state`, so that a training can be resumed.
 
@@ -526,9 +526,8 @@ class FasterRCNN(Module):
         start = 0
         for boxes, (height, width) in zip(proposals, pictures.sizes, strict=True):
             rows = slice(start, start + len(boxes))
-            moved = box_decode(
-                deltas[rows, 1:], boxes[:, None], BOX_WEIGHTS
-            )  # (R, K - 1, 4): without the background
+            # (R, K - 1, 4): without the background
+            moved = box_decode(deltas[rows, 1:], boxes[:, None], BOX_WEIGHTS)
             options = self.score_threshold, self.nms_threshold, self.detections
             one = region_detections(moved, scores[rows, 1:], height, width, *options)
             found.append({**one, "scores": rounded(one["scores"], dtype)})

@@ -9,7 +9,7 @@ from minivis import ops
 from minivis.backend import to_numpy
 from minivis.files import some
 from minivis.listed import told
-from minivis.vision import box_cxcywh_to_xyxy, detr_panoptic, mask2former_panoptic
+from minivis.vision import box_cxcywh_to_xyxy, detr_detections, detr_panoptic, mask2former_panoptic
 
 __all__ = ["classes", "countable", "detections", "pixels", "regions", "segments", "things_of"]
 
@@ -170,7 +170,7 @@ def regions(found, size, photo, threshold=0.7):
     photo : (int, int)
         Height and width of the photo, in pixels.
     threshold : float, default 0.7
-        Objects with a smaller score are left out.
+        Only objects with a larger score are kept.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def detections(output, size, threshold=0.7):
     size : (int, int)
         Height and width of the photo, in pixels.
     threshold : float, default 0.7
-        The probability of a class other than "no object" must be larger than this.
+        The probability of a class other than "no object" must be at least this.
 
     Returns
     -------
@@ -216,13 +216,10 @@ def detections(output, size, threshold=0.7):
         If the output is for several photos.
     """
     _check_one("detections", output)
-    probabilities = ops.softmax(to_numpy(output.logits[0]), axis=-1)[:, :-1]  # (Q, K)
-    labels, scores = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] > threshold]
+    found = detr_detections(output.logits[0], output.boxes[0], threshold)
     height, width = size
-    boxes = box_cxcywh_to_xyxy(to_numpy(output.boxes[0])) * np.array([width, height, width, height])
-    return {"boxes": boxes[order], "labels": labels[order], "scores": scores[order]}
+    found["boxes"] = box_cxcywh_to_xyxy(found["boxes"]) * np.array([width, height, width, height])
+    return found
 
 
 def segments(output, things, size, threshold=None):

@@ -117,6 +117,10 @@ def _printable(name):
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name.split()))
 
 
+def _counted(found, one, more):
+    return f"{len(found)} {one if len(found) == 1 else more}"
+
+
 def _classes(names_of, logits, image):
     from minivis import viz
 
@@ -130,7 +134,7 @@ def _pixels(labels, logits, image):
     from minivis import viz
 
     ids, segments = postprocess.pixels(logits, image.shape[1:])
-    lines = [f"{len(segments)} classes"]
+    lines = [_counted(segments, "class", "classes")]
     for segment in segments:
         name = labels.get(segment["category_id"], str(segment["category_id"]))
         lines.append(f"{name}  {100 * segment['area'] / ids.size:.1f} % of the photo")
@@ -141,7 +145,8 @@ def _objects(labels, found, image, threshold):
     from minivis import viz
 
     boxes = found["boxes"]
-    lines = [f"{len(boxes)} objects with a score above {threshold:g}"]
+    count = _counted(boxes, "object", "objects")
+    lines = [f"{count} with a score above {threshold:g}"]
     for label, score, box in zip(found["labels"], found["scores"], boxes, strict=True):
         x0, y0, x1, y1 = (round(float(x)) for x in box)
         name = labels.get(int(label), str(label))
@@ -156,7 +161,7 @@ def _segments(labels, things, output, image, threshold):
     from minivis import viz
 
     ids, segments = postprocess.segments(output, things, image.shape[1:], threshold)
-    lines = [f"{len(segments)} segments"]
+    lines = [_counted(segments, "segment", "segments")]
     for segment in segments:
         name = labels.get(segment["category_id"], str(segment["category_id"]))
         lines.append(f"{segment['score']:.3f}  {name}  {100 * segment['area'] / ids.size:.1f} % of the photo")

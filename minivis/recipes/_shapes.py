@@ -28,6 +28,7 @@ __all__ = [
     "measure_panoptic",
     "measure_pixels",
     "pretrain",
+    "seconds_alone",
     "small_backbone",
     "trunk",
     "with_boxes",
@@ -39,6 +40,9 @@ __all__ = [
 
 COUNT = 500  # held-out scenes for measuring a finished model
 WORKERS = 1  # processes that draw the scenes of the next batches
+# keys of cards of models that were trained beside other work
+AGAIN = "the recipe again, nothing beside it"
+ESTIMATED = "alone, from the processor time of 100 steps"
 THINGS = np.array([name in shapes.THINGS for name in shapes.CLASSES])  # True for classes that are things
 
 
@@ -170,6 +174,13 @@ def measure_pixels(model, count=None, split="held-out", seed=None):
             named = model(images).numpy().argmax(axis=1)
         counted += confusion_matrix(named, there, len(shapes.CLASSES))
     return {"mIoU": mean_iou(counted)}
+
+
+def seconds_alone(card):
+    """The seconds that a training takes alone, from its card: processor time or a second run, if the first was not alone."""
+    parts = {**card.get("seconds for", {"all": card["seconds"]}), **card.get("CPU seconds for", {})}
+    again = [card.get(key, {}).get("seconds", np.inf) for key in (AGAIN, ESTIMATED)]
+    return min(sum(parts.values()), *again)
 
 
 def with_pixels(scene):

@@ -450,7 +450,7 @@ def shipped(out, seed, name):
     def find(image, _):
         return answer(model, image)
 
-    return _row(model, card["seconds"], lambda image, _: model(image), find, first_label=first)
+    return _row(model, _shapes.seconds_alone(card), lambda image, _: model(image), find, first_label=first)
 
 
 def _set_answer(model, image):
@@ -490,8 +490,8 @@ def about():
     return {
         "steps": STEPS,
         "scenes": f"{COUNT} held-out scenes; regions of {SCENES} training scenes, at most {PROPOSALS} proposals an image",
-        "seconds": "of one thread, by the processor's clock, on a busy machine; of the training with the backbone and the "
-        "proposals; the shipped detectors: as on their cards",
+        "seconds": "of one thread, by the processor's clock; of the training with the backbone and the proposals; the shipped "
+        "detectors: as on their cards",
         "sliding window": f"windows of {WINDOWS} pixels, every {WINDOW_STEP} pixels",
         "optimiser": "AdamW, learning rate 1e-3 in one cycle, decay 1e-4",
     }

@@ -49,7 +49,8 @@ def test_boxes_of_background_and_of_other_classes_have_no_influence():
 
 def test_targets_of_background_are_not_read():
     labels = np.array([0, 1])
-    zero, unknown = np.zeros((2, 4)), np.array([[np.nan] * 4, [0.0] * 4])
+    zero = np.zeros((2, 4))
+    unknown = np.array([[np.nan] * 4, [0.0] * 4])
     for loss, logits, shape in (
         (proposal_losses, np.zeros(2), (2, 4)),
         (region_losses, np.zeros((2, 2)), (2, 2, 4)),

@@ -172,13 +172,13 @@ def test_things_can_be_said_on_the_command_line(tmp_path, photo, capsys, monkeyp
     monkeypatch.setattr(prediction, "load", lambda source: TwoNeighbours())
     out = ["--out", str(tmp_path / "x.png")]
     for more, segments in (
-        ([], 1),
-        (["--things", "car"], 2),
-        (["--things", "0"], 2),
-        (["--things", "road"], 1),
+        ([], "1 segment"),
+        (["--things", "car"], "2 segments"),
+        (["--things", "0"], "2 segments"),
+        (["--things", "road"], "1 segment"),
     ):
         assert cli.main(["predict", "hub", str(photo), *out, *more]) == 0
-        assert capsys.readouterr().out.splitlines()[0] == f"{segments} segments"
+        assert capsys.readouterr().out.splitlines()[0] == segments
     assert cli.main(["predict", "hub", str(photo), *out, "--things", "lorry"]) == 2
     assert "there is no class 'lorry'; there are car, road" in capsys.readouterr().err
 

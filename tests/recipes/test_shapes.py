@@ -26,9 +26,6 @@ AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name o
 NAMES = sorted(AT_LEAST)
 # these may take half an hour, the others a quarter
 LONG = {"swin-shapes", "detr-shapes", "detr-panoptic-shapes", "mask2former-shapes"}
-# measured where the shipped weights were trained beside other work
-AGAIN = "the recipe again, nothing beside it"
-ESTIMATED = "alone, from the processor time of 100 steps"  # the same, where it was not run again
 
 
 @pytest.fixture
@@ -89,9 +86,7 @@ def test_a_checkpoint_is_as_good_as_its_card_says(name):
     for figure, least in AT_LEAST[name].items():
         assert said[figure] >= least
     assert (folder / storage.WEIGHTS).stat().st_size <= 3_000_000
-    alone = {**card["seconds for"], **card.get("CPU seconds for", {})}  # the clock runs on beside other work
-    again = [card.get(key, {}).get("seconds", np.inf) for key in (AGAIN, ESTIMATED)]
-    assert min(sum(alone.values()), *again) <= (1800 if name in LONG else 900)
+    assert _shapes.seconds_alone(card) <= (1800 if name in LONG else 900)
     assert (folder / card["failures"]).exists() and card["recipe"] == f"minivis train {name} --seed 0"
 
 

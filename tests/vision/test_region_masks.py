@@ -151,6 +151,7 @@ def test_what_is_refused(call, kind, complaint):
 
 
 def test_targets_of_tensors_are_those_of_arrays():
-    masks, boxes = np.eye(4)[None], np.array([[0.0, 1, 4, 3]])
+    masks = np.eye(4)[None]
+    boxes = np.array([[0.0, 1, 4, 3]])
     given = mask_targets(mv.Tensor(masks), mv.Tensor(boxes), np.array([0]), 2)
     np.testing.assert_array_equal(given, mask_targets(masks, boxes, np.array([0]), 2))
