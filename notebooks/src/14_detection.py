@@ -45,38 +45,27 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## What this chapter builds
 #
-# This is the Faster R-CNN at the end of the road, without the choices between its stages: which regions the second stage
-# looks at is chosen by sorting and suppression, and these are no layers. Look at the two stages. The *rpn* reads the map of
-# the whole picture and answers for 768 boxes; the *head* reads 48 regions that were cut out of the same map.
-
+# This is Faster R-CNN, the detector at the end of the road. You need not understand it yet; here are the names. The
+# *backbone* is a small ResNet, and the *pyramid* joins its maps to one map of the whole picture. Two stages read this map.
+# The *rpn*, or region proposal network, answers for 768 boxes that stand all over the picture: is there an object? The 48
+# best of them are cut out of the same map (`roi_align`). The *head* reads each of these regions, and two linear layers name
+# its class and correct its box. How the 48 are chosen is not in the drawing: by sorting and suppression, which are no layers.
 
 # %%
-class BothStages(mv.nn.Module):
-    """The layers of Faster R-CNN; the regions of the second stage are given."""
-
-    def __init__(self, detector, regions):
-        self.detector, self.regions = detector, regions
-
-    def forward(self, images):
-        pictures, _ = self.detector.prepare(images)
-        maps = self.detector.features(pictures)
-        objectness, moves = self.detector.rpn(maps)
-        classes, boxes = self.detector.describe(maps, self.regions, pictures)
-        return objectness, moves, classes, boxes
-
-
 detector = mv.load("faster-rcnn-shapes")
-some = [np.tile(np.float32([[5, 5, 20, 20]]), (48, 1))]
-viz.architecture(BothStages(detector, some), (1, 3, 64, 64), closed=("detector.backbone",))
+viz.architecture(detector, shapes.scene(9).image[None], closed=("backbone",))
 
 # %% [markdown]
 # ## Four questions about a picture
 #
-# Slides `Z/41-object-detection`, `C/3-four-vision-problems`. The same picture can be asked four questions. They differ
-# in what comes back: one class or several for the whole picture, a box and a class for each object, a class for each
-# pixel, or a mask and a class for each object. Only two of the answers have a fixed size.
+# Slides `Z/41-object-detection`, `C/3-four-vision-problems`. The same picture can be asked four questions, and they differ
+# in what comes back. *Categorisation* returns a class, or several, for the whole picture; *detection* a box and a class for
+# each object; *semantic segmentation* a class for each pixel; *instance segmentation* a class and a mask, its own pixels, for
+# each object. Four models of this package answer below. The first was trained on pictures with one object and names one
+# class. This chapter explains the second; chapter [16](16_segmentation.ipynb) explains the last two. Look at the shapes of
+# the answers: only those of the first and the third have a size that is known before.
 
-# %% tags=["slide:Z/41-object-detection", "slide:C/3-four-vision-problems"]
+# %%
 scenes = [shapes.scene(seed) for seed in range(200)]  # held out: no training saw them
 images = np.stack([scene.image for scene in scenes])  # (200, 3, 64, 64)
 truth = [{"labels": s.labels, "boxes": box_cxcywh_to_xyxy(s.boxes) * 64} for s in scenes]  # corners in pixels
@@ -84,31 +73,47 @@ truth = [{"labels": s.labels, "boxes": box_cxcywh_to_xyxy(s.boxes) * 64} for s i
 one = 9
 scene, objects = scenes[one], truth[one]
 T = len(scene.labels)
-assert (
-    objects["boxes"].shape == (T, 4) and scene.semantic.shape == (64, 64) and scene.masks.shape == (T, 64, 64)
+others = [mv.load(name) for name in ("swin-shapes", "unet-shapes", "mask-rcnn-shapes")]
+with mv.no_grad():
+    logits, pixels = (model(scene.image[None]).numpy()[0] for model in others[:2])
+    with_boxes, with_masks = (model(scene.image[None])[0] for model in (detector, others[2]))
+with_boxes, with_masks = (
+    {name: values[f["scores"] > 0.5] for name, values in f.items()} for f in (with_boxes, with_masks)
 )
-viz.four_answers(
+category = shapes.THINGS[int(logits.argmax())]
+pixels, masks = pixels.argmax(axis=0), with_masks["masks"][:, 0] > 0.5
+print(f"{T} objects in the scene:", ", ".join(shapes.THINGS[k] for k in scene.labels))
+print("class:", category, "| boxes:", with_boxes["boxes"].shape, "| pixels:", pixels.shape, "| masks:", masks.shape)
+assert category in shapes.THINGS and with_boxes["boxes"].shape[1:] == (4,)
+assert pixels.shape == (64, 64) == masks.shape[1:] and (pixels == scene.semantic).mean() > 0.8
+
+# %% tags=["slide:Z/41-object-detection", "slide:C/3-four-vision-problems"]
+viz.four_problems(
     scene.image,
-    objects["labels"],
-    objects["boxes"],
-    scene.masks,
-    scene.semantic,
+    category,
+    with_boxes["boxes"],
+    pixels,
+    masks,
+    box_labels=with_boxes["labels"] - 1,  # class 0 of these two models is the background
+    mask_labels=with_masks["labels"] - 1,
     names=shapes.THINGS,
     classes=shapes.CLASSES,
-    title="One picture, four problems",
-    caption="Compare what is returned. Categorisation names what there is, without a place. Detection gives each "
-    "object a box. Semantic segmentation gives each pixel a class, and two objects of one class cannot be told apart. "
-    "Instance segmentation gives each object its own pixels.",
+    size=2.5,
+    title="One picture, four questions, four models",
+    caption="Compare what is returned. The class says nothing of a place. Each box has a class. Each pixel has a class, the "
+    "grounds too, and two objects of one class have one colour. Each mask has its own colour, also where two objects have one "
+    "class. An object with a second box or mask is found twice: the end of this chapter counts such duplicates.",
 )
 
 # %% [markdown]
 # ## First idea: regress the boxes
 #
 # Slide `C/35-detection-as-regression`. A network can return any numbers, so let it return the four numbers of a box.
-# We try it in the simplest way: the maps that a trained backbone makes of a picture, and one linear layer on top,
-# fitted by least squares with a small penalty on the weights (*ridge regression*). There are three tasks: pictures
-# with one object, pictures with two objects in the order in which they were drawn, and the same pictures with the
-# objects sorted from left to right.
+# We try it in the simplest way: the maps that a trained backbone makes of a picture, and one linear layer on top, fitted by
+# least squares with a penalty on the size of the weights (*ridge regression*). There are three tasks: pictures with one
+# object, pictures with two objects in the order in which they were drawn, and the same pictures with the objects sorted from
+# left to right. Each answer is measured by its **IoU** (intersection over union): the area that two boxes share, divided by
+# the area that they cover together. It is 1 if they are the same and 0 if they do not touch.
 
 
 # %%
@@ -131,11 +136,15 @@ def drawn(count, split, number, sort=False):
     return np.stack([s.image for s in some]), np.stack(boxes).reshape(len(some), -1)
 
 
-def ridge(x, y, new, penalty):
-    """Least squares with a penalty on the weights, by the kernel (n, n); predictions for the rows of `new`."""
+def ridge(x, y, penalty):
+    """Fit y (n, k) to x (n, d) by least squares with a penalty; returns a function that predicts for new rows.
+
+    The system that is solved is n x n, not d x d: here there are more features than pictures.
+    """
     middle_x, middle_y = x.mean(axis=0), y.mean(axis=0)
-    x, new = x - middle_x, new - middle_x
-    return new @ (x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y - middle_y)) + middle_y
+    x = x - middle_x
+    weights = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(len(x)), y - middle_y)
+    return lambda new: (new - middle_x) @ weights + middle_y
 
 
 # %%
@@ -148,8 +157,8 @@ for name, number, sort in (
     pictures, wanted = drawn(600, "train", number, sort)
     new, there = drawn(150, "validation", number, sort)
     x, x_new = (features(p).reshape(len(p), -1).astype(np.float64) for p in (pictures, new))
-    said = ridge(x, wanted, x_new, 1000.0).reshape(-1, 4)
-    said[:, 2:] = np.maximum(said[:, 2:], 0.02)
+    said = ridge(x, wanted, 1000.0)(x_new).reshape(-1, 4)
+    said[:, 2:] = np.maximum(said[:, 2:], 0.02)  # no box is thinner than a pixel
     iou = box_iou(
         box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(there.reshape(-1, 4).astype(float)), pairwise=False
     )
@@ -174,16 +183,16 @@ viz.boxes_on_images(
     columns=4,
     size=2.2,
     title="Boxes as the numbers of a regression",
-    caption="Top row: with one object the regression finds it. Bottom row: with two objects in no fixed order both boxes "
-    "lie near the middle between the objects. A squared error is least at the mean of all answers that were right for "
-    "pictures like this one, and the mean of two boxes is no box.",
+    caption="Compare each box with the objects. Top: with one object the box lies on it, though it does not fit exactly. Bottom: the "
+    "same pictures with a second object, and two boxes in no fixed order. The boxes lie between the objects, or both near the "
+    "larger one. A squared error is least at the mean of all right answers, and the mean of two boxes fits neither object.",
 )
 
 # %% [markdown]
 # With one object this works. With two it fails, and not for lack of data: which of them is "the first"? An order such as
 # left to right helps a little, but it jumps when two objects pass each other. And an ordinary scene has one object or
 # eight: **each image needs a different number of outputs**. (DETR will return to regression. It has more outputs than any
-# picture has objects, and a matching that decides which of them belongs to which: chapter [15](15_detr.ipynb).)
+# picture has objects, and a matching that decides which output answers for which object: chapter [15](15_detr.ipynb).)
 #
 # ## Second idea: classify every window
 #
@@ -217,12 +226,12 @@ def sliding_windows(size, side, stride):
 sides = (10, 16, 26)
 stride = 3
 windows = [sliding_windows(64, side, stride) for side in sides]
-print("we ask about", *(len(w) for w in windows), "windows of", *sides, "pixels")
+print("we ask about", ", ".join(f"{len(w)} windows of {side} pixels" for w, side in zip(windows, sides, strict=True)))
 
 # %% [markdown]
-# A classifier of windows needs windows to learn from. A window that overlaps an object enough, with an intersection over
-# union (IoU, the next section) above 0.6, has that object's class. One below 0.4 is background. Each window is **warped**
-# to 16 x 16 pixels: the nearest pixel is taken at each place of a grid. Colours are shifted and scaled to lie around 0.
+# A classifier of windows needs windows to learn from. A window whose IoU with an object is above 0.6 has that object's class.
+# One whose IoU with every object is below 0.4 is background, and those between are left out. Each window is **warped** to
+# 16 x 16 pixels: the nearest pixel is taken at each place of a grid. Colours are shifted and scaled to lie around 0.
 
 
 # %%
@@ -302,16 +311,16 @@ counts = np.cumsum([len(w) for w in windows])[:-1]
 heat = [part[:, :-1].max(axis=1) for part in np.split(by_window[one], counts)]
 sides_of = [int(len(h) ** 0.5) for h in heat]
 viz.images(
-    [h.reshape(n, n) for h, n in zip(heat, sides_of, strict=True)],
-    titles=[f"windows of {side} pixels" for side in sides],
-    columns=3,
+    [scene.image, *(h.reshape(n, n) for h, n in zip(heat, sides_of, strict=True))],
+    titles=["the picture", *(f"windows of {side} pixels" for side in sides)],
+    columns=4,
     size=2.4,
     vmin=0,
     vmax=1,
     title="How sure the classifier is of an object, by window size",
-    caption="Each cell is one window, white where it shows an object for sure; the windows lie as they do in the picture above, "
-    "one every three pixels. Around each object many windows respond, not one, and small windows also respond to parts of "
-    "large objects.",
+    caption="Compare each map with the picture. A cell is one window, one every three pixels, and lies where the middle of the window "
+    "does among all middles. It is white where the classifier is sure of an object. Around each object many windows respond, not "
+    "one, and small windows also respond to parts of large objects.",
 )
 
 # %% [markdown]
@@ -353,9 +362,9 @@ viz.scored_boxes_on_images(
 #
 # ## Intersection over union, and non-maximum suppression
 #
-# How similar are two boxes? Their **IoU** is the area that they share, divided by the area that they cover together.
-# **Non-maximum suppression** (NMS) keeps the best box, drops every box whose IoU with it is larger than a threshold, and
-# goes on with the best of those that are left. First both with loops, on three boxes.
+# How alike are two boxes? Their IoU says it: the area that they share, divided by the area that they cover together.
+# **Non-maximum suppression** (NMS) keeps the box with the best score, drops every box whose IoU with it is larger than a
+# threshold, and goes on with the best of those that are left. Here are both by hand, then on three boxes A, B and C.
 
 
 # %%
@@ -393,16 +402,23 @@ scores = np.array([0.9, 0.8, 0.7])
 overlaps = box_iou(abc, abc)
 np.testing.assert_allclose(overlaps[[0, 0, 1], [1, 2, 2]], [90 / 110, 50 / 150, 60 / 140])
 print("IoU of A and B, A and C, B and C:", overlaps[[0, 0, 1], [1, 2, 2]].round(3))
-for threshold, stay in ((0.5, [0, 2]), (0.3, [0]), (1 / 3, [0, 2])):
+for threshold, stay in ((0.4, [0, 2]), (0.3, [0]), (1 / 3, [0, 2])):
     assert nms_loops(abc, scores, threshold) == nms_fast(abc, scores, threshold).tolist() == stay
     assert nms(abc, scores, threshold).tolist() == stay
     print(f"threshold {threshold:.2f}: keeps", *("ABC"[i] for i in stay))
 assert mv.laws.check("nms", nms).passed  # and the library's keeps all laws
 
 # %% [markdown]
-# At a threshold of exactly $1/3$ box C stays: its IoU with A is *equal* to the threshold, not above it. At 0.5, box B goes
-# because of A. It would itself have dropped nothing any more: only boxes that stay drop others. In a detector NMS runs
-# within each class, so that a star in front of a circle does not drop the circle.
+# At a threshold of exactly $1/3$ box C stays: its IoU with A is *equal* to the threshold, not above it. At 0.4, A drops B. The
+# IoU of B and C is above 0.4 too, but B is gone and drops nothing: only boxes that stay drop others. So C stays. In a detector
+# NMS runs within each class, so that a star in front of a circle does not drop the circle.
+#
+# Does it help? To compare detectors we need one number, the **average precision** (AP). All answers of one class, from all
+# pictures, are sorted by their scores. An answer is right if its IoU with an object of its class is above a limit, and no
+# better answer has this object already; so a second answer for the same object is wrong. Going down the list, the *precision*
+# is the share of the answers so far that are right, and the *recall* is the share of all objects that were found so far. AP is
+# the precision, averaged over all levels of recall, and then over the classes (some papers write mAP). **AP50** has the limit
+# 0.5. **AP** without a number is the mean over the limits 0.5, 0.55, ..., 0.95; it is high only if boxes fit closely.
 
 
 # %%
@@ -433,8 +449,8 @@ viz.boxes_on_images(
 # %% [markdown]
 # Suppression is a step without a gradient, and with a threshold that somebody has to choose. Move C slowly over A, and the
 # number of answers jumps from one to two at a place that has to do with the threshold and with nothing in the picture.
-# **Soft-NMS** (Bodla et al. 2017) lowers the score of a box instead, by $e^{-\mathrm{IoU}^2/\sigma}$ for each better box,
-# so that nothing jumps.
+# **Soft-NMS** (Bodla et al. 2017) drops nothing. It multiplies the score of a box by $e^{-\mathrm{IoU}^2/\sigma}$ for each
+# better box, so that nothing jumps.
 
 # %%
 shift = np.linspace(0, 10, 101)
@@ -452,8 +468,8 @@ viz.curves(
     "shift of the second box, in pixels",
     "score that is left to it",
     title="Two boxes of 10 x 10 pixels, scores 0.9 and 0.8",
-    caption="With NMS the second box is dropped until its IoU with the first is at most one half, at a shift of a third of "
-    "its width; there its score jumps from 0 to 0.8. With Soft-NMS its score rises smoothly.",
+    caption="Look at a shift of a third of the width, where the IoU is one half. Before it NMS drops the second box; there its "
+    "score jumps from 0 to 0.8. With Soft-NMS the score rises smoothly, and is never 0.",
 )
 
 # %% [markdown]
