@@ -318,9 +318,9 @@ viz.images(
     vmin=0,
     vmax=1,
     title="How sure the classifier is of an object, by window size",
-    caption="Compare each map with the picture. A cell is one window, one every three pixels, and lies where the middle of the window "
-    "does among all middles. It is white where the classifier is sure of an object. Around each object many windows respond, not "
-    "one, and small windows also respond to parts of large objects.",
+    caption="Compare each map with the picture. A cell is one window; the next cell is the window three pixels further. White: the "
+    "classifier is sure of an object. Around each object many windows respond, not one, and small windows also respond to parts of "
+    "large objects.",
 )
 
 # %% [markdown]
@@ -477,14 +477,14 @@ viz.curves(
 #
 # Slide `C/44-region-proposals`. Most windows show nothing. Proposal methods look for regions that may hold *any* object,
 # from colour, texture and shape, before a classifier is asked. **Selective Search** (Uijlings et al. 2013) begins with a
-# segmentation of the picture (Felzenszwalb and Huttenlocher 2004). Each pixel is a node, and neighbours are joined by
-# edges that weigh as much as their colours differ. The edges are taken from the lightest to the heaviest, and an edge of
-# weight $w$ joins two segments if
+# segmentation of the picture (Felzenszwalb and Huttenlocher 2004). Neighbouring pixels are joined by edges, and the weight of
+# an edge is the difference of their colours. At first each pixel is a segment of its own. The edges are taken from the
+# lightest to the heaviest, and an edge of weight $w$ between two segments $C_1$ and $C_2$ joins them to one if
 #
 # $$w \le \min\big(\mathrm{Int}(C_1) + k/|C_1|,\ \mathrm{Int}(C_2) + k/|C_2|\big),$$
 #
-# where $\mathrm{Int}(C)$ is the heaviest edge that was used inside $C$. A small segment may cross heavy edges, because
-# $k/|C|$ is large; a large one may not.
+# where $|C|$ is the number of pixels of $C$ and $\mathrm{Int}(C)$ the heaviest edge that was used inside $C$ (0 for one
+# pixel). A small segment may cross heavy edges, because $k/|C|$ is large; a large one may not.
 
 
 # %%
@@ -506,10 +506,8 @@ row = [0, 0, 5, 5]
 assert len(set(segment_row(row, k=4))) == 2  # 5 > 0 + 4 / 2: two segments
 assert len(set(segment_row(row, k=10))) == 1  # 5 <= 0 + 10 / 2: one
 for k in (4, 10):
-    library = mv.vision.graph_segmentation(np.array([row], float), k)[0]
-    assert [segment_row(row, k)[i] == segment_row(row, k)[0] for i in range(4)] == (
-        library == library[0]
-    ).tolist()
+    library, ours = mv.vision.graph_segmentation(np.array([row], float), k)[0], np.array(segment_row(row, k))
+    np.testing.assert_array_equal(library[:, None] == library, ours[:, None] == ours)  # the same pixels together
 picture = scene.image.transpose(1, 2, 0)  # (H, W, C)
 levels = {
     k: mv.vision.graph_segmentation(picture.astype(float), k, min_size=10, sigma=0.5) for k in (0.2, 0.4, 1.0)
@@ -519,7 +517,8 @@ print("segments:", {k: int(part.max()) + 1 for k, part in levels.items()})
 # %% [markdown]
 # These segments are then merged, always the two most similar neighbours (in colour, texture, size, and in how well they
 # fill their common box), until one is left. $n$ segments need $n - 1$ merges, so there are $2n - 1$ regions of all sizes,
-# and each has a box.
+# and each has a box. This is one *hierarchy*. Selective Search makes eight of them, with two colour spaces, two values of $k$
+# and two measures of similarity, and returns the boxes of all, those of large regions first on the whole.
 
 # %%
 segments = levels[0.4]
@@ -549,14 +548,15 @@ found_by = {
     "sliding windows in random order": [recall_of_first(n, mixed) for n in numbers],
 }
 assert found_by["Selective Search"][-1] > 0.75
+assert found_by["Selective Search"][3] > found_by["sliding windows in random order"][3] + 0.1  # by 100 boxes
 viz.curves(
     {name: (numbers, values) for name, values in found_by.items()},
     "boxes that are asked about",
-    "objects that one of them covers",
+    "share of the objects that are covered",
     log="x",
     title="How many boxes does it take to cover the objects?",
-    caption="An object counts as covered if a box has an IoU of at least 0.5 with it. The further a curve is to the left, the "
-    "fewer boxes the classifier has to look at.",
+    caption="An object counts as covered if a box has an IoU of at least 0.5 with it. Compare the curves at one height: the further "
+    "left a curve, the fewer boxes the classifier has to look at.",
 )
 
 # %% [markdown]
@@ -583,7 +583,9 @@ viz.segments_and_boxes(
 # Slides `C/45-rcnn`, `C/51-rcnn-algorithm`; Girshick et al. 2014. R-CNN takes about two thousand proposals, **warps** each
 # to the size that the network needs, and runs a CNN on each, one after another. It does not use the network's own classes.
 # The last hidden vector of each region goes to one **support vector machine** (SVM) for each class, and a **linear
-# regression** corrects its box. A box $G$ is coded against the proposal $P$ by its centre and the logarithm of its size:
+# regression** corrects its box. An SVM is a linear function that should be above 1 for regions of its class and below -1 for
+# all others. What the regression predicts is a code of the true box $G$ against the proposal $P$. With $x$ and $y$ for the
+# centre of a box, $w$ and $h$ for its size, it is
 #
 # $$t_x = \frac{G_x - P_x}{P_w}, \quad t_y = \frac{G_y - P_y}{P_h}, \quad t_w = \log \frac{G_w}{P_w}, \quad
 # t_h = \log \frac{G_h}{P_h}.$$
@@ -611,8 +613,8 @@ print("dx, dy, dw, dh:", t.round(3))
 
 # %% [markdown]
 # We build an R-CNN from what we have: the classifier of windows without its last layer gives 64 numbers for each region.
-# The SVMs are trained by the hinge loss. (In the paper the fine-tuning of the network and the SVMs even take different
-# regions as positive; we take the same.) The regression is a ridge regression from the same numbers.
+# The SVMs are trained by the *hinge loss*: what a score lacks to 1, or has above -1. (In the paper the network and the SVMs even
+# learn from different regions as positive; we take the same.) The regression is a ridge regression from the same numbers.
 
 
 # %%
@@ -642,8 +644,8 @@ print(f"softmax {right.mean():.1%} right on new windows, SVMs {(said == new_clas
 thing = classes < BACKGROUND
 wanted = box_encode(boxes[thing], nearest[thing])  # (n, 4)
 thing_new = new_classes < BACKGROUND
-moves = ridge(x[thing][:4000].astype(float), wanted[:4000], x_new[thing_new].astype(float), 10.0)
-moved = box_decode(moves, new_boxes[thing_new])
+regression = ridge(x[thing][:4000].astype(float), wanted[:4000], 10.0)
+moved = box_decode(regression(x_new[thing_new]), new_boxes[thing_new])
 fit = [box_iou(b, new_nearest[thing_new], pairwise=False).mean() for b in (new_boxes[thing_new], moved)]
 print(f"IoU of the windows with their objects: {fit[0]:.3f}, after the regression {fit[1]:.3f}")
 assert fit[1] > fit[0]
@@ -656,10 +658,9 @@ def rcnn(image, regions):
     features = vectors(warp(image, regions))  # (R, 64)
     with mv.no_grad():
         scores = svm(features).numpy()  # (R, 6)
-    moves = ridge(x[thing][:1500].astype(float), wanted[:1500], features.astype(float), 10.0)
-    sure = scores.max(axis=1) > -0.5
+    sure = scores.max(axis=1) > -0.5  # unsure answers too: AP sorts by score
     found = {
-        "boxes": box_decode(moves, regions)[sure],
+        "boxes": box_decode(regression(features), regions)[sure],
         "scores": scores.max(axis=1)[sure],
         "labels": scores.argmax(axis=1)[sure],
     }
@@ -670,7 +671,7 @@ by_rcnn = [rcnn(image, regions) for image, regions in zip(images, proposed, stri
 numbers = [mv.metrics.average_precision(f, truth[:12])["AP50"] for f in (kept[:12], by_rcnn)]
 print(f"AP50 on 12 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
 assert numbers[1] > numbers[0]
-# SVMs and regressors for the 20 classes of VOC, on 4,096 and 256 x 6 x 6 features of AlexNet
+# the paper's numbers: SVMs for the 20 classes of VOC on 4,096 features, regressions for them on 256 x 6 x 6 features of AlexNet
 assert 20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
 
 # %%
@@ -679,8 +680,8 @@ viz.images(
     columns=8,
     size=1.0,
     title="The first sixteen proposals of a picture, warped to one size",
-    caption="Each picture is one region, stretched to a square. A wide region becomes narrow: the network sees objects that "
-    "are squeezed. Many regions show parts of the ground, and some show nearly the same.",
+    caption="Each picture is one region, stretched or squeezed to a square: look at the triangles, which are all of one object. Many "
+    "regions show ground or parts of an object, and some show nearly the same.",
 )
 
 # %% [markdown]
@@ -714,7 +715,7 @@ def spp_loops(x, levels):
 
 
 levels = (6, 3, 2, 1)
-assert sum(n * n for n in levels) == 50 and 256 * 50 == 12_800 and sum(n * n for n in (4, 2, 1)) == 21
+assert sum(n * n for n in levels) == 50 and 256 * 50 == 12_800  # the paper's four levels, on its 256 channels
 lengths = set()
 for height, width in ((13, 13), (10, 17), (6, 7), (5, 3)):
     x = rng.standard_normal((1, 4, height, width))
@@ -722,7 +723,7 @@ for height, width in ((13, 13), (10, 17), (6, 7), (5, 3)):
     np.testing.assert_allclose(pooled[0], spp_loops(x[0], levels))
     lengths.add(pooled.shape[1])
 assert lengths == {4 * 50}
-# a kernel of fixed size gives the right number of bins only by luck: floor(10 / 4) = 2 fits into 10 five times
+# pooling with a fixed kernel gives n = 4 bins only by luck: 13 // 4 = 3 fits into 13 four times, 10 // 4 = 2 into 10 five times
 assert [length // (length // 4) for length in (13, 10)] == [4, 5]
 print("maps of four sizes, vectors of", *lengths, "numbers each")
 
@@ -741,8 +742,8 @@ def roi_pool_loops(x, roi, bins, scale=1.0):
     high, wide = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
     out = np.zeros((len(x), bins, bins))
     for i, j in itertools.product(range(bins), range(bins)):
-        rows = slice(y0 + i * high // bins, y0 - (-(i + 1) * high // bins))
-        columns = slice(x0 + j * wide // bins, x0 - (-(j + 1) * wide // bins))
+        rows = slice(y0 + i * high // bins, y0 + -(-(i + 1) * high // bins))  # -(-a // b) rounds up
+        columns = slice(x0 + j * wide // bins, x0 + -(-(j + 1) * wide // bins))
         part = x[:, rows, columns]
         out[:, i, j] = part.max(axis=(1, 2)) if part.size else 0
     return out
@@ -768,6 +769,7 @@ assert mv.laws.check("roi_pool", mv.vision.roi_pool).passed
 # %%
 regions = np.concatenate([np.zeros((len(proposed[0]), 1)), proposed[0]], axis=1).astype(np.float32)  # (R, 5)
 with mv.no_grad():
+    mv.vision.roi_pool(trunk.features(images[:1])[0], regions, 7, scale=0.25)  # the first call compiles its loop
     clock = [time.process_time()]
     once = trunk.features(images[:1])[0]  # (1, C, 16, 16)
     clock.append(time.process_time())
@@ -778,21 +780,20 @@ with mv.no_grad():
     clock.append(time.process_time())
 of_map, of_pooling, of_crops = np.diff(clock)
 print(f"{len(regions)} regions: the backbone on each crop takes {of_crops:.2f} s.")
-print(f"The backbone once takes {of_map:.3f} s, pooling all regions from its map {of_pooling:.3f} s.")
+print(f"The backbone once takes {of_map:.4f} s, pooling all regions from its map {of_pooling:.4f} s.")
 assert of_crops > 3 * of_map
 
 # %% [markdown]
 # The backbone is the same in both cases. Run on some hundred crops of 32 x 32 pixels, it takes many times longer than once
-# on the whole picture. (RoIPool here is plain NumPy, which picks its maxima cell by cell; on a GPU pooling costs next to
-# nothing.)
+# on the whole picture, and pooling adds little to that.
 #
 # ### RoIAlign
 #
 # Slide `C/57-roi-align`; He et al. 2017. Rounding moves a region by up to half a cell. With a stride of 16 this is 8 pixels
 # of the picture, and then the bins are rounded again. **RoIAlign** rounds nothing. It cuts the exact region into bins of
-# equal size, reads the map at a few places of each bin by bilinear interpolation, and takes their mean. (`aligned=True`, the
-# library's default, takes the middle of the first cell for 0.5, as boxes do. The first published code took it for 0, so it
-# read half a cell too far to the lower right.)
+# equal size, reads the map at a few places of each bin by bilinear interpolation, and takes their mean. (With `aligned=True`,
+# the library's default, the middle of the first cell is at 0.5, as it is for boxes. In the first published code it was at 0,
+# so that code read half a cell too far to the lower right.)
 
 
 # %%
@@ -877,9 +878,9 @@ viz.regions_on_maps(
     titles=["RoIPool: whole cells", "RoIAlign: exact bins, four samples each"],
     size=3.6,
     title="One region of a map, cut into 2 x 2 bins in two ways",
-    caption="The red frame is the region, between the cells. Left: RoIPool moves it to whole cells (dashed bins) and takes "
-    "the largest number of each. Right: RoIAlign keeps it where it is and takes the mean of the map at the dots, read "
-    "between the middles of the cells.",
+    caption="The thick frame is the region; its edges lie inside cells. Left: RoIPool moves it to whole cells and takes the largest "
+    "number of each dashed bin; five columns make two bins that share the middle one. Right: RoIAlign keeps the region, cuts it "
+    "into equal bins, and takes the mean of the map at the dots, read between the middles of the cells.",
 )
 
 # %% [markdown]
@@ -902,22 +903,26 @@ viz.curves(
     "shift of the region, in cells",
     "its first bin",
     title="A region moves to the right over a map that rises evenly",
-    caption="RoIAlign follows each step of the region. RoIPool stays the same for a whole cell and then jumps: from its "
-    "result nobody can say where within a cell the region lies. For boxes this costs a little, for masks a lot.",
+    caption="Look at the form of the curves, not at their height: RoIPool is higher because it takes a largest number, not a mean. "
+    "RoIAlign follows each step of the region. RoIPool stays the same for a whole cell and then jumps, so its result does not say "
+    "where within a cell the region lies.",
 )
 
 # %% [markdown]
 # ### Two heads, trained at once
 #
 # Slides `C/58-fast-rcnn-heads`, `C/59-fast-rcnn-training`. Each pooled region goes through a small network with two heads:
-# a softmax over the classes and background, in the place of the SVMs, and four numbers for the box of *each class*. There
-# are no stages: both losses are added up, and the gradient goes through both heads, the pooling and the convolutions:
+# a softmax over the classes and background, in the place of the SVMs, and four numbers for the box of *each class*, in the code
+# of R-CNN. R-CNN trained its network, its SVMs and its regression one after another. Here both losses are added up, and the
+# gradient goes through both heads, the pooling and the convolutions at once:
 #
 # $$L(p, u, t^u, v) = -\log p_u + [u \ge 1] \sum_{i \in \{x, y, w, h\}} \mathrm{smooth}_{L_1}(t^u_i - v_i), \qquad
 # \mathrm{smooth}_{L_1}(d) = \begin{cases} d^2 / 2\beta & |d| < \beta \\ |d| - \beta/2 & \text{otherwise} \end{cases}$$
 #
-# where $u$ is the true class, 0 for background, and $\beta = 1$ in the paper. Smooth L1 has the slope of a square near 0 and
-# that of L1 far away, so one wild box does not outweigh all others.
+# where $u$ is the true class, 0 for background, and $p_u$ its probability; $v$ is the code of the true box, and $t^u$ the four
+# numbers that the box head gives for class $u$. $[u \ge 1]$ is 1 for an object and 0 for background, which has no box.
+# $\beta = 1$ in the paper. Smooth L1 has the slope of a square near 0 and that of L1 far away, so one wild box does not
+# outweigh all others.
 
 # %%
 d = np.linspace(-3, 3, 241)
@@ -933,8 +938,8 @@ viz.curves(
     "error d",
     "loss",
     title="Smooth L1 between a square and L1",
-    caption="Near 0 smooth L1 is the square; beyond 1 it is a straight line with the slope of L1, half a unit lower. The "
-    "square grows without bound there, and L1 has a kink at 0.",
+    caption="Compare smooth L1 with the two others. Up to an error of 1 it is the square; beyond, it is a straight line with the slope "
+    "of L1, half a unit lower. The slope of the square grows without bound, and L1 has a kink at 0.",
 )
 
 # %% tags=["slide:C/58-fast-rcnn-heads", "slide:C/59-fast-rcnn-training"]
@@ -946,6 +951,7 @@ little = mv.models.FastRCNN(
     mv.nn.Conv2d(3, 8, 4, stride=4, rng=0), channels=8, stride=4, num_classes=7, hidden=16, rng=0
 )
 regions = [proposed[i][:32] for i in range(2)]
+# what each region should become: an object (IoU of at least 0.5), background (0), or left out (-1)
 targets = [
     mv.vision.region_targets(r, t["boxes"], t["labels"] + 1) for r, t in zip(regions, truth, strict=False)
 ]
