@@ -70,48 +70,42 @@ scenes = [shapes.scene(seed) for seed in range(200)]  # held out: no training sa
 images = np.stack([scene.image for scene in scenes])  # (200, 3, 64, 64)
 truth = [{"labels": s.labels, "boxes": box_cxcywh_to_xyxy(s.boxes) * 64} for s in scenes]  # corners in pixels
 
-one = 9
+one = 9  # the scene that we look at in this chapter
 scene, objects = scenes[one], truth[one]
 T = len(scene.labels)
+
+# %%
+asked = scenes[0]
 others = [mv.load(name) for name in ("swin-shapes", "unet-shapes", "mask-rcnn-shapes")]
 with mv.no_grad():
-    logits, pixels = (model(scene.image[None]).numpy()[0] for model in others[:2])
-    with_boxes, with_masks = (model(scene.image[None])[0] for model in (detector, others[2]))
-with_boxes, with_masks = (
-    {name: values[f["scores"] > 0.5] for name, values in f.items()} for f in (with_boxes, with_masks)
-)
+    logits, pixels = (model(asked.image[None]).numpy()[0] for model in others[:2])
+    by_detection, by_instances = (model(asked.image[None])[0] for model in (detector, others[2]))
+sure_boxes, sure_masks = by_detection["scores"] > 0.5, by_instances["scores"] > 0.5
 category = shapes.THINGS[int(logits.argmax())]
-pixels, masks = pixels.argmax(axis=0), with_masks["masks"][:, 0] > 0.5
-print(f"{T} objects in the scene:", ", ".join(shapes.THINGS[k] for k in scene.labels))
-print(
-    "class:",
-    category,
-    "| boxes:",
-    with_boxes["boxes"].shape,
-    "| pixels:",
-    pixels.shape,
-    "| masks:",
-    masks.shape,
-)
-assert category in shapes.THINGS and with_boxes["boxes"].shape[1:] == (4,)
-assert pixels.shape == (64, 64) == masks.shape[1:] and (pixels == scene.semantic).mean() > 0.8
+boxes = by_detection["boxes"][sure_boxes]
+pixels = pixels.argmax(axis=0)
+masks = by_instances["masks"][sure_masks, 0] > 0.5
+print("in the scene:", ", ".join(shapes.THINGS[k] for k in asked.labels), "| class:", category)
+print("boxes:", boxes.shape, "| pixels:", pixels.shape, "| masks:", masks.shape)
+assert category in shapes.THINGS and boxes.shape[1:] == (4,)
+assert pixels.shape == (64, 64) == masks.shape[1:] and (pixels == asked.semantic).mean() > 0.9
 
 # %% tags=["slide:Z/41-object-detection", "slide:C/3-four-vision-problems"]
 viz.four_problems(
-    scene.image,
+    asked.image,
     category,
-    with_boxes["boxes"],
+    boxes,
     pixels,
     masks,
-    box_labels=with_boxes["labels"] - 1,  # class 0 of these two models is the background
-    mask_labels=with_masks["labels"] - 1,
+    box_labels=by_detection["labels"][sure_boxes] - 1,  # class 0 of these two models is the background
+    mask_labels=by_instances["labels"][sure_masks] - 1,
     names=shapes.THINGS,
     classes=shapes.CLASSES,
     size=2.5,
     title="One picture, four questions, four models",
     caption="Compare what is returned. The class says nothing of a place. Each box has a class. Each pixel has a class, the "
     "grounds too, and two objects of one class have one colour. Each mask has its own colour, also where two objects have one "
-    "class. An object with a second box or mask is found twice: the end of this chapter counts such duplicates.",
+    "class.",
 )
 
 # %% [markdown]
@@ -137,6 +131,7 @@ def features(pictures):
         )
 
 
+# %%
 def drawn(count, split, number, sort=False):
     """Pictures with `number` objects each, and their boxes (count, number * 4)."""
     some = shapes.Scenes(count, split, seed=14, objects=number, sample=lambda scene: scene)
@@ -225,6 +220,7 @@ print(
 )
 
 
+# %%
 def sliding_windows(size, side, stride):
     """Square windows of one size: corners (n, 4) in pixels."""
     starts = np.arange(0, size - side + 1, stride)
@@ -256,6 +252,7 @@ def warp(image, boxes, side=16):
     return (image[:, y[:, :, None], x[:, None, :]].swapaxes(0, 1) - np.float32(0.5)) * 4
 
 
+# %%
 BACKGROUND = len(shapes.THINGS)
 
 
@@ -283,6 +280,7 @@ def windows_of(count, split):
     return [np.concatenate(part) for part in parts]
 
 
+# %%
 crops, classes, boxes, nearest = windows_of(500, "train")
 print(f"{len(crops):,} windows, {np.mean(classes == BACKGROUND):.0%} of them background")
 draw = np.random.default_rng(0)
@@ -312,6 +310,7 @@ def classify_windows(image, boxes):
         return softmax(classifier(warp(image, boxes)).numpy())
 
 
+# %%
 every_window = np.concatenate(windows).astype(np.float32)
 start = time.process_time()
 by_window = [classify_windows(image, every_window) for image in images[:40]]  # 40 times (n, 7)
@@ -397,6 +396,7 @@ def nms_loops(boxes, scores, threshold):
     return kept
 
 
+# %%
 def nms_fast(boxes, scores, threshold):
     """The same with one row of overlaps for each box that stays."""
     left = np.argsort(-scores, kind="stable")
@@ -514,14 +514,15 @@ def segment_row(row, k):
     return part
 
 
+# %%
 row = [0, 0, 5, 5]
 assert len(set(segment_row(row, k=4))) == 2  # 5 > 0 + 4 / 2: two segments
 assert len(set(segment_row(row, k=10))) == 1  # 5 <= 0 + 10 / 2: one
 for k in (4, 10):
-    library, ours = mv.vision.graph_segmentation(np.array([row], float), k)[0], np.array(segment_row(row, k))
-    np.testing.assert_array_equal(
-        library[:, None] == library, ours[:, None] == ours
-    )  # the same pixels together
+    ours = np.array(segment_row(row, k))
+    library = mv.vision.graph_segmentation(np.array([row], float), k)[0]
+    # the same pixels are together
+    np.testing.assert_array_equal(library[:, None] == library, ours[:, None] == ours)
 picture = scene.image.transpose(1, 2, 0)  # (H, W, C)
 levels = {
     k: mv.vision.graph_segmentation(picture.astype(float), k, min_size=10, sigma=0.5) for k in (0.2, 0.4, 1.0)
@@ -784,9 +785,8 @@ assert mv.laws.check("roi_pool", mv.vision.roi_pool).passed
 # %%
 regions = np.concatenate([np.zeros((len(proposed[0]), 1)), proposed[0]], axis=1).astype(np.float32)  # (R, 5)
 with mv.no_grad():
-    mv.vision.roi_pool(
-        trunk.features(images[:1])[0], regions, 7, scale=0.25
-    )  # the first call compiles its loop
+    # the first call compiles the loop of RoIPool
+    mv.vision.roi_pool(trunk.features(images[:1])[0], regions, 7, scale=0.25)
     clock = [time.process_time()]
     once = trunk.features(images[:1])[0]  # (1, C, 16, 16)
     clock.append(time.process_time())
@@ -881,6 +881,7 @@ def whole_bins(bins=2):
     return [[x0 + c0, y0 + r0, x0 + c1, y0 + r1] for (r0, r1), (c0, c1) in pairs]
 
 
+# %%
 samples = [
     [a + (k + 0.5) / 2 * (c - a), b + (m + 0.5) / 2 * (d - b)]
     for a, b, c, d in grid_of_bins(*roi)
