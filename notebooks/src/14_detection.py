@@ -193,9 +193,9 @@ viz.boxes_on_images(
 )
 
 # %% [markdown]
-# With one object this works. With two it fails, and not for lack of data: which of them is "the first"? An order such as
-# left to right helps a little, but it jumps when two objects pass each other. And an ordinary scene has one object or
-# eight: **each image needs a different number of outputs**. (DETR will return to regression. It has more outputs than any
+# With one object this works. With two it fails: which of them is "the first"? An order such as left to right helps a
+# little, but it jumps when two objects pass each other. And an ordinary scene has one object or eight: **each image
+# needs a different number of outputs**. (DETR will return to regression. It has more outputs than any
 # picture has objects, and a matching that decides which output answers for which object: chapter [15](15_detr.ipynb).)
 #
 # ## Second idea: classify every window
@@ -461,8 +461,8 @@ viz.boxes_on_images(
 # %% [markdown]
 # Suppression is a step without a gradient, and with a threshold that somebody has to choose. Move C slowly over A, and the
 # number of answers jumps from one to two at a place that has to do with the threshold and with nothing in the picture.
-# **Soft-NMS** (Bodla et al. 2017) drops nothing. It multiplies the score of a box by $e^{-\mathrm{IoU}^2/\sigma}$ for each
-# better box, so that nothing jumps.
+# **Soft-NMS** (Bodla et al. 2017) drops no box because of another. It multiplies its score by
+# $e^{-\mathrm{IoU}^2/\sigma}$ for each better box, so that nothing jumps.
 
 # %%
 shift = np.linspace(0, 10, 101)
@@ -985,7 +985,7 @@ np.testing.assert_allclose(parts["loss"].item(), parts["class"].item() + parts["
 parts["loss"].backward()
 assert all(np.abs(q.grad).sum() > 0 for q in (little.backbone.weight, little.head.weight, little.box.weight))
 
-# %% [markdown] tags=["slide:C/60-rcnn-times"]
+# %% [markdown]
 # ### What it brought
 #
 # Slide `C/60-rcnn-times`. The chart of the slide, with VGG-16 on one GPU: training took 84 hours for R-CNN, 25.5 for SPP-net
@@ -1019,7 +1019,7 @@ for name, row in road.items():
 several, single = (measured["one object"][kind]["AP50"][0] for kind in ("several", "one object"))
 print(f"AP50 of the regression: {single:.2f} on scenes with one object, {several:.2f} on ordinary ones")
 
-# %%
+# %% tags=["slide:C/60-rcnn-times"]
 r_cnn, spp, pool, align = (
     road[name] for name in ("R-CNN", "SPP-net", "Fast R-CNN, RoIPool", "Fast R-CNN, RoIAlign")
 )
@@ -1039,7 +1039,7 @@ viz.cost_of_detectors(
 # What can be read off this table? **The convolutions**: compare R-CNN with Fast R-CNN and RoIAlign in the column *network*. One
 # map for all regions takes a small part of the time that a network on every crop takes. **The proposals** then take most of
 # the time, as the slide observes. **The training**: its seconds contain the training of the backbone and the proposals for all
-# pictures, which the three region methods share and which take most of it. So the gain of the slide in training cannot be
+# pictures, which R-CNN, SPP-net and Fast R-CNN share and which take most of it. So the gain of the slide in training cannot be
 # seen here. **The precision**: RoIAlign is better than RoIPool, but R-CNN has the highest AP before Faster R-CNN. In the paper
 # R-CNN and Fast R-CNN are level (66.0 and 66.9 mAP on VOC 2007). Our objects are small: a warped crop enlarges them to
 # 32 x 32 pixels, while on the map of stride 4 they cover a few cells. SPP-net does not train its convolutions, as published,
@@ -1263,8 +1263,8 @@ viz.channel_layout(
 # the others. All other predictors of the picture should have the confidence 0; this counts half, because there are many of
 # them. Sizes are compared by their square roots, so that the same error in width costs more for a small box:
 #
-# $$5 \big[(x - \hat x)^2 + (y - \hat y)^2 + (\sqrt w - \sqrt{\hat w})^2 + (\sqrt h - \sqrt{\hat h})^2\big]
-# + (c - \mathrm{IoU})^2 + \sum_k (p_k - \hat p_k)^2$$
+# $$5 \big[(x - \hat x)^2 + (y - \hat y)^2 + (\sqrt w - \sqrt{\hat w})^2 + (\sqrt h - \sqrt{\hat h})^2\big] +
+# (c - \mathrm{IoU})^2 + \sum_k (p_k - \hat p_k)^2$$
 #
 # for each object, with a hat for what is true, and $\tfrac12 c^2$ for the confidence $c$ of each other predictor.
 
@@ -1405,11 +1405,11 @@ viz.bars(
 # %% [markdown]
 # ## Write it yourself: a detector on a grid
 #
-# Now a detector of your own, in one Python class. It has one stage, as YOLO has, and borrows from the others: each cell says whether
-# the centre of an object lies in it (a sigmoid, as in the RPN), which class the object has (a softmax), and where the box is
-# (smooth L1 on a code like R-CNN's: the centre in cells, the size as a logarithm). It reads maps that the trained backbone
-# makes of each picture, and these stay fixed, so it trains in seconds. The backbone was trained for Faster R-CNN: it knows
-# objects, and what you train is how to read them out.
+# Now a detector of your own, in one Python class. It has one stage, as YOLO has, and borrows from the others: each cell says
+# whether the centre of an object lies in it (a sigmoid, as in the RPN), which class the object has (a softmax), and where the
+# box is (smooth L1 on a code like R-CNN's: the centre in cells, the size as a logarithm). It reads maps that the trained
+# backbone makes of each picture, and these stay fixed, so it trains in seconds. The backbone was trained for Faster R-CNN: it
+# knows objects, and what you train is how to read them out.
 
 
 # %%
@@ -1874,7 +1874,8 @@ passed = mv.laws.check("yolo_loss", my_yolo_loss).passed
 # ### Exercise 6: Soft-NMS
 # Write `my_soft_nms(boxes, scores, sigma=0.5, threshold=0.001)`. Take the box with the best score, multiply the scores of all
 # others that are left by $e^{-\mathrm{IoU}^2/\sigma}$, and repeat while the best score is at least `threshold`. Return the
-# indices of the boxes in the order in which they are taken, and their scores at that time. You may use `box_iou`.
+# indices of the boxes in the order in which they are taken, and their scores at that time, as two arrays. You may use
+# `box_iou`.
 
 
 # %% tags=["exercise:soft-nms"]
