@@ -541,8 +541,8 @@ merges = mv.vision.hierarchical_grouping(picture.astype(float), segments)
 n = int(segments.max()) + 1
 assert len(merges) == n - 1
 start = time.process_time()
-proposed = [mv.vision.selective_search(image.transpose(1, 2, 0).astype(float)) for image in images[:12]]
-seconds_search = (time.process_time() - start) / 12
+proposed = [mv.vision.selective_search(image.transpose(1, 2, 0).astype(float)) for image in images[:40]]
+seconds_search = (time.process_time() - start) / 40
 print(f"one hierarchy: {n} segments, {n - 1} merges, {2 * n - 1} regions")
 print(
     f"eight hierarchies: {np.mean([len(p) for p in proposed]):.0f} different boxes, {seconds_search:.2f} s an image"
@@ -684,9 +684,9 @@ def rcnn(image, regions):
 
 
 by_rcnn = [rcnn(image, regions) for image, regions in zip(images, proposed, strict=False)]
-numbers = [mv.metrics.average_precision(f, truth[:12])["AP50"] for f in (kept[:12], by_rcnn)]
-print(f"AP50 on 12 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
-assert numbers[1] > numbers[0]
+numbers = [mv.metrics.average_precision(f, truth[:40])["AP50"] for f in (kept, by_rcnn)]
+print(f"AP50 on 40 images: sliding window {numbers[0]:.2f}, R-CNN {numbers[1]:.2f}")
+assert numbers[1] > numbers[0] + 0.05
 # the paper's numbers: SVMs for the 20 classes of VOC on 4,096 features, regressions for them on 256 x 6 x 6 features of AlexNet
 assert 20 * (4096 + 1) == 81_940 and 20 * 4 * (256 * 6 * 6 + 1) == 737_360
 
@@ -1173,12 +1173,12 @@ viz.scored_boxes_on_images(
 # %%
 start = time.process_time()
 with mv.no_grad():
-    pictures, _ = detector.prepare(images[:12])
+    pictures, _ = detector.prepare(images[:40])
     maps = detector.features(pictures)
     logits, deltas = detector.rpn(maps)
     levels_of = detector.rpn.anchors(maps, pictures.batch)
     by_rpn = detector.rpn.propose(logits, deltas, levels_of, pictures.sizes, 150, 48, 0.7)
-seconds_rpn = (time.process_time() - start) / 12
+seconds_rpn = (time.process_time() - start) / 40
 numbers = (1, 2, 5, 10, 20, 48)
 found_by = {
     "RPN": [recall_of_first(n, by_rpn) for n in numbers],
