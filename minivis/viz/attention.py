@@ -4,7 +4,8 @@ Not here: the weights; `mv.nn.looking(model)` collects them while a model runs, 
 """
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
 
 from minivis.viz.boxes import (
     colour_of,
@@ -100,8 +101,9 @@ def attention_maps(
         label(ax, x_label, y_label if i % columns == 0 else "", "" if titles is None else str(titles[i]))
     for ax in free:
         blank(ax)
-    if shared and drawn is not None:
-        colour_bar(fig, drawn, axes, bar_label)
+    if shared:
+        colours = ScalarMappable(Normalize(0, top or 1.0), LIGHT) if drawn is None else drawn
+        colour_bar(fig, colours, axes, bar_label)
     return fig
 
 

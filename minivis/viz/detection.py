@@ -1,5 +1,4 @@
-"""Detectors from inside: four questions about a picture, regions on a map, anchors, many scored boxes,
-segments, the channels of an answer.
+"""Detectors from inside: regions on a map, anchors, many scored boxes, segments, the channels of an answer.
 
 Not here: boxes with their classes (boxes.py), boxes paired with objects (matching.py), the grid of YOLO (yolo.py), and
 computing any of them.
@@ -16,12 +15,10 @@ from minivis.viz.boxes import (
     draw_boxes,
     draw_image,
     gallery,
-    name_of,
     per_box,
     picture_of,
     tags,
 )
-from minivis.viz.masks import paint_masks
 from minivis.viz.style import (
     INK,
     LITERAL,
@@ -31,7 +28,6 @@ from minivis.viz.style import (
     colour_bar,
     figure,
     ink_on,
-    label,
     legend,
     limits,
 )
@@ -39,82 +35,12 @@ from minivis.viz.style import (
 __all__ = [
     "anchor_states",
     "channel_layout",
-    "four_answers",
     "regions_on_maps",
     "scored_boxes_on_images",
     "segments_and_boxes",
 ]
 
 _COLOURS_OF_SCORES = "plasma"
-
-
-def four_answers(
-    image, labels, boxes, masks, semantic, names=None, classes=None, size=2.5, title=None, caption=None
-):
-    """Show what four vision problems return for one picture: classes, boxes, a class for each pixel, masks.
-
-    Parameters
-    ----------
-    image : array_like, shape (H, W) or (C, H, W) with C = 1 or 3
-        RGB numbers from 0 to 1, or bytes.
-    labels : array_like of int, shape (T,)
-        Class of each object.
-    boxes : array_like, shape (T, 4)
-        Corners in pixels.
-    masks : array_like of bool, shape (T, H, W)
-        The pixels of each object.
-    semantic : array_like of int, shape (H, W)
-        Class of each pixel.
-    names, classes : sequence or dict of int to str, optional
-        Names of the classes of objects, and of pixels; default: numbers.
-    size : float, default 2.5
-        Width of each picture in inches.
-    title, caption : str, optional
-        Above and below.
-
-    Returns
-    -------
-    Figure
-        To be shown.
-
-    Raises
-    ------
-    ValueError
-        If labels, boxes and masks differ in number, or the height and width of masks or classes are not the image's.
-
-    Examples
-    --------
-    >>> mask = np.zeros((1, 8, 8), bool)
-    >>> mask[0, 2:5, 1:6] = True
-    >>> fig = four_answers(mask[0] * 0.5, [0], [[1, 2, 6, 5]], mask, mask[0] * 1, names=["cat"])
-    >>> [ax.get_title().split(":")[0] for ax in fig.axes]
-    ['categorisation', 'detection', 'semantic segmentation', 'instance segmentation']
-    """
-    picture = picture_of("four_answers", image)
-    corners = corners_of("four_answers", boxes, picture)
-    labels = per_box("four_answers", "labels", labels, corners)
-    masks = array(masks, "masks") > 0
-    semantic = array(semantic, "semantic")
-    if masks.shape != (len(corners), *picture.shape[:2]) or semantic.shape != picture.shape[:2]:
-        raise ValueError(
-            f"four_answers: masks must be (T, H, W) and semantic (H, W), got {masks.shape} and {semantic.shape} for "
-            f"{len(corners)} boxes on an image of {picture.shape[:2]}"
-        )
-    titles = ("categorisation", "detection", "semantic segmentation", "instance segmentation")
-    fig, axes = gallery("four_answers", [picture] * 4, titles, 4, size, title, caption)
-    for ax in axes:
-        draw_image(ax, picture, grey=ax in axes[2:])
-    words = tags(labels, None, names)
-    label(axes[0], "there is: " + ", ".join(dict.fromkeys(words)), title=titles[0])
-    draw_boxes(axes[1], corners, labels, words)
-    label(axes[1], f"{len(corners)} boxes with a class", title=titles[1])
-    kinds = [int(k) for k in np.unique(semantic)]
-    pixels = np.stack([semantic == k for k in kinds])
-    paint_masks(axes[2], pixels, [colour_of(k) for k in kinds], [name_of(k, classes) for k in kinds], 0.55)
-    label(axes[2], "a class for each pixel", title=titles[2])
-    paint_masks(axes[3], masks, [colour_of(i) for i in range(len(masks))], words, 0.6)
-    label(axes[3], f"{len(masks)} masks with a class", title=titles[3])
-    return fig
 
 
 def regions_on_maps(

@@ -16,6 +16,8 @@ def test_one_axes_a_map_and_one_for_the_image():
     assert [ax.get_title() for ax in fig.axes] == ["the image", "a", "b", "c"]
     assert fig.caption == "c"
     assert len(viz.attention_maps(MAPS[0], shared=True).axes) == 2  # the map and its colour bar
+    with_image = viz.attention_maps(MAPS[0], image=np.ones((8, 12)), shared=True)
+    assert with_image.axes[-1].get_ylabel() == "attention weight"  # also over an image
 
 
 def test_the_map_lies_over_the_whole_image_and_hides_it_where_much_is_read():

@@ -12,12 +12,9 @@ from minivis import viz
 
 IMAGE = np.random.default_rng(0).random((3, 20, 40)).astype(np.float32)
 BOXES = np.array([[2.0, 3, 12, 13], [20, 5, 38, 18]])
-MASKS = np.zeros((2, 20, 40), bool)
-MASKS[0, 3:13, 2:12] = MASKS[1, 5:18, 20:38] = True
 PARTS = np.arange(20)[:, None] // 10 + np.arange(40) // 20 * 2
 
 PICTURES = {
-    "four_answers": lambda **text: viz.four_answers(IMAGE, [0, 0], BOXES, MASKS, MASKS[0] + 2 * MASKS[1], **text),
     "regions_on_maps": lambda **text: viz.regions_on_maps(
         [np.eye(6)] * 2, [[1, 1, 4, 4]] * 2, [[[1, 1, 2.5, 4]], []], [[[2, 3]], []], ["a", "b"], **text
     ),
@@ -47,12 +44,6 @@ def rectangles(ax):
 
 def corners(patch):
     return patch.get_x(), patch.get_y(), patch.get_x() + patch.get_width(), patch.get_y() + patch.get_height()
-
-
-def test_the_four_answers_count_what_there_is():
-    fig = PICTURES["four_answers"]()
-    texts = [ax.get_xlabel() for ax in fig.axes]
-    assert texts == ["there is: 0", "2 boxes with a class", "a class for each pixel", "2 masks with a class"]
 
 
 def test_bins_region_and_places_are_where_they_are():
@@ -97,8 +88,6 @@ def test_channels_are_numbered_from_1():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: viz.four_answers(IMAGE, [0, 1], BOXES, MASKS[:1], MASKS[0]), "four_answers: masks must be"),
-        (lambda: viz.four_answers(IMAGE, [0], BOXES, MASKS, MASKS[0]), "four_answers: labels must be"),
         (lambda: viz.regions_on_maps([np.ones(3)], [[0, 0, 1, 1]]), "regions_on_maps: maps must be"),
         (lambda: viz.regions_on_maps([np.eye(3)], []), "regions_on_maps: 0 regions for 1 maps"),
         (lambda: viz.anchor_states(IMAGE, BOXES, [0], BOXES), "anchor_states: states must be"),

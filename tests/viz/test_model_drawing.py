@@ -127,6 +127,7 @@ MODELS = {
     "ViT": (lambda: mv.load("vit-digits"), (1, 1, 8, 8)),
     "CNN": (lambda: mv.load("cnn-digits"), (1, 1, 8, 8)),
     "Swin": (lambda: mv.load("swin-shapes"), (1, 3, 64, 64)),
+    "Faster R-CNN": (lambda: mv.load("faster-rcnn-shapes"), (1, 3, 64, 64)),
     "DETR": (lambda: mv.load("detr-shapes"), (1, 3, 64, 64)),
     "DETR panoptic": (lambda: mv.load("detr-panoptic-shapes"), (1, 3, 64, 64)),
     "Mask2Former": (lambda: mv.load("mask2former-shapes"), (1, 3, 64, 64)),
