@@ -2,7 +2,7 @@
 
 Regression of one box, a sliding window, R-CNN, SPP-net, Fast R-CNN with RoIPool and with RoIAlign, then the detectors that
 come with minivis: Faster R-CNN, YOLO, DETR. All see the same scenes. `results` reads what was measured;
-scripts/run_ablations.py measures it again. The costs fall as on the slides: the network runs for every region in R-CNN, once
+scripts/run_ablations.py measures it again. The costs fall as on slide ``C/60-rcnn-times``: the network runs for every region in R-CNN, once
 in SPP-net and Fast R-CNN, and then the proposals take nearly all of the time. What is found differs: R-CNN finds most of those
 three, because each crop is enlarged to 32 x 32 pixels.
 Not here: the networks (models/rcnn.py and others), proposals (vision/proposals.py), the figure (viz/detection_road.py).
