@@ -15,6 +15,7 @@ CHEAP = {"resnet18"}  # the others take seconds each; the book's table runs all
 def test_every_published_size_has_a_row():
     made_of = {name: getattr(getattr(models, name), "__wrapped__", None) for name in models.__all__}
     sizes = {name for name, model in made_of.items() if isinstance(model, type)}
+    sizes -= {"fast_rcnn_vgg16"}  # it reads regions too, not a picture alone
     assert set(PUBLISHED) == sizes | {"LeNet5", "ModernLeNet5"}  # of which there is one size each
 
 

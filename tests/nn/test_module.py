@@ -383,9 +383,9 @@ def test_the_arguments_a_module_was_made_with_are_recorded():
         "width": 3,
         "more": (4, 5),
         "depth": 2,
-        "options": {"heads": 7},
+        "heads": 7,  # an option is an argument like the others
     }
-    assert Inherits(width=3).config == {"width": 3, "more": (), "depth": 2, "options": {}}
+    assert Inherits(width=3).config == {"width": 3, "more": (), "depth": 2}
     assert nn.Linear(3, 2, False).config == {
         "in_features": 3, "out_features": 2, "bias": False, "weight_init": None
     }  # fmt: skip

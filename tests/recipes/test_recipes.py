@@ -53,7 +53,7 @@ def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
     assert sorted(file.replace("_", "-") for file in files) == sorted(
-        [*NAMES, "ablations", "depth", "yolo-heads"]
+        [*NAMES, "ablations", "depth", "detection-road", "yolo-heads"]
     )
 
 
