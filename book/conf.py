@@ -33,7 +33,9 @@ nitpicky = True
 # Another library's: a build looks up nothing in the network.
 nitpick_ignore = [
     ("py:class", "matplotlib.figure.Figure"),
-    ("py:class", "minivis.models.local_resnet.LocalResNet"),  # a base that no reader makes
+    # bases that no reader makes
+    ("py:class", "minivis.models.local_resnet.LocalResNet"),
+    ("py:class", "minivis.models.rcnn.Regions"),
 ]
 nitpick_ignore_regex = [
     ("py:class", r"minivis\..*\._\w+"),  # a base class that is not public

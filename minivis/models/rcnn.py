@@ -592,7 +592,7 @@ class FastRCNN(Module):
         return {"class": named, "box": placed, "loss": named + placed}
 
     def detect(self, images, regions):
-        """For each image the detections, as `region_detections`; arguments as in `RCNN.detect`."""
+        """For each image the detections, as `region_detections`; arguments as in ``RCNN.detect``."""
         with no_grad():
             logits, deltas = self(images, regions)
             scores = to_numpy(ops.softmax(logits, axis=1))[:, 1:]  # (R, K - 1)
