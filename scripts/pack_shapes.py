@@ -191,7 +191,7 @@ def _found(scenes, found, kind):
 
 def _corners(scene):
     """The boxes of a scene, xyxy in pixels."""
-    return mv.vision.box_cxcywh_to_xyxy(scene.boxes) * np.float32(shapes.SIZE)
+    return _shapes.in_pixels(scene.boxes, *scene.image.shape[1:])
 
 
 def _segments(scenes, output, merge):

@@ -37,10 +37,9 @@ SMALL = {
 
 def targets_of(targets, height, width):
     """Targets as these detectors take them: boxes in pixels, labels from 1."""
-    scale = np.array([width, height, width, height], np.float32)
     made = []
     for target in targets:
-        boxes = _shapes.box_cxcywh_to_xyxy(target["boxes"]) * scale
+        boxes = _shapes.in_pixels(target["boxes"], height, width)
         made.append({**target, "boxes": boxes, "labels": target["labels"] + 1})
     return made
 

@@ -22,6 +22,7 @@ __all__ = [
     "PixelNamer",
     "classify",
     "fresh_scenes",
+    "in_pixels",
     "loader",
     "measure_boxes",
     "measure_detector",
@@ -130,7 +131,7 @@ def measure_boxes(model, count=None, split="held-out", seed=None):
         pairs = zip(output.logits.numpy(), output.boxes.numpy(), strict=True)
         height, width = images.shape[2:]
         found = [detr_detections(logits, boxes) for logits, boxes in pairs]
-        return [{**one, "boxes": _in_pixels(one["boxes"], height, width)} for one in found]
+        return [{**one, "boxes": in_pixels(one["boxes"], height, width)} for one in found]
 
     return measure_detector(find, count, split, seed)
 
@@ -144,12 +145,12 @@ def measure_detector(find, count=None, split="held-out", seed=None, kind="boxes"
             found = find(images)
         there = [{"labels": t["labels"], kind: t[kind]} for t in targets]
         if kind == "boxes":
-            there = [{**t, "boxes": _in_pixels(t["boxes"], *images.shape[2:])} for t in there]
+            there = [{**t, "boxes": in_pixels(t["boxes"], *images.shape[2:])} for t in there]
         metric.update(found, there)
     return metric.compute()
 
 
-def _in_pixels(boxes, height, width):
+def in_pixels(boxes, height, width):
     """xyxy in pixels from cxcywh between 0 and 1, as metrics and the detectors with regions take boxes."""
     return box_cxcywh_to_xyxy(boxes) * np.array([width, height, width, height], boxes.dtype)
 

@@ -1,6 +1,6 @@
 """Shared by the studies of many small trainings: each run once, its numbers kept in a file.
 
-Not here: what is trained (ablations.py, depth.py), running all of it (scripts/run_ablations.py).
+Not here: what is trained (ablations.py, depth.py, fcn_shapes.py and others), running all of it (scripts/run_ablations.py).
 """
 
 import time
@@ -15,7 +15,7 @@ __all__ = ["once"]
 def once(out, function, options, seed):
     """Call ``function(out, seed, **options)`` and keep its numbers in the folder; if they are there, only read them.
 
-    Numbers are rounded to four digits, and the seconds of processor time are added.
+    Numbers are rounded to four digits, and the seconds of processor time are added if the function does not return its own.
     """
     same = "_".join([function.__name__, *(f"{name}-{value}" for name, value in sorted(options.items()))])
     path = storage.make_folder(out) / f"{same}_seed-{seed}.json"
@@ -23,7 +23,7 @@ def once(out, function, options, seed):
         start = time.process_time()
         found = function(str(out), seed, **options)
         numbers = {name: _rounded(value) for name, value in found.items()}
-        numbers["seconds"] = round(time.process_time() - start, 1)
+        numbers.setdefault("seconds", round(time.process_time() - start, 1))
         storage.write_files({path: storage.pack_json(numbers)})
     return storage.read_json(path)
 

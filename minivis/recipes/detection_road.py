@@ -2,9 +2,9 @@
 
 Regression of one box, a sliding window, R-CNN, SPP-net, Fast R-CNN with RoIPool and with RoIAlign, then the detectors that
 come with minivis: Faster R-CNN, YOLO, DETR. All see the same scenes. `results` reads what was measured;
-scripts/run_ablations.py measures it again. The costs fall as on slide ``C/60-rcnn-times``: the network runs for every region in R-CNN, once
-in SPP-net and Fast R-CNN, and then the proposals take nearly all of the time. What is found differs: R-CNN finds most of those
-three, because each crop is enlarged to 32 x 32 pixels.
+scripts/run_ablations.py measures it again. The costs fall as on slide ``C/60-rcnn-times``: in R-CNN the network runs for
+every region, in SPP-net and Fast R-CNN once, and then the proposals take nearly all of the time. What is found differs: R-CNN
+finds most of those three, because each crop is enlarged to 32 x 32 pixels.
 Not here: the networks (models/rcnn.py and others), proposals (vision/proposals.py), the figure (viz/detection_road.py).
 """
 
@@ -24,7 +24,6 @@ from minivis.models import RCNN, FastRCNN, OneMap, SingleBox, SPPNet
 from minivis.recipes import _shapes, _studies
 from minivis.train import fit
 from minivis.vision import (
-    box_cxcywh_to_xyxy,
     box_iou,
     detr_detections,
     region_targets,
@@ -98,9 +97,7 @@ def proposals(scene):
 
 def _objects(scene):
     """Boxes (xyxy in pixels) and labels from 1 of the objects of a scene."""
-    height, width = scene.image.shape[1:]
-    boxes = box_cxcywh_to_xyxy(scene.boxes) * np.array([width, height, width, height], np.float32)
-    return boxes, scene.labels + 1
+    return _shapes.in_pixels(scene.boxes, *scene.image.shape[1:]), scene.labels + 1
 
 
 class Proposed:
@@ -390,13 +387,8 @@ def _single(model, image):
     with no_grad():
         logits, boxes = (x.numpy() for x in model(image))
     scores = ops.softmax(logits, axis=1)
-    boxes = _in_pixels(boxes, image)
+    boxes = _shapes.in_pixels(boxes, *image.shape[2:])
     return [{"boxes": boxes, "labels": scores.argmax(axis=1) + 1, "scores": scores.max(axis=1)}]
-
-
-def _in_pixels(boxes, image):
-    height, width = image.shape[2:]
-    return box_cxcywh_to_xyxy(boxes) * np.array([width, height, width, height], boxes.dtype)
 
 
 def regression(out, seed):
@@ -457,7 +449,7 @@ def _set_answer(model, image):
     """Of DETR, in pixels."""
     output = model(image)
     found = detr_detections(output.logits.numpy()[0], output.boxes.numpy()[0])
-    return [{**found, "boxes": _in_pixels(found["boxes"], image)}]
+    return [{**found, "boxes": _shapes.in_pixels(found["boxes"], *image.shape[2:])}]
 
 
 def _region_answer(model, image):

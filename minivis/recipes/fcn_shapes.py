@@ -17,7 +17,7 @@ from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
 from minivis.metrics import confusion_matrix, mean_iou
 from minivis.models import SkipFCN
-from minivis.recipes import _shapes
+from minivis.recipes import _shapes, _studies
 from minivis.recipes.local_attention_shapes import outlines
 from minivis.train import fit
 
@@ -146,34 +146,29 @@ def compare(out, forms=tuple(FORMS), seeds=SEEDS):
         ``found[form]`` has the lists ``mIoU``, ``at borders``, ``elsewhere`` and ``seconds`` (of one core), with a number
         for each seed.
     """
-    folder = storage.make_folder(out)
+    runs = {
+        (form, seed): _studies.once(out, _form, {"skips": FORMS[form]}, seed)
+        for seed in seeds  # the forms share the scenes of a seed
+        for form in forms
+    }
     found = {}
-    for seed in seeds:  # the forms share the scenes of a seed
-        for form in forms:
-            _compared(folder, form, seed)
     for form in forms:
-        rows = [_compared(folder, form, seed) for seed in seeds]
+        rows = [runs[form, seed] for seed in seeds]
         found[form] = {name: [row[name] for row in rows] for name in rows[0]}
     return found
 
 
-def _compared(folder, form, seed):
-    path = folder / f"{form.replace(' ', '-')}_seed-{seed}.json"
-    if not path.exists():
-        backbone, _ = _shapes.trunk(folder, max(1, STEPS * 3 // 8), np.random.default_rng(0), True, 0)
-        rng = np.random.default_rng(seed)
-        model = small_fcn(backbone, rng, FORMS[form])
-        batch_size = COMPARED["batch_size"]
-        batches = DataLoader(
-            _pool(COMPARED["scenes"], seed), batch_size, shuffle=True, drop_last=True, rng=rng, collate=stack
-        )
-        start = time.process_time()
-        _fit(model, batches, COMPARED["steps"])
-        row = {"seconds": round(time.process_time() - start, 1)}
-        found = measure_borders(model, split="validation")
-        row = {name: round(value, 4) for name, value in found.items()} | row
-        storage.write_files({path: storage.pack_json(row)})
-    return storage.read_json(path)
+def _form(out, seed, skips):
+    """One form of the network on the common backbone: what `measure_borders` finds, and the seconds of its training."""
+    backbone, _ = _shapes.trunk(out, max(1, STEPS * 3 // 8), np.random.default_rng(0), True, 0)
+    rng = np.random.default_rng(seed)
+    model = small_fcn(backbone, rng, skips)
+    pool = _pool(COMPARED["scenes"], seed)
+    batches = DataLoader(pool, COMPARED["batch_size"], shuffle=True, drop_last=True, rng=rng, collate=stack)
+    start = time.process_time()
+    _fit(model, batches, COMPARED["steps"])
+    seconds = time.process_time() - start
+    return {**measure_borders(model, split="validation"), "seconds": seconds}
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,6 @@
 Not here: the shared part of the recipes on scenes (_shapes.py), the model (models/unet.py), the loop (train.py).
 """
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
 from minivis.models import UNet
-from minivis.recipes import _shapes
+from minivis.recipes import _shapes, _studies
 from minivis.train import fit
 from minivis.vision import border_weights
 
@@ -81,50 +80,33 @@ def compare(out, seeds=SEEDS):
         ``found[what][form]`` has lists with a number for each seed: ``mIoU`` of all nine classes for the forms of
         ``"skips"``; ``gaps`` and ``elsewhere`` of `measure_gaps` for the forms of ``"borders"``.
     """
-    folder = storage.make_folder(out)
     forms = {
-        "skips": {"with skips": _with_skips, "without": _without_skips},
-        "borders": {"every pixel alike": _alike, "border weights": _weighted},
+        "skips": {"with skips": (_skips, {"skips": True}), "without": (_skips, {"skips": False})},
+        "borders": {
+            "every pixel alike": (_borders, {"weighted": False}),
+            "border weights": (_borders, {"weighted": True}),
+        },
     }
     found = {}
     for what, trainings in forms.items():
         found[what] = {}
-        for form, train in trainings.items():
-            rows = [
-                _measured(folder / f"{form.replace(' ', '-')}_seed-{seed}.json", train, seed)
-                for seed in seeds
-            ]
+        for form, training in trainings.items():
+            rows = [_studies.once(out, *training, seed) for seed in seeds]
             found[what][form] = {name: [row[name] for row in rows] for name in rows[0]}
     return found
 
 
-def _measured(path, train, seed):
-    if not path.exists():
-        start = time.process_time()
-        row = {**train(seed), "seconds": time.process_time() - start}
-        storage.write_files({path: storage.pack_json({name: round(value, 4) for name, value in row.items()})})
-    return storage.read_json(path)
-
-
-def _with_skips(seed, skips=True):
+def _skips(out, seed, skips):
     model = small_unet(np.random.default_rng(seed), skips=skips)
     _fit(model, _shapes.with_pixels, _shapes.classify, seed)
     return _shapes.measure_pixels(model, split="validation")
 
 
-def _without_skips(seed):
-    return _with_skips(seed, skips=False)
-
-
-def _alike(seed, loss=None):
+def _borders(out, seed, weighted):
     options = {"padded": True, "norm": "batch", "dropout": 0.0, "channels": 3}
     model = UNet((8, 16, 32), 2, **options, rng=np.random.default_rng(seed))
-    _fit(model, with_gaps, loss or _every_pixel, seed)
+    _fit(model, with_gaps, _by_weight if weighted else _every_pixel, seed)
     return measure_gaps(model, split="validation")
-
-
-def _weighted(seed):
-    return _alike(seed, loss=_by_weight)
 
 
 def _fit(model, sample, loss, seed):
