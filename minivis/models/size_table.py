@@ -57,6 +57,7 @@ WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 FCN = "Long et al. 2015, table 1"
 DEIT = "Touvron et al. 2021"
 SWIN = "Liu et al. 2021, table 1"
+DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
 MASK2FORMER = "Cheng et al. 2022, table 1"
 SASA = "Ramachandran et al. 2019"
@@ -113,6 +114,13 @@ PUBLISHED = {
     "deit_ti16": Published("6", None, DEIT),
     "deit_s16": Published("22", None, DEIT),
     "deit_b16": Published("87", None, DEIT),
+    "dinov2_s14": Published("22,056,576", None, DINOV2),
+    "dinov2_b14": Published("86,580,480", None, DINOV2),
+    "dinov2_l14": Published("304,368,640", None, DINOV2),
+    "dinov2_g14": Published("1,136,480,768", None, DINOV2),
+    "dinov2_s14_registers": Published("22,058,112", None, DINOV2),
+    "dinov2_b14_registers": Published("86,583,552", None, DINOV2),
+    "dinov2_l14_registers": Published("304,372,736", None, DINOV2),
     "swin_t": Published("29", "4.5", SWIN),
     "swin_s": Published("50", "8.7", SWIN),
     "swin_b": Published("88", "15.4", SWIN),
