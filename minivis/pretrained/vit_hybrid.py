@@ -104,6 +104,7 @@ def names(model, dialect):
     return translate(mine, [*rules, ("head.*", "classifier.*")])
 
 
+WIDTH, HEADS = (768, 12)  # of the published size, a ViT-B
 TIMM_NAMES = r"vit_base_r50_s16_(224|384)"
 STEM = "patch_embed.backbone.stem.conv.weight"
 
@@ -122,6 +123,8 @@ def infer(shapes, config=None):
         shapes[f"patch_embed.backbone.stages.{i}.blocks.0.conv3.weight"][0] for i in range(len(depths))
     ]
     side = math.isqrt(shapes["pos_embed"][1] - 1)
+    heads = {"num_attention_heads": HEADS} if shapes["pos_embed"][2] == WIDTH else {}
+    settings = Settings("vit-hybrid", heads | settings.values)
     bit = {"depths": depths, "hidden_sizes": widths, "embedding_size": shapes[STEM][0]}
     return {
         **vit.sizes_of(shapes, settings, name),

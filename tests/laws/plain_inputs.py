@@ -289,6 +289,21 @@ def _self_attention_2d(rng):
     return {"x": _numbers(rng, B, C, H, W), **weights, "wv": _numbers(rng, C, D), "gamma": gamma}
 
 
+def _weight_standardized_conv2d(rng):
+    B, O, C, M, N = rng.integers(1, 5, 5)  # noqa: E741
+    C += M * N == 1  # a filter of one number has no variance
+    weight = _numbers(rng, O, C, M, N, scale=rng.choice([0.5, 1, 3])) + np.float32(rng.uniform(-1, 1))
+    padding = rng.choice(["same", "number"])
+    padding = "same" if padding == "same" else int(rng.integers(0, 3))
+    least = (1, 1) if padding == "same" else (M, N)
+    H, W = (int(low + rng.integers(0, 5)) for low in least)
+    stride = tuple(int(n) for n in rng.integers(1, 4, 2))
+    options = _some(rng, stride=stride, padding=padding, eps=float(rng.choice([1e-8, 0.1, 1.0])))
+    if "padding" not in options:
+        H, W = H + 1, W + 1
+    return {"x": _numbers(rng, B, C, H, W), "weight": weight, **options}
+
+
 def _spectral_norm(rng):
     shape = rng.integers(1, 5, rng.integers(2, 5))
     weight = _numbers(rng, *shape, scale=rng.choice([0.01, 1, 50]))
@@ -376,6 +391,7 @@ PLAIN = {
     "hinge_g": _hinge_g,
     "self_attention_2d": _self_attention_2d,
     "spectral_norm": _spectral_norm,
+    "weight_standardized_conv2d": _weight_standardized_conv2d,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,
     "non_local": _non_local,

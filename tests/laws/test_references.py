@@ -319,6 +319,31 @@ def spectral_norm(weight, u, iterations=1):
     return weight / (new @ matrix @ right / np.linalg.norm(right)), new
 
 
+def weight_standardized_conv2d(x, weight, stride=1, padding="same", eps=1e-8):
+    """One output at a time; the rows of TensorFlow's padding are found by trying."""
+    count, strides = weight[0].size, pair(stride)
+    out_size, before = [], []
+    for length, k, s, p in zip(x.shape[2:], weight.shape[2:], strides, pair(padding), strict=True):
+        if padding == "same":
+            rows = -(-length // s)
+            p = 0
+            while length + p < (rows - 1) * s + k:
+                p += 1
+        else:
+            rows, p = (length + 2 * p - k) // s + 1, 2 * p
+        out_size.append(rows)
+        before.append(p // 2)
+    out = np.zeros((len(x), len(weight), *out_size))
+    for b, o, i, j in np.ndindex(out.shape):
+        mean = weight[o].sum() / count
+        deviation = math.sqrt(((weight[o] - mean) ** 2).sum() / count + eps)
+        for c, m, n in np.ndindex(weight.shape[1:]):
+            row, column = i * strides[0] + m - before[0], j * strides[1] + n - before[1]
+            if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                out[b, o, i, j] += (weight[o, c, m, n] - mean) / deviation * x[b, c, row, column]
+    return out
+
+
 def mirror(n, length):
     """The pixel that stands for pixel n of a row, also beyond its ends."""
     while not 0 <= n < length:
@@ -409,6 +434,7 @@ THIRD = RIGHT | {
     "hinge_g": lambda fake: sum(-f for f in fake.flat) / fake.size,
     "self_attention_2d": self_attention_2d,
     "spectral_norm": spectral_norm,
+    "weight_standardized_conv2d": weight_standardized_conv2d,
     "conv_transpose2d": conv_transpose,
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
