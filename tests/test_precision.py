@@ -276,6 +276,7 @@ NN = [
     Row("GroupNorm", normal(MAP, scale=300), forward, lambda: nn.GroupNorm(2, 8)),
     Row("Identity", normal(TOKENS), forward, nn.Identity),
     Row("LayerNorm", normal((2, 600), scale=300), forward, lambda: nn.LayerNorm(600)),
+    Row("LayerScale", normal(TOKENS), forward, lambda: nn.LayerScale(8, 0.5)),
     Row("LearnedPositionCode1d", normal(TOKENS), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode1d(9, 8), steps=2),
     Row("LearnedPositionCode2d", normal(MAP), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode2d(9, 9, 8), steps=2),
     Row("Linear", normal((5_000, 8)), forward, lambda: nn.Linear(8, 4), steps=2),
@@ -291,14 +292,17 @@ NN = [
     Row("SinePositionCode1d", normal((1, 5_000, 8)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode1d(8), steps=2),
     Row("SinePositionCode2d", normal((1, 8, 3, 3_000)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode2d(8), steps=2),
     Row("SpectralNorm", normal((5_000, 8)), forward, lambda: nn.SpectralNorm(nn.Linear(8, 4)).eval(), steps=4),
+    Row("SwiGLU", normal(TOKENS), forward, lambda: nn.SwiGLU(8, 16), steps=6),
     Row("Tanh", normal(TOKENS), forward, nn.Tanh, steps=2),
     Row("Transformer", normal(1), lambda layer, x: layer(np.arange(12).reshape(2, 6) % 5, np.arange(8).reshape(2, 4) % 5), lambda: nn.Transformer(8, 2, 1, 1, 16, source_vocabulary=5, target_vocabulary=5), steps=20),
     Row("TransformerDecoder", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoder([nn.TransformerDecoderLayer(8, 2, 16) for _ in range(2)]), steps=20),
     Row("TransformerDecoderLayer", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoderLayer(8, 2, 16), steps=15),
     Row("TransformerEncoder", normal(TOKENS), forward, lambda: nn.TransformerEncoder([nn.TransformerEncoderLayer(8, 2, 16) for _ in range(2)]), steps=15),
     Row("TransformerEncoderLayer", normal(TOKENS), forward, lambda: nn.TransformerEncoderLayer(8, 2, 16), steps=10),
+    Row("WeightStandardizedConv2d", normal(MAP), forward, lambda: nn.WeightStandardizedConv2d(MAP[1], 4, 3), steps=2),
     Row("WindowAttention", normal((1, 6, 8, 8)), forward, lambda: nn.WindowAttention(8, 2, (3, 4), (1, 2)), steps=8),
     Row("spectral_norm", normal((4, 3, 2, 2), (4,)), lambda w, u: nn.spectral_norm(w, u.data)[0], steps=2),
+    Row("weight_standardized_conv2d", normal((2, 3, 5, 6), (4, 3, 3, 2)), lambda x, w: nn.weight_standardized_conv2d(x, w, 2), steps=2),
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {

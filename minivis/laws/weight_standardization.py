@@ -37,7 +37,14 @@ def _zeros_of(length, kernel, stride):
 
 
 def _answer(
-    x, weight, stride=1, padding="same", eps=1e-8, standardise=_standardised, zeros_of=_zeros_of, value="constant"
+    x,
+    weight,
+    stride=1,
+    padding="same",
+    eps=1e-8,
+    standardise=_standardised,
+    zeros_of=_zeros_of,
+    value="constant",
 ):
     """The right answer, and with other parts a wrong one."""
     (M, N), (sy, sx) = weight.shape[2:], _both(stride)
@@ -74,7 +81,7 @@ def _filters(draw, channels, kernel, outputs=2):
 def _case(draw, height=(3, 5), kernel=None, channels=2, **options):
     """A map, and standardised filters of odd size with stride 1, where all paddings are symmetric."""
     kernel = kernel or choose(draw, (3, 3), (1, 3), (3, 1), (3, 5))
-    x = normals(draw, (integer(draw, 1, 2), channels, *sizes(draw, 2, *height)))
+    x = normals(draw, (2, channels, *sizes(draw, 2, *height)))
     return {"x": x, "weight": _filters(draw, channels, kernel), **options}
 
 
@@ -90,20 +97,18 @@ def _big_filters(draw):
 def _one_pixel(draw):
     """A map that is 0 but for one pixel in its middle, so that the output is the filters, turned around."""
     kernel = choose(draw, (3, 3), (1, 3), (3, 1))
-    x = np.zeros((1, 1, 5, 5), np.float32)
-    x[0, 0, 2, 2] = 1
+    x = np.zeros((2, 1, 5, 5), np.float32)
+    x[:, 0, 2, 2] = 1
     return {"x": x, "weight": _filters(draw, 1, kernel)}
 
 
 def _any_height(draw):
-    """Heights that the stride does not divide, kernels at least as large as the stride: nothing else is special."""
-    stride = integer(draw, 2, 3)
-    H, W = (stride * n - choose(draw, 1, 0) for n in sizes(draw, 2, 2, 3))
-    return {
-        "x": normals(draw, (1, 1, H, W)),
-        "weight": _filters(draw, 1, (stride + 2, stride + 2)),
-        "stride": stride,
-    }
+    """Heights that the stride does not divide, and kernels for which the number of zeros is 2, one on each side."""
+    s = integer(draw, 2, 3)
+    left_over = choose(draw, (1, 1), (1, 0), (0, 1))
+    H, W = (s * n - r for n, r in zip(sizes(draw, 2, 2, 3), left_over, strict=True))
+    kernel = tuple(s + 2 - r for r in left_over)
+    return {"x": normals(draw, (2, 1, H, W)), "weight": _filters(draw, 1, kernel), "stride": s}
 
 
 def _odd_zeros(draw):
@@ -120,12 +125,12 @@ def _odd_zeros(draw):
 def _stride_beyond(draw):
     """A kernel smaller than the stride: no zeros are needed, and the last pixels are not read."""
     stride = integer(draw, 2, 3)
-    shape = (1, 3, *(stride * n for n in sizes(draw, 2, 1, 2)))
+    shape = (2, 3, *(stride * n for n in sizes(draw, 2, 2, 3)))
     return {"x": normals(draw, shape), "weight": _filters(draw, 3, (1, 1)), "stride": stride}
 
 
 def _padded(draw):
-    return _case(draw, height=(5, 6), padding=choose(draw, 0, (0, 2), (2, 0), 3))
+    return _case(draw, height=(6, 7), padding=choose(draw, 0, (0, 2), (2, 0), 3))
 
 
 def _large_eps(draw):
@@ -134,11 +139,15 @@ def _large_eps(draw):
 
 def _small_filters(draw):
     case = _case(draw)
-    return {**case, "weight": case["weight"] * np.float32(1e-3)}
+    return {**case, "weight": case["weight"] * np.float32(0.1)}
 
 
 def _plain(draw):
-    return {"x": normals(draw, (1, 2, *sizes(draw, 2, 3, 5))), "weight": _rough(draw, 2, (3, 3))}
+    return {"x": normals(draw, (2, 2, *sizes(draw, 2, 3, 5))), "weight": _rough(draw, 2, (3, 3))}
+
+
+def _without_eps(draw):
+    return {**_plain(draw), "eps": 0.0}
 
 
 def _rough(draw, channels, kernel, outputs=2):
@@ -270,7 +279,7 @@ def scale_of_a_filter(f, case):
 def mean_square(f, case):
     """Of a map with a single 1 the output is the standardised filter, whose squares have the mean 1."""
     count = np.prod(case["weight"].shape[1:])
-    compare((f(case).astype(np.float64) ** 2).sum(axis=(2, 3)) / count, np.ones((1, 2)), 1e-4)
+    compare((f(case).astype(np.float64) ** 2).sum(axis=(2, 3)) / count, np.ones((2, 2)), 1e-4)
 
 
 @family.law(
@@ -284,7 +293,7 @@ def mean_square(f, case):
 def output_size(f, case):
     """The output has ceil(H / stride) rows and ceil(W / stride) columns."""
     rows, columns = (math.ceil(n / case["stride"]) for n in case["x"].shape[2:])
-    compare(np.asarray(f(case).shape), np.array([1, 2, rows, columns]), what="The shape of the output")
+    compare(np.asarray(f(case).shape), np.array([2, 2, rows, columns]), what="The shape of the output")
 
 
 @family.law(
@@ -345,9 +354,13 @@ def padding_as_number(f, case):
     mutant=_with(_eps_outside),
 )
 def eps_inside(f, case):
-    """With filters of variance 1 the output is divided by the root of 1 + eps."""
-    exact = f(case.replace(eps=0.0)).astype(np.float64)
-    compare(f(case), exact / math.sqrt(1 + case["eps"]))
+    """The mean square of the output is divided by 1 + eps / variance: twice the eps adds twice as much."""
+
+    def added(eps):
+        return exact / (f(case.replace(eps=eps)).astype(np.float64) ** 2).mean() - 1
+
+    exact = (f(case.replace(eps=0.0)).astype(np.float64) ** 2).mean()
+    compare(np.asarray(added(2 * case["eps"])), np.asarray(2 * added(case["eps"])), 1e-3)
 
 
 @family.law(
@@ -362,16 +375,29 @@ def defaults(f, case):
     compare(f(case), f(case.replace(**DEFAULTS)).astype(np.float64))
 
 
-family.agrees(
-    "loops",
-    "With filters that are standardised already, each output is the sum of weight times the pixel under it.",
-    inputs=_case,
+@family.law(
+    "not flipped",
+    inputs=_one_pixel,
     equation=r"y_{b,o,i,j} = \sum_{c,m,n} \hat w_{o,c,m,n}\; x_{b,c,i+m,j+n}",
     slide=SLIDE,
-    hint="After the filters are standardised, this is conv2d with zeros around the map: the kernel is not flipped.",
+    hint="After the filters are standardised, this is conv2d with zeros around the map: kernel element (0, 0) lies on the upper "
+    "left pixel of the window.",
     mutant=_with(lambda weight, eps: _standardised(weight, eps)[..., ::-1, ::-1]),
 )
-every_family(family, inputs=_plain, shapes=_any_shape)
+def not_flipped(f, case):
+    """Of a map with a single 1 in its middle the output is the filter turned around, whatever its scale."""
+    out = f(case).astype(np.float64)[0]
+    weight = case["weight"][:, 0].astype(np.float64)
+    (M, N) = weight.shape[1:]
+    rows, columns = slice(2 - M // 2, 3 + M // 2), slice(2 - N // 2, 3 + N // 2)
+    compare(_of_length_1(out[:, rows, columns]), _of_length_1(weight[:, ::-1, ::-1]), 1e-4)
+
+
+def _of_length_1(maps):
+    return maps / np.sqrt((maps * maps).sum(axis=(1, 2), keepdims=True)).clip(1e-9)
+
+
+every_family(family, inputs=_without_eps, shapes=_any_shape)
 
 
 def _strides_exchanged(x, weight, stride=1, padding="same", eps=1e-8):
@@ -402,8 +428,10 @@ for name, hint, answer in (
         "standardised in each channel",
         "You standardise every channel of a filter by itself. Mean and variance are over channels, rows and columns.",
         _with(
-            lambda weight, eps: (weight - weight.mean(axis=(2, 3), keepdims=True))
-            / np.sqrt(weight.var(axis=(2, 3), keepdims=True) + eps)
+            lambda weight, eps: (
+                (weight - weight.mean(axis=(2, 3), keepdims=True))
+                / np.sqrt(weight.var(axis=(2, 3), keepdims=True) + eps)
+            )
         ),
     ),
     (
@@ -433,7 +461,7 @@ for name, hint, answer in (
     ),
     (
         "the padding of PyTorch",
-        "You surround the map with k // 2 zeros on every side, as in PyTorch. TensorFlow's \"same\" depends on the size, and "
+        'You surround the map with k // 2 zeros on every side, as in PyTorch. TensorFlow\'s "same" depends on the size, and '
         "its odd zero lies below and right.",
         _with(zeros_of=_as_in_torch),
     ),

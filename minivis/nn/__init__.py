@@ -21,5 +21,11 @@ from minivis.nn.transformer import *
 from minivis.nn.weight_standardization import *
 from minivis.nn.window_attention import *
 
-_FUNCTIONS = ["drop_path_rates", "looking", "spectral_norm", "survival_schedule", "weight_standardized_conv2d"]
+_FUNCTIONS = [
+    "drop_path_rates",
+    "looking",
+    "spectral_norm",
+    "survival_schedule",
+    "weight_standardized_conv2d",
+]
 __all__ = sorted([*_FUNCTIONS, *(name for name, value in globals().items() if isinstance(value, type))])

@@ -47,9 +47,7 @@ def build(config):
         depth=settings.whole("num_hidden_layers", 12),
         heads=settings.whole("num_attention_heads", 12),
         mlp_ratio=settings.whole("intermediate_size", 3072) / width,
-        num_classes=0
-        if "ViTHybridModel" in settings.architectures()
-        else len(labels_of(config)),
+        num_classes=0 if "ViTHybridModel" in settings.architectures() else len(labels_of(config)),
         dropout=settings.share("hidden_dropout_prob", 0.0),
         attention_dropout=settings.share("attention_probs_dropout_prob", 0.0),
         activation=activation_of(config),
@@ -116,12 +114,12 @@ def infer(shapes, config=None):
     settings = Settings("vit-hybrid", config or {})
     name = settings.of_timm(TIMM_NAMES)
     settings.only(global_pool="token")
-    found = [re.match(r"patch_embed\.backbone\.stages\.(\d+)\.blocks\.(\d+)\.conv3\.weight", n) for n in shapes]
+    found = [
+        re.match(r"patch_embed\.backbone\.stages\.(\d+)\.blocks\.(\d+)\.conv3\.weight", n) for n in shapes
+    ]
     places = {(int(m[1]), int(m[2])) for m in found if m}
     depths = [sum(stage == i for stage, _ in places) for i in sorted({stage for stage, _ in places})]
-    widths = [
-        shapes[f"patch_embed.backbone.stages.{i}.blocks.0.conv3.weight"][0] for i in range(len(depths))
-    ]
+    widths = [shapes[f"patch_embed.backbone.stages.{i}.blocks.0.conv3.weight"][0] for i in range(len(depths))]
     side = math.isqrt(shapes["pos_embed"][1] - 1)
     heads = {"num_attention_heads": HEADS} if shapes["pos_embed"][2] == WIDTH else {}
     settings = Settings("vit-hybrid", heads | settings.values)
@@ -129,7 +127,9 @@ def infer(shapes, config=None):
     return {
         **vit.sizes_of(shapes, settings, name),
         "model_type": "vit-hybrid",
-        "architectures": ["ViTHybridModel" if "head.weight" not in shapes else "ViTHybridForImageClassification"],
+        "architectures": [
+            "ViTHybridModel" if "head.weight" not in shapes else "ViTHybridForImageClassification"
+        ],
         "num_channels": shapes[STEM][1],
         "backbone_config": bit,
         "backbone_featmap_shape": [1, widths[-1], side, side],

@@ -947,7 +947,9 @@ assert bit.stride == 16 and published_hybrid.grid == (24, 24)
 assert sum(p.size for p in published_hybrid.parameters()) == 98_950_952
 
 filters = np.random.default_rng(0).normal(3.0, 5.0, (2, 1, 3, 3))  # any mean, any scale
-standardised = (filters - filters.mean(axis=(1, 2, 3), keepdims=True)) / filters.std(axis=(1, 2, 3), keepdims=True)
+standardised = (filters - filters.mean(axis=(1, 2, 3), keepdims=True)) / filters.std(
+    axis=(1, 2, 3), keepdims=True
+)
 photo = np.random.default_rng(1).random((1, 1, 6, 6))
 np.testing.assert_allclose(
     mv.nn.weight_standardized_conv2d(photo, filters, padding=1),

@@ -88,7 +88,9 @@ def resized(embeddings, height, width, offset=0.0, antialias=False):
     old = round((table.shape[1] - 1) ** 0.5)
     factors = [(length // side + offset) / old for length in (height, width)]
     patches = table[:, 1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    patches = torch.nn.functional.interpolate(patches, scale_factor=factors, mode="bicubic", antialias=antialias)
+    patches = torch.nn.functional.interpolate(
+        patches, scale_factor=factors, mode="bicubic", antialias=antialias
+    )
     return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
 
 

@@ -58,7 +58,8 @@ def test_a_file_that_may_be_of_dino_or_of_timm_is_refused():
     shapes = backbone(768)
     assert dino.infer(shapes) is None
     with pytest.raises(
-        ValueError, match=re.escape('write a config.json that says which it is, {"architecture": "dino_vits16"}')
+        ValueError,
+        match=re.escape('write a config.json that says which it is, {"architecture": "dino_vits16"}'),
     ):
         vit.infer(shapes)
     config = vit.infer(shapes, {"architecture": "vit_base_patch16_224"})
@@ -69,7 +70,8 @@ def test_a_file_that_may_be_of_dino_or_of_timm_is_refused():
 
 def test_a_dino_of_another_size_than_its_name_says_is_refused():
     with pytest.raises(
-        ValueError, match="dino: dino_vits16 has width 384 and patches of 16 x 16, the file's .* 768 and .* 8 x 8"
+        ValueError,
+        match="dino: dino_vits16 has width 384 and patches of 16 x 16, the file's .* 768 and .* 8 x 8",
     ):
         dino.infer(backbone(768, 8), {"architecture": "dino_vits16"})
 
