@@ -116,7 +116,7 @@ def published(name, model, about, parameters, classes=1000, example="", build=No
     constructor.__wrapped__ = model
     constructor.__doc__ = f"""{name}: {about}.
 
-    {parameters:,} parameters for {classes} classes.
+    {parameters:,} parameters {f"for {classes} classes" if classes else "without a head"}.
 
     Parameters
     ----------

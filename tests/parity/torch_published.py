@@ -4,6 +4,7 @@ Not here: which models (make_*_fixtures.py), the comparison (test_published_pari
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,42 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         path.chmod(0o644)
         if path.name not in ("config.json", "model.safetensors", "expected.safetensors"):
             path.unlink()
+
+
+def rename(folder, rules, config):
+    """Rewrite a published folder, gradients included, in the names of the authors' code, with another config.json.
+
+    Parameters
+    ----------
+    folder : path
+        As `publish` has written it.
+    rules : list of (str, str)
+        Regular expressions and what takes their place, one after the other. A name that ends in ``#0``, ``#1``, ... after
+        that is a block of rows of the array of that name, as the query rows are of a packed qkv.
+    config : dict
+        The new config.json.
+    """
+    from safetensors.torch import load_file, save_file
+
+    for file, prefix in (("model.safetensors", ""), ("expected.safetensors", "grad.")):
+        arrays = load_file(folder / file)
+        old = {name[len(prefix) :]: x for name, x in arrays.items() if name.startswith(prefix)}
+        kept = {name: x for name, x in arrays.items() if not name.startswith(prefix)}
+        new = {prefix + name: x for name, x in _packed(old, rules).items()}
+        save_file({name: x.contiguous() for name, x in (kept | new).items()}, folder / file)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _packed(arrays, rules):
+    import torch
+
+    blocks = {}
+    for name, x in arrays.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        name, _, place = name.partition("#")
+        blocks.setdefault(name, {})[place] = x
+    return {name: torch.cat([rows[place] for place in sorted(rows)]) for name, rows in blocks.items()}
 
 
 def reached(x, path):
