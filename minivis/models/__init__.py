@@ -14,6 +14,7 @@ from minivis.models.fcn import *
 from minivis.models.lenet import *
 from minivis.models.local_net import *
 from minivis.models.lr_net import *
+from minivis.models.mae import *
 from minivis.models.mask2former import *
 from minivis.models.mask_rcnn import *
 from minivis.models.non_local import *
