@@ -36,10 +36,8 @@ def _mae_loss(images, prediction, mask, patch, norm_pix=False):
     target = _patches(images, patch)
     target = _normalised(target) if norm_pix else target
     error = np.where(mask[..., None], prediction - target, 0)
-    hidden = mask.sum()
-    numbers = prediction.shape[-1]
-    loss = (error**2).sum() / (hidden * numbers)
-    return np.asarray(loss, prediction.dtype), lambda g: (None, g * 2 * error / (hidden * numbers), None, None, None)
+    count = int(mask.sum()) * prediction.shape[-1]
+    return np.asarray((error**2).sum() / count, prediction.dtype), lambda g: (None, g * 2 * error / count, None, None, None)
 
 
 mae_loss = Family(
@@ -83,24 +81,33 @@ def _pixels(draw):
 
 
 def _coloured(draw):
-    return _images(draw, 1, choose(draw, 3, 2), 1, integer(draw, 2, 3), 2)
+    """A prediction without an error."""
+    case = _images(draw, 1, choose(draw, 3, 2), 1, integer(draw, 2, 3), 2)
+    return {**case, "prediction": _patches(case["images"], 2)}
 
 
 def _uneven(draw):
     """Images with different numbers of hidden patches."""
     case = _images(draw, 2, 1, 2, 2, 2)
-    case["mask"] = np.array([[True, False, False, False], [True, True, True, False]])[:, generator(draw).permutation(4)]
-    return case
+    mask = np.array([[True, False, False, False], [True, True, True, False]])[:, generator(draw).permutation(4)]
+    return {**case, "mask": mask, "prediction": _patches(case["images"], 2)}
 
 
 def _norm(draw):
     return _images(draw, 1, 1, 2, 2, 2, norm_pix=True)
 
 
+def _one_patch(draw):
+    """An image of one patch, hidden, and its normalised pixels."""
+    case = _images(draw, 1, 1, 1, 1, choose(draw, 2, 3), norm_pix=True, hidden=1)
+    return {**case, "prediction": _normalised(_patches(case["images"], case["patch"]))}
+
+
 def _flat(draw):
     case = _norm(draw)
     shape = case["images"].shape
-    return {**case, "images": np.full(shape, choose(draw, 0.5, 2.0, -1.0), np.float32)}
+    images = np.full(shape, choose(draw, 0.5, 2.0, -1.0), np.float32)
+    return {**case, "images": images, "prediction": np.zeros_like(case["prediction"])}
 
 
 def _any_shape(draw):
@@ -140,6 +147,17 @@ def _channels_first(images, patch):
 
 def _by_range(x):
     return (x - x.mean(axis=-1, keepdims=True)) / np.maximum(np.abs(x).max(axis=-1, keepdims=True), 1e-6)
+
+
+def _each_channel(images, prediction, mask, patch, norm_pix=False):
+    """With norm_pix every channel of a patch normalised for itself."""
+    target = _patches(images, patch)
+    if norm_pix:
+        C = images.shape[1]
+        channels = target.reshape(*target.shape[:2], patch**2, C).swapaxes(2, 3)
+        target = _normalised(channels).swapaxes(2, 3).reshape(target.shape) if patch > 1 else target * 0
+    error = np.where(mask[..., None], prediction - target, 0)
+    return np.asarray((error**2).sum() / (mask.sum() * error.shape[-1]), prediction.dtype)
 
 
 def _whole_image(x):
@@ -206,35 +224,55 @@ def mean_of_pixels(f, case):
         raise Broken("Every number is wrong by 2, so the mean square is 4.", expected=np.array(4.0), got=got)
 
 
-for _name, _sentence, _inputs, _equation, _hint, _mutant in (
-    (
-        "colours of a pixel side by side",
-        "In a patch the colours of one pixel are neighbours, as patchify puts them.",
-        _coloured,
-        r"x_n = (\dots, r_{ij}, g_{ij}, b_{ij}, \dots)",
-        "The prediction has the order of patchify: rows, columns, then channels.",
-        _other_order,
-    ),
-    (
-        "all hidden patches alike",
-        "Every hidden patch of the batch counts the same, also if images have different numbers of them.",
-        _uneven,
-        LOSS,
-        "Add up over all images, then divide by the number of all hidden patches.",
-        _by_images,
-    ),
-    (
-        "the unbiased deviation",
-        "With norm_pix the variance of a patch has the divisor P P C - 1.",
-        _norm,
-        NORMALISED,
-        "NumPy's var divides by the number of values; pass ddof=1. The patch 1, 2, 3, 4 becomes -1.162, -0.387, 0.387, 1.162.",
-        _biased,
-    ),
-):
-    mae_loss.agrees(
-        _name, _sentence, inputs=_inputs, equation=_equation, slide=SLIDE, hint=_hint, mutant=_mutant
-    )
+def _costs_nothing(f, case):
+    got = f(case)
+    if not f.is_close(got.reshape(-1)[:1], np.zeros(1)):
+        raise Broken("The prediction is the target, so the loss is 0.", expected=np.array(0.0), got=got)
+
+
+@mae_loss.law(
+    "colours of a pixel side by side",
+    sentence="If every patch is predicted as patchify orders it, the colours of a pixel side by side, the loss is 0.",
+    inputs=_coloured,
+    equation=r"x_n = (\dots, r_{ij}, g_{ij}, b_{ij}, \dots)",
+    slide=SLIDE,
+    hint="The prediction has the order of patchify: rows, columns, then channels.",
+    mutant=_other_order,
+)
+def in_order(f, case):
+    _costs_nothing(f, case)
+
+
+@mae_loss.law(
+    "all hidden patches alike",
+    inputs=_uneven,
+    equation=LOSS,
+    slide=SLIDE,
+    hint="Add up over all images, then divide by the number of all hidden patches.",
+    mutant=_by_images,
+)
+def alike(f, case):
+    """It does not matter which hidden patch of the batch is wrong, also if images have different numbers of them."""
+    losses = []
+    for b, n in np.argwhere(case["mask"]):
+        wrong = case["prediction"].copy()
+        wrong[b, n] += 2
+        losses.append(float(f(case.replace(prediction=wrong)).reshape(-1)[0]))
+    if not f.is_close(np.array(losses), np.full(len(losses), losses[0])):
+        raise Broken("One wrong patch costs more than another.", got=np.array(losses))
+
+
+@mae_loss.law(
+    "the unbiased deviation",
+    sentence="With norm_pix the target is the patch minus its mean, divided by the root of its unbiased variance.",
+    inputs=_one_patch,
+    equation=NORMALISED,
+    slide=SLIDE,
+    hint="NumPy's var divides by the number of values; pass ddof=1. The patch 1, 2, 3, 4 becomes -1.162, -0.387, 0.387, 1.162.",
+    mutant=_biased,
+)
+def unbiased(f, case):
+    _costs_nothing(f, case)
 
 
 @mae_loss.law(
@@ -255,15 +293,18 @@ def no_brightness(f, case):
     compare(f(exact.replace(images=images)), f(exact), rtol=1e-3, atol=1e-4, what="The loss")
 
 
-mae_loss.agrees(
+@mae_loss.law(
     "a flat patch",
-    "A patch of one colour has the normalised pixels 0.",
+    sentence="A patch of one colour has the normalised pixels 0.",
     inputs=_flat,
     equation=NORMALISED,
     slide=SLIDE,
     hint="Its variance is 0, and 0 / 0 is NaN: 1e-6 is added to the variance, inside the root.",
     mutant=_without_eps,
 )
+def flat(f, case):
+    _costs_nothing(f, case)
+
 
 every_family(
     mae_loss,
@@ -279,7 +320,7 @@ values(
     words="a grey image of four patches, two of them hidden",
     anything=_anything,
     hint="Any number of images, colours and hidden patches, with norm_pix and without: compute one patch by hand.",
-    mutant=_never_normalised,
+    mutant=_each_channel,
 )
 EQUATION = r"\bar{\hat x}_n = \frac{2 g}{\lvert M \rvert P^2 C} (\hat x_n - t_n) \text{ for } n \in M, \quad 0 \text{ otherwise}"
 
@@ -288,7 +329,7 @@ def _to_visible_too(g, pulled, args, options):
     images, prediction, mask, patch = args[:4]
     target = _patches(images, patch)
     target = _normalised(target) if options.get("norm_pix") or args[4:] == (True,) else target
-    return (None, g * 2 * (prediction - target) / (mask.sum() * prediction.shape[-1]), None, None, None)
+    return (None, g * 2 * (prediction - target) / (int(mask.sum()) * prediction.shape[-1]), None, None, None)
 
 
 def _half(g, pulled, args, options):
@@ -319,6 +360,11 @@ gradient_values(
     mutant=backward(_mae_loss, _without_norm),
 )
 for name, hint, answer in (
+    (
+        "each channel for itself",
+        "You normalise each colour alone. A patch has one mean and one deviation, over all its P P C numbers.",
+        _each_channel,
+    ),
     (
         "every patch counted",
         "You take the mean over all patches. Only hidden patches count, where the mask is True.",
