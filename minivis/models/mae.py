@@ -126,6 +126,8 @@ class MAE(Module):
     ((2, 16, 48), array([12, 12]))
     """
 
+    head = None  # it has no classes
+
     def __init__(
         self, encoder, decoder_width=512, decoder_depth=8, decoder_heads=16, decoder_mlp_ratio=4.0, ratio=0.75,
         norm_pix=False, activation="gelu", eps=1e-6, rng=None,
@@ -144,10 +146,10 @@ class MAE(Module):
         self.grid = encoder.grid
         self.encoder = encoder
         (width, channels, p, q) = encoder.patch_embed.proj.weight.shape
-        encoder.pos_embed = Parameter(mae_position_table(*self.grid, width), requires_grad=False)
+        encoder.pos_embed = _fixed_codes(self.grid, width)
         self.decoder_embed = Linear(width, decoder_width, weight_init=init.xavier_uniform, rng=rng)
         self.mask_token = Parameter(init.normal((1, 1, decoder_width), 0.02, rng))
-        self.decoder_pos_embed = Parameter(mae_position_table(*self.grid, decoder_width), requires_grad=False)
+        self.decoder_pos_embed = _fixed_codes(self.grid, decoder_width)
         options = {"activation": activation, "layer_norm_eps": eps, "norm_first": True}
         hidden = round(decoder_width * decoder_mlp_ratio)
         self.decoder_blocks = [
@@ -254,6 +256,13 @@ class MAE(Module):
             painted = painted * spread + there.mean(axis=-1, keepdims=True)
         patches = namespace(mask).where(mask[..., None], painted, there)
         return unpatchify(patches, self.patch_size, *images.shape[2:]), mask
+
+
+def _fixed_codes(grid, width):
+    """The position table as a parameter that is saved and counted, and not trained."""
+    table = init.zeros((1, 1 + grid[0] * grid[1], width))  # raises for the sizes of a broken file
+    table[...] = mae_position_table(*grid, width)
+    return Parameter(table, requires_grad=False)
 
 
 def _published(name, patch, width, depth, heads, parameters):
