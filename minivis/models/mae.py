@@ -41,7 +41,7 @@ class MAEOutput(NamedTuple):
     loss: Tensor
 
 
-def mae_position_table(height, width, dim, dtype="float32"):
+def mae_position_table(height, width, dim, *, temperature=10000.0, dtype="float32"):
     """MAE's fixed position codes: those of `sine_position_code` in another order, and zeros for the class token.
 
     Parameters
@@ -50,6 +50,9 @@ def mae_position_table(height, width, dim, dtype="float32"):
         Rows and columns of patches.
     dim : int
         D, divisible by 4.
+    temperature : float, default 10000
+        The wavelengths range from 2 pi to nearly 2 pi times this, in patches. Over a grid of few patches the longer ones
+        hardly change.
     dtype : dtype, default "float32"
         Dtype of the result.
 
@@ -74,7 +77,7 @@ def mae_position_table(height, width, dim, dtype="float32"):
     array([[ 0.  ,  0.  ,  0.  ,  0.  ],
            [ 0.91, -0.42,  0.84,  0.54]], dtype=float32)
     """
-    code = sine_position_code(height, width, dim, dtype=dtype)
+    code = sine_position_code(height, width, dim, temperature=temperature, dtype=dtype)
     code = code.reshape(height * width, 2, dim // 4, 2)  # row or column, wavelength, sine or cosine
     code = code[:, ::-1].swapaxes(2, 3).reshape(1, height * width, dim)
     return np.concatenate([np.zeros((1, 1, dim), code.dtype), code], axis=1)
@@ -104,6 +107,8 @@ class MAE(Module):
         Activation of the decoder's MLPs.
     eps : float, default 1e-6
         Epsilon of the decoder's norms.
+    temperature : float, default 10000
+        Of the sine codes, see `mae_position_table`.
     rng : numpy.random.Generator, int or None
         Draws the starting values, and later which patches are hidden; None is seed 0.
 
@@ -130,7 +135,7 @@ class MAE(Module):
 
     def __init__(
         self, encoder, decoder_width=512, decoder_depth=8, decoder_heads=16, decoder_mlp_ratio=4.0, ratio=0.75,
-        norm_pix=False, activation="gelu", eps=1e-6, rng=None,
+        norm_pix=False, activation="gelu", eps=1e-6, temperature=10000.0, rng=None,
     ):  # fmt: skip
         init.check_sizes(
             "MAE", decoder_width=decoder_width, decoder_depth=decoder_depth, decoder_heads=decoder_heads
@@ -146,10 +151,10 @@ class MAE(Module):
         self.grid = encoder.grid
         self.encoder = encoder
         (width, channels, p, q) = encoder.patch_embed.proj.weight.shape
-        encoder.pos_embed = _fixed_codes(self.grid, width)
+        encoder.pos_embed = _fixed_codes(self.grid, width, temperature)
         self.decoder_embed = Linear(width, decoder_width, weight_init=init.xavier_uniform, rng=rng)
         self.mask_token = Parameter(init.normal((1, 1, decoder_width), 0.02, rng))
-        self.decoder_pos_embed = _fixed_codes(self.grid, decoder_width)
+        self.decoder_pos_embed = _fixed_codes(self.grid, decoder_width, temperature)
         options = {"activation": activation, "layer_norm_eps": eps, "norm_first": True}
         hidden = round(decoder_width * decoder_mlp_ratio)
         self.decoder_blocks = [
@@ -258,10 +263,10 @@ class MAE(Module):
         return unpatchify(patches, self.patch_size, *images.shape[2:]), mask
 
 
-def _fixed_codes(grid, width):
+def _fixed_codes(grid, width, temperature):
     """The position table as a parameter that is saved and counted, and not trained."""
     table = init.zeros((1, 1 + grid[0] * grid[1], width))  # raises for the sizes of a broken file
-    table[...] = mae_position_table(*grid, width)
+    table[...] = mae_position_table(*grid, width, temperature=temperature)
     return Parameter(table, requires_grad=False)
 
 
