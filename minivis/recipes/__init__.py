@@ -20,6 +20,7 @@ RECIPES = (
     "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
+    "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
     "non-local-films",
