@@ -8,6 +8,7 @@ from minivis.losses.adversarial import *
 from minivis.losses.boxes import *
 from minivis.losses.detection import *
 from minivis.losses.mask_prediction import *
+from minivis.losses.masked_words import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
 from minivis.losses.region_masks import *
