@@ -21,6 +21,7 @@ RECIPES = (
     "local-attention-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
+    "mlm-captions",
     "non-local-films",
     "sagan-digits",
     "swin-shapes",
