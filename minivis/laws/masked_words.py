@@ -62,6 +62,8 @@ def _parts(f, case):
 mask_tokens.main = lambda out: np.asarray(_three(out)[0])
 mask_tokens.whole = lambda out: np.stack([np.asarray(part, np.float64) for part in _three(out)])
 
+mask_tokens.read = lambda f, case: mask_tokens.whole(f.result(case.copy())[0])
+
 
 def _stacked(f, case):
     return np.stack([np.asarray(part, np.int64) for part in _parts(f, case)])
@@ -259,7 +261,7 @@ def _targets(f, case):
 
 @mask_tokens.law(
     "as many as asked",
-    inputs=lambda draw: _texts(draw, 100, 200, rate=choose(draw, 0.4, 0.25, 0.6)),
+    inputs=lambda draw: _texts(draw, 20_000, rate=choose(draw, 0.4, 0.25, 0.6)),
     equation=CHOICE,
     slide=SLIDE,
     hint="A word is chosen if its number, drawn from [0, 1), is less than rate.",
@@ -368,7 +370,7 @@ def _any_texts(draw):
 
 values(
     mask_tokens,
-    simplest=lambda draw: _texts(draw, 30, integer(draw, 20, 30)),
+    simplest=lambda draw: _texts(draw, 60, integer(draw, 40, 50)),
     words="texts without special tokens, 15 % chosen",
     anything=_any_texts,
     hint="Texts may consist of special tokens alone, and rate may be 0 or 1.",
@@ -491,11 +493,8 @@ def _all_of_a_text(draw):
 
 
 def _with_zeros(draw):
-    N = integer(draw, 3, 5)
-    case = _scores(draw, (N,), 3, np.ones(N, bool))
-    targets = case["targets"]
-    targets[0] = 0
-    return {**case, "targets": targets}
+    case = _scores(draw, (1,), integer(draw, 2, 4), np.ones(1, bool))
+    return {**case, "targets": np.zeros_like(case["targets"])}
 
 
 def _unequal(draw):
@@ -507,10 +506,9 @@ def _unequal(draw):
 
 
 def _far_off(draw):
-    N = integer(draw, 2, 3)
-    case = _scores(draw, (N,), 3, np.ones(N, bool))
+    case = _scores(draw, (1,), integer(draw, 2, 4), np.ones(1, bool))
     logits = case["logits"].copy()
-    logits[np.arange(N), case["targets"]] -= np.float32(choose(draw, 200, 1000))
+    logits[0, case["targets"]] -= np.float32(choose(draw, 200, 1000))
     return {**case, "logits": logits}
 
 
@@ -528,7 +526,15 @@ def _rest_as_zeros(logits, targets, chosen):
 
 def _without_zeros(logits, targets, chosen):
     counted = chosen & (targets != 0)
-    return _mlm_loss(logits, targets, counted if counted.any() else chosen)[0]
+    return _mlm_loss(logits, targets, counted)[0] if counted.any() else logits.dtype.type(0)
+
+
+def _one_maximum(logits, targets, chosen):
+    """The largest logit of all words is subtracted, of those too that are not chosen."""
+    shifted = logits - logits.max()
+    rows = shifted[chosen]
+    log_p = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
+    return -log_p[np.arange(len(rows)), targets[chosen]].mean()
 
 
 def _by_text(logits, targets, chosen):
@@ -550,8 +556,8 @@ def _rounded(logits, targets, chosen):
     inputs=_some_of_a_text,
     equation=r"\frac{\partial L}{\partial \ell_i} = 0, \quad i \notin M",
     slide=SLIDE,
-    hint="Take the rows of the chosen words first: logits[chosen], targets[chosen].",
-    mutant=_everywhere,
+    hint="Take the rows of the chosen words first, logits[chosen] and targets[chosen], and compute everything from them.",
+    mutant=_one_maximum,
 )
 def _others(f, case):
     """The logits of words that are not chosen have no influence at all."""
@@ -566,14 +572,13 @@ def _others(f, case):
 
 mlm_loss.agrees(
     "mean over the chosen words",
-    "The loss is the mean over the chosen words, not their sum.",
-    inputs=_all_of_a_text,
+    "The loss is the mean over the chosen words of all texts together.",
+    inputs=_unequal,
     equation=LOSS,
     slide=SLIDE,
-    hint="Divide by the number of chosen words: otherwise the loss would grow with the length of the texts.",
-    mutant=lambda logits, targets, chosen: (
-        _mlm_loss(logits, targets, chosen)[0] * chosen.sum(dtype=logits.dtype)
-    ),
+    hint="Divide once, by the number of all chosen words: in a mean of the texts' means, words of texts with few chosen "
+    "words would count more.",
+    mutant=_by_text,
 )
 mlm_loss.agrees(
     "word 0 counts",
@@ -582,14 +587,6 @@ mlm_loss.agrees(
     equation=LOSS,
     hint="Only chosen says what counts; a target of 0 is a word like any other.",
     mutant=_without_zeros,
-)
-mlm_loss.agrees(
-    "all texts together",
-    "The mean runs over the chosen words of all texts together.",
-    inputs=_unequal,
-    equation=LOSS,
-    hint="In a mean of the texts' means, words of texts with few chosen words would count more.",
-    mutant=_by_text,
 )
 mlm_loss.agrees(
     "sure and wrong",
