@@ -48,6 +48,7 @@ PARTS = {
     "recipes.depth": "What depth does",
     "recipes.detection_road": "The road of detectors in one table",
     "recipes.fcn_shapes": "What finer maps are worth",
+    "recipes.hidden_words": "What learning from hidden words depends on",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "recipes.non_local_films": "What joining the frames of a film is worth",
     "recipes.yolo_heads": "What the head of YOLO does",

@@ -7,11 +7,10 @@ Not here: the model (models/bert.py), hiding words and the loss (losses/masked_w
 
 import itertools
 import re
-from pathlib import Path
 
 import numpy as np
 
-from minivis import ops, optim, storage
+from minivis import ops, optim
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
@@ -26,9 +25,9 @@ __all__ = [
     "TOKENIZER",
     "captions",
     "fitting",
+    "gaps",
     "measure",
     "predict",
-    "results",
     "run",
     "score",
     "small_bert",
@@ -39,7 +38,6 @@ STEPS = 2000
 BATCH = 64
 LENGTH = 48  # eight objects and three grounds make 45 words; [START] and [END] beside them
 VALIDATION = 60  # captions that are scored now and then during training
-RESULTS = Path(__file__).with_suffix(".json")
 
 TOKENIZER = WordTokenizer(shapes.CAPTION_WORDS)
 KINDS = {
@@ -101,13 +99,12 @@ def _text(words):
 # ------------------------------------------------------------------ training
 
 
-def small_bert(rng=None, positions="learned"):
-    """The model: 2 layers of width 64, 4 heads, 0.1 million parameters."""
+def small_bert(rng=None, positions="learned", spread=0.5):
+    """The model: 2 layers of width 64, 4 heads, 0.1 million parameters; embeddings begin with a wider spread than BERT's."""
     model = BERT(len(TOKENIZER), LENGTH, 64, 2, 4, types=0, positions=positions, rng=rng)
-    # The published spread of 0.02 is for far longer trainings: with it the model takes long to see which place is which
     tables = [model.words] + ([model.positions] if positions == "learned" else [])
     for table in tables:
-        table.weight.data *= 25
+        table.weight.data *= spread / 0.02
     return model
 
 
@@ -120,9 +117,9 @@ def _numbered(scene):
     return (TOKENIZER.encode(scene.caption, LENGTH),)
 
 
-def hidden(ids, rng):
+def hidden(ids, rng, rate=0.15):
     """What a batch of captions (B, N) is trained on, (3, B, N): inputs, targets, and 1 where a word counts."""
-    return np.stack(mask_tokens(ids, rng, len(TOKENIZER), TOKENIZER.mask_id, TOKENIZER.special_ids))
+    return np.stack(mask_tokens(ids, rng, len(TOKENIZER), TOKENIZER.mask_id, TOKENIZER.special_ids, rate))
 
 
 def loss(model, batch):
@@ -226,13 +223,14 @@ def _costs(model, ids):
     return ops.cross_entropy(logits, ids[places], reduction="none")
 
 
-def _gaps(found):
+def gaps(found):
+    """For each kind of word, by how many nats the cross-entropy that `score` found is above the grammar's entropy."""
     return {kind: row["cross-entropy"] - row["entropy"] for kind, row in found.items()}
 
 
 def _figures(found):
     """One flat dict: the largest gap, then of each kind its cross-entropy and the grammar's entropy."""
-    figures = {"largest gap": max(map(abs, _gaps(found).values()))}
+    figures = {"largest gap": max(map(abs, gaps(found).values()))}
     for kind, row in found.items():
         figures[kind] = row["cross-entropy"]
         figures[f"{kind}, grammar"] = row["entropy"]
@@ -243,17 +241,3 @@ def measure(model, count=None, seed=None):
     """The largest gap between cross-entropy and entropy, in nats, and both for each kind; see `recipes.measure`."""
     found = score(model, count or _shapes.COUNT, "held-out", 0 if seed is None else 1 + seed)
     return _shapes.with_value("largest gap", _figures(found))
-
-
-# ------------------------------------------------------------------ the study of position codes
-
-
-def results():
-    """The measured comparison of learned position codes with sines and cosines; numbers for each of three seeds.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing or broken.
-    """
-    return storage.read_json(RESULTS)["results"]
