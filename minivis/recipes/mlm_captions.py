@@ -23,9 +23,11 @@ from minivis.train import fit
 __all__ = [
     "KINDS",
     "TOKENIZER",
+    "as_text",
     "captions",
     "fitting",
     "gaps",
+    "hidden_one_by_one",
     "measure",
     "predict",
     "run",
@@ -48,6 +50,7 @@ KINDS = {
     "ground": shapes.STUFF,
     "joining": (",", "and", "on"),
 }
+KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
 
 
 # ------------------------------------------------------------------ the grammar
@@ -89,10 +92,11 @@ def fitting(words, place):
     ['grass', 'sand']
     """
     before, after = words[:place], words[place + 1 :]
-    return [word for word in shapes.CAPTION_WORDS if GRAMMAR.fullmatch(_text([*before, word, *after]))]
+    return [word for word in shapes.CAPTION_WORDS if GRAMMAR.fullmatch(as_text([*before, word, *after]))]
 
 
-def _text(words):
+def as_text(words):
+    """The text of a list of words."""
     return " ".join(words).replace(" ,", ",")
 
 
@@ -147,9 +151,8 @@ def run(out, seed=0, steps=STEPS, resume=False):
     model = small_bert(rng)
 
     def evaluate(model):
-        return {
-            f"validation {kind}": gap for kind, gap in _gaps(score(model, VALIDATION, "validation")).items()
-        }
+        found = gaps(score(model, VALIDATION, "validation"))
+        return {f"validation {kind}": gap for kind, gap in found.items()}
 
     batches = _batches(steps, rng, seed)
     history = train(model, batches, steps, out=out, resume=resume, settings=facts, evaluate=evaluate)
@@ -191,17 +194,12 @@ def score(model, count, split="held-out", seed=0):
         For each kind of word in `KINDS`: ``cross-entropy`` and ``entropy``, both in nats, means over its places;
         ``places``, their number.
     """
-    kind_of = {word: kind for kind, words in KINDS.items() for word in words}
     costs = {kind: [] for kind in KINDS}
     entropies = {kind: [] for kind in KINDS}
-    drawn = captions(count, split, seed)
-    for i in range(count):
-        ids = drawn[i][0]
-        words = split_words(TOKENIZER.decode(ids))
-        for place, cost in enumerate(_costs(model, ids[: len(words) + 2])):
-            kind = kind_of[words[place]]
-            costs[kind].append(cost)
-            entropies[kind].append(np.log(len(fitting(words, place))))
+    for words, place, cost in hidden_one_by_one(model, count, split, seed):
+        kind = KIND_OF[words[place]]
+        costs[kind].append(cost)
+        entropies[kind].append(np.log(len(fitting(words, place))))
     return {
         kind: {
             "cross-entropy": float(np.mean(costs[kind])),
@@ -211,6 +209,16 @@ def score(model, count, split="held-out", seed=0):
         for kind in KINDS
         if costs[kind]
     }
+
+
+def hidden_one_by_one(model, count, split="held-out", seed=0):
+    """Hide each word of each caption alone: yields the words, which is hidden, and minus the log of its probability."""
+    drawn = captions(count, split, seed)
+    for i in range(count):
+        ids = drawn[i][0]
+        words = split_words(TOKENIZER.decode(ids))
+        for place, cost in enumerate(_costs(model, ids[: len(words) + 2])):
+            yield words, place, float(cost)
 
 
 def _costs(model, ids):
