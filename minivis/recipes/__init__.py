@@ -23,6 +23,7 @@ RECIPES = (
     "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
+    "mlm-captions",
     "non-local-films",
     "sagan-digits",
     "swin-shapes",

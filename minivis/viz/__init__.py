@@ -28,6 +28,7 @@ from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
+from minivis.viz.words import *
 from minivis.viz.yolo import *
 
 # The functions and constants that `import *` has brought, without the names of the files.

@@ -269,6 +269,23 @@ def _drop_path(rng):
     return {"x": x, "rate": rate, "training": bool(rng.random() < 0.8), "rng": draws}
 
 
+def _mask_tokens(rng):
+    V = int(rng.choice([5, 30, 400]))
+    shape = tuple(int(n) for n in rng.integers(1, 30, rng.integers(1, 4)))
+    special = tuple(int(n) for n in rng.choice(V, int(rng.choice([1, 3, V])), replace=False))
+    case = {"ids": rng.integers(0, V, shape), "rng": np.random.default_rng(int(rng.integers(2**32)))}
+    case |= {"vocabulary": V, "mask_id": special[0], "special_ids": special}
+    return case | _some(rng, rate=float(rng.choice([0, 0.05, 0.15, 0.4, 0.8, 1])))
+
+
+def _mlm_loss(rng):
+    *shape, V = (int(n) for n in rng.integers(1, 7, rng.integers(2, 5)))
+    chosen = rng.random(shape) < rng.choice([0.1, 0.5, 1])
+    chosen.flat[rng.integers(chosen.size)] = True
+    logits = _numbers(rng, *shape, V, scale=rng.choice([1, 10]))
+    return {"logits": logits, "targets": rng.integers(0, V, shape), "chosen": chosen}
+
+
 def _survival_schedule(rng):
     return {"layers": int(rng.integers(1, 60)), "last": float(rng.uniform(0, 1))}
 
@@ -400,6 +417,8 @@ def _steering_kernel_regression(rng):
 PLAIN = {
     "residual_block": _residual_block,
     "drop_path": _drop_path,
+    "mask_tokens": _mask_tokens,
+    "mlm_loss": _mlm_loss,
     "survival_schedule": _survival_schedule,
     "odeint": _odeint,
     "patchify": _patchify,

@@ -248,6 +248,27 @@ def drop_path(x, rate, training, rng):
     return out
 
 
+def mask_tokens(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
+    """Word by word, with the numbers drawn in the same order."""
+    choice, how = rng.random(ids.shape), rng.random(ids.shape)
+    words = rng.integers(vocabulary, size=ids.shape)
+    inputs, chosen = ids.copy(), np.zeros(ids.shape, bool)
+    for place, word in np.ndenumerate(ids):
+        if word not in special_ids and choice[place] < rate:
+            chosen[place] = True
+            if how[place] < 0.8:
+                inputs[place] = mask_id
+            elif how[place] < 0.9:
+                inputs[place] = words[place]
+    return inputs, ids, chosen
+
+
+def mlm_loss(logits, targets, chosen):
+    """Word by word."""
+    losses = [scipy.special.logsumexp(logits[i]) - logits[i][targets[i]] for i in zip(*np.nonzero(chosen))]  # noqa: B905
+    return sum(losses) / len(losses)
+
+
 def survival_schedule(layers, last):
     return np.interp(np.arange(1, layers + 1), [0, layers], [1, last])
 
@@ -467,6 +488,8 @@ THIRD = RIGHT | {
     "cosine_schedule": cosine_schedule,
     "residual_block": residual_block,
     "drop_path": drop_path,
+    "mask_tokens": mask_tokens,
+    "mlm_loss": mlm_loss,
     "survival_schedule": survival_schedule,
     "odeint": odeint,
     "hinge_d": lambda real, fake: (
