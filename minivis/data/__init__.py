@@ -13,6 +13,7 @@ from minivis.data import (
     photos,
     shapes,
     transforms,
+    words,
 )
 from minivis.data.images import read_image
 from minivis.data.loader import DataLoader
@@ -31,4 +32,5 @@ __all__ = [
     "read_image",
     "shapes",
     "transforms",
+    "words",
 ]

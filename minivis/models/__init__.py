@@ -5,6 +5,7 @@ Not here: layers (nn/), training (train.py, recipes/).
 """
 
 from minivis.models.alexnet import *
+from minivis.models.bert import *
 from minivis.models.cifar_resnet import *
 from minivis.models.clip import *
 from minivis.models.clip_resnet import *
