@@ -6,6 +6,7 @@ Not here: the encoders (models/clip.py), losses that compare views of one pictur
 import math
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.backend import namespace, to_numpy
 from minivis.complaints import named
 from minivis.debugging import may_read
@@ -77,8 +78,8 @@ def clip_loss(image_features, text_features, logit_scale, same=None):
 
 def _row_by_row(logits, same):
     """The mean cross-entropy of the rows: the right column is that of the row's own number, or any that is the same."""
-    xp = namespace(logits)
     if same is None:
+        xp = namespace(logits.data if isinstance(logits, Tensor) else logits)
         return ops.cross_entropy(logits, xp.arange(len(logits)))
     target = same / same.sum(axis=1, keepdims=True)
     return ops.sum(ops.log_softmax(logits, axis=1) * -target.astype(logits.dtype)) / len(logits)
