@@ -29,7 +29,15 @@ ATTRIBUTES = {"colour": shapes.COLOURS, "shape": shapes.THINGS, "texture": shape
 
 def small_clip(backbone, rng, **options):
     """The model: a ViT of two blocks on a backbone's map, a causal text encoder of two blocks, 64 numbers a picture or text."""
-    options = {"width": 64, "depth": 2, "heads": 4, "mlp_ratio": 2, "text_width": 48, "embedding": 64, **options}
+    options = {
+        "width": 64,
+        "depth": 2,
+        "heads": 4,
+        "mlp_ratio": 2,
+        "text_width": 48,
+        "embedding": 64,
+        **options,
+    }
     sizes = {name: options[name] for name in ("width", "depth", "heads", "mlp_ratio")}
     image = ViT(shapes.SIZE, 1, **sizes, num_classes=0, backbone=backbone, rng=rng)
     text = {"width": options["text_width"], "depth": 2, "heads": 4, "end_id": TOKENIZER.end_id}
@@ -55,7 +63,15 @@ def contrast(model, images, tokens):
 
 def captions():
     """Every caption that a scene of one shape can have, 1,344 in all."""
-    grounds = ["grass", "sand", "water", "grass and sand", "grass and water", "sand and water", "grass, sand and water"]
+    grounds = [
+        "grass",
+        "sand",
+        "water",
+        "grass and sand",
+        "grass and water",
+        "sand and water",
+        "grass, sand and water",
+    ]
     return [
         f"{'an' if colour == 'orange' else 'a'} {colour} {texture} {shape} on {ground}"
         for colour in shapes.COLOURS
