@@ -32,7 +32,9 @@ def randomise(model, seed):
     return model
 
 
-def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, noise=None, fixed=(), **options):
+def publish(
+    folder, model, images, mask=None, outputs=("logits",), seed=0, noise=None, fixed=(), tokens=None, **options
+):
     """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
 
     Parameters
@@ -53,6 +55,8 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, noise
         Decides which patches a masked autoencoder hides.
     fixed : sequence of str
         Ends of the names of tables that do not learn.
+    tokens : tensor of int, (T, L), optional
+        Texts, for a model that takes images and texts by name.
     **options
         Of the model's forward.
     """
@@ -68,7 +72,10 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, noise
         options["noise"] = noise
     torch.set_default_dtype(torch.float64)  # some tables and losses are made in the default dtype
     try:
-        found = model(images, **options)
+        if tokens is None:
+            found = model(images, **options)
+        else:
+            found = model(pixel_values=images, input_ids=tokens, **options)
         outputs = outputs if isinstance(outputs, dict) else {name: name for name in outputs}
         results = {ours: reached(found, theirs) for ours, theirs in outputs.items()}
         generator = torch.Generator().manual_seed(seed + 1)
@@ -80,6 +87,7 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, noise
         torch.set_default_dtype(torch.float32)
     expected = {"input.images": images} | ({} if mask is None else {"input.mask": mask})
     expected |= {} if noise is None else {"input.noise": noise}
+    expected |= {} if tokens is None else {"input.tokens": tokens}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
     learned = [(n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))]
