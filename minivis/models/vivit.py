@@ -6,6 +6,7 @@ Not here: attention split in space and time (vision/factorised_attention.py), tu
 (vision/tubelets.py), training (recipes/), published weights (pretrained/).
 """
 
+import math
 import re
 
 import numpy as np
@@ -57,11 +58,13 @@ class TubeletEmbed(Module):
     tubelet : (int, int, int)
         Frames, height and width of a block.
     rng : numpy.random.Generator
-        Draws the starting values: Xavier; the bias is 0.
+        Draws the starting values: Xavier's, for the matrix (D, C t P P); the bias is 0.
     """
 
     def __init__(self, channels, width, tubelet, rng):
-        self.weight = Parameter(init.xavier_uniform((width, channels, *tubelet), rng))
+        kernel = (channels, *tubelet)
+        matrix = init.xavier_uniform((width, math.prod(kernel)), rng)
+        self.weight = Parameter(matrix.reshape(width, *kernel))
         self.bias = Parameter(init.zeros((width,)))
 
     def forward(self, video):
