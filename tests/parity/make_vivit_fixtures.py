@@ -4,6 +4,9 @@ Written with torch 2.13.0 and transformers 4.57.6, seeds as given, from the repo
 parity:  python -m tests.parity.make_vivit_fixtures
 """
 
+import importlib.util
+
+from tests.parity.make_torchvision_fixtures import torchvision_models
 from tests.parity.torch_published import images, main, publish
 
 SMALL = {
@@ -25,6 +28,8 @@ def vivit(seed=0, kind="VivitForVideoClassification", **options):
         import torch
         import transformers
 
+        if importlib.util.find_spec("torchvision"):
+            torchvision_models()  # transformers' ViViT imports it where it is there
         torch.set_default_dtype(torch.float64)
         config = transformers.VivitConfig(**{**SMALL, **options})
         classifies = kind != "VivitModel"

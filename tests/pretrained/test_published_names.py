@@ -58,6 +58,11 @@ CONFIGS = {
         "num_attention_heads": 6,
         "intermediate_size": 1536,
     },
+    "hf_vivit_b_16x2_kinetics400": {
+        "model_type": "vivit",
+        "architectures": ["VivitForVideoClassification"],
+        "num_labels": 400,
+    },
     "hf_deit_base_distilled_patch16_224": {"model_type": "deit", "num_labels": 1000},
     "hf_resnet_50": {"model_type": "resnet", "num_labels": 1000},
     "hf_swin_tiny_patch4_window7_224": {**SWIN_T, "num_labels": 1000},
