@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth, detection_road, yolo_heads
+from minivis.recipes import ablations, depth, detection_road, vivit_variants, yolo_heads
 
 STUDIES = {
     "ablations": ablations,
     "depth": depth,
     "detection_road": detection_road,
+    "vivit_variants": vivit_variants,
     "yolo_heads": yolo_heads,
 }
 
@@ -41,7 +42,7 @@ def main():
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
         if study is ablations:
             pool.submit(ablations.backbone, str(out)).result()
-        if study is detection_road:
+        if hasattr(study, "prepare"):
             for seed in study.SEEDS:
                 pool.submit(detection_road.prepare, str(out), seed).result()
         choices = {  # each training once; ordered by seed, so that a process can use its scenes again

@@ -411,7 +411,9 @@ class ViViT(Module):
                 f"ViViT: {wrong[0]} of the image model has another size (there: {state[wrong[0]].shape}, "
                 f"here: {mine[wrong[0]].shape})"
             )
-        if missing := [name for name in mine if name not in state and not name.startswith(("head", "temporal"))]:
+        if missing := [
+            name for name in mine if name not in state and not name.startswith(("head", "temporal"))
+        ]:
             raise ValueError(f"ViViT: the image model has nothing for {missing[0]}")
         self.load_state_dict({**mine, **state})
         return self
@@ -484,7 +486,10 @@ vivit_b16x2_factorised_encoder = _published(
     "vivit_b16x2_factorised_encoder", ENCODER, 115_062_928, _SIZE + "then 4 blocks in time"
 )
 vivit_b16x2_factorised_attention = _published(
-    "vivit_b16x2_factorised_attention", SELF_ATTENTION, 117_319_312, _SIZE + "attention in space, then in time"
+    "vivit_b16x2_factorised_attention",
+    SELF_ATTENTION,
+    117_319_312,
+    _SIZE + "attention in space, then in time",
 )
 vivit_b16x2_factorised_heads = _published(
     "vivit_b16x2_factorised_heads", DOT_PRODUCT, 88_952_464, _SIZE + "half of them in space, half in time"

@@ -23,6 +23,7 @@ from minivis.vision import sine_position_code, sine_position_code_1d, unpatchify
 
 __all__ = [
     "PictureReader",
+    "backwards",
     "films",
     "image_model",
     "measure",
@@ -71,6 +72,11 @@ def shuffled(film):
     """A sample whose frames are in another order, drawn from the film itself: the same in every call."""
     order = np.random.default_rng(int(film.masks.sum())).permutation(len(film.frames))
     return film.frames[order], film.direction
+
+
+def backwards(film):
+    """A sample whose frames run backwards, and the direction that it has then."""
+    return film.frames[::-1].copy(), (film.direction + 2) % len(DIRECTIONS)
 
 
 def prepare(pictures):
@@ -228,12 +234,13 @@ def run(out, seed=0, steps=STEPS, resume=False):
 # ------------------------------------------------------------------ measuring
 
 
-def score(model, drawn):
-    """The share of films whose direction is right."""
+def score(model, drawn, modulo=len(DIRECTIONS)):
+    """The share of films whose direction is right; with ``modulo=2``, of those whose axis is right."""
     right = []
     for frames, directions in DataLoader(drawn, 50):
         with no_grad():
-            right.append(model(prepare(frames)).numpy().argmax(axis=1) == directions)
+            found = model(prepare(frames)).numpy().argmax(axis=1)
+        right.append(found % modulo == directions % modulo)
     return float(np.concatenate(right).mean())
 
 

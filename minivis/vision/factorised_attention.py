@@ -117,7 +117,9 @@ def factorised_heads(query, key, value, order="space_time"):
         )
     h = query.shape[3]
     if h % 2:
-        raise ValueError(f"factorised_heads: half of the heads look at each axis, so {h} heads are odd by one")
+        raise ValueError(
+            f"factorised_heads: half of the heads look at each axis, so {h} heads are odd by one"
+        )
     halves = slice(None, h // 2), slice(h // 2, None)
     found = []
     for axis, half in zip(order.split("_"), halves, strict=True):

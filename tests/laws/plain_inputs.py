@@ -298,7 +298,9 @@ def _factorised_attention(rng):
 def _factorised_heads(rng):
     B, T, N, half, width = (int(n) for n in rng.integers(1, 5, 5))
     scale = rng.choice([1, 3])
-    tokens = {name: _numbers(rng, B, T, N, 2 * half, width, scale=scale) for name in ("query", "key", "value")}
+    tokens = {
+        name: _numbers(rng, B, T, N, 2 * half, width, scale=scale) for name in ("query", "key", "value")
+    }
     return tokens | _some(rng, order=str(rng.choice(["space_time", "time_space"])))
 
 
