@@ -36,6 +36,7 @@ from minivis.models.swin import *
 from minivis.models.unet import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
+from minivis.models.vivit import *
 from minivis.models.wide_resnet import *
 from minivis.models.yolo import *
 from minivis.models.yolo_v2 import *

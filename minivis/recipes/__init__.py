@@ -31,6 +31,7 @@ RECIPES = (
     "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "vivit-films",
     "yolo-shapes",
 )
 

@@ -311,6 +311,39 @@ def _non_local(rng):
     return {"x": x, **weights, "w_z": _numbers(rng, C, inner), **options}
 
 
+def _tubelet_embed(rng):
+    B, C, D, t, p, q = (int(n) for n in rng.integers(1, 4, 6))
+    T, H, W = np.array([t, p, q]) * rng.integers(1, 4, 3)
+    return {
+        "video": _numbers(rng, B, T, C, H, W),
+        "weight": _numbers(rng, D, C, t, p, q),
+        "bias": _numbers(rng, D),
+    }
+
+
+def _factorised_attention(rng):
+    heads = int(rng.integers(1, 4))
+    B, T, N = (int(n) for n in rng.integers(1, 5, 3))
+    D = heads * int(rng.integers(1, 4))
+    scale = rng.choice([0.5, 1.5])
+    weights = {}
+    for name in ("query", "key", "value", "out"):
+        for axis in ("space", "time"):
+            weights[f"{axis}.{name}.weight"] = _numbers(rng, D, D, scale=scale)
+            weights[f"{axis}.{name}.bias"] = _numbers(rng, D)
+    order = _some(rng, order=str(rng.choice(["space_time", "time_space"])))
+    return {"x": _numbers(rng, B, T, N, D), "weights": weights, "heads": heads, **order}
+
+
+def _factorised_heads(rng):
+    B, T, N, half, width = (int(n) for n in rng.integers(1, 5, 5))
+    scale = rng.choice([1, 3])
+    tokens = {
+        name: _numbers(rng, B, T, N, 2 * half, width, scale=scale) for name in ("query", "key", "value")
+    }
+    return tokens | _some(rng, order=str(rng.choice(["space_time", "time_space"])))
+
+
 def _hinge_d(rng):
     scale = rng.choice([1, 3, 100])
     real, fake = (_numbers(rng, *rng.integers(1, 5, rng.integers(1, 4)), scale=scale) for _ in range(2))
@@ -462,5 +495,8 @@ PLAIN = {
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,
     "non_local": _non_local,
+    "tubelet_embed": _tubelet_embed,
+    "factorised_attention": _factorised_attention,
+    "factorised_heads": _factorised_heads,
     **PLAIN_DETECTION,
 }

@@ -471,6 +471,52 @@ def cosine_schedule(start, end, steps, warmup=0):
     n = steps - warmup
     found += [end + (start - end) * math.cos(math.pi * i / (2 * n)) ** 2 for i in range(n)]
     return np.array(found)
+def tubelet_embed(video, weight, bias):
+    """One token at a time: the numbers of its block times those of the kernel."""
+    B, T, _, H, W = video.shape
+    D, _, t, p, q = weight.shape
+    out = np.empty((B, T // t, (H // p) * (W // q), D))
+    for b, k, n, d in np.ndindex(out.shape):
+        i, j = divmod(n, W // q)
+        block = video[b, k * t : (k + 1) * t, :, i * p : (i + 1) * p, j * q : (j + 1) * q]
+        out[b, k, n, d] = sum((block[s] * weight[d, :, s]).sum() for s in range(t)) + bias[d]
+    return out
+
+
+def factorised_attention(x, weights, heads, order="space_time"):
+    """One frame at a time in space, one place at a time in time."""
+
+    def attended(tokens, axis):
+        own = {f"{kind}_{name[0]}": weights[f"{axis}.{name}.{long}"]
+               for name in ("query", "key", "value", "out") for kind, long in (("w", "weight"), ("b", "bias"))}  # fmt: skip
+        return multi_head(tokens[None], tokens[None], tokens[None], own, heads)[0]
+
+    for axis in order.split("_"):
+        out = x.copy()
+        for b in range(len(x)):
+            if axis == "space":
+                for t in range(x.shape[1]):
+                    out[b, t] += attended(x[b, t], axis)
+            else:
+                for n in range(x.shape[2]):
+                    out[b, :, n] += attended(x[b, :, n], axis)
+        x = out
+    return x
+
+
+def factorised_heads(query, key, value, order="space_time"):
+    """One head and one frame, or one place, at a time."""
+    B, T, N, h, _ = query.shape
+    attend = attention()
+    out = np.empty(query.shape)
+    for b, i in np.ndindex(B, h):
+        q, k, v = (x[b, :, :, i] for x in (query, key, value))
+        if order.split("_")[i >= h // 2] == "space":
+            out[b, :, :, i] = [attend(q[t], k[t], v[t]) for t in range(T)]
+        else:
+            for n in range(N):
+                out[b, :, n, i] = attend(q[:, n], k[:, n], v[:, n])
+    return out
 
 
 THIRD = RIGHT | {
@@ -521,6 +567,9 @@ THIRD = RIGHT | {
     "sine_position_code": sine_position_code,
     "attention_distance": attention_distance,
     "non_local": non_local,
+    "tubelet_embed": tubelet_embed,
+    "factorised_attention": factorised_attention,
+    "factorised_heads": factorised_heads,
 }
 
 
