@@ -127,9 +127,14 @@ def fetch(name, folder=None, source=None):
         raise ValueError(f"fetch: {folder} holds something else: name an empty or a new folder")
     partial = folder.absolute().with_name(f".{folder.name}.partial")
     make_folder(partial)
-    with alone_in(partial, "fetch"):
-        notes = _first_that_works(name, ways, partial)
-        write_files({partial / NOTES: pack_json({"name": name, **notes})})
+    try:
+        with alone_in(partial, "fetch"):
+            notes = _first_that_works(name, ways, partial)
+            write_files({partial / NOTES: pack_json({"name": name, **notes})})
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.rmdir()  # if nothing came
+        raise
     with contextlib.suppress(OSError):
         folder.rmdir()  # an empty one
     os.replace(partial, folder)
@@ -188,7 +193,7 @@ def _named(name):
         base = short[base]
     if base in KNOWN:
         return base, KNOWN[base].repository, revision or "main"
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base) or not re.fullmatch(r"[\w.-][\w./-]*|", revision):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base) or not re.fullmatch(r"(?!.*\.\.)[\w.-][\w./-]*|", revision):
         raise ValueError(
             f"fetch: {str(name)!r:.100} is neither a name that minivis knows nor a repository of the hub (owner/model); "
             f"it knows {', '.join(KNOWN)}"
@@ -262,6 +267,7 @@ def _from_hub(repository, revision, partial):
         remote = _look_up(repository, revision, file)
         if remote is not None:
             revision = remote.commit or revision
+            remote = remote._replace(url=download.address(repository, revision, file))
             sums[file] = _download(repository, revision, file, remote, partial)
     for file in TEXT.get(_model_type(partial), ()):
         sums |= _required(repository, revision, [file], partial)
