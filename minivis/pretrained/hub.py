@@ -24,6 +24,7 @@ __all__ = ["KNOWN", "NOTES", "Known", "fetch", "fetched", "listing"]
 NOTES = "fetched.json"  # where the files came from, beside them
 CARD = "README.md"  # the hub's page about the model; its head names the licence
 TEXT = {"clip": ("vocab.json", "merges.txt")}  # what a model needs besides, by model_type
+REVISION = r"(?!.*\.\.)[\w.-][\w./-]*|"
 MOST_JSON = 64 * 2**20  # bytes; an index of shards has far fewer
 SPARE = 64 * 2**20  # bytes that stay free on the disk
 
@@ -191,14 +192,15 @@ def _named(name):
     short = {known.repository: short for short, known in KNOWN.items()}
     if base in short and not revision:
         base = short[base]
-    if base in KNOWN:
-        return base, KNOWN[base].repository, revision or "main"
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base) or not re.fullmatch(r"(?!.*\.\.)[\w.-][\w./-]*|", revision):
+    label = f"{base}@{revision}" if revision else base
+    if base in KNOWN and re.fullmatch(REVISION, revision):
+        return label, KNOWN[base].repository, revision or "main"
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base) or not re.fullmatch(REVISION, revision):
         raise ValueError(
             f"fetch: {str(name)!r:.100} is neither a name that minivis knows nor a repository of the hub (owner/model); "
             f"it knows {', '.join(KNOWN)}"
         )
-    return base, base, revision or "main"
+    return label, base, revision or "main"
 
 
 def _place(name):

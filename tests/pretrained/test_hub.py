@@ -60,6 +60,7 @@ def test_a_checkpoint_comes_and_is_read(server, tmp_path, capsys):
     assert notes["sha256"]["model.safetensors"] == hashlib.sha256(WEIGHTS).hexdigest()
     assert mv.from_pretrained(folder).config["width"] == 16
     assert mv.pretrained.fetched("owner/model") == folder
+    assert mv.pretrained.fetched(f"owner/model@{COMMIT}") is None  # a place of its own
     assert capsys.readouterr().out.startswith(f"owner/model is in {folder} (licence: cc-by-4.0)")
     # everything after the first answer is of one version
     assert {path.split("/")[4] for _, path, _ in server.asked[1:] if "/resolve/" in path} == {COMMIT}
@@ -294,7 +295,7 @@ def test_the_hub_s_own_package_brings_the_same(server, monkeypatch, tmp_path):
     monkeypatch.setattr(hub_package, "installed", lambda: True)
     folder = mv.pretrained.fetch("owner/model", tmp_path / "here")
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != hub.NOTES} == FILES
-    server.close()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(ConnectionError, match="cannot be reached"):
         mv.pretrained.fetch("owner/model", tmp_path / "there")
 
