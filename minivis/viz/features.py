@@ -1,7 +1,9 @@
-"""Pictures of the features of patches: their main directions as colours, and lines between patches that match.
+"""Pictures of the features of patches: their main directions as colours, lines between patches that match; stored pictures.
 
 Not here: computing either (analysis/patch_features.py), attention maps (attention.py), a mask on a photo (masks.py).
 """
+
+from pathlib import Path
 
 import numpy as np
 from matplotlib.patches import ConnectionPatch
@@ -9,7 +11,7 @@ from matplotlib.patches import ConnectionPatch
 from minivis.viz.boxes import picture_of
 from minivis.viz.style import COLOURS, FAINT, array, blank, figure, label
 
-__all__ = ["correspondences", "patch_components"]
+__all__ = ["correspondences", "patch_components", "stored_picture"]
 
 
 def patch_components(images, components, masks=None, titles=None, size=2.6, title=None, caption=None):
@@ -144,3 +146,63 @@ def correspondences(first, second, start, end, titles=None, size=3.6, title=None
         )
         fig.add_artist(line)
     return fig
+
+
+class StoredPicture:
+    """A picture from a file, shown as a Figure is: once, as a PNG with its caption as alt text."""
+
+    def __init__(self, content, caption):
+        self.content = content
+        self.caption = caption
+
+    def png(self):
+        """The picture as the bytes of a PNG file."""
+        return self.content
+
+    def __repr__(self):
+        return f"<stored picture: {self.caption}>"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        about = {"needs_background": "light", "alt": self.caption}
+        return {"image/png": self.content, "text/plain": repr(self)}, {"image/png": about}
+
+
+def stored_picture(path):
+    """A picture that was drawn elsewhere, from weights or data that need not be here.
+
+    Parameters
+    ----------
+    path : str or path
+        A PNG file whose text "Description" is the caption.
+
+    Returns
+    -------
+    StoredPicture
+        To be shown.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a PNG file with a caption.
+
+    Examples
+    --------
+    >>> stored_picture("no-such.png")
+    Traceback (most recent call last):
+    FileNotFoundError: stored_picture: there is no picture no-such.png
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"stored_picture: there is no picture {path}")
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            caption = picture.text.get("Description")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"stored_picture: {path} is not a PNG file: {error}") from error
+    if not caption:
+        raise ValueError(f"stored_picture: {path} has no caption (the text Description)")
+    return StoredPicture(path.read_bytes(), caption)
