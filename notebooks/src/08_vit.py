@@ -640,7 +640,7 @@ def published_positions(model, step=6):
     near = alike[(apart > 0) & (apart < 1.5)].mean()
     far = alike[apart > 10].mean()
     rows, columns = model.grid
-    maps = alike.reshape(rows, columns, rows, columns)[::step, ::step].reshape(-1, rows, columns)
+    maps = alike.reshape(rows, columns, rows, columns)[::step, ::step].reshape(-1, 1, rows, columns)
     return viz.images(
         maps,
         columns=len(range(0, columns, step)),
