@@ -11,6 +11,7 @@ from minivis.losses.mask_prediction import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
 from minivis.losses.region_masks import *
+from minivis.losses.self_distillation import *
 from minivis.losses.set_prediction import *
 from minivis.losses.support_vectors import *
 from minivis.losses.yolo import *
