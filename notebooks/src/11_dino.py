@@ -32,6 +32,7 @@ import numpy as np
 
 import minivis as mv
 from minivis import analysis, ops, viz
+from minivis.averaging import ema
 from minivis.laws import claims
 from minivis.ops import log_softmax, softmax
 
@@ -67,7 +68,7 @@ def ema_by_hand(teacher, student, m):
 
 teacher, student = rng.standard_normal((2, 6))
 np.testing.assert_allclose(ema_loops(teacher, student, 0.9), ema_by_hand(teacher, student, 0.9))
-np.testing.assert_allclose(ema_loops(teacher, student, 0.9), mv.averaging.ema(teacher, student, 0.9))
+np.testing.assert_allclose(ema_loops(teacher, student, 0.9), ema(teacher, student, 0.9))
 
 # %% [markdown]
 # A momentum $m$ near 1 makes a slow teacher. The published code starts at 0.996 and lets it grow to 1 along a cosine, so
@@ -77,7 +78,7 @@ np.testing.assert_allclose(ema_loops(teacher, student, 0.9), mv.averaging.ema(te
 held_still = {m: [1.0] for m in (0.9, 0.99, 0.996)}
 for m, left in held_still.items():
     for _ in range(600):
-        left.append(float(mv.averaging.ema(np.array(left[-1]), np.array(0.0), m)))
+        left.append(float(ema(np.array(left[-1]), np.array(0.0), m)))
     np.testing.assert_allclose(left[600], m**600, atol=1e-12)
 momentum = mv.optim.cosine_schedule(0.996, 1.0, 1000)
 assert round(momentum[500], 9) == 0.998 and momentum[-1] < 1  # half-way; and the last step is not quite at the end
@@ -297,7 +298,7 @@ class SelfDistilled:
         loss.backward()
         mv.optim.clip_grad_norm(self.student.parameters(), 3.0)
         self.optimizer.step()
-        mv.averaging.ema(self.teacher, self.student, self.momentum[self.optimizer.steps - 1])
+        ema(self.teacher, self.student, self.momentum[self.optimizer.steps - 1])
         p = softmax((said - self.centre) / self.teacher_temp)
         if self.centred:
             self.centre = mv.losses.update_centre(self.centre, said, 0.9)
@@ -388,3 +389,54 @@ viz.heatmap(
     caption="The sixteen answers that occur most, sorted by the digit that gets them most. Most rows have one dark cell: the "
     "answer stands for one digit, or one way to write it. Nobody has told the network that there are ten digits.",
 )
+
+# %% [markdown]
+# ## What each part prevents
+#
+# Slide `A/103-avoiding-collapse`. The loss alone can be satisfied without looking at the picture. There are two ways:
+#
+# - **One answer wins.** All pictures get the same sure answer. Then H(mean) is as low as H(each). *Centring* prevents this:
+#   an output that is large for all pictures is large in the centre too, and is subtracted.
+# - **All answers are equal.** Every picture gets the uniform answer. Then H(each) is as high as H(mean), $\log K$. The
+#   centre does not prevent this; it even pushes that way, because it takes away what the pictures have in common. The
+#   *low temperature* of the teacher pushes back: its answer is sharper than the student's, so the student has to become
+#   surer.
+#
+# Before you run the cell, say for each row what the two entropies will do. It trains DINO again, for 100 steps, four times:
+# whole; without the centre; with a teacher as soft as the student; with a teacher that is the student of one step ago
+# ($m = 0$).
+
+# %% tags=["slide:A/103-avoiding-collapse"]
+ways = {
+    "whole": {},
+    "no centre": {"centred": False},
+    "teacher as soft as student": {"teacher_temp": 0.1},
+    "no momentum": {"momentum": 0.0},
+}
+short = {}
+for name, change in ways.items():
+    broken = SelfDistilled(100, **change)
+    short[name] = train(broken, 100)
+    each, mean = short[name][-10:, 1:].mean(axis=0)
+    print(f"{name:27} H(each) {each:.2f}  H(mean) {mean:.2f}  k-NN {judge(broken.teacher)[0]:.3f}")
+assert short["no centre"][-10:, 2].mean() < 0.5 * short["whole"][-10:, 2].mean()
+assert short["teacher as soft as student"][-10:, 1].mean() > 0.95 * math.log(K)
+
+# %%
+fig, axes = viz.figure(
+    1,
+    2,
+    width=8.6,
+    height=3.4,
+    title="Two ways to collapse, in 100 steps",
+    caption="Left: the entropy of the mean answer; right: the mean entropy of the answers, both of the teacher. Without a centre "
+    "H(mean) falls: a few answers win for all digits. With a soft teacher H(each) stays at log 64: every answer is uniform. "
+    "Only the whole method has different answers (left, high) that become sure (right, falling).",
+)
+for ax, column, name in zip(axes[0], (2, 1), ("H(mean), nats", "H(each), nats"), strict=True):
+    for (way, numbers), colour in zip(short.items(), viz.COLOURS, strict=False):
+        ax.plot(numbers[:, column], color=colour, label=way)
+    ax.set_ylim(0, 1.08 * math.log(K))
+    viz.label(ax, "step", name)
+viz.legend(axes[0, 1], fontsize=8)
+fig
