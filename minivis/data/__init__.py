@@ -14,6 +14,7 @@ from minivis.data import (
     photos,
     shapes,
     transforms,
+    words,
 )
 from minivis.data.images import read_image
 from minivis.data.loader import DataLoader
@@ -33,4 +34,5 @@ __all__ = [
     "read_image",
     "shapes",
     "transforms",
+    "words",
 ]

@@ -5,7 +5,10 @@ Not here: layers (nn/), training (train.py, recipes/).
 """
 
 from minivis.models.alexnet import *
+from minivis.models.bert import *
 from minivis.models.cifar_resnet import *
+from minivis.models.clip import *
+from minivis.models.clip_resnet import *
 from minivis.models.cnn import *
 from minivis.models.darknet import *
 from minivis.models.detr import *

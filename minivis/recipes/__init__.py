@@ -12,6 +12,7 @@ from minivis.files import as_path
 __all__ = ["measure", "names", "run"]
 
 RECIPES = (
+    "clip-shapes",
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
@@ -42,7 +43,7 @@ def names():
     Examples
     --------
     >>> names()[:3]
-    ['cnn-digits', 'detr-panoptic-shapes', 'detr-shapes']
+    ['clip-shapes', 'cnn-digits', 'detr-panoptic-shapes']
     """
     return sorted(RECIPES)
 
