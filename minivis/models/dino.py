@@ -14,11 +14,11 @@ from minivis import ops
 from minivis.autograd import Tensor, no_grad
 from minivis.averaging import ema
 from minivis.losses.self_distillation import dino_loss, update_centre
-from minivis.models.common import small_normal
-from minivis.nn import GELU, BatchNorm2d, Dropout, Linear, Module, Parameter, init
+from minivis.models.common import as_images, he_normal, small_normal
+from minivis.nn import GELU, BatchNorm2d, Conv2d, Dropout, GroupNorm, Linear, Module, Parameter, init
 from minivis.nn.module import as_tensor
 
-__all__ = ["DINO", "DINOHead", "DINOOutput", "MultiCropNetwork", "dino_vitb16", "dino_vits16"]
+__all__ = ["ConvStem", "DINO", "DINOHead", "DINOOutput", "MultiCropNetwork", "dino_vitb16", "dino_vits16"]
 
 
 class WeightNormLinear(Module):
@@ -102,32 +102,96 @@ class DINOHead(Module):
         return self.last_layer(ops.normalize(self.linears[-1](x), axis=1))
 
 
+class ConvStem(Module):
+    """A 3 x 3 convolution of stride 2, a norm and GELU: the backbone of a hybrid `ViT` for small pictures.
+
+    With ``ViT(patch_size=1, backbone=ConvStem(...))`` each token begins from a neighbourhood of 3 x 3 pixels, which overlaps
+    with the next one. Then a token knows from the start whether an edge goes through it; a linear map of 2 x 2 pixels has to
+    learn that.
+
+    Parameters
+    ----------
+    channels : int
+        C of the images.
+    width : int
+        Channels of the map.
+    rng : numpy.random.Generator, int or None
+        Draws the starting values, He's; None is seed 0.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Channels of the maps that `features` returns.
+    stride : int
+        2.
+
+    References
+    ----------
+    Xiao et al., "Early convolutions help transformers see better", NeurIPS 2021, section 4, which has four of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [maps.shape for maps in ConvStem(1, 16).features(np.zeros((5, 1, 22, 22), np.float32))]
+    [(5, 16, 11, 11)]
+    """
+
+    stride = 2
+
+    def __init__(self, channels, width, rng=None):
+        init.check_sizes("ConvStem", channels=channels, width=width)
+        self.conv = Conv2d(
+            channels, width, 3, stride=2, padding=1, weight_init=he_normal, rng=init.generator(rng)
+        )
+        self.norm = GroupNorm(1, width)
+        self.activation = GELU()
+        self.channels = (width,)
+
+    def forward(self, images):
+        return self.features(images)[-1]
+
+    def features(self, images):
+        """A list with the one map (B, D, H / 2, W / 2)."""
+        return [self.activation(self.norm(self.conv(as_images("ConvStem", images))))]
+
+
 class MultiCropNetwork(Module):
     """A backbone and its head, for views of several sizes: one pass of the backbone for each size, one of the head for all.
 
     Parameters
     ----------
     backbone : Module
-        Gives features (B, D) of images, as a `ViT` without classes does.
-    head : Module
-        Gives scores (B, K) of features, such as `DINOHead`.
+        Gives features (B, D) of images, such as ``ViT(num_classes=0)``. Its constructor has an argument ``width``, which is D.
+    K, hidden, bottleneck, batch_norm, rng
+        See `DINOHead`.
+
+    Raises
+    ------
+    ValueError
+        If the backbone has no width.
 
     References
     ----------
-    Caron et al. 2021, section 3.1, and ``MultiCropWrapper`` of its published code.
+    Caron et al. 2021, section 3.1, and ``MultiCropWrapper`` of its published code. Slide ``A/102-multi-crop``.
 
     Examples
     --------
     >>> import numpy as np
     >>> from minivis.models import ViT
     >>> vit = ViT(8, patch_size=2, width=16, depth=1, heads=2, num_classes=0, channels=1)
-    >>> network = MultiCropNetwork(vit, DINOHead(16, K=5, hidden=8, bottleneck=4))
+    >>> network = MultiCropNetwork(vit, K=5, hidden=8, bottleneck=4)
     >>> network([np.zeros((3, 1, side, side), np.float32) for side in (8, 8, 4)]).shape
     (9, 5)
     """
 
-    def __init__(self, backbone, head):
-        self.backbone, self.head = backbone, head
+    def __init__(self, backbone, K=65536, hidden=2048, bottleneck=256, batch_norm=False, rng=None):
+        width = getattr(backbone, "config", {}).get("width")
+        if width is None:
+            raise ValueError(
+                f"MultiCropNetwork: backbone must have been made with a width, as a ViT is, got {type(backbone).__name__}"
+            )
+        self.backbone = backbone
+        self.head = DINOHead(width, K, hidden, bottleneck, batch_norm, rng)
 
     def forward(self, views):
         """Scores (V B, K) of one batch of images, or of a list of V batches, view after view."""
@@ -217,9 +281,7 @@ class DINO(Module):
         centre_momentum=0.9, global_views=2, rng=None,
     ):  # fmt: skip
         init.check_sizes("DINO", global_views=global_views)
-        rng = init.generator(rng)
-        width = _width_of(backbone)
-        self.student = MultiCropNetwork(backbone, DINOHead(width, K, hidden, bottleneck, batch_norm, rng))
+        self.student = MultiCropNetwork(backbone, K, hidden, bottleneck, batch_norm, init.generator(rng))
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         for module in self.teacher.modules():
             if isinstance(module, Dropout):  # and drop path
@@ -280,14 +342,6 @@ class DINO(Module):
             shapes = ", ".join(str(tuple(view.shape)) for view in views)
             raise ValueError(f"DINO: every view must be (B, C, H, W) with one B, got {shapes}")
         return list(views)
-
-
-def _width_of(backbone):
-    """The length of a backbone's features."""
-    width = getattr(backbone, "config", {}).get("width")
-    if width is None:
-        raise ValueError("DINO: backbone must have a width in its config, as a ViT has")
-    return width
 
 
 def dino_vits16(rng=None, **options):

@@ -16,6 +16,7 @@ RECIPES = (
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
+    "dino-digits",
     "faster-rcnn-shapes",
     "fcn-shapes",
     "lenet-digits",
