@@ -59,10 +59,10 @@ class CLIPOutput(NamedTuple):
     text_embeddings: Any
 
 
-def _blocks(width, depth, heads, activation, eps, rng):
-    """Pre-norm blocks with an MLP of four times the width."""
-    options = {"activation": activation, "layer_norm_eps": eps, "norm_first": True}
-    return [TransformerEncoderLayer(width, heads, 4 * width, **options, rng=rng) for _ in range(depth)]
+def _blocks(width, depth, heads, mlp_ratio, activation, eps, rng):
+    """Pre-norm blocks."""
+    options = {"activation": activation, "layer_norm_eps": eps, "norm_first": True, "rng": rng}
+    return [TransformerEncoderLayer(width, heads, round(width * mlp_ratio), **options) for _ in range(depth)]
 
 
 class CLIPImageEncoder(Module):
@@ -79,6 +79,8 @@ class CLIPImageEncoder(Module):
         P.
     width, depth, heads : int, defaults 768, 12, 12
         D, the number of blocks, and the attention heads of each.
+    mlp_ratio : float, default 4
+        Width inside the MLPs, as a multiple of D.
     channels : int, default 3
         C of the images.
     activation : str, default "quick_gelu"
@@ -108,8 +110,8 @@ class CLIPImageEncoder(Module):
     """
 
     def __init__(
-        self, image_size=224, patch_size=32, width=768, depth=12, heads=12, channels=3, activation="quick_gelu", eps=1e-5,
-        rng=None,
+        self, image_size=224, patch_size=32, width=768, depth=12, heads=12, mlp_ratio=4.0, channels=3,
+        activation="quick_gelu", eps=1e-5, rng=None,
     ):  # fmt: skip
         sizes = {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth}
         init.check_sizes("CLIPImageEncoder", **sizes, heads=heads, channels=channels)
@@ -122,11 +124,11 @@ class CLIPImageEncoder(Module):
             )
         kernel = {"kernel_size": self.patch_size, "stride": self.patch_size, "bias": False}
         self.patch_embed = Conv2d(channels, width, **kernel, weight_init=init.xavier_uniform, rng=rng)
-        self.cls_token = Parameter(init.normal((1, 1, width), width**-0.5, rng))
+        self.cls_token = Parameter(init.normal((width,), width**-0.5, rng))
         tokens = 1 + self.grid[0] * self.grid[1]
-        self.pos_embed = Parameter(init.normal((1, tokens, width), width**-0.5, rng))
+        self.pos_embed = Parameter(init.normal((tokens, width), width**-0.5, rng))
         self.norm_before = LayerNorm(width, eps)
-        self.blocks = _blocks(width, depth, heads, activation, eps, rng)
+        self.blocks = _blocks(width, depth, heads, mlp_ratio, activation, eps, rng)
         self.norm = LayerNorm(width, eps)
 
     def forward(self, images):
@@ -164,6 +166,8 @@ class CLIPTextEncoder(Module):
         Longest text, symbols.
     width, depth, heads : int, defaults 512, 12, 8
         D, the number of blocks, and the attention heads of each.
+    mlp_ratio : float, default 4
+        Width inside the MLPs, as a multiple of D.
     end_id : int, optional
         The end symbol; a text's feature stands at the first one in it. None, the default, takes the largest number of the
         text for it, as the published code does: there the end symbol has the largest number of all.
@@ -196,8 +200,8 @@ class CLIPTextEncoder(Module):
     """
 
     def __init__(
-        self, vocabulary=BYTE_PAIRS, length=TEXT_LENGTH, width=512, depth=12, heads=8, end_id=None, activation="quick_gelu",
-        eps=1e-5, rng=None,
+        self, vocabulary=BYTE_PAIRS, length=TEXT_LENGTH, width=512, depth=12, heads=8, mlp_ratio=4.0, end_id=None,
+        activation="quick_gelu", eps=1e-5, rng=None,
     ):  # fmt: skip
         sizes = {"vocabulary": vocabulary, "length": length, "width": width, "depth": depth, "heads": heads}
         init.check_sizes("CLIPTextEncoder", **sizes)
@@ -207,8 +211,8 @@ class CLIPTextEncoder(Module):
         self.end_id = end_id
         self.token_embed = Embedding(vocabulary, width, rng=rng)
         self.token_embed.weight = Parameter(init.normal((vocabulary, width), 0.02, rng))
-        self.pos_embed = Parameter(init.normal((1, length, width), 0.01, rng))
-        self.blocks = _blocks(width, depth, heads, activation, eps, rng)
+        self.pos_embed = Parameter(init.normal((length, width), 0.01, rng))
+        self.blocks = _blocks(width, depth, heads, mlp_ratio, activation, eps, rng)
         for block in self.blocks:
             _start_as_published(block, width, depth, rng)
         self.norm = LayerNorm(width, eps)
@@ -216,14 +220,14 @@ class CLIPTextEncoder(Module):
     def forward(self, tokens):
         """The features (B, D) of texts (B, L) of integers, L at most `length`. Inside `looking` it shows ``ends`` (B,)."""
         tokens = tokens.data if isinstance(tokens, Tensor) else tokens
-        length = self.pos_embed.shape[1]
+        length = self.pos_embed.shape[0]
         if getattr(tokens, "ndim", None) != 2 or not 1 <= tokens.shape[1] <= length:
             raise ValueError(
                 f"CLIPTextEncoder: tokens must be (B, L) with L of 1 to {length} (tokens: {np.shape(tokens)})"
             )
         ends = self._ends(tokens)
         self.show(ends=lambda: ends)
-        z = self.token_embed(tokens) + self.pos_embed[:, : tokens.shape[1]]  # (B, L, D)
+        z = self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]]  # (B, L, D)
         for block in self.blocks:
             z = block(z, is_causal=True)
         z = z[namespace(tokens).arange(len(tokens)), ends]  # (B, D)
@@ -297,6 +301,8 @@ class CLIP(Module):
     >>> out.logits_per_image.shape, out.text_embeddings.shape
     ((3, 2), (2, 12))
     """
+
+    head = None  # it has no classes of its own: whoever asks gives them as texts
 
     def __init__(self, image_encoder, text_encoder, width=512, image_width=None, text_width=None, rng=None):
         if text_width is None:

@@ -18,9 +18,10 @@ from minivis.train import fit
 
 __all__ = ["ATTRIBUTES", "captions", "measure", "run", "same_captions", "small_clip", "zero_shot"]
 
-STEPS = 1600
+STEPS = 2000
 TRUNK_STEPS = 1500
 BATCH = 64
+DRAWN = 256  # scenes of which a batch is chosen
 GROUP = 64  # pictures and captions that retrieval compares
 TOKENIZER = WordTokenizer(shapes.CAPTION_WORDS)
 LENGTH = 12  # of the longest caption of one shape, with start and end
@@ -29,7 +30,15 @@ ATTRIBUTES = {"colour": shapes.COLOURS, "shape": shapes.THINGS, "texture": shape
 
 def small_clip(backbone, rng, **options):
     """The model: a ViT of two blocks on a backbone's map, a causal text encoder of two blocks, 64 numbers a picture or text."""
-    options = {"width": 64, "depth": 2, "heads": 4, "mlp_ratio": 2, "text_width": 48, "embedding": 64, **options}
+    options = {
+        "width": 64,
+        "depth": 2,
+        "heads": 4,
+        "mlp_ratio": 2,
+        "text_width": 48,
+        "embedding": 64,
+        **options,
+    }
     sizes = {name: options[name] for name in ("width", "depth", "heads", "mlp_ratio")}
     image = ViT(shapes.SIZE, 1, **sizes, num_classes=0, backbone=backbone, rng=rng)
     text = {"width": options["text_width"], "depth": 2, "heads": 4, "end_id": TOKENIZER.end_id}
@@ -40,6 +49,20 @@ def small_clip(backbone, rng, **options):
 def with_caption(scene):
     """A sample: the image, and the numbers of the words of its caption."""
     return scene.image, TOKENIZER.encode(scene.caption, LENGTH)
+
+
+def few_colours(samples):
+    """A batch of `BATCH` samples of `DRAWN`: all of one colour, then all of another, until it is full.
+
+    In a batch drawn at random, colour and ground alone tell most captions apart, and nothing more is learnt for a long
+    time. Among pictures of two colours, shape and texture have to be looked at.
+    """
+    images, tokens = stack(samples)
+    colours = (tokens[:, :, None] == TOKENIZER.ids(shapes.COLOURS)).any(axis=1).argmax(axis=1)  # (DRAWN,)
+    first = {colour: number for number, colour in reversed(list(enumerate(colours)))}  # where a colour comes first
+    order = sorted(range(len(colours)), key=lambda i: (first[colours[i]], i))
+    chosen = order[: max(2, len(order) * BATCH // DRAWN)]
+    return images[chosen], tokens[chosen]
 
 
 def same_captions(tokens):
@@ -55,7 +78,15 @@ def contrast(model, images, tokens):
 
 def captions():
     """Every caption that a scene of one shape can have, 1,344 in all."""
-    grounds = ["grass", "sand", "water", "grass and sand", "grass and water", "sand and water", "grass, sand and water"]
+    grounds = [
+        "grass",
+        "sand",
+        "water",
+        "grass and sand",
+        "grass and water",
+        "sand and water",
+        "grass, sand and water",
+    ]
     return [
         f"{'an' if colour == 'orange' else 'a'} {colour} {texture} {shape} on {ground}"
         for colour in shapes.COLOURS
@@ -116,7 +147,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=1e-3, betas=(0.9, 0.98), schedule=schedule)
-    batches = _shapes.loader(steps, BATCH, rng, seed, with_caption, stack, objects=1)
+    batches = _shapes.loader(steps, DRAWN, rng, seed, with_caption, few_colours, objects=1)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     after = {"after_step": lambda model, step: model.limit_scale()}
     history = fit(model, batches, contrast, optimizer, steps, clip=1.0, **after, **keep)
