@@ -257,7 +257,7 @@ def main():
         ),
         "license": "MIT",
     }
-    failures(name, model).save(target / "failures.png")
+    failures(name, model).quantize(256).save(target / "failures.png", optimize=True)  # a third of the bytes
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {figures}")
 

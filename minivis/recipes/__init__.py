@@ -12,21 +12,26 @@ from minivis.files import as_path
 __all__ = ["measure", "names", "run"]
 
 RECIPES = (
+    "clip-shapes",
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
+    "dino-digits",
     "faster-rcnn-shapes",
     "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
+    "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
+    "mlm-captions",
     "non-local-films",
     "sagan-digits",
     "swin-shapes",
     "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "vivit-films",
     "yolo-shapes",
 )
 
@@ -42,7 +47,7 @@ def names():
     Examples
     --------
     >>> names()[:3]
-    ['cnn-digits', 'detr-panoptic-shapes', 'detr-shapes']
+    ['clip-shapes', 'cnn-digits', 'detr-panoptic-shapes']
     """
     return sorted(RECIPES)
 

@@ -12,6 +12,7 @@ from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
 from minivis.viz.detection_road import *
+from minivis.viz.features import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
@@ -28,6 +29,7 @@ from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
+from minivis.viz.words import *
 from minivis.viz.yolo import *
 
 # The functions and constants that `import *` has brought, without the names of the files.

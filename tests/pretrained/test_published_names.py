@@ -52,6 +52,7 @@ VIT_L = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16
 CONFIGS = {
     "hf_vit_base_patch16_224": {"model_type": "vit", "num_labels": 1000},
     "hf_vit_large_patch16_224": {"model_type": "vit", "num_labels": 1000, **VIT_L},
+    "hf_clip_vit_base_patch32": {"model_type": "clip"},
     "hf_dino_vits16": {
         "model_type": "vit",
         "architectures": ["ViTModel"],
@@ -62,6 +63,11 @@ CONFIGS = {
     "hf_dinov2_base": DINOV2,
     "hf_dinov2_small": {**DINOV2, "hidden_size": 384, "num_attention_heads": 6},
     "hf_vit_hybrid_base_bit_384": {"model_type": "vit-hybrid", "image_size": 384, "num_labels": 1000},
+    "hf_vivit_b_16x2_kinetics400": {
+        "model_type": "vivit",
+        "architectures": ["VivitForVideoClassification"],
+        "num_labels": 400,
+    },
     "hf_deit_base_distilled_patch16_224": {"model_type": "deit", "num_labels": 1000},
     "hf_resnet_50": {"model_type": "resnet", "num_labels": 1000},
     "hf_swin_tiny_patch4_window7_224": {**SWIN_T, "num_labels": 1000},
