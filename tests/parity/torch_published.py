@@ -33,7 +33,16 @@ def randomise(model, seed):
 
 
 def publish(
-    folder, model, images, mask=None, outputs=("logits",), seed=0, noise=None, fixed=(), tokens=None, **options
+    folder,
+    model,
+    images,
+    mask=None,
+    outputs=("logits",),
+    seed=0,
+    noise=None,
+    fixed=(),
+    tokens=None,
+    **options,
 ):
     """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
 
@@ -90,7 +99,9 @@ def publish(
     expected |= {} if tokens is None else {"input.tokens": tokens}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
-    learned = [(n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))]
+    learned = [
+        (n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))
+    ]
     expected |= {f"grad.{n}": p.grad.float() for n, p in learned}
     model.save_pretrained(folder)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(seed)}

@@ -7,12 +7,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import minivis as mv
 from minivis.nn import init
 from minivis.pretrained import dino, dinov2, vit
+from tests.parity import make_photo_fixtures as of_photos
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published"
 
@@ -146,3 +148,16 @@ def test_a_config_may_choose_the_rule_of_resizing():
     model = dinov2.build({**config, "interpolate_offset": 0.1, "interpolate_antialias": True})
     assert (model.interpolate_offset, model.antialias) == (0.1, True)
     assert (dinov2.build(config).interpolate_offset, dinov2.build(config).antialias) == (0.0, False)
+
+
+@pytest.mark.skipif(
+    mv.pretrained.fetched(of_photos.MODEL) is None, reason="needs `minivis fetch dinov2-small`, 88 MB"
+)
+def test_the_published_weights_see_in_two_photographs_what_transformers_sees():
+    pytest.importorskip("sklearn")
+    model = mv.from_pretrained(mv.pretrained.fetched(of_photos.MODEL))
+    with np.load(of_photos.FILE) as expected, mv.no_grad():
+        for name, photo in of_photos.photographs().items():
+            tokens = model.features(model.preprocess(photo)).numpy()
+            assert tokens.shape == (1, 1 + 16 * 16, 384)
+            np.testing.assert_allclose(tokens[0, of_photos.TOKENS], expected[name], rtol=0, atol=1e-4)
