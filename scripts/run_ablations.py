@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth, detection_road, yolo_heads
+from minivis.recipes import ablations, depth, detection_road, masking_ratio, yolo_heads
 
 STUDIES = {
     "ablations": ablations,
     "depth": depth,
     "detection_road": detection_road,
+    "masking_ratio": masking_ratio,
     "yolo_heads": yolo_heads,
 }
 
