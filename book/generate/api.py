@@ -48,6 +48,8 @@ PARTS = {
     "recipes.detection_road": "The road of detectors in one table",
     "recipes.fcn_shapes": "What finer maps are worth",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
+    "recipes.mae_shapes": "A masked autoencoder against inpainting, and what it has learned",
+    "recipes.masking_ratio": "How much a masked autoencoder should hide",
     "recipes.non_local_films": "What joining the frames of a film is worth",
     "recipes.yolo_heads": "What the head of YOLO does",
     "autograd": "For those who write an op",

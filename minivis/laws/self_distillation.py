@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, distinct, generator, integer, normals, without_defaults
+from minivis.laws.judging.inputs import choose, distinct, integer, normals, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward
 from minivis.laws.judging.registry import Family

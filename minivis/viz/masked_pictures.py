@@ -50,7 +50,9 @@ def masked_pictures(images, mask, patch, paintings, size=1.5, title=None, captio
     ['image', 'visible', 'painted']
     """
     images = as_array(images, "images")
-    mask = np.asarray(mask if isinstance(mask, list | tuple) else to_numpy(mask))  # as_array makes floats of booleans
+    mask = np.asarray(
+        mask if isinstance(mask, list | tuple) else to_numpy(mask)
+    )  # as_array makes floats of booleans
     paintings = {str(name): as_array(pictures, str(name)) for name, pictures in paintings.items()}
     if images.ndim != 4 or not images.size:
         raise ValueError(f"masked_pictures: images must be (B, C, H, W), got {images.shape}")
@@ -62,7 +64,9 @@ def masked_pictures(images, mask, patch, paintings, size=1.5, title=None, captio
         )
     for name, pictures in paintings.items():
         if pictures.shape != images.shape:
-            raise ValueError(f"masked_pictures: {name} is {pictures.shape}, and the images are {images.shape}")
+            raise ValueError(
+                f"masked_pictures: {name} is {pictures.shape}, and the images are {images.shape}"
+            )
     hidden = np.kron(mask.reshape(B, 1, H // patch, W // patch), np.ones((patch, patch), bool))
     columns = {"image": images, "visible": np.where(hidden, HIDDEN, images), **paintings}
     height = B * (size * H / W + 0.08) + 0.3

@@ -49,12 +49,28 @@ def test_half_precision_does_not_overflow():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: mae_loss(IMAGES, PREDICTION, np.zeros_like(MASK), 2), ValueError, "mae_loss: no patch is hidden"),
-        (lambda: mae_loss(IMAGES, PREDICTION[:, 1:], MASK, 2), ValueError, r"mae_loss: for images of 6 patches"),
+        (
+            lambda: mae_loss(IMAGES, PREDICTION, np.zeros_like(MASK), 2),
+            ValueError,
+            "mae_loss: no patch is hidden",
+        ),
+        (
+            lambda: mae_loss(IMAGES, PREDICTION[:, 1:], MASK, 2),
+            ValueError,
+            r"mae_loss: for images of 6 patches",
+        ),
         (lambda: mae_loss(IMAGES, PREDICTION, MASK * 1.0, 2), TypeError, "mae_loss: mask must be boolean"),
-        (lambda: mae_loss(IMAGES, PREDICTION.astype(int), MASK, 2), TypeError, "mae_loss: prediction must be floating"),
+        (
+            lambda: mae_loss(IMAGES, PREDICTION.astype(int), MASK, 2),
+            TypeError,
+            "mae_loss: prediction must be floating",
+        ),
         (lambda: mae_target(IMAGES, 4), ValueError, "patchify: images must be"),
-        (lambda: mae_target(IMAGES[:, :1], 1, True), ValueError, "mae_target: norm_pix needs patches of at least two"),
+        (
+            lambda: mae_target(IMAGES[:, :1], 1, True),
+            ValueError,
+            "mae_target: norm_pix needs patches of at least two",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, error, words):

@@ -138,10 +138,16 @@ def test_the_same_on_a_device(device):
     [
         (lambda: small(ratio=1.0), "MAE: ratio must be at least 0 and less than 1, got 1.0"),
         (lambda: MAE(ViT(8, 4, 8, 1, 2, pool="mean")), "MAE: encoder must be a ViT with one class token"),
-        (lambda: MAE(ViT(8, 4, 8, 1, 2), decoder_depth=0), "MAE: decoder_depth must be a whole number of at least 1"),
+        (
+            lambda: MAE(ViT(8, 4, 8, 1, 2), decoder_depth=0),
+            "MAE: decoder_depth must be a whole number of at least 1",
+        ),
         (lambda: small()(IMAGES[0]), r"MAE: images must be \(B, C, H, W\)"),
         (lambda: small()(IMAGES.swapaxes(2, 3)), "MAE: the position codes are made for 2 x 3 patches"),
-        (lambda: small()(IMAGES, NOISE[:, 1:]), r"random_masking: tokens must be \(B, N, D\) and noise \(B, N\)"),
+        (
+            lambda: small()(IMAGES, NOISE[:, 1:]),
+            r"random_masking: tokens must be \(B, N, D\) and noise \(B, N\)",
+        ),
         (lambda: small()(IMAGES, NOISE, ratio=0.0), "mae_loss: no patch is hidden"),
     ],
 )

@@ -81,7 +81,9 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, noise
     expected |= {} if noise is None else {"input.noise": noise}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
-    learned = [(n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))]
+    learned = [
+        (n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))
+    ]
     expected |= {f"grad.{n}": p.grad.float() for n, p in learned}
     model.save_pretrained(folder)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(seed)}

@@ -39,7 +39,9 @@ def test_gradients_reach_tokens_and_the_mask_token():
     check_gradient(lambda kept, token: restore_tokens(kept, token, ids), TOKENS[:, :3], TOKENS[0, 0])
     token = mv.Tensor(np.zeros((1, 1, 3)), requires_grad=True)
     ops.sum(restore_tokens(mv.Tensor(TOKENS[:, :3]), token, ids)).backward()
-    np.testing.assert_array_equal(token.grad, np.full((1, 1, 3), 8.0))  # four hidden places in each of two images
+    np.testing.assert_array_equal(
+        token.grad, np.full((1, 1, 3), 8.0)
+    )  # four hidden places in each of two images
 
 
 def test_the_same_on_a_device(device):
@@ -54,9 +56,18 @@ def test_the_same_on_a_device(device):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: random_masking(TOKENS, 1.0, NOISE), "random_masking: ratio must be at least 0 and less than 1, got 1.0"),
-        (lambda: random_masking(TOKENS, 0.5, NOISE[:, 1:]), r"random_masking: tokens must be \(B, N, D\) and noise \(B, N\)"),
-        (lambda: restore_tokens(TOKENS, np.zeros(2), NOISE.argsort(1)), r"restore_tokens: mask_token must be \(D,\)"),
+        (
+            lambda: random_masking(TOKENS, 1.0, NOISE),
+            "random_masking: ratio must be at least 0 and less than 1, got 1.0",
+        ),
+        (
+            lambda: random_masking(TOKENS, 0.5, NOISE[:, 1:]),
+            r"random_masking: tokens must be \(B, N, D\) and noise \(B, N\)",
+        ),
+        (
+            lambda: restore_tokens(TOKENS, np.zeros(2), NOISE.argsort(1)),
+            r"restore_tokens: mask_token must be \(D,\)",
+        ),
         (lambda: restore_tokens(TOKENS, np.zeros(3), np.zeros((1, 7), int)), "restore_tokens: kept must be"),
     ],
 )

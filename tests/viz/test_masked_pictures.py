@@ -13,7 +13,9 @@ MASK = np.array([[True, False, False, False, False, True], [False] * 6])
 
 
 def test_hidden_patches_are_grey_and_nothing_is_cut_off():
-    fig = viz.masked_pictures(IMAGES, MASK, 4, {"painted": IMAGES * 0.5, "again": IMAGES}, caption="What was hidden.")
+    fig = viz.masked_pictures(
+        IMAGES, MASK, 4, {"painted": IMAGES * 0.5, "again": IMAGES}, caption="What was hidden."
+    )
     assert [ax.get_title() for ax in fig.axes] == ["image", "visible", "painted", "again", "", "", "", ""]
     shown = [ax.images[0].get_array() for ax in fig.axes]
     np.testing.assert_array_equal(shown[1][:4, :4], 0.5)
