@@ -17,7 +17,7 @@ __all__ = ["CHOICES", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)
-STEPS = 600
+STEPS = 400
 SCENES = 8000
 HELD_OUT = 300
 
