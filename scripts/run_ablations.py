@@ -23,6 +23,7 @@ STUDIES = (
     "depth",
     "detection_road",
     "hidden_words",
+    "masking_ratio",
     "vivit_variants",
     "yolo_heads",
 )
