@@ -25,6 +25,7 @@ ORDER = (
     "vit",
     "mae",
     "swin",
+    "dino",
     "boxes",
     "detr",
     "unet",
