@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivis.data.byte_pairs import (
@@ -27,6 +27,7 @@ from minivis.data.byte_pairs import (
 )
 
 MERGES = learn_merges(["a photo of a cat", "a photo of the cats", "the théâtre, the thé 星星"], 30)
+TOKENIZER = BytePairTokenizer(MERGES)
 REFERENCES = {  # of the published tokeniser
     "a photo of a cat": [320, 1125, 539, 320, 2368],
     "a diagram": [320, 22697],
@@ -55,15 +56,15 @@ def test_the_published_encodings():
         assert tokenizer.decode(tokenizer.encode(text)) == " ".join(split_text(clean_text(text)))
 
 
-@given(st.text(max_size=30))
+@given(st.text(max_size=12))
+@settings(max_examples=40)
 def test_any_text_comes_back(text):
     clean = " ".join(split_text(clean_text(text.encode("utf-8", "replace").decode())))
     assert bpe_decode(bpe_encode(text, MERGES), MERGES) == clean
-    tokenizer = BytePairTokenizer(MERGES)
-    ids = tokenizer.encode(text)
-    assert tokenizer.decode(ids) == clean
+    ids = TOKENIZER.encode(text)
+    assert TOKENIZER.decode(ids) == clean
     np.testing.assert_array_equal(ids[1:-1], bpe_encode(text, MERGES))
-    assert (ids[0], ids[-1]) == (len(tokenizer) - 2, len(tokenizer) - 1)
+    assert (ids[0], ids[-1]) == (len(TOKENIZER) - 2, len(TOKENIZER) - 1)
 
 
 def test_common_words_end_as_one_symbol_and_unknown_ones_as_several():
@@ -74,8 +75,8 @@ def test_common_words_end_as_one_symbol_and_unknown_ones_as_several():
 
 
 def test_learning_takes_the_most_frequent_pair_each_time():
-    text = ["aaab aab ab"]
-    assert learn_merges(text, 9) == [("a", "b</w>"), ("a", "ab</w>"), ("a", "aab</w>")]
+    text = ["caab cab ab"]
+    assert learn_merges(text, 9) == [("a", "b</w>"), ("a", "ab</w>"), ("c", "aab</w>"), ("c", "ab</w>")]
     assert learn_merges(text, 1) == [("a", "b</w>")]
     assert learn_merges([], 5) == []
 

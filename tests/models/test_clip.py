@@ -27,7 +27,7 @@ def small(dtype="float64", **options):
 
 
 def with_resnet():
-    image = CLIPResNet((1, 1, 1, 1), width=4, embedding=6, heads=2, image_size=32, rng=0)
+    image = CLIPResNet((1, 1, 1, 1), width=2, embedding=6, heads=2, image_size=32, rng=0)
     return CLIP(image, CLIPTextEncoder(10, 5, 12, 1, 2, end_id=2, rng=1), width=6, rng=2).to("float64")
 
 
@@ -143,15 +143,15 @@ def test_a_round_trip_to_disk(make, tmp_path):
 def test_it_learns_which_text_belongs_to_which_picture():
     model = small("float32")
     images = IMAGES.astype(np.float32)
-    optimizer = optim.AdamW(model, lr=3e-3, weight_decay=0.0)
-    for _ in range(40):
+    optimizer = optim.AdamW(model, lr=5e-3, weight_decay=0.0)
+    for _ in range(25):
         optimizer.zero_grad()
         out = model(images, TEXTS)
         loss = clip_loss(out.image_embeddings, out.text_embeddings, model.logit_scale)
         loss.backward()
         optimizer.step()
         model.limit_scale()
-    assert float(loss) < 0.1 < math.log(4)
+    assert float(loss) < 0.6 < math.log(4)
     assert (model(images, TEXTS).logits_per_image.numpy().argmax(axis=1) == np.arange(4)).all()
 
 
