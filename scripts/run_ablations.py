@@ -20,6 +20,7 @@ from minivis.data.loader import end_with_parent
 STUDIES = (
     "ablations",
     "collapse",
+    "contrast",
     "depth",
     "detection_road",
     "hidden_words",
