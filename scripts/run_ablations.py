@@ -44,7 +44,7 @@ def main():
             pool.submit(ablations.backbone, str(out)).result()
         if hasattr(study, "prepare"):
             for seed in study.SEEDS:
-                pool.submit(detection_road.prepare, str(out), seed).result()
+                pool.submit(study.prepare, str(out), seed).result()
         choices = {  # each training once; ordered by seed, so that a process can use its scenes again
             (function, *sorted(changes.items()), seed): (subject, choice, seed)
             for seed in study.SEEDS

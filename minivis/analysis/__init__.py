@@ -10,5 +10,6 @@ from minivis.analysis.feature_maps import *
 from minivis.analysis.gradients import *
 from minivis.analysis.loss_shape import *
 from minivis.analysis.ode import *
+from minivis.analysis.space_time import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))
