@@ -38,6 +38,6 @@ for _file in (
     "suppression", "proposals", "masks", "region_masks", "windows", "shifted_windows", "deformable_attention",
     "cifar_resnet", "sasa", "lr_net", "san", "non_local_operation", "adversarial", "sagan", "spectral",
     "regularization", "ode", "yolo", "yolo_grid", "upsampling", "max_unpooling", "cropping", "loss_weights",
-    "tubelets", "factorised_attention",
+    "tubelets", "factorised",
 ):  # fmt: skip
     importlib.import_module(f"minivis.laws.{_file}")  # importing a file registers its families

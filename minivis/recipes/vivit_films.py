@@ -36,8 +36,8 @@ __all__ = [
     "train",
 ]
 
-STEPS = 1500
-PICTURE_STEPS = 1500
+STEPS = 4000
+PICTURE_STEPS = 4000
 FRAMES = 8
 VALIDATION = 200  # films that are scored now and then during training
 PATCH = 8

@@ -24,6 +24,7 @@ __all__ = ["CHOICES", "MeanOfFrames", "measure", "prepare", "results"]
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
 STEPS = 800
+PICTURE_STEPS = 1500
 COUNT = 500  # validation films
 CURVE = 100  # validation films that are scored now and then
 
@@ -92,7 +93,7 @@ def prepare(out, seed):
     """
     rng = np.random.default_rng(seed)
     folder = Path(out) / f"seed-{seed}"
-    return vivit_films.image_model(folder, vivit_films.PICTURE_STEPS, rng, True, seed)[0]
+    return vivit_films.image_model(folder, PICTURE_STEPS, rng, True, seed)[0]
 
 
 def variant(out, seed, kind, start="image model"):
@@ -152,7 +153,7 @@ def about():
     """What the file of the results says beside them."""
     return {
         "steps": STEPS,
-        "image model": f"a ViT that named pixels and found the largest object for {vivit_films.PICTURE_STEPS} steps",
+        "image model": f"a ViT that named pixels and found the largest object for {PICTURE_STEPS} steps",
         "training films": "fresh films of the train split, 16 a step",
         "metrics": f"on {COUNT} films of the validation split; the curve on {CURVE} others of it",
         "optimiser": "AdamW, learning rate 1e-3, betas 0.9 and 0.99, a tenth of the steps of warm-up, cosine, decay 0.05",

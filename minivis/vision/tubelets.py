@@ -1,6 +1,6 @@
 """Cut films into tokens: tubelets, which are blocks in space and time, and frames picked at equal distances.
 
-Not here: attention in space and time (factorised_attention.py), the models (models/vivit.py), patches of images (patches.py).
+Not here: attention in space and time (factorised.py), the models (models/vivit.py), patches of images (patches.py).
 """
 
 from minivis import ops
