@@ -46,9 +46,8 @@ def space_time_attention(seen, block=0):
     if f"{name}space_weights" in seen:  # half of the heads for each
         space, time = (seen[f"{name}{step}_weights"].mean(axis=2) for step in ("space", "time"))
         return {"space": _in_space(space), "time": _in_time(time)}
-    weights = seen[f"{name}weights"].mean(
-        axis=-3
-    )  # (B, 1 + T N, 1 + T N), or (B, T, N, N) with or without a class token
+    # (B, 1 + T N, 1 + T N), or (B, T, N, N) with or without a class token
+    weights = seen[f"{name}weights"].mean(axis=-3)
     if weights.ndim == 3:
         return {"joint": weights[:, -T * N :, -T * N :].reshape(-1, T, N, T, N)}
     if f"blocks.{block}.time_attn.weights" in seen:

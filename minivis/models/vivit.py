@@ -287,7 +287,9 @@ class ViViT(Module):
         _check(variant, order, heads, tubelet)
         rng = init.generator(rng)
         self.variant = variant
-        self.frames, self.image_size, self.sampled = frames, pair(image_size), sampled
+        self.frames = frames
+        self.image_size = pair(image_size)
+        self.sampled = sampled
         self.tubelet = tuple(tubelet)
         self.grid = self._grid()
         self.embed = TubeletEmbed(channels, width, self.tubelet, rng)

@@ -78,7 +78,7 @@ class MeanOfFrames(Module):
 
 
 def prepare(out, seed):
-    """Train the image model that all choices of a seed start from; if it is there, only read it.
+    """Train the two image models that the choices of a seed start from; what is there already is only read.
 
     Parameters
     ----------
@@ -89,22 +89,27 @@ def prepare(out, seed):
 
     Returns
     -------
-    ViT
+    dict of str to ViT
+        "token", with a class token as models 1 and 2 have, and "mean", without, as models 3 and 4.
     """
-    rng = np.random.default_rng(seed)
     folder = Path(out) / f"seed-{seed}"
-    return vivit_films.image_model(folder, PICTURE_STEPS, rng, True, seed)[0]
+    found = {}
+    for pool in ("token", "mean"):
+        rng = np.random.default_rng(seed)
+        found[pool], _ = vivit_films.image_model(folder / pool, PICTURE_STEPS, rng, True, seed, pool)
+    return found
 
 
 def variant(out, seed, kind, start="image model"):
     """Train one choice and measure it."""
     rng = np.random.default_rng([seed, 1])
     if kind == "mean of frames":
-        model = MeanOfFrames(prepare(out, seed), rng)
+        model = MeanOfFrames(prepare(out, seed)["token"], rng)
     else:
         model = vivit_films.small_vivit(kind, rng)
         if start == "image model":
-            model.start_from(prepare(out, seed))
+            pool = "mean" if model.cls_token is None else "token"
+            model.start_from(prepare(out, seed)[pool])
     asked = _Curve()
     batches = DataLoader(
         vivit_films.films(16 * STEPS, "train", 100 + seed),

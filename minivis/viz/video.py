@@ -196,14 +196,14 @@ def video_attention(frames, rows, query, size=1.5, title=None, caption=None):
         )
     height = len(rows) * size + (0.75 if title else 0.4)
     fig, axes = figure(len(rows), T, T * size + 1.7, height, title, caption)
-    for line, (name, weights) in zip(axes, rows.items(), strict=True):
+    for row, (name, weights) in enumerate(rows.items()):
         top = float(weights.max()) or 1.0
-        for t, (ax, picture) in enumerate(zip(line, pictures, strict=True)):
+        for t, (ax, picture) in enumerate(zip(axes[row], pictures, strict=True)):
             blank(ax)
             draw_over(ax, picture, weights[t] / top)
             if t == query[0]:
                 cross(ax, query[1:], weights.shape[1:], picture.shape)
-            if line is axes[0]:
+            if row == 0:
                 label(ax, title=f"time {t + 1}" + (" asks" if t == query[0] else ""))
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return fig
