@@ -28,6 +28,7 @@ from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
+from minivis.viz.video import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
 from minivis.viz.words import *
