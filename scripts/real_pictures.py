@@ -75,7 +75,7 @@ def name_of(cell):
 def packed(figure):
     """A figure as a PNG of 256 colours that has its caption."""
     with Image.open(io.BytesIO(figure.png())) as drawn:
-        colours = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        colours = drawn.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
     about = PngImagePlugin.PngInfo()
     about.add_text("Description", figure.caption)
     about.add_text("Source", WEIGHTS)
