@@ -2,6 +2,7 @@
 Not here: drawing pictures (minivis.viz), moving a batch to the GPU (minivis.to_device)."""
 
 from minivis.data import (
+    byte_pairs,
     cifar,
     coco,
     color,
@@ -21,6 +22,7 @@ from minivis.data.loader import DataLoader
 
 __all__ = [
     "DataLoader",
+    "byte_pairs",
     "cifar",
     "coco",
     "color",

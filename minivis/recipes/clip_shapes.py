@@ -51,16 +51,16 @@ def with_caption(scene):
     return scene.image, TOKENIZER.encode(scene.caption, LENGTH)
 
 
-def few_colours(samples):
-    """A batch of `BATCH` samples of `DRAWN`: all of one colour, then all of another, until it is full.
+def same_ground(samples):
+    """A batch of `BATCH` samples of `DRAWN`: all on the ground of the first one, then all on another, until it is full.
 
     In a batch drawn at random, colour and ground alone tell most captions apart, and nothing more is learnt for a long
-    time. Among pictures of two colours, shape and texture have to be looked at.
+    time. Among pictures of one ground, shape and texture have to be looked at.
     """
     images, tokens = stack(samples)
-    colours = (tokens[:, :, None] == TOKENIZER.ids(shapes.COLOURS)).any(axis=1).argmax(axis=1)  # (DRAWN,)
-    first = {colour: number for number, colour in reversed(list(enumerate(colours)))}  # where a colour comes first
-    order = sorted(range(len(colours)), key=lambda i: (first[colours[i]], i))
+    grounds = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1) @ np.array([1, 2, 4])  # (DRAWN,)
+    first = {ground: number for number, ground in reversed(list(enumerate(grounds)))}  # where a ground comes first
+    order = sorted(range(len(grounds)), key=lambda i: (first[grounds[i]], i))
     chosen = order[: max(2, len(order) * BATCH // DRAWN)]
     return images[chosen], tokens[chosen]
 
@@ -147,7 +147,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=1e-3, betas=(0.9, 0.98), schedule=schedule)
-    batches = _shapes.loader(steps, DRAWN, rng, seed, with_caption, few_colours, objects=1)
+    batches = _shapes.loader(steps, DRAWN, rng, seed, with_caption, same_ground, objects=1)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     after = {"after_step": lambda model, step: model.limit_scale()}
     history = fit(model, batches, contrast, optimizer, steps, clip=1.0, **after, **keep)
