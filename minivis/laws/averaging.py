@@ -12,11 +12,15 @@ from minivis.laws.judging.registry import Family
 from minivis.laws.judging.value_laws import values
 
 SLIDE = "A/99-student-and-teacher"
-STEP = r"\theta_t \leftarrow m\, \theta_t + (1 - m)\, \theta_s"
+
+
+def _ema(teacher, student, m):
+    return m * teacher + (1 - m) * student, None
+
 
 ema = Family(
     "ema",
-    lambda teacher, student, m: (m * teacher + (1 - m) * student, None),
+    _ema,
     ("teacher", "student"),
     form="f(teacher, student, m); two arrays of one shape, m from 0 to 1 -> the new teacher, a new array",
 )
@@ -32,15 +36,20 @@ def _weights(draw, m=0.5, shape=None):
 
 
 def _any_weights(draw):
-    shape = tuple(integer(draw, 1, 4) for _ in range(integer(draw, 0, 4)))
+    shape = tuple(integer(draw, 1, 4) for _ in range(integer(draw, 1, 4)))
     scale = choose(draw, 1, 0.02, 30)
     m = choose(draw, 0.996, 0.9, 0.5, 0.0, 1.0, 0.25)
     return {"teacher": normals(draw, shape, scale), "student": normals(draw, shape, scale), "m": m}
 
 
 def _swapped(teacher, student, m):
-    """The roles swapped, where there is a difference to be seen at all: m = 0 is asked for first."""
-    return (1 - m) * teacher + m * student if m else student.copy()
+    return (1 - m) * teacher + m * student
+
+
+def _below_one(teacher, student, m):
+    """m kept below 1, so that the teacher never stands still."""
+    m = min(m, 0.99)
+    return m * teacher + (1 - m) * student
 
 
 def _default_for_zero(teacher, student, m):
@@ -61,13 +70,13 @@ def _first_axes(teacher, student, m):
 
 
 ema.agrees(
-    "m is what stays",
-    "The teacher keeps the share m of itself: with m = 1 it never changes.",
-    inputs=lambda draw: _weights(draw, choose(draw, 1.0, 0.75, 0.9)),
-    equation=STEP,
+    "m = 1 keeps the teacher",
+    "With m = 1 the teacher never changes.",
+    inputs=lambda draw: _weights(draw, 1.0),
+    equation=r"m = 1 \;\Rightarrow\; \theta_t \leftarrow \theta_t",
     slide=SLIDE,
-    hint="m multiplies the teacher, 1 - m the student. In training m is near 1, so that the teacher changes slowly.",
-    mutant=_swapped,
+    hint="m multiplies the teacher, 1 - m the student. m goes up to 1 at the end of DINO's training, and is used as it is.",
+    mutant=_below_one,
 )
 ema.agrees(
     "m = 0 copies the student",
@@ -82,10 +91,10 @@ ema.agrees(
 
 @ema.law(
     "many small steps add up",
-    inputs=lambda draw: _weights(draw, 0.996),
+    inputs=lambda draw: _weights(draw, 0.98),
     equation=r"\theta_t^{(n)} = \theta_s + m^n \big(\theta_t^{(0)} - \theta_s\big)",
     slide=SLIDE,
-    hint="A step changes a weight by less than half a percent. Is something rounded on the way?",
+    hint="A step changes a weight by two percent of the difference. Is something rounded on the way?",
     mutant=_half,
     right_too=False,
 )
@@ -114,7 +123,7 @@ values(
     mutant=_first_axes,
 )
 for name, hint, answer in (
-    ("the roles swapped", "m multiplies the teacher: with m = 0.996 yours is nearly the student.", lambda t, s, m: (1 - m) * t + m * s),
+    ("the roles swapped", "m multiplies the teacher: with m = 0.996 yours is nearly the student.", _swapped),
     ("the student added", "The teacher is not multiplied by m, so it grows: m * teacher + (1 - m) * student.", lambda t, s, m: t + (1 - m) * s),
     ("the plain mean", "This is the mean of both, whatever m is.", lambda t, s, m: (t + s) / 2),
     ("a copy of the student", "This copies the student: the teacher should change slowly.", lambda t, s, m: s.copy()),

@@ -7,7 +7,7 @@ import numpy as np
 
 from minivis.laws.judging.candidate import compare
 from minivis.laws.judging.gradient_laws import gradients
-from minivis.laws.judging.inputs import choose, distinct, generator, integer, normals, without_defaults
+from minivis.laws.judging.inputs import choose, distinct, integer, normals, without_defaults
 from minivis.laws.judging.manners import every_family
 from minivis.laws.judging.mutants import backward
 from minivis.laws.judging.registry import Family
@@ -53,9 +53,15 @@ dino_loss = Family(
     "view after view; teacher (2 * B, K): scores of the first two; centre (K,) -> a number; with vjp=True the gradient is "
     "student's alone",
 )
+
+
+def _update_centre(centre, teacher, momentum=0.9):
+    return momentum * centre + (1 - momentum) * teacher.mean(axis=0), None
+
+
 update_centre = Family(
     "update_centre",
-    lambda centre, teacher, momentum=0.9: (momentum * centre + (1 - momentum) * teacher.mean(axis=0), None),
+    _update_centre,
     ("centre", "teacher"),
     form="f(centre, teacher, momentum=0.9); centre (K,), teacher (n, K): scores, without softmax -> the new centre (K,)",
 )
@@ -85,7 +91,7 @@ def _call(draw, crops, student, teacher, **options):
 def _alike(draw, crops=None, **options):
     crops = integer(draw, 2, 4) if crops is None else crops
     K = integer(draw, 2, 4)
-    student, teacher = normals(draw, (1, K)), _sure(draw, 1, K)
+    student, teacher = normals(draw, (1, K)), _sure(draw, 1, K, 4.0)
     return _call(draw, crops, student.repeat(crops, 0), teacher.repeat(2, 0), **options)
 
 

@@ -44,10 +44,11 @@ def canvas(images, rng):
     return out
 
 
-def small_dino(rng, **options):
-    """A DINO for these pictures: tokens of 2 x 2 pixels from a convolution, 3 blocks of width 64, 128 scores."""
+def small_dino(rng, channels=1, **options):
+    """A DINO for small pictures: tokens of 2 x 2 pixels from a convolution, 3 blocks of width 64, 128 scores."""
+    stem = ConvStem(channels, 64, rng)
     backbone = ViT(
-        16, patch_size=1, width=64, depth=3, heads=4, mlp_ratio=2, num_classes=0, channels=1, backbone=ConvStem(1, 64, rng), rng=rng
+        16, patch_size=1, width=64, depth=3, heads=4, mlp_ratio=2, num_classes=0, channels=channels, backbone=stem, rng=rng
     )  # fmt: skip
     sizes = {"K": 128, "hidden": 128, "bottleneck": 64, "batch_norm": True}
     return DINO(backbone, **{**sizes, **options}, rng=rng)
@@ -63,10 +64,11 @@ def loss(model, views, labels):
     return model(views).loss
 
 
-def train(model, steps, rng, momentum=MOMENTUM, **keep):
-    """Train student and teacher on the training digits; see `fit` for ``keep``."""
+def train(model, steps, rng, momentum=MOMENTUM, data=None, views=views, **keep):
+    """Train student and teacher on digits, or on ``data`` with their ``views``; see `fit` for ``keep``."""
     warmup = min(50, steps // 5)
-    loader = DataLoader(digits.load("train"), BATCH, shuffle=True, drop_last=True, rng=rng, transform=views)
+    data = digits.load("train") if data is None else data
+    loader = DataLoader(data, BATCH, shuffle=True, drop_last=True, rng=rng, transform=views)
     rates = optim.follow(optim.cosine_schedule(RATE, 1e-6, steps, warmup))
     optimizer = optim.AdamW(
         optim.decay_groups(model.student, 0.04), lr=1.0, betas=(0.9, 0.99), schedule=rates
