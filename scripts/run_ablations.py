@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth, detection_road, yolo_heads
+from minivis.recipes import ablations, collapse, depth, detection_road, yolo_heads
 
 STUDIES = {
     "ablations": ablations,
+    "collapse": collapse,
     "depth": depth,
     "detection_road": detection_road,
     "yolo_heads": yolo_heads,

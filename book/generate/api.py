@@ -40,6 +40,7 @@ PARTS = {
     "data.coco": "COCO",
     "data.cifar": "CIFAR-10",
     "data.mnist": "MNIST",
+    "data.words": "Words as numbers",
     "pretrained": "Published checkpoints",
     "storage": "Our own checkpoints",
     "recipes": "The small trainings",

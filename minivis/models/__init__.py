@@ -5,10 +5,14 @@ Not here: layers (nn/), training (train.py, recipes/).
 """
 
 from minivis.models.alexnet import *
+from minivis.models.bert import *
 from minivis.models.cifar_resnet import *
+from minivis.models.clip import *
+from minivis.models.clip_resnet import *
 from minivis.models.cnn import *
 from minivis.models.darknet import *
 from minivis.models.detr import *
+from minivis.models.dino import *
 from minivis.models.dinov2 import *
 from minivis.models.faster_rcnn import *
 from minivis.models.fcn import *

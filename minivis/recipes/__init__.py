@@ -12,9 +12,11 @@ from minivis.files import as_path
 __all__ = ["measure", "names", "run"]
 
 RECIPES = (
+    "clip-shapes",
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
+    "dino-digits",
     "faster-rcnn-shapes",
     "fcn-shapes",
     "lenet-digits",
@@ -42,7 +44,7 @@ def names():
     Examples
     --------
     >>> names()[:3]
-    ['cnn-digits', 'detr-panoptic-shapes', 'detr-shapes']
+    ['clip-shapes', 'cnn-digits', 'detr-panoptic-shapes']
     """
     return sorted(RECIPES)
 

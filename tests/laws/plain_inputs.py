@@ -281,6 +281,40 @@ def _hinge_g(rng):
     return {"fake": _hinge_d(rng)["fake"]}
 
 
+def _dino_loss(rng):
+    B, K = (int(n) for n in rng.integers(1, 6, 2))
+    crops = int(rng.integers(2, 7))
+    case = {
+        "student": _numbers(rng, crops * B, K, scale=rng.choice([0.3, 1, 10])),
+        "teacher": _numbers(rng, 2 * B, K),
+    }
+    case |= {"centre": _numbers(rng, K), "crops": crops}
+    temperatures = {
+        "student_temp": float(rng.uniform(0.05, 1)),
+        "teacher_temp": float(rng.uniform(0.04, 0.5)),
+    }
+    return case | _some(rng, **temperatures)
+
+
+def _update_centre(rng):
+    n, K = rng.integers(1, 7, 2)
+    scale = rng.choice([0.1, 1, 10])
+    case = {"centre": _numbers(rng, K, scale=scale), "teacher": _numbers(rng, n, K, scale=scale)}
+    return case | _some(rng, momentum=float(rng.choice([0, 1, rng.uniform(0, 1)])))
+
+
+def _ema(rng):
+    shape = rng.integers(1, 5, rng.integers(1, 5))
+    m = float(rng.choice([0, 1, rng.uniform(0, 1), 0.996]))
+    return {"teacher": _numbers(rng, *shape), "student": _numbers(rng, *shape), "m": m}
+
+
+def _cosine_schedule(rng):
+    steps = int(rng.integers(1, 60))
+    start, end = (float(x) for x in rng.uniform(0, rng.choice([1, 20]), 2))
+    return {"start": start, "end": end, "steps": steps, **_some(rng, warmup=int(rng.integers(0, steps + 1)))}
+
+
 def _self_attention_2d(rng):
     B, C, D, H, W = rng.integers(1, 5, 5)
     scale = rng.choice([0.3, 1, 4])
@@ -374,6 +408,10 @@ PLAIN = {
     "cross_entropy": _cross_entropy,
     "hinge_d": _hinge_d,
     "hinge_g": _hinge_g,
+    "dino_loss": _dino_loss,
+    "update_centre": _update_centre,
+    "ema": _ema,
+    "cosine_schedule": _cosine_schedule,
     "self_attention_2d": _self_attention_2d,
     "spectral_norm": _spectral_norm,
     "scaled_dot_product_attention": _attention,

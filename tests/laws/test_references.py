@@ -398,7 +398,35 @@ def steering_kernel_regression(image, C, window, h, order=0):
     return out
 
 
+def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
+    """One pair of views and one picture at a time, with SciPy's softmax and its logarithm."""
+    B = len(student) // crops
+    terms = []
+    for i, v, b in np.ndindex(2, crops, B):
+        if v != i:
+            wanted = scipy.special.softmax((teacher[i * B + b] - centre) / teacher_temp)
+            terms.append(-wanted @ scipy.special.log_softmax(student[v * B + b] / student_temp))
+    return math.fsum(terms) / len(terms)
+
+
+def cosine_schedule(start, end, steps, warmup=0):
+    """One step at a time."""
+    found = [start * j / max(1, warmup - 1) for j in range(warmup)]
+    n = steps - warmup
+    found += [end + (start - end) * math.cos(math.pi * i / (2 * n)) ** 2 for i in range(n)]
+    return np.array(found)
+
+
 THIRD = RIGHT | {
+    "dino_loss": dino_loss,
+    "update_centre": lambda centre, teacher, momentum=0.9: np.array(
+        [
+            momentum * c + (1 - momentum) * math.fsum(t) / len(t)
+            for c, t in zip(centre, teacher.T, strict=True)
+        ]
+    ),
+    "ema": lambda teacher, student, m: student + m * (teacher - student),
+    "cosine_schedule": cosine_schedule,
     "residual_block": residual_block,
     "drop_path": drop_path,
     "survival_schedule": survival_schedule,

@@ -31,7 +31,7 @@ def randomise(model, seed):
     return model
 
 
-def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **options):
+def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, tokens=None, **options):
     """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
 
     Parameters
@@ -48,6 +48,8 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         Which of its outputs to keep, and to differentiate in a random direction; a name may be a path, see `reached`.
     seed : int
         Of weights and cotangents.
+    tokens : tensor of int, (T, L), optional
+        Texts, for a model that takes images and texts by name.
     **options
         Of the model's forward.
     """
@@ -61,7 +63,10 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         options["pixel_mask"] = mask
     torch.set_default_dtype(torch.float64)  # some tables and losses are made in the default dtype
     try:
-        found = model(images, **options)
+        if tokens is None:
+            found = model(images, **options)
+        else:
+            found = model(pixel_values=images, input_ids=tokens, **options)
         outputs = outputs if isinstance(outputs, dict) else {name: name for name in outputs}
         results = {ours: reached(found, theirs) for ours, theirs in outputs.items()}
         generator = torch.Generator().manual_seed(seed + 1)
@@ -72,6 +77,7 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     finally:
         torch.set_default_dtype(torch.float32)
     expected = {"input.images": images} | ({} if mask is None else {"input.mask": mask})
+    expected |= {} if tokens is None else {"input.tokens": tokens}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
     expected |= {f"grad.{n}": p.grad.float() for n, p in model.named_parameters() if p.grad is not None}

@@ -1,0 +1,155 @@
+"""`minivis train clip-shapes`: a small CLIP learns which caption belongs to which picture of one shape.
+
+Not here: the shared part of the recipes on scenes (_shapes.py), the model (models/clip.py), the loss (losses/contrastive.py),
+the loop (train.py).
+"""
+
+import numpy as np
+
+from minivis import optim
+from minivis.autograd import no_grad
+from minivis.data import DataLoader, shapes
+from minivis.data.loader import stack
+from minivis.data.words import WordTokenizer
+from minivis.losses import clip_loss
+from minivis.models import CLIP, CLIPTextEncoder, ViT
+from minivis.recipes import _shapes
+from minivis.train import fit
+
+__all__ = ["ATTRIBUTES", "captions", "measure", "run", "same_captions", "small_clip", "zero_shot"]
+
+STEPS = 2000
+TRUNK_STEPS = 1500
+BATCH = 64
+DRAWN = 256  # scenes of which a batch is chosen
+GROUP = 64  # pictures and captions that retrieval compares
+TOKENIZER = WordTokenizer(shapes.CAPTION_WORDS)
+LENGTH = 12  # of the longest caption of one shape, with start and end
+ATTRIBUTES = {"colour": shapes.COLOURS, "shape": shapes.THINGS, "texture": shapes.TEXTURES}
+
+
+def small_clip(backbone, rng, **options):
+    """The model: a ViT of two blocks on a backbone's map, a causal text encoder of two blocks, 64 numbers a picture or text."""
+    options = {
+        "width": 64,
+        "depth": 2,
+        "heads": 4,
+        "mlp_ratio": 2,
+        "text_width": 48,
+        "embedding": 64,
+        **options,
+    }
+    sizes = {name: options[name] for name in ("width", "depth", "heads", "mlp_ratio")}
+    image = ViT(shapes.SIZE, 1, **sizes, num_classes=0, backbone=backbone, rng=rng)
+    text = {"width": options["text_width"], "depth": 2, "heads": 4, "end_id": TOKENIZER.end_id}
+    text = CLIPTextEncoder(len(TOKENIZER), LENGTH, **text, activation="gelu", rng=rng)
+    return CLIP(image, text, options["embedding"], image_width=options["width"], rng=rng)
+
+
+def with_caption(scene):
+    """A sample: the image, and the numbers of the words of its caption."""
+    return scene.image, TOKENIZER.encode(scene.caption, LENGTH)
+
+
+def same_ground(samples):
+    """A batch of `BATCH` samples of `DRAWN`: all on the ground of the first one, then all on another, until it is full.
+
+    In a batch drawn at random, colour and ground alone tell most captions apart, and nothing more is learnt for a long
+    time. Among pictures of one ground, shape and texture have to be looked at.
+    """
+    images, tokens = stack(samples)
+    grounds = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1) @ np.array([1, 2, 4])  # (DRAWN,)
+    first = {ground: number for number, ground in reversed(list(enumerate(grounds)))}  # where a ground comes first
+    order = sorted(range(len(grounds)), key=lambda i: (first[grounds[i]], i))
+    chosen = order[: max(2, len(order) * BATCH // DRAWN)]
+    return images[chosen], tokens[chosen]
+
+
+def same_captions(tokens):
+    """Which captions (N, L) are equal: boolean (N, N)."""
+    return (tokens[:, None] == tokens).all(axis=-1)
+
+
+def contrast(model, images, tokens):
+    """The loss of a batch; captions that occur twice share their targets."""
+    u, v = model.encode_image(images), model.encode_text(tokens)
+    return clip_loss(u, v, model.logit_scale, same=same_captions(tokens))
+
+
+def captions():
+    """Every caption that a scene of one shape can have, 1,344 in all."""
+    grounds = [
+        "grass",
+        "sand",
+        "water",
+        "grass and sand",
+        "grass and water",
+        "sand and water",
+        "grass, sand and water",
+    ]
+    return [
+        f"{'an' if colour == 'orange' else 'a'} {colour} {texture} {shape} on {ground}"
+        for colour in shapes.COLOURS
+        for texture in shapes.TEXTURES
+        for shape in shapes.THINGS
+        for ground in grounds
+    ]
+
+
+def zero_shot(model, attribute, texts=None):
+    """Embeddings (K, E) of the words of an attribute: the mean over all captions with that word."""
+    texts = captions() if texts is None else texts
+    prompts = [
+        np.stack([TOKENIZER.encode(text, LENGTH) for text in texts if word in text.split()])
+        for word in ATTRIBUTES[attribute]
+    ]
+    return model.class_embeddings(prompts)
+
+
+def measure(model, count=None, seed=None, split="held-out"):
+    """Shares of pictures that find their caption among 64, and the reverse, and zero-shot accuracies; see `recipes.measure`."""
+    scenes = _shapes.fresh_scenes(count, seed, split, objects=1, sample=with_caption)
+    batches = []
+    with no_grad():
+        for images, tokens in DataLoader(scenes, GROUP):
+            u, v = model.encode_image(images).numpy(), model.encode_text(tokens).numpy()
+            batches.append((u, v, tokens))
+    full = [batch for batch in batches if len(batch[0]) == GROUP] or batches
+    hits = np.mean([_hits(*batch) for batch in full], axis=0)
+    found = {"retrieval": hits.min(), "image to text": hits[0], "text to image": hits[1]}
+    u = np.concatenate([u for u, _, _ in batches])
+    tokens = np.concatenate([tokens for _, _, tokens in batches])
+    for attribute, words in ATTRIBUTES.items():
+        named = (u @ zero_shot(model, attribute).numpy().T).argmax(axis=1)
+        there = (tokens[:, :, None] == TOKENIZER.ids(words)).any(axis=1).argmax(axis=1)
+        found[attribute] = np.mean(named == there)
+    return _shapes.with_value("retrieval", found)
+
+
+def _hits(u, v, tokens):
+    """Shares of right answers, from images to texts and from texts to images; an equal caption is right too."""
+    same = same_captions(tokens)
+    rows = np.arange(len(u))
+    similar = u @ v.T
+    return same[rows, similar.argmax(axis=1)].mean(), same[similar.argmax(axis=0), rows].mean()
+
+
+def run(out, seed=0, steps=STEPS, resume=False):
+    """Train, write ``model.safetensors`` and ``metrics.json`` into `out`, print the result; see `recipes.run`."""
+    rng = np.random.default_rng(seed)
+    facts = {"recipe": "clip-shapes", "seed": seed}
+    backbone, before = _shapes.trunk(out, min(TRUNK_STEPS, steps), rng, resume, seed)
+    model = small_clip(backbone, rng)
+
+    def evaluate(model):
+        found = measure(model, 256, split="validation")
+        return {f"validation {name}": value for name, value in found.items() if name != "value"}
+
+    schedule = optim.one_cycle(steps, warmup=0.1)
+    optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=1e-3, betas=(0.9, 0.98), schedule=schedule)
+    batches = _shapes.loader(steps, DRAWN, rng, seed, with_caption, same_ground, objects=1)
+    keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
+    after = {"after_step": lambda model, step: model.limit_scale()}
+    history = fit(model, batches, contrast, optimizer, steps, clip=1.0, **after, **keep)
+    seconds = {"backbone": before, "captions": history["seconds"][-1]}
+    return _shapes.write_report(model, out, "retrieval", measure(model), seconds, steps=steps, **facts)
