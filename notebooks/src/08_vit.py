@@ -599,7 +599,7 @@ viz.attention_explorer(
 # (see [Published weights](../book/published.md)); what the first layers know changes little by that, the last layers
 # more.
 
-# %%
+# %% tags=["published"]
 folder = mv.pretrained.fetched("dinov2-small")
 published = None if folder is None else mv.from_pretrained(folder)
 print("computed here" if published else "stored pictures: run `minivis fetch dinov2-small` to compute them here")
