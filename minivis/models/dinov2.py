@@ -146,7 +146,9 @@ class DINOv2(ViT):
         if num_classes:
             self.head = Linear(2 * width, num_classes, weight_init=small_normal, rng=rng)
 
-    def make_block(self, width, heads, mlp_ratio, dropout, attention_dropout, drop_path, activation, eps, rng):
+    def make_block(
+        self, width, heads, mlp_ratio, dropout, attention_dropout, drop_path, activation, eps, rng
+    ):
         """One block, from the arguments of the ViT's block."""
         hidden = int(width * mlp_ratio)
         if self.gated:
@@ -154,7 +156,9 @@ class DINOv2(ViT):
             mlp = SwiGLU(width, (int(hidden * 2 / 3) + 7) // 8 * 8, dropout=dropout, rng=rng)
         else:
             mlp = MLP(width, hidden, activation=activation, dropout=dropout, rng=rng)
-        return ScaledBlock(width, heads, mlp, self.layer_scale, dropout, attention_dropout, drop_path, eps, rng)
+        return ScaledBlock(
+            width, heads, mlp, self.layer_scale, dropout, attention_dropout, drop_path, eps, rng
+        )
 
     def forward(self, images):
         """Describe or classify images.

@@ -257,7 +257,12 @@ class ViT(Module):
             tokens = [ops.broadcast_to(token, (z.shape[0], 1, z.shape[2])) for token in learned]
             z = ops.concatenate([*tokens, z], axis=1)
         table = resize_position_table(
-            self.pos_embed, self.grid, grid, len(learned), offset=self.interpolate_offset, antialias=self.antialias
+            self.pos_embed,
+            self.grid,
+            grid,
+            len(learned),
+            offset=self.interpolate_offset,
+            antialias=self.antialias,
         )
         return self.dropout(z + table)
 

@@ -48,7 +48,11 @@ AUTHORS = [
     ("*.*", "*.*"),
     ("*", "*"),
 ]
-TIMM = [("blocks.*.mlp.gate_up.*", "blocks.*.mlp.fc1.*"), ("blocks.*.mlp.down.*", "blocks.*.mlp.fc2.*"), *AUTHORS]
+TIMM = [
+    ("blocks.*.mlp.gate_up.*", "blocks.*.mlp.fc1.*"),
+    ("blocks.*.mlp.down.*", "blocks.*.mlp.fc2.*"),
+    *AUTHORS,
+]
 CLASSIFIERS = {"Dinov2ForImageClassification", "Dinov2WithRegistersForImageClassification"}
 
 

@@ -49,17 +49,13 @@ class Known(NamedTuple):
 
 KNOWN = {
     "clip-vit-base-patch32": Known("openai/clip-vit-base-patch32", 606, "MIT"),
-    "deit-base-distilled-patch16-224": Known(
-        "facebook/deit-base-distilled-patch16-224", 349, "Apache-2.0"
-    ),
+    "deit-base-distilled-patch16-224": Known("facebook/deit-base-distilled-patch16-224", 349, "Apache-2.0"),
     "detr-resnet-50": Known("facebook/detr-resnet-50", 167, "Apache-2.0"),
     "detr-resnet-50-panoptic": Known("facebook/detr-resnet-50-panoptic", 172, "Apache-2.0"),
     "dino-vits16": Known("facebook/dino-vits16", 87, "Apache-2.0"),
     "dinov2-base": Known("facebook/dinov2-base", 346, "Apache-2.0"),
     "dinov2-small": Known("facebook/dinov2-small", 88, "Apache-2.0"),
-    "mask2former-swin-tiny-coco-panoptic": Known(
-        "facebook/mask2former-swin-tiny-coco-panoptic", 190, "MIT"
-    ),
+    "mask2former-swin-tiny-coco-panoptic": Known("facebook/mask2former-swin-tiny-coco-panoptic", 190, "MIT"),
     "resnet-50": Known("microsoft/resnet-50", 102, "Apache-2.0"),
     "swin-tiny-patch4-window7-224": Known("microsoft/swin-tiny-patch4-window7-224", 113, "Apache-2.0"),
     "vit-base-patch16-224": Known("google/vit-base-patch16-224", 346, "Apache-2.0"),
@@ -140,6 +136,8 @@ def fetch(name, folder=None, source=None):
         folder.rmdir()  # an empty one
     os.replace(partial, folder)
     licence = notes["licence"]
+    if "note" in notes:
+        print(notes["note"])
     print(f"{name} is in {folder} (licence: {licence}). Use it: mv.from_pretrained({str(folder)!r})")
     return folder
 
@@ -307,9 +305,7 @@ def _required(repository, revision, names, partial):
         if remotes[file] is None:
             raise FileNotFoundError(f"fetch: {download.endpoint()}/{repository} lacks {file}")
     check_space(partial, sum(remote.size or 0 for remote in remotes.values()))
-    return {
-        file: _download(repository, revision, file, remote, partial) for file, remote in remotes.items()
-    }
+    return {file: _download(repository, revision, file, remote, partial) for file, remote in remotes.items()}
 
 
 def _download(repository, revision, file, remote, partial):

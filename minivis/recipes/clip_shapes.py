@@ -58,8 +58,12 @@ def same_ground(samples):
     time. Among pictures of one ground, shape and texture have to be looked at.
     """
     images, tokens = stack(samples)
-    grounds = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1) @ np.array([1, 2, 4])  # (DRAWN,)
-    first = {ground: number for number, ground in reversed(list(enumerate(grounds)))}  # where a ground comes first
+    grounds = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1) @ np.array(
+        [1, 2, 4]
+    )  # (DRAWN,)
+    first = {
+        ground: number for number, ground in reversed(list(enumerate(grounds)))
+    }  # where a ground comes first
     order = sorted(range(len(grounds)), key=lambda i: (first[grounds[i]], i))
     chosen = order[: max(2, len(order) * BATCH // DRAWN)]
     return images[chosen], tokens[chosen]

@@ -602,7 +602,9 @@ viz.attention_explorer(
 # %% tags=["published"]
 folder = mv.pretrained.fetched("dinov2-small")
 published = None if folder is None else mv.from_pretrained(folder)
-print("computed here" if published else "stored pictures: run `minivis fetch dinov2-small` to compute them here")
+print(
+    "computed here" if published else "stored pictures: run `minivis fetch dinov2-small` to compute them here"
+)
 
 # %% [markdown]
 # First the patch embedding. It has 384 filters of $3 \times 14 \times 14$ numbers. We show the
@@ -671,7 +673,9 @@ def prepared(photo):
 
 def published_attention(model):
     photo = mv.data.photos.china((336, 504))
-    attention = model.attention_maps(prepared(photo))[-1][0, :, 0, 1:]  # (h, N): of the class token, in the last block
+    attention = model.attention_maps(prepared(photo))[-1][
+        0, :, 0, 1:
+    ]  # (h, N): of the class token, in the last block
     return viz.attention_maps(
         attention.reshape(-1, 24, 36),
         photo,

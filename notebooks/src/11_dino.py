@@ -122,7 +122,9 @@ for m, left in held_still.items():
         left.append(float(ema(np.array(left[-1]), np.array(0.0), m)))
     np.testing.assert_allclose(left[600], m**600, atol=1e-12)
 momentum = mv.optim.cosine_schedule(0.996, 1.0, 1000)
-assert round(momentum[500], 9) == 0.998 and momentum[-1] < 1  # half-way; and the last step is not quite at the end
+assert (
+    round(momentum[500], 9) == 0.998 and momentum[-1] < 1
+)  # half-way; and the last step is not quite at the end
 viz.curves(
     {f"m = {m}": left for m, left in held_still.items()},
     "step",
@@ -303,7 +305,15 @@ class Network(mv.nn.Module):
     def __init__(self, K, seed):
         rng = np.random.default_rng(seed)
         self.backbone = mv.models.ViT(
-            image_size=8, patch_size=2, width=48, depth=2, heads=4, mlp_ratio=2, channels=1, num_classes=0, rng=rng
+            image_size=8,
+            patch_size=2,
+            width=48,
+            depth=2,
+            heads=4,
+            mlp_ratio=2,
+            channels=1,
+            num_classes=0,
+            rng=rng,
         )
         self.head = mv.models.DINOHead(48, K, hidden=128, bottleneck=48, batch_norm=True, rng=rng)
 
@@ -323,9 +333,7 @@ class SelfDistilled:
         self.centred, self.teacher_temp = centred, teacher_temp
         self.momentum = mv.optim.cosine_schedule(momentum, 1.0 if momentum else 0.0, steps)
         schedule = mv.optim.cosine(steps, warmup_steps=steps // 10)
-        self.optimizer = mv.optim.AdamW(
-            mv.optim.decay_groups(self.student, 0.04), lr=lr, schedule=schedule
-        )
+        self.optimizer = mv.optim.AdamW(mv.optim.decay_groups(self.student, 0.04), lr=lr, schedule=schedule)
         self.student.train(), self.teacher.train()
 
     def step(self, views):
@@ -418,7 +426,9 @@ counts = np.stack([np.bincount(held_labels[chosen == k], minlength=10) for k in 
 often = np.argsort(-counts.sum(axis=1))[:16]
 often = often[np.argsort(counts[often].argmax(axis=1), kind="stable")]
 purity = counts.max(axis=1).sum() / len(held)
-print(f"{(counts.sum(axis=1) > 0).sum()} of {K} answers occur; {purity:.0%} of digits are the commonest of their answer")
+print(
+    f"{(counts.sum(axis=1) > 0).sum()} of {K} answers occur; {purity:.0%} of digits are the commonest of their answer"
+)
 assert purity > 0.6
 viz.heatmap(
     counts[often],
@@ -601,7 +611,8 @@ def published_components(network):
         scores.reshape(2, *grid, 3),
         masks,
         titles=["tower", "flower"],
-        title="What stands out, and its parts, from the features of DINOv2-S",
+        size=3.2,
+        title="What stands out, and its parts, by the features of patches",
         caption="White: the background, by a threshold on the first component, which holds "
         f"{shares[0]:.0%} and {shares[1]:.0%} of the variance. Patches of one colour have similar features. Look at "
         "the floors and roofs of the tower, and at the middle, the petals and the rim of the flower. Photos: "
@@ -675,7 +686,8 @@ def published_matches(network):
         title="Patches that are each other's nearest",
         caption=f"Each line joins two matching patches (24 of {len(start)}). {right.mean():.0%} of all matches end within "
         f"two patches of the true place; with the pixels of the patches it would be {of_pixels.mean():.0%}. Look at "
-        "the wrong ones: many end at another floor of the tower, which looks alike. Photo: danielbuechele, flickr, CC BY 2.0.",
+        "the wrong ones: plain sky matches plain sky, and one floor of the tower another. Photo: danielbuechele, flickr, CC "
+        "BY 2.0.",
     )
 
 

@@ -30,7 +30,9 @@ def field(key, value):
 
 
 def tensor(name, array, packed=False):
-    dims = field(1, b"".join(map(number, array.shape))) if packed else b"".join(field(1, n) for n in array.shape)
+    dims = (
+        field(1, b"".join(map(number, array.shape))) if packed else b"".join(field(1, n) for n in array.shape)
+    )
     return dims + field(2, DTYPES[array.dtype.name]) + field(8, name) + field(9, array.tobytes())
 
 
@@ -50,7 +52,13 @@ def make_tiny(monkeypatch):
     """Let the package have a DINOv2 of two blocks of width 4, on images of 4 pixels."""
     for name, value in {"WIDTH": 4, "DEPTH": 2, "PATCH": 2, "IMAGE": 4, "GRID": 2}.items():
         monkeypatch.setattr(dinov2_wheel, name, value)
-    sizes = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 2, "image_size": 4}
+    sizes = {
+        "hidden_size": 4,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 2,
+        "image_size": 4,
+    }
     monkeypatch.setattr(dinov2_wheel, "CONFIG", dinov2_wheel.CONFIG | sizes)
 
 
@@ -65,7 +73,10 @@ def dinov2_file(rng):
         layer = name.removesuffix("weight")
         if name == "embeddings.position_embeddings":
             arrays |= {"onnx::Concat_1": x[:, :1], "onnx::Reshape_2": x[:, 1:].copy()}
-            nodes += [("Reshape", ["onnx::Reshape_2", "sizes"], ["grid"]), ("Concat", ["onnx::Concat_1", "grid"], ["p"])]
+            nodes += [
+                ("Reshape", ["onnx::Reshape_2", "sizes"], ["grid"]),
+                ("Concat", ["onnx::Concat_1", "grid"], ["p"]),
+            ]
         elif name.endswith("weight") and x.ndim == 2:
             arrays[f"onnx::MatMul_{i}"] = np.ascontiguousarray(x.T)
             nodes += [

@@ -111,7 +111,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         if hub.longer:
             content += b"more"
-        start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if "Range" in self.headers else 0
+        start = (
+            int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if "Range" in self.headers else 0
+        )
         headers = {"ETag": '"storage"'}
         if start and hub.ranges:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"

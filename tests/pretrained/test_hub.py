@@ -133,7 +133,9 @@ def test_a_break_is_continued(server, tmp_path, ranges):
             mv.pretrained.fetch("owner/model", tmp_path / "here")
         assert not (tmp_path / "here").exists() and len(leftovers(tmp_path)) == 2
         server.break_after = None
-        mv.pretrained.fetch("owner/model", tmp_path / "here")  # it begins again, as the server cannot continue
+        mv.pretrained.fetch(
+            "owner/model", tmp_path / "here"
+        )  # it begins again, as the server cannot continue
     assert (tmp_path / "here" / "model.safetensors").read_bytes() == WEIGHTS
     assert leftovers(tmp_path) == []
 
@@ -261,7 +263,8 @@ def test_a_wrong_name_or_source_is_refused(server, name, source, message):
 
 
 @pytest.mark.parametrize(
-    "address", ["http://example.com", "ftp://example.com", "https://user:word@example.com", "https://[", "hub"]
+    "address",
+    ["http://example.com", "ftp://example.com", "https://user:word@example.com", "https://[", "hub"],
 )
 def test_only_https_is_asked(server, monkeypatch, address):
     monkeypatch.setenv("HF_ENDPOINT", address)
@@ -350,7 +353,11 @@ def test_where_the_hub_s_own_package_is_installed_it_is_used(server, package, tm
         (Errors.GatedRepoError(), PermissionError, "accept it there, then `hf auth login`"),
         (Errors.RepositoryNotFoundError(), FileNotFoundError, "no such public repository"),
         (Errors.RevisionNotFoundError(), FileNotFoundError, "or version"),
-        (Errors.LocalEntryNotFoundError("no network\nmore"), ConnectionError, "cannot be reached: no network. On"),
+        (
+            Errors.LocalEntryNotFoundError("no network\nmore"),
+            ConnectionError,
+            "cannot be reached: no network. On",
+        ),
         (RuntimeError("something else"), ConnectionError, "cannot be reached: something else"),
     ],
 )
