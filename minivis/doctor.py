@@ -1,4 +1,4 @@
-"""`minivis doctor`: check Python, packages, BLAS, threads, grading, GPU, disk and published weights, and say how to solve each problem.
+"""`minivis doctor`: check Python, packages, BLAS, threads, grading, GPU, weights and disk, and say how to solve each problem.
 
 It imports each package, including CuPy, to see that it works. Not here: repairs; the doctor changes nothing.
 """
@@ -98,7 +98,7 @@ def examine():
     'Python'
     """
     findings = []
-    for look in (_python, _needed, _blas, _threads, _optional, _grading, _gpu, _disk, _published):
+    for look in (_python, _needed, _blas, _threads, _optional, _grading, _gpu, _published, _disk):
         try:
             findings += look()
         except Exception as error:
@@ -282,6 +282,18 @@ def _device(cupy):
     return [_ok("GPU", f"{says}, computes")]
 
 
+def _published():
+    from minivis.pretrained import hub
+
+    here = [name for name in hub.KNOWN if hub.fetched(name)]
+    says = (
+        f"{', '.join(here)} in {hub.fetched(here[0]).parent}"
+        if here
+        else "none fetched: minivis fetch lists them"
+    )
+    return [_ok("Published weights", says)]
+
+
 def _disk():
     here = Path.cwd()
     free = shutil.disk_usage(here).free / 2**30
@@ -295,18 +307,6 @@ def _disk():
     if free < 1:
         return [_note("Disk", says, "make room: a training run keeps its checkpoints there")]
     return [_ok("Disk", says)]
-
-
-def _published():
-    from minivis.pretrained import hub
-
-    here = [name for name in hub.KNOWN if hub.fetched(name)]
-    says = (
-        f"{', '.join(here)} in {hub.fetched(here[0]).parent}"
-        if here
-        else "none fetched: minivis fetch lists them"
-    )
-    return [_ok("Published weights", says)]
 
 
 def _load(package, module):

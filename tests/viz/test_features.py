@@ -33,8 +33,8 @@ def test_equal_components_have_equal_colours_in_all_photos():
 
 def test_each_pair_has_a_line_and_two_dots():
     fig = viz.correspondences(PHOTO, PHOTO[:, ::2], [[3, 4], [20, 30]], [[1, 4], [10, 30]], titles=["a", "b"])
-    assert [line.xy1 for line in fig.artists] == [(4, 3), (30, 20)]
-    assert [line.xy2 for line in fig.artists] == [(4, 1), (30, 10)]
+    assert [tuple(line.xy1) for line in fig.artists] == [(4, 3), (30, 20)]
+    assert [tuple(line.xy2) for line in fig.artists] == [(4, 1), (30, 10)]
     assert [len(ax.lines) for ax in fig.axes] == [2, 2]
     assert len({line.get_edgecolor() for line in fig.artists}) == 2
     fig.png()
