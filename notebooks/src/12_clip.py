@@ -1,0 +1,260 @@
+# %% [markdown]
+# # 12. CLIP: pictures and texts in one space
+#
+# A classifier knows the classes that somebody wrote down before it was trained. CLIP learns from pictures with their
+# captions instead. One network reads pictures, another reads texts, and both end in the same space: a picture should lie
+# near its own caption and far from all others. Afterwards any text can be a class.
+#
+# **Goals**
+#
+# - You can compute the contrastive loss by hand, and say what its two halves ask.
+# - You can say what the temperature and the size of the batch do, and what a caption that occurs twice does.
+# - You can cut a text into byte pairs, and learn which pairs to merge.
+# - You can write a small CLIP, train it, and let it name pictures by texts that it has never read.
+# - You can say what "zero-shot" means, and what a model had been taught before it is called so.
+#
+# **Before**: ViT from [08](08_vit.ipynb), the causal mask from [07](07_transformer.ipynb).
+#
+# **Slides**: Deck Z is Zagoruyko, *Transformers in Computer Vision*. A section that follows a slide names it by its tag:
+# deck, page and a short name.
+#
+# **Time**: about 60 minutes to read, 60 more for the exercises; the cells take about half a minute.
+
+# %% tags=["setup"]
+import math
+
+import numpy as np
+
+import minivis as mv
+from minivis import ops, viz
+from minivis.data import byte_pairs, shapes
+from minivis.laws import claims
+from minivis.ops import softmax
+from minivis.recipes import clip_shapes
+
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# ## What this chapter builds
+#
+# This is the small CLIP that comes with the package, `clip-shapes`. Look for the two towers. The left one reads pictures:
+# a small ResNet and two transformer blocks. The other reads captions: a table of words, positions, and two blocks in which
+# no word sees what follows it. Each ends in 64 numbers, divided by their length. The table of all products is the output.
+
+# %%
+model = mv.load("clip-shapes")
+scenes = [scene for scene in (shapes.Scenes(192, "held-out", objects=1).scene(i) for i in range(192))]
+pictures = np.stack([scene.image for scene in scenes])  # (192, 3, 64, 64): no training saw them
+written = [scene.caption for scene in scenes]
+
+
+def symbols(texts):
+    """Captions as numbers (n, L): one for each word, with a start, an end, and zeros behind."""
+    return np.stack([clip_shapes.TOKENIZER.encode(text, clip_shapes.LENGTH) for text in texts])
+
+
+viz.architecture(model, (pictures[:2], symbols(written[:2])), closed=("image_encoder.backbone",))
+
+# %% [markdown]
+# ## Which caption belongs to which picture?
+#
+# Slide `Z/40-clip`. CLIP means *contrastive language-image pre-training*. It was trained on 400 million pairs of a picture
+# and a text from the web. Nobody labelled them; the text that stood beside the picture is all there is. The task in
+# training is a puzzle: in a batch of $N$ pictures and their $N$ texts, which belong together? Every picture is compared
+# with every text. The table of similarities should be large on its diagonal and small elsewhere.
+#
+# Here are eight held-out pictures and their captions, as `clip-shapes` sees them. The similarity of a picture and a text
+# is the *cosine* of the angle between their embeddings: the product of two vectors of length 1.
+
+# %% tags=["slide:Z/40-clip"]
+with mv.no_grad():
+    u = model.encode_image(pictures).data  # (192, 64), each of length 1
+    v = model.encode_text(symbols(written)).data
+np.testing.assert_allclose(np.linalg.norm(u, axis=1), 1, atol=1e-5)
+cosines = u[:8] @ v[:8].T
+assert (cosines.argmax(axis=1) == np.arange(8)).mean() >= 0.75
+viz.heatmap(
+    cosines,
+    "caption",
+    "picture",
+    y_names=[f"picture {i}" for i in range(8)],
+    x_names=[str(i) for i in range(8)],
+    signed=True,
+    bar_label="cosine",
+    title="Eight pictures and their eight captions",
+    caption="Read along a row: which caption has the largest number? On the diagonal are the pictures' own captions.",
+)
+
+# %% [markdown]
+# ## The contrastive loss, pair by pair
+#
+# Each row of the table is a classification with $N$ classes: *which text belongs to this picture?* The logits are the
+# cosines $\cos_{ij}$ times a factor $e^{s}$, and the right class is the picture's own text. Each column asks the reverse:
+# *which picture belongs to this text?* The loss is the mean of both cross-entropies:
+#
+# $$z_{ij} = e^{s}\, \frac{u_i \cdot v_j}{\lVert u_i \rVert \lVert v_j \rVert}, \qquad
+#   L = \frac{1}{2N} \sum_{i=1}^{N} \Bigl( -\log \frac{e^{z_{ii}}}{\sum_j e^{z_{ij}}}
+#   -\log \frac{e^{z_{ii}}}{\sum_j e^{z_{ji}}} \Bigr) .$$
+#
+# First as loops, then with arrays, then the library's. The number to check by hand: two pairs at right angles, with the
+# factor $e^0 = 1$. Then each row has the logits 1 and 0, and the loss is $-\log \frac{e}{e + 1} = \log(1 + e^{-1})$.
+
+
+# %%
+def clip_loss_loops(image, text, logit_scale):
+    """Number by number; image and text are (N, E)."""
+    N = len(image)
+    z = np.zeros((N, N))
+    for i in range(N):
+        for j in range(N):
+            lengths = math.sqrt((image[i] ** 2).sum()) * math.sqrt((text[j] ** 2).sum())
+            z[i, j] = math.exp(logit_scale) * (image[i] * text[j]).sum() / lengths
+    loss = 0.0
+    for i in range(N):
+        loss += math.log(sum(math.exp(z[i, j]) for j in range(N))) - z[i, i]  # which text?
+        loss += math.log(sum(math.exp(z[j, i]) for j in range(N))) - z[i, i]  # which picture?
+    return loss / (2 * N)
+
+
+def clip_loss_fast(image, text, logit_scale):
+    """The same for whole arrays."""
+    image = image / np.linalg.norm(image, axis=1, keepdims=True)
+    text = text / np.linalg.norm(text, axis=1, keepdims=True)
+    z = np.exp(logit_scale).astype(image.dtype) * image @ text.T  # (N, N)
+    rows, columns = ops.log_softmax(z, axis=1), ops.log_softmax(z, axis=0)
+    return -(np.diag(rows) + np.diag(columns)).mean() / 2
+
+
+some = rng.standard_normal((2, 5, 3))
+np.testing.assert_allclose(clip_loss_loops(*some, 1.5), clip_loss_fast(*some, 1.5))
+np.testing.assert_allclose(clip_loss_loops(*some, 1.5), mv.losses.clip_loss(*some, 1.5))
+worked = clip_loss_loops(np.eye(2), np.eye(2), 0.0)
+print(f"two orthogonal pairs: {worked:.6f} = log(1 + 1/e) = {math.log(1 + math.exp(-1)):.6f}")
+assert round(worked, 6) == 0.313262
+
+# %% [markdown]
+# A model that knows nothing gives all pairs the same cosine. Then every row is uniform and the loss is $\log N$: 4.16 for
+# the 64 pairs of our batches and 10.40 for the 32,768 of the paper's. The lengths of the vectors play no part.
+
+# %%
+alike = np.ones((64, 3))
+np.testing.assert_allclose(mv.losses.clip_loss(alike, alike, 3.0), math.log(64))
+np.testing.assert_allclose(mv.losses.clip_loss(7 * some[0], some[1], 1.5), mv.losses.clip_loss(*some, 1.5))
+assert round(math.log(32_768), 3) == 10.397
+mv.laws.check("clip_loss", clip_loss_fast)
+
+# %% [markdown]
+# ## What the temperature does
+#
+# Cosines lie between -1 and 1. Without the factor $e^s$ the softmax could not become sure: of 64 texts, even a perfect
+# table (1 on the diagonal, -1 elsewhere) would give the right text a probability of only
+# $e / (e + 63 e^{-1}) = 0.10$. The factor is one over a **temperature** $\tau = e^{-s}$. CLIP starts at $\tau = 0.07$, a
+# factor of 14.3, learns $s$ like any weight, and does not let the factor exceed 100.
+#
+# The factor also decides *which* wrong pairs are pushed apart. The gradient of the loss with respect to a logit of a row is
+# the probability that the row gives it. With a small factor all wrong texts are pushed alike. With a large one nearly all of
+# the push goes to the few that are most like the right one.
+
+# %%
+surest = math.e / (math.e + 63 / math.e)
+assert round(surest, 2) == 0.10
+row = np.sort(cosines[0][1:])[::-1]  # picture 0 and its seven wrong captions, the most similar one first
+shares = {}
+for factor in (1, 14.3, 100):
+    push = softmax(factor * row)  # of all that goes to the wrong captions
+    shares[f"factor {factor}"] = {f"{cosine:.2f}": share for cosine, share in zip(row, push, strict=True)}
+assert max(shares["factor 1"].values()) < 0.3 < 0.6 < max(shares["factor 100"].values())
+viz.bars(
+    shares,
+    "share of the push",
+    "cosine with a wrong caption",
+    values=False,
+    title="Which wrong captions are pushed away",
+    caption="Picture 0 and its seven wrong captions, the most similar one at the left. With a factor of 1 all are pushed about "
+    "alike. With 100 nearly everything goes to the most similar one: a large factor looks at the hardest pairs alone.",
+)
+
+# %% [markdown]
+# ## Texts as numbers: words, and pairs of bytes
+#
+# A network reads numbers, so a text must be cut into symbols. Our captions have only 26 different words, so each word can be
+# a symbol: `mlm-captions` and `clip-shapes` do that. On the web there are millions of words, names and typing errors.
+# Single letters would cover them all, but then texts become long. **Byte pairs** lie in between. One begins with bytes. The
+# most frequent pair of neighbours in the texts becomes a new symbol; then the most frequent pair is counted again, with the
+# new symbol, and so on. Frequent words end as one symbol, and rare ones stay in pieces.
+#
+# The cell learns four merges from all captions of one shape, by counting. The last letter of a word carries a mark
+# (`</w>`), so that an *e* at the end of a word is another symbol than one inside it.
+
+# %%
+corpus = clip_shapes.captions()  # 1,344 captions
+words = {}  # each word as a list of symbols, and how often it occurs
+for text in corpus:
+    for word in byte_pairs.split_text(text):
+        words.setdefault(word, [[*word[:-1], word[-1] + "</w>"], 0])[1] += 1
+
+by_hand = []
+for _ in range(4):
+    count = {}
+    for pieces, often in words.values():
+        for pair in zip(pieces, pieces[1:], strict=False):
+            count[pair] = count.get(pair, 0) + often
+    best = min(count, key=lambda pair: (-count[pair], pair))  # of equal ones the first in the alphabet
+    by_hand.append(best)
+    print(f"{best[0]:>3} + {best[1]:<7} {count[best]:5} times")
+    for entry in words.values():
+        pieces, merged = entry[0], []
+        while pieces:
+            together = tuple(pieces[:2]) == best
+            merged.append("".join(pieces[:2]) if together else pieces[0])
+            pieces = pieces[2:] if together else pieces[1:]
+        entry[0] = merged
+assert by_hand == byte_pairs.learn_merges(corpus, 4)
+
+# %% [markdown]
+# To encode a new text, the same merges are made in the order in which they were learned, until no pair of the list is left.
+# Look at *starfish*, a word that no caption has: it ends in pieces, but it can be written. A text with unknown letters can
+# be written as well, because the alphabet is that of the bytes.
+
+# %%
+merges = byte_pairs.learn_merges(corpus, 200)
+print(f"{len(merges)} merges, then every word is one symbol")
+for few in (0, 20, len(merges)):
+    tokenizer = byte_pairs.BytePairTokenizer(merges[:few])
+    for text in ("a green starfish on grass", "ein grüner Stern"):
+        print(f"{few:3} merges:", "·".join(tokenizer.parts(text)).replace(" ", "_"))
+for text in ("a green starfish on grass", "ein grüner Stern"):
+    assert byte_pairs.bpe_decode(byte_pairs.bpe_encode(text, merges), merges) == text.lower()
+
+lengths = [
+    np.mean([len(byte_pairs.bpe_encode(text, merges[:few])) for text in corpus[::40]])
+    for few in range(0, len(merges) + 1, 5)
+]
+assert lengths[-1] < 10 < lengths[0]
+viz.curves(
+    {"byte pairs": (np.arange(0, len(merges) + 1, 5), lengths)},
+    "merges",
+    "symbols in a caption, mean",
+    level={"words": float(np.mean([len(text.replace(",", " ,").split()) for text in corpus[::40]]))},
+    title="What a merge saves",
+    caption="The mean length of a caption in symbols. Without merges it is the number of letters; after about a hundred merges "
+    "every word is one symbol. CLIP has 48,894 merges, learned from its own texts.",
+)
+
+# %% [markdown]
+# ## The tower that reads
+#
+# The text encoder is the transformer of chapter [07](07_transformer.ipynb) with a causal mask: no symbol sees what follows
+# it. So only the **end symbol** has read the whole text, and its features become the text's embedding. What stands behind it
+# is padding, and changes nothing, to the last bit.
+
+# %%
+sentence = symbols(["a red plain star on sand"])
+end = int((sentence[0] == clip_shapes.TOKENIZER.end_id).argmax())
+behind, before = sentence.copy(), sentence.copy()
+behind[0, end + 1 :] = clip_shapes.TOKENIZER.ids(["blue"])[0]
+before[0, 2] = clip_shapes.TOKENIZER.ids(["blue"])[0]  # after the start and "a"
+with mv.no_grad():
+    plain, padded, changed = (model.encode_text(x).data for x in (sentence, behind, before))
+assert (plain == padded).all() and not np.allclose(plain, changed)
+print(f"'blue' behind the end: nothing changes; in place of 'red': cosine {float((plain * changed).sum()):.2f}")
