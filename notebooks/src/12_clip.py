@@ -258,3 +258,199 @@ with mv.no_grad():
     plain, padded, changed = (model.encode_text(x).data for x in (sentence, behind, before))
 assert (plain == padded).all() and not np.allclose(plain, changed)
 print(f"'blue' behind the end: nothing changes; in place of 'red': cosine {float((plain * changed).sum()):.2f}")
+
+# %% [markdown]
+# ## A CLIP of your own
+#
+# Now we write one and train it. The pictures are handwritten digits in six colours, in one of four corners. The captions
+# say what is there, such as *a red seven at the top left*: 6 · 10 · 4 = 240 sentences. **Six combinations of colour and
+# digit never occur in training**, neither as a picture nor as a caption: no red three, no green four, no blue five, no
+# yellow six, no violet seven, no white eight. They are for the test.
+
+# %%
+from minivis.data.transforms import RandomAffine
+from minivis.data.words import WordTokenizer
+
+digits, labels = mv.data.digits.load("train")
+held, held_labels = mv.data.digits.load("held-out")
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+COLOURS = {
+    "red": (1.0, 0.2, 0.15), "green": (0.2, 0.8, 0.2), "blue": (0.25, 0.4, 1.0),
+    "yellow": (0.95, 0.85, 0.1), "violet": (0.7, 0.3, 0.9), "white": (1.0, 1.0, 1.0),
+}  # fmt: skip
+CORNERS = ("top left", "top right", "bottom left", "bottom right")
+RGB = np.array(list(COLOURS.values()), np.float32)
+EVERY = [f"a {colour} {name} at the {corner}" for colour in COLOURS for name in NAMES for corner in CORNERS]
+NEVER = [f"{colour} {name}" for colour, name in zip(COLOURS, NAMES[3:9], strict=True)]
+words_of_digits = WordTokenizer.from_texts(EVERY)
+
+
+def pairs(images, names, draw, never=False):
+    """Coloured digits in a corner (B, 3, 16, 16) and their captions; `never`: also the combinations kept for the test."""
+    canvas, captions = np.zeros((len(images), 3, 16, 16), np.float32), []
+    for picture, image, name in zip(canvas, images, names, strict=True):
+        colour, corner = draw.integers(6), draw.integers(4)
+        while not never and f"{list(COLOURS)[colour]} {NAMES[name]}" in NEVER:
+            colour = draw.integers(6)
+        top, left = 8 * (corner // 2), 8 * (corner % 2)
+        picture[:, top : top + 8, left : left + 8] = RGB[colour, :, None, None] * image
+        captions.append(f"a {list(COLOURS)[colour]} {NAMES[name]} at the {CORNERS[corner]}")
+    return canvas, captions
+
+
+def read(captions):
+    """Captions as numbers (n, 9)."""
+    return np.stack([words_of_digits.encode(caption) for caption in captions])
+
+
+shown, said = pairs(held[:8], held_labels[:8], np.random.default_rng(4), never=True)
+viz.images(
+    shown,
+    titles=[caption.replace(" at the ", "\n") for caption in said],
+    columns=8,
+    size=1.15,
+    title="Pictures and their captions",
+    caption="Eight pairs. A caption names the colour, the digit and the corner, in words that mean nothing to the network at the "
+    "start.",
+)
+
+
+# %%
+class SmallCLIP(mv.nn.Module):
+    """Two towers: pictures (B, 3, 16, 16) and captions (B, L) become directions (B, 32)."""
+
+    def __init__(self, width=64, embedding=32, seed=0):
+        rng = np.random.default_rng(seed)
+        self.vit = mv.models.ViT(
+            image_size=16, patch_size=4, width=width, depth=2, heads=4, mlp_ratio=2, num_classes=0, rng=rng
+        )
+        self.words = mv.nn.Embedding(len(words_of_digits), width, rng=rng)
+        self.places = mv.nn.Parameter(mv.nn.init.normal((9, width), 0.1, rng))  # learned: a word has to know its place
+        self.block = mv.nn.TransformerEncoderLayer(
+            width, 4, 2 * width, activation="gelu", norm_first=True, rng=rng
+        )
+        self.norm = mv.nn.LayerNorm(width)
+        self.from_picture = mv.nn.Linear(width, embedding, bias=False, rng=rng)
+        self.from_text = mv.nn.Linear(width, embedding, bias=False, rng=rng)
+        self.logit_scale = mv.nn.Parameter(np.array(math.log(1 / 0.07), np.float32))
+
+    def encode_image(self, images):
+        return ops.normalize(self.from_picture(self.vit(images)))
+
+    def encode_text(self, tokens):
+        z = self.words(tokens) + self.places[: tokens.shape[1]]  # (B, L, D)
+        z = self.norm(self.block(z, is_causal=True))
+        return ops.normalize(self.from_text(z[:, -1]))  # all captions end in the last place
+
+
+ANEW = RandomAffine(degrees=8, translate=0.06, scale=(0.9, 1.1), shear=5)
+
+
+def train(clip, steps, batch=64, lr=2e-3, seed=0):
+    """Train on fresh pairs; returns the loss of each step."""
+    draw = np.random.default_rng(seed)
+    schedule = mv.optim.one_cycle(steps, warmup=0.1)
+    optimizer = mv.optim.AdamW(mv.optim.decay_groups(clip, 0.05), lr=lr, betas=(0.9, 0.98), schedule=schedule)
+    losses = []
+    for _ in range(steps):
+        rows = draw.integers(0, len(digits), batch)
+        images, captions = pairs(ANEW(digits[rows], draw), labels[rows], draw)
+        same = np.array(captions)[:, None] == np.array(captions)  # (B, B): a caption may occur twice
+        u, v = clip.encode_image(images), clip.encode_text(read(captions))
+        loss = mv.losses.clip_loss(u, v, clip.logit_scale, same=same)
+        optimizer.zero_grad()
+        loss.backward()
+        mv.optim.clip_grad_norm(clip.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# One line needs a word. In a batch of 64 with 240 possible captions, some occur twice. Then the second picture fits the
+# first caption as well as its own, and a loss that calls this wrong teaches nonsense. `same` says which pairs are equal;
+# they share the target.
+
+
+# %%
+def find(clip, images, captions):
+    """Shares of pictures that find their caption among these, and of captions that find their picture."""
+    with mv.no_grad():
+        cosines = clip.encode_image(images).data @ clip.encode_text(read(captions)).data.T
+    same = np.array(captions)[:, None] == np.array(captions)
+    rows = np.arange(len(images))
+    return same[rows, cosines.argmax(axis=1)].mean(), same[cosines.argmax(axis=0), rows].mean()
+
+
+test = pairs(held[:64], held_labels[:64], np.random.default_rng(1), never=True)
+own = SmallCLIP()
+print("before:", "picture to text {:.2f}, text to picture {:.2f}".format(*find(own, *test)))
+losses = train(own, 600)
+print("after: ", "picture to text {:.2f}, text to picture {:.2f}".format(*find(own, *test)))
+assert min(find(own, *test)) > 0.85
+
+# %%
+smooth = np.convolve(losses, np.ones(20) / 20, mode="valid")
+viz.curves(
+    {"loss, mean of 20 steps": (np.arange(len(smooth)) + 20, smooth)},
+    "step",
+    "nats",
+    level={"log 64: knows nothing": math.log(64)},
+    title="Learning from captions",
+    caption="The contrastive loss of batches of 64 pairs. It cannot reach 0: captions that occur twice share their target, which "
+    "costs log 2 each.",
+)
+
+# %% [markdown]
+# ## Zero-shot: any text can be a class
+#
+# Now the pictures are to be named, by all 240 captions. Among them are the 24 that the network has never read, of
+# combinations that it has never seen. An ordinary classifier has no output for them. Here nothing has to change: a class is
+# a text, and its weights are the embedding of that text.
+
+# %% tags=["slide:Z/40-clip"]
+images, captions = pairs(held, held_labels, np.random.default_rng(2), never=True)
+unseen = np.array([any(combination in caption for combination in NEVER) for caption in captions])
+with mv.no_grad():
+    pictures_of_digits, texts = own.encode_image(images).data, own.encode_text(read(EVERY)).data
+named = np.array(EVERY)[(pictures_of_digits @ texts.T).argmax(axis=1)]
+right = named == np.array(captions)
+print(f"the whole caption of 240: seen combinations {right[~unseen].mean():.2f}", end=", ")
+print(f"the {unseen.sum()} pictures of combinations never seen: {right[unseen].mean():.2f}")
+assert right[~unseen].mean() > 0.8 and right[unseen].mean() > 0.6
+few = np.flatnonzero(unseen)[:8]
+viz.images(
+    images[few],
+    titles=[("✓ " if right[i] else "✗ ") + named[i].removeprefix("a ").replace(" at the ", "\n") for i in few],
+    columns=8,
+    size=1.15,
+    title="Combinations that no training picture and no caption had",
+    caption="Over each picture stands the caption of the 240 that is nearest to it. A red three is a sum of what the network "
+    "knows: red from other digits, three from other colours.",
+)
+
+# %% [markdown]
+# If only the digit is asked for, what is the text? The paper puts the name of a class into a sentence, a **prompt**, such as
+# *a photo of a dog*, because that is how texts on the web look. And it takes several prompts for each class and averages
+# their embeddings (**ensembling**). In our sentences a digit always has a colour and a corner, so a prompt must choose one. We compare
+# single prompts with the mean of several.
+
+# %%
+chosen = np.random.default_rng(3)
+accuracy = {1: [], 4: [], 24: []}
+table = texts.reshape(6, 10, 4, -1).swapaxes(0, 1).reshape(10, 24, -1)  # for each digit its 24 captions
+for count, found in accuracy.items():
+    for _ in range(1 if count == 24 else 12):
+        rows = chosen.permutation(24)[:count]
+        classes = table[:, rows].mean(axis=1)
+        classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+        found.append((100 * ((pictures_of_digits @ classes.T).argmax(axis=1) == held_labels)).mean())
+assert np.mean(accuracy[24]) > np.mean(accuracy[1]) + 10
+viz.dots(
+    {f"{count} prompt{'s' * (count > 1)} for a digit": found for count, found in accuracy.items()},
+    "digits named rightly, %",
+    title="One prompt, and the mean of several",
+    caption="Each dot is another choice of prompts; the bar is their mean. A single prompt such as 'a red seven at the top left' "
+    "also asks for red and for the corner, so pictures of other colours are near to the wrong digit. In the mean over colours "
+    "and corners these parts cancel out, and the digit is left.",
+)
