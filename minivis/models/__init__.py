@@ -13,6 +13,7 @@ from minivis.models.cnn import *
 from minivis.models.darknet import *
 from minivis.models.detr import *
 from minivis.models.dino import *
+from minivis.models.dinov2 import *
 from minivis.models.faster_rcnn import *
 from minivis.models.fcn import *
 from minivis.models.lenet import *

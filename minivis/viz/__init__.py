@@ -12,6 +12,7 @@ from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
 from minivis.viz.detection_road import *
+from minivis.viz.features import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *

@@ -122,7 +122,9 @@ for m, left in held_still.items():
         left.append(float(ema(np.array(left[-1]), np.array(0.0), m)))
     np.testing.assert_allclose(left[600], m**600, atol=1e-12)
 momentum = mv.optim.cosine_schedule(0.996, 1.0, 1000)
-assert round(momentum[500], 9) == 0.998 and momentum[-1] < 1  # half-way; and the last step is not quite at the end
+assert (
+    round(momentum[500], 9) == 0.998 and momentum[-1] < 1
+)  # half-way; and the last step is not quite at the end
 viz.curves(
     {f"m = {m}": left for m, left in held_still.items()},
     "step",
@@ -303,7 +305,15 @@ class Network(mv.nn.Module):
     def __init__(self, K, seed):
         rng = np.random.default_rng(seed)
         self.backbone = mv.models.ViT(
-            image_size=8, patch_size=2, width=48, depth=2, heads=4, mlp_ratio=2, channels=1, num_classes=0, rng=rng
+            image_size=8,
+            patch_size=2,
+            width=48,
+            depth=2,
+            heads=4,
+            mlp_ratio=2,
+            channels=1,
+            num_classes=0,
+            rng=rng,
         )
         self.head = mv.models.DINOHead(48, K, hidden=128, bottleneck=48, batch_norm=True, rng=rng)
 
@@ -323,9 +333,7 @@ class SelfDistilled:
         self.centred, self.teacher_temp = centred, teacher_temp
         self.momentum = mv.optim.cosine_schedule(momentum, 1.0 if momentum else 0.0, steps)
         schedule = mv.optim.cosine(steps, warmup_steps=steps // 10)
-        self.optimizer = mv.optim.AdamW(
-            mv.optim.decay_groups(self.student, 0.04), lr=lr, schedule=schedule
-        )
+        self.optimizer = mv.optim.AdamW(mv.optim.decay_groups(self.student, 0.04), lr=lr, schedule=schedule)
         self.student.train(), self.teacher.train()
 
     def step(self, views):
@@ -418,7 +426,9 @@ counts = np.stack([np.bincount(held_labels[chosen == k], minlength=10) for k in 
 often = np.argsort(-counts.sum(axis=1))[:16]
 often = often[np.argsort(counts[often].argmax(axis=1), kind="stable")]
 purity = counts.max(axis=1).sum() / len(held)
-print(f"{(counts.sum(axis=1) > 0).sum()} of {K} answers occur; {purity:.0%} of digits are the commonest of their answer")
+print(
+    f"{(counts.sum(axis=1) > 0).sum()} of {K} answers occur; {purity:.0%} of digits are the commonest of their answer"
+)
 assert purity > 0.6
 viz.heatmap(
     counts[often],
@@ -549,3 +559,136 @@ viz.bars(
     title="What is known of a digit's class, by two probes",
     caption="TODO",
 )
+
+# %% [markdown]
+# ## Published weights
+#
+# DINOv2 (Oquab et al. 2024) trains in this way on 142 million photos, with three things more: patches are hidden and
+# predicted (chapter [09](09_masked_modelling.ipynb)), the features of a batch are pushed apart, and the small models learn
+# from the largest. DINOv2-S has 22 million parameters, and `minivis fetch dinov2-small` brings its weights. Then the
+# cells below compute here; until then they show stored pictures that they made.
+#
+# > *A warning about the stored pictures.* The hub's weights were out of reach when they were made. They come from a
+# > package that has DINOv2-S inside a network that marks what stands out in a photo, and the weights look as if they were
+# > trained further for that: the last block's features of the tower and of the flower below are more alike than their
+# > objects are (cosine 0.6). So these pictures show what such features are good for. They do not prove that training
+# > without labels alone gave them.
+
+# %% tags=["published"]
+folder = mv.pretrained.fetched("dinov2-small")
+published = None if folder is None else mv.from_pretrained(folder)
+photos = {name: mv.data.photos.load(name, (336, 504)) for name in ("china", "flower")}
+grid = (24, 36)  # patches of 14 x 14
+
+
+def patch_features(network, photo):
+    """The features of all patches of a photo (3, 336, 504): (864, 384)."""
+    mean = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+    spread = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+    with mv.no_grad():
+        return network.features(((photo - mean) / spread)[None]).data[0, network.prefix :]
+
+
+# %% [markdown]
+# In which directions do the patches of a photo differ most? Along the first (the first *principal component*), a threshold
+# parts what stands out from the rest. The next three, of what stands out only, are drawn as red, green and blue.
+
+
+# %% tags=["published:dinov2-components"]
+def outline(found):
+    """(rows, columns): which patches stand out, and the share of the variance along the first direction."""
+    scores, shares = analysis.principal_components(found, 1)
+    return analysis.foreground(scores[:, 0], grid), shares[0]
+
+
+def published_components(network):
+    found = [patch_features(network, photo) for photo in photos.values()]
+    masks, shares = zip(*map(outline, found), strict=True)
+    inside = np.concatenate([mask.ravel() for mask in masks])
+    scores, _ = analysis.principal_components(np.concatenate(found), 3, inside)
+    return viz.patch_components(
+        list(photos.values()),
+        scores.reshape(2, *grid, 3),
+        masks,
+        titles=["tower", "flower"],
+        size=3.2,
+        title="What stands out, and its parts, by the features of patches",
+        caption="White: the background, by a threshold on the first component, which holds "
+        f"{shares[0]:.0%} and {shares[1]:.0%} of the variance. Patches of one colour have similar features. Look at "
+        "the floors and roofs of the tower, and at the middle, the petals and the rim of the flower. Photos: "
+        "danielbuechele and vultilion, flickr, CC BY 2.0.",
+    )
+
+
+published_components(published) if published else viz.stored_picture("pictures/dinov2-components.png")
+
+# %% [markdown]
+# The same threshold gives a mask, without any training. It is as coarse as the patches:
+
+
+# %% tags=["published:dinov2-masks"]
+def published_masks(network):
+    masks = [outline(patch_features(network, photo))[0] for photo in photos.values()]
+    return viz.masks_on_images(
+        list(photos.values()),
+        [mask.repeat(14, axis=0).repeat(14, axis=1)[None] for mask in masks],
+        titles=["tower", "flower"],
+        size=3.4,
+        title="A mask from one threshold",
+        caption=f"{masks[0].mean():.0%} of the first photo and {masks[1].mean():.0%} of the second stand out. Look at the "
+        "edges, which follow the patches of 14 pixels, and at the second flower, of which only a part is in the photo. "
+        "Photos: danielbuechele and vultilion, flickr, CC BY 2.0.",
+    )
+
+
+published_masks(published) if published else viz.stored_picture("pictures/dinov2-masks.png")
+
+# %% [markdown]
+# Features can also find the same place in two photos: two patches match if each is the other's nearest. We take a part of
+# the first photo, larger, darker and without colour, as another photo of the tower. For it we know where each patch is, so
+# we can count how many matches are right, and compare with the pixels of the patches themselves.
+
+
+# %%
+def another_view(photo):
+    """Rows 16 to 236 and columns 47 to 378 of a photo (3, 336, 504), at full size, darker and without colour."""
+    part = mv.data.geometry.resize(photo[None, :, 16:236, 47:378], (336, 504))
+    return 0.7 * part.mean(axis=1).repeat(3, axis=0)
+
+
+def middles(numbers):
+    """Row and column of the middle of a patch, in pixels."""
+    return 14 * (np.stack(np.divmod(numbers, grid[1]), axis=1) + 0.5)
+
+
+def matched(first, second):
+    """Start and end of each match, and which are right: at most two patches from the true place."""
+    pairs, _ = analysis.mutual_nearest(first, second)
+    start, end = middles(pairs[:, 0]), middles(pairs[:, 1])
+    true = (start - [16, 47]) * [336 / 220, 504 / 331]
+    return start, end, np.linalg.norm(true - end, axis=1) < 28
+
+
+# %% tags=["published:dinov2-matches"]
+def published_matches(network):
+    photo = photos["china"]
+    view = another_view(photo)
+    pixels = [mv.vision.patches.patchify(one[None], 14)[0] for one in (photo, view)]
+    start, end, right = matched(patch_features(network, photo), patch_features(network, view))
+    of_pixels = matched(*pixels)[2]
+    some = np.linspace(0, len(start) - 1, 24).astype(int)
+    return viz.correspondences(
+        photo,
+        view,
+        start[some],
+        end[some],
+        titles=["a photo", "a part of it, darker, without colour"],
+        title="Patches that are each other's nearest",
+        caption=f"Each line joins two matching patches (24 of {len(start)}). {right.mean():.0%} of all matches end within "
+        f"two patches of the true place; with the pixels of the patches it would be {of_pixels.mean():.0%}. Look at "
+        "the wrong ones: plain sky matches plain sky, and one floor of the tower another. Photo: danielbuechele, flickr, CC "
+        "BY 2.0.",
+    )
+
+
+published_matches(published) if published else viz.stored_picture("pictures/dinov2-matches.png")
