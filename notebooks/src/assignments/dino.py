@@ -42,16 +42,12 @@ from minivis.classroom import award
 
 
 # %% tags=["task:loss"]
-def log_softmax(x):
-    """The logarithm of the softmax over the last axis."""
-    ### BEGIN SOLUTION
-    shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    ### END SOLUTION
-
-
 def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
     ### BEGIN SOLUTION
+    def log_softmax(x):
+        shifted = x - x.max(axis=-1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
     B, K = len(teacher) // 2, student.shape[1]
     answers = np.exp(log_softmax((teacher - centre) / teacher_temp)).reshape(2, B, K)
     logs = log_softmax(student / student_temp).reshape(crops, B, K)
