@@ -31,10 +31,8 @@ ORDER = [
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
-EXTENDS = {
-    ("models.dinov2", "vit"),
-    ("models.mask_rcnn", "faster_rcnn"),
-}  # a model that is another one with a head more
+# a model that is another one with a head more, or with other blocks
+EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
 MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.

@@ -95,7 +95,8 @@ def weight_standardized_conv2d(x, weight, stride=1, padding="same", eps=1e-8):
         if padding != "same":
             raise ValueError(f'padding must be "same", a number or two, got {padding!r}')
         strides = sizes("weight_standardized_conv2d", "stride", stride, 2)
-        x, padding = pad_same(x, weight.shape[2:], strides), 0
+        x = pad_same(x, weight.shape[2:], strides)
+        padding = 0
     standardised = ops.layer_norm(weight, weight.shape[1:], eps=eps)
     return ops.conv2d(x, standardised, stride=stride, padding=padding)
 

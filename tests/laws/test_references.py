@@ -342,8 +342,10 @@ def spectral_norm(weight, u, iterations=1):
 
 def weight_standardized_conv2d(x, weight, stride=1, padding="same", eps=1e-8):
     """One output at a time; the rows of TensorFlow's padding are found by trying."""
-    count, strides = weight[0].size, pair(stride)
-    out_size, before = [], []
+    count = weight[0].size
+    strides = pair(stride)
+    out_size = []
+    before = []
     for length, k, s, p in zip(x.shape[2:], weight.shape[2:], strides, pair(padding), strict=True):
         if padding == "same":
             rows = -(-length // s)
@@ -351,7 +353,8 @@ def weight_standardized_conv2d(x, weight, stride=1, padding="same", eps=1e-8):
             while length + p < (rows - 1) * s + k:
                 p += 1
         else:
-            rows, p = (length + 2 * p - k) // s + 1, 2 * p
+            rows = (length + 2 * p - k) // s + 1
+            p = 2 * p
         out_size.append(rows)
         before.append(p // 2)
     out = np.zeros((len(x), len(weight), *out_size))

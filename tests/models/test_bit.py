@@ -25,7 +25,8 @@ def small(**options):
 
 def test_the_published_backbone_has_its_number_of_parameters():
     with nn.init.skip_init():
-        whole, hybrid = BiT(), models.vit_hybrid_b16()
+        whole = BiT()
+        hybrid = models.vit_hybrid_b16()
     of_vit = 85_798_656 - 3 * 768 * 16 * 16 - (196 - 576) * 768 + 1024 * 768 + 768 * 1000 + 1000
     assert sum(p.size for p in whole.parameters()) == 98_950_952 - of_vit
     assert sum(p.size for p in hybrid.backbone.parameters()) == 98_950_952 - of_vit
@@ -51,7 +52,8 @@ def test_same_padding_of_the_slide_and_of_224_pixels():
 
 
 def test_the_mean_and_the_scale_of_a_filter_change_nothing():
-    model, x = small().eval(), images(2, 3, 20, 24)
+    model = small().eval()
+    x = images(2, 3, 20, 24)
     before = model(x).numpy()
     for block in [b for stage in model.stages for b in stage]:
         for layer in block.layers:
@@ -93,7 +95,8 @@ def test_what_does_not_fit_is_refused(make, message):
 
 
 def test_the_same_maps_and_gradients_on_a_device(device):
-    found, x = [], images(1, 3, 9, 12)
+    found = []
+    x = images(1, 3, 9, 12)
     for where in ("cpu", device):
         model = small(num_classes=3).to(where)
         y = model(mv.to_device(x, where))
@@ -104,7 +107,8 @@ def test_the_same_maps_and_gradients_on_a_device(device):
 
 
 def test_it_learns_what_it_sees():
-    model, x = small(num_classes=3), images(6, 3, 16, 16)
+    model = small(num_classes=3)
+    x = images(6, 3, 16, 16)
     target = np.arange(6) % 3
     optimiser = mv.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []

@@ -59,7 +59,8 @@ def test_a_gated_mlp_by_hand():
     layer.gate_up.bias.data[...] = RNG.standard_normal(6)
     layer.down.bias.data[...] = RNG.standard_normal(8)
     hidden = TOKENS @ layer.gate_up.weight.data.T + layer.gate_up.bias.data
-    gate, up = hidden[..., :3], hidden[..., 3:]
+    gate = hidden[..., :3]
+    up = hidden[..., 3:]
     expected = gate / (1 + np.exp(-gate)) * up @ layer.down.weight.data.T + layer.down.bias.data
     np.testing.assert_allclose(layer(TOKENS).numpy(), expected, atol=1e-6)
 
