@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, depth, detection_road, hidden_words, yolo_heads
+from minivis.recipes import ablations, depth, detection_road, hidden_words, masking_ratio, yolo_heads
 
 STUDIES = {
     "ablations": ablations,
     "depth": depth,
     "detection_road": detection_road,
     "hidden_words": hidden_words,
+    "masking_ratio": masking_ratio,
     "yolo_heads": yolo_heads,
 }
 

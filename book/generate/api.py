@@ -50,6 +50,8 @@ PARTS = {
     "recipes.fcn_shapes": "What finer maps are worth",
     "recipes.hidden_words": "What learning from hidden words depends on",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
+    "recipes.mae_shapes": "A masked autoencoder against inpainting, and what it has learned",
+    "recipes.masking_ratio": "How much a masked autoencoder should hide",
     "recipes.non_local_films": "What joining the frames of a film is worth",
     "recipes.yolo_heads": "What the head of YOLO does",
     "autograd": "For those who write an op",

@@ -184,6 +184,29 @@ def _border_weights(rng):
     return {"labels": labels, **_some(rng, w0=float(rng.uniform(0, 12)), sigma=float(rng.uniform(0.5, 6)))}
 
 
+def _random_masking(rng):
+    B, N, D = (int(n) for n in rng.integers(1, 9, 3))
+    N += 1
+    ratio = float(rng.choice([0.0, 0.25, 0.5, 0.75, 0.875]))
+    return {"tokens": _numbers(rng, B, N, D), "ratio": ratio, "noise": rng.random((B, N)).astype(np.float32)}
+
+
+def _restore_tokens(rng):
+    B, N, D = (int(n) for n in rng.integers(1, 9, 3))
+    ids = rng.permuted(np.tile(np.arange(N), (B, 1)), axis=1)
+    kept = _numbers(rng, B, int(rng.integers(0, N + 1)), D)
+    return {"kept": kept, "mask_token": _numbers(rng, D), "ids_restore": ids}
+
+
+def _mae_loss(rng):
+    patch, B, C, rows, columns = (int(n) for n in rng.integers(1, 5, 5))
+    images = _numbers(rng, B, C, patch * rows, patch * columns, scale=rng.choice([0.1, 1, 5]))
+    mask = rng.random((B, rows * columns)) < rng.choice([0.3, 0.75])
+    mask[-1, -1] |= not mask.any()
+    case = {"images": images, "prediction": _numbers(rng, *mask.shape, patch**2 * C), "mask": mask}
+    return {**case, "patch": patch, **_some(rng, norm_pix=bool(patch**2 * C > 1 and rng.random() < 0.7))}
+
+
 def _interpolate(rng):
     options = {}
     if rng.random() < 0.6:
@@ -384,6 +407,9 @@ PLAIN = {
     "border_weights": _border_weights,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
+    "random_masking": _random_masking,
+    "restore_tokens": _restore_tokens,
+    "mae_loss": _mae_loss,
     "interpolate": _interpolate,
     "kernel_regression": _kernel_regression,
     "bilateral_filter": _bilateral_filter,

@@ -61,7 +61,7 @@ def ours(name):
         return OTHER_FORMS[name]
     return next(
         getattr(home, name)
-        for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis)
+        for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis, mv.averaging, mv.optim)
         if hasattr(home, name)
     )
 

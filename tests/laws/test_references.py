@@ -421,7 +421,45 @@ def steering_kernel_regression(image, C, window, h, order=0):
     return out
 
 
+def random_masking(tokens, ratio, noise):
+    """Count for each token how many have less noise."""
+    B, N, D = tokens.shape
+    K = math.floor(N * (1 - ratio))
+    kept = np.empty((B, K, D))
+    ranks = np.empty((B, N), int)
+    for b, n in np.ndindex(B, N):
+        ranks[b, n] = sum(other < noise[b, n] for other in noise[b])
+        if ranks[b, n] < K:
+            kept[b, ranks[b, n]] = tokens[b, n]
+    return kept, ranks >= K, ranks
+
+
+def restore_tokens(kept, mask_token, ids_restore):
+    B, N = ids_restore.shape
+    out = np.empty((B, N, kept.shape[2]))
+    for b, n in np.ndindex(B, N):
+        rank = ids_restore[b, n]
+        out[b, n] = kept[b, rank] if rank < kept.shape[1] else mask_token
+    return out
+
+
+def mae_loss(images, prediction, mask, patch, norm_pix=False):
+    """One hidden patch at a time."""
+    columns = images.shape[3] // patch
+    losses = []
+    for b, n in zip(*np.nonzero(mask), strict=True):
+        top, left = n // columns * patch, n % columns * patch
+        there = np.moveaxis(images[b, :, top : top + patch, left : left + patch], 0, 2).ravel()
+        if norm_pix:
+            there = (there - np.mean(there)) / math.sqrt(np.var(there, ddof=1) + 1e-6)
+        losses.append(np.mean((prediction[b, n] - there) ** 2))
+    return np.mean(losses)
+
+
 THIRD = RIGHT | {
+    "random_masking": random_masking,
+    "restore_tokens": restore_tokens,
+    "mae_loss": mae_loss,
     "residual_block": residual_block,
     "drop_path": drop_path,
     "mask_tokens": mask_tokens,

@@ -29,7 +29,9 @@ def differences(folder, dtype):
     """The largest relative error of each output, and of each gradient relative to the largest of all."""
     model = mv.from_pretrained(folder, dtype=dtype)
     expected = load_file(folder / "expected.safetensors")
-    inputs = [expected[f"input.{name}"] for name in ("images", "mask") if f"input.{name}" in expected]
+    inputs = [
+        expected[f"input.{name}"] for name in ("images", "mask", "noise") if f"input.{name}" in expected
+    ]
     got = answers(model, [x if x.dtype == bool else x.astype(dtype) for x in inputs], outputs(expected))
     loss = sum((y * expected[f"cotangent.{name}"].astype(dtype)).sum() for name, y in got.items())
     loss.backward()

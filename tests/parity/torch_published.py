@@ -31,7 +31,7 @@ def randomise(model, seed):
     return model
 
 
-def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **options):
+def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, noise=None, fixed=(), **options):
     """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
 
     Parameters
@@ -48,6 +48,10 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         Which of its outputs to keep, and to differentiate in a random direction; a name may be a path, see `reached`.
     seed : int
         Of weights and cotangents.
+    noise : tensor, (B, N), optional
+        Decides which patches a masked autoencoder hides.
+    fixed : sequence of str
+        Ends of the names of tables that do not learn.
     **options
         Of the model's forward.
     """
@@ -59,6 +63,8 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     randomise(model, seed).requires_grad_(True).eval()
     if mask is not None:
         options["pixel_mask"] = mask
+    if noise is not None:
+        options["noise"] = noise
     torch.set_default_dtype(torch.float64)  # some tables and losses are made in the default dtype
     try:
         found = model(images, **options)
@@ -72,9 +78,13 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     finally:
         torch.set_default_dtype(torch.float32)
     expected = {"input.images": images} | ({} if mask is None else {"input.mask": mask})
+    expected |= {} if noise is None else {"input.noise": noise}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
-    expected |= {f"grad.{n}": p.grad.float() for n, p in model.named_parameters() if p.grad is not None}
+    learned = [
+        (n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))
+    ]
+    expected |= {f"grad.{n}": p.grad.float() for n, p in learned}
     model.save_pretrained(folder)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(seed)}
     save_file(

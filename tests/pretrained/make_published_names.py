@@ -16,7 +16,7 @@ NAMES = (
     "hf_detr_resnet_50_panoptic_main_timm", "hf_detr_resnet_50_panoptic_no_timm", "hf_dino_vits16",
     "hf_mask2former_swin_tiny_coco_instance", "hf_mask2former_swin_tiny_coco_panoptic", "hf_resnet_50",
     "hf_swin_base_patch4_window7_224", "hf_swin_tiny_patch4_window7_224", "hf_vit_base_patch16_224",
-    "hf_vit_large_patch16_224", "ms_swin_tiny_patch4_window7_224", "timm_deit_base_distilled_patch16_224",
+    "hf_vit_large_patch16_224", "hf_vit_mae_base", "ms_swin_tiny_patch4_window7_224", "timm_deit_base_distilled_patch16_224",
     "timm_resnet50", "timm_swin_tiny_patch4_window7_224", "timm_vit_base_patch16_224", "timm_vit_large_patch16_224",
     "tv_alexnet", "tv_fasterrcnn_resnet50_fpn", "tv_fasterrcnn_resnet50_fpn_published", "tv_fcn_resnet50",
     "tv_maskrcnn_resnet50_fpn", "tv_maskrcnn_resnet50_fpn_published", "tv_resnet18", "tv_resnet50", "tv_swin_t",

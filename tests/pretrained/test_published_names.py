@@ -51,6 +51,7 @@ VIT_L = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16
 CONFIGS = {
     "hf_vit_base_patch16_224": {"model_type": "vit", "num_labels": 1000},
     "hf_vit_large_patch16_224": {"model_type": "vit", "num_labels": 1000, **VIT_L},
+    "hf_vit_mae_base": {"model_type": "vit_mae", "architectures": ["ViTMAEForPreTraining"]},
     "hf_dino_vits16": {
         "model_type": "vit",
         "architectures": ["ViTModel"],

@@ -24,6 +24,7 @@ SHAPES = [
     "fcn-shapes",
     "faster-rcnn-shapes",
     "local-attention-shapes",
+    "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
     "swin-shapes",
@@ -53,7 +54,7 @@ def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
     assert sorted(file.replace("_", "-") for file in files) == sorted(
-        [*NAMES, "ablations", "depth", "detection-road", "hidden-words", "yolo-heads"]
+        [*NAMES, "ablations", "depth", "detection-road", "hidden-words", "masking-ratio", "yolo-heads"]
     )
 
 
