@@ -1347,4 +1347,4 @@ passed = claims(
 #   slightly larger area.
 # - A few convolutions in front give a ViT on little data much of what it lacks.
 #
-# Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.
+# Next: [09. Masked modelling](09_masked_modelling.ipynb), which trains a ViT without labels: it hides patches and predicts them.

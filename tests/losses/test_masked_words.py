@@ -16,7 +16,8 @@ def test_the_worked_numbers():
     """P([MASK]) = 0.12, random 0.015, kept 0.015; of 512 words 76.8 are scored on average."""
     ids = np.random.default_rng(0).integers(4, 1000, (400, 512))
     inputs, _, chosen = mask_tokens(ids, np.random.default_rng(1), 1000, 3, SPECIAL)
-    masked, kept = chosen & (inputs == 3), chosen & (inputs == ids)
+    masked = chosen & (inputs == 3)
+    kept = chosen & (inputs == ids)
     shares = [masked.mean(), kept.mean(), (chosen & ~masked & ~kept).mean()]
     np.testing.assert_allclose(shares, [0.12, 0.015, 0.015], atol=0.001)
     assert chosen.sum(axis=1).mean() == pytest.approx(76.8, abs=2)

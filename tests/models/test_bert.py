@@ -38,7 +38,8 @@ def test_published_sizes_have_their_exact_number_of_parameters(build, options, e
 
 
 def test_the_equations_by_hand():
-    model, ids = small(depth=1), texts()
+    model = small(depth=1)
+    ids = texts()
     types = RNG.integers(0, 2, ids.shape)
     model.head.bias.data = RNG.standard_normal(11).astype(np.float32)
     z = model.words.weight.data[ids] + model.positions.weight.data[:7] + model.types.weight.data[types]
@@ -49,7 +50,8 @@ def test_the_equations_by_hand():
 
 
 def test_padding_has_no_influence():
-    model, ids = small(), texts()
+    model = small()
+    ids = texts()
     valid = np.arange(7) < np.array([[7], [4], [1]])
     changed = np.where(valid, ids, (ids + 1) % 11)
     first, second = (model(x, valid).numpy()[valid] for x in (ids, changed))
@@ -59,7 +61,8 @@ def test_padding_has_no_influence():
 
 
 def test_every_place_sees_both_sides():
-    model, ids = small(), texts(1, 7)
+    model = small()
+    ids = texts(1, 7)
     other = ids.copy()
     other[0, 3] = (ids[0, 3] + 1) % 11
     moved = np.abs(model(ids).numpy() - model(other).numpy()).max(axis=-1)[0]
@@ -67,7 +70,8 @@ def test_every_place_sees_both_sides():
 
 
 def test_the_embeddings_are_used_twice():
-    model, ids = small(), texts()
+    model = small()
+    ids = texts()
     assert not any("decoder" in name for name, _ in model.named_parameters())
     mlm_loss(model(ids), ids, ids == ids[0, 0]).backward()
     absent = sorted(set(range(11)) - set(ids.ravel().tolist()))
@@ -83,7 +87,8 @@ def test_sine_positions_have_no_parameters_and_tell_places_apart():
 
 
 def test_without_positions_a_text_is_a_bag_of_words():
-    model, ids = small(), texts(2, 7)
+    model = small()
+    ids = texts(2, 7)
     model.positions.weight.data[...] = 0
     order = RNG.permutation(7)
     np.testing.assert_allclose(model(ids).numpy()[:, order], model(ids[:, order]).numpy(), atol=1e-6)
@@ -113,7 +118,8 @@ def test_dtypes(dtype):
 def test_it_runs_on_the_pretend_gpu():
     strict.install()
     model = small().to("strict")
-    valid, chosen = np.arange(7) < np.array([[7], [4], [1]]), np.arange(21).reshape(3, 7) % 3 == 0
+    valid = np.arange(7) < np.array([[7], [4], [1]])
+    chosen = np.arange(21).reshape(3, 7) % 3 == 0
     ids, valid, chosen = (mv.to_device(x, "strict") for x in (texts(), valid, chosen))
     logits = model(ids, valid)
     mlm_loss(logits, ids, chosen).backward()

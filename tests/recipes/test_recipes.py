@@ -56,6 +56,7 @@ def test_the_names_are_those_of_the_files():
     assert sorted(file.replace("_", "-") for file in files) == sorted(
         [*NAMES, "ablations", "depth", "detection-road", "masking-ratio", "yolo-heads"]
         [*NAMES, "ablations", "depth", "detection-road", "hidden-words", "yolo-heads"]
+        [*NAMES, "ablations", "depth", "detection-road", "hidden-words", "masking-ratio", "yolo-heads"]
     )
 
 
