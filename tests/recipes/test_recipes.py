@@ -32,6 +32,7 @@ SHAPES = [
     "unet-shapes",
 ]
 NAMES = sorted([*DIGITS, *SHAPES, "mlm-captions", "non-local-films", "sagan-digits"])
+NAMES = sorted([*DIGITS, *SHAPES, "dino-digits", "non-local-films", "sagan-digits"])
 # what the checkpoints reach
 AT_LEAST = {"cnn-digits": 0.98, "lenet-digits": 0.97, "vit-digits": 0.97, "vit-scattered-digits": 0.9}
 # what thirty steps reach, where guessing is 0.1: too few to teach a ViT anything of scattered digits, and LeNet more than
@@ -57,6 +58,7 @@ def test_the_names_are_those_of_the_files():
         [*NAMES, "ablations", "depth", "detection-road", "masking-ratio", "yolo-heads"]
         [*NAMES, "ablations", "depth", "detection-road", "hidden-words", "yolo-heads"]
         [*NAMES, "ablations", "depth", "detection-road", "hidden-words", "masking-ratio", "yolo-heads"]
+        [*NAMES, "ablations", "collapse", "depth", "detection-road", "yolo-heads"]
     )
 
 
