@@ -225,6 +225,7 @@ LOSSES = [
     Row("box_giou_loss", shares(300, 300), losses.box_giou_loss),
     Row("box_giou_loss", boxes(300, 300), losses.box_giou_loss),
     Row("box_l1_loss", uniform((300, 4), (300, 4), high=2000), losses.box_l1_loss),
+    Row("clip_loss", normal((50, 70), (50, 70), scale=300), lambda u, v: losses.clip_loss(u, v, 2.0)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
