@@ -49,6 +49,8 @@ PARTS = {
     "recipes.fcn_shapes": "What finer maps are worth",
     "recipes.local_attention_shapes": "Four layers compared on outlines",
     "recipes.non_local_films": "What joining the frames of a film is worth",
+    "recipes.vivit_films": "Films from an image model",
+    "recipes.vivit_variants": "Four variants of ViViT on the same films",
     "recipes.yolo_heads": "What the head of YOLO does",
     "autograd": "For those who write an op",
     "ways": "Faster ways to the same",
