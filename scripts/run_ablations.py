@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, collapse, depth, detection_road, yolo_heads
+from minivis.recipes import ablations, collapse, contrast, depth, detection_road, yolo_heads
 
 STUDIES = {
     "ablations": ablations,
     "collapse": collapse,
+    "contrast": contrast,
     "depth": depth,
     "detection_road": detection_road,
     "yolo_heads": yolo_heads,

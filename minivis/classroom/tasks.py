@@ -24,6 +24,7 @@ ORDER = (
     "attention",
     "vit",
     "swin",
+    "dino",
     "boxes",
     "detr",
     "unet",

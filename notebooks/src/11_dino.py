@@ -692,3 +692,174 @@ def published_matches(network):
 
 
 published_matches(published) if published else viz.stored_picture("pictures/dinov2-matches.png")
+
+# %% [markdown]
+# ## DINO learns what two views share
+#
+# LESSON
+#
+# ## Published weights
+#
+# ## What the paper says, and what was measured here
+#
+# CLAIMS
+
+# %% [markdown]
+# ## Exercises
+#
+# Each exercise has a stub, a check that says what holds and what does not, and a solution to unfold. A check by laws
+# also asks the following of your function: float32 in gives float32 out, float64 keeps all its digits, the input
+# arrays stay unchanged, and nothing is printed.
+#
+# ### Exercise 1: the teacher follows
+# Write `my_ema(teacher, student, m)` for two arrays of one shape: $m\,\theta_t + (1 - m)\,\theta_s$, as a new array. With
+# $m = 0$ it is a copy of the student, with $m = 1$ of the teacher.
+
+
+# %% tags=["exercise:ema"]
+def my_ema(teacher, student, m): ...  # your lines here
+
+
+# %% tags=["check:ema"]
+passed = mv.laws.check("ema", my_ema).passed
+
+# %% [markdown] tags=["solution:ema"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_ema(teacher, student, m):
+#     return m * teacher + (1 - m) * student
+# ```
+#
+# `m` is a Python number, so float32 stays float32.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: the centre
+# Write `my_centre(centre, teacher, momentum=0.9)`. `centre` is $(K,)$ and `teacher` $(n, K)$: the teacher's outputs for all
+# its views of a batch, without softmax. Return the new centre $(K,)$: the old one counts `momentum`, the mean of the batch
+# counts the rest.
+
+
+# %% tags=["exercise:centre"]
+def my_centre(centre, teacher, momentum=0.9): ...  # your lines here
+
+
+# %% tags=["check:centre"]
+passed = mv.laws.check("update_centre", my_centre).passed
+
+# %% [markdown] tags=["solution:centre"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_centre(centre, teacher, momentum=0.9):
+#     return momentum * centre + (1 - momentum) * teacher.mean(axis=0)
+# ```
+#
+# There is a mean for each of the K outputs: over the batch, not over everything.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: the loss
+# Write `my_dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04)`. `student` is
+# $(V B, K)$ with $V$ = `crops`: the outputs for the $B$ pictures of the first view, then those of the second, and so on.
+# `teacher` is $(2 B, K)$: outputs for the first two views. The centre $(K,)$ belongs to the teacher alone. Return one
+# number: the mean cross-entropy over all $2V - 2$ pairs of different views, each a mean over the $B$ pictures. Outputs may
+# be large, up to hundreds. You may use `softmax` and `log_softmax`.
+
+
+# %% tags=["exercise:dino-loss"]
+def my_dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04): ...  # your lines here
+
+
+# %% tags=["check:dino-loss"]
+passed = mv.laws.check("dino_loss", my_dino_loss).passed
+
+# %% [markdown] tags=["solution:dino-loss"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
+#     B, K = len(student) // crops, len(centre)
+#     p = softmax((teacher - centre) / teacher_temp).reshape(2, B, K)
+#     log_p = log_softmax(student / student_temp).reshape(crops, B, K)
+#     loss = 0
+#     for i in range(2):
+#         for v in range(crops):
+#             if i != v:
+#                 loss = loss - (p[i] * log_p[v]).sum(axis=-1).mean()
+#     return loss / (2 * crops - 2)
+# ```
+#
+# `log_softmax` and not the logarithm of a softmax: with large outputs a probability becomes 0, and its logarithm infinite.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: a mask from attention
+# Write `my_mask(weights, share)` for weights $(N,)$ of at least 0. Return a boolean array $(N,)$: the smallest set of places
+# that holds at least `share` of the sum, the largest weights first. So `[0.1, 0.5, 0.2, 0.2]` with a share of 0.6
+# keeps the second and the third place. (Of equal weights the first may be taken.)
+
+
+# %% tags=["exercise:mask"]
+def my_mask(weights, share): ...  # your lines here
+
+
+# %% tags=["check:mask"]
+drawn = np.random.default_rng(5).uniform(size=30)
+passed = claims(
+    "the mask",
+    (
+        "of [0.1, 0.5, 0.2, 0.2] with a share of 0.6 is the second and the third",
+        lambda: list(my_mask(np.array([0.1, 0.5, 0.2, 0.2]), 0.6)),
+        [False, True, True, False],
+        "0.5 is not yet 0.6, so one more place is needed. The mask stands in the order of the weights, not sorted.",
+    ),
+    (
+        "of thirty weights is the library's",
+        lambda: list(my_mask(drawn, 0.6)),
+        lambda: list(analysis.attention_masks(drawn, 0.6)),
+        "Sort from the largest down, add up, and keep a place if the places before it hold less than the share.",
+    ),
+    (
+        "does not change when all weights are doubled",
+        lambda: list(my_mask(2 * drawn, 0.6)),
+        lambda: list(analysis.attention_masks(drawn, 0.6)),
+        "The share is a share of the sum of the weights, which need not be 1.",
+    ),
+    (
+        "with a share of 1 is everything that is not 0",
+        lambda: list(my_mask(np.array([2.0, 1.0, 1.0]), 1.0)),
+        [True, True, True],
+        "The last place is needed too: the places before it hold less than the whole.",
+    ),
+).passed
+
+# %% [markdown] tags=["solution:mask"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_mask(weights, share):
+#     order = np.argsort(-weights, kind="stable")
+#     falling = weights[order]
+#     before = np.cumsum(falling) - falling
+#     mask = np.zeros(len(weights), bool)
+#     mask[order] = before < share * weights.sum()
+#     return mask
+# ```
+#
+# `mask[order] = ...` puts each answer back to where its weight stood.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - DINO asks one thing: the same answer for two views of one picture. Student and teacher are one network; the teacher is a
+#   moving average of the student's weights and gets no gradient.
+# - The loss is a cross-entropy for each pair of different views. The student sees all views, the teacher the large ones.
+# - There are two ways to collapse. Centring keeps one answer from winning; the low temperature of the teacher keeps all
+#   answers from becoming equal. Each alone would fail. Watch both entropies, not the loss.
+# - The features hold what the views share. The choice of the views is the choice of what is learned.
+# - The attention of the class token finds the object, because the object is what the views share.
+#
+# Next: [12. CLIP](12_clip.ipynb), which learns from pictures and the texts that stand beside them.

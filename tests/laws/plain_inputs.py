@@ -9,6 +9,7 @@ import numpy as np
 
 from minivis.laws.ode import Field
 from tests.laws.plain_detection import PLAIN_DETECTION
+from tests.laws.plain_language import PLAIN_LANGUAGE
 
 __all__ = ["PLAIN"]
 
@@ -418,4 +419,5 @@ PLAIN = {
     "multi_head_attention": _multi_head,
     "non_local": _non_local,
     **PLAIN_DETECTION,
+    **PLAIN_LANGUAGE,
 }
