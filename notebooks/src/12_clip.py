@@ -175,6 +175,58 @@ viz.bars(
 )
 
 # %% [markdown]
+# How much does it matter? `contrast` is a study of short trainings, each on 9,600 pictures with two random seeds
+# (`scripts/run_ablations.py contrast` measures it again). First the temperature: the factor learned, fixed at 14, and fixed
+# at 1.
+
+# %%
+from minivis.recipes import contrast
+
+study = contrast.results()
+
+
+def retrieval(subject):
+    """Retrieval among 64 in per cent, the worse of both ways, for each choice of a subject: one number for each seed."""
+    return {choice: 100 * np.array(found["retrieval"]) for choice, found in study[subject].items()}
+
+
+for choice, found in study["temperature"].items():
+    print(f"{choice:16} factor at the end {np.mean(found['factor']):5.1f}", end=", ")
+    print("retrieval", ", ".join(f"{x:.2f}" for x in found["retrieval"]))
+by_factor = retrieval("temperature")
+assert by_factor["a factor of 1"].mean() < by_factor["learnt"].mean()
+viz.dots(
+    by_factor,
+    "retrieval among 64, %",
+    title="The temperature, learned and fixed",
+    caption="Each dot is one training, coloured by its seed; the bar is the mean of two. With a factor of 1 all wrong captions "
+    "are pushed alike, and the network learns less from the same pictures.",
+)
+
+# %% [markdown]
+# ## What the size of the batch does
+#
+# The wrong captions of a picture are those of the *other pictures of its batch*. A batch of 16 asks to tell one caption from
+# 15 others, which colour alone nearly settles. In a batch of 256 there are captions that differ in one word. The paper's
+# batches have 32,768 pairs. But at the same number of pictures a large batch also means fewer steps. Before you run the
+# cell: which is best here?
+
+# %%
+by_batch = retrieval("pictures in a batch")
+for choice, found in by_batch.items():
+    print(
+        f"batches of {choice:>3}: {9600 // int(choice):3} steps, retrieval",
+        ", ".join(f"{x:.0f} %" for x in found),
+    )
+viz.dots(
+    by_batch,
+    "retrieval among 64, %",
+    title="The same 9,600 pictures in batches of three sizes",
+    caption="Rows are numbers of pictures in a batch; dots are seeds. All have seen the same number of pictures: 600, 150 and 37 "
+    "steps.",
+)
+
+# %% [markdown]
 # ## Texts as numbers: words, and pairs of bytes
 #
 # A network reads numbers, so a text must be cut into symbols. Our captions have only 26 different words, so each word can be
@@ -257,7 +309,9 @@ before[0, 2] = clip_shapes.TOKENIZER.ids(["blue"])[0]  # after the start and "a"
 with mv.no_grad():
     plain, padded, changed = (model.encode_text(x).data for x in (sentence, behind, before))
 assert (plain == padded).all() and not np.allclose(plain, changed)
-print(f"'blue' behind the end: nothing changes; in place of 'red': cosine {float((plain * changed).sum()):.2f}")
+print(
+    f"'blue' behind the end: nothing changes; in place of 'red': cosine {float((plain * changed).sum()):.2f}"
+)
 
 # %% [markdown]
 # ## A CLIP of your own
@@ -325,7 +379,9 @@ class SmallCLIP(mv.nn.Module):
             image_size=16, patch_size=4, width=width, depth=2, heads=4, mlp_ratio=2, num_classes=0, rng=rng
         )
         self.words = mv.nn.Embedding(len(words_of_digits), width, rng=rng)
-        self.places = mv.nn.Parameter(mv.nn.init.normal((9, width), 0.1, rng))  # learned: a word has to know its place
+        self.places = mv.nn.Parameter(
+            mv.nn.init.normal((9, width), 0.1, rng)
+        )  # learned: a word has to know its place
         self.block = mv.nn.TransformerEncoderLayer(
             width, 4, 2 * width, activation="gelu", norm_first=True, rng=rng
         )
@@ -421,7 +477,9 @@ assert right[~unseen].mean() > 0.8 and right[unseen].mean() > 0.6
 few = np.flatnonzero(unseen)[:8]
 viz.images(
     images[few],
-    titles=[("✓ " if right[i] else "✗ ") + named[i].removeprefix("a ").replace(" at the ", "\n") for i in few],
+    titles=[
+        ("✓ " if right[i] else "✗ ") + named[i].removeprefix("a ").replace(" at the ", "\n") for i in few
+    ],
     columns=8,
     size=1.15,
     title="Combinations that no training picture and no caption had",
@@ -474,7 +532,11 @@ to_text, to_picture = np.mean(hits, axis=0)
 print(f"among 64: picture to text {to_text:.2f}, text to picture {to_picture:.2f}; by chance {1 / 64:.2f}")
 assert min(to_text, to_picture) > 0.8
 
-questions = ["a red plain star on grass", "a blue striped ring on sand and water", "a yellow dotted square on water"]
+questions = [
+    "a red plain star on grass",
+    "a blue striped ring on sand and water",
+    "a yellow dotted square on water",
+]
 questions = [text for text in questions if text in corpus]
 with mv.no_grad():
     asked = model.encode_text(symbols(questions)).data
@@ -523,9 +585,10 @@ viz.bars(
 # pixel: it had been *taught* the six shapes with labels. So the figure for the shape is not zero-shot. Colours and textures
 # were never labels.
 #
-# ## Two regions in one space
+# ## One space or two regions?
 #
-# Pictures and texts share a space, but do they share a place? We compare cosines of four kinds of pairs.
+# In published CLIPs pictures and texts share a space and yet lie apart: a picture is nearer to any other picture than to its
+# own caption (Liang et al., "Mind the gap", 2022). Is that so here? We compare cosines of four kinds of pairs.
 
 # %%
 pairs_of = {
@@ -540,6 +603,266 @@ between = float(np.linalg.norm(u.mean(axis=0) - v.mean(axis=0)))
 print(f"distance of the mean picture from the mean caption: {between:.2f}")
 
 # %% [markdown]
-# The loss only asks that a picture's own caption is nearer than the *other captions*. Nothing in it compares pictures with
-# pictures, or asks that both kinds fill the same region. In published CLIPs the two kinds lie apart (Liang et al., "Mind
-# the gap", 2022). So cosines of pictures with texts may be compared with each other, and not with cosines of two pictures.
+# Here they do not lie apart: the two means are close, and a picture is nearest to its caption. Our captions say nearly all
+# that a picture shows, the factor is not at its limit of 100, and both towers are small. The loss itself asks for neither: it only
+# compares a picture with *texts* and a text with *pictures*. So where you do not know whether there is a gap, compare
+# cosines of pictures with texts among themselves, and not with cosines of two pictures.
+
+# %% [markdown]
+# ## A ResNet as the picture tower
+#
+# The published models come with two kinds of picture towers: a ViT (`mv.models.clip_b32`, 151,277,313 parameters with the
+# text tower) and a ResNet (`mv.models.clip_rn50`, 102,007,137). The ResNet has three small convolutions at its start and
+# averages where others take every second pixel. And its last map is not averaged but read by **attention pooling**: the
+# mean of all cells asks one question, and the cells answer it. The result is what one query gets from a layer of attention.
+
+# %%
+from minivis.models.clip_resnet import AttentionPool
+
+pool = AttentionPool(cells=(3, 4), channels=8, heads=2, width=6, rng=rng)  # for maps of 3 x 4 cells
+maps = rng.standard_normal((5, 8, 3, 4)).astype(np.float32)
+
+
+def pool_by_hand(maps, positions, layers, heads):
+    """Maps (B, C, H, W) -> (B, E); positions (1 + H W, C), the first one for the mean."""
+    cells = maps.reshape(*maps.shape[:2], -1).swapaxes(1, 2)  # (B, N, C)
+    tokens = np.concatenate([cells.mean(axis=1, keepdims=True), cells], axis=1) + positions  # (B, 1 + N, C)
+    project = lambda name, x: x @ layers[f"{name}.weight"].T + layers[f"{name}.bias"]  # noqa: E731
+    split = lambda x: x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)  # (B, h, N, C / h)  # noqa: E731
+    q, k, v = (
+        split(project("query", tokens[:, :1])),
+        split(project("key", tokens)),
+        split(project("value", tokens)),
+    )
+    weights = softmax(q @ k.swapaxes(2, 3) / math.sqrt(q.shape[-1]))  # (B, h, 1, 1 + N)
+    return project("out", (weights @ v).swapaxes(1, 2).reshape(len(maps), -1))
+
+
+layers = pool.state_dict()
+with mv.no_grad():
+    np.testing.assert_allclose(
+        pool_by_hand(maps, layers["pos_embed"], layers, 2), pool(maps).data, rtol=1e-4, atol=1e-5
+    )
+order = rng.permutation(12)  # cells in another order, together with their positions
+mixed = {**layers, "pos_embed": layers["pos_embed"][[0, *(1 + order)]]}
+again = pool_by_hand(maps.reshape(5, 8, 12)[:, :, order].reshape(5, 8, 3, 4), mixed["pos_embed"], layers, 2)
+np.testing.assert_allclose(again, pool_by_hand(maps, layers["pos_embed"], layers, 2), rtol=1e-4, atol=1e-5)
+print("from", maps.shape, "to", again.shape, "- the order of the cells does not matter, their positions do")
+
+# %% [markdown]
+# ## What the paper says, and what was measured here
+#
+# CLAIMS
+
+# %% [markdown]
+# ## Exercises
+#
+# Each exercise has a stub, a check that says what holds and what does not, and a solution to unfold. A check by laws
+# also asks the following of your function: float32 in gives float32 out, float64 keeps all its digits, the input
+# arrays stay unchanged, and nothing is printed.
+#
+# ### Exercise 1: the contrastive loss
+# Write `my_clip_loss(image, text, logit_scale)`. `image` and `text` are $(N, E)$ and of any length; text $i$ belongs to picture
+# $i$; `logit_scale` is the *logarithm* of the factor, at most $\log 100$. Return the mean of the cross-entropies of the rows and of the
+# columns, one number. You may use `ops.log_softmax`.
+
+
+# %% tags=["exercise:clip-loss"]
+def my_clip_loss(image, text, logit_scale): ...  # your lines here
+
+
+# %% tags=["check:clip-loss"]
+passed = mv.laws.check("clip_loss", my_clip_loss).passed
+
+# %% [markdown] tags=["solution:clip-loss"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_clip_loss(image, text, logit_scale):
+#     u = image / np.linalg.norm(image, axis=1, keepdims=True)
+#     v = text / np.linalg.norm(text, axis=1, keepdims=True)
+#     z = math.exp(logit_scale) * (u @ v.T)
+#     rows = np.diag(ops.log_softmax(z, axis=1)).mean()
+#     columns = np.diag(ops.log_softmax(z, axis=0)).mean()
+#     return -(rows + columns) / 2
+# ```
+#
+# The diagonal holds the right pairs. The two softmaxes divide by different sums: that is the whole difference.
+# </details>
+
+# %% [markdown]
+# ### Exercise 2: the push on each pair
+# The gradient of the loss with respect to the table of logits $z$ $(N, N)$ says how strongly each pair is pushed together
+# (below 0) or apart (above 0). Write `my_push(z)`: $(P + Q - 2 I) / (2N)$, where $P$ is the softmax of each row, $Q$ that of
+# each column, and $I$ is 1 on the diagonal. You may use `softmax`.
+
+
+# %% tags=["exercise:push"]
+def my_push(z): ...  # your lines here
+
+
+# %% tags=["check:push"]
+z_some = np.random.default_rng(6).normal(size=(5, 5))
+
+
+def slope(z):
+    """The same from the engine."""
+    table = mv.Tensor(z, requires_grad=True)
+    right = np.arange(len(z))
+    ((ops.cross_entropy(table, right) + ops.cross_entropy(table.T, right)) * 0.5).backward()
+    return table.grad
+
+
+passed = claims(
+    "the push",
+    (
+        "is what the engine finds",
+        lambda: my_push(z_some),
+        lambda: slope(z_some),
+        "P is a softmax along axis 1 and Q along axis 0. The right pairs get 1 less, once in P and once in Q.",
+    ),
+    (
+        "adds up to 0 in all",
+        lambda: round(float(my_push(z_some).sum()), 9) + 0.0,
+        0.0,
+        "Each row of P sums to 1, as does each column of Q: together 2N, and 2I takes 2N away.",
+    ),
+    (
+        "is negative exactly for the right pairs",
+        lambda: bool(((my_push(z_some) < 0) == np.eye(5, dtype=bool)).all()),
+        True,
+        "Probabilities are above 0 everywhere; only the diagonal loses 2.",
+    ),
+).passed
+
+# %% [markdown] tags=["solution:push"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_push(z):
+#     N = len(z)
+#     return (softmax(z, axis=1) + softmax(z, axis=0) - 2 * np.eye(N)) / (2 * N)
+# ```
+#
+# A wrong pair is pushed apart as strongly as the model believes in it, from the side of its row and of its column.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3: byte pairs
+# Write `my_bpe(text, merges)`: the ids of a text, as a list or an array of integers. `byte_pairs.split_text(byte_pairs.clean_text(text))` gives the
+# words; the bytes of `word.encode()` give its first symbols, and the last one gets `byte_pairs.END_OF_WORD` behind it.
+# The alphabet is `byte_pairs.BYTE_SYMBOLS`: the symbols of ids 0 to 255. The symbol of a byte is `symbol_of(byte)` below. Ids 256 to 511 are the same symbols with
+# the mark of the end, and $512 + i$ is what merge $i$ makes. Merge the pair that stands first in the list wherever it
+# occurs in the word, from left to right, then the next, until no pair of the list is left.
+
+# %% tags=["setup"]
+PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that have a character of their own
+ORDER = PRINTED + [byte for byte in range(256) if byte not in PRINTED]
+
+
+def symbol_of(byte):
+    """The symbol of a byte, one of BYTE_SYMBOLS."""
+    return byte_pairs.BYTE_SYMBOLS[ORDER.index(byte)]
+
+
+# %% tags=["exercise:bpe"]
+def my_bpe(text, merges): ...  # your lines here
+
+
+# %% tags=["check:bpe"]
+passed = mv.laws.check("bpe_encode", my_bpe).passed
+
+# %% [markdown] tags=["solution:bpe"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_bpe(text, merges):
+#     end = byte_pairs.END_OF_WORD
+#     known = [*byte_pairs.BYTE_SYMBOLS, *(s + end for s in byte_pairs.BYTE_SYMBOLS), *(a + b for a, b in merges)]
+#     ids = []
+#     for word in byte_pairs.split_text(byte_pairs.clean_text(text)):
+#         parts = [symbol_of(byte) for byte in word.encode()]
+#         parts[-1] += end
+#         for pair in merges:
+#             merged = []
+#             while parts:
+#                 together = tuple(parts[:2]) == tuple(pair)
+#                 merged.append("".join(parts[:2]) if together else parts[0])
+#                 parts = parts[2:] if together else parts[1:]
+#             parts = merged
+#         ids += [known.index(part) for part in parts]
+#     return ids
+# ```
+#
+# A later merge never makes an earlier one possible again, because a pair of the list was learned after its parts. So one
+# pass through the list in its order is enough. The longest match would be another cut: the order of learning decides.
+# </details>
+
+# %% [markdown]
+# ### Exercise 4: a classifier from texts
+# Write `my_zero_shot(u, prompts)`. `u` is $(B, E)$: the embeddings of pictures, each of length 1. `prompts` is a list with
+# one array $(n_k, E)$ for each of $K$ classes: the embeddings of its prompts, each of length 1. A class is the mean of its
+# prompts, brought to length 1 again. Return the number of the class with the largest cosine for each picture, $(B,)$.
+
+
+# %% tags=["exercise:zero-shot"]
+def my_zero_shot(u, prompts): ...  # your lines here
+
+
+# %% tags=["check:zero-shot"]
+directions = np.random.default_rng(7).normal(size=(40, 6))
+directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+u_some, prompts_some = (
+    directions[:20],
+    [directions[20:23], directions[23:24], directions[24:31], directions[31:]],
+)
+means = np.stack([p.mean(axis=0) for p in prompts_some])
+answers = (u_some @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(axis=1).tolist()
+wide = [np.array([[1.0, 0.0]]), np.array([[0.6, 0.8], [-0.6, 0.8]])]  # the mean of the second has length 0.8
+passed = claims(
+    "the classifier",
+    (
+        "names twenty pictures as it should",
+        lambda: [int(k) for k in my_zero_shot(u_some, prompts_some)],
+        answers,
+        "Mean over the prompts of a class, length 1 again, product with the pictures, argmax over the classes.",
+    ),
+    (
+        "gives a picture between two classes to the nearer one",
+        lambda: [int(k) for k in my_zero_shot(np.array([[0.68, 0.7332]]), wide)],
+        [1],
+        "The mean of several directions is shorter than 1. Without dividing by its length that class is at a disadvantage.",
+    ),
+    (
+        "does not mind the order of the prompts",
+        lambda: [int(k) for k in my_zero_shot(u_some, [p[::-1] for p in prompts_some])],
+        answers,
+        "Is it the mean over all prompts, not the first of them?",
+    ),
+).passed
+
+# %% [markdown] tags=["solution:zero-shot"]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def my_zero_shot(u, prompts):
+#     classes = np.stack([p.mean(axis=0) for p in prompts])
+#     classes = classes / np.linalg.norm(classes, axis=1, keepdims=True)
+#     return (u @ classes.T).argmax(axis=1)
+# ```
+#
+# The factor $e^s$ is not needed: it changes the probabilities and not which one is largest.
+# </details>
+
+# %% [markdown]
+# ## What to take away
+#
+# - CLIP learns from pairs: in a batch, each picture must find its text, and each text its picture. The loss is the mean of
+#   the cross-entropies of rows and columns of one table.
+# - The temperature decides which wrong pairs count, and the batch decides which wrong pairs there are.
+# - Byte pairs can write any text, and frequent words in one symbol. The order in which they were learned decides the cut.
+# - Any text can be a class, also one that was never read, if its words were. Averaging several prompts leaves what they have in common.
+# - What is easy and tells most pairs apart is learned first. What tells no pair apart is not learned.
+# - Ask what a model had been taught before it is called zero-shot.
+#
+# Next: [13. ViViT](13_vivit.ipynb), in which the patches come from films.
