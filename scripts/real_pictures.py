@@ -43,12 +43,10 @@ def pictures(notebook, wanted):
         return
     scope = {"__name__": "chapter"}
     for cell in notebook.cells:
-        if "setup" in cell.metadata.get("tags", []):
+        if {"setup", "published"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, scope)
     for definition in definitions(notebook):
         exec(definition, scope)
-    folder = mv.pretrained.fetched("dinov2-small")
-    scope["published"] = mv.from_pretrained(folder)
     for cell in tagged:
         tree = ast.parse(cell.source)
         shown = ast.Expression(tree.body.pop().value)
@@ -75,7 +73,7 @@ def name_of(cell):
 def packed(figure):
     """A figure as a PNG of 256 colours that has its caption."""
     with Image.open(io.BytesIO(figure.png())) as drawn:
-        colours = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        colours = drawn.convert("RGB").quantize(256, kmeans=3)
     about = PngImagePlugin.PngInfo()
     about.add_text("Description", figure.caption)
     about.add_text("Source", WEIGHTS)

@@ -20,9 +20,11 @@ from minivis.data.loader import end_with_parent
 STUDIES = (
     "ablations",
     "collapse",
+    "contrast",
     "depth",
     "detection_road",
     "hidden_words",
+    "masking_ratio",
     "vivit_variants",
     "yolo_heads",
 )

@@ -253,7 +253,7 @@ def learn_merges(texts, count):
     Examples
     --------
     >>> learn_merges(["low low low lower lower newer"], 3)
-    [('l', 'o'), ('lo', 'w</w>'), ('e', 'r</w>')]
+    [('l', 'o'), ('e', 'r</w>'), ('lo', 'w</w>')]
     """
     if count < 0:
         raise ValueError(f"learn_merges: count must be at least 0, got {count}")

@@ -37,7 +37,13 @@ def _mae_loss(images, prediction, mask, patch, norm_pix=False):
     target = _normalised(target) if norm_pix else target
     error = np.where(mask[..., None], prediction - target, 0)
     count = int(mask.sum()) * prediction.shape[-1]
-    return np.asarray((error**2).sum() / count, prediction.dtype), lambda g: (None, g * 2 * error / count, None, None, None)
+    return np.asarray((error**2).sum() / count, prediction.dtype), lambda g: (
+        None,
+        g * 2 * error / count,
+        None,
+        None,
+        None,
+    )
 
 
 mae_loss = Family(
@@ -89,7 +95,9 @@ def _coloured(draw):
 def _uneven(draw):
     """Images with different numbers of hidden patches."""
     case = _images(draw, 2, 1, 2, 2, 2)
-    mask = np.array([[True, False, False, False], [True, True, True, False]])[:, generator(draw).permutation(4)]
+    mask = np.array([[True, False, False, False], [True, True, True, False]])[
+        :, generator(draw).permutation(4)
+    ]
     return {**case, "mask": mask, "prediction": _patches(case["images"], 2)}
 
 
@@ -125,7 +133,9 @@ def _anything(draw):
     return {**case, "norm_pix": choose(draw, True, False)} if patch**2 * C > 1 else case
 
 
-def _with(target=lambda images, patch: _patches(images, patch), error=np.square, loss=None, normalised=_normalised):
+def _with(
+    target=lambda images, patch: _patches(images, patch), error=np.square, loss=None, normalised=_normalised
+):
     """A mutant with another target, another error of a number, another mean, or another normalisation."""
 
     def mean(errors, mask):
@@ -370,7 +380,11 @@ for name, hint, answer in (
         "You take the mean over all patches. Only hidden patches count, where the mask is True.",
         _every_patch,
     ),
-    ("visible patches counted", "You count the visible patches: True means hidden in this mask.", _visible_ones),
+    (
+        "visible patches counted",
+        "You count the visible patches: True means hidden in this mask.",
+        _visible_ones,
+    ),
     (
         "divided by all patches",
         "You divide by the number of all patches. Divide by the number of hidden ones.",
@@ -384,8 +398,16 @@ for name, hint, answer in (
         _by_images,
     ),
     ("the biased variance", "Your variance divides by P P C; divide by P P C - 1 (ddof=1).", _biased),
-    ("divided by the largest", "Divide by the standard deviation of the patch, not by its largest number.", _divided_by_largest),
-    ("only the mean removed", "You subtract the mean and do not divide by the standard deviation.", _not_divided),
+    (
+        "divided by the largest",
+        "Divide by the standard deviation of the patch, not by its largest number.",
+        _divided_by_largest,
+    ),
+    (
+        "only the mean removed",
+        "You subtract the mean and do not divide by the standard deviation.",
+        _not_divided,
+    ),
     ("norm_pix forgotten", "With norm_pix you compare with the plain pixels.", _never_normalised),
     (
         "normalised over the image",

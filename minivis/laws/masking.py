@@ -102,7 +102,9 @@ def _any_shape(draw):
 
 def _anything(draw):
     N = integer(draw, 2, 12)
-    ratios = (0.0, 0.25, 0.5, 0.75) if N % 5 == 0 else (0.0, 0.25, 0.5, 0.75, 0.6, 0.9)  # no product near a whole number
+    ratios = (
+        (0.0, 0.25, 0.5, 0.75) if N % 5 == 0 else (0.0, 0.25, 0.5, 0.75, 0.6, 0.9)
+    )  # no product near a whole number
     shape = (integer(draw, 1, 3), N, integer(draw, 1, 4))
     noise = generator(draw).random(shape[:2])
     return {"tokens": normals(draw, shape), "ratio": choose(draw, *ratios), "noise": noise.astype(np.float32)}
@@ -280,7 +282,11 @@ for name, hint, answer in (
         "Where the ratio does not divide the tokens, you keep one too many: round K down, int(N * (1 - ratio)).",
         _rounded_up,
     ),
-    ("rounded to the nearest", "You round K to the nearest number. Round it down: int(N * (1 - ratio)).", _to_nearest),
+    (
+        "rounded to the nearest",
+        "You round K to the nearest number. Round it down: int(N * (1 - ratio)).",
+        _to_nearest,
+    ),
     (
         "the ratio kept",
         "You keep as many tokens as should be hidden: the ratio is the share of the hidden ones.",
@@ -324,7 +330,11 @@ def _ranks(draw, B, N):
 
 def _kept(draw, B, N, K, D):
     kept = distinct(draw, (B, K, D)) + np.float32(100)
-    return {"kept": kept, "mask_token": -distinct(draw, (D,)) - np.float32(100), "ids_restore": _ranks(draw, B, N)}
+    return {
+        "kept": kept,
+        "mask_token": -distinct(draw, (D,)) - np.float32(100),
+        "ids_restore": _ranks(draw, B, N),
+    }
 
 
 def _one_restored(draw):
@@ -357,7 +367,9 @@ def _anything_kept(draw):
     return {"kept": kept, "mask_token": normals(draw, (D,)), "ids_restore": _ranks(draw, B, N)}
 
 
-def _restored(pick=lambda everything, ids: everything[np.arange(len(ids))[:, None], ids], hidden=lambda token: token):
+def _restored(
+    pick=lambda everything, ids: everything[np.arange(len(ids))[:, None], ids], hidden=lambda token: token
+):
     """A mutant that picks in another way, or has something else for hidden tokens."""
 
     def mutant(kept, mask_token, ids_restore):
@@ -393,7 +405,9 @@ def _zeros_taken_for_hidden(kept, mask_token, ids_restore):
     return np.where(out == 0, mask_token, out)
 
 
-_opposite_way = _restored(lambda everything, ids: everything[np.arange(len(ids))[:, None], np.argsort(ids, axis=1)])
+_opposite_way = _restored(
+    lambda everything, ids: everything[np.arange(len(ids))[:, None], np.argsort(ids, axis=1)]
+)
 _first_for_all = _restored(lambda everything, ids: everything[:, ids[0]])
 _zeros_hidden = _restored(hidden=lambda token: np.zeros_like(token))
 _not_moved = _restored(lambda everything, ids: everything)

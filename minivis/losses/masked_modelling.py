@@ -112,7 +112,9 @@ def mae_loss(images, prediction, mask, patch, norm_pix=False):
     target = mae_target(images, patch, norm_pix)
     mask = mask.data if isinstance(mask, Tensor) else mask
     if tuple(prediction.shape) != tuple(target.shape) or tuple(mask.shape) != tuple(target.shape[:2]):
-        raise ValueError(f"for images of {target.shape[1]} patches, prediction must be (B, N, P P C) and mask (B, N)")
+        raise ValueError(
+            f"for images of {target.shape[1]} patches, prediction must be (B, N, P P C) and mask (B, N)"
+        )
     if mask.dtype != bool:
         raise TypeError(f"mask must be boolean, True = hidden, got {mask.dtype.name}")
     if prediction.dtype.kind != "f":
@@ -120,6 +122,8 @@ def mae_loss(images, prediction, mask, patch, norm_pix=False):
     hidden = mask.sum()
     if may_read(hidden) and not hidden:
         raise ValueError("no patch is hidden, so there is nothing to compare")
-    error = ops.where(mask[..., None], widened(prediction) - widened(target), 0.0)  # NaN in visible patches stays out
+    error = ops.where(
+        mask[..., None], widened(prediction) - widened(target), 0.0
+    )  # NaN in visible patches stays out
     of_patch = ops.mean(error**2, axis=-1)  # (B, N)
     return rounded(ops.sum(of_patch) / hidden.astype(of_patch.dtype), prediction.dtype)

@@ -24,6 +24,7 @@ __all__ = [
     "CLIPImageEncoder",
     "CLIPOutput",
     "CLIPTextEncoder",
+    "FoldedMaps",
     "clip_b16",
     "clip_b32",
     "clip_l14",
@@ -150,6 +151,48 @@ class CLIPImageEncoder(Module):
         for block in self.blocks:
             z = block(z)
         return z
+
+
+class FoldedMaps(Module):
+    """The last two maps of a backbone as one map: the coarse one, and behind it the fine one with 2 x 2 cells in a column.
+
+    A backbone that was taught what things are forgets on the way what does not matter for that, such as their texture. The
+    finer map still has it.
+
+    Parameters
+    ----------
+    backbone : Module
+        Has ``features(images)``, ``channels`` and ``stride``, as `ResNet` has, and its last map has half the rows and columns
+        of the one before.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Channels of the one map that `features` returns.
+    stride : int
+        Distance in pixels between its cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minivis.models import ResNet
+    >>> maps = FoldedMaps(ResNet((1, 1), "basic", widths=(4, 8), stem_width=4, num_classes=0))
+    >>> maps.channels, maps.features(np.zeros((1, 3, 32, 32), np.float32))[0].shape
+    ((24,), (1, 24, 4, 4))
+    """
+
+    def __init__(self, backbone):
+        self.backbone = backbone
+        fine, coarse = backbone.channels[-2:]
+        self.channels = (coarse + 4 * fine,)
+        self.stride = backbone.stride
+
+    def features(self, images):
+        """A list with the one map, (B, channels[0], H / stride, W / stride)."""
+        fine, coarse = self.backbone.features(images)[-2:]
+        B, C, H, W = fine.shape
+        fine = fine.reshape(B, C, H // 2, 2, W // 2, 2).transpose(0, 1, 3, 5, 2, 4)  # (B, C, 2, 2, H/2, W/2)
+        return [ops.concatenate([coarse, fine.reshape(B, 4 * C, H // 2, W // 2)], axis=1)]
 
 
 class CLIPTextEncoder(Module):
@@ -366,7 +409,14 @@ class CLIP(Module):
             means = [ops.mean(self.encode_text(texts), axis=0) for texts in prompts]
             return ops.normalize(ops.stack(means))
 
-    def limit_scale(self, *_):
+    def example(self):
+        """A picture of zeros and one text, for `minivis.nn.summary`."""
+        height, width = self.image_encoder.image_size
+        tokens = np.zeros((1, len(self.text_encoder.pos_embed.data)), np.int64)
+        tokens[0, -1] = self.text_encoder.end_id or 0
+        return np.zeros((1, 3, height, width), np.float32), tokens
+
+    def limit_scale(self):
         """Bring the learned factor down to 100 if it is above; call it after each step. It writes in place."""
         self.logit_scale.data[...] = self.logit_scale.data.clip(None, LARGEST_SCALE)
 

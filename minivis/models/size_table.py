@@ -42,6 +42,10 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     "vit_hybrid_b16": (1, 3, 384, 384),
     "segnet": (1, 3, 360, 480),
     "unet": (1, 1, 572, 572),
+    **{
+        f"vivit_b16x2{variant}": (1, 32, 3, 224, 224)
+        for variant in ("", "_factorised_encoder", "_factorised_attention", "_factorised_heads")
+    },
     "yolo_v1": (1, 3, 448, 448),
     "yolo_v2_voc": (1, 3, 416, 416),
     "yolo_v2_coco": (1, 3, 416, 416),
@@ -57,6 +61,7 @@ RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 FCN = "Long et al. 2015, table 1"
 DEIT = "Touvron et al. 2021"
+VIVIT = "Arnab et al. 2021, table 2"
 SWIN = "Liu et al. 2021, table 1"
 DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
@@ -113,6 +118,10 @@ PUBLISHED = {
     "vit_l32": Published("306,535,400", "15.378", TORCHVISION),
     "vit_hybrid_b16": Published("98,950,952", None, "timm's code"),
     "vit_h14": Published("632,045,800", "167.295", TORCHVISION),
+    "vivit_b16x2": Published("88.9", "455.2", VIVIT),
+    "vivit_b16x2_factorised_encoder": Published("115.1", "284.4", VIVIT),
+    "vivit_b16x2_factorised_attention": Published("117.3", "372.3", VIVIT),
+    "vivit_b16x2_factorised_heads": Published("88.9", "277.1", VIVIT),
     "deit_ti16": Published("6", None, DEIT),
     "deit_s16": Published("22", None, DEIT),
     "deit_b16": Published("87", None, DEIT),
@@ -137,6 +146,7 @@ PUBLISHED = {
     "sngan32_discriminator": Published(),
     "sagan128_generator": Published(),
     "non_local_resnet50": Published(),
+    **{f"clip_{size}": Published() for size in ("b32", "b16", "l14", "rn50", "rn101", "rn50x4")},
     "sasa_resnet26": Published("10.3", None, SASA),
     "sasa_resnet38": Published("14.1", None, SASA),
     "sasa_resnet50": Published("18.0", None, SASA),
@@ -188,8 +198,8 @@ def complexity(names=None):
     Parameters
     ----------
     names : sequence of str, optional
-        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about a
-        quarter of a minute and 1.4 GB of memory.
+        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about
+        half a minute and 1.4 GB of memory.
 
     Returns
     -------

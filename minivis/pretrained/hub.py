@@ -136,6 +136,8 @@ def fetch(name, folder=None, source=None):
         folder.rmdir()  # an empty one
     os.replace(partial, folder)
     licence = notes["licence"]
+    if "note" in notes:
+        print(notes["note"])
     print(f"{name} is in {folder} (licence: {licence}). Use it: mv.from_pretrained({str(folder)!r})")
     return folder
 

@@ -260,9 +260,8 @@ def _hub(settings):
         mean, std = kind.statistics if kind else (None, None)
         found["mean"] = _three(settings, "image_mean", mean, -1e9)
         found["std"] = _three(settings, "image_std", std, 1e-9)
-    if (
-        film and rescales and settings.flag("offset", True)
-    ):  # bytes become -1 to 1 before the mean is subtracted
+    # bytes become -1 to 1 before the mean is subtracted
+    if film and rescales and settings.flag("offset", True):
         found["mean"] = tuple(1 + value for value in found.get("mean", (0.0, 0.0, 0.0)))
     if settings.flag("do_pad", True) and settings.get("pad_size"):
         found["pad_to"] = _sides(settings, "pad_size")

@@ -18,7 +18,8 @@ __all__ = ["CHOICES", "measure", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
-STEPS = 600
+STEPS = 500
+BATCH = 32
 CAPTIONS = 16_000  # each is used a few times, every time with other words hidden
 VALIDATION = 150
 RATE = 0.15
@@ -58,7 +59,7 @@ def words(out, seed, positions="learned", spread=0.5, rate=RATE):
     model = mlm_captions.small_bert(rng, positions, spread)
     batches = DataLoader(
         (_captions(CAPTIONS),),
-        mlm_captions.BATCH,
+        BATCH,
         shuffle=True,
         drop_last=True,
         rng=rng,
@@ -73,7 +74,7 @@ def about():
     """What the file of the results says beside them."""
     return {
         "steps": STEPS,
-        "training captions": f"{CAPTIONS} of the train split, {mlm_captions.BATCH} a step, other words hidden every time",
+        "training captions": f"{CAPTIONS} of the train split, {BATCH} a step, other words hidden every time",
         "metrics": f"nats above the grammar's entropy, each word of {VALIDATION} validation captions hidden alone",
         "optimiser": "AdamW, learning rate 2e-3, a tenth of the steps warm-up, cosine, decay 0.01, gradients clipped at 1",
     }

@@ -8,6 +8,7 @@ Not here: the shared part of the recipes on scenes (_shapes.py), the model (mode
 import numpy as np
 
 from minivis import optim
+from minivis.analysis import linear_probe
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.models import MAE, ViT
@@ -15,11 +16,23 @@ from minivis.recipes import _shapes
 from minivis.train import fit
 from minivis.vision import patchify, unpatchify
 
-__all__ = ["inpaintings", "measure", "pictures", "run", "scaled", "small_mae"]
+__all__ = [
+    "inpaintings",
+    "measure",
+    "of_encoder",
+    "of_pixels",
+    "pictures",
+    "probes",
+    "run",
+    "scaled",
+    "small_mae",
+]
 
 STEPS = 5000
 BATCH = 64
-POOL = 16_000  # scenes, drawn before training and then seen again and again, each time with other patches hidden
+POOL = (
+    16_000  # scenes, drawn before training and then seen again and again, each time with other patches hidden
+)
 PATCH = 8
 VALIDATION = 200
 
@@ -74,7 +87,17 @@ def run(out, seed=0, steps=STEPS, resume=False, batch=BATCH, pool=POOL):
     def evaluate(model):
         return {"validation error": error(model, seen)}
 
-    history = train(model, pictures(pool, seed=seed), rng, steps, batch, evaluate=evaluate, out=out, resume=resume, settings=facts)
+    history = train(
+        model,
+        pictures(pool, seed=seed),
+        rng,
+        steps,
+        batch,
+        evaluate=evaluate,
+        out=out,
+        resume=resume,
+        settings=facts,
+    )
     seconds = {"patches": history["seconds"][-1]}
     return _shapes.write_report(model, out, "fall", measured(model), seconds, steps=steps, **facts)
 
@@ -98,8 +121,12 @@ def error(model, images, seed=1):
 # ------------------------------------------------------------------ measuring
 
 
-def measured(model, count=None, seed=None):
-    """The error of the model and of each inpainting on scenes that it was not trained on, and how far the model falls below."""
+def measured(model, count=None, seed=None, ratio=None):
+    """The error of the model and of each inpainting on scenes that it was not trained on, and how far the model falls below.
+
+    ``fall`` is the share by which the model's error is below that of the best inpainting, ``fall below mean colours`` that of
+    ``distance``, the best of those that only know the mean colour of each patch.
+    """
     images = pictures(count or _shapes.COUNT, "held-out", 0 if seed is None else 1 + seed)
     rng = np.random.default_rng(1)
     noise = rng.random((len(images), model.grid[0] * model.grid[1]))
@@ -108,15 +135,21 @@ def measured(model, count=None, seed=None):
     for i in range(0, len(images), 100):
         there = floats(images[i : i + 100])
         with no_grad():
-            prediction, mask, _ = model(there, noise[i : i + 100])
+            prediction, mask, _ = model(there, noise[i : i + 100], ratio=ratio)
         target = patchify(there, PATCH)
         found = {"error": prediction.numpy(), **inpaintings(there, mask)}
         for name, guess in found.items():
-            squares[name] = squares.get(name, 0.0) + float(np.square(guess - target).mean(axis=-1)[mask].sum())
+            squares[name] = squares.get(name, 0.0) + float(
+                np.square(guess - target).mean(axis=-1)[mask].sum()
+            )
         hidden += mask.sum()
     errors = {name: total / hidden for name, total in squares.items()}
     best = min(value for name, value in errors.items() if name != "error")
-    return {"fall": 1 - errors["error"] / best, **errors}
+    falls = {
+        "fall": 1 - errors["error"] / best,
+        "fall below mean colours": 1 - errors["error"] / errors["distance"],
+    }
+    return {**falls, **errors}
 
 
 def inpaintings(images, mask):
@@ -176,3 +209,87 @@ def harmonic(images, mask):
 def measure(model, count=None, seed=None):
     """How far the error of the hidden patches falls below that of the best inpainting; see `recipes.measure`."""
     return _shapes.with_value("fall", measured(model, count, seed))
+
+
+# ------------------------------------------------------------------ what was learned
+
+
+def probes(features, train=1500, test=500, seed=0):
+    """What linear classifiers find in features of scenes that were not used in training.
+
+    Parameters
+    ----------
+    features : function of (images) -> dict
+        For scaled images (B, 3, 64, 64): ``whole``, a dict of names to (B, D), features of a picture; ``patches``, (B, N, D).
+    train, test : int
+        Scenes for the classifiers, from the validation split, and for their accuracy, held-out ones.
+    seed : int, default 0
+        As for `data.shapes.Scenes`.
+
+    Returns
+    -------
+    dict of str to float
+        Accuracies: ``shape from NAME`` for each of ``whole``, the shape of scenes with one object, 6 classes; ``patch``, the class
+        that most pixels of a patch show, 9 classes; ``patch of a thing``, the same of the patches that show a shape.
+    """
+    alone = [
+        _features(features, split, count, seed, 1)
+        for split, count in (("validation", train), ("held-out", test))
+    ]
+    found = {
+        f"shape from {name}": linear_probe(
+            alone[0]["whole"][name], alone[0]["label"], alone[1]["whole"][name], alone[1]["label"]
+        )
+        for name in alone[0]["whole"]
+    }
+    # every scene has 64 patches, of which neighbours are alike: a sixth of the scenes is enough
+    many = [
+        _features(features, split, count // 6, seed, None)
+        for split, count in (("validation", train), ("held-out", 3 * test))
+    ]
+    (x, y), (z, truth) = (
+        (one["patches"].reshape(-1, one["patches"].shape[-1]), one["classes"].reshape(-1)) for one in many
+    )
+    thing = truth < len(shapes.THINGS)
+    every = linear_probe(x, y, z, truth)
+    return {**found, "patch": every, "patch of a thing": linear_probe(x, y, z[thing], truth[thing])}
+
+
+def _features(features, split, count, seed, objects):
+    """Features of scenes, their labels, and the class of each patch, (count, N)."""
+    scenes = shapes.Scenes(count, split, 1 + seed, objects=objects, sample=lambda scene: scene)
+    drawn = [scenes[i] for i in range(count)]
+    parts = [
+        features(scaled(np.stack([scene.image for scene in drawn[i : i + 100]])))
+        for i in range(0, count, 100)
+    ]
+    pixels = patchify(np.stack([scene.semantic for scene in drawn])[:, None], PATCH)  # (count, N, P P)
+    shares = (pixels[..., None] == np.arange(len(shapes.CLASSES))).sum(axis=2)
+    return {
+        "whole": {
+            name: np.concatenate([part["whole"][name] for part in parts]) for name in parts[0]["whole"]
+        },
+        "patches": np.concatenate([part["patches"] for part in parts]),
+        "label": np.array([scene.label for scene in drawn]),
+        "classes": shares.argmax(axis=2),
+    }
+
+
+def of_encoder(model):
+    """The features of the encoder with nothing hidden, for `probes`: class token, mean and largest of the patches' tokens."""
+
+    def features(images):
+        with no_grad():
+            tokens = model.encoder.features(images).numpy()
+        patches = tokens[:, 1:]
+        whole = {"class token": tokens[:, 0], "mean": patches.mean(axis=1), "maximum": patches.max(axis=1)}
+        return {"whole": whole, "patches": patches}
+
+    return features
+
+
+def of_pixels(images):
+    """Pixels as features, for `probes`: the mean colour of each patch, and all pixels of a patch."""
+    patches = patchify(images, PATCH)
+    colours = patches.reshape(*patches.shape[:2], PATCH**2, -1).mean(axis=2)
+    return {"whole": {"colours": colours.reshape(len(images), -1)}, "patches": patches}

@@ -91,8 +91,13 @@ def fitting(words, place):
     >>> fitting("a red plain ring on sand and water".split(), 5)
     ['grass', 'sand']
     """
-    before, after = words[:place], words[place + 1 :]
-    return [word for word in shapes.CAPTION_WORDS if GRAMMAR.fullmatch(as_text([*before, word, *after]))]
+    others = list(words)
+    found = []
+    for word in shapes.CAPTION_WORDS:
+        others[place] = word
+        if GRAMMAR.fullmatch(as_text(others)):
+            found.append(word)
+    return found
 
 
 def as_text(words):

@@ -36,8 +36,8 @@ __all__ = [
     "train",
 ]
 
-STEPS = 1500
-PICTURE_STEPS = 1500
+STEPS = 4000
+PICTURE_STEPS = 4000
 FRAMES = 8
 VALIDATION = 200  # films that are scored now and then during training
 PATCH = 8
@@ -87,10 +87,14 @@ def prepare(pictures):
 # ------------------------------------------------------------------ the image model
 
 
-def small_vit(rng=None):
-    """The image model: three blocks, patches of 8 x 8 pixels, positions that start as sines."""
-    model = ViT(shapes.SIZE, PATCH, depth=DEPTH, num_classes=0, activation="gelu_tanh", **SIZES, rng=rng)
-    model.pos_embed.data[0, 1:] = _places(*model.grid)
+def small_vit(rng=None, pool="token"):
+    """The image model: three blocks, patches of 8 x 8 pixels, positions that start as sines.
+
+    ``pool`` is as for `ViT`: with a class token for models 1 and 2, without one for models 3 and 4.
+    """
+    options = {"depth": DEPTH, "num_classes": 0, "activation": "gelu_tanh", "pool": pool}
+    model = ViT(shapes.SIZE, PATCH, **options, **SIZES, rng=rng)
+    model.pos_embed.data[0, model.prefix :] = _places(*model.grid)
     return model
 
 
@@ -100,7 +104,7 @@ def _places(rows, columns):
 
 
 class PictureReader(Module):
-    """A ViT whose patches name their pixels, and whose class token gives the box of the largest object.
+    """A ViT whose patches name their pixels, and whose class token, or mean, gives the box of the largest object.
 
     Parameters
     ----------
@@ -118,8 +122,8 @@ class PictureReader(Module):
     def forward(self, images):
         """Logits (B, K, H, W) of the pixels of images (B, 3, H, W), and boxes (B, 4), cxcywh between 0 and 1."""
         tokens = self.vit.features(prepare(images))
-        logits = unpatchify(self.pixels(tokens[:, 1:]), PATCH, *images.shape[2:])
-        return logits, self.box(tokens[:, 0])
+        logits = unpatchify(self.pixels(tokens[:, self.vit.prefix :]), PATCH, *images.shape[2:])
+        return logits, self.box(tokens[:, 0] if self.vit.prefix else tokens.mean(axis=1))
 
 
 def _picture(scene):
@@ -133,7 +137,7 @@ def _read(model, images, classes, boxes):
     return ops.cross_entropy(logits, classes) + 5 * ops.l1_loss(found, boxes)
 
 
-def image_model(out, steps, rng, resume=False, seed=0):
+def image_model(out, steps, rng, resume=False, seed=0, pool="token"):
     """Train the ViT that the films start from, on pictures of two objects.
 
     Parameters
@@ -146,13 +150,15 @@ def image_model(out, steps, rng, resume=False, seed=0):
         Draws the starting values and the order of the pictures.
     resume, seed
         As for `recipes.run`.
+    pool : {"token", "mean"}
+        As for `ViT`.
 
     Returns
     -------
     (ViT, float)
         The model, and the seconds of its training.
     """
-    model = PictureReader(small_vit(rng), rng)
+    model = PictureReader(small_vit(rng, pool), rng)
     batches = _shapes.loader(steps, 32, rng, 600_000 + seed, _picture, stack, objects=2)
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.01), lr=2e-3, schedule=schedule)
@@ -234,7 +240,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
 # ------------------------------------------------------------------ measuring
 
 
-def score(model, drawn, modulo=len(DIRECTIONS)):
+def score(model, drawn, modulo=4):
     """The share of films whose direction is right; with ``modulo=2``, of those whose axis is right."""
     right = []
     for frames, directions in DataLoader(drawn, 50):

@@ -24,6 +24,7 @@ __all__ = ["CHOICES", "MeanOfFrames", "measure", "prepare", "results"]
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
 STEPS = 800
+PICTURE_STEPS = 1500
 COUNT = 500  # validation films
 CURVE = 100  # validation films that are scored now and then
 
@@ -77,7 +78,7 @@ class MeanOfFrames(Module):
 
 
 def prepare(out, seed):
-    """Train the image model that all choices of a seed start from; if it is there, only read it.
+    """Train the two image models that the choices of a seed start from; what is there already is only read.
 
     Parameters
     ----------
@@ -88,22 +89,27 @@ def prepare(out, seed):
 
     Returns
     -------
-    ViT
+    dict of str to ViT
+        "token", with a class token as models 1 and 2 have, and "mean", without, as models 3 and 4.
     """
-    rng = np.random.default_rng(seed)
     folder = Path(out) / f"seed-{seed}"
-    return vivit_films.image_model(folder, vivit_films.PICTURE_STEPS, rng, True, seed)[0]
+    found = {}
+    for pool in ("token", "mean"):
+        rng = np.random.default_rng(seed)
+        found[pool], _ = vivit_films.image_model(folder / pool, PICTURE_STEPS, rng, True, seed, pool)
+    return found
 
 
 def variant(out, seed, kind, start="image model"):
     """Train one choice and measure it."""
     rng = np.random.default_rng([seed, 1])
     if kind == "mean of frames":
-        model = MeanOfFrames(prepare(out, seed), rng)
+        model = MeanOfFrames(prepare(out, seed)["token"], rng)
     else:
         model = vivit_films.small_vivit(kind, rng)
         if start == "image model":
-            model.start_from(prepare(out, seed))
+            pool = "mean" if model.cls_token is None else "token"
+            model.start_from(prepare(out, seed)[pool])
     asked = _Curve()
     batches = DataLoader(
         vivit_films.films(16 * STEPS, "train", 100 + seed),
@@ -152,7 +158,7 @@ def about():
     """What the file of the results says beside them."""
     return {
         "steps": STEPS,
-        "image model": f"a ViT that named pixels and found the largest object for {vivit_films.PICTURE_STEPS} steps",
+        "image model": f"a ViT that named pixels and found the largest object for {PICTURE_STEPS} steps",
         "training films": "fresh films of the train split, 16 a step",
         "metrics": f"on {COUNT} films of the validation split; the curve on {CURVE} others of it",
         "optimiser": "AdamW, learning rate 1e-3, betas 0.9 and 0.99, a tenth of the steps of warm-up, cosine, decay 0.05",

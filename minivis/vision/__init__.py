@@ -11,7 +11,7 @@ from minivis.vision.boxes import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
-from minivis.vision.factorised_attention import *
+from minivis.vision.factorised import *
 from minivis.vision.filters import *
 from minivis.vision.loss_weights import *
 from minivis.vision.masking import *

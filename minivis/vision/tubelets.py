@@ -1,9 +1,7 @@
 """Cut films into tokens: tubelets, which are blocks in space and time, and frames picked at equal distances.
 
-Not here: attention in space and time (factorised_attention.py), the models (models/vivit.py), patches of images (patches.py).
+Not here: attention in space and time (factorised.py), the models (models/vivit.py), patches of images (patches.py).
 """
-
-import numpy as np
 
 from minivis import ops
 from minivis.complaints import named
@@ -48,6 +46,7 @@ def tubelet_embed(video, weight, bias):
 
     Examples
     --------
+    >>> import numpy as np
     >>> film = np.arange(8.0).reshape(1, 2, 1, 2, 2)  # two frames of 2 x 2 pixels
     >>> tubelet_embed(film, np.ones((1, 1, 2, 1, 1)), np.zeros(1))[0, 0, :, 0]
     array([ 4.,  6.,  8., 10.])
@@ -110,6 +109,7 @@ def uniform_frames(video, count):
 
     Examples
     --------
+    >>> import numpy as np
     >>> uniform_frames(np.arange(8).reshape(1, 8), 4)
     array([[1, 3, 5, 7]])
     """
@@ -154,6 +154,7 @@ def central_frame_kernel(weight, frames):
 
     Examples
     --------
+    >>> import numpy as np
     >>> central_frame_kernel(np.ones((1, 1, 1, 1)), 3).ravel()
     array([0., 1., 0.])
     """
@@ -190,6 +191,7 @@ def inflated_kernel(weight, frames):
 
     Examples
     --------
+    >>> import numpy as np
     >>> inflated_kernel(np.ones((1, 1, 1, 1)), 4).ravel()
     array([0.25, 0.25, 0.25, 0.25])
     """

@@ -142,7 +142,14 @@ def correspondences(first, second, start, end, titles=None, size=3.6, title=None
         for ax, place in zip(axes[0], (here, there), strict=True):
             ax.plot(place[1], place[0], "o", color=colour, markersize=4, markeredgecolor="white")
         line = ConnectionPatch(
-            here[::-1], there[::-1], "data", "data", axesA=axes[0, 0], axesB=axes[0, 1], color=colour, linewidth=1
+            here[::-1],
+            there[::-1],
+            "data",
+            "data",
+            axesA=axes[0, 0],
+            axesB=axes[0, 1],
+            color=colour,
+            linewidth=1,
         )
         fig.add_artist(line)
     return fig

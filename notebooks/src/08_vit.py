@@ -595,18 +595,19 @@ viz.attention_explorer(
 # ```
 #
 # Then the cells below compute their pictures here. Until then they show pictures that the same cells made earlier. The
-# weights for these came from a package whose author had trained the network further, to find what stands out in a photo
-# (see [Published weights](../book/published.md)); what the first layers know changes little by that, the last layers
-# more.
+# weights for these came from a package whose author seems to have trained the network further, to mark what stands out in
+# a photo (the page *Published weights* of the book says more). That probably changed the last layers most.
 
-# %%
+# %% tags=["published"]
 folder = mv.pretrained.fetched("dinov2-small")
 published = None if folder is None else mv.from_pretrained(folder)
-print("computed here" if published else "stored pictures: run `minivis fetch dinov2-small` to compute them here")
+print(
+    "computed here" if published else "stored pictures: run `minivis fetch dinov2-small` to compute them here"
+)
 
 # %% [markdown]
-# First the patch embedding. It has 384 filters of $3 \times 14 \times 14$ numbers. Most are mixtures of a few patterns,
-# so we show the directions in which the filters differ most (their principal components), as the paper on ViT does.
+# First the patch embedding. It has 384 filters of $3 \times 14 \times 14$ numbers. We show the
+# directions in which the filters differ most (their principal components), as the paper on ViT does.
 
 
 # %% tags=["published:dinov2-filters"]
@@ -622,9 +623,9 @@ def published_filters(model, count=28):
         columns=14,
         size=0.7,
         title="The patterns of the patch embedding, DINOv2-S",
-        caption=f"The first {count} principal components of the 384 filters; together they hold {share:.0%} of the "
-        "variance. The first are smooth colours, then come edges and waves that get finer: much like the basis of a "
-        "picture file. Compare with the few patterns of our small ViT.",
+        caption=f"The first {count} principal components of the 384 filters. Look for spots, edges in some direction, and "
+        f"chequers that get finer. Together they hold only {share:.0%} of the variance: the filters are more varied than "
+        "those of our small ViT.",
     )
 
 
@@ -648,8 +649,9 @@ def published_positions(model, step=6):
         signed=True,
         title="Similarity of a position code with all others, DINOv2-S",
         caption=f"Each map belongs to one place and shows how similar its code is to every other code: {near:.2f} on "
-        f"average for neighbours, {far:.2f} for places more than ten patches away. The orange spot lies where the place "
-        "is: this model, too, has learned that its tokens lie in a plane.",
+        f"average for neighbours, {far:.2f} for places more than ten patches away. The dark orange spot lies where the "
+        "place is, so this model, too, has learned the plane. Look at the frame: the codes along an edge of the picture "
+        "are alike.",
     )
 
 
@@ -670,8 +672,9 @@ def prepared(photo):
 
 def published_attention(model):
     photo = mv.data.photos.china((336, 504))
-    attention = model.attention_maps(prepared(photo))[-1][0, :, 0, 1:]  # (h, N): of the class token, in the last block
-    sharpest = attention.max(axis=1) / attention.mean(axis=1)
+    attention = model.attention_maps(prepared(photo))[-1][
+        0, :, 0, 1:
+    ]  # (h, N): of the class token, in the last block
     return viz.attention_maps(
         attention.reshape(-1, 24, 36),
         photo,
@@ -679,9 +682,8 @@ def published_attention(model):
         columns=4,
         size=2.1,
         title="Where the class token looks in a photo, DINOv2-S, last block",
-        caption="Each map is one head, on its own scale. All six look at the tower and hardly at the sky and the lake; "
-        f"their strongest patch gets {sharpest.min():.0f} to {sharpest.max():.0f} times the mean. Photo: danielbuechele, "
-        "flickr, CC BY 2.0.",
+        caption="Each map is one head, on its own scale. Look for heads that keep to the tower, and for one that leaves it "
+        "out and looks at the trees and the sky. Photo: danielbuechele, flickr, CC BY 2.0.",
     )
 
 
@@ -1344,4 +1346,4 @@ passed = claims(
 #   slightly larger area.
 # - A few convolutions in front give a ViT on little data much of what it lacks.
 #
-# Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.
+# Next: [09. Masked modelling](09_masked_modelling.ipynb), which trains a ViT without labels: it hides patches and predicts them.

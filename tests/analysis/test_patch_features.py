@@ -89,10 +89,16 @@ def test_pairs_are_each_other_s_nearest():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: principal_components(np.ones((2, 3, 4))), r"features must be \(N, D\) floats, got float64 \(2, 3, 4\)"),
+        (
+            lambda: principal_components(np.ones((2, 3, 4))),
+            r"features must be \(N, D\) floats, got float64 \(2, 3, 4\)",
+        ),
         (lambda: principal_components(np.ones((4, 3), int)), "got int64"),
         (lambda: principal_components(np.ones((4, 3)), 4), "count must be from 1 to D=3, got 4"),
-        (lambda: principal_components(np.ones((4, 3)), 1, [True] * 3), r"where must be 4 truth values.*got bool \(3,\)"),
+        (
+            lambda: principal_components(np.ones((4, 3)), 1, [True] * 3),
+            r"where must be 4 truth values.*got bool \(3,\)",
+        ),
         (lambda: principal_components(np.ones((4, 3)), 1, [True, False, False, False]), "two of them true"),
         (lambda: foreground(np.ones(5), (2, 3)), r"foreground: expected 2 x 3 numbers, got \(5,\)"),
         (lambda: mutual_nearest(np.ones((2, 3)), np.ones((2, 4))), "differ in width"),

@@ -265,6 +265,8 @@ def handed_in(folder):
 into = Into()
 resumed = Resumed(old=False)
 resumed_before = Resumed(old=True)
+
+
 def onnx_file(folder):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((4, 1, 2), np.float16)}
     content = onnx_files.model([("MatMul", ["x", "a"], ["y"]), ("Add", ["y", "b"], ["z"])], arrays)
@@ -273,7 +275,9 @@ def onnx_file(folder):
 
 def arrays_of_onnx(folder):
     graph = read_onnx(folder / "model.onnx")
-    return [float(np.nan_to_num(array.astype(np.float64)).sum()) for array in graph.arrays.values()], graph.nodes
+    return [
+        float(np.nan_to_num(array.astype(np.float64)).sum()) for array in graph.arrays.values()
+    ], graph.nodes
 
 
 READERS = [

@@ -9,6 +9,7 @@ import numpy as np
 
 from minivis.laws.ode import Field
 from tests.laws.plain_detection import PLAIN_DETECTION
+from tests.laws.plain_language import PLAIN_LANGUAGE
 
 __all__ = ["PLAIN"]
 
@@ -515,4 +516,5 @@ PLAIN = {
     "factorised_attention": _factorised_attention,
     "factorised_heads": _factorised_heads,
     **PLAIN_DETECTION,
+    **PLAIN_LANGUAGE,
 }

@@ -250,9 +250,11 @@ def drop_path(x, rate, training, rng):
 
 def mask_tokens(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
     """Word by word, with the numbers drawn in the same order."""
-    choice, how = rng.random(ids.shape), rng.random(ids.shape)
+    choice = rng.random(ids.shape)
+    how = rng.random(ids.shape)
     words = rng.integers(vocabulary, size=ids.shape)
-    inputs, chosen = ids.copy(), np.zeros(ids.shape, bool)
+    inputs = ids.copy()
+    chosen = np.zeros(ids.shape, bool)
     for place, word in np.ndenumerate(ids):
         if word not in special_ids and choice[place] < rate:
             chosen[place] = True

@@ -17,7 +17,7 @@ NAMES = (
     "hf_detr_resnet_50_panoptic_no_timm", "hf_dino_vits16", "hf_dinov2_base", "hf_dinov2_small",
     "hf_mask2former_swin_tiny_coco_instance", "hf_mask2former_swin_tiny_coco_panoptic", "hf_resnet_50",
     "hf_swin_base_patch4_window7_224", "hf_swin_tiny_patch4_window7_224", "hf_vit_base_patch16_224",
-    "hf_vit_hybrid_base_bit_384", "hf_vit_large_patch16_224", "hf_vivit_b_16x2_kinetics400",
+    "hf_vit_hybrid_base_bit_384", "hf_vit_large_patch16_224", "hf_vit_mae_base", "hf_vivit_b_16x2_kinetics400",
     "ms_swin_tiny_patch4_window7_224", "openai_clip_rn50", "openai_clip_vit_b_32",
     "timm_deit_base_distilled_patch16_224", "timm_resnet50", "timm_swin_tiny_patch4_window7_224",
     "timm_vit_base_patch14_dinov2", "timm_vit_base_patch16_224", "timm_vit_base_r50_s16_384",

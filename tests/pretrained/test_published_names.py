@@ -53,6 +53,7 @@ CONFIGS = {
     "hf_vit_base_patch16_224": {"model_type": "vit", "num_labels": 1000},
     "hf_vit_large_patch16_224": {"model_type": "vit", "num_labels": 1000, **VIT_L},
     "hf_clip_vit_base_patch32": {"model_type": "clip"},
+    "hf_vit_mae_base": {"model_type": "vit_mae", "architectures": ["ViTMAEForPreTraining"]},
     "hf_dino_vits16": {
         "model_type": "vit",
         "architectures": ["ViTModel"],
