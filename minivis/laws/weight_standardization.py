@@ -115,7 +115,7 @@ def _any_height(draw):
 def _odd_zeros(draw):
     """One zero in all along an axis, or three: there is a side that has one more."""
     if choose(draw, False, True):
-        return _case(draw, (3, 5), choose(draw, (2, 2), (4, 4), (2, 4)))
+        return _case(draw, (3, 5), choose(draw, (2, 2), (4, 4), (2, 4)), stride=1)
     return _case(draw, (4, 4), (3, 3), stride=2)
 
 
