@@ -67,10 +67,15 @@ def test_the_largest_size_follows_from_its_shapes():
     found = mae.infer(of_authors(1280, 32, 5120, patch=14, side=16))
     keys = ("num_attention_heads", "decoder_num_attention_heads", "image_size", "decoder_num_hidden_layers")
     assert [found[key] for key in keys] == [16, 16, 224, 8]
-    assert mae.infer({name: shape for name, shape in of_authors().items() if "decoder" not in name}) is None  # a ViT
-    with pytest.raises(ValueError, match="vit_mae: the number of heads does not follow from a decoder of width 256"):
+    encoder = {name: shape for name, shape in of_authors().items() if "decoder" not in name}
+    assert mae.infer(encoder) is None  # a ViT
+    with pytest.raises(
+        ValueError, match="vit_mae: the number of heads does not follow from a decoder of width 256"
+    ):
         mae.infer(of_authors(decoder=256))
-    assert mae.infer(of_authors(decoder=256), {"decoder_num_attention_heads": 8})["decoder_hidden_size"] == 256
+    assert (
+        mae.infer(of_authors(decoder=256), {"decoder_num_attention_heads": 8})["decoder_hidden_size"] == 256
+    )
 
 
 def test_names_of_the_authors_hold_the_same_model(tmp_path):
@@ -85,12 +90,19 @@ def test_names_of_the_authors_hold_the_same_model(tmp_path):
             parts.setdefault(theirs.name, {})[theirs.index] = array
     arrays |= {name: np.concatenate([found[i] for i in range(3)]) for name, found in parts.items()}
     save_file(arrays, tmp_path / "model.safetensors")
-    given = {"num_attention_heads": 2, "decoder_num_attention_heads": 2, "norm_pix_loss": True, "layer_norm_eps": 1e-12}
+    given = {
+        "num_attention_heads": 2,
+        "decoder_num_attention_heads": 2,
+        "norm_pix_loss": True,
+        "layer_norm_eps": 1e-12,
+    }
     (tmp_path / "config.json").write_text(json.dumps(given))
     model = mv.from_pretrained(tmp_path)
     images = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)
     noise = np.random.default_rng(1).random((1, 16))
-    np.testing.assert_array_equal(model(images, noise).prediction.numpy(), hub(images, noise).prediction.numpy())
+    np.testing.assert_array_equal(
+        model(images, noise).prediction.numpy(), hub(images, noise).prediction.numpy()
+    )
     assert model.norm_pix and not model.encoder.pos_embed.requires_grad and model.labels == {}
 
 

@@ -65,18 +65,24 @@ def test_inpainting():
     images[..., :8] = 1  # a column of patches is white
     mask = np.array([[False, True, False, False, True, False]])
     images[:, :, :, 8:16] = np.nan  # hidden: nothing may read it
-    found = {name: guess[0, [1, 4]] for name, guess in mae_shapes.inpaintings(np.nan_to_num(images), mask).items()}
+    found = {
+        name: guess[0, [1, 4]] for name, guess in mae_shapes.inpaintings(np.nan_to_num(images), mask).items()
+    }
     np.testing.assert_allclose(found["mean"], 0.5)
     assert set(np.unique(found["nearest"])) <= {0.0, 1.0}
     np.testing.assert_allclose(found["distance"], 0.5, atol=1e-6)
     ramp = 1 - np.arange(1, 9) / 9  # from the white pixel before it to the black one behind it
-    np.testing.assert_allclose(found["harmonic"].reshape(2, 8, 8), np.broadcast_to(ramp, (2, 8, 8)), atol=1e-5)
+    np.testing.assert_allclose(
+        found["harmonic"].reshape(2, 8, 8), np.broadcast_to(ramp, (2, 8, 8)), atol=1e-5
+    )
 
 
 def test_inpainting_reads_no_hidden_pixel():
     images = mae_shapes.floats(mae_shapes.pictures(2, "validation"))
     mask = np.random.default_rng(0).random((2, 64)) < 0.75
-    other = mv.vision.unpatchify(np.where(mask[..., None], 9.0, patchify(images, 8)), 8, 64, 64).astype(np.float32)
+    other = mv.vision.unpatchify(np.where(mask[..., None], 9.0, patchify(images, 8)), 8, 64, 64).astype(
+        np.float32
+    )
     once, again = (mae_shapes.inpaintings(x, mask) for x in (images, other))
     for name in once:
         np.testing.assert_allclose(once[name][mask], again[name][mask], atol=1e-5, err_msg=name)
@@ -85,7 +91,10 @@ def test_inpainting_reads_no_hidden_pixel():
 def test_probes_find_what_is_there_and_nothing_else():
     def told(images):  # the brightness of each patch, and of the picture's upper left corner
         patches = patchify(images, 8)
-        return {"whole": {"noise": np.random.default_rng(0).random((len(images), 3))}, "patches": patches[..., :96]}
+        return {
+            "whole": {"noise": np.random.default_rng(0).random((len(images), 3))},
+            "patches": patches[..., :96],
+        }
 
     found = mae_shapes.probes(told, train=120, test=60)
     assert set(found) == {"shape from noise", "patch", "patch of a thing"}
