@@ -122,8 +122,10 @@ def _painted(images, model):
     )
 
 
-def learned(model):
-    """Accuracies of linear classifiers on features of the encoder, before and after training, and on pixels."""
+def learned(name, model):
+    """For a model trained without labels: accuracies of linear classifiers on its features, before training, and on pixels."""
+    if name != "mae-shapes":
+        return {}
     sources = {
         "trained": mae_shapes.of_encoder(model),
         "untrained": mae_shapes.of_encoder(mae_shapes.small_mae().eval()),
@@ -132,7 +134,8 @@ def learned(model):
         name: mae_shapes.probes(source)
         for name, source in {**sources, "pixels": mae_shapes.of_pixels}.items()
     }
-    return {name: {key: round(value, 4) for key, value in rows.items()} for name, rows in found.items()}
+    rounded = {name: {key: round(value, 4) for key, value in rows.items()} for name, rows in found.items()}
+    return {"accuracy of linear classifiers on features": rounded}
 
 
 def _outlines(scenes, logits):
@@ -278,10 +281,7 @@ def main():
     card = {
         "name": name,
         "what": WHAT[name],
-        "input": INPUT.get(
-            name,
-            f"(B, 3, {shapes.SIZE}, {shapes.SIZE}) float32, RGB from 0 to 1: scenes of minivis.data.shapes",
-        ),
+        "input": INPUT.get(name, "(B, 3, 64, 64) float32, RGB from 0 to 1: scenes of minivis.data.shapes"),
         "output": OUTPUT[name],
         "recipe": f"minivis train {name} --seed {trained['seed']}",
         "data": DATA.get(name, "scenes of the train split, drawn while training, each used once"),
@@ -293,7 +293,7 @@ def main():
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
-        **({"accuracy of linear classifiers on features": learned(model)} if name == "mae-shapes" else {}),
+        **learned(name, model),
         "history": history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(

@@ -122,8 +122,7 @@ def mae_loss(images, prediction, mask, patch, norm_pix=False):
     hidden = mask.sum()
     if may_read(hidden) and not hidden:
         raise ValueError("no patch is hidden, so there is nothing to compare")
-    error = ops.where(
-        mask[..., None], widened(prediction) - widened(target), 0.0
-    )  # NaN in visible patches stays out
+    # NaN in visible patches stays out
+    error = ops.where(mask[..., None], widened(prediction) - widened(target), 0.0)
     of_patch = ops.mean(error**2, axis=-1)  # (B, N)
     return rounded(ops.sum(of_patch) / hidden.astype(of_patch.dtype), prediction.dtype)

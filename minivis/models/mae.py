@@ -278,9 +278,8 @@ def _published(name, patch, width, depth, heads, parameters):
         own = {key: options.pop(key) for key in ("image_size", "channels", "drop_path") if key in options}
         encoder = ViT(num_classes=num_classes, rng=rng, **sizes, **own)
         proj = encoder.patch_embed.proj
-        flat = init.xavier_uniform(
-            (width, proj.weight[0].size), rng
-        )  # as a linear layer on flattened patches
+        # as a linear layer on flattened patches
+        flat = init.xavier_uniform((width, proj.weight[0].size), rng)
         proj.weight = Parameter(flat.reshape(proj.weight.shape))
         return MAE(encoder, rng=rng, **options)
 

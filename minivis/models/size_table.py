@@ -56,6 +56,7 @@ RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 FCN = "Long et al. 2015, table 1"
 DEIT = "Touvron et al. 2021"
+MAE = "the code of He et al. 2022"
 SWIN = "Liu et al. 2021, table 1"
 DETR = "Carion et al. 2020, table 1"
 MASK2FORMER = "Cheng et al. 2022, table 1"
@@ -103,6 +104,9 @@ PUBLISHED = {
     "fcn_resnet101": Published(),
     "segnet": Published(),
     "unet": Published(),
+    "mae_b16": Published("111,907,840", None, MAE),
+    "mae_l16": Published("329,541,888", None, MAE),
+    "mae_h14": Published("657,074,508", None, MAE),
     "vit_ti16": Published("5.7", None, "timm's model card"),
     "vit_s16": Published("22.1", None, "timm's model card"),
     "vit_b16": Published("86,567,656", "17.564", TORCHVISION),

@@ -121,7 +121,7 @@ def error(model, images, seed=1):
 # ------------------------------------------------------------------ measuring
 
 
-def measured(model, count=None, seed=None, ratio=None):
+def measured(model, count=None, seed=None):
     """The error of the model and of each inpainting on scenes that it was not trained on, and how far the model falls below.
 
     ``fall`` is the share by which the model's error is below that of the best inpainting, ``fall below mean colours`` that of
@@ -135,7 +135,7 @@ def measured(model, count=None, seed=None, ratio=None):
     for i in range(0, len(images), 100):
         there = floats(images[i : i + 100])
         with no_grad():
-            prediction, mask, _ = model(there, noise[i : i + 100], ratio=ratio)
+            prediction, mask, _ = model(there, noise[i : i + 100])
         target = patchify(there, PATCH)
         found = {"error": prediction.numpy(), **inpaintings(there, mask)}
         for name, guess in found.items():

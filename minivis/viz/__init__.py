@@ -15,9 +15,9 @@ from minivis.viz.detection_road import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
+from minivis.viz.hidden_patches import *
 from minivis.viz.kernels import *
 from minivis.viz.local_layers import *
-from minivis.viz.masked_pictures import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
 from minivis.viz.model_drawing import *

@@ -448,7 +448,8 @@ def mae_loss(images, prediction, mask, patch, norm_pix=False):
     columns = images.shape[3] // patch
     losses = []
     for b, n in zip(*np.nonzero(mask), strict=True):
-        top, left = n // columns * patch, n % columns * patch
+        top = n // columns * patch
+        left = n % columns * patch
         there = np.moveaxis(images[b, :, top : top + patch, left : left + patch], 0, 2).ravel()
         if norm_pix:
             there = (there - np.mean(there)) / math.sqrt(np.var(there, ddof=1) + 1e-6)

@@ -42,9 +42,8 @@ def mae(seed=0, kind="ViTMAEForPreTraining", **options):
         noise = torch.rand(2, patches, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         fixed = () if kind == "ViTMAEModel" else ("position_embeddings", "decoder_pos_embed")
         given = {"fixed": fixed, "seed": seed}
-        if (
-            kind == "ViTMAEModel"
-        ):  # nothing hidden, and the patches in reading order; a ViT of ours takes no noise
+        if kind == "ViTMAEModel":
+            # nothing hidden, and the patches in reading order; a ViT of ours takes no noise
             noise = torch.arange(patches, dtype=torch.float64).expand(2, -1)
             model.forward = functools.partial(model.forward, noise=noise)
             publish(folder, model, batch, outputs={"tokens": "last_hidden_state"}, **given)

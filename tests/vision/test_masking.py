@@ -39,9 +39,8 @@ def test_gradients_reach_tokens_and_the_mask_token():
     check_gradient(lambda kept, token: restore_tokens(kept, token, ids), TOKENS[:, :3], TOKENS[0, 0])
     token = mv.Tensor(np.zeros((1, 1, 3)), requires_grad=True)
     ops.sum(restore_tokens(mv.Tensor(TOKENS[:, :3]), token, ids)).backward()
-    np.testing.assert_array_equal(
-        token.grad, np.full((1, 1, 3), 8.0)
-    )  # four hidden places in each of two images
+    # four hidden places in each of two images
+    np.testing.assert_array_equal(token.grad, np.full((1, 1, 3), 8.0))
 
 
 def test_the_same_on_a_device(device):

@@ -50,9 +50,8 @@ def masked_pictures(images, mask, patch, paintings, size=1.5, title=None, captio
     ['image', 'visible', 'painted']
     """
     images = as_array(images, "images")
-    mask = np.asarray(
-        mask if isinstance(mask, list | tuple) else to_numpy(mask)
-    )  # as_array makes floats of booleans
+    # not as_array, which makes floats of booleans
+    mask = np.asarray(mask if isinstance(mask, list | tuple) else to_numpy(mask))
     paintings = {str(name): as_array(pictures, str(name)) for name, pictures in paintings.items()}
     if images.ndim != 4 or not images.size:
         raise ValueError(f"masked_pictures: images must be (B, C, H, W), got {images.shape}")
