@@ -267,6 +267,7 @@ def _targets(f, case):
     hint="A word is chosen if its number, drawn from [0, 1), is less than rate.",
     mutant=_answer(_always_15),
     value=True,
+    examples=5,
     right_too=False,
 )
 def _share(f, case):
@@ -282,6 +283,7 @@ def _share(f, case):
     slide=SLIDE,
     hint="Draw one number for each word, not one for each text.",
     mutant=_answer(_whole_texts),
+    examples=5,
     right_too=False,
 )
 def _apart(f, case):
@@ -298,6 +300,7 @@ def _apart(f, case):
     hint="Draw a second number for each chosen word: below 0.8 it becomes [MASK], below 0.9 a random word. The number that "
     "chose it is below 0.15 already.",
     mutant=_one_draw,
+    examples=5,
     right_too=False,
 )
 def _shares(f, case):
@@ -320,6 +323,7 @@ def _one_word(draw):
     slide=SLIDE,
     hint="rng.integers(vocabulary) gives each number from 0 to vocabulary - 1; its upper end is left out already.",
     mutant=_not_the_last,
+    examples=5,
     right_too=False,
 )
 def _uniform(f, case):
