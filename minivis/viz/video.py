@@ -147,7 +147,7 @@ def _cell(ax, place, steps):
     )
 
 
-def video_attention(frames, rows, query, size=1.5, title=None, caption=None):
+def video_attention(frames, rows, query=None, size=1.5, title=None, caption=None):
     """Show what one token of a film takes from the tokens of all times, in several models or steps: a row for each.
 
     Parameters
@@ -156,8 +156,8 @@ def video_attention(frames, rows, query, size=1.5, title=None, caption=None):
         A frame for each step in time, drawn in grey.
     rows : dict of str to array_like, shape (T, rows, columns)
         Names and weights of the token that asks. Each row has its own scale. Bright: large.
-    query : (int, int, int)
-        Time, row and column of the token that asks, marked with a cross.
+    query : (int, int, int), optional
+        Time, row and column of the token that asks, marked with a cross. A class token has no place.
     size : float, default 1.5
         Width of a frame in inches.
     title, caption : str, optional
@@ -190,7 +190,8 @@ def video_attention(frames, rows, query, size=1.5, title=None, caption=None):
     if wrong := [w.shape for w in rows.values() if w.ndim != 3 or len(w) != T]:
         raise ValueError(f"video_attention: weights must be (T={T}, rows, columns), got {wrong[0]}")
     cells = next(iter(rows.values())).shape
-    if len(query) != 3 or not all(0 <= q < n for q, n in zip(query, cells, strict=True)):
+    inside = query is None or (len(query) == 3 and all(0 <= q < n for q, n in zip(query, cells, strict=True)))
+    if not inside:
         raise ValueError(
             f"video_attention: query must be (time, row, column) inside {cells}, got {tuple(query)}"
         )
@@ -201,9 +202,10 @@ def video_attention(frames, rows, query, size=1.5, title=None, caption=None):
         for t, (ax, picture) in enumerate(zip(axes[row], pictures, strict=True)):
             blank(ax)
             draw_over(ax, picture, weights[t] / top)
-            if t == query[0]:
+            asks = query is not None and t == query[0]
+            if asks:
                 cross(ax, query[1:], weights.shape[1:], picture.shape)
             if row == 0:
-                label(ax, title=f"time {t + 1}" + (" asks" if t == query[0] else ""))
+                label(ax, title=f"time {t + 1}" + (" asks" if asks else ""))
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     return fig

@@ -58,7 +58,7 @@ def test_a_run_writes_a_model_and_its_figures(tmp_path, monkeypatch, capsys):
     metrics = recipes.run(NAME, tmp_path, seed=3, steps=1)
     assert capsys.readouterr().out.startswith("held-out accuracy ")
     assert (metrics["recipe"], metrics["seed"], metrics["steps"]) == (NAME, 3, 1)
-    assert 0 <= metrics["value"] <= 1 and set(metrics["figures"]) == {"accuracy", "shuffled"}
+    assert 0 <= metrics["value"] <= 1 and set(metrics["figures"]) == {"accuracy", "shuffled", "backwards"}
     assert mv.load(tmp_path)(np.zeros((1, 8, 3, 64, 64), np.float32)).shape == (1, 4)
 
 
@@ -70,7 +70,8 @@ def test_the_checkpoint_is_as_good_as_its_card_says():
     said = card["on 500 held-out films"]
     found = vivit_films.measure(model, 50)
     assert found["value"] == pytest.approx(said["accuracy"], abs=0.13)  # three standard errors of fifty films
-    assert said["accuracy"] >= AT_LEAST and said["shuffled"] < 0.5  # half: the axis is known, its end guessed
+    assert said["accuracy"] >= AT_LEAST and said["backwards"] >= AT_LEAST
+    assert said["shuffled"] < 0.5  # half of them if the axis is known and its end guessed
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 530_000
     assert _shapes.seconds_alone(card) <= 900
 
@@ -78,7 +79,7 @@ def test_the_checkpoint_is_as_good_as_its_card_says():
 def test_films_with_a_seed_are_others():
     model = vivit_films.small_vivit()
     first, second = (vivit_films.measure(model, 3, seed=seed) for seed in (None, 0))
-    assert set(first) == set(second) == {"value", "accuracy", "shuffled"}
+    assert set(first) == set(second) == {"value", "accuracy", "shuffled", "backwards"}
 
 
 # ------------------------------------------------------------------ the study

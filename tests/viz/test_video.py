@@ -32,6 +32,7 @@ def test_attention_has_a_row_for_each_model():
     assert len(fig.axes) == 8
     assert [ax.get_title() for ax in fig.axes[:4]] == ["time 1", "time 2", "time 3 asks", "time 4"]
     assert [bool(ax.lines) for ax in fig.axes] == [False, False, True, False] * 2
+    assert not any(ax.lines for ax in viz.video_attention(FILM, {"joint": np.ones((4, 2, 2))}).axes)
 
 
 @pytest.mark.parametrize(
