@@ -118,6 +118,14 @@ def clipped(*grads):
     return [np.float64(norm), *(p.grad for p in parameters)]
 
 
+def clipped_one_by_one(*grads):
+    parameters = [Tensor(np.zeros_like(g), requires_grad=True) for g in grads]
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = g.copy()
+    norms = optim.clip_each_grad_norm(parameters, 1e3)
+    return [*np.array(norms), *(p.grad for p in parameters)]
+
+
 def precision(name, found, scores):
     metric = metrics.AveragePrecision()
     there = [{"boxes": boxes(6)(np.random.default_rng(1))[0].astype(found.dtype), "labels": np.zeros(6, int)}]
@@ -227,6 +235,8 @@ LOSSES = [
     Row("box_l1_loss", uniform((300, 4), (300, 4), high=2000), losses.box_l1_loss),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
+    Row("dino_loss", normal((12, 700), (8, 700), (700,)), lambda s, t, c: losses.dino_loss(s, t, c.data, crops=3)),
+    Row("update_centre", normal((700,), (8, 700)), losses.update_centre, pulled=False),
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
     Row("mask_loss", normal((3, 2, 150, 150), scale=3), lambda z: losses.mask_loss(z, np.array([1, 0, 1]), PIXELS.reshape(-1)[:67_500].reshape(3, 150, 150))),
@@ -256,6 +266,7 @@ OPTIM = [
     Row("SGD", normal(9, 9), stepped(lambda p: optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1)), pulled=False, steps=3),
     Row("Adam", normal(9, 9, scale=300), stepped(lambda p: optim.Adam(p, 1.0)), pulled=False, steps=3),
     Row("AdamW", normal(9, 9, scale=300), stepped(lambda p: optim.AdamW(p, 1.0)), pulled=False, steps=3),
+    Row("clip_each_grad_norm", normal(70_000, (3, 4), scale=100), clipped_one_by_one, pulled=False, keeps=False),
     Row("clip_grad_norm", normal(70_000, (3, 4), scale=100), clipped, pulled=False, keeps=False),
 ]  # fmt: skip
 forward = lambda layer, *x: layer(*x)  # noqa: E731
@@ -304,7 +315,7 @@ ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
     "no floats: integers": ["balanced_sample", "id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
-    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows"],
+    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "cosine_schedule", "follow", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

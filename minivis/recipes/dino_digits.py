@@ -24,8 +24,9 @@ SIDE = 22  # of the canvas, pixels
 SIDES = (10, 11, 12, 13)  # of a digit
 INK = 0.1  # a token with a pixel that is darker belongs to the digit
 RATE, MOMENTUM, CLIP = 1e-3, 0.99, 3.0
-DINO_TEMPERATURE = 0.04  # of the teacher
+TEMPERATURE = 0.04  # of the teacher
 FROZEN = 30  # steps in which the last layer does not learn
+KNOWN = None  # training digits that a measurement may look at; None is all
 
 
 def multi_crop(large, small):
@@ -185,12 +186,12 @@ def measure(network, count=None, seed=None):
         answers, in nats, with the mean of the training digits' scores as the centre.
     """
     seed = 0 if seed is None else 1 + seed
-    train, train_labels = pictures("train", 1000 + seed)
+    train, train_labels = pictures("train", 1000 + seed, KNOWN)
     images, labels = pictures("held-out", seed, count)
     head = overlaps(network.backbone, train[:400]).mean(axis=0).argmax()
     known, found = (features(network.backbone, x) for x in (train, images))
     centre = in_batches(lambda part: network(part).numpy(), train[:400]).mean(axis=0)
-    each, mean = entropies(answers(network, images, centre, DINO_TEMPERATURE))
+    each, mean = entropies(answers(network, images, centre, TEMPERATURE))
     return {
         "value": overlaps(network.backbone, images)[:, head].mean(),
         "linear": analysis.linear_probe(known, train_labels, found, labels),
