@@ -233,6 +233,7 @@ LOSSES = [
     Row("box_giou_loss", shares(300, 300), losses.box_giou_loss),
     Row("box_giou_loss", boxes(300, 300), losses.box_giou_loss),
     Row("box_l1_loss", uniform((300, 4), (300, 4), high=2000), losses.box_l1_loss),
+    Row("clip_loss", normal((50, 70), (50, 70), scale=300), lambda u, v: losses.clip_loss(u, v, 2.0)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
     Row("dino_loss", normal((12, 700), (8, 700), (700,)), lambda s, t, c: losses.dino_loss(s, t, c.data, crops=3)),

@@ -409,7 +409,14 @@ class CLIP(Module):
             means = [ops.mean(self.encode_text(texts), axis=0) for texts in prompts]
             return ops.normalize(ops.stack(means))
 
-    def limit_scale(self, *_):
+    def example(self):
+        """A picture of zeros and one text, for `minivis.nn.summary`."""
+        height, width = self.image_encoder.image_size
+        tokens = np.zeros((1, len(self.text_encoder.pos_embed.data)), np.int64)
+        tokens[0, -1] = self.text_encoder.end_id or 0
+        return np.zeros((1, 3, height, width), np.float32), tokens
+
+    def limit_scale(self):
         """Bring the learned factor down to 100 if it is above; call it after each step. It writes in place."""
         self.logit_scale.data[...] = self.logit_scale.data.clip(None, LARGEST_SCALE)
 

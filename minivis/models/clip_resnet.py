@@ -181,6 +181,7 @@ class CLIPResNet(Module):
                 f"depths={depths}, width={width}, image_size={image_size}"
             )
         rng = init.generator(rng)
+        self.image_size = (height, columns)
         self.conv1, self.norm1 = _conv_norm(channels, width // 2, 3, rng, stride=2)
         self.conv2, self.norm2 = _conv_norm(width // 2, width // 2, 3, rng)
         self.conv3, self.norm3 = _conv_norm(width // 2, width, 3, rng)

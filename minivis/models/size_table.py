@@ -127,6 +127,7 @@ PUBLISHED = {
     "sngan32_discriminator": Published(),
     "sagan128_generator": Published(),
     "non_local_resnet50": Published(),
+    **{f"clip_{size}": Published() for size in ("b32", "b16", "l14", "rn50", "rn101", "rn50x4")},
     "sasa_resnet26": Published("10.3", None, SASA),
     "sasa_resnet38": Published("14.1", None, SASA),
     "sasa_resnet50": Published("18.0", None, SASA),
@@ -178,8 +179,8 @@ def complexity(names=None):
     Parameters
     ----------
     names : sequence of str, optional
-        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about a
-        quarter of a minute and 1.4 GB of memory.
+        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about
+        half a minute and 1.4 GB of memory.
 
     Returns
     -------

@@ -16,12 +16,13 @@ from minivis.models import CLIP, CLIPTextEncoder, FoldedMaps, ViT
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["ATTRIBUTES", "captions", "measure", "run", "same_captions", "small_clip", "zero_shot"]
+__all__ = ["ATTRIBUTES", "captions", "encoded", "measure", "run", "same_captions", "small_clip", "zero_shot"]
 
 STEPS = 1500
 TRUNK_STEPS = 1500
 BATCH = 64
 DRAWN = 128  # scenes of which a batch is chosen
+VALIDATION = 256  # scenes for the columns of the history
 GROUP = 64  # pictures and captions that retrieval compares
 TOKENIZER = WordTokenizer(shapes.CAPTION_WORDS)
 LENGTH = 12  # of the longest caption of one shape, with start and end
@@ -87,7 +88,7 @@ def contrast_and_textures(model, images, tokens):
     """
     textures = TOKENIZER.ids(shapes.TEXTURES)
     is_texture = (tokens[:, :, None] == textures).any(axis=-1)  # (N, L)
-    own = (tokens[:, :, None] == textures).any(axis=1).argmax(axis=1)  # (N,)
+    own = which_word(tokens, "texture")  # (N,)
     each = np.where(is_texture[:, None], textures[:, None], tokens[:, None])  # (N, 4, L)
     u = model.encode_image(images)
     w = model.encode_text(each.reshape(-1, LENGTH)).reshape(len(tokens), len(textures), -1)  # (N, 4, E)
@@ -98,7 +99,18 @@ def contrast_and_textures(model, images, tokens):
 
 
 def captions():
-    """Every caption that a scene of one shape can have, 1,344 in all."""
+    """Every caption that a scene of one shape can have.
+
+    Returns
+    -------
+    list of str
+        1,344: of 8 colours, 4 textures, 6 shapes and 7 grounds.
+
+    Examples
+    --------
+    >>> len(captions()), captions()[0]
+    (1344, 'a red plain circle on grass')
+    """
     grounds = [
         "grass",
         "sand",
@@ -117,18 +129,62 @@ def captions():
     ]
 
 
+def encoded(texts):
+    """The numbers of the words of texts, int64 (T, 12), as the model takes them."""
+    return np.stack([TOKENIZER.encode(text, LENGTH) for text in texts])
+
+
 def zero_shot(model, attribute, texts=None):
-    """Embeddings (K, E) of the words of an attribute: the mean over all captions with that word."""
+    """Classes from words: for each word of an attribute the mean of the embeddings of captions that contain it.
+
+    Parameters
+    ----------
+    model : CLIP
+        A model of this recipe.
+    attribute : {"colour", "shape", "texture"}
+        Whose words.
+    texts : list of str, optional
+        The captions to average; default: all.
+
+    Returns
+    -------
+    Tensor, shape (K, E)
+        For ``model.encode_image(images) @ zero_shot(model, "colour").T``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such attribute, or no text with one of its words.
+    """
+    if attribute not in ATTRIBUTES:
+        raise ValueError(f"zero_shot: attribute must be one of {', '.join(ATTRIBUTES)}, got {attribute!r}")
     texts = captions() if texts is None else texts
-    prompts = [
-        np.stack([TOKENIZER.encode(text, LENGTH) for text in texts if word in text.split()])
-        for word in ATTRIBUTES[attribute]
-    ]
-    return model.class_embeddings(prompts)
+    prompts = [[text for text in texts if word in text.split()] for word in ATTRIBUTES[attribute]]
+    if not all(prompts):
+        raise ValueError(f"zero_shot: every word of {ATTRIBUTES[attribute]} needs a text that contains it")
+    return model.class_embeddings([encoded(texts) for texts in prompts])
 
 
 def measure(model, count=None, seed=None, split="held-out"):
-    """Shares of pictures that find their caption among 64, and the reverse, and zero-shot accuracies; see `recipes.measure`."""
+    """How many pictures find their caption among 64, how many captions their picture, and how many words are right.
+
+    Parameters
+    ----------
+    model : CLIP
+        A model of this recipe.
+    count : int, optional
+        How many scenes; 500 by default. Retrieval takes them in groups of 64; a rest counts only for the words.
+    seed : int, optional
+        See `recipes.measure`.
+    split : {"held-out", "validation"}, default "held-out"
+        Which scenes.
+
+    Returns
+    -------
+    dict of str to float
+        ``value`` and ``retrieval``, the smaller of ``image to text`` and ``text to image``; ``colour``, ``shape`` and
+        ``texture`` by the mean embedding of all captions with a word, and by the nearest of all captions.
+    """
     scenes = _shapes.fresh_scenes(count, seed, split, objects=1, sample=with_caption)
     batches = []
     with no_grad():
@@ -136,15 +192,28 @@ def measure(model, count=None, seed=None, split="held-out"):
             u, v = model.encode_image(images).numpy(), model.encode_text(tokens).numpy()
             batches.append((u, v, tokens))
     full = [batch for batch in batches if len(batch[0]) == GROUP] or batches
-    hits = np.mean([_hits(*batch) for batch in full], axis=0)
-    found = {"retrieval": hits.min(), "image to text": hits[0], "text to image": hits[1]}
-    u = np.concatenate([u for u, _, _ in batches])
-    tokens = np.concatenate([tokens for _, _, tokens in batches])
-    for attribute, words in ATTRIBUTES.items():
-        named = (u @ zero_shot(model, attribute).numpy().T).argmax(axis=1)
-        there = (tokens[:, :, None] == TOKENIZER.ids(words)).any(axis=1).argmax(axis=1)
-        found[attribute] = np.mean(named == there)
-    return _shapes.with_value("retrieval", found)
+    to_text, to_image = np.mean([_hits(*batch) for batch in full], axis=0)
+    found = {"retrieval": min(to_text, to_image), "image to text": to_text, "text to image": to_image}
+    u, tokens = (np.concatenate([batch[part] for batch in batches]) for part in (0, 2))
+    return _shapes.with_value("retrieval", {**found, **_words(model, u, tokens)})
+
+
+def _words(model, u, tokens):
+    """Shares of right words, of pictures with embeddings u (N, E) and captions (N, L)."""
+    everything = encoded(captions())
+    with no_grad():
+        nearest = everything[(u @ model.encode_text(everything).numpy().T).argmax(axis=1)]  # (N, L)
+    averaged, by_nearest = {}, {}
+    for attribute in ATTRIBUTES:
+        there = which_word(tokens, attribute)
+        averaged[attribute] = np.mean((u @ zero_shot(model, attribute).numpy().T).argmax(axis=1) == there)
+        by_nearest[f"{attribute} of the nearest caption"] = np.mean(which_word(nearest, attribute) == there)
+    return averaged | by_nearest
+
+
+def which_word(tokens, attribute):
+    """Which word of an attribute each caption (N, L) contains: a number for each, (N,)."""
+    return (tokens[:, :, None] == TOKENIZER.ids(ATTRIBUTES[attribute])).any(axis=1).argmax(axis=1)
 
 
 def _hits(u, v, tokens):
@@ -163,7 +232,7 @@ def run(out, seed=0, steps=STEPS, resume=False):
     model = small_clip(backbone, rng)
 
     def evaluate(model):
-        found = measure(model, 256, split="validation")
+        found = measure(model, VALIDATION, split="validation")
         return {f"validation {name}": value for name, value in found.items() if name != "value"}
 
     schedule = optim.one_cycle(steps, warmup=0.1)

@@ -17,6 +17,7 @@ from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
 from minivis.viz.kernels import *
+from minivis.viz.language import *
 from minivis.viz.local_layers import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *

@@ -30,7 +30,7 @@ SHAPES = [
     "yolo-shapes",
     "unet-shapes",
 ]
-NAMES = sorted([*DIGITS, *SHAPES, "dino-digits", "non-local-films", "sagan-digits"])
+NAMES = sorted([*DIGITS, *SHAPES, "clip-shapes", "dino-digits", "non-local-films", "sagan-digits"])
 # what the checkpoints reach
 AT_LEAST = {"cnn-digits": 0.98, "lenet-digits": 0.97, "vit-digits": 0.97, "vit-scattered-digits": 0.9}
 # what thirty steps reach, where guessing is 0.1: too few to teach a ViT anything of scattered digits, and LeNet more than
@@ -53,7 +53,7 @@ def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
     assert sorted(file.replace("_", "-") for file in files) == sorted(
-        [*NAMES, "ablations", "collapse", "depth", "detection-road", "yolo-heads"]
+        [*NAMES, "ablations", "collapse", "contrast", "depth", "detection-road", "yolo-heads"]
     )
 
 
@@ -124,7 +124,7 @@ def test_blas_has_one_thread_in_a_recipe_and_all_of_them_after(tmp_path, monkeyp
 def test_an_unknown_recipe_is_named():
     with pytest.raises(
         ValueError,
-        match=r"^recipes: no recipe 'x'; there are: cnn-digits, detr-panoptic-shapes, detr-shapes, ",
+        match=r"^recipes: no recipe 'x'; there are: clip-shapes, cnn-digits, detr-panoptic-shapes, ",
     ):
         recipes.run("x")
 
