@@ -595,9 +595,8 @@ viz.attention_explorer(
 # ```
 #
 # Then the cells below compute their pictures here. Until then they show pictures that the same cells made earlier. The
-# weights for these came from a package whose author had trained the network further, to find what stands out in a photo
-# (see [Published weights](../book/published.md)); what the first layers know changes little by that, the last layers
-# more.
+# weights for these came from a package whose author seems to have trained the network further, to mark what stands out in
+# a photo (the page *Published weights* of the book says more). That probably changed the last layers most.
 
 # %% tags=["published"]
 folder = mv.pretrained.fetched("dinov2-small")
