@@ -92,7 +92,7 @@ assert texts.shape == (300, 48)
 # First word by word, with one draw for the choice and one for what becomes of the word.
 
 
-# %% tags=["slide:C/125-masked-modelling"]
+# %%
 def hide_by_loops(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
     inputs, chosen = ids.copy(), np.zeros(ids.shape, bool)
     for place, word in np.ndenumerate(ids):
@@ -135,7 +135,7 @@ for ours, library in zip(
     np.testing.assert_array_equal(ours, library)  # losses/masked_words.py: the same, with its checks
 assert mv.laws.judge("mask_tokens", hide).passed
 
-# %%
+# %% tags=["slide:C/125-masked-modelling"]
 line = tokenizer.encode("a red striped star, an orange plain ring on grass and water")
 inputs, targets, chosen = mask_tokens(line, np.random.default_rng(6), 30, 3, tokenizer.special_ids, rate=0.5)
 kinds = np.select([~chosen, inputs == 3, inputs != targets], [0, 1, 2], 3)
