@@ -2,6 +2,7 @@
 Not here: drawing pictures (minivis.viz), moving a batch to the GPU (minivis.to_device)."""
 
 from minivis.data import (
+    byte_pairs,
     cifar,
     coco,
     color,
@@ -10,15 +11,18 @@ from minivis.data import (
     geometry,
     images,
     mnist,
+    multi_crop,
     photos,
     shapes,
     transforms,
+    words,
 )
 from minivis.data.images import read_image
 from minivis.data.loader import DataLoader
 
 __all__ = [
     "DataLoader",
+    "byte_pairs",
     "cifar",
     "coco",
     "color",
@@ -27,8 +31,10 @@ __all__ = [
     "geometry",
     "images",
     "mnist",
+    "multi_crop",
     "photos",
     "read_image",
     "shapes",
     "transforms",
+    "words",
 ]

@@ -14,6 +14,7 @@ from minivis.vision.detections import *
 from minivis.vision.factorised import *
 from minivis.vision.filters import *
 from minivis.vision.loss_weights import *
+from minivis.vision.masking import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
 from minivis.vision.neighbourhoods import *

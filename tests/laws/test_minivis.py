@@ -60,7 +60,16 @@ def max_unpool2d(x, indices, size):
     return mv.ops.max_unpool2d(x, indices, tuple(last), kernel)
 
 
+def attention_pool(x, positions, weights, heads):
+    """The layer, filled with the given weights."""
+    layer = mv.models.AttentionPool(x.shape[2:], x.shape[1], heads, len(weights["out.bias"]))
+    layer.to(x.dtype).load_state_dict({"pos_embed": positions, **weights})
+    return layer(x).numpy()
+
+
 OTHER_FORMS = {  # functions of the library that are called in another way than the laws call them
+    "attention_pool": attention_pool,
+    "bpe_encode": mv.data.byte_pairs.bpe_encode,
     "factorised_attention": factorised_attention,
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
@@ -74,7 +83,7 @@ def ours(name):
         return OTHER_FORMS[name]
     return next(
         getattr(home, name)
-        for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis)
+        for home in (mv.ops, mv.vision, mv.losses, mv.models, mv.nn, mv.analysis, mv.averaging, mv.optim)
         if hasattr(home, name)
     )
 
