@@ -18,7 +18,16 @@ from minivis.models.common import as_images, he_normal, small_normal
 from minivis.nn import GELU, BatchNorm2d, Conv2d, Dropout, GroupNorm, Linear, Module, Parameter, init
 from minivis.nn.module import as_tensor
 
-__all__ = ["ConvStem", "DINO", "DINOHead", "DINOOutput", "MultiCropNetwork", "dino_vitb16", "dino_vits16"]
+__all__ = [
+    "ConvStem",
+    "DINO",
+    "DINOHead",
+    "DINOOutput",
+    "MultiCropNetwork",
+    "dino_vitb16",
+    "dino_vits16",
+    "start_small",
+]
 
 
 class WeightNormLinear(Module):
@@ -344,6 +353,42 @@ class DINO(Module):
         return list(views)
 
 
+def start_small(module, rng=None):
+    """Draw the weights of all linear layers again, with a standard deviation of 0.02, as DINO's published code does.
+
+    The scores of an attention layer are then close to 0, so that an untrained network attends to all tokens alike.
+
+    Parameters
+    ----------
+    module : Module
+        Its linear layers change in place: normal weights, truncated at 0.04; biases are 0.
+    rng : numpy.random.Generator, int or None
+        Draws the values; None is seed 0.
+
+    Returns
+    -------
+    Module
+        The same.
+
+    References
+    ----------
+    ``vision_transformer.py`` of the published code of Caron et al. 2021.
+
+    Examples
+    --------
+    >>> from minivis.nn import Linear
+    >>> bool(abs(start_small(Linear(8, 8)).weight.numpy()).max() <= 0.04)
+    True
+    """
+    rng = init.generator(rng)
+    for layer in module.modules():
+        if isinstance(layer, Linear):
+            layer.weight.data = small_normal(layer.weight.shape, rng)
+            if layer.bias is not None:
+                layer.bias.data = init.zeros(layer.bias.shape)
+    return module
+
+
 def dino_vits16(rng=None, **options):
     """dino_vits16: two ViTs with patches of 16 x 16, width 384, 12 blocks, 6 heads, and heads with 65,536 scores.
 
@@ -385,4 +430,5 @@ def _published(width, heads, rng, options):
     from minivis.models.vit import ViT
 
     rng = init.generator(rng)
-    return DINO(ViT(224, 16, width, 12, heads, num_classes=0, drop_path=0.1, rng=rng), rng=rng, **options)
+    backbone = ViT(224, 16, width, 12, heads, num_classes=0, drop_path=0.1, rng=rng)
+    return DINO(start_small(backbone, rng), rng=rng, **options)

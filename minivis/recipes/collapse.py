@@ -56,7 +56,9 @@ def _views(digits, rng):
 def on_digits(out, seed, centre_momentum=0.9, teacher_temp=0.04, momentum=dino_digits.MOMENTUM):
     """Entropies and k-NN accuracy along a training on digits."""
     rng = np.random.default_rng(seed)
-    model = dino_digits.small_dino(rng, centre_momentum=centre_momentum, teacher_temp=teacher_temp)
+    model = dino_digits.small_dino(
+        rng, small=False, centre_momentum=centre_momentum, teacher_temp=teacher_temp
+    )
     images, labels = dino_digits.pictures("train", 1)
     shown, known = images[:SHOWN], images[-KNOWN:]
 
@@ -94,7 +96,7 @@ def _crop(scene):
 def on_scenes(out, seed):
     """k-NN accuracy of the colour and of the shape along a training on coloured scenes."""
     rng = np.random.default_rng(seed)
-    model = dino_digits.small_dino(rng, channels=3)
+    model = dino_digits.small_dino(rng, channels=3, small=False)
     images, colours, labels = coloured(CROPS + SHOWN + KNOWN, seed=seed)
     shown, known = slice(CROPS, CROPS + SHOWN), slice(CROPS + SHOWN, None)
 
@@ -118,7 +120,7 @@ def about():
     """What the file of the results says beside them."""
     return {
         "steps": STEPS,
-        "training": "as in dino_digits.py: all 1437 digits, 48 a step, 128 scores; 2 + 4 views of 16 and 10 pixels",
+        "training": "as in dino_digits.py: all 1437 digits, 48 a step, 128 scores; 2 + 4 views of 16 and 10 pixels, Xavier's starting values",
         "measured": f"on {SHOWN} training digits at other places; {KNOWN} others vote, k = 20",
         "scenes": f"{CROPS} crops around one shape, {SIDE} x {SIDE} pixels; the same views and network, three channels",
     }
