@@ -56,8 +56,8 @@ def hub_hint(name):
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name)):
         return ""
     return (
-        f"; nothing is downloaded: if you mean the model hub's, get its files from https://huggingface.co/{name} "
-        "and give the folder they are in"
+        f"; nothing is downloaded by itself: if you mean the model hub's, https://huggingface.co/{name}, "
+        f"`minivis fetch {name}` brings it and says in which folder it is"
     )
 
 

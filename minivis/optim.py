@@ -20,10 +20,13 @@ __all__ = [
     "Adam",
     "AdamW",
     "Optimizer",
+    "clip_each_grad_norm",
     "clip_grad_norm",
     "constant",
     "cosine",
+    "cosine_schedule",
     "decay_groups",
+    "follow",
     "one_cycle",
 ]
 
@@ -278,7 +281,7 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay: steps of about equal size for every weight, however large its gradient.
 
     .. math::
-        m &\\leftarrow \\beta_1 m + (1 - \\beta_1) g, \\qquad v \\leftarrow \\beta_2 v + (1 - \\beta_2) g^2 \\\\
+        m &\\leftarrow \\beta_1 m + (1 - \\beta_1) g, \\qquad v \\leftarrow \\beta_2 v + (1 - \\beta_2) g^2 \\
         \\theta &\\leftarrow (1 - \\eta\\lambda)\\, \\theta
             - \\eta\\, \\frac{m / (1 - \\beta_1^t)}{\\sqrt{v / (1 - \\beta_2^t)} + \\epsilon}
 
@@ -452,6 +455,54 @@ def clip_grad_norm(parameters, max_norm, error_if_nonfinite=True):
     return norm
 
 
+def clip_each_grad_norm(parameters, max_norm):
+    """Scale the gradient of each parameter by itself so that its norm is at most ``max_norm``.
+
+    .. math:: g_i \\leftarrow g_i \\cdot \\min\\Big(1, \\frac{c}{\\lVert g_i \\rVert_2 + 10^{-6}}\\Big)
+
+    Unlike `clip_grad_norm`, this changes the direction of the gradient as a whole: a layer with a huge gradient does not
+    make the steps of all others small.
+
+    Parameters
+    ----------
+    parameters : list of Parameter, or Module
+        Parameters without a gradient are skipped.
+    max_norm : float
+        The limit c of each.
+
+    Returns
+    -------
+    list of float
+        The norms before clipping.
+
+    Raises
+    ------
+    ValueError
+        If ``max_norm`` is negative.
+    FloatingPointError
+        If a norm is not finite.
+
+    References
+    ----------
+    ``clip_gradients`` in the published code of Caron et al., "Emerging properties in self-supervised vision
+    transformers", ICCV 2021.
+
+    Examples
+    --------
+    >>> x, y = Tensor([3.0, 4.0], requires_grad=True), Tensor([0.5], requires_grad=True)
+    >>> ((x * x).sum() + (y * y).sum()).backward()
+    >>> clip_each_grad_norm([x, y], 2.0)
+    [10.0, 1.0]
+    >>> x.grad.round(4), y.grad
+    (array([1.2, 1.6], dtype=float32), array([1.], dtype=float32))
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_each_grad_norm: max_norm must be at least 0, got {max_norm}")
+    if hasattr(parameters, "parameters"):
+        parameters = parameters.parameters()
+    return [clip_grad_norm([p], max_norm) for p in parameters if p.grad is not None]
+
+
 def _length(arrays):
     """The Euclidean length of all arrays as one vector, a float."""
     flat = [widened(x).reshape(-1) for x in arrays]
@@ -571,3 +622,85 @@ def _one_cycle(total_steps, warmup, start, final, step):
         low = final
         share = (step - top) / max(total_steps - 1 - top, 1e-12)
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def cosine_schedule(start, end, steps, warmup=0):
+    """The values of a schedule as an array: a linear warm-up from 0 to ``start``, then half a cosine towards ``end``.
+
+    .. math:: v_i = end + \\frac12 (start - end) \\Big(1 + \\cos\\frac{\\pi i}{n}\\Big), \\qquad i = 0, \\dots, n - 1
+
+    where n is the number of steps after the warm-up. The last value is not yet ``end``, because i stops at n - 1. DINO uses it
+    for the learning rate, for the weight decay (0.04 to 0.4) and for the momentum of the teacher (0.996 to 1).
+
+    Parameters
+    ----------
+    start, end : float
+        The value after the warm-up, and the one that the cosine approaches. Either may be the larger one.
+    steps : int
+        Number of values.
+    warmup : int, default 0
+        How many of them belong to the warm-up: evenly spaced, the first is 0 and the last is ``start``. One step alone is 0.
+
+    Returns
+    -------
+    ndarray of float64, shape (steps,)
+
+    Raises
+    ------
+    ValueError
+        If ``steps`` is not a whole number of at least 1, or ``warmup`` not one from 0 to ``steps``.
+
+    References
+    ----------
+    ``cosine_scheduler`` in the published code of Caron et al., "Emerging properties in self-supervised vision
+    transformers", ICCV 2021; Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5.
+
+    Examples
+    --------
+    >>> cosine_schedule(1.0, 0.0, steps=4)
+    array([1.        , 0.85355339, 0.5       , 0.14644661])
+    >>> cosine_schedule(0.4, 0.0, steps=4, warmup=3)
+    array([0. , 0.2, 0.4, 0.4])
+    """
+    if not hasattr(steps, "__index__") or steps < 1:
+        raise ValueError(f"cosine_schedule: steps must be a whole number of at least 1, got {steps!r}")
+    if not hasattr(warmup, "__index__") or not 0 <= warmup <= steps:
+        raise ValueError(f"cosine_schedule: warmup must be a whole number from 0 to {steps}, got {warmup!r}")
+    rest = steps - warmup
+    share = np.arange(rest) / max(1, rest)
+    falling = end + 0.5 * (start - end) * (1 + np.cos(np.pi * share))
+    return np.concatenate([np.linspace(0, start, warmup), falling])
+
+
+def follow(values):
+    """The schedule that follows an array: ``schedule(step)`` is its entry, and the last one from then on.
+
+    Parameters
+    ----------
+    values : array_like, shape (steps,)
+        Such as `cosine_schedule` returns. With ``lr=1`` in the optimiser they are learning rates.
+
+    Returns
+    -------
+    callable
+        step (0 is the first) -> factor, for ``schedule`` of an optimiser.
+
+    Raises
+    ------
+    ValueError
+        If it is not a list of numbers with at least one entry.
+
+    Examples
+    --------
+    >>> schedule = follow([0.1, 0.2])
+    >>> schedule(0), schedule(1), schedule(7)
+    (0.1, 0.2, 0.2)
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(f"follow: values must be (steps,), at least one, got shape {values.shape}")
+    return partial(_value_at, tuple(values.tolist()))
+
+
+def _value_at(values, step):
+    return values[min(step, len(values) - 1)]

@@ -10,6 +10,7 @@ import numbers
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from minivis import averaging, backend, storage
 from minivis.autograd import Tensor, no_grad
@@ -24,7 +25,7 @@ __all__ = ["CHECKPOINT", "HISTORY", "fit", "train_step"]
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
 
 
-def train_step(model, loss, batch, optimizer, clip=None):
+def train_step(model, loss, batch, optimizer, clip=None, before_step=None):
     """Learn from one batch: forward, backward, update.
 
     Parameters
@@ -39,6 +40,9 @@ def train_step(model, loss, batch, optimizer, clip=None):
         See `minivis.optim`.
     clip : float, optional
         Largest norm of the gradient, with all parameters as one vector.
+    before_step : callable, optional
+        ``before_step(model, optimizer)`` is called between the backward pass and the update, for what else there is to do
+        with gradients or with the options of the optimiser.
 
     Returns
     -------
@@ -73,6 +77,8 @@ def train_step(model, loss, batch, optimizer, clip=None):
     if not math.isfinite(found):
         raise FloatingPointError(f"the loss is {found}")
     clip_grad_norm(model.parameters(), math.inf if clip is None else clip)  # raises for NaN in either case
+    if before_step is not None:
+        before_step(model, optimizer)
     optimizer.step()
     return found
 
@@ -86,6 +92,7 @@ def fit(
     *,
     clip=None,
     ema=None,
+    before_step=None,
     after_step=None,
     evaluate=None,
     every=None,
@@ -117,6 +124,10 @@ def fit(
         The momentum of a moving average of the weights, such as 0.999, which begins with the starting weights (see
         `minivis.averaging.ema`). The steps change the weights themselves; `evaluate`, the model that is saved, and the
         model after training have the average. The checkpoint has both.
+    before_step : callable, optional
+        ``before_step(model, optimizer, step)`` is called in every step after the backward pass and before the update, with
+        the number of steps done, for example to clip each gradient by itself, to freeze a layer at first (set its gradient
+        to None) or to follow a schedule of the weight decay.
     after_step : callable, optional
         ``after_step(model, step)`` is called once after every step, with the number of steps done; for example to move
         a teacher that is part of the model. What it draws must come from generators of the model, and what it keeps
@@ -173,21 +184,22 @@ def fit(
     with ExitStack() as held:
         if out is not None:
             out = run.begin(out, resume, held)
-        _loop(run, steps, clip, after_step, evaluate, every, out, save_every)
+        _loop(run, steps, clip, (before_step, after_step), evaluate, every, out, save_every)
     return run.history
 
 
-def _loop(run, steps, clip, after_step, evaluate, every, out, save_every):
-    """Run the remaining steps of `fit`."""
+def _loop(run, steps, clip, calls, evaluate, every, out, save_every):
+    """Run the remaining steps of `fit`; ``calls`` are `before_step` and `after_step`."""
     model = run.model
+    before_step, after_step = calls
     device = backend.device_of(model.parameters()[0].data)
     batches = _forever(run.loader)
     saved = time.monotonic()
     model.train()
     with _progress(steps, run.step) as bar, ctrl_c_waits() as pressed:
         while run.step < steps and not pressed:
-            batch = [backend.move(x, device) if backend.is_array(x) else x for x in next(batches)]
-            run.count(_all_turns(run.step, model, run.turns, batch, clip))
+            batch = [_moved(x, device) for x in next(batches)]
+            run.count(_all_turns(run.step, model, run.turns, batch, clip, before_step))
             if after_step is not None:
                 after_step(model, run.step)
             run.move_average()
@@ -216,19 +228,27 @@ def _check(steps, every, ema):
         raise ValueError(f"fit: ema must be a number between 0 and 1, such as 0.999, got {ema!r}")
 
 
-def _all_turns(step, model, turns, batch, clip):
+def _moved(x, device):
+    """An array of a batch, or each one in a list, on a device; anything else as it is."""
+    if isinstance(x, list):
+        return [_moved(part, device) for part in x]
+    return backend.move(x, device) if backend.is_array(x) else x
+
+
+def _all_turns(step, model, turns, batch, clip, before_step):
     """One step of every optimiser on a batch: the losses by the names of the turns."""
     found = {}
     for name in turns:
         with turns.turn(name) as (loss, optimizer):
-            found[name] = _named_step(step, name, model, loss, batch, optimizer, clip)
+            found[name] = _named_step(step, name, model, loss, batch, optimizer, clip, before_step)
     return found
 
 
-def _named_step(step, name, model, loss, batch, optimizer, clip):
+def _named_step(step, name, model, loss, batch, optimizer, clip, before_step):
     """`train_step` with an error for NaN that names the step and says what to try."""
+    before = None if before_step is None else partial(before_step, step=step)
     try:
-        return train_step(model, loss, batch, optimizer, clip)
+        return train_step(model, loss, batch, optimizer, clip, before)
     except FloatingPointError as error:
         turn = f", turn {name!r}" if name else ""
         raise FloatingPointError(

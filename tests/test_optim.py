@@ -172,6 +172,22 @@ def test_decay_groups_keep_norms_biases_class_token_and_codes_from_decaying():
         ),
         (lambda p: optim.SGD([{"lr": 1}], 1), ValueError, 'SGD: a group is a dict with "params"'),
         (lambda p: optim.cosine(5, 6), ValueError, "cosine: warmup_steps must lie in 0 to 5"),
+        (
+            lambda p: optim.cosine_schedule(1, 0, 0),
+            ValueError,
+            "cosine_schedule: steps must be a whole number",
+        ),
+        (
+            lambda p: optim.cosine_schedule(1, 0, 5, 6),
+            ValueError,
+            "cosine_schedule: warmup must be .* from 0 to 5",
+        ),
+        (lambda p: optim.follow([]), ValueError, r"follow: values must be \(steps,\)"),
+        (
+            lambda p: optim.clip_each_grad_norm(p, -1),
+            ValueError,
+            "clip_each_grad_norm: max_norm must be at least 0",
+        ),
         (lambda p: optim.one_cycle(0), ValueError, "one_cycle: needs total_steps >= 1"),
     ],
 )
@@ -234,6 +250,43 @@ def test_cosine_warms_up_falls_and_stays():
     assert (np.diff(factors[10:101]) < 0).all() and factors[55] == pytest.approx(0.55)
     assert factors[100:] == [0.1] * 20 or np.allclose(factors[100:], 0.1)
     assert optim.cosine(5, 5)(4) == 1 and optim.cosine(0)(0) == 1
+
+
+def test_the_schedules_of_dino_are_those_of_its_code():
+    rates = optim.cosine_schedule(5e-4, 1e-6, steps=1000, warmup=100)
+    np.testing.assert_allclose(rates[:100], np.linspace(0, 5e-4, 100))
+    np.testing.assert_allclose(
+        rates[100:], 1e-6 + 0.5 * (5e-4 - 1e-6) * (1 + np.cos(np.pi * np.arange(900) / 900))
+    )
+    assert rates[-1] > 1e-6  # the end itself is not reached
+    decay, momentum = optim.cosine_schedule(0.04, 0.4, 800), optim.cosine_schedule(0.996, 1.0, 800)
+    assert decay[0] == pytest.approx(0.04) and momentum[0] == pytest.approx(0.996)
+    assert momentum[400] == pytest.approx(0.998)
+    assert (np.diff(decay) > 0).all() and decay[-1] < 0.4
+    assert optim.cosine_schedule(1.0, 0.0, 3, warmup=3).tolist() == [0, 0.5, 1]
+    assert optim.cosine_schedule(1.0, 0.0, 1, warmup=1).tolist() == [0]
+
+
+def test_a_schedule_that_follows_an_array_stays_at_its_last_value():
+    p = Tensor([1.0], requires_grad=True)
+    optimizer = optim.SGD([p], lr=1.0, schedule=optim.follow(np.array([0.5, 0.25])))
+    found = []
+    for _ in range(3):
+        found.append(optimizer.lr)
+        optimizer.step()
+    assert found == [0.5, 0.25, 0.25]
+    assert pickle.loads(pickle.dumps(optimizer.schedule))(1) == 0.25
+
+
+def test_each_gradient_is_clipped_by_itself():
+    large, small, none = (Tensor(np.zeros(2), requires_grad=True) for _ in range(3))
+    large.grad, small.grad = np.array([30.0, 40.0]), np.array([0.3, 0.4])
+    assert optim.clip_each_grad_norm([large, small, none], 3.0) == pytest.approx([50, 0.5])
+    np.testing.assert_allclose(large.grad, [1.8, 2.4])
+    np.testing.assert_allclose(small.grad, [0.3, 0.4])
+    small.grad[0] = np.nan
+    with pytest.raises(FloatingPointError):
+        optim.clip_each_grad_norm([large, small], 3.0)
 
 
 def test_one_cycle_rises_and_falls():

@@ -118,6 +118,14 @@ def clipped(*grads):
     return [np.float64(norm), *(p.grad for p in parameters)]
 
 
+def clipped_one_by_one(*grads):
+    parameters = [Tensor(np.zeros_like(g), requires_grad=True) for g in grads]
+    for p, g in zip(parameters, grads, strict=True):
+        p.grad = g.copy()
+    norms = optim.clip_each_grad_norm(parameters, 1e3)
+    return [*np.array(norms), *(p.grad for p in parameters)]
+
+
 def precision(name, found, scores):
     metric = metrics.AveragePrecision()
     there = [{"boxes": boxes(6)(np.random.default_rng(1))[0].astype(found.dtype), "labels": np.zeros(6, int)}]
@@ -191,9 +199,11 @@ VISION = [
     Row("original_anchor_boxes", normal(1), lambda x: vision.original_anchor_boxes(2, 3, dtype=x.dtype), pulled=False),
     Row("paste_masks", also(uniform((3, 28, 28)), lambda rng: [np.array([[2101, -40, 2600, 900], [3001, -9, 3090, 4], [100, 1, 140, 60]])]), lambda m, b: vision.paste_masks(m, b, 5, 4000)),
     Row("patchify", normal((1, 2, 4, 6)), lambda x: vision.patchify(x, 2)),
+    Row("random_masking", normal((2, 7, 3)), lambda x: vision.random_masking(x, 0.5, np.arange(14).reshape(2, 7) * 3 % 7)[0]),
     Row("region_detections", also(boxes(12), uniform((12, 3))), lambda b, s: [*vision.region_detections(b[:, None], s, 2500, 2300).values()], pulled=False),
     Row("region_targets", boxes(40), lambda b: [*vision.region_targets(b, b[:5], np.arange(1, 6))], pulled=False),
     Row("resize_position_table", normal((1, 1 + 14 * 14, 3)), lambda x: vision.resize_position_table(x, (14, 14), (21, 18))),
+    Row("restore_tokens", normal((2, 3, 5), (5,)), lambda x, m: vision.restore_tokens(x, m, np.arange(14).reshape(2, 7) * 3 % 7)),
     Row("roi_align", REGIONS, lambda x, b: vision.roi_align(x, rois_of(b), (3, 2), 1 / 16)),
     Row("roi_pool", REGIONS, lambda x, b: vision.roi_pool(x, rois_of(b), (3, 2), 1 / 16)),
     Row("semantic_inference", normal((1, 100, 4), (1, 100, 5, 6)), lambda z, m: vision.semantic_inference(z, m, (10, 12))),
@@ -205,6 +215,12 @@ VISION = [
     Row("steering_kernel", STEERING, lambda x, C: vision.steering_kernel(C, (4, 4), 5, 2.0), pulled=False),
     Row("steering_kernel_regression", STEERING, lambda x, C: vision.steering_kernel_regression(x, C, 5, 2.0, 2), pulled=False),
     Row("steering_matrices", uniform((9, 8), (9, 8), high=200), lambda x, y: vision.steering_matrices(x, y, 5), pulled=False),
+    Row("central_frame_kernel", normal((3, 2, 2, 2)), lambda x: vision.central_frame_kernel(x, 2), pulled=False),
+    Row("inflated_kernel", normal((3, 2, 2, 2)), lambda x: vision.inflated_kernel(x, 3), pulled=False),
+    Row("tubelet_embed", normal((1, 4, 2, 4, 6), (3, 2, 2, 2, 2), (3,)), vision.tubelet_embed, steps=2),
+    Row("uniform_frames", normal((2, 6, 3)), lambda x: vision.uniform_frames(x, 3)),
+    Row("factorised_attention", normal((1, 3, 4, 2)), lambda x: vision.factorised_attention(x, lambda y: y * 0.5, lambda y: y * 0.25), steps=4),
+    Row("factorised_heads", normal((1, 3, 4, 2, 5), (1, 3, 4, 2, 5), (1, 3, 4, 2, 5)), vision.factorised_heads, steps=2),
     Row("unpatchify", normal((1, 6, 8)), lambda x: vision.unpatchify(x, 2, 4, 6)),
     Row("window_partition", normal((1, 4, 6, 2)), lambda x: vision.window_partition(x, 2)),
     Row("window_reverse", normal((6, 2, 2, 2)), lambda x: vision.window_reverse(x, 2, 4, 6)),
@@ -228,9 +244,14 @@ LOSSES = [
     Row("clip_loss", normal((50, 70), (50, 70), scale=300), lambda u, v: losses.clip_loss(u, v, 2.0)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS)),
     Row("dice_loss", normal(PIXELS.shape, scale=3), lambda z: losses.dice_loss(z, PIXELS, reduction="none")),
+    Row("dino_loss", normal((12, 700), (8, 700), (700,)), lambda s, t, c: losses.dino_loss(s, t, c.data, crops=3)),
+    Row("update_centre", normal((700,), (8, 700)), losses.update_centre, pulled=False),
     Row("hinge_d", normal((3_000,), (2, 2_000)), losses.hinge_d),
     Row("hinge_g", normal((3_000,)), losses.hinge_g),
+    Row("mae_loss", normal((2, 3, 30, 40), (2, 12, 300)), lambda x, p: losses.mae_loss(x, p, np.arange(24).reshape(2, 12) % 4 > 0, 10)),
+    Row("mae_target", uniform((2, 3, 30, 40), high=300), lambda x: losses.mae_target(x, 10, norm_pix=True), steps=2),
     Row("mask_loss", normal((3, 2, 150, 150), scale=3), lambda z: losses.mask_loss(z, np.array([1, 0, 1]), PIXELS.reshape(-1)[:67_500].reshape(3, 150, 150))),
+    Row("mlm_loss", normal((40, 50, 9)), lambda z: losses.mlm_loss(z, np.arange(2000).reshape(40, 50) % 9, np.arange(2000).reshape(40, 50) % 7 < 3)),
     Row("proposal_losses", normal((3_000,), (3_000, 4), (3_000, 4)), lambda z, d, t: list(losses.proposal_losses(z, d, np.arange(3_000) % 2, t))),
     Row("region_losses", normal((3_000, 3), (3_000, 3, 4), (3_000, 4)), lambda z, d, t: list(losses.region_losses(z, d, np.arange(3_000) % 3, t))),
     Row("sample_points", normal((2, 3, 40, 2000)), lambda m: losses.sample_points(m, PLACES)),
@@ -257,6 +278,7 @@ OPTIM = [
     Row("SGD", normal(9, 9), stepped(lambda p: optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1)), pulled=False, steps=3),
     Row("Adam", normal(9, 9, scale=300), stepped(lambda p: optim.Adam(p, 1.0)), pulled=False, steps=3),
     Row("AdamW", normal(9, 9, scale=300), stepped(lambda p: optim.AdamW(p, 1.0)), pulled=False, steps=3),
+    Row("clip_each_grad_norm", normal(70_000, (3, 4), scale=100), clipped_one_by_one, pulled=False, keeps=False),
     Row("clip_grad_norm", normal(70_000, (3, 4), scale=100), clipped, pulled=False, keeps=False),
 ]  # fmt: skip
 forward = lambda layer, *x: layer(*x)  # noqa: E731
@@ -277,6 +299,7 @@ NN = [
     Row("GroupNorm", normal(MAP, scale=300), forward, lambda: nn.GroupNorm(2, 8)),
     Row("Identity", normal(TOKENS), forward, nn.Identity),
     Row("LayerNorm", normal((2, 600), scale=300), forward, lambda: nn.LayerNorm(600)),
+    Row("LayerScale", normal(TOKENS), forward, lambda: nn.LayerScale(8, 0.5)),
     Row("LearnedPositionCode1d", normal(TOKENS), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode1d(9, 8), steps=2),
     Row("LearnedPositionCode2d", normal(MAP), lambda layer, x: x + layer(x), lambda: nn.LearnedPositionCode2d(9, 9, 8), steps=2),
     Row("Linear", normal((5_000, 8)), forward, lambda: nn.Linear(8, 4), steps=2),
@@ -292,20 +315,23 @@ NN = [
     Row("SinePositionCode1d", normal((1, 5_000, 8)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode1d(8), steps=2),
     Row("SinePositionCode2d", normal((1, 8, 3, 3_000)), lambda layer, x: x + layer(x), lambda: nn.SinePositionCode2d(8), steps=2),
     Row("SpectralNorm", normal((5_000, 8)), forward, lambda: nn.SpectralNorm(nn.Linear(8, 4)).eval(), steps=4),
+    Row("SwiGLU", normal(TOKENS), forward, lambda: nn.SwiGLU(8, 16), steps=6),
     Row("Tanh", normal(TOKENS), forward, nn.Tanh, steps=2),
     Row("Transformer", normal(1), lambda layer, x: layer(np.arange(12).reshape(2, 6) % 5, np.arange(8).reshape(2, 4) % 5), lambda: nn.Transformer(8, 2, 1, 1, 16, source_vocabulary=5, target_vocabulary=5), steps=20),
     Row("TransformerDecoder", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoder([nn.TransformerDecoderLayer(8, 2, 16) for _ in range(2)]), steps=20),
     Row("TransformerDecoderLayer", normal(TOKENS, (2, 4, 8)), forward, lambda: nn.TransformerDecoderLayer(8, 2, 16), steps=15),
     Row("TransformerEncoder", normal(TOKENS), forward, lambda: nn.TransformerEncoder([nn.TransformerEncoderLayer(8, 2, 16) for _ in range(2)]), steps=15),
     Row("TransformerEncoderLayer", normal(TOKENS), forward, lambda: nn.TransformerEncoderLayer(8, 2, 16), steps=10),
+    Row("WeightStandardizedConv2d", normal(MAP), forward, lambda: nn.WeightStandardizedConv2d(MAP[1], 4, 3), steps=2),
     Row("WindowAttention", normal((1, 6, 8, 8)), forward, lambda: nn.WindowAttention(8, 2, (3, 4), (1, 2)), steps=8),
     Row("spectral_norm", normal((4, 3, 2, 2), (4,)), lambda w, u: nn.spectral_norm(w, u.data)[0], steps=2),
+    Row("weight_standardized_conv2d", normal((2, 3, 5, 6), (4, 3, 3, 2)), lambda x, w: nn.weight_standardized_conv2d(x, w, 2), steps=2),
 ]  # fmt: skip
 ROWS = {vision: VISION, losses: LOSSES, metrics: METRICS, optim: OPTIM, nn: NN}
 EXEMPT = {
     "no floats: masks": ["mask_dice", "mask_iou", "masks_to_boxes", "rle_decode", "rle_encode", "padded_sine_position_code", "border_weights"],
-    "no floats: integers": ["balanced_sample", "id2rgb", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
-    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows"],
+    "no floats: integers": ["balanced_sample", "id2rgb", "mask_tokens", "rgb2id", "PanopticQuality", "panoptic_quality", "class_iou", "confusion_matrix", "mean_iou", "segment_boxes"],
+    "no arrays": ["cell_centres", "crop_offsets", "field_of_view", "neighbour_mask", "relative_position_index", "shifted_window_mask", "constant", "cosine", "one_cycle", "decay_groups", "drop_path_rates", "survival_schedule", "sliding_windows", "cosine_schedule", "follow"],
     "computes nothing by itself": ["Module", "Parameter", "Optimizer", "ResidualLayer", "looking"],
 }  # fmt: skip
 EVERY = [row for rows in ROWS.values() for row in rows]

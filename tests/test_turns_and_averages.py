@@ -300,3 +300,38 @@ def test_a_resume_with_other_turns_says_so(tmp_path):
         train.fit(model, loader, losses, swapped, steps, out=tmp_path, resume=True)
     with pytest.raises(ValueError, match="was written with other settings, .*: optimizer was"):
         train.fit(model, loader, judge_loss, optimizers["judge"], steps, out=tmp_path, resume=True)
+
+
+def test_what_is_done_before_a_step_sees_the_gradients_and_decides_about_them():
+    model, *rest = parts()
+    frozen = model.parameters()[0]
+    start = frozen.data.copy()
+    seen = []
+
+    def hook(model, optimizer, step):
+        seen.append((step, frozen.grad is not None, optimizer.steps))
+        optimizer.param_groups[0]["weight_decay"] = 0.1 * step
+        if step < 3:
+            frozen.grad = None
+        assert step != 3 or np.array_equal(frozen.data, start)
+
+    train.fit(model, *rest, before_step=hook)
+    assert seen == [(step, True, step) for step in range(len(seen))] and len(seen) > 4
+    assert not np.array_equal(frozen.data, start)
+
+
+def test_a_batch_may_hold_lists_of_arrays(device):
+    model = nn.Linear(2, 1).to(device)
+    seen = []
+
+    def loss(model, views, names):
+        seen.append(([type(view) for view in views], names))
+        return ops.mean(model(views[0]) + model(views[1]))
+
+    views = [np.ones((3, 2), np.float32), np.zeros((5, 2), np.float32)]
+    batches = [(views, ["a"])]
+    train.fit(
+        model, batches, lambda m, v, n: loss(m, [v[0], v[1][:3]], n), optim.SGD(model.parameters(), 0.1), 2
+    )
+    expected = type(mv.to_device(views[0], device))
+    assert seen == [([expected] * 2, ["a"])] * 2

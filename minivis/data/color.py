@@ -53,22 +53,26 @@ def grayscale(images):
 
 @dataclass(frozen=True)
 class ColorJitter:
-    r"""Change brightness, contrast and saturation of each picture by factors drawn for that picture.
+    r"""Change brightness, contrast, saturation and hue of each picture by amounts drawn for that picture.
 
     With a factor :math:`f`: brightness is :math:`f x`; contrast blends with the picture's mean grey
     :math:`\bar g`, :math:`f x + (1 - f) \bar g`; saturation blends with the grey picture, :math:`f x + (1 -
-    f) g`, where :math:`g = 0.299 R + 0.587 G + 0.114 B`. In this order, each cut to [0, 1].
+    f) g`, where :math:`g = 0.299 R + 0.587 G + 0.114 B`. Hue turns the circle of colours, red, green, blue and back, by a
+    share of a full turn. In this order, each cut to [0, 1].
 
     Parameters
     ----------
     brightness, contrast, saturation : float or (float, float)
         The factor is drawn from this interval; a number :math:`a` means :math:`[\max(0, 1 - a), 1 + a]`. 0 (the
         default) changes nothing.
+    hue : float
+        The turn is drawn from this share of a full one to either side, at most 0.5; 0 by default.
 
     Raises
     ------
     ValueError
-        If a number or interval is negative, or saturation is used on pictures without three channels.
+        If a number or interval is negative, the hue is above 0.5, or saturation or hue is used on pictures without three
+        channels.
 
     Notes
     -----
@@ -83,8 +87,11 @@ class ColorJitter:
     brightness: float | tuple = 0.0
     contrast: float | tuple = 0.0
     saturation: float | tuple = 0.0
+    hue: float = 0.0
 
     def __post_init__(self):
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"ColorJitter: hue must be between 0 and 0.5, got {self.hue}")
         for name in ("brightness", "contrast", "saturation"):
             amount = getattr(self, name)
             if np.ndim(amount) == 0:
@@ -97,10 +104,11 @@ class ColorJitter:
     def __call__(self, images, rng):
         check_images("ColorJitter", images)
         check_rng("ColorJitter", rng)
-        if self.saturation != (1, 1) and images.shape[1] != 3:
-            raise ValueError(
-                f"ColorJitter: saturation needs C=3 channels, R, G and B (images: {images.shape})"
-            )
+        for name, used in (("saturation", self.saturation != (1, 1)), ("hue", self.hue)):
+            if used and images.shape[1] != 3:
+                raise ValueError(
+                    f"ColorJitter: {name} needs C=3 channels, R, G and B (images: {images.shape})"
+                )
 
         def blend(images, other, interval):
             f = rng.uniform(*interval, (len(images), 1, 1, 1)).astype(images.dtype)
@@ -108,7 +116,28 @@ class ColorJitter:
 
         images = blend(images.copy(), 0, self.brightness)
         images = blend(images, grayscale(images).mean(axis=(1, 2, 3), keepdims=True), self.contrast)
-        return blend(images, grayscale(images), self.saturation)
+        images = blend(images, grayscale(images), self.saturation)
+        return _turn_hue(images, rng.uniform(-self.hue, self.hue, len(images))) if self.hue else images
+
+
+def _turn_hue(images, turns):
+    """Turn the hue of RGB pictures in [0, 1], each by a share of a full turn; brightest and darkest value stay."""
+    value = images.max(axis=1)  # (B, H, W)
+    spread = value - images.min(axis=1)
+    red, green, blue = images.transpose(1, 0, 2, 3)
+    safe = np.where(spread > 0, spread, 1)
+    sixth = np.where(
+        value == red,
+        (green - blue) / safe,
+        np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    sixth = sixth + 6 * turns.astype(images.dtype)[:, None, None]  # hue in sixths of a turn
+
+    def channel(offset):
+        place = (sixth + offset) % 6
+        return value - spread * np.clip(np.minimum(place, 4 - place), 0, 1)
+
+    return np.stack([channel(5), channel(3), channel(1)], axis=1).astype(images.dtype)
 
 
 @dataclass(frozen=True)

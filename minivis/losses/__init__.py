@@ -9,10 +9,12 @@ from minivis.losses.boxes import *
 from minivis.losses.contrastive import *
 from minivis.losses.detection import *
 from minivis.losses.mask_prediction import *
+from minivis.losses.masked_modelling import *
 from minivis.losses.masked_words import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
 from minivis.losses.region_masks import *
+from minivis.losses.self_distillation import *
 from minivis.losses.set_prediction import *
 from minivis.losses.support_vectors import *
 from minivis.losses.yolo import *

@@ -12,9 +12,11 @@ from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
 from minivis.viz.detection_road import *
+from minivis.viz.features import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
+from minivis.viz.hidden_patches import *
 from minivis.viz.kernels import *
 from minivis.viz.language import *
 from minivis.viz.local_layers import *
@@ -23,12 +25,15 @@ from minivis.viz.matching import *
 from minivis.viz.model_drawing import *
 from minivis.viz.pictures import *
 from minivis.viz.segmentation import *
+from minivis.viz.self_distillation import *
 from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
+from minivis.viz.video import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
+from minivis.viz.words import *
 from minivis.viz.yolo import *
 
 # The functions and constants that `import *` has brought, without the names of the files.
