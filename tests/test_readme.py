@@ -22,7 +22,8 @@ ROW = re.compile(
 )
 FORMULAS = (
     "softmax, attention, convolution, output size, residual block, stochastic depth, ODE step, bilateral filter, "
-    "non-local means, non-local block, SAGAN, local attention, layer norm, GELU, position code, $z_0$, transformer block, window attention, "
+    "non-local means, non-local block, SAGAN, local attention, layer norm, GELU, position code, $z_0$, transformer block, masked words, MAE, window attention, "
+    "DINO, centre, moving average, CLIP, tubelets, "
     "Selective Search, box coding, RoIAlign, Fast R-CNN, YOLO, transposed convolution, border weights, mask loss, "
     "matching cost, GIoU, dice, masked attention, PQ, attention distance"
 ).split(", ")

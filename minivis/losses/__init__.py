@@ -9,6 +9,7 @@ from minivis.losses.boxes import *
 from minivis.losses.contrastive import *
 from minivis.losses.detection import *
 from minivis.losses.mask_prediction import *
+from minivis.losses.masked_modelling import *
 from minivis.losses.masked_words import *
 from minivis.losses.masks import *
 from minivis.losses.points import *

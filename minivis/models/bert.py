@@ -19,6 +19,7 @@ from minivis.nn import (
     TransformerEncoderLayer,
     init,
 )
+from minivis.nn.mlp import activation_named
 from minivis.nn.module import as_tensor
 
 __all__ = ["BERT", "bert_base", "bert_large"]
@@ -32,26 +33,29 @@ def _small(shape, rng):
 
 
 class WordHead(Module):
-    """Scores of all words for every token: linear, GELU, norm, then the product with the embeddings of the words.
+    """Scores of all words for every token: linear, activation, norm, then the product with the embeddings of the words.
 
     Parameters
     ----------
     vocabulary, width : int
         V and D.
+    activation : str
+        Name of the activation.
     eps : float
         Epsilon of the norm.
     rng : numpy.random.Generator
         Draws the starting values.
     """
 
-    def __init__(self, vocabulary, width, eps, rng):
+    def __init__(self, vocabulary, width, activation, eps, rng):
         self.dense = Linear(width, width, weight_init=_small, rng=rng)
+        self.activation = activation_named(activation)
         self.norm = LayerNorm(width, eps)
         self.bias = Parameter(init.zeros((vocabulary,)))
 
     def forward(self, z, embeddings):
         """Logits (B, N, V) of tokens (B, N, D); the weight (V, D) is the table of the embeddings itself."""
-        z = self.norm(ops.gelu(self.dense(z)))
+        z = self.norm(self.activation(self.dense(z)))
         return ops.linear(z, embeddings, self.bias)
 
 
@@ -89,7 +93,7 @@ class BERT(Module):
     attention_dropout : float, default 0
         Probability of dropping an attention weight.
     activation : str, default "gelu"
-        Activation of the MLPs.
+        Activation of the MLPs and of the head.
     positions : {"learned", "sine"}, default "learned"
         Position codes: the paper's table, or sines and cosines, which are not trained.
     norm_first : bool, default False
@@ -149,7 +153,7 @@ class BERT(Module):
         for layer in layers:
             layer.self_attn.dropout.p = attention_dropout
         self.encoder = TransformerEncoder(layers, LayerNorm(width, eps) if norm_first else None)
-        self.head = WordHead(vocabulary, width, eps, rng) if head else None
+        self.head = WordHead(vocabulary, width, activation, eps, rng) if head else None
         self.pooler = Linear(width, width, rng=rng) if pooler else None
         for parameter in self.parameters():
             if parameter.ndim > 1:

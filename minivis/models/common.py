@@ -119,7 +119,7 @@ def published(name, model, about, parameters, classes=1000, example="", build=No
     # Tools that look up its source should find the file of the model.
     constructor.__module__ = model.__module__
     constructor.__wrapped__ = model
-    of_classes = "" if classes is None else f" for {classes} classes"
+    of_classes = {None: "", 0: " without a head"}.get(classes, f" for {classes} classes")
     argument = "" if classes is None else f"\n    num_classes : int, default {classes}\n        K."
     constructor.__doc__ = f"""{name}: {about}.
 

@@ -29,7 +29,6 @@ __all__ = [
     "dinov2_b14",
     "dinov2_b14_registers",
     "dinov2_g14",
-    "dinov2_g14_registers",
     "dinov2_l14",
     "dinov2_l14_registers",
     "dinov2_s14",
@@ -238,4 +237,3 @@ dinov2_g14 = _published("dinov2_g14", 1536, 40, 24, 1_136_480_768, gated=True)
 dinov2_s14_registers = _published("dinov2_s14_registers", 384, 12, 6, 22_058_112, 4)
 dinov2_b14_registers = _published("dinov2_b14_registers", 768, 12, 12, 86_583_552, 4)
 dinov2_l14_registers = _published("dinov2_l14_registers", 1024, 24, 16, 304_372_736, 4)
-dinov2_g14_registers = _published("dinov2_g14_registers", 1536, 40, 24, 1_136_486_912, 4, gated=True)

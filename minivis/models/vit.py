@@ -6,7 +6,7 @@ to 4. Slides ``A/29-vit-idea`` to ``A/41-hybrid-vit``, ``C/115-image-patches`` t
 With `distilled` it is DeiT: Touvron et al., "Training data-efficient image transformers & distillation through
 attention", ICML 2021, section 4. With a backbone it is the paper's hybrid: the patches are cut from the map of a
 convolutional network.
-Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
+Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbones (bit.py, resnet.py).
 """
 
 import numpy as np
@@ -44,6 +44,7 @@ __all__ = [
     "vit_b16",
     "vit_b32",
     "vit_h14",
+    "vit_hybrid_b16",
     "vit_l16",
     "vit_l32",
     "vit_s16",
@@ -132,7 +133,7 @@ class ViT(Module):
         labels. "token" adds the token without its head, for DeiTs that were fine-tuned without a teacher.
     backbone : Module, optional
         Makes the hybrid: patches are cut from the backbone's last map instead of the image. The backbone must have
-        ``features(images)``, ``channels`` and ``stride``, as `ResNet` has. ``patch_size`` is then in cells of that map
+        ``features(images)``, ``channels`` and ``stride``, as `ResNet` and `BiT` have. ``patch_size`` is then in cells of that map
         (with 1, every cell is a token); ``image_size`` is still in pixels.
     interpolate_offset, antialias : float and bool, defaults 0 and False
         How the position table is resized for images of another size: see `resize_position_table`. DINO was published with
@@ -299,6 +300,13 @@ def _published(name, patch, width, depth, heads, parameters, **fixed):
     return published(name, ViT, about, parameters, example="``image_size=384``, ``drop_path=0.1``", **sizes)
 
 
+def _on_bit(num_classes, rng, **options):
+    """A ViT whose patches are the cells of a BiT's last map."""
+    from minivis.models.bit import BiT
+
+    return ViT(num_classes=num_classes, rng=rng, **{"backbone": BiT(rng=rng), **options})
+
+
 vit_ti16 = _published("vit_ti16", 16, 192, 12, 3, 5_717_416)
 vit_s16 = _published("vit_s16", 16, 384, 12, 6, 22_050_664)
 vit_b16 = _published("vit_b16", 16, 768, 12, 12, 86_567_656)
@@ -309,3 +317,7 @@ vit_h14 = _published("vit_h14", 14, 1280, 32, 16, 632_045_800)
 deit_ti16 = _published("deit_ti16", 16, 192, 12, 3, 5_910_800, distilled=True)
 deit_s16 = _published("deit_s16", 16, 384, 12, 6, 22_436_432, distilled=True)
 deit_b16 = _published("deit_b16", 16, 768, 12, 12, 87_338_192, distilled=True)
+vit_hybrid_b16 = published(
+    "vit_hybrid_b16", ViT, "a BiT with 3, 4 and 9 blocks, whose cells are the patches of a ViT-B, for images of 384 pixels",
+    98_950_952, example="``image_size=224``", build=_on_bit, image_size=384, patch_size=1,
+)  # fmt: skip

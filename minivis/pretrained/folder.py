@@ -39,7 +39,8 @@ def from_pretrained(folder, dtype=None, device=None):
         ``preprocessor_config.json``. The weights may have the hub's names or those of the authors' own code; the function
         recognises them. With the authors' names config.json is optional: sizes follow from the shapes, and a config.json
         only needs the values that do not, such as ``{"id2label": {"0": "tench", ...}}``, ``{"dilation": true}`` for
-        DETR-DC5, or ``{"num_attention_heads": 12}`` for a size that was not published.
+        DETR-DC5, ``{"architecture": "dino_vits16"}`` where the same names are those of several models, or
+        ``{"num_attention_heads": 12}`` for a size that was not published.
     dtype : dtype or str, optional
         Dtype of the parameters. The default is the dtype of the file, but float32 for half precision, which is slow and
         imprecise in NumPy.

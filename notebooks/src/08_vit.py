@@ -672,9 +672,8 @@ def prepared(photo):
 
 def published_attention(model):
     photo = mv.data.photos.china((336, 504))
-    attention = model.attention_maps(prepared(photo))[-1][
-        0, :, 0, 1:
-    ]  # (h, N): of the class token, in the last block
+    # (h, N): of the class token, in the last block
+    attention = model.attention_maps(prepared(photo))[-1][0, :, 0, 1:]
     return viz.attention_maps(
         attention.reshape(-1, 24, 36),
         photo,
@@ -1037,6 +1036,31 @@ viz.bars(
 # Three convolutions with shared weights supply much of what ViT has to learn from data. The hybrid of the paper (Deck
 # C, *ResNet-ViT Hybrid*) has a ResNet of 50 layers in front. Dosovitskiy et al. find that this helps smaller models,
 # and that with much data and computation the gain disappears.
+#
+# The published hybrid is in the library: `mv.models.vit_hybrid_b16()`, and `mv.from_pretrained` loads its weights. Its
+# backbone is called BiT. It differs from a ResNet-50 in three ways: the norms are group norms; each filter is
+# standardised before it is used (mean 0, variance 1), so that no batch statistics are needed; and the fourth stage is
+# moved into the third, so that a place of the map is 16 pixels wide, like a patch of ViT-B/16:
+
+# %%
+with mv.nn.init.skip_init():  # only the shapes: no weights are drawn
+    published_hybrid = mv.models.vit_hybrid_b16()
+bit = published_hybrid.backbone
+print("blocks in each stage:", [len(stage) for stage in bit.stages], "- pixels between places:", bit.stride)
+print("places of a 384 x 384 photograph:", published_hybrid.grid)
+assert bit.stride == 16 and published_hybrid.grid == (24, 24)
+assert sum(p.size for p in published_hybrid.parameters()) == 98_950_952
+
+filters = np.random.default_rng(0).normal(3.0, 5.0, (2, 1, 3, 3))  # any mean, any scale
+standardised = (filters - filters.mean(axis=(1, 2, 3), keepdims=True)) / filters.std(
+    axis=(1, 2, 3), keepdims=True
+)
+photo = np.random.default_rng(1).random((1, 1, 6, 6))
+np.testing.assert_allclose(
+    mv.nn.weight_standardized_conv2d(photo, filters, padding=1),
+    mv.ops.conv2d(photo, standardised, padding=1),
+    rtol=1e-6,
+)
 
 # %% [markdown] tags=["slide:H/12-vit-strengths-and-weaknesses"]
 # ## Strengths and weaknesses
@@ -1321,4 +1345,4 @@ passed = claims(
 #   slightly larger area.
 # - A few convolutions in front give a ViT on little data much of what it lacks.
 #
-# Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.
+# Next: [09. Masked modelling](09_masked_modelling.ipynb), which trains a ViT without labels: it hides patches and predicts them.

@@ -675,6 +675,7 @@ folder = mv.pretrained.fetched("dinov2-small")
 published = None if folder is None else mv.from_pretrained(folder)
 photos = {name: mv.data.photos.load(name, (336, 504)) for name in ("china", "flower")}
 grid = (24, 36)  # patches of 14 x 14
+PHOTOGRAPHERS = "Photos: danielbuechele and vultilion, flickr, CC BY 2.0."
 
 
 def patch_features(network, photo):
@@ -710,9 +711,9 @@ def published_components(network):
         size=3.2,
         title="What stands out, and its parts, by the features of patches",
         caption="White: the background, by a threshold on the first component, which holds "
-        f"{shares[0]:.0%} and {shares[1]:.0%} of the variance. Patches of one colour have similar features. Look at "
-        "the floors and roofs of the tower, and at the middle, the petals and the rim of the flower. Photos: "
-        "danielbuechele and vultilion, flickr, CC BY 2.0.",
+        f"{shares[0]:.0%} and {shares[1]:.0%} of the variance. Patches of one colour have similar features. Look at the "
+        "floors and roofs of the tower, and at the middle, the petals and the rim of the flower. "
+        + PHOTOGRAPHERS,
     )
 
 
@@ -733,7 +734,7 @@ def published_masks(network):
         title="A mask from one threshold",
         caption=f"{masks[0].mean():.0%} of the first photo and {masks[1].mean():.0%} of the second stand out. Look at the "
         "edges, which follow the patches of 14 pixels, and at the second flower, of which only a part is in the photo. "
-        "Photos: danielbuechele and vultilion, flickr, CC BY 2.0.",
+        + PHOTOGRAPHERS,
     )
 
 

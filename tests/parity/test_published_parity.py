@@ -30,7 +30,7 @@ def differences(folder, dtype):
     """The largest relative error of each output, and of each gradient relative to the largest of all."""
     model = mv.from_pretrained(folder, dtype=dtype)
     expected = load_file(folder / "expected.safetensors")
-    kinds = ("images", "mask", "tokens")
+    kinds = ("images", "mask", "noise", "tokens")
     inputs = [expected[f"input.{name}"] for name in kinds if f"input.{name}" in expected]
     inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
     got = answers(model, inputs, outputs(expected))
