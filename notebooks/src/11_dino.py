@@ -475,13 +475,12 @@ assert short["teacher as soft as student"][-10:, 1].mean() > 0.95 * math.log(K)
 
 # %%
 as_runs = {
-    name: {"steps": [np.arange(80)], "H(each)": [numbers[:, 1]], "H(mean)": [numbers[:, 2]]}
+    name: {"steps": [np.arange(80)], "entropy": [numbers[:, 1]], "entropy of the mean": [numbers[:, 2]]}
     for name, numbers in short.items()
 }
 viz.collapse_curves(
     as_runs,
     K,
-    ("H(each)", "H(mean)"),
     title="DINO and three ways to break it, 80 steps each",
     caption="Look at the distance between the two lines. Whole: the mean answer stays near log 64. Without a centre both fall: the "
     "same few answers win for all digits. With a soft teacher both lie at log 64: every answer is uniform. Without momentum both "
@@ -490,7 +489,7 @@ viz.collapse_curves(
 
 # %% [markdown]
 # Eighty steps and one seed show which way things go. `collapse` is a study of the network of `dino-digits` with three seeds
-# and 300 steps each (`scripts/run_ablations.py collapse` measures it again).
+# and 150 steps each (`scripts/run_ablations.py collapse` measures it again).
 
 # %% tags=["slide:A/103-avoiding-collapse"]
 from minivis.recipes import collapse
@@ -509,6 +508,10 @@ viz.collapse_curves(
 )
 
 # %% [markdown]
+# Without centring and without sharpening all three seeds collapse, each in its way. Without the slow teacher the seeds
+# disagree, and after 150 steps two of them have the better neighbours: for so short a training a slow teacher is no advantage. In the paper,
+# with hundreds of epochs, DINO without momentum does not work at all.
+#
 # Here is what centring and sharpening do to single answers. Twelve held-out digits, and what our trained teacher says to each.
 
 # %%
@@ -531,12 +534,20 @@ viz.teacher_answers(
 # network of the same shape is the comparison.
 
 # %% tags=["slide:A/104-dino-attention"]
-random_network = dino_digits.small_dino(np.random.default_rng(0)).teacher
-random_network.eval()
-random_overlap = dino_digits.overlaps(random_network.backbone, pictures[:120])
-for name, numbers in {"not trained": random_overlap, "after DINO": overlap}.items():
-    print(f"{name:12} Jaccard by head:", ", ".join(f"{x:.2f}" for x in numbers.mean(axis=0)))
-assert overlap[:, best].mean() > random_overlap.mean(axis=0).max() + 0.1
+untrained_networks = [dino_digits.small_dino(np.random.default_rng(seed)).teacher.eval() for seed in range(5)]
+random_network = untrained_networks[0]
+by_chance = [
+    dino_digits.overlaps(network.backbone, pictures[:60]).mean(axis=0).max() for network in untrained_networks
+]
+print("after DINO, by head:", ", ".join(f"{x:.2f}" for x in overlap.mean(axis=0)))
+print("best head of five untrained networks:", ", ".join(f"{x:.2f}" for x in by_chance))
+assert overlap[:, best].mean() > np.mean(by_chance) + 0.1
+
+# %% [markdown]
+# An untrained network is not a zero: its attention depends on the brightness of patches from the start, and of several heads
+# the best one covers part of the ink by chance. So compare with the best head of untrained networks, and with more than one of them.
+
+# %%
 few = [1, 3, 4]
 viz.class_attention(
     pictures[few],
@@ -788,14 +799,16 @@ gain = {
     for what in ("k-NN", "linear probe")
 }
 print("attention finds the object      paper: 45.9 against 22.0 untrained, VOC", end="; ")
-print(f"here {100 * overlap[:, best].mean():.1f} against {100 * random_overlap.mean(axis=0).max():.1f}")
+print(f"here {100 * overlap[:, best].mean():.1f} against {100 * np.mean(by_chance):.1f}")
 print("features are good for k-NN      paper: 78.3 % on ImageNet", end="; ")
 print(f"here {known_by['DINO, no labels']['k-NN']:.1f} %, pixels {known_by['pixels']['k-NN']:.1f} %")
 print("features are good for a probe   paper: 80.1 % on ImageNet", end="; ")
 print(
     f"here {known_by['DINO, no labels']['linear probe']:.1f} %, {gain['linear probe']:.1f} points above untrained"
 )
-print("centring and sharpening both    paper: yes; here: yes, with either one missing it collapsed")
+print(
+    "centring and sharpening both    paper: needed; here: with either one missing it collapsed, three seeds of three"
+)
 
 # %% [markdown]
 # **Confirmed:** the attention of the class token finds the object, far better than an untrained network's, and both parts
