@@ -14,14 +14,9 @@ from typing import NamedTuple
 
 from minivis import files
 from minivis.files import as_path, make_folder, pack_json, write_files
-<<<<<<< HEAD
-from minivis.locking import alone_in
-from minivis.pretrained import dinov2_wheel, https, hub_package
-=======
 from minivis.listed import told
 from minivis.locking import LOCK, alone_in
-from minivis.pretrained import dinov2_wheel, download, hub_package
->>>>>>> w-breaker
+from minivis.pretrained import dinov2_wheel, https, hub_package
 from minivis.pretrained.folder import CONFIG, PREPROCESSOR
 from minivis.pretrained.foreign import INDEX, WEIGHTS
 
