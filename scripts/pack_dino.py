@@ -32,7 +32,8 @@ def accuracies(known, train_labels, found, labels):
 
 def compared():
     """The same measures for a network that was not trained, for pixels, and for a network trained with labels."""
-    (train, train_labels), (images, labels) = dino_digits.pictures("train", 1000), dino_digits.pictures()
+    (train, train_labels) = dino_digits.pictures("train", 1000)
+    (images, labels) = dino_digits.pictures()
     untrained = dino_digits.small_dino(np.random.default_rng(0)).eval().teacher
     head = dino_digits.overlaps(untrained.backbone, train[:400]).mean(axis=0).argmax()
     supervised = mv.load("vit-scattered-digits")

@@ -10,6 +10,7 @@ import platform
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import minivis as mv
 from minivis import storage, viz
@@ -82,7 +83,10 @@ def main():
     model = mv.load(target)
     files = [storage.read_json(run / name) for name in ("metrics.json", "history.json")]
     card = card_of(model, *files, options.processor)
-    failures(model).quantize(256).save(target / "failures.png", optimize=True)  # a third of the bytes
+    failures(model).save(target / "failures.png")
+    with Image.open(target / "failures.png") as picture:
+        palette = picture.convert("RGB").quantize(256)
+    palette.save(target / "failures.png", optimize=True)  # a third of the bytes
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {card['on 500 held-out films']}")
 

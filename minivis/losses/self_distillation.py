@@ -71,10 +71,9 @@ def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.
     answers = teacher.data if isinstance(teacher, Tensor) else teacher
     answers = ops.softmax((widened(answers) - widened(centre)) / teacher_temp, axis=-1).reshape(G, B, K)
     nothing = 0 * answers[0]  # (B, K)
+    # for each view the sum of the answers to the others
     targets = [sum((answers[i] for i in range(G) if i != v), nothing) for v in range(crops)]
-    targets = namespace(answers).stack(
-        targets
-    )  # (V, B, K): for each view the sum of the answers to the others
+    targets = namespace(answers).stack(targets)  # (V, B, K)
     logs = ops.log_softmax(widened(student) / student_temp, axis=-1).reshape(crops, B, K)
     loss = -ops.sum(targets * logs) / (B * G * (crops - 1))
     return loss.astype(student.dtype)

@@ -1,6 +1,6 @@
 """`minivis fetch`: bring a published checkpoint to this machine, as a folder that `from_pretrained` reads.
 
-Not here: how a file is downloaded (download.py, hub_package.py), reading the folder (folder.py).
+Not here: how a file is downloaded (https.py, hub_package.py), reading the folder (folder.py).
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from minivis import files
 from minivis.files import as_path, make_folder, pack_json, write_files
 from minivis.listed import told
 from minivis.locking import LOCK, alone_in
-from minivis.pretrained import dinov2_wheel, download, hub_package
+from minivis.pretrained import dinov2_wheel, https, hub_package
 from minivis.pretrained.folder import CONFIG, PREPROCESSOR
 from minivis.pretrained.foreign import INDEX, WEIGHTS
 
@@ -302,7 +302,7 @@ def _from_hub(repository, revision, partial):
         remote = _look_up(repository, revision, file)
         if remote is not None:
             revision = remote.commit or revision
-            remote = remote._replace(url=download.address(repository, revision, file))
+            remote = remote._replace(url=https.address(repository, revision, file))
             sums[file] = _download(repository, revision, file, remote, partial)
     for file in TEXT.get(_model_type(partial), ()):
         sums |= _required(repository, revision, [file], partial)
@@ -313,13 +313,13 @@ def _from_hub(repository, revision, partial):
         weights = _shards(partial / INDEX)
     else:
         raise FileNotFoundError(
-            f"fetch: {download.endpoint()}/{repository} has neither {WEIGHTS} nor {INDEX}, and minivis reads no other "
+            f"fetch: {https.endpoint()}/{repository} has neither {WEIGHTS} nor {INDEX}, and minivis reads no other "
             "weights (they could run code). Look at its page, under Community, whether a pull request adds them, and fetch "
             f"{repository}@refs/pr/NUMBER"
         )
     sums |= _required(repository, revision, weights, partial)
     return {
-        "from": f"{download.endpoint()}/{repository}",
+        "from": f"{https.endpoint()}/{repository}",
         "version": revision,
         "licence": _licence(repository, partial),
         "sha256": sums,
@@ -329,7 +329,7 @@ def _from_hub(repository, revision, partial):
 def _look_up(repository, revision, file):
     if hub_package.installed():
         return hub_package.look_up(repository, revision, file)
-    return download.look_up(download.address(repository, revision, file))
+    return https.look_up(https.address(repository, revision, file))
 
 
 def _required(repository, revision, names, partial):
@@ -338,7 +338,7 @@ def _required(repository, revision, names, partial):
     for file in names:
         remotes[file] = _look_up(repository, revision, file)
         if remotes[file] is None:
-            raise FileNotFoundError(f"fetch: {download.endpoint()}/{repository} lacks {file}")
+            raise FileNotFoundError(f"fetch: {https.endpoint()}/{repository} lacks {file}")
     check_space(partial, sum(remote.size or 0 for remote in remotes.values()))
     return {file: _download(repository, revision, file, remote, partial) for file, remote in remotes.items()}
 
@@ -349,11 +349,11 @@ def _download(repository, revision, file, remote, partial):
         raise ValueError(f"fetch: {remote.url} has {remote.size} bytes, too many for such a file")
     if (partial / file).is_file() and remote.checksum:
         with contextlib.suppress(ValueError):  # of another version
-            return download.checked(partial / file, remote.checksum, remote.size)
+            return https.checked(partial / file, remote.checksum, remote.size)
     if hub_package.installed():
         return hub_package.download(repository, file, remote._replace(commit=revision), partial)
     with progress_bar(file, remote.size) as update:
-        return download.download(remote, partial / file, update)
+        return https.download(remote, partial / file, update)
 
 
 def _shards(index):
@@ -379,7 +379,7 @@ def _licence(repository, partial):
         if found := re.search(r"(?m)\A---\s*$(?:.*\n)*?license:[ \t]*([\w.-]+)", head):
             return found[1]
     known = {known.repository: known.licence for known in KNOWN.values()}
-    return known.get(repository) or f"see {download.endpoint()}/{repository}"
+    return known.get(repository) or f"see {https.endpoint()}/{repository}"
 
 
 def check_space(folder, needed):

@@ -16,7 +16,17 @@ from minivis.models import CLIP, CLIPTextEncoder, FoldedMaps, ViT
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["ATTRIBUTES", "captions", "encoded", "measure", "run", "same_captions", "small_clip", "zero_shot"]
+__all__ = [
+    "ATTRIBUTES",
+    "captions",
+    "encoded",
+    "ensembles",
+    "measure",
+    "run",
+    "same_captions",
+    "small_clip",
+    "zero_shot",
+]
 
 STEPS = 1500
 TRUNK_STEPS = 1500
@@ -209,6 +219,45 @@ def _words(model, u, tokens):
         averaged[attribute] = np.mean((u @ zero_shot(model, attribute).numpy().T).argmax(axis=1) == there)
         by_nearest[f"{attribute} of the nearest caption"] = np.mean(which_word(nearest, attribute) == there)
     return averaged | by_nearest
+
+
+def ensembles(model, sizes=(1, 4, 16), count=500, draws=8):
+    """How many words are right if each is the mean of few captions, and of all that contain it.
+
+    Parameters
+    ----------
+    model : CLIP
+        A model of this recipe.
+    sizes : sequence of int, default (1, 4, 16)
+        How many captions of each word, drawn at random.
+    count : int, default 500
+        How many scenes of the validation split.
+    draws : int, default 8
+        How often captions are drawn; the result is the mean.
+
+    Returns
+    -------
+    dict of str to dict
+        ``found[attribute][size]``: the share of right words; the size ``"all"`` comes last.
+    """
+    scenes = _shapes.fresh_scenes(count, split="validation", objects=1, sample=with_caption)
+    batches = list(DataLoader(scenes, GROUP))
+    with no_grad():
+        u = np.concatenate([model.encode_image(images).numpy() for images, _ in batches])
+    tokens = np.concatenate([tokens for _, tokens in batches])
+    rng = np.random.default_rng(0)
+    found = {}
+    for attribute, words in ATTRIBUTES.items():
+        with_word = [[text for text in captions() if word in text.split()] for word in words]
+        found[attribute] = {}
+        for size in (*sizes, "all"):
+            shares = []
+            for _ in range(1 if size == "all" else draws):
+                texts = [t for same in with_word for t in (same if size == "all" else rng.choice(same, size))]
+                named = (u @ zero_shot(model, attribute, texts).numpy().T).argmax(axis=1)
+                shares.append(np.mean(named == which_word(tokens, attribute)))
+            found[attribute][str(size)] = float(np.mean(shares))
+    return found
 
 
 def which_word(tokens, attribute):

@@ -60,7 +60,8 @@ def on_digits(out, seed, centre_momentum=0.9, teacher_temp=0.04, momentum=dino_d
         rng, small=False, centre_momentum=centre_momentum, teacher_temp=teacher_temp
     )
     images, labels = dino_digits.pictures("train", 1)
-    shown, known = images[:SHOWN], images[-KNOWN:]
+    shown = images[:SHOWN]
+    known = images[-KNOWN:]
 
     def evaluate(model):
         likely = dino_digits.answers(model.teacher, shown, model.centre, teacher_temp)
@@ -98,7 +99,8 @@ def on_scenes(out, seed):
     rng = np.random.default_rng(seed)
     model = dino_digits.small_dino(rng, channels=3, small=False)
     images, colours, labels = coloured(CROPS + SHOWN + KNOWN, seed=seed)
-    shown, known = slice(CROPS, CROPS + SHOWN), slice(CROPS + SHOWN, None)
+    shown = slice(CROPS, CROPS + SHOWN)
+    known = slice(CROPS + SHOWN, None)
 
     def evaluate(model):
         found, voting = (dino_digits.features(model.teacher.backbone, images[x]) for x in (shown, known))

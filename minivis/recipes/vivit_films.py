@@ -2,7 +2,7 @@
 
 One frame does not show that: the same film with its frames in another order has no direction. As in the paper, the network
 starts from an image model: a small ViT first learns, on single pictures, the class of every pixel and the box of the largest
-object. Then it sees films. From random weights it takes much longer; vivit_variants.py measures that.
+object. Then it sees films. From random weights it still guesses after hundreds of steps; vivit_variants.py measures that.
 Not here: the model (models/vivit.py), the loop (train.py), the comparison of the variants (vivit_variants.py).
 """
 

@@ -287,7 +287,8 @@ def teacher_answers(scores, centre, temperature=0.04, student_temp=0.1, title=No
     >>> fig.axes[3].get_title()
     'centred and sharpened'
     """
-    scores, centre = array(scores, "scores").astype(np.float64), array(centre, "centre")
+    scores = array(scores, "scores").astype(np.float64)
+    centre = array(centre, "centre")
     if scores.ndim != 2 or not scores.size or centre.shape != scores.shape[1:]:
         raise ValueError(
             f"teacher_answers: needs scores (B, K) and a centre (K,), got {scores.shape} and {centre.shape}"

@@ -16,7 +16,7 @@ import pytest
 import minivis as mv
 from minivis import cli
 from minivis.locking import alone_in
-from minivis.pretrained import dinov2_wheel, download, hub, hub_package
+from minivis.pretrained import dinov2_wheel, https, hub, hub_package
 from tests.pretrained.pretend_hub import COMMIT, PretendHub, git_sha1, index_of
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published" / "vit"
@@ -32,7 +32,7 @@ SHARDS = {"model-00001-of-00002.safetensors": ["a"], "model-00002-of-00002.safet
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     monkeypatch.setattr(hub_package, "installed", lambda: False)
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(https, "PAUSE", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     server = PretendHub({"owner/model": dict(FILES)})
     monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -133,9 +133,8 @@ def test_a_break_is_continued(server, tmp_path, ranges):
             mv.pretrained.fetch("owner/model", tmp_path / "here")
         assert not (tmp_path / "here").exists() and len(leftovers(tmp_path)) == 2
         server.break_after = None
-        mv.pretrained.fetch(
-            "owner/model", tmp_path / "here"
-        )  # it begins again, as the server cannot continue
+        # it begins again, as the server cannot continue
+        mv.pretrained.fetch("owner/model", tmp_path / "here")
     assert (tmp_path / "here" / "model.safetensors").read_bytes() == WEIGHTS
     assert leftovers(tmp_path) == []
 
@@ -178,9 +177,9 @@ def test_other_bytes_than_announced_are_refused(server, tmp_path, what):
 
 def test_small_files_are_compared_with_git_s_checksum(tmp_path):
     (tmp_path / "x").write_bytes(b"content")
-    assert download.checked(tmp_path / "x", git_sha1(b"content")) == hashlib.sha256(b"content").hexdigest()
+    assert https.checked(tmp_path / "x", git_sha1(b"content")) == hashlib.sha256(b"content").hexdigest()
     with pytest.raises(ValueError, match="it was deleted"):
-        download.checked(tmp_path / "x", git_sha1(b"contend"))
+        https.checked(tmp_path / "x", git_sha1(b"contend"))
     assert not (tmp_path / "x").exists()
 
 

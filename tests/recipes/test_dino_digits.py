@@ -36,7 +36,8 @@ def test_two_seeds_train_and_say_what_they_reach(tmp_path, capsys, few):
         assert capsys.readouterr().out.startswith("attention on the ink: Jaccard 0.")
         metrics = json.loads((out / "metrics.json").read_text())
         assert (metrics["seed"], metrics["steps"], metrics["recipe"], metrics["n"]) == (seed, 3, NAME, 360)
-        teacher, both = mv.load(out / "teacher"), mv.load(out)
+        teacher = mv.load(out / "teacher")
+        both = mv.load(out)
         assert all(np.array_equal(x, both.teacher.state_dict()[n]) for n, x in teacher.state_dict().items())
         weights.append(both.student.head.last_layer.weight.numpy())
         history = json.loads((out / train.HISTORY).read_text())
@@ -46,7 +47,8 @@ def test_two_seeds_train_and_say_what_they_reach(tmp_path, capsys, few):
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, few, monkeypatch):
     recipes.run(NAME, tmp_path / "whole", steps=4)
-    real, calls = dino_digits.loss, []
+    real = dino_digits.loss
+    calls = []
 
     def stopping(*batch):
         calls.append(None)

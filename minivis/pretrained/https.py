@@ -17,10 +17,8 @@ SECONDS = 20  # without an answer, or without a byte
 ATTEMPTS = 5  # in a row that bring nothing new
 PAUSE = 1.0  # seconds before the second attempt; twice that before the third, and so on
 CHUNK = 2**20
-AGENT = {
-    "User-Agent": "minivis",
-    "Accept-Encoding": "identity",
-}  # bytes as they are, so that sizes mean something
+# identity: bytes as they are, so that sizes mean something
+AGENT = {"User-Agent": "minivis", "Accept-Encoding": "identity"}
 REDIRECTS = {301, 302, 303, 307, 308}
 MOST_REDIRECTS = 10
 
