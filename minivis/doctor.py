@@ -1,4 +1,4 @@
-"""`minivis doctor`: check Python, packages, BLAS, threads, grading, GPU and disk, and say how to solve each problem.
+"""`minivis doctor`: check Python, packages, BLAS, threads, grading, GPU, weights and disk, and say how to solve each problem.
 
 It imports each package, including CuPy, to see that it works. Not here: repairs; the doctor changes nothing.
 """
@@ -98,7 +98,7 @@ def examine():
     'Python'
     """
     findings = []
-    for look in (_python, _needed, _blas, _threads, _optional, _grading, _gpu, _disk):
+    for look in (_python, _needed, _blas, _threads, _optional, _grading, _gpu, _published, _disk):
         try:
             findings += look()
         except Exception as error:
@@ -280,6 +280,18 @@ def _device(cupy):
     if not math.isclose(total, 6 * math.tanh(1) + 83, rel_tol=1e-5):  # x x^T is [[5, 14], [14, 50]]
         return [_note("GPU", f"{says}, but it computes wrongly", "update the driver and CuPy")]
     return [_ok("GPU", f"{says}, computes")]
+
+
+def _published():
+    from minivis.pretrained import hub
+
+    here = [name for name in hub.KNOWN if hub.fetched(name)]
+    says = (
+        f"{', '.join(here)} in {hub.fetched(here[0]).parent}"
+        if here
+        else "none fetched: minivis fetch lists them"
+    )
+    return [_ok("Published weights", says)]
 
 
 def _disk():

@@ -21,6 +21,7 @@ from minivis.recipes import (
     _shapes,
     detr_panoptic_shapes,
     local_attention_shapes,
+    mae_shapes,
     mask2former_shapes,
 )
 
@@ -31,6 +32,7 @@ WHAT = {
     "detr-panoptic-shapes": "DETR with a mask head, boxes and masks of shapes and grounds, otherwise as detr-shapes",
     "faster-rcnn-shapes": "Faster R-CNN, ResNet of 6 convolutions, 768 anchors on a map of 16 x 16 cells, 48 proposals",
     "fcn-shapes": "Fully convolutional network, ResNet of 9 convolutions, scores of strides 16, 8 and 4 added up",
+    "mae-shapes": "Masked autoencoder, patches of 8 x 8, encoder of width 96 and 4 blocks, decoder of width 64 and 2 blocks",
     "mask-rcnn-shapes": "Mask R-CNN: Faster R-CNN as in faster-rcnn-shapes, and masks of 14 x 14 cells",
     "unet-shapes": "U-Net with padding and batch norm, five levels of 10 to 96 channels",
     "mask2former-shapes": "Mask2Former, ResNet of 8 convolutions, 4 decoder layers with masked attention, 16 queries",
@@ -43,15 +45,23 @@ OUTPUT = {
     "detr-panoptic-shapes": "logits (B, 16, 10), boxes (B, 16, 4), masks (B, 16, 16, 16); class 9 is no object",
     "faster-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1 and scores (n,)",
     "fcn-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
+    "mae-shapes": "prediction (B, 64, 192) of the pixels of each patch, mask (B, 64), True = hidden, and their loss",
     "mask-rcnn-shapes": "for each picture boxes (n, 4), xyxy in pixels, labels (n,) from 1, scores (n,), masks (n, 1, H, W)",
     "unet-shapes": "logits (B, 9, 64, 64) of 6 shapes and 3 grounds",
     "mask2former-shapes": "logits (B, 16, 10) and masks (B, 16, 16, 16); class 9 is no object",
     "yolo-shapes": "(B, 8, 8, 16): for each cell twice x, y, width, height, confidence, then 6 class scores",
 }
+INPUT = {
+    "mae-shapes": "(B, 3, 64, 64) float32, scenes of minivis.data.shapes with (RGB - 0.5) * 4: minivis.recipes.mae_shapes.scaled",
+}
 DATA = {
+    "mae-shapes": "16,000 scenes of the train split, used again in every epoch, half of them mirrored",
     "local-attention-shapes": "2,000 scenes of the train split, used again in every epoch, in quarters of 32 x 32 pixels",
 }
-NOT_FOR = {"local-attention-shapes": "photos: it knows the outlines of generated shapes alone"}
+NOT_FOR = {
+    "mae-shapes": "photos: it has seen generated scenes alone",
+    "local-attention-shapes": "photos: it knows the outlines of generated shapes alone",
+}
 MERGES = {"detr-panoptic-shapes": detr_panoptic_shapes.merge, "mask2former-shapes": mask2former_shapes.merge}
 REGIONS = {"faster-rcnn-shapes": "boxes", "mask-rcnn-shapes": "masks"}
 WORST = 4
@@ -67,6 +77,8 @@ def failures(name, model):
     """A picture of the scenes on which the model is worst, from the first hundred held-out scenes."""
     scenes = [shapes.scene(seed, objects=1 if name == "swin-shapes" else None) for seed in range(100)]
     images = np.stack([scene.image for scene in scenes])
+    if name == "mae-shapes":
+        return _painted(images, model)
     if name in REGIONS:
         return _found(scenes, _regions.detect(model, images), REGIONS[name])
     if name == "yolo-shapes":
@@ -93,6 +105,37 @@ def _mistaken(scenes, logits):
     ]
     caption = "Each title: the right class, then the predicted class and its probability. The worst of 100 held-out scenes."
     return viz.images([scenes[i].image for i in worst], titles, columns=WORST, caption=caption)
+
+
+def _painted(images, model):
+    """The scenes with the largest error on hidden patches."""
+    there = mae_shapes.scaled(images)
+    painted, mask = model.reconstruct(there, rng=np.random.default_rng(0))
+    worst = np.argsort(-np.square(painted - there).mean(axis=(1, 2, 3)))[:WORST]
+    return viz.masked_pictures(
+        images[worst],
+        mask[worst],
+        mae_shapes.PATCH,
+        {"painted": painted[worst] / 4 + 0.5},
+        caption="The scenes with the largest error of 100 held-out ones. Textures and small shapes that are hidden as a whole "
+        "cannot be known.",
+    )
+
+
+def learned(name, model):
+    """For a model trained without labels: accuracies of linear classifiers on its features, before training, and on pixels."""
+    if name != "mae-shapes":
+        return {}
+    sources = {
+        "trained": mae_shapes.of_encoder(model),
+        "untrained": mae_shapes.of_encoder(mae_shapes.small_mae().eval()),
+    }
+    found = {
+        name: mae_shapes.probes(source)
+        for name, source in {**sources, "pixels": mae_shapes.of_pixels}.items()
+    }
+    rounded = {name: {key: round(value, 4) for key, value in rows.items()} for name, rows in found.items()}
+    return {"accuracy of linear classifiers on features": rounded}
 
 
 def _outlines(scenes, logits):
@@ -238,7 +281,7 @@ def main():
     card = {
         "name": name,
         "what": WHAT[name],
-        "input": f"(B, 3, {shapes.SIZE}, {shapes.SIZE}) float32, RGB from 0 to 1: scenes of minivis.data.shapes",
+        "input": INPUT.get(name, "(B, 3, 64, 64) float32, RGB from 0 to 1: scenes of minivis.data.shapes"),
         "output": OUTPUT[name],
         "recipe": f"minivis train {name} --seed {trained['seed']}",
         "data": DATA.get(name, "scenes of the train split, drawn while training, each used once"),
@@ -250,6 +293,7 @@ def main():
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, NumPy {np.__version__}",
         "weights": "half precision; the scores were measured with these weights",
         "on 500 held-out scenes": figures,
+        **learned(name, model),
         "history": history_of(options.run),
         "failures": "failures.png",
         "not for": NOT_FOR.get(
@@ -257,7 +301,7 @@ def main():
         ),
         "license": "MIT",
     }
-    failures(name, model).save(target / "failures.png")
+    failures(name, model).quantize(256).save(target / "failures.png", optimize=True)  # a third of the bytes
     storage.write_files({target / "card.json": storage.pack_json(card)})
     print(f"wrote {target}: {figures}")
 

@@ -4,6 +4,7 @@ Finished trainings are kept in the folder, so a stopped run can continue. The ch
 """
 
 import argparse
+import importlib
 import os
 import platform
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,15 +16,18 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
-from minivis.recipes import ablations, collapse, depth, detection_road, yolo_heads
 
-STUDIES = {
-    "ablations": ablations,
-    "collapse": collapse,
-    "depth": depth,
-    "detection_road": detection_road,
-    "yolo_heads": yolo_heads,
-}
+STUDIES = (
+    "ablations",
+    "collapse",
+    "contrast",
+    "depth",
+    "detection_road",
+    "hidden_words",
+    "masking_ratio",
+    "vivit_variants",
+    "yolo_heads",
+)
 
 
 def main():
@@ -35,16 +39,16 @@ def main():
     )
     parser.add_argument("--jobs", type=int, default=2, help="how many trainings at a time")
     options = parser.parse_args()
-    study = STUDIES[options.study]
+    study = importlib.import_module(f"minivis.recipes.{options.study}")
     out = options.out or Path("runs") / options.study
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes below
     context = get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, end_with_parent) as pool:
-        if study is ablations:
-            pool.submit(ablations.backbone, str(out)).result()
-        if study is detection_road:
+        if hasattr(study, "backbone"):
+            pool.submit(study.backbone, str(out)).result()
+        if hasattr(study, "prepare"):
             for seed in study.SEEDS:
-                pool.submit(detection_road.prepare, str(out), seed).result()
+                pool.submit(study.prepare, str(out), seed).result()
         choices = {  # each training once; ordered by seed, so that a process can use its scenes again
             (function, *sorted(changes.items()), seed): (subject, choice, seed)
             for seed in study.SEEDS
@@ -65,8 +69,7 @@ def _write(study, out):
     }
     seconds = [storage.read_json(path)["seconds"] for path in out.glob("*_seed-*.json")]
     content = {
-        "recipe": "python scripts/run_ablations.py"
-        + ("" if study is ablations else f" {study.RESULTS.stem}"),
+        "recipe": f"python scripts/run_ablations.py {study.RESULTS.stem}",
         "seeds": list(study.SEEDS),
         **study.about(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one BLAS thread a training, NumPy {np.__version__}",

@@ -364,3 +364,14 @@ def test_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "TemporaryFile", raising(PermissionError("Permission denied")))
     (found,) = doctor._disk()
     assert found.state == "note" and "--out DIR" in found.todo and "Permission denied" in found.says
+
+
+def test_published_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (found,) = doctor._published()
+    assert (found.state, found.says) == ("ok", "none fetched: minivis fetch lists them")
+    folder = tmp_path / "minivis" / "published" / "resnet-50"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").touch()
+    (found,) = doctor._published()
+    assert found.says == f"resnet-50 in {folder.parent}"

@@ -31,7 +31,8 @@ ORDER = [
 ]  # fmt: skip
 SHARED_BY_MODELS = {"common", "leaky", "local_resnet"}
 BESIDE = {"data", "metrics", "laws", "viz"}  # they stand beside the models: these alone may import them
-EXTENDS = {("models.mask_rcnn", "faster_rcnn")}  # a model that is another one with a head more
+# a model that is another one with a head more, or with other blocks
+EXTENDS = {("models.dinov2", "vit"), ("models.mask_rcnn", "faster_rcnn")}
 MAY_IMPORT_BESIDE = BESIDE | {"train", "pretrained", "recipes", "classroom", "cli"}
 
 # Library -> the parts of minivis that may import it at all. SciPy and NumPy serve everyone.
@@ -40,12 +41,13 @@ CONFINED = {
     "PIL": {"data", "viz"},
     "sklearn": {"data"},
     "hypothesis": {"laws"},
-    "tqdm": {"train", "data", "classroom"},
+    "tqdm": {"train", "data", "classroom", "pretrained.hub"},
     # the doctor loads it to see whether it works
     "cupy": {"backend", "fast.cuda", "fast.cuda_attention", "doctor"},
     "cupyx": {"backend", "fast.cuda"},
     "numba": {"fast.compiled", "fast.compiled_attention", "fast.compiled_rois"},
     "threadpoolctl": {"doctor", "fast.threads", "recipes"},
+    "huggingface_hub": {"pretrained.hub_package"},
     "safetensors": {"files", "train", "pretrained", "recipes"},
     "IPython": {"viz", "laws"},
     "ipywidgets": {"viz"},
@@ -53,7 +55,7 @@ CONFINED = {
 }
 ANYWHERE = {"numpy", "scipy"}
 ONLY_IN_FUNCTIONS = {"scipy", "cupy", "cupyx", "numba", "sklearn", "IPython", "ipywidgets", "threadpoolctl",
-                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach"}  # fmt: skip
+                     "nbgrader", "nbconvert", "nbformat", "traitlets", "alembic", "bleach", "huggingface_hub"}  # fmt: skip
 TOP_LEVEL_TOO = {
     ("fast.cuda", "cupy"),
     ("fast.cuda", "cupyx"),  # loaded only where an array lives on a GPU
@@ -67,6 +69,8 @@ BANNED = {
     **dict.fromkeys(["pickle", "shelve", "marshal", "dill", "joblib"], "runs code from a file"),
     **dict.fromkeys(["socket", "http", "urllib", "ftplib", "requests", "httpx"], "reaches for the network"),
 }
+
+MAY_USE_THE_NETWORK = {"pretrained.https"}  # when `minivis fetch` is called, so inside its functions
 
 
 def imports(tree, package):
@@ -113,7 +117,7 @@ def _violations_of(path, library):
         if top == "minivis":
             for reason in _inner(part, here, rest, inside):
                 yield f"{where}: {reason}"
-        elif top in BANNED:
+        elif top in BANNED and not (here in MAY_USE_THE_NETWORK and inside and "network" in BANNED[top]):
             yield f"{where} imports {top}, which {BANNED[top]}"
         elif top in CONFINED and not {part, here} & CONFINED[top]:
             yield f"{where} imports {top}: only {', '.join(sorted(CONFINED[top]))} may"
@@ -175,13 +179,15 @@ def test_imports_go_downward():
         ("nn/bad.py", "def f():\n    import matplotlib.pyplot as plt", "only viz may"),
         ("models/bad.py", "from PIL import Image", "only data, viz may"),
         ("metrics/bad.py", "import hypothesis", "only laws may"),
-        ("models/bad.py", "import tqdm", "only classroom, data, train may"),
+        ("models/bad.py", "import tqdm", "only classroom, data, pretrained.hub, train may"),
         ("ops/bad.py", "import cupy", "only backend, doctor, fast.cuda, fast.cuda_attention may"),
         ("backend.py", "import cupy", "inside the function that needs it"),
         ("ops/bad.py", "from scipy.special import erf", "inside the function that needs it"),
         ("ops/bad.py", "import torch", "no dependency of minivis"),
         ("train.py", "import pickle", "runs code from a file"),
         ("data/bad.py", "def f():\n    from urllib.request import urlopen", "reaches for the network"),
+        ("pretrained/https.py", "import urllib.request", "reaches for the network"),
+        ("pretrained/hub.py", "def f():\n    import http.client", "reaches for the network"),
         ("data/bad.py", "import numpy as np\nnp.load('x', allow_pickle=True)", "allows pickle"),
         ("misc.py", "import math", "has no place in ORDER"),
     ],
@@ -210,6 +216,7 @@ def test_a_file_that_does_not_say_what_it_leaves_out_is_found(tmp_path, opening)
         ("ops/good.py", "from minivis import backend\ndef f():\n    from scipy.special import erf"),
         ("models/detr.py", "def detr_r50():\n    from minivis.models.resnet import resnet50"),
         ("fast/cuda.py", "import cupy"),
+        ("pretrained/https.py", "def f():\n    from urllib.request import Request"),
         ("train.py", "from tqdm.auto import tqdm\nfrom minivis import data, metrics"),
         ("cli.py", "def f():\n    from minivis import laws, recipes"),
     ],

@@ -20,6 +20,7 @@ MODELS = [
     ("ViT-B/16", lambda: mv.models.vit_b16(), (1, 3, 224, 224), 2),
     ("ResNet-50", lambda: mv.models.resnet50(), (1, 3, 224, 224), 2),
     ("The films' non-local network", lambda: mv.load("non-local-films"), (1, 4, 3, 64, 64), 3),
+    ("The films' ViViT", lambda: mv.load("vivit-films"), (1, 8, 3, 64, 64), 3),
     ("Swin-T", lambda: mv.models.swin_t(), (1, 3, 224, 224), 2),
     ("The scenes' DETR", lambda: mv.load("detr-shapes"), (1, 3, 64, 64), 3),
     ("DETR with ResNet-50", lambda: mv.models.detr_r50(), (1, 3, 256, 256), 3),

@@ -11,6 +11,8 @@ from minivis.analysis.feature_maps import *
 from minivis.analysis.gradients import *
 from minivis.analysis.loss_shape import *
 from minivis.analysis.ode import *
+from minivis.analysis.patch_features import *
 from minivis.analysis.probes import *
+from minivis.analysis.space_time import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value))

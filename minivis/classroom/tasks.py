@@ -23,6 +23,7 @@ ORDER = (
     "autograd",
     "attention",
     "vit",
+    "mae",
     "swin",
     "dino",
     "boxes",

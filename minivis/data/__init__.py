@@ -2,6 +2,7 @@
 Not here: drawing pictures (minivis.viz), moving a batch to the GPU (minivis.to_device)."""
 
 from minivis.data import (
+    byte_pairs,
     cifar,
     coco,
     color,
@@ -14,12 +15,14 @@ from minivis.data import (
     photos,
     shapes,
     transforms,
+    words,
 )
 from minivis.data.images import read_image
 from minivis.data.loader import DataLoader
 
 __all__ = [
     "DataLoader",
+    "byte_pairs",
     "cifar",
     "coco",
     "color",
@@ -33,4 +36,5 @@ __all__ = [
     "read_image",
     "shapes",
     "transforms",
+    "words",
 ]

@@ -7,9 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minivis.data._drawing import CLASSES, STUFF, THINGS, draw_ground, paint, place
+from minivis.data._drawing import CLASSES, HUES, STUFF, TEXTURES, THINGS, draw_ground, paint, place
 
-__all__ = ["CLASSES", "SIZE", "STUFF", "THINGS", "Scene", "Scenes", "Video", "collate", "scene", "video"]
+__all__ = [
+    "CAPTION_WORDS",
+    "CLASSES",
+    "COLOURS",
+    "SIZE",
+    "STUFF",
+    "TEXTURES",
+    "THINGS",
+    "Scene",
+    "Scenes",
+    "Video",
+    "collate",
+    "scene",
+    "video",
+]
+
+COLOURS = tuple(HUES)
+# every word of the captions of scenes, for a WordTokenizer: its numbers follow from this order
+CAPTION_WORDS = (",", "a", "an", "and", "on", *COLOURS, *TEXTURES, *THINGS, *STUFF)
 
 SIZE = 64  # pixels; what the small models were trained on
 SPLITS = {"held-out": 0, "validation": 1, "train": 2}  # blocks of scene seeds, in units of BLOCK

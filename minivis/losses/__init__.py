@@ -6,8 +6,11 @@ Not here: losses that are one op (ops/loss.py), metrics (metrics/).
 
 from minivis.losses.adversarial import *
 from minivis.losses.boxes import *
+from minivis.losses.contrastive import *
 from minivis.losses.detection import *
 from minivis.losses.mask_prediction import *
+from minivis.losses.masked_modelling import *
+from minivis.losses.masked_words import *
 from minivis.losses.masks import *
 from minivis.losses.points import *
 from minivis.losses.region_masks import *

@@ -5,16 +5,22 @@ Not here: layers (nn/), training (train.py, recipes/).
 """
 
 from minivis.models.alexnet import *
+from minivis.models.bert import *
+from minivis.models.bit import *
 from minivis.models.cifar_resnet import *
+from minivis.models.clip import *
+from minivis.models.clip_resnet import *
 from minivis.models.cnn import *
 from minivis.models.darknet import *
 from minivis.models.detr import *
 from minivis.models.dino import *
+from minivis.models.dinov2 import *
 from minivis.models.faster_rcnn import *
 from minivis.models.fcn import *
 from minivis.models.lenet import *
 from minivis.models.local_net import *
 from minivis.models.lr_net import *
+from minivis.models.mae import *
 from minivis.models.mask2former import *
 from minivis.models.mask_rcnn import *
 from minivis.models.non_local import *
@@ -30,6 +36,7 @@ from minivis.models.swin import *
 from minivis.models.unet import *
 from minivis.models.vgg import *
 from minivis.models.vit import *
+from minivis.models.vivit import *
 from minivis.models.wide_resnet import *
 from minivis.models.yolo import *
 from minivis.models.yolo_v2 import *

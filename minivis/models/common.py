@@ -72,6 +72,16 @@ def summed(weights, values, window):
     return ops.reshape(y, (B, g * d, H, W))
 
 
+def maps_after(stages, x):
+    """The map after each stage, a list of blocks; the first stage takes x."""
+    maps = []
+    for stage in stages:
+        for block in stage:
+            x = block(x)
+        maps.append(x)
+    return maps
+
+
 def he_normal(shape, rng):
     """He's starting values from the fan-out, as ResNet and VGG are published: variance 2 / (out channels * kernel area)."""
     return init.normal(shape, (2 / (shape[0] * math.prod(shape[2:]))) ** 0.5, rng)
@@ -95,8 +105,9 @@ def published(name, model, about, parameters, classes=1000, example="", build=No
         One line that describes the size.
     parameters : int
         Number of parameters with the published number of classes.
-    classes : int, default 1000
-        The published number of classes: ImageNet's, unless the model is a detector.
+    classes : int or None, default 1000
+        The published number of classes: ImageNet's, unless the model is a detector. None: the model has no classes, and
+        neither ``build`` nor the constructor has ``num_classes``.
     example : str
         Options that are often set, for the docstring.
     build : function of (num_classes, rng, **options) -> Module, optional
@@ -109,19 +120,23 @@ def published(name, model, about, parameters, classes=1000, example="", build=No
     def constructor(num_classes=classes, rng=None, **options):
         return build(num_classes=num_classes, rng=init.generator(rng), **{**sizes, **options})
 
+    def without_classes(rng=None, **options):
+        return build(rng=init.generator(rng), **{**sizes, **options})
+
+    constructor = without_classes if classes is None else constructor
     constructor.__signature__ = inspect.signature(constructor)
     constructor.__name__ = constructor.__qualname__ = name
     # Tools that look up its source should find the file of the model.
     constructor.__module__ = model.__module__
     constructor.__wrapped__ = model
+    of_classes = {None: "", 0: " without a head"}.get(classes, f" for {classes} classes")
+    argument = "" if classes is None else f"\n    num_classes : int, default {classes}\n        K."
     constructor.__doc__ = f"""{name}: {about}.
 
-    {parameters:,} parameters for {classes} classes.
+    {parameters:,} parameters{of_classes}.
 
     Parameters
-    ----------
-    num_classes : int, default {classes}
-        K.
+    ----------{argument}
     rng : numpy.random.Generator, int or None
         Draws the starting values; None is seed 0.
     **options

@@ -39,8 +39,13 @@ INPUTS = {  # name -> the shape of the published input, where it is another
     "alexnet": (1, 3, 227, 227),
     "sngan32_discriminator": (1, 3, 32, 32),
     **dict.fromkeys(("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"), (1, 3, 800, 800)),
+    "vit_hybrid_b16": (1, 3, 384, 384),
     "segnet": (1, 3, 360, 480),
     "unet": (1, 1, 572, 572),
+    **{
+        f"vivit_b16x2{variant}": (1, 32, 3, 224, 224)
+        for variant in ("", "_factorised_encoder", "_factorised_attention", "_factorised_heads")
+    },
     "yolo_v1": (1, 3, 448, 448),
     "yolo_v2_voc": (1, 3, 416, 416),
     "yolo_v2_coco": (1, 3, 416, 416),
@@ -56,7 +61,10 @@ RESNET = "He et al. 2016, table 6"
 WIDE_RESNET = "Zagoruyko and Komodakis 2016"
 FCN = "Long et al. 2015, table 1"
 DEIT = "Touvron et al. 2021"
+VIVIT = "Arnab et al. 2021, table 2"
+MAE = "the code of He et al. 2022"
 SWIN = "Liu et al. 2021, table 1"
+DINOV2 = "the code of Oquab et al. 2024"
 DETR = "Carion et al. 2020, table 1"
 MASK2FORMER = "Cheng et al. 2022, table 1"
 SASA = "Ramachandran et al. 2019"
@@ -103,16 +111,31 @@ PUBLISHED = {
     "fcn_resnet101": Published(),
     "segnet": Published(),
     "unet": Published(),
+    "mae_b16": Published("111,907,840", None, MAE),
+    "mae_l16": Published("329,541,888", None, MAE),
+    "mae_h14": Published("657,074,508", None, MAE),
     "vit_ti16": Published("5.7", None, "timm's model card"),
     "vit_s16": Published("22.1", None, "timm's model card"),
     "vit_b16": Published("86,567,656", "17.564", TORCHVISION),
     "vit_b32": Published("88,224,232", "4.409", TORCHVISION),
     "vit_l16": Published("304,326,632", "61.555", TORCHVISION),
     "vit_l32": Published("306,535,400", "15.378", TORCHVISION),
+    "vit_hybrid_b16": Published("98,950,952", None, "timm's code"),
     "vit_h14": Published("632,045,800", "167.295", TORCHVISION),
+    "vivit_b16x2": Published("88.9", "455.2", VIVIT),
+    "vivit_b16x2_factorised_encoder": Published("115.1", "284.4", VIVIT),
+    "vivit_b16x2_factorised_attention": Published("117.3", "372.3", VIVIT),
+    "vivit_b16x2_factorised_heads": Published("88.9", "277.1", VIVIT),
     "deit_ti16": Published("6", None, DEIT),
     "deit_s16": Published("22", None, DEIT),
     "deit_b16": Published("87", None, DEIT),
+    "dinov2_s14": Published("22,056,576", None, DINOV2),
+    "dinov2_b14": Published("86,580,480", None, DINOV2),
+    "dinov2_l14": Published("304,368,640", None, DINOV2),
+    "dinov2_g14": Published("1,136,480,768", None, DINOV2),
+    "dinov2_s14_registers": Published("22,058,112", None, DINOV2),
+    "dinov2_b14_registers": Published("86,583,552", None, DINOV2),
+    "dinov2_l14_registers": Published("304,372,736", None, DINOV2),
     "swin_t": Published("29", "4.5", SWIN),
     "swin_s": Published("50", "8.7", SWIN),
     "swin_b": Published("88", "15.4", SWIN),
@@ -127,6 +150,7 @@ PUBLISHED = {
     "sngan32_discriminator": Published(),
     "sagan128_generator": Published(),
     "non_local_resnet50": Published(),
+    **{f"clip_{size}": Published() for size in ("b32", "b16", "l14", "rn50", "rn101", "rn50x4")},
     "sasa_resnet26": Published("10.3", None, SASA),
     "sasa_resnet38": Published("14.1", None, SASA),
     "sasa_resnet50": Published("18.0", None, SASA),
@@ -178,8 +202,8 @@ def complexity(names=None):
     Parameters
     ----------
     names : sequence of str, optional
-        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about a
-        quarter of a minute and 1.4 GB of memory.
+        Names of constructors in `minivis.models`, such as ``["resnet50", "vit_b16"]``; default: all, which takes about
+        half a minute and 1.4 GB of memory.
 
     Returns
     -------

@@ -6,7 +6,7 @@ to 4. Slides ``A/29-vit-idea`` to ``A/41-hybrid-vit``, ``C/115-image-patches`` t
 With `distilled` it is DeiT: Touvron et al., "Training data-efficient image transformers & distillation through
 attention", ICML 2021, section 4. With a backbone it is the paper's hybrid: the patches are cut from the map of a
 convolutional network.
-Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbone (resnet.py).
+Not here: training (recipes/), published weights (pretrained/), the teacher and its loss, the backbones (bit.py, resnet.py).
 """
 
 import numpy as np
@@ -44,6 +44,7 @@ __all__ = [
     "vit_b16",
     "vit_b32",
     "vit_h14",
+    "vit_hybrid_b16",
     "vit_l16",
     "vit_l32",
     "vit_s16",
@@ -132,8 +133,11 @@ class ViT(Module):
         labels. "token" adds the token without its head, for DeiTs that were fine-tuned without a teacher.
     backbone : Module, optional
         Makes the hybrid: patches are cut from the backbone's last map instead of the image. The backbone must have
-        ``features(images)``, ``channels`` and ``stride``, as `ResNet` has. ``patch_size`` is then in cells of that map
+        ``features(images)``, ``channels`` and ``stride``, as `ResNet` and `BiT` have. ``patch_size`` is then in cells of that map
         (with 1, every cell is a token); ``image_size`` is still in pixels.
+    interpolate_offset, antialias : float and bool, defaults 0 and False
+        How the position table is resized for images of another size: see `resize_position_table`. DINO was published with
+        an offset of 0.1, and timm resizes with antialias.
     rng : numpy.random.Generator, int or None
         Draws the starting values: Xavier for projections; normal with standard deviation 0.02 for learned tokens,
         position table and heads; biases are 0. None is seed 0.
@@ -165,7 +169,7 @@ class ViT(Module):
     def __init__(
         self, image_size=224, patch_size=16, width=768, depth=12, heads=12, mlp_ratio=4.0, num_classes=1000, channels=3,
         dropout=0.0, attention_dropout=0.0, drop_path=0.0, pool="token", activation="gelu", eps=1e-6, distilled=False,
-        backbone=None, rng=None,
+        backbone=None, interpolate_offset=0.0, antialias=False, rng=None,
     ):  # fmt: skip
         _check_reading(pool, distilled)
         init.check_sizes(
@@ -181,11 +185,12 @@ class ViT(Module):
         self.dist_token = Parameter(small_normal((1, 1, width), rng)) if distilled else None
         tokens = self.prefix + self.grid[0] * self.grid[1]
         self.pos_embed = Parameter(small_normal((1, tokens, width), rng))
+        self.interpolate_offset, self.antialias = interpolate_offset, antialias
         channels = channels if backbone is None else backbone.channels[-1]
         self.patch_embed = PatchEmbed(channels, width, self.patch_size, rng)
         self.dropout = Dropout(dropout, rng=rng)
         self.blocks = [
-            Block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
+            self.make_block(width, heads, mlp_ratio, dropout, attention_dropout, rate, activation, eps, rng)
             for rate in drop_path_rates(drop_path, depth)
         ]
         self.norm = LayerNorm(width, eps)
@@ -236,16 +241,31 @@ class ViT(Module):
         grid = self._grid(*images.shape[2:])
         self.show(grid=lambda: np.array(grid))
         maps = images if self.backbone is None else self.backbone.features(images)[-1]
-        z = self.patch_embed(maps)  # (B, N, D)
-        learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
-        if learned:
-            learned = [ops.broadcast_to(token, (z.shape[0], 1, z.shape[2])) for token in learned]
-            z = ops.concatenate([*learned, z], axis=1)
-        # equation 1
-        z = self.dropout(z + resize_position_table(self.pos_embed, self.grid, grid, self.prefix))
+        z = self.with_positions(self.patch_embed(maps), grid)
         for block in self.blocks:
             z = block(z)
         return self.norm(z)
+
+    def make_block(self, *sizes):
+        """One encoder block, from the arguments of `Block`; a model with other blocks overrides it."""
+        return Block(*sizes)
+
+    def with_positions(self, patches, grid):
+        """Equation 1: learned tokens before the patches (B, N, D), and the position codes added to all of them."""
+        learned = [token for token in (self.cls_token, self.dist_token) if token is not None]
+        z = patches
+        if learned:
+            tokens = [ops.broadcast_to(token, (z.shape[0], 1, z.shape[2])) for token in learned]
+            z = ops.concatenate([*tokens, z], axis=1)
+        table = resize_position_table(
+            self.pos_embed,
+            self.grid,
+            grid,
+            len(learned),
+            offset=self.interpolate_offset,
+            antialias=self.antialias,
+        )
+        return self.dropout(z + table)
 
     def _grid(self, height, width):
         """The number of rows and columns of patches in an image."""
@@ -280,6 +300,13 @@ def _published(name, patch, width, depth, heads, parameters, **fixed):
     return published(name, ViT, about, parameters, example="``image_size=384``, ``drop_path=0.1``", **sizes)
 
 
+def _on_bit(num_classes, rng, **options):
+    """A ViT whose patches are the cells of a BiT's last map."""
+    from minivis.models.bit import BiT
+
+    return ViT(num_classes=num_classes, rng=rng, **{"backbone": BiT(rng=rng), **options})
+
+
 vit_ti16 = _published("vit_ti16", 16, 192, 12, 3, 5_717_416)
 vit_s16 = _published("vit_s16", 16, 384, 12, 6, 22_050_664)
 vit_b16 = _published("vit_b16", 16, 768, 12, 12, 86_567_656)
@@ -290,3 +317,7 @@ vit_h14 = _published("vit_h14", 14, 1280, 32, 16, 632_045_800)
 deit_ti16 = _published("deit_ti16", 16, 192, 12, 3, 5_910_800, distilled=True)
 deit_s16 = _published("deit_s16", 16, 384, 12, 6, 22_436_432, distilled=True)
 deit_b16 = _published("deit_b16", 16, 768, 12, 12, 87_338_192, distilled=True)
+vit_hybrid_b16 = published(
+    "vit_hybrid_b16", ViT, "a BiT with 3, 4 and 9 blocks, whose cells are the patches of a ViT-B, for images of 384 pixels",
+    98_950_952, example="``image_size=224``", build=_on_bit, image_size=384, patch_size=1,
+)  # fmt: skip

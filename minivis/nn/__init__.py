@@ -18,7 +18,14 @@ from minivis.nn.pool import *
 from minivis.nn.position import *
 from minivis.nn.spectral import *
 from minivis.nn.transformer import *
+from minivis.nn.weight_standardization import *
 from minivis.nn.window_attention import *
 
-_FUNCTIONS = ["drop_path_rates", "looking", "spectral_norm", "survival_schedule"]
+_FUNCTIONS = [
+    "drop_path_rates",
+    "looking",
+    "spectral_norm",
+    "survival_schedule",
+    "weight_standardized_conv2d",
+]
 __all__ = sorted([*_FUNCTIONS, *(name for name, value in globals().items() if isinstance(value, type))])

@@ -1,4 +1,4 @@
-"""The MLP of a transformer block, and activations as layers.
+"""The MLP of a transformer block, with a nonlinearity or with a gate, and activations as layers.
 
 Not here: attention (attention.py), the block (transformer.py).
 """
@@ -9,7 +9,7 @@ from minivis.nn.dropout import Dropout
 from minivis.nn.linear import Linear
 from minivis.nn.module import Module, as_tensor
 
-__all__ = ["GELU", "MLP", "ReLU", "SiLU", "Sigmoid", "Tanh"]
+__all__ = ["GELU", "MLP", "ReLU", "SiLU", "Sigmoid", "SwiGLU", "Tanh"]
 
 
 class _Activation(Module):
@@ -127,3 +127,51 @@ class MLP(Module):
 
     def forward(self, x):
         return self.fc2(self.dropout(self.activation(self.fc1(x))))
+
+
+class SwiGLU(Module):
+    """An MLP with a gate: one half of the hidden features decides how much of the other half passes.
+
+    .. math:: y = W_2\\, \\bigl(\\mathrm{silu}(W x + b) \\odot (V x + c)\\bigr) + b_2
+
+    Parameters
+    ----------
+    width : int
+        D, the length of a token.
+    hidden_width : int
+        Width of the gate and of what it multiplies. Three matrices instead of two: with two thirds of the hidden width
+        of an `MLP` it has as many parameters.
+    out_width : int, optional
+        Width of the result; default D.
+    dropout : float, default 0
+        Dropout probability after the product.
+    rng : numpy.random.Generator, int or None
+        Draws the starting values: Xavier for the weights; biases are 0. None is seed 0.
+
+    Attributes
+    ----------
+    gate_up : Linear
+        W and V in one layer: the first half of its outputs are the gates.
+    down : Linear
+
+    References
+    ----------
+    Shazeer, "GLU variants improve transformer", 2020, equation 6. Oquab et al., "DINOv2: learning robust visual features
+    without supervision", TMLR 2024, section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SwiGLU(4, 8)(np.ones((2, 3, 4), np.float32)).shape
+    (2, 3, 4)
+    """
+
+    def __init__(self, width, hidden_width, out_width=None, dropout=0.0, *, rng=None):
+        rng = init.generator(rng)
+        self.gate_up = Linear(width, 2 * hidden_width, weight_init=init.xavier_uniform, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+        self.down = Linear(hidden_width, out_width or width, weight_init=init.xavier_uniform, rng=rng)
+
+    def forward(self, x):
+        gate, up = ops.split(self.gate_up(x), 2, axis=-1)  # (..., hidden_width) each
+        return self.down(self.dropout(ops.silu(gate) * up))

@@ -6,16 +6,19 @@ Not here: attention (attention.py), position codes (position.py), vision models 
 import functools
 import math
 
+import numpy as np
+
 from minivis.nn import init
 from minivis.nn.attention import MultiHeadAttention
 from minivis.nn.dropout import Dropout
 from minivis.nn.linear import Embedding, Linear
 from minivis.nn.mlp import MLP
-from minivis.nn.module import Module, as_tensor
+from minivis.nn.module import Module, Parameter, as_tensor
 from minivis.nn.norm import LayerNorm
 from minivis.nn.position import SinePositionCode1d
 
 __all__ = [
+    "LayerScale",
     "ResidualLayer",
     "Transformer",
     "TransformerDecoder",
@@ -23,6 +26,47 @@ __all__ = [
     "TransformerEncoder",
     "TransformerEncoderLayer",
 ]
+
+
+class LayerScale(Module):
+    """Multiply each feature of a branch by a learned number that starts small, so that a deep model starts near the identity.
+
+    .. math:: x \\leftarrow x + \\mathrm{diag}(\\lambda_1, \\dots, \\lambda_D)\\, f(x)
+
+    Parameters
+    ----------
+    width : int
+        D, the number of features.
+    value : float, default 1e-5
+        The starting value of all :math:`\\lambda_i`. With 0 a block is the identity.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (D,)
+
+    Raises
+    ------
+    ValueError
+        If ``width`` is not a whole number of at least 1.
+
+    References
+    ----------
+    Touvron et al., "Going deeper with image transformers", ICCV 2021, equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LayerScale(3, value=0.5)(np.ones((2, 3), np.float32)).numpy()
+    array([[0.5, 0.5, 0.5],
+           [0.5, 0.5, 0.5]], dtype=float32)
+    """
+
+    def __init__(self, width, value=1e-5):
+        init.check_sizes("LayerScale", width=width)
+        self.weight = Parameter(init.ones((width,)) * np.float32(value))
+
+    def forward(self, x):
+        return as_tensor(x) * self.weight
 
 
 class ResidualLayer(Module):

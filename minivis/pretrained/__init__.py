@@ -1,9 +1,10 @@
 """Published checkpoints: load a folder from the model hub as a minivis model that is ready to predict.
 
-Not here: the models (models/), minivis's own checkpoints (storage.py), downloads.
+Not here: the models (models/), minivis's own checkpoints (storage.py).
 """
 
 from minivis.pretrained.folder import from_pretrained, model_types
+from minivis.pretrained.hub import fetch, fetched
 from minivis.pretrained.preprocess import Preprocess
 
-__all__ = ["Preprocess", "from_pretrained", "model_types"]
+__all__ = ["Preprocess", "fetch", "fetched", "from_pretrained", "model_types"]

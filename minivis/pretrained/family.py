@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from minivis.listed import told
 from minivis.pretrained.settings import Settings
 
-__all__ = ["PublishedFamily", "Part", "Stack", "activation_of", "labels_of", "names_of", "translate"]
+__all__ = [
+    "PublishedFamily",
+    "Part",
+    "Stack",
+    "Transposed",
+    "activation_of",
+    "labels_of",
+    "names_of",
+    "translate",
+]
 
 
 class Part(NamedTuple):
@@ -42,6 +51,18 @@ class Stack(NamedTuple):
     names: tuple
 
 
+class Transposed(NamedTuple):
+    """A minivis matrix (out, in) that is published as (in, out), for products x @ W.
+
+    Attributes
+    ----------
+    name : str
+        The published name.
+    """
+
+    name: str
+
+
 @dataclass(frozen=True)
 class PublishedFamily:
     """A family of published models.
@@ -54,7 +75,8 @@ class PublishedFamily:
         Makes the model that a parsed config.json describes. It is called inside `init.skip_init`. A setting that is absent
         has the published default of its model type; a setting that minivis does not support raises a ValueError.
     names : function of (model, dialect) -> dict
-        For each name of ``model.state_dict()``, the published name, or a `Part` or `Stack` of published arrays.
+        For each name of ``model.state_dict()``, the published name, or a `Part`, `Stack` or `Transposed` of published
+        arrays.
     dialects : tuple of str
         The dialects (naming schemes) that `names` knows: first "hf", the hub's, then those of the authors. For a file, the
         dialect with the most matching names is used.
@@ -91,14 +113,14 @@ def translate(names, rules):
     ----------
     names : iterable of str
         Names of the minivis state dict.
-    rules : list of (str, str or Part or Stack)
+    rules : list of (str, str or Part or Stack or Transposed)
         Pairs of a minivis name and a published name. In a minivis name, ``*`` matches any part between two dots; in the
         published name, each ``*`` is replaced by the matched parts in order. The first rule that matches a whole name is
         used.
 
     Returns
     -------
-    dict of str to str, Part or Stack
+    dict of str to str, Part, Stack or Transposed
 
     Raises
     ------
@@ -117,7 +139,7 @@ def translate(names, rules):
 def _translated(name, rules):
     for pattern, theirs in rules:
         if found := pattern.fullmatch(name):
-            if isinstance(theirs, Part):
+            if isinstance(theirs, Part | Transposed):
                 return theirs._replace(name=_filled(theirs.name, found.groups()))
             if isinstance(theirs, Stack):
                 return Stack(tuple(_filled(one, found.groups()) for one in theirs.names))
@@ -173,6 +195,7 @@ def labels_of(config):
 # transformers' name of an activation -> minivis's name
 ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_fast": "gelu_tanh",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",

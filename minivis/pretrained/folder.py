@@ -17,7 +17,7 @@ import numpy as np
 from minivis import files
 from minivis.files import FLOATS, as_path, hub_hint, read_array, some, stored_arrays
 from minivis.nn import init
-from minivis.pretrained.family import Part, Stack, labels_of
+from minivis.pretrained.family import Part, Stack, Transposed, labels_of
 from minivis.pretrained.foreign import INDEX, WEIGHTS, refuse_foreign, refuse_without_weights
 from minivis.pretrained.postprocess import things_of
 from minivis.pretrained.preprocess import Preprocess
@@ -39,7 +39,8 @@ def from_pretrained(folder, dtype=None, device=None):
         ``preprocessor_config.json``. The weights may have the hub's names or those of the authors' own code; the function
         recognises them. With the authors' names config.json is optional: sizes follow from the shapes, and a config.json
         only needs the values that do not, such as ``{"id2label": {"0": "tench", ...}}``, ``{"dilation": true}`` for
-        DETR-DC5, or ``{"num_attention_heads": 12}`` for a size that was not published.
+        DETR-DC5, ``{"architecture": "dino_vits16"}`` where the same names are those of several models, or
+        ``{"num_attention_heads": 12}`` for a size that was not published.
     dtype : dtype or str, optional
         Dtype of the parameters. The default is the dtype of the file, but float32 for half precision, which is slow and
         imprecise in NumPy.
@@ -265,7 +266,7 @@ def _build(path, family, config, stored=None):
 
 
 def _dialect(model, family, stored):
-    """{minivis name: published name, Part or Stack} in the dialect with the most names in the file."""
+    """{minivis name: published name, Part, Stack or Transposed} in the dialect with the most names in the file."""
     candidates = [family.names(model, dialect) for dialect in family.dialects]
     return max(candidates, key=lambda names: sum(part in stored for part in _published(names)))
 
@@ -276,7 +277,7 @@ def _published(names):
 
 
 def _sources(source):
-    if isinstance(source, Part):
+    if isinstance(source, Part | Transposed):
         return (source.name,)
     return source.names if isinstance(source, Stack) else (source,)
 
@@ -322,7 +323,7 @@ def _expected(shape, source):
         return (shape[0] * source.count, *shape[1:])
     if isinstance(source, Stack):
         return (shape[0] // len(source.names), *shape[1:])
-    return shape
+    return shape[::-1] if isinstance(source, Transposed) else shape
 
 
 def _arrays(wanted, stored, dtype):
@@ -334,6 +335,8 @@ def _arrays(wanted, stored, dtype):
             if source.name not in packed:
                 packed[source.name] = _read(stored[source.name].path, source.name, dtype)
             yield name, np.split(packed[source.name], source.count)[source.index]
+        elif isinstance(source, Transposed):
+            yield name, _read(stored[source.name].path, source.name, dtype).T
         elif isinstance(source, Stack):
             yield name, np.concatenate([_read(stored[part].path, part, dtype) for part in source.names])
         else:

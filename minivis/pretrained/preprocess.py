@@ -40,6 +40,7 @@ KINDS = {
     "CLIP": Kind(False, CLIP, 3, 224),
     "Bit": Kind(False, CLIP, 3, 224),
     "ConvNext": Kind(False, HALF, None),
+    "Vivit": Kind(False, HALF, 2, 224),
     **dict.fromkeys(
         ["Detr", "ConditionalDetr", "DeformableDetr", "MaskFormer", "Mask2Former"],
         Kind(False, IMAGENET, 2),
@@ -251,13 +252,17 @@ def _hub(settings):
     crops = settings.flag("do_center_crop", bool(usual or settings.get("crop_size")))
     if crops and (settings.get("crop_size") or usual):
         found["crop"] = _sides(settings, "crop_size", usual)
-    found["scale"] = (
-        settings.number("rescale_factor", 1 / 255, 1e-9, 1e9) if settings.flag("do_rescale", True) else 1.0
-    )
+    film = str(name).startswith("Vivit")
+    rescales = settings.flag("do_rescale", True)
+    usual = 1 / 127.5 if film else 1 / 255
+    found["scale"] = settings.number("rescale_factor", usual, 1e-9, 1e9) if rescales else 1.0
     if settings.flag("do_normalize", True):
         mean, std = kind.statistics if kind else (None, None)
         found["mean"] = _three(settings, "image_mean", mean, -1e9)
         found["std"] = _three(settings, "image_std", std, 1e-9)
+    # bytes become -1 to 1 before the mean is subtracted
+    if film and rescales and settings.flag("offset", True):
+        found["mean"] = tuple(1 + value for value in found.get("mean", (0.0, 0.0, 0.0)))
     if settings.flag("do_pad", True) and settings.get("pad_size"):
         found["pad_to"] = _sides(settings, "pad_size")
     return found

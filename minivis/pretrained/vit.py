@@ -1,6 +1,8 @@
-"""Published ViTs: google/vit-*, the plain DeiTs (published as ViT), DINO's backbones; timm's and torchvision's vit_*.
+"""Published ViTs: google/vit-*, the plain DeiTs and DINO's backbones (published as ViT); timm's and torchvision's vit_*.
 
-Not here: the model (models/vit.py), DeiTs with a distillation token (deit.py).
+Without a head, a file of timm has the names and shapes of one of DINO's authors, who resize the position table in another
+way. So such a file needs a config.json that says which model it is.
+Not here: the model (models/vit.py), DeiTs with a distillation token (deit.py), the files of DINO's authors (dino.py).
 """
 
 import math
@@ -77,6 +79,8 @@ def build(config, distilled=False):
         activation=activation_of(config),
         eps=settings.number("layer_norm_eps", 1e-12),
         distilled=distilled,
+        interpolate_offset=settings.share("interpolate_offset", 0.0),
+        antialias=settings.flag("interpolate_antialias", False),
     )
 
 
@@ -122,12 +126,24 @@ TIMM_NAMES = (
 def infer(shapes, config=None):
     """A complete config for a file in timm's or torchvision's dialect, from its shapes and an incomplete config.json."""
     found = _dialect(shapes)
-    if found is None:
-        return None
-    patch, table, inside, head, block = found
+    if found is None or any(name.startswith("patch_embed.backbone.") for name in shapes):
+        return None  # of another model, or a hybrid
     settings = Settings("vit", config or {})
     name = settings.of_timm(TIMM_NAMES)
     settings.only(global_pool="token")
+    timm = found[0] == "patch_embed.proj"
+    if timm and name is None and "head.weight" not in shapes:
+        raise ValueError(
+            "vit: without a head, the names are those of DINO's backbones and those of timm's ViTs, which are resized in "
+            'different ways: write a config.json that says which it is, {"architecture": "dino_vits16"} or '
+            '{"architecture": "vit_small_patch16_224"}'
+        )
+    return {**sizes_of(shapes, settings, name), "interpolate_antialias": timm}
+
+
+def sizes_of(shapes, settings, name=None):
+    """A complete config for a file in timm's or torchvision's dialect; ``name`` is timm's name of the model, if known."""
+    patch, table, inside, head, block = _dialect(shapes)
     width, channels, *patch_size = shapes[f"{patch}.weight"]
     distilled = "dist_token" in shapes
     headless = f"{head}.weight" not in shapes

@@ -12,6 +12,7 @@ from minivis.files import as_path
 __all__ = ["measure", "names", "run"]
 
 RECIPES = (
+    "clip-shapes",
     "cnn-digits",
     "detr-panoptic-shapes",
     "detr-shapes",
@@ -20,14 +21,17 @@ RECIPES = (
     "fcn-shapes",
     "lenet-digits",
     "local-attention-shapes",
+    "mae-shapes",
     "mask-rcnn-shapes",
     "mask2former-shapes",
+    "mlm-captions",
     "non-local-films",
     "sagan-digits",
     "swin-shapes",
     "unet-shapes",
     "vit-digits",
     "vit-scattered-digits",
+    "vivit-films",
     "yolo-shapes",
 )
 
@@ -43,7 +47,7 @@ def names():
     Examples
     --------
     >>> names()[:3]
-    ['cnn-digits', 'detr-panoptic-shapes', 'detr-shapes']
+    ['clip-shapes', 'cnn-digits', 'detr-panoptic-shapes']
     """
     return sorted(RECIPES)
 
@@ -99,7 +103,8 @@ def measure(name, count=500, seed=None):
     Returns
     -------
     dict of str to float
-        ``value``, the figure that the recipe is judged by, as a share from 0 to 1; then others, such as ``AP``, ``mIoU``.
+        ``value``, the figure that the recipe is judged by, as a share from 0 to 1, or for ``mlm-captions`` in nats above the
+        least that is possible; then others, such as ``AP``, ``mIoU``.
 
     Raises
     ------

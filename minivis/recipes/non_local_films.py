@@ -43,17 +43,19 @@ RESULTS = Path(__file__).with_suffix(".json")
 class Films(shapes.Scenes):
     """A data set of short films of one or two moving shapes, drawn on request; see `minivis.data.shapes.Scenes`.
 
-    A sample is (frames (T, 3, H, W), what moves where (8, 8) in the last frame, direction of the largest object).
+    A sample is (frames (T, 3, H, W), what moves where (8, 8) in the last frame, direction of the largest object). A film has
+    4 frames, unless another number is given.
     """
 
-    def __init__(self, count, split="train", seed=0, sample=None):
+    def __init__(self, count, split="train", seed=0, sample=None, frames=FRAMES):
         super().__init__(count, split, seed, sample=sample or _labelled)
+        self.frames = frames
 
     def scene(self, i):
         """Film number `i` of the data set."""
         if not 0 <= i < self.count:
             raise IndexError(f"Films: there are films 0 to {self.count - 1}, got {i}")
-        return shapes.video(self.first + i, FRAMES)
+        return shapes.video(self.first + i, self.frames)
 
 
 def _labelled(film):

@@ -11,8 +11,10 @@ from minivis.vision.boxes import *
 from minivis.vision.cropping import *
 from minivis.vision.deformable_attention import *
 from minivis.vision.detections import *
+from minivis.vision.factorised import *
 from minivis.vision.filters import *
 from minivis.vision.loss_weights import *
+from minivis.vision.masking import *
 from minivis.vision.masks import *
 from minivis.vision.matching import *
 from minivis.vision.neighbourhoods import *
@@ -29,6 +31,7 @@ from minivis.vision.rois import *
 from minivis.vision.run_lengths import *
 from minivis.vision.steering import *
 from minivis.vision.suppression import *
+from minivis.vision.tubelets import *
 from minivis.vision.upsampling import *
 from minivis.vision.windows import *
 from minivis.vision.yolo_grid import *

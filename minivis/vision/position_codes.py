@@ -187,7 +187,7 @@ def padded_sine_position_code(valid, dim, *, temperature=10000.0):
     return xp.concatenate(halves, axis=-1)
 
 
-def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
+def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic", offset=0.0, antialias=False):
     """Resize a table of learned position codes to another grid of patches, so that a model can take larger images.
 
     Parameters
@@ -200,6 +200,12 @@ def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
         Number of leading codes that belong to no patch; they are not changed.
     mode : {"bicubic", "bilinear", "nearest"}, default "bicubic"
         How to interpolate (``minivis.ops.interpolate``, align_corners False).
+    offset : float, default 0
+        Added to the new number of rows and columns where the distance of the sample points is computed from them: the
+        points lie h / (h' + offset) old cells apart. The published code of DINO and DINOv2 has 0.1, to be safe from
+        rounding; it moves the last point by nearly a tenth of a cell.
+    antialias : bool, default False
+        Widen the kernel when the new grid is smaller, so that every old code counts.
 
     Returns
     -------
@@ -209,7 +215,7 @@ def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
     Raises
     ------
     ValueError
-        If the table does not fit the grid.
+        If the table does not fit the grid, or ``offset`` is not at least 0 and below 1.
 
     Notes
     -----
@@ -229,10 +235,16 @@ def resize_position_table(table, grid, new_grid, prefix=1, mode="bicubic"):
         raise ValueError(
             f"resize_position_table: table must be (1, {prefix} + {h} x {w}, D) (table: {tuple(table.shape)})"
         )
+    if not 0 <= offset < 1:
+        raise ValueError(f"resize_position_table: offset must be at least 0 and below 1, got {offset!r}")
     if (h, w) == (new_h, new_w):
         return table
     D = table.shape[2]
     patches = ops.transpose(ops.reshape(table[:, prefix:], (1, h, w, D)), (0, 3, 1, 2))  # (1, D, h, w)
-    patches = ops.interpolate(patches, size=(new_h, new_w), mode=mode)
+    if offset:
+        factors = (new_h + offset) / h, (new_w + offset) / w
+        patches = ops.interpolate(patches, scale_factor=factors, mode=mode, antialias=antialias)
+    else:
+        patches = ops.interpolate(patches, size=(new_h, new_w), mode=mode, antialias=antialias)
     patches = ops.reshape(ops.transpose(patches, (0, 2, 3, 1)), (1, new_h * new_w, D))
     return ops.concatenate([table[:, :prefix], patches], axis=1) if prefix else patches

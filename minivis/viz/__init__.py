@@ -12,10 +12,13 @@ from minivis.viz.computation_graph import *
 from minivis.viz.depth import *
 from minivis.viz.detection import *
 from minivis.viz.detection_road import *
+from minivis.viz.features import *
 from minivis.viz.films import *
 from minivis.viz.filter_bank import *
 from minivis.viz.generation import *
+from minivis.viz.hidden_patches import *
 from minivis.viz.kernels import *
+from minivis.viz.language import *
 from minivis.viz.local_layers import *
 from minivis.viz.masks import *
 from minivis.viz.matching import *
@@ -27,8 +30,10 @@ from minivis.viz.squares import *
 from minivis.viz.style import *
 from minivis.viz.surfaces import *
 from minivis.viz.trained_networks import *
+from minivis.viz.video import *
 from minivis.viz.widgets import *
 from minivis.viz.windows import *
+from minivis.viz.words import *
 from minivis.viz.yolo import *
 
 # The functions and constants that `import *` has brought, without the names of the files.

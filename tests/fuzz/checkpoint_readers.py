@@ -20,8 +20,10 @@ from minivis.models import ViT
 from minivis.pretrained import Preprocess, prediction
 from minivis.pretrained import folder as folders
 from minivis.pretrained.family import Part
+from minivis.pretrained.onnx_arrays import read_onnx
 from minivis.train import CHECKPOINT, fit
 from tests.fuzz import Reader
+from tests.pretrained import onnx_files
 
 PUBLISHED = Path(__file__).parents[1] / "parity" / "published"
 PHOTO = np.random.default_rng(0).random((3, 20, 30)).astype(np.float32)
@@ -263,6 +265,21 @@ def handed_in(folder):
 into = Into()
 resumed = Resumed(old=False)
 resumed_before = Resumed(old=True)
+
+
+def onnx_file(folder):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones((4, 1, 2), np.float16)}
+    content = onnx_files.model([("MatMul", ["x", "a"], ["y"]), ("Add", ["y", "b"], ["z"])], arrays)
+    (folder / "model.onnx").write_bytes(content)
+
+
+def arrays_of_onnx(folder):
+    graph = read_onnx(folder / "model.onnx")
+    return [
+        float(np.nan_to_num(array.astype(np.float64)).sum()) for array in graph.arrays.values()
+    ], graph.nodes
+
+
 READERS = [
     Reader("mv.load", save, load),
     Reader("mv.load without checksum", save_as_before, load),
@@ -276,6 +293,7 @@ READERS = [
     in_dialect("swin", "ms"),
     in_dialect("mask2former", "fb", num_attention_heads=2, things=[0]),
     Reader("from_pretrained shards", shards, lambda folder: mv.from_pretrained(folder)),
+    Reader("read_onnx", onnx_file, arrays_of_onnx),
     Reader("preprocessor_config.json", preprocessors, prepare),
     Reader("fit resume", resumed.seeds, resumed.read, resumed.whole),
     Reader("fit resume without checksum", resumed_before.seeds, resumed_before.read, resumed_before.whole),

@@ -9,6 +9,7 @@ import numpy as np
 
 from minivis.laws.ode import Field
 from tests.laws.plain_detection import PLAIN_DETECTION
+from tests.laws.plain_language import PLAIN_LANGUAGE
 
 __all__ = ["PLAIN"]
 
@@ -184,6 +185,29 @@ def _border_weights(rng):
     return {"labels": labels, **_some(rng, w0=float(rng.uniform(0, 12)), sigma=float(rng.uniform(0.5, 6)))}
 
 
+def _random_masking(rng):
+    B, N, D = (int(n) for n in rng.integers(1, 9, 3))
+    N += 1
+    ratio = float(rng.choice([0.0, 0.25, 0.5, 0.75, 0.875]))
+    return {"tokens": _numbers(rng, B, N, D), "ratio": ratio, "noise": rng.random((B, N)).astype(np.float32)}
+
+
+def _restore_tokens(rng):
+    B, N, D = (int(n) for n in rng.integers(1, 9, 3))
+    ids = rng.permuted(np.tile(np.arange(N), (B, 1)), axis=1)
+    kept = _numbers(rng, B, int(rng.integers(0, N + 1)), D)
+    return {"kept": kept, "mask_token": _numbers(rng, D), "ids_restore": ids}
+
+
+def _mae_loss(rng):
+    patch, B, C, rows, columns = (int(n) for n in rng.integers(1, 5, 5))
+    images = _numbers(rng, B, C, patch * rows, patch * columns, scale=rng.choice([0.1, 1, 5]))
+    mask = rng.random((B, rows * columns)) < rng.choice([0.3, 0.75])
+    mask[-1, -1] |= not mask.any()
+    case = {"images": images, "prediction": _numbers(rng, *mask.shape, patch**2 * C), "mask": mask}
+    return {**case, "patch": patch, **_some(rng, norm_pix=bool(patch**2 * C > 1 and rng.random() < 0.7))}
+
+
 def _interpolate(rng):
     options = {}
     if rng.random() < 0.6:
@@ -246,6 +270,23 @@ def _drop_path(rng):
     return {"x": x, "rate": rate, "training": bool(rng.random() < 0.8), "rng": draws}
 
 
+def _mask_tokens(rng):
+    V = int(rng.choice([5, 30, 400]))
+    shape = tuple(int(n) for n in rng.integers(1, 30, rng.integers(1, 4)))
+    special = tuple(int(n) for n in rng.choice(V, int(rng.choice([1, 3, V])), replace=False))
+    case = {"ids": rng.integers(0, V, shape), "rng": np.random.default_rng(int(rng.integers(2**32)))}
+    case |= {"vocabulary": V, "mask_id": special[0], "special_ids": special}
+    return case | _some(rng, rate=float(rng.choice([0, 0.05, 0.15, 0.4, 0.8, 1])))
+
+
+def _mlm_loss(rng):
+    *shape, V = (int(n) for n in rng.integers(1, 7, rng.integers(2, 5)))
+    chosen = rng.random(shape) < rng.choice([0.1, 0.5, 1])
+    chosen.flat[rng.integers(chosen.size)] = True
+    logits = _numbers(rng, *shape, V, scale=rng.choice([1, 10]))
+    return {"logits": logits, "targets": rng.integers(0, V, shape), "chosen": chosen}
+
+
 def _survival_schedule(rng):
     return {"layers": int(rng.integers(1, 60)), "last": float(rng.uniform(0, 1))}
 
@@ -269,6 +310,39 @@ def _non_local(rng):
     if pool > 1:
         options["pool"] = pool
     return {"x": x, **weights, "w_z": _numbers(rng, C, inner), **options}
+
+
+def _tubelet_embed(rng):
+    B, C, D, t, p, q = (int(n) for n in rng.integers(1, 4, 6))
+    T, H, W = np.array([t, p, q]) * rng.integers(1, 4, 3)
+    return {
+        "video": _numbers(rng, B, T, C, H, W),
+        "weight": _numbers(rng, D, C, t, p, q),
+        "bias": _numbers(rng, D),
+    }
+
+
+def _factorised_attention(rng):
+    heads = int(rng.integers(1, 4))
+    B, T, N = (int(n) for n in rng.integers(1, 5, 3))
+    D = heads * int(rng.integers(1, 4))
+    scale = rng.choice([0.5, 1.5])
+    weights = {}
+    for name in ("query", "key", "value", "out"):
+        for axis in ("space", "time"):
+            weights[f"{axis}.{name}.weight"] = _numbers(rng, D, D, scale=scale)
+            weights[f"{axis}.{name}.bias"] = _numbers(rng, D)
+    order = _some(rng, order=str(rng.choice(["space_time", "time_space"])))
+    return {"x": _numbers(rng, B, T, N, D), "weights": weights, "heads": heads, **order}
+
+
+def _factorised_heads(rng):
+    B, T, N, half, width = (int(n) for n in rng.integers(1, 5, 5))
+    scale = rng.choice([1, 3])
+    tokens = {
+        name: _numbers(rng, B, T, N, 2 * half, width, scale=scale) for name in ("query", "key", "value")
+    }
+    return tokens | _some(rng, order=str(rng.choice(["space_time", "time_space"])))
 
 
 def _hinge_d(rng):
@@ -321,6 +395,21 @@ def _self_attention_2d(rng):
     weights = {name: _numbers(rng, D, C, scale=scale) for name in ("wf", "wg", "wh")}
     gamma = float(rng.choice([0, 1, -0.5, 3]))
     return {"x": _numbers(rng, B, C, H, W), **weights, "wv": _numbers(rng, C, D), "gamma": gamma}
+
+
+def _weight_standardized_conv2d(rng):
+    B, O, C, M, N = rng.integers(1, 5, 5)  # noqa: E741
+    C += M * N == 1  # a filter of one number has no variance
+    weight = _numbers(rng, O, C, M, N, scale=rng.choice([0.5, 1, 3])) + np.float32(rng.uniform(-1, 1))
+    padding = rng.choice(["same", "number"])
+    padding = "same" if padding == "same" else int(rng.integers(0, 3))
+    least = (1, 1) if padding == "same" else (M, N)
+    H, W = (int(low + rng.integers(0, 5)) for low in least)
+    stride = tuple(int(n) for n in rng.integers(1, 4, 2))
+    options = _some(rng, stride=stride, padding=padding, eps=float(rng.choice([1e-8, 0.1, 1.0])))
+    if "padding" not in options:
+        H, W = H + 1, W + 1
+    return {"x": _numbers(rng, B, C, H, W), "weight": weight, **options}
 
 
 def _spectral_norm(rng):
@@ -377,6 +466,8 @@ def _steering_kernel_regression(rng):
 PLAIN = {
     "residual_block": _residual_block,
     "drop_path": _drop_path,
+    "mask_tokens": _mask_tokens,
+    "mlm_loss": _mlm_loss,
     "survival_schedule": _survival_schedule,
     "odeint": _odeint,
     "patchify": _patchify,
@@ -399,6 +490,9 @@ PLAIN = {
     "border_weights": _border_weights,
     "masked_conv2d": _masked_conv2d,
     "subsample": _subsample,
+    "random_masking": _random_masking,
+    "restore_tokens": _restore_tokens,
+    "mae_loss": _mae_loss,
     "interpolate": _interpolate,
     "kernel_regression": _kernel_regression,
     "bilateral_filter": _bilateral_filter,
@@ -414,8 +508,13 @@ PLAIN = {
     "cosine_schedule": _cosine_schedule,
     "self_attention_2d": _self_attention_2d,
     "spectral_norm": _spectral_norm,
+    "weight_standardized_conv2d": _weight_standardized_conv2d,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention": _multi_head,
     "non_local": _non_local,
+    "tubelet_embed": _tubelet_embed,
+    "factorised_attention": _factorised_attention,
+    "factorised_heads": _factorised_heads,
     **PLAIN_DETECTION,
+    **PLAIN_LANGUAGE,
 }

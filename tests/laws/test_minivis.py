@@ -30,6 +30,18 @@ def multi_head_attention(query, key, value, weights, heads, mask=None):
     return layer(query, key, value, mask=mask).numpy()
 
 
+def factorised_attention(x, weights, heads, order="space_time"):
+    """The function, with two layers filled with the given weights."""
+    layers = {}
+    for axis in ("space", "time"):
+        layers[axis] = mv.nn.MultiHeadAttention(x.shape[-1], heads)
+        state = {name: weights[f"{axis}.{name}"] for name in layers[axis].state_dict()}
+        layers[axis].load_state_dict(state)
+        for parameter in layers[axis].parameters():
+            parameter.data = parameter.data.astype(x.dtype)
+    return mv.vision.factorised_attention(x, **layers, order=order).numpy()
+
+
 def residual_block(x, w1, b1, w2, b2):
     """As in models/cifar_resnet.py, with matrices in the place of convolutions."""
     branch = mv.ops.linear(mv.ops.relu(mv.ops.linear(x, w1, b1)), w2, b2)
@@ -48,7 +60,17 @@ def max_unpool2d(x, indices, size):
     return mv.ops.max_unpool2d(x, indices, tuple(last), kernel)
 
 
+def attention_pool(x, positions, weights, heads):
+    """The layer, filled with the given weights."""
+    layer = mv.models.AttentionPool(x.shape[2:], x.shape[1], heads, len(weights["out.bias"]))
+    layer.to(x.dtype).load_state_dict({"pos_embed": positions, **weights})
+    return layer(x).numpy()
+
+
 OTHER_FORMS = {  # functions of the library that are called in another way than the laws call them
+    "attention_pool": attention_pool,
+    "bpe_encode": mv.data.byte_pairs.bpe_encode,
+    "factorised_attention": factorised_attention,
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
     "multi_head_attention": multi_head_attention,

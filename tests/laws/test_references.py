@@ -248,6 +248,29 @@ def drop_path(x, rate, training, rng):
     return out
 
 
+def mask_tokens(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
+    """Word by word, with the numbers drawn in the same order."""
+    choice = rng.random(ids.shape)
+    how = rng.random(ids.shape)
+    words = rng.integers(vocabulary, size=ids.shape)
+    inputs = ids.copy()
+    chosen = np.zeros(ids.shape, bool)
+    for place, word in np.ndenumerate(ids):
+        if word not in special_ids and choice[place] < rate:
+            chosen[place] = True
+            if how[place] < 0.8:
+                inputs[place] = mask_id
+            elif how[place] < 0.9:
+                inputs[place] = words[place]
+    return inputs, ids, chosen
+
+
+def mlm_loss(logits, targets, chosen):
+    """Word by word."""
+    losses = [scipy.special.logsumexp(logits[i]) - logits[i][targets[i]] for i in zip(*np.nonzero(chosen))]  # noqa: B905
+    return sum(losses) / len(losses)
+
+
 def survival_schedule(layers, last):
     return np.interp(np.arange(1, layers + 1), [0, layers], [1, last])
 
@@ -317,6 +340,34 @@ def spectral_norm(weight, u, iterations=1):
     before = vectors @ (powers / np.where(eigenvalues > 0, eigenvalues, 1) * eigenvalues.max() * parts)
     right = matrix.T @ before
     return weight / (new @ matrix @ right / np.linalg.norm(right)), new
+
+
+def weight_standardized_conv2d(x, weight, stride=1, padding="same", eps=1e-8):
+    """One output at a time; the rows of TensorFlow's padding are found by trying."""
+    count = weight[0].size
+    strides = pair(stride)
+    out_size = []
+    before = []
+    for length, k, s, p in zip(x.shape[2:], weight.shape[2:], strides, pair(padding), strict=True):
+        if padding == "same":
+            rows = -(-length // s)
+            p = 0
+            while length + p < (rows - 1) * s + k:
+                p += 1
+        else:
+            rows = (length + 2 * p - k) // s + 1
+            p = 2 * p
+        out_size.append(rows)
+        before.append(p // 2)
+    out = np.zeros((len(x), len(weight), *out_size))
+    for b, o, i, j in np.ndindex(out.shape):
+        mean = weight[o].sum() / count
+        deviation = math.sqrt(((weight[o] - mean) ** 2).sum() / count + eps)
+        for c, m, n in np.ndindex(weight.shape[1:]):
+            row, column = i * strides[0] + m - before[0], j * strides[1] + n - before[1]
+            if 0 <= row < x.shape[2] and 0 <= column < x.shape[3]:
+                out[b, o, i, j] += (weight[o, c, m, n] - mean) / deviation * x[b, c, row, column]
+    return out
 
 
 def mirror(n, length):
@@ -398,6 +449,42 @@ def steering_kernel_regression(image, C, window, h, order=0):
     return out
 
 
+def random_masking(tokens, ratio, noise):
+    """Count for each token how many have less noise."""
+    B, N, D = tokens.shape
+    K = math.floor(N * (1 - ratio))
+    kept = np.empty((B, K, D))
+    ranks = np.empty((B, N), int)
+    for b, n in np.ndindex(B, N):
+        ranks[b, n] = sum(other < noise[b, n] for other in noise[b])
+        if ranks[b, n] < K:
+            kept[b, ranks[b, n]] = tokens[b, n]
+    return kept, ranks >= K, ranks
+
+
+def restore_tokens(kept, mask_token, ids_restore):
+    B, N = ids_restore.shape
+    out = np.empty((B, N, kept.shape[2]))
+    for b, n in np.ndindex(B, N):
+        rank = ids_restore[b, n]
+        out[b, n] = kept[b, rank] if rank < kept.shape[1] else mask_token
+    return out
+
+
+def mae_loss(images, prediction, mask, patch, norm_pix=False):
+    """One hidden patch at a time."""
+    columns = images.shape[3] // patch
+    losses = []
+    for b, n in zip(*np.nonzero(mask), strict=True):
+        top = n // columns * patch
+        left = n % columns * patch
+        there = np.moveaxis(images[b, :, top : top + patch, left : left + patch], 0, 2).ravel()
+        if norm_pix:
+            there = (there - np.mean(there)) / math.sqrt(np.var(there, ddof=1) + 1e-6)
+        losses.append(np.mean((prediction[b, n] - there) ** 2))
+    return np.mean(losses)
+
+
 def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.04):
     """One pair of views and one picture at a time, with SciPy's softmax and its logarithm."""
     B = len(student) // crops
@@ -417,7 +504,58 @@ def cosine_schedule(start, end, steps, warmup=0):
     return np.array(found)
 
 
+def tubelet_embed(video, weight, bias):
+    """One token at a time: the numbers of its block times those of the kernel."""
+    B, T, _, H, W = video.shape
+    D, _, t, p, q = weight.shape
+    out = np.empty((B, T // t, (H // p) * (W // q), D))
+    for b, k, n, d in np.ndindex(out.shape):
+        i, j = divmod(n, W // q)
+        block = video[b, k * t : (k + 1) * t, :, i * p : (i + 1) * p, j * q : (j + 1) * q]
+        out[b, k, n, d] = sum((block[s] * weight[d, :, s]).sum() for s in range(t)) + bias[d]
+    return out
+
+
+def factorised_attention(x, weights, heads, order="space_time"):
+    """One frame at a time in space, one place at a time in time."""
+
+    def attended(tokens, axis):
+        own = {f"{kind}_{name[0]}": weights[f"{axis}.{name}.{long}"]
+               for name in ("query", "key", "value", "out") for kind, long in (("w", "weight"), ("b", "bias"))}  # fmt: skip
+        return multi_head(tokens[None], tokens[None], tokens[None], own, heads)[0]
+
+    for axis in order.split("_"):
+        out = x.copy()
+        for b in range(len(x)):
+            if axis == "space":
+                for t in range(x.shape[1]):
+                    out[b, t] += attended(x[b, t], axis)
+            else:
+                for n in range(x.shape[2]):
+                    out[b, :, n] += attended(x[b, :, n], axis)
+        x = out
+    return x
+
+
+def factorised_heads(query, key, value, order="space_time"):
+    """One head and one frame, or one place, at a time."""
+    B, T, N, h, _ = query.shape
+    attend = attention()
+    out = np.empty(query.shape)
+    for b, i in np.ndindex(B, h):
+        q, k, v = (x[b, :, :, i] for x in (query, key, value))
+        if order.split("_")[i >= h // 2] == "space":
+            out[b, :, :, i] = [attend(q[t], k[t], v[t]) for t in range(T)]
+        else:
+            for n in range(N):
+                out[b, :, n, i] = attend(q[:, n], k[:, n], v[:, n])
+    return out
+
+
 THIRD = RIGHT | {
+    "random_masking": random_masking,
+    "restore_tokens": restore_tokens,
+    "mae_loss": mae_loss,
     "dino_loss": dino_loss,
     "update_centre": lambda centre, teacher, momentum=0.9: np.array(
         [
@@ -429,6 +567,8 @@ THIRD = RIGHT | {
     "cosine_schedule": cosine_schedule,
     "residual_block": residual_block,
     "drop_path": drop_path,
+    "mask_tokens": mask_tokens,
+    "mlm_loss": mlm_loss,
     "survival_schedule": survival_schedule,
     "odeint": odeint,
     "hinge_d": lambda real, fake: (
@@ -437,6 +577,7 @@ THIRD = RIGHT | {
     "hinge_g": lambda fake: sum(-f for f in fake.flat) / fake.size,
     "self_attention_2d": self_attention_2d,
     "spectral_norm": spectral_norm,
+    "weight_standardized_conv2d": weight_standardized_conv2d,
     "conv_transpose2d": conv_transpose,
     "max_pool2d_with_indices": max_pool2d_with_indices,
     "max_unpool2d": max_unpool2d,
@@ -460,6 +601,9 @@ THIRD = RIGHT | {
     "sine_position_code": sine_position_code,
     "attention_distance": attention_distance,
     "non_local": non_local,
+    "tubelet_embed": tubelet_embed,
+    "factorised_attention": factorised_attention,
+    "factorised_heads": factorised_heads,
 }
 
 

@@ -64,6 +64,20 @@ def mask2former():
     return model
 
 
+def contrasted(model, x):
+    """CLIP's loss with two texts."""
+    out = model(x, np.array([[1, 4, 2, 0], [1, 3, 4, 2]]))
+    return losses.clip_loss(out.image_embeddings, out.text_embeddings, model.logit_scale), [
+        out.logits_per_image
+    ]
+
+
+def clip():
+    image = models.CLIPImageEncoder((64, 48), 16, 32, 2, 4, rng=0)
+    text = models.CLIPTextEncoder(5, 4, 16, 2, 2, end_id=2, rng=1)
+    return models.CLIP(image, text, 12, image_width=32, rng=2)
+
+
 DETR = {
     "num_classes": 4,
     "queries": 5,
@@ -91,6 +105,7 @@ MODELS = {  # name: (the model, its loss and outputs for images)
         lambda: models.DETR(models.ResNet(**BACKBONE, rng=0), rng=1, masks=True, **DETR),
         detected("logits", "boxes", "masks"),
     ),
+    "CLIP": (clip, contrasted),
     "SAGAN": (sagan, scored),
     "Mask2Former": (
         mask2former,

@@ -20,6 +20,7 @@ PUBLISHED = {
     "vit_b32 at 384": (384, 88_297_192),
     "vit_l16": (224, 304_326_632),
     "vit_l32 at 384": (384, 306_632_680),
+    "vit_hybrid_b16": (384, 98_950_952),
     "deit_ti16": (224, 5_910_800),
     "deit_s16": (224, 22_436_432),
     "deit_b16": (224, 87_338_192),
@@ -49,6 +50,22 @@ def test_vit_h14_has_the_published_encoder():
         model = models.vit_h14(num_classes=0)
     pooler = 1280 * 1280 + 1280  # the published checkpoint has one
     assert sum(p.size for p in model.parameters()) + pooler == 632_404_480
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "parameters"),
+    [
+        ("vit_ti16", 16, 5_524_416),
+        ("vit_s16", 16, 21_665_664),
+        ("vit_s16", 8, 21_670_272),
+        ("vit_b16", 16, 85_798_656),
+        ("vit_b16", 8, 85_807_872),
+    ],
+)
+def test_without_a_head_they_are_the_backbones_of_dino(name, patch, parameters):
+    with nn.init.skip_init():
+        model = getattr(models, name)(num_classes=0, patch_size=patch)
+    assert sum(p.size for p in model.parameters()) == parameters
 
 
 def test_the_smallest_published_size_runs_for_real():
@@ -106,6 +123,15 @@ def test_images_of_another_size_stretch_the_position_table():
     assert model.attention_maps(images(1, 2, 16, 8))[0].shape == (1, 4, 9, 9)
     model(images(1, 2, 16, 8)).sum().backward()
     assert np.abs(model.pos_embed.grad).min() > 0
+
+
+def test_the_rule_for_other_sizes_can_be_chosen():
+    x = images(1, 2, 4, 8)
+    found = [
+        small(rng=0, **options).features(x).numpy()
+        for options in ({}, {"interpolate_offset": 0.1}, {"antialias": True})
+    ]
+    assert np.abs(found[0] - found[1]).max() > 1e-4 and np.abs(found[0] - found[2]).max() > 1e-4
 
 
 def test_attention_maps_sum_to_one_and_keep_no_graph():

@@ -21,6 +21,8 @@ LAYERS = {
     "layer norm": (lambda: nn.LayerNorm(8), TOKENS, (2, 5, 8)),
     "layer norm over two axes": (lambda: nn.LayerNorm((5, 8), elementwise_affine=False), TOKENS, (2, 5, 8)),
     "mlp": (lambda: nn.MLP(8, 12, 4), TOKENS, (2, 5, 4)),
+    "gated mlp": (lambda: nn.SwiGLU(8, 12, 4), TOKENS, (2, 5, 4)),
+    "layer scale": (lambda: nn.LayerScale(8, 0.5), TOKENS, (2, 5, 8)),
     "attention": (lambda: nn.MultiHeadAttention(8, 2), TOKENS, (2, 5, 8)),
     "encoder layer": (lambda: nn.TransformerEncoderLayer(8, 2, 12), TOKENS, (2, 5, 8)),
     "encoder": (
@@ -50,6 +52,27 @@ LAYERS = {
         for name in ("ReLU", "GELU", "SiLU", "Sigmoid", "Tanh")
     },
 }
+
+
+def test_a_gated_mlp_by_hand():
+    layer = nn.SwiGLU(8, 3, rng=0)
+    layer.gate_up.bias.data[...] = RNG.standard_normal(6)
+    layer.down.bias.data[...] = RNG.standard_normal(8)
+    hidden = TOKENS @ layer.gate_up.weight.data.T + layer.gate_up.bias.data
+    gate = hidden[..., :3]
+    up = hidden[..., 3:]
+    expected = gate / (1 + np.exp(-gate)) * up @ layer.down.weight.data.T + layer.down.bias.data
+    np.testing.assert_allclose(layer(TOKENS).numpy(), expected, atol=1e-6)
+
+
+def test_a_layer_scale_multiplies_each_feature_by_its_own_number():
+    layer = nn.LayerScale(8)
+    assert layer.weight.dtype == np.float32
+    np.testing.assert_array_equal(layer.weight.numpy(), np.full(8, np.float32(1e-5)))
+    layer.weight.data[...] = np.arange(8)
+    np.testing.assert_allclose(layer(TOKENS).numpy(), TOKENS * np.arange(8))
+    with pytest.raises(ValueError, match="LayerScale: width must be a whole number of at least 1, got 0"):
+        nn.LayerScale(0)
 
 
 class Plus(nn.Module):

@@ -6,6 +6,7 @@ Not here: which models there are (make_*_fixtures.py). Where torch is installed,
 import functools
 import importlib
 import importlib.util
+import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file
 
 import minivis as mv
 from minivis.pretrained import folder as folders
-from minivis.pretrained.family import Part, Stack
+from minivis.pretrained.family import Part, Stack, Transposed
 
 HERE = Path(__file__).parent
 STORED = sorted(path.parent for path in (HERE / "published").glob("*/expected.safetensors"))
@@ -29,8 +30,10 @@ def differences(folder, dtype):
     """The largest relative error of each output, and of each gradient relative to the largest of all."""
     model = mv.from_pretrained(folder, dtype=dtype)
     expected = load_file(folder / "expected.safetensors")
-    inputs = [expected[f"input.{name}"] for name in ("images", "mask") if f"input.{name}" in expected]
-    got = answers(model, [x if x.dtype == bool else x.astype(dtype) for x in inputs], outputs(expected))
+    kinds = ("images", "mask", "noise", "tokens")
+    inputs = [expected[f"input.{name}"] for name in kinds if f"input.{name}" in expected]
+    inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in inputs]
+    got = answers(model, inputs, outputs(expected))
     loss = sum((y * expected[f"cotangent.{name}"].astype(dtype)).sum() for name, y in got.items())
     loss.backward()
     found = {}
@@ -58,6 +61,10 @@ def answers(model, inputs, names):
     if names == ["tokens"]:
         return {"tokens": model.features(*inputs)}
     found = model.both(*inputs) if "auxiliary" in names else model(*inputs)
+    if "contrastive" in names:
+        u, v = found.image_embeddings, found.text_embeddings
+        loss = mv.losses.clip_loss(u, v, model.logit_scale)
+        found = types.SimpleNamespace(contrastive=loss, **found._asdict())
     if isinstance(found, mv.Tensor):
         return {"logits": found}
     step = lambda x, piece: x[int(piece)] if piece.isdigit() else getattr(x, piece)  # noqa: E731
@@ -76,6 +83,8 @@ def paired(model, folder, gradients):
             theirs = np.split(gradients[source.name], source.count)[source.index]
         elif isinstance(source, Stack):
             theirs = np.concatenate([gradients[one] for one in source.names])
+        elif isinstance(source, Transposed):
+            theirs = gradients[source.name].T
         elif source in gradients or p.requires_grad:
             # no gradient: it takes no part in these outputs
             theirs = gradients.get(source, np.zeros(p.shape))

@@ -4,6 +4,7 @@ Not here: which models (make_*_fixtures.py), the comparison (test_published_pari
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,18 @@ def randomise(model, seed):
     return model
 
 
-def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **options):
+def publish(
+    folder,
+    model,
+    images,
+    mask=None,
+    outputs=("logits",),
+    seed=0,
+    noise=None,
+    fixed=(),
+    tokens=None,
+    **options,
+):
     """Write a folder with config.json, model.safetensors and expected.safetensors: inputs, outputs and gradients.
 
     Parameters
@@ -48,6 +60,12 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         Which of its outputs to keep, and to differentiate in a random direction; a name may be a path, see `reached`.
     seed : int
         Of weights and cotangents.
+    noise : tensor, (B, N), optional
+        Decides which patches a masked autoencoder hides.
+    fixed : sequence of str
+        Ends of the names of tables that do not learn.
+    tokens : tensor of int, (T, L), optional
+        Texts, for a model that takes images and texts by name.
     **options
         Of the model's forward.
     """
@@ -59,9 +77,14 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     randomise(model, seed).requires_grad_(True).eval()
     if mask is not None:
         options["pixel_mask"] = mask
+    if noise is not None:
+        options["noise"] = noise
     torch.set_default_dtype(torch.float64)  # some tables and losses are made in the default dtype
     try:
-        found = model(images, **options)
+        if tokens is None:
+            found = model(images, **options)
+        else:
+            found = model(pixel_values=images, input_ids=tokens, **options)
         outputs = outputs if isinstance(outputs, dict) else {name: name for name in outputs}
         results = {ours: reached(found, theirs) for ours, theirs in outputs.items()}
         generator = torch.Generator().manual_seed(seed + 1)
@@ -72,9 +95,14 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
     finally:
         torch.set_default_dtype(torch.float32)
     expected = {"input.images": images} | ({} if mask is None else {"input.mask": mask})
+    expected |= {} if noise is None else {"input.noise": noise}
+    expected |= {} if tokens is None else {"input.tokens": tokens}
     expected |= {f"output.{n}": x.detach() for n, x in results.items()}
     expected |= {f"cotangent.{n}": x for n, x in cotangents.items()}
-    expected |= {f"grad.{n}": p.grad.float() for n, p in model.named_parameters() if p.grad is not None}
+    learned = [
+        (n, p) for n, p in model.named_parameters() if p.grad is not None and not n.endswith(tuple(fixed))
+    ]
+    expected |= {f"grad.{n}": p.grad.float() for n, p in learned}
     model.save_pretrained(folder)
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "seed": str(seed)}
     save_file(
@@ -84,6 +112,42 @@ def publish(folder, model, images, mask=None, outputs=("logits",), seed=0, **opt
         path.chmod(0o644)
         if path.name not in ("config.json", "model.safetensors", "expected.safetensors"):
             path.unlink()
+
+
+def rename(folder, rules, config):
+    """Rewrite a published folder, gradients included, in the names of the authors' code, with another config.json.
+
+    Parameters
+    ----------
+    folder : path
+        As `publish` has written it.
+    rules : list of (str, str)
+        Regular expressions and what takes their place, one after the other. A name that ends in ``#0``, ``#1``, ... after
+        that is a block of rows of the array of that name, as the query rows are of a packed qkv.
+    config : dict
+        The new config.json.
+    """
+    from safetensors.torch import load_file, save_file
+
+    for file, prefix in (("model.safetensors", ""), ("expected.safetensors", "grad.")):
+        arrays = load_file(folder / file)
+        old = {name[len(prefix) :]: x for name, x in arrays.items() if name.startswith(prefix)}
+        kept = {name: x for name, x in arrays.items() if not name.startswith(prefix)}
+        new = {prefix + name: x for name, x in _packed(old, rules).items()}
+        save_file({name: x.contiguous() for name, x in (kept | new).items()}, folder / file)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _packed(arrays, rules):
+    import torch
+
+    blocks = {}
+    for name, x in arrays.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        name, _, place = name.partition("#")
+        blocks.setdefault(name, {})[place] = x
+    return {name: torch.cat([rows[place] for place in sorted(rows)]) for name, rows in blocks.items()}
 
 
 def reached(x, path):

@@ -1,6 +1,6 @@
 """Write published_names.json.gz: the names and shapes of published checkpoints, from lists with a line for each array.
 
-A list is a text file NAME_keys.txt of lines "name<TAB>[shape]", perhaps followed by "<TAB>buffer", and comments with "#".
+Lists that are not in the folder stay as they are in the file. A list is a text file NAME_keys.txt of lines "name<TAB>[shape]", perhaps followed by "<TAB>buffer", and comments with "#".
 Run from the repository's root:  python -m tests.pretrained.make_published_names FOLDER_OF_LISTS
 """
 
@@ -11,16 +11,20 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "published_names.json.gz"
 NAMES = (
-    "fb_detr_resnet_50", "fb_detr_resnet_50_panoptic", "fb_dino_vits16", "fb_mask2former_swin_tiny_coco_panoptic",
-    "hf_deit_base_distilled_patch16_224", "hf_detr_resnet_50_main_timm", "hf_detr_resnet_50_no_timm",
-    "hf_detr_resnet_50_panoptic_main_timm", "hf_detr_resnet_50_panoptic_no_timm", "hf_dino_vits16",
+    "fb_detr_resnet_50", "fb_detr_resnet_50_panoptic", "fb_dino_vits16", "fb_dinov2_vitb14",
+    "fb_mask2former_swin_tiny_coco_panoptic", "hf_clip_vit_base_patch32", "hf_deit_base_distilled_patch16_224",
+    "hf_detr_resnet_50_main_timm", "hf_detr_resnet_50_no_timm", "hf_detr_resnet_50_panoptic_main_timm",
+    "hf_detr_resnet_50_panoptic_no_timm", "hf_dino_vits16", "hf_dinov2_base", "hf_dinov2_small",
     "hf_mask2former_swin_tiny_coco_instance", "hf_mask2former_swin_tiny_coco_panoptic", "hf_resnet_50",
     "hf_swin_base_patch4_window7_224", "hf_swin_tiny_patch4_window7_224", "hf_vit_base_patch16_224",
-    "hf_vit_large_patch16_224", "ms_swin_tiny_patch4_window7_224", "timm_deit_base_distilled_patch16_224",
-    "timm_resnet50", "timm_swin_tiny_patch4_window7_224", "timm_vit_base_patch16_224", "timm_vit_large_patch16_224",
-    "tv_alexnet", "tv_fasterrcnn_resnet50_fpn", "tv_fasterrcnn_resnet50_fpn_published", "tv_fcn_resnet50",
-    "tv_maskrcnn_resnet50_fpn", "tv_maskrcnn_resnet50_fpn_published", "tv_resnet18", "tv_resnet50", "tv_swin_t",
-    "tv_vgg11", "tv_vgg16", "tv_vgg16_bn", "tv_vgg19_bn", "tv_vit_b_16",
+    "hf_vit_hybrid_base_bit_384", "hf_vit_large_patch16_224", "hf_vit_mae_base", "hf_vivit_b_16x2_kinetics400",
+    "ms_swin_tiny_patch4_window7_224", "openai_clip_rn50", "openai_clip_vit_b_32",
+    "timm_deit_base_distilled_patch16_224", "timm_resnet50", "timm_swin_tiny_patch4_window7_224",
+    "timm_vit_base_patch14_dinov2", "timm_vit_base_patch16_224", "timm_vit_base_r50_s16_384",
+    "timm_vit_large_patch16_224", "tv_alexnet", "tv_fasterrcnn_resnet50_fpn",
+    "tv_fasterrcnn_resnet50_fpn_published", "tv_fcn_resnet50", "tv_maskrcnn_resnet50_fpn",
+    "tv_maskrcnn_resnet50_fpn_published", "tv_resnet18", "tv_resnet50", "tv_swin_t", "tv_vgg11", "tv_vgg16",
+    "tv_vgg16_bn", "tv_vgg19_bn", "tv_vit_b_16",
 )  # fmt: skip
 
 
@@ -33,7 +37,9 @@ def read(path):
 
 
 def main(folder):
-    lists = {name: read(Path(folder) / f"{name}_keys.txt") for name in NAMES}
+    kept = json.loads(gzip.decompress(FILE.read_bytes()))
+    paths = {name: Path(folder) / f"{name}_keys.txt" for name in NAMES}
+    lists = {name: read(path) if path.exists() else kept[name] for name, path in paths.items()}
     text = json.dumps(lists, separators=(",", ":"))
     FILE.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     print(f"{len(lists)} lists, {FILE.stat().st_size / 1024:.0f} KB: {FILE}")

@@ -46,17 +46,28 @@ MASK2FORMER = {
     "architectures": ["Mask2FormerForUniversalSegmentation"],
     "backbone_config": {**SWIN_T, **STAGES},
 }
+DINOV2 = {"model_type": "dinov2", "architectures": ["Dinov2Model"], "image_size": 518, "patch_size": 14}
 VIT_L = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 # What config.json says, as far as it matters here. Authors' files have none: it is read off the shapes.
 CONFIGS = {
     "hf_vit_base_patch16_224": {"model_type": "vit", "num_labels": 1000},
     "hf_vit_large_patch16_224": {"model_type": "vit", "num_labels": 1000, **VIT_L},
+    "hf_clip_vit_base_patch32": {"model_type": "clip"},
+    "hf_vit_mae_base": {"model_type": "vit_mae", "architectures": ["ViTMAEForPreTraining"]},
     "hf_dino_vits16": {
         "model_type": "vit",
         "architectures": ["ViTModel"],
         "hidden_size": 384,
         "num_attention_heads": 6,
         "intermediate_size": 1536,
+    },
+    "hf_dinov2_base": DINOV2,
+    "hf_dinov2_small": {**DINOV2, "hidden_size": 384, "num_attention_heads": 6},
+    "hf_vit_hybrid_base_bit_384": {"model_type": "vit-hybrid", "image_size": 384, "num_labels": 1000},
+    "hf_vivit_b_16x2_kinetics400": {
+        "model_type": "vivit",
+        "architectures": ["VivitForVideoClassification"],
+        "num_labels": 400,
     },
     "hf_deit_base_distilled_patch16_224": {"model_type": "deit", "num_labels": 1000},
     "hf_resnet_50": {"model_type": "resnet", "num_labels": 1000},
@@ -69,8 +80,11 @@ CONFIGS = {
     "hf_mask2former_swin_tiny_coco_instance": {**MASK2FORMER, "num_labels": 80},
     "hf_mask2former_swin_tiny_coco_panoptic": {**MASK2FORMER, "num_labels": 133},
 }
-# Its shapes are also those of MoCo v3's ViT-S, which has twice as many heads: without a config.json it is refused.
-CONFIGS["fb_dino_vits16"] = CONFIGS["hf_dino_vits16"]
+# What a short config.json says of files whose names do not tell which model it is. The rest is read off the shapes.
+SHORT = {
+    "fb_dino_vits16": {"architecture": "dino_vits16"},
+    "timm_vit_base_patch14_dinov2": {"architecture": "vit_base_patch14_dinov2"},
+}
 # What is in published files and not loaded, by the last piece of its name: computed again here.
 SWIN_BUFFERS = {"relative_position_index"}
 RECOMPUTED = {
@@ -90,11 +104,18 @@ TWINS = {
 }
 
 
+def described(name, shapes):
+    """The config of an authors' file, as `from_pretrained` completes it."""
+    given = SHORT.get(name, {})
+    found = (family.infer(shapes, given) for family in folders.families() if family.infer)
+    return {**next(config for config in found if config), **given}
+
+
 def opened(name):
     """(model, family, stored) of a list, as if its arrays lay in a folder."""
     shapes = {n: tuple(shape) for n, shape in LISTS[name]["shapes"].items()}
     stored = {n: Stored(Path(name), shape, "F32") for n, shape in shapes.items()}
-    config = CONFIGS.get(name) or folders._config(Path("nowhere"), shapes)
+    config = CONFIGS.get(name) or described(name, shapes)
     family = folders._family(Path(name), config)
     with init.skip_init():
         return family.build(config), family, stored

@@ -71,6 +71,10 @@ def test_a_normalised_code_gives_the_last_row_and_column_a_full_turn():
             lambda: resize_position_table(np.zeros((5, 3)), (2, 2), (3, 3)),
             "resize_position_table: table must be",
         ),
+        (
+            lambda: resize_position_table(np.zeros((1, 5, 3)), (2, 2), (3, 3), offset=1.0),
+            "resize_position_table: offset must be at least 0 and below 1, got 1.0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):
@@ -93,6 +97,22 @@ def test_prefix_codes_stay_and_patches_are_interpolated(prefix):
     grid = table[:, prefix:].reshape(1, 2, 3, 4).transpose(0, 3, 1, 2)
     expected = mv.ops.interpolate(grid, size=(4, 5), mode="bicubic").transpose(0, 2, 3, 1).reshape(1, 20, 4)
     np.testing.assert_array_equal(new[:, prefix:], expected)
+
+
+def test_an_offset_moves_the_sample_points_and_antialias_reads_every_code():
+    rows = np.arange(8.0)
+    table = np.broadcast_to(rows[:, None, None], (8, 4, 1)).reshape(1, 32, 1)  # a code is its row's number
+    new = resize_position_table(table, (8, 4), (4, 4), 0, mode="bilinear", offset=0.1)
+    places = (np.arange(4) + 0.5) * 8 / 4.1 - 0.5
+    np.testing.assert_allclose(new.reshape(4, 4)[:, 0], places)
+    spike = np.zeros((1, 16, 1))
+    spike[0, 3] = 1  # between the sample points, were it not for antialias
+    shrink = lambda antialias: resize_position_table(  # noqa: E731
+        spike, (16, 1), (2, 1), 0, mode="bilinear", antialias=antialias
+    )
+    assert shrink(True).any() and not shrink(False)[0, 1].any()
+    same = resize_position_table(table, (8, 4), (8, 4), 0, offset=0.1, antialias=True)
+    assert same is table
 
 
 def test_a_constant_table_stays_constant_and_gradients_flow():
