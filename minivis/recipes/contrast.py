@@ -55,7 +55,7 @@ def learn(out, seed, start="pixels", factor=None, batch=64, same_ground=False, t
         backbone, _ = _shapes.trunk(out, clip_shapes.TRUNK_STEPS, np.random.default_rng(0), True, 0)
     model = clip_shapes.small_clip(backbone, rng)
     steps = max(1, PICTURES // batch)
-    loss = clip_shapes.contrast_and_textures if textures else clip_shapes.contrast
+    loss = clip_shapes.caption_and_texture_loss if textures else clip_shapes.caption_loss
     if factor is not None:
         loss = functools.partial(_fixed, scale=math.log(factor))
     schedule = optim.one_cycle(steps, warmup=0.1)

@@ -53,7 +53,7 @@ def test_the_question_of_textures_is_asked_of_four_captions():
     drawn = scenes(4)
     batch = stack([drawn[i] for i in range(4)])
     with mv.no_grad():
-        more = clip_shapes.contrast_and_textures(model, *batch) - clip_shapes.contrast(model, *batch)
+        more = clip_shapes.caption_and_texture_loss(model, *batch) - clip_shapes.caption_loss(model, *batch)
     assert float(more) == pytest.approx(math.log(4), abs=0.03)
 
 
@@ -73,7 +73,7 @@ def test_a_small_training_learns_the_captions_it_sees(seed):
     drawn = scenes(8, seed)
     batches = DataLoader([drawn[i] for i in range(8)], 8, rng=rng, collate=stack)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=2e-3, betas=(0.9, 0.98))
-    history = fit(model, batches, clip_shapes.contrast, optimizer, 16, clip=1.0, every=1)
+    history = fit(model, batches, clip_shapes.caption_loss, optimizer, 16, clip=1.0, every=1)
     assert history["loss"][-1] < 0.6 * history["loss"][0]
 
 
