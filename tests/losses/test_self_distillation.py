@@ -135,3 +135,9 @@ def test_the_same_on_a_device(device):
     assert float(loss.numpy()) == pytest.approx(float(dino_loss(student, teacher, centre, crops=3)))
     moved = update_centre(there[2], there[1])
     assert np.allclose(np.asarray(Tensor(moved).numpy()), update_centre(centre, teacher))
+
+
+def test_everything_may_be_a_tensor():
+    arrays = scores(6, 4), scores(4, 4, seed=1), scores(4, seed=2)
+    loss = dino_loss(*map(Tensor, arrays), crops=3)
+    assert float(loss.numpy()) == pytest.approx(float(dino_loss(*arrays, crops=3)))
