@@ -98,7 +98,10 @@ def test_the_shipped_teacher_is_as_good_as_its_card_says():
     said = card["360 held-out digits"]
     assert found == pytest.approx(said, rel=0.02, abs=0.006)
     assert found["value"] >= 0.5
-    assert found["linear"] > card["compared with"]["a random encoder"]["linear"]
+    chance = list(card["compared with"]["random encoders, by seed"].values())
+    assert found["linear"] > max(one["linear"] for one in chance)
+    # a mask of 60 % of the tokens, which an even attention needs, cannot cover the fifth with ink any better
+    assert max(one["Jaccard"] for one in chance) < 0.4
     K = model.config["K"]
     assert found["entropy of the mean"] >= 0.6 * np.log(K)  # not one answer for all
     assert found["entropy"] <= found["entropy of the mean"] - 0.5  # and not all answers for each
