@@ -55,7 +55,7 @@ def hide(out, seed, ratio):
     rng = np.random.default_rng(seed)
     model = mae_shapes.small_mae(rng, ratio or 0.75)
     if ratio:
-        mae_shapes.train(model, _pool(), rng, STEPS)
+        mae_shapes.train(model, _pool(), rng, STEPS, lr=2e-3)
     found = mae_shapes.measured(model.eval(), HELD_OUT)
     errors = {"error": found["error"], "harmonic": found["harmonic"]}
     return {**errors, **mae_shapes.probes(mae_shapes.of_encoder(model))}
@@ -67,7 +67,7 @@ def about():
         "steps": STEPS,
         "training pictures": f"{SCENES} scenes of the train split, 64 a step, each second one mirrored",
         "metrics": f"errors on {HELD_OUT} held-out scenes; linear classifiers on 1500 scenes, their accuracy on 500 others",
-        "optimiser": "AdamW as in the recipe mae-shapes",
+        "optimiser": "AdamW, learning rate 2e-3, 40 steps of warm-up, cosine, decay 0.05, gradients clipped at 1",
     }
 
 

@@ -30,10 +30,10 @@ def test_two_seeds_learn(tmp_path, capsys, quick):
     weights = {}
     for seed in (1, 2):
         out = tmp_path / str(seed)
-        assert cli.main(["train", "mae-shapes", "--steps", "60", "--seed", str(seed), "--out", str(out)]) == 0
+        assert cli.main(["train", "mae-shapes", "--steps", "40", "--seed", str(seed), "--out", str(out)]) == 0
         assert capsys.readouterr().out.startswith("held-out fall")
         metrics = json.loads((out / "metrics.json").read_text())
-        assert (metrics["seed"], metrics["steps"], metrics["recipe"]) == (seed, 60, "mae-shapes")
+        assert (metrics["seed"], metrics["steps"], metrics["recipe"]) == (seed, 40, "mae-shapes")
         losses = json.loads((out / train.HISTORY).read_text())["loss"]
         assert np.mean(losses[-3:]) < 0.8 * losses[0]
         weights[seed] = mv.load(out).state_dict()
