@@ -70,7 +70,7 @@ def some(names, limit=3):
 # Writing
 
 
-def make_folder(folder):
+def make_folder(folder, who="save"):
     """Make a folder if it does not exist, and check now, before hours of training, that it can be written to."""
     folder = as_path(folder)
     try:
@@ -79,7 +79,7 @@ def make_folder(folder):
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise named(error, f"save: cannot write to the folder {folder}: {error.strerror}") from error
+        raise named(error, f"{who}: cannot write to the folder {folder}: {error.strerror}") from error
     return folder
 
 

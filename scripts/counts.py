@@ -30,6 +30,8 @@ WORDS = (
     "ten",
     "eleven",
     "twelve",
+    "thirteen",
+    "fourteen",
 )
 
 

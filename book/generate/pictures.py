@@ -23,6 +23,7 @@ PICTURES = [
     ),
     ("07_transformer", "The Transformer: encoder and decoder", "slide:C/126-masked-self-attention"),
     ("08_vit", "The Vision Transformer, and where it looks", "slide:H/10-attention-finds-the-object"),
+    ("09_masked_modelling", "Masked modelling: words and patches are hidden", "slide:C/125-masked-modelling"),
     ("10_swin", "Swin: attention in shifted windows", "slide:A/46-shifted-windows"),
     ("13_vivit", "ViViT: transformers for films", "slide:A/109-four-variants"),
     ("14_detection", "Detection before transformers: Faster R-CNN and YOLO", "slide:Z/44-yolo"),

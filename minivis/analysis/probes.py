@@ -58,9 +58,8 @@ def linear_probe(train, train_labels, test, test_labels, decay=1e-3):
         raise ValueError(f"linear_probe: decay must be above 0, got {decay}")
     mean, std = train.mean(axis=0), train.std(axis=0)
     std = np.where(std > 0, std, 1)
-    train, test = (
-        np.c_[(x - mean) / std, np.ones(len(x))] for x in (train, test)
-    )  # the last column is the bias's
+    # the last column is the bias's
+    train, test = (np.c_[(x - mean) / std, np.ones(len(x))] for x in (train, test))
     one_hot = np.eye(len(classes))[targets]  # (N, K)
 
     def loss(flat):

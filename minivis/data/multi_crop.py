@@ -102,7 +102,8 @@ class RandomResizedCrop:
         for _ in range(10):
             area = rng.uniform(*self.scale) * height * width
             ratio = np.exp(rng.uniform(low, high))
-            w, h = round(float(np.sqrt(area * ratio))), round(float(np.sqrt(area / ratio)))
+            w = round(float(np.sqrt(area * ratio)))
+            h = round(float(np.sqrt(area / ratio)))
             if 0 < w <= width and 0 < h <= height:
                 left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
                 return left, top, left + w, top + h

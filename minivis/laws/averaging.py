@@ -100,7 +100,8 @@ ema.agrees(
 )
 def _many(f, case):
     """After n steps with one student, m to the power of n is left of the first teacher."""
-    steps, teacher = 30, case["teacher"]
+    steps = 30
+    teacher = case["teacher"]
     for _ in range(steps):
         teacher = f(case.replace(teacher=teacher))
     left = case["m"] ** steps

@@ -91,7 +91,8 @@ def _call(draw, crops, student, teacher, **options):
 def _alike(draw, crops=None, **options):
     crops = integer(draw, 2, 4) if crops is None else crops
     K = integer(draw, 2, 4)
-    student, teacher = normals(draw, (1, K)), _sure(draw, 1, K, 4.0)
+    student = normals(draw, (1, K))
+    teacher = _sure(draw, 1, K, 4.0)
     return _call(draw, crops, student.repeat(crops, 0), teacher.repeat(2, 0), **options)
 
 
@@ -113,7 +114,8 @@ def _small_views(draw):
 
 
 def _same_pictures(draw):
-    case, B = _alike(draw), integer(draw, 2, 4)
+    case = _alike(draw)
+    B = integer(draw, 2, 4)
     return {**case, "student": case["student"].repeat(B, 0), "teacher": case["teacher"].repeat(B, 0)}
 
 
@@ -152,7 +154,8 @@ def _simplest(draw):
 def _anything(draw, scales=(1, 0.3, 30)):
     K, B, crops = integer(draw, 1, 6), integer(draw, 1, 4), integer(draw, 2, 6)
     scale = choose(draw, *scales)
-    student, teacher = normals(draw, (crops * B, K), scale), normals(draw, (2 * B, K), choose(draw, 1, 0.1))
+    student = normals(draw, (crops * B, K), scale)
+    teacher = normals(draw, (2 * B, K), choose(draw, 1, 0.1))
     options = {
         "student_temp": choose(draw, 0.1, 0.1, 0.5, 1.0),
         "teacher_temp": choose(draw, 0.04, 0.04, 0.07, 0.5),
@@ -197,7 +200,8 @@ def _terms(chosen, count=None):
 
 def _by_picture(call):
     """The rows taken as picture after picture."""
-    K, crops = call["student"].shape[1], call["crops"]
+    K = call["student"].shape[1]
+    crops = call["crops"]
 
     def turned(x, views):
         return x.reshape(-1, views, K).transpose(1, 0, 2).reshape(x.shape)
@@ -304,7 +308,8 @@ dino_loss.agrees(
 )
 def _permuted(f, case):
     """Another order of the pictures, the same in all views, changes nothing."""
-    K, B = case["student"].shape[1], len(case["teacher"]) // 2
+    K = case["student"].shape[1]
+    B = len(case["teacher"]) // 2
     student, teacher = (
         np.roll(case[n].reshape(-1, B, K), 1, axis=1).reshape(-1, K) for n in ("student", "teacher")
     )

@@ -14,6 +14,8 @@ from minivis.precision import rounded, widened
 
 __all__ = ["clip_loss"]
 
+LARGEST_EXPONENT = 709  # exp of more is no float
+
 
 @named
 def clip_loss(image_features, text_features, logit_scale, same=None):
@@ -47,7 +49,8 @@ def clip_loss(image_features, text_features, logit_scale, same=None):
     Raises
     ------
     ValueError
-        If the features are not (N, E) alike, there is no pair, or ``same`` is not (N, N) with True for every pair.
+        If the features are not (N, E) alike, there is no pair, ``logit_scale`` is more than one number or too large, or
+        ``same`` is not (N, N) with True for every pair.
     TypeError
         If features are not floating-point.
 
@@ -67,7 +70,8 @@ def clip_loss(image_features, text_features, logit_scale, same=None):
     >>> clip_loss(np.eye(2), np.eye(2), 0.0).round(6)  # two orthogonal pairs: ln(1 + 1 / e)
     np.float64(0.313262)
     """
-    _check(image_features, text_features, same)
+    same = same.data if isinstance(same, Tensor) else same
+    _check(image_features, text_features, logit_scale, same)
     u, v = ops.normalize(widened(image_features)), ops.normalize(widened(text_features))
     factor = math.exp(logit_scale) if isinstance(logit_scale, int | float) else ops.exp(widened(logit_scale))
     logits = factor * (u @ v.T)  # (N, N)
@@ -85,13 +89,20 @@ def _row_by_row(logits, same):
     return ops.sum(ops.log_softmax(logits, axis=1) * -target.astype(logits.dtype)) / len(logits)
 
 
-def _check(image_features, text_features, same):
+def _check(image_features, text_features, logit_scale, same):
     for name, features in [("image_features", image_features), ("text_features", text_features)]:
         if features.dtype.kind != "f":
             raise TypeError(f"{name} must be floating-point, got {features.dtype.name}")
     shape = tuple(image_features.shape)
     if len(shape) != 2 or shape != tuple(text_features.shape) or not shape[0]:
         raise ValueError("image_features and text_features must be (N, E) alike, with at least one pair")
+    if isinstance(logit_scale, int | float):
+        if logit_scale > LARGEST_EXPONENT:
+            raise ValueError(
+                f"logit_scale is the logarithm of the factor, and exp({logit_scale:g}) is too large"
+            )
+    elif logit_scale.size != 1:
+        raise ValueError("logit_scale must be one number")
     if same is None:
         return
     if same.dtype != bool or tuple(same.shape) != (shape[0], shape[0]):

@@ -6,6 +6,7 @@ Not here: hiding patches of a picture (MAE), the network that predicts (models/b
 import numpy as np
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.complaints import named
 
 __all__ = ["mask_tokens", "mlm_loss"]
@@ -47,9 +48,9 @@ def mask_tokens(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
     Raises
     ------
     ValueError
-        If ``rate`` is not a probability, or a number is none of a word.
+        If ``rate`` is not a probability, a number is none of a word, or the dtype of ``ids`` has no room for all words.
     TypeError
-        If ``ids`` are not integers.
+        If ``ids``, ``vocabulary`` or ``mask_id`` are not integers, or ``rng`` is no generator.
 
     Notes
     -----
@@ -71,8 +72,18 @@ def mask_tokens(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
     ids = np.array(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"mask_tokens: ids must be integers, got {ids.dtype.name}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"mask_tokens: rng must be a numpy.random.Generator, got {type(rng).__name__}")
     if not 0 <= rate <= 1:
         raise ValueError(f"mask_tokens: rate must lie in 0 to 1, got {rate}")
+    if not hasattr(vocabulary, "__index__") or not hasattr(mask_id, "__index__"):
+        raise TypeError(
+            f"mask_tokens: vocabulary and mask_id must be whole numbers, got {vocabulary!r} and {mask_id!r}"
+        )
+    if vocabulary - 1 > np.iinfo(ids.dtype).max:  # a drawn word would become another one
+        raise ValueError(
+            f"mask_tokens: {ids.dtype.name} has no room for {vocabulary} words, use int64 for ids"
+        )
     everything = np.concatenate([ids.ravel(), [mask_id]])
     if everything.min() < 0 or everything.max() >= vocabulary:
         raise ValueError(
@@ -132,6 +143,7 @@ def mlm_loss(logits, targets, chosen):
     >>> round(float(mlm_loss(logits, np.array([0, 0]), np.array([False, True]))), 4)  # -ln 0.25
     1.3863
     """
+    targets, chosen = (x.data if isinstance(x, Tensor) else x for x in (targets, chosen))
     if logits.shape[:-1] != targets.shape or chosen.shape != targets.shape:
         raise ValueError("logits must be (..., V), targets and chosen (...)")
     if chosen.dtype.kind != "b":

@@ -29,8 +29,8 @@ def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.
         s: answers to all views, view after view: the B pictures of the first, then those of the second, ...
     teacher : ndarray or Tensor, shape (G B, K)
         t: answers to the first G views, in the same order. It gets no gradient.
-    centre : ndarray, shape (K,)
-        c, see `update_centre`.
+    centre : ndarray or Tensor, shape (K,)
+        c, see `update_centre`. It gets no gradient.
     crops : int
         V, how many views of each picture the student saw.
     student_temp, teacher_temp : float, defaults 0.1 and 0.04
@@ -65,15 +65,15 @@ def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.
     >>> round(float(dino_loss(student, teacher, np.zeros(4), crops=3)), 4), round(float(np.log(4)), 4)
     (1.3863, 1.3863)
     """
+    centre = centre.data if isinstance(centre, Tensor) else centre
     B, G = _check(student, teacher, centre, crops, student_temp, teacher_temp)
     K = student.shape[1]
     answers = teacher.data if isinstance(teacher, Tensor) else teacher
     answers = ops.softmax((widened(answers) - widened(centre)) / teacher_temp, axis=-1).reshape(G, B, K)
     nothing = 0 * answers[0]  # (B, K)
+    # for each view the sum of the answers to the others
     targets = [sum((answers[i] for i in range(G) if i != v), nothing) for v in range(crops)]
-    targets = namespace(answers).stack(
-        targets
-    )  # (V, B, K): for each view the sum of the answers to the others
+    targets = namespace(answers).stack(targets)  # (V, B, K)
     logs = ops.log_softmax(widened(student) / student_temp, axis=-1).reshape(crops, B, K)
     loss = -ops.sum(targets * logs) / (B * G * (crops - 1))
     return loss.astype(student.dtype)
@@ -114,7 +114,7 @@ def update_centre(centre, teacher, momentum=0.9):
 
     Parameters
     ----------
-    centre : ndarray, shape (K,)
+    centre : ndarray or Tensor, shape (K,)
         c; zeros at first.
     teacher : ndarray or Tensor, shape (n, K)
         The teacher's answers to all its views of the batch, without softmax.

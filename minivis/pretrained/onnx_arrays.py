@@ -148,7 +148,7 @@ def _array(content):
             # one whole number, or all of them packed into one field
             shape += [value] if isinstance(value, int) else _wholes(value)
         elif number == TENSOR_KIND:
-            kind = value
+            kind = _number(value)
         elif number == TENSOR_NAME:
             name = _text(value)
         elif number == TENSOR_RAW:
@@ -221,6 +221,12 @@ def _wholes(content):
 def _part(value):
     if isinstance(value, int):
         raise ValueError("a number stands where a message is expected")
+    return value
+
+
+def _number(value):
+    if not isinstance(value, int):
+        raise ValueError("bytes stand where a number is expected")
     return value
 
 

@@ -16,7 +16,17 @@ from minivis.models import CLIP, CLIPTextEncoder, FoldedMaps, ViT
 from minivis.recipes import _shapes
 from minivis.train import fit
 
-__all__ = ["ATTRIBUTES", "captions", "encoded", "measure", "run", "same_captions", "small_clip", "zero_shot"]
+__all__ = [
+    "ATTRIBUTES",
+    "captions",
+    "encoded",
+    "ensembles",
+    "measure",
+    "run",
+    "same_captions",
+    "small_clip",
+    "zero_shot",
+]
 
 STEPS = 1500
 TRUNK_STEPS = 1500
@@ -59,12 +69,10 @@ def same_ground(samples):
     time. Among pictures of one ground, shape and texture have to be looked at.
     """
     images, tokens = stack(samples)
-    grounds = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1) @ np.array(
-        [1, 2, 4]
-    )  # (DRAWN,)
-    first = {
-        ground: number for number, ground in reversed(list(enumerate(grounds)))
-    }  # where a ground comes first
+    has = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1)  # (DRAWN, 3)
+    grounds = has @ np.array([1, 2, 4])
+    # where a ground comes first
+    first = {ground: number for number, ground in reversed(list(enumerate(grounds)))}
     order = sorted(range(len(grounds)), key=lambda i: (first[grounds[i]], i))
     chosen = order[: max(2, len(order) * BATCH // DRAWN)]
     return images[chosen], tokens[chosen]
@@ -75,13 +83,13 @@ def same_captions(tokens):
     return (tokens[:, None] == tokens).all(axis=-1)
 
 
-def contrast(model, images, tokens):
+def caption_loss(model, images, tokens):
     """CLIP's loss of a batch; captions that occur twice share their targets."""
     u, v = model.encode_image(images), model.encode_text(tokens)
     return clip_loss(u, v, model.logit_scale, same=same_captions(tokens))
 
 
-def contrast_and_textures(model, images, tokens):
+def caption_and_texture_loss(model, images, tokens):
     """CLIP's loss, and one question more for each picture: which of four captions that differ in the texture alone is its own.
 
     In CLIP's loss the texture hardly counts, because other words tell most captions of a batch apart.
@@ -211,6 +219,45 @@ def _words(model, u, tokens):
     return averaged | by_nearest
 
 
+def ensembles(model, sizes=(1, 4, 16), count=500, draws=8):
+    """How many words are right if each is the mean of few captions, and of all that contain it.
+
+    Parameters
+    ----------
+    model : CLIP
+        A model of this recipe.
+    sizes : sequence of int, default (1, 4, 16)
+        How many captions of each word, drawn at random.
+    count : int, default 500
+        How many scenes of the validation split.
+    draws : int, default 8
+        How often captions are drawn; the result is the mean.
+
+    Returns
+    -------
+    dict of str to dict
+        ``found[attribute][size]``: the share of right words; the size ``"all"`` comes last.
+    """
+    scenes = _shapes.fresh_scenes(count, split="validation", objects=1, sample=with_caption)
+    batches = list(DataLoader(scenes, GROUP))
+    with no_grad():
+        u = np.concatenate([model.encode_image(images).numpy() for images, _ in batches])
+    tokens = np.concatenate([tokens for _, tokens in batches])
+    rng = np.random.default_rng(0)
+    found = {}
+    for attribute, words in ATTRIBUTES.items():
+        with_word = [[text for text in captions() if word in text.split()] for word in words]
+        found[attribute] = {}
+        for size in (*sizes, "all"):
+            shares = []
+            for _ in range(1 if size == "all" else draws):
+                texts = [t for same in with_word for t in (same if size == "all" else rng.choice(same, size))]
+                named = (u @ zero_shot(model, attribute, texts).numpy().T).argmax(axis=1)
+                shares.append(np.mean(named == which_word(tokens, attribute)))
+            found[attribute][str(size)] = float(np.mean(shares))
+    return found
+
+
 def which_word(tokens, attribute):
     """Which word of an attribute each caption (N, L) contains: a number for each, (N,)."""
     return (tokens[:, :, None] == TOKENIZER.ids(ATTRIBUTES[attribute])).any(axis=1).argmax(axis=1)
@@ -240,6 +287,6 @@ def run(out, seed=0, steps=STEPS, resume=False):
     batches = _shapes.loader(steps, DRAWN, rng, seed, with_caption, same_ground, objects=1)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     after = {"after_step": lambda model, step: model.limit_scale()}
-    history = fit(model, batches, contrast_and_textures, optimizer, steps, clip=1.0, **after, **keep)
+    history = fit(model, batches, caption_and_texture_loss, optimizer, steps, clip=1.0, **after, **keep)
     seconds = {"backbone": before, "captions": history["seconds"][-1]}
     return _shapes.write_report(model, out, "retrieval", measure(model), seconds, steps=steps, **facts)

@@ -11,9 +11,9 @@ import numpy as np
 
 from minivis import analysis, ops, storage
 from minivis.data import shapes
-from minivis.recipes import _studies, dino_digits
+from minivis.recipes import dino_digits
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
@@ -60,7 +60,8 @@ def on_digits(out, seed, centre_momentum=0.9, teacher_temp=0.04, momentum=dino_d
         rng, small=False, centre_momentum=centre_momentum, teacher_temp=teacher_temp
     )
     images, labels = dino_digits.pictures("train", 1)
-    shown, known = images[:SHOWN], images[-KNOWN:]
+    shown = images[:SHOWN]
+    known = images[-KNOWN:]
 
     def evaluate(model):
         likely = dino_digits.answers(model.teacher, shown, model.centre, teacher_temp)
@@ -98,7 +99,8 @@ def on_scenes(out, seed):
     rng = np.random.default_rng(seed)
     model = dino_digits.small_dino(rng, channels=3, small=False)
     images, colours, labels = coloured(CROPS + SHOWN + KNOWN, seed=seed)
-    shown, known = slice(CROPS, CROPS + SHOWN), slice(CROPS + SHOWN, None)
+    shown = slice(CROPS, CROPS + SHOWN)
+    known = slice(CROPS + SHOWN, None)
 
     def evaluate(model):
         found, voting = (dino_digits.features(model.teacher.backbone, images[x]) for x in (shown, known))
@@ -135,24 +137,3 @@ CHOICES = {
     },
     "scenes": {"whole": (on_scenes, {})},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 to 2 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

@@ -34,7 +34,7 @@ def factorised_attention(x, space, time, order="space_time"):
     Raises
     ------
     ValueError
-        If the tokens are not (B, T, N, D), or the order is unknown.
+        If the tokens are not (B, T, N, D), ``space`` or ``time`` changes their shape, or the order is unknown.
 
     Notes
     -----
@@ -58,11 +58,18 @@ def factorised_attention(x, space, time, order="space_time"):
     _check("factorised_attention", x, 4, "(B, T, N, D)", order)
     for axis in order.split("_"):
         if axis == "space":
-            x = x + space(x)  # (B, T, N, D): the tokens of a frame
+            x = x + _of_one_shape("space", space(x), x)  # (B, T, N, D): the tokens of a frame
         else:
             x = _swap(x)  # (B, N, T, D): the tokens of a place
-            x = _swap(x + time(x))  # (B, T, N, D)
+            x = _swap(x + _of_one_shape("time", time(x), x))  # (B, T, N, D)
     return x
+
+
+def _of_one_shape(name, y, x):
+    """The result of an attention; anything else would be broadcast without a word."""
+    if y.shape != x.shape:
+        raise ValueError(f"{name} must keep the shape of its tokens, {tuple(x.shape)}, got {tuple(y.shape)}")
+    return y
 
 
 def _swap(x):
@@ -118,7 +125,7 @@ def factorised_heads(query, key, value, order="space_time"):
     h = query.shape[3]
     if h % 2:
         raise ValueError(
-            f"factorised_heads: half of the heads look at each axis, so {h} heads are odd by one"
+            f"factorised_heads: half of the heads are for space and half for time, so their number must be even, got {h}"
         )
     halves = slice(None, h // 2), slice(h // 2, None)
     found = []

@@ -4,8 +4,10 @@ Not here: the model (models/mae.py), its loss (losses/masked_modelling.py), mask
 """
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.backend import namespace
 from minivis.complaints import named
+from minivis.debugging import may_read
 
 __all__ = ["random_masking", "restore_tokens"]
 
@@ -15,7 +17,7 @@ def random_masking(tokens, ratio, noise):
     """Keep a random part of the tokens of each image, and remember where each token stood.
 
     Every token has a random number, its noise. The tokens with the smallest noise are kept, in the order of their noise;
-    all others are hidden. So each image keeps exactly the same number of tokens, N - N ratio rounded down, and its tokens
+    all others are hidden. So each image keeps exactly the same number of tokens, N (1 - ratio) rounded down, and its tokens
     can still be stacked in one array.
 
     Parameters
@@ -44,7 +46,8 @@ def random_masking(tokens, ratio, noise):
     Notes
     -----
     Differentiable in ``tokens``. `restore_tokens` is the way back. To sort once gives the token at each rank, to sort this
-    order again gives the rank of each token.
+    order again gives the rank of each token. K is computed in floating point, as in the published code: of 10 tokens and a
+    ratio of 0.9 none is kept, because 1 - 0.9 is slightly less than 0.1 there.
 
     References
     ----------
@@ -59,6 +62,7 @@ def random_masking(tokens, ratio, noise):
     >>> kept.ravel(), mask, ids_restore
     (array([40., 20.]), array([[ True, False,  True, False]]), array([[3, 1, 2, 0]]))
     """
+    noise = noise.data if isinstance(noise, Tensor) else noise
     if tokens.ndim != 3 or tuple(noise.shape) != tuple(tokens.shape[:2]):
         raise ValueError("tokens must be (B, N, D) and noise (B, N)")
     if not 0 <= ratio < 1:
@@ -95,7 +99,9 @@ def restore_tokens(kept, mask_token, ids_restore):
     ValueError
         If the shapes do not fit.
     IndexError
-        If a rank is out of range.
+        If a rank is not one of 0 to N - 1.
+    TypeError
+        If the ranks are not integers.
 
     Notes
     -----
@@ -112,12 +118,19 @@ def restore_tokens(kept, mask_token, ids_restore):
     >>> restore_tokens(kept, np.array([-1.0]), np.array([[3, 1, 2, 0]])).ravel()
     array([-1., 20., -1., 40.])
     """
+    ids_restore = ids_restore.data if isinstance(ids_restore, Tensor) else ids_restore
     if kept.ndim != 3 or ids_restore.ndim != 2 or ids_restore.shape[0] != kept.shape[0]:
         raise ValueError("kept must be (B, K, D) and ids_restore (B, N)")
     B, K, D = kept.shape
     N = ids_restore.shape[1]
     if mask_token.size != D or mask_token.shape[-1] != D or K > N:
         raise ValueError("mask_token must be (D,), and not more tokens kept than there are places")
+    if ids_restore.dtype.kind not in "iu":
+        raise TypeError(f"ids_restore must be integers, got {ids_restore.dtype.name}")
+    if may_read(ids_restore) and ids_restore.size and not 0 <= ids_restore.min() <= ids_restore.max() < N:
+        raise IndexError(
+            f"ids_restore must be ranks, 0 to {N - 1}, got {ids_restore.min()} to {ids_restore.max()}"
+        )
     hidden = ops.broadcast_to(ops.reshape(mask_token, (1, 1, D)), (B, N - K, D))
     everything = ops.concatenate([kept, hidden], axis=1)  # (B, N, D), by rank
     return everything[namespace(ids_restore).arange(B)[:, None], ids_restore]

@@ -4,6 +4,7 @@ Not here: attention in space and time (factorised.py), the models (models/vivit.
 """
 
 from minivis import ops
+from minivis.autograd import Tensor
 from minivis.complaints import named
 
 __all__ = ["central_frame_kernel", "inflated_kernel", "tubelet_embed", "uniform_frames"]
@@ -67,6 +68,8 @@ def _check(video, weight, bias):
             f"tubelet_embed: video must be (B, T, C, H, W), weight (D, C, t, P, P) and bias (D,) {shapes}"
         )
     _, T, C, H, W = video.shape
+    if 0 in weight.shape[2:]:
+        raise ValueError(f"tubelet_embed: a tubelet must have at least one frame and one pixel {shapes}")
     if weight.shape[1] != C:
         raise ValueError(
             f"tubelet_embed: video has C={C} channels but weight expects C={weight.shape[1]} {shapes}"
@@ -78,6 +81,7 @@ def _check(video, weight, bias):
         )
 
 
+@named
 def uniform_frames(video, count):
     """Pick frames at equal distances: the middle one of each of ``count`` equal parts of a film.
 
@@ -125,6 +129,7 @@ def uniform_frames(video, count):
     return video[:, [(2 * k + 1) * T // (2 * count) for k in range(count)]]
 
 
+@named
 def central_frame_kernel(weight, frames):
     """A kernel for tubelets that looks at one frame only, with the kernel of an image model: zeros at all other frames.
 
@@ -132,7 +137,7 @@ def central_frame_kernel(weight, frames):
 
     Parameters
     ----------
-    weight : ndarray, shape (D, C, P, P)
+    weight : ndarray or Tensor, shape (D, C, P, P)
         Kernel of the patch embedding of an image model.
     frames : int
         t, the number of frames of a tubelet.
@@ -141,6 +146,11 @@ def central_frame_kernel(weight, frames):
     -------
     ndarray, shape (D, C, t, P, P)
         Frame t // 2 has the kernel: with two frames, the second.
+
+    Raises
+    ------
+    ValueError
+        As for `inflated_kernel`.
 
     Notes
     -----
@@ -158,12 +168,13 @@ def central_frame_kernel(weight, frames):
     >>> central_frame_kernel(np.ones((1, 1, 1, 1)), 3).ravel()
     array([0., 1., 0.])
     """
-    kernel = inflated_kernel(weight, frames)
-    kernel[...] = 0
-    kernel[:, :, frames // 2] = weight
+    kernel = _repeated(weight, frames)
+    kernel[:, :, : frames // 2] = 0
+    kernel[:, :, frames // 2 + 1 :] = 0
     return kernel
 
 
+@named
 def inflated_kernel(weight, frames):
     """A kernel for tubelets that averages over their frames, with the kernel of an image model: on a still film it agrees.
 
@@ -171,7 +182,7 @@ def inflated_kernel(weight, frames):
 
     Parameters
     ----------
-    weight : ndarray, shape (D, C, P, P)
+    weight : ndarray or Tensor, shape (D, C, P, P)
         Kernel of the patch embedding of an image model.
     frames : int
         t, the number of frames of a tubelet.
@@ -195,9 +206,14 @@ def inflated_kernel(weight, frames):
     >>> inflated_kernel(np.ones((1, 1, 1, 1)), 4).ravel()
     array([0.25, 0.25, 0.25, 0.25])
     """
+    return _repeated(weight, frames) / frames
+
+
+def _repeated(weight, frames):
+    """A kernel of images (D, C, P, P), the same in every frame: a new array (D, C, t, P, P)."""
+    weight = weight.data if isinstance(weight, Tensor) else weight
     if weight.ndim != 4 or not hasattr(frames, "__index__") or frames < 1:
         raise ValueError(
-            f"inflated_kernel: weight must be (D, C, P, P) and frames a whole number of at least 1 "
-            f"(weight: {tuple(weight.shape)}, frames: {frames!r:.50})"
+            f"weight must be (D, C, P, P) and frames a whole number of at least 1, got {frames!r:.50}"
         )
-    return (weight / frames)[:, :, None].repeat(frames, axis=2)
+    return weight[:, :, None].repeat(frames, axis=2)

@@ -694,6 +694,7 @@ passed = claims(
 # | [06 Attention inside CNNs](06_attention_inside_cnns.ipynb) | attention added to a network of convolutions, and in their place | 60 min |
 # | [07 The Transformer](07_transformer.ipynb) | encoder and decoder, and a model that writes | 50 min |
 # | [08 The Vision Transformer](08_vit.ipynb) | a reader of patches, trained, and opened to see where it looks | 80 min |
+# | [09 Masked modelling](09_masked_modelling.ipynb) | networks that learn without labels: words and patches are hidden | 50 min |
 # | [10 Swin](10_swin.ipynb) | attention in windows that shift | 60 min |
 # | [14 Detection](14_detection.ipynb) | from sliding windows to Faster R-CNN and YOLO, and what each step made fast | 75 min |
 # | [15 DETR](15_detr.ipynb) | detection as a set of answers, and who answers for what | 75 min |
@@ -701,7 +702,7 @@ passed = claims(
 # | [19 Mask2Former](19_mask2former.ipynb) | every pixel, with queries that look inside their own mask | 70 min |
 # | [21 Speed](21_speed.ipynb) | loops made hundreds of times as fast, and the bound of your machine | 45 min |
 #
-# **To come**: 09 masked modelling · 11 DINO · 12 CLIP · 13 ViViT, for videos · 17 Segmenter · 18 MaskFormer · 20 SAM ·
+# **To come**: 11 DINO · 12 CLIP · 13 ViViT, for videos · 17 Segmenter · 18 MaskFormer · 20 SAM ·
 # 22 published weights · 23 more than one machine · 24 a gallery of the rest.
 #
 # **When you are stuck**: read the last line of the error first. `help(mv.ops.conv2d)` shows what a function expects,

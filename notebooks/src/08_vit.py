@@ -672,9 +672,8 @@ def prepared(photo):
 
 def published_attention(model):
     photo = mv.data.photos.china((336, 504))
-    attention = model.attention_maps(prepared(photo))[-1][
-        0, :, 0, 1:
-    ]  # (h, N): of the class token, in the last block
+    # (h, N): of the class token, in the last block
+    attention = model.attention_maps(prepared(photo))[-1][0, :, 0, 1:]
     return viz.attention_maps(
         attention.reshape(-1, 24, 36),
         photo,

@@ -92,9 +92,10 @@ assert texts.shape == (300, 48)
 # First word by word, with one draw for the choice and one for what becomes of the word.
 
 
-# %% tags=["slide:C/125-masked-modelling"]
+# %%
 def hide_by_loops(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
-    inputs, chosen = ids.copy(), np.zeros(ids.shape, bool)
+    inputs = ids.copy()
+    chosen = np.zeros(ids.shape, bool)
     for place, word in np.ndenumerate(ids):
         if word in special_ids or rng.random() >= rate:
             continue
@@ -135,7 +136,7 @@ for ours, library in zip(
     np.testing.assert_array_equal(ours, library)  # losses/masked_words.py: the same, with its checks
 assert mv.laws.judge("mask_tokens", hide).passed
 
-# %%
+# %% tags=["slide:C/125-masked-modelling"]
 line = tokenizer.encode("a red striped star, an orange plain ring on grass and water")
 inputs, targets, chosen = mask_tokens(line, np.random.default_rng(6), 30, 3, tokenizer.special_ids, rate=0.5)
 kinds = np.select([~chosen, inputs == 3, inputs != targets], [0, 1, 2], 3)
@@ -189,7 +190,8 @@ assert abs(chosen.sum(axis=1).mean() - 76.8) < 2
 logits = rng.normal(size=(*texts[:8].shape, 30))  # what a network without any knowledge may say
 inputs, targets, chosen = mask_tokens(texts[:8], rng, 30, tokenizer.mask_id, tokenizer.special_ids)
 
-total, count = 0.0, 0
+total = 0.0
+count = 0
 for place in zip(*np.nonzero(chosen), strict=True):
     scores = logits[place]
     total += math.log(sum(math.exp(score) for score in scores)) - scores[targets[place]]  # -log p
@@ -318,7 +320,7 @@ viz.curves(
     level={"nothing more to learn": 0.0},
     title="What is learnt when",
     caption="The gap to the grammar for each kind of word, on 60 validation captions, from step 200 on. An article, which "
-    "its colour determines, is known at step 300. The other gaps are below 0.1 then, and close slowly until the end.",
+    "its colour determines, is known at step 300. The other gaps are below 0.15 then, and close slowly until the end.",
 )
 
 # %% [markdown]
@@ -373,9 +375,10 @@ print(f"{N} patches, {kept} kept, {N - kept} scored")
 assert (N, kept, N - kept) == (196, 49, 147)
 rows = {"all": N + 1, "a quarter": kept + 1}
 for name, tokens in rows.items():
-    projections, mlp, attention = 4 * tokens * D**2, 8 * tokens * D**2, 2 * tokens**2 * D
+    attention = 2 * tokens**2 * D
+    others = (4 + 8) * tokens * D**2  # the four projections, and the two layers of the MLP
     print(
-        f"{name:10} {12 * (projections + mlp + attention) / 1e9:5.1f} G multiply-adds, attention alone {12 * attention / 1e9:.2f} G"
+        f"{name:10} {12 * (others + attention) / 1e9:5.1f} G multiply-adds, attention alone {12 * attention / 1e9:.2f} G"
     )
 assert 15 < (rows["all"] / rows["a quarter"]) ** 2 < 16.1
 
@@ -488,7 +491,8 @@ class TinyMAE(Module):
     """A masked autoencoder for digits of 8 x 8 pixels."""
 
     def __init__(self, patch=2, width=48, rng=None):
-        N, pixels = (8 // patch) ** 2, patch * patch
+        N = (8 // patch) ** 2
+        pixels = patch * patch
         options = {"activation": "gelu", "norm_first": True, "rng": rng}
         self.patch = patch
         self.embed = Linear(pixels, width, rng=rng)
@@ -533,7 +537,7 @@ def loss_of(model, images):
     return mae_loss(images, prediction, mask, model.patch)
 
 
-steps = 500
+steps = 1500
 loader = mv.data.DataLoader((digits,), 64, shuffle=True, drop_last=True, rng=np.random.default_rng(0))
 optimizer = mv.optim.AdamW(
     mv.optim.decay_groups(tiny, 0.05), lr=3e-3, schedule=mv.optim.one_cycle(steps, warmup=0.1)
@@ -558,7 +562,7 @@ guesses = {
 errors = {name: float(mae_loss(held, guess, mask, 2)) for name, guess in guesses.items()}
 for name, error in errors.items():
     print(f"{name:28} {error:.4f}")
-assert errors["TinyMAE"] < 0.85 * min(error for name, error in errors.items() if name != "TinyMAE")
+assert errors["TinyMAE"] < 0.75 * min(error for name, error in errors.items() if name != "TinyMAE")
 few = slice(0, 5)
 painted = np.where(mask[..., None], prediction.numpy(), there)
 viz.masked_pictures(
@@ -567,35 +571,45 @@ viz.masked_pictures(
     2,
     {"painted": unpatchify(painted, 2, 8, 8)[few]},
     size=1.1,
-    title="Five digits, four patches of each visible",
+    title="A quarter is visible",
     caption="Left: digits that were not used in training. Middle: what the encoder sees. Right: the hidden patches as "
     "TinyMAE paints them. It paints blurred digits: where several digits are possible, their mean has the least error.",
 )
 
 # %% [markdown]
 # The point of hiding is not to paint, but what the encoder knows afterwards. We freeze both encoders, the trained one
-# and the same network before training, and train a *linear* classifier on the mean of their tokens. Labels are used
-# here for the first time.
+# and the same network before training, and train a *linear* classifier on the mean of their tokens: with 100 labelled
+# digits, and with all 1,437. Labels are used here for the first time.
 
 # %%
-probes = {}
-for name, model in {"before training": untrained, "after 500 steps of hiding": tiny}.items():
-    with mv.no_grad():
-        train, test = (model.features(images).numpy().mean(axis=1) for images in (digits, held))
-    probes[name] = mv.analysis.linear_probe(train, labels, test, held_labels)
-probes["pixels"] = mv.analysis.linear_probe(
-    digits.reshape(len(digits), -1), labels, held.reshape(len(held), -1), held_labels
-)
-for name, accuracy in probes.items():
-    print(f"{name:26} {accuracy:.3f}")
-assert probes["after 500 steps of hiding"] > probes["before training"]
+with mv.no_grad():
+    features = {
+        name: [model.features(images).numpy().mean(axis=1) for images in (digits, held)]
+        for name, model in {"before training": untrained, "after hiding": tiny}.items()
+    }
+features["pixels"] = [images.reshape(len(images), -1) for images in (digits, held)]
+probes = {
+    f"{count:,} labels": {
+        name: mv.analysis.linear_probe(train[:count], labels[:count], test, held_labels)
+        for name, (train, test) in features.items()
+    }
+    for count in (100, len(digits))
+}
+for count, row in probes.items():
+    print(f"{count:13}", *(f"{name} {accuracy:.3f}  " for name, accuracy in row.items()))
+assert probes["100 labels"]["after hiding"] > probes["100 labels"]["before training"]
 viz.bars(
-    probes,
-    "accuracy on held-out digits",
+    {name: round(accuracy, 3) for name, accuracy in probes["100 labels"].items()},
+    "accuracy on held-out digits, 100 labels",
     title="A linear classifier on frozen features",
-    caption="The tokens of the untrained network already tell much, because a random network keeps its input. Hiding adds "
-    "to it. All 64 pixels themselves are hard to beat on pictures as small as these.",
+    caption="With 100 labels, the features of the trained encoder are better than those of the untrained one. The 64 pixels "
+    "themselves are as good: the digits are small and centred.",
 )
+
+# %% [markdown]
+# With all 1,437 labels the trained features are *not* better than those of the untrained network (the numbers are above
+# the picture): a random network keeps its input, and so many labels suffice to read the class from it. What is learnt
+# without labels pays where labels are few.
 
 # %% [markdown]
 # ## A larger one, on scenes
@@ -639,23 +653,35 @@ viz.bars(
 # %% [markdown]
 # ## How much should one hide?
 #
-# Here the study behind the 75 %: the same small network, trained for the same number of steps with other ratios, with
-# two seeds. Errors at different ratios cannot be compared, because the tasks differ. What can be compared is what
-# linear classifiers find in the features.
+# The paper finds 75 % best, after 800 epochs on ImageNet. Here the same small network is trained with other ratios, for
+# 400 steps and with two seeds. Errors at different ratios cannot be compared, because the tasks differ. What can be
+# compared is what linear classifiers find in the features, and the seconds. Guessing gets one shape in six right.
 
 # %%
 study = masking_ratio.results()["ratio"]
-columns = ("error at 0.75", "shape from maximum", "patch", "patch of a thing")
-print(f"{'hidden':10}", *(f"{name:>20}" for name in columns))
+columns = ("shape from maximum", "patch", "patch of a thing", "seconds")
+print(f"{'hidden':10}", *(f"{name:>19}" for name in columns))
 for ratio, row in study.items():
-    print(f"{ratio:10}", *(f"{' '.join(f'{x:.3f}' for x in row[name]):>20}" for name in columns))
+    print(f"{ratio:10}", *(f"{'  '.join(f'{x:.3g}' for x in row[name]):>19}" for name in columns))
+trained = [row for name, row in study.items() if name != "untrained"]
+assert min(min(row["patch"]) for row in trained) > max(study["untrained"]["patch"])
+assert max(study["0.90"]["seconds"]) < min(study["0.25"]["seconds"])
 viz.dots(
-    {f"hidden: {ratio}": row["patch"] for ratio, row in study.items()},
+    {
+        ("untrained" if ratio == "untrained" else f"{float(ratio):.0%} hidden"): row["patch"]
+        for ratio, row in study.items()
+    },
     "accuracy of a linear classifier: the class that a patch shows",
     title="What the features tell about a patch",
-    caption="Each dot is one training; dots of one shape belong to one seed. Compare the means with the untrained network, "
-    "and with the distance of the two dots of one row.",
+    caption="Each dot is one training; dots of one shape belong to one seed. Every ratio is better than the untrained "
+    "network. Among the ratios the differences are as small as those between the seeds: this short training does not show "
+    "which is best.",
 )
+
+# %% [markdown]
+# So here the ratio makes no difference that two seeds can show, except in time: with 90 % hidden a training takes half
+# as long as with 25 %, because the encoder has fewer tokens. And the features are modest: a patch of a *thing* is
+# recognised far less often than one of a ground. Colour and grounds are what painting needs most.
 
 # %% [markdown]
 # ## What the papers claim, and what we measured
@@ -664,14 +690,17 @@ viz.dots(
 # |---|---|
 # | 15 % of words, 80/10/10 (BERT) | 15 % and 40 % learn alike, 5 % too slowly; three seeds |
 # | predicting hidden words needs knowledge of language | the gap to the grammar is below 0.01 nats for every kind of word |
-# | 75 % of patches is best (MAE, figure 5) | the table above, in a far smaller setting |
-# | the encoder learns without labels (MAE, table 1) | linear classifiers above the untrained network |
+# | 75 % of patches is best (MAE, figure 5) | 25 % to 90 % learn alike in 400 steps, two seeds; more is faster |
+# | the encoder learns without labels (MAE, table 1) | better than untrained for patches of scenes, and for digits with few labels; not with many |
 # | normalised pixels help (MAE, table 1d) | not measured here |
 #
 # Masked autoencoders are used well beyond this chapter. The image encoder of *Segment Anything* is a ViT-H that was
 # pretrained as a masked autoencoder.
 #
 # ## Exercises
+#
+# As with every function that is checked here: float32 in gives float32 out and float64 in gives float64 out, inputs are
+# not changed, and nothing is printed.
 #
 # ### Exercise 1: hide words
 # Write `my_hide(ids, rng, vocabulary, mask_id, special_ids, rate=0.15)`: it returns `(inputs, targets, chosen)`. Each

@@ -71,9 +71,8 @@ def test_masks_hold_their_share_with_the_fewest_places():
     total = weights.sum(axis=-1)
     assert ((weights * masks).sum(axis=-1) >= 0.6 * total - 1e-6).all()
     least = np.where(masks, weights, np.inf).min(axis=-1)
-    assert (
-        (weights * masks).sum(axis=-1) - least < 0.6 * total
-    ).all()  # without its smallest place it is too little
+    without = (weights * masks).sum(axis=-1) - least
+    assert (without < 0.6 * total).all()
     assert attention_masks(np.zeros(4)).sum() == 1 and attention_masks(np.ones(4), 1.0).all()
 
 
@@ -87,7 +86,8 @@ def test_overlaps_broadcast_over_heads():
     np.testing.assert_allclose(jaccard(masks, truth), [[1 / 3, 1 / 3, 0], [0, 0, 1]])
 
 
-F, L = np.ones((3, 2)), np.array([0, 1, 1])
+F = np.ones((3, 2))
+L = np.array([0, 1, 1])
 
 
 @pytest.mark.parametrize(

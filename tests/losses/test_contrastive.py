@@ -66,8 +66,22 @@ def test_a_device_and_halves(device):
         (U, V, np.eye(4, dtype=bool), ValueError, r"same must be boolean \(5, 5\)"),
         (U, V, np.zeros((5, 5), bool), ValueError, "same must be True for every picture and its own text"),
         (U.astype(int), V, None, TypeError, "image_features must be floating-point, got int64"),
+        (U, V, mv.Tensor(np.zeros((5, 5), bool)), ValueError, "same must be True for every picture"),
     ],
 )
 def test_mistakes_are_named(u, v, same, kind, words):
     with pytest.raises(kind, match=words):
         clip_loss(u, v, 1.0, same=same)
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (np.full(5, 2.0), "^clip_loss: logit_scale must be one number"),  # would be a factor for each text
+        (np.full((5, 1), 2.0), "^clip_loss: logit_scale must be one number"),
+        (1000, r"^clip_loss: logit_scale is the logarithm of the factor, and exp\(1000\) is too large"),
+    ],
+)
+def test_the_scale_is_one_number(scale, words):
+    with pytest.raises(ValueError, match=words):
+        clip_loss(U, V, scale)

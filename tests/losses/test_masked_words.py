@@ -58,6 +58,21 @@ def test_only_chosen_words_get_a_gradient(dtype):
         (lambda: hide(np.array([9])), ValueError, "^mask_tokens: words have numbers 0 to 8, got 3 to 9"),
         (lambda: hide(np.array([-1])), ValueError, "^mask_tokens: words have numbers 0 to 8, got -1 to 3"),
         (lambda: hide(np.array([1]), 1.5), ValueError, "^mask_tokens: rate must lie in 0 to 1, got 1.5"),
+        (
+            lambda: hide(np.array([1], np.int8), V=200),
+            ValueError,
+            "^mask_tokens: int8 has no room for 200 words",
+        ),
+        (
+            lambda: hide(np.array([1]), V=9.5),
+            TypeError,
+            "^mask_tokens: vocabulary and mask_id must be whole .*9.5 and 3",
+        ),
+        (
+            lambda: hide(np.array([1]), rng=7),
+            TypeError,
+            "^mask_tokens: rng must be a numpy.random.Generator, got int",
+        ),
         (lambda: loss((2, 3, 5), (2, 3), (2, 2)), ValueError, r"^mlm_loss: logits must be \(..., V\)"),
         (lambda: loss((2, 5), (2, 3), (2, 3)), ValueError, r"^mlm_loss: logits must be \(..., V\)"),
         (lambda: loss((2, 5), (2,), (2,), int), TypeError, "^mlm_loss: chosen must be boolean, got int64"),
@@ -69,8 +84,25 @@ def test_what_is_refused(call, error, message):
         call()
 
 
-def hide(ids, rate=0.15):
-    return mask_tokens(ids, np.random.default_rng(0), 9, 3, SPECIAL, rate)
+def hide(ids, rate=0.15, V=9, rng=None):
+    return mask_tokens(ids, np.random.default_rng(0) if rng is None else rng, V, 3, SPECIAL, rate)
+
+
+def test_ids_of_few_bits_get_every_word():
+    """Of 200 words in a byte, all are drawn; of 300, the largest would come out as others."""
+    ids = np.zeros(20000, np.uint8)
+    inputs, _, _ = mask_tokens(ids, np.random.default_rng(0), 200, 3, (), rate=1.0)
+    assert set(np.unique(inputs)) == set(range(200))
+
+
+def test_everything_may_be_a_tensor():
+    logits, targets, chosen = np.arange(6.0).reshape(1, 2, 3), np.array([[0, 2]]), np.array([[True, True]])
+    expected = (
+        np.log(np.exp([0, 1, 2]).sum()) - 1
+    )  # the rows are 0 1 2 and 3 4 5, the words the first and the last
+    assert float(mlm_loss(mv.Tensor(logits), mv.Tensor(targets), mv.Tensor(chosen)).numpy()) == pytest.approx(
+        expected
+    )
 
 
 def loss(logits, targets, chosen, kind=bool):

@@ -26,7 +26,9 @@ def test_answers_that_say_nothing_cost_the_logarithm_of_their_number():
 
 
 def test_two_large_and_eight_small_views_make_eighteen_terms():
-    student, teacher, K = scores(10, 5), scores(2, 5, seed=1), 5
+    student = scores(10, 5)
+    teacher = scores(2, 5, seed=1)
+    K = 5
     terms = []
     for i in range(2):
         wanted = np.exp(teacher[i] / 0.04 - np.logaddexp.reduce(teacher[i] / 0.04))
@@ -40,7 +42,8 @@ def test_two_large_and_eight_small_views_make_eighteen_terms():
 
 
 def test_a_teacher_of_one_view_has_as_many_terms_as_there_are_others():
-    student, teacher = scores(3, 4), scores(1, 4, seed=1)
+    student = scores(3, 4)
+    teacher = scores(1, 4, seed=1)
     both = np.concatenate([teacher, teacher])
     # a second view of the teacher, the same as the first: each term with it is there twice, or new
     one = dino_loss(student, teacher, np.zeros(4), crops=3)
@@ -57,7 +60,8 @@ def test_the_teacher_gets_no_gradient():
 
 
 def test_the_centre_moves_to_the_mean_after_many_batches():
-    centre, teacher = np.zeros(3), scores(8, 3)
+    centre = np.zeros(3)
+    teacher = scores(8, 3)
     for _ in range(200):
         centre = update_centre(centre, teacher)
     assert np.allclose(centre, teacher.mean(axis=0))
@@ -120,7 +124,9 @@ def test_mistakes_are_named(call, error, complaint):
 
 
 def test_the_same_on_a_device(device):
-    student, teacher, centre = scores(6, 4), scores(4, 4, seed=1), scores(4, seed=2)
+    student = scores(6, 4)
+    teacher = scores(4, 4, seed=1)
+    centre = scores(4, seed=2)
     there = [to_device(x, device) for x in (student, teacher, centre)]
     tensor = Tensor(there[0], requires_grad=True)
     loss = dino_loss(tensor, *there[1:], crops=3)
@@ -129,3 +135,9 @@ def test_the_same_on_a_device(device):
     assert float(loss.numpy()) == pytest.approx(float(dino_loss(student, teacher, centre, crops=3)))
     moved = update_centre(there[2], there[1])
     assert np.allclose(np.asarray(Tensor(moved).numpy()), update_centre(centre, teacher))
+
+
+def test_everything_may_be_a_tensor():
+    arrays = scores(6, 4), scores(4, 4, seed=1), scores(4, seed=2)
+    loss = dino_loss(*map(Tensor, arrays), crops=3)
+    assert float(loss.numpy()) == pytest.approx(float(dino_loss(*arrays, crops=3)))

@@ -34,6 +34,9 @@ WORKED = {
     (8, "vit-sizes"): [
         [304_326_632]
     ],  # ViT-L/16 at 224 with 1000 classes; the decks print 307M, which is L/32
+    (9, "mlm-shares"): [[0.12, 0.015, 0.015]],
+    (9, "mae-masking"): [],  # of 49 patches 12 are kept
+    (9, "norm-pix"): [[1, 2, 3, 4], [-1.161895, -0.387298, 0.387298, 1.161895]],
 }
 
 

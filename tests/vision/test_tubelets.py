@@ -6,7 +6,7 @@ Not here: their laws (tests/laws).
 import numpy as np
 import pytest
 
-from minivis import ops, vision
+from minivis import Tensor, ops, vision
 
 RNG = np.random.default_rng(3)
 
@@ -52,6 +52,17 @@ def test_uniform_frames_are_the_middle_ones_of_equal_parts(T, count, chosen):
     assert vision.uniform_frames(np.arange(T)[None], count)[0].tolist() == chosen
 
 
+@pytest.mark.parametrize("t", [1, 2, 3])
+def test_kernels_of_tensors(t):
+    """By hand: the frames of the one sum to the kernel, all frames but one of the other are 0."""
+    kernel = RNG.standard_normal((4, 3, 2, 2))
+    inflated, central = (f(Tensor(kernel), t) for f in (vision.inflated_kernel, vision.central_frame_kernel))
+    np.testing.assert_allclose(inflated.sum(axis=2), kernel)
+    np.testing.assert_array_equal(central[:, :, t // 2], kernel)
+    np.testing.assert_array_equal(central.sum(axis=2), kernel)
+    assert inflated.shape == central.shape == (4, 3, t, 2, 2)
+
+
 def test_half_of_the_heads_are_those_of_two_attentions():
     q, k, v = RNG.standard_normal((3, 1, 3, 4, 2, 5))
     found = vision.factorised_heads(q, k, v)
@@ -72,10 +83,13 @@ def test_half_of_the_heads_are_those_of_two_attentions():
         (lambda: vision.uniform_frames(np.zeros((1, 3)), 4), "uniform_frames: count must be a whole number from 1"),
         (lambda: vision.uniform_frames(np.zeros((1, 3)), 1.5), "uniform_frames: count must be"),
         (lambda: vision.inflated_kernel(np.zeros((4, 3, 2)), 2), "inflated_kernel: weight must be"),
-        (lambda: vision.central_frame_kernel(np.zeros((4, 3, 2, 2)), 0), "inflated_kernel: weight must be"),
+        (lambda: vision.central_frame_kernel(np.zeros((4, 3, 2, 2)), 0), "central_frame_kernel: weight must be"),
+        (lambda: vision.tubelet_embed(np.zeros((1, 2, 3, 8, 8)), np.zeros((4, 3, 0, 4, 4)), np.zeros(4)), "tubelet_embed: a tubelet must have at least one frame"),
+        (lambda: vision.factorised_attention(np.zeros((1, 2, 3, 4)), lambda x: x[..., :1, :], lambda x: x), r"factorised_attention: space must keep the shape of its tokens, \(1, 2, 3, 4\), got \(1, 2, 1, 4\)"),
+        (lambda: vision.factorised_attention(np.zeros((1, 2, 3, 4)), lambda x: x, lambda x: x[..., :1]), r"factorised_attention: time must keep the shape of its tokens, \(1, 3, 2, 4\)"),
         (lambda: vision.factorised_attention(np.zeros((2, 3, 4)), None, None), "factorised_attention: tokens must be"),
         (lambda: vision.factorised_attention(np.zeros((1, 2, 3, 4)), None, None, "time"), "factorised_attention: order must be one of space_time, time_space"),
-        (lambda: vision.factorised_heads(*np.zeros((3, 1, 2, 3, 3, 4))), "factorised_heads: half of the heads look at each axis"),
+        (lambda: vision.factorised_heads(*np.zeros((3, 1, 2, 3, 3, 4))), "factorised_heads: half of the heads are for space and half for time, .* got 3"),
         (lambda: vision.factorised_heads(*np.zeros((2, 1, 2, 3, 2, 4)), np.zeros((1, 2, 3, 2, 5))), "factorised_heads: query, key and value must have one shape"),
     ],
 )  # fmt: skip

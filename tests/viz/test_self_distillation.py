@@ -23,7 +23,8 @@ def inside(fig):
 
 
 def test_every_view_has_its_piece_in_the_picture_and_its_own_size():
-    image, boxes = RNG.random((1, 22, 22)), [[0, 0, 20, 20], [2, 1, 22, 22], [4, 5, 12, 14]]
+    image = RNG.random((1, 22, 22))
+    boxes = [[0, 0, 20, 20], [2, 1, 22, 22], [4, 5, 12, 14]]
     views = [RNG.random((1, side, side)) for side in (16, 16, 8)]
     fig = viz.multi_crop_views(image, boxes, views, caption="What.")
     picture, *shown = fig.axes
@@ -67,7 +68,8 @@ def test_curves_of_entropies_have_a_panel_for_each_training_and_a_line_at_log_k(
 
 
 def test_answers_are_probabilities_sorted_by_the_centre():
-    scores, centre = np.array([[0.0, 0.1, 0.5], [0.2, 0.0, 0.5]]), np.array([0.1, 0.05, 0.5])
+    scores = np.array([[0.0, 0.1, 0.5], [0.2, 0.0, 0.5]])
+    centre = np.array([0.1, 0.05, 0.5])
     fig = viz.teacher_answers(scores, centre, caption="What.")
     shown = [np.asarray(ax.images[0].get_array()) for ax in fig.axes[:4]]
     assert all(np.allclose(x.sum(axis=1), 1) for x in shown)

@@ -48,7 +48,8 @@ def dino_loss(student, teacher, centre, crops, student_temp=0.1, teacher_temp=0.
         shifted = x - x.max(axis=-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
-    B, K = len(teacher) // 2, student.shape[1]
+    B = len(teacher) // 2
+    K = student.shape[1]
     answers = np.exp(log_softmax((teacher - centre) / teacher_temp)).reshape(2, B, K)
     logs = log_softmax(student / student_temp).reshape(crops, B, K)
     wanted = np.zeros_like(logs)

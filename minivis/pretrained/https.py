@@ -17,11 +17,10 @@ SECONDS = 20  # without an answer, or without a byte
 ATTEMPTS = 5  # in a row that bring nothing new
 PAUSE = 1.0  # seconds before the second attempt; twice that before the third, and so on
 CHUNK = 2**20
-AGENT = {
-    "User-Agent": "minivis",
-    "Accept-Encoding": "identity",
-}  # bytes as they are, so that sizes mean something
+# identity: bytes as they are, so that sizes mean something
+AGENT = {"User-Agent": "minivis", "Accept-Encoding": "identity"}
 REDIRECTS = {301, 302, 303, 307, 308}
+MOST_REDIRECTS = 10
 
 
 class Remote(NamedTuple):
@@ -46,7 +45,10 @@ class Remote(NamedTuple):
 
 def endpoint():
     """The address of the hub: the environment variable HF_ENDPOINT, which the hub's own tools use too, or its usual one."""
-    return _safe(os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    url = _safe(os.environ.get("HF_ENDPOINT") or HUB)
+    if re.search(r"[\s?#]", url):  # the names of repositories and files follow it
+        raise ValueError(f"fetch: HF_ENDPOINT must be an address without spaces, ? and #, got {url!r:.200}")
+    return url.rstrip("/")
 
 
 def address(repository, revision, file):
@@ -82,11 +84,12 @@ def look_up(url):
         if _says(answer, url) is None:
             return None
         headers = answer.headers
-    size = headers.get("X-Linked-Size") or headers.get("Content-Length") or ""
-    tag = (headers.get("X-Linked-Etag") or headers.get("ETag") or "").removeprefix("W/").strip('"').lower()
+        own = {} if answer.status in REDIRECTS else headers  # a redirect has a length and a tag of its own
+    size = headers.get("X-Linked-Size") or own.get("Content-Length") or ""
+    tag = (headers.get("X-Linked-Etag") or own.get("ETag") or "").removeprefix("W/").strip('"').lower()
     return Remote(
         url,
-        int(size) if size.isdecimal() else None,
+        int(size) if re.fullmatch("[0-9]{1,18}", size) else None,
         tag if re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", tag) else None,
         headers.get("X-Repo-Commit"),
     )
@@ -162,7 +165,7 @@ def _all_of_it(remote, part, progress):
             if remote.size is None:
                 return
         except ConnectionError as error:
-            problem = _told(error)
+            problem = _told(error).removeprefix("fetch: ")
         failures = 0 if _size(part) > most else failures + 1
         most = max(most, _size(part))
         if failures == ATTEMPTS:
@@ -204,6 +207,8 @@ def _copy(source, file, remote, have, progress):
             raise ValueError(f"fetch: {remote.url} sends more than the {remote.size} bytes it announced")
         file.write(piece)
         progress(len(piece))
+    if missing := getattr(source, "length", None):  # urllib says nothing of an answer that ends too early
+        raise ConnectionError(f"the connection broke: {missing} bytes are missing")
     file.flush()
     os.fsync(file.fileno())
 
@@ -245,12 +250,17 @@ def _answer(url, headers=None, method="GET", follow=True):
     """The server's answer, whatever its status; to be used in a `with` block."""
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
+    from urllib.parse import urljoin
     from urllib.request import Request
 
     request = Request(url, headers={**AGENT, **(headers or {})}, method=method)
     try:
         return _opener(follow).open(request, timeout=SECONDS)
     except HTTPError as answer:  # it has a status and headers as well
+        if answer.status in REDIRECTS:
+            to = _safe(urljoin(answer.url, answer.headers.get("Location") or ""))
+            if follow or not _leaves(answer.url, to, answer.headers):
+                raise ConnectionError(f"fetch: {url} is redirected in a circle, or nowhere") from answer
         return answer
     except URLError as error:
         raise ConnectionError(f"fetch: {url} cannot be reached: {_told(error.reason)}") from error
@@ -260,22 +270,28 @@ def _answer(url, headers=None, method="GET", follow=True):
 
 def _opener(follow):
     """urllib's opener. It follows redirects to https only, and for `look_up` only those within the hub."""
-    from urllib.parse import urljoin, urlsplit
+    from urllib.parse import urljoin
     from urllib.request import HTTPRedirectHandler, build_opener
 
     class Redirects(HTTPRedirectHandler):
+        max_redirections = MOST_REDIRECTS
+
         def redirect_request(self, request, file, status, message, headers, url):
             url = _safe(urljoin(request.full_url, url))
-            # a repository with a new name is redirected within the hub; the storage of large files is elsewhere
-            if not follow and urlsplit(url).netloc != urlsplit(request.full_url).netloc:
-                return None
-            if not follow and "X-Linked-Etag" in headers:
+            if not follow and _leaves(request.full_url, url, headers):
                 return None
             return super().redirect_request(request, file, status, message, headers, url)
 
         http_error_308 = HTTPRedirectHandler.http_error_302
 
     return build_opener(Redirects)
+
+
+def _leaves(url, to, headers):
+    """Whether a redirect leads to the storage of large files. A repository with a new name is redirected within the hub."""
+    from urllib.parse import urlsplit
+
+    return "X-Linked-Etag" in headers or urlsplit(to).netloc != urlsplit(url).netloc
 
 
 def _safe(url):
