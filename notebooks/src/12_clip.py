@@ -37,9 +37,9 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## What this chapter builds
 #
-# This is the small CLIP that comes with the package, `clip-shapes`. Look for the two towers. The left one reads pictures:
-# a small ResNet and two transformer blocks. The other reads captions: a table of words, positions, and two blocks in which
-# no word sees what follows it. Each ends in 64 numbers, divided by their length. The table of all products is the output.
+# This is the small CLIP that comes with the package, `clip-shapes`. Look for the two towers, one drawn below the other. The upper one
+# reads pictures: a small ResNet (`backbone`) and two transformer blocks. The lower one reads captions: a table of words,
+# positions, and two blocks in which no word sees what follows it. Each ends in 64 numbers, divided by their length. The table of all products (*matmul*) is the output.
 
 # %%
 model = mv.load("clip-shapes")
@@ -155,11 +155,15 @@ mv.laws.check("clip_loss", clip_loss_fast)
 # %%
 surest = math.e / (math.e + 63 / math.e)
 assert round(surest, 2) == 0.10
-row = np.sort(cosines[0][1:])[::-1]  # picture 0 and its seven wrong captions, the most similar one first
+row = np.sort(np.delete(u[0] @ v[:64].T, 0))[
+    ::-1
+]  # picture 0 and 63 wrong captions, the most similar one first
 shares = {}
 for factor in (1, 14.3, 100):
     push = softmax(factor * row)  # of all that goes to the wrong captions
-    shares[f"factor {factor}"] = {f"{cosine:.2f}": share for cosine, share in zip(row, push, strict=True)}
+    shares[f"factor {factor}"] = {
+        f"{cosine:.2f}": share for cosine, share in zip(row[:7], push[:7], strict=True)
+    }
 assert max(shares["factor 1"].values()) < 0.3 < 0.6 < max(shares["factor 100"].values())
 viz.bars(
     shares,
@@ -167,7 +171,7 @@ viz.bars(
     "cosine with a wrong caption",
     values=False,
     title="Which wrong captions are pushed away",
-    caption="Picture 0 and its seven wrong captions, the most similar one at the left. With a factor of 1 all are pushed about "
+    caption="Picture 0 and the seven of 63 wrong captions that are most similar to it. With a factor of 1 all 63 are pushed about "
     "alike. With 100 nearly everything goes to the most similar one: a large factor looks at the hardest pairs alone.",
 )
 
@@ -297,7 +301,7 @@ viz.curves(
     "symbols in a caption, mean",
     level={"words": float(np.mean([len(text.replace(",", " ,").split()) for text in corpus[::40]]))},
     title="What a merge saves",
-    caption="The mean length of a caption in symbols. Without merges it is the number of letters; after about a hundred merges "
+    caption="The mean length of a caption in symbols. Without merges it is the number of letters; after 77 merges "
     "every word is one symbol. CLIP has 48,894 merges, learned from its own texts.",
 )
 
@@ -548,8 +552,8 @@ viz.found_pictures(
     u @ v[asked].T,
     right=fits,
     title="The pictures that are nearest to a caption, of 192",
-    caption="Each row begins with a caption; the nearest picture stands at the left. Green frames fit in every word. Look at what the "
-    "pictures with red frames have in common with the caption.",
+    caption="Each row begins with a caption; the nearest picture stands at the left. Green frames fit in every word. Look at what "
+    "the others have in common with the caption: ground, colour, shape or texture.",
 )
 
 # %% [markdown]
