@@ -56,16 +56,13 @@ def seconds_of_steps(model, count=50):
     start = time.process_time()
     for _ in range(count):
         optimizer.zero_grad()
-        clip_shapes.contrast_and_textures(model, *batch).backward()
+        clip_shapes.caption_and_texture_loss(model, *batch).backward()
         optimizer.step()
     return (time.process_time() - start) / count, drawing
 
 
 def card_of(model, trained, history):
     """The contents of the card."""
-    figures = {key: round(value, 4) for key, value in clip_shapes.measure(model).items() if key != "value"}
-    step, drawing = seconds_of_steps(model)
-    backbone = trained["seconds for"]["backbone"]
     return {
         "name": NAME,
         "what": "ResNet of 6 convolutions, 2 blocks of a ViT on its maps, a causal text encoder of 2 blocks, embeddings of 64 "
@@ -84,21 +81,9 @@ def card_of(model, trained, history):
         "seconds for": trained["seconds for"],
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one for BLAS and one that draws, shared with other work, "
         f"NumPy {np.__version__}",
-        _shapes.ESTIMATED: {
-            "seconds": round(backbone + step * trained["steps"], 1),
-            "of 100 steps": round(100 * step, 1),
-            "of drawing their scenes, on the other core": round(100 * drawing, 1),
-        },
+        _shapes.ESTIMATED: time_of(model, trained),
         "weights": "half precision; the scores were measured with these weights",
-        "figures": "shares; retrieval among 64, where an equal caption is right too; classes by the mean of all captions "
-        "with the word, and by the caption that is nearest of all",
-        "on 500 held-out scenes": figures,
-        "on 500 validation scenes": {
-            "right words, by how many captions the embedding of a word is the mean of": {
-                attribute: {size: round(share, 4) for size, share in shares.items()}
-                for attribute, shares in clip_shapes.ensembles(model).items()
-            }
-        },
+        **scores_of(model),
         "history": {
             column: [value if isinstance(value, int) else float(f"{value:.4g}") for value in values]
             for column, values in history.items()
@@ -107,6 +92,34 @@ def card_of(model, trained, history):
         "failures": "failures.png",
         "not for": "photos, other words, or scenes with several shapes",
         "license": "MIT",
+    }
+
+
+def time_of(model, trained):
+    """What the training takes alone, estimated."""
+    step, drawing = seconds_of_steps(model)
+    return {
+        "seconds": round(trained["seconds for"]["backbone"] + step * trained["steps"], 1),
+        "of 100 steps": round(100 * step, 1),
+        "of drawing their scenes, on the other core": round(100 * drawing, 1),
+    }
+
+
+def scores_of(model):
+    """The part of the card with the figures."""
+    figures = clip_shapes.measure(model)
+    return {
+        "figures": "shares; retrieval among 64, where an equal caption is right too; classes by the mean of all captions with "
+        "the word, and by the caption that is nearest of all",
+        "on 500 held-out scenes": {
+            name: round(value, 4) for name, value in figures.items() if name != "value"
+        },
+        "on 500 validation scenes": {
+            "right words, by how many captions the embedding of a word is the mean of": {
+                attribute: {size: round(share, 4) for size, share in shares.items()}
+                for attribute, shares in clip_shapes.ensembles(model).items()
+            }
+        },
     }
 
 

@@ -26,7 +26,9 @@ def _attention_pool(x, positions, weights, heads):
     def projected(name, tokens):
         return tokens @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
-    q, k, v = projected("query", tokens[:, 0]), projected("key", tokens), projected("value", tokens)
+    q = projected("query", tokens[:, 0])
+    k = projected("key", tokens)
+    v = projected("value", tokens)
     d = q.shape[-1] // heads
     pooled = np.empty_like(q)
     for h in range(heads):

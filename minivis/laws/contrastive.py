@@ -8,11 +8,13 @@ import math
 import numpy as np
 
 from minivis.laws.judging.candidate import compare
+from minivis.laws.judging.gradient_laws import gradients
 from minivis.laws.judging.inputs import choose, generator, integer
 from minivis.laws.judging.manners import every_family
+from minivis.laws.judging.mutants import backward
 from minivis.laws.judging.registry import Family
 from minivis.laws.judging.sandbox import Broken
-from minivis.laws.judging.value_laws import values
+from minivis.laws.judging.value_laws import gradient_values, values
 from minivis.laws.loss import _agrees as one_number
 
 SLIDE = "Z/40-clip"
@@ -32,7 +34,27 @@ def _clip_loss(image_features, text_features, logit_scale):
         shifted = z - z.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         loss = loss - log_p.diagonal().mean() / 2
-    return loss, None
+
+    def vjp(g):
+        return _slopes(g, image_features, text_features, logit_scale)
+
+    return loss, vjp
+
+
+def _slopes(g, image_features, text_features, logit_scale, projected=True, divided=True):
+    """The gradients of both features; mutants leave out a part of the way back through the division by the length."""
+    lengths = [np.sqrt((x**2).sum(axis=1, keepdims=True)) for x in (image_features, text_features)]
+    units = [x / length for x, length in zip((image_features, text_features), lengths, strict=True)]
+    z = math.exp(logit_scale) * (units[0] @ units[1].T)
+    rows, columns = (np.exp(z - z.max(axis=axis, keepdims=True)) for axis in (1, 0))
+    both = rows / rows.sum(axis=1, keepdims=True) + columns / columns.sum(axis=0, keepdims=True)
+    push = g * (both - 2 * np.eye(len(z), dtype=z.dtype)) / (2 * len(z)) * math.exp(logit_scale)
+    slopes = []
+    for way, unit, length in zip((push @ units[1], push.T @ units[0]), units, lengths, strict=True):
+        if projected:
+            way = way - unit * (unit * way).sum(axis=1, keepdims=True)
+        slopes.append((way / length if divided else way).astype(image_features.dtype))
+    return tuple(slopes)
 
 
 clip_loss = Family(
@@ -40,7 +62,8 @@ clip_loss = Family(
     _clip_loss,
     ("image_features", "text_features"),
     form="f(image_features, text_features, logit_scale); features (N, E) of any length, text i belongs to picture i; "
-    "logit_scale is the logarithm of the factor of the cosines; the mean over both directions, a number",
+    "logit_scale is the logarithm of the factor of the cosines; the mean over both directions, a number; with vjp=True "
+    "the gradients are those of both features",
 )
 clip_loss.same = one_number
 
@@ -265,6 +288,83 @@ values(
     mutant=_changed(factor=lambda s: math.exp(abs(s))),
     atol=1e-3,
 )
+
+
+def _not_projected(g, pulled, args, options):
+    return _slopes(g, *args, **options, projected=False)
+
+
+def _not_divided(g, pulled, args, options):
+    return _slopes(g, *args, **options, divided=False)
+
+
+def _first_wrong(g, pulled, args, options):
+    return _not_projected(g, pulled, args, options)[0], pulled[1]
+
+
+def _second_of_the_first(g, pulled, args, options):
+    """The table's gradient not transposed for the texts: each text gets what another one should."""
+    images, texts, scale = args
+    z = math.exp(scale) * (images @ texts.T)
+    rows, columns = (np.exp(z) / np.exp(z).sum(axis=axis, keepdims=True) for axis in (1, 0))
+    push = g * (rows + columns - 2 * np.eye(len(z))) / (2 * len(z)) * math.exp(scale)
+    way = push @ images
+    return pulled[0], (way - texts * (texts * way).sum(axis=1, keepdims=True)).astype(texts.dtype)
+
+
+def _moderate(draw):
+    return {**_anything(draw), "logit_scale": choose(draw, 0.0, 1.0, -0.5, math.log(1 / 0.07))}
+
+
+def _three_pairs(draw):
+    return _case(_units(draw, 3, 3), _units(draw, 3, 3), 1.0)
+
+
+gradients(
+    clip_loss,
+    inputs=_three_pairs,
+    slide=SLIDE,
+    equation={
+        "image_features": r"\bar u_i = g\, e^s \sum_j \frac{P_{ij} + Q_{ij} - 2 [i = j]}{2N}\, v_j, \qquad "
+        r"\bar x_i = \frac{\bar u_i - u_i (u_i \cdot \bar u_i)}{\lVert x_i \rVert}",
+        "text_features": r"\bar v_j = g\, e^s \sum_i \frac{P_{ij} + Q_{ij} - 2 [i = j]}{2N}\, u_i",
+    },
+    hints={
+        "image_features": "The division by the length has a gradient too: what points along the feature itself changes no cosine, and "
+        "is taken away.",
+        "text_features": "For the texts the gradient of the table is transposed: text j collects its column, from all pictures.",
+    },
+    mutants={
+        "image_features": backward(_clip_loss, _first_wrong),
+        "text_features": backward(_clip_loss, _second_of_the_first),
+    },
+)
+gradient_values(
+    clip_loss,
+    simplest=_simplest,
+    words="a few pairs of unit vectors",
+    anything=_moderate,
+    hint="Features of any length: the gradient of x / length is divided by the length.",
+    mutant=backward(_clip_loss, _not_divided),
+)
+for name, hint, change in (
+    (
+        "along the feature too",
+        "Your gradient has a part along the feature itself. Only its direction counts: subtract that part.",
+        _not_projected,
+    ),
+    (
+        "not divided by the length",
+        "A long feature turns less: its gradient is divided by its length.",
+        _not_divided,
+    ),
+    (
+        "the table not transposed",
+        "The texts' gradient comes from the columns of the table: transpose it.",
+        _second_of_the_first,
+    ),
+):
+    clip_loss.mistake(name, hint, backward(_clip_loss, change), gradient=True)
 for name, hint, answer in (
     ("no cosines", "You multiply the features as they are. Divide each by its length first.", no_unit),
     (

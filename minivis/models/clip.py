@@ -305,7 +305,8 @@ class CLIPTextEncoder(Module):
 
 def _start_as_published(block, width, depth, rng):
     """Starting values of a text block: less of each branch the more branches are added up."""
-    into, out = width**-0.5, width**-0.5 * (2 * depth) ** -0.5
+    into = width**-0.5
+    out = into * (2 * depth) ** -0.5
     attention, mlp = block.self_attn, block.mlp
     stds = [(attention.query, into), (attention.key, into), (attention.value, into), (attention.out, out)]
     for layer, std in [*stds, (mlp.fc1, (2 * width) ** -0.5), (mlp.fc2, out)]:

@@ -7,7 +7,7 @@ Not here: the text encoder and the loss (clip.py), the ResNet of 2016 (resnet.py
 """
 
 from minivis import ops
-from minivis.models.common import as_images, he_normal, map_to_tokens
+from minivis.models.common import as_images, he_normal, map_to_tokens, maps_after
 from minivis.nn import BatchNorm2d, Conv2d, Linear, Module, Parameter, init
 from minivis.nn.module import as_tensor
 from minivis.pairs import pair
@@ -98,7 +98,8 @@ class AttentionPool(Module):
         if channels % heads:
             raise ValueError(f"AttentionPool: {heads} heads do not divide {channels} channels")
         rng = init.generator(rng)
-        self.cells, self.heads = pair(cells), heads
+        self.cells = pair(cells)
+        self.heads = heads
         tokens = 1 + self.cells[0] * self.cells[1]
         self.pos_embed = Parameter(init.normal((tokens, channels), channels**-0.5, rng))
 
@@ -118,7 +119,9 @@ class AttentionPool(Module):
             )
         x = map_to_tokens(x)  # (B, H W, C)
         x = ops.concatenate([x.mean(axis=1, keepdims=True), x], axis=1) + self.pos_embed  # (B, 1 + H W, C)
-        q, k, v = self._split(self.query(x[:, :1])), self._split(self.key(x)), self._split(self.value(x))
+        q = self._split(self.query(x[:, :1]))  # (B, h, 1, d)
+        k = self._split(self.key(x))
+        v = self._split(self.value(x))
         self.show(weights=lambda: ops.attention_weights(q, k))
         y = ops.scaled_dot_product_attention(q, k, v)  # (B, h, 1, d)
         return self.out(y.reshape(y.shape[0], self.pos_embed.shape[1]))  # (B, width)
@@ -204,9 +207,4 @@ class CLIPResNet(Module):
         for conv, norm in [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]:
             x = ops.relu(norm(conv(x)))
         x = ops.avg_pool2d(x, 2)
-        maps = []
-        for stage in self.stages:
-            for block in stage:
-                x = block(x)
-            maps.append(x)
-        return maps
+        return maps_after(self.stages, x)

@@ -72,6 +72,16 @@ def summed(weights, values, window):
     return ops.reshape(y, (B, g * d, H, W))
 
 
+def maps_after(stages, x):
+    """The map after each stage, a list of blocks; the first stage takes x."""
+    maps = []
+    for stage in stages:
+        for block in stage:
+            x = block(x)
+        maps.append(x)
+    return maps
+
+
 def he_normal(shape, rng):
     """He's starting values from the fan-out, as ResNet and VGG are published: variance 2 / (out channels * kernel area)."""
     return init.normal(shape, (2 / (shape[0] * math.prod(shape[2:]))) ** 0.5, rng)

@@ -10,7 +10,7 @@ wide_resnet.py).
 import functools
 
 from minivis import ops
-from minivis.models.common import NORMS, as_images, he_normal, published
+from minivis.models.common import NORMS, as_images, he_normal, maps_after, published
 from minivis.nn import Conv2d, Linear, MaxPool2d, Module, init
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"]
@@ -210,12 +210,7 @@ class ResNet(Module):
         x = ops.relu(self.stem(as_images("ResNet", images)))
         if self.pool:
             x = self.pool(x)
-        maps = []
-        for stage in self.stages:
-            for block in stage:
-                x = block(x)
-            maps.append(x)
-        return maps
+        return maps_after(self.stages, x)
 
     def freeze(self, stages):
         """Freeze the stem and the first ``stages`` stages; detectors use 1. Returns the model."""

@@ -69,12 +69,10 @@ def same_ground(samples):
     time. Among pictures of one ground, shape and texture have to be looked at.
     """
     images, tokens = stack(samples)
-    grounds = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1) @ np.array(
-        [1, 2, 4]
-    )  # (DRAWN,)
-    first = {
-        ground: number for number, ground in reversed(list(enumerate(grounds)))
-    }  # where a ground comes first
+    has = (tokens[:, :, None] == TOKENIZER.ids(shapes.STUFF)).any(axis=1)  # (DRAWN, 3)
+    grounds = has @ np.array([1, 2, 4])
+    # where a ground comes first
+    first = {ground: number for number, ground in reversed(list(enumerate(grounds)))}
     order = sorted(range(len(grounds)), key=lambda i: (first[grounds[i]], i))
     chosen = order[: max(2, len(order) * BATCH // DRAWN)]
     return images[chosen], tokens[chosen]
@@ -85,13 +83,13 @@ def same_captions(tokens):
     return (tokens[:, None] == tokens).all(axis=-1)
 
 
-def contrast(model, images, tokens):
+def caption_loss(model, images, tokens):
     """CLIP's loss of a batch; captions that occur twice share their targets."""
     u, v = model.encode_image(images), model.encode_text(tokens)
     return clip_loss(u, v, model.logit_scale, same=same_captions(tokens))
 
 
-def contrast_and_textures(model, images, tokens):
+def caption_and_texture_loss(model, images, tokens):
     """CLIP's loss, and one question more for each picture: which of four captions that differ in the texture alone is its own.
 
     In CLIP's loss the texture hardly counts, because other words tell most captions of a batch apart.
@@ -289,6 +287,6 @@ def run(out, seed=0, steps=STEPS, resume=False):
     batches = _shapes.loader(steps, DRAWN, rng, seed, with_caption, same_ground, objects=1)
     keep = {"out": out, "resume": resume, "settings": facts, "evaluate": evaluate}
     after = {"after_step": lambda model, step: model.limit_scale()}
-    history = fit(model, batches, contrast_and_textures, optimizer, steps, clip=1.0, **after, **keep)
+    history = fit(model, batches, caption_and_texture_loss, optimizer, steps, clip=1.0, **after, **keep)
     seconds = {"backbone": before, "captions": history["seconds"][-1]}
     return _shapes.write_report(model, out, "retrieval", measure(model), seconds, steps=steps, **facts)

@@ -13,10 +13,10 @@ import numpy as np
 from minivis import optim, storage
 from minivis.data.loader import stack
 from minivis.losses import clip_loss
-from minivis.recipes import _shapes, _studies, clip_shapes
+from minivis.recipes import _shapes, clip_shapes
 from minivis.train import fit
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)
@@ -55,7 +55,7 @@ def learn(out, seed, start="pixels", factor=None, batch=64, same_ground=False, t
         backbone, _ = _shapes.trunk(out, clip_shapes.TRUNK_STEPS, np.random.default_rng(0), True, 0)
     model = clip_shapes.small_clip(backbone, rng)
     steps = max(1, PICTURES // batch)
-    loss = clip_shapes.contrast_and_textures if textures else clip_shapes.contrast
+    loss = clip_shapes.caption_and_texture_loss if textures else clip_shapes.caption_loss
     if factor is not None:
         loss = functools.partial(_fixed, scale=math.log(factor))
     schedule = optim.one_cycle(steps, warmup=0.1)
@@ -99,24 +99,3 @@ CHOICES = {
     "batches": {"at random": PLAIN, "of one ground": (learn, {"same_ground": True})},
     "loss": {"CLIP's": PLAIN, "and the texture": (learn, {"textures": True})},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs, and for the backbone.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 or 1 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

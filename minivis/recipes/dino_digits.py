@@ -18,7 +18,7 @@ from minivis.train import fit
 
 __all__ = ["answers", "canvas", "measure", "pictures", "run", "small_dino", "train"]
 
-STEPS = 1000
+STEPS = 500
 BATCH = 48
 SIDE = 22  # of the canvas, pixels
 SIDES = (10, 11, 12, 13)  # of a digit

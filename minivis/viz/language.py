@@ -266,9 +266,10 @@ def _write(axes, text):
     axes.text(0.97, 0.5, textwrap.fill(text, 24), ha="right", va="center", fontsize=9, color=INK, **LITERAL)
 
 
-def _frame(axes, right):
+def _frame(axes, fits):
     """A frame around a picture: green, red, or faint if nothing is judged."""
-    colour = FAINT if right is None else GREEN if right else VERMILION
-    x, y = axes.get_xlim(), axes.get_ylim()
-    corner, width, height = (x[0], y[0]), x[1] - x[0], y[1] - y[0]
-    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=4))
+    colour = FAINT if fits is None else GREEN if fits else VERMILION
+    left, right = axes.get_xlim()
+    top, bottom = axes.get_ylim()
+    place = (left, top), right - left, bottom - top
+    axes.add_patch(Rectangle(*place, fill=False, edgecolor=colour, linewidth=4))

@@ -26,6 +26,7 @@ from minivis.viz.style import (
     colour_bar,
     figure,
     label,
+    legend,
 )
 
 __all__ = ["class_attention", "collapse_curves", "multi_crop_views", "teacher_answers"]
@@ -188,7 +189,7 @@ def collapse_curves(runs, classes, metrics=("entropy", "entropy of the mean"), w
     metrics : sequence of str
         Which metrics are drawn.
     width : float, optional
-        Inches; default: 2.6 for each panel.
+        Inches; default: 2.5 for each panel, and the legend.
     height : float, default 3.3
         Inches.
     title, caption : str, optional
@@ -217,7 +218,7 @@ def collapse_curves(runs, classes, metrics=("entropy", "entropy of the mean"), w
     """
     if not runs:
         raise ValueError("collapse_curves: there is no training to draw")
-    fig, axes = figure(1, len(runs), width or 2.6 * len(runs) + 0.4, height, title, caption, sharey=True)
+    fig, axes = figure(1, len(runs), width or 2.5 * len(runs) + 1.4, height, title, caption, sharey=True)
     for ax, (panel, run) in zip(axes[0], runs.items(), strict=True):
         ax.axhline(np.log(classes), color=INK, linewidth=0.9, linestyle=":", label=f"log {classes}")
         for metric, colour, line in zip(metrics, (VERMILION, BLUE, GREEN, *COLOURS), LINES, strict=False):
@@ -240,12 +241,9 @@ def collapse_curves(runs, classes, metrics=("entropy", "entropy of the mean"), w
         ax.grid(True, color=FAINT, linewidth=0.6)
         ax.set_ylim(0, 1.08 * np.log(classes))
         label(ax, "training steps", "entropy, nats" if ax is axes[0, 0] else "", panel)
+    # not above the panels, where the title stands
     handles, names = axes[0, 0].get_legend_handles_labels()
-    drawn = fig.legend(
-        handles, names, loc="outside upper center", ncols=len(names), frameon=False, fontsize=9
-    )
-    for text in drawn.get_texts():
-        text.set(parse_math=False)
+    legend(fig, handles=handles, labels=names, loc="outside right upper", fontsize=9)
     return fig
 
 

@@ -37,9 +37,9 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## What this chapter builds
 #
-# This is the small CLIP that comes with the package, `clip-shapes`. Look for the two towers. The left one reads pictures:
-# a small ResNet and two transformer blocks. The other reads captions: a table of words, positions, and two blocks in which
-# no word sees what follows it. Each ends in 64 numbers, divided by their length. The table of all products is the output.
+# This is the small CLIP that comes with the package, `clip-shapes`. Look for the two towers, one drawn below the other. The upper one
+# reads pictures: a small ResNet (`backbone`) and two transformer blocks. The lower one reads captions: a table of words,
+# positions, and two blocks in which no word sees what follows it. Each ends in 64 numbers, divided by their length. The table of all products (*matmul*) is the output.
 
 # %%
 model = mv.load("clip-shapes")
@@ -73,16 +73,13 @@ with mv.no_grad():
 np.testing.assert_allclose(np.linalg.norm(u, axis=1), 1, atol=1e-5)
 cosines = u[:8] @ v[:8].T
 assert (cosines.argmax(axis=1) == np.arange(8)).mean() >= 0.75
-viz.heatmap(
+viz.similarities(
+    pictures[:8],
+    written[:8],
     cosines,
-    "caption",
-    "picture",
-    y_names=[f"picture {i}" for i in range(8)],
-    x_names=[str(i) for i in range(8)],
-    signed=True,
-    bar_label="cosine",
     title="Eight pictures and their eight captions",
-    caption="Read along a row: which caption has the largest number? On the diagonal are the pictures' own captions.",
+    caption="Each number is the cosine of a picture (column) and a caption (row). On the diagonal are the pictures' own captions; look for "
+    "the largest number of each column, and of each row. The second largest often shares words with the right one.",
 )
 
 # %% [markdown]
@@ -158,11 +155,15 @@ mv.laws.check("clip_loss", clip_loss_fast)
 # %%
 surest = math.e / (math.e + 63 / math.e)
 assert round(surest, 2) == 0.10
-row = np.sort(cosines[0][1:])[::-1]  # picture 0 and its seven wrong captions, the most similar one first
+row = np.sort(np.delete(u[0] @ v[:64].T, 0))[
+    ::-1
+]  # picture 0 and 63 wrong captions, the most similar one first
 shares = {}
 for factor in (1, 14.3, 100):
     push = softmax(factor * row)  # of all that goes to the wrong captions
-    shares[f"factor {factor}"] = {f"{cosine:.2f}": share for cosine, share in zip(row, push, strict=True)}
+    shares[f"factor {factor}"] = {
+        f"{cosine:.2f}": share for cosine, share in zip(row[:7], push[:7], strict=True)
+    }
 assert max(shares["factor 1"].values()) < 0.3 < 0.6 < max(shares["factor 100"].values())
 viz.bars(
     shares,
@@ -170,7 +171,7 @@ viz.bars(
     "cosine with a wrong caption",
     values=False,
     title="Which wrong captions are pushed away",
-    caption="Picture 0 and its seven wrong captions, the most similar one at the left. With a factor of 1 all are pushed about "
+    caption="Picture 0 and the seven of 63 wrong captions that are most similar to it. With a factor of 1 all 63 are pushed about "
     "alike. With 100 nearly everything goes to the most similar one: a large factor looks at the hardest pairs alone.",
 )
 
@@ -200,14 +201,15 @@ viz.dots(
     "retrieval among 64, %",
     title="The temperature, learned and fixed",
     caption="Each dot is one training, coloured by its seed; the bar is the mean of two. With a factor of 1 all wrong captions "
-    "are pushed alike, and the network learns less from the same pictures.",
+    "are pushed alike, and the network learns much less from the same pictures. Learned or fixed at 14 makes no difference "
+    "that two seeds could show.",
 )
 
 # %% [markdown]
 # ## What the size of the batch does
 #
 # The wrong captions of a picture are those of the *other pictures of its batch*. A batch of 16 asks to tell one caption from
-# 15 others, which colour alone nearly settles. In a batch of 256 there are captions that differ in one word. The paper's
+# 15 others, which a few words nearly settle. In a batch of 256 there are captions that differ in one word. The paper's
 # batches have 32,768 pairs. But at the same number of pictures a large batch also means fewer steps. Before you run the
 # cell: which is best here?
 
@@ -222,9 +224,19 @@ viz.dots(
     by_batch,
     "retrieval among 64, %",
     title="The same 9,600 pictures in batches of three sizes",
-    caption="Rows are numbers of pictures in a batch; dots are seeds. All have seen the same number of pictures: 600, 150 and 37 "
-    "steps.",
+    caption="Rows are numbers of pictures in a batch; dots are seeds. All have seen the same pictures, in 600, 150 and 37 steps. "
+    "Batches of 256 are behind: 37 steps are too few. Between 16 and 64 two seeds cannot decide.",
 )
+
+# %% [markdown]
+# So this does not confirm that large batches are better; it shows that they cost steps. What *is* in a batch can be chosen,
+# too. `clip-shapes` was trained on batches in which all pictures have the same ground. Then *on grass* tells no captions
+# apart, and the other words have to.
+
+# %%
+for choice, found in study["batches"].items():
+    print(f"batches {choice:14} retrieval", ", ".join(f"{x:.2f}" for x in found["retrieval"]), end="; ")
+    print("shape", ", ".join(f"{x:.2f}" for x in found["shape"]))
 
 # %% [markdown]
 # ## Texts as numbers: words, and pairs of bytes
@@ -289,7 +301,7 @@ viz.curves(
     "symbols in a caption, mean",
     level={"words": float(np.mean([len(text.replace(",", " ,").split()) for text in corpus[::40]]))},
     title="What a merge saves",
-    caption="The mean length of a caption in symbols. Without merges it is the number of letters; after about a hundred merges "
+    caption="The mean length of a caption in symbols. Without merges it is the number of letters; after 77 merges "
     "every word is one symbol. CLIP has 48,894 merges, learned from its own texts.",
 )
 
@@ -532,58 +544,71 @@ to_text, to_picture = np.mean(hits, axis=0)
 print(f"among 64: picture to text {to_text:.2f}, text to picture {to_picture:.2f}; by chance {1 / 64:.2f}")
 assert min(to_text, to_picture) > 0.8
 
-questions = [
-    "a red plain star on grass",
-    "a blue striped ring on sand and water",
-    "a yellow dotted square on water",
-]
-questions = [text for text in questions if text in corpus]
-with mv.no_grad():
-    asked = model.encode_text(symbols(questions)).data
-nearest = np.argsort(-asked @ u.T, axis=1)[:, :4]
-viz.images(
-    [pictures[i] for row in nearest for i in row],
-    titles=[written[i].replace(" on ", "\non ") for row in nearest for i in row],
-    columns=4,
-    size=1.9,
-    title="; ".join(questions),
-    caption="Four pictures for each text, the nearest at the left; over each stands its own caption. Not every text has a picture "
-    "that fits in all words; compare which words the nearest ones keep.",
+asked = [0, 5, 9]  # captions of three of the pictures
+fits = np.array([[written[i] == written[j] for j in asked] for i in range(192)])  # (192, 3)
+viz.found_pictures(
+    [written[i] for i in asked],
+    pictures,
+    u @ v[asked].T,
+    right=fits,
+    title="The pictures that are nearest to a caption, of 192",
+    caption="Each row begins with a caption; the nearest picture stands at the left. Green frames fit in every word. Look at what "
+    "the others have in common with the caption: ground, colour, shape or texture.",
 )
 
 # %% [markdown]
-# ## What is learned first, and what had been taught before
+# ## Naming attributes, and what had been taught before
 #
-# The same model names single attributes, zero-shot: for each colour the mean of the embeddings of all captions with that word is
-# compared with the picture; likewise for shapes and textures.
+# The same model names single attributes: for each colour the mean of the embeddings of all captions with that word is
+# compared with the picture; likewise for shapes and textures. Here are four pictures and the six shapes.
 
 # %%
 truth = {
-    attribute: np.array([next(i for i, w in enumerate(names) if w in text.split()) for text in written])
-    for attribute, names in clip_shapes.ATTRIBUTES.items()
+    attribute: clip_shapes.which_word(symbols(written), attribute) for attribute in clip_shapes.ATTRIBUTES
 }
-zero_shot = {}
+factor = math.exp(float(model.logit_scale.data))
+classes = {attribute: clip_shapes.zero_shot(model, attribute).data for attribute in truth}  # (K, 64) each
+viz.words_on_pictures(
+    pictures[:4],
+    shapes.THINGS,
+    softmax(factor * u[:4] @ classes["shape"].T),
+    right=truth["shape"][:4],
+    title="Six words, compared with four pictures",
+    caption="Below each picture the softmax of its cosines with the six words, times the learned factor. The right word is green. "
+    "No layer of this model has six outputs: the classes are texts.",
+)
+
+# %%
+rows = {}
 for attribute, names in clip_shapes.ATTRIBUTES.items():
-    classes = clip_shapes.zero_shot(model, attribute).data  # (K, 64)
-    zero_shot[attribute] = 100 * ((u @ classes.T).argmax(axis=1) == truth[attribute]).mean()
-    print(f"{attribute:8} {zero_shot[attribute]:.0f} % right, by chance {100 / len(names):.0f} %")
-assert zero_shot["colour"] > 80
+    rows[attribute] = {
+        "this model": 100 * ((u @ classes[attribute].T).argmax(axis=1) == truth[attribute]).mean(),
+        "150 steps, taught trunk": 100 * np.mean(study["start"]["after naming pixels"][attribute]),
+        "150 steps, captions alone": 100 * np.mean(study["start"]["captions alone"][attribute]),
+        "chance": 100 / len(names),
+    }
+    print(f"{attribute:8}", ", ".join(f"{who} {share:.0f} %" for who, share in rows[attribute].items()))
+assert rows["colour"]["this model"] > 90 and rows["shape"]["this model"] > 80
+assert rows["shape"]["150 steps, taught trunk"] > 3 * rows["shape"]["150 steps, captions alone"]
 viz.bars(
-    {
-        "zero-shot": zero_shot,
-        "chance": {attribute: 100 / len(names) for attribute, names in clip_shapes.ATTRIBUTES.items()},
-    },
+    {who: {attribute: rows[attribute][who] for attribute in rows} for who in rows["colour"]},
     "right on held-out scenes, %",
+    values=False,
+    width=7.4,
     title="Naming one attribute by prompts",
-    caption="The colour is named nearly always. Colour and ground are enough to tell most of 64 pictures apart, so they are "
-    "learned first; the shape comes later and the texture last.",
+    caption="The first bars are clip-shapes, the next two are short trainings of the study. After 150 steps the shape is known if and "
+    "only if the trunk had been taught shapes before. Colours come later, textures last and never fully.",
 )
 
 # %% [markdown]
 # **Zero-shot** says that no labels were used for this task. Is that so here? The captions say *star* and *ring*, as the texts
 # of the web do; that is the idea. But the ResNet in the picture tower had been trained before, to name the class of each
-# pixel: it had been *taught* the six shapes with labels. So the figure for the shape is not zero-shot. Colours and textures
-# were never labels.
+# pixel: it had been *taught* the six shapes with labels. So our figure for the shape is not zero-shot, and the study shows what the
+# teaching is worth: with captions alone the same 150 steps find no shape. Colours and textures were never labels.
+#
+# Textures are hard for another reason. In a batch, few captions differ in the texture alone, so the contrastive loss hardly
+# asks for it. `clip-shapes` was asked in addition, for each picture, which of four captions that differ in the texture
+# only is right. (In the 150 steps of the study this helps nothing yet: textures are at chance with it and without.)
 #
 # ## One space or two regions?
 #
@@ -651,8 +676,27 @@ print("from", maps.shape, "to", again.shape, "- the order of the cells does not 
 
 # %% [markdown]
 # ## What the paper says, and what was measured here
-#
-# CLAIMS
+
+# %%
+one_prompt, all_prompts = np.mean(accuracy[1]), accuracy[24][0]
+print(
+    f"names classes it was not trained for  here: {100 * right[unseen].mean():.0f} % of new combinations, chance 0.4 %"
+)
+print(
+    f"several prompts are better than one   paper: +3.5 points; here: {one_prompt:.0f} -> {all_prompts:.0f} %"
+)
+print(f"the factor is learned, from 14.3      paper: reaches 100; here: {factor:.0f}")
+print(
+    f"batches should be large               paper: 32,768; here: {np.mean(by_batch['64']):.0f} % with 64,",
+    end=" ",
+)
+print(f"{np.mean(by_batch['256']):.0f} % with 256 and a quarter of the steps")
+
+# %% [markdown]
+# The paper's model, trained on 400 million pairs, named ImageNet's classes by prompts as well as a ResNet-50 that was trained on
+# its 1.28 million labels (76.2 %). **Confirmed** in the small: texts can be classes, also texts that are new in their combination, and the
+# mean of several prompts is better than one. **Not confirmed:** large batches; for so few pictures the number of steps counted more.
+# **Different:** no gap between the two kinds of embeddings.
 
 # %% [markdown]
 # ## Exercises

@@ -69,9 +69,10 @@ def bpe_encode(text, merges):
 
 def pieces(text):
     """Words, character by character: a new one begins where the kind changes, at each digit and at 's, 't, ..."""
-    kinds = "".join("s" if c.isspace() else unicodedata.category(c)[0].lower() for c in text)
-    kinds = "".join(kind if kind in "sln" else "p" for kind in kinds)
-    found, place = [], 0
+    kinds = {"L": "l", "N": "n"}
+    kinds = "".join("s" if c.isspace() else kinds.get(unicodedata.category(c)[0], "p") for c in text)
+    found = []
+    place = 0
     while place < len(text):
         ending = [e for e in ("'s", "'t", "'m", "'d", "'re", "'ve", "'ll") if text[place:].startswith(e)]
         more = len(kinds[place:]) - len(kinds[place:].lstrip(kinds[place]))

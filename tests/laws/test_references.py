@@ -502,6 +502,8 @@ def cosine_schedule(start, end, steps, warmup=0):
     n = steps - warmup
     found += [end + (start - end) * math.cos(math.pi * i / (2 * n)) ** 2 for i in range(n)]
     return np.array(found)
+
+
 def tubelet_embed(video, weight, bias):
     """One token at a time: the numbers of its block times those of the kernel."""
     B, T, _, H, W = video.shape

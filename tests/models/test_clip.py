@@ -73,7 +73,8 @@ def test_what_stands_behind_the_end_changes_nothing():
 
 
 def test_without_an_end_symbol_the_largest_number_ends_a_text():
-    ours, largest = small().text_encoder, small(end_id=None).text_encoder
+    ours = small().text_encoder
+    largest = small(end_id=None).text_encoder
     for of in (ours, largest):
         of.token_embed.weight.data[9] = of.token_embed.weight.data[2]
     as_nine = np.where(TEXTS == 2, 9, np.where(TEXTS == 9, 3, TEXTS))

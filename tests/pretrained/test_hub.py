@@ -379,7 +379,7 @@ def test_only_https_is_asked(server, monkeypatch, address):
 def test_the_address_of_the_hub_can_be_continued(monkeypatch, address):
     monkeypatch.setenv("HF_ENDPOINT", address)
     with pytest.raises(ValueError, match="HF_ENDPOINT must be an address without spaces, . and #"):
-        download.endpoint()
+        https.endpoint()
 
 
 def test_a_full_disk_is_said_before_anything_large_is_fetched(server, monkeypatch, tmp_path):

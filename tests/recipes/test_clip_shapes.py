@@ -13,7 +13,7 @@ import minivis as mv
 from minivis import optim, recipes, storage
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
-from minivis.recipes import _shapes, clip_shapes, contrast
+from minivis.recipes import _shapes, _studies, clip_shapes, contrast
 from minivis.train import fit
 
 NAME = "clip-shapes"
@@ -53,7 +53,7 @@ def test_the_question_of_textures_is_asked_of_four_captions():
     drawn = scenes(4)
     batch = stack([drawn[i] for i in range(4)])
     with mv.no_grad():
-        more = clip_shapes.contrast_and_textures(model, *batch) - clip_shapes.contrast(model, *batch)
+        more = clip_shapes.caption_and_texture_loss(model, *batch) - clip_shapes.caption_loss(model, *batch)
     assert float(more) == pytest.approx(math.log(4), abs=0.03)
 
 
@@ -73,7 +73,7 @@ def test_a_small_training_learns_the_captions_it_sees(seed):
     drawn = scenes(8, seed)
     batches = DataLoader([drawn[i] for i in range(8)], 8, rng=rng, collate=stack)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=2e-3, betas=(0.9, 0.98))
-    history = fit(model, batches, clip_shapes.contrast, optimizer, 16, clip=1.0, every=1)
+    history = fit(model, batches, clip_shapes.caption_loss, optimizer, 16, clip=1.0, every=1)
     assert history["loss"][-1] < 0.6 * history["loss"][0]
 
 
@@ -138,7 +138,7 @@ def test_measuring_again_is_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(contrast, "HELD_OUT", 4)
     monkeypatch.setattr(clip_shapes, "TRUNK_STEPS", 1)
     monkeypatch.setattr(_shapes, "WORKERS", 0)
-    first = contrast.measure(tmp_path, "temperature", "a factor of 1", 0)
+    first = _studies.measure(contrast.CHOICES, tmp_path, "temperature", "a factor of 1", 0)
     assert 0 <= first["retrieval"] <= 1 and first["factor"] == 1
     monkeypatch.setattr(contrast, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert contrast.measure(tmp_path, "temperature", "a factor of 1", 0) == first
+    assert _studies.measure(contrast.CHOICES, tmp_path, "temperature", "a factor of 1", 0) == first

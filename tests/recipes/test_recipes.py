@@ -31,7 +31,18 @@ SHAPES = [
     "yolo-shapes",
     "unet-shapes",
 ]
-NAMES = sorted([*DIGITS, *SHAPES, "clip-shapes", "dino-digits", "mlm-captions", "non-local-films", "sagan-digits", "vivit-films"])
+NAMES = sorted(
+    [
+        *DIGITS,
+        *SHAPES,
+        "clip-shapes",
+        "dino-digits",
+        "mlm-captions",
+        "non-local-films",
+        "sagan-digits",
+        "vivit-films",
+    ]
+)
 # what the checkpoints reach
 AT_LEAST = {"cnn-digits": 0.98, "lenet-digits": 0.97, "vit-digits": 0.97, "vit-scattered-digits": 0.9}
 # what thirty steps reach, where guessing is 0.1: too few to teach a ViT anything of scattered digits, and LeNet more than
@@ -54,7 +65,18 @@ def test_the_names_are_those_of_the_files():
     assert recipes.names() == NAMES
     files = (path.stem for path in storage.PACKAGED.parent.glob("recipes/[!_]*.py"))
     assert sorted(file.replace("_", "-") for file in files) == sorted(
-        [*NAMES, "ablations", "collapse", "contrast", "depth", "detection-road", "hidden-words", "masking-ratio", "vivit-variants", "yolo-heads"]
+        [
+            *NAMES,
+            "ablations",
+            "collapse",
+            "contrast",
+            "depth",
+            "detection-road",
+            "hidden-words",
+            "masking-ratio",
+            "vivit-variants",
+            "yolo-heads",
+        ]
     )
 
 
