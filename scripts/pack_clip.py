@@ -63,9 +63,6 @@ def seconds_of_steps(model, count=50):
 
 def card_of(model, trained, history):
     """The contents of the card."""
-    figures = {key: round(value, 4) for key, value in clip_shapes.measure(model).items() if key != "value"}
-    step, drawing = seconds_of_steps(model)
-    backbone = trained["seconds for"]["backbone"]
     return {
         "name": NAME,
         "what": "ResNet of 6 convolutions, 2 blocks of a ViT on its maps, a causal text encoder of 2 blocks, embeddings of 64 "

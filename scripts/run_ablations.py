@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from minivis import storage
 from minivis.data.loader import end_with_parent
+from minivis.recipes import _studies
 
 STUDIES = (
     "ablations",
@@ -55,7 +56,7 @@ def main():
             for subject, choices in study.CHOICES.items()
             for choice, (function, changes) in choices.items()
         }
-        runs = [pool.submit(study.measure, out, *choice) for choice in choices.values()]
+        runs = [pool.submit(_studies.measure, study.CHOICES, out, *choice) for choice in choices.values()]
         for run in tqdm(as_completed(runs), total=len(runs), desc="trainings"):
             run.result()
     _write(study, out)
@@ -82,7 +83,7 @@ def _write(study, out):
 
 def _columns(study, out, subject, choice):
     """For each metric the list of its values, one a seed."""
-    rows = [study.measure(out, subject, choice, seed) for seed in study.SEEDS]
+    rows = [_studies.measure(study.CHOICES, out, subject, choice, seed) for seed in study.SEEDS]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 

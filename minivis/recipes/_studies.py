@@ -9,7 +9,30 @@ import numpy as np
 
 from minivis import storage
 
-__all__ = ["once"]
+__all__ = ["measure", "once"]
+
+
+def measure(choices, out, subject, choice, seed):
+    """Train and measure one choice of a study with one seed; results that are already in `out` are only read.
+
+    Parameters
+    ----------
+    choices : dict
+        ``CHOICES`` of the study: {subject: {choice: (function, options)}}.
+    out : str or path
+        Folder for the results of single runs, and for what the study prepares.
+    subject, choice : str
+        One of the subjects, and one of its choices.
+    seed : int
+        One of ``SEEDS`` of the study for the committed results.
+
+    Returns
+    -------
+    dict
+        The metrics that ``results`` of the study describes, and the ``seconds`` of processor time.
+    """
+    function, options = choices[subject][choice]
+    return once(out, function, options, seed)
 
 
 def once(out, function, options, seed):

@@ -17,11 +17,11 @@ from minivis.data.loader import stack
 from minivis.losses import HungarianMatcher, Mask2FormerCriterion, SetCriterion
 from minivis.nn import Module
 from minivis.nn.module import as_tensor
-from minivis.recipes import _shapes, _studies, mask2former_shapes, swin_shapes
+from minivis.recipes import _shapes, mask2former_shapes, swin_shapes
 from minivis.recipes.detr_shapes import small_detr
 from minivis.train import fit
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
@@ -175,24 +175,3 @@ CHOICES = {
     "attention": {"masked": (mask2former, {}), "plain": (mask2former, {"masked": False})},
     "windows": {"shifted": (swin, {}), "unshifted": (swin, {"shift": False})},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 to 2 for the committed results.
-
-    Returns
-    -------
-    dict
-        Metrics, and the ``seconds`` of processor time for training and measuring.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)  # two subjects with the same options share a file

@@ -11,9 +11,9 @@ import numpy as np
 
 from minivis import analysis, ops, storage
 from minivis.data import shapes
-from minivis.recipes import _studies, dino_digits
+from minivis.recipes import dino_digits
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
@@ -137,24 +137,3 @@ CHOICES = {
     },
     "scenes": {"whole": (on_scenes, {})},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 to 2 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

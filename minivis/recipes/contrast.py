@@ -13,10 +13,10 @@ import numpy as np
 from minivis import optim, storage
 from minivis.data.loader import stack
 from minivis.losses import clip_loss
-from minivis.recipes import _shapes, _studies, clip_shapes
+from minivis.recipes import _shapes, clip_shapes
 from minivis.train import fit
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)
@@ -99,24 +99,3 @@ CHOICES = {
     "batches": {"at random": PLAIN, "of one ground": (learn, {"same_ground": True})},
     "loss": {"CLIP's": PLAIN, "and the texture": (learn, {"textures": True})},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs, and for the backbone.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 or 1 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

@@ -14,10 +14,9 @@ from minivis import analysis, ops, optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, digits, shapes
 from minivis.models import CifarResNet, ODENet
-from minivis.recipes import _studies
 from minivis.train import fit
 
-__all__ = ["CHOICES", "crops", "measure", "refinable", "results"]
+__all__ = ["CHOICES", "crops", "refinable", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
@@ -220,24 +219,3 @@ CHOICES = {
         for kind in ("plain", "residual")
     },
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 to 2 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

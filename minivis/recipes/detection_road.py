@@ -21,7 +21,7 @@ from minivis.data.loader import stack
 from minivis.losses import balanced_sample
 from minivis.metrics import AveragePrecision, proposal_recall
 from minivis.models import RCNN, FastRCNN, OneMap, SingleBox, SPPNet
-from minivis.recipes import _shapes, _studies
+from minivis.recipes import _shapes
 from minivis.train import fit
 from minivis.vision import (
     box_iou,
@@ -31,7 +31,7 @@ from minivis.vision import (
     sliding_windows,
 )
 
-__all__ = ["CHOICES", "measure", "prepare", "proposals", "results"]
+__all__ = ["CHOICES", "prepare", "proposals", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
@@ -198,7 +198,7 @@ def prepare(out, seed):
     out : str or path
         Folder for the trained networks; what is there already is not trained again.
     seed : int
-        As for `measure`.
+        One of `SEEDS`.
     """
     _crops(out, seed)
 
@@ -505,24 +505,3 @@ CHOICES = {
     },
     "recall": {"Selective Search": (recall, {})},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

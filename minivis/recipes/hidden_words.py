@@ -12,9 +12,9 @@ import numpy as np
 
 from minivis import storage
 from minivis.data import DataLoader
-from minivis.recipes import _studies, mlm_captions
+from minivis.recipes import mlm_captions
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)
@@ -91,24 +91,3 @@ CHOICES = {
         for rate in (0.05, RATE, 0.4, 0.75)
     },
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 to 2 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

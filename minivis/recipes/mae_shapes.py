@@ -28,7 +28,7 @@ __all__ = [
     "small_mae",
 ]
 
-STEPS = 5000
+STEPS = 8000
 BATCH = 64
 # scenes, drawn before training and then seen again and again, each time with other patches hidden
 POOL = 16_000
@@ -101,7 +101,7 @@ def run(out, seed=0, steps=STEPS, resume=False, batch=BATCH, pool=POOL):
     return _shapes.write_report(model, out, "fall", measured(model), seconds, steps=steps, **facts)
 
 
-def train(model, pool, rng, steps, batch=BATCH, lr=2e-3, **options):
+def train(model, pool, rng, steps, batch=BATCH, lr=3e-3, **options):
     """Train a masked autoencoder on a pool of pictures, uint8 (n, 3, 64, 64); the rest are options of `fit`."""
     schedule = optim.one_cycle(steps, warmup=0.1)
     optimizer = optim.AdamW(optim.decay_groups(model, 0.05), lr=lr, betas=(0.9, 0.95), schedule=schedule)

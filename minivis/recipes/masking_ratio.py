@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from minivis import storage
-from minivis.recipes import _studies, mae_shapes
+from minivis.recipes import mae_shapes
 
-__all__ = ["CHOICES", "measure", "results"]
+__all__ = ["CHOICES", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)
@@ -77,24 +77,3 @@ CHOICES = {
         **{f"{ratio:.2f}": (hide, {"ratio": ratio}) for ratio in (0.25, 0.5, 0.75, 0.9)},
     },
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 or 1 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

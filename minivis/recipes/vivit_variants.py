@@ -16,10 +16,10 @@ from minivis.data.loader import stack
 from minivis.models.vivit import VARIANTS
 from minivis.nn import Linear, Module
 from minivis.nn.layer_table import summary
-from minivis.recipes import _shapes, _studies, vivit_films
+from minivis.recipes import _shapes, vivit_films
 from minivis.recipes.non_local_films import DIRECTIONS
 
-__all__ = ["CHOICES", "MeanOfFrames", "measure", "prepare", "results"]
+__all__ = ["CHOICES", "MeanOfFrames", "prepare", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0,)
@@ -85,7 +85,7 @@ def prepare(out, seed):
     out : str or path
         Folder of the study.
     seed : int
-        As for `measure`.
+        One of `SEEDS`.
 
     Returns
     -------
@@ -174,24 +174,3 @@ CHOICES = {
         "factorised encoder": (variant, {"kind": "factorised encoder", "start": "random weights"}),
     },
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs, and for the image model.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

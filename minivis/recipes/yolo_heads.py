@@ -14,7 +14,7 @@ from minivis import losses, optim, storage
 from minivis.autograd import no_grad
 from minivis.data import DataLoader, shapes
 from minivis.models import YOLOv2
-from minivis.recipes import _shapes, _studies, yolo_shapes
+from minivis.recipes import _shapes, yolo_shapes
 from minivis.train import fit
 from minivis.vision import (
     box_cxcywh_to_xyxy,
@@ -25,7 +25,7 @@ from minivis.vision import (
     yolo_decode,
 )
 
-__all__ = ["CHOICES", "anchors", "measure", "results"]
+__all__ = ["CHOICES", "anchors", "results"]
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)
@@ -152,24 +152,3 @@ def about():
 CHOICES = {
     "heads": {kind: (head, {"kind": kind}) for kind in ("convolutional", "connected", "version 2")},
 }
-
-
-def measure(out, subject, choice, seed):
-    """Train and measure one choice with one seed; results that are already in `out` are only read.
-
-    Parameters
-    ----------
-    out : str or path
-        Folder for the results of single runs, and for the backbone.
-    subject, choice : str
-        One of `CHOICES`, and one of its choices.
-    seed : int
-        0 or 1 for the committed results.
-
-    Returns
-    -------
-    dict
-        The metrics, see `results`, and the ``seconds`` of processor time.
-    """
-    function, options = CHOICES[subject][choice]
-    return _studies.once(out, function, options, seed)

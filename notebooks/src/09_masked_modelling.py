@@ -94,7 +94,8 @@ assert texts.shape == (300, 48)
 
 # %%
 def hide_by_loops(ids, rng, vocabulary, mask_id, special_ids, rate=0.15):
-    inputs, chosen = ids.copy(), np.zeros(ids.shape, bool)
+    inputs = ids.copy()
+    chosen = np.zeros(ids.shape, bool)
     for place, word in np.ndenumerate(ids):
         if word in special_ids or rng.random() >= rate:
             continue
@@ -189,7 +190,8 @@ assert abs(chosen.sum(axis=1).mean() - 76.8) < 2
 logits = rng.normal(size=(*texts[:8].shape, 30))  # what a network without any knowledge may say
 inputs, targets, chosen = mask_tokens(texts[:8], rng, 30, tokenizer.mask_id, tokenizer.special_ids)
 
-total, count = 0.0, 0
+total = 0.0
+count = 0
 for place in zip(*np.nonzero(chosen), strict=True):
     scores = logits[place]
     total += math.log(sum(math.exp(score) for score in scores)) - scores[targets[place]]  # -log p
@@ -373,9 +375,10 @@ print(f"{N} patches, {kept} kept, {N - kept} scored")
 assert (N, kept, N - kept) == (196, 49, 147)
 rows = {"all": N + 1, "a quarter": kept + 1}
 for name, tokens in rows.items():
-    projections, mlp, attention = 4 * tokens * D**2, 8 * tokens * D**2, 2 * tokens**2 * D
+    attention = 2 * tokens**2 * D
+    others = (4 + 8) * tokens * D**2  # the four projections, and the two layers of the MLP
     print(
-        f"{name:10} {12 * (projections + mlp + attention) / 1e9:5.1f} G multiply-adds, attention alone {12 * attention / 1e9:.2f} G"
+        f"{name:10} {12 * (others + attention) / 1e9:5.1f} G multiply-adds, attention alone {12 * attention / 1e9:.2f} G"
     )
 assert 15 < (rows["all"] / rows["a quarter"]) ** 2 < 16.1
 
@@ -488,7 +491,8 @@ class TinyMAE(Module):
     """A masked autoencoder for digits of 8 x 8 pixels."""
 
     def __init__(self, patch=2, width=48, rng=None):
-        N, pixels = (8 // patch) ** 2, patch * patch
+        N = (8 // patch) ** 2
+        pixels = patch * patch
         options = {"activation": "gelu", "norm_first": True, "rng": rng}
         self.patch = patch
         self.embed = Linear(pixels, width, rng=rng)

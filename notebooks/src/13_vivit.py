@@ -79,9 +79,8 @@ drawn = vivit_films.films(60, "validation")
 films, directions = (np.stack(column) for column in zip(*(drawn[i] for i in range(60)), strict=True))
 with mv.no_grad():
     probabilities = softmax(vivit(vivit_films.prepare(films)), axis=1).numpy()  # (60, 4)
-    features = vivit.features(
-        vivit_films.prepare(films[:2])
-    )  # the tokens of the film and of its four steps in time
+    # the tokens of the film and of its four steps in time
+    features = vivit.features(vivit_films.prepare(films[:2]))
 assert films.shape == (60, 8, 3, 64, 64) and probabilities.shape == (60, 4) and features.shape == (2, 5, 64)
 right = (probabilities.argmax(axis=1) == directions).mean()
 print(f"right: {right:.0%} of 60 films")
@@ -136,9 +135,8 @@ for variant in VARIANTS:
     )
     with mv.no_grad(), mv.nn.looking(model) as seen:
         model(rng.standard_normal((1, 8, 3, 16, 16)).astype(np.float32))
-    patterns[variant] = {
-        step: w[0, 1, 5] for step, w in space_time_attention(seen).items()
-    }  # time 2, place 5
+    # what place 5 at time 2 sees
+    patterns[variant] = {step: w[0, 1, 5] for step, w in space_time_attention(seen).items()}
 sees = {variant: sum(w > 0 for w in steps.values()).astype(bool).sum() for variant, steps in patterns.items()}
 print(sees)
 assert list(sees.values()) == [64, 64, 16 + 3, 16 + 3]
@@ -157,8 +155,10 @@ viz.space_time_pattern(
 # published model reads 32 frames of $224 \times 224$ pixels in blocks of $2 \times 16 \times 16$.
 
 # %%
-T, N = 32 // 2, (224 // 16) ** 2
-together, apart = (T * N) ** 2, T * N**2 + N * T**2
+T = 32 // 2
+N = (224 // 16) ** 2
+together = (T * N) ** 2
+apart = T * N**2 + N * T**2
 print(
     f"{T} x {N} = {T * N:,} tokens: {together:,} pairs together, {apart:,} apart, {together / apart:.1f} times fewer"
 )
@@ -204,7 +204,8 @@ def tubelets(video, weight, bias):
 
 # %% tags=["slide:A/110-video-tokens"]
 video = rng.standard_normal((2, 4, 3, 8, 12))
-weight, bias = rng.standard_normal((5, 3, 2, 4, 4)), rng.standard_normal(5)
+weight = rng.standard_normal((5, 3, 2, 4, 4))
+bias = rng.standard_normal(5)
 tokens = tubelets_with_loops(video, weight, bias)
 assert tokens.shape == (2, 2, 6, 5)  # 2 steps in time, 2 x 3 places, 5 features
 np.testing.assert_allclose(tubelets(video, weight, bias), tokens)
@@ -364,7 +365,8 @@ looks = weights[:, :, :, 0, 1:].mean(axis=2).reshape(3, 4, 8, 8)  # of the class
 example = drawn.scene(0)
 largest = example.masks.sum(axis=(0, 2, 3)).argmax()
 covered = example.masks[1::2, largest].reshape(4, 8, 8, 8, 8).mean(axis=(2, 4)) > 0
-share, area = (looks[0] * covered).sum(axis=(1, 2)) / looks[0].sum(axis=(1, 2)), covered.mean(axis=(1, 2))
+share = (looks[0] * covered).sum(axis=(1, 2)) / looks[0].sum(axis=(1, 2))
+area = covered.mean(axis=(1, 2))
 assert (share > 1.5 * area).all()
 print("share of the weight on the largest shape:", share.round(2), " its area:", area.round(2))
 viz.video_attention(
@@ -384,26 +386,25 @@ viz.video_attention(
 # same to it.
 
 # %% tags=["slide:A/117-temporal-encoder"]
-steps = films[:1].reshape(1, 4, 2, 3, 64, 64)
-moved = steps[:, [2, 0, 3, 1]].reshape(films[:1].shape)
+film = vivit_films.prepare(films[:1])
+moved = film.reshape(1, 4, 2, 3, 64, 64)[:, [2, 0, 3, 1]].reshape(
+    film.shape
+)  # the four steps in another order
 table = vivit.temporal.pos_embed.data.copy()
 with mv.no_grad():
-    y = vivit.features(vivit_films.prepare(films[:1]))[:, 0]  # the vector of the film
-    np.testing.assert_allclose(
-        vivit.head(y).numpy(), vivit(vivit_films.prepare(films[:1])).numpy(), rtol=1e-5
-    )
-    known = np.abs(
-        vivit(vivit_films.prepare(films[:1])).numpy() - vivit(vivit_films.prepare(moved)).numpy()
-    ).max()
+    y = vivit.features(film)[:, 0]  # the vector of the film
+    np.testing.assert_allclose(vivit.head(y).numpy(), vivit(film).numpy(), rtol=1e-5)
+    known = np.abs((vivit(film) - vivit(moved)).numpy()).max()
     vivit.temporal.pos_embed.data[:, 1:] = 0
-    forgotten = np.abs(
-        vivit(vivit_films.prepare(films[:1])).numpy() - vivit(vivit_films.prepare(moved)).numpy()
-    ).max()
+    forgotten = np.abs((vivit(film) - vivit(moved)).numpy()).max()
     vivit.temporal.pos_embed.data[...] = table
-print(
-    f"logits change by {known:.2f} when the steps change places; without positions in time by {forgotten:.0e}"
-)
+print(f"another order changes the logits by {known:.2f}, without positions in time by {forgotten:.0e}")
 assert known > 0.1 > 1e-3 > forgotten
+
+# %% [markdown]
+# Its attention weights, read row by row, say who takes what from whom.
+
+# %%
 last = seen["temporal.blocks.1.self_attn.weights"][0].mean(axis=0)  # (1 + T, 1 + T)
 names = ["film", *(f"time {t + 1}" for t in range(4))]
 viz.heatmap(
@@ -490,9 +491,8 @@ def heads_with_loops(q, k, v):
     out = np.zeros_like(q)
     for i in range(h):
         for n in range(T if i < h // 2 else N):
-            at = (
-                (n, slice(None), i) if i < h // 2 else (slice(None), n, i)
-            )  # the tokens of a frame, or of a place
+            # the tokens of a frame, or of a place
+            at = (n, slice(None), i) if i < h // 2 else (slice(None), n, i)
             out[at] = softmax(q[at] @ k[at].T / np.sqrt(d), axis=-1) @ v[at]
     return out
 
@@ -540,8 +540,10 @@ class MyViViT(mv.nn.Module):
         normal = lambda *shape: mv.nn.Parameter(rng.normal(0, 0.5, shape).astype(np.float32))  # noqa: E731
         self.patch, self.meet = patch, meet
         self.embed = mv.nn.Linear(patch * patch, width, rng=rng)
-        self.places, self.times = normal(1, 1, N, width), normal(1, frames, width)
-        self.frame_token, self.film_token = normal(1, 1, 1, width), normal(1, 1, width)
+        self.places = normal(1, 1, N, width)
+        self.times = normal(1, frames, width)
+        self.frame_token = normal(1, 1, 1, width)
+        self.film_token = normal(1, 1, width)
         options = {"activation": "gelu", "norm_first": True, "rng": rng}
         self.spatial, self.temporal = (
             mv.nn.TransformerEncoderLayer(width, heads, 2 * width, **options) for _ in range(2)
@@ -675,6 +677,10 @@ viz.curves(
 #
 # ## Exercises
 #
+# A check by laws also asks the following of your function: float32 in gives float32 out, float64 keeps all its digits, the
+# input arrays stay as they were, the same call gives the same result, and nothing is printed.
+
+# %% [markdown]
 # ### Exercise 1: tubelets
 # Write `my_tubelets(video, weight, bias)`: `video` is $(B, T, C, H, W)$, `weight` $(D, C, t, P, P)$, `bias` $(D,)$. The result is
 # $(B, T/t, N, D)$ with the $N = HW/P^2$ tokens of each step in reading order. No loops over pixels.

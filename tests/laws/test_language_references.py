@@ -69,8 +69,8 @@ def bpe_encode(text, merges):
 
 def pieces(text):
     """Words, character by character: a new one begins where the kind changes, at each digit and at 's, 't, ..."""
-    kinds = "".join("s" if c.isspace() else unicodedata.category(c)[0].lower() for c in text)
-    kinds = "".join(kind if kind in "sln" else "p" for kind in kinds)
+    kinds = {"L": "l", "N": "n"}
+    kinds = "".join("s" if c.isspace() else kinds.get(unicodedata.category(c)[0], "p") for c in text)
     found = []
     place = 0
     while place < len(text):

@@ -13,7 +13,7 @@ import minivis as mv
 from minivis import optim, recipes, storage
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
-from minivis.recipes import _shapes, clip_shapes, contrast
+from minivis.recipes import _shapes, _studies, clip_shapes, contrast
 from minivis.train import fit
 
 NAME = "clip-shapes"
@@ -138,7 +138,7 @@ def test_measuring_again_is_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(contrast, "HELD_OUT", 4)
     monkeypatch.setattr(clip_shapes, "TRUNK_STEPS", 1)
     monkeypatch.setattr(_shapes, "WORKERS", 0)
-    first = contrast.measure(tmp_path, "temperature", "a factor of 1", 0)
+    first = _studies.measure(contrast.CHOICES, tmp_path, "temperature", "a factor of 1", 0)
     assert 0 <= first["retrieval"] <= 1 and first["factor"] == 1
     monkeypatch.setattr(contrast, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert contrast.measure(tmp_path, "temperature", "a factor of 1", 0) == first
+    assert _studies.measure(contrast.CHOICES, tmp_path, "temperature", "a factor of 1", 0) == first

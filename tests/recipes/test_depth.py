@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minivis.data import shapes
-from minivis.recipes import depth
+from minivis.recipes import _studies, depth
 
 
 def test_the_results_are_complete():
@@ -67,9 +67,9 @@ def test_measuring_again_is_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(depth, "STEPS", dict.fromkeys(depth.STEPS, 2))
     monkeypatch.setattr(depth, "CROPS", 40)
     monkeypatch.setattr(depth, "HELD_OUT", 20)
-    first = depth.measure(tmp_path, "scenes", "residual 20", 0)
+    first = _studies.measure(depth.CHOICES, tmp_path, "scenes", "residual 20", 0)
     assert first["steps"] == [1, 2] and all(0 <= error <= 1 for error in first["test error"])
     monkeypatch.setattr(depth, "_errors", lambda *_: pytest.fail("trained again"))
-    assert depth.measure(tmp_path, "scenes", "residual 20", 0) == first
-    norms = depth.measure(tmp_path, "gradients", "plain, sigmoid", 0)["norms"]
+    assert _studies.measure(depth.CHOICES, tmp_path, "scenes", "residual 20", 0) == first
+    norms = _studies.measure(depth.CHOICES, tmp_path, "gradients", "plain, sigmoid", 0)["norms"]
     assert len(norms) == 55 and norms[0] < 1e-20 < norms[-1]  # they vanish

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minivis.data import shapes
-from minivis.recipes import _shapes, detection_road
+from minivis.recipes import _shapes, _studies, detection_road
 from minivis.vision import box_iou
 
 NUMBERS = {
@@ -82,15 +82,15 @@ def test_a_small_version_is_trained_once_and_measured(tmp_path, monkeypatch):
     detection_road._scenes.cache_clear()
     try:
         detection_road.prepare(tmp_path, 0)
-        row = detection_road.measure(tmp_path, "methods", "R-CNN", 0)
+        row = _studies.measure(detection_road.CHOICES, tmp_path, "methods", "R-CNN", 0)
         assert set(row) >= NUMBERS and row["regions"] <= 30 and 0 <= row["AP50"] <= 1
         assert row["seconds an image"] == pytest.approx(
             row["proposals"] + row["network"] + row["rest"], rel=1e-2
         )
         monkeypatch.setattr(detection_road, "fit", lambda *_, **__: pytest.fail("trained again"))
-        assert detection_road.measure(tmp_path, "methods", "R-CNN", 0) == row
+        assert _studies.measure(detection_road.CHOICES, tmp_path, "methods", "R-CNN", 0) == row
         monkeypatch.setattr(detection_road, "WINDOWS", (20,))
-        windows = detection_road.measure(tmp_path, "methods", "sliding window", 0)
+        windows = _studies.measure(detection_road.CHOICES, tmp_path, "methods", "sliding window", 0)
         assert windows["regions"] == 15**2
     finally:
         detection_road._scenes.cache_clear()

@@ -10,7 +10,7 @@ import pytest
 
 import minivis as mv
 from minivis import cli, recipes, storage, train
-from minivis.recipes import collapse, dino_digits
+from minivis.recipes import _studies, collapse, dino_digits
 
 NAME = "dino-digits"
 
@@ -142,9 +142,9 @@ def test_the_study_can_be_measured_again_and_is_kept(tmp_path, few, monkeypatch)
     monkeypatch.setattr(collapse, "KNOWN", 30)
     monkeypatch.setattr(collapse, "CROPS", 16)
     for subject, choice in (("digits", "no slow teacher"), ("scenes", "whole")):
-        found = collapse.measure(tmp_path, subject, choice, seed=5)
+        found = _studies.measure(collapse.CHOICES, tmp_path, subject, choice, seed=5)
         assert np.shape(found["steps"]) == (3,) and found["steps"] == [0, 1, 2]
-        assert collapse.measure(tmp_path, subject, choice, seed=5) == found
+        assert _studies.measure(collapse.CHOICES, tmp_path, subject, choice, seed=5) == found
 
 
 def at_the_end(choice, metric):

@@ -10,7 +10,7 @@ import pytest
 
 import minivis as mv
 from minivis import cli, recipes, storage, train
-from minivis.recipes import _shapes, mae_shapes, masking_ratio
+from minivis.recipes import _shapes, _studies, mae_shapes, masking_ratio
 from minivis.vision import patchify
 
 # what the checkpoint reaches: the error of hidden patches below that of inpainting with mean colours, and below the best
@@ -131,7 +131,7 @@ def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(masking_ratio, "HELD_OUT", 2)
     monkeypatch.setattr(masking_ratio, "_pool", lambda: mae_shapes.pictures(64))
     monkeypatch.setattr(mae_shapes, "probes", lambda features: {"patch": 0.5})
-    first = masking_ratio.measure(tmp_path, "ratio", "0.50", 0)
+    first = _studies.measure(masking_ratio.CHOICES, tmp_path, "ratio", "0.50", 0)
     assert set(first) == {"error", "harmonic", "patch", "seconds"}
     monkeypatch.setattr(mae_shapes, "train", lambda *_: pytest.fail("trained again"))
-    assert masking_ratio.measure(tmp_path, "ratio", "0.50", 0) == first
+    assert _studies.measure(masking_ratio.CHOICES, tmp_path, "ratio", "0.50", 0) == first

@@ -12,7 +12,7 @@ import pytest
 import minivis as mv
 from minivis import recipes, storage
 from minivis.data import DataLoader, shapes
-from minivis.recipes import _shapes, hidden_words
+from minivis.recipes import _shapes, _studies, hidden_words
 from minivis.recipes import mlm_captions as recipe
 
 NAME = "mlm-captions"
@@ -129,8 +129,8 @@ def test_measuring_again_is_reading(tmp_path, monkeypatch):
     for name, value in {"STEPS": 1, "CAPTIONS": 32, "VALIDATION": 2}.items():
         monkeypatch.setattr(hidden_words, name, value)
     hidden_words._captions.cache_clear()
-    first = hidden_words.measure(tmp_path, "positions", "sine", 0)
+    first = _studies.measure(hidden_words.CHOICES, tmp_path, "positions", "sine", 0)
     hidden_words._captions.cache_clear()
     monkeypatch.setattr(recipe, "train", lambda *_, **__: pytest.fail("trained again"))
-    assert hidden_words.measure(tmp_path, "positions", "sine", 0) == first
+    assert _studies.measure(hidden_words.CHOICES, tmp_path, "positions", "sine", 0) == first
     assert set(first) == {*recipe.KINDS, "largest gap", "seconds"}

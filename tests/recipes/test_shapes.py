@@ -10,7 +10,7 @@ import pytest
 
 import minivis as mv
 from minivis import cli, recipes, storage, train
-from minivis.recipes import _shapes, ablations
+from minivis.recipes import _shapes, _studies, ablations
 
 AT_LEAST = {  # what the checkpoints reach on 500 held-out scenes, by the name of the figure
     "swin-shapes": {"accuracy": 0.97},
@@ -123,9 +123,12 @@ def test_a_choice_is_measured_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "STEPS", dict.fromkeys(ablations.STEPS, 2))
     monkeypatch.setattr(ablations, "SCENES", 32)
     monkeypatch.setattr(_shapes, "COUNT", 4)
-    first = ablations.measure(tmp_path, "attention", "plain", 0)
+    first = _studies.measure(ablations.CHOICES, tmp_path, "attention", "plain", 0)
     monkeypatch.setattr(ablations, "_fit", lambda *_: pytest.fail("trained again"))
-    assert ablations.measure(tmp_path, "attention", "plain", 0) == first and 0 <= first["PQ"] <= 1
+    assert (
+        _studies.measure(ablations.CHOICES, tmp_path, "attention", "plain", 0) == first
+        and 0 <= first["PQ"] <= 1
+    )
 
 
 @pytest.mark.parametrize("subject, metrics", [("losses", {"AP", "AP50"}), ("windows", {"mIoU"})])
@@ -134,5 +137,5 @@ def test_every_kind_of_choice_runs(tmp_path, monkeypatch, subject, metrics):
     monkeypatch.setattr(ablations, "SCENES", 32)
     monkeypatch.setattr(_shapes, "COUNT", 4)
     for choice in ablations.CHOICES[subject]:
-        found = ablations.measure(tmp_path, subject, choice, 0)
+        found = _studies.measure(ablations.CHOICES, tmp_path, subject, choice, 0)
         assert set(found) == metrics | {"seconds"} and all(0 <= found[name] <= 1 for name in metrics)

@@ -13,7 +13,7 @@ from minivis import recipes, storage
 from minivis.data import DataLoader, shapes
 from minivis.data.loader import stack
 from minivis.models.vivit import VARIANTS
-from minivis.recipes import _shapes, vivit_films, vivit_variants
+from minivis.recipes import _shapes, _studies, vivit_films, vivit_variants
 
 NAME = "vivit-films"
 AT_LEAST = 0.9  # what the checkpoint reaches on 500 held-out films
@@ -106,7 +106,7 @@ def test_measuring_again_is_reading(tmp_path, monkeypatch, choice):
     for name, value in {"STEPS": 1, "PICTURE_STEPS": 1, "COUNT": 2, "CURVE": 2}.items():
         monkeypatch.setattr(vivit_variants, name, value)
     monkeypatch.setattr(_shapes, "WORKERS", 0)
-    first = vivit_variants.measure(tmp_path, "variants", choice, 0)
+    first = _studies.measure(vivit_variants.CHOICES, tmp_path, "variants", choice, 0)
     assert all(0 <= first[name] <= 1 for name in ("accuracy", "shuffled", "backwards", "axis"))
     monkeypatch.setattr(vivit_films, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert vivit_variants.measure(tmp_path, "variants", choice, 0) == first
+    assert _studies.measure(vivit_variants.CHOICES, tmp_path, "variants", choice, 0) == first

@@ -6,7 +6,7 @@ Not here: the networks (tests/models/test_yolo.py), the packaged model (test_sha
 import numpy as np
 import pytest
 
-from minivis.recipes import _shapes, yolo_heads, yolo_shapes
+from minivis.recipes import _shapes, _studies, yolo_heads, yolo_shapes
 
 
 def test_the_results_are_complete():
@@ -36,7 +36,7 @@ def test_measuring_again_is_reading(tmp_path, monkeypatch, choice):
     monkeypatch.setattr(yolo_heads, "SMALL", {"neck": (8, 4), "hidden": 8})
     monkeypatch.setattr(yolo_shapes, "TRUNK_STEPS", 1)
     monkeypatch.setattr(_shapes, "WORKERS", 0)
-    first = yolo_heads.measure(tmp_path, "heads", choice, 0)
+    first = _studies.measure(yolo_heads.CHOICES, tmp_path, "heads", choice, 0)
     assert all(0 <= first[name] <= 1 for name in ("AP", "AP50", "AP75", "overlap", "class"))
     monkeypatch.setattr(yolo_heads, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert yolo_heads.measure(tmp_path, "heads", choice, 0) == first
+    assert _studies.measure(yolo_heads.CHOICES, tmp_path, "heads", choice, 0) == first
